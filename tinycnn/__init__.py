@@ -1,0 +1,42 @@
+"""tinycnn: a convolutional network engine that can be read in an afternoon.
+
+    import tinycnn
+
+    model = tinycnn.models.create("keras_cnn")
+    loss = tinycnn.ops.softmax_cross_entropy(model.logits(images), labels)
+    loss.backward()
+
+The mathematics is in ``tinycnn.tensor`` (the autograd engine) and ``tinycnn.ops`` (one file, one derivative).
+"""
+
+from tinycnn import errors, initializers, layers, models, ops, optim
+from tinycnn.backends import available_backends, get_backend, register_backend, use_backend
+from tinycnn.errors import TinyCNNError
+from tinycnn.gradcheck import gradcheck
+from tinycnn.io import load, save
+from tinycnn.layers import Sequential
+from tinycnn.tensor import Function, Tensor, no_grad
+from tinycnn.version import __version__
+
+
+__all__ = [
+    "Function",
+    "Sequential",
+    "Tensor",
+    "TinyCNNError",
+    "__version__",
+    "available_backends",
+    "errors",
+    "get_backend",
+    "gradcheck",
+    "initializers",
+    "layers",
+    "load",
+    "models",
+    "no_grad",
+    "ops",
+    "optim",
+    "register_backend",
+    "save",
+    "use_backend",
+]

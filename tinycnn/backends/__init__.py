@@ -1,0 +1,95 @@
+"""Which backend computes: ``use_backend(name)`` chooses, ``get_backend()`` answers, nothing is loaded before it is asked for."""
+
+import importlib.util
+from collections.abc import Callable
+from types import TracebackType
+
+from tinycnn.backends.base import Backend
+from tinycnn.errors import BackendError
+
+PREFERENCE = ("cupy", "numba", "numpy")  # the order in which "auto" looks
+
+
+def _load_numpy() -> Backend:
+    from tinycnn.backends.numpy_backend import NumpyBackend
+
+    return NumpyBackend()
+
+
+def _load_numba() -> Backend:
+    if importlib.util.find_spec("numba") is None:
+        raise BackendError("backend 'numba' is not installed: `pip install numba`, or use --backend numpy")
+    raise BackendError("backend 'numba' is not part of this version of tinycnn yet; use --backend numpy")
+
+
+def _load_cupy() -> Backend:
+    if importlib.util.find_spec("cupy") is None:
+        raise BackendError(
+            "backend 'cupy' is not installed: `pip install 'cupy-cuda13x[ctk]'` (CUDA 13 driver) or "
+            "`pip install 'cupy-cuda12x[ctk]'` (CUDA 12), or use --backend numpy"
+        )
+    raise BackendError("backend 'cupy' is not part of this version of tinycnn yet; use --backend numpy")
+
+
+_LOADERS: dict[str, Callable[[], Backend]] = {"numpy": _load_numpy, "numba": _load_numba, "cupy": _load_cupy}
+_loaded: dict[str, Backend] = {}
+_active: Backend | None = None
+
+
+def register_backend(name: str, loader: Callable[[], Backend]) -> None:
+    """Make ``name`` known to ``use_backend``; ``loader()`` runs at first use, raises BackendError where unusable."""
+    _LOADERS[name] = loader
+
+
+def load_backend(name: str) -> Backend:
+    """The backend called ``name``, loaded once; ``auto`` is the first usable of cupy, numba, numpy.
+
+    Raises BackendError with the command that mends it when the backend is unknown or cannot be used here.
+    """
+    if name == "auto":
+        name = next(candidate for candidate in PREFERENCE if is_available(candidate))
+    if name not in _LOADERS:
+        raise BackendError(f"unknown backend {name!r}: choose one of auto, {', '.join(_LOADERS)}")
+    if name not in _loaded:
+        _loaded[name] = _LOADERS[name]()
+    return _loaded[name]
+
+
+def is_available(name: str) -> bool:
+    """Whether ``load_backend(name)`` works on this machine."""
+    try:
+        load_backend(name)
+    except BackendError:
+        return False
+    return True
+
+
+def available_backends() -> list[str]:
+    """The names of the backends usable on this machine, the slowest first."""
+    return [name for name in _LOADERS if is_available(name)]
+
+
+def get_backend() -> Backend:
+    """The backend that computes now: the one last chosen, ``numpy`` in a fresh process."""
+    global _active
+    if _active is None:
+        _active = load_backend("numpy")
+    return _active
+
+
+class use_backend:  # noqa: N801  (reads as a verb: `use_backend("numba")`, `with use_backend("numba"):`)
+    """Choose the backend for the whole process: at once when called, until the block ends when used with ``with``."""
+
+    def __init__(self, name: str) -> None:
+        global _active
+        self.previous = _active
+        self.backend = _active = load_backend(name)
+
+    def __enter__(self) -> Backend:
+        return self.backend
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _active
+        _active = self.previous

@@ -1,0 +1,88 @@
+"""The contract between the mathematics (``ops/``) and the machines that compute it.
+
+A backend is one object that owns a kind of array and supplies the few kernels below. Everything else an op needs is
+elementary array arithmetic, taken from ``backend.xp`` (the module ``numpy`` or ``cupy``).
+
+Rules that every backend keeps, so that all of them train the same network:
+
+* Images are channels last, ``(N, H, W, C)``; kernels accept any memory layout and return C-contiguous arrays.
+* The result has the dtype of the input (float32 or float64); nothing is up- or downcast.
+* Windows: ``OH = (H + 2*PH - KH) // SH + 1``, rows and columns that fill no whole window are ignored.
+* Max-pool: padding is minus infinity, a tie goes to the first position in row-major order, NaN wins over every number.
+* ReLU passes gradient where its output is positive, so its derivative at 0 is 0.
+* The same input gives the same bits on every run.
+* Random numbers come from a counter, not from a state: the same key gives the same mask on every backend.
+
+Faster kernels that join several ops are optional. A backend lists them in ``fused`` by name, and the few places that
+can use one ask ``backend.fused.get(name)``; the plain path stays complete without them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+Pair = tuple[int, int]
+
+
+def window_count(size: int, kernel: int, stride: int, padding: int) -> int:
+    """How many whole windows fit along one axis of ``size`` pixels."""
+    return (size + 2 * padding - kernel) // stride + 1
+
+
+def window_grid(x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair) -> Pair:
+    """``(OH, OW)``: how many windows fit down and across an image batch of shape ``(N, H, W, C)``."""
+    (KH, KW), (SH, SW), (PH, PW) = kernel_size, stride, padding
+    return window_count(x_shape[1], KH, SH, PH), window_count(x_shape[2], KW, SW, PW)
+
+
+class Backend(ABC):
+    """One way to compute: its arrays, its kernels, its optional fused kernels."""
+
+    name: str
+    xp: ModuleType  # numpy, or a module with the same functions
+    fused: dict[str, Callable[..., Any]]
+
+    @abstractmethod
+    def owns(self, array: object) -> bool:
+        """Whether ``array`` already is this backend's kind of array."""
+
+    @abstractmethod
+    def asarray(self, array: Array) -> Array:
+        """Host array → this backend's array of the same dtype (no copy where none is needed)."""
+
+    @abstractmethod
+    def to_host(self, array: Array) -> np.ndarray:
+        """This backend's array → ``numpy.ndarray``; waits until the value is computed."""
+
+    @abstractmethod
+    def im2col(self, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
+        """``x (N, H, W, C)`` → ``cols (N*OH*OW, KH*KW*C)``: one row per window, zeros where it hangs over the edge."""
+
+    @abstractmethod
+    def col2im(self, cols: Array, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
+        """``cols (N*OH*OW, KH*KW*C)`` → ``x (N, H, W, C)``: each pixel sums all the windows it lies in.
+
+        The transpose of ``im2col``, which is linear: ``<im2col(x), cols> = <x, col2im(cols)>``.
+        """
+
+    @abstractmethod
+    def max_pool2d(self, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Array, Array]:
+        """``x (N, H, W, C)`` → ``y (N, OH, OW, C)`` and ``winner``, the place ``kh*KW + kw`` of each maximum."""
+
+    @abstractmethod
+    def max_pool2d_backward(
+        self, grad_y: Array, winner: Array, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair
+    ) -> Array:
+        """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)``: each gradient goes to its window's winner."""
+
+    @abstractmethod
+    def gather_images(self, images: Array, indices: Array, scale: float, dtype: np.dtype) -> Array:
+        """``images (M, H, W, C)`` bytes, ``indices (N,)`` → ``x (N, H, W, C)``, the chosen images times ``scale``."""
+
+    @abstractmethod
+    def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> Array:
+        """A mask of ``shape``: 0 with probability ``p``, else ``1 / (1 - p)``; ``key = (seed, step)`` fixes every bit."""

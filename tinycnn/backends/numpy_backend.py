@@ -1,0 +1,112 @@
+"""The reference backend: every kernel in a few lines of NumPy.
+
+The kernels loop over the few positions of a window and handle all images, pixels and channels of a position at once,
+so Python runs KH*KW steps where a naive loop would run millions.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tinycnn.backends.base import Backend, Pair, window_grid
+from tinycnn.backends.philox import keep_threshold, random_bits
+
+
+def window_positions(kernel_size: Pair, stride: Pair, grid: Pair) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """For each position ``(kh, kw)``: its number, and the slices of a padded image that all windows read there."""
+    (KH, KW), (SH, SW), (OH, OW) = kernel_size, stride, grid
+    for kh in range(KH):
+        for kw in range(KW):
+            rows = slice(kh, kh + SH * OH, SH)
+            columns = slice(kw, kw + SW * OW, SW)
+            yield kh * KW + kw, (slice(None), rows, columns)
+
+
+def padded(x: np.ndarray, padding: Pair, value: float = 0.0) -> np.ndarray:
+    """``x (N, H, W, C)`` → ``(N, H + 2*PH, W + 2*PW, C)`` with ``value`` around the edge; ``x`` itself without padding."""
+    PH, PW = padding
+    if PH == PW == 0:
+        return x
+    return np.pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0)), constant_values=value)
+
+
+class NumpyBackend(Backend):
+    """Runs everywhere NumPy runs; matrix products use NumPy's own threaded BLAS."""
+
+    name = "numpy"
+    xp = np
+
+    def __init__(self) -> None:
+        self.fused = {}
+
+    def owns(self, array: object) -> bool:
+        return isinstance(array, np.ndarray)
+
+    def asarray(self, array: np.ndarray) -> np.ndarray:
+        return np.asarray(array)
+
+    def to_host(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def im2col(self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
+        N, _, _, C = x.shape
+        KH, KW = kernel_size
+        OH, OW = window_grid(x.shape, kernel_size, stride, padding)
+        x = padded(x, padding)  # (N, H + 2*PH, W + 2*PW, C)
+        cols = np.empty((N, OH, OW, KH * KW, C), dtype=x.dtype)
+        for position, window in window_positions(kernel_size, stride, (OH, OW)):
+            cols[:, :, :, position] = x[window]
+        return cols.reshape(N * OH * OW, KH * KW * C)  # (N*OH*OW, KH*KW*C)
+
+    def col2im(
+        self, cols: np.ndarray, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair
+    ) -> np.ndarray:
+        N, H, W, C = x_shape
+        (KH, KW), (PH, PW) = kernel_size, padding
+        OH, OW = window_grid(x_shape, kernel_size, stride, padding)
+        cols = cols.reshape(N, OH, OW, KH * KW, C)  # (N, OH, OW, KH*KW, C)
+        x = np.zeros((N, H + 2 * PH, W + 2 * PW, C), dtype=cols.dtype)
+        for position, window in window_positions(kernel_size, stride, (OH, OW)):
+            x[window] += cols[:, :, :, position]
+        return np.ascontiguousarray(x[:, PH : PH + H, PW : PW + W])  # (N, H, W, C)
+
+    def max_pool2d(
+        self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair
+    ) -> tuple[np.ndarray, np.ndarray]:
+        grid = window_grid(x.shape, kernel_size, stride, padding)
+        x = padded(x, padding, value=-np.inf)  # (N, H + 2*PH, W + 2*PW, C)
+        windows = list(window_positions(kernel_size, stride, grid))
+        y = x[windows[0][1]].copy()  # (N, OH, OW, C)
+        for _, window in windows[1:]:
+            np.maximum(y, x[window], out=y)  # NaN wins over every number
+        winner = np.zeros(y.shape, dtype=np.min_scalar_type(len(windows) - 1))
+        for position, window in reversed(windows):  # backwards, so that the first of equal maxima has the last word
+            np.copyto(winner, position, where=(x[window] == y) | np.isnan(x[window]), casting="unsafe")
+        return y, winner
+
+    def max_pool2d_backward(
+        self,
+        grad_y: np.ndarray,
+        winner: np.ndarray,
+        x_shape: tuple[int, ...],
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Pair,
+    ) -> np.ndarray:
+        N, H, W, C = x_shape
+        PH, PW = padding
+        grid = window_grid(x_shape, kernel_size, stride, padding)
+        grad_x = np.zeros((N, H + 2 * PH, W + 2 * PW, C), dtype=grad_y.dtype)
+        for position, window in window_positions(kernel_size, stride, grid):
+            grad_x[window] += np.where(winner == position, grad_y, 0)
+        return np.ascontiguousarray(grad_x[:, PH : PH + H, PW : PW + W])  # (N, H, W, C)
+
+    def gather_images(self, images: np.ndarray, indices: np.ndarray, scale: float, dtype: np.dtype) -> np.ndarray:
+        x = images[indices].astype(dtype)  # (N, H, W, C)
+        x *= scale
+        return x
+
+    def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> np.ndarray:
+        seed, step = key
+        kept = random_bits(int(np.prod(shape)), seed, step) >= keep_threshold(p)
+        return (kept / (1 - p)).astype(dtype).reshape(shape)

@@ -1,0 +1,12 @@
+"""Data sets: finding them, checking them, and cutting them into training, validation and test parts.
+
+``load("auto")`` is the one door: it returns a checked `Dataset` of uint8 images (N, H, W, C) and int64 labels (N,).
+"""
+
+from tinycnn.data.convert import class_counts, one_hot
+from tinycnn.data.dataset import Dataset
+from tinycnn.data.idx import read_idx, write_idx
+from tinycnn.data.loading import load
+from tinycnn.data.split import split_validation
+
+__all__ = ["Dataset", "class_counts", "load", "one_hot", "read_idx", "split_validation", "write_idx"]

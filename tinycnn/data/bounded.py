@@ -1,0 +1,65 @@
+"""Reading files from strangers: nothing a header says is believed before it has been compared with the file's size.
+
+A file of 200 bytes can declare an array of 4 TiB, and a compressed file can unpack to a thousand times its size.
+So every reader here first checks what is declared, and then reads exactly that much plus one byte.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from typing import Protocol
+
+import numpy as np
+
+from tinycnn.errors import DataError
+
+MAX_BYTES = 2**31  # 2 GiB: 45 times MNIST, and still fits the memory of a small machine
+MAX_DEFLATE_RATIO = 1032  # deflate cannot pack more than 1,032 bytes into one
+CHUNK = 1 << 20
+
+READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, MemoryError)
+
+
+class Readable(Protocol):
+    """A file, a gzip file or a member of a zip file."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+@contextmanager
+def naming(path: str | PathLike[str]) -> Iterator[None]:
+    """Turn whatever goes wrong while reading ``path`` into a DataError that names the file."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except READ_ERRORS as error:
+        raise DataError(f"{path}: cannot be read ({error}). Replace it with a fresh copy.") from error
+
+
+def check_declared(declared: int, available: int, ratio: int = 1) -> None:
+    """Refuse a declared size that is above 2 GiB, or that ``available`` bytes in the file cannot hold."""
+    if declared > MAX_BYTES:
+        raise DataError(f"its header declares {declared:,} bytes; tinycnn reads at most {MAX_BYTES:,} per array.")
+    if declared > available * ratio:
+        raise DataError(
+            f"its header declares {declared:,} bytes, but the {available:,} bytes in the file cannot hold that many: "
+            "it is truncated or damaged. Replace it with a fresh copy."
+        )
+
+
+def read_exactly(stream: Readable, n_bytes: int) -> np.ndarray:
+    """Read all that is left in ``stream`` -> (n_bytes,) uint8; DataError unless it is exactly ``n_bytes``."""
+    data = np.empty(n_bytes, np.uint8)
+    filled = 0
+    while filled < n_bytes:
+        piece = stream.read(min(CHUNK, n_bytes - filled))
+        if not piece:
+            raise DataError(f"it ends after {filled:,} of {n_bytes:,} bytes: truncated. Replace it with a fresh copy.")
+        data[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+        filled += len(piece)
+    if stream.read(1):  # this read also makes gzip and zip compare their checksums
+        raise DataError(f"it holds more than the {n_bytes:,} bytes its header declares. Replace it with a fresh copy.")
+    return data

@@ -1,0 +1,68 @@
+"""`Dataset`: images and labels that have been checked once, so that nothing behind it needs to check again."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tinycnn.data.convert import check_labels
+from tinycnn.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training and test images (N, H, W, C) uint8 with labels (N,) int64; images (N, H, W) get a channel axis.
+
+    ``source`` says where the data really came from; ``notice``, if there is one, must be shown to the user.
+    Raises DataError for arrays that are empty or do not fit together.
+    """
+
+    name: str
+    x_train: np.ndarray = field(repr=False)
+    y_train: np.ndarray = field(repr=False)
+    x_test: np.ndarray = field(repr=False)
+    y_test: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...]
+    source: str
+    notice: str | None = None
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images = _check_images(getattr(self, f"x_{part}"), f"x_{part}")
+            labels = check_labels(getattr(self, f"y_{part}"), self.num_classes, f"y_{part}")
+            _check_counts(images, labels, part)
+            object.__setattr__(self, f"x_{part}", images)  # the way to normalise a field of a frozen dataclass
+            object.__setattr__(self, f"y_{part}", labels)
+        self._check_same_shape()
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The shape of one image, (H, W, C)."""
+        _, h, w, c = self.x_train.shape
+        return h, w, c
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def _check_same_shape(self) -> None:
+        train, test = self.x_train.shape[1:], self.x_test.shape[1:]
+        if train != test:
+            raise DataError(f"training images are {train}, test images {test}; expected the same (H, W, C) for both.")
+
+
+def _check_images(images: np.ndarray, name: str) -> np.ndarray:
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise DataError(
+            f"{name}: got {images.dtype} of shape {images.shape}; expected uint8 of shape (N, H, W) or (N, H, W, C)."
+        )
+    if images.size == 0:
+        raise DataError(f"{name}: the shape {images.shape} holds no pixel; expected at least one image.")
+    return images[..., np.newaxis] if images.ndim == 3 else images  # (N, H, W, C)
+
+
+def _check_counts(images: np.ndarray, labels: np.ndarray, part: str) -> None:
+    if len(images) != len(labels):
+        raise DataError(
+            f"x_{part} holds {len(images):,} images, y_{part} {len(labels):,} labels; expected one label per image."
+        )

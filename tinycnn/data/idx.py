@@ -1,0 +1,99 @@
+"""IDX, the file format of MNIST: two zero bytes, a dtype code, the rank, the dimensions, then the bytes themselves.
+
+    00 00 08 03 | 0000EA60 0000001C 0000001C | 47,040,000 pixels        (60,000 images of 28x28)
+
+Whether a file is compressed is decided by its first bytes (gzip: 1F 8B), because browsers unpack without renaming.
+Format: Yann LeCun, Corinna Cortes, "The MNIST database of handwritten digits".
+"""
+
+import gzip
+import math
+import os
+import secrets
+from io import BufferedReader
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from tinycnn.data.bounded import MAX_DEFLATE_RATIO, Readable, check_declared, naming, read_exactly
+from tinycnn.errors import DataError
+
+UBYTE = 0x08
+GZIP_MAGIC = b"\x1f\x8b"
+CONTENTS = {1: "labels", 3: "images"}
+
+
+def read_idx(path: str | PathLike[str], expected_rank: int) -> np.ndarray:
+    """Read an IDX file of unsigned bytes, raw or gzip -> uint8 array of rank ``expected_rank``; else DataError."""
+    with naming(path):
+        if not os.path.isfile(path):  # a folder, or a pipe that would wait for ever
+            raise DataError("there is no such file.")
+        packed = _is_gzip(path)
+        with _open(path, packed) as stream:
+            shape = _read_header(stream, expected_rank)
+            check_declared(math.prod(shape), os.path.getsize(path), MAX_DEFLATE_RATIO if packed else 1)
+            return read_exactly(stream, math.prod(shape)).reshape(shape)  # (N,) or (N, H, W)
+
+
+def write_idx(path: str | PathLike[str], array: np.ndarray) -> None:
+    """Write a uint8 array as an IDX file, gzip if the name ends in .gz; a reader never sees it half written."""
+    array = np.asarray(array)
+    if array.dtype != np.uint8 or not 1 <= array.ndim <= 255:
+        raise DataError(f"write_idx: got {array.dtype} of shape {array.shape}; pass a uint8 array of rank 1 or more.")
+    content = idx_header(array.shape) + array.tobytes()
+    packed = os.fspath(path).endswith(".gz")
+    _write_atomically(Path(path), gzip.compress(content, mtime=0) if packed else content)  # mtime=0: same bytes twice
+
+
+def idx_header(shape: tuple[int, ...]) -> bytes:
+    """The bytes that precede an array of this shape in an IDX file."""
+    if max(shape) >= 2**32:
+        raise DataError(f"IDX stores each dimension in 32 bits; {shape} does not fit.")
+    return bytes([0, 0, UBYTE, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+
+
+def _is_gzip(path: str | PathLike[str]) -> bool:
+    with open(path, "rb") as stream:
+        return stream.read(2) == GZIP_MAGIC
+
+
+def _open(path: str | PathLike[str], packed: bool) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(path, "rb") if packed else open(path, "rb")
+
+
+def _read_header(stream: Readable, expected_rank: int) -> tuple[int, ...]:
+    magic = stream.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        raise DataError(f"it is not an IDX file: it begins with {magic!r} instead of two zero bytes.")
+    dtype, rank = magic[2], magic[3]
+    if dtype != UBYTE:
+        raise DataError(f"its values have the type code 0x{dtype:02x}; expected unsigned bytes (0x{UBYTE:02x}).")
+    if rank != expected_rank:
+        raise DataError(
+            f"it holds {_contents(rank)}; expected {_contents(expected_rank)}. Are image and label files swapped?"
+        )
+    sizes = stream.read(4 * rank)
+    if len(sizes) < 4 * rank:
+        raise DataError("it ends inside its header: truncated. Replace it with a fresh copy.")
+    shape = tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, 4 * rank, 4))
+    if 0 in shape:
+        raise DataError(f"its header declares the shape {shape}, which holds nothing.")
+    return shape
+
+
+def _contents(rank: int) -> str:
+    return f"an array of rank {rank}" + (f" ({CONTENTS[rank]})" if rank in CONTENTS else "")
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write next to ``path`` and rename, so that a crash leaves the old file or the new one, never half of one."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # nothing is left to remove when the rename succeeded

@@ -1,0 +1,146 @@
+"""`load`: where a data set is looked for, in which order, and what is said when it is not there.
+
+    data_dir (given: there or nowhere) -> $TINYCNN_DATA -> the user's cache -> download -> (auto only) bundled digits
+
+A damaged file in a folder the user named is always an error. Falling back is never silent: `Dataset.notice` says why.
+"""
+
+import os
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+from tinycnn.data.dataset import Dataset
+from tinycnn.data.digits import load_digits
+from tinycnn.data.download import cache_folder, download_files
+from tinycnn.data.folder import NotHere, read_folder
+from tinycnn.data.npz import load_npz
+from tinycnn.data.sources import SOURCES
+from tinycnn.errors import DataError, SettingError
+
+DATA_VARIABLE = "TINYCNN_DATA"
+NAMES = ("auto", *SOURCES, "digits")
+
+
+def load(
+    name: str | PathLike[str] = "auto",
+    *,
+    data_dir: str | PathLike[str] | None = None,
+    download: bool = True,
+    limit: int | None = None,
+) -> Dataset:
+    """Load a data set by name (auto, mnist, fashion_mnist, digits) or from an .npz file -> Dataset.
+
+    ``auto`` is MNIST where it can be had, else the digits bundled with scikit-learn, with ``notice`` set.
+    ``limit`` keeps the first training images; the test set stays whole. ``data_dir`` is for the first three names.
+    Raises DataError (missing, damaged, not what it says it is) and SettingError (unknown name, bad limit).
+    """
+    _check_limit(limit)
+    dataset = _load(os.fspath(name), data_dir, download)
+    if limit is None:
+        return dataset
+    return replace(dataset, x_train=dataset.x_train[:limit], y_train=dataset.y_train[:limit])
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise SettingError(f"limit: got {limit!r}; expected a whole number of training images, at least 1.")
+
+
+def _load(name: str, data_dir: str | PathLike[str] | None, download: bool) -> Dataset:
+    if name.endswith(".npz"):
+        return load_npz(name)
+    if name == "digits":
+        return load_digits()
+    if name in SOURCES:
+        return _search(name, data_dir, download)
+    if name == "auto":
+        return _load_auto(data_dir, download)
+    raise SettingError(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}, or a path ending in .npz.")
+
+
+def _load_auto(data_dir: str | PathLike[str] | None, download: bool) -> Dataset:
+    try:
+        return _search("mnist", data_dir, download)
+    except _NotFound as error:
+        return load_digits(notice=_notice(error.attempts))
+
+
+class _NotFound(DataError):
+    """Nowhere to be found; ``attempts`` says where it was looked for and why that failed."""
+
+    def __init__(self, name: str, attempts: list[str]) -> None:
+        self.attempts = attempts
+        super().__init__(f"{SOURCES[name].title} is not available. Tried:\n{_bullets(attempts)}\n{_advice(name)}")
+
+
+def _search(name: str, data_dir: str | PathLike[str] | None, download: bool) -> Dataset:
+    if data_dir is not None:
+        return _read_given(name, Path(data_dir).expanduser())
+    attempts = []
+    for source in (_from_environment, _from_cache, _from_download if download else _without_download):
+        try:
+            return source(name)
+        except NotHere as error:
+            attempts.append(str(error))
+    raise _NotFound(name, attempts)
+
+
+def _read_given(name: str, folder: Path) -> Dataset:
+    try:
+        return read_folder(name, folder)
+    except NotHere as error:
+        raise DataError(f"--data-dir: {error}\n{_advice(name)}") from None
+
+
+def _from_environment(name: str) -> Dataset:
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder:
+        raise NotHere(f"${DATA_VARIABLE}: not set.")
+    try:
+        return read_folder(name, Path(folder).expanduser())
+    except NotHere as error:
+        raise NotHere(f"${DATA_VARIABLE}: {error}") from None
+
+
+def _from_cache(name: str) -> Dataset:
+    """The cache is ours, so damage there is no error: the download that follows replaces it, or tells why not."""
+    try:
+        return read_folder(name, cache_folder(name))
+    except DataError as error:
+        raise NotHere(f"cache: {error}") from None
+
+
+def _from_download(name: str) -> Dataset:
+    try:
+        folder = cache_folder(name)
+        download_files(name, folder)
+        return read_folder(name, folder)
+    except DataError as error:
+        raise NotHere(f"download: {error}") from None
+
+
+def _without_download(name: str) -> Dataset:
+    raise NotHere("download: switched off.")
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join("  - " + line.replace("\n", "\n    ") for line in lines)
+
+
+def _advice(name: str) -> str:
+    source = SOURCES[name]
+    files = ", ".join(f"{file.stem}.gz" for file in source.files)
+    return (
+        f"To get {source.title}: run once with network access, or put {files} (from {source.mirrors[0]}) "
+        f"into a folder and name it with --data-dir or ${DATA_VARIABLE}."
+    )
+
+
+def _notice(attempts: list[str]) -> str:
+    return (
+        "NOTICE: this is NOT MNIST. MNIST is not available here, so the 1,797 digits bundled with scikit-learn\n"
+        "are used (8x8 pixels scaled to 28x28; 1,437 for training, 360 for testing).\n"
+        "Accuracies cannot be compared with those on MNIST.\n"
+        f"Tried:\n{_bullets(attempts)}\n{_advice('mnist')}"
+    )

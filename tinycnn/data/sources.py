@@ -1,0 +1,149 @@
+"""The published data sets: their files, where to fetch them, and the hashes by which their content is recognised.
+
+MNIST and Fashion-MNIST use the same file names, so a file is told apart by its content. For MNIST the hashes of the
+unpacked bytes are known, so a file that was packed again is recognised too; for Fashion-MNIST only those of the .gz.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+
+from tinycnn.data.idx import idx_header
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One published file: its name without .gz, the rank of its array, size and sha256 of the .gz, sha256 unpacked."""
+
+    stem: str
+    rank: int
+    gz_bytes: int
+    gz_sha256: str
+    content_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published data set: its title for people, its four files, its mirrors in order, its class names."""
+
+    title: str
+    files: tuple[SourceFile, ...]
+    mirrors: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+
+MNIST = Source(
+    title="MNIST",
+    files=(
+        SourceFile(
+            "train-images-idx3-ubyte",
+            3,
+            9_912_422,
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        ),
+        SourceFile(
+            "train-labels-idx1-ubyte",
+            1,
+            28_881,
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        ),
+        SourceFile(
+            "t10k-images-idx3-ubyte",
+            3,
+            1_648_877,
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        ),
+        SourceFile(
+            "t10k-labels-idx1-ubyte",
+            1,
+            4_542,
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "https://raw.githubusercontent.com/fgnt/mnist/master/",
+    ),
+    class_names=tuple("0123456789"),
+)
+
+FASHION_MNIST = Source(
+    title="Fashion-MNIST",
+    files=(
+        SourceFile(
+            "train-images-idx3-ubyte",
+            3,
+            26_421_880,
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        ),
+        SourceFile(
+            "train-labels-idx1-ubyte",
+            1,
+            29_515,
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        ),
+        SourceFile(
+            "t10k-images-idx3-ubyte",
+            3,
+            4_422_102,
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        ),
+        SourceFile(
+            "t10k-labels-idx1-ubyte",
+            1,
+            5_148,
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        ),
+    ),
+    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # no https there: the hash protects
+    class_names=(
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+)
+
+SOURCES = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST}
+
+
+def recognise(array: np.ndarray, path: str | PathLike[str]) -> tuple[str, str] | None:
+    """Which published file an array read from ``path`` is -> (data set, stem), or None for content we do not know."""
+    content, packed = content_sha256(array), file_sha256(path)
+    for name, source in SOURCES.items():
+        for file in source.files:
+            if content == file.content_sha256 or packed == file.gz_sha256:
+                return name, file.stem
+    return None
+
+
+def content_sha256(array: np.ndarray) -> str:
+    """The sha256 of the raw IDX file that holds a uint8 array, whatever kind of file it was read from."""
+    return _sha256([idx_header(array.shape), np.ascontiguousarray(array).data])
+
+
+def file_sha256(path: str | PathLike[str]) -> str:
+    """The sha256 of a file as it lies on the disk."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sha256(pieces: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()

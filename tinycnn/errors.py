@@ -1,0 +1,40 @@
+"""The exceptions tinycnn raises on purpose: one family, so that a program can tell its user's mistake from a bug.
+
+Every message says what came, what was expected, and what to do now.
+"""
+
+
+class TinyCNNError(Exception):
+    """Base of all errors below; command lines print its message without a traceback and exit with code 2."""
+
+
+class ShapeError(TinyCNNError, ValueError):
+    """Arrays whose shapes (or an architecture whose layers) do not fit together."""
+
+
+class DtypeError(TinyCNNError, TypeError):
+    """A dtype tinycnn does not compute with, or float32 mixed with float64."""
+
+
+class AutogradError(TinyCNNError, RuntimeError):
+    """``backward()`` asked for what the graph cannot give."""
+
+
+class BackendError(TinyCNNError, RuntimeError):
+    """A backend that is unknown, missing on this machine, or mixed with another one."""
+
+
+class GradientError(TinyCNNError, AssertionError):
+    """``gradcheck`` found an analytic gradient that differs from the numeric one."""
+
+
+class DataError(TinyCNNError, ValueError):
+    """A data set that is missing, damaged, or not what it says it is."""
+
+
+class FileFormatError(TinyCNNError, ValueError):
+    """A model file that is damaged, hostile, or from a newer tinycnn."""
+
+
+class SettingError(TinyCNNError, ValueError):
+    """An option or argument outside its range."""

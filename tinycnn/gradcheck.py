@@ -1,0 +1,175 @@
+"""Is a gradient right? Compare it with finite differences, in float64.
+
+For outputs ``y = f(x)`` and a random upstream gradient ``v``, the chain rule gives ``grad_x = d(v·y)/dx``. The same number
+can be had without any calculus, from two evaluations: ``(v·f(x + eps·e) - v·f(x - eps·e)) / 2 eps``.
+
+Why the upstream is random: with ``v`` all ones, errors that cancel in the sum (a flipped image, swapped axes, a softmax
+whose gradients sum to zero anyway) stay invisible.
+
+Kinks: at ``ReLU(0)`` or at a tie in a max the slopes to the left and to the right differ, and the two-sided difference is
+neither. Then we go closer; if the two slopes still differ at the point itself, every value between them is a valid
+gradient (a subgradient), and the result lists the place as a kink.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.errors import DtypeError, GradientError, SettingError
+from tinycnn.tensor import Tensor, no_grad
+
+Place = tuple[int, tuple[int, ...]]  # (number of the input, index into it)
+CLOSER = 1.0, 1 / 8, 1 / 64  # factors of eps with which a difference is tried before it counts as one
+
+
+@dataclass
+class GradcheckResult:
+    """True when every gradient is right. ``worst_error`` is the largest |analytic - numeric| / (|numeric| + atol/rtol)."""
+
+    checked: int = 0
+    worst_error: float = 0.0
+    kinks: list[Place] = field(default_factory=list)
+    failure: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.failure is None
+
+
+def gradcheck(
+    fn: Callable[..., Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    nondet_tol: float = 0.0,
+    fast_mode: bool = False,
+    raise_exception: bool = True,
+) -> GradcheckResult:
+    """Check the gradients of ``fn(*inputs) → Tensor`` for every float64 input that requires one, element by element.
+
+    ``fast_mode`` checks one random direction per input instead of every element. A gradient passes when
+    ``|analytic - numeric| <= atol + rtol·|numeric|``; running backward twice may differ by ``nondet_tol``. Raises
+    GradientError (or returns a false result, if not ``raise_exception``) that names the input, the index and both numbers.
+    Arguments as in ``torch.autograd.gradcheck``.
+    """
+    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    check = _Check(fn, inputs, eps, atol, rtol)
+    try:
+        grads = check.analytic_gradients(nondet_tol)
+        for i, grad in grads.items():
+            for place, direction in check.directions(i, grad.shape, fast_mode):
+                check.compare(place, direction, grad)
+        check.inputs_unchanged()
+    except GradientError as error:
+        check.result.failure = str(error)
+        if raise_exception:
+            raise
+    return check.result
+
+
+class _Check:
+    """One run of ``gradcheck``: the function, its inputs, the random upstream gradient, and what was found so far."""
+
+    def __init__(self, fn: Callable[..., Tensor], inputs: tuple[Tensor, ...], eps: float, atol: float, rtol: float):
+        self.fn, self.inputs, self.eps, self.atol, self.rtol = fn, inputs, eps, atol, rtol
+        self.wanted = [i for i, x in enumerate(inputs) if x.requires_grad]
+        self.rng = np.random.default_rng(0)
+        self.result = GradcheckResult()
+        self.values = [x.numpy().copy() for x in inputs]
+        self._check_inputs()
+        self.y = self.evaluate()
+        self.upstream = self.rng.normal(size=self.y.shape)
+
+    def _check_inputs(self) -> None:
+        if not self.wanted:
+            raise SettingError("gradcheck: no input requires a gradient; create inputs with requires_grad=True")
+        for i in self.wanted:
+            if self.inputs[i].dtype != np.float64:
+                raise DtypeError(f"gradcheck: input {i} is {self.inputs[i].dtype}; finite differences need float64")
+
+    def evaluate(self) -> np.ndarray:
+        with no_grad():
+            return self.fn(*self.inputs).numpy().copy()
+
+    def analytic_gradients(self, nondet_tol: float) -> dict[int, np.ndarray]:
+        """The gradient of each wanted input by backward(), run twice and compared with itself."""
+        first, second = self._backward(), self._backward()
+        for i in self.wanted:
+            if not np.allclose(first[i], second[i], rtol=0, atol=nondet_tol, equal_nan=True):
+                gap = np.abs(first[i] - second[i]).max()
+                raise GradientError(f"gradcheck: two backward passes differ by {gap:.3g} in the gradient of input {i}")
+        return first
+
+    def _backward(self) -> dict[int, np.ndarray]:
+        for i in self.wanted:
+            self.inputs[i].grad = None
+        y = self.fn(*self.inputs)
+        if y.requires_grad:
+            y.backward(self.upstream)
+        to_host = get_backend().to_host
+        grads = {i: self.inputs[i].grad for i in self.wanted}
+        return {i: np.zeros(self.inputs[i].shape) if g is None else to_host(g).copy() for i, g in grads.items()}
+
+    def directions(self, i: int, shape: tuple[int, ...], fast_mode: bool):  # type: ignore[no-untyped-def]
+        """Where to move input ``i``: along each element alone, or (fast mode) along one random direction."""
+        if fast_mode:
+            yield (i, ()), self.rng.normal(size=shape)
+            return
+        for index in np.ndindex(shape):
+            direction = np.zeros(shape)
+            direction[index] = 1
+            yield (i, index), direction
+
+    def compare(self, place: Place, direction: np.ndarray, grad: np.ndarray) -> None:
+        """Raise GradientError unless the analytic slope along ``direction`` agrees with the numeric one."""
+        i, index = place
+        analytic = float((grad * direction).sum())
+        self.result.checked += 1
+        for factor in CLOSER:
+            left, right = self._slopes(i, direction, self.eps * factor)
+            numeric = (left + right) / 2
+            error = abs(analytic - numeric)
+            if error <= self.atol + self.rtol * abs(numeric):
+                self._note_error(error, numeric)
+                return
+        if self._is_kink(left, right) and self._between(analytic, left, right):
+            self.result.kinks.append(place)
+            return
+        where = f"index {index}" if index else "a random direction" if direction.ndim else "its only element"
+        raise GradientError(
+            f"gradcheck: the gradient of input {i} at {where} is wrong: analytic {analytic:.9g}, numeric {numeric:.9g}"
+        )
+
+    def _slopes(self, i: int, direction: np.ndarray, eps: float) -> tuple[float, float]:
+        """The slope of ``v·f`` to the left and to the right of input ``i``. Outputs are subtracted before they are summed."""
+        below, above = self._moved(i, -eps * direction), self._moved(i, eps * direction)
+        left, right = (self.y - below) / eps, (above - self.y) / eps
+        return float((self.upstream * left).sum()), float((self.upstream * right).sum())
+
+    def _moved(self, i: int, step: np.ndarray) -> np.ndarray:
+        x, backend = self.inputs[i], get_backend()
+        original = x.data
+        try:
+            x.data = backend.asarray(self.values[i] + step)
+            return self.evaluate()
+        finally:
+            x.data = original
+
+    def _is_kink(self, left: float, right: float) -> bool:
+        return abs(left - right) > self.atol + self.rtol * max(abs(left), abs(right))
+
+    def _between(self, analytic: float, left: float, right: float) -> bool:
+        slack = self.atol + self.rtol * max(abs(left), abs(right))
+        return min(left, right) - slack <= analytic <= max(left, right) + slack
+
+    def _note_error(self, error: float, numeric: float) -> None:
+        relative = error / (abs(numeric) + self.atol / self.rtol)
+        self.result.worst_error = max(self.result.worst_error, relative)
+
+    def inputs_unchanged(self) -> None:
+        for i, (x, before) in enumerate(zip(self.inputs, self.values, strict=True)):
+            if not np.array_equal(x.numpy(), before, equal_nan=True):
+                raise GradientError(f"gradcheck: the function changed its input {i} in place; compute into a new array")

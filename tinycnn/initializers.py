@@ -1,0 +1,56 @@
+"""How weights start: small random numbers, scaled so that signals neither die out nor explode from layer to layer.
+
+A unit sums ``fan_in`` inputs, so its variance grows with ``fan_in``; the gradient sums ``fan_out`` outputs on the way
+back. Glorot balances both, He makes up for the half that ReLU removes. For a convolution weight ``(KH, KW, C, F)``
+``fan_in = KH*KW*C`` and ``fan_out = KH*KW*F``. Every initializer is called as ``init(shape, rng)``, draws in float64 from
+a ``numpy.random.Generator`` on the host, and so gives the same start on every backend.
+"""
+
+import math
+
+import numpy as np
+
+from tinycnn.errors import SettingError
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """``(fan_in, fan_out)`` of a weight ``(..., in, out)``."""
+    window = math.prod(shape[:-2])
+    return window * shape[-2], window * shape[-1]
+
+
+def glorot_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Uniform in ±√(6 / (fan_in + fan_out)). Source: Glorot, Bengio, 2010; the default of Keras."""
+    limit = math.sqrt(6 / max(sum(fans(shape)), 1))
+    return rng.uniform(-limit, limit, shape)
+
+
+def he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Normal with variance 2 / fan_in. Source: He et al., "Delving deep into rectifiers", 2015."""
+    return rng.normal(0, math.sqrt(2 / max(fans(shape)[0], 1)), shape)
+
+
+def he_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Uniform with the same variance, 2 / fan_in: in ±√(6 / fan_in)."""
+    limit = math.sqrt(6 / max(fans(shape)[0], 1))
+    return rng.uniform(-limit, limit, shape)
+
+
+def zeros(shape: tuple[int, ...], rng: np.random.Generator | None = None) -> np.ndarray:
+    """All zeros: right for biases, wrong for weights (every unit would learn the same)."""
+    return np.zeros(shape)
+
+
+INITIALIZERS = {
+    "glorot_uniform": glorot_uniform,
+    "he_normal": he_normal,
+    "he_uniform": he_uniform,
+    "zeros": zeros,
+}
+
+
+def get(name: str):  # type: ignore[no-untyped-def]
+    """The initializer called ``name``; raises SettingError with the list when there is none."""
+    if name not in INITIALIZERS:
+        raise SettingError(f"unknown initializer {name!r}: choose one of {', '.join(INITIALIZERS)}")
+    return INITIALIZERS[name]

@@ -1,0 +1,101 @@
+"""Batch normalisation: give every channel mean 0 and variance 1 over the batch, then a learned scale and shift.
+
+With the mean and variance of each channel over its ``M`` values (all images and pixels of the batch),
+
+    mean = Σ x / M      var = Σ (x - mean)² / M      x̂ = (x - mean) / √(var + eps)      y = gamma x̂ + beta
+
+``gamma`` and ``beta`` act on every value of their channel: ``grad_gamma = Σ grad_y x̂`` and ``grad_beta = Σ grad_y``. A
+single ``x`` acts in three ways: directly, through the mean, and through the variance. Summing the three paths gives
+
+    grad_x = gamma / √(var + eps) · (grad_y - grad_beta / M - x̂ grad_gamma / M)
+
+that is, grad_y without its mean and without its part along x̂: what would only shift or stretch the channel is undone by
+the normalisation, so it cannot matter. At test time fixed running statistics are used, and the layer is just a scale
+and a shift. Source: Ioffe, Szegedy, "Batch normalization", 2015. As in Keras, the running variance is the biased one.
+"""
+
+import math
+
+from tinycnn.backends.base import Array
+from tinycnn.errors import SettingError, ShapeError
+from tinycnn.tensor import Function, Tensor
+
+
+class BatchNormFunction(Function):
+    """Normalises by the statistics of the batch, which it leaves in ``mean`` and ``var``, both ``(C,)``."""
+
+    def __init__(self, eps: float) -> None:
+        self.eps = eps
+
+    def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
+        self.axes = tuple(range(x.ndim - 1))  # all but the channels
+        self.mean, self.var = x.mean(axis=self.axes), x.var(axis=self.axes)  # (C,)
+        self.inverse_std = 1 / self.backend.xp.sqrt(self.var + self.eps)  # (C,)
+        self.x_hat, self.gamma = (x - self.mean) * self.inverse_std, gamma
+        return gamma * self.x_hat + beta
+
+    def backward(self, grad_y: Array) -> tuple[Array | None, Array, Array]:
+        M = math.prod(grad_y.shape[:-1])
+        grad_beta = grad_y.sum(axis=self.axes)  # (C,)
+        grad_gamma = (grad_y * self.x_hat).sum(axis=self.axes)  # (C,)
+        if not self.needs_grad[0]:
+            return None, grad_gamma, grad_beta
+        grad_x = self.gamma * self.inverse_std * (grad_y - grad_beta / M - self.x_hat * (grad_gamma / M))
+        return grad_x, grad_gamma, grad_beta
+
+
+class FixedBatchNormFunction(Function):
+    """Normalises by given statistics: y = gamma (x - mean) / √(var + eps) + beta."""
+
+    def __init__(self, mean: Array, var: Array, eps: float) -> None:
+        self.mean, self.var, self.eps = mean, var, eps
+
+    def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
+        self.inverse_std = 1 / self.backend.xp.sqrt(self.var + self.eps)  # (C,)
+        self.x_hat, self.gamma = (x - self.mean) * self.inverse_std, gamma
+        return gamma * self.x_hat + beta
+
+    def backward(self, grad_y: Array) -> tuple[Array, Array, Array]:
+        axes = tuple(range(grad_y.ndim - 1))
+        grad_gamma = (grad_y * self.x_hat).sum(axis=axes)  # (C,)
+        return grad_y * (self.gamma * self.inverse_std), grad_gamma, grad_y.sum(axis=axes)
+
+
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    *,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    training: bool = True,
+    momentum: float = 0.01,
+    eps: float = 1e-3,
+) -> Tensor:
+    """``x (..., C)``, ``gamma`` and ``beta (C,)`` → the same shape as ``x``.
+
+    ``training``: normalise by the batch, and move ``running_mean`` and ``running_var`` (arrays ``(C,)``, changed in place,
+    or None) towards its statistics by the fraction ``momentum``. Otherwise normalise by the running statistics. Raises
+    ShapeError for shapes that do not fit or an empty batch in training, SettingError when statistics are missing.
+    """
+    _check(x, gamma, beta, training)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise SettingError("batch_norm: training=False needs running_mean and running_var")
+        return FixedBatchNormFunction(running_mean, running_var, eps)(x, gamma, beta)
+    normalise = BatchNormFunction(eps)
+    y = normalise(x, gamma, beta)
+    if running_mean is not None and running_var is not None:
+        running_mean += momentum * (normalise.mean - running_mean)
+        running_var += momentum * (normalise.var - running_var)
+    return y
+
+
+def _check(x: Tensor, gamma: Tensor, beta: Tensor, training: bool) -> None:
+    if x.ndim < 2 or not gamma.shape == beta.shape == x.shape[-1:]:
+        raise ShapeError(
+            f"batch_norm: x has shape {x.shape}, gamma {gamma.shape} and beta {beta.shape}, expected x (N, ..., C) and "
+            "gamma and beta (C,)"
+        )
+    if training and 0 in x.shape:
+        raise ShapeError(f"batch_norm: a batch of shape {x.shape} has no mean; give it at least one image")

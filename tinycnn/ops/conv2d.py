@@ -1,0 +1,82 @@
+"""Convolution as one matrix product (im2col).
+
+An output pixel is the sum of the products of a ``KH x KW x C`` patch of the image with a filter of the same size:
+
+    y[n, oh, ow, f] = Σ_{kh, kw, c}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c] · weight[kh, kw, c, f]  +  bias[f]
+
+Write each patch as a row of ``cols = im2col(x)`` and each filter as a column of ``W = weight.reshape(KH*KW*C, F)``: then
+all the sums are one product, ``Y = cols W + bias``, and the gradients are those of any matrix product:
+
+    grad_W    = colsᵀ grad_Y      each filter meets again the patches it has seen
+    grad_bias = Σ_rows grad_Y     the bias was added to every row, so the gradients of all rows add up
+    grad_cols = grad_Y Wᵀ
+    grad_x    = col2im(grad_cols) im2col copied a pixel into several rows; its gradient is the sum over those copies
+
+As in every deep-learning library this is a cross-correlation: the filter is not flipped. Channels last make all of it
+free of transposes. Source: Chellapilla, Puri, Simard, "High performance convolutional neural networks for document
+processing", 2006.
+"""
+
+from tinycnn.backends.base import Array, Pair, window_grid
+from tinycnn.errors import ShapeError
+from tinycnn.ops.windows import as_pair, check_window
+from tinycnn.tensor import Function, Tensor
+
+
+class Conv2dFunction(Function):
+    def __init__(self, stride: Pair, padding: Pair) -> None:
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        KH, KW, C, F = weight.shape
+        OH, OW = window_grid(x.shape, (KH, KW), self.stride, self.padding)
+        cols = self.backend.im2col(x, (KH, KW), self.stride, self.padding)  # (N*OH*OW, KH*KW*C)
+        y = cols @ weight.reshape(KH * KW * C, F)  # (N*OH*OW, F)
+        if bias is not None:
+            y += bias
+        self.x_shape, self.weight, self.cols = x.shape, weight, cols
+        return y.reshape(x.shape[0], OH, OW, F)  # (N, OH, OW, F)
+
+    def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
+        KH, KW, C, F = self.weight.shape
+        grad_y = grad_y.reshape(-1, F)  # (N*OH*OW, F)
+        grad_x = grad_weight = None
+        if self.needs_grad[0]:
+            grad_cols = grad_y @ self.weight.reshape(KH * KW * C, F).T  # (N*OH*OW, KH*KW*C)
+            grad_x = self.backend.col2im(grad_cols, self.x_shape, (KH, KW), self.stride, self.padding)  # (N, H, W, C)
+        if self.needs_grad[1]:
+            grad_weight = (self.cols.T @ grad_y).reshape(KH, KW, C, F)  # (KH, KW, C, F)
+        if len(self.inputs) == 2:
+            return grad_x, grad_weight
+        return grad_x, grad_weight, grad_y.sum(axis=0)  # (F,)
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+) -> Tensor:
+    """Slide ``F`` filters over images: ``x (N, H, W, C)``, ``weight (KH, KW, C, F)``, ``bias (F,)`` → ``(N, OH, OW, F)``.
+
+    ``OH = (H + 2*PH - KH) // SH + 1``; ``padding`` adds zeros around the image. Raises ShapeError when the shapes do not
+    fit together, SettingError for a stride below 1 or a negative padding.
+    """
+    stride, padding = as_pair(stride, "stride", minimum=1), as_pair(padding, "padding", minimum=0)
+    check_conv2d(x.shape, weight.shape, None if bias is None else bias.shape)
+    check_window("conv2d", x.shape, weight.shape[:2], stride, padding)
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    return Conv2dFunction(stride, padding)(*inputs)
+
+
+def check_conv2d(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None) -> None:
+    """Raise ShapeError unless image, filters and bias fit together."""
+    if len(x_shape) != 4 or len(weight_shape) != 4 or x_shape[3] != weight_shape[2] or 0 in weight_shape:
+        raise ShapeError(
+            f"conv2d: x has shape {x_shape} and weight {weight_shape}, expected x (N, H, W, C) and weight (KH, KW, C, F) "
+            "with the same number of channels C; images are channels last"
+        )
+    if bias_shape is not None and bias_shape != weight_shape[3:]:
+        raise ShapeError(f"conv2d: bias has shape {bias_shape}, expected {weight_shape[3:]}, one number per filter")

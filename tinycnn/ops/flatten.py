@@ -1,0 +1,13 @@
+"""From images to rows: ``(N, H, W, C)`` → ``(N, H*W*C)``; the gradient is reshaped back (see ``Reshape`` in tensor.py)."""
+
+import math
+
+from tinycnn.errors import ShapeError
+from tinycnn.tensor import Tensor
+
+
+def flatten(x: Tensor) -> Tensor:
+    """``x (N, ...)`` → ``(N, product of the rest)``; raises ShapeError for a tensor without axes."""
+    if x.ndim == 0:
+        raise ShapeError("flatten: a single number has no batch axis; expected x (N, ...)")
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # (N, features)

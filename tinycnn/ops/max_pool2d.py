@@ -1,0 +1,42 @@
+"""Max-pooling: each window of the image is replaced by its largest value.
+
+    y[n, oh, ow, c] = max_{kh, kw}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
+
+A small change of the largest pixel changes ``y`` as much; a small change of the others changes nothing. So each
+``grad_y`` goes, whole, to the pixel that won, and a pixel that won several overlapping windows sums their gradients.
+
+Conventions: of equal maxima the first in row-major order wins, NaN wins over every number, padding counts as minus
+infinity, and rows and columns that fill no whole window are ignored.
+"""
+
+from tinycnn.backends.base import Array, Pair
+from tinycnn.ops.windows import as_pair, check_pool_padding, check_window
+from tinycnn.tensor import Function, Tensor
+
+
+class MaxPool2dFunction(Function):
+    def __init__(self, kernel_size: Pair, stride: Pair, padding: Pair) -> None:
+        self.window = kernel_size, stride, padding
+
+    def forward(self, x: Array) -> Array:
+        y, self.winner = self.backend.max_pool2d(x, *self.window)  # both (N, OH, OW, C)
+        self.x_shape = x.shape
+        return y
+
+    def backward(self, grad_y: Array) -> Array:
+        return self.backend.max_pool2d_backward(grad_y, self.winner, self.x_shape, *self.window)  # (N, H, W, C)
+
+
+def max_pool2d(
+    x: Tensor, *, kernel_size: int | Pair = 2, stride: int | Pair | None = None, padding: int | Pair = 0
+) -> Tensor:
+    """The largest value of each window: ``x (N, H, W, C)`` → ``(N, OH, OW, C)``; ``stride`` is ``kernel_size`` if None.
+
+    ``OH = (H + 2*PH - KH) // SH + 1``. Raises ShapeError when no window fits, SettingError for settings out of range.
+    """
+    kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
+    stride = kernel_size if stride is None else as_pair(stride, "stride", minimum=1)
+    padding = as_pair(padding, "padding", minimum=0)
+    check_pool_padding("max_pool2d", kernel_size, padding)
+    check_window("max_pool2d", x.shape, kernel_size, stride, padding)
+    return MaxPool2dFunction(kernel_size, stride, padding)(x)

@@ -1,0 +1,22 @@
+"""The rectified linear unit, applied to each element: y = max(x, 0).
+
+Its slope is 1 where ``x > 0`` and 0 where ``x < 0``; at the kink ``x = 0`` any slope between is a valid subgradient, and
+we take 0, as everybody does. So ``grad_x = grad_y`` where the output is positive, and 0 elsewhere. NaN stays NaN.
+"""
+
+from tinycnn.backends.base import Array
+from tinycnn.tensor import Function, Tensor
+
+
+class ReLUFunction(Function):
+    def forward(self, x: Array) -> Array:
+        self.y = self.backend.xp.maximum(x, 0)
+        return self.y
+
+    def backward(self, grad_y: Array) -> Array:
+        return self.backend.xp.where(self.y > 0, grad_y, 0)
+
+
+def relu(x: Tensor) -> Tensor:
+    """``max(x, 0)`` of each element, any shape → the same shape."""
+    return ReLUFunction()(x)

@@ -1,0 +1,55 @@
+"""Softmax: scores (logits) → probabilities that are positive and sum to 1 in each row; and its logarithm.
+
+    p_i = e^{x_i} / Σ_j e^{x_j}            log p_i = x_i - log Σ_j e^{x_j}
+
+Subtracting the largest score of the row from all of them changes neither, and keeps every power at most e⁰ = 1.
+Raising ``x_j`` raises ``p_j`` and lowers all the others, since they share the sum:
+
+    dp_i/dx_j     = p_i (δ_ij - p_j)     so   grad_x = p · (grad_p - Σ_i grad_p_i p_i)
+    dlog p_i/dx_j = δ_ij - p_j           so   grad_x = grad_logp - p · Σ_i grad_logp_i
+"""
+
+from tinycnn.backends.base import Array
+from tinycnn.errors import ShapeError
+from tinycnn.tensor import Function, Tensor
+
+
+def log_softmax_rows(xp: object, x: Array) -> Array:
+    """``x (..., K)`` → ``log p (..., K)``, without overflow."""
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - xp.log(xp.exp(x).sum(axis=-1, keepdims=True))  # type: ignore[attr-defined]
+
+
+class SoftmaxFunction(Function):
+    def forward(self, x: Array) -> Array:
+        self.p = self.backend.xp.exp(log_softmax_rows(self.backend.xp, x))
+        return self.p
+
+    def backward(self, grad_p: Array) -> Array:
+        return self.p * (grad_p - (grad_p * self.p).sum(axis=-1, keepdims=True))
+
+
+class LogSoftmaxFunction(Function):
+    def forward(self, x: Array) -> Array:
+        self.log_p = log_softmax_rows(self.backend.xp, x)
+        return self.log_p
+
+    def backward(self, grad_log_p: Array) -> Array:
+        return grad_log_p - self.backend.xp.exp(self.log_p) * grad_log_p.sum(axis=-1, keepdims=True)
+
+
+def softmax(x: Tensor) -> Tensor:
+    """Probabilities over the last axis, ``(..., K)`` → ``(..., K)``; raises ShapeError when there is nothing to choose from."""
+    _check_classes("softmax", x)
+    return SoftmaxFunction()(x)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """Logarithms of the probabilities over the last axis, ``(..., K)`` → ``(..., K)``; raises ShapeError as softmax does."""
+    _check_classes("log_softmax", x)
+    return LogSoftmaxFunction()(x)
+
+
+def _check_classes(op: str, x: Tensor) -> None:
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ShapeError(f"{op}: x has shape {x.shape}, expected (..., K) with at least one class in the last axis")

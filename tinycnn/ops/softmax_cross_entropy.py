@@ -1,0 +1,97 @@
+"""The loss of a classifier: how surprised it is by the right answer, in nats, as the mean over the batch.
+
+    loss = -1/N Σ_n Σ_k  target[n, k] · log p[n, k],      p = softmax(logits),      target = one-hot row of the label
+
+With ``d log p_i / dx_j = δ_ij - p_j`` (see ``softmax.py``) and targets that sum to 1 in each row, everything cancels but
+
+    grad_logits = (p - target) / N
+
+the difference between what the network believed and what was true. ``nll_loss`` is the same loss for a network that
+ends in ``log_softmax``; its gradient is ``-target / N``.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends.base import Array, Backend
+from tinycnn.errors import DataError, ShapeError
+from tinycnn.ops.softmax import log_softmax_rows
+from tinycnn.tensor import Function, Tensor
+
+
+class SoftmaxCrossEntropyFunction(Function):
+    def __init__(self, labels: Array) -> None:
+        self.labels = labels
+
+    def forward(self, logits: Array) -> Array:
+        self.log_p = log_softmax_rows(self.backend.xp, logits)  # (N, K)
+        self.target = as_targets(self.backend, self.labels, logits)  # (N, K)
+        return mean_surprise(self.backend.xp, self.log_p, self.target)  # ()
+
+    def backward(self, grad_loss: Array) -> Array:
+        p = self.backend.xp.exp(self.log_p)
+        return (p - self.target) * (grad_loss / len(p))  # (N, K)
+
+
+class NLLLossFunction(Function):
+    def __init__(self, labels: Array) -> None:
+        self.labels = labels
+
+    def forward(self, log_p: Array) -> Array:
+        self.target = as_targets(self.backend, self.labels, log_p)  # (N, K)
+        return mean_surprise(self.backend.xp, log_p, self.target)  # ()
+
+    def backward(self, grad_loss: Array) -> Array:
+        return -self.target * (grad_loss / len(self.target))  # (N, K)
+
+
+def mean_surprise(xp: Any, log_p: Array, target: Array) -> Array:
+    """``-mean_n Σ_k target · log_p``, ``(N, K)`` → ``()``; a class that is not the target may have ``log_p = -inf``."""
+    return -(target * xp.where(target != 0, log_p, 0)).sum() / len(log_p)
+
+
+def as_targets(backend: Backend, labels: Array, logits: Array) -> Array:
+    """Integer labels ``(N,)`` or probabilities ``(N, K)`` → target rows ``(N, K)`` in the dtype of ``logits``."""
+    labels = backend.asarray(labels)
+    if labels.ndim == 1:
+        labels = labels[:, None] == backend.xp.arange(logits.shape[1])  # (N, K)
+    return labels.astype(logits.dtype)
+
+
+def softmax_cross_entropy(logits: Tensor, labels: Any) -> Tensor:
+    """Mean cross-entropy in nats: ``logits (N, K)``, ``labels (N,)`` integers or ``(N, K)`` one-hot → a single number.
+
+    Rows of ``labels (N, K)`` may be any probabilities (label smoothing). Raises ShapeError when the shapes do not fit,
+    DataError when a label is no class or a row does not sum to 1; labels that already lie on a GPU are not looked at.
+    """
+    return SoftmaxCrossEntropyFunction(checked_labels("softmax_cross_entropy", logits, labels))(logits)
+
+
+def nll_loss(log_probs: Tensor, labels: Any) -> Tensor:
+    """Mean negative log-likelihood of ``log_probs (N, K)``; labels, result and errors as in ``softmax_cross_entropy``."""
+    return NLLLossFunction(checked_labels("nll_loss", log_probs, labels))(log_probs)
+
+
+def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
+    """The labels as an array, once it is sure that they fit ``scores (N, K)``."""
+    labels = labels.data if isinstance(labels, Tensor) else labels
+    labels = labels if hasattr(labels, "shape") else np.asarray(labels)
+    if scores.ndim != 2 or 0 in scores.shape or labels.shape not in (scores.shape[:1], scores.shape):
+        raise ShapeError(
+            f"{op}: scores have shape {scores.shape} and labels {labels.shape}, expected scores (N, K) with N and K >= 1 "
+            "and labels (N,) or one-hot (N, K)"
+        )
+    if isinstance(labels, np.ndarray):
+        _check_label_values(op, labels, scores.shape[1])
+    return labels
+
+
+def _check_label_values(op: str, labels: np.ndarray, K: int) -> None:
+    if labels.ndim == 2:
+        if not (np.all(labels >= 0) and np.allclose(labels.sum(axis=1), 1, atol=1e-4)):
+            raise DataError(f"{op}: every row of labels must hold probabilities that sum to 1 (one-hot), and one does not")
+    elif labels.dtype.kind not in "iu":
+        raise DataError(f"{op}: labels are {labels.dtype}, expected whole numbers 0 to {K - 1}")
+    elif labels.min() < 0 or labels.max() >= K:
+        raise DataError(f"{op}: labels reach from {labels.min()} to {labels.max()}, expected 0 to {K - 1}")

@@ -1,0 +1,31 @@
+"""Arguments that convolution and pooling share: checked once, with a sentence for people."""
+
+from tinycnn.backends.base import Pair, window_grid
+from tinycnn.errors import SettingError, ShapeError
+
+
+def as_pair(value: int | Pair, name: str, *, minimum: int) -> Pair:
+    """A number for both axes or a pair ``(down, across)`` → the pair; raises SettingError below ``minimum``."""
+    pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, tuple | list) else ()
+    if len(pair) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= minimum for v in pair):
+        raise SettingError(f"{name}={value!r}: expected a whole number >= {minimum}, or a pair of them (down, across)")
+    return pair
+
+
+def check_window(op: str, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair) -> None:
+    """Raise ShapeError unless ``x_shape`` is ``(N, H, W, C)`` and holds at least one whole window."""
+    if len(x_shape) != 4:
+        raise ShapeError(f"{op}: x has shape {x_shape}, expected (N, H, W, C): images, height, width, channels")
+    if min(window_grid(x_shape, kernel_size, stride, padding)) < 1:
+        KH, KW = kernel_size
+        H, W = (size + 2 * pad for size, pad in zip(x_shape[1:3], padding, strict=True))
+        raise ShapeError(
+            f"{op}: the {KH}x{KW} window does not fit into the {H}x{W} image (padding included); "
+            "use a smaller kernel_size, more padding, or larger images"
+        )
+
+
+def check_pool_padding(op: str, kernel_size: Pair, padding: Pair) -> None:
+    """Raise SettingError when a pooling window could lie in the padding alone."""
+    if any(2 * pad > size for size, pad in zip(kernel_size, padding, strict=True)):
+        raise SettingError(f"{op}: padding {padding} is more than half of kernel_size {kernel_size}; use less padding")

@@ -1,0 +1,225 @@
+"""Optimizers: how a parameter follows its gradient. And schedules: how the learning rate changes over a run.
+
+Every optimizer keeps per parameter a few arrays of the same shape ("slots", such as the velocity) and counts its steps.
+Notation: p parameter, g gradient, lr learning rate. Updates happen in place.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import Array, Backend
+from tinycnn.errors import SettingError, ShapeError
+from tinycnn.tensor import Tensor
+
+Schedule = Callable[[int], float]  # step number, from 0 → factor of the learning rate
+
+
+class Optimizer:
+    """Base class. ``lr``: learning rate; ``schedule(step)``: factor of it, 1 if None. Parameters without gradient rest."""
+
+    slot_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, schedule: Schedule | None = None) -> None:
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise SettingError("an optimizer needs at least one parameter")
+        self.base_lr = in_range("lr", lr, above=0)
+        self.schedule = schedule or constant()
+        self.step_count = 0
+        xp = get_backend().xp
+        self.slots = [{name: xp.zeros_like(p.data) for name in self.slot_names} for p in self.parameters]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return self.base_lr * self.schedule(self.step_count)
+
+    def step(self) -> None:
+        """Move every parameter once along its gradient."""
+        lr, backend = self.lr, get_backend()
+        self.step_count += 1
+        for parameter, slots in zip(self.parameters, self.slots, strict=True):
+            if parameter.grad is not None:
+                self.update(backend, parameter.data, parameter.grad, lr, **slots)
+
+    def update(self, backend: Backend, p: Array, g: Array, lr: float, **slots: Array) -> None:
+        """Change ``p`` and its slots in place."""
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """``step`` and copies of all slots on the host, ``{"step": int, "slots": [{name: array}]}``."""
+        to_host = get_backend().to_host
+        slots = [{name: to_host(array).copy() for name, array in slots.items()} for slots in self.slots]
+        return {"step": self.step_count, "slots": slots}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state_dict()`` was taken; raises ShapeError when it belongs to other parameters."""
+        ours = [{name: array.shape for name, array in slots.items()} for slots in self.slots]
+        theirs = [{name: array.shape for name, array in slots.items()} for slots in state["slots"]]
+        if ours != theirs:
+            raise ShapeError("this optimizer state belongs to other parameters or to another optimizer")
+        self.step_count = int(state["step"])
+        for slots, values in zip(self.slots, state["slots"], strict=True):
+            for name, array in slots.items():
+                array[...] = get_backend().asarray(values[name])
+
+
+class SGD(Optimizer):
+    """Gradient descent with momentum: v ← momentum·v + g,  p ← p - lr·v  (Nesterov: p ← p - lr·(g + momentum·v)).
+
+    ``weight_decay`` adds ``weight_decay·p`` to the gradient. Source: Sutskever et al., 2013, in PyTorch's form.
+    """
+
+    slot_names = ("velocity",)
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.01,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        schedule: Schedule | None = None,
+    ) -> None:
+        self.momentum = in_range("momentum", momentum, at_least=0, below=1)
+        self.weight_decay = in_range("weight_decay", weight_decay, at_least=0)
+        self.nesterov = nesterov
+        if nesterov and momentum == 0:
+            raise SettingError("SGD(nesterov=True) needs a momentum above 0")
+        super().__init__(parameters, lr, schedule)
+
+    def update(self, backend: Backend, p: Array, g: Array, lr: float, **slots: Array) -> None:
+        velocity = slots["velocity"]
+        if self.weight_decay:
+            g = g + self.weight_decay * p
+        velocity *= self.momentum
+        velocity += g
+        p -= lr * (g + self.momentum * velocity if self.nesterov else velocity)
+
+
+class Adam(Optimizer):
+    """Each weight gets its own step size, from the running mean m and the running uncentred variance v of its gradient:
+
+    m ← β₁m + (1-β₁)g      v ← β₂v + (1-β₂)g²      p ← p - lr · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + eps)
+
+    The divisions by ``1-βᵗ`` make up for m and v starting at zero. ``weight_decay`` adds ``weight_decay·p`` to the gradient.
+    Source: Kingma, Ba, "Adam", 2015.
+    """
+
+    slot_names = ("m", "v")
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        schedule: Schedule | None = None,
+    ) -> None:
+        self.beta1, self.beta2 = (in_range("betas", beta, at_least=0, below=1) for beta in betas)
+        self.eps = in_range("eps", eps, above=0)
+        self.weight_decay = in_range("weight_decay", weight_decay, at_least=0)
+        super().__init__(parameters, lr, schedule)
+
+    def update(self, backend: Backend, p: Array, g: Array, lr: float, **slots: Array) -> None:
+        if self.weight_decay:
+            g = g + self.weight_decay * p
+        self.adam_update(backend, p, g, lr, slots["m"], slots["v"])
+
+    def adam_update(self, backend: Backend, p: Array, g: Array, lr: float, m: Array, v: Array) -> None:
+        t = self.step_count
+        step_size, v_scale = lr / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
+        fused = backend.fused.get("adam")
+        if fused:  # the same five lines in one pass over memory
+            fused(p, g, m, v, step_size, v_scale, self.beta1, self.beta2, self.eps)
+            return
+        m *= self.beta1
+        m += (1 - self.beta1) * g
+        v *= self.beta2
+        v += (1 - self.beta2) * (g * g)
+        p -= step_size * m / (backend.xp.sqrt(v * v_scale) + self.eps)
+
+
+class AdamW(Adam):
+    """Adam that shrinks the weights directly, p ← p - lr·weight_decay·p, so that Adam's step sizes do not scale the decay.
+
+    Source: Loshchilov, Hutter, "Decoupled weight decay regularization", 2019.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay, schedule=schedule)
+
+    def update(self, backend: Backend, p: Array, g: Array, lr: float, **slots: Array) -> None:
+        p *= 1 - lr * self.weight_decay
+        self.adam_update(backend, p, g, lr, slots["m"], slots["v"])
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+
+
+def constant() -> Schedule:
+    """The same learning rate throughout."""
+    return lambda step: 1.0
+
+
+def step_decay(total_steps: int, *, drops: int = 3, factor: float = 0.1) -> Schedule:
+    """Multiply by ``factor`` after each of ``drops + 1`` equal parts of the run."""
+    return lambda step: factor ** min(step * (drops + 1) // total_steps, drops)
+
+
+def cosine(total_steps: int, *, floor: float = 0.0) -> Schedule:
+    """From 1 down to ``floor`` along half a cosine. Source: Loshchilov, Hutter, "SGDR", 2017."""
+    return lambda step: floor + (1 - floor) * (1 + math.cos(math.pi * min(step / total_steps, 1))) / 2
+
+
+def one_cycle(total_steps: int, *, warmup: float = 0.3, start: float = 0.04, end: float = 1e-4) -> Schedule:
+    """From ``start`` up to 1 during the first ``warmup`` of the run, then down to ``end``, both along half a cosine.
+
+    Source: Smith, "Super-convergence", 2018.
+    """
+    peak = max(round(warmup * total_steps), 1)
+
+    def factor(step: int) -> float:
+        low, progress = (start, 1 - step / peak) if step < peak else (end, (step - peak) / max(total_steps - peak, 1))
+        return low + (1 - low) * (1 + math.cos(math.pi * min(progress, 1))) / 2
+
+    return factor
+
+
+SCHEDULES: dict[str, Callable[[int], Schedule]] = {
+    "constant": lambda total_steps: constant(),
+    "step": step_decay,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+}
+
+
+def in_range(
+    name: str, value: float, *, above: float | None = None, at_least: float | None = None, below: float | None = None
+) -> float:
+    """``value`` as a float; raises SettingError when it is NaN, infinite, or outside the given bounds."""
+    bounds = {"above": above, "at least": at_least, "below": below}
+    wanted = ", ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+    fits = isinstance(value, int | float) and math.isfinite(value)
+    fits = fits and (above is None or value > above) and (at_least is None or value >= at_least)
+    if not (fits and (below is None or value < below)):
+        raise SettingError(f"{name}={value}: expected a number {wanted}")
+    return float(value)

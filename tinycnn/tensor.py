@@ -1,0 +1,538 @@
+"""The autograd engine: an array that remembers how it was computed, and the chain rule that walks back along it.
+
+Calling a ``Function`` on tensors computes ``y = f(x1, x2, ...)`` and, when a gradient will be wanted, links ``y`` to the
+function and the function to its inputs. ``loss.backward()`` follows these links from the loss to the leaves. At every
+function it knows ``grad_y = d loss / d y`` and asks the function for each ``grad_x = d loss / d x``. A tensor that was
+used twice receives two such gradients, and they add up: that is the chain rule for several paths.
+
+The first half of this file is the engine, the second half the arithmetic ``+ - * / ** @ sum mean max exp log reshape
+transpose``, each a function with its derivative. Convolution and its friends live in ``ops/``.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import Array, Backend
+from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+_creation_order = itertools.count()
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside this block nothing is recorded, so results need no gradient and their inputs can be freed at once."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+class Tensor:
+    """An array of float32 or float64, the gradient of a loss with respect to it, and the function that made it.
+
+    ``array``: a NumPy or backend array, a number or nested lists. Floating arrays keep their dtype; integers, lists and
+    Python numbers become float32. Raises DtypeError for anything else.
+    """
+
+    __slots__ = ("__weakref__", "creator", "data", "grad", "requires_grad")
+    __array_ufunc__ = None  # so that `numpy_array + tensor` asks the tensor
+
+    def __init__(self, array: Any, requires_grad: bool = False) -> None:
+        self.data: Array = _as_float_array(array)
+        self.grad: Array | None = None  # same shape, dtype and backend as data; filled by backward() in leaves
+        self.requires_grad = requires_grad
+        self.creator: Function | None = None  # None: a leaf
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.data}, shape={self.shape}, dtype={self.dtype}, requires_grad={self.requires_grad})"
+
+    def numpy(self) -> np.ndarray:
+        """The values on the host; waits until a GPU has computed them."""
+        return get_backend().to_host(self.data)
+
+    def item(self) -> float:
+        """The one value of a tensor of size 1 as a Python number."""
+        return float(self.numpy().item())
+
+    __float__ = item
+
+    def detach(self) -> "Tensor":
+        """The same values without their history: a new leaf that shares the memory."""
+        return Tensor(self.data)
+
+    def backward(self, grad: Any = None) -> None:
+        """Add d(self)/d(leaf), weighted by ``grad`` (of this tensor's shape; 1 for a single number), to every leaf's ``.grad``.
+
+        The graph is freed on the way: a second call needs a second forward pass. Raises AutogradError when there is
+        nothing to differentiate, or when a function returns a gradient of the wrong shape.
+        """
+        if not self.requires_grad:
+            raise AutogradError("backward() on a tensor that needs no gradient: create its inputs with requires_grad=True")
+        if self.creator is None:
+            _add_to_leaf(self, _upstream_gradient(self, grad), owned=False)
+            return
+        grads = {self.creator: _upstream_gradient(self, grad)}
+        for function in _in_reverse_order(self.creator):
+            grad_y = grads.pop(function)
+            for x, grad_x in zip(function.inputs, function.input_gradients(grad_y), strict=True):
+                if grad_x is None or not x.requires_grad:
+                    continue
+                if x.creator is None:
+                    _add_to_leaf(x, grad_x, owned=grad_x is not grad_y)
+                elif x.creator in grads:
+                    grads[x.creator] = grads[x.creator] + grad_x
+                else:
+                    grads[x.creator] = grad_x
+            function.free()
+
+    def zero_grad(self) -> None:
+        self.grad = None
+
+    # Arithmetic: the derivatives are in the second half of this file.
+    def __add__(self, other: Any) -> "Tensor":
+        return Add()(self, other)
+
+    def __sub__(self, other: Any) -> "Tensor":
+        return Subtract()(self, other)
+
+    def __mul__(self, other: Any) -> "Tensor":
+        return Multiply()(self, other)
+
+    def __truediv__(self, other: Any) -> "Tensor":
+        return Divide()(self, other)
+
+    def __pow__(self, exponent: Any) -> "Tensor":
+        return Power()(self, exponent)
+
+    def __matmul__(self, other: Any) -> "Tensor":
+        return matmul(self, other)
+
+    def __rsub__(self, other: Any) -> "Tensor":
+        return Subtract()(other, self)
+
+    def __rtruediv__(self, other: Any) -> "Tensor":
+        return Divide()(other, self)
+
+    def __rpow__(self, base: Any) -> "Tensor":
+        return Power()(base, self)
+
+    def __rmatmul__(self, other: Any) -> "Tensor":
+        return matmul(other, self)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Tensor":
+        return Multiply()(self, -1.0)
+
+    def exp(self) -> "Tensor":
+        return Exp()(self)
+
+    def log(self) -> "Tensor":
+        return Log()(self)
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        return Sum(axis, keepdims)(self)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        total = Sum(axis, keepdims)(self)
+        return total * (total.data.size / self.data.size)
+
+    def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        return Max(axis, keepdims)(self)
+
+    def reshape(self, *shape: Any) -> "Tensor":
+        return Reshape(shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(self)
+
+    def transpose(self, *axes: Any) -> "Tensor":
+        return Transpose(axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes)(self)
+
+    @property
+    def T(self) -> "Tensor":
+        return self.transpose()
+
+
+class Function:
+    """One differentiable operation; subclass it to add your own.
+
+    ``__init__`` takes settings, ``forward(*arrays) → array`` computes, ``backward(grad_y) → one gradient per input``
+    (None where none is needed; a single gradient may come without a tuple). Whatever backward needs, forward keeps in
+    attributes of ``self``. Call it once, on tensors: ``y = MyOp(settings)(x, weight)``. During both passes ``self.backend``
+    is the backend it runs on, and ``self.needs_grad[i]`` says whether anybody wants the gradient of input ``i``.
+    """
+
+    backend: Backend
+    inputs: tuple[Tensor, ...] = ()
+    needs_grad: tuple[bool, ...] = ()
+    forward: Callable[..., Array]
+    backward: Callable[[Array], Any]
+    _order: int | None = None
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        """Run forward on tensors (numbers and arrays count as constants); link the result when a gradient is wanted."""
+        if self._order is not None:
+            raise AutogradError(f"{self.name}: a Function runs once; create a new one for the next call")
+        self._order = next(_creation_order)
+        self.backend = get_backend()
+        tensors = _as_tensors(self.name, inputs)
+        _check_owned(self, tensors)
+        self.needs_grad = tuple(_recording.get() and x.requires_grad for x in tensors)
+        y = Tensor(self.forward(*(x.data for x in tensors)))
+        if any(self.needs_grad):
+            self.inputs, y.creator, y.requires_grad = tensors, self, True
+        return y
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__.removesuffix("Function")
+
+    def input_gradients(self, grad_y: Array) -> tuple[Array | None, ...]:
+        """``backward(grad_y)`` as a tuple, each gradient checked against the shape and dtype of its input."""
+        grads = self.backward(grad_y)
+        grads = grads if isinstance(grads, tuple) else (grads,)
+        grads = tuple(None if grad_x is None else self.backend.asarray(grad_x) for grad_x in grads)
+        if len(grads) != len(self.inputs):
+            raise AutogradError(f"{self.name}.backward returned {len(grads)} gradients for {len(self.inputs)} inputs")
+        for i, (x, grad_x) in enumerate(zip(self.inputs, grads, strict=True)):
+            if grad_x is not None and (grad_x.shape != x.shape or grad_x.dtype != x.dtype):
+                raise AutogradError(
+                    f"{self.name}.backward: the gradient of input {i} is {grad_x.dtype} {grad_x.shape}, "
+                    f"but the input is {x.dtype} {x.shape}"
+                )
+        return grads
+
+    def free(self) -> None:
+        """Drop everything forward kept, and with it the arrays and the rest of the graph."""
+        order = self._order
+        self.__dict__.clear()
+        self._order = order
+
+
+def _in_reverse_order(last: Function) -> list[Function]:
+    """Every function that ``last`` depends on, latest first: a function is created after those that made its inputs."""
+    found, to_visit = {last}, [last]
+    while to_visit:
+        function = to_visit.pop()
+        if not function.inputs:
+            raise AutogradError(f"{function.name}: this graph was already used by backward(); run the forward pass again")
+        makers = {x.creator for x in function.inputs if x.creator is not None} - found
+        found |= makers
+        to_visit += makers
+    return sorted(found, key=lambda function: function._order or 0, reverse=True)
+
+
+def _upstream_gradient(y: Tensor, grad: Any) -> Array:
+    """The gradient that starts the backward pass, in the shape and dtype of ``y``."""
+    if grad is None:
+        if y.data.size != 1:
+            raise AutogradError(f"backward() of shape {y.shape} needs a gradient: pass backward(grad), or reduce with .sum()")
+        grad = 1.0
+    if isinstance(grad, Tensor):
+        grad = grad.data
+    backend = get_backend()
+    grad = grad if backend.owns(grad) else backend.asarray(np.asarray(grad, dtype=y.dtype))
+    if grad.ndim == 0 and y.data.size == 1:
+        grad = grad.reshape(y.shape)
+    if grad.shape != y.shape or grad.dtype != y.dtype:
+        raise AutogradError(f"backward(grad): grad is {grad.dtype} {grad.shape}, the tensor is {y.dtype} {y.shape}")
+    return grad
+
+
+def _add_to_leaf(leaf: Tensor, grad: Array, *, owned: bool) -> None:
+    """Add to ``leaf.grad``; the first gradient is copied unless it is a fresh array, so that leaves never share memory."""
+    if leaf.grad is not None:
+        leaf.grad = leaf.grad + grad
+    else:
+        leaf.grad = grad if owned and grad.base is None else grad.copy()
+
+
+def _as_float_array(array: Any) -> Array:
+    """Whatever the user has → an array of the active backend, float32 or float64."""
+    if isinstance(array, Tensor):
+        array = array.data
+    backend = get_backend()
+    if not (hasattr(array, "dtype") and hasattr(array, "shape")):
+        array = np.asarray(array)
+        if array.dtype.kind == "f":
+            array = array.astype(np.float32)  # Python floats carry no choice of precision
+    if array.dtype.kind in "iub":
+        array = array.astype(np.float32)
+    if array.dtype not in (np.float32, np.float64):
+        raise DtypeError(f"tinycnn computes with float32 and float64, got {array.dtype}: convert it with .astype first")
+    return array if backend.owns(array) else backend.asarray(array)
+
+
+def _as_tensors(name: str, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    """All inputs as tensors of one dtype; Python numbers take the dtype of the tensors they meet."""
+    dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
+    if len(dtypes) == 1:
+        dtype = dtypes.copy().pop()
+        inputs = tuple(np.asarray(x, dtype=dtype) if isinstance(x, int | float) else x for x in inputs)
+    tensors = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)
+    if len({x.dtype for x in tensors}) > 1:
+        raise DtypeError(
+            f"{name}: inputs of {' and '.join(str(x.dtype) for x in tensors)} do not mix; convert one with .astype"
+        )
+    return tensors
+
+
+def _check_owned(function: Function, tensors: tuple[Tensor, ...]) -> None:
+    for x in tensors:
+        if not function.backend.owns(x.data):
+            raise BackendError(
+                f"{function.name}: an input is a {type(x.data).__module__} array, but the active backend is "
+                f"{function.backend.name!r}; create tensors and models after use_backend({function.backend.name!r})"
+            )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arithmetic. Notation: grad_y is d loss / d y; each backward returns d loss / d input.
+
+
+def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
+    """Undo broadcasting: an element that was used many times gets the sum of the gradients of all its uses."""
+    added = grad.ndim - len(shape)
+    grad = grad.sum(axis=tuple(range(added))) if added else grad  # without the leading axes that broadcasting added
+    stretched = tuple(axis for axis, size in enumerate(shape) if size == 1 and grad.shape[axis] != 1)
+    return grad.sum(axis=stretched, keepdims=True) if stretched else grad  # shape
+
+
+class _Elementwise(Function):
+    """Two inputs that broadcast against each other, with the error message for when they do not."""
+
+    def check(self, a: Array, b: Array) -> None:
+        try:
+            np.broadcast_shapes(a.shape, b.shape)
+        except ValueError:
+            raise ShapeError(f"{self.name}: shapes {a.shape} and {b.shape} do not broadcast against each other") from None
+        self.shapes = a.shape, b.shape
+
+    def unbroadcast(self, grad_a: Array, grad_b: Array) -> tuple[Array, Array]:
+        return unbroadcast(grad_a, self.shapes[0]), unbroadcast(grad_b, self.shapes[1])
+
+
+class Add(_Elementwise):
+    """y = a + b."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.check(a, b)
+        return a + b
+
+    def backward(self, grad_y: Array) -> tuple[Array, Array]:
+        return self.unbroadcast(grad_y, grad_y)
+
+
+class Subtract(_Elementwise):
+    """y = a - b."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.check(a, b)
+        return a - b
+
+    def backward(self, grad_y: Array) -> tuple[Array, Array]:
+        return self.unbroadcast(grad_y, -grad_y)
+
+
+class Multiply(_Elementwise):
+    """y = a b, so dy/da = b and dy/db = a."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.check(a, b)
+        self.a, self.b = a, b
+        return a * b
+
+    def backward(self, grad_y: Array) -> tuple[Array, Array]:
+        return self.unbroadcast(grad_y * self.b, grad_y * self.a)
+
+
+class Divide(_Elementwise):
+    """y = a / b, so dy/da = 1/b and dy/db = -a/b²."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.check(a, b)
+        self.a, self.b = a, b
+        return a / b
+
+    def backward(self, grad_y: Array) -> tuple[Array, Array]:
+        return self.unbroadcast(grad_y / self.b, -grad_y * self.a / (self.b * self.b))
+
+
+class Power(_Elementwise):
+    """y = aᵇ, so dy/da = b aᵇ⁻¹ and dy/db = aᵇ ln a (0 where a is 0: there the power does not move)."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.check(a, b)
+        self.a, self.b, self.y = a, b, a**b
+        return self.y
+
+    def backward(self, grad_y: Array) -> tuple[Array | None, Array | None]:
+        xp = self.backend.xp
+        grad_a = grad_b = None
+        if self.needs_grad[0]:
+            lowered = xp.where(self.b == 0, 1, self.b) - 1  # keeps 0 * a**-1 out of a = 0, b = 0
+            grad_a = unbroadcast(grad_y * self.b * self.a**lowered, self.shapes[0])
+        if self.needs_grad[1]:
+            log_a = xp.log(xp.where(self.a == 0, 1, self.a))
+            grad_b = unbroadcast(grad_y * self.y * log_a, self.shapes[1])
+        return grad_a, grad_b
+
+
+class Exp(Function):
+    """y = eˣ, which is its own derivative."""
+
+    def forward(self, x: Array) -> Array:
+        self.y = self.backend.xp.exp(x)
+        return self.y
+
+    def backward(self, grad_y: Array) -> Array:
+        return grad_y * self.y
+
+
+class Log(Function):
+    """y = ln x, so dy/dx = 1/x."""
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        return self.backend.xp.log(x)
+
+    def backward(self, grad_y: Array) -> Array:
+        return grad_y / self.x
+
+
+class MatMul(Function):
+    """y = a b for stacks of matrices: dA = dY Bᵀ and dB = Aᵀ dY, the only products whose shapes fit."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        if a.shape[-1] != b.shape[-2]:
+            raise ShapeError(f"matmul: {a.shape} @ {b.shape}: the last axis of the left must equal the second-last of the right")
+        self.a, self.b = a, b
+        return a @ b  # (..., n, m) @ (..., m, k) → (..., n, k)
+
+    def backward(self, grad_y: Array) -> tuple[Array, Array]:
+        grad_a = grad_y @ self.b.swapaxes(-1, -2)  # (..., n, m)
+        grad_b = self.a.swapaxes(-1, -2) @ grad_y  # (..., m, k)
+        return unbroadcast(grad_a, self.a.shape), unbroadcast(grad_b, self.b.shape)
+
+
+def matmul(a: Any, b: Any) -> Tensor:
+    """``a @ b`` with NumPy's rules: a vector counts as a row on the left and as a column on the right."""
+    a, b = _as_tensors("matmul", (a, b))
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError("matmul: a single number has no rows and columns; use * instead of @")
+    row = a.reshape(1, -1) if a.ndim == 1 else a
+    column = b.reshape(-1, 1) if b.ndim == 1 else b
+    y = MatMul()(row, column)
+    if a.ndim == 1:
+        y = y.reshape(*y.shape[:-2], y.shape[-1])
+    return y.reshape(y.shape[:-1]) if b.ndim == 1 else y
+
+
+class Sum(Function):
+    """y = Σ x over ``axis``: every summand has derivative 1, so all of them receive grad_y."""
+
+    def __init__(self, axis: int | tuple[int, ...] | None, keepdims: bool) -> None:
+        self.axis, self.keepdims = axis, keepdims
+
+    def forward(self, x: Array) -> Array:
+        self.axes = _reduced_axes(self.axis, x)
+        self.x_shape = x.shape
+        return x.sum(axis=self.axes, keepdims=self.keepdims)
+
+    def backward(self, grad_y: Array) -> Array:
+        xp = self.backend.xp
+        return xp.broadcast_to(_keep_axes(xp, grad_y, self.axes, self.keepdims), self.x_shape)
+
+
+class Max(Function):
+    """y = max x over ``axis``: only the winner moves y, so it alone receives grad_y; the first of equals wins."""
+
+    def __init__(self, axis: int | tuple[int, ...] | None, keepdims: bool) -> None:
+        self.axis, self.keepdims = axis, keepdims
+
+    def forward(self, x: Array) -> Array:
+        xp = self.backend.xp
+        self.axes = _reduced_axes(self.axis, x)
+        last = tuple(range(-len(self.axes), 0))
+        moved = xp.moveaxis(x, self.axes, last)  # (kept axes, reduced axes)
+        self.moved_shape = moved.shape
+        rows = moved.reshape(*moved.shape[: x.ndim - len(self.axes)], -1)  # (kept axes, all reduced elements)
+        self.winner = rows.argmax(axis=-1)[..., None]  # (kept axes, 1); the first NaN, if there is one
+        y = xp.take_along_axis(rows, self.winner, axis=-1)[..., 0]  # (kept axes)
+        return xp.expand_dims(y, self.axes) if self.keepdims else y
+
+    def backward(self, grad_y: Array) -> Array:
+        xp = self.backend.xp
+        grad_y = grad_y.reshape(self.winner.shape)  # (kept axes, 1)
+        size = int(np.prod(self.moved_shape[grad_y.ndim - 1 :]))
+        grad_rows = xp.where(xp.arange(size) == self.winner, grad_y, 0)  # (kept axes, all reduced elements)
+        last = tuple(range(-len(self.axes), 0))
+        return xp.ascontiguousarray(xp.moveaxis(grad_rows.reshape(self.moved_shape), last, self.axes))  # shape of x
+
+
+class Reshape(Function):
+    """The same elements in another shape; their gradients go back in the old one."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = tuple(shape)
+
+    def forward(self, x: Array) -> Array:
+        self.x_shape = x.shape
+        try:
+            return x.reshape(self.shape)
+        except ValueError:
+            raise ShapeError(f"reshape: {x.shape} has {x.size} elements, which do not fill {self.shape}") from None
+
+    def backward(self, grad_y: Array) -> Array:
+        return grad_y.reshape(self.x_shape)
+
+
+class Transpose(Function):
+    """Axes in another order (reversed when none is given); the inverse order brings the gradient back."""
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        self.axes = tuple(axes)
+
+    def forward(self, x: Array) -> Array:
+        self.axes = self.axes or tuple(reversed(range(x.ndim)))
+        if sorted(axis % max(x.ndim, 1) for axis in self.axes) != list(range(x.ndim)):
+            raise ShapeError(f"transpose: axes {self.axes} do not reorder the {x.ndim} axes of shape {x.shape}")
+        return x.transpose(self.axes)
+
+    def backward(self, grad_y: Array) -> Array:
+        return grad_y.transpose(np.argsort([axis % grad_y.ndim for axis in self.axes]).tolist())
+
+
+def _reduced_axes(axis: int | tuple[int, ...] | None, x: Array) -> tuple[int, ...]:
+    """The axes to reduce as a tuple of numbers >= 0."""
+    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if any(not -x.ndim <= a < x.ndim for a in axes):
+        raise ShapeError(f"axis {axis} is not an axis of shape {x.shape}")
+    return tuple(sorted(a % x.ndim for a in axes))
+
+
+def _keep_axes(xp: Any, grad_y: Array, axes: tuple[int, ...], kept: bool) -> Array:
+    """Put back axes that a reduction removed, as axes of length 1."""
+    return grad_y if kept else xp.expand_dims(grad_y, axes)
