@@ -96,7 +96,7 @@ class Conv2d(Layer):
         stride: int | Pair = 1,
         padding: int | Pair = 0,
         bias: bool = True,
-        initializer: str = "glorot_uniform",
+        initializer: str = "he_normal",
     ) -> None:
         super().__init__()
         self.filters = positive("Conv2d", "filters", filters)
@@ -156,7 +156,7 @@ class AvgPool2d(_Pool2d):
 class Dense(Layer):
     """``units`` weighted sums of all inputs: ``(in,)`` → ``(units,)``. See ``ops/dense.py``."""
 
-    def __init__(self, units: int, bias: bool = True, initializer: str = "glorot_uniform") -> None:
+    def __init__(self, units: int, bias: bool = True, initializer: str = "he_normal") -> None:
         super().__init__()
         self.units, self.bias, self.initializer = positive("Dense", "units", units), bias, initializer
         self._initialize = initializers.get(initializer)
@@ -224,7 +224,7 @@ class BatchNorm(Layer):
     ``momentum`` is the weight of the new batch in the running statistics (PyTorch's meaning; Keras' 0.99 is 0.01 here).
     """
 
-    def __init__(self, momentum: float = 0.01, eps: float = 1e-3) -> None:
+    def __init__(self, momentum: float = 0.1, eps: float = 1e-3) -> None:
         super().__init__()
         if not (0 <= momentum <= 1 and eps > 0):
             raise SettingError(f"BatchNorm(momentum={momentum}, eps={eps}): momentum must lie in [0, 1], eps above 0")

@@ -35,6 +35,7 @@ class Recipe:
     epochs: int
     batch_size: int
     lr: float = 1e-3
+    validation_split: float = 0.0
     description: str = ""
 
 
@@ -102,7 +103,7 @@ MODELS = {
     "lenet": Recipe(lenet, epochs=5, batch_size=64, description="PyTorch LeNet"),
     "keras_cnn": Recipe(keras_cnn, epochs=5, batch_size=128, description="Keras, two convolutions"),
     "batchnorm_cnn": Recipe(batchnorm_cnn, epochs=10, batch_size=128, description="Keras, batch norm and dropout"),
-    "single_conv": Recipe(single_conv, epochs=5, batch_size=32, description="Keras, one convolution"),
+    "single_conv": Recipe(single_conv, epochs=5, batch_size=32, validation_split=0.2, description="Keras, one convolution"),
     "three_conv": Recipe(three_conv, epochs=10, batch_size=128, description="Keras, raw pixels in, dropout"),
 }
 

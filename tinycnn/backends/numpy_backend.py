@@ -80,8 +80,12 @@ class NumpyBackend(Backend):
         for _, window in windows[1:]:
             np.maximum(y, x[window], out=y)  # NaN wins over every number
         winner = np.zeros(y.shape, dtype=np.min_scalar_type(len(windows) - 1))
-        for position, window in reversed(windows):  # backwards, so that the first of equal maxima has the last word
-            np.copyto(winner, position, where=(x[window] == y) | np.isnan(x[window]), casting="unsafe")
+        lost, some_nan = np.ones(y.shape, dtype=bool), bool(np.isnan(y).any())
+        for _, window in windows[:-1]:
+            lost &= x[window] != y  # true as long as no position up to this one was the maximum
+            if some_nan:
+                lost &= ~np.isnan(x[window])  # NaN is not equal to itself, but it wins
+            winner += lost  # the number of positions before the first maximum
         return y, winner
 
     def max_pool2d_backward(
@@ -98,7 +102,7 @@ class NumpyBackend(Backend):
         grid = window_grid(x_shape, kernel_size, stride, padding)
         grad_x = np.zeros((N, H + 2 * PH, W + 2 * PW, C), dtype=grad_y.dtype)
         for position, window in window_positions(kernel_size, stride, grid):
-            grad_x[window] += np.where(winner == position, grad_y, 0)
+            grad_x[window] += grad_y * (winner == position)
         return np.ascontiguousarray(grad_x[:, PH : PH + H, PW : PW + W])  # (N, H, W, C)
 
     def gather_images(self, images: np.ndarray, indices: np.ndarray, scale: float, dtype: np.dtype) -> np.ndarray:

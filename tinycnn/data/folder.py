@@ -20,7 +20,7 @@ from tinycnn.errors import DataError
 
 
 class NotHere(DataError):
-    """This folder does not hold the data set that was asked for."""
+    """The folder does not hold the data set that was asked for."""
 
 
 def read_folder(name: str, folder: Path) -> Dataset:

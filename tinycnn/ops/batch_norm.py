@@ -69,7 +69,7 @@ def batch_norm(
     running_mean: Array | None = None,
     running_var: Array | None = None,
     training: bool = True,
-    momentum: float = 0.01,
+    momentum: float = 0.1,
     eps: float = 1e-3,
 ) -> Tensor:
     """``x (..., C)``, ``gamma`` and ``beta (C,)`` → the same shape as ``x``.

@@ -1,0 +1,182 @@
+"""Train one of the five networks, show how it goes, and write what came of it.
+
+    python examples/train_mnist.py                                    # keras_cnn on MNIST, the fastest backend there is
+    python examples/train_mnist.py --model lenet --backend numpy --epochs 1
+
+Results go to ``--output`` (default runs/<model>-<dataset>): metrics.json, history.csv, model.safetensors.
+"""
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import tinycnn
+from tinycnn import data, models, optim
+from tinycnn.errors import SettingError, TinyCNNError
+from tinycnn.io import write_atomically
+from tinycnn.optim import in_range
+from tinycnn.progress import progress_display
+from tinycnn.train import EpochResult, Trainer, evaluate
+
+
+def parse_options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    add = parser.add_argument
+    add("--model", choices=models.MODELS, default="keras_cnn", help="the network (default: keras_cnn)")
+    add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="what computes (default: auto)")
+    add("--dataset", default="auto", help="auto, mnist, fashion_mnist, digits, or a file PATH.npz (default: auto)")
+    add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
+    add("--epochs", type=int, metavar="N", help="passes over the training images (default: as the author did)")
+    add("--batch-size", type=int, metavar="N", help="images per step (default: as the author did)")
+    add("--optimizer", choices=optim.OPTIMIZERS, default="adam", help="default: adam")
+    add("--lr", type=float, metavar="X", help="learning rate (default: 0.001, for sgd 0.05)")
+    add("--momentum", type=float, default=0.9, metavar="X", help="of sgd (default: 0.9)")
+    add("--schedule", choices=optim.SCHEDULES, default="constant", help="how the rate changes (default: constant)")
+    add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
+    add("--seed", type=int, default=0, metavar="N", help="fixes weights, shuffles and dropout (default: 0)")
+    add("--limit", type=int, metavar="N", help="use only the first N training images")
+    add("--output", type=Path, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
+    add("--no-plots", action="store_true", help="write no pictures")
+    add("--quiet", action="store_true", help="print only the result")
+    return with_defaults(parser.parse_args(arguments))
+
+
+def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
+    """Fill in what depends on the network or the optimizer, and refuse numbers out of range before anything starts."""
+    recipe = models.MODELS[options.model]
+    defaults = {
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "validation_split": recipe.validation_split,
+        "lr": 0.05 if options.optimizer == "sgd" else recipe.lr,
+    }
+    for name, value in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    for name in ("epochs", "batch_size"):
+        if getattr(options, name) < 1:
+            raise SettingError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected at least 1")
+    if options.seed < 0:
+        raise SettingError(f"--seed {options.seed}: expected 0 or more")
+    in_range("--lr", options.lr, above=0)
+    in_range("--momentum", options.momentum, at_least=0, below=1)
+    in_range("--validation-split", options.validation_split, at_least=0, below=1)
+    return options
+
+
+def make_optimizer(options: argparse.Namespace, model: tinycnn.Sequential, steps: int) -> optim.Optimizer:
+    extra = {"momentum": options.momentum} if options.optimizer == "sgd" else {}
+    schedule = optim.SCHEDULES[options.schedule](steps)
+    return optim.OPTIMIZERS[options.optimizer](model.parameters(), options.lr, schedule=schedule, **extra)
+
+
+def run(options: argparse.Namespace) -> None:
+    def say(*words: object) -> None:
+        if not options.quiet:
+            print(*words, flush=True)
+
+    tinycnn.use_backend(options.backend)
+    dataset = data.load(options.dataset, data_dir=options.data_dir, limit=options.limit)
+    output = checked_output(options, dataset.name)
+    x_train, y_train, x_valid, y_valid = data.split_validation(
+        dataset.x_train, dataset.y_train, options.validation_split, seed=options.seed
+    )
+    model = models.create(
+        options.model, seed=options.seed, input_shape=dataset.input_shape, classes=dataset.num_classes
+    )
+    steps = options.epochs * -(-len(x_train) // options.batch_size)
+    trainer = Trainer(
+        model, make_optimizer(options, model, steps), batch_size=options.batch_size, seed=options.seed
+    )
+
+    if dataset.notice:
+        print(dataset.notice, file=sys.stderr, flush=True)
+    say(f"data      {dataset.name}: {len(x_train):,} training, {len(x_valid):,} validation, {len(dataset.x_test):,} test images")
+    say(f"          from {dataset.source}")
+    say(f"backend   {tinycnn.get_backend().name} ({', '.join(f'{k} {v}' for k, v in versions().items())})")
+    say(f"training  {options.epochs} epochs, batch {options.batch_size}, {options.optimizer} {options.lr:g} ({options.schedule})")
+    say(f"\n{options.model}: {models.MODELS[options.model].description}\n{model.summary()}\n")
+
+    epochs, start = [], time.perf_counter()
+    progress = progress_display(options.epochs, quiet=options.quiet)
+    for result in trainer.fit(x_train, y_train, epochs=options.epochs, validation=(x_valid, y_valid), progress=progress):
+        epochs.append(result)
+        say(epoch_line(result, options.epochs))
+    training_s = time.perf_counter() - start
+    test = evaluate(model, dataset.x_test, dataset.y_test)
+
+    output.mkdir(parents=True, exist_ok=True)
+    metrics = {
+        "model": options.model,
+        "backend": tinycnn.get_backend().name,
+        "dataset": dataset.name,
+        "data_source": dataset.source,
+        "seed": options.seed,
+        "options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()},
+        "versions": versions(),
+        "train_images": len(x_train),
+        "validation_images": len(x_valid),
+        "test_images": len(dataset.x_test),
+        "epochs": [dataclasses.asdict(result) for result in epochs],
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "training_s": training_s,
+    }
+    tinycnn.save(model, output / "model.safetensors")
+    write_atomically(output / "history.csv", history_csv(epochs).encode())
+    write_atomically(output / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    print(f"test      accuracy {test.accuracy:.4f}, loss {test.loss:.4f} on all {len(dataset.x_test):,} {dataset.name} test images")
+    say(f"written   {', '.join(sorted(path.name for path in output.iterdir()))} in {output}")
+
+
+def checked_output(options: argparse.Namespace, dataset: str) -> Path:
+    """The folder for the results; raises SettingError before training when it cannot be one. Creates nothing."""
+    output = options.output or Path("runs") / f"{options.model}-{dataset}"
+    for path in (output, *output.parents):
+        if path.exists() and not path.is_dir():
+            raise SettingError(f"--output {output}: {path} is a file; give a folder, or move the file away")
+    return output
+
+
+def epoch_line(result: EpochResult, epochs: int) -> str:
+    line = f"epoch {result.epoch:>{len(str(epochs))}}/{epochs}  loss {result.train_loss:.4f}  accuracy {result.train_accuracy:.4f}"
+    if result.validation_loss is not None:
+        line += f"  validation loss {result.validation_loss:.4f}  accuracy {result.validation_accuracy:.4f}"
+    return f"{line}  {result.epoch_s:.1f} s  {result.images_per_s:,.0f} images/s"
+
+
+def history_csv(epochs: list[EpochResult]) -> str:
+    """One line per epoch, with a head line; an empty field where there was no validation."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(EpochResult)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(result) for result in epochs)
+    return text.getvalue()
+
+
+def versions() -> dict[str, str]:
+    return {"tinycnn": tinycnn.__version__, "python": platform.python_version(), "numpy": np.__version__}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    try:
+        run(parse_options(arguments))
+    except TinyCNNError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)  # a folder that cannot be written, a full disk
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

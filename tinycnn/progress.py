@@ -1,0 +1,63 @@
+"""What a person sees while a network trains: a live bar in a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+
+from tinycnn.train import Progress
+
+REFRESH_S = 0.25  # reading loss and accuracy waits for a GPU, so not at every step
+PLAIN_LINE_S = 15.0
+
+
+class ProgressBar:
+    """Called after every step: loss, accuracy, images per second of the running epoch, through tqdm."""
+
+    def __init__(self, epochs: int) -> None:
+        from tqdm import tqdm
+
+        self.make_bar, self.epochs, self.bar = tqdm, epochs, None
+        self.started = self.shown = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.perf_counter()
+        if progress.step == 1:
+            self.started = now
+            self.bar = self.make_bar(
+                total=progress.steps, desc=f"epoch {progress.epoch}/{self.epochs}", unit="step", leave=False, delay=0.5
+            )
+        self.bar.update(1)
+        if now - self.shown > REFRESH_S:
+            self.shown = now
+            self.bar.set_postfix_str(describe(progress, now - self.started), refresh=False)
+        if progress.step == progress.steps:
+            self.bar.close()
+
+
+class PlainLines:
+    """The same for logs and pipes: one line every 15 seconds."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.started = self.shown = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.perf_counter()
+        if progress.step == 1:
+            self.started = self.shown = now
+        if now - self.shown > PLAIN_LINE_S:
+            self.shown = now
+            where = f"epoch {progress.epoch}/{self.epochs} step {progress.step}/{progress.steps}"
+            print(f"  {where}: {describe(progress, now - self.started)}", flush=True)
+
+
+def describe(progress: Progress, elapsed_s: float) -> str:
+    scores = progress.scores()
+    speed = f"{progress.seen / elapsed_s:,.0f} images/s" if elapsed_s > 0 else ""
+    return f"loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}, {speed}"
+
+
+def progress_display(epochs: int, *, quiet: bool = False) -> ProgressBar | PlainLines | None:
+    """The display that suits where the output goes: none if ``quiet``."""
+    if quiet:
+        return None
+    return ProgressBar(epochs) if sys.stderr.isatty() else PlainLines(epochs)

@@ -1,0 +1,171 @@
+"""The training loop: batches in, smaller loss out.
+
+Pixels and labels are handed to the backend once; what travels per epoch is one shuffled list of image numbers on the way
+in and two numbers (loss, correct answers) on the way out. Shuffles depend on ``(seed, epoch)`` alone, so every backend
+sees the same batches, and a run can be taken up again at any epoch.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinycnn import ops
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import Array
+from tinycnn.errors import SettingError, TinyCNNError
+from tinycnn.layers import Sequential
+from tinycnn.models import pixel_scale
+from tinycnn.optim import Optimizer
+from tinycnn.tensor import Tensor, no_grad
+
+EVALUATION_BATCH = 256  # bounds the memory of an evaluation, whatever the size of the data set
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Loss in nats and accuracy as a fraction, over whole sets of images."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch brought. ``train_*`` are running means over the epoch, while the network was changing."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    epoch_s: float  # training alone, without the validation
+    images_per_s: float
+
+
+class TrainingDivergedError(TinyCNNError, ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class Trainer:
+    """Trains ``model`` with ``optimizer`` on byte images: everything that changes during a run lives here."""
+
+    def __init__(self, model: Sequential, optimizer: Optimizer, *, batch_size: int, seed: int = 0) -> None:
+        if batch_size < 1:
+            raise SettingError(f"batch size {batch_size}: expected at least 1")
+        self.model, self.optimizer, self.batch_size, self.seed = model, optimizer, batch_size, seed
+        self.scale = pixel_scale(model)
+
+    def fit(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        epochs: int,
+        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        progress: Callable[["Progress"], None] | None = None,
+    ) -> Iterator[EpochResult]:
+        """Train for ``epochs`` on ``images (M, H, W, C)`` bytes and ``labels (M,)``, yielding after each epoch.
+
+        ``progress`` is called after every step. Raises TrainingDivergedError when the loss is no longer a number.
+        """
+        backend = get_backend()
+        images_here, labels_here = backend.asarray(images), backend.asarray(labels)
+        for epoch in range(1, epochs + 1):
+            start = time.perf_counter()
+            train = self.train_epoch(images_here, labels_here, epoch, progress)
+            epoch_s = time.perf_counter() - start
+            valid = evaluate(self.model, *validation) if validation and len(validation[0]) else None
+            yield EpochResult(
+                epoch,
+                train.loss,
+                train.accuracy,
+                valid.loss if valid else None,
+                valid.accuracy if valid else None,
+                epoch_s,
+                len(images) / epoch_s,
+            )
+
+    def train_epoch(
+        self, images: Array, labels: Array, epoch: int, progress: Callable[["Progress"], None] | None = None
+    ) -> Scores:
+        """One pass over all images in a new order, the smaller last batch included."""
+        self.model.train()
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(labels))
+        order = get_backend().asarray(order)
+        running = Progress(epoch, math.ceil(len(labels) / self.batch_size))
+        for start in range(0, len(labels), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            running.add(*self.step(images, labels, chosen), len(chosen))
+            if progress:
+                progress(running)
+        return self._checked(running.scores(), epoch)
+
+    def step(self, images: Array, labels: Array, chosen: Array) -> tuple[Array, Array]:
+        """Forward, backward, update on one batch; answers ``(mean loss, correct answers)`` as backend numbers."""
+        x = get_backend().gather_images(images, chosen, self.scale, self.model.dtype)  # (N, H, W, C)
+        y = labels[chosen]  # (N,)
+        # A final Softmax or LogSoftmax is part of the loss: cross-entropy of its output is this loss of the logits.
+        logits = self.model.logits(Tensor(x))  # (N, K)
+        loss = ops.softmax_cross_entropy(logits, y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.data, (logits.data.argmax(axis=1) == y).sum()
+
+    def _checked(self, scores: Scores, epoch: int) -> Scores:
+        if not math.isfinite(scores.loss):
+            raise TrainingDivergedError(
+                f"the loss became {scores.loss} in epoch {epoch} (learning rate {self.optimizer.lr:g}): try a smaller --lr"
+            )
+        return scores
+
+
+class Progress:
+    """Loss and accuracy since the epoch began. Adding costs nothing; ``scores()`` waits for a GPU to catch up."""
+
+    def __init__(self, epoch: int, steps: int) -> None:
+        self.epoch, self.steps = epoch, steps
+        self.step = self.seen = 0
+        self.loss_sum: Any = 0.0
+        self.correct: Any = 0
+
+    def add(self, loss: Array, correct: Array, count: int) -> None:
+        self.step += 1
+        self.seen += count
+        self.loss_sum = self.loss_sum + loss * float(count)
+        self.correct = self.correct + correct
+
+    def scores(self) -> Scores:
+        return Scores(float(self.loss_sum) / self.seen, float(self.correct) / self.seen)
+
+
+def predict_logits(model: Sequential, images: np.ndarray) -> np.ndarray:
+    """Scores of all ``images (M, H, W, C)`` bytes, ``(M, K)`` on the host, computed in evaluation mode."""
+    backend, was_training = get_backend(), model.training
+    model.eval()
+    try:
+        with no_grad():
+            return np.concatenate([backend.to_host(logits) for logits in _logit_batches(model, images)])  # (M, K)
+    finally:
+        model.train(was_training)
+
+
+def _logit_batches(model: Sequential, images: np.ndarray) -> Iterator[Array]:
+    backend, scale = get_backend(), pixel_scale(model)
+    for start in range(0, len(images), EVALUATION_BATCH):
+        batch = backend.asarray(images[start : start + EVALUATION_BATCH])
+        everything = backend.xp.arange(len(batch))
+        yield model.logits(Tensor(backend.gather_images(batch, everything, scale, model.dtype))).data  # (N, K)
+
+
+def evaluate(model: Sequential, images: np.ndarray, labels: np.ndarray) -> Scores:
+    """Loss and accuracy over every image, the last partial batch included, each image weighing the same."""
+    logits = predict_logits(model, images).astype(np.float64)  # (M, K)
+    top = logits.max(axis=1, keepdims=True)
+    log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))  # (M,)
+    surprise = log_sum - logits[np.arange(len(labels)), labels]  # (M,)
+    return Scores(float(surprise.mean()), float((logits.argmax(axis=1) == labels).mean()))
