@@ -64,10 +64,10 @@ def test_unusual_but_correct_answers(server, folder, tmp_path, behaviour):
 
 
 BAD = {
-    "html": r"only [0-9]+ bytes instead of [0-9]+ bytes, beginning with b'<html>",
+    "html": r"only [0-9]+ instead of [0-9]+ bytes, beginning with b'<html>",
     "unavailable": "503",
     "corrupt": "does not match the known hash",
-    "truncate": "IncompleteRead|only [0-9,]+ bytes",
+    "truncate": "IncompleteRead|only [0-9,]+ instead",
     "endless": "it sent more",
     "circle": "redirects",
     "mute": "no answer within",
@@ -76,7 +76,7 @@ BAD = {
 }
 
 
-IMPATIENT = {"mute": "ANSWER_S", "stall": "SILENCE_S", "dribble": "RATE_AFTER_S"}  # the limit that must end it
+IMPATIENT = {"mute": "ANSWER_S", "stall": "SILENCE_S", "dribble": "WINDOW_S"}  # the limit that must end it
 
 
 @pytest.mark.parametrize("behaviour", BAD)
@@ -151,6 +151,23 @@ def test_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
     assert load("auto").name == "digits"
 
 
+@pytest.mark.parametrize(("amounts", "is_fast"), [([50, 50, 50], True), ([500, 5], False), ([5], False)])
+def test_pace_is_judged_window_by_window(monkeypatch, amounts, is_fast):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "MIN_BYTES_PER_S", 2)
+    pace = module._Pace()
+    seen = []
+    for amount in amounts:
+        now[0] += module.WINDOW_S
+        try:
+            pace.advance(amount)
+            seen.append(True)
+        except ConnectionError:
+            seen.append(False)
+    assert seen == [True] * (len(amounts) - 1) + [is_fast]
+
+
 def test_name_look_up_that_hangs_does_not_hold_anybody_up(folder, monkeypatch):
     """The request is stuck for as long as the test runs; the answer comes all the same."""
     release = threading.Event()
@@ -184,10 +201,10 @@ def test_answer_that_comes_too_late_is_closed(monkeypatch):
 
 def test_patience_adds_up_to_less_than_the_limits_promised():
     """Unpatched: a stalling mirror costs at most 60 s, and three mirrors that cannot be reached at most 15 s."""
-    code = "from tinycnn.data import download as d; print(d.ANSWER_S, d.SILENCE_S, d.RATE_AFTER_S)"
+    code = "from tinycnn.data import download as d; print(d.ANSWER_S, d.SILENCE_S, d.WINDOW_S)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    answer, silence, rate_after = map(float, result.stdout.split())
-    assert answer + rate_after + silence < 60
+    answer, silence, window = map(float, result.stdout.split())
+    assert answer + 2 * window + silence < 60  # a good window, then a bad one that ends with a pause
     assert 3 * answer < 15
 
 

@@ -2,7 +2,7 @@
 
 pooch keeps the cache honest: it downloads to a temporary file, compares the sha256 and only then moves the file to its
 name, so that neither a crash nor two processes at once leave a damaged file. What is added here is patience with a
-limit: each mirror gets a few seconds to answer, and must then deliver at a minimum rate, because a mirror that sends
+limit: each mirror gets a few seconds to answer, and must then keep up a minimum pace, because a mirror that sends
 one byte every nine seconds would satisfy any ordinary timeout for days.
 """
 
@@ -22,8 +22,8 @@ from tinycnn.errors import DataError
 MIRRORS_VARIABLE = "TINYCNN_MIRRORS"  # base addresses separated by commas, used instead of the built-in ones
 ANSWER_S = 4.0  # name look-up, connection and redirects together: three dead mirrors cost 12 s
 SILENCE_S = 10.0  # longest pause inside a download
-RATE_AFTER_S = 20.0  # from then on, the average must be
-MIN_BYTES_PER_S = 2048  # at least this
+WINDOW_S = 20.0  # the pace is judged over this time
+MIN_BYTES_PER_S = 2048  # slower than that is given up: MNIST would take more than an hour
 MAX_REDIRECTS = 5
 CHUNK = 1 << 16
 
@@ -124,22 +124,35 @@ def _deliver(setter: Any, value: object) -> bool:
 
 
 def _pieces(response: Any, expected: int) -> Iterator[bytes]:
-    """The body in pieces as they arrive; ConnectionError unless it has the expected length and comes fast enough."""
-    start = time.monotonic()
+    """The body in pieces as they arrive; ConnectionError unless it has the expected length and keeps up the pace."""
+    pace = _Pace()
     received = 0
     first = b""
-    while piece := response.raw.read1(CHUNK, decode_content=False):
-        first = first or piece[:20]
+    while received <= expected and (piece := response.raw.read1(CHUNK, decode_content=False)):
+        pace.advance(len(piece))
         received += len(piece)
-        seconds = time.monotonic() - start
-        if received > expected:
-            break
-        if seconds > RATE_AFTER_S and received < MIN_BYTES_PER_S * seconds:
-            raise ConnectionError(f"too slow: {received:,} bytes in {seconds:.0f} s")
+        first = first or piece[:20]
         yield piece
     if received != expected:
-        amount = "more" if received > expected else f"only {received:,} bytes"
+        amount = "more" if received > expected else f"only {received:,}"
         raise ConnectionError(f"it sent {amount} instead of {expected:,} bytes, beginning with {first!r}")
+
+
+class _Pace:
+    """Judges each time window by itself, so that a fast beginning does not excuse a stall."""
+
+    def __init__(self) -> None:
+        self.start, self.received = time.monotonic(), 0
+
+    def advance(self, n_bytes: int) -> None:
+        """Count bytes that arrived; ConnectionError if the window that ends here brought too few."""
+        self.received += n_bytes
+        seconds = time.monotonic() - self.start
+        if seconds < WINDOW_S:
+            return
+        if self.received < MIN_BYTES_PER_S * seconds:
+            raise ConnectionError(f"too slow: {self.received:,} bytes in {seconds:.0f} s")
+        self.start, self.received = self.start + seconds, 0
 
 
 @contextmanager

@@ -1,0 +1,34 @@
+"""What a figure was measured on: processor, threads, versions. Goes into every result file."""
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of everything that computes, as far as it is installed."""
+    found = {"python": platform.python_version()}
+    for package in ("tinycnn", "numpy", "numba", "llvmlite", "torch", "cupy-cuda12x", "cupy-cuda13x"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe(threads: int) -> dict[str, object]:
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "system": platform.platform(),
+        "versions": versions(),
+    }

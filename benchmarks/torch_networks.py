@@ -1,0 +1,78 @@
+"""The five networks in PyTorch, with tinycnn's weights copied in: the other side of every comparison."""
+
+import numpy as np
+import torch
+from torch import nn
+
+import tinycnn
+from tinycnn import layers
+
+
+def twin(model: tinycnn.Sequential) -> nn.Sequential:
+    """The same network with the same weights in PyTorch: takes logits' images as ``(N, C, H, W)``, returns logits.
+
+    A final Softmax or LogSoftmax is left out, since ``nn.CrossEntropyLoss`` takes logits, as in ``Sequential.logits``.
+    """
+    modules: list[nn.Module] = []
+    shape: tuple[int, ...] = model.input_shape
+    flattened: tuple[int, ...] | None = None
+    for layer in model.layers.values():
+        if isinstance(layer, layers.Softmax | layers.LogSoftmax):
+            continue
+        module = _module(layer, shape, flattened)
+        flattened = shape if isinstance(layer, layers.Flatten) else None if isinstance(layer, layers.Dense) else flattened
+        modules.append(module)
+        shape = layer.output_shape
+    dtype = torch.float64 if model.dtype == np.float64 else torch.float32
+    return nn.Sequential(*modules).to(dtype)
+
+
+def _module(layer: layers.Layer, shape: tuple[int, ...], flattened: tuple[int, ...] | None) -> nn.Module:
+    match layer:
+        case layers.Conv2d():
+            module = nn.Conv2d(shape[2], layer.filters, layer.kernel_size, layer.stride, layer.padding)
+            _copy(module.weight, layer, "weight", lambda w: w.transpose(3, 2, 0, 1))  # (KH, KW, C, F) → (F, C, KH, KW)
+            _copy(module.bias, layer, "bias")
+            return module
+        case layers.Dense():
+            linear = nn.Linear(shape[0], layer.units)
+            _copy(linear.weight, layer, "weight", lambda w: _channels_first(w, flattened).T)  # (in, out) → (out, in)
+            _copy(linear.bias, layer, "bias")
+            return linear
+        case layers.BatchNorm():
+            kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+            return kind(shape[-1], eps=layer.eps, momentum=layer.momentum)
+        case layers.MaxPool2d():
+            return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding)
+        case layers.ReLU():
+            return nn.ReLU()
+        case layers.Flatten():
+            return nn.Flatten()
+        case layers.Dropout():
+            return nn.Dropout(layer.p)
+        case layers.Rescaling():
+            return Rescale(layer.scale, layer.offset)
+    raise TypeError(f"no PyTorch twin for {layer!r}")
+
+
+class Rescale(nn.Module):
+    """``x * scale + offset``."""
+
+    def __init__(self, scale: float, offset: float) -> None:
+        super().__init__()
+        self.scale, self.offset = scale, offset
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale + self.offset
+
+
+def _channels_first(weight: np.ndarray, flattened: tuple[int, ...] | None) -> np.ndarray:
+    """Rows of a dense weight that follow ``(H, W, C)`` pixels, in the order ``(C, H, W)``."""
+    if flattened is None or len(flattened) != 3:
+        return weight
+    return weight.reshape(*flattened, -1).transpose(2, 0, 1, 3).reshape(weight.shape)  # (C*H*W, out)
+
+
+def _copy(target: torch.Tensor, layer: layers.Layer, name: str, change=lambda w: w) -> None:  # type: ignore[no-untyped-def]
+    source = torch.from_numpy(np.ascontiguousarray(change(layer.parameters_by_name[name].numpy())))
+    target.data = source.clone()  # also takes over float64

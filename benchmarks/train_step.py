@@ -1,0 +1,213 @@
+"""Milliseconds per training step: tinycnn's backends, and PyTorch beside them in the same run.
+
+    python benchmarks/train_step.py --backend numba --against torch
+    python benchmarks/train_step.py --backend numpy --model keras_cnn --against torch --json result.json
+
+One step is: gather the batch from bytes, forward, backward, Adam. Before anything is timed, loss and gradients of both
+sides are compared on the same weights and images. Then the contestants take turns, a few steps each, so that a change of the
+machine's speed hits all of them; the ratio is the median of tinycnn over that of PyTorch's fastest mode.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import machine
+
+import tinycnn
+from tinycnn import models, optim
+from tinycnn.train import Trainer
+
+Step = Callable[[np.ndarray], Any]
+TURN = 5  # steps that a contestant takes in a row
+TORCH_MODES = ("eager", "channels_last", "compile")
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", nargs="*", choices=list(models.MODELS), default=list(models.MODELS))
+    parser.add_argument("--backend", nargs="*", default=["numba"], help="numpy, numba, cupy")
+    parser.add_argument("--batch-size", nargs="*", type=int, help="default: each network's own")
+    parser.add_argument("--against", choices=["torch"], help="measure PyTorch in the same run")
+    parser.add_argument("--torch-modes", nargs="*", choices=TORCH_MODES, default=["eager", "channels_last"])
+    parser.add_argument("--inference", action="store_true", help="time the forward pass in evaluation mode instead")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=40, help="steps of each contestant that are counted")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    return parser.parse_args()
+
+
+def fake_mnist(count: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+    """Random blots on black, as sparse as digits are: timing needs the size and the zeros, not the meaning."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
+    images[rng.random((count, 28, 28, 1)) < 0.8] = 0
+    return images, rng.integers(0, 10, count)
+
+
+def tinycnn_step(name: str, batch_size: int, images: np.ndarray, labels: np.ndarray, inference: bool) -> Step:
+    model = models.create(name)
+    trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=batch_size)
+    backend = tinycnn.get_backend()
+    images, labels = backend.asarray(images), backend.asarray(labels)
+    if not inference:
+        return lambda chosen: backend.to_host(trainer.step(images, labels, backend.asarray(chosen))[0])
+    model.eval()
+
+    def forward(chosen: np.ndarray) -> Any:
+        x = backend.gather_images(images, backend.asarray(chosen), trainer.scale, model.dtype)
+        with tinycnn.no_grad():
+            return model.logits(tinycnn.Tensor(x)).numpy()
+
+    return forward
+
+
+def torch_step(name: str, mode: str, images: np.ndarray, labels: np.ndarray, inference: bool) -> Step:
+    import torch
+    from torch_networks import twin
+
+    model = models.create(name)
+    network = twin(model)
+    scale = models.pixel_scale(model)
+    x_all = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    y_all = torch.from_numpy(labels)
+    layout = torch.channels_last if mode == "channels_last" else torch.contiguous_format
+    network = network.to(memory_format=layout)  # type: ignore[call-overload]
+    network.train(not inference)
+    run: Any = torch.compile(network) if mode == "compile" else network
+    adam, loss_function = torch.optim.Adam(network.parameters(), lr=1e-3), torch.nn.CrossEntropyLoss()
+
+    def batch(chosen: np.ndarray) -> Any:
+        return (x_all[torch.from_numpy(chosen)].float() * scale).contiguous(memory_format=layout)
+
+    def forward(chosen: np.ndarray) -> Any:
+        with torch.inference_mode():
+            return run(batch(chosen)).numpy()
+
+    def step(chosen: np.ndarray) -> Any:
+        loss = loss_function(run(batch(chosen)), y_all[torch.from_numpy(chosen)])
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        return loss.item()
+
+    return forward if inference else step
+
+
+def check_same(name: str, images: np.ndarray, labels: np.ndarray) -> float:
+    """The largest relative difference between the first losses of both sides, dropout off; stops when they disagree."""
+    import torch
+    from torch_networks import twin
+
+    model = models.create(name)
+    for layer in model.layers.values():
+        if hasattr(layer, "p"):
+            layer.p = 0.0
+    network = twin(model)
+    x = (images[:32] * np.float32(models.pixel_scale(model))).astype(np.float32)
+    ours = tinycnn.ops.softmax_cross_entropy(model.logits(tinycnn.Tensor(x)), labels[:32])
+    theirs = torch.nn.functional.cross_entropy(network(torch.from_numpy(x).permute(0, 3, 1, 2)), torch.from_numpy(labels[:32]))
+    ours.backward()
+    theirs.backward()
+    last = [p for p in network.parameters()][-1].grad.numpy()
+    first = [p for p in network.parameters()][0].grad.numpy().transpose(2, 3, 1, 0)
+    gaps = [relative_gap(ours.item(), theirs.item())]
+    gaps += [relative_gap(model.parameters()[i].grad, grad) for i, grad in ((-1, last), (0, first))]
+    if max(gaps) > 1e-3:
+        raise SystemExit(f"{name}: tinycnn and PyTorch disagree by {max(gaps):.1e}; nothing was timed")
+    return max(gaps)
+
+
+def relative_gap(a: Any, b: Any) -> float:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def take_turns(steps: dict[str, Step], batch_size: int, count: int, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of every contestant's steps: turns of five on the same batches, the first of each turn not counted.
+
+    After a turn the other side's threads may still spin and its data fill the cache: the first step pays for that.
+    """
+    rng = np.random.default_rng(1)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(1 + -(-rounds // TURN)):
+        batches = [rng.permutation(count)[:batch_size] for _ in range(1 + TURN)]
+        for name, step in steps.items():
+            taken = [milliseconds(step, chosen) for chosen in batches]
+            if turn > 0:  # the first turn compiles and warms up
+                times[name] += taken[1:]
+    return times
+
+
+def milliseconds(step: Step, chosen: np.ndarray) -> float:
+    start = time.perf_counter()
+    step(chosen)
+    return (time.perf_counter() - start) * 1e3
+
+
+def measure(name: str, batch_size: int, options: argparse.Namespace) -> dict[str, Any]:
+    images, labels = fake_mnist()
+    results: dict[str, list[float]] = {}
+    gap = None
+    for backend in options.backend:
+        with tinycnn.use_backend(backend):
+            if options.against:
+                gap = check_same(name, images, labels)
+            steps = {backend: tinycnn_step(name, batch_size, images, labels, options.inference)}
+            if options.against:
+                for mode in options.torch_modes:
+                    steps[f"torch {mode}"] = torch_step(name, mode, images, labels, options.inference)
+            results |= take_turns(steps, batch_size, len(images), options.rounds)
+    medians = {contestant: statistics.median(times) for contestant, times in results.items()}
+    best_torch = min((ms for contestant, ms in medians.items() if contestant.startswith("torch")), default=None)
+    return {
+        "model": name,
+        "batch_size": batch_size,
+        "median_ms": medians,
+        "spread_ms": {k: statistics.quantiles(times, n=4) for k, times in results.items()},
+        "s_per_epoch": {k: ms * 60 / batch_size for k, ms in medians.items()},
+        "ratio_to_torch": {b: medians[b] / best_torch for b in options.backend} if best_torch else None,
+        "difference_to_torch": gap,
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    print(f"{result['model']}, batch {result['batch_size']}")
+    for name, median in result["median_ms"].items():
+        low, _, high = result["spread_ms"][name]
+        print(f"  {name:<22} {median:8.2f} ms  (quartiles {low:.2f} to {high:.2f})  {result['s_per_epoch'][name]:7.2f} s/epoch")
+    for name, ratio in (result["ratio_to_torch"] or {}).items():
+        print(f"  {name} / PyTorch's fastest  {ratio:.2f}   (first loss and gradients agree to {result['difference_to_torch']:.0e})")
+
+
+def main() -> None:
+    options = parse_options()
+    about = machine.describe(options.threads)
+    print(json.dumps(about))
+    if options.against:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    results = []
+    for name in options.model:
+        for batch_size in options.batch_size or [models.MODELS[name].batch_size]:
+            results.append(measure(name, batch_size, options))
+            show(results[-1])
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        kind = "inference" if options.inference else "training step"
+        options.json.write_text(json.dumps({"measured": kind, "machine": about, "results": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
