@@ -168,6 +168,19 @@ def test_pace_is_judged_window_by_window(monkeypatch, amounts, is_fast):
     assert seen == [True] * (len(amounts) - 1) + [is_fast]
 
 
+def test_endless_answer_is_not_read_on():
+    class EndlessResponse:
+        reads = 0
+        raw = property(lambda self: self)
+
+        def read1(self, size, decode_content):
+            self.reads += 1
+            return b"x" * 10 if self.reads <= 3 else pytest.fail("it reads on")
+
+    with pytest.raises(ConnectionError, match="it sent more instead of 25 bytes"):
+        list(module._pieces(EndlessResponse(), 25))
+
+
 def test_name_look_up_that_hangs_does_not_hold_anybody_up(folder, monkeypatch):
     """The request is stuck for as long as the test runs; the answer comes all the same."""
     release = threading.Event()

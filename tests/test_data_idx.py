@@ -56,13 +56,14 @@ def test_packed_files_are_reproducible(tmp_path, monkeypatch):
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
 
 
-def test_failed_write_keeps_the_old_file_and_leaves_nothing_else(path, monkeypatch):
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_failed_write_keeps_the_old_file_and_leaves_nothing_else(path, monkeypatch, step):
     write_idx(path, IMAGES)
 
-    def full_disk(descriptor):
+    def fail(*arguments):
         raise OSError("no space left")
 
-    monkeypatch.setattr(os, "fsync", full_disk)
+    monkeypatch.setattr(os, step, fail)
     with pytest.raises(OSError, match="no space"):
         write_idx(path, IMAGES[:1])
     assert os.listdir(path.parent) == [path.name]

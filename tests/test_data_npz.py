@@ -146,17 +146,20 @@ def test_hostile_header_is_refused_before_memory_is_taken(path, case, monkeypatc
         load(path)
 
 
-def test_zip_entry_that_declares_terabytes_for_a_few_bytes(path, monkeypatch):
-    """Header and zip directory agree on 2 GiB, and the compressed bytes cannot expand to that."""
-    write_zip(path, npy_header((2**30, 1, 1)) + bytes(100))
-    content = path.read_bytes()
+@pytest.mark.parametrize(
+    ("compression", "reason"), [(zipfile.ZIP_DEFLATED, "cannot hold"), (zipfile.ZIP_STORED, "its zip entry declares")]
+)
+def test_zip_entry_that_declares_a_gigabyte_for_a_few_bytes(path, monkeypatch, compression, reason):
+    """The .npy header and the zip directory agree, but not with the size of the file."""
+    write_zip(path, npy_header((2**30, 1, 1)) + bytes(100), compression)
     with zipfile.ZipFile(path) as archive:
         declared = archive.getinfo("x_train.npy").file_size
+    content = path.read_bytes()
     forged = content.replace(declared.to_bytes(4, "little"), (declared - 100 + 2**30).to_bytes(4, "little"))
     assert forged != content
     path.write_bytes(forged)
     monkeypatch.setattr("tinycnn.data.npz.read_exactly", lambda *_: pytest.fail("allocated before the check"))
-    with pytest.raises(DataError, match="cannot hold"):
+    with pytest.raises(DataError, match=reason):
         load(path)
 
 

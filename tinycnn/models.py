@@ -109,7 +109,13 @@ MODELS = {
 
 
 def create(
-    name: str, *, seed: int = 0, input_shape: Shape = (28, 28, 1), classes: int = 10, dtype: Any = np.float32
+    name: str,
+    *,
+    seed: int = 0,
+    input_shape: Shape = (28, 28, 1),
+    classes: int = 10,
+    dtype: Any = np.float32,
+    fuse: bool = True,
 ) -> Sequential:
     """The network ``name`` with fresh weights: ``(N, H, W, C)`` → ``(N, classes)``.
 
@@ -117,7 +123,7 @@ def create(
     """
     if name not in MODELS:
         raise SettingError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
-    return Sequential(*MODELS[name].layers(classes), input_shape=input_shape, seed=seed, dtype=dtype)
+    return Sequential(*MODELS[name].layers(classes), input_shape=input_shape, seed=seed, dtype=dtype, fuse=fuse)
 
 
 def pixel_scale(model: Sequential) -> float:

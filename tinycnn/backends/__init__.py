@@ -19,7 +19,9 @@ def _load_numpy() -> Backend:
 def _load_numba() -> Backend:
     if importlib.util.find_spec("numba") is None:
         raise BackendError("backend 'numba' is not installed: `pip install numba`, or use --backend numpy")
-    raise BackendError("backend 'numba' is not part of this version of tinycnn yet; use --backend numpy")
+    from tinycnn.backends.numba_backend import NumbaBackend
+
+    return NumbaBackend()
 
 
 def _load_cupy() -> Backend:
@@ -84,6 +86,7 @@ class use_backend:  # noqa: N801  (reads as a verb: `use_backend("numba")`, `wit
         global _active
         self.previous = _active
         self.backend = _active = load_backend(name)
+        self.backend.activate()
 
     def __enter__(self) -> Backend:
         return self.backend
@@ -93,3 +96,5 @@ class use_backend:  # noqa: N801  (reads as a verb: `use_backend("numba")`, `wit
     ) -> None:
         global _active
         _active = self.previous
+        if _active is not None:
+            _active.activate()

@@ -47,6 +47,9 @@ class Backend(ABC):
     xp: ModuleType  # numpy, or a module with the same functions
     fused: dict[str, Callable[..., Any]]
 
+    def activate(self) -> None:
+        """Called when this backend becomes the active one: the moment to claim the machine's threads."""
+
     @abstractmethod
     def owns(self, array: object) -> bool:
         """Whether ``array`` already is this backend's kind of array."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinycnn.backends.base import Backend, Pair, window_grid
 from tinycnn.backends.philox import keep_threshold, random_bits
+from tinycnn.backends.threads import limit_blas
 
 
 def window_positions(kernel_size: Pair, stride: Pair, grid: Pair) -> Iterator[tuple[int, tuple[slice, ...]]]:
@@ -38,6 +39,9 @@ class NumpyBackend(Backend):
 
     def __init__(self) -> None:
         self.fused = {}
+
+    def activate(self) -> None:
+        limit_blas(None)
 
     def owns(self, array: object) -> bool:
         return isinstance(array, np.ndarray)

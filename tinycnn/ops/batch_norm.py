@@ -86,9 +86,14 @@ def batch_norm(
     normalise = BatchNormFunction(eps)
     y = normalise(x, gamma, beta)
     if running_mean is not None and running_var is not None:
-        running_mean += momentum * (normalise.mean - running_mean)
-        running_var += momentum * (normalise.var - running_var)
+        update_statistics(running_mean, running_var, normalise.mean, normalise.var, momentum)
     return y
+
+
+def update_statistics(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float) -> None:
+    """Move the running statistics, in place, towards those of a batch by the fraction ``momentum``; all ``(C,)``."""
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (var - running_var)
 
 
 def _check(x: Tensor, gamma: Tensor, beta: Tensor, training: bool) -> None:

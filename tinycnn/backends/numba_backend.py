@@ -1,0 +1,88 @@
+"""The fast CPU backend: the contract as compiled loops, and the fused kernels that make training fast.
+
+Arrays are NumPy arrays. Kernels are serial functions over a range of images that release the GIL (``numba_kernels/``);
+``threads.in_parallel`` runs them on Python threads. NumPy's own BLAS works single-threaded meanwhile, one call per part
+of the work: two pools of threads on the same cores would fight each other.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from tinycnn.backends.base import Pair, window_grid
+from tinycnn.backends.numba_fused import FUSED
+from tinycnn.backends.numba_kernels import plain
+from tinycnn.backends.numpy_backend import NumpyBackend
+from tinycnn.backends.threads import in_parallel, limit_blas, ranges
+
+WORTH_A_PART = 1 << 18  # bytes or multiplications, roughly: below that, handing work to a thread costs more than it saves
+
+
+def parts_for(count: int, work_per_item: int, most: int = 32) -> int:
+    """Into how many parts to cut ``count`` items: decided by the work alone, so that results do not depend on threads."""
+    return max(1, min(count, most, count * work_per_item // WORTH_A_PART))
+
+
+def for_ranges(kernel: Callable[..., None], count: int, work_per_item: int, *arguments: Any) -> None:
+    """Call ``kernel(*arguments, start, stop)`` for consecutive ranges of ``count`` items, in parallel."""
+    parts = ranges(count, parts_for(count, work_per_item))
+    in_parallel(lambda part: kernel(*arguments, *parts[part]), len(parts))
+
+
+class NumbaBackend(NumpyBackend):
+    """Compiled kernels on all cores; see ``threads.set_threads``."""
+
+    name = "numba"
+
+    def __init__(self) -> None:
+        self.fused = FUSED
+
+    def activate(self) -> None:
+        limit_blas(1)
+
+    def im2col(self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
+        N, _, _, C = x.shape
+        OH, OW = window_grid(x.shape, kernel_size, stride, padding)
+        cols = np.empty((N, OH, OW, *kernel_size, C), dtype=x.dtype)
+        for_ranges(plain.im2col, N, cols[:1].nbytes, x, kernel_size, stride, padding, cols)
+        return cols.reshape(N * OH * OW, kernel_size[0] * kernel_size[1] * C)  # (N*OH*OW, KH*KW*C)
+
+    def col2im(
+        self, cols: np.ndarray, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair
+    ) -> np.ndarray:
+        N, _, _, C = x_shape
+        OH, OW = window_grid(x_shape, kernel_size, stride, padding)
+        cols = np.ascontiguousarray(cols).reshape(N, OH, OW, *kernel_size, C)  # (N, OH, OW, KH, KW, C)
+        x = np.empty(x_shape, dtype=cols.dtype)
+        for_ranges(plain.col2im, N, cols[:1].nbytes, cols, kernel_size, stride, padding, x)
+        return x
+
+    def max_pool2d(
+        self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair
+    ) -> tuple[np.ndarray, np.ndarray]:
+        y_shape = (len(x), *window_grid(x.shape, kernel_size, stride, padding), x.shape[3])
+        y = np.empty(y_shape, dtype=x.dtype)
+        winner = np.empty(y_shape, dtype=np.min_scalar_type(math.prod(kernel_size) - 1))
+        for_ranges(plain.max_pool2d, len(x), x[:1].nbytes, x, kernel_size, stride, padding, y, winner)
+        return y, winner
+
+    def max_pool2d_backward(
+        self,
+        grad_y: np.ndarray,
+        winner: np.ndarray,
+        x_shape: tuple[int, ...],
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Pair,
+    ) -> np.ndarray:
+        grad_x = np.empty(x_shape, dtype=grad_y.dtype)
+        size = grad_x[:1].nbytes
+        for_ranges(plain.max_pool2d_backward, len(grad_x), size, grad_y, winner, kernel_size, stride, padding, grad_x)
+        return grad_x
+
+    def gather_images(self, images: np.ndarray, indices: np.ndarray, scale: float, dtype: np.dtype) -> np.ndarray:
+        x = np.empty((len(indices), *images.shape[1:]), dtype=dtype)
+        pixels, rows = images.reshape(len(images), -1), x.reshape(len(x), math.prod(images.shape[1:]))
+        for_ranges(plain.gather_images, len(x), x[:1].nbytes, pixels, indices, dtype.type(scale), rows)
+        return x

@@ -1,0 +1,83 @@
+"""Batch normalisation followed by a max-pool (or none, a 1x1 pool), in as few passes over memory as it takes.
+
+Forward reads the activations twice: for the statistics, and to normalise, pool and note each winner. The normalised
+activations are never stored; backward computes them again from mean and variance. Formulas: ``ops/batch_norm.py``.
+"""
+
+import numpy as np
+
+from .jit import kernel
+
+
+@kernel
+def channel_moments(x, mean, squares, start, stop):
+    """Of the rows ``[start, stop)`` of ``x (rows, C)``: each channel's mean, and its summed squared distances from it."""
+    C = x.shape[1]
+    mean[:] = 0
+    squares[:] = 0
+    for i in range(start, stop):
+        for c in range(C):
+            mean[c] += x[i, c]
+    for c in range(C):
+        mean[c] /= max(stop - start, 1)
+    for i in range(start, stop):
+        for c in range(C):
+            distance = x[i, c] - mean[c]
+            squares[c] += distance * distance
+
+
+@kernel
+def normalise_pool(x, scale, shift, kernel_size, stride, y, winner, start, stop):
+    """Images ``[start, stop)``: ``y (N, OH, OW, C) = max over the window of scale x + shift``, and which pixel won."""
+    _, OH, OW, C = y.shape
+    for n in range(start, stop):
+        for oh in range(OH):
+            for ow in range(OW):
+                h, w = oh * stride[0], ow * stride[1]
+                for c in range(C):
+                    y[n, oh, ow, c] = scale[c] * x[n, h, w, c] + shift[c]
+                    winner[n, oh, ow, c] = 0
+                for place in range(1, kernel_size[0] * kernel_size[1]):
+                    kh, kw = place // kernel_size[1], place % kernel_size[1]
+                    for c in range(C):
+                        value, best = scale[c] * x[n, h + kh, w + kw, c] + shift[c], y[n, oh, ow, c]
+                        wins = value > best or (value != value and best == best)
+                        y[n, oh, ow, c] = value if wins else best
+                        winner[n, oh, ow, c] = place if wins else winner[n, oh, ow, c]
+
+
+@kernel
+def grad_gamma_beta(x, grad_y, winner, mean, inverse_std, kernel_size, stride, grad_gamma, grad_beta, start, stop):
+    """Sums over images ``[start, stop)``: only winners carry a gradient. Overwrites ``grad_gamma`` and ``grad_beta (C,)``."""
+    _, OH, OW, C = grad_y.shape
+    grad_gamma[:] = 0
+    grad_beta[:] = 0
+    for n in range(start, stop):
+        for oh in range(OH):
+            for ow in range(OW):
+                h, w = oh * stride[0], ow * stride[1]
+                for place in range(kernel_size[0] * kernel_size[1]):
+                    kh, kw = place // kernel_size[1], place % kernel_size[1]
+                    for c in range(C):
+                        grad = grad_y[n, oh, ow, c] if winner[n, oh, ow, c] == place else np.float32(0)
+                        grad_gamma[c] += grad * ((x[n, h + kh, w + kw, c] - mean[c]) * inverse_std[c])
+                        grad_beta[c] += grad
+
+
+@kernel
+def grad_x(x, grad_y, winner, mean, slope, offset, stretch, kernel_size, stride, grad_x, start, stop):
+    """Images ``[start, stop)``: ``grad_x = slope · grad - offset - stretch · (x - mean)`` with ``grad`` at the winners only."""
+    _, OH, OW, C = grad_y.shape
+    for n in range(start, stop):
+        for h in range(x.shape[1]):
+            for w in range(x.shape[2]):
+                for c in range(C):
+                    grad_x[n, h, w, c] = -offset[c] - stretch[c] * (x[n, h, w, c] - mean[c])
+        for oh in range(OH):
+            for ow in range(OW):
+                h, w = oh * stride[0], ow * stride[1]
+                for place in range(kernel_size[0] * kernel_size[1]):
+                    kh, kw = place // kernel_size[1], place % kernel_size[1]
+                    for c in range(C):
+                        grad = grad_y[n, oh, ow, c] if winner[n, oh, ow, c] == place else np.float32(0)
+                        grad_x[n, h + kh, w + kw, c] += slope[c] * grad

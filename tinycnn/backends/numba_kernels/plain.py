@@ -1,0 +1,122 @@
+"""The backend contract as compiled loops, float32 and float64, each over the images ``[start, stop)``.
+
+The loops are those of the definition; what makes them fast is that the innermost one runs over channels, which lie side
+by side in memory, so that the compiler can use SIMD registers.
+"""
+
+import numpy as np
+
+from .jit import kernel
+
+
+@kernel
+def im2col(x, kernel_size, stride, padding, cols, start, stop):
+    """``x (N, H, W, C)`` → ``cols (N, OH, OW, KH, KW, C)``; pixels outside the image are zero."""
+    _, H, W, C = x.shape
+    _, OH, OW, KH, KW, _ = cols.shape
+    for n in range(start, stop):
+        for oh in range(OH):
+            for ow in range(OW):
+                for kh in range(KH):
+                    h = oh * stride[0] + kh - padding[0]
+                    for kw in range(KW):
+                        w = ow * stride[1] + kw - padding[1]
+                        if 0 <= h < H and 0 <= w < W:
+                            for c in range(C):
+                                cols[n, oh, ow, kh, kw, c] = x[n, h, w, c]
+                        else:
+                            for c in range(C):
+                                cols[n, oh, ow, kh, kw, c] = 0
+
+
+@kernel
+def col2im(cols, kernel_size, stride, padding, x, start, stop):
+    """``cols (N, OH, OW, KH, KW, C)`` → ``x (N, H, W, C)``, overwritten: every pixel sums its copies."""
+    _, H, W, C = x.shape
+    _, OH, OW, KH, KW, _ = cols.shape
+    for n in range(start, stop):
+        x[n] = 0
+        for oh in range(OH):
+            for ow in range(OW):
+                for kh in range(KH):
+                    h = oh * stride[0] + kh - padding[0]
+                    for kw in range(KW):
+                        w = ow * stride[1] + kw - padding[1]
+                        if 0 <= h < H and 0 <= w < W:
+                            for c in range(C):
+                                x[n, h, w, c] += cols[n, oh, ow, kh, kw, c]
+
+
+@kernel
+def max_pool2d(x, kernel_size, stride, padding, y, winner, start, stop):
+    """``x (N, H, W, C)`` → ``y`` and ``winner``, both ``(N, OH, OW, C)``: first maximum, or first NaN."""
+    _, H, W, C = x.shape
+    _, OH, OW, _ = y.shape
+    for n in range(start, stop):
+        for oh in range(OH):
+            for ow in range(OW):
+                for c in range(C):
+                    y[n, oh, ow, c] = -np.inf
+                    winner[n, oh, ow, c] = 0
+                first = True
+                for kh in range(kernel_size[0]):
+                    h = oh * stride[0] + kh - padding[0]
+                    for kw in range(kernel_size[1]):
+                        w = ow * stride[1] + kw - padding[1]
+                        if 0 <= h < H and 0 <= w < W:
+                            place = kh * kernel_size[1] + kw
+                            for c in range(C):
+                                value, best = x[n, h, w, c], y[n, oh, ow, c]
+                                if first or value > best or (value != value and best == best):
+                                    y[n, oh, ow, c] = value
+                                    winner[n, oh, ow, c] = place
+                            first = False
+
+
+@kernel
+def max_pool2d_backward(grad_y, winner, kernel_size, stride, padding, grad_x, start, stop):
+    """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)``, overwritten: each gradient goes to its winner."""
+    _, OH, OW, C = grad_y.shape
+    for n in range(start, stop):
+        grad_x[n] = 0
+        for oh in range(OH):
+            for ow in range(OW):
+                for c in range(C):
+                    place = np.intp(winner[n, oh, ow, c])
+                    h = oh * stride[0] + place // kernel_size[1] - padding[0]
+                    w = ow * stride[1] + place % kernel_size[1] - padding[1]
+                    grad_x[n, h, w, c] += grad_y[n, oh, ow, c]
+
+
+@kernel
+def gather_images(images, indices, scale, x, start, stop):
+    """``x[n] = scale * images[indices[n]]``; images ``(M, pixels)`` bytes, ``x (N, pixels)``."""
+    for n in range(start, stop):
+        image = indices[n]
+        for i in range(x.shape[1]):
+            x[n, i] = np.float32(images[image, i]) * scale
+
+
+@kernel
+def relu_backward(grad_y, y, grad_x, start, stop):
+    """``grad_x = grad_y where y > 0, else 0``, all flat."""
+    for i in range(start, stop):
+        grad_x[i] = grad_y[i] if y[i] > 0 else 0
+
+
+@kernel
+def add_bias_relu(y, bias, relu, start, stop):
+    """``y (N, F) += bias (F,)``, then ReLU if asked, in place."""
+    for n in range(start, stop):
+        for f in range(bias.size):
+            value = y[n, f] + bias[f]
+            y[n, f] = 0 if relu and value <= 0 else value
+
+
+@kernel
+def adam(p, g, m, v, step_size, v_scale, beta1, rest1, beta2, rest2, eps, start, stop):
+    """One Adam step over the flat elements ``[start, stop)``, ``rest = 1 - beta``: one pass instead of five."""
+    for i in range(start, stop):
+        m[i] = beta1 * m[i] + rest1 * g[i]
+        v[i] = beta2 * v[i] + rest2 * (g[i] * g[i])
+        p[i] -= step_size * m[i] / (np.sqrt(v[i] * v_scale) + eps)

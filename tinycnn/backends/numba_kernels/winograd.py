@@ -1,0 +1,339 @@
+"""3x3 convolution with 16 multiplications where the definition takes 36: Winograd's F(2x2, 3x3).
+
+Two outputs of a three-tap filter can be had with four products instead of six (Winograd 1980; Lavin & Gray 2016). In two
+dimensions, for the 2x2 outputs of one 4x4 patch d and one filter g, summed over the channels:
+    y = At [ (G g Gt) * (Bt d B) ] A,   * element by element.
+Filters are transformed once per step, patches once for all filters; what remains is 16 small matrix products
+(patches x channels) @ (channels x filters), one for each place in the 4x4 patch. The rounding error is that of im2col.
+
+One 2x2 output tile is exactly one 2x2 pool window. Infinities and NaNs spread within a patch further than they should, so where
+a NaN comes out, the outputs are computed again by the definition.
+"""
+
+import numpy as np
+
+from . import simd
+from .conv_block import convolve, remaining
+from .jit import inlined, kernel
+from .lanes import LANES
+
+ROW = ((0,),)  # one vector
+COLUMN = ((0,), (0,), (0,), (0,))  # four vectors, one below the other
+
+
+@inlined
+def patch_mix(a, b, c, d):
+    """Bt applied to four rows."""
+    return simd.subtract(a, c), simd.add(b, c), simd.subtract(c, b), simd.subtract(b, d)
+
+
+@inlined
+def filter_mix(a, b, c):
+    """G applied to three rows."""
+    half = simd.full(ROW, 0.5)
+    middle, sides = simd.multiply(half, b), simd.multiply(half, simd.add(a, c))
+    return a, simd.add(sides, middle), simd.subtract(sides, middle), c
+
+
+@inlined
+def output_mix(a, b, c, d):
+    """At applied to four rows."""
+    return simd.add(a, simd.add(b, c)), simd.subtract(simd.subtract(b, c), d)
+
+
+@inlined
+def rows_of(tile):
+    """The four rows of a column of vectors."""
+    return simd.row_of(tile, 0), simd.row_of(tile, 1), simd.row_of(tile, 2), simd.row_of(tile, 3)
+
+
+@inlined
+def store_four(array, start, step, four):
+    """Write four vectors, `step` floats apart."""
+    simd.store(array, (start,), 0, None, four[0])
+    simd.store(array, (start + step,), 0, None, four[1])
+    simd.store(array, (start + 2 * step,), 0, None, four[2])
+    simd.store(array, (start + 3 * step,), 0, None, four[3])
+
+
+@inlined
+def mixed_filter_row(filters, start, step, left):
+    """One row of a filter, g Gt."""
+    a = simd.load(ROW, filters, (start,), 0, left)
+    b = simd.load(ROW, filters, (start + step,), 0, left)
+    return filter_mix(a, b, simd.load(ROW, filters, (start + 2 * step,), 0, left))
+
+
+@kernel
+def transform_filters(filters, start, row_step, column_step, item_step, items, floats, width, transformed, target):
+    """G g Gt for `items` x `floats` filters, whose 3x3 weights lie `row_step` and `column_step` apart -> (16, items, width)."""
+    for item in range(items):
+        for i in range(0, width, LANES):
+            source, left = start + item * item_step + i, floats - i
+            upper = mixed_filter_row(filters, source, column_step, left)
+            middle = mixed_filter_row(filters, source + row_step, column_step, left)
+            lower = mixed_filter_row(filters, source + 2 * row_step, column_step, left)
+            for column in range(4):
+                four = filter_mix(upper[column], middle[column], lower[column])
+                place = target + (column * items + item) * width + i
+                store_four(transformed, place, 4 * items * width, four)
+
+
+@inlined
+def transform_patch(x, start, row_size, channels, patches, target, place):
+    """Bt d B of one 4x4 patch for all channels; the 16 results lie `place` floats apart."""
+    for c in range(0, channels, LANES):
+        columns, left = simd.spaced(COLUMN, start + c, channels), channels - c
+        a = simd.load(COLUMN, x, columns, 0, left)
+        b = simd.load(COLUMN, x, columns, row_size, left)
+        d = simd.load(COLUMN, x, columns, 2 * row_size, left)
+        e = simd.load(COLUMN, x, columns, 3 * row_size, left)
+        mixed = patch_mix(a, b, d, e)
+        for row in range(4):
+            one, two, three, four = rows_of(mixed[row])
+            store_four(patches, target + 4 * row * place + c, place, patch_mix(one, two, three, four))
+
+
+@inlined
+def multiply(patches, filters, start, channels, depth, shape, products):
+    """For each of the 16 places: (patches x channels) @ (channels x filters) -> products (16, rows, width)."""
+    width, rows = len(shape[0]) * LANES, len(shape)
+    for place in range(16):
+        total, bases = simd.full(shape, 0.0), simd.spaced(shape, place * rows * depth, depth)
+        for c in range(channels):
+            row = simd.load(shape[:1], filters, (0,), start + (place * channels + c) * width, None)
+            total = simd.add_outer(total, patches, bases, c, row)
+        simd.store(products, simd.spaced(shape, place * rows * width, width), 0, None, total)
+
+
+@inlined
+def transform_product(products, start, step):
+    """At m A: the 2x2 outputs of one patch, for one vector of filters."""
+    places = simd.spaced(COLUMN, start, step)
+    upper, lower = output_mix(
+        simd.load(COLUMN, products, places, 0, None), simd.load(COLUMN, products, places, 4 * step, None),
+        simd.load(COLUMN, products, places, 8 * step, None), simd.load(COLUMN, products, places, 12 * step, None),
+    )  # fmt: skip
+    a, b, c, d = rows_of(upper)
+    e, f, g, h = rows_of(lower)
+    return output_mix(a, b, c, d), output_mix(e, f, g, h)
+
+
+@inlined
+def direct_outputs(x, base, pixels, taps, weight, start, stride):
+    """The 2x2 outputs by the definition; `stride` is the width of the block of weights."""
+    total, bases = simd.full(COLUMN, 0.0), simd.gather(COLUMN, pixels, 0, base)
+    for k in range(taps.size):
+        total = simd.add_outer(total, x, bases, taps[k], simd.load(ROW, weight, (0,), start + k * stride, None))
+    return total
+
+
+@inlined
+def outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape):
+    """The 2x2 outputs of row r of the products, one vector of filters; without false NaNs."""
+    width = len(shape[0]) * LANES
+    (a, b), (c, d) = transform_product(products, r * width + column, len(shape) * width)
+    if simd.any_nan(a) or simd.any_nan(b) or simd.any_nan(c) or simd.any_nan(d):
+        return rows_of(direct_outputs(x, base, pixels, taps, weight, block * taps.size * width + column, width))
+    return a, b, c, d
+
+
+@kernel
+def pooled_forward(
+    x, weight, transformed, bias, taps, windows, pixels, image_size, row_size, channels, shape, filters, count,
+    y, winner, start, stop,
+):  # fmt: skip
+    """Images [start, stop) of the pooled block, as `conv_block.pooled_forward`, for 3x3 kernels and 2x2 pools."""
+    rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
+    patches, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
+    zero, off, last = simd.full(ROW, 0.0), simd.full(ROW, 4), stop * windows.size - 1
+    for first in range(start * windows.size, stop * windows.size, rows):
+        for r in range(rows):  # beyond the last window, it is repeated
+            n, w = divmod(min(first + r, last), windows.size)
+            transform_patch(x, n * image_size + windows[w], row_size, channels, patches, r * depth, rows * depth)
+        for block in range(bias.size // width):
+            multiply(patches, transformed, block * 16 * channels * width, channels, depth, shape, products)
+            for r in range(min(rows, last + 1 - first)):
+                n, w = divmod(first + r, windows.size)
+                base = n * image_size + windows[w]
+                for column in range(0, width, LANES):
+                    left = remaining(count, block * width + column)
+                    a, b, c, d = outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape)
+                    best, index = simd.update_max(a, zero, b, 1)
+                    best, index = simd.update_max(best, index, c, 2)
+                    best, index = simd.update_max(best, index, d, 3)
+                    value = simd.add(best, simd.load(ROW, bias, (0,), block * width + column, None))
+                    target = (first + r) * filters + block * width + column
+                    simd.store(y, (0,), target, left, simd.where_positive(value, value, zero))
+                    simd.store(winner, (0,), target, left, simd.where_positive(value, index, off))
+
+
+@kernel
+def dense_forward(
+    x, weight, transformed, bias, taps, tiles, targets, pixels, image_size, row_size, channels, shape, filters, count,
+    relu, outputs, output_width, y, start, stop,
+):  # fmt: skip
+    """Images [start, stop) as `conv_dense.dense_forward`; `targets` is the first output of each tile of 2x2."""
+    rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
+    patches, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
+    last, zeros = stop * tiles.size - 1, simd.full(COLUMN, 0.0)
+    for first in range(start * tiles.size, stop * tiles.size, rows):
+        for r in range(rows):
+            n, t = divmod(min(first + r, last), tiles.size)
+            transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, r * depth, rows * depth)
+        for block in range(bias.size // width):
+            multiply(patches, transformed, block * 16 * channels * width, channels, depth, shape, products)
+            for r in range(min(rows, last + 1 - first)):
+                n, t = divmod(first + r, tiles.size)
+                base, target = n * image_size + tiles[t], (n * outputs + targets[t]) * filters + block * width
+                below = target + output_width * filters
+                for column in range(0, width, LANES):
+                    left = remaining(count, block * width + column)
+                    four = simd.stack(outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape))
+                    four = simd.add(four, simd.load(COLUMN, bias, (0, 0, 0, 0), block * width + column, None))
+                    if relu:
+                        four = simd.where_positive(four, four, zeros)
+                    simd.store(y, (target, target + filters, below, below + filters), column, left, four)
+
+
+# ---- Gradients: each transformation is turned round (transposed) -----------------------------------------------------
+
+
+@inlined
+def grad_output_mix(a, b):
+    """A applied to two rows."""
+    return a, simd.add(a, b), simd.subtract(a, b), simd.negative(b)
+
+
+@inlined
+def grad_patch_mix(a, b, c, d):
+    """B applied to four rows."""
+    return a, simd.add(simd.subtract(b, c), d), simd.subtract(simd.add(b, c), a), simd.negative(d)
+
+
+@inlined
+def grad_filter_mix(a, b, c, d):
+    """Gt applied to four rows."""
+    half = simd.full(ROW, 0.5)
+    total, difference = simd.multiply(half, simd.add(b, c)), simd.multiply(half, simd.subtract(b, c))
+    return simd.add(a, total), difference, simd.add(total, d)
+
+
+@inlined
+def transform_grad(grad_y, start, below, filters, keep, t, grads, target, place):
+    """A g At of the gradients of one tile for all filters; outputs that an earlier tile has too are left out."""
+    for f in range(0, filters, LANES):
+        left = filters - f
+        a = scaled_load(grad_y, start + f, left, keep[4 * t])
+        b = scaled_load(grad_y, start + filters + f, left, keep[4 * t + 1])
+        c = scaled_load(grad_y, start + below + f, left, keep[4 * t + 2])
+        d = scaled_load(grad_y, start + below + filters + f, left, keep[4 * t + 3])
+        upper, lower = grad_output_mix(a, b), grad_output_mix(c, d)
+        for column in range(4):
+            four = grad_output_mix(upper[column], lower[column])
+            store_four(grads, target + column * place + f, 4 * place, four)
+
+
+@inlined
+def scaled_load(array, start, left, factor):
+    """factor * one vector of the array."""
+    return simd.add_scaled(simd.full(ROW, 0.0), factor, array, (start,), 0, left)
+
+
+@kernel
+def dense_grad_weight(
+    x, grad_y, tiles, targets, keep, image_size, row_size, channels, shape, filters, count, outputs, output_width,
+    grad_weight, grad_bias, start, stop,
+):  # fmt: skip
+    """Images [start, stop) as `conv_dense.dense_grad_weight`; `keep` (tiles, 2, 2) is 0 where an output belongs to an earlier tile."""
+    width, depth, padded = len(shape[0]) * LANES, -(-channels // LANES) * LANES, grad_bias.size
+    patches, grads = np.empty(16 * tiles.size * depth, np.float32), np.empty(16 * tiles.size * padded, np.float32)
+    sums, below = np.zeros(16 * channels * padded, np.float32), output_width * filters
+    for n in range(start, stop):
+        for t in range(tiles.size):
+            source = (n * outputs + targets[t]) * filters
+            transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, t * depth, tiles.size * depth)
+            transform_grad(grad_y, source, below, filters, keep, t, grads, t * padded, tiles.size * padded)
+        for place in range(16):
+            for column in range(0, padded, width):
+                for c in range(0, channels, len(shape)):
+                    bases, rows = simd.spaced(shape, c, 1), simd.spaced(shape, (place * channels + c) * padded, padded)
+                    total = simd.load(shape, sums, rows, column, None)
+                    for t in range(place * tiles.size, (place + 1) * tiles.size):
+                        grad = simd.load(shape[:1], grads, (0,), t * padded + column, None)
+                        total = simd.add_outer(total, patches, bases, t * depth, grad)
+                    simd.store(sums, rows, column, None, total)
+        add_bias(grad_y, n * outputs, outputs, filters, count, grad_bias)
+    for i in range(0, channels * padded, LANES):
+        finish_grad_weight(sums, i, channels * padded, grad_weight)
+
+
+@inlined
+def add_bias(grad_y, first, outputs, filters, count, grad_bias):
+    """Add the gradients of one image to grad_bias."""
+    for column in range(0, grad_bias.size, LANES):
+        total = simd.full(ROW, 0.0)
+        for i in range(first, first + outputs):
+            total = simd.add(total, simd.load(ROW, grad_y, (0,), i * filters + column, remaining(count, column)))
+        simd.accumulate(grad_bias, (0,), column, None, total)
+
+
+@inlined
+def finish_grad_weight(sums, start, step, grad_weight):
+    """Gt s G: from 4x4 sums, `step` floats apart, to 3x3 weights, likewise."""
+    places = simd.spaced(COLUMN, start, step)
+    rows = grad_filter_mix_columns(sums, places, step)
+    for kh in range(3):
+        a, b, c, d = rows_of(rows[kh])
+        one, two, three = grad_filter_mix(a, b, c, d)
+        simd.accumulate(grad_weight, (start + 3 * kh * step,), 0, None, one)
+        simd.accumulate(grad_weight, (start + (3 * kh + 1) * step,), 0, None, two)
+        simd.accumulate(grad_weight, (start + (3 * kh + 2) * step,), 0, None, three)
+
+
+@inlined
+def grad_filter_mix_columns(sums, places, step):
+    """Gt applied to the four rows of 4x4 sums, each row a column of vectors."""
+    half = simd.full(COLUMN, 0.5)
+    a, b = simd.load(COLUMN, sums, places, 0, None), simd.load(COLUMN, sums, places, 4 * step, None)
+    c, d = simd.load(COLUMN, sums, places, 8 * step, None), simd.load(COLUMN, sums, places, 12 * step, None)
+    total, difference = simd.multiply(half, simd.add(b, c)), simd.multiply(half, simd.subtract(b, c))
+    return simd.add(a, total), difference, simd.add(total, d)
+
+
+@kernel
+def dense_grad_x(
+    transformed, grad_y, tiles, targets, keep, image_size, row_size, channels, shape, filters, outputs, output_width,
+    grad_x, start, stop,
+):  # fmt: skip
+    """Images [start, stop) of grad_x, overwritten, as `conv_dense.dense_grad_x`."""
+    rows, width, depth = len(shape), len(shape[0]) * LANES, -(-filters // LANES) * LANES
+    grads, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
+    below, last = output_width * filters, stop * tiles.size - 1
+    grad_x[start * image_size : stop * image_size] = 0
+    for first in range(start * tiles.size, stop * tiles.size, rows):
+        for r in range(rows):
+            n, t = divmod(min(first + r, last), tiles.size)
+            source = (n * outputs + targets[t]) * filters
+            transform_grad(grad_y, source, below, filters, keep, t, grads, r * depth, rows * depth)
+        for column in range(0, channels, width):
+            multiply(grads, transformed, 16 * filters * column, filters, depth, shape, products)
+            for r in range(min(rows, last + 1 - first)):
+                n, t = divmod(first + r, tiles.size)
+                for c in range(0, min(width, channels - column), LANES):
+                    target, left = n * image_size + tiles[t] + column + c, channels - column - c
+                    add_patch(products, r * width + c, rows * width, grad_x, target, row_size, channels, left)
+
+
+@inlined
+def add_patch(products, start, step, grad_x, target, row_size, channels, left):
+    """B m Bt, added to one 4x4 patch of grad_x for one vector of channels."""
+    places = simd.spaced(COLUMN, start, step)
+    columns = grad_patch_mix(
+        simd.load(COLUMN, products, places, 0, None), simd.load(COLUMN, products, places, 4 * step, None),
+        simd.load(COLUMN, products, places, 8 * step, None), simd.load(COLUMN, products, places, 12 * step, None),
+    )  # fmt: skip
+    for h in range(4):
+        a, b, c, d = rows_of(columns[h])
+        four = simd.stack(grad_patch_mix(a, b, c, d))
+        simd.accumulate(grad_x, simd.spaced(COLUMN, target + h * row_size, channels), 0, left, four)

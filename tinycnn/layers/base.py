@@ -1,0 +1,89 @@
+"""What every layer is: parameters, buffers, a mode, and the settings it was made with.
+
+A layer is built once, when the network is: it learns the shape of its input (without the batch axis), draws its
+parameters, and answers the shape of its output. So a wrong architecture fails with one sentence before training starts.
+"""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import Array
+from tinycnn.errors import SettingError
+from tinycnn.tensor import Tensor
+
+Shape = tuple[int, ...]
+
+
+class Layer:
+    """Base class: parameters (trained), buffers (remembered), ``training`` mode, and the settings it was made with.
+
+    A subclass stores its ``__init__`` arguments under their own names, and defines ``build`` and ``forward``.
+    """
+
+    registry: ClassVar[dict[str, type["Layer"]]] = {}  # the closed list of layers that a model file may name
+    output_shape: Shape
+
+    def __init__(self) -> None:
+        self.parameters_by_name: dict[str, Tensor] = {}
+        self.buffers_by_name: dict[str, Array] = {}
+        self.training = True
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
+        """Draw the parameters for ``input_shape`` (without N) and return the output shape (without N)."""
+        return input_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.forward(x)
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.parameters_by_name.items()
+
+    def named_buffers(self) -> Iterator[tuple[str, Array]]:
+        yield from self.buffers_by_name.items()
+
+    def parameters(self) -> list[Tensor]:
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def train(self, mode: bool = True) -> "Layer":
+        """Training mode: dropout drops, batch norm uses the batch."""
+        self.training = mode
+        return self
+
+    def eval(self) -> "Layer":
+        """Evaluation mode: dropout does nothing, batch norm uses its running statistics."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def settings(self) -> dict[str, Any]:
+        """The ``__init__`` arguments, as plain numbers and strings: enough to make the layer again."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"
+
+    def _add_parameter(self, name: str, values: np.ndarray, dtype: np.dtype) -> None:
+        host = np.ascontiguousarray(values, dtype=dtype)
+        self.parameters_by_name[name] = Tensor(get_backend().asarray(host), requires_grad=True)
+
+
+def register_layer(cls: type[Layer]) -> type[Layer]:
+    """Class decorator: allow model files to name this layer."""
+    Layer.registry[cls.__name__] = cls
+    return cls
+
+
+def positive(layer: str, name: str, value: int) -> int:
+    """``value`` as it is; raises SettingError unless it is a whole number above 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SettingError(f"{layer}({name}={value!r}): expected a whole number above 0")
+    return value

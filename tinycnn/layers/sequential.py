@@ -1,0 +1,148 @@
+"""``Sequential``: layers one after the other, as one network."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import Array
+from tinycnn.errors import SettingError, ShapeError
+from tinycnn.layers import fusion
+from tinycnn.layers.base import Layer, Shape
+from tinycnn.layers.kinds import LogSoftmax, Softmax
+from tinycnn.tensor import Tensor
+
+
+class Sequential(Layer):
+    """Layers one after the other, built for images of ``input_shape (H, W, C)`` (or rows ``(in,)``).
+
+    ``seed`` fixes the initial weights and dropout masks, ``dtype`` is float32 or float64. Each layer gets a name from its
+    kind and place (``conv2d_1``, ``dense_2``); parameters are called ``conv2d_1.weight``. Raises ShapeError, naming the
+    layer, when the layers do not fit together. ``fuse=False`` runs every layer by itself (see ``fusion.py``).
+    """
+
+    def __init__(
+        self, *layers: Layer, input_shape: Shape, seed: int = 0, dtype: Any = np.float32, fuse: bool = True
+    ) -> None:
+        super().__init__()
+        self.fuse = fuse
+        self.input_shape, self.dtype = tuple(input_shape), np.dtype(dtype)
+        self.layers = dict(zip(layer_names(layers), layers, strict=True))
+        self.output_shape = self._build(np.random.default_rng(seed))
+
+    def _build(self, rng: np.random.Generator) -> Shape:
+        shape = self.input_shape
+        for name, layer in self.layers.items():
+            try:
+                shape = layer.output_shape = layer.build(shape, rng, self.dtype)
+            except ShapeError as error:
+                raise ShapeError(f"layer {name} does not fit: {error}") from None
+        return shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x (N, *input_shape)`` → ``(N, *output_shape)``."""
+        return self._run(x, self._steps(list(self.layers.values())))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The scores before a final Softmax or LogSoftmax: ``(N, *input_shape)`` → ``(N, K)``."""
+        layers = list(self.layers.values())
+        return self._run(x, self._steps(layers[:-1] if isinstance(layers[-1], Softmax | LogSoftmax) else layers))
+
+    def _steps(self, layers: list[Layer]) -> list[fusion.Step]:
+        """The layers themselves, or fewer steps where the backend has fused kernels (these compute in float32)."""
+        backend = get_backend()
+        return fusion.plan(layers, backend) if self.fuse and backend.fused and self.dtype == np.float32 else [*layers]
+
+    def _run(self, x: Tensor, steps: list[fusion.Step]) -> Tensor:
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        if x.shape[1:] != self.input_shape:
+            raise ShapeError(f"the network takes images of shape (N, {', '.join(map(str, self.input_shape))}), got {x.shape}")
+        for step in steps:
+            x = step(x)
+        return x
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        for name, layer in self.layers.items():
+            yield from ((f"{name}.{own}", parameter) for own, parameter in layer.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Array]]:
+        for name, layer in self.layers.items():
+            yield from ((f"{name}.{own}", buffer) for own, buffer in layer.named_buffers())
+
+    def train(self, mode: bool = True) -> "Sequential":
+        for layer in self.layers.values():
+            layer.train(mode)
+        self.training = mode
+        return self
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers on the host, by name."""
+        backend = get_backend()
+        arrays = {name: parameter.data for name, parameter in self.named_parameters()} | dict(self.named_buffers())
+        return {name: np.array(backend.to_host(array)) for name, array in arrays.items()}
+
+    def load_state_dict(self, state: dict[str, np.ndarray], strict: bool = True) -> None:
+        """Copy values in, by name. ``strict``: raise ShapeError when a name is missing or unknown, instead of skipping it.
+
+        A shape that does not fit, or another dtype, is always an error. Nothing is changed when an error is raised.
+        """
+        targets = {name: parameter.data for name, parameter in self.named_parameters()} | dict(self.named_buffers())
+        missing, unknown = targets.keys() - state.keys(), state.keys() - targets.keys()
+        if strict and (missing or unknown):
+            raise ShapeError(f"load_state_dict: missing {sorted(missing)}, unknown {sorted(unknown)}")
+        common = [name for name in targets if name in state]
+        for name in common:
+            _check_same(name, state[name], targets[name])
+        for name in common:
+            targets[name][...] = get_backend().asarray(np.asarray(state[name]))
+
+    def parameter_count(self) -> int:
+        return sum(parameter.data.size for parameter in self.parameters())
+
+    def summary(self) -> str:
+        """A table: every layer with its output shape and number of parameters, the totals, the size in memory."""
+        rows = [("layer", "output shape", "parameters"), ("input", str(("N", *self.input_shape)).replace("'", ""), "")]
+        for name, layer in self.layers.items():
+            count = sum(parameter.data.size for parameter in layer.parameters())
+            rows.append((f"{name} {_short(layer)}", str(("N", *layer.output_shape)).replace("'", ""), f"{count:,}"))
+        buffers = sum(buffer.size for _, buffer in self.named_buffers())
+        size_kib = (self.parameter_count() + buffers) * self.dtype.itemsize / 1024
+        total = f"{self.parameter_count():,} trainable parameters"
+        total += f" and {buffers:,} running statistics" if buffers else ""
+        return "\n".join([*_table(rows), f"{total}, {self.dtype}, {size_kib:,.1f} KiB"])
+
+
+def layer_names(layers: tuple[Layer, ...]) -> list[str]:
+    """``conv2d_1, relu_1, conv2d_2, …``: the kind of each layer and its number among its kind."""
+    seen: dict[str, int] = {}
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise SettingError(f"Sequential takes layers such as Conv2d(32), got {layer!r}")
+    names = []
+    for kind in (type(layer).__name__.lower() for layer in layers):
+        seen[kind] = seen.get(kind, 0) + 1
+        names.append(f"{kind}_{seen[kind]}")
+    return names
+
+
+def _check_same(name: str, value: np.ndarray, target: Array) -> None:
+    if value.shape != target.shape or value.dtype != target.dtype:
+        raise ShapeError(
+            f"load_state_dict: {name} is {value.dtype} {value.shape}, the network has {target.dtype} {target.shape}"
+        )
+
+
+def _short(layer: Layer) -> str:
+    """The settings worth a place in the summary: those of windows and dropout."""
+    shown = {"kernel_size": "x".join, "p": str}
+    settings = {k: v for k, v in layer.settings().items() if k in shown}
+    return " ".join("x".join(map(str, v)) if isinstance(v, tuple) else f"{k}={v}" for k, v in settings.items())
+
+
+def _table(rows: list[tuple[str, str, str]]) -> list[str]:
+    """Rows of text as aligned lines, with rules below the head and at the end."""
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
+    rule = "-" * (sum(widths) + 4)
+    return [lines[0], rule, *lines[1:], rule]

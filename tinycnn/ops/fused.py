@@ -1,0 +1,58 @@
+"""Several layers as one function, for backends that offer kernels which compute them in one pass over memory.
+
+Nothing here is new mathematics. Each function below equals the ops it names, one after the other, values and gradients;
+tests hold it to that. What is saved is memory traffic and, exactly, arithmetic: after a max-pool only one output per
+window carries a gradient, bias and ReLU need only touch the pooled maximum, and convolution outputs that no pool window
+reads need not exist.
+"""
+
+from tinycnn.backends.base import Array, Pair
+from tinycnn.tensor import Function
+
+Pool = tuple[Pair, Pair]  # window, stride
+
+
+class FusedConvFunction(Function):
+    """``max_pool2d(relu(conv2d(x, weight, bias)))``; ReLU and pool only if asked."""
+
+    def __init__(self, stride: Pair, padding: Pair, relu: bool, pool: Pool | None) -> None:
+        self.settings = {"stride": stride, "padding": padding, "relu": relu, "pool": pool}
+
+    def forward(self, x: Array, weight: Array, bias: Array) -> Array:
+        y, self.saved = self.backend.fused["conv_forward"](x, weight, bias, **self.settings)
+        return y
+
+    def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
+        return self.backend.fused["conv_backward"](self.saved, grad_y, self.needs_grad[0])
+
+
+class FusedNormFunction(Function):
+    """``max_pool2d(batch_norm(x, gamma, beta))``; normalises by the batch where ``mean`` and ``var`` are None."""
+
+    def __init__(self, mean: Array | None, var: Array | None, eps: float, pool: Pool) -> None:
+        self.statistics, self.settings, self.batch = (mean, var), {"eps": eps, "pool": pool}, mean is None
+
+    def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
+        forward = self.backend.fused["norm_forward"]
+        y, self.mean, self.var, self.saved = forward(x, gamma, beta, *self.statistics, **self.settings)
+        self.gamma = gamma
+        return y
+
+    def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
+        return self.backend.fused["norm_backward"](self.saved, self.gamma, grad_y, self.batch)
+
+
+class FusedDenseFunction(Function):
+    """``relu(dense(x, weight, bias))``; ReLU only if asked."""
+
+    def __init__(self, relu: bool) -> None:
+        self.relu = relu
+
+    def forward(self, x: Array, weight: Array, bias: Array) -> Array:
+        self.x, self.weight = x, weight
+        self.y = self.backend.fused["dense_forward"](x, weight, bias, relu=self.relu)
+        return self.y
+
+    def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
+        backward = self.backend.fused["dense_backward"]
+        return backward(self.x, self.weight, self.y, grad_y, relu=self.relu, need_grad_x=self.needs_grad[0])
