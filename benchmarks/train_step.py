@@ -200,7 +200,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     results = []
     for name in options.model:
-        for batch_size in options.batch_size or [models.MODELS[name].batch_size]:
+        for batch_size in options.batch_size or [models.MODELS[name].author.batch_size]:
             results.append(measure(name, batch_size, options))
             show(results[-1])
     if options.json:

@@ -9,6 +9,7 @@ Results go to ``--output`` (default runs/<model>-<dataset>): metrics.json, histo
 import argparse
 import csv
 import dataclasses
+import importlib
 import io
 import json
 import platform
@@ -20,11 +21,13 @@ import numpy as np
 
 import tinycnn
 from tinycnn import data, models, optim
+from tinycnn.backends.threads import get_threads, set_threads
+from tinycnn.data.augment import Affine
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.io import write_atomically
 from tinycnn.optim import in_range
 from tinycnn.progress import progress_display
-from tinycnn.train import EpochResult, Trainer, evaluate
+from tinycnn.train import EpochResult, Trainer, evaluate, warm_up
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
@@ -34,13 +37,17 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="what computes (default: auto)")
     add("--dataset", default="auto", help="auto, mnist, fashion_mnist, digits, or a file PATH.npz (default: auto)")
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
-    add("--epochs", type=int, metavar="N", help="passes over the training images (default: as the author did)")
-    add("--batch-size", type=int, metavar="N", help="images per step (default: as the author did)")
+    add("--recipe", choices=["author", "best"], default="author", help="defaults for the training (default: author)")
+    add("--epochs", type=int, metavar="N", help="passes over the training images (default: as the recipe says)")
+    add("--batch-size", type=int, metavar="N", help="images per step (default: as the recipe says)")
     add("--optimizer", choices=optim.OPTIMIZERS, default="adam", help="default: adam")
     add("--lr", type=float, metavar="X", help="learning rate (default: 0.001, for sgd 0.05)")
     add("--momentum", type=float, default=0.9, metavar="X", help="of sgd (default: 0.9)")
-    add("--schedule", choices=optim.SCHEDULES, default="constant", help="how the rate changes (default: constant)")
+    add("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: as the recipe says)")
+    add("--augment", action=argparse.BooleanOptionalAction, help="shift, turn, stretch and slant the training images")
+    add("--label-smoothing", type=float, metavar="F", help="share of the target given to all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
+    add("--threads", type=int, metavar="N", help="of the numba backend; results do not depend on it (default: all cores)")
     add("--seed", type=int, default=0, metavar="N", help="fixes weights, shuffles and dropout (default: 0)")
     add("--limit", type=int, metavar="N", help="use only the first N training images")
     add("--output", type=Path, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
@@ -51,13 +58,9 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
 
 def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     """Fill in what depends on the network or the optimizer, and refuse numbers out of range before anything starts."""
-    recipe = models.MODELS[options.model]
-    defaults = {
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "validation_split": recipe.validation_split,
-        "lr": 0.05 if options.optimizer == "sgd" else recipe.lr,
-    }
+    defaults = dataclasses.asdict(models.MODELS[options.model].recipe(options.recipe))
+    if options.optimizer == "sgd":
+        defaults["lr"] = 0.05
     for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -69,6 +72,9 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     in_range("--lr", options.lr, above=0)
     in_range("--momentum", options.momentum, at_least=0, below=1)
     in_range("--validation-split", options.validation_split, at_least=0, below=1)
+    in_range("--label-smoothing", options.label_smoothing, at_least=0, below=1)
+    if options.threads is not None:
+        set_threads(options.threads)
     return options
 
 
@@ -94,17 +100,25 @@ def run(options: argparse.Namespace) -> None:
     )
     steps = options.epochs * -(-len(x_train) // options.batch_size)
     trainer = Trainer(
-        model, make_optimizer(options, model, steps), batch_size=options.batch_size, seed=options.seed
+        model,
+        make_optimizer(options, model, steps),
+        batch_size=options.batch_size,
+        seed=options.seed,
+        augment=Affine() if options.augment else None,
+        label_smoothing=options.label_smoothing,
     )
 
     if dataset.notice:
         print(dataset.notice, file=sys.stderr, flush=True)
     say(f"data      {dataset.name}: {len(x_train):,} training, {len(x_valid):,} validation, {len(dataset.x_test):,} test images")
     say(f"          from {dataset.source}")
-    say(f"backend   {tinycnn.get_backend().name} ({', '.join(f'{k} {v}' for k, v in versions().items())})")
-    say(f"training  {options.epochs} epochs, batch {options.batch_size}, {options.optimizer} {options.lr:g} ({options.schedule})")
+    say(f"backend   {tinycnn.get_backend().name}, {get_threads()} threads ({', '.join(f'{k} {v}' for k, v in versions().items())})")
+    say(f"training  {training_line(options)}")
     say(f"\n{options.model}: {models.MODELS[options.model].description}\n{model.summary()}\n")
 
+    compile_s = warm_up(trainer, x_train, y_train)
+    if compile_s > 0.1:
+        say(f"compiled  in {compile_s:.1f} s (kept for the next run; not part of the times below)")
     epochs, start = [], time.perf_counter()
     progress = progress_display(options.epochs, quiet=options.quiet)
     for result in trainer.fit(x_train, y_train, epochs=options.epochs, validation=(x_valid, y_valid), progress=progress):
@@ -129,6 +143,7 @@ def run(options: argparse.Namespace) -> None:
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
         "training_s": training_s,
+        "compile_s": compile_s,
     }
     tinycnn.save(model, output / "model.safetensors")
     write_atomically(output / "history.csv", history_csv(epochs).encode())
@@ -144,6 +159,12 @@ def checked_output(options: argparse.Namespace, dataset: str) -> Path:
         if path.exists() and not path.is_dir():
             raise SettingError(f"--output {output}: {path} is a file; give a folder, or move the file away")
     return output
+
+
+def training_line(options: argparse.Namespace) -> str:
+    line = f"{options.epochs} epochs, batch {options.batch_size}, {options.optimizer} {options.lr:g} ({options.schedule})"
+    line += ", augmented" if options.augment else ""
+    return line + (f", label smoothing {options.label_smoothing:g}" if options.label_smoothing else "")
 
 
 def epoch_line(result: EpochResult, epochs: int) -> str:
@@ -163,7 +184,10 @@ def history_csv(epochs: list[EpochResult]) -> str:
 
 
 def versions() -> dict[str, str]:
-    return {"tinycnn": tinycnn.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    """Of tinycnn, Python, and what computes."""
+    backend = tinycnn.get_backend()
+    found = {"tinycnn": tinycnn.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    return found | ({} if backend.name == "numpy" else {backend.name: importlib.import_module(backend.name).__version__})
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -29,14 +29,31 @@ from tinycnn.layers import (
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network and the training its author used; the optimizer is Adam."""
+    """How a network is trained; the optimizer is Adam."""
 
-    layers: Callable[[int], list[Layer]]  # number of classes → layers
     epochs: int
     batch_size: int
     lr: float = 1e-3
+    schedule: str = "constant"
     validation_split: float = 0.0
-    description: str = ""
+    augment: bool = False
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A published network, the training its author used, and the best that we found for the same architecture."""
+
+    layers: Callable[[int], list[Layer]]  # number of classes → layers
+    description: str
+    author: Recipe
+    best: Recipe
+
+    def recipe(self, name: str) -> Recipe:
+        """``author`` or ``best``; raises SettingError for another name."""
+        if name not in ("author", "best"):
+            raise SettingError(f"unknown recipe {name!r}: choose author or best")
+        return self.author if name == "author" else self.best
 
 
 def lenet(classes: int = 10) -> list[Layer]:
@@ -99,12 +116,16 @@ def three_conv(classes: int = 10) -> list[Layer]:
     ]
 
 
+BEST = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment=True)
+
 MODELS = {
-    "lenet": Recipe(lenet, epochs=5, batch_size=64, description="PyTorch LeNet"),
-    "keras_cnn": Recipe(keras_cnn, epochs=5, batch_size=128, description="Keras, two convolutions"),
-    "batchnorm_cnn": Recipe(batchnorm_cnn, epochs=10, batch_size=128, description="Keras, batch norm and dropout"),
-    "single_conv": Recipe(single_conv, epochs=5, batch_size=32, validation_split=0.2, description="Keras, one convolution"),
-    "three_conv": Recipe(three_conv, epochs=10, batch_size=128, description="Keras, raw pixels in, dropout"),
+    "lenet": Model(lenet, "PyTorch LeNet", Recipe(epochs=5, batch_size=64), BEST),
+    "keras_cnn": Model(keras_cnn, "Keras, two convolutions", Recipe(epochs=5, batch_size=128), BEST),
+    "batchnorm_cnn": Model(batchnorm_cnn, "Keras, batch norm and dropout", Recipe(epochs=10, batch_size=128), BEST),
+    "single_conv": Model(
+        single_conv, "Keras, one convolution", Recipe(epochs=5, batch_size=32, validation_split=0.2), BEST
+    ),
+    "three_conv": Model(three_conv, "Keras, raw pixels in, dropout", Recipe(epochs=10, batch_size=128), BEST),
 }
 
 

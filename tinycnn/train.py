@@ -16,10 +16,11 @@ import numpy as np
 from tinycnn import ops
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.data.augment import Affine
 from tinycnn.errors import SettingError, TinyCNNError
-from tinycnn.layers import Sequential
+from tinycnn.layers import Layer, Sequential
 from tinycnn.models import pixel_scale
-from tinycnn.optim import Optimizer
+from tinycnn.optim import Optimizer, in_range
 from tinycnn.tensor import Tensor, no_grad
 
 EVALUATION_BATCH = 256  # bounds the memory of an evaluation, whatever the size of the data set
@@ -53,10 +54,20 @@ class TrainingDivergedError(TinyCNNError, ArithmeticError):
 class Trainer:
     """Trains ``model`` with ``optimizer`` on byte images: everything that changes during a run lives here."""
 
-    def __init__(self, model: Sequential, optimizer: Optimizer, *, batch_size: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: Sequential,
+        optimizer: Optimizer,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        augment: Affine | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
         if batch_size < 1:
             raise SettingError(f"batch size {batch_size}: expected at least 1")
         self.model, self.optimizer, self.batch_size, self.seed = model, optimizer, batch_size, seed
+        self.augment, self.label_smoothing = augment, in_range("label_smoothing", label_smoothing, at_least=0, below=1)
         self.scale = pixel_scale(model)
 
     def fit(
@@ -99,22 +110,37 @@ class Trainer:
         running = Progress(epoch, math.ceil(len(labels) / self.batch_size))
         for start in range(0, len(labels), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            running.add(*self.step(images, labels, chosen), len(chosen))
+            running.add(*self.step(images, labels, chosen, epoch), len(chosen))
             if progress:
                 progress(running)
         return self._checked(running.scores(), epoch)
 
-    def step(self, images: Array, labels: Array, chosen: Array) -> tuple[Array, Array]:
+    def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
         """Forward, backward, update on one batch; answers ``(mean loss, correct answers)`` as backend numbers."""
-        x = get_backend().gather_images(images, chosen, self.scale, self.model.dtype)  # (N, H, W, C)
-        y = labels[chosen]  # (N,)
+        x, y = self.batch(images, chosen, epoch), labels[chosen]  # (N, H, W, C), (N,)
         # A final Softmax or LogSoftmax is part of the loss: cross-entropy of its output is this loss of the logits.
         logits = self.model.logits(Tensor(x))  # (N, K)
-        loss = ops.softmax_cross_entropy(logits, y)
+        loss = ops.softmax_cross_entropy(logits, self.targets(y, logits.shape[1]))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return loss.data, (logits.data.argmax(axis=1) == y).sum()
+
+    def batch(self, images: Array, chosen: Array, epoch: int) -> Array:
+        """The chosen images as numbers ``(N, H, W, C)``, augmented if asked: anew in every epoch."""
+        backend, dtype = get_backend(), self.model.dtype
+        if self.augment is None:
+            return backend.gather_images(images, chosen, self.scale, dtype)
+        rng = np.random.default_rng([self.seed, epoch, self.optimizer.step_count])
+        maps = backend.asarray(self.augment.maps(len(chosen), rng))
+        return backend.gather_warped(images, chosen, maps, self.scale, dtype)
+
+    def targets(self, labels: Array, classes: int) -> Array:
+        """The labels; with smoothing ``s``, rows ``(N, K)`` that give the true class ``1 - s`` and all classes ``s / K``."""
+        if not self.label_smoothing:
+            return labels
+        onehot = labels[:, None] == get_backend().xp.arange(classes)  # (N, K)
+        return onehot * (1 - self.label_smoothing) + self.label_smoothing / classes
 
     def _checked(self, scores: Scores, epoch: int) -> Scores:
         if not math.isfinite(scores.loss):
@@ -122,6 +148,29 @@ class Trainer:
                 f"the loss became {scores.loss} in epoch {epoch} (learning rate {self.optimizer.lr:g}): try a smaller --lr"
             )
         return scores
+
+
+def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
+    """Compile every kernel that training needs, on a copy that is thrown away; answers the seconds it took.
+
+    Does nothing on a backend that does not compile. Compiled kernels are cached on disk, so a second run is quick.
+    """
+    backend = get_backend()
+    if not backend.compiles:
+        return 0.0
+    start, model = time.perf_counter(), trainer.model
+    copy = Sequential(*map(fresh, model.layers.values()), input_shape=model.input_shape, dtype=model.dtype)
+    optimizer = type(trainer.optimizer)(copy.parameters())
+    rehearsal = Trainer(copy, optimizer, batch_size=trainer.batch_size, augment=trainer.augment)
+    chosen = np.arange(min(trainer.batch_size, len(images)))
+    rehearsal.step(backend.asarray(images), backend.asarray(labels), backend.asarray(chosen))
+    predict_logits(copy, images[:1])
+    return time.perf_counter() - start
+
+
+def fresh(layer: Layer) -> Layer:
+    """A new layer with the same settings."""
+    return type(layer)(**layer.settings())
 
 
 class Progress:

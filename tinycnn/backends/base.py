@@ -44,6 +44,7 @@ class Backend(ABC):
     """One way to compute: its arrays, its kernels, its optional fused kernels."""
 
     name: str
+    compiles: bool = False  # whether the first step takes long because kernels are compiled
     xp: ModuleType  # numpy, or a module with the same functions
     fused: dict[str, Callable[..., Any]]
 
@@ -86,6 +87,14 @@ class Backend(ABC):
     @abstractmethod
     def gather_images(self, images: Array, indices: Array, scale: float, dtype: np.dtype) -> Array:
         """``images (M, H, W, C)`` bytes, ``indices (N,)`` → ``x (N, H, W, C)``, the chosen images times ``scale``."""
+
+    @abstractmethod
+    def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
+        """As ``gather_images``, each image seen through its affine map ``maps (N, 2, 3)`` (see ``data/augment.py``).
+
+        Pixel ``(h, w)`` of image ``n`` is read at ``maps[n] @ (h - (H-1)/2, w - (W-1)/2, 1)`` from the centre, between the
+        four nearest pixels in proportion to how near they are (bilinear); outside the image all is zero.
+        """
 
     @abstractmethod
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> Array:

@@ -34,6 +34,7 @@ class NumbaBackend(NumpyBackend):
     """Compiled kernels on all cores; see ``threads.set_threads``."""
 
     name = "numba"
+    compiles = True
 
     def __init__(self) -> None:
         self.fused = FUSED
@@ -85,4 +86,11 @@ class NumbaBackend(NumpyBackend):
         x = np.empty((len(indices), *images.shape[1:]), dtype=dtype)
         pixels, rows = images.reshape(len(images), -1), x.reshape(len(x), math.prod(images.shape[1:]))
         for_ranges(plain.gather_images, len(x), x[:1].nbytes, pixels, indices, dtype.type(scale), rows)
+        return x
+
+    def gather_warped(
+        self, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: np.dtype
+    ) -> np.ndarray:
+        x = np.empty((len(indices), *images.shape[1:]), dtype=dtype)
+        for_ranges(plain.gather_warped, len(x), 8 * x[:1].nbytes, images, indices, maps.astype(dtype), dtype.type(scale), x)
         return x

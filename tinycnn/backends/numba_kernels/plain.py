@@ -6,7 +6,7 @@ by side in memory, so that the compiler can use SIMD registers.
 
 import numpy as np
 
-from .jit import kernel
+from .jit import inlined, kernel
 
 
 @kernel
@@ -95,6 +95,32 @@ def gather_images(images, indices, scale, x, start, stop):
         image = indices[n]
         for i in range(x.shape[1]):
             x[n, i] = np.float32(images[image, i]) * scale
+
+
+@inlined
+def pixel(image, h, w, c):
+    """The pixel, or zero outside the image."""
+    return np.float32(image[h, w, c]) if 0 <= h < image.shape[0] and 0 <= w < image.shape[1] else np.float32(0)
+
+
+@kernel
+def gather_warped(images, indices, maps, scale, x, start, stop):
+    """``x[n] = scale * images[indices[n]]`` seen through the affine map ``maps[n] (2, 3)``, bilinear."""
+    _, H, W, C = x.shape
+    one = maps.dtype.type(1)
+    centre_h, centre_w = maps.dtype.type(H - 1) / 2, maps.dtype.type(W - 1) / 2
+    for n in range(start, stop):
+        image, m = images[indices[n]], maps[n]
+        for h in range(H):
+            for w in range(W):
+                place_h = m[0, 0] * (h - centre_h) + m[0, 1] * (w - centre_w) + m[0, 2] + centre_h
+                place_w = m[1, 0] * (h - centre_h) + m[1, 1] * (w - centre_w) + m[1, 2] + centre_w
+                top, left = int(np.floor(place_h)), int(np.floor(place_w))
+                below, right = place_h - top, place_w - left
+                for c in range(C):
+                    upper = pixel(image, top, left, c) * (one - right) + pixel(image, top, left + 1, c) * right
+                    lower = pixel(image, top + 1, left, c) * (one - right) + pixel(image, top + 1, left + 1, c) * right
+                    x[n, h, w, c] = (upper * (one - below) + lower * below) * scale
 
 
 @kernel
