@@ -7,8 +7,9 @@ Why the upstream is random: with ``v`` all ones, errors that cancel in the sum (
 whose gradients sum to zero anyway) stay invisible.
 
 Kinks: at ``ReLU(0)`` or at a tie in a max the slopes to the left and to the right differ, and the two-sided difference is
-neither. Then we go closer; if the two slopes still differ at the point itself, every value between them is a valid
-gradient (a subgradient), and the result lists the place as a kink.
+neither. Then we go closer; if the two slopes of an output still differ at the point itself, every value between them is a
+valid gradient (a subgradient) of this output, and the result lists the place as a kink. An input may lie at the kinks of
+several outputs at once (overlapping max-pool windows), so the range of valid values is summed up output by output.
 """
 
 from collections.abc import Callable, Sequence
@@ -130,12 +131,12 @@ class _Check:
         self.result.checked += 1
         for factor in CLOSER:
             left, right = self._slopes(i, direction, self.eps * factor)
-            numeric = (left + right) / 2
+            numeric = float((left + right).sum() / 2)
             error = abs(analytic - numeric)
             if error <= self.atol + self.rtol * abs(numeric):
                 self._note_error(error, numeric)
                 return
-        if self._is_kink(left, right) and self._between(analytic, left, right):
+        if self._is_subgradient(analytic, left, right):
             self.result.kinks.append(place)
             return
         where = f"index {index}" if index else "a random direction" if direction.ndim else "its only element"
@@ -143,11 +144,10 @@ class _Check:
             f"gradcheck: the gradient of input {i} at {where} is wrong: analytic {analytic:.9g}, numeric {numeric:.9g}"
         )
 
-    def _slopes(self, i: int, direction: np.ndarray, eps: float) -> tuple[float, float]:
-        """The slope of ``v·f`` to the left and to the right of input ``i``. Outputs are subtracted before they are summed."""
+    def _slopes(self, i: int, direction: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
+        """The slopes of ``v·f`` to the left and to the right of input ``i``, what each output contributes (shape of y)."""
         below, above = self._moved(i, -eps * direction), self._moved(i, eps * direction)
-        left, right = (self.y - below) / eps, (above - self.y) / eps
-        return float((self.upstream * left).sum()), float((self.upstream * right).sum())
+        return self.upstream * (self.y - below) / eps, self.upstream * (above - self.y) / eps
 
     def _moved(self, i: int, step: np.ndarray) -> np.ndarray:
         x, backend = self.inputs[i], get_backend()
@@ -158,12 +158,14 @@ class _Check:
         finally:
             x.data = original
 
-    def _is_kink(self, left: float, right: float) -> bool:
-        return abs(left - right) > self.atol + self.rtol * max(abs(left), abs(right))
-
-    def _between(self, analytic: float, left: float, right: float) -> bool:
-        slack = self.atol + self.rtol * max(abs(left), abs(right))
-        return min(left, right) - slack <= analytic <= max(left, right) + slack
+    def _is_subgradient(self, analytic: float, left: np.ndarray, right: np.ndarray) -> bool:
+        """Whether some output has a kink, and ``analytic`` is a sum of slopes between ``left`` and ``right`` there."""
+        kinks = abs(left - right) > self.atol + self.rtol * np.maximum(abs(left), abs(right))
+        middle = (left + right) / 2
+        low = float(np.where(kinks, np.minimum(left, right), middle).sum())
+        high = float(np.where(kinks, np.maximum(left, right), middle).sum())
+        slack = self.atol + self.rtol * max(abs(low), abs(high))
+        return bool(kinks.any()) and low - slack <= analytic <= high + slack
 
     def _note_error(self, error: float, numeric: float) -> None:
         relative = error / (abs(numeric) + self.atol / self.rtol)

@@ -6,6 +6,7 @@ Notation: p parameter, g gradient, lr learning rate. Updates happen in place.
 
 import math
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import Any, ClassVar
 
 from tinycnn.backends import get_backend
@@ -218,7 +219,7 @@ def in_range(
     """``value`` as a float; raises SettingError when it is NaN, infinite, or outside the given bounds."""
     bounds = {"above": above, "at least": at_least, "below": below}
     wanted = ", ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
-    fits = isinstance(value, int | float) and math.isfinite(value)
+    fits = isinstance(value, Real) and math.isfinite(value)
     fits = fits and (above is None or value > above) and (at_least is None or value >= at_least)
     if not (fits and (below is None or value < below)):
         raise SettingError(f"{name}={value}: expected a number {wanted}")

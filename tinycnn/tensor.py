@@ -489,7 +489,7 @@ class Max(Function):
         size = int(np.prod(self.moved_shape[grad_y.ndim - 1 :]))
         grad_rows = xp.where(xp.arange(size) == self.winner, grad_y, 0)  # (kept axes, all reduced elements)
         last = tuple(range(-len(self.axes), 0))
-        return xp.ascontiguousarray(xp.moveaxis(grad_rows.reshape(self.moved_shape), last, self.axes))  # shape of x
+        return xp.moveaxis(grad_rows.reshape(self.moved_shape), last, self.axes)  # shape of x
 
 
 class Reshape(Function):

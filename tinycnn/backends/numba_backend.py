@@ -37,6 +37,7 @@ class NumbaBackend(NumpyBackend):
     compiles = True
 
     def __init__(self) -> None:
+        super().__init__()
         self.fused = FUSED
 
     def activate(self) -> None:

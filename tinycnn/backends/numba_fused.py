@@ -16,6 +16,8 @@ from tinycnn.backends.threads import in_parallel, ranges
 
 Array = np.ndarray
 Parts = list[tuple[int, int]]
+PARTIAL_SUMS_BYTES = 2 << 20  # what all partial sums of a weight gradient may take: they are zeroed, filled and added
+SCRATCH_BYTES = 512 << 10  # what a thread may use to hand results from one kernel to the next: it stays in the L2 cache
 FLOPS_PER_PART = 2e6  # about 20 µs: what handing a part to another thread costs is small beside it
 
 
@@ -61,23 +63,32 @@ def conv_forward(
 
 def conv_backward(saved: ConvSaved, grad_y: Array, need_grad_x: bool) -> tuple[Array | None, Array, Array]:
     """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``."""
-    plan, parts, x, winner = saved.plan, saved.parts, saved.x, saved.winner
+    plan, x = saved.plan, saved.x
     grad_y = np.ascontiguousarray(grad_y)
-    masked = np.empty_like(grad_y) if saved.relu and not plan.pooled else grad_y
     grad_x = np.empty(x.shape, np.float32) if need_grad_x else None
+    parts = ranges(len(x), min(len(saved.parts), max(8, PARTIAL_SUMS_BYTES // saved.packed.weight.nbytes)))
     weight_parts, bias_parts = plan.new_parts(len(parts))
 
+    block = max(1, SCRATCH_BYTES // grad_y[:1].nbytes)
+
     def work(part: int) -> None:
-        start, stop = parts[part]
-        if masked is not grad_y:
-            image = (masked[start:stop].reshape(-1), grad_y[start:stop].reshape(-1), saved.y[start:stop].reshape(-1))
-            plain.relu_backward(image[1], image[2], image[0], 0, image[0].size)
-        plan.grad_weight(x, masked, winner, weight_parts[part], bias_parts[part], start, stop)
-        if grad_x is not None:
-            plan.grad_x(saved.packed, masked, winner, grad_x, start, stop)
+        masked = np.empty((block, *grad_y.shape[1:]), np.float32) if saved.relu and not plan.pooled else None
+        for some in blocks(*parts[part], block):
+            grad, winner = grad_y[some], saved.winner[some]
+            if masked is not None:
+                grad = masked[: len(grad)]
+                plain.relu_backward(grad_y[some].reshape(-1), saved.y[some].reshape(-1), grad.reshape(-1))
+            plan.grad_weight(x[some], grad, winner, weight_parts[part], bias_parts[part], 0, len(grad))
+            if grad_x is not None:
+                plan.grad_x(saved.packed, grad, winner, grad_x[some], 0, len(grad))
 
     in_parallel(work, len(parts))
     return (None if grad_x is None else cropped(grad_x, saved.padding)), *plan.sum_parts(weight_parts, bias_parts)
+
+
+def blocks(start: int, stop: int, size: int) -> list[slice]:
+    """``range(start, stop)`` as slices of ``size``: so many images are worked on while they lie in the cache."""
+    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
 def cropped(x: Array, padding: Pair) -> Array:
@@ -171,7 +182,7 @@ def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
     def work(part: int) -> None:
         start, stop = parts[part]
         np.matmul(x[start:stop], weight, out=y[start:stop])
-        plain.add_bias_relu(y, bias, relu, start, stop)
+        plain.add_bias_relu(y[start:stop], bias, relu)
 
     in_parallel(work, len(parts))
     return y
@@ -204,7 +215,7 @@ def adam(
     settings = [number(s) for s in (step_size, v_scale, beta1, 1 - beta1, beta2, 1 - beta2, eps)]
     arrays = [array.reshape(-1) for array in (p, np.ascontiguousarray(g), m, v)]
     parts = image_parts(p.size, 64.0)
-    in_parallel(lambda part: plain.adam(*arrays, *settings, *parts[part]), len(parts))
+    in_parallel(lambda part: plain.adam(*(array[slice(*parts[part])] for array in arrays), *settings), len(parts))
 
 
 FUSED: dict[str, Callable[..., Any]] = {

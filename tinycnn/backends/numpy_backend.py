@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinycnn.backends.base import Backend, Pair, window_grid
+from tinycnn.backends.memory import keep_freed_memory
 from tinycnn.backends.philox import keep_threshold, random_bits
 from tinycnn.backends.threads import limit_blas
 
@@ -39,6 +40,7 @@ class NumpyBackend(Backend):
 
     def __init__(self) -> None:
         self.fused = {}
+        keep_freed_memory()
 
     def activate(self) -> None:
         limit_blas(None)

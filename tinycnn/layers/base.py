@@ -6,7 +6,8 @@ parameters, and answers the shape of its output. So a wrong architecture fails w
 
 import inspect
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from numbers import Integral
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -51,12 +52,12 @@ class Layer:
     def parameters(self) -> list[Tensor]:
         return [parameter for _, parameter in self.named_parameters()]
 
-    def train(self, mode: bool = True) -> "Layer":
+    def train(self, mode: bool = True) -> Self:
         """Training mode: dropout drops, batch norm uses the batch."""
         self.training = mode
         return self
 
-    def eval(self) -> "Layer":
+    def eval(self) -> Self:
         """Evaluation mode: dropout does nothing, batch norm uses its running statistics."""
         return self.train(False)
 
@@ -83,7 +84,7 @@ def register_layer(cls: type[Layer]) -> type[Layer]:
 
 
 def positive(layer: str, name: str, value: int) -> int:
-    """``value`` as it is; raises SettingError unless it is a whole number above 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    """``value`` as an int; raises SettingError unless it is a whole number above 0."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise SettingError(f"{layer}({name}={value!r}): expected a whole number above 0")
-    return value
+    return int(value)

@@ -186,6 +186,8 @@ class Rescaling(Layer):
     def __init__(self, scale: float, offset: float = 0.0) -> None:
         super().__init__()
         self.scale, self.offset = float(scale), float(offset)
+        if not (math.isfinite(self.scale) and math.isfinite(self.offset)):
+            raise SettingError(f"Rescaling(scale={scale}, offset={offset}): expected finite numbers")
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scale + self.offset if self.offset else x * self.scale

@@ -1,13 +1,14 @@
 """``Sequential``: layers one after the other, as one network."""
 
 from collections.abc import Iterator
-from typing import Any
+from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.errors import SettingError, ShapeError
+from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import fusion
 from tinycnn.layers.base import Layer, Shape
 from tinycnn.layers.kinds import LogSoftmax, Softmax
@@ -27,9 +28,15 @@ class Sequential(Layer):
     ) -> None:
         super().__init__()
         self.fuse = fuse
-        self.input_shape, self.dtype = tuple(input_shape), np.dtype(dtype)
+        self.input_shape, self.dtype = _checked_shape(input_shape), _checked_dtype(dtype)
         self.layers = dict(zip(layer_names(layers), layers, strict=True))
         self.output_shape = self._build(np.random.default_rng(seed))
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
+        """As a layer of another network: it was built when it was made, so all that is left is to see that it fits."""
+        if (input_shape, dtype) != (self.input_shape, self.dtype):
+            raise ShapeError(f"it was built for {self.dtype} {self.input_shape}, but gets {dtype} {input_shape}")
+        return self.output_shape
 
     def _build(self, rng: np.random.Generator) -> Shape:
         shape = self.input_shape
@@ -70,7 +77,7 @@ class Sequential(Layer):
         for name, layer in self.layers.items():
             yield from ((f"{name}.{own}", buffer) for own, buffer in layer.named_buffers())
 
-    def train(self, mode: bool = True) -> "Sequential":
+    def train(self, mode: bool = True) -> Self:
         for layer in self.layers.values():
             layer.train(mode)
         self.training = mode
@@ -93,9 +100,12 @@ class Sequential(Layer):
             raise ShapeError(f"load_state_dict: missing {sorted(missing)}, unknown {sorted(unknown)}")
         common = [name for name in targets if name in state]
         for name in common:
-            _check_same(name, state[name], targets[name])
+            _check_same(name, np.asarray(state[name]), targets[name])
         for name in common:
             targets[name][...] = get_backend().asarray(np.asarray(state[name]))
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers.values()))}, input_shape={self.input_shape})"
 
     def parameter_count(self) -> int:
         return sum(parameter.data.size for parameter in self.parameters())
@@ -115,15 +125,31 @@ class Sequential(Layer):
 
 def layer_names(layers: tuple[Layer, ...]) -> list[str]:
     """``conv2d_1, relu_1, conv2d_2, …``: the kind of each layer and its number among its kind."""
-    seen: dict[str, int] = {}
     for layer in layers:
         if not isinstance(layer, Layer):
             raise SettingError(f"Sequential takes layers such as Conv2d(32), got {layer!r}")
+    if not layers or len(set(layers)) < len(layers):
+        raise SettingError(f"Sequential takes at least one layer, and each only once, got {list(layers)}")
+    seen: dict[str, int] = {}
     names = []
     for kind in (type(layer).__name__.lower() for layer in layers):
         seen[kind] = seen.get(kind, 0) + 1
         names.append(f"{kind}_{seen[kind]}")
     return names
+
+
+def _checked_shape(input_shape: Shape) -> Shape:
+    shape = tuple(input_shape)
+    if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
+        raise ShapeError(f"input_shape={input_shape!r}: expected whole numbers above 0, (H, W, C) or (in,)")
+    return tuple(map(int, shape))
+
+
+def _checked_dtype(dtype: Any) -> np.dtype:
+    checked = np.dtype(dtype)
+    if checked not in (np.float32, np.float64):
+        raise DtypeError(f"dtype={checked}: a network computes in float32 or float64")
+    return checked
 
 
 def _check_same(name: str, value: np.ndarray, target: Array) -> None:
@@ -135,8 +161,7 @@ def _check_same(name: str, value: np.ndarray, target: Array) -> None:
 
 def _short(layer: Layer) -> str:
     """The settings worth a place in the summary: those of windows and dropout."""
-    shown = {"kernel_size": "x".join, "p": str}
-    settings = {k: v for k, v in layer.settings().items() if k in shown}
+    settings = {name: getattr(layer, name) for name in ("kernel_size", "p") if hasattr(layer, name)}
     return " ".join("x".join(map(str, v)) if isinstance(v, tuple) else f"{k}={v}" for k, v in settings.items())
 
 

@@ -124,25 +124,28 @@ def gather_warped(images, indices, maps, scale, x, start, stop):
 
 
 @kernel
-def relu_backward(grad_y, y, grad_x, start, stop):
+def relu_backward(grad_y, y, grad_x):
     """``grad_x = grad_y where y > 0, else 0``, all flat."""
-    for i in range(start, stop):
-        grad_x[i] = grad_y[i] if y[i] > 0 else 0
+    for i in range(grad_x.size):
+        grad_x[i] = grad_y[i] if y[i] > 0 else np.float32(0)
 
 
 @kernel
-def add_bias_relu(y, bias, relu, start, stop):
+def add_bias_relu(y, bias, relu):
     """``y (N, F) += bias (F,)``, then ReLU if asked, in place."""
-    for n in range(start, stop):
+    for n in range(y.shape[0]):
         for f in range(bias.size):
             value = y[n, f] + bias[f]
-            y[n, f] = 0 if relu and value <= 0 else value
+            y[n, f] = np.float32(0) if relu and value <= 0 else value
 
 
 @kernel
-def adam(p, g, m, v, step_size, v_scale, beta1, rest1, beta2, rest2, eps, start, stop):
-    """One Adam step over the flat elements ``[start, stop)``, ``rest = 1 - beta``: one pass instead of five."""
-    for i in range(start, stop):
+def adam(p, g, m, v, step_size, v_scale, beta1, rest1, beta2, rest2, eps):
+    """One Adam step over flat arrays, ``rest = 1 - beta``: one pass instead of five.
+
+    The loop starts at 0, not at some ``start``: only so is Numba sure that no index is negative, and uses SIMD registers.
+    """
+    for i in range(p.size):
         m[i] = beta1 * m[i] + rest1 * g[i]
         v[i] = beta2 * v[i] + rest2 * (g[i] * g[i])
         p[i] -= step_size * m[i] / (np.sqrt(v[i] * v_scale) + eps)

@@ -1,0 +1,63 @@
+"""What all tests share: the backend they run on, and the real MNIST files where there are any.
+
+A backend that this machine cannot use skips its tests and says why; ``--require-numba`` and ``--require-cupy`` turn the
+skip into a failure, so that a machine bought for its GPU cannot pass by skipping.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from data_helpers import real_mnist
+from loop_backend import LoopBackend
+
+import tinycnn
+from tinycnn.backends import load_backend
+from tinycnn.backends.base import Backend
+from tinycnn.errors import BackendError
+
+BACKENDS = ("numpy", "numba", "cupy")
+
+tinycnn.register_backend("loops", LoopBackend)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    for name in ("numba", "cupy"):
+        parser.addoption(f"--require-{name}", action="store_true", help=f"fail, not skip, where {name} cannot be used")
+
+
+def usable_backend(name: str, config: pytest.Config) -> Backend:
+    """The backend ``name``; skips the test (or fails it, when the backend is required) with the backend's own sentence."""
+    try:
+        return load_backend(name)
+    except BackendError as error:
+        if config.getoption(f"--require-{name}", default=False):
+            pytest.fail(f"required, but not usable: {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+def activated(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    usable_backend(request.param, request.config)
+    with tinycnn.use_backend(request.param) as backend:
+        yield backend
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each backend in turn, active during the test."""
+    yield from activated(request)
+
+
+@pytest.fixture(params=(*BACKENDS, "loops"))
+def any_backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each backend in turn, and the loop oracle, which is a backend like the others; for small arrays."""
+    yield from activated(request)
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    """The folder with the four MNIST files."""
+    folder = real_mnist()
+    if folder is None:
+        pytest.skip("no MNIST files: set TINYCNN_DATA to their folder")
+    return folder

@@ -1,0 +1,229 @@
+"""The gradient cases: for every Function of the package, calls over its settings, and the shapes of the inputs.
+
+A new op adds its cases here; ``test_gradients.py`` refuses a Function without one.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from tinycnn import Tensor, ops, tensor
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import window_grid
+from tinycnn.ops.avg_pool2d import AvgPool2dFunction
+from tinycnn.ops.batch_norm import BatchNormFunction, FixedBatchNormFunction
+from tinycnn.ops.conv2d import Conv2dFunction
+from tinycnn.ops.dense import DenseFunction
+from tinycnn.ops.dropout import DropoutFunction
+from tinycnn.ops.max_pool2d import MaxPool2dFunction
+from tinycnn.ops.relu import ReLUFunction
+from tinycnn.ops.softmax import LogSoftmaxFunction, SoftmaxFunction
+from tinycnn.ops.softmax_cross_entropy import NLLLossFunction, SoftmaxCrossEntropyFunction
+from tinycnn.tensor import Function
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.normal(size=shape)
+
+
+def positive(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.uniform(0.5, 2, size=shape)
+
+
+def rounded(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Whole numbers from -2 to 2: full of ties, and of zeros for ReLU."""
+    return rng.integers(-2, 3, size=shape).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Case:
+    """``call(*tensors)`` runs ``function`` on inputs of ``shapes``, whose values ``draw`` chooses."""
+
+    function: type[Function]
+    label: str
+    call: Callable[..., Tensor]
+    shapes: tuple[tuple[int, ...], ...]
+    draw: Draw = normal
+
+    def __str__(self) -> str:
+        return f"{self.function.__name__}-{self.label}"
+
+    def inputs(self, seed: int = 0) -> list[Tensor]:
+        """Fresh float64 leaves on the active backend."""
+        rng = np.random.default_rng(seed)
+        return [Tensor(np.asarray(self.draw(rng, shape)), requires_grad=True) for shape in self.shapes]
+
+
+def window_settings(kernels: list, strides: list, paddings: list, image: tuple[int, int]) -> Iterator[dict]:
+    """All combinations for which at least one window fits into the image."""
+    for kernel_size, stride, padding in product(kernels, strides, paddings):
+        if min(window_grid((1, *image), kernel_size, stride, padding)) >= 1:
+            yield {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+
+
+def conv2d_cases() -> Iterator[Case]:
+    kernels = [(1, 1), (2, 2), (3, 3), (2, 3), (3, 1)]
+    grids = window_settings(kernels, [(1, 1), (2, 2), (2, 1), (3, 3)], [(0, 0), (1, 1), (1, 0), (2, 3)], (5, 4))
+    for settings, (C, F), bias in product(grids, [(1, 1), (2, 3)], [True, False]):
+        kernel_size = settings["kernel_size"]
+        windows = {name: settings[name] for name in ("stride", "padding")}
+        shapes = ((2, 5, 4, C), (*kernel_size, C, F), (F,))[: 2 + bias]
+        label = f"{kernel_size}-{windows}-{C}to{F}{'-bias' * bias}"
+        yield Case(Conv2dFunction, label, lambda *x, w=windows: ops.conv2d(*x, **w), shapes)
+
+
+def pool_cases() -> Iterator[Case]:
+    kernels = [(1, 1), (2, 2), (3, 3), (2, 3), (3, 2)]
+    pools = ((MaxPool2dFunction, ops.max_pool2d), (AvgPool2dFunction, ops.avg_pool2d))
+    for settings in window_settings(kernels, [(1, 1), (2, 2), (1, 2), (3, 3)], [(0, 0), (1, 1), (1, 0)], (5, 6)):
+        if any(2 * pad > size for pad, size in zip(settings["padding"], settings["kernel_size"], strict=True)):
+            continue
+        for (function, pool), draw in product(pools, (normal, rounded)):
+            yield Case(
+                function, f"{settings}-{draw.__name__}", lambda x, s=settings, p=pool: p(x, **s), ((2, 5, 6, 2),), draw
+            )
+
+
+def dense_cases() -> Iterator[Case]:
+    for (N, inputs, outputs), bias in product([(1, 1, 1), (3, 4, 2), (5, 1, 3), (1, 6, 1), (0, 2, 3)], [True, False]):
+        shapes = ((N, inputs), (inputs, outputs), (outputs,))[: 2 + bias]
+        yield Case(DenseFunction, f"{N}x{inputs}to{outputs}{'-bias' * bias}", ops.dense, shapes)
+
+
+def elementwise_cases() -> Iterator[Case]:
+    for shape, draw in product([(), (7,), (3, 4), (2, 3, 2), (1, 3, 2, 2), (0, 3)], [normal, rounded]):
+        yield Case(ReLUFunction, f"{shape}-{draw.__name__}", ops.relu, (shape,), draw)
+    for shape in [(), (5,), (2, 3), (0, 2)]:
+        yield Case(tensor.Exp, f"{shape}", lambda x: x.exp(), (shape,))
+        yield Case(tensor.Log, f"{shape}", lambda x: x.log(), (shape,), positive)
+    for shape, p, key in product([(9,), (3, 4), (2, 3, 2, 2)], [0.2, 0.5, 0.9], [(0, 0), (2**62, 2**33)]):
+        yield Case(DropoutFunction, f"{shape}-p{p}-{key}", lambda x, p=p, key=key: ops.dropout(x, p=p, key=key), (shape,))
+
+
+def softmax_cases() -> Iterator[Case]:
+    for shape in [(4,), (1, 1), (3, 5), (2, 3, 4), (2, 1, 2, 3)]:
+        yield Case(SoftmaxFunction, f"{shape}", ops.softmax, (shape,))
+        yield Case(LogSoftmaxFunction, f"{shape}", ops.log_softmax, (shape,))
+    for N, K in [(1, 1), (1, 3), (4, 2), (5, 10)]:
+        rng = np.random.default_rng(0)
+        whole = rng.integers(0, K, N)
+        smooth = rng.dirichlet(np.ones(K), N)
+        for kind, labels in {"labels": whole, "one-hot": np.eye(K)[whole], "smooth": smooth}.items():
+            yield Case(
+                SoftmaxCrossEntropyFunction, f"{N}x{K}-{kind}",
+                lambda x, labels=labels: ops.softmax_cross_entropy(x, labels), ((N, K),),
+            )  # fmt: skip
+            yield Case(NLLLossFunction, f"{N}x{K}-{kind}", lambda x, labels=labels: ops.nll_loss(x, labels), ((N, K),))
+
+
+def batch_norm_cases() -> Iterator[Case]:
+    for shape, eps in product([(5, 1), (6, 3), (2, 3, 2), (3, 2, 3, 2)], [1e-3, 0.5]):
+        shapes = (shape, shape[-1:], shape[-1:])
+        label = f"{shape}-eps{eps}"
+        yield Case(BatchNormFunction, label, lambda *x, eps=eps: ops.batch_norm(*x, eps=eps), shapes)
+        yield Case(FixedBatchNormFunction, label, lambda *x, eps=eps: fixed_batch_norm(*x, eps=eps), shapes)
+
+
+def fixed_batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+    C = x.shape[-1]
+    mean, var = (get_backend().asarray(array) for array in (np.linspace(-1, 1, C), np.linspace(0.5, 2, C)))
+    return ops.batch_norm(x, gamma, beta, running_mean=mean, running_var=var, training=False, eps=eps)
+
+
+BROADCASTS = [
+    ((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 3), (1, 3)), ((2, 3), (2, 1)), ((2, 3), ()), ((2, 3), (1, 1)),
+    ((1, 3), (2, 1)), ((4, 1, 3), (2, 1)), ((2, 1, 1, 2), (3, 1)), ((), ()), ((0, 3), (3,)),
+]  # fmt: skip
+BINARY = {
+    tensor.Add: lambda a, b: a + b,
+    tensor.Subtract: lambda a, b: a - b,
+    tensor.Multiply: lambda a, b: a * b,
+    tensor.Divide: lambda a, b: a / b,
+    tensor.Power: lambda a, b: a**b,
+}
+WITH_NUMBER = {
+    "x+2": (tensor.Add, lambda x: x + 2),
+    "2+x": (tensor.Add, lambda x: 2 + x),
+    "x-2": (tensor.Subtract, lambda x: x - 2),
+    "2-x": (tensor.Subtract, lambda x: 2 - x),
+    "x*2": (tensor.Multiply, lambda x: x * 2.5),
+    "2*x": (tensor.Multiply, lambda x: 2.5 * x),
+    "-x": (tensor.Multiply, lambda x: -x),
+    "x/2": (tensor.Divide, lambda x: x / 2.5),
+    "2/x": (tensor.Divide, lambda x: 2.5 / x),
+    "x**3": (tensor.Power, lambda x: x**3),
+    "x**-1": (tensor.Power, lambda x: x**-1),
+    "x**0": (tensor.Power, lambda x: x**0),
+    "x**0.5": (tensor.Power, lambda x: x**0.5),
+    "2**x": (tensor.Power, lambda x: 2**x),
+    "0**x": (tensor.Power, lambda x: 0**x),
+}
+
+
+def arithmetic_cases() -> Iterator[Case]:
+    for (function, call), (a, b) in product(BINARY.items(), BROADCASTS):
+        yield Case(function, f"{a}{b}", call, (a, b), positive)
+        if a != b:
+            yield Case(function, f"{b}{a}", call, (b, a), positive)
+    for label, (function, call) in WITH_NUMBER.items():
+        yield Case(function, label, call, ((2, 3),), positive)
+    for function, call in BINARY.items():
+        yield Case(function, "with itself", lambda x, call=call: call(x, x), ((2, 3),), positive)
+    for exponent in (1, 2, 3):
+        yield Case(tensor.Power, f"whole numbers**{exponent}", lambda x, e=exponent: x**e, ((4, 5),), rounded)
+
+
+MATMULS = [
+    ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((1, 1), (1, 1)), ((2, 3, 4), (2, 4, 5)),
+    ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)), ((1, 3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 2)), ((3,), (2, 3, 4)),
+    ((2, 3, 4), (4,)), ((0, 3), (3, 2)),
+]  # fmt: skip
+
+
+def matmul_cases() -> Iterator[Case]:
+    for a, b in MATMULS:
+        yield Case(tensor.MatMul, f"{a}@{b}", lambda a, b: a @ b, (a, b))
+
+
+REDUCED = [None, 0, 1, -1, (0, 1), (0, 2), (-1, 0), (2, 0, 1), ()]
+
+
+def reduction_cases() -> Iterator[Case]:
+    for axis, keepdims in product(REDUCED, [True, False]):
+        options = {"axis": axis, "keepdims": keepdims}
+        yield Case(tensor.Sum, f"{options}", lambda x, o=options: x.sum(**o), ((2, 3, 4),))
+        yield Case(tensor.Sum, f"mean-{options}", lambda x, o=options: x.mean(**o), ((2, 3, 4),))
+        for draw in (normal, rounded):
+            yield Case(tensor.Max, f"{options}-{draw.__name__}", lambda x, o=options: x.max(**o), ((2, 3, 4),), draw)
+    for call in ("sum", "mean", "max"):
+        function = tensor.Max if call == "max" else tensor.Sum
+        yield Case(function, f"{call} of one number", lambda x, call=call: getattr(x, call)(), ((),))
+
+
+def shape_cases() -> Iterator[Case]:
+    for shape in [(3, 4), (12,), (-1,), (2, -1), (2, 1, 3, 2), (4, 3)]:
+        yield Case(tensor.Reshape, f"{shape}", lambda x, shape=shape: x.reshape(shape), ((2, 6),))
+    yield Case(tensor.Reshape, "flatten", ops.flatten, ((2, 3, 2, 2),))
+    yield Case(tensor.Reshape, "to one number", lambda x: x.reshape(()), ((1, 1),))
+    for axes in [(), (0, 1, 2), (1, 2, 0), (2, 0, 1), (-1, 0, 1), (0, -1, 1)]:
+        yield Case(tensor.Transpose, f"{axes}", lambda x, axes=axes: x.transpose(axes), ((2, 3, 4),))
+    yield Case(tensor.Transpose, "T", lambda x: x.T, ((2, 3),))
+    yield Case(tensor.Transpose, "one number", lambda x: x.T, ((),))
+
+
+CASES = [
+    *conv2d_cases(),
+    *pool_cases(),
+    *dense_cases(),
+    *elementwise_cases(),
+    *softmax_cases(),
+    *batch_norm_cases(),
+    *arithmetic_cases(),
+    *matmul_cases(),
+    *reduction_cases(),
+    *shape_cases(),
+]
