@@ -27,7 +27,7 @@ from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.io import write_atomically
 from tinycnn.optim import in_range
 from tinycnn.progress import progress_display
-from tinycnn.train import EpochResult, Trainer, evaluate, warm_up
+from tinycnn.train import EpochResult, Trainer, evaluate, finite, warm_up
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> None:
         epochs.append(result)
         say(epoch_line(result, options.epochs))
     training_s = time.perf_counter() - start
-    test = evaluate(model, dataset.x_test, dataset.y_test)
+    test = finite(evaluate(model, dataset.x_test, dataset.y_test), "after the last step", trainer.optimizer)
 
     output.mkdir(parents=True, exist_ok=True)
     metrics = {

@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def usable_backend(name: str, config: pytest.Config) -> Backend:
-    """The backend ``name``; skips the test (or fails it, when the backend is required) with the backend's own sentence."""
+    """The backend ``name``; skips the test (fails it, when the backend is required) with the backend's own sentence."""
     try:
         return load_backend(name)
     except BackendError as error:

@@ -101,7 +101,8 @@ def elementwise_cases() -> Iterator[Case]:
         yield Case(tensor.Exp, f"{shape}", lambda x: x.exp(), (shape,))
         yield Case(tensor.Log, f"{shape}", lambda x: x.log(), (shape,), positive)
     for shape, p, key in product([(9,), (3, 4), (2, 3, 2, 2)], [0.2, 0.5, 0.9], [(0, 0), (2**62, 2**33)]):
-        yield Case(DropoutFunction, f"{shape}-p{p}-{key}", lambda x, p=p, key=key: ops.dropout(x, p=p, key=key), (shape,))
+        settings = {"p": p, "key": key}
+        yield Case(DropoutFunction, f"{shape}-{settings}", lambda x, s=settings: ops.dropout(x, **s), (shape,))
 
 
 def softmax_cases() -> Iterator[Case]:

@@ -1,7 +1,7 @@
 """The simple twin: every kernel as the loops of its definition, slow and plainly right.
 
-It is the oracle of the kernel tests, and a backend like any other: one file, made known by ``tinycnn.register_backend``.
-So it shares no code with the backends it judges; only the number of windows comes from the contract.
+It is the oracle of the kernel tests, and a backend like any other: one file, which ``tinycnn.register_backend`` makes
+known. It shares no code with the backends it judges; only the number of windows comes from the contract.
 """
 
 import numpy as np

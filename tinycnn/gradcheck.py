@@ -1,15 +1,15 @@
 """Is a gradient right? Compare it with finite differences, in float64.
 
-For outputs ``y = f(x)`` and a random upstream gradient ``v``, the chain rule gives ``grad_x = d(v·y)/dx``. The same number
-can be had without any calculus, from two evaluations: ``(v·f(x + eps·e) - v·f(x - eps·e)) / 2 eps``.
+For outputs ``y = f(x)`` and a random upstream gradient ``v``, the chain rule gives ``grad_x = d(v·y)/dx``. The same
+number can be had without any calculus, from two evaluations: ``(v·f(x + eps·e) - v·f(x - eps·e)) / 2 eps``.
 
 Why the upstream is random: with ``v`` all ones, errors that cancel in the sum (a flipped image, swapped axes, a softmax
 whose gradients sum to zero anyway) stay invisible.
 
-Kinks: at ``ReLU(0)`` or at a tie in a max the slopes to the left and to the right differ, and the two-sided difference is
-neither. Then we go closer; if the two slopes of an output still differ at the point itself, every value between them is a
-valid gradient (a subgradient) of this output, and the result lists the place as a kink. An input may lie at the kinks of
-several outputs at once (overlapping max-pool windows), so the range of valid values is summed up output by output.
+Kinks: at ``ReLU(0)`` or at a tie in a max the slopes to the left and to the right differ, and the two-sided difference
+is neither. Then we go closer; if the two slopes of an output still differ at the point itself, every value between them
+is a valid gradient (a subgradient) of this output, and the result lists the place as a kink. An input may lie at the
+kinks of several outputs at once (overlapping max-pool windows): the range of valid values is summed output by output.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ CLOSER = 1.0, 1 / 8, 1 / 64  # factors of eps with which a difference is tried b
 
 @dataclass
 class GradcheckResult:
-    """True when every gradient is right. ``worst_error`` is the largest |analytic - numeric| / (|numeric| + atol/rtol)."""
+    """True if every gradient is right; ``worst_error``: the largest |analytic - numeric| / (|numeric| + atol/rtol)."""
 
     checked: int = 0
     worst_error: float = 0.0
@@ -53,8 +53,8 @@ def gradcheck(
 
     ``fast_mode`` checks one random direction per input instead of every element. A gradient passes when
     ``|analytic - numeric| <= atol + rtol·|numeric|``; running backward twice may differ by ``nondet_tol``. Raises
-    GradientError (or returns a false result, if not ``raise_exception``) that names the input, the index and both numbers.
-    Arguments as in ``torch.autograd.gradcheck``.
+    GradientError (or returns a false result, if not ``raise_exception``) that names the input, the index and both
+    numbers. Arguments as in ``torch.autograd.gradcheck``.
     """
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     check = _Check(fn, inputs, eps, atol, rtol)
@@ -145,7 +145,7 @@ class _Check:
         )
 
     def _slopes(self, i: int, direction: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
-        """The slopes of ``v·f`` to the left and to the right of input ``i``, what each output contributes (shape of y)."""
+        """The slopes of ``v·f`` to the left and right of input ``i``: what each output contributes (shape of y)."""
         below, above = self._moved(i, -eps * direction), self._moved(i, eps * direction)
         return self.upstream * (self.y - below) / eps, self.upstream * (above - self.y) / eps
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import FileFormatError, TinyCNNError
+from tinycnn.errors import FileFormatError, SettingError, TinyCNNError
 from tinycnn.layers import Layer, Sequential
 
 FORMAT_VERSION = 1
@@ -21,7 +21,7 @@ MAX_HEADER = 1 << 20  # bytes of architecture text; the largest of ours has 3,00
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that at any moment, also after a crash, ``path`` holds the old content or the new, never a part."""
+    """Write a file so that at any moment, also after a crash, ``path`` holds the old content or the new."""
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -43,11 +43,17 @@ def _umask() -> int:
 
 
 def save(model: Sequential, path: str | os.PathLike[str]) -> None:
-    """Write ``model`` to ``path`` (``.safetensors``), atomically; raises OSError when the place cannot be written."""
+    """Write ``model`` to ``path`` (``.safetensors``), atomically.
+
+    Raises OSError when the place cannot be written, SettingError for a layer that ``load`` would not know.
+    """
     from safetensors.numpy import save as to_bytes
 
     # safetensors writes the bytes as they lie in memory, so anything not C-contiguous would be silently scrambled.
     arrays = {name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
+    for layer in model.layers.values():
+        if type(layer).__name__ not in Layer.registry:
+            raise SettingError(f"save: {type(layer).__name__} is not on the list that load knows; see register_layer")
     header = json.dumps(architecture(model), sort_keys=True)
     write_atomically(path, to_bytes(arrays, metadata={"tinycnn": header}))
 
@@ -67,8 +73,10 @@ def load(path: str | os.PathLike[str]) -> Sequential:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except FileNotFoundError:
         raise FileFormatError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, TypeError, KeyError) as error:
-        raise FileFormatError(f"{path}: not a readable safetensors file ({error}); it may be damaged, save it again") from None
+    except (SafetensorError, OSError, TypeError, KeyError, AttributeError) as error:  # the last: a dtype NumPy has not
+        raise FileFormatError(
+            f"{path}: not a readable safetensors file ({error}); it may be damaged, save it again"
+        ) from None
     model = build(header, str(path))
     try:
         model.load_state_dict(state)
@@ -95,12 +103,14 @@ def build(header: str, source: str) -> Sequential:
     try:
         description = json.loads(header)
         if description["format"] > FORMAT_VERSION:
-            raise FileFormatError(f"{source}: written by a newer tinycnn (format {description['format']}); update tinycnn")
+            raise FileFormatError(
+                f"{source}: written by a newer tinycnn (format {description['format']}); update tinycnn"
+            )
         layers = [_make_layer(entry, source) for entry in description["layers"]]
         if description["dtype"] not in ("float32", "float64"):
             raise FileFormatError(f"{source}: dtype {description['dtype']!r}, expected float32 or float64")
         return Sequential(*layers, input_shape=tuple(description["input_shape"]), dtype=description["dtype"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, IndexError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"{source}: the architecture in it is damaged: {error}") from None

@@ -1,8 +1,8 @@
 """The training loop: batches in, smaller loss out.
 
-Pixels and labels are handed to the backend once; what travels per epoch is one shuffled list of image numbers on the way
-in and two numbers (loss, correct answers) on the way out. Shuffles depend on ``(seed, epoch)`` alone, so every backend
-sees the same batches, and a run can be taken up again at any epoch.
+Pixels and labels are handed to the backend once; what travels per epoch is one shuffled list of image numbers on the
+way in and two numbers (loss, correct answers) on the way out. Shuffles depend on ``(seed, epoch)`` alone, so every
+backend sees the same batches, and a run can be taken up again at any epoch.
 """
 
 import math
@@ -89,7 +89,9 @@ class Trainer:
             start = time.perf_counter()
             train = self.train_epoch(images_here, labels_here, epoch, progress)
             epoch_s = time.perf_counter() - start
-            valid = evaluate(self.model, *validation) if validation and len(validation[0]) else None
+            valid = None
+            if validation and len(validation[0]):
+                valid = finite(evaluate(self.model, *validation), f"after epoch {epoch}", self.optimizer)
             yield EpochResult(
                 epoch,
                 train.loss,
@@ -113,7 +115,7 @@ class Trainer:
             running.add(*self.step(images, labels, chosen, epoch), len(chosen))
             if progress:
                 progress(running)
-        return self._checked(running.scores(), epoch)
+        return finite(running.scores(), f"in epoch {epoch}", self.optimizer)
 
     def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
         """Forward, backward, update on one batch; answers ``(mean loss, correct answers)`` as backend numbers."""
@@ -136,18 +138,20 @@ class Trainer:
         return backend.gather_warped(images, chosen, maps, self.scale, dtype)
 
     def targets(self, labels: Array, classes: int) -> Array:
-        """The labels; with smoothing ``s``, rows ``(N, K)`` that give the true class ``1 - s`` and all classes ``s / K``."""
+        """The labels; with smoothing ``s``, rows ``(N, K)``: ``1 - s`` for the true class, plus ``s / K`` for every one."""
         if not self.label_smoothing:
             return labels
         onehot = labels[:, None] == get_backend().xp.arange(classes)  # (N, K)
         return onehot * (1 - self.label_smoothing) + self.label_smoothing / classes
 
-    def _checked(self, scores: Scores, epoch: int) -> Scores:
-        if not math.isfinite(scores.loss):
-            raise TrainingDivergedError(
-                f"the loss became {scores.loss} in epoch {epoch} (learning rate {self.optimizer.lr:g}): try a smaller --lr"
-            )
-        return scores
+
+def finite(scores: Scores, when: str, optimizer: Optimizer) -> Scores:
+    """``scores`` as they are; raises TrainingDivergedError when the loss is no longer a number."""
+    if not math.isfinite(scores.loss):
+        raise TrainingDivergedError(
+            f"the loss became {scores.loss} {when} (learning rate {optimizer.lr:g}): try a smaller --lr"
+        )
+    return scores
 
 
 def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
@@ -159,8 +163,9 @@ def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
     if not backend.compiles:
         return 0.0
     start, model = time.perf_counter(), trainer.model
-    copy = Sequential(*map(fresh, model.layers.values()), input_shape=model.input_shape, dtype=model.dtype)
-    optimizer = type(trainer.optimizer)(copy.parameters())
+    layers = map(fresh, model.layers.values())
+    copy = Sequential(*layers, input_shape=model.input_shape, dtype=model.dtype, fuse=model.fuse)
+    optimizer = type(trainer.optimizer)(copy.parameters(), lr=trainer.optimizer.base_lr)
     rehearsal = Trainer(copy, optimizer, batch_size=trainer.batch_size, augment=trainer.augment)
     chosen = np.arange(min(trainer.batch_size, len(images)))
     rehearsal.step(backend.asarray(images), backend.asarray(labels), backend.asarray(chosen))

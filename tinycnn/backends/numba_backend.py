@@ -14,6 +14,7 @@ from tinycnn.backends.base import Pair, window_grid
 from tinycnn.backends.numba_fused import FUSED
 from tinycnn.backends.numba_kernels import plain
 from tinycnn.backends.numpy_backend import NumpyBackend
+from tinycnn.backends.philox import keep_threshold
 from tinycnn.backends.threads import in_parallel, limit_blas, ranges
 
 WORTH_A_PART = 1 << 18  # bytes or multiplications, roughly: below that, handing work to a thread costs more than it saves
@@ -88,6 +89,13 @@ class NumbaBackend(NumpyBackend):
         pixels, rows = images.reshape(len(images), -1), x.reshape(len(x), math.prod(images.shape[1:]))
         for_ranges(plain.gather_images, len(x), x[:1].nbytes, pixels, indices, dtype.type(scale), rows)
         return x
+
+    def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> np.ndarray:
+        mask = np.empty(math.prod(shape), dtype=dtype)
+        seed, step = map(np.uint64, key)
+        kept = dtype.type(1 / (1 - p))
+        for_ranges(plain.dropout_mask, -(-mask.size // 4), 64, seed, step, np.uint64(keep_threshold(p)), kept, mask)
+        return mask.reshape(shape)
 
     def gather_warped(
         self, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: np.dtype

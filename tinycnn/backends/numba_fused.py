@@ -16,14 +16,21 @@ from tinycnn.backends.threads import in_parallel, ranges
 
 Array = np.ndarray
 Parts = list[tuple[int, int]]
+Pool = tuple[Pair, Pair]  # window, stride
 PARTIAL_SUMS_BYTES = 2 << 20  # what all partial sums of a weight gradient may take: they are zeroed, filled and added
 SCRATCH_BYTES = 512 << 10  # what a thread may use to hand results from one kernel to the next: it stays in the L2 cache
-FLOPS_PER_PART = 2e6  # about 20 µs: what handing a part to another thread costs is small beside it
+FLOPS_PER_PART = 4e6  # about 40 µs: what handing a part to another thread costs (25 µs) must be small beside it
+MOST_PARTS = 32
+LANES_USED = 16  # fewer filters than a SIMD register has lanes take as long as a full one
 
 
 def image_parts(images: int, flops_per_image: float) -> Parts:
-    """Ranges of images for the threads: their number depends on the work alone, never on the number of threads."""
-    return ranges(images, int(max(1, min(images, 32, images * flops_per_image / FLOPS_PER_PART))))
+    """Ranges of images for the threads: their number depends on the work alone, never on the number of threads.
+
+    It is a power of two, so that 2, 4 or 8 threads get equal shares.
+    """
+    wanted = min(images, MOST_PARTS, images * flops_per_image / FLOPS_PER_PART)
+    return ranges(images, 1 << max(int(wanted).bit_length() - 1, 0))
 
 
 def padded_images(x: Array, padding: Pair) -> Array:
@@ -32,58 +39,88 @@ def padded_images(x: Array, padding: Pair) -> Array:
     return np.ascontiguousarray(x)  # (N, H + 2*PH, W + 2*PW, C)
 
 
-class ConvSaved(NamedTuple):
-    """What the backward pass of a convolution block needs."""
+class Conv(NamedTuple):
+    """A convolution with what follows it: its arrays, and how they are worked on."""
 
     plan: ConvPlan
     packed: PackedWeight
-    parts: Parts
     padding: Pair
-    x: Array
+    x: Array  # padded
     y: Array
     winner: Array
     relu: bool
+    flops: int  # per image
+
+    def compute(self, some: slice) -> None:
+        """Some images of ``y`` and ``winner``."""
+        self.plan.forward(self.x, self.packed, self.y, self.winner, some.start, some.stop, self.relu)
+
+    def gradients(
+        self, grad_of: Callable[[slice, Array], None] | Array, need_grad_x: bool
+    ) -> tuple[Array | None, Array, Array]:
+        """``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``.
+
+        ``grad_of`` is the gradient of the block's output, or a function that writes that of some images to an array: it
+        is called for a few images at a time, so that its result is used while it lies in the cache.
+        """
+        plan, x = self.plan, self.x
+        grad_x = np.empty(x.shape, np.float32) if need_grad_x else None
+        most = max(8, PARTIAL_SUMS_BYTES // self.packed.weight.nbytes)
+        parts = ranges(len(x), min(len(image_parts(len(x), self.flops)), most))
+        weight_parts, bias_parts = plan.new_parts(len(parts))
+        block = max(1, SCRATCH_BYTES // self.y[:1].nbytes)
+
+        def work(part: int) -> None:
+            scratch = np.empty((block, *self.y.shape[1:]), np.float32) if callable(grad_of) else None
+            for some in blocks(*parts[part], block):
+                if callable(grad_of):
+                    grad = scratch[: some.stop - some.start]
+                    grad_of(some, grad)
+                else:
+                    grad = grad_of[some]
+                plan.grad_weight(x[some], grad, self.winner[some], weight_parts[part], bias_parts[part], 0, len(grad))
+                if grad_x is not None:
+                    plan.grad_x(self.packed, grad, self.winner[some], grad_x[some], 0, len(grad))
+
+        in_parallel(work, len(parts))
+        sums = plan.sum_parts(weight_parts, bias_parts)
+        return (None if grad_x is None else cropped(grad_x, self.padding)), *sums
 
 
-def conv_forward(
-    x: Array, weight: Array, bias: Array, *, stride: Pair, padding: Pair, relu: bool, pool: tuple[Pair, Pair] | None
-) -> tuple[Array, ConvSaved]:
-    """``x (N, H, W, C)`` → convolution, ReLU if ``relu``, max-pool if ``pool = (window, stride)`` → ``y (N, OH, OW, F)``."""
+def make_conv(
+    x: Array, weight: Array, bias: Array, stride: Pair, padding: Pair, *, relu: bool, pool: Pool | None
+) -> Conv:
+    """Everything ready, nothing computed yet: ``y`` and ``winner`` are empty."""
     KH, KW, C, F = weight.shape
     x = padded_images(x, padding)
     plan = conv_plan(x.shape[1:], (KH, KW), F, stride, *(pool or ()))
-    packed = plan.pack(weight, bias)
     y = np.empty((len(x), *plan.output_shape), np.float32)
-    winner = np.empty(y.shape if pool else (0,), np.uint8)
+    winner = np.empty(y.shape if pool else (len(x), 0), np.uint8)
     OH, OW = window_grid(x.shape, (KH, KW), stride, (0, 0))
-    parts = image_parts(len(x), 2 * OH * OW * KH * KW * C * F)
-    in_parallel(lambda part: plan.forward(x, packed, y, winner, *parts[part], relu), len(parts))
-    return y, ConvSaved(plan, packed, parts, padding, x, y, winner, relu)
+    flops = 2 * OH * OW * KH * KW * C * max(F, LANES_USED)
+    return Conv(plan, plan.pack(weight, bias), padding, x, y, winner, relu, flops)
 
 
-def conv_backward(saved: ConvSaved, grad_y: Array, need_grad_x: bool) -> tuple[Array | None, Array, Array]:
+def conv_forward(
+    x: Array, weight: Array, bias: Array, *, stride: Pair, padding: Pair, relu: bool, pool: Pool | None
+) -> tuple[Array, Conv]:
+    """``x (N, H, W, C)`` → convolution, ReLU if ``relu``, max-pool if ``pool = (window, stride)`` → ``y (N, OH, OW, F)``."""
+    conv = make_conv(x, weight, bias, stride, padding, relu=relu, pool=pool)
+    parts = image_parts(len(conv.x), conv.flops)
+    in_parallel(lambda part: conv.compute(slice(*parts[part])), len(parts))
+    return conv.y, conv
+
+
+def conv_backward(conv: Conv, grad_y: Array, need_grad_x: bool) -> tuple[Array | None, Array, Array]:
     """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``."""
-    plan, x = saved.plan, saved.x
     grad_y = np.ascontiguousarray(grad_y)
-    grad_x = np.empty(x.shape, np.float32) if need_grad_x else None
-    parts = ranges(len(x), min(len(saved.parts), max(8, PARTIAL_SUMS_BYTES // saved.packed.weight.nbytes)))
-    weight_parts, bias_parts = plan.new_parts(len(parts))
+    if conv.plan.pooled or not conv.relu:  # a pooled block's winners know where ReLU was off
+        return conv.gradients(grad_y, need_grad_x)
 
-    block = max(1, SCRATCH_BYTES // grad_y[:1].nbytes)
+    def masked(some: slice, out: Array) -> None:
+        plain.relu_backward(grad_y[some].reshape(-1), conv.y[some].reshape(-1), out.reshape(-1))
 
-    def work(part: int) -> None:
-        masked = np.empty((block, *grad_y.shape[1:]), np.float32) if saved.relu and not plan.pooled else None
-        for some in blocks(*parts[part], block):
-            grad, winner = grad_y[some], saved.winner[some]
-            if masked is not None:
-                grad = masked[: len(grad)]
-                plain.relu_backward(grad_y[some].reshape(-1), saved.y[some].reshape(-1), grad.reshape(-1))
-            plan.grad_weight(x[some], grad, winner, weight_parts[part], bias_parts[part], 0, len(grad))
-            if grad_x is not None:
-                plan.grad_x(saved.packed, grad, winner, grad_x[some], 0, len(grad))
-
-    in_parallel(work, len(parts))
-    return (None if grad_x is None else cropped(grad_x, saved.padding)), *plan.sum_parts(weight_parts, bias_parts)
+    return conv.gradients(masked, need_grad_x)
 
 
 def blocks(start: int, stop: int, size: int) -> list[slice]:
@@ -96,31 +133,27 @@ def cropped(x: Array, padding: Pair) -> Array:
     return np.ascontiguousarray(x[:, PH : x.shape[1] - PH, PW : x.shape[2] - PW])
 
 
-class NormSaved(NamedTuple):
-    """What the backward pass of batch norm and pool needs."""
+class Norm(NamedTuple):
+    """A batch normalisation of ``x (N, H, W, C)``, and the max-pool after it, as the backward pass needs it."""
 
     x: Array
-    winner: Array
     mean: Array
     inverse_std: Array
-    window: tuple[Pair, Pair]
-    parts: Parts
+    winner: Array
+    window: Pool
+    batch: bool  # whether mean and variance are those of x itself
+
+    def slopes(self, gamma: Array, grad_gamma: Array, grad_beta: Array) -> tuple[Array, Array, Array]:
+        """The three factors of ``grad_x``, each ``(C,)``: see ``ops/batch_norm.py``; fixed statistics leave only one."""
+        slope, M = gamma * self.inverse_std, np.float32(self.x.size // self.x.shape[3])
+        return slope, slope * grad_beta / M * self.batch, slope * self.inverse_std * grad_gamma / M * self.batch
 
 
-def batch_moments(x: Array, parts: Parts) -> tuple[Array, Array]:
-    """Mean and biased variance of each channel of ``x (N, H, W, C)``, both ``(C,)``, from parts merged in order.
+def merged_moments(means: Array, squares: Array, counts: Array) -> tuple[Array, Array]:
+    """Mean and squared distances of each part, ``(parts, C)`` each → mean and biased variance of all, ``(C,)`` each.
 
-    Merging as in Chan, Golub, LeVeque, 1979: distances are taken from a mean, so nothing cancels in float32.
+    As in Chan, Golub, LeVeque, 1979: distances are taken from a mean, so nothing cancels in float32.
     """
-    N, H, W, C = x.shape
-    rows, counts = x.reshape(-1, C), np.array([stop - start for start, stop in parts], np.float64) * H * W
-    means, squares = np.empty((2, len(parts), C), np.float32)
-    in_parallel(
-        lambda part: batch_norm.channel_moments(
-            rows, means[part], squares[part], parts[part][0] * H * W, parts[part][1] * H * W
-        ),
-        len(parts),
-    )
     weights = (counts / counts.sum())[:, None]
     mean = (weights * means).sum(axis=0)  # float64
     var = squares.sum(axis=0, dtype=np.float64) / counts.sum() + (weights * (means - mean) ** 2).sum(axis=0)
@@ -128,50 +161,118 @@ def batch_moments(x: Array, parts: Parts) -> tuple[Array, Array]:
 
 
 def norm_forward(
-    x: Array, gamma: Array, beta: Array, mean: Array | None, var: Array | None, *, eps: float, pool: tuple[Pair, Pair]
-) -> tuple[Array, Array, Array, NormSaved]:
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    mean: Array | None,
+    var: Array | None,
+    *,
+    eps: float,
+    pool: Pool,
+    make_part: Callable[[slice], None] | None = None,
+) -> tuple[Array, Array, Array, Norm]:
     """Normalise, scale, shift, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, C)``, and the statistics used.
 
-    ``mean`` and ``var`` of the batch are computed where they are None.
+    ``mean`` and ``var`` of the batch are computed where they are None. ``make_part(images)`` is called before those images
+    of ``x`` are read for the first time, to compute them while there is room in the cache.
     """
     x = np.ascontiguousarray(x)
-    parts = image_parts(len(x), 16 * x[0].size)
+    batch = mean is None or var is None
+    parts = image_parts(len(x), 64 * x[0].size)  # small parts: what is read twice stays in the cache
+    C = x.shape[3]
+    means, squares = np.empty((2, len(parts), C), np.float32)
+
+    def measure(part: int) -> None:
+        images = slice(*parts[part])
+        if make_part:
+            make_part(images)
+        if batch:
+            batch_norm.channel_moments(x[images].reshape(-1, C), means[part], squares[part])
+
+    if batch or make_part:
+        in_parallel(measure, len(parts))
     if mean is None or var is None:
-        mean, var = batch_moments(x, parts)
+        counts = np.array([stop - start for start, stop in parts], np.float64) * x.shape[1] * x.shape[2]
+        mean, var = merged_moments(means, squares, counts)
     inverse_std = 1 / np.sqrt(var + np.float32(eps))
     scale = gamma * inverse_std
     shift = beta - mean * scale
-    y_shape = (len(x), *window_grid(x.shape, *pool, (0, 0)), x.shape[3])
-    y, winner = np.empty(y_shape, np.float32), np.empty(y_shape, np.uint8)
-    in_parallel(
-        lambda part: batch_norm.normalise_pool(x, scale, shift, *pool, y, winner, *parts[part]), len(parts)
-    )
-    return y, mean, var, NormSaved(x, winner, mean, inverse_std, pool, parts)
+    y = np.empty((len(x), *window_grid(x.shape, *pool, (0, 0)), C), np.float32)
+    winner = np.empty(y.shape, np.uint8)
+
+    def normalise(part: int) -> None:
+        some = slice(*parts[part])
+        batch_norm.normalise_pool(x[some], scale, shift, *pool, y[some], winner[some])
+
+    in_parallel(normalise, len(parts))
+    return y, mean, var, Norm(x, mean, inverse_std, winner, pool, batch)
 
 
-def norm_backward(saved: NormSaved, gamma: Array, grad_y: Array, batch: bool) -> tuple[Array, Array, Array]:
-    """``grad_y (N, OH, OW, C)`` → ``grad_x``, ``grad_gamma``, ``grad_beta``; ``batch``: the statistics were the batch's."""
-    x, winner, mean, inverse_std, window, parts = saved
+def grad_gamma_beta(norm: Norm, grad_y: Array) -> tuple[Array, Array]:
+    """``grad_y (N, OH, OW, C)`` → ``grad_gamma``, ``grad_beta``, both ``(C,)``."""
+    parts = image_parts(len(grad_y), 64 * norm.x[0].size)
+    C = grad_y.shape[3]
+    gamma_parts, beta_parts = np.empty((2, len(parts), C), np.float32)
+
+    def work(part: int) -> None:
+        some = slice(*parts[part])
+        arrays = norm.x[some], grad_y[some], norm.winner[some], norm.mean, norm.inverse_std
+        batch_norm.grad_gamma_beta(*arrays, *norm.window, gamma_parts[part], beta_parts[part])
+
+    in_parallel(work, len(parts))
+    return gamma_parts.sum(axis=0), beta_parts.sum(axis=0)
+
+
+def norm_backward(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array, Array]:
+    """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)``, ``grad_gamma``, ``grad_beta``."""
     grad_y = np.ascontiguousarray(grad_y)
-    sums = np.empty((2, len(parts), x.shape[3]), np.float32)
-    in_parallel(
-        lambda part: batch_norm.grad_gamma_beta(
-            x, grad_y, winner, mean, inverse_std, *window, sums[0, part], sums[1, part], *parts[part]
-        ),
-        len(parts),
-    )
-    grad_gamma, grad_beta = sums.sum(axis=1)  # (C,)
-    slope, M = gamma * inverse_std, np.float32(x.size // x.shape[3])
-    offset = slope * grad_beta / M * batch
-    stretch = slope * inverse_std * grad_gamma / M * batch
-    grad_x = np.empty_like(x)
-    in_parallel(
-        lambda part: batch_norm.grad_x(
-            x, grad_y, winner, mean, slope, offset, stretch, *window, grad_x, *parts[part]
-        ),
-        len(parts),
-    )
-    return grad_x, grad_gamma, grad_beta
+    sums = grad_gamma_beta(norm, grad_y)
+    slopes, grad_x = norm.slopes(gamma, *sums), np.empty_like(norm.x)
+    parts = image_parts(len(grad_y), 64 * norm.x[0].size)
+
+    def work(part: int) -> None:
+        norm_grad_x(norm, grad_y, slopes, slice(*parts[part]), False, grad_x[slice(*parts[part])])
+
+    in_parallel(work, len(parts))
+    return grad_x, *sums
+
+
+def norm_grad_x(norm: Norm, grad_y: Array, slopes: tuple[Array, ...], some: slice, relu: bool, out: Array) -> None:
+    """The gradient of some images of ``x`` into ``out``; of what was before the ReLU that made ``x``, if ``relu``."""
+    arrays = norm.x[some], grad_y[some], norm.winner[some]
+    batch_norm.grad_x(*arrays, norm.mean, *slopes, *norm.window, relu, out)
+
+
+def conv_norm_forward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    gamma: Array,
+    beta: Array,
+    mean: Array | None,
+    var: Array | None,
+    *,
+    stride: Pair,
+    padding: Pair,
+    eps: float,
+    pool: Pool,
+) -> tuple[Array, Array, Array, tuple[Conv, Norm]]:
+    """Convolution, ReLU, batch norm, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, F)``, and the statistics used."""
+    conv = make_conv(x, weight, bias, stride, padding, relu=True, pool=None)
+    y, mean, var, norm = norm_forward(conv.y, gamma, beta, mean, var, eps=eps, pool=pool, make_part=conv.compute)
+    return y, mean, var, (conv, norm)
+
+
+def conv_norm_backward(
+    saved: tuple[Conv, Norm], gamma: Array, grad_y: Array, need_grad_x: bool
+) -> tuple[Array | None, ...]:
+    """``grad_y (N, OH, OW, F)`` → the gradients of ``x, weight, bias, gamma, beta``."""
+    conv, norm = saved
+    grad_y = np.ascontiguousarray(grad_y)
+    sums = grad_gamma_beta(norm, grad_y)
+    slopes = norm.slopes(gamma, *sums)
+    grads = conv.gradients(lambda some, out: norm_grad_x(norm, grad_y, slopes, some, True, out), need_grad_x)
+    return *grads, *sums
 
 
 def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
@@ -214,13 +315,15 @@ def adam(
     number = p.dtype.type
     settings = [number(s) for s in (step_size, v_scale, beta1, 1 - beta1, beta2, 1 - beta2, eps)]
     arrays = [array.reshape(-1) for array in (p, np.ascontiguousarray(g), m, v)]
-    parts = image_parts(p.size, 64.0)
+    parts = image_parts(p.size, 16)
     in_parallel(lambda part: plain.adam(*(array[slice(*parts[part])] for array in arrays), *settings), len(parts))
 
 
 FUSED: dict[str, Callable[..., Any]] = {
     "conv_forward": conv_forward,
     "conv_backward": conv_backward,
+    "conv_norm_forward": conv_norm_forward,
+    "conv_norm_backward": conv_norm_backward,
     "norm_forward": norm_forward,
     "norm_backward": norm_backward,
     "dense_forward": dense_forward,

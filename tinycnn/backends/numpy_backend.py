@@ -80,6 +80,7 @@ class NumpyBackend(Backend):
         self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair
     ) -> tuple[np.ndarray, np.ndarray]:
         grid = window_grid(x.shape, kernel_size, stride, padding)
+        outside = padded(np.zeros((1, *x.shape[1:3], 1), dtype=bool), padding, value=True)  # (1, H + 2*PH, W + 2*PW, 1)
         x = padded(x, padding, value=-np.inf)  # (N, H + 2*PH, W + 2*PW, C)
         windows = list(window_positions(kernel_size, stride, grid))
         y = x[windows[0][1]].copy()  # (N, OH, OW, C)
@@ -88,9 +89,12 @@ class NumpyBackend(Backend):
         winner = np.zeros(y.shape, dtype=np.min_scalar_type(len(windows) - 1))
         lost, some_nan = np.ones(y.shape, dtype=bool), bool(np.isnan(y).any())
         for _, window in windows[:-1]:
-            lost &= x[window] != y  # true as long as no position up to this one was the maximum
+            beaten = x[window] != y
             if some_nan:
-                lost &= ~np.isnan(x[window])  # NaN is not equal to itself, but it wins
+                beaten &= ~np.isnan(x[window])  # NaN is not equal to itself, but it wins
+            if padding != (0, 0):
+                beaten |= outside[window]  # even a pixel of minus infinity wins over padding: its gradient is not lost
+            lost &= beaten  # true as long as no position up to this one was the maximum
             winner += lost  # the number of positions before the first maximum
         return y, winner
 
@@ -112,7 +116,7 @@ class NumpyBackend(Backend):
         return np.ascontiguousarray(grad_x[:, PH : PH + H, PW : PW + W])  # (N, H, W, C)
 
     def gather_images(self, images: np.ndarray, indices: np.ndarray, scale: float, dtype: np.dtype) -> np.ndarray:
-        x = images[indices].astype(dtype)  # (N, H, W, C)
+        x = images[indices].astype(dtype, order="C")  # (N, H, W, C)
         x *= scale
         return x
 

@@ -7,14 +7,15 @@ float64, every layer is, and the network runs as it is written.
 
 from collections.abc import Callable, Collection, Sequence
 
-from tinycnn.backends.base import Backend
+from tinycnn.backends.base import Array, Backend
 from tinycnn.layers.base import Layer
 from tinycnn.layers.kinds import BatchNorm, Conv2d, Dense, MaxPool2d, ReLU
 from tinycnn.ops.batch_norm import update_statistics
-from tinycnn.ops.fused import FusedConvFunction, FusedDenseFunction, FusedNormFunction, Pool
+from tinycnn.ops.fused import FusedConvFunction, FusedConvNormFunction, FusedDenseFunction, FusedNormFunction, Pool
 from tinycnn.tensor import Tensor
 
 Step = Callable[[Tensor], Tensor]
+NO_POOL: Pool = ((1, 1), (1, 1))
 MOST_PLACES = 254  # fused kernels note the winner of a window in one byte
 
 
@@ -31,21 +32,23 @@ def plan(layers: Sequence[Layer], backend: Backend) -> list[Step]:
 
 def _next_step(layers: list[Layer], kernels: Collection[str]) -> tuple[Step, int]:
     """The step that begins with the first layer, and how many layers it covers."""
-    first, following = layers[0], layers[1:3]
+    first, second, third, fourth = (*layers[:4], None, None, None)[:4]
+    relu = isinstance(second, ReLU)
+    if isinstance(first, Conv2d) and first.bias and relu and isinstance(third, BatchNorm) and "conv_norm_forward" in kernels:
+        pool = _pool_of(fourth)
+        return conv_norm_step(first, third, pool or NO_POOL), 3 + (pool is not None)
     if isinstance(first, Conv2d) and first.bias and "conv_forward" in kernels:
-        relu = bool(following) and isinstance(following[0], ReLU)
-        pool = _pool_of(following[1]) if relu and len(following) == 2 else None
+        pool = _pool_of(third) if relu else None
         return conv_step(first, relu, pool), 1 + relu + (pool is not None)
     if isinstance(first, BatchNorm) and len(first.output_shape) == 3 and "norm_forward" in kernels:
-        pool = _pool_of(following[0]) if following else None
-        return norm_step(first, pool or ((1, 1), (1, 1))), 1 + (pool is not None)
+        pool = _pool_of(second)
+        return norm_step(first, pool or NO_POOL), 1 + (pool is not None)
     if isinstance(first, Dense) and first.bias and "dense_forward" in kernels:
-        relu = bool(following) and isinstance(following[0], ReLU)
         return dense_step(first, relu), 1 + relu
-    return first, 1
+    return layers[0], 1
 
 
-def _pool_of(layer: Layer) -> Pool | None:
+def _pool_of(layer: Layer | None) -> Pool | None:
     """Window and stride of a max-pool that can be fused: one without padding and not too large."""
     if not isinstance(layer, MaxPool2d) or layer.padding != (0, 0):
         return None
@@ -68,11 +71,29 @@ def norm_step(norm: BatchNorm, pool: Pool) -> Step:
     gamma, beta = norm.parameters()
 
     def step(x: Tensor) -> Tensor:
-        statistics = (None, None) if norm.training else tuple(norm.buffers_by_name.values())
-        normalise = FusedNormFunction(*statistics, norm.eps, pool)
-        y = normalise(x, gamma, beta)
-        if norm.training:
-            update_statistics(*norm.buffers_by_name.values(), normalise.mean, normalise.var, norm.momentum)
-        return y
+        return _with_statistics(norm, FusedNormFunction(*_statistics(norm), norm.eps, pool), x, gamma, beta)
 
     return step
+
+
+def conv_norm_step(conv: Conv2d, norm: BatchNorm, pool: Pool) -> Step:
+    weight, bias, gamma, beta = *conv.parameters(), *norm.parameters()
+
+    def step(x: Tensor) -> Tensor:
+        function = FusedConvNormFunction(conv.stride, conv.padding, *_statistics(norm), norm.eps, pool)
+        return _with_statistics(norm, function, x, weight, bias, gamma, beta)
+
+    return step
+
+
+def _statistics(norm: BatchNorm) -> tuple[Array | None, Array | None]:
+    """Those to normalise by: None and None, for the batch's own, in training."""
+    return (None, None) if norm.training else (norm.buffers_by_name["running_mean"], norm.buffers_by_name["running_var"])
+
+
+def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNormFunction, *inputs: Tensor) -> Tensor:
+    """Run the function; in training, let the running statistics follow those it found."""
+    y = function(*inputs)
+    if norm.training:
+        update_statistics(*norm.buffers_by_name.values(), function.mean, function.var, norm.momentum)
+    return y

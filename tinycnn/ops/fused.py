@@ -30,7 +30,7 @@ class FusedNormFunction(Function):
     """``max_pool2d(batch_norm(x, gamma, beta))``; normalises by the batch where ``mean`` and ``var`` are None."""
 
     def __init__(self, mean: Array | None, var: Array | None, eps: float, pool: Pool) -> None:
-        self.statistics, self.settings, self.batch = (mean, var), {"eps": eps, "pool": pool}, mean is None
+        self.statistics, self.settings = (mean, var), {"eps": eps, "pool": pool}
 
     def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
         forward = self.backend.fused["norm_forward"]
@@ -39,7 +39,26 @@ class FusedNormFunction(Function):
         return y
 
     def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
-        return self.backend.fused["norm_backward"](self.saved, self.gamma, grad_y, self.batch)
+        return self.backend.fused["norm_backward"](self.saved, self.gamma, grad_y)
+
+
+class FusedConvNormFunction(Function):
+    """``max_pool2d(batch_norm(relu(conv2d(x, weight, bias)), gamma, beta))``; statistics as in ``FusedNormFunction``."""
+
+    def __init__(
+        self, stride: Pair, padding: Pair, mean: Array | None, var: Array | None, eps: float, pool: Pool
+    ) -> None:
+        self.statistics = mean, var
+        self.settings = {"stride": stride, "padding": padding, "eps": eps, "pool": pool}
+
+    def forward(self, x: Array, weight: Array, bias: Array, gamma: Array, beta: Array) -> Array:
+        forward = self.backend.fused["conv_norm_forward"]
+        y, self.mean, self.var, self.saved = forward(x, weight, bias, gamma, beta, *self.statistics, **self.settings)
+        self.gamma = gamma
+        return y
+
+    def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
+        return self.backend.fused["conv_norm_backward"](self.saved, self.gamma, grad_y, self.needs_grad[0])
 
 
 class FusedDenseFunction(Function):

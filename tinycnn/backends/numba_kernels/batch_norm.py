@@ -1,6 +1,6 @@
 """Batch normalisation followed by a max-pool (or none, a 1x1 pool), in as few passes over memory as it takes.
 
-Forward reads the activations twice: for the statistics, and to normalise, pool and note each winner. The normalised
+Forward reads the activations twice: for the statistics, and to normalise, pool, and note each winner. The normalised
 activations are never stored; backward computes them again from mean and variance. Formulas: ``ops/batch_norm.py``.
 """
 
@@ -10,27 +10,27 @@ from .jit import kernel
 
 
 @kernel
-def channel_moments(x, mean, squares, start, stop):
-    """Of the rows ``[start, stop)`` of ``x (rows, C)``: each channel's mean, and its summed squared distances from it."""
-    C = x.shape[1]
+def channel_moments(x, mean, squares):
+    """Of the rows of ``x (rows, C)``: each channel's mean, and its summed squared distances from it, both ``(C,)``."""
+    rows, C = x.shape
     mean[:] = 0
     squares[:] = 0
-    for i in range(start, stop):
+    for i in range(rows):
         for c in range(C):
             mean[c] += x[i, c]
     for c in range(C):
-        mean[c] /= max(stop - start, 1)
-    for i in range(start, stop):
+        mean[c] /= max(rows, 1)
+    for i in range(rows):
         for c in range(C):
             distance = x[i, c] - mean[c]
             squares[c] += distance * distance
 
 
 @kernel
-def normalise_pool(x, scale, shift, kernel_size, stride, y, winner, start, stop):
-    """Images ``[start, stop)``: ``y (N, OH, OW, C) = max over the window of scale x + shift``, and which pixel won."""
-    _, OH, OW, C = y.shape
-    for n in range(start, stop):
+def normalise_pool(x, scale, shift, kernel_size, stride, y, winner):
+    """``y (N, OH, OW, C) = max over the window of scale x + shift``, and which pixel won."""
+    N, OH, OW, C = y.shape
+    for n in range(N):
         for oh in range(OH):
             for ow in range(OW):
                 h, w = oh * stride[0], ow * stride[1]
@@ -47,12 +47,12 @@ def normalise_pool(x, scale, shift, kernel_size, stride, y, winner, start, stop)
 
 
 @kernel
-def grad_gamma_beta(x, grad_y, winner, mean, inverse_std, kernel_size, stride, grad_gamma, grad_beta, start, stop):
-    """Sums over images ``[start, stop)``: only winners carry a gradient. Overwrites ``grad_gamma`` and ``grad_beta (C,)``."""
-    _, OH, OW, C = grad_y.shape
+def grad_gamma_beta(x, grad_y, winner, mean, inverse_std, kernel_size, stride, grad_gamma, grad_beta):
+    """Sums over all images: only winners carry a gradient. Overwrites ``grad_gamma`` and ``grad_beta (C,)``."""
+    N, OH, OW, C = grad_y.shape
     grad_gamma[:] = 0
     grad_beta[:] = 0
-    for n in range(start, stop):
+    for n in range(N):
         for oh in range(OH):
             for ow in range(OW):
                 h, w = oh * stride[0], ow * stride[1]
@@ -65,10 +65,13 @@ def grad_gamma_beta(x, grad_y, winner, mean, inverse_std, kernel_size, stride, g
 
 
 @kernel
-def grad_x(x, grad_y, winner, mean, slope, offset, stretch, kernel_size, stride, grad_x, start, stop):
-    """Images ``[start, stop)``: ``grad_x = slope · grad - offset - stretch · (x - mean)`` with ``grad`` at the winners only."""
-    _, OH, OW, C = grad_y.shape
-    for n in range(start, stop):
+def grad_x(x, grad_y, winner, mean, slope, offset, stretch, kernel_size, stride, relu, grad_x):
+    """``grad_x = slope · grad - offset - stretch · (x - mean)`` with ``grad`` at the winners only.
+
+    ``relu``: ``x`` is the output of a ReLU, and the gradient is that of its input: 0 where ``x`` is.
+    """
+    N, OH, OW, C = grad_y.shape
+    for n in range(N):
         for h in range(x.shape[1]):
             for w in range(x.shape[2]):
                 for c in range(C):
@@ -81,3 +84,8 @@ def grad_x(x, grad_y, winner, mean, slope, offset, stretch, kernel_size, stride,
                     for c in range(C):
                         grad = grad_y[n, oh, ow, c] if winner[n, oh, ow, c] == place else np.float32(0)
                         grad_x[n, h + kh, w + kw, c] += slope[c] * grad
+        if relu:
+            for h in range(x.shape[1]):
+                for w in range(x.shape[2]):
+                    for c in range(C):
+                        grad_x[n, h, w, c] = grad_x[n, h, w, c] if x[n, h, w, c] > 0 else np.float32(0)

@@ -5,6 +5,7 @@ summed in parts, each over its own images, and the parts are added in order: the
 images, not of threads, so the result has the same bits however many threads there are.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -22,7 +23,7 @@ MOST_PIXELS = 254  # a winner is one byte
 
 def aligned_empty(shape: tuple[int, ...], dtype: type = np.float32) -> Array:
     """An array that starts on a cache line: a 16-lane load that crosses one costs twice as much."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + 64, np.uint8)
     skip = -memory.ctypes.data % 64
     return memory[skip : skip + size].view(dtype).reshape(shape)

@@ -149,3 +149,23 @@ def adam(p, g, m, v, step_size, v_scale, beta1, rest1, beta2, rest2, eps):
         m[i] = beta1 * m[i] + rest1 * g[i]
         v[i] = beta2 * v[i] + rest2 * (g[i] * g[i])
         p[i] -= step_size * m[i] / (np.sqrt(v[i] * v_scale) + eps)
+
+
+@kernel
+def dropout_mask(seed, step, threshold, kept, mask, start, stop):
+    """Elements ``[4 start, 4 stop)`` of a flat mask: Philox4x32-10, four words a block, as in ``philox.py``."""
+    low = np.uint64(0xFFFFFFFF)
+    for block in range(start, stop):
+        k0, k1 = seed & low, seed >> np.uint64(32)
+        c0, c1 = np.uint64(block) & low, np.uint64(block) >> np.uint64(32)
+        c2, c3 = step & low, step >> np.uint64(32)
+        for _ in range(10):
+            left, right = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+            c0, c2 = (right >> np.uint64(32)) ^ c1 ^ k0, (left >> np.uint64(32)) ^ c3 ^ k1
+            c1, c3 = right & low, left & low
+            k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
+        words = (c0, c1, c2, c3)
+        for lane in range(4):
+            i = 4 * block + lane
+            if i < mask.size:
+                mask[i] = kept if words[lane] >= threshold else 0

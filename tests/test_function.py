@@ -1,0 +1,170 @@
+"""Functions of one's own: what the documentation promises, and one sentence for each way to get them wrong."""
+
+import numpy as np
+import pytest
+
+from tinycnn import Function, Tensor, gradcheck, no_grad
+from tinycnn.errors import AutogradError
+
+
+class ScaledSquare(Function):
+    """y = scale · x² · weight, the example of the class documentation: settings, forward, backward."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def forward(self, x, weight):
+        self.x, self.weight = x, weight
+        return self.scale * x * x * weight
+
+    def backward(self, grad_y):
+        return 2 * self.scale * self.x * self.weight * grad_y, self.scale * self.x * self.x * grad_y
+
+
+def pair(dtype=np.float64):
+    return [Tensor(np.array(values, dtype), requires_grad=True) for values in ([1, -2, 3], [0.5, 2, -1])]
+
+
+def test_a_function_of_ones_own(any_backend):
+    x, weight = pair()
+    y = ScaledSquare(3)(x, weight)
+    assert y.numpy().tolist() == [1.5, 24, -27]
+    assert gradcheck(lambda x, weight: ScaledSquare(3)(x, weight), [x, weight])
+
+
+def test_a_single_gradient_may_come_without_a_tuple():
+    class Double(Function):
+        def forward(self, x):
+            return 2 * x
+
+        def backward(self, grad_y):
+            return 2 * grad_y
+
+    assert gradcheck(lambda x: Double()(x), pair()[0])
+
+
+def test_numbers_and_arrays_count_as_constants():
+    x, _ = pair()
+    y = ScaledSquare(1)(x, 2)
+    assert y.numpy().tolist() == [2, 8, 18]
+    y = ScaledSquare(1)(x, np.array([0.0, 1.0, 2.0]))
+    y.sum().backward()
+    assert x.grad.tolist() == [0, -4, 12]
+
+
+def test_knows_its_backend(any_backend):
+    class Root(Function):
+        def forward(self, x):
+            assert self.backend is any_backend
+            self.y = self.backend.xp.sqrt(x)
+            return self.y
+
+        def backward(self, grad_y):
+            assert self.backend is any_backend
+            return grad_y / (2 * self.y)
+
+    assert gradcheck(lambda x: Root()(x), Tensor(np.array([1.0, 4.0]), requires_grad=True))
+
+
+@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)], ids=str)
+def test_needs_grad_is_known_in_both_passes(wanted):
+    class Remember(ScaledSquare):
+        def forward(self, x, weight):
+            seen.append(self.needs_grad)
+            return super().forward(x, weight)
+
+        def backward(self, grad_y):
+            seen.append(self.needs_grad)
+            return super().backward(grad_y)
+
+    seen, tensors = [], pair()
+    for tensor, flag in zip(tensors, wanted, strict=True):
+        tensor.requires_grad = flag
+    Remember(1)(*tensors).sum().backward()
+    assert seen == [wanted, wanted]
+    assert tuple(tensor.grad is not None for tensor in tensors) == wanted
+
+
+def test_needs_grad_without_recording():
+    function = ScaledSquare(1)
+    with no_grad():
+        y = function(*pair())
+    assert function.needs_grad == (False, False)
+    assert y.creator is None
+
+
+def test_runs_once():
+    function, tensors = ScaledSquare(1), pair()
+    function(*tensors)
+    with pytest.raises(AutogradError, match=r"ScaledSquare: a Function runs once; create a new one"):
+        function(*tensors)
+
+
+def test_runs_once_even_after_backward():
+    function, tensors = ScaledSquare(1), pair()
+    function(*tensors).sum().backward()
+    with pytest.raises(AutogradError, match="runs once"):
+        function(*tensors)
+
+
+WRONG_GRADIENTS = {
+    "too few": (lambda g: g, "returned 1 gradients for 2 inputs"),
+    "too many": (lambda g: (g, g, g), "returned 3 gradients for 2 inputs"),
+    "shape of the first": (lambda g: (g[:2], g), r"input 0 is float64 \(2,\), but the input is float64 \(3,\)"),
+    "shape of the second": (lambda g: (g, g.sum()), r"input 1 is float64 \(\), but the input is float64 \(3,\)"),
+    "shape that broadcasts": (lambda g: (g[None], g), r"input 0 is float64 \(1, 3\), but"),
+    "dtype": (lambda g: (g, g.astype(np.float32)), r"input 1 is float32 \(3,\), but the input is float64"),
+    "whole numbers": (lambda g: (np.ones(3, int), g), "input 0 is int64"),
+}
+
+
+@pytest.mark.parametrize(("gradient", "words"), WRONG_GRADIENTS.values(), ids=WRONG_GRADIENTS)
+def test_wrong_gradients_are_refused_by_name(gradient, words):
+    class WrongFunction(ScaledSquare):
+        def backward(self, grad_y):
+            return gradient(grad_y)
+
+    with pytest.raises(AutogradError, match=rf"Wrong\.backward.*{words}"):
+        WrongFunction(1)(*pair()).sum().backward()
+
+
+def test_none_means_no_gradient():
+    class OnlyTheFirst(ScaledSquare):
+        def backward(self, grad_y):
+            return super().backward(grad_y)[0], None
+
+    x, weight = pair()
+    OnlyTheFirst(1)(x, weight).sum().backward()
+    assert x.grad.tolist() == [1, -8, -6]
+    assert weight.grad is None
+
+
+def test_the_upstream_gradient_has_the_shape_and_dtype_of_the_result():
+    class Look(Function):
+        def forward(self, x):
+            return x.sum(axis=0)
+
+        def backward(self, grad_y):
+            seen.append((grad_y.shape, grad_y.dtype))
+            return np.broadcast_to(grad_y, (2, 3))
+
+    seen = []
+    x = Tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    (Look()(x) * 2).sum().backward()
+    assert seen == [((3,), np.float32)]
+    assert x.grad.tolist() == [[2, 2, 2], [2, 2, 2]]
+
+
+def test_what_forward_kept_is_dropped_after_backward():
+    function = ScaledSquare(1)
+    function(*pair()).sum().backward()
+    assert not {"x", "weight", "scale", "backend", "inputs"} & set(vars(function))
+
+
+def test_an_error_in_backward_comes_through_unchanged():
+    class Fails(ScaledSquare):
+        def backward(self, grad_y):
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        Fails(1)(*pair()).sum().backward()

@@ -1,0 +1,428 @@
+"""Model files: the same model comes back, other tools can read it, and whatever is damaged or hostile is refused."""
+
+import json
+import os
+import stat
+import struct
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+from safetensors.numpy import save as safetensors_bytes
+
+import tinycnn
+from tinycnn import io, models
+from tinycnn.errors import FileFormatError, SettingError
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential
+
+FILE = "model.safetensors"
+
+
+def small_network(seed=0, dtype=np.float32):
+    layers = Rescaling(0.5), Conv2d(2, (3, 2), padding=1), BatchNorm(), ReLU(), MaxPool2d(), Flatten(), Dropout(), Dense(3)
+    return Sequential(*layers, input_shape=(4, 5, 1), seed=seed, dtype=dtype)
+
+
+def saved(model, folder):
+    tinycnn.save(model, folder / FILE)
+    return folder / FILE
+
+
+def content(model):
+    """The bytes of the file of ``model``."""
+    with tempfile.TemporaryDirectory() as folder:
+        return saved(model, Path(folder)).read_bytes()
+
+
+VALID = content(small_network())
+
+
+def predictions(model, seed=0):
+    x = np.random.default_rng(seed).normal(size=(3, *model.input_shape)).astype(model.dtype)
+    return model.eval()(x).numpy()
+
+
+# ----------------------------------------------------------------------------------------------------- there and back
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("name", models.MODELS)
+def test_the_five_networks_come_back_bit_for_bit(name, tmp_path):
+    model = models.create(name, seed=5)
+    model(np.random.default_rng(0).random((4, 28, 28, 1), np.float32))  # moves running statistics
+    again = tinycnn.load(saved(model, tmp_path))
+    assert not again.training
+    assert list(again.layers) == list(model.layers)
+    assert [layer.settings() for layer in again.layers.values()] == [layer.settings() for layer in model.layers.values()]
+    assert np.array_equal(predictions(again), predictions(model))
+    assert again.summary() == model.summary()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_setting_comes_back(dtype, tmp_path):
+    model = small_network(dtype=dtype)
+    again = tinycnn.load(saved(model, tmp_path))
+    assert repr(again) == repr(model)
+    assert again.dtype == dtype
+    assert np.array_equal(predictions(again), predictions(model))
+
+
+def test_the_same_model_gives_the_same_bytes():
+    assert len({content(small_network()) for _ in range(10)}) == 1
+    assert content(small_network(seed=1)) != content(small_network())
+
+
+def test_saving_what_was_loaded_gives_the_same_bytes(tmp_path):
+    assert content(tinycnn.load(saved(small_network(), tmp_path))) == VALID
+
+
+def test_other_tools_can_read_the_weights(tmp_path):
+    model = small_network()
+    arrays, state = load_file(saved(model, tmp_path)), model.state_dict()
+    assert arrays.keys() == state.keys()
+    assert all(np.array_equal(arrays[name], state[name]) for name in state)
+
+
+def test_the_architecture_is_plain_json():
+    size = struct.unpack("<Q", VALID[:8])[0]
+    description = json.loads(json.loads(VALID[8 : 8 + size])["__metadata__"]["tinycnn"])
+    assert description["format"] == 1
+    assert description["input_shape"] == [4, 5, 1]
+    assert [layer["kind"] for layer in description["layers"]][:3] == ["Rescaling", "Conv2d", "BatchNorm"]
+
+
+@pytest.mark.parametrize("scramble", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2], lambda a: a[::-1][::-1]])
+def test_arrays_that_are_not_contiguous_are_saved_right(scramble, tmp_path):
+    model, original = small_network(), small_network().state_dict()
+    for _, parameter in model.named_parameters():
+        parameter.data = scramble(parameter.data)
+    again = tinycnn.load(saved(model, tmp_path)).state_dict()
+    assert all(np.array_equal(again[name], original[name]) for name in original)
+
+
+def test_a_layer_that_load_would_not_know_is_not_saved(tmp_path):
+    class Homemade(Layer):
+        def forward(self, x):
+            return x
+
+    for layer in (Homemade(), Sequential(Dense(2), input_shape=(4,))):
+        with pytest.raises(SettingError, match=f"{type(layer).__name__} is not on the list"):
+            tinycnn.save(Sequential(layer, input_shape=(4,)), tmp_path / FILE)
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------------------------------------------- writing in safety
+
+
+class Crash(BaseException):
+    """As KeyboardInterrupt would be."""
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace", "chmod"])
+@pytest.mark.parametrize("kind", [OSError, Crash])
+def test_a_crash_while_writing_leaves_the_old_file(moment, kind, tmp_path, monkeypatch):
+    def crash(*arguments):
+        raise kind("no space left")
+
+    path = saved(small_network(), tmp_path)
+    monkeypatch.setattr(os, moment, crash)
+    with pytest.raises(kind):
+        tinycnn.save(small_network(seed=1), path)
+    assert path.read_bytes() == VALID
+    assert os.listdir(tmp_path) == [FILE]
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        tinycnn.save(small_network(), tmp_path / "nowhere" / FILE)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        tinycnn.save(small_network(), tmp_path / "folder")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_follow_the_umask(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        path = saved(small_network(), tmp_path)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert os.umask(umask) == umask  # looking at the mask has not changed it
+    finally:
+        os.umask(before)
+
+
+# ------------------------------------------------------------------------------------------------------- damaged files
+
+
+def refused(data, folder):
+    """The message with which ``load`` refuses a file of these bytes."""
+    path = folder / "bad.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(FileFormatError) as caught:
+        tinycnn.load(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def with_header(size, header, rest=b""):
+    return struct.pack("<Q", size) + header + rest
+
+
+def with_entry(**entry):
+    header = json.dumps({"a": {"dtype": "F32", **entry}}).encode()
+    return with_header(len(header), header)
+
+
+HOSTILE = {
+    "empty": b"",
+    "short": b"\x01\x02",
+    "text": b"this is not a model, but a shopping list",
+    "png": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.",
+    "truncated in the header": VALID[:100],
+    "truncated in the weights": VALID[:-1],
+    "too long": VALID + b"\0",
+    "header longer than the file": with_header(2**40, b"{}"),
+    "header longer than any memory": with_header(2**64 - 1, b"{}"),
+    "header is no JSON": with_header(4, b"\xff\xfe{}"),
+    "header is a list": with_header(2, b"[]"),
+    "header nested deeply": with_header(200_000, b"[" * 200_000),
+    "offsets outside": with_entry(shape=[2], data_offsets=[0, 8]),
+    "sizes that wrap around": with_entry(shape=[2**32, 2**32, 4], data_offsets=[0, 0]),
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_damaged_files(data, tmp_path):
+    assert "not a readable safetensors file" in refused(data, tmp_path)
+
+
+def test_no_file_and_no_file_at_all(tmp_path):
+    with pytest.raises(FileFormatError, match="no such file"):
+        tinycnn.load(tmp_path / "missing.safetensors")
+    with pytest.raises(FileFormatError, match=str(tmp_path)):
+        tinycnn.load(tmp_path)
+
+
+def test_a_safetensors_file_of_somebody_else(tmp_path):
+    assert "not one of tinycnn" in refused(safetensors_bytes({"a": np.zeros(3, np.float32)}), tmp_path)
+    assert "not one of tinycnn" in refused(safetensors_bytes({}, metadata={"format": "pt"}), tmp_path)
+
+
+BITS = {"BF16": 16, "F16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "I64": 64, "BOOL": 8, "C64": 64, "F7": 8}
+
+
+@pytest.mark.parametrize("dtype", BITS)
+def test_weights_of_a_foreign_dtype(dtype, tmp_path):
+    size = BITS[dtype] * 2 // 8
+    entry = {"dtype": dtype, "shape": [2], "data_offsets": [0, size]}
+    header = json.dumps({"__metadata__": {"tinycnn": architecture_text()}, "a": entry}).encode()
+    assert refused(with_header(len(header), header, bytes(size)), tmp_path)
+
+
+# ------------------------------------------------------------------------------- files whose parts do not fit together
+
+
+def architecture_text(**changes):
+    return json.dumps(io.architecture(small_network()) | changes)
+
+
+def file_with(text=None, weights=None):
+    """A well-formed safetensors file with any architecture text and any weights."""
+    weights = small_network().state_dict() if weights is None else weights
+    return safetensors_bytes(weights, metadata={"tinycnn": architecture_text() if text is None else text})
+
+
+def file_with_layers(*layers):
+    return file_with(architecture_text(layers=[{"kind": kind, "settings": values} for kind, values in layers]))
+
+
+def test_the_well_formed_file_that_the_next_tests_damage_is_fine(tmp_path):
+    (tmp_path / FILE).write_bytes(file_with())
+    assert np.array_equal(predictions(tinycnn.load(tmp_path / FILE)), predictions(small_network()))
+
+
+def test_a_newer_file_asks_for_a_newer_tinycnn(tmp_path):
+    message = refused(file_with(architecture_text(format=2)), tmp_path)
+    assert "newer tinycnn (format 2); update tinycnn" in message
+
+
+@pytest.mark.parametrize("kind", ["Conv9d", "Sequential", "Layer", "__class__", "os.system", ["Dense"], None, {}])
+def test_layers_that_are_not_on_the_list(kind, tmp_path):
+    refused(file_with_layers((kind, {})), tmp_path)
+
+
+def test_unknown_layers_are_told_the_known(tmp_path):
+    message = refused(file_with_layers(("Conv9d", {})), tmp_path)
+    assert "unknown layer 'Conv9d'; this tinycnn knows Conv2d, " in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("Dense", {}),
+        ("Dense", {"units": -1}),
+        ("Dense", {"units": 2.5}),
+        ("Dense", {"units": "10"}),
+        ("Dense", {"units": 3, "colour": "red"}),
+        ("Dense", {"units": 3, "initializer": "os.system"}),
+        ("Dense", {"units": 3, "initializer": ["he_normal"]}),
+        ("Dense", {"units": 3, "initializer": {}}),
+        ("Dense", {"self": 3}),
+        ("Dense", []),
+        ("Dense", None),
+        ("Conv2d", {"filters": 3, "kernel_size": [3]}),
+        ("Conv2d", {"filters": 3, "kernel_size": 0}),
+        ("Conv2d", {"filters": 3, "stride": {}}),
+        ("Dropout", {"p": "half"}),
+        ("Dropout", {"p": float("nan")}),
+        ("BatchNorm", {"momentum": None}),
+        ("Rescaling", {"scale": [1]}),
+        ("Rescaling", {"scale": float("inf")}),
+        ("MaxPool2d", {"kernel_size": True}),
+    ],
+)
+def test_settings_out_of_range(kind, settings, tmp_path):
+    refused(file_with_layers((kind, settings)), tmp_path)
+
+
+@pytest.mark.parametrize("units", [10**14, 2**63, 10**40])
+@pytest.mark.parametrize("initializer", ["he_normal", "zeros"])
+def test_sizes_beyond_all_memory_are_refused_in_words(units, initializer, tmp_path):
+    dense = "Dense", {"units": units, "initializer": initializer}
+    refused(file_with_layers(("Flatten", {}), dense), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"input_shape": [4, 5]},
+        {"input_shape": []},
+        {"input_shape": None},
+        {"input_shape": 4},
+        {"input_shape": [4, 5, -1]},
+        {"input_shape": [4, 5, "1"]},
+        {"input_shape": [4, 5, 2]},
+        {"dtype": "int32"},
+        {"dtype": "float64"},
+        {"dtype": None},
+        {"dtype": ["float32"]},
+        {"format": "1"},
+        {"format": None},
+        {"layers": []},
+        {"layers": None},
+        {"layers": "Dense"},
+        {"layers": [[]]},
+        {"layers": [{}]},
+        {"layers": {"kind": "Dense"}},
+    ],
+    ids=repr,
+)
+def test_architectures_that_are_none(changes, tmp_path):
+    refused(file_with(architecture_text(**changes)), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", "{", '"Dense"', "[" * 100_000, "1" * 10_000, " " * 2_000_000])
+def test_texts_that_are_no_architecture(text, tmp_path):
+    refused(file_with(text), tmp_path)
+
+
+def changed(**changes):
+    state = small_network().state_dict()
+    for name, array in changes.items():
+        state[name.replace("__", ".")] = array
+    return {name: array for name, array in state.items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (changed(dense_1__bias=None), "missing ['dense_1.bias']"),
+        (changed(batchnorm_1__running_var=None), "missing ['batchnorm_1.running_var']"),
+        ({}, "missing"),
+        (changed(extra=np.zeros(3, np.float32)), "unknown ['extra']"),
+        (changed(dense_1__bias=np.zeros(4, np.float32)), "dense_1.bias is float32 (4,)"),
+        (changed(dense_1__bias=np.zeros((1, 3), np.float32)), "dense_1.bias is float32 (1, 3)"),
+        (changed(dense_1__bias=np.zeros(3)), "dense_1.bias is float64 (3,)"),
+        (changed(dense_1__bias=np.zeros(3, np.int32)), "dense_1.bias is int32 (3,)"),
+    ],
+)
+def test_weights_that_do_not_fit_the_architecture(weights, words, tmp_path):
+    message = refused(file_with(weights=weights), tmp_path)
+    assert "weights and architecture do not fit" in message
+    assert words in message
+
+
+# ------------------------------------------------------------------------------------------------------ whatever comes
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("scratch") / "fuzzed.safetensors"
+
+
+def loads_or_is_refused(data, path):
+    path.write_bytes(data)
+    try:
+        model = tinycnn.load(path)
+    except FileFormatError as error:
+        assert str(path) in str(error)
+    else:
+        assert isinstance(model, Sequential)
+
+
+fuzzing = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 40) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@fuzzing
+@given(data=st.binary(max_size=300))
+def test_random_bytes(data, scratch):
+    loads_or_is_refused(data, scratch)
+
+
+@fuzzing
+@given(data=st.binary(max_size=200))
+def test_random_bytes_behind_an_honest_length(data, scratch):
+    loads_or_is_refused(with_header(len(data), data), scratch)
+
+
+@fuzzing
+@given(
+    changes=st.lists(st.tuples(st.integers(0, len(VALID) - 1), st.integers(0, 255)), min_size=1, max_size=4),
+    end=st.none() | st.integers(0, len(VALID)),
+)
+def test_mutated_bytes_of_a_valid_file(changes, end, scratch):
+    data = bytearray(VALID)
+    for place, value in changes:
+        data[place] = value
+    loads_or_is_refused(bytes(data[:end]), scratch)
+
+
+@fuzzing
+@given(values=st.dictionaries(st.sampled_from(["format", "input_shape", "dtype", "layers"]), json_values))
+def test_random_values_in_the_architecture(values, scratch):
+    loads_or_is_refused(file_with(architecture_text(**values)), scratch)
+
+
+@fuzzing
+@given(
+    kind=st.sampled_from(list(Layer.registry)),
+    values=st.dictionaries(
+        st.sampled_from(["filters", "kernel_size", "stride", "padding", "bias", "initializer", "units", "p", "eps"])
+        | st.text(max_size=5),
+        json_values,
+    ),
+)
+def test_random_settings_of_a_layer(kind, values, scratch):
+    loads_or_is_refused(file_with_layers((kind, values)), scratch)

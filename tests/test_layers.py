@@ -1,0 +1,533 @@
+"""Layers and networks: shapes known before any data is seen, names, modes, values in and out, dropout, statistics."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinycnn
+from tinycnn import Tensor, ops
+from tinycnn.errors import DtypeError, SettingError, ShapeError
+from tinycnn.layers import (
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LogSoftmax,
+    MaxPool2d,
+    ReLU,
+    Rescaling,
+    Sequential,
+    Softmax,
+)
+
+MEAN, VARIANCE = "batchnorm_1.running_mean", "batchnorm_1.running_var"
+
+
+def small_network(seed=0, **settings):
+    """Every kind of parameter and buffer there is: ``(6, 6, 2)`` → ``(3,)``."""
+    layers = Conv2d(4), BatchNorm(), ReLU(), MaxPool2d(), Flatten(), Dropout(0.5), Dense(3)
+    return Sequential(*layers, input_shape=(6, 6, 2), seed=seed, **settings)
+
+
+def images(count, shape=(6, 6, 2), dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, *shape)).astype(dtype)
+
+
+def same_arrays(left, right):
+    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+# ------------------------------------------------------------------------------------------------------------- shapes
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape_in", "shape_out"),
+    [
+        (Conv2d(5), (28, 28, 1), (26, 26, 5)),
+        (Conv2d(5, kernel_size=(1, 3)), (8, 9, 2), (8, 7, 5)),
+        (Conv2d(5, kernel_size=5, stride=2, padding=2), (28, 28, 1), (14, 14, 5)),
+        (Conv2d(5, stride=(3, 1), padding=(0, 1)), (10, 10, 1), (3, 10, 5)),
+        (MaxPool2d(), (13, 12, 4), (6, 6, 4)),
+        (MaxPool2d(3, stride=1, padding=1), (5, 5, 4), (5, 5, 4)),
+        (AvgPool2d(2), (5, 4, 3), (2, 2, 3)),
+        (Flatten(), (5, 4, 3), (60,)),
+        (Flatten(), (7,), (7,)),
+        (Dense(9), (7,), (9,)),
+        (ReLU(), (5, 4, 3), (5, 4, 3)),
+        (Dropout(0.1), (5, 4, 3), (5, 4, 3)),
+        (BatchNorm(), (5, 4, 3), (5, 4, 3)),
+        (BatchNorm(), (7,), (7,)),
+        (Rescaling(0.5), (5, 4, 3), (5, 4, 3)),
+        (Softmax(), (7,), (7,)),
+        (LogSoftmax(), (7,), (7,)),
+    ],
+    ids=repr,
+)
+def test_the_shape_is_known_before_the_data_comes(layer, shape_in, shape_out):
+    network = Sequential(layer, input_shape=shape_in)
+    assert network.output_shape == shape_out
+    assert network(images(2, shape_in)).shape == (2, *shape_out)
+
+
+@pytest.mark.usefixtures("backend")
+def test_every_backend_gives_the_shapes_that_were_inferred():
+    network = small_network()
+    x = Tensor(images(3))
+    for layer in network.layers.values():
+        x = layer(x)
+        assert x.shape == (3, *layer.output_shape)
+    assert network(images(3)).shape == (3, 3)
+
+
+windows = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+@settings(deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 2)),
+    kernel=windows,
+    stride=windows,
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    pool=windows,
+)
+def test_a_network_that_could_be_built_can_run(shape, kernel, stride, padding, pool):
+    try:
+        layers = Conv2d(2, kernel, stride, padding), MaxPool2d(pool), Flatten(), Dense(3)
+        network = Sequential(*layers, input_shape=shape)
+    except ShapeError as error:
+        assert re.search(r"layer (conv2d|maxpool2d)_1 does not fit", str(error))
+        return
+    assert network(images(2, shape)).shape == (2, 3)
+
+
+# ------------------------------------------------------------------------------------------------- wrong architectures
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "culprit", "hint"),
+    [
+        ([Dense(3)], (5, 5, 1), "dense_1", "Flatten()"),
+        ([Conv2d(3), ReLU(), Dense(3)], (5, 5, 1), "dense_1", "Flatten()"),
+        ([Flatten(), Conv2d(3)], (5, 5, 1), "conv2d_1", "(N, H, W, C)"),
+        ([Conv2d(3)], (28, 28), "conv2d_1", "(N, H, W, C)"),
+        ([Conv2d(3), Conv2d(3), Conv2d(3)], (6, 9, 1), "conv2d_3", "smaller kernel_size"),
+        ([Conv2d(3), MaxPool2d(5)], (6, 6, 1), "maxpool2d_1", "5x5 window does not fit into the 4x4 image"),
+        ([AvgPool2d(2), AvgPool2d(2)], (3, 3, 1), "avgpool2d_2", "2x2 window does not fit into the 1x1 image"),
+        ([Flatten(), MaxPool2d()], (4, 4, 1), "maxpool2d_1", "(N, H, W, C)"),
+    ],
+)
+def test_a_wrong_architecture_names_the_layer(layers, shape, culprit, hint):
+    with pytest.raises(ShapeError) as caught:
+        Sequential(*layers, input_shape=shape)
+    assert f"layer {culprit} does not fit" in str(caught.value)
+    assert hint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Conv2d(0),
+        lambda: Conv2d(-3),
+        lambda: Conv2d(2.5),
+        lambda: Conv2d(True),
+        lambda: Conv2d(3, kernel_size=0),
+        lambda: Conv2d(3, kernel_size=(3, 3, 3)),
+        lambda: Conv2d(3, kernel_size="3"),
+        lambda: Conv2d(3, stride=0),
+        lambda: Conv2d(3, padding=-1),
+        lambda: Conv2d(3, initializer="magic"),
+        lambda: MaxPool2d(0),
+        lambda: MaxPool2d(2, stride=-1),
+        lambda: MaxPool2d(2, padding=2),
+        lambda: AvgPool2d(2, padding=2),
+        lambda: Dense(0),
+        lambda: Dense(10, initializer="magic"),
+        lambda: Dropout(1.0),
+        lambda: Dropout(-0.1),
+        lambda: Dropout(float("nan")),
+        lambda: BatchNorm(momentum=1.5),
+        lambda: BatchNorm(momentum=float("nan")),
+        lambda: BatchNorm(eps=0),
+        lambda: Rescaling(float("inf")),
+        lambda: Rescaling(1, offset=float("nan")),
+    ],
+)
+def test_settings_out_of_range_are_refused_at_once(make):
+    with pytest.raises(SettingError):
+        make()
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    assert Dense(np.int64(3)).settings() == {"units": 3, "bias": True, "initializer": "he_normal"}
+    assert type(Dense(np.int64(3)).units) is int
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (28, 28, 0), (-1, 28, 1), (28.0, 28, 1), (28, 28, "1")])
+def test_an_input_shape_that_is_none(shape):
+    with pytest.raises(ShapeError, match="input_shape"):
+        Sequential(ReLU(), input_shape=shape)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float16, bool, "complex64"])
+def test_a_network_computes_in_float32_or_float64(dtype):
+    with pytest.raises(DtypeError, match="float32 or float64"):
+        Sequential(Dense(3), input_shape=(2,), dtype=dtype)
+
+
+@pytest.mark.parametrize("layers", [[], [Dense], [[Dense(3)]], [None]])
+def test_what_is_no_list_of_layers_is_refused(layers):
+    with pytest.raises(SettingError, match="Sequential takes"):
+        Sequential(*layers, input_shape=(2,))
+
+
+def test_a_layer_cannot_be_in_two_places():
+    dense = Dense(4)
+    with pytest.raises(SettingError, match="only once"):
+        Sequential(dense, ReLU(), dense, input_shape=(4,))
+
+
+def test_images_of_another_shape_are_refused():
+    network = small_network()
+    with pytest.raises(ShapeError, match=re.escape("(N, 6, 6, 2), got (5, 6, 2)")):
+        network(images(5, (6, 2)))
+
+
+def test_images_of_another_precision_are_refused():
+    with pytest.raises(DtypeError):
+        small_network()(images(2, dtype=np.float64))
+
+
+# --------------------------------------------------------------------------------------------------- names and weights
+
+
+def test_names_count_within_each_kind():
+    layers = Conv2d(2), ReLU(), Conv2d(2, bias=False), ReLU(), Flatten(), BatchNorm(), Dense(3)
+    network = Sequential(*layers, input_shape=(6, 6, 1))
+    assert list(network.layers) == ["conv2d_1", "relu_1", "conv2d_2", "relu_2", "flatten_1", "batchnorm_1", "dense_1"]
+    assert {name: parameter.shape for name, parameter in network.named_parameters()} == {
+        "conv2d_1.weight": (3, 3, 1, 2),
+        "conv2d_1.bias": (2,),
+        "conv2d_2.weight": (3, 3, 2, 2),
+        "batchnorm_1.gamma": (8,),
+        "batchnorm_1.beta": (8,),
+        "dense_1.weight": (8, 3),
+        "dense_1.bias": (3,),
+    }
+    assert {name: buffer.shape for name, buffer in network.named_buffers()} == {MEAN: (8,), VARIANCE: (8,)}
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.usefixtures("backend")
+def test_the_seed_alone_decides_the_weights():
+    first, again, other = (small_network(seed).state_dict() for seed in (0, 0, 1))
+    assert same_arrays(first, again)
+    assert not np.array_equal(first["conv2d_1.weight"], other["conv2d_1.weight"])
+    assert not np.array_equal(first["dense_1.weight"], other["dense_1.weight"])
+
+
+def test_the_start_of_parameters_that_are_not_drawn():
+    state = small_network().state_dict()
+    zeros = "conv2d_1.bias", "batchnorm_1.beta", MEAN, "dense_1.bias"
+    assert all(not state[name].any() for name in zeros)
+    assert all((state[name] == 1).all() for name in ("batchnorm_1.gamma", VARIANCE))
+
+
+def test_zero_grad_forgets_all_gradients():
+    network = small_network()
+    network(images(4)).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    network.zero_grad()
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_train_and_eval_reach_every_layer():
+    network = small_network()
+    assert network.training
+    assert network.eval() is network
+    assert not any(layer.training for layer in (network, *network.layers.values()))
+    assert network.train() is network
+    assert all(layer.training for layer in (network, *network.layers.values()))
+
+
+# ---------------------------------------------------------------------------------------------------------- state_dict
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_state_moves_to_another_network():
+    source, target = small_network(0), small_network(1)
+    source(images(8))  # moves the running statistics
+    target.load_state_dict(source.state_dict())
+    assert same_arrays(source.state_dict(), target.state_dict())
+    x = images(4, seed=1)
+    assert np.array_equal(source.eval()(x).numpy(), target.eval()(x).numpy())
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_state_is_a_copy():
+    network = small_network()
+    before = network.state_dict()
+    for array in network.state_dict().values():
+        array += 1
+    assert same_arrays(network.state_dict(), before)
+    network(images(4))  # changes the running statistics in place
+    assert not before[MEAN].any()
+
+
+def renamed(state):
+    return {name.replace("dense", "thick"): array for name, array in state.items()}
+
+
+def without_dense(state):
+    return {name: array for name, array in state.items() if "dense" not in name}
+
+
+def with_wrong_shape(state):
+    return state | {"dense_1.weight": state["dense_1.weight"].T.copy()}
+
+
+def with_wrong_dtype(state):
+    return state | {"dense_1.bias": state["dense_1.bias"].astype(np.float64)}
+
+
+def with_lists(state):
+    return state | {"dense_1.bias": [1.0, 2.0, 3.0]}
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (renamed, "missing ['dense_1.bias', 'dense_1.weight'], unknown ['thick_1.bias', 'thick_1.weight']"),
+        (without_dense, "missing ['dense_1.bias', 'dense_1.weight'], unknown []"),
+        (with_wrong_shape, "dense_1.weight is float32 (3, 16), the network has float32 (16, 3)"),
+        (with_wrong_dtype, "dense_1.bias is float64 (3,), the network has float32 (3,)"),
+        (with_lists, "dense_1.bias is float64 (3,), the network has float32 (3,)"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(damage, words):
+    network = small_network(0)
+    before = network.state_dict()
+    with pytest.raises(ShapeError, match=re.escape(words)):
+        network.load_state_dict(damage(small_network(1).state_dict()))
+    assert same_arrays(network.state_dict(), before)
+
+
+def test_not_strict_takes_what_fits_by_name():
+    network, other = small_network(0), small_network(1).state_dict()
+    before = network.state_dict()
+    network.load_state_dict(renamed(other), strict=False)
+    after = network.state_dict()
+    assert np.array_equal(after["conv2d_1.weight"], other["conv2d_1.weight"])
+    assert np.array_equal(after["dense_1.weight"], before["dense_1.weight"])
+
+
+@pytest.mark.parametrize("damage", [with_wrong_shape, with_wrong_dtype])
+def test_not_strict_still_refuses_other_shapes_and_dtypes(damage):
+    network = small_network(0)
+    before = network.state_dict()
+    with pytest.raises(ShapeError):
+        network.load_state_dict(damage(small_network(1).state_dict()), strict=False)
+    assert same_arrays(network.state_dict(), before)
+
+
+def test_a_network_does_not_share_memory_with_the_state_it_loaded():
+    network, state = small_network(0), small_network(1).state_dict()
+    network.load_state_dict(state)
+    state["dense_1.weight"] += 1
+    assert np.array_equal(network.state_dict()["dense_1.weight"], small_network(1).state_dict()["dense_1.weight"])
+
+
+# ------------------------------------------------------------------------------------------------------------- summary
+
+
+def test_the_summary_adds_up():
+    text = small_network().summary()
+    counts = {"conv2d_1": 9 * 2 * 4 + 4, "batchnorm_1": 2 * 4, "dense_1": 16 * 3 + 3}
+    for name in small_network().layers:
+        row = next(line for line in text.splitlines() if line.startswith(f"{name} "))
+        assert int(row.split()[-1]) == counts.get(name, 0)
+    total = sum(counts.values())
+    assert f"{total} trainable parameters and 8 running statistics, float32" in text
+    assert f"{(total + 8) * 4 / 1024:.1f} KiB" in text
+    assert "conv2d_1 3x3" in text
+    assert "dropout_1 p=0.5" in text
+    assert "(N, 2, 2, 4)" in text
+
+
+def test_the_summary_is_a_table():
+    head, rule, *rows, last_rule, _total = small_network().summary().splitlines()
+    assert head.split() == ["layer", "output", "shape", "parameters"]
+    assert rule == last_rule == "-" * len(head)
+    assert all(len(row) == len(head) for row in rows[1:])
+
+
+def test_float64_takes_twice_the_memory():
+    numbers = 76 + 8 + 51 + 8  # of the convolution, batch norm, dense layer, running statistics
+    kib = [float(small_network(dtype=dtype).summary().split()[-2]) for dtype in (np.float32, np.float64)]
+    assert kib == [pytest.approx(numbers * size / 1024, abs=0.05) for size in (4, 8)]
+
+
+def test_repr_shows_how_it_was_made():
+    assert repr(Sequential(Dense(3), ReLU(), input_shape=(2,))) == (
+        "Sequential(Dense(units=3, bias=True, initializer='he_normal'), ReLU(), input_shape=(2,))"
+    )
+
+
+def test_settings_are_enough_to_make_every_layer_again():
+    examples = {"Conv2d": (4,), "Dense": (4,), "Rescaling": (0.5,)}
+    for name, kind in Layer.registry.items():
+        layer = kind(*examples.get(name, ()))
+        assert kind(**layer.settings()).settings() == layer.settings()
+        assert repr(layer).startswith(f"{name}(")
+
+
+# ------------------------------------------------------------------------------------------------------------- dropout
+
+
+def dropout_network(seed=0, p=0.25):
+    return Sequential(Dropout(p), input_shape=(1000,), seed=seed)
+
+
+@pytest.mark.usefixtures("backend")
+def test_dropout_does_nothing_in_evaluation():
+    network = dropout_network().eval()
+    x = images(3, (1000,))
+    assert np.array_equal(network(x).numpy(), x)
+    assert network.layers["dropout_1"].step == 0
+
+
+@pytest.mark.usefixtures("backend")
+def test_dropout_drops_a_share_and_scales_the_rest():
+    y = dropout_network(p=0.25)(np.ones((100, 1000), np.float32)).numpy()
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs((y == 0).mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / y.size)  # five standard deviations
+
+
+@pytest.mark.usefixtures("backend")
+def test_dropout_masks_follow_from_seed_and_step():
+    x = np.ones((2, 1000), np.float32)
+    first, again, other = dropout_network(0), dropout_network(0), dropout_network(1)
+    masks = [first(x).numpy() for _ in range(3)]
+    assert all(np.array_equal(mask, again(x).numpy()) for mask in masks)
+    assert first.layers["dropout_1"].step == 3
+    assert not np.array_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[0], other(x).numpy())
+
+
+def test_two_dropouts_in_one_network_drop_different_places():
+    x = Tensor(np.ones((2, 1000), np.float32))
+    network = Sequential(Dropout(), Dropout(), input_shape=(1000,))
+    left, right = (layer(x).numpy() for layer in network.layers.values())
+    assert not np.array_equal(left, right)
+
+
+def test_dropout_of_nothing_is_nothing():
+    x = images(2, (1000,))
+    assert np.array_equal(dropout_network(p=0.0)(x).numpy(), x)
+
+
+# --------------------------------------------------------------------------------------------------------- batch norm
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("shape", [(6,), (4, 5, 6)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_running_statistics_move_towards_the_batch(shape, dtype):
+    network = Sequential(BatchNorm(momentum=0.3), input_shape=shape, dtype=dtype)
+    mean, variance = np.zeros(6), np.ones(6)
+    for seed in range(3):
+        x = 2 * images(7, shape, dtype, seed) + 5
+        network(x)
+        rows = x.reshape(-1, 6).astype(np.float64)
+        mean = 0.7 * mean + 0.3 * rows.mean(axis=0)
+        variance = 0.7 * variance + 0.3 * rows.var(axis=0)  # biased: divided by M, not by M - 1
+    state = network.state_dict()
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    assert state[MEAN].dtype == state[VARIANCE].dtype == dtype
+    np.testing.assert_allclose(state[MEAN], mean, rtol=tolerance)
+    np.testing.assert_allclose(state[VARIANCE], variance, rtol=tolerance)
+
+
+@pytest.mark.usefixtures("backend")
+def test_training_normalises_by_the_batch_evaluation_by_the_running_statistics():
+    network = Sequential(BatchNorm(momentum=0.5, eps=1e-3), input_shape=(4, 4, 3))
+    x = 3 * images(10, (4, 4, 3)) + 2
+    y = network(x).numpy().reshape(-1, 3)
+    np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std(axis=0), 1, rtol=1e-3)
+    state = network.eval().state_dict()
+    expected = (x - state[MEAN]) / np.sqrt(state[VARIANCE] + 1e-3)
+    np.testing.assert_allclose(network(x).numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert same_arrays(network.state_dict(), state)  # evaluation moves nothing
+
+
+def test_scale_and_shift_come_last():
+    network = Sequential(BatchNorm(), input_shape=(3,))
+    network.load_state_dict(
+        {"batchnorm_1.gamma": np.full(3, 2, np.float32), "batchnorm_1.beta": np.full(3, 7, np.float32)}, strict=False
+    )
+    y = network(images(500, (3,))).numpy()
+    np.testing.assert_allclose(y.mean(axis=0), 7, rtol=1e-5)
+    np.testing.assert_allclose(y.std(axis=0), 2, rtol=1e-3)
+
+
+# -------------------------------------------------------------------------------------------------- networks in networks
+
+
+def nested_network():
+    block = Sequential(Conv2d(2), BatchNorm(), Dropout(), input_shape=(6, 6, 1))
+    return Sequential(block, Flatten(), Dense(3), input_shape=(6, 6, 1))
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_network_can_be_a_layer():
+    network = nested_network()
+    assert network(images(2, (6, 6, 1))).shape == (2, 3)
+    assert network.parameter_count() == (9 * 2 + 2) + 4 + (32 * 3 + 3)
+    assert "sequential_1.conv2d_1.weight" in network.state_dict()
+    network.eval()
+    assert not network.layers["sequential_1"].layers["dropout_1"].training
+    network(images(2, (6, 6, 1))).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_a_network_that_does_not_fit_is_named():
+    block = Sequential(Dense(3), input_shape=(4,))
+    with pytest.raises(ShapeError, match="layer sequential_1 does not fit"):
+        Sequential(block, input_shape=(5,))
+    with pytest.raises(ShapeError, match="layer sequential_1 does not fit"):
+        Sequential(block, input_shape=(4,), dtype=np.float64)
+
+
+# ------------------------------------------------------------------------------------------------------------- float64
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_float64_network_stays_in_float64():
+    network = small_network(dtype=np.float64)
+    logits = network(images(4, dtype=np.float64))
+    ops.softmax_cross_entropy(logits, np.array([0, 1, 2, 0])).backward()
+    assert logits.dtype == np.float64
+    assert {array.dtype for array in network.state_dict().values()} == {np.dtype(np.float64)}
+    assert {parameter.grad.dtype for parameter in network.parameters()} == {np.dtype(np.float64)}
+
+
+def test_the_gradients_of_a_whole_network_are_right():
+    network = small_network(dtype=np.float64).eval()
+    x = Tensor(images(3, dtype=np.float64), requires_grad=True)
+    assert tinycnn.gradcheck(lambda x, *_: network(x), [x, *network.parameters()])
+
+
+@pytest.mark.parametrize("last", [Softmax, LogSoftmax])
+def test_logits_are_the_scores_before_the_probabilities(last):
+    network, x = Sequential(Dense(4), last(), input_shape=(3,)), images(5, (3,))
+    scores = network.logits(x)
+    expected = ops.softmax(scores) if last is Softmax else ops.log_softmax(scores)
+    assert np.array_equal(network(x).numpy(), expected.numpy())
+    assert not np.allclose(scores.numpy(), network(x).numpy())

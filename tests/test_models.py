@@ -1,0 +1,177 @@
+"""The five published networks: layers, shapes and parameter counts as their authors state them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinycnn import Tensor, models
+from tinycnn.errors import SettingError, ShapeError
+
+SEQUENCES = {
+    "lenet": """
+        Conv2d(6) ReLU MaxPool2d  Conv2d(16) ReLU MaxPool2d  Flatten
+        Dense(120) ReLU  Dense(84) ReLU  Dense(10) LogSoftmax""",
+    "keras_cnn": """
+        Conv2d(32) ReLU MaxPool2d  Conv2d(64) ReLU MaxPool2d  Flatten
+        Dense(128) ReLU  Dense(10) Softmax""",
+    "batchnorm_cnn": """
+        Conv2d(32) ReLU BatchNorm MaxPool2d  Conv2d(64) ReLU BatchNorm MaxPool2d  Conv2d(128) ReLU BatchNorm  Flatten
+        Dense(128) ReLU Dropout(0.5)  Dense(64) ReLU Dropout(0.3)  Dense(10) Softmax""",
+    "single_conv": """
+        Conv2d(32) ReLU MaxPool2d  Flatten
+        Dense(128) ReLU  Dense(10) Softmax""",
+    "three_conv": """
+        Rescaling  Conv2d(32) ReLU MaxPool2d  Conv2d(64) ReLU MaxPool2d  Conv2d(128) ReLU MaxPool2d  Flatten
+        Dropout(0.5)  Dense(64) ReLU  Dense(10)""",
+}
+
+# Weights plus biases of each layer that has any: 3·3·C·F + F of a convolution, in·out + out of a dense layer.
+COUNTS = {
+    "lenet": [60, 880, 48_120, 10_164, 850],
+    "keras_cnn": [320, 18_496, 204_928, 1_290],
+    "batchnorm_cnn": [320, 64, 18_496, 128, 73_856, 256, 147_584, 8_256, 650],
+    "single_conv": [320, 692_352, 1_290],
+    "three_conv": [320, 18_496, 73_856, 8_256, 650],
+}
+TOTALS = {"lenet": 60_074, "keras_cnn": 225_034, "batchnorm_cnn": 249_610, "single_conv": 693_962, "three_conv": 101_578}
+FLAT = {"lenet": 400, "keras_cnn": 1600, "batchnorm_cnn": 1152, "single_conv": 5408, "three_conv": 128}
+
+each_model = pytest.mark.parametrize("name", SEQUENCES)
+
+
+def test_these_are_the_five():
+    assert list(models.MODELS) == list(SEQUENCES)
+
+
+def as_word(layer):
+    argument = next((getattr(layer, name) for name in ("filters", "units", "p") if hasattr(layer, name)), None)
+    return type(layer).__name__ + ("" if argument is None else f"({argument})")
+
+
+@each_model
+def test_the_layers_in_their_order(name):
+    network = models.create(name)
+    assert [as_word(layer) for layer in network.layers.values()] == SEQUENCES[name].split()
+
+
+@each_model
+def test_windows_are_3x3_for_convolutions_and_2x2_for_pools(name):
+    for layer in models.create(name).layers.values():
+        window = tuple(getattr(layer, setting, None) for setting in ("kernel_size", "stride", "padding"))
+        expected = {"Conv2d": ((3, 3), (1, 1), (0, 0)), "MaxPool2d": ((2, 2), (2, 2), (0, 0))}
+        assert window == expected.get(type(layer).__name__, (None, None, None))
+
+
+@each_model
+def test_parameter_counts_per_layer_and_in_total(name):
+    network = models.create(name)
+    counts = [sum(parameter.data.size for parameter in layer.parameters()) for layer in network.layers.values()]
+    assert [count for count in counts if count] == COUNTS[name]
+    assert network.parameter_count() == sum(COUNTS[name]) == TOTALS[name]
+    assert f"{TOTALS[name]:,} trainable parameters" in network.summary()
+
+
+@each_model
+def test_running_statistics_are_counted_apart(name):
+    network = models.create(name)
+    count = sum(buffer.size for _, buffer in network.named_buffers())
+    assert count == (448 if name == "batchnorm_cnn" else 0)
+    assert ("448 running statistics" in network.summary()) == bool(count)
+
+
+@pytest.mark.usefixtures("backend")
+@each_model
+def test_outputs(name):
+    network = models.create(name)
+    assert network.output_shape == (10,)
+    assert network.layers["flatten_1"].output_shape == (FLAT[name],)
+    x = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1)).astype(np.float32)
+    y = network.eval()(x * models.pixel_scale(network)).numpy()
+    assert y.shape == (3, 10)
+    assert y.dtype == np.float32
+    if name != "three_conv":  # which ends in scores
+        probabilities = np.exp(y) if name == "lenet" else y
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_three_conv_takes_raw_pixels():
+    network = models.create("three_conv")
+    pixels = np.full((1, 28, 28, 1), 255, np.float32)
+    np.testing.assert_allclose(network.layers["rescaling_1"](Tensor(pixels)).numpy(), 1, rtol=1e-6)
+    assert models.pixel_scale(network) == 1
+    assert all(models.pixel_scale(models.create(name)) == 1 / 255 for name in SEQUENCES if name != "three_conv")
+
+
+@each_model
+def test_the_training_of_the_author(name):
+    epochs = {"lenet": 5, "keras_cnn": 5, "batchnorm_cnn": 10, "single_conv": 5, "three_conv": 10}
+    recipe = models.MODELS[name].recipe("author")
+    assert recipe.epochs == epochs[name]
+    assert recipe.lr == 1e-3
+    assert recipe.schedule == "constant"
+    assert recipe.validation_split == (0.2 if name == "single_conv" else 0)
+    assert not recipe.augment
+    assert models.MODELS[name].recipe("best").epochs <= 20
+
+
+def test_unknown_names():
+    with pytest.raises(SettingError, match="unknown model 'lenot': choose one of lenet, keras_cnn"):
+        models.create("lenot")
+    with pytest.raises(SettingError, match="unknown recipe 'worst'"):
+        models.MODELS["lenet"].recipe("worst")
+
+
+@pytest.mark.parametrize(
+    ("name", "smallest", "culprit"),
+    [
+        ("lenet", 10, "maxpool2d_2"),
+        ("keras_cnn", 10, "maxpool2d_2"),
+        ("batchnorm_cnn", 18, "conv2d_3"),
+        ("single_conv", 4, "maxpool2d_1"),
+        ("three_conv", 22, "maxpool2d_3"),
+    ],
+)
+def test_images_that_are_too_small(name, smallest, culprit):
+    assert models.create(name, input_shape=(smallest, smallest, 1)).output_shape == (10,)
+    with pytest.raises(ShapeError, match=f"layer {culprit} does not fit") as caught:
+        models.create(name, input_shape=(smallest - 1, smallest, 1))
+    assert "larger images" in str(caught.value)
+
+
+@each_model
+def test_other_classes_and_colours(name):
+    network = models.create(name, input_shape=(32, 30, 3), classes=7)
+    x = np.random.default_rng(0).random((2, 32, 30, 3), np.float32)
+    assert network.eval()(x).shape == (2, 7)
+    last = [layer for layer in network.layers.values() if type(layer).__name__ == "Dense"][-1]
+    assert last.units == 7
+    assert network.parameters()[0].shape[2] == 3
+
+
+@pytest.mark.parametrize("classes", [0, -1, 2.5])
+def test_a_number_of_classes_that_is_none(classes):
+    with pytest.raises(SettingError, match="whole number above 0"):
+        models.create("lenet", classes=classes)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    name=st.sampled_from(list(SEQUENCES)),
+    shape=st.tuples(st.integers(1, 24), st.integers(1, 24), st.integers(1, 2)),
+    classes=st.integers(1, 12),
+)
+def test_any_image_either_fits_or_is_refused(name, shape, classes):
+    try:
+        network = models.create(name, input_shape=shape, classes=classes)
+    except ShapeError as error:
+        assert "does not fit" in str(error)
+        return
+    assert network.eval()(np.zeros((1, *shape), np.float32)).shape == (1, classes)
+
+
+def test_float64_and_seeds():
+    first, again, other = (models.create("lenet", seed=seed, dtype=np.float64).state_dict() for seed in (3, 3, 4))
+    assert all(array.dtype == np.float64 for array in first.values())
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["dense_1.weight"], other["dense_1.weight"])

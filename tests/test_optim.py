@@ -1,0 +1,276 @@
+"""Optimizers against their formulas, written here once more in float64; schedules; state; settings out of range."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tinycnn import Tensor
+from tinycnn.backends import get_backend
+from tinycnn.errors import SettingError, ShapeError
+from tinycnn.optim import OPTIMIZERS, SCHEDULES, SGD, Adam, AdamW, constant, cosine, in_range, one_cycle, step_decay
+
+STEPS = 6
+SHAPES = [(3, 4), (5,), (2, 2, 1, 3)]
+NAN, INF = float("nan"), float("inf")
+
+
+def start(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def gradients(shape, seed=1):
+    """One gradient per step, of very different sizes, since Adam hides sizes."""
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape) * 10.0 ** rng.integers(-3, 2) for _ in range(STEPS)]
+
+
+def run(optimizer, parameter, grads):
+    for grad in grads:
+        parameter.grad = get_backend().asarray(grad.astype(parameter.dtype))
+        optimizer.step()
+    return parameter.numpy()
+
+
+# ----------------------------------------------------------------------------- the formulas, each for a list of gradients
+
+
+def sgd_formula(p, grads, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
+    velocity = 0.0
+    for g in grads:
+        g = g + weight_decay * p
+        velocity = momentum * velocity + g
+        p = p - lr * (g + momentum * velocity) if nesterov else p - lr * velocity
+    return p
+
+
+def adam_formula(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):
+    m = v = 0.0
+    for t, g in enumerate(grads, start=1):
+        if decoupled:
+            p = p - lr * weight_decay * p
+        else:
+            g = g + weight_decay * p
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        p = p - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+    return p
+
+
+def adamw_formula(p, grads, lr, weight_decay=0.01, **settings):
+    return adam_formula(p, grads, lr, weight_decay=weight_decay, decoupled=True, **settings)
+
+
+CASES = [
+    (SGD, sgd_formula, {"lr": 0.1}),
+    (SGD, sgd_formula, {"lr": 0.1, "momentum": 0.9}),
+    (SGD, sgd_formula, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    (SGD, sgd_formula, {"lr": 0.1, "weight_decay": 0.3}),
+    (SGD, sgd_formula, {"lr": 0.1, "momentum": 0.5, "nesterov": True, "weight_decay": 0.3}),
+    (Adam, adam_formula, {"lr": 0.02}),
+    (Adam, adam_formula, {"lr": 0.02, "betas": (0.5, 0.8), "eps": 1e-2}),
+    (Adam, adam_formula, {"lr": 0.02, "betas": (0.0, 0.0)}),
+    (Adam, adam_formula, {"lr": 0.02, "weight_decay": 0.3}),
+    (AdamW, adamw_formula, {"lr": 0.02}),
+    (AdamW, adamw_formula, {"lr": 0.02, "weight_decay": 0.3, "eps": 1e-3}),
+]
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("kind", "formula", "settings"), CASES)
+def test_several_steps_follow_the_formula(kind, formula, settings, shape):
+    expected = formula(start(shape), gradients(shape), **settings)
+    for dtype, tolerance in ((np.float64, 1e-10), (np.float32, 2e-5)):
+        parameter = Tensor(start(shape).astype(dtype), requires_grad=True)
+        moved = run(kind([parameter], **settings), parameter, gradients(shape))
+        assert moved.dtype == dtype
+        np.testing.assert_allclose(moved, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_the_formulas_tell_the_cases_apart():
+    results = [formula(start((3, 4)), gradients((3, 4)), **settings) for _, formula, settings in CASES]
+    pairs = [(i, j) for i in range(len(results)) for j in range(i)]
+    assert all(np.abs(results[i] - results[j]).max() > 1e-4 for i, j in pairs)
+
+
+def test_the_first_step_of_adam_has_the_size_of_the_rate():
+    parameter = Tensor(np.zeros(3), requires_grad=True)
+    moved = run(Adam([parameter], lr=0.25), parameter, [np.array([1e-3, -5.0, 1e4])])
+    np.testing.assert_allclose(moved, [-0.25, 0.25, -0.25], rtol=1e-4)
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+def test_parameters_without_a_gradient_rest(kind):
+    moving, resting = (Tensor(start((3,)), requires_grad=True) for _ in range(2))
+    optimizer = kind([moving, resting], lr=0.1)
+    run(optimizer, moving, gradients((3,)))
+    assert np.array_equal(resting.numpy(), start((3,)))
+    assert not np.array_equal(moving.numpy(), start((3,)))
+    assert all(not slot.any() for slot in optimizer.state_dict()["slots"][1].values())
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+def test_gradients_are_left_as_they_are_and_then_forgotten(kind):
+    parameter = Tensor(start((3,)), requires_grad=True)
+    parameter.grad = np.ones(3)
+    optimizer = kind([parameter], lr=0.1)
+    optimizer.step()
+    assert np.array_equal(parameter.grad, np.ones(3))
+    optimizer.zero_grad()
+    assert parameter.grad is None
+
+
+def test_parameters_move_in_place():
+    parameter = Tensor(start((3,)), requires_grad=True)
+    array = parameter.data
+    run(SGD([parameter], lr=0.1), parameter, gradients((3,)))
+    assert parameter.data is array
+
+
+# --------------------------------------------------------------------------------------------------------------- state
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("kind", "settings"), [(SGD, {"momentum": 0.9}), (Adam, {}), (AdamW, {})])
+def test_a_state_continues_to_the_bit(kind, settings, dtype):
+    def make(values):
+        parameter = Tensor(values.astype(dtype), requires_grad=True)
+        return parameter, kind([parameter], lr=0.1, schedule=cosine(2 * STEPS), **settings)
+
+    parameter, optimizer = make(start((3, 4)))
+    run(optimizer, parameter, gradients((3, 4)))
+    values, state = parameter.numpy().copy(), optimizer.state_dict()
+    uninterrupted = run(optimizer, parameter, gradients((3, 4), seed=2))
+
+    parameter, resumed = make(values)
+    resumed.load_state_dict(state)
+    assert resumed.step_count == STEPS
+    assert np.array_equal(run(resumed, parameter, gradients((3, 4), seed=2)), uninterrupted)
+
+
+def test_a_state_is_a_copy():
+    parameter = Tensor(start((3,)), requires_grad=True)
+    optimizer = SGD([parameter], lr=0.1, momentum=0.9)
+    run(optimizer, parameter, gradients((3,)))
+    state = optimizer.state_dict()
+    state["slots"][0]["velocity"] += 1
+    assert not np.array_equal(optimizer.state_dict()["slots"][0]["velocity"], state["slots"][0]["velocity"])
+
+
+def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
+    optimizer = SGD([Tensor(start((3,)), requires_grad=True)], lr=0.1)
+    others = [
+        SGD([Tensor(start((4,)), requires_grad=True)], lr=0.1),
+        SGD([Tensor(start((3,)), requires_grad=True)] * 2, lr=0.1),
+        Adam([Tensor(start((3,)), requires_grad=True)], lr=0.1),
+    ]
+    for other in others:
+        other.step()
+        with pytest.raises(ShapeError, match="belongs to other parameters or to another optimizer"):
+            optimizer.load_state_dict(other.state_dict())
+    assert optimizer.step_count == 0
+
+
+# ----------------------------------------------------------------------------------------------------------- schedules
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (constant(), {0: 1, 50: 1, 1000: 1}),
+        (step_decay(100), {0: 1, 24: 1, 25: 0.1, 50: 0.01, 75: 0.001, 99: 0.001, 100: 0.001, 1000: 0.001}),
+        (step_decay(100, drops=1, factor=0.5), {0: 1, 49: 1, 50: 0.5, 100: 0.5}),
+        (cosine(100), {0: 1, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0, 1000: 0}),
+        (cosine(100, floor=0.2), {0: 1, 50: 0.6, 100: 0.2, 1000: 0.2}),
+        (one_cycle(100), {0: 0.04, 15: 0.52, 30: 1, 65: (1 + 1e-4) / 2, 100: 1e-4, 1000: 1e-4}),
+        (one_cycle(100, warmup=0.5, start=0.2, end=0.1), {0: 0.2, 25: 0.6, 50: 1, 75: 0.55, 100: 0.1}),
+    ],
+)
+def test_schedules_at_start_middle_end_and_beyond(schedule, expected):
+    assert {step: schedule(step) for step in expected} == pytest.approx(expected, abs=1e-12)
+
+
+@hypothesis_settings(deadline=None)
+@given(name=st.sampled_from(list(SCHEDULES)), total=st.integers(1, 10_000), step=st.integers(0, 20_000))
+def test_schedules_stay_between_0_and_1(name, total, step):
+    factor = SCHEDULES[name](total)(step)
+    assert math.isfinite(factor)
+    assert 0 <= factor <= 1
+
+
+@hypothesis_settings(deadline=None)
+@given(total=st.integers(1, 2000), step=st.integers(0, 3000))
+def test_what_should_only_fall_only_falls(total, step):
+    for schedule in (step_decay(total), cosine(total)):
+        assert schedule(step + 1) <= schedule(step)
+
+
+@hypothesis_settings(deadline=None)
+@given(total=st.integers(4, 2000))
+def test_one_cycle_rises_and_falls_once(total):
+    factors = np.array([one_cycle(total)(step) for step in range(total + 1)])
+    peak = factors.argmax()
+    assert factors[peak] == 1
+    assert (np.diff(factors[: peak + 1]) > 0).all()
+    assert (np.diff(factors[peak:]) < 0).all()
+
+
+def test_the_rate_of_the_next_step():
+    parameter = Tensor(np.zeros(1), requires_grad=True)
+    optimizer = SGD([parameter], lr=0.5, schedule=lambda step: 1 / (1 + step))
+    rates = []
+    for _ in range(3):
+        rates.append(optimizer.lr)
+        parameter.grad = np.ones(1)
+        optimizer.step()
+    assert rates == [0.5, 0.25, pytest.approx(0.5 / 3)]
+    assert parameter.item() == pytest.approx(-sum(rates))
+
+
+# ------------------------------------------------------------------------------------------------------------ settings
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+@pytest.mark.parametrize("lr", [NAN, INF, -INF, -0.1, 0, "0.1", None])
+def test_bad_rates(kind, lr):
+    with pytest.raises(SettingError, match="lr"):
+        kind([Tensor(np.zeros(1))], lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "culprit"),
+    [
+        (SGD, {"momentum": 1}, "momentum=1: expected a number at least 0, below 1"),
+        (SGD, {"momentum": -0.1}, "momentum"),
+        (SGD, {"momentum": NAN}, "momentum"),
+        (SGD, {"weight_decay": -1}, "weight_decay"),
+        (SGD, {"weight_decay": INF}, "weight_decay"),
+        (SGD, {"nesterov": True}, "nesterov=True"),
+        (Adam, {"betas": (1, 0.9)}, "betas"),
+        (Adam, {"betas": (0.9, -0.1)}, "betas"),
+        (Adam, {"betas": (NAN, 0.9)}, "betas"),
+        (Adam, {"eps": 0}, "eps"),
+        (Adam, {"weight_decay": NAN}, "weight_decay"),
+        (AdamW, {"weight_decay": -0.1}, "weight_decay"),
+    ],
+)
+def test_bad_settings(kind, settings, culprit):
+    with pytest.raises(SettingError, match=culprit):
+        kind([Tensor(np.zeros(1))], **settings)
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+def test_nothing_to_optimize(kind):
+    with pytest.raises(SettingError, match="at least one parameter"):
+        kind(iter([]), lr=0.1)
+
+
+@pytest.mark.parametrize("value", [0.1, np.float32(0.1), np.float64(0.1)])
+def test_numbers_of_numpy_are_numbers(value):
+    assert in_range("x", value, above=0) == float(value)

@@ -1,0 +1,417 @@
+"""Tensors: dtypes, arithmetic with its neighbours (numbers, NumPy arrays), and what backward() promises."""
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinycnn
+from tinycnn import Tensor, gradcheck, no_grad, ops
+from tinycnn.backends import get_backend
+from tinycnn.errors import AutogradError, DtypeError, ShapeError
+
+
+def leaf(*values, shape=None, dtype=np.float64):
+    return Tensor(np.array(values, dtype).reshape(shape or len(values)), requires_grad=True)
+
+
+def host(array):
+    return get_backend().to_host(array)
+
+
+class TestDtypes:
+    @pytest.mark.parametrize(
+        "value",
+        [1, 2.5, True, [1, 2], [[1.5]], (1.0, 2.0), np.arange(3), np.uint8([1]), np.array([True]), np.ones(2, "f4")],
+        ids=repr,
+    )
+    def test_float32_is_the_default(self, value):
+        assert Tensor(value).dtype == np.float32
+        np.testing.assert_array_equal(Tensor(value).numpy(), np.asarray(value, np.float32))
+
+    @pytest.mark.parametrize("value", [np.ones(2), np.float64(3.5)], ids=repr)
+    def test_float64_stays(self, value):
+        assert Tensor(value).dtype == np.float64
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.complex64, np.complex128, np.longdouble, "U3", object])
+    def test_nothing_else(self, dtype):
+        with pytest.raises(DtypeError, match=r"float32 and float64, got .*astype"):
+            Tensor(np.zeros(2).astype(dtype))
+
+    @pytest.mark.parametrize("value", ["text", [1j], None, ["a"]], ids=repr)
+    def test_no_numbers(self, value):
+        with pytest.raises(DtypeError, match="float32 and float64"):
+            Tensor(value)
+
+    @pytest.mark.parametrize("other", [Tensor(np.ones(2, "f4")), np.ones(2, "f4"), np.arange(2)], ids=repr)
+    def test_precisions_do_not_mix(self, other):
+        with pytest.raises(DtypeError, match=r"Add: inputs of float64 and float32 do not mix.*astype"):
+            Tensor(np.ones(2)) + other
+
+    def test_precisions_do_not_mix_in_layers_and_products(self):
+        x, weight = Tensor(np.ones((1, 2))), Tensor(np.ones((2, 3), "f4"))
+        with pytest.raises(DtypeError, match="Dense: inputs of float64 and float32"):
+            ops.dense(x, weight)
+        with pytest.raises(DtypeError, match="matmul: inputs of float64 and float32"):
+            x @ weight
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize(
+        "arithmetic",
+        [
+            lambda x: x + 1, lambda x: 1.5 + x, lambda x: x - 1, lambda x: 1 - x, lambda x: 3 * x, lambda x: x / 3,
+            lambda x: 1 / x, lambda x: x**2, lambda x: 2.0**x, lambda x: -x, lambda x: x + True,
+        ],
+    )  # fmt: skip
+    def test_python_numbers_adopt_the_dtype(self, dtype, arithmetic):
+        values = np.array([1, 2], dtype)
+        y = arithmetic(Tensor(values))
+        assert y.dtype == dtype
+        np.testing.assert_allclose(y.numpy(), arithmetic(values), rtol=1e-6)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_gradients_have_the_dtype_of_their_tensor(self, backend, dtype):
+        x = Tensor(np.ones((2, 3), dtype), requires_grad=True)
+        ((x * 2).mean(axis=1).exp() / 3).sum().backward()
+        assert x.grad.dtype == dtype
+        assert backend.owns(x.grad)
+
+
+class TestValues:
+    def test_numpy_and_repr_and_len(self):
+        x = Tensor([[1, 2, 3], [4, 5, 6]])
+        assert isinstance(x.numpy(), np.ndarray)
+        assert (x.shape, x.ndim, len(x)) == ((2, 3), 2, 2)
+        assert repr(x).startswith("Tensor([[1. 2. 3.]")
+        assert "shape=(2, 3), dtype=float32, requires_grad=False" in repr(x)
+
+    @pytest.mark.parametrize("value", [3.5, [3.5], [[3.5]]], ids=repr)
+    def test_float_of_a_single_number(self, value):
+        assert float(Tensor(value)) == Tensor(value).item() == 3.5
+
+    def test_float_of_several_numbers(self):
+        with pytest.raises(ValueError, match="size 1"):
+            float(Tensor([1, 2]))
+
+    def test_tensor_of_a_tensor_is_a_new_leaf(self):
+        x = leaf(1, 2) * 2
+        y = Tensor(x)
+        assert y.data is x.data
+        assert (y.creator, y.requires_grad) == (None, False)
+
+    def test_detach(self):
+        x = leaf(1, 2)
+        y = (x * 3).detach()
+        assert not y.requires_grad
+        (x * y).sum().backward()
+        assert x.grad.tolist() == [3, 6]
+
+    @pytest.mark.parametrize(
+        ("arithmetic", "wanted"),
+        [
+            (lambda a, x: a + x, [11, 22]), (lambda a, x: a - x, [9, 18]), (lambda a, x: a * x, [10, 40]),
+            (lambda a, x: a / x, [10, 10]), (lambda a, x: a**x, [10, 400]), (lambda a, x: a @ x, 50),
+        ],
+    )  # fmt: skip
+    def test_numpy_array_on_the_left_asks_the_tensor(self, arithmetic, wanted):
+        x = leaf(1, 2)
+        y = arithmetic(np.array([10.0, 20.0]), x)
+        assert isinstance(y, Tensor)
+        assert y.numpy().tolist() == wanted
+        y.sum().backward()
+        assert x.grad.shape == (2,)
+
+    def test_numpy_number_on_the_left(self):
+        y = np.float64(2) * leaf(1, 2)
+        assert isinstance(y, Tensor)
+        assert y.numpy().tolist() == [2, 4]
+
+    @pytest.mark.parametrize("arithmetic", [lambda a, b: a + b, lambda a, b: a**b, lambda a, b: a / b])
+    def test_shapes_that_do_not_broadcast(self, arithmetic):
+        with pytest.raises(ShapeError, match=r"shapes \(2, 3\) and \(2,\) do not broadcast"):
+            arithmetic(Tensor(np.ones((2, 3))), Tensor(np.ones(2)))
+
+    @pytest.mark.parametrize(
+        ("call", "words"),
+        [
+            (lambda x: x.reshape(4), r"\(2, 3\) has 6 elements.*\(4,\)"),
+            (lambda x: x.reshape(-1, 4), "6 elements"),
+            (lambda x: x.transpose(0), r"axes \(0,\) do not reorder the 2 axes"),
+            (lambda x: x.transpose(0, 0), "do not reorder"),
+            (lambda x: x.sum(axis=2), r"axis 2 is not an axis of shape \(2, 3\)"),
+            (lambda x: x.max(axis=(0, -3)), "is not an axis"),
+            (lambda x: x @ x, r"\(2, 3\) @ \(2, 3\): the last axis of the left"),
+            (lambda x: x @ Tensor(1.0), "use \\* instead of @"),
+        ],
+    )
+    def test_shape_errors(self, call, words):
+        with pytest.raises(ShapeError, match=words):
+            call(Tensor(np.ones((2, 3), np.float32)))
+
+    @pytest.mark.parametrize("name", ["sum", "mean", "max"])
+    @pytest.mark.parametrize("axis", [None, 0, -1, (0, 2), (1, -1)], ids=str)
+    @pytest.mark.parametrize("keepdims", [True, False])
+    def test_reductions_are_numpys(self, backend, name, axis, keepdims):
+        x = np.random.default_rng(0).normal(size=(2, 3, 4))
+        ours = getattr(Tensor(x), name)(axis=axis, keepdims=keepdims)
+        np.testing.assert_allclose(ours.numpy(), getattr(x, name)(axis=axis, keepdims=keepdims), rtol=1e-14)
+
+    def test_max_of_nan_and_of_ties(self):
+        assert np.isnan(Tensor([[1.0, np.nan, np.nan]]).max(axis=1).numpy()).all()
+        x = leaf(3, 1, 3)
+        x.max().backward()
+        assert x.grad.tolist() == [1, 0, 0]
+
+    def test_reshape_and_transpose_take_numbers_or_a_tuple(self):
+        x = Tensor(np.arange(6.0).reshape(1, 2, 3))
+        assert x.reshape(3, 2).shape == x.reshape((3, 2)).shape == x.reshape([3, -1]).shape == (3, 2)
+        assert x.transpose(2, 0, 1).shape == x.transpose((2, 0, 1)).shape == (3, 1, 2)
+        assert x.T.shape == x.transpose().shape == (3, 2, 1)
+
+
+class TestBackward:
+    def test_a_tensor_used_twice_adds_both_gradients(self, backend):
+        x = leaf(2, 3)
+        (x * x + x).sum().backward()
+        assert host(x.grad).tolist() == [5, 7]
+
+    def test_paths_of_different_length(self):
+        x = leaf(2)
+        y = x * 3
+        z = y.exp() * 0 + y + (y * y) * x  # 3x + 9x³
+        z.sum().backward()
+        assert x.grad.tolist() == [3 + 27 * 4]
+
+    def test_two_calls_accumulate(self, backend):
+        x = leaf(1, 2)
+        for _ in range(2):
+            (x * 3).sum().backward()
+        assert host(x.grad).tolist() == [6, 6]
+        x.zero_grad()
+        assert x.grad is None
+
+    def test_broadcasting_sums(self, backend):
+        row, column = leaf(1, 2, 3), leaf(4, 5, shape=(2, 1))
+        (row * column).sum().backward()
+        assert host(row.grad).tolist() == [9, 9, 9]
+        assert host(column.grad).tolist() == [[6], [6]]
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda x, y: x + y,
+            lambda x, y: (x + y).reshape(2, 1),
+            lambda x, y: x.reshape(1, 2) + y.reshape(1, 2),
+            lambda x, y: (x.T + y.T).transpose(),
+            lambda x, y: x.sum(axis=()) + y,
+        ],
+    )
+    def test_leaves_never_share_gradient_memory(self, backend, call):
+        x, y, upstream = leaf(1, 2), leaf(3, 4), backend.asarray(np.ones(2))
+        z = call(x, y)
+        upstream = upstream.reshape(z.shape)
+        z.backward(upstream)
+        assert x.grad is not y.grad
+        x.grad[...] = 100
+        assert host(y.grad).tolist() == [1, 1]
+        assert host(upstream).ravel().tolist() == [1, 1]
+        assert host(x.data).tolist() == [1, 2]
+
+    def test_the_second_gradient_does_not_change_the_first_in_place(self):
+        x = leaf(1, 2)
+        (x * 1).sum().backward()
+        first = x.grad
+        (x * 1).sum().backward()
+        assert first.tolist() == [1, 1]
+
+    def test_of_a_leaf(self):
+        x, upstream = leaf(5), np.array([2.0])
+        x.backward(upstream)
+        upstream[0] = 7
+        assert x.grad.tolist() == [2]
+
+    def test_only_leaves_that_ask_get_a_gradient(self):
+        x, constant = leaf(1, 2), Tensor(np.ones(2))
+        y = x * constant
+        y.sum().backward()
+        assert constant.grad is None
+        assert y.grad is None
+        assert not (constant * 2).requires_grad
+
+    @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+    def test_starts_with_1_for_a_single_number(self, shape):
+        x = leaf(2, shape=shape) if shape else Tensor(np.float64(2), requires_grad=True)
+        (x * 3).backward()
+        assert float(x.grad.item()) == 3
+        assert x.grad.shape == shape
+
+    @pytest.mark.parametrize("grad", [[2.0, 3.0], [2, 3], np.array([2.0, 3.0]), Tensor(np.array([2.0, 3.0]))], ids=repr)
+    def test_takes_a_gradient_in_many_forms(self, grad):
+        x = leaf(1, 1)
+        (x * 10).backward(grad)
+        assert x.grad.tolist() == [20, 30]
+
+    @pytest.mark.parametrize(
+        ("call", "words"),
+        [
+            (lambda x: (x * 2).backward(), r"shape \(2,\) needs a gradient.*\.sum\(\)"),
+            (lambda x: (x * 2).backward(np.ones(3)), r"grad is float64 \(3,\), the tensor is float64 \(2,\)"),
+            (lambda x: (x * 2).backward(np.ones(2, np.float32)), "grad is float32"),
+            (lambda x: (x * 2).backward(1.0), r"grad is float64 \(\)"),
+            (lambda x: x.detach().sum().backward(), "needs no gradient.*requires_grad=True"),
+        ],
+    )
+    def test_errors(self, call, words):
+        with pytest.raises(AutogradError, match=words):
+            call(leaf(1, 2))
+
+    def test_a_second_call_needs_a_second_forward_pass(self):
+        y = leaf(1, 2)
+        loss = (y * 2).sum()
+        loss.backward()
+        with pytest.raises(AutogradError, match=r"already used by backward\(\); run the forward pass again"):
+            loss.backward()
+
+    def test_a_graph_that_shares_a_used_part(self):
+        shared = leaf(1, 2) * 2
+        shared.sum().backward()
+        with pytest.raises(AutogradError, match="already used"):
+            (shared * 3).sum().backward()
+
+
+class TestMemory:
+    def test_backward_frees_the_graph(self):
+        x = leaf(*range(6), shape=(2, 3))
+        hidden = ops.relu(x @ leaf(*range(6), shape=(3, 2)))
+        loss = (hidden.exp() * hidden).sum()
+        dying = [weakref.ref(hidden), weakref.ref(hidden.creator), weakref.ref(loss.creator.inputs[0])]
+        loss.backward()
+        del hidden
+        assert [ref() for ref in dying] == [None, None, None]  # at once: there are no cycles to collect
+
+    def test_a_graph_without_backward_dies_with_its_result(self):
+        gc.collect()
+        gc.disable()
+        try:
+            loss = (leaf(1, 2) * 2).exp().sum()
+            creator = weakref.ref(loss.creator.inputs[0].creator)
+            del loss
+            assert creator() is None
+        finally:
+            gc.enable()
+
+    def test_long_chain(self):
+        x = leaf(1)
+        y = x
+        for _ in range(5_000):
+            y = y + x
+        y.sum().backward()
+        assert x.grad.tolist() == [5_001]
+
+    def test_very_long_chain_dropped_without_backward(self):
+        y = leaf(1)
+        for _ in range(100_000):
+            y = y + 1.0
+        assert y.item() == 100_001
+        del y  # a recursive destructor would end the process here
+
+
+class TestNoGrad:
+    def test_records_nothing(self):
+        x = leaf(1, 2)
+        with no_grad():
+            y = x * 2
+        assert (y.requires_grad, y.creator) == (False, None)
+        assert (x * 2).requires_grad
+
+    def test_nests_and_ends_after_an_exception(self):
+        x = leaf(1)
+        with no_grad():
+            with no_grad():
+                pass
+            assert not (x * 2).requires_grad
+            with pytest.raises(KeyError), no_grad():
+                raise KeyError
+            assert not (x * 2).requires_grad
+        assert (x * 2).requires_grad
+
+    def test_inner_block_does_not_end_the_outer(self):
+        x = leaf(1)
+        with no_grad():
+            with no_grad():
+                inner = x * 2
+            outer = x * 2
+        assert (inner.requires_grad, outer.requires_grad) == (False, False)
+
+    def test_other_threads_keep_recording(self):
+        x, seen = leaf(1), []
+        with no_grad():
+            thread = threading.Thread(target=lambda: seen.append((x * 2).requires_grad))
+            thread.start()
+            thread.join()
+            assert not (x * 2).requires_grad
+        assert seen == [True]
+
+    def test_inputs_of_functions_die_at_once(self):
+        x = leaf(1, 2)
+        with no_grad():
+            hidden = x * 2
+            dying = weakref.ref(hidden)
+            hidden = hidden.exp()
+        assert dying() is None
+
+
+# Random small graphs: whatever the ops are combined to, the chain rule must hold.
+UNARY = {
+    "exp": lambda x: (x * 0.3).exp(),
+    "log": lambda x: (x * x + 1).log(),
+    "relu": ops.relu,
+    "softmax": ops.softmax,
+    "log_softmax": ops.log_softmax,
+    "square": lambda x: x**2,
+    "negative": lambda x: -x,
+    "transposed twice": lambda x: (x.T * 2).T,
+    "reshaped": lambda x: x.reshape(3, 2).reshape(2, 3),
+    "centred": lambda x: x - x.mean(axis=1, keepdims=True),
+    "scaled by max": lambda x: x / (1 + x.max(axis=0) ** 2),
+    "pooled": lambda x: x + ops.max_pool2d(x.reshape(1, 2, 3, 1), kernel_size=2, stride=1).sum(),
+}
+BINARY = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / (b * b + 1),
+    "matmul": lambda a, b: a @ b.T @ b * 0.1,
+    "dense": lambda a, b: ops.dense(a, b.T @ b),
+    "sum of rows": lambda a, b: a + b.sum(axis=0),
+}
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from([*UNARY, *BINARY]), st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=6
+    ),
+    seed=st.integers(0, 1000),
+)
+def test_random_graphs(steps, seed):
+    """Each step applies an op to one or two of the values so far, so values are used once, many times, or never."""
+
+    def graph(*inputs):
+        values = list(inputs)
+        for name, i, j in steps:
+            a, b = values[i % len(values)], values[j % len(values)]
+            values.append(UNARY[name](a) if name in UNARY else BINARY[name](a, b))
+        return values[-1].mean(axis=1)
+
+    rng = np.random.default_rng(seed)
+    inputs = [Tensor(rng.uniform(-1, 1, (2, 3)), requires_grad=True) for _ in range(2)]
+    assert gradcheck(graph, inputs)
+
+
+def test_public_names_exist():
+    assert all(hasattr(tinycnn, name) for name in tinycnn.__all__)

@@ -1,0 +1,377 @@
+"""The training loop: every image once per epoch, honest averages, the same run twice, and the end of hopeless ones."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tinycnn import models
+from tinycnn.data.augment import Affine
+from tinycnn.errors import SettingError, TinyCNNError
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
+from tinycnn.optim import SGD, Adam, cosine
+from tinycnn.progress import PlainLines, ProgressBar, progress_display
+from tinycnn.train import (
+    EVALUATION_BATCH,
+    EpochResult,
+    Progress,
+    Scores,
+    Trainer,
+    TrainingDivergedError,
+    evaluate,
+    finite,
+    predict_logits,
+    warm_up,
+)
+
+
+def sides(count, seed=0):
+    """Images (8, 8, 1) that are bright on the left (class 0) or on the right (class 1), with noise everywhere."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, count)
+    images = rng.integers(0, 100, (count, 8, 8, 1), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[:, 4 * label : 4 * label + 4] += 100
+    return images, labels
+
+
+def make_trainer(seed=0, lr=0.01, batch_size=16, schedule=None, **settings):
+    layers = Conv2d(4), BatchNorm(), ReLU(), MaxPool2d(), Flatten(), Dropout(0.2), Dense(2)
+    model = Sequential(*layers, input_shape=(8, 8, 1), seed=seed)
+    optimizer = Adam(model.parameters(), lr=lr, schedule=schedule)
+    return Trainer(model, optimizer, batch_size=batch_size, seed=seed, **settings)
+
+
+def record_batches(trainer):
+    """The image numbers of every step, in order, as the trainer takes them."""
+    batches, step = [], trainer.step
+
+    def recording(images, labels, chosen, epoch=1):
+        batches.append(np.array(chosen))
+        return step(images, labels, chosen, epoch)
+
+    trainer.step = recording
+    return batches
+
+
+# ------------------------------------------------------------------------------------------------------------ learning
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_tiny_network_learns_what_is_easy():
+    trainer, (images, labels) = make_trainer(), sides(200)
+    results = list(trainer.fit(images, labels, epochs=5, validation=sides(100, seed=1)))
+    assert [result.epoch for result in results] == [1, 2, 3, 4, 5]
+    assert results[-1].train_loss < results[0].train_loss
+    assert results[-1].validation_accuracy > 0.95
+    assert evaluate(trainer.model, *sides(100, seed=2)).accuracy > 0.95
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 16, 33, 100])
+def test_every_image_is_seen_exactly_once_per_epoch(batch_size):
+    trainer, (images, labels) = make_trainer(batch_size=batch_size), sides(33)
+    batches = record_batches(trainer)
+    list(trainer.fit(images, labels, epochs=2))
+    steps = math.ceil(33 / batch_size)
+    assert len(batches) == 2 * steps == trainer.optimizer.step_count
+    for epoch in (batches[:steps], batches[steps:]):
+        assert sorted(np.concatenate(epoch)) == list(range(33))
+        assert [len(batch) for batch in epoch[:-1]] == [batch_size] * (steps - 1)
+        assert len(epoch[-1]) == 33 - batch_size * (steps - 1)
+
+
+def orders(seed, epochs=2):
+    trainer, (images, labels) = make_trainer(seed=seed), sides(40)
+    batches = record_batches(trainer)
+    list(trainer.fit(images, labels, epochs=epochs))
+    return np.concatenate(batches).reshape(epochs, 40).tolist()
+
+
+def test_shuffles_depend_on_seed_and_epoch_alone():
+    first, second = orders(seed=0)
+    assert first != second
+    assert orders(seed=0) == [first, second]
+    assert orders(seed=1)[0] != first
+    assert first != sorted(first)
+
+
+def test_an_epoch_can_be_taken_up_later():
+    trainer, (images, labels) = make_trainer(seed=0), sides(40)
+    batches = record_batches(trainer)
+    trainer.train_epoch(images, labels, epoch=2)
+    assert np.concatenate(batches).tolist() == orders(seed=0)[1]
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("settings", [{}, {"augment": Affine(), "label_smoothing": 0.1}], ids=["plain", "augmented"])
+def test_the_same_seed_twice_gives_the_same_bits(settings):
+    def train(seed):
+        trainer, (images, labels) = make_trainer(seed=seed, schedule=cosine(12), **settings), sides(50)
+        results = trainer.fit(images, labels, epochs=3, validation=sides(20, seed=1))
+        numbers = [(r.train_loss, r.train_accuracy, r.validation_loss, r.validation_accuracy) for r in results]
+        return numbers, trainer.model.state_dict()
+
+    (numbers, state), (numbers_again, state_again), (others, _) = train(0), train(0), train(1)
+    assert numbers == numbers_again
+    assert all(np.array_equal(state[name], state_again[name]) for name in state)
+    assert numbers != others
+
+
+def test_results_are_yielded_as_they_come():
+    trainer, (images, labels) = make_trainer(), sides(20)
+    run = trainer.fit(images, labels, epochs=3)
+    assert trainer.optimizer.step_count == 0
+    for epoch in (1, 2, 3):
+        result = next(run)
+        assert isinstance(result, EpochResult)
+        assert (result.epoch, trainer.optimizer.step_count) == (epoch, 2 * epoch)
+        assert result.epoch_s > 0
+        assert result.images_per_s == pytest.approx(20 / result.epoch_s)
+    with pytest.raises(StopIteration):
+        next(run)
+
+
+@pytest.mark.parametrize("validation", [None, sides(0)], ids=["none", "empty"])
+def test_without_validation(validation):
+    trainer, (images, labels) = make_trainer(), sides(20)
+    result = next(trainer.fit(images, labels, epochs=1, validation=validation))
+    assert result.validation_loss is result.validation_accuracy is None
+
+
+def test_a_validation_does_not_touch_the_network():
+    states = []
+    for validation in (None, sides(30, seed=1)):
+        trainer, (images, labels) = make_trainer(), sides(40)
+        list(trainer.fit(images, labels, epochs=2, validation=validation))
+        states.append(trainer.model.state_dict())
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_training_scores_are_those_of_the_batches():
+    """With a learning rate of nearly nothing, the running means are those of one pass over the whole set."""
+    images, labels = sides(45)
+    model = Sequential(Flatten(), Dense(2), input_shape=(8, 8, 1))
+    trainer = Trainer(model, SGD(model.parameters(), lr=1e-30), batch_size=16)
+    scores = trainer.train_epoch(images, labels, epoch=1)
+    whole = evaluate(model, images, labels)
+    assert scores.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert scores.accuracy == whole.accuracy
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_holds_at_least_one_image(batch_size):
+    with pytest.raises(SettingError, match="expected at least 1"):
+        make_trainer(batch_size=batch_size)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_label_smoothing_out_of_range(share):
+    with pytest.raises(SettingError, match="label_smoothing"):
+        make_trainer(label_smoothing=share)
+
+
+def test_smoothed_labels(backend):
+    labels = backend.asarray(np.array([1, 0]))
+
+    def smoothed(share, classes):
+        return backend.to_host(make_trainer(label_smoothing=share).targets(labels, classes))
+
+    assert np.array_equal(smoothed(0.0, 2), [1, 0])
+    np.testing.assert_allclose(smoothed(0.2, 2), [[0.1, 0.9], [0.9, 0.1]])
+    np.testing.assert_allclose(smoothed(0.3, 3)[0], [0.1, 0.8, 0.1])
+
+
+def test_augmented_batches_differ_from_epoch_to_epoch_but_not_from_run_to_run(backend):
+    images = sides(20)[0]
+
+    def batch(epoch, augment):
+        trainer = make_trainer(augment=augment)
+        return backend.to_host(trainer.batch(backend.asarray(images), backend.asarray(np.arange(5)), epoch))
+
+    plain, first, again, second = batch(1, None), batch(1, Affine()), batch(1, Affine()), batch(2, Affine())
+    np.testing.assert_allclose(plain, images[:5] / np.float32(255), rtol=1e-6)
+    assert first.shape == plain.shape
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, plain)
+
+
+def test_a_network_that_rescales_gets_raw_pixels():
+    images = sides(5)[0]
+    model = Sequential(Rescaling(1 / 255), Flatten(), Dense(2), input_shape=(8, 8, 1))
+    trainer = Trainer(model, SGD(model.parameters()), batch_size=5)
+    assert np.array_equal(trainer.batch(images, np.arange(5), 1), images.astype(np.float32))
+
+
+# ---------------------------------------------------------------------------------------------------------- evaluation
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("count", [1, EVALUATION_BATCH, 2 * EVALUATION_BATCH + 37])
+def test_every_image_counts_the_same(count):
+    images, labels = sides(count)
+    model = make_trainer().model.eval()
+    logits = model.logits(images.astype(np.float32) / np.float32(255)).numpy().astype(np.float64)  # one big batch
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    losses = -np.log(probabilities[np.arange(count), labels])
+    scores = evaluate(model, images, labels)
+    assert scores.loss == pytest.approx(losses.mean(), rel=1e-5)
+    assert scores.accuracy == (probabilities.argmax(axis=1) == labels).mean()
+
+
+def test_a_wrong_last_batch_would_be_noticed():
+    """The set is so made that leaving out the partial batch, or weighing it as a whole one, gives another accuracy."""
+    labels = np.array([0] * EVALUATION_BATCH + [1] * 10)
+    model = Sequential(Flatten(), Dense(2), input_shape=(1, 1, 1))
+    state = {"dense_1.weight": np.zeros((1, 2), np.float32), "dense_1.bias": np.array([1, 0], np.float32)}
+    model.load_state_dict(state)
+    images = np.zeros((len(labels), 1, 1, 1), np.uint8)
+    scores = evaluate(model, images, labels)
+    assert scores.accuracy == EVALUATION_BATCH / (EVALUATION_BATCH + 10)
+    right, wrong = math.log(1 + math.exp(-1)), math.log(1 + math.exp(1))  # -log of the probability of class 0 and of 1
+    assert scores.loss == pytest.approx((EVALUATION_BATCH * right + 10 * wrong) / (EVALUATION_BATCH + 10), rel=1e-6)
+
+
+def test_a_loss_too_large_for_a_probability_is_still_right():
+    model = Sequential(Flatten(), Dense(2), input_shape=(1, 1, 1))
+    model.load_state_dict({"dense_1.weight": np.zeros((1, 2), np.float32), "dense_1.bias": np.float32([5000, 0])})
+    assert evaluate(model, np.zeros((1, 1, 1, 1), np.uint8), np.array([1])).loss == pytest.approx(5000)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_is_what_it_was(mode):
+    model, (images, labels) = make_trainer().model.train(mode), sides(10)
+    before = model.state_dict()
+    first, second = evaluate(model, images, labels), evaluate(model, images, labels)
+    assert first == second  # no dropout, whatever the mode
+    assert all(layer.training is mode for layer in (model, *model.layers.values()))
+    assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
+    with pytest.raises(TinyCNNError):
+        predict_logits(model, images[:, :5])
+    assert all(layer.training is mode for layer in (model, *model.layers.values()))
+
+
+def test_predictions_are_the_scores_before_softmax():
+    model, images = models.create("keras_cnn"), np.full((3, 28, 28, 1), 7, np.uint8)
+    logits = predict_logits(model, images)
+    assert logits.shape == (3, 10)
+    x = np.full((3, 28, 28, 1), 7, np.float32) * np.float32(1 / 255)
+    np.testing.assert_allclose(logits, model.eval().logits(x).numpy(), rtol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------------------- divergence
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy notices the overflow, too
+@pytest.mark.usefixtures("backend")
+def test_a_run_that_diverges_ends_in_words():
+    trainer, (images, labels) = make_trainer(), sides(100)
+    trainer.optimizer = SGD(trainer.model.parameters(), lr=1e30)
+    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) in epoch 1 .*1e\+30.*smaller --lr"):
+        list(trainer.fit(images, labels, epochs=2))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_last_step_that_diverges_is_seen_by_the_validation():
+    trainer, (images, labels) = make_trainer(batch_size=100), sides(100)
+    trainer.optimizer = SGD(trainer.model.parameters(), lr=1e38)
+    with pytest.raises(TrainingDivergedError, match="after epoch 1"):
+        list(trainer.fit(images, labels, epochs=1, validation=(images, labels)))
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_finite_loss(loss):
+    optimizer = make_trainer().optimizer
+    with pytest.raises(TrainingDivergedError):
+        finite(Scores(loss, 0.5), "in epoch 3", optimizer)
+    assert finite(Scores(1e30, 0.5), "in epoch 3", optimizer) == Scores(1e30, 0.5)
+
+
+# ------------------------------------------------------------------------------------------------------------- warm-up
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_warm_up_leaves_no_trace():
+    trainer, (images, labels) = make_trainer(augment=Affine()), sides(40)
+    before = trainer.model.state_dict()
+    assert warm_up(trainer, images, labels) >= 0
+    assert all(np.array_equal(before[name], array) for name, array in trainer.model.state_dict().items())
+    assert trainer.optimizer.step_count == 0
+    assert trainer.model.layers["dropout_1"].step == 0
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+    assert trainer.model.training
+
+
+# ------------------------------------------------------------------------------------------------------------ progress
+
+
+def test_progress_weighs_batches_by_their_size():
+    progress = Progress(epoch=2, steps=2)
+    progress.add(1.0, 16, 16)
+    assert progress.scores() == Scores(1.0, 1.0)
+    progress.add(4.0, 1, 4)
+    assert progress.scores() == Scores((16 * 1 + 4 * 4) / 20, 17 / 20)
+    assert (progress.epoch, progress.step, progress.steps, progress.seen) == (2, 2, 2, 20)
+
+
+def test_progress_is_called_after_every_step():
+    trainer, (images, labels) = make_trainer(), sides(40)
+    seen = []
+    list(trainer.fit(images, labels, epochs=2, progress=lambda p: seen.append((p.epoch, p.step, p.steps, p.seen))))
+    assert seen == [(epoch, step, 3, min(16 * step, 40)) for epoch in (1, 2) for step in (1, 2, 3)]
+
+
+def at_times(monkeypatch, *times):
+    monkeypatch.setattr("time.perf_counter", iter(times).__next__)
+
+
+def test_plain_lines_come_now_and_then(monkeypatch, capsys):
+    at_times(monkeypatch, 100.0, 101.0, 120.0)
+    lines, progress = PlainLines(epochs=3), Progress(epoch=1, steps=9)
+    for _ in range(3):
+        progress.add(0.5, 8, 10)
+        lines(progress)
+    captured = capsys.readouterr()
+    assert captured.out == "  epoch 1/3 step 3/9: loss 0.5000, accuracy 0.8000, 2 images/s\n"
+    assert captured.err == ""
+
+
+def test_the_bar_shows_the_numbers_and_goes(monkeypatch, capsys):
+    at_times(monkeypatch, *np.arange(0.0, 5.0))
+    bar, progress = ProgressBar(epochs=3), Progress(epoch=2, steps=2)
+    monkeypatch.setattr(bar, "make_bar", RecordedBar)
+    for _ in range(2):
+        progress.add(0.5, 8, 10)
+        bar(progress)
+    assert bar.bar.calls == [
+        ("total", 2),
+        ("desc", "epoch 2/3"),
+        ("update", 1),
+        ("update", 1),
+        ("postfix", "loss 0.5000, accuracy 0.8000, 20 images/s"),
+        ("close", None),
+    ]
+    assert capsys.readouterr().out == ""
+
+
+class RecordedBar:
+    """A stand-in for tqdm that notes what it is told."""
+
+    def __init__(self, total, desc, **_):
+        self.calls = [("total", total), ("desc", desc)]
+
+    def update(self, steps):
+        self.calls.append(("update", steps))
+
+    def set_postfix_str(self, text, refresh):
+        self.calls.append(("postfix", text))
+
+    def close(self):
+        self.calls.append(("close", None))
+
+
+def test_the_display_suits_the_output(monkeypatch):
+    assert progress_display(3, quiet=True) is None
+    for is_terminal, kind in ((True, ProgressBar), (False, PlainLines)):
+        monkeypatch.setattr("sys.stderr.isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
+        assert type(progress_display(3)) is kind

@@ -1,0 +1,412 @@
+"""The command ``python examples/train_mnist.py``, run as a user runs it: what it writes, says, repeats and refuses."""
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from data_helpers import STEMS, raw_idx, write_set
+from example_runner import run_example
+
+import tinycnn
+from tinycnn import data, models
+from tinycnn.train import evaluate
+
+# What the issue asks for, and what came on top.
+ASKED = "model backend dataset seed options versions epochs test_accuracy test_loss training_s".split()
+ON_TOP = "data_source train_images validation_images test_images compile_s".split()
+EPOCH = "epoch train_loss train_accuracy validation_loss validation_accuracy epoch_s images_per_s".split()
+FILES = ["history.csv", "metrics.json", "model.safetensors"]
+
+
+def train(folder, *arguments, output="out", mnist=None):
+    """Train on the bundled digits for one epoch unless ``arguments`` say otherwise; the process, which went well."""
+    given = ("--dataset", "digits", "--epochs", 1, "--backend", "numpy", "--output", output, *arguments)
+    process = run_example("train_mnist.py", *given, folder=folder, mnist=mnist)
+    assert process.returncode == 0, process.stderr
+    return process
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+
+
+def without_times(metrics):
+    epochs = [{key: epoch[key] for key in EPOCH[:-2]} for epoch in metrics["epochs"]]
+    options = {key: value for key, value in metrics["options"].items() if key != "output"}
+    times = {"training_s", "compile_s"}
+    return {key: value for key, value in metrics.items() if key not in times} | {"epochs": epochs, "options": options}
+
+
+# ---------------------------------------------------------------------------------------------------- one ordinary run
+
+
+@pytest.fixture(scope="module")
+def ordinary(tmp_path_factory):
+    """A run of two epochs with validation, its process and its folder."""
+    folder = tmp_path_factory.mktemp("ordinary")
+    process = train(folder, "--epochs", 2, "--validation-split", 0.25, "--limit", 600, "--model", "lenet")
+    return process, folder / "out"
+
+
+def test_the_files_are_there_and_no_others(ordinary):
+    _, output = ordinary
+    assert sorted(os.listdir(output)) == FILES
+    assert sorted(os.listdir(output.parent)) == ["out"]
+
+
+def test_metrics_hold_what_was_asked_for(ordinary):
+    metrics = metrics_of(ordinary[1])
+    assert sorted(metrics) == sorted(ASKED + ON_TOP)
+    assert [metrics[key] for key in ("model", "backend", "dataset", "seed")] == ["lenet", "numpy", "digits", 0]
+    assert metrics["options"]["epochs"] == 2
+    assert metrics["options"]["batch_size"] == 64  # filled in from the recipe
+    assert metrics["options"]["validation_split"] == 0.25
+    assert metrics["versions"]["tinycnn"] == tinycnn.__version__
+    assert metrics["versions"]["numpy"] == np.__version__
+    assert (metrics["train_images"], metrics["validation_images"], metrics["test_images"]) == (450, 150, 360)
+    assert 0 < metrics["test_accuracy"] <= 1
+    assert metrics["test_loss"] > 0
+    assert metrics["training_s"] >= sum(epoch["epoch_s"] for epoch in metrics["epochs"]) > 0
+
+
+def test_metrics_hold_every_epoch(ordinary):
+    epochs = metrics_of(ordinary[1])["epochs"]
+    assert [list(epoch) for epoch in epochs] == [EPOCH, EPOCH]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    for epoch in epochs:
+        assert all(isinstance(epoch[key], float) for key in EPOCH[1:])
+        assert all(0 <= epoch[key] <= 1 for key in ("train_accuracy", "validation_accuracy"))
+        assert epoch["images_per_s"] == pytest.approx(450 / epoch["epoch_s"])
+
+
+def test_history_says_the_same_as_metrics(ordinary):
+    _, output = ordinary
+    with open(output / "history.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [list(row) for row in rows] == [EPOCH, EPOCH]
+    assert [{key: float(value) for key, value in row.items()} for row in rows] == metrics_of(output)["epochs"]
+
+
+def test_the_saved_model_reproduces_the_accuracy(ordinary):
+    _, output = ordinary
+    model, digits = tinycnn.load(output / "model.safetensors"), data.load("digits")
+    scores, metrics = evaluate(model, digits.x_test, digits.y_test), metrics_of(output)
+    assert scores.accuracy == metrics["test_accuracy"]
+    assert scores.loss == pytest.approx(metrics["test_loss"], rel=1e-6)
+    assert model.parameter_count() == 60_074
+
+
+def test_what_is_printed(ordinary):
+    process, output = ordinary
+    metrics = metrics_of(output)
+    assert "digits: 450 training, 150 validation, 360 test images" in process.stdout
+    assert "numpy" in process.stdout
+    assert "60,074 trainable parameters" in process.stdout
+    for epoch in metrics["epochs"]:
+        line = rf"epoch {epoch['epoch']}/2  loss {epoch['train_loss']:.4f}  accuracy {epoch['train_accuracy']:.4f}"
+        assert re.search(rf"^{line}  validation loss {epoch['validation_loss']:.4f} .* images/s$", process.stdout, re.M)
+    assert f"accuracy {metrics['test_accuracy']:.4f}, loss {metrics['test_loss']:.4f} on all 360 digits" in process.stdout
+
+
+def test_in_a_pipe_there_are_plain_lines(ordinary):
+    process, _ = ordinary
+    assert process.stderr == ""
+    assert not set("\r\x1b\b") & set(process.stdout)
+
+
+# ------------------------------------------------------------------------------------------------------ variations of it
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_the_same_seed_twice_gives_the_same_bits(backend, tmp_path):
+    pytest.importorskip(backend)
+    for output in ("first", "again"):
+        train(tmp_path, "--limit", 300, "--backend", backend, "--model", "batchnorm_cnn", output=output)
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+    assert without_times(metrics_of(first)) == without_times(metrics_of(again))
+    train(tmp_path, "--limit", 300, "--backend", backend, "--model", "batchnorm_cnn", "--seed", 1, output="other")
+    assert (first / "model.safetensors").read_bytes() != (tmp_path / "other" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_trains_with_the_fastest_backend(name, tmp_path):
+    train(tmp_path, "--model", name, "--limit", 256, "--backend", "auto")
+    metrics = metrics_of(tmp_path / "out")
+    held_out = 51 if name == "single_conv" else 0  # whose author held out 20 %
+    assert (metrics["model"], metrics["train_images"], metrics["validation_images"]) == (name, 256 - held_out, held_out)
+    model = tinycnn.load(tmp_path / "out" / "model.safetensors")
+    assert model.parameter_count() == models.create(name).parameter_count()
+
+
+def test_quiet_prints_the_result_and_nothing_else(tmp_path):
+    process = train(tmp_path, "--quiet", "--limit", 100)
+    assert re.fullmatch(r"test +accuracy 0\.\d{4}, loss \d+\.\d{4} on all 360 digits test images\n", process.stdout)
+    assert process.stderr == ""
+    assert sorted(os.listdir(tmp_path / "out")) == FILES
+
+
+def test_without_validation_its_fields_are_empty(tmp_path):
+    train(tmp_path, "--limit", 100)
+    (epoch,) = metrics_of(tmp_path / "out")["epochs"]
+    assert epoch["validation_loss"] is epoch["validation_accuracy"] is None
+    (row,) = csv.DictReader((tmp_path / "out" / "history.csv").read_text(encoding="utf-8").splitlines())
+    assert row["validation_loss"] == row["validation_accuracy"] == ""
+
+
+def test_every_option_at_once(tmp_path):
+    settings = {"optimizer": "sgd", "lr": 0.02, "momentum": 0.5, "schedule": "cosine", "batch_size": 50}
+    settings |= {"label_smoothing": 0.1, "threads": 1, "seed": 7, "recipe": "best", "limit": 200, "epochs": 2}
+    arguments = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
+    train(tmp_path, *arguments, "--no-augment", "--no-plots")
+    options = metrics_of(tmp_path / "out")["options"]
+    assert {name: options[name] for name in settings} == settings
+    assert options["augment"] is False
+
+
+def test_a_second_run_replaces_the_first(tmp_path):
+    train(tmp_path, "--limit", 100, "--seed", 1)
+    train(tmp_path, "--limit", 100, "--seed", 2)
+    assert metrics_of(tmp_path / "out")["seed"] == 2
+    assert sorted(os.listdir(tmp_path / "out")) == FILES
+
+
+def test_an_npz_file_of_ones_own(tmp_path):
+    digits = data.load("digits", limit=120)
+    arrays = {name: getattr(digits, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    process = run_example(
+        "train_mnist.py", "--dataset", "mine.npz", "--epochs", 1, "--backend", "numpy", folder=tmp_path
+    )
+    assert process.returncode == 0, process.stderr
+    assert metrics_of(tmp_path / "runs" / "keras_cnn-mine")["dataset"] == "mine"
+
+
+# ---------------------------------------------------------------------------------------------- MNIST, and without MNIST
+
+
+def test_real_mnist(tmp_path, mnist_folder):
+    train(tmp_path, "--dataset", "mnist", "--limit", 2000, "--backend", "auto", mnist=mnist_folder)
+    metrics = metrics_of(tmp_path / "out")
+    assert (metrics["dataset"], metrics["train_images"], metrics["test_images"]) == ("mnist", 2000, 10_000)
+    assert metrics["test_accuracy"] > 0.6  # guessing gives 0.1; 16 steps give about 0.8
+    mnist = data.load("mnist", data_dir=mnist_folder)
+    model = tinycnn.load(tmp_path / "out" / "model.safetensors")
+    with tinycnn.use_backend(metrics["backend"]):
+        model = tinycnn.load(tmp_path / "out" / "model.safetensors")
+        assert evaluate(model, mnist.x_test, mnist.y_test).accuracy == metrics["test_accuracy"]
+
+
+def test_auto_is_mnist_where_there_is_one(tmp_path, mnist_folder):
+    process = train(tmp_path, "--dataset", "auto", "--limit", 256, "--backend", "auto", mnist=mnist_folder)
+    assert metrics_of(tmp_path / "out")["dataset"] == "mnist"
+    assert "NOTICE" not in process.stdout + process.stderr
+
+
+def test_auto_without_mnist_says_digits_everywhere(tmp_path):
+    process = run_example(
+        "train_mnist.py", "--model", "lenet", "--backend", "numpy", "--epochs", 1, "--limit", 200, folder=tmp_path
+    )
+    assert process.returncode == 0, process.stderr
+    assert "NOTICE: this is NOT MNIST" in process.stderr
+    assert "Connection refused" in process.stderr
+    assert "data      digits:" in process.stdout
+    assert "on all 360 digits test images" in process.stdout
+    assert metrics_of(tmp_path / "runs" / "lenet-digits")["dataset"] == "digits"
+    assert "digits bundled with scikit-learn" in metrics_of(tmp_path / "runs" / "lenet-digits")["data_source"]
+
+
+def test_the_notice_is_not_silenced_by_quiet(tmp_path):
+    process = train(tmp_path, "--dataset", "auto", "--quiet", "--limit", 100)
+    assert "NOTICE: this is NOT MNIST" in process.stderr
+    assert "digits test images" in process.stdout
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+def refused(folder, *arguments):
+    """What the command says on stderr before it gives up, having written nothing at all."""
+    before = sorted(folder.rglob("*"))
+    process = run_example("train_mnist.py", *arguments, folder=folder)
+    assert process.returncode == 2, process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
+    assert "Warning" not in process.stderr
+    assert "test accuracy" not in process.stdout
+    assert sorted(folder.rglob("*")) == before
+    assert process.stderr.count("error: ") == 1
+    return process.stderr.partition("error: ")[2].strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--model lenot", "invalid choice: 'lenot'"),
+        ("--backend torch", "invalid choice: 'torch'"),
+        ("--dataset minst", "unknown data set 'minst'; expected one of auto, mnist"),
+        ("--recipe worst", "invalid choice: 'worst'"),
+        ("--optimizer adagrad", "invalid choice: 'adagrad'"),
+        ("--schedule random", "invalid choice: 'random'"),
+        ("--epochs 0", "--epochs 0: expected at least 1"),
+        ("--epochs -1", "--epochs -1: expected at least 1"),
+        ("--epochs many", "invalid int value: 'many'"),
+        ("--batch-size 0", "--batch-size 0: expected at least 1"),
+        ("--batch-size -64", "--batch-size -64: expected at least 1"),
+        ("--batch-size 1.5", "invalid int value: '1.5'"),
+        ("--lr nan", "--lr=nan: expected a number above 0"),
+        ("--lr inf", "--lr=inf: expected a number above 0"),
+        ("--lr -0.1", "--lr=-0.1: expected a number above 0"),
+        ("--lr 0", "--lr=0.0: expected a number above 0"),
+        ("--momentum 1", "--momentum=1.0: expected a number at least 0, below 1"),
+        ("--validation-split 1", "--validation-split=1.0: expected a number at least 0, below 1"),
+        ("--validation-split -0.1", "--validation-split=-0.1: expected"),
+        ("--validation-split nan", "--validation-split=nan: expected"),
+        ("--label-smoothing 1", "--label-smoothing=1.0: expected"),
+        ("--seed -1", "--seed -1: expected 0 or more"),
+        ("--threads 0", "threads=0: expected a whole number above 0"),
+        ("--limit 0 --dataset digits", "limit: got 0; expected a whole number of training images, at least 1"),
+        ("--limit -5 --dataset digits", "limit: got -5"),
+        ("--epoch 3", "unrecognized arguments: --epoch 3"),
+        ("--dataset missing.npz", "missing.npz: there is no such file"),
+        ("--dataset mnist", "MNIST is not available"),
+        ("--dataset mnist --data-dir nowhere", "nowhere does not exist"),
+        ("--data-dir nowhere", "nowhere does not exist"),
+    ],
+)
+def test_options_out_of_range(arguments, words, tmp_path):
+    message = refused(tmp_path, *arguments.split())
+    assert words in message
+    assert message.count("\n") == 0 or "MNIST" in message  # that one lists what was tried, and what to do now
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed here")
+def test_a_backend_that_is_not_installed(tmp_path):
+    message = refused(tmp_path, "--backend", "cupy", "--dataset", "digits")
+    assert "backend 'cupy' is not installed: `pip install" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("output", ["taken", "taken/below", "taken/far/below"])
+def test_an_output_folder_that_is_a_file(output, tmp_path):
+    (tmp_path / "taken").write_text("precious")
+    message = refused(tmp_path, "--dataset", "digits", "--output", output)
+    assert "taken is a file; give a folder, or move the file away" in message
+    assert (tmp_path / "taken").read_text() == "precious"
+
+
+def test_a_bad_option_leaves_older_results_alone(tmp_path):
+    train(tmp_path, "--limit", 64)
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
+    refused(tmp_path, "--dataset", "digits", "--output", "out", "--epochs", 0)
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in FILES} == before
+
+
+def tiny_mnist(folder):
+    """A small set of 12x12 images in the four files of MNIST."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        stem: rng.integers(0, 10, n, np.uint8) if "labels" in stem else rng.integers(0, 256, (n, 12, 12), np.uint8)
+        for stem, n in zip(STEMS, (40, 40, 20, 20), strict=True)
+    }
+    return write_set(folder / "data", arrays)
+
+
+def truncate(folder):
+    path = folder / f"{STEMS[0]}.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def corrupt(folder):
+    path = folder / f"{STEMS[2]}.gz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def swap(folder):
+    images, labels, spare = folder / f"{STEMS[0]}.gz", folder / f"{STEMS[1]}.gz", folder / "spare"
+    images.rename(spare)
+    labels.rename(images)
+    spare.rename(labels)
+
+
+def exchange_parts(folder):
+    shutil.copy(folder / f"{STEMS[3]}.gz", folder / f"{STEMS[1]}.gz")
+
+
+def replace_by_text(folder):
+    (folder / f"{STEMS[0]}.gz").write_text("<html>Please log in</html>")
+
+
+def remove_one(folder):
+    (folder / f"{STEMS[3]}.gz").unlink()
+
+
+def label_eleven(folder):
+    (folder / f"{STEMS[1]}.gz").write_bytes(raw_idx(np.full(40, 11, np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (truncate, "train-images"),
+        (corrupt, "t10k-images"),
+        (swap, "Are image and label files swapped?"),
+        (exchange_parts, "do not belong together"),
+        (replace_by_text, "not an IDX file"),
+        (remove_one, "t10k-labels-idx1-ubyte (.gz or unpacked) is missing"),
+        (label_eleven, "values from 11 to 11; expected 0 to 9"),
+    ],
+)
+def test_damaged_data_folders(damage, words, tmp_path):
+    folder = tiny_mnist(tmp_path)
+    damage(folder)
+    message = refused(tmp_path, "--data-dir", folder, "--model", "lenet")
+    assert words in message
+    assert str(folder) in message
+
+
+def test_an_undamaged_folder_is_fine(tmp_path):
+    train(tmp_path, "--dataset", "mnist", "--data-dir", tiny_mnist(tmp_path), "--model", "lenet")
+    assert metrics_of(tmp_path / "out")["train_images"] == 40
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"y_train": np.full(20, -1)}, "y_train: values from -1 to -1"),
+        ({"y_test": np.full(10, 10**6)}, "y_test: values from 1000000"),
+        ({"y_train": np.zeros(19, np.int64)}, "x_train holds 20 images, y_train 19 labels"),
+        ({"y_train": np.zeros(20)}, "expected integers"),
+        ({"x_train": np.full((20, 12, 12), np.nan)}, "not finite"),
+        ({"x_train": np.array([None])}, "Pickled objects are never loaded"),
+    ],
+)
+def test_npz_files_that_hold_nonsense(changes, words, tmp_path):
+    arrays = {"x_train": np.zeros((20, 12, 12), np.uint8), "y_train": np.arange(20) % 10}
+    arrays |= {"x_test": np.zeros((10, 12, 12), np.uint8), "y_test": np.arange(10)}
+    np.savez(tmp_path / "mine.npz", **(arrays | changes))
+    message = refused(tmp_path, "--dataset", "mine.npz")
+    assert "mine.npz" in message
+    assert words in message
+
+
+def test_images_too_small_for_the_network(tmp_path):
+    images, labels = np.zeros((20, 6, 6), np.uint8), np.arange(20) % 10
+    np.savez(tmp_path / "mine.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    assert "layer conv2d_2 does not fit" in refused(tmp_path, "--dataset", "mine.npz")
+
+
+@pytest.mark.parametrize("images", [64, 1000], ids=["in its last step", "soon"])
+def test_a_run_that_diverges_writes_nothing(images, tmp_path):
+    options = ("--lr", "1e30", "--epochs", 1, "--batch-size", 64, "--limit", images, "--backend", "numpy")
+    process = run_example("train_mnist.py", "--dataset", "digits", *options, "--output", "out", folder=tmp_path)
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr
+    assert re.search(r"^error: the loss became (nan|inf) .*: try a smaller --lr$", process.stderr, re.MULTILINE)
+    assert not (tmp_path / "out").exists()
