@@ -20,7 +20,8 @@ def twin(model: tinycnn.Sequential) -> nn.Sequential:
         if isinstance(layer, layers.Softmax | layers.LogSoftmax):
             continue
         module = _module(layer, shape, flattened)
-        flattened = shape if isinstance(layer, layers.Flatten) else None if isinstance(layer, layers.Dense) else flattened
+        if isinstance(layer, layers.Flatten | layers.Dense):
+            flattened = shape if isinstance(layer, layers.Flatten) else None
         modules.append(module)
         shape = layer.output_shape
     dtype = torch.float64 if model.dtype == np.float64 else torch.float32

@@ -4,8 +4,8 @@
     python benchmarks/train_step.py --backend numpy --model keras_cnn --against torch --json result.json
 
 One step is: gather the batch from bytes, forward, backward, Adam. Before anything is timed, loss and gradients of both
-sides are compared on the same weights and images. Then the contestants take turns, a few steps each, so that a change of the
-machine's speed hits all of them; the ratio is the median of tinycnn over that of PyTorch's fastest mode.
+sides are compared on the same weights and images. Then the contestants take turns, a few steps each, so that a change
+of the machine's speed hits all of them; the ratio is the median of tinycnn over that of PyTorch's fastest mode.
 """
 
 import argparse

@@ -47,7 +47,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--augment", action=argparse.BooleanOptionalAction, help="shift, turn, stretch and slant the training images")
     add("--label-smoothing", type=float, metavar="F", help="share of the target given to all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
-    add("--threads", type=int, metavar="N", help="of the numba backend; results do not depend on it (default: all cores)")
+    add("--threads", type=int, metavar="N", help="of the numba backend; results do not change (default: all cores)")
     add("--seed", type=int, default=0, metavar="N", help="fixes weights, shuffles and dropout (default: 0)")
     add("--limit", type=int, metavar="N", help="use only the first N training images")
     add("--output", type=Path, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
@@ -110,9 +110,11 @@ def run(options: argparse.Namespace) -> None:
 
     if dataset.notice:
         print(dataset.notice, file=sys.stderr, flush=True)
-    say(f"data      {dataset.name}: {len(x_train):,} training, {len(x_valid):,} validation, {len(dataset.x_test):,} test images")
+    counts = f"{len(x_train):,} training, {len(x_valid):,} validation, {len(dataset.x_test):,} test images"
+    say(f"data      {dataset.name}: {counts}")
     say(f"          from {dataset.source}")
-    say(f"backend   {tinycnn.get_backend().name}, {get_threads()} threads ({', '.join(f'{k} {v}' for k, v in versions().items())})")
+    computing = ", ".join(f"{name} {version}" for name, version in versions().items())
+    say(f"backend   {tinycnn.get_backend().name}, {get_threads()} threads ({computing})")
     say(f"training  {training_line(options)}")
     say(f"\n{options.model}: {models.MODELS[options.model].description}\n{model.summary()}\n")
 
@@ -121,7 +123,8 @@ def run(options: argparse.Namespace) -> None:
         say(f"compiled  in {compile_s:.1f} s (kept for the next run; not part of the times below)")
     epochs, start = [], time.perf_counter()
     progress = progress_display(options.epochs, quiet=options.quiet)
-    for result in trainer.fit(x_train, y_train, epochs=options.epochs, validation=(x_valid, y_valid), progress=progress):
+    validation = x_valid, y_valid
+    for result in trainer.fit(x_train, y_train, epochs=options.epochs, validation=validation, progress=progress):
         epochs.append(result)
         say(epoch_line(result, options.epochs))
     training_s = time.perf_counter() - start
@@ -148,7 +151,8 @@ def run(options: argparse.Namespace) -> None:
     tinycnn.save(model, output / "model.safetensors")
     write_atomically(output / "history.csv", history_csv(epochs).encode())
     write_atomically(output / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
-    print(f"test      accuracy {test.accuracy:.4f}, loss {test.loss:.4f} on all {len(dataset.x_test):,} {dataset.name} test images")
+    where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
+    print(f"test      accuracy {test.accuracy:.4f}, loss {test.loss:.4f} {where}")
     say(f"written   {', '.join(sorted(path.name for path in output.iterdir()))} in {output}")
 
 
@@ -162,13 +166,15 @@ def checked_output(options: argparse.Namespace, dataset: str) -> Path:
 
 
 def training_line(options: argparse.Namespace) -> str:
-    line = f"{options.epochs} epochs, batch {options.batch_size}, {options.optimizer} {options.lr:g} ({options.schedule})"
+    line = f"{options.epochs} epochs, batch {options.batch_size}, "
+    line += f"{options.optimizer} {options.lr:g} ({options.schedule})"
     line += ", augmented" if options.augment else ""
     return line + (f", label smoothing {options.label_smoothing:g}" if options.label_smoothing else "")
 
 
 def epoch_line(result: EpochResult, epochs: int) -> str:
-    line = f"epoch {result.epoch:>{len(str(epochs))}}/{epochs}  loss {result.train_loss:.4f}  accuracy {result.train_accuracy:.4f}"
+    line = f"epoch {result.epoch:>{len(str(epochs))}}/{epochs}"
+    line += f"  loss {result.train_loss:.4f}  accuracy {result.train_accuracy:.4f}"
     if result.validation_loss is not None:
         line += f"  validation loss {result.validation_loss:.4f}  accuracy {result.validation_accuracy:.4f}"
     return f"{line}  {result.epoch_s:.1f} s  {result.images_per_s:,.0f} images/s"
@@ -187,7 +193,9 @@ def versions() -> dict[str, str]:
     """Of tinycnn, Python, and what computes."""
     backend = tinycnn.get_backend()
     found = {"tinycnn": tinycnn.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    return found | ({} if backend.name == "numpy" else {backend.name: importlib.import_module(backend.name).__version__})
+    if backend.name != "numpy":
+        found[backend.name] = importlib.import_module(backend.name).__version__
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 def run_example(name, *arguments, folder, mnist=None):
     """The finished process ``python examples/<name>``, run in ``folder``; MNIST is found in ``mnist`` or not at all."""
     surroundings = {key: value for key, value in os.environ.items() if key != "TINYCNN_DATA"}
-    surroundings |= {"TINYCNN_MIRRORS": refused_address(), "XDG_CACHE_HOME": str(folder / "cache")}
+    surroundings |= {"TINYCNN_MIRRORS": refused_address(), "XDG_CACHE_HOME": f"{folder}-cache"}
     surroundings |= {"TINYCNN_DATA": str(mnist)} if mnist else {}
     surroundings |= {"PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]

@@ -1,5 +1,8 @@
 """Every derivative of the package against finite differences, on every backend."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from gradient_cases import CASES, Case, rounded
@@ -8,7 +11,7 @@ import tinycnn
 from tinycnn import Function, Tensor, gradcheck, models, no_grad, ops
 from tinycnn.backends import get_backend
 from tinycnn.layers import Dropout
-from tinycnn.ops.fused import FusedConvFunction, FusedDenseFunction, FusedNormFunction
+from tinycnn.ops.fused import FusedConvFunction, FusedConvNormFunction, FusedDenseFunction, FusedNormFunction
 
 EVERY_SEVENTH = CASES[::7]  # a sample for the slow loops; 7 shares no factor with how the settings repeat
 
@@ -92,60 +95,50 @@ def test_real_networks(backend, name, training):
 
 
 # Fused functions compute in float32, too coarse for finite differences: they must equal the ops that they stand for.
+# Here is one case per function; their settings, and how layers become fused functions, are tried in test_fusion.py.
 
 
+@dataclass(frozen=True)
 class Fused:
-    """One fused function with its settings, the kernel it needs, and the plain ops it equals."""
+    """A fused function, the kernel it needs, its settings, and the plain ops it equals."""
 
-    def __init__(self, function, kernel, settings, plain, shapes):
-        self.function, self.kernel, self.settings, self.plain, self.shapes = function, kernel, settings, plain, shapes
-
-    def __str__(self):
-        return f"{self.function.__name__}-{self.settings}-{self.shapes}"
-
-
-def plain_block(y, relu, pool):
-    y = ops.relu(y) if relu else y
-    return ops.max_pool2d(y, kernel_size=pool[0], stride=pool[1]) if pool else y
+    function: type[Function]
+    kernel: str
+    settings: tuple
+    plain: Callable[..., Tensor]
+    shapes: tuple[tuple[int, ...], ...]
 
 
-def fused_conv(stride, padding, relu, pool, x_shape, weight_shape):
-    def plain(x, weight, bias):
-        return plain_block(ops.conv2d(x, weight, bias, stride=stride, padding=padding), relu, pool)
-
-    shapes = (x_shape, weight_shape, weight_shape[3:])
-    return Fused(FusedConvFunction, "conv_forward", (stride, padding, relu, pool), plain, shapes)
-
-
-def fused_norm(pool, x_shape):
-    def plain(x, gamma, beta):
-        return plain_block(ops.batch_norm(x, gamma, beta), False, pool)
-
-    shapes = (x_shape, x_shape[3:], x_shape[3:])
-    return Fused(FusedNormFunction, "norm_forward", (None, None, 1e-3, pool), plain, shapes)
-
-
-def fused_dense(relu, N, inputs, outputs):
-    def plain(x, weight, bias):
-        return plain_block(ops.dense(x, weight, bias), relu, None)
-
-    return Fused(FusedDenseFunction, "dense_forward", (relu,), plain, ((N, inputs), (inputs, outputs), (outputs,)))
-
-
-TWO, THREE = ((2, 2), (2, 2)), ((3, 3), (2, 2))
+POOL = ((2, 2), (2, 2))
 FUSED = [
-    fused_conv((1, 1), (0, 0), True, TWO, (2, 10, 11, 1), (3, 3, 1, 6)),
-    fused_conv((1, 1), (0, 0), True, TWO, (3, 9, 8, 8), (3, 3, 8, 16)),
-    fused_conv((1, 1), (0, 0), True, None, (2, 7, 7, 8), (3, 3, 8, 8)),
-    fused_conv((1, 1), (1, 1), False, None, (2, 6, 5, 3), (3, 3, 3, 5)),
-    fused_conv((2, 1), (1, 2), True, None, (2, 7, 6, 2), (3, 2, 2, 4)),
-    fused_conv((1, 1), (1, 1), True, THREE, (2, 8, 9, 2), (3, 3, 2, 3)),
-    fused_conv((1, 1), (0, 0), True, TWO, (1, 6, 6, 2), (2, 4, 2, 17)),
-    fused_norm(((1, 1), (1, 1)), (4, 3, 5, 3)),
-    fused_norm(TWO, (3, 6, 7, 8)),
-    fused_norm(THREE, (2, 7, 7, 2)),
-    fused_dense(True, 5, 7, 6),
-    fused_dense(False, 1, 130, 10),
+    Fused(
+        FusedConvFunction,
+        "conv_forward",
+        ((1, 1), (0, 0), True, POOL),
+        lambda x, weight, bias: ops.max_pool2d(ops.relu(ops.conv2d(x, weight, bias))),
+        ((2, 10, 11, 1), (3, 3, 1, 6), (6,)),
+    ),
+    Fused(
+        FusedNormFunction,
+        "norm_forward",
+        (None, None, 1e-3, POOL),
+        lambda x, gamma, beta: ops.max_pool2d(ops.batch_norm(x, gamma, beta)),
+        ((3, 6, 7, 8), (8,), (8,)),
+    ),
+    Fused(
+        FusedConvNormFunction,
+        "conv_norm_forward",
+        ((1, 1), (0, 0), None, None, 1e-3, POOL),
+        lambda x, weight, bias, *affine: ops.max_pool2d(ops.batch_norm(ops.relu(ops.conv2d(x, weight, bias)), *affine)),
+        ((2, 10, 11, 1), (3, 3, 1, 6), (6,), (6,), (6,)),
+    ),
+    Fused(
+        FusedDenseFunction,
+        "dense_forward",
+        (True,),
+        lambda x, weight, bias: ops.relu(ops.dense(x, weight, bias)),
+        ((5, 7), (7, 6), (6,)),
+    ),
 ]
 
 
@@ -156,7 +149,7 @@ def value_and_gradients(call, arrays, upstream):
     return [get_backend().to_host(array) for array in (y.data, *(tensor.grad for tensor in tensors))]
 
 
-@pytest.mark.parametrize("fused", FUSED, ids=str)
+@pytest.mark.parametrize("fused", FUSED, ids=lambda fused: fused.function.__name__)
 def test_fused_functions_equal_their_plain_ops(backend, fused: Fused):
     if fused.kernel not in backend.fused:
         pytest.skip(f"backend {backend.name!r} has no fused kernel {fused.kernel!r}")
@@ -164,9 +157,7 @@ def test_fused_functions_equal_their_plain_ops(backend, fused: Fused):
     arrays = [rng.normal(size=shape).astype(np.float32) for shape in fused.shapes]
     with no_grad():
         upstream = rng.normal(size=fused.plain(*(Tensor(array) for array in arrays)).shape)
-    got = value_and_gradients(
-        lambda *x: fused.function(*fused.settings)(*x), arrays, upstream.astype(np.float32)
-    )
+    got = value_and_gradients(lambda *x: fused.function(*fused.settings)(*x), arrays, upstream.astype(np.float32))
     exact = value_and_gradients(fused.plain, [array.astype(np.float64) for array in arrays], upstream)
     for ours, wanted in zip(got, exact, strict=True):
         assert ours.dtype == np.float32

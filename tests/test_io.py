@@ -23,8 +23,8 @@ FILE = "model.safetensors"
 
 
 def small_network(seed=0, dtype=np.float32):
-    layers = Rescaling(0.5), Conv2d(2, (3, 2), padding=1), BatchNorm(), ReLU(), MaxPool2d(), Flatten(), Dropout(), Dense(3)
-    return Sequential(*layers, input_shape=(4, 5, 1), seed=seed, dtype=dtype)
+    images = Rescaling(0.5), Conv2d(2, (3, 2), padding=1), BatchNorm(), ReLU(), MaxPool2d()
+    return Sequential(*images, Flatten(), Dropout(), Dense(3), input_shape=(4, 5, 1), seed=seed, dtype=dtype)
 
 
 def saved(model, folder):
@@ -57,7 +57,7 @@ def test_the_five_networks_come_back_bit_for_bit(name, tmp_path):
     again = tinycnn.load(saved(model, tmp_path))
     assert not again.training
     assert list(again.layers) == list(model.layers)
-    assert [layer.settings() for layer in again.layers.values()] == [layer.settings() for layer in model.layers.values()]
+    assert repr(again) == repr(model)  # all settings of all layers
     assert np.array_equal(predictions(again), predictions(model))
     assert again.summary() == model.summary()
 
@@ -95,7 +95,7 @@ def test_the_architecture_is_plain_json():
     assert [layer["kind"] for layer in description["layers"]][:3] == ["Rescaling", "Conv2d", "BatchNorm"]
 
 
-@pytest.mark.parametrize("scramble", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2], lambda a: a[::-1][::-1]])
+@pytest.mark.parametrize("scramble", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2]])
 def test_arrays_that_are_not_contiguous_are_saved_right(scramble, tmp_path):
     model, original = small_network(), small_network().state_dict()
     for _, parameter in model.named_parameters():
@@ -215,7 +215,7 @@ def test_a_safetensors_file_of_somebody_else(tmp_path):
     assert "not one of tinycnn" in refused(safetensors_bytes({}, metadata={"format": "pt"}), tmp_path)
 
 
-BITS = {"BF16": 16, "F16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "I64": 64, "BOOL": 8, "C64": 64, "F7": 8}
+BITS = {"BF16": 16, "F16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "I64": 64, "BOOL": 8, "C64": 64}
 
 
 @pytest.mark.parametrize("dtype", BITS)
@@ -370,11 +370,10 @@ def scratch(tmp_path_factory):
 def loads_or_is_refused(data, path):
     path.write_bytes(data)
     try:
-        model = tinycnn.load(path)
+        outcome = tinycnn.load(path)
     except FileFormatError as error:
-        assert str(path) in str(error)
-    else:
-        assert isinstance(model, Sequential)
+        outcome = str(error)
+    assert isinstance(outcome, Sequential) or str(path) in outcome
 
 
 fuzzing = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])

@@ -3,7 +3,6 @@
 The same ``check_*`` functions that pass the backends must catch backends that lie (at the end of this file).
 """
 
-
 import numpy as np
 import pytest
 from gradient_cases import window_settings

@@ -97,13 +97,12 @@ windows = st.tuples(st.integers(1, 4), st.integers(1, 4))
     pool=windows,
 )
 def test_a_network_that_could_be_built_can_run(shape, kernel, stride, padding, pool):
+    layers = Conv2d(2, kernel, stride, padding), MaxPool2d(pool), Flatten(), Dense(3)
     try:
-        layers = Conv2d(2, kernel, stride, padding), MaxPool2d(pool), Flatten(), Dense(3)
-        network = Sequential(*layers, input_shape=shape)
+        outcome = Sequential(*layers, input_shape=shape)(images(2, shape)).shape
     except ShapeError as error:
-        assert re.search(r"layer (conv2d|maxpool2d)_1 does not fit", str(error))
-        return
-    assert network(images(2, shape)).shape == (2, 3)
+        outcome = str(error)
+    assert outcome == (2, 3) or re.search(r"layer (conv2d|maxpool2d)_1 does not fit", outcome)
 
 
 # ------------------------------------------------------------------------------------------------- wrong architectures
@@ -477,7 +476,7 @@ def test_scale_and_shift_come_last():
     np.testing.assert_allclose(y.std(axis=0), 2, rtol=1e-3)
 
 
-# -------------------------------------------------------------------------------------------------- networks in networks
+# ------------------------------------------------------------------------------------------------networks in networks
 
 
 def nested_network():

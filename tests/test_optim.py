@@ -35,7 +35,7 @@ def run(optimizer, parameter, grads):
     return parameter.numpy()
 
 
-# ----------------------------------------------------------------------------- the formulas, each for a list of gradients
+# -------------------------------------------------------------------------- the formulas, each for a list of gradients
 
 
 def sgd_formula(p, grads, lr, momentum=0.0, nesterov=False, weight_decay=0.0):

@@ -18,7 +18,6 @@ from tinycnn.layers import Sequential
 from tinycnn.tensor import Function, Tensor, no_grad
 from tinycnn.version import __version__
 
-
 __all__ = [
     "Function",
     "Sequential",

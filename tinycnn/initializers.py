@@ -2,8 +2,8 @@
 
 A unit sums ``fan_in`` inputs, so its variance grows with ``fan_in``; the gradient sums ``fan_out`` outputs on the way
 back. Glorot balances both, He makes up for the half that ReLU removes. For a convolution weight ``(KH, KW, C, F)``
-``fan_in = KH*KW*C`` and ``fan_out = KH*KW*F``. Every initializer is called as ``init(shape, rng)``, draws in float64 from
-a ``numpy.random.Generator`` on the host, and so gives the same start on every backend.
+``fan_in = KH*KW*C`` and ``fan_out = KH*KW*F``. Every initializer is called as ``init(shape, rng)``, draws in float64
+from a ``numpy.random.Generator`` on the host, and so gives the same start on every backend.
 """
 
 import math

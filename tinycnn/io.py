@@ -1,8 +1,8 @@
 """Model files: architecture and weights in one safetensors file, without pickle and without code.
 
-The weights are ordinary safetensors entries that every tool can read. The architecture is one sorted-JSON text under the
-metadata key ``tinycnn``; loading looks each layer up in a closed list and checks every name, shape and dtype. The same
-model always gives the same bytes.
+The weights are ordinary safetensors entries that every tool can read. The architecture is one sorted-JSON text under
+the metadata key ``tinycnn``; loading looks each layer up in a closed list and checks every name, shape and dtype. The
+same model always gives the same bytes.
 """
 
 import json

@@ -80,7 +80,7 @@ def keras_cnn(classes: int = 10) -> list[Layer]:
 
 
 def batchnorm_cnn(classes: int = 10) -> list[Layer]:
-    """Keras, batch norm and dropout: 249,610 parameters (its author writes "~1.2 M", which this architecture has not)."""
+    """Keras, batch norm and dropout: 249,610 parameters (its author writes "~1.2 M", which it does not have)."""
     return [
         *(Conv2d(32), ReLU(), BatchNorm(), MaxPool2d()),
         *(Conv2d(64), ReLU(), BatchNorm(), MaxPool2d()),
@@ -148,5 +148,5 @@ def create(
 
 
 def pixel_scale(model: Sequential) -> float:
-    """What a byte pixel is multiplied by before it enters ``model``: 1 when the network rescales by itself, else 1/255."""
+    """What a byte pixel is multiplied by before it enters ``model``: 1 when the network rescales itself, else 1/255."""
     return 1.0 if isinstance(next(iter(model.layers.values())), Rescaling) else 1 / 255

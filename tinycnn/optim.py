@@ -18,7 +18,7 @@ Schedule = Callable[[int], float]  # step number, from 0 → factor of the learn
 
 
 class Optimizer:
-    """Base class. ``lr``: learning rate; ``schedule(step)``: factor of it, 1 if None. Parameters without gradient rest."""
+    """Base class. ``lr``: learning rate; ``schedule(step)``: its factor, 1 if None. Parameters without gradient rest."""
 
     slot_names: ClassVar[tuple[str, ...]] = ()
 
@@ -110,8 +110,8 @@ class Adam(Optimizer):
 
     m ← β₁m + (1-β₁)g      v ← β₂v + (1-β₂)g²      p ← p - lr · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + eps)
 
-    The divisions by ``1-βᵗ`` make up for m and v starting at zero. ``weight_decay`` adds ``weight_decay·p`` to the gradient.
-    Source: Kingma, Ba, "Adam", 2015.
+    The divisions by ``1-βᵗ`` make up for m and v starting at zero. ``weight_decay`` adds ``weight_decay·p`` to the
+    gradient. Source: Kingma, Ba, "Adam", 2015.
     """
 
     slot_names = ("m", "v")
@@ -151,7 +151,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam that shrinks the weights directly, p ← p - lr·weight_decay·p, so that Adam's step sizes do not scale the decay.
+    """Adam that shrinks weights directly, p ← p - lr·weight_decay·p, so that Adam's step sizes do not scale the decay.
 
     Source: Loshchilov, Hutter, "Decoupled weight decay regularization", 2019.
     """

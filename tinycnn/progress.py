@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 from tinycnn.train import Progress
 
@@ -15,7 +16,8 @@ class ProgressBar:
     def __init__(self, epochs: int) -> None:
         from tqdm import tqdm
 
-        self.make_bar, self.epochs, self.bar = tqdm, epochs, None
+        self.make_bar, self.epochs = tqdm, epochs
+        self.bar: Any = None
         self.started = self.shown = 0.0
 
     def __call__(self, progress: Progress) -> None:
@@ -51,6 +53,7 @@ class PlainLines:
 
 
 def describe(progress: Progress, elapsed_s: float) -> str:
+    """Loss, accuracy and speed in words, after ``elapsed_s`` seconds of the epoch."""
     scores = progress.scores()
     speed = f"{progress.seen / elapsed_s:,.0f} images/s" if elapsed_s > 0 else ""
     return f"loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}, {speed}"

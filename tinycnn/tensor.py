@@ -1,9 +1,9 @@
 """The autograd engine: an array that remembers how it was computed, and the chain rule that walks back along it.
 
-Calling a ``Function`` on tensors computes ``y = f(x1, x2, ...)`` and, when a gradient will be wanted, links ``y`` to the
-function and the function to its inputs. ``loss.backward()`` follows these links from the loss to the leaves. At every
-function it knows ``grad_y = d loss / d y`` and asks the function for each ``grad_x = d loss / d x``. A tensor that was
-used twice receives two such gradients, and they add up: that is the chain rule for several paths.
+Calling a ``Function`` on tensors computes ``y = f(x1, x2, ...)`` and, when a gradient will be wanted, links ``y`` to
+the function and the function to its inputs. ``loss.backward()`` follows these links from the loss to the leaves. At
+every function it knows ``grad_y = d loss / d y`` and asks the function for each ``grad_x = d loss / d x``. A tensor
+that was used twice receives two such gradients, and they add up: that is the chain rule for several paths.
 
 The first half of this file is the engine, the second half the arithmetic ``+ - * / ** @ sum mean max exp log reshape
 transpose``, each a function with its derivative. Convolution and its friends live in ``ops/``.
@@ -84,13 +84,13 @@ class Tensor:
         return Tensor(self.data)
 
     def backward(self, grad: Any = None) -> None:
-        """Add d(self)/d(leaf), weighted by ``grad`` (of this tensor's shape; 1 for a single number), to every leaf's ``.grad``.
+        """Add d(self)/d(leaf), weighted by ``grad`` (of this shape; 1 for a single number), to every leaf's ``.grad``.
 
         The graph is freed on the way: a second call needs a second forward pass. Raises AutogradError when there is
         nothing to differentiate, or when a function returns a gradient of the wrong shape.
         """
         if not self.requires_grad:
-            raise AutogradError("backward() on a tensor that needs no gradient: create its inputs with requires_grad=True")
+            raise AutogradError("backward() of a tensor that needs no gradient: create inputs with requires_grad=True")
         if self.creator is None:
             _add_to_leaf(self, _upstream_gradient(self, grad), owned=False)
             return
@@ -165,10 +165,10 @@ class Tensor:
         return Max(axis, keepdims)(self)
 
     def reshape(self, *shape: Any) -> "Tensor":
-        return Reshape(shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(self)
+        return Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(self)
 
     def transpose(self, *axes: Any) -> "Tensor":
-        return Transpose(axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes)(self)
+        return Transpose(tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes)(self)
 
     @property
     def T(self) -> "Tensor":
@@ -180,8 +180,9 @@ class Function:
 
     ``__init__`` takes settings, ``forward(*arrays) → array`` computes, ``backward(grad_y) → one gradient per input``
     (None where none is needed; a single gradient may come without a tuple). Whatever backward needs, forward keeps in
-    attributes of ``self``. Call it once, on tensors: ``y = MyOp(settings)(x, weight)``. During both passes ``self.backend``
-    is the backend it runs on, and ``self.needs_grad[i]`` says whether anybody wants the gradient of input ``i``.
+    attributes of ``self``. Call it once, on tensors: ``y = MyOp(settings)(x, weight)``. During both passes
+    ``self.backend`` is the backend it runs on, and ``self.needs_grad[i]`` says whether anybody wants the gradient of
+    input ``i``.
     """
 
     backend: Backend
@@ -237,7 +238,7 @@ def _in_reverse_order(last: Function) -> list[Function]:
     while to_visit:
         function = to_visit.pop()
         if not function.inputs:
-            raise AutogradError(f"{function.name}: this graph was already used by backward(); run the forward pass again")
+            raise AutogradError(f"{function.name}: backward() has already used this graph; run the forward pass again")
         makers = {x.creator for x in function.inputs if x.creator is not None} - found
         found |= makers
         to_visit += makers
@@ -248,7 +249,7 @@ def _upstream_gradient(y: Tensor, grad: Any) -> Array:
     """The gradient that starts the backward pass, in the shape and dtype of ``y``."""
     if grad is None:
         if y.data.size != 1:
-            raise AutogradError(f"backward() of shape {y.shape} needs a gradient: pass backward(grad), or reduce with .sum()")
+            raise AutogradError(f"backward() of shape {y.shape} needs a gradient: pass one, or reduce with .sum()")
         grad = 1.0
     if isinstance(grad, Tensor):
         grad = grad.data
@@ -262,7 +263,7 @@ def _upstream_gradient(y: Tensor, grad: Any) -> Array:
 
 
 def _add_to_leaf(leaf: Tensor, grad: Array, *, owned: bool) -> None:
-    """Add to ``leaf.grad``; the first gradient is copied unless it is a fresh array, so that leaves never share memory."""
+    """Add to ``leaf.grad``; the first gradient is copied unless it is fresh, so that leaves never share memory."""
     if leaf.grad is not None:
         leaf.grad = leaf.grad + grad
     else:
@@ -327,7 +328,7 @@ class _Elementwise(Function):
         try:
             np.broadcast_shapes(a.shape, b.shape)
         except ValueError:
-            raise ShapeError(f"{self.name}: shapes {a.shape} and {b.shape} do not broadcast against each other") from None
+            raise ShapeError(f"{self.name}: shapes {a.shape} and {b.shape} do not broadcast") from None
         self.shapes = a.shape, b.shape
 
     def unbroadcast(self, grad_a: Array, grad_b: Array) -> tuple[Array, Array]:
@@ -427,7 +428,7 @@ class MatMul(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         if a.shape[-1] != b.shape[-2]:
-            raise ShapeError(f"matmul: {a.shape} @ {b.shape}: the last axis of the left must equal the second-last of the right")
+            raise ShapeError(f"matmul: {a.shape} @ {b.shape}: the last axis of the left must equal the right's second-last")
         self.a, self.b = a, b
         return a @ b  # (..., n, m) @ (..., m, k) → (..., n, k)
 

@@ -138,7 +138,7 @@ class Trainer:
         return backend.gather_warped(images, chosen, maps, self.scale, dtype)
 
     def targets(self, labels: Array, classes: int) -> Array:
-        """The labels; with smoothing ``s``, rows ``(N, K)``: ``1 - s`` for the true class, plus ``s / K`` for every one."""
+        """The labels; with smoothing ``s``, rows ``(N, K)``: ``1 - s`` for the true class, ``s / K`` more for each."""
         if not self.label_smoothing:
             return labels
         onehot = labels[:, None] == get_backend().xp.arange(classes)  # (N, K)

@@ -1,4 +1,4 @@
-"""Which backend computes: ``use_backend(name)`` chooses, ``get_backend()`` answers, nothing is loaded before it is asked for."""
+"""Which backend computes: ``use_backend(name)`` chooses, ``get_backend()`` answers; each is loaded when asked for."""
 
 import importlib.util
 from collections.abc import Callable
@@ -79,7 +79,7 @@ def get_backend() -> Backend:
     return _active
 
 
-class use_backend:  # noqa: N801  (reads as a verb: `use_backend("numba")`, `with use_backend("numba"):`)
+class use_backend:  # in lower case, because it reads as a verb: `with use_backend("numba"):`
     """Choose the backend for the whole process: at once when called, until the block ends when used with ``with``."""
 
     def __init__(self, name: str) -> None:

@@ -93,10 +93,10 @@ class Backend(ABC):
     def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
         """As ``gather_images``, each image seen through its affine map ``maps (N, 2, 3)`` (see ``data/augment.py``).
 
-        Pixel ``(h, w)`` of image ``n`` is read at ``maps[n] @ (h - (H-1)/2, w - (W-1)/2, 1)`` from the centre, between the
-        four nearest pixels in proportion to how near they are (bilinear); outside the image all is zero.
+        Pixel ``(h, w)`` of image ``n`` is read at ``maps[n] @ (h - (H-1)/2, w - (W-1)/2, 1)`` from the centre, between
+        the four nearest pixels in proportion to how near they are (bilinear); outside the image all is zero.
         """
 
     @abstractmethod
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> Array:
-        """A mask of ``shape``: 0 with probability ``p``, else ``1 / (1 - p)``; ``key = (seed, step)`` fixes every bit."""
+        """A mask of ``shape``: 0 with probability ``p``, else ``1 / (1 - p)``; ``key = (seed, step)`` fixes it."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.backends.numba_fused import FUSED
 from tinycnn.backends.numba_kernels import plain
@@ -17,11 +18,11 @@ from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.backends.philox import keep_threshold
 from tinycnn.backends.threads import in_parallel, limit_blas, ranges
 
-WORTH_A_PART = 1 << 18  # bytes or multiplications, roughly: below that, handing work to a thread costs more than it saves
+WORTH_A_PART = 1 << 18  # bytes or multiplications, roughly: handing less to a thread costs more than it saves
 
 
 def parts_for(count: int, work_per_item: int, most: int = 32) -> int:
-    """Into how many parts to cut ``count`` items: decided by the work alone, so that results do not depend on threads."""
+    """Into how many parts to cut ``count`` items: the work alone decides, so results do not depend on threads."""
     return max(1, min(count, most, count * work_per_item // WORTH_A_PART))
 
 
@@ -101,5 +102,6 @@ class NumbaBackend(NumpyBackend):
         self, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: np.dtype
     ) -> np.ndarray:
         x = np.empty((len(indices), *images.shape[1:]), dtype=dtype)
-        for_ranges(plain.gather_warped, len(x), 8 * x[:1].nbytes, images, indices, maps.astype(dtype), dtype.type(scale), x)
+        maps, work = maps.astype(dtype), 8 * x[:1].nbytes
+        for_ranges(plain.gather_warped, len(x), work, images, indices, maps, dtype.type(scale), x)
         return x

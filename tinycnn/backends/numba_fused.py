@@ -1,7 +1,7 @@
-"""Fused kernels of the Numba backend: several layers in one pass, each forward answering ``(y, saved)`` for its backward.
+"""Fused kernels of the Numba backend: several layers in one pass; each forward answers ``(y, saved)`` for backward.
 
-Names and arguments are those that ``ops/fused.py`` explains; here is only the bookkeeping: who packs what, which part of
-the images a thread takes, and how partial sums are added in a fixed order.
+Names and arguments are those that ``ops/fused.py`` explains; here is only the bookkeeping: who packs what, which part
+of the images a thread takes, and how partial sums are added in a fixed order.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,7 @@ def image_parts(images: int, flops_per_image: float) -> Parts:
 
 
 def padded_images(x: Array, padding: Pair) -> Array:
+    """``x (N, H, W, C)`` with zeros around the edge, C-contiguous, as the kernels want it."""
     PH, PW = padding
     x = np.pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0))) if PH or PW else x
     return np.ascontiguousarray(x)  # (N, H + 2*PH, W + 2*PW, C)
@@ -104,7 +105,7 @@ def make_conv(
 def conv_forward(
     x: Array, weight: Array, bias: Array, *, stride: Pair, padding: Pair, relu: bool, pool: Pool | None
 ) -> tuple[Array, Conv]:
-    """``x (N, H, W, C)`` → convolution, ReLU if ``relu``, max-pool if ``pool = (window, stride)`` → ``y (N, OH, OW, F)``."""
+    """``x (N, H, W, C)`` → convolution, ReLU if ``relu``, max-pool if ``pool = (window, stride)`` → ``(N, OH, OW, F)``."""
     conv = make_conv(x, weight, bias, stride, padding, relu=relu, pool=pool)
     parts = image_parts(len(conv.x), conv.flops)
     in_parallel(lambda part: conv.compute(slice(*parts[part])), len(parts))
@@ -112,7 +113,7 @@ def conv_forward(
 
 
 def conv_backward(conv: Conv, grad_y: Array, need_grad_x: bool) -> tuple[Array | None, Array, Array]:
-    """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``."""
+    """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias``."""
     grad_y = np.ascontiguousarray(grad_y)
     if conv.plan.pooled or not conv.relu:  # a pooled block's winners know where ReLU was off
         return conv.gradients(grad_y, need_grad_x)
@@ -129,6 +130,7 @@ def blocks(start: int, stop: int, size: int) -> list[slice]:
 
 
 def cropped(x: Array, padding: Pair) -> Array:
+    """``x`` without its edge: what ``padded_images`` added is taken away."""
     PH, PW = padding
     return np.ascontiguousarray(x[:, PH : x.shape[1] - PH, PW : x.shape[2] - PW])
 
@@ -144,7 +146,7 @@ class Norm(NamedTuple):
     batch: bool  # whether mean and variance are those of x itself
 
     def slopes(self, gamma: Array, grad_gamma: Array, grad_beta: Array) -> tuple[Array, Array, Array]:
-        """The three factors of ``grad_x``, each ``(C,)``: see ``ops/batch_norm.py``; fixed statistics leave only one."""
+        """The three factors of ``grad_x``, each ``(C,)``, see ``ops/batch_norm.py``; fixed statistics leave one."""
         slope, M = gamma * self.inverse_std, np.float32(self.x.size // self.x.shape[3])
         return slope, slope * grad_beta / M * self.batch, slope * self.inverse_std * grad_gamma / M * self.batch
 
@@ -173,8 +175,8 @@ def norm_forward(
 ) -> tuple[Array, Array, Array, Norm]:
     """Normalise, scale, shift, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, C)``, and the statistics used.
 
-    ``mean`` and ``var`` of the batch are computed where they are None. ``make_part(images)`` is called before those images
-    of ``x`` are read for the first time, to compute them while there is room in the cache.
+    ``mean`` and ``var`` of the batch are computed where they are None. ``make_part(images)`` is called before those
+    images of ``x`` are read for the first time, to compute them while there is room in the cache.
     """
     x = np.ascontiguousarray(x)
     batch = mean is None or var is None

@@ -25,7 +25,7 @@ def window_positions(kernel_size: Pair, stride: Pair, grid: Pair) -> Iterator[tu
 
 
 def padded(x: np.ndarray, padding: Pair, value: float = 0.0) -> np.ndarray:
-    """``x (N, H, W, C)`` → ``(N, H + 2*PH, W + 2*PW, C)`` with ``value`` around the edge; ``x`` itself without padding."""
+    """``x (N, H, W, C)`` → ``(N, H + 2*PH, W + 2*PW, C)``, ``value`` around the edge; ``x`` itself without padding."""
     PH, PW = padding
     if PH == PW == 0:
         return x

@@ -25,7 +25,7 @@ def philox4x32(counter: tuple[np.ndarray, ...], key: tuple[int, int]) -> tuple[n
 
 
 def random_bits(count: int, seed: int, step: int) -> np.ndarray:
-    """``count`` random 32-bit words, ``(count,)`` uint32: word ``i`` is lane ``i % 4`` of counter ``(i // 4, step)``."""
+    """Random 32-bit words, ``(count,)`` uint32: word ``i`` is lane ``i % 4`` of counter ``(i // 4, step)``."""
     block = np.arange((count + 3) // 4, dtype=np.uint64)
     words = (block & LOW_WORD, block >> HALF, np.full_like(block, step & 0xFFFFFFFF), np.full_like(block, step >> 32))
     lanes = philox4x32(words, (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))

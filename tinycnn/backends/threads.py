@@ -1,11 +1,12 @@
 """Python threads for kernels that release the GIL: the work is cut into parts, and whoever is free takes the next one.
 
 How many parts there are depends on the work alone, never on the number of threads, and each part writes memory of its
-own. So the result has the same bits on one core and on sixty-four. No OpenMP and no TBB are involved, hence nothing that
-breaks after a fork or when two threads compute at once.
+own. So the result has the same bits on one core and on sixty-four. No OpenMP and no TBB are involved, hence nothing
+that breaks after a fork or when two threads compute at once.
 
-The workers are ours and not a ``ThreadPoolExecutor``'s for one reason: a kernel may take 50 µs, and waking a thread that
-sleeps takes as long. A worker that has just been busy therefore looks out for the next job for 0.3 ms before it sleeps.
+The workers are ours and not a ``ThreadPoolExecutor``'s for one reason: a kernel may take 50 µs, and waking a thread
+that sleeps takes as long. A worker that has just been busy therefore looks out for the next job for 0.3 ms before it
+sleeps.
 """
 
 import itertools
@@ -47,7 +48,7 @@ class _Job:
 
 
 class _Workers:
-    """Daemon threads that share one queue of jobs; ``news[0]`` changes with every job, for those who look out for one."""
+    """Daemon threads that share one queue of jobs; ``news[0]`` changes with every job, for those who watch it."""
 
     def __init__(self, count: int) -> None:
         from tinycnn.backends.numba_kernels.spin import SPINS, wait_while

@@ -58,16 +58,19 @@ def _pool_of(layer: Layer | None) -> Pool | None:
 
 
 def conv_step(conv: Conv2d, relu: bool, pool: Pool | None) -> Step:
+    """Convolution, ReLU if ``relu``, max-pool if ``pool``."""
     weight, bias = conv.parameters()
     return lambda x: FusedConvFunction(conv.stride, conv.padding, relu, pool)(x, weight, bias)
 
 
 def dense_step(dense: Dense, relu: bool) -> Step:
+    """Dense layer, ReLU if ``relu``."""
     weight, bias = dense.parameters()
     return lambda x: FusedDenseFunction(relu)(x, weight, bias)
 
 
 def norm_step(norm: BatchNorm, pool: Pool) -> Step:
+    """Batch normalisation and max-pool, of 1x1 where there is none."""
     gamma, beta = norm.parameters()
 
     def step(x: Tensor) -> Tensor:
@@ -77,6 +80,7 @@ def norm_step(norm: BatchNorm, pool: Pool) -> Step:
 
 
 def conv_norm_step(conv: Conv2d, norm: BatchNorm, pool: Pool) -> Step:
+    """Convolution, ReLU, batch normalisation and max-pool, of 1x1 where there is none."""
     weight, bias, gamma, beta = *conv.parameters(), *norm.parameters()
 
     def step(x: Tensor) -> Tensor:
@@ -88,7 +92,8 @@ def conv_norm_step(conv: Conv2d, norm: BatchNorm, pool: Pool) -> Step:
 
 def _statistics(norm: BatchNorm) -> tuple[Array | None, Array | None]:
     """Those to normalise by: None and None, for the batch's own, in training."""
-    return (None, None) if norm.training else (norm.buffers_by_name["running_mean"], norm.buffers_by_name["running_var"])
+    buffers = norm.buffers_by_name
+    return (None, None) if norm.training else (buffers["running_mean"], buffers["running_var"])
 
 
 def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNormFunction, *inputs: Tensor) -> Tensor:

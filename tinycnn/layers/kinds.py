@@ -15,7 +15,7 @@ from tinycnn.tensor import Tensor
 
 @register_layer
 class Conv2d(Layer):
-    """``filters`` learned filters slide over the image: ``(H, W, C)`` → ``(OH, OW, filters)``. See ``ops/conv2d.py``."""
+    """Learned filters slide over the image: ``(H, W, C)`` → ``(OH, OW, filters)``. See ``ops/conv2d.py``."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Dense(Layer):
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
         if len(input_shape) != 1:
-            raise ShapeError(f"Dense({self.units}) got inputs of shape {input_shape}, expected (in,); put Flatten() before it")
+            raise ShapeError(f"Dense({self.units}) got shape {input_shape}, expected (in,); put Flatten() before it")
         self._add_parameter("weight", self._initialize((input_shape[0], self.units), rng), dtype)  # (in, out)
         if self.bias:
             self._add_parameter("bias", np.zeros(self.units), dtype)
@@ -147,7 +147,7 @@ class Dropout(Layer):
 
 @register_layer
 class BatchNorm(Layer):
-    """Normalise each channel over the batch, then scale and shift: ``(..., C)`` → ``(..., C)``. See ``ops/batch_norm.py``.
+    """Normalise each channel over the batch, scale, shift: ``(..., C)`` → ``(..., C)``. See ``ops/batch_norm.py``.
 
     ``momentum`` is the weight of the new batch in the running statistics (PyTorch's meaning; Keras' 0.99 is 0.01 here).
     """

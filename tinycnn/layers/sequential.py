@@ -18,9 +18,9 @@ from tinycnn.tensor import Tensor
 class Sequential(Layer):
     """Layers one after the other, built for images of ``input_shape (H, W, C)`` (or rows ``(in,)``).
 
-    ``seed`` fixes the initial weights and dropout masks, ``dtype`` is float32 or float64. Each layer gets a name from its
-    kind and place (``conv2d_1``, ``dense_2``); parameters are called ``conv2d_1.weight``. Raises ShapeError, naming the
-    layer, when the layers do not fit together. ``fuse=False`` runs every layer by itself (see ``fusion.py``).
+    ``seed`` fixes the initial weights and dropout masks, ``dtype`` is float32 or float64. Each layer gets a name from
+    its kind and place (``conv2d_1``, ``dense_2``); parameters are called ``conv2d_1.weight``. Raises ShapeError, naming
+    the layer, when the layers do not fit together. ``fuse=False`` runs every layer by itself (see ``fusion.py``).
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class Sequential(Layer):
     def _run(self, x: Tensor, steps: list[fusion.Step]) -> Tensor:
         x = x if isinstance(x, Tensor) else Tensor(x)
         if x.shape[1:] != self.input_shape:
-            raise ShapeError(f"the network takes images of shape (N, {', '.join(map(str, self.input_shape))}), got {x.shape}")
+            expected = ", ".join(map(str, ("N", *self.input_shape)))
+            raise ShapeError(f"the network takes images of shape ({expected}), got {x.shape}")
         for step in steps:
             x = step(x)
         return x
@@ -90,7 +91,7 @@ class Sequential(Layer):
         return {name: np.array(backend.to_host(array)) for name, array in arrays.items()}
 
     def load_state_dict(self, state: dict[str, np.ndarray], strict: bool = True) -> None:
-        """Copy values in, by name. ``strict``: raise ShapeError when a name is missing or unknown, instead of skipping it.
+        """Copy values in, by name. ``strict``: raise ShapeError for a name that is missing or unknown, do not skip it.
 
         A shape that does not fit, or another dtype, is always an error. Nothing is changed when an error is raised.
         """

@@ -74,9 +74,10 @@ def batch_norm(
 ) -> Tensor:
     """``x (..., C)``, ``gamma`` and ``beta (C,)`` → the same shape as ``x``.
 
-    ``training``: normalise by the batch, and move ``running_mean`` and ``running_var`` (arrays ``(C,)``, changed in place,
-    or None) towards its statistics by the fraction ``momentum``. Otherwise normalise by the running statistics. Raises
-    ShapeError for shapes that do not fit or an empty batch in training, SettingError when statistics are missing.
+    ``training``: normalise by the batch, and move ``running_mean`` and ``running_var`` (arrays ``(C,)``, changed in
+    place, or None) towards its statistics by the fraction ``momentum``. Otherwise normalise by the running statistics.
+    Raises ShapeError for shapes that do not fit or an empty batch in training, SettingError when statistics are
+    missing.
     """
     _check(x, gamma, beta, training)
     if not training:

@@ -4,8 +4,8 @@ An output pixel is the sum of the products of a ``KH x KW x C`` patch of the ima
 
     y[n, oh, ow, f] = Σ_{kh, kw, c}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c] · weight[kh, kw, c, f]  +  bias[f]
 
-Write each patch as a row of ``cols = im2col(x)`` and each filter as a column of ``W = weight.reshape(KH*KW*C, F)``: then
-all the sums are one product, ``Y = cols W + bias``, and the gradients are those of any matrix product:
+Write each patch as a row of ``cols = im2col(x)`` and each filter as a column of ``W = weight.reshape(KH*KW*C, F)``:
+then all the sums are one product, ``Y = cols W + bias``, and the gradients are those of any matrix product:
 
     grad_W    = colsᵀ grad_Y      each filter meets again the patches it has seen
     grad_bias = Σ_rows grad_Y     the bias was added to every row, so the gradients of all rows add up
@@ -59,10 +59,10 @@ def conv2d(
     stride: int | Pair = 1,
     padding: int | Pair = 0,
 ) -> Tensor:
-    """Slide ``F`` filters over images: ``x (N, H, W, C)``, ``weight (KH, KW, C, F)``, ``bias (F,)`` → ``(N, OH, OW, F)``.
+    """Slide filters over images: ``x (N, H, W, C)``, ``weight (KH, KW, C, F)``, ``bias (F,)`` → ``(N, OH, OW, F)``.
 
-    ``OH = (H + 2*PH - KH) // SH + 1``; ``padding`` adds zeros around the image. Raises ShapeError when the shapes do not
-    fit together, SettingError for a stride below 1 or a negative padding.
+    ``OH = (H + 2*PH - KH) // SH + 1``; ``padding`` adds zeros around the image. Raises ShapeError when the shapes do
+    not fit together, SettingError for a stride below 1 or a negative padding.
     """
     stride, padding = as_pair(stride, "stride", minimum=1), as_pair(padding, "padding", minimum=0)
     check_conv2d(x.shape, weight.shape, None if bias is None else bias.shape)
@@ -75,8 +75,8 @@ def check_conv2d(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias_s
     """Raise ShapeError unless image, filters and bias fit together."""
     if len(x_shape) != 4 or len(weight_shape) != 4 or x_shape[3] != weight_shape[2] or 0 in weight_shape:
         raise ShapeError(
-            f"conv2d: x has shape {x_shape} and weight {weight_shape}, expected x (N, H, W, C) and weight (KH, KW, C, F) "
-            "with the same number of channels C; images are channels last"
+            f"conv2d: x has shape {x_shape} and weight {weight_shape}, expected x (N, H, W, C) and weight "
+            "(KH, KW, C, F) with the same number of channels C; images are channels last"
         )
     if bias_shape is not None and bias_shape != weight_shape[3:]:
         raise ShapeError(f"conv2d: bias has shape {bias_shape}, expected {weight_shape[3:]}, one number per filter")

@@ -2,8 +2,8 @@
 
     y = x · mask,      mask = 0 with probability p, else 1/(1 - p)
 
-The kept values are scaled up so that the expected value of ``y`` is ``x``: at test time the layer does nothing. The mask
-does not depend on ``x``, so ``grad_x = grad_y · mask``. Source: Srivastava et al., "Dropout", 2014.
+The kept values are scaled up so that the expected value of ``y`` is ``x``: at test time the layer does nothing. The
+mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Source: Srivastava et al., "Dropout", 2014.
 """
 
 from tinycnn.backends.base import Array, Pair

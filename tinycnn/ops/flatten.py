@@ -1,4 +1,4 @@
-"""From images to rows: ``(N, H, W, C)`` → ``(N, H*W*C)``; the gradient is reshaped back (see ``Reshape`` in tensor.py)."""
+"""From images to rows: ``(N, H, W, C)`` → ``(N, H*W*C)``; the gradient is reshaped back (``Reshape`` in tensor.py)."""
 
 import math
 

@@ -43,7 +43,7 @@ class FusedNormFunction(Function):
 
 
 class FusedConvNormFunction(Function):
-    """``max_pool2d(batch_norm(relu(conv2d(x, weight, bias)), gamma, beta))``; statistics as in ``FusedNormFunction``."""
+    """``max_pool2d(batch_norm(relu(conv2d(x, weight, bias)), gamma, beta))``; otherwise as ``FusedNormFunction``."""
 
     def __init__(
         self, stride: Pair, padding: Pair, mean: Array | None, var: Array | None, eps: float, pool: Pool

@@ -39,13 +39,13 @@ class LogSoftmaxFunction(Function):
 
 
 def softmax(x: Tensor) -> Tensor:
-    """Probabilities over the last axis, ``(..., K)`` → ``(..., K)``; raises ShapeError when there is nothing to choose from."""
+    """Probabilities over the last axis, ``(..., K)`` → ``(..., K)``; raises ShapeError when there is no class."""
     _check_classes("softmax", x)
     return SoftmaxFunction()(x)
 
 
 def log_softmax(x: Tensor) -> Tensor:
-    """Logarithms of the probabilities over the last axis, ``(..., K)`` → ``(..., K)``; raises ShapeError as softmax does."""
+    """Logarithms of the probabilities, ``(..., K)`` → ``(..., K)``; raises ShapeError as softmax does."""
     _check_classes("log_softmax", x)
     return LogSoftmaxFunction()(x)
 

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from . import conv_block, conv_block_backward, conv_dense, conv_loops, winograd
-from .geometry import WIDTH, ConvGeometry, tile_shape
+from .geometry import WIDTH, ConvGeometry
 from .lanes import LANES
 
 Array = np.ndarray

@@ -13,7 +13,7 @@ a NaN comes out, the outputs are computed again by the definition.
 import numpy as np
 
 from . import simd
-from .conv_block import convolve, remaining
+from .conv_block import remaining
 from .jit import inlined, kernel
 from .lanes import LANES
 

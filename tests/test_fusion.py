@@ -1,0 +1,196 @@
+"""Fused steps equal the layers they stand for: values, gradients, running statistics, on every backend that fuses.
+
+Inputs and weights are small whole numbers, so that float32 computes without rounding: fused and plain must agree to the
+last bit, however differently they add up, and ties are everywhere. Batch norm divides, so there the plain path runs in
+float64 and the tolerance is that of float32.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from conftest import activated
+
+import tinycnn
+from tinycnn import models, ops
+from tinycnn.backends.base import Backend
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Sequential, fusion
+
+Arrays = dict[str, np.ndarray]
+
+
+@pytest.fixture(params=["numba", "cupy"])
+def fusing(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each backend that has fused kernels, active during the test."""
+    yield from activated(request)
+
+
+def whole_numbers(shape: tuple[int, ...], seed: int, low: int = -3, high: int = 4) -> np.ndarray:
+    return np.random.default_rng(seed).integers(low, high, shape).astype(np.float32)
+
+
+def with_whole_weights(model: Sequential) -> Sequential:
+    for i, parameter in enumerate(model.parameters()):
+        parameter.data[...] = tinycnn.get_backend().asarray(whole_numbers(parameter.shape, i))
+    return model
+
+
+def forward_and_backward(model: Sequential, x: np.ndarray, grad_y: np.ndarray) -> Arrays:
+    """Output, and the gradients of the input and of all parameters."""
+    to_host = tinycnn.get_backend().to_host
+    tensor = tinycnn.Tensor(x, requires_grad=True)
+    y = model(tensor)
+    y.backward(grad_y.astype(x.dtype))
+    grads = {name: to_host(parameter.grad) for name, parameter in model.named_parameters()}
+    buffers = {name: to_host(buffer).copy() for name, buffer in model.named_buffers()}
+    return {"y": y.numpy(), "x": to_host(tensor.grad)} | grads | buffers
+
+
+def assert_fused_is_plain(layers: list[Layer], x: np.ndarray, steps: int) -> None:
+    """Bit for bit, on whole numbers, in the number of steps that fusing should leave."""
+    fused, plain = (
+        with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:], fuse=fuse)) for fuse in (True, False)
+    )
+    assert len(fusion.plan(list(fused.layers.values()), tinycnn.get_backend())) == steps
+    grad_y = whole_numbers((len(x), *fused.output_shape), 99)
+    ours, expected = (forward_and_backward(model, x, grad_y) for model in (fused, plain))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(ours[name], values, err_msg=name)
+
+
+def layers_again(layers: list[Layer]) -> list[Layer]:
+    return [type(layer)(**layer.settings()) for layer in layers]
+
+
+def conv_settings() -> Iterator[dict]:
+    """Kernel sizes 1 to 7, rectangular ones, strides and paddings, as far as they make sense together."""
+    kernels = [*((k, k) for k in range(1, 8)), (1, 3), (4, 2)]
+    for kernel, stride, padding in itertools.product(kernels, [(1, 1), (2, 1), (3, 2)], [(0, 0), (1, 2)]):
+        yield {"kernel_size": kernel, "stride": stride, "padding": padding}
+
+
+POOLS = {
+    "no pool": None,
+    "2x2": MaxPool2d(2),
+    "3x2": MaxPool2d((3, 2)),
+    "overlapping": MaxPool2d(3, stride=2),
+    "gaps": MaxPool2d(1, stride=2),
+}
+
+
+@pytest.mark.parametrize("pool", list(POOLS))
+@pytest.mark.parametrize("conv", list(conv_settings()), ids=str)
+def test_conv_block(fusing: Backend, conv: dict, pool: str) -> None:
+    layers: list[Layer] = [Conv2d(5, **conv), ReLU(), *([POOLS[pool]] if POOLS[pool] else [])]
+    x = whole_numbers((3, 14, 13, 2), 1)
+    assert_fused_is_plain(layers, x, steps=1)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(("images", "channels", "filters"), [(1, 1, 1), (1, 3, 17), (2, 16, 16), (5, 1, 33), (37, 4, 6)])
+@pytest.mark.parametrize("pool", [None, MaxPool2d(2)], ids=["no pool", "pool"])
+def test_odd_sizes(
+    fusing: Backend, images: int, channels: int, filters: int, pool: MaxPool2d | None, relu: bool
+) -> None:
+    layers: list[Layer] = [Conv2d(filters), *([ReLU()] if relu else []), *([pool] if pool else [])]
+    x = whole_numbers((images, 9, 8, channels), 2)
+    assert_fused_is_plain(layers, x, steps=1 if relu or not pool else 2)
+
+
+UNCOVERED = {
+    "pool without relu": ([Conv2d(4), MaxPool2d(2)], 2),
+    "no bias": ([Conv2d(4, bias=False), ReLU(), MaxPool2d(2)], 3),
+    "padded pool": ([Conv2d(4), ReLU(), MaxPool2d(2, padding=1)], 2),
+    "dense without bias": ([Flatten(), Dense(7, bias=False), ReLU()], 3),
+}
+
+
+@pytest.mark.parametrize(("layers", "steps"), list(UNCOVERED.values()), ids=list(UNCOVERED))
+def test_what_no_rule_covers_runs_plain(fusing: Backend, layers: list[Layer], steps: int) -> None:
+    assert_fused_is_plain(layers, whole_numbers((3, 8, 8, 2), 3), steps)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(("images", "inputs", "units"), [(1, 1, 1), (3, 50, 7), (64, 33, 130)])
+def test_dense(fusing: Backend, images: int, inputs: int, units: int, relu: bool) -> None:
+    assert_fused_is_plain([Dense(units), *([ReLU()] if relu else [])], whole_numbers((images, inputs), 4), steps=1)
+
+
+def test_nan_reaches_every_output_that_saw_it(fusing: Backend) -> None:
+    x = whole_numbers((2, 8, 8, 2), 5)
+    x[0, 3, 4, 1] = np.nan
+    layers = [Conv2d(3), ReLU(), MaxPool2d(2)]
+    outputs = []
+    for fuse in (True, False):
+        model = with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:], fuse=fuse))
+        outputs.append(model(tinycnn.Tensor(x)).numpy())
+    np.testing.assert_array_equal(*outputs)
+    assert np.isnan(outputs[0]).any()
+    assert not np.isnan(outputs[0][1]).any()
+
+
+NORMS = {
+    "conv, relu, norm, pool": [Conv2d(5), ReLU(), BatchNorm(), MaxPool2d(2)],
+    "conv, relu, norm": [Conv2d(5, stride=2, padding=1), ReLU(), BatchNorm()],
+    "conv, norm, relu, pool": [Conv2d(5), BatchNorm(), ReLU(), MaxPool2d(2)],
+    "norm, overlapping pool": [BatchNorm(), MaxPool2d(3, stride=2)],
+    "norm": [BatchNorm()],
+}
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("images", [1, 19])
+@pytest.mark.parametrize("layers", list(NORMS.values()), ids=list(NORMS))
+def test_batch_norm(fusing: Backend, layers: list[Layer], images: int, training: bool) -> None:
+    x = np.random.default_rng(6).normal(2, 3, (images, 9, 9, 3))
+    models_by_dtype = [
+        Sequential(*layers_again(layers), input_shape=x.shape[1:], dtype=dtype) for dtype in (np.float32, np.float64)
+    ]
+    models_by_dtype[1].load_state_dict({k: v.astype(np.float64) for k, v in models_by_dtype[0].state_dict().items()})
+    for model in models_by_dtype:
+        for name, parameter in model.named_parameters():
+            if name.endswith("gamma"):
+                parameter.data[...] = tinycnn.get_backend().asarray(np.array([-1.5, 0.5, 2, 1, 0.1][: parameter.shape[0]], model.dtype))
+        model.train(training)
+    grad_y = np.random.default_rng(7).normal(size=(images, *models_by_dtype[0].output_shape))
+    ours, expected = (forward_and_backward(model, x.astype(model.dtype), grad_y) for model in models_by_dtype)
+    for name, values in expected.items():
+        scale = np.abs(values).max()
+        np.testing.assert_allclose(ours[name], values, rtol=0, atol=max(2e-5 * scale, 2e-5), err_msg=name)
+
+
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_networks_agree_with_their_plain_selves(fusing: Backend, name: str) -> None:
+    """Loss and every gradient of the five networks, float32 fused against float64 plain, within what float32 can hold."""
+    rng = np.random.default_rng(8)
+    pixels, labels = rng.integers(0, 256, (7, 28, 28, 1)), rng.integers(0, 10, 7)
+    results = []
+    for dtype in (np.float32, np.float64):
+        model = models.create(name, dtype=dtype)
+        x = (pixels * models.pixel_scale(model)).astype(dtype)
+        loss = ops.softmax_cross_entropy(model.logits(tinycnn.Tensor(x)), labels)
+        loss.backward()
+        grads = {k: tinycnn.get_backend().to_host(p.grad) for k, p in model.named_parameters()}
+        results.append({"loss": loss.numpy()} | grads)
+    for key, expected in results[1].items():
+        assert np.linalg.norm(results[0][key] - expected) <= 1e-3 * np.linalg.norm(expected) + 1e-7, key
+
+
+def test_backends_without_fused_kernels_run_layer_by_layer() -> None:
+    with tinycnn.use_backend("numpy") as backend:
+        layers = list(models.create("batchnorm_cnn").layers.values())
+        assert fusion.plan(layers, backend) == layers
+
+
+def test_a_wrong_fused_kernel_is_noticed(fusing: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above fails for a kernel whose bias gradient is a mean instead of a sum."""
+    right = fusing.fused["conv_backward"]
+
+    def wrong(saved, grad_y, need_grad_x):
+        grad_x, grad_weight, grad_bias = right(saved, grad_y, need_grad_x)
+        return grad_x, grad_weight, grad_bias / len(grad_y)
+
+    monkeypatch.setitem(fusing.fused, "conv_backward", wrong)
+    with pytest.raises(AssertionError, match="bias"):
+        assert_fused_is_plain([Conv2d(3), ReLU()], whole_numbers((4, 6, 6, 2), 9), steps=1)
