@@ -82,7 +82,7 @@ def torch_step(name: str, mode: str, images: np.ndarray, labels: np.ndarray, inf
     x_all = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     y_all = torch.from_numpy(labels)
     layout = torch.channels_last if mode == "channels_last" else torch.contiguous_format
-    network = network.to(memory_format=layout)  # type: ignore[call-overload]
+    network = network.to(memory_format=layout)
     network.train(not inference)
     run: Any = torch.compile(network) if mode == "compile" else network
     adam, loss_function = torch.optim.Adam(network.parameters(), lr=1e-3), torch.nn.CrossEntropyLoss()
@@ -116,11 +116,12 @@ def check_same(name: str, images: np.ndarray, labels: np.ndarray) -> float:
     network = twin(model)
     x = (images[:32] * np.float32(models.pixel_scale(model))).astype(np.float32)
     ours = tinycnn.ops.softmax_cross_entropy(model.logits(tinycnn.Tensor(x)), labels[:32])
-    theirs = torch.nn.functional.cross_entropy(network(torch.from_numpy(x).permute(0, 3, 1, 2)), torch.from_numpy(labels[:32]))
+    logits = network(torch.from_numpy(x).permute(0, 3, 1, 2))
+    theirs = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels[:32]))
     ours.backward()
     theirs.backward()
-    last = [p for p in network.parameters()][-1].grad.numpy()
-    first = [p for p in network.parameters()][0].grad.numpy().transpose(2, 3, 1, 0)
+    first, *_, last = (parameter.grad.numpy() for parameter in network.parameters())
+    first = first.transpose(2, 3, 1, 0)
     gaps = [relative_gap(ours.item(), theirs.item())]
     gaps += [relative_gap(model.parameters()[i].grad, grad) for i, grad in ((-1, last), (0, first))]
     if max(gaps) > 1e-3:
@@ -185,9 +186,11 @@ def show(result: dict[str, Any]) -> None:
     print(f"{result['model']}, batch {result['batch_size']}")
     for name, median in result["median_ms"].items():
         low, _, high = result["spread_ms"][name]
-        print(f"  {name:<22} {median:8.2f} ms  (quartiles {low:.2f} to {high:.2f})  {result['s_per_epoch'][name]:7.2f} s/epoch")
+        quartiles, epoch_s = f"(quartiles {low:.2f} to {high:.2f})", result["s_per_epoch"][name]
+        print(f"  {name:<22} {median:8.2f} ms  {quartiles}  {epoch_s:7.2f} s/epoch")
     for name, ratio in (result["ratio_to_torch"] or {}).items():
-        print(f"  {name} / PyTorch's fastest  {ratio:.2f}   (first loss and gradients agree to {result['difference_to_torch']:.0e})")
+        gap = result["difference_to_torch"]
+        print(f"  {name} / PyTorch's fastest  {ratio:.2f}   (first loss and gradients agree to {gap:.0e})")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Ruff and mypy, with the settings in ``pyproject.toml``, find nothing in the repository; and they can find something."""
+"""Ruff and mypy, with the settings in ``pyproject.toml``, find nothing in the repository; and they can find faults."""
 
 import importlib.util
 import subprocess

@@ -144,7 +144,7 @@ class TestValues:
             (lambda x: x.transpose(0, 0), "do not reorder"),
             (lambda x: x.sum(axis=2), r"axis 2 is not an axis of shape \(2, 3\)"),
             (lambda x: x.max(axis=(0, -3)), "is not an axis"),
-            (lambda x: x @ x, r"\(2, 3\) @ \(2, 3\): the last axis of the left"),
+            (lambda x: x @ x, r"\(2, 3\) @ \(2, 3\): .*last axis"),
             (lambda x: x @ Tensor(1.0), "use \\* instead of @"),
         ],
     )
@@ -273,7 +273,7 @@ class TestBackward:
         y = leaf(1, 2)
         loss = (y * 2).sum()
         loss.backward()
-        with pytest.raises(AutogradError, match=r"already used by backward\(\); run the forward pass again"):
+        with pytest.raises(AutogradError, match=r"already used .*run the forward pass again"):
             loss.backward()
 
     def test_a_graph_that_shares_a_used_part(self):

@@ -18,7 +18,7 @@ Schedule = Callable[[int], float]  # step number, from 0 → factor of the learn
 
 
 class Optimizer:
-    """Base class. ``lr``: learning rate; ``schedule(step)``: its factor, 1 if None. Parameters without gradient rest."""
+    """Base class. ``lr``: learning rate; ``schedule(step)``: its factor, or None. Parameters without gradient rest."""
 
     slot_names: ClassVar[tuple[str, ...]] = ()
 

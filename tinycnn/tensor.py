@@ -238,7 +238,7 @@ def _in_reverse_order(last: Function) -> list[Function]:
     while to_visit:
         function = to_visit.pop()
         if not function.inputs:
-            raise AutogradError(f"{function.name}: backward() has already used this graph; run the forward pass again")
+            raise AutogradError(f"{function.name}: graph already used by backward(); run the forward pass again")
         makers = {x.creator for x in function.inputs if x.creator is not None} - found
         found |= makers
         to_visit += makers
@@ -428,7 +428,7 @@ class MatMul(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         if a.shape[-1] != b.shape[-2]:
-            raise ShapeError(f"matmul: {a.shape} @ {b.shape}: the last axis of the left must equal the right's second-last")
+            raise ShapeError(f"matmul: {a.shape} @ {b.shape}: last axis of the left must equal second-last of the right")
         self.a, self.b = a, b
         return a @ b  # (..., n, m) @ (..., m, k) → (..., n, k)
 

@@ -49,7 +49,7 @@ class Backend(ABC):
     xp: ModuleType  # numpy, or a module with the same functions
     fused: dict[str, Callable[..., Any]]
 
-    def activate(self) -> None:
+    def activate(self) -> None:  # noqa: B027  (a backend may have nothing to do here)
         """Called when this backend becomes the active one: the moment to claim the machine's threads."""
 
     @abstractmethod
@@ -62,7 +62,7 @@ class Backend(ABC):
 
     @abstractmethod
     def to_host(self, array: Array) -> np.ndarray:
-        """This backend's array → ``numpy.ndarray``; waits until the value is computed."""
+        """An array of this backend → ``numpy.ndarray``; waits until the value is computed."""
 
     @abstractmethod
     def im2col(self, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:

@@ -72,7 +72,7 @@ class Conv(NamedTuple):
         block = max(1, SCRATCH_BYTES // self.y[:1].nbytes)
 
         def work(part: int) -> None:
-            scratch = np.empty((block, *self.y.shape[1:]), np.float32) if callable(grad_of) else None
+            scratch: Any = np.empty((block, *self.y.shape[1:]), np.float32) if callable(grad_of) else None
             for some in blocks(*parts[part], block):
                 if callable(grad_of):
                     grad = scratch[: some.stop - some.start]
@@ -105,7 +105,7 @@ def make_conv(
 def conv_forward(
     x: Array, weight: Array, bias: Array, *, stride: Pair, padding: Pair, relu: bool, pool: Pool | None
 ) -> tuple[Array, Conv]:
-    """``x (N, H, W, C)`` → convolution, ReLU if ``relu``, max-pool if ``pool = (window, stride)`` → ``(N, OH, OW, F)``."""
+    """``x (N, H, W, C)`` → convolve, ReLU if ``relu``, max-pool if ``pool (window, stride)`` → ``(N, OH, OW, F)``."""
     conv = make_conv(x, weight, bias, stride, padding, relu=relu, pool=pool)
     parts = image_parts(len(conv.x), conv.flops)
     in_parallel(lambda part: conv.compute(slice(*parts[part])), len(parts))

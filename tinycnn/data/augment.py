@@ -14,7 +14,7 @@ from tinycnn.errors import SettingError
 
 @dataclass(frozen=True)
 class Affine:
-    """The largest change of each kind: ``shift`` in pixels, ``rotation`` in degrees, ``scale``, ``shear`` as fractions."""
+    """The largest change of each kind: ``shift`` in pixels, ``rotation`` in degrees, ``scale``, ``shear`` fractions."""
 
     shift: float = 2.0
     rotation: float = 10.0

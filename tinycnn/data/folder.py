@@ -32,7 +32,8 @@ def read_folder(name: str, folder: Path) -> Dataset:
             return _read_idx_set(name, place, paths)
         if os_path.isfile(place / f"{name}.npz"):
             return _read_npz_set(name, place / f"{name}.npz")
-    raise NotHere(f"{folder} holds neither {name}.npz nor any of {', '.join(_usual_names(name))}.")
+    stems = ", ".join(file.stem for file in SOURCES[name].files)
+    raise NotHere(f"{folder} holds neither {name}.npz nor any of {stems} (.gz or unpacked).")
 
 
 def _check_is_folder(folder: Path) -> None:

@@ -40,7 +40,7 @@ class Layer:
     def forward(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor | Array) -> Tensor:
         return self.forward(x)
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:

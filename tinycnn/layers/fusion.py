@@ -34,7 +34,8 @@ def _next_step(layers: list[Layer], kernels: Collection[str]) -> tuple[Step, int
     """The step that begins with the first layer, and how many layers it covers."""
     first, second, third, fourth = (*layers[:4], None, None, None)[:4]
     relu = isinstance(second, ReLU)
-    if isinstance(first, Conv2d) and first.bias and relu and isinstance(third, BatchNorm) and "conv_norm_forward" in kernels:
+    conv_norm = relu and "conv_norm_forward" in kernels
+    if conv_norm and isinstance(first, Conv2d) and first.bias and isinstance(third, BatchNorm):
         pool = _pool_of(fourth)
         return conv_norm_step(first, third, pool or NO_POOL), 3 + (pool is not None)
     if isinstance(first, Conv2d) and first.bias and "conv_forward" in kernels:
@@ -100,5 +101,5 @@ def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNor
     """Run the function; in training, let the running statistics follow those it found."""
     y = function(*inputs)
     if norm.training:
-        update_statistics(*norm.buffers_by_name.values(), function.mean, function.var, norm.momentum)
+        update_statistics(**norm.buffers_by_name, mean=function.mean, var=function.var, momentum=norm.momentum)
     return y

@@ -66,7 +66,8 @@ def conv2d(
     """
     stride, padding = as_pair(stride, "stride", minimum=1), as_pair(padding, "padding", minimum=0)
     check_conv2d(x.shape, weight.shape, None if bias is None else bias.shape)
-    check_window("conv2d", x.shape, weight.shape[:2], stride, padding)
+    KH, KW, _, _ = weight.shape
+    check_window("conv2d", x.shape, (KH, KW), stride, padding)
     inputs = (x, weight) if bias is None else (x, weight, bias)
     return Conv2dFunction(stride, padding)(*inputs)
 

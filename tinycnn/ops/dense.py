@@ -2,8 +2,8 @@
 
     y = x W + b,    y[n, j] = Σ_i x[n, i] W[i, j] + b[j]
 
-``W[i, j]`` carried ``x[n, i]`` to ``y[n, j]`` for every image ``n``, ``b[j]`` was added for every image, and ``x[n,
-i]`` went to every output. Summing the gradients over all these paths gives
+``W[i, j]`` carried ``x[n, i]`` to ``y[n, j]`` for every image ``n``, ``b[j]`` was added for every image, and
+``x[n, i]`` went to every output. Summing the gradients over all these paths gives
 
     grad_W = xᵀ grad_y,      grad_b = Σ_n grad_y[n],      grad_x = grad_y Wᵀ
 """

@@ -2,8 +2,7 @@
 
     loss = -1/N Σ_n Σ_k  target[n, k] · log p[n, k],      p = softmax(logits),      target = one-hot row of the label
 
-With ``d log p_i / dx_j = δ_ij - p_j`` (see ``softmax.py``) and targets that sum to 1 in each row, everything cancels
-but
+With ``d log p_i / dx_j = δ_ij - p_j`` (see ``softmax.py``) and targets that sum to 1 in each row, all cancels but
 
     grad_logits = (p - target) / N
 
@@ -80,8 +79,8 @@ def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
     labels = labels if hasattr(labels, "shape") else np.asarray(labels)
     if scores.ndim != 2 or 0 in scores.shape or labels.shape not in (scores.shape[:1], scores.shape):
         raise ShapeError(
-            f"{op}: scores have shape {scores.shape} and labels {labels.shape}, expected scores (N, K) with N and K "
-            ">= 1 and labels (N,) or one-hot (N, K)"
+            f"{op}: scores have shape {scores.shape} and labels {labels.shape}, expected scores (N, K) with "
+            "N and K >= 1 and labels (N,) or one-hot (N, K)"
         )
     if isinstance(labels, np.ndarray):
         _check_label_values(op, labels, scores.shape[1])
@@ -91,7 +90,7 @@ def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
 def _check_label_values(op: str, labels: np.ndarray, K: int) -> None:
     if labels.ndim == 2:
         if not (np.all(labels >= 0) and np.allclose(labels.sum(axis=1), 1, atol=1e-4)):
-            raise DataError(f"{op}: a row of labels does not hold probabilities that sum to 1, such as one-hot labels do")
+            raise DataError(f"{op}: every row of labels must hold probabilities that sum to 1 (one-hot); one does not")
     elif labels.dtype.kind not in "iu":
         raise DataError(f"{op}: labels are {labels.dtype}, expected whole numbers 0 to {K - 1}")
     elif labels.min() < 0 or labels.max() >= K:
