@@ -32,3 +32,10 @@ def describe(threads: int) -> dict[str, object]:
         "system": platform.platform(),
         "versions": versions(),
     }
+
+
+def peak_memory_mib() -> float:
+    """The most memory this process ever held, from Linux' VmHWM (ru_maxrss would count the parent's); NaN elsewhere."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))

@@ -10,11 +10,13 @@ of the machine's speed hits all of them; the ratio is the median of tinycnn over
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,11 @@ import machine
 
 import tinycnn
 from tinycnn import models, optim
+from tinycnn.backends.threads import limit_blas, set_threads
 from tinycnn.train import Trainer
 
 Step = Callable[[np.ndarray], Any]
+IMAGES = 4096
 TURN = 5  # steps that a contestant takes in a row
 TORCH_MODES = ("eager", "channels_last", "compile")
 
@@ -47,7 +51,7 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def fake_mnist(count: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+def fake_mnist(count: int = IMAGES) -> tuple[np.ndarray, np.ndarray]:
     """Random blots on black, as sparse as digits are: timing needs the size and the zeros, not the meaning."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
@@ -134,20 +138,25 @@ def relative_gap(a: Any, b: Any) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-def take_turns(steps: dict[str, Step], batch_size: int, count: int, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every contestant's steps: turns of five on the same batches, the first of each turn not counted.
+def contestant(
+    pipe: Connection, name: str, side: str, batch_size: int, inference: bool, threads: int
+) -> None:
+    """The process of one contestant: gets batches of image numbers, answers the milliseconds and peak memory they took."""
+    images, labels = fake_mnist()
+    if side.startswith("torch"):
+        import torch
 
-    After a turn the other side's threads may still spin and its data fill the cache: the first step pays for that.
-    """
-    rng = np.random.default_rng(1)
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(1 + -(-rounds // TURN)):
-        batches = [rng.permutation(count)[:batch_size] for _ in range(1 + TURN)]
-        for name, step in steps.items():
-            taken = [milliseconds(step, chosen) for chosen in batches]
-            if turn > 0:  # the first turn compiles and warms up
-                times[name] += taken[1:]
-    return times
+        torch.set_num_threads(threads)
+        step = torch_step(name, side.removeprefix("torch "), images, labels, inference)
+    else:
+        set_threads(threads)
+        tinycnn.use_backend(side)
+        if side == "numpy":
+            limit_blas(threads)
+        step = tinycnn_step(name, batch_size, images, labels, inference)
+    while (batches := pipe.recv()) is not None:
+        taken = [milliseconds(step, chosen) for chosen in batches]
+        pipe.send((taken, machine.peak_memory_mib()))
 
 
 def milliseconds(step: Step, chosen: np.ndarray) -> float:
@@ -156,28 +165,53 @@ def milliseconds(step: Step, chosen: np.ndarray) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
+def take_turns(
+    sides: list[str], name: str, batch_size: int, options: argparse.Namespace
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Milliseconds of every contestant's steps, and its peak memory in MiB: turns of five, the first of each not counted."""
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for side in sides:
+        pipes[side], other_end = context.Pipe()
+        settings = (other_end, name, side, batch_size, options.inference, options.threads)
+        processes.append(context.Process(target=contestant, args=settings, daemon=True))
+        processes[-1].start()
+    rng = np.random.default_rng(1)
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    memory: dict[str, float] = {}
+    for turn in range(1 + -(-options.rounds // TURN)):
+        batches = [rng.permutation(IMAGES)[:batch_size] for _ in range(1 + TURN)]
+        for side, pipe in pipes.items():
+            pipe.send(batches)
+            taken, memory[side] = pipe.recv()
+            if turn > 0:  # the first turn compiles and warms up
+                times[side] += taken[1:]
+    for pipe in pipes.values():
+        pipe.send(None)
+    for process in processes:
+        process.join()
+    return times, memory
+
+
 def measure(name: str, batch_size: int, options: argparse.Namespace) -> dict[str, Any]:
-    images, labels = fake_mnist()
-    results: dict[str, list[float]] = {}
     gap = None
-    for backend in options.backend:
-        with tinycnn.use_backend(backend):
-            if options.against:
-                gap = check_same(name, images, labels)
-            steps = {backend: tinycnn_step(name, batch_size, images, labels, options.inference)}
-            if options.against:
-                for mode in options.torch_modes:
-                    steps[f"torch {mode}"] = torch_step(name, mode, images, labels, options.inference)
-            results |= take_turns(steps, batch_size, len(images), options.rounds)
-    medians = {contestant: statistics.median(times) for contestant, times in results.items()}
-    best_torch = min((ms for contestant, ms in medians.items() if contestant.startswith("torch")), default=None)
+    if options.against:
+        images, labels = fake_mnist()
+        for backend in options.backend:
+            with tinycnn.use_backend(backend):
+                gap = max(gap or 0.0, check_same(name, images, labels))
+    rivals = [f"torch {mode}" for mode in options.torch_modes] if options.against else []
+    times, memory = take_turns([*options.backend, *rivals], name, batch_size, options)
+    medians = {side: statistics.median(taken) for side, taken in times.items()}
+    best = min((medians[side] for side in rivals), default=None)
     return {
         "model": name,
         "batch_size": batch_size,
         "median_ms": medians,
-        "spread_ms": {k: statistics.quantiles(times, n=4) for k, times in results.items()},
-        "s_per_epoch": {k: ms * 60 / batch_size for k, ms in medians.items()},
-        "ratio_to_torch": {b: medians[b] / best_torch for b in options.backend} if best_torch else None,
+        "quartiles_ms": {side: statistics.quantiles(taken, n=4) for side, taken in times.items()},
+        "s_per_epoch": {side: ms * 60 / batch_size for side, ms in medians.items()},
+        "peak_memory_mib": memory,
+        "ratio_to_torch": {b: medians[b] / best for b in options.backend} if best else None,
         "difference_to_torch": gap,
     }
 
@@ -185,9 +219,10 @@ def measure(name: str, batch_size: int, options: argparse.Namespace) -> dict[str
 def show(result: dict[str, Any]) -> None:
     print(f"{result['model']}, batch {result['batch_size']}")
     for name, median in result["median_ms"].items():
-        low, _, high = result["spread_ms"][name]
-        quartiles, epoch_s = f"(quartiles {low:.2f} to {high:.2f})", result["s_per_epoch"][name]
-        print(f"  {name:<22} {median:8.2f} ms  {quartiles}  {epoch_s:7.2f} s/epoch")
+        low, _, high = result["quartiles_ms"][name]
+        spread = f"(quartiles {low:.2f} to {high:.2f})"
+        more = f"{result['s_per_epoch'][name]:7.2f} s/epoch  {result['peak_memory_mib'][name]:6.0f} MiB"
+        print(f"  {name:<22} {median:8.2f} ms  {spread:<28} {more}", flush=True)
     for name, ratio in (result["ratio_to_torch"] or {}).items():
         gap = result["difference_to_torch"]
         print(f"  {name} / PyTorch's fastest  {ratio:.2f}   (first loss and gradients agree to {gap:.0e})")
@@ -197,10 +232,6 @@ def main() -> None:
     options = parse_options()
     about = machine.describe(options.threads)
     print(json.dumps(about))
-    if options.against:
-        import torch
-
-        torch.set_num_threads(options.threads)
     results = []
     for name in options.model:
         for batch_size in options.batch_size or [models.MODELS[name].author.batch_size]:

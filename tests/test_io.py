@@ -89,7 +89,9 @@ def test_other_tools_can_read_the_weights(tmp_path):
 
 def test_the_architecture_is_plain_json():
     size = struct.unpack("<Q", VALID[:8])[0]
-    description = json.loads(json.loads(VALID[8 : 8 + size])["__metadata__"]["tinycnn"])
+    text = json.loads(VALID[8 : 8 + size])["__metadata__"]["tinycnn"]
+    description = json.loads(text)
+    assert text == json.dumps(description, sort_keys=True)
     assert description["format"] == 1
     assert description["input_shape"] == [4, 5, 1]
     assert [layer["kind"] for layer in description["layers"]][:3] == ["Rescaling", "Conv2d", "BatchNorm"]

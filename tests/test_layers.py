@@ -287,6 +287,10 @@ def without_dense(state):
     return {name: array for name, array in state.items() if "dense" not in name}
 
 
+def with_more(state):
+    return state | {"dense_2.weight": np.zeros((3, 3), np.float32)}
+
+
 def with_wrong_shape(state):
     return state | {"dense_1.weight": state["dense_1.weight"].T.copy()}
 
@@ -303,6 +307,7 @@ def with_lists(state):
     ("damage", "words"),
     [
         (renamed, "missing ['dense_1.bias', 'dense_1.weight'], unknown ['thick_1.bias', 'thick_1.weight']"),
+        (with_more, "missing [], unknown ['dense_2.weight']"),
         (without_dense, "missing ['dense_1.bias', 'dense_1.weight'], unknown []"),
         (with_wrong_shape, "dense_1.weight is float32 (3, 16), the network has float32 (16, 3)"),
         (with_wrong_dtype, "dense_1.bias is float64 (3,), the network has float32 (3,)"),

@@ -158,6 +158,18 @@ def test_the_training_scores_are_those_of_the_batches():
     assert scores.accuracy == whole.accuracy
 
 
+def test_gradients_do_not_pile_up():
+    images, labels = sides(10)
+    states = []
+    for leftover in (None, 1000.0):
+        trainer = make_trainer()
+        for parameter in trainer.model.parameters():
+            parameter.grad = None if leftover is None else np.full_like(parameter.data, leftover)
+        trainer.step(images, labels, np.arange(10))
+        states.append(trainer.model.state_dict())
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_holds_at_least_one_image(batch_size):
     with pytest.raises(SettingError, match="expected at least 1"):

@@ -128,11 +128,11 @@ def test_in_a_pipe_there_are_plain_lines(ordinary):
 def test_the_same_seed_twice_gives_the_same_bits(backend, tmp_path):
     pytest.importorskip(backend)
     for output in ("first", "again"):
-        train(tmp_path, "--limit", 300, "--backend", backend, "--model", "batchnorm_cnn", output=output)
+        train(tmp_path, "--limit", 128, "--backend", backend, "--model", "batchnorm_cnn", output=output)
     first, again = tmp_path / "first", tmp_path / "again"
     assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
     assert without_times(metrics_of(first)) == without_times(metrics_of(again))
-    train(tmp_path, "--limit", 300, "--backend", backend, "--model", "batchnorm_cnn", "--seed", 1, output="other")
+    train(tmp_path, "--limit", 128, "--backend", backend, "--model", "batchnorm_cnn", "--seed", 1, output="other")
     assert (first / "model.safetensors").read_bytes() != (tmp_path / "other" / "model.safetensors").read_bytes()
 
 

@@ -428,7 +428,7 @@ class MatMul(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         if a.shape[-1] != b.shape[-2]:
-            raise ShapeError(f"matmul: {a.shape} @ {b.shape}: last axis of the left must equal second-last of the right")
+            raise ShapeError(f"matmul: {a.shape} @ {b.shape}: last axis of the left, second-last of the right differ")
         self.a, self.b = a, b
         return a @ b  # (..., n, m) @ (..., m, k) → (..., n, k)
 

@@ -50,6 +50,7 @@ class Conv(NamedTuple):
     y: Array
     winner: Array
     relu: bool
+    pooled: bool
     flops: int  # per image
 
     def compute(self, some: slice) -> None:
@@ -89,24 +90,42 @@ class Conv(NamedTuple):
 
 
 def make_conv(
-    x: Array, weight: Array, bias: Array, stride: Pair, padding: Pair, *, relu: bool, pool: Pool | None
+    x: Array,
+    weight: Array,
+    bias: Array,
+    stride: Pair,
+    padding: Pair,
+    *,
+    relu: bool,
+    pool: Pool | None,
+    need_grad_x: bool,
 ) -> Conv:
     """Everything ready, nothing computed yet: ``y`` and ``winner`` are empty."""
     KH, KW, C, F = weight.shape
     x = padded_images(x, padding)
     plan = conv_plan(x.shape[1:], (KH, KW), F, stride, *(pool or ()))
+    packed = plan.new_packed(need_grad_x)
+    plan.pack(np.ascontiguousarray(weight), bias, packed)
     y = np.empty((len(x), *plan.output_shape), np.float32)
     winner = np.empty(y.shape if pool else (len(x), 0), np.uint8)
     OH, OW = window_grid(x.shape, (KH, KW), stride, (0, 0))
     flops = 2 * OH * OW * KH * KW * C * max(F, LANES_USED)
-    return Conv(plan, plan.pack(weight, bias), padding, x, y, winner, relu, flops)
+    return Conv(plan, packed, padding, x, y, winner, relu, pool is not None, flops)
 
 
 def conv_forward(
-    x: Array, weight: Array, bias: Array, *, stride: Pair, padding: Pair, relu: bool, pool: Pool | None
+    x: Array,
+    weight: Array,
+    bias: Array,
+    *,
+    stride: Pair,
+    padding: Pair,
+    relu: bool,
+    pool: Pool | None,
+    need_grad_x: bool,
 ) -> tuple[Array, Conv]:
     """``x (N, H, W, C)`` → convolve, ReLU if ``relu``, max-pool if ``pool (window, stride)`` → ``(N, OH, OW, F)``."""
-    conv = make_conv(x, weight, bias, stride, padding, relu=relu, pool=pool)
+    conv = make_conv(x, weight, bias, stride, padding, relu=relu, pool=pool, need_grad_x=need_grad_x)
     parts = image_parts(len(conv.x), conv.flops)
     in_parallel(lambda part: conv.compute(slice(*parts[part])), len(parts))
     return conv.y, conv
@@ -115,7 +134,7 @@ def conv_forward(
 def conv_backward(conv: Conv, grad_y: Array, need_grad_x: bool) -> tuple[Array | None, Array, Array]:
     """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias``."""
     grad_y = np.ascontiguousarray(grad_y)
-    if conv.plan.pooled or not conv.relu:  # a pooled block's winners know where ReLU was off
+    if conv.pooled or not conv.relu:  # a pooled block's winners know where ReLU was off
         return conv.gradients(grad_y, need_grad_x)
 
     def masked(some: slice, out: Array) -> None:
@@ -258,9 +277,10 @@ def conv_norm_forward(
     padding: Pair,
     eps: float,
     pool: Pool,
+    need_grad_x: bool,
 ) -> tuple[Array, Array, Array, tuple[Conv, Norm]]:
     """Convolution, ReLU, batch norm, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, F)``, and the statistics used."""
-    conv = make_conv(x, weight, bias, stride, padding, relu=True, pool=None)
+    conv = make_conv(x, weight, bias, stride, padding, relu=True, pool=None, need_grad_x=need_grad_x)
     y, mean, var, norm = norm_forward(conv.y, gamma, beta, mean, var, eps=eps, pool=pool, make_part=conv.compute)
     return y, mean, var, (conv, norm)
 

@@ -19,7 +19,9 @@ class FusedConvFunction(Function):
         self.settings = {"stride": stride, "padding": padding, "relu": relu, "pool": pool}
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
-        y, self.saved = self.backend.fused["conv_forward"](x, weight, bias, **self.settings)
+        y, self.saved = self.backend.fused["conv_forward"](
+            x, weight, bias, **self.settings, need_grad_x=self.needs_grad[0]
+        )
         return y
 
     def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
@@ -53,7 +55,9 @@ class FusedConvNormFunction(Function):
 
     def forward(self, x: Array, weight: Array, bias: Array, gamma: Array, beta: Array) -> Array:
         forward = self.backend.fused["conv_norm_forward"]
-        y, self.mean, self.var, self.saved = forward(x, weight, bias, gamma, beta, *self.statistics, **self.settings)
+        y, self.mean, self.var, self.saved = forward(
+            x, weight, bias, gamma, beta, *self.statistics, **self.settings, need_grad_x=self.needs_grad[0]
+        )
         self.gamma = gamma
         return y
 

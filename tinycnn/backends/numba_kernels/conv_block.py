@@ -36,7 +36,7 @@ def convolve(total, x, bases, taps, weight, start, shape):
 
 @kernel
 def pooled_forward(x, weight, bias, taps, windows, pixels, image_size, shape, filters, count, y, winner, start, stop):
-    """Images [start, stop): y (N, PH, PW, F) and which output of each window it is (bytes; `pixels.size` if ReLU is off)."""
+    """Images [start, stop): y (N, PH, PW, F), and which output of its window it is (`pixels.size` if ReLU is off)."""
     width = len(shape[0]) * LANES
     zero, off = simd.full(shape[:1], 0.0), simd.full(shape[:1], pixels.size)
     for n in range(start, stop):

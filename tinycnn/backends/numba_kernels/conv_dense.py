@@ -1,8 +1,10 @@
 """Convolution -> bias -> ReLU (if asked) where every output and every gradient is needed, as before a batch norm.
 
-All three kernels are small matrix products on images as they lie in memory, in tiles that stay in registers.
-Their right-hand sides are rows of filters, except for grad_x, whose filters lie as (KH, F, whole vectors of KW * C floats).
+All three kernels are matrix products on images as they lie in memory, in tiles that stay in registers. `weight` is
+(blocks, depth, floats in a tile's row), but (KH, F, whole vectors of KW * C floats) for grad_x.
 """
+
+import numpy as np
 
 from . import simd
 from .conv_block import convolve, remaining
@@ -31,7 +33,7 @@ def dense_forward(x, weight, bias, taps, outputs, image_size, shape, filters, co
 def dense_grad_weight(
     x, grad_y, taps, outputs, image_size, shape, filters, count, block, grad_weight, grad_bias, start, stop
 ):
-    """Images [start, stop): adds to grad_weight (depth, whole tiles of filters) and grad_bias (whole tiles of filters)."""
+    """Images [start, stop): adds to grad_weight (depth, F rounded up to whole tiles) and grad_bias (F, likewise)."""
     width = len(shape[0]) * LANES
     for begin in range(start, stop, block):  # so many images fit the cache
         end = min(begin + block, stop)
@@ -76,7 +78,11 @@ def dense_grad_x(
                 offset, part, left = kh * row_size + column, kh * filters * padded + column, remaining(tail, column)
                 for i in range(0, whole, len(shape)):
                     bases = simd.gather(shape, outputs, i, image)
-                    spread(shape, grad_y, filters, grad + i * filters, weight, part, padded, grad_x, bases, offset, left)
+                    spread(
+                        shape, grad_y, filters, grad + i * filters, weight, part, padded, grad_x, bases, offset, left
+                    )
                 for i in range(whole, outputs.size):
                     base, one = image + outputs[i], shape[:1]
-                    spread(one, grad_y, filters, grad + i * filters, weight, part, padded, grad_x, (base,), offset, left)
+                    spread(
+                        one, grad_y, filters, grad + i * filters, weight, part, padded, grad_x, (base,), offset, left
+                    )

@@ -1,7 +1,7 @@
 """Where things lie in memory: the tables that let one kernel serve every kernel size, stride and pool.
 
-A convolution output reads one float of the image per weight, at `start of its patch + tap`; the patch of output (oh, ow)
-starts at `oh * SH * W * C + ow * SW * C`. So a kernel needs no (kh, kw, c) loops, only a table of taps.
+A convolution output reads one float of the image per weight, at `start of its patch + tap`; the patch of output
+(oh, ow) starts at `(oh * SH * W + ow * SW) * C`. So a kernel needs no (kh, kw, c) loops, only a table of taps.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def tile_shape(rows: int, columns: int) -> tuple[tuple[int, ...], ...]:
 
 
 def vectors_in_tile(floats: int) -> int:
-    """How many vectors a tile's row should have to hold so many floats: 1, 2 or, where there are registers enough, 4."""
+    """How many vectors a tile's row should have to hold so many floats: 1, 2 or, with registers enough, 4."""
     vectors = -(-floats // WIDTH)
     return min(4 if MAX_ACCUMULATORS > 12 else 2, 1 << (vectors - 1).bit_length())
 
@@ -55,12 +55,14 @@ class ConvGeometry:
     @property
     def conv_shape(self) -> tuple[int, int]:
         """OH, OW."""
-        return tuple((n - k) // s + 1 for n, k, s in zip(self.image[:2], self.kernel, self.stride, strict=True))
+        (H, W, _), (KH, KW), (SH, SW) = self.image, self.kernel, self.stride
+        return (H - KH) // SH + 1, (W - KW) // SW + 1
 
     @property
     def pooled_shape(self) -> tuple[int, int]:
         """PH, PW."""
-        return tuple((n - k) // s + 1 for n, k, s in zip(self.conv_shape, self.pool, self.pool_stride, strict=True))
+        (OH, OW), (PKH, PKW), (PSH, PSW) = self.conv_shape, self.pool, self.pool_stride
+        return (OH - PKH) // PSH + 1, (OW - PKW) // PSW + 1
 
     @property
     def row_size(self) -> int:
@@ -123,7 +125,6 @@ class ConvGeometry:
         """How many filters really exist, or None where they fill whole tiles."""
         return None if self.filters == self.blocks * self.columns * WIDTH else self.filters
 
-
     @property
     def padded_run(self) -> int:
         """Floats in a run, rounded up to whole vectors."""
@@ -138,7 +139,7 @@ class ConvGeometry:
 
     @property
     def grad_x_tile(self) -> tuple[tuple[int, ...], ...]:
-        """The same for grad_x, but one row at a time where the filters would not fit the first cache (32 KiB) at once."""
+        """The same for grad_x, but one row at a time where the filters do not fit the first cache (32 KiB) at once."""
         large = self.filters * self.kernel[0] * self.padded_run > 1 << 13
         return self.patch_tile[:1] if large else self.patch_tile
 
@@ -162,8 +163,9 @@ class ConvGeometry:
 
     @property
     def origins(self) -> tuple[np.ndarray, np.ndarray]:
-        """oh and ow where the 2x2 tiles of all outputs begin: the last one overlaps the one before if their number is odd."""
-        return tuple(np.minimum(np.arange(0, n, 2), n - 2) for n in self.conv_shape)
+        """oh and ow where the 2x2 tiles of outputs begin: the last overlaps the one before if OH or OW is odd."""
+        OH, OW = self.conv_shape
+        return np.minimum(np.arange(0, OH, 2), OH - 2), np.minimum(np.arange(0, OW, 2), OW - 2)
 
     @cached_property
     def tiles(self) -> Table:
@@ -208,4 +210,3 @@ class ConvGeometry:
     def tail(self) -> int | None:
         """How many floats of a tile's row really exist, or None if all; only a tile with whole runs can have a tail."""
         return None if self.run == self.padded_run else self.run
-

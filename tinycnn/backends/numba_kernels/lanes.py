@@ -13,7 +13,9 @@ def choose_lanes() -> int:
     if asked in CHOICES:
         return CHOICES[asked]
     if asked:
-        raise ValueError(f"TINYCNN_SIMD_LANES={asked!r}: expected one of {', '.join(CHOICES)}; unset it to let the CPU decide")
+        raise ValueError(
+            f"TINYCNN_SIMD_LANES={asked!r}: expected one of {', '.join(CHOICES)}; unset it to let the CPU decide"
+        )
     features = llvm.get_host_cpu_features()
     return 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
 

@@ -5,8 +5,8 @@ vectors of LANES float32 each, which LLVM keeps in registers for as long as a lo
 with `columns * LANES` floats in each row, and say how large it is by a `shape`: a tuple of `rows` tuples of `columns`
 zeros, because the length of a tuple is part of its type (each shape is compiled on its own).
 
-The rows of a tile may lie anywhere in memory: row r starts at `array[bases[r] + offset]` of a flat array. `count` is how
-many floats of each row exist there (the others read as zero and are not written); None means all.
+The rows of a tile may lie anywhere in memory: row r starts at `array[bases[r] + offset]` of a flat array. `count` is
+how many floats of each row exist there (the others read as zero and are not written); None means all.
 """
 
 import functools
@@ -19,7 +19,7 @@ from numba.extending import intrinsic, models, register_model
 from .lanes import LANES
 
 WIDTH = LANES or 1  # the module must import, though nothing of it is used, where plain loops were asked for
-FLOAT, INT = ir.FloatType(), ir.IntType(32)
+FLOAT, INT, BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
 VECTOR = ir.VectorType(FLOAT, WIDTH)
 
 
@@ -39,7 +39,7 @@ class TileModel(models.PrimitiveModel):
         super().__init__(manager, tile, ir.ArrayType(VECTOR, tile.rows * tile.columns))
 
 
-# ---- What the intrinsics are made of: each of these emits a few LLVM instructions -------------------------------------
+# ---- What the intrinsics are made of: each of these emits a few LLVM instructions ----
 
 
 def splat(builder, scalar):
@@ -81,9 +81,12 @@ def mask_of(builder, count, column):
 
 def element_of(address):
     """(LLVM type, bytes, name in LLVM intrinsics) of the array's elements: float32, or bytes as whole numbers."""
-    if address.type.pointee == FLOAT:
-        return FLOAT, 4, "f32"
-    return ir.IntType(8), 1, "i8"
+    kinds = {FLOAT: (4, "f32"), BYTE: (1, "i8")}
+    if address.type.pointee not in kinds:
+        raise TypeError(
+            f"tiles are loaded from and stored to arrays of float32 or uint8, not of {address.type.pointee}"
+        )
+    return address.type.pointee, *kinds[address.type.pointee]
 
 
 def load_vector(builder, address, count, column):
@@ -142,7 +145,7 @@ def optional(count_type, count):
     return None if isinstance(count_type, (types.NoneType, types.Omitted)) else count
 
 
-# ---- What kernels call --------------------------------------------------------------------------------------------------
+# ---- What kernels call ----
 
 
 @intrinsic

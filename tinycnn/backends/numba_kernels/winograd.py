@@ -1,13 +1,13 @@
 """3x3 convolution with 16 multiplications where the definition takes 36: Winograd's F(2x2, 3x3).
 
-Two outputs of a three-tap filter can be had with four products instead of six (Winograd 1980; Lavin & Gray 2016). In two
-dimensions, for the 2x2 outputs of one 4x4 patch d and one filter g, summed over the channels:
+Two outputs of a three-tap filter can be had with four products instead of six (Winograd 1980; Lavin & Gray 2016). In
+two dimensions, for the 2x2 outputs of one 4x4 patch d and one filter g, summed over the channels:
     y = At [ (G g Gt) * (Bt d B) ] A,   * element by element.
 Filters are transformed once per step, patches once for all filters; what remains is 16 small matrix products
 (patches x channels) @ (channels x filters), one for each place in the 4x4 patch. The rounding error is that of im2col.
 
-One 2x2 output tile is exactly one 2x2 pool window. Infinities and NaNs spread within a patch further than they should, so where
-a NaN comes out, the outputs are computed again by the definition.
+One 2x2 output tile is exactly one 2x2 pool window. Infinities and NaNs spread within a patch further than they should,
+so where a NaN comes out, the outputs are computed again by the definition. (Gradients are not: there they may spread.)
 """
 
 import numpy as np
@@ -65,8 +65,8 @@ def mixed_filter_row(filters, start, step, left):
 
 
 @kernel
-def transform_filters(filters, start, row_step, column_step, item_step, items, floats, width, transformed, target):
-    """G g Gt for `items` x `floats` filters, whose 3x3 weights lie `row_step` and `column_step` apart -> (16, items, width)."""
+def transform_filters(filters, start, row_step, column_step, item_step, items, floats, width, transformed):
+    """G g Gt of `items` x `floats` filters whose 3x3 weights lie so many steps apart -> (16, items, width)."""
     for item in range(items):
         for i in range(0, width, LANES):
             source, left = start + item * item_step + i, floats - i
@@ -75,7 +75,7 @@ def transform_filters(filters, start, row_step, column_step, item_step, items, f
             lower = mixed_filter_row(filters, source + 2 * row_step, column_step, left)
             for column in range(4):
                 four = filter_mix(upper[column], middle[column], lower[column])
-                place = target + (column * items + item) * width + i
+                place = (column * items + item) * width + i
                 store_four(transformed, place, 4 * items * width, four)
 
 
@@ -243,37 +243,47 @@ def scaled_load(array, start, left, factor):
 @kernel
 def dense_grad_weight(
     x, grad_y, tiles, targets, keep, image_size, row_size, channels, shape, filters, count, outputs, output_width,
-    grad_weight, grad_bias, start, stop,
+    block, grad_weight, grad_bias, start, stop,
 ):  # fmt: skip
-    """Images [start, stop) as `conv_dense.dense_grad_weight`; `keep` (tiles, 2, 2) is 0 where an output belongs to an earlier tile."""
-    width, depth, padded = len(shape[0]) * LANES, -(-channels // LANES) * LANES, grad_bias.size
-    patches, grads = np.empty(16 * tiles.size * depth, np.float32), np.empty(16 * tiles.size * padded, np.float32)
+    """Images [start, stop) as `conv_dense.dense_grad_weight`; `keep` is 0 for outputs that an earlier tile has."""
+    depth, padded, most = -(-channels // LANES) * LANES, grad_bias.size, block * tiles.size
+    patches, grads = np.empty(16 * most * depth, np.float32), np.zeros(16 * most * padded, np.float32)
     sums, below = np.zeros(16 * channels * padded, np.float32), output_width * filters
-    for n in range(start, stop):
-        for t in range(tiles.size):
+    for begin in range(start, stop, block):
+        end = min(begin + block, stop)
+        for i in range((end - begin) * tiles.size):
+            n, t = divmod(begin * tiles.size + i, tiles.size)
             source = (n * outputs + targets[t]) * filters
-            transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, t * depth, tiles.size * depth)
-            transform_grad(grad_y, source, below, filters, keep, t, grads, t * padded, tiles.size * padded)
+            transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, i * depth, most * depth)
+            transform_grad(grad_y, source, below, filters, keep, t, grads, i * padded, most * padded)
         for place in range(16):
-            for column in range(0, padded, width):
-                for c in range(0, channels, len(shape)):
-                    bases, rows = simd.spaced(shape, c, 1), simd.spaced(shape, (place * channels + c) * padded, padded)
-                    total = simd.load(shape, sums, rows, column, None)
-                    for t in range(place * tiles.size, (place + 1) * tiles.size):
-                        grad = simd.load(shape[:1], grads, (0,), t * padded + column, None)
-                        total = simd.add_outer(total, patches, bases, t * depth, grad)
-                    simd.store(sums, rows, column, None, total)
-        add_bias(grad_y, n * outputs, outputs, filters, count, grad_bias)
+            first = place * most
+            last = first + (end - begin) * tiles.size
+            add_products(patches, grads, first, last, channels, depth, padded, shape, sums, place * channels * padded)
+        add_bias(grad_y, begin * outputs, end * outputs, filters, count, grad_bias)
     for i in range(0, channels * padded, LANES):
         finish_grad_weight(sums, i, channels * padded, grad_weight)
 
 
 @inlined
-def add_bias(grad_y, first, outputs, filters, count, grad_bias):
-    """Add the gradients of one image to grad_bias."""
+def add_products(patches, grads, first, last, channels, depth, padded, shape, sums, start):
+    """For one place: (channels x patches) @ (patches x filters), added to `sums` (channels, padded)."""
+    for column in range(0, padded, len(shape[0]) * LANES):
+        for c in range(0, channels, len(shape)):
+            bases, rows = simd.spaced(shape, c, 1), simd.spaced(shape, start + c * padded, padded)
+            total = simd.load(shape, sums, rows, column, None)
+            for i in range(first, last):
+                grad = simd.load(shape[:1], grads, (0,), i * padded + column, None)
+                total = simd.add_outer(total, patches, bases, i * depth, grad)
+            simd.store(sums, rows, column, None, total)
+
+
+@inlined
+def add_bias(grad_y, first, last, filters, count, grad_bias):
+    """Add the gradients of outputs [first, last) to grad_bias."""
     for column in range(0, grad_bias.size, LANES):
         total = simd.full(ROW, 0.0)
-        for i in range(first, first + outputs):
+        for i in range(first, last):
             total = simd.add(total, simd.load(ROW, grad_y, (0,), i * filters + column, remaining(count, column)))
         simd.accumulate(grad_bias, (0,), column, None, total)
 
