@@ -2,13 +2,14 @@
 
     python benchmarks/kernels.py --backend numba numpy --json result.json
 
-Beside each kernel's GFLOP/s and GB/s stand the ceilings of the machine, measured in the same run: a large matrix product
-and a large copy. Bytes count every input read once and every output written once; the arithmetic is that of the plain
-definition, so a kernel that skips dead outputs or zero gradients can exceed the ceiling.
+Beside each kernel's GFLOP/s and GB/s stand the ceilings of the machine, measured in the same run: a large matrix
+product and a large copy. Bytes count every input read once and every output written once; the arithmetic is that of the
+plain definition, so a kernel that skips dead outputs or zero gradients can exceed the ceiling.
 """
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -38,8 +39,8 @@ class Case:
     """One thing to time: ``run()`` answers arrays, ``reference()`` what they should be (None: checked by the tests)."""
 
     name: str
-    run: Callable[[], list[np.ndarray]]
-    reference: Callable[[], list[np.ndarray]] | None
+    run: Callable[[], list[Any]]
+    reference: Callable[[], list[Any]] | None
     gflop: float
     gbyte: float
 
@@ -67,7 +68,7 @@ def contract_cases(backend: Backend) -> Iterator[Case]:
     ]
     for name, arguments, size in calls:
 
-        def run(by: Backend = backend, name: str = name, arguments: tuple[Any, ...] = arguments) -> list[np.ndarray]:
+        def run(by: Backend = backend, name: str = name, arguments: tuple[Any, ...] = arguments) -> list[Any]:
             result = getattr(by, name)(*arguments)
             return list(result) if isinstance(result, tuple) else [result]
 
@@ -94,17 +95,17 @@ def layer_cases() -> Iterator[Case]:
         exact.load_state_dict({k: v.astype(np.float64) for k, v in model.state_dict().items()})
         x, grad_y = normal(BATCH, *shape), normal(BATCH, *model.output_shape, seed=1)
         weight = next(iter(model.layers.values())).parameters()[0]
-        positions = int(np.prod(next(iter(model.layers.values())).output_shape[:-1]))
+        positions = math.prod(next(iter(model.layers.values())).output_shape[:-1])
         gflop = 2 * BATCH * positions * weight.data.size / 1e9
         first = shape[-1] == 1  # the first layer of a network needs no gradient of its input
         moved = (x.nbytes + grad_y.nbytes + weight.data.nbytes) / 1e9
 
-        def forward(model: Sequential = model, x: np.ndarray = x) -> list[np.ndarray]:
+        def forward(model: Sequential = model, x: np.ndarray = x) -> list[Any]:
             return [model(tinycnn.Tensor(x)).numpy()]
 
         def backward(
             model: Sequential = model, x: np.ndarray = x, grad_y: np.ndarray = grad_y, first: bool = first
-        ) -> list[np.ndarray]:
+        ) -> list[Any]:
             tensor = tinycnn.Tensor(x, requires_grad=not first)
             y = model(tensor)
             start = time.perf_counter()
@@ -128,19 +129,25 @@ def other_cases() -> Iterator[Case]:
     """The loss and the optimizer."""
     logits, labels = normal(BATCH, 10), np.random.default_rng(2).integers(0, 10, BATCH)
 
-    def loss(logits: np.ndarray = logits) -> list[np.ndarray]:
+    def loss(logits: np.ndarray = logits) -> list[Any]:
         tensor = tinycnn.Tensor(logits, requires_grad=True)
         value = ops.softmax_cross_entropy(tensor, labels)
         value.backward()
         return [value.numpy(), tensor.grad]
 
-    yield Case("softmax cross-entropy, both passes", loss, lambda: loss(logits.astype(np.float64)), 0.0, 2 * logits.nbytes / 1e9)
+    yield Case(
+        "softmax cross-entropy, both passes",
+        loss,
+        lambda: loss(logits.astype(np.float64)),
+        0.0,
+        2 * logits.nbytes / 1e9,
+    )
     for count in (60_074, 693_962):
         parameter = tinycnn.Tensor(normal(count), requires_grad=True)
         parameter.grad = normal(count, seed=1)
         adam = optim.Adam([parameter])
 
-        def step(adam: optim.Optimizer = adam) -> list[np.ndarray]:
+        def step(adam: optim.Optimizer = adam) -> list[Any]:
             adam.step()
             return []
 
@@ -168,8 +175,9 @@ def worst_error(case: Case) -> float | None:
         return None
     worst = 0.0
     for ours, expected in zip(case.run(), case.reference(), strict=True):
-        difference = np.linalg.norm(np.asarray(ours, np.float64) - expected)
-        worst = max(worst, float(difference / max(np.linalg.norm(np.asarray(expected, np.float64)), 1e-30)))
+        expected = np.asarray(expected, np.float64)
+        difference = float(np.linalg.norm(np.asarray(ours, np.float64) - expected))
+        worst = max(worst, difference / max(float(np.linalg.norm(expected)), 1e-30))
     if not worst < 1e-4:
         raise SystemExit(f"{case.name}: differs from the reference by {worst:.1e}; nothing was timed")
     return worst

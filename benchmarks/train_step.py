@@ -141,7 +141,7 @@ def relative_gap(a: Any, b: Any) -> float:
 def contestant(
     pipe: Connection, name: str, side: str, batch_size: int, inference: bool, threads: int
 ) -> None:
-    """The process of one contestant: gets batches of image numbers, answers the milliseconds and peak memory they took."""
+    """The process of one contestant: gets batches of image numbers, answers their milliseconds and its peak memory."""
     images, labels = fake_mnist()
     if side.startswith("torch"):
         import torch
@@ -168,7 +168,7 @@ def milliseconds(step: Step, chosen: np.ndarray) -> float:
 def take_turns(
     sides: list[str], name: str, batch_size: int, options: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Milliseconds of every contestant's steps, and its peak memory in MiB: turns of five, the first of each not counted."""
+    """Milliseconds of every contestant's steps, in turns after one that is not counted; its peak memory in MiB."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for side in sides:

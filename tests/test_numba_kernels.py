@@ -7,16 +7,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numba
 import numpy as np
 import pytest
 
-numba = pytest.importorskip("numba", reason="these kernels are compiled by Numba")
-
+from tinycnn.backends import threads
 from tinycnn.backends.numba_kernels.conv_plan import conv_plan
 from tinycnn.backends.numba_kernels.jit import kernel
 from tinycnn.backends.numba_kernels.lanes import LANES
 from tinycnn.backends.numba_kernels.memory import aligned_empty
-from tinycnn.backends.threads import ranges
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,8 @@ def test_the_first_nan_wins_and_passes_its_gradient(case):
     y, winner = run_forward(case, x, weight, bias)
     expected = oracle(case, x, weight, bias, grad_y)
     np.testing.assert_array_equal(np.isnan(y), np.isnan(expected[0]))
-    assert np.isnan(y).any() and not np.isnan(y).all()
+    assert np.isnan(y).any()
+    assert not np.isnan(y).all()
     np.testing.assert_array_equal(winner, expected[1])
     grad_x = run_backward(case, x, weight, bias, grad_y, winner)[2]
     np.testing.assert_allclose(grad_x, expected[4], rtol=1e-4, atol=1e-4)
@@ -285,7 +285,7 @@ def test_threads_do_not_change_a_bit():
         case.plan.grad_x(packed, grad_y, index, grad_x, start, stop)
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(task, range(4), *zip(*ranges(64, 4), strict=True)))
+        list(pool.map(task, range(4), *zip(*threads.ranges(64, 4), strict=True)))
     assert y.tobytes() == whole.tobytes()
     for got, want in zip((*case.plan.sum_parts(weight_parts, bias_parts), grad_x), gradients, strict=True):
         assert got.tobytes() == want.tobytes()
@@ -339,6 +339,6 @@ def test_a_pool_window_too_large_for_a_byte_is_refused():
 @pytest.mark.parametrize("lanes", ["8", "4", "0"])
 def test_every_lane_count(lanes):
     environment = {**os.environ, "TINYCNN_SIMD_LANES": lanes}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "ties"]  # all of them in all widths take minutes
+    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "ties"]  # all tests would take minutes
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:]

@@ -232,7 +232,7 @@ WRONG_CALLS = {
     "labels missing": (lambda: ops.softmax_cross_entropy(SCORES, [0]), ShapeError, r"labels \(1,\)"),
     "labels of two columns": (lambda: ops.nll_loss(SCORES, np.zeros((2, 2))), ShapeError, r"labels \(2, 2\)"),
     "rows not one": (lambda: ops.softmax_cross_entropy(SCORES, ROWS), DataError, "probabilities that sum to 1"),
-    "negative probability": (lambda: ops.nll_loss(SCORES, [[2, -1, 0], [1, 0, 0]]), DataError, "nll_loss: .*row of labels"),
+    "negative probability": (lambda: ops.nll_loss(SCORES, [[2, -1, 0], [1, 0, 0]]), DataError, "nll_loss: .*row of"),
     "not a number": (lambda: ops.nll_loss(SCORES, [[np.nan, 1, 0], [1, 0, 0]]), DataError, "nll_loss: .*row of labels"),
     "empty batch": (lambda: ops.softmax_cross_entropy(zeros(0, 3), np.zeros(0, int)), ShapeError, "N and K >= 1"),
     "scores of three axes": (lambda: ops.nll_loss(zeros(1, 2, 3), [0]), ShapeError, r"expected scores \(N, K\)"),

@@ -4,8 +4,6 @@ All three kernels are matrix products on images as they lie in memory, in tiles 
 (blocks, depth, floats in a tile's row), but (KH, F, whole vectors of KW * C floats) for grad_x.
 """
 
-import numpy as np
-
 from . import simd
 from .conv_block import convolve, remaining
 from .jit import inlined, kernel

@@ -143,7 +143,7 @@ def add_bias_relu(y, bias, relu):
 def adam(p, g, m, v, step_size, v_scale, beta1, rest1, beta2, rest2, eps):
     """One Adam step over flat arrays, ``rest = 1 - beta``: one pass instead of five.
 
-    The loop starts at 0, not at some ``start``: only so is Numba sure that no index is negative, and uses SIMD registers.
+    The loop starts at 0, not at some ``start``: only so does Numba know that no index is negative.
     """
     for i in range(p.size):
         m[i] = beta1 * m[i] + rest1 * g[i]

@@ -22,7 +22,7 @@ def read_atomically(typing_context, flag):
 @kernel
 def wait_while(flag, value, spins):
     """Return True as soon as ``flag[0] != value``, False after ``spins`` looks; the GIL is free meanwhile."""
-    for _ in range(spins):
+    for _ in range(spins):  # noqa: SIM110  (this is compiled)
         if read_atomically(flag) != value:
             return True
     return False
