@@ -160,6 +160,12 @@ class TestValues:
         ours = getattr(Tensor(x), name)(axis=axis, keepdims=keepdims)
         np.testing.assert_allclose(ours.numpy(), getattr(x, name)(axis=axis, keepdims=keepdims), rtol=1e-14)
 
+    @pytest.mark.parametrize("name", ["sum", "mean", "max"])
+    def test_reductions_drop_axes_unless_told(self, name):
+        reduce = getattr(Tensor(np.ones((2, 3))), name)
+        assert reduce().shape == ()
+        assert reduce(0).shape == (3,)
+
     def test_max_of_nan_and_of_ties(self):
         assert np.isnan(Tensor([[1.0, np.nan, np.nan]]).max(axis=1).numpy()).all()
         x = leaf(3, 1, 3)

@@ -4,6 +4,7 @@ Names and arguments are those that ``ops/fused.py`` explains; here is only the b
 of the images a thread takes, and how partial sums are added in a fixed order.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,10 +18,12 @@ from tinycnn.backends.threads import in_parallel, ranges
 Array = np.ndarray
 Parts = list[tuple[int, int]]
 Pool = tuple[Pair, Pair]  # window, stride
-PARTIAL_SUMS_BYTES = 2 << 20  # what all partial sums of a weight gradient may take: they are zeroed, filled and added
+MOST_PARTIAL_SUMS = 8  # of a weight gradient: each is as large as the weights, and has to be zeroed and added
 SCRATCH_BYTES = 512 << 10  # what a thread may use to hand results from one kernel to the next: it stays in the L2 cache
 FLOPS_PER_PART = 4e6  # about 40 µs: what handing a part to another thread costs (25 µs) must be small beside it
+SAFE_GAMMA = 0.1  # above it, x̂ = (y - beta) / gamma has lost no more than a digit
 MOST_PARTS = 32
+LEAST_COLUMNS = 32  # of a matrix product: below that BLAS spends its time on packing the other matrix
 LANES_USED = 16  # fewer filters than a SIMD register has lanes take as long as a full one
 
 
@@ -67,13 +70,12 @@ class Conv(NamedTuple):
         """
         plan, x = self.plan, self.x
         grad_x = np.empty(x.shape, np.float32) if need_grad_x else None
-        most = max(8, PARTIAL_SUMS_BYTES // self.packed.weight.nbytes)
-        parts = ranges(len(x), min(len(image_parts(len(x), self.flops)), most))
+        parts = ranges(len(x), min(len(image_parts(len(x), self.flops)), MOST_PARTIAL_SUMS))
         weight_parts, bias_parts = plan.new_parts(len(parts))
-        block = max(1, SCRATCH_BYTES // self.y[:1].nbytes)
+        block = max(1, SCRATCH_BYTES // (4 * math.prod(plan.output_shape)))
 
         def work(part: int) -> None:
-            scratch: Any = np.empty((block, *self.y.shape[1:]), np.float32) if callable(grad_of) else None
+            scratch: Any = np.empty((block, *plan.output_shape), np.float32) if callable(grad_of) else None
             for some in blocks(*parts[part], block):
                 if callable(grad_of):
                     grad = scratch[: some.stop - some.start]
@@ -154,19 +156,32 @@ def cropped(x: Array, padding: Pair) -> Array:
     return np.ascontiguousarray(x[:, PH : x.shape[1] - PH, PW : x.shape[2] - PW])
 
 
-class Norm(NamedTuple):
-    """A batch normalisation of ``x (N, H, W, C)``, and the max-pool after it, as the backward pass needs it."""
+class Source(NamedTuple):
+    """The images that a batch normalisation reads, twice in each pass: an array, or one that is still to be filled.
 
-    x: Array
+    ``first`` answers some images at the first visit, ``again`` at every later one.
+    """
+
+    shape: tuple[int, ...]  # (N, H, W, C)
+    first: Callable[[slice], Array]
+    again: Callable[[slice], Array]
+
+
+class Norm(NamedTuple):
+    """A batch normalisation, and the max-pool after it, as the backward pass needs it."""
+
+    source: Source
     mean: Array
     inverse_std: Array
+    beta: Array
+    y: Array
     winner: Array
     window: Pool
-    batch: bool  # whether mean and variance are those of x itself
+    batch: bool  # whether mean and variance are those of the source itself
 
     def slopes(self, gamma: Array, grad_gamma: Array, grad_beta: Array) -> tuple[Array, Array, Array]:
-        """The three factors of ``grad_x``, each ``(C,)``, see ``ops/batch_norm.py``; fixed statistics leave one."""
-        slope, M = gamma * self.inverse_std, np.float32(self.x.size // self.x.shape[3])
+        """The three factors of ``grad_x``, each ``(C,)``: see ``ops/batch_norm.py``; fixed statistics leave only one."""
+        slope, M = gamma * self.inverse_std, np.float32(math.prod(self.source.shape[:3]))
         return slope, slope * grad_beta / M * self.batch, slope * self.inverse_std * grad_gamma / M * self.batch
 
 
@@ -181,75 +196,80 @@ def merged_moments(means: Array, squares: Array, counts: Array) -> tuple[Array, 
     return mean.astype(np.float32), var.astype(np.float32)
 
 
-def norm_forward(
-    x: Array,
-    gamma: Array,
-    beta: Array,
-    mean: Array | None,
-    var: Array | None,
-    *,
-    eps: float,
-    pool: Pool,
-    make_part: Callable[[slice], None] | None = None,
+def normalise(
+    source: Source, gamma: Array, beta: Array, mean: Array | None, var: Array | None, eps: float, pool: Pool
 ) -> tuple[Array, Array, Array, Norm]:
-    """Normalise, scale, shift, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, C)``, and the statistics used.
+    """Normalise, scale, shift, max-pool: a source ``(N, H, W, C)`` → ``y (N, OH, OW, C)``, and the statistics used.
 
-    ``mean`` and ``var`` of the batch are computed where they are None. ``make_part(images)`` is called before those
-    images of ``x`` are read for the first time, to compute them while there is room in the cache.
+    ``mean`` and ``var`` of the batch are computed where they are None.
     """
-    x = np.ascontiguousarray(x)
-    batch = mean is None or var is None
-    parts = image_parts(len(x), 64 * x[0].size)  # small parts: what is read twice stays in the cache
-    C = x.shape[3]
-    means, squares = np.empty((2, len(parts), C), np.float32)
-
-    def measure(part: int) -> None:
-        images = slice(*parts[part])
-        if make_part:
-            make_part(images)
-        if batch:
-            batch_norm.channel_moments(x[images].reshape(-1, C), means[part], squares[part])
-
-    if batch or make_part:
-        in_parallel(measure, len(parts))
+    N, H, W, C = source.shape
+    parts = image_parts(N, 64 * H * W * C)  # small parts: what is read twice stays in the cache
+    batch, visit = mean is None or var is None, source.first
     if mean is None or var is None:
-        counts = np.array([stop - start for start, stop in parts], np.float64) * x.shape[1] * x.shape[2]
+        means, squares = np.empty((2, len(parts), C), np.float32)
+
+        def measure(part: int) -> None:
+            x = source.first(slice(*parts[part]))
+            batch_norm.channel_moments(x.reshape(-1, C), means[part], squares[part])
+
+        in_parallel(measure, len(parts))
+        counts = np.array([stop - start for start, stop in parts], np.float64) * H * W
         mean, var = merged_moments(means, squares, counts)
+        visit = source.again
     inverse_std = 1 / np.sqrt(var + np.float32(eps))
     scale = gamma * inverse_std
     shift = beta - mean * scale
-    y = np.empty((len(x), *window_grid(x.shape, *pool, (0, 0)), C), np.float32)
+    y = np.empty((N, *window_grid(source.shape, *pool, (0, 0)), C), np.float32)
     winner = np.empty(y.shape, np.uint8)
-
-    def normalise(part: int) -> None:
-        some = slice(*parts[part])
-        batch_norm.normalise_pool(x[some], scale, shift, *pool, y[some], winner[some])
-
-    in_parallel(normalise, len(parts))
-    return y, mean, var, Norm(x, mean, inverse_std, winner, pool, batch)
-
-
-def grad_gamma_beta(norm: Norm, grad_y: Array) -> tuple[Array, Array]:
-    """``grad_y (N, OH, OW, C)`` → ``grad_gamma``, ``grad_beta``, both ``(C,)``."""
-    parts = image_parts(len(grad_y), 64 * norm.x[0].size)
-    C = grad_y.shape[3]
-    gamma_parts, beta_parts = np.empty((2, len(parts), C), np.float32)
 
     def work(part: int) -> None:
         some = slice(*parts[part])
-        arrays = norm.x[some], grad_y[some], norm.winner[some], norm.mean, norm.inverse_std
-        batch_norm.grad_gamma_beta(*arrays, *norm.window, gamma_parts[part], beta_parts[part])
+        batch_norm.normalise_pool(visit(some), scale, shift, *pool, y[some], winner[some])
 
     in_parallel(work, len(parts))
-    return gamma_parts.sum(axis=0), beta_parts.sum(axis=0)
+    return y, mean, var, Norm(source, mean, inverse_std, beta.copy(), y, winner, pool, batch)
+
+
+def norm_forward(
+    x: Array, gamma: Array, beta: Array, mean: Array | None, var: Array | None, *, eps: float, pool: Pool
+) -> tuple[Array, Array, Array, Norm]:
+    """``x (N, H, W, C)`` → batch norm, max-pool → ``y (N, OH, OW, C)``, and the statistics used."""
+    x = np.ascontiguousarray(x)
+    source = Source(x.shape, x.__getitem__, x.__getitem__)
+    return normalise(source, gamma, beta, mean, var, eps, pool)
+
+
+def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array]:
+    """``grad_y (N, OH, OW, C)`` → ``grad_gamma``, ``grad_beta``, both ``(C,)``.
+
+    The winners' ``x̂`` come from ``y``, a quarter of the memory of ``x``, unless a small gamma has rounded them away.
+    """
+    N, H, W, C = norm.source.shape
+    parts = image_parts(N, 64 * H * W * C)
+    gamma_parts, beta_parts = np.empty((2, len(parts), C), np.float32)
+    from_y = bool((np.abs(gamma) > SAFE_GAMMA).all())
+
+    def work(part: int) -> None:
+        some, sums = slice(*parts[part]), (gamma_parts[part], beta_parts[part])
+        if from_y:
+            rows = norm.y[some].reshape(-1, C), norm.beta, grad_y[some].reshape(-1, C)
+            batch_norm.grad_gamma_beta_from_y(*rows, *sums)
+        else:
+            arrays = norm.source.again(some), grad_y[some], norm.winner[some], norm.mean, norm.inverse_std
+            batch_norm.grad_gamma_beta(*arrays, *norm.window, *sums)
+
+    in_parallel(work, len(parts))
+    grad_gamma = gamma_parts.sum(axis=0)
+    return grad_gamma / gamma if from_y else grad_gamma, beta_parts.sum(axis=0)
 
 
 def norm_backward(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array, Array]:
     """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)``, ``grad_gamma``, ``grad_beta``."""
     grad_y = np.ascontiguousarray(grad_y)
-    sums = grad_gamma_beta(norm, grad_y)
-    slopes, grad_x = norm.slopes(gamma, *sums), np.empty_like(norm.x)
-    parts = image_parts(len(grad_y), 64 * norm.x[0].size)
+    sums = grad_gamma_beta(norm, gamma, grad_y)
+    slopes, grad_x = norm.slopes(gamma, *sums), np.empty(norm.source.shape, np.float32)
+    parts = image_parts(len(grad_x), 64 * math.prod(grad_x.shape[1:]))
 
     def work(part: int) -> None:
         norm_grad_x(norm, grad_y, slopes, slice(*parts[part]), False, grad_x[slice(*parts[part])])
@@ -259,8 +279,8 @@ def norm_backward(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array
 
 
 def norm_grad_x(norm: Norm, grad_y: Array, slopes: tuple[Array, ...], some: slice, relu: bool, out: Array) -> None:
-    """The gradient of some images of ``x`` into ``out``; of what was before the ReLU that made ``x``, if ``relu``."""
-    arrays = norm.x[some], grad_y[some], norm.winner[some]
+    """The gradient of some images of the source into ``out``; of what was before the ReLU that made it, if ``relu``."""
+    arrays = norm.source.again(some), grad_y[some], norm.winner[some]
     batch_norm.grad_x(*arrays, norm.mean, *slopes, *norm.window, relu, out)
 
 
@@ -281,7 +301,13 @@ def conv_norm_forward(
 ) -> tuple[Array, Array, Array, tuple[Conv, Norm]]:
     """Convolution, ReLU, batch norm, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, F)``, and the statistics used."""
     conv = make_conv(x, weight, bias, stride, padding, relu=True, pool=None, need_grad_x=need_grad_x)
-    y, mean, var, norm = norm_forward(conv.y, gamma, beta, mean, var, eps=eps, pool=pool, make_part=conv.compute)
+
+    def compute(some: slice) -> Array:
+        conv.compute(some)
+        return conv.y[some]
+
+    source = Source(conv.y.shape, compute, conv.y.__getitem__)
+    y, mean, var, norm = normalise(source, gamma, beta, mean, var, eps, pool)
     return y, mean, var, (conv, norm)
 
 
@@ -291,23 +317,25 @@ def conv_norm_backward(
     """``grad_y (N, OH, OW, F)`` → the gradients of ``x, weight, bias, gamma, beta``."""
     conv, norm = saved
     grad_y = np.ascontiguousarray(grad_y)
-    sums = grad_gamma_beta(norm, grad_y)
+    sums = grad_gamma_beta(norm, gamma, grad_y)
     slopes = norm.slopes(gamma, *sums)
     grads = conv.gradients(lambda some, out: norm_grad_x(norm, grad_y, slopes, some, True, out), need_grad_x)
     return *grads, *sums
 
 
 def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
-    """``x (N, in)`` → ``y (N, out)``, ReLU if ``relu``."""
+    """``x (N, in)`` → ``y (N, out)``, ReLU if ``relu``; a thread computes some of the outputs of all images."""
     y = np.empty((len(x), weight.shape[1]), np.float32)
-    parts = image_parts(len(x), weight.size / 4)
+    units = weight.shape[1]
+    wanted = len(image_parts(len(x), 2 * weight.size))
+    columns = ranges(units, max(1, min(wanted, units // LEAST_COLUMNS)))
 
     def work(part: int) -> None:
-        start, stop = parts[part]
-        np.matmul(x[start:stop], weight, out=y[start:stop])
-        plain.add_bias_relu(y[start:stop], bias, relu)
+        some = slice(*columns[part])
+        product = x @ weight[:, some]  # (N, some)
+        plain.add_bias_relu(product, bias[some], relu, y[:, some])
 
-    in_parallel(work, len(parts))
+    in_parallel(work, len(columns))
     return y
 
 

@@ -43,10 +43,6 @@ def _check_is_folder(folder: Path) -> None:
         raise NotHere(f"{folder} is not a folder.")
 
 
-def _usual_names(name: str) -> list[str]:
-    return [variant for file in SOURCES[name].files for variant in _variants(file.stem)]
-
-
 def _variants(stem: str) -> list[str]:
     """The names under which a file is found in the wild: packed or not, with a hyphen or a dot before "idx"."""
     dotted = stem.replace("-idx", ".idx")

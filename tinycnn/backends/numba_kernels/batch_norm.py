@@ -65,6 +65,18 @@ def grad_gamma_beta(x, grad_y, winner, mean, inverse_std, kernel_size, stride, g
 
 
 @kernel
+def grad_gamma_beta_from_y(y, beta, grad_y, grad_gamma, grad_beta):
+    """The same sums over the rows of ``y (rows, C)``, but ``grad_gamma`` times gamma: ``gamma x̂ = y - beta``."""
+    rows, C = y.shape
+    grad_gamma[:] = 0
+    grad_beta[:] = 0
+    for i in range(rows):
+        for c in range(C):
+            grad_gamma[c] += grad_y[i, c] * (y[i, c] - beta[c])
+            grad_beta[c] += grad_y[i, c]
+
+
+@kernel
 def grad_x(x, grad_y, winner, mean, slope, offset, stretch, kernel_size, stride, relu, grad_x):
     """``grad_x = slope · grad - offset - stretch · (x - mean)`` with ``grad`` at the winners only.
 

@@ -131,11 +131,11 @@ def relu_backward(grad_y, y, grad_x):
 
 
 @kernel
-def add_bias_relu(y, bias, relu):
-    """``y (N, F) += bias (F,)``, then ReLU if asked, in place."""
-    for n in range(y.shape[0]):
+def add_bias_relu(product, bias, relu, y):
+    """``y (N, F) = product (N, F) + bias (F,)``, then ReLU if asked."""
+    for n in range(product.shape[0]):
         for f in range(bias.size):
-            value = y[n, f] + bias[f]
+            value = product[n, f] + bias[f]
             y[n, f] = np.float32(0) if relu and value <= 0 else value
 
 
