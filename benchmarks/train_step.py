@@ -4,8 +4,10 @@
     python benchmarks/train_step.py --backend numpy --model keras_cnn --against torch --json result.json
 
 One step is: gather the batch from bytes, forward, backward, Adam. Before anything is timed, loss and gradients of both
-sides are compared on the same weights and images. Then the contestants take turns, a few steps each, so that a change
-of the machine's speed hits all of them; the ratio is the median of tinycnn over that of PyTorch's fastest mode.
+sides are compared on the same weights and images. Every contestant lives in a process of its own, so
+that nobody's idle threads spin on the other's cores. They take turns of about half a second, so that a change of the
+machine's speed hits all of them; the first quarter of a turn, which refills the caches, is not counted. The ratio is
+the median of tinycnn over that of PyTorch's fastest mode.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from tinycnn.train import Trainer
 
 Step = Callable[[np.ndarray], Any]
 IMAGES = 4096
-TURN = 5  # steps that a contestant takes in a row
+TURN_MS = 400.0  # about how long a contestant works before the next one's turn
 TORCH_MODES = ("eager", "channels_last", "compile")
 
 
@@ -46,7 +48,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--torch-modes", nargs="*", choices=TORCH_MODES, default=["eager", "channels_last"])
     parser.add_argument("--inference", action="store_true", help="time the forward pass in evaluation mode instead")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--rounds", type=int, default=40, help="steps of each contestant that are counted")
+    parser.add_argument("--turns", type=int, default=6, help="turns that each contestant takes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     return parser.parse_args()
 
@@ -176,7 +178,7 @@ def milliseconds(step: Step, chosen: np.ndarray) -> float:
 def take_turns(
     sides: list[str], name: str, batch_size: int, options: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Milliseconds of every contestant's steps, in turns after one that is not counted; its peak memory in MiB."""
+    """Milliseconds of every contestant's steps, and its peak memory in MiB."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for side in sides:
@@ -187,13 +189,16 @@ def take_turns(
     rng = np.random.default_rng(1)
     times: dict[str, list[float]] = {side: [] for side in sides}
     memory: dict[str, float] = {}
-    for turn in range(1 + -(-options.rounds // TURN)):
-        batches = [rng.permutation(IMAGES)[:batch_size] for _ in range(1 + TURN)]
+    steps = 5
+    for turn in range(1 + options.turns):
+        batches = [rng.permutation(IMAGES)[:batch_size] for _ in range(steps)]
         for side, pipe in pipes.items():
             pipe.send(batches)
             taken, memory[side] = pipe.recv()
-            if turn > 0:  # the first turn compiles and warms up
-                times[side] += taken[1:]
+            if turn > 0:
+                times[side] += taken[steps // 4 :]
+            else:  # the first turn compiles and warms up, and tells how many steps make a turn
+                steps = max(steps, min(200, round(TURN_MS / statistics.median(taken))))
     for pipe in pipes.values():
         pipe.send(None)
     for process in processes:

@@ -51,9 +51,9 @@ class _Workers:
     """Daemon threads that share one queue of jobs; ``news[0]`` changes with every job, for those who watch it."""
 
     def __init__(self, count: int) -> None:
-        from tinycnn.backends.numba_kernels.spin import SPINS, wait_while
+        from tinycnn.backends.numba_kernels.spin import wait_while
 
-        self.wait_while, self.spins = wait_while, SPINS
+        self.wait_while = wait_while
         self.count, self.jobs, self.news = count, queue.SimpleQueue[_Job | None](), np.zeros(1, np.int64)
         for number in range(count):
             threading.Thread(target=self._serve, name=f"tinycnn-{number}", daemon=True).start()
@@ -62,14 +62,14 @@ class _Workers:
         while (job := self.jobs.get()) is not None:
             seen = int(self.news[0])
             job.take_parts()
-            self.wait_while(self.news, seen, self.spins)
+            self.wait_while(self.news, seen)
 
     def run(self, job: _Job, helpers: int) -> None:
         for _ in range(helpers):
             self.jobs.put(job)
         self.news[0] += 1
         job.take_parts()
-        if not self.wait_while(job.finished, 0, self.spins):
+        if not self.wait_while(job.finished, 0):
             job.wake_up.acquire()
 
     def stop(self) -> None:

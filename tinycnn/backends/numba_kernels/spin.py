@@ -1,11 +1,24 @@
 """Waiting for another thread without going to sleep: waking a sleeping thread takes as long as a small kernel runs."""
 
+import os
+
 from numba import types
 from numba.extending import intrinsic
 
 from .jit import kernel
 
-SPINS = 1 << 20  # about 0.3 ms: longer than the pauses within a training step, shorter than anybody would notice
+LOOKS = 1 << 11
+LOOKS_PER_YIELD = 1 << 8
+# 2**11 rounds of 2**8 looks take about 0.3 ms: longer than the pauses within a training step, too short to be noticed.
+
+if hasattr(os, "sched_yield"):
+    let_others_run = types.ExternalFunction("sched_yield", types.int32())  # of the C library
+else:
+
+    @kernel
+    def let_others_run():
+        """Systems without ``sched_yield`` just look again."""
+        return 0
 
 
 @intrinsic
@@ -20,9 +33,14 @@ def read_atomically(typing_context, flag):
 
 
 @kernel
-def wait_while(flag, value, spins):
-    """Return True as soon as ``flag[0] != value``, False after ``spins`` looks; the GIL is free meanwhile."""
-    for _ in range(spins):  # noqa: SIM110  (this is compiled)
-        if read_atomically(flag) != value:
-            return True
+def wait_while(flag, value):
+    """Return True as soon as ``flag[0] != value``, False after about 0.3 ms; the GIL is free meanwhile.
+
+    Now and then the rest of the time slice is given away: the thread we wait for may be waiting for our core.
+    """
+    for _ in range(LOOKS):
+        for _ in range(LOOKS_PER_YIELD):
+            if read_atomically(flag) != value:
+                return True
+        let_others_run()
     return False
