@@ -180,7 +180,7 @@ class Norm(NamedTuple):
     batch: bool  # whether mean and variance are those of the source itself
 
     def slopes(self, gamma: Array, grad_gamma: Array, grad_beta: Array) -> tuple[Array, Array, Array]:
-        """The three factors of ``grad_x``, each ``(C,)``: see ``ops/batch_norm.py``; fixed statistics leave only one."""
+        """The three factors of ``grad_x``, each ``(C,)``, see ``ops/batch_norm.py``; fixed statistics leave one."""
         slope, M = gamma * self.inverse_std, np.float32(math.prod(self.source.shape[:3]))
         return slope, slope * grad_beta / M * self.batch, slope * self.inverse_std * grad_gamma / M * self.batch
 

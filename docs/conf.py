@@ -1,0 +1,11 @@
+"""Sphinx builds these pages: python -m sphinx -W docs docs/_build"""
+
+from tinycnn.version import __version__
+
+project = "tinycnn"
+author = "the tinycnn authors"
+version = release = __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
+html_theme = "furo"
+exclude_patterns = ["_build"]
+autodoc_member_order = "bysource"
