@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -50,6 +52,34 @@ def test_an_error_in_a_part_reaches_the_caller(restored_threads):
     done = []
     threads.in_parallel(done.append, 4)  # the workers survived
     assert len(done) == 4
+
+
+def test_all_workers_take_part_again_and_again(restored_threads):
+    """Each part waits until every thread has one: a worker that lags behind or died would block it."""
+    threads.set_threads(3)
+    for _ in range(200):
+        barrier = threading.Barrier(3)
+        threads.in_parallel(lambda part, barrier=barrier: barrier.wait(timeout=30), 3)
+        assert barrier.n_waiting == 0
+
+
+def test_finished_work_is_let_go(restored_threads):
+    """More jobs than the workers can look at, each holding an array: none may stay in the queue."""
+
+    class Kept:
+        pass
+
+    threads.set_threads(4)
+    alive = []
+    for _ in range(500):
+        kept = Kept()
+        alive.append(weakref.ref(kept))
+        threads.in_parallel(lambda part, kept=kept: kept, 4)
+        del kept
+    deadline = time.monotonic() + 30
+    while any(ref() is not None for ref in alive) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sum(ref() is not None for ref in alive) == 0
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])

@@ -59,10 +59,19 @@ class _Workers:
             threading.Thread(target=self._serve, name=f"tinycnn-{number}", daemon=True).start()
 
     def _serve(self) -> None:
-        while (job := self.jobs.get()) is not None:
-            seen = int(self.news[0])
+        while (job := self._next_job()) is not None:
             job.take_parts()
-            self.wait_while(self.news, seen)
+            del job  # or its arrays would live until the next one comes
+
+    def _next_job(self) -> _Job | None:
+        """The next job; looks out for it a while before it goes to sleep."""
+        while True:
+            seen = int(self.news[0])  # read before the queue: whatever is put later changes it
+            try:
+                return self.jobs.get_nowait()
+            except queue.Empty:
+                if not self.wait_while(self.news, seen):
+                    return self.jobs.get()
 
     def run(self, job: _Job, helpers: int) -> None:
         for _ in range(helpers):
