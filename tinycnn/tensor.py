@@ -290,7 +290,9 @@ def _as_tensors(name: str, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
     """All inputs as tensors of one dtype; Python numbers take the dtype of the tensors they meet."""
     dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
     if len(dtypes) == 1:
-        dtype = dtypes.copy().pop()
+        (dtype,) = dtypes
+        if all(isinstance(x, Tensor) for x in inputs):
+            return inputs
         inputs = tuple(np.asarray(x, dtype=dtype) if isinstance(x, int | float) else x for x in inputs)
     tensors = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)
     if len({x.dtype for x in tensors}) > 1:

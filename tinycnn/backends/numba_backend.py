@@ -14,6 +14,7 @@ import numpy as np
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.backends.numba_fused import FUSED
 from tinycnn.backends.numba_kernels import plain
+from tinycnn.backends.numba_kernels.lanes import LANES
 from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.backends.philox import keep_threshold
 from tinycnn.backends.threads import in_parallel, limit_blas, ranges
@@ -43,7 +44,7 @@ class NumbaBackend(NumpyBackend):
         self.fused = FUSED
 
     def activate(self) -> None:
-        limit_blas(1)
+        limit_blas(1 if LANES else None)  # the plain path needs BLAS to use all cores
 
     def im2col(self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
         N, _, _, C = x.shape

@@ -13,6 +13,7 @@ import numpy as np
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.backends.numba_kernels import batch_norm, plain
 from tinycnn.backends.numba_kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
+from tinycnn.backends.numba_kernels.lanes import LANES
 from tinycnn.backends.threads import in_parallel, ranges
 
 Array = np.ndarray
@@ -362,14 +363,13 @@ def adam(
     p: Array, g: Array, m: Array, v: Array, step_size: float, v_scale: float, beta1: float, beta2: float, eps: float
 ) -> None:
     """One Adam step in place; formulas in ``optim.Adam``."""
-    number = p.dtype.type
-    settings = [number(s) for s in (step_size, v_scale, beta1, 1 - beta1, beta2, 1 - beta2, eps)]
+    settings = step_size, v_scale, beta1, beta2, eps
     arrays = [array.reshape(-1) for array in (p, np.ascontiguousarray(g), m, v)]
     parts = image_parts(p.size, 16)
     in_parallel(lambda part: plain.adam(*(array[slice(*parts[part])] for array in arrays), *settings), len(parts))
 
 
-FUSED: dict[str, Callable[..., Any]] = {
+SIMD_KERNELS: dict[str, Callable[..., Any]] = {
     "conv_forward": conv_forward,
     "conv_backward": conv_backward,
     "conv_norm_forward": conv_norm_forward,
@@ -378,5 +378,6 @@ FUSED: dict[str, Callable[..., Any]] = {
     "norm_backward": norm_backward,
     "dense_forward": dense_forward,
     "dense_backward": dense_backward,
-    "adam": adam,
 }
+# Without SIMD registers, im2col and the matrix product of BLAS are faster than any loop of ours.
+FUSED = SIMD_KERNELS | {"adam": adam} if LANES else {"adam": adam}

@@ -1,5 +1,7 @@
 """Arrays as the kernels want them: starting on a cache line, contiguous, of the right type."""
 
+import math
+
 import numpy as np
 
 Array = np.ndarray
@@ -8,9 +10,9 @@ CACHE_LINE = 64
 
 def aligned_empty(shape: tuple[int, ...], dtype: type = np.float32) -> Array:
     """An array that starts on a cache line: a 16-lane load that crosses from one to the next costs twice as much."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + CACHE_LINE, np.uint8)
-    skip = -memory.ctypes.data % CACHE_LINE
+    skip = -memory.__array_interface__["data"][0] % CACHE_LINE
     return memory[skip : skip + size].view(dtype).reshape(shape)
 
 

@@ -140,11 +140,14 @@ def add_bias_relu(product, bias, relu, y):
 
 
 @kernel
-def adam(p, g, m, v, step_size, v_scale, beta1, rest1, beta2, rest2, eps):
-    """One Adam step over flat arrays, ``rest = 1 - beta``: one pass instead of five.
+def adam(p, g, m, v, step_size, v_scale, beta1, beta2, eps):
+    """One Adam step over flat arrays: one pass instead of five.
 
     The loop starts at 0, not at some ``start``: only so does Numba know that no index is negative.
     """
+    number = p.dtype.type  # in float32 all of it is float32
+    step_size, v_scale, eps = number(step_size), number(v_scale), number(eps)
+    beta1, rest1, beta2, rest2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
     for i in range(p.size):
         m[i] = beta1 * m[i] + rest1 * g[i]
         v[i] = beta2 * v[i] + rest2 * (g[i] * g[i])
