@@ -14,6 +14,7 @@ import io
 import json
 import platform
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0, metavar="N", help="fixes weights, shuffles and dropout (default: 0)")
     add("--limit", type=int, metavar="N", help="use only the first N training images")
     add("--output", type=Path, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
-    add("--no-plots", action="store_true", help="write no pictures")
+    add("--no-plots", action="store_true", help="write no pictures (this version writes none yet)")
     add("--quiet", action="store_true", help="print only the result")
     return with_defaults(parser.parse_args(arguments))
 
@@ -157,11 +158,25 @@ def run(options: argparse.Namespace) -> None:
 
 
 def checked_output(options: argparse.Namespace, dataset: str) -> Path:
-    """The folder for the results; raises SettingError before training when it cannot be one. Creates nothing."""
-    output = options.output or Path("runs") / f"{options.model}-{dataset}"
+    """The folder for the results; raises SettingError before training when files cannot be written there.
+
+    Creates nothing that stays: a folder is made to see whether it can be, and taken away again.
+    """
+    output: Path = options.output or Path("runs") / f"{options.model}-{dataset}"
     for path in (output, *output.parents):
         if path.exists() and not path.is_dir():
             raise SettingError(f"--output {output}: {path} is a file; give a folder, or move the file away")
+    missing = [path for path in (output, *output.parents) if not path.exists()]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise SettingError(f"--output {output}: cannot be written ({error.strerror}); give another folder") from None
+    finally:
+        for path in missing:
+            if path.is_dir():
+                path.rmdir()
     return output
 
 

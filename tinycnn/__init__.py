@@ -9,7 +9,7 @@
 The mathematics is in ``tinycnn.tensor`` (the autograd engine) and ``tinycnn.ops`` (one file, one derivative).
 """
 
-from tinycnn import errors, initializers, layers, models, ops, optim
+from tinycnn import data, errors, initializers, layers, models, ops, optim, train
 from tinycnn.backends import available_backends, get_backend, register_backend, use_backend
 from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
@@ -25,6 +25,7 @@ __all__ = [
     "TinyCNNError",
     "__version__",
     "available_backends",
+    "data",
     "errors",
     "get_backend",
     "gradcheck",
@@ -37,5 +38,6 @@ __all__ = [
     "optim",
     "register_backend",
     "save",
+    "train",
     "use_backend",
 ]

@@ -53,7 +53,7 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
     for layer in model.layers.values():
         if type(layer).__name__ not in Layer.registry:
-            raise SettingError(f"save: {type(layer).__name__} is not on the list that load knows; see register_layer")
+            raise SettingError(f"save: {type(layer).__name__} is not on the list that load knows; put @tinycnn.layers.register_layer above the class")
     header = json.dumps(architecture(model), sort_keys=True)
     write_atomically(path, to_bytes(arrays, metadata={"tinycnn": header}))
 

@@ -10,7 +10,7 @@ transpose``, each a function with its derivative. Convolution and its friends li
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -94,18 +94,18 @@ class Tensor:
         if self.creator is None:
             _add_to_leaf(self, _upstream_gradient(self, grad), owned=False)
             return
-        grads = {self.creator: _upstream_gradient(self, grad)}
-        for function in _in_reverse_order(self.creator):
-            grad_y = grads.pop(function)
+        grad_of_output = {self.creator: _upstream_gradient(self, grad)}  # d loss / d y of each function, so far
+        for function in _in_reverse_order(self.creator):  # all users of y come before its maker, so grad_y is complete
+            grad_y = grad_of_output.pop(function)
             for x, grad_x in zip(function.inputs, function.input_gradients(grad_y), strict=True):
                 if grad_x is None or not x.requires_grad:
                     continue
                 if x.creator is None:
                     _add_to_leaf(x, grad_x, owned=grad_x is not grad_y)
-                elif x.creator in grads:
-                    grads[x.creator] = grads[x.creator] + grad_x
+                elif x.creator in grad_of_output:  # a second path from x to the loss: gradients add up
+                    grad_of_output[x.creator] = grad_of_output[x.creator] + grad_x
                 else:
-                    grads[x.creator] = grad_x
+                    grad_of_output[x.creator] = grad_x
             function.free()
 
     def zero_grad(self) -> None:
@@ -180,28 +180,38 @@ class Function:
 
     ``__init__`` takes settings, ``forward(*arrays) → array`` computes, ``backward(grad_y) → one gradient per input``
     (None where none is needed; a single gradient may come without a tuple). Whatever backward needs, forward keeps in
-    attributes of ``self``. Call it once, on tensors: ``y = MyOp(settings)(x, weight)``. During both passes
-    ``self.backend`` is the backend it runs on, and ``self.needs_grad[i]`` says whether anybody wants the gradient of
-    input ``i``.
+    attributes of ``self``. Call it on tensors, and once: ``y = MyOp(settings)(x, weight)``; the next call takes a new
+    one.
+
+    Use ``self.backend.xp`` for ``numpy``, so that it also runs on a GPU. Results and gradients have the dtype of the
+    inputs: ``xp.where(x > 0, 1, 0.1)`` would be float64 whatever ``x`` is. ``self.needs_grad[i]`` says whether anybody
+    wants the gradient of input ``i``.
     """
 
     backend: Backend
     inputs: tuple[Tensor, ...] = ()
     needs_grad: tuple[bool, ...] = ()
-    forward: Callable[..., Array]
-    backward: Callable[[Array], Any]
     _order: int | None = None
+
+    def forward(self, *arrays: Array) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} has no forward(self, *arrays)")
+
+    def backward(self, grad_y: Array) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no backward(self, grad_y)")
 
     def __call__(self, *inputs: Any) -> Tensor:
         """Run forward on tensors (numbers and arrays count as constants); link the result when a gradient is wanted."""
         if self._order is not None:
-            raise AutogradError(f"{self.name}: a Function runs once; create a new one for the next call")
+            call = f"lambda x: {type(self).__name__}()(x)"
+            raise AutogradError(f"{self.name}: a Function runs once; create a new one for each call, as in `{call}`")
         self._order = next(_creation_order)
         self.backend = get_backend()
         tensors = _as_tensors(self.name, inputs)
         _check_owned(self, tensors)
         self.needs_grad = tuple(_recording.get() and x.requires_grad for x in tensors)
         y = Tensor(self.forward(*(x.data for x in tensors)))
+        if tensors and y.dtype != tensors[0].dtype:
+            raise AutogradError(f"{self.name}.forward returned {y.dtype} from inputs of {tensors[0].dtype}")
         if any(self.needs_grad):
             self.inputs, y.creator, y.requires_grad = tensors, self, True
         return y
@@ -213,7 +223,7 @@ class Function:
     def input_gradients(self, grad_y: Array) -> tuple[Array | None, ...]:
         """``backward(grad_y)`` as a tuple, each gradient checked against the shape and dtype of its input."""
         grads = self.backward(grad_y)
-        grads = grads if isinstance(grads, tuple) else (grads,)
+        grads = tuple(grads) if isinstance(grads, tuple | list) else (grads,)
         grads = tuple(None if grad_x is None else self.backend.asarray(grad_x) for grad_x in grads)
         if len(grads) != len(self.inputs):
             raise AutogradError(f"{self.name}.backward returned {len(grads)} gradients for {len(self.inputs)} inputs")
@@ -233,7 +243,11 @@ class Function:
 
 
 def _in_reverse_order(last: Function) -> list[Function]:
-    """Every function that ``last`` depends on, latest first: a function is created after those that made its inputs."""
+    """Every function that ``last`` depends on, latest first.
+
+    A function is created after those that made its inputs, so the order of creation, backwards, visits every user of a
+    result before its maker.
+    """
     found, to_visit = {last}, [last]
     while to_visit:
         function = to_visit.pop()
@@ -263,7 +277,10 @@ def _upstream_gradient(y: Tensor, grad: Any) -> Array:
 
 
 def _add_to_leaf(leaf: Tensor, grad: Array, *, owned: bool) -> None:
-    """Add to ``leaf.grad``; the first gradient is copied unless it is fresh, so that leaves never share memory."""
+    """Add to ``leaf.grad``; the first gradient is copied unless it is fresh, so that leaves never share memory.
+
+    Not fresh are grad_y itself, which Add hands to both inputs, and a view of it (it has a ``base``), as from Reshape.
+    """
     if leaf.grad is not None:
         leaf.grad = leaf.grad + grad
     else:
@@ -297,7 +314,8 @@ def _as_tensors(name: str, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
     tensors = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)
     if len({x.dtype for x in tensors}) > 1:
         raise DtypeError(
-            f"{name}: inputs of {' and '.join(str(x.dtype) for x in tensors)} do not mix; convert one with .astype"
+            f"{name}: inputs of {' and '.join(str(x.dtype) for x in tensors)} do not mix; "
+            "make them one dtype first, as in Tensor(array.astype(np.float32))"
         )
     return tensors
 

@@ -81,6 +81,9 @@ class Trainer:
     ) -> Iterator[EpochResult]:
         """Train for ``epochs`` on ``images (M, H, W, C)`` bytes and ``labels (M,)``, yielding after each epoch.
 
+        Iterate over it, or nothing happens: ``for result in trainer.fit(...)``. Bytes are divided by 255 on the way in,
+        unless the network begins with a Rescaling layer.
+
         ``progress`` is called after every step. Raises TrainingDivergedError when the loss is no longer a number.
         """
         backend = get_backend()
@@ -93,13 +96,13 @@ class Trainer:
             if validation and len(validation[0]):
                 valid = finite(evaluate(self.model, *validation), f"after epoch {epoch}", self.optimizer)
             yield EpochResult(
-                epoch,
-                train.loss,
-                train.accuracy,
-                valid.loss if valid else None,
-                valid.accuracy if valid else None,
-                epoch_s,
-                len(images) / epoch_s,
+                epoch=epoch,
+                train_loss=train.loss,
+                train_accuracy=train.accuracy,
+                validation_loss=valid.loss if valid else None,
+                validation_accuracy=valid.accuracy if valid else None,
+                epoch_s=epoch_s,
+                images_per_s=len(images) / epoch_s,
             )
 
     def train_epoch(

@@ -21,6 +21,7 @@ class Conv2d(Layer):
         self,
         filters: int,
         kernel_size: int | Pair = 3,
+        *,
         stride: int | Pair = 1,
         padding: int | Pair = 0,
         bias: bool = True,

@@ -5,13 +5,19 @@ With the mean and variance of each channel over its ``M`` values (all images and
     mean = Σ x / M      var = Σ (x - mean)² / M      x̂ = (x - mean) / √(var + eps)      y = gamma x̂ + beta
 
 ``gamma`` and ``beta`` act on every value of their channel: ``grad_gamma = Σ grad_y x̂`` and ``grad_beta = Σ grad_y``. A
-single ``x`` acts in three ways: directly, through the mean, and through the variance. Summing the three paths gives
+single ``x`` acts in three ways: directly, through the mean (``d mean/dx = 1/M``) and through the variance
+(``d var/dx = 2 (x - mean)/M``). With ``s = 1/√(var + eps)``, ``d x̂/d mean = -s``, ``d x̂/d var = -x̂ s²/2`` they give
 
-    grad_x = gamma / √(var + eps) · (grad_y - grad_beta / M - x̂ grad_gamma / M)
+    directly            gamma s · grad_y
+    through the mean    1/M · Σ gamma grad_y (-s)                       = -gamma s · grad_beta / M
+    through the var     2 (x - mean)/M · Σ gamma grad_y (-x̂ s²/2)       = -gamma s · x̂ grad_gamma / M
+    grad_x            = gamma s · (grad_y - grad_beta / M - x̂ grad_gamma / M)
 
-that is, grad_y without its mean and without its part along x̂: what would only shift or stretch the channel is undone by
-the normalisation, so it cannot matter. At test time fixed running statistics are used, and the layer is just a scale
-and a shift. Source: Ioffe, Szegedy, "Batch normalization", 2015. As in Keras, the running variance is the biased one.
+that is, grad_y without its mean and without its part along x̂: what would only shift or stretch the channel is undone
+by the normalisation, so it cannot matter. At test time fixed running statistics are used, and the layer is just a scale
+and a shift. They start at 0 and 1 and follow each batch, ``running += momentum · (batch - running)``, so an evaluation
+before some fifty steps still sees their start. As in Keras, the running variance is the biased one (divided by M, not
+by M - 1). Source: Ioffe, Szegedy, "Batch normalization", 2015.
 """
 
 import math

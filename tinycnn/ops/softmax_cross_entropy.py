@@ -2,7 +2,11 @@
 
     loss = -1/N Σ_n Σ_k  target[n, k] · log p[n, k],      p = softmax(logits),      target = one-hot row of the label
 
-With ``d log p_i / dx_j = δ_ij - p_j`` (see ``softmax.py``) and targets that sum to 1 in each row, all cancels but
+With ``d log p_i / dx_j = δ_ij - p_j`` (see ``softmax.py``) and targets that sum to 1 in each row, one image gives
+
+    d loss / dx_j = -Σ_i target_i (δ_ij - p_j) = -target_j + p_j Σ_i target_i = p_j - target_j
+
+and with the 1/N of the mean
 
     grad_logits = (p - target) / N
 

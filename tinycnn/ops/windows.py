@@ -21,7 +21,7 @@ def check_window(op: str, x_shape: tuple[int, ...], kernel_size: Pair, stride: P
         H, W = (size + 2 * pad for size, pad in zip(x_shape[1:3], padding, strict=True))
         raise ShapeError(
             f"{op}: the {KH}x{KW} window does not fit into the {H}x{W} image (padding included); "
-            "use a smaller kernel_size, more padding, or larger images"
+            "use a smaller kernel_size, more padding, or larger images (height and width come first, channels last)"
         )
 
 
