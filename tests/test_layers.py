@@ -97,7 +97,7 @@ windows = st.tuples(st.integers(1, 4), st.integers(1, 4))
     pool=windows,
 )
 def test_a_network_that_could_be_built_can_run(shape, kernel, stride, padding, pool):
-    layers = Conv2d(2, kernel, stride, padding), MaxPool2d(pool), Flatten(), Dense(3)
+    layers = Conv2d(2, kernel, stride=stride, padding=padding), MaxPool2d(pool), Flatten(), Dense(3)
     try:
         outcome = Sequential(*layers, input_shape=shape)(images(2, shape)).shape
     except ShapeError as error:

@@ -53,7 +53,8 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
     for layer in model.layers.values():
         if type(layer).__name__ not in Layer.registry:
-            raise SettingError(f"save: {type(layer).__name__} is not on the list that load knows; put @tinycnn.layers.register_layer above the class")
+            kind = type(layer).__name__
+            raise SettingError(f"save: load does not know {kind}; put @tinycnn.layers.register_layer above its class")
     header = json.dumps(architecture(model), sort_keys=True)
     write_atomically(path, to_bytes(arrays, metadata={"tinycnn": header}))
 

@@ -27,8 +27,8 @@ def _load_numba() -> Backend:
 def _load_cupy() -> Backend:
     if importlib.util.find_spec("cupy") is None:
         raise BackendError(
-            "backend 'cupy' is not installed, and this version of tinycnn does not have it yet (it will need "
-            "`pip install 'cupy-cuda13x[ctk]'`); use --backend numba or numpy"
+            "backend 'cupy' is not installed: `pip install 'cupy-cuda13x[ctk]'` (CUDA 13 driver) or `pip install "
+            "'cupy-cuda12x[ctk]'` (CUDA 12) once tinycnn has it, which this version has not; use --backend numpy"
         )
     raise BackendError("backend 'cupy' is not part of this version of tinycnn yet; use --backend numba or numpy")
 
