@@ -54,7 +54,8 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
     for layer in model.layers.values():
         if type(layer).__name__ not in Layer.registry:
             kind = type(layer).__name__
-            raise SettingError(f"save: load does not know {kind}; put @tinycnn.layers.register_layer above its class")
+            advice = "put @tinycnn.layers.register_layer above its class"
+            raise SettingError(f"save: {kind} is not on the list that load knows; {advice}")
     header = json.dumps(architecture(model), sort_keys=True)
     write_atomically(path, to_bytes(arrays, metadata={"tinycnn": header}))
 
