@@ -274,3 +274,13 @@ def test_nothing_to_optimize(kind):
 @pytest.mark.parametrize("value", [0.1, np.float32(0.1), np.float64(0.1)])
 def test_numbers_of_numpy_are_numbers(value):
     assert in_range("x", value, above=0) == float(value)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_step_moves_the_parameter_itself_whatever_its_memory_layout(backend, order):
+    """A fused kernel that works on flat arrays must not work on a copy."""
+    start = np.arange(12, dtype=np.float32).reshape(3, 4)
+    parameter = Tensor(backend.asarray(np.array(start, order=order)), requires_grad=True)
+    parameter.grad = backend.asarray(np.ones((3, 4), np.float32))
+    Adam([parameter], lr=0.5).step()
+    np.testing.assert_allclose(parameter.numpy(), start - 0.5, rtol=1e-6, atol=1e-6)

@@ -140,7 +140,7 @@ class Adam(Optimizer):
         t = self.step_count
         step_size, v_scale = lr / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
         fused = backend.fused.get("adam")
-        if fused:  # the same five lines in one pass over memory
+        if fused and p.flags.c_contiguous:  # the same five lines in one pass over memory, as flat arrays
             fused(p, g, m, v, step_size, v_scale, self.beta1, self.beta2, self.eps)
             return
         m *= self.beta1

@@ -5,6 +5,7 @@ way in and two numbers (loss, correct answers) on the way out. Shuffles depend o
 backend sees the same batches, and a run can be taken up again at any epoch.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.data.augment import Affine
 from tinycnn.errors import SettingError, TinyCNNError
-from tinycnn.layers import Layer, Sequential
+from tinycnn.layers import Sequential
 from tinycnn.models import pixel_scale
 from tinycnn.optim import Optimizer, in_range
 from tinycnn.tensor import Tensor, no_grad
@@ -165,20 +166,11 @@ def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
     backend = get_backend()
     if not backend.compiles:
         return 0.0
-    start, model = time.perf_counter(), trainer.model
-    layers = map(fresh, model.layers.values())
-    copy = Sequential(*layers, input_shape=model.input_shape, dtype=model.dtype, fuse=model.fuse)
-    optimizer = type(trainer.optimizer)(copy.parameters(), lr=trainer.optimizer.base_lr)
-    rehearsal = Trainer(copy, optimizer, batch_size=trainer.batch_size, augment=trainer.augment)
+    start, rehearsal = time.perf_counter(), copy.deepcopy(trainer)
     chosen = np.arange(min(trainer.batch_size, len(images)))
     rehearsal.step(backend.asarray(images), backend.asarray(labels), backend.asarray(chosen))
-    predict_logits(copy, images[:1])
+    predict_logits(rehearsal.model, images[:1])
     return time.perf_counter() - start
-
-
-def fresh(layer: Layer) -> Layer:
-    """A new layer with the same settings."""
-    return type(layer)(**layer.settings())
 
 
 class Progress:
