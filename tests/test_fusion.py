@@ -199,3 +199,16 @@ def test_a_wrong_fused_kernel_is_noticed(fusing: Backend, monkeypatch: pytest.Mo
     monkeypatch.setitem(fusing.fused, "conv_backward", wrong)
     with pytest.raises(AssertionError, match="bias"):
         assert_fused_is_plain([Conv2d(3), ReLU()], whole_numbers((4, 6, 6, 2), 9), steps=1)
+
+
+def test_a_layer_that_computes_something_else_is_left_alone(fusing: Backend) -> None:
+    """A subclass may override ``forward``: only the very kinds that the rules name are fused."""
+
+    class Doubled(Dense):
+        def forward(self, x: tinycnn.Tensor) -> tinycnn.Tensor:
+            return super().forward(x) * 2
+
+    model = with_whole_weights(Sequential(Doubled(4), ReLU(), input_shape=(3,)))
+    plain = with_whole_weights(Sequential(Dense(4), ReLU(), input_shape=(3,)))
+    x = tinycnn.Tensor(whole_numbers((5, 3), 1))
+    np.testing.assert_array_equal(model(x).numpy(), 2 * plain(x).numpy())

@@ -16,11 +16,11 @@ from tinycnn.tensor import Tensor
 
 Step = Callable[[Tensor], Tensor]
 NO_POOL: Pool = ((1, 1), (1, 1))
-MOST_PLACES = 254  # fused kernels note the winner of a window in one byte
+MOST_PLACES = 254  # in a pool window: fused kernels note the winner in one byte
 
 
 def plan(layers: Sequence[Layer], backend: Backend) -> list[Step]:
-    """The steps that compute ``layers`` on ``backend``, longest fusion first."""
+    """The steps that compute ``layers`` on ``backend``: at each place the first of the ``RULES`` that fits."""
     steps: list[Step] = []
     rest = list(layers)
     while rest:
@@ -32,60 +32,56 @@ def plan(layers: Sequence[Layer], backend: Backend) -> list[Step]:
 
 def _next_step(layers: list[Layer], kernels: Collection[str]) -> tuple[Step, int]:
     """The step that begins with the first layer, and how many layers it covers."""
-    first, second, third, fourth = (*layers[:4], None, None, None)[:4]
-    relu = isinstance(second, ReLU)
-    conv_norm = relu and "conv_norm_forward" in kernels
-    if conv_norm and isinstance(first, Conv2d) and first.bias and isinstance(third, BatchNorm):
-        pool = _pool_of(fourth)
-        return conv_norm_step(first, third, pool or NO_POOL), 3 + (pool is not None)
-    if isinstance(first, Conv2d) and first.bias and "conv_forward" in kernels:
-        pool = _pool_of(third) if relu else None
-        return conv_step(first, relu, pool), 1 + relu + (pool is not None)
-    if isinstance(first, BatchNorm) and len(first.output_shape) == 3 and "norm_forward" in kernels:
-        pool = _pool_of(second)
-        return norm_step(first, pool or NO_POOL), 1 + (pool is not None)
-    if isinstance(first, Dense) and first.bias and "dense_forward" in kernels:
-        return dense_step(first, relu), 1 + relu
+    for kernel, kinds, make_step in RULES:
+        run = layers[: len(kinds)]
+        if kernel in kernels and [type(layer) for layer in run] == kinds and all(map(_can_be_fused, run)):
+            return make_step(*run), len(kinds)
     return layers[0], 1
 
 
-def _pool_of(layer: Layer | None) -> Pool | None:
-    """Window and stride of a max-pool that can be fused: one without padding and not too large."""
-    if not isinstance(layer, MaxPool2d) or layer.padding != (0, 0):
-        return None
-    if layer.kernel_size[0] * layer.kernel_size[1] > MOST_PLACES:
-        return None
-    return layer.kernel_size, layer.stride
+def _can_be_fused(layer: Layer) -> bool:
+    """What the fused kernels ask of a layer, beyond its kind."""
+    match layer:
+        case Conv2d() | Dense():
+            return layer.bias
+        case MaxPool2d():
+            return layer.padding == (0, 0) and layer.kernel_size[0] * layer.kernel_size[1] <= MOST_PLACES
+        case BatchNorm():
+            return len(layer.output_shape) == 3
+    return True
 
 
-def conv_step(conv: Conv2d, relu: bool, pool: Pool | None) -> Step:
-    """Convolution, ReLU if ``relu``, max-pool if ``pool``."""
+def conv_step(conv: Conv2d, relu: ReLU | None = None, pool: MaxPool2d | None = None) -> Step:
+    """Convolution, then what is given."""
     weight, bias = conv.parameters()
-    return lambda x: FusedConvFunction(conv.stride, conv.padding, relu, pool)(x, weight, bias)
+    window = (pool.kernel_size, pool.stride) if pool else None
+    return lambda x: FusedConvFunction(conv.stride, conv.padding, relu is not None, window)(x, weight, bias)
 
 
-def dense_step(dense: Dense, relu: bool) -> Step:
-    """Dense layer, ReLU if ``relu``."""
+def dense_step(dense: Dense, relu: ReLU | None = None) -> Step:
+    """Dense layer, then ReLU if given."""
     weight, bias = dense.parameters()
-    return lambda x: FusedDenseFunction(relu)(x, weight, bias)
+    return lambda x: FusedDenseFunction(relu is not None)(x, weight, bias)
 
 
-def norm_step(norm: BatchNorm, pool: Pool) -> Step:
-    """Batch normalisation and max-pool, of 1x1 where there is none."""
+def norm_step(norm: BatchNorm, pool: MaxPool2d | None = None) -> Step:
+    """Batch normalisation, then max-pool if given."""
     gamma, beta = norm.parameters()
+    window = (pool.kernel_size, pool.stride) if pool else NO_POOL
 
     def step(x: Tensor) -> Tensor:
-        return _with_statistics(norm, FusedNormFunction(*_statistics(norm), norm.eps, pool), x, gamma, beta)
+        return _with_statistics(norm, FusedNormFunction(*_statistics(norm), norm.eps, window), x, gamma, beta)
 
     return step
 
 
-def conv_norm_step(conv: Conv2d, norm: BatchNorm, pool: Pool) -> Step:
-    """Convolution, ReLU, batch normalisation and max-pool, of 1x1 where there is none."""
+def conv_norm_step(conv: Conv2d, relu: ReLU, norm: BatchNorm, pool: MaxPool2d | None = None) -> Step:
+    """Convolution, ReLU and batch normalisation, then max-pool if given."""
     weight, bias, gamma, beta = *conv.parameters(), *norm.parameters()
+    window = (pool.kernel_size, pool.stride) if pool else NO_POOL
 
     def step(x: Tensor) -> Tensor:
-        function = FusedConvNormFunction(conv.stride, conv.padding, *_statistics(norm), norm.eps, pool)
+        function = FusedConvNormFunction(conv.stride, conv.padding, *_statistics(norm), norm.eps, window)
         return _with_statistics(norm, function, x, weight, bias, gamma, beta)
 
     return step
@@ -103,3 +99,16 @@ def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNor
     if norm.training:
         update_statistics(**norm.buffers_by_name, mean=function.mean, var=function.var, momentum=norm.momentum)
     return y
+
+
+RULES: list[tuple[str, list[type[Layer]], Callable[..., Step]]] = [  # kernel needed, layers covered; longest first
+    ("conv_norm_forward", [Conv2d, ReLU, BatchNorm, MaxPool2d], conv_norm_step),
+    ("conv_norm_forward", [Conv2d, ReLU, BatchNorm], conv_norm_step),
+    ("conv_forward", [Conv2d, ReLU, MaxPool2d], conv_step),
+    ("conv_forward", [Conv2d, ReLU], conv_step),
+    ("conv_forward", [Conv2d], conv_step),
+    ("norm_forward", [BatchNorm, MaxPool2d], norm_step),
+    ("norm_forward", [BatchNorm], norm_step),
+    ("dense_forward", [Dense, ReLU], dense_step),
+    ("dense_forward", [Dense], dense_step),
+]
