@@ -25,6 +25,8 @@ LAYERS = [
     ["tinycnn.train"],
     ["tinycnn.progress"],
     ["tinycnn"],
+    ["tinycnn.commands"],
+    ["tinycnn.__main__"],
     ["examples"],
 ]
 # Within a line: who may know whom (directions that the lines above leave open).

@@ -1,0 +1,7 @@
+"""``python -m tinycnn COMMAND``: see ``tinycnn/commands/``."""
+
+import sys
+
+from tinycnn.commands import main
+
+sys.exit(main())

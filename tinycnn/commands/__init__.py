@@ -1,0 +1,42 @@
+"""What ``python -m tinycnn COMMAND`` does: one module per command.
+
+A module has a docstring, whose first line is the command's help, ``add_options(parser)``, and ``run(options)``, which
+answers the exit code (None for 0). It imports what is large (Matplotlib, a web server) inside ``run``.
+"""
+
+import argparse
+import importlib
+import sys
+
+from tinycnn.errors import TinyCNNError
+
+COMMANDS = ["summary"]
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options of the command that ``arguments`` name, with its ``run``."""
+    parser = argparse.ArgumentParser(prog="python -m tinycnn", description="Look into networks, and use them.")
+    chosen = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f"tinycnn.commands.{name}")
+        text = (module.__doc__ or "").strip()
+        one = chosen.add_parser(
+            name,
+            help=text.split("\n")[0],
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_options(one)
+        one.set_defaults(run=module.run)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; answers its exit code: 0 done, 2 a mistake that one sentence on stderr explains."""
+    try:
+        options = parse(arguments)
+        return options.run(options) or 0
+    except (TinyCNNError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
