@@ -259,6 +259,40 @@ def test_train_and_eval_reach_every_layer():
 
 
 @pytest.mark.usefixtures("backend")
+def test_a_network_can_start_from_given_values(monkeypatch):
+    source = small_network(seed=1)
+    state = {name: np.asfortranarray(array) for name, array in source.state_dict().items()}
+    monkeypatch.setattr("tinycnn.initializers.zeros", lambda *_: pytest.fail("drawn"))
+    network = small_network(seed=2, state=state)
+    assert same_arrays(network.state_dict(), source.state_dict())
+    assert [layer.given for layer in network.layers.values()] == [None] * len(network.layers)
+    for _, parameter in network.named_parameters():
+        parameter.data[...] = 7
+    assert same_arrays(state, source.state_dict())  # they were copied
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda state: state.pop("dense_1.bias"), "layer dense_1 does not fit: bias is missing"),
+        (lambda state: state.pop(MEAN), "layer batchnorm_1 does not fit: running_mean is missing"),
+        (
+            lambda state: state.update({"dense_1.b": state[MEAN]}),
+            "layer dense_1 does not fit: nothing here is called 'b'",
+        ),
+        (lambda state: state.update({"dense_2.b": state[MEAN]}), "nothing here is called 'dense_2'"),
+        (lambda state: state.update({MEAN: np.zeros(4)}), r"running_mean is float64 \(4,\), .* float32 \(4,\)"),
+        (lambda state: state.update({MEAN: np.zeros(5, "f4")}), r"running_mean is float32 \(5,\), .* float32 \(4,\)"),
+    ],
+)
+def test_given_values_must_fit(damage, words):
+    state = small_network().state_dict()
+    damage(state)
+    with pytest.raises(ShapeError, match=words):
+        small_network(state=state)
+
+
+@pytest.mark.usefixtures("backend")
 def test_a_state_moves_to_another_network():
     source, target = small_network(0), small_network(1)
     source(images(8))  # moves the running statistics

@@ -41,6 +41,11 @@ def zeros(shape: tuple[int, ...], rng: np.random.Generator | None = None) -> np.
     return np.zeros(shape)
 
 
+def ones(shape: tuple[int, ...], rng: np.random.Generator | None = None) -> np.ndarray:
+    """All ones: the scale at which batch norm starts."""
+    return np.ones(shape)
+
+
 INITIALIZERS = {
     "glorot_uniform": glorot_uniform,
     "he_normal": he_normal,

@@ -1,8 +1,11 @@
 """Model files: architecture and weights in one safetensors file, without pickle and without code.
 
 The weights are ordinary safetensors entries that every tool can read. The architecture is one sorted-JSON text under
-the metadata key ``tinycnn``; loading looks each layer up in a closed list and checks every name, shape and dtype. The
-same model always gives the same bytes.
+the metadata key ``tinycnn``. The same model always gives the same bytes.
+
+A file may come from a stranger, so nothing in it is believed: at most ``MAX_FILE`` bytes are read, each layer is looked
+up in a closed list, and the network is built around the arrays of the file. A layer states the shape that its settings
+ask for, and where the file holds another one, that is an error before any memory is taken.
 """
 
 import json
@@ -13,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import FileFormatError, SettingError, TinyCNNError
+from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.layers import Layer, Sequential
 
 FORMAT_VERSION = 1
-MAX_HEADER = 1 << 20  # bytes of architecture text; the largest of ours has 3,000
+MAX_HEADER = 1 << 20  # bytes of names and architecture, which bounds layers and nesting too; the largest of ours: 3,000
+MAX_FILE = 1 << 31  # bytes: 700 times the largest of ours
+LENGTH_BYTES = 8  # a safetensors file begins with the length of its header
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -45,7 +51,7 @@ def _umask() -> int:
 def save(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write ``model`` to ``path`` (``.safetensors``), atomically.
 
-    Raises OSError when the place cannot be written, SettingError for a layer that ``load`` would not know.
+    Raises OSError when the place cannot be written, SettingError for a network that ``load`` would refuse.
     """
     from safetensors.numpy import save as to_bytes
 
@@ -56,8 +62,13 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
             kind = type(layer).__name__
             advice = "put @tinycnn.layers.register_layer above its class"
             raise SettingError(f"save: {kind} is not on the list that load knows; {advice}")
-    header = json.dumps(architecture(model), sort_keys=True)
-    write_atomically(path, to_bytes(arrays, metadata={"tinycnn": header}))
+    content = to_bytes(arrays, metadata={"tinycnn": json.dumps(architecture(model), sort_keys=True)})
+    if len(content) > MAX_FILE or _header_length(content) > MAX_HEADER:
+        raise SettingError(
+            f"save: {len(content):,} bytes, {_header_length(content):,} of them names and settings; a model file has "
+            f"at most {MAX_FILE:,} and {MAX_HEADER:,}: use fewer or smaller layers"
+        )
+    write_atomically(path, content)
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
@@ -65,26 +76,78 @@ def load(path: str | os.PathLike[str]) -> Sequential:
 
     Raises FileFormatError, saying what is wrong, for a file that is damaged, foreign, or from a newer tinycnn.
     """
-    from safetensors import SafetensorError, safe_open
+    source = str(path)
+    content = _read(path)
+    arrays = _arrays(content, source)
+    return build(_architecture_text(content, source), source, arrays).eval()
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    """The whole file, once its size and the declared length of its header are known to be reasonable."""
+    if not os.path.isfile(path):  # a folder, or a pipe that would wait for ever
+        raise FileFormatError(f"{path}: no such file")
+    try:
+        with open(path, "rb") as file:
+            size, declared = os.fstat(file.fileno()).st_size, _header_length(file.read(LENGTH_BYTES))
+            if size > MAX_FILE or declared > min(MAX_HEADER, size):
+                raise FileFormatError(
+                    f"{path}: not a readable safetensors file: it has {size:,} bytes and declares a header of "
+                    f"{declared:,} (at most {MAX_FILE:,} and {MAX_HEADER:,}); it may be damaged, save it again"
+                )
+            file.seek(0)
+            return file.read(size)
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error}") from None
+
+
+def _header_length(content: bytes) -> int:
+    return int.from_bytes(content[:LENGTH_BYTES], "little")
+
+
+def _architecture_text(content: bytes, source: str) -> str:
+    """The metadata entry that ``save`` made."""
+    header = content[LENGTH_BYTES : LENGTH_BYTES + _header_length(content)]
+    try:
+        text = _strict_json(header).get("__metadata__", {}).get("tinycnn")
+    except DAMAGED as error:
+        raise _unreadable(source, error) from None
+    if not isinstance(text, str):
+        raise FileFormatError(f"{source}: a safetensors file, but not one of tinycnn (no architecture in it)")
+    return text
+
+
+def _arrays(content: bytes, source: str) -> dict[str, np.ndarray]:
+    """The weights by name; safetensors makes sure that all they declare lies in ``content``."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
 
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = (file.metadata() or {}).get("tinycnn")
-            if header is None:
-                raise FileFormatError(f"{path}: a safetensors file, but not one of tinycnn (no architecture in it)")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-    except FileNotFoundError:
-        raise FileFormatError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, TypeError, KeyError, AttributeError) as error:  # the last: a dtype NumPy has not
-        raise FileFormatError(
-            f"{path}: not a readable safetensors file ({error}); it may be damaged, save it again"
-        ) from None
-    model = build(header, str(path))
-    try:
-        model.load_state_dict(state)
-    except TinyCNNError as error:
-        raise FileFormatError(f"{path}: weights and architecture do not fit: {error}") from None
-    return model.eval()
+        return from_bytes(content)
+    except (SafetensorError, *DAMAGED) as error:
+        raise _unreadable(source, error) from None
+
+
+def _unreadable(source: str, error: Exception) -> FileFormatError:
+    return FileFormatError(
+        f"{source}: not a readable safetensors file ({_short(error)}); it may be damaged, save it again"
+    )
+
+
+def _short(value: object) -> str:
+    """A value or error from a file in at most a line: a hostile file could make it a million characters long."""
+    text = str(value) if isinstance(value, Exception) else repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} …"
+
+
+def _strict_json(text: str | bytes) -> Any:
+    """Parsed JSON; ValueError if a key appears twice (which of the two counts differs from parser to parser)."""
+    return json.loads(text, object_pairs_hook=_without_duplicates)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a name appears twice")
+    return dict(pairs)
 
 
 def architecture(model: Sequential) -> dict[str, Any]:
@@ -98,29 +161,35 @@ def architecture(model: Sequential) -> dict[str, Any]:
     }
 
 
-def build(header: str, source: str) -> Sequential:
-    """The network that the text ``header`` describes, with fresh weights; raises FileFormatError naming ``source``."""
-    if len(header) > MAX_HEADER:
-        raise FileFormatError(f"{source}: the architecture text has {len(header):,} characters, more than any of ours")
+def build(text: str, source: str, arrays: dict[str, np.ndarray]) -> Sequential:
+    """The network that the architecture ``text`` describes, with ``arrays`` as its parameters and buffers.
+
+    Raises FileFormatError naming ``source``.
+    """
     try:
-        description = json.loads(header)
-        if description["format"] > FORMAT_VERSION:
-            raise FileFormatError(
-                f"{source}: written by a newer tinycnn (format {description['format']}); update tinycnn"
-            )
+        description = _strict_json(text)
+        _check_version(description["format"], source)
         layers = [_make_layer(entry, source) for entry in description["layers"]]
         if description["dtype"] not in ("float32", "float64"):
-            raise FileFormatError(f"{source}: dtype {description['dtype']!r}, expected float32 or float64")
-        return Sequential(*layers, input_shape=tuple(description["input_shape"]), dtype=description["dtype"])
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(f"{source}: the architecture in it is damaged: {error}") from None
+            raise ValueError(f"dtype {_short(description['dtype'])}, expected float32 or float64")
+        shape = tuple(description["input_shape"])
+        return Sequential(*layers, input_shape=shape, dtype=description["dtype"], state=arrays)
+    except FileFormatError:
+        raise
+    except DAMAGED as error:
+        raise FileFormatError(f"{source}: the network in it is damaged: {_short(error)}") from None
+
+
+def _check_version(version: Any, source: str) -> None:
+    if type(version) is not int or version < 1:
+        raise ValueError(f"format {_short(version)}, expected a whole number above 0")
+    if version > FORMAT_VERSION:
+        raise FileFormatError(f"{source}: written by a newer tinycnn (format {_short(version)}); update tinycnn")
 
 
 def _make_layer(entry: dict[str, Any], source: str) -> Layer:
     if entry["kind"] not in Layer.registry:
         known = ", ".join(Layer.registry)
-        raise FileFormatError(f"{source}: unknown layer {entry['kind']!r}; this tinycnn knows {known}")
+        raise FileFormatError(f"{source}: unknown layer {_short(entry['kind'])}; this tinycnn knows {known}")
     settings = {name: tuple(v) if isinstance(v, list) else v for name, v in entry["settings"].items()}
     return Layer.registry[entry["kind"]](**settings)

@@ -5,7 +5,7 @@ parameters, and answers the shape of its output. So a wrong architecture fails w
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -13,10 +13,11 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, ShapeError
 from tinycnn.tensor import Tensor
 
 Shape = tuple[int, ...]
+Initializer = Callable[[Shape, np.random.Generator], np.ndarray]
 
 
 class Layer:
@@ -26,6 +27,7 @@ class Layer:
     """
 
     registry: ClassVar[dict[str, type["Layer"]]] = {}  # the closed list of layers that a model file may name
+    given: dict[str, np.ndarray] | None = None  # values to start from, by name; None: draw them
     output_shape: Shape
 
     def __init__(self) -> None:
@@ -72,9 +74,34 @@ class Layer:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"
 
-    def _add_parameter(self, name: str, values: np.ndarray, dtype: np.dtype) -> None:
-        host = np.ascontiguousarray(values, dtype=dtype)
-        self.parameters_by_name[name] = Tensor(get_backend().asarray(host), requires_grad=True)
+    def _add_parameter(
+        self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
+    ) -> None:
+        """A trained array of ``shape``, which begins as ``initialize(shape, rng)``."""
+        self.parameters_by_name[name] = Tensor(self._start(name, shape, initialize, rng, dtype), requires_grad=True)
+
+    def _add_buffer(
+        self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
+    ) -> None:
+        """A remembered array of ``shape``, which begins as ``initialize(shape, rng)``."""
+        self.buffers_by_name[name] = self._start(name, shape, initialize, rng, dtype)
+
+    def _start(
+        self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
+    ) -> Array:
+        """The given values, if there are any: then nothing is allocated for a shape that is not theirs."""
+        values = initialize(shape, rng) if self.given is None else _take(self.given, name, shape, dtype)
+        return get_backend().asarray(np.array(values, dtype, order="C"))
+
+
+def _take(given: dict[str, np.ndarray], name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
+    """The values of ``name``, removed from ``given``; raises ShapeError unless they have this shape and dtype."""
+    if name not in given:
+        raise ShapeError(f"{name} is missing")
+    values = given.pop(name)
+    if (values.shape, values.dtype) != (shape, dtype):
+        raise ShapeError(f"{name} is {values.dtype} {values.shape}, the settings ask for {dtype} {shape}")
+    return values
 
 
 def register_layer(cls: type[Layer]) -> type[Layer]:
@@ -88,3 +115,10 @@ def positive(layer: str, name: str, value: int) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise SettingError(f"{layer}({name}={value!r}): expected a whole number above 0")
     return int(value)
+
+
+def yes_or_no(layer: str, name: str, value: bool) -> bool:
+    """``value`` itself; raises SettingError unless it is True or False."""
+    if not isinstance(value, bool):
+        raise SettingError(f"{layer}({name}={value!r}): expected True or False")
+    return value

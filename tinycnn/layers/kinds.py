@@ -5,10 +5,9 @@ import math
 import numpy as np
 
 from tinycnn import initializers, ops
-from tinycnn.backends import get_backend
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.errors import SettingError, ShapeError
-from tinycnn.layers.base import Layer, Shape, positive, register_layer
+from tinycnn.layers.base import Layer, Shape, positive, register_layer, yes_or_no
 from tinycnn.ops.windows import as_pair, check_pool_padding, check_window
 from tinycnn.tensor import Tensor
 
@@ -32,15 +31,15 @@ class Conv2d(Layer):
         self.kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
         self.stride = as_pair(stride, "stride", minimum=1)
         self.padding = as_pair(padding, "padding", minimum=0)
-        self.bias, self.initializer = bias, initializer
+        self.bias, self.initializer = yes_or_no("Conv2d", "bias", bias), initializer
         self._initialize = initializers.get(initializer)
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
         check_window("Conv2d", (1, *input_shape), self.kernel_size, self.stride, self.padding)
         weight_shape = (*self.kernel_size, input_shape[2], self.filters)  # (KH, KW, C, F)
-        self._add_parameter("weight", self._initialize(weight_shape, rng), dtype)
+        self._add_parameter("weight", weight_shape, self._initialize, rng, dtype)
         if self.bias:
-            self._add_parameter("bias", np.zeros(self.filters), dtype)
+            self._add_parameter("bias", (self.filters,), initializers.zeros, rng, dtype)
         return (*window_grid((1, *input_shape), self.kernel_size, self.stride, self.padding), self.filters)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,9 +50,7 @@ class Conv2d(Layer):
 class _Pool2d(Layer):
     """What the two kinds of pooling share: ``(H, W, C)`` → ``(OH, OW, C)``; ``stride`` is ``kernel_size`` if None."""
 
-    def __init__(
-        self, kernel_size: int | Pair = 2, stride: int | Pair | None = None, padding: int | Pair = 0
-    ) -> None:
+    def __init__(self, kernel_size: int | Pair = 2, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         super().__init__()
         self.kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
         self.stride = self.kernel_size if stride is None else as_pair(stride, "stride", minimum=1)
@@ -87,15 +84,16 @@ class Dense(Layer):
 
     def __init__(self, units: int, bias: bool = True, initializer: str = "he_normal") -> None:
         super().__init__()
-        self.units, self.bias, self.initializer = positive("Dense", "units", units), bias, initializer
+        self.units, self.bias = positive("Dense", "units", units), yes_or_no("Dense", "bias", bias)
+        self.initializer = initializer
         self._initialize = initializers.get(initializer)
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
         if len(input_shape) != 1:
             raise ShapeError(f"Dense({self.units}) got shape {input_shape}, expected (in,); put Flatten() before it")
-        self._add_parameter("weight", self._initialize((input_shape[0], self.units), rng), dtype)  # (in, out)
+        self._add_parameter("weight", (input_shape[0], self.units), self._initialize, rng, dtype)  # (in, out)
         if self.bias:
-            self._add_parameter("bias", np.zeros(self.units), dtype)
+            self._add_parameter("bias", (self.units,), initializers.zeros, rng, dtype)
         return (self.units,)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -155,17 +153,16 @@ class BatchNorm(Layer):
 
     def __init__(self, momentum: float = 0.1, eps: float = 1e-3) -> None:
         super().__init__()
-        if not (0 <= momentum <= 1 and eps > 0):
+        if not (0 <= momentum <= 1 and 0 < eps < math.inf):
             raise SettingError(f"BatchNorm(momentum={momentum}, eps={eps}): momentum must lie in [0, 1], eps above 0")
         self.momentum, self.eps = float(momentum), float(eps)
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
-        channels = input_shape[-1]
-        self._add_parameter("gamma", np.ones(channels), dtype)
-        self._add_parameter("beta", np.zeros(channels), dtype)
-        backend = get_backend()
-        self.buffers_by_name["running_mean"] = backend.asarray(np.zeros(channels, dtype))
-        self.buffers_by_name["running_var"] = backend.asarray(np.ones(channels, dtype))
+        channels = input_shape[-1:]
+        self._add_parameter("gamma", channels, initializers.ones, rng, dtype)
+        self._add_parameter("beta", channels, initializers.zeros, rng, dtype)
+        self._add_buffer("running_mean", channels, initializers.zeros, rng, dtype)
+        self._add_buffer("running_var", channels, initializers.ones, rng, dtype)
         return input_shape
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,16 +21,23 @@ class Sequential(Layer):
     ``seed`` fixes the initial weights and dropout masks, ``dtype`` is float32 or float64. Each layer gets a name from
     its kind and place (``conv2d_1``, ``dense_2``); parameters are called ``conv2d_1.weight``. Raises ShapeError, naming
     the layer, when the layers do not fit together. ``fuse=False`` runs every layer by itself (see ``fusion.py``).
+    ``state`` holds the values to start from, as ``state_dict`` gives them: exactly these names, shapes and dtypes.
     """
 
     def __init__(
-        self, *layers: Layer, input_shape: Shape, seed: int = 0, dtype: Any = np.float32, fuse: bool = True
+        self,
+        *layers: Layer,
+        input_shape: Shape,
+        seed: int = 0,
+        dtype: Any = np.float32,
+        fuse: bool = True,
+        state: dict[str, np.ndarray] | None = None,
     ) -> None:
         super().__init__()
         self.fuse = fuse
         self.input_shape, self.dtype = _checked_shape(input_shape), _checked_dtype(dtype)
         self.layers = dict(zip(layer_names(layers), layers, strict=True))
-        self.output_shape = self._build(np.random.default_rng(seed))
+        self.output_shape = self._build(np.random.default_rng(seed), state)
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
         """As a layer of another network: it was built when it was made, so all that is left is to see that it fits."""
@@ -38,13 +45,17 @@ class Sequential(Layer):
             raise ShapeError(f"it was built for {self.dtype} {self.input_shape}, but gets {dtype} {input_shape}")
         return self.output_shape
 
-    def _build(self, rng: np.random.Generator) -> Shape:
-        shape = self.input_shape
+    def _build(self, rng: np.random.Generator, state: dict[str, np.ndarray] | None) -> Shape:
+        shape, given = self.input_shape, None if state is None else _by_layer(state)
         for name, layer in self.layers.items():
+            layer.given = None if given is None else given.pop(name, {})
             try:
                 shape = layer.output_shape = layer.build(shape, rng, self.dtype)
+                _check_used(layer.given)
             except ShapeError as error:
                 raise ShapeError(f"layer {name} does not fit: {error}") from None
+            layer.given = None
+        _check_used(given)
         return shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,6 +133,20 @@ class Sequential(Layer):
         total = f"{self.parameter_count():,} trainable parameters"
         total += f" and {buffers:,} running statistics" if buffers else ""
         return "\n".join([*_table(rows), f"{total}, {self.dtype}, {size_kib:,.1f} KiB"])
+
+
+def _by_layer(state: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """``{"dense_1.weight": array}`` → ``{"dense_1": {"weight": array}}``."""
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in state.items():
+        layer, _, own = name.partition(".")
+        parts.setdefault(layer, {})[own] = array
+    return parts
+
+
+def _check_used(given: dict[str, Any] | None) -> None:
+    if given:
+        raise ShapeError(f"nothing here is called {', '.join(map(repr, sorted(given)))[:200]}")
 
 
 def layer_names(layers: tuple[Layer, ...]) -> list[str]:
