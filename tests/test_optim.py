@@ -132,6 +132,26 @@ def test_parameters_move_in_place():
     assert parameter.data is array
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("kind", "settings"), [(kind, settings) for kind, _, settings in CASES])
+def test_rates_that_lie_in_memory_move_to_the_same_bits(kind, settings, dtype):
+    """What a recorded GPU step does: ``move`` at arrays that hold the rates of each step, and no step is counted."""
+    ways = [], []
+    for states, in_memory in zip(ways, (False, True), strict=True):
+        parameter = Tensor(start((3, 4)).astype(dtype), requires_grad=True)
+        optimizer = kind([parameter], schedule=lambda step: 1 / (step + 1), **settings)
+        for number, gradient in enumerate(gradients((3, 4))):
+            parameter.grad = gradient.astype(dtype)
+            if in_memory:
+                optimizer.move(np.array(rate, dtype) for rate in optimizer.rates(number))
+            else:
+                optimizer.step()
+            states.append(parameter.numpy().copy())
+    assert np.array_equal(*ways)
+    assert parameter.dtype == dtype
+    assert optimizer.step_count == 0
+
+
 # --------------------------------------------------------------------------------------------------------------- state
 
 

@@ -14,6 +14,7 @@ from tinycnn.backends.base import Array, Backend
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.tensor import Tensor
 
+Rate = Any  # a number, or an array without axes: numbers that already lie on a GPU
 Schedule = Callable[[int], float]  # step number, from 0 → factor of the learning rate
 
 
@@ -39,13 +40,21 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter once along its gradient."""
-        lr, backend = self.lr, get_backend()
+        self.move(self.rates(self.step_count))
         self.step_count += 1
+
+    def rates(self, step: int) -> tuple[float, ...]:
+        """All that ``update`` does differently in step number ``step``, from 0: here the learning rate."""
+        return (self.base_lr * self.schedule(step),)
+
+    def move(self, rates: Iterable[Rate]) -> None:
+        """``step`` without counting it, at these rates."""
+        rates, backend = tuple(rates), get_backend()
         for parameter, slots in zip(self.parameters, self.slots, strict=True):
             if parameter.grad is not None:
-                self.update(backend, parameter.data, parameter.grad, lr, **slots)
+                self.update(backend, parameter.data, parameter.grad, *rates, **slots)
 
-    def update(self, backend: Backend, p: Array, g: Array, lr: float, **slots: Array) -> None:
+    def update(self, backend: Backend, p: Array, g: Array, *rates: Any, **slots: Any) -> None:
         """Change ``p`` and its slots in place."""
         raise NotImplementedError
 
@@ -96,8 +105,7 @@ class SGD(Optimizer):
             raise SettingError("SGD(nesterov=True) needs a momentum above 0")
         super().__init__(parameters, lr, schedule)
 
-    def update(self, backend: Backend, p: Array, g: Array, lr: float, **slots: Array) -> None:
-        velocity = slots["velocity"]
+    def update(self, backend: Backend, p: Array, g: Array, lr: Rate, *, velocity: Array) -> None:
         if self.weight_decay:
             g = g + self.weight_decay * p
         velocity *= self.momentum
@@ -131,14 +139,21 @@ class Adam(Optimizer):
         self.weight_decay = in_range("weight_decay", weight_decay, at_least=0)
         super().__init__(parameters, lr, schedule)
 
-    def update(self, backend: Backend, p: Array, g: Array, lr: float, **slots: Array) -> None:
+    def rates(self, step: int) -> tuple[float, ...]:
+        """The learning rate divided by ``1-β₁ᵗ``, and the factor ``1 / (1-β₂ᵗ)`` of v, with t from 1."""
+        (lr,), t = super().rates(step), step + 1
+        return lr / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
+
+    def update(
+        self, backend: Backend, p: Array, g: Array, step_size: Rate, v_scale: Rate, *, m: Array, v: Array
+    ) -> None:
         if self.weight_decay:
             g = g + self.weight_decay * p
-        self.adam_update(backend, p, g, lr, slots["m"], slots["v"])
+        self.adam_update(backend, p, g, step_size, v_scale, m, v)
 
-    def adam_update(self, backend: Backend, p: Array, g: Array, lr: float, m: Array, v: Array) -> None:
-        t = self.step_count
-        step_size, v_scale = lr / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
+    def adam_update(
+        self, backend: Backend, p: Array, g: Array, step_size: Rate, v_scale: Rate, m: Array, v: Array
+    ) -> None:
         fused = backend.fused.get("adam")
         if fused and p.flags.c_contiguous:  # the same five lines in one pass over memory, as flat arrays
             fused(p, g, m, v, step_size, v_scale, self.beta1, self.beta2, self.eps)
@@ -168,9 +183,15 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay, schedule=schedule)
 
-    def update(self, backend: Backend, p: Array, g: Array, lr: float, **slots: Array) -> None:
-        p *= 1 - lr * self.weight_decay
-        self.adam_update(backend, p, g, lr, slots["m"], slots["v"])
+    def rates(self, step: int) -> tuple[float, ...]:
+        """Those of Adam, and what is left of a weight, ``1 - lr·weight_decay``."""
+        (lr,) = Optimizer.rates(self, step)
+        return *super().rates(step), 1 - lr * self.weight_decay
+
+    def update(self, backend: Backend, p: Array, g: Array, *rates: Rate, **slots: Array) -> None:
+        *adam_rates, left = rates
+        p *= left
+        self.adam_update(backend, p, g, *adam_rates, **slots)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}

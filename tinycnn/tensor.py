@@ -261,13 +261,13 @@ def _in_reverse_order(last: Function) -> list[Function]:
 
 def _upstream_gradient(y: Tensor, grad: Any) -> Array:
     """The gradient that starts the backward pass, in the shape and dtype of ``y``."""
+    backend = get_backend()
     if grad is None:
         if y.data.size != 1:
             raise AutogradError(f"backward() of shape {y.shape} needs a gradient: pass one, or reduce with .sum()")
-        grad = 1.0
+        return backend.xp.ones(y.shape, y.dtype)
     if isinstance(grad, Tensor):
         grad = grad.data
-    backend = get_backend()
     grad = grad if backend.owns(grad) else backend.asarray(np.asarray(grad, dtype=y.dtype))
     if grad.ndim == 0 and y.data.size == 1:
         grad = grad.reshape(y.shape)
@@ -310,7 +310,8 @@ def _as_tensors(name: str, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
         (dtype,) = dtypes
         if all(isinstance(x, Tensor) for x in inputs):
             return inputs
-        inputs = tuple(np.asarray(x, dtype=dtype) if isinstance(x, int | float) else x for x in inputs)
+        full = get_backend().xp.full  # makes the number where it is needed: a GPU waits for no copy
+        inputs = tuple(full((), x, dtype) if isinstance(x, int | float) else x for x in inputs)
     tensors = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)
     if len({x.dtype for x in tensors}) > 1:
         raise DtypeError(
