@@ -55,12 +55,13 @@ HEAVY = {
     "requests": ["tinycnn.data"],
     "urllib3": ["tinycnn.data"],
     "safetensors": ["tinycnn.io"],
+    "PIL": ["tinycnn.data.drawing"],
     "tqdm": ["tinycnn.progress", "tinycnn.data"],
     "matplotlib": ["tinycnn.plots"],
     "scipy": [],
     "torch": [],
 }
-UNASKED = ["numba", "cupy", "matplotlib", "sklearn", "pooch", "tqdm", "torch", "scipy", "requests", "llvmlite"]
+UNASKED = ["numba", "cupy", "matplotlib", "sklearn", "pooch", "tqdm", "torch", "scipy", "requests", "llvmlite", "PIL"]
 
 
 # --------------------------------------------------------------------------------------------------------- the checker
