@@ -21,7 +21,7 @@ LAYERS = [
     ["tinycnn.tensor"],
     ["tinycnn.ops", "tinycnn.initializers"],
     ["tinycnn.layers", "tinycnn.optim", "tinycnn.gradcheck", "tinycnn.data"],
-    ["tinycnn.models", "tinycnn.io", "tinycnn.metrics"],
+    ["tinycnn.models", "tinycnn.io", "tinycnn.convert", "tinycnn.metrics"],
     ["tinycnn.train", "tinycnn.explain"],
     ["tinycnn.progress"],
     ["tinycnn"],

@@ -9,8 +9,9 @@
 The mathematics is in ``tinycnn.tensor`` (the autograd engine) and ``tinycnn.ops`` (one file, one derivative).
 """
 
-from tinycnn import data, errors, initializers, layers, models, ops, optim, train
+from tinycnn import convert, data, errors, initializers, layers, models, ops, optim, train
 from tinycnn.backends import available_backends, get_backend, register_backend, use_backend
+from tinycnn.convert import load_keras_weights, load_torch_state_dict
 from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
 from tinycnn.io import load, save
@@ -25,6 +26,7 @@ __all__ = [
     "TinyCNNError",
     "__version__",
     "available_backends",
+    "convert",
     "data",
     "errors",
     "get_backend",
@@ -32,6 +34,8 @@ __all__ = [
     "initializers",
     "layers",
     "load",
+    "load_keras_weights",
+    "load_torch_state_dict",
     "models",
     "no_grad",
     "ops",
