@@ -220,22 +220,19 @@ def keras_twin(keras, name):
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own, inside get_weights()
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
 @pytest.mark.parametrize("name", models.MODELS)
-def test_the_same_logits_as_keras(name, dtype, tolerance, monkeypatch):
+def test_the_same_logits_as_keras(name, monkeypatch):
+    """In float32: Keras 3 on PyTorch multiplies matrices in float32 even where the dtype policy says float64."""
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras", reason="Keras is not installed: pip install keras torch")
-    keras.config.set_floatx(dtype)
-    keras.config.set_dtype_policy(dtype)
     twin = keras_twin(keras, name)
     rng = np.random.default_rng(4)
-    twin.set_weights([values + rng.uniform(0, 0.02, values.shape).astype(dtype) for values in twin.get_weights()])
-    model = models.create(name, dtype=dtype).eval()
+    twin.set_weights([values + rng.uniform(0, 0.02, values.shape).astype("float32") for values in twin.get_weights()])
+    model = models.create(name).eval()
     tinycnn.load_keras_weights(model, twin.get_weights())
-    x = (IMAGES * (255 if name == "three_conv" else 1)).astype(dtype)
+    x = (IMAGES * (255 if name == "three_conv" else 1)).astype(np.float32)
     expected = twin.predict(x, verbose=0)
-    assert expected.dtype == dtype
-    assert np.abs(model.logits(Tensor(x)).numpy() - expected).max() < tolerance
+    assert np.abs(model.logits(Tensor(x)).numpy() - expected).max() < 1e-5
 
 
 # ------------------------------------------------------------------------------------------------------------- PyTorch
