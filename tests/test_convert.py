@@ -227,7 +227,7 @@ def test_the_same_logits_as_keras(name, monkeypatch):
     keras = pytest.importorskip("keras", reason="Keras is not installed: pip install keras torch")
     twin = keras_twin(keras, name)
     rng = np.random.default_rng(4)
-    twin.set_weights([values + rng.uniform(0, 0.02, values.shape).astype("float32") for values in twin.get_weights()])
+    twin.set_weights([values + rng.uniform(0, 0.002, values.shape).astype("float32") for values in twin.get_weights()])
     model = models.create(name).eval()
     tinycnn.load_keras_weights(model, twin.get_weights())
     x = (IMAGES * (255 if name == "three_conv" else 1)).astype(np.float32)
