@@ -139,7 +139,7 @@ def test_a_module_in_place_of_its_state_dict_is_refused():
 def test_a_layer_of_ones_own_has_no_rule():
     class Scale(layers.Layer):
         def build(self, input_shape, rng, dtype):
-            self._add_parameter("factor", np.ones(1), dtype)
+            self._add_parameter("factor", (1,), lambda shape, rng: np.ones(shape), rng, dtype)
             return input_shape
 
     model = tinycnn.Sequential(Scale(), input_shape=(3,))
