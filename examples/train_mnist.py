@@ -22,6 +22,7 @@ import numpy as np
 
 import tinycnn
 from tinycnn import data, models, optim
+from tinycnn.backends import passed_over
 from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.data.augment import Affine
 from tinycnn.errors import SettingError, TinyCNNError
@@ -116,6 +117,8 @@ def run(options: argparse.Namespace) -> None:
     say(f"          from {dataset.source}")
     computing = ", ".join(f"{name} {version}" for name, version in versions().items())
     say(f"backend   {tinycnn.get_backend().name}, {get_threads()} threads ({computing})")
+    for sentence in passed_over(tinycnn.get_backend().name) if options.backend == "auto" else ():
+        say(f"          because {sentence}")
     say(f"training  {training_line(options)}")
     say(f"\n{options.model}: {models.MODELS[options.model].description}\n{model.summary()}\n")
 

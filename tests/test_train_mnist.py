@@ -14,6 +14,7 @@ from example_runner import run_example
 
 import tinycnn
 from tinycnn import data, models
+from tinycnn.backends import passed_over
 from tinycnn.train import evaluate
 
 # What the issue asks for, and what came on top.
@@ -208,6 +209,8 @@ def test_auto_is_mnist_where_there_is_one(tmp_path, mnist_folder):
     process = train(tmp_path, "--dataset", "auto", "--limit", 256, "--backend", "auto", mnist=mnist_folder)
     assert metrics_of(tmp_path / "out")["dataset"] == "mnist"
     assert "NOTICE" not in process.stdout + process.stderr
+    because = [line.partition("because ")[2] for line in process.stdout.splitlines() if " because " in line]
+    assert because == passed_over(metrics_of(tmp_path / "out")["backend"])
 
 
 def test_auto_without_mnist_says_digits_everywhere(tmp_path):

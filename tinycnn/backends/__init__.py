@@ -19,8 +19,11 @@ def _load_numpy() -> Backend:
 def _load_numba() -> Backend:
     if importlib.util.find_spec("numba") is None:
         raise BackendError("backend 'numba' is not installed: `pip install numba`, or use --backend numpy")
-    from tinycnn.backends.numba_backend import NumbaBackend
-
+    try:
+        from tinycnn.backends.numba_backend import NumbaBackend
+    except ImportError as error:  # Numba refuses a NumPy that is newer than it knows
+        advice = "`pip install --upgrade numba`, or use --backend numpy"
+        raise BackendError(f"backend 'numba' cannot be loaded ({error}): {advice}") from error
     return NumbaBackend()
 
 
@@ -59,11 +62,22 @@ def load_backend(name: str) -> Backend:
 
 def is_available(name: str) -> bool:
     """Whether ``load_backend(name)`` works on this machine."""
+    return why_not(name) is None
+
+
+def why_not(name: str) -> str | None:
+    """The sentence that ``load_backend(name)`` would end with here; None when it works."""
     try:
         load_backend(name)
-    except BackendError:
-        return False
-    return True
+    except BackendError as error:
+        return str(error)
+    return None
+
+
+def passed_over(name: str) -> list[str]:
+    """Why ``auto`` took ``name``: a sentence for each backend that it would have liked better."""
+    better = PREFERENCE[: PREFERENCE.index(name)] if name in PREFERENCE else ()
+    return [sentence for sentence in map(why_not, better) if sentence]
 
 
 def available_backends() -> list[str]:

@@ -10,7 +10,7 @@ import sys
 
 from tinycnn.errors import TinyCNNError
 
-COMMANDS = ["summary"]
+COMMANDS = ["summary", "doctor"]
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

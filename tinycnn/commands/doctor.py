@@ -1,0 +1,267 @@
+"""Can this machine train, how fast, and if something does not work: which command mends it.
+
+Every check really does what it speaks of: a kernel is compiled and run, a network takes two steps on every backend.
+The exit code is 0 when at least one backend trains, else 1.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import tinycnn
+from tinycnn import data, layers, optim
+from tinycnn.backends import load_backend
+from tinycnn.backends.base import Backend
+from tinycnn.backends.cuda_driver import Driver, card_is_plugged_in, cupy_package, find_driver
+from tinycnn.backends.threads import get_threads
+from tinycnn.errors import DataError
+from tinycnn.train import Trainer
+
+TRIES = 5
+CPU_COPY_BYTES, CPU_MATRIX = 128 << 20, 1024
+GPU_COPY_BYTES, GPU_MATRIX = 1 << 30, 8192
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: what was looked at, whether it works (None: it need not), and what mends it."""
+
+    name: str
+    works: bool | None
+    found: str
+    mend: str = ""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Form of the report."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument("--no-speed", action="store_true", help="leave out the measurements of speed")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the report; answers 0 when some backend trains here, else 1."""
+    findings = list(examine(find_driver(), speed=not options.no_speed))
+    usable = [finding.name.removeprefix("train ") for finding in findings if is_training(finding) and finding.works]
+    if options.json:
+        print(json.dumps({"findings": [asdict(finding) for finding in findings], "backends": usable}, indent=2))
+    else:
+        for finding in findings:
+            print(line(finding))
+        print(f"\n{verdict(usable)}")
+    return 0 if usable else 1
+
+
+def is_training(finding: Finding) -> bool:
+    """Whether the finding is about a backend that should train."""
+    return finding.name.startswith("train ")
+
+
+def line(finding: Finding) -> str:
+    """The finding as one line for people, and a second one when there is something to mend."""
+    mark = {True: "ok", False: "fails", None: "-"}[finding.works]
+    text = f"{finding.name:<18} {mark:<5}  {finding.found}"
+    purpose = "to get it" if finding.works is None else "to mend it"
+    return text + (f"\n{'':<26}{purpose}: {finding.mend}" if finding.mend else "")
+
+
+def verdict(usable: list[str]) -> str:
+    """The last line."""
+    if not usable:
+        return "Training will not work here: begin with the first line that fails."
+    return f"Training works here with --backend {' or '.join(usable)}; --backend auto takes {usable[0]}."
+
+
+def examine(driver: Driver | None, *, speed: bool) -> Iterator[Finding]:
+    """All checks, from the ground up."""
+    versions = f"{platform.python_version()} on {platform.platform()}, tinycnn {tinycnn.__version__}"
+    yield Finding("python", True, versions)
+    yield Finding("numpy", True, np.__version__)
+    yield checked("numba", numba_finding, "pip install --upgrade numba")
+    yield gpu_finding(driver)
+    cupy = cupy_finding(driver, installed_cupy())
+    yield cupy
+    yield from data_findings()
+    for name in ("cupy", "numba", "numpy"):
+        if name != "cupy" or cupy.works:
+            yield checked(f"train {name}", partial(training_finding, name), f"pip install --upgrade {name}")
+    if speed:
+        yield checked("speed cpu", partial(speed_finding, "cpu", "numpy", CPU_COPY_BYTES, CPU_MATRIX))
+        if cupy.works:
+            yield checked("speed gpu", partial(speed_finding, "gpu", "cupy", GPU_COPY_BYTES, GPU_MATRIX))
+
+
+def checked(name: str, check: Callable[[], Finding], mend: str = "") -> Finding:
+    """What ``check`` finds; whatever it raises is a finding, too: a doctor does not fall ill himself."""
+    try:
+        return check()
+    except Exception as error:
+        sentence = str(error) or type(error).__name__
+        return Finding(name, False, sentence, command_in(sentence) or mend)
+
+
+def command_in(sentence: str) -> str:
+    """The first command that an error message names, between backticks; nothing if there is none."""
+    found = re.search(r"`([^`]+)`", sentence)
+    return found.group(1) if found else ""
+
+
+def numba_finding() -> Finding:
+    """Compiles (or takes from the cache) one kernel and runs it."""
+    backend = load_backend("numba")
+    from tinycnn.backends.numba_kernels import lanes, plain
+
+    start = time.perf_counter()
+    cols = backend.im2col(np.ones((1, 4, 4, 1), np.float32), (3, 3), (1, 1), (0, 0))
+    took_s = time.perf_counter() - start
+    if cols.sum() != 36:
+        return Finding("numba", False, "a kernel gave a wrong result", "pip install --force-reinstall numba llvmlite")
+    folder = vars(plain)["im2col"].stats.cache_path
+    text = f"{importlib.metadata.version('numba')}, {get_threads()} threads, {lanes.LANES or 'no'} floats per SIMD "
+    text += f"register; a kernel was compiled and ran in {took_s:.1f} s; "
+    if folder is None:
+        return Finding("numba", True, text + "nowhere to keep compiled kernels", "export NUMBA_CACHE_DIR=$HOME/.numba")
+    return Finding("numba", True, f"{text}compiled kernels are kept in {folder}")
+
+
+def gpu_finding(driver: Driver | None) -> Finding:
+    """The driver and its GPUs."""
+    if driver is None:
+        if card_is_plugged_in():
+            return Finding("gpu", False, "an NVIDIA GPU, but no driver for it", "sudo apt install nvidia-driver")
+        return Finding("gpu", None, "no NVIDIA GPU")
+    version = f"driver for CUDA {driver.cuda[0]}.{driver.cuda[1]}"
+    if driver.error:
+        return Finding("gpu", False, f"{version}, which does not start (CUDA error {driver.error})", "nvidia-smi")
+    if not driver.gpus:
+        return Finding("gpu", False, f"{version}, but it shows no GPU", "unset CUDA_VISIBLE_DEVICES")
+    names = "; ".join(
+        f"{gpu.name}, compute capability {gpu.capability}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in driver.gpus
+    )
+    return Finding("gpu", True, f"{names}; {version}")
+
+
+def installed_cupy() -> list[str]:
+    """The distributions that bring a module called cupy: ``cupy-cuda13x 14.2.0``."""
+    found = {
+        f"{distribution.name} {distribution.version}"
+        for distribution in importlib.metadata.distributions()
+        if re.fullmatch(r"cupy(-cuda\w+|-rocm\S+)?", distribution.name or "", re.IGNORECASE)
+    }
+    return sorted(found)
+
+
+def cupy_finding(driver: Driver | None, packages: list[str]) -> Finding:
+    """Is CuPy there, once, made for this driver; and does a kernel run?"""
+    wanted = f"pip install '{cupy_package(driver)}'"
+    if len(packages) > 1:
+        names = " ".join(package.split()[0] for package in packages)
+        found = f"{' and '.join(packages)} are installed side by side and break each other"
+        return Finding("cupy", False, found, f"pip uninstall -y {names} && {wanted}")
+    if not packages:
+        found = "not installed" if has_gpu(driver) else "not installed, and of no use without a GPU"
+        return Finding("cupy", False if has_gpu(driver) else None, found, wanted if has_gpu(driver) else "")
+    if not has_gpu(driver):
+        return Finding("cupy", None, f"{packages[0]}, of no use without a GPU")
+    name = packages[0].split()[0]
+    if name != "cupy" and not cupy_package(driver).startswith(name) and driver and driver.cuda < (13, 0):
+        found = f"{packages[0]} needs a newer driver than one for CUDA {driver.cuda[0]}.{driver.cuda[1]}"
+        return Finding("cupy", False, found, f"pip uninstall -y {name} && {wanted}")
+    return checked("cupy", partial(kernel_finding, packages[0]), wanted)
+
+
+def has_gpu(driver: Driver | None) -> bool:
+    """Whether the driver has started and shows a GPU."""
+    return driver is not None and bool(driver.gpus)
+
+
+def kernel_finding(package: str) -> Finding:
+    """Loading the backend runs a kernel."""
+    start = time.perf_counter()
+    load_backend("cupy")
+    return Finding("cupy", True, f"{package}; a kernel was ready and ran in {time.perf_counter() - start:.1f} s")
+
+
+def data_findings() -> Iterator[Finding]:
+    """Which data sets are here already; nothing is downloaded."""
+    for name in ("mnist", "fashion_mnist"):
+        yield checked(f"data {name}", partial(data_finding, name))
+    yield checked("data digits", partial(data_finding, "digits"), "pip install scikit-learn")
+
+
+def data_finding(name: str) -> Finding:
+    """Where a data set is."""
+    try:
+        found = data.load(name, download=False)
+    except DataError as error:
+        if "is not available" not in str(error):
+            raise
+        fetch = f"python -c \"from tinycnn import data; data.load('{name}')\""
+        return Finding(f"data {name}", None, "not here yet; it is downloaded when it is first asked for", fetch)
+    return Finding(f"data {name}", True, f"{len(found.x_train):,} + {len(found.x_test):,} images, {found.source}")
+
+
+def training_finding(name: str) -> Finding:
+    """Two steps of a tiny network, compared with the NumPy backend's."""
+    losses, expected = tiny_losses(name), tiny_losses("numpy")
+    if not np.allclose(losses, expected, rtol=1e-3):
+        return Finding(f"train {name}", False, f"losses {losses} instead of {expected}", "python -m pytest -q tests")
+    return Finding(f"train {name}", True, "a tiny network learns")
+
+
+def tiny_losses(name: str) -> list[float]:
+    """The losses of two training steps on backend ``name``."""
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), dtype=np.uint8)
+    with tinycnn.use_backend(name) as backend:
+        kinds = layers.Conv2d(4), layers.ReLU(), layers.MaxPool2d(), layers.Flatten(), layers.Dense(2)
+        model = layers.Sequential(*kinds, input_shape=(8, 8, 1))
+        trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=8)
+        batch = [backend.asarray(array) for array in (images, np.arange(8) % 2, np.arange(8))]
+        return [float(backend.to_host(trainer.step(*batch)[0])) for _ in range(2)]
+
+
+def speed_finding(where: str, name: str, copy_bytes: int, size: int) -> Finding:
+    """How fast memory is copied (bytes read and written), and how fast a float32 matrix product is."""
+    backend = load_backend(name)
+    copy_s, product_s = copy_seconds(backend, copy_bytes), product_seconds(backend, size)
+    text = f"copy {2 * copy_bytes / copy_s / 1e9:,.0f} GB/s, "
+    text += f"product of {size} x {size} float32 matrices {2 * size**3 / product_s / 1e9:,.0f} GFLOP/s"
+    return Finding(f"speed {where}", True, text)
+
+
+def copy_seconds(backend: Backend, size: int) -> float:
+    """Seconds to copy ``size`` bytes."""
+    source = backend.xp.ones(size, np.uint8)
+    target = backend.xp.empty_like(source)
+
+    def copy() -> Any:
+        target[...] = source
+        return target
+
+    return median_seconds(backend, copy)
+
+
+def product_seconds(backend: Backend, size: int) -> float:
+    """Seconds to multiply two matrices of random numbers, ``(size, size)`` float32."""
+    rng = np.random.default_rng(0)
+    a, b = (backend.asarray(rng.standard_normal((size, size), dtype=np.float32)) for _ in range(2))
+    return median_seconds(backend, lambda: a @ b)
+
+
+def median_seconds(backend: Backend, work: Callable[[], Any]) -> float:
+    """The median of several tries after one to warm up; reading one element of the result waits for a GPU."""
+    times = []
+    for _ in range(1 + TRIES):
+        start = time.perf_counter()
+        backend.to_host(work().reshape(-1)[:1])
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
