@@ -1,24 +1,41 @@
 """What all tests share: the backend they run on, and the real MNIST files where there are any.
 
 A backend that this machine cannot use skips its tests and says why; ``--require-numba`` and ``--require-cupy`` turn the
-skip into a failure, so that a machine bought for its GPU cannot pass by skipping.
+skip into a failure, so that a machine bought for its GPU cannot pass by skipping. ``cupy-emulated`` is the GPU backend
+with its kernels compiled by g++ (``cuda_emulator``) and CuPy's arrays played by NumPy's (``fake_cupy.py``).
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import fake_cupy
 import pytest
+from cuda_emulator import COMPILER
 from data_helpers import real_mnist
 from loop_backend import LoopBackend
 
 import tinycnn
 from tinycnn.backends import load_backend
 from tinycnn.backends.base import Backend
+from tinycnn.backends.cupy_backend import CupyBackend
 from tinycnn.errors import BackendError
 
-BACKENDS = ("numpy", "numba", "cupy")
+BACKENDS = ("numpy", "numba", "cupy", "cupy-emulated")
+
+
+class EmulatedCupyBackend(CupyBackend):
+    """The GPU backend without a GPU."""
+
+    name = "cupy-emulated"
+
+    def __init__(self) -> None:
+        if COMPILER is None:
+            raise BackendError("backend 'cupy-emulated' needs g++: `apt install g++`")
+        super().__init__(fake_cupy)
+
 
 tinycnn.register_backend("loops", LoopBackend)
+tinycnn.register_backend("cupy-emulated", EmulatedCupyBackend)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -28,12 +28,18 @@ def _load_numba() -> Backend:
 
 
 def _load_cupy() -> Backend:
+    from tinycnn.backends.cupy_backend import ELSEWHERE, INSTALL, CupyBackend
+
     if importlib.util.find_spec("cupy") is None:
+        raise BackendError(f"backend 'cupy' is not installed: {INSTALL}, {ELSEWHERE}")
+    try:
+        import cupy
+    except ImportError as error:  # two versions installed at once, or one for another CUDA
         raise BackendError(
-            "backend 'cupy' is not installed: `pip install 'cupy-cuda13x[ctk]'` (CUDA 13 driver) or `pip install "
-            "'cupy-cuda12x[ctk]'` (CUDA 12) once tinycnn has it, which this version has not; use --backend numpy"
-        )
-    raise BackendError("backend 'cupy' is not part of this version of tinycnn yet; use --backend numba or numpy")
+            f"backend 'cupy' is installed, but does not load ({error}): `pip uninstall` every package that `pip list` "
+            f"shows as cupy, then {INSTALL}, {ELSEWHERE}"
+        ) from error
+    return CupyBackend(cupy)
 
 
 _LOADERS: dict[str, Callable[[], Backend]] = {"numpy": _load_numpy, "numba": _load_numba, "cupy": _load_cupy}

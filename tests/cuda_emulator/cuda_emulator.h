@@ -1,0 +1,65 @@
+// CUDA kernels as host functions: this header in front of a .cu file, g++, and emulator.cpp beside it, which explains.
+#include <math.h>
+#include <stddef.h>
+
+#include <tuple>
+#include <utility>
+
+#define __global__ __attribute__((visibility("default")))
+#define __device__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __restrict__
+#define __shared__ static __attribute__((section("cuda_shared")))
+#define __syncthreads() emulator::barrier(__LINE__)
+
+struct dim3 {
+    unsigned x, y, z;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+
+namespace emulator {
+
+struct Place {
+    dim3 thread, block, threads, blocks;
+};
+extern Place here;
+
+void barrier(int line);
+const char* launch(const unsigned* grid, const unsigned* block, int order, void (*run)(void*), void* what);
+
+template <class... Parameters>
+struct Launch {
+    void (*kernel)(Parameters...);
+    void** arguments;
+
+    template <size_t... I>
+    __attribute__((no_sanitize("thread"))) void call(std::index_sequence<I...>) {
+        kernel(*(Parameters*)arguments[I]...);
+    }
+    __attribute__((no_sanitize("thread"))) static void run(void* self) {
+        ((Launch*)self)->call(std::index_sequence_for<Parameters...>());
+    }
+};
+
+template <class... Parameters>
+__attribute__((no_sanitize("thread"))) const char* launch_kernel(
+    void (*kernel)(Parameters...), const unsigned* grid, const unsigned* block, int order, void** arguments) {
+    Launch<Parameters...> what = {kernel, arguments};
+    return launch(grid, block, order, Launch<Parameters...>::run, &what);
+}
+
+}  // namespace emulator
+
+#define threadIdx emulator::here.thread
+#define blockIdx emulator::here.block
+#define blockDim emulator::here.threads
+#define gridDim emulator::here.blocks
+
+#define EMULATE(kernel)                                                                                       \
+    extern "C" __global__ const char* launch_##kernel(const unsigned* grid, const unsigned* block, int order, \
+                                                      void** arguments) {                                     \
+        return emulator::launch_kernel(kernel, grid, block, order, arguments);                                \
+    }

@@ -1,0 +1,278 @@
+// CUDA kernels on the host.
+//
+// The threads of a block are coroutines. Each runs until it reaches a barrier or ends; then the next one runs. Blocks
+// and threads take turns in an order that the caller chooses (forward, reverse, shuffled), so a kernel whose result
+// depends on the order gives other bits. A block whose threads do not all reach the same barrier is an error.
+//
+// Kernels compiled with -fsanitize=thread, but not linked with its library, call the hooks at the end of this file at
+// every memory access. These keep book, and find, whatever the values are:
+//   - an access outside the arrays that the kernel was given, or not aligned to its size;
+//   - two threads at the same byte with no barrier between them, one of them writing;
+//   - shared memory that is read before this block has written it.
+#include "cuda_emulator.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+namespace emulator {
+
+Place here;
+
+namespace {
+
+enum Order { FORWARD, REVERSE, SHUFFLED };  // and every number above: shuffled in another way
+enum { MOST_THREADS = 1024, STACK = 1 << 16, MOST_ARRAYS = 256 };
+
+struct Fiber {
+    jmp_buf context;
+    char* stack;
+    unsigned thread;
+    int line;  // of the barrier it waits at; 0 when it is free
+};
+
+struct Array {
+    char* start;
+    size_t size;
+};
+
+Fiber fibers[MOST_THREADS];
+Fiber* running;
+jmp_buf scheduler;
+ucontext_t creator, created;
+void (*run)(void*);
+void* launched;
+char error[256];
+unsigned long long random_state;
+unsigned long epoch;  // how many barriers were passed so far, over all blocks
+
+Array arrays[MOST_ARRAYS];
+int array_count;
+
+unsigned random_below(unsigned limit) {  // xorshift
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (unsigned)(random_state % limit);
+}
+
+void choose_order(unsigned* order, unsigned count, int how) {
+    for (unsigned i = 0; i < count; i++) order[i] = how == REVERSE ? count - 1 - i : i;
+    for (unsigned i = count; how >= SHUFFLED && i > 1; i--) std::swap(order[i - 1], order[random_below(i)]);
+}
+
+dim3 unfolded(unsigned i, dim3 size) { return {i % size.x, i / size.x % size.y, i / size.x / size.y}; }
+
+void note(const char* what, int number) {
+    dim3 b = here.block, t = here.thread;
+    if (error[0]) return;
+    snprintf(error, sizeof error, "%s %d, block (%u, %u, %u), thread (%u, %u, %u)", what, number, b.x, b.y, b.z, t.x,
+             t.y, t.z);
+}
+
+void to_scheduler() {
+    if (!_setjmp(running->context)) _longjmp(scheduler, 1);
+}
+
+void fiber_main() {  // a fiber is used again and again
+    for (;;) {
+        run(launched);
+        running->line = 0;
+        to_scheduler();
+    }
+}
+
+void go_on(Fiber* fiber) {  // until its next barrier, or its end
+    running = fiber;
+    here.thread = unfolded(fiber->thread, here.threads);
+    if (_setjmp(scheduler)) return;
+    if (fiber->stack) _longjmp(fiber->context, 1);
+    fiber->stack = (char*)malloc(STACK);
+    getcontext(&created);
+    created.uc_stack.ss_sp = fiber->stack;
+    created.uc_stack.ss_size = STACK;
+    makecontext(&created, fiber_main, 0);
+    swapcontext(&creator, &created);
+}
+
+void forget_fibers() {  // after an error they hang somewhere inside the kernel
+    for (Fiber& fiber : fibers) {
+        free(fiber.stack);
+        memset(&fiber, 0, sizeof fiber);
+    }
+}
+
+bool all_wait_together(unsigned waiting, unsigned count) {
+    if (waiting != count) note("not all threads reach the barrier of line", fibers[0].line);
+    for (unsigned i = 0; i < waiting; i++)
+        if (fibers[i].line != fibers[0].line) note("threads wait at different barriers, some in line", fibers[i].line);
+    return !error[0];
+}
+
+void run_block(int how) {
+    static unsigned order[MOST_THREADS];
+    unsigned count = here.threads.x * here.threads.y * here.threads.z, waiting = 0;
+    choose_order(order, count, how);
+    epoch++;
+    for (unsigned i = 0; i < count && !error[0]; i++) {
+        fibers[waiting].thread = order[i];
+        go_on(&fibers[waiting]);
+        waiting += fibers[waiting].line != 0;  // a thread that met no barrier leaves its fiber to the next
+    }
+    while (waiting && !error[0] && all_wait_together(waiting, count)) {
+        choose_order(order, count, how >= SHUFFLED ? how : FORWARD);  // the fibers are in the chosen order already
+        epoch++;
+        waiting = 0;
+        for (unsigned i = 0; i < count && !error[0]; i++) {
+            go_on(&fibers[order[i]]);
+            waiting += fibers[order[i]].line != 0;
+        }
+    }
+}
+
+void open_books();
+void new_block_in_books();
+void close_books();
+
+}  // namespace
+
+void barrier(int line) {
+    asm volatile("" ::: "memory");
+    running->line = line;
+    to_scheduler();
+    asm volatile("" ::: "memory");
+}
+
+const char* launch(const unsigned* grid, const unsigned* block, int how, void (*kernel)(void*), void* what) {
+    here.blocks = {grid[0], grid[1], grid[2]};
+    here.threads = {block[0], block[1], block[2]};
+    run = kernel;
+    launched = what;
+    random_state = 88172645463325252ull + how;
+    error[0] = 0;
+    unsigned count = grid[0] * grid[1] * grid[2];
+    unsigned* order = (unsigned*)malloc(count * sizeof *order);
+    choose_order(order, count, how);
+    open_books();
+    for (unsigned i = 0; i < count && !error[0]; i++) {
+        here.block = unfolded(order[i], here.blocks);
+        new_block_in_books();
+        run_block(how);
+    }
+    close_books();
+    free(order);
+    if (error[0]) forget_fibers();
+    return error;
+}
+
+}  // namespace emulator
+
+extern "C" __global__ void register_array(void* start, size_t size) {  // start 0: forget all
+    using namespace emulator;
+    if (start)
+        arrays[array_count++] = {(char*)start, size};
+    else
+        array_count = 0;
+}
+
+// ---------------------------------------------------------------------------------------------------- keeping book
+
+extern "C" __attribute__((visibility("hidden"), weak)) char __start_cuda_shared[], __stop_cuda_shared[];
+
+namespace emulator {
+namespace {
+
+struct Visit {
+    unsigned block, thread;  // numbered from 1; block 0: nobody yet
+    unsigned long epoch;
+};
+struct Byte {
+    Visit writer, reader, other_reader;
+};
+Byte* books[MOST_ARRAYS];
+Byte* shared_book;
+
+size_t shared_size() { return __stop_cuda_shared - __start_cuda_shared; }
+
+void open_books() {
+    for (int i = 0; i < array_count; i++) books[i] = (Byte*)calloc(arrays[i].size + 1, sizeof(Byte));
+    shared_book = (Byte*)calloc(shared_size() + 1, sizeof(Byte));
+}
+
+void new_block_in_books() { memset((void*)shared_book, 0, shared_size() * sizeof(Byte)); }
+
+void close_books() {
+    for (int i = 0; i < array_count; i++) free(books[i]);
+    free(shared_book);
+}
+
+unsigned number(dim3 i, dim3 size) { return 1 + i.x + size.x * (i.y + size.y * i.z); }
+
+[[noreturn]] void stop(const char* what, int size) {
+    note(what, size);
+    _longjmp(scheduler, 1);
+}
+
+// Threads of a block are ordered by the barriers between them, blocks by nothing.
+bool collide(Visit now, Visit then) {
+    if (!then.block || (then.block == now.block && then.thread == now.thread)) return false;
+    return then.block != now.block || then.epoch == now.epoch;
+}
+
+void visit(Byte* byte, Visit now, bool write, bool shared, int size) {
+    if (shared && !write && !byte->writer.block) stop("shared memory is read before it is written, bytes", size);
+    if (collide(now, byte->writer)) stop(write ? "race: two threads write, bytes" : "race: read after write, bytes", size);
+    if (write && (collide(now, byte->reader) || collide(now, byte->other_reader)))
+        stop("race: write after read, bytes", size);
+    if (write) {
+        byte->writer = now;
+        return;
+    }
+    if (byte->reader.block != now.block || byte->reader.thread != now.thread) byte->other_reader = byte->reader;
+    byte->reader = now;
+}
+
+Byte* book_of(char* place, size_t size) {
+    for (int i = 0; i < array_count; i++)
+        if (place >= arrays[i].start && place + size <= arrays[i].start + arrays[i].size)
+            return books[i] + (place - arrays[i].start);
+    return 0;
+}
+
+bool is_private(char* place) {
+    bool stack = place >= running->stack && place < running->stack + STACK;
+    return stack || (place >= (char*)&here && place < (char*)(&here + 1));
+}
+
+void look(char* place, size_t size, bool write) {
+    if (is_private(place)) return;
+    bool shared = place >= __start_cuda_shared && place + size <= __stop_cuda_shared;
+    Byte* book = shared ? shared_book + (place - __start_cuda_shared) : book_of(place, size);
+    if (!book) stop(write ? "write outside all arrays, bytes" : "read outside all arrays, bytes", (int)size);
+    if ((size_t)place % size) stop("address not aligned to its size, bytes", (int)size);
+    Visit now = {number(here.block, here.blocks), number(here.thread, here.threads), epoch};
+    for (size_t i = 0; i < size; i++) visit(book + i, now, write, shared, (int)size);
+}
+
+}  // namespace
+}  // namespace emulator
+
+#define HOOK(name, size) \
+    extern "C" void __tsan_##name(void* place) { emulator::look((char*)place, size, name##_writes); }
+enum { read1_writes, read2_writes = 0, read4_writes = 0, read8_writes = 0, read16_writes = 0 };
+enum { write1_writes = 1, write2_writes = 1, write4_writes = 1, write8_writes = 1, write16_writes = 1 };
+HOOK(read1, 1)
+HOOK(read2, 2)
+HOOK(read4, 4)
+HOOK(read8, 8)
+HOOK(read16, 16)
+HOOK(write1, 1)
+HOOK(write2, 2)
+HOOK(write4, 4)
+HOOK(write8, 8)
+HOOK(write16, 16)
+extern "C" void __tsan_func_entry(void*) {}
+extern "C" void __tsan_func_exit() {}
+extern "C" void __tsan_init() {}

@@ -1,0 +1,430 @@
+"""A stand-in for ``cupy`` that needs no GPU: arrays are NumPy's inside, kernels run in ``cuda_emulator``.
+
+It has only what tinycnn uses, and is as strict as the real one where that is what tests are for. NumPy arrays do not mix
+with its own, nothing is converted silently, and every value that the host reads is counted (``host_reads``). While a
+stream is captured nothing runs: launches and array operations are noted down, ``Graph.launch`` runs them on the same
+memory, and whatever real capture refuses is refused.
+"""
+
+import contextlib
+import operator
+import types
+
+import numpy as np
+from cuda_emulator import EmulatedModule
+
+host_reads = 0  # how often somebody waited for the GPU to read a value
+launches = []  # names of the kernels and array operations run so far, in order
+checked_kernels = False  # whether kernels are compiled with bookkeeping, and run in several orders; slow
+
+float32, float64, int32, int64, uint8, bool_ = np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_
+uint32, uint64, newaxis, pi, inf, nan = np.uint32, np.uint64, None, np.pi, np.inf, np.nan
+FUNCTIONS = """
+    abs arange argmax broadcast_to clip concatenate copyto empty_like exp expand_dims isfinite isnan log matmul maximum
+    mean minimum moveaxis multiply ones_like repeat reshape sqrt square stack sum take_along_axis tensordot where
+    zeros_like
+"""  # of numpy; CuPy has every one of them
+METHODS = "sum mean var max min argmax reshape transpose swapaxes ravel squeeze any all prod repeat"
+BLAS = {"matmul", "tensordot"}  # CuPy hands these to cuBLAS and refuses to do so during a capture
+
+
+class Capture:
+    """What happened on a stream since ``begin_capture``."""
+
+    def __init__(self, stream):
+        self.stream, self.nodes = stream, []
+
+
+capture = None  # the one that runs
+
+
+def refuse(what):
+    if capture is not None:
+        raise RuntimeError(f"cudaErrorStreamCaptureUnsupported: {what} while a stream is captured")
+
+
+def read_by_host(what):
+    global host_reads
+    refuse(what)
+    host_reads += 1
+
+
+def perform(name, action):
+    """Run ``action`` now, or note it down while capturing."""
+    if capture is None:
+        launches.append(name)
+        return action()
+    if cuda.get_current_stream() is not capture.stream:
+        raise RuntimeError(f"cudaErrorStreamCaptureImplicit: {name} on another stream while one is captured")
+    if name in BLAS:
+        raise NotImplementedError(f"{name} calls cuBLAS, which CuPy does not allow while a stream is captured")
+    capture.nodes.append((name, action))
+    return None
+
+
+def host(value):
+    """Arguments of array operations as NumPy takes them; arrays of NumPy itself are not welcome."""
+    if isinstance(value, ndarray):
+        return value._host
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, tuple | list):
+        return type(value)(map(host, value))
+    return value
+
+
+def compute(name, function, *arguments, **settings):
+    """Result of a NumPy function as an array of ours; during a capture its values are not there yet."""
+    arguments, settings = host(arguments), {key: host(value) for key, value in settings.items()}
+
+    def run():
+        with np.errstate(all="ignore"):
+            return np.asarray(function(*arguments, **settings))
+
+    result = run()
+    if any(isinstance(one, np.ndarray) and np.may_share_memory(result, one) for one in all_arrays(arguments)):
+        return ndarray(result)  # a view: no work for a GPU
+    result = result if result.base is None else result.copy()
+    if capture is None:
+        launches.append(name)
+    else:
+        perform(name, lambda: np.copyto(result, run()))
+        poison(result)
+    return ndarray(result)
+
+
+def all_arrays(arguments):
+    for argument in arguments:
+        if isinstance(argument, tuple | list):
+            yield from all_arrays(argument)
+        else:
+            yield argument
+
+
+def poison(array):
+    """What uncomputed memory may hold."""
+    array[...] = np.nan if array.dtype.kind == "f" else 1
+
+
+class MemoryPointer:
+    def __init__(self, array):
+        self.ptr = array.ctypes.data
+
+
+class ndarray:
+    """An array "on the GPU"."""
+
+    __array_ufunc__ = None
+    __hash__ = None
+
+    def __init__(self, array):
+        self._host = array
+
+    def __array__(self, *_, **__):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` explicitly.")
+
+    shape = property(lambda self: self._host.shape)
+    dtype = property(lambda self: self._host.dtype)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    nbytes = property(lambda self: self._host.nbytes)
+    itemsize = property(lambda self: self._host.itemsize)
+    strides = property(lambda self: self._host.strides)
+    flags = property(lambda self: self._host.flags)
+    base = property(lambda self: self._host.base)
+    data = property(lambda self: MemoryPointer(self._host))
+    T = property(lambda self: ndarray(self._host.T))
+
+    def __len__(self):
+        return len(self._host)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self):
+        return repr(self.get())
+
+    __str__ = __repr__
+
+    def __format__(self, how):
+        return format(self.get(), how)
+
+    def __deepcopy__(self, memo):
+        return self.copy()
+
+    def get(self):
+        read_by_host("copying to the host")
+        return self._host.copy()
+
+    def item(self):
+        return self.get().item()
+
+    def tolist(self):
+        return self.get().tolist()
+
+    def __float__(self):
+        return float(self.get())
+
+    def __int__(self):
+        return int(self.get())
+
+    def __bool__(self):
+        return bool(self.get())
+
+    def __index__(self):
+        return operator.index(self.get().item())
+
+    def __getitem__(self, key):
+        return compute("getitem", lambda array: array[index(key)], self)
+
+    def __setitem__(self, key, value):
+        key, value, target = index(key), host(value), self._host
+        perform("setitem", lambda: operator.setitem(target, key, value))
+
+    def fill(self, value):
+        perform("fill", lambda: self._host.fill(value))
+
+    def set(self, array):
+        refuse("copying from the host")
+        np.copyto(self._host, array)
+
+    def copy(self):
+        return compute("copy", lambda array: array.copy(order="C"), self)
+
+    def astype(self, dtype, copy=True):
+        if not copy and self.dtype == dtype:
+            return self
+        return compute("astype", lambda array: array.astype(dtype), self)
+
+
+def index(key):
+    """A key of ``[]`` as NumPy takes it."""
+    if isinstance(key, ndarray) and key.dtype == bool:
+        read_by_host("indexing with a mask")
+    return tuple(map(index, key)) if isinstance(key, tuple) else key._host if isinstance(key, ndarray) else key
+
+
+def binary(name):
+    function = getattr(operator, name)
+
+    def forward(self, other):
+        return compute(name, function, self, other)
+
+    def backward(self, other):
+        return compute(name, lambda a, b: function(b, a), self, other)
+
+    def in_place(self, other):
+        target, value = self._host, host(other)
+        perform(name, lambda: getattr(operator, f"i{name}")(target, value))
+        return self
+
+    return forward, backward, in_place
+
+
+def install_operators():
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor"):
+        forward, backward, in_place = binary(name)
+        plain = name.rstrip("_")
+        setattr(ndarray, f"__{plain}__", forward)
+        setattr(ndarray, f"__r{plain}__", backward)
+        if name in ("add", "sub", "mul", "truediv"):
+            setattr(ndarray, f"__i{plain}__", in_place)
+    for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+        setattr(ndarray, f"__{name}__", binary(name)[0])
+    for name in ("neg", "abs", "invert"):
+        setattr(ndarray, f"__{name}__", lambda self, name=name: compute(name, getattr(operator, name), self))
+
+
+def install_methods():
+    for name in METHODS.split():
+        setattr(ndarray, name, method(name))
+
+
+def method(name):
+    return lambda self, *arguments, **settings: compute(
+        name, lambda array, *a, **s: getattr(array, name)(*a, **s), self, *arguments, **settings
+    )
+
+
+def module_function(name):
+    return lambda *arguments, **settings: compute(name, getattr(np, name), *arguments, **settings)
+
+
+install_operators()
+install_methods()
+globals().update({name: module_function(name) for name in FUNCTIONS.split()})
+
+
+def empty(shape, dtype=float):
+    array = np.empty(shape, dtype)
+    poison(array)  # so that nobody relies on what is there
+    return ndarray(array)
+
+
+def zeros(shape, dtype=float):
+    return full(shape, 0, dtype)
+
+
+def ones(shape, dtype=float):
+    return full(shape, 1, dtype)
+
+
+def full(shape, value, dtype=None):
+    return compute("full", lambda: np.full(shape, value, dtype))
+
+
+def asarray(array, dtype=None):
+    if isinstance(array, ndarray):
+        return array if dtype is None or array.dtype == dtype else array.astype(dtype)
+    refuse("copying from the host")
+    return ndarray(np.array(array, dtype))
+
+
+array = asarray
+
+
+def ascontiguousarray(array, dtype=None):
+    array = asarray(array, dtype)
+    return array if array.flags.c_contiguous else array.copy()
+
+
+def asnumpy(array):
+    return array.get() if isinstance(array, ndarray) else np.asarray(array)
+
+
+def is_available():
+    return True
+
+
+class RawModule:
+    def __init__(self, *, code, options=()):
+        defines = dict(option.removeprefix("-D").split("=") for option in options)
+        self.module = EmulatedModule(code, defines, checked=checked_kernels)
+
+    def get_function(self, name):
+        return RawKernel(self.module.get_function(name))
+
+
+class RawKernel:
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        # Arrays are passed by address; numbers and structures by value, as they are now.
+        arguments = [
+            value._host if isinstance(value, ndarray) else value.copy() if isinstance(value, np.ndarray) else value
+            for value in args
+        ]
+        self.kernel.check(grid, block, arguments)
+        run = self.kernel.in_all_orders if self.kernel.module.checked else self.kernel
+        perform(self.kernel.name, lambda: run(grid, block, arguments))
+
+
+class Graph:
+    """The operations of a capture, to be run again and again."""
+
+    def __init__(self, nodes):
+        self.nodes = nodes
+
+    def launch(self, stream=None):
+        refuse("launching a graph")
+        for name, action in self.nodes:
+            launches.append(name)
+            action()
+
+    def upload(self, stream=None):
+        refuse("uploading a graph")
+
+
+class Stream:
+    """A queue of work; here everything is done at once."""
+
+    null = None
+
+    def __init__(self, null=False, non_blocking=False):
+        self.is_null, self.previous = null, []
+
+    def __enter__(self):
+        self.previous.append(cuda.current)
+        cuda.current = self
+        return self
+
+    def __exit__(self, *_):
+        cuda.current = self.previous.pop()
+
+    def synchronize(self):
+        read_by_host("synchronize")
+
+    def begin_capture(self):
+        global capture
+        refuse("a second capture")
+        if self.is_null:
+            raise RuntimeError("cannot capture the default (null) stream")
+        capture = Capture(self)
+
+    def end_capture(self):
+        global capture
+        if capture is None or capture.stream is not self:
+            raise RuntimeError("this stream is not being captured")
+        nodes, capture = capture.nodes, None
+        return Graph(nodes)
+
+    def is_capturing(self):
+        return capture is not None and capture.stream is self
+
+
+class Device:
+    """The one GPU there seems to be."""
+
+    id = 0
+    compute_capability = "90"
+    mem_info = (64 << 30, 80 << 30)
+    attributes = types.MappingProxyType({"MultiProcessorCount": 132})
+
+    def __init__(self, number=0):
+        pass
+
+    def synchronize(self):
+        read_by_host("synchronize")
+
+    def use(self):
+        pass
+
+
+class MemoryPool:
+    """Keeps memory; here Python does."""
+
+    def malloc(self, size):
+        return None
+
+    def free_all_blocks(self):
+        pass
+
+    def used_bytes(self):
+        return 0
+
+    def total_bytes(self):
+        return 0
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+cuda = types.SimpleNamespace(
+    Stream=Stream,
+    Graph=Graph,
+    Device=Device,
+    MemoryPool=MemoryPool,
+    current=Stream(null=True),
+    get_current_stream=lambda: cuda.current,
+    is_available=is_available,
+    using_allocator=lambda allocator=None: contextlib.nullcontext(),
+    memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+)
+Stream.null = cuda.current
+default_pool = MemoryPool()
+
+
+def get_default_memory_pool():
+    return default_pool

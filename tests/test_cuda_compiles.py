@@ -1,0 +1,74 @@
+"""Every CUDA source becomes machine code for four generations of GPUs, without a warning, on a machine without any."""
+
+import importlib.util
+
+import nvrtc
+import pytest
+from cuda_emulator import KERNEL
+
+from tinycnn.backends.cupy_launch import CUDA_FOLDER, source, source_names
+
+GPUS = ["sm_75", "sm_80", "sm_86", "sm_90"]  # Turing (Colab's T4), A100, RTX 30, H100 and H200
+REALS = ["float", "double"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler():
+    if nvrtc.library() is None:
+        pytest.skip("no CUDA compiler: pip install nvidia-cuda-nvrtc-cu12")
+
+
+def compiled(text, gpu="sm_90", real="float"):
+    return nvrtc.compile_cuda(text, [f"-arch={gpu}", f"-DREAL={real}", "-DPLACE=unsigned char"])
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("name", source_names())
+def test_compiles(name, gpu):
+    for real in REALS:
+        code, messages = compiled(source(name), gpu, real)
+        assert (code[:4], messages) == (b"\x7fELF", "")
+        assert all(kernel.encode() in code for kernel, _ in KERNEL.findall(source(name)))
+
+
+def test_places_of_large_windows():
+    code, messages = nvrtc.compile_cuda(source("max_pool2d.cu"), ["-arch=sm_90", "-DREAL=float", "-DPLACE=int"])
+    assert code, messages
+
+
+BROKEN = {
+    "a missing semicolon": ("x = x + 1", "expected a"),
+    "an unknown name": ("x = nothing;", '"nothing" is undefined'),
+    "a double where a pointer is needed": ("const float* p = 1.0; x = *p;", "cannot be used to initialize"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_source_is_noticed(line, message):
+    text = 'extern "C" __global__ void kernel(float* y) {{ float x = 0; {} y[0] = x; }}'
+    assert compiled(text.format(""))[0]
+    code, messages = compiled(text.format(line))
+    assert not code
+    assert message in messages
+
+
+def test_a_warning_is_noticed():
+    code, messages = compiled('extern "C" __global__ void kernel(float* y) { int unused = 3; y[0] = 1; }')
+    assert code
+    assert "never referenced" in messages
+
+
+def test_messages_name_file_and_line():
+    text = source("im2col.cu").replace("int c = i % win.C", "int c = i % win.channels")
+    line = next(
+        i for i, line in enumerate((CUDA_FOLDER / "im2col.cu").read_text().splitlines(), 1) if "int c = " in line
+    )
+    code, messages = compiled(text)
+    assert not code
+    assert f"im2col.cu({line})" in messages
+
+
+def test_the_sources_are_installed_with_the_package():
+    folder = importlib.util.find_spec("tinycnn").submodule_search_locations[0]
+    assert str(CUDA_FOLDER).startswith(folder)
+    assert {"im2col.cu", "max_pool2d.cu", "dropout.cu"} <= set(source_names())

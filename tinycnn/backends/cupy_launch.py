@@ -1,0 +1,90 @@
+"""CUDA kernels as Python functions: reads the sources in ``cuda/``, compiles each when it is first used, launches it.
+
+    launch("im2col.cu", "im2col", x.dtype, blocks_for(cols.size), x, cols, windows_of(...), cols.size)
+
+CuPy compiles with NVRTC and keeps the machine code on disk. Python numbers are passed as the C types that all kernels
+use for them: ``int`` for whole numbers, the dtype of the arrays for others.
+"""
+
+import functools
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends.base import Pair, window_grid
+from tinycnn.errors import SettingError
+
+CUDA_FOLDER = Path(__file__).parent / "cuda"
+BYTE = np.dtype(np.uint8)
+REAL = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+PLACE = {BYTE: "unsigned char", np.dtype(np.int32): "int"}
+THREADS = 256  # of a block: eight warps, enough to hide each other's waiting
+MOST_ELEMENTS = 2**31 - 1  # kernels number them with 32 bits
+WINDOWS = np.dtype({"names": "H W C KH KW SH SW PH PW OH OW".split(" "), "formats": [np.int32] * 11})
+
+Grid = tuple[int, ...]
+
+
+def source_names() -> list[str]:
+    """The kernel files, in alphabetical order."""
+    return sorted(path.name for path in CUDA_FOLDER.glob("*.cu"))
+
+
+@functools.cache
+def source(name: str) -> str:
+    """The text of a kernel file behind what all of them share: the compiler gets one text and needs no search path."""
+    parts = [CUDA_FOLDER / "common.cuh", CUDA_FOLDER / name]
+    return "\n".join(f'#line 1 "{part.name}"\n{part.read_text(encoding="utf-8")}' for part in parts)
+
+
+def windows_of(x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
+    """``struct Windows`` of ``common.cuh``, by value."""
+    _, H, W, C = x_shape
+    grid = window_grid(x_shape, kernel_size, stride, padding)
+    return np.array([(H, W, C, *kernel_size, *stride, *padding, *grid)], WINDOWS)
+
+
+def blocks_for(count: int, threads: int = THREADS) -> Grid:
+    """A grid with one thread for each of ``count`` elements."""
+    return (max(1, -(-count // threads)),)
+
+
+class Launcher:
+    """Compiled kernels by file and types, for the ``cupy`` module that it is given."""
+
+    def __init__(self, cupy: ModuleType) -> None:
+        self.cupy = cupy
+        self.kernels: dict[tuple[str, str, np.dtype, np.dtype], Any] = {}
+
+    def __call__(
+        self,
+        file: str,
+        kernel: str,
+        dtype: np.dtype,
+        grid: Grid,
+        *arguments: Any,
+        block: Grid = (THREADS,),
+        place: np.dtype = BYTE,
+    ) -> None:
+        """Run ``kernel`` of ``file`` for ``dtype`` on the current stream; ``place`` is the dtype of pool winners."""
+        key = file, kernel, dtype, place
+        if key not in self.kernels:
+            self.kernels[key] = self.compile(file, dtype, place).get_function(kernel)
+        self.kernels[key](grid, block, tuple(self.argument(value, dtype) for value in arguments))
+
+    @functools.cache  # noqa: B019  (one launcher per process)
+    def compile(self, file: str, dtype: np.dtype, place: np.dtype) -> Any:
+        options = (f"-DREAL={REAL[dtype]}", f"-DPLACE={PLACE[place]}")
+        return self.cupy.RawModule(code=source(file), options=options)
+
+    def argument(self, value: Any, dtype: np.dtype) -> Any:
+        """``value`` as the kernel's parameter: an array is checked for size, a Python number gets its C type."""
+        if isinstance(value, int):
+            return np.int32(value)
+        if isinstance(value, float):
+            return dtype.type(value)
+        if isinstance(value, self.cupy.ndarray) and value.size > MOST_ELEMENTS and value.dtype != BYTE:
+            raise SettingError(f"an array of {value.shape} has more than 2**31 elements: use a smaller --batch-size")
+        return value
