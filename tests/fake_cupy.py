@@ -1,7 +1,7 @@
 """A stand-in for ``cupy`` that needs no GPU: arrays are NumPy's inside, kernels run in ``cuda_emulator``.
 
-It has only what tinycnn uses, and is as strict as the real one where that is what tests are for. NumPy arrays do not mix
-with its own, nothing is converted silently, and every value that the host reads is counted (``host_reads``). While a
+It has only what tinycnn uses, and is as strict as the real one where that is what tests are for. Arrays of NumPy do not
+mix with its own, nothing is converted silently, every value that the host reads is counted (``host_reads``). While a
 stream is captured nothing runs: launches and array operations are noted down, ``Graph.launch`` runs them on the same
 memory, and whatever real capture refuses is refused.
 """

@@ -69,7 +69,7 @@ def test_a_missing_barrier_shows_even_without_bookkeeping(barrier):
 
 
 def test_a_barrier_that_not_all_threads_reach():
-    planted = REVERSE_TWICE.replace("__syncthreads();  // read", "if (i < count) __syncthreads();")
+    planted = REVERSE_TWICE.replace("__syncthreads();  // written again", "if (i < count) __syncthreads();")
     with pytest.raises(KernelError, match="not all threads reach the barrier of line"):
         reverse(planted, checked=False)
 

@@ -22,7 +22,7 @@ REAL = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 PLACE = {BYTE: "unsigned char", np.dtype(np.int32): "int"}
 THREADS = 256  # of a block: eight warps, enough to hide each other's waiting
 MOST_ELEMENTS = 2**31 - 1  # kernels number them with 32 bits
-WINDOWS = np.dtype({"names": "H W C KH KW SH SW PH PW OH OW".split(" "), "formats": [np.int32] * 11})
+WINDOWS = np.dtype(", ".join(["i4"] * 11))  # H, W, C, KH, KW, SH, SW, PH, PW, OH, OW
 
 Grid = tuple[int, ...]
 
