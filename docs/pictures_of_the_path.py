@@ -1,6 +1,6 @@
 """The pictures of the path: ``python docs/pictures_of_the_path.py`` draws them all into ``docs/path/pictures/``.
 
-One function, one picture. Words stay words in the files (SVG), so a picture is a few kilobytes and a change can be read.
+One function, one picture. Words stay words in the files (SVG), so a picture is small and a change can be read.
 """
 
 import sys
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import tinycnn
-from tinycnn import Tensor, ops, optim
+from tinycnn import Tensor, optim
 
 FOLDER = Path(__file__).parent / "path" / "pictures"
 INK, FORWARD, BACKWARD, PALE = "#333333", "#1f6fb4", "#c23b22", "#e8eef5"
@@ -120,7 +120,7 @@ def dense_and_relu() -> Figure:
         for j, end in enumerate(outputs):
             left.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "shrinkA": 16, "shrinkB": 16, "color": INK})
             along = 0.3
-            spot = (start[0] + along * (end[0] - start[0]), start[1] + along * (end[1] - start[1]) )
+            spot = (start[0] + along * (end[0] - start[0]), start[1] + along * (end[1] - start[1]))
             left.text(*spot, f"W[{i},{j}]", ha="center", va="center", fontsize=9, color=FORWARD, bbox=UNDERLAY)
     for i, place in enumerate(inputs):
         left.add_patch(plt.Circle(place, 0.27, facecolor=PALE, edgecolor=INK, zorder=2))
@@ -153,6 +153,127 @@ def softmax_cross_entropy() -> Figure:
         axes.set(title=title, xticks=range(3), ylim=(-1.05, 1.3), yticks=[-1, 0, 1])
         axes.title.set_fontsize(10)
         axes.set_xlabel("class", fontsize=9)
+    figure.tight_layout()
+    return figure
+
+
+@picture
+def convolution() -> Figure:
+    """The image of chapter 5, its windows as rows, times the filter as a column."""
+    figure, axes = blank(7.2, 2.7)
+    image = np.arange(1.0, 10).reshape(3, 3)
+    window = ((0, 0), (0, 1), (1, 0), (1, 1))
+    grid(axes, image, 0.2, 2.0, marked=window)
+    axes.text(0.75, 2.1, "x", ha="center", va="bottom")
+    axes.annotate("", (2.35, 1.6), (1.45, 1.6), arrowprops={"arrowstyle": "-|>", "color": INK})
+    axes.text(1.9, 1.7, "im2col: copy", ha="center", fontsize=9)
+    axes.annotate("", (1.45, 1.2), (2.35, 1.2), arrowprops={"arrowstyle": "-|>", "color": BACKWARD})
+    axes.text(1.9, 0.92, "col2im: sum\nthe copies", ha="center", va="top", fontsize=9, color=BACKWARD)
+    cols = np.array([[1, 2, 4, 5], [2, 3, 5, 6], [4, 5, 7, 8], [5, 6, 8, 9]])
+    grid(axes, cols, 2.5, 2.15, marked=tuple((0, i) for i in range(4)))
+    axes.text(3.22, 2.25, "cols: one row per window", ha="center", va="bottom")
+    axes.text(4.25, 1.4, "·", fontsize=16, ha="center", va="center")
+    grid(axes, np.array([[1], [2], [0], [-1]]), 4.5, 2.15)
+    axes.text(4.68, 2.25, "W", ha="center", va="bottom")
+    axes.text(5.2, 1.4, "=", fontsize=14, ha="center", va="center")
+    grid(axes, np.array([[0], [2], [6], [8]]), 5.5, 2.15, marked=((0, 0),))
+    axes.text(5.68, 2.25, "y", ha="center", va="bottom")
+    axes.text(3.6, 0.25, "the marked window: 1·1 + 2·2 + 4·0 + 5·(−1) = 0", ha="center", color=FORWARD)
+    return figure
+
+
+@picture
+def max_pool() -> Figure:
+    """The image of chapter 6 with its winners, the pooled image, and where the gradients go."""
+    figure, axes = blank(7.2, 2.3)
+    x = np.array([[1, 3, 2, 2], [0, 2, 2, 1], [5, 1, 0, 0], [4, 6, 0, -1]])
+    winners = ((0, 1), (0, 2), (3, 1), (2, 2))
+    grad_x = np.zeros((4, 4))
+    for place, grad in zip(winners, (1, 2, 3, 4), strict=True):
+        grad_x[place] = grad
+    grid(axes, x, 0.2, 1.75, marked=winners)
+    grid(axes, np.array([[3, 2], [6, 0]]), 2.4, 1.4)
+    grid(axes, np.array([[1, 2], [3, 4]]), 4.05, 1.4)
+    grid(axes, grad_x, 5.5, 1.75, marked=winners)
+    for left in (0.2, 5.5):  # the borders of the windows
+        axes.plot([left + 0.72] * 2, [0.31, 1.75], color=INK, linewidth=2.5)
+        axes.plot([left, left + 1.44], [1.03] * 2, color=INK, linewidth=2.5)
+    for x_text, words, colour in ((0.92, "x", FORWARD), (2.76, "y", FORWARD), (4.41, "grad_y", BACKWARD),
+                                  (6.22, "grad_x", BACKWARD)):  # fmt: skip
+        axes.text(x_text, 1.85, words, ha="center", va="bottom", color=colour)
+    for start, colour in ((1.75, FORWARD), (4.9, BACKWARD)):
+        axes.annotate("", (start + 0.5, 1.03), (start, 1.03), arrowprops={"arrowstyle": "-|>", "color": colour})
+    return figure
+
+
+@picture
+def batch_norm() -> Figure:
+    """The example of chapter 7: what batch norm takes away from a gradient."""
+    figure, panels = plt.subplots(1, 4, figsize=(7.2, 2.1), sharey=True)
+    x_hat, grad_y = np.array([-3, -1, 1, 3]) / 3, np.array([1.0, 0, 0, 0])
+    mean, along = np.full(4, 1 / 4), -x_hat / 4
+    columns = (("g", grad_y, BACKWARD), ("its mean", mean, INK), ("its part along x̂", along, INK),
+               ("g − mean − part", grad_y - mean - along, BACKWARD))  # fmt: skip
+    for axes, (title, heights, colour) in zip(panels, columns, strict=True):
+        axes.bar(range(4), heights, color=colour, width=0.6)
+        axes.axhline(0, color=INK, linewidth=0.8)
+        axes.set(xticks=range(4), xticklabels=[0, 2, 4, 6], ylim=(-0.5, 1.1), yticks=[0, 0.5, 1])
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("x", fontsize=9)
+    figure.tight_layout()
+    return figure
+
+
+@picture
+def optimizers() -> Figure:
+    """Twenty-five steps of three optimizers through the valley (p² + 25 q²) / 2."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.0))
+    p, q = np.meshgrid(np.linspace(-10.5, 2.5, 120), np.linspace(-2.4, 2.4, 120))
+    axes.contour(p, q, (p**2 + 25 * q**2) / 2, levels=[0.3, 2, 6, 15, 30, 50], colors="#bbbbbb", linewidths=0.8)
+    makers: dict[str, Callable[[list[Tensor]], optim.Optimizer]] = {
+        "SGD, lr 0.072": lambda w: optim.SGD(w, lr=0.072),
+        "with momentum 0.7, lr 0.03": lambda w: optim.SGD(w, lr=0.03, momentum=0.7),
+        "Adam, lr 0.6": lambda w: optim.Adam(w, lr=0.6),
+    }
+    for (label, make), colour in zip(makers.items(), (BACKWARD, FORWARD, "#2b8a3e"), strict=True):
+        path = np.array(walk(make, 25))
+        axes.plot(*path.T, ".-", color=colour, label=label, linewidth=1, markersize=4)
+    axes.plot(0, 0, "+", color=INK, markersize=10)
+    axes.set(
+        xlabel="flat direction (curvature 1)", ylabel="steep (curvature 25)", xticks=[-10, -5, 0], yticks=[-2, 0, 2]
+    )
+    axes.legend(frameon=False, loc="lower right", fontsize=9)
+    figure.tight_layout()
+    return figure
+
+
+def walk(make: Callable[[list[Tensor]], optim.Optimizer], steps: int) -> list[np.ndarray]:
+    """Where the optimizer has been, from (-10, 2)."""
+    w = Tensor(np.array([-10.0, 2.0]), requires_grad=True)
+    optimizer, places = make([w]), [w.numpy().copy()]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (w * w * np.array([0.5, 12.5])).sum().backward()
+        optimizer.step()
+        places.append(w.numpy().copy())
+    return places
+
+
+@picture
+def gradient_checks() -> Figure:
+    """The error of the two-sided difference of eˣ at 1, against the step."""
+    figure, axes = plt.subplots(figsize=(7.2, 2.8))
+    for dtype, colour in ((np.float64, FORWARD), (np.float32, BACKWARD)):
+        eps = 10.0 ** np.arange(-12, 0.1, 0.25)
+        x, steps = dtype(1), eps.astype(dtype)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slopes = (np.exp(x + steps) - np.exp(x - steps)) / (2 * steps)
+        axes.loglog(
+            eps, np.abs(slopes.astype(np.float64) - np.e), ".-", color=colour, label=dtype.__name__, markersize=4
+        )
+    axes.loglog([1e-5, 1], [np.e / 6 * 1e-10, np.e / 6], "--", color=INK, linewidth=0.8, label="ε²/6 · f‴")
+    axes.set(xlabel="step ε", ylabel="error of the slope", ylim=(1e-13, 10), xticks=[1e-12, 1e-9, 1e-6, 1e-3, 1])
+    axes.legend(frameon=False, fontsize=9, loc="lower right", ncols=3)
     figure.tight_layout()
     return figure
 
