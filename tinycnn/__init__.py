@@ -11,6 +11,7 @@ The mathematics is in ``tinycnn.tensor`` (the autograd engine) and ``tinycnn.ops
 
 from tinycnn import convert, data, errors, initializers, layers, models, ops, optim, train
 from tinycnn.backends import available_backends, get_backend, register_backend, use_backend
+from tinycnn.backends.base import register_kernel
 from tinycnn.convert import load_keras_weights, load_torch_state_dict
 from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
@@ -41,6 +42,7 @@ __all__ = [
     "ops",
     "optim",
     "register_backend",
+    "register_kernel",
     "save",
     "train",
     "use_backend",

@@ -16,9 +16,11 @@ Rules that every backend keeps, so that all of them train the same network:
 * Random numbers come from a counter, not from a state: the same key gives the same mask on every backend.
 
 Faster kernels that join several ops are optional. A backend lists them in ``fused`` by name, and the few places that
-can use one ask ``backend.fused.get(name)``; the plain path stays complete without them.
+can use one ask ``backend.fused.get(name)``; the plain path stays complete without them. An op from outside the package
+brings its own with ``register_kernel``.
 """
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import ModuleType
@@ -28,6 +30,17 @@ import numpy as np
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Pair = tuple[int, int]
+Kernel = Callable[..., Any]
+
+_kernel_loaders: dict[tuple[str, str], Callable[["Backend"], Kernel]] = {}  # by (name of the backend, of the kernel)
+
+
+def register_kernel(backend: str, name: str, loader: Callable[["Backend"], Kernel]) -> None:
+    """Give the backend called ``backend`` a kernel for an op of your own, which finds it by ``Backend.kernel(name)``.
+
+    ``loader(backend)`` makes the kernel when it is first asked for, so nothing is compiled or imported before.
+    """
+    _kernel_loaders[backend, name] = functools.cache(loader)
 
 
 def window_count(size: int, kernel: int, stride: int, padding: int) -> int:
@@ -51,6 +64,11 @@ class Backend(ABC):
 
     def activate(self) -> None:  # noqa: B027  (a backend may have nothing to do here)
         """Called when this backend becomes the active one: the moment to claim the machine's threads."""
+
+    def kernel(self, name: str) -> Kernel | None:
+        """The optional kernel ``name``, registered or fused; None where plain arithmetic has to do."""
+        loader = _kernel_loaders.get((self.name, name))
+        return loader(self) if loader else self.fused.get(name)
 
     @abstractmethod
     def owns(self, array: object) -> bool:
