@@ -63,6 +63,20 @@ def test_all_workers_take_part_again_and_again(restored_threads):
         assert barrier.n_waiting == 0
 
 
+def test_each_thread_begins_with_its_own_share(restored_threads):
+    threads.set_threads(2)
+    first, both_began = {}, threading.Barrier(2, timeout=60)
+
+    def work(part):
+        if threading.get_ident() not in first:
+            first[threading.get_ident()] = part
+            both_began.wait()
+
+    threads.in_parallel(work, 8)
+    assert first.pop(threading.get_ident()) == 0
+    assert list(first.values()) == [4]
+
+
 def test_finished_work_is_let_go(restored_threads):
     """More jobs than the workers can look at, each holding an array: none may stay in the queue."""
 

@@ -13,6 +13,7 @@ import itertools
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,10 +26,11 @@ Work = Callable[[int], object]
 
 _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _blas_limit: Any = None
+NAP_S = 1e-4  # between looks, when another thread takes long
 
 
 class _Job:
-    """``work(part)`` for every part, by whoever calls ``take_parts``; ``finished[0]`` becomes 1 when all are done.
+    """``work(part)`` for every part, by whoever calls ``take_parts``; ``done[0]`` counts those that are finished.
 
     Each thread has a share of its own, and takes what is left of the others' when it has finished that. So the same
     thread tends to work on the same images and weights all the time, and finds them in its own cache.
@@ -37,55 +39,56 @@ class _Job:
     def __init__(self, work: Work, parts: int, threads: int) -> None:
         self.work, self.parts = work, parts
         self.shares = [iter(range(*share)) for share in ranges(parts, threads)]  # next() of these is atomic
-        self.done = itertools.count()
-        self.finished, self.wake_up = np.zeros(1, np.int64), threading.Semaphore(0)
+        self.done = np.zeros(1, np.int64)
         self.error: BaseException | None = None
 
-    def take_parts(self, thread: int) -> None:
-        first = thread % len(self.shares)
+    def take_parts(self, thread: int) -> int:
+        """Work until no part is left; answers how many were done here, which is still to be added to ``done``."""
+        first, count = thread % len(self.shares), 0
         for part in itertools.chain(*self.shares[first:], *self.shares[:first]):
             try:
                 self.work(part)
             except BaseException as error:
                 self.error = error  # the caller of in_parallel raises it
-            if next(self.done) == self.parts - 1:
-                self.finished[0] = 1
-                self.wake_up.release()
+            count += 1
+        return count
 
 
 class _Workers:
     """Daemon threads that share one queue of jobs; ``news[0]`` changes with every job, for those who watch it."""
 
     def __init__(self, count: int) -> None:
-        from tinycnn.backends.numba_kernels.spin import wait_while
+        from tinycnn.backends.numba_kernels import spin
 
-        self.wait_while = wait_while
-        self.count, self.jobs, self.news = count, queue.SimpleQueue[_Job | None](), np.zeros(1, np.int64)
+        self.spin, self.count = spin, count
+        self.jobs, self.news = queue.SimpleQueue[_Job | None](), np.zeros(1, np.int64)
         for number in range(1, count + 1):  # 0 is the thread that brings the job
             threading.Thread(target=self._serve, args=[number], name=f"tinycnn-{number}", daemon=True).start()
 
     def _serve(self, number: int) -> None:
-        while (job := self._next_job()) is not None:
-            job.take_parts(number)
+        done, count = np.zeros(1, np.int64), 0
+        while (job := self._next_job(done, count)) is not None:
+            done, count = job.done, job.take_parts(number)
             del job  # or its arrays would live until the next one comes
 
-    def _next_job(self) -> _Job | None:
-        """The next job; looks out for it a while before it goes to sleep."""
+    def _next_job(self, done: np.ndarray, count: int) -> _Job | None:
+        """Report what was done; look out for the next job a while before going to sleep."""
         while True:
             seen = int(self.news[0])  # read before the queue: whatever is put later changes it
+            awake = self.spin.report_and_wait(done, count, self.news, seen + self.jobs.empty())
+            count = 0
             try:
-                return self.jobs.get_nowait()
+                return self.jobs.get(block=not awake)
             except queue.Empty:
-                if not self.wait_while(self.news, seen):
-                    return self.jobs.get()
+                pass  # another worker was quicker
 
     def run(self, job: _Job, helpers: int) -> None:
         for _ in range(helpers):
             self.jobs.put(job)
         self.news[0] += 1
-        job.take_parts(0)
-        if not self.wait_while(job.finished, 0):
-            job.wake_up.acquire()
+        by_others = job.parts - job.take_parts(0)
+        while by_others and not self.spin.wait_until(job.done, by_others):
+            time.sleep(NAP_S)
 
     def stop(self) -> None:
         for _ in range(self.count):

@@ -22,25 +22,46 @@ else:
 
 
 @intrinsic
-def read_atomically(typing_context, flag):
-    """``flag[0]`` as other threads left it, read anew every time."""
+def read_atomically(typing_context, counter):
+    """``counter[0]`` as other threads left it, read anew every time."""
 
     def emit(context, builder, signature, arguments):
-        data = context.make_array(flag)(context, builder, arguments[0]).data
+        data = context.make_array(counter)(context, builder, arguments[0]).data
         return builder.load_atomic(data, ordering="acquire", align=8)
 
-    return types.int64(flag), emit
+    return types.int64(counter), emit
+
+
+@intrinsic
+def add_atomically(typing_context, counter, count):
+    """``counter[0] += count``, which no other thread can come between."""
+
+    def emit(context, builder, signature, arguments):
+        data = context.make_array(counter)(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", data, arguments[1], ordering="release")
+
+    return types.int64(counter, types.int64), emit
 
 
 @kernel
-def wait_while(flag, value):
-    """Return True as soon as ``flag[0] != value``, False after about 0.3 ms; the GIL is free meanwhile.
+def wait_until(counter, least):
+    """Return True as soon as ``counter[0] >= least``, False after about 0.3 ms; the GIL is free meanwhile.
 
     Now and then the rest of the time slice is given away: the thread we wait for may be waiting for our core.
     """
     for _ in range(LOOKS):
         for _ in range(LOOKS_PER_YIELD):
-            if read_atomically(flag) != value:
+            if read_atomically(counter) >= least:
                 return True
         let_others_run()
     return False
+
+
+@kernel
+def report_and_wait(done, count, news, least):
+    """Add ``count`` to ``done[0]``, then ``wait_until(news, least)``.
+
+    Both in one call, so that whoever waits for the report finds the GIL free and need not sleep before it.
+    """
+    add_atomically(done, count)
+    return wait_until(news, least)
