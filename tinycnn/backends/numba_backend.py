@@ -17,19 +17,17 @@ from tinycnn.backends.numba_kernels import plain
 from tinycnn.backends.numba_kernels.lanes import LANES
 from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.backends.philox import keep_threshold
-from tinycnn.backends.threads import in_parallel, limit_blas, ranges
+from tinycnn.backends.threads import in_parallel, limit_blas, pieces
 
-WORTH_A_PART = 1 << 18  # bytes or multiplications, roughly: handing less to a thread costs more than it saves
-
-
-def parts_for(count: int, work_per_item: int, most: int = 32) -> int:
-    """Into how many parts to cut ``count`` items: the work alone decides, so results do not depend on threads."""
-    return max(1, min(count, most, count * work_per_item // WORTH_A_PART))
+PLAIN_LOOP = 64  # operations of a SIMD kernel take as long as a plain loop spends on one float
 
 
-def for_ranges(kernel: Callable[..., None], count: int, work_per_item: int, *arguments: Any) -> None:
-    """Call ``kernel(*arguments, start, stop)`` for consecutive ranges of ``count`` items, in parallel."""
-    parts = ranges(count, parts_for(count, work_per_item))
+def for_ranges(kernel: Callable[..., None], count: int, floats_per_item: int, *arguments: Any) -> None:
+    """Call ``kernel(*arguments, start, stop)`` for consecutive ranges of ``count`` items, in parallel.
+
+    ``floats_per_item`` is how many an item reads or writes.
+    """
+    parts = pieces(count, PLAIN_LOOP * floats_per_item)
     in_parallel(lambda part: kernel(*arguments, *parts[part]), len(parts))
 
 
@@ -50,7 +48,7 @@ class NumbaBackend(NumpyBackend):
         N, _, _, C = x.shape
         OH, OW = window_grid(x.shape, kernel_size, stride, padding)
         cols = np.empty((N, OH, OW, *kernel_size, C), dtype=x.dtype)
-        for_ranges(plain.im2col, N, cols[:1].nbytes, x, kernel_size, stride, padding, cols)
+        for_ranges(plain.im2col, N, cols[:1].size, x, kernel_size, stride, padding, cols)
         return cols.reshape(N * OH * OW, kernel_size[0] * kernel_size[1] * C)  # (N*OH*OW, KH*KW*C)
 
     def col2im(
@@ -60,7 +58,7 @@ class NumbaBackend(NumpyBackend):
         OH, OW = window_grid(x_shape, kernel_size, stride, padding)
         cols = np.ascontiguousarray(cols).reshape(N, OH, OW, *kernel_size, C)  # (N, OH, OW, KH, KW, C)
         x = np.empty(x_shape, dtype=cols.dtype)
-        for_ranges(plain.col2im, N, cols[:1].nbytes, cols, kernel_size, stride, padding, x)
+        for_ranges(plain.col2im, N, cols[:1].size, cols, kernel_size, stride, padding, x)
         return x
 
     def max_pool2d(
@@ -69,7 +67,7 @@ class NumbaBackend(NumpyBackend):
         y_shape = (len(x), *window_grid(x.shape, kernel_size, stride, padding), x.shape[3])
         y = np.empty(y_shape, dtype=x.dtype)
         winner = np.empty(y_shape, dtype=np.min_scalar_type(math.prod(kernel_size) - 1))
-        for_ranges(plain.max_pool2d, len(x), x[:1].nbytes, x, kernel_size, stride, padding, y, winner)
+        for_ranges(plain.max_pool2d, len(x), x[:1].size, x, kernel_size, stride, padding, y, winner)
         return y, winner
 
     def max_pool2d_backward(
@@ -82,27 +80,27 @@ class NumbaBackend(NumpyBackend):
         padding: Pair,
     ) -> np.ndarray:
         grad_x = np.empty(x_shape, dtype=grad_y.dtype)
-        size = grad_x[:1].nbytes
+        size = grad_x[:1].size
         for_ranges(plain.max_pool2d_backward, len(grad_x), size, grad_y, winner, kernel_size, stride, padding, grad_x)
         return grad_x
 
     def gather_images(self, images: np.ndarray, indices: np.ndarray, scale: float, dtype: np.dtype) -> np.ndarray:
         x = np.empty((len(indices), *images.shape[1:]), dtype=dtype)
         pixels, rows = images.reshape(len(images), -1), x.reshape(len(x), math.prod(images.shape[1:]))
-        for_ranges(plain.gather_images, len(x), x[:1].nbytes, pixels, indices, dtype.type(scale), rows)
+        for_ranges(plain.gather_images, len(x), x[:1].size, pixels, indices, dtype.type(scale), rows)
         return x
 
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> np.ndarray:
         mask = np.empty(math.prod(shape), dtype=dtype)
         seed, step = map(np.uint64, key)
         kept = dtype.type(1 / (1 - p))
-        for_ranges(plain.dropout_mask, -(-mask.size // 4), 64, seed, step, np.uint64(keep_threshold(p)), kept, mask)
+        for_ranges(plain.dropout_mask, -(-mask.size // 4), 16, seed, step, np.uint64(keep_threshold(p)), kept, mask)
         return mask.reshape(shape)
 
     def gather_warped(
         self, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: np.dtype
     ) -> np.ndarray:
         x = np.empty((len(indices), *images.shape[1:]), dtype=dtype)
-        maps, work = maps.astype(dtype), 8 * x[:1].nbytes
+        maps, work = maps.astype(dtype), 8 * x[:1].size
         for_ranges(plain.gather_warped, len(x), work, images, indices, maps, dtype.type(scale), x)
         return x

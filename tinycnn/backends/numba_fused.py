@@ -14,27 +14,16 @@ from tinycnn.backends.base import Pair, window_grid
 from tinycnn.backends.numba_kernels import batch_norm, plain
 from tinycnn.backends.numba_kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
 from tinycnn.backends.numba_kernels.lanes import LANES
-from tinycnn.backends.threads import in_parallel, ranges
+from tinycnn.backends.threads import in_parallel, pieces, ranges
 
 Array = np.ndarray
-Parts = list[tuple[int, int]]
 Pool = tuple[Pair, Pair]  # window, stride
 MOST_PARTIAL_SUMS = 8  # of a weight gradient: each is as large as the weights, and has to be zeroed and added
 SCRATCH_BYTES = 512 << 10  # what a thread may use to hand results from one kernel to the next: it stays in the L2 cache
-FLOPS_PER_PART = 4e6  # about 40 µs: what handing a part to another thread costs (25 µs) must be small beside it
 SAFE_GAMMA = 0.1  # above it, x̂ = (y - beta) / gamma has lost no more than a digit
-MOST_PARTS = 32
+MEMORY = 16  # operations take as long as reading or writing one float
 LEAST_COLUMNS = 32  # of a matrix product: below that BLAS spends its time on packing the other matrix
 LANES_USED = 16  # fewer filters than a SIMD register has lanes take as long as a full one
-
-
-def image_parts(images: int, flops_per_image: float) -> Parts:
-    """Ranges of images for the threads: their number depends on the work alone, never on the number of threads.
-
-    It is a power of two, so that 2, 4 or 8 threads get equal shares.
-    """
-    wanted = min(images, MOST_PARTS, images * flops_per_image / FLOPS_PER_PART)
-    return ranges(images, 1 << max(int(wanted).bit_length() - 1, 0))
 
 
 def padded_images(x: Array, padding: Pair) -> Array:
@@ -62,34 +51,38 @@ class Conv(NamedTuple):
         self.plan.forward(self.x, self.packed, self.y, self.winner, some.start, some.stop, self.relu)
 
     def gradients(
-        self, grad_of: Callable[[slice, Array], None] | Array, need_grad_x: bool
+        self, grad_of: Callable[[slice], Array], need_grad_x: bool
     ) -> tuple[Array | None, Array, Array]:
         """``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``.
 
-        ``grad_of`` is the gradient of the block's output, or a function that writes that of some images to an array: it
-        is called for a few images at a time, so that its result is used while it lies in the cache.
+        ``grad_of(some)`` answers the gradient of the block's output for some images. It is called for a few images at a
+        time, so that what it computes is used while it lies in the cache.
         """
         plan, x = self.plan, self.x
         grad_x = np.empty(x.shape, np.float32) if need_grad_x else None
-        parts = ranges(len(x), min(len(image_parts(len(x), self.flops)), MOST_PARTIAL_SUMS))
+        parts = pieces(len(x), self.flops, MOST_PARTIAL_SUMS)
         weight_parts, bias_parts = plan.new_parts(len(parts))
         block = max(1, SCRATCH_BYTES // (4 * math.prod(plan.output_shape)))
 
         def work(part: int) -> None:
-            scratch: Any = np.empty((block, *plan.output_shape), np.float32) if callable(grad_of) else None
+            weight_parts[part] = bias_parts[part] = 0
             for some in blocks(*parts[part], block):
-                if callable(grad_of):
-                    grad = scratch[: some.stop - some.start]
-                    grad_of(some, grad)
-                else:
-                    grad = grad_of[some]
-                plan.grad_weight(x[some], grad, self.winner[some], weight_parts[part], bias_parts[part], 0, len(grad))
+                grad, winner = grad_of(some), self.winner[some]
+                plan.grad_weight(x[some], grad, winner, weight_parts[part], bias_parts[part], 0, len(grad))
                 if grad_x is not None:
-                    plan.grad_x(self.packed, grad, self.winner[some], grad_x[some], 0, len(grad))
+                    plan.grad_x(self.packed, grad, winner, grad_x[some], 0, len(grad))
 
         in_parallel(work, len(parts))
-        sums = plan.sum_parts(weight_parts, bias_parts)
+        sums = plan.gradients(added(weight_parts), added(bias_parts))
         return (None if grad_x is None else cropped(grad_x, self.padding)), *sums
+
+
+def added(parts: Array) -> Array:
+    """Partial sums ``(parts, …)``, added in order."""
+    total = np.empty(parts.shape[1:], np.float32)
+    some = pieces(len(total), MEMORY * parts[:, :1].size)
+    in_parallel(lambda part: np.sum(parts[:, slice(*some[part])], axis=0, out=total[slice(*some[part])]), len(some))
+    return total
 
 
 def make_conv(
@@ -129,7 +122,7 @@ def conv_forward(
 ) -> tuple[Array, Conv]:
     """``x (N, H, W, C)`` → convolve, ReLU if ``relu``, max-pool if ``pool (window, stride)`` → ``(N, OH, OW, F)``."""
     conv = make_conv(x, weight, bias, stride, padding, relu=relu, pool=pool, need_grad_x=need_grad_x)
-    parts = image_parts(len(conv.x), conv.flops)
+    parts = pieces(len(conv.x), conv.flops)
     in_parallel(lambda part: conv.compute(slice(*parts[part])), len(parts))
     return conv.y, conv
 
@@ -138,10 +131,12 @@ def conv_backward(conv: Conv, grad_y: Array, need_grad_x: bool) -> tuple[Array |
     """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias``."""
     grad_y = np.ascontiguousarray(grad_y)
     if conv.pooled or not conv.relu:  # a pooled block's winners know where ReLU was off
-        return conv.gradients(grad_y, need_grad_x)
+        return conv.gradients(grad_y.__getitem__, need_grad_x)
 
-    def masked(some: slice, out: Array) -> None:
-        plain.relu_backward(grad_y[some].reshape(-1), conv.y[some].reshape(-1), out.reshape(-1))
+    def masked(some: slice) -> Array:
+        grad = np.empty_like(grad_y[some])
+        plain.relu_backward(grad_y[some].reshape(-1), conv.y[some].reshape(-1), grad.reshape(-1))
+        return grad
 
     return conv.gradients(masked, need_grad_x)
 
@@ -205,7 +200,7 @@ def normalise(
     ``mean`` and ``var`` of the batch are computed where they are None.
     """
     N, H, W, C = source.shape
-    parts = image_parts(N, 64 * H * W * C)  # small parts: what is read twice stays in the cache
+    parts = pieces(N, 4 * MEMORY * H * W * C)  # small parts: what is read twice stays in the cache
     batch, visit = mean is None or var is None, source.first
     if mean is None or var is None:
         means, squares = np.empty((2, len(parts), C), np.float32)
@@ -229,7 +224,7 @@ def normalise(
         batch_norm.normalise_pool(visit(some), scale, shift, *pool, y[some], winner[some])
 
     in_parallel(work, len(parts))
-    return y, mean, var, Norm(source, mean, inverse_std, beta.copy(), y, winner, pool, batch)
+    return y, mean, var, Norm(source, mean, inverse_std, beta, y, winner, pool, batch)
 
 
 def norm_forward(
@@ -247,7 +242,7 @@ def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Arr
     The winners' ``x̂`` come from ``y``, a quarter of the memory of ``x``, unless a small gamma has rounded them away.
     """
     N, H, W, C = norm.source.shape
-    parts = image_parts(N, 64 * H * W * C)
+    parts = pieces(N, 4 * MEMORY * H * W * C)
     gamma_parts, beta_parts = np.empty((2, len(parts), C), np.float32)
     from_y = bool((np.abs(gamma) > SAFE_GAMMA).all())
 
@@ -270,10 +265,11 @@ def norm_backward(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array
     grad_y = np.ascontiguousarray(grad_y)
     sums = grad_gamma_beta(norm, gamma, grad_y)
     slopes, grad_x = norm.slopes(gamma, *sums), np.empty(norm.source.shape, np.float32)
-    parts = image_parts(len(grad_x), 64 * math.prod(grad_x.shape[1:]))
+    parts = pieces(len(grad_x), 4 * MEMORY * math.prod(grad_x.shape[1:]))
 
     def work(part: int) -> None:
-        norm_grad_x(norm, grad_y, slopes, slice(*parts[part]), False, grad_x[slice(*parts[part])])
+        some = slice(*parts[part])
+        norm_grad_x(norm, grad_y, slopes, some, False, grad_x[some])
 
     in_parallel(work, len(parts))
     return grad_x, *sums
@@ -320,15 +316,20 @@ def conv_norm_backward(
     grad_y = np.ascontiguousarray(grad_y)
     sums = grad_gamma_beta(norm, gamma, grad_y)
     slopes = norm.slopes(gamma, *sums)
-    grads = conv.gradients(lambda some, out: norm_grad_x(norm, grad_y, slopes, some, True, out), need_grad_x)
-    return *grads, *sums
+
+    def before_relu(some: slice) -> Array:
+        grad = np.empty_like(conv.y[some])
+        norm_grad_x(norm, grad_y, slopes, some, True, grad)
+        return grad
+
+    return *conv.gradients(before_relu, need_grad_x), *sums
 
 
 def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
     """``x (N, in)`` → ``y (N, out)``, ReLU if ``relu``; a thread computes some of the outputs of all images."""
     y = np.empty((len(x), weight.shape[1]), np.float32)
     units = weight.shape[1]
-    wanted = len(image_parts(len(x), 2 * weight.size))
+    wanted = len(pieces(len(x), 2 * weight.size))
     columns = ranges(units, max(1, min(wanted, units // LEAST_COLUMNS)))
 
     def work(part: int) -> None:
@@ -347,7 +348,7 @@ def dense_backward(
     if relu:
         grad_y = grad_y * (y > 0)
     grad_weight, grad_x = np.empty_like(weight), np.empty_like(x) if need_grad_x else None
-    rows = image_parts(len(weight), 2 * len(x) * weight.shape[1])  # each part owns some inputs: nothing to add up
+    rows = pieces(len(weight), 2 * len(x) * weight.shape[1])  # each part owns some inputs: nothing to add up
 
     def work(part: int) -> None:
         some = slice(*rows[part])
@@ -365,7 +366,7 @@ def adam(
     """One Adam step in place; formulas in ``optim.Adam``."""
     settings = step_size, v_scale, beta1, beta2, eps
     arrays = [array.reshape(-1) for array in (p, np.ascontiguousarray(g), m, v)]
-    parts = image_parts(p.size, 16)
+    parts = pieces(p.size, MEMORY)
     in_parallel(lambda part: plain.adam(*(array[slice(*parts[part])] for array in arrays), *settings), len(parts))
 
 

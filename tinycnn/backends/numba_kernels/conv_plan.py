@@ -10,10 +10,9 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from . import conv_block, conv_block_backward, conv_dense, conv_loops, winograd
+from . import conv_block, conv_block_backward, conv_dense, winograd
 from .geometry import WIDTH, ConvGeometry
-from .lanes import LANES
-from .memory import Array, aligned_zeros, flat
+from .memory import Array, aligned_empty, aligned_zeros, flat
 
 CACHE_FLOATS = 1 << 14  # so many floats of images and gradients are worked on at a time
 MIN_WINOGRAD = 8  # channels and filters
@@ -88,41 +87,15 @@ class ConvPlan:
         raise NotImplementedError
 
     def new_parts(self, parts: int) -> tuple[Array, Array]:
-        """Zeros for so many partial sums of grad_weight and grad_bias."""
-        return aligned_zeros((parts, self.geometry.depth, self.padded_filters)), aligned_zeros(
-            (parts, self.padded_filters)
-        )
+        """Room for so many partial sums of grad_weight and grad_bias: to be set to zero before they are added to."""
+        weight_parts = aligned_empty((parts, self.geometry.depth, self.padded_filters))
+        return weight_parts, aligned_empty((parts, self.padded_filters))
 
-    def sum_parts(self, weight_parts: Array, bias_parts: Array) -> tuple[Array, Array]:
-        """The parts -> grad_weight (KH, KW, C, F), grad_bias (F,)."""
+    def gradients(self, weight_sum: Array, bias_sum: Array) -> tuple[Array, Array]:
+        """The parts, added up -> grad_weight (KH, KW, C, F), grad_bias (F,)."""
         g = self.geometry
-        weight = weight_parts.sum(axis=0)[:, : g.filters]  # (depth, F)
-        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_parts.sum(axis=0)[: g.filters]
-
-
-class LoopsPlan(ConvPlan):
-    """The portable path: plain loops, on any CPU."""
-
-    def __init__(self, geometry: ConvGeometry, pooled: bool):
-        super().__init__(geometry)
-        self.pooled = pooled
-        self.settings = geometry.stride, geometry.pool, geometry.pool_stride
-
-    def winners(self, winner: Array, y: Array) -> Array:
-        """Without a pool, each output is its own winner."""
-        return winner if self.pooled else np.zeros(y.shape, np.uint8)
-
-    def forward(self, x, packed, y, winner, start, stop, relu=True):
-        bias, names = packed.bias[: self.geometry.filters], self.winners(winner, y)
-        conv_loops.forward(x, packed.weight, bias, *self.settings, relu or self.pooled, y, names, start, stop)
-
-    def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
-        names, weight = self.winners(winner, grad_y), weight_part.reshape(*self.geometry.kernel, x.shape[3], -1)
-        conv_loops.grad_weight(x, grad_y, names, *self.settings, weight, bias_part, start, stop)
-
-    def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
-        names = self.winners(winner, grad_y)
-        conv_loops.grad_x(packed.weight, grad_y, names, *self.settings, grad_x, start, stop)
+        weight = weight_sum[:, : g.filters]  # (depth, F)
+        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum[: g.filters]
 
 
 class PooledPlan(ConvPlan):
@@ -150,12 +123,12 @@ class PooledPlan(ConvPlan):
 
     def new_parts(self, parts):
         g = self.geometry
-        return aligned_zeros((parts, g.filters, g.kernel[0], g.padded_run)), aligned_zeros((parts, g.filters))
+        return aligned_empty((parts, g.filters, g.kernel[0], g.padded_run)), aligned_empty((parts, g.filters))
 
-    def sum_parts(self, weight_parts, bias_parts):
+    def gradients(self, weight_sum, bias_sum):
         g = self.geometry
-        weight = weight_parts.sum(axis=0)[:, :, : g.run].transpose(1, 2, 0)  # (KH, KW * C, F)
-        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_parts.sum(axis=0)
+        weight = weight_sum[:, :, : g.run].transpose(1, 2, 0)  # (KH, KW * C, F)
+        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum
 
     def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
         g = self.geometry
@@ -168,7 +141,7 @@ class PooledPlan(ConvPlan):
 class ShortRunPlan(PooledPlan):
     """With a pool, and patches whose rows are too short to fill a vector, as in the first layer."""
 
-    new_parts, sum_parts = ConvPlan.new_parts, ConvPlan.sum_parts
+    new_parts, gradients = ConvPlan.new_parts, ConvPlan.gradients
 
     def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
         g = self.geometry
@@ -312,8 +285,6 @@ def conv_plan(
         raise ValueError(
             f"conv block: a pool window of {g.off} outputs came; at most {MOST_PIXELS} fit a winner's byte"
         )
-    if not LANES:
-        return LoopsPlan(g, pool is not None)
     if pool is None:
         return WinogradDensePlan(g) if winograd_serves(g) else DensePlan(g)
     if g.pool == g.pool_stride == (2, 2) and winograd_serves(g):
