@@ -142,10 +142,11 @@ NORMS = {
 }
 
 
+@pytest.mark.parametrize("first_gamma", [-1.5, 1.5], ids=["a negative gamma", "positive gammas"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("images", [1, 19])
 @pytest.mark.parametrize("layers", list(NORMS.values()), ids=list(NORMS))
-def test_batch_norm(fusing: Backend, layers: list[Layer], images: int, training: bool) -> None:
+def test_batch_norm(fusing: Backend, layers: list[Layer], images: int, training: bool, first_gamma: float) -> None:
     x = np.random.default_rng(6).normal(2, 3, (images, 9, 9, 3))
     models_by_dtype = [
         Sequential(*layers_again(layers), input_shape=x.shape[1:], dtype=dtype) for dtype in (np.float32, np.float64)
@@ -155,7 +156,7 @@ def test_batch_norm(fusing: Backend, layers: list[Layer], images: int, training:
         for name, parameter in model.named_parameters():
             if name.endswith("gamma"):
                 parameter.data[...] = tinycnn.get_backend().asarray(
-                    np.array([-1.5, 0.5, 2, 1, 0.1][: parameter.shape[0]], model.dtype)
+                    np.array([first_gamma, 0.5, 2, 1, 0.1][: parameter.shape[0]], model.dtype)
                 )
         model.train(training)
     grad_y = np.random.default_rng(7).normal(size=(images, *models_by_dtype[0].output_shape))
