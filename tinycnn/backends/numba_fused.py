@@ -307,7 +307,7 @@ def conv_norm_forward(
     """Convolution, ReLU, batch norm, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, F)``, and the statistics used.
 
     With fixed statistics, batch norm is ``slope · x + shift``, and under positive slopes the largest of a window stays
-    the largest: pooling first leaves a quarter of the work. Should a gradient be asked for, the long way is made up for.
+    the largest: pooling first leaves a quarter of the work. A gradient takes the long way after all.
     """
 
     def long_way() -> tuple[Array, Array, Array, tuple[Conv, Norm]]:
