@@ -324,8 +324,8 @@ def conv_norm_forward(
     if mean is not None and var is not None and pool != NO_POOL and (gamma > 0).all():
         conv = make_conv(x, weight, bias, stride, padding, relu=True, pool=pool, need_grad_x=False)
         return pooled_then_scaled(conv, *slope_and_shift(gamma, beta, mean, var, eps)), mean, var, lambda: long_way()[3]
-    *results, saved = long_way()
-    return *results, lambda: saved
+    y, used_mean, used_var, saved = long_way()
+    return y, used_mean, used_var, lambda: saved
 
 
 def pooled_then_scaled(conv: Conv, slope: Array, shift: Array) -> Array:
