@@ -22,7 +22,7 @@ LAYERS = [
     ["tinycnn.ops", "tinycnn.initializers"],
     ["tinycnn.layers", "tinycnn.optim", "tinycnn.gradcheck", "tinycnn.data"],
     ["tinycnn.models", "tinycnn.io", "tinycnn.convert", "tinycnn.metrics"],
-    ["tinycnn.train", "tinycnn.explain"],
+    ["tinycnn.train", "tinycnn.exercises", "tinycnn.explain"],
     ["tinycnn.progress"],
     ["tinycnn"],
     ["tinycnn.commands"],

@@ -10,7 +10,7 @@ import sys
 
 from tinycnn.errors import TinyCNNError
 
-COMMANDS = ["summary", "doctor"]
+COMMANDS = ["summary", "doctor", "exercises"]
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -1,0 +1,67 @@
+"""Exercises: write the backward passes of tinycnn yourself.
+
+Copies files with holes into FOLDER; --check runs them and says what is wrong. What is there already is never touched:
+to begin an exercise anew, delete its file and copy again.
+"""
+
+import argparse
+import textwrap
+from pathlib import Path
+
+from tinycnn.errors import SettingError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Where, and what to do there."""
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("exercises"), help="default: ./exercises")
+    parser.add_argument("--check", action="store_true", help="check what was written there")
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="with --check: this exercise alone, with its hint")
+    parser.add_argument("--solutions", action="store_true", help="put the solutions into FOLDER/solutions")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Copy or check; answers 1 while something is left to do."""
+    if options.only is not None and not options.check:
+        raise SettingError("--only goes with --check")
+    if options.check:
+        return check(options.folder, options.only)
+    return copy(options.folder, options.solutions)
+
+
+def copy(folder: Path, solutions: bool) -> int:
+    """Write the files and say how to go on."""
+    from tinycnn.exercises import copy_out
+
+    folder = folder / "solutions" if solutions else folder
+    written, kept = copy_out(folder, solutions=solutions)
+    if kept:
+        print(f"left as they are: {', '.join(path.name for path in kept)}")
+    print(f"{len(written)} files written to {folder}")
+    if not solutions:
+        print(f"open {folder}/01_arithmetic.py, then: python -m tinycnn exercises {folder} --check")
+    return 0
+
+
+def check(folder: Path, only: int | None) -> int:
+    """A line for each exercise; what is wrong, and the hint of the first that is still empty."""
+    from tinycnn.exercises import EXERCISES, check_file
+
+    chosen = [exercise for i, exercise in enumerate(EXERCISES, start=1) if only in (None, i)]
+    if not chosen:
+        raise SettingError(f"--only {only}: the exercises are 1 to {len(EXERCISES)}")
+    if not any((folder / exercise.file_name).exists() for exercise in EXERCISES):
+        raise SettingError(f"no exercises in {folder}: copy them there with `python -m tinycnn exercises {folder}`")
+    outcomes = [check_file(exercise, folder / exercise.file_name) for exercise in chosen]
+    empty = [outcome for outcome in outcomes if outcome.state == "empty"]
+    for outcome in outcomes:
+        print(f"{outcome.state:<8}{outcome.exercise.name}")
+        if outcome.message and outcome not in empty[1:]:
+            print(*(indented(line) for line in outcome.message.splitlines()), sep="\n")
+    right = sum(outcome.state == "right" for outcome in outcomes)
+    print(f"{right} of {len(outcomes)} right")
+    return int(right < len(outcomes))
+
+
+def indented(line: str) -> str:
+    """A line of a message below its exercise, no wider than a terminal."""
+    return textwrap.fill(line, 100, initial_indent=" " * 8, subsequent_indent=" " * 10)

@@ -1,0 +1,109 @@
+"""How an exercise is cut from a source file: the statements of some functions are replaced by a line that raises."""
+
+import ast
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from tinycnn.errors import SettingError
+
+NEWLINE = "\n"
+YOUR_TURN = "Your turn. "
+HOW = """Explained in {}. This is {}, with holes: write what is missing where it says "Your turn", then run
+`python -m tinycnn exercises FOLDER --check`."""
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A place to fill in: the body of the function ``place`` (``Class.method``), from the statement ``starts`` on."""
+
+    place: str
+    task: str  # what the comment there says
+    starts: str = ""  # how the first removed statement begins; empty: all but the docstring
+    count: int | None = None  # how many statements are removed; None: all that follow
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One file to complete. ``source``: the module it is cut from; ``check`` raises Mistake for what is wrong in it."""
+
+    name: str
+    title: str
+    source: str
+    chapter: str  # the page that explains it
+    task: str
+    hint: str
+    holes: tuple[Hole, ...]
+    check: Callable[[ModuleType], None]
+    spoilers: tuple[tuple[str, str], ...] = ()  # passages that would tell the answer, and what stands there instead
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.name}.py"
+
+    def solution(self) -> str:
+        """The source itself, under the head of the exercise."""
+        return with_head(self, source_of(self.source))
+
+    def text(self) -> str:
+        """The source with its holes, under the head of the exercise."""
+        text = source_of(self.source)
+        for passage, instead in self.spoilers:
+            if passage not in text:
+                raise SettingError(f"exercise {self.name}: {self.source} does not contain {passage!r}")
+            text = text.replace(passage, instead)
+        for hole in self.holes:
+            text = cut(text, hole)
+        return with_head(self, text)
+
+
+def source_of(module: str) -> str:
+    """The text of a module, which is not run for it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise SettingError(f"{module} has no source file")
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def with_head(exercise: Exercise, text: str) -> str:
+    """``text`` with its module docstring, which explains the answer, replaced by the task."""
+    tree, lines = ast.parse(text), text.splitlines()
+    docstring = tree.body[0]
+    head = f'"""{exercise.title}\n\n{exercise.task.strip(NEWLINE)}\n\n{HOW.format(exercise.chapter, exercise.source)}\n"""'
+    return "\n".join([*lines[: docstring.lineno - 1], head, *lines[docstring.end_lineno :]]) + "\n"
+
+
+def cut(text: str, hole: Hole) -> str:
+    """``text`` without the statements of ``hole``; raises SettingError when there is no such place."""
+    function = find_function(ast.parse(text), hole.place)
+    removed = removed_statements(text, function, hole)
+    first, last = removed[0], removed[-1]
+    indent = " " * first.col_offset
+    comments = [f"{indent}# {line}" for line in (YOUR_TURN + hole.task).splitlines()]
+    instead = [*comments, f'{indent}raise NotImplementedError("{hole.place}")']
+    lines = text.splitlines()
+    return "\n".join([*lines[: first.lineno - 1], *instead, *lines[last.end_lineno :]]) + "\n"
+
+
+def find_function(tree: ast.Module, place: str) -> ast.FunctionDef:
+    """The definition of ``function`` or ``Class.method``; raises SettingError when there is none."""
+    node: ast.AST = tree
+    for name in place.split("."):
+        inside = [one for one in ast.iter_child_nodes(node) if getattr(one, "name", None) == name]
+        if not inside:
+            raise SettingError(f"there is no {place} to remove")
+        node = inside[0]
+    if not isinstance(node, ast.FunctionDef):
+        raise SettingError(f"{place} is not a function")
+    return node
+
+
+def removed_statements(text: str, function: ast.FunctionDef, hole: Hole) -> list[ast.stmt]:
+    """The statements that ``hole`` removes, at least one."""
+    body = function.body[1 if ast.get_docstring(function) else 0 :]
+    for i, statement in enumerate(body):
+        if (ast.get_source_segment(text, statement) or "").startswith(hole.starts):
+            return body[i : None if hole.count is None else i + hole.count]
+    raise SettingError(f"no statement of {hole.place} begins with {hole.starts!r}")

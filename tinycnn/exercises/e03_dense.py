@@ -1,0 +1,41 @@
+"""Exercise 3: the dense layer."""
+
+from types import ModuleType
+
+from tinycnn.exercises.checking import check_gradients, normal, situation
+from tinycnn.exercises.cutting import Exercise, Hole
+
+TASK = """
+    y = x W + b,    y[n, j] = Σ_i x[n, i] W[i, j] + b[j]          x (N, in), W (in, out), b (out,), y (N, out)
+
+Every gradient is a sum over the paths from that number to the loss:
+
+    W[i, j] carried x[n, i] to y[n, j], for every image n of the batch.
+    b[j]    was added to y[n, j], for every image n of the batch.
+    x[n, i] went to every y[n, j].
+
+Write these three sums with indices, then without a loop.
+"""
+
+
+def check(student: ModuleType) -> None:
+    """All inputs; without bias; with an input that needs no gradient."""
+    inputs = {"x": normal(4, 3), "weight": normal(3, 2, seed=1), "bias": normal(2, seed=2)}
+    check_gradients(student.dense, inputs)
+    with situation("without a bias"):
+        check_gradients(student.dense, {name: inputs[name] for name in ("x", "weight")})
+
+
+EXERCISE = Exercise(
+    name="03_dense",
+    title="The dense layer.",
+    source="tinycnn.ops.dense",
+    chapter="docs/path/03_dense_and_relu.md",
+    task=TASK,
+    hint="the gradient of b[j] has one summand for each image of the batch. Shapes guide you: weight (in, out) can "
+    "only come from x (N, in) and grad_y (N, out) in one way.",
+    holes=(
+        Hole("DenseFunction.backward", "grad_y (N, out) → the gradients of x, weight, and of bias if there is one."),
+    ),
+    check=check,
+)

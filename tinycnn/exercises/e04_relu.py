@@ -1,0 +1,35 @@
+"""Exercise 4: ReLU."""
+
+from types import ModuleType
+
+import numpy as np
+
+from tinycnn.exercises.checking import check_gradients, normal, situation
+from tinycnn.exercises.cutting import Exercise, Hole
+
+TASK = """
+    y = max(x, 0)
+
+Where x > 0, y moves as x does. Where x < 0, it does not move. At the kink x = 0 any slope between is valid (a
+subgradient); everybody takes 0, and so do we. Forward has kept y, not x: that is enough, and one array less in memory.
+"""
+
+
+def check(student: ModuleType) -> None:
+    """Away from the kink, and at it."""
+    check_gradients(student.relu, {"x": normal(3, 4)})
+    with situation("at x = 0, where the slope is to be 0 (the difference is taken a little to the left)"):
+        at_zero = np.array([0.0, 1.0, -1.0])
+        check_gradients(student.relu, {"x": at_zero}, differences_at={"x": at_zero - 1e-3})
+
+
+EXERCISE = Exercise(
+    name="04_relu",
+    title="ReLU.",
+    source="tinycnn.ops.relu",
+    chapter="docs/path/03_dense_and_relu.md",
+    task=TASK,
+    hint="grad_y passes where the output is positive and nowhere else.",
+    holes=(Hole("ReLUFunction.backward", "grad_y → grad_x, both in the shape of x."),),
+    check=check,
+)

@@ -1,0 +1,76 @@
+"""Exercise 6: im2col and col2im."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends.base import Pair, window_grid
+from tinycnn.exercises.checking import Mistake, compare, normal, situation
+from tinycnn.exercises.cutting import Exercise, Hole
+
+TASK = """
+Convolution becomes one matrix product when every patch of the image is a row of a matrix:
+
+    cols = im2col(x):   cols[(n, oh, ow), (kh, kw, c)] = x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]     0 outside of x
+
+im2col copies a pixel into every window that it lies in. So, backwards, a pixel receives the sum of the gradients of all
+its copies: col2im. It is the transpose of im2col, <im2col(x), cols> = <x, col2im(cols)> for any x and cols.
+
+Do not loop over pixels: window_positions gives, for each of the KH*KW places in a window, the slices of the (padded)
+image that all windows read there. This file is a whole backend; once it works, a network trains on it.
+"""
+SETTINGS: list[tuple[Pair, Pair, Pair]] = [((3, 3), (1, 1), (0, 0)), ((2, 2), (2, 2), (0, 0)), ((2, 3), (2, 1), (1, 1))]
+
+
+def slow_im2col(x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
+    """The definition, pixel by pixel."""
+    (N, H, W, C), (KH, KW), (SH, SW), (PH, PW) = x.shape, kernel_size, stride, padding
+    OH, OW = window_grid(x.shape, kernel_size, stride, padding)
+    cols = np.zeros((N, OH, OW, KH, KW, C))
+    for n, oh, ow, kh, kw in np.ndindex(N, OH, OW, KH, KW):
+        h, w = oh * SH + kh - PH, ow * SW + kw - PW
+        if 0 <= h < H and 0 <= w < W:
+            cols[n, oh, ow, kh, kw] = x[n, h, w]
+    return cols.reshape(N * OH * OW, KH * KW * C)
+
+
+def slow_col2im(cols: np.ndarray, x_shape: tuple[int, ...], *window: Any) -> np.ndarray:
+    """For each pixel: which places of ``cols`` are copies of it, and their sum."""
+    grad_x = np.zeros(x_shape)
+    for index in np.ndindex(x_shape):
+        pixel = np.zeros(x_shape)
+        pixel[index] = 1
+        grad_x[index] = (slow_im2col(pixel, *window) * cols).sum()
+    return grad_x
+
+
+def check(student: ModuleType) -> None:
+    """Both kernels against their definitions."""
+    backend, x = student.NumpyBackend(), normal(2, 5, 4, 2)
+    for window in SETTINGS:
+        with situation("with kernel_size {}, stride {}, padding {}".format(*window)):
+            expected = slow_im2col(x, *window)
+            compare("im2col(x)", expected, backend.im2col(x.copy(), *window), "the definition")
+            cols = normal(*expected.shape, seed=1)
+            came = backend.col2im(cols.copy(), x.shape, *window)
+            compare("col2im(cols)", slow_col2im(cols, x.shape, *window), came, "the sum over all copies of the pixel")
+            if backend.im2col(x.astype(np.float32), *window).dtype != np.float32:
+                raise Mistake("im2col of a float32 image is no longer float32; np.empty and np.zeros take a dtype")
+
+
+EXERCISE = Exercise(
+    name="06_im2col",
+    title="im2col, and its transpose col2im.",
+    source="tinycnn.backends.numpy_backend",
+    chapter="docs/path/05_convolution.md",
+    task=TASK,
+    hint="the two loops are the same; im2col reads from x[window], col2im adds to it (with +=: a pixel lies in several "
+    "windows). col2im works on the padded image and cuts the padding off at the end.",
+    holes=(
+        Hole("NumpyBackend.im2col", "x (N, H + 2*PH, W + 2*PW, C), padded → cols (N*OH*OW, KH*KW*C), of x.dtype",
+             starts="cols ="),
+        Hole("NumpyBackend.col2im", "cols (N*OH*OW, KH*KW*C) → x (N, H, W, C), C-contiguous", starts="cols ="),
+    ),
+    check=check,
+)  # fmt: skip

@@ -1,0 +1,44 @@
+"""Exercise 7: convolution."""
+
+from types import ModuleType
+
+from tinycnn.exercises.checking import check_gradients, normal, situation
+from tinycnn.exercises.cutting import Exercise, Hole
+
+TASK = """
+With cols = im2col(x) (N*OH*OW, KH*KW*C) and W = weight.reshape(KH*KW*C, F), convolution is a dense layer whose rows are
+patches instead of images:
+
+    Y = cols W + bias                                                  Y (N*OH*OW, F)
+
+So you know its gradients already. Two reshapes bring grad_y and grad_W into their shapes; and grad_cols, the gradient
+of the patches, must become the gradient of the pixels:
+
+    self.backend.col2im(cols, x_shape, kernel_size, stride, padding)
+
+Over which axes is the bias summed now, and why?
+"""
+
+
+def check(student: ModuleType) -> None:
+    """With stride and padding, without bias, with images that need no gradient."""
+    inputs = {"x": normal(2, 5, 4, 2), "weight": normal(3, 2, 2, 3, seed=1), "bias": normal(3, seed=2)}
+    check_gradients(student.conv2d, inputs)
+    with situation("with stride (2, 1) and padding (1, 1)"):
+        check_gradients(lambda *arrays: student.conv2d(*arrays, stride=(2, 1), padding=(1, 1)), inputs)
+    with situation("without a bias"):
+        check_gradients(student.conv2d, {name: inputs[name] for name in ("x", "weight")})
+
+
+EXERCISE = Exercise(
+    name="07_conv2d",
+    title="Convolution.",
+    source="tinycnn.ops.conv2d",
+    chapter="docs/path/05_convolution.md",
+    task=TASK,
+    hint="it is the dense layer of exercise 3 on cols: grad_W from cols and grad_Y, grad_cols from grad_Y and W, the "
+    "bias summed over all rows, that is, over all images and all pixels.",
+    holes=(Hole("Conv2dFunction.backward", "grad_y (N, OH, OW, F) → the gradients of x (N, H, W, C), weight\n"
+                "(KH, KW, C, F), and of bias (F,) if there is one: len(self.inputs) tells."),),
+    check=check,
+)  # fmt: skip

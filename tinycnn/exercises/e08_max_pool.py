@@ -1,0 +1,67 @@
+"""Exercise 8: max-pooling, winners and ties."""
+
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+
+from tinycnn.exercises.checking import compare, normal, numeric_gradients, situation
+from tinycnn.exercises.cutting import Exercise, Hole
+
+TASK = """
+    y[n, oh, ow, c] = max_{kh, kw}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
+
+A small change of the largest pixel changes y as much; a small change of the others changes nothing. So each grad_y
+goes, whole, to the pixel that won. If windows overlap, a pixel may win several times.
+
+And a tie? Then every split of grad_y among the winners is a subgradient, but giving the whole of it to each is not. The
+rule here, as in PyTorch: of equal maxima the first in row-major order wins (kh*KW + kw is smallest).
+
+1. max_pool2d: y is computed; find `winner`, whatever your backward needs to know about who won.
+2. max_pool2d_backward: send grad_y there.
+"""
+STEP = 1e-3  # from one pixel to the next: the first of equals is a little larger, and no other order changes
+
+
+def check(student: ModuleType) -> None:
+    """Distinct values, overlapping windows, padding, ties."""
+    backend = student.NumpyBackend()
+    distinct, tied = normal(2, 5, 4, 2), np.round(normal(2, 5, 4, 2))
+    overlapping, apart = ((2, 2), (1, 1), (0, 0)), ((2, 2), (2, 2), (0, 0))
+    with_padding = ((3, 3), (2, 2), (1, 1))
+    cases = {"2x2 windows": (distinct, apart), "overlapping windows": (distinct, overlapping)}
+    cases |= {"padding (it never wins)": (distinct - 5, with_padding)}
+    cases |= {
+        "ties, where the first pixel is to win": (tied, apart),
+        "ties in overlapping windows": (tied, overlapping),
+    }
+    for what, (x, window) in cases.items():
+        y, winner = backend.max_pool2d(x.copy(), *window)
+        grad_y = normal(*y.shape, seed=1)
+        came = backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window)
+        differences_at = x - STEP * np.arange(20).reshape(5, 4, 1) if x is tied else x
+        with situation(f"with {what}"):
+            numbers = numeric_gradients(
+                lambda x, window=window: SimpleNamespace(data=backend.max_pool2d(x, *window)[0]),
+                {"x": differences_at},
+                grad_y,
+                kind=np.asarray,
+            )
+            compare("the gradient of x", numbers["x"], came)
+
+
+EXERCISE = Exercise(
+    name="08_max_pool",
+    title="Max-pooling: winners and ties.",
+    source="tinycnn.backends.numpy_backend",
+    chapter="docs/path/06_max_pool.md",
+    task=TASK,
+    hint="np.stack([x[window] for _, window in windows]) has the positions of a window as its first axis, and argmax "
+    "takes the first of equals. In backward, each position adds grad_y where it is the winner, and 0 elsewhere.",
+    holes=(
+        Hole("NumpyBackend.max_pool2d", "windows: (position, slices) pairs; x[slices] and y have the same shape.\n"
+             "Return y, winner.", starts="winner ="),
+        Hole("NumpyBackend.max_pool2d_backward", "grad_y (N, OH, OW, C), winner as you made it → grad_x (N, H, W, C)",
+             starts="grad_x ="),
+    ),
+    check=check,
+)  # fmt: skip

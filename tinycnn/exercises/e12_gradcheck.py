@@ -1,0 +1,130 @@
+"""Exercise 12: a gradient checker that cannot be fooled."""
+
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+
+from tinycnn.errors import GradientError
+from tinycnn.exercises.checking import Mistake, normal
+from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.tensor import Function, Tensor
+
+TASK = """
+A gradient can be checked without calculus: for outputs y = f(x) and an upstream gradient v,
+
+    d(v·y)/dx  ≈  (v·f(x + eps·e) - v·f(x - eps·e)) / 2 eps
+
+1. __init__: the upstream gradient v, of the shape of y. Many checkers take all ones; then errors that cancel in the sum
+   stay invisible. (An image that comes back flipped: do you see it in the sum of its pixels?)
+2. _slopes: the slopes to the left and to the right, kept apart, one summand per output.
+3. compare: the mean of left and right is the numeric slope. A gradient passes when
+   |analytic - numeric| <= self.atol + self.rtol·|numeric|. If it does not, self._is_subgradient tells whether there is
+   a kink (ReLU at 0, a tie in a max) that excuses it; then the place goes on the list self.result.kinks.
+   Otherwise raise GradientError with the input, the index, and both numbers.
+"""
+
+
+class Flipped(Function):
+    """Right in the sum, wrong everywhere else."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return x[::-1].copy()
+
+    def backward(self, grad_y: np.ndarray) -> np.ndarray:
+        return grad_y
+
+
+class IgnoresUpstream(Function):
+    """As if every upstream gradient were 1."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return 2 * x
+
+    def backward(self, grad_y: np.ndarray) -> np.ndarray:
+        return np.full_like(grad_y, 2.0)
+
+
+class ThousandTimes(Function):
+    """Small gradients, but a thousand times too large."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return 1e-2 * x
+
+    def backward(self, grad_y: np.ndarray) -> np.ndarray:
+        return 10 * grad_y
+
+
+class OneElement(Function):
+    """Wrong at one place only."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return x * x
+
+    def backward(self, grad_y: np.ndarray) -> np.ndarray:
+        grad = 2 * self.inputs[0].data * grad_y
+        grad.flat[-1] += 0.5
+        return grad
+
+
+class SteepAtZero(Function):
+    """ReLU whose slope at 0 is 2: not between 0 and 1."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x = x
+        return np.maximum(x, 0)
+
+    def backward(self, grad_y: np.ndarray) -> np.ndarray:
+        return grad_y * np.where(self.x == 0, 2.0, self.x > 0)
+
+
+class FlatAtZero(SteepAtZero):
+    """ReLU as it should be."""
+
+    def backward(self, grad_y: np.ndarray) -> np.ndarray:
+        return grad_y * (self.x > 0)
+
+
+PLAIN, WITH_ZERO = normal(3, 2), np.array([1.0, 0.0, -1.0])
+RIGHT: dict[str, tuple[Callable[[Tensor], Tensor], np.ndarray]] = {
+    "x.exp()": (lambda x: x.exp(), PLAIN),
+    "x.T @ x": (lambda x: x.T @ x, PLAIN),
+    "ReLU, with an input that is exactly 0": (lambda x: FlatAtZero()(x), WITH_ZERO),
+}
+WRONG: dict[str, tuple[Callable[[Tensor], Tensor], np.ndarray]] = {
+    "a flipped image whose gradient is not flipped": (lambda x: Flipped()(x), PLAIN),
+    "a gradient that ignores grad_y": (lambda x: IgnoresUpstream()(x), PLAIN),
+    "a gradient a thousand times too large": (lambda x: ThousandTimes()(x), PLAIN),
+    "a gradient that is wrong at its last element": (lambda x: OneElement()(x), PLAIN),
+    "a ReLU with slope 2 at its kink": (lambda x: SteepAtZero()(x), WITH_ZERO),
+}
+
+
+def check(student: ModuleType) -> None:
+    """What is right must pass, what is wrong must not."""
+    for what, (fn, x) in RIGHT.items():
+        try:
+            student.gradcheck(fn, Tensor(x.copy(), requires_grad=True))
+        except GradientError as error:
+            raise Mistake(f"the checker refuses a correct gradient, {what}: {error}") from None
+    for what, (fn, x) in WRONG.items():
+        if student.gradcheck(fn, Tensor(x.copy(), requires_grad=True), raise_exception=False):
+            raise Mistake(f"the checker was fooled by {what}")
+
+
+EXERCISE = Exercise(
+    name="12_gradcheck",
+    title="A gradient checker that cannot be fooled.",
+    source="tinycnn.gradcheck",
+    chapter="docs/path/09_gradient_checks.md",
+    task=TASK,
+    hint="draw the upstream gradient at random (self.rng). Each slope is self.upstream times a difference of outputs "
+    "over eps, with self._moved(i, step) for f(x + step) and self.y for f(x).",
+    holes=(
+        Hole("_Check.__init__", "self.upstream = ...  (shape of self.y)", starts="self.upstream", count=1),
+        Hole("_Check.compare", "For each factor of CLOSER: take the slopes at self.eps * factor; return (after\n"
+             "self._note_error) if they agree with `analytic`. Then the kink, then the error.", starts="for factor"),
+        Hole("_Check._slopes", "Two arrays of the shape of y: (to the left, to the right)."),
+    ),
+    check=check,
+)  # fmt: skip
