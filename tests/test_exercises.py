@@ -172,9 +172,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of th
     "gamma forgotten": ("09", {"grad_x = self.gamma * self": "grad_x = self"}, "gradient of x"),
     "another mask": (
         "10",
-        {
-            "return grad_y * self.mask": "return grad_y * self.backend.dropout_mask(grad_y.shape, self.p, grad_y.dtype, (0, 0))"
-        },
+        {"return grad_y * self.mask": "return grad_y * self.backend.xp.roll(self.mask, 1)"},
         "gradient of x",
     ),
     "not scaled up": ("10", {"return x * self.mask": "return x * (self.mask > 0)"}, "multiplied by 0 or by 1/"),
