@@ -15,6 +15,7 @@ from tinycnn.exercises import EXERCISES, Exercise, Hole, check_file, copy_out
 from tinycnn.exercises.checking import guess
 from tinycnn.exercises.cutting import YOUR_TURN, cut, source_of
 
+ROOT = Path(__file__).parents[1]
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 ALL = pytest.mark.parametrize("exercise", EXERCISES, ids=BY_NAME)
 
@@ -60,6 +61,21 @@ def test_the_answer_is_not_in_the_file(exercise: Exercise) -> None:
 
 def test_the_numbers_are_in_order() -> None:
     assert [int(exercise.name[:2]) for exercise in EXERCISES] == list(range(1, len(EXERCISES) + 1))
+
+
+def test_the_page_lists_them_with_their_chapters() -> None:
+    page = (ROOT / "docs" / "exercises.md").read_text()
+    rows = re.findall(r"^\| `(\S+)` \|.*\]\((\S+)\) \|$", page, re.MULTILINE)
+    assert [(name, f"docs/{chapter}") for name, chapter in rows] == [(e.file_name, e.chapter) for e in EXERCISES]
+    assert all((ROOT / exercise.chapter).exists() for exercise in EXERCISES)
+
+
+def test_the_message_on_the_page_is_what_a_student_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = BY_NAME["03_dense"].solution().replace("grad_y.sum(axis=0)", "grad_y.mean(axis=0)")
+    (tmp_path / "03_dense.py").write_text(answer)
+    main(["exercises", str(tmp_path), "--check", "--only", "3"])
+    (shown,) = re.findall(r"```text\n(.*) …\n```", (ROOT / "docs" / "exercises.md").read_text(), re.DOTALL)
+    assert capsys.readouterr().out.startswith(shown)
 
 
 # ------------------------------------------------------------------------------------------------------- wrong answers
@@ -341,8 +357,7 @@ def test_mistakes_get_a_sentence(
 def test_it_needs_neither_pytest_nor_the_repository(tmp_path: Path) -> None:
     """In another folder, with pytest out of reach."""
     (tmp_path / "pytest.py").write_text("raise ImportError('not for students')\n")
-    root = str(Path(__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     for options, code in ((["mine"], 0), (["mine", "--check"], 1)):
         command = [sys.executable, "-m", "tinycnn", "exercises", *options]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

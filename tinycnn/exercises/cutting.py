@@ -71,7 +71,9 @@ def with_head(exercise: Exercise, text: str) -> str:
     """``text`` with its module docstring, which explains the answer, replaced by the task."""
     tree, lines = ast.parse(text), text.splitlines()
     docstring = tree.body[0]
-    head = f'"""{exercise.title}\n\n{exercise.task.strip(NEWLINE)}\n\n{HOW.format(exercise.chapter, exercise.source)}\n"""'
+    head = (
+        f'"""{exercise.title}\n\n{exercise.task.strip(NEWLINE)}\n\n{HOW.format(exercise.chapter, exercise.source)}\n"""'
+    )
     return "\n".join([*lines[: docstring.lineno - 1], head, *lines[docstring.end_lineno :]]) + "\n"
 
 
