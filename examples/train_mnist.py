@@ -22,7 +22,7 @@ import numpy as np
 
 import tinycnn
 from tinycnn import data, models, optim
-from tinycnn.backends import passed_over
+from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.data.augment import Affine
 from tinycnn.errors import SettingError, TinyCNNError
@@ -52,6 +52,8 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--threads", type=int, metavar="N", help="of the numba backend; results do not change (default: all cores)")
     add("--seed", type=int, default=0, metavar="N", help="fixes weights, shuffles and dropout (default: 0)")
     add("--limit", type=int, metavar="N", help="use only the first N training images")
+    add("--no-capture", action="store_true", help="on a GPU: run every step from Python, and replay no recording of it")
+    add("--tf32", action="store_true", help="on a GPU: matrix products on tensor cores, inputs rounded to 10 bits")
     add("--output", type=Path, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
     add("--no-plots", action="store_true", help="write no pictures (this version writes none yet)")
     add("--quiet", action="store_true", help="print only the result")
@@ -92,6 +94,7 @@ def run(options: argparse.Namespace) -> None:
             print(*words, flush=True)
 
     tinycnn.use_backend(options.backend)
+    use_tf32(options.tf32)
     dataset = data.load(options.dataset, data_dir=options.data_dir, limit=options.limit)
     output = checked_output(options, dataset.name)
     x_train, y_train, x_valid, y_valid = data.split_validation(
@@ -108,6 +111,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         augment=Affine() if options.augment else None,
         label_smoothing=options.label_smoothing,
+        capture=not options.no_capture,
     )
 
     if dataset.notice:
@@ -125,6 +129,8 @@ def run(options: argparse.Namespace) -> None:
     compile_s = warm_up(trainer, x_train, y_train)
     if compile_s > 0.1:
         say(f"compiled  in {compile_s:.1f} s (kept for the next run; not part of the times below)")
+    if trainer.why_eager:
+        say(f"note      every step is run from Python, which is slower: {trainer.why_eager}")
     epochs, start = [], time.perf_counter()
     progress = progress_display(options.epochs, quiet=options.quiet)
     validation = x_valid, y_valid

@@ -24,7 +24,7 @@ FUNCTIONS = """
     mean minimum moveaxis multiply ones_like repeat reshape sqrt square stack sum take_along_axis tensordot where
     zeros_like
 """  # of numpy; CuPy has every one of them
-METHODS = "sum mean var max min argmax reshape transpose swapaxes ravel squeeze any all prod repeat"
+METHODS = "sum mean var max min argmax reshape transpose swapaxes ravel squeeze any all prod repeat view"
 BLAS = {"matmul", "tensordot"}  # CuPy hands these to cuBLAS and refuses to do so during a capture
 
 
@@ -89,7 +89,7 @@ def compute(name, function, *arguments, **settings):
         launches.append(name)
     else:
         perform(name, lambda: np.copyto(result, run()))
-        poison(result)
+        poison(result, whole=0)  # which is an index of everything
     return ndarray(result)
 
 
@@ -101,9 +101,9 @@ def all_arrays(arguments):
             yield argument
 
 
-def poison(array):
+def poison(array, whole=1):
     """What uncomputed memory may hold."""
-    array[...] = np.nan if array.dtype.kind == "f" else 1
+    array[...] = np.nan if array.dtype.kind == "f" else whole
 
 
 class MemoryPointer:
@@ -261,6 +261,11 @@ def empty(shape, dtype=float):
     return ndarray(array)
 
 
+def take(array, indices, axis=None):
+    """CuPy checks no index: those that are too large begin at the front again."""
+    return compute("take", lambda a, i: np.take(a, i, axis, mode="wrap"), array, indices)
+
+
 def zeros(shape, dtype=float):
     return full(shape, 0, dtype)
 
@@ -336,6 +341,13 @@ class Graph:
         refuse("uploading a graph")
 
 
+class Event:
+    """A place in the queue of a stream."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+
 class Stream:
     """A queue of work; here everything is done at once."""
 
@@ -354,6 +366,13 @@ class Stream:
 
     def synchronize(self):
         read_by_host("synchronize")
+
+    def record(self):
+        return Event(self)
+
+    def wait_event(self, event):
+        if event.stream is not self:
+            refuse("waiting for another stream")
 
     def begin_capture(self):
         global capture

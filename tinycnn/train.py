@@ -17,6 +17,7 @@ import numpy as np
 from tinycnn import ops
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.capture import CapturedSteps, captured_epoch
 from tinycnn.data.augment import Affine
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.layers import Sequential
@@ -53,7 +54,12 @@ class TrainingDivergedError(TinyCNNError, ArithmeticError):
 
 
 class Trainer:
-    """Trains ``model`` with ``optimizer`` on byte images: everything that changes during a run lives here."""
+    """Trains ``model`` with ``optimizer`` on byte images: everything that changes during a run lives here.
+
+    ``capture``: on a GPU, record the steps and replay them (``capture.py``); the result is the same to the bit.
+    """
+
+    captured: CapturedSteps | None
 
     def __init__(
         self,
@@ -64,12 +70,15 @@ class Trainer:
         seed: int = 0,
         augment: Affine | None = None,
         label_smoothing: float = 0.0,
+        capture: bool = True,
     ) -> None:
         if batch_size < 1:
             raise SettingError(f"batch size {batch_size}: expected at least 1")
         self.model, self.optimizer, self.batch_size, self.seed = model, optimizer, batch_size, seed
         self.augment, self.label_smoothing = augment, in_range("label_smoothing", label_smoothing, at_least=0, below=1)
         self.scale = pixel_scale(model)
+        self.capture, self.captured = capture, None
+        self.why_eager = ""  # where steps should have been recorded, but were not
 
     def fit(
         self,
@@ -111,15 +120,20 @@ class Trainer:
     ) -> Scores:
         """One pass over all images in a new order, the smaller last batch included."""
         self.model.train()
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(labels))
-        order = get_backend().asarray(order)
+        order = get_backend().asarray(self.order(len(labels), epoch))
         running = Progress(epoch, math.ceil(len(labels) / self.batch_size))
-        for start in range(0, len(labels), self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            running.add(*self.step(images, labels, chosen, epoch), len(chosen))
-            if progress:
-                progress(running)
+        with captured_epoch(self, images, labels, epoch, running) as captured:
+            for start in range(0, len(labels), self.batch_size):
+                chosen = order[start : start + self.batch_size]
+                if not (captured and captured.step(running)):
+                    running.add(*self.step(images, labels, chosen, epoch), len(chosen))
+                if progress:
+                    progress(running)
         return finite(running.scores(), f"in epoch {epoch}", self.optimizer)
+
+    def order(self, count: int, epoch: int) -> np.ndarray:
+        """The numbers of ``count`` images in the order of ``epoch``, on the host."""
+        return np.random.default_rng([self.seed, epoch]).permutation(count)
 
     def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
         """Forward, backward, update on one batch; answers ``(mean loss, correct answers)`` as backend numbers."""
@@ -137,9 +151,13 @@ class Trainer:
         backend, dtype = get_backend(), self.model.dtype
         if self.augment is None:
             return backend.gather_images(images, chosen, self.scale, dtype)
-        rng = np.random.default_rng([self.seed, epoch, self.optimizer.step_count])
-        maps = backend.asarray(self.augment.maps(len(chosen), rng))
+        maps = backend.asarray(self.maps(len(chosen), epoch, self.optimizer.step_count))
         return backend.gather_warped(images, chosen, maps, self.scale, dtype)
+
+    def maps(self, count: int, epoch: int, step: int) -> np.ndarray:
+        """The maps by which the images of step number ``step`` are augmented, ``(count, 2, 3)``."""
+        assert self.augment
+        return self.augment.maps(count, np.random.default_rng([self.seed, epoch, step]))
 
     def targets(self, labels: Array, classes: int) -> Array:
         """The labels; with smoothing ``s``, rows ``(N, K)``: ``1 - s`` for the true class, ``s / K`` more for each."""
@@ -167,8 +185,14 @@ def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
     if not backend.compiles:
         return 0.0
     start, rehearsal = time.perf_counter(), copy.deepcopy(trainer)
-    chosen = np.arange(min(trainer.batch_size, len(images)))
-    rehearsal.step(backend.asarray(images), backend.asarray(labels), backend.asarray(chosen))
+    some = slice(2 * trainer.batch_size)  # one step, and one more to replay it
+    images_here, labels_here = backend.asarray(images[some]), backend.asarray(labels[some])
+    running = Progress(1, math.ceil(len(labels_here) / trainer.batch_size))
+    with captured_epoch(rehearsal, images_here, labels_here, 1, running) as captured:
+        while captured and running.step < running.steps and captured.step(running):
+            continue
+    trainer.why_eager = rehearsal.why_eager
+    rehearsal.step(images_here, labels_here, backend.asarray(np.arange(min(trainer.batch_size, len(images)))))
     predict_logits(rehearsal.model, images[:1])
     return time.perf_counter() - start
 
@@ -183,10 +207,14 @@ class Progress:
         self.correct: Any = 0
 
     def add(self, loss: Array, correct: Array, count: int) -> None:
-        self.step += 1
-        self.seen += count
+        self.count(count)
         self.loss_sum = self.loss_sum + loss * float(count)
         self.correct = self.correct + correct
+
+    def count(self, count: int) -> None:
+        """One more step with ``count`` images, whose loss and correct answers were added elsewhere."""
+        self.step += 1
+        self.seen += count
 
     def scores(self) -> Scores:
         return Scores(float(self.loss_sum) / self.seen, float(self.correct) / self.seen)

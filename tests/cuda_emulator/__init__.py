@@ -104,7 +104,7 @@ class EmulatedKernel:
 
     def _cell(self, value, kind, pointer):
         """The argument as an array of one element whose address can be taken."""
-        if pointer and value is None:
+        if pointer and isinstance(value, np.uintp) and value == 0:  # nowhere
             return np.zeros(1, np.uintp)
         if pointer:
             wanted = C_TYPES[kind]

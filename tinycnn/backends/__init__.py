@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from tinycnn.backends.base import Backend
-from tinycnn.errors import BackendError
+from tinycnn.errors import BackendError, SettingError
 
 PREFERENCE = ("cupy", "numba", "numpy")  # the order in which "auto" looks
 
@@ -97,6 +97,18 @@ def get_backend() -> Backend:
     if _active is None:
         _active = load_backend("numpy")
     return _active
+
+
+def use_tf32(wanted: bool = True) -> None:
+    """Let the active backend round the float32 inputs of matrix products to TF32, or forbid it.
+
+    That leaves 10 of 23 bits after the point, and lets tensor cores work. Raises SettingError where there are none.
+    """
+    backend = get_backend()
+    if wanted and backend.tf32 is None:
+        raise SettingError(f"TF32 is for tensor cores, which backend {backend.name!r} does not use: leave it out")
+    if backend.tf32 is not None:
+        backend.tf32 = wanted
 
 
 class use_backend:  # in lower case, because it reads as a verb: `with use_backend("numba"):`

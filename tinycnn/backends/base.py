@@ -23,8 +23,9 @@ brings its own with ``register_kernel``.
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -54,6 +55,16 @@ def window_grid(x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, paddi
     return window_count(x_shape[1], KH, SH, PH), window_count(x_shape[2], KW, SW, PW)
 
 
+class Recorder(Protocol):
+    """Records work that only reads and writes memory, so that it can be replayed without Python (``capture.py``)."""
+
+    def session(self) -> AbstractContextManager[None]:
+        """Inside, all work, replays included, is done in the order in which it was asked for."""
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Run ``work`` once, then record it; raises BackendError when it ran but cannot be recorded."""
+
+
 class Backend(ABC):
     """One way to compute: its arrays, its kernels, its optional fused kernels."""
 
@@ -61,6 +72,8 @@ class Backend(ABC):
     compiles: bool = False  # whether the first step takes long because kernels are compiled
     xp: ModuleType  # numpy, or a module with the same functions
     fused: dict[str, Callable[..., Any]]
+    tf32: bool | None = None  # whether matrix products may round their inputs for tensor cores; None: there are none
+    recorder: Callable[[], Recorder] | None = None  # makes one, on a machine where starting kernels costs time
 
     def activate(self) -> None:  # noqa: B027  (a backend may have nothing to do here)
         """Called when this backend becomes the active one: the moment to claim the machine's threads."""
@@ -117,4 +130,7 @@ class Backend(ABC):
 
     @abstractmethod
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> Array:
-        """A mask of ``shape``: 0 with probability ``p``, else ``1 / (1 - p)``; ``key = (seed, step)`` fixes it."""
+        """A mask of ``shape``: 0 with probability ``p``, else ``1 / (1 - p)``; ``key = (seed, step)`` fixes it.
+
+        ``step`` may be an array without axes (int64): a number that lies in the memory of the backend.
+        """

@@ -5,11 +5,14 @@ value. The module ``cupy`` is handed in, so that tests can hand in a stand-in th
 """
 
 import math
+from functools import partial
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from tinycnn.backends.base import Array, Backend, Pair, window_grid
+from tinycnn.backends.cupy_graph import GraphRecorder
 from tinycnn.backends.cupy_launch import BYTE, Launcher, blocks_for, windows_of
 from tinycnn.backends.philox import keep_threshold
 from tinycnn.errors import BackendError
@@ -17,6 +20,7 @@ from tinycnn.errors import BackendError
 INSTALL = "`pip install 'cupy-cuda13x[ctk]'` (CUDA 13 driver) or `pip install 'cupy-cuda12x[ctk]'` (CUDA 12)"
 ELSEWHERE = "or use --backend numba or --backend numpy"
 WORD = np.dtype(np.int32)
+NOWHERE = np.uintp(0)  # a null pointer
 
 
 class CupyBackend(Backend):
@@ -28,6 +32,7 @@ class CupyBackend(Backend):
     def __init__(self, cupy: ModuleType) -> None:
         self.xp = cupy
         self.launch = Launcher(cupy)
+        self.recorder = partial(GraphRecorder, cupy)
         self.fused = {}
         check_usable(cupy, self.launch)
 
@@ -84,9 +89,16 @@ class CupyBackend(Backend):
 
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> Array:
         mask = self.xp.empty(shape, dtype)
-        arguments = mask, *map(np.uint64, key), np.uint32(keep_threshold(p)), 1 / (1 - p)
+        arguments = mask, *self._mask_key(key), np.uint32(keep_threshold(p)), 1 / (1 - p)
         self._elementwise("dropout.cu", "dropout_mask", mask, *arguments)
         return mask
+
+    def _mask_key(self, key: tuple[int, Any]) -> tuple[np.uint64, np.uint64, Array]:
+        """Seed, step, and where more steps are to be read: a step that lies on the GPU, or nowhere (a null pointer)."""
+        seed, step = key
+        if self.owns(step):
+            return np.uint64(seed), np.uint64(0), step.view(np.uint64)
+        return np.uint64(seed), np.uint64(step), NOWHERE
 
     def _indices(self, indices: Array) -> Array:
         return self.xp.ascontiguousarray(indices, np.int64)

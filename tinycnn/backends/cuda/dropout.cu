@@ -5,8 +5,8 @@
 // Element i takes lane i % 4 of counter (i / 4, step): a thread draws four words and computes four elements. An element
 // is kept when its word is at or above the threshold, p of all 2^32 words lie below it.
 //
-// A training step captured in a CUDA graph cannot be handed a new step number: it reads from device memory how many
-// steps were replayed (steps_done), and adds them to the number it was captured with. Outside a graph the pointer is 0.
+// A training step captured in a CUDA graph cannot be handed a new step number: it reads it from device memory
+// (steps_done) and adds it to the number that it was captured with, which is 0. Outside a graph the pointer is 0.
 
 struct Words {
     unsigned lane[4];
@@ -29,8 +29,9 @@ static __device__ __forceinline__ Words philox4x32(unsigned block, unsigned long
 }
 
 // The mask itself: kept = 1 / (1 - p), or 0. Launch: one thread per four elements.
-extern "C" __global__ void dropout_mask(
-    real* mask, unsigned long long seed, unsigned long long step, unsigned threshold, real kept, int count) {
+extern "C" __global__ void dropout_mask(real* mask, unsigned long long seed, unsigned long long step,
+                                        const unsigned long long* steps_done, unsigned threshold, real kept, int count) {
+    if (steps_done) step += *steps_done;
     FOR_EACH(block, (count + 3) / 4) {
         Words words = philox4x32(block, step, seed);
         for (int lane = 0; lane < 4 && 4 * (int)block + lane < count; lane++)

@@ -1,0 +1,78 @@
+"""Recording GPU work in a CUDA graph, and launching it again.
+
+A graph freezes the addresses its kernels use. So the work runs once as it is, on a memory pool that nobody else uses;
+when it is recorded afterwards, the same allocations find the same free blocks, and no memory has to be asked from the
+driver, which a capture does not like. The pool lives as long as the graph: what one kernel of a replay leaves there for
+the next is safe.
+
+Everything happens on a stream of its own, because the default stream cannot be captured.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from tinycnn.errors import BackendError
+
+Work = Callable[[], None]
+
+
+class GraphRecorder:
+    """Records work for one stream, on the GPU of the ``cupy`` module that it is given."""
+
+    def __init__(self, cupy: ModuleType) -> None:
+        self.cupy = cupy
+        self.stream = cupy.cuda.Stream()
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Inside, work goes to the stream of the recordings, behind what was queued before; at the end all is done."""
+        before = self.cupy.cuda.get_current_stream().record()
+        with self.stream:
+            self.stream.wait_event(before)
+            try:
+                yield
+            finally:
+                self.stream.synchronize()
+
+    def record(self, work: Work) -> Work:
+        """Run ``work`` once, then record it; answers what replays it. To be called within a session.
+
+        Raises BackendError, saying why, when the work ran but cannot be recorded.
+        """
+        pool = self.cupy.cuda.MemoryPool()
+        with self.cupy.cuda.using_allocator(pool.malloc):
+            work()
+            try:
+                graph = self._capture(work)
+            except Exception as error:  # whatever CuPy and the driver may raise
+                first = (str(error).splitlines() or [""])[0]
+                raise BackendError(f"a CUDA graph cannot hold it ({type(error).__name__}: {first})") from error
+        return Recording(graph, self.stream, pool)
+
+    def _capture(self, work: Work) -> Any:
+        self.stream.begin_capture()
+        try:
+            work()
+        except BaseException:
+            self._abandon()
+            raise
+        return self.stream.end_capture()
+
+    def _abandon(self) -> None:
+        """End a capture that failed; the driver may have ended it already."""
+        try:
+            self.stream.end_capture()
+        except Exception:
+            return
+
+
+class Recording:
+    """A CUDA graph, with the memory that it works in; calling it queues one launch."""
+
+    def __init__(self, graph: Any, stream: Any, pool: Any) -> None:
+        self.graph, self.stream, self.pool = graph, stream, pool
+
+    def __call__(self) -> None:
+        self.graph.launch(self.stream)

@@ -1,0 +1,235 @@
+"""Whole training steps, recorded once and replayed: nothing of Python runs between two kernels any more.
+
+A step of a small network is some eighty kernels, and starting one from Python takes a GPU's host 5 to 8 µs: longer than
+most of them run. A recording (a CUDA graph) starts them all at once. It freezes every address and every number, so
+whatever changes from step to step is read from memory. A table goes to the GPU before the epoch, one row for each step:
+
+    numbers of the images | rates of the optimizer | step numbers of the dropout masks | maps of the augmentation
+
+The recorded step copies its row, computes exactly what ``Trainer.step`` computes, adds to the epoch's loss and correct
+answers, and moves on to the next row. The rows are made on the host by the same code that the eager steps call, so both
+give the same bits. The host only counts along: between two steps its counters tell the truth, and a run may stop there.
+
+The first step of each batch size runs as it is, on the memory pool of its recording; then it is recorded. The smaller
+last batch has a recording of its own. What cannot be recorded runs eagerly, and ``Trainer.why_eager`` says why.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import Array
+from tinycnn.errors import BackendError
+from tinycnn.layers import Dropout, Layer, Sequential
+from tinycnn.optim import OPTIMIZERS, Optimizer
+
+Trainer = Progress = Any  # those of train.py, which stands above this module
+
+
+@contextmanager
+def captured_epoch(
+    trainer: Trainer, images: Array, labels: Array, epoch: int, running: Progress
+) -> Iterator["CapturedSteps | None"]:
+    """The recorded steps of ``trainer``, ready for the epoch that ``running`` is at; None where steps run eagerly."""
+    backend = get_backend()
+    if not trainer.capture or backend.recorder is None:
+        yield None
+        return
+    trainer.why_eager = unrecordable(trainer)
+    if trainer.why_eager:
+        yield None
+        return
+    if trainer.captured is None or not trainer.captured.fits(trainer, images, labels):
+        trainer.captured = CapturedSteps(trainer, images, labels)
+    with trainer.captured.recorder.session():
+        trainer.captured.begin(epoch, running)
+        yield trainer.captured
+
+
+def unrecordable(trainer: Trainer) -> str:
+    """Why the steps of ``trainer`` are not recorded: parts that are not ours may change in ways a recording misses."""
+    layers = [type(layer) for layer in all_layers(trainer.model)]
+    foreign = [kind.__name__ for kind in layers if not kind.__module__.startswith("tinycnn.")]
+    if type(trainer.optimizer) not in OPTIMIZERS.values():
+        foreign.append(type(trainer.optimizer).__name__)
+    if foreign:
+        return f"{', '.join(foreign)} is no part of tinycnn, and may do something else in every step"
+    return ""
+
+
+def all_layers(layer: Layer) -> Iterator[Layer]:
+    """The layer itself and those inside."""
+    yield layer
+    if isinstance(layer, Sequential):
+        for inner in layer.layers.values():
+            yield from all_layers(inner)
+
+
+class CapturedSteps:
+    """The recordings of a trainer's steps on one data set, and the memory they read from."""
+
+    def __init__(self, trainer: Trainer, images: Array, labels: Array) -> None:
+        backend, xp = get_backend(), get_backend().xp
+        assert backend.recorder is not None
+        self.trainer, self.images, self.labels = trainer, images, labels
+        self.recorder, self.replays = backend.recorder(), dict[int, Callable[[], None]]()
+        self.frozen, self.numbers = frozen_parts(trainer), frozen_numbers(trainer)
+        self.dropouts = [layer for layer in all_layers(trainer.model) if isinstance(layer, Dropout)]
+        self.row_type = self._row_type()
+        self.table = xp.zeros((-(-len(labels) // trainer.batch_size), self.row_type.itemsize), np.uint8)
+        self.row = xp.zeros(1, np.int64)  # number of the step that comes next
+        self.loss_sum, self.correct = xp.zeros((), trainer.model.dtype), xp.zeros((), np.int64)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        """A copy of a trainer records for itself."""
+
+    def fits(self, trainer: Trainer, images: Array, labels: Array) -> bool:
+        """Whether the recordings still are of this trainer's network, optimizer and data: not of others put there."""
+        now = [images, labels, *frozen_parts(trainer)]
+        then = [self.images, self.labels, *self.frozen]
+        return list(map(id, now)) == list(map(id, then)) and frozen_numbers(trainer) == self.numbers
+
+    def begin(self, epoch: int, running: Progress) -> None:
+        """Put what the steps of this epoch need where the recordings look for it."""
+        backend = get_backend()
+        rows = self.rows(epoch, running.step)
+        self.table[...] = backend.asarray(rows.view(np.uint8).reshape(self.table.shape))
+        self.row[...] = running.step
+        self.loss_sum[...], self.correct[...] = running.loss_sum, running.correct
+        running.loss_sum, running.correct = self.loss_sum, self.correct
+
+    def step(self, running: Progress) -> bool:
+        """Take the next step of the epoch; False when it has to be taken eagerly."""
+        size = self.trainer.batch_size
+        count = min(size, len(self.labels) - running.step * size)
+        if self.trainer.why_eager:
+            return False
+        if count in self.replays:
+            self.replays[count]()
+        else:
+            self._record(count)
+        self.trainer.optimizer.step_count += 1
+        for dropout in self.dropouts:
+            dropout.step += 1
+        running.count(count)
+        return True
+
+    def _record(self, count: int) -> None:
+        """Take a step for real, then record it for the next time."""
+        try:
+            self.replays[count] = self.recorder.record(partial(self._compute, count))
+        except BackendError as error:
+            self.trainer.why_eager = str(error)
+
+    def _compute(self, count: int) -> None:
+        """The step as it is recorded: ``count`` images of the row that is next."""
+        row = get_backend().xp.take(self.table, self.row, axis=0)[0]  # (bytes of a row,)
+        live = {name: self._field(row, name) for name in self.row_type.names or ()}
+        trainer = copy.copy(self.trainer)
+        trainer.optimizer = RowOptimizer(self.trainer.optimizer, live["rates"])
+        if trainer.augment:
+            trainer.augment = RowMaps(live["maps"][:count])
+        with self._dropout_steps(live["dropout_steps"]):
+            loss, correct = trainer.step(self.images, self.labels, live["chosen"][:count])
+        trainer.optimizer.zero_grad()  # the recording finds memory as this run found it
+        self.loss_sum += loss * float(count)
+        self.correct += correct
+        self.row += 1
+
+    def _row_type(self) -> np.dtype:
+        """What a row holds, as the C structure it lies in memory as."""
+        trainer, size = self.trainer, self.trainer.batch_size
+        maps = size if trainer.augment else 0
+        return np.dtype(
+            [
+                ("chosen", np.int64, (size,)),
+                ("dropout_steps", np.int64, (len(self.dropouts),)),
+                ("rates", trainer.model.dtype, (len(trainer.optimizer.rates(0)),)),
+                ("maps", np.float32, (maps, 2, 3)),
+            ],
+            align=True,
+        )
+
+    def rows(self, epoch: int, done: int) -> np.ndarray:
+        """The table of an epoch of which ``done`` steps are done, ``(steps,)`` of ``row_type``."""
+        trainer, steps = self.trainer, len(self.table)
+        rows = np.zeros(steps, self.row_type)
+        order = trainer.order(len(self.labels), epoch)
+        chosen = np.zeros(rows["chosen"].size, np.int64)
+        chosen[: len(order)] = order
+        rows["chosen"] = chosen.reshape(rows["chosen"].shape)
+        for step in range(done, steps):
+            number = trainer.optimizer.step_count + step - done  # of the optimizer's steps
+            rows["rates"][step] = trainer.optimizer.rates(number)
+            rows["dropout_steps"][step] = [dropout.step + step - done for dropout in self.dropouts]
+            if trainer.augment:
+                count = min(trainer.batch_size, len(order) - step * trainer.batch_size)
+                rows["maps"][step, :count] = trainer.maps(count, epoch, number)
+        return rows
+
+    def _field(self, row: Array, name: str) -> Array:
+        """The field ``name`` of a row of bytes, as numbers, without a copy."""
+        assert self.row_type.fields is not None
+        kind, offset = self.row_type.fields[name][:2]
+        base, shape = kind.subdtype or (kind, ())
+        return row[offset : offset + kind.itemsize].view(base).reshape(shape)  # shape of the field
+
+    @contextmanager
+    def _dropout_steps(self, steps: Array) -> Iterator[None]:
+        """Inside, dropout layers find their step number, and count it, in memory."""
+        before = [dropout.step for dropout in self.dropouts]
+        for number, dropout in enumerate(self.dropouts):
+            dropout.step = steps[number, ...]
+        try:
+            yield
+        finally:
+            for dropout, step in zip(self.dropouts, before, strict=True):
+                dropout.step = step
+
+
+class RowOptimizer:
+    """An optimizer that moves at the rates of a row, and does not count."""
+
+    step_count = 0
+
+    def __init__(self, optimizer: Optimizer, rates: Array) -> None:
+        self.optimizer, self.rates = optimizer, rates
+        self.parameters = optimizer.parameters
+
+    def zero_grad(self) -> None:
+        self.optimizer.zero_grad()
+
+    def step(self) -> None:
+        """Move every parameter once."""
+        self.optimizer.move(self.rates[number, ...] for number in range(len(self.rates)))
+
+
+class RowMaps:
+    """An augmentation whose maps are drawn already."""
+
+    def __init__(self, drawn: Array) -> None:
+        self.drawn = drawn
+
+    def maps(self, count: int, rng: np.random.Generator) -> Array:
+        """Those of the row, ``(count, 2, 3)``."""
+        return self.drawn
+
+
+def frozen_parts(trainer: Trainer) -> list[object]:
+    """The objects whose memory a recorded step of ``trainer`` goes on using, whatever is put in their place."""
+    parts = [trainer.model, trainer.optimizer, *(parameter.data for parameter in trainer.optimizer.parameters)]
+    parts += [slot for slots in trainer.optimizer.slots for slot in slots.values()]
+    return parts + [buffer for _, buffer in trainer.model.named_buffers()]
+
+
+def frozen_numbers(trainer: Trainer) -> dict[str, Any]:
+    """The settings that are part of a recorded step, whatever they are changed to."""
+    numbers = {name: value for name, value in vars(trainer.optimizer).items() if isinstance(value, int | float)}
+    del numbers["step_count"], numbers["base_lr"]  # what comes of these lies in the table
+    own = (trainer.batch_size, trainer.label_smoothing, trainer.augment is None)
+    return numbers | dict(zip(("batch_size", "label_smoothing", "augment"), own, strict=True))
