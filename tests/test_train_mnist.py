@@ -281,6 +281,7 @@ def refused(folder, *arguments):
         ("--dataset mnist", "MNIST is not available"),
         ("--dataset mnist --data-dir nowhere", "nowhere does not exist"),
         ("--data-dir nowhere", "nowhere does not exist"),
+        ("--tf32 --backend numpy --dataset digits", "TF32 is for tensor cores, which backend 'numpy' does not use"),
     ],
 )
 def test_options_out_of_range(arguments, words, tmp_path):

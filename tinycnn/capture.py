@@ -28,7 +28,8 @@ from tinycnn.errors import BackendError
 from tinycnn.layers import Dropout, Layer, Sequential
 from tinycnn.optim import OPTIMIZERS, Optimizer
 
-Trainer = Progress = Any  # those of train.py, which stands above this module
+Trainer = Any  # of train.py, which stands above this module
+Progress = Any
 
 
 @contextmanager

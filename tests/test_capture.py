@@ -1,0 +1,337 @@
+"""Recorded steps: the same bits as eager ones, whatever changes from step to step; and eager where recording fails.
+
+Runs on a GPU where there is one, and on the stand-in, which refuses during a capture what the real one refuses, runs
+nothing while it records, and fills the memory of what it did not compute with NaN.
+"""
+
+import copy
+
+import fake_cupy
+import numpy as np
+import pytest
+from conftest import activated
+
+import tinycnn
+from tinycnn import capture
+from tinycnn.data.augment import Affine
+from tinycnn.errors import SettingError
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
+from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
+from tinycnn.train import Progress, Trainer, warm_up
+
+IMAGES, BATCH = 37, 8  # four whole batches, and one of 5
+OPTIMIZERS = {
+    "SGD": lambda parameters: SGD(parameters, 0.05, momentum=0.9, nesterov=True, schedule=step_decay(10)),
+    "Adam": lambda parameters: Adam(parameters, 0.01, schedule=one_cycle(15)),
+    "AdamW": lambda parameters: AdamW(parameters, 0.01, weight_decay=0.1, schedule=one_cycle(15)),
+}
+
+
+@pytest.fixture(params=["cupy", "cupy-emulated"])
+def gpu(request, monkeypatch):
+    """A backend that records; the stand-in lets matrix products into a recording, as kernels of our own may be."""
+    monkeypatch.setattr(fake_cupy, "BLAS", set())
+    yield from activated(request)
+
+
+@pytest.fixture
+def emulated(request, monkeypatch):
+    """The stand-in alone, for what only it can tell."""
+    request.param = "cupy-emulated"
+    monkeypatch.setattr(fake_cupy, "BLAS", set())
+    yield from activated(request)
+
+
+def pictures(count=IMAGES, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 8, 8, 1), dtype=np.uint8), rng.integers(0, 3, count)
+
+
+def make_trainer(optimizer="Adam", *, extra=(), capture=True, batch_size=BATCH, **settings):
+    layers = [Conv2d(4), BatchNorm(), ReLU(), MaxPool2d(), Flatten(), Dropout(0.2), Dense(6), ReLU(), Dropout(0.5)]
+    model = Sequential(*layers, *extra, Dense(3), input_shape=(8, 8, 1))
+    optimizer = OPTIMIZERS[optimizer](model.parameters())
+    return Trainer(model, optimizer, batch_size=batch_size, seed=1, capture=capture, **settings)
+
+
+def everything(trainer):
+    """All that a run changes, as bytes and numbers."""
+    arrays = trainer.model.state_dict()
+    slots = trainer.optimizer.state_dict()["slots"]
+    arrays |= {f"{i} {name}": array for i, by_name in enumerate(slots) for name, array in by_name.items()}
+    steps = [layer.step for layer in trainer.model.layers.values() if isinstance(layer, Dropout)]
+    return {name: array.tobytes() for name, array in arrays.items()}, steps, trainer.optimizer.step_count
+
+
+def train(trainer, epochs=3, count=IMAGES):
+    results = list(trainer.fit(*pictures(count), epochs=epochs, validation=pictures(10, seed=1)))
+    scores = [(r.train_loss, r.train_accuracy, r.validation_loss, r.validation_accuracy) for r in results]
+    return scores, everything(trainer)
+
+
+def counted_steps(monkeypatch):
+    """A list that grows with every step that Python takes."""
+    taken, step = [], Trainer.step
+
+    def counting(self, images, labels, chosen, epoch=1):
+        taken.append(len(chosen))
+        return step(self, images, labels, chosen, epoch)
+
+    monkeypatch.setattr(Trainer, "step", counting)
+    return taken
+
+
+# ------------------------------------------------------------------------------------------------------- the same bits
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("settings", [{}, {"augment": Affine(), "label_smoothing": 0.1}], ids=["plain", "augmented"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_recorded_and_eager_steps_give_the_same_bits(optimizer, settings):
+    recorded, eager = (make_trainer(optimizer, capture=capture, **settings) for capture in (True, False))
+    assert train(recorded) == train(eager)
+    assert recorded.why_eager == ""
+    assert set(recorded.captured.replays) == {8, 5}
+    assert eager.captured is None
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("count", [1, 8, 9, 16, 17])
+def test_any_number_of_images(count):
+    recorded, eager = (make_trainer(capture=capture) for capture in (True, False))
+    assert train(recorded, count=count) == train(eager, count=count)
+    assert set(recorded.captured.replays) == {size for size in (min(count, BATCH), count % BATCH) if size}
+
+
+@pytest.mark.usefixtures("gpu")
+def test_in_float64():
+    trainers = []
+    for wanted in (True, False):
+        model = Sequential(Flatten(), Dropout(0.5), Dense(3), input_shape=(8, 8, 1), dtype=np.float64)
+        trainers.append(Trainer(model, AdamW(model.parameters()), batch_size=BATCH, capture=wanted))
+    assert train(trainers[0]) == train(trainers[1])
+    assert trainers[0].captured.replays
+
+
+@pytest.mark.parametrize("frozen", ["rates", "dropout_steps", "chosen", "maps"])
+@pytest.mark.usefixtures("gpu")
+def test_a_recording_that_froze_something_would_be_noticed(frozen, monkeypatch):
+    """Each field of the table, taken from its first row by every step of the epoch, makes another network."""
+    rows = capture.CapturedSteps.rows
+
+    def with_a_frozen_field(self, epoch, done):
+        table = rows(self, epoch, done)
+        table[frozen] = table[frozen][0]
+        return table
+
+    eager = train(make_trainer(augment=Affine(), capture=False))
+    monkeypatch.setattr(capture.CapturedSteps, "rows", with_a_frozen_field)
+    assert train(make_trainer(augment=Affine())) != eager
+
+
+# ------------------------------------------------------------------------------------------------------ really recorded
+
+
+@pytest.mark.usefixtures("gpu")
+def test_python_takes_two_steps_of_each_size_and_then_none(monkeypatch):
+    taken, trainer = counted_steps(monkeypatch), make_trainer()
+    train(trainer, epochs=4)
+    assert sorted(taken) == [5, 5, 8, 8]  # one for real and one recorded
+    assert trainer.optimizer.step_count == 20
+
+
+@pytest.mark.usefixtures("emulated")
+def test_the_host_waits_once_per_epoch_however_many_steps_there_are():
+    waits = []
+    for count in (16, 160):
+        trainer, (images, labels) = make_trainer(), map(fake_cupy.asarray, pictures(count))
+        trainer.train_epoch(images, labels, epoch=1)
+        before = fake_cupy.host_reads
+        trainer.train_epoch(images, labels, epoch=2)
+        waits.append(fake_cupy.host_reads - before)
+    assert waits == [3, 3]  # the end of the queue, the loss, the correct answers
+
+
+@pytest.mark.usefixtures("gpu")
+def test_nothing_is_recorded_twice_without_need():
+    trainer, (images, labels) = make_trainer(), map(tinycnn.get_backend().asarray, pictures())
+    trainer.train_epoch(images, labels, epoch=1)
+    first = trainer.captured
+    trainer.optimizer.base_lr = 0.5  # comes with the table
+    trainer.train_epoch(images, labels, epoch=2)
+    assert trainer.captured is first
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("change", ["data", "optimizer", "parameter", "setting", "batch size", "augmentation"])
+def test_what_a_recording_cannot_follow_is_recorded_anew(change):
+    """Compared with an eager trainer that sees the same change."""
+    results = []
+    for wanted in (True, False):
+        trainer, (images, labels) = make_trainer(capture=wanted), map(tinycnn.get_backend().asarray, pictures())
+        trainer.train_epoch(images, labels, epoch=1)
+        match change:
+            case "data":
+                images, labels = map(tinycnn.get_backend().asarray, pictures(seed=5))
+            case "optimizer":
+                trainer.optimizer = OPTIMIZERS["SGD"](trainer.model.parameters())
+            case "parameter":
+                bias = trainer.model.parameters()[-1]
+                bias.data = bias.data + 1
+            case "setting":
+                trainer.optimizer.beta1 = 0.5
+            case "batch size":
+                trainer.batch_size = 10
+            case "augmentation":
+                trainer.augment = Affine()
+        scores = trainer.train_epoch(images, labels, epoch=2)
+        results.append((scores, everything(trainer)))
+    assert results[0] == results[1]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_loaded_weights_are_what_the_recording_goes_on_with():
+    trainer, eager = make_trainer(), make_trainer(capture=False)
+    state = make_trainer("SGD").model.state_dict()
+    results = []
+    for one in (trainer, eager):
+        images, labels = map(tinycnn.get_backend().asarray, pictures())
+        one.train_epoch(images, labels, epoch=1)
+        one.model.load_state_dict(state)
+        results.append((one.train_epoch(images, labels, epoch=2), everything(one)))
+    assert results[0] == results[1]
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("stopped_after", [1, 3, 5])
+def test_a_run_that_stops_between_two_steps_has_counted_right(stopped_after):
+    def stop(progress):
+        if progress.step == stopped_after and progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    states = []
+    for wanted in (True, False):
+        trainer = make_trainer(capture=wanted)
+        with pytest.raises(KeyboardInterrupt):
+            list(trainer.fit(*pictures(), epochs=3, progress=stop))
+        assert trainer.optimizer.step_count == 5 + stopped_after
+        states.append(everything(trainer))
+    assert states[0] == states[1]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_progress_reads_the_scores_of_the_steps_so_far():
+    seen = [], []
+    for numbers, wanted in zip(seen, (True, False), strict=True):
+        trainer = make_trainer(capture=wanted)
+        list(trainer.fit(*pictures(), epochs=2, progress=lambda p, numbers=numbers: numbers.append(p.scores())))
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == 10
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_warm_up_records_elsewhere():
+    trainer, eager = make_trainer(), make_trainer(capture=False)
+    before = everything(trainer)
+    assert warm_up(trainer, *pictures()) > 0
+    assert everything(trainer) == before
+    assert trainer.captured is None
+    assert train(trainer) == train(eager)
+    twin = copy.deepcopy(trainer)
+    assert twin.captured is None
+    assert everything(twin) == everything(trainer)
+
+
+# -------------------------------------------------------------------------------------------------- eager all the same
+
+
+class Noise(Layer):
+    """Adds something else in every step, from where no recording looks."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x + 1.0 / self.calls
+
+
+class Custom(Adam):
+    """An optimizer of one's own."""
+
+
+@pytest.mark.usefixtures("gpu")
+def test_layers_and_optimizers_of_ones_own_are_not_recorded():
+    recorded, eager = (make_trainer(extra=[Noise()], capture=capture) for capture in (True, False))
+    assert train(recorded) == train(eager)
+    assert "Noise is no part of tinycnn" in recorded.why_eager
+    recorded.model = make_trainer().model
+    recorded.optimizer = Custom(recorded.model.parameters())
+    assert "Custom is no part of tinycnn" in capture.unrecordable(recorded)
+
+
+@pytest.mark.usefixtures("emulated")
+def test_what_the_driver_refuses_runs_eagerly_and_says_so(monkeypatch):
+    monkeypatch.setattr(fake_cupy, "BLAS", {"matmul"})
+    recorded, eager = (make_trainer(capture=capture) for capture in (True, False))
+    recorded.model.fuse = eager.model.fuse = False  # so that matrix products are CuPy's
+    assert train(recorded) == train(eager)
+    assert recorded.why_eager.startswith("a CUDA graph cannot hold it (NotImplementedError: matmul calls cuBLAS")
+    assert fake_cupy.capture is None  # the capture that failed was ended
+    assert recorded.captured.replays == {}
+
+
+@pytest.mark.usefixtures("emulated")
+def test_a_warm_up_tells_what_cannot_be_recorded(monkeypatch):
+    monkeypatch.setattr(fake_cupy, "BLAS", {"matmul"})
+    trainer = make_trainer()
+    trainer.model.fuse = False
+    warm_up(trainer, *pictures())
+    assert "cuBLAS" in trainer.why_eager
+
+
+def test_a_backend_without_recorder_runs_eagerly_and_has_nothing_to_say():
+    with tinycnn.use_backend("numpy"):
+        trainer = make_trainer()
+        train(trainer, epochs=1)
+    assert trainer.captured is None
+    assert trainer.why_eager == ""
+
+
+@pytest.mark.usefixtures("emulated")
+def test_an_error_of_the_step_itself_is_not_taken_for_one_of_the_recording(monkeypatch):
+    def broken(self, images, labels, chosen, epoch=1):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Trainer, "step", broken)
+    with pytest.raises(ZeroDivisionError):
+        train(make_trainer())
+
+
+@pytest.mark.usefixtures("gpu")
+def test_an_epoch_is_taken_up_where_it_was_left():
+    """As after a resumed run: the table begins at the step that comes next, the sums at those so far."""
+    backend = tinycnn.get_backend()
+    images, labels = map(backend.asarray, pictures())
+    whole, parts = make_trainer(), make_trainer()
+    whole.train_epoch(images, labels, epoch=1)
+    running = Progress(1, 5)
+    with capture.captured_epoch(parts, images, labels, 1, running) as captured:
+        captured.step(running)
+        captured.step(running)
+    running.loss_sum, running.correct = running.loss_sum.copy(), running.correct.copy()
+    with capture.captured_epoch(parts, images, labels, 1, running) as captured:
+        while running.step < 5:
+            assert captured.step(running)
+    assert everything(parts) == everything(whole)
+    assert running.seen == IMAGES
+
+
+# ---------------------------------------------------------------------------------------------------------------- TF32
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_tf32_is_refused_where_there_are_no_tensor_cores(name):
+    with tinycnn.use_backend(name):
+        tinycnn.backends.use_tf32(False)
+        with pytest.raises(SettingError, match=f"TF32 is for tensor cores, which backend '{name}' does not use"):
+            tinycnn.backends.use_tf32()
