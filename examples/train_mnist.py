@@ -3,7 +3,8 @@
     python examples/train_mnist.py                                    # keras_cnn on MNIST, the fastest backend there is
     python examples/train_mnist.py --model lenet --backend numpy --epochs 1
 
-Results go to ``--output`` (default runs/<model>-<dataset>): metrics.json, history.csv, model.safetensors.
+Results go to ``--output`` (default runs/<model>-<dataset>): metrics.json, history.csv,
+model.safetensors, report.html and the pictures in it.
 """
 
 import argparse
@@ -16,7 +17,9 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +58,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--no-capture", action="store_true", help="on a GPU: run every step from Python, and replay no recording of it")
     add("--tf32", action="store_true", help="on a GPU: matrix products on tensor cores, inputs rounded to 10 bits")
     add("--output", type=Path, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
-    add("--no-plots", action="store_true", help="write no pictures (this version writes none yet)")
+    add("--no-plots", action="store_true", help="write no pictures and no report.html")
     add("--quiet", action="store_true", help="print only the result")
     return with_defaults(parser.parse_args(arguments))
 
@@ -164,6 +167,28 @@ def run(options: argparse.Namespace) -> None:
     where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
     print(f"test      accuracy {test.accuracy:.4f}, loss {test.loss:.4f} {where}")
     say(f"written   {', '.join(sorted(path.name for path in output.iterdir()))} in {output}")
+    if not options.no_plots:
+        draw_pictures(output, model, dataset, metrics, say)
+
+
+def draw_pictures(
+    output: Path,
+    model: tinycnn.Sequential,
+    dataset: data.Dataset,
+    metrics: dict[str, Any],
+    say: Callable[..., None],
+) -> None:
+    """Write the pictures; whatever goes wrong here is told and nothing more, for the results are written already."""
+    try:
+        from tinycnn import report  # loads Matplotlib
+
+        drawn = report.draw(output, model, dataset, metrics)
+    except Exception as error:
+        print(f"pictures  could not be drawn ({error}); results and model are not affected", file=sys.stderr)
+        return
+    for failure in drawn.failures:
+        print(f"pictures  not drawn: {failure}", file=sys.stderr)
+    say(f"pictures  {len(drawn.files)} files in {drawn.seconds:.1f} s: open {output / 'report.html'}")
 
 
 def checked_output(options: argparse.Namespace, dataset: str) -> Path:

@@ -10,11 +10,15 @@ from data_helpers import refused_address
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
-def run_example(name, *arguments, folder, mnist=None):
-    """The finished process ``python examples/<name>``, run in ``folder``; MNIST is found in ``mnist`` or not at all."""
+def run_example(name, *arguments, folder, mnist=None, path=None):
+    """The finished process ``python examples/<name>``, run in ``folder``; MNIST is found in ``mnist`` or not at all.
+
+    Modules in the folder ``path`` are found before all others.
+    """
     surroundings = {key: value for key, value in os.environ.items() if key != "TINYCNN_DATA"}
     surroundings |= {"TINYCNN_MIRRORS": refused_address(), "XDG_CACHE_HOME": f"{folder}-cache"}
     surroundings |= {"TINYCNN_DATA": str(mnist)} if mnist else {}
-    surroundings |= {"PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"}
+    found_in = [path, EXAMPLES.parent] if path else [EXAMPLES.parent]
+    surroundings |= {"PYTHONPATH": os.pathsep.join(map(str, found_in)), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, encoding="utf-8", timeout=300)

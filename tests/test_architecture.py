@@ -25,6 +25,8 @@ LAYERS = [
     ["tinycnn.train", "tinycnn.exercises", "tinycnn.explain"],
     ["tinycnn.progress"],
     ["tinycnn"],
+    ["tinycnn.plots"],
+    ["tinycnn.report", "tinycnn.report_page"],
     ["tinycnn.commands"],
     ["tinycnn.__main__"],
     ["examples"],

@@ -27,7 +27,7 @@ FILES = ["history.csv", "metrics.json", "model.safetensors"]
 
 def train(folder, *arguments, output="out", mnist=None):
     """Train on the bundled digits for one epoch unless ``arguments`` say otherwise; the process, which went well."""
-    given = ("--dataset", "digits", "--epochs", 1, "--backend", "numpy", "--output", output, *arguments)
+    given = ("--dataset", "digits", "--epochs", 1, "--backend", "numpy", "--output", output, "--no-plots", *arguments)
     process = run_example("train_mnist.py", *given, folder=folder, mnist=mnist)
     assert process.returncode == 0, process.stderr
     return process
@@ -166,7 +166,7 @@ def test_every_option_at_once(tmp_path):
     settings = {"optimizer": "sgd", "lr": 0.02, "momentum": 0.5, "schedule": "cosine", "batch_size": 50}
     settings |= {"label_smoothing": 0.1, "threads": 1, "seed": 7, "recipe": "best", "limit": 200, "epochs": 2}
     arguments = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
-    train(tmp_path, *arguments, "--no-augment", "--no-plots")
+    train(tmp_path, *arguments, "--no-augment")
     options = metrics_of(tmp_path / "out")["options"]
     assert {name: options[name] for name in settings} == settings
     assert options["augment"] is False

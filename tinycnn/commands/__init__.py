@@ -10,7 +10,12 @@ import sys
 
 from tinycnn.errors import TinyCNNError
 
-COMMANDS = ["summary", "doctor", "exercises"]
+COMMANDS = [
+    "summary",
+    "report",
+    "doctor",
+    "exercises",
+]  # fmt: skip
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

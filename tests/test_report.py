@@ -1,0 +1,184 @@
+"""The pictures and the page of a whole run, on every backend; and that they never cost a result."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from example_runner import run_example
+
+import tinycnn
+from tinycnn import data, metrics, models, report, report_page
+from tinycnn.commands import main
+
+SINGLE = [f"{kind}_{i}.png" for kind in ("example", "misclassified") for i in range(1, 6)]
+OF_SCORES = ["curves.png", "confusion_matrix.png", "precision_recall.png", "predictions.png", "misclassified.png"]
+OF_NETWORK = ["filters_conv2d_1.png", "filters_conv2d_2.png", "feature_maps.png", "saliency.png", "histograms.png"]
+OF_DATA = ["digits.png", "class_distribution.png"]
+GRAPH = "graph.svg" if shutil.which("dot") else "graph.mmd"
+FILES = sorted([*SINGLE, *OF_SCORES, *OF_NETWORK, *OF_DATA, GRAPH, "report.html"])
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", limit=200)
+
+
+EPOCH = {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.2, "validation_loss": None, "validation_accuracy": None}
+RESULTS = {
+    **{"model": "lenet", "dataset": "digits", "backend": "numpy", "data_source": "somewhere"},
+    **{"options": {"lr": 0.001, "augment": False}, "versions": {"tinycnn": "0"}},
+    **{"epochs": [EPOCH | {"epoch_s": 1.0, "images_per_s": 200.0}], "training_s": 1.0},
+    **{"train_images": 200, "validation_images": 0, "test_images": 360, "test_accuracy": 0.3, "test_loss": 1.9},
+}
+
+
+class Page(HTMLParser):
+    """What stands on a page: tags, their attributes, the text outside of styles."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.text += text if "style" not in self.open else ""
+
+
+def test_a_run_is_drawn_on_every_backend(backend, digits, tmp_path):
+    model = models.create("lenet")
+    drawn = report.draw(tmp_path, model, digits, RESULTS)
+    assert drawn.failures == []
+    assert sorted(drawn.files) == sorted(path.name for path in tmp_path.iterdir()) == FILES
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.open == []
+    assert not re.search(r"https?:|<script|<link|url\(|@import", re.sub(r'"data:image[^"]*"', "", html))
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    in_page = len(OF_SCORES + OF_NETWORK + OF_DATA) + GRAPH.endswith("svg")
+    assert len(images) == in_page
+    assert all(image["src"].startswith("data:image/") and image["alt"] for image in images)
+    assert "width=device-width" in str(page.tags)
+
+
+def test_text_is_escaped():
+    evil = '<script>alert("x")</script>&'
+    results = RESULTS | {"dataset": evil, "model": evil, "data_source": evil}
+    results |= {"versions": {evil: evil}, "options": {evil: evil}}
+    pictures = [report_page.Shown("graph.mmd", evil, evil, evil.encode()), report_page.Shown("a.png", evil, evil, b"")]
+    scores = metrics.class_scores(np.eye(2, dtype=int))
+    page = Page(report_page.page(results, pictures, [evil], evil, scores, (evil, evil)))
+    assert "script" not in [tag for tag, _ in page.tags]
+    # By hand: 4 in titles, 1 failure, 3 and 2 with the pictures, 2 classes, 1 summary, 3 settings, 2 versions.
+    assert page.text.count(evil) == 18
+    assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == [evil]
+
+
+def test_a_picture_that_fails_costs_only_itself(digits, tmp_path, monkeypatch):
+    def broken():
+        raise RuntimeError("no <ink>")
+
+    def three(_):
+        for name, make in (("a.png", lambda: b"first"), ("b.png", broken), ("c.png", lambda: b"last")):
+            yield report.Picture(name, f"heading of {name}", "", make)
+
+    monkeypatch.setattr(report, "pictures", three)
+    drawn = report.draw(tmp_path, models.create("lenet"), digits, RESULTS)
+    assert drawn.failures == ["b.png: RuntimeError: no <ink>"]
+    assert drawn.files == ["a.png", "c.png", "report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == drawn.files
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Not drawn: b.png: RuntimeError: no &lt;ink&gt;" in html
+    assert re.findall("heading of .", html)[::2] == ["heading of a", "heading of c"]  # each also is the alt text
+
+
+def test_augmentation_is_shown_when_it_was_used(backend, digits):
+    for used in (True, False):
+        run = report.Run(models.create("lenet"), digits, RESULTS | {"options": {"augment": used}})
+        found = [picture for picture in report.pictures(run) if picture.file == "augmentation.png"]
+        assert len(found) == used
+        assert all(picture.make().startswith(b"\x89PNG") for picture in found)
+
+
+def test_colour_images_of_three_classes_without_mistakes(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (70, 12, 14, 3), np.uint8), np.zeros(70, np.int64)
+    dataset = data.Dataset("mine", x, y, x, y, ("tree", "house", "car"), "here")
+    model = models.create("keras_cnn", input_shape=(12, 14, 3), classes=3)
+    bias = model.layers["dense_2"].parameters_by_name["bias"]
+    bias.data[...] = [100, 0, 0]  # so it answers 0 whatever it sees
+    drawn = report.draw(tmp_path, model, dataset, RESULTS)
+    assert drawn.failures == []
+    assert "misclassified.png" in drawn.files
+    assert "misclassified_1.png" not in drawn.files
+
+
+# ---------------------------------------------------------------------------------------------------- the command lines
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    options = ("--dataset", "digits", "--model", "lenet", "--epochs", 1, "--limit", 100, "--backend", "numpy")
+    process = run_example("train_mnist.py", *options, "--output", "out", folder=folder)
+    assert process.returncode == 0, process.stderr
+    return process, folder / "out"
+
+
+def test_a_training_run_ends_with_pictures(trained):
+    process, output = trained
+    assert process.stderr == ""
+    assert re.search(
+        rf"^pictures  {len(FILES)} files in \d+\.\d s: open out/report.html$", process.stdout, re.MULTILINE
+    )
+    assert {path.name for path in output.iterdir()} == {*FILES, "metrics.json", "history.csv", "model.safetensors"}
+
+
+def test_report_draws_them_again(trained, tmp_path, capsys):
+    _, output = trained
+    again = tmp_path / "again"
+    again.mkdir()
+    for name in ("metrics.json", "model.safetensors"):
+        shutil.copy(output / name, again)
+    assert main(["report", str(again), "--backend", "numpy"]) == 0
+    assert f"{len(FILES)} files" in capsys.readouterr().out
+    assert all((again / name).read_bytes() == (output / name).read_bytes() for name in FILES)
+
+
+def test_report_tells_of_failures_in_its_exit_code(trained, capsys, monkeypatch):
+    monkeypatch.setattr(report, "draw", lambda *_: report.Drawn(["report.html"], ["curves.png: no ink"], 1.0))
+    assert main(["report", str(trained[1])]) == 1
+    assert capsys.readouterr().err == "not drawn: curves.png: no ink\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no such file; give the folder"), ("{", "not JSON"), ("[1]", "not the metrics"), ("{}", "not the metrics")],
+)
+def test_report_of_a_folder_that_is_no_run(content, words, tmp_path, capsys):
+    if content:
+        (tmp_path / "metrics.json").write_text(content)
+    assert main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+
+
+def test_without_matplotlib_a_run_still_ends_well(tmp_path):
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('no module named matplotlib')")
+    options = ("--dataset", "digits", "--model", "lenet", "--epochs", 1, "--limit", 64, "--backend", "numpy")
+    process = run_example("train_mnist.py", *options, "--output", "out", folder=tmp_path, path=tmp_path)
+    assert process.returncode == 0
+    assert "pictures  could not be drawn (no module named matplotlib)" in process.stderr
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["test_images"] == 360
+    assert tinycnn.load(tmp_path / "out" / "model.safetensors").parameter_count() == 60_074

@@ -1,0 +1,51 @@
+"""Pictures and report.html of a training run, drawn (again) from its folder.
+
+The folder is one that examples/train_mnist.py wrote: metrics.json and model.safetensors are read from it, the data set
+is found as it was then. Exit codes: 0 everything drawn, 1 some pictures failed (each with a sentence), 2 a mistake.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import tinycnn
+from tinycnn import data
+from tinycnn.errors import FileFormatError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which run."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="output folder of a run")
+    parser.add_argument("--backend", default="auto", help="what computes (default: auto)")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set, if not found otherwise")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw, say what was written and what failed."""
+    from tinycnn import report
+
+    tinycnn.use_backend(options.backend)
+    results = read_metrics(options.folder / "metrics.json")
+    given = results["options"]
+    model = tinycnn.load(options.folder / "model.safetensors")
+    dataset = data.load(given["dataset"], data_dir=options.data_dir or given["data_dir"], limit=given["limit"])
+    drawn = report.draw(options.folder, model, dataset, results)
+    for failure in drawn.failures:
+        print(f"not drawn: {failure}", file=sys.stderr)
+    print(f"{len(drawn.files)} files in {drawn.seconds:.1f} s: {options.folder / 'report.html'}")
+    return 1 if drawn.failures else 0
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The content of ``metrics.json``; raises FileFormatError where it is missing or not what a run writes."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileFormatError(f"{path}: no such file; give the folder that a training run wrote") from None
+    except ValueError as error:
+        raise FileFormatError(f"{path}: not JSON ({error}); it may be damaged, train again") from None
+    if not (isinstance(results, dict) and {"options", "epochs", "test_accuracy", "versions"} <= results.keys()):
+        raise FileFormatError(f"{path}: not the metrics of a training run")
+    return results

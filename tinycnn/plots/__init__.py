@@ -1,0 +1,36 @@
+"""Pictures of data, training and networks: one function per picture, from arrays to a ``matplotlib.figure.Figure``.
+
+    from tinycnn import plots
+
+    plots.save(plots.confusion(counts, class_names), "confusion_matrix.png")
+
+Figures are made without pyplot, so nothing global is touched and no screen is needed. Colours are those of Okabe and
+Ito, which people with any kind of colour vision can tell apart; right and wrong also differ in signs and lines.
+"""
+
+from tinycnn.plots.figure import save, to_png
+from tinycnn.plots.graph import graph_dot, graph_mermaid, graph_svg
+from tinycnn.plots.images import augmented, first_images, misclassified, predictions, single_prediction
+from tinycnn.plots.network import feature_maps, filters, histograms, saliency_maps
+from tinycnn.plots.scores import class_distribution, confusion, curves, precision_recall
+
+__all__ = [
+    "augmented",
+    "class_distribution",
+    "confusion",
+    "curves",
+    "feature_maps",
+    "filters",
+    "first_images",
+    "graph_dot",
+    "graph_mermaid",
+    "graph_svg",
+    "histograms",
+    "misclassified",
+    "precision_recall",
+    "predictions",
+    "saliency_maps",
+    "save",
+    "single_prediction",
+    "to_png",
+]

@@ -1,0 +1,69 @@
+"""What all pictures share: colours, sizes, image tiles, and how a figure becomes a file.
+
+Pictures are as wide as a phone can show without shrinking the letters beyond reading: 5.6 inches.
+"""
+
+import io
+import os
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tinycnn.io import write_atomically
+
+WIDTH = 5.6  # inches
+DPI = 150
+SMALL = 8  # points; the default is 10
+BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#9a9a9a", "#222222"  # Okabe and Ito
+SIGNED = "PuOr_r"  # orange above zero, purple below, white at zero
+RIGHT, WRONG = "✓", "✗"
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure whose parts arrange themselves; sizes in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write ``figure`` as a PNG file, atomically; the same figure gives the same bytes."""
+    write_atomically(path, to_png(figure))
+
+
+def to_png(figure: Figure) -> bytes:
+    """``figure`` as the content of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
+    return content.getvalue()
+
+
+def plain_axes(axes: Axes) -> Axes:
+    """Axes without the frame's top and right side, with faint lines to read values by."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """Bytes ``(H, W, C)`` → what imshow takes, 0 to 1: colours ``(H, W, 3)``, or the mean of other channels as grey."""
+    image = image.astype(np.float32) / 255
+    return image if image.shape[2] == 3 else np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)  # (H, W, 3)
+
+
+def mosaic(tiles: np.ndarray, columns: int, gap: tuple[int, int] = (1, 1)) -> np.ndarray:
+    """Tiles ``(T, H, W, ...)`` in rows of ``columns`` → one array, NaN in the gaps ``(below, right)`` of each tile."""
+    count, H, W, *rest = tiles.shape
+    rows = -(-count // columns)
+    sheet = np.full((rows, H + gap[0], columns, W + gap[1], *rest), np.nan, np.float32)
+    for i, tile in enumerate(tiles):
+        sheet[i // columns, :H, i % columns, :W] = tile
+    return sheet.reshape(rows * (H + gap[0]), columns * (W + gap[1]), *rest)[: -gap[0] or None, : -gap[1] or None]
+
+
+def image_axes(axes: Axes) -> Axes:
+    """Axes that hold an image and nothing else."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    return axes

@@ -1,0 +1,149 @@
+"""Pictures of a network: its filters, what they answer to one image, the gradient at the pixels, its numbers."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tinycnn.plots.figure import (
+    BLUE,
+    INK,
+    ORANGE,
+    SIGNED,
+    SMALL,
+    WIDTH,
+    as_picture,
+    image_axes,
+    mosaic,
+    new_figure,
+    plain_axes,
+)
+
+MOST_FILTERS = 32  # per side of the table of filters
+MOST_MAPS = 64
+MAPS_IN_ROW = 16
+CELLS_IN_ROW = 64
+MOST_LETTERS = 40  # of class names side by side
+
+
+def filters(weight: np.ndarray, name: str) -> Figure:
+    """The filters ``(KH, KW, C, F)`` of the convolution ``name``: orange weights are positive, purple negative.
+
+    With one input channel a tile per filter; with more, a column per filter and a row per input channel.
+    """
+    C, F = (min(size, MOST_FILTERS) for size in weight.shape[2:])
+    tiles = np.moveaxis(weight[:, :, :C, :F], (2, 3), (0, 1))  # (C, F, KH, KW)
+    columns = F if C > 1 else min(F, 8)
+    sheet = mosaic(tiles.reshape(-1, *weight.shape[:2]), columns)
+    scale = max(float(np.abs(tiles).max()), 1e-12)
+    height = (WIDTH - 0.9) * min(sheet.shape[0] / sheet.shape[1], 1.5)
+    figure = new_figure(height + 0.6)
+    axes = image_axes(figure.subplots())
+    image = axes.imshow(sheet, cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
+    axes.set_title(f"{name}: {_how_many(F, weight.shape[3])} filters", fontsize=10)
+    if C > 1:
+        axes.set_title(f"{name}: {_how_many(F, weight.shape[3])} filters across", fontsize=10)
+        axes.set_ylabel(f"{_how_many(C, weight.shape[2])} input channels", fontsize=9)
+    figure.colorbar(image, ax=axes, shrink=0.7, aspect=30).ax.tick_params(labelsize=SMALL)
+    return figure
+
+
+def _how_many(shown: int, there: int) -> str:
+    return f"{there}" if shown == there else f"{shown} of {there}"
+
+
+def feature_maps(image: np.ndarray, activations: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
+    """An image ``(H, W, C)`` on its way through the network: the output of each layer, from ``explain.activations``.
+
+    Every layer has its own scale, dark to bright. Layers that change nothing (dropout, flatten) are left out.
+    """
+    shown = _changing(activations)
+    sheets = {name: _sheet(output) for name, output in shown.items()}
+    heights = [1.1, *(_height(sheet, shown[name].ndim) for name, sheet in sheets.items())]
+    figure = new_figure(sum(heights) + 0.27 * len(heights) + 0.2)
+    first, *others = figure.subplots(len(heights), 1, height_ratios=heights)
+    image_axes(first).imshow(as_picture(image), interpolation="nearest")
+    _title(first, "the image", image.shape)
+    for axes, (name, sheet) in zip(others, sheets.items(), strict=True):
+        image_axes(axes).imshow(sheet, cmap="cividis", interpolation="nearest")
+        axes.set_aspect("equal" if shown[name].ndim == 3 else "auto")
+        _title(axes, name, shown[name].shape)
+    if shown[name].shape == (len(class_names),) and len("".join(class_names)) <= MOST_LETTERS:
+        axes.set_xticks(np.arange(len(class_names)), class_names, fontsize=SMALL)
+        axes.tick_params(length=0)
+    return figure
+
+
+def _height(sheet: np.ndarray, ndim: int) -> float:
+    """Inches: square pixels for maps, a flat strip for the numbers of a dense layer."""
+    rows, columns = sheet.shape if ndim == 3 else (1.5 * len(sheet), CELLS_IN_ROW)
+    return WIDTH * 0.97 * rows / columns
+
+
+def _title(axes: Axes, name: str, shape: tuple[int, ...]) -> None:
+    axes.set_title(f"{name}  {'×'.join(map(str, shape))}", fontsize=SMALL, loc="left", pad=2, color=INK)
+
+
+def _changing(activations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs that differ from the one before, whatever their shapes."""
+    shown: dict[str, np.ndarray] = {}
+    before = np.empty(0)
+    for name, output in activations.items():
+        if not np.array_equal(output.ravel(), before.ravel()):
+            shown[name] = output
+        before = output
+    return shown
+
+
+def _sheet(output: np.ndarray) -> np.ndarray:
+    """``(OH, OW, F)`` → its maps side by side; ``(units,)`` → a strip of cells."""
+    if output.ndim == 3:
+        maps = np.moveaxis(output[:, :, :MOST_MAPS], 2, 0)  # (F, OH, OW)
+        return mosaic(maps, min(MAPS_IN_ROW, len(maps)))
+    row = output.ravel()
+    columns = min(CELLS_IN_ROW, len(row))
+    cells = np.full((-(-len(row) // columns), columns), np.nan, np.float32)
+    cells.flat[: len(row)] = row
+    return cells
+
+
+def saliency_maps(images: np.ndarray, gradients: np.ndarray, captions: Sequence[str]) -> Figure:
+    """Images ``(N, H, W, C)`` above the gradients ``(N, H, W, C)`` of a score at their pixels, from explain.saliency.
+
+    Orange: a brighter pixel speaks for the class; purple: against it. Channels are added up: what brightness does.
+    """
+    H, W = images.shape[1:3]
+    tile = WIDTH / len(images)
+    figure = new_figure(2 * tile * H / W + 0.3)
+    rows = figure.subplots(2, len(images), squeeze=False, gridspec_kw={"hspace": 0.0})
+    for top, below, image, gradient, caption in zip(*rows, images, gradients, captions, strict=True):
+        image_axes(top).imshow(as_picture(image), interpolation="nearest")
+        top.set_title(caption, fontsize=9)
+        slope = gradient.sum(axis=2)  # (H, W)
+        scale = max(float(np.abs(slope).max()), 1e-12)
+        image_axes(below).imshow(slope, cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
+    return figure
+
+
+def histograms(weights: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> Figure:
+    """How the numbers of each parameter are spread, and those of its gradient: a row each, counts on a log scale."""
+    names = list(weights)
+    figure = new_figure(0.4 + 0.92 * len(names))
+    for row, name in zip(figure.subplots(len(names), 2, squeeze=False), names, strict=True):
+        _draw_histogram(row[0], weights[name], BLUE, name)
+        _draw_histogram(row[1], gradients[name], ORANGE, "gradient")
+    return figure
+
+
+def _draw_histogram(axes: Axes, values: np.ndarray, colour: str, title: str) -> None:
+    counts, edges = np.histogram(values.astype(np.float64), bins=min(60, max(5, values.size)))
+    plain_axes(axes).stairs(counts, edges, fill=True, color=colour)
+    axes.set_yscale("log")
+    axes.set_ylim(0.7, 2 * max(counts.max(), 1))
+    axes.set_title(f"{title}  (σ {values.std():.2g})", fontsize=SMALL, loc="left", pad=2)
+    axes.tick_params(labelsize=7)
+    axes.minorticks_off()
+    axes.locator_params(axis="x", nbins=5)
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 3))
+    axes.xaxis.get_offset_text().set_fontsize(7)

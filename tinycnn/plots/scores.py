@@ -1,0 +1,115 @@
+"""Pictures of numbers: the classes of a data set, the course of a training, and what was confused with what."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tinycnn.metrics import ClassScores
+from tinycnn.plots.figure import BLUE, GREEN, INK, ORANGE, SMALL, WIDTH, new_figure, plain_axes
+from tinycnn.train import EpochResult, Scores
+
+MOST_COUNTS = 30  # classes up to which every cell of the confusion matrix shows its number
+
+
+def class_distribution(counts: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
+    """How many images each class has: ``counts`` maps a part ("training", "test") to numbers ``(K,)``."""
+    figure = new_figure(0.9 + 0.34 * max(4, len(class_names)))
+    axes = plain_axes(figure.subplots())
+    places, height = np.arange(len(class_names)), 0.8 / len(counts)
+    styles = [(BLUE, ""), (ORANGE, "///"), (GREEN, "...")]
+    for i, ((part, numbers), (colour, hatch)) in enumerate(zip(counts.items(), styles, strict=False)):
+        style: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+        bars = axes.barh(places + (i - (len(counts) - 1) / 2) * height, numbers, height, label=part, **style)
+        axes.bar_label(bars, [f"{number:,}" for number in numbers], padding=3, fontsize=SMALL)
+    axes.set_yticks(places, class_names)
+    axes.set(ylim=(len(class_names) - 0.5, -0.5), xlabel="images")
+    axes.margins(x=0.12)
+    axes.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper right", ncols=3, frameon=False)
+    return figure
+
+
+def curves(epochs: Sequence[EpochResult], test: Scores | None = None) -> Figure:
+    """Loss and accuracy after each epoch, of training and (where there was one) validation; the final test as a star.
+
+    Training values are means over the epoch, while the network was still learning and, where it has dropout, dropped.
+    """
+    figure = new_figure(5.4)
+    for axes, what, unit in zip(figure.subplots(2, 1, sharex=True), ("loss", "accuracy"), ("nats", "%"), strict=True):
+        scale = 100 if what == "accuracy" else 1
+        numbers = [result.epoch for result in epochs]
+        draw_course(axes, numbers, [scale * getattr(r, f"train_{what}") for r in epochs], "training")
+        if epochs and epochs[0].validation_loss is not None:
+            draw_course(axes, numbers, [scale * getattr(r, f"validation_{what}") for r in epochs], "validation")
+        if test and epochs:
+            style: dict[str, Any] = {
+                "marker": "*",
+                "markersize": 12,
+                "linestyle": "none",
+                "color": INK,
+                "clip_on": False,
+            }
+            axes.plot(numbers[-1], scale * getattr(test, what), label="test, at the end", zorder=3, **style)
+        plain_axes(axes).set_ylabel(f"{what} ({unit})")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def draw_course(axes: Axes, numbers: list[int], values: list[float], label: str) -> None:
+    """A line over the epochs; training and validation differ in colour, line and marker."""
+    style: dict[str, Any] = {"color": BLUE, "marker": "o"}
+    if label == "validation":
+        style = {"color": ORANGE, "marker": "s", "linestyle": "--"}
+    axes.plot(numbers, values, label=label, markersize=5, clip_on=False, **style)
+
+
+def confusion(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
+    """The confusion matrix ``(K, K)``, rows true, columns answered, every count in its cell.
+
+    Colour is the share of the row on a stretched scale, so that single mistakes can be seen beside thousands of hits.
+    """
+    K = len(class_names)
+    size = min(max(WIDTH, 0.42 * K), 20.0)
+    figure = new_figure(size, size)
+    axes = figure.subplots()
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # (K, K)
+    axes.imshow(share, cmap="Blues", norm=PowerNorm(0.35, 0, 1))
+    for i, j in np.argwhere(counts > 0) if K <= MOST_COUNTS else ():
+        colour = "white" if share[i, j] > 0.12 else INK
+        axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=SMALL, color=colour)
+    turned = max(map(len, class_names)) > 2
+    axes.set_xticks(np.arange(K), class_names, rotation=90 if turned else 0)
+    axes.set_yticks(np.arange(K), class_names)
+    axes.set(xlabel="answer of the network", ylabel="true class")
+    axes.set_xticks(np.arange(-0.5, K), minor=True)
+    axes.set_yticks(np.arange(-0.5, K), minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def precision_recall(scores: ClassScores, class_names: Sequence[str]) -> Figure:
+    """Precision (dot) and recall (diamond) of every class, in percent."""
+    K = len(class_names)
+    figure = new_figure(0.9 + 0.34 * max(4, K))
+    axes = plain_axes(figure.subplots())
+    places = np.arange(K)
+    axes.hlines(places, 100 * scores.precision, 100 * scores.recall, color="#bbbbbb", linewidth=2)
+    style: dict[str, Any] = {"linestyle": "none", "clip_on": False, "markersize": 8}
+    precision = "precision: of the answers, how many are right"
+    recall = "recall: of the class, how many are found"
+    axes.plot(100 * scores.precision, places, marker="o", color=BLUE, label=precision, **style)
+    axes.plot(100 * scores.recall, places, marker="D", color=ORANGE, mfc="none", mew=1.8, label=recall, **style)
+    axes.set_yticks(places, class_names)
+    lowest = 100 * min(scores.precision.min(), scores.recall.min())
+    axes.set(ylim=(K - 0.5, -0.5), xlim=(lowest - 0.08 * (100 - lowest) - 0.1, 100), xlabel="%")
+    figure.legend(loc="outside upper center", ncols=1, frameon=False)
+    return figure
