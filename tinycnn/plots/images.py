@@ -21,7 +21,8 @@ from tinycnn.plots.figure import (
     new_figure,
 )
 
-TITLE = 14  # letters above an image at full size
+TITLE = 11  # letters above an image at full size
+MOST_LETTERS = 14  # of a class name
 MOST_BARS = 10  # with more classes, the most probable ones
 
 
@@ -110,10 +111,9 @@ def draw_answer(axes: Axes, image: np.ndarray, label: int, p: np.ndarray, class_
     answer = int(p.argmax())
     right, colour = answer == label, verdict_colour(answer == label)
     image_axes(axes).imshow(as_picture(image), interpolation="nearest")
-    lines = (
-        [f"{RIGHT} {class_names[answer]}"] if right else [f"{WRONG} {class_names[answer]}", f"is {class_names[label]}"]
-    )
-    title = (", " if sum(map(len, lines)) < TITLE else "\n").join(lines)
+    said, true = shortened(class_names[answer]), shortened(class_names[label])
+    lines = [f"{RIGHT} {said}"] if right else [f"{WRONG} {said}", f"is {true}"]
+    title = (", " if sum(map(len, lines)) <= TITLE else "\n").join(lines)
     size = min(10, 10 * TITLE / max(map(len, lines)))  # points
     axes.set_title(title, color=colour, fontsize=size, fontweight="normal" if right else "bold")
     H, W = image.shape[:2]
@@ -147,8 +147,8 @@ def verdict_colour(right: bool) -> str:
 
 
 def shortened(name: str) -> str:
-    """A class name of at most ``TITLE`` letters."""
-    return name if len(name) <= TITLE else f"{name[: TITLE - 1]}…"
+    """A class name of at most ``MOST_LETTERS`` letters."""
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
 
 
 def percent(fraction: float) -> str:
