@@ -131,7 +131,8 @@ def batch_norm_cases() -> Iterator[Case]:
 
 def fixed_batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
     C = x.shape[-1]
-    mean, var = (get_backend().asarray(array) for array in (np.linspace(-1, 1, C), np.linspace(0.5, 2, C)))
+    statistics = np.linspace(-1, 1, C, dtype=x.dtype), np.linspace(0.5, 2, C, dtype=x.dtype)
+    mean, var = map(get_backend().asarray, statistics)
     return ops.batch_norm(x, gamma, beta, running_mean=mean, running_var=var, training=False, eps=eps)
 
 

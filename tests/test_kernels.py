@@ -6,6 +6,7 @@ The same ``check_*`` functions that pass the backends must catch backends that l
 import numpy as np
 import pytest
 from gradient_cases import window_settings
+from layouts import LAYOUTS
 from loop_backend import LoopBackend, philox
 from scipy.signal import correlate2d
 
@@ -189,30 +190,6 @@ def test_many_images_are_cut_into_parts_without_a_seam(backend):
 
 
 # ------------------------------------------------------------------------------------------------------ memory layouts
-
-
-def read_only(x):
-    x = x.copy()
-    x.flags.writeable = False
-    return x
-
-
-def strided(x):
-    wide = np.ones([2 * size for size in x.shape], x.dtype)
-    every_second = wide[tuple(slice(0, None, 2) for _ in x.shape)]
-    every_second[...] = x
-    return every_second
-
-
-LAYOUTS = {
-    "C": np.ascontiguousarray,
-    "Fortran": np.asfortranarray,
-    "strided": strided,
-    "reversed": lambda x: x[::-1, ::-1],
-    "channels first": lambda x: np.ascontiguousarray(np.moveaxis(x, -1, 0)).transpose(*range(1, x.ndim), 0),
-    "broadcast": lambda x: np.broadcast_to(x[:1], x.shape),
-    "read-only": read_only,
-}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

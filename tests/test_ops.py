@@ -5,7 +5,7 @@ import pytest
 from scipy import special
 from scipy.signal import correlate2d
 
-from tinycnn import Tensor, ops
+from tinycnn import Tensor, models, ops
 from tinycnn.errors import DataError, SettingError, ShapeError
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -159,6 +159,16 @@ class TestValues:
         assert (y.shape, y.dtype) == ((0, 3), dtype)
         np.testing.assert_array_equal(any_backend.to_host(weight.grad), np.zeros(weight.shape))
 
+    @pytest.mark.parametrize("name", models.MODELS)
+    def test_an_empty_batch_through_the_networks(self, backend, dtype, name):
+        model = models.create(name, dtype=dtype).eval()
+        x = Tensor(np.zeros((0, 28, 28, 1), dtype), requires_grad=True)
+        y = model.logits(x)
+        y.sum().backward()
+        assert (y.shape, y.dtype, x.grad.shape) == ((0, 10), dtype, x.shape)
+        for parameter in model.parameters():
+            np.testing.assert_array_equal(backend.to_host(parameter.grad), np.zeros(parameter.shape))
+
 
 def test_shortcuts_for_settings():
     x, weight = Tensor(normal(1, 6, 6, 2)), Tensor(normal(3, 3, 2, 1))
@@ -236,6 +246,8 @@ WRONG_CALLS = {
     "not a number": (lambda: ops.nll_loss(SCORES, [[np.nan, 1, 0], [1, 0, 0]]), DataError, "nll_loss: .*row of labels"),
     "empty batch": (lambda: ops.softmax_cross_entropy(zeros(0, 3), np.zeros(0, int)), ShapeError, "N and K >= 1"),
     "scores of three axes": (lambda: ops.nll_loss(zeros(1, 2, 3), [0]), ShapeError, r"expected scores \(N, K\)"),
+    "mean of nothing": (lambda: zeros(0, 3).mean(axis=1), ShapeError, r"mean: shape \(0, 3\) holds no number"),
+    "max of nothing": (lambda: zeros(0, 3).max(), ShapeError, r"max: shape \(0, 3\) holds no number"),
     # batch norm, dropout
     "gamma of wrong size": (lambda: ops.batch_norm(IMAGES, zeros(4), zeros(3)), ShapeError, r"gamma \(4,\).*\(C,\)"),
     "one number per channel": (lambda: ops.batch_norm(zeros(3), zeros(3), zeros(3)), ShapeError, r"x \(N, \.\.\., C\)"),

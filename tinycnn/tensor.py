@@ -158,6 +158,7 @@ class Tensor:
         return Sum(axis, keepdims)(self)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        _check_not_empty("mean", self.data)
         total = Sum(axis, keepdims)(self)
         return total * (total.data.size / self.data.size)
 
@@ -495,6 +496,7 @@ class Max(Function):
         self.axis, self.keepdims = axis, keepdims
 
     def forward(self, x: Array) -> Array:
+        _check_not_empty("max", x)
         xp = self.backend.xp
         self.axes = _reduced_axes(self.axis, x)
         last = tuple(range(-len(self.axes), 0))
@@ -553,6 +555,11 @@ def _reduced_axes(axis: int | tuple[int, ...] | None, x: Array) -> tuple[int, ..
     if any(not -x.ndim <= a < x.ndim for a in axes):
         raise ShapeError(f"axis {axis} is not an axis of shape {x.shape}")
     return tuple(sorted(a % x.ndim for a in axes))
+
+
+def _check_not_empty(name: str, x: Array) -> None:
+    if x.size == 0:
+        raise ShapeError(f"{name}: shape {x.shape} holds no number to take the {name} of")
 
 
 def _keep_axes(xp: Any, grad_y: Array, axes: tuple[int, ...], kept: bool) -> Array:

@@ -11,6 +11,8 @@ Rules that every backend keeps, so that all of them train the same network:
 * Max-pool: padding is minus infinity and never the winner, a tie goes to the first position in row-major order, NaN
   wins over every number.
 * ReLU passes gradient where its output is positive, so its derivative at 0 is 0.
+* A batch may hold no image: results and gradients then have N = 0, and gradients of parameters are zeros. What divides
+  by the number of images (a mean loss, batch norm in training, ``mean``, ``max``) refuses it with ShapeError.
 * Gradients that arrive are finite; whether 0 · NaN of an already diverged run is NaN or 0 is left open.
 * The same input gives the same bits on every run.
 * Random numbers come from a counter, not from a state: the same key gives the same mask on every backend.

@@ -176,7 +176,7 @@ class Norm(NamedTuple):
 
     def slopes(self, gamma: Array, grad_gamma: Array, grad_beta: Array) -> tuple[Array, Array, Array]:
         """The three factors of ``grad_x``, each ``(C,)``, see ``ops/batch_norm.py``; fixed statistics leave one."""
-        slope, M = gamma * self.inverse_std, np.float32(math.prod(self.source.shape[:3]))
+        slope, M = gamma * self.inverse_std, np.float32(max(math.prod(self.source.shape[:3]), 1))
         return slope, slope * grad_beta / M * self.batch, slope * self.inverse_std * grad_gamma / M * self.batch
 
 

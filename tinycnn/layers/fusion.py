@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from tinycnn.backends.base import Array, Backend
 from tinycnn.layers.base import Layer
 from tinycnn.layers.kinds import BatchNorm, Conv2d, Dense, MaxPool2d, ReLU
-from tinycnn.ops.batch_norm import update_statistics
+from tinycnn.ops.batch_norm import check_not_empty, update_statistics
 from tinycnn.ops.fused import FusedConvFunction, FusedConvNormFunction, FusedDenseFunction, FusedNormFunction, Pool
 from tinycnn.tensor import Tensor
 
@@ -95,6 +95,8 @@ def _statistics(norm: BatchNorm) -> tuple[Array | None, Array | None]:
 
 def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNormFunction, *inputs: Tensor) -> Tensor:
     """Run the function; in training, let the running statistics follow those it found."""
+    if norm.training:
+        check_not_empty(inputs[0])
     y = function(*inputs)
     if norm.training:
         update_statistics(**norm.buffers_by_name, mean=function.mean, var=function.var, momentum=norm.momentum)

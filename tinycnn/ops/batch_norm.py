@@ -109,5 +109,11 @@ def _check(x: Tensor, gamma: Tensor, beta: Tensor, training: bool) -> None:
             f"batch_norm: x has shape {x.shape}, gamma {gamma.shape} and beta {beta.shape}, expected x (N, ..., C) and "
             "gamma and beta (C,)"
         )
-    if training and 0 in x.shape:
+    if training:
+        check_not_empty(x)
+
+
+def check_not_empty(x: Tensor) -> None:
+    """Raise ShapeError for a batch without images: it has no mean and no variance."""
+    if 0 in x.shape:
         raise ShapeError(f"batch_norm: a batch of shape {x.shape} has no mean; give it at least one image")

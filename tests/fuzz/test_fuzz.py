@@ -1,0 +1,86 @@
+"""Whatever bytes a file holds, its reader answers or refuses it with an error of ours, in little memory and time."""
+
+import time
+import tracemalloc
+
+import pytest
+from fuzz_targets import TARGETS, Target, corpus
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+MOST_BYTES = 30 << 20  # the files have a few hundred bytes, those of the corpus up to four thousand
+MOST_SECONDS = 5.0
+RECORDED = [pytest.param(name, data, id=f"{name}-{i}") for name in TARGETS for i, data in enumerate(corpus(name))]
+numbers = st.integers(0, 10_000)
+edits = st.lists(
+    st.tuples(st.just("set"), numbers, st.integers(0, 255))
+    | st.tuples(st.just("cut"), numbers, st.integers(1, 20))
+    | st.tuples(st.just("repeat"), numbers, st.integers(1, 20))
+    | st.tuples(st.just("insert"), numbers, st.integers(0, 50))
+    | st.tuples(st.just("end"), numbers, st.just(0)),
+    min_size=1,
+    max_size=5,
+)
+
+
+def edited(data: bytes, changes: list[tuple[str, int, int]], words: tuple[str, ...]) -> bytes:
+    """``data`` after a few changes: a byte set, a piece cut out or repeated, a word of the format inserted, an end."""
+    for kind, place, argument in changes:
+        at = place % (len(data) + 1)
+        match kind:
+            case "set":
+                data = data[:at] + bytes([argument]) + data[at + 1 :]
+            case "cut":
+                data = data[:at] + data[at + argument :]
+            case "repeat":
+                data = data[: at + argument] + data[at:]
+            case "insert" if words:
+                word = words[argument % len(words)].encode().decode("unicode_escape").encode("latin1")
+                data = data[:at] + word + data[at:]
+            case "end":
+                data = data[:at]
+    return data
+
+
+def run_within_limits(target: Target, data: bytes, folder) -> str:
+    tracemalloc.start()
+    start = time.process_time()
+    try:
+        outcome = target.run(data, folder)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < MOST_BYTES
+    assert time.process_time() - start < MOST_SECONDS
+    return outcome
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_files_it_begins_with_are_valid(name, tmp_path):
+    assert [run_within_limits(TARGETS[name], data, tmp_path) for data in TARGETS[name].seeds] == ["read"] * len(
+        TARGETS[name].seeds
+    )
+
+
+@pytest.mark.parametrize(("name", "data"), RECORDED)
+def test_what_fuzzing_found(name, data, tmp_path):
+    outcome = run_within_limits(TARGETS[name], data, tmp_path)
+    assert outcome == "read" or str(tmp_path) in outcome
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(first=numbers, changes=edits)
+def test_mutations_of_valid_files(name, first, changes, tmp_path_factory):
+    target, folder = TARGETS[name], tmp_path_factory.getbasetemp()
+    data = edited(target.seeds[first % len(target.seeds)], changes, target.words)
+    outcome = run_within_limits(target, data, folder)
+    assert outcome == "read" or str(folder) in outcome
+
+
+def test_the_limits_notice(tmp_path):
+    """A reader that fails otherwise, or takes memory, does not pass."""
+    with pytest.raises(ZeroDivisionError):
+        run_within_limits(Target(lambda path: 1 / 0, "", ()), b"", tmp_path)
+    with pytest.raises(AssertionError):
+        run_within_limits(Target(lambda path: bytearray(MOST_BYTES + 1), "", ()), b"", tmp_path)
