@@ -1,6 +1,6 @@
 """Fuzz one reader with atheris: ``python tests/fuzz/run.py TARGET [SECONDS [libFuzzer options]]``, see docs/trust.md.
 
-Needs ``pip install atheris`` (Linux). An exception that is not ours, more than 10 s or more than 1 GiB end the run and
+Needs ``pip install atheris`` (Linux). An exception that is not ours, more than 100 s or more than 1 GiB end the run and
 leave the input in the current folder. ``python tests/fuzz/run.py TARGET distil`` afterwards keeps in ``corpus/`` the
 smallest inputs that together reach all that was reached.
 """
@@ -33,7 +33,7 @@ def prepare(name: str, target: Target, folder: Path) -> list[str]:
         (folder / "found" / f"first-{i}").write_bytes(data)
     quoted = ('"' + word.replace('"', '\\"') + '"\n' for word in target.words)
     (folder / "words").write_text("".join(quoted), encoding="ascii")
-    return ["-timeout=10", "-rss_limit_mb=1024", f"-max_len={MAX_LENGTH}", f"-dict={folder / 'words'}"]
+    return ["-timeout=100", "-rss_limit_mb=1024", f"-max_len={MAX_LENGTH}", f"-dict={folder / 'words'}"]
 
 
 def keep(name: str, folder: Path) -> None:

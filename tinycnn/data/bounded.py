@@ -4,6 +4,7 @@ A file of 200 bytes can declare an array of 4 TiB, and a compressed file can unp
 So every reader here first checks what is declared, and then reads exactly that much plus one byte.
 """
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ MAX_BYTES = 2**31  # 2 GiB: 45 times MNIST, and still fits the memory of a small
 MAX_DEFLATE_RATIO = 1032  # deflate cannot pack more than 1,032 bytes into one
 CHUNK = 1 << 20
 
-READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, MemoryError)
+READ_ERRORS = (OSError, EOFError, ValueError, RuntimeError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile)
 
 
 class Readable(Protocol):
