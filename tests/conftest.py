@@ -5,6 +5,7 @@ skip into a failure, so that a machine bought for its GPU cannot pass by skippin
 with its kernels compiled by g++ (``cuda_emulator``) and CuPy's arrays played by NumPy's (``fake_cupy.py``).
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,27 @@ tinycnn.register_backend("cupy-emulated", EmulatedCupyBackend)
 def pytest_addoption(parser: pytest.Parser) -> None:
     for name in ("numba", "cupy"):
         parser.addoption(f"--require-{name}", action="store_true", help=f"fail, not skip, where {name} cannot be used")
+
+
+EVIDENCE = {  # what the cases of these files are evidence for
+    "gradients": ("test_gradients.py", "test_gradcheck.py", "test_random_graphs.py", "test_function.py"),
+    "ops and kernels": ("test_kernels.py", "test_matrix.py", "test_ops.py", "test_numba_kernels.py", "test_fusion.py"),
+    "other people's code": ("test_onnx_reference.py", "test_torch_parity.py"),
+    "files and downloads": (
+        "test_io.py",
+        "test_fuzz.py",
+        "test_data_idx.py",
+        "test_data_npz.py",
+        "test_data_download.py",
+    ),
+}
+
+
+def pytest_report_collectionfinish(items: list[pytest.Item]) -> str:
+    """How many cases there are, by what they show."""
+    files = Counter(item.path.name for item in items)
+    counts = {what: sum(files[name] for name in names) for what, names in EVIDENCE.items()}
+    return "cases: " + ", ".join(f"{count:,} {what}" for what, count in counts.items())
 
 
 def usable_backend(name: str, config: pytest.Config) -> Backend:
