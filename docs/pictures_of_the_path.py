@@ -278,6 +278,66 @@ def gradient_checks() -> Figure:
     return figure
 
 
+@picture
+def backends() -> Figure:
+    """The columns of two images, four windows each, and who fills which cell, on three machines."""
+    figure, axes = blank(7.2, 3.6)
+    rows, columns = np.indices((8, 4))
+    machines = (("NumPy: step", columns), ("Numba: thread", rows // 4), ("CUDA: thread", rows * 4 + columns))
+    for left, (title, workers) in zip((0.5, 2.9, 5.3), machines, strict=True):
+        axes.text(left + 0.72, 3.3, title, ha="center", va="bottom")
+        grid(axes, workers, left, 3.2, marked=tuple(map(tuple, np.argwhere(workers == 0))))
+    axes.text(0.35, 2.48, "image 0", rotation=90, ha="center", va="center", fontsize=9)
+    axes.text(0.35, 1.04, "image 1", rotation=90, ha="center", va="center", fontsize=9)
+    axes.text(
+        3.6,
+        0.12,
+        "each row of cols is a window, each column a place in it; marked: what number 0 does",
+        ha="center",
+        fontsize=9,
+    )
+    return figure
+
+
+@picture
+def where_the_time_goes() -> Figure:
+    """The arithmetic of one image of keras_cnn, as chapter 11 counts it."""
+    conv1, conv2, dense = 2 * 676 * 32 * 9, 2 * 121 * 64 * 288, 2 * 1600 * 128 + 2 * 128 * 10
+    done = np.array([conv1, conv2, dense, conv1, 2 * conv2, 2 * dense]) / 1e6
+    needed = done * [1, 100 / 121, 1, 1 / 4, 25 / 121, 1]
+    names = ["conv 1 →", "conv 2 →", "dense →", "conv 1 ←", "conv 2 ←", "dense ←"]
+    figure, axes = plt.subplots(figsize=(7.2, 2.4))
+    axes.barh(names, done, color=PALE, edgecolor=INK, linewidth=0.6, label="by the definition")
+    axes.barh(names, needed, color=FORWARD, height=0.45, label="needed")
+    for row, (all_of_it, part) in enumerate(zip(done, needed, strict=True)):
+        axes.text(all_of_it + 0.08, row, f"{part:.2f} of {all_of_it:.2f}", va="center", fontsize=9)
+    axes.invert_yaxis()
+    axes.set(xlabel="million operations per image (→ forward, ← backward)", xlim=(0, 10.8))
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    figure.tight_layout()
+    return figure
+
+
+@picture
+def training_at_scale() -> Figure:
+    """Left: the example of chapter 12, one batch on two ranks. Right: the ring of an all-reduce."""
+    figure, axes = blank(7.2, 2.7)
+    for left, targets, words in ((0.3, [1, 2], "rank 0: −1.5"), (2.2, [3, 6], "rank 1: −4.5")):
+        grid(axes, np.array([targets]), left + 0.3, 2.3)
+        axes.text(left + 0.66, 1.75, words, ha="center", va="top", color=BACKWARD)
+        axes.annotate("", (1.9, 0.85), (left + 0.66, 1.5), arrowprops={"arrowstyle": "-|>", "color": BACKWARD})
+    axes.text(1.9, 2.45, "targets", ha="center", va="bottom", fontsize=9)
+    axes.text(1.9, 0.75, "mean: −3, as for the whole batch", ha="center", va="top", color=BACKWARD)
+    centre, corners = (5.6, 1.35), [(-1, 0.75), (1, 0.75), (1, -0.75), (-1, -0.75)]
+    places = [(centre[0] + x, centre[1] + y) for x, y in corners]
+    for rank, (x, y) in enumerate(places):
+        axes.add_patch(plt.Circle((x, y), 0.27, facecolor=PALE, edgecolor=INK, zorder=2))
+        axes.text(x, y, f"{rank}", ha="center", va="center", zorder=3)
+        arrow(axes, (x, y), places[(rank + 1) % 4], BACKWARD)
+    axes.text(*centre, "each rank passes\none piece per round", ha="center", va="center", fontsize=9)
+    return figure
+
+
 def draw_all(folder: Path) -> None:
     """Every picture as ``folder/<name>.svg``."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tinycnn
+from tinycnn import backends
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CHANGELOG.md"]
@@ -27,8 +28,9 @@ def commands(page: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_blocks_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_blocks_run(page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, as one program per page; what a comment at the end of a line promises is printed."""
+    monkeypatch.setattr(backends, "_LOADERS", dict(backends._LOADERS))  # a page may register a backend of its own
     names: dict[str, object] = {}
     with tinycnn.use_backend("numpy"):
         for code in blocks(page, "python"):

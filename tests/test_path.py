@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATH = ROOT / "docs" / "path"
 CHAPTERS = sorted(PATH.glob("[0-9]*.md"))
 SHOWN = re.compile(r"^```\{literalinclude\} (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INCLUDED = re.compile(r"^```\{include\} (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"!\[[^\]]{20,}\]\(pictures/(\w+)\.svg\)")
 SOLUTION = re.compile(r"<details><summary>Solution</summary>\n(.*?)</details>", re.DOTALL)
 
@@ -45,9 +46,12 @@ def stale_excerpts(page: Path) -> list[str]:
         elif ":pyobject:" in options:
             name = option("pyobject", options)
             wrong += [name] if name not in objects_in(file.read_text(encoding="utf-8")) else []
-        else:
+        elif ":start-at:" in options:
             markers = [option("start-at", options), option("end-at", options)]
             wrong += [marker for marker in markers if marker not in file.read_text(encoding="utf-8")]
+    for target, options in INCLUDED.findall(page.read_text(encoding="utf-8")):
+        markers = re.findall(r'^:(?:start-after|end-before): "(.+)"$', options, re.MULTILINE)
+        wrong += [marker for marker in markers if marker not in (page.parent / target).read_text(encoding="utf-8")]
     return wrong
 
 
@@ -84,13 +88,15 @@ def test_excerpts_are_not_stale(page: Path) -> None:
         "{literalinclude} ../../tinycnn/gone.py\n:pyobject: f\n:caption: tinycnn/gone.py",
         "{literalinclude} ../../tinycnn/tensor.py\n:pyobject: Tensor.gone\n:caption: tinycnn/tensor.py",
         "{literalinclude} ../../tinycnn/tensor.py\n:pyobject: Tensor\n:caption: tinycnn/ops/relu.py",
+        '{include} ../../README.md\n:start-after: "## Learn"\n:end-before: "## Gone"',
         "{literalinclude} ../../tinycnn/tensor.py\n:start-at: class\n:end-at: gone!\n:caption: tinycnn/tensor.py",
     ],
 )
 def test_a_stale_excerpt_would_be_noticed(block: str, tmp_path: Path) -> None:
     page = tmp_path / "docs" / "path" / "page.md"
     page.parent.mkdir(parents=True)
-    (tmp_path / "tinycnn").symlink_to(ROOT / "tinycnn")
+    for name in ("tinycnn", "README.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
     page.write_text(f"```{block}\n```\n", encoding="utf-8")
     assert len(stale_excerpts(page)) == 1
 
