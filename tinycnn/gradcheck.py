@@ -27,7 +27,10 @@ CLOSER = 1.0, 1 / 8, 1 / 64  # factors of eps with which a difference is tried b
 
 @dataclass
 class GradcheckResult:
-    """True if every gradient is right; ``worst_error``: the largest |analytic - numeric| / (|numeric| + atol/rtol)."""
+    """True if every gradient is right; ``kinks`` lists the places where the function has no slope.
+
+    ``worst_error`` is the largest ``|analytic - numeric| / (|numeric| + atol/rtol)``, ``failure`` the message, or None.
+    """
 
     checked: int = 0
     worst_error: float = 0.0
