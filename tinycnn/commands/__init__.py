@@ -10,12 +10,7 @@ import sys
 
 from tinycnn.errors import TinyCNNError
 
-COMMANDS = [
-    "summary",
-    "report",
-    "doctor",
-    "exercises",
-]  # fmt: skip
+COMMANDS = ["summary", "report", "doctor", "exercises", "serve"]
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

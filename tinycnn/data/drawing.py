@@ -33,14 +33,16 @@ class EmptyDrawingError(DataError):
     """A picture on which nothing is drawn."""
 
 
-def read_drawing(source: str | os.PathLike[str] | bytes, shape: tuple[int, int] = (FULL, FULL)) -> np.ndarray:
+def read_drawing(
+    source: str | os.PathLike[str] | bytes, shape: tuple[int, int] = (FULL, FULL), *, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """An image file, by path or as its bytes → ``(1, H, W, 1)`` uint8, as `normalise` makes it; ``shape`` is (H, W).
 
     Raises DataError for a file that is too large, damaged or no image, EmptyDrawingError when nothing is drawn on it.
     """
     name = "the image" if isinstance(source, bytes) else os.fspath(source)
     try:
-        return normalise(grey_levels(_open(source)), shape)
+        return normalise(grey_levels(_open(source, max_pixels)), shape)
     except EmptyDrawingError as error:
         raise EmptyDrawingError(f"{name}: {error}") from None
     except DataError as error:
@@ -162,7 +164,7 @@ def _paper(grey: np.ndarray, alpha: np.ndarray) -> float:
     return middle if 2 * visible.size > grey.size else float(middle < 0.5)
 
 
-def _open(source: str | os.PathLike[str] | bytes) -> "Image.Image":
+def _open(source: str | os.PathLike[str] | bytes, max_pixels: int) -> "Image.Image":
     """The decoded image, turned as the camera was held; DataError when it is too large, damaged or no image."""
     from PIL import Image, ImageOps
 
@@ -171,11 +173,11 @@ def _open(source: str | os.PathLike[str] | bytes) -> "Image.Image":
         with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
             image = Image.open(BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise DataError(f"it declares more than {MAX_PIXELS:,} pixels; make it smaller.") from None
+        raise DataError(f"it declares more than {max_pixels:,} pixels; make it smaller.") from None
     except Exception:  # decoders raise whatever they stumble over
         raise DataError(f"not an image that can be read; expected one of {', '.join(FORMATS)}.") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise DataError(f"it has {image.width:,} x {image.height:,} pixels, above {MAX_PIXELS:,}; make it smaller.")
+    if image.width * image.height > max_pixels:
+        raise DataError(f"it has {image.width:,} x {image.height:,} pixels, above {max_pixels:,}; make it smaller.")
     try:
         image.draft("RGB", (2 * WORKING_SIZE, 2 * WORKING_SIZE))  # a large JPEG is decoded at a fraction of its size
         image.load()

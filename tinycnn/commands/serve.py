@@ -1,0 +1,78 @@
+"""A page on which you draw a digit and watch the network read it.
+
+Opens http://127.0.0.1:8000 for this machine alone; --host 0.0.0.0 lets others on your network in, by phone for example.
+POST /predict answers the same as JSON (docs/page.md). Needs: pip install 'tinycnn[web]'
+"""
+
+import argparse
+import socket
+from pathlib import Path
+
+from tinycnn.errors import SettingError
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which network, and where it is to be reached."""
+    parser.add_argument("model_file", type=Path, metavar="MODEL_FILE", help="a model.safetensors that training wrote")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
+    parser.add_argument("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="default: auto")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Serve until Ctrl-C."""
+    import tinycnn
+
+    if not 0 <= options.port <= 65535:
+        raise SettingError(f"--port {options.port}: expected 0 to 65535")
+    try:
+        from tinycnn.web.app import create_app
+        from tinycnn.web.server import make_server
+    except ImportError as error:
+        raise SettingError(f"the page needs Starlette and uvicorn ({error}): pip install 'tinycnn[web]'") from None
+    from tinycnn.web.answers import Answers
+
+    tinycnn.use_backend(options.backend)
+    answers = Answers(tinycnn.load(options.model_file))
+    listener = listen(options.host, options.port)
+    warm_up(answers)
+    port = listener.getsockname()[1]
+    print(f"{options.model_file}: draw at {address(options.host, port)} (Ctrl-C ends)", flush=True)
+    app = create_app(answers, LOOPBACK if is_loopback(options.host) else None)
+    try:
+        make_server(app, options.host, port).run(sockets=[listener])
+    except KeyboardInterrupt:
+        print()
+
+
+def warm_up(answers: "Answers") -> None:
+    """Compile the kernels before the first visitor waits for them."""
+    import numpy as np
+
+    answers.answer(np.zeros((1, *answers.shape, 1), np.uint8), inside=True)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address; SettingError, in words, where that cannot be had."""
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SettingError(f"cannot listen on {host} port {port} ({reason}); choose with --host and --port") from None
+    return listener
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def address(host: str, port: int) -> str:
+    """What to type into a browser."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"

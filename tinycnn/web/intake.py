@@ -1,0 +1,60 @@
+"""The body of a request → the picture that the network takes. Whatever comes, the answer is a picture or a sentence."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from tinycnn.data.drawing import normalise, read_drawing
+from tinycnn.errors import DataError
+
+MAX_BODY = 1 << 20  # bytes; the page sends about 5,000
+MAX_PIXELS = 4_000_000
+MAX_SIDE = 1024  # of an array of pixels
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
+JSON_TYPE = "application/json"
+
+
+class UnsupportedTypeError(DataError):
+    """A body of another kind than an image or JSON."""
+
+
+def read_picture(content_type: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """An image file, or JSON ``{"pixels": rows of numbers from 0 to 255}`` → ``(1, H, W, 1)`` bytes; ``shape`` is (H, W).
+
+    Raises EmptyDrawingError when nothing is drawn, DataError for everything else that cannot be read.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in IMAGE_TYPES:
+        return read_drawing(body, shape, max_pixels=MAX_PIXELS)
+    if kind == JSON_TYPE:
+        return normalise(grey_levels(body), shape)
+    raise UnsupportedTypeError(f"Content-Type {kind!r}: expected {', '.join(IMAGE_TYPES)} or {JSON_TYPE}.")
+
+
+def grey_levels(body: bytes) -> np.ndarray:
+    """``{"pixels": [[0, 255, …], …]}`` → ``(any, any)`` from 0 to 1."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError):
+        raise DataError('the body is not JSON; expected {"pixels": [[0, 255, …], …]}.') from None
+    if not isinstance(request, dict) or set(request) != {"pixels"}:
+        raise DataError('expected one object with the key "pixels" and no other.')
+    return np.array(checked_rows(request["pixels"]), np.float64) / 255
+
+
+def checked_rows(rows: Any) -> list[list[float]]:
+    """``rows`` as they are, if they are rows of one length of numbers from 0 to 255."""
+    if not is_list(rows) or not all(is_list(row) and len(row) == len(rows[0]) for row in rows):
+        raise DataError(f'"pixels": expected a list of 1 to {MAX_SIDE} rows of one length from 1 to {MAX_SIDE}.')
+    for row in rows:
+        for value in row:
+            if type(value) not in (int, float) or not 0 <= value <= 255:  # a comparison with NaN is false
+                raise DataError('"pixels": expected numbers from 0 to 255, something else is among them.')
+    return rows
+
+
+def is_list(value: Any) -> bool:
+    """Whether ``value`` is a list of a length that a side of a picture may have."""
+    return isinstance(value, list) and 1 <= len(value) <= MAX_SIDE

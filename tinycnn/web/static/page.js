@@ -1,0 +1,348 @@
+// Draw strokes, send the picture, show the answer. One request is under way at any time: while it is, the latest drawing
+// waits, and the ones before it are forgotten.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const SIDE = 560; // of the sheet, in its own units
+const SENT = 280; // pixels of the picture that is sent
+const INSIDE_EVERY_MS = 250; // feature maps while drawing; probabilities come as fast as the network answers
+const STEP = SIDE / 28; // of an arrow key
+
+const sheet = $("sheet");
+let strokes = []; // each {width, points: [{x, y}, …]}
+let drawing = null; // the stroke under the pointer, also in strokes
+let pointer = null; // its pointerId
+let pen = null; // {x, y, down} once the keyboard draws
+
+// ------------------------------------------------------------------------------------------------------- drawing
+
+/** A smooth curve: through the middle of each two points, bent towards the points. */
+function trace(context, { points, width }) {
+  context.lineWidth = width;
+  context.beginPath();
+  context.moveTo(points[0].x, points[0].y);
+  for (let i = 1; i < points.length; i++) {
+    const a = points[i - 1], b = points[i];
+    context.quadraticCurveTo(a.x, a.y, (a.x + b.x) / 2, (a.y + b.y) / 2);
+  }
+  const last = points[points.length - 1];
+  context.lineTo(last.x, last.y);
+  context.stroke();
+}
+
+function paint(canvas, colour) {
+  const context = canvas.getContext("2d");
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  context.scale(canvas.width / SIDE, canvas.height / SIDE);
+  context.lineCap = context.lineJoin = "round";
+  context.strokeStyle = colour;
+  strokes.forEach((stroke) => trace(context, stroke));
+  return context;
+}
+
+const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function redraw() {
+  const context = paint(sheet, colourOf("--ink"));
+  if (pen && document.activeElement === sheet) {
+    context.strokeStyle = colourOf("--for");
+    context.lineWidth = pen.down ? 6 : 2;
+    context.beginPath();
+    context.arc(pen.x, pen.y, 14, 0, 2 * Math.PI);
+    context.stroke();
+  }
+  $("invitation").hidden = strokes.length > 0 || pen !== null;
+  $("undo").disabled = $("clear").disabled = strokes.length === 0;
+}
+
+function changed() {
+  redraw();
+  requestAnswer();
+}
+
+function place(event) {
+  const box = sheet.getBoundingClientRect();
+  const along = (at, start, size) => Math.min(SIDE, Math.max(0, ((at - start) / size) * SIDE));
+  return { x: along(event.clientX, box.left, box.width), y: along(event.clientY, box.top, box.height) };
+}
+
+function begin(at) {
+  drawing = { width: Number($("pen").value) * 2, points: [at, { x: at.x + 0.1, y: at.y }] };
+  strokes.push(drawing);
+}
+
+sheet.addEventListener("pointerdown", (event) => {
+  if (pointer !== null || event.button !== 0) return;
+  pointer = event.pointerId;
+  sheet.setPointerCapture(pointer);
+  pen = null;
+  begin(place(event));
+  changed();
+});
+
+sheet.addEventListener("pointermove", (event) => {
+  if (event.pointerId !== pointer) return;
+  const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
+  (events.length ? events : [event]).forEach((one) => drawing.points.push(place(one)));
+  changed();
+});
+
+function lift(event) {
+  if (event.pointerId !== pointer) return;
+  pointer = drawing = null;
+  requestAnswer();
+}
+sheet.addEventListener("pointerup", lift);
+sheet.addEventListener("pointercancel", lift);
+
+function undo() {
+  strokes.pop();
+  drawing = null;
+  if (pen) pen.down = false;
+  changed();
+}
+
+function clear() {
+  strokes = [];
+  drawing = pen = null;
+  changed();
+}
+$("undo").addEventListener("click", undo);
+$("clear").addEventListener("click", clear);
+
+// -------------------------------------------------------------------------------------------------------- keyboard
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+function movePen([dx, dy]) {
+  const inside = (value) => Math.min(SIDE, Math.max(0, value));
+  pen = { ...pen, x: inside(pen.x + dx * STEP), y: inside(pen.y + dy * STEP) };
+  if (pen.down) drawing.points.push({ x: pen.x, y: pen.y });
+}
+
+function switchPen() {
+  pen.down = !pen.down;
+  if (pen.down) begin({ x: pen.x, y: pen.y });
+  else drawing = null;
+}
+
+sheet.addEventListener("keydown", (event) => {
+  const isUndo = event.key === "Backspace" || (event.key === "z" && (event.ctrlKey || event.metaKey));
+  if (!(event.key in ARROWS || event.key === " " || event.key === "Escape" || isUndo) || pointer !== null) return;
+  event.preventDefault();
+  if (isUndo) return undo();
+  if (event.key === "Escape") return clear();
+  pen = pen || { x: SIDE / 2, y: SIDE / 4, down: false };
+  if (event.key === " ") switchPen();
+  else movePen(ARROWS[event.key]);
+  changed();
+});
+sheet.addEventListener("focus", redraw);
+sheet.addEventListener("blur", () => {
+  if (pen) pen.down = false;
+  redraw();
+});
+
+// --------------------------------------------------------------------------------------------------------- asking
+
+let waiting = false; // a request is under way
+let stale = false; // and the drawing has changed since
+let lastInside = 0;
+
+function picture() {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = SENT;
+  paint(canvas, "#000");
+  return new Promise((done) => canvas.toBlob(done, "image/png"));
+}
+
+async function ask(inside) {
+  const request = { method: "POST", headers: { "Content-Type": "image/png" }, body: await picture() };
+  const response = await fetch(inside ? "predict?inside=1" : "predict", request);
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
+
+async function requestAnswer() {
+  if (waiting) {
+    stale = true;
+    return;
+  }
+  waiting = true;
+  stale = false;
+  const inside = drawing === null || performance.now() - lastInside > INSIDE_EVERY_MS;
+  if (inside) lastInside = performance.now();
+  try {
+    const answer = strokes.length ? await ask(inside) : { empty: true };
+    if (strokes.length || answer.empty) show(strokes.length ? answer : { empty: true });
+    trouble("");
+  } catch (error) {
+    trouble(error instanceof TypeError ? "The server does not answer. Is it still running?" : `The server says: ${error.message}`);
+  }
+  waiting = false;
+  if (stale) requestAnswer();
+}
+
+function trouble(sentence) {
+  $("trouble").textContent = sentence;
+  $("trouble").hidden = !sentence;
+}
+
+// -------------------------------------------------------------------------------------------------------- showing
+
+const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)} %`;
+let latest = { empty: true }; // drawn again when light turns dark
+let speaking = 0;
+
+function makeBars(classes) {
+  for (let k = 0; k < classes; k++) {
+    const item = document.createElement("li");
+    for (const part of ["name", "rail", "share"]) {
+      const span = document.createElement("span");
+      span.className = part;
+      item.append(span);
+    }
+    const bar = document.createElement("div");
+    bar.className = "bar";
+    item.children[0].textContent = k;
+    item.children[1].append(bar);
+    $("bars").append(item);
+  }
+  showBars(null, null);
+}
+
+function showBars(probabilities, best) {
+  [...$("bars").children].forEach((item, k) => {
+    const share = probabilities ? probabilities[k] : 0;
+    item.querySelector(".bar").style.width = `${100 * share}%`;
+    item.querySelector(".share").textContent = probabilities ? percent(share) : "";
+    item.classList.toggle("best", k === best);
+  });
+}
+
+function show(answer) {
+  const { digit, probabilities, empty } = answer;
+  $("digit").textContent = empty ? "–" : digit;
+  $("confidence").textContent = empty ? "Nothing drawn yet" : verdict(probabilities[digit]);
+  showBars(empty ? null : probabilities, empty ? null : digit);
+  speak(empty ? "Nothing drawn." : `${digit}, ${percent(probabilities[digit])}`);
+  latest = answer.layers || empty ? answer : { ...latest, picture: answer.picture, empty: false };
+  showInside();
+}
+
+const verdict = (share) => `${share < 0.6 ? "not sure: " : ""}${percent(share)}`;
+
+function speak(sentence) {
+  clearTimeout(speaking);
+  speaking = setTimeout(() => ($("spoken").textContent = sentence), 700); // once the drawing rests
+}
+
+const rgb = (name) => [1, 3, 5].map((i) => parseInt(colourOf(name).slice(i, i + 2), 16));
+
+/** Bytes around 128 to colours: the sheet's at zero, one colour above, another below. */
+function signedPixels(bytes, width, height) {
+  const zero = rgb("--sheet"), above = rgb("--for"), below = rgb("--against");
+  const image = new ImageData(width, height);
+  bytes.forEach((byte, i) => {
+    const value = Math.max(-1, (byte - 128) / 127), end = value < 0 ? below : above;
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = zero[c] + (end[c] - zero[c]) * Math.abs(value);
+    image.data[4 * i + 3] = 255;
+  });
+  return image;
+}
+
+function greyPixels(rows) {
+  const image = new ImageData(rows[0].length, rows.length);
+  rows.flat().forEach((grey, i) => image.data.set([grey, grey, grey, 255], 4 * i));
+  return image;
+}
+
+function put(canvas, image) {
+  canvas.width = image.width;
+  canvas.height = image.height;
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+function blank(canvas) {
+  canvas.width = canvas.height = 28;
+}
+
+function showInside() {
+  if (latest.empty) {
+    blank($("seen"));
+    blank($("saliency"));
+    const hint = document.createElement("p");
+    hint.className = "hint";
+    hint.textContent = "Draw, and they appear.";
+    $("layers").replaceChildren(hint);
+    return;
+  }
+  put($("seen"), greyPixels(latest.picture));
+  if (!latest.layers) return;
+  const { maps, shape } = latest.saliency;
+  put($("saliency"), signedPixels(bytesOf(maps), shape[1], shape[0]));
+  const shown = [...$("layers").querySelectorAll(".layer")];
+  if (shown.length !== latest.layers.length) $("layers").replaceChildren(...latest.layers.map(makeLayer));
+  [...$("layers").children].forEach((section, i) => drawLayer(section.querySelector("canvas"), latest.layers[i]));
+}
+
+function makeLayer(layer) {
+  const [height, width, count] = layer.shape;
+  const section = document.createElement("div"), title = document.createElement("h3");
+  const size = document.createElement("span"), canvas = document.createElement("canvas");
+  section.className = "layer";
+  const some = layer.shown < count ? `, the first ${layer.shown} shown` : "";
+  size.textContent = height * width === 1 ? ` ${count} numbers${some}` : ` ${count} maps of ${height}×${width}${some}`;
+  title.append(layer.name, size);
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `Output of ${layer.name}`);
+  section.append(title, canvas);
+  return section;
+}
+
+/** All maps of a layer side by side, each pixel a whole number of screen pixels. */
+function drawLayer(canvas, layer) {
+  const [height, width] = layer.shape, bytes = bytesOf(layer.maps), size = width * height;
+  const dense = size === 1, ratio = Math.max(1, Math.round(window.devicePixelRatio));
+  const cell = ratio * (dense ? 14 : 52), gap = ratio * (dense ? 2 : 4);
+  const room = ratio * $("layers").clientWidth;
+  const columns = Math.max(1, Math.min(layer.shown, Math.floor((room + gap) / (cell + gap))));
+  const rows = Math.ceil(layer.shown / columns);
+  canvas.width = columns * (cell + gap) - gap;
+  canvas.height = rows * (cell + gap) - gap;
+  canvas.style.width = `${canvas.width / ratio}px`;
+  const context = canvas.getContext("2d"), one = document.createElement("canvas");
+  context.imageSmoothingEnabled = false;
+  for (let k = 0; k < layer.shown; k++) {
+    put(one, signedPixels(bytes.subarray(k * size, (k + 1) * size), width, height));
+    context.drawImage(one, (k % columns) * (cell + gap), Math.floor(k / columns) * (cell + gap), cell, cell);
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------- the start
+
+async function start() {
+  blank($("seen"));
+  blank($("saliency"));
+  redraw();
+  try {
+    const model = await (await fetch("model")).json();
+    const size = model.parameters.toLocaleString("en");
+    $("about").textContent = `A convolutional network of ${size} parameters reads along (${model.backend} backend).`;
+    makeBars(model.classes);
+  } catch {
+    trouble("The server does not answer. Is it still running?");
+  }
+}
+
+const repaint = () => {
+  redraw();
+  showInside();
+};
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+window.addEventListener("resize", repaint);
+start();
