@@ -224,7 +224,8 @@ function showBars(probabilities, best) {
 
 function show(answer) {
   const { digit, probabilities, empty } = answer;
-  $("digit").textContent = empty ? "–" : digit;
+  $("digit").textContent = empty ? "?" : digit;
+  $("digit").classList.toggle("nothing", Boolean(empty));
   $("confidence").textContent = empty ? "Nothing drawn yet" : verdict(probabilities[digit]);
   showBars(empty ? null : probabilities, empty ? null : digit);
   speak(empty ? "Nothing drawn." : `${digit}, ${percent(probabilities[digit])}`);
@@ -241,9 +242,9 @@ function speak(sentence) {
 
 const rgb = (name) => [1, 3, 5].map((i) => parseInt(colourOf(name).slice(i, i + 2), 16));
 
-/** Bytes around 128 to colours: the sheet's at zero, one colour above, another below. */
+/** Bytes around 128 to colours: one at zero, one above, one below. */
 function signedPixels(bytes, width, height) {
-  const zero = rgb("--sheet"), above = rgb("--for"), below = rgb("--against");
+  const zero = rgb("--zero"), above = rgb("--for"), below = rgb("--against");
   const image = new ImageData(width, height);
   bytes.forEach((byte, i) => {
     const value = Math.max(-1, (byte - 128) / 127), end = value < 0 ? below : above;
@@ -308,7 +309,7 @@ function makeLayer(layer) {
 function drawLayer(canvas, layer) {
   const [height, width] = layer.shape, bytes = bytesOf(layer.maps), size = width * height;
   const dense = size === 1, ratio = Math.max(1, Math.round(window.devicePixelRatio));
-  const cell = ratio * (dense ? 14 : 52), gap = ratio * (dense ? 2 : 4);
+  const cell = ratio * (dense ? 14 : $("layers").clientWidth < 500 ? 38 : 52), gap = ratio * (dense ? 2 : 4);
   const room = ratio * $("layers").clientWidth;
   const columns = Math.max(1, Math.min(layer.shown, Math.floor((room + gap) / (cell + gap))));
   const rows = Math.ceil(layer.shown / columns);
