@@ -27,6 +27,7 @@ LAYERS = [
     ["tinycnn"],
     ["tinycnn.plots"],
     ["tinycnn.report", "tinycnn.report_page"],
+    ["tinycnn.web"],
     ["tinycnn.commands"],
     ["tinycnn.__main__"],
     ["examples"],
@@ -58,12 +59,15 @@ HEAVY = {
     "urllib3": ["tinycnn.data"],
     "safetensors": ["tinycnn.io"],
     "PIL": ["tinycnn.data.drawing"],
+    "starlette": ["tinycnn.web"],
+    "uvicorn": ["tinycnn.web"],
     "tqdm": ["tinycnn.progress", "tinycnn.data"],
     "matplotlib": ["tinycnn.plots"],
     "scipy": [],
     "torch": [],
 }
-UNASKED = ["numba", "cupy", "matplotlib", "sklearn", "pooch", "tqdm", "torch", "scipy", "requests", "llvmlite", "PIL"]
+UNASKED = ["numba", "cupy", "matplotlib", "sklearn", "pooch", "tqdm", "torch", "scipy", "requests", "llvmlite"]
+UNASKED += ["PIL", "starlette", "uvicorn"]
 
 
 # --------------------------------------------------------------------------------------------------------- the checker

@@ -7,8 +7,12 @@ POST /predict answers the same as JSON (docs/page.md). Needs: pip install 'tinyc
 import argparse
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinycnn.errors import SettingError
+
+if TYPE_CHECKING:
+    from tinycnn.web.answers import Answers
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -40,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     warm_up(answers)
     port = listener.getsockname()[1]
     print(f"{options.model_file}: draw at {address(options.host, port)} (Ctrl-C ends)", flush=True)
-    app = create_app(answers, LOOPBACK if is_loopback(options.host) else None)
+    app = create_app(answers, names=[*LOOPBACK, options.host] if is_loopback(options.host) else None)
     try:
         make_server(app, options.host, port).run(sockets=[listener])
     except KeyboardInterrupt:
@@ -58,13 +62,10 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket bound to the address; SettingError, in words, where that cannot be had."""
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
+        return socket.create_server(where[:2], family=family)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SettingError(f"cannot listen on {host} port {port} ({reason}); choose with --host and --port") from None
-    return listener
 
 
 def is_loopback(host: str) -> bool:

@@ -44,7 +44,7 @@ class Answers:
         }
 
     def answer(self, picture: np.ndarray, inside: bool = False) -> dict[str, Any]:
-        """``picture (1, H, W, 1)`` bytes → the digit, all probabilities, and with ``inside`` the maps of every layer."""
+        """``picture (1, H, W, 1)`` bytes → digit and probabilities; with ``inside`` the maps of every layer, too."""
         with self._one_at_a_time:
             start = time.perf_counter()
             probabilities = softmax(predict_logits(self.model, picture)[0].astype(np.float64))  # (K,)

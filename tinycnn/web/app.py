@@ -125,11 +125,13 @@ def create_app(answers: Answers, names: Iterable[str] | None = None) -> Starlett
         Route("/model", about, methods=["GET"]),
         Route("/predict", _endpoint(Predict(answers)), methods=["POST"]),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, names=names)],
         exception_handlers={HTTPException: _http_error, Exception: _bug},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _endpoint(predict: Predict) -> Any:

@@ -1,4 +1,4 @@
-"""What stands before every route: who may ask, how often a client may ask wrongly, what browsers may do with the page."""
+"""What stands before every route: who may ask, how often wrongly, and what browsers may do with the page."""
 
 import time
 from collections import OrderedDict, deque
@@ -59,7 +59,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return
+            return await self.app(scope, receive, send)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -21,7 +21,7 @@ class UnsupportedTypeError(DataError):
 
 
 def read_picture(content_type: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """An image file, or JSON ``{"pixels": rows of numbers from 0 to 255}`` → ``(1, H, W, 1)`` bytes; ``shape`` is (H, W).
+    """An image file, or JSON ``{"pixels": rows of numbers, 0 to 255}`` → ``(1, H, W, 1)`` bytes; ``shape`` is (H, W).
 
     Raises EmptyDrawingError when nothing is drawn, DataError for everything else that cannot be read.
     """

@@ -172,6 +172,7 @@ async function requestAnswer() {
   }
   waiting = true;
   stale = false;
+  $("bars").setAttribute("aria-busy", "true");
   const inside = drawing === null || performance.now() - lastInside > INSIDE_EVERY_MS;
   if (inside) lastInside = performance.now();
   try {
@@ -183,6 +184,7 @@ async function requestAnswer() {
   }
   waiting = false;
   if (stale) requestAnswer();
+  else $("bars").setAttribute("aria-busy", "false");
 }
 
 function trouble(sentence) {
