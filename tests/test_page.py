@@ -48,7 +48,7 @@ def page(request, browser, url):
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(url)
-    page.wait_for_function("document.querySelectorAll('#bars li').length === 10")
+    wait_until_ready(page)
     yield page
     context.close()
     assert complaints == []
@@ -74,13 +74,34 @@ def digit(page):
 
 
 def wait_for(page, wanted):
-    page.wait_for_function("wanted => document.getElementById('digit').textContent === wanted", arg=wanted)
+    sync_api.expect(page.locator("#digit")).to_have_text(wanted, timeout=30_000)
+
+
+def wait_until_ready(page):
+    sync_api.expect(page.locator("#bars li")).to_have_count(10, timeout=30_000)
+
+
+def wait_until(page, condition):
+    """Until ``condition()``; Playwright's own waiting for a script is forbidden by the page's security policy."""
+    for _ in range(600):
+        if condition():
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("waited 30 s in vain")
+
+
+def picture(page):
+    """The picture that the network got last."""
+    return page.locator("#seen").evaluate("canvas => canvas.toDataURL()")
 
 
 def is_blank(page, canvas):
     """Whether all pixels of a canvas are alike."""
-    script = """id => { const c = document.getElementById(id);
-        return new Set(new Uint32Array(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.buffer)).size === 1 }"""
+    script = """id => {
+        const canvas = document.getElementById(id);
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return new Set(new Uint32Array(data.buffer)).size === 1;
+    }"""
     return page.evaluate(script, canvas)
 
 
@@ -103,15 +124,15 @@ def test_a_drawn_digit_is_read(page, points, wanted):
     ]
     assert not is_blank(page, "seen")
     assert not is_blank(page, "saliency")
-    page.wait_for_function("w => document.getElementById('spoken').textContent.startsWith(w)", arg=wanted)
+    wait_until(page, lambda: page.locator("#spoken").inner_text().startswith(wanted))
 
 
 def test_the_answer_moves_while_the_pen_is_down(page):
     draw(page, SEVEN[:2], lift=False)
-    page.wait_for_function("document.getElementById('digit').textContent !== '?'")
+    wait_until(page, lambda: digit(page) != "?")
     first = page.locator("#bars").inner_text()
     draw(page, SEVEN[1:], lift=False)
-    page.wait_for_function("before => document.getElementById('bars').innerText !== before", arg=first)
+    wait_until(page, lambda: page.locator("#bars").inner_text() != first)
     page.mouse.up()
     wait_for(page, "7")
 
@@ -123,11 +144,11 @@ def test_undo_and_clear(page):
     draw(page, ONE)
     wait_for(page, "1")
     page.wait_for_selector("#bars[aria-busy=false]")
-    seen = page.locator("#seen").evaluate("canvas => canvas.toDataURL()")
+    seen = picture(page)
     draw(page, [(0.1, 0.9), (0.9, 0.9)])
-    page.wait_for_function("was => document.getElementById('seen').toDataURL() !== was", arg=seen)
+    wait_until(page, lambda: picture(page) != seen)
     undo.click()
-    page.wait_for_function("was => document.getElementById('seen').toDataURL() === was", arg=seen)
+    wait_until(page, lambda: picture(page) == seen)
     clear.click()
     wait_for(page, "?")
     assert page.locator("#confidence").inner_text() == "Nothing drawn yet"
@@ -157,7 +178,7 @@ def test_a_finger_draws_and_does_not_scroll(browser, url):
     context = browser.new_context(**PHONE)
     page = context.new_page()
     page.goto(url)
-    page.wait_for_function("document.querySelectorAll('#bars li').length === 10")
+    wait_until_ready(page)
     touch = context.new_cdp_session(page)
 
     def send(kind, points):
@@ -204,7 +225,7 @@ def test_a_server_that_is_gone_is_told(browser, tmp_path):
     page = context.new_page()
     with serving(small_model(), tmp_path) as url:
         page.goto(url)
-        page.wait_for_function("document.querySelectorAll('#bars li').length === 10")
+        wait_until_ready(page)
     draw(page, ONE)
     page.wait_for_selector("#trouble:not([hidden])")
     assert "does not answer" in page.locator("#trouble").inner_text()

@@ -93,5 +93,5 @@ def packed(label: str, output: np.ndarray) -> dict[str, Any]:
     kept = maps[:, :, : max(1, min(F, MOST_MAPS, MOST_BYTES // (OH * OW)))]
     most = float(np.abs(kept).max())
     scaled = np.rint(128 + 127 * kept / (most or 1.0)).astype(np.uint8).transpose(2, 0, 1)  # (maps, OH, OW)
-    text = base64.b64encode(np.ascontiguousarray(scaled)).decode()
+    text = base64.b64encode(scaled.tobytes()).decode()
     return {"name": label, "shape": [OH, OW, F], "shown": len(scaled), "largest": most, "maps": text}

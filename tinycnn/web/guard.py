@@ -44,8 +44,8 @@ class BadInput:
 
     def wait_s(self, client: str) -> float:
         """Seconds until ``client`` may ask again; 0 unless it sent 30 unreadable requests within a minute."""
-        times = self.times.get(client, ())
-        return max(0.0, times[0] + BAD_WINDOW_S - self.clock()) if len(times) == MOST_BAD else 0.0
+        times = self.times.get(client)
+        return max(0.0, times[0] + BAD_WINDOW_S - self.clock()) if times and len(times) == MOST_BAD else 0.0
 
 
 class Guard:
