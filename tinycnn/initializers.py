@@ -20,18 +20,18 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def glorot_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Uniform in ±√(6 / (fan_in + fan_out)). Source: Glorot, Bengio, 2010; the default of Keras."""
+    """Weights, uniform in ±√(6 / (fan_in + fan_out)). Source: Glorot, Bengio, 2010; the default of Keras."""
     limit = math.sqrt(6 / max(sum(fans(shape)), 1))
     return rng.uniform(-limit, limit, shape)
 
 
 def he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Normal with variance 2 / fan_in. Source: He et al., "Delving deep into rectifiers", 2015."""
+    """Weights, normal with variance 2 / fan_in. Source: He et al., "Delving deep into rectifiers", 2015."""
     return rng.normal(0, math.sqrt(2 / max(fans(shape)[0], 1)), shape)
 
 
 def he_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Uniform with the same variance, 2 / fan_in: in ±√(6 / fan_in)."""
+    """Weights, uniform with the same variance, 2 / fan_in: in ±√(6 / fan_in)."""
     limit = math.sqrt(6 / max(fans(shape)[0], 1))
     return rng.uniform(-limit, limit, shape)
 

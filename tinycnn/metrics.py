@@ -46,7 +46,7 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 
 
 def class_scores(confusion: np.ndarray) -> ClassScores:
-    """Precision, recall, F1 and support of every class, from the counts ``(K, K)`` of ``confusion_matrix``."""
+    """Precision, recall, F1 and support of every class ``(K,)``, from the counts ``(K, K)`` of ``confusion_matrix``."""
     correct = np.diag(confusion)  # (K,)
     support, answered = confusion.sum(axis=1), confusion.sum(axis=0)  # (K,), (K,)
     precision, recall = _ratio(correct, answered), _ratio(correct, support)

@@ -59,6 +59,7 @@ class Optimizer:
         raise NotImplementedError
 
     def zero_grad(self) -> None:
+        """Forget the gradients of all parameters, before the next ``backward()``."""
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -154,6 +155,7 @@ class Adam(Optimizer):
     def adam_update(
         self, backend: Backend, p: Array, g: Array, step_size: Rate, v_scale: Rate, m: Array, v: Array
     ) -> None:
+        """The formula above, in place: ``step_size`` is lr / (1-β₁ᵗ), ``v_scale`` is 1 / (1-β₂ᵗ)."""
         fused = backend.fused.get("adam")
         if fused and p.flags.c_contiguous:  # the same five lines in one pass over memory, as flat arrays
             fused(p, g, m, v, step_size, v_scale, self.beta1, self.beta2, self.eps)
@@ -198,7 +200,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": Ada
 
 
 def constant() -> Schedule:
-    """The same learning rate throughout."""
+    """The same learning rate throughout: step → 1. (A schedule is a function of the step number, from 0.)"""
     return lambda step: 1.0
 
 

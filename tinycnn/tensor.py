@@ -109,6 +109,7 @@ class Tensor:
             function.free()
 
     def zero_grad(self) -> None:
+        """Forget the gradient, so that the next ``backward()`` does not add to it."""
         self.grad = None
 
     # Arithmetic: the derivatives are in the second half of this file.
@@ -149,26 +150,33 @@ class Tensor:
         return Multiply()(self, -1.0)
 
     def exp(self) -> "Tensor":
+        """eˣ of each element, any shape → the same shape."""
         return Exp()(self)
 
     def log(self) -> "Tensor":
+        """ln x of each element, any shape → the same shape."""
         return Log()(self)
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        """The sum over ``axis`` (all, if None), which disappears or stays with length 1; ShapeError if it is none."""
         return Sum(axis, keepdims)(self)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        """The mean over ``axis``; the rest is as in ``sum``."""
         _check_not_empty("mean", self.data)
         total = Sum(axis, keepdims)(self)
         return total * (total.data.size / self.data.size)
 
     def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        """The largest element over ``axis``; of equals the first receives the gradient. The rest is as in ``sum``."""
         return Max(axis, keepdims)(self)
 
     def reshape(self, *shape: Any) -> "Tensor":
+        """The elements in another shape, ``reshape(2, 3)`` or ``reshape((2, 3))``; ShapeError if they do not fit."""
         return Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(self)
 
     def transpose(self, *axes: Any) -> "Tensor":
+        """The axes in another order, all of them backwards if none is given; ShapeError unless each comes once."""
         return Transpose(tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes)(self)
 
     @property

@@ -207,6 +207,7 @@ class Progress:
         self.correct: Any = 0
 
     def add(self, loss: Array, correct: Array, count: int) -> None:
+        """A step with the mean ``loss`` of ``count`` images, of which ``correct`` were right."""
         self.count(count)
         self.loss_sum = self.loss_sum + loss * float(count)
         self.correct = self.correct + correct
@@ -217,11 +218,12 @@ class Progress:
         self.seen += count
 
     def scores(self) -> Scores:
+        """The means over all images so far."""
         return Scores(float(self.loss_sum) / self.seen, float(self.correct) / self.seen)
 
 
 def predict_logits(model: Sequential, images: np.ndarray) -> np.ndarray:
-    """Scores of all ``images (M, H, W, C)`` bytes, ``(M, K)`` on the host, computed in evaluation mode."""
+    """Scores of byte ``images (M, H, W, C)``, before softmax, in evaluation mode → ``(M, K)`` on the host."""
     backend, was_training = get_backend(), model.training
     model.eval()
     try:
@@ -240,7 +242,7 @@ def _logit_batches(model: Sequential, images: np.ndarray) -> Iterator[Array]:
 
 
 def evaluate(model: Sequential, images: np.ndarray, labels: np.ndarray) -> Scores:
-    """Loss and accuracy over every image, the last partial batch included, each image weighing the same."""
+    """Loss and accuracy of byte ``images (M, H, W, C)`` with ``labels (M,)``: every image, each weighing the same."""
     logits = predict_logits(model, images).astype(np.float64)  # (M, K)
     top = logits.max(axis=1, keepdims=True)
     log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))  # (M,)

@@ -40,18 +40,22 @@ class Layer:
         return input_shape
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x (N, *input_shape)`` → ``(N, *output_shape)``; ``layer(x)`` calls it."""
         raise NotImplementedError
 
     def __call__(self, x: Tensor | Array) -> Tensor:
         return self.forward(x)
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """What is trained: ``("weight", tensor), ("bias", tensor)``."""
         yield from self.parameters_by_name.items()
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
+        """What is remembered, and saved, but not trained: the running statistics of batch norm."""
         yield from self.buffers_by_name.items()
 
     def parameters(self) -> list[Tensor]:
+        """The trained tensors, as an optimizer takes them."""
         return [parameter for _, parameter in self.named_parameters()]
 
     def train(self, mode: bool = True) -> Self:
@@ -64,6 +68,7 @@ class Layer:
         return self.train(False)
 
     def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
         for parameter in self.parameters():
             parameter.zero_grad()
 

@@ -14,7 +14,10 @@ from tinycnn.tensor import Tensor
 
 @register_layer
 class Conv2d(Layer):
-    """Learned filters slide over the image: ``(H, W, C)`` → ``(OH, OW, filters)``. See ``ops/conv2d.py``."""
+    """Learned filters slide over the image: ``(H, W, C)`` → ``(OH, OW, filters)``. See ``ops/conv2d.py``.
+
+    Raises SettingError for settings out of range, ShapeError when the window does not fit into the image.
+    """
 
     def __init__(
         self,
@@ -64,7 +67,10 @@ class _Pool2d(Layer):
 
 @register_layer
 class MaxPool2d(_Pool2d):
-    """The largest value of each window. See ``ops/max_pool2d.py``."""
+    """The largest value of each window: ``(H, W, C)`` → ``(OH, OW, C)``. See ``ops/max_pool2d.py``.
+
+    ``stride`` is ``kernel_size`` if None. Raises SettingError and ShapeError as Conv2d does.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.max_pool2d(x, kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
@@ -72,7 +78,7 @@ class MaxPool2d(_Pool2d):
 
 @register_layer
 class AvgPool2d(_Pool2d):
-    """The mean of each window. See ``ops/avg_pool2d.py``."""
+    """The mean of each window: ``(H, W, C)`` → ``(OH, OW, C)``. See ``ops/avg_pool2d.py``; arguments as MaxPool2d."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.avg_pool2d(x, kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
@@ -80,7 +86,10 @@ class AvgPool2d(_Pool2d):
 
 @register_layer
 class Dense(Layer):
-    """``units`` weighted sums of all inputs: ``(in,)`` → ``(units,)``. See ``ops/dense.py``."""
+    """``units`` weighted sums of all inputs: ``(in,)`` → ``(units,)``. See ``ops/dense.py``.
+
+    Raises SettingError for ``units`` below 1, ShapeError for images that nobody has flattened.
+    """
 
     def __init__(self, units: int, bias: bool = True, initializer: str = "he_normal") -> None:
         super().__init__()
@@ -102,7 +111,7 @@ class Dense(Layer):
 
 @register_layer
 class ReLU(Layer):
-    """``max(x, 0)``. See ``ops/relu.py``."""
+    """``max(x, 0)``, any shape → the same shape. See ``ops/relu.py``."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.relu(x)
@@ -121,7 +130,7 @@ class Flatten(Layer):
 
 @register_layer
 class Dropout(Layer):
-    """In training, zero each value with probability ``p``. See ``ops/dropout.py``.
+    """In training, zero each value with probability ``p``, any shape → the same shape. See ``ops/dropout.py``.
 
     ``seed`` is drawn when the network is built; ``step`` counts the masks used so far. Both together fix the next mask.
     """
@@ -179,7 +188,7 @@ class BatchNorm(Layer):
 
 @register_layer
 class Rescaling(Layer):
-    """``x * scale + offset``: lets a network take raw pixels, 0 to 255."""
+    """``x * scale + offset``, any shape → the same shape: lets a network take raw pixels, 0 to 255."""
 
     def __init__(self, scale: float, offset: float = 0.0) -> None:
         super().__init__()
@@ -193,7 +202,7 @@ class Rescaling(Layer):
 
 @register_layer
 class Softmax(Layer):
-    """Probabilities over the last axis. See ``ops/softmax.py``."""
+    """Probabilities over the last axis: ``(..., K)`` → ``(..., K)``. See ``ops/softmax.py``."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.softmax(x)
@@ -201,7 +210,7 @@ class Softmax(Layer):
 
 @register_layer
 class LogSoftmax(Layer):
-    """Logarithms of probabilities over the last axis. See ``ops/softmax.py``."""
+    """Logarithms of probabilities over the last axis: ``(..., K)`` → ``(..., K)``. See ``ops/softmax.py``."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.log_softmax(x)

@@ -120,6 +120,7 @@ class Sequential(Layer):
         return f"Sequential({', '.join(map(repr, self.layers.values()))}, input_shape={self.input_shape})"
 
     def parameter_count(self) -> int:
+        """How many numbers are trained."""
         return sum(parameter.data.size for parameter in self.parameters())
 
     def summary(self) -> str:
