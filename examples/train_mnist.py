@@ -253,8 +253,8 @@ def main(arguments: list[str] | None = None) -> int:
     except TinyCNNError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)  # a folder that cannot be written, a full disk
+    except (OSError, MemoryError) as error:  # a full disk; data that is too large
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

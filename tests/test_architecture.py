@@ -21,7 +21,7 @@ LAYERS = [
     ["tinycnn.tensor"],
     ["tinycnn.ops", "tinycnn.initializers"],
     ["tinycnn.layers", "tinycnn.optim", "tinycnn.gradcheck", "tinycnn.data"],
-    ["tinycnn.models", "tinycnn.io", "tinycnn.convert", "tinycnn.metrics", "tinycnn.capture"],
+    ["tinycnn.models", "tinycnn.io", "tinycnn.convert", "tinycnn.metrics", "tinycnn.capture", "tinycnn.memory"],
     ["tinycnn.train", "tinycnn.exercises", "tinycnn.explain"],
     ["tinycnn.progress"],
     ["tinycnn"],

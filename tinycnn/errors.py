@@ -36,5 +36,9 @@ class FileFormatError(TinyCNNError, ValueError):
     """A model file that is damaged, hostile, or from a newer tinycnn."""
 
 
+class OutOfMemoryError(TinyCNNError, MemoryError):
+    """A training step that needs more memory than there is."""
+
+
 class SettingError(TinyCNNError, ValueError):
     """An option or argument outside its range."""

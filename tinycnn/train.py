@@ -21,6 +21,7 @@ from tinycnn.capture import CapturedSteps, captured_epoch
 from tinycnn.data.augment import Affine
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.layers import Sequential
+from tinycnn.memory import memory_explained
 from tinycnn.models import pixel_scale
 from tinycnn.optim import Optimizer, in_range
 from tinycnn.tensor import Tensor, no_grad
@@ -122,7 +123,8 @@ class Trainer:
         self.model.train()
         order = get_backend().asarray(self.order(len(labels), epoch))
         running = Progress(epoch, math.ceil(len(labels) / self.batch_size))
-        with captured_epoch(self, images, labels, epoch, running) as captured:
+        explained = memory_explained(self.model, self.batch_size)
+        with captured_epoch(self, images, labels, epoch, running) as captured, explained:
             for start in range(0, len(labels), self.batch_size):
                 chosen = order[start : start + self.batch_size]
                 if not (captured and captured.step(running)):

@@ -85,6 +85,10 @@ class Backend(ABC):
         loader = _kernel_loaders.get((self.name, name))
         return loader(self) if loader else self.fused.get(name)
 
+    def free_memory(self) -> int | None:
+        """How many bytes could be allocated now; None where that cannot be told."""
+        return None
+
     @abstractmethod
     def owns(self, array: object) -> bool:
         """Whether ``array`` already is this backend's kind of array."""

@@ -36,6 +36,10 @@ class CupyBackend(Backend):
         self.fused = {}
         check_usable(cupy, self.launch)
 
+    def free_memory(self) -> int:
+        self.xp.get_default_memory_pool().free_all_blocks()
+        return self.xp.cuda.Device().mem_info[0]
+
     def owns(self, array: object) -> bool:
         return isinstance(array, self.xp.ndarray)
 

@@ -1,4 +1,4 @@
-"""Keeping freed memory for the next step.
+"""Keeping freed memory for the next step; and how much there is.
 
 A training step allocates the same large arrays again and again. By default the C library gives each of them back to the
 operating system when it is freed, and the next one is mapped anew, zeroed and faulted in page by page, which took up to
@@ -7,6 +7,7 @@ a third of the step. With glibc two settings change that; elsewhere this does no
 
 import ctypes
 import sys
+from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # their numbers in malloc.h
 LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc takes no more
@@ -21,3 +22,39 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD) and mallopt(TRIM_THRESHOLD, KEPT_BYTES))
+
+
+def free_host_memory(system: Path = Path("/")) -> int | None:
+    """How many bytes this process could still take of the machine, its container, its own limit; None if unknown.
+
+    Linux tells; ``system`` is where its files are looked for.
+    """
+    available = _kib(system / "proc/meminfo", "MemAvailable:")
+    rooms = [] if available is None else [available]
+    group = system / "sys/fs/cgroup"
+    limit, used = (_number(group / name) for name in ("memory.max", "memory.current"))
+    if limit is not None and used is not None:
+        rooms.append(limit - used)
+    size = _kib(system / "proc/self/status", "VmSize:")
+    if size is not None and (most := _address_space()) is not None:
+        rooms.append(most - size)
+    return max(min(rooms), 0) if rooms else None
+
+
+def _kib(file: Path, name: str) -> int | None:
+    """The value of a line ``name  123 kB``, in bytes."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(name)), None)
+
+
+def _number(file: Path) -> int | None:
+    text = file.read_text().strip() if file.exists() else ""
+    return int(text) if text.isdigit() else None  # "max" is no limit
+
+
+def _address_space() -> int | None:
+    """What ``ulimit -v`` allows."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit

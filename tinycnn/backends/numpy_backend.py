@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinycnn.backends.base import Backend, Pair, window_grid
-from tinycnn.backends.memory import keep_freed_memory
+from tinycnn.backends.memory import free_host_memory, keep_freed_memory
 from tinycnn.backends.philox import keep_threshold, random_bits
 from tinycnn.backends.threads import limit_blas
 
@@ -44,6 +44,9 @@ class NumpyBackend(Backend):
 
     def activate(self) -> None:
         limit_blas(None)
+
+    def free_memory(self) -> int | None:
+        return free_host_memory()
 
     def owns(self, array: object) -> bool:
         return isinstance(array, np.ndarray)

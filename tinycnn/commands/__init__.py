@@ -37,6 +37,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = parse(arguments)
         return options.run(options) or 0
-    except (TinyCNNError, OSError) as error:
+    except (TinyCNNError, OSError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -5,7 +5,7 @@ that no rule below covers is its own step. On a backend without fused kernels, w
 float64, every layer is, and the network runs as it is written.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from tinycnn.backends.base import Array, Backend
 from tinycnn.layers.base import Layer
@@ -21,13 +21,16 @@ MOST_PLACES = 254  # in a pool window: fused kernels note the winner in one byte
 
 def plan(layers: Sequence[Layer], backend: Backend) -> list[Step]:
     """The steps that compute ``layers`` on ``backend``: at each place the first of the ``RULES`` that fits."""
-    steps: list[Step] = []
+    return [step for step, _ in plan_with_layers(layers, backend)]
+
+
+def plan_with_layers(layers: Sequence[Layer], backend: Backend) -> Iterator[tuple[Step, list[Layer]]]:
+    """The steps, each with the layers that it covers."""
     rest = list(layers)
     while rest:
         step, used = _next_step(rest, backend.fused.keys())
-        steps.append(step)
+        yield step, rest[:used]
         rest = rest[used:]
-    return steps
 
 
 def _next_step(layers: list[Layer], kernels: Collection[str]) -> tuple[Step, int]:
