@@ -128,6 +128,28 @@ def test_wrong_gradients_are_refused_by_name(gradient, words):
         WrongFunction(1)(*pair()).sum().backward()
 
 
+@pytest.mark.parametrize("keeps", ["one array twice", "its input", "what forward kept"])
+def test_leaves_share_no_memory_whatever_backward_returns(any_backend, keeps):
+    class Sharing(Function):
+        def forward(self, a, b):
+            self.kept = a * 1
+            return a + b
+
+        def backward(self, grad_y):
+            same = {"one array twice": grad_y * 1, "its input": self.inputs[0].data, "what forward kept": self.kept}
+            return same[keeps], same[keeps]
+
+    a, b = pair()
+    sharing = Sharing()
+    y, kept = sharing(a, b), sharing.kept
+    y.backward(np.array([1.0, -2.0, 3.0]))
+    before = a.numpy().copy()
+    a.grad[...] = 100
+    assert any_backend.to_host(b.grad).tolist() == [1, -2, 3]
+    assert np.array_equal(a.numpy(), before)
+    assert any_backend.to_host(kept).tolist() == [1, -2, 3]
+
+
 def test_none_means_no_gradient():
     class OnlyTheFirst(ScaledSquare):
         def backward(self, grad_y):

@@ -242,7 +242,18 @@ class Function:
                     f"{self.name}.backward: the gradient of input {i} is {grad_x.dtype} {grad_x.shape}, "
                     f"but the input is {x.dtype} {x.shape}"
                 )
-        return grads
+        return tuple(self._unshared(grads, grad_y))
+
+    def _unshared(self, grads: tuple[Array | None, ...], grad_y: Array) -> Iterator[Array | None]:
+        """``grads``, with copies of arrays that were returned twice, kept by forward or given to it.
+
+        Otherwise two leaves, or a leaf and its gradient, would share memory. ``grad_y`` itself is left to backward().
+        """
+        held = [*vars(self).values(), *(x.data for x in self.inputs)]
+        for grad_x in grads:
+            shared = grad_x is not None and grad_x is not grad_y and any(grad_x is other for other in held)
+            held.append(grad_x)
+            yield grad_x.copy() if shared else grad_x
 
     def free(self) -> None:
         """Drop everything forward kept, and with it the arrays and the rest of the graph."""
