@@ -12,7 +12,7 @@ is a valid gradient (a subgradient) of this output, and the result lists the pla
 kinks of several outputs at once (overlapping max-pool windows): the range of valid values is summed output by output.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -117,7 +117,7 @@ class _Check:
         grads = {i: self.inputs[i].grad for i in self.wanted}
         return {i: np.zeros(self.inputs[i].shape) if g is None else to_host(g).copy() for i, g in grads.items()}
 
-    def directions(self, i: int, shape: tuple[int, ...], fast_mode: bool):  # type: ignore[no-untyped-def]
+    def directions(self, i: int, shape: tuple[int, ...], fast_mode: bool) -> Iterator[tuple[Place, np.ndarray]]:
         """Where to move input ``i``: along each element alone, or (fast mode) along one random direction."""
         if fast_mode:
             yield (i, ()), self.rng.normal(size=shape)

@@ -7,10 +7,13 @@ from a ``numpy.random.Generator`` on the host, and so gives the same start on ev
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from tinycnn.errors import SettingError
+
+Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -46,7 +49,7 @@ def ones(shape: tuple[int, ...], rng: np.random.Generator | None = None) -> np.n
     return np.ones(shape)
 
 
-INITIALIZERS = {
+INITIALIZERS: dict[str, Initializer] = {
     "glorot_uniform": glorot_uniform,
     "he_normal": he_normal,
     "he_uniform": he_uniform,
@@ -54,7 +57,7 @@ INITIALIZERS = {
 }
 
 
-def get(name: str):  # type: ignore[no-untyped-def]
+def get(name: str) -> Initializer:
     """The initializer called ``name``; raises SettingError with the list when there is none."""
     if name not in INITIALIZERS:
         raise SettingError(f"unknown initializer {name!r}: choose one of {', '.join(INITIALIZERS)}")

@@ -58,7 +58,7 @@ class Model:
 
 def lenet(classes: int = 10) -> list[Layer]:
     """PyTorch LeNet: 60,074 parameters for 10 classes, 28x28 pixels."""
-    return [
+    return [  # one line for each block: * takes its layers out of the parentheses
         *(Conv2d(6), ReLU(), MaxPool2d()),
         *(Conv2d(16), ReLU(), MaxPool2d()),
         Flatten(),

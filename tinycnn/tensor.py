@@ -22,7 +22,7 @@ from tinycnn.backends.base import Array, Backend
 from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
-_creation_order = itertools.count()
+_creation_order = itertools.count(1)
 
 
 @contextmanager
@@ -200,7 +200,7 @@ class Function:
     backend: Backend
     inputs: tuple[Tensor, ...] = ()
     needs_grad: tuple[bool, ...] = ()
-    _order: int | None = None
+    _order: int = 0  # the number of the call, from 1; 0: not called yet
 
     def forward(self, *arrays: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__} has no forward(self, *arrays)")
@@ -210,7 +210,7 @@ class Function:
 
     def __call__(self, *inputs: Any) -> Tensor:
         """Run forward on tensors (numbers and arrays count as constants); link the result when a gradient is wanted."""
-        if self._order is not None:
+        if self._order:
             call = f"lambda x: {type(self).__name__}()(x)"
             raise AutogradError(f"{self.name}: a Function runs once; create a new one for each call, as in `{call}`")
         self._order = next(_creation_order)
@@ -251,9 +251,11 @@ class Function:
         """
         held = [*vars(self).values(), *(x.data for x in self.inputs)]
         for grad_x in grads:
-            shared = grad_x is not None and grad_x is not grad_y and any(grad_x is other for other in held)
-            held.append(grad_x)
-            yield grad_x.copy() if shared else grad_x
+            if grad_x is not None and grad_x is not grad_y and any(grad_x is other for other in held):
+                yield grad_x.copy()
+            else:
+                held.append(grad_x)
+                yield grad_x
 
     def free(self) -> None:
         """Drop everything forward kept, and with it the arrays and the rest of the graph."""
@@ -276,7 +278,7 @@ def _in_reverse_order(last: Function) -> list[Function]:
         makers = {x.creator for x in function.inputs if x.creator is not None} - found
         found |= makers
         to_visit += makers
-    return sorted(found, key=lambda function: function._order or 0, reverse=True)
+    return sorted(found, key=lambda function: function._order, reverse=True)
 
 
 def _upstream_gradient(y: Tensor, grad: Any) -> Array:

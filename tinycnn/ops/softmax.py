@@ -9,15 +9,17 @@ Raising ``x_j`` raises ``p_j`` and lowers all the others, since they share the s
     dlog p_i/dx_j = δ_ij - p_j           so   grad_x = grad_logp - p · Σ_i grad_logp_i
 """
 
+from typing import Any
+
 from tinycnn.backends.base import Array
 from tinycnn.errors import ShapeError
 from tinycnn.tensor import Function, Tensor
 
 
-def log_softmax_rows(xp: object, x: Array) -> Array:
+def log_softmax_rows(xp: Any, x: Array) -> Array:
     """``x (..., K)`` → ``log p (..., K)``, without overflow."""
     x = x - x.max(axis=-1, keepdims=True)
-    return x - xp.log(xp.exp(x).sum(axis=-1, keepdims=True))  # type: ignore[attr-defined]
+    return x - xp.log(xp.exp(x).sum(axis=-1, keepdims=True))
 
 
 class SoftmaxFunction(Function):
