@@ -26,7 +26,7 @@ LAYERS = [
     ["tinycnn.progress"],
     ["tinycnn"],
     ["tinycnn.plots"],
-    ["tinycnn.report", "tinycnn.report_page"],
+    ["tinycnn.report", "tinycnn.report_page", "tinycnn.onnx_export", "tinycnn.gradient_cases"],
     ["tinycnn.web"],
     ["tinycnn.commands"],
     ["tinycnn.__main__"],
@@ -63,6 +63,8 @@ HEAVY = {
     "uvicorn": ["tinycnn.web"],
     "tqdm": ["tinycnn.progress", "tinycnn.data"],
     "matplotlib": ["tinycnn.plots"],
+    "onnx": ["tinycnn.onnx_export"],
+    "onnxruntime": ["tinycnn.onnx_export"],
     "scipy": [],
     "torch": [],
 }

@@ -1,16 +1,43 @@
 """``python -m tinycnn COMMAND``: output, exit codes, and sentences instead of tracebacks."""
 
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.metrics import confusion_matrix
 
+import tinycnn
+from tinycnn import Function, data, gradient_cases, models
 from tinycnn.commands import COMMANDS, main
+from tinycnn.train import evaluate, predict_logits
 
 
-def test_summary_shows_a_network(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["summary", "lenet"]) == 0
-    assert "60,074" in capsys.readouterr().out
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    """An untrained lenet as a file, and the network."""
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    model = models.create("lenet")
+    tinycnn.save(model, path)
+    return path, model
+
+
+@pytest.fixture(autouse=True)
+def backend_of_before():
+    """Commands choose a backend for their process; here that is the process of the tests."""
+    with tinycnn.use_backend("numpy"):
+        yield
+
+
+def failing(capsys, *arguments, code=2):
+    """What a command that cannot do its work says on stderr."""
+    assert main(list(map(str, arguments))) == code
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+    return error.removeprefix("error: ").strip()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -27,3 +54,144 @@ def test_an_unknown_command_is_told_which_there_are() -> None:
     assert "invalid choice: 'fly'" in done.stderr
     assert "summary" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------------- summary
+
+
+def test_summary_shows_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "lenet"]) == 0
+    assert "60,074" in capsys.readouterr().out
+
+
+def test_summary_of_a_file_is_that_of_its_network(model_file, capsys):
+    path, model = model_file
+    assert main(["summary", str(path)]) == 0
+    assert model.summary() in capsys.readouterr().out
+
+
+def test_summary_of_nothing(tmp_path, capsys):
+    assert failing(capsys, "summary", "lenot").startswith("'lenot': expected a model file, or one of lenet, keras_cnn")
+    assert failing(capsys, "summary", tmp_path / "a.safetensors").endswith("no such file")
+
+
+# ---------------------------------------------------------------------------------------------------------- predict
+
+
+@pytest.fixture
+def drawings(tmp_path):
+    """A folder of pictures: two digits, a text that calls itself a picture, an empty sheet, and a note."""
+    folder = tmp_path / "drawings"
+    folder.mkdir()
+    digits = data.load("digits").x_test[:2, :, :, 0]
+    Image.fromarray(digits[0]).resize((200, 200)).save(folder / "a.png")
+    Image.fromarray(255 - digits[1]).resize((90, 90)).save(folder / "b.JPG", "JPEG")
+    (folder / "c.png").write_text("not a picture")
+    Image.new("L", (50, 50), 255).save(folder / "d.png")
+    (folder / "notes.txt").write_text("no picture either")
+    return folder
+
+
+def test_predict_answers_what_the_network_answers(model_file, drawings, capsys):
+    path, model = model_file
+    assert main(["predict", str(path), str(drawings / "a.png"), str(drawings / "b.JPG"), "--backend", "numpy"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["picture", "answer", *"0123456789", "%"]
+    for name, line in zip(("a.png", "b.JPG"), lines, strict=True):
+        image = data.drawing.read_drawing(drawings / name)
+        expected = tinycnn.metrics.probabilities(predict_logits(model, image))[0]
+        assert line.split()[:2] == [str(drawings / name), str(expected.argmax())]
+        np.testing.assert_allclose(np.array(line.split()[2:], float), 100 * expected, atol=0.051)
+
+
+def test_predict_of_a_folder_answers_what_can_be_answered(model_file, drawings, capsys):
+    assert main(["predict", str(model_file[0]), str(drawings)]) == 1
+    captured = capsys.readouterr()
+    assert re.findall(r"[ab]\.\w+(?=  )", captured.out) == ["a.png", "b.JPG"]
+    bad, empty = captured.err.splitlines()
+    assert bad.startswith(f"error: {drawings / 'c.png'}: not an image that can be read")
+    assert empty.startswith(f"error: {drawings / 'd.png'}: nothing is drawn on it")
+
+
+def test_predict_without_any_answer(model_file, drawings, tmp_path, capsys):
+    assert failing(capsys, "predict", model_file[0], drawings / "c.png").count("\n") == 0
+    assert "cannot be read (No such file" in failing(capsys, "predict", model_file[0], tmp_path / "gone.png")
+    (tmp_path / "empty").mkdir()
+    assert "no picture in this folder" in failing(capsys, "predict", model_file[0], tmp_path / "empty")
+
+
+def test_predict_with_models_it_cannot_use(drawings, tmp_path, capsys):
+    assert "no such file" in failing(capsys, "predict", tmp_path / "gone", drawings)
+    tinycnn.save(models.create("keras_cnn", input_shape=(28, 28, 3)), tmp_path / "colour")
+    assert "predict reads drawings in grey" in failing(capsys, "predict", tmp_path / "colour", drawings)
+
+
+def test_predict_with_many_classes_shows_the_most_probable(drawings, tmp_path, capsys):
+    tinycnn.save(models.create("lenet", classes=47), tmp_path / "model")
+    assert main(["predict", str(tmp_path / "model"), str(drawings / "a.png")]) == 0
+    answer = capsys.readouterr().out.splitlines()[1].split(maxsplit=1)[1]
+    assert re.fullmatch(r"(\d+)  \1: [\d.]+(, \d+: [\d.]+){4}", answer)
+
+
+# --------------------------------------------------------------------------------------------------------- evaluate
+
+
+def test_evaluate_prints_what_was_measured(model_file, capsys):
+    path, model = model_file
+    assert main(["evaluate", str(path), "--dataset", "digits", "--backend", "numpy"]) == 0
+    out = capsys.readouterr().out
+    digits = data.load("digits")
+    scores = evaluate(model, digits.x_test, digits.y_test)
+    first = f"accuracy {scores.accuracy:.4f}, loss {scores.loss:.4f} on all 360 digits test images"
+    assert out.splitlines()[0] == first
+    answers = predict_logits(model, digits.x_test).argmax(axis=1)
+    rows = [line.split()[1:] for line in out.splitlines()[4:14]]
+    counts = [[0 if cell == "." else int(cell) for cell in row] for row in rows]
+    assert counts == confusion_matrix(digits.y_test, answers, labels=range(10)).tolist()
+    recall = [float(line.split()[3]) for line in out.splitlines()[-10:]]
+    np.testing.assert_allclose(recall, 100 * np.diag(counts) / np.sum(counts, axis=1), atol=0.0051)
+
+
+def test_evaluate_on_data_that_does_not_fit(tmp_path, capsys):
+    tinycnn.save(models.create("lenet", classes=3), tmp_path / "model")
+    message = failing(capsys, "evaluate", tmp_path / "model", "--dataset", "digits")
+    assert message.startswith("digits has images (28, 28, 1) of 10 classes")
+    assert "made for (28, 28, 1) and 3; choose another --dataset" in message
+
+
+# -------------------------------------------------------------------------------------------------------- gradcheck
+
+
+def test_gradcheck_shows_every_operation(capsys, monkeypatch):
+    monkeypatch.setattr(gradient_cases, "CASES", gradient_cases.CASES[::9] + gradient_cases.CASES[-20:])
+    assert main(["gradcheck", "--backend", "numpy", "--quick"]) == 0
+    head, *rows, verdict = capsys.readouterr().out.splitlines()
+    assert head.split()[-2:] == ["on", "numpy"]
+    assert {"Conv2d", "MaxPool2d", "Transpose"} <= {row.split()[0] for row in rows}
+    assert all(row.endswith(" right") for row in rows)
+    assert sum(int(row.split()[1]) for row in rows) == len(gradient_cases.CASES)
+    assert verdict.startswith("every gradient is right")
+
+
+def test_gradcheck_finds_a_wrong_gradient(capsys, monkeypatch):
+    class WrongFunction(Function):
+        def forward(self, x):
+            return x * x
+
+        def backward(self, grad_y):
+            return grad_y
+
+    wrong = gradient_cases.Case(WrongFunction, "(3,)", lambda x: WrongFunction()(x), ((3,),))
+    monkeypatch.setattr(gradient_cases, "CASES", [wrong])
+    assert main(["gradcheck", "--backend", "numpy"]) == 1
+    _, row, reason, verdict = capsys.readouterr().out.splitlines()
+    assert (row.split()[0], row.split()[-1]) == ("Wrong", "WRONG")
+    assert "the gradient of input 0 at index (0,) is wrong: analytic" in reason
+    assert verdict.startswith("1 wrong gradients")
+
+
+def test_gradcheck_of_one_operation(capsys):
+    assert main(["gradcheck", "--backend", "numpy", "--op", "Dense"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["operation", "Dense", "every"]
+    assert failing(capsys, "gradcheck", "--op", "Dance").startswith("--op Dance: expected one of Conv2d, MaxPool2d")
+    assert "unknown backend 'torch'" in failing(capsys, "gradcheck", "--backend", "torch")

@@ -10,7 +10,6 @@ import numpy as np
 import nvrtc
 import pytest
 from example_runner import EXAMPLES, run_example
-from gradient_cases import CASES, Case, rounded
 from loop_backend import LoopBackend
 from numpy_windows_backend import WindowsBackend
 from test_gradients import functions_in, functions_of_package
@@ -19,6 +18,7 @@ import tinycnn
 from tinycnn import Tensor, backends, gradcheck, layers, register_kernel
 from tinycnn.backends import base
 from tinycnn.errors import GradientError
+from tinycnn.gradient_cases import CASES, Case, rounded
 
 
 def load_example(name):

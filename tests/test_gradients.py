@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from gradient_cases import CASES, Case, rounded
 
 import tinycnn
 from tinycnn import Function, Tensor, gradcheck, models, no_grad, ops
 from tinycnn.backends import get_backend
+from tinycnn.gradient_cases import CASES, Case, rounded
 from tinycnn.layers import Dropout
 from tinycnn.ops.fused import FusedConvFunction, FusedConvNormFunction, FusedDenseFunction, FusedNormFunction
 

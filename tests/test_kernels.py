@@ -5,7 +5,6 @@ The same ``check_*`` functions that pass the backends must catch backends that l
 
 import numpy as np
 import pytest
-from gradient_cases import window_settings
 from layouts import LAYOUTS
 from loop_backend import LoopBackend, philox
 from scipy.signal import correlate2d
@@ -14,6 +13,7 @@ import tinycnn
 from tinycnn.backends import load_backend
 from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.backends.philox import philox4x32, random_bits
+from tinycnn.gradient_cases import window_settings
 
 LOOPS = LoopBackend()
 DTYPES = [np.float32, np.float64]

@@ -25,6 +25,7 @@ from tinycnn.layers import (
     Sequential,
     Softmax,
 )
+from tinycnn.layers.summary import costs
 
 MEAN, VARIANCE = "batchnorm_1.running_mean", "batchnorm_1.running_var"
 
@@ -389,7 +390,7 @@ def test_the_summary_adds_up():
     counts = {"conv2d_1": 9 * 2 * 4 + 4, "batchnorm_1": 2 * 4, "dense_1": 16 * 3 + 3}
     for name in small_network().layers:
         row = next(line for line in text.splitlines() if line.startswith(f"{name} "))
-        assert int(row.split()[-1]) == counts.get(name, 0)
+        assert int(row.split()[-3].replace(",", "")) == counts.get(name, 0)
     total = sum(counts.values())
     assert f"{total} trainable parameters and 8 running statistics, float32" in text
     assert f"{(total + 8) * 4 / 1024:.1f} KiB" in text
@@ -400,9 +401,40 @@ def test_the_summary_adds_up():
 
 def test_the_summary_is_a_table():
     head, rule, *rows, last_rule, _total = small_network().summary().splitlines()
-    assert head.split() == ["layer", "output", "shape", "parameters"]
+    assert head.split() == ["layer", "output", "shape", "parameters", "FLOPs", "bytes", "out"]
     assert rule == last_rule == "-" * len(head)
     assert all(len(row) == len(head) for row in rows[1:])
+
+
+def test_operations_and_memory_are_counted_by_hand():
+    layers = [Rescaling(2.0), Conv2d(3, 2), ReLU(), BatchNorm(), MaxPool2d(2), Flatten(), Dropout(0.5)]
+    network = Sequential(*layers, Dense(4, bias=False), Softmax(), input_shape=(5, 6, 2))
+    found = {cost.name.split()[0]: (cost.flops, cost.bytes) for cost in costs(network.layers, (5, 6, 2), network.dtype)}
+    assert found == {
+        "rescaling_1": (60, 4 * 60),
+        "conv2d_1": (4 * 5 * 3 * (2 * 2 * 2 * 2 + 1), 4 * 60),
+        "relu_1": (60, 4 * 60),
+        "batchnorm_1": (2 * 60, 4 * 60),
+        "maxpool2d_1": (12 * 4, 4 * 12),
+        "flatten_1": (0, 0),
+        "dropout_1": (0, 0),
+        "dense_1": (2 * 12 * 4, 4 * 4),
+        "softmax_1": (5 * 4, 4 * 4),
+    }
+    (last,) = (line for line in network.summary().splitlines() if line.startswith("one image, in all"))
+    flops, memory = (f"{sum(column):,}" for column in zip(*found.values(), strict=True))
+    assert last.split()[-2:] == [flops, memory]
+
+
+def test_a_layer_of_ones_own_has_unknown_operations():
+    class Odd(Layer):
+        def forward(self, x):
+            return x
+
+    text = Sequential(Odd(), Dense(2), input_shape=(3,)).summary()
+    assert "odd_1" in text
+    assert " ? " in text
+    assert "> 14 " in text
 
 
 def test_float64_takes_twice_the_memory():

@@ -13,13 +13,13 @@ from functools import cache
 
 import numpy as np
 import pytest
-from gradient_cases import CASES, Case, positive, rounded
 from layouts import LAYOUTS
 from loop_backend import LoopBackend
 
 import tinycnn
 from tinycnn import Tensor, no_grad, ops
 from tinycnn.backends.base import Backend
+from tinycnn.gradient_cases import CASES, Case, positive, rounded
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
 from tinycnn.ops.batch_norm import FixedBatchNormFunction
 from tinycnn.ops.conv2d import Conv2dFunction

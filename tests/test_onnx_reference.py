@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from gradient_cases import window_settings
 
 from tinycnn import Tensor, ops
 from tinycnn.backends.base import Backend
+from tinycnn.gradient_cases import window_settings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of the packages below it

@@ -245,7 +245,12 @@ def _logit_batches(model: Sequential, images: np.ndarray) -> Iterator[Array]:
 
 def evaluate(model: Sequential, images: np.ndarray, labels: np.ndarray) -> Scores:
     """Loss and accuracy of byte ``images (M, H, W, C)`` with ``labels (M,)``: every image, each weighing the same."""
-    logits = predict_logits(model, images).astype(np.float64)  # (M, K)
+    return scores_of(predict_logits(model, images), labels)
+
+
+def scores_of(logits: np.ndarray, labels: np.ndarray) -> Scores:
+    """Mean loss and accuracy of ``logits (M, K)`` for ``labels (M,)``, both on the host."""
+    logits = logits.astype(np.float64)  # (M, K)
     top = logits.max(axis=1, keepdims=True)
     log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))  # (M,)
     surprise = log_sum - logits[np.arange(len(labels)), labels]  # (M,)

@@ -10,7 +10,17 @@ import sys
 
 from tinycnn.errors import TinyCNNError
 
-COMMANDS = ["summary", "report", "doctor", "exercises", "serve"]
+COMMANDS = [
+    "summary",
+    "predict",
+    "evaluate",
+    "report",
+    "export",
+    "gradcheck",
+    "doctor",
+    "exercises",
+    "serve",
+]  # fmt: skip
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -1,15 +1,21 @@
-"""Layers, output shapes and parameters of a network."""
+"""Layers, output shapes, parameters, operations and memory of a network."""
 
 import argparse
 
 from tinycnn import models
+from tinycnn.commands.choices import open_network
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which network."""
-    parser.add_argument("model", choices=models.MODELS, help="one of the five networks")
+    names = ", ".join(models.MODELS)
+    parser.add_argument("model", metavar="MODEL|MODEL_FILE", help=f"one of {names}; or a file that training wrote")
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the table."""
-    print(f"{options.model}: {models.MODELS[options.model].description}\n{models.create(options.model).summary()}")
+    model = open_network(options.model)
+    known = models.MODELS.get(options.model)
+    print(f"{options.model}: {known.description}" if known else options.model)
+    print(model.summary())
+    print("FLOPs and bytes are those of one image: a multiplication and an addition are two operations.")

@@ -12,6 +12,7 @@ from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import fusion
 from tinycnn.layers.base import Layer, Shape
 from tinycnn.layers.kinds import LogSoftmax, Softmax
+from tinycnn.layers.summary import summary
 from tinycnn.tensor import Tensor
 
 
@@ -124,16 +125,10 @@ class Sequential(Layer):
         return sum(parameter.data.size for parameter in self.parameters())
 
     def summary(self) -> str:
-        """A table: every layer with its output shape and number of parameters, the totals, the size in memory."""
-        rows = [("layer", "output shape", "parameters"), ("input", str(("N", *self.input_shape)).replace("'", ""), "")]
-        for name, layer in self.layers.items():
-            count = sum(parameter.data.size for parameter in layer.parameters())
-            rows.append((f"{name} {_short(layer)}", str(("N", *layer.output_shape)).replace("'", ""), f"{count:,}"))
-        buffers = sum(buffer.size for _, buffer in self.named_buffers())
-        size_kib = (self.parameter_count() + buffers) * self.dtype.itemsize / 1024
-        total = f"{self.parameter_count():,} trainable parameters"
-        total += f" and {buffers:,} running statistics" if buffers else ""
-        return "\n".join([*_table(rows), f"{total}, {self.dtype}, {size_kib:,.1f} KiB"])
+        """A table: every layer with its output shape, parameters, operations and memory; the totals, the size."""
+        return summary(
+            self.layers, self.input_shape, self.dtype, sum(buffer.size for _, buffer in self.named_buffers())
+        )
 
 
 def _by_layer(state: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -184,17 +179,3 @@ def _check_same(name: str, value: np.ndarray, target: Array) -> None:
         raise ShapeError(
             f"load_state_dict: {name} is {value.dtype} {value.shape}, the network has {target.dtype} {target.shape}"
         )
-
-
-def _short(layer: Layer) -> str:
-    """The settings worth a place in the summary: those of windows and dropout."""
-    settings = {name: getattr(layer, name) for name in ("kernel_size", "p") if hasattr(layer, name)}
-    return " ".join("x".join(map(str, v)) if isinstance(v, tuple) else f"{k}={v}" for k, v in settings.items())
-
-
-def _table(rows: list[tuple[str, str, str]]) -> list[str]:
-    """Rows of text as aligned lines, with rules below the head and at the end."""
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
-    rule = "-" * (sum(widths) + 4)
-    return [lines[0], rule, *lines[1:], rule]

@@ -1,0 +1,47 @@
+"""Options that several commands share: which network, which backend, which data."""
+
+import argparse
+
+import tinycnn
+from tinycnn import data, models
+from tinycnn.data import Dataset
+from tinycnn.errors import DataError, SettingError
+from tinycnn.layers import Sequential
+
+
+def add_model_file(parser: argparse.ArgumentParser) -> None:
+    """``MODEL_FILE``."""
+    parser.add_argument("model", metavar="MODEL_FILE", help="a model.safetensors that training wrote")
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """``--backend``."""
+    parser.add_argument("--backend", default="auto", metavar="NAME", help="auto, numpy, numba or cupy (default: auto)")
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """``--dataset`` and ``--data-dir``."""
+    add = parser.add_argument
+    add("--dataset", default="auto", help="auto, mnist, fashion_mnist, digits, or a file PATH.npz (default: auto)")
+    add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
+
+
+def open_network(name: str) -> Sequential:
+    """One of the five networks with fresh weights, or the one in a file; raises SettingError for what is neither."""
+    if name in models.MODELS:
+        return models.create(name)
+    if "." not in name and "/" not in name:
+        raise SettingError(f"{name!r}: expected a model file, or one of {', '.join(models.MODELS)}")
+    return tinycnn.load(name)
+
+
+def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
+    """The data set asked for; raises DataError when it is not of the kind that ``model`` was made for."""
+    dataset = data.load(options.dataset, data_dir=options.data_dir)
+    needs = (model.input_shape, *model.output_shape)
+    if (dataset.input_shape, dataset.num_classes) != needs:
+        raise DataError(
+            f"{dataset.name} has images {dataset.input_shape} of {dataset.num_classes} classes, {options.model} was "
+            f"made for {model.input_shape} and {model.output_shape[0]}; choose another --dataset"
+        )
+    return dataset

@@ -1,0 +1,59 @@
+"""Accuracy, loss, confusion matrix and per-class scores of a model file on the test images of a data set."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+import tinycnn
+from tinycnn import metrics
+from tinycnn.commands.choices import add_backend, add_dataset, add_model_file, fitting_dataset
+from tinycnn.train import predict_logits, scores_of
+
+MOST_CLASSES = 20  # up to which the confusion matrix is printed
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Model, data, backend."""
+    add_model_file(parser)
+    add_dataset(parser)
+    add_backend(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the numbers."""
+    tinycnn.use_backend(options.backend)
+    model = tinycnn.load(options.model)
+    dataset = fitting_dataset(options, model)
+    if dataset.notice:
+        print(dataset.notice, file=sys.stderr, flush=True)
+    logits = predict_logits(model, dataset.x_test)
+    scores = scores_of(logits, dataset.y_test)
+    where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
+    print(f"accuracy {scores.accuracy:.4f}, loss {scores.loss:.4f} {where}\n")
+    confusion = metrics.confusion_matrix(dataset.y_test, logits.argmax(axis=1), dataset.num_classes)
+    if dataset.num_classes <= MOST_CLASSES:
+        print("\n".join(confusion_lines(confusion, dataset.class_names)), end="\n\n")
+    print("\n".join(class_lines(metrics.class_scores(confusion), dataset.class_names)))
+
+
+def confusion_lines(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """The counts ``(K, K)`` as text, rows true, columns answered (by the number of the class)."""
+    names, cell = max(5, *map(len, class_names)), len(str(confusion.max())) + 2
+    lines = [f"{'':<{names}}  answer of the network", f"{'true':<{names}}" + _cells(range(len(confusion)), cell)]
+    rows = zip(class_names, confusion, strict=True)
+    return lines + [f"{name:<{names}}" + _cells(("." if n == 0 else n for n in row), cell) for name, row in rows]
+
+
+def _cells(values: Iterable[object], width: int) -> str:
+    return "".join(f"{value!s:>{width}}" for value in values)
+
+
+def class_lines(scores: metrics.ClassScores, class_names: Sequence[str]) -> list[str]:
+    """Precision, recall and F1 in percent, and the number of images, a line per class."""
+    width = max(5, *map(len, class_names))
+    columns = zip(class_names, scores.precision, scores.recall, scores.f1, scores.support, strict=True)
+    return [f"{'class':<{width}}  precision   recall       F1   images"] + [
+        f"{name:<{width}}  {100 * p:>7.2f} %{100 * r:>7.2f} %{100 * f:>7.2f} %{n:>9,}" for name, p, r, f, n in columns
+    ]

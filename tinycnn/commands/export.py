@@ -1,0 +1,35 @@
+"""A model file as an ONNX file, compared with ONNX Runtime before it is called done.
+
+Images stay channels last, (N, H, W, C), with any N; multiply byte pixels by what the file's metadata say. Needs the
+packages of: pip install 'tinycnn[onnx]'. Exit codes: 0 written and compared, 2 a mistake (nothing is written).
+"""
+
+import argparse
+from pathlib import Path
+
+import tinycnn
+from tinycnn.commands.choices import add_model_file
+from tinycnn.errors import SettingError
+
+ALLOWED = 1e-4  # of probabilities or their logarithms
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """From where to where."""
+    add_model_file(parser)
+    parser.add_argument("--onnx", metavar="FILE", type=Path, required=True, help="the file to write")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the file in memory, compare, write."""
+    from tinycnn.io import write_atomically
+    from tinycnn.onnx_export import IR, OPSET, largest_difference, to_onnx
+
+    model = tinycnn.load(options.model)
+    content = to_onnx(model)
+    difference = largest_difference(model, content)
+    if not difference <= ALLOWED:
+        raise SettingError(f"export: ONNX Runtime computes something else (up to {difference:.1g}); not written")
+    write_atomically(options.onnx, content)
+    print(f"{options.onnx}: {len(content):,} bytes, opset {OPSET}, IR {IR}")
+    print(f"ONNX Runtime answers as tinycnn does, up to {difference:.1e}")

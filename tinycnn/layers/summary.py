@@ -1,0 +1,115 @@
+"""What a network costs, layer by layer: parameters, floating-point operations, memory.
+
+Counted for one image in evaluation, from the mathematics: a multiplication and an addition are two operations, a
+comparison or an exponential is one. How a backend computes it (im2col, fused kernels) may take fewer or more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from tinycnn.layers.base import Layer, Shape
+from tinycnn.layers.kinds import (
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    LogSoftmax,
+    MaxPool2d,
+    ReLU,
+    Rescaling,
+    Softmax,
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one layer: ``flops`` per image (None for a layer of unknown kind) and ``bytes`` of its output per image."""
+
+    name: str
+    output_shape: Shape
+    parameters: int
+    flops: int | None
+    bytes: int
+
+
+def costs(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype) -> list[Cost]:
+    """The cost of every layer of a network for images of ``input_shape`` (without N)."""
+    found = []
+    for name, layer in layers.items():
+        count = sum(parameter.data.size for parameter in layer.parameters())
+        values = 0 if isinstance(layer, Flatten | Dropout) else prod(layer.output_shape)  # those two hand on what comes
+        label = f"{name} {_settings(layer)}".rstrip()
+        found.append(Cost(label, layer.output_shape, count, flops(layer, input_shape), values * dtype.itemsize))
+        input_shape = layer.output_shape
+    return found
+
+
+def flops(layer: Layer, input_shape: Shape) -> int | None:
+    """Floating-point operations of ``layer`` for one image; None for a kind that is not in this list."""
+    outputs = prod(layer.output_shape)
+    match layer:
+        case Conv2d():
+            return outputs * (2 * prod(layer.kernel_size) * input_shape[-1] + layer.bias)
+        case Dense():
+            return outputs * (2 * input_shape[-1] + layer.bias)
+        case MaxPool2d() | AvgPool2d():
+            return outputs * prod(layer.kernel_size)
+        case BatchNorm():
+            return 2 * outputs  # in evaluation one factor and one summand per channel
+        case ReLU() | Rescaling():
+            return outputs
+        case Softmax() | LogSoftmax():
+            return 5 * outputs  # largest, difference, exponential, sum, quotient
+        case Flatten() | Dropout():
+            return 0
+    return None
+
+
+def summary(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype, buffers: int) -> str:
+    """A table of all layers with their costs, the totals, and the size of the network in memory."""
+    rows = costs(layers, input_shape, dtype)
+    lines: list[tuple[str, ...]] = [
+        ("layer", "output shape", "parameters", "FLOPs", "bytes out"),
+        ("input", _shape(input_shape), "", "", ""),
+    ]
+    lines += [
+        (row.name, _shape(row.output_shape), f"{row.parameters:,}", _count(row.flops), f"{row.bytes:,}") for row in rows
+    ]
+    count = sum(row.parameters for row in rows)
+    known = sum(row.flops or 0 for row in rows)
+    all_flops = f"{known:,}" if all(row.flops is not None for row in rows) else f"> {known:,}"
+    lines.append(("one image, in all", "", f"{count:,}", all_flops, f"{sum(row.bytes for row in rows):,}"))
+    total = f"{count:,} trainable parameters" + (f" and {buffers:,} running statistics" if buffers else "")
+    return "\n".join([*_table(lines), f"{total}, {dtype}, {(count + buffers) * dtype.itemsize / 1024:,.1f} KiB"])
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _shape(shape: Shape) -> str:
+    return f"({', '.join(map(str, ('N', *shape)))})"
+
+
+def _settings(layer: Layer) -> str:
+    """The settings worth a place in the table: those of windows and dropout."""
+    settings = {name: getattr(layer, name) for name in ("kernel_size", "p") if hasattr(layer, name)}
+    return " ".join("x".join(map(str, v)) if isinstance(v, tuple) else f"{k}={v}" for k, v in settings.items())
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows of text as aligned lines, the first two columns to the left; rules below the head and around the totals."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    return [lines[0], rule, *lines[1:], rule]
