@@ -28,10 +28,12 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal numbers."""
     return rng.normal(size=shape)
 
 
 def positive(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers from 0.5 to 2."""
     return rng.uniform(0.5, 2, size=shape)
 
 
@@ -67,6 +69,7 @@ def window_settings(kernels: list, strides: list, paddings: list, image: tuple[i
 
 
 def conv2d_cases() -> Iterator[Case]:
+    """Windows, strides, paddings, channels, with and without bias."""
     kernels = [(1, 1), (2, 2), (3, 3), (2, 3), (3, 1)]
     grids = window_settings(kernels, [(1, 1), (2, 2), (2, 1), (3, 3)], [(0, 0), (1, 1), (1, 0), (2, 3)], (5, 4))
     for settings, (C, F), bias in product(grids, [(1, 1), (2, 3)], [True, False]):
@@ -78,6 +81,7 @@ def conv2d_cases() -> Iterator[Case]:
 
 
 def pool_cases() -> Iterator[Case]:
+    """Both kinds of pooling, on random numbers and on ties."""
     kernels = [(1, 1), (2, 2), (3, 3), (2, 3), (3, 2)]
     pools = ((MaxPool2dFunction, ops.max_pool2d), (AvgPool2dFunction, ops.avg_pool2d))
     for settings in window_settings(kernels, [(1, 1), (2, 2), (1, 2), (3, 3)], [(0, 0), (1, 1), (1, 0)], (5, 6)):
@@ -90,12 +94,14 @@ def pool_cases() -> Iterator[Case]:
 
 
 def dense_cases() -> Iterator[Case]:
+    """Shapes with ones and an empty batch among them, with and without bias."""
     for (N, inputs, outputs), bias in product([(1, 1, 1), (3, 4, 2), (5, 1, 3), (1, 6, 1), (0, 2, 3)], [True, False]):
         shapes = ((N, inputs), (inputs, outputs), (outputs,))[: 2 + bias]
         yield Case(DenseFunction, f"{N}x{inputs}to{outputs}{'-bias' * bias}", ops.dense, shapes)
 
 
 def elementwise_cases() -> Iterator[Case]:
+    """Functions of one number, over shapes."""
     for shape, draw in product([(), (7,), (3, 4), (2, 3, 2), (1, 3, 2, 2), (0, 3)], [normal, rounded]):
         yield Case(ReLUFunction, f"{shape}-{draw.__name__}", ops.relu, (shape,), draw)
     for shape in [(), (5,), (2, 3), (0, 2)]:
@@ -107,6 +113,7 @@ def elementwise_cases() -> Iterator[Case]:
 
 
 def softmax_cases() -> Iterator[Case]:
+    """Softmax and the losses, with every kind of label."""
     for shape in [(4,), (1, 1), (3, 5), (2, 3, 4), (2, 1, 2, 3)]:
         yield Case(SoftmaxFunction, f"{shape}", ops.softmax, (shape,))
         yield Case(LogSoftmaxFunction, f"{shape}", ops.log_softmax, (shape,))
@@ -123,6 +130,7 @@ def softmax_cases() -> Iterator[Case]:
 
 
 def batch_norm_cases() -> Iterator[Case]:
+    """Batch norm of rows and images, in training and evaluation."""
     for shape, eps in product([(5, 1), (6, 3), (2, 3, 2), (3, 2, 3, 2)], [1e-3, 0.5]):
         shapes = (shape, shape[-1:], shape[-1:])
         label = f"{shape}-eps{eps}"
@@ -170,6 +178,7 @@ WITH_NUMBER = {
 
 
 def arithmetic_cases() -> Iterator[Case]:
+    """``+ - * / **``: broadcasting both ways, plain numbers, a tensor with itself."""
     for (function, call), (a, b) in product(BINARY.items(), BROADCASTS):
         yield Case(function, f"{a}{b}", call, (a, b), positive)
         if a != b:
@@ -190,6 +199,7 @@ MATMULS = [
 
 
 def matmul_cases() -> Iterator[Case]:
+    """Vectors, matrices, stacks of matrices."""
     for a, b in MATMULS:
         yield Case(tensor.MatMul, f"{a}@{b}", lambda a, b: a @ b, (a, b))
 
@@ -198,6 +208,7 @@ REDUCED = [None, 0, 1, -1, (0, 1), (0, 2), (-1, 0), (2, 0, 1), ()]
 
 
 def reduction_cases() -> Iterator[Case]:
+    """Sum, mean and max over every kind of axes."""
     for axis, keepdims in product(REDUCED, [True, False]):
         options = {"axis": axis, "keepdims": keepdims}
         yield Case(tensor.Sum, f"{options}", lambda x, o=options: x.sum(**o), ((2, 3, 4),))
@@ -210,6 +221,7 @@ def reduction_cases() -> Iterator[Case]:
 
 
 def shape_cases() -> Iterator[Case]:
+    """Reshape and transpose."""
     for shape in [(3, 4), (12,), (-1,), (2, -1), (2, 1, 3, 2), (4, 3)]:
         yield Case(tensor.Reshape, f"{shape}", lambda x, shape=shape: x.reshape(shape), ((2, 6),))
     yield Case(tensor.Reshape, "flatten", ops.flatten, ((2, 3, 2, 2),))
