@@ -77,6 +77,13 @@ def test_a_chapter_has_all_it_promises(page: Path) -> None:
     assert all("```python\n" in solution for solution in solutions), "a solution that does not run"
 
 
+def test_every_exercise_is_named_by_a_chapter() -> None:
+    named = {name for page in CHAPTERS for name in re.findall(r"`(\d\d_\w+\.py)`", page.read_text(encoding="utf-8"))}
+    assert named == set(
+        re.findall(r"^\| `(\d\d_\w+\.py)`", (PATH.parent / "exercises.md").read_text("utf-8"), re.MULTILINE)
+    )
+
+
 @pytest.mark.parametrize("page", CHAPTERS, ids=lambda page: page.stem)
 def test_excerpts_are_not_stale(page: Path) -> None:
     assert stale_excerpts(page) == []
