@@ -21,7 +21,7 @@ from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, 
 Arrays = dict[str, np.ndarray]
 
 
-@pytest.fixture(params=["numba", "cupy"])
+@pytest.fixture(params=["numba", "cupy", "cupy-emulated"])
 def fusing(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each backend that has fused kernels, active during the test."""
     for backend in activated(request):

@@ -16,6 +16,7 @@ from tinycnn.tensor import Tensor
 
 Rate = Any  # a number, or an array without axes: numbers that already lie on a GPU
 Schedule = Callable[[int], float]  # step number, from 0 → factor of the learning rate
+Moving = list[tuple[Array, Array, dict[str, Array]]]  # parameters, their gradients, their slots
 
 
 class Optimizer:
@@ -49,10 +50,14 @@ class Optimizer:
 
     def move(self, rates: Iterable[Rate]) -> None:
         """``step`` without counting it, at these rates."""
-        rates, backend = tuple(rates), get_backend()
-        for parameter, slots in zip(self.parameters, self.slots, strict=True):
-            if parameter.grad is not None:
-                self.update(backend, parameter.data, parameter.grad, *rates, **slots)
+        pairs = zip(self.parameters, self.slots, strict=True)
+        moving = [(parameter.data, parameter.grad, slots) for parameter, slots in pairs if parameter.grad is not None]
+        self.update_all(get_backend(), moving, tuple(rates))
+
+    def update_all(self, backend: Backend, moving: Moving, rates: tuple[Rate, ...]) -> None:
+        """Change all these parameters and their slots in place."""
+        for p, g, slots in moving:
+            self.update(backend, p, g, *rates, **slots)
 
     def update(self, backend: Backend, p: Array, g: Array, *rates: Any, **slots: Any) -> None:
         """Change ``p`` and its slots in place."""
@@ -124,6 +129,7 @@ class Adam(Optimizer):
     """
 
     slot_names = ("m", "v")
+    coupled = True  # whether weight_decay is part of the gradient
 
     def __init__(
         self,
@@ -144,6 +150,14 @@ class Adam(Optimizer):
         """The learning rate divided by ``1-β₁ᵗ``, and the factor ``1 / (1-β₂ᵗ)`` of v, with t from 1."""
         (lr,), t = super().rates(step), step + 1
         return lr / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
+
+    def update_all(self, backend: Backend, moving: Moving, rates: tuple[Rate, ...]) -> None:
+        fused = backend.fused.get("adam_all")  # one launch for all parameters
+        if not fused or not moving or not all(p.flags.c_contiguous for p, _, _ in moving):
+            super().update_all(backend, moving, rates)
+            return
+        arrays = [(p, backend.xp.ascontiguousarray(g), slots["m"], slots["v"]) for p, g, slots in moving]
+        fused(arrays, rates, self.beta1, self.beta2, self.eps, self.weight_decay if self.coupled else 0.0)
 
     def update(
         self, backend: Backend, p: Array, g: Array, step_size: Rate, v_scale: Rate, *, m: Array, v: Array
@@ -172,6 +186,8 @@ class AdamW(Adam):
 
     Source: Loshchilov, Hutter, "Decoupled weight decay regularization", 2019.
     """
+
+    coupled = False
 
     def __init__(
         self,

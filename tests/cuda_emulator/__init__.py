@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 FORWARD, REVERSE, SHUFFLED, SHUFFLED_AGAIN = ORDERS = range(4)
 COMPILER = shutil.which("g++")
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-w"]
-KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\(\w+\)\s+)?(\w+)\s*\(([^)]*)\)")
+KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\(\d+\)\s+)?(?!__launch_bounds__)(\w+)\s*\(([^)]*)\)")
+WIDTHS = re.compile(r"FOR_EACH_WIDTH\((\w+),\s*\(([^)]*)\)")
 C_TYPES = {
     "unsigned char": np.uint8,
     "int": np.int32,
@@ -40,7 +41,7 @@ class EmulatedModule:
 
     def __init__(self, source, defines, *, checked=False):
         self.defines, self.checked = defines, checked
-        self.parameters = {name: parameters for name, parameters in KERNEL.findall(without_comments(source))}
+        self.parameters = kernels_of(source)
         self.library = ctypes.CDLL(str(compiled(source, defines, checked, list(self.parameters))))
 
     def get_function(self, name):
@@ -121,8 +122,11 @@ class EmulatedKernel:
         return value.reshape(1)
 
 
-def without_comments(source):
-    return re.sub(r"//[^\n]*", "", source)
+def kernels_of(source):
+    """Names of all kernels, and their parameters."""
+    source = re.sub(r"//[^\n]*", "", source)
+    widths = ((f"{name}_{width}", parameters) for name, parameters in WIDTHS.findall(source) for width in (16, 32, 64))
+    return {**dict(KERNEL.findall(source)), **dict(widths)}
 
 
 def compiled(source, defines, checked, kernels):

@@ -10,15 +10,14 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __restrict__
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define __shared__ static __attribute__((section("cuda_shared")))
 #define __syncthreads() emulator::barrier(__LINE__)
 
 struct dim3 {
     unsigned x, y, z;
 };
-struct alignas(16) float4 {
-    float x, y, z, w;
-};
+static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned long long)a * b >> 32; }
 
 namespace emulator {
 

@@ -7,23 +7,27 @@ value. The module ``cupy`` is handed in, so that tests can hand in a stand-in th
 import math
 from functools import partial
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
-from tinycnn.backends.base import Array, Backend, Pair, window_grid
+from tinycnn.backends.base import Array, Pair, window_grid
 from tinycnn.backends.cupy_graph import GraphRecorder
-from tinycnn.backends.cupy_launch import BYTE, Launcher, blocks_for, windows_of
+from tinycnn.backends.cupy_launch import BYTE, Launcher, windows_of
+from tinycnn.backends.cupy_norm import NormKernels
 from tinycnn.backends.philox import keep_threshold
 from tinycnn.errors import BackendError
 
 INSTALL = "`pip install 'cupy-cuda13x[ctk]'` (CUDA 13 driver) or `pip install 'cupy-cuda12x[ctk]'` (CUDA 12)"
 ELSEWHERE = "or use --backend numba or --backend numpy"
 WORD = np.dtype(np.int32)
-NOWHERE = np.uintp(0)  # a null pointer
+FUSED = [
+    *("conv_forward", "conv_backward", "dense_forward", "dense_backward"),
+    *("norm_forward", "norm_backward", "conv_norm_forward", "conv_norm_backward", "update_statistics"),
+    *("dropout", "softmax_cross_entropy", "adam_all"),
+]
 
 
-class CupyBackend(Backend):
+class CupyBackend(NormKernels):
     """Kernels on one NVIDIA GPU, the current device of CuPy; raises BackendError where none can be used."""
 
     name = "cupy"
@@ -33,7 +37,7 @@ class CupyBackend(Backend):
         self.xp = cupy
         self.launch = Launcher(cupy)
         self.recorder = partial(GraphRecorder, cupy)
-        self.fused = {}
+        self.fused = {name: getattr(self, name) for name in FUSED}
         check_usable(cupy, self.launch)
 
     def free_memory(self) -> int:
@@ -50,67 +54,55 @@ class CupyBackend(Backend):
         return self.xp.asnumpy(array)
 
     def im2col(self, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
-        x, windows = self.xp.ascontiguousarray(x), windows_of(x.shape, kernel_size, stride, padding)
+        x, windows = self.contiguous(x), windows_of(x.shape, kernel_size, stride, padding)
         rows = len(x) * math.prod(window_grid(x.shape, kernel_size, stride, padding))
         cols = self.xp.empty((rows, math.prod(kernel_size) * x.shape[3]), x.dtype)  # (N*OH*OW, KH*KW*C)
-        self._elementwise("im2col.cu", "im2col", cols, x, cols, windows)
+        self.elementwise("im2col.cu", "im2col", cols, x, cols, windows)
         return cols
 
     def col2im(self, cols: Array, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
-        cols, windows = self.xp.ascontiguousarray(cols), windows_of(x_shape, kernel_size, stride, padding)
+        cols, windows = self.contiguous(cols), windows_of(x_shape, kernel_size, stride, padding)
         x = self.xp.empty(x_shape, cols.dtype)  # (N, H, W, C)
-        self._elementwise("col2im.cu", "col2im", x, cols, x, windows)
+        self.elementwise("col2im.cu", "col2im", x, cols, x, windows)
         return x
 
     def max_pool2d(self, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Array, Array]:
-        x, windows = self.xp.ascontiguousarray(x), windows_of(x.shape, kernel_size, stride, padding)
+        x, windows = self.contiguous(x), windows_of(x.shape, kernel_size, stride, padding)
         y = self.xp.empty((len(x), *window_grid(x.shape, kernel_size, stride, padding), x.shape[3]), x.dtype)
         winner = self.xp.empty(y.shape, BYTE if math.prod(kernel_size) <= 256 else WORD)  # (N, OH, OW, C)
-        self._elementwise("max_pool2d.cu", "max_pool2d", y, x, y, winner, windows, place=winner.dtype)
+        self.elementwise("max_pool2d.cu", "max_pool2d", y, x, y, winner, windows, place=winner.dtype)
         return y, winner
 
     def max_pool2d_backward(
         self, grad_y: Array, winner: Array, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair
     ) -> Array:
-        grad_y, winner = self.xp.ascontiguousarray(grad_y), self.xp.ascontiguousarray(winner)
+        grad_y, winner = self.contiguous(grad_y), self.contiguous(winner)
         grad_x = self.xp.empty(x_shape, grad_y.dtype)  # (N, H, W, C)
         windows, kernel = windows_of(x_shape, kernel_size, stride, padding), "max_pool2d_backward"
-        self._elementwise("max_pool2d.cu", kernel, grad_x, grad_y, winner, grad_x, windows, place=winner.dtype)
+        self.elementwise("max_pool2d.cu", kernel, grad_x, grad_y, winner, grad_x, windows, place=winner.dtype)
         return grad_x
 
     def gather_images(self, images: Array, indices: Array, scale: float, dtype: np.dtype) -> Array:
-        images, x = self.xp.ascontiguousarray(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
+        images, x = self.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
         indices, size = self._indices(indices), math.prod(images.shape[1:])
-        self._elementwise("gather_images.cu", "gather_images", x, images, indices, x, float(scale), size)
+        self.elementwise("gather_images.cu", "gather_images", x, images, indices, x, float(scale), size)
         return x
 
     def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
-        images, x = self.xp.ascontiguousarray(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
+        images, x = self.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
         maps = self.xp.ascontiguousarray(maps, dtype)  # (N, 2, 3)
         arguments = images, self._indices(indices), maps, x, float(scale), windows_of(x.shape, (1, 1), (1, 1), (0, 0))
-        self._elementwise("gather_warped.cu", "gather_warped", x, *arguments)
+        self.elementwise("gather_warped.cu", "gather_warped", x, *arguments)
         return x
 
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> Array:
         mask = self.xp.empty(shape, dtype)
-        arguments = mask, *self._mask_key(key), np.uint32(keep_threshold(p)), 1 / (1 - p)
-        self._elementwise("dropout.cu", "dropout_mask", mask, *arguments)
+        arguments = mask, *self.mask_key(key), np.uint32(keep_threshold(p)), 1 / (1 - p)
+        self.elementwise("dropout.cu", "dropout_mask", mask, *arguments)
         return mask
-
-    def _mask_key(self, key: tuple[int, Any]) -> tuple[np.uint64, np.uint64, Array]:
-        """Seed, step, and where more steps are to be read: a step that lies on the GPU, or nowhere (a null pointer)."""
-        seed, step = key
-        if self.owns(step):
-            return np.uint64(seed), np.uint64(0), step.view(np.uint64)
-        return np.uint64(seed), np.uint64(step), NOWHERE
 
     def _indices(self, indices: Array) -> Array:
         return self.xp.ascontiguousarray(indices, np.int64)
-
-    def _elementwise(self, file: str, kernel: str, result: Array, *arguments: object, place: np.dtype = BYTE) -> None:
-        """Launch a kernel that computes one element of ``result`` per thread; there may be nothing to compute."""
-        if result.size:
-            self.launch(file, kernel, result.dtype, blocks_for(result.size), *arguments, result.size, place=place)
 
 
 def check_usable(cupy: ModuleType, launch: Launcher) -> None:

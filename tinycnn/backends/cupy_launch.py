@@ -7,13 +7,14 @@ use for them: ``int`` for whole numbers, the dtype of the arrays for others.
 """
 
 import functools
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from tinycnn.backends.base import Pair, window_grid
+from tinycnn.backends.base import Array, Backend, Pair, window_grid
 from tinycnn.errors import SettingError
 
 CUDA_FOLDER = Path(__file__).parent / "cuda"
@@ -34,16 +35,26 @@ def source_names() -> list[str]:
 
 @functools.cache
 def source(name: str) -> str:
-    """The text of a kernel file behind what all of them share: the compiler gets one text and needs no search path."""
-    parts = [CUDA_FOLDER / "common.cuh", CUDA_FOLDER / name]
-    return "\n".join(f'#line 1 "{part.name}"\n{part.read_text(encoding="utf-8")}' for part in parts)
+    """The text of a kernel file, each ``#include "file"`` replaced by that file: one text, and no search path."""
+    text = CUDA_FOLDER.joinpath(name).read_text(encoding="utf-8")
+    for line in re.findall(r'^#include "[^"]+"$', text, flags=re.MULTILINE):
+        after = text[: text.index(line)].count("\n") + 2
+        text = text.replace(line, f'{source(line.split(chr(34))[1])}\n#line {after} "{name}"')
+    return f'#line 1 "{name}"\n{text}'
 
 
+@functools.lru_cache(maxsize=256)
 def windows_of(x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
     """``struct Windows`` of ``common.cuh``, by value."""
     _, H, W, C = x_shape
     grid = window_grid(x_shape, kernel_size, stride, padding)
     return np.array([(H, W, C, *kernel_size, *stride, *padding, *grid)], WINDOWS)
+
+
+def divisor(d: int) -> tuple[int, int, int]:
+    """``struct Divisor`` of ``common.cuh``: ``d``, its multiplier and its shift."""
+    shift = (d - 1).bit_length()
+    return d, (((1 << shift) - d) << 32) // d + 1, shift
 
 
 def blocks_for(count: int, threads: int = THREADS) -> Grid:
@@ -88,3 +99,18 @@ class Launcher:
         if isinstance(value, self.cupy.ndarray) and value.size > MOST_ELEMENTS and value.dtype != BYTE:
             raise SettingError(f"an array of {value.shape} has more than 2**31 elements: use a smaller --batch-size")
         return value
+
+
+class CupyKernels(Backend):
+    """What all parts of the GPU backend use: the module ``cupy``, and the launcher."""
+
+    launch: Launcher
+
+    def contiguous(self, array: Array) -> Array:
+        """``array`` itself where it is C-contiguous, else a copy that is."""
+        return self.xp.ascontiguousarray(array)
+
+    def elementwise(self, file: str, kernel: str, result: Array, *arguments: object, place: np.dtype = BYTE) -> None:
+        """Launch a kernel that computes one element of ``result`` per thread; there may be nothing to compute."""
+        if result.size:
+            self.launch(file, kernel, result.dtype, blocks_for(result.size), *arguments, result.size, place=place)

@@ -149,7 +149,7 @@ class Dropout(Layer):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        self.step += 1
+        self.step = self.step + 1  # not in place: where it is a number on a GPU, backward reads this one again
         return ops.dropout(x, p=self.p, key=(self.seed, self.step))
 
 

@@ -22,6 +22,7 @@ by M - 1). Source: Ioffe, Szegedy, "Batch normalization", 2015.
 
 import math
 
+from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.tensor import Function, Tensor
@@ -99,6 +100,10 @@ def batch_norm(
 
 def update_statistics(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float) -> None:
     """Move the running statistics, in place, towards those of a batch by the fraction ``momentum``; all ``(C,)``."""
+    fused = get_backend().fused.get("update_statistics")
+    if fused:
+        fused(running_mean, running_var, mean, var, momentum)
+        return
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (var - running_var)
 

@@ -29,11 +29,18 @@ class SoftmaxCrossEntropyFunction(Function):
         self.labels = labels
 
     def forward(self, logits: Array) -> Array:
+        fused = self.backend.fused.get("softmax_cross_entropy")  # loss and gradient in one pass
+        if fused:
+            loss, self.grad_logits = fused(logits, self.backend.asarray(self.labels))
+            return loss  # ()
+        self.grad_logits = None
         self.log_p = log_softmax_rows(self.backend.xp, logits)  # (N, K)
         self.target = as_targets(self.backend, self.labels, logits)  # (N, K)
         return mean_surprise(self.backend.xp, self.log_p, self.target)  # ()
 
     def backward(self, grad_loss: Array) -> Array:
+        if self.grad_logits is not None:
+            return self.grad_logits * grad_loss  # (N, K)
         p = self.backend.xp.exp(self.log_p)
         return (p - self.target) * (grad_loss / len(p))  # (N, K)
 

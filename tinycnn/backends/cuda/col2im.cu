@@ -4,6 +4,7 @@
 //                     cols[n, oh, ow, h + PH - oh*SH, w + PW - ow*SW, c]
 //
 // Launch: one thread per pixel and channel; it visits its windows in row-major order.
+#include "common.cuh"
 
 extern "C" __global__ void col2im(const real* cols, real* x, Windows win, int count) {
     FOR_EACH(i, count) {

@@ -1,4 +1,4 @@
-// What every kernel file begins with; the loader puts it in front of the file (cupy_launch.py).
+// What all kernel files share. (The loader in cupy_launch.py replaces #include by the file, so the compiler needs no path.)
 //
 // REAL is float or double, PLACE the integer that holds a place in a pooling window: both are set by the compiler option
 // -D. Arrays are C-contiguous. A kernel computes one output element per thread unless it says otherwise, reads what it
@@ -28,4 +28,22 @@ static __device__ __forceinline__ int first_window(int h, int K, int S, int P) {
 static __device__ __forceinline__ int last_window(int h, int S, int P, int count) {
     int last = (h + P) / S;
     return last < count ? last : count - 1;
+}
+
+// Division by a number that is known before the launch: a multiplication and a shift instead of some twenty
+// instructions. With s = ceil(log2 d) and m = floor(2^32 (2^s - d) / d) + 1, i / d = (high word of i*m + i) >> s for all
+// i < 2^31 (Granlund, Montgomery, 1994).
+struct Divisor {
+    unsigned d, m, s;
+};
+
+static __device__ __forceinline__ int divided(int i, Divisor by) {
+    return (int)((__umulhi((unsigned)i, by.m) + (unsigned)i) >> by.s);
+}
+
+// i -> i / d, and what remains of i.
+static __device__ __forceinline__ int split(int i, Divisor by, int* rest) {
+    int quotient = divided(i, by);
+    *rest = i - quotient * (int)by.d;
+    return quotient;
 }

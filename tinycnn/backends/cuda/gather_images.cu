@@ -2,6 +2,7 @@
 //
 // The data set lies on the GPU as bytes, a quarter of the memory of float32; it may have more than 2^31 of them, so its
 // addresses have 64 bits. Launch: one thread per pixel of the batch.
+#include "common.cuh"
 
 extern "C" __global__ void gather_images(
     const unsigned char* images, const long long* indices, real* x, real scale, int size, int count) {

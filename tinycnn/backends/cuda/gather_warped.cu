@@ -4,6 +4,7 @@
 //
 // is where pixel (h, w) of the batch is read, between the four nearest pixels in proportion to how near they are;
 // outside the image all is zero. Launch: one thread per pixel and channel of the batch.
+#include "common.cuh"
 
 static __device__ __forceinline__ real pixel_or_zero(const unsigned char* image, Windows of, real h, real w, int c) {
     bool inside = h >= 0 && h < of.H && w >= 0 && w < of.W;  // compared as numbers: a far away place fits into no int

@@ -3,6 +3,7 @@
 //     cols[n, oh, ow, kh, kw, c] = x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
 //
 // Launch: one thread per element of cols. Neighbouring threads differ in c: both sides of the copy are coalesced.
+#include "common.cuh"
 
 extern "C" __global__ void im2col(const real* x, real* cols, Windows win, int count) {
     FOR_EACH(i, count) {

@@ -4,6 +4,7 @@
 // if there are several): a challenger c beats the champion b when c > b, or when c is NaN and b is not.
 //
 // Launch: one thread per output; neighbouring threads differ in the channel.
+#include "common.cuh"
 
 extern "C" __global__ void max_pool2d(const real* x, real* y, PLACE* winner, Windows win, int count) {
     FOR_EACH(i, count) {

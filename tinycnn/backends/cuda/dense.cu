@@ -1,0 +1,138 @@
+// The dense layer, y = relu(x W + bias), and its gradients: three matrix products on tiles (see tile.cuh).
+//
+// Launch, all three: 256 threads; blockIdx.x counts tiles of 64 rows, blockIdx.y tiles of 16*WIDE columns.
+#include "tile.cuh"
+
+// x (N, in), weight (in, out) -> y (N, out). When in is long and N*out small, there are too few tiles to fill a GPU: the
+// sum over the inputs is then cut into gridDim.z ranges of `range` inputs, whose partial sums (gridDim.z, N, out) go to
+// `y`, and dense_sum adds them up. With one range, bias and ReLU happen here.
+struct LoadX {
+    const real* x;
+    int first, N, in;
+    __device__ __forceinline__ real operator()(int k, int row, int i) const {
+        return first + row < N ? x[(first + row) * in + k] : (real)0;
+    }
+};
+struct LoadWeight {
+    const real* weight;
+    int first, out;
+    __device__ __forceinline__ real operator()(int k, int column, int i) const {
+        return first + column < out ? weight[k * out + first + column] : (real)0;
+    }
+};
+
+static __device__ __forceinline__ real biased(real sum, real bias, int relu) {
+    real y = sum + bias;
+    return relu && y <= 0 ? (real)0 : y;  // NaN stays NaN
+}
+
+template <int WIDE>
+static __device__ __forceinline__ void dense_forward(
+    const real* x, const real* weight, const real* bias, real* y, int relu, int range, int N, int in, int out) {
+    __shared__ __align__(16) real memory[2 * STEP * PITCH];
+    real sums[4][WIDE] = {};
+    int row0 = blockIdx.x * ROWS, column0 = blockIdx.y * 16 * WIDE, first = blockIdx.z * range;
+    LoadX load_x = {x, row0, N, in};
+    LoadWeight load_weight = {weight, column0, out};
+    multiply_tile<WIDE, AlongK, AlongRows<16 * WIDE> >(
+        sums, memory, load_x, load_weight, first, first + range < in ? first + range : in);
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < WIDE; j++) {
+            int n = row0 + threadIdx.x / 16 * 4 + i, unit = column0 + threadIdx.x % 16 * WIDE + j;
+            if (n >= N || unit >= out) continue;
+            y[(blockIdx.z * N + n) * out + unit] = gridDim.z > 1 ? sums[i][j] : biased(sums[i][j], bias[unit], relu);
+        }
+}
+
+FOR_EACH_WIDTH(dense_forward,
+               (const real* x, const real* weight, const real* bias, real* y, int relu, int range, int N, int in, int out),
+               (x, weight, bias, y, relu, range, N, in, out))
+
+// Partial sums (ranges, N, out) -> y (N, out), added up in order; then bias and ReLU. Launch: one thread per output.
+extern "C" __global__ void dense_sum(
+    const real* parts, const real* bias, real* y, int relu, int ranges, int out, int count) {
+    FOR_EACH(i, count) {
+        real sum = 0;
+        for (int part = 0; part < ranges; part++) sum += parts[part * count + i];
+        y[i] = biased(sum, bias[i % out], relu);
+    }
+}
+
+// Backward. What arrives is grad_y where y > 0, if there was a ReLU (then y is given, else it is 0).
+static __device__ __forceinline__ real arriving(const real* grad_y, const real* y, int i) {
+    return !y || y[i] > 0 ? grad_y[i] : (real)0;
+}
+
+// grad_x (N, in) = grad_y W^T; the sum runs over the outputs.
+struct LoadGradRow {
+    const real *grad_y, *y;
+    int first, N, out;
+    __device__ __forceinline__ real operator()(int k, int row, int i) const {
+        return first + row < N ? arriving(grad_y, y, (first + row) * out + k) : (real)0;
+    }
+};
+struct LoadWeightRow {
+    const real* weight;
+    int first, in, out;
+    __device__ __forceinline__ real operator()(int k, int column, int i) const {
+        return first + column < in ? weight[(first + column) * out + k] : (real)0;
+    }
+};
+
+template <int WIDE>
+static __device__ __forceinline__ void dense_grad_x(
+    const real* grad_y, const real* y, const real* weight, real* grad_x, int N, int in, int out) {
+    __shared__ __align__(16) real memory[2 * STEP * PITCH];
+    real sums[4][WIDE] = {};
+    int row0 = blockIdx.x * ROWS, column0 = blockIdx.y * 16 * WIDE;
+    LoadGradRow load_grad = {grad_y, y, row0, N, out};
+    LoadWeightRow load_weight = {weight, column0, in, out};
+    multiply_tile<WIDE, AlongK, AlongK>(sums, memory, load_grad, load_weight, 0, out);
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < WIDE; j++) {
+            int n = row0 + threadIdx.x / 16 * 4 + i, input = column0 + threadIdx.x % 16 * WIDE + j;
+            if (n < N && input < in) grad_x[n * in + input] = sums[i][j];
+        }
+}
+
+FOR_EACH_WIDTH(dense_grad_x,
+               (const real* grad_y, const real* y, const real* weight, real* grad_x, int N, int in, int out),
+               (grad_y, y, weight, grad_x, N, in, out))
+
+// grad_weight (in, out) = x^T grad_y; the sum runs over the images. The bias is a weight whose input is always 1: it is
+// row number `in` of the product, and costs no kernel of its own.
+struct LoadInput {
+    const real* x;
+    int first, in;
+    __device__ __forceinline__ real operator()(int k, int row, int i) const {
+        return first + row < in ? x[k * in + first + row] : first + row == in ? (real)1 : (real)0;
+    }
+};
+struct LoadGrad {
+    const real *grad_y, *y;
+    int first, out;
+    __device__ __forceinline__ real operator()(int k, int column, int i) const {
+        return first + column < out ? arriving(grad_y, y, k * out + first + column) : (real)0;
+    }
+};
+
+template <int WIDE>
+static __device__ __forceinline__ void dense_grad_weight(
+    const real* x, const real* grad_y, const real* y, real* grad_weight, real* grad_bias, int N, int in, int out) {
+    __shared__ __align__(16) real memory[2 * STEP * PITCH];
+    real sums[4][WIDE] = {};
+    int row0 = blockIdx.x * ROWS, column0 = blockIdx.y * 16 * WIDE;
+    LoadInput load_input = {x, row0, in};
+    LoadGrad load_grad = {grad_y, y, column0, out};
+    multiply_tile<WIDE, AlongRows<ROWS>, AlongRows<16 * WIDE> >(sums, memory, load_input, load_grad, 0, N);
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < WIDE; j++) {
+            int input = row0 + threadIdx.x / 16 * 4 + i, unit = column0 + threadIdx.x % 16 * WIDE + j;
+            if (input < in && unit < out) grad_weight[input * out + unit] = sums[i][j];
+            if (input == in && unit < out) grad_bias[unit] = sums[i][j];
+        }
+}
+
+FOR_EACH_WIDTH(dense_grad_weight,
+               (const real* x, const real* grad_y, const real* y, real* grad_weight, real* grad_bias, int N, int in, int out),
+               (x, grad_y, y, grad_weight, grad_bias, N, in, out))

@@ -1,0 +1,79 @@
+// Matrix products, one tile of the result per block: sums[m, n] = sum over k of A(m, k) B(k, n).
+//
+// A and B need not exist as matrices: a kernel hands over two loaders, and a loader may compute an address (convolution
+// reads its patches straight from the image, im2col is never written) or a value (the mask of ReLU).
+//
+// A block of 256 threads computes 64 rows and 16*WIDE columns, 16 k at a time: each step's part of A and B is brought into
+// shared memory once and used 64 times. A thread keeps 4 x WIDE sums in registers, for which a step reads 4 + WIDE
+// numbers per 4*WIDE multiplications. The next part is fetched from global memory while the present one is multiplied.
+// WIDE is 1, 2 or 4: a network with 16 filters must not pay for 64.
+//
+// The sum over k runs in one thread from the first to the last, so its bits do not depend on anything but k's range.
+#include "common.cuh"
+
+enum { ROWS = 64, STEP = 16, PITCH = ROWS + 4 };  // a longer pitch than needed: fewer threads meet in one memory bank
+
+// Which element (k, row) of its part thread t fetches as its i-th. Rows go with i, so t fetches one k for all of them, and
+// neighbouring threads differ in k, along which the matrix lies in memory...
+struct AlongK {
+    static __device__ __forceinline__ int k(int t, int i) { return t % STEP; }
+    static __device__ __forceinline__ int row(int t, int i) { return t / STEP + STEP * i; }
+};
+// ... or in the row, when it is along rows that the matrix lies in memory.
+template <int SIZE>
+struct AlongRows {
+    static __device__ __forceinline__ int k(int t, int i) { return t / SIZE + 256 / SIZE * i; }
+    static __device__ __forceinline__ int row(int t, int i) { return t % SIZE; }
+};
+
+// Elements of a part into registers: `load(k, row, i)` answers the one that this thread fetches as its i-th.
+template <class Way, int COUNT, class Loader>
+static __device__ __forceinline__ void fetch(real* fetched, const Loader& load, int first_k, int end_k) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+        int k = first_k + Way::k(threadIdx.x, i);
+        fetched[i] = k < end_k ? load(k, Way::row(threadIdx.x, i), i) : (real)0;
+    }
+}
+
+template <class Way, int COUNT>
+static __device__ __forceinline__ void put(const real* fetched, real* part) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) part[Way::k(threadIdx.x, i) * PITCH + Way::row(threadIdx.x, i)] = fetched[i];
+}
+
+// Thread t owns rows 4*(t / 16) + i and columns WIDE*(t % 16) + j of the tile. `memory` holds 2 * STEP * PITCH numbers.
+template <int WIDE, class WayA, class WayB, class LoaderA, class LoaderB>
+static __device__ __forceinline__ void multiply_tile(
+    real sums[4][WIDE], real* memory, const LoaderA& load_a, const LoaderB& load_b, int first_k, int end_k) {
+    real *a = memory, *b = memory + STEP * PITCH, next_a[4], next_b[WIDE];
+    int row = threadIdx.x / 16 * 4, column = threadIdx.x % 16 * WIDE;
+    fetch<WayA, 4>(next_a, load_a, first_k, end_k);
+    fetch<WayB, WIDE>(next_b, load_b, first_k, end_k);
+    for (int k0 = first_k; k0 < end_k; k0 += STEP) {
+        put<WayA, 4>(next_a, a);
+        put<WayB, WIDE>(next_b, b);
+        __syncthreads();  // the parts are complete
+        fetch<WayA, 4>(next_a, load_a, k0 + STEP, end_k);
+        fetch<WayB, WIDE>(next_b, load_b, k0 + STEP, end_k);
+#pragma unroll
+        for (int k = 0; k < STEP; k++) {
+            real x[4], y[WIDE];
+#pragma unroll
+            for (int i = 0; i < 4; i++) x[i] = a[k * PITCH + row + i];
+#pragma unroll
+            for (int j = 0; j < WIDE; j++) y[j] = b[k * PITCH + column + j];
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+#pragma unroll
+                for (int j = 0; j < WIDE; j++) sums[i][j] += x[i] * y[j];
+        }
+        __syncthreads();  // nobody needs the parts any more
+    }
+}
+
+// A kernel for each width: name_16, name_32 and name_64 call name<1>, name<2> and name<4>.
+#define FOR_EACH_WIDTH(name, parameters, arguments)                                                          \
+    extern "C" __global__ void __launch_bounds__(256) name##_16 parameters { name<1> arguments; } \
+    extern "C" __global__ void __launch_bounds__(256) name##_32 parameters { name<2> arguments; } \
+    extern "C" __global__ void __launch_bounds__(256) name##_64 parameters { name<4> arguments; }
