@@ -9,6 +9,8 @@ memory, and whatever real capture refuses is refused.
 import contextlib
 import operator
 import types
+import weakref
+from typing import ClassVar
 
 import numpy as np
 from cuda_emulator import EmulatedModule
@@ -107,8 +109,13 @@ def poison(array, whole=1):
 
 
 class MemoryPointer:
+    """The address of an array; whose address was asked for can be found again, for kernels that take addresses."""
+
+    arrays: ClassVar = weakref.WeakValueDictionary()
+
     def __init__(self, array):
         self.ptr = array.ctypes.data
+        self.arrays[self.ptr] = array
 
 
 class ndarray:
@@ -321,8 +328,10 @@ class RawKernel:
             for value in args
         ]
         self.kernel.check(grid, block, arguments)
-        run = self.kernel.in_all_orders if self.kernel.module.checked else self.kernel
-        perform(self.kernel.name, lambda: run(grid, block, arguments))
+        if not self.kernel.module.checked:
+            perform(self.kernel.name, lambda: self.kernel(grid, block, arguments))
+        else:
+            perform(self.kernel.name, lambda: self.kernel.in_all_orders(grid, block, arguments, MemoryPointer.arrays))
 
 
 class Graph:

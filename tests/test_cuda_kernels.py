@@ -9,6 +9,12 @@ import numpy as np
 import pytest
 import test_kernels as kernels
 from conftest import EmulatedCupyBackend
+from test_fusion import layers_again
+
+import tinycnn
+from tinycnn import backends
+from tinycnn.backends import cupy_launch
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential
 
 pytestmark = pytest.mark.skipif(cuda_emulator.COMPILER is None, reason="no g++: apt install g++")
 
@@ -57,3 +63,126 @@ def test_batches(supervised, dtype):
 @pytest.mark.parametrize("count", [1, 1023, 1024])
 def test_dropout_mask(supervised, count, dtype):
     kernels.check_dropout_mask(supervised, (count,), 0.3, dtype, (2**63 - 1, 2**33 + 7))
+
+
+# ----------------------------------------------------------------------------------------- fused: against plain NumPy
+
+
+@pytest.fixture
+def trained_supervised(supervised, monkeypatch):
+    """The supervised backend, active."""
+    monkeypatch.setitem(backends._loaded, "cupy-emulated", supervised)
+    with tinycnn.use_backend("cupy-emulated") as backend:
+        yield backend
+
+
+BLOCKS = {
+    "conv, relu, pool": [Conv2d(5, 3, padding=1), ReLU(), MaxPool2d(2)],
+    "wide, overlapping pool": [Conv2d(33, (3, 2), stride=(2, 1)), ReLU(), MaxPool2d(3, stride=2)],
+    "conv alone": [Conv2d(18, 2)],
+    "pool larger than a tile": [Conv2d(2, 2), ReLU(), MaxPool2d(9, stride=1)],
+    "two convolutions": [Conv2d(20), ReLU(), Conv2d(3), ReLU()],
+    "dense": [Flatten(), Dense(70), ReLU(), Dense(3)],
+    "conv, relu, norm, pool": [Conv2d(5), ReLU(), BatchNorm(), MaxPool2d(2)],
+    "norm of many channels": [Conv2d(40), BatchNorm()],
+    "dropout": [Flatten(), Dropout(0.3), Dense(3), Dropout(0.2)],  # of 9 elements: no multiple of 4
+}
+
+
+@pytest.mark.parametrize("layers", BLOCKS.values(), ids=BLOCKS)
+def test_blocks(trained_supervised, layers):
+    """Forward, backward and two steps of Adam give the weights that NumPy computes in float64."""
+    results = []
+    for name, dtype in (("cupy-emulated", np.float32), ("numpy", np.float64)):
+        with tinycnn.use_backend(name):
+            model = Sequential(*layers_again(layers), input_shape=(11, 12, 3), dtype=dtype)
+            optimizer = tinycnn.optim.AdamW(model.parameters(), lr=0.01) if model.parameters() else None
+            results.append(two_steps(model, optimizer, kernels.normal((3, 11, 12, 3), dtype)))
+    for ours, wanted in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=3e-4 * max(1, np.abs(wanted).max()))
+
+
+def two_steps(model, optimizer, x):
+    """Outputs and input gradients of two steps, then the weights."""
+    to_host, seen = tinycnn.get_backend().to_host, []
+    for step in range(2):
+        tensor = tinycnn.Tensor(x, requires_grad=True)
+        y = model(tensor)
+        y.backward(kernels.normal(y.shape, x.dtype, seed=step))
+        seen += [y.numpy(), to_host(tensor.grad)]
+        if optimizer:
+            optimizer.step()
+            model.zero_grad()
+    return seen + list(model.state_dict().values())
+
+
+@pytest.mark.parametrize("dtype", kernels.DTYPES)
+@pytest.mark.parametrize("smooth", [False, True], ids=["labels", "targets"])
+@pytest.mark.parametrize("images", [1, 7, 300])
+def test_loss(trained_supervised, images, smooth, dtype):
+    logits, labels = 3 * kernels.normal((images, 10), dtype), np.arange(images) % 10
+    targets = (np.eye(10, dtype=dtype)[labels] * 0.9 + 0.01).astype(dtype) if smooth else labels
+    results = []
+    for name in ("cupy-emulated", "numpy"):
+        with tinycnn.use_backend(name) as backend:
+            tensor = tinycnn.Tensor(logits, requires_grad=True)
+            loss = tinycnn.ops.softmax_cross_entropy(tensor, targets)
+            loss.backward()
+            results.append((loss.numpy(), backend.to_host(tensor.grad)))
+    for ours, wanted in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=64 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
+
+
+def test_more_parameters_than_one_launch_takes(trained_supervised):
+    """Adam with weight decay on 40 parameters, against the formulas in NumPy."""
+    results = []
+    for name in ("cupy-emulated", "numpy"):
+        with tinycnn.use_backend(name) as backend:
+            parameters = [tinycnn.Tensor(kernels.normal((i % 5 + 1, 3), seed=i), requires_grad=True) for i in range(40)]
+            optimizer = tinycnn.optim.Adam(parameters, lr=0.1, weight_decay=0.1)
+            for step in range(3):
+                for i, parameter in enumerate(parameters):
+                    parameter.grad = backend.asarray(kernels.normal(parameter.shape, seed=100 * step + i))
+                optimizer.step()
+            results.append([parameter.numpy() for parameter in parameters])
+    for ours, wanted in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-12, atol=1e-14)
+
+
+PLANTED = [  # in which file, what is replaced by what, and which block notices
+    ("tile.cuh", "__syncthreads();  // the parts are complete", "", "dense"),
+    ("tile.cuh", "__syncthreads();  // nobody needs the parts any more", "", "dense"),
+    ("tile.cuh", "k < end_k ?", "k <= end_k ?", "dense"),
+    ("dense.cu", "first + row < N ?", "first + row <= N ?", "dense"),
+    ("dense.cu", "n < N && input < in", "n <= N && input < in", "dense"),
+    ("conv2d.cu", "    __syncthreads();\n", "", "conv, relu, pool"),
+    ("conv2d.cu", "h : NO_PIXEL", "h : h", "conv, relu, pool"),
+    ("conv2d.cu", "value > best ||", "value >= best ||", "conv, relu, pool"),
+    ("conv2d_backward.cu", "&& y[o] > 0", "", "conv, relu, pool"),
+    ("conv2d_backward.cu", "if (down || across ||", "if (", "wide, overlapping pool"),
+    ("conv2d_backward.cu", "row == rows ? 0 : -1", "row == rows ? -1 : 0", "conv alone"),
+    (
+        "batch_norm.cu",
+        "    __syncthreads();  // whoever still reads the sums before has done so\n",
+        "",
+        "norm of many channels",
+    ),
+    ("batch_norm.cu", "i < end && c < C; i += 8) square", "i <= end && c < C; i += 8) square", "norm of many channels"),
+    ("adam.cu", "p - step_size * m", "p - step_size * of.m[t][own]", "dense"),
+    ("dropout.cu", "4 * (int)block + lane < count", "4 * (int)block + lane <= count", "dropout"),
+]
+
+
+@pytest.mark.parametrize(("file", "right", "wrong", "block"), PLANTED, ids=lambda value: str(value)[:30].strip())
+def test_a_planted_bug_is_noticed(trained_supervised, monkeypatch, file, right, wrong, block):
+    original = cupy_launch.source.__wrapped__
+
+    def planted(name):
+        text = original(name)
+        return text.replace(right, wrong) if file.endswith(".cuh") or name == file else text
+
+    assert right in (cupy_launch.CUDA_FOLDER / file).read_text(encoding="utf-8")
+    monkeypatch.setattr(cupy_launch, "source", planted)
+    monkeypatch.setitem(backends._loaded, "cupy-emulated", EmulatedCupyBackend())
+    with pytest.raises(AssertionError):
+        test_blocks(tinycnn.backends.load_backend("cupy-emulated"), BLOCKS[block])

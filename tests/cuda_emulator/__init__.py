@@ -72,30 +72,32 @@ class EmulatedKernel:
             raise KernelError(f"{self.name} cannot be launched with grid {grid} and block {block}")
         return [self._cell(value, *kind) for value, kind in zip(arguments, self.types, strict=True)]
 
-    def __call__(self, grid, block, arguments, order=FORWARD):
+    def __call__(self, grid, block, arguments, order=FORWARD, arrays=None):
         cells = self.check(grid, block, arguments)
         if self.module.checked:
-            self._register([value for value in arguments if is_array(value)])
+            self._register(arrays or [value for value in arguments if is_array(value)])
         places = (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
         sizes = [(ctypes.c_uint * 3)(*(*size, 1, 1)[:3]) for size in (grid, block)]
         error = self.launch(*sizes, order, places)
         if error:
             raise KernelError(f"{self.name}: {error.decode()}")
 
-    def in_all_orders(self, grid, block, arguments):
-        """Run with the blocks and threads in every order, each time on fresh copies; the same bits must come out."""
-        results = []
+    def in_all_orders(self, grid, block, arguments, arrays=None):
+        """Run with the blocks and threads in every order, each time on fresh copies; the same bits must come out.
+
+        ``arrays`` tells which array lies at an address that is hidden in a structure.
+        """
+        originals, results = reached(arguments, arrays or {}), []
         for order in ORDERS:
-            copies = [guarded(value) if is_array(value) else value for value in arguments]
-            self(grid, block, copies, order)
+            copies = {address: guarded(array) for address, array in originals.items()}
+            self(grid, block, [moved(value, copies) for value in arguments], order, copies.values())
             results.append(copies)
-        for value, first, *others in zip(arguments, *results, strict=True):
-            if not is_array(value):
-                continue
+        for address, array in originals.items():
+            first, *others = (copies[address] for copies in results)
             if any(other.tobytes() != first.tobytes() for other in others):
                 raise KernelError(f"{self.name}: another order of blocks and threads gives another result")
-            if value.flags.writeable:
-                value[...] = first
+            if array.flags.writeable:
+                array[...] = first
 
     def _register(self, arrays):
         register = self.module.library.register_array
@@ -171,3 +173,31 @@ def guarded(array):
 def is_array(value):
     """Whether an argument is passed by address: not so numbers, and structures passed by value."""
     return isinstance(value, np.ndarray) and not value.dtype.names
+
+
+def addresses_in(struct):
+    """Addresses hidden in a structure: its fields of 64 bits, where they are not 0."""
+    names = [name for name in struct.dtype.names if struct.dtype[name].base == np.uint64]
+    return {int(address) for name in names for address in struct[name].ravel() if address}
+
+
+def reached(arguments, arrays):
+    """All arrays that a kernel can reach, by address."""
+    found = {value.ctypes.data: value for value in arguments if is_array(value)}
+    for value in arguments:
+        if isinstance(value, np.ndarray) and value.dtype.names:
+            found |= {address: arrays[address] for address in addresses_in(value)}
+    return found
+
+
+def moved(value, copies):
+    """An argument that leads to the copies instead."""
+    if is_array(value):
+        return copies[value.ctypes.data]
+    if not (isinstance(value, np.ndarray) and addresses_in(value)):
+        return value
+    value = value.copy()
+    for name in (name for name in value.dtype.names if value.dtype[name].base == np.uint64):
+        places = value[name].reshape(-1)
+        places[:] = [copies[int(address)].ctypes.data if address else 0 for address in places]
+    return value

@@ -11,7 +11,7 @@
 #define __launch_bounds__(...)
 #define __restrict__
 #define __align__(bytes) __attribute__((aligned(bytes)))
-#define __shared__ static __attribute__((section("cuda_shared")))
+#define __shared__ static
 #define __syncthreads() emulator::barrier(__LINE__)
 
 struct dim3 {

@@ -19,7 +19,7 @@
 
 namespace emulator {
 
-Place here;
+Place here = {{1, 1, 1}};  // not zero, so that it does not lie beside shared memory
 
 namespace {
 
@@ -38,7 +38,7 @@ struct Array {
     size_t size;
 };
 
-Fiber fibers[MOST_THREADS];
+Fiber* fibers = (Fiber*)calloc(MOST_THREADS, sizeof(Fiber));
 Fiber* running;
 jmp_buf scheduler;
 ucontext_t creator, created;
@@ -48,7 +48,7 @@ char error[256];
 unsigned long long random_state;
 unsigned long epoch;  // how many barriers were passed so far, over all blocks
 
-Array arrays[MOST_ARRAYS];
+Array* arrays = (Array*)calloc(MOST_ARRAYS, sizeof(Array));
 int array_count;
 
 unsigned random_below(unsigned limit) {  // xorshift
@@ -98,10 +98,8 @@ void go_on(Fiber* fiber) {  // until its next barrier, or its end
 }
 
 void forget_fibers() {  // after an error they hang somewhere inside the kernel
-    for (Fiber& fiber : fibers) {
-        free(fiber.stack);
-        memset(&fiber, 0, sizeof fiber);
-    }
+    for (int i = 0; i < MOST_THREADS; i++) free(fibers[i].stack);
+    memset(fibers, 0, MOST_THREADS * sizeof(Fiber));
 }
 
 bool all_wait_together(unsigned waiting, unsigned count) {
@@ -112,7 +110,7 @@ bool all_wait_together(unsigned waiting, unsigned count) {
 }
 
 void run_block(int how) {
-    static unsigned order[MOST_THREADS];
+    unsigned order[MOST_THREADS];
     unsigned count = here.threads.x * here.threads.y * here.threads.z, waiting = 0;
     choose_order(order, count, how);
     epoch++;
@@ -179,7 +177,8 @@ extern "C" __global__ void register_array(void* start, size_t size) {  // start 
 
 // ---------------------------------------------------------------------------------------------------- keeping book
 
-extern "C" __attribute__((visibility("hidden"), weak)) char __start_cuda_shared[], __stop_cuda_shared[];
+// Shared memory is what the kernel file declares static: the zeroed part of this library, a few kilobytes.
+extern "C" __attribute__((visibility("hidden"))) char __bss_start[], _end[];
 
 namespace emulator {
 namespace {
@@ -191,10 +190,10 @@ struct Visit {
 struct Byte {
     Visit writer, reader, other_reader;
 };
-Byte* books[MOST_ARRAYS];
+Byte** books = (Byte**)calloc(MOST_ARRAYS, sizeof(Byte*));
 Byte* shared_book;
 
-size_t shared_size() { return __stop_cuda_shared - __start_cuda_shared; }
+size_t shared_size() { return _end - __bss_start; }
 
 void open_books() {
     for (int i = 0; i < array_count; i++) books[i] = (Byte*)calloc(arrays[i].size + 1, sizeof(Byte));
@@ -248,8 +247,8 @@ bool is_private(char* place) {
 
 void look(char* place, size_t size, bool write) {
     if (is_private(place)) return;
-    bool shared = place >= __start_cuda_shared && place + size <= __stop_cuda_shared;
-    Byte* book = shared ? shared_book + (place - __start_cuda_shared) : book_of(place, size);
+    bool shared = place >= __bss_start && place + size <= _end;
+    Byte* book = shared ? shared_book + (place - __bss_start) : book_of(place, size);
     if (!book) stop(write ? "write outside all arrays, bytes" : "read outside all arrays, bytes", (int)size);
     if ((size_t)place % size) stop("address not aligned to its size, bytes", (int)size);
     Visit now = {number(here.block, here.blocks), number(here.thread, here.threads), epoch};

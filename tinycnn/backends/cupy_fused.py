@@ -1,7 +1,7 @@
 """Fused kernels of the GPU backend: convolution and dense blocks, dropout, the loss, and Adam for all parameters.
 
-Names and arguments are those that ``ops/fused.py`` explains; the mathematics stands in the kernels' files in ``cuda/``,
-and here is only the bookkeeping: shapes, grids, and into how many ranges a long sum is cut. That depends on shapes alone,
+Names and arguments are those that ``ops/fused.py`` explains; the mathematics stands in the kernels' files in ``cuda/``.
+Here is only the bookkeeping: shapes, grids, and into how many ranges a long sum is cut. That depends on shapes alone,
 not on the GPU, so every GPU adds up in the same order.
 """
 
@@ -106,13 +106,17 @@ class FusedKernels(CupyKernels):
         pool: Pool | None,
         need_grad_x: bool,
     ) -> tuple[Array, Conv | PooledApart]:
-        """``x (N, H, W, C)`` → convolve, ReLU if ``relu``, max-pool if ``pool (window, stride)`` → ``(N, OH, OW, F)``."""
+        """``x (N, H, W, C)`` → convolve, ReLU if asked, max-pool by ``pool (window, stride)`` → ``(N, OH, OW, F)``."""
         if pool and math.prod(pool[0]) > ROWS:
-            y, conv = self.conv_forward(
-                x, weight, bias, stride=stride, padding=padding, relu=relu, pool=None, need_grad_x=need_grad_x
-            )
+            y, conv = self.conv_block(x, weight, bias, stride, padding, relu, None)
             pooled, winner = self.max_pool2d(y, *pool, (0, 0))
             return pooled, PooledApart(conv, winner, (*pool, (0, 0)))
+        return self.conv_block(x, weight, bias, stride, padding, relu, pool)
+
+    def conv_block(
+        self, x: Array, weight: Array, bias: Array, stride: Pair, padding: Pair, relu: bool, pool: Pool | None
+    ) -> tuple[Array, Conv]:
+        """As ``conv_forward``, all in one launch: a tile must hold at least one whole pool window."""
         x, weight, window = self.contiguous(x), self.contiguous(weight), pool or ((1, 1), (1, 1))
         description = conv_of(x.shape, weight.shape, stride, padding, window)
         places, F = math.prod(window[0]), weight.shape[3]
@@ -129,7 +133,7 @@ class FusedKernels(CupyKernels):
     def conv_backward(
         self, saved: Conv | PooledApart, grad_y: Array, need_grad_x: bool
     ) -> tuple[Array | None, Array, Array]:
-        """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias``."""
+        """``grad_y (N, OH, OW, F)`` → the gradients of ``x`` (or None), ``weight`` and ``bias``."""
         if isinstance(saved, PooledApart):
             grad_y = self.max_pool2d_backward(grad_y, saved.winner, saved.conv.y.shape, *saved.window)
             return self.conv_backward(saved.conv, grad_y, need_grad_x)

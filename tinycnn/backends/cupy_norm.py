@@ -55,9 +55,7 @@ class NormKernels(FusedKernels):
         means, squares = (self.xp.empty((ranges, C), x.dtype) for _ in range(2))
         self.launch(FILE, "range_moments", x.dtype, (-(-C // CHANNELS), ranges), x, means, squares, size, count, C)
         mean, var = (self.xp.empty(C, x.dtype) for _ in range(2))
-        self.launch(
-            *(FILE, "merge_moments", x.dtype, blocks_for(C), means, squares, mean, var, ranges, size, count, C)
-        )
+        self.launch(*(FILE, "merge_moments", x.dtype, blocks_for(C), means, squares, mean, var, ranges, size, count, C))
         return mean, var
 
     def norm_backward(self, norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array, Array]:
@@ -107,9 +105,7 @@ class NormKernels(FusedKernels):
         need_grad_x: bool,
     ) -> tuple[Array, Array, Array, tuple[Conv, Norm]]:
         """Convolution, ReLU, batch norm, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, F)``, and the statistics."""
-        z, conv = self.conv_forward(
-            x, weight, bias, stride=stride, padding=padding, relu=True, pool=None, need_grad_x=need_grad_x
-        )
+        z, conv = self.conv_block(x, weight, bias, stride, padding, True, None)
         y, mean, var, norm = self.norm_forward(z, gamma, beta, mean, var, eps=eps, pool=pool)
         return y, mean, var, (conv, norm)
 
