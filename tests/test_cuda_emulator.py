@@ -90,7 +90,7 @@ def test_threads_at_different_barriers():
             "y",
             r"reverse: write outside all arrays, bytes 4, block \(2, 0, 0\), thread \(22, 0, 0\)",
         ),
-        ("tile[63 - t] + 1", "tile[64 - t] + 1", "outside all arrays"),
+        ("tile[63 - t] + 1", "tile[64 - t] + 1", "shared memory is read before it is written"),
         ("y[i] =", "y[i / 2] =", "race: two threads write"),
         ("+ 1;", "+ 1; if (i > 0) y[i] += y[i - 1];", "race"),
     ],

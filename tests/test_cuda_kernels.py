@@ -84,7 +84,7 @@ BLOCKS = {
     "two convolutions": [Conv2d(20), ReLU(), Conv2d(3), ReLU()],
     "dense": [Flatten(), Dense(70), ReLU(), Dense(3)],
     "conv, relu, norm, pool": [Conv2d(5), ReLU(), BatchNorm(), MaxPool2d(2)],
-    "norm of many channels": [Conv2d(40), BatchNorm()],
+    "norm of many channels": [Conv2d(40, bias=False), BatchNorm()],
     "dropout": [Flatten(), Dropout(0.3), Dense(3), Dropout(0.2)],  # of 9 elements: no multiple of 4
 }
 
@@ -155,9 +155,9 @@ PLANTED = [  # in which file, what is replaced by what, and which block notices
     ("tile.cuh", "k < end_k ?", "k <= end_k ?", "dense"),
     ("dense.cu", "first + row < N ?", "first + row <= N ?", "dense"),
     ("dense.cu", "n < N && input < in", "n <= N && input < in", "dense"),
-    ("conv2d.cu", "    __syncthreads();\n", "", "conv, relu, pool"),
+    ("conv2d.cu", "    __syncthreads();\n", "", "wide, overlapping pool"),
     ("conv2d.cu", "h : NO_PIXEL", "h : h", "conv, relu, pool"),
-    ("conv2d.cu", "value > best ||", "value >= best ||", "conv, relu, pool"),
+    ("conv2d.cu", "place = p;", "place = 0;", "conv, relu, pool"),
     ("conv2d_backward.cu", "&& y[o] > 0", "", "conv, relu, pool"),
     ("conv2d_backward.cu", "if (down || across ||", "if (", "wide, overlapping pool"),
     ("conv2d_backward.cu", "row == rows ? 0 : -1", "row == rows ? -1 : 0", "conv alone"),
@@ -168,7 +168,7 @@ PLANTED = [  # in which file, what is replaced by what, and which block notices
         "norm of many channels",
     ),
     ("batch_norm.cu", "i < end && c < C; i += 8) square", "i <= end && c < C; i += 8) square", "norm of many channels"),
-    ("adam.cu", "p - step_size * m", "p - step_size * of.m[t][own]", "dense"),
+    ("adam.cu", "of.g[t][own] + weight_decay", "of.g[t][own + 1] + weight_decay", "dense"),
     ("dropout.cu", "4 * (int)block + lane < count", "4 * (int)block + lane <= count", "dropout"),
 ]
 

@@ -152,8 +152,8 @@ class Adam(Optimizer):
         return lr / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
 
     def update_all(self, backend: Backend, moving: Moving, rates: tuple[Rate, ...]) -> None:
-        fused = backend.fused.get("adam_all")  # one launch for all parameters
-        if not fused or not moving or not all(p.flags.c_contiguous for p, _, _ in moving):
+        fused = backend.fused.get("adam_all")  # one launch for all parameters, of our own optimizers
+        if not fused or type(self) not in (Adam, AdamW) or not all(p.flags.c_contiguous for p, _, _ in moving):
             super().update_all(backend, moving, rates)
             return
         arrays = [(p, backend.xp.ascontiguousarray(g), slots["m"], slots["v"]) for p, g, slots in moving]

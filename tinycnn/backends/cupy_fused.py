@@ -7,6 +7,7 @@ not on the GPU, so every GPU adds up in the same order.
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np

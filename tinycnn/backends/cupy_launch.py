@@ -22,6 +22,7 @@ BYTE = np.dtype(np.uint8)
 REAL = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 PLACE = {BYTE: "unsigned char", np.dtype(np.int32): "int"}
 THREADS = 256  # of a block: eight warps, enough to hide each other's waiting
+NOWHERE = np.uintp(0)
 MOST_ELEMENTS = 2**31 - 1  # kernels number them with 32 bits
 WINDOWS = np.dtype(", ".join(["i4"] * 11))  # H, W, C, KH, KW, SH, SW, PH, PW, OH, OW
 
@@ -91,7 +92,9 @@ class Launcher:
         return self.cupy.RawModule(code=source(file), options=options)
 
     def argument(self, value: Any, dtype: np.dtype) -> Any:
-        """``value`` as the kernel's parameter: an array is checked for size, a Python number gets its C type."""
+        """``value`` as the kernel's parameter: numbers get their C type, None is a null pointer, arrays are measured."""
+        if value is None:
+            return NOWHERE
         if isinstance(value, int):
             return np.int32(value)
         if isinstance(value, float):
