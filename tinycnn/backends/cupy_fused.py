@@ -260,7 +260,7 @@ class FusedKernels(CupyKernels):
             count, dtype = sum(p.size for p, *_ in some), some[0][0].dtype
             self.launch(
                 *("adam.cu", "adam", dtype, blocks_for(count), addresses(some), *places, *values),
-                *(*map(float, (beta1, beta2, eps, weight_decay)), count),
+                *(float(beta1), 1 - beta1, float(beta2), 1 - beta2, eps, float(weight_decay), count),
             )
 
 

@@ -92,7 +92,7 @@ class Launcher:
         return self.cupy.RawModule(code=source(file), options=options)
 
     def argument(self, value: Any, dtype: np.dtype) -> Any:
-        """``value`` as the kernel's parameter: numbers get their C type, None is a null pointer, arrays are measured."""
+        """``value`` as the kernel's parameter: numbers get their C type, None is a null pointer."""
         if value is None:
             return NOWHERE
         if isinstance(value, int):

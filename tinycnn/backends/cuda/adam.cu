@@ -4,6 +4,8 @@
 // left = 1 - lr * decay (1 for Adam). A step captured in a CUDA graph cannot be handed new numbers; it reads each from the
 // place in device memory that it was given. Outside a graph these places are 0, and the numbers come with the launch.
 //
+// rest = 1 - beta comes from the host: in float32, 1 - 0.999 would be off in the fifth digit.
+//
 // Launch: one thread per number, all parameters counted through; ends[t] is where parameter t ends.
 #include "common.cuh"
 
@@ -15,8 +17,8 @@ struct Parameters {
 };
 
 extern "C" __global__ void adam(Parameters of, const real* step_size_at, const real* v_scale_at, const real* left_at,
-                                real step_size, real v_scale, real left, real beta1, real beta2, real eps,
-                                real weight_decay, int count) {
+                                real step_size, real v_scale, real left, real beta1, real rest1, real beta2,
+                                real rest2, real eps, real weight_decay, int count) {
     if (step_size_at) step_size = *step_size_at;
     if (v_scale_at) v_scale = *v_scale_at;
     if (left_at) left = *left_at;
@@ -25,7 +27,7 @@ extern "C" __global__ void adam(Parameters of, const real* step_size_at, const r
         while ((int)i >= of.ends[t]) t++;
         int own = i - (t ? of.ends[t - 1] : 0);
         real p = of.p[t][own] * left, g = of.g[t][own] + weight_decay * of.p[t][own];
-        real m = beta1 * of.m[t][own] + (1 - beta1) * g, v = beta2 * of.v[t][own] + (1 - beta2) * (g * g);
+        real m = beta1 * of.m[t][own] + rest1 * g, v = beta2 * of.v[t][own] + rest2 * (g * g);
         of.m[t][own] = m;
         of.v[t][own] = v;
         of.p[t][own] = p - step_size * m / (sqrt(v * v_scale) + eps);
