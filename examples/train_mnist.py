@@ -3,8 +3,8 @@
     python examples/train_mnist.py                                    # keras_cnn on MNIST, the fastest backend there is
     python examples/train_mnist.py --model lenet --backend numpy --epochs 1
 
-Results go to ``--output`` (default runs/<model>-<dataset>): metrics.json, history.csv,
-model.safetensors, report.html and the pictures in it.
+Results go to ``--output`` (default runs/<model>-<dataset>): metrics.json, history.csv, model.safetensors, report.html
+and the pictures in it. Ctrl-C saves a checkpoint there, and the same command with ``--resume`` goes on.
 """
 
 import argparse
@@ -14,8 +14,8 @@ import importlib
 import io
 import json
 import platform
+import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,12 +27,19 @@ import tinycnn
 from tinycnn import data, models, optim
 from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads, set_threads
+from tinycnn.checkpoint import Checkpoints
 from tinycnn.data.augment import Affine
 from tinycnn.errors import SettingError, TinyCNNError
+from tinycnn.history import EpochResult, best
 from tinycnn.io import write_atomically
+from tinycnn.keeper import TrainingStopped
 from tinycnn.optim import in_range
 from tinycnn.progress import progress_display
-from tinycnn.train import EpochResult, Trainer, evaluate, finite, warm_up
+from tinycnn.run_folder import claimed
+from tinycnn.stopping import StopSignals
+from tinycnn.train import Trainer, TrainingDivergedError, evaluate, evaluate_finite, warm_up
+
+BEST = "model_best.safetensors"
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
@@ -52,6 +59,11 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--augment", action=argparse.BooleanOptionalAction, help="shift, turn, stretch and slant the training images")
     add("--label-smoothing", type=float, metavar="F", help="share of the target given to all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
+    add("--clip-norm", type=float, metavar="X", help="shorten the gradient of a step to this length")
+    add("--early-stopping", type=int, metavar="N", help="stop when N epochs brought no smaller validation loss")
+    add("--save-best", action="store_true", help=f"keep the epoch with the smallest validation loss as {BEST}")
+    add("--checkpoint-every", type=int, metavar="N", help="save the state of the run every N steps, and each epoch")
+    add("--resume", action="store_true", help="go on where the newest checkpoint in the output folder was saved")
     add("--threads", type=int, metavar="N", help="of the numba backend; results do not change (default: all cores)")
     add("--seed", type=int, default=0, metavar="N", help="fixes weights, shuffles and dropout (default: 0)")
     add("--limit", type=int, metavar="N", help="use only the first N training images")
@@ -71,15 +83,21 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    for name in ("epochs", "batch_size"):
-        if getattr(options, name) < 1:
-            raise SettingError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected at least 1")
+    for name in ("epochs", "batch_size", "early_stopping", "checkpoint_every"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise SettingError(f"--{name.replace('_', '-')} {value}: expected at least 1")
     if options.seed < 0:
         raise SettingError(f"--seed {options.seed}: expected 0 or more")
     in_range("--lr", options.lr, above=0)
     in_range("--momentum", options.momentum, at_least=0, below=1)
     in_range("--validation-split", options.validation_split, at_least=0, below=1)
     in_range("--label-smoothing", options.label_smoothing, at_least=0, below=1)
+    if options.clip_norm is not None:
+        in_range("--clip-norm", options.clip_norm, above=0)
+    options.save_best |= options.early_stopping is not None
+    if options.save_best and not options.validation_split:
+        raise SettingError("--early-stopping and --save-best need validation images: add --validation-split 0.1")
     if options.threads is not None:
         set_threads(options.threads)
     return options
@@ -91,15 +109,20 @@ def make_optimizer(options: argparse.Namespace, model: tinycnn.Sequential, steps
     return optim.OPTIMIZERS[options.optimizer](model.parameters(), options.lr, schedule=schedule, **extra)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
+    """Train as ``options`` say, in a folder that is nobody else's meanwhile; answers the exit code."""
+    tinycnn.use_backend(options.backend)
+    use_tf32(options.tf32)
+    dataset = data.load(options.dataset, data_dir=options.data_dir, limit=options.limit)
+    with claimed(options.output or Path("runs") / f"{options.model}-{dataset.name}") as output:
+        return run_in(output, dataset, options)
+
+
+def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> int:
     def say(*words: object) -> None:
         if not options.quiet:
             print(*words, flush=True)
 
-    tinycnn.use_backend(options.backend)
-    use_tf32(options.tf32)
-    dataset = data.load(options.dataset, data_dir=options.data_dir, limit=options.limit)
-    output = checked_output(options, dataset.name)
     x_train, y_train, x_valid, y_valid = data.split_validation(
         dataset.x_train, dataset.y_train, options.validation_split, seed=options.seed
     )
@@ -114,6 +137,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         augment=Affine() if options.augment else None,
         label_smoothing=options.label_smoothing,
+        clip_norm=options.clip_norm,
         capture=not options.no_capture,
     )
 
@@ -134,16 +158,33 @@ def run(options: argparse.Namespace) -> None:
         say(f"compiled  in {compile_s:.1f} s (kept for the next run; not part of the times below)")
     if trainer.why_eager:
         say(f"note      every step is run from Python, which is slower: {trainer.why_eager}")
-    epochs, start = [], time.perf_counter()
-    progress = progress_display(options.epochs, quiet=options.quiet)
-    validation = x_valid, y_valid
-    for result in trainer.fit(x_train, y_train, epochs=options.epochs, validation=validation, progress=progress):
-        epochs.append(result)
-        say(epoch_line(result, options.epochs))
-    training_s = time.perf_counter() - start
-    test = finite(evaluate(model, dataset.x_test, dataset.y_test), "after the last step", trainer.optimizer)
+    start = time.perf_counter()
+    checkpoints = Checkpoints(output / "checkpoints", every=options.checkpoint_every, resume=options.resume)
+    with StopSignals() as stop:
+        try:
+            for result in trainer.fit(
+                x_train,
+                y_train,
+                epochs=options.epochs,
+                validation=(x_valid, y_valid),
+                early_stopping=options.early_stopping,
+                progress=progress_display(options.epochs, quiet=options.quiet),
+                checkpoints=checkpoints,
+                stop=stop,
+            ):
+                say(epoch_line(result, options.epochs))
+                if options.save_best and result is best(trainer.history):
+                    tinycnn.save(model, output / BEST)
+        except TrainingStopped as stopped:
+            print(stopping_line(stopped), file=sys.stderr)
+            return stop.exit_code
+        except TrainingDivergedError:
+            for path in checkpoints.paths()[:1]:
+                print(f"the last good checkpoint is {path}", file=sys.stderr)
+            raise
+    training_s = time.perf_counter() - start + trainer.spent_s
+    test = evaluate_finite(trainer, dataset.x_test, dataset.y_test, "after the last step")
 
-    output.mkdir(parents=True, exist_ok=True)
     metrics = {
         "model": options.model,
         "backend": tinycnn.get_backend().name,
@@ -155,20 +196,26 @@ def run(options: argparse.Namespace) -> None:
         "train_images": len(x_train),
         "validation_images": len(x_valid),
         "test_images": len(dataset.x_test),
-        "epochs": [dataclasses.asdict(result) for result in epochs],
+        "epochs": [dataclasses.asdict(result) for result in trainer.history],
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
+        "best": best_epoch(output, trainer, dataset) if options.save_best else None,
         "training_s": training_s,
         "compile_s": compile_s,
     }
     tinycnn.save(model, output / "model.safetensors")
-    write_atomically(output / "history.csv", history_csv(epochs).encode())
+    write_atomically(output / "history.csv", history_csv(trainer.history).encode())
     write_atomically(output / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    if not options.checkpoint_every:
+        checkpoints.clear()
     where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
     print(f"test      accuracy {test.accuracy:.4f}, loss {test.loss:.4f} {where}")
+    if metrics["best"]:
+        say(f"best      epoch {metrics['best']['epoch']}, test accuracy {metrics['best']['test_accuracy']:.4f}: {BEST}")
     say(f"written   {', '.join(sorted(path.name for path in output.iterdir()))} in {output}")
     if not options.no_plots:
         draw_pictures(output, model, dataset, metrics, say)
+    return 0
 
 
 def draw_pictures(
@@ -191,27 +238,20 @@ def draw_pictures(
     say(f"pictures  {len(drawn.files)} files in {drawn.seconds:.1f} s: open {output / 'report.html'}")
 
 
-def checked_output(options: argparse.Namespace, dataset: str) -> Path:
-    """The folder for the results; raises SettingError before training when files cannot be written there.
+def best_epoch(output: Path, trainer: Trainer, dataset: data.Dataset) -> dict[str, object]:
+    """The epoch with the smallest validation loss, and how well the network saved then reads the test images."""
+    epoch = best(trainer.history)
+    assert epoch
+    test = evaluate(tinycnn.load(output / BEST), dataset.x_test, dataset.y_test)
+    scores = {name: getattr(epoch, name) for name in ("epoch", "validation_loss", "validation_accuracy")}
+    return scores | {"test_accuracy": test.accuracy, "test_loss": test.loss, "file": BEST}
 
-    Creates nothing that stays: a folder is made to see whether it can be, and taken away again.
-    """
-    output: Path = options.output or Path("runs") / f"{options.model}-{dataset}"
-    for path in (output, *output.parents):
-        if path.exists() and not path.is_dir():
-            raise SettingError(f"--output {output}: {path} is a file; give a folder, or move the file away")
-    missing = [path for path in (output, *output.parents) if not path.exists()]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
-    except OSError as error:
-        raise SettingError(f"--output {output}: cannot be written ({error.strerror}); give another folder") from None
-    finally:
-        for path in missing:
-            if path.is_dir():
-                path.rmdir()
-    return output
+
+def stopping_line(stopped: TrainingStopped) -> str:
+    """Where the run stopped, and the very command that goes on from there."""
+    command = [word for word in sys.orig_argv if word != "--resume"]
+    saved = f"saved to {stopped.checkpoint}" if stopped.checkpoint else "this state could not be saved"
+    return f"\n{stopped}; {saved}. To go on:\n  {shlex.join([*command, '--resume'])}"
 
 
 def training_line(options: argparse.Namespace) -> str:
@@ -249,14 +289,16 @@ def versions() -> dict[str, str]:
 
 def main(arguments: list[str] | None = None) -> int:
     try:
-        run(parse_options(arguments))
+        return run(parse_options(arguments))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except TinyCNNError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (OSError, MemoryError) as error:  # a full disk; data that is too large
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tinycnn.train import evaluate
 # What the issue asks for, and what came on top.
 ASKED = ["model", "backend", "dataset", "seed", "options", "versions", "epochs"]
 ASKED += ["test_accuracy", "test_loss", "training_s"]
-ON_TOP = ["data_source", "train_images", "validation_images", "test_images", "compile_s"]
+ON_TOP = ["data_source", "train_images", "validation_images", "test_images", "compile_s", "best"]
 EPOCH = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "epoch_s", "images_per_s"]
 FILES = ["history.csv", "metrics.json", "model.safetensors"]
 
@@ -273,6 +273,11 @@ def refused(folder, *arguments):
         ("--validation-split nan", "--validation-split=nan: expected"),
         ("--label-smoothing 1", "--label-smoothing=1.0: expected"),
         ("--seed -1", "--seed -1: expected 0 or more"),
+        ("--clip-norm 0", "--clip-norm=0.0: expected a number above 0"),
+        ("--early-stopping 0", "--early-stopping 0: expected at least 1"),
+        ("--early-stopping 3", "need validation images: add --validation-split 0.1"),
+        ("--save-best", "need validation images: add --validation-split 0.1"),
+        ("--checkpoint-every 0", "--checkpoint-every 0: expected at least 1"),
         ("--threads 0", "threads=0: expected a whole number above 0"),
         ("--limit 0 --dataset digits", "limit: got 0; expected a whole number of training images, at least 1"),
         ("--limit -5 --dataset digits", "limit: got -5"),

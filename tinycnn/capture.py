@@ -232,5 +232,5 @@ def frozen_numbers(trainer: Trainer) -> dict[str, Any]:
     """The settings that are part of a recorded step, whatever they are changed to."""
     numbers = {name: value for name, value in vars(trainer.optimizer).items() if isinstance(value, int | float)}
     del numbers["step_count"], numbers["base_lr"]  # what comes of these lies in the table
-    own = (trainer.batch_size, trainer.label_smoothing, trainer.augment is None)
-    return numbers | dict(zip(("batch_size", "label_smoothing", "augment"), own, strict=True))
+    names = ("batch_size", "label_smoothing", "clip_norm")
+    return numbers | {name: getattr(trainer, name) for name in names} | {"augment": trainer.augment is None}

@@ -20,6 +20,7 @@ from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.layers import Layer, Sequential
 
 FORMAT_VERSION = 1
+UNFINISHED = ".unfinished"  # how the name of a file ends that is being written
 MAX_HEADER = 1 << 20  # bytes of names and architecture, which bounds layers and nesting too; the largest of ours: 3,000
 MAX_FILE = 1 << 31  # bytes: 700 times the largest of ours
 LENGTH_BYTES = 8  # a safetensors file begins with the length of its header
@@ -29,7 +30,7 @@ DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that at any moment, also after a crash, ``path`` holds the old content or the new."""
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -40,6 +41,12 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Delete what ``write_atomically`` leaves in ``folder`` when the process is killed; nobody may be writing there."""
+    for path in Path(folder).glob(f".*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -76,10 +83,17 @@ def load(path: str | os.PathLike[str]) -> Sequential:
 
     Raises FileFormatError, saying what is wrong, for a file that is damaged, foreign, or from a newer tinycnn.
     """
-    source = str(path)
-    content = _read(path)
-    arrays = _arrays(content, source)
-    return build(_architecture_text(content, source), source, arrays).eval()
+    arrays, text = read_arrays(path, "tinycnn")
+    return build(text, str(path), arrays).eval()
+
+
+def read_arrays(path: str | os.PathLike[str], key: str) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of a safetensors file by name, and the text under the metadata ``key`` that all of ours have.
+
+    Raises FileFormatError, having read at most ``MAX_FILE`` bytes.
+    """
+    source, content = str(path), _read(path)
+    return _arrays(content, source), _text_under(key, content, source)
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
@@ -104,15 +118,14 @@ def _header_length(content: bytes) -> int:
     return int.from_bytes(content[:LENGTH_BYTES], "little")
 
 
-def _architecture_text(content: bytes, source: str) -> str:
-    """The metadata entry that ``save`` made."""
+def _text_under(key: str, content: bytes, source: str) -> str:
     header = content[LENGTH_BYTES : LENGTH_BYTES + _header_length(content)]
     try:
-        text = _strict_json(header).get("__metadata__", {}).get("tinycnn")
+        text = _strict_json(header).get("__metadata__", {}).get(key)
     except DAMAGED as error:
         raise _unreadable(source, error) from None
     if not isinstance(text, str):
-        raise FileFormatError(f"{source}: a safetensors file, but not one of tinycnn (no architecture in it)")
+        raise FileFormatError(f"{source}: a safetensors file, but not one of tinycnn (no {key!r} in it)")
     return text
 
 

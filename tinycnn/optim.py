@@ -68,6 +68,12 @@ class Optimizer:
         for parameter in self.parameters:
             parameter.grad = None
 
+    def settings(self) -> dict[str, Any]:
+        """The kind of optimizer and the numbers it was made with: two that answer the same take the same steps."""
+        numbers = {name: value for name, value in vars(self).items() if isinstance(value, bool | int | float)}
+        del numbers["step_count"]
+        return {"optimizer": type(self).__name__, "learning rate": numbers.pop("base_lr"), **numbers}
+
     def state_dict(self) -> dict[str, Any]:
         """``step`` and copies of all slots on the host, ``{"step": int, "slots": [{name: array}]}``."""
         to_host = get_backend().to_host
@@ -76,14 +82,39 @@ class Optimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where ``state_dict()`` was taken; raises ShapeError when it belongs to other parameters."""
-        ours = [{name: array.shape for name, array in slots.items()} for slots in self.slots]
-        theirs = [{name: array.shape for name, array in slots.items()} for slots in state["slots"]]
-        if ours != theirs:
+        if _kinds(self.slots) != _kinds(state["slots"]):
             raise ShapeError("this optimizer state belongs to other parameters or to another optimizer")
         self.step_count = int(state["step"])
         for slots, values in zip(self.slots, state["slots"], strict=True):
             for name, array in slots.items():
                 array[...] = get_backend().asarray(values[name])
+
+
+def _kinds(slots: list[dict[str, Array]]) -> list[dict[str, tuple[Any, ...]]]:
+    return [{name: (array.shape, array.dtype) for name, array in by_name.items()} for by_name in slots]
+
+
+def gradient_norm(parameters: Iterable[Tensor]) -> Array:
+    """The length √(Σ g²) of all gradients taken as one vector; a number of the backend, which no GPU is waited for."""
+    squares = [(p.grad * p.grad).sum() for p in parameters if p.grad is not None]
+    return get_backend().xp.sqrt(sum(squares))
+
+
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Array:
+    """Shorten all gradients together, in place, to ``gradient_norm`` at most ``max_norm``; answers the norm before.
+
+        g ← g · min(1, max_norm / (norm + 1e-6))
+
+    The direction stays, so one wild batch cannot throw the weights far. Source: Pascanu et al., "On the difficulty of
+    training recurrent neural networks", 2013; the 1e-6 is PyTorch's.
+    """
+    parameters = list(parameters)
+    norm = gradient_norm(parameters)
+    factor = get_backend().xp.minimum(1.0, max_norm / (norm + 1e-6))
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad *= factor
+    return norm
 
 
 class SGD(Optimizer):

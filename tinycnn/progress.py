@@ -18,19 +18,24 @@ class ProgressBar:
 
         self.make_bar, self.epochs = tqdm, epochs
         self.bar: Any = None
-        self.started = self.shown = 0.0
+        self.clock = Clock()
+        self.shown = 0.0
 
     def __call__(self, progress: Progress) -> None:
         now = time.perf_counter()
-        if progress.step == 1:
-            self.started = now
+        if self.clock.starts(progress, now):
             self.bar = self.make_bar(
-                total=progress.steps, desc=f"epoch {progress.epoch}/{self.epochs}", unit="step", leave=False, delay=0.5
+                total=progress.steps,
+                initial=progress.step - 1,
+                desc=f"epoch {progress.epoch}/{self.epochs}",
+                unit="step",
+                leave=False,
+                delay=0.5,
             )
         self.bar.update(1)
         if now - self.shown > REFRESH_S:
             self.shown = now
-            self.bar.set_postfix_str(describe(progress, now - self.started), refresh=False)
+            self.bar.set_postfix_str(self.clock.describe(progress, now), refresh=False)
         if progress.step == progress.steps:
             self.bar.close()
 
@@ -40,23 +45,39 @@ class PlainLines:
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        self.started = self.shown = 0.0
+        self.clock = Clock()
+        self.shown = 0.0
 
     def __call__(self, progress: Progress) -> None:
         now = time.perf_counter()
-        if progress.step == 1:
-            self.started = self.shown = now
+        if self.clock.starts(progress, now):
+            self.shown = now
         if now - self.shown > PLAIN_LINE_S:
             self.shown = now
             where = f"epoch {progress.epoch}/{self.epochs} step {progress.step}/{progress.steps}"
-            print(f"  {where}: {describe(progress, now - self.started)}", flush=True)
+            print(f"  {where}: {self.clock.describe(progress, now)}", flush=True)
 
 
-def describe(progress: Progress, elapsed_s: float) -> str:
-    """Loss, accuracy and speed in words, after ``elapsed_s`` seconds of the epoch."""
-    scores = progress.scores()
-    speed = f"{progress.seen / elapsed_s:,.0f} images/s" if elapsed_s > 0 else ""
-    return f"loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}, {speed}"
+class Clock:
+    """When this process took up the epoch that is running, and where: a resumed one is in the middle of it."""
+
+    def __init__(self) -> None:
+        self.epoch = self.seen = 0
+        self.started = 0.0
+
+    def starts(self, progress: Progress, now: float) -> bool:
+        """Whether this is the first step of an epoch that is seen here; the clock begins then."""
+        if progress.epoch == self.epoch:
+            return False
+        self.epoch, self.started = progress.epoch, now
+        self.seen = 0 if progress.step == 1 else progress.seen
+        return True
+
+    def describe(self, progress: Progress, now: float) -> str:
+        """Loss, accuracy and speed in words."""
+        scores, elapsed_s = progress.scores(), now - self.started
+        speed = f"{(progress.seen - self.seen) / elapsed_s:,.0f} images/s" if elapsed_s > 0 else ""
+        return f"loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}, {speed}"
 
 
 def progress_display(epochs: int, *, quiet: bool = False) -> ProgressBar | PlainLines | None:

@@ -2,52 +2,37 @@
 
 Pixels and labels are handed to the backend once; what travels per epoch is one shuffled list of image numbers on the
 way in and two numbers (loss, correct answers) on the way out. Shuffles depend on ``(seed, epoch)`` alone, so every
-backend sees the same batches, and a run can be taken up again at any epoch.
+backend sees the same batches. ``Trainer.state_dict()`` is all that a run needs to go on, after any step, to the same
+bits: it is saved as a checkpoint, and it is where a run goes back to that has lost its numbers to NaN.
 """
 
 import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from tinycnn import ops
+from tinycnn import nonfinite, ops
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.capture import CapturedSteps, captured_epoch
+from tinycnn.checkpoint import Checkpoints, fingerprint
 from tinycnn.data.augment import Affine
+from tinycnn.divergence import Snapshot, is_healthy, trace
 from tinycnn.errors import SettingError, TinyCNNError
+from tinycnn.evaluation import Scores, evaluate, number_batches, predict_logits
+from tinycnn.history import EpochResult, Progress, stalled
+from tinycnn.keeper import Keeper
 from tinycnn.layers import Sequential
 from tinycnn.memory import memory_explained
 from tinycnn.models import pixel_scale
-from tinycnn.optim import Optimizer, in_range
-from tinycnn.tensor import Tensor, no_grad
+from tinycnn.optim import Optimizer, clip_gradients, in_range
+from tinycnn.tensor import Tensor
 
-EVALUATION_BATCH = 256  # bounds the memory of an evaluation, whatever the size of the data set
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Loss in nats and accuracy as a fraction, over whole sets of images."""
-
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch brought. ``train_*`` are running means over the epoch, while the network was changing."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    epoch_s: float  # training alone, without the validation
-    images_per_s: float
+CHECK_EVERY = 500  # steps between two looks at whether all numbers are finite, for which a GPU is waited for
 
 
 class TrainingDivergedError(TinyCNNError, ArithmeticError):
@@ -57,6 +42,7 @@ class TrainingDivergedError(TinyCNNError, ArithmeticError):
 class Trainer:
     """Trains ``model`` with ``optimizer`` on byte images: everything that changes during a run lives here.
 
+    ``clip_norm`` is the most that the gradient of a step may measure (``optim.clip_gradients``), None for any.
     ``capture``: on a GPU, record the steps and replay them (``capture.py``); the result is the same to the bit.
     """
 
@@ -71,13 +57,19 @@ class Trainer:
         seed: int = 0,
         augment: Affine | None = None,
         label_smoothing: float = 0.0,
+        clip_norm: float | None = None,
         capture: bool = True,
     ) -> None:
         if batch_size < 1:
             raise SettingError(f"batch size {batch_size}: expected at least 1")
         self.model, self.optimizer, self.batch_size, self.seed = model, optimizer, batch_size, seed
         self.augment, self.label_smoothing = augment, in_range("label_smoothing", label_smoothing, at_least=0, below=1)
+        self.clip_norm = None if clip_norm is None else in_range("clip_norm", clip_norm, above=0)
         self.scale = pixel_scale(model)
+        self.history: list[EpochResult] = []
+        self.running: Progress | None = None  # the epoch under way
+        self.spent_s = 0.0  # by whoever trained before the state that was loaded
+        self.epoch_began = 0.0  # on the clock of time.perf_counter; time spent before an interruption counts
         self.capture, self.captured = capture, None
         self.why_eager = ""  # where steps should have been recorded, but were not
 
@@ -88,25 +80,38 @@ class Trainer:
         *,
         epochs: int,
         validation: tuple[np.ndarray, np.ndarray] | None = None,
-        progress: Callable[["Progress"], None] | None = None,
+        early_stopping: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        checkpoints: Checkpoints | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[EpochResult]:
-        """Train for ``epochs`` on ``images (M, H, W, C)`` bytes and ``labels (M,)``, yielding after each epoch.
+        """Train on ``images (M, H, W, C)`` bytes and ``labels (M,)`` until the history holds ``epochs`` epochs.
 
-        Iterate over it, or nothing happens: ``for result in trainer.fit(...)``. Bytes are divided by 255 on the way in,
-        unless the network begins with a Rescaling layer.
+        Iterate over it, or nothing happens: ``for result in trainer.fit(...)`` gets the result of each epoch. Bytes are
+        divided by 255 on the way in, unless the network begins with a Rescaling layer.
 
-        ``progress`` is called after every step. Raises TrainingDivergedError when the loss is no longer a number.
+        ``early_stopping=n`` ends the run when the validation loss has not improved for ``n`` epochs. ``progress`` is
+        called after every step, and so is ``stop``: when it answers True, the state is saved to ``checkpoints`` and
+        TrainingStopped raised. Raises TrainingDivergedError when a number is no longer finite, SettingError when the
+        checkpoint to resume from belongs to another run.
         """
+        if early_stopping is not None and not (validation and len(validation[0])):
+            raise SettingError("early stopping watches the validation loss: it needs validation images")
+        run = self.identity((images, labels), validation, early_stopping) if checkpoints else {}
+        keeper = Keeper(self, checkpoints, stop, run)
+        keeper.resume()
+        if len(self.history) + (self.running is not None) > epochs:
+            raise SettingError(f"the run is beyond epoch {epochs} already: go on with more epochs")
         backend = get_backend()
         images_here, labels_here = backend.asarray(images), backend.asarray(labels)
-        for epoch in range(1, epochs + 1):
-            start = time.perf_counter()
-            train = self.train_epoch(images_here, labels_here, epoch, progress)
-            epoch_s = time.perf_counter() - start
+        while len(self.history) < epochs and not stalled(self.history, early_stopping):
+            epoch = len(self.history) + 1
+            train = self.train_epoch(images_here, labels_here, epoch, progress, keeper)
+            epoch_s = time.perf_counter() - self.epoch_began
             valid = None
             if validation and len(validation[0]):
-                valid = finite(evaluate(self.model, *validation), f"after epoch {epoch}", self.optimizer)
-            yield EpochResult(
+                valid = evaluate_finite(self, *validation, f"after epoch {epoch}")
+            result = EpochResult(
                 epoch=epoch,
                 train_loss=train.loss,
                 train_accuracy=train.accuracy,
@@ -115,23 +120,48 @@ class Trainer:
                 epoch_s=epoch_s,
                 images_per_s=len(images) / epoch_s,
             )
+            self.history.append(result)
+            yield result
+            keeper.after_epoch(epoch)
 
     def train_epoch(
-        self, images: Array, labels: Array, epoch: int, progress: Callable[["Progress"], None] | None = None
+        self,
+        images: Array,
+        labels: Array,
+        epoch: int,
+        progress: Callable[[Progress], None] | None = None,
+        keeper: Keeper | None = None,
     ) -> Scores:
-        """One pass over all images in a new order, the smaller last batch included."""
+        """One pass over all images in a new order, the smaller last batch included; the rest of it, when taken up."""
         self.model.train()
         order = get_backend().asarray(self.order(len(labels), epoch))
-        running = Progress(epoch, math.ceil(len(labels) / self.batch_size))
+        steps = math.ceil(len(labels) / self.batch_size)
+        if self.running is None or (self.running.epoch, self.running.steps) != (epoch, steps):
+            self.running = Progress(epoch, steps)
+        running, good = self.running, Snapshot(self)
+        self.epoch_began = time.perf_counter() - running.seconds
         explained = memory_explained(self.model, self.batch_size)
         with captured_epoch(self, images, labels, epoch, running) as captured, explained:
-            for start in range(0, len(labels), self.batch_size):
-                chosen = order[start : start + self.batch_size]
-                if not (captured and captured.step(running)):
-                    running.add(*self.step(images, labels, chosen, epoch), len(chosen))
+            for chosen in self.batches(order, running.step):
+                with np.errstate(all="ignore"):  # what is not finite is found below, and told in words
+                    if not (captured and captured.step(running)):
+                        running.add(*self.step(images, labels, chosen, epoch), len(chosen))
+                to_keep = keeper is not None and keeper.due()
+                if to_keep or running.step % CHECK_EVERY == 0 or running.step == steps:
+                    if not is_healthy(self):
+                        raise TrainingDivergedError(trace(self, good, images, labels, order))
+                    good = Snapshot(self)
                 if progress:
                     progress(running)
-        return finite(running.scores(), f"in epoch {epoch}", self.optimizer)
+                if keeper and to_keep:
+                    keeper.keep(self.state_dict(), f"after step {running.step} of {steps} in epoch {epoch}")
+        self.running = None
+        return running.scores()
+
+    def batches(self, order: Array, done: int = 0) -> Iterator[Array]:
+        """The image numbers of every step of an epoch that goes through ``order``, when ``done`` steps are done."""
+        for start in range(done * self.batch_size, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
 
     def order(self, count: int, epoch: int) -> np.ndarray:
         """The numbers of ``count`` images in the order of ``epoch``, on the host."""
@@ -145,6 +175,8 @@ class Trainer:
         loss = ops.softmax_cross_entropy(logits, self.targets(y, logits.shape[1]))
         self.optimizer.zero_grad()
         loss.backward()
+        if self.clip_norm is not None:
+            clip_gradients(self.optimizer.parameters, self.clip_norm)
         self.optimizer.step()
         return loss.data, (logits.data.argmax(axis=1) == y).sum()
 
@@ -168,14 +200,60 @@ class Trainer:
         onehot = labels[:, None] == get_backend().xp.arange(classes)  # (N, K)
         return onehot * (1 - self.label_smoothing) + self.label_smoothing / classes
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes during a run, copied to the host: a nest of dictionaries, lists, numbers and arrays."""
+        spent = time.perf_counter() - self.epoch_began
+        return {
+            "model": self.model.state_dict(),
+            "counters": self.model.counters(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": [asdict(result) for result in self.history],
+            "running": self.running.state_dict(spent) if self.running and self.running.step else None,
+        }
 
-def finite(scores: Scores, when: str, optimizer: Optimizer) -> Scores:
-    """``scores`` as they are; raises TrainingDivergedError when the loss is no longer a number."""
-    if not math.isfinite(scores.loss):
-        raise TrainingDivergedError(
-            f"the loss became {scores.loss} {when} (learning rate {optimizer.lr:g}): try a smaller --lr"
-        )
-    return scores
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state_dict()`` was taken, to the same bits; raises ShapeError for another network."""
+        self.model.load_state_dict(state["model"])
+        self.model.load_counters(state["counters"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = [EpochResult(**result) for result in state["history"]]
+        self.running = Progress.of(state["running"]) if state["running"] else None
+        self.spent_s = sum(result.epoch_s for result in self.history) + (self.running.seconds if self.running else 0)
+
+    def identity(
+        self,
+        training: tuple[np.ndarray, np.ndarray],
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        early_stopping: int | None,
+    ) -> dict[str, Any]:
+        """What decides the outcome of a run and does not change in it: two runs that agree in it end the same."""
+        return {
+            "network": repr(self.model),
+            "dtype": self.model.dtype.name,
+            "backend": get_backend().name,
+            "tf32": get_backend().tf32,
+            "seed": self.seed,
+            "batch size": self.batch_size,
+            "augmentation": repr(self.augment),
+            "label smoothing": self.label_smoothing,
+            "clip norm": self.clip_norm,
+            "early stopping": early_stopping,
+            "training data": fingerprint(*training),
+            "validation data": fingerprint(*validation) if validation and len(validation[0]) else None,
+            **self.optimizer.settings(),
+        }
+
+
+def evaluate_finite(trainer: Trainer, images: np.ndarray, labels: np.ndarray, when: str) -> Scores:
+    """``evaluate``; raises TrainingDivergedError, naming the layer, when the loss is not finite."""
+    with np.errstate(all="ignore"):
+        scores = evaluate(trainer.model, images, labels)
+        if math.isfinite(scores.loss):
+            return scores
+        origins = (nonfinite.in_activations(trainer.model, x) for x in number_batches(trainer.model, images))
+        where = next((origin for origin in origins if origin), "the loss itself")
+    rate = f"learning rate {trainer.optimizer.lr:g}"
+    raise TrainingDivergedError(f"the loss became {scores.loss} {when} ({rate}), first in {where}: try a smaller --lr")
 
 
 def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
@@ -197,61 +275,3 @@ def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
     rehearsal.step(images_here, labels_here, backend.asarray(np.arange(min(trainer.batch_size, len(images)))))
     predict_logits(rehearsal.model, images[:1])
     return time.perf_counter() - start
-
-
-class Progress:
-    """Loss and accuracy since the epoch began. Adding costs nothing; ``scores()`` waits for a GPU to catch up."""
-
-    def __init__(self, epoch: int, steps: int) -> None:
-        self.epoch, self.steps = epoch, steps
-        self.step = self.seen = 0
-        self.loss_sum: Any = 0.0
-        self.correct: Any = 0
-
-    def add(self, loss: Array, correct: Array, count: int) -> None:
-        """A step with the mean ``loss`` of ``count`` images, of which ``correct`` were right."""
-        self.count(count)
-        self.loss_sum = self.loss_sum + loss * float(count)
-        self.correct = self.correct + correct
-
-    def count(self, count: int) -> None:
-        """One more step with ``count`` images, whose loss and correct answers were added elsewhere."""
-        self.step += 1
-        self.seen += count
-
-    def scores(self) -> Scores:
-        """The means over all images so far."""
-        return Scores(float(self.loss_sum) / self.seen, float(self.correct) / self.seen)
-
-
-def predict_logits(model: Sequential, images: np.ndarray) -> np.ndarray:
-    """Scores of byte ``images (M, H, W, C)``, before softmax, in evaluation mode → ``(M, K)`` on the host."""
-    backend, was_training = get_backend(), model.training
-    model.eval()
-    try:
-        with no_grad():
-            return np.concatenate([backend.to_host(logits) for logits in _logit_batches(model, images)])  # (M, K)
-    finally:
-        model.train(was_training)
-
-
-def _logit_batches(model: Sequential, images: np.ndarray) -> Iterator[Array]:
-    backend, scale = get_backend(), pixel_scale(model)
-    for start in range(0, len(images), EVALUATION_BATCH):
-        batch = backend.asarray(images[start : start + EVALUATION_BATCH])
-        everything = backend.xp.arange(len(batch))
-        yield model.logits(Tensor(backend.gather_images(batch, everything, scale, model.dtype))).data  # (N, K)
-
-
-def evaluate(model: Sequential, images: np.ndarray, labels: np.ndarray) -> Scores:
-    """Loss and accuracy of byte ``images (M, H, W, C)`` with ``labels (M,)``: every image, each weighing the same."""
-    return scores_of(predict_logits(model, images), labels)
-
-
-def scores_of(logits: np.ndarray, labels: np.ndarray) -> Scores:
-    """Mean loss and accuracy of ``logits (M, K)`` for ``labels (M,)``, both on the host."""
-    logits = logits.astype(np.float64)  # (M, K)
-    top = logits.max(axis=1, keepdims=True)
-    log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))  # (M,)
-    surprise = log_sum - logits[np.arange(len(labels)), labels]  # (M,)
-    return Scores(float(surprise.mean()), float((logits.argmax(axis=1) == labels).mean()))

@@ -9,7 +9,7 @@ import numpy as np
 import tinycnn
 from tinycnn import metrics
 from tinycnn.commands.choices import add_backend, add_dataset, add_model_file, fitting_dataset
-from tinycnn.train import predict_logits, scores_of
+from tinycnn.evaluation import predict_logits, scores_of
 
 MOST_CLASSES = 20  # up to which the confusion matrix is printed
 

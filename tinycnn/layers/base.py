@@ -54,6 +54,16 @@ class Layer:
         """What is remembered, and saved, but not trained: the running statistics of batch norm."""
         yield from self.buffers_by_name.items()
 
+    def counters(self) -> dict[str, int]:
+        """What else decides the next training step, beside parameters and buffers: whole numbers, by name."""
+        return {}
+
+    def load_counters(self, counters: dict[str, int]) -> None:
+        """Continue where ``counters()`` was taken; raises SettingError for other names or for no whole numbers."""
+        ours = self.counters()
+        if ours.keys() != counters.keys() or not all(type(value) is int and value >= 0 for value in counters.values()):
+            raise SettingError(f"load_counters: expected whole numbers called {sorted(ours)}, got {counters}")
+
     def parameters(self) -> list[Tensor]:
         """The trained tensors, as an optimizer takes them."""
         return [parameter for _, parameter in self.named_parameters()]

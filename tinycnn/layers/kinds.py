@@ -152,6 +152,13 @@ class Dropout(Layer):
         self.step = self.step + 1  # not in place: where it is a number on a GPU, backward reads this one again
         return ops.dropout(x, p=self.p, key=(self.seed, self.step))
 
+    def counters(self) -> dict[str, int]:
+        return {"seed": self.seed, "step": self.step}
+
+    def load_counters(self, counters: dict[str, int]) -> None:
+        super().load_counters(counters)
+        self.seed, self.step = counters["seed"], counters["step"]
+
 
 @register_layer
 class BatchNorm(Layer):

@@ -117,6 +117,16 @@ class Sequential(Layer):
         for name in common:
             targets[name][...] = get_backend().asarray(np.asarray(state[name]))
 
+    def counters(self) -> dict[str, int]:
+        """Of all layers, ``dropout_1.step`` and so on; no part of ``state_dict``: predictions do not need them."""
+        found = ((name, layer.counters()) for name, layer in self.layers.items())
+        return {f"{name}.{own}": value for name, counters in found for own, value in counters.items()}
+
+    def load_counters(self, counters: dict[str, int]) -> None:
+        super().load_counters(counters)
+        for name, layer in self.layers.items():
+            layer.load_counters({own: counters[f"{name}.{own}"] for own in layer.counters()})
+
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers.values()))}, input_shape={self.input_shape})"
 
