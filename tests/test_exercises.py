@@ -9,11 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinycnn.backends import register_backend, use_backend
 from tinycnn.commands import main
 from tinycnn.errors import SettingError
 from tinycnn.exercises import EXERCISES, Exercise, Hole, check_file, copy_out
 from tinycnn.exercises.checking import guess
 from tinycnn.exercises.cutting import YOUR_TURN, cut, source_of
+from tinycnn.exercises.folder import load
+from tinycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
+from tinycnn.optim import SGD
+from tinycnn.train import Trainer
 
 ROOT = Path(__file__).parents[1]
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
@@ -30,7 +35,10 @@ def outcome_of(exercise: Exercise, text: str, folder: Path):  # type: ignore[no-
 def test_unsolved_it_is_empty_and_gives_its_hint(exercise: Exercise, tmp_path: Path) -> None:
     outcome = outcome_of(exercise, exercise.text(), tmp_path)
     assert outcome.state == "empty"
-    assert any(f"{hole.place} is still empty" in outcome.message for hole in exercise.holes)
+    found = re.match(r"(\S+) \((\S+), line (\d+)\) is still empty\.\n", outcome.message)
+    assert found is not None
+    line = exercise.text().splitlines()[int(found[3]) - 1]
+    assert (found[2], line.strip()) == (exercise.file_name, f'raise NotImplementedError("{found[1]}")')
     assert exercise.hint in outcome.message
 
 
@@ -48,7 +56,7 @@ def test_every_hole_alone_is_noticed(exercise: Exercise, tmp_path: Path) -> None
     for hole in exercise.holes:
         outcome = outcome_of(exercise, cut(exercise.solution(), hole), tmp_path)
         assert outcome.state == "empty"
-        assert f"{hole.place} is still empty" in outcome.message
+        assert outcome.message.startswith(f"{hole.place} ({exercise.file_name}, line ")
 
 
 @ALL
@@ -261,11 +269,28 @@ def test_a_message_has_the_place_and_both_numbers(tmp_path: Path) -> None:
 def test_an_error_in_the_file_is_told_with_its_line(tmp_path: Path) -> None:
     exercise = BY_NAME["04_relu"]
     unfinished = outcome_of(exercise, "x = 1\ndef backward(:\n", tmp_path)
-    assert unfinished.message.startswith("line 2: SyntaxError: ")
+    assert re.match(r"SyntaxError: .*line 2\)\n", unfinished.message)
     text = exercise.solution().replace("return grad_y * (self.y > 0)", "return grad_y * self.x")
     line = 1 + text[: text.index("return grad_y * self.x")].count("\n")
     told = outcome_of(exercise, text, tmp_path).message
-    assert told.startswith(f"line {line}: AttributeError: 'ReLUFunction' object has no attribute 'x'")
+    assert told.startswith(f"AttributeError: 'ReLUFunction' object has no attribute 'x' (04_relu.py, line {line})")
+
+
+def test_the_backend_of_exercise_6_trains_a_network(tmp_path: Path) -> None:
+    """As its text promises."""
+    path = tmp_path / "06_im2col.py"
+    path.write_text(BY_NAME["06_im2col"].solution())
+    register_backend("student", load(path).NumpyBackend)
+    losses = {}
+    for name in ("student", "numpy"):
+        with use_backend(name):
+            model = Sequential(Conv2d(3), ReLU(), MaxPool2d(), Flatten(), Dense(4), input_shape=(6, 6, 1))
+            trainer = Trainer(model, SGD(model.parameters(), lr=0.1), batch_size=4)
+            images = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 1)).astype(np.uint8)
+            results = trainer.fit(images, np.arange(8) % 4, epochs=3)
+            losses[name] = [result.train_loss for result in results]
+    assert losses["student"] == losses["numpy"]
+    assert losses["student"][-1] < losses["student"][0]
 
 
 @pytest.mark.parametrize(
@@ -333,7 +358,7 @@ def test_the_command_from_beginning_to_end(tmp_path: Path, capsys: pytest.Captur
     assert main(["exercises", folder, "--check", "--only", "4"]) == 0
     assert capsys.readouterr().out == "right   04_relu\n1 of 1 right\n"
     assert main(["exercises", folder, "--check", "--only", "7"]) == 1
-    assert "Conv2dFunction.backward is still empty" in capsys.readouterr().out
+    assert "Conv2dFunction.backward (07_conv2d.py, line 4" in capsys.readouterr().out
     assert main(["exercises", folder, "--solutions"]) == 0
     assert main(["exercises", f"{folder}/solutions", "--check"]) == 0
     assert "13 of 13 right" in capsys.readouterr().out

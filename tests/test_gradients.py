@@ -39,7 +39,8 @@ def functions_of_package() -> set[type[Function]]:
 
 def test_every_function_has_a_case():
     with_case = {case.function for case in CASES} | {fused.function for fused in FUSED}
-    assert with_case == functions_of_package()
+    assert functions_of_package() - with_case == set(), "a new op adds its cases to tinycnn/gradient_cases.py"
+    assert with_case <= functions_of_package()
 
 
 def test_labels_tell_cases_apart():

@@ -77,7 +77,7 @@ def check_file(exercise: Exercise, path: Path) -> Outcome:
         with use_backend("numpy"):
             exercise.check(load(path))
     except NotImplementedError as error:
-        return Outcome(exercise, "empty", f"{error} is still empty.\n  Hint: {exercise.hint}")
+        return Outcome(exercise, "empty", f"{error}{place(error, path)} is still empty.\n  Hint: {exercise.hint}")
     except Mistake as mistake:
         return Outcome(exercise, "wrong", f"{mistake}\n  Hint: {exercise.hint}")
     except Exception as error:  # whatever a student's code may raise
@@ -97,8 +97,12 @@ def load(path: Path) -> ModuleType:
 
 def describe(error: Exception, path: Path) -> str:
     """The error, and the last line of the student's file that led to it."""
+    kind = "" if isinstance(error, TinyCNNError) else f"{type(error).__name__}: "
+    return f"{kind}{error}{place(error, path)}"
+
+
+def place(error: Exception, path: Path) -> str:
+    """Where in the student's file, as `` (03_dense.py, line 35)``; empty when the error came from elsewhere."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-    where = f"line {line}: " if line else ""
-    kind = "" if isinstance(error, TinyCNNError) else f"{type(error).__name__}: "
-    return f"{where}{kind}{error}"
+    return f" ({path.name}, line {line})" if line else ""

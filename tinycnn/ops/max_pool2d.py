@@ -5,8 +5,8 @@
 A small change of the largest pixel changes ``y`` as much; a small change of the others changes nothing. So each
 ``grad_y`` goes, whole, to the pixel that won, and a pixel that won several overlapping windows sums their gradients.
 
-Conventions: of equal maxima the first in row-major order wins, NaN wins over every number, padding counts as minus
-infinity, and rows and columns that fill no whole window are ignored.
+Conventions: at a tie the first of the equal maxima, in row-major order, wins and receives all of ``grad_y``; NaN wins
+over every number, padding counts as minus infinity, and rows and columns that fill no whole window are ignored.
 """
 
 from tinycnn.backends.base import Array, Pair
