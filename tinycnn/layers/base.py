@@ -5,7 +5,7 @@ parameters, and answers the shape of its output. So a wrong architecture fails w
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -14,10 +14,10 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import SettingError, ShapeError
+from tinycnn.initializers import Initializer
 from tinycnn.tensor import Tensor
 
 Shape = tuple[int, ...]
-Initializer = Callable[[Shape, np.random.Generator], np.ndarray]
 
 
 class Layer:
