@@ -62,7 +62,11 @@ def _dot_lines(graph: Graph) -> Iterator[str]:
     for key, (name, shape, is_function) in graph.nodes.items():
         look = 'style=filled, fillcolor="#cfe6f5"' if is_function else 'style="rounded,filled", fillcolor=white'
         yield f"  {key} [label={_quoted(name)} + {_quoted(chr(10) + shape)}, {look}]"
-    yield from (f"  {start} -> {end}" for start, end in graph.edges)
+    for start, end in graph.edges:
+        if graph.nodes[start][2]:
+            yield f"  {start} -> {end} [weight=9]"  # functions below each other
+        else:
+            yield f"  {{rank=same; {start} -> {end}}}"  # leaves beside the function that takes them
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,28 @@
+"""Copies the pictures of training runs into docs/pictures, with fewer colours so that they stay small.
+
+python docs/pictures_of_the_runs.py runs/keras_cnn runs/batchnorm_cnn
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+COLOURS = 128
+
+
+def main(folders: list[str]) -> None:
+    """Every PNG and SVG of the runs → docs/pictures/<name of the run>/."""
+    for folder in map(Path, folders):
+        target = Path(__file__).parent / "pictures" / folder.name
+        target.mkdir(parents=True, exist_ok=True)
+        for picture in sorted(folder.glob("*.png")):
+            few = Image.open(picture).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            few.save(target / picture.name, optimize=True)
+        for drawing in folder.glob("*.svg"):
+            shutil.copy(drawing, target)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
