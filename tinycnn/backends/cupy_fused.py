@@ -20,6 +20,7 @@ Pool = tuple[Pair, Pair]  # window, stride
 ROWS = 64  # of a tile, see cuda/tile.cuh
 STEP = 16
 ENOUGH_BLOCKS = 256  # about two for each multiprocessor of a large GPU
+WORTH_CUTTING = 256  # below that, adding up the ranges, a kernel of its own, takes longer than it saves
 LEAST_RANGE = 4 * STEP  # a shorter sum is not worth a block of its own
 MOST_PARAMETERS = 32  # of one launch of Adam
 CONV = np.dtype([("win", WINDOWS), ("pool", WINDOWS), ("divisors", "u4", (6, 3)), ("F", "i4"), ("places", "i4")])
@@ -39,7 +40,7 @@ def tiles_for(rows: int, columns: int, rows_of_tile: int = ROWS) -> Grid:
 
 def ranges_for(length: int, blocks: int) -> tuple[int, int]:
     """``(number, size)`` of the ranges into which a sum is cut, to have enough blocks; sizes are whole steps."""
-    wanted = max(1, min(ENOUGH_BLOCKS // blocks, length // LEAST_RANGE))
+    wanted = max(1, min(ENOUGH_BLOCKS // blocks, length // LEAST_RANGE)) if length >= WORTH_CUTTING else 1
     size = max(STEP, -(-length // wanted // STEP) * STEP)
     return max(1, -(-length // size)), size
 
