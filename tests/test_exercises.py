@@ -196,7 +196,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of th
     "gamma forgotten": ("09", {"grad_x = self.gamma * self": "grad_x = self"}, "gradient of x"),
     "another mask": (
         "10",
-        {"return grad_y * self.mask": "return grad_y * self.backend.xp.roll(self.mask, 1)"},
+        {"grad_y * self.mask": "grad_y * self.backend.xp.roll(self.mask, 1)"},
         "gradient of x",
     ),
     "not scaled up": ("10", {"return x * self.mask": "return x * (self.mask > 0)"}, "multiplied by 0 or by 1/"),
@@ -245,7 +245,7 @@ def test_a_wrong_answer_does_not_pass(label: str, tmp_path: Path) -> None:
     (exercise,) = (exercise for exercise in EXERCISES if exercise.name.startswith(number))
     answer = exercise.solution()
     for passage, instead in changes.items():
-        assert passage in answer
+        assert passage in answer, "the source has changed: write this wrong answer anew"
         answer = answer.replace(passage, instead)
     outcome = outcome_of(exercise, answer, tmp_path)
     assert outcome.state == "wrong"
