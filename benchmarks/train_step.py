@@ -3,6 +3,8 @@
     python benchmarks/train_step.py --backend numba --against torch
     python benchmarks/train_step.py --backend numpy --model keras_cnn --against torch --json result.json
 
+With ``--backend cupy`` everything is different, and explained in ``gpu_steps.py``. On the CPU:
+
 One step is: gather the batch from bytes, forward, backward, Adam. Before anything is timed, loss and gradients of both
 sides are compared on the same weights and images. Every contestant lives in a process of its own, so
 that nobody's idle threads spin on the other's cores. They take turns of about half a second, so that a change of the
@@ -26,6 +28,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import gpu_steps
 import machine
 
 import tinycnn
@@ -36,7 +39,7 @@ from tinycnn.train import Trainer
 Step = Callable[[np.ndarray], Any]
 IMAGES = 4096
 TURN_MS = 400.0  # about how long a contestant works before the next one's turn
-TORCH_MODES = ("eager", "channels_last", "compile")
+TORCH_MODES = ("eager", "channels_last", "compile", "graph")  # the last only on a GPU
 
 
 def parse_options() -> argparse.Namespace:
@@ -48,7 +51,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--torch-modes", nargs="*", choices=TORCH_MODES, default=["eager", "channels_last"])
     parser.add_argument("--inference", action="store_true", help="time the forward pass in evaluation mode instead")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--turns", type=int, default=6, help="turns that each contestant takes")
+    parser.add_argument("--turns", type=int, default=6, help="turns (on a GPU: epochs) that each contestant takes")
+    parser.add_argument("--precision", nargs="*", choices=["float32", "tf32"], default=["float32"], help="on a GPU")
+    parser.add_argument("--limit", type=int, metavar="N", help="on a GPU: images of an epoch (default: all 60,000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     return parser.parse_args()
 
@@ -110,7 +115,7 @@ def torch_step(name: str, mode: str, images: np.ndarray, labels: np.ndarray, inf
     return forward if inference else step
 
 
-def check_same(name: str, images: np.ndarray, labels: np.ndarray) -> float:
+def check_same(name: str, images: np.ndarray, labels: np.ndarray, most: float = 1e-4) -> float:
     """How far loss and gradients of both sides differ, dropout off; stops the program when they disagree.
 
     The best of five draws counts: where ReLU or a max-pool stands on a kink, float32 may fall to either side, and one
@@ -124,21 +129,22 @@ def check_same(name: str, images: np.ndarray, labels: np.ndarray) -> float:
         if hasattr(layer, "p"):
             layer.p = 0.0
     network = twin(model)
-    gaps = []
+    gaps, to_host = [], tinycnn.get_backend().to_host
     for some in (slice(start, start + 16) for start in range(0, 80, 16)):
         model.zero_grad()
         network.zero_grad()
         x = (images[some] * np.float32(models.pixel_scale(model))).astype(np.float32)
-        ours = tinycnn.ops.softmax_cross_entropy(model.logits(tinycnn.Tensor(x)), labels[some])
+        here = tinycnn.get_backend().asarray(labels[some])
+        ours = tinycnn.ops.softmax_cross_entropy(model.logits(tinycnn.Tensor(x)), here)
         logits = network(torch.from_numpy(x).permute(0, 3, 1, 2))
         theirs = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels[some]))
         ours.backward()
         theirs.backward()
         first, *_, last = (parameter.grad.numpy() for parameter in network.parameters())
-        pairs = [(ours.item(), theirs.item()), (model.parameters()[-1].grad, last)]
-        pairs += [(model.parameters()[0].grad, first.transpose(2, 3, 1, 0))]
+        pairs = [(ours.item(), theirs.item()), (to_host(model.parameters()[-1].grad), last)]
+        pairs += [(to_host(model.parameters()[0].grad), first.transpose(2, 3, 1, 0))]
         gaps.append(max(relative_gap(a, b) for a, b in pairs))
-    if not min(gaps) < 1e-4:
+    if not min(gaps) < most:
         raise SystemExit(f"{name}: tinycnn and PyTorch disagree by {min(gaps):.1e}; nothing was timed")
     return min(gaps)
 
@@ -243,6 +249,11 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     options = parse_options()
+    if options.backend == ["cupy"]:
+        gpu_steps.main(options, check_same, fake_mnist)
+        return
+    if "cupy" in options.backend or "graph" in options.torch_modes:
+        raise SystemExit("cupy is timed by itself, and PyTorch's graphs beside it: --backend cupy")
     about = machine.describe(options.threads)
     print(json.dumps(about))
     results = []

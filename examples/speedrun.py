@@ -14,6 +14,7 @@ import time
 
 import tinycnn
 from tinycnn import data, models, optim
+from tinycnn.backends import use_tf32
 from tinycnn.errors import TinyCNNError
 from tinycnn.train import Trainer, evaluate, warm_up
 
@@ -38,11 +39,13 @@ def run(mnist: data.Dataset, seed: int) -> tuple[float, float, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto")
+    parser.add_argument("--tf32", action="store_true", help="on a GPU: matrix products on tensor cores")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds MNIST")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="run with seeds 0 to N-1 (default: 1)")
     options = parser.parse_args()
     try:
         tinycnn.use_backend(options.backend)
+        use_tf32(options.tf32)
         mnist = data.load("mnist", data_dir=options.data_dir)
     except TinyCNNError as error:
         print(f"error: {error}", file=sys.stderr)
