@@ -145,8 +145,9 @@ def timed(epoch: Epoch, epochs: int) -> tuple[list[float], float, float]:
 
 
 def set_precision(precision: str) -> None:
-    """For both sides: ``float32`` in full, or ``tf32``."""
-    use_tf32(precision == "tf32")
+    """For both sides, ``float32`` in full or ``tf32``; a backend without TF32 stays strict, and the figures say so."""
+    if tinycnn.get_backend().tf32 is not None:
+        use_tf32(precision == "tf32")
     try:
         import torch
     except ImportError:
@@ -171,6 +172,7 @@ def measure(
         result[side] |= {"fastest_ms_per_step": min(taken) / steps, "first_two_epochs_s": ready_s, "loss": loss}
     check_alike(name, {side: figures["loss"] for side, figures in result.items()}, real)
     about = {"model": name, "batch_size": batch_size, "precision": precision, "images": len(labels), "mnist": real}
+    about["tinycnn_precision"] = "tf32" if tinycnn.get_backend().tf32 else "float32"
     return about | {"difference_to_torch": gap, "contestants": result}
 
 
@@ -184,7 +186,8 @@ def check_alike(name: str, losses: dict[str, float], real: bool) -> None:
 
 def show(result: dict[str, Any]) -> None:
     """The figures of one network as a table."""
-    print(f"{result['model']}, batch {result['batch_size']}, {result['precision']}")
+    strict = " (tinycnn: float32)" if result["tinycnn_precision"] != result["precision"] else ""
+    print(f"{result['model']}, batch {result['batch_size']}, {result['precision']}{strict}")
     for side, figures in result["contestants"].items():
         times = f"{figures['ms_per_step']:8.3f} ms/step {figures['ms_per_epoch']:9.1f} ms/epoch of 60,000"
         print(f"  {side:<20} {times}   loss {figures['loss']:.4f}, ready in {figures['first_two_epochs_s']:.1f} s")

@@ -12,7 +12,7 @@ import pytest
 from conftest import activated
 
 import tinycnn
-from tinycnn import capture
+from tinycnn import capture, models
 from tinycnn.data.augment import Affine
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
@@ -20,6 +20,7 @@ from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
 from tinycnn.train import Progress, Trainer, warm_up
 
 IMAGES, BATCH = 37, 8  # four whole batches, and one of 5
+EXTRAS = {"augment": Affine(), "label_smoothing": 0.1, "clip_norm": 0.1}
 OPTIMIZERS = {
     "SGD": lambda parameters: SGD(parameters, 0.05, momentum=0.9, nesterov=True, schedule=step_decay(10)),
     "Adam": lambda parameters: Adam(parameters, 0.01, schedule=one_cycle(15)),
@@ -28,17 +29,15 @@ OPTIMIZERS = {
 
 
 @pytest.fixture(params=["cupy", "cupy-emulated"])
-def gpu(request, monkeypatch):
-    """A backend that records; the stand-in lets matrix products into a recording, as kernels of our own may be."""
-    monkeypatch.setattr(fake_cupy, "BLAS", set())
+def gpu(request):
+    """A backend that records."""
     yield from activated(request)
 
 
 @pytest.fixture
-def emulated(request, monkeypatch):
+def emulated(request):
     """The stand-in alone, for what only it can tell."""
     request.param = "cupy-emulated"
-    monkeypatch.setattr(fake_cupy, "BLAS", set())
     yield from activated(request)
 
 
@@ -85,7 +84,7 @@ def counted_steps(monkeypatch):
 
 
 @pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize("settings", [{}, {"augment": Affine(), "label_smoothing": 0.1}], ids=["plain", "augmented"])
+@pytest.mark.parametrize("settings", [{}, EXTRAS], ids=["plain", "augmented, smoothed, clipped"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_recorded_and_eager_steps_give_the_same_bits(optimizer, settings):
     recorded, eager = (make_trainer(optimizer, capture=capture, **settings) for capture in (True, False))
@@ -104,7 +103,25 @@ def test_any_number_of_images(count):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_in_float64():
+@pytest.mark.parametrize("name", models.MODELS)
+def test_the_five_networks_are_recorded(name):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (10, 28, 28, 1), dtype=np.uint8), np.arange(10)
+    results = []
+    for wanted in (True, False):
+        model = models.create(name)
+        trainer = Trainer(model, Adam(model.parameters()), batch_size=4, capture=wanted)
+        losses = [result.train_loss for result in trainer.fit(images, labels, epochs=2)]
+        results.append((losses, everything(trainer)))
+        assert trainer.why_eager == ""
+        assert (trainer.captured is not None and set(trainer.captured.replays) == {4, 2}) == wanted
+    assert results[0] == results[1]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_in_float64(monkeypatch):
+    """Float64 has no fused kernels: on the stand-in, matrix products of CuPy's are let into the recording for once."""
+    monkeypatch.setattr(fake_cupy, "BLAS", set())
     trainers = []
     for wanted in (True, False):
         model = Sequential(Flatten(), Dropout(0.5), Dense(3), input_shape=(8, 8, 1), dtype=np.float64)
@@ -163,7 +180,10 @@ def test_nothing_is_recorded_twice_without_need():
 
 
 @pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize("change", ["data", "optimizer", "parameter", "setting", "batch size", "augmentation"])
+@pytest.mark.parametrize(
+    "change",
+    ["data", "optimizer", "parameter", "setting", "batch size", "augmentation", "clipping"],
+)
 def test_what_a_recording_cannot_follow_is_recorded_anew(change):
     """Compared with an eager trainer that sees the same change."""
     results = []
@@ -184,6 +204,8 @@ def test_what_a_recording_cannot_follow_is_recorded_anew(change):
                 trainer.batch_size = 10
             case "augmentation":
                 trainer.augment = Affine()
+            case "clipping":
+                trainer.clip_norm = 0.01
         scores = trainer.train_epoch(images, labels, epoch=2)
         results.append((scores, everything(trainer)))
     assert results[0] == results[1]

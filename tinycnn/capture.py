@@ -230,7 +230,7 @@ def frozen_parts(trainer: Trainer) -> list[object]:
 
 def frozen_numbers(trainer: Trainer) -> dict[str, Any]:
     """The settings that are part of a recorded step, whatever they are changed to."""
-    numbers = {name: value for name, value in vars(trainer.optimizer).items() if isinstance(value, int | float)}
-    del numbers["step_count"], numbers["base_lr"]  # what comes of these lies in the table
-    names = ("batch_size", "label_smoothing", "clip_norm")
-    return numbers | {name: getattr(trainer, name) for name in names} | {"augment": trainer.augment is None}
+    numbers = trainer.optimizer.settings()
+    del numbers["learning rate"]  # it comes with the table
+    own = {name: getattr(trainer, name) for name in ("batch_size", "label_smoothing", "clip_norm")}
+    return numbers | own | {"augmented": trainer.augment is not None, "TF32": get_backend().tf32}
