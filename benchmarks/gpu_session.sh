@@ -97,16 +97,16 @@ check)
     ;;
 train)
     for model in lenet keras_cnn batchnorm_cnn single_conv three_conv; do
-        section "train $model" 60 training.txt trained --model "$model" $epochs
+        section "train $model" 45 training.txt trained --model "$model" $epochs
     done
     section 'train batchnorm_cnn, best recipe' 60 training.txt trained --model batchnorm_cnn --recipe best $epochs
     for model in keras_cnn batchnorm_cnn three_conv; do
-        section "same bits twice, and without capture: $model" 60 same_bits.txt same_bits "$model"
+        section "same bits twice, and without capture: $model" 45 same_bits.txt same_bits "$model"
     done
-    section 'speed run' 60 speedrun.txt $python examples/speedrun.py --backend "$backend" --seeds "${QUICK:-5}"
+    section 'speed run' 50 speedrun.txt $python examples/speedrun.py --backend "$backend" --seeds "${QUICK:-5}"
     if $python -c "import sys, tinycnn; sys.exit(tinycnn.use_backend('$backend').backend.tf32 is None)"; then
         section 'train keras_cnn, TF32' 30 training.txt trained --model keras_cnn --tf32 $epochs
-        section 'speed run, TF32' 60 speedrun.txt $python examples/speedrun.py --backend "$backend" --tf32 --seeds 5
+        section 'speed run, TF32' 50 speedrun.txt $python examples/speedrun.py --backend "$backend" --tf32 --seeds 5
     fi
     ;;
 measure)

@@ -1,0 +1,63 @@
+"""The script for a borrowed GPU machine: what can be known of it without one, so that no minute there is lost to it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "benchmarks" / "gpu_session.sh"
+TEXT = SCRIPT.read_text().replace("\\\n", " ")
+
+
+def session(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OUT": str(folder), "PYTHON": sys.executable, **settings}
+    command = ["sh", str(SCRIPT), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_shell_understands_it() -> None:
+    assert subprocess.run(["sh", "-n", SCRIPT], check=False).returncode == 0
+
+
+def test_an_unknown_part(tmp_path: Path) -> None:
+    done = session(tmp_path, "fly")
+    assert done.returncode == 2
+    assert "unknown part fly: check, train or measure" in done.stderr
+
+
+def test_the_scripts_and_options_it_names_exist() -> None:
+    scripts = re.findall(r"(?:examples|benchmarks)/\w+\.py", TEXT)
+    assert len(set(scripts)) == 3
+    assert all((ROOT / script).exists() for script in scripts)
+    sources = "".join(path.read_text() for name in ("examples", "benchmarks") for path in (ROOT / name).glob("*.py"))
+    others = {"--require-cupy", "--collect-only", "--tool", "--error-exitcode"}  # of pytest and compute-sanitizer
+    options = set(re.findall(r"(?<!\S)--[a-z0-9-]+", re.sub(r"(?m)^#.*", "", TEXT))) - others
+    assert len(options) > 10
+    assert [option for option in sorted(options) if f'"{option}"' not in sources] == []
+
+
+def test_a_part_fits_into_ten_minutes() -> None:
+    """The limits of its sections together, loops counted."""
+    for part in ("check", "train", "measure"):
+        body = TEXT.split(f"\n{part})")[1].split(";;")[0]
+        seconds = repeats = 0
+        for line in body.splitlines():
+            words = line.split()
+            if words[:1] == ["for"]:
+                repeats = len(line.partition(" in ")[2].removesuffix("; do").split())
+            if words[:1] == ["done"]:
+                repeats = 0
+            if words[:1] == ["section"]:
+                (limit,) = re.findall(r"section (?:'[^']*'|\"[^\"]*\"|\w+) (\d+) ", line)
+                seconds += int(limit) * max(repeats, 1)
+        assert 300 < seconds <= 600, part
+
+
+@pytest.mark.parametrize("command", ["true", "false"])
+def test_a_section_tells_how_it_ended(command: str, tmp_path: Path) -> None:
+    """``run`` is how a section starts its command under a time limit."""
+    assert session(tmp_path, "run", command).returncode == (command == "false")
