@@ -1,0 +1,131 @@
+"""How well networks read digits that people draw too small, off-centre, thick, thin or turned.
+
+    python benchmarks/robustness.py runs/keras_cnn-mnist/model.safetensors
+
+MNIST's test digits are drawn onto a sheet of 280x280 pixels, each changed as the row says, and then take the way of a
+picture that is drawn on the page: ``data/drawing.py`` makes them 28x28 again. The column "raw" skips that way: the
+sheet is simply made smaller, so it shows what the preparation is good for.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+import tinycnn
+from tinycnn import data
+from tinycnn.data.drawing import normalise
+from tinycnn.train import predict_logits
+
+SHEET, DIGIT = 280, 200  # pixels: the sheet, and the 20 pixels of MNIST's box on it
+Change = Callable[[Image.Image, np.random.Generator], Image.Image]
+
+
+def enlarged(image: np.ndarray, box: int = DIGIT) -> Image.Image:
+    """A digit ``(28, 28)`` as large strokes, light on dark, its box of 20 pixels ``box`` pixels large."""
+    side = round(box * 28 / 20)
+    return Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def placed(digit: Image.Image, down: float = 0.5, across: float = 0.5) -> Image.Image:
+    """On the sheet: 0 at its upper or left edge, 1 at the lower or right one."""
+    sheet, box = Image.new("L", (SHEET, SHEET)), digit.getbbox() or (0, 0, 1, 1)
+    digit = digit.crop(box)
+    sheet.paste(digit, (round(across * (SHEET - digit.width)), round(down * (SHEET - digit.height))))
+    return sheet
+
+
+def turned(degrees: float) -> Change:
+    """By so many degrees, to the left or to the right."""
+    return lambda image, rng: placed(image.rotate(degrees * rng.choice((-1, 1)), Image.Resampling.BICUBIC, expand=True))
+
+
+def filtered(kind: type[ImageFilter.RankFilter], size: int) -> Change:
+    """The strokes made thicker (maximum) or thinner (minimum)."""
+    return lambda image, rng: placed(image.filter(kind(size)))
+
+
+CHANGES: dict[str, tuple[int, Change]] = {  # row → size of the digit's box on the sheet, what is done to it
+    "as in MNIST": (DIGIT, lambda image, rng: placed(image)),
+    "off-centre": (100, lambda image, rng: placed(image, *rng.random(2))),
+    "small (a fifth of the sheet)": (56, lambda image, rng: placed(image, *rng.random(2))),
+    "large (fills the sheet)": (276, lambda image, rng: placed(image)),
+    "thick pen": (DIGIT, filtered(ImageFilter.MaxFilter, 17)),
+    "very thick pen": (DIGIT, filtered(ImageFilter.MaxFilter, 29)),
+    "thin pen": (DIGIT, filtered(ImageFilter.MinFilter, 9)),
+    "turned by 15 degrees": (DIGIT, turned(15)),
+    "turned by 30 degrees": (DIGIT, turned(30)),
+    "dark on light": (DIGIT, lambda image, rng: placed(image).point(lambda level: 255 - level)),
+}
+
+
+def sheets(images: np.ndarray, change: str) -> list[Image.Image]:
+    """``images (N, 28, 28)`` drawn onto sheets, always the same ones."""
+    rng, (box, apply) = np.random.default_rng(0), CHANGES[change]
+    return [apply(enlarged(image, box), rng) for image in images]
+
+
+def prepared(drawn: list[Image.Image]) -> np.ndarray:
+    """As the page prepares them, ``(N, 28, 28, 1)`` bytes; what vanished under a filter is an empty picture."""
+    return np.concatenate([prepare(sheet) for sheet in drawn])
+
+
+def prepare(sheet: Image.Image) -> np.ndarray:
+    """One sheet, ``(1, 28, 28, 1)``."""
+    try:
+        return normalise(np.asarray(sheet, np.float32) / 255)
+    except tinycnn.errors.DataError:
+        return np.zeros((1, 28, 28, 1), np.uint8)
+
+
+def shrunk(drawn: list[Image.Image]) -> np.ndarray:
+    """The whole sheet made small, ``(N, 28, 28, 1)``."""
+    return np.stack([np.asarray(sheet.resize((28, 28), Image.Resampling.BOX)) for sheet in drawn])[..., np.newaxis]
+
+
+def accuracy(model: tinycnn.Sequential, images: np.ndarray, labels: np.ndarray) -> float:
+    """The fraction that ``model`` reads right."""
+    return float((predict_logits(model, images).argmax(axis=1) == labels).mean())
+
+
+def measure(models: dict[str, tinycnn.Sequential], images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+    """Row → column → accuracy; the column "raw" is the first model's."""
+    table = {}
+    for change in CHANGES:
+        drawn = sheets(images, change)
+        row = {"raw": accuracy(next(iter(models.values())), shrunk(drawn), labels)}
+        seen = prepared(drawn)
+        table[change] = row | {name: accuracy(model, seen, labels) for name, model in models.items()}
+    return table
+
+
+def as_text(table: dict[str, dict[str, float]]) -> str:
+    """A table in Markdown, percent."""
+    columns = list(next(iter(table.values())))
+    lines = [f"| digits | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    lines += [f"| {row} | {' | '.join(f'{100 * cells[c]:.2f}' for c in columns)} |" for row, cells in table.items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the options, measure, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
+    parser.add_argument("model_file", type=Path, nargs="+", help="model.safetensors of a training run")
+    parser.add_argument("--limit", type=int, default=2000, metavar="N", help="test digits (default: 2000)")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder that holds MNIST")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON, too")
+    options = parser.parse_args()
+    tinycnn.use_backend("auto")
+    dataset = data.load("mnist", data_dir=options.data_dir)
+    models = {str(path.parent.name): tinycnn.load(path) for path in options.model_file}
+    table = measure(models, dataset.x_test[: options.limit, :, :, 0], dataset.y_test[: options.limit])
+    print(as_text(table))
+    if options.output:
+        options.output.write_text(json.dumps({"images": options.limit, "accuracy": table}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
