@@ -91,9 +91,12 @@ def accuracy(model: tinycnn.Sequential, images: np.ndarray, labels: np.ndarray) 
     return float((predict_logits(model, images).argmax(axis=1) == labels).mean())
 
 
-def measure(models: dict[str, tinycnn.Sequential], images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+Table = dict[str, dict[str, float]]
+
+
+def measure(models: dict[str, tinycnn.Sequential], images: np.ndarray, labels: np.ndarray) -> Table:
     """Row → column → accuracy; the column "raw" is the first model's."""
-    table = {}
+    table: Table = {}
     for change in CHANGES:
         drawn = sheets(images, change)
         row = {"raw": accuracy(next(iter(models.values())), shrunk(drawn), labels)}
@@ -102,7 +105,7 @@ def measure(models: dict[str, tinycnn.Sequential], images: np.ndarray, labels: n
     return table
 
 
-def as_text(table: dict[str, dict[str, float]]) -> str:
+def as_text(table: Table) -> str:
     """A table in Markdown, percent."""
     columns = list(next(iter(table.values())))
     lines = [f"| digits | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]

@@ -28,7 +28,7 @@ from tinycnn import data, models, optim
 from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.checkpoint import Checkpoints
-from tinycnn.data.augment import Affine
+from tinycnn.data.augment import Affine, Elastic
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.history import EpochResult, best
 from tinycnn.io import write_atomically
@@ -57,6 +57,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--momentum", type=float, default=0.9, metavar="X", help="of sgd (default: 0.9)")
     add("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: as the recipe says)")
     add("--augment", action=argparse.BooleanOptionalAction, help="shift, turn, stretch and slant the training images")
+    add("--elastic", type=float, default=0.0, metavar="X", help="with --augment: bend them by X pixels, too; try 1")
     add("--label-smoothing", type=float, metavar="F", help="share of the target given to all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
     add("--clip-norm", type=float, metavar="X", help="shorten the gradient of a step to this length")
@@ -92,6 +93,9 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     in_range("--lr", options.lr, above=0)
     in_range("--momentum", options.momentum, at_least=0, below=1)
     in_range("--validation-split", options.validation_split, at_least=0, below=1)
+    in_range("--elastic", options.elastic, at_least=0, below=100)
+    if options.elastic and not options.augment:
+        raise SettingError(f"--elastic {options.elastic:g}: expected --augment with it")
     in_range("--label-smoothing", options.label_smoothing, at_least=0, below=1)
     if options.clip_norm is not None:
         in_range("--clip-norm", options.clip_norm, above=0)
@@ -101,6 +105,12 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     if options.threads is not None:
         set_threads(options.threads)
     return options
+
+
+def augmentation(options: argparse.Namespace) -> Affine | None:
+    if not options.augment:
+        return None
+    return Elastic(bend=options.elastic) if options.elastic else Affine()
 
 
 def make_optimizer(options: argparse.Namespace, model: tinycnn.Sequential, steps: int) -> optim.Optimizer:
@@ -135,7 +145,7 @@ def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> 
         make_optimizer(options, model, steps),
         batch_size=options.batch_size,
         seed=options.seed,
-        augment=Affine() if options.augment else None,
+        augment=augmentation(options),
         label_smoothing=options.label_smoothing,
         clip_norm=options.clip_norm,
         capture=not options.no_capture,
@@ -258,6 +268,7 @@ def training_line(options: argparse.Namespace) -> str:
     line = f"{options.epochs} epochs, batch {options.batch_size}, "
     line += f"{options.optimizer} {options.lr:g} ({options.schedule})"
     line += ", augmented" if options.augment else ""
+    line += f", bent by {options.elastic:g} pixels" if options.elastic else ""
     return line + (f", label smoothing {options.label_smoothing:g}" if options.label_smoothing else "")
 
 

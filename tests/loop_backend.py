@@ -4,6 +4,8 @@ It is the oracle of the kernel tests, and a backend like any other: one file, wh
 known. It shares no code with the backends it judges; only the number of windows comes from the contract.
 """
 
+from math import cos, pi
+
 import numpy as np
 
 from tinycnn.backends.base import Backend, Pair, window_grid
@@ -73,7 +75,7 @@ class LoopBackend(Backend):
         _, H, W, C = images.shape
         x = np.zeros((len(indices), H, W, C), dtype)
         for n, h, w, c in np.ndindex(x.shape):
-            down, across = maps[n] @ (h - (H - 1) / 2, w - (W - 1) / 2, 1) + ((H - 1) / 2, (W - 1) / 2)
+            down, across = maps[n] @ warp(h, w, H, W)[: maps.shape[2]] + ((H - 1) / 2, (W - 1) / 2)
             x[n, h, w, c] = scale * between_pixels(images[indices[n], :, :, c], down, across)
         return x
 
@@ -100,6 +102,14 @@ def copies(x_shape, kernel_size: Pair, stride: Pair, padding: Pair):
 def beats(challenger: float, champion: float) -> bool:
     """Whether a later value replaces an earlier one: when it is larger, or the first NaN."""
     return bool(challenger > champion or (np.isnan(challenger) and not np.isnan(champion)))
+
+
+def warp(h: int, w: int, H: int, W: int) -> list[float]:
+    """What the numbers of a map weigh at ``(h, w)``: the place from the centre, 1, and 15 waves."""
+    waves = [
+        cos(pi * i * (2 * h + 1) / (2 * H)) * cos(pi * j * (2 * w + 1) / (2 * W)) for i in range(4) for j in range(4)
+    ]
+    return [h - (H - 1) / 2, w - (W - 1) / 2, 1, *waves[1:]]
 
 
 def between_pixels(image: np.ndarray, down: float, across: float) -> float:

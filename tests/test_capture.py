@@ -13,7 +13,7 @@ from conftest import activated
 
 import tinycnn
 from tinycnn import capture, models
-from tinycnn.data.augment import Affine
+from tinycnn.data.augment import Affine, Elastic
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
@@ -128,6 +128,13 @@ def test_in_float64(monkeypatch):
         trainers.append(Trainer(model, AdamW(model.parameters()), batch_size=BATCH, capture=wanted))
     assert train(trainers[0]) == train(trainers[1])
     assert trainers[0].captured.replays
+
+
+@pytest.mark.usefixtures("gpu")
+def test_bent_images_are_recorded_too():
+    recorded, eager = (make_trainer(augment=Elastic(), capture=wanted) for wanted in (True, False))
+    assert train(recorded) == train(eager)
+    assert recorded.captured.replays
 
 
 @pytest.mark.parametrize("frozen", ["rates", "dropout_steps", "chosen", "maps"])

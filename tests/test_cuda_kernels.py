@@ -57,6 +57,8 @@ def test_batches(supervised, dtype):
     kernels.check_gather_images(supervised, images, indices, 1 / 255, dtype)
     maps = np.array([list(kernels.MAPS.values())[i] for i in (3, 5, 2, 6)], np.float64)
     kernels.check_gather_warped(supervised, images, indices, maps, 1 / 255, dtype)
+    bent = np.array([kernels.MAPS["bent by all waves"]] * 4, np.float64)
+    kernels.check_gather_warped(supervised, images, indices, bent, 1 / 255, dtype)
 
 
 @pytest.mark.parametrize("dtype", kernels.DTYPES)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from tinycnn import data
 from tinycnn.data import drawing
-from tinycnn.data.drawing import EmptyDrawingError, normalise, read_drawing
+from tinycnn.data.drawing import EmptyDrawingError, normalise, paper_level, read_drawing
 from tinycnn.errors import DataError
 
 SEVEN = [(0.2, 0.2), (0.8, 0.2), (0.4, 0.9)]
@@ -146,6 +146,22 @@ def test_whatever_the_colours_the_digit_is_the_same(found):
 def test_strokes_of_another_digit_would_be_noticed():
     points = [(0.2, 0.2), (0.8, 0.2), (0.2, 0.9), (0.8, 0.9)]
     assert difference(pixels(draw(points=points)), REFERENCE) > 20
+
+
+def test_a_fat_digit_that_fills_its_picture_is_not_taken_for_paper():
+    image = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(image).ellipse((0, 0, 199, 199), fill=0)
+    ImageDraw.Draw(image).ellipse((90, 60, 110, 140), fill=255)
+    found = pixels(image)
+    assert found[14, 6] == 255  # the ring
+    assert found[14, 14] < 100  # its hole
+
+
+def test_a_frame_around_the_paper_is_not_taken_for_paper():
+    image = draw(points=[(0.3, 0.3), (0.7, 0.3), (0.5, 0.8)])
+    framed = Image.new("L", (image.width + 2, image.height + 2), 100)
+    framed.paste(image, (1, 1))
+    assert paper_level(np.asarray(framed) / 255) == 1.0
 
 
 def test_a_card_with_transparent_corners_is_paper():

@@ -235,6 +235,8 @@ MAPS = {
     "far above": [[1, 0, -100], [0, 1, 0]],
     "far right": [[1, 0, 0], [0, 1, 100]],
     "far left": [[1, 0, 0], [0, 1, -100]],
+    "bent by waves": [[1, 0, 0.2, 0.7, -0.4, 0, 0.3], [0, 0.9, 0, -0.5, 0.2, 0.1, 0.6]],
+    "bent by all waves": np.random.default_rng(0).normal(0, 0.3, (2, 18)),
 }
 
 
@@ -242,7 +244,8 @@ MAPS = {
 @pytest.mark.parametrize("warp", MAPS.values(), ids=MAPS)
 def test_gather_warped(backend, warp, dtype):
     indices = np.array([4, 0, 4])
-    maps = np.stack([np.array(warp, np.float64), np.array(IDENTITY), np.array(warp)])
+    warp = np.array(warp, np.float64)
+    maps = np.stack([warp, np.eye(*warp.shape), warp])  # the second leaves its image as it is
     for shape in [(5, 5, 4, 1), (5, 3, 6, 2)]:
         check_gather_warped(backend, bytes_of(shape), indices, maps, 1 / 255, dtype)
 

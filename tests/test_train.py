@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from tinycnn import models
-from tinycnn.data.augment import Affine
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import warp_terms
+from tinycnn.data.augment import Affine, Elastic
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.evaluation import EVALUATION_BATCH
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
@@ -206,6 +208,41 @@ def test_augmented_batches_differ_from_epoch_to_epoch_but_not_from_run_to_run(ba
     assert np.array_equal(first, again)
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, plain)
+
+
+@pytest.mark.usefixtures("backend")
+def test_bent_batches_depend_on_seed_epoch_and_step_alone():
+    images = sides(20)[0]
+
+    def batch(seed, epoch, step):
+        trainer = make_trainer(augment=Elastic(bend=1.5))
+        trainer.seed, trainer.optimizer.step_count = seed, step
+        return trainer.batch(get_backend().asarray(images), get_backend().asarray(np.arange(5)), epoch)
+
+    first, *others = (
+        get_backend().to_host(batch(*key)) for key in [(0, 1, 0), (0, 1, 0), (1, 1, 0), (0, 2, 0), (0, 1, 1)]
+    )
+    assert [np.array_equal(first, other) for other in others] == [True, False, False, False]
+
+
+def test_an_elastic_map_begins_with_the_affine_one():
+    affine, elastic = (kind().maps(7, np.random.default_rng(3)) for kind in (Affine, Elastic))
+    assert (affine.shape, elastic.shape, elastic.dtype) == ((7, 2, 3), (7, 2, 18), np.float32)
+    assert np.array_equal(elastic[:, :, :3], affine)
+
+
+@pytest.mark.parametrize("bend", [0.0, 0.5, 2.0])
+def test_bend_is_the_displacement_in_pixels(bend):
+    maps = Elastic(bend=bend).maps(4000, np.random.default_rng(0))[:, :, 3:]
+    field = np.einsum("nit,thw->nihw", maps, warp_terms(28, 28, 18)[3:])
+    assert np.sqrt((field**2).mean()) == pytest.approx(bend, rel=0.03)
+    steps = np.diff(field, axis=3)
+    assert np.sqrt((steps**2).mean()) <= 3 * np.pi / 28 * bend  # three half waves are the most; noise has 1.4 * bend
+
+
+def test_a_bend_out_of_range_is_refused():
+    with pytest.raises(SettingError, match="from 0 to 100"):
+        Elastic(bend=-1)
 
 
 def test_a_network_that_rescales_gets_raw_pixels():

@@ -145,13 +145,13 @@ class CapturedSteps:
     def _row_type(self) -> np.dtype:
         """What a row holds, as the C structure it lies in memory as."""
         trainer, size = self.trainer, self.trainer.batch_size
-        maps = size if trainer.augment else 0
+        maps, terms = (size, trainer.augment.terms) if trainer.augment else (0, 0)
         return np.dtype(
             [
                 ("chosen", np.int64, (size,)),
                 ("dropout_steps", np.int64, (len(self.dropouts),)),
                 ("rates", trainer.model.dtype, (len(trainer.optimizer.rates(0)),)),
-                ("maps", np.float32, (maps, 2, 3)),
+                ("maps", np.float32, (maps, 2, terms)),
             ],
             align=True,
         )
@@ -217,7 +217,7 @@ class RowMaps:
         self.drawn = drawn
 
     def maps(self, count: int, rng: np.random.Generator) -> Array:
-        """Those of the row, ``(count, 2, 3)``."""
+        """Those of the row, ``(count, 2, T)``."""
         return self.drawn
 
 
@@ -230,7 +230,15 @@ def frozen_parts(trainer: Trainer) -> list[object]:
 
 def frozen_numbers(trainer: Trainer) -> dict[str, Any]:
     """The settings that are part of a recorded step, whatever they are changed to."""
+<<<<<<< HEAD
     numbers = trainer.optimizer.settings()
     del numbers["learning rate"]  # it comes with the table
     own = {name: getattr(trainer, name) for name in ("batch_size", "label_smoothing", "clip_norm")}
     return numbers | own | {"augmented": trainer.augment is not None, "TF32": get_backend().tf32}
+=======
+    numbers = {name: value for name, value in vars(trainer.optimizer).items() if isinstance(value, int | float)}
+    del numbers["step_count"], numbers["base_lr"]  # what comes of these lies in the table
+    terms = trainer.augment.terms if trainer.augment else 0
+    names = ("batch_size", "label_smoothing", "clip_norm")
+    return numbers | {name: getattr(trainer, name) for name in names} | {"terms": terms}
+>>>>>>> 0202bc1 (Elastic distortion as 15 cosine waves per map, on every backend; a fat digit is not taken for paper)

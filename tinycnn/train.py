@@ -189,7 +189,7 @@ class Trainer:
         return backend.gather_warped(images, chosen, maps, self.scale, dtype)
 
     def maps(self, count: int, epoch: int, step: int) -> np.ndarray:
-        """The maps by which the images of step number ``step`` are augmented, ``(count, 2, 3)``."""
+        """The maps by which the images of step number ``step`` are augmented, ``(count, 2, T)``."""
         assert self.augment
         return self.augment.maps(count, np.random.default_rng([self.seed, epoch, step]))
 

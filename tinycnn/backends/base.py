@@ -67,6 +67,19 @@ class Recorder(Protocol):
         """Run ``work`` once, then record it; raises BackendError when it ran but cannot be recorded."""
 
 
+WAVES = [(i, j) for i in range(4) for j in range(4) if (i, j) != (0, 0)]  # half waves down and across an image
+
+
+def warp_terms(H: int, W: int, count: int) -> np.ndarray:
+    """What a map of ``gather_warped`` weighs, ``(count, H, W)``: place from the centre, 1, then cosine waves.
+
+    The first three, ``(h - (H-1)/2, w - (W-1)/2, 1)``, make affine maps; the 15 waves bend an image smoothly.
+    """
+    h, w = np.indices((H, W))
+    waves = (np.cos(np.pi * i * (h + 0.5) / H) * np.cos(np.pi * j * (w + 0.5) / W) for i, j in WAVES[: count - 3])
+    return np.stack([h - (H - 1) / 2, w - (W - 1) / 2, np.ones((H, W)), *waves])  # (count, H, W)
+
+
 class Backend(ABC):
     """One way to compute: its arrays, its kernels, its optional fused kernels."""
 
@@ -128,9 +141,9 @@ class Backend(ABC):
 
     @abstractmethod
     def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
-        """As ``gather_images``, each image seen through its affine map ``maps (N, 2, 3)`` (see ``data/augment.py``).
+        """As ``gather_images``, each image seen through its map ``maps (N, 2, T)`` (see ``data/augment.py``).
 
-        Pixel ``(h, w)`` of image ``n`` is read at ``maps[n] @ (h - (H-1)/2, w - (W-1)/2, 1)`` from the centre, between
+        Pixel ``(h, w)`` of image ``n`` is read at ``maps[n] @ warp_terms(H, W, T)[:, h, w]`` from the centre, between
         the four nearest pixels in proportion to how near they are (bilinear); outside the image all is zero.
         """
 

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-from tinycnn.backends.base import Array, Pair, window_grid
+from tinycnn.backends.base import Array, Pair, warp_terms, window_grid
 from tinycnn.backends.cupy_graph import GraphRecorder
 from tinycnn.backends.cupy_launch import BYTE, Launcher, windows_of
 from tinycnn.backends.cupy_norm import NormKernels
@@ -36,6 +36,7 @@ class CupyBackend(NormKernels):
     def __init__(self, cupy: ModuleType) -> None:
         self.xp = cupy
         self.launch = Launcher(cupy)
+        self.terms: dict[tuple[int, int, int, np.dtype], Array] = {}
         self.recorder = partial(GraphRecorder, cupy)
         self.fused = {name: getattr(self, name) for name in FUSED}
         check_usable(cupy, self.launch)
@@ -90,10 +91,19 @@ class CupyBackend(NormKernels):
 
     def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
         images, x = self.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
-        maps = self.xp.ascontiguousarray(maps, dtype)  # (N, 2, 3)
-        arguments = images, self._indices(indices), maps, x, float(scale), windows_of(x.shape, (1, 1), (1, 1), (0, 0))
+        maps = self.xp.ascontiguousarray(maps, dtype)  # (N, 2, T)
+        terms = self._warp_terms(*x.shape[1:3], maps.shape[2], np.dtype(dtype))
+        windows = windows_of(x.shape, (1, 1), (1, 1), (0, 0))
+        arguments = images, self._indices(indices), maps, terms, len(terms), x, float(scale), windows
         self.elementwise("gather_warped.cu", "gather_warped", x, *arguments)
         return x
+
+    def _warp_terms(self, H: int, W: int, count: int, dtype: np.dtype) -> Array:
+        """Brought to the GPU once: while a step is recorded, nothing may be."""
+        key = H, W, count, dtype
+        if key not in self.terms:
+            self.terms[key] = self.asarray(warp_terms(H, W, count).astype(dtype))  # (T, H, W)
+        return self.terms[key]
 
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> Array:
         mask = self.xp.empty(shape, dtype)

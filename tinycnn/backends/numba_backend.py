@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.backends.base import Pair, window_grid
+from tinycnn.backends.base import Pair, warp_terms, window_grid
 from tinycnn.backends.numba_fused import FUSED
 from tinycnn.backends.numba_kernels import plain
 from tinycnn.backends.numba_kernels.lanes import LANES
@@ -101,6 +101,7 @@ class NumbaBackend(NumpyBackend):
         self, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: np.dtype
     ) -> np.ndarray:
         x = np.empty((len(indices), *images.shape[1:]), dtype=dtype)
-        maps, work = maps.astype(dtype), 8 * x[:1].size
-        for_ranges(plain.gather_warped, len(x), work, images, indices, maps, dtype.type(scale), x)
+        maps, terms = maps.astype(dtype), warp_terms(*x.shape[1:3], maps.shape[2]).astype(dtype)
+        work = 8 * x[:1].size + 2 * terms.size
+        for_ranges(plain.gather_warped, len(x), work, images, indices, maps, terms, dtype.type(scale), x)
         return x

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinycnn.backends.base import Backend, Pair, window_grid
+from tinycnn.backends.base import Backend, Pair, warp_terms, window_grid
 from tinycnn.backends.memory import free_host_memory, keep_freed_memory
 from tinycnn.backends.philox import keep_threshold, random_bits
 from tinycnn.backends.threads import limit_blas
@@ -128,8 +128,8 @@ class NumpyBackend(Backend):
     ) -> np.ndarray:
         N, H, W = len(indices), *images.shape[1:3]
         centre = np.array([(H - 1) / 2, (W - 1) / 2], dtype=dtype)
-        grid = np.stack([*np.indices((H, W)) - centre[:, None, None], np.ones((H, W))]).astype(dtype)  # (3, H, W)
-        place = np.einsum("nij,jhw->inhw", maps.astype(dtype), grid) + centre[:, None, None, None]  # (2, N, H, W)
+        terms = warp_terms(H, W, maps.shape[2]).astype(dtype)  # (T, H, W)
+        place = np.einsum("nij,jhw->inhw", maps.astype(dtype), terms) + centre[:, None, None, None]  # (2, N, H, W)
         below, right = (place - np.floor(place))[..., None]  # (N, H, W, 1) each: how far past the upper left pixel
         corner = np.floor(place).astype(np.int64)  # (2, N, H, W)
         framed = np.pad(images[indices], ((0, 0), (1, 1), (1, 1), (0, 0)))  # (N, H + 2, W + 2, C)

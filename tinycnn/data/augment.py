@@ -1,20 +1,24 @@
 """Augmentation: every time an image is seen, it lies a little differently.
 
-A network that has seen each digit shifted, turned, stretched and slanted cannot learn its pixels by heart. One affine
+A network that has seen each digit shifted, turned, stretched, slanted and bent cannot learn its pixels by heart. One
 map per image tells, for each pixel of the new image, where in the old one to look; ``Backend.gather_warped`` looks
 there.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from tinycnn.backends.base import WAVES
 from tinycnn.errors import SettingError
 
 
 @dataclass(frozen=True)
 class Affine:
     """The largest change of each kind: ``shift`` in pixels, ``rotation`` in degrees, ``scale``, ``shear`` fractions."""
+
+    terms: ClassVar[int] = 3  # numbers per axis in a map
 
     shift: float = 2.0
     rotation: float = 10.0
@@ -37,3 +41,39 @@ class Affine:
         slanted_sin, slanted_cos = sin + slant * cos, cos - slant * sin
         maps[:, 1] = np.stack([slanted_sin * across, slanted_cos * across, self.shift * shift_columns], axis=1)
         return maps.astype(np.float32)
+
+
+HALF_WAVES = np.array(WAVES)  # (15, 2)
+SMOOTHNESS = 5 / 28  # of the image: the width of the bell that smooths the random field
+
+
+@dataclass(frozen=True)
+class Elastic(Affine):
+    """An affine map, and then each pixel displaced by a smooth random field, ``bend`` pixels in the root mean square.
+
+    Simard, Steinkraus, Platt, "Best practices for convolutional neural networks", 2003, smooth a field of noise with a
+    Gaussian bell. Here the same field is drawn as its 15 lowest cosine waves, for the bell leaves no others of weight:
+    a batch takes 30 numbers per image, and each backend adds up the waves where it looks for the pixels.
+    """
+
+    terms: ClassVar[int] = 3 + len(HALF_WAVES)
+
+    bend: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.bend <= 100:
+            raise SettingError(f"Elastic(bend={self.bend}): expected a number of pixels from 0 to 100")
+
+    def maps(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Random maps ``(count, 2, 18)`` float32: those of `Affine`, then the heights of the waves."""
+        affine = super().maps(count, rng)  # (count, 2, 3)
+        waves = rng.standard_normal((count, 2, len(HALF_WAVES))) * self.bend * wave_heights()
+        return np.concatenate([affine, waves.astype(np.float32)], axis=2)
+
+
+def wave_heights() -> np.ndarray:
+    """How high each wave is, ``(15,)``: as the bell leaves it, and in all a field of root mean square 1."""
+    heights = np.exp(-0.5 * (np.pi * SMOOTHNESS) ** 2 * (HALF_WAVES**2).sum(axis=1))
+    mean_squares = np.where(HALF_WAVES > 0, 0.5, 1).prod(axis=1)  # of a wave of height 1
+    return heights / np.sqrt(heights**2 @ mean_squares)

@@ -96,13 +96,13 @@ def _extent(ink: np.ndarray) -> tuple[slice, slice]:
 
 
 def ink(grey: np.ndarray) -> np.ndarray:
-    """How much ink is on each pixel, float32 from 0 to 1, whatever the paper's colour: the paper covers most of it.
+    """How much ink is on each pixel, float32 from 0 to 1, whatever the paper's colour.
 
     Paper of one grey level is subtracted exactly. On a photograph, ink is compared with the paper around it, since both
     get the same light, and what the camera's noise explains is no ink.
     """
-    paper: np.ndarray | float = np.median(grey)
-    if np.median(np.abs(grey - paper)) > 0:
+    paper: np.ndarray | float = paper_level(grey)
+    if _spread(grey - paper) > 0:
         paper = shading(grey)
     contrast = grey - paper
     contrast *= np.sign(np.sum(contrast**3)) or 1  # few pixels far from the paper outweigh many near it
@@ -115,9 +115,18 @@ def ink(grey: np.ndarray) -> np.ndarray:
     return np.minimum(contrast / np.quantile(drawn, 0.9), 1).astype(np.float32)
 
 
+def paper_level(grey: np.ndarray) -> float:
+    """The grey level along the edges, if a fifth of ``grey (H, W)`` has it; else the edges are a frame.
+
+    Not simply the most frequent level: a fat digit that fills its picture covers more of it than the paper does.
+    """
+    edge = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    return edge if np.mean(np.abs(grey - edge) < 0.1) > 0.2 else float(np.median(grey))
+
+
 def _spread(contrast: np.ndarray) -> float:
-    """The standard deviation of the paper's grey level, found from the half of the pixels that vary least."""
-    return float(1.4826 * np.median(np.abs(contrast)))
+    """The standard deviation of the paper's grey level, found from the seventh of the pixels that vary least."""
+    return float(np.quantile(np.abs(contrast), 0.15) / 0.1891)  # so much of normal noise lies within 0.1891 of it
 
 
 def shading(grey: np.ndarray) -> np.ndarray:
@@ -127,7 +136,7 @@ def shading(grey: np.ndarray) -> np.ndarray:
     terms = np.stack([np.broadcast_to(term, (H, W)) for term in (1, x, y, x * x, x * y, y * y)], axis=2)  # (H, W, 6)
     step = max(1, max(H, W) // 64)  # a few thousand pixels tell as much
     rows, levels = terms[::step, ::step].reshape(-1, 6), grey[::step, ::step].ravel()
-    away = levels - np.median(levels)
+    away = levels - paper_level(grey)
     for _ in range(5):
         paper = np.abs(away) <= max(2 * _spread(away), 0.02)
         surface = np.linalg.lstsq(rows[paper], levels[paper], rcond=None)[0]  # (6,)

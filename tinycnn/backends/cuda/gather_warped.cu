@@ -1,6 +1,6 @@
-// As gather_images, each image seen through its affine map (see data/augment.py). Measured from the centre of the image,
+// As gather_images, each image seen through its map of T numbers per axis (see data/augment.py). Measured from the centre,
 //
-//     (down, across) = maps[n] . (h - (H-1)/2, w - (W-1)/2, 1)
+//     (down, across) = maps[n] . terms[:, h, w],   terms = (h - (H-1)/2, w - (W-1)/2, 1, T - 3 waves)
 //
 // is where pixel (h, w) of the batch is read, between the four nearest pixels in proportion to how near they are;
 // outside the image all is zero. Launch: one thread per pixel and channel of the batch.
@@ -12,17 +12,22 @@ static __device__ __forceinline__ real pixel_or_zero(const unsigned char* image,
 }
 
 extern "C" __global__ void gather_warped(const unsigned char* images, const long long* indices, const real* maps,
-                                         real* x, real scale, Windows of, int count) {
+                                         const real* terms, int T, real* x, real scale, Windows of, int count) {
     real middle_h = (real)(of.H - 1) / 2, middle_w = (real)(of.W - 1) / 2;
     FOR_EACH(i, count) {
         int c = i % of.C, rest = i / of.C;
         int w = rest % of.W;
         rest /= of.W;
         int h = rest % of.H, n = rest / of.H;
-        const real* map = maps + 6 * n;
+        const real* map = maps + 2 * T * n;
         const unsigned char* image = images + indices[n] * of.H * of.W * of.C;
         real down = map[0] * (h - middle_h) + map[1] * (w - middle_w) + map[2] + middle_h;
-        real across = map[3] * (h - middle_h) + map[4] * (w - middle_w) + map[5] + middle_w;
+        real across = map[T] * (h - middle_h) + map[T + 1] * (w - middle_w) + map[T + 2] + middle_w;
+        for (int t = 3; t < T; ++t) {
+            real wave = terms[(t * of.H + h) * of.W + w];
+            down += map[t] * wave;
+            across += map[T + t] * wave;
+        }
         real top = floor(down), left = floor(across);
         real below = down - top, right = across - left;  // how far past the upper left pixel
         real upper = pixel_or_zero(image, of, top, left, c) * (1 - right) +

@@ -104,8 +104,8 @@ def pixel(image, h, w, c):
 
 
 @kernel
-def gather_warped(images, indices, maps, scale, x, start, stop):
-    """``x[n] = scale * images[indices[n]]`` seen through the affine map ``maps[n] (2, 3)``, bilinear."""
+def gather_warped(images, indices, maps, terms, scale, x, start, stop):
+    """``x[n] = scale * images[indices[n]]`` seen through the map ``maps[n] (2, T)``, bilinear."""
     _, H, W, C = x.shape
     one = maps.dtype.type(1)
     centre_h, centre_w = maps.dtype.type(H - 1) / 2, maps.dtype.type(W - 1) / 2
@@ -115,6 +115,9 @@ def gather_warped(images, indices, maps, scale, x, start, stop):
             for w in range(W):
                 place_h = m[0, 0] * (h - centre_h) + m[0, 1] * (w - centre_w) + m[0, 2] + centre_h
                 place_w = m[1, 0] * (h - centre_h) + m[1, 1] * (w - centre_w) + m[1, 2] + centre_w
+                for t in range(3, terms.shape[0]):
+                    place_h += m[0, t] * terms[t, h, w]
+                    place_w += m[1, t] * terms[t, h, w]
                 top, left = int(np.floor(place_h)), int(np.floor(place_w))
                 below, right = place_h - top, place_w - left
                 for c in range(C):
