@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn import explain
+from tinycnn import explain, metrics
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
 from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, Layer, LogSoftmax, ReLU, Rescaling, Sequential, Softmax
@@ -47,7 +47,7 @@ class Answers:
         """``picture (1, H, W, 1)`` bytes → digit and probabilities; with ``inside`` the maps of every layer, too."""
         with self._one_at_a_time:
             start = time.perf_counter()
-            probabilities = softmax(predict_logits(self.model, picture)[0].astype(np.float64))  # (K,)
+            probabilities = metrics.probabilities(predict_logits(self.model, picture))[0]  # (K,)
             found = self._inside(picture[0]) if inside else {}
             took_ms = 1000 * (time.perf_counter() - start)
         return {
@@ -78,12 +78,6 @@ def layers_to_show(model: Sequential) -> dict[str, str]:
             shown[name] = before + name
         before = f"{name} + " if joined else ""
     return shown
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Scores ``(K,)`` → probabilities ``(K,)``."""
-    power = np.exp(logits - logits.max())
-    return power / power.sum()
 
 
 def packed(label: str, output: np.ndarray) -> dict[str, Any]:
