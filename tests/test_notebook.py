@@ -23,7 +23,8 @@ def code_cells(book):
 
 
 def run(book, folder):
-    nbclient.NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    place = {"metadata": {"path": folder}}
+    nbclient.NotebookClient(book, timeout=300, kernel_name="python3", resources=place).execute()
 
 
 def test_it_is_stored_without_output():
