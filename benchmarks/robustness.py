@@ -43,7 +43,7 @@ def turned(degrees: float) -> Change:
     return lambda image, rng: placed(image.rotate(degrees * rng.choice((-1, 1)), Image.Resampling.BICUBIC, expand=True))
 
 
-def filtered(kind: type[ImageFilter.RankFilter], size: int) -> Change:
+def filtered(kind: Callable[[int], ImageFilter.RankFilter], size: int) -> Change:
     """The strokes made thicker (maximum) or thinner (minimum)."""
     return lambda image, rng: placed(image.filter(kind(size)))
 

@@ -92,7 +92,7 @@ class CupyBackend(NormKernels):
     def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
         images, x = self.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
         maps = self.xp.ascontiguousarray(maps, dtype)  # (N, 2, T)
-        terms = self._warp_terms(*x.shape[1:3], maps.shape[2], np.dtype(dtype))
+        terms = self._warp_terms(x.shape[1], x.shape[2], maps.shape[2], np.dtype(dtype))
         windows = windows_of(x.shape, (1, 1), (1, 1), (0, 0))
         arguments = images, self._indices(indices), maps, terms, len(terms), x, float(scale), windows
         self.elementwise("gather_warped.cu", "gather_warped", x, *arguments)

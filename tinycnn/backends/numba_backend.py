@@ -101,7 +101,7 @@ class NumbaBackend(NumpyBackend):
         self, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: np.dtype
     ) -> np.ndarray:
         x = np.empty((len(indices), *images.shape[1:]), dtype=dtype)
-        maps, terms = maps.astype(dtype), warp_terms(*x.shape[1:3], maps.shape[2]).astype(dtype)
+        maps, terms = maps.astype(dtype), warp_terms(x.shape[1], x.shape[2], maps.shape[2]).astype(dtype)
         work = 8 * x[:1].size + 2 * terms.size
         for_ranges(plain.gather_warped, len(x), work, images, indices, maps, terms, dtype.type(scale), x)
         return x
