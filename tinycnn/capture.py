@@ -230,15 +230,8 @@ def frozen_parts(trainer: Trainer) -> list[object]:
 
 def frozen_numbers(trainer: Trainer) -> dict[str, Any]:
     """The settings that are part of a recorded step, whatever they are changed to."""
-<<<<<<< HEAD
     numbers = trainer.optimizer.settings()
     del numbers["learning rate"]  # it comes with the table
     own = {name: getattr(trainer, name) for name in ("batch_size", "label_smoothing", "clip_norm")}
-    return numbers | own | {"augmented": trainer.augment is not None, "TF32": get_backend().tf32}
-=======
-    numbers = {name: value for name, value in vars(trainer.optimizer).items() if isinstance(value, int | float)}
-    del numbers["step_count"], numbers["base_lr"]  # what comes of these lies in the table
     terms = trainer.augment.terms if trainer.augment else 0
-    names = ("batch_size", "label_smoothing", "clip_norm")
-    return numbers | {name: getattr(trainer, name) for name in names} | {"terms": terms}
->>>>>>> 0202bc1 (Elastic distortion as 15 cosine waves per map, on every backend; a fat digit is not taken for paper)
+    return numbers | own | {"numbers in a map": terms, "TF32": get_backend().tf32}
