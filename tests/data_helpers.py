@@ -101,6 +101,30 @@ class Handler(BaseHTTPRequestHandler):
     def do_circle(self, body: bytes) -> None:
         self.send(b"", 302, Location=self.path)
 
+    def do_elsewhere(self, body: bytes) -> None:
+        self.send(b"", 302, Location="file:///etc/passwd")
+
+    def do_garbage(self, body: bytes) -> None:
+        self.wfile.write(b"\0\1\2 this is not HTTP\r\n\r\n")
+
+    def do_hang_up(self, body: bytes) -> None:
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_missing(self, body: bytes) -> None:
+        self.send(b"", 404)
+
+    def do_empty(self, body: bytes) -> None:
+        self.send(b"")
+
+    def do_chunks(self, body: bytes) -> None:
+        """Pieces without end, and nowhere a length."""
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while not self.server.closing.is_set():
+            self.wfile.write(b"1000\r\n" + bytes(0x1000) + b"\r\n")
+
     def do_html(self, body: bytes) -> None:
         self.send(b"<html>Please log in to the hotel network</html>")
 

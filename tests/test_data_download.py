@@ -1,5 +1,6 @@
 """Downloads from mirrors that refuse, stall, lie or break off: the next mirror is asked, and every reason is kept."""
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -73,6 +74,12 @@ BAD = {
     "mute": "no answer within",
     "stall": "timed out",
     "dribble": "too slow",
+    "elsewhere": "No connection adapters were found for 'file:",
+    "garbage": "BadStatusLine|\\\\x00",
+    "hang_up": "Remote end closed connection|Connection reset|aborted",
+    "missing": "404",
+    "empty": "only 0 instead of",
+    "chunks": "it sent more",
 }
 
 
@@ -239,6 +246,35 @@ def test_two_processes_at_once(server, folder, tmp_path):
     errors = [child.communicate()[1] for child in children]
     assert [child.returncode for child in children] == [0, 0, 0], errors
     check_is_complete(folder, tmp_path / "published")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_killed_in_the_middle_leaves_no_half_file(server, folder, tmp_path):
+    """What had begun lies under a temporary name, is never read, and does not stop the next attempt."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    arguments = [sys.executable, "-c", CHILD, str(tmp_path / "published"), str(folder), server.address("stall")]
+    with subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL) as child:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not list(folder.glob("*")):
+            time.sleep(0.02)
+        child.kill()
+    begun = list(folder.iterdir())
+    assert len(begun) == 1
+    assert not {path.name for path in begun} & set(NAMES)
+    download_files("mnist", folder, [server.address("good")])
+    for path in begun:
+        path.unlink()
+    check_is_complete(folder, tmp_path / "published")
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_file(server, folder, monkeypatch):
+    def full(*arguments, **settings):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "open", full, raising=False)
+    with pytest.raises(DataError, match="No space left on device"):
+        download_files("mnist", folder, [server.address("good")])
+    assert list(folder.iterdir()) == []
 
 
 def test_progress_bar_on_a_terminal(server, folder, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,14 @@ def corpus(name: str) -> list[bytes]:
     """What fuzzing the target has found: inputs that each reach other code, and those that once failed."""
     path = CORPUS / f"{name}.txt"
     return [base64.b64decode(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def scratch_folder(name: str) -> Path:
+    """In memory where possible: a fuzzer writes thousands of files a second. libFuzzer keeps its own in ``found``."""
+    memory = Path("/dev/shm")
+    folder = (memory if memory.is_dir() else Path(tempfile.gettempdir())) / f"tinycnn-fuzz-{name}"
+    (folder / "found").mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def images_and_labels(path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Keep what fuzzing found: ``python tests/fuzz/distil.py TARGET`` writes ``corpus/TARGET.txt``.
+
+Of all inputs, the smallest first, those stay that run a line of code which none before has run.
+"""
+
+import base64
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from fuzz_targets import CORPUS, TARGETS, Target, corpus, scratch_folder
+
+MOST = 120  # inputs of one target
+
+
+def lines_run(target: Target, data: bytes, folder: Path) -> set[tuple[str, int]]:
+    """The lines of Python that reading ``data`` runs."""
+    lines = set()
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        lines.add((frame.f_code.co_filename, frame.f_lineno))
+        return trace
+
+    sys.settrace(trace)
+    try:
+        target.run(data, folder)
+    finally:
+        sys.settrace(None)
+    return lines
+
+
+def main() -> None:
+    name = sys.argv[1]
+    target, folder, recorded = TARGETS[name], scratch_folder(name), corpus(name)
+    found = {path.read_bytes() for path in (folder / "found").iterdir()} - set(recorded) - set(target.seeds)
+    seen = set().union(*(lines_run(target, data, folder) for data in (*target.seeds, *recorded)))
+    for data in sorted(found, key=lambda data: (len(data), data)):
+        lines = lines_run(target, data, folder)
+        if not lines <= seen and len(recorded) < MOST:
+            recorded.append(data)
+            seen |= lines
+    text = "".join(base64.b64encode(data).decode() + "\n" for data in recorded)
+    (CORPUS / f"{name}.txt").write_text(text, encoding="ascii")
+    print(f"{name}: {len(recorded)} inputs")
+
+
+if __name__ == "__main__":
+    main()
