@@ -158,7 +158,8 @@ def test_sizes_that_do_not_come_out_even(backend, N, H, W, C, settings):
 
 @pytest.mark.parametrize("value", [0.0, -np.inf, np.inf, np.nan, -1.0])
 def test_all_pixels_equal_and_padding_never_wins(backend, value):
-    for settings in (TWO, OVERLAPPING):
+    one_sided = OVERLAPPING | {"padding": (1, 0)}, OVERLAPPING | {"padding": (0, 1)}
+    for settings in (TWO, OVERLAPPING, *one_sided):
         x = np.full(IMAGE, value)
         check_max_pool2d(backend, x, **settings)
         check_max_pool2d_backward(backend, normal(pooled_shape(IMAGE, settings)), x, **settings)

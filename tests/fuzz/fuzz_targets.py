@@ -16,9 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load as from_safetensors
+from safetensors.numpy import save as safetensors_bytes
 
 import tinycnn
 from tinycnn import layers
+from tinycnn.checkpoint import ARRAY, KEY, _digest, _to_bytes, read_state
+from tinycnn.checkpoint import FORMAT_VERSION as CHECKPOINT_VERSION
 from tinycnn.data.idx import idx_header, read_idx
 from tinycnn.data.npz import load_npz
 from tinycnn.errors import TinyCNNError
@@ -118,6 +122,20 @@ def model_around(text: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + b"".join(array.tobytes() for array in weights.values())
 
 
+STATE = {"step": 3, "slots": [{"m": np.arange(3, dtype=np.float32)}], "key": {"seed": 2**70, "epoch": None}}
+
+
+def checkpoint_around(nest: bytes) -> bytes:
+    """A checkpoint with this nest: its SHA-256 would keep a fuzzer out of it."""
+    arrays = {"/slots/0/m": STATE["slots"][0]["m"], "nest": np.frombuffer(nest, np.uint8)}
+    return safetensors_bytes(arrays | {"sha256": _digest(arrays)}, metadata={KEY: CHECKPOINT_VERSION})
+
+
+def nest_of(checkpoint: bytes) -> bytes:
+    return from_safetensors(checkpoint)["nest"].tobytes()
+
+
+CHECKPOINT = _to_bytes(STATE)
 IDX = idx_header((2, 3, 4)) + bytes(range(24)), idx_header((5,)) + bytes(5)
 NPZ = npz_bytes(np.savez, small_set()), npz_bytes(np.savez_compressed, small_set())
 TEXT = model_parts()[0]
@@ -143,5 +161,13 @@ TARGETS = {
         (TEXT,),
         (*layers.Layer.registry, *NUMBERS, "kind", "settings", "units", "kernel_size", "stride", "padding", "layers"),
         model_around,
+    ),
+    "checkpoint": Target(read_state, ".safetensors", (CHECKPOINT,), ("__metadata__", "data_offsets", "nest", "sha256")),
+    "nest": Target(
+        read_state,
+        ".safetensors",
+        (nest_of(CHECKPOINT),),
+        (*NUMBERS, ARRAY, "/slots/0/m", "nest", "step", "{", "[", "]", "}"),
+        checkpoint_around,
     ),
 }

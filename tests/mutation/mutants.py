@@ -36,6 +36,11 @@ def mutants(source: str) -> list[Mutant]:
     return found
 
 
+def unchanged(source: str) -> Mutant:
+    """The control: written as all mutants are, and right; it must survive."""
+    return Mutant(0, "nothing", ast.unparse(ast.parse(source)) + "\n")
+
+
 def _changes(tree: ast.AST) -> Iterator[tuple[int, str, Change]]:
     for node, field, place in _sites(tree):
         for text, replacement in _replacements(node):
