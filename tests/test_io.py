@@ -123,10 +123,38 @@ def test_a_layer_that_load_would_not_know_is_not_saved(tmp_path):
         def forward(self, x):
             return x
 
-    for layer in (Homemade(), Sequential(Dense(2), input_shape=(4,))):
-        with pytest.raises(SettingError, match=f"{type(layer).__name__} is not on the list"):
+    for layer in (Homemade(), Sequential(Homemade(), input_shape=(4,))):
+        with pytest.raises(SettingError, match="Homemade is not on the list"):
             tinycnn.save(Sequential(layer, input_shape=(4,)), tmp_path / FILE)
     assert not list(tmp_path.iterdir())
+
+
+def nested_network():
+    """Two networks in one, and one in one of these."""
+    inner = Sequential(Dense(4), ReLU(), input_shape=(5,), seed=1)
+    first = Sequential(Dense(5), inner, input_shape=(6,), seed=2)
+    second = Sequential(BatchNorm(), Dense(3), input_shape=(4,), seed=3)
+    return Sequential(Flatten(), Dense(6), first, second, input_shape=(2, 2, 1))
+
+
+def test_networks_inside_networks_come_back(tmp_path):
+    model = nested_network()
+    again = tinycnn.load(saved(model, tmp_path))
+    assert repr(again) == repr(model)
+    assert "sequential_1.sequential_1.dense_1.weight" in model.state_dict()
+    assert np.array_equal(predictions(again), predictions(model))
+    assert content(again) == content(model)
+
+
+def test_a_nested_network_whose_weights_are_missing(tmp_path):
+    model = nested_network()
+    saved(model, tmp_path)
+    arrays = load_file(tmp_path / FILE)
+    del arrays["sequential_1.sequential_1.dense_1.bias"]
+    header = json.dumps(io.architecture(model), sort_keys=True)
+    (tmp_path / FILE).write_bytes(safetensors_bytes(arrays, metadata={"tinycnn": header}))
+    with pytest.raises(FileFormatError, match="bias is missing"):
+        tinycnn.load(tmp_path / FILE)
 
 
 # ---------------------------------------------------------------------------------------------------- writing in safety

@@ -601,3 +601,16 @@ def test_logits_are_the_scores_before_the_probabilities(last):
     expected = ops.softmax(scores) if last is Softmax else ops.log_softmax(scores)
     assert np.array_equal(network(x).numpy(), expected.numpy())
     assert not np.allclose(scores.numpy(), network(x).numpy())
+
+
+@pytest.mark.parametrize("layer", [Conv2d(2), Dense(3), BatchNorm()], ids=lambda layer: type(layer).__name__)
+def test_a_layer_that_no_network_was_made_of_says_so(layer):
+    kind = type(layer).__name__
+    with pytest.raises(SettingError, match=rf"{kind} has no \w+ yet: .*Sequential\({kind}\(...\), input_shape=...\)"):
+        layer(Tensor(np.zeros((1, 4, 4, 1), np.float32)))
+
+
+def test_a_parameter_that_a_layer_does_not_have():
+    network = Sequential(Dense(3, bias=False), input_shape=(4,))
+    with pytest.raises(SettingError, match="Dense has no bias, only weight"):
+        network.layers["dense_1"].parameters_by_name["bias"]

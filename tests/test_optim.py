@@ -11,7 +11,20 @@ from hypothesis import strategies as st
 from tinycnn import Tensor
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError, ShapeError
-from tinycnn.optim import OPTIMIZERS, SCHEDULES, SGD, Adam, AdamW, constant, cosine, in_range, one_cycle, step_decay
+from tinycnn.optim import (
+    OPTIMIZERS,
+    SCHEDULES,
+    SGD,
+    Adam,
+    AdamW,
+    clip_gradients,
+    constant,
+    cosine,
+    gradient_norm,
+    in_range,
+    one_cycle,
+    step_decay,
+)
 
 STEPS = 6
 SHAPES = [(3, 4), (5,), (2, 2, 1, 3)]
@@ -304,3 +317,50 @@ def test_a_step_moves_the_parameter_itself_whatever_its_memory_layout(backend, o
     parameter.grad = backend.asarray(np.ones((3, 4), np.float32))
     Adam([parameter], lr=0.5).step()
     np.testing.assert_allclose(parameter.numpy(), start - 0.5, rtol=1e-6, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------------ clipping
+
+
+def with_gradients(dtype=np.float32, scale=1.0):
+    """Parameters with gradients of several shapes, and one without; and the gradients."""
+    grads = [scale * start(shape, seed).astype(dtype) for seed, shape in enumerate(SHAPES)]
+    parameters = [Tensor(np.zeros(grad.shape, dtype), requires_grad=True) for grad in grads]
+    for parameter, grad in zip(parameters, grads, strict=True):
+        parameter.grad = get_backend().asarray(grad.copy())
+    return [*parameters, Tensor(np.zeros(3, dtype), requires_grad=True)], grads
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("max_norm", [1e-3, 1.0, 1e3])
+def test_clipping_follows_the_formula(max_norm, dtype):
+    parameters, grads = with_gradients(dtype)
+    expected_norm = math.sqrt(sum(float((grad.astype(np.float64) ** 2).sum()) for grad in grads))
+    factor = min(1, max_norm / (expected_norm + 1e-6))
+    assert float(gradient_norm(parameters)) == pytest.approx(expected_norm, rel=1e-6)
+    assert float(clip_gradients(parameters, max_norm)) == pytest.approx(expected_norm, rel=1e-6)
+    for parameter, grad in zip(parameters, grads, strict=False):
+        clipped = get_backend().to_host(parameter.grad)
+        assert clipped.dtype == dtype
+        np.testing.assert_allclose(clipped, grad * factor, rtol=1e-6)
+    assert parameters[-1].grad is None
+
+
+def test_gradients_short_enough_keep_their_bits():
+    parameters, grads = with_gradients()
+    clip_gradients(parameters, 1e6)
+    assert all(np.array_equal(p.grad, grad) for p, grad in zip(parameters, grads, strict=False))
+
+
+@pytest.mark.parametrize("max_norm", [1e-3, 1.0, 1e3])
+def test_clipping_agrees_with_pytorch(max_norm):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: `pip install 'tinycnn[bench]'`")
+    parameters, grads = with_gradients(np.float64)
+    theirs = [torch.nn.Parameter(torch.zeros(grad.shape, dtype=torch.float64)) for grad in grads]
+    for parameter, grad in zip(theirs, grads, strict=True):
+        parameter.grad = torch.tensor(grad)
+    norm = torch.nn.utils.clip_grad_norm_(theirs, max_norm)
+    assert float(clip_gradients(parameters, max_norm)) == pytest.approx(float(norm), rel=1e-12)
+    for parameter, other in zip(parameters, theirs, strict=False):
+        np.testing.assert_allclose(parameter.grad, other.grad.numpy(), rtol=1e-12)

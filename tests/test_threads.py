@@ -96,6 +96,11 @@ def test_finished_work_is_let_go(restored_threads):
     assert sum(ref() is not None for ref in alive) == 0
 
 
+def test_more_threads_than_make_sense_are_refused():
+    with pytest.raises(SettingError, match=r"threads=1000: expected at most \d+, for \d+ cores"):
+        threads.set_threads(1000)
+
+
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
 def test_a_senseless_number_is_refused(count):
     with pytest.raises(SettingError, match="above 0"):

@@ -20,6 +20,7 @@ from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.layers import Layer, Sequential
 
 FORMAT_VERSION = 1
+NESTED = "Sequential"  # the kind of a network that is a layer of another
 UNFINISHED = ".unfinished"  # how the name of a file ends that is being written
 MAX_HEADER = 1 << 20  # bytes of names and architecture, which bounds layers and nesting too; the largest of ours: 3,000
 MAX_FILE = 1 << 31  # bytes: 700 times the largest of ours
@@ -64,11 +65,6 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     # safetensors writes the bytes as they lie in memory, so anything not C-contiguous would be silently scrambled.
     arrays = {name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
-    for layer in model.layers.values():
-        if type(layer).__name__ not in Layer.registry:
-            kind = type(layer).__name__
-            advice = "put @tinycnn.layers.register_layer above its class"
-            raise SettingError(f"save: {kind} is not on the list that load knows; {advice}")
     content = to_bytes(arrays, metadata={"tinycnn": json.dumps(architecture(model), sort_keys=True)})
     if len(content) > MAX_FILE or _header_length(content) > MAX_HEADER:
         raise SettingError(
@@ -165,13 +161,23 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def architecture(model: Sequential) -> dict[str, Any]:
     """The description of ``model`` from which ``build`` makes it again, without its weights."""
-    layers = [{"kind": type(layer).__name__, "settings": layer.settings()} for layer in model.layers.values()]
-    return {
-        "format": FORMAT_VERSION,
-        "input_shape": model.input_shape,
-        "dtype": model.dtype.name,
-        "layers": layers,
-    }
+    return {"format": FORMAT_VERSION, **_described(model)}
+
+
+def _described(network: Sequential) -> dict[str, Any]:
+    layers = [_entry(layer) for layer in network.layers.values()]
+    return {"input_shape": network.input_shape, "dtype": network.dtype.name, "layers": layers}
+
+
+def _entry(layer: Layer) -> dict[str, Any]:
+    """What the file says of a layer; raises SettingError for one that ``load`` would not know."""
+    kind = type(layer).__name__
+    if type(layer) is Sequential:
+        return {"kind": NESTED, **_described(layer)}
+    if kind not in Layer.registry:
+        advice = "put @tinycnn.layers.register_layer above its class"
+        raise SettingError(f"save: {kind} is not on the list that load knows; {advice}")
+    return {"kind": kind, "settings": layer.settings()}
 
 
 def build(text: str, source: str, arrays: dict[str, np.ndarray]) -> Sequential:
@@ -182,11 +188,7 @@ def build(text: str, source: str, arrays: dict[str, np.ndarray]) -> Sequential:
     try:
         description = _strict_json(text)
         _check_version(description["format"], source)
-        layers = [_make_layer(entry, source) for entry in description["layers"]]
-        if description["dtype"] not in ("float32", "float64"):
-            raise ValueError(f"dtype {_short(description['dtype'])}, expected float32 or float64")
-        shape = tuple(description["input_shape"])
-        return Sequential(*layers, input_shape=shape, dtype=description["dtype"], state=arrays)
+        return _make_network(description, source, arrays)
     except FileFormatError:
         raise
     except DAMAGED as error:
@@ -198,6 +200,26 @@ def _check_version(version: Any, source: str) -> None:
         raise ValueError(f"format {_short(version)}, expected a whole number above 0")
     if version > FORMAT_VERSION:
         raise FileFormatError(f"{source}: written by a newer tinycnn (format {_short(version)}); update tinycnn")
+
+
+def _make_network(description: dict[str, Any], source: str, arrays: dict[str, np.ndarray]) -> Sequential:
+    """A network around its arrays; one inside it is made around those whose names begin with its own."""
+    layers: list[Layer] = []
+    nested = 0
+    for entry in description["layers"]:
+        if entry["kind"] == NESTED:
+            nested += 1
+            layers.append(_make_network(entry, source, _take_below(f"{NESTED.lower()}_{nested}.", arrays)))
+        else:
+            layers.append(_make_layer(entry, source))
+    if description["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"dtype {_short(description['dtype'])}, expected float32 or float64")
+    return Sequential(*layers, input_shape=tuple(description["input_shape"]), dtype=description["dtype"], state=arrays)
+
+
+def _take_below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with ``prefix``, removed from ``arrays``, by the rest of their names."""
+    return {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
 
 
 def _make_layer(entry: dict[str, Any], source: str) -> Layer:

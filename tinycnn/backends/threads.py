@@ -24,7 +24,9 @@ from tinycnn.errors import SettingError
 
 Work = Callable[[int], object]
 
-_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MOST = max(4 * _cores, 16)  # threads: enough to try out any number that makes sense
+_threads = _cores
 _blas_limit: Any = None
 NAP_S = 1e-4  # between looks, when another thread takes long
 WORTH_HANDING_OUT = 4e6  # operations: about 40 µs, beside which the 20 µs that handing over takes are not small
@@ -106,10 +108,14 @@ def get_threads() -> int:
 
 
 def set_threads(count: int) -> None:
-    """Use ``count`` threads from now on; results do not depend on it. Raises SettingError below 1."""
+    """Use ``count`` threads from now on; results do not depend on it. Raises SettingError below 1, above ``MOST``."""
     global _threads, _workers
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise SettingError(f"threads={count}: expected a whole number above 0")
+    if count > MOST:
+        raise SettingError(
+            f"threads={count}: expected at most {MOST}, for {_cores} cores"
+        )
     with _starting:
         if _workers is not None:
             _workers.stop()

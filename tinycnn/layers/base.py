@@ -31,8 +31,8 @@ class Layer:
     output_shape: Shape
 
     def __init__(self) -> None:
-        self.parameters_by_name: dict[str, Tensor] = {}
-        self.buffers_by_name: dict[str, Array] = {}
+        self.parameters_by_name: dict[str, Tensor] = _ByName(type(self).__name__)
+        self.buffers_by_name: dict[str, Array] = _ByName(type(self).__name__)
         self.training = True
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
@@ -117,6 +117,22 @@ def _take(given: dict[str, np.ndarray], name: str, shape: Shape, dtype: np.dtype
     if (values.shape, values.dtype) != (shape, dtype):
         raise ShapeError(f"{name} is {values.dtype} {values.shape}, the settings ask for {dtype} {shape}")
     return values
+
+
+class _ByName(dict[str, Any]):
+    """What a layer holds, by name; asked for what is not there, it says why."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def __missing__(self, name: str) -> Any:
+        if self:
+            raise SettingError(f"{self.kind} has no {name}, only {', '.join(self)}")
+        raise SettingError(
+            f"{self.kind} has no {name} yet: it is drawn when a network is made of the layer, "
+            f"Sequential({self.kind}(...), input_shape=...)"
+        )
 
 
 def register_layer(cls: type[Layer]) -> type[Layer]:
