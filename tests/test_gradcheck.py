@@ -360,6 +360,21 @@ def test_a_right_gradient_gives_a_true_result():
     assert (result.kinks, result.failure) == ([], None)
 
 
+def test_the_worst_error_is_relative_and_forgives_what_is_small():
+    """|analytic - numeric| / (|numeric| + atol/rtol): with slopes of 2 and 0.1, each a little too large."""
+
+    class AlmostRight(Function):
+        def forward(self, x):
+            return x * np.array([2, 0.1])
+
+        def backward(self, grad_y):
+            return grad_y * np.array([2, 0.1]) * 1.0005
+
+    result = gradcheck(lambda x: AlmostRight()(x), leaves((2,)), atol=1e-3, rtol=1e-2)
+    slopes = np.abs(np.random.default_rng(0).normal(size=2) * [2, 0.1])  # the upstream gradient is that of seed 0
+    assert result.worst_error == pytest.approx((0.0005 * slopes / (slopes + 0.1)).max(), rel=1e-4)
+
+
 def test_float32_is_refused():
     with pytest.raises(DtypeError, match="input 1 is float32; finite differences need float64"):
         gradcheck(lambda a, b: a, [*leaves((2,)), Tensor(np.ones(2, np.float32), requires_grad=True)])
