@@ -24,11 +24,21 @@ def versions() -> dict[str, str]:
     return found
 
 
+def simd_lanes() -> int | None:
+    """How many floats the Numba backend computes at once; None without Numba."""
+    try:
+        from tinycnn.backends.numba_kernels.lanes import LANES
+    except ImportError:
+        return None
+    return LANES
+
+
 def describe(threads: int) -> dict[str, object]:
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": threads,
+        "simd_lanes": simd_lanes(),
         "system": platform.platform(),
         "versions": versions(),
     }
