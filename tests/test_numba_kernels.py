@@ -373,4 +373,4 @@ def test_without_simd_registers_the_plain_path_trains_the_same_network():
     command = [sys.executable, "-c", WITHOUT_SIMD]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "['adam']"
+    assert result.stdout.strip() == "['adam_all', 'softmax_cross_entropy']"

@@ -183,7 +183,7 @@ class Adam(Optimizer):
         return lr / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
 
     def update_all(self, backend: Backend, moving: Moving, rates: tuple[Rate, ...]) -> None:
-        fused = backend.fused.get("adam_all")  # one launch for all parameters, of our own optimizers
+        fused = backend.fused.get("adam_all")  # the same in one pass over memory, for all parameters at once
         if not fused or type(self) not in (Adam, AdamW) or not all(p.flags.c_contiguous for p, _, _ in moving):
             super().update_all(backend, moving, rates)
             return
@@ -201,10 +201,6 @@ class Adam(Optimizer):
         self, backend: Backend, p: Array, g: Array, step_size: Rate, v_scale: Rate, m: Array, v: Array
     ) -> None:
         """The formula above, in place: ``step_size`` is lr / (1-β₁ᵗ), ``v_scale`` is 1 / (1-β₂ᵗ)."""
-        fused = backend.fused.get("adam")
-        if fused and p.flags.c_contiguous:  # the same five lines in one pass over memory, as flat arrays
-            fused(p, g, m, v, step_size, v_scale, self.beta1, self.beta2, self.eps)
-            return
         m *= self.beta1
         m += (1 - self.beta1) * g
         v *= self.beta2

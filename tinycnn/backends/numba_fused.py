@@ -393,14 +393,36 @@ def dense_backward(
     return grad_x, grad_weight, grad_y.sum(axis=0)
 
 
-def adam(
-    p: Array, g: Array, m: Array, v: Array, step_size: float, v_scale: float, beta1: float, beta2: float, eps: float
+def adam_all(
+    arrays: list[tuple[Array, Array, Array, Array]],
+    rates: tuple[float, ...],
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
 ) -> None:
-    """One Adam step in place; formulas in ``optim.Adam``."""
-    settings = step_size, v_scale, beta1, beta2, eps
-    arrays = [array.reshape(-1) for array in (p, np.ascontiguousarray(g), m, v)]
-    parts = pieces(p.size, MEMORY)
-    in_parallel(lambda part: plain.adam(*(array[slice(*parts[part])] for array in arrays), *settings), len(parts))
+    """One step in place for all ``(p, g, m, v)``, see ``optim.Adam``; a third rate is what AdamW leaves of ``p``."""
+    settings = *(*rates, 1.0)[:3], beta1, beta2, eps, weight_decay
+    for flat in ([array.reshape(-1) for array in some] for some in arrays):
+        parts = pieces(flat[0].size, MEMORY)
+        if len(parts) == 1:
+            plain.adam(*flat, *settings)
+        else:
+            step_in_parts(flat, settings, [slice(*part) for part in parts])
+
+
+def step_in_parts(flat: list[Array], settings: tuple[float, ...], parts: list[slice]) -> None:
+    """The same for one large parameter, by all threads."""
+    in_parallel(lambda part: plain.adam(*(array[parts[part]] for array in flat), *settings), len(parts))
+
+
+def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """``logits (N, K)``, ``labels (N,)`` or ``(N, K)`` → mean loss ``()`` and its gradient ``(N, K)``."""
+    if labels.ndim == 1:
+        labels = labels[:, None] == np.arange(logits.shape[1])  # (N, K)
+    surprise, grad = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
+    plain.softmax_cross_entropy(logits, labels.astype(logits.dtype), surprise, grad)
+    return surprise.mean(), grad
 
 
 SIMD_KERNELS: dict[str, Callable[..., Any]] = {
@@ -414,4 +436,5 @@ SIMD_KERNELS: dict[str, Callable[..., Any]] = {
     "dense_backward": dense_backward,
 }
 # Without SIMD registers, im2col and the matrix product of BLAS are faster than any loop of ours.
-FUSED = SIMD_KERNELS | {"adam": adam} if LANES else {"adam": adam}
+PLAIN_KERNELS: dict[str, Callable[..., Any]] = {"softmax_cross_entropy": softmax_cross_entropy, "adam_all": adam_all}
+FUSED = SIMD_KERNELS | PLAIN_KERNELS if LANES else PLAIN_KERNELS

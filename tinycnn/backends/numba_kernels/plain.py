@@ -143,18 +143,40 @@ def add_bias_relu(product, bias, relu, y):
 
 
 @kernel
-def adam(p, g, m, v, step_size, v_scale, beta1, beta2, eps):
+def adam(p, g, m, v, step_size, v_scale, left, beta1, beta2, eps, weight_decay):
     """One Adam step over flat arrays: one pass instead of five.
 
     The loop starts at 0, not at some ``start``: only so does Numba know that no index is negative.
     """
     number = p.dtype.type  # in float32 all of it is float32
-    step_size, v_scale, eps = number(step_size), number(v_scale), number(eps)
+    step_size, v_scale, left, eps = number(step_size), number(v_scale), number(left), number(eps)
     beta1, rest1, beta2, rest2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
+    weight_decay = number(weight_decay)
     for i in range(p.size):
-        m[i] = beta1 * m[i] + rest1 * g[i]
-        v[i] = beta2 * v[i] + rest2 * (g[i] * g[i])
-        p[i] -= step_size * m[i] / (np.sqrt(v[i] * v_scale) + eps)
+        slope = g[i] + weight_decay * p[i]
+        m[i] = beta1 * m[i] + rest1 * slope
+        v[i] = beta2 * v[i] + rest2 * (slope * slope)
+        p[i] = left * p[i] - step_size * m[i] / (np.sqrt(v[i] * v_scale) + eps)
+
+
+@kernel
+def softmax_cross_entropy(logits, target, surprise, grad):
+    """Of each row the loss, ``surprise (N,)``, and ``grad (N, K) = (softmax - target) / N``."""
+    N, K = logits.shape
+    zero, one = logits.dtype.type(0), logits.dtype.type(1)
+    for n in range(N):
+        top, total = logits[n, 0], zero
+        for k in range(1, K):
+            top = logits[n, k] if logits[n, k] > top or logits[n, k] != logits[n, k] else top
+        for k in range(K):
+            grad[n, k] = np.exp(logits[n, k] - top)
+            total += grad[n, k]
+        log_total = np.log(total)
+        surprise[n] = zero
+        for k in range(K):
+            if target[n, k] != zero:  # what is no target may have log p = -inf
+                surprise[n] -= target[n, k] * (logits[n, k] - top - log_total)
+            grad[n, k] = (grad[n, k] / total - target[n, k]) * (one / logits.dtype.type(N))
 
 
 @kernel
