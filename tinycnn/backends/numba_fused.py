@@ -210,7 +210,7 @@ def normalise(
     ``mean`` and ``var`` of the batch are computed where they are None.
     """
     N, H, W, C = source.shape
-    parts = pieces(N, 4 * MEMORY * H * W * C)  # small parts: what is read twice stays in the cache
+    parts = pieces(N, 16 * MEMORY * H * W * C)  # small parts: what is read twice stays in the cache
     batch, visit = mean is None or var is None, source.first
     if mean is None or var is None:
         means, squares = np.empty((2, len(parts), C), np.float32)
@@ -250,7 +250,7 @@ def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Arr
     The winners' ``x̂`` come from ``y``, a quarter of the memory of ``x``, unless a small gamma has rounded them away.
     """
     N, H, W, C = norm.source.shape
-    parts = pieces(N, 4 * MEMORY * H * W * C)
+    parts = pieces(N, 16 * MEMORY * H * W * C)
     gamma_parts, beta_parts = np.empty((2, len(parts), C), np.float32)
     from_y = bool((np.abs(gamma) > SAFE_GAMMA).all())
 
@@ -273,7 +273,7 @@ def norm_backward(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array
     grad_y = np.ascontiguousarray(grad_y)
     sums = grad_gamma_beta(norm, gamma, grad_y)
     slopes, grad_x = norm.slopes(gamma, *sums), np.empty(norm.source.shape, np.float32)
-    parts = pieces(len(grad_x), 4 * MEMORY * math.prod(grad_x.shape[1:]))
+    parts = pieces(len(grad_x), 16 * MEMORY * math.prod(grad_x.shape[1:]))
 
     def work(part: int) -> None:
         some = slice(*parts[part])

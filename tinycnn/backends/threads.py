@@ -158,9 +158,11 @@ def pieces(count: int, work_per_item: float, most: int = 32) -> list[tuple[int, 
     the number of threads.
 
     ``work_per_item`` is in floating point operations; reading or writing a float takes as long as 16 of them. The
-    number is a power of two, so that 2, 4 or 8 threads get equal shares.
+    number is a power of two, so that 2, 4 or 8 threads get equal shares. More than four have to be larger ones: few
+    machines gain from them, and all pay for them.
     """
-    wanted = min(count, most, count * work_per_item / WORTH_HANDING_OUT)
+    worth = count * work_per_item / WORTH_HANDING_OUT
+    wanted = min(count, most, max(worth / 4, min(worth, 4)))
     return ranges(count, 1 << max(int(wanted).bit_length() - 1, 0))
 
 
