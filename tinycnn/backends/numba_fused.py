@@ -23,7 +23,6 @@ MOST_PARTIAL_SUMS = 8  # of a weight gradient: each is as large as the weights, 
 SCRATCH_BYTES = 512 << 10  # what a thread may use to hand results from one kernel to the next: it stays in the L2 cache
 SAFE_GAMMA = 0.1  # above it, x̂ = (y - beta) / gamma has lost no more than a digit
 MEMORY = 16  # operations take as long as reading or writing one float
-LEAST_COLUMNS = 32  # of a matrix product: below that BLAS spends its time on packing the other matrix
 LANES_USED = 16  # fewer filters than a SIMD register has lanes take as long as a full one
 
 
@@ -359,18 +358,21 @@ def conv_norm_backward(
 
 
 def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
-    """``x (N, in)`` → ``y (N, out)``, ReLU if ``relu``; a thread computes some of the outputs of all images."""
-    y = np.empty((len(x), weight.shape[1]), np.float32)
-    units = weight.shape[1]
-    wanted = len(pieces(len(x), 2 * weight.size))
-    columns = ranges(units, max(1, min(wanted, units // LEAST_COLUMNS)))
+    """``x (N, in)`` → ``y (N, out)``, ReLU if ``relu``.
+
+    A thread multiplies some of the inputs by their rows of the weights: those that it changed itself in the last step,
+    see ``dense_backward`` and ``adam_all``, and may still have in its cache.
+    """
+    rows = pieces(len(weight), 2 * len(x) * weight.shape[1], MOST_PARTIAL_SUMS)
+    products = np.empty((len(rows), len(x), weight.shape[1]), np.float32)
 
     def work(part: int) -> None:
-        some = slice(*columns[part])
-        product = x @ weight[:, some]  # (N, some)
-        plain.add_bias_relu(product, bias[some], relu, y[:, some])
+        some = slice(*rows[part])
+        np.matmul(x[:, some], weight[some], out=products[part])
 
-    in_parallel(work, len(columns))
+    in_parallel(work, len(rows))
+    y = added(products) if len(rows) > 1 else products[0]  # (N, out)
+    plain.add_bias_relu(y, bias, relu, y)
     return y
 
 
