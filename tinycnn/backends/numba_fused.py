@@ -14,7 +14,7 @@ from tinycnn.backends.base import Pair, window_grid
 from tinycnn.backends.numba_kernels import batch_norm, plain
 from tinycnn.backends.numba_kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
 from tinycnn.backends.numba_kernels.lanes import LANES
-from tinycnn.backends.threads import in_parallel, pieces, ranges
+from tinycnn.backends.threads import in_parallel, pieces
 
 Array = np.ndarray
 Pool = tuple[Pair, Pair]  # window, stride
