@@ -216,8 +216,9 @@ def test_a_damaged_checkpoint_is_noticed_and_the_older_one_used(damage, tmp_path
     sentences = []
     again = Checkpoints(tmp_path, every=5, resume=True, report=sentences.append)
     assert bits(train(make_trainer(), checkpoints=again)) == bits(train(make_trainer()))
-    assert len(sentences) == 1
-    assert str(newest) in sentences[0]
+    damaged, resumed = sentences
+    assert str(newest) in damaged
+    assert resumed == "resumed after step 10"
     assert (newest.with_suffix(".damaged").exists(), older.stem[-2:]) == (True, "10")
 
 

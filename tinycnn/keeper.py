@@ -65,7 +65,7 @@ class Keeper:
     def resume(self) -> None:
         """Put the trainer where the newest checkpoint left it; raises SettingError when that was another run."""
         saved = self.checkpoints.begin() if self.checkpoints else None
-        if saved is None:
+        if self.checkpoints is None or saved is None:
             return
         try:
             check_same_run(saved["run"], self.identity)
@@ -75,6 +75,7 @@ class Keeper:
             raise
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(f"the checkpoint to resume from is damaged: {error}") from None
+        self.checkpoints.report(f"resumed after step {self.trainer.optimizer.step_count}")
 
     def _check_rates(self, steps: int, rates: str) -> None:
         """More epochs are fine as long as every step so far would have been the same."""
