@@ -216,3 +216,12 @@ def places(module: str, name: str) -> set[str]:
     value = getattr(importlib.import_module(module), name)
     top = {f"tinycnn.{name}"} if getattr(tinycnn, name, None) is value else set()
     return {f"{module}.{name}", f"{value.__module__}.{name}"} | top
+
+
+def test_the_tables_of_the_performance_page_are_those_of_the_result_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    tables = importlib.import_module("tables")
+    page = tables.PAGE.read_text()
+    assert set(tables.marks(page)) == set(tables.TABLES)
+    assert tables.filled_in(page) == page, "python benchmarks/tables.py --write"
+    assert tables.filled_in(page.replace("**0.", "**9.")) == page  # a typed figure would not survive
