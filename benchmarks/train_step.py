@@ -154,9 +154,7 @@ def relative_gap(a: Any, b: Any) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-def contestant(
-    pipe: Connection, name: str, side: str, batch_size: int, inference: bool, threads: int
-) -> None:
+def contestant(pipe: Connection, name: str, side: str, batch_size: int, inference: bool, threads: int) -> None:
     """The process of one contestant: gets batches of image numbers, answers their milliseconds and its peak memory."""
     images, labels = fake_mnist()
     if side.startswith("torch"):

@@ -30,7 +30,7 @@ from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.checkpoint import Checkpoints
 from tinycnn.data.augment import Affine, Elastic
 from tinycnn.errors import SettingError, TinyCNNError
-from tinycnn.history import EpochResult, best
+from tinycnn.history import EpochResult, best, stalled
 from tinycnn.io import write_atomically
 from tinycnn.keeper import TrainingStopped
 from tinycnn.optim import in_range
@@ -61,7 +61,12 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--label-smoothing", type=float, metavar="F", help="share of the target given to all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
     add("--clip-norm", type=float, metavar="X", help="shorten the gradient of a step to this length")
-    add("--early-stopping", type=int, metavar="N", help="stop when N epochs brought no smaller validation loss")
+    add(
+        "--early-stopping",
+        type=int,
+        metavar="N",
+        help=f"stop when N epochs brought no smaller validation loss; keeps {BEST}",
+    )
     add("--save-best", action="store_true", help=f"keep the epoch with the smallest validation loss as {BEST}")
     add("--checkpoint-every", type=int, metavar="N", help="save the state of the run every N steps, and each epoch")
     add("--resume", action="store_true", help="go on where the newest checkpoint in the output folder was saved")
@@ -70,10 +75,16 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--limit", type=int, metavar="N", help="use only the first N training images")
     add("--no-capture", action="store_true", help="on a GPU: run every step from Python, and replay no recording of it")
     add("--tf32", action="store_true", help="on a GPU: matrix products on tensor cores, inputs rounded to 10 bits")
-    add("--output", type=Path, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
+    add("--output", type=folder_name, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
     add("--no-plots", action="store_true", help="write no pictures and no report.html")
     add("--quiet", action="store_true", help="print only the result")
     return with_defaults(parser.parse_args(arguments))
+
+
+def folder_name(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a folder, got nothing")
+    return Path(text)
 
 
 def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
@@ -133,6 +144,11 @@ def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> 
         if not options.quiet:
             print(*words, flush=True)
 
+    checkpoints = Checkpoints(output / "checkpoints", every=options.checkpoint_every, resume=options.resume)
+    if options.resume and (output / "metrics.json").exists() and not checkpoints.paths():
+        raise SettingError(
+            f"--resume: the run in {output} is finished; train anew without --resume, or give another --output"
+        )
     x_train, y_train, x_valid, y_valid = data.split_validation(
         dataset.x_train, dataset.y_train, options.validation_split, seed=options.seed
     )
@@ -169,7 +185,6 @@ def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> 
     if trainer.why_eager:
         say(f"note      every step is run from Python, which is slower: {trainer.why_eager}")
     start = time.perf_counter()
-    checkpoints = Checkpoints(output / "checkpoints", every=options.checkpoint_every, resume=options.resume)
     with StopSignals() as stop:
         try:
             for result in trainer.fit(
@@ -195,6 +210,9 @@ def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> 
     training_s = time.perf_counter() - start + trainer.spent_s
     test = evaluate_finite(trainer, dataset.x_test, dataset.y_test, "after the last step")
 
+    early = stopped_early(trainer.history, options)
+    if early:
+        say(f"stopped   early {early}")
     metrics = {
         "model": options.model,
         "backend": tinycnn.get_backend().name,
@@ -209,6 +227,7 @@ def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> 
         "epochs": [dataclasses.asdict(result) for result in trainer.history],
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
+        "stopped_early": early,
         "best": best_epoch(output, trainer, dataset) if options.save_best else None,
         "training_s": training_s,
         "compile_s": compile_s,
@@ -219,10 +238,14 @@ def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> 
     if not options.checkpoint_every:
         checkpoints.clear()
     where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
+    where += " (after the last epoch)" if options.save_best else ""
     print(f"test      accuracy {test.accuracy:.4f}, loss {test.loss:.4f} {where}")
     if metrics["best"]:
-        say(f"best      epoch {metrics['best']['epoch']}, test accuracy {metrics['best']['test_accuracy']:.4f}: {BEST}")
-    say(f"written   {', '.join(sorted(path.name for path in output.iterdir()))} in {output}")
+        chosen = metrics["best"]
+        print(f"best      epoch {chosen['epoch']}, test accuracy {chosen['test_accuracy']:.4f}: {output / BEST}")
+    written = ["history.csv", "metrics.json", "model.safetensors"] + [BEST] * options.save_best
+    written += ["checkpoints"] * (options.checkpoint_every is not None)
+    say(f"written   {', '.join(written)} in {output}")
     if not options.no_plots:
         draw_pictures(output, model, dataset, metrics, say)
     return 0
@@ -257,6 +280,19 @@ def best_epoch(output: Path, trainer: Trainer, dataset: data.Dataset) -> dict[st
     return scores | {"test_accuracy": test.accuracy, "test_loss": test.loss, "file": BEST}
 
 
+def stopped_early(history: list[EpochResult], options: argparse.Namespace) -> str | None:
+    """When and why ``--early-stopping`` ended the run, in words; None when it did not."""
+    chosen = best(history)
+    if chosen is None or len(history) == options.epochs or not stalled(history, options.early_stopping):
+        return None
+    for_how_long = f"for {counted(options.early_stopping, 'epoch')}; best: epoch {chosen.epoch}"
+    return f"after epoch {len(history)}: the validation loss has not improved {for_how_long}"
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}" + "s" * (number != 1)
+
+
 def stopping_line(stopped: TrainingStopped) -> str:
     """Where the run stopped, and the very command that goes on from there."""
     command = [word for word in sys.orig_argv if word != "--resume"]
@@ -265,7 +301,7 @@ def stopping_line(stopped: TrainingStopped) -> str:
 
 
 def training_line(options: argparse.Namespace) -> str:
-    line = f"{options.epochs} epochs, batch {options.batch_size}, "
+    line = f"{counted(options.epochs, 'epoch')}, batch {options.batch_size}, "
     line += f"{options.optimizer} {options.lr:g} ({options.schedule})"
     line += ", augmented" if options.augment else ""
     line += f", bent by {options.elastic:g} pixels" if options.elastic else ""

@@ -126,6 +126,21 @@ def test_predict_with_models_it_cannot_use(drawings, tmp_path, capsys):
     assert "predict reads drawings in grey" in failing(capsys, "predict", tmp_path / "colour", drawings)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(value, drawings, tmp_path, capsys):
+    model = models.create("batchnorm_cnn")
+    next(buffer for name, buffer in model.named_buffers() if name.endswith("running_var"))[...] = value
+    tinycnn.save(model, tmp_path / "model")
+    for arguments in (["predict"], ["evaluate", "--dataset", "digits"], ["serve", "--port", "0"]):
+        given = [arguments[0], tmp_path / "model", *arguments[1:], *([drawings] * (arguments == ["predict"]))]
+        assert "running_var is not finite (NaN or infinite): its training went wrong" in failing(capsys, *given)
+
+
+def test_a_folder_as_model_file(tmp_path, capsys):
+    message = failing(capsys, "evaluate", tmp_path)
+    assert message == f"{tmp_path}: is a folder; give the file in it: {tmp_path / 'model.safetensors'}"
+
+
 def test_predict_with_many_classes_shows_the_most_probable(drawings, tmp_path, capsys):
     tinycnn.save(models.create("lenet", classes=47), tmp_path / "model")
     assert main(["predict", str(tmp_path / "model"), str(drawings / "a.png")]) == 0
@@ -157,6 +172,15 @@ def test_evaluate_on_data_that_does_not_fit(tmp_path, capsys):
     message = failing(capsys, "evaluate", tmp_path / "model", "--dataset", "digits")
     assert message.startswith("digits has images (28, 28, 1) of 10 classes")
     assert "made for (28, 28, 1) and 3; choose another --dataset" in message
+
+
+def test_export_does_not_overwrite_the_model(model_file, tmp_path, capsys):
+    path = model_file[0]
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    for same in (path, path.parent / ".." / path.parent.name / path.name, tmp_path / "link"):
+        assert "that is the model file itself; give another" in failing(capsys, "export", path, "--onnx", same)
+    assert path.read_bytes() == before
 
 
 # -------------------------------------------------------------------------------------------------------- gradcheck

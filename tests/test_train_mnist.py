@@ -20,7 +20,7 @@ from tinycnn.train import evaluate
 # What the issue asks for, and what came on top.
 ASKED = ["model", "backend", "dataset", "seed", "options", "versions", "epochs"]
 ASKED += ["test_accuracy", "test_loss", "training_s"]
-ON_TOP = ["data_source", "train_images", "validation_images", "test_images", "compile_s", "best"]
+ON_TOP = ["data_source", "train_images", "validation_images", "test_images", "compile_s", "best", "stopped_early"]
 EPOCH = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "epoch_s", "images_per_s"]
 FILES = ["history.csv", "metrics.json", "model.safetensors"]
 
@@ -190,6 +190,37 @@ def test_an_npz_file_of_ones_own(tmp_path):
     assert metrics_of(tmp_path / "runs" / "keras_cnn-mine")["dataset"] == "mine"
 
 
+def test_early_stopping_says_so_and_keeps_the_best(tmp_path):
+    options = ["--validation-split", 0.2, "--limit", 100, "--lr", 0.3, "--early-stopping", 1, "--epochs", 30]
+    process = train(tmp_path, *options, "--model", "lenet")
+    metrics = metrics_of(tmp_path / "out")
+    losses = [epoch["validation_loss"] for epoch in metrics["epochs"]]
+    best = losses.index(min(losses)) + 1
+    assert len(losses) == best + 1 < 30
+    assert metrics["stopped_early"] == (
+        f"after epoch {best + 1}: the validation loss has not improved for 1 epoch; best: epoch {best}"
+    )
+    assert f"stopped   early {metrics['stopped_early']}\n" in process.stdout
+    assert "digits test images (after the last epoch)\n" in process.stdout
+    assert re.search(rf"^best      epoch {best}, test accuracy .*: out/model_best.safetensors$", process.stdout, re.M)
+
+
+def test_written_names_the_files_of_this_run_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("older")
+    process = train(tmp_path, "--limit", 64, "--model", "lenet")
+    assert f"written   {', '.join(FILES)} in out\n" in process.stdout
+    assert "1 epoch, batch 64" in process.stdout
+
+
+def test_a_finished_run_is_not_trained_again_by_resume(tmp_path):
+    train(tmp_path, "--limit", 64, "--model", "lenet")
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
+    message = refused(tmp_path, "--dataset", "digits", "--limit", 64, "--model", "lenet", "--output", "out", "--resume")
+    assert message == "--resume: the run in out is finished; train anew without --resume, or give another --output"
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in FILES} == before
+
+
 # -------------------------------------------------------------------------------------------- MNIST, and without MNIST
 
 
@@ -281,6 +312,7 @@ def refused(folder, *arguments):
         ("--threads 0", "threads=0: expected a whole number above 0"),
         ("--limit 0 --dataset digits", "limit: got 0; expected a whole number of training images, at least 1"),
         ("--limit -5 --dataset digits", "limit: got -5"),
+        ("--output= --dataset digits", "--output: expected the name of a folder, got nothing"),
         ("--epoch 3", "unrecognized arguments: --epoch 3"),
         ("--dataset missing.npz", "missing.npz: there is no such file"),
         ("--dataset mnist", "MNIST is not available"),

@@ -94,7 +94,9 @@ def read_arrays(path: str | os.PathLike[str], key: str) -> tuple[dict[str, np.nd
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     """The whole file, once its size and the declared length of its header are known to be reasonable."""
-    if not os.path.isfile(path):  # a folder, or a pipe that would wait for ever
+    if os.path.isdir(path):
+        raise FileFormatError(f"{path}: is a folder; give the file in it: {Path(path) / 'model.safetensors'}")
+    if not os.path.isfile(path):  # or a pipe that would wait for ever
         raise FileFormatError(f"{path}: no such file")
     try:
         with open(path, "rb") as file:

@@ -113,9 +113,7 @@ def set_threads(count: int) -> None:
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise SettingError(f"threads={count}: expected a whole number above 0")
     if count > MOST:
-        raise SettingError(
-            f"threads={count}: expected at most {MOST}, for {_cores} cores"
-        )
+        raise SettingError(f"threads={count}: expected at most {MOST}, for {_cores} cores")
     with _starting:
         if _workers is not None:
             _workers.stop()

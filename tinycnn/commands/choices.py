@@ -1,11 +1,14 @@
 """Options that several commands share: which network, which backend, which data."""
 
 import argparse
+import os
+
+import numpy as np
 
 import tinycnn
 from tinycnn import data, models
 from tinycnn.data import Dataset
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import DataError, FileFormatError, SettingError
 from tinycnn.layers import Sequential
 
 
@@ -24,6 +27,16 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dataset", default="auto", help="auto, mnist, fashion_mnist, digits, or a file PATH.npz (default: auto)")
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
+
+
+def load_finite(path: str | os.PathLike[str]) -> Sequential:
+    """``tinycnn.load`` for a network that is to compute; FileFormatError when a weight is NaN or infinite."""
+    model = tinycnn.load(path)
+    arrays = model.state_dict().items()
+    wrong = next((name for name, array in arrays if not np.isfinite(array).all()), None)
+    if wrong:
+        raise FileFormatError(f"{path}: {wrong} is not finite (NaN or infinite): its training went wrong; train again")
+    return model
 
 
 def open_network(name: str) -> Sequential:

@@ -8,7 +8,7 @@ import numpy as np
 
 import tinycnn
 from tinycnn import metrics
-from tinycnn.commands.choices import add_backend, add_dataset, add_model_file, fitting_dataset
+from tinycnn.commands.choices import add_backend, add_dataset, add_model_file, fitting_dataset, load_finite
 from tinycnn.evaluation import predict_logits, scores_of
 
 MOST_CLASSES = 20  # up to which the confusion matrix is printed
@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the numbers."""
     tinycnn.use_backend(options.backend)
-    model = tinycnn.load(options.model)
+    model = load_finite(options.model)
     dataset = fitting_dataset(options, model)
     if dataset.notice:
         print(dataset.notice, file=sys.stderr, flush=True)

@@ -7,8 +7,7 @@ packages of: pip install 'tinycnn[onnx]'. Exit codes: 0 written and compared, 2 
 import argparse
 from pathlib import Path
 
-import tinycnn
-from tinycnn.commands.choices import add_model_file
+from tinycnn.commands.choices import add_model_file, load_finite
 from tinycnn.errors import SettingError
 
 ALLOWED = 1e-4  # of probabilities or their logarithms
@@ -25,7 +24,9 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.io import write_atomically
     from tinycnn.onnx_export import IR, OPSET, largest_difference, to_onnx
 
-    model = tinycnn.load(options.model)
+    if options.onnx.exists() and options.onnx.samefile(options.model):
+        raise SettingError(f"--onnx {options.onnx}: that is the model file itself; give another name")
+    model = load_finite(options.model)
     content = to_onnx(model)
     difference = largest_difference(model, content)
     if not difference <= ALLOWED:

@@ -13,7 +13,7 @@ import numpy as np
 
 import tinycnn
 from tinycnn import metrics
-from tinycnn.commands.choices import add_backend, add_model_file
+from tinycnn.commands.choices import add_backend, add_model_file, load_finite
 from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Sequential
 from tinycnn.train import predict_logits
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     from tinycnn.data.drawing import read_drawing
 
     tinycnn.use_backend(options.backend)
-    model = tinycnn.load(options.model)
+    model = load_finite(options.model)
     size = size_of_drawings(model)
     paths = [path for given in options.images for path in pictures_in(given)]
     width = max(len(str(path)) for path in paths)

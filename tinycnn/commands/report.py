@@ -12,6 +12,7 @@ from typing import Any
 
 import tinycnn
 from tinycnn import data
+from tinycnn.commands.choices import load_finite
 from tinycnn.errors import FileFormatError
 
 
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     tinycnn.use_backend(options.backend)
     results = read_metrics(options.folder / "metrics.json")
     given = results["options"]
-    model = tinycnn.load(options.folder / "model.safetensors")
+    model = load_finite(options.folder / "model.safetensors")
     dataset = data.load(given["dataset"], data_dir=options.data_dir or given["data_dir"], limit=given["limit"])
     drawn = report.draw(options.folder, model, dataset, results)
     for failure in drawn.failures:

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinycnn.commands.choices import load_finite
 from tinycnn.errors import SettingError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.web.answers import Answers
 
     tinycnn.use_backend(options.backend)
-    answers = Answers(tinycnn.load(options.model_file))
+    answers = Answers(load_finite(options.model_file))
     listener = listen(options.host, options.port)
     warm_up(answers)
     port = listener.getsockname()[1]
