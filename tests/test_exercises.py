@@ -1,5 +1,6 @@
 """The exercises: empty ones say so, tinycnn's own source solves them, and wrong answers that look right do not pass."""
 
+import ast
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ from tinycnn.commands import main
 from tinycnn.errors import SettingError
 from tinycnn.exercises import EXERCISES, Exercise, Hole, check_file, copy_out
 from tinycnn.exercises.checking import guess
-from tinycnn.exercises.cutting import YOUR_TURN, cut, source_of
+from tinycnn.exercises.cutting import YOUR_TURN, cut, find_function, lend, source_of
 from tinycnn.exercises.folder import load
 from tinycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD
@@ -22,6 +23,7 @@ from tinycnn.train import Trainer
 
 ROOT = Path(__file__).parents[1]
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+LENT_CALL = re.compile(r"import tinycnn\.\S+ as own\nreturn own\.\S+\(.*\)$")
 ALL = pytest.mark.parametrize("exercise", EXERCISES, ids=BY_NAME)
 
 
@@ -67,6 +69,32 @@ def test_the_answer_is_not_in_the_file(exercise: Exercise) -> None:
     assert text.count(YOUR_TURN) == len(exercise.holes) == text.count('raise NotImplementedError("')
 
 
+def bodies(exercise: Exercise, text: str) -> dict[str, str]:
+    """What stands in ``text`` in the places where ``exercise`` has its holes."""
+    tree = ast.parse(text)
+    return {hole.place: ast.unparse(find_function(tree, hole.place).body) for hole in exercise.holes}
+
+
+@ALL
+def test_no_file_shows_the_answer_of_another(exercise: Exercise) -> None:
+    """Those cut from the same module lend each other what the other one asks for."""
+    for other in EXERCISES:
+        if other is not exercise and other.source == exercise.source:
+            shown, answers = bodies(other, exercise.text()), bodies(other, other.solution())
+            assert set(shown) == set(exercise.lent)
+            assert all(LENT_CALL.search(shown[place]) for place in shown), shown
+            assert all(answers[place] not in exercise.text() for place in answers)
+
+
+@ALL
+def test_what_is_lent_works(exercise: Exercise, tmp_path: Path) -> None:
+    """With its own holes filled in, the file that a student has is right."""
+    answer = exercise.solution()
+    for place in exercise.lent:
+        answer = lend(answer, place, exercise.source)
+    assert outcome_of(exercise, answer, tmp_path).state == "right"
+
+
 def test_the_numbers_are_in_order() -> None:
     assert [int(exercise.name[:2]) for exercise in EXERCISES] == list(range(1, len(EXERCISES) + 1))
 
@@ -101,6 +129,8 @@ DEPTH_FIRST = """    found = []
     return found
 """
 LAST = "len(windows) - 1 - np.stack([x[window] for _, window in windows][::-1]).argmax(axis=0)"
+FIRST_EVEN_OUTSIDE = "np.stack([x[window] for _, window in windows]).argmax(axis=0)"
+FIRST_BUT_NAN = "np.stack([(x[window] == y) & ~outside[window] for _, window in windows]).argmax(axis=0)"
 ALL_WINNERS = "np.stack([x[window] == y for _, window in windows])"
 WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of the source → wrong one, the message
     "factors swapped": (
@@ -186,6 +216,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of th
         {"return y, winner\n": f"return y, {ALL_WINNERS}\n", "(winner == position)": "winner[position]"},
         "with ties, where the first pixel is to win",
     ),
+    "padding wins over minus infinity": (
+        "08",
+        {"return y, winner\n": f"return y, {FIRST_EVEN_OUTSIDE}\n"},
+        "with minus infinity, which wins over padding",
+    ),
+    "NaN never equal": ("08", {"return y, winner\n": f"return y, {FIRST_BUT_NAN}\n"}, "with NaN, which wins"),
     "winner of two windows": (
         "08",
         {"grad_x[window] += grad_y": "grad_x[window] = grad_y"},

@@ -65,6 +65,11 @@ def test_chapters_are_numbered_and_listed() -> None:
     assert listed == [page.name[:2] for page in CHAPTERS]
 
 
+def test_the_list_of_chapters_can_be_clicked_where_nothing_is_built() -> None:
+    links = re.findall(r"^\d+\. \[(.+)\]\((\S+)\)$", (PATH / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert links == [(page.read_text("utf-8").splitlines()[0].removeprefix("# "), page.name) for page in CHAPTERS]
+
+
 @pytest.mark.parametrize("page", CHAPTERS, ids=lambda page: page.stem)
 def test_a_chapter_has_all_it_promises(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

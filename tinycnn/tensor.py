@@ -22,7 +22,7 @@ from tinycnn.backends.base import Array, Backend
 from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
-_creation_order = itertools.count(1)
+_call_order = itertools.count(1)
 
 
 @contextmanager
@@ -94,7 +94,8 @@ class Tensor:
         if self.creator is None:
             _add_to_leaf(self, _upstream_gradient(self, grad), owned=False)
             return
-        grad_of_output = {self.creator: _upstream_gradient(self, grad)}  # d loss / d y of each function, so far
+        # d loss / d y so far; a function has exactly one output y, so the function itself can be the key
+        grad_of_output = {self.creator: _upstream_gradient(self, grad)}
         for function in _in_reverse_order(self.creator):  # all users of y come before its maker, so grad_y is complete
             grad_y = grad_of_output.pop(function)
             for x, grad_x in zip(function.inputs, function.input_gradients(grad_y), strict=True):
@@ -213,7 +214,7 @@ class Function:
         if self._order:
             call = f"lambda x: {type(self).__name__}()(x)"
             raise AutogradError(f"{self.name}: a Function runs once; create a new one for each call, as in `{call}`")
-        self._order = next(_creation_order)
+        self._order = next(_call_order)
         self.backend = get_backend()
         tensors = _as_tensors(self.name, inputs)
         _check_owned(self, tensors)
@@ -247,7 +248,8 @@ class Function:
     def _unshared(self, grads: tuple[Array | None, ...], grad_y: Array) -> Iterator[Array | None]:
         """``grads``, with copies of arrays that were returned twice, kept by forward or given to it.
 
-        Otherwise two leaves, or a leaf and its gradient, would share memory. ``grad_y`` itself is left to backward().
+        Otherwise two leaves, or a leaf and its gradient, would share memory: had a ``backward`` answered
+        ``self.weight`` itself for ``x``, then ``x.grad *= 2`` would double the weight. ``grad_y`` is left to backward().
         """
         held = [*vars(self).values(), *(x.data for x in self.inputs)]
         for grad_x in grads:
@@ -267,7 +269,7 @@ class Function:
 def _in_reverse_order(last: Function) -> list[Function]:
     """Every function that ``last`` depends on, latest first.
 
-    A function is created after those that made its inputs, so the order of creation, backwards, visits every user of a
+    A function is called after those that made its inputs, so the order of the calls, backwards, visits every user of a
     result before its maker.
     """
     found, to_visit = {last}, [last]
@@ -302,6 +304,7 @@ def _add_to_leaf(leaf: Tensor, grad: Array, *, owned: bool) -> None:
     """Add to ``leaf.grad``; the first gradient is copied unless it is fresh, so that leaves never share memory.
 
     Not fresh are grad_y itself, which Add hands to both inputs, and a view of it (it has a ``base``), as from Reshape.
+    After ``(a + b).backward(grad)``, ``a.grad *= 2`` would otherwise change ``b.grad`` and ``grad`` as well.
     """
     if leaf.grad is not None:
         leaf.grad = leaf.grad + grad

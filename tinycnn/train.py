@@ -1,4 +1,4 @@
-"""The training loop: batches in, smaller loss out.
+"""The training loop: batches in, smaller loss out. Begin with ``Trainer.step``; the rest is resuming and safety.
 
 Pixels and labels are handed to the backend once; what travels per epoch is one shuffled list of image numbers on the
 way in and two numbers (loss, correct answers) on the way out. Shuffles depend on ``(seed, epoch)`` alone, so every

@@ -11,6 +11,7 @@ from tinycnn.errors import SettingError
 
 NEWLINE = "\n"
 YOUR_TURN = "Your turn. "
+LENT = "another exercise asks for this"
 HOW = """Explained in {}. This is {}, with holes: write what is missing where it says "Your turn", then run
 `python -m tinycnn exercises FOLDER --check`."""
 
@@ -37,6 +38,7 @@ class Exercise:
     hint: str
     holes: tuple[Hole, ...]
     check: Callable[[ModuleType], None]
+    lent: tuple[str, ...] = ()  # functions that another exercise asks for: here they call tinycnn's own
     spoilers: tuple[tuple[str, str], ...] = ()  # passages that would tell the answer, and what stands there instead
 
     @property
@@ -54,6 +56,8 @@ class Exercise:
             if passage not in text:
                 raise SettingError(f"exercise {self.name}: {self.source} does not contain {passage!r}")
             text = text.replace(passage, instead)
+        for place in self.lent:
+            text = lend(text, place, self.source)
         for hole in self.holes:
             text = cut(text, hole)
         return with_head(self, text)
@@ -81,12 +85,23 @@ def cut(text: str, hole: Hole) -> str:
     """``text`` without the statements of ``hole``; raises SettingError when there is no such place."""
     function = find_function(ast.parse(text), hole.place)
     removed = removed_statements(text, function, hole)
-    first, last = removed[0], removed[-1]
-    indent = " " * first.col_offset
-    comments = [f"{indent}# {line}" for line in (YOUR_TURN + hole.task).splitlines()]
-    instead = [*comments, f'{indent}raise NotImplementedError("{hole.place}")']
-    lines = text.splitlines()
-    return "\n".join([*lines[: first.lineno - 1], *instead, *lines[last.end_lineno :]]) + "\n"
+    comments = [f"# {line}" for line in (YOUR_TURN + hole.task).splitlines()]
+    return with_lines(text, removed, [*comments, f'raise NotImplementedError("{hole.place}")'])
+
+
+def lend(text: str, place: str, module: str) -> str:
+    """``text`` with the function ``place`` calling its original in ``module``, whose answer is thereby not shown."""
+    function = find_function(ast.parse(text), place)
+    arguments = ", ".join(argument.arg for argument in function.args.args)
+    instead = [f"import {module} as own  # {LENT}", "", f"return own.{place}({arguments})"]
+    return with_lines(text, removed_statements(text, function, Hole(place, "")), instead)
+
+
+def with_lines(text: str, removed: list[ast.stmt], instead: list[str]) -> str:
+    """``text`` with the lines ``instead`` in the place of ``removed``, as far indented."""
+    first, last, lines = removed[0], removed[-1], text.splitlines()
+    indented = [(" " * first.col_offset + line).rstrip() for line in instead]
+    return "\n".join([*lines[: first.lineno - 1], *indented, *lines[last.end_lineno :]]) + "\n"
 
 
 def find_function(tree: ast.Module, place: str) -> ast.FunctionDef:

@@ -18,6 +18,12 @@ d loss / d input, one array per input, each in the shape of its input. For a pro
    will recognise a matrix product. The shapes leave only one way to write it: a (n, m), b (m, k), grad_y (n, k).
 """
 
+SPOILERS = (
+    (", so dy/da = b and dy/db = a.", "."),
+    (", so dy/da = 1/b and dy/db = -a/b².", "."),
+    (": dA = dY Bᵀ and dB = Aᵀ dY, the only products whose shapes fit.", "."),
+)
+
 
 def check(student: ModuleType) -> None:
     """Each operation against finite differences, with and without broadcasting."""
@@ -52,5 +58,6 @@ EXERCISE = Exercise(
              "and let unbroadcast(grad, shape) sum over stacks that were repeated."),
     ),
     check=check,
-    spoilers=((", so dy/da = b and dy/db = a.", "."), (", so dy/da = 1/b and dy/db = -a/b².", ".")),
+    lent=("Tensor.backward", "_in_reverse_order"),
+    spoilers=SPOILERS,
 )  # fmt: skip

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinycnn.exercises.checking import Mistake, check_gradients, compare, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.e01_arithmetic import SPOILERS
 
 TASK = """
 The heart of tinycnn. Every tensor that an operation made knows its `creator`, a Function; every Function knows its
@@ -61,7 +62,7 @@ EXERCISE = Exercise(
     chapter="docs/path/02_engine.md",
     task=TASK,
     hint="grad_y of a function is complete only when all users of y have been visited; function._order counts up in "
-    "the order of creation. A second gradient for the same thing is added to the first.",
+    "the order of the calls. A second gradient for the same thing is added to the first.",
     holes=(
         Hole("Tensor.backward", "Visit every function once. grad_of_output.pop(function) is its complete grad_y; call\n"
              "function.free() when it is done.", starts="for function in"),
@@ -69,4 +70,6 @@ EXERCISE = Exercise(
              "already: raise AutogradError for it."),
     ),
     check=check,
+    lent=("unbroadcast", "Multiply.backward", "Divide.backward", "MatMul.backward"),
+    spoilers=SPOILERS,
 )  # fmt: skip

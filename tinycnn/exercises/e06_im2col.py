@@ -73,4 +73,5 @@ EXERCISE = Exercise(
         Hole("NumpyBackend.col2im", "cols (N*OH*OW, KH*KW*C) → x (N, H, W, C), C-contiguous", starts="cols ="),
     ),
     check=check,
+    lent=("NumpyBackend.max_pool2d", "NumpyBackend.max_pool2d_backward"),
 )  # fmt: skip

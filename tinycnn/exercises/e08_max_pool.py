@@ -14,18 +14,24 @@ A small change of the largest pixel changes y as much; a small change of the oth
 goes, whole, to the pixel that won. If windows overlap, a pixel may win several times.
 
 And a tie? Then every split of grad_y among the winners is a subgradient, but giving the whole of it to each is not. The
-rule here, as in PyTorch: of equal maxima the first in row-major order wins (kh*KW + kw is smallest).
+rule here, as in PyTorch on the CPU: of equal maxima the first in row-major order wins (kh*KW + kw is smallest).
+
+Two conventions: NaN wins over every number, and padding never wins, not even over minus infinity, to which it is equal:
+a gradient sent there would be lost. `outside` is true where the padded image is padding.
 
 1. max_pool2d: y is computed; find `winner`, whatever your backward needs to know about who won.
 2. max_pool2d_backward: send grad_y there.
 """
 STEP = 1e-3  # from one pixel to the next: the first of equals is a little larger, and no other order changes
+LARGE = 100.0  # stands for NaN, and -LARGE for minus infinity, where differences are taken
 
 
 def check(student: ModuleType) -> None:
-    """Distinct values, overlapping windows, padding, ties."""
+    """Distinct values, overlapping windows, padding, ties, NaN, minus infinity."""
     backend = student.NumpyBackend()
     distinct, tied = normal(2, 5, 4, 2), np.round(normal(2, 5, 4, 2))
+    with_nan, with_infinity = (np.where(tied > 0.5, bad, tied) for bad in (np.nan, -np.inf))
+    with_infinity[0, :2, :2] = -np.inf  # a corner whose window has nothing else
     overlapping, apart = ((2, 2), (1, 1), (0, 0)), ((2, 2), (2, 2), (0, 0))
     with_padding = ((3, 3), (2, 2), (1, 1))
     cases = {"2x2 windows": (distinct, apart), "overlapping windows": (distinct, overlapping)}
@@ -33,12 +39,16 @@ def check(student: ModuleType) -> None:
     cases |= {
         "ties, where the first pixel is to win": (tied, apart),
         "ties in overlapping windows": (tied, overlapping),
+        "NaN, which wins": (with_nan, overlapping),
+        "minus infinity, which wins over padding": (with_infinity, with_padding),
     }
     for what, (x, window) in cases.items():
         y, winner = backend.max_pool2d(x.copy(), *window)
         grad_y = normal(*y.shape, seed=1)
         came = backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window)
-        differences_at = x - STEP * np.arange(20).reshape(5, 4, 1) if x is tied else x
+        finite = np.nan_to_num(x, nan=LARGE, neginf=-LARGE)
+        has_ties = np.unique(finite).size < finite.size
+        differences_at = finite - STEP * np.arange(20).reshape(5, 4, 1) if has_ties else finite
         with situation(f"with {what}"):
             numbers = numeric_gradients(
                 lambda x, window=window: SimpleNamespace(data=backend.max_pool2d(x, *window)[0]),
@@ -55,13 +65,15 @@ EXERCISE = Exercise(
     source="tinycnn.backends.numpy_backend",
     chapter="docs/path/06_max_pool.md",
     task=TASK,
-    hint="np.stack([x[window] for _, window in windows]) has the positions of a window as its first axis, and argmax "
-    "takes the first of equals. In backward, each position adds grad_y where it is the winner, and 0 elsewhere.",
+    hint="np.stack([x[window] == y for _, window in windows]) has the positions of a window as its first axis; argmax "
+    "takes the first that is true; see that NaN counts, and that nothing outside[window] does. In backward, each "
+    "position adds grad_y where it is the winner, and 0 elsewhere.",
     holes=(
         Hole("NumpyBackend.max_pool2d", "windows: (position, slices) pairs; x[slices] and y have the same shape.\n"
-             "Return y, winner.", starts="winner ="),
+             "Return y, winner, which is never `outside`.", starts="winner ="),
         Hole("NumpyBackend.max_pool2d_backward", "grad_y (N, OH, OW, C), winner as you made it → grad_x (N, H, W, C)",
              starts="grad_x ="),
     ),
     check=check,
+    lent=("NumpyBackend.im2col", "NumpyBackend.col2im"),
 )  # fmt: skip

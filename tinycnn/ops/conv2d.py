@@ -12,9 +12,9 @@ then all the sums are one product, ``Y = cols W + bias``, and the gradients are 
     grad_cols = grad_Y Wᵀ
     grad_x    = col2im(grad_cols) im2col copied a pixel into several rows; its gradient is the sum over those copies
 
-As in every deep-learning library this is a cross-correlation: the filter is not flipped. Channels last make all of it
-free of transposes. Source: Chellapilla, Puri, Simard, "High performance convolutional neural networks for document
-processing", 2006.
+As in every deep-learning library this is a cross-correlation: the filter is not flipped. Channels last: no axis of the
+images is ever permuted, and ``.T`` of a matrix is a view. Source: Chellapilla, Puri, Simard, "High performance
+convolutional neural networks for document processing", 2006.
 """
 
 from tinycnn.backends.base import Array, Pair, window_grid
