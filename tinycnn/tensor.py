@@ -249,7 +249,7 @@ class Function:
         """``grads``, with copies of arrays that were returned twice, kept by forward or given to it.
 
         Otherwise two leaves, or a leaf and its gradient, would share memory: had a ``backward`` answered
-        ``self.weight`` itself for ``x``, then ``x.grad *= 2`` would double the weight. ``grad_y`` is left to backward().
+        ``self.weight`` itself for ``x``, ``x.grad *= 2`` would double the weight. ``grad_y`` is left to backward().
         """
         held = [*vars(self).values(), *(x.data for x in self.inputs)]
         for grad_x in grads:
