@@ -28,6 +28,7 @@ from tinycnn import data, models, optim
 from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.checkpoint import Checkpoints
+from tinycnn.commands import discard_output
 from tinycnn.data.augment import Affine, Elastic
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.history import EpochResult, best, stalled
@@ -40,6 +41,7 @@ from tinycnn.stopping import StopSignals
 from tinycnn.train import Trainer, TrainingDivergedError, evaluate, evaluate_finite, warm_up
 
 BEST = "model_best.safetensors"
+MOMENTUM = 0.9
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
@@ -54,7 +56,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--batch-size", type=int, metavar="N", help="images per step (default: as the recipe says)")
     add("--optimizer", choices=optim.OPTIMIZERS, default="adam", help="default: adam")
     add("--lr", type=float, metavar="X", help="learning rate (default: 0.001, for sgd 0.05)")
-    add("--momentum", type=float, default=0.9, metavar="X", help="of sgd (default: 0.9)")
+    add("--momentum", type=float, default=MOMENTUM, metavar="X", help=f"of sgd (default: {MOMENTUM})")
     add("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: as the recipe says)")
     add("--augment", action=argparse.BooleanOptionalAction, help="shift, turn, stretch and slant the training images")
     add("--elastic", type=float, default=0.0, metavar="X", help="with --augment: bend them by X pixels, too; try 1")
@@ -139,10 +141,18 @@ def run(options: argparse.Namespace) -> int:
         return run_in(output, dataset, options)
 
 
+def tell(*words: object) -> None:
+    """Print; that nobody reads it any more, as after ``| head``, is no reason to lose the run."""
+    try:
+        print(*words, flush=True)
+    except BrokenPipeError:
+        discard_output()
+
+
 def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> int:
     def say(*words: object) -> None:
         if not options.quiet:
-            print(*words, flush=True)
+            tell(*words)
 
     checkpoints = Checkpoints(output / "checkpoints", every=options.checkpoint_every, resume=options.resume)
     if options.resume and (output / "metrics.json").exists() and not checkpoints.paths():
@@ -177,6 +187,8 @@ def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> 
     for sentence in passed_over(tinycnn.get_backend().name) if options.backend == "auto" else ():
         say(f"          because {sentence}")
     say(f"training  {training_line(options)}")
+    for sentence in without_effect(options):
+        say(f"          {sentence}")
     say(f"\n{options.model}: {models.MODELS[options.model].description}\n{model.summary()}\n")
 
     compile_s = warm_up(trainer, x_train, y_train)
@@ -239,10 +251,10 @@ def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> 
         checkpoints.clear()
     where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
     where += " (after the last epoch)" if options.save_best else ""
-    print(f"test      accuracy {test.accuracy:.4f}, loss {test.loss:.4f} {where}")
+    tell(f"test      accuracy {test.accuracy:.4f}, loss {test.loss:.4f} {where}")
     if metrics["best"]:
         chosen = metrics["best"]
-        print(f"best      epoch {chosen['epoch']}, test accuracy {chosen['test_accuracy']:.4f}: {output / BEST}")
+        tell(f"best      epoch {chosen['epoch']}, test accuracy {chosen['test_accuracy']:.4f}: {output / BEST}")
     written = ["history.csv", "metrics.json", "model.safetensors"] + [BEST] * options.save_best
     written += ["checkpoints"] * (options.checkpoint_every is not None)
     say(f"written   {', '.join(written)} in {output}")
@@ -306,6 +318,17 @@ def training_line(options: argparse.Namespace) -> str:
     line += ", augmented" if options.augment else ""
     line += f", bent by {options.elastic:g} pixels" if options.elastic else ""
     return line + (f", label smoothing {options.label_smoothing:g}" if options.label_smoothing else "")
+
+
+def without_effect(options: argparse.Namespace) -> list[str]:
+    """A sentence for each setting that was given, and that changes nothing in this run."""
+    backend = tinycnn.get_backend().name
+    sentences = []
+    if options.threads is not None and backend != "numba":
+        sentences.append(f"--threads is for the numba backend; {backend} does not use it")
+    if options.optimizer != "sgd" and options.momentum != MOMENTUM:
+        sentences.append(f"--momentum is for sgd; {options.optimizer} does not use it")
+    return sentences
 
 
 def epoch_line(result: EpochResult, epochs: int) -> str:

@@ -75,6 +75,18 @@ def test_summary_of_nothing(tmp_path, capsys):
     assert failing(capsys, "summary", tmp_path / "a.safetensors").endswith("no such file")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells of closed pipes in another way")
+def test_a_reader_that_goes_away_gets_no_complaint() -> None:
+    command = [sys.executable, "-m", "tinycnn", "summary", "lenet"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141
+
+
 # ---------------------------------------------------------------------------------------------------------- predict
 
 
@@ -217,5 +229,7 @@ def test_gradcheck_finds_a_wrong_gradient(capsys, monkeypatch):
 def test_gradcheck_of_one_operation(capsys):
     assert main(["gradcheck", "--backend", "numpy", "--op", "Dense"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["operation", "Dense", "every"]
+    assert main(["gradcheck", "--backend", "numpy", "--op", "dense", "--quick"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("Dense ")
     assert failing(capsys, "gradcheck", "--op", "Dance").startswith("--op Dance: expected one of Conv2d, MaxPool2d")
     assert "unknown backend 'torch'" in failing(capsys, "gradcheck", "--backend", "torch")

@@ -213,11 +213,19 @@ def test_explicit_name_says_what_was_tried_and_what_to_do(tmp_path):
 
 
 def test_auto_falls_back_to_digits_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setenv("TINYCNN_DATA", str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("TINYCNN_DATA", str(tmp_path / "empty"))
     dataset = load("auto")
     assert dataset.name == "digits"
-    for part in ("NOT MNIST", "1,797 digits", "nowhere does not exist", "the network is unplugged", "--data-dir"):
+    for part in ("NOT MNIST", "1,797 digits", "empty holds neither", "the network is unplugged", "--data-dir"):
         assert part in dataset.notice
+
+
+@pytest.mark.parametrize("name", ["mnist", "auto"])
+def test_a_variable_that_names_no_folder_is_an_error(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("TINYCNN_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"^\$TINYCNN_DATA: .*nowhere is no folder; correct the variable, or unset it"):
+        load(name)
 
 
 def test_download_can_be_switched_off(monkeypatch):

@@ -224,7 +224,11 @@ def test_no_library_is_no_driver(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_cupy")
-def test_auto_says_why():
+def test_auto_says_why(monkeypatch):
+    monkeypatch.setattr(cuda_driver, "find_driver", lambda: None)
+    monkeypatch.setattr(cuda_driver, "card_is_plugged_in", lambda: False)
+    assert backends.passed_over("numba") == ["no NVIDIA GPU was found"]
+    monkeypatch.setattr(cuda_driver, "card_is_plugged_in", lambda: True)
     assert backends.passed_over("numba") == ["backend 'cupy' has no headers: `pip install 'cupy-cuda13x[ctk]'`"]
     assert backends.passed_over("cupy") == backends.passed_over("a backend of one's own") == []
     assert backends.why_not("numpy") is None

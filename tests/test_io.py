@@ -179,10 +179,10 @@ def test_a_crash_while_writing_leaves_the_old_file(moment, kind, tmp_path, monke
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=f"nowhere/{FILE}: there is no folder {tmp_path}/nowhere; make it"):
         tinycnn.save(small_network(), tmp_path / "nowhere" / FILE)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(IsADirectoryError, match="folder: is a folder; give the name of a file"):
         tinycnn.save(small_network(), tmp_path / "folder")
     assert os.listdir(tmp_path) == ["folder"]
 
@@ -243,6 +243,10 @@ HOSTILE = {
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
 def test_damaged_files(data, tmp_path):
     assert "not a readable safetensors file" in refused(data, tmp_path)
+
+
+def test_a_text_is_not_a_model_file(tmp_path):
+    assert "not a tinycnn model file" in refused(b"# Notes\n\nNothing of the kind.\n", tmp_path)
 
 
 def test_no_file_and_no_file_at_all(tmp_path):

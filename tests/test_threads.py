@@ -54,6 +54,20 @@ def test_an_error_in_a_part_reaches_the_caller(restored_threads):
     assert len(done) == 4
 
 
+def test_errstate_of_the_caller_holds_in_all_threads(restored_threads):
+    threads.set_threads(3)
+    seen, barrier = [], threading.Barrier(3, timeout=30)  # all three have a part
+
+    def work(part):
+        barrier.wait()
+        seen.append(np.geterr()["over"])
+
+    for wanted in ("ignore", "raise"):
+        with np.errstate(over=wanted):
+            threads.in_parallel(work, 3)
+    assert seen == ["ignore"] * 3 + ["raise"] * 3
+
+
 def test_all_workers_take_part_again_and_again(restored_threads):
     """Each part waits until every thread has one: a worker that lags behind or died would block it."""
     threads.set_threads(3)

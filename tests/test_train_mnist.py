@@ -6,11 +6,13 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from data_helpers import STEMS, raw_idx, write_set
-from example_runner import run_example
+from example_runner import EXAMPLES, run_example
 
 import tinycnn
 from tinycnn import data, models
@@ -203,6 +205,49 @@ def test_early_stopping_says_so_and_keeps_the_best(tmp_path):
     assert f"stopped   early {metrics['stopped_early']}\n" in process.stdout
     assert "digits test images (after the last epoch)\n" in process.stdout
     assert re.search(rf"^best      epoch {best}, test accuracy .*: out/model_best.safetensors$", process.stdout, re.M)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells of closed pipes in another way")
+def test_results_are_written_when_nobody_reads_what_is_said(tmp_path):
+    given = ["--dataset", "digits", "--limit", 64, "--model", "lenet", "--epochs", 1, "--backend", "numpy"]
+    command = [sys.executable, EXAMPLES / "train_mnist.py", *given, "--output", tmp_path / "out", "--no-plots"]
+    surroundings = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=surroundings
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=300) == 0
+    assert sorted(os.listdir(tmp_path / "out")) == FILES
+
+
+def test_settings_without_effect_are_told(tmp_path):
+    process = train(tmp_path, "--limit", 64, "--model", "lenet", "--threads", 1, "--momentum", 0.5)
+    assert "--threads is for the numba backend; numpy does not use it\n" in process.stdout
+    assert "--momentum is for sgd; adam does not use it\n" in process.stdout
+    assert "does not use it" not in train(tmp_path, "--limit", 64, "--optimizer", "sgd", "--momentum", 0.5).stdout
+
+
+def test_numbers_out_of_range_are_told_once_and_without_warnings(tmp_path):
+    pytest.importorskip("numba")
+    given = [
+        "--dataset",
+        "digits",
+        "--backend",
+        "numba",
+        "--lr",
+        1e9,
+        "--model",
+        "lenet",
+        "--epochs",
+        1,
+        "--output",
+        "o",
+    ]
+    process = run_example("train_mnist.py", *given, folder=tmp_path)
+    assert process.returncode == 2
+    assert re.fullmatch(r"error: the loss became nan in .*\n", process.stderr)
 
 
 def test_written_names_the_files_of_this_run_alone(tmp_path):

@@ -97,7 +97,7 @@ class Checkpoints:
             write_atomically(path, _to_bytes(state))
         except OSError as error:
             kept = ", ".join(path.stem for path in self.paths()) or "none"
-            self.report(f"the checkpoint of step {step} could not be written ({error.strerror}); kept: {kept}")
+            self.report(f"the checkpoint of step {step} could not be written ({error.strerror or error}); kept: {kept}")
             return None
         for old in self.paths()[KEPT:]:
             old.unlink(missing_ok=True)

@@ -31,6 +31,10 @@ DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that at any moment, also after a crash, ``path`` holds the old content or the new."""
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it, or give another")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -101,6 +105,11 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     try:
         with open(path, "rb") as file:
             size, declared = os.fstat(file.fileno()).st_size, _header_length(file.read(LENGTH_BYTES))
+            if declared > max(MAX_HEADER, size):
+                raise FileFormatError(
+                    f"{path}: not a tinycnn model file, (not a readable safetensors file at all): its first "
+                    f"{LENGTH_BYTES} bytes are not the length of a header; give a model.safetensors that training wrote"
+                )
             if size > MAX_FILE or declared > min(MAX_HEADER, size):
                 raise FileFormatError(
                     f"{path}: not a readable safetensors file: it has {size:,} bytes and declares a header of "

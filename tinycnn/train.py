@@ -256,6 +256,7 @@ def evaluate_finite(trainer: Trainer, images: np.ndarray, labels: np.ndarray, wh
     raise TrainingDivergedError(f"the loss became {scores.loss} {when} ({rate}), first in {where}: try a smaller --lr")
 
 
+@np.errstate(all="ignore")  # a rehearsal: whatever goes wrong is told when it counts
 def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
     """Compile every kernel that training needs, on a copy that is thrown away; answers the seconds it took.
 

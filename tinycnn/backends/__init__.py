@@ -8,6 +8,7 @@ from tinycnn.backends.base import Backend
 from tinycnn.errors import BackendError, SettingError
 
 PREFERENCE = ("cupy", "numba", "numpy")  # the order in which "auto" looks
+NO_GPU = "no NVIDIA GPU was found"
 
 
 def _load_numpy() -> Backend:
@@ -83,7 +84,16 @@ def why_not(name: str) -> str | None:
 def passed_over(name: str) -> list[str]:
     """Why ``auto`` took ``name``: a sentence for each backend that it would have liked better."""
     better = PREFERENCE[: PREFERENCE.index(name)] if name in PREFERENCE else ()
-    return [sentence for sentence in map(why_not, better) if sentence]
+    reasons = [(candidate, why_not(candidate)) for candidate in better]
+    return [NO_GPU if candidate == "cupy" and not _has_gpu() else reason for candidate, reason in reasons if reason]
+
+
+def _has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU, with a driver or without."""
+    from tinycnn.backends.cuda_driver import card_is_plugged_in, find_driver
+
+    driver = find_driver()
+    return card_is_plugged_in() or (driver is not None and bool(driver.gpus or driver.error))
 
 
 def available_backends() -> list[str]:

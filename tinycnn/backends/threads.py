@@ -9,6 +9,7 @@ that sleeps takes as long. A worker that has just been busy therefore looks out 
 sleeps.
 """
 
+import contextvars
 import itertools
 import os
 import queue
@@ -44,6 +45,7 @@ class _Job:
         self.shares = [iter(range(*share)) for share in ranges(parts, threads)]  # next() of these is atomic
         self.done = np.zeros(1, np.int64)
         self.error: BaseException | None = None
+        self.context = contextvars.copy_context()  # np.errstate of the caller holds for all who work
 
     def take_parts(self, thread: int) -> int:
         """Work until no part is left; answers how many were done here, which is still to be added to ``done``."""
@@ -71,7 +73,7 @@ class _Workers:
     def _serve(self, number: int) -> None:
         done, count = np.zeros(1, np.int64), 0
         while (job := self._next_job(done, count)) is not None:
-            done, count = job.done, job.take_parts(number)
+            done, count = job.done, job.context.copy().run(job.take_parts, number)
             del job  # or its arrays would live until the next one comes
 
     def _next_job(self, done: np.ndarray, count: int) -> _Job | None:

@@ -6,6 +6,7 @@ answers the exit code (None for 0). It imports what is large (Matplotlib, a web 
 
 import argparse
 import importlib
+import os
 import sys
 
 from tinycnn.errors import TinyCNNError
@@ -21,6 +22,7 @@ COMMANDS = [
     "exercises",
     "serve",
 ]  # fmt: skip
+NOBODY_READS = 141  # the exit code that a shell expects then: 128 + SIGPIPE
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -42,11 +44,23 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def discard_output() -> None:
+    """Nobody reads what is printed any more, as after ``| head``: from now on it goes nowhere, without an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; answers its exit code: 0 done, 2 a mistake that one sentence on stderr explains."""
     try:
         options = parse(arguments)
-        return options.run(options) or 0
+        code = options.run(options) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        discard_output()
+        return NOBODY_READS
     except (TinyCNNError, OSError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -35,12 +35,13 @@ def run(options: argparse.Namespace) -> int:
     cases: dict[str, list[Case]] = defaultdict(list)
     for case in CASES:
         cases[case.function.__name__.removesuffix("Function")].append(case)
-    if options.op and options.op not in cases:
+    chosen = [name for name in cases if options.op is None or name.casefold() == options.op.casefold()]
+    if not chosen:
         raise SettingError(f"--op {options.op}: expected one of {', '.join(cases)}")
     start = time.perf_counter()
     print(ROW.format("operation", "cases", "checked", "kinks", "worst error", f"on {backend.name}"))
     failures = 0
-    for name in [options.op] if options.op else cases:
+    for name in chosen:
         failures += report(name, [(str(case), check(case, options.quick)) for case in cases[name]])
     verdict = "every gradient is right" if not failures else f"{failures} wrong gradients"
     print(f"{verdict} ({time.perf_counter() - start:.0f} s)")

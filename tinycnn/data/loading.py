@@ -97,8 +97,13 @@ def _from_environment(name: str) -> Dataset:
     folder = os.environ.get(DATA_VARIABLE)
     if not folder:
         raise NotHere(f"${DATA_VARIABLE}: not set.")
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise DataError(
+            f"${DATA_VARIABLE}: {folder} is no folder; correct the variable, or unset it to search elsewhere"
+        )
     try:
-        return read_folder(name, Path(folder).expanduser())
+        return read_folder(name, path)
     except NotHere as error:
         raise NotHere(f"${DATA_VARIABLE}: {error}") from None
 
