@@ -28,7 +28,7 @@ from tinycnn import data, models, optim
 from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.checkpoint import Checkpoints
-from tinycnn.commands import discard_output
+from tinycnn.console import tell
 from tinycnn.data.augment import Affine, Elastic
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.history import EpochResult, best, stalled
@@ -139,14 +139,6 @@ def run(options: argparse.Namespace) -> int:
     dataset = data.load(options.dataset, data_dir=options.data_dir, limit=options.limit)
     with claimed(options.output or Path("runs") / f"{options.model}-{dataset.name}") as output:
         return run_in(output, dataset, options)
-
-
-def tell(*words: object) -> None:
-    """Print; that nobody reads it any more, as after ``| head``, is no reason to lose the run."""
-    try:
-        print(*words, flush=True)
-    except BrokenPipeError:
-        discard_output()
 
 
 def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> int:

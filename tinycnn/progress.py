@@ -4,6 +4,7 @@ import sys
 import time
 from typing import Any
 
+from tinycnn.console import tell
 from tinycnn.train import Progress
 
 REFRESH_S = 0.25  # reading loss and accuracy waits for a GPU, so not at every step
@@ -55,7 +56,7 @@ class PlainLines:
         if now - self.shown > PLAIN_LINE_S:
             self.shown = now
             where = f"epoch {progress.epoch}/{self.epochs} step {progress.step}/{progress.steps}"
-            print(f"  {where}: {self.clock.describe(progress, now)}", flush=True)
+            tell(f"  {where}: {self.clock.describe(progress, now)}")
 
 
 class Clock:

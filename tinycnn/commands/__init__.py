@@ -6,9 +6,9 @@ answers the exit code (None for 0). It imports what is large (Matplotlib, a web 
 
 import argparse
 import importlib
-import os
 import sys
 
+from tinycnn.console import discard_output
 from tinycnn.errors import TinyCNNError
 
 COMMANDS = [
@@ -22,7 +22,7 @@ COMMANDS = [
     "exercises",
     "serve",
 ]  # fmt: skip
-NOBODY_READS = 141  # the exit code that a shell expects then: 128 + SIGPIPE
+NOBODY_READS = 141  # what a shell expects of a command whose reader went away: 128 + SIGPIPE
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -42,13 +42,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         module.add_options(one)
         one.set_defaults(run=module.run)
     return parser.parse_args(arguments)
-
-
-def discard_output() -> None:
-    """Nobody reads what is printed any more, as after ``| head``: from now on it goes nowhere, without an error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def main(arguments: list[str] | None = None) -> int:
