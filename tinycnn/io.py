@@ -107,7 +107,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
             size, declared = os.fstat(file.fileno()).st_size, _header_length(file.read(LENGTH_BYTES))
             if declared > max(MAX_HEADER, size):
                 raise FileFormatError(
-                    f"{path}: not a tinycnn model file, (not a readable safetensors file at all): its first "
+                    f"{path}: not a tinycnn model file (not a readable safetensors file at all): its first "
                     f"{LENGTH_BYTES} bytes are not the length of a header; give a model.safetensors that training wrote"
                 )
             if size > MAX_FILE or declared > min(MAX_HEADER, size):
