@@ -119,7 +119,7 @@ def test_what_no_rule_covers_runs_plain(fusing: Backend, layers: list[Layer], st
 
 
 @pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize(("images", "inputs", "units"), [(1, 1, 1), (3, 50, 7), (64, 33, 130)])
+@pytest.mark.parametrize(("images", "inputs", "units"), [(1, 1, 1), (3, 50, 7), (64, 33, 130), (64, 601, 130)])
 def test_dense(fusing: Backend, images: int, inputs: int, units: int, relu: bool) -> None:
     assert_fused_is_plain([Dense(units), *([ReLU()] if relu else [])], whole_numbers((images, inputs), 4), steps=1)
 
