@@ -29,7 +29,7 @@ from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.checkpoint import Checkpoints
 from tinycnn.console import tell
-from tinycnn.data.augment import Affine, Elastic
+from tinycnn.data.augment import Affine, Elastic, Fade
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.history import EpochResult, best, stalled
 from tinycnn.io import write_atomically
@@ -60,6 +60,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: as the recipe says)")
     add("--augment", action=argparse.BooleanOptionalAction, help="shift, turn, stretch and slant the training images")
     add("--elastic", type=float, default=0.0, metavar="X", help="with --augment: bend them by X pixels, too; try 1")
+    add("--fade-epochs", type=float, metavar="N", help="let --augment fade from N epochs before the end to one before")
     add("--label-smoothing", type=float, metavar="F", help="share of the target given to all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
     add("--clip-norm", type=float, metavar="X", help="shorten the gradient of a step to this length")
@@ -94,6 +95,8 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     defaults = dataclasses.asdict(models.MODELS[options.model].recipe(options.recipe))
     if options.optimizer == "sgd":
         defaults["lr"] = 0.05
+    longest_fade = 0.0 if options.augment is False else options.epochs or defaults["epochs"]
+    defaults["fade_epochs"] = min(defaults["fade_epochs"], longest_fade)
     for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -109,6 +112,8 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     in_range("--elastic", options.elastic, at_least=0, below=100)
     if options.elastic and not options.augment:
         raise SettingError(f"--elastic {options.elastic:g}: expected --augment with it")
+    if options.fade_epochs and not (options.augment and 1 <= options.fade_epochs <= options.epochs):
+        raise SettingError(f"--fade-epochs {options.fade_epochs:g}: expected --augment with it, and 1 to --epochs")
     in_range("--label-smoothing", options.label_smoothing, at_least=0, below=1)
     if options.clip_norm is not None:
         in_range("--clip-norm", options.clip_norm, above=0)
@@ -124,6 +129,12 @@ def augmentation(options: argparse.Namespace) -> Affine | None:
     if not options.augment:
         return None
     return Elastic(bend=options.elastic) if options.elastic else Affine()
+
+
+def fading(options: argparse.Namespace, steps: int) -> Fade | None:
+    if not options.fade_epochs:
+        return None
+    return Fade.towards_the_end(options.fade_epochs, epochs=options.epochs, steps=steps // options.epochs)
 
 
 def make_optimizer(options: argparse.Namespace, model: tinycnn.Sequential, steps: int) -> optim.Optimizer:
@@ -164,6 +175,7 @@ def run_in(output: Path, dataset: data.Dataset, options: argparse.Namespace) -> 
         batch_size=options.batch_size,
         seed=options.seed,
         augment=augmentation(options),
+        fade=fading(options, steps),
         label_smoothing=options.label_smoothing,
         clip_norm=options.clip_norm,
         capture=not options.no_capture,
@@ -309,6 +321,7 @@ def training_line(options: argparse.Namespace) -> str:
     line += f"{options.optimizer} {options.lr:g} ({options.schedule})"
     line += ", augmented" if options.augment else ""
     line += f", bent by {options.elastic:g} pixels" if options.elastic else ""
+    line += f", fading {options.fade_epochs:g} epochs before the end" if options.fade_epochs else ""
     return line + (f", label smoothing {options.label_smoothing:g}" if options.label_smoothing else "")
 
 

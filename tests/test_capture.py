@@ -13,14 +13,14 @@ from conftest import activated
 
 import tinycnn
 from tinycnn import capture, models
-from tinycnn.data.augment import Affine, Elastic
+from tinycnn.data.augment import Affine, Elastic, Fade
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
 from tinycnn.train import Progress, Trainer, warm_up
 
 IMAGES, BATCH = 37, 8  # four whole batches, and one of 5
-EXTRAS = {"augment": Affine(), "label_smoothing": 0.1, "clip_norm": 0.1}
+EXTRAS = {"augment": Affine(), "fade": Fade(-3, 12), "label_smoothing": 0.1, "clip_norm": 0.1}
 OPTIMIZERS = {
     "SGD": lambda parameters: SGD(parameters, 0.05, momentum=0.9, nesterov=True, schedule=step_decay(10)),
     "Adam": lambda parameters: Adam(parameters, 0.01, schedule=one_cycle(15)),

@@ -11,7 +11,7 @@ import pytest
 from test_train import make_trainer, sides
 
 from tinycnn.checkpoint import Checkpoints, arrays_in, fingerprint, read_state
-from tinycnn.data.augment import Affine
+from tinycnn.data.augment import Affine, Fade
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.history import EpochResult, best, stalled
 from tinycnn.io import UNFINISHED
@@ -62,7 +62,9 @@ def adamw(trainer):
 
 MAKERS = {
     "adam": make_trainer,
-    "everything": lambda: make_trainer(augment=Affine(), label_smoothing=0.1, clip_norm=0.5, schedule=cosine(12)),
+    "everything": lambda: make_trainer(
+        augment=Affine(), fade=Fade(full=3, gone=9), label_smoothing=0.1, clip_norm=0.5, schedule=cosine(12)
+    ),
     "sgd": lambda: sgd(make_trainer()),
     "adamw": lambda: adamw(make_trainer()),
 }
@@ -140,6 +142,7 @@ def test_the_time_before_the_interruption_counts(tmp_path, monkeypatch):
         (lambda: make_trainer(lr=0.02), r"learning rate 0\.01 there, 0\.02 here"),
         (lambda: make_trainer(batch_size=8), "batch size 16 there, 8 here"),
         (lambda: make_trainer(augment=Affine()), "another augmentation"),
+        (lambda: make_trainer(fade=Fade(3, 9)), r"fading None there, Fade\(full=3, gone=9\) here"),
         (lambda: make_trainer(label_smoothing=0.1), r"label smoothing 0\.0 there, 0\.1 here"),
         (lambda: make_trainer(clip_norm=1), r"clip norm None there, 1\.0 here"),
         (lambda: adamw(make_trainer()), r"optimizer Adam there, AdamW here; weight_decay 0\.0 there, 0\.01 here"),

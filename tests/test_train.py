@@ -8,7 +8,7 @@ import pytest
 from tinycnn import models
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import warp_terms
-from tinycnn.data.augment import Affine, Elastic
+from tinycnn.data.augment import Affine, Elastic, Fade
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.evaluation import EVALUATION_BATCH
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
@@ -243,6 +243,46 @@ def test_bend_is_the_displacement_in_pixels(bend):
 def test_a_bend_out_of_range_is_refused():
     with pytest.raises(SettingError, match="from 0 to 100"):
         Elastic(bend=-1)
+
+
+@pytest.mark.parametrize("augment", [Affine(), Elastic()])
+def test_strength_leads_straight_from_no_change_to_the_drawn_maps(augment):
+    none, quarter, full = (augment.maps(5, np.random.default_rng(0), strength) for strength in (0, 0.25, 1))
+    assert np.array_equal(none, np.broadcast_to(np.eye(2, augment.terms, dtype=np.float32), none.shape))
+    assert np.array_equal(full, augment.maps(5, np.random.default_rng(0)))
+    np.testing.assert_allclose(quarter, 0.75 * none + 0.25 * full, atol=1e-6)
+
+
+def test_fading_takes_from_n_epochs_before_the_end_to_one_before():
+    fade = Fade.towards_the_end(3, epochs=5, steps=4)  # twenty steps: eight in full, eight fading, four without
+    strengths = [fade.strength(step) for step in range(20)]
+    assert strengths[:9] == [1.0] * 9
+    np.testing.assert_allclose(strengths[9:16], np.arange(7, 0, -1) / 8)
+    assert strengths[16:] == [0.0] * 4
+    suddenly = Fade.towards_the_end(1, epochs=3, steps=2)
+    assert [suddenly.strength(step) for step in range(6)] == [1, 1, 1, 1, 0, 0]
+
+
+def test_a_fade_that_cannot_be_is_refused():
+    with pytest.raises(SettingError, match=r"0\.5 epochs before the end: expected at least 1"):
+        Fade.towards_the_end(0.5, epochs=5, steps=4)
+    with pytest.raises(SettingError, match="expected full to come first"):
+        Fade(full=3, gone=2)
+
+
+def test_batches_are_those_of_the_maps_until_they_are_those_without(backend):
+    images, chosen = backend.asarray(sides(20)[0]), backend.asarray(np.arange(5))
+
+    def batch(step, **settings):
+        trainer = make_trainer(**settings)
+        trainer.optimizer.step_count = step
+        return backend.to_host(trainer.batch(images, chosen, epoch=1))
+
+    fading = {"augment": Affine(), "fade": Fade(full=2, gone=6)}
+    assert np.array_equal(batch(2, **fading), batch(2, augment=Affine()))
+    assert not np.array_equal(batch(4, **fading), batch(4, augment=Affine()))
+    assert not np.array_equal(batch(4, **fading), batch(4))
+    assert np.array_equal(batch(6, **fading), batch(6))
 
 
 def test_a_network_that_rescales_gets_raw_pixels():

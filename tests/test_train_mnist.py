@@ -174,6 +174,12 @@ def test_every_option_at_once(tmp_path):
     assert options["augment"] is False
 
 
+def test_augmentation_fades_for_as_long_as_asked(tmp_path):
+    process = train(tmp_path, "--augment", "--fade-epochs", 2, "--epochs", 2, "--limit", 100)
+    assert "augmented, fading 2 epochs before the end" in process.stdout
+    assert metrics_of(tmp_path / "out")["options"]["fade_epochs"] == 2
+
+
 def test_a_second_run_replaces_the_first(tmp_path):
     train(tmp_path, "--limit", 100, "--seed", 1)
     train(tmp_path, "--limit", 100, "--seed", 2)
@@ -348,6 +354,10 @@ def refused(folder, *arguments):
         ("--validation-split -0.1", "--validation-split=-0.1: expected"),
         ("--validation-split nan", "--validation-split=nan: expected"),
         ("--label-smoothing 1", "--label-smoothing=1.0: expected"),
+        ("--fade-epochs 2", "--fade-epochs 2: expected --augment with it"),
+        ("--augment --fade-epochs 0.5", "--fade-epochs 0.5: expected"),
+        ("--augment --fade-epochs 6", "--fade-epochs 6: expected --augment with it, and 1 to --epochs"),
+        ("--augment --fade-epochs nan", "--fade-epochs nan: expected"),
         ("--seed -1", "--seed -1: expected 0 or more"),
         ("--clip-norm 0", "--clip-norm=0.0: expected a number above 0"),
         ("--early-stopping 0", "--early-stopping 0: expected at least 1"),

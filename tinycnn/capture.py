@@ -216,8 +216,8 @@ class RowMaps:
     def __init__(self, drawn: Array) -> None:
         self.drawn = drawn
 
-    def maps(self, count: int, rng: np.random.Generator) -> Array:
-        """Those of the row, ``(count, 2, T)``."""
+    def maps(self, count: int, rng: np.random.Generator, strength: float) -> Array:
+        """Those of the row, ``(count, 2, T)``, which have their strength already."""
         return self.drawn
 
 

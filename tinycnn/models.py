@@ -29,7 +29,10 @@ from tinycnn.layers import (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; the optimizer is Adam."""
+    """How a network is trained; the optimizer is Adam.
+
+    ``fade_epochs``: how long before the end augmentation begins to fade (``data.augment.Fade``); 0: it does not.
+    """
 
     epochs: int
     batch_size: int
@@ -37,6 +40,7 @@ class Recipe:
     schedule: str = "constant"
     validation_split: float = 0.0
     augment: bool = False
+    fade_epochs: float = 0.0
     label_smoothing: float = 0.0
 
 

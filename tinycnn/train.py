@@ -20,7 +20,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.capture import CapturedSteps, captured_epoch
 from tinycnn.checkpoint import Checkpoints, fingerprint
-from tinycnn.data.augment import Affine
+from tinycnn.data.augment import Affine, Fade
 from tinycnn.divergence import Snapshot, is_healthy, trace
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.evaluation import Scores, evaluate, number_batches, predict_logits
@@ -42,6 +42,7 @@ class TrainingDivergedError(TinyCNNError, ArithmeticError):
 class Trainer:
     """Trains ``model`` with ``optimizer`` on byte images: everything that changes during a run lives here.
 
+    ``augment`` changes the images of each batch, as strongly as ``fade`` says; without ``fade``, to the end in full.
     ``clip_norm`` is the most that the gradient of a step may measure (``optim.clip_gradients``), None for any.
     ``capture``: on a GPU, record the steps and replay them (``capture.py``); the result is the same to the bit.
     """
@@ -56,6 +57,7 @@ class Trainer:
         batch_size: int,
         seed: int = 0,
         augment: Affine | None = None,
+        fade: Fade | None = None,
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
         capture: bool = True,
@@ -63,7 +65,8 @@ class Trainer:
         if batch_size < 1:
             raise SettingError(f"batch size {batch_size}: expected at least 1")
         self.model, self.optimizer, self.batch_size, self.seed = model, optimizer, batch_size, seed
-        self.augment, self.label_smoothing = augment, in_range("label_smoothing", label_smoothing, at_least=0, below=1)
+        self.augment, self.fade = augment, fade
+        self.label_smoothing = in_range("label_smoothing", label_smoothing, at_least=0, below=1)
         self.clip_norm = None if clip_norm is None else in_range("clip_norm", clip_norm, above=0)
         self.scale = pixel_scale(model)
         self.history: list[EpochResult] = []
@@ -191,7 +194,8 @@ class Trainer:
     def maps(self, count: int, epoch: int, step: int) -> np.ndarray:
         """The maps by which the images of step number ``step`` are augmented, ``(count, 2, T)``."""
         assert self.augment
-        return self.augment.maps(count, np.random.default_rng([self.seed, epoch, step]))
+        strength = self.fade.strength(step) if self.fade else 1.0
+        return self.augment.maps(count, np.random.default_rng([self.seed, epoch, step]), strength)
 
     def targets(self, labels: Array, classes: int) -> Array:
         """The labels; with smoothing ``s``, rows ``(N, K)``: ``1 - s`` for the true class, ``s / K`` more for each."""
@@ -235,6 +239,7 @@ class Trainer:
             "seed": self.seed,
             "batch size": self.batch_size,
             "augmentation": repr(self.augment),
+            "fading": repr(self.fade) if self.fade else None,
             "label smoothing": self.label_smoothing,
             "clip norm": self.clip_norm,
             "early stopping": early_stopping,

@@ -30,8 +30,11 @@ class Affine:
             if not 0 <= getattr(self, name) <= most:
                 raise SettingError(f"Affine({name}={getattr(self, name)}): expected a number from 0 to {most:g}")
 
-    def maps(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Random maps ``(count, 2, 3)`` float32: ``(row, column, 1)`` from the centre → where to look, likewise."""
+    def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+        """Random maps ``(count, 2, 3)`` float32: ``(row, column, 1)`` from the centre → where to look, likewise.
+
+        ``strength`` leads in a straight line from the map that changes nothing (0) to the drawn one (1).
+        """
         shift_rows, shift_columns, turn, slant, stretch_rows, stretch_columns = rng.uniform(-1, 1, (6, count))
         angle = np.radians(self.rotation) * turn
         cos, sin, slant = np.cos(angle), np.sin(angle), self.shear * slant
@@ -40,7 +43,7 @@ class Affine:
         maps[:, 0] = np.stack([cos * down, -sin * down, self.shift * shift_rows], axis=1)
         slanted_sin, slanted_cos = sin + slant * cos, cos - slant * sin
         maps[:, 1] = np.stack([slanted_sin * across, slanted_cos * across, self.shift * shift_columns], axis=1)
-        return maps.astype(np.float32)
+        return (strength * maps + (1 - strength) * np.eye(2, 3)).astype(np.float32)  # exact at both ends
 
 
 HALF_WAVES = np.array(WAVES)  # (15, 2)
@@ -65,10 +68,10 @@ class Elastic(Affine):
         if not 0 <= self.bend <= 100:
             raise SettingError(f"Elastic(bend={self.bend}): expected a number of pixels from 0 to 100")
 
-    def maps(self, count: int, rng: np.random.Generator) -> np.ndarray:
+    def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
         """Random maps ``(count, 2, 18)`` float32: those of `Affine`, then the heights of the waves."""
-        affine = super().maps(count, rng)  # (count, 2, 3)
-        waves = rng.standard_normal((count, 2, len(HALF_WAVES))) * self.bend * wave_heights()
+        affine = super().maps(count, rng, strength)  # (count, 2, 3)
+        waves = rng.standard_normal((count, 2, len(HALF_WAVES))) * self.bend * wave_heights() * strength
         return np.concatenate([affine, waves.astype(np.float32)], axis=2)
 
 
@@ -77,3 +80,31 @@ def wave_heights() -> np.ndarray:
     heights = np.exp(-0.5 * (np.pi * SMOOTHNESS) ** 2 * (HALF_WAVES**2).sum(axis=1))
     mean_squares = np.where(HALF_WAVES > 0, 0.5, 1).prod(axis=1)  # of a wave of height 1
     return heights / np.sqrt(heights**2 @ mean_squares)
+
+
+@dataclass(frozen=True)
+class Fade:
+    """The strength of an augmentation over a run: 1 until step ``full``, then in a straight line to 0 at step ``gone``.
+
+    The last steps see the images as they are, those that the network will have to read.
+    """
+
+    full: float
+    gone: float
+
+    def __post_init__(self) -> None:
+        if not self.full <= self.gone:
+            raise SettingError(f"Fade(full={self.full}, gone={self.gone}): expected full to come first")
+
+    @classmethod
+    def towards_the_end(cls, fade_epochs: float, *, epochs: int, steps: int) -> "Fade":
+        """From ``fade_epochs`` epochs before the end of a run of ``epochs`` to one before; ``steps`` in an epoch."""
+        if not fade_epochs >= 1:
+            raise SettingError(f"to fade {fade_epochs:g} epochs before the end: expected at least 1")
+        return cls(full=(epochs - fade_epochs) * steps, gone=(epochs - 1) * steps)
+
+    def strength(self, step: int) -> float:
+        """In step number ``step`` of the run, from 0."""
+        if self.full < step < self.gone:
+            return (self.gone - step) / (self.gone - self.full)
+        return float(step < self.gone)
