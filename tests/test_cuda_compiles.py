@@ -17,8 +17,8 @@ def compiler():
         pytest.skip("no CUDA compiler: pip install nvidia-cuda-nvrtc-cu12")
 
 
-def compiled(text, gpu="sm_90", real="float"):
-    return nvrtc.compile_cuda(text, [f"-arch={gpu}", f"-DREAL={real}", "-DPLACE=unsigned char"])
+def compiled(text, gpu="sm_90", real="float", *more):
+    return nvrtc.compile_cuda(text, [f"-arch={gpu}", f"-DREAL={real}", "-DPLACE=unsigned char", *more])
 
 
 @pytest.mark.parametrize("gpu", GPUS)
@@ -33,6 +33,27 @@ def test_compiles(name, gpu):
 def test_compiles_for_float64(name):
     code, messages = compiled(source(name), real="double")
     assert (code[:4], messages) == (b"\x7fELF", "")
+
+
+PRODUCTS = ["conv2d.cu", "conv2d_backward.cu", "dense.cu"]
+
+
+@pytest.mark.parametrize("gpu", ["sm_80", "sm_86", "sm_90"])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_compiles_for_tensor_cores(name, gpu):
+    code, messages = compiled(source(name), gpu, "float", "-DTF32=1")
+    assert (code[:4], messages) == (b"\x7fELF", "")
+    assert code != compiled(source(name), gpu)[0]
+
+
+def test_tf32_is_not_for_older_gpus():
+    code, messages = compiled(source("dense.cu"), "sm_75", "float", "-DTF32=1")
+    assert not code
+    assert "TF32 needs compute capability 8.0 or newer" in messages
+
+
+def test_all_matrix_products_have_a_tf32_variant():
+    assert [name for name in source_names() if "tile_tf32.cuh" in source(name)] == PRODUCTS
 
 
 def test_places_of_large_windows():

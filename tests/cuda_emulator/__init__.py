@@ -20,6 +20,8 @@ FORWARD, REVERSE, SHUFFLED, SHUFFLED_AGAIN = ORDERS = range(4)
 COMPILER = shutil.which("g++")
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-w"]
 KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\(\d+\)\s+)?(?!__launch_bounds__)(\w+)\s*\(([^)]*)\)")
+ASM = re.compile(r'\basm(?: volatile)?\(((?:\s*"[^"]*")+)\s*:([^;]*?)\)\s*;')
+OPERAND = re.compile(r'"[=+]?[a-z]"\s*\(')
 WIDTHS = re.compile(r"FOR_EACH_WIDTH\((\w+),\s*\(([^)]*)\)")
 C_TYPES = {
     "unsigned char": np.uint8,
@@ -131,11 +133,23 @@ def kernels_of(source):
     return {**dict(KERNEL.findall(source)), **dict(widths)}
 
 
+def without_asm(source):
+    """Each ``asm("instruction operands;" : results : inputs)`` becomes a call of what ``emulator.cpp`` has for it."""
+    return ASM.sub(lambda found: call_of(*found.groups()) + "\n" * found[0].count("\n"), source)
+
+
+def call_of(text, operands):
+    instruction, places = "".join(re.findall(r'"([^"]*)"', text)).rstrip("; ").split(" ", 1)
+    expressions = [part.rstrip(" \n,:")[:-1] for part in OPERAND.split(operands)[1:]]
+    arguments = [expressions[int(number)] for number in re.findall(r"%(\d+)", places)]
+    return f"ptx::{instruction.replace('.', '_')}(__LINE__, {', '.join(arguments)});"
+
+
 def compiled(source, defines, checked, kernels):
     """The shared library of a source; compiled once per source, kept in the folder for temporary files."""
     options = [f"-I{HERE}", *(f"-D{name}={value}" for name, value in defines.items())]
     options += ["-fsanitize=thread"] if checked else []
-    text = "\n".join(['#include "cuda_emulator.h"', source, *(f"EMULATE({kernel})" for kernel in kernels)])
+    text = "\n".join(['#include "cuda_emulator.h"', without_asm(source), *(f"EMULATE({kernel})" for kernel in kernels)])
     emulator = kept("o", HERE.joinpath("emulator.cpp").read_text(encoding="utf-8"), ["-c", f"-I{HERE}"])
     kernel = kept("o", text, ["-c", *options])
     return kept("so", "", ["-shared", "-Wl,-Bsymbolic", str(kernel), str(emulator)])

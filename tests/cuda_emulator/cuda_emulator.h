@@ -1,6 +1,7 @@
 // CUDA kernels as host functions: this header in front of a .cu file, g++, and emulator.cpp beside it, which explains.
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <tuple>
 #include <utility>
@@ -17,6 +18,16 @@
 struct dim3 {
     unsigned x, y, z;
 };
+static inline unsigned __float_as_uint(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+static inline float __uint_as_float(unsigned bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned long long)a * b >> 32; }
 
 namespace emulator {
@@ -51,6 +62,16 @@ __attribute__((no_sanitize("thread"))) const char* launch_kernel(
 }
 
 }  // namespace emulator
+
+// Instructions of PTX; __init__.py makes calls of them out of asm(...). Operands are numbered as there, results first.
+namespace ptx {
+
+void cvt_rna_tf32_f32(int line, unsigned& rounded, float x);
+void mma_sync_aligned_m16n8k8_row_col_f32_tf32_tf32_f32(  // d = a b + c
+    int line, float& d0, float& d1, float& d2, float& d3, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
+    unsigned b0, unsigned b1, float c0, float c1, float c2, float c3);
+
+}  // namespace ptx
 
 #define threadIdx emulator::here.thread
 #define blockIdx emulator::here.block

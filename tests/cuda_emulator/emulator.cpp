@@ -2,7 +2,8 @@
 //
 // The threads of a block are coroutines. Each runs until it reaches a barrier or ends; then the next one runs. Blocks
 // and threads take turns in an order that the caller chooses (forward, reverse, shuffled), so a kernel whose result
-// depends on the order gives other bits. A block whose threads do not all reach the same barrier is an error.
+// depends on the order gives other bits. A block whose threads do not all reach the same barrier is an error. So is a
+// warp whose 32 threads do not all reach the same instruction of tensor cores, at which they wait for each other alone.
 //
 // Kernels compiled with -fsanitize=thread, but not linked with its library, call the hooks at the end of this file at
 // every memory access. These keep book, and find, whatever the values are:
@@ -24,13 +25,14 @@ Place here = {{1, 1, 1}};  // not zero, so that it does not lie beside shared me
 namespace {
 
 enum Order { FORWARD, REVERSE, SHUFFLED };  // and every number above: shuffled in another way
-enum { MOST_THREADS = 1024, STACK = 1 << 16, MOST_ARRAYS = 256 };
+enum { MOST_THREADS = 1024, WARP = 32, STACK = 1 << 16, MOST_ARRAYS = 256 };
 
 struct Fiber {
     jmp_buf context;
     char* stack;
     unsigned thread;
-    int line;  // of the barrier it waits at; 0 when it is free
+    int line;           // of the barrier it waits at; 0 when it is free
+    bool for_its_warp;  // and not for the whole block
 };
 
 struct Array {
@@ -50,6 +52,12 @@ unsigned long epoch;  // how many barriers were passed so far, over all blocks
 
 Array* arrays = (Array*)calloc(MOST_ARRAYS, sizeof(Array));
 int array_count;
+
+struct Fragment {  // what one thread holds of two small matrices
+    float a[4], b[2];
+};
+Fragment fragments[MOST_THREADS / WARP][2][WARP];
+unsigned exchanges[MOST_THREADS];  // so far, in this block, by thread
 
 unsigned random_below(unsigned limit) {  // xorshift
     random_state ^= random_state << 13;
@@ -109,23 +117,44 @@ bool all_wait_together(unsigned waiting, unsigned count) {
     return !error[0];
 }
 
+bool warps_wait_together(unsigned started) {
+    int lines[MOST_THREADS / WARP] = {}, lanes[MOST_THREADS / WARP] = {};
+    for (Fiber* fiber = fibers; fiber < fibers + started; fiber++) {
+        if (!fiber->line || !fiber->for_its_warp) continue;
+        unsigned warp = fiber->thread / WARP;
+        if (!lanes[warp]++) lines[warp] = fiber->line;
+        if (lines[warp] != fiber->line) note("threads of a warp wait at different places, some in line", fiber->line);
+    }
+    for (int warp = 0; warp < MOST_THREADS / WARP; warp++)
+        if (lanes[warp] % WARP) note("not all threads of a warp reach line", lines[warp]);
+    return !error[0];
+}
+
+unsigned how_many_wait(unsigned started, bool for_their_warp) {
+    unsigned waiting = 0;
+    for (unsigned i = 0; i < started; i++) waiting += fibers[i].line && fibers[i].for_its_warp >= for_their_warp;
+    return waiting;
+}
+
 void run_block(int how) {
     unsigned order[MOST_THREADS];
-    unsigned count = here.threads.x * here.threads.y * here.threads.z, waiting = 0;
+    unsigned count = here.threads.x * here.threads.y * here.threads.z, started = 0;
     choose_order(order, count, how);
+    memset(exchanges, 0, sizeof exchanges);
     epoch++;
     for (unsigned i = 0; i < count && !error[0]; i++) {
-        fibers[waiting].thread = order[i];
-        go_on(&fibers[waiting]);
-        waiting += fibers[waiting].line != 0;  // a thread that met no barrier leaves its fiber to the next
+        fibers[started].thread = order[i];
+        go_on(&fibers[started]);
+        started += fibers[started].line != 0;  // a thread that met no barrier leaves its fiber to the next
     }
-    while (waiting && !error[0] && all_wait_together(waiting, count)) {
-        choose_order(order, count, how >= SHUFFLED ? how : FORWARD);  // the fibers are in the chosen order already
-        epoch++;
-        waiting = 0;
-        for (unsigned i = 0; i < count && !error[0]; i++) {
-            go_on(&fibers[order[i]]);
-            waiting += fibers[order[i]].line != 0;
+    for (unsigned waiting; !error[0] && (waiting = how_many_wait(started, false));) {
+        bool warps = how_many_wait(started, true);  // these go first: they may have to come to a barrier yet
+        if (!(warps ? warps_wait_together(started) : all_wait_together(waiting, count))) break;
+        choose_order(order, started, how >= SHUFFLED ? how : FORWARD);  // the fibers are in the chosen order already
+        if (!warps) epoch++;  // waiting for a warp does not order what its threads do to memory
+        for (unsigned i = 0; i < started && !error[0]; i++) {
+            Fiber* fiber = &fibers[order[i]];
+            if (fiber->line && fiber->for_its_warp >= warps) go_on(fiber);
         }
     }
 }
@@ -136,11 +165,24 @@ void close_books();
 
 }  // namespace
 
-void barrier(int line) {
+void wait(int line, bool for_its_warp) {
     asm volatile("" ::: "memory");
     running->line = line;
+    running->for_its_warp = for_its_warp;
     to_scheduler();
     asm volatile("" ::: "memory");
+}
+
+void barrier(int line) { wait(line, false); }
+
+// What this thread of a warp hands in, against what all 32 hand in. Of two places for it they use one after the other:
+// nobody can be two exchanges ahead.
+const Fragment* exchanged(int line, const Fragment& mine) {
+    unsigned thread = running->thread;
+    Fragment* all = fragments[thread / WARP][exchanges[thread]++ % 2];
+    all[thread % WARP] = mine;
+    wait(line, true);
+    return all;
 }
 
 const char* launch(const unsigned* grid, const unsigned* block, int how, void (*kernel)(void*), void* what) {
@@ -272,6 +314,56 @@ HOOK(write2, 2)
 HOOK(write4, 4)
 HOOK(write8, 8)
 HOOK(write16, 16)
+extern "C" void __tsan_read_range(char* place, size_t size) {
+    for (size_t i = 0; i < size; i++) emulator::look(place + i, 1, false);
+}
+extern "C" void __tsan_write_range(char* place, size_t size) {
+    for (size_t i = 0; i < size; i++) emulator::look(place + i, 1, true);
+}
 extern "C" void __tsan_func_entry(void*) {}
 extern "C" void __tsan_func_exit() {}
 extern "C" void __tsan_init() {}
+
+// -------------------------------------------------------------------------------------------------- instructions of PTX
+
+namespace emulator {
+namespace {
+
+// TF32 has the upper 19 bits of float32. What is not rounded to it is undefined for a tensor core.
+float tf32(unsigned bits) {
+    float x = __uint_as_float(bits);
+    if (bits & 0x1fff && x == x) stop("a number that is not TF32 reaches a tensor core, bits", (int)(bits & 0x1fff));
+    return x;
+}
+
+}  // namespace
+}  // namespace emulator
+
+namespace ptx {
+
+// To the nearest, ties away from zero; the magnitude is counted up, so infinity stays what it is.
+void cvt_rna_tf32_f32(int, unsigned& rounded, float x) {
+    rounded = x == x ? (__float_as_uint(x) + 0x1000) & ~0x1fffu : 0x7fffffff;
+}
+
+// PTX ISA, "Matrix Fragments for mma.m16n8k8" for .tf32: lane l holds
+//     a[i] = A[l / 4 + 8 (i % 2), l % 4 + 4 (i / 2)],  b[i] = B[l % 4 + 4 i, l / 4],
+//     c[i] = C[l / 4 + 8 (i / 2), 2 (l % 4) + i % 2].
+void mma_sync_aligned_m16n8k8_row_col_f32_tf32_tf32_f32(
+    int line, float& d0, float& d1, float& d2, float& d3, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
+    unsigned b0, unsigned b1, float c0, float c1, float c2, float c3) {
+    using namespace emulator;
+    Fragment mine = {{tf32(a0), tf32(a1), tf32(a2), tf32(a3)}, {tf32(b0), tf32(b1)}};
+    unsigned lane = running->thread % WARP;
+    const Fragment* all = exchanged(line, mine);
+    float A[16][8], B[8][8], C[4] = {c0, c1, c2, c3};
+    for (unsigned l = 0; l < WARP; l++) {
+        for (int i = 0; i < 4; i++) A[l / 4 + i % 2 * 8][l % 4 + i / 2 * 4] = all[l].a[i];
+        for (int i = 0; i < 2; i++) B[l % 4 + i * 4][l / 4] = all[l].b[i];
+    }
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 8; k++) C[i] += A[lane / 4 + i / 2 * 8][k] * B[k][lane % 4 * 2 + i % 2];
+    d0 = C[0], d1 = C[1], d2 = C[2], d3 = C[3];
+}
+
+}  // namespace ptx

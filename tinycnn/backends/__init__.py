@@ -116,7 +116,7 @@ def use_tf32(wanted: bool = True) -> None:
     """
     backend = get_backend()
     if wanted and backend.tf32 is None:
-        raise SettingError(f"TF32 is for tensor cores, which backend {backend.name!r} does not use: leave it out")
+        raise SettingError(f"{backend.why_no_tf32()}: leave it out")
     if backend.tf32 is not None:
         backend.tf32 = wanted
 

@@ -98,6 +98,10 @@ class Backend(ABC):
         loader = _kernel_loaders.get((self.name, name))
         return loader(self) if loader else self.fused.get(name)
 
+    def why_no_tf32(self) -> str:
+        """The sentence for who wants TF32 where ``tf32`` is None."""
+        return f"TF32 is for tensor cores, which backend {self.name!r} does not use"
+
     def free_memory(self) -> int | None:
         """How many bytes could be allocated now; None where that cannot be told."""
         return None

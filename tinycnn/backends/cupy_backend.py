@@ -20,6 +20,7 @@ from tinycnn.errors import BackendError
 INSTALL = "`pip install 'cupy-cuda13x[ctk]'` (CUDA 13 driver) or `pip install 'cupy-cuda12x[ctk]'` (CUDA 12)"
 ELSEWHERE = "or use --backend numba or --backend numpy"
 WORD = np.dtype(np.int32)
+TF32_CAPABILITY = 80  # Ampere: A100, RTX 30
 FUSED = [
     *("conv_forward", "conv_backward", "dense_forward", "dense_backward"),
     *("norm_forward", "norm_backward", "conv_norm_forward", "conv_norm_backward", "update_statistics"),
@@ -40,6 +41,11 @@ class CupyBackend(NormKernels):
         self.recorder = partial(GraphRecorder, cupy)
         self.fused = {name: getattr(self, name) for name in FUSED}
         check_usable(cupy, self.launch)
+        self.capability = int(cupy.cuda.Device().compute_capability)
+        self.tf32 = False if self.capability >= TF32_CAPABILITY else None
+
+    def why_no_tf32(self) -> str:
+        return f"TF32 needs a GPU of compute capability 8.0 or newer, this one has {self.capability / 10}"
 
     def free_memory(self) -> int:
         self.xp.get_default_memory_pool().free_all_blocks()

@@ -96,6 +96,11 @@ class PooledApart(NamedTuple):
 class FusedKernels(CupyKernels):
     """The kernels as methods, which ``CupyBackend`` lists in ``fused``."""
 
+    def multiply(self, file: str, kernel: str, columns: int, dtype: np.dtype, grid: Grid, *arguments: object) -> None:
+        """Launch a matrix product on tiles, the kernel for so many columns; on tensor cores where that is wanted."""
+        name = f"{kernel}_{width_for(columns)}"
+        self.launch(file, name, dtype, grid, *arguments, tf32=bool(self.tf32))
+
     def conv_forward(
         self,
         x: Array,
@@ -126,8 +131,8 @@ class FusedKernels(CupyKernels):
         y = self.xp.empty((len(x), OH, OW, F), x.dtype)
         winner = self.xp.empty(y.shape, BYTE) if pool else None
         grid = tiles_for(len(x) * OH * OW, F, ROWS // places)
-        self.launch(
-            *("conv2d.cu", f"conv2d_{width_for(F)}", x.dtype, grid),
+        self.multiply(
+            *("conv2d.cu", "conv2d", F, x.dtype, grid),
             *(x, weight, bias, y, winner, int(relu), description, len(x)),
         )
         return y, Conv(x, weight, stride, padding, relu, window, y, winner)
@@ -160,8 +165,8 @@ class FusedKernels(CupyKernels):
 
     def conv_grad_x(self, conv: Conv, grad: Array, description: np.ndarray) -> Array:
         grad_x, C = self.xp.empty(conv.x.shape, grad.dtype), conv.x.shape[3]
-        self.launch(
-            *("conv2d_backward.cu", f"conv2d_grad_x_{width_for(C)}", grad.dtype),
+        self.multiply(
+            *("conv2d_backward.cu", "conv2d_grad_x", C, grad.dtype),
             *(tiles_for(math.prod(conv.x.shape[:3]), C), grad, conv.weight, grad_x, description, len(grad_x)),
         )
         return grad_x
@@ -171,8 +176,8 @@ class FusedKernels(CupyKernels):
         count, tiles = math.prod(grad.shape[:3]), tiles_for(rows, F)
         ranges, size = ranges_for(count, math.prod(tiles))
         parts = self.xp.empty((ranges, rows, F), grad.dtype)
-        self.launch(
-            *("conv2d_backward.cu", f"conv2d_grad_weight_{width_for(F)}", grad.dtype, (*tiles, ranges)),
+        self.multiply(
+            *("conv2d_backward.cu", "conv2d_grad_weight", F, grad.dtype, (*tiles, ranges)),
             *(conv.x, grad, parts, description, size, count),
         )
         grad_weight, grad_bias = self.xp.empty(conv.weight.shape, grad.dtype), self.xp.empty(F, grad.dtype)
@@ -190,8 +195,8 @@ class FusedKernels(CupyKernels):
         ranges, size = ranges_for(inputs, math.prod(tiles))
         y = self.xp.empty((N, units), x.dtype)
         parts = y if ranges == 1 else self.xp.empty((ranges, N, units), x.dtype)
-        self.launch(
-            *("dense.cu", f"dense_forward_{width_for(units)}", x.dtype, (*tiles, ranges)),
+        self.multiply(
+            *("dense.cu", "dense_forward", units, x.dtype, (*tiles, ranges)),
             *(x, weight, bias, parts, int(relu), size, N, inputs, units),
         )
         if ranges > 1:
@@ -206,13 +211,13 @@ class FusedKernels(CupyKernels):
         (N, inputs), units, mask = x.shape, weight.shape[1], y if relu else None
         grad_x = self.xp.empty(x.shape, x.dtype) if need_grad_x else None
         if grad_x is not None:
-            self.launch(
-                *("dense.cu", f"dense_grad_x_{width_for(inputs)}", x.dtype, tiles_for(N, inputs)),
+            self.multiply(
+                *("dense.cu", "dense_grad_x", inputs, x.dtype, tiles_for(N, inputs)),
                 *(grad_y, mask, weight, grad_x, N, inputs, units),
             )
         grad_weight, grad_bias = self.xp.empty(weight.shape, x.dtype), self.xp.empty(units, x.dtype)
-        self.launch(
-            *("dense.cu", f"dense_grad_weight_{width_for(units)}", x.dtype, tiles_for(inputs + 1, units)),
+        self.multiply(
+            *("dense.cu", "dense_grad_weight", units, x.dtype, tiles_for(inputs + 1, units)),
             *(x, grad_y, mask, grad_weight, grad_bias, N, inputs, units),
         )
         return grad_x, grad_weight, grad_bias

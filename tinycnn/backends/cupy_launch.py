@@ -68,7 +68,7 @@ class Launcher:
 
     def __init__(self, cupy: ModuleType) -> None:
         self.cupy = cupy
-        self.kernels: dict[tuple[str, str, np.dtype, np.dtype], Any] = {}
+        self.kernels: dict[tuple[str, str, np.dtype, np.dtype, bool], Any] = {}
 
     def __call__(
         self,
@@ -79,16 +79,20 @@ class Launcher:
         *arguments: Any,
         block: Grid = (THREADS,),
         place: np.dtype = BYTE,
+        tf32: bool = False,
     ) -> None:
-        """Run ``kernel`` of ``file`` for ``dtype`` on the current stream; ``place`` is the dtype of pool winners."""
-        key = file, kernel, dtype, place
+        """Run ``kernel`` of ``file`` for ``dtype`` on the current stream; ``place`` is the dtype of pool winners.
+
+        ``tf32``: float32 matrix products, on tiles, round their inputs (``cuda/tile_tf32.cuh``).
+        """
+        key = file, kernel, dtype, place, tf32 and dtype == np.float32
         if key not in self.kernels:
-            self.kernels[key] = self.compile(file, dtype, place).get_function(kernel)
+            self.kernels[key] = self.compile(file, *key[2:]).get_function(kernel)
         self.kernels[key](grid, block, tuple(self.argument(value, dtype) for value in arguments))
 
     @functools.cache  # noqa: B019  (one launcher per process)
-    def compile(self, file: str, dtype: np.dtype, place: np.dtype) -> Any:
-        options = (f"-DREAL={REAL[dtype]}", f"-DPLACE={PLACE[place]}")
+    def compile(self, file: str, dtype: np.dtype, place: np.dtype, tf32: bool) -> Any:
+        options = f"-DREAL={REAL[dtype]}", f"-DPLACE={PLACE[place]}", *(["-DTF32=1"] if tf32 else [])
         return self.cupy.RawModule(code=source(file), options=options)
 
     def argument(self, value: Any, dtype: np.dtype) -> Any:

@@ -69,7 +69,7 @@ static __device__ __forceinline__ void conv2d(
 
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < WIDE; j++)
-            memory[(threadIdx.x / 16 * 4 + i) * PITCH + threadIdx.x % 16 * WIDE + j] = sums[i][j];
+            memory[row_of(i) * PITCH + column_of<WIDE>(i, j)] = sums[i][j];
     __syncthreads();
     for (int i = threadIdx.x; i < windows * 16 * WIDE; i += 256) {
         int filter = i % (16 * WIDE), window = i / (16 * WIDE);

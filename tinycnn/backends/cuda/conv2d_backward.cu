@@ -78,7 +78,7 @@ static __device__ __forceinline__ void conv2d_grad_x(
     multiply_tile<WIDE, AlongK, AlongK>(sums, memory, load_grad, load_weight, 0, conv.win.KH * conv.win.KW * conv.F);
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < WIDE; j++) {
-            int row = row0 + threadIdx.x / 16 * 4 + i, c = channel0 + threadIdx.x % 16 * WIDE + j;
+            int row = row0 + row_of(i), c = channel0 + column_of<WIDE>(i, j);
             if (row < count && c < conv.win.C) grad_x[row * conv.win.C + c] = sums[i][j];
         }
 }
@@ -127,7 +127,7 @@ static __device__ __forceinline__ void conv2d_grad_weight(
         sums, memory, load_seen, load_grad, first, first + range < count ? first + range : count);
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < WIDE; j++) {
-            int r = row0 + threadIdx.x / 16 * 4 + i, f = filter0 + threadIdx.x % 16 * WIDE + j;
+            int r = row0 + row_of(i), f = filter0 + column_of<WIDE>(i, j);
             if (r <= rows && f < conv.F) parts[(blockIdx.z * (rows + 1) + r) * conv.F + f] = sums[i][j];
         }
 }

@@ -38,7 +38,7 @@ static __device__ __forceinline__ void dense_forward(
         sums, memory, load_x, load_weight, first, first + range < in ? first + range : in);
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < WIDE; j++) {
-            int n = row0 + threadIdx.x / 16 * 4 + i, unit = column0 + threadIdx.x % 16 * WIDE + j;
+            int n = row0 + row_of(i), unit = column0 + column_of<WIDE>(i, j);
             if (n >= N || unit >= out) continue;
             y[(blockIdx.z * N + n) * out + unit] = gridDim.z > 1 ? sums[i][j] : biased(sums[i][j], bias[unit], relu);
         }
@@ -90,7 +90,7 @@ static __device__ __forceinline__ void dense_grad_x(
     multiply_tile<WIDE, AlongK, AlongK>(sums, memory, load_grad, load_weight, 0, out);
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < WIDE; j++) {
-            int n = row0 + threadIdx.x / 16 * 4 + i, input = column0 + threadIdx.x % 16 * WIDE + j;
+            int n = row0 + row_of(i), input = column0 + column_of<WIDE>(i, j);
             if (n < N && input < in) grad_x[n * in + input] = sums[i][j];
         }
 }
@@ -127,7 +127,7 @@ static __device__ __forceinline__ void dense_grad_weight(
     multiply_tile<WIDE, AlongRows<ROWS>, AlongRows<16 * WIDE> >(sums, memory, load_input, load_grad, 0, N);
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < WIDE; j++) {
-            int input = row0 + threadIdx.x / 16 * 4 + i, unit = column0 + threadIdx.x % 16 * WIDE + j;
+            int input = row0 + row_of(i), unit = column0 + column_of<WIDE>(i, j);
             if (input < in && unit < out) grad_weight[input * out + unit] = sums[i][j];
             if (input == in && unit < out) grad_bias[unit] = sums[i][j];
         }

@@ -4,14 +4,21 @@
 // reads its patches straight from the image, im2col is never written) or a value (the mask of ReLU).
 //
 // A block of 256 threads computes 64 rows and 16*WIDE columns, 16 k at a time: each step's part of A and B is brought into
-// shared memory once and used 64 times. A thread keeps 4 x WIDE sums in registers, for which a step reads 4 + WIDE
-// numbers per 4*WIDE multiplications. The next part is fetched from global memory while the present one is multiplied.
+// shared memory once and used 64 times. The next part is fetched from global memory while the present one is multiplied.
 // WIDE is 1, 2 or 4: a network with 16 filters must not pay for 64.
 //
-// The sum over k runs in one thread from the first to the last, so its bits do not depend on anything but k's range.
+// Each thread keeps 4 x WIDE sums in registers. How the parts are multiplied, and which element of the tile sums[i][j] is,
+// says tile_float.cuh or, compiled with TF32, tile_tf32.cuh. The sums over k run from the first to the last in a fixed
+// order, so their bits do not depend on anything but k's range.
 #include "common.cuh"
 
-enum { ROWS = 64, STEP = 16, PITCH = ROWS + 4 };  // a longer pitch than needed: fewer threads meet in one memory bank
+enum { ROWS = 64, STEP = 16 };  // a part lies in memory as STEP rows of 64 or fewer numbers, PITCH apart
+
+#ifdef TF32
+#include "tile_tf32.cuh"
+#else
+#include "tile_float.cuh"
+#endif
 
 // Which element (k, row) of its part thread t fetches as its i-th. Rows go with i, so t fetches one k for all of them, and
 // neighbouring threads differ in k, along which the matrix lies in memory...
@@ -39,15 +46,14 @@ static __device__ __forceinline__ void fetch(real* fetched, const Loader& load, 
 template <class Way, int COUNT>
 static __device__ __forceinline__ void put(const real* fetched, real* part) {
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) part[Way::k(threadIdx.x, i) * PITCH + Way::row(threadIdx.x, i)] = fetched[i];
+    for (int i = 0; i < COUNT; i++) part[Way::k(threadIdx.x, i) * PITCH + Way::row(threadIdx.x, i)] = prepared(fetched[i]);
 }
 
-// Thread t owns rows 4*(t / 16) + i and columns WIDE*(t % 16) + j of the tile. `memory` holds 2 * STEP * PITCH numbers.
+// `memory` holds 2 * STEP * PITCH numbers.
 template <int WIDE, class WayA, class WayB, class LoaderA, class LoaderB>
 static __device__ __forceinline__ void multiply_tile(
     real sums[4][WIDE], real* memory, const LoaderA& load_a, const LoaderB& load_b, int first_k, int end_k) {
     real *a = memory, *b = memory + STEP * PITCH, next_a[4], next_b[WIDE];
-    int row = threadIdx.x / 16 * 4, column = threadIdx.x % 16 * WIDE;
     fetch<WayA, 4>(next_a, load_a, first_k, end_k);
     fetch<WayB, WIDE>(next_b, load_b, first_k, end_k);
     for (int k0 = first_k; k0 < end_k; k0 += STEP) {
@@ -56,18 +62,7 @@ static __device__ __forceinline__ void multiply_tile(
         __syncthreads();  // the parts are complete
         fetch<WayA, 4>(next_a, load_a, k0 + STEP, end_k);
         fetch<WayB, WIDE>(next_b, load_b, k0 + STEP, end_k);
-#pragma unroll
-        for (int k = 0; k < STEP; k++) {
-            real x[4], y[WIDE];
-#pragma unroll
-            for (int i = 0; i < 4; i++) x[i] = a[k * PITCH + row + i];
-#pragma unroll
-            for (int j = 0; j < WIDE; j++) y[j] = b[k * PITCH + column + j];
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-#pragma unroll
-                for (int j = 0; j < WIDE; j++) sums[i][j] += x[i] * y[j];
-        }
+        multiply_parts<WIDE>(sums, a, b);
         __syncthreads();  // nobody needs the parts any more
     }
 }
