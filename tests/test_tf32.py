@@ -59,7 +59,7 @@ def im2col(x, KH, KW):
 
 
 class Products:
-    """Every matrix product of the GPU backend: what it computes, and the same in float64 of inputs that ``cut`` made."""
+    """The matrix products of the GPU backend, and the same in float64 of inputs that ``cut`` made."""
 
     def __init__(self, backend, cut):
         self.backend, self.cut = backend, cut
