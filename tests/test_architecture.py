@@ -25,7 +25,7 @@ LAYERS = [
     ["tinycnn.checkpoint", "tinycnn.evaluation", "tinycnn.nonfinite", "tinycnn.run_folder", "tinycnn.stopping"],
     ["tinycnn.keeper", "tinycnn.history", "tinycnn.divergence"],
     ["tinycnn.train", "tinycnn.exercises", "tinycnn.explain"],
-    ["tinycnn.progress"],
+    ["tinycnn.progress", "tinycnn.results", "tinycnn.training_options"],
     ["tinycnn"],
     ["tinycnn.plots"],
     ["tinycnn.report", "tinycnn.report_page", "tinycnn.onnx_export", "tinycnn.gradient_cases"],

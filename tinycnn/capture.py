@@ -170,7 +170,7 @@ class CapturedSteps:
             rows["dropout_steps"][step] = [dropout.step + step - done for dropout in self.dropouts]
             if trainer.augment:
                 count = min(trainer.batch_size, len(order) - step * trainer.batch_size)
-                rows["maps"][step, :count] = trainer.maps(count, epoch, number)
+                rows["maps"][step, :count] = trainer.maps(trainer.augment, count, epoch, number)
         return rows
 
     def _field(self, row: Array, name: str) -> Array:

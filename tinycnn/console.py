@@ -1,4 +1,4 @@
-"""Printing for readers who may go away, as after ``| head``."""
+"""Printing for people, who may go away, as after ``| head``."""
 
 import os
 import sys
@@ -17,3 +17,8 @@ def discard_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 epoch``, ``2 epochs``."""
+    return f"{number} {what}" + "s" * (number != 1)

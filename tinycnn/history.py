@@ -8,6 +8,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.console import counted
 from tinycnn.evaluation import Scores
 
 
@@ -34,6 +35,15 @@ def stalled(history: list[EpochResult], patience: int | None) -> bool:
     """Whether the last ``patience`` epochs brought no smaller validation loss."""
     found = best(history)
     return patience is not None and found is not None and history[-1].epoch - found.epoch >= patience
+
+
+def stopped_early(history: list[EpochResult], epochs: int, patience: int | None) -> str | None:
+    """When and why a run of ``epochs`` epochs ended before its time, in words; None when it did not."""
+    chosen = best(history)
+    if patience is None or chosen is None or len(history) == epochs or not stalled(history, patience):
+        return None
+    for_how_long = f"for {counted(patience, 'epoch')}; best: epoch {chosen.epoch}"
+    return f"after epoch {len(history)}: the validation loss has not improved {for_how_long}"
 
 
 class Progress:

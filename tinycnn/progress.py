@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from tinycnn.console import tell
-from tinycnn.train import Progress
+from tinycnn.history import EpochResult, Progress
 
 REFRESH_S = 0.25  # reading loss and accuracy waits for a GPU, so not at every step
 PLAIN_LINE_S = 15.0
@@ -86,3 +86,12 @@ def progress_display(epochs: int, *, quiet: bool = False) -> ProgressBar | Plain
     if quiet:
         return None
     return ProgressBar(epochs) if sys.stderr.isatty() else PlainLines(epochs)
+
+
+def epoch_line(result: EpochResult, epochs: int) -> str:
+    """What stays of an epoch when it is over: its losses, accuracies, seconds and speed."""
+    line = f"epoch {result.epoch:>{len(str(epochs))}}/{epochs}"
+    line += f"  loss {result.train_loss:.4f}  accuracy {result.train_accuracy:.4f}"
+    if result.validation_loss is not None:
+        line += f"  validation loss {result.validation_loss:.4f}  accuracy {result.validation_accuracy:.4f}"
+    return f"{line}  {result.epoch_s:.1f} s  {result.images_per_s:,.0f} images/s"

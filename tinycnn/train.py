@@ -98,7 +98,8 @@ class Trainer:
         TrainingStopped raised. Raises TrainingDivergedError when a number is no longer finite, SettingError when the
         checkpoint to resume from belongs to another run.
         """
-        if early_stopping is not None and not (validation and len(validation[0])):
+        validation = validation if validation and len(validation[0]) else None
+        if early_stopping is not None and not validation:
             raise SettingError("early stopping watches the validation loss: it needs validation images")
         run = self.identity((images, labels), validation, early_stopping) if checkpoints else {}
         keeper = Keeper(self, checkpoints, stop, run)
@@ -110,22 +111,25 @@ class Trainer:
         while len(self.history) < epochs and not stalled(self.history, early_stopping):
             epoch = len(self.history) + 1
             train = self.train_epoch(images_here, labels_here, epoch, progress, keeper)
-            epoch_s = time.perf_counter() - self.epoch_began
-            valid = None
-            if validation and len(validation[0]):
-                valid = evaluate_finite(self, *validation, f"after epoch {epoch}")
-            result = EpochResult(
-                epoch=epoch,
-                train_loss=train.loss,
-                train_accuracy=train.accuracy,
-                validation_loss=valid.loss if valid else None,
-                validation_accuracy=valid.accuracy if valid else None,
-                epoch_s=epoch_s,
-                images_per_s=len(images) / epoch_s,
-            )
-            self.history.append(result)
-            yield result
+            self.history.append(self.result(epoch, train, len(images), validation))
+            yield self.history[-1]
             keeper.after_epoch(epoch)
+
+    def result(
+        self, epoch: int, train: Scores, images: int, validation: tuple[np.ndarray, np.ndarray] | None
+    ) -> EpochResult:
+        """What the epoch that has just ended brought; validates, if there is something to validate on."""
+        epoch_s = time.perf_counter() - self.epoch_began
+        valid = evaluate_finite(self, *validation, f"after epoch {epoch}") if validation else None
+        return EpochResult(
+            epoch=epoch,
+            train_loss=train.loss,
+            train_accuracy=train.accuracy,
+            validation_loss=valid.loss if valid else None,
+            validation_accuracy=valid.accuracy if valid else None,
+            epoch_s=epoch_s,
+            images_per_s=images / epoch_s,
+        )
 
     def train_epoch(
         self,
@@ -139,10 +143,8 @@ class Trainer:
         self.model.train()
         order = get_backend().asarray(self.order(len(labels), epoch))
         steps = math.ceil(len(labels) / self.batch_size)
-        if self.running is None or (self.running.epoch, self.running.steps) != (epoch, steps):
-            self.running = Progress(epoch, steps)
-        running, good = self.running, Snapshot(self)
-        self.epoch_began = time.perf_counter() - running.seconds
+        running = self.begin_epoch(epoch, steps)
+        good = Snapshot(self)
         explained = memory_explained(self.model, self.batch_size)
         with captured_epoch(self, images, labels, epoch, running) as captured, explained:
             for chosen in self.batches(order, running.step):
@@ -151,15 +153,26 @@ class Trainer:
                         running.add(*self.step(images, labels, chosen, epoch), len(chosen))
                 to_keep = keeper is not None and keeper.due()
                 if to_keep or running.step % CHECK_EVERY == 0 or running.step == steps:
-                    if not is_healthy(self):
-                        raise TrainingDivergedError(trace(self, good, images, labels, order))
-                    good = Snapshot(self)
+                    good = self.healthy(good, images, labels, order)
                 if progress:
                     progress(running)
                 if keeper and to_keep:
                     keeper.keep(self.state_dict(), f"after step {running.step} of {steps} in epoch {epoch}")
         self.running = None
         return running.scores()
+
+    def begin_epoch(self, epoch: int, steps: int) -> Progress:
+        """The progress of an epoch that begins, or of the one that was interrupted; starts its clock."""
+        if self.running is None or (self.running.epoch, self.running.steps) != (epoch, steps):
+            self.running = Progress(epoch, steps)
+        self.epoch_began = time.perf_counter() - self.running.seconds
+        return self.running
+
+    def healthy(self, good: Snapshot, images: Array, labels: Array, order: Array) -> Snapshot:
+        """The state as it is now; raises TrainingDivergedError, telling what happened since ``good``, if not finite."""
+        if not is_healthy(self):
+            raise TrainingDivergedError(trace(self, good, images, labels, order))
+        return Snapshot(self)
 
     def batches(self, order: Array, done: int = 0) -> Iterator[Array]:
         """The image numbers of every step of an epoch that goes through ``order``, when ``done`` steps are done."""
@@ -188,14 +201,13 @@ class Trainer:
         backend, dtype = get_backend(), self.model.dtype
         if self.augment is None:
             return backend.gather_images(images, chosen, self.scale, dtype)
-        maps = backend.asarray(self.maps(len(chosen), epoch, self.optimizer.step_count))
+        maps = backend.asarray(self.maps(self.augment, len(chosen), epoch, self.optimizer.step_count))
         return backend.gather_warped(images, chosen, maps, self.scale, dtype)
 
-    def maps(self, count: int, epoch: int, step: int) -> np.ndarray:
-        """The maps by which the images of step number ``step`` are augmented, ``(count, 2, T)``."""
-        assert self.augment
+    def maps(self, augment: Affine, count: int, epoch: int, step: int) -> np.ndarray:
+        """The maps by which ``augment`` changes the images of step number ``step``, ``(count, 2, T)``."""
         strength = self.fade.strength(step) if self.fade else 1.0
-        return self.augment.maps(count, np.random.default_rng([self.seed, epoch, step]), strength)
+        return augment.maps(count, np.random.default_rng([self.seed, epoch, step]), strength)
 
     def targets(self, labels: Array, classes: int) -> Array:
         """The labels; with smoothing ``s``, rows ``(N, K)``: ``1 - s`` for the true class, ``s / K`` more for each."""
@@ -244,7 +256,7 @@ class Trainer:
             "clip norm": self.clip_norm,
             "early stopping": early_stopping,
             "training data": fingerprint(*training),
-            "validation data": fingerprint(*validation) if validation and len(validation[0]) else None,
+            "validation data": fingerprint(*validation) if validation else None,
             **self.optimizer.settings(),
         }
 

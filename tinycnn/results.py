@@ -1,0 +1,58 @@
+"""What a training run leaves in its folder: the network, a line per epoch, all its numbers, and the best epoch."""
+
+import csv
+import importlib
+import io
+import json
+import platform
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.data import Dataset
+from tinycnn.evaluation import evaluate
+from tinycnn.history import EpochResult, best
+from tinycnn.io import load, save, write_atomically
+from tinycnn.layers import Sequential
+from tinycnn.version import __version__
+
+BEST = "model_best.safetensors"
+
+
+def write_results(output: Path, model: Sequential, history: list[EpochResult], metrics: dict[str, Any]) -> list[str]:
+    """Write the trained network, a line per epoch, and ``metrics`` to the folder ``output``; the names of the files."""
+    save(model, output / "model.safetensors")
+    write_atomically(output / "history.csv", history_csv(history).encode())
+    write_atomically(output / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    return ["history.csv", "metrics.json", "model.safetensors"]
+
+
+def history_csv(history: list[EpochResult]) -> str:
+    """One line per epoch, with a head line; an empty field where there was no validation."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(EpochResult)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(result) for result in history)
+    return text.getvalue()
+
+
+def best_epoch(output: Path, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:
+    """The epoch with the smallest validation loss, and how well the network saved then reads the test images."""
+    epoch = best(history)
+    if epoch is None:
+        return None
+    test = evaluate(load(output / BEST), dataset.x_test, dataset.y_test)
+    scores = {name: getattr(epoch, name) for name in ("epoch", "validation_loss", "validation_accuracy")}
+    return scores | {"test_accuracy": test.accuracy, "test_loss": test.loss, "file": BEST}
+
+
+def versions() -> dict[str, str]:
+    """Of tinycnn, Python, and what computes."""
+    backend = get_backend()
+    found = {"tinycnn": __version__, "python": platform.python_version(), "numpy": np.__version__}
+    if backend.name != "numpy":
+        found[backend.name] = importlib.import_module(backend.name).__version__
+    return found

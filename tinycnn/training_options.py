@@ -1,0 +1,171 @@
+"""The options of a training command: what there is, what it is when not given, what is refused, and what it makes."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from tinycnn import models, optim
+from tinycnn.backends import get_backend
+from tinycnn.backends.threads import set_threads
+from tinycnn.console import counted
+from tinycnn.data.augment import Affine, Elastic, Fade
+from tinycnn.errors import SettingError
+from tinycnn.layers import Sequential
+from tinycnn.optim import in_range
+from tinycnn.results import BEST
+from tinycnn.train import Trainer
+
+MOMENTUM = 0.9
+
+
+def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
+    """The options in ``arguments`` (None: those of the process); raises SettingError for numbers out of range."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    add = parser.add_argument
+    add("--model", choices=models.MODELS, default="keras_cnn", help="the network (default: keras_cnn)")
+    add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="what computes (default: auto)")
+    add("--dataset", default="auto", help="auto, mnist, fashion_mnist, digits, or a file PATH.npz (default: auto)")
+    add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
+    add("--recipe", choices=["author", "best"], default="author", help="defaults for the training (default: author)")
+    add("--epochs", type=int, metavar="N", help="passes over the training images (default: as the recipe says)")
+    add("--batch-size", type=int, metavar="N", help="images per step (default: as the recipe says)")
+    add("--optimizer", choices=optim.OPTIMIZERS, default="adam", help="default: adam")
+    add("--lr", type=float, metavar="X", help="learning rate (default: 0.001, for sgd 0.05)")
+    add("--momentum", type=float, default=MOMENTUM, metavar="X", help=f"of sgd (default: {MOMENTUM})")
+    add("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: as the recipe says)")
+    add("--augment", action=argparse.BooleanOptionalAction, help="shift, turn, stretch and slant the training images")
+    add("--elastic", type=float, default=0.0, metavar="X", help="with --augment: bend them by X pixels, too; try 1")
+    add("--fade-epochs", type=float, metavar="N", help="let --augment fade from N epochs before the end to one before")
+    add("--label-smoothing", type=float, metavar="F", help="share of the target given to all classes, in [0, 1)")
+    add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
+    add("--clip-norm", type=float, metavar="X", help="shorten the gradient of a step to this length")
+    add("--early-stopping", type=int, metavar="N", help=f"stop when N epochs did not improve validation; keeps {BEST}")
+    add("--save-best", action="store_true", help=f"keep the epoch with the smallest validation loss as {BEST}")
+    add("--checkpoint-every", type=int, metavar="N", help="save the state of the run every N steps, and each epoch")
+    add("--resume", action="store_true", help="go on where the newest checkpoint in the output folder was saved")
+    add("--threads", type=int, metavar="N", help="of the numba backend; results do not change (default: all cores)")
+    add("--seed", type=int, default=0, metavar="N", help="fixes weights, shuffles and dropout (default: 0)")
+    add("--limit", type=int, metavar="N", help="use only the first N training images")
+    add("--no-capture", action="store_true", help="on a GPU: run every step from Python, and replay no recording of it")
+    add("--tf32", action="store_true", help="on a GPU: matrix products on tensor cores, inputs rounded to 10 bits")
+    add("--output", type=folder_name, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
+    add("--no-plots", action="store_true", help="write no pictures and no report.html")
+    add("--quiet", action="store_true", help="print only the result")
+    return with_defaults(parser.parse_args(arguments))
+
+
+def folder_name(text: str) -> Path:
+    """The folder that ``text`` names."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a folder, got nothing")
+    return Path(text)
+
+
+BOUNDS: dict[str, dict[str, float]] = {
+    "lr": {"above": 0},
+    "momentum": {"at_least": 0, "below": 1},
+    "validation_split": {"at_least": 0, "below": 1},
+    "elastic": {"at_least": 0, "below": 100},
+    "label_smoothing": {"at_least": 0, "below": 1},
+    "clip_norm": {"above": 0},
+}
+COUNTS = ("epochs", "batch_size", "early_stopping", "checkpoint_every")
+
+
+def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
+    """Fill in what depends on the network or the optimizer, and refuse numbers out of range before anything starts."""
+    defaults = dataclasses.asdict(models.MODELS[options.model].recipe(options.recipe))
+    if options.optimizer == "sgd":
+        defaults["lr"] = 0.05
+    longest_fade = 0.0 if options.augment is False else options.epochs or defaults["epochs"]
+    defaults["fade_epochs"] = min(defaults["fade_epochs"], longest_fade)
+    for name, value in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    options.save_best |= options.early_stopping is not None
+    check_numbers(options)
+    check_together(options)
+    if options.threads is not None:
+        set_threads(options.threads)
+    return options
+
+
+def check_numbers(options: argparse.Namespace) -> None:
+    """Raise SettingError, naming the option, for a number out of range."""
+    for name in COUNTS:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise SettingError(f"--{name.replace('_', '-')} {value}: expected at least 1")
+    if options.seed < 0:
+        raise SettingError(f"--seed {options.seed}: expected 0 or more")
+    for name, bounds in BOUNDS.items():
+        if getattr(options, name) is not None:
+            in_range(f"--{name.replace('_', '-')}", getattr(options, name), **bounds)
+
+
+def check_together(options: argparse.Namespace) -> None:
+    """Raise SettingError for options that make sense only beside another, which is missing."""
+    if options.elastic and not options.augment:
+        raise SettingError(f"--elastic {options.elastic:g}: expected --augment with it")
+    if options.fade_epochs and not (options.augment and 1 <= options.fade_epochs <= options.epochs):
+        raise SettingError(f"--fade-epochs {options.fade_epochs:g}: expected --augment with it, and 1 to --epochs")
+    if options.save_best and not options.validation_split:
+        raise SettingError("--early-stopping and --save-best need validation images: add --validation-split 0.1")
+
+
+def augmentation(options: argparse.Namespace) -> Affine | None:
+    """How the training images are changed; None for not at all."""
+    if not options.augment:
+        return None
+    return Elastic(bend=options.elastic) if options.elastic else Affine()
+
+
+def fading(options: argparse.Namespace, steps: int) -> Fade | None:
+    """How the augmentation of a run of ``steps`` steps fades; None for not at all."""
+    if not options.fade_epochs:
+        return None
+    return Fade.towards_the_end(options.fade_epochs, epochs=options.epochs, steps=steps // options.epochs)
+
+
+def make_optimizer(options: argparse.Namespace, model: Sequential, steps: int) -> optim.Optimizer:
+    """The optimizer for a run of ``steps`` steps."""
+    extra = {"momentum": options.momentum} if options.optimizer == "sgd" else {}
+    schedule = optim.SCHEDULES[options.schedule](steps)
+    return optim.OPTIMIZERS[options.optimizer](model.parameters(), options.lr, schedule=schedule, **extra)
+
+
+def make_trainer(options: argparse.Namespace, model: Sequential, images: int) -> Trainer:
+    """A trainer of ``model`` for ``images`` training images."""
+    steps = options.epochs * -(-images // options.batch_size)
+    return Trainer(
+        model,
+        make_optimizer(options, model, steps),
+        batch_size=options.batch_size,
+        seed=options.seed,
+        augment=augmentation(options),
+        fade=fading(options, steps),
+        label_smoothing=options.label_smoothing,
+        clip_norm=options.clip_norm,
+        capture=not options.no_capture,
+    )
+
+
+def training_line(options: argparse.Namespace) -> str:
+    """How the network is trained, in words."""
+    line = f"{counted(options.epochs, 'epoch')}, batch {options.batch_size}, "
+    line += f"{options.optimizer} {options.lr:g} ({options.schedule})"
+    line += ", augmented" if options.augment else ""
+    line += f", bent by {options.elastic:g} pixels" if options.elastic else ""
+    line += f", fading {options.fade_epochs:g} epochs before the end" if options.fade_epochs else ""
+    return line + (f", label smoothing {options.label_smoothing:g}" if options.label_smoothing else "")
+
+
+def without_effect(options: argparse.Namespace) -> list[str]:
+    """A sentence for each setting that was given, and that changes nothing in this run."""
+    backend = get_backend().name
+    sentences = []
+    if options.threads is not None and backend != "numba":
+        sentences.append(f"--threads is for the numba backend; {backend} does not use it")
+    if options.optimizer != "sgd" and options.momentum != MOMENTUM:
+        sentences.append(f"--momentum is for sgd; {options.optimizer} does not use it")
+    return sentences
