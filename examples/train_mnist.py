@@ -54,6 +54,7 @@ class Run:
         self.model = models.create(
             options.model, seed=options.seed, input_shape=dataset.input_shape, classes=dataset.num_classes
         )
+        self.model.class_names, self.model.pictures = dataset.class_names, dataset.pictures
         self.trainer = make_trainer(options, self.model, len(x_train))
         self.compile_s = self.training_s = 0.0
 

@@ -61,7 +61,7 @@ HEAVY = {
     "requests": ["tinycnn.data"],
     "urllib3": ["tinycnn.data"],
     "safetensors": ["tinycnn.io", "tinycnn.checkpoint"],
-    "PIL": ["tinycnn.data.drawing"],
+    "PIL": ["tinycnn.data.drawing", "tinycnn.data.picture"],
     "starlette": ["tinycnn.web"],
     "uvicorn": ["tinycnn.web"],
     "tqdm": ["tinycnn.progress", "tinycnn.data"],

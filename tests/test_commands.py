@@ -1,5 +1,6 @@
 """``python -m tinycnn COMMAND``: output, exit codes, and sentences instead of tracebacks."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from sklearn.metrics import confusion_matrix
 import tinycnn
 from tinycnn import Function, data, gradient_cases, models
 from tinycnn.commands import COMMANDS, main
+from tinycnn.data import drawing
+from tinycnn.layers import Dense, Flatten, Sequential
 from tinycnn.train import evaluate, predict_logits
 
 
@@ -134,8 +137,8 @@ def test_predict_without_any_answer(model_file, drawings, tmp_path, capsys):
 
 def test_predict_with_models_it_cannot_use(drawings, tmp_path, capsys):
     assert "no such file" in failing(capsys, "predict", tmp_path / "gone", drawings)
-    tinycnn.save(models.create("keras_cnn", input_shape=(28, 28, 3)), tmp_path / "colour")
-    assert "predict reads drawings in grey" in failing(capsys, "predict", tmp_path / "colour", drawings)
+    tinycnn.save(models.create("keras_cnn", input_shape=(28, 28, 2)), tmp_path / "two")
+    assert "predict needs (H, W, 1) or (H, W, 3)" in failing(capsys, "predict", tmp_path / "two", drawings)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -158,6 +161,51 @@ def test_predict_with_many_classes_shows_the_most_probable(drawings, tmp_path, c
     assert main(["predict", str(tmp_path / "model"), str(drawings / "a.png")]) == 0
     answer = capsys.readouterr().out.splitlines()[1].split(maxsplit=1)[1]
     assert re.fullmatch(r"(\d+)  \1: [\d.]+(, \d+: [\d.]+){4}", answer)
+
+
+def redness(**meaning):
+    """A network of three answers: how red, how green, how blue a picture of 4x6 pixels is."""
+    network = Sequential(Flatten(), Dense(3), input_shape=(4, 6, 3))
+    network.load_state_dict({"dense_1.weight": np.tile(np.eye(3, dtype=np.float32), (24, 1)), "dense_1.bias": ZEROS})
+    for name, value in meaning.items():
+        setattr(network, name, value)
+    return network
+
+
+ZEROS = np.zeros(3, np.float32)
+
+
+def test_predict_says_the_names_of_colours(tmp_path, capsys):
+    """Pictures of any size and mode, in colour; what is transparent is white, so no colour wins by it."""
+    tinycnn.save(redness(class_names=["red", "green", "light blue"]), tmp_path / "model")
+    Image.new("RGB", (300, 100), (255, 0, 0)).save(tmp_path / "a.png")
+    Image.new("CMYK", (64, 64), (255, 255, 0, 0)).save(tmp_path / "b.jpg")
+    Image.new("RGBA", (9, 9), (0, 255, 0, 255)).save(tmp_path / "c.webp", lossless=True)
+    Image.new("P", (3, 3), 0).save(tmp_path / "d.gif")
+    paths = [str(tmp_path / name) for name in ("a.png", "b.jpg", "c.webp", "d.gif")]
+    assert main(["predict", str(tmp_path / "model"), *paths]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["picture", "answer", "red", "green", "light", "blue", "%"]
+    answers = [line[len(max(paths, key=len)) :].strip().split("  ")[0] for line in lines]
+    assert answers == ["red", "light blue", "green", "red"]  # the last is black: all alike, and the first is taken
+    assert {len(line) for line in lines} == {len(head) - len("  %")}
+
+
+def test_predict_prepares_a_picture_as_training_did(model_file, drawings, capsys, monkeypatch):
+    """A network that was trained on whole pictures gets them whole; one that does not say it, drawings."""
+    path, model = model_file
+    whole = tinycnn.load(path)
+    whole.pictures = "whole"
+    tinycnn.save(whole, path.with_name("whole"))
+    for file, expected in (path, drawing.read_drawing), (path.with_name("whole"), whole_picture):
+        assert main(["predict", str(file), str(drawings / "b.JPG")]) == 0
+        answered = np.array(capsys.readouterr().out.splitlines()[1].split()[2:], float)
+        p = tinycnn.metrics.probabilities(predict_logits(model, expected(drawings / "b.JPG")))[0]
+        np.testing.assert_allclose(answered, 100 * p, atol=0.051)
+
+
+def whole_picture(path):
+    return np.asarray(Image.open(path).convert("L").resize((28, 28), Image.Resampling.BILINEAR))[None, :, :, None]
 
 
 # --------------------------------------------------------------------------------------------------------- evaluate
@@ -184,6 +232,19 @@ def test_evaluate_on_data_that_does_not_fit(tmp_path, capsys):
     message = failing(capsys, "evaluate", tmp_path / "model", "--dataset", "digits")
     assert message.startswith("digits has images (28, 28, 1) of 10 classes")
     assert "made for (28, 28, 1) and 3; choose another --dataset" in message
+
+
+def test_evaluate_on_other_things_with_the_same_numbers(tmp_path, capsys, monkeypatch):
+    digits = data.load("digits")
+    clothes = dataclasses.replace(digits, name="clothes", class_names=data.sources.FASHION_MNIST.class_names)
+    model = models.create("lenet")
+    model.class_names = ["T-shirt/top", "Boot", *clothes.class_names[2:]]
+    tinycnn.save(model, tmp_path / "model")
+    monkeypatch.setattr(data, "load", lambda *names, **settings: clothes)
+    message = failing(capsys, "evaluate", tmp_path / "model")
+    assert message == f"class 1 is Boot in {tmp_path / 'model'}, Trouser in clothes; choose another --dataset"
+    monkeypatch.setattr(data, "load", lambda *names, **settings: digits)  # numbers may stand for anything
+    assert main(["evaluate", str(tmp_path / "model")]) == 0
 
 
 def test_export_does_not_overwrite_the_model(model_file, tmp_path, capsys):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from tinycnn import data
-from tinycnn.data import drawing
+from tinycnn.data import picture
 from tinycnn.data.drawing import EmptyDrawingError, normalise, paper_level, read_drawing
 from tinycnn.errors import DataError
 
@@ -269,7 +269,7 @@ def test_the_sentence_names_the_file(tmp_path):
 
 
 def test_a_file_larger_than_any_picture_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(drawing, "MAX_FILE", 100)
+    monkeypatch.setattr(picture, "MAX_FILE", 100)
     path = tmp_path / "large.png"
     path.write_bytes(bytes(101))
     with pytest.raises(DataError, match="larger than 100 bytes"):

@@ -100,6 +100,64 @@ def test_the_architecture_is_plain_json():
     assert [layer["kind"] for layer in description["layers"]][:3] == ["Rescaling", "Conv2d", "BatchNorm"]
 
 
+def test_class_names_come_back(tmp_path):
+    model = small_network()
+    assert model.class_names == ("0", "1", "2")
+    assert "class_names" not in io.architecture(model)  # a file without names is what it always was
+    model.class_names = ["T-shirt/top", "été", "0"]
+    again = tinycnn.load(saved(model, tmp_path))
+    assert again.class_names == ("T-shirt/top", "été", "0")
+    assert content(again) == content(model) != VALID
+    assert again.pictures == "drawing"
+    again.pictures = "whole"
+    assert tinycnn.load(saved(again, tmp_path)).pictures == "whole"
+    again.pictures = None
+    assert content(again) == content(model)
+
+
+NAMES_THAT_ARE_NONE = {
+    "too few": ["a", "b"],
+    "too many": ["a", "b", "c", "d"],
+    "one twice": ["a", "b", "a"],
+    "empty": ["a", "b", ""],
+    "only blanks": ["a", "b", "  "],
+    "too long": ["a", "b", "c" * 101],
+    "a number": ["a", "b", 3],
+    "a list": ["a", "b", ["c"]],
+    "a line break": ["a", "b", "c\n"],
+    "for the terminal": ["a", "b", "\x1b[2Jc"],
+    "from right to left": ["a", "b", "\u202ec"],
+    "a word": "abc",
+    "nothing": None,
+    "a dictionary": {"a": 1, "b": 2, "c": 3},
+}
+
+
+@pytest.mark.parametrize("names", NAMES_THAT_ARE_NONE.values(), ids=NAMES_THAT_ARE_NONE)
+def test_class_names_that_are_none(names, tmp_path):
+    message = refused(file_with(architecture_text(class_names=names)), tmp_path)
+    assert "class_names" in message or names is None
+    if names and not isinstance(names, dict):
+        with pytest.raises(SettingError, match="class_names"):
+            small_network().class_names = names
+
+
+@pytest.mark.parametrize("pictures", ["upside down", 1, ["whole"], ""])
+def test_pictures_that_are_none(pictures, tmp_path):
+    assert "expected 'drawing' or 'whole'" in refused(file_with(architecture_text(pictures=pictures)), tmp_path)
+    with pytest.raises(SettingError, match="expected 'drawing' or 'whole'"):
+        small_network().pictures = pictures
+
+
+def test_a_colour_network_takes_no_drawings():
+    model = Sequential(Flatten(), Dense(2), input_shape=(4, 4, 3))
+    assert model.pictures == "whole"
+    with pytest.raises(SettingError, match=r"drawings are grey, \(H, W, 1\)"):
+        model.pictures = "drawing"
+    with pytest.raises(SettingError, match="got 2 names for answers of shape"):
+        Sequential(Conv2d(2), input_shape=(4, 4, 3)).class_names = ["a", "b"]
+
+
 SCRAMBLES = {
     "Fortran": np.asfortranarray,
     "strided": lambda a: np.repeat(a, 2, axis=0)[::2],
@@ -575,8 +633,11 @@ def test_mutated_bytes_of_a_valid_file(changes, end, scratch):
     loads_or_is_refused(bytes(data[:end]), scratch)
 
 
+PARTS = ["format", "input_shape", "dtype", "layers", "class_names", "pictures"]
+
+
 @fuzzing
-@given(values=st.dictionaries(st.sampled_from(["format", "input_shape", "dtype", "layers"]), json_values))
+@given(values=st.dictionaries(st.sampled_from(PARTS), json_values))
 def test_random_values_in_the_architecture(values, scratch):
     loads_or_is_refused(file_with(architecture_text(**values)), scratch)
 

@@ -230,3 +230,20 @@ def test_a_server_that_is_gone_is_told(browser, tmp_path):
     page.wait_for_selector("#trouble:not([hidden])")
     assert "does not answer" in page.locator("#trouble").inner_text()
     context.close()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_network_for_other_things_speaks_of_them(browser, tmp_path, size):
+    model = small_model()
+    model.class_names = ["T-shirt/top", "Trouser", *(f"a rather long name, number {k}" for k in range(8))]
+    with serving(model, tmp_path) as address:
+        context = browser.new_context(**size)
+        page = context.new_page()
+        page.goto(address)
+        wait_until_ready(page)
+        assert page.locator("#bars .name").all_inner_texts() == list(model.class_names)
+        assert "digit" not in page.locator("body").inner_text().lower()
+        draw(page, SEVEN)
+        wait_until(page, lambda: digit(page) in model.class_names)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")  # nothing sticks out
+        context.close()

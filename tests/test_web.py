@@ -76,9 +76,10 @@ def test_the_answer_is_that_of_the_network(client, model):
     logits = predict_logits(model, picture)[0].astype(np.float64)
     wanted = np.exp(logits) / np.exp(logits).sum()
     answer = client.post("/predict", content=drawing(), headers=PNG).json()
-    assert set(answer) == {"empty", "digit", "probabilities", "picture", "compute_ms"}
+    assert set(answer) == {"empty", "digit", "answer", "probabilities", "picture", "compute_ms"}
     np.testing.assert_allclose(answer["probabilities"], wanted, rtol=1e-6)
     assert answer["digit"] == wanted.argmax()
+    assert answer["answer"] == str(answer["digit"])
     assert np.array_equal(answer["picture"], picture[0, :, :, 0])
 
 
@@ -111,7 +112,7 @@ def test_pixels_as_json_and_as_a_file_mean_the_same(client):
 def test_nothing_drawn_is_an_answer(client, body):
     response = client.post("/predict", content=body, headers=JSON)
     assert response.status_code == 200
-    assert response.json() == {"empty": True, "digit": None, "probabilities": None}
+    assert response.json() == {"empty": True, "digit": None, "answer": None, "probabilities": None}
 
 
 def test_an_empty_canvas_as_the_page_sends_it(client):
@@ -164,6 +165,20 @@ def test_other_shapes_and_classes_work():
     assert len(answer["probabilities"]) == 3
     assert np.array(answer["picture"]).shape == (20, 24)
     assert client.get("/model").json()["input_shape"] == [20, 24, 1]
+
+
+def test_classes_are_called_by_their_names(model):
+    model.class_names = [f"thing {k}" for k in range(10)]
+    client = TestClient(create_app(Answers(model)))
+    assert client.get("/model").json()["class_names"] == list(model.class_names)
+    answer = client.post("/predict", content=drawing(), headers=PNG).json()
+    assert answer["answer"] == f"thing {answer['digit']}"
+
+
+def test_a_network_for_whole_pictures_is_refused(model):
+    model.pictures = "whole"
+    with pytest.raises(SettingError, match="the page draws, this network was trained on whole pictures"):
+        Answers(model)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Model files: architecture and weights in one safetensors file, without pickle and without code.
 
 The weights are ordinary safetensors entries that every tool can read. The architecture is one sorted-JSON text under
-the metadata key ``tinycnn``. The same model always gives the same bytes.
+the metadata key ``tinycnn``, with the names of the classes. The same model always gives the same bytes.
 
 A file may come from a stranger, so nothing in it is believed: at most ``MAX_FILE`` bytes are read, each layer is looked
 up in a closed list, and the network is built around the arrays of the file. A layer states the shape that its settings
@@ -19,7 +19,7 @@ import numpy as np
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.layers import Layer, Sequential
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # rises when an older tinycnn would read a file wrongly, not when it would miss a name
 NESTED = "Sequential"  # the kind of a network that is a layer of another
 UNFINISHED = ".unfinished"  # how the name of a file ends that is being written
 MAX_HEADER = 1 << 20  # bytes of names and architecture, which bounds layers and nesting too; the largest of ours: 3,000
@@ -172,7 +172,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def architecture(model: Sequential) -> dict[str, Any]:
     """The description of ``model`` from which ``build`` makes it again, without its weights."""
-    return {"format": FORMAT_VERSION, **_described(model)}
+    return {"format": FORMAT_VERSION, **_described(model), **model.meaning()}
 
 
 def _described(network: Sequential) -> dict[str, Any]:
@@ -199,11 +199,23 @@ def build(text: str, source: str, arrays: dict[str, np.ndarray]) -> Sequential:
     try:
         description = _strict_json(text)
         _check_version(description["format"], source)
-        return _make_network(description, source, arrays)
+        model = _make_network(description, source, arrays)
+        _give_meaning(model, description)
+        return model
     except FileFormatError:
         raise
     except DAMAGED as error:
         raise FileFormatError(f"{source}: the network in it is damaged: {_short(error)}") from None
+
+
+def _give_meaning(model: Sequential, description: dict[str, Any]) -> None:
+    """What ``Sequential.meaning`` told; a file may come without it, as those of older versions do."""
+    if "class_names" in description:
+        if not isinstance(description["class_names"], list):
+            raise ValueError(f"class_names {_short(description['class_names'])}, expected a list")
+        model.class_names = description["class_names"]
+    if "pictures" in description:
+        model.pictures = description["pictures"]
 
 
 def _check_version(version: Any, source: str) -> None:

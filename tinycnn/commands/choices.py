@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -57,4 +58,14 @@ def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
             f"{dataset.name} has images {dataset.input_shape} of {dataset.num_classes} classes, {options.model} was "
             f"made for {model.input_shape} and {model.output_shape[0]}; choose another --dataset"
         )
+    check_same_classes(model.class_names, dataset.class_names, options.model, dataset.name)
     return dataset
+
+
+def check_same_classes(ours: Sequence[str], theirs: Sequence[str], model: str, dataset: str) -> None:
+    """DataError when network and data set call the same number different things; digits may stand for anything."""
+    if all(name.isdecimal() for name in ours) or all(name.isdecimal() for name in theirs):
+        return
+    for k, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+        if our != their:
+            raise DataError(f"class {k} is {our} in {model}, {their} in {dataset}; choose another --dataset")

@@ -1,12 +1,13 @@
-"""Which digit is on your own pictures: PNG, JPEG and others, dark on light or light on dark, of any size.
+"""What a network sees on your own pictures: PNG, JPEG and others, of any size.
 
-Each picture is cut out, scaled and centred as MNIST's makers did, and answered with the probability of every class.
-Exit codes: 0 all answered, 1 some could not be (each with a sentence on stderr), 2 none, or another mistake.
+A network trained on MNIST gets the drawn digit, dark on light or light on dark, cut out, scaled and centred as MNIST's
+makers did; one trained on a folder of pictures gets each of them as it got those. Exit codes: 0 all answered, 1 some
+could not be (each with a sentence on stderr), 2 none, or another mistake.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,48 +15,55 @@ import numpy as np
 import tinycnn
 from tinycnn import metrics
 from tinycnn.commands.choices import add_backend, add_model_file, load_finite
+from tinycnn.data.drawing import read_drawing
+from tinycnn.data.picture import SUFFIXES, is_picture, read_picture
 from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Sequential
 from tinycnn.train import predict_logits
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 MOST_COLUMNS = 10  # with more classes, the most probable ones by name
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Model and pictures."""
     add_model_file(parser)
-    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="picture of a digit, or a folder of them")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="a picture, or a folder of them")
     add_backend(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for every picture."""
-    from tinycnn.data.drawing import read_drawing
-
     tinycnn.use_backend(options.backend)
     model = load_finite(options.model)
-    size = size_of_drawings(model)
+    check_takes_pictures(model)
     paths = [path for given in options.images for path in pictures_in(given)]
     width = max(len(str(path)) for path in paths)
     answered = 0
-    print(head(model.output_shape[0], width))
+    print(head(model.class_names, width))
     for path in paths:
         try:
-            image = read_drawing(path, size)
+            image = as_input(path, model)
         except DataError as error:
             print(f"error: {error}", file=sys.stderr)
             continue
-        print(line(path, metrics.probabilities(predict_logits(model, image))[0], width), flush=True)
+        p = metrics.probabilities(predict_logits(model, image))[0]  # (K,)
+        print(line(path, p, model.class_names, width), flush=True)
         answered += 1
     return 0 if answered == len(paths) else 1 if answered else 2
 
 
-def size_of_drawings(model: Sequential) -> tuple[int, int]:
-    """Height and width that ``model`` takes; SettingError unless it takes grey images and answers with classes."""
-    if len(model.input_shape) != 3 or model.input_shape[2] != 1 or len(model.output_shape) != 1:
-        raise SettingError(f"the model takes {model.input_shape}; predict reads drawings in grey, (H, W, 1)")
-    return model.input_shape[0], model.input_shape[1]
+def check_takes_pictures(model: Sequential) -> None:
+    """SettingError unless ``model`` takes images, grey or in colour, and answers with classes."""
+    if len(model.input_shape) != 3 or model.input_shape[2] not in (1, 3) or len(model.output_shape) != 1:
+        shapes = f"{model.input_shape} and answers {model.output_shape}"
+        raise SettingError(f"the model takes {shapes}; predict needs (H, W, 1) or (H, W, 3) and classes")
+
+
+def as_input(path: Path, model: Sequential) -> np.ndarray:
+    """A picture as ``model`` has learned to see pictures: ``(1, H, W, C)`` bytes; DataError where there is none."""
+    if model.pictures == "drawing":
+        return read_drawing(path, (model.input_shape[0], model.input_shape[1]))
+    return read_picture(path, model.input_shape)[np.newaxis]
 
 
 def pictures_in(path: Path) -> Iterator[Path]:
@@ -63,22 +71,33 @@ def pictures_in(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    found = sorted(filter(is_picture, path.iterdir()))
     if not found:
         raise DataError(f"{path}: no picture in this folder ({', '.join(sorted(SUFFIXES))})")
     yield from found
 
 
-def head(classes: int, width: int) -> str:
+def head(names: Sequence[str], width: int) -> str:
     """The names of the columns."""
-    if classes > MOST_COLUMNS:
-        return f"{'picture':<{width}}  answer  most probable, in %"
-    return f"{'picture':<{width}}  answer  " + "".join(f"{k:>6}" for k in range(classes)) + "  %"
+    start = f"{'picture':<{width}}  {'answer':>{longest(names)}}  "
+    if len(names) > MOST_COLUMNS:
+        return start + "most probable, in %"
+    return start + "".join(f"{name:>{column(name)}}" for name in names) + "  %"
 
 
-def line(path: Path, p: np.ndarray, width: int) -> str:
+def line(path: Path, p: np.ndarray, names: Sequence[str], width: int) -> str:
     """One answer with the probability of every class, in percent."""
-    start = f"{path!s:<{width}}  {p.argmax():>6}  "
+    start = f"{path!s:<{width}}  {names[int(p.argmax())]:>{longest(names)}}  "
     if len(p) > MOST_COLUMNS:
-        return start + ", ".join(f"{k}: {100 * p[k]:.1f}" for k in np.argsort(-p)[:5])
-    return start + "".join(f"{100 * value:>6.1f}" for value in p)
+        return start + ", ".join(f"{names[k]}: {100 * p[k]:.1f}" for k in np.argsort(-p)[:5])
+    return start + "".join(f"{100 * value:>{column(name)}.1f}" for name, value in zip(names, p, strict=True))
+
+
+def longest(names: Sequence[str]) -> int:
+    """How wide the column of answers is."""
+    return max(6, *map(len, names))
+
+
+def column(name: str) -> int:
+    """How wide the column of a class is."""
+    return max(6, len(name) + 2)

@@ -13,6 +13,7 @@ class Dataset:
     """Training and test images (N, H, W, C) uint8 with labels (N,) int64; images (N, H, W) get a channel axis.
 
     ``source`` says where the data really came from; ``notice``, if there is one, must be shown to the user.
+    ``pictures``: whether an image shows a picture ``whole``, or a ``drawing`` cut out of it; None: nobody knows.
     Raises DataError for arrays that are empty or do not fit together.
     """
 
@@ -24,6 +25,7 @@ class Dataset:
     class_names: tuple[str, ...]
     source: str
     notice: str | None = None
+    pictures: str | None = None
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):

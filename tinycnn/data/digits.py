@@ -29,6 +29,7 @@ def load_digits(notice: str | None = None) -> Dataset:
         class_names=tuple("0123456789"),
         source=f"the {len(labels):,} digits bundled with scikit-learn, scaled from 8x8 to 28x28",
         notice=notice,
+        pictures="drawing",
     )
 
 

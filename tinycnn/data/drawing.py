@@ -6,21 +6,16 @@ that knows nothing else: a digit that is half as large, or dark on light, is no 
 """
 
 import os
-import warnings
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinycnn.data.picture import MAX_PIXELS, eight_bits, open_picture
 from tinycnn.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # none of which starts another program, as EPS would
-MAX_FILE = 1 << 26  # bytes
-MAX_PIXELS = 64_000_000  # a large photograph
 WORKING_SIZE, COARSE = 1024, 128  # the longer side while looking for the digit, exactly and roughly
 BOX, FULL = 20, 28  # sides: the digit, the picture
 FAINTEST = 0.05  # contrast (1: black against white) below which there is nothing to see
@@ -42,7 +37,7 @@ def read_drawing(
     """
     name = "the image" if isinstance(source, bytes) else os.fspath(source)
     try:
-        return normalise(grey_levels(_open(source, max_pixels)), shape)
+        return normalise(grey_levels(open_picture(source, WORKING_SIZE, max_pixels)), shape)
     except EmptyDrawingError as error:
         raise EmptyDrawingError(f"{name}: {error}") from None
     except DataError as error:
@@ -146,22 +141,11 @@ def shading(grey: np.ndarray) -> np.ndarray:
 
 def grey_levels(image: "Image.Image") -> np.ndarray:
     """An image of any mode → brightness ``(H, W)`` from 0 to 1, at most 1024 a side, transparent parts as paper."""
-    if image.mode[0] in "IF":  # more than eight bits a pixel
-        image = _eight_bits(image)
-    image = image.convert("RGBA")
+    image = eight_bits(image).convert("RGBA")
     image.thumbnail((WORKING_SIZE, WORKING_SIZE))
     alpha = np.asarray(image.getchannel("A"), np.float32) / 255
     grey = np.asarray(image.convert("RGB").convert("L"), np.float32) / 255
     return alpha * grey + (1 - alpha) * _paper(grey, alpha)
-
-
-def _eight_bits(image: "Image.Image") -> "Image.Image":
-    """From the darkest pixel to the brightest, since nothing tells what white is."""
-    from PIL import Image
-
-    levels = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
-    low, high = levels.min(), levels.max()
-    return Image.fromarray(np.rint((levels - low) * (255 / max(high - low, 1e-30))).astype(np.uint8))
 
 
 def _paper(grey: np.ndarray, alpha: np.ndarray) -> float:
@@ -171,36 +155,3 @@ def _paper(grey: np.ndarray, alpha: np.ndarray) -> float:
         return 0.0
     middle = float(np.median(visible))
     return middle if 2 * visible.size > grey.size else float(middle < 0.5)
-
-
-def _open(source: str | os.PathLike[str] | bytes, max_pixels: int) -> "Image.Image":
-    """The decoded image, turned as the camera was held; DataError when it is too large, damaged or no image."""
-    from PIL import Image, ImageOps
-
-    content = source if isinstance(source, bytes) else _read(Path(source))
-    try:
-        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            image = Image.open(BytesIO(content), formats=FORMATS)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise DataError(f"it declares more than {max_pixels:,} pixels; make it smaller.") from None
-    except Exception:  # decoders raise whatever they stumble over
-        raise DataError(f"not an image that can be read; expected one of {', '.join(FORMATS)}.") from None
-    if image.width * image.height > max_pixels:
-        raise DataError(f"it has {image.width:,} x {image.height:,} pixels, above {max_pixels:,}; make it smaller.")
-    try:
-        image.draft("RGB", (2 * WORKING_SIZE, 2 * WORKING_SIZE))  # a large JPEG is decoded at a fraction of its size
-        image.load()
-        return ImageOps.exif_transpose(image)
-    except Exception as error:
-        raise DataError(f"the image in it is damaged ({error}); save it again.") from None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror}).") from None
-    if len(content) > MAX_FILE:
-        raise DataError(f"larger than {MAX_FILE:,} bytes; expected a picture of one digit.")
-    return content

@@ -70,7 +70,8 @@ def _read_idx_set(name: str, folder: Path, paths: dict[str, Path]) -> Dataset:
     with naming(folder):
         x_train, y_train, x_test, y_test = arrays.values()  # the order of Source.files
         source = _describe(folder, name, is_published)
-        return Dataset(name, x_train, y_train, x_test, y_test, SOURCES[name].class_names, source)
+        known = SOURCES[name]
+        return Dataset(name, x_train, y_train, x_test, y_test, known.class_names, source, pictures=known.pictures)
 
 
 def _check_pairs(name: str, arrays: dict[str, np.ndarray], paths: dict[str, Path]) -> None:
@@ -123,5 +124,9 @@ def _read_npz_set(name: str, path: Path) -> Dataset:
     is_published = is_bytes and _check_content(name, by_stem, dict.fromkeys(by_stem, path))
     with naming(path):
         return replace(
-            dataset, name=name, class_names=SOURCES[name].class_names, source=_describe(path, name, is_published)
+            dataset,
+            name=name,
+            class_names=SOURCES[name].class_names,
+            source=_describe(path, name, is_published),
+            pictures=SOURCES[name].pictures,
         )

@@ -33,6 +33,7 @@ class Source:
     files: tuple[SourceFile, ...]
     mirrors: tuple[str, ...]
     class_names: tuple[str, ...]
+    pictures: str | None = None  # as in Dataset
 
 
 MNIST = Source(
@@ -73,6 +74,7 @@ MNIST = Source(
         "https://raw.githubusercontent.com/fgnt/mnist/master/",
     ),
     class_names=tuple("0123456789"),
+    pictures="drawing",
 )
 
 FASHION_MNIST = Source(

@@ -1,6 +1,6 @@
 """``Sequential``: layers one after the other, as one network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import fusion
 from tinycnn.layers.base import Layer, Shape
 from tinycnn.layers.kinds import LogSoftmax, Softmax
+from tinycnn.layers.meaning import DRAWING, WHOLE, checked_class_names, checked_pictures
 from tinycnn.layers.summary import summary
 from tinycnn.tensor import Tensor
 
@@ -39,6 +40,34 @@ class Sequential(Layer):
         self.input_shape, self.dtype = _checked_shape(input_shape), _checked_dtype(dtype)
         self.layers = dict(zip(layer_names(layers), layers, strict=True))
         self.output_shape = self._build(np.random.default_rng(seed), state)
+        self._class_names: tuple[str, ...] | None = None
+        self._pictures: str | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the K answers are called: their numbers, until somebody gives them names. Kept in model files."""
+        return self._class_names or tuple(map(str, range(self.output_shape[0] if len(self.output_shape) == 1 else 0)))
+
+    @class_names.setter
+    def class_names(self, names: Iterable[str]) -> None:
+        self._class_names = checked_class_names(names, self.output_shape)
+
+    @property
+    def pictures(self) -> str:
+        """How a picture of any size becomes an input: ``drawing``, cut out and centred as in MNIST, or ``whole``.
+
+        Unless somebody has said so, networks for grey images take drawings. Kept in model files.
+        """
+        return self._pictures or (DRAWING if self.input_shape[2:] == (1,) else WHOLE)
+
+    @pictures.setter
+    def pictures(self, pictures: str | None) -> None:
+        self._pictures = None if pictures is None else checked_pictures(pictures, self.input_shape)
+
+    def meaning(self) -> dict[str, Any]:
+        """``class_names`` and ``pictures`` as far as somebody has said them; what a model file keeps of them."""
+        said = {"class_names": self._class_names, "pictures": self._pictures}
+        return {name: value for name, value in said.items() if value is not None}
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
         """As a layer of another network: it was built when it was made, so all that is left is to see that it fits."""

@@ -20,7 +20,7 @@ ALIKE = (Rescaling, Flatten, Dropout, Softmax, LogSoftmax)  # their output looks
 class Answers:
     """One network for many threads: only one computes at a time, since the backend and its memory belong to all.
 
-    Raises SettingError for a network that does not take pictures of one channel and answer classes.
+    Raises SettingError for a network that does not take drawings of one channel and answer classes.
     """
 
     def __init__(self, model: Sequential) -> None:
@@ -29,6 +29,8 @@ class Answers:
                 f"the page draws pictures (H, W, 1) and expects classes; this network takes {model.input_shape} and "
                 f"answers {model.output_shape}. Serve one that was trained on MNIST, for example."
             )
+        if model.pictures != "drawing":
+            raise SettingError("the page draws, this network was trained on whole pictures: use the command predict")
         self.model, self._one_at_a_time = model.eval(), threading.Lock()
         self.shape = model.input_shape[0], model.input_shape[1]
         self.seen = layers_to_show(model)
@@ -38,13 +40,14 @@ class Answers:
         return {
             "input_shape": self.model.input_shape,
             "classes": self.model.output_shape[0],
+            "class_names": self.model.class_names,
             "parameters": self.model.parameter_count(),
             "backend": get_backend().name,
             "layers": [repr(layer) for layer in self.model.layers.values()],
         }
 
     def answer(self, picture: np.ndarray, inside: bool = False) -> dict[str, Any]:
-        """``picture (1, H, W, 1)`` bytes → digit and probabilities; with ``inside`` the maps of every layer, too."""
+        """``picture (1, H, W, 1)`` bytes → class and probabilities; with ``inside`` the maps of every layer, too."""
         with self._one_at_a_time:
             start = time.perf_counter()
             probabilities = metrics.probabilities(predict_logits(self.model, picture))[0]  # (K,)
@@ -53,6 +56,7 @@ class Answers:
         return {
             "empty": False,
             "digit": int(probabilities.argmax()),
+            "answer": self.model.class_names[int(probabilities.argmax())],
             "probabilities": probabilities.tolist(),
             "picture": picture[0, :, :, 0].tolist(),
             **found,

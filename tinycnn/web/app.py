@@ -75,7 +75,7 @@ class Predict:
         try:
             return self.answers.answer(read_picture(content_type, body, self.answers.shape), inside)
         except EmptyDrawingError:
-            return {"empty": True, "digit": None, "probabilities": None}
+            return {"empty": True, "digit": None, "answer": None, "probabilities": None}
         except UnsupportedTypeError as error:
             raise Refused(415, str(error)) from None
         except DataError as error:

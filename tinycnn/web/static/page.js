@@ -198,8 +198,10 @@ const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.
 let latest = { empty: true }; // drawn again when light turns dark
 let speaking = 0;
 
-function makeBars(classes) {
-  for (let k = 0; k < classes; k++) {
+function makeBars(names) {
+  const letters = Math.min(12, Math.max(...names.map((name) => name.length)));
+  $("bars").style.setProperty("--name", `${Math.max(1.5, 0.62 * letters)}rem`);
+  for (const name of names) {
     const item = document.createElement("li");
     for (const part of ["name", "rail", "share"]) {
       const span = document.createElement("span");
@@ -208,7 +210,7 @@ function makeBars(classes) {
     }
     const bar = document.createElement("div");
     bar.className = "bar";
-    item.children[0].textContent = k;
+    item.children[0].textContent = item.title = name;
     item.children[1].append(bar);
     $("bars").append(item);
   }
@@ -225,12 +227,13 @@ function showBars(probabilities, best) {
 }
 
 function show(answer) {
-  const { digit, probabilities, empty } = answer;
-  $("digit").textContent = empty ? "?" : digit;
+  const { digit, answer: name, probabilities, empty } = answer;
+  $("digit").textContent = empty ? "?" : name;
   $("digit").classList.toggle("nothing", Boolean(empty));
+  $("digit").classList.toggle("word", !empty && name.length > 2);
   $("confidence").textContent = empty ? "Nothing drawn yet" : verdict(probabilities[digit]);
   showBars(empty ? null : probabilities, empty ? null : digit);
-  speak(empty ? "Nothing drawn." : `${digit}, ${percent(probabilities[digit])}`);
+  speak(empty ? "Nothing drawn." : `${name}, ${percent(probabilities[digit])}`);
   latest = answer.layers || empty ? answer : { ...latest, picture: answer.picture, empty: false };
   showInside();
 }
@@ -328,6 +331,14 @@ function drawLayer(canvas, layer) {
 
 // -------------------------------------------------------------------------------------------------------- the start
 
+/** The classes are no digits: the page must not speak of any. */
+function callItADrawing() {
+  document.title = "tinycnn: draw";
+  document.querySelector("h1").textContent = "Draw";
+  $("invitation").textContent = "Draw here";
+  $("inside-title").textContent = "Your drawing on its way through the network";
+}
+
 async function start() {
   blank($("seen"));
   blank($("saliency"));
@@ -336,7 +347,8 @@ async function start() {
     const model = await (await fetch("model")).json();
     const size = model.parameters.toLocaleString("en");
     $("about").textContent = `A convolutional network of ${size} parameters reads along (${model.backend} backend).`;
-    makeBars(model.classes);
+    makeBars(model.class_names);
+    if (model.class_names.some((name) => !/^\d$/.test(name))) callItADrawing();
   } catch {
     trouble("The server does not answer. Is it still running?");
   }
