@@ -165,9 +165,10 @@ class FusedKernels(CupyKernels):
 
     def conv_grad_x(self, conv: Conv, grad: Array, description: np.ndarray) -> Array:
         grad_x, C = self.xp.empty(conv.x.shape, grad.dtype), conv.x.shape[3]
+        grid = tiles_for(math.prod(conv.x.shape[:3]), C)
         self.multiply(
-            *("conv2d_backward.cu", "conv2d_grad_x", C, grad.dtype),
-            *(tiles_for(math.prod(conv.x.shape[:3]), C), grad, conv.weight, grad_x, description, len(grad_x)),
+            *("conv2d_backward.cu", "conv2d_grad_x", C, grad.dtype, grid),
+            *(grad, conv.weight, grad_x, description, len(grad_x)),
         )
         return grad_x
 
