@@ -21,8 +21,8 @@ from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads
 from tinycnn.checkpoint import Checkpoints
 from tinycnn.console import tell
-from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.history import best, stopped_early
+from tinycnn.errors import SettingError, TinyCNNError, in_words
 from tinycnn.keeper import TrainingStopped
 from tinycnn.progress import epoch_line, progress_display
 from tinycnn.results import BEST, best_epoch, versions, write_results
@@ -207,11 +207,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except TinyCNNError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (OSError, MemoryError) as error:  # a full disk; data that is too large
-        print(f"error: {error}", file=sys.stderr)
+    except (TinyCNNError, OSError, MemoryError) as error:  # OSError: a full disk; MemoryError: data that is too large
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 2
 
 

@@ -49,6 +49,7 @@ EVIDENCE = {  # what the cases of these files are evidence for
     "ops and kernels": ("test_kernels.py", "test_matrix.py", "test_ops.py", "test_numba_kernels.py", "test_fusion.py"),
     "other people's code": ("test_onnx_reference.py", "test_torch_parity.py"),
     "files and downloads": (
+        "test_files.py",
         "test_io.py",
         "test_fuzz.py",
         "test_data_idx.py",

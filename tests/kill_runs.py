@@ -15,6 +15,7 @@ import random
 import resource
 import runpy
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,8 @@ def die() -> None:
 
 
 def arm(moment: str, count: int) -> None:
-    """Make this process end at the ``count``-th time that it comes to ``moment``."""
+    """Make this process end at the ``count``-th time that it comes to ``moment``; of a full disk it is the size."""
+    import tinycnn
     from tinycnn.checkpoint import Checkpoints
     from tinycnn.train import Trainer
 
@@ -71,11 +73,12 @@ def arm(moment: str, count: int) -> None:
         return call
 
     def half(descriptor):
-        if arrive():
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and arrive():  # folders are brought to the disk, too
+            os.ftruncate(descriptor, status.st_size // 2)
             die()
 
-    step, write = Trainer.step, Checkpoints.write
+    step, write, save = Trainer.step, Checkpoints.write, tinycnn.save
     match moment:
         case "before a step":
             Trainer.step = lambda *arguments: die() if arrive() else step(*arguments)
@@ -103,7 +106,20 @@ def arm(moment: str, count: int) -> None:
         case "full disk":
             os.fsync = lambda descriptor: _no_space()
         case "files may not grow":
-            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+            may_not_grow(count)
+        case "files may not grow after the model":
+
+            def save_the_last(model, path):
+                save(model, path)
+                if path.name == "model.safetensors":
+                    may_not_grow(count)
+
+            tinycnn.save = save_the_last
+
+
+def may_not_grow(size: int) -> None:
+    """Files can have ``size`` bytes at most; Python ignores SIGXFSZ, so a longer one is an OSError."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def _no_space() -> None:
@@ -178,7 +194,7 @@ def campaign(folder: Path, backend: str, kills: int, seed: int) -> dict[str, int
                 break
             survived[moment] = survived.get(moment, 0) + 1
             if rng.random() < 0.1:
-                kill(run, backend, rng.choice(["full disk", "files may not grow"]), 1)
+                kill(run, backend, rng.choice(["full disk", "files may not grow"]), 10_000)
         finish(run, backend, "--resume")
         found = remains(run)
         different = [name for name in expected if found[name] != expected[name]]

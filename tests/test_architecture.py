@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the bottom to the top. A module may import what stands in a line above its own, and its neighbours in the line.
 LAYERS = [
-    ["tinycnn.errors", "tinycnn.version", "tinycnn.console"],
+    ["tinycnn.errors", "tinycnn.version", "tinycnn.console", "tinycnn.files"],
     ["tinycnn.backends"],
     ["tinycnn.tensor"],
     ["tinycnn.ops", "tinycnn.initializers"],
@@ -45,9 +45,10 @@ NEIGHBOURS = {
 EXACT = {
     "tinycnn.backends.base": [],
     "tinycnn.backends.philox": [],
-    "tinycnn.data": ["tinycnn.errors", "tinycnn.data", "tinycnn.backends.base"],
+    "tinycnn.data": ["tinycnn.errors", "tinycnn.files", "tinycnn.data", "tinycnn.backends.base"],
     "tinycnn.console": [],
     "tinycnn.errors": [],
+    "tinycnn.files": [],
     "tinycnn.version": [],
 }
 # Third-party modules that are large or optional, and the only places that may import them.

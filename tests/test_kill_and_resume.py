@@ -24,11 +24,17 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(backend, kills, tmp_
 
 
 @pytest.fixture(scope="module")
-def peace(tmp_path_factory):
-    """What a run leaves that nobody disturbs."""
+def peace_folder(tmp_path_factory):
+    """The results of a run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("peace") / "out"
     finish(folder, "numpy")
-    return remains(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def peace(peace_folder):
+    """What a run leaves that nobody disturbs."""
+    return remains(peace_folder)
 
 
 @pytest.mark.parametrize(("moment", "code"), [("Ctrl-C", 130), ("SIGTERM", 143)])
@@ -73,6 +79,41 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path):
         first.communicate()
     with claimed(tmp_path / "out") as path:  # the lock went with the process
         assert (path / "checkpoints").is_dir()
+
+
+MB = 1_000_000  # the model of these runs has 1.0, a checkpoint 3.0
+CHECKPOINT_LOST = r"the checkpoint of step (2|10) could not be written \(File too large\); kept: (none|step-000000002)"
+TOO_LARGE = {  # what cannot be written: the moment, the size that files may have then, the end of stderr, the exit code
+    "checkpoints": ("files may not grow", 2 * MB, CHECKPOINT_LOST, 0),
+    "the model": ("files may not grow", MB // 2, r"error: .*/model_best\.safetensors: File too large", 2),
+    "the history": ("files may not grow after the model", 100, r"error: .*/history\.csv: File too large", 2),
+    "the metrics": ("files may not grow after the model", 400, r"error: .*/metrics\.json: File too large", 2),
+}
+NEW = {  # the files that are those of the second run afterwards; the others are whole, and those of the first
+    "checkpoints": {"model.safetensors", "model_best.safetensors", "history.csv", "metrics.json"},
+    "the model": set(),
+    "the history": {"model.safetensors", "model_best.safetensors"},
+    "the metrics": {"model.safetensors", "model_best.safetensors", "history.csv"},
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of files")
+@pytest.mark.parametrize("what", TOO_LARGE)
+def test_what_cannot_be_written_is_told_in_a_sentence_and_older_files_stay_whole(what, tmp_path, peace_folder):
+    """A limit of the operating system for the size of files stands in for a full disk and always hits the same file."""
+    moment, size, words, code = TOO_LARGE[what]
+    before = {path.name: path.read_bytes() for path in peace_folder.iterdir() if path.is_file()}
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+    more = "--epochs", "1", "--seed", "1", "--checkpoint-every", "2" if what == "checkpoints" else "100"
+    process = start(*arguments(tmp_path, "numpy"), *more, moment=moment, count=size)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == code, errors
+    assert re.fullmatch(words, errors.splitlines()[-1])
+    assert "Traceback" not in errors
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} == NEW[what]
 
 
 def tmpfs(folder, size):

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import FileFormatError, SettingError
-from tinycnn.io import DAMAGED, read_arrays, remove_leftovers, write_atomically
+from tinycnn.files import remove_leftovers, write_atomically
+from tinycnn.io import DAMAGED, read_arrays
 
 FORMAT_VERSION = "1"
 KEPT = 2

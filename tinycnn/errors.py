@@ -3,6 +3,8 @@
 Every message says what came, what was expected, and what to do now.
 """
 
+import os
+
 
 class TinyCNNError(Exception):
     """Base of all errors below; command lines print its message without a traceback and exit with code 2."""
@@ -42,3 +44,10 @@ class OutOfMemoryError(TinyCNNError, MemoryError):
 
 class SettingError(TinyCNNError, ValueError):
     """An option or argument outside its range."""
+
+
+def in_words(error: BaseException) -> str:
+    """The message of an error for people: of an OSError its file and its reason, without a number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fspath(error.filename)}: {error.strerror}"
+    return str(error)

@@ -10,54 +10,21 @@ ask for, and where the file holds another one, that is an error before any memor
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinycnn.errors import FileFormatError, SettingError
+from tinycnn.files import write_atomically
 from tinycnn.layers import Layer, Sequential
 
 FORMAT_VERSION = 1  # rises when an older tinycnn would read a file wrongly, not when it would miss a name
 NESTED = "Sequential"  # the kind of a network that is a layer of another
-UNFINISHED = ".unfinished"  # how the name of a file ends that is being written
 MAX_HEADER = 1 << 20  # bytes of names and architecture, which bounds layers and nesting too; the largest of ours: 3,000
 MAX_FILE = 1 << 31  # bytes: 700 times the largest of ours
 LENGTH_BYTES = 8  # a safetensors file begins with the length of its header
 DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that at any moment, also after a crash, ``path`` holds the old content or the new."""
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it, or give another")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Delete what ``write_atomically`` leaves in ``folder`` when the process is killed; nobody may be writing there."""
-    for path in Path(folder).glob(f".*{UNFINISHED}"):
-        path.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def save(model: Sequential, path: str | os.PathLike[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
-from tinycnn.io import write_atomically
+from tinycnn.files import write_atomically
 from tinycnn.layers import (
     AvgPool2d,
     BatchNorm,

@@ -18,7 +18,7 @@ from tinycnn import explain, metrics, plots
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset, class_counts
 from tinycnn.data.augment import Affine
-from tinycnn.io import write_atomically
+from tinycnn.files import write_atomically
 from tinycnn.layers import Conv2d, Sequential
 from tinycnn.report_page import Shown, page
 from tinycnn.train import EpochResult, Scores, predict_logits

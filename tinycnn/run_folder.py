@@ -1,13 +1,14 @@
 """The folder that one run writes its results to: writable, and nobody else's while the run lasts."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tinycnn.errors import SettingError
-from tinycnn.io import remove_leftovers
+from tinycnn.files import remove_leftovers, try_lock
 
 
 @contextmanager
@@ -49,18 +50,11 @@ def _make_writable(path: Path) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """A descriptor that holds the lock until it is closed; None where there are no locks on folders."""
-    try:
-        import fcntl
-    except ImportError:
+    """A descriptor that holds the lock until it is closed; None on Windows, which opens no folders."""
+    if sys.platform == "win32":
         return None
     descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise SettingError(f"--output {path}: another run is writing there; wait for it, or give another") from None
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    if try_lock(descriptor):
+        return descriptor
+    os.close(descriptor)
+    raise SettingError(f"--output {path}: another run is writing there; wait for it, or give another")

@@ -9,7 +9,7 @@ import importlib
 import sys
 
 from tinycnn.console import discard_output
-from tinycnn.errors import TinyCNNError
+from tinycnn.errors import TinyCNNError, in_words
 
 COMMANDS = [
     "summary",
@@ -55,5 +55,5 @@ def main(arguments: list[str] | None = None) -> int:
         discard_output()
         return NOBODY_READS
     except (TinyCNNError, OSError, MemoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 2

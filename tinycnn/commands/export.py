@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Make the file in memory, compare, write."""
-    from tinycnn.io import write_atomically
+    from tinycnn.files import write_atomically
     from tinycnn.onnx_export import IR, OPSET, largest_difference, to_onnx
 
     if options.onnx.exists() and options.onnx.samefile(options.model):

@@ -9,15 +9,14 @@ Format: Yann LeCun, Corinna Cortes, "The MNIST database of handwritten digits".
 import gzip
 import math
 import os
-import secrets
 from io import BufferedReader
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
 from tinycnn.data.bounded import MAX_DEFLATE_RATIO, Readable, check_declared, naming, read_exactly
 from tinycnn.errors import DataError
+from tinycnn.files import write_atomically
 
 UBYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
@@ -43,7 +42,7 @@ def write_idx(path: str | PathLike[str], array: np.ndarray) -> None:
         raise DataError(f"write_idx: got {array.dtype} of shape {array.shape}; pass a uint8 array of rank 1 or more.")
     content = idx_header(array.shape) + array.tobytes()
     packed = os.fspath(path).endswith(".gz")
-    _write_atomically(Path(path), gzip.compress(content, mtime=0) if packed else content)  # mtime=0: same bytes twice
+    write_atomically(path, gzip.compress(content, mtime=0) if packed else content)  # mtime=0: same bytes twice
 
 
 def idx_header(shape: tuple[int, ...]) -> bytes:
@@ -84,16 +83,3 @@ def _read_header(stream: Readable, expected_rank: int) -> tuple[int, ...]:
 
 def _contents(rank: int) -> str:
     return f"an array of rank {rank}" + (f" ({CONTENTS[rank]})" if rank in CONTENTS else "")
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write next to ``path`` and rename, so that a crash leaves the old file or the new one, never half of one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)  # nothing is left to remove when the rename succeeded

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tinycnn.io import write_atomically
+from tinycnn.files import write_atomically
 
 WIDTH = 5.6  # inches
 DPI = 150

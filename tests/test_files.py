@@ -1,0 +1,156 @@
+"""Files that are there whole or not at all: what reaches the disk in which order, and what killed processes leave."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tinycnn.data import write_idx
+from tinycnn.errors import SettingError, in_words
+from tinycnn.files import STALE_S, UNFINISHED, remove_leftovers, remove_stale, try_lock, write_atomically
+
+LEFT = f".result.abcd1234{UNFINISHED}"
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """What ``os.fsync`` and ``os.replace`` are asked to do, in order."""
+    calls, fsync, replace = [], os.fsync, os.replace
+
+    def recording_fsync(descriptor):
+        status = os.fstat(descriptor)
+        calls.append(("folder", status.st_ino) if stat.S_ISDIR(status.st_mode) else ("file", status.st_size))
+        fsync(descriptor)
+
+    def recording_replace(source, target):
+        calls.append(("rename", Path(target).name))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", recording_fsync)
+    monkeypatch.setattr(os, "replace", recording_replace)
+    return calls
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows opens no folders")
+def test_the_content_reaches_the_disk_before_its_name_and_the_name_before_we_go_on(recorded, tmp_path):
+    write_atomically(tmp_path / "result", b"12345")
+    assert recorded == [("file", 5), ("rename", "result"), ("folder", tmp_path.stat().st_ino)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows opens no folders")
+@pytest.mark.parametrize(("number", "told"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_folder_that_cannot_be_brought_to_the_disk(number, told, tmp_path, monkeypatch):
+    """A file system that knows nothing of the kind is fine; a disk that fails is not."""
+    fsync = os.fsync
+
+    def fails_for_folders(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails_for_folders)
+    if told:
+        with pytest.raises(OSError, match="result") as caught:
+            write_atomically(tmp_path / "result", b"new")
+        assert caught.value.errno == number
+    else:
+        write_atomically(tmp_path / "result", b"new")
+    assert (tmp_path / "result").read_bytes() == b"new"
+
+
+def test_what_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomically(tmp_path / "result", b"new")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "result"))
+    assert in_words(caught.value) == f"{tmp_path / 'result'}: No space left on device"
+
+
+@pytest.mark.parametrize("error", [OSError("refused"), OSError(5, "no file named"), SettingError("seed -1")])
+def test_other_errors_keep_their_words(error):
+    assert in_words(error) == str(error)
+
+
+# ------------------------------------------------------------------------------------------ what killed processes leave
+
+
+def aged(path, seconds):
+    path.write_bytes(b"half")
+    os.utime(path, (time.time() - seconds,) * 2)
+    return path
+
+
+def test_the_next_write_removes_what_was_left_long_ago(tmp_path):
+    """Of the same file only, of this name exactly, and nothing that may still be written."""
+    old, young = aged(tmp_path / LEFT, STALE_S + 60), aged(tmp_path / f".result.young123{UNFINISHED}", STALE_S - 60)
+    names = f".other.abcd1234{UNFINISHED}", "result.txt", ".result"
+    others = [aged(tmp_path / name, 10 * STALE_S) for name in names]
+    write_atomically(tmp_path / "result", b"whole")
+    assert not old.exists()
+    assert all(path.exists() for path in (young, *others))
+    assert (tmp_path / "result").read_bytes() == b"whole"
+
+
+def test_names_are_taken_literally(tmp_path):
+    aged(tmp_path / LEFT, 10 * STALE_S)
+    write_atomically(tmp_path / "r*", b"")
+    assert (tmp_path / LEFT).exists()
+
+
+CHILD = """
+import sys
+from tinycnn.files import try_lock
+with open(sys.argv[1], "wb") as file:
+    print(try_lock(file.fileno()), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps open files by itself")
+def test_what_a_living_process_writes_is_never_removed(tmp_path):
+    """As after a night with the lid closed: old, but its writer goes on."""
+    path = tmp_path / LEFT
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", CHILD, str(path)], text=True, **pipes) as child:
+        assert child.stdout.readline() == "True\n"
+        os.utime(path, (0, 0))
+        remove_stale(tmp_path, "*")
+        assert path.exists()
+        child.communicate(timeout=60)
+    remove_stale(tmp_path, "*")
+    assert not path.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_file_is_locked_while_it_is_written(tmp_path, monkeypatch):
+    replace, seen = os.replace, []
+
+    def look(descriptor):
+        for path in tmp_path.glob(f".*{UNFINISHED}"):
+            with open(path, "rb") as file:
+                seen.append(try_lock(file.fileno()))
+
+    monkeypatch.setattr(os, "fsync", look)
+    write_atomically(tmp_path / "result", b"new")
+    assert (seen, os.replace) == ([False], replace)
+
+
+def test_a_folder_that_nobody_else_uses_is_swept_at_once(tmp_path):
+    young, other = aged(tmp_path / LEFT, 0), aged(tmp_path / "result", 10 * STALE_S)
+    remove_leftovers(tmp_path)
+    assert (young.exists(), other.exists()) == (False, True)
+
+
+def test_data_files_are_written_the_same_way(recorded, tmp_path):
+    import numpy as np
+
+    write_idx(tmp_path / "labels", np.arange(3, dtype=np.uint8))
+    assert [call[0] for call in recorded[:2]] == ["file", "rename"]
