@@ -21,8 +21,8 @@ from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads
 from tinycnn.checkpoint import Checkpoints
 from tinycnn.console import tell
-from tinycnn.history import best, stopped_early
 from tinycnn.errors import SettingError, TinyCNNError, in_words
+from tinycnn.history import best, stopped_early
 from tinycnn.keeper import TrainingStopped
 from tinycnn.progress import epoch_line, progress_display
 from tinycnn.results import BEST, best_epoch, versions, write_results

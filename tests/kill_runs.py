@@ -53,7 +53,7 @@ def die() -> None:
 
 def arm(moment: str, count: int) -> None:
     """Make this process end at the ``count``-th time that it comes to ``moment``; of a full disk it is the size."""
-    import tinycnn
+    from tinycnn import results
     from tinycnn.checkpoint import Checkpoints
     from tinycnn.train import Trainer
 
@@ -78,7 +78,7 @@ def arm(moment: str, count: int) -> None:
             os.ftruncate(descriptor, status.st_size // 2)
             die()
 
-    step, write, save = Trainer.step, Checkpoints.write, tinycnn.save
+    step, write, save = Trainer.step, Checkpoints.write, results.save
     match moment:
         case "before a step":
             Trainer.step = lambda *arguments: die() if arrive() else step(*arguments)
@@ -108,13 +108,7 @@ def arm(moment: str, count: int) -> None:
         case "files may not grow":
             may_not_grow(count)
         case "files may not grow after the model":
-
-            def save_the_last(model, path):
-                save(model, path)
-                if path.name == "model.safetensors":
-                    may_not_grow(count)
-
-            tinycnn.save = save_the_last
+            results.save = lambda *arguments: (save(*arguments), may_not_grow(count))
 
 
 def may_not_grow(size: int) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset
 from tinycnn.evaluation import evaluate
-from tinycnn.history import EpochResult, best
 from tinycnn.files import write_atomically
+from tinycnn.history import EpochResult, best
 from tinycnn.io import load, save
 from tinycnn.layers import Sequential
 from tinycnn.version import __version__
