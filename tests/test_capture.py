@@ -13,7 +13,7 @@ from conftest import activated
 
 import tinycnn
 from tinycnn import capture, models
-from tinycnn.data.augment import Affine, Elastic, Fade
+from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
@@ -131,8 +131,9 @@ def test_in_float64(monkeypatch):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_bent_images_are_recorded_too():
-    recorded, eager = (make_trainer(augment=Elastic(), capture=wanted) for wanted in (True, False))
+@pytest.mark.parametrize("augment", [Elastic(), FlipAndCrop()])
+def test_other_augmentations_are_recorded_too(augment):
+    recorded, eager = (make_trainer(augment=augment, capture=wanted) for wanted in (True, False))
     assert train(recorded) == train(eager)
     assert recorded.captured.replays
 

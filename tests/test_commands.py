@@ -1,6 +1,7 @@
 """``python -m tinycnn COMMAND``: output, exit codes, and sentences instead of tracebacks."""
 
 import dataclasses
+import io
 import re
 import subprocess
 import sys
@@ -206,6 +207,18 @@ def test_predict_prepares_a_picture_as_training_did(model_file, drawings, capsys
 
 def whole_picture(path):
     return np.asarray(Image.open(path).convert("L").resize((28, 28), Image.Resampling.BILINEAR))[None, :, :, None]
+# ----------------------------------------------------------------------------------------------------- augmentation
+
+
+def test_a_picture_of_an_augmentation(tmp_path, capsys):
+    picture = tmp_path / "bent.png"
+    options = ["affine", "--elastic", "2", "--dataset", "digits", "--image", "7", "--output", str(picture)]
+    assert main(["augmentation", *options]) == 0
+    assert capsys.readouterr().out.startswith("Elastic(shift=2.0, rotation=10.0, scale=0.1, shear=0.1, bend=2.0) of ")
+    assert Image.open(io.BytesIO(picture.read_bytes())).width > 300
+    message = failing(capsys, "augmentation", "flip_and_crop", "--dataset", "digits", "--image", "1437")
+    assert message == "--image 1437: expected a number from 0 to 1436"
+    assert "affine to bend" in failing(capsys, "augmentation", "flip_and_crop", "--elastic", "1")
 
 
 # --------------------------------------------------------------------------------------------------------- evaluate

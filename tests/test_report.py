@@ -10,8 +10,9 @@ import pytest
 from example_runner import run_example
 
 import tinycnn
-from tinycnn import data, metrics, models, report, report_page
+from tinycnn import data, metrics, models, plots, report, report_page
 from tinycnn.commands import main
+from tinycnn.data.augment import Affine, Elastic, FlipAndCrop
 
 SINGLE = [f"{kind}_{i}.png" for kind in ("example", "misclassified") for i in range(1, 6)]
 OF_SCORES = ["curves.png", "confusion_matrix.png", "precision_recall.png", "predictions.png", "misclassified.png"]
@@ -102,12 +103,37 @@ def test_a_picture_that_fails_costs_only_itself(digits, tmp_path, monkeypatch):
     assert re.findall("heading of .", html)[::2] == ["heading of a", "heading of c"]  # each also is the alt text
 
 
-def test_augmentation_is_shown_when_it_was_used(backend, digits):
-    for used in (True, False):
-        run = report.Run(models.create("lenet"), digits, RESULTS | {"options": {"augment": used}})
-        found = [picture for picture in report.pictures(run) if picture.file == "augmentation.png"]
-        assert len(found) == used
-        assert all(picture.make().startswith(b"\x89PNG") for picture in found)
+USED = {
+    "none": ({"augment": None}, None),
+    "refused": ({"augment": False}, None),
+    "said before there were names": ({"augment": True}, Affine()),
+    "affine": ({"augment": "affine", "elastic": 0.0}, Affine()),
+    "elastic": ({"augment": "affine", "elastic": 3.0}, Elastic(bend=3.0)),
+    "flips": ({"augment": "flip_and_crop", "elastic": 0.0}, FlipAndCrop()),
+}
+
+
+@pytest.mark.parametrize(("options", "augment"), USED.values(), ids=USED)
+def test_the_augmentation_shown_is_the_one_used(options, augment, digits, monkeypatch):
+    drawn, draw = [], plots.augmented
+    monkeypatch.setattr(plots, "augmented", lambda *shown: drawn.append(shown) or draw(*shown))
+    run = report.Run(models.create("lenet"), digits, RESULTS | {"options": options})
+    found = [picture for picture in report.pictures(run) if picture.file == "augmentation.png"]
+    assert len(found) == (augment is not None)
+    if augment:
+        assert found[0].make().startswith(b"\x89PNG")
+        assert np.array_equal(drawn[0][0], digits.x_train[0])
+        assert np.array_equal(drawn[0][1], report.seen(digits.x_train[0], augment))
+
+
+def test_what_epochs_see_of_a_colour_image(backend):
+    image = np.random.default_rng(0).integers(1, 256, (6, 9, 3), np.uint8)
+    variants = report.seen(image, FlipAndCrop(flip=1, shift=0), times=3)
+    assert np.array_equal(variants, np.stack([image[:, ::-1]] * 3))
+    bent, straight = (report.seen(image, augment) for augment in (Elastic(bend=2), Affine()))
+    assert bent.shape == straight.shape == (9, 6, 9, 3)
+    assert not np.array_equal(bent, straight)
+    assert plots.to_png(plots.augmented(image, bent)).startswith(b"\x89PNG")
 
 
 def test_colour_images_of_three_classes_without_mistakes(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from tinycnn import models
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import warp_terms
-from tinycnn.data.augment import Affine, Elastic, Fade
+from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop, named
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.evaluation import EVALUATION_BATCH
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
@@ -243,6 +243,58 @@ def test_bend_is_the_displacement_in_pixels(bend):
 def test_a_bend_out_of_range_is_refused():
     with pytest.raises(SettingError, match="from 0 to 100"):
         Elastic(bend=-1)
+
+
+def flipped_and_cropped(image, mirrored, down, across, shift):
+    """The image ``(H, W, C)``, mirrored if so, cut out of a frame of zeros."""
+    framed = np.pad(image[:, ::-1] if mirrored else image, ((shift, shift), (shift, shift), (0, 0)))
+    return framed[shift + down :, shift + across :][: image.shape[0], : image.shape[1]]
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (5, 6, 3), (6, 5, 2)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_flips_and_crops_move_bytes_and_change_none(backend, shape, dtype):
+    images = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
+    maps, chosen = FlipAndCrop(shift=3).maps(40, np.random.default_rng(1)), np.arange(40)[::-1].copy()
+    arguments = [backend.asarray(array) for array in (images, chosen, maps)]
+    for scale in (1.0, 1 / 255):
+        ours = backend.to_host(backend.gather_warped(*arguments, scale, np.dtype(dtype)))
+        for x, image, ((_, _, down), (_, flip, across)) in zip(ours, images[::-1], maps.astype(int), strict=True):
+            wanted = flipped_and_cropped(image, flip < 0, down, flip * across, 3)
+            np.testing.assert_array_equal(x, wanted.astype(dtype) * dtype(scale))
+
+
+def test_half_are_mirrored_and_all_crops_are_as_frequent():
+    maps = FlipAndCrop(shift=2).maps(20_000, np.random.default_rng(0))
+    assert maps[:, 1, 1].mean() == pytest.approx(0, abs=0.03)
+    for axis in (0, 1):
+        moves, counts = np.unique(maps[:, axis, 2], return_counts=True)
+        assert moves.tolist() == [-2, -1, 0, 1, 2]
+        np.testing.assert_allclose(counts / 20_000, 0.2, atol=0.02)
+    assert np.unique(np.abs(maps[:, :, :2]), axis=0).tolist() == [[[1, 0], [0, 1]]]
+
+
+def test_flips_and_crops_grow_fewer_and_smaller_and_stay_whole_pixels():
+    none, half, full = (FlipAndCrop().maps(2000, np.random.default_rng(0), strength) for strength in (0, 0.5, 1))
+    assert np.array_equal(none, np.broadcast_to(np.eye(2, 3), none.shape))
+    assert (half[:, 1, 1] < 0).mean() == pytest.approx(0.25, abs=0.03)
+    assert np.array_equal(half[:, :, 2], np.rint(full[:, :, 2] / 2))
+
+
+def test_augmentations_by_name():
+    assert named("affine") == Affine()
+    assert named("affine", bend=2.0) == Elastic(bend=2.0)
+    assert named("flip_and_crop") == FlipAndCrop(flip=0.5, shift=4)
+    with pytest.raises(SettingError, match="'flips': expected affine or flip_and_crop$"):
+        named("flips")
+    with pytest.raises(SettingError, match="'flip_and_crop': expected affine or flip_and_crop, affine to bend"):
+        named("flip_and_crop", bend=1.0)
+
+
+@pytest.mark.parametrize("settings", [{"flip": 1.1}, {"flip": -1}, {"shift": -1}, {"shift": 0.5}, {"shift": 2000}])
+def test_flips_and_crops_out_of_range_are_refused(settings):
+    with pytest.raises(SettingError, match=r"FlipAndCrop\((flip|shift)=.*: expected"):
+        FlipAndCrop(**settings)
 
 
 @pytest.mark.parametrize("augment", [Affine(), Elastic()])

@@ -177,8 +177,9 @@ def test_every_option_at_once(tmp_path):
 
 def test_augmentation_fades_for_as_long_as_asked(tmp_path):
     process = train(tmp_path, "--augment", "--fade-epochs", 2, "--epochs", 2, "--limit", 100)
-    assert "augmented, fading 2 epochs before the end" in process.stdout
-    assert metrics_of(tmp_path / "out")["options"]["fade_epochs"] == 2
+    assert "augmented (affine), fading 2 epochs before the end" in process.stdout
+    options = metrics_of(tmp_path / "out")["options"]
+    assert (options["augment"], options["fade_epochs"]) == ("affine", 2)
 
 
 def test_a_second_run_replaces_the_first(tmp_path):
@@ -355,6 +356,8 @@ def refused(folder, *arguments):
         ("--validation-split -0.1", "--validation-split=-0.1: expected"),
         ("--validation-split nan", "--validation-split=nan: expected"),
         ("--label-smoothing 1", "--label-smoothing=1.0: expected"),
+        ("--augment rotate", "invalid choice: 'rotate'"),
+        ("--augment flip_and_crop --elastic 1", "--elastic 1: expected --augment affine with it"),
         ("--fade-epochs 2", "--fade-epochs 2: expected --augment with it"),
         ("--augment --fade-epochs 0.5", "--fade-epochs 0.5: expected"),
         ("--augment --fade-epochs 6", "--fade-epochs 6: expected --augment with it, and 1 to --epochs"),

@@ -31,6 +31,7 @@ from tinycnn.layers import (
 class Recipe:
     """How a network is trained; the optimizer is Adam.
 
+    ``augment``: one of ``data.augment.NAMES``, or None.
     ``fade_epochs``: how long before the end augmentation begins to fade (``data.augment.Fade``); 0: it does not.
     """
 
@@ -39,7 +40,7 @@ class Recipe:
     lr: float = 1e-3
     schedule: str = "constant"
     validation_split: float = 0.0
-    augment: bool = False
+    augment: str | None = None
     fade_epochs: float = 0.0
     label_smoothing: float = 0.0
 
@@ -124,7 +125,7 @@ def three_conv(classes: int = 10) -> list[Layer]:
     ]
 
 
-BEST = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment=True)
+BEST = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment="affine")
 
 MODELS = {
     "lenet": Model(lenet, "PyTorch LeNet", Recipe(epochs=5, batch_size=64), BEST),

@@ -17,7 +17,7 @@ import numpy as np
 from tinycnn import explain, metrics, plots
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset, class_counts
-from tinycnn.data.augment import Affine
+from tinycnn.data.augment import Augmentation, named
 from tinycnn.files import write_atomically
 from tinycnn.layers import Conv2d, Sequential
 from tinycnn.report_page import Shown, page
@@ -224,15 +224,24 @@ def _of_data(run: Run) -> Iterator[Picture]:
         "class_distribution.png", "How often each class occurs", "A class that is rare in training is learned badly.",
         lambda: _figure(plots.class_distribution, counts, names),
     )  # fmt: skip
-    if run.metrics["options"].get("augment"):
+    augment = used_augmentation(run.metrics["options"])
+    if augment:
         yield Picture(
             "augmentation.png", "Augmentation", "In every epoch each image lies a little differently.",
-            lambda: _augmented(data.x_train),
+            lambda: _figure(plots.augmented, data.x_train[0], seen(data.x_train[0], augment)),
         )  # fmt: skip
 
 
-def _augmented(images: np.ndarray) -> bytes:
-    backend, rng = get_backend(), np.random.default_rng(0)
-    here, maps = backend.asarray(images[:1]), backend.asarray(Affine().maps(9, rng))
-    warped = backend.gather_warped(here, backend.asarray(np.zeros(9, np.int64)), maps, 1.0, np.dtype(np.float32))
-    return _figure(plots.augmented, images[0], np.rint(backend.to_host(warped)).astype(np.uint8))
+def used_augmentation(options: dict[str, Any]) -> Augmentation | None:
+    """That of the run whose ``options`` these are; runs of tinycnn before names were given just say ``true``."""
+    name = options.get("augment")
+    return named("affine" if name is True else name, bend=options.get("elastic", 0)) if name else None
+
+
+def seen(image: np.ndarray, augment: Augmentation, times: int = 9) -> np.ndarray:
+    """An image ``(H, W, C)`` as ``times`` epochs see it, ``(times, H, W, C)``, all bytes."""
+    backend = get_backend()
+    maps = backend.asarray(augment.maps(times, np.random.default_rng(0)))
+    chosen = backend.asarray(np.zeros(times, np.int64))
+    x = backend.gather_warped(backend.asarray(image[None]), chosen, maps, 1.0, np.dtype(np.float32))  # (times, H, W, C)
+    return np.rint(backend.to_host(x)).astype(np.uint8)

@@ -20,7 +20,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.capture import CapturedSteps, captured_epoch
 from tinycnn.checkpoint import Checkpoints, fingerprint
-from tinycnn.data.augment import Affine, Fade
+from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.divergence import Snapshot, is_healthy, trace
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.evaluation import Scores, evaluate, number_batches, predict_logits
@@ -56,7 +56,7 @@ class Trainer:
         *,
         batch_size: int,
         seed: int = 0,
-        augment: Affine | None = None,
+        augment: Augmentation | None = None,
         fade: Fade | None = None,
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
@@ -204,7 +204,7 @@ class Trainer:
         maps = backend.asarray(self.maps(self.augment, len(chosen), epoch, self.optimizer.step_count))
         return backend.gather_warped(images, chosen, maps, self.scale, dtype)
 
-    def maps(self, augment: Affine, count: int, epoch: int, step: int) -> np.ndarray:
+    def maps(self, augment: Augmentation, count: int, epoch: int, step: int) -> np.ndarray:
         """The maps by which ``augment`` changes the images of step number ``step``, ``(count, 2, T)``."""
         strength = self.fade.strength(step) if self.fade else 1.0
         return augment.maps(count, np.random.default_rng([self.seed, epoch, step]), strength)

@@ -8,7 +8,7 @@ from tinycnn import models, optim
 from tinycnn.backends import get_backend
 from tinycnn.backends.threads import set_threads
 from tinycnn.console import counted
-from tinycnn.data.augment import Affine, Elastic, Fade
+from tinycnn.data.augment import NAMES, Augmentation, Fade, named
 from tinycnn.errors import SettingError
 from tinycnn.layers import Sequential
 from tinycnn.optim import in_range
@@ -33,8 +33,9 @@ def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
     add("--lr", type=float, metavar="X", help="learning rate (default: 0.001, for sgd 0.05)")
     add("--momentum", type=float, default=MOMENTUM, metavar="X", help=f"of sgd (default: {MOMENTUM})")
     add("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: as the recipe says)")
-    add("--augment", action=argparse.BooleanOptionalAction, help="shift, turn, stretch and slant the training images")
-    add("--elastic", type=float, default=0.0, metavar="X", help="with --augment: bend them by X pixels, too; try 1")
+    add("--augment", nargs="?", const=True, choices=NAMES, help="change the training images (default: as best recipe)")
+    add("--no-augment", dest="augment", action="store_false", default=None, help="leave them, whatever the recipe says")
+    add("--elastic", type=float, default=0.0, metavar="X", help="with --augment affine: bend by X pixels, too; try 1")
     add("--fade-epochs", type=float, metavar="N", help="let --augment fade from N epochs before the end to one before")
     add("--label-smoothing", type=float, metavar="F", help="share of the target given to all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
@@ -79,6 +80,8 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
         defaults["lr"] = 0.05
     longest_fade = 0.0 if options.augment is False else options.epochs or defaults["epochs"]
     defaults["fade_epochs"] = min(defaults["fade_epochs"], longest_fade)
+    if options.augment is True:  # without a name
+        options.augment = models.MODELS[options.model].best.augment
     for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -105,19 +108,17 @@ def check_numbers(options: argparse.Namespace) -> None:
 
 def check_together(options: argparse.Namespace) -> None:
     """Raise SettingError for options that make sense only beside another, which is missing."""
-    if options.elastic and not options.augment:
-        raise SettingError(f"--elastic {options.elastic:g}: expected --augment with it")
+    if options.elastic and options.augment != "affine":
+        raise SettingError(f"--elastic {options.elastic:g}: expected --augment affine with it")
     if options.fade_epochs and not (options.augment and 1 <= options.fade_epochs <= options.epochs):
         raise SettingError(f"--fade-epochs {options.fade_epochs:g}: expected --augment with it, and 1 to --epochs")
     if options.save_best and not options.validation_split:
         raise SettingError("--early-stopping and --save-best need validation images: add --validation-split 0.1")
 
 
-def augmentation(options: argparse.Namespace) -> Affine | None:
+def augmentation(options: argparse.Namespace) -> Augmentation | None:
     """How the training images are changed; None for not at all."""
-    if not options.augment:
-        return None
-    return Elastic(bend=options.elastic) if options.elastic else Affine()
+    return named(options.augment, bend=options.elastic) if options.augment else None
 
 
 def fading(options: argparse.Namespace, steps: int) -> Fade | None:
@@ -154,7 +155,7 @@ def training_line(options: argparse.Namespace) -> str:
     """How the network is trained, in words."""
     line = f"{counted(options.epochs, 'epoch')}, batch {options.batch_size}, "
     line += f"{options.optimizer} {options.lr:g} ({options.schedule})"
-    line += ", augmented" if options.augment else ""
+    line += f", augmented ({options.augment})" if options.augment else ""
     line += f", bent by {options.elastic:g} pixels" if options.elastic else ""
     line += f", fading {options.fade_epochs:g} epochs before the end" if options.fade_epochs else ""
     return line + (f", label smoothing {options.label_smoothing:g}" if options.label_smoothing else "")

@@ -16,6 +16,7 @@ COMMANDS = [
     "predict",
     "evaluate",
     "report",
+    "augmentation",
     "export",
     "gradcheck",
     "doctor",

@@ -1,12 +1,12 @@
 """Augmentation: every time an image is seen, it lies a little differently.
 
-A network that has seen each digit shifted, turned, stretched, slanted and bent cannot learn its pixels by heart. One
-map per image tells, for each pixel of the new image, where in the old one to look; ``Backend.gather_warped`` looks
-there.
+A network that has seen each digit shifted, turned, stretched, slanted and bent, or each photograph mirrored and shifted,
+cannot learn its pixels by heart. One map per image tells, for each pixel of the new image, where in the old one to look;
+``Backend.gather_warped`` looks there. ``named`` makes the augmentation that goes by a name.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -14,11 +14,20 @@ from tinycnn.backends.base import WAVES
 from tinycnn.errors import SettingError
 
 
+class Augmentation(Protocol):
+    """What a trainer asks of an augmentation; its ``repr`` names all its settings."""
+
+    terms: ClassVar[int]  # numbers per axis in a map
+
+    def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+        """Random maps ``(count, 2, terms)`` float32 for ``Backend.gather_warped``; at ``strength`` 0, no change."""
+
+
 @dataclass(frozen=True)
 class Affine:
     """The largest change of each kind: ``shift`` in pixels, ``rotation`` in degrees, ``scale``, ``shear`` fractions."""
 
-    terms: ClassVar[int] = 3  # numbers per axis in a map
+    terms: ClassVar[int] = 3
 
     shift: float = 2.0
     rotation: float = 10.0
@@ -80,6 +89,50 @@ def wave_heights() -> np.ndarray:
     heights = np.exp(-0.5 * (np.pi * SMOOTHNESS) ** 2 * (HALF_WAVES**2).sum(axis=1))
     mean_squares = np.where(HALF_WAVES > 0, 0.5, 1).prod(axis=1)  # of a wave of height 1
     return heights / np.sqrt(heights**2 @ mean_squares)
+
+
+@dataclass(frozen=True)
+class FlipAndCrop:
+    """Mirrors an image, left to right, with probability ``flip``, and moves it by up to ``shift`` whole pixels.
+
+    The same as a frame of ``shift`` zeros around the image and a random crop of the old size. Whole pixels stay what
+    they are, to the byte: for photographs, in which everything is sharp and seldom stands on its head.
+    """
+
+    terms: ClassVar[int] = 3
+
+    flip: float = 0.5
+    shift: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 1:
+            raise SettingError(f"FlipAndCrop(flip={self.flip}): expected a probability from 0 to 1")
+        if self.shift != int(self.shift) or not 0 <= self.shift <= 1000:
+            raise SettingError(f"FlipAndCrop(shift={self.shift}): expected a whole number of pixels from 0 to 1000")
+
+    def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+        """Random maps ``(count, 2, 3)`` float32; with less ``strength``, fewer are mirrored and all move less."""
+        mirrored = rng.random(count) < self.flip * strength
+        moves = np.rint(rng.integers(-self.shift, self.shift, (2, count), endpoint=True) * strength)
+        maps = np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1))  # (count, 2, 3)
+        maps[mirrored, 1, 1] = -1
+        maps[:, :, 2] = moves.T
+        return maps
+
+
+NAMES = ("affine", "flip_and_crop")
+
+
+def named(name: str, *, bend: float = 0.0) -> Augmentation:
+    """The augmentation called ``name`` with its usual settings; ``bend`` pixels for affine ones (`Elastic`).
+
+    Raises SettingError for an unknown name, and for photographs that are to be bent.
+    """
+    if name == "affine":
+        return Elastic(bend=bend) if bend else Affine()
+    if name == "flip_and_crop" and not bend:
+        return FlipAndCrop()
+    raise SettingError(f"augmentation {name!r}: expected {' or '.join(NAMES)}" + ", affine to bend" * bool(bend))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,39 @@
+"""A picture of what an augmentation does to an image of a data set.
+
+The image as it is, and as nine epochs of training would see it. Exit codes: 0 done, 2 a mistake.
+"""
+
+import argparse
+from pathlib import Path
+
+import tinycnn
+from tinycnn import data
+from tinycnn.commands.choices import add_backend, add_dataset
+from tinycnn.data.augment import NAMES, named
+from tinycnn.errors import SettingError
+from tinycnn.files import write_atomically
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which augmentation, of which image."""
+    add = parser.add_argument
+    add("augment", choices=NAMES, metavar="NAME", help=" or ".join(NAMES))
+    add("--elastic", type=float, default=0.0, metavar="X", help="of affine: bend by X pixels, too")
+    add_dataset(parser)
+    add("--image", type=int, default=0, metavar="N", help="number of the training image, from 0 (default: 0)")
+    add("--output", type=Path, default=Path("augmentation.png"), metavar="FILE", help="default: augmentation.png")
+    add_backend(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Draw and say where."""
+    from tinycnn import plots, report
+
+    tinycnn.use_backend(options.backend)
+    augment = named(options.augment, bend=options.elastic)
+    images = data.load(options.dataset, data_dir=options.data_dir).x_train
+    if not 0 <= options.image < len(images):
+        raise SettingError(f"--image {options.image}: expected a number from 0 to {len(images) - 1}")
+    image = images[options.image]
+    write_atomically(options.output, plots.to_png(plots.augmented(image, report.seen(image, augment))))
+    print(f"{augment} of training image {options.image}: {options.output}")
