@@ -285,7 +285,7 @@ def test_augmentations_by_name():
     assert named("affine") == Affine()
     assert named("affine", bend=2.0) == Elastic(bend=2.0)
     assert named("flip_and_crop") == FlipAndCrop(flip=0.5, shift=4)
-    with pytest.raises(SettingError, match="'flips': expected affine or flip_and_crop$"):
+    with pytest.raises(SettingError, match=r"'flips': expected affine or flip_and_crop$"):
         named("flips")
     with pytest.raises(SettingError, match="'flip_and_crop': expected affine or flip_and_crop, affine to bend"):
         named("flip_and_crop", bend=1.0)

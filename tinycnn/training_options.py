@@ -33,7 +33,7 @@ def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
     add("--lr", type=float, metavar="X", help="learning rate (default: 0.001, for sgd 0.05)")
     add("--momentum", type=float, default=MOMENTUM, metavar="X", help=f"of sgd (default: {MOMENTUM})")
     add("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: as the recipe says)")
-    add("--augment", nargs="?", const=True, choices=NAMES, help="change the training images (default: as best recipe)")
+    add("--augment", nargs="?", const=True, choices=NAMES, help="change training images; alone: as best recipe does")
     add("--no-augment", dest="augment", action="store_false", default=None, help="leave them, whatever the recipe says")
     add("--elastic", type=float, default=0.0, metavar="X", help="with --augment affine: bend by X pixels, too; try 1")
     add("--fade-epochs", type=float, metavar="N", help="let --augment fade from N epochs before the end to one before")
