@@ -1,8 +1,8 @@
 """Augmentation: every time an image is seen, it lies a little differently.
 
-A network that has seen each digit shifted, turned, stretched, slanted and bent, or each photograph shifted and mirrored,
-cannot learn its pixels by heart. One map per image tells, for each pixel of the new image, where in the old one to
-look; ``Backend.gather_warped`` looks there. ``named`` makes the augmentation that goes by a name.
+A network that has seen each digit shifted, turned, stretched, slanted and bent, or each photograph shifted and
+mirrored, cannot learn its pixels by heart. One map per image tells, for each pixel of the new image, where in the old
+one to look; ``Backend.gather_warped`` looks there. ``named`` makes the augmentation that goes by a name.
 """
 
 from dataclasses import dataclass
