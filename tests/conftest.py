@@ -55,6 +55,7 @@ EVIDENCE = {  # what the cases of these files are evidence for
         "test_data_idx.py",
         "test_data_npz.py",
         "test_data_download.py",
+        "test_data_cifar.py",
     ),
 }
 

@@ -24,7 +24,11 @@ def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", choices=models.MODELS, default="keras_cnn", help="the network (default: keras_cnn)")
     add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="what computes (default: auto)")
-    add("--dataset", default="auto", help="auto, mnist, fashion_mnist, digits, or a file PATH.npz (default: auto)")
+    add(
+        "--dataset",
+        default="auto",
+        help="auto, mnist, fashion_mnist, cifar10, digits, or a file PATH.npz (default: auto)",
+    )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
     add("--recipe", choices=["author", "best"], default="author", help="defaults for the training (default: author)")
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: as the recipe says)")

@@ -26,7 +26,11 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """``--dataset`` and ``--data-dir``."""
     add = parser.add_argument
-    add("--dataset", default="auto", help="auto, mnist, fashion_mnist, digits, or a file PATH.npz (default: auto)")
+    add(
+        "--dataset",
+        default="auto",
+        help="auto, mnist, fashion_mnist, cifar10, digits, or a file PATH.npz (default: auto)",
+    )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
 
 

@@ -58,9 +58,9 @@ def _fetch_all(source: Source, folder: Path, mirror: str) -> None:
     pooch.get_logger().setLevel("WARNING")  # our own lines say what is fetched
     for file in source.files:
         pooch.retrieve(
-            url=f"{mirror.rstrip('/')}/{file.stem}.gz",
+            url=f"{mirror.rstrip('/')}/{file.name}",
             known_hash=f"sha256:{file.gz_sha256}",
-            fname=f"{file.stem}.gz",
+            fname=file.name,
             path=folder,
             downloader=_Downloader(file),
         )

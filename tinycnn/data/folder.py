@@ -1,4 +1,4 @@
-"""A folder that holds MNIST or Fashion-MNIST: four IDX files under any of their usual names, or one .npz file.
+"""A folder that holds a published data set: its archive, or four IDX files under any of their usual names, or an .npz.
 
 Three cases are kept apart. No file of the data set is there, or those of the other one: `NotHere`, and the search may
 go on elsewhere. Something is there but damaged: DataError, always. All is well: a `Dataset` that says how sure we are.
@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from tinycnn.data.bounded import naming
+from tinycnn.data.cifar import find_batches, read_batches
 from tinycnn.data.convert import check_labels
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.idx import read_idx
 from tinycnn.data.npz import read_npz, to_dataset
-from tinycnn.data.sources import SOURCES, recognise
+from tinycnn.data.sources import SOURCES, BatchSource, recognise
 from tinycnn.errors import DataError
 
 
@@ -24,16 +25,27 @@ class NotHere(DataError):
 
 
 def read_folder(name: str, folder: Path) -> Dataset:
-    """Read "mnist" or "fashion_mnist" from ``folder``, or from its sub-folder of that name -> Dataset."""
+    """Read "mnist", "fashion_mnist" or "cifar10" from ``folder``, or from its sub-folder of that name -> Dataset."""
     _check_is_folder(folder)
+    source = SOURCES[name]
+    if isinstance(source, BatchSource):
+        return _read_batch_folder(name, source, folder)
     for place in (folder / name, folder):
         paths = _find_idx_files(name, place)
         if paths:
             return _read_idx_set(name, place, paths)
         if os_path.isfile(place / f"{name}.npz"):
             return _read_npz_set(name, place / f"{name}.npz")
-    stems = ", ".join(file.stem for file in SOURCES[name].files)
+    stems = ", ".join(file.stem for file in source.files)
     raise NotHere(f"{folder} holds neither {name}.npz nor any of {stems} (.gz or unpacked).")
+
+
+def _read_batch_folder(name: str, source: BatchSource, folder: Path) -> Dataset:
+    for place in (folder / name, folder):
+        found = find_batches(source, place)
+        if found is not None:
+            return read_batches(name, source, found)
+    raise NotHere(f"{folder} holds neither {source.files[0].name} nor the folder {source.folder}.")
 
 
 def _check_is_folder(folder: Path) -> None:

@@ -29,10 +29,10 @@ def load(
     download: bool = True,
     limit: int | None = None,
 ) -> Dataset:
-    """Load a data set by name (auto, mnist, fashion_mnist, digits) or from an .npz file -> Dataset.
+    """Load a data set by name (auto, mnist, fashion_mnist, cifar10, digits) or from an .npz file -> Dataset.
 
     ``auto`` is MNIST where it can be had, else the digits bundled with scikit-learn, with ``notice`` set.
-    ``limit`` keeps the first training images; the test set stays whole. ``data_dir`` is for the first three names.
+    ``limit`` keeps the first training images; the test set stays whole. ``data_dir`` is for the first four names.
     Raises DataError (missing, damaged, not what it says it is) and SettingError (unknown name, bad limit).
     """
     _check_limit(limit)
@@ -135,7 +135,7 @@ def _bullets(lines: list[str]) -> str:
 
 def _advice(name: str) -> str:
     source = SOURCES[name]
-    files = ", ".join(f"{file.stem}.gz" for file in source.files)
+    files = ", ".join(file.name for file in source.files)
     return (
         f"To get {source.title}: run once with network access, or put {files} (from {source.mirrors[0]}) "
         f"into a folder and name it with --data-dir or ${DATA_VARIABLE}."

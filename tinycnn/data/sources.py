@@ -5,6 +5,7 @@ unpacked bytes are known, so a file that was packed again is recognised too; for
 """
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
@@ -16,7 +17,10 @@ from tinycnn.data.idx import idx_header
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One published file: its name without .gz, the rank of its array, size and sha256 of the .gz, sha256 unpacked."""
+    """One published file: its name without .gz, the rank of its array, size and sha256 of the .gz, sha256 unpacked.
+
+    Rank 0: an archive.
+    """
 
     stem: str
     rank: int
@@ -24,16 +28,37 @@ class SourceFile:
     gz_sha256: str
     content_sha256: str | None = None
 
+    @property
+    def name(self) -> str:
+        """As it is published."""
+        return f"{self.stem}.gz"
+
 
 @dataclass(frozen=True)
 class Source:
-    """One published data set: its title for people, its four files, its mirrors in order, its class names."""
+    """One published data set: its title for people, its files, its mirrors in order, its class names."""
 
     title: str
     files: tuple[SourceFile, ...]
     mirrors: tuple[str, ...]
     class_names: tuple[str, ...]
     pictures: str | None = None  # as in Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSource(Source):
+    """One whose only file is an archive: the folder in it, and in that files of ``records`` images of one shape."""
+
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    records: int  # in each file
+    shape: tuple[int, int, int]  # (H, W, C)
+
+    @property
+    def record_bytes(self) -> int:
+        """A label and the pixels of an image."""
+        return 1 + math.prod(self.shape)
 
 
 MNIST = Source(
@@ -120,7 +145,27 @@ FASHION_MNIST = Source(
     ),
 )
 
-SOURCES = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST}
+CIFAR10 = BatchSource(
+    title="CIFAR-10",
+    files=(
+        SourceFile(
+            "cifar-10-binary.tar",
+            0,
+            170_052_171,
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        ),
+    ),
+    mirrors=("https://www.cs.toronto.edu/~kriz/",),
+    class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    pictures="whole",
+    folder="cifar-10-batches-bin",
+    train=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+    test=("test_batch.bin",),
+    records=10_000,
+    shape=(32, 32, 3),
+)
+
+SOURCES: dict[str, Source] = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST, "cifar10": CIFAR10}
 
 
 def recognise(array: np.ndarray, path: str | PathLike[str]) -> tuple[str, str] | None:

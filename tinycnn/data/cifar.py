@@ -1,0 +1,149 @@
+"""CIFAR-10 as it is published: one .tar.gz with six files of records, or the folder that unpacking it makes.
+
+    3,073 bytes a record: the label | 32x32 red | 32x32 green | 32x32 blue
+
+The archive is read as a stream and nothing is unpacked to the disk, so that no name in it can lead anywhere. Only the
+files that are expected are read, each only with its exact size, and the stream is given up where it grows longer
+than these files can make it. Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
+"""
+
+import gzip
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from tinycnn.data.bounded import CHUNK, Readable, naming, read_exactly
+from tinycnn.data.convert import check_labels
+from tinycnn.data.dataset import Dataset
+from tinycnn.data.sources import BatchSource, file_sha256
+from tinycnn.errors import DataError
+
+BESIDE = 1 << 20  # bytes that the archive may hold beside its batches: headers, a text, a page
+MOST_MEMBERS = 100
+PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
+
+Part = dict[str, np.ndarray]  # records (n, 1 + C*H*W) of each batch, by name
+
+
+def find_batches(source: BatchSource, folder: Path) -> Path | None:
+    """The archive in ``folder``, else the folder that was made of it, else None."""
+    archive = folder / source.files[0].name
+    if archive.is_file():
+        return archive
+    return next((place for place in (folder / source.folder, folder) if (place / source.test[0]).is_file()), None)
+
+
+def read_batches(name: str, source: BatchSource, place: Path) -> Dataset:
+    """The data set in an archive or an unpacked folder, as ``find_batches`` found it → Dataset; else DataError."""
+    with naming(place):
+        parts = _read_archive(source, place) if place.is_file() else _read_unpacked(source, place)
+        x_train, y_train = _joined(source, parts, source.train)
+        x_test, y_test = _joined(source, parts, source.test)
+        told = f"{place} ({_verdict(source, place)})"
+        return Dataset(name, x_train, y_train, x_test, y_test, source.class_names, told, pictures=source.pictures)
+
+
+def _verdict(source: BatchSource, place: Path) -> str:
+    if place.is_dir():
+        return f"not verified: not the published {source.files[0].name}"
+    if file_sha256(place) == source.files[0].gz_sha256:
+        return f"verified: the published {source.title} archive"
+    return "not the published archive: content differs"
+
+
+def _read_unpacked(source: BatchSource, folder: Path) -> Part:
+    parts = {}
+    for name in (*source.train, *source.test):
+        with naming(name):
+            if not (folder / name).is_file():
+                raise DataError(f"it is missing in {folder}. Unpack the archive again.")
+            with open(folder / name, "rb") as stream:
+                parts[name] = _read_batch(source, stream, os.fstat(stream.fileno()).st_size)
+    return parts
+
+
+def _read_archive(source: BatchSource, path: Path) -> Part:
+    parts: Part = {}
+    with _damage_told(), gzip.open(path, "rb") as unpacked:
+        stream = Bounded(unpacked, source.records * source.record_bytes * len(source.train + source.test) + BESIDE)
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as archive:  # type: ignore[call-overload]
+            for count, member in enumerate(archive):
+                if count == MOST_MEMBERS:
+                    raise DataError(f"it holds more than {MOST_MEMBERS} files: not the published archive.")
+                name = _expected(source, member.name)
+                if name is not None:
+                    with naming(name):
+                        parts[name] = _read_member(source, archive, member, already=name in parts)
+        while stream.read(CHUNK):  # to the end, where gzip compares its checksum
+            continue
+    missing = [name for name in (*source.train, *source.test) if name not in parts]
+    if missing:
+        raise DataError(f"{', '.join(missing)} missing in it. Replace it with a fresh copy.")
+    return parts
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """At hostile headers tarfile raises nearly anything."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"it is no .tar.gz archive, or damaged ({error}). Replace it with a fresh copy.") from error
+
+
+def _expected(source: BatchSource, path: str) -> str | None:
+    """The batch that a member of this very path is, or None: the archive holds a text and a page, too."""
+    folder, _, name = path.removeprefix("./").rpartition("/")
+    return name if folder == source.folder and name in (*source.train, *source.test) else None
+
+
+def _read_member(source: BatchSource, archive: tarfile.TarFile, member: tarfile.TarInfo, already: bool) -> np.ndarray:
+    if already:
+        raise DataError("it appears twice.")
+    if member.type not in PLAIN or member.issparse():
+        raise DataError("it is a link or another special file; expected an ordinary one.")
+    stream = archive.extractfile(member)
+    assert stream is not None  # only for folders
+    return _read_batch(source, stream, member.size)
+
+
+def _read_batch(source: BatchSource, stream: Readable, size: int) -> np.ndarray:
+    n_bytes = source.records * source.record_bytes
+    if size != n_bytes:
+        raise DataError(
+            f"it has {size:,} bytes; expected {n_bytes:,}: {source.records:,} images of {source.record_bytes:,}."
+        )
+    return read_exactly(stream, n_bytes).reshape(source.records, source.record_bytes)
+
+
+def _joined(source: BatchSource, parts: Part, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Records, batch after batch → images (N, H, W, C) and labels (N,)."""
+    H, W, C = source.shape
+    images = np.empty((len(names), source.records, H, W, C), np.uint8)
+    labels = np.empty((len(names), source.records), np.int64)
+    for i, name in enumerate(names):
+        with naming(name):
+            labels[i] = check_labels(parts[name][:, 0], len(source.class_names))
+        images[i] = parts[name][:, 1:].reshape(-1, C, H, W).transpose(0, 2, 3, 1)  # (records, H, W, C)
+    return images.reshape(-1, H, W, C), labels.reshape(-1)
+
+
+class Bounded:
+    """A stream that is given up where it grows longer than ``limit`` bytes."""
+
+    def __init__(self, stream: Readable, limit: int) -> None:
+        self.stream, self.limit, self.rest = stream, limit, limit
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes more; DataError beyond the limit."""
+        piece = self.stream.read(min(size, self.rest + 1))
+        self.rest -= len(piece)
+        if self.rest < 0:
+            raise DataError(f"it unpacks to more than {self.limit:,} bytes: not the published archive.")
+        return piece
