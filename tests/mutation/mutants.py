@@ -11,17 +11,22 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitOr,
     ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
-REMOVED = ast.Raise, ast.AugAssign, ast.Break, ast.Continue
 Change = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed source, and where and how it differs."""
+    """A changed module, and where and how it differs; the lines have the numbers that they have in the source."""
 
     line: int
     change: str
-    source: str
+    tree: ast.Module
+
+    @property
+    def in_function(self) -> bool:
+        """Whether it is the body of a function that changes, not what runs once when the module is imported."""
+        functions = [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef)]
+        return any(f.body[0].lineno <= self.line <= (f.end_lineno or 0) for f in functions)
 
 
 def mutants(source: str) -> list[Mutant]:
@@ -32,13 +37,15 @@ def mutants(source: str) -> list[Mutant]:
         tree = ast.parse(source)
         line, change, apply = list(_changes(tree))[number]
         apply()
-        found.append(Mutant(line, change, ast.unparse(ast.fix_missing_locations(tree)) + "\n"))
+        found.append(Mutant(line, change, ast.fix_missing_locations(tree)))
     return found
 
 
 def unchanged(source: str) -> Mutant:
-    """The control: written as all mutants are, and right; it must survive."""
-    return Mutant(0, "nothing", ast.unparse(ast.parse(source)) + "\n")
+    """The control: put in place as all mutants are, and right; it must survive."""
+    tree = ast.parse(source)
+    line = next(node.body[0].lineno for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return Mutant(line, "nothing", tree)
 
 
 def _changes(tree: ast.AST) -> Iterator[tuple[int, str, Change]]:

@@ -2,32 +2,35 @@
 
     python tests/mutation/run.py [--sample 40] [--seed 0] [--only tensor.py] [--report FILE]
 
-Works on a copy of the repository, one process at a time. A mutant is killed when a test fails, when it does not import,
-or when the tests take three times as long as without it. First a few cases of each test run, then all of them. With
-``--sample`` a file contributes that many mutants, chosen by the seed; without it, all (hours). See docs/trust.md.
+A mutant is killed when a test fails, when the engine does not import, or when the tests take far longer than without
+it. It meets the cases that run its line, a few of each test function first, in a process of its own. Tests that start
+another Python see the unchanged engine there. With ``--sample`` a file contributes that many mutants, chosen by the
+seed; without it, all. See docs/trust.md.
 """
 
 import argparse
 import importlib
+import json
 import os
 import random
-import re
 import resource
-import shutil
 import signal
 import sys
 import tempfile
-import time
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from breaking import KERNELS, exchange_code, forget_compiled, import_instead
 from mutants import Mutant, mutants, unchanged
+from watching import Seen, Watching, few
 
 ROOT = Path(__file__).resolve().parents[2]
-FEW = 6  # cases of a test function in the first round
+COMPILE_S = 150  # all kernels, in all their shapes
 NUMPY, NUMBA = "not numba and not cupy and not loops", "not numpy and not cupy and not loops"
-KERNELS = "tinycnn/backends/numba_kernels"
 
 
 @dataclass(frozen=True)
@@ -38,127 +41,193 @@ class Target:
     tests: str
     keyword: str = NUMPY
 
+    def paths(self, part: str) -> list[Path]:
+        paths = [path for path in sorted(ROOT.glob(self.files)) if path.name != "__init__.py"]
+        return [path for path in paths if part in str(path.relative_to(ROOT))]
+
 
 TARGETS = [
-    Target("tinycnn/ops/[!f]*.py", "test_ops test_layers test_gradients", f"{NUMPY} and not real_networks"),
-    Target("tinycnn/ops/f*.py", "test_ops test_gradients test_fusion", "not cupy and not loops and not real_networks"),
     Target("tinycnn/tensor.py", "test_tensor test_function test_random_graphs test_gradients", f"{NUMPY} and not real"),
     Target("tinycnn/optim.py", "test_optim", "emulated or not cupy"),
     Target("tinycnn/gradcheck.py", "test_gradcheck", "not thousand"),
+    Target("tinycnn/ops/[!f]*.py", "test_ops test_layers test_gradients", f"{NUMPY} and not real_networks"),
+    Target("tinycnn/ops/f*.py", "test_ops test_gradients test_fusion", "not cupy and not loops and not real_networks"),
     Target("tinycnn/backends/numpy_backend.py", "test_kernels test_backends", NUMPY),
-    Target("tinycnn/backends/numba_backend.py", "test_kernels test_threads", NUMBA),
     Target("tinycnn/backends/numba_fused.py", "test_fusion test_optim", NUMBA),
+    Target("tinycnn/backends/numba_backend.py", "test_kernels test_threads", NUMBA),
+    Target(f"{KERNELS}/[!bp]*.py", "test_numba_kernels test_fusion", f"{NUMBA} and not lane_count and not without_simd"),
     Target(f"{KERNELS}/plain.py", "test_kernels test_fusion test_optim", NUMBA),
     Target(f"{KERNELS}/batch_norm.py", "test_fusion", NUMBA),
-    Target(f"{KERNELS}/conv_*.py", "test_numba_kernels test_fusion", NUMBA),
-    Target(f"{KERNELS}/winograd.py", "test_numba_kernels test_fusion", NUMBA),
-    Target(f"{KERNELS}/geometry.py", "test_numba_kernels test_fusion", NUMBA),
-    Target(f"{KERNELS}/simd.py", "test_numba_kernels test_fusion", NUMBA),
 ]
 
 
-class SomeCases:
-    """A pytest plugin: of each test function, a few cases spread over all."""
+@dataclass
+class Attempt:
+    """A mutant of a file, the cases that may notice it and their limit; then the first that did ("": none)."""
+
+    path: Path
+    mutant: Mutant
+    cases: list[str]
+    seconds: float
+    on_import: bool
+    killer: str = ""
+
+    def __str__(self) -> str:
+        fate = f"killed by {self.killer}" if self.killer else f"SURVIVES {len(self.cases)} cases"
+        return f"{self.path.relative_to(ROOT)}:{self.mutant.line}: {self.mutant.change}: {fate}"
+
+
+class Repeatable:
+    """A pytest plugin that lets hypothesis draw the same examples every time, and not look for simpler ones."""
+
+    def pytest_configure(self) -> None:
+        from hypothesis import Phase, settings
+
+        phases = [Phase.explicit, Phase.generate]
+        settings.register_profile("mutation", database=None, derandomize=True, phases=phases)
+        settings.load_profile("mutation")
+
+
+class Noticing:
+    """A pytest plugin that remembers which case failed first."""
+
+    killer = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.killer = self.killer or (report.nodeid if report.failed else "")
+
+
+class Choosing:
+    """A pytest plugin that runs the cases of an attempt, in their order, on kernels compiled anew."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        by_function: dict[tuple[str, str], list[pytest.Item]] = {}
-        for item in items:
-            by_function.setdefault((item.path.name, item.name.partition("[")[0]), []).append(item)
-        items[:] = [case for cases in by_function.values() for case in spread(cases)]
+        by_name = {item.nodeid: item for item in items}
+        items[:] = [by_name[case] for case in self.attempt.cases if case in by_name]
+        forget_compiled(self.attempt.path)
 
 
-def spread(cases: list[pytest.Item]) -> list[pytest.Item]:
-    count = min(FEW, len(cases))
-    return [cases[i * len(cases) // count] for i in range(count)]
+class Exchanging:
+    """A pytest plugin that, instead of running the cases, makes all attempts whose code can be exchanged under them."""
+
+    def __init__(self, attempts: list[Attempt], report: Callable[[object], None]) -> None:
+        self.attempts, self.report = attempts, report
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        by_name = {item.nodeid: item for item in session.items}
+        for attempt in self.attempts:
+            items = [by_name[case] for case in attempt.cases]
+            attempt.killer = in_child(lambda a=attempt, i=items: exchange_and_run(a, i), attempt.seconds)
+            self.report(attempt)
+        return True
 
 
-def copy_of_the_repository() -> Path:
-    """With caches: Numba compiles again only what a mutant changes."""
-    copy = Path(tempfile.gettempdir()) / "tinycnn-mutation"
-    shutil.rmtree(copy, ignore_errors=True)
-    for folder in ("tinycnn", "tests", "examples"):
-        shutil.copytree(ROOT / folder, copy / folder)
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, copy / name)
-    return copy
+def exchange_and_run(attempt: Attempt, items: list[pytest.Item]) -> str:
+    """The name of the first case that fails."""
+    noticing = Noticing()
+    items[0].config.pluginmanager.register(noticing)
+    exchange_code(attempt.path, attempt.mutant.tree)
+    forget_compiled(attempt.path)
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if noticing.killer:
+            break
+    return noticing.killer
 
 
-def run_tests(copy: Path, target: Target, plugins: list[object], seconds: float) -> tuple[bool, float]:
-    """Whether they pass, in a process of their own, and the processor time; ``seconds`` of that are the limit."""
-    start = resource.getrusage(resource.RUSAGE_CHILDREN)
-    child = os.fork()
-    if child == 0:
-        run_in_child(copy, target, plugins, seconds)
-    _, status = os.waitpid(child, 0)
-    end = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return status == 0, end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
+def import_and_run(target: Target, attempt: Attempt) -> str:
+    """The name of the first case that fails."""
+    noticing = Noticing()
+    import_instead(attempt.path, attempt.mutant.tree)
+    failed = run_pytest(target, Choosing(attempt), noticing)
+    return noticing.killer or ("the import" if failed else "")
 
 
-def run_in_child(copy: Path, target: Target, plugins: list[object], seconds: float) -> None:
-    os.chdir(copy)
-    os.environ["PYTHONPATH"] = str(copy)
-    sys.path[:0] = [str(copy), str(copy / "tests")]
+def watch(target: Target, paths: list[Path]) -> Any:
+    watching = Watching(paths)
+    failed = run_pytest(target, watching)
+    return None if failed else (watching.seconds, watching.lines())
+
+
+def exchange(target: Target, attempts: list[Attempt], report: Callable[[object], None]) -> list[str]:
+    run_pytest(target, Exchanging(attempts, report))
+    return [attempt.killer for attempt in attempts]
+
+
+def run_pytest(target: Target, *plugins: object) -> bool:
+    """Whether anything failed."""
+    os.chdir(ROOT)
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     sys.dont_write_bytecode = True
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 5))
-    signal.alarm(1800)
-    output = os.open(copy / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)  # of the last run, for the curious
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-k", target.keyword]
-    status = 1
-    try:
-        tests = [f"tests/{name}.py" for name in target.tests.split()]
-        status = int(pytest.main([*tests, *options], plugins=plugins))
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
+    with open(Path(tempfile.gettempdir()) / "tinycnn-mutation.txt", "w") as output:  # of the last run, for the curious
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    tests = [f"tests/{name}.py" for name in target.tests.split()]
+    options = ["-xsq", "-p", "no:cacheprovider", "-k", target.keyword]
+    return pytest.main([*tests, *options], plugins=[Repeatable(), *plugins]) != 0
 
 
-def importers(copy: Path, file: str) -> set[Path]:
-    """Files with compiled code that may contain code of ``file``: all that import it, or import those that do."""
-    kernels = {path: path.read_text(encoding="utf-8") for path in (copy / KERNELS).glob("*.py")}
-    found = {copy / file} & kernels.keys()
-    for _ in kernels:
-        names = "|".join(path.stem for path in found) or "nothing"
-        importing = re.compile(rf"^from \.(({names}) import| import .*\b({names})\b)", re.MULTILINE)
-        found |= {path for path, text in kernels.items() if importing.search(text)}
-    return found
+def in_child(work: Callable[[], Any], seconds: float = 36000) -> Any:
+    """What ``work`` returns in a process of its own, or how that ended; ``seconds`` of processor time are the limit."""
+    with tempfile.TemporaryFile("w+") as result:
+        child = os.fork()
+        if child == 0:
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 5))
+            signal.alarm(10 * int(seconds) + 60)  # for those that wait for each other
+            try:
+                json.dump(work(), result)
+                result.flush()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+        result.seek(0)
+        return json.loads(result.read() or json.dumps(f"signal {status}" if status else "an exception"))
 
 
-def survives(copy: Path, file: str, mutant: Mutant, target: Target, seconds: float) -> bool:
-    original = (copy / file).read_text(encoding="utf-8")
-    caches = copy / KERNELS / "__pycache__"
-    shutil.copytree(caches, copy / "caches", dirs_exist_ok=True)
-    stale = {path: path.stat() for path in importers(copy, file) | {copy / file}}
-    try:
-        (copy / file).write_text(mutant.source, encoding="utf-8")
-        for path in stale:
-            path.touch()  # Numba compiles a file again when its time has changed
-        return all(run_tests(copy, target, plugins, seconds)[0] for plugins in ([SomeCases()], []))
-    finally:
-        (copy / file).write_text(original, encoding="utf-8")
-        for path, before in stale.items():
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        shutil.rmtree(caches)
-        (copy / "caches").rename(caches)
+def attempt(path: Path, mutant: Mutant, seen: Seen) -> Attempt:
+    cases = seen.cases(path, mutant.line)
+    seconds = 10 + 3 * sum(seen.seconds[case] for case in cases) + COMPILE_S * path.parent.match(KERNELS)
+    return Attempt(path, mutant, cases, seconds, seen.on_import(path, mutant.line))
 
 
-def judge(copy: Path, file: str, target: Target, arguments: argparse.Namespace, seconds: float) -> tuple[int, int]:
-    """How many of the mutants of ``file`` were killed, and how many there were; survivors are reported at once."""
-    every = mutants((ROOT / file).read_text(encoding="utf-8"))
-    count = len(every) if arguments.sample is None else min(arguments.sample, len(every))
-    some = sorted(random.Random(arguments.seed).sample(every, count), key=lambda mutant: mutant.line)
-    start, left = time.monotonic(), 0
-    if not survives(copy, file, unchanged((ROOT / file).read_text(encoding="utf-8")), target, 3 * seconds + 30):
-        sys.exit(f"{file}: killed without any change, so a killed mutant would show nothing")
-    for mutant in some:
-        if survives(copy, file, mutant, target, 3 * seconds + 30):
-            left += 1
-            print(f"{file}:{mutant.line}: {mutant.change}", file=arguments.report, flush=True)
-    summary = f"{count - left} of {count} killed ({len(every)} in all; {time.monotonic() - start:.0f} s)"
-    print(f"{file}: {summary}", file=arguments.report, flush=True)
-    return count - left, count
+def attempts_at(path: Path, seen: Seen, sample: int | None, seed: int) -> list[Attempt]:
+    every = mutants(path.read_text(encoding="utf-8"))
+    count = len(every) if sample is None else min(sample, len(every))
+    some = sorted(random.Random(seed).sample(every, count), key=lambda mutant: mutant.line)
+    return [attempt(path, mutant, seen) for mutant in some]
+
+
+def control(path: Path, seen: Seen) -> Attempt:
+    """The unchanged file, put in place as all mutants are: were it killed, a killed mutant would show nothing."""
+    result = attempt(path, unchanged(path.read_text(encoding="utf-8")), seen)
+    result.cases = few(result.cases)
+    return result
+
+
+def judge(target: Target, paths: list[Path], arguments: argparse.Namespace, report: Callable[[object], None]) -> list[Attempt]:
+    """All attempts at these files; each is reported as soon as its fate is known."""
+    watched = in_child(lambda: watch(target, paths))
+    if not isinstance(watched, list):
+        sys.exit(f"{target.tests}: fail without any mutant")
+    seconds, files = watched
+    seen = Seen(seconds, {path: {int(line): cases for line, cases in lines.items()} for path, lines in files.items()})
+    attempts = [a for path in paths for a in attempts_at(path, seen, arguments.sample, arguments.seed)]
+    exchanged = [control(paths[0], seen), *(a for a in attempts if a.mutant.in_function)]
+    for done, killer in zip(exchanged, in_child(lambda: exchange(target, exchanged, report)), strict=True):
+        done.killer = killer
+    if exchanged[0].killer:
+        sys.exit(f"{paths[0]}: killed without any change")
+    for a in attempts:
+        if not a.killer and (a.on_import or not a.mutant.in_function):
+            a.killer = in_child(lambda a=a: import_and_run(target, a), a.seconds + 60)
+            report(a)
+    return attempts
 
 
 def main() -> None:
@@ -166,22 +235,26 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="mutants per file (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="files whose path contains this")
-    parser.add_argument("--report", type=argparse.FileType("a"), default=sys.stdout)
+    parser.add_argument("--report", type=argparse.FileType("a"), default=os.fdopen(os.dup(1), "w"))
     arguments = parser.parse_args()
+
+    def report(line: object) -> None:
+        print(line, file=arguments.report, flush=True)
+
     for name in ("numba", "scipy.special", "scipy.signal"):
         importlib.import_module(name)  # once, before the first fork
-    copy, results = copy_of_the_repository(), []
+    attempts: list[Attempt] = []
     for target in TARGETS:
-        files = [str(path.relative_to(copy)) for path in sorted(copy.glob(target.files))]
-        files = [file for file in files if arguments.only in file and not file.endswith("__init__.py")]
-        if files:
-            run_tests(copy, target, [], 3600)  # fills Numba's caches
-            fine, seconds = run_tests(copy, target, [], 3600)
-            if not fine:
-                sys.exit(f"{target.tests}: fail without any mutant")
-            results += [judge(copy, file, target, arguments, seconds) for file in files]
-    killed, total = (sum(numbers) for numbers in zip(*results, strict=True))
-    print(f"{killed} of {total} killed: {killed / total:.1%}", file=arguments.report)
+        if paths := target.paths(arguments.only):
+            attempts += judge(target, paths, arguments, report)
+            for path in paths:
+                report(summary(str(path.relative_to(ROOT)), [a for a in attempts if a.path == path]))
+    report(summary("together", attempts))
+
+
+def summary(name: str, attempts: list[Attempt]) -> str:
+    killed = sum(bool(a.killer) for a in attempts)
+    return f"{name}: {killed} of {len(attempts)} killed, {killed / max(len(attempts), 1):.1%}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""Which test cases run which line: only they can notice what is wrong there."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+FEW = 6  # cases of a test function that come first
+
+
+class Watching:
+    """A pytest plugin that notes which lines of ``paths`` each case runs, and how long it takes."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        from coverage import Coverage
+
+        self.seconds: dict[str, float] = {}
+        self.coverage = Coverage(data_file=None, include=[str(path) for path in paths], config_file=False)
+        self.coverage.start()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self.coverage.switch_context(item.nodeid)
+        start = time.process_time()
+        result = yield
+        self.seconds[item.nodeid] = time.process_time() - start
+        return result
+
+    def lines(self) -> dict[str, dict[int, list[str]]]:
+        """File → line → names of cases; the empty name stands for the import."""
+        self.coverage.stop()
+        data = self.coverage.get_data()
+        return {path: data.contexts_by_lineno(path) for path in data.measured_files()}
+
+
+@dataclass
+class Seen:
+    """What was noted: processor seconds of each case; of each file, the cases that run a line."""
+
+    seconds: dict[str, float]
+    lines: dict[str, dict[int, list[str]]]
+
+    def cases(self, path: Path, line: int) -> list[str]:
+        """Those that run the line; all of them where Python does not run it, as in compiled code."""
+        lines = self.lines.get(str(path), {})
+        beginning = max((number for number in lines if number <= line), default=0)  # of the statement
+        running = set(lines.get(beginning, [])) - {""}
+        return few_first([case for case in self.seconds if case in running or not running])
+
+    def on_import(self, path: Path, line: int) -> bool:
+        return "" in self.lines.get(str(path), {}).get(line, [])
+
+
+def few_first(cases: list[str]) -> list[str]:
+    """A few cases of each test function, spread over all of its cases, and then the others."""
+    some = set(few(cases))
+    return sorted(cases, key=lambda case: case not in some)
+
+
+def few(cases: list[str]) -> list[str]:
+    functions: dict[str, list[str]] = {}
+    for case in cases:
+        functions.setdefault(case.partition("[")[0], []).append(case)
+    return [case for group in functions.values() for case in spread(group)]
+
+
+def spread(cases: list[str]) -> list[str]:
+    count = min(FEW, len(cases))
+    return [cases[i * len(cases) // count] for i in range(count)]
