@@ -4,9 +4,7 @@ A function's code can be exchanged while the program runs, which costs nothing. 
 a mutant is put in place before the import, in a new process. Compiled code that contains the module's is compiled anew.
 """
 
-import ast
 import gc
-import importlib
 import re
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
@@ -16,20 +14,20 @@ from types import CodeType, FunctionType
 KERNELS = "tinycnn/backends/numba_kernels"
 
 
-def exchange_code(path: Path, tree: ast.Module) -> None:
-    """Every function of the imported module at ``path`` gets the code that it has in ``tree``."""
-    new = {_key(code): code for code in _codes(compile(tree, path, "exec"))}
+def exchange_code(path: Path, module: CodeType) -> None:
+    """Every function of the imported module at ``path`` gets the code that it has in ``module``."""
+    new = {_key(code): code for code in _codes(module)}
     for function in gc.get_objects():
         if isinstance(function, FunctionType) and function.__code__.co_filename == str(path):
             function.__code__ = new.get(_key(function.__code__), function.__code__)
 
 
-def import_instead(path: Path, tree: ast.Module) -> None:
-    """The module at ``path``, when it is imported, will be ``tree``."""
+def import_instead(path: Path, module: CodeType) -> None:
+    """The module at ``path``, when it is imported, will be ``module``."""
     from_file = SourceFileLoader.get_code
 
     def get_code(self: SourceFileLoader, fullname: str) -> CodeType | None:
-        return compile(tree, path, "exec") if self.path == str(path) else from_file(self, fullname)
+        return module if self.path == str(path) else from_file(self, fullname)
 
     SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
 

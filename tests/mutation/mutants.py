@@ -1,8 +1,10 @@
 """Small wrong changes to a Python source, one at a time: what a careless hand could do, and a test should notice."""
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from types import CodeType
+from typing import Any
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -11,77 +13,78 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitOr,
     ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
-Change = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed module, and where and how it differs; the lines have the numbers that they have in the source."""
+    """Changed code of a module, and where and how it differs; its lines have the numbers that they have in the source."""
 
     line: int
     change: str
-    tree: ast.Module
-
-    @property
-    def in_function(self) -> bool:
-        """Whether it is the body of a function that changes, not what runs once when the module is imported."""
-        functions = [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef)]
-        return any(f.body[0].lineno <= self.line <= (f.end_lineno or 0) for f in functions)
+    statement: range  # the lines of what changes: a statement, or the head of a block
+    in_function: bool  # or else in what runs once, when the module is imported
+    code: CodeType
 
 
-def mutants(source: str) -> list[Mutant]:
+def mutants(source: str, path: str) -> list[Mutant]:
     """All mutants of ``source``, in the order of its lines."""
-    count = len(list(_changes(ast.parse(source))))
-    found = []
-    for number in range(count):
-        tree = ast.parse(source)
-        line, change, apply = list(_changes(tree))[number]
-        apply()
-        found.append(Mutant(line, change, ast.fix_missing_locations(tree)))
-    return found
-
-
-def unchanged(source: str) -> Mutant:
-    """The control: put in place as all mutants are, and right; it must survive."""
     tree = ast.parse(source)
-    line = next(node.body[0].lineno for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    return Mutant(line, "nothing", tree)
+    return sorted(_mutants(tree, path), key=lambda mutant: mutant.line)
 
 
-def _changes(tree: ast.AST) -> Iterator[tuple[int, str, Change]]:
-    for node, field, place in _sites(tree):
-        for text, replacement in _replacements(node):
-            yield node.lineno, text, _replace(field, place, replacement)
+def unchanged(source: str, path: str) -> Mutant:
+    """The control: put in place as all mutants are, and right; it must survive."""
+    return Mutant(0, "nothing", range(len(source.splitlines()) + 1), True, compile(source, path, "exec"))
 
 
-def _sites(node: ast.AST) -> Iterator[tuple[ast.AST, object, object]]:
-    """Every node that computes something, with the list or the parent that holds it; texts and types are left out."""
+def _mutants(tree: ast.Module, path: str) -> Iterator[Mutant]:
+    for site in list(_sites(tree)):
+        before = ast.unparse(site.node).split("\n")[0]
+        for after in list(_variants(site.node)):
+            change = f"{before}  →  {ast.unparse(after).splitlines()[0]}"
+            site.put(ast.fix_missing_locations(ast.copy_location(after, site.node)))
+            code = compile(tree, path, "exec")
+            site.put(site.node)
+            yield Mutant(site.node.lineno, change, _lines(site.statement), site.in_function, code)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node that computes something, the list or the parent that holds it, and the statement that it belongs to."""
+
+    node: ast.AST
+    holder: Any
+    place: Any
+    statement: ast.stmt
+    in_function: bool
+
+    def put(self, node: ast.AST) -> None:
+        if isinstance(self.holder, list):
+            self.holder[self.place] = node
+        else:
+            setattr(self.holder, self.place, node)
+
+
+def _sites(node: ast.AST, statement: ast.stmt | None = None, in_function: bool = False) -> Iterator[Site]:
+    """Texts and types are left out."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "keywords") and not isinstance(node, ast.Call):
             continue
+        inside = in_function or (isinstance(node, ast.FunctionDef) and name == "body")
         for place, child in enumerate(value) if isinstance(value, list) else [(name, value)]:
             if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr | ast.Import | ast.ImportFrom):
                 continue
+            part_of = child if isinstance(child, ast.stmt) else statement
             if hasattr(child, "lineno"):
-                yield child, value if isinstance(value, list) else node, place
+                yield Site(child, value if isinstance(value, list) else node, place, part_of, inside)
             if not isinstance(child, ast.Raise):
-                yield from _sites(child)
+                yield from _sites(child, part_of, inside)
 
 
-def _replace(holder: object, place: object, replacement: ast.AST) -> Change:
-    def apply() -> None:
-        if isinstance(holder, list):
-            holder[place] = replacement
-        else:
-            setattr(holder, place, replacement)
-
-    return apply
-
-
-def _replacements(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    before = ast.unparse(node).split("\n")[0]
-    for after in _variants(node):
-        yield f"{before}  →  {ast.unparse(after).splitlines()[0]}", ast.copy_location(after, node)
+def _lines(statement: ast.stmt) -> range:
+    body = getattr(statement, "body", None)
+    end = max(statement.lineno, body[0].lineno - 1) if body else statement.end_lineno
+    return range(statement.lineno, end + 1)
 
 
 def _variants(node: ast.AST) -> Iterator[ast.AST]:

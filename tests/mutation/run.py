@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 from breaking import KERNELS, exchange_code, forget_compiled, import_instead
 from mutants import Mutant, mutants, unchanged
-from watching import Seen, Watching, few
+from watching import Seen, Watching, few, few_first
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILE_S = 150  # all kernels, in all their shapes
@@ -71,9 +71,11 @@ class Attempt:
     seconds: float
     on_import: bool
     killer: str = ""
+    took: float = 0
 
     def __str__(self) -> str:
         fate = f"killed by {self.killer}" if self.killer else f"SURVIVES {len(self.cases)} cases"
+        fate += f" ({self.took:.1f} s)"
         return f"{self.path.relative_to(ROOT)}:{self.mutant.line}: {self.mutant.change}: {fate}"
 
 
@@ -118,18 +120,25 @@ class Exchanging:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         by_name = {item.nodeid: item for item in session.items}
+        for path in {attempt.path for attempt in self.attempts}:  # backends are imported only when they are used
+            importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
         for attempt in self.attempts:
             items = [by_name[case] for case in attempt.cases]
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             attempt.killer = in_child(lambda a=attempt, i=items: exchange_and_run(a, i), attempt.seconds)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            attempt.took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             self.report(attempt)
         return True
 
 
 def exchange_and_run(attempt: Attempt, items: list[pytest.Item]) -> str:
     """The name of the first case that fails."""
+    if not items:
+        return ""
     noticing = Noticing()
     items[0].config.pluginmanager.register(noticing)
-    exchange_code(attempt.path, attempt.mutant.tree)
+    exchange_code(attempt.path, attempt.mutant.code)
     forget_compiled(attempt.path)
     for item, following in zip(items, [*items[1:], None], strict=True):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -141,7 +150,7 @@ def exchange_and_run(attempt: Attempt, items: list[pytest.Item]) -> str:
 def import_and_run(target: Target, attempt: Attempt) -> str:
     """The name of the first case that fails."""
     noticing = Noticing()
-    import_instead(attempt.path, attempt.mutant.tree)
+    import_instead(attempt.path, attempt.mutant.code)
     failed = run_pytest(target, Choosing(attempt), noticing)
     return noticing.killer or ("the import" if failed else "")
 
@@ -191,13 +200,15 @@ def in_child(work: Callable[[], Any], seconds: float = 36000) -> Any:
 
 
 def attempt(path: Path, mutant: Mutant, seen: Seen) -> Attempt:
-    cases = seen.cases(path, mutant.line)
-    seconds = 10 + 3 * sum(seen.seconds[case] for case in cases) + COMPILE_S * path.parent.match(KERNELS)
-    return Attempt(path, mutant, cases, seconds, seen.on_import(path, mutant.line))
+    cases, compiled = seen.cases(path, mutant.statement), path.parent.match(KERNELS)
+    if not mutant.in_function or (compiled and not cases):  # it runs once for all of them, or unseen
+        cases = few_first(list(seen.seconds))
+    seconds = 10 + 3 * sum(seen.seconds[case] for case in cases) + COMPILE_S * compiled
+    return Attempt(path, mutant, cases, seconds, seen.on_import(path, mutant.statement))
 
 
 def attempts_at(path: Path, seen: Seen, sample: int | None, seed: int) -> list[Attempt]:
-    every = mutants(path.read_text(encoding="utf-8"))
+    every = mutants(path.read_text(encoding="utf-8"), str(path))
     count = len(every) if sample is None else min(sample, len(every))
     some = sorted(random.Random(seed).sample(every, count), key=lambda mutant: mutant.line)
     return [attempt(path, mutant, seen) for mutant in some]
@@ -205,7 +216,7 @@ def attempts_at(path: Path, seen: Seen, sample: int | None, seed: int) -> list[A
 
 def control(path: Path, seen: Seen) -> Attempt:
     """The unchanged file, put in place as all mutants are: were it killed, a killed mutant would show nothing."""
-    result = attempt(path, unchanged(path.read_text(encoding="utf-8")), seen)
+    result = attempt(path, unchanged(path.read_text(encoding="utf-8"), str(path)), seen)
     result.cases = few(result.cases)
     return result
 

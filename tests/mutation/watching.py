@@ -42,15 +42,15 @@ class Seen:
     seconds: dict[str, float]
     lines: dict[str, dict[int, list[str]]]
 
-    def cases(self, path: Path, line: int) -> list[str]:
-        """Those that run the line; all of them where Python does not run it, as in compiled code."""
-        lines = self.lines.get(str(path), {})
-        beginning = max((number for number in lines if number <= line), default=0)  # of the statement
-        running = set(lines.get(beginning, [])) - {""}
-        return few_first([case for case in self.seconds if case in running or not running])
+    def cases(self, path: Path, lines: range) -> list[str]:
+        """Those that run one of these lines."""
+        seen = self.lines.get(str(path), {})
+        running = {case for line in lines for case in seen.get(line, [])}
+        return few_first([case for case in self.seconds if case in running])
 
-    def on_import(self, path: Path, line: int) -> bool:
-        return "" in self.lines.get(str(path), {}).get(line, [])
+    def on_import(self, path: Path, lines: range) -> bool:
+        seen = self.lines.get(str(path), {})
+        return any("" in seen.get(line, []) for line in lines)
 
 
 def few_first(cases: list[str]) -> list[str]:
