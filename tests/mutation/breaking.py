@@ -45,7 +45,9 @@ def forget_compiled(path: Path) -> None:
 
 def importers(path: Path) -> set[Path]:
     """Files of kernels that may contain code of ``path``: all that import it, or import those that do."""
-    kernels = {file: file.read_text(encoding="utf-8") for file in path.parent.glob("*.py") if path.parent.match(KERNELS)}
+    kernels = {
+        file: file.read_text(encoding="utf-8") for file in path.parent.glob("*.py") if path.parent.match(KERNELS)
+    }
     found = {path} & kernels.keys()
     for _ in kernels:
         names = "|".join(file.stem for file in found)

@@ -17,7 +17,7 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """Changed code of a module, and where and how it differs; its lines have the numbers that they have in the source."""
+    """A changed module, and where and how it differs; its lines have the numbers that they have in the source."""
 
     line: int
     change: str

@@ -55,7 +55,9 @@ TARGETS = [
     Target("tinycnn/backends/numpy_backend.py", "test_kernels test_backends", NUMPY),
     Target("tinycnn/backends/numba_fused.py", "test_fusion test_optim", NUMBA),
     Target("tinycnn/backends/numba_backend.py", "test_kernels test_threads", NUMBA),
-    Target(f"{KERNELS}/[!bp]*.py", "test_numba_kernels test_fusion", f"{NUMBA} and not lane_count and not without_simd"),
+    Target(
+        f"{KERNELS}/[!bp]*.py", "test_numba_kernels test_fusion", f"{NUMBA} and not lane_count and not without_simd"
+    ),
     Target(f"{KERNELS}/plain.py", "test_kernels test_fusion test_optim", NUMBA),
     Target(f"{KERNELS}/batch_norm.py", "test_fusion", NUMBA),
 ]
@@ -221,7 +223,9 @@ def control(path: Path, seen: Seen) -> Attempt:
     return result
 
 
-def judge(target: Target, paths: list[Path], arguments: argparse.Namespace, report: Callable[[object], None]) -> list[Attempt]:
+def judge(
+    target: Target, paths: list[Path], arguments: argparse.Namespace, report: Callable[[object], None]
+) -> list[Attempt]:
     """All attempts at these files; each is reported as soon as its fate is known."""
     watched = in_child(lambda: watch(target, paths))
     if not isinstance(watched, list):
