@@ -154,6 +154,15 @@ class Handler(BaseHTTPRequestHandler):
             if self.server.closing.wait(0.05):
                 return
 
+    def do_drip(self, body: bytes) -> None:
+        """A line that tells the length of a chunk, and never ends."""
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while not self.server.closing.wait(0.05):
+            self.wfile.write(b"0")
+
     def log_message(self, format: str, *args: object) -> None:
         """Keep the test output clean."""
 

@@ -72,8 +72,9 @@ BAD = {
     "endless": "it sent more",
     "circle": "redirects",
     "mute": "no answer within",
-    "stall": "timed out",
-    "dribble": "too slow",
+    "stall": "too slow: 10 bytes in 0.3 s|timed out",
+    "dribble": "too slow: [0-9]+ bytes in 0.3 s",
+    "drip": "too slow: 0 bytes in 0.3 s|timed out",
     "elsewhere": "No connection adapters were found for 'file:",
     "garbage": "BadStatusLine|\\\\x00",
     "hang_up": "Remote end closed connection|Connection reset|aborted",
@@ -83,7 +84,7 @@ BAD = {
 }
 
 
-IMPATIENT = {"mute": "ANSWER_S", "stall": "SILENCE_S", "dribble": "WINDOW_S"}  # the limit that must end it
+IMPATIENT = {"mute": "ANSWER_S", "stall": "WINDOW_S", "dribble": "WINDOW_S", "drip": "WINDOW_S"}  # what must end it
 
 
 @pytest.mark.parametrize("behaviour", BAD)
@@ -160,19 +161,102 @@ def test_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("amounts", "is_fast"), [([50, 50, 50], True), ([500, 5], False), ([5], False)])
 def test_pace_is_judged_window_by_window(monkeypatch, amounts, is_fast):
-    now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
     monkeypatch.setattr(module, "MIN_BYTES_PER_S", 2)
-    pace = module._Pace()
-    seen = []
+    monkeypatch.setattr(module, "WINDOW_S", 20)
+    pace, seen = module._Pace(module._Patience()), []
     for amount in amounts:
-        now[0] += module.WINDOW_S
-        try:
-            pace.advance(amount)
-            seen.append(True)
-        except ConnectionError:
-            seen.append(False)
+        pace.received += amount
+        seen.append(pace.judge())
     assert seen == [True] * (len(amounts) - 1) + [is_fast]
+
+
+class Clock:
+    """Time that passes when somebody says so."""
+
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("time.monotonic", clock)
+    monkeypatch.setattr(module, "ANSWER_S", 4.0)
+    return clock
+
+
+def asked_of(mirrors, clock, monkeypatch, folder):
+    """Which of the mirrors are asked, when each takes its seconds; in vain, but for what it says was good of them."""
+    asked = []
+
+    def fetch(source, folder, mirror, patience):
+        asked.append(mirror)
+        seconds, good = mirrors[mirror]
+        for _ in range(good):
+            clock.now += seconds / (good + 1)
+            patience.reward()
+        clock.now += seconds / (good + 1)
+        raise ConnectionError("too slow")
+
+    monkeypatch.setattr(module, "_fetch_all", fetch)
+    with pytest.raises(DataError) as caught:
+        download_files("mnist", folder, list(mirrors))
+    lines = str(caught.value).splitlines()[1:]
+    assert len(lines) == len(mirrors)
+    assert all("not asked: the mirrors before took" in line for line in lines[len(asked) :])
+    return asked
+
+
+def test_all_mirrors_together_are_waited_for_less_than_a_minute(clock, folder, monkeypatch):
+    dribbling = {f"mirror{i}": (15.9, 0) for i in range(6)}  # each at the end of its patience
+    assert len(asked_of(dribbling, clock, monkeypatch, folder)) == 3
+    assert clock.now < 1000 + 60
+
+
+def test_mirrors_that_refuse_at_once_cost_nothing(clock, folder, monkeypatch):
+    refusing = {f"mirror{i}": (0.2, 0) for i in range(50)}
+    assert len(asked_of(refusing, clock, monkeypatch, folder)) == 50
+
+
+def test_time_in_which_something_came_is_not_in_vain(clock, folder, monkeypatch):
+    """Mirrors that deliver for minutes, and then break off: only what followed the last good window is lost."""
+    breaking_off = {f"mirror{i}": (120.0, 9) for i in range(6)}  # twelve seconds lost by each
+    assert len(asked_of(breaking_off, clock, monkeypatch, folder)) == 4
+
+
+def test_shortened_times_mirrors_that_dribble_end_in_time(server, folder, monkeypatch):
+    for name, seconds in (("ANSWER_S", 1.0), ("WINDOW_S", 0.3), ("LIMIT_S", 2.0)):
+        monkeypatch.setattr(module, name, seconds)
+    mirrors = [server.address(behaviour) for behaviour in ("drip", "dribble", "stall", "drip", "dribble", "good")]
+    began = time.monotonic()
+    with pytest.raises(DataError, match="not asked"):
+        download_files("mnist", folder, mirrors)
+    assert time.monotonic() - began < 30  # a busy machine may be late
+
+
+def test_files_of_a_download_that_was_killed_are_removed(server, folder, tmp_path):
+    folder.mkdir()
+    for name, age in (("tmp0123abcd", 7200), ("tmpyoung_01", 60)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    download_files("mnist", folder, [server.address("good")])
+    assert sorted(set(os.listdir(folder)) - set(NAMES)) == ["tmpyoung_01"]
+
+
+def test_what_is_left_of_a_killed_download_has_such_a_name(folder):
+    """If pooch changed its names, nothing would be removed any more."""
+    seen = []
+
+    def look(url, output_file, pooch):
+        seen.append(Path(output_file))
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        pooch.retrieve("http://example.invalid/a", known_hash=None, fname="a", path=folder, downloader=look)
+    assert [path.parent for path in seen] == [folder]
+    assert seen[0].match(module.TEMPORARY)
 
 
 def test_endless_answer_is_not_read_on():
@@ -220,11 +304,12 @@ def test_answer_that_comes_too_late_is_closed(monkeypatch):
 
 
 def test_patience_adds_up_to_less_than_the_limits_promised():
-    """Unpatched: a stalling mirror costs at most 60 s, and three mirrors that cannot be reached at most 15 s."""
-    code = "from tinycnn.data import download as d; print(d.ANSWER_S, d.SILENCE_S, d.WINDOW_S)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    answer, silence, window = map(float, result.stdout.split())
-    assert answer + 2 * window + silence < 60  # a good window, then a bad one that ends with a pause
+    """Unpatched: mirrors that stall cost at most 60 s, all three are asked, and unreachable ones cost at most 15 s."""
+    code = "from tinycnn.data import download as d; print(d.ANSWER_S, d.WINDOW_S, d.LIMIT_S)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    answer, window, limit = map(float, result.stdout.split())
+    assert limit <= 60
+    assert 3 * (answer + window) <= limit
     assert 3 * answer < 15
 
 

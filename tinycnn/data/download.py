@@ -3,29 +3,31 @@
 pooch keeps the cache honest: it downloads to a temporary file, compares the sha256 and only then moves the file to its
 name, so that neither a crash nor two processes at once leave a damaged file. What is added here is patience with a
 limit: each mirror gets a few seconds to answer, and must then keep up a minimum pace, because a mirror that sends
-one byte every nine seconds would satisfy any ordinary timeout for days.
+one byte every nine seconds would satisfy any ordinary timeout for days. All mirrors together waste at most a minute.
 """
 
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tinycnn.data.sources import SOURCES, Source, SourceFile
 from tinycnn.errors import DataError
+from tinycnn.files import remove_stale, try_lock
 
 MIRRORS_VARIABLE = "TINYCNN_MIRRORS"  # base addresses separated by commas, used instead of the built-in ones
 ANSWER_S = 4.0  # name look-up, connection and redirects together: three dead mirrors cost 12 s
-SILENCE_S = 10.0  # longest pause inside a download
-WINDOW_S = 20.0  # the pace is judged over this time
+WINDOW_S = 12.0  # the pace is judged at the end of each, so this is the longest pause, too
+LIMIT_S = 60.0  # of waiting in vain, for all mirrors together
 MIN_BYTES_PER_S = 2048  # slower than that is given up: MNIST would take more than an hour
 MAX_REDIRECTS = 5
 CHUNK = 1 << 16
+TEMPORARY = "tmp????????"  # what pooch calls a file that is not whole
 
 
 def cache_folder(name: str) -> Path:
@@ -38,12 +40,15 @@ def download_files(name: str, folder: Path, mirrors: Sequence[str] | None = None
 
     Raises DataError that names each mirror with its reason when none delivers.
     """
-    source = SOURCES[name]
+    source, patience = SOURCES[name], _Patience()
+    remove_stale(folder, TEMPORARY)
     reasons = []
     for mirror in mirrors or _mirrors(source):
         try:
-            return _fetch_all(source, folder, mirror)
+            patience.check()
+            return _fetch_all(source, folder, mirror, patience)
         except _failures() as error:
+            patience.lose()
             reasons.append(f"{mirror}: {_explain(error)}")
     raise DataError(f"{source.title} could not be downloaded.\n" + "\n".join(f"  - {reason}" for reason in reasons))
 
@@ -53,7 +58,29 @@ def _mirrors(source: Source) -> Sequence[str]:
     return [base for base in chosen if base] or source.mirrors
 
 
-def _fetch_all(source: Source, folder: Path, mirror: str) -> None:
+class _Patience:
+    """How much longer mirrors may be waited for in vain: from the last time that one of them was good for something."""
+
+    def __init__(self) -> None:
+        self.left_s, self.since = LIMIT_S, time.monotonic()
+
+    def check(self) -> None:
+        """Raise ConnectionError when one more mirror could take longer than is left; the next seconds are its own."""
+        if self.left_s < ANSWER_S + WINDOW_S:
+            raise ConnectionError(f"not asked: the mirrors before took {LIMIT_S - self.left_s:.0f} s in vain")
+        self.reward()
+
+    def reward(self) -> None:
+        """A window of time or a file was good (or is paid for): count anew."""
+        self.since = time.monotonic()
+
+    def lose(self) -> None:
+        """The mirror failed: the time since it was last good is lost."""
+        self.left_s -= time.monotonic() - self.since
+        self.reward()
+
+
+def _fetch_all(source: Source, folder: Path, mirror: str, patience: _Patience) -> None:
     pooch = _pooch()
     pooch.get_logger().setLevel("WARNING")  # our own lines say what is fetched
     for file in source.files:
@@ -62,22 +89,29 @@ def _fetch_all(source: Source, folder: Path, mirror: str) -> None:
             known_hash=f"sha256:{file.gz_sha256}",
             fname=file.name,
             path=folder,
-            downloader=_Downloader(file),
+            downloader=_Downloader(file, patience),
         )
+        patience.reward()
 
 
 class _Downloader:
     """What pooch calls to write one address into one file."""
 
-    def __init__(self, file: SourceFile) -> None:
-        self.file = file
+    def __init__(self, file: SourceFile, patience: _Patience) -> None:
+        self.file, self.patience = file, patience
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         response = _open(url)
         try:
             response.raise_for_status()
-            with open(output_file, "wb") as stream, _progress(url, self.file.gz_bytes) as advance:
+            with (
+                open(output_file, "wb") as stream,
+                _progress(url, self.file.gz_bytes) as advance,
+                _watched(response.raw.shutdown, self.patience) as pace,
+            ):
+                try_lock(stream.fileno())
                 for piece in _pieces(response, self.file.gz_bytes):
+                    pace.received += len(piece)
                     stream.write(piece)
                     advance(len(piece))
         finally:
@@ -106,7 +140,7 @@ def _request(url: str, answer: Future[Any]) -> None:
         with requests.Session() as session:
             session.max_redirects = MAX_REDIRECTS
             headers = {"Accept-Encoding": "identity"}  # the .gz as it is: its hash is known
-            response = session.get(url, stream=True, timeout=(ANSWER_S, SILENCE_S), headers=headers)
+            response = session.get(url, stream=True, timeout=(ANSWER_S, WINDOW_S), headers=headers)
     except Exception as error:
         _deliver(answer.set_exception, error)
     else:
@@ -124,12 +158,10 @@ def _deliver(setter: Any, value: object) -> bool:
 
 
 def _pieces(response: Any, expected: int) -> Iterator[bytes]:
-    """The body in pieces as they arrive; ConnectionError unless it has the expected length and keeps up the pace."""
-    pace = _Pace()
+    """The body in pieces as they arrive; ConnectionError unless it has the expected length."""
     received = 0
     first = b""
     while received <= expected and (piece := response.raw.read1(CHUNK, decode_content=False)):
-        pace.advance(len(piece))
         received += len(piece)
         first = first or piece[:20]
         yield piece
@@ -139,20 +171,46 @@ def _pieces(response: Any, expected: int) -> Iterator[bytes]:
 
 
 class _Pace:
-    """Judges each time window by itself, so that a fast beginning does not excuse a stall."""
+    """Judges each window of time by itself, so that a fast beginning does not excuse a stall."""
 
-    def __init__(self) -> None:
-        self.start, self.received = time.monotonic(), 0
+    def __init__(self, patience: _Patience) -> None:
+        self.patience, self.received = patience, 0
+        self.verdict: str | None = None
 
-    def advance(self, n_bytes: int) -> None:
-        """Count bytes that arrived; ConnectionError if the window that ends here brought too few."""
-        self.received += n_bytes
-        seconds = time.monotonic() - self.start
-        if seconds < WINDOW_S:
-            return
-        if self.received < MIN_BYTES_PER_S * seconds:
-            raise ConnectionError(f"too slow: {self.received:,} bytes in {seconds:.0f} s")
-        self.start, self.received = self.start + seconds, 0
+    def judge(self) -> bool:
+        """Whether the window that ends now brought enough; the next one begins."""
+        received, self.received = self.received, 0
+        if received < MIN_BYTES_PER_S * WINDOW_S:
+            self.verdict = f"too slow: {received:,} bytes in {WINDOW_S:g} s"
+            return False
+        self.patience.reward()
+        return True
+
+
+@contextmanager
+def _watched(hang_up: Callable[[], None], patience: _Patience) -> Iterator[_Pace]:
+    """A context that ends with ConnectionError where the pace is too slow: a thread watches, and hangs up.
+
+    Whoever waits for bytes cannot watch: he may wait inside a line that a mirror sends byte by byte.
+    """
+    pace, over = _Pace(patience), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WINDOW_S):
+            if not pace.judge():
+                with suppress(OSError, RuntimeError, ValueError):  # the other side was faster
+                    hang_up()
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield pace
+    except Exception as error:
+        if pace.verdict is None:
+            raise
+        raise ConnectionError(pace.verdict) from error
+    finally:
+        over.set()
 
 
 @contextmanager
