@@ -17,6 +17,7 @@ from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
 from tinycnn.io import load, save
 from tinycnn.layers import Sequential
+from tinycnn.onnx_import import from_onnx
 from tinycnn.tensor import Function, Tensor, no_grad
 from tinycnn.version import __version__
 
@@ -30,6 +31,7 @@ __all__ = [
     "convert",
     "data",
     "errors",
+    "from_onnx",
     "get_backend",
     "gradcheck",
     "initializers",

@@ -116,11 +116,11 @@ def _arrays(content: bytes, source: str) -> dict[str, np.ndarray]:
 
 def _unreadable(source: str, error: Exception) -> FileFormatError:
     return FileFormatError(
-        f"{source}: not a readable safetensors file ({_short(error)}); it may be damaged, save it again"
+        f"{source}: not a readable safetensors file ({shortened(error)}); it may be damaged, save it again"
     )
 
 
-def _short(value: object) -> str:
+def shortened(value: object) -> str:
     """A value or error from a file in at most a line: a hostile file could make it a million characters long."""
     text = str(value) if isinstance(value, Exception) else repr(value)
     return text if len(text) <= 200 else f"{text[:200]} …"
@@ -172,7 +172,7 @@ def build(text: str, source: str, arrays: dict[str, np.ndarray]) -> Sequential:
     except FileFormatError:
         raise
     except DAMAGED as error:
-        raise FileFormatError(f"{source}: the network in it is damaged: {_short(error)}") from None
+        raise FileFormatError(f"{source}: the network in it is damaged: {shortened(error)}") from None
 
 
 def _give_meaning(model: Sequential, description: dict[str, Any]) -> None:
@@ -187,9 +187,9 @@ def _give_meaning(model: Sequential, description: dict[str, Any]) -> None:
 
 def _check_version(version: Any, source: str) -> None:
     if type(version) is not int or version < 1:
-        raise ValueError(f"format {_short(version)}, expected a whole number above 0")
+        raise ValueError(f"format {shortened(version)}, expected a whole number above 0")
     if version > FORMAT_VERSION:
-        raise FileFormatError(f"{source}: written by a newer tinycnn (format {_short(version)}); update tinycnn")
+        raise FileFormatError(f"{source}: written by a newer tinycnn (format {shortened(version)}); update tinycnn")
 
 
 def _make_network(description: dict[str, Any], source: str, arrays: dict[str, np.ndarray]) -> Sequential:
@@ -203,7 +203,7 @@ def _make_network(description: dict[str, Any], source: str, arrays: dict[str, np
         else:
             layers.append(_make_layer(entry, source))
     if description["dtype"] not in ("float32", "float64"):
-        raise ValueError(f"dtype {_short(description['dtype'])}, expected float32 or float64")
+        raise ValueError(f"dtype {shortened(description['dtype'])}, expected float32 or float64")
     return Sequential(*layers, input_shape=tuple(description["input_shape"]), dtype=description["dtype"], state=arrays)
 
 
@@ -215,6 +215,6 @@ def _take_below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndar
 def _make_layer(entry: dict[str, Any], source: str) -> Layer:
     if entry["kind"] not in Layer.registry:
         known = ", ".join(Layer.registry)
-        raise FileFormatError(f"{source}: unknown layer {_short(entry['kind'])}; this tinycnn knows {known}")
+        raise FileFormatError(f"{source}: unknown layer {shortened(entry['kind'])}; this tinycnn knows {known}")
     settings = {name: tuple(v) if isinstance(v, list) else v for name, v in entry["settings"].items()}
     return Layer.registry[entry["kind"]](**settings)

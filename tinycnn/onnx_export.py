@@ -29,12 +29,12 @@ from tinycnn.layers import (
     Softmax,
 )
 from tinycnn.models import pixel_scale
+from tinycnn.onnx_import.file import HOW_TO_GET_IT
 from tinycnn.tensor import no_grad
 from tinycnn.version import __version__
 
 OPSET, IR = 17, 8
 TO_CHANNELS_SECOND, TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
-HOW_TO_GET_IT = "exporting needs two packages more: pip install 'tinycnn[onnx]'"
 
 
 def export_onnx(model: Sequential, path: str | os.PathLike[str]) -> None:

@@ -6,6 +6,7 @@ answers the exit code (None for 0). It imports what is large (Matplotlib, a web 
 
 import argparse
 import importlib
+import keyword
 import sys
 
 from tinycnn.console import discard_output
@@ -18,6 +19,7 @@ COMMANDS = [
     "report",
     "augmentation",
     "export",
+    "import",
     "gradcheck",
     "doctor",
     "exercises",
@@ -31,7 +33,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tinycnn", description="Look into networks, and use them.")
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module = importlib.import_module(f"tinycnn.commands.{name}")
+        module = importlib.import_module(f"tinycnn.commands.{name}{'_' if keyword.iskeyword(name) else ''}")
         text = (module.__doc__ or "").strip()
         one = chosen.add_parser(
             name,

@@ -37,11 +37,16 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 def load_finite(path: str | os.PathLike[str]) -> Sequential:
     """``tinycnn.load`` for a network that is to compute; FileFormatError when a weight is NaN or infinite."""
     model = tinycnn.load(path)
+    check_finite(model, path)
+    return model
+
+
+def check_finite(model: Sequential, path: str | os.PathLike[str]) -> None:
+    """Raise FileFormatError when a weight of the network from the file ``path`` is NaN or infinite."""
     arrays = model.state_dict().items()
     wrong = next((name for name, array in arrays if not np.isfinite(array).all()), None)
     if wrong:
         raise FileFormatError(f"{path}: {wrong} is not finite (NaN or infinite): its training went wrong; train again")
-    return model
 
 
 def open_network(name: str) -> Sequential:
