@@ -22,6 +22,7 @@ LAYERS = [
     ["tinycnn.ops", "tinycnn.initializers"],
     ["tinycnn.layers", "tinycnn.optim", "tinycnn.gradcheck", "tinycnn.data"],
     ["tinycnn.models", "tinycnn.io", "tinycnn.convert", "tinycnn.metrics", "tinycnn.capture", "tinycnn.memory"],
+    ["tinycnn.onnx_import"],
     ["tinycnn.checkpoint", "tinycnn.evaluation", "tinycnn.nonfinite", "tinycnn.run_folder", "tinycnn.stopping"],
     ["tinycnn.keeper", "tinycnn.history", "tinycnn.divergence"],
     ["tinycnn.train", "tinycnn.exercises", "tinycnn.explain"],
@@ -67,13 +68,14 @@ HEAVY = {
     "uvicorn": ["tinycnn.web"],
     "tqdm": ["tinycnn.progress", "tinycnn.data"],
     "matplotlib": ["tinycnn.plots"],
-    "onnx": ["tinycnn.onnx_export"],
-    "onnxruntime": ["tinycnn.onnx_export"],
+    "onnx": ["tinycnn.onnx_export", "tinycnn.onnx_import"],
+    "onnxruntime": ["tinycnn.onnx_export", "tinycnn.onnx_import"],
+    "google": ["tinycnn.onnx_import"],  # protobuf, which onnx is made of
     "scipy": [],
     "torch": [],
 }
 UNASKED = ["numba", "cupy", "matplotlib", "sklearn", "pooch", "tqdm", "torch", "scipy", "requests", "llvmlite"]
-UNASKED += ["PIL", "starlette", "uvicorn"]
+UNASKED += ["PIL", "starlette", "uvicorn", "onnx", "google.protobuf"]
 
 
 # --------------------------------------------------------------------------------------------------------- the checker

@@ -6,6 +6,7 @@ mutations of valid files. A corpus is a text file, one input per line, in base64
 
 import base64
 import gzip
+import importlib.util
 import io
 import json
 import struct
@@ -26,6 +27,9 @@ from tinycnn.checkpoint import FORMAT_VERSION as CHECKPOINT_VERSION
 from tinycnn.data.idx import idx_header, read_idx
 from tinycnn.data.npz import load_npz
 from tinycnn.errors import TinyCNNError
+from tinycnn.onnx_export import to_onnx
+from tinycnn.onnx_import.constants import OPERATORS
+from tinycnn.onnx_import.operators import STEPS
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -135,6 +139,33 @@ def nest_of(checkpoint: bytes) -> bytes:
     return from_safetensors(checkpoint)["nest"].tobytes()
 
 
+def onnx_seeds() -> tuple[bytes, ...]:
+    """A network as tinycnn writes it, and a graph as PyTorch and Keras do: shapes computed, channels second."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    shape, weight = np.array([-1], np.int64), np.ones((12, 2), np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["a"], auto_pad="SAME_UPPER"),
+        helper.make_node("Add", ["a", "b"], ["c"]),
+        helper.make_node("Div", ["c", "s"], ["d"]),
+        helper.make_node("ReduceMean", ["d"], ["e"], axes=[2, 3], keepdims=1),
+        helper.make_node("Shape", ["e"], ["f"]),
+        helper.make_node("Gather", ["f", "0"], ["g"]),
+        helper.make_node("Unsqueeze", ["g", "axes"], ["h"]),
+        helper.make_node("Concat", ["h", "-1"], ["i"], axis=0),
+        helper.make_node("Reshape", ["e", "i"], ["j"]),
+        helper.make_node("MatMul", ["j", "w"], ["y"]),
+    ]
+    arrays = {"k": np.ones((12, 2, 3, 3), np.float32), "b": np.ones((12, 1, 1), np.float32), "w": weight, "-1": shape}
+    arrays |= {"s": np.array(4, np.float32), "0": np.array(0), "axes": np.array([0])}
+    constants = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2, 4, 4])]
+    ends.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2]))
+    graph = helper.make_graph(nodes, "drawn", ends[:1], ends[1:], constants)
+    drawn = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    return to_onnx(small_model()), drawn.SerializeToString()
+
+
 CHECKPOINT = _to_bytes(STATE)
 IDX = idx_header((2, 3, 4)) + bytes(range(24)), idx_header((5,)) + bytes(5)
 NPZ = npz_bytes(np.savez, small_set()), npz_bytes(np.savez_compressed, small_set())
@@ -171,3 +202,10 @@ TARGETS = {
         checkpoint_around,
     ),
 }
+if importlib.util.find_spec("onnx"):  # an extra
+    TARGETS["onnx"] = Target(
+        tinycnn.from_onnx,
+        ".onnx",
+        onnx_seeds(),
+        (*STEPS, *OPERATORS, "kernel_shape", "strides", "pads", "axis", "axes", "perm", "dilations", "ceil_mode"),
+    )

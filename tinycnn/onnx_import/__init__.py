@@ -1,14 +1,13 @@
 """A network from an ONNX file, such as PyTorch and Keras write: ``tinycnn.from_onnx(path)``.
 
-``file.py`` reads the file, believing nothing. Here its nodes are followed from the input to the output, and each becomes
-a layer, a change of the last layer (a bias that is added), or nothing at all (a Transpose: images are channels last
+``file.py`` reads the file, believing nothing. Here its nodes are followed from the input to the output: each becomes a
+layer, a change of the last layer (a bias that is added), or nothing at all (a Transpose: images are channels last
 here throughout). ``operators.py`` says which, ``chain.py`` remembers what is known on the way, ``constants.py`` works
 out what is computed from constants.
 """
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -111,8 +110,8 @@ def advance(chain: Chain, node: Node) -> None:
         chain.constants[result] = chain.shape_in_the_file()
     elif unknown := [name for name in inputs if name not in chain.constants]:
         raise FileFormatError(
-            f"{node}: takes {shortened(unknown[0])}, which is no constant and not what the node before gives; a network "
-            "here is one chain of layers"
+            f"{node}: takes {shortened(unknown[0])}, which is no constant and not what the node before gives; a "
+            "network here is one chain of layers"
         )
     else:
         chain.constants[result] = computed(node, [chain.constants[name] for name in inputs])
@@ -129,7 +128,8 @@ def step(chain: Chain, node: Node) -> None:
 def largest_difference(imported: Imported, path: str | os.PathLike[str], images: int = 5) -> float:
     """How far the network's output is from what ONNX Runtime computes with the file, at most, over random images.
 
-    As a fraction of the largest output, where that is above 1. Raises SettingError where it is not installed, or cannot run the file.
+    As a fraction of the largest output, where that is above 1. Raises SettingError where it is not installed, or cannot
+    run the file.
     """
     try:
         import onnxruntime
@@ -137,11 +137,15 @@ def largest_difference(imported: Imported, path: str | os.PathLike[str], images:
         raise SettingError(HOW_TO_GET_IT) from None
 
     model = imported.model
-    pixels = np.random.default_rng(0).uniform(0, 255, (imported.batch or images, *model.input_shape)) * pixel_scale(model)
+    pixels = np.random.default_rng(0).uniform(0, 255, (imported.batch or images, *model.input_shape)) * pixel_scale(
+        model
+    )
     x = pixels.astype(model.dtype)
     with no_grad():
         ours = get_backend().to_host(model(get_backend().asarray(x)).data)
-    given = in_order(x * imported.scale + imported.offset, imported.input_order, imported.input_shape).astype(model.dtype)
+    given = in_order(x * imported.scale + imported.offset, imported.input_order, imported.input_shape).astype(
+        model.dtype
+    )
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         theirs = session.run(None, {session.get_inputs()[0].name: given})[0]

@@ -1,9 +1,9 @@
 """What is known of the network while the nodes of an ONNX file are followed: its layers so far, and its axes.
 
-In the file an image lies as the node before has left it: ``(N, C, H, W)`` behind a convolution of ONNX, ``(N, H, W, C)``
-behind a Transpose. Here it always is ``(N, H, W, C)``. So each axis of the file's array is described by letters, ``("N",
-"C", "H", "W")``, and an axis that a Flatten joined by several, ``("N", "CHW")``. Axes of length 1 have no letter: it
-moves no number where they lie.
+In the file an image lies as the node before has left it: ``(N, C, H, W)`` behind a convolution of ONNX, ``(N, H, W,
+C)`` behind a Transpose. Here it always is ``(N, H, W, C)``. So each axis of the file's array is described by letters,
+``("N", "C", "H", "W")``, and an axis that a Flatten joined by several, ``("N", "CHW")``. Axes of length 1 have no
+letter: it moves no number where they lie.
 """
 
 import math
@@ -97,7 +97,9 @@ class Chain:
         """The constant beside the array that is followed, which must be the first input."""
         array = self.constant(node, place)
         if array is None or node.inputs[0] != self.current:
-            raise FileFormatError(f"{node}: expected what the layers before give as input 0, a constant as input {place}")
+            raise FileFormatError(
+                f"{node}: expected what the layers before give as input 0, a constant as input {place}"
+            )
         return array
 
     def expect_channels_second(self, node: Node) -> None:

@@ -25,13 +25,17 @@ def computed(node: Node, inputs: Arrays) -> np.ndarray:
         )
     result = OPERATORS[node.operator](node, inputs)
     if inputs and result.size > MOST_AXES and not np.may_share_memory(result, inputs[0]):
-        raise FileFormatError(f"{node}: computes {result.size:,} numbers from constants, which a file should hold itself")
+        raise FileFormatError(
+            f"{node}: computes {result.size:,} numbers from constants, which a file should hold itself"
+        )
     return result
 
 
 def constant(node: Node, inputs: Arrays) -> np.ndarray:
     """The one value among the attributes."""
-    values = [value for name, value in node.attributes.items() if name in ("value", "value_int", "value_ints", "value_float")]
+    values = [
+        value for name, value in node.attributes.items() if name in ("value", "value_int", "value_ints", "value_float")
+    ]
     if len(values) != 1:
         raise FileFormatError(f"{node}: attributes {list(node.attributes)[:3]}, expected one value")
     return np.asarray(values[0])

@@ -189,12 +189,21 @@ def _constant(onnx: Any, tensor: Any) -> np.ndarray:
     kinds, name = onnx.TensorProto, f"constant {shortened(tensor.name)}"
     if tensor.data_location == kinds.EXTERNAL or tensor.external_data:
         raise FileFormatError(f"{name} lies in another file, which is not opened; {IN_ANOTHER_FILE}")
-    typed = {kinds.FLOAT: "float_data", kinds.DOUBLE: "double_data", kinds.INT64: "int64_data", kinds.INT32: "int32_data"}
+    typed = {
+        kinds.FLOAT: "float_data",
+        kinds.DOUBLE: "double_data",
+        kinds.INT64: "int64_data",
+        kinds.INT32: "int32_data",
+    }
     if tensor.data_type not in typed or tensor.HasField("segment"):
         kind = kinds.DataType.Name(tensor.data_type) if tensor.data_type in kinds.DataType.values() else "unknown"
         raise FileFormatError(f"{name} is {kind}; tinycnn reads FLOAT and DOUBLE (and INT32, INT64 for shapes)")
     itemsize = 8 if tensor.data_type in (kinds.DOUBLE, kinds.INT64) else 4
-    held = len(tensor.raw_data) / itemsize if tensor.HasField("raw_data") else len(getattr(tensor, typed[tensor.data_type]))
+    held = (
+        len(tensor.raw_data) / itemsize
+        if tensor.HasField("raw_data")
+        else len(getattr(tensor, typed[tensor.data_type]))
+    )
     fits = len(tensor.dims) <= MOST_AXES and all(size >= 0 for size in tensor.dims) and math.prod(tensor.dims) == held
     if not fits:
         raise FileFormatError(f"{name} has shape {shortened(tuple(tensor.dims))} and holds {held:g} numbers")

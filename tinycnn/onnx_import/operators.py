@@ -64,16 +64,20 @@ def average_pool(chain: Chain, node: Node) -> None:
     chain.plan(AvgPool2d, **window)
 
 
-def find_window(chain: Chain, node: Node, settings: dict[str, Any]) -> dict[str, Pair]:
+def find_window(chain: Chain, node: Node, settings: dict[str, Any]) -> dict[str, Any]:
     """Kernel size, stride and padding as layers take them; the images of the chain get their new size."""
     chain.expect_channels_second(node)
     node.require(settings, dilations=(1, 1))
     kernel_size, stride = settings["kernel_shape"], settings["strides"]
     if len(kernel_size) != 2 or len(stride) != 2 or min(*kernel_size, *stride) < 1:
-        raise FileFormatError(f"{node}: window {shortened(kernel_size)}, strides {shortened(stride)}; expected (down, across)")
+        raise FileFormatError(
+            f"{node}: window {shortened(kernel_size)}, strides {shortened(stride)}; expected (down, across)"
+        )
     pads = find_pads(chain, node, kernel_size, settings)
     if len(pads) != 4 or pads[:2] != pads[2:] or min(pads) < 0:
-        raise FileFormatError(f"{node}: pads {shortened(pads)} (top, left, bottom, right); here opposite sides get the same")
+        raise FileFormatError(
+            f"{node}: pads {shortened(pads)} (top, left, bottom, right); here opposite sides get the same"
+        )
     window = {"kernel_size": kernel_size, "stride": stride, "padding": pads[:2]}
     check_window(node.operator, (1, *chain.shape), **window)
     if settings.get("ceil_mode"):
@@ -146,7 +150,9 @@ def matmul(chain: Chain, node: Node) -> None:
 def dense(chain: Chain, node: Node, weight: np.ndarray) -> None:
     """``weight (in, out)``, its rows in the order of the file → Dense."""
     if chain.is_image or len(chain.axes) != 2:
-        raise FileFormatError(f"{node}: multiplies an array with axes {', '.join(chain.axes)}; a Dense layer takes rows")
+        raise FileFormatError(
+            f"{node}: multiplies an array with axes {', '.join(chain.axes)}; a Dense layer takes rows"
+        )
     if weight.ndim != 2 or len(weight) != chain.length(chain.row):
         raise FileFormatError(f"{node}: weight {weight.shape} for rows of {chain.length(chain.row)} numbers")
     chain.plan(Dense, {"weight": weight[chain.places()]}, units=weight.shape[1])
@@ -255,7 +261,7 @@ def softmax(chain: Chain, node: Node) -> None:
     chain.plan(Softmax if node.operator == "Softmax" else LogSoftmax)
 
 
-# --------------------------------------------------------------------------------------------- the same, lying otherwise
+# ----------------------------------------------------------------------------------------- the same, lying otherwise
 
 
 def transpose(chain: Chain, node: Node) -> None:
@@ -284,7 +290,9 @@ def reshape(chain: Chain, node: Node) -> None:
     if sizes.count(-1) == 1 and first != -1:
         sizes[sizes.index(-1)] = chain.length(chain.row) // max(math.prod(size for size in sizes if size != -1), 1)
     if first not in (0, -1, chain.graph.batch) or math.prod(sizes) != chain.length(chain.row) or min(sizes) < 1:
-        raise FileFormatError(f"{node}: to {[first, *sizes]}; the first axis must stay N, and all numbers must have a place")
+        raise FileFormatError(
+            f"{node}: to {[first, *sizes]}; the first axis must stay N, and all numbers must have a place"
+        )
     chain.lie_as(("N", *regrouped(chain, node, sizes)))
 
 
@@ -337,7 +345,7 @@ def identity(chain: Chain, node: Node) -> None:
 
 
 def decimal(number: float) -> float:
-    """The shortest decimal number that is the same in float32, in which ONNX keeps attributes: 0.001, not 0.0010000000475."""
+    """The shortest decimal number that is the same in float32, as ONNX keeps attributes: 0.001, not 0.00100000005."""
     return float(str(np.float32(number))) if np.float32(number) == number else number
 
 
