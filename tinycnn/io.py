@@ -179,7 +179,7 @@ def _give_meaning(model: Sequential, description: dict[str, Any]) -> None:
     """What ``Sequential.meaning`` told; a file may come without it, as those of older versions do."""
     if "class_names" in description:
         if not isinstance(description["class_names"], list):
-            raise ValueError(f"class_names {_short(description['class_names'])}, expected a list")
+            raise ValueError(f"class_names {shortened(description['class_names'])}, expected a list")
         model.class_names = description["class_names"]
     if "pictures" in description:
         model.pictures = description["pictures"]
