@@ -15,11 +15,11 @@ from data_helpers import STEMS, raw_idx, write_set
 from example_runner import EXAMPLES, run_example
 
 import tinycnn
-from tinycnn import data, models
+from tinycnn import data, models, training_options
 from tinycnn.backends import passed_over
 from tinycnn.train import evaluate
 
-# What the issue asks for, and what came on top.
+# What the command was made for, and what came on top.
 ASKED = ["model", "backend", "dataset", "seed", "options", "versions", "epochs"]
 ASKED += ["test_accuracy", "test_loss", "training_s"]
 ON_TOP = ["data_source", "train_images", "validation_images", "test_images", "compile_s", "best", "stopped_early"]
@@ -173,6 +173,28 @@ def test_every_option_at_once(tmp_path):
     options = metrics_of(tmp_path / "out")["options"]
     assert {name: options[name] for name in settings} == settings
     assert options["augment"] is False
+
+
+def test_a_recipe_names_its_optimizer_and_gives_way_to_another():
+    best = ["--model", "batchnorm_cnn", "--recipe", "best"]
+    recipe, other = training_options.parse("", best), training_options.parse("", [*best, "--optimizer", "adamw"])
+    chosen = models.MODELS["batchnorm_cnn"].best
+    assert (recipe.optimizer, recipe.lr, recipe.weight_decay) == (chosen.optimizer, chosen.lr, chosen.weight_decay)
+    assert chosen.optimizer == "sgd"  # so that what follows shows something
+    assert chosen.weight_decay
+    assert (other.optimizer, other.lr, other.weight_decay) == ("adamw", 0.001, 0.01)
+    assert other.epochs == recipe.epochs
+    given = training_options.parse("", [*best, "--optimizer", "adam", "--lr", "0.5", "--weight-decay", "0.25"])
+    assert (given.optimizer, given.lr, given.weight_decay) == ("adam", 0.5, 0.25)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("recipe", ["author", "best"])
+def test_the_optimizer_of_a_recipe_has_its_settings(name, recipe):
+    options = training_options.parse("", ["--model", name, "--recipe", recipe])
+    settings = training_options.make_optimizer(options, models.create(name), steps=1).settings()
+    assert settings["weight_decay"] == models.MODELS[name].recipe(recipe).weight_decay
+    assert settings.get("momentum", 0.9) == 0.9
 
 
 def test_augmentation_fades_for_as_long_as_asked(tmp_path):

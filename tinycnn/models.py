@@ -29,7 +29,7 @@ from tinycnn.layers import (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; the optimizer is Adam.
+    """How a network is trained.
 
     ``augment``: one of ``data.augment.NAMES``, or None.
     ``fade_epochs``: how long before the end augmentation begins to fade (``data.augment.Fade``); 0: it does not.
@@ -37,7 +37,9 @@ class Recipe:
 
     epochs: int
     batch_size: int
+    optimizer: str = "adam"  # a name in optim.OPTIMIZERS; SGD has a momentum of 0.9
     lr: float = 1e-3
+    weight_decay: float = 0.0
     schedule: str = "constant"
     validation_split: float = 0.0
     augment: str | None = None
@@ -130,7 +132,12 @@ BEST = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment=
 MODELS = {
     "lenet": Model(lenet, "PyTorch LeNet", Recipe(epochs=5, batch_size=64), BEST),
     "keras_cnn": Model(keras_cnn, "Keras, two convolutions", Recipe(epochs=5, batch_size=128), BEST),
-    "batchnorm_cnn": Model(batchnorm_cnn, "Keras, batch norm and dropout", Recipe(epochs=10, batch_size=128), BEST),
+    "batchnorm_cnn": Model(
+        batchnorm_cnn,
+        "Keras, batch norm and dropout",
+        Recipe(epochs=10, batch_size=128),
+        replace(BEST, optimizer="sgd", lr=0.1, weight_decay=5e-4, fade_epochs=5),
+    ),
     "single_conv": Model(
         single_conv, "Keras, one convolution", Recipe(epochs=5, batch_size=32, validation_split=0.2), BEST
     ),

@@ -16,6 +16,11 @@ from tinycnn.results import BEST
 from tinycnn.train import Trainer
 
 MOMENTUM = 0.9
+USUAL = {  # for an optimizer that is not the one of the recipe
+    "sgd": {"lr": 0.05, "weight_decay": 0.0},
+    "adam": {"lr": 1e-3, "weight_decay": 0.0},
+    "adamw": {"lr": 1e-3, "weight_decay": 0.01},
+}
 
 
 def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
@@ -33,9 +38,10 @@ def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
     add("--recipe", choices=["author", "best"], default="author", help="defaults for the training (default: author)")
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: as the recipe says)")
     add("--batch-size", type=int, metavar="N", help="images per step (default: as the recipe says)")
-    add("--optimizer", choices=optim.OPTIMIZERS, default="adam", help="default: adam")
-    add("--lr", type=float, metavar="X", help="learning rate (default: 0.001, for sgd 0.05)")
+    add("--optimizer", choices=optim.OPTIMIZERS, help="default: as the recipe says")
+    add("--lr", type=float, metavar="X", help="learning rate (default: as the recipe says; else 0.001, for sgd 0.05)")
     add("--momentum", type=float, default=MOMENTUM, metavar="X", help=f"of sgd (default: {MOMENTUM})")
+    add("--weight-decay", type=float, metavar="X", help="how strongly weights shrink (default: as the recipe says)")
     add("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: as the recipe says)")
     add("--augment", nargs="?", const=True, choices=NAMES, help="change training images; alone: as best recipe does")
     add("--no-augment", dest="augment", action="store_false", default=None, help="leave them, whatever the recipe says")
@@ -69,6 +75,7 @@ def folder_name(text: str) -> Path:
 BOUNDS: dict[str, dict[str, float]] = {
     "lr": {"above": 0},
     "momentum": {"at_least": 0, "below": 1},
+    "weight_decay": {"at_least": 0},
     "validation_split": {"at_least": 0, "below": 1},
     "elastic": {"at_least": 0, "below": 100},
     "label_smoothing": {"at_least": 0, "below": 1},
@@ -80,8 +87,8 @@ COUNTS = ("epochs", "batch_size", "early_stopping", "checkpoint_every")
 def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     """Fill in what depends on the network or the optimizer, and refuse numbers out of range before anything starts."""
     defaults = dataclasses.asdict(models.MODELS[options.model].recipe(options.recipe))
-    if options.optimizer == "sgd":
-        defaults["lr"] = 0.05
+    if options.optimizer not in (None, defaults["optimizer"]):
+        defaults |= USUAL[options.optimizer]
     longest_fade = 0.0 if options.augment is False else options.epochs or defaults["epochs"]
     defaults["fade_epochs"] = min(defaults["fade_epochs"], longest_fade)
     if options.augment is True:  # without a name
@@ -134,7 +141,9 @@ def fading(options: argparse.Namespace, steps: int) -> Fade | None:
 
 def make_optimizer(options: argparse.Namespace, model: Sequential, steps: int) -> optim.Optimizer:
     """The optimizer for a run of ``steps`` steps."""
-    extra = {"momentum": options.momentum} if options.optimizer == "sgd" else {}
+    extra = {"weight_decay": options.weight_decay}
+    if options.optimizer == "sgd":
+        extra["momentum"] = options.momentum
     schedule = optim.SCHEDULES[options.schedule](steps)
     return optim.OPTIMIZERS[options.optimizer](model.parameters(), options.lr, schedule=schedule, **extra)
 
@@ -159,6 +168,7 @@ def training_line(options: argparse.Namespace) -> str:
     """How the network is trained, in words."""
     line = f"{counted(options.epochs, 'epoch')}, batch {options.batch_size}, "
     line += f"{options.optimizer} {options.lr:g} ({options.schedule})"
+    line += f", weight decay {options.weight_decay:g}" if options.weight_decay else ""
     line += f", augmented ({options.augment})" if options.augment else ""
     line += f", bent by {options.elastic:g} pixels" if options.elastic else ""
     line += f", fading {options.fade_epochs:g} epochs before the end" if options.fade_epochs else ""
