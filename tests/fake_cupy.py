@@ -159,6 +159,12 @@ class ndarray:
     def __deepcopy__(self, memo):
         return self.copy()
 
+    def __dlpack__(self, **wanted):
+        return self._host.__dlpack__(**wanted)
+
+    def __dlpack_device__(self):
+        return 2, 0  # CUDA's number, and that of the GPU
+
     def get(self):
         read_by_host("copying to the host")
         return self._host.copy()
@@ -298,6 +304,13 @@ array = asarray
 def ascontiguousarray(array, dtype=None):
     array = asarray(array, dtype)
     return array if array.flags.c_contiguous else array.copy()
+
+
+def from_dlpack(array):
+    if array.__dlpack_device__()[0] != 2:
+        raise TypeError("CPU arrays cannot be directly imported to CuPy")
+    host = getattr(array, "data", array)._host  # NumPy would not take what says that it lies on a GPU
+    return ndarray(host)
 
 
 def asnumpy(array):

@@ -19,7 +19,7 @@ LAYERS = [
     ["tinycnn.errors", "tinycnn.version", "tinycnn.console", "tinycnn.files"],
     ["tinycnn.backends"],
     ["tinycnn.tensor"],
-    ["tinycnn.ops", "tinycnn.initializers"],
+    ["tinycnn.ops", "tinycnn.initializers", "tinycnn.dlpack"],
     ["tinycnn.layers", "tinycnn.optim", "tinycnn.gradcheck", "tinycnn.data"],
     ["tinycnn.models", "tinycnn.io", "tinycnn.convert", "tinycnn.metrics", "tinycnn.capture", "tinycnn.memory"],
     ["tinycnn.onnx_import"],

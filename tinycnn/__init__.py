@@ -13,6 +13,7 @@ from tinycnn import convert, data, errors, initializers, layers, models, ops, op
 from tinycnn.backends import available_backends, get_backend, register_backend, use_backend
 from tinycnn.backends.base import register_kernel
 from tinycnn.convert import load_keras_weights, load_torch_state_dict
+from tinycnn.dlpack import from_dlpack
 from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
 from tinycnn.io import load, save
@@ -31,6 +32,7 @@ __all__ = [
     "convert",
     "data",
     "errors",
+    "from_dlpack",
     "from_onnx",
     "get_backend",
     "gradcheck",

@@ -109,6 +109,18 @@ class Tensor:
                     grad_of_output[x.creator] = grad_x
             function.free()
 
+    def __dlpack__(self, **wanted: Any) -> Any:
+        """The memory itself, for ``from_dlpack`` of NumPy, PyTorch, CuPy, …; ``wanted`` goes to the array as it is.
+
+        Raises AutogradError, as PyTorch does, where a gradient is recorded: what is done outside would not be.
+        """
+        if self.requires_grad:
+            raise AutogradError("__dlpack__ of a tensor that needs a gradient: hand out tensor.detach() instead")
+        return self.data.__dlpack__(**wanted)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
+
     def zero_grad(self) -> None:
         """Forget the gradient, so that the next ``backward()`` does not add to it."""
         self.grad = None
