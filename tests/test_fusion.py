@@ -210,8 +210,8 @@ def test_a_wrong_fused_kernel_is_noticed(fusing: Backend, monkeypatch: pytest.Mo
     """The comparison above fails for a kernel whose bias gradient is a mean instead of a sum."""
     right = fusing.fused["conv_backward"]
 
-    def wrong(saved, grad_y, need_grad_x):
-        grad_x, grad_weight, grad_bias = right(saved, grad_y, need_grad_x)
+    def wrong(saved, grad_y, *needs):
+        grad_x, grad_weight, grad_bias = right(saved, grad_y, *needs)
         return grad_x, grad_weight, grad_bias / len(grad_y)
 
     monkeypatch.setitem(fusing.fused, "conv_backward", wrong)

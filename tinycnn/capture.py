@@ -234,4 +234,5 @@ def frozen_numbers(trainer: Trainer) -> dict[str, Any]:
     del numbers["learning rate"]  # it comes with the table
     own = {name: getattr(trainer, name) for name in ("batch_size", "label_smoothing", "clip_norm")}
     terms = trainer.augment.terms if trainer.augment else 0
-    return numbers | own | {"numbers in a map": terms, "TF32": get_backend().tf32}
+    trained = [parameter.requires_grad for parameter in trainer.model.parameters()]
+    return numbers | own | {"numbers in a map": terms, "TF32": get_backend().tf32, "trained": trained}

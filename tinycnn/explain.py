@@ -68,11 +68,12 @@ def step_loss(model: Sequential, images: np.ndarray, labels: np.ndarray) -> tupl
 
 
 def step_gradients(model: Sequential, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The gradient of every parameter, by name, in one training step on byte ``images (N, H, W, C)``."""
+    """The gradient of every parameter that is not frozen, by name, in one step on byte ``images (N, H, W, C)``."""
     copied, loss = step_loss(model, images, labels)
     loss.backward()
     to_host = get_backend().to_host
-    return {name: to_host(parameter.grad) for name, parameter in copied.named_parameters()}
+    named = copied.named_parameters()
+    return {name: to_host(parameter.grad) for name, parameter in named if parameter.requires_grad}
 
 
 def plain_logits(model: Sequential, x: Tensor) -> Tensor:

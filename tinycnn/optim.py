@@ -20,14 +20,21 @@ Moving = list[tuple[Array, Array, dict[str, Array]]]  # parameters, their gradie
 
 
 class Optimizer:
-    """Base class. ``lr``: learning rate; ``schedule(step)``: its factor, or None. Parameters without gradient rest."""
+    """Base class. ``lr``: learning rate; ``schedule(step)``: its factor, or None.
+
+    Frozen parameters are left out; those without a gradient rest, and no weight decay reaches them either. Raises
+    SettingError when there is nothing to train.
+    """
 
     slot_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, schedule: Schedule | None = None) -> None:
-        self.parameters = list(parameters)
-        if not self.parameters:
+        given = list(parameters)
+        self.parameters = [parameter for parameter in given if parameter.requires_grad]
+        if not given:
             raise SettingError("an optimizer needs at least one parameter")
+        if not self.parameters:
+            raise SettingError(f"nothing is left to train: all {len(given)} parameters are frozen; unfreeze a layer")
         self.base_lr = in_range("lr", lr, above=0)
         self.schedule = schedule or constant()
         self.step_count = 0

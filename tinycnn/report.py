@@ -194,6 +194,7 @@ def _histograms(run: Run) -> bytes:
     gradients = explain.step_gradients(run.model, *run.training_part)
     firsts = {name: layer.named_parameters() for name, layer in run.model.layers.items()}
     chosen = [f"{name}.{own}" for name, parameters in firsts.items() for own, _ in list(parameters)[:1]]
+    chosen = [name for name in chosen if name in gradients]  # not those of frozen layers
     weights = run.model.state_dict()
     return _figure(plots.histograms, {name: weights[name] for name in chosen}, gradients)
 

@@ -252,6 +252,7 @@ class Trainer:
             "batch size": self.batch_size,
             "augmentation": repr(self.augment),
             "fading": repr(self.fade) if self.fade else None,
+            "frozen": ", ".join(name for name, p in self.model.named_parameters() if not p.requires_grad) or None,
             "label smoothing": self.label_smoothing,
             "clip norm": self.clip_norm,
             "early stopping": early_stopping,

@@ -138,14 +138,15 @@ class FusedKernels(CupyKernels):
         return y, Conv(x, weight, stride, padding, relu, window, y, winner)
 
     def conv_backward(
-        self, saved: Conv | PooledApart, grad_y: Array, need_grad_x: bool
-    ) -> tuple[Array | None, Array, Array]:
-        """``grad_y (N, OH, OW, F)`` → the gradients of ``x`` (or None), ``weight`` and ``bias``."""
+        self, saved: Conv | PooledApart, grad_y: Array, need_grad_x: bool, need_grad_weight: bool = True
+    ) -> tuple[Array | None, ...]:
+        """``grad_y (N, OH, OW, F)`` → the gradients of ``x``, ``weight`` and ``bias``; None for what is not needed."""
         if isinstance(saved, PooledApart):
             grad_y = self.max_pool2d_backward(grad_y, saved.winner, saved.conv.y.shape, *saved.window)
-            return self.conv_backward(saved.conv, grad_y, need_grad_x)
+            return self.conv_backward(saved.conv, grad_y, need_grad_x, need_grad_weight)
         grad_y = self.contiguous(grad_y)
-        return self.conv_gradients(saved, self.unpooled(saved, grad_y) if saved.relu else grad_y, need_grad_x)
+        grad = self.unpooled(saved, grad_y) if saved.relu else grad_y
+        return self.conv_gradients(saved, grad, need_grad_x, need_grad_weight)
 
     def unpooled(self, conv: Conv, grad_y: Array) -> Array:
         """The gradient of the convolution's own output, ``(N, OH, OW, F)``, before ReLU and pool."""
@@ -155,12 +156,14 @@ class FusedKernels(CupyKernels):
         self.elementwise("conv2d_backward.cu", "unpool_relu", grad, grad_y, conv.y, conv.winner, grad, windows)
         return grad
 
-    def conv_gradients(self, conv: Conv, grad: Array, need_grad_x: bool) -> tuple[Array | None, Array, Array]:
-        """``grad (N, OH, OW, F)`` of the convolution's own output → the gradients of ``x``, ``weight`` and ``bias``."""
+    def conv_gradients(
+        self, conv: Conv, grad: Array, need_grad_x: bool, need_grad_weight: bool
+    ) -> tuple[Array | None, ...]:
+        """``grad (N, OH, OW, F)`` of the convolution's own output → as ``conv_backward``."""
         description = conv_backward_of(conv.x.shape, conv.weight.shape, conv.stride, conv.padding)
         return (
             self.conv_grad_x(conv, grad, description) if need_grad_x else None,
-            *self.conv_grad_weight(conv, grad, description),
+            *(self.conv_grad_weight(conv, grad, description) if need_grad_weight else (None, None)),
         )
 
     def conv_grad_x(self, conv: Conv, grad: Array, description: np.ndarray) -> Array:
@@ -205,9 +208,17 @@ class FusedKernels(CupyKernels):
         return y
 
     def dense_backward(
-        self, x: Array, weight: Array, y: Array, grad_y: Array, *, relu: bool, need_grad_x: bool
-    ) -> tuple[Array | None, Array, Array]:
-        """``grad_y (N, out)`` → ``grad_x (N, in)`` or None, ``grad_weight (in, out)``, ``grad_bias (out,)``."""
+        self,
+        x: Array,
+        weight: Array,
+        y: Array,
+        grad_y: Array,
+        *,
+        relu: bool,
+        need_grad_x: bool,
+        need_grad_weight: bool = True,
+    ) -> tuple[Array | None, ...]:
+        """``grad_y (N, out)`` → ``grad_x (N, in)``, ``grad_weight (in, out)``, ``grad_bias (out,)``, or None."""
         x, weight, grad_y = self.contiguous(x), self.contiguous(weight), self.contiguous(grad_y)
         (N, inputs), units, mask = x.shape, weight.shape[1], y if relu else None
         grad_x = self.xp.empty(x.shape, x.dtype) if need_grad_x else None
@@ -216,6 +227,8 @@ class FusedKernels(CupyKernels):
                 *("dense.cu", "dense_grad_x", inputs, x.dtype, tiles_for(N, inputs)),
                 *(grad_y, mask, weight, grad_x, N, inputs, units),
             )
+        if not need_grad_weight:
+            return grad_x, None, None
         grad_weight, grad_bias = self.xp.empty(weight.shape, x.dtype), self.xp.empty(units, x.dtype)
         self.multiply(
             *("dense.cu", "dense_grad_weight", units, x.dtype, tiles_for(inputs + 1, units)),

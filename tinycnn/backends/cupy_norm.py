@@ -58,13 +58,20 @@ class NormKernels(FusedKernels):
         self.launch(*(FILE, "merge_moments", x.dtype, blocks_for(C), means, squares, mean, var, ranges, size, count, C))
         return mean, var
 
-    def norm_backward(self, norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array, Array]:
-        """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)``, ``grad_gamma``, ``grad_beta``."""
-        return self.norm_gradients(norm, gamma, self.contiguous(grad_y), relu=False)
+    def norm_backward(
+        self, norm: Norm, gamma: Array, grad_y: Array, need_grad_x: bool = True, need_grad_gamma: bool = True
+    ) -> tuple[Array | None, Array, Array]:
+        """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)`` or None, ``grad_gamma``, ``grad_beta``."""
+        return self.norm_gradients(norm, gamma, self.contiguous(grad_y), need_grad_x, need_grad_gamma, relu=False)
 
-    def norm_gradients(self, norm: Norm, gamma: Array, grad_y: Array, *, relu: bool) -> tuple[Array, Array, Array]:
+    def norm_gradients(
+        self, norm: Norm, gamma: Array, grad_y: Array, need_grad_x: bool, need_grad_gamma: bool, *, relu: bool
+    ) -> tuple[Array | None, Array, Array]:
         """As ``norm_backward``; the gradient of what was before the ReLU that made ``x``, if ``relu``."""
-        sums = self.grad_gamma_beta(norm, grad_y)
+        needed = need_grad_gamma or norm.batch  # grad_x takes the sums only where the statistics are the batch's
+        sums = self.grad_gamma_beta(norm, grad_y) if needed else (self.xp.zeros_like(gamma), self.xp.zeros_like(gamma))
+        if not need_grad_x:
+            return None, *sums
         grad_x, windows = self.xp.empty(norm.x.shape, grad_y.dtype), windows_of(norm.x.shape, *norm.pool, (0, 0))
         self.elementwise(
             *(FILE, "norm_grad_x", grad_x, norm.x, grad_y, norm.winner, gamma, norm.mean, norm.var, *sums, grad_x),
@@ -110,12 +117,20 @@ class NormKernels(FusedKernels):
         return y, mean, var, (conv, norm)
 
     def conv_norm_backward(
-        self, saved: tuple[Conv, Norm], gamma: Array, grad_y: Array, need_grad_x: bool
+        self,
+        saved: tuple[Conv, Norm],
+        gamma: Array,
+        grad_y: Array,
+        need_grad_x: bool,
+        need_grad_weight: bool = True,
+        need_grad_gamma: bool = True,
     ) -> tuple[Array | None, ...]:
-        """``grad_y (N, OH, OW, F)`` → the gradients of ``x, weight, bias, gamma, beta``."""
-        conv, norm = saved
-        grad, *sums = self.norm_gradients(norm, gamma, self.contiguous(grad_y), relu=True)
-        return *self.conv_gradients(conv, grad, need_grad_x), *sums
+        """``grad_y (N, OH, OW, F)`` → the gradients of ``x, weight, bias, gamma, beta``, None where not needed."""
+        (conv, norm), below = saved, need_grad_x or need_grad_weight
+        grad, *sums = self.norm_gradients(norm, gamma, self.contiguous(grad_y), below, need_grad_gamma, relu=True)
+        if grad is None:
+            return None, None, None, *sums
+        return *self.conv_gradients(conv, grad, need_grad_x, need_grad_weight), *sums
 
     def update_statistics(
         self, running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float

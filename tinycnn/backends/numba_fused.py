@@ -50,8 +50,10 @@ class Conv(NamedTuple):
         """Some images of ``y`` and ``winner``."""
         self.plan.forward(self.x, self.packed, self.y, self.winner, some.start, some.stop, self.relu)
 
-    def gradients(self, grad_of: Callable[[slice], Array], need_grad_x: bool) -> tuple[Array | None, Array, Array]:
-        """``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``.
+    def gradients(
+        self, grad_of: Callable[[slice], Array], need_grad_x: bool, need_grad_weight: bool
+    ) -> tuple[Array | None, Array | None, Array | None]:
+        """``grad_x (N, H, W, C)``, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``; None for what is not needed.
 
         ``grad_of(some)`` answers the gradient of the block's output for some images. It is called for a few images at a
         time, so that what it computes is used while it lies in the cache.
@@ -59,19 +61,21 @@ class Conv(NamedTuple):
         plan, x = self.plan, self.x
         grad_x = np.empty(x.shape, np.float32) if need_grad_x else None
         parts = pieces(len(x), self.flops, MOST_PARTIAL_SUMS)
-        weight_parts, bias_parts = plan.new_parts(len(parts))
+        weight_parts, bias_parts = plan.new_parts(len(parts) if need_grad_weight else 0)
         block = max(1, SCRATCH_BYTES // (4 * math.prod(plan.output_shape)))
 
         def work(part: int) -> None:
-            weight_parts[part] = bias_parts[part] = 0
+            if need_grad_weight:
+                weight_parts[part] = bias_parts[part] = 0
             for some in blocks(*parts[part], block):
                 grad, winner = grad_of(some), self.winner[some]
-                plan.grad_weight(x[some], grad, winner, weight_parts[part], bias_parts[part], 0, len(grad))
+                if need_grad_weight:
+                    plan.grad_weight(x[some], grad, winner, weight_parts[part], bias_parts[part], 0, len(grad))
                 if grad_x is not None:
                     plan.grad_x(self.packed, grad, winner, grad_x[some], 0, len(grad))
 
         in_parallel(work, len(parts))
-        sums = plan.gradients(added(weight_parts), added(bias_parts))
+        sums = plan.gradients(added(weight_parts), added(bias_parts)) if need_grad_weight else (None, None)
         return (None if grad_x is None else cropped(grad_x, self.padding)), *sums
 
 
@@ -125,18 +129,20 @@ def conv_forward(
     return conv.y, conv
 
 
-def conv_backward(conv: Conv, grad_y: Array, need_grad_x: bool) -> tuple[Array | None, Array, Array]:
-    """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)`` or None, ``grad_weight (KH, KW, C, F)``, ``grad_bias``."""
+def conv_backward(
+    conv: Conv, grad_y: Array, need_grad_x: bool, need_grad_weight: bool = True
+) -> tuple[Array | None, Array | None, Array | None]:
+    """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)``, ``grad_weight (KH, KW, C, F)``, ``grad_bias``, or None."""
     grad_y = np.ascontiguousarray(grad_y)
     if conv.pooled or not conv.relu:  # a pooled block's winners know where ReLU was off
-        return conv.gradients(grad_y.__getitem__, need_grad_x)
+        return conv.gradients(grad_y.__getitem__, need_grad_x, need_grad_weight)
 
     def masked(some: slice) -> Array:
         grad = np.empty_like(grad_y[some])
         plain.relu_backward(grad_y[some].reshape(-1), conv.y[some].reshape(-1), grad.reshape(-1))
         return grad
 
-    return conv.gradients(masked, need_grad_x)
+    return conv.gradients(masked, need_grad_x, need_grad_weight)
 
 
 def blocks(start: int, stop: int, size: int) -> list[slice]:
@@ -267,10 +273,20 @@ def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Arr
     return grad_gamma / gamma if from_y else grad_gamma, beta_parts.sum(axis=0)
 
 
-def norm_backward(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array, Array]:
-    """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)``, ``grad_gamma``, ``grad_beta``."""
+def needed_sums(norm: Norm, gamma: Array, grad_y: Array, need_grad_gamma: bool) -> tuple[Array, Array]:
+    """``grad_gamma`` and ``grad_beta``, both ``(C,)``; zeros where nobody needs them, ``grad_x`` neither."""
+    needed = need_grad_gamma or norm.batch
+    return grad_gamma_beta(norm, gamma, grad_y) if needed else (np.zeros_like(gamma), np.zeros_like(gamma))
+
+
+def norm_backward(
+    norm: Norm, gamma: Array, grad_y: Array, need_grad_x: bool = True, need_grad_gamma: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)`` or None, ``grad_gamma``, ``grad_beta``."""
     grad_y = np.ascontiguousarray(grad_y)
-    sums = grad_gamma_beta(norm, gamma, grad_y)
+    sums = needed_sums(norm, gamma, grad_y, need_grad_gamma)
+    if not need_grad_x:
+        return None, *sums
     slopes, grad_x = norm.slopes(gamma, *sums), np.empty(norm.source.shape, np.float32)
     parts = pieces(len(grad_x), 16 * MEMORY * math.prod(grad_x.shape[1:]))
 
@@ -341,12 +357,19 @@ def pooled_then_scaled(conv: Conv, slope: Array, shift: Array) -> Array:
 
 
 def conv_norm_backward(
-    saved: Callable[[], tuple[Conv, Norm]], gamma: Array, grad_y: Array, need_grad_x: bool
+    saved: Callable[[], tuple[Conv, Norm]],
+    gamma: Array,
+    grad_y: Array,
+    need_grad_x: bool,
+    need_grad_weight: bool = True,
+    need_grad_gamma: bool = True,
 ) -> tuple[Array | None, ...]:
     """``grad_y (N, OH, OW, F)`` → the gradients of ``x, weight, bias, gamma, beta``."""
     conv, norm = saved()
     grad_y = np.ascontiguousarray(grad_y)
-    sums = grad_gamma_beta(norm, gamma, grad_y)
+    sums = needed_sums(norm, gamma, grad_y, need_grad_gamma)
+    if not (need_grad_x or need_grad_weight):
+        return None, None, None, *sums
     slopes = norm.slopes(gamma, *sums)
 
     def before_relu(some: slice) -> Array:
@@ -354,7 +377,7 @@ def conv_norm_backward(
         norm_grad_x(norm, grad_y, slopes, some, True, grad)
         return grad
 
-    return *conv.gradients(before_relu, need_grad_x), *sums
+    return *conv.gradients(before_relu, need_grad_x, need_grad_weight), *sums
 
 
 def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
@@ -377,17 +400,19 @@ def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
 
 
 def dense_backward(
-    x: Array, weight: Array, y: Array, grad_y: Array, *, relu: bool, need_grad_x: bool
-) -> tuple[Array | None, Array, Array]:
-    """``grad_y (N, out)`` → ``grad_x (N, in)`` or None, ``grad_weight (in, out)``, ``grad_bias (out,)``."""
+    x: Array, weight: Array, y: Array, grad_y: Array, *, relu: bool, need_grad_x: bool, need_grad_weight: bool = True
+) -> tuple[Array | None, Array | None, Array]:
+    """``grad_y (N, out)`` → ``grad_x (N, in)`` or None, ``grad_weight (in, out)`` or None, ``grad_bias (out,)``."""
     if relu:
         grad_y = grad_y * (y > 0)
-    grad_weight, grad_x = np.empty_like(weight), np.empty_like(x) if need_grad_x else None
+    grad_x = np.empty_like(x) if need_grad_x else None
+    grad_weight = np.empty_like(weight) if need_grad_weight else None
     rows = pieces(len(weight), 2 * len(x) * weight.shape[1])  # each part owns some inputs: nothing to add up
 
     def work(part: int) -> None:
         some = slice(*rows[part])
-        np.matmul(x[:, some].T, grad_y, out=grad_weight[some])
+        if grad_weight is not None:
+            np.matmul(x[:, some].T, grad_y, out=grad_weight[some])
         if grad_x is not None:
             grad_x[:, some] = grad_y @ weight[some].T
 

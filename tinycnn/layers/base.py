@@ -47,7 +47,7 @@ class Layer:
         return self.forward(x)
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """What is trained: ``("weight", tensor), ("bias", tensor)``."""
+        """What is trained, unless frozen: ``("weight", tensor), ("bias", tensor)``."""
         yield from self.parameters_by_name.items()
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
@@ -65,8 +65,36 @@ class Layer:
             raise SettingError(f"load_counters: expected whole numbers called {sorted(ours)}, got {counters}")
 
     def parameters(self) -> list[Tensor]:
-        """The trained tensors, as an optimizer takes them."""
+        """The tensors to train, as an optimizer takes them; it leaves the frozen ones out."""
         return [parameter for _, parameter in self.named_parameters()]
+
+    @property
+    def frozen(self) -> bool:
+        """Whether there are parameters, and none of them is trained."""
+        parameters = self.parameters()
+        return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+    def freeze(self) -> Self:
+        """Train the parameters no longer: no gradient is computed for them, and running statistics stay as they are.
+
+        Raises SettingError before the layer is part of a network. Make the optimizer afterwards: it takes what is left.
+        """
+        return self._set_trained(False)
+
+    def unfreeze(self) -> Self:
+        """Train the parameters again."""
+        return self._set_trained(True)
+
+    def _set_trained(self, trained: bool) -> Self:
+        if not hasattr(self, "output_shape"):
+            kind = type(self).__name__
+            raise SettingError(
+                f"{kind} has no parameters yet: make a network of it, Sequential({kind}(...)), then freeze"
+            )
+        for parameter in self.parameters():
+            parameter.requires_grad = trained
+            parameter.grad = parameter.grad if trained else None
+        return self
 
     def train(self, mode: bool = True) -> Self:
         """Training mode: dropout drops, batch norm uses the batch."""

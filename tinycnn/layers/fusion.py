@@ -91,17 +91,17 @@ def conv_norm_step(conv: Conv2d, relu: ReLU, norm: BatchNorm, pool: MaxPool2d | 
 
 
 def _statistics(norm: BatchNorm) -> tuple[Array | None, Array | None]:
-    """Those to normalise by: None and None, for the batch's own, in training."""
+    """Those to normalise by: None and None for the batch's own."""
     buffers = norm.buffers_by_name
-    return (None, None) if norm.training else (buffers["running_mean"], buffers["running_var"])
+    return (None, None) if norm.uses_batch else (buffers["running_mean"], buffers["running_var"])
 
 
 def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNormFunction, *inputs: Tensor) -> Tensor:
-    """Run the function; in training, let the running statistics follow those it found."""
-    if norm.training:
+    """Run the function; where it uses the batch's statistics, let the running ones follow them."""
+    if norm.uses_batch:
         check_not_empty(inputs[0])
     y = function(*inputs)
-    if norm.training:
+    if norm.uses_batch:
         update_statistics(**norm.buffers_by_name, mean=function.mean, var=function.var, momentum=norm.momentum)
     return y
 

@@ -165,6 +165,7 @@ class BatchNorm(Layer):
     """Normalise each channel over the batch, scale, shift: ``(..., C)`` → ``(..., C)``. See ``ops/batch_norm.py``.
 
     ``momentum`` is the weight of the new batch in the running statistics (PyTorch's meaning; Keras' 0.99 is 0.01 here).
+    Frozen, it normalises by its running statistics, in training too, and does not move them.
     """
 
     def __init__(self, momentum: float = 0.1, eps: float = 1e-3) -> None:
@@ -181,13 +182,18 @@ class BatchNorm(Layer):
         self._add_buffer("running_var", channels, initializers.ones, rng, dtype)
         return input_shape
 
+    @property
+    def uses_batch(self) -> bool:
+        """Whether it normalises by the statistics of the batch, and the running ones follow."""
+        return self.training and not self.frozen
+
     def forward(self, x: Tensor) -> Tensor:
         return ops.batch_norm(
             x,
             self.parameters_by_name["gamma"],
             self.parameters_by_name["beta"],
             **self.buffers_by_name,
-            training=self.training,
+            training=self.uses_batch,
             momentum=self.momentum,
             eps=self.eps,
         )

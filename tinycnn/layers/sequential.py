@@ -1,5 +1,6 @@
 """``Sequential``: layers one after the other, as one network."""
 
+import copy
 from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import Any, Self
@@ -11,7 +12,7 @@ from tinycnn.backends.base import Array
 from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import fusion
 from tinycnn.layers.base import Layer, Shape
-from tinycnn.layers.kinds import LogSoftmax, Softmax
+from tinycnn.layers.kinds import Dense, LogSoftmax, Softmax
 from tinycnn.layers.meaning import DRAWING, WHOLE, checked_class_names, checked_pictures
 from tinycnn.layers.summary import summary
 from tinycnn.tensor import Tensor
@@ -119,6 +120,40 @@ class Sequential(Layer):
         for name, layer in self.layers.items():
             yield from ((f"{name}.{own}", buffer) for own, buffer in layer.named_buffers())
 
+    def freeze_only(self, *names: str) -> Self:
+        """Freeze the layers called so, and no others; raises SettingError for a name that no layer has."""
+        unknown = [name for name in names if name not in self.layers]
+        if unknown:
+            there_are = f"there are {', '.join(self.layers)}"
+            raise SettingError(f"freeze_only: no layer is called {', '.join(map(repr, unknown))}; {there_are}")
+        self.unfreeze()
+        for name in names:
+            self.layers[name].freeze()
+        return self
+
+    def head(self) -> str:
+        """The name of the last layer with parameters; raises SettingError unless it is a Dense layer."""
+        last = next((name for name in reversed(self.layers) if self.layers[name].parameters()), "nothing")
+        if not isinstance(self.layers.get(last), Dense):
+            raise SettingError(f"a head is a Dense layer, but the last that this network has to train is {last}")
+        return last
+
+    def with_head(self, classes: int, *, seed: int = 0) -> "Sequential":
+        """A copy that answers with ``classes`` classes: its last Dense layer is fresh, all else as here, frozen or not.
+
+        ``seed`` fixes the fresh weights and new dropout masks. Raises SettingError when the last layer with parameters
+        is no Dense layer, or ``classes`` no whole number above 0.
+        """
+        name, changed = self.head(), copy.deepcopy(self)
+        head = self.layers[name]
+        changed.layers[name] = type(head)(**head.settings() | {"units": classes})
+        shape, rng = self.input_shape, np.random.default_rng(seed)
+        for layer in changed.layers.values():
+            shape = layer.output_shape if layer.parameters() else layer.build(shape, rng, self.dtype)
+            layer.output_shape = shape
+        changed.output_shape = shape
+        return changed.train(self.training)
+
     def train(self, mode: bool = True) -> Self:
         for layer in self.layers.values():
             layer.train(mode)
@@ -160,7 +195,7 @@ class Sequential(Layer):
         return f"Sequential({', '.join(map(repr, self.layers.values()))}, input_shape={self.input_shape})"
 
     def parameter_count(self) -> int:
-        """How many numbers are trained."""
+        """How many numbers the parameters hold, frozen ones included."""
         return sum(parameter.data.size for parameter in self.parameters())
 
     def summary(self) -> str:

@@ -43,7 +43,7 @@ def costs(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype) -> l
     for name, layer in layers.items():
         count = sum(parameter.data.size for parameter in layer.parameters())
         values = 0 if isinstance(layer, Flatten | Dropout) else prod(layer.output_shape)  # those two hand on what comes
-        label = f"{name} {_settings(layer)}".rstrip()
+        label = " ".join(filter(None, [name, _settings(layer), "(frozen)" if layer.frozen else ""]))
         found.append(Cost(label, layer.output_shape, count, flops(layer, input_shape), values * dtype.itemsize))
         input_shape = layer.output_shape
     return found
@@ -84,7 +84,11 @@ def summary(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype, bu
     known = sum(row.flops or 0 for row in rows)
     all_flops = f"{known:,}" if all(row.flops is not None for row in rows) else f"> {known:,}"
     lines.append(("one image, in all", "", f"{count:,}", all_flops, f"{sum(row.bytes for row in rows):,}"))
-    total = f"{count:,} trainable parameters" + (f" and {buffers:,} running statistics" if buffers else "")
+    trained = sum(p.data.size for layer in layers.values() for p in layer.parameters() if p.requires_grad)
+    total = (
+        f"{count:,} parameters, {trained:,} of them trainable" if trained < count else f"{count:,} trainable parameters"
+    )
+    total += f" and {buffers:,} running statistics" if buffers else ""
     return "\n".join([*_table(lines), f"{total}, {dtype}, {(count + buffers) * dtype.itemsize / 1024:,.1f} KiB"])
 
 

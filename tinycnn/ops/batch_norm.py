@@ -62,10 +62,12 @@ class FixedBatchNormFunction(Function):
         self.x_hat, self.gamma = (x - self.mean) * self.inverse_std, gamma
         return gamma * self.x_hat + beta
 
-    def backward(self, grad_y: Array) -> tuple[Array, Array, Array]:
+    def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
         axes = tuple(range(grad_y.ndim - 1))
-        grad_gamma = (grad_y * self.x_hat).sum(axis=axes)  # (C,)
-        return grad_y * (self.gamma * self.inverse_std), grad_gamma, grad_y.sum(axis=axes)
+        grad_x = grad_y * (self.gamma * self.inverse_std) if self.needs_grad[0] else None
+        if not any(self.needs_grad[1:]):
+            return grad_x, None, None
+        return grad_x, (grad_y * self.x_hat).sum(axis=axes), grad_y.sum(axis=axes)  # …, (C,), (C,)
 
 
 def batch_norm(

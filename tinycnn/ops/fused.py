@@ -1,5 +1,8 @@
 """Several layers as one function, for backends that offer kernels which compute them in one pass over memory.
 
+A backward kernel is told what is wanted (``need_grad_x``; ``need_grad_weight``, bias included; ``need_grad_gamma``,
+beta included), and may answer anything for the rest: nobody looks at the gradient of a frozen parameter.
+
 Nothing here is new mathematics. Each function below equals the ops it names, one after the other, values and gradients;
 tests hold it to that. What is saved is memory traffic and, exactly, arithmetic: after a max-pool only one output per
 window carries a gradient, bias and ReLU need only touch the pooled maximum, and convolution outputs that no pool window
@@ -25,7 +28,8 @@ class FusedConvFunction(Function):
         return y
 
     def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
-        return self.backend.fused["conv_backward"](self.saved, grad_y, self.needs_grad[0])
+        need_grad_x, need_grad_weight = self.needs_grad[0], any(self.needs_grad[1:])
+        return self.backend.fused["conv_backward"](self.saved, grad_y, need_grad_x, need_grad_weight)
 
 
 class FusedNormFunction(Function):
@@ -41,7 +45,8 @@ class FusedNormFunction(Function):
         return y
 
     def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
-        return self.backend.fused["norm_backward"](self.saved, self.gamma, grad_y)
+        need_grad_x, need_grad_gamma = self.needs_grad[0], any(self.needs_grad[1:])
+        return self.backend.fused["norm_backward"](self.saved, self.gamma, grad_y, need_grad_x, need_grad_gamma)
 
 
 class FusedConvNormFunction(Function):
@@ -62,7 +67,8 @@ class FusedConvNormFunction(Function):
         return y
 
     def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
-        return self.backend.fused["conv_norm_backward"](self.saved, self.gamma, grad_y, self.needs_grad[0])
+        needs = self.needs_grad[0], any(self.needs_grad[1:3]), any(self.needs_grad[3:])
+        return self.backend.fused["conv_norm_backward"](self.saved, self.gamma, grad_y, *needs)
 
 
 class FusedDenseFunction(Function):
@@ -77,5 +83,6 @@ class FusedDenseFunction(Function):
         return self.y
 
     def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
+        needs = {"need_grad_x": self.needs_grad[0], "need_grad_weight": any(self.needs_grad[1:])}
         backward = self.backend.fused["dense_backward"]
-        return backward(self.x, self.weight, self.y, grad_y, relu=self.relu, need_grad_x=self.needs_grad[0])
+        return backward(self.x, self.weight, self.y, grad_y, relu=self.relu, **needs)
