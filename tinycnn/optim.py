@@ -29,13 +29,13 @@ class Optimizer:
     slot_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, schedule: Schedule | None = None) -> None:
+        self.base_lr = in_range("lr", lr, above=0)
         given = list(parameters)
         self.parameters = [parameter for parameter in given if parameter.requires_grad]
         if not given:
             raise SettingError("an optimizer needs at least one parameter")
         if not self.parameters:
             raise SettingError(f"nothing is left to train: all {len(given)} parameters are frozen; unfreeze a layer")
-        self.base_lr = in_range("lr", lr, above=0)
         self.schedule = schedule or constant()
         self.step_count = 0
         xp = get_backend().xp
