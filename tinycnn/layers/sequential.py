@@ -151,7 +151,7 @@ class Sequential(Layer):
         for layer in changed.layers.values():
             shape = layer.output_shape if layer.parameters() else layer.build(shape, rng, self.dtype)
             layer.output_shape = shape
-        changed.output_shape = shape
+        changed.output_shape, changed._class_names = shape, None  # what the answers mean is new, too
         return changed.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
