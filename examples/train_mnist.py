@@ -23,6 +23,7 @@ from tinycnn.checkpoint import Checkpoints
 from tinycnn.console import tell
 from tinycnn.errors import SettingError, TinyCNNError, in_words
 from tinycnn.history import best, stopped_early
+from tinycnn.io import check_size
 from tinycnn.keeper import TrainingStopped
 from tinycnn.progress import epoch_line, progress_display
 from tinycnn.results import BEST, best_epoch, versions, write_results
@@ -54,6 +55,7 @@ class Run:
         self.model = models.create(
             options.model, seed=options.seed, input_shape=dataset.input_shape, classes=dataset.num_classes
         )
+        check_size(self.model)
         self.model.class_names, self.model.pictures = dataset.class_names, dataset.pictures
         self.trainer = make_trainer(options, self.model, len(x_train))
         self.compile_s = self.training_s = 0.0

@@ -207,6 +207,8 @@ def test_predict_prepares_a_picture_as_training_did(model_file, drawings, capsys
 
 def whole_picture(path):
     return np.asarray(Image.open(path).convert("L").resize((28, 28), Image.Resampling.BILINEAR))[None, :, :, None]
+
+
 # ----------------------------------------------------------------------------------------------------- augmentation
 
 

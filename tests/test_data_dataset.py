@@ -100,10 +100,19 @@ def test_split_is_decided_by_its_seed():
     assert set(first) != set(range(10))
 
 
-@pytest.mark.parametrize(("count", "fraction", "n_val"), [(10, 0, 0), (10, 0.25, 2), (1, 0.9, 0), (3, 0.99, 2)])
+@pytest.mark.parametrize(
+    ("count", "fraction", "n_val"), [(10, 0, 0), (10, 0.25, 2), (1, 0, 0), (2, 0.3, 1), (3, 0.99, 2)]
+)
 def test_split_sizes(count, fraction, n_val):
     _, y_train, _, y_val = split_validation(np.zeros((count, 2)), np.zeros(count), fraction, seed=0)
     assert (len(y_train), len(y_val)) == (count - n_val, n_val)
+
+
+@pytest.mark.parametrize(("count", "fraction"), [(10, 0.04), (4, 0.1), (1, 0.9)])
+def test_a_split_that_sets_nothing_aside_is_refused(count, fraction):
+    """Who asks for validation and silently gets none would trust a number that is not there."""
+    with pytest.raises(SettingError, match=f"{fraction} of {count} images sets none aside"):
+        split_validation(np.zeros((count, 2)), np.zeros(count), fraction, seed=0)
 
 
 @pytest.mark.parametrize("fraction", [1, 1.5, -0.1, float("nan")])

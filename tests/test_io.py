@@ -511,6 +511,29 @@ def test_what_load_would_refuse_is_not_saved(tmp_path, monkeypatch):
     assert saved(small_network(), tmp_path).read_bytes() == VALID
 
 
+def test_a_network_that_is_too_large_is_refused_before_it_is_trained(monkeypatch):
+    """The size is that of the file, but for the header."""
+    arrays = sum(array.nbytes for array in small_network().state_dict().values())
+    monkeypatch.setattr(io, "MAX_HEADER", 0)
+    monkeypatch.setattr(io, "MAX_FILE", arrays)
+    io.check_size(small_network())
+    monkeypatch.setattr(io, "MAX_FILE", arrays - 1)
+    with pytest.raises(SettingError, match=f"the network has {arrays:,} bytes; a model file has at most"):
+        io.check_size(small_network())
+
+
+def test_the_counters_of_dropout_are_no_part_of_a_model_file(tmp_path):
+    """They decide only the next training step, so they are in checkpoints; a model that is loaded counts anew."""
+    model, expected = small_network(), predictions(small_network())
+    model.train()(np.zeros((2, *model.input_shape), np.float32))
+    assert model.counters()["dropout_1.step"] == 1
+    model.load_state_dict(small_network().state_dict())  # the running statistics as before
+    assert content(model) == VALID
+    again = tinycnn.load(saved(model, tmp_path))
+    assert again.counters()["dropout_1.step"] == 0
+    assert np.array_equal(predictions(again), expected)
+
+
 def test_loading_draws_no_weights(tmp_path, monkeypatch):
     path, expected = saved(small_network(), tmp_path), predictions(small_network())
     monkeypatch.setitem(INITIALIZERS, "he_normal", lambda *_: pytest.fail("drawn"))
@@ -574,6 +597,8 @@ def changed(**changes):
         (changed(dense_1__bias=np.zeros(4, np.float32)), "bias is float32 (4,), the settings ask for float32 (3,)"),
         (changed(dense_1__bias=np.zeros((1, 3), np.float32)), "dense_1 does not fit: bias is float32 (1, 3)"),
         (changed(dense_1__bias=np.zeros(3)), "dense_1 does not fit: bias is float64 (3,)"),
+        (changed(batchnorm_1__running_mean=np.zeros(2)), "batchnorm_1 does not fit: running_mean is float64 (2,)"),
+        (changed(batchnorm_1__running_var=np.ones(2, np.int32)), "batchnorm_1 does not fit: running_var is int32 (2,)"),
         (changed(dense_1__bias=np.zeros(3, np.int32)), "dense_1 does not fit: bias is int32 (3,)"),
         (changed(dense_1__weight=np.zeros(0, np.float32)), "dense_1 does not fit: weight is float32 (0,)"),
         (changed(**{"../../etc/passwd": np.zeros(3, np.float32)}), "nothing here is called ''"),

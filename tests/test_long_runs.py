@@ -255,6 +255,27 @@ def test_arrays_come_back_as_they_were(tmp_path):
         assert np.array_equal(array, again, equal_nan=True)
 
 
+def test_a_run_whose_checkpoints_could_not_be_read_does_not_begin(tmp_path, monkeypatch):
+    size = sum(array.nbytes for array in arrays_in(make_trainer().state_dict()))
+    monkeypatch.setattr("tinycnn.checkpoint.MAX_HEADER", 0)
+    monkeypatch.setattr("tinycnn.checkpoint.MAX_FILE", size - 1)
+    with pytest.raises(SettingError, match=f"a checkpoint of this run would have {size:,} bytes; at most {size - 1:,}"):
+        train(make_trainer(), checkpoints=Checkpoints(tmp_path))
+    monkeypatch.setattr("tinycnn.checkpoint.MAX_FILE", size)
+    train(make_trainer(), checkpoints=Checkpoints(tmp_path), epochs=1)
+
+
+def test_a_checkpoint_may_be_larger_than_a_model(tmp_path, monkeypatch):
+    """With two slots of every weight it has three times the size, so every model that can be saved can be resumed."""
+    monkeypatch.setattr("tinycnn.io.MAX_FILE", 100)
+    Checkpoints(tmp_path).write(1, {"weights": np.arange(100.0)})
+    (path,) = Checkpoints(tmp_path).paths()
+    assert len(read_state(path)["weights"]) == 100
+    monkeypatch.setattr("tinycnn.checkpoint.MAX_FILE", path.stat().st_size - 1)
+    with pytest.raises(FileFormatError, match=r"it has .* bytes"):
+        read_state(path)
+
+
 def test_fingerprints_tell_arrays_apart():
     base = np.arange(12, dtype=np.uint8)
     others = [base[::-1], base.reshape(3, 4), base.astype(np.int8), base[:-1]]

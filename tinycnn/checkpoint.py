@@ -18,10 +18,11 @@ import numpy as np
 
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.files import remove_leftovers, write_atomically
-from tinycnn.io import DAMAGED, read_arrays
+from tinycnn.io import DAMAGED, MAX_HEADER, read_arrays
 
 FORMAT_VERSION = "1"
 KEPT = 2
+MAX_FILE = 1 << 33  # bytes: four times a model file, for an optimizer that keeps two slots of every weight
 KEY = "tinycnn_checkpoint"
 ARRAY = "array of the file"  # {ARRAY: name} stands for an array in the JSON text
 MAX_SHOWN = 40  # characters of a value in a sentence
@@ -90,6 +91,14 @@ class Checkpoints:
             return state
         raise FileFormatError(f"{self.folder}: no checkpoint in it is whole; delete the folder to start again")
 
+    def check_size(self, state: dict[str, Any]) -> None:
+        """Raise SettingError when a checkpoint of such a state could not be read again, before hours depend on it."""
+        size = sum(array.nbytes for array in arrays_in(state))
+        if size > MAX_FILE - MAX_HEADER:
+            raise SettingError(
+                f"a checkpoint of this run would have {size:,} bytes; at most {MAX_FILE:,} are read: use smaller layers"
+            )
+
     def write(self, step: int, state: dict[str, Any]) -> Path | None:
         """Keep ``state``; answers the file, or None (and reports) when it could not be written."""
         path = self.folder / f"step-{step:09}.safetensors"
@@ -114,7 +123,7 @@ class Checkpoints:
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``Checkpoints.write`` put into ``path``; raises FileFormatError unless every bit is as it was."""
-    arrays, version = read_arrays(path, KEY)
+    arrays, version = read_arrays(path, KEY, MAX_FILE)
     if version != FORMAT_VERSION:
         raise FileFormatError(f"{path}: a checkpoint of another tinycnn (format {version[:MAX_SHOWN]!r})")
     if not np.array_equal(arrays.pop("sha256", np.empty(0)), _digest(arrays)):

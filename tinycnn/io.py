@@ -3,6 +3,9 @@
 The weights are ordinary safetensors entries that every tool can read. The architecture is one sorted-JSON text under
 the metadata key ``tinycnn``, with the names of the classes. The same model always gives the same bytes.
 
+It holds what predictions need. How many masks dropout has drawn decides only the next training step, so it is in
+checkpoints and not here: a model that is loaded begins to count anew.
+
 A file may come from a stranger, so nothing in it is believed: at most ``MAX_FILE`` bytes are read, each layer is looked
 up in a closed list, and the network is built around the arrays of the file. A layer states the shape that its settings
 ask for, and where the file holds another one, that is an error before any memory is taken.
@@ -54,16 +57,25 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     return build(text, str(path), arrays).eval()
 
 
-def read_arrays(path: str | os.PathLike[str], key: str) -> tuple[dict[str, np.ndarray], str]:
+def check_size(model: Sequential) -> None:
+    """Raise SettingError for a network that is too large to be saved, better before it is trained than after."""
+    size = sum(
+        array.nbytes for array in [*(p.data for p in model.parameters()), *(b for _, b in model.named_buffers())]
+    )
+    if size > MAX_FILE - MAX_HEADER:
+        raise SettingError(f"the network has {size:,} bytes; a model file has at most {MAX_FILE:,}: use smaller layers")
+
+
+def read_arrays(path: str | os.PathLike[str], key: str, most: int | None = None) -> tuple[dict[str, np.ndarray], str]:
     """The arrays of a safetensors file by name, and the text under the metadata ``key`` that all of ours have.
 
-    Raises FileFormatError, having read at most ``MAX_FILE`` bytes.
+    Raises FileFormatError, having read at most ``most`` bytes (``MAX_FILE``, if None).
     """
-    source, content = str(path), _read(path)
+    source, content = str(path), _read(path, MAX_FILE if most is None else most)
     return _arrays(content, source), _text_under(key, content, source)
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
+def _read(path: str | os.PathLike[str], most: int) -> bytes:
     """The whole file, once its size and the declared length of its header are known to be reasonable."""
     if os.path.isdir(path):
         raise FileFormatError(f"{path}: is a folder; give the file in it: {Path(path) / 'model.safetensors'}")
@@ -77,10 +89,10 @@ def _read(path: str | os.PathLike[str]) -> bytes:
                     f"{path}: not a tinycnn model file (not a readable safetensors file at all): its first "
                     f"{LENGTH_BYTES} bytes are not the length of a header; give a model.safetensors that training wrote"
                 )
-            if size > MAX_FILE or declared > min(MAX_HEADER, size):
+            if size > most or declared > min(MAX_HEADER, size):
                 raise FileFormatError(
                     f"{path}: not a readable safetensors file: it has {size:,} bytes and declares a header of "
-                    f"{declared:,} (at most {MAX_FILE:,} and {MAX_HEADER:,}); it may be damaged, save it again"
+                    f"{declared:,} (at most {most:,} and {MAX_HEADER:,}); it may be damaged, save it again"
                 )
             file.seek(0)
             return file.read(size)

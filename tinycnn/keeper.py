@@ -63,9 +63,15 @@ class Keeper:
             self.keep(self.trainer.state_dict(), f"after epoch {epoch}")
 
     def resume(self) -> None:
-        """Put the trainer where the newest checkpoint left it; raises SettingError when that was another run."""
-        saved = self.checkpoints.begin() if self.checkpoints else None
-        if self.checkpoints is None or saved is None:
+        """Put the trainer where the newest checkpoint left it; raises SettingError when that was another run.
+
+        Also when checkpoints of this one would be too large.
+        """
+        if self.checkpoints is None:
+            return
+        self.checkpoints.check_size(self.trainer.state_dict())
+        saved = self.checkpoints.begin()
+        if saved is None:
             return
         try:
             check_same_run(saved["run"], self.identity)
