@@ -10,8 +10,8 @@ def split_validation(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Shuffle by ``seed`` and cut: x (N, ...), y (N,) -> x_train, y_train, x_val, y_val with round(N * fraction) last.
 
-    At least one image stays for training. SettingError unless 0 <= fraction < 1, and when a fraction above 0 sets no image
-    aside; DataError unless len(x) == len(y) > 0.
+    At least one image stays for training. SettingError unless 0 <= fraction < 1, and when a fraction above 0 sets
+    no image aside; DataError unless len(x) == len(y) > 0.
     """
     if not 0 <= fraction < 1:
         raise SettingError(f"validation fraction: got {fraction}; expected at least 0 and below 1, for instance 0.2.")
@@ -21,7 +21,7 @@ def split_validation(
     n_val = min(round(len(x) * fraction), len(x) - 1)
     if fraction and not n_val:
         raise SettingError(
-            f"validation fraction: {fraction:g} of {len(x)} images sets none aside; use more images, a larger fraction, or 0"
+            f"validation fraction: {fraction:g} of {len(x)} images sets none aside; use more, a larger fraction, or 0"
         )
     train, val = order[n_val:], order[:n_val]
     return x[train], y[train], x[val], y[val]
