@@ -37,7 +37,13 @@ def run(options: argparse.Namespace) -> int:
     """Train as ``options`` say, in a folder that is nobody else's meanwhile; answers the exit code."""
     tinycnn.use_backend(options.backend)
     use_tf32(options.tf32)
-    dataset = data.load(options.dataset, data_dir=options.data_dir, limit=options.limit)
+    dataset = data.load(
+        options.dataset,
+        data_dir=options.data_dir,
+        limit=options.limit,
+        image_size=options.image_size,
+        colour=options.colour,
+    )
     with claimed(options.output or Path("runs") / f"{options.model}-{dataset.name}") as output:
         return Run(output, dataset, options).complete()
 

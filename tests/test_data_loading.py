@@ -258,7 +258,9 @@ def test_limit_is_checked_first(limit):
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(SettingError, match=r"auto, mnist, fashion_mnist, cifar10, digits, or a path ending in \.npz"):
+    with pytest.raises(
+        SettingError, match=r"auto, mnist, fashion_mnist, cifar10, digits, a path ending in \.npz, or a folder"
+    ):
         load("cifar")
 
 

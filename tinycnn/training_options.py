@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from tinycnn import models, optim
+from tinycnn import data, models, optim
 from tinycnn.backends import get_backend
 from tinycnn.backends.threads import set_threads
 from tinycnn.console import counted
@@ -32,9 +32,12 @@ def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
     add(
         "--dataset",
         default="auto",
-        help="auto, mnist, fashion_mnist, cifar10, digits, or a file PATH.npz (default: auto)",
+        help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, or a folder of pictures (default: auto)",
     )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
+    add("--image-size", type=int, metavar="N", help="of a folder of pictures: scale them to NxN (default: 32)")
+    add("--colour", action="store_true", default=None, help="of a folder of pictures: three channels, even if grey")
+    add("--grey", dest="colour", action="store_false", help="one channel, even if in colour (default: as they are)")
     add("--recipe", choices=["author", "best"], default="author", help="defaults for the training (default: author)")
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: as the recipe says)")
     add("--batch-size", type=int, metavar="N", help="images per step (default: as the recipe says)")
@@ -81,7 +84,7 @@ BOUNDS: dict[str, dict[str, float]] = {
     "label_smoothing": {"at_least": 0, "below": 1},
     "clip_norm": {"above": 0},
 }
-COUNTS = ("epochs", "batch_size", "early_stopping", "checkpoint_every")
+COUNTS = ("epochs", "batch_size", "image_size", "early_stopping", "checkpoint_every")
 
 
 def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
@@ -179,6 +182,8 @@ def without_effect(options: argparse.Namespace) -> list[str]:
     """A sentence for each setting that was given, and that changes nothing in this run."""
     backend = get_backend().name
     sentences = []
+    if not data.is_folder(options.dataset) and (options.image_size is not None or options.colour is not None):
+        sentences.append(f"--image-size, --colour and --grey are for folders of pictures; not for {options.dataset}")
     if options.threads is not None and backend != "numba":
         sentences.append(f"--threads is for the numba backend; {backend} does not use it")
     if options.optimizer != "sgd" and options.momentum != MOMENTUM:

@@ -29,7 +29,7 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     add(
         "--dataset",
         default="auto",
-        help="auto, mnist, fashion_mnist, cifar10, digits, or a file PATH.npz (default: auto)",
+        help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, or a folder of pictures (default: auto)",
     )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
 
@@ -60,7 +60,8 @@ def open_network(name: str) -> Sequential:
 
 def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
     """The data set asked for; raises DataError when it is not of the kind that ``model`` was made for."""
-    dataset = data.load(options.dataset, data_dir=options.data_dir)
+    H, _, C = model.input_shape if len(model.input_shape) == 3 else (None, None, None)
+    dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=H, colour=C == 3)
     needs = (model.input_shape, *model.output_shape)
     if (dataset.input_shape, dataset.num_classes) != needs:
         raise DataError(

@@ -31,7 +31,13 @@ def run(options: argparse.Namespace) -> int:
     results = read_metrics(options.folder / "metrics.json")
     given = results["options"]
     model = load_finite(options.folder / "model.safetensors")
-    dataset = data.load(given["dataset"], data_dir=options.data_dir or given["data_dir"], limit=given["limit"])
+    dataset = data.load(
+        given["dataset"],
+        data_dir=options.data_dir or given["data_dir"],
+        limit=given["limit"],
+        image_size=given.get("image_size"),  # older runs do not have it
+        colour=given.get("colour"),
+    )
     drawn = report.draw(options.folder, model, dataset, results)
     for failure in drawn.failures:
         print(f"not drawn: {failure}", file=sys.stderr)

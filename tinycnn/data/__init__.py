@@ -6,7 +6,18 @@
 from tinycnn.data.convert import class_counts, one_hot
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.idx import read_idx, write_idx
-from tinycnn.data.loading import load
+from tinycnn.data.loading import is_folder, load
+from tinycnn.data.picture_folder import load_pictures
 from tinycnn.data.split import split_validation
 
-__all__ = ["Dataset", "class_counts", "load", "one_hot", "read_idx", "split_validation", "write_idx"]
+__all__ = [
+    "Dataset",
+    "class_counts",
+    "is_folder",
+    "load",
+    "load_pictures",
+    "one_hot",
+    "read_idx",
+    "split_validation",
+    "write_idx",
+]

@@ -15,6 +15,7 @@ from tinycnn.data.digits import load_digits
 from tinycnn.data.download import cache_folder, download_files
 from tinycnn.data.folder import NotHere, read_folder
 from tinycnn.data.npz import load_npz
+from tinycnn.data.picture_folder import IMAGE_SIZE, load_pictures
 from tinycnn.data.sources import SOURCES
 from tinycnn.errors import DataError, SettingError
 
@@ -28,18 +29,30 @@ def load(
     data_dir: str | PathLike[str] | None = None,
     download: bool = True,
     limit: int | None = None,
+    image_size: int | None = None,
+    colour: bool | None = None,
 ) -> Dataset:
-    """Load a data set by name (auto, mnist, fashion_mnist, cifar10, digits) or from an .npz file -> Dataset.
+    """Load a data set by name (auto, mnist, fashion_mnist, cifar10, digits), an .npz file or a folder of pictures.
 
     ``auto`` is MNIST where it can be had, else the digits bundled with scikit-learn, with ``notice`` set.
-    ``limit`` keeps the first training images; the test set stays whole. ``data_dir`` is for the first four names.
+    ``limit`` keeps the first training images; the test set stays whole. ``data_dir`` is for the first four names,
+    ``image_size`` and ``colour`` for folders: see `load_pictures`.
     Raises DataError (missing, damaged, not what it says it is) and SettingError (unknown name, bad limit).
     """
     _check_limit(limit)
-    dataset = _load(os.fspath(name), data_dir, download)
+    name = os.fspath(name)
+    if is_folder(name):
+        dataset = load_pictures(name, image_size=IMAGE_SIZE if image_size is None else image_size, colour=colour)
+    else:
+        dataset = _load(name, data_dir, download)
     if limit is None:
         return dataset
     return replace(dataset, x_train=dataset.x_train[:limit], y_train=dataset.y_train[:limit])
+
+
+def is_folder(name: str) -> bool:
+    """Whether ``name`` is a folder and not a data set of that name (``./mnist`` is a folder, ``mnist`` is not)."""
+    return name not in NAMES and Path(name).expanduser().is_dir()
 
 
 def _check_limit(limit: int | None) -> None:
@@ -56,7 +69,10 @@ def _load(name: str, data_dir: str | PathLike[str] | None, download: bool) -> Da
         return _search(name, data_dir, download)
     if name == "auto":
         return _load_auto(data_dir, download)
-    raise SettingError(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}, or a path ending in .npz.")
+    raise SettingError(
+        f"unknown data set {name!r}; expected one of {', '.join(NAMES)}, a path ending in .npz, "
+        "or a folder of pictures (which is not there)."
+    )
 
 
 def _load_auto(data_dir: str | PathLike[str] | None, download: bool) -> Dataset:

@@ -97,7 +97,8 @@ def open_picture(source: str | os.PathLike[str] | bytes, side: int, max_pixels: 
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
+            size = os.fstat(file.fileno()).st_size or MAX_FILE  # a pipe has none
+            content = file.read(min(size, MAX_FILE) + 1)  # no more: read() takes the memory first
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror}).") from None
     if len(content) > MAX_FILE:

@@ -1,0 +1,377 @@
+"""A folder of one's own pictures: what is found, how it is scaled and parted, and what is refused in which words."""
+
+import os
+import re
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from tinycnn.data import is_folder, load, load_pictures, picture, picture_folder
+from tinycnn.data.picture import grey, read_picture
+from tinycnn.errors import DataError, SettingError
+
+needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+
+
+def pixels(seed, height=12, width=12, channels=3):
+    """Smooth noise, which survives JPEG."""
+    small = np.random.default_rng(seed).integers(0, 256, (3, 3, channels), np.uint8)
+    image = Image.fromarray(small[:, :, 0] if channels == 1 else small)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def fill(folder, names, *, suffix=".png", seed=0, **size):
+    """A folder with a picture for each of ``names``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(names):
+        pixels(seed + i, **size).save(folder / f"{name}{suffix}")
+    return folder
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Ten cats and five dogs, in colour."""
+    fill(tmp_path / "pets" / "cat", range(10))
+    fill(tmp_path / "pets" / "dog", range(5), seed=100)
+    return tmp_path / "pets"
+
+
+def refused(folder, **settings):
+    with pytest.raises(DataError) as caught:
+        load_pictures(folder, **settings)
+    assert str(caught.value).startswith(f"{folder}: ")
+    return str(caught.value).removeprefix(f"{folder}: ")
+
+
+def as_stored(folder, dataset, size=32):
+    """Each picture of the folder that is in the data set: ``{part: {class/file}}``; all are there once."""
+    found = {}
+    for part in ("train", "test"):
+        images, labels = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
+        for image, label in zip(images, labels, strict=True):
+            name = dataset.class_names[label]
+            paths = [
+                path for path in (folder / name).iterdir() if np.array_equal(read_picture(path, image.shape), image)
+            ]
+            assert len(paths) == 1
+            found.setdefault(part, []).append(f"{name}/{paths[0].name}")
+    assert len(set(found["train"] + found["test"])) == len(found["train"]) + len(found["test"])
+    return {part: set(paths) for part, paths in found.items()}
+
+
+# ------------------------------------------------------------------------------------------------------ what is found
+
+
+def test_classes_are_folders(pets):
+    dataset = load(pets)
+    assert (dataset.name, dataset.class_names, dataset.input_shape) == ("pets", ("cat", "dog"), (32, 32, 3))
+    assert dataset.pictures == "whole"
+    assert np.bincount(dataset.y_train).tolist() == [8, 4]
+    assert np.bincount(dataset.y_test).tolist() == [2, 1]
+    assert len(as_stored(pets, dataset)["train"]) == 12
+    assert dataset.source == f"{pets} (15 pictures, scaled to 32x32, in colour; 20 % of each class for testing, " \
+        "chosen by their names)"  # fmt: skip
+    assert dataset.notice is None
+
+
+def test_the_order_is_mixed_and_always_the_same(pets, tmp_path):
+    first, again, other = load_pictures(pets), load_pictures(pets), load_pictures(pets, seed=1)
+    np.testing.assert_array_equal(first.x_train, again.x_train)
+    assert 0 < np.count_nonzero(np.diff(first.y_train)) > 1  # not class after class: --limit keeps some of each
+    assert as_stored(pets, other)["test"] != as_stored(pets, first)["test"]
+    pets.rename(tmp_path / "animals")  # where it lies does not matter
+    np.testing.assert_array_equal(load_pictures(tmp_path / "animals").x_train, first.x_train)
+
+
+def test_pictures_that_are_added_leave_the_others_where_they_are(pets):
+    before = as_stored(pets, load_pictures(pets))
+    fill(pets / "cat", range(10, 15), seed=500)
+    after = as_stored(pets, load_pictures(pets))
+    moved = {path for path in before["train"] if path not in after["train"]}
+    assert len(moved) <= 1  # the third test image of fifteen may be one of the old ones
+    assert {path for path in after["test"] if path.startswith("dog")} == {
+        p for p in before["test"] if p.startswith("dog")
+    }
+
+
+def test_train_and_test_are_taken_as_they_are(tmp_path):
+    for part, count in (("train", 3), ("test", 2)):
+        for k, name in enumerate(("cat", "dog")):
+            fill(tmp_path / "pets" / part / name, range(count), seed=count * 10 + k * 100)
+    (tmp_path / "pets" / "validation").mkdir()
+    dataset = load_pictures(tmp_path / "pets")
+    assert np.bincount(dataset.y_train).tolist() == [3, 3]
+    assert np.bincount(dataset.y_test).tolist() == [2, 2]
+    expected = {read_picture(path, (32, 32, 3)).tobytes() for path in (tmp_path / "pets" / "test").rglob("*.png")}
+    assert {image.tobytes() for image in dataset.x_test} == expected
+    assert "train and test as they are" in dataset.source
+    assert dataset.notice.endswith(f"left out: {tmp_path / 'pets' / 'validation'}")
+
+
+def test_train_alone_is_a_class(tmp_path):
+    fill(tmp_path / "vehicles" / "train", range(2))
+    fill(tmp_path / "vehicles" / "car", range(2), seed=5)
+    assert load_pictures(tmp_path / "vehicles").class_names == ("car", "train")
+
+
+def test_numbers_are_in_their_order(tmp_path):
+    for name in ("10", "9", "1"):
+        fill(tmp_path / "numbers" / name, range(2))
+    assert load_pictures(tmp_path / "numbers").class_names == ("1", "9", "10")
+
+
+def test_formats_and_suffixes(tmp_path):
+    for name in ("a", "b"):
+        for suffix in (".PNG", ".Jpg", ".JPEG", ".webp", ".GIF", ".bmp", ".TIF", ".ppm"):
+            fill(tmp_path / "all" / name, ["x"], suffix=suffix)
+    assert len(load_pictures(tmp_path / "all").x_train) == 12
+
+
+def test_what_is_hidden_or_no_picture_is_left_out(pets):
+    (pets / ".cache").mkdir()
+    (pets / "cat" / ".thumbs").mkdir()
+    (pets / "cat" / "._0.png").write_bytes(b"of another operating system")
+    (pets / "cat" / ".DS_Store").write_bytes(b"")
+    (pets / "README.md").write_text("pets")
+    (pets / "cat" / "names.txt").write_text("Tom")
+    dataset = load_pictures(pets)
+    assert len(dataset.x_train) + len(dataset.x_test) == 15
+    names = f"{pets / 'README.md'}, {pets / 'cat' / 'names.txt'}"
+    assert dataset.notice == f"NOTICE: 2 that are no pictures of a class were left out: {names}"
+    for i in range(20):
+        (pets / f"{i}.txt").write_text("")
+    assert load_pictures(pets).notice.endswith("and 17 more")
+
+
+@needs_links
+def test_links_are_followed_one_step_and_never_round(pets, tmp_path):
+    (pets / "cat").rename(tmp_path / "elsewhere")
+    (pets / "cat").symlink_to(tmp_path / "elsewhere")
+    assert load_pictures(pets).class_names == ("cat", "dog")
+    (pets / "dog" / "all").symlink_to(pets)
+    assert (
+        refused(pets) == f"{pets / 'dog' / 'all'} is a folder inside of a class; put its pictures into {pets / 'dog'}."
+    )
+    (pets / "dog" / "all").unlink()
+    (pets / "dog" / "a.png").symlink_to("a.png")
+    assert f"{pets / 'dog' / 'a.png'}: no ordinary file; a broken link?" in refused(pets)
+
+
+def test_the_name_of_a_data_set_is_no_folder(pets, monkeypatch):
+    monkeypatch.chdir(pets.parent)
+    pets.rename(pets.parent / "digits")
+    assert not is_folder("digits")
+    assert load("digits").input_shape == (28, 28, 1)
+    assert load("./digits", image_size=8).input_shape == (8, 8, 3)
+    assert load("./digits", limit=3).x_train.shape == (3, 32, 32, 3)
+
+
+# --------------------------------------------------------------------------------------------------- how it is scaled
+
+
+def test_the_middle_is_scaled_and_nothing_is_stretched(tmp_path):
+    """Blue bars at both ends of a long picture fall away, a red disc stays round."""
+    picture = Image.new("RGB", (300, 100), "blue")
+    picture.paste("red", (100, 0, 200, 100))
+    picture.save(tmp_path / "long.png")
+    assert (read_picture(tmp_path / "long.png", (10, 10, 3))[:, 1:9] == [255, 0, 0]).all()
+    picture.rotate(90, expand=True).save(tmp_path / "high.png")
+    assert (read_picture(tmp_path / "high.png", (10, 10, 3))[1:9] == [255, 0, 0]).all()
+    assert (read_picture(tmp_path / "long.png", (10, 30, 3))[:, 12:18] == [255, 0, 0]).all()
+    assert (read_picture(tmp_path / "long.png", (10, 30, 3))[:, [0, 29]] == [0, 0, 255]).all()
+
+
+def test_scaling_averages(tmp_path):
+    board = np.indices((64, 64)).sum(axis=0) % 2 * np.uint8(255)
+    Image.fromarray(board.astype(np.uint8)).save(tmp_path / "board.png")
+    small = read_picture(tmp_path / "board.png", (8, 8, 1))
+    assert np.abs(small.astype(int) - 127).max() <= 4
+
+
+def test_a_small_picture_is_made_larger(tmp_path):
+    Image.new("RGB", (1, 1), (10, 20, 30)).save(tmp_path / "dot.png")
+    assert (read_picture(tmp_path / "dot.png", (5, 5, 3)) == [10, 20, 30]).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_the_camera_was_held(tmp_path, orientation):
+    upright = pixels(3, 60, 60)
+    turns = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90"}
+    turns |= {7: "TRANSVERSE", 8: "ROTATE_270"}  # how the camera stores it, so that the tag undoes it
+    stored = upright.transpose(Image.Transpose[turns[orientation]]) if orientation > 1 else upright
+    tag = Image.Exif()
+    tag[0x0112] = orientation
+    stored.save(tmp_path / "photo.jpg", quality=95, exif=tag)
+    seen = read_picture(tmp_path / "photo.jpg", (60, 60, 3)).astype(int)
+    assert np.abs(seen - np.asarray(upright)).mean() < 4
+    assert np.abs(seen - np.asarray(ImageOps.mirror(upright))).mean() > 20  # the comparison can fail
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (read_picture(tmp_path / "clear.png", (4, 4, 3)) == 255).all()
+
+
+def test_grey_is_that_of_pillow():
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    np.testing.assert_array_equal(grey(rgb)[..., 0], np.asarray(Image.fromarray(rgb).convert("L")))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "I;16", "I", "F", "HSV"])
+def test_every_kind_of_pixels(tmp_path, mode):
+    image = Image.fromarray(np.asarray(pixels(0, channels=1)))
+    made = Image.fromarray(np.asarray(image).astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    made.save(tmp_path / "x.tif") if mode not in ("PA", "HSV") else made.convert("RGB").save(tmp_path / "x.tif")
+    seen = read_picture(tmp_path / "x.tif", (12, 12, 1))
+    assert seen.shape == (12, 12, 1)
+    assert np.corrcoef(seen.ravel(), np.asarray(image).ravel())[0, 1] > 0.5  # black and white are dithered
+
+
+# ----------------------------------------------------------------------------------------------------- grey or colour
+
+
+def test_grey_pictures_give_one_channel(tmp_path):
+    """Also where they are stored in three, as photographs often are."""
+    fill(tmp_path / "x" / "a", range(2), channels=1)
+    for i in range(3):
+        (tmp_path / "x" / "b").mkdir(exist_ok=True)
+        pixels(i, channels=1).convert("RGB").save(tmp_path / "x" / "b" / f"{i}.jpg", quality=60)
+    dataset = load_pictures(tmp_path / "x")
+    assert dataset.input_shape == (32, 32, 1)
+    assert ", grey;" in dataset.source
+    assert load_pictures(tmp_path / "x", colour=True).input_shape == (32, 32, 3)
+
+
+def test_one_coloured_picture_is_enough(tmp_path):
+    fill(tmp_path / "x" / "a", range(4), channels=1)
+    fill(tmp_path / "x" / "b", range(3), channels=1)
+    fill(tmp_path / "x" / "b", ["red"])
+    coloured = load_pictures(tmp_path / "x", image_size=12)
+    assert coloured.input_shape == (12, 12, 3)
+    as_grey = load_pictures(tmp_path / "x", image_size=12, colour=False)
+    np.testing.assert_array_equal(as_grey.x_train, grey(coloured.x_train))
+
+
+# ------------------------------------------------------------------------------------------------------ what is refused
+
+
+def test_folders_without_classes(tmp_path, pets):
+    assert refused(tmp_path / "gone") == "there is no such folder."
+    (tmp_path / "empty").mkdir()
+    assert refused(tmp_path / "empty").endswith("a folder of pictures for each class, two at least; there is none.")
+    fill(tmp_path / "flat", range(3))
+    assert "there is none." in refused(tmp_path / "flat")
+    fill(tmp_path / "one" / "cat", range(3))
+    assert "two at least; there is only one, cat." in refused(tmp_path / "one")
+    (pets / "fish").mkdir()
+    assert refused(pets).startswith(f"{pets / 'fish'} holds no picture (.bmp, .gif, .jpeg, .jpg")
+
+
+def test_classes_with_too_few_pictures(pets):
+    fill(pets / "fish", ["only"])
+    assert refused(pets) == "the class fish has one picture; two are needed at least, to train and to test."
+    fill(pets / "fish", ["other"])
+    dataset = load_pictures(pets, test_fraction=0.99)
+    assert np.bincount(dataset.y_train).tolist() == [1, 1, 1]  # at least one stays on each side
+    assert np.bincount(load_pictures(pets, test_fraction=0.01).y_test).tolist() == [1, 1, 1]
+
+
+def test_train_and_test_with_other_classes(tmp_path):
+    for place in ("train/cat", "train/dog", "test/cat", "test/fish"):
+        fill(tmp_path / "x" / place, range(2))
+    assert refused(tmp_path / "x").endswith("only one of them has: dog, fish.")
+
+
+def test_pictures_that_cannot_be_read_are_all_named(pets):
+    (pets / "dog" / "torn.jpg").write_bytes((pets / "dog" / "0.png").read_bytes()[:50])
+    (pets / "cat" / "text.png").write_text("hello")
+    (pets / "cat" / "empty.gif").write_bytes(b"")
+    message = refused(pets)
+    assert message.startswith("3 of 18 pictures cannot be read; replace or remove them:\n  - ")
+    for name in ("dog/torn.jpg", "cat/text.png", "cat/empty.gif"):
+        assert f"{pets / name}: " in message
+    for i in range(30):
+        (pets / "cat" / f"bad{i}.png").write_bytes(b"")
+    assert refused(pets).endswith("\n  - and 28 more")
+
+
+def test_a_decompression_bomb_is_named_and_costs_nothing(pets):
+    """24,000 x 24,000 pixels in 70 KB."""
+    Image.new("1", (24_000, 24_000)).save(pets / "cat" / "bomb.png")
+    tracemalloc.start()
+    message = refused(pets)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert re.search(r"cat/bomb.png: it (has|declares more than) .* pixels", message)
+    assert peak < 10 << 20
+
+
+def test_more_than_memory_should_hold(pets, monkeypatch):
+    monkeypatch.setattr(picture_folder, "MAX_BYTES", 15 * 8 * 8 * 3)
+    assert load_pictures(pets, image_size=8).input_shape == (8, 8, 3)
+    assert "15 pictures of 9x9 are more than" in refused(pets, image_size=9)
+
+
+def test_one_picture_at_a_time_is_in_memory(tmp_path):
+    for name in ("a", "b"):
+        fill(tmp_path / "x" / name, range(20), height=400, width=400)
+    load_pictures(tmp_path / "x")  # loads Pillow
+    tracemalloc.start()
+    load_pictures(tmp_path / "x")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * 400 * 400 * 3 / 4  # of all pictures as they are
+
+
+@pytest.mark.parametrize("size", [0, -1, 1025])
+def test_sizes_out_of_range(pets, size):
+    with pytest.raises(SettingError, match="expected 1 to 1024 pixels"):
+        load(pets, image_size=size)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])
+def test_fractions_out_of_range(pets, fraction):
+    with pytest.raises(SettingError, match="test fraction"):
+        load_pictures(pets, test_fraction=fraction)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "x" * 101, os.fsdecode(b"\xff")])
+def test_names_that_nobody_can_read(pets, name):
+    fill(pets / "fish", range(2)).rename(pets / name)
+    message = refused(pets)
+    assert "cannot be the name of a class" in message
+    assert message.isprintable()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the administrator may read everything")
+def test_a_folder_that_may_not_be_read(pets):
+    (pets / "cat").chmod(0)
+    try:
+        assert "Permission denied" in refused(pets)
+    finally:
+        (pets / "cat").chmod(0o755)
+
+
+# ------------------------------------------------------------------------------------------------------------- progress
+
+
+def test_many_pictures_are_told_of(pets, monkeypatch, capsys):
+    load_pictures(pets)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(picture_folder, "MANY", 15)
+    load_pictures(pets)
+    assert capsys.readouterr().err == f"Reading 15 pictures in {pets}\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    load_pictures(pets)
+    assert "reading pictures" in capsys.readouterr().err
+
+
+def test_a_picture_that_is_read_wrongly_would_be_noticed(pets, monkeypatch):
+    monkeypatch.setattr(picture, "fitted", lambda image, H, W: np.zeros((H, W, 3), np.uint8))
+    dataset = load_pictures(pets, colour=True)
+    with pytest.raises(AssertionError):
+        as_stored(pets, dataset)

@@ -1,0 +1,210 @@
+"""A folder of one's own pictures as a data set: ``FOLDER/CLASS/PICTURE``, of any size and in any common format.
+
+Where FOLDER holds ``train`` and ``test``, the classes are in these; else every fifth picture of each class is a test
+image. Which ones, their names decide: where pictures are added later, hardly one of the others changes its side, and a
+network is not tested on what it was trained on.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tinycnn.data.bounded import MAX_BYTES, naming
+from tinycnn.data.dataset import Dataset
+from tinycnn.data.picture import SUFFIXES, grey, is_picture, read_picture
+from tinycnn.errors import DataError, SettingError
+
+IMAGE_SIZE = 32  # pixels a side
+TEST_FRACTION = 0.2
+TRAIN, TEST = "train", "test"
+COLOUR = 10  # of 255: where red, green and blue differ by more, that is a colour
+MOST_LETTERS = 100  # of a class name
+MOST_NAMED = 5  # files in a message
+MANY = 1000  # pictures that take seconds, so that it is told
+BLOCK = 1024  # pictures converted at a time
+
+Classes = dict[str, list[Path]]  # the pictures of each class
+
+
+def load_pictures(
+    folder: str | os.PathLike[str],
+    *,
+    image_size: int = IMAGE_SIZE,
+    colour: bool | None = None,
+    test_fraction: float = TEST_FRACTION,
+    seed: int = 0,
+) -> Dataset:
+    """Read ``folder/class/picture``, or ``folder/train/class/picture`` and ``folder/test/class/picture`` → Dataset.
+
+    Pictures are cut to the square in their middle and scaled to ``image_size`` pixels. ``colour``: three channels or
+    one; None: as the pictures are. ``test_fraction`` of each class, chosen by ``seed`` and the files' names, are for
+    testing where there is no ``test``. Raises DataError for fewer than two classes, for a class with too few pictures
+    and for pictures that cannot be read, SettingError for numbers out of range.
+    """
+    _check_numbers(image_size, test_fraction)
+    root = Path(folder).expanduser()
+    with naming(root):
+        left_out: list[Path] = []
+        train, test, how = _find(root, test_fraction, seed, left_out)
+        names = _ordered(train)
+        labels = {path: k for k, name in enumerate(names) for path in (*train[name], *test[name])}
+        files = [sorted((path for paths in part.values() for path in paths), key=_rank(seed)) for part in (train, test)]
+        images = _read([*files[0], *files[1]], root, image_size, colour)
+        y_train, y_test = (np.array([labels[path] for path in part]) for part in files)
+        looks = f"scaled to {image_size}x{image_size}, {'in colour' if images.shape[3] == 3 else 'grey'}"
+        return Dataset(
+            name=root.resolve().name or "pictures",
+            x_train=images[: len(y_train)],
+            y_train=y_train,
+            x_test=images[len(y_train) :],
+            y_test=y_test,
+            class_names=tuple(names),
+            source=f"{root} ({len(images):,} pictures, {looks}; {how})",
+            notice=_notice(left_out),
+            pictures="whole",
+        )
+
+
+def _check_numbers(image_size: int, test_fraction: float) -> None:
+    if not 1 <= image_size <= 1024:
+        raise SettingError(f"image size {image_size}: expected 1 to 1024 pixels")
+    if not 0 < test_fraction < 1:
+        raise SettingError(f"test fraction {test_fraction}: expected above 0 and below 1, for instance 0.2")
+
+
+# ------------------------------------------------------------------------------------------------------- which pictures
+
+
+def _find(root: Path, test_fraction: float, seed: int, left_out: list[Path]) -> tuple[Classes, Classes, str]:
+    """The pictures for training and for testing, and in words how they were parted."""
+    if not root.is_dir():
+        raise DataError("there is no such folder.")
+    if not ((root / TRAIN).is_dir() and (root / TEST).is_dir()):
+        train, test = _cut(_classes_in(root, left_out), test_fraction, seed)
+        return train, test, f"{100 * test_fraction:g} % of each class for testing, chosen by their names"
+    left_out += [path for path in _visible(root) if path.name not in (TRAIN, TEST)]
+    train, test = (_classes_in(root / part, left_out) for part in (TRAIN, TEST))
+    if train.keys() != test.keys():
+        different = ", ".join(sorted(train.keys() ^ test.keys())[:MOST_NAMED])
+        raise DataError(f"{TRAIN} and {TEST} must hold folders of the same names; only one of them has: {different}.")
+    return train, test, f"{TRAIN} and {TEST} as they are"
+
+
+def _classes_in(folder: Path, left_out: list[Path]) -> Classes:
+    classes = {}
+    for path in _visible(folder):
+        if not path.is_dir():
+            left_out.append(path)
+        elif not path.name.isprintable() or len(path.name) > MOST_LETTERS:
+            raise DataError(f"{path.name!r:.120} cannot be the name of a class: too long, or not printable. Rename it.")
+        else:
+            classes[path.name] = _pictures_in(path, left_out)
+    if len(classes) < 2:
+        found = f"only one, {next(iter(classes))}" if classes else "none"
+        raise DataError(f"{folder} must hold a folder of pictures for each class, two at least; there is {found}.")
+    return classes
+
+
+def _pictures_in(folder: Path, left_out: list[Path]) -> list[Path]:
+    pictures: list[Path] = []
+    for path in _visible(folder):
+        if path.is_dir():
+            raise DataError(f"{path} is a folder inside of a class; put its pictures into {folder}.")
+        (pictures if is_picture(path) else left_out).append(path)
+    if not pictures:
+        raise DataError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}); add some, or remove it.")
+    return pictures
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; what begins with a dot belongs to programs."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    """By the alphabet; numbers by their size."""
+    listed = list(names)
+    return sorted(listed, key=int) if all(name.isdecimal() for name in listed) else sorted(listed)
+
+
+def _cut(classes: Classes, test_fraction: float, seed: int) -> tuple[Classes, Classes]:
+    train, test = {}, {}
+    for name, pictures in classes.items():
+        if len(pictures) < 2:
+            raise DataError(f"the class {name} has one picture; two are needed at least, to train and to test.")
+        count = min(max(1, round(len(pictures) * test_fraction)), len(pictures) - 1)
+        ranked = sorted(pictures, key=_rank(seed))
+        test[name], train[name] = ranked[:count], ranked[count:]
+    return train, test
+
+
+def _rank(seed: int) -> Callable[[Path], bytes]:
+    """A sort key that shuffles: the names of class and file and the seed decide, not how many files there are."""
+    return lambda path: hashlib.sha256(os.fsencode(f"{seed}/{path.parent.name}/{path.name}")).digest()
+
+
+def _notice(left_out: Sequence[Path]) -> str | None:
+    if not left_out:
+        return None
+    return f"NOTICE: {len(left_out):,} that are no pictures of a class were left out: {_named(map(str, left_out))}"
+
+
+def _named(words: Iterable[str], between: str = ", ") -> str:
+    listed = list(words)
+    more = len(listed) - MOST_NAMED
+    return between.join([*listed[:MOST_NAMED], *[f"and {more:,} more"] * (more > 0)])
+
+
+# -------------------------------------------------------------------------------------------------------- their pixels
+
+
+def _read(files: Sequence[Path], root: Path, size: int, colour: bool | None) -> np.ndarray:
+    """Pictures, one in memory at a time → (N, size, size, C) bytes; DataError that names those that cannot be read."""
+    if len(files) * size * size * 3 > MAX_BYTES:
+        raise DataError(f"{len(files):,} pictures of {size}x{size} are more than {MAX_BYTES:,} bytes; scale to fewer.")
+    images = np.empty((len(files), size, size, 3), np.uint8)
+    failures = []
+    for i, path in enumerate(_told(files, root)):
+        try:
+            if not path.is_file():  # or a pipe that would wait for ever
+                raise DataError(f"{path}: no ordinary file; a broken link?")
+            images[i] = read_picture(path, (size, size, 3))
+        except DataError as error:
+            failures.append(str(error))
+    if failures:
+        count = f"{len(failures):,} of {len(files):,} pictures cannot be read; replace or remove them"
+        raise DataError(f"{count}:\n  - {_named(failures, chr(10) + '  - ')}")
+    return images if _in_colour(images, colour) else _as_grey(images)
+
+
+def _told(files: Sequence[Path], root: Path) -> Iterable[Path]:
+    """The files; where they are many, with a bar, or with a line where nobody watches."""
+    if len(files) < MANY:
+        return files
+    if not sys.stderr.isatty():
+        print(f"Reading {len(files):,} pictures in {root}", file=sys.stderr, flush=True)
+        return files
+    from tqdm.auto import tqdm
+
+    bar: Iterable[Path] = tqdm(files, desc="reading pictures", unit="", leave=False)
+    return bar
+
+
+def _blocks(images: np.ndarray) -> Iterator[slice]:
+    return (slice(start, start + BLOCK) for start in range(0, len(images), BLOCK))
+
+
+def _in_colour(images: np.ndarray, colour: bool | None) -> bool:
+    """As asked; else whether there is colour in any picture."""
+    return any(np.ptp(images[b], axis=3).max() > COLOUR for b in _blocks(images)) if colour is None else colour
+
+
+def _as_grey(images: np.ndarray) -> np.ndarray:
+    result = np.empty((*images.shape[:3], 1), np.uint8)
+    for block in _blocks(images):
+        result[block] = grey(images[block])
+    return result
