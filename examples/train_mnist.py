@@ -26,7 +26,7 @@ from tinycnn.history import best, stopped_early
 from tinycnn.io import check_size
 from tinycnn.keeper import TrainingStopped
 from tinycnn.progress import epoch_line, progress_display
-from tinycnn.results import BEST, best_epoch, versions, write_results
+from tinycnn.results import BEST, best_epoch, replaced_run, versions, write_results
 from tinycnn.run_folder import claimed
 from tinycnn.stopping import StopSignals
 from tinycnn.train import TrainingDivergedError, evaluate_finite, warm_up
@@ -90,6 +90,9 @@ class Run:
         say, options, dataset = self.say, self.options, self.dataset
         if dataset.notice:
             print(dataset.notice, file=sys.stderr, flush=True)
+        replaced = replaced_run(self.output, self.plain_options())
+        if replaced:
+            print(f"replaces  {replaced}", file=sys.stderr, flush=True)
         train, validation, test = self.counts().values()
         say(f"data      {dataset.name}: {train:,} training, {validation:,} validation, {test:,} test images")
         say(f"          from {dataset.source}")
@@ -101,6 +104,9 @@ class Run:
         for sentence in without_effect(options):
             say(f"          {sentence}")
         say(f"\n{options.model}: {models.MODELS[options.model].description}\n{self.model.summary()}\n")
+
+    def plain_options(self) -> dict[str, Any]:
+        return {name: str(v) if isinstance(v, Path) else v for name, v in vars(self.options).items()}
 
     def counts(self) -> dict[str, int]:
         parts = {"train": self.training[1], "validation": self.validation[1], "test": self.dataset.y_test}
@@ -146,7 +152,7 @@ class Run:
             "dataset": dataset.name,
             "data_source": dataset.source,
             "seed": options.seed,
-            "options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()},
+            "options": self.plain_options(),
             "versions": versions(),
             **self.counts(),
             "epochs": [dataclasses.asdict(result) for result in history],

@@ -194,7 +194,7 @@ def serving(folder: Path) -> Iterator[Server]:
         finally:
             server.closing.set()
             server.shutdown()
-            thread.join()
+            thread.join(60)
 
 
 def refused_address() -> str:

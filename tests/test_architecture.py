@@ -247,7 +247,9 @@ def test_every_place_is_taken(package):
 
 def modules_loaded_by(statement):
     command = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
-    process = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
+    )
     return set(json.loads(process.stdout))
 
 

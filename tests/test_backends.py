@@ -103,7 +103,7 @@ class TestChoosing:
         with use_backend("loops"):
             thread = threading.Thread(target=lambda: seen.append(get_backend().name))
             thread.start()
-            thread.join()
+            thread.join(60)
         assert seen == ["loops"]
 
     def test_an_unknown_name(self, fresh):

@@ -14,7 +14,7 @@ def run_tool(tool, *arguments, folder=ROOT):
     if importlib.util.find_spec(tool) is None:
         pytest.skip(f"{tool} is not installed: pip install -e '.[test]'")
     command = [sys.executable, "-m", tool, *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")
+    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", timeout=600)
 
 
 def check_clean(process):

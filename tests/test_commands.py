@@ -53,7 +53,9 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 
 def test_an_unknown_command_is_told_which_there_are() -> None:
-    done = subprocess.run([sys.executable, "-m", "tinycnn", "fly"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "tinycnn", "fly"], capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 2
     assert "invalid choice: 'fly'" in done.stderr
     assert "summary" in done.stderr

@@ -328,7 +328,7 @@ def test_two_processes_at_once(server, folder, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     arguments = [sys.executable, "-c", CHILD, str(tmp_path / "published"), str(folder), server.address("good")]
     children = [subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    errors = [child.communicate()[1] for child in children]
+    errors = [child.communicate(timeout=120)[1] for child in children]
     assert [child.returncode for child in children] == [0, 0, 0], errors
     check_is_complete(folder, tmp_path / "published")
 

@@ -369,5 +369,5 @@ def test_published_gz_hash_alone_identifies_a_file(tmp_path, monkeypatch):
 
 def test_importing_the_package_loads_no_library_that_only_loading_needs():
     code = "import sys, tinycnn.data; print([m for m in ('pooch', 'sklearn', 'tqdm', 'requests') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert result.stdout.strip() == "[]"

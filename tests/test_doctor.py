@@ -209,7 +209,7 @@ int cuDeviceGetAttribute(int *value, int which, int device) { *value = which == 
 def test_the_driver_is_asked_through_its_interface(error, tmp_path, monkeypatch):
     (tmp_path / "cuda.c").write_text(DRIVER.replace("INIT", str(error)))
     library = tmp_path / "libcuda.so.1"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "cuda.c"], check=True)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "cuda.c"], check=True, timeout=120)
     monkeypatch.setattr(cuda_driver, "LIBRARY", str(library))
     gpus = [] if error else [GPU("first", "8.6", 3 << 32), GPU("second", "8.6", 4 << 32)]
     assert find_driver() == Driver((12, 4), gpus, error)

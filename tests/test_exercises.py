@@ -421,6 +421,8 @@ def test_it_needs_neither_pytest_nor_the_repository(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     for options, code in ((["mine"], 0), (["mine", "--check"], 1)):
         command = [sys.executable, "-m", "tinycnn", "exercises", *options]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
         assert done.returncode == code, done.stderr
     assert "0 of 13 right" in done.stdout

@@ -20,7 +20,7 @@ def session(folder: Path, *arguments: str, **settings: str) -> subprocess.Comple
 
 
 def test_the_shell_understands_it() -> None:
-    assert subprocess.run(["sh", "-n", SCRIPT], check=False).returncode == 0
+    assert subprocess.run(["sh", "-n", SCRIPT], check=False, timeout=60).returncode == 0
 
 
 def test_an_unknown_part(tmp_path: Path) -> None:

@@ -482,7 +482,7 @@ def test_hostile_files_cost_neither_memory_nor_time(tmp_path):
         file.truncate(2**40)
     names = [*GIANT, "sparse"]
     command = [sys.executable, "-c", BOUNDED, tmp_path / "good", *(tmp_path / name for name in names)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     rows = [line.split(";") for line in result.stdout.splitlines()]
     assert [row[0] for row in rows] == names, result.stderr
     assert max(int(row[1]) for row in rows) < 40, rows  # MiB

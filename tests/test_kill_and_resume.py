@@ -76,7 +76,7 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path):
         assert first.poll() is None
     finally:
         first.send_signal(signal.SIGKILL)
-        first.communicate()
+        first.communicate(timeout=60)
     with claimed(tmp_path / "out") as path:  # the lock went with the process
         assert (path / "checkpoints").is_dir()
 
@@ -120,7 +120,7 @@ def tmpfs(folder, size):
     """A disk of that size at ``folder``; skips where none can be had."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True) if sys.platform == "linux" else None
+    done = subprocess.run(mount, capture_output=True, text=True, timeout=60) if sys.platform == "linux" else None
     if done is None or done.returncode:
         pytest.skip(f"no small disk can be mounted here: {done.stderr if done else sys.platform}")
 
@@ -136,8 +136,8 @@ def test_a_disk_that_is_really_full(tmp_path, peace):
         assert "could not be written (No space left on device); kept: step-0000000" in errors
         assert "Traceback" not in errors
         assert "error: " in errors.splitlines()[-1]
-        subprocess.run(["mount", "-o", "remount,size=100m", str(folder)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=100m", str(folder)], check=True, timeout=60)
         finish(folder / "out", "numpy", "--resume")
         assert remains(folder / "out") == peace
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", str(folder)], check=True, timeout=60)

@@ -455,7 +455,7 @@ def test_another_thread_can_use_the_block():
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join()
+    thread.join(60)
     assert found == [False]
 
 

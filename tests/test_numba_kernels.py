@@ -317,7 +317,7 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
 def test_an_unknown_lane_count_is_refused():
     environment = {**os.environ, "TINYCNN_SIMD_LANES": "5"}
     command = [sys.executable, "-c", "import tinycnn.backends.numba_kernels.lanes"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert "TINYCNN_SIMD_LANES='5': expected one of 16, 8, 4, 0" in result.stderr
 
 
@@ -345,7 +345,7 @@ def test_a_pool_window_too_large_for_a_byte_is_refused():
 def test_every_lane_count(lanes):
     environment = {**os.environ, "TINYCNN_SIMD_LANES": lanes}
     command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "ties"]  # all tests would take minutes
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout[-3000:]
 
 
@@ -371,6 +371,6 @@ print(sorted(tinycnn.backends.load_backend("numba").fused))
 def test_without_simd_registers_the_plain_path_trains_the_same_network():
     environment = {**os.environ, "TINYCNN_SIMD_LANES": "0"}
     command = [sys.executable, "-c", WITHOUT_SIMD]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "['adam_all', 'softmax_cross_entropy']"

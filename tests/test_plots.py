@@ -186,7 +186,7 @@ def test_pictures_touch_nothing_global():
         "plots.to_png(plots.confusion(np.eye(3, dtype=int), ('a', 'b', 'c')))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\nassert m.rcParams.copy() == before"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
 
 

@@ -358,7 +358,7 @@ class TestNoGrad:
         with no_grad():
             thread = threading.Thread(target=lambda: seen.append((x * 2).requires_grad))
             thread.start()
-            thread.join()
+            thread.join(60)
             assert not (x * 2).requires_grad
         assert seen == [True]
 

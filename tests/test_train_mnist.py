@@ -17,6 +17,7 @@ from example_runner import EXAMPLES, run_example
 import tinycnn
 from tinycnn import data, models, training_options
 from tinycnn.backends import passed_over
+from tinycnn.results import replaced_run
 from tinycnn.train import evaluate
 
 # What the command was made for, and what came on top.
@@ -205,10 +206,36 @@ def test_augmentation_fades_for_as_long_as_asked(tmp_path):
 
 
 def test_a_second_run_replaces_the_first(tmp_path):
-    train(tmp_path, "--limit", 100, "--seed", 1)
-    train(tmp_path, "--limit", 100, "--seed", 2)
+    first = train(tmp_path, "--limit", 100, "--seed", 1)
+    accuracy = metrics_of(tmp_path / "out")["test_accuracy"]
+    second = train(tmp_path, "--limit", 100, "--seed", 2)
+    assert first.stderr == ""
+    words = f"an earlier run in {tmp_path / 'out'} (test accuracy {accuracy:.4f}, other seed); --output keeps both"
+    assert second.stderr == f"replaces  {words}\n"
     assert metrics_of(tmp_path / "out")["seed"] == 2
     assert sorted(os.listdir(tmp_path / "out")) == FILES
+
+
+@pytest.mark.parametrize(
+    ("options", "others"),
+    [
+        ({"seed": 1, "lr": 0.1, "quiet": True, "output": "elsewhere"}, None),
+        ({"seed": 2, "lr": 0.1}, "other seed"),
+        ({"seed": 2, "lr": 0.2, "new": 1}, "other lr, new, seed"),
+    ],
+)
+def test_replacing_another_run_is_told_and_the_same_run_is_not(options, others, tmp_path):
+    results = {"options": {"seed": 1, "lr": 0.1, "quiet": False, "output": None}, "test_accuracy": 0.5}
+    (tmp_path / "metrics.json").write_text(json.dumps(results))
+    told = replaced_run(tmp_path, options)
+    assert told is None if others is None else f"(test accuracy 0.5000, {others})" in told
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"options": 3, "test_accuracy": 1}', "\xff"])
+def test_results_of_somebody_else_are_no_earlier_run(content, tmp_path):
+    if content is not None:
+        (tmp_path / "metrics.json").write_bytes(content.encode("latin-1"))
+    assert replaced_run(tmp_path, {"seed": 1}) is None
 
 
 def test_an_npz_file_of_ones_own(tmp_path):

@@ -21,6 +21,7 @@ from tinycnn.layers import Sequential
 from tinycnn.version import __version__
 
 BEST = "model_best.safetensors"
+NO_OTHER_RESULT = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}  # options that change none
 
 
 def write_results(output: Path, model: Sequential, history: list[EpochResult], metrics: dict[str, Any]) -> list[str]:
@@ -29,6 +30,20 @@ def write_results(output: Path, model: Sequential, history: list[EpochResult], m
     write_atomically(output / "history.csv", history_csv(history).encode())
     write_atomically(output / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     return ["history.csv", "metrics.json", "model.safetensors"]
+
+
+def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
+    """Which results in ``output`` a run with these options will replace, in words; None for none, or for its own."""
+    try:
+        earlier = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+        theirs, accuracy = dict(earlier["options"]), float(earlier["test_accuracy"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    names = (theirs.keys() | options.keys()) - NO_OTHER_RESULT
+    others = sorted(name for name in names if theirs.get(name) != options.get(name))
+    if not others:
+        return None
+    return f"an earlier run in {output} (test accuracy {accuracy:.4f}, other {', '.join(others)}); --output keeps both"
 
 
 def history_csv(history: list[EpochResult]) -> str:

@@ -170,7 +170,7 @@ def kept(kind, source, options):
 
 
 def _run(arguments, source):
-    process = subprocess.run([COMPILER, *FLAGS, *arguments], input=source, capture_output=True, text=True)
+    process = subprocess.run([COMPILER, *FLAGS, *arguments], input=source, capture_output=True, text=True, timeout=600)
     if process.returncode:
         raise KernelError(f"g++ does not compile it:\n{process.stderr[:3000]}")
 
