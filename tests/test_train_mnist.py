@@ -210,7 +210,7 @@ def test_a_second_run_replaces_the_first(tmp_path):
     accuracy = metrics_of(tmp_path / "out")["test_accuracy"]
     second = train(tmp_path, "--limit", 100, "--seed", 2)
     assert first.stderr == ""
-    words = f"an earlier run in {tmp_path / 'out'} (test accuracy {accuracy:.4f}, other seed); --output keeps both"
+    words = f"an earlier run in out (test accuracy {accuracy:.4f}, other seed); --output keeps both"
     assert second.stderr == f"replaces  {words}\n"
     assert metrics_of(tmp_path / "out")["seed"] == 2
     assert sorted(os.listdir(tmp_path / "out")) == FILES
