@@ -27,7 +27,8 @@ Work = Callable[[int], object]
 
 _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 MOST = max(4 * _cores, 16)  # threads: enough to try out any number that makes sense
-_threads = _cores
+_asked = os.environ.get("OMP_NUM_THREADS", "")  # how joblib and others tell a worker its share of the machine
+_threads = min(int(_asked), _cores) if _asked.isdecimal() and int(_asked) else _cores
 _blas_limit: Any = None
 NAP_S = 1e-4  # between looks, when another thread takes long
 WORTH_HANDING_OUT = 4e6  # operations: about 40 µs, beside which the 20 µs that handing over takes are not small

@@ -1,0 +1,236 @@
+"""TinyCNNClassifier: scikit-learn's own checks, and what they do not ask: images, pipelines, workers, files."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info
+
+import tinycnn
+from tinycnn.backends.threads import get_threads
+from tinycnn.errors import SettingError, ShapeError
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling
+from tinycnn.sklearn import TinyCNNClassifier
+
+ROOT = Path(tinycnn.__file__).parents[1]
+NUMPY = {"backend": "numpy", "random_state": 0}
+
+
+@parametrize_with_checks([TinyCNNClassifier(epochs=20, lr=1e-2, **NUMPY)])  # none is expected to fail
+def test_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:400], y[:400]
+
+
+def small(**settings):
+    return TinyCNNClassifier(**({"epochs": 3, "lr": 1e-2, "image_shape": (8, 8)} | NUMPY | settings))
+
+
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (8, 8, 1)])
+def test_images_and_rows(digits, shape):
+    X, y = digits
+    classifier = small().fit(X.reshape(-1, *shape), y)
+    assert (classifier.input_shape_, classifier.n_features_in_) == ((8, 8, 1), 64)
+    assert isinstance(classifier.model_.layers["conv2d_1"], Conv2d)
+    assert classifier.score(X.reshape(-1, *shape), y) > 0.9
+    np.testing.assert_array_equal(classifier.predict_proba(X), small().fit(X, y).predict_proba(X))
+
+
+def test_classes_are_words(digits):
+    X, y = digits
+    words = np.array(["zero", "one", "two"])
+    X, y = X[y < 3], words[y[y < 3]]
+    classifier = small(epochs=6).fit(X, y)
+    assert classifier.classes_.tolist() == ["one", "two", "zero"]
+    assert (classifier.predict(X) == y).mean() > 0.95
+    np.testing.assert_allclose(classifier.predict_proba(X).sum(axis=1), 1)
+
+
+def test_numbers_and_bytes_are_scaled(digits):
+    X, y = digits
+    for images, scale in ((X, 1 / 16), (X.astype(np.uint8), 1 / 255), (X - 100, 1 / 100), (0 * X, 1)):
+        classifier = small(epochs=1).fit(images, y)
+        assert classifier.scale_ == pytest.approx(scale)
+        assert classifier.model_.layers["rescaling_1"].scale == classifier.scale_
+    assert small(epochs=1, scale=0.5).fit(X, y).scale_ == 0.5
+
+
+def test_a_network_of_the_list_and_one_of_your_own():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (20, 28, 28), np.uint8), np.arange(20) % 4
+    classifier = small(model="three_conv", image_shape=None, epochs=1).fit(X, y)
+    assert sum(isinstance(layer, Rescaling) for layer in classifier.model_.layers.values()) == 1
+    assert classifier.model_.output_shape == (4,)
+    assert "conv2d_2" in small(image_shape=None, epochs=1).fit(X, y).model_.layers  # auto: keras_cnn
+
+    def own(input_shape, classes):
+        assert (input_shape, classes) == ((28, 28, 1), 4)
+        return [Conv2d(2), BatchNorm(), ReLU(), Flatten(), Dense(classes)]
+
+    assert small(model=own, image_shape=None, epochs=1).fit(X, y).predict_proba(X).shape == (20, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "words"),
+    [
+        ({"model": "odd"}, SettingError, "model='odd': choose auto, lenet"),
+        ({"model": "lenet", "image_shape": None}, ShapeError, r"X holds rows of 64: give image_shape"),
+        ({"image_shape": (9, 9)}, ShapeError, r"examples of shape \(9, 9, 1\) with 64 numbers"),
+        ({"optimizer": "odd"}, SettingError, "optimizer='odd': choose one of sgd"),
+        ({"epochs": 1, "batch_size": 0}, SettingError, "batch size 0"),
+    ],
+)
+def test_mistakes(digits, settings, kind, words):
+    with pytest.raises(kind, match=words):
+        small(**settings).fit(*digits)
+
+
+def test_other_images_than_it_was_fitted_to(digits):
+    classifier = small(epochs=1).fit(*digits)
+    with pytest.raises(ShapeError, match=r"of shape \(4, 16\), but this classifier was fitted to \(8, 8, 1\)"):
+        classifier.predict(np.zeros((2, 4, 16)))
+    with pytest.raises(ValueError, match="expecting 64 features"):
+        classifier.predict(np.zeros((2, 9, 9)))
+    with pytest.raises(NotFittedError):
+        small().predict(np.zeros((2, 64)))
+
+
+def test_pipeline_search_and_cross_validation(digits):
+    X, y = digits
+    pipeline = make_pipeline(StandardScaler(), small(scale=1))
+    assert cross_val_score(pipeline, X, y, cv=2).min() > 0.7
+    search = GridSearchCV(pipeline, {"tinycnnclassifier__lr": [1e-6, 1e-2]}, cv=2, error_score="raise").fit(X, y)
+    assert search.best_params_ == {"tinycnnclassifier__lr": 1e-2}
+
+
+def test_a_clone_is_unfitted_and_equal(digits):
+    classifier = small(epochs=2, model="auto").fit(*digits)
+    twin = clone(classifier)
+    assert twin.get_params() == classifier.get_params()
+    assert not hasattr(twin, "model_")
+    assert twin.set_params(epochs=1).fit(*digits).history_[0].train_loss == classifier.history_[0].train_loss
+
+
+def test_files(digits, tmp_path):
+    X, y = digits
+    classifier = small().fit(X, y)
+    expected = classifier.predict_proba(X)
+    joblib.dump(classifier, tmp_path / "classifier.joblib")
+    copies = (
+        pickle.loads(pickle.dumps(classifier)),
+        joblib.load(tmp_path / "classifier.joblib"),
+        copy.deepcopy(classifier),
+    )
+    for again in copies:
+        np.testing.assert_array_equal(again.predict_proba(X), expected)
+    tinycnn.save(classifier.model_, tmp_path / "model.safetensors")
+    model = tinycnn.load(tmp_path / "model.safetensors")
+    with tinycnn.no_grad():
+        probs = model(X.reshape(-1, 8, 8, 1).astype(np.float32)).numpy()
+    np.testing.assert_allclose(probs, expected, atol=1e-6)
+
+
+def test_partial_fit_goes_on(digits):
+    X, y = digits
+    classifier = small(epochs=1)
+    with pytest.raises(ValueError, match="must name all classes"):
+        classifier.partial_fit(X, y)
+    for _ in range(3):
+        classifier.partial_fit(X[:200], y[:200], classes=range(10))
+    assert [result.epoch for result in classifier.history_] == [1, 2, 3]
+    np.testing.assert_array_equal(
+        classifier.predict(X), small(epochs=3, scale=classifier.scale_).fit(X[:200], y[:200]).predict(X)
+    )
+    again = pickle.loads(pickle.dumps(classifier)).partial_fit(X[:200], y[:200])
+    assert [result.epoch for result in again.history_] == [1, 2, 3, 4]
+    assert again.history_[3].train_loss < again.history_[2].train_loss
+    with pytest.raises(ValueError, match=r"\[10\], which is not among the classes"):
+        classifier.partial_fit(X[:2], [1, 10])
+
+
+def test_early_stopping(digits):
+    X, y = digits
+    classifier = small(epochs=50, lr=0.03, early_stopping=1).fit(X, y)
+    assert 1 < len(classifier.history_) < 50
+    assert classifier.history_[-1].validation_loss >= min(result.validation_loss for result in classifier.history_)
+
+
+def test_the_backend_and_blas_are_left_as_they_were(digits):
+    blas = [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+    with tinycnn.use_backend("numpy") as before:
+        small(backend="auto", epochs=1).fit(*digits)
+        assert tinycnn.get_backend() is before
+    assert [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"] == blas
+
+
+def test_threads_of_one_process_do_not_disturb_each_other(digits):
+    X, y = digits
+    expected = {name: small(backend=name).fit(X, y).predict_proba(X) for name in ("numpy", "numba")}
+    found = {}
+
+    def fit(name):
+        found[name] = small(backend=name).fit(X, y).predict_proba(X)
+
+    threads = [threading.Thread(target=fit, args=[name]) for name in expected]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert all((found[name] == expected[name]).all() for name in expected)
+
+
+WORKERS = """
+import numpy as np, joblib
+from sklearn.model_selection import cross_val_score
+from tinycnn.backends.threads import get_threads
+from tinycnn.sklearn import TinyCNNClassifier
+X, y = np.random.default_rng(0).random((60, 8, 8)), np.arange(60) % 3
+classifier = TinyCNNClassifier(epochs=1, backend="numba", random_state=0)
+classifier.fit(X, y)  # threads of ours are running when workers are made
+with joblib.parallel_backend(BACKEND, n_jobs=2):
+    print(cross_val_score(classifier, X, y, cv=2, error_score="raise").shape)
+    print(joblib.Parallel()(joblib.delayed(get_threads)() for _ in range(2)))
+"""
+
+
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_workers_end_and_share_the_machine(backend):
+    """Fresh processes (loky) and forked ones: neither hangs; loky's get their share of the cores."""
+    command = [sys.executable, "-W", "ignore", "-c", WORKERS.replace("BACKEND", repr(backend))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=True)
+    shape, threads = done.stdout.splitlines()[-2:]
+    assert shape == "(2,)"
+    if backend == "loky":
+        assert all(count <= max(1, joblib.cpu_count() // 2) for count in eval(threads))
+
+
+@pytest.mark.parametrize(("text", "count"), [("1", 1), ("100000", None), ("0", None), ("four", None), ("", None)])
+def test_the_usual_variable_limits_threads(text, count, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    command = [
+        sys.executable,
+        "-c",
+        "from tinycnn.backends.threads import _cores, get_threads; print(get_threads(), _cores)",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
+    threads, cores = map(int, done.stdout.split())
+    assert threads == (count or cores)
+    assert get_threads() >= 1

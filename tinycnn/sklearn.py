@@ -1,0 +1,206 @@
+"""A network as a scikit-learn classifier: for pipelines, grid search and cross-validation.
+
+    from tinycnn.sklearn import TinyCNNClassifier
+
+    TinyCNNClassifier(epochs=5, random_state=0).fit(X, y).predict(X)
+
+Here alone scikit-learn is imported to be built upon, so ``import tinycnn`` does not load this module.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from tinycnn import metrics
+from tinycnn.backends import get_backend, use_backend
+from tinycnn.errors import SettingError, ShapeError
+from tinycnn.evaluation import predict_logits
+from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
+from tinycnn.models import MODELS
+from tinycnn.optim import OPTIMIZERS
+from tinycnn.train import Trainer
+
+Layers = Callable[[Shape, int], list[Layer]]  # shape of one image or row, number of classes → layers
+DTYPES = (np.float32, np.uint8)  # what is kept as it is; all else becomes the first
+NO_LABELS = "no_validation"  # scikit-learn's word for: there is no y here, where None would be a mistake
+SMALL = 10  # pixels below which the two convolutions of keras_cnn leave nothing over
+
+_one_at_a_time = threading.RLock()  # which backend computes is a matter of the whole process
+
+
+def _renew_lock() -> None:
+    """In a forked child nobody is left who could release it."""
+    global _one_at_a_time
+    _one_at_a_time = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+@contextmanager
+def _computing(name: str) -> Iterator[str]:
+    """The backend ``name`` computes, and the one before afterwards, with the threads that it gives to BLAS."""
+    with _one_at_a_time:
+        get_backend()
+        with use_backend(name) as backend:
+            yield backend.name
+
+
+class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
+    """A network that is trained by ``fit(X, y)``, with classes of any type.
+
+    ``X``: images ``(n, H, W, C)`` or ``(n, H, W)``, or rows ``(n, features)``, which ``image_shape`` makes into images.
+    ``model``: a name of ``tinycnn.models``, a function ``(input_shape, classes) → layers``, or ``"auto"``: convolutions
+    for images, one hidden layer for rows. ``scale`` multiplies ``X``; ``"auto"`` is 1/255 for bytes, else one over the
+    largest absolute value that ``fit`` sees. ``early_stopping=n`` holds ``validation_fraction`` of the data back, and
+    stops when their loss has not improved for ``n`` epochs. The other arguments are those of training everywhere here.
+    """
+
+    def __init__(
+        self,
+        model: str | Layers = "auto",
+        *,
+        image_shape: Shape | None = None,
+        epochs: int = 10,
+        batch_size: int = 32,
+        optimizer: str = "adam",
+        lr: float = 1e-3,
+        scale: str | float = "auto",
+        early_stopping: int | None = None,
+        validation_fraction: float = 0.1,
+        backend: str = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.model, self.image_shape = model, image_shape
+        self.epochs, self.batch_size, self.optimizer, self.lr = epochs, batch_size, optimizer, lr
+        self.scale, self.backend, self.random_state = scale, backend, random_state
+        self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train a new network; raises ValueError for what is no classification of finite numbers."""
+        images, y = self._checked(X, y, reset=True)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        with _computing(self.backend) as self.backend_:
+            trainer = self._new_trainer(images)
+            validation = None
+            if self.early_stopping is not None:
+                held = {"test_size": self.validation_fraction, "random_state": trainer.seed}
+                images, valid_images, labels, valid_labels = train_test_split(images, labels, **held)
+                validation = valid_images, valid_labels
+            more: dict[str, Any] = {"validation": validation, "early_stopping": self.early_stopping}
+            self.history_ = list(trainer.fit(images, labels, epochs=self.epochs, **more))
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """One epoch over these examples; the first call starts a network, and names all ``classes`` there will be."""
+        first = not hasattr(self, "model_")
+        if first and classes is None:
+            raise ValueError("the first call of partial_fit must name all classes: partial_fit(X, y, classes=...)")
+        images, y = self._checked(X, y, reset=first)
+        known = np.unique(classes) if first else self.classes_
+        unknown = np.setdiff1d(y, known)
+        if unknown.size:
+            raise ValueError(f"y contains {unknown[:5]}, which is not among the classes {known[:20]}")
+        self.classes_ = known
+        with _computing(self.backend if first else self.backend_) as self.backend_:
+            trainer = self._new_trainer(images) if first else self._trainer_again()
+            before = list(trainer.history)
+            self.history_ = before + list(trainer.fit(images, np.searchsorted(known, y), epochs=len(before) + 1))
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class, ``(n, K)``, in the order of ``classes_``."""
+        check_is_fitted(self)
+        images = self._checked(X)
+        with _computing(self.backend_):
+            return metrics.probabilities(predict_logits(self.model_, images))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each example, ``(n,)``."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the state of the optimizer, which predictions do not need."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_trainer"}
+
+    def _checked(self, X: Any, y: Any = NO_LABELS, reset: bool = False) -> Any:
+        """Images or rows of finite numbers, ``(n, *input_shape_)``; with ``y`` also that."""
+        own = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
+        rows = X if own is None else X.reshape(len(X), -1)
+        found = validate_data(self, rows, y, dtype=DTYPES, reset=reset)
+        rows, y = (found, None) if isinstance(y, str) else found
+        if y is not None:
+            check_classification_targets(y)
+        if reset:
+            self.input_shape_ = self._input_shape(own, rows.shape[1])
+        if own is not None and own not in (self.input_shape_, self.input_shape_[:2]):
+            raise ShapeError(f"X has examples of shape {own}, but this classifier was fitted to {self.input_shape_}")
+        images = rows.reshape(len(rows), *self.input_shape_)
+        return images if y is None else (images, y)
+
+    def _input_shape(self, own: Shape | None, features: int) -> Shape:
+        shape = own or tuple(self.image_shape or (features,))
+        shape = (*shape, 1) if len(shape) == 2 else shape
+        if len(shape) not in (1, 3) or int(np.prod(shape)) != features:
+            raise ShapeError(f"examples of shape {shape} with {features} numbers; expected (H, W, C), (H, W) or rows")
+        return shape
+
+    def _new_trainer(self, images: np.ndarray) -> Trainer:
+        """A network with fresh weights, and all that trains it."""
+        if self.optimizer not in OPTIMIZERS:
+            raise SettingError(f"optimizer={self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+        self._seed = int(check_random_state(self.random_state).randint(2**31))
+        self.scale_ = self._fitting_scale(images) if self.scale == "auto" else float(self.scale)
+        layers = [Rescaling(self.scale_), *self._layers()]
+        self.model_, self.history_ = Sequential(*layers, input_shape=self.input_shape_, seed=self._seed), []
+        self.__dict__.pop("_trainer", None)
+        return self._trainer_again()
+
+    def _trainer_again(self) -> Trainer:
+        """What trains the network: that of the call before, or a new one where a file did not keep it."""
+        if not hasattr(self, "_trainer"):
+            optimizer = OPTIMIZERS[self.optimizer](self.model_.parameters(), lr=self.lr)
+            self._trainer = Trainer(self.model_, optimizer, batch_size=self.batch_size, seed=self._seed)
+            self._trainer.history = list(self.history_)
+        return self._trainer
+
+    def _fitting_scale(self, images: np.ndarray) -> float:
+        largest = 255.0 if images.dtype == np.uint8 else float(np.abs(images).max())
+        return 1 / largest if largest > 0 else 1.0
+
+    def _layers(self) -> list[Layer]:
+        """All layers but the Rescaling in front, where ``scale_`` already stands."""
+        shape, classes = self.input_shape_, len(self.classes_)
+        if callable(self.model):
+            return list(self.model(shape, classes))
+        if self.model == "auto":
+            return default_layers(shape, classes)
+        if self.model not in MODELS:
+            raise SettingError(f"model={self.model!r}: choose auto, {', '.join(MODELS)}, or give a function")
+        if len(shape) != 3:
+            raise ShapeError(
+                f"model={self.model!r} takes images, X holds rows of {shape[0]}: give image_shape=(H, W, C)"
+            )
+        layers = MODELS[self.model].layers(classes)
+        return layers[1:] if isinstance(layers[0], Rescaling) else layers
+
+
+def default_layers(input_shape: Shape, classes: int) -> list[Layer]:
+    """What ``model="auto"`` is: ``keras_cnn``, one convolution for images too small for it, dense layers for rows."""
+    if len(input_shape) == 1:
+        return [Dense(64), ReLU(), Dense(classes), Softmax()]
+    if min(input_shape[:2]) >= SMALL:
+        return MODELS["keras_cnn"].layers(classes)
+    head = [Flatten(), Dense(128), ReLU(), Dense(classes), Softmax()]
+    return [Conv2d(32, padding=1), ReLU(), *([MaxPool2d()] if min(input_shape[:2]) > 1 else []), *head]
