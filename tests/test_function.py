@@ -107,6 +107,27 @@ def test_runs_once_even_after_backward():
         function(*tensors)
 
 
+def test_forward_and_backward_that_were_not_written_are_named():
+    class OnlyForward(Function):
+        def forward(self, x):
+            return 2 * x
+
+    x, _ = pair()
+    with pytest.raises(NotImplementedError, match="Function has no forward"):
+        Function()(x)
+    with pytest.raises(NotImplementedError, match="OnlyForward has no backward"):
+        OnlyForward()(x).sum().backward()
+
+
+def test_forward_keeps_the_precision():
+    class Rounds(Function):
+        def forward(self, x):
+            return x.astype(np.float32)
+
+    with pytest.raises(AutogradError, match=r"Rounds\.forward returned float32 from inputs of float64"):
+        Rounds()(pair()[0])
+
+
 WRONG_GRADIENTS = {
     "too few": (lambda g: g, "returned 1 gradients for 2 inputs"),
     "too many": (lambda g: (g, g, g), "returned 3 gradients for 2 inputs"),

@@ -200,6 +200,30 @@ def test_an_empty_batch(fusing: Backend, layers: list[Layer]) -> None:
         np.testing.assert_array_equal(outcome[name], np.zeros(parameter.shape), err_msg=name)
 
 
+BLOCKS = {
+    "conv": [Conv2d(3, padding=1), ReLU()],
+    "conv and norm": [Conv2d(3, padding=1), ReLU(), BatchNorm(), MaxPool2d(2)],
+    "dense": [Dense(4), ReLU()],
+}
+
+
+@pytest.mark.parametrize("layers", list(BLOCKS.values()), ids=list(BLOCKS))
+def test_frozen_blocks_let_the_gradient_of_the_input_through(fusing: Backend, layers: list[Layer]) -> None:
+    x = whole_numbers((4, 6) if isinstance(layers[0], Dense) else (4, 6, 6, 2), 9)
+    grads = []
+    for frozen in (False, True):
+        model = with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:]))
+        assert len(fusion.plan(list(model.layers.values()), fusing)) == 1
+        for parameter in model.parameters():
+            parameter.requires_grad = not frozen
+        tensor = tinycnn.Tensor(x, requires_grad=True)
+        y = model(tensor)
+        y.backward(whole_numbers(y.shape, 5))
+        grads.append(fusing.to_host(tensor.grad))
+    assert grads[0].any()
+    np.testing.assert_array_equal(*grads)
+
+
 def test_backends_without_fused_kernels_run_layer_by_layer() -> None:
     with tinycnn.use_backend("numpy") as backend:
         layers = list(models.create("batchnorm_cnn").layers.values())

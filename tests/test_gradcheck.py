@@ -298,8 +298,9 @@ def test_backward_must_repeat_itself_to_the_bit():
     def noisy(x):
         return NotDeterministic()(x)
 
-    with pytest.raises(GradientError, match=r"two backward passes differ by .* in the gradient of input 0"):
+    with pytest.raises(GradientError, match=r"two backward passes differ by (\S+) in the gradient of input 0") as caught:
         gradcheck(noisy, leaves((3,)))
+    assert 0 < float(re.search(r"by (\S+) in", str(caught.value))[1]) < 1e-9
     assert gradcheck(noisy, leaves((3,)), nondet_tol=1e-6)
 
 
@@ -426,9 +427,80 @@ def test_kinks_nearby_are_not_mistaken_for_errors(gap):
     assert gradcheck(ops.relu, Tensor(np.array([gap, -gap, 1.0]), requires_grad=True))
 
 
-def test_a_kink_is_listed():
-    result = gradcheck(ops.relu, Tensor(np.array([1.0, 0.0, -1.0]), requires_grad=True))
-    assert result.kinks == [(0, (1,))]
+@pytest.mark.parametrize(("gap", "offset"), [(1.5e-6, 2.0**21), (2e-7, 2.0**18), (2e-8, 0)], ids=str)
+def test_each_step_decides_where_a_wider_one_meets_the_kink_and_a_closer_one_rounding(gap, offset):
+    result = gradcheck(lambda x: ops.relu(x) + offset, Tensor(np.array([gap, -gap]), requires_grad=True))
+    assert result
+    assert result.kinks == []
+
+
+def test_kinks_are_listed():
+    """Many of them: some outputs get a positive upstream gradient, some a negative one."""
+    result = gradcheck(ops.relu, Tensor(np.array([1.0, 0, 0, 0, 0, 0, 0, 0, 0, -1.0]), requires_grad=True))
+    assert result
+    assert result.kinks == [(0, (i,)) for i in range(1, 9)]
+
+
+def test_outputs_without_a_kink_keep_their_slope_where_another_has_one():
+    result = gradcheck(lambda x: ops.relu(x + Tensor(np.array([0.0, 5, 7]))), Tensor(np.zeros(1), requires_grad=True))
+    assert result
+    assert result.kinks == [(0, (0,))]
+
+
+def test_a_kink_between_opposite_slopes():
+    class Absolute(Function):
+        def forward(self, x):
+            self.x = x
+            return abs(x)
+
+        def backward(self, grad_y):
+            return grad_y * np.where(self.x < 0, -1.0, 1.0)
+
+    result = gradcheck(lambda x: Absolute()(x), Tensor(np.zeros(1), requires_grad=True))
+    assert result
+    assert result.kinks == [(0, (0,))]
+
+
+def test_curvature_is_no_kink_and_excuses_nothing():
+    """Slopes to the left and right that differ a little in each of many outputs, and a gradient wrong by 0.4 %."""
+
+    class Squares(Function):
+        def forward(self, x):
+            self.x = x
+            return np.repeat(x * x, 400)
+
+        def backward(self, grad_y):
+            return 1.004 * 2 * self.x * grad_y.sum(keepdims=True)
+
+    with pytest.raises(GradientError, match=WRONG):
+        gradcheck(lambda x: Squares()(x), Tensor(np.ones(1), requires_grad=True), eps=0.05)
+
+
+def test_tolerances_of_0_ask_for_equality():
+    """Multiplying by 2 and steps of powers of 2 round nothing."""
+    x = Tensor(np.array([1.0, 0.5]), requires_grad=True)
+    result = gradcheck(lambda x: x * 2, x, eps=2.0**-20, atol=0, rtol=0)
+    assert result
+    assert result.worst_error == 0
+    assert gradcheck(lambda x: x * 0, x, eps=2.0**-20, atol=0)
+    assert not gradcheck(lambda x: OnePercentTooSmall()(x), x, atol=0, rtol=0, raise_exception=False)
+
+
+def test_without_a_relative_tolerance_the_worst_error_is_absolute():
+    class AlmostRight(Function):
+        def forward(self, x):
+            return 4 * x
+
+        def backward(self, grad_y):
+            return 4.5 * grad_y
+
+    result = gradcheck(lambda x: AlmostRight()(x), Tensor(np.ones(1), requires_grad=True), atol=1, rtol=0)
+    upstream = abs(np.random.default_rng(0).normal())
+    assert result.worst_error == pytest.approx(0.5 * upstream, rel=1e-6)
+
+
+def test_nan_in_a_constant_input_is_no_change():
+    assert gradcheck(lambda x, unused: x * 2, [*leaves((2,)), Tensor(np.array([np.nan]))])
 
 
 def test_a_kink_excuses_only_subgradients():

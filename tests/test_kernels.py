@@ -169,11 +169,21 @@ def test_all_pixels_equal_and_padding_never_wins(backend, value):
         assert grad_x.sum() == grad_y.sum()
 
 
-def test_windows_with_more_places_than_a_byte_counts(backend):
-    settings = {"kernel_size": (17, 16), "stride": (1, 1), "padding": (0, 0)}
-    x = np.arange(2.0 * 18 * 17).reshape(1, 18, 17, 2)
+@pytest.mark.parametrize("kernel_size", [(17, 16), (1, 257)], ids=str)
+def test_windows_with_more_places_than_a_byte_counts(backend, kernel_size):
+    settings = {"kernel_size": kernel_size, "stride": (1, 1), "padding": (0, 0)}
+    x = np.arange(2.0 * 18 * 258).reshape(1, 18, 258, 2)  # the last place wins
     check_max_pool2d(backend, x, **settings)
-    check_max_pool2d_backward(backend, normal((1, 2, 2, 2)), x, **settings)
+    check_max_pool2d_backward(backend, normal(pooled_shape(x.shape, settings)), x, **settings)
+
+
+def test_padding_wider_than_two_pixels(backend):
+    settings = {"kernel_size": (7, 8), "stride": (2, 3), "padding": (3, 4)}
+    x, pooled = normal(IMAGE), pooled_shape(IMAGE, settings)
+    check_im2col(backend, x, **settings)
+    check_col2im(backend, normal(cols_shape(IMAGE, settings)), IMAGE, **settings)
+    check_max_pool2d(backend, x, **settings)
+    check_max_pool2d_backward(backend, normal(pooled), x, **settings)
 
 
 def test_many_images_are_cut_into_parts_without_a_seam(backend):
@@ -299,6 +309,12 @@ def test_dropout_mask_drops_the_fraction_p(backend, p):
     assert dropped == pytest.approx(p, abs=5 * np.sqrt(p * (1 - p) / mask.size))
     np.testing.assert_allclose(np.unique(mask), [0, 1 / (1 - p)])
     assert np.abs(np.corrcoef(mask[:100].ravel(), mask[100:].ravel())[0, 1]) < 0.03
+
+
+def test_dropout_mask_keeps_a_word_at_the_threshold(backend):
+    first = int(random_bits(1, 3, 4)[0])
+    for p, kept in ((first / 2**32, True), ((first + 1) / 2**32, False)):
+        assert bool(run_kernel(backend, "dropout_mask", [], (1,), p, np.dtype(np.float64), (3, 4))[0]) == kept
 
 
 def test_dropout_mask_with_p_0_keeps_everything(backend):

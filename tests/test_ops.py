@@ -176,10 +176,65 @@ def test_shortcuts_for_settings():
         (ops.conv2d(x, weight, stride=2, padding=1), ops.conv2d(x, weight, stride=(2, 2), padding=[1, 1])),
         (ops.max_pool2d(x), ops.max_pool2d(x, kernel_size=(2, 2), stride=(2, 2), padding=(0, 0))),
         (ops.max_pool2d(x, kernel_size=3), ops.max_pool2d(x, kernel_size=3, stride=3)),
+        (ops.avg_pool2d(x), ops.avg_pool2d(x, kernel_size=(2, 2), stride=(2, 2), padding=(0, 0))),
         (ops.avg_pool2d(x, kernel_size=(3, 2)), ops.avg_pool2d(x, kernel_size=(3, 2), stride=(3, 2))),
     ]
     for a, b in same:
         np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_average_pool_with_an_odd_number_of_windows(any_backend):
+    x = Tensor(np.ones((1, 2, 2, 3)), requires_grad=True)
+    ops.avg_pool2d(x).sum().backward()
+    np.testing.assert_array_equal(any_backend.to_host(x.grad), np.full(x.shape, 0.25))
+
+
+FROZEN_FIRST = {
+    "conv2d": (ops.conv2d, (2, 5, 5, 2), [(3, 3, 2, 4), (4,)]),
+    "dense": (ops.dense, (3, 4), [(4, 5), (5,)]),
+    "batch_norm": (ops.batch_norm, (6, 2), [(2,), (2,)]),
+}
+
+
+@pytest.mark.parametrize(("op", "shape", "parameters"), FROZEN_FIRST.values(), ids=FROZEN_FIRST)
+def test_frozen_parameters_let_the_gradient_of_the_input_through(any_backend, op, shape, parameters):
+    """As in transfer learning, and the other way round: the first layer needs no gradient of its input."""
+
+    def gradients(*wanted):
+        x, *rest = [
+            Tensor(normal(*s, seed=i), requires_grad=flag)
+            for i, (s, flag) in enumerate(zip([shape, *parameters], wanted, strict=True))
+        ]
+        y = op(x, *rest)
+        y.backward(normal(*y.shape, seed=9))
+        return [None if t.grad is None else any_backend.to_host(t.grad) for t in (x, *rest)]
+
+    every = gradients(True, True, True)
+    for wanted in ((True, False, False), (True, False, True), (False, True, True)):
+        for grad, full, flag in zip(gradients(*wanted), every, wanted, strict=True):
+            np.testing.assert_array_equal(grad, full if flag else None)
+
+
+def test_half_of_the_running_statistics(any_backend):
+    x, gamma, beta = Tensor(normal(6, 2)), Tensor(np.ones(2)), Tensor(np.zeros(2))
+    alone = any_backend.asarray(np.array([1.0, 2.0]))
+    for name in ("running_mean", "running_var"):
+        np.testing.assert_array_equal(
+            ops.batch_norm(x, gamma, beta, **{name: alone}).numpy(), ops.batch_norm(x, gamma, beta).numpy()
+        )
+        assert any_backend.to_host(alone).tolist() == [1, 2]
+        with pytest.raises(SettingError, match="needs running_mean and running_var"):
+            ops.batch_norm(x, gamma, beta, **{name: alone}, training=False)
+
+
+def test_the_loss_is_weighted_by_its_upstream_gradient(any_backend):
+    x, labels = normal(4, 3, dtype=np.float32), [0, 2, 1, 1]
+    grads = []
+    for weight in (1, 3):
+        logits = Tensor(x, requires_grad=True)
+        (ops.softmax_cross_entropy(logits, labels) * weight).backward()
+        grads.append(any_backend.to_host(logits.grad))
+    assert_close(Tensor(grads[1]), 3 * grads[0])
 
 
 def test_dropout_that_does_nothing_returns_its_input():

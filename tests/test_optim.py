@@ -222,6 +222,7 @@ def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
         (cosine(100), {0: 1, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0, 1000: 0}),
         (cosine(100, floor=0.2), {0: 1, 50: 0.6, 100: 0.2, 1000: 0.2}),
         (one_cycle(100), {0: 0.04, 15: 0.52, 30: 1, 65: (1 + 1e-4) / 2, 100: 1e-4, 1000: 1e-4}),
+        (one_cycle(2), {0: 0.04, 1: 1, 2: 1e-4, 3: 1e-4}),
         (one_cycle(100, warmup=0.5, start=0.2, end=0.1), {0: 0.2, 25: 0.6, 50: 1, 75: 0.55, 100: 0.1}),
     ],
 )

@@ -29,7 +29,8 @@ CLOSER = 1.0, 1 / 8, 1 / 64  # factors of eps with which a difference is tried b
 class GradcheckResult:
     """True if every gradient is right; ``kinks`` lists the places where the function has no slope.
 
-    ``worst_error`` is the largest ``|analytic - numeric| / (|numeric| + atol/rtol)``, ``failure`` the message, or None.
+    ``worst_error`` is the largest ``|analytic - numeric| / (|numeric| + atol/rtol)``, or with ``rtol=0`` the largest
+    ``|analytic - numeric|``; ``failure`` is the message, or None.
     """
 
     checked: int = 0
@@ -171,8 +172,9 @@ class _Check:
         return bool(kinks.any()) and low - slack <= analytic <= high + slack
 
     def _note_error(self, error: float, numeric: float) -> None:
-        relative = error / (abs(numeric) + self.atol / self.rtol)
-        self.result.worst_error = max(self.result.worst_error, relative)
+        if error > 0:
+            relative_to = abs(numeric) + self.atol / self.rtol if self.rtol else 1.0
+            self.result.worst_error = max(self.result.worst_error, error / relative_to)
 
     def inputs_unchanged(self) -> None:
         for i, (x, before) in enumerate(zip(self.inputs, self.values, strict=True)):

@@ -33,8 +33,22 @@ def mutants(source: str, path: str) -> list[Mutant]:
 
 
 def unchanged(source: str, path: str) -> Mutant:
-    """The control: put in place as all mutants are, and right; it must survive."""
-    return Mutant(0, "nothing", range(len(source.splitlines()) + 1), True, compile(source, path, "exec"))
+    """A control: put in place as all mutants are, and right; it must survive."""
+    return Mutant(0, "nothing", _everything(source), True, compile(source, path, "exec"))
+
+
+def broken(source: str, path: str) -> Mutant:
+    """The other control: every function fails at once; it must die."""
+    tree = ast.parse(source)
+    for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+        first = function.body[0]
+        function.body = [ast.copy_location(ast.parse("raise RuntimeError").body[0], first)]
+        ast.fix_missing_locations(function)
+    return Mutant(0, "every function fails", _everything(source), True, compile(tree, path, "exec"))
+
+
+def _everything(source: str) -> range:
+    return range(len(source.splitlines()) + 1)
 
 
 def _mutants(tree: ast.Module, path: str) -> Iterator[Mutant]:

@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 from breaking import KERNELS, exchange_code, forget_compiled, import_instead
-from mutants import Mutant, mutants, unchanged
+from mutants import Mutant, broken, mutants, unchanged
 from watching import Seen, Watching, few, few_first
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,6 +168,12 @@ def exchange(target: Target, attempts: list[Attempt], report: Callable[[object],
     return [attempt.killer for attempt in attempts]
 
 
+def exchange_all(target: Target, attempts: list[Attempt], report: Callable[[object], None]) -> None:
+    """Every attempt learns its killer."""
+    for done, killer in zip(attempts, in_child(lambda: exchange(target, attempts, report)), strict=True):
+        done.killer = killer
+
+
 def run_pytest(target: Target, *plugins: object) -> bool:
     """Whether anything failed."""
     os.chdir(ROOT)
@@ -216,11 +222,21 @@ def attempts_at(path: Path, seen: Seen, sample: int | None, seed: int) -> list[A
     return [attempt(path, mutant, seen) for mutant in some]
 
 
-def control(path: Path, seen: Seen) -> Attempt:
-    """The unchanged file, put in place as all mutants are: were it killed, a killed mutant would show nothing."""
-    result = attempt(path, unchanged(path.read_text(encoding="utf-8"), str(path)), seen)
+def control(path: Path, seen: Seen, made: Callable[[str, str], Mutant]) -> Attempt:
+    result = attempt(path, made(path.read_text(encoding="utf-8"), str(path)), seen)
     result.cases = few(result.cases)
     return result
+
+
+def check_the_runner(target: Target, paths: list[Path], seen: Seen, report: Callable[[object], None]) -> None:
+    """Were unchanged code killed, a killed mutant would show nothing; did broken code survive, nor would a survivor."""
+    exchange_all(target, controls := [control(path, seen, unchanged) for path in paths[:1]], report)
+    exchange_all(target, plants := [control(path, seen, broken) for path in paths], report)
+    if controls[0].killer:
+        sys.exit(f"{paths[0]}: killed without any change")
+    for plant in plants:
+        if not plant.killer:
+            sys.exit(f"{plant.path}: no test noticed that every function fails; is its code exchanged?")
 
 
 def judge(
@@ -233,11 +249,8 @@ def judge(
     seconds, files = watched
     seen = Seen(seconds, {path: {int(line): cases for line, cases in lines.items()} for path, lines in files.items()})
     attempts = [a for path in paths for a in attempts_at(path, seen, arguments.sample, arguments.seed)]
-    exchanged = [control(paths[0], seen), *(a for a in attempts if a.mutant.in_function)]
-    for done, killer in zip(exchanged, in_child(lambda: exchange(target, exchanged, report)), strict=True):
-        done.killer = killer
-    if exchanged[0].killer:
-        sys.exit(f"{paths[0]}: killed without any change")
+    check_the_runner(target, paths, seen, report)
+    exchange_all(target, [a for a in attempts if a.mutant.in_function], report)
     for a in attempts:
         if not a.killer and (a.on_import or not a.mutant.in_function):
             a.killer = in_child(lambda a=a: import_and_run(target, a), a.seconds + 60)
