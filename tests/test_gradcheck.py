@@ -298,7 +298,7 @@ def test_backward_must_repeat_itself_to_the_bit():
     def noisy(x):
         return NotDeterministic()(x)
 
-    with pytest.raises(GradientError, match=r"two backward passes differ by (\S+) in the gradient of input 0") as caught:
+    with pytest.raises(GradientError, match=r"two backward passes differ by .* of input 0") as caught:
         gradcheck(noisy, leaves((3,)))
     assert 0 < float(re.search(r"by (\S+) in", str(caught.value))[1]) < 1e-9
     assert gradcheck(noisy, leaves((3,)), nondet_tol=1e-6)
