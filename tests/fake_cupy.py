@@ -84,8 +84,9 @@ def compute(name, function, *arguments, **settings):
             return np.asarray(function(*arguments, **settings))
 
     result = run()
-    if any(isinstance(one, np.ndarray) and np.may_share_memory(result, one) for one in all_arrays(arguments)):
-        return ndarray(result)  # a view: no work for a GPU
+    shared = (isinstance(one, np.ndarray) and np.may_share_memory(result, one) for one in all_arrays(arguments))
+    if not result.size or any(shared):
+        return ndarray(result)  # nothing, or a view: no work for a GPU
     result = result if result.base is None else result.copy()
     if capture is None:
         launches.append(name)

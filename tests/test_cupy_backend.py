@@ -33,15 +33,18 @@ def trainer_of(name, batch_size):
 
 
 def test_the_launches_that_the_page_names(emulated):
-    written = re.findall(r"^\| `(\w+)` \| (\d+) \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    written = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     counted = {}
     for name in models.MODELS:
         trainer, data = trainer_of(name, 4), (np.zeros((4, 28, 28, 1), np.uint8), np.zeros(4, np.int64), np.arange(4))
         arrays = [emulated.asarray(array) for array in data]
         fake_cupy.launches.clear()
         trainer.step(*arrays)
-        counted[name] = len(fake_cupy.launches)
-    assert counted == {name: int(count) for name, count in written}
+        eager = len(fake_cupy.launches)
+        trainer.capture = True
+        trainer.train_epoch(*arrays[:2], epoch=1)
+        counted[name] = eager, len(trainer.captured.replays[4].graph.nodes)
+    assert counted == {name: (int(eager), int(recorded)) for name, eager, recorded in written}
 
 
 def test_an_epoch_reads_three_numbers(emulated):

@@ -4,7 +4,7 @@ A step of a small network is some eighty kernels, and starting one from Python t
 most of them run. A recording (a CUDA graph) starts them all at once. It freezes every address and every number, so
 whatever changes from step to step is read from memory. A table goes to the GPU before the epoch, one row for each step:
 
-    numbers of the images | rates of the optimizer | step numbers of the dropout masks | maps of the augmentation
+    numbers of the images | labels | rates of the optimizer | step numbers of the dropout masks | maps
 
 The recorded step copies its row, computes exactly what ``Trainer.step`` computes, adds to the epoch's loss and correct
 answers, and moves on to the next row. The rows are made on the host by the same code that the eager steps call, so both
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends import get_backend
-from tinycnn.backends.base import Array
+from tinycnn.backends.base import Array, StepInMemory
 from tinycnn.errors import BackendError
 from tinycnn.layers import Dropout, Layer, Sequential
 from tinycnn.optim import OPTIMIZERS, Optimizer
@@ -77,7 +77,7 @@ class CapturedSteps:
     def __init__(self, trainer: Trainer, images: Array, labels: Array) -> None:
         backend, xp = get_backend(), get_backend().xp
         assert backend.recorder is not None
-        self.trainer, self.images, self.labels = trainer, images, labels
+        self.trainer, self.images, self.labels, self.labels_here = trainer, images, labels, backend.to_host(labels)
         self.recorder, self.replays = backend.recorder(), dict[int, Callable[[], None]]()
         self.frozen, self.numbers = frozen_parts(trainer), frozen_numbers(trainer)
         self.dropouts = [layer for layer in all_layers(trainer.model) if isinstance(layer, Dropout)]
@@ -136,11 +136,9 @@ class CapturedSteps:
         if trainer.augment:
             trainer.augment = RowMaps(live["maps"][:count])
         with self._dropout_steps(live["dropout_steps"]):
-            loss, correct = trainer.step(self.images, self.labels, live["chosen"][:count])
+            loss, correct = trainer.step(self.images, RowLabels(live["labels"][:count]), live["chosen"][:count])
         trainer.optimizer.zero_grad()  # the recording finds memory as this run found it
-        self.loss_sum += loss * float(count)
-        self.correct += correct
-        self.row += 1
+        get_backend().fused["end_step"](loss, correct, count, self.loss_sum, self.correct, self.row)
 
     def _row_type(self) -> np.dtype:
         """What a row holds, as the C structure it lies in memory as."""
@@ -149,6 +147,7 @@ class CapturedSteps:
         return np.dtype(
             [
                 ("chosen", np.int64, (size,)),
+                ("labels", np.int64, (size,)),
                 ("dropout_steps", np.int64, (len(self.dropouts),)),
                 ("rates", trainer.model.dtype, (len(trainer.optimizer.rates(0)),)),
                 ("maps", np.float32, (maps, 2, terms)),
@@ -164,6 +163,7 @@ class CapturedSteps:
         chosen = np.zeros(rows["chosen"].size, np.int64)
         chosen[: len(order)] = order
         rows["chosen"] = chosen.reshape(rows["chosen"].shape)
+        rows["labels"] = self.labels_here[rows["chosen"]]
         for step in range(done, steps):
             number = trainer.optimizer.step_count + step - done  # of the optimizer's steps
             rows["rates"][step] = trainer.optimizer.rates(number)
@@ -182,10 +182,11 @@ class CapturedSteps:
 
     @contextmanager
     def _dropout_steps(self, steps: Array) -> Iterator[None]:
-        """Inside, dropout layers find their step number, and count it, in memory."""
+        """Inside, dropout layers find their step number in memory."""
         before = [dropout.step for dropout in self.dropouts]
         for number, dropout in enumerate(self.dropouts):
-            dropout.step = steps[number, ...]
+            step: Any = StepInMemory(steps[number, ...])
+            dropout.step = step
         try:
             yield
         finally:
@@ -208,6 +209,17 @@ class RowOptimizer:
     def step(self) -> None:
         """Move every parameter once."""
         self.optimizer.move(self.rates[number, ...] for number in range(len(self.rates)))
+
+
+class RowLabels:
+    """The labels of the data set, of which those of a batch are drawn already."""
+
+    def __init__(self, drawn: Array) -> None:
+        self.drawn = drawn
+
+    def __getitem__(self, chosen: Array) -> Array:
+        """Those of the row, ``(count,)``."""
+        return self.drawn
 
 
 class RowMaps:

@@ -42,6 +42,12 @@ def number_batches(model: Sequential, images: np.ndarray) -> Iterator[Array]:
         yield backend.gather_images(batch, backend.xp.arange(len(batch)), scale, model.dtype)
 
 
+def count_correct(logits: Array, labels: Array) -> Array:
+    """How many of ``logits (N, K)`` are largest where ``labels (N,)`` say, ``()``: a number of the active backend."""
+    fused = get_backend().fused.get("count_correct")
+    return fused(logits, labels) if fused else (logits.argmax(axis=1) == labels).sum()
+
+
 def evaluate(model: Sequential, images: np.ndarray, labels: np.ndarray) -> Scores:
     """Loss and accuracy of byte ``images (M, H, W, C)`` with ``labels (M,)``: every image, each weighing the same."""
     return scores_of(predict_logits(model, images), labels)

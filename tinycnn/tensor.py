@@ -213,6 +213,7 @@ class Function:
     backend: Backend
     inputs: tuple[Tensor, ...] = ()
     needs_grad: tuple[bool, ...] = ()
+    takes_none: bool = False  # whether backward(None) means grad_y = 1: y is the loss itself, which is no work to say
     _order: int = 0  # the number of the call, from 1; 0: not called yet
 
     def forward(self, *arrays: Array) -> Array:
@@ -295,13 +296,13 @@ def _in_reverse_order(last: Function) -> list[Function]:
     return sorted(found, key=lambda function: function._order, reverse=True)
 
 
-def _upstream_gradient(y: Tensor, grad: Any) -> Array:
+def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
     """The gradient that starts the backward pass, in the shape and dtype of ``y``."""
     backend = get_backend()
     if grad is None:
         if y.data.size != 1:
             raise AutogradError(f"backward() of shape {y.shape} needs a gradient: pass one, or reduce with .sum()")
-        return backend.xp.ones(y.shape, y.dtype)
+        return None if y.creator and y.creator.takes_none else backend.xp.ones(y.shape, y.dtype)
     if isinstance(grad, Tensor):
         grad = grad.data
     grad = grad if backend.owns(grad) else backend.asarray(np.asarray(grad, dtype=y.dtype))

@@ -23,7 +23,7 @@ from tinycnn.checkpoint import Checkpoints, fingerprint
 from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.divergence import Snapshot, is_healthy, trace
 from tinycnn.errors import SettingError, TinyCNNError
-from tinycnn.evaluation import Scores, evaluate, number_batches, predict_logits
+from tinycnn.evaluation import Scores, count_correct, evaluate, number_batches, predict_logits
 from tinycnn.history import EpochResult, Progress, stalled
 from tinycnn.keeper import Keeper
 from tinycnn.layers import Sequential
@@ -194,7 +194,7 @@ class Trainer:
         if self.clip_norm is not None:
             clip_gradients(self.optimizer.parameters, self.clip_norm)
         self.optimizer.step()
-        return loss.data, (logits.data.argmax(axis=1) == y).sum()
+        return loss.data, count_correct(logits.data, y)
 
     def batch(self, images: Array, chosen: Array, epoch: int) -> Array:
         """The chosen images as numbers ``(N, H, W, C)``, augmented if asked: anew in every epoch."""

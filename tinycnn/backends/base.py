@@ -26,6 +26,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -65,6 +66,17 @@ class Recorder(Protocol):
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Run ``work`` once, then record it; raises BackendError when it ran but cannot be recorded."""
+
+
+@dataclass(frozen=True)
+class StepInMemory:
+    """A step number that lies in the memory of a backend, ``base ()`` int64, and how far it was counted on since."""
+
+    base: Array
+    more: int = 0
+
+    def __add__(self, steps: int) -> "StepInMemory":
+        return StepInMemory(self.base, self.more + steps)
 
 
 WAVES = [(i, j) for i in range(4) for j in range(4) if (i, j) != (0, 0)]  # half waves down and across an image
@@ -155,5 +167,5 @@ class Backend(ABC):
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> Array:
         """A mask of ``shape``: 0 with probability ``p``, else ``1 / (1 - p)``; ``key = (seed, step)`` fixes it.
 
-        ``step`` may be an array without axes (int64): a number that lies in the memory of the backend.
+        ``step`` may be a ``StepInMemory``.
         """

@@ -24,7 +24,7 @@ TF32_CAPABILITY = 80  # Ampere: A100, RTX 30
 FUSED = [
     *("conv_forward", "conv_backward", "dense_forward", "dense_backward"),
     *("norm_forward", "norm_backward", "conv_norm_forward", "conv_norm_backward", "update_statistics"),
-    *("dropout", "softmax_cross_entropy", "adam_all"),
+    *("dropout", "softmax_cross_entropy", "adam_all", "count_correct", "end_step"),
 ]
 
 

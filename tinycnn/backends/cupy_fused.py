@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinycnn.backends.base import Array, Pair, window_grid
+from tinycnn.backends.base import Array, Pair, StepInMemory, window_grid
 from tinycnn.backends.cupy_launch import BYTE, WINDOWS, CupyKernels, Grid, blocks_for, divisor, windows_of
 from tinycnn.backends.philox import keep_threshold
 
@@ -245,10 +245,10 @@ class FusedKernels(CupyKernels):
         return y
 
     def mask_key(self, key: tuple[int, Any]) -> tuple[np.uint64, np.uint64, Array | None]:
-        """Seed, step, and where more steps are to be read: a step that lies on the GPU, or None."""
+        """Seed, step, and where a number is to be read that is added to it, or None."""
         seed, step = key
-        if self.owns(step):
-            return np.uint64(seed), np.uint64(0), step.view(np.uint64)
+        if isinstance(step, StepInMemory):
+            return np.uint64(seed), np.uint64(step.more), step.base.view(np.uint64)
         return np.uint64(seed), np.uint64(step), None
 
     def softmax_cross_entropy(self, logits: Array, labels: Array) -> tuple[Array, Array]:
@@ -262,6 +262,20 @@ class FusedKernels(CupyKernels):
             *(logits, *both, loss, grad, *logits.shape),
         )
         return loss, grad
+
+    def count_correct(self, logits: Array, labels: Array) -> Array:
+        """``logits (N, K)``, ``labels (N,)`` → how many are largest where the label says, ``()`` int64."""
+        logits, labels = self.contiguous(logits), self.xp.ascontiguousarray(labels, np.int64)
+        correct = self.xp.empty((), np.int64)
+        self.launch("scores.cu", "count_correct", logits.dtype, (1,), logits, labels, correct, *logits.shape)
+        return correct
+
+    def end_step(
+        self, loss: Array, correct: Array, count: int, loss_sum: Array, correct_sum: Array, row: Array
+    ) -> None:
+        """``loss_sum += loss · count``, ``correct_sum += correct``, ``row += 1``: what a recorded step ends with."""
+        arguments = loss, correct, float(count), loss_sum, correct_sum, row
+        self.launch("scores.cu", "end_step", loss.dtype, (1,), *arguments, block=(1,))
 
     def adam_all(
         self,

@@ -149,7 +149,7 @@ class Dropout(Layer):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        self.step = self.step + 1  # not in place: where it is a number on a GPU, backward reads this one again
+        self.step = self.step + 1
         return ops.dropout(x, p=self.p, key=(self.seed, self.step))
 
     def counters(self) -> dict[str, int]:

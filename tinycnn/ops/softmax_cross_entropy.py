@@ -32,6 +32,7 @@ class SoftmaxCrossEntropyFunction(Function):
         fused = self.backend.fused.get("softmax_cross_entropy")  # loss and gradient in one pass
         if fused:
             loss, self.grad_logits = fused(logits, self.backend.asarray(self.labels))
+            self.takes_none = True
             return loss  # ()
         self.grad_logits = None
         self.log_p = log_softmax_rows(self.backend.xp, logits)  # (N, K)
@@ -40,7 +41,8 @@ class SoftmaxCrossEntropyFunction(Function):
 
     def backward(self, grad_loss: Array) -> Array:
         if self.grad_logits is not None:
-            return self.grad_logits * grad_loss  # (N, K)
+            grad, self.grad_logits = self.grad_logits, None
+            return grad if grad_loss is None else grad * grad_loss  # (N, K)
         p = self.backend.xp.exp(self.log_p)
         return (p - self.target) * (grad_loss / len(p))  # (N, K)
 

@@ -6,7 +6,7 @@
 // is kept when its word is at or above the threshold, p of all 2^32 words lie below it.
 //
 // A training step captured in a CUDA graph cannot be handed a new step number: it reads it from device memory
-// (steps_done) and adds it to the number that it was captured with, which is 0. Outside a graph the pointer is 0.
+// (steps_done) and adds the number that it was captured with. Outside a graph the pointer is 0.
 #include "common.cuh"
 
 struct Words {
