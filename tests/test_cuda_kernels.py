@@ -84,6 +84,7 @@ BLOCKS = {
     "conv alone": [Conv2d(18, 2)],
     "pool larger than a tile": [Conv2d(2, 2), ReLU(), MaxPool2d(9, stride=1)],
     "two convolutions": [Conv2d(20), ReLU(), Conv2d(3), ReLU()],
+    "large windows": [Conv2d(4), ReLU(), MaxPool2d(4)],
     "dense": [Flatten(), Dense(70), ReLU(), Dense(3)],
     "conv, relu, norm, pool": [Conv2d(5), ReLU(), BatchNorm(), MaxPool2d(2)],
     "norm of many channels": [Conv2d(40, bias=False), BatchNorm()],
@@ -92,26 +93,32 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize("layers", BLOCKS.values(), ids=BLOCKS)
-def test_blocks(trained_supervised, layers):
+def test_blocks(trained_supervised, layers, begin=False):
     """Forward, backward and two steps of Adam give the weights that NumPy computes in float64."""
     results = []
     for name, dtype in (("cupy-emulated", np.float32), ("numpy", np.float64)):
         with tinycnn.use_backend(name):
             model = Sequential(*layers_again(layers), input_shape=(11, 12, 3), dtype=dtype)
             optimizer = tinycnn.optim.AdamW(model.parameters(), lr=0.01) if model.parameters() else None
-            results.append(two_steps(model, optimizer, kernels.normal((3, 11, 12, 3), dtype)))
+            results.append(two_steps(model, optimizer, kernels.normal((3, 11, 12, 3), dtype), begin))
     for ours, wanted in zip(*results, strict=True):
         np.testing.assert_allclose(ours, wanted, rtol=0, atol=3e-4 * max(1, np.abs(wanted).max()))
 
 
-def two_steps(model, optimizer, x):
+@pytest.mark.parametrize("layers", [block for block in BLOCKS.values() if isinstance(block[0], Conv2d)], ids=str)
+def test_blocks_that_begin_a_network(trained_supervised, layers):
+    """Nobody wants the gradient of their input: that of the weights is then computed without unpooling first."""
+    test_blocks(trained_supervised, layers, begin=True)
+
+
+def two_steps(model, optimizer, x, begin):
     """Outputs and input gradients of two steps, then the weights."""
     to_host, seen = tinycnn.get_backend().to_host, []
     for step in range(2):
-        tensor = tinycnn.Tensor(x, requires_grad=True)
+        tensor = tinycnn.Tensor(x, requires_grad=not begin)
         y = model(tensor)
         y.backward(kernels.normal(y.shape, x.dtype, seed=step))
-        seen += [y.numpy(), to_host(tensor.grad)]
+        seen += [y.numpy(), *([] if begin else [to_host(tensor.grad)])]
         if optimizer:
             optimizer.step()
             model.zero_grad()
@@ -133,6 +140,41 @@ def test_loss(trained_supervised, images, smooth, dtype):
             results.append((loss.numpy(), backend.to_host(tensor.grad)))
     for ours, wanted in zip(*results, strict=True):
         np.testing.assert_allclose(ours, wanted, rtol=64 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", kernels.DTYPES)
+@pytest.mark.parametrize("images", [1, 7, 300])
+def test_correct_answers_and_the_end_of_a_step(supervised, images, dtype):
+    """Also with equal logits, NaN and infinity; the row after the last one is not there."""
+    logits = np.random.default_rng(0).integers(0, 3, (images, 10)).astype(dtype)
+    logits[::3, 4], logits[::5, 7], logits[2::3, 2] = np.nan, np.nan, np.inf
+    labels = np.random.default_rng(1).integers(0, 10, images)
+    labels[::2] = logits.argmax(axis=1)[::2]
+    there = [supervised.asarray(array) for array in (logits, labels)]
+    wanted = (logits.argmax(axis=1) == labels).sum()
+    assert supervised.count_correct(*there).item() == wanted
+    table = np.random.default_rng(2).integers(0, 256, (3, 8 * 300), np.uint8)
+    sums = supervised.asarray(np.array(0.75, dtype)), supervised.asarray(np.array(5))
+    for row, after in [(0, table[1]), (1, table[2]), (2, np.zeros_like(table[0]))]:
+        here, number = supervised.asarray(np.zeros_like(table[0])), supervised.asarray(np.array([row]))
+        loss = supervised.asarray(np.array(0.1, dtype))
+        supervised.end_step(loss, *there, sums, number, supervised.asarray(table), here)
+        assert number.tolist() == [row + 1]
+        np.testing.assert_array_equal(here.get(), after)
+    loss_sum, product = dtype(0.75), dtype(0.1) * dtype(images)
+    for _ in range(3):
+        loss_sum += product
+    assert sums[0].item() == loss_sum
+    assert sums[1].item() == 5 + 3 * wanted
+
+
+def test_a_row_that_is_read_after_it_was_counted_on_is_noticed(supervised, monkeypatch):
+    original = cupy_launch.source.__wrapped__
+    barrier = "    __syncthreads();  // all have read which row it was\n"
+    assert barrier in original("scores.cu")
+    monkeypatch.setattr(cupy_launch, "source", lambda name: original(name).replace(barrier, ""))
+    with pytest.raises(cuda_emulator.KernelError, match="race"):
+        test_correct_answers_and_the_end_of_a_step(EmulatedCupyBackend(), 7, np.float32)
 
 
 def test_more_parameters_than_one_launch_takes(trained_supervised):
@@ -160,7 +202,8 @@ PLANTED = [  # in which file, what is replaced by what, and which block notices
     ("conv2d.cu", "    __syncthreads();\n", "", "wide, overlapping pool"),
     ("conv2d.cu", "h : NO_PIXEL", "h : h", "conv, relu, pool"),
     ("conv2d.cu", "place = p;", "place = 0;", "conv, relu, pool"),
-    ("conv2d_backward.cu", "&& y[o] > 0", "", "conv, relu, pool"),
+    ("conv2d.cu", "? NOBODY :", "? place :", "conv, relu, pool"),
+    ("conv2d_backward.cu", ": y[o] > 0)", ": true)", "two convolutions"),
     ("conv2d_backward.cu", "if (down || across ||", "if (", "wide, overlapping pool"),
     ("conv2d_backward.cu", "row == rows ? 0 : -1", "row == rows ? -1 : 0", "conv alone"),
     (

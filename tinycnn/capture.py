@@ -6,9 +6,10 @@ whatever changes from step to step is read from memory. A table goes to the GPU 
 
     numbers of the images | labels | rates of the optimizer | step numbers of the dropout masks | maps
 
-The recorded step copies its row, computes exactly what ``Trainer.step`` computes, adds to the epoch's loss and correct
-answers, and moves on to the next row. The rows are made on the host by the same code that the eager steps call, so both
-give the same bits. The host only counts along: between two steps its counters tell the truth, and a run may stop there.
+The recorded step computes exactly what ``Trainer.step`` computes, from the row that lies ready, adds to the epoch's
+loss and correct answers, and puts the next row in its place. The rows are made on the host by the same code that the
+eager steps call, so both give the same bits. The host only counts along: between two steps its counters tell the truth,
+and a run may stop there.
 
 The first step of each batch size runs as it is, on the memory pool of its recording; then it is recorded. The smaller
 last batch has a recording of its own. What cannot be recorded runs eagerly, and ``Trainer.why_eager`` says why.
@@ -83,7 +84,8 @@ class CapturedSteps:
         self.dropouts = [layer for layer in all_layers(trainer.model) if isinstance(layer, Dropout)]
         self.row_type = self._row_type()
         self.table = xp.zeros((-(-len(labels) // trainer.batch_size), self.row_type.itemsize), np.uint8)
-        self.row = xp.zeros(1, np.int64)  # number of the step that comes next
+        self.here = xp.zeros(self.row_type.itemsize, np.uint8)  # the row of the step that comes next
+        self.row = xp.zeros(1, np.int64)  # its number
         self.loss_sum, self.correct = xp.zeros((), trainer.model.dtype), xp.zeros((), np.int64)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
@@ -100,7 +102,7 @@ class CapturedSteps:
         backend = get_backend()
         rows = self.rows(epoch, running.step)
         self.table[...] = backend.asarray(rows.view(np.uint8).reshape(self.table.shape))
-        self.row[...] = running.step
+        self.here[...], self.row[...] = self.table[running.step], running.step
         self.loss_sum[...], self.correct[...] = running.loss_sum, running.correct
         running.loss_sum, running.correct = self.loss_sum, self.correct
 
@@ -128,17 +130,19 @@ class CapturedSteps:
             self.trainer.why_eager = str(error)
 
     def _compute(self, count: int) -> None:
-        """The step as it is recorded: ``count`` images of the row that is next."""
-        row = get_backend().xp.take(self.table, self.row, axis=0)[0]  # (bytes of a row,)
-        live = {name: self._field(row, name) for name in self.row_type.names or ()}
+        """The step as it is recorded: ``count`` images of the row that is here, which makes room for the next one."""
+        live = {name: self._field(self.here, name) for name in self.row_type.names or ()}
+        labels = live["labels"][:count]
         trainer = copy.copy(self.trainer)
         trainer.optimizer = RowOptimizer(self.trainer.optimizer, live["rates"])
         if trainer.augment:
             trainer.augment = RowMaps(live["maps"][:count])
+        trainer.count_correct = lambda logits, labels: logits  # they are counted at the end, with the sums
         with self._dropout_steps(live["dropout_steps"]):
-            loss, correct = trainer.step(self.images, RowLabels(live["labels"][:count]), live["chosen"][:count])
+            loss, logits = trainer.step(self.images, RowLabels(labels), live["chosen"][:count])
         trainer.optimizer.zero_grad()  # the recording finds memory as this run found it
-        get_backend().fused["end_step"](loss, correct, count, self.loss_sum, self.correct, self.row)
+        sums = self.loss_sum, self.correct
+        get_backend().fused["end_step"](loss, logits, labels, sums, self.row, self.table, self.here)
 
     def _row_type(self) -> np.dtype:
         """What a row holds, as the C structure it lies in memory as."""

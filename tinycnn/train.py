@@ -74,6 +74,7 @@ class Trainer:
         self.spent_s = 0.0  # by whoever trained before the state that was loaded
         self.epoch_began = 0.0  # on the clock of time.perf_counter; time spent before an interruption counts
         self.capture, self.captured = capture, None
+        self.count_correct = count_correct
         self.why_eager = ""  # where steps should have been recorded, but were not
 
     def fit(
@@ -194,7 +195,7 @@ class Trainer:
         if self.clip_norm is not None:
             clip_gradients(self.optimizer.parameters, self.clip_norm)
         self.optimizer.step()
-        return loss.data, count_correct(logits.data, y)
+        return loss.data, self.count_correct(logits.data, y)
 
     def batch(self, images: Array, chosen: Array, epoch: int) -> Array:
         """The chosen images as numbers ``(N, H, W, C)``, augmented if asked: anew in every epoch."""

@@ -24,7 +24,7 @@ WORTH_CUTTING = 256  # below that, adding up the ranges, a kernel of its own, ta
 LEAST_RANGE = 4 * STEP  # a shorter sum is not worth a block of its own
 MOST_PARAMETERS = 32  # of one launch of Adam
 CONV = np.dtype([("win", WINDOWS), ("pool", WINDOWS), ("divisors", "u4", (6, 3)), ("F", "i4"), ("places", "i4")])
-CONV_BACKWARD = np.dtype([("win", WINDOWS), ("divisors", "u4", (9, 3)), ("F", "i4")])
+CONV_BACKWARD = np.dtype([("win", WINDOWS), ("pool", WINDOWS), ("divisors", "u4", (11, 3)), ("F", "i4")])
 PARAMETERS = np.dtype([(name, "u8", MOST_PARAMETERS) for name in "pgmv"] + [("ends", "i4", MOST_PARAMETERS)])
 
 
@@ -62,14 +62,15 @@ def conv_of(
 
 @functools.lru_cache(maxsize=256)
 def conv_backward_of(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, pool: Pool
 ) -> np.ndarray:
     """``struct ConvBackward`` of ``cuda/conv2d_backward.cu``."""
     KH, KW, C, F = weight_shape
     win = windows_of(x_shape, (KH, KW), stride, padding)
     OH, OW = window_grid(x_shape, (KH, KW), stride, padding)
-    divisors = [divisor(d) for d in (C, KW, F, *x_shape[2:0:-1], OW, OH, *stride)]
-    return np.array([(win[0], divisors, F)], CONV_BACKWARD)
+    pooled = windows_of((0, OH, OW, F), *pool, (0, 0))
+    divisors = [divisor(d) for d in (C, KW, F, *x_shape[2:0:-1], OW, OH, *stride, *pool[1])]
+    return np.array([(win[0], pooled[0], divisors, F)], CONV_BACKWARD)
 
 
 class Conv(NamedTuple):
@@ -145,7 +146,11 @@ class FusedKernels(CupyKernels):
             grad_y = self.max_pool2d_backward(grad_y, saved.winner, saved.conv.y.shape, *saved.window)
             return self.conv_backward(saved.conv, grad_y, need_grad_x, need_grad_weight)
         grad_y = self.contiguous(grad_y)
-        grad = self.unpooled(saved, grad_y) if saved.relu else grad_y
+        window, stride = saved.pool
+        if not need_grad_x and need_grad_weight and window == stride:
+            return None, *self.conv_grad_weight(saved, grad_y, pooled=True)
+        through = not saved.relu and saved.winner is None  # all that arrives
+        grad = grad_y if through else self.unpooled(saved, grad_y)
         return self.conv_gradients(saved, grad, need_grad_x, need_grad_weight)
 
     def unpooled(self, conv: Conv, grad_y: Array) -> Array:
@@ -160,13 +165,13 @@ class FusedKernels(CupyKernels):
         self, conv: Conv, grad: Array, need_grad_x: bool, need_grad_weight: bool
     ) -> tuple[Array | None, ...]:
         """``grad (N, OH, OW, F)`` of the convolution's own output → as ``conv_backward``."""
-        description = conv_backward_of(conv.x.shape, conv.weight.shape, conv.stride, conv.padding)
         return (
-            self.conv_grad_x(conv, grad, description) if need_grad_x else None,
-            *(self.conv_grad_weight(conv, grad, description) if need_grad_weight else (None, None)),
+            self.conv_grad_x(conv, grad) if need_grad_x else None,
+            *(self.conv_grad_weight(conv, grad, pooled=False) if need_grad_weight else (None, None)),
         )
 
-    def conv_grad_x(self, conv: Conv, grad: Array, description: np.ndarray) -> Array:
+    def conv_grad_x(self, conv: Conv, grad: Array) -> Array:
+        description = conv_backward_of(conv.x.shape, conv.weight.shape, conv.stride, conv.padding, conv.pool)
         grad_x, C = self.xp.empty(conv.x.shape, grad.dtype), conv.x.shape[3]
         grid = tiles_for(math.prod(conv.x.shape[:3]), C)
         self.multiply(
@@ -175,14 +180,19 @@ class FusedKernels(CupyKernels):
         )
         return grad_x
 
-    def conv_grad_weight(self, conv: Conv, grad: Array, description: np.ndarray) -> tuple[Array, Array]:
+    def conv_grad_weight(self, conv: Conv, grad: Array, *, pooled: bool) -> tuple[Array, Array]:
+        """From ``grad`` of the convolution's own output, or, ``pooled``, of what ReLU and pool made of it."""
+        description = conv_backward_of(conv.x.shape, conv.weight.shape, conv.stride, conv.padding, conv.pool)
+        winner = conv.winner if pooled else None
+        mask = conv.y if pooled and conv.relu and winner is None else None
         F, rows = grad.shape[3], math.prod(conv.weight.shape[:3]) + 1  # the last one is the bias
-        count, tiles = math.prod(grad.shape[:3]), tiles_for(rows, F)
+        grid = window_grid(conv.x.shape, conv.weight.shape[:2], conv.stride, conv.padding)
+        count, tiles = len(grad) * math.prod(grid), tiles_for(rows, F)
         ranges, size = ranges_for(count, math.prod(tiles))
         parts = self.xp.empty((ranges, rows, F), grad.dtype)
         self.multiply(
             *("conv2d_backward.cu", "conv2d_grad_weight", F, grad.dtype, (*tiles, ranges)),
-            *(conv.x, grad, parts, description, size, count),
+            *(conv.x, grad, mask, winner, parts, description, size, count),
         )
         grad_weight, grad_bias = self.xp.empty(conv.weight.shape, grad.dtype), self.xp.empty(F, grad.dtype)
         self.launch(
@@ -222,18 +232,15 @@ class FusedKernels(CupyKernels):
         x, weight, grad_y = self.contiguous(x), self.contiguous(weight), self.contiguous(grad_y)
         (N, inputs), units, mask = x.shape, weight.shape[1], y if relu else None
         grad_x = self.xp.empty(x.shape, x.dtype) if need_grad_x else None
-        if grad_x is not None:
+        grad_weight = self.xp.empty(weight.shape, x.dtype) if need_grad_weight else None
+        grad_bias = self.xp.empty(units, x.dtype) if need_grad_weight else None
+        x_tiles = -(-N // ROWS) * -(-inputs // 64) if need_grad_x else 0
+        weight_tiles = math.prod(tiles_for(inputs + 1, units)) if need_grad_weight else 0
+        if x_tiles + weight_tiles:
             self.multiply(
-                *("dense.cu", "dense_grad_x", inputs, x.dtype, tiles_for(N, inputs)),
-                *(grad_y, mask, weight, grad_x, N, inputs, units),
+                *("dense.cu", "dense_backward", units, x.dtype, (x_tiles + weight_tiles,)),
+                *(x, grad_y, mask, weight, grad_x, grad_weight, grad_bias, x_tiles, N, inputs, units),
             )
-        if not need_grad_weight:
-            return grad_x, None, None
-        grad_weight, grad_bias = self.xp.empty(weight.shape, x.dtype), self.xp.empty(units, x.dtype)
-        self.multiply(
-            *("dense.cu", "dense_grad_weight", units, x.dtype, tiles_for(inputs + 1, units)),
-            *(x, grad_y, mask, grad_weight, grad_bias, N, inputs, units),
-        )
         return grad_x, grad_weight, grad_bias
 
     def dropout(self, x: Array, p: float, key: tuple[int, Any]) -> Array:
@@ -271,11 +278,22 @@ class FusedKernels(CupyKernels):
         return correct
 
     def end_step(
-        self, loss: Array, correct: Array, count: int, loss_sum: Array, correct_sum: Array, row: Array
+        self,
+        loss: Array,
+        logits: Array,
+        labels: Array,
+        sums: tuple[Array, Array],
+        row: Array,
+        table: Array,
+        here: Array,
     ) -> None:
-        """``loss_sum += loss · count``, ``correct_sum += correct``, ``row += 1``: what a recorded step ends with."""
-        arguments = loss, correct, float(count), loss_sum, correct_sum, row
-        self.launch("scores.cu", "end_step", loss.dtype, (1,), *arguments, block=(1,))
+        """Add ``loss`` of all images and correct answers to ``sums``; row number ``row + 1`` of ``table`` → ``here``.
+
+        ``row (1,)`` int64, ``table (rows, bytes)`` and ``here (bytes,)`` of whole words; changed in place.
+        """
+        arguments = loss, self.contiguous(logits), labels, *sums, row, table.view(np.int64), here.view(np.int64)
+        sizes = *logits.shape, len(table), here.size // 8
+        self.launch("scores.cu", "end_step", loss.dtype, (1,), *arguments, *sizes)
 
     def adam_all(
         self,

@@ -5,7 +5,8 @@
 //
 // Rows are numbered so that the pixels of a pool window stand together, and a tile holds whole windows only: 16 of 2x2.
 // So the largest of each window can be found in shared memory, outputs that no window reads are never computed, and what
-// is written is a quarter of what the convolution yields. Without a pool, windows have one pixel (places = 1).
+// is written is a quarter of what the convolution yields. Without a pool, windows have one pixel (places = 1). Where ReLU
+// lets nothing through, the winner is NOBODY: backward need not read y.
 //
 // Launch: 256 threads; blockIdx.x counts tiles of 64 / places windows, blockIdx.y tiles of 16*WIDE filters.
 #include "tile.cuh"
@@ -86,7 +87,7 @@ static __device__ __forceinline__ void conv2d(
         best += bias[filter0 + filter];
         int o = (window0 + window) * conv.F + filter0 + filter;
         y[o] = relu && best <= 0 ? (real)0 : best;
-        if (winner) winner[o] = (unsigned char)place;
+        if (winner) winner[o] = relu && !(best > 0) ? NOBODY : place;
     }
 }
 

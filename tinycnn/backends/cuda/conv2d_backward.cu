@@ -3,10 +3,13 @@
 //   unpool_relu         grad_y of the pooled output -> `grad` (N, OH, OW, F), that of the convolution's own output
 //   conv2d_grad_x       grad -> grad_x (N, H, W, C)
 //   conv2d_grad_weight  grad, x -> grad_weight (KH*KW*C, F), grad_bias (F,)
+//
+// The first convolution of a network has no use for grad_x. Then conv2d_grad_weight is the only reader of `grad`, the
+// largest array of the step, and finds its elements in grad_y itself, if no two pool windows overlap.
 #include "tile.cuh"
 
-// grad = sum of grad_y over the windows that the pixel has won and whose maximum was positive, in row-major order. Without
-// a pool the windows have one pixel, and winner is 0. Launch: one thread per element of grad.
+// grad = sum of grad_y over the windows that the pixel has won, in row-major order. Without a pool the windows have one
+// pixel, winner is 0, and y tells what passed ReLU. Launch: one thread per element of grad.
 extern "C" __global__ void unpool_relu(
     const real* grad_y, const real* y, const unsigned char* winner, real* grad, Windows pool, int count) {
     FOR_EACH(i, count) {
@@ -20,15 +23,15 @@ extern "C" __global__ void unpool_relu(
             for (int ow = first_window(w, pool.KW, pool.SW, 0); ow <= last_ow; ow++) {
                 int o = ((n * pool.OH + oh) * pool.OW + ow) * pool.C + f;
                 int place = (h - oh * pool.SH) * pool.KW + w - ow * pool.SW;
-                if ((winner ? (int)winner[o] : 0) == place && y[o] > 0) sum += grad_y[o];
+                if (winner ? (int)winner[o] == place : y[o] > 0) sum += grad_y[o];
             }
         grad[i] = sum;
     }
 }
 
 struct ConvBackward {
-    Windows win;
-    Divisor by_C, by_KW, by_F, by_W, by_H, by_OW, by_OH, by_SH, by_SW;
+    Windows win, pool;
+    Divisor by_C, by_KW, by_F, by_W, by_H, by_OW, by_OH, by_SH, by_SW, by_pool_SH, by_pool_SW;
     int F;
 };
 
@@ -105,16 +108,27 @@ struct LoadSeen {
     }
 };
 struct LoadOutputGrad {
-    const real* grad;
-    int first, F;
+    const real *grad, *y;         // (N, OH, OW, F); y is 0 if all passed
+    const unsigned char* winner;  // 0, or (N, pool.OH, pool.OW, F), as grad then is; windows do not overlap
+    const ConvBackward& conv;
+    int first;
     __device__ __forceinline__ real operator()(int k, int filter, int i) const {
-        return first + filter < F ? grad[k * F + first + filter] : (real)0;
+        int f = first + filter, ow, oh, down, across;
+        if (f >= conv.F) return 0;
+        if (!winner) return !y || y[k * conv.F + f] > 0 ? grad[k * conv.F + f] : (real)0;
+        int n = split(split(k, conv.by_OW, &ow), conv.by_OH, &oh);
+        int h = split(oh, conv.by_pool_SH, &down), w = split(ow, conv.by_pool_SW, &across);
+        if (h >= conv.pool.OH || w >= conv.pool.OW) return 0;
+        int o = ((n * conv.pool.OH + h) * conv.pool.OW + w) * conv.F + f;
+        real value = grad[o];  // beside the winner, not after it
+        return (int)winner[o] == down * conv.pool.KW + across ? value : (real)0;
     }
 };
 
 template <int WIDE>
 static __device__ __forceinline__ void conv2d_grad_weight(
-    const real* x, const real* grad, real* parts, const ConvBackward& conv, int range, int count) {
+    const real* x, const real* grad, const real* y, const unsigned char* winner, real* parts, const ConvBackward& conv,
+    int range, int count) {
     __shared__ __align__(16) real memory[2 * STEP * PITCH];
     int rows = conv.win.KH * conv.win.KW * conv.win.C, row0 = blockIdx.x * ROWS, filter0 = blockIdx.y * 16 * WIDE;
     int first = blockIdx.z * range, row = row0 + threadIdx.x % ROWS;
@@ -122,7 +136,7 @@ static __device__ __forceinline__ void conv2d_grad_weight(
     LoadSeen load_seen = {x, conv};
     load_seen.kh = split(split(row, conv.by_C, &load_seen.c), conv.by_KW, &load_seen.kw);
     load_seen.kind = row < rows ? 1 : row == rows ? 0 : -1;
-    LoadOutputGrad load_grad = {grad, filter0, conv.F};
+    LoadOutputGrad load_grad = {grad, y, winner, conv, filter0};
     multiply_tile<WIDE, AlongRows<ROWS>, AlongRows<16 * WIDE> >(
         sums, memory, load_seen, load_grad, first, first + range < count ? first + range : count);
     for (int i = 0; i < 4; i++)
@@ -133,8 +147,9 @@ static __device__ __forceinline__ void conv2d_grad_weight(
 }
 
 FOR_EACH_WIDTH(conv2d_grad_weight,
-               (const real* x, const real* grad, real* parts, ConvBackward conv, int range, int count),
-               (x, grad, parts, conv, range, count))
+               (const real* x, const real* grad, const real* y, const unsigned char* winner, real* parts,
+                ConvBackward conv, int range, int count),
+               (x, grad, y, winner, parts, conv, range, count))
 
 // parts (ranges, KH*KW*C + 1, F), added up in order -> grad_weight (KH*KW*C, F) and grad_bias (F,). Launch: one thread per
 // weight and bias.

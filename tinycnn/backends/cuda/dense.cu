@@ -1,6 +1,6 @@
 // The dense layer, y = relu(x W + bias), and its gradients: three matrix products on tiles (see tile.cuh).
 //
-// Launch, all three: 256 threads; blockIdx.x counts tiles of 64 rows, blockIdx.y tiles of 16*WIDE columns.
+// Launch of forward: 256 threads; blockIdx.x counts tiles of 64 rows, blockIdx.y tiles of 16*WIDE columns.
 #include "tile.cuh"
 
 // x (N, in), weight (in, out) -> y (N, out). When in is long and N*out small, there are too few tiles to fill a GPU: the
@@ -79,25 +79,19 @@ struct LoadWeightRow {
     }
 };
 
-template <int WIDE>
-static __device__ __forceinline__ void dense_grad_x(
-    const real* grad_y, const real* y, const real* weight, real* grad_x, int N, int in, int out) {
-    __shared__ __align__(16) real memory[2 * STEP * PITCH];
-    real sums[4][WIDE] = {};
-    int row0 = blockIdx.x * ROWS, column0 = blockIdx.y * 16 * WIDE;
+static __device__ __forceinline__ void grad_x_tile(
+    real* memory, int tile, const real* grad_y, const real* y, const real* weight, real* grad_x, int N, int in, int out) {
+    real sums[4][4] = {};
+    int rows = (N + ROWS - 1) / ROWS, row0 = tile % rows * ROWS, column0 = tile / rows * 64;
     LoadGradRow load_grad = {grad_y, y, row0, N, out};
     LoadWeightRow load_weight = {weight, column0, in, out};
-    multiply_tile<WIDE, AlongK, AlongK>(sums, memory, load_grad, load_weight, 0, out);
+    multiply_tile<4, AlongK, AlongK>(sums, memory, load_grad, load_weight, 0, out);
     for (int i = 0; i < 4; i++)
-        for (int j = 0; j < WIDE; j++) {
-            int n = row0 + row_of(i), input = column0 + column_of<WIDE>(i, j);
+        for (int j = 0; j < 4; j++) {
+            int n = row0 + row_of(i), input = column0 + column_of<4>(i, j);
             if (n < N && input < in) grad_x[n * in + input] = sums[i][j];
         }
 }
-
-FOR_EACH_WIDTH(dense_grad_x,
-               (const real* grad_y, const real* y, const real* weight, real* grad_x, int N, int in, int out),
-               (grad_y, y, weight, grad_x, N, in, out))
 
 // grad_weight (in, out) = x^T grad_y; the sum runs over the images. The bias is a weight whose input is always 1: it is
 // row number `in` of the product, and costs no kernel of its own.
@@ -117,11 +111,11 @@ struct LoadGrad {
 };
 
 template <int WIDE>
-static __device__ __forceinline__ void dense_grad_weight(
-    const real* x, const real* grad_y, const real* y, real* grad_weight, real* grad_bias, int N, int in, int out) {
-    __shared__ __align__(16) real memory[2 * STEP * PITCH];
+static __device__ __forceinline__ void grad_weight_tile(
+    real* memory, int tile, const real* x, const real* grad_y, const real* y, real* grad_weight, real* grad_bias, int N,
+    int in, int out) {
     real sums[4][WIDE] = {};
-    int row0 = blockIdx.x * ROWS, column0 = blockIdx.y * 16 * WIDE;
+    int rows = in / ROWS + 1, row0 = tile % rows * ROWS, column0 = tile / rows * 16 * WIDE;
     LoadInput load_input = {x, row0, in};
     LoadGrad load_grad = {grad_y, y, column0, out};
     multiply_tile<WIDE, AlongRows<ROWS>, AlongRows<16 * WIDE> >(sums, memory, load_input, load_grad, 0, N);
@@ -133,6 +127,21 @@ static __device__ __forceinline__ void dense_grad_weight(
         }
 }
 
-FOR_EACH_WIDTH(dense_grad_weight,
-               (const real* x, const real* grad_y, const real* y, real* grad_weight, real* grad_bias, int N, int in, int out),
-               (x, grad_y, y, grad_weight, grad_bias, N, in, out))
+// Both at once, each block a tile of one of them. Launch: 256 threads; blocks for the tiles of grad_x, 64 x 64, `x_tiles` of
+// them (0 where nobody wants grad_x), then those of grad_weight, 64 x 16*WIDE.
+template <int WIDE>
+static __device__ __forceinline__ void dense_backward(
+    const real* x, const real* grad_y, const real* y, const real* weight, real* grad_x, real* grad_weight,
+    real* grad_bias, int x_tiles, int N, int in, int out) {
+    __shared__ __align__(16) real memory[2 * STEP * PITCH];
+    int tile = blockIdx.x;
+    if (tile < x_tiles)
+        grad_x_tile(memory, tile, grad_y, y, weight, grad_x, N, in, out);
+    else
+        grad_weight_tile<WIDE>(memory, tile - x_tiles, x, grad_y, y, grad_weight, grad_bias, N, in, out);
+}
+
+FOR_EACH_WIDTH(dense_backward,
+               (const real* x, const real* grad_y, const real* y, const real* weight, real* grad_x, real* grad_weight,
+                real* grad_bias, int x_tiles, int N, int in, int out),
+               (x, grad_y, y, weight, grad_x, grad_weight, grad_bias, x_tiles, N, in, out))

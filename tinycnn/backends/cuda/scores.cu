@@ -1,10 +1,9 @@
-// How many answers of a batch are right, and the sums over an epoch.
+// How many answers of a batch are right, and how a recorded step ends (see capture.py). Launch: one block of 256 threads.
 #include "common.cuh"
 
 // logits (N, K), labels (N,) -> how many logits are the largest of their row where the label says; of equal ones the first
-// counts, and NaN is larger than every number. Launch: one block of 256 threads; thread t takes the images t, t + 256, ...
-extern "C" __global__ void count_correct(
-    const real* logits, const long long* labels, long long* correct, int N, int K) {
+// counts, and NaN is larger than every number. Thread t takes the images t, t + 256, ...; thread 0 gets the answer.
+static __device__ __forceinline__ int correct_answers(const real* logits, const long long* labels, int N, int K) {
     __shared__ int counts[256];
     int mine = 0;
     for (int n = threadIdx.x; n < N; n += 256) {
@@ -19,18 +18,32 @@ extern "C" __global__ void count_correct(
         __syncthreads();
         if (threadIdx.x < half) counts[threadIdx.x] += counts[threadIdx.x + half];
     }
-    if (threadIdx.x == 0) correct[0] = counts[0];
+    return counts[0];
+}
+
+extern "C" __global__ void count_correct(
+    const real* logits, const long long* labels, long long* correct, int N, int K) {
+    int answers = correct_answers(logits, labels, N, K);
+    if (threadIdx.x == 0) correct[0] = answers;
 }
 
 // Rounded before it is added to anything: to the same bits as an array operation on the product alone.
 static __device__ __forceinline__ float product(float a, float b) { return __fmul_rn(a, b); }
 static __device__ __forceinline__ double product(double a, double b) { return __dmul_rn(a, b); }
 
-// The end of a recorded step of `count` images: the sums of the epoch grow, the next row of the table is next. Launch: one
-// thread.
+// The sums of the epoch grow, and the next row of the table (rows, words) takes its place in `here`, from where this step
+// had its labels: they have been read when the first barrier is passed.
 extern "C" __global__ void end_step(
-    const real* loss, const long long* correct, real count, real* loss_sum, long long* correct_sum, long long* row) {
-    loss_sum[0] += product(loss[0], count);
-    correct_sum[0] += correct[0];
-    row[0] += 1;
+    const real* loss, const real* logits, const long long* labels, real* loss_sum, long long* correct_sum,
+    long long* row, const long long* table, long long* here, int N, int K, int rows, int words) {
+    int answers = correct_answers(logits, labels, N, K);
+    long long next = row[0] + 1;
+    __syncthreads();  // all have read which row it was
+    if (threadIdx.x == 0) {
+        loss_sum[0] += product(loss[0], (real)N);
+        correct_sum[0] += answers;
+        row[0] = next;
+    }
+    if (next < rows)
+        for (int i = threadIdx.x; i < words; i += 256) here[i] = table[next * words + i];
 }

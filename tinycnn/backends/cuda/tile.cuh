@@ -67,6 +67,8 @@ static __device__ __forceinline__ void multiply_tile(
     }
 }
 
+enum { NOBODY = 255 };  // the winner of a pool window whose largest value does not pass ReLU; places are fewer
+
 // A kernel for each width: name_16, name_32 and name_64 call name<1>, name<2> and name<4>.
 #define FOR_EACH_WIDTH(name, parameters, arguments)                                                          \
     extern "C" __global__ void __launch_bounds__(256) name##_16 parameters { name<1> arguments; } \
