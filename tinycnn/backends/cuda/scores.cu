@@ -2,7 +2,7 @@
 #include "common.cuh"
 
 // logits (N, K), labels (N,) -> how many logits are the largest of their row where the label says; of equal ones the first
-// counts, and NaN is larger than every number. Thread t takes the images t, t + 256, ...; thread 0 gets the answer.
+// counts, and NaN is larger than every number. Thread t takes the images t, t + 256, ...
 static __device__ __forceinline__ int correct_answers(const real* logits, const long long* labels, int N, int K) {
     __shared__ int counts[256];
     int mine = 0;
@@ -18,6 +18,7 @@ static __device__ __forceinline__ int correct_answers(const real* logits, const 
         __syncthreads();
         if (threadIdx.x < half) counts[threadIdx.x] += counts[threadIdx.x + half];
     }
+    __syncthreads();  // the sum is complete
     return counts[0];
 }
 
