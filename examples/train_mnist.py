@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import tinycnn
-from tinycnn import data, models
+from tinycnn import data, distributed, models
 from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads
 from tinycnn.checkpoint import Checkpoints
@@ -26,6 +26,7 @@ from tinycnn.history import best, stopped_early
 from tinycnn.io import check_size
 from tinycnn.keeper import TrainingStopped
 from tinycnn.progress import epoch_line, progress_display
+from tinycnn.ranks import by_first, first_then_others, get_communicator
 from tinycnn.results import BEST, best_epoch, replaced_run, versions, write_results
 from tinycnn.run_folder import claimed
 from tinycnn.stopping import StopSignals
@@ -37,12 +38,14 @@ def run(options: argparse.Namespace) -> int:
     """Train as ``options`` say, in a folder that is nobody else's meanwhile; answers the exit code."""
     tinycnn.use_backend(options.backend)
     use_tf32(options.tf32)
-    dataset = data.load(
-        options.dataset,
-        data_dir=options.data_dir,
-        limit=options.limit,
-        image_size=options.image_size,
-        colour=options.colour,
+    dataset = first_then_others(  # rank 0 downloads
+        lambda: data.load(
+            options.dataset,
+            data_dir=options.data_dir,
+            limit=options.limit,
+            image_size=options.image_size,
+            colour=options.colour,
+        )
     )
     with claimed(options.output or Path("runs") / f"{options.model}-{dataset.name}") as output:
         return Run(output, dataset, options).complete()
@@ -53,7 +56,7 @@ class Run:
 
     def __init__(self, output: Path, dataset: data.Dataset, options: argparse.Namespace) -> None:
         self.output, self.dataset, self.options = output, dataset, options
-        self.checkpoints = checkpoints_in(output, options)
+        self.ranks, self.checkpoints = get_communicator(), checkpoints_in(output, options)
         x_train, y_train, x_valid, y_valid = data.split_validation(
             dataset.x_train, dataset.y_train, options.validation_split, seed=options.seed
         )
@@ -76,9 +79,10 @@ class Run:
                 print(stopping_line(stopped), file=sys.stderr)
                 return stop.exit_code
         metrics = self.metrics()
-        self.write(metrics)
-        if not self.options.no_plots:
-            self.draw(metrics)
+        if self.ranks.rank == 0:
+            self.write(metrics)
+            if not self.options.no_plots:
+                self.draw(metrics)
         return 0
 
     def say(self, *words: object) -> None:
@@ -100,6 +104,8 @@ class Run:
         say(f"backend   {tinycnn.get_backend().name}, {get_threads()} threads ({computing})")
         for sentence in passed_over(tinycnn.get_backend().name) if options.backend == "auto" else ():
             say(f"          because {sentence}")
+        if self.ranks.size > 1:
+            say(f"ranks     {self.ranks.size}, each with its part of every batch")
         say(f"training  {training_line(options)}")
         for sentence in without_effect(options):
             say(f"          {sentence}")
@@ -134,7 +140,7 @@ class Run:
         try:
             for result in results:
                 self.say(epoch_line(result, options.epochs))
-                if options.save_best and result is best(self.trainer.history):
+                if options.save_best and result is best(self.trainer.history) and self.ranks.rank == 0:
                     tinycnn.save(self.model, self.output / BEST)
         except TrainingDivergedError:
             for path in self.checkpoints.paths()[:1]:
@@ -154,12 +160,13 @@ class Run:
             "seed": options.seed,
             "options": self.plain_options(),
             "versions": versions(),
+            "ranks": self.ranks.size,
             **self.counts(),
             "epochs": [dataclasses.asdict(result) for result in history],
             "test_accuracy": test.accuracy,
             "test_loss": test.loss,
             "stopped_early": stopped_early(history, options.epochs, options.early_stopping),
-            "best": best_epoch(self.output, history, dataset) if options.save_best else None,
+            "best": best_epoch(self.output, history, dataset) if options.save_best and self.ranks.rank == 0 else None,
             "training_s": self.training_s,
             "compile_s": self.compile_s,
         }
@@ -195,16 +202,20 @@ class Run:
 def checkpoints_in(output: Path, options: argparse.Namespace) -> Checkpoints:
     """Those of the run in ``output``; raises SettingError when there is nothing left to resume."""
     checkpoints = Checkpoints(output / "checkpoints", every=options.checkpoint_every, resume=options.resume)
-    if options.resume and (output / "metrics.json").exists() and not checkpoints.paths():
-        raise SettingError(
-            f"--resume: the run in {output} is finished; train anew without --resume, or give another --output"
-        )
+
+    def check_unfinished() -> None:
+        if options.resume and (output / "metrics.json").exists() and not checkpoints.paths():
+            raise SettingError(
+                f"--resume: the run in {output} is finished; train anew without --resume, or give another --output"
+            )
+
+    by_first(check_unfinished)
     return checkpoints
 
 
 def stopping_line(stopped: TrainingStopped) -> str:
     """Where the run stopped, and the very command that goes on from there."""
-    command = [word for word in sys.orig_argv if word != "--resume"]
+    command = get_communicator().launcher + [word for word in sys.orig_argv if word != "--resume"]
     saved = f"saved to {stopped.checkpoint}" if stopped.checkpoint else "this state could not be saved"
     return f"\n{stopped}; {saved}. To go on:\n  {shlex.join([*command, '--resume'])}"
 
@@ -217,13 +228,14 @@ def result_line(metrics: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     try:
-        return run(parse(__doc__.split("\n")[0], arguments))
+        if "--distributed" in (sys.argv[1:] if arguments is None else arguments):
+            distributed.start()  # before anything is said: from now on only one of the processes is heard
+        code, failure = run(parse(__doc__.split("\n")[0], arguments)), ""
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        code, failure = 130, "interrupted"
     except (TinyCNNError, OSError, MemoryError) as error:  # OSError: a full disk; MemoryError: data that is too large
-        print(f"error: {in_words(error)}", file=sys.stderr)
-        return 2
+        code, failure = 2, f"error: {in_words(error)}"
+    return get_communicator().leave(code, failure)
 
 
 if __name__ == "__main__":

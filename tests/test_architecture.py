@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the bottom to the top. A module may import what stands in a line above its own, and its neighbours in the line.
 LAYERS = [
     ["tinycnn.errors", "tinycnn.version", "tinycnn.console", "tinycnn.files"],
+    ["tinycnn.ranks"],
     ["tinycnn.backends"],
     ["tinycnn.tensor"],
     ["tinycnn.ops", "tinycnn.initializers", "tinycnn.dlpack"],
@@ -24,7 +25,7 @@ LAYERS = [
     ["tinycnn.models", "tinycnn.io", "tinycnn.convert", "tinycnn.metrics", "tinycnn.capture", "tinycnn.memory"],
     ["tinycnn.onnx_import"],
     ["tinycnn.checkpoint", "tinycnn.evaluation", "tinycnn.nonfinite", "tinycnn.run_folder", "tinycnn.stopping"],
-    ["tinycnn.keeper", "tinycnn.history", "tinycnn.divergence"],
+    ["tinycnn.keeper", "tinycnn.history", "tinycnn.divergence", "tinycnn.distributed"],
     ["tinycnn.train", "tinycnn.exercises", "tinycnn.explain"],
     ["tinycnn.progress", "tinycnn.sklearn", "tinycnn.results", "tinycnn.training_options"],
     ["tinycnn"],
@@ -49,6 +50,7 @@ EXACT = {
     "tinycnn.data": ["tinycnn.errors", "tinycnn.files", "tinycnn.data", "tinycnn.backends.base"],
     "tinycnn.console": [],
     "tinycnn.errors": [],
+    "tinycnn.ranks": ["tinycnn.errors"],
     "tinycnn.files": [],
     "tinycnn.version": [],
 }
@@ -56,7 +58,8 @@ EXACT = {
 HEAVY = {
     "numba": ["tinycnn.backends", "examples.add_your_own_op"],  # the example brings its own kernel
     "llvmlite": ["tinycnn.backends"],
-    "cupy": ["tinycnn.backends"],
+    "cupy": ["tinycnn.backends", "tinycnn.distributed.nccl"],
+    "mpi4py": ["tinycnn.distributed.launch"],
     "threadpoolctl": ["tinycnn.backends"],
     "sklearn": ["tinycnn.data", "tinycnn.sklearn"],
     "pooch": ["tinycnn.data"],
@@ -75,7 +78,7 @@ HEAVY = {
     "torch": [],
 }
 UNASKED = ["numba", "cupy", "matplotlib", "sklearn", "pooch", "tqdm", "torch", "scipy", "requests", "llvmlite"]
-UNASKED += ["PIL", "starlette", "uvicorn", "onnx", "google.protobuf"]
+UNASKED += ["PIL", "starlette", "uvicorn", "onnx", "google.protobuf", "mpi4py"]
 
 
 # --------------------------------------------------------------------------------------------------------- the checker

@@ -318,8 +318,8 @@ def poisoned(trainer, step, value=math.nan):
     """The images of the step number ``step`` of the run hold ``value``: also when the step is repeated."""
     original = trainer.batch
 
-    def batch(images, chosen, epoch):
-        x = original(images, chosen, epoch)
+    def batch(*arguments):
+        x = original(*arguments)
         if trainer.optimizer.step_count == step - 1:
             x[0, 3, 3, 0] = value
         return x

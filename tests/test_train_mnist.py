@@ -23,7 +23,16 @@ from tinycnn.train import evaluate
 # What the command was made for, and what came on top.
 ASKED = ["model", "backend", "dataset", "seed", "options", "versions", "epochs"]
 ASKED += ["test_accuracy", "test_loss", "training_s"]
-ON_TOP = ["data_source", "train_images", "validation_images", "test_images", "compile_s", "best", "stopped_early"]
+ON_TOP = [
+    "ranks",
+    "data_source",
+    "train_images",
+    "validation_images",
+    "test_images",
+    "compile_s",
+    "best",
+    "stopped_early",
+]
 EPOCH = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "epoch_s", "images_per_s"]
 FILES = ["history.csv", "metrics.json", "model.safetensors"]
 

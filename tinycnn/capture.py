@@ -28,6 +28,7 @@ from tinycnn.backends.base import Array, StepInMemory
 from tinycnn.errors import BackendError
 from tinycnn.layers import Dropout, Layer, Sequential
 from tinycnn.optim import OPTIMIZERS, Optimizer
+from tinycnn.ranks import get_communicator
 
 Trainer = Any  # of train.py, which stands above this module
 Progress = Any
@@ -55,6 +56,8 @@ def captured_epoch(
 
 def unrecordable(trainer: Trainer) -> str:
     """Why the steps of ``trainer`` are not recorded: parts that are not ours may change in ways a recording misses."""
+    if get_communicator().size > 1:
+        return "several ranks share each batch"
     layers = [type(layer) for layer in all_layers(trainer.model)]
     foreign = [kind.__name__ for kind in layers if not kind.__module__.startswith("tinycnn.")]
     if type(trainer.optimizer) not in OPTIMIZERS.values():

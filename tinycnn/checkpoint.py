@@ -104,7 +104,7 @@ class Checkpoints:
         path = self.folder / f"step-{step:09}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, _to_bytes(state))
+            write_atomically(path, to_bytes(state))
         except OSError as error:
             kept = ", ".join(path.stem for path in self.paths()) or "none"
             self.report(f"the checkpoint of step {step} could not be written ({error.strerror or error}); kept: {kept}")
@@ -129,13 +129,26 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not np.array_equal(arrays.pop("sha256", np.empty(0)), _digest(arrays)):
         raise FileFormatError(f"{path}: damaged (its content does not have the SHA-256 it was written with)")
     try:
-        state: dict[str, Any] = _unpacked(json.loads(arrays.pop("nest").tobytes()), arrays)
+        return _nest(arrays)
     except DAMAGED as error:
         raise FileFormatError(f"{path}: not a checkpoint of a run ({str(error)[:200]})") from None
-    return state
 
 
-def _to_bytes(state: dict[str, Any]) -> bytes:
+def _nest(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The nest that ``to_bytes`` was given, from the entries it made of it."""
+    nest: dict[str, Any] = _unpacked(json.loads(arrays.pop("nest").tobytes()), arrays)
+    return nest
+
+
+def of_bytes(content: bytes) -> dict[str, Any]:
+    """The state that ``to_bytes`` was given, by somebody to be trusted."""
+    from safetensors.numpy import load
+
+    return _nest(load(content))
+
+
+def to_bytes(state: dict[str, Any]) -> bytes:
+    """``state`` as the content of a checkpoint."""
     from safetensors.numpy import save
 
     arrays: dict[str, np.ndarray] = {}
@@ -191,13 +204,18 @@ def fingerprint(*arrays: np.ndarray) -> str:
 
 def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     """Raise SettingError, naming each difference, unless a checkpoint was made by a run like this one."""
+    found = differences(theirs, ours, "there")
+    if found:
+        raise SettingError(f"the checkpoint belongs to another run: {found}. Resume with what it was made with")
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any], there: str) -> str:
+    """What differs between two descriptions of a run, in words; "" when nothing does. ``there``: where theirs are."""
     names = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
-    if names:
-        differences = "; ".join(_difference(name, theirs.get(name), ours.get(name)) for name in names)
-        raise SettingError(f"the checkpoint belongs to another run: {differences}. Resume with what it was made with")
+    return "; ".join(_difference(name, theirs.get(name), ours.get(name), there) for name in names)
 
 
-def _difference(name: str, theirs: Any, ours: Any) -> str:
+def _difference(name: str, theirs: Any, ours: Any, there: str) -> str:
     if max(len(str(theirs)), len(str(ours))) > MAX_SHOWN:
         return f"another {name}"
-    return f"{name} {theirs} there, {ours} here"
+    return f"{name} {theirs} {there}, {ours} here"

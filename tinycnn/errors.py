@@ -42,6 +42,10 @@ class OutOfMemoryError(TinyCNNError, MemoryError):
     """A training step that needs more memory than there is."""
 
 
+class RankLostError(TinyCNNError, ConnectionError):
+    """One of several processes that train together does not answer any more."""
+
+
 class SettingError(TinyCNNError, ValueError):
     """An option or argument outside its range."""
 

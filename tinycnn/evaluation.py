@@ -1,6 +1,6 @@
 """How good a network is: its scores for whole sets of images, in batches that bound the memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.layers import Sequential
 from tinycnn.models import pixel_scale
+from tinycnn.ranks import get_communicator, part_of
 from tinycnn.tensor import Tensor, no_grad
 
 EVALUATION_BATCH = 256  # bounds the memory of an evaluation, whatever the size of the data set
@@ -51,6 +52,19 @@ def count_correct(logits: Array, labels: Array) -> Array:
 def evaluate(model: Sequential, images: np.ndarray, labels: np.ndarray) -> Scores:
     """Loss and accuracy of byte ``images (M, H, W, C)`` with ``labels (M,)``: every image, each weighing the same."""
     return scores_of(predict_logits(model, images), labels)
+
+
+def shared_scores(scores: Callable[[slice], Scores], count: int) -> Scores:
+    """Scores of ``count`` images, of which each rank looks at some, ``scores(some)``; the same for all ranks."""
+    ranks = get_communicator()
+    if ranks.size == 1:
+        return scores(slice(count))
+    mine, sums = part_of(count, ranks), np.zeros(2)
+    if mine.stop > mine.start:
+        own = scores(mine)
+        sums += np.array([own.loss, own.accuracy]) * (mine.stop - mine.start)
+    ranks.all_reduce(sums)
+    return Scores(*map(float, sums / count))
 
 
 def scores_of(logits: np.ndarray, labels: np.ndarray) -> Scores:

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinycnn.checkpoint import Checkpoints, check_same_run
+from tinycnn.checkpoint import Checkpoints, check_same_run, of_bytes, to_bytes
 from tinycnn.errors import FileFormatError, SettingError, TinyCNNError
 from tinycnn.optim import Optimizer
+from tinycnn.ranks import by_first, get_communicator
 
 MOST_STEPS = 10**8  # of a run; a checkpoint that tells more is damaged
 
@@ -41,7 +42,7 @@ class Keeper:
         self, trainer: Resumable, checkpoints: Checkpoints | None, stop: Callable[[], bool], identity: dict[str, Any]
     ) -> None:
         self.trainer, self.checkpoints, self.stop, self.identity = trainer, checkpoints, stop, identity
-        self.rates, self.rated = hashlib.sha256(), 0
+        self.rates, self.rated, self.ranks = hashlib.sha256(), 0, get_communicator()
 
     def due(self) -> bool:
         """Whether the state after this step is to be kept."""
@@ -51,7 +52,7 @@ class Keeper:
     def keep(self, state: dict[str, Any], where: str) -> None:
         """Write a checkpoint; raises TrainingStopped when that was the last wish."""
         path, step = None, self.trainer.optimizer.step_count
-        if self.checkpoints:
+        if self.checkpoints and self.ranks.rank == 0:
             run = {"run": self.identity, "rates": self._rates(step), "trainer": state}
             path = self.checkpoints.write(step, run)
         if self.stop():
@@ -70,7 +71,7 @@ class Keeper:
         if self.checkpoints is None:
             return
         self.checkpoints.check_size(self.trainer.state_dict())
-        saved = self.checkpoints.begin()
+        saved = self._saved()
         if saved is None:
             return
         try:
@@ -82,6 +83,15 @@ class Keeper:
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(f"the checkpoint to resume from is damaged: {error}") from None
         self.checkpoints.report(f"resumed after step {self.trainer.optimizer.step_count}")
+
+    def _saved(self) -> dict[str, Any] | None:
+        """The state to go on from, which rank 0 reads for all; None where there is none."""
+        if self.checkpoints is None:
+            return None
+        saved = by_first(self.checkpoints.begin)
+        if self.ranks.size == 1:
+            return saved
+        return of_bytes(self.ranks.broadcast(to_bytes({"saved": saved})))["saved"]
 
     def _check_rates(self, steps: int, rates: str) -> None:
         """More epochs are fine as long as every step so far would have been the same."""

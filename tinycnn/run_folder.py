@@ -4,11 +4,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tinycnn.errors import SettingError
 from tinycnn.files import remove_leftovers, try_lock
+from tinycnn.ranks import by_first
 
 
 @contextmanager
@@ -18,16 +19,23 @@ def claimed(folder: str | os.PathLike[str]) -> Iterator[Path]:
     The claim is a lock of the operating system on the folder itself: it ends with the process, however that ends, and
     leaves no file behind. A folder that is empty in the end is taken away again. Raises SettingError when files cannot
     be written there, and when another process has claimed it. Where there are no such locks (Windows, some network
-    file systems), only the first is checked.
+    file systems), only the first is checked. Of several ranks, rank 0 claims it for all.
     """
     path = Path(folder)
+    with ExitStack() as claim:
+        by_first(lambda: claim.enter_context(_claimed_here(path)))
+        yield path
+
+
+@contextmanager
+def _claimed_here(path: Path) -> Iterator[None]:
     missing = [parent for parent in (path, *path.parents) if not parent.exists()]
     try:
         _make_writable(path)
         lock = _lock(path)
         try:
             remove_leftovers(path)
-            yield path
+            yield
         finally:
             if lock is not None:
                 os.close(lock)

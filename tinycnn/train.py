@@ -21,15 +21,17 @@ from tinycnn.backends.base import Array
 from tinycnn.capture import CapturedSteps, captured_epoch
 from tinycnn.checkpoint import Checkpoints, fingerprint
 from tinycnn.data.augment import Augmentation, Fade
+from tinycnn.distributed import add_up, check_agreement
 from tinycnn.divergence import Snapshot, is_healthy, trace
 from tinycnn.errors import SettingError, TinyCNNError
-from tinycnn.evaluation import Scores, count_correct, evaluate, number_batches, predict_logits
+from tinycnn.evaluation import Scores, count_correct, evaluate, number_batches, predict_logits, shared_scores
 from tinycnn.history import EpochResult, Progress, stalled
 from tinycnn.keeper import Keeper
 from tinycnn.layers import Sequential
 from tinycnn.memory import memory_explained
 from tinycnn.models import pixel_scale
 from tinycnn.optim import Optimizer, clip_gradients, in_range
+from tinycnn.ranks import Alone, Share, Wish, first_then_others, get_communicator, shared_batch, use_communicator
 from tinycnn.tensor import Tensor
 
 CHECK_EVERY = 500  # steps between two looks at whether all numbers are finite, for which a GPU is waited for
@@ -76,6 +78,7 @@ class Trainer:
         self.capture, self.captured = capture, None
         self.count_correct = count_correct
         self.why_eager = ""  # where steps should have been recorded, but were not
+        self.wish = Wish(lambda: False)  # to stop, of whichever rank
 
     def fit(
         self,
@@ -102,7 +105,12 @@ class Trainer:
         validation = validation if validation and len(validation[0]) else None
         if early_stopping is not None and not validation:
             raise SettingError("early stopping watches the validation loss: it needs validation images")
-        run = self.identity((images, labels), validation, early_stopping) if checkpoints else {}
+        ranks = get_communicator()
+        run = self.identity((images, labels), validation, early_stopping) if checkpoints or ranks.size > 1 else {}
+        self.wish = Wish(stop)
+        if ranks.size > 1:
+            stop = self.wish
+            check_agreement(ranks, run | {"initial weights": fingerprint(*self.model.state_dict().values())})
         keeper = Keeper(self, checkpoints, stop, run)
         keeper.resume()
         if len(self.history) + (self.running is not None) > epochs:
@@ -146,7 +154,7 @@ class Trainer:
         steps = math.ceil(len(labels) / self.batch_size)
         running = self.begin_epoch(epoch, steps)
         good = Snapshot(self)
-        explained = memory_explained(self.model, self.batch_size)
+        explained = memory_explained(self.model, -(-self.batch_size // get_communicator().size))
         with captured_epoch(self, images, labels, epoch, running) as captured, explained:
             for chosen in self.batches(order, running.step):
                 with np.errstate(all="ignore"):  # what is not finite is found below, and told in words
@@ -186,24 +194,40 @@ class Trainer:
 
     def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
         """Forward, backward, update on one batch; answers ``(mean loss, correct answers)`` as backend numbers."""
-        x, y = self.batch(images, chosen, epoch), labels[chosen]  # (N, H, W, C), (N,)
-        # A final Softmax or LogSoftmax is part of the loss: cross-entropy of its output is this loss of the logits.
-        logits = self.model.logits(Tensor(x))  # (N, K)
-        loss = ops.softmax_cross_entropy(logits, self.targets(y, logits.shape[1]))
-        self.optimizer.zero_grad()
-        loss.backward()
+        with shared_batch(len(chosen)) as share:  # all of it; where there are several ranks, a part
+            x, y = self.batch(images, chosen, epoch, share.rows), labels[chosen[share.rows]]  # (N, H, W, C), (N,)
+            # A final Softmax or LogSoftmax is part of the loss: cross-entropy of its output is this loss of the logits.
+            logits = self.model.logits(Tensor(x))  # (N, K)
+            loss = self.loss(logits, y)
+            self.optimizer.zero_grad()
+            loss.backward(share.weight)
+        loss_sum, correct = self.over_ranks(share, loss.data, self.count_correct(logits.data, y))
         if self.clip_norm is not None:
             clip_gradients(self.optimizer.parameters, self.clip_norm)
         self.optimizer.step()
-        return loss.data, self.count_correct(logits.data, y)
+        return loss_sum, correct
 
-    def batch(self, images: Array, chosen: Array, epoch: int) -> Array:
-        """The chosen images as numbers ``(N, H, W, C)``, augmented if asked: anew in every epoch."""
+    def loss(self, logits: Tensor, labels: Array) -> Tensor:
+        """Mean loss ``()`` of ``logits (N, K)``; of no images, as the last ranks may have of a small batch, it is 0."""
+        if not len(labels):
+            return logits.sum()
+        return ops.softmax_cross_entropy(logits, self.targets(labels, logits.shape[1]))
+
+    def over_ranks(self, share: Share, loss: Array, correct: Array) -> tuple[Array, Array]:
+        """Mean loss and correct answers of the whole batch; every gradient, too, becomes that of the whole batch."""
+        if share.weight is None:
+            return loss, correct
+        numbers = loss * share.weight, correct, self.wish.ask()
+        loss, correct, self.wish.agreed = add_up(share.ranks, self.optimizer.parameters, *numbers)
+        return loss, correct
+
+    def batch(self, images: Array, chosen: Array, epoch: int, rows: slice = slice(None)) -> Array:
+        """Chosen images as numbers ``(N, H, W, C)``, augmented if asked: anew in every epoch; only ``rows``."""
         backend, dtype = get_backend(), self.model.dtype
         if self.augment is None:
-            return backend.gather_images(images, chosen, self.scale, dtype)
-        maps = backend.asarray(self.maps(self.augment, len(chosen), epoch, self.optimizer.step_count))
-        return backend.gather_warped(images, chosen, maps, self.scale, dtype)
+            return backend.gather_images(images, chosen[rows], self.scale, dtype)
+        maps = backend.asarray(self.maps(self.augment, len(chosen), epoch, self.optimizer.step_count)[rows])
+        return backend.gather_warped(images, chosen[rows], maps, self.scale, dtype)
 
     def maps(self, augment: Augmentation, count: int, epoch: int, step: int) -> np.ndarray:
         """The maps by which ``augment`` changes the images of step number ``step``, ``(count, 2, T)``."""
@@ -266,7 +290,7 @@ class Trainer:
 def evaluate_finite(trainer: Trainer, images: np.ndarray, labels: np.ndarray, when: str) -> Scores:
     """``evaluate``; raises TrainingDivergedError, naming the layer, when the loss is not finite."""
     with np.errstate(all="ignore"):
-        scores = evaluate(trainer.model, images, labels)
+        scores = shared_scores(lambda some: evaluate(trainer.model, images[some], labels[some]), len(labels))
         if math.isfinite(scores.loss):
             return scores
         origins = (nonfinite.in_activations(trainer.model, x) for x in number_batches(trainer.model, images))
@@ -279,19 +303,26 @@ def evaluate_finite(trainer: Trainer, images: np.ndarray, labels: np.ndarray, wh
 def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
     """Compile every kernel that training needs, on a copy that is thrown away; answers the seconds it took.
 
-    Does nothing on a backend that does not compile. Compiled kernels are cached on disk, so a second run is quick.
+    Does nothing on a backend that does not compile. Compiled kernels are cached on disk, so a second run is quick. Of
+    several ranks, the first compiles, and the others load what it has compiled.
     """
-    backend = get_backend()
-    if not backend.compiles:
+    start = time.perf_counter()
+    if not get_backend().compiles:
         return 0.0
-    start, rehearsal = time.perf_counter(), copy.deepcopy(trainer)
+    first_then_others(lambda: _rehearse(trainer, images, labels))
+    return time.perf_counter() - start
+
+
+def _rehearse(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> None:
+    """Two steps and a prediction of a copy of ``trainer``, without the other ranks."""
+    backend, rehearsal = get_backend(), copy.deepcopy(trainer)
     some = slice(2 * trainer.batch_size)  # one step, and one more to replay it
     images_here, labels_here = backend.asarray(images[some]), backend.asarray(labels[some])
     running = Progress(1, math.ceil(len(labels_here) / trainer.batch_size))
-    with captured_epoch(rehearsal, images_here, labels_here, 1, running) as captured:
-        while captured and running.step < running.steps and captured.step(running):
-            continue
-    trainer.why_eager = rehearsal.why_eager
-    rehearsal.step(images_here, labels_here, backend.asarray(np.arange(min(trainer.batch_size, len(images)))))
+    with use_communicator(Alone()):
+        with captured_epoch(rehearsal, images_here, labels_here, 1, running) as captured:
+            while captured and running.step < running.steps and captured.step(running):
+                continue
+        trainer.why_eager = rehearsal.why_eager
+        rehearsal.step(images_here, labels_here, backend.asarray(np.arange(min(trainer.batch_size, len(images)))))
     predict_logits(rehearsal.model, images[:1])
-    return time.perf_counter() - start

@@ -58,6 +58,7 @@ def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
     add("--checkpoint-every", type=int, metavar="N", help="save the state of the run every N steps, and each epoch")
     add("--resume", action="store_true", help="go on where the newest checkpoint in the output folder was saved")
     add("--threads", type=int, metavar="N", help="of the numba backend; results do not change (default: all cores)")
+    add("--distributed", action="store_true", help="be one of the processes of `mpiexec -n N python ...`, all one run")
     add("--seed", type=int, default=0, metavar="N", help="fixes weights, shuffles and dropout (default: 0)")
     add("--limit", type=int, metavar="N", help="use only the first N training images")
     add("--no-capture", action="store_true", help="on a GPU: run every step from Python, and replay no recording of it")

@@ -22,7 +22,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 import tinycnn
 from tinycnn import layers
-from tinycnn.checkpoint import ARRAY, KEY, _digest, _to_bytes, read_state
+from tinycnn.checkpoint import ARRAY, KEY, _digest, read_state, to_bytes
 from tinycnn.checkpoint import FORMAT_VERSION as CHECKPOINT_VERSION
 from tinycnn.data.idx import idx_header, read_idx
 from tinycnn.data.npz import load_npz
@@ -166,7 +166,7 @@ def onnx_seeds() -> tuple[bytes, ...]:
     return to_onnx(small_model()), drawn.SerializeToString()
 
 
-CHECKPOINT = _to_bytes(STATE)
+CHECKPOINT = to_bytes(STATE)
 IDX = idx_header((2, 3, 4)) + bytes(range(24)), idx_header((5,)) + bytes(5)
 NPZ = npz_bytes(np.savez, small_set()), npz_bytes(np.savez_compressed, small_set())
 TEXT = model_parts()[0]

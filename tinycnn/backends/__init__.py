@@ -85,10 +85,10 @@ def passed_over(name: str) -> list[str]:
     """Why ``auto`` took ``name``: a sentence for each backend that it would have liked better."""
     better = PREFERENCE[: PREFERENCE.index(name)] if name in PREFERENCE else ()
     reasons = [(candidate, why_not(candidate)) for candidate in better]
-    return [NO_GPU if candidate == "cupy" and not _has_gpu() else reason for candidate, reason in reasons if reason]
+    return [NO_GPU if candidate == "cupy" and not has_gpu() else reason for candidate, reason in reasons if reason]
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     """Whether there is an NVIDIA GPU, with a driver or without."""
     from tinycnn.backends.cuda_driver import card_is_plugged_in, find_driver
 

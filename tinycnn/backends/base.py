@@ -99,6 +99,7 @@ class Backend(ABC):
     compiles: bool = False  # whether the first step takes long because kernels are compiled
     xp: ModuleType  # numpy, or a module with the same functions
     fused: dict[str, Callable[..., Any]]
+    for_whole_batches: frozenset[str] = frozenset()  # fused kernels that cannot work on a part of a batch (ranks.py)
     tf32: bool | None = None  # whether matrix products may round their inputs for tensor cores; None: there are none
     recorder: Callable[[], Recorder] | None = None  # makes one, on a machine where starting kernels costs time
 

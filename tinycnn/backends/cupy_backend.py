@@ -33,6 +33,7 @@ class CupyBackend(NormKernels):
 
     name = "cupy"
     compiles = True
+    for_whole_batches = frozenset({"norm_forward", "conv_norm_forward"})
 
     def __init__(self, cupy: ModuleType) -> None:
         self.xp = cupy

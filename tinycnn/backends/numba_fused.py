@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinycnn import ranks
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.backends.numba_kernels import batch_norm, plain
 from tinycnn.backends.numba_kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
@@ -177,23 +178,16 @@ class Norm(NamedTuple):
     y: Array
     winner: Array
     window: Pool
-    batch: bool  # whether mean and variance are those of the source itself
+    batch: int  # how many values the mean was taken of; 0 where mean and variance were given
 
     def slopes(self, gamma: Array, grad_gamma: Array, grad_beta: Array) -> tuple[Array, Array, Array]:
         """The three factors of ``grad_x``, each ``(C,)``, see ``ops/batch_norm.py``; fixed statistics leave one."""
-        slope, M = gamma * self.inverse_std, np.float32(max(math.prod(self.source.shape[:3]), 1))
-        return slope, slope * grad_beta / M * self.batch, slope * self.inverse_std * grad_gamma / M * self.batch
-
-
-def merged_moments(means: Array, squares: Array, counts: Array) -> tuple[Array, Array]:
-    """Mean and squared distances of each part, ``(parts, C)`` each → mean and biased variance of all, ``(C,)`` each.
-
-    As in Chan, Golub, LeVeque, 1979: distances are taken from a mean, so nothing cancels in float32.
-    """
-    weights = (counts / counts.sum())[:, None]
-    mean = (weights * means).sum(axis=0)  # float64
-    var = squares.sum(axis=0, dtype=np.float64) / counts.sum() + (weights * (means - mean) ** 2).sum(axis=0)
-    return mean.astype(np.float32), var.astype(np.float32)
+        slope = gamma * self.inverse_std
+        if not self.batch:
+            return slope, np.zeros_like(slope), np.zeros_like(slope)
+        grad_gamma, grad_beta = ranks.whole_sums(grad_gamma, grad_beta)
+        M = np.float32(self.batch)
+        return slope, slope * grad_beta / M, slope * self.inverse_std * grad_gamma / M
 
 
 def inverse(var: Array, eps: float) -> Array:
@@ -216,7 +210,7 @@ def normalise(
     """
     N, H, W, C = source.shape
     parts = pieces(N, 16 * MEMORY * H * W * C)  # small parts: what is read twice stays in the cache
-    batch, visit = mean is None or var is None, source.first
+    visit, batch = source.first, 0
     if mean is None or var is None:
         means, squares = np.empty((2, len(parts), C), np.float32)
 
@@ -226,7 +220,8 @@ def normalise(
 
         in_parallel(measure, len(parts))
         counts = np.array([stop - start for start, stop in parts], np.float64) * H * W
-        mean, var = merged_moments(means, squares, counts)
+        batch, mean, var = ranks.whole_moments(N * H * W, *ranks.merged_moments(counts, means, squares))
+        mean, var = mean.astype(np.float32), var.astype(np.float32)
         visit = source.again
     slope, shift = slope_and_shift(gamma, beta, mean, var, eps)
     y = np.empty((N, *window_grid(source.shape, *pool, (0, 0)), C), np.float32)

@@ -30,6 +30,7 @@ MOST = max(4 * _cores, 16)  # threads: enough to try out any number that makes s
 _asked = os.environ.get("OMP_NUM_THREADS", "")  # how joblib and others tell a worker its share of the machine
 _threads = min(int(_asked), _cores) if _asked.isdecimal() and int(_asked) else _cores
 _blas_limit: Any = None
+_blas_share: int | None = None  # threads for BLAS where processes share the machine
 NAP_S = 1e-4  # between looks, when another thread takes long
 WORTH_HANDING_OUT = 4e6  # operations: about 40 µs, beside which the 20 µs that handing over takes are not small
 
@@ -123,6 +124,13 @@ def set_threads(count: int) -> None:
         _workers, _threads = None, count
 
 
+def share_machine(cores: int) -> None:
+    """Use ``cores`` cores, at least one, from the next ``Backend.activate`` on: other processes use the rest."""
+    global _blas_share
+    _blas_share = max(cores, 1)
+    set_threads(_blas_share)
+
+
 def _forget_workers() -> None:
     """In a forked child the threads do not exist: it starts its own when it needs them."""
     global _workers, _starting
@@ -168,10 +176,14 @@ def pieces(count: int, work_per_item: float, most: int = 32) -> list[tuple[int, 
 
 
 def limit_blas(threads: int | None) -> None:
-    """Let BLAS libraries use that many threads of their own; None gives back what they started with."""
+    """Let BLAS libraries use that many threads of their own; None gives back what they started with.
+
+    Where other processes share the machine, that is too many: None then means this one's share.
+    """
     global _blas_limit
     if _blas_limit is not None:
         _blas_limit.restore_original_limits()
+    threads = _blas_share if threads is None else threads
     _blas_limit = None if threads is None else ThreadpoolController().limit(limits=threads, user_api="blas")
 
 

@@ -12,6 +12,7 @@ from tinycnn.layers.base import Layer
 from tinycnn.layers.kinds import BatchNorm, Conv2d, Dense, MaxPool2d, ReLU
 from tinycnn.ops.batch_norm import check_not_empty, update_statistics
 from tinycnn.ops.fused import FusedConvFunction, FusedConvNormFunction, FusedDenseFunction, FusedNormFunction, Pool
+from tinycnn.ranks import current_share
 from tinycnn.tensor import Tensor
 
 Step = Callable[[Tensor], Tensor]
@@ -28,9 +29,14 @@ def plan_with_layers(layers: Sequence[Layer], backend: Backend) -> Iterator[tupl
     """The steps, each with the layers that it covers."""
     rest = list(layers)
     while rest:
-        step, used = _next_step(rest, backend.fused.keys())
+        step, used = _next_step(rest, _kernels(backend))
         yield step, rest[:used]
         rest = rest[used:]
+
+
+def _kernels(backend: Backend) -> Collection[str]:
+    """The names of the fused kernels that may be used now."""
+    return backend.fused.keys() - backend.for_whole_batches if current_share() else backend.fused.keys()
 
 
 def _next_step(layers: list[Layer], kernels: Collection[str]) -> tuple[Step, int]:

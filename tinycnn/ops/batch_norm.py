@@ -17,11 +17,13 @@ that is, grad_y without its mean and without its part along x̂: what would only
 by the normalisation, so it cannot matter. At test time fixed running statistics are used, and the layer is just a scale
 and a shift. They start at 0 and 1 and follow each batch, ``running += momentum · (batch - running)``, so an evaluation
 before some fifty steps still sees their start. As in Keras, the running variance is the biased one (divided by M, not
-by M - 1). Source: Ioffe, Szegedy, "Batch normalization", 2015.
+by M - 1). Where several ranks share a batch (``ranks.py``), every sum above is over the images of all of them. Source:
+Ioffe, Szegedy, "Batch normalization", 2015.
 """
 
 import math
 
+from tinycnn import ranks
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import SettingError, ShapeError
@@ -36,19 +38,27 @@ class BatchNormFunction(Function):
 
     def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
         self.axes = tuple(range(x.ndim - 1))  # all but the channels
-        self.mean, self.var = x.mean(axis=self.axes), x.var(axis=self.axes)  # (C,)
+        self.M, self.mean, self.var = batch_moments(x, self.axes)  # (), (C,), (C,)
         self.inverse_std = 1 / self.backend.xp.sqrt(self.var + self.eps)  # (C,)
         self.x_hat, self.gamma = (x - self.mean) * self.inverse_std, gamma
         return gamma * self.x_hat + beta
 
     def backward(self, grad_y: Array) -> tuple[Array | None, Array, Array]:
-        M = math.prod(grad_y.shape[:-1])
         grad_beta = grad_y.sum(axis=self.axes)  # (C,)
         grad_gamma = (grad_y * self.x_hat).sum(axis=self.axes)  # (C,)
         if not self.needs_grad[0]:
             return None, grad_gamma, grad_beta
-        grad_x = self.gamma * self.inverse_std * (grad_y - grad_beta / M - self.x_hat * (grad_gamma / M))
+        mean_gamma, mean_beta = (whole / self.M for whole in ranks.whole_sums(grad_gamma, grad_beta))
+        grad_x = self.gamma * self.inverse_std * (grad_y - mean_beta - self.x_hat * mean_gamma)
         return grad_x, grad_gamma, grad_beta
+
+
+def batch_moments(x: Array, axes: tuple[int, ...]) -> tuple[int, Array, Array]:
+    """``x (..., C)`` → how many values each channel has in the batch, their mean and variance, ``(C,)`` both."""
+    count = math.prod(x.shape[:-1])
+    own = (x.mean(axis=axes), x.var(axis=axes)) if count else (x.sum(axis=axes), x.sum(axis=axes))  # zeros
+    whole, mean, var = ranks.whole_moments(count, *own)
+    return whole, mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
 
 
 class FixedBatchNormFunction(Function):
@@ -121,6 +131,6 @@ def _check(x: Tensor, gamma: Tensor, beta: Tensor, training: bool) -> None:
 
 
 def check_not_empty(x: Tensor) -> None:
-    """Raise ShapeError for a batch without images: it has no mean and no variance."""
-    if 0 in x.shape:
+    """Raise ShapeError for a batch without images: it has no mean and no variance. A part of a batch may be empty."""
+    if 0 in x.shape and ranks.current_share() is None:
         raise ShapeError(f"batch_norm: a batch of shape {x.shape} has no mean; give it at least one image")

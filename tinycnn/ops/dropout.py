@@ -3,9 +3,12 @@
     y = x · mask,      mask = 0 with probability p, else 1/(1 - p)
 
 The kept values are scaled up so that the expected value of ``y`` is ``x``: at test time the layer does nothing. The
-mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Source: Srivastava et al., "Dropout", 2014.
+mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Where several ranks share a batch (``ranks.py``), each
+draws the mask of the whole batch and takes its rows of it: an image loses the same units wherever it is computed.
+Source: Srivastava et al., "Dropout", 2014.
 """
 
+from tinycnn import ranks
 from tinycnn.backends.base import Array, Pair
 from tinycnn.errors import SettingError
 from tinycnn.tensor import Function, Tensor
@@ -16,10 +19,13 @@ class DropoutFunction(Function):
         self.p, self.key = p, key
 
     def forward(self, x: Array) -> Array:
-        self.fused = self.backend.fused.get("dropout")  # computes the mask again instead of keeping it
+        share = ranks.current_share()
+        self.fused = None if share else self.backend.fused.get("dropout")  # computes the mask again instead of keeping
         if self.fused:
             return self.fused(x, self.p, self.key)
-        self.mask = self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key)
+        shape = (share.rows.stop, *x.shape[1:]) if share else x.shape
+        mask = self.backend.dropout_mask(shape, self.p, x.dtype, self.key)
+        self.mask = mask[share.rows] if share else mask  # of the shape of x
         return x * self.mask
 
     def backward(self, grad_y: Array) -> Array:
