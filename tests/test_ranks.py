@@ -142,9 +142,9 @@ def test_broadcast_and_gather():
 
 
 def test_evaluation_is_shared():
-    model = network()
-    whole = evaluate(model, IMAGES[:7], LABELS[:7])
-    for scores in on_ranks(20, lambda rank: evaluate_finite(trainer_for(model), IMAGES[:7], LABELS[:7], "now")):
+    whole = evaluate(network(), IMAGES[:7], LABELS[:7])
+    # a network each: evaluation switches it to its mode and back, which threads would do to each other
+    for scores in on_ranks(20, lambda rank: evaluate_finite(trainer_for(network()), IMAGES[:7], LABELS[:7], "now")):
         assert scores.accuracy == pytest.approx(whole.accuracy)
         assert scores.loss == pytest.approx(whole.loss)
 
