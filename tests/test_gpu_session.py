@@ -33,7 +33,8 @@ def test_the_scripts_and_options_it_names_exist() -> None:
     scripts = re.findall(r"(?:examples|benchmarks)/\w+\.py", TEXT)
     assert len(set(scripts)) == 3
     assert all((ROOT / script).exists() for script in scripts)
-    sources = "".join(path.read_text() for name in ("examples", "benchmarks") for path in (ROOT / name).glob("*.py"))
+    programs = [path for name in ("examples", "benchmarks") for path in (ROOT / name).glob("*.py")]
+    sources = "".join(path.read_text() for path in [*programs, ROOT / "tinycnn" / "training_options.py"])
     others = {"--require-cupy", "--collect-only", "--tool", "--error-exitcode"}  # of pytest and compute-sanitizer
     options = set(re.findall(r"(?<!\S)--[a-z0-9-]+", re.sub(r"(?m)^#.*", "", TEXT))) - others
     assert len(options) > 10

@@ -105,7 +105,8 @@ class CapturedSteps:
         backend = get_backend()
         rows = self.rows(epoch, running.step)
         self.table[...] = backend.asarray(rows.view(np.uint8).reshape(self.table.shape))
-        self.here[...], self.row[...] = self.table[running.step], running.step
+        ahead = min(running.step, len(rows) - 1)  # an epoch may be taken up after its last step: none is taken then
+        self.here[...], self.row[...] = self.table[ahead], ahead
         self.loss_sum[...], self.correct[...] = running.loss_sum, running.correct
         running.loss_sum, running.correct = self.loss_sum, self.correct
 
