@@ -1,10 +1,14 @@
 """Transfer learning: a trained network with a new head, on other classes."""
 
+import re
+
 import numpy as np
 import pytest
+from example_runner import run_example
 
 import tinycnn
-from tinycnn import models
+from tinycnn import data, models
+from tinycnn.data.split import only_classes
 from tinycnn.errors import SettingError
 from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, ReLU, Sequential, Softmax
 
@@ -84,3 +88,60 @@ def test_layers_behind_the_head_follow_its_size():
 def test_a_number_of_classes_that_is_none(classes):
     with pytest.raises(SettingError, match="expected a whole number above 0"):
         models.create("lenet").with_head(classes)
+
+
+# ------------------------------------------------------------------------------------------------------- other classes
+
+
+def test_some_classes_alone():
+    digits = data.load("digits")
+    part = only_classes(digits, [7, 2], per_class=4, seed=3)
+    assert part.class_names == ("7", "2")
+    assert np.bincount(part.y_train).tolist() == [4, 4]
+    assert len(part.y_test) == np.isin(digits.y_test, [7, 2]).sum()
+    for images, labels, all_images, all_labels in (
+        (part.x_train, part.y_train, digits.x_train, digits.y_train),
+        (part.x_test, part.y_test, digits.x_test, digits.y_test),
+    ):
+        for image, label in zip(images, labels, strict=True):
+            same = (all_images == image).all(axis=(1, 2, 3))
+            assert {7, 2}.issuperset(all_labels[same])
+            assert all_labels[same][0] == [7, 2][label]
+
+
+def test_the_seed_draws_the_examples():
+    digits = data.load("digits")
+    one, again, other = (only_classes(digits, [1, 2], per_class=5, seed=seed).x_train for seed in (0, 0, 1))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("classes", "settings", "words"),
+    [
+        ([], {}, "expected different ones of 0 to 9"),
+        ([1, 1], {}, "expected different ones"),
+        ([3, 10], {}, "expected different ones"),
+        ([1, 2], {"per_class": 0}, "per_class: got 0"),
+        ([1, 2], {"per_class": 10**6}, "the images of the rarest class"),
+    ],
+)
+def test_classes_that_there_are_not(classes, settings, words):
+    with pytest.raises(SettingError, match=words):
+        only_classes(data.load("digits"), classes, **settings)
+
+
+def test_the_example_compares_three_ways(tmp_path):
+    process = run_example("transfer_learning.py", "--seeds", 1, "--backend", "numpy", folder=tmp_path)
+    assert process.returncode == 0, process.stderr
+    means = re.findall(r"^(.+?) +mean (0\.\d{4}|1\.0000), from", process.stdout, re.M)
+    assert [name for name, _ in means] == ["from scratch", "new head, all trained", "new head, convolutions frozen"]
+    assert all(float(mean) > 0.5 for _, mean in means)  # guessing gives 0.2
+    assert "this is NOT MNIST" in process.stdout
+
+
+@pytest.mark.parametrize("option", ["--seeds=0", "--per-class=0"])
+def test_the_example_refuses_numbers_out_of_range(option, tmp_path):
+    process = run_example("transfer_learning.py", option, "--backend", "numpy", folder=tmp_path)
+    assert process.returncode == 2
+    assert re.fullmatch(r"error: .* got 0; .*\n|error: --seeds 0: .*\n", process.stderr)

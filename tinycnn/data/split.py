@@ -1,7 +1,11 @@
-"""Setting training images aside for validation."""
+"""Parts of a data set: images set aside for validation, and some of the classes alone."""
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from tinycnn.data.dataset import Dataset
 from tinycnn.errors import DataError, SettingError
 
 
@@ -25,3 +29,30 @@ def split_validation(
         )
     train, val = order[n_val:], order[:n_val]
     return x[train], y[train], x[val], y[val]
+
+
+def only_classes(dataset: Dataset, classes: Sequence[int], *, per_class: int | None = None, seed: int = 0) -> Dataset:
+    """The images of these classes, numbered anew from 0 in this order; the test images all.
+
+    ``per_class``: of each, so many training images, drawn by ``seed`` (None: all). Raises SettingError for classes that
+    there are not, or that come twice, and when a class has fewer training images.
+    """
+    if len(set(classes)) < len(classes) or not classes or not set(classes) <= set(range(dataset.num_classes)):
+        raise SettingError(f"classes: got {list(classes)}; expected different ones of 0 to {dataset.num_classes - 1}")
+    rng = np.random.default_rng(seed)
+    train = [rng.permutation(np.flatnonzero(dataset.y_train == k)) for k in classes]
+    fewest = min(map(len, train))
+    if per_class is not None and not 1 <= per_class <= fewest:
+        raise SettingError(f"per_class: got {per_class}; expected 1 to {fewest}, the images of the rarest class")
+    chosen = np.concatenate([found[:per_class] for found in train])
+    tested = np.flatnonzero(np.isin(dataset.y_test, classes))
+    numbers = np.zeros(dataset.num_classes, np.int64)
+    numbers[list(classes)] = np.arange(len(classes))
+    return replace(
+        dataset,
+        x_train=dataset.x_train[chosen],
+        y_train=numbers[dataset.y_train[chosen]],
+        x_test=dataset.x_test[tested],
+        y_test=numbers[dataset.y_test[tested]],
+        class_names=tuple(dataset.class_names[k] for k in classes),
+    )
