@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 from tinycnn import data, models, optim
@@ -26,7 +27,16 @@ USUAL = {  # for an optimizer that is not the one of the recipe
 def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
     """The options in ``arguments`` (None: those of the process); raises SettingError for numbers out of range."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    add = parser.add_argument
+    add_subject(parser.add_argument)
+    add_training(parser.add_argument)
+    add_keeping(parser.add_argument)
+    add_conditions(parser.add_argument)
+    add_results(parser.add_argument)
+    return with_defaults(parser.parse_args(arguments))
+
+
+def add_subject(add: Callable[..., argparse.Action]) -> None:
+    """What is trained, on which images, and what computes."""
     add("--model", choices=models.MODELS, default="keras_cnn", help="the network (default: keras_cnn)")
     add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="what computes (default: auto)")
     add(
@@ -38,6 +48,10 @@ def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
     add("--image-size", type=int, metavar="N", help="of a folder of pictures: scale them to NxN (default: 32)")
     add("--colour", action="store_true", default=None, help="of a folder of pictures: three channels, even if grey")
     add("--grey", dest="colour", action="store_false", help="one channel, even if in colour (default: as they are)")
+
+
+def add_training(add: Callable[..., argparse.Action]) -> None:
+    """How it is trained; what is not given is as the recipe says."""
     add("--recipe", choices=["author", "best"], default="author", help="defaults for the training (default: author)")
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: as the recipe says)")
     add("--batch-size", type=int, metavar="N", help="images per step (default: as the recipe says)")
@@ -53,20 +67,31 @@ def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
     add("--label-smoothing", type=float, metavar="F", help="share of the target given to all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
     add("--clip-norm", type=float, metavar="X", help="shorten the gradient of a step to this length")
+
+
+def add_keeping(add: Callable[..., argparse.Action]) -> None:
+    """What is kept of a run under way, and when it ends early."""
     add("--early-stopping", type=int, metavar="N", help=f"stop when N epochs did not improve validation; keeps {BEST}")
     add("--save-best", action="store_true", help=f"keep the epoch with the smallest validation loss as {BEST}")
     add("--checkpoint-every", type=int, metavar="N", help="save the state of the run every N steps, and each epoch")
     add("--resume", action="store_true", help="go on where the newest checkpoint in the output folder was saved")
+
+
+def add_conditions(add: Callable[..., argparse.Action]) -> None:
+    """On how much of the machine, from which seed, on how many images."""
     add("--threads", type=int, metavar="N", help="of the numba backend; results do not change (default: all cores)")
     add("--distributed", action="store_true", help="be one of the processes of `mpiexec -n N python ...`, all one run")
     add("--seed", type=int, default=0, metavar="N", help="fixes weights, shuffles and dropout (default: 0)")
     add("--limit", type=int, metavar="N", help="use only the first N training images")
     add("--no-capture", action="store_true", help="on a GPU: run every step from Python, and replay no recording of it")
     add("--tf32", action="store_true", help="on a GPU: matrix products on tensor cores, inputs rounded to 10 bits")
+
+
+def add_results(add: Callable[..., argparse.Action]) -> None:
+    """Where the results go, and which."""
     add("--output", type=folder_name, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
     add("--no-plots", action="store_true", help="write no pictures and no report.html")
     add("--quiet", action="store_true", help="print only the result")
-    return with_defaults(parser.parse_args(arguments))
 
 
 def folder_name(text: str) -> Path:
