@@ -2,7 +2,7 @@
 
 ``file.py`` reads the file, believing nothing. Here its nodes are followed from the input to the output: each becomes a
 layer, a change of the last layer (a bias that is added), or nothing at all (a Transpose: images are channels last
-here throughout). ``operators.py`` says which, ``chain.py`` remembers what is known on the way, ``constants.py`` works
+here throughout). ``operators/`` says which, ``chain.py`` remembers what is known on the way, ``constants.py`` works
 out what is computed from constants.
 """
 
@@ -137,18 +137,14 @@ def largest_difference(imported: Imported, path: str | os.PathLike[str], images:
         raise SettingError(HOW_TO_GET_IT) from None
 
     model = imported.model
-    pixels = np.random.default_rng(0).uniform(0, 255, (imported.batch or images, *model.input_shape)) * pixel_scale(
-        model
-    )
-    x = pixels.astype(model.dtype)
+    pixels = np.random.default_rng(0).uniform(0, 255, (imported.batch or images, *model.input_shape))
+    x = (pixels * pixel_scale(model)).astype(model.dtype)
     with no_grad():
         ours = get_backend().to_host(model(get_backend().asarray(x)).data)
-    given = in_order(x * imported.scale + imported.offset, imported.input_order, imported.input_shape).astype(
-        model.dtype
-    )
+    given = in_order(x * imported.scale + imported.offset, imported.input_order, imported.input_shape)
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        theirs = session.run(None, {session.get_inputs()[0].name: given})[0]
+        theirs = session.run(None, {session.get_inputs()[0].name: given.astype(model.dtype)})[0]
     except Exception as error:  # its exceptions have no common base
         raise SettingError(f"ONNX Runtime cannot run {path}: {error}") from None
     differences = np.abs(in_order(ours, imported.output_order, theirs.shape[1:]) - theirs)
