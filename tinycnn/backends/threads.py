@@ -33,6 +33,7 @@ _blas_limit: Any = None
 _blas_share: int | None = None  # threads for BLAS where processes share the machine
 NAP_S = 1e-4  # between looks, when another thread takes long
 WORTH_HANDING_OUT = 4e6  # operations: about 40 µs, beside which the 20 µs that handing over takes are not small
+MEMORY = 16  # operations take as long as reading or writing one float
 
 
 class _Job:
@@ -166,7 +167,7 @@ def pieces(count: int, work_per_item: float, most: int = 32) -> list[tuple[int, 
     """Cut ``count`` items into ranges worth handing out: the work alone decides how many, so results do not depend on
     the number of threads.
 
-    ``work_per_item`` is in floating point operations; reading or writing a float takes as long as 16 of them. The
+    ``work_per_item`` is in floating point operations; ``MEMORY`` of them for a float that is read or written. The
     number is a power of two, so that 2, 4 or 8 threads get equal shares. More than four have to be larger ones: few
     machines gain from them, and all pay for them.
     """
