@@ -23,7 +23,7 @@ LAYERS = [
     ["tinycnn.ops", "tinycnn.initializers", "tinycnn.dlpack"],
     ["tinycnn.layers", "tinycnn.optim", "tinycnn.gradcheck", "tinycnn.data"],
     ["tinycnn.models", "tinycnn.io", "tinycnn.convert", "tinycnn.metrics", "tinycnn.capture", "tinycnn.memory"],
-    ["tinycnn.onnx_import"],
+    ["tinycnn.onnx_import", "tinycnn.batches"],
     ["tinycnn.checkpoint", "tinycnn.evaluation", "tinycnn.nonfinite", "tinycnn.run_folder", "tinycnn.stopping"],
     ["tinycnn.keeper", "tinycnn.history", "tinycnn.divergence", "tinycnn.distributed"],
     ["tinycnn.train", "tinycnn.exercises", "tinycnn.explain"],

@@ -25,12 +25,14 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, StepInMemory
+from tinycnn.data.stored import StoredImages
 from tinycnn.errors import BackendError
 from tinycnn.layers import Dropout, Layer, Sequential
 from tinycnn.optim import OPTIMIZERS, Optimizer
 from tinycnn.ranks import get_communicator
 
 Trainer = Any  # of train.py, which stands above this module
+PART_BY_PART = "the images come from the disk, part by part"
 Progress = Any
 
 
@@ -43,7 +45,7 @@ def captured_epoch(
     if not trainer.capture or backend.recorder is None:
         yield None
         return
-    trainer.why_eager = unrecordable(trainer)
+    trainer.why_eager = PART_BY_PART if isinstance(images, StoredImages) else unrecordable(trainer)
     if trainer.why_eager:
         yield None
         return
@@ -167,7 +169,7 @@ class CapturedSteps:
         """The table of an epoch of which ``done`` steps are done, ``(steps,)`` of ``row_type``."""
         trainer, steps = self.trainer, len(self.table)
         rows = np.zeros(steps, self.row_type)
-        order = trainer.order(len(self.labels), epoch)
+        order = trainer.order(self.images, epoch)
         chosen = np.zeros(rows["chosen"].size, np.int64)
         chosen[: len(order)] = order
         rows["chosen"] = chosen.reshape(rows["chosen"].shape)

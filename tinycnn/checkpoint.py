@@ -9,13 +9,14 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinycnn.data.stored import StoredImages
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.files import remove_leftovers, write_atomically
 from tinycnn.io import DAMAGED, MAX_HEADER, read_arrays
@@ -181,13 +182,19 @@ def _unpacked(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     return value
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> np.ndarray:
+def _digest(arrays: Mapping[str, np.ndarray | StoredImages]) -> np.ndarray:
     """SHA-256 of every array with its name, dtype and shape: ``(32,)`` uint8."""
     sha256 = hashlib.sha256()
     for name in sorted(arrays):
         sha256.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        sha256.update(arrays[name].tobytes())
+        for piece in _pieces(arrays[name]):
+            sha256.update(piece.tobytes())
     return np.frombuffer(sha256.digest(), np.uint8)
+
+
+def _pieces(array: np.ndarray | StoredImages) -> Iterable[np.ndarray]:
+    """The content of an array in pieces that fit into memory: one, where it is in memory."""
+    return array.pieces() if isinstance(array, StoredImages) else [array]
 
 
 def arrays_in(value: Any) -> Iterator[np.ndarray]:
@@ -197,7 +204,7 @@ def arrays_in(value: Any) -> Iterator[np.ndarray]:
     yield from arrays.values()
 
 
-def fingerprint(*arrays: np.ndarray) -> str:
+def fingerprint(*arrays: np.ndarray | StoredImages) -> str:
     """16 hexadecimal digits that tell data sets apart: the beginning of a SHA-256 of dtypes, shapes and content."""
     return _digest({str(i): array for i, array in enumerate(arrays)}).tobytes().hex()[:16]
 

@@ -12,6 +12,7 @@ import numpy as np
 from tinycnn import nonfinite
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.batches import batches
 from tinycnn.optim import gradient_norm
 
 Trainer = Any  # of train.py, which stands above this module
@@ -46,20 +47,20 @@ def is_healthy(trainer: Trainer) -> bool:
     return nonfinite.all_finite([*_living(trainer), trainer.running.loss_sum])
 
 
-def trace(trainer: Trainer, good: Snapshot, images: Array, labels: Array, order: Array) -> str:
+def trace(trainer: Trainer, good: Snapshot, images: Array, labels: Array, order: np.ndarray) -> str:
     """What happened since ``good``, in a sentence; leaves ``trainer`` as it was before the step that went wrong."""
     good.restore(trainer)
-    for chosen in trainer.batches(order, trainer.running.step):
+    for images_here, labels_here, chosen in batches(images, labels, order, trainer.batch_size, trainer.running.step):
         good, lr, running = Snapshot(trainer), trainer.optimizer.lr, trainer.running
         with np.errstate(all="ignore"):
-            loss, correct = trainer.step(images, labels, chosen, running.epoch)
+            loss, correct = trainer.step(images_here, labels_here, chosen, running.epoch)
             running.add(loss, correct, len(chosen))
             if not is_healthy(trainer):
                 where = f"in epoch {running.epoch}, step {running.step} of {running.steps}"
                 numbers = f"learning rate {lr:g}, gradient norm {float(gradient_norm(trainer.model.parameters())):.4g}"
                 late = nonfinite.in_gradients(trainer.model) or nonfinite.in_parameters(trainer.model) or "the loss"
                 good.restore(trainer)
-                x = trainer.batch(images, chosen, running.epoch)
+                x = trainer.batch(images_here, chosen, running.epoch)
                 first = nonfinite.in_activations(trainer.model, x) or late
                 good.restore(trainer)
                 return f"{_what(loss)} {where} ({numbers}), first in {first}: try a smaller --lr"

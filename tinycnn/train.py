@@ -18,9 +18,11 @@ import numpy as np
 from tinycnn import nonfinite, ops
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.batches import batches, bring, epoch_order, mixing
 from tinycnn.capture import CapturedSteps, captured_epoch
 from tinycnn.checkpoint import Checkpoints, fingerprint
 from tinycnn.data.augment import Augmentation, Fade
+from tinycnn.data.stored import StoredImages
 from tinycnn.distributed import add_up, check_agreement
 from tinycnn.divergence import Snapshot, is_healthy, trace
 from tinycnn.errors import SettingError, TinyCNNError
@@ -82,7 +84,7 @@ class Trainer:
 
     def fit(
         self,
-        images: np.ndarray,
+        images: np.ndarray | StoredImages,
         labels: np.ndarray,
         *,
         epochs: int,
@@ -95,7 +97,7 @@ class Trainer:
         """Train on ``images (M, H, W, C)`` bytes and ``labels (M,)`` until the history holds ``epochs`` epochs.
 
         Iterate over it, or nothing happens: ``for result in trainer.fit(...)`` gets the result of each epoch. Bytes are
-        divided by 255 on the way in, unless the network begins with a Rescaling layer.
+        divided by 255 on the way in, unless the network begins with a Rescaling layer. `StoredImages` stay on the disk.
 
         ``early_stopping=n`` ends the run when the validation loss has not improved for ``n`` epochs. ``progress`` is
         called after every step, and so is ``stop``: when it answers True, the state is saved to ``checkpoints`` and
@@ -115,8 +117,7 @@ class Trainer:
         keeper.resume()
         if len(self.history) + (self.running is not None) > epochs:
             raise SettingError(f"the run is beyond epoch {epochs} already: go on with more epochs")
-        backend = get_backend()
-        images_here, labels_here = backend.asarray(images), backend.asarray(labels)
+        images_here, labels_here = bring(images, labels)
         while len(self.history) < epochs and not stalled(self.history, early_stopping):
             epoch = len(self.history) + 1
             train = self.train_epoch(images_here, labels_here, epoch, progress, keeper)
@@ -150,16 +151,16 @@ class Trainer:
     ) -> Scores:
         """One pass over all images in a new order, the smaller last batch included; the rest of it, when taken up."""
         self.model.train()
-        order = get_backend().asarray(self.order(len(labels), epoch))
+        order = self.order(images, epoch)
         steps = math.ceil(len(labels) / self.batch_size)
         running = self.begin_epoch(epoch, steps)
         good = Snapshot(self)
         explained = memory_explained(self.model, -(-self.batch_size // get_communicator().size))
         with captured_epoch(self, images, labels, epoch, running) as captured, explained:
-            for chosen in self.batches(order, running.step):
+            for images_here, labels_here, chosen in batches(images, labels, order, self.batch_size, running.step):
                 with np.errstate(all="ignore"):  # what is not finite is found below, and told in words
                     if not (captured and captured.step(running)):
-                        running.add(*self.step(images, labels, chosen, epoch), len(chosen))
+                        running.add(*self.step(images_here, labels_here, chosen, epoch), len(chosen))
                 to_keep = keeper is not None and keeper.due()
                 if to_keep or running.step % CHECK_EVERY == 0 or running.step == steps:
                     good = self.healthy(good, images, labels, order)
@@ -177,20 +178,15 @@ class Trainer:
         self.epoch_began = time.perf_counter() - self.running.seconds
         return self.running
 
-    def healthy(self, good: Snapshot, images: Array, labels: Array, order: Array) -> Snapshot:
+    def healthy(self, good: Snapshot, images: Array, labels: Array, order: np.ndarray) -> Snapshot:
         """The state as it is now; raises TrainingDivergedError, telling what happened since ``good``, if not finite."""
         if not is_healthy(self):
             raise TrainingDivergedError(trace(self, good, images, labels, order))
         return Snapshot(self)
 
-    def batches(self, order: Array, done: int = 0) -> Iterator[Array]:
-        """The image numbers of every step of an epoch that goes through ``order``, when ``done`` steps are done."""
-        for start in range(done * self.batch_size, len(order), self.batch_size):
-            yield order[start : start + self.batch_size]
-
-    def order(self, count: int, epoch: int) -> np.ndarray:
-        """The numbers of ``count`` images in the order of ``epoch``, on the host."""
-        return np.random.default_rng([self.seed, epoch]).permutation(count)
+    def order(self, images: Array, epoch: int) -> np.ndarray:
+        """The numbers of all ``images`` in the order of ``epoch``, on the host."""
+        return epoch_order(images, self.batch_size, np.random.default_rng([self.seed, epoch]))
 
     def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
         """Forward, backward, update on one batch; answers ``(mean loss, correct answers)`` as backend numbers."""
@@ -263,7 +259,7 @@ class Trainer:
 
     def identity(
         self,
-        training: tuple[np.ndarray, np.ndarray],
+        training: tuple[np.ndarray | StoredImages, np.ndarray],
         validation: tuple[np.ndarray, np.ndarray] | None,
         early_stopping: int | None,
     ) -> dict[str, Any]:
@@ -283,6 +279,7 @@ class Trainer:
             "early stopping": early_stopping,
             "training data": fingerprint(*training),
             "validation data": fingerprint(*validation) if validation else None,
+            **mixing(training[0]),
             **self.optimizer.settings(),
         }
 

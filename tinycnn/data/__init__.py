@@ -9,13 +9,16 @@ from tinycnn.data.idx import read_idx, write_idx
 from tinycnn.data.loading import is_folder, load
 from tinycnn.data.picture_folder import load_pictures
 from tinycnn.data.split import split_validation
+from tinycnn.data.stored import StoredImages, load_stored
 
 __all__ = [
     "Dataset",
+    "StoredImages",
     "class_counts",
     "is_folder",
     "load",
     "load_pictures",
+    "load_stored",
     "one_hot",
     "read_idx",
     "split_validation",

@@ -55,13 +55,17 @@ def to_dataset(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
 def _read_member(archive: zipfile.ZipFile, key: str) -> np.ndarray:
     entry = _find_entry(archive, key)
     with naming(key), archive.open(entry) as stream:
-        shape, fortran_order, dtype = _read_npy_header(stream)
-        n_bytes = _check_layout(shape, dtype)
-        if stream.tell() + n_bytes != entry.file_size:
-            rest = entry.file_size - stream.tell()
-            raise DataError(f"its header declares {n_bytes:,} bytes, its zip entry has room for {rest:,}: damaged.")
-        check_declared(n_bytes, entry.compress_size, MAX_DEFLATE_RATIO)
-        flat = read_exactly(stream, n_bytes).view(dtype)
+        return read_npy(stream, entry.file_size, entry.compress_size)
+
+
+def read_npy(stream: IO[bytes], size: int, packed: int) -> np.ndarray:
+    """The array in a .npy file of ``size`` bytes that takes ``packed`` bytes on the disk; DataError if damaged."""
+    shape, fortran_order, dtype = read_npy_header(stream)
+    n_bytes, room = _check_layout(shape, dtype), size - stream.tell()
+    if n_bytes != room:
+        raise DataError(f"its header declares {n_bytes:,} bytes, the file has room for {room:,}: damaged.")
+    check_declared(n_bytes, packed, MAX_DEFLATE_RATIO)
+    flat = read_exactly(stream, n_bytes).view(dtype)
     return flat.reshape(shape, order="F" if fortran_order else "C")
 
 
@@ -78,7 +82,8 @@ def _find_entry(archive: zipfile.ZipFile, key: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """The shape of the array in a .npy file, whether it is in Fortran order, and its type."""
     try:
         return HEADER_READERS[np.lib.format.read_magic(stream)](stream)
     except Exception as error:  # NumPy parses the header as Python source: hostile bytes can raise nearly anything

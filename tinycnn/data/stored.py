@@ -1,0 +1,189 @@
+"""`StoredImages`: images that stay on the disk, and stand where an array of images may stand.
+
+They lie in ``.npy`` files, and are read, not mapped: the memory that a training run takes is then the memory that is
+asked for here, and a file that becomes shorter meanwhile is an error with a name, not the end of the process.
+
+Reading images in a random order would read a disk one image at a time. So an epoch's order mixes twice: blocks of
+neighbouring images come in random order, and of as many blocks as fit into memory all images are mixed. Each image
+comes once, the disk reads long stretches, and a set that fits into memory is mixed as thoroughly as an array in memory.
+"""
+
+import math
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinycnn.data.bounded import naming
+from tinycnn.data.convert import as_labels
+from tinycnn.data.npz import read_npy, read_npy_header
+from tinycnn.errors import DataError, SettingError
+
+MEMORY = 256 << 20  # bytes that training from disk may hold: half of it is used while the other half is read
+BLOCK = 1 << 20  # bytes that are read at once: a disk with a moving head reads them in the time that it takes to seek
+
+
+@dataclass(frozen=True)
+class Run:
+    """``count`` images that lie one behind the other in a file, the first of them ``offset`` bytes from its start."""
+
+    path: Path
+    offset: int
+    count: int
+
+
+class StoredImages:
+    """Byte images ``(N, H, W, C)`` in ``.npy`` files, of which training holds no more than ``memory`` bytes at a time.
+
+    Has ``shape``, ``dtype`` and ``len`` as an array; an index, a slice or an array of numbers reads those images into
+    memory. Raises DataError for files that are missing, damaged, no byte images, or of different shapes.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, *paths: str | os.PathLike[str], memory: int = MEMORY) -> None:
+        found = [_open(Path(path).expanduser()) for path in paths]
+        if not found:
+            raise SettingError("no file with images: expected at least one.")
+        if memory < 1:
+            raise SettingError(f"memory: got {memory} bytes; expected at least 1. One batch is always held.")
+        (first, shape), *others = found
+        for run, other in others:
+            if other != shape:
+                raise DataError(f"{run.path}: images of shape {other}; expected {shape}, as in {first.path}.")
+        self.runs, self.memory = [run for run, _ in found], memory
+        self.starts = np.cumsum([0, *(run.count for run in self.runs)])  # the number of each run's first image; all
+        self.shape = (int(self.starts[-1]), *shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def image_bytes(self) -> int:
+        """Of one image."""
+        return int(np.prod(self.shape[1:]))
+
+    def __getitem__(self, chosen: Any) -> np.ndarray:
+        numbers = np.arange(len(self))[chosen]
+        images = np.empty((numbers.size, *self.shape[1:]), np.uint8)
+        self.read(numbers.reshape(-1), images)
+        return images.reshape(*numbers.shape, *self.shape[1:])
+
+    def blocks(self, rng: np.random.Generator) -> np.ndarray:
+        """All numbers, in blocks of neighbours whose order is random, ``(N,)``."""
+        size = max(1, BLOCK // self.image_bytes)
+        starts = [first for start, stop in pairwise(self.starts) for first in range(start, stop, size)]
+        pieces = [np.arange(first, stop) for first, stop in pairwise([*starts, len(self)])]
+        return np.concatenate([pieces[i] for i in rng.permutation(len(pieces))])
+
+    def window(self, batch_size: int) -> int:
+        """How many images are held in memory and mixed: whole batches."""
+        return max(1, self.memory // 2 // self.image_bytes // batch_size) * batch_size
+
+    def order(self, rng: np.random.Generator, batch_size: int) -> np.ndarray:
+        """All numbers in the order of an epoch, ``(N,)``."""
+        numbers, window = self.blocks(rng), self.window(batch_size)
+        for start in range(0, len(numbers), window):
+            rng.shuffle(numbers[start : start + window])
+        return numbers
+
+    def parts(
+        self, order: np.ndarray, batch_size: int, done: int = 0
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """The images in any ``order (N,)``, whole batches at a time, when ``done`` images were seen already.
+
+        A part is images ``(n, H, W, C)``, their numbers ``(n,)``, and the order in which it is their turn, ``(n,)``.
+        It is in memory that the part after the next uses again: at most one may be made while another is used.
+        """
+        window, start, buffers = self.window(batch_size), done, list[np.ndarray]()
+        while start < len(order):
+            stop = min((start // window + 1) * window, len(order))
+            if len(buffers) < 2:
+                buffers.append(np.empty((min(window, len(order)), *self.shape[1:]), np.uint8))
+            else:
+                buffers.reverse()
+            images = buffers[-1][: stop - start]
+            numbers = np.sort(order[start:stop])  # from the beginning of each file to its end
+            self.read(numbers, images)
+            yield images, numbers, np.searchsorted(numbers, order[start:stop])
+            start = stop
+
+    def read(self, numbers: np.ndarray, images: np.ndarray) -> None:
+        """Read the images with these ``numbers (N,)`` into ``images (N, H, W, C)``, neighbours at once."""
+        done = 0
+        for run, first, count in self._stretches(numbers):
+            offset = self.runs[run].offset + first * self.image_bytes
+            _read_into(self.runs[run].path, offset, images[done : done + count])
+            done += count
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """All images in their order, some at a time, ``(n, H, W, C)``."""
+        size = max(1, BLOCK // self.image_bytes)
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+    def _stretches(self, numbers: np.ndarray) -> Iterator[tuple[int, int, int]]:
+        """``numbers`` as stretches of neighbours: number of the run, the first image in it, and how many."""
+        ends = np.flatnonzero(np.diff(numbers) != 1) + 1
+        for first, stop in pairwise([0, *ends, len(numbers)]) if len(numbers) else ():
+            yield from self._within_runs(int(numbers[first]), int(numbers[stop - 1]) + 1)
+
+    def _within_runs(self, first: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        while first < stop:
+            run = bisect_right(self.starts, first) - 1
+            end = min(stop, int(self.starts[run + 1]))
+            yield run, first - int(self.starts[run]), end - first
+            first = end
+
+
+def load_stored(
+    images: str | os.PathLike[str], labels: str | os.PathLike[str], *, memory: int = MEMORY
+) -> tuple[StoredImages, np.ndarray]:
+    """Two .npy files -> images ``(N, H, W, C)`` that stay on the disk, labels ``(N,)`` int64; else DataError."""
+    stored, answers = StoredImages(images, memory=memory), _read_labels(Path(labels).expanduser())
+    if len(stored) != len(answers):
+        raise DataError(f"{images} holds {len(stored):,} images, {labels} {len(answers):,} labels; expected as many.")
+    return stored, answers
+
+
+def _read_labels(path: Path) -> np.ndarray:
+    with naming(path), _existing(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return as_labels(read_npy(file, size, size), "labels")[0]
+
+
+def _open(path: Path) -> tuple[Run, tuple[int, ...]]:
+    """All images of a file, and the shape (H, W, C) of one; the file has to be as long as its header says."""
+    with naming(path), _existing(path).open("rb") as file:
+        shape, fortran_order, dtype = read_npy_header(file)
+        if dtype != np.uint8 or len(shape) not in (3, 4) or fortran_order or 0 in shape:
+            order = " in Fortran order" if fortran_order else ""
+            raise DataError(f"{dtype} of shape {shape}{order}; expected uint8 (N, H, W) or (N, H, W, C) in C order.")
+        offset, size = file.tell(), os.fstat(file.fileno()).st_size
+        expected = offset + math.prod(shape)
+        if size != expected:
+            raise DataError(f"it has {size:,} bytes, its header declares {expected:,}: damaged. Write it again.")
+        return Run(path, offset, shape[0]), (*shape[1:], 1)[:3]
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():  # nor a pipe, which would be waited for
+        raise DataError("there is no such file.")
+    return path
+
+
+def _read_into(path: Path, offset: int, images: np.ndarray) -> None:
+    left = images.reshape(-1).data  # a view: images are contiguous
+    with naming(path), open(path, "rb", buffering=0) as file:
+        file.seek(offset)
+        while left:
+            count = file.readinto(left)
+            if not count:
+                raise DataError(f"it ends {len(left):,} bytes too early: it became shorter while it was in use.")
+            left = left[count:]
