@@ -227,8 +227,8 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of th
         {"grad_x[window] += grad_y": "grad_x[window] = grad_y"},
         "with overlapping windows",
     ),
-    "mean taken as constant": ("09", {"(grad_y - grad_beta / M - self.x_hat": "(grad_y - self.x_hat"}, "gradient of x"),
-    "variance taken as constant": ("09", {" - self.x_hat * (grad_gamma / M))": ")"}, "gradient of x"),
+    "mean taken as constant": ("09", {"(grad_y - mean_beta - self.x_hat": "(grad_y - self.x_hat"}, "gradient of x"),
+    "variance taken as constant": ("09", {" - self.x_hat * mean_gamma)": ")"}, "gradient of x"),
     "gamma forgotten": ("09", {"grad_x = self.gamma * self": "grad_x = self"}, "gradient of x"),
     "another mask": (
         "10",
