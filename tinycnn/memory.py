@@ -32,12 +32,12 @@ def memory_explained(model: Sequential, batch_size: int) -> Iterator[None]:
 def advice(model: Sequential, batch_size: int, free: int | None, error: str) -> str:
     """The sentence: what was needed, what there is, what would fit."""
     text = f"out of memory ({error.rstrip('.')}): " if error else "out of memory: "
-    text += f"a step with a batch of {batch_size} takes about {in_words(step_bytes(model, batch_size))}"
+    text += f"a step with a batch of {batch_size} takes about {size_in_words(step_bytes(model, batch_size))}"
     if free is None:
         return f"{text}. Try a smaller --batch-size. Whatever was saved before is as it was"
     fitting = batch_that_fits(model, batch_size, free)
     way_out = f"--batch-size {fitting} should fit" if fitting else "not even a batch of 1 fits: end other programs"
-    return f"{text}, and {in_words(free)} are free; {way_out}. Whatever was saved before is as it was"
+    return f"{text}, and {size_in_words(free)} are free; {way_out}. Whatever was saved before is as it was"
 
 
 def batch_that_fits(model: Sequential, batch_size: int, free: int) -> int:
@@ -78,6 +78,6 @@ def column_count(layers: list[Layer], input_shape: tuple[int, ...]) -> int:
     return 0
 
 
-def in_words(count: int) -> str:
+def size_in_words(count: int) -> str:
     """Bytes for people: ``1.5 GiB``."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{math.ceil(count / 2**20)} MiB"
