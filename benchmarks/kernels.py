@@ -76,7 +76,7 @@ def contract_cases(backend: Backend) -> Iterator[Case]:
 
 
 def layer_cases() -> Iterator[Case]:
-    """Blocks of layers, forward and backward, as the networks use them; fused where the backend can."""
+    """Blocks of layers as the networks use them; fused where the backend can."""
     blocks = {
         "conv 1→6, relu, pool": ((28, 28, 1), [Conv2d(6), ReLU(), MaxPool2d()]),
         "conv 1→32, relu, pool": ((28, 28, 1), [Conv2d(32), ReLU(), MaxPool2d()]),
@@ -88,41 +88,44 @@ def layer_cases() -> Iterator[Case]:
         "dense 5408→128, relu": ((5408,), [Dense(128), ReLU()]),
     }
     for name, (shape, layers) in blocks.items():
-        model = Sequential(*layers, input_shape=shape)
-        exact = Sequential(
-            *(type(layer)(**layer.settings()) for layer in layers), input_shape=shape, dtype=np.float64, fuse=False
-        )
-        exact.load_state_dict({k: v.astype(np.float64) for k, v in model.state_dict().items()})
-        x, grad_y = normal(BATCH, *shape), normal(BATCH, *model.output_shape, seed=1)
-        weight = next(iter(model.layers.values())).parameters()[0]
-        positions = math.prod(next(iter(model.layers.values())).output_shape[:-1])
-        gflop = 2 * BATCH * positions * weight.data.size / 1e9
-        first = shape[-1] == 1  # the first layer of a network needs no gradient of its input
-        moved = (x.nbytes + grad_y.nbytes + weight.data.nbytes) / 1e9
+        yield from block_cases(name, Sequential(*layers, input_shape=shape))
 
-        def forward(model: Sequential = model, x: np.ndarray = x) -> list[Any]:
-            return [model(tinycnn.Tensor(x)).numpy()]
 
-        def backward(
-            model: Sequential = model, x: np.ndarray = x, grad_y: np.ndarray = grad_y, first: bool = first
-        ) -> list[Any]:
-            tensor = tinycnn.Tensor(x, requires_grad=not first)
-            y = model(tensor)
-            start = time.perf_counter()
-            model.zero_grad()
-            y.backward(grad_y)
-            backward_seconds.append(time.perf_counter() - start)
-            return [parameter.grad for parameter in model.parameters()] + ([] if first else [tensor.grad])
+def block_cases(name: str, model: Sequential) -> Iterator[Case]:
+    """Forward and backward; the reference is the same block in float64, layer by layer."""
+    shape, block = model.input_shape, list(model.layers.values())
+    again = (type(layer)(**layer.settings()) for layer in block)
+    exact = Sequential(*again, input_shape=shape, dtype=np.float64, fuse=False)
+    exact.load_state_dict({k: v.astype(np.float64) for k, v in model.state_dict().items()})
+    x, grad_y = normal(BATCH, *shape), normal(BATCH, *model.output_shape, seed=1)
+    x64, grad64 = x.astype(np.float64), grad_y.astype(np.float64)
+    weight = block[0].parameters()[0]
+    gflop = 2 * BATCH * math.prod(block[0].output_shape[:-1]) * weight.data.size / 1e9
+    moved = (x.nbytes + grad_y.nbytes + weight.data.nbytes) / 1e9
+    first = shape[-1] == 1  # the first layer of a network needs no gradient of its input
+    yield Case(f"{name}: forward", lambda: forward(model, x), lambda: forward(exact, x64), gflop, moved)
+    yield Case(
+        f"{name}: backward",
+        lambda: backward(model, x, grad_y, first),
+        lambda: backward(exact, x64, grad64, first),
+        gflop * (1 if first else 2),
+        2 * moved,
+    )
 
-        x64, grad64 = x.astype(np.float64), grad_y.astype(np.float64)
-        yield Case(f"{name}: forward", forward, lambda f=forward, m=exact, x=x64: f(m, x), gflop, moved)  # type: ignore[misc]
-        yield Case(
-            f"{name}: backward",
-            backward,
-            lambda f=backward, m=exact, x=x64, g=grad64, first=first: f(m, x, g, first),  # type: ignore[misc]
-            gflop * (1 if first else 2),
-            2 * moved,
-        )
+
+def forward(model: Sequential, x: np.ndarray) -> list[Any]:
+    return [model(tinycnn.Tensor(x)).numpy()]
+
+
+def backward(model: Sequential, x: np.ndarray, grad_y: np.ndarray, first: bool) -> list[Any]:
+    """All gradients; the seconds of the backward pass alone are noted."""
+    tensor = tinycnn.Tensor(x, requires_grad=not first)
+    y = model(tensor)
+    start = time.perf_counter()
+    model.zero_grad()
+    y.backward(grad_y)
+    backward_seconds.append(time.perf_counter() - start)
+    return [parameter.grad for parameter in model.parameters()] + ([] if first else [tensor.grad])
 
 
 def other_cases() -> Iterator[Case]:

@@ -1,6 +1,7 @@
 """Exercise 2: the engine, backward() and the order in which it visits."""
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +22,14 @@ The heart of tinycnn. Every tensor that an operation made knows its `creator`, a
 
 
 def check(student: ModuleType) -> None:
-    """Paths that meet and part, leaves used twice, long chains."""
-    Tensor = student.Tensor
+    """What a walk back may meet."""
+    check_paths(student.Tensor)
+    check_leaves(student.Tensor)
+    check_long_chain(student.Tensor)
+
+
+def check_paths(Tensor: Any) -> None:
+    """Paths that meet and part."""
     x = {"x": normal(3)}
 
     def late_use(x):  # type: ignore[no-untyped-def]
@@ -37,6 +44,10 @@ def check(student: ModuleType) -> None:
         check_gradients(late_use, x, kind=Tensor)
     with situation("when two leaves meet several times"):
         check_gradients(lambda x, w: (x * w).exp() + x * w + w, x | {"w": normal(3, seed=1)}, kind=Tensor)
+
+
+def check_leaves(Tensor: Any) -> None:
+    """What arrives at a leaf is added; where nothing is asked for, nothing arrives."""
     with situation("when backward() is called for two losses"):
         leaf = Tensor(np.ones(2), requires_grad=True)
         (leaf * 2.0).sum().backward()
@@ -47,6 +58,10 @@ def check(student: ModuleType) -> None:
         (constant * Tensor(np.ones(2), requires_grad=True)).sum().backward()
         if constant.grad is not None:
             raise Mistake("it received one")
+
+
+def check_long_chain(Tensor: Any) -> None:
+    """Longer than Python's stack is deep."""
     with situation("in a chain of 5,000 operations"):
         end = start = Tensor(np.ones(1), requires_grad=True)
         for _ in range(5000):
