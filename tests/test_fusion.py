@@ -73,6 +73,8 @@ def conv_settings() -> Iterator[dict]:
     kernels = [*((k, k) for k in range(1, 8)), (1, 3), (4, 2)]
     for kernel, stride, padding in itertools.product(kernels, [(1, 1), (2, 1), (3, 2)], [(0, 0), (1, 2)]):
         yield {"kernel_size": kernel, "stride": stride, "padding": padding}
+    for padding in ((0, 2), (2, 0)):
+        yield {"kernel_size": (3, 3), "stride": (1, 1), "padding": padding}
 
 
 POOLS = {

@@ -44,9 +44,8 @@ class Seen:
 
     def cases(self, lines: dict[Path, set[int]]) -> list[str]:
         """Those that run one of these lines."""
-        running = {
-            case for path in lines for line in lines[path] for case in self.lines.get(str(path), {}).get(line, [])
-        }
+        seen = [(self.lines.get(str(path), {}), numbers) for path, numbers in lines.items()]
+        running = {case for by_line, numbers in seen for line in numbers for case in by_line.get(line, [])}
         return few_first([case for case in self.seconds if case in running])
 
     def on_import(self, path: Path, lines: range) -> bool:
