@@ -8,6 +8,7 @@ memory, and whatever real capture refuses is refused.
 
 import contextlib
 import operator
+import threading
 import types
 import weakref
 from typing import ClassVar
@@ -17,6 +18,7 @@ from cuda_emulator import EmulatedModule
 
 host_reads = 0  # how often somebody waited for the GPU to read a value
 launches = []  # names of the kernels and array operations run so far, in order
+one_kernel = threading.RLock()  # runs at a time, whatever threads there are: memory that its threads share is static
 checked_kernels = False  # whether kernels are compiled with bookkeeping, and run in several orders; slow
 
 float32, float64, int32, int64, uint8, bool_ = np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_
@@ -26,7 +28,7 @@ FUNCTIONS = """
     mean minimum moveaxis multiply ones_like repeat reshape sqrt square stack sum take_along_axis tensordot where
     zeros_like
 """  # of numpy; CuPy has every one of them
-METHODS = "sum mean var max min argmax reshape transpose swapaxes ravel squeeze any all prod repeat view"
+METHODS = "clip sum mean var max min argmax reshape transpose swapaxes ravel squeeze any all prod repeat view"
 BLAS = {"matmul", "tensordot"}  # CuPy hands these to cuBLAS and refuses to do so during a capture
 
 
@@ -127,6 +129,9 @@ class ndarray:
 
     def __init__(self, array):
         self._host = array
+
+    def __array_function__(self, function, types, arguments, settings):
+        return globals()[function.__name__](*arguments, **settings)  # np.stack of our arrays is our stack, as CuPy's
 
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` explicitly.")
@@ -342,6 +347,10 @@ class RawKernel:
             for value in args
         ]
         self.kernel.check(grid, block, arguments)
+        with one_kernel:
+            self._run(grid, block, arguments)
+
+    def _run(self, grid, block, arguments):
         if not self.kernel.module.checked:
             perform(self.kernel.name, lambda: self.kernel(grid, block, arguments))
         else:
@@ -375,6 +384,7 @@ class Stream:
     """A queue of work; here everything is done at once."""
 
     null = None
+    ptr = 0  # its address; that of the null stream
 
     def __init__(self, null=False, non_blocking=False):
         self.is_null, self.previous = null, []

@@ -15,6 +15,7 @@ from test_ranks import EVERYTHING, network, train
 
 from tinycnn import distributed
 from tinycnn.backends.threads import get_threads
+from tinycnn.distributed import mpi
 
 
 def on_last_rank(ranks, moment, work):
@@ -52,7 +53,14 @@ def main():
             return ranks.leave(2 * (ranks.rank == 1), "error: of rank 1" * (ranks.rank == 1))
         case "all fail":
             return ranks.leave(2, f"error: of rank {ranks.rank}")
+        case "threads":
+            print(get_threads())
+        case "slow to stop":
+            mpi.FAREWELL_S = 0.2
+            time.sleep(1.0 * (ranks.rank == 0))
+            return ranks.leave(130)
         case "no memory":
+            mpi.FAREWELL_S = 1.0
             if ranks.rank == 1:
                 return ranks.leave(2, "error: out of memory")
             train(network())

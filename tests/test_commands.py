@@ -15,9 +15,8 @@ import tinycnn
 from tinycnn import Function, data, gradient_cases, models
 from tinycnn.commands import COMMANDS, main
 from tinycnn.data import drawing
-from tinycnn.evaluation import predict_logits
 from tinycnn.layers import Dense, Flatten, Sequential
-from tinycnn.train import evaluate
+from tinycnn.train import evaluate, predict_logits
 
 
 @pytest.fixture(scope="module")

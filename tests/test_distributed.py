@@ -7,20 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_ranks import EVERYTHING, difference, network, train
-
-from tinycnn.distributed import nccl
-from tinycnn.ranks import Alone
 
 ROOT = Path(__file__).resolve().parents[1]
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
-TRAIN = [str(ROOT / "examples" / "train_mnist.py"), "--distributed", "--dataset", "digits", "--model", "batchnorm_cnn"]
-TRAIN += ["--backend", "numpy", "--limit", "200", "--batch-size", "37", "--no-plots"]
+EXAMPLE = [str(ROOT / "examples" / "train_mnist.py"), "--backend", "numpy", "--no-plots"]
+TRAIN = [*EXAMPLE, "--distributed", "--model", "batchnorm_cnn", "--dataset", "noise.npz", "--batch-size", "13"]
 # Open MPI refuses to run as root and with more ranks than cores; MPICH, which the extra installs, does not
 ALLOWED = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 ALLOWED |= {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "PRTE_MCA_hwloc_default_binding_policy": "none"}
@@ -37,12 +34,22 @@ def mpiexec():
     if not MPIEXEC.exists():
         pytest.skip("no mpiexec beside Python: pip install 'tinycnn[mpi]'")
 
-    def launch(size, *arguments, folder, **more):
+    def launch(size, *arguments, folder, start_new_session=False, **more):
         command = [str(MPIEXEC), "-n", str(size), sys.executable, *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=folder, env=surroundings(**more), **pipes)
+        settings = {"cwd": folder, "env": surroundings(**more), "start_new_session": start_new_session}
+        return subprocess.Popen(command, **pipes, **settings)
 
     return launch
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a data set in it: 40 images of two classes."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 28, 28, 1), dtype=np.uint8), np.arange(40) % 2
+    np.savez(tmp_path / "noise.npz", x_train=images, y_train=labels, x_test=images[:5], y_test=labels[:5])
+    return tmp_path
 
 
 def ended(process, timeout_s=100):
@@ -100,83 +107,97 @@ def test_all_end_with_one_message(what, message, mpiexec, tmp_path):
     assert [line.split(" (")[0] for line in errors.splitlines() if line.startswith("error")] == [message]
 
 
+def test_who_was_stopped_waits_for_the_checkpoint(mpiexec, tmp_path):
+    code, _, errors = program(mpiexec, 2, "slow to stop", folder=tmp_path)
+    assert code == 130
+    assert "has waited" not in errors
+
+
+def test_the_usual_variable_limits_threads(mpiexec, tmp_path):
+    code, out, errors = program(mpiexec, 1, "threads", folder=tmp_path, OMP_NUM_THREADS="1")
+    assert code == 0, errors
+    assert out.splitlines()[1:] == ["1"]
+
+
 def test_the_example_as_a_user_runs_it(mpiexec, tmp_path):
-    code, out, errors = ended(mpiexec(2, *TRAIN, "--epochs", 1, "--output", "out", folder=tmp_path))
+    """With pictures in a folder, and the best of its epochs kept, to which only rank 0 goes back."""
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        path = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(path)
+    command = [*EXAMPLE, "--distributed", "--dataset", "pets", "--image-size", "16", "--output", "out"]
+    command += ["--epochs", 9, "--early-stopping", 1, "--validation-split", 0.2, "--lr", 0.1, "--threads", 3]
+    code, out, errors = ended(mpiexec(2, *command, folder=tmp_path))
     assert (code, errors) == (0, "")
-    assert len(re.findall("^test ", out, re.MULTILINE)) == 1
+    assert len(re.findall("^test ", out, re.MULTILINE)) == len(re.findall("^best ", out, re.MULTILINE)) == 1
     assert "ranks     2, each with its part of every batch" in out
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["ranks"] == 2
-    code, _, errors = ended(mpiexec(2, *TRAIN, "--output", "out", "--resume", folder=tmp_path))
+    assert "backend   numpy, 3 threads" in out
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["ranks"] == 2
+    assert metrics["stopped_early"]
+    code, _, errors = ended(mpiexec(2, *command, "--resume", folder=tmp_path))
     assert code == 2
     assert errors.count("error: --resume: the run in out is finished") == 1
 
 
-def test_sigterm_saves_and_four_ranks_go_on(mpiexec, tmp_path):
+def test_ctrl_c_saves_and_others_go_on(mpiexec, folder):
+    """Two ranks, Ctrl-C in the terminal; four ranks, SIGTERM to mpiexec; and one process without any mpiexec."""
     if "HYDRA" not in subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True).stdout:
         pytest.skip("this mpiexec kills its processes at once when it is told to stop; MPICH's passes the signal on")
-    options = ["--epochs", "9999", "--checkpoint-every", "20", "--output", "out"]
-    process = mpiexec(2, *TRAIN, *options, folder=tmp_path)
+    options = ["--epochs", "9999", "--checkpoint-every", "5", "--augment", "affine", "--output", "out"]
+    process = mpiexec(2, *TRAIN, *options, folder=folder, start_new_session=True)
+    steps = stopped_by(lambda: os.killpg(process.pid, signal.SIGINT), process, 0, folder, "mpiexec -n 2 ")
+    process = mpiexec(4, *TRAIN, *options, "--resume", folder=folder)
+    more = stopped_by(lambda: process.send_signal(signal.SIGTERM), process, steps, folder, "mpiexec -n 4 ")
+    alone = [sys.executable, *TRAIN, *options, "--resume", "--epochs", str(more // 4 + 2)]
+    alone.remove("--distributed")
+    done = subprocess.run(alone, cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"resumed after step {more}" in done.stderr
+
+
+def stopped_by(blow, process, steps, folder, launcher):
+    """``process`` takes a run up after ``steps`` steps, and ``blow()`` stops it; answers how many steps are done."""
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("out/checkpoints/step*")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    while saved_steps(folder) <= steps and time.monotonic() < deadline:
+        time.sleep(0.05)
+    blow()
     code, _, errors = ended(process)
-    assert code == 143
+    assert code == {"2": 130, "4": 143}[launcher.split()[-1]], errors
     assert len(re.findall("^stopped after", errors, re.MULTILINE)) == 1
-    assert "  mpiexec -n 2 " in errors
-    steps = int(max(tmp_path.glob("out/checkpoints/step*")).stem[5:])
-    more = ["--epochs", str(steps // 6 + 2), *options[2:], "--resume"]
-    code, _, errors = ended(mpiexec(4, *TRAIN, *more, folder=tmp_path))
-    assert code == 0, errors
-    assert f"resumed after step {steps}" in errors
+    assert launcher in errors
+    assert not steps or f"resumed after step {steps}" in errors
+    return saved_steps(folder)
+
+
+def saved_steps(folder):
+    return max((int(path.stem[5:]) for path in folder.glob("out/checkpoints/step*")), default=0)
 
 
 def test_started_alone_it_names_the_command(tmp_path):
     command = [sys.executable, *TRAIN]
     done = subprocess.run(command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert re.search(r"started alone.* mpiexec -n 2 \S*python\S* .*train_mnist.py --distributed", done.stderr)
+    assert re.search(r"started alone.* \S*mpiexec -n 2 \S*python\S* .*train_mnist.py .*--distributed", done.stderr)
 
 
-def test_without_mpi4py_it_names_the_package(tmp_path):
+def test_without_mpi_it_names_the_package(tmp_path):
+    pytest.importorskip("mpi4py")
+    environment = surroundings(PMI_RANK="0", PMI_SIZE="2", MPI4PY_LIBMPI=str(tmp_path / "no_library.so"))
+    command = [sys.executable, *TRAIN]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: mpi4py finds no MPI \(.*\): `pip install 'tinycnn\[mpi\]'` .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("surrounding", [{"PMI_RANK": "0", "PMI_SIZE": "2"}, {}], ids=["as a rank", "alone"])
+def test_without_mpi4py_it_names_the_package_too(surrounding, tmp_path):
     hide = "import sys, runpy; sys.modules['mpi4py'] = None; sys.argv = sys.argv[1:]; "
     hide += "import importlib.util as u; find = u.find_spec; "
     hide += "u.find_spec = lambda name, *a: None if name == 'mpi4py' else find(name, *a); "
     command = [sys.executable, "-c", hide + "runpy.run_path(sys.argv[0], run_name='__main__')", *TRAIN]
-    environment = surroundings(PMI_RANK="0", PMI_SIZE="2")
+    environment = surroundings(**surrounding)
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "error: --distributed needs mpi4py, and an MPI: `pip install 'tinycnn[mpi]'`" in done.stderr
-
-
-# ------------------------------------------------------------------------------------------ NCCL, with a stand-in
-
-
-class FakeComm:
-    """Adds the array to itself, as a second rank with the same numbers would."""
-
-    def __init__(self, size, name, rank):
-        assert len(name) == 128
-        assert all(-128 <= number < 128 for number in name)
-        self.size, self.name, self.rank, self.calls = size, name, rank, []
-
-    def allReduce(self, source, target, count, kind, operation, stream):
-        self.calls.append((source == target, count, kind, operation, stream))
-
-
-def test_nccl_is_asked_for_a_sum_in_place(monkeypatch):
-    name = tuple(range(-64, 64))
-    fake = types.SimpleNamespace(available=True, get_unique_id=lambda: name, NcclCommunicator=FakeComm)
-    fake.NCCL_SUM, fake.NCCL_FLOAT32, fake.NCCL_FLOAT64 = "sum", "float32", "float64"
-    stream = types.SimpleNamespace(ptr=7)
-    cuda = types.ModuleType("cupy.cuda")
-    cuda.nccl, cuda.get_current_stream = fake, lambda: stream
-    cupy = types.ModuleType("cupy")
-    cupy.cuda = cuda
-    for key, module in {"cupy": cupy, "cupy.cuda": cuda, "cupy.cuda.nccl": fake}.items():
-        monkeypatch.setitem(sys.modules, key, module)
-    communicator = nccl.NcclCommunicator(Alone())
-    assert communicator.comm.name == name
-    memory = types.SimpleNamespace(data=types.SimpleNamespace(ptr=123), size=6, dtype=np.dtype(np.float32))
-    communicator.all_reduce(memory)
-    assert communicator.comm.calls == [(True, 6, "float32", "sum", 7)]

@@ -6,14 +6,16 @@ from thread_ranks import on_ranks
 
 import tinycnn
 from tinycnn import layers, optim, ranks
+from tinycnn.backends import get_backend
 from tinycnn.checkpoint import Checkpoints
 from tinycnn.data.augment import Affine
 from tinycnn.distributed import add_up, check_agreement
 from tinycnn.errors import DataError, SettingError
 from tinycnn.keeper import TrainingStopped
 from tinycnn.ranks import Share, by_first, first_then_others, get_communicator
+from tinycnn.run_folder import claimed
 from tinycnn.tensor import Tensor
-from tinycnn.train import Trainer, TrainingDivergedError, evaluate, evaluate_finite
+from tinycnn.train import Trainer, TrainingDivergedError, evaluate, evaluate_finite, warm_up
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 256, (61, 10, 10, 1), dtype=np.uint8)
@@ -75,19 +77,87 @@ def test_the_same_ranks_give_the_same_bits():
     assert difference(first, second) == 0
 
 
-@pytest.mark.parametrize("bug", ["plain mean of the means", "statistics of a part", "masks by place in the part"])
+BUGS = ["plain mean of the means", "statistics of a part", "masks by place in the part", "each clips its own gradient"]
+
+
+@pytest.mark.parametrize("bug", BUGS)
 def test_the_comparison_finds_what_is_done_wrong(bug, monkeypatch):
     match bug:
         case "plain mean of the means":
             monkeypatch.setattr(Share, "weight", property(lambda share: 1 / share.ranks.size))
         case "statistics of a part":
-            monkeypatch.setattr(ranks, "whole_moments", lambda count, mean, var: (count, mean, var))
+            monkeypatch.setattr(ranks, "whole_moments", lambda images, values, *own: (images * values, *own))
         case "masks by place in the part":
             monkeypatch.setattr(ranks, "current_share", lambda: None)
+        case "each clips its own gradient":
+            monkeypatch.setattr("tinycnn.train.add_up", clip_and_add_up)
     drop, normalise = bug.startswith("masks"), bug.startswith("statistics")
-    state, _ = train(network(drop=drop, normalise=normalise), epochs=1)
-    found, _ = on_ranks(2, lambda rank: train(network(drop=drop, normalise=normalise), epochs=1))[0]
+    settings = {"epochs": 1, "clip_norm": 0.5 if "clips" in bug else None}
+    state, _ = train(network(drop=drop, normalise=normalise), **settings)
+    found, _ = on_ranks(2, lambda rank: train(network(drop=drop, normalise=normalise), **settings))[0]
     assert difference(state, found) > 1e-6
+
+
+def clip_and_add_up(communicator, parameters, *numbers):
+    optim.clip_gradients(parameters, 0.5)
+    return add_up(communicator, parameters, *numbers)
+
+
+@pytest.mark.parametrize("size", [2, 20])
+@pytest.mark.parametrize("learn", [["dense_2"], ["conv2d_1"], ["batchnorm_1", "dense_1"]], ids=" ".join)
+@pytest.mark.parametrize(("backend", "dtype", "most"), [("numpy", np.float64, 1e-12), ("numba", np.float32, 2e-5)])
+def test_frozen_layers(backend, dtype, most, learn, size):
+    """They have no gradient to add up; what is left learns as in one process, also where a rank has no image."""
+    pytest.importorskip(backend)
+    with tinycnn.use_backend(backend):
+        state, _ = train(network(dtype).freeze_only(*learn), epochs=1, **EVERYTHING)
+        found = on_ranks(size, lambda rank: train(network(dtype).freeze_only(*learn), epochs=1, **EVERYTHING))
+    assert difference(state, network(dtype).state_dict()) > 1e-3
+    assert difference(state, found[0][0]) < most
+    assert all(difference(found[0][0], other) == 0 for other, _ in found[1:])
+
+
+@pytest.mark.parametrize(("images", "batch"), [(3, 13), (9, 1), (5, 4)])
+def test_fewer_images_than_ranks(images, batch, monkeypatch):
+    """In all, or in every batch; validation has one image for four ranks."""
+    monkeypatch.setattr("test_ranks.BATCH", batch)
+
+    def work(_=None):
+        trainer = trainer_for(network(), **EVERYTHING)
+        validation = IMAGES[:1], LABELS[:1]
+        list(trainer.fit(IMAGES[:images], LABELS[:images], epochs=2, validation=validation))
+        return trainer.model.state_dict()
+
+    alone, four = work(), on_ranks(4, work)
+    assert all(difference(alone, state) < 1e-12 for state in four)
+
+
+def test_early_stopping_ends_all_after_the_same_epoch():
+    def work(_=None):
+        settings = {"epochs": 60, "fit": {"early_stopping": 2}, "label_smoothing": 0.1}
+        return len(train(network(), **settings)[1])
+
+    alone = work()
+    assert 2 < alone < 60
+    assert on_ranks(3, work) == [alone] * 3
+
+
+def test_a_folder_that_another_run_writes_to_is_refused_by_all(tmp_path):
+    def work(rank):
+        with pytest.raises(SettingError, match="another run is writing there"), claimed(tmp_path / "out"):
+            pytest.fail("nobody may come here")
+
+    with claimed(tmp_path / "out"):
+        on_ranks(2, work)
+
+
+def test_ranks_rehearse_what_they_will_have(monkeypatch):
+    """Not the whole batch, for which there may be no memory."""
+    monkeypatch.setattr(get_backend(), "compiles", True)
+    monkeypatch.setattr(Trainer, "step", lambda self, images, labels, chosen: seen.append(len(chosen)))
+    seen = []
+    on_ranks(4, lambda rank: warm_up(trainer_for(network()), IMAGES, LABELS))
+    assert seen == [4] * 4
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 20])

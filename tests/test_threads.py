@@ -14,8 +14,7 @@ import tinycnn
 from tinycnn import models, optim
 from tinycnn.backends import threads
 from tinycnn.errors import SettingError
-from tinycnn.evaluation import predict_logits
-from tinycnn.train import Trainer
+from tinycnn.train import Trainer, predict_logits
 
 pytest.importorskip("numba", reason="the workers serve compiled kernels")
 

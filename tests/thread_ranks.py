@@ -28,13 +28,13 @@ class ThreadRank(Communicator):
         numbers[...] = total
 
 
-def on_ranks(size, work):
+def on_ranks(size, work, kind=ThreadRank):
     """``[work(rank) for rank in ranks]``, all at the same time; raises the first error of the lowest rank."""
     barrier, table = threading.Barrier(size, timeout=TIMEOUT_S), [np.empty(0)] * size
     answers, errors = [None] * size, [None] * size
 
     def run(number):
-        rank = ThreadRank(number, size, barrier, table)
+        rank = kind(number, size, barrier, table)
         try:
             with use_communicator(rank):
                 answers[number] = work(rank)

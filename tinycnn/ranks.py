@@ -140,21 +140,23 @@ def merged_moments(counts: Array, means: Array, squares: Array) -> tuple[Array, 
 
     As in Chan, Golub, LeVeque, 1979: distances are taken from a mean, so nothing cancels in float32.
     """
-    total = max(counts.sum(), 1)
+    total = counts.sum().clip(1)  # on a GPU, `max` would wait for it
     weights = (counts / total)[:, None]
     mean = (weights * means).sum(axis=0)
     return mean, squares.sum(axis=0, dtype=np.float64) / total + (weights * (means - mean) ** 2).sum(axis=0)
 
 
-def whole_moments(count: int, mean: Array, var: Array) -> tuple[int, Array, Array]:
-    """Number of values, mean and variance ``(C,)`` of this rank's part of the batch → those of the batch."""
+def whole_moments(images: int, values: int, mean: Array, var: Array) -> tuple[int, Array, Array]:
+    """How many images this rank has, how many values each has in a channel, their mean and variance ``(C,)``
+    → how many values all have, the mean and variance of all.
+    """
     share = _share.get()
     if share is None:
-        return count, mean, var
+        return images * values, mean, var
     own = np.zeros_like(mean, shape=(3, len(mean)), dtype=np.float64)
-    own[0], own[1], own[2] = count, mean, count * var
+    own[0], own[1], own[2] = images * values, mean, images * values * var
     rows = share.ranks.all_gather(own)  # (ranks, 3, C)
-    return int(rows[:, 0, 0].sum()), *merged_moments(rows[:, 0, 0], rows[:, 1], rows[:, 2])
+    return share.whole * values, *merged_moments(rows[:, 0, 0], rows[:, 1], rows[:, 2])
 
 
 def whole_sums(*sums: Array) -> tuple[Array, ...]:

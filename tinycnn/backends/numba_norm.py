@@ -77,7 +77,7 @@ def batch_moments(source: Source) -> tuple[int, Array, Array]:
 
     in_parallel(measure, len(parts))
     counts = np.array([stop - start for start, stop in parts], np.float64) * H * W
-    batch, mean, var = ranks.whole_moments(N * H * W, *ranks.merged_moments(counts, means, squares))
+    batch, mean, var = ranks.whole_moments(N, H * W, *ranks.merged_moments(counts, means, squares))
     return batch, mean.astype(np.float32), var.astype(np.float32)
 
 

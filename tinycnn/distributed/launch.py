@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 from tinycnn.backends import get_backend, has_gpu
-from tinycnn.backends.threads import share_machine
-from tinycnn.distributed.mpi import PATIENCE_S, MpiCommunicator
+from tinycnn.backends.threads import get_threads, share_machine
+from tinycnn.distributed.mpi import PATIENCE_S, MpiCommunicator, mpiexec, own_mpiexec
 from tinycnn.errors import SettingError
 from tinycnn.ranks import Communicator, use_communicator
 
@@ -24,8 +24,10 @@ def start() -> Communicator:
     Each rank takes its part of the machine's cores, and of its GPUs. Raises SettingError, with the command that mends
     it, without mpi4py, without MPI, and in a process that nobody started as a rank.
     """
+    if importlib.util.find_spec("mpi4py") is None:
+        raise SettingError(f"--distributed needs mpi4py, and an MPI: {INSTALL}")
     if not any(name in os.environ for name in NUMBERS):
-        command = shlex.join(["mpiexec", "-n", "2", *sys.orig_argv])
+        command = shlex.join([mpiexec(), "-n", "2", *sys.orig_argv])
         raise SettingError(
             f"--distributed is for several processes, and this one was started alone. Start two: {command}"
         )
@@ -36,7 +38,7 @@ def start() -> Communicator:
     if world.size != started:
         raise SettingError(
             f"mpiexec started {started} processes, but they do not find each other: it belongs to another MPI than the "
-            f"one that mpi4py found. Use {os.path.join(sys.prefix, 'bin', 'mpiexec')}"
+            f"one that mpi4py found. Use {own_mpiexec()}"
         )
     ranks = MpiCommunicator(world.Dup(), patience_s=_patience_s())
     ranks.abort_on_bugs()
@@ -46,8 +48,6 @@ def start() -> Communicator:
 
 
 def _load_mpi() -> Any:
-    if importlib.util.find_spec("mpi4py") is None:
-        raise SettingError(f"--distributed needs mpi4py, and an MPI: {INSTALL}")
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # mpi4py is there, the library that it looks for is not
@@ -67,7 +67,8 @@ def _share_machine(world: Any) -> None:
     """Give this rank its part of what the ranks on this machine have together."""
     node = world.Split_type(_load_mpi().COMM_TYPE_SHARED)
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    share_machine(len(set().union(*node.allgather(set(cores)))) // node.size)
+    share = len(set().union(*node.allgather(set(cores)))) // node.size
+    share_machine(min(share, get_threads()))  # which OMP_NUM_THREADS may have limited
     get_backend().activate()
     if importlib.util.find_spec("cupy") and has_gpu():
         from tinycnn.distributed.nccl import take_gpu

@@ -10,9 +10,11 @@ from working. Ours looks, lets others have the core, and after a while sleeps be
 """
 
 import os
+import shutil
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,12 +85,14 @@ class MpiCommunicator(Communicator):
     def leave(self, code: int, error: str = "") -> int:
         """End together: wait until all are here. Who has failed waits a few seconds only, and then ends the others.
 
+        Who was stopped, with a ``code`` but no ``error``, waits as long as ever: rank 0 may be writing the checkpoint.
+
         The message of the first rank that has failed is printed. Nothing may be asked of the ranks afterwards.
         """
         own, codes = np.array([code, bool(error)]), np.zeros((self.size, 2), np.int64)
         request = self.farewell.Iallgather(own, codes)
         try:
-            self._wait(request, FAREWELL_S if code else self.patience_s)
+            self._wait(request, FAREWELL_S if error else self.patience_s)
         except RankLostError as lost:
             self.abort(code or 2, error or f"error: {lost}")
         failed = np.flatnonzero(codes[:, 1])
@@ -111,4 +115,15 @@ class MpiCommunicator(Communicator):
 
     @property
     def launcher(self) -> list[str]:
-        return ["mpiexec", "-n", str(self.size)]
+        return [mpiexec(), "-n", str(self.size)]
+
+
+def own_mpiexec() -> Path:
+    """The one that an MPI from PyPI puts beside Python."""
+    return Path(sys.prefix) / "bin" / "mpiexec"
+
+
+def mpiexec() -> str:
+    """How a command line calls the right one: with its folder where the search path leads to none, or to another."""
+    own = own_mpiexec()
+    return str(own) if own.exists() and shutil.which("mpiexec") != str(own) else "mpiexec"

@@ -12,19 +12,26 @@ NCCL_TYPES = {"u1": "UINT8", "i4": "INT32", "i8": "INT64", "f4": "FLOAT32", "f8"
 
 
 class NcclCommunicator(Communicator):
-    """The ranks of ``host``, each with the GPU that is its current one."""
+    """The ranks of ``host``, each with the GPU that is its current one; raises BackendError where NCCL cannot do it."""
 
     def __init__(self, host: Communicator) -> None:
         import cupy
         from cupy.cuda import nccl
 
         if not nccl.available:
-            raise BackendError("this CuPy has no NCCL, which GPUs talk through: `pip install nvidia-nccl-cu12`")
+            package = f"nvidia-nccl-cu{cupy.cuda.runtime.runtimeGetVersion() // 1000}"
+            raise BackendError(
+                f"GPUs of several ranks talk through NCCL, which CuPy does not find: `pip install {package}`"
+            )
         self.cupy, self.nccl, self.rank, self.size = cupy, nccl, host.rank, host.size
-        # NCCL's name for a meeting is a tuple of 128 numbers, signed bytes
-        name = bytes(number % 256 for number in nccl.get_unique_id()) if host.rank == 0 else b""
-        shared = tuple(byte - 256 * (byte > 127) for byte in host.broadcast(name))
-        self.comm = nccl.NcclCommunicator(self.size, shared, self.rank)
+        meeting = host.broadcast(nccl.get_unique_id() if host.rank == 0 else b"")  # NCCL's name for it, 128 bytes
+        try:
+            self.comm = nccl.NcclCommunicator(self.size, meeting, self.rank)
+        except nccl.NcclError as error:
+            raise BackendError(
+                f"NCCL cannot bind {self.size} ranks together ({error}): start no more on a machine than it has GPUs; "
+                "the environment variable NCCL_DEBUG=WARN tells more"
+            ) from error
 
     def all_reduce(self, numbers: Array) -> None:
         kind = getattr(self.nccl, f"NCCL_{NCCL_TYPES[numbers.dtype.str[1:]]}")
@@ -33,7 +40,10 @@ class NcclCommunicator(Communicator):
 
 
 def take_gpu(number: int) -> None:
-    """Make GPU ``number`` of this machine the current one, beginning again after the last."""
-    import cupy
-
-    cupy.cuda.Device(number % cupy.cuda.runtime.getDeviceCount()).use()
+    """Make GPU ``number`` of this machine the current one, beginning again after the last; none where CuPy has none."""
+    try:
+        import cupy
+    except ImportError:  # several of them, or one for another CUDA: whoever chooses this backend is told
+        return
+    if cupy.is_available():
+        cupy.cuda.Device(number % cupy.cuda.runtime.getDeviceCount()).use()

@@ -55,9 +55,8 @@ class BatchNormFunction(Function):
 
 def batch_moments(x: Array, axes: tuple[int, ...]) -> tuple[int, Array, Array]:
     """``x (..., C)`` → how many values each channel has in the batch, their mean and variance, ``(C,)`` both."""
-    count = math.prod(x.shape[:-1])
-    own = (x.mean(axis=axes), x.var(axis=axes)) if count else (x.sum(axis=axes), x.sum(axis=axes))  # zeros
-    whole, mean, var = ranks.whole_moments(count, *own)
+    own = (x.mean(axis=axes), x.var(axis=axes)) if len(x) else (x.sum(axis=axes), x.sum(axis=axes))  # zeros
+    whole, mean, var = ranks.whole_moments(len(x), math.prod(x.shape[1:-1]), *own)
     return whole, mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
 
 
