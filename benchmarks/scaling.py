@@ -21,7 +21,8 @@ import tinycnn  # noqa: E402
 from tinycnn import distributed, models, optim  # noqa: E402
 from tinycnn.backends.threads import get_threads  # noqa: E402
 from tinycnn.ranks import Communicator, get_communicator  # noqa: E402
-from tinycnn.train import Trainer, warm_up  # noqa: E402
+from tinycnn.rehearsal import warm_up  # noqa: E402
+from tinycnn.train import Trainer  # noqa: E402
 
 
 def timed_sums(ranks: Communicator) -> list[float]:

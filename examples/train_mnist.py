@@ -27,10 +27,11 @@ from tinycnn.io import check_size
 from tinycnn.keeper import TrainingStopped
 from tinycnn.progress import epoch_line, progress_display
 from tinycnn.ranks import by_first, first_then_others, get_communicator
+from tinycnn.rehearsal import warm_up
 from tinycnn.results import BEST, best_epoch, replaced_run, versions, write_results
 from tinycnn.run_folder import claimed
 from tinycnn.stopping import StopSignals
-from tinycnn.train import TrainingDivergedError, evaluate_finite, warm_up
+from tinycnn.train import TrainingDivergedError, evaluate_finite
 from tinycnn.training_options import make_trainer, parse, training_line, without_effect
 
 

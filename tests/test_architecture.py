@@ -27,7 +27,7 @@ LAYERS = [
     ["tinycnn.checkpoint", "tinycnn.evaluation", "tinycnn.nonfinite", "tinycnn.run_folder", "tinycnn.stopping"],
     ["tinycnn.keeper", "tinycnn.history", "tinycnn.divergence", "tinycnn.distributed"],
     ["tinycnn.train", "tinycnn.exercises", "tinycnn.explain"],
-    ["tinycnn.progress", "tinycnn.sklearn", "tinycnn.results", "tinycnn.training_options"],
+    ["tinycnn.progress", "tinycnn.rehearsal", "tinycnn.sklearn", "tinycnn.results", "tinycnn.training_options"],
     ["tinycnn"],
     ["tinycnn.plots"],
     ["tinycnn.report", "tinycnn.report_page", "tinycnn.onnx_export", "tinycnn.gradient_cases"],

@@ -17,7 +17,8 @@ from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
-from tinycnn.train import Progress, Trainer, warm_up
+from tinycnn.rehearsal import warm_up
+from tinycnn.train import Progress, Trainer
 
 IMAGES, BATCH = 37, 8  # four whole batches, and one of 5
 EXTRAS = {"augment": Affine(), "fade": Fade(-3, 12), "label_smoothing": 0.1, "clip_norm": 0.1}

@@ -15,8 +15,9 @@ import tinycnn
 from tinycnn import Function, data, gradient_cases, models
 from tinycnn.commands import COMMANDS, main
 from tinycnn.data import drawing
+from tinycnn.evaluation import predict_logits
 from tinycnn.layers import Dense, Flatten, Sequential
-from tinycnn.train import evaluate, predict_logits
+from tinycnn.train import evaluate
 
 
 @pytest.fixture(scope="module")

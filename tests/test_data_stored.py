@@ -16,7 +16,8 @@ from tinycnn.data import StoredImages, load_stored
 from tinycnn.errors import DataError, SettingError
 from tinycnn.evaluation import evaluate
 from tinycnn.keeper import TrainingStopped
-from tinycnn.train import Trainer, TrainingDivergedError, warm_up
+from tinycnn.rehearsal import warm_up
+from tinycnn.train import Trainer, TrainingDivergedError
 
 COUNT, EPOCHS = 150, 2
 MEMORY = 2 * 48 * 64  # bytes: parts of 48 images, three batches of 16

@@ -73,6 +73,8 @@ def conv_settings() -> Iterator[dict]:
     kernels = [*((k, k) for k in range(1, 8)), (1, 3), (4, 2)]
     for kernel, stride, padding in itertools.product(kernels, [(1, 1), (2, 1), (3, 2)], [(0, 0), (1, 2)]):
         yield {"kernel_size": kernel, "stride": stride, "padding": padding}
+    for padding in ((0, 2), (2, 0)):
+        yield {"kernel_size": (3, 3), "stride": (1, 1), "padding": padding}
 
 
 POOLS = {
@@ -203,6 +205,7 @@ def test_an_empty_batch(fusing: Backend, layers: list[Layer]) -> None:
 BLOCKS = {
     "conv": [Conv2d(3, padding=1), ReLU()],
     "conv and norm": [Conv2d(3, padding=1), ReLU(), BatchNorm(), MaxPool2d(2)],
+    "norm": [BatchNorm(), MaxPool2d(2)],
     "dense": [Dense(4), ReLU()],
 }
 
@@ -223,6 +226,20 @@ def test_frozen_blocks_let_the_gradient_of_the_input_through(fusing: Backend, la
         grads.append(fusing.to_host(tensor.grad))
     assert grads[0].any()
     np.testing.assert_array_equal(*grads)
+
+
+@pytest.mark.parametrize("layers", list(BLOCKS.values()), ids=list(BLOCKS))
+def test_each_parameter_learns_alone_while_the_others_are_frozen(fusing: Backend, layers: list[Layer]) -> None:
+    x = whole_numbers((4, 6) if isinstance(layers[0], Dense) else (4, 6, 6, 2), 9)
+    model = with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:])).eval()
+    grad_y = whole_numbers((len(x), *model.output_shape), 5)
+    together = forward_and_backward(model, x, grad_y)
+    for name, learning in model.named_parameters():
+        for parameter in model.parameters():
+            parameter.requires_grad, parameter.grad = parameter is learning, None
+        model(tinycnn.Tensor(x)).backward(grad_y)
+        assert together[name].any()
+        np.testing.assert_array_equal(fusing.to_host(learning.grad), together[name], err_msg=name)
 
 
 def test_backends_without_fused_kernels_run_layer_by_layer() -> None:

@@ -13,9 +13,10 @@ from tinycnn.distributed import add_up, check_agreement
 from tinycnn.errors import DataError, SettingError
 from tinycnn.keeper import TrainingStopped
 from tinycnn.ranks import Share, by_first, first_then_others, get_communicator
+from tinycnn.rehearsal import warm_up
 from tinycnn.run_folder import claimed
 from tinycnn.tensor import Tensor
-from tinycnn.train import Trainer, TrainingDivergedError, evaluate, evaluate_finite, warm_up
+from tinycnn.train import Trainer, TrainingDivergedError, evaluate, evaluate_finite
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 256, (61, 10, 10, 1), dtype=np.uint8)

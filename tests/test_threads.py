@@ -14,7 +14,8 @@ import tinycnn
 from tinycnn import models, optim
 from tinycnn.backends import threads
 from tinycnn.errors import SettingError
-from tinycnn.train import Trainer, predict_logits
+from tinycnn.evaluation import predict_logits
+from tinycnn.train import Trainer
 
 pytest.importorskip("numba", reason="the workers serve compiled kernels")
 

@@ -10,10 +10,11 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import warp_terms
 from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop, named
 from tinycnn.errors import SettingError, TinyCNNError
-from tinycnn.evaluation import EVALUATION_BATCH
+from tinycnn.evaluation import EVALUATION_BATCH, predict_logits
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
 from tinycnn.optim import SGD, Adam, cosine
 from tinycnn.progress import PlainLines, ProgressBar, progress_display
+from tinycnn.rehearsal import warm_up
 from tinycnn.train import (
     EpochResult,
     Progress,
@@ -22,8 +23,6 @@ from tinycnn.train import (
     TrainingDivergedError,
     evaluate,
     evaluate_finite,
-    predict_logits,
-    warm_up,
 )
 
 

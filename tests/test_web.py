@@ -27,8 +27,8 @@ from tinycnn.commands import main
 from tinycnn.commands.serve import address, is_loopback
 from tinycnn.data.drawing import read_drawing
 from tinycnn.errors import SettingError
+from tinycnn.evaluation import predict_logits
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling, Sequential, Softmax
-from tinycnn.train import predict_logits
 from tinycnn.web import app as web_app
 from tinycnn.web.answers import MOST_BYTES, Answers, layers_to_show, packed
 from tinycnn.web.app import create_app

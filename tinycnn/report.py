@@ -18,10 +18,11 @@ from tinycnn import explain, metrics, plots
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset, class_counts
 from tinycnn.data.augment import Augmentation, named
+from tinycnn.evaluation import predict_logits
 from tinycnn.files import write_atomically
 from tinycnn.layers import Conv2d, Sequential
 from tinycnn.report_page import Shown, page
-from tinycnn.train import EpochResult, Scores, predict_logits
+from tinycnn.train import EpochResult, Scores
 
 EXAMPLES = 5  # single files of each kind
 STEP_IMAGES = 64  # in the batch whose gradients are shown

@@ -6,11 +6,11 @@ backend sees the same batches. ``Trainer.state_dict()`` is all that a run needs 
 bits: it is saved as a checkpoint, and it is where a run goes back to that has lost its numbers to NaN.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,15 @@ from tinycnn.data.stored import StoredImages
 from tinycnn.distributed import add_up, check_agreement
 from tinycnn.divergence import Snapshot, is_healthy, trace
 from tinycnn.errors import SettingError, TinyCNNError
-from tinycnn.evaluation import Scores, count_correct, evaluate, number_batches, predict_logits, shared_scores
+from tinycnn.evaluation import Scores, count_correct, evaluate, number_batches, shared_scores
+from tinycnn.evaluation import predict_logits as predict_logits  # whoever trains wants it, too
 from tinycnn.history import EpochResult, Progress, stalled
 from tinycnn.keeper import Keeper
 from tinycnn.layers import Sequential
 from tinycnn.memory import memory_explained
 from tinycnn.models import pixel_scale
 from tinycnn.optim import Optimizer, clip_gradients, in_range
-from tinycnn.ranks import Alone, Share, Wish, first_then_others, get_communicator, shared_batch, use_communicator
+from tinycnn.ranks import Share, Wish, get_communicator, shared_batch
 from tinycnn.tensor import Tensor
 
 CHECK_EVERY = 500  # steps between two looks at whether all numbers are finite, for which a GPU is waited for
@@ -107,15 +108,8 @@ class Trainer:
         validation = validation if validation and len(validation[0]) else None
         if early_stopping is not None and not validation:
             raise SettingError("early stopping watches the validation loss: it needs validation images")
-        ranks = get_communicator()
-        run = self.identity((images, labels), validation, early_stopping) if checkpoints or ranks.size > 1 else {}
-        self.wish = Wish(stop)
-        if ranks.size > 1:
-            stop = self.wish
-            weights = fingerprint(*self.model.state_dict().values())
-            check_agreement(ranks, run | {"epochs": epochs, "initial weights": weights})
-        keeper = Keeper(self, checkpoints, stop, run)
-        keeper.resume()
+        identity = partial(self.identity, (images, labels), validation, early_stopping)
+        keeper = self.begin(identity, epochs, checkpoints, stop)
         if len(self.history) + (self.running is not None) > epochs:
             raise SettingError(f"the run is beyond epoch {epochs} already: go on with more epochs")
         images_here, labels_here = bring(images, labels)
@@ -125,6 +119,25 @@ class Trainer:
             self.history.append(self.result(epoch, train, len(images), validation))
             yield self.history[-1]
             keeper.after_epoch(epoch)
+
+    def begin(
+        self,
+        identity: Callable[[], dict[str, Any]],
+        epochs: int,
+        checkpoints: Checkpoints | None,
+        stop: Callable[[], bool],
+    ) -> Keeper:
+        """The keeper of a run that begins, or goes on at its newest checkpoint; several ranks agree on what it is."""
+        ranks = get_communicator()
+        run = identity() if checkpoints or ranks.size > 1 else {}  # it reads all images
+        self.wish = Wish(stop)
+        if ranks.size > 1:
+            stop = self.wish
+            weights = fingerprint(*self.model.state_dict().values())
+            check_agreement(ranks, run | {"epochs": epochs, "initial weights": weights})
+        keeper = Keeper(self, checkpoints, stop, run)
+        keeper.resume()
+        return keeper
 
     def result(
         self, epoch: int, train: Scores, images: int, validation: tuple[np.ndarray, np.ndarray] | None
@@ -295,33 +308,3 @@ def evaluate_finite(trainer: Trainer, images: np.ndarray, labels: np.ndarray, wh
         where = next((origin for origin in origins if origin), "the loss itself")
     rate = f"learning rate {trainer.optimizer.lr:g}"
     raise TrainingDivergedError(f"the loss became {scores.loss} {when} ({rate}), first in {where}: try a smaller --lr")
-
-
-@np.errstate(all="ignore")  # a rehearsal: whatever goes wrong is told when it counts
-def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
-    """Compile every kernel that training needs, on a copy that is thrown away; answers the seconds it took.
-
-    Does nothing on a backend that does not compile. Compiled kernels are cached on disk, so a second run is quick. Of
-    several ranks, the first compiles, and the others load what it has compiled.
-    """
-    start = time.perf_counter()
-    if not get_backend().compiles:
-        return 0.0
-    first_then_others(lambda: _rehearse(trainer, images, labels))
-    return time.perf_counter() - start
-
-
-def _rehearse(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> None:
-    """Two steps and a prediction of a copy of ``trainer``, without the other ranks."""
-    backend, rehearsal = get_backend(), copy.deepcopy(trainer)
-    rehearsal.batch_size = -(-trainer.batch_size // get_communicator().size)  # the most that a rank has of a batch
-    some = slice(2 * rehearsal.batch_size)  # one step, and one more to replay it
-    images_here, labels_here = backend.asarray(images[some]), backend.asarray(labels[some])
-    running = Progress(1, math.ceil(len(labels_here) / rehearsal.batch_size))
-    with use_communicator(Alone()):
-        with captured_epoch(rehearsal, images_here, labels_here, 1, running) as captured:
-            while captured and running.step < running.steps and captured.step(running):
-                continue
-        trainer.why_eager = rehearsal.why_eager
-        rehearsal.step(images_here, labels_here, backend.asarray(np.arange(min(rehearsal.batch_size, len(images)))))
-    predict_logits(rehearsal.model, images[:1])

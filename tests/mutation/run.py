@@ -25,11 +25,14 @@ from typing import Any
 
 import pytest
 from breaking import KERNELS, exchange_code, forget_compiled, import_instead
+from compiled import callers, calling_lines, is_compiled
 from mutants import Mutant, broken, mutants, unchanged
 from watching import Seen, Watching, few, few_first
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPILE_S = 150  # all kernels, in all their shapes
+COMPILE_S = 150  # kernels, in the shapes of a few cases
+MOST_COMPILING = 3  # cases of a test function
+MEMORY_BYTES = 8 << 30  # a wrong size asks for more
 NUMPY, NUMBA = "not numba and not cupy and not loops", "not numpy and not cupy and not loops"
 
 
@@ -158,7 +161,7 @@ def import_and_run(target: Target, attempt: Attempt) -> str:
 
 
 def watch(target: Target, paths: list[Path]) -> Any:
-    watching = Watching(paths)
+    watching = Watching([*paths, *(callers(ROOT) if any(map(is_compiled, paths)) else [])])
     failed = run_pytest(target, watching)
     return None if failed else (watching.seconds, watching.lines())
 
@@ -193,6 +196,7 @@ def in_child(work: Callable[[], Any], seconds: float = 36000) -> Any:
         child = os.fork()
         if child == 0:
             resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 5))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
             signal.alarm(10 * int(seconds) + 60)  # for those that wait for each other
             try:
                 json.dump(work(), result)
@@ -208,11 +212,18 @@ def in_child(work: Callable[[], Any], seconds: float = 36000) -> Any:
 
 
 def attempt(path: Path, mutant: Mutant, seen: Seen) -> Attempt:
-    cases, compiled = seen.cases(path, mutant.statement), path.parent.match(KERNELS)
-    if not mutant.in_function or (compiled and not cases):  # it runs once for all of them, or unseen
+    compiled = is_compiled(path)
+    cases = compiled_cases(path, mutant, seen) if compiled else seen.cases({path: set(mutant.statement)})
+    if not mutant.in_function:  # it runs once for all of them
         cases = few_first(list(seen.seconds))
     seconds = 10 + 3 * sum(seen.seconds[case] for case in cases) + COMPILE_S * compiled
     return Attempt(path, mutant, cases, seconds, seen.on_import(path, mutant.statement))
+
+
+def compiled_cases(path: Path, mutant: Mutant, seen: Seen) -> list[str]:
+    """Where a case may compile kernels of its own, which takes seconds, a few of each test function have to do."""
+    cases = seen.cases(calling_lines(ROOT, path, mutant.line))
+    return cases if path.stem in ("plain", "batch_norm") else few(cases, MOST_COMPILING)
 
 
 def attempts_at(path: Path, seen: Seen, sample: int | None, seed: int) -> list[Attempt]:

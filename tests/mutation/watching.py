@@ -42,10 +42,10 @@ class Seen:
     seconds: dict[str, float]
     lines: dict[str, dict[int, list[str]]]
 
-    def cases(self, path: Path, lines: range) -> list[str]:
+    def cases(self, lines: dict[Path, set[int]]) -> list[str]:
         """Those that run one of these lines."""
-        seen = self.lines.get(str(path), {})
-        running = {case for line in lines for case in seen.get(line, [])}
+        seen = [(self.lines.get(str(path), {}), numbers) for path, numbers in lines.items()]
+        running = {case for by_line, numbers in seen for line in numbers for case in by_line.get(line, [])}
         return few_first([case for case in self.seconds if case in running])
 
     def on_import(self, path: Path, lines: range) -> bool:
@@ -59,13 +59,13 @@ def few_first(cases: list[str]) -> list[str]:
     return sorted(cases, key=lambda case: case not in some)
 
 
-def few(cases: list[str]) -> list[str]:
+def few(cases: list[str], most: int = FEW) -> list[str]:
     functions: dict[str, list[str]] = {}
     for case in cases:
         functions.setdefault(case.partition("[")[0], []).append(case)
-    return [case for group in functions.values() for case in spread(group)]
+    return [case for group in functions.values() for case in spread(group, most)]
 
 
-def spread(cases: list[str]) -> list[str]:
-    count = min(FEW, len(cases))
+def spread(cases: list[str], most: int) -> list[str]:
+    count = min(most, len(cases))
     return [cases[i * len(cases) // count] for i in range(count)]

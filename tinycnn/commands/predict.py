@@ -18,8 +18,8 @@ from tinycnn.commands.choices import add_backend, add_model_file, load_finite
 from tinycnn.data.drawing import read_drawing
 from tinycnn.data.picture import SUFFIXES, is_picture, read_picture
 from tinycnn.errors import DataError, SettingError
+from tinycnn.evaluation import predict_logits
 from tinycnn.layers import Sequential
-from tinycnn.train import predict_logits
 
 MOST_COLUMNS = 10  # with more classes, the most probable ones by name
 

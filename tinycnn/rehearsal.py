@@ -1,0 +1,44 @@
+"""Before the clock starts: every kernel that training needs is compiled, on a copy of the trainer."""
+
+import copy
+import math
+import time
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.capture import captured_epoch
+from tinycnn.evaluation import predict_logits
+from tinycnn.history import Progress
+from tinycnn.ranks import Alone, first_then_others, get_communicator, use_communicator
+from tinycnn.train import Trainer
+
+
+@np.errstate(all="ignore")  # a rehearsal: whatever goes wrong is told when it counts
+def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
+    """Compile every kernel that training needs, on a copy that is thrown away; answers the seconds it took.
+
+    Does nothing on a backend that does not compile. Compiled kernels are cached on disk, so a second run is quick. Of
+    several ranks, the first compiles, and the others load what it has compiled.
+    """
+    start = time.perf_counter()
+    if not get_backend().compiles:
+        return 0.0
+    first_then_others(lambda: _rehearse(trainer, images, labels))
+    return time.perf_counter() - start
+
+
+def _rehearse(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> None:
+    """Two steps and a prediction of a copy of ``trainer``, without the other ranks."""
+    backend, rehearsal = get_backend(), copy.deepcopy(trainer)
+    rehearsal.batch_size = -(-trainer.batch_size // get_communicator().size)  # the most that a rank has of a batch
+    some = slice(2 * rehearsal.batch_size)  # one step, and one more to replay it
+    images_here, labels_here = backend.asarray(images[some]), backend.asarray(labels[some])
+    running = Progress(1, math.ceil(len(labels_here) / rehearsal.batch_size))
+    with use_communicator(Alone()):
+        with captured_epoch(rehearsal, images_here, labels_here, 1, running) as captured:
+            while captured and running.step < running.steps and captured.step(running):
+                continue
+        trainer.why_eager = rehearsal.why_eager
+        rehearsal.step(images_here, labels_here, backend.asarray(np.arange(min(rehearsal.batch_size, len(images)))))
+    predict_logits(rehearsal.model, images[:1])
