@@ -2,6 +2,7 @@
 
     python examples/train_mnist.py                                    # keras_cnn on MNIST, the fastest backend there is
     python examples/train_mnist.py --model lenet --backend numpy --epochs 1
+    python examples/train_mnist.py --init-from runs/lenet-mnist/model.safetensors --dataset fashion_mnist
 
 Results go to ``--output`` (default runs/<model>-<dataset>): metrics.json, history.csv, model.safetensors, report.html
 and the pictures in it. Ctrl-C saves a checkpoint there, and the same command with ``--resume`` goes on.
@@ -23,7 +24,6 @@ from tinycnn.checkpoint import Checkpoints
 from tinycnn.console import tell
 from tinycnn.errors import SettingError, TinyCNNError, in_words
 from tinycnn.history import best, stopped_early
-from tinycnn.io import check_size
 from tinycnn.keeper import TrainingStopped
 from tinycnn.progress import epoch_line, progress_display
 from tinycnn.ranks import by_first, first_then_others, get_communicator
@@ -32,7 +32,7 @@ from tinycnn.results import BEST, best_epoch, replaced_run, versions, write_resu
 from tinycnn.run_folder import claimed
 from tinycnn.stopping import StopSignals
 from tinycnn.train import TrainingDivergedError, evaluate_finite
-from tinycnn.training_options import make_trainer, parse, training_line, without_effect
+from tinycnn.training_options import make_model, make_trainer, output_folder, parse, training_line, without_effect
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
             colour=options.colour,
         )
     )
-    with claimed(options.output or Path("runs") / f"{options.model}-{dataset.name}") as output:
+    with claimed(output_folder(options, dataset)) as output:
         return Run(output, dataset, options).complete()
 
 
@@ -62,11 +62,7 @@ class Run:
             dataset.x_train, dataset.y_train, options.validation_split, seed=options.seed
         )
         self.training, self.validation = (x_train, y_train), (x_valid, y_valid)
-        self.model = models.create(
-            options.model, seed=options.seed, input_shape=dataset.input_shape, classes=dataset.num_classes
-        )
-        check_size(self.model)
-        self.model.class_names, self.model.pictures = dataset.class_names, dataset.pictures
+        self.model, self.origin = make_model(options, dataset)
         self.trainer = make_trainer(options, self.model, len(x_train))
         self.compile_s = self.training_s = 0.0
 
@@ -110,7 +106,9 @@ class Run:
         say(f"training  {training_line(options)}")
         for sentence in without_effect(options):
             say(f"          {sentence}")
-        say(f"\n{options.model}: {models.MODELS[options.model].description}\n{self.model.summary()}\n")
+        if self.origin:
+            say(f"start     {self.origin}")
+        say(f"\n{options.model}: {models.known(options.model).description}\n{self.model.summary()}\n")
 
     def plain_options(self) -> dict[str, Any]:
         return {name: str(v) if isinstance(v, Path) else v for name, v in vars(self.options).items()}

@@ -25,7 +25,7 @@ LAYERS = [
     ["tinycnn.models", "tinycnn.io", "tinycnn.convert", "tinycnn.metrics", "tinycnn.capture", "tinycnn.memory"],
     ["tinycnn.onnx_import", "tinycnn.batches"],
     ["tinycnn.checkpoint", "tinycnn.evaluation", "tinycnn.nonfinite", "tinycnn.run_folder", "tinycnn.stopping"],
-    ["tinycnn.keeper", "tinycnn.history", "tinycnn.divergence", "tinycnn.distributed"],
+    ["tinycnn.transfer", "tinycnn.keeper", "tinycnn.history", "tinycnn.divergence", "tinycnn.distributed"],
     ["tinycnn.train", "tinycnn.exercises", "tinycnn.explain"],
     ["tinycnn.progress", "tinycnn.rehearsal", "tinycnn.sklearn", "tinycnn.results", "tinycnn.training_options"],
     ["tinycnn"],

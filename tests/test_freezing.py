@@ -1,6 +1,7 @@
 """Frozen layers: no gradient, no change, no work; and what is left to train learns as if nothing were frozen."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -335,8 +336,21 @@ def test_the_gradients_to_look_at_are_those_there_are():
     assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
 
 
+def test_a_pattern_stands_for_all_whose_names_are_so():
+    model = plain().freeze_only("conv2d_[13]", "*_2", "dense_1")
+    assert [name for name, layer in model.layers.items() if layer.frozen] == with_parameters(model)
+    model.freeze_only("conv*")
+    assert [name for name, layer in model.layers.items() if layer.frozen] == ["conv2d_1", "conv2d_2", "conv2d_3"]
+
+
 def test_mistakes_in_names_are_told():
-    with pytest.raises(SettingError, match=r"freeze_only: no layer is called 'conv_1'; there are conv2d_1, relu_1, "):
+    names = r"there are conv2d_1, conv2d_2, conv2d_3, dense_1, dense_2$"
+    with pytest.raises(SettingError, match=r"called 'conv_1' \(did you mean conv2d_1 or conv2d_\d\?\); " + names):
         plain().freeze_only("conv_1")
+    model = plain().freeze_only("dense_1")
+    for name in ("relu_1", "batchnorm_*", ""):
+        with pytest.raises(SettingError, match=rf"no layer to freeze is called '{re.escape(name)}'; {names}"):
+            model.freeze_only("conv2d_1", name)
+    assert [name for name, layer in model.layers.items() if layer.frozen] == ["dense_1"]  # nothing was changed
     with pytest.raises(SettingError, match=r"Conv2d has no parameters yet: make a network of it"):
         Conv2d(3).freeze()

@@ -146,6 +146,13 @@ MODELS = {
     ),
 }
 
+DEFAULT, OWN = "keras_cnn", "own_network"
+
+
+def known(name: str) -> Model:
+    """``MODELS[name]``; for a network that is none of them, one with the recipes of the default."""
+    return MODELS.get(name) or replace(MODELS[DEFAULT], description="a network of your own")
+
 
 def create(
     name: str,
@@ -163,6 +170,13 @@ def create(
     if name not in MODELS:
         raise SettingError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
     return Sequential(*MODELS[name].layers(classes), input_shape=input_shape, seed=seed, dtype=dtype, fuse=fuse)
+
+
+def name_of(model: Sequential) -> str:
+    """Which of ``MODELS`` has the layers of ``model``, for however many classes; ``OWN`` where none has."""
+    ours = [repr(layer) for layer in model.layers.values()]
+    same = (name for name in MODELS if ours == [repr(layer) for layer in MODELS[name].layers(model.output_shape[-1])])
+    return next(same, OWN)
 
 
 def pixel_scale(model: Sequential) -> float:

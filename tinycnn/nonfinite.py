@@ -1,5 +1,6 @@
 """Where NaN or infinity first appeared: the layers one by one, forward, then the gradients, last layer first."""
 
+import os
 from collections.abc import Iterable
 from functools import reduce
 from operator import and_
@@ -8,6 +9,8 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.errors import FileFormatError
+from tinycnn.io import load
 from tinycnn.layers import Sequential
 from tinycnn.tensor import Tensor, no_grad
 
@@ -48,3 +51,18 @@ def all_finite(arrays: Iterable[Array]) -> bool:
     """Whether all numbers of all arrays are finite; waits for a GPU once, not once for each."""
     xp = get_backend().xp
     return bool(reduce(and_, (xp.isfinite(array).all() for array in arrays)))
+
+
+def load_finite(path: str | os.PathLike[str]) -> Sequential:
+    """``tinycnn.load`` for a network that is to compute; FileFormatError when a weight is NaN or infinite."""
+    model = load(path)
+    check_finite(model, path)
+    return model
+
+
+def check_finite(model: Sequential, path: str | os.PathLike[str]) -> None:
+    """Raise FileFormatError when a weight of the network from the file ``path`` is NaN or infinite."""
+    arrays = model.state_dict().items()
+    wrong = next((name for name, array in arrays if not np.isfinite(array).all()), None)
+    if wrong:
+        raise FileFormatError(f"{path}: {wrong} is not finite (NaN or infinite): its training went wrong; train again")

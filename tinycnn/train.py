@@ -49,6 +49,7 @@ class Trainer:
 
     ``augment`` changes the images of each batch, as strongly as ``fade`` says; without ``fade``, to the end in full.
     ``clip_norm`` is the most that the gradient of a step may measure (``optim.clip_gradients``), None for any.
+    ``initial_weights``: a fingerprint of them where ``seed`` does not tell them; a checkpoint remembers it.
     ``capture``: on a GPU, record the steps and replay them (``capture.py``); the result is the same to the bit.
     """
 
@@ -65,6 +66,7 @@ class Trainer:
         fade: Fade | None = None,
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
+        initial_weights: str | None = None,
         capture: bool = True,
     ) -> None:
         if batch_size < 1:
@@ -73,7 +75,7 @@ class Trainer:
         self.augment, self.fade = augment, fade
         self.label_smoothing = in_range("label_smoothing", label_smoothing, at_least=0, below=1)
         self.clip_norm = None if clip_norm is None else in_range("clip_norm", clip_norm, above=0)
-        self.scale = pixel_scale(model)
+        self.initial_weights, self.scale = initial_weights, pixel_scale(model)
         self.history: list[EpochResult] = []
         self.running: Progress | None = None  # the epoch under way
         self.spent_s = 0.0  # by whoever trained before the state that was loaded
@@ -287,6 +289,7 @@ class Trainer:
             "batch size": self.batch_size,
             "augmentation": repr(self.augment),
             "fading": repr(self.fade) if self.fade else None,
+            "initial weights": self.initial_weights,
             "frozen": ", ".join(name for name, p in self.model.named_parameters() if not p.requires_grad) or None,
             "label smoothing": self.label_smoothing,
             "clip norm": self.clip_norm,

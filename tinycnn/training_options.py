@@ -8,13 +8,18 @@ from pathlib import Path
 from tinycnn import data, models, optim
 from tinycnn.backends import get_backend
 from tinycnn.backends.threads import set_threads
+from tinycnn.checkpoint import fingerprint
 from tinycnn.console import counted
+from tinycnn.data import Dataset
 from tinycnn.data.augment import NAMES, Augmentation, Fade, named
 from tinycnn.errors import SettingError
+from tinycnn.io import check_size
 from tinycnn.layers import Sequential
+from tinycnn.nonfinite import load_finite
 from tinycnn.optim import in_range
 from tinycnn.results import BEST
 from tinycnn.train import Trainer
+from tinycnn.transfer import picture_settings, start_from
 
 MOMENTUM = 0.9
 USUAL = {  # for an optimizer that is not the one of the recipe
@@ -37,7 +42,9 @@ def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
 
 def add_subject(add: Callable[..., argparse.Action]) -> None:
     """What is trained, on which images, and what computes."""
-    add("--model", choices=models.MODELS, default="keras_cnn", help="the network (default: keras_cnn)")
+    add("--model", choices=models.MODELS, help=f"the network (default: {models.DEFAULT})")
+    add("--init-from", type=Path, metavar="FILE", help="start from the trained network in this model.safetensors")
+    add("--freeze", nargs="+", default=[], metavar="LAYER", help="of it, leave these layers as they are: 'conv2d_*'")
     add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="what computes (default: auto)")
     add(
         "--dataset",
@@ -115,13 +122,15 @@ COUNTS = ("epochs", "batch_size", "image_size", "early_stopping", "checkpoint_ev
 
 def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     """Fill in what depends on the network or the optimizer, and refuse numbers out of range before anything starts."""
-    defaults = dataclasses.asdict(models.MODELS[options.model].recipe(options.recipe))
+    fill_in_network(options)
+    model = models.known(options.model)
+    defaults = dataclasses.asdict(model.recipe(options.recipe))
     if options.optimizer not in (None, defaults["optimizer"]):
         defaults |= USUAL[options.optimizer]
     longest_fade = 0.0 if options.augment is False else options.epochs or defaults["epochs"]
     defaults["fade_epochs"] = min(defaults["fade_epochs"], longest_fade)
     if options.augment is True:  # without a name
-        options.augment = models.MODELS[options.model].best.augment
+        options.augment = model.best.augment
     for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -131,6 +140,23 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     if options.threads is not None:
         set_threads(options.threads)
     return options
+
+
+def fill_in_network(options: argparse.Namespace) -> None:
+    """Which network it is, and how large its pictures are: as the file says that it comes from, if it does."""
+    if options.freeze and not options.init_from:
+        raise SettingError("--freeze: fresh weights would never learn anything; expected --init-from with it")
+    if not options.init_from:
+        options.model = options.model or models.DEFAULT
+        return
+    if options.model:
+        raise SettingError(f"--model {options.model}: the network comes from --init-from; leave one of them out")
+    network = load_finite(options.init_from)
+    options.model = models.name_of(network)
+    if data.is_folder(options.dataset):
+        size, colour = picture_settings(network)
+        options.image_size = size if options.image_size is None else options.image_size
+        options.colour = colour if options.colour is None else options.colour
 
 
 def check_numbers(options: argparse.Namespace) -> None:
@@ -168,6 +194,28 @@ def fading(options: argparse.Namespace, steps: int) -> Fade | None:
     return Fade.towards_the_end(options.fade_epochs, epochs=options.epochs, steps=steps // options.epochs)
 
 
+def output_folder(options: argparse.Namespace, dataset: Dataset) -> Path:
+    """Where the results go; raises SettingError where the network to start from lies there: it would be replaced."""
+    tuned = "-tuned" if options.init_from else ""
+    folder: Path = options.output or Path("runs") / f"{options.model}-{dataset.name}{tuned}"
+    if options.init_from and options.init_from.resolve().parent == folder.resolve():
+        raise SettingError(f"--init-from {options.init_from}: the results go to the same folder; give another --output")
+    return folder
+
+
+def make_model(options: argparse.Namespace, dataset: Dataset) -> tuple[Sequential, str]:
+    """The network as it is before the first step, and where it comes from in words ("" for fresh weights)."""
+    if options.init_from:
+        model, words = start_from(options.init_from, dataset, freeze=options.freeze, seed=options.seed)
+        words = f"from {options.init_from}: {words}"
+    else:
+        shape, classes = dataset.input_shape, dataset.num_classes
+        model, words = models.create(options.model, seed=options.seed, input_shape=shape, classes=classes), ""
+    check_size(model)
+    model.class_names, model.pictures = dataset.class_names, dataset.pictures
+    return model, words
+
+
 def make_optimizer(options: argparse.Namespace, model: Sequential, steps: int) -> optim.Optimizer:
     """The optimizer for a run of ``steps`` steps."""
     extra = {"weight_decay": options.weight_decay}
@@ -189,6 +237,7 @@ def make_trainer(options: argparse.Namespace, model: Sequential, images: int) ->
         fade=fading(options, steps),
         label_smoothing=options.label_smoothing,
         clip_norm=options.clip_norm,
+        initial_weights=fingerprint(*model.state_dict().values()) if options.init_from else None,
         capture=not options.no_capture,
     )
 

@@ -1,15 +1,12 @@
 """Options that several commands share: which network, which backend, which data."""
 
 import argparse
-import os
 from collections.abc import Sequence
-
-import numpy as np
 
 import tinycnn
 from tinycnn import data, models
 from tinycnn.data import Dataset
-from tinycnn.errors import DataError, FileFormatError, SettingError
+from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Sequential
 
 
@@ -32,21 +29,6 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, or a folder of pictures (default: auto)",
     )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
-
-
-def load_finite(path: str | os.PathLike[str]) -> Sequential:
-    """``tinycnn.load`` for a network that is to compute; FileFormatError when a weight is NaN or infinite."""
-    model = tinycnn.load(path)
-    check_finite(model, path)
-    return model
-
-
-def check_finite(model: Sequential, path: str | os.PathLike[str]) -> None:
-    """Raise FileFormatError when a weight of the network from the file ``path`` is NaN or infinite."""
-    arrays = model.state_dict().items()
-    wrong = next((name for name, array in arrays if not np.isfinite(array).all()), None)
-    if wrong:
-        raise FileFormatError(f"{path}: {wrong} is not finite (NaN or infinite): its training went wrong; train again")
 
 
 def open_network(name: str) -> Sequential:

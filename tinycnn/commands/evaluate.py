@@ -8,8 +8,9 @@ import numpy as np
 
 import tinycnn
 from tinycnn import metrics
-from tinycnn.commands.choices import add_backend, add_dataset, add_model_file, fitting_dataset, load_finite
+from tinycnn.commands.choices import add_backend, add_dataset, add_model_file, fitting_dataset
 from tinycnn.evaluation import predict_logits, scores_of
+from tinycnn.nonfinite import load_finite
 
 MOST_CLASSES = 20  # up to which the confusion matrix is printed
 

@@ -7,8 +7,9 @@ packages of: pip install 'tinycnn[onnx]'. Exit codes: 0 written and compared, 2 
 import argparse
 from pathlib import Path
 
-from tinycnn.commands.choices import add_model_file, load_finite
+from tinycnn.commands.choices import add_model_file
 from tinycnn.errors import SettingError
+from tinycnn.nonfinite import load_finite
 
 ALLOWED = 1e-4  # of probabilities or their logarithms
 

@@ -9,8 +9,8 @@ Normalize(0.1307, 0.3081) of pixels from 0 to 1; without them, pixels come as 0 
 import argparse
 from pathlib import Path
 
-from tinycnn.commands.choices import check_finite
 from tinycnn.errors import SettingError
+from tinycnn.nonfinite import check_finite
 
 ALLOWED = 1e-4  # of the largest output, or of 1
 

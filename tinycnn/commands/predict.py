@@ -14,12 +14,13 @@ import numpy as np
 
 import tinycnn
 from tinycnn import metrics
-from tinycnn.commands.choices import add_backend, add_model_file, load_finite
+from tinycnn.commands.choices import add_backend, add_model_file
 from tinycnn.data.drawing import read_drawing
 from tinycnn.data.picture import SUFFIXES, is_picture, read_picture
 from tinycnn.errors import DataError, SettingError
 from tinycnn.evaluation import predict_logits
 from tinycnn.layers import Sequential
+from tinycnn.nonfinite import load_finite
 
 MOST_COLUMNS = 10  # with more classes, the most probable ones by name
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import tinycnn
 from tinycnn import data
-from tinycnn.commands.choices import load_finite
 from tinycnn.errors import FileFormatError
+from tinycnn.nonfinite import load_finite
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

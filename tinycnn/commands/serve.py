@@ -9,8 +9,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinycnn.commands.choices import load_finite
 from tinycnn.errors import SettingError
+from tinycnn.nonfinite import load_finite
 
 if TYPE_CHECKING:
     from tinycnn.web.answers import Answers

@@ -1,6 +1,8 @@
 """``Sequential``: layers one after the other, as one network."""
 
 import copy
+import difflib
+import fnmatch
 from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import Any, Self
@@ -121,15 +123,25 @@ class Sequential(Layer):
             yield from ((f"{name}.{own}", buffer) for own, buffer in layer.named_buffers())
 
     def freeze_only(self, *names: str) -> Self:
-        """Freeze the layers called so, and no others; raises SettingError for a name that no layer has."""
-        unknown = [name for name in names if name not in self.layers]
-        if unknown:
-            there_are = f"there are {', '.join(self.layers)}"
-            raise SettingError(f"freeze_only: no layer is called {', '.join(map(repr, unknown))}; {there_are}")
+        """Freeze the layers called so, and no others; ``conv2d_*`` stands for all whose names begin so.
+
+        Raises SettingError for a name that no layer with parameters has.
+        """
+        frozen = [name for pattern in names for name in self._with_parameters(pattern)]
         self.unfreeze()
-        for name in names:
+        for name in frozen:
             self.layers[name].freeze()
         return self
+
+    def _with_parameters(self, pattern: str) -> list[str]:
+        """The layers with parameters whose names are as ``pattern`` says; SettingError when there are none."""
+        there_are = [name for name, layer in self.layers.items() if layer.parameters()]
+        found = fnmatch.filter(there_are, pattern)
+        if not found:
+            near = " or ".join(difflib.get_close_matches(pattern, there_are, n=2))
+            meant = f" (did you mean {near}?)" if near else ""
+            raise SettingError(f"no layer to freeze is called {pattern!r}{meant}; there are {', '.join(there_are)}")
+        return found
 
     def head(self) -> str:
         """The name of the last layer with parameters; raises SettingError unless it is a Dense layer."""
