@@ -1,10 +1,8 @@
 """Images that stay on the disk: the same training as in memory, each image once, little memory, plain refusals."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from memory_held import linux_only, output_of
 from test_long_runs import after, bits
 from test_train import make_trainer, sides
 
@@ -282,15 +280,11 @@ def test_training_needs_one_label_per_image(files, in_memory):
 
 CODE = """
 import sys
-from pathlib import Path
 import numpy as np, tinycnn
+from memory_held import held
 from tinycnn import layers, optim
 from tinycnn.data import StoredImages
 from tinycnn.train import Trainer
-
-def held(kind):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(kind))
 
 tinycnn.use_backend("numpy")
 images = StoredImages(sys.argv[1], memory=16 << 20)
@@ -303,7 +297,7 @@ print(held("VmHWM") - before)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
+@linux_only
 @pytest.mark.parametrize(("where", "least", "most"), [("disk", 16, 100), ("memory", 300, 1000)])
 def test_300_mb_on_the_disk_are_trained_on_in_100_mib(tmp_path, where, least, most):
     path = tmp_path / "sparse.npy"
@@ -311,7 +305,4 @@ def test_300_mb_on_the_disk_are_trained_on_in_100_mib(tmp_path, where, least, mo
     with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         file.truncate(file.tell() + int(np.prod(shape)))  # zeros that take no room on the disk
-    command = [sys.executable, "-c", CODE, str(path), where]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert least < float(done.stdout) < most
+    assert least < float(output_of(CODE, path, where)) < most

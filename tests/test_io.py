@@ -4,8 +4,6 @@ import json
 import os
 import stat
 import struct
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from memory_held import linux_only, output_of
 from safetensors.numpy import load_file
 from safetensors.numpy import save as safetensors_bytes
 
@@ -455,24 +454,22 @@ GIANT = {
     "deep settings": file_with(architecture_text(layers=[]).replace("[]", "[" * 50_000 + "]" * 50_000)),
 }  # fmt: skip
 
+MOST_MIB = 40
 BOUNDED = """
-import os, resource, sys, time, tinycnn
+import os, sys, time, tinycnn
+from memory_held import held
 good, *hostile = sys.argv[1:]
 tinycnn.load(good)  # what is imported at first use is not what is measured
-
-def high_water():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
 for path in hostile:
-    before, start = high_water(), time.process_time()
+    before, start = held("VmHWM"), time.process_time()
     try:
         tinycnn.load(path)
     except tinycnn.errors.FileFormatError as error:
-        print(os.path.basename(path), high_water() - before, time.process_time() - start, len(str(error)), sep=";")
+        print(os.path.basename(path), held("VmHWM") - before, time.process_time() - start, len(str(error)), sep=";")
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the high-water mark of memory")
+@linux_only
 def test_hostile_files_cost_neither_memory_nor_time(tmp_path):
     """Each is refused with a short message, in a process whose memory hardly grows meanwhile."""
     (tmp_path / "good").write_bytes(VALID)
@@ -481,13 +478,22 @@ def test_hostile_files_cost_neither_memory_nor_time(tmp_path):
     with open(tmp_path / "sparse", "wb") as file:  # a terabyte that takes no place on the disk
         file.truncate(2**40)
     names = [*GIANT, "sparse"]
-    command = [sys.executable, "-c", BOUNDED, tmp_path / "good", *(tmp_path / name for name in names)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    rows = [line.split(";") for line in result.stdout.splitlines()]
-    assert [row[0] for row in rows] == names, result.stderr
-    assert max(int(row[1]) for row in rows) < 40, rows  # MiB
+    output = output_of(BOUNDED, tmp_path / "good", *(tmp_path / name for name in names))
+    rows = [line.split(";") for line in output.splitlines()]
+    assert [row[0] for row in rows] == names
+    assert max(float(row[1]) for row in rows) < MOST_MIB, rows
     assert max(float(row[2]) for row in rows) < 2, rows  # seconds
     assert max(int(row[3]) for row in rows) < 1000, rows  # characters
+
+
+@linux_only
+def test_a_reader_that_took_memory_would_be_noticed(tmp_path):
+    (tmp_path / "good").write_bytes(VALID)
+    (tmp_path / "hostile").write_bytes(b"")
+    planted = BOUNDED.replace("    try:", f"    bytearray({2 * MOST_MIB} << 20)\n    try:")
+    name, grown, *_ = output_of(planted, tmp_path / "good", tmp_path / "hostile").split(";")
+    assert name == "hostile"
+    assert float(grown) > MOST_MIB
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):

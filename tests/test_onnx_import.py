@@ -1,12 +1,11 @@
 """ONNX files as networks: ONNX Runtime and PyTorch answer as the imported network does; the rest is refused."""
 
-import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+from memory_held import linux_only, output_of
 from test_onnx import LAYERS, unlike_fresh
 
 import tinycnn
@@ -751,41 +750,32 @@ def copied_weight():
 
 BOMBS |= {"shared weight": shared_weight(), "growing shape": growing_shape(), "copied weight": copied_weight()}
 IN_LITTLE_MEMORY = """
-import re, sys, tinycnn, onnx
-def kilobytes():  # the most so far; of this process, where getrusage would answer with the most of its parent
-    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
-before = kilobytes()
+import sys, tinycnn, onnx
+from memory_held import held
+before = held("VmHWM")
 try:
     tinycnn.from_onnx(sys.argv[1])
 except tinycnn.errors.FileFormatError as error:
-    print((kilobytes() - before) // 1024, str(error)[-300:])
+    print(held("VmHWM") - before, str(error)[-300:])
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux' account of memory")
+@linux_only
 @pytest.mark.parametrize("name", BOMBS)
 def test_files_that_would_grow_in_memory(name, tmp_path):
     path = tmp_path / "bomb.onnx"
     path.write_bytes(BOMBS[name])
-    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(path)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, cwd=Path(tinycnn.__file__).parents[1], check=True
-    )
-    grown = int(done.stdout.split()[0])
-    assert grown < 100, done.stdout
+    output = output_of(IN_LITTLE_MEMORY, path)
+    assert float(output.split()[0]) < 100, output
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux' account of memory")
+@linux_only
 def test_without_the_limit_they_do_grow(tmp_path):
     """Two bytes of the file become two hundred in memory: what the limit is for."""
     path = tmp_path / "bomb.onnx"
     path.write_bytes(BOMBS["nodes"])
     unlimited = IN_LITTLE_MEMORY.replace("before =", "tinycnn.onnx_import.file.MAX_FIELDS = 10**9; before =")
-    command = [sys.executable, "-c", unlimited, str(path)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, cwd=Path(tinycnn.__file__).parents[1], check=True
-    )
-    assert int(done.stdout.split()[0]) > 100
+    assert float(output_of(unlimited, path).split()[0]) > 100
 
 
 # ------------------------------------------------------------------------------------------------------ the command
