@@ -50,13 +50,17 @@ class Target:
 
 
 TARGETS = [
-    Target("tinycnn/tensor.py", "test_tensor test_function test_random_graphs test_gradients", f"{NUMPY} and not real"),
+    Target(
+        "tinycnn/tensor.py",
+        "test_tensor test_function test_random_graphs test_gradients test_backends test_dlpack",
+        f"{NUMPY} and not real",
+    ),
     Target("tinycnn/optim.py", "test_optim", "emulated or not cupy"),
     Target("tinycnn/gradcheck.py", "test_gradcheck", "not thousand"),
     Target("tinycnn/ops/[!f]*.py", "test_ops test_layers test_gradients", f"{NUMPY} and not real_networks"),
     Target("tinycnn/ops/f*.py", "test_ops test_gradients test_fusion", "not cupy and not loops and not real_networks"),
     Target("tinycnn/backends/numpy_backend.py", "test_kernels test_backends", NUMPY),
-    Target("tinycnn/backends/numba_[cfn]*.py", "test_fusion test_optim", NUMBA),
+    Target("tinycnn/backends/numba_[cfn]*.py", "test_numba_blocks test_fusion test_optim", NUMBA),
     Target("tinycnn/backends/numba_backend.py", "test_kernels test_threads", NUMBA),
     Target(
         f"{KERNELS}/[!bp]*.py", "test_numba_kernels test_fusion", f"{NUMBA} and not lane_count and not without_simd"

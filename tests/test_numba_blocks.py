@@ -1,0 +1,45 @@
+"""How the Numba backend cuts a convolution block into work: what changes speed and memory, but no result."""
+
+import numpy as np
+import pytest
+
+from tinycnn.backends.numba_conv import make_conv
+from tinycnn.backends.numba_kernels.lanes import LANES
+
+pytestmark = pytest.mark.skipif(not LANES, reason="TINYCNN_SIMD_LANES=0: nothing is fused")
+
+
+def conv_of(images, kernel, filters, **settings):
+    """A convolution of zeros, nothing computed yet."""
+    weight = np.zeros((*kernel, images[3], filters), np.float32)
+    settings = {"stride": (1, 1), "padding": (0, 0), "relu": True, "pool": None, "need_grad_x": True} | settings
+    return make_conv(np.zeros(images, np.float32), weight, np.zeros(filters, np.float32), **settings)
+
+
+@pytest.mark.parametrize(("filters", "counted"), [(20, 20), (17, 17), (16, 16), (15, 16), (1, 16)])
+def test_operations_of_an_image(filters, counted):
+    """A product and a sum for each weight of each output; few filters take as long as a full SIMD register."""
+    conv = conv_of((2, 9, 8, 3), (3, 2), filters, stride=(2, 1), padding=(1, 0))
+    assert conv.y.shape == (2, 5, 7, filters)
+    assert conv.flops == 2 * 5 * 7 * (3 * 2 * 3) * counted
+
+
+def test_only_a_pool_has_winners():
+    assert conv_of((3, 6, 6, 1), (3, 3), 2).winner.nbytes == 0
+    assert conv_of((3, 6, 6, 1), (3, 3), 2, pool=((2, 2), (2, 2))).winner.nbytes == 3 * 2 * 2 * 2
+
+
+@pytest.mark.parametrize("size", [28, 80], ids=["several images fit", "one is too large"])
+def test_gradients_are_taken_of_as_many_images_as_fit_the_cache(size):
+    conv = conv_of((40, size, size, 1), (3, 3), 32)
+    taken = []
+
+    def grad_of(some):
+        taken.append(some)
+        return np.zeros_like(conv.y[some])
+
+    conv.gradients(grad_of, True, True)
+    assert sorted(i for some in taken for i in range(some.start, some.stop)) == list(range(40))
+    most, bytes_of_one = max(some.stop - some.start for some in taken), conv.y[0].nbytes
+    assert most == 1 or most * bytes_of_one <= 512 << 10
+    assert (most + 1) * bytes_of_one > 512 << 10
