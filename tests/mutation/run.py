@@ -1,6 +1,7 @@
 """Do the tests notice? Break the engine in one place at a time, run the tests of that file, count what survives.
 
     python tests/mutation/run.py [--sample 40] [--seed 0] [--only tensor.py] [--report FILE]
+    python tests/mutation/run.py --again REPORT [--cases 1000]
 
 A mutant is killed when a test fails, when the engine does not import, or when the tests take far longer than without
 it. It meets the cases that run its line, a few of each test function first, in a process of its own. Tests that start
@@ -27,11 +28,11 @@ import pytest
 from breaking import KERNELS, exchange_code, forget_compiled, import_instead
 from compiled import callers, calling_lines, is_compiled
 from mutants import Mutant, broken, mutants, unchanged
-from watching import Seen, Watching, few, few_first
+from watching import FEW, Seen, Watching, few, few_first
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPILE_S = 150  # kernels, in the shapes of a few cases
-MOST_COMPILING = 3  # cases of a test function
+SURVIVES = "SURVIVES"
+COMPILE_S = 5  # the kernels of a case
 MEMORY_BYTES = 8 << 30  # a wrong size asks for more
 NUMPY, NUMBA = "not numba and not cupy and not loops", "not numpy and not cupy and not loops"
 
@@ -62,9 +63,9 @@ TARGETS = [
     Target("tinycnn/backends/numpy_backend.py", "test_kernels test_backends", NUMPY),
     Target("tinycnn/backends/numba_[cfn]*.py", "test_numba_blocks test_fusion test_optim", NUMBA),
     Target("tinycnn/backends/numba_backend.py", "test_kernels test_threads", NUMBA),
-    Target(
-        f"{KERNELS}/[!bp]*.py", "test_numba_kernels test_fusion", f"{NUMBA} and not lane_count and not without_simd"
-    ),
+    Target(f"{KERNELS}/[cgsw][!p]*.py", "test_numba_kernels", f"{NUMBA} and not lane_count and not without_simd"),
+    Target(f"{KERNELS}/[jlm]*.py", "test_numba_kernels", f"{NUMBA} and not lane_count and not without_simd"),
+    Target(f"{KERNELS}/spin.py", "test_threads", NUMBA),
     Target(f"{KERNELS}/plain.py", "test_kernels test_fusion test_optim", NUMBA),
     Target(f"{KERNELS}/batch_norm.py", "test_fusion", NUMBA),
 ]
@@ -83,9 +84,12 @@ class Attempt:
     took: float = 0
 
     def __str__(self) -> str:
-        fate = f"killed by {self.killer}" if self.killer else f"SURVIVES {len(self.cases)} cases"
-        fate += f" ({self.took:.1f} s)"
-        return f"{self.path.relative_to(ROOT)}:{self.mutant.line}: {self.mutant.change}: {fate}"
+        fate = f"killed by {self.killer}" if self.killer else f"{SURVIVES} {len(self.cases)} cases"
+        return f"{title(self.path, self.mutant)}: {fate} ({self.took:.1f} s)"
+
+
+def title(path: Path, mutant: Mutant) -> str:
+    return f"{path.relative_to(ROOT)}:{mutant.line}: {mutant.change}"
 
 
 class Repeatable:
@@ -215,30 +219,33 @@ def in_child(work: Callable[[], Any], seconds: float = 36000) -> Any:
         return json.loads(result.read() or json.dumps(f"signal {status}" if status else "an exception"))
 
 
-def attempt(path: Path, mutant: Mutant, seen: Seen) -> Attempt:
+def attempt(path: Path, mutant: Mutant, seen: Seen, most: int) -> Attempt:
     compiled = is_compiled(path)
-    cases = compiled_cases(path, mutant, seen) if compiled else seen.cases({path: set(mutant.statement)})
+    cases = compiled_cases(path, mutant, seen, most) if compiled else seen.cases({path: set(mutant.statement)})
     if not mutant.in_function:  # it runs once for all of them
         cases = few_first(list(seen.seconds))
-    seconds = 10 + 3 * sum(seen.seconds[case] for case in cases) + COMPILE_S * compiled
+    seconds = 10 + sum(3 * seen.seconds[case] + COMPILE_S * compiled for case in cases)
     return Attempt(path, mutant, cases, seconds, seen.on_import(path, mutant.statement))
 
 
-def compiled_cases(path: Path, mutant: Mutant, seen: Seen) -> list[str]:
-    """Where a case may compile kernels of its own, which takes seconds, a few of each test function have to do."""
+def compiled_cases(path: Path, mutant: Mutant, seen: Seen, most: int) -> list[str]:
+    """Where a case may compile kernels of its own, which takes seconds, ``most`` of each test function have to do."""
     cases = seen.cases(calling_lines(ROOT, path, mutant.line))
-    return cases if path.stem in ("plain", "batch_norm") else few(cases, MOST_COMPILING)
+    return cases if path.stem in ("plain", "batch_norm") else few(cases, most)
 
 
-def attempts_at(path: Path, seen: Seen, sample: int | None, seed: int) -> list[Attempt]:
+def chosen(path: Path, arguments: argparse.Namespace) -> list[Mutant]:
+    """The mutants of a file that are asked for: all, some, or those that a report names as survivors."""
     every = mutants(path.read_text(encoding="utf-8"), str(path))
-    count = len(every) if sample is None else min(sample, len(every))
-    some = sorted(random.Random(seed).sample(every, count), key=lambda mutant: mutant.line)
-    return [attempt(path, mutant, seen) for mutant in some]
+    if arguments.again:
+        reported = Path(arguments.again).read_text(encoding="utf-8")
+        return [m for m in every if f"{title(path, m)}: {SURVIVES}" in reported]
+    count = len(every) if arguments.sample is None else min(arguments.sample, len(every))
+    return sorted(random.Random(arguments.seed).sample(every, count), key=lambda mutant: mutant.line)
 
 
 def control(path: Path, seen: Seen, made: Callable[[str, str], Mutant]) -> Attempt:
-    result = attempt(path, made(path.read_text(encoding="utf-8"), str(path)), seen)
+    result = attempt(path, made(path.read_text(encoding="utf-8"), str(path)), seen, FEW)
     result.cases = few(result.cases)
     return result
 
@@ -263,7 +270,7 @@ def judge(
         sys.exit(f"{target.tests}: fail without any mutant")
     seconds, files = watched
     seen = Seen(seconds, {path: {int(line): cases for line, cases in lines.items()} for path, lines in files.items()})
-    attempts = [a for path in paths for a in attempts_at(path, seen, arguments.sample, arguments.seed)]
+    attempts = [attempt(path, m, seen, arguments.cases) for path in paths for m in chosen(path, arguments)]
     check_the_runner(target, paths, seen, report)
     exchange_all(target, [a for a in attempts if a.mutant.in_function], report)
     for a in attempts:
@@ -278,6 +285,8 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="mutants per file (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="files whose path contains this")
+    parser.add_argument("--cases", type=int, default=FEW, help="of a test function, for mutants of compiled code")
+    parser.add_argument("--again", metavar="REPORT", help="only those mutants that survive in a report")
     parser.add_argument("--report", type=argparse.FileType("a"), default=os.fdopen(os.dup(1), "w"))
     arguments = parser.parse_args()
 
