@@ -4,41 +4,17 @@ import sys
 
 import numpy as np
 import pytest
+from onnx_networks import LAYERS, unlike_fresh
 
 import tinycnn
 from tinycnn import explain, models, no_grad
 from tinycnn.commands import main
 from tinycnn.errors import SettingError
-from tinycnn.layers import (
-    AvgPool2d,
-    BatchNorm,
-    Conv2d,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    LogSoftmax,
-    MaxPool2d,
-    ReLU,
-    Rescaling,
-    Sequential,
-    Softmax,
-)
+from tinycnn.layers import Conv2d, Dense, Layer, ReLU, Sequential, Softmax
 from tinycnn.onnx_export import export_onnx, largest_difference, to_onnx
 
 onnx = pytest.importorskip("onnx", reason="ONNX files need: pip install 'tinycnn[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="running them needs: pip install 'tinycnn[onnx]'")
-
-
-def unlike_fresh(model):
-    """The same network with random statistics and biases: fresh ones are 0 and 1, which hides mistakes."""
-    rng = np.random.default_rng(0)
-    state = model.state_dict()
-    for name, values in state.items():
-        if not name.endswith("weight"):
-            state[name] = rng.uniform(0.5, 1.5, values.shape).astype(values.dtype)
-    model.load_state_dict(state)
-    return model.eval()
 
 
 def answers(content, images):
@@ -57,19 +33,6 @@ def test_every_network(backend, name, tmp_path):
         ours = model(x).numpy()
     for count in (1, 2, 17):
         np.testing.assert_allclose(answers(content, x.numpy()[:count]), ours[:count], rtol=1e-4, atol=1e-5)
-
-
-LAYERS = {
-    "convolution": [Conv2d(4, (3, 2), stride=(2, 1), padding=(2, 1))],
-    "without bias": [Conv2d(4, 1, bias=False), Flatten(), Dense(3, bias=False)],
-    "max-pool": [MaxPool2d((3, 2), stride=(2, 1), padding=(1, 1))],
-    "average pool, padding counts": [AvgPool2d(3, stride=2, padding=1)],
-    "batch norm of images": [Conv2d(3), BatchNorm(eps=0.1), ReLU()],
-    "batch norm of rows": [Flatten(), Dense(5), BatchNorm(), Flatten()],
-    "rescaling": [Rescaling(0.25, -3.0), Flatten(), Dropout(0.5), Dense(4), LogSoftmax()],
-    "softmax over channels": [Conv2d(3), Softmax()],
-    "a network within": [Sequential(Conv2d(3), ReLU(), input_shape=(7, 6, 2)), Flatten(), Dense(2)],
-}
 
 
 @pytest.mark.parametrize("layers", LAYERS.values(), ids=list(LAYERS))

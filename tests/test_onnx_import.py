@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from memory_held import linux_only, output_of
-from test_onnx import LAYERS, unlike_fresh
+from onnx_networks import LAYERS, unlike_fresh
 
 import tinycnn
 from tinycnn import convert, models, no_grad
