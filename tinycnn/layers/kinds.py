@@ -8,7 +8,7 @@ from tinycnn import initializers, ops
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.layers.base import Layer, Shape, positive, register_layer, yes_or_no
-from tinycnn.ops.windows import as_pair, check_pool_padding, check_window
+from tinycnn.ops.windows import as_pair, check_window, pool_window
 from tinycnn.tensor import Tensor
 
 
@@ -55,10 +55,7 @@ class _Pool2d(Layer):
 
     def __init__(self, kernel_size: int | Pair = 2, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         super().__init__()
-        self.kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
-        self.stride = self.kernel_size if stride is None else as_pair(stride, "stride", minimum=1)
-        self.padding = as_pair(padding, "padding", minimum=0)
-        check_pool_padding(type(self).__name__, self.kernel_size, self.padding)
+        self.kernel_size, self.stride, self.padding = pool_window(type(self).__name__, kernel_size, stride, padding)
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
         check_window(type(self).__name__, (1, *input_shape), self.kernel_size, self.stride, self.padding)

@@ -7,7 +7,7 @@ pixel of several windows sums what it receives, which is what ``col2im`` does. P
 """
 
 from tinycnn.backends.base import Array, Pair, window_grid
-from tinycnn.ops.windows import as_pair, check_pool_padding, check_window
+from tinycnn.ops.windows import check_window, pool_window
 from tinycnn.tensor import Function, Tensor
 
 
@@ -36,9 +36,6 @@ def avg_pool2d(
 
     ``OH = (H + 2*PH - KH) // SH + 1``. Raises ShapeError when no window fits, SettingError for settings out of range.
     """
-    kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
-    stride = kernel_size if stride is None else as_pair(stride, "stride", minimum=1)
-    padding = as_pair(padding, "padding", minimum=0)
-    check_pool_padding("avg_pool2d", kernel_size, padding)
-    check_window("avg_pool2d", x.shape, kernel_size, stride, padding)
-    return AvgPool2dFunction(kernel_size, stride, padding)(x)
+    window = pool_window("avg_pool2d", kernel_size, stride, padding)
+    check_window("avg_pool2d", x.shape, *window)
+    return AvgPool2dFunction(*window)(x)

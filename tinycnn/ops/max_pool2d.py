@@ -10,7 +10,7 @@ over every number, padding counts as minus infinity, and rows and columns that f
 """
 
 from tinycnn.backends.base import Array, Pair
-from tinycnn.ops.windows import as_pair, check_pool_padding, check_window
+from tinycnn.ops.windows import check_window, pool_window
 from tinycnn.tensor import Function, Tensor
 
 
@@ -34,9 +34,6 @@ def max_pool2d(
 
     ``OH = (H + 2*PH - KH) // SH + 1``. Raises ShapeError when no window fits, SettingError for settings out of range.
     """
-    kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
-    stride = kernel_size if stride is None else as_pair(stride, "stride", minimum=1)
-    padding = as_pair(padding, "padding", minimum=0)
-    check_pool_padding("max_pool2d", kernel_size, padding)
-    check_window("max_pool2d", x.shape, kernel_size, stride, padding)
-    return MaxPool2dFunction(kernel_size, stride, padding)(x)
+    window = pool_window("max_pool2d", kernel_size, stride, padding)
+    check_window("max_pool2d", x.shape, *window)
+    return MaxPool2dFunction(*window)(x)

@@ -25,7 +25,16 @@ def check_window(op: str, x_shape: tuple[int, ...], kernel_size: Pair, stride: P
         )
 
 
-def check_pool_padding(op: str, kernel_size: Pair, padding: Pair) -> None:
-    """Raise SettingError when a pooling window could lie in the padding alone."""
+def pool_window(
+    op: str, kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair
+) -> tuple[Pair, Pair, Pair]:
+    """Kernel size, stride (``kernel_size`` if None) and padding of a pooling as pairs.
+
+    Raises SettingError for one out of range, and where a window could lie in the padding alone.
+    """
+    kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
+    stride = kernel_size if stride is None else as_pair(stride, "stride", minimum=1)
+    padding = as_pair(padding, "padding", minimum=0)
     if any(2 * pad > size for size, pad in zip(kernel_size, padding, strict=True)):
         raise SettingError(f"{op}: padding {padding} is more than half of kernel_size {kernel_size}; use less padding")
+    return kernel_size, stride, padding
