@@ -1,18 +1,25 @@
-"""How much faster several ranks are: one process with all threads, and ranks that share the cores, step by step.
+"""How much faster several ranks are: here, and what a model says of more machines than there are.
 
-    python benchmarks/scaling.py --model keras_cnn --ranks 1 2 --steps 60
+    python benchmarks/scaling.py --json benchmarks/results/scaling_cpu.json
 
-Each row is a run of its own under ``mpiexec``. A step is split into what a rank computes and what it waits and adds up.
+Two things are measured. *Ranks*: each row is a run of its own under ``mpiexec``, whose step is split into what a rank
+computes and what it waits and adds up. *Parts*: the step of one process for every part of a batch that a rank may have;
+``scaling_model.py`` makes of it what R machines like this one would reach.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import machine
 import numpy as np
+from scaling_model import RANKS
+from train_step import fake_mnist
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this file is also what the ranks run
@@ -23,6 +30,35 @@ from tinycnn.backends.threads import get_threads  # noqa: E402
 from tinycnn.ranks import Communicator, get_communicator  # noqa: E402
 from tinycnn.rehearsal import warm_up  # noqa: E402
 from tinycnn.train import Trainer  # noqa: E402
+
+FIRST, AT_ONCE = 5, 5  # steps that are not counted; steps of one part before it is the next one's turn
+
+
+def make_trainer(model_name: str, options: argparse.Namespace) -> tuple[Trainer, np.ndarray, np.ndarray]:
+    tinycnn.use_backend(options.backend)
+    model = models.create(model_name)
+    trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=options.batch_size)
+    images, labels = fake_mnist(4 * options.batch_size)
+    warm_up(trainer, images, labels)
+    return trainer, images, labels
+
+
+def part(model_name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Median milliseconds of a step of one process, for the whole batch and what 2, 4, … ranks have of it."""
+    trainer, images, labels = make_trainer(model_name, options)
+    taken: dict[int, list[float]] = {options.batch_size // ranks: [] for ranks in (1, *RANKS)}
+    for _ in range(options.steps // AT_ONCE):
+        for size, times in taken.items():
+            for start in range(AT_ONCE):
+                began = time.perf_counter()
+                trainer.step(images, labels, np.arange(start * size, (start + 1) * size) % len(images))
+                times.append(1e3 * (time.perf_counter() - began))
+    return {
+        "model": model_name,
+        "parameters": trainer.model.parameter_count(),
+        "norms": sum(name.startswith("batchnorm") for name in trainer.model.layers),
+        "step_ms": {str(size): float(np.median(times[FIRST:])) for size, times in taken.items()},
+    }
 
 
 def timed_sums(ranks: Communicator) -> list[float]:
@@ -39,56 +75,79 @@ def timed_sums(ranks: Communicator) -> list[float]:
     return seconds
 
 
-def measure(model_name: str, backend: str, batch_size: int, steps: int) -> dict[str, object]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Median milliseconds of a step of this rank, and of the sums in it."""
     ranks = get_communicator()
-    tinycnn.use_backend(backend)
-    model = models.create(model_name)
-    trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=batch_size)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (4 * batch_size, 28, 28, 1), dtype=np.uint8)
-    labels = rng.integers(0, 10, len(images))
-    warm_up(trainer, images, labels)
+    trainer, images, labels = make_trainer(options.model[0], options)
     sums, step_s, sums_s = timed_sums(ranks), [], []
-    for step in range(steps + 5):
+    for step in range(options.steps + FIRST):
         sums.clear()
-        chosen = np.arange(step % 4 * batch_size, (step % 4 + 1) * batch_size)
+        chosen = np.arange(step % 4 * options.batch_size, (step % 4 + 1) * options.batch_size)
         start = time.perf_counter()
         trainer.step(images, labels, chosen)
-        step_s.append(time.perf_counter() - start)
-        sums_s.append(sum(sums))
-    times = {"step_ms": 1e3 * float(np.median(step_s[5:])), "sums_ms": 1e3 * float(np.median(sums_s[5:]))}
-    return {"ranks": ranks.size, "threads": get_threads(), **times}
+        step_s.append(1e3 * (time.perf_counter() - start))
+        sums_s.append(1e3 * sum(sums))
+    quartiles = [float(ms) for ms in np.quantile(step_s[FIRST:], (0.25, 0.5, 0.75))]
+    times = {"step_ms": quartiles[1], "quartiles_ms": quartiles, "sums_ms": float(np.median(sums_s[FIRST:]))}
+    return {"model": options.model[0], "ranks": ranks.size, "threads": get_threads(), **times}
 
 
-def row(ranks: int, options: argparse.Namespace) -> dict[str, float]:
-    """What ``ranks`` ranks measured, as rank 0 tells it."""
+def row(model: str, ranks: int, threads: int, options: argparse.Namespace) -> dict[str, Any]:
+    """What ``ranks`` ranks with ``threads`` threads each measured, as rank 0 tells it."""
     mpiexec = [str(Path(sys.executable).parent / "mpiexec"), "-n", str(ranks), sys.executable, __file__, "--inside"]
-    settings = [options.model, options.backend, str(options.batch_size), str(options.steps)]
-    done = subprocess.run([*mpiexec, *settings], check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    settings = ["--model", model, "--backend", options.backend, "--batch-size", str(options.batch_size)]
+    command = [*mpiexec, *settings, "--steps", str(options.steps)]
+    surroundings = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=surroundings)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def setups(most: int) -> list[tuple[int, int]]:
+    """Ranks and threads of each: one process with one thread and with all cores, and ranks that share the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    shared = [(ranks, max(cores // ranks, 1)) for ranks in range(2, most + 1)]
+    return list(dict.fromkeys([(1, 1), (1, cores), *shared]))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--model", choices=models.MODELS, nargs="+", default=list(models.MODELS))
+    parser.add_argument("--backend", default="numba")
+    parser.add_argument("--batch-size", type=int, default=128, help="of all ranks together")
+    parser.add_argument("--ranks", type=int, default=2, help="the most that run here (default: 2)")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--json", type=Path, help="write the figures, and what they were measured on")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def show(found: dict[str, Any], batch_size: int) -> dict[str, Any]:
+    speed = f"{1e3 * batch_size / found['step_ms']:>8,.0f} images/s"
+    times = f"{found['step_ms']:7.2f} ms a step, {found['sums_ms']:6.2f} of it sums, {speed}"
+    print(f"{found['model']:14} {found['ranks']} ranks, {found['threads']} threads each: {times}", flush=True)
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", choices=models.MODELS, default="keras_cnn")
-    parser.add_argument("--backend", default="numba")
-    parser.add_argument("--batch-size", type=int, default=128, help="of all ranks together")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--steps", type=int, default=60)
-    options = parser.parse_args()
-    print("ranks  threads each  step ms  of these sums  images/s")
-    for ranks in options.ranks:
-        found = row(ranks, options)
-        speed = 1e3 * options.batch_size / found["step_ms"]
-        numbers = f"{found['threads']:>12}  {found['step_ms']:>7.2f}  {found['sums_ms']:>13.2f}  {speed:>8,.0f}"
-        print(f"{found['ranks']:>5}  {numbers}", flush=True)
+    options = arguments()
+    if options.inside:
+        distributed.start()
+        print(json.dumps(measure(options)))
+        sys.exit(get_communicator().leave(0))
+    rows = [
+        show(row(model, ranks, threads, options), options.batch_size)
+        for model in options.model
+        for ranks, threads in setups(options.ranks)
+    ]
+    parts = [part(model, options) for model in options.model]
+    for one in parts:
+        print(f"{one['model']:14} {one['step_ms']}")
+    if options.json:
+        what = {"measured": "ranks on one machine, and a step of parts of a batch", "batch_size": options.batch_size}
+        content = what | {"machine": machine.describe(get_threads()), "ranks": rows, "parts": parts}
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--inside"]:
-        distributed.start()
-        print(json.dumps(measure(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))))
-        sys.exit(get_communicator().leave(0))
     main()

@@ -1,7 +1,7 @@
-"""The tables of docs/performance.md, made from the result files: no figure there is typed by hand.
+"""The tables of docs/performance.md and docs/distributed.md, made from the result files: no figure is typed by hand.
 
     python benchmarks/tables.py          # prints them
-    python benchmarks/tables.py --write  # puts them into the page, between its marks
+    python benchmarks/tables.py --write  # puts them into the pages, between their marks
 
 A table stands between `<!-- table NAME -->` and `<!-- end of table -->`.
 """
@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scaling_model import NETWORKS, RANKS, speedup
+
 ROOT = Path(__file__).parents[1]
-RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = [ROOT / "docs" / "performance.md", ROOT / "docs" / "distributed.md"]
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 LANES = {16: "AVX-512", 8: "as with AVX2", 4: "as with NEON", 0: "no SIMD kernels"}
 Result = dict[str, Any]
@@ -82,7 +85,37 @@ def widths() -> str:
     return rows(f"lanes | {names}", lines)
 
 
+def ranks_here() -> dict[str, dict[tuple[int, int], Result]]:
+    """What was measured with ranks: by network, by ranks and threads of each."""
+    found: dict[str, dict[tuple[int, int], Result]] = {}
+    for row in json.loads((RESULTS / "scaling_cpu.json").read_text())["ranks"]:
+        found.setdefault(row["model"], {})[row["ranks"], row["threads"]] = row
+    return found
+
+
+def shared_cores() -> str:
+    """One process and two ranks on the same two cores, milliseconds per step."""
+    lines = [
+        [f"`{model}`", *(f"{found[setup]['step_ms']:.2f}" for setup in found), f"{found[2, 1]['sums_ms']:.2f}"]
+        for model, found in ranks_here().items()
+    ]
+    return rows("ms per step | one thread | two threads | two ranks, one thread each | of these sums", lines)
+
+
+def more_machines() -> str:
+    """The speed-up that the model promises."""
+    here = ranks_here()
+    lines = []
+    for part in json.loads((RESULTS / "scaling_cpu.json").read_text())["parts"]:
+        waiting_ms = here[part["model"]][2, 1]["sums_ms"]
+        found = [speedup(ranks, part, waiting_ms, network) for network in NETWORKS for ranks in RANKS]
+        lines.append([f"`{part['model']}`", *(f"{times:.1f}" for times in found)])
+    return rows("speed-up of | 2 ranks | " + " | ".join(map(str, [*RANKS[1:], "2 ranks", *RANKS[1:]])), lines)
+
+
 TABLES = {
+    "shared_cores": shared_cores,
+    "more_machines": more_machines,
     "training": lambda: compared("train_step_cpu_2threads", "train_step_cpu_2threads_batch128"),
     "one_thread": lambda: compared("train_step_cpu_1thread"),
     "inference": lambda: compared("inference_cpu_2threads"),
@@ -104,9 +137,10 @@ def marks(page: str) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into the pages")
     if parser.parse_args().write:
-        PAGE.write_text(filled_in(PAGE.read_text()))
+        for page in PAGES:
+            page.write_text(filled_in(page.read_text()))
         return
     for name, table in TABLES.items():
         print(f"{name}\n\n{table()}")
