@@ -28,7 +28,7 @@ from tinycnn.keeper import TrainingStopped
 from tinycnn.progress import epoch_line, progress_display
 from tinycnn.ranks import by_first, first_then_others, get_communicator
 from tinycnn.rehearsal import warm_up
-from tinycnn.results import BEST, best_epoch, replaced_run, versions, write_results
+from tinycnn.results import BEST_FILE, best_epoch, replaced_run, versions, write_results
 from tinycnn.run_folder import claimed
 from tinycnn.stopping import StopSignals
 from tinycnn.train import TrainingDivergedError, evaluate_finite
@@ -140,7 +140,7 @@ class Run:
             for result in results:
                 self.say(epoch_line(result, options.epochs))
                 if options.save_best and result is best(self.trainer.history) and self.ranks.rank == 0:
-                    tinycnn.save(self.model, self.output / BEST)
+                    tinycnn.save(self.model, self.output / BEST_FILE)
         except TrainingDivergedError:
             for path in self.checkpoints.paths()[:1]:
                 print(f"the last good checkpoint is {path}", file=sys.stderr)
@@ -180,8 +180,8 @@ class Run:
         tell(result_line(metrics))
         if metrics["best"]:
             epoch, accuracy = metrics["best"]["epoch"], metrics["best"]["test_accuracy"]
-            tell(f"best      epoch {epoch}, test accuracy {accuracy:.4f}: {self.output / BEST}")
-        written += [BEST] * self.options.save_best + ["checkpoints"] * (self.options.checkpoint_every is not None)
+            tell(f"best      epoch {epoch}, test accuracy {accuracy:.4f}: {self.output / BEST_FILE}")
+        written += [BEST_FILE] * self.options.save_best + ["checkpoints"] * (self.options.checkpoint_every is not None)
         self.say(f"written   {', '.join(written)} in {self.output}")
 
     def draw(self, metrics: dict[str, Any]) -> None:

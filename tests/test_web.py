@@ -433,7 +433,7 @@ def test_at_most_eight_wait_for_the_network(model, monkeypatch):
         assert release.wait(20)
         return read_drawing(drawing())
 
-    monkeypatch.setattr(web_app, "read_picture", wait_then_read)
+    monkeypatch.setattr(web_app, "posted_picture", wait_then_read)
     with TestClient(create_app(Answers(model))) as client, ThreadPoolExecutor(web_app.AT_ONCE) as pool:
         asked = [pool.submit(client.post, "/predict", headers=PNG) for _ in range(web_app.AT_ONCE)]
         assert all(arrived.acquire(timeout=20) for _ in asked)

@@ -20,7 +20,7 @@ from tinycnn.io import load, save
 from tinycnn.layers import Sequential
 from tinycnn.version import __version__
 
-BEST = "model_best.safetensors"
+BEST_FILE = "model_best.safetensors"
 NO_OTHER_RESULT = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}  # options that change none
 
 
@@ -60,9 +60,9 @@ def best_epoch(output: Path, history: list[EpochResult], dataset: Dataset) -> di
     epoch = best(history)
     if epoch is None:
         return None
-    test = evaluate(load(output / BEST), dataset.x_test, dataset.y_test)
+    test = evaluate(load(output / BEST_FILE), dataset.x_test, dataset.y_test)
     scores = {name: getattr(epoch, name) for name in ("epoch", "validation_loss", "validation_accuracy")}
-    return scores | {"test_accuracy": test.accuracy, "test_loss": test.loss, "file": BEST}
+    return scores | {"test_accuracy": test.accuracy, "test_loss": test.loss, "file": BEST_FILE}
 
 
 def versions() -> dict[str, str]:

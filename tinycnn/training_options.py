@@ -17,7 +17,7 @@ from tinycnn.io import check_size
 from tinycnn.layers import Sequential
 from tinycnn.nonfinite import load_finite
 from tinycnn.optim import in_range
-from tinycnn.results import BEST
+from tinycnn.results import BEST_FILE
 from tinycnn.train import Trainer
 from tinycnn.transfer import picture_settings, start_from
 
@@ -78,8 +78,13 @@ def add_training(add: Callable[..., argparse.Action]) -> None:
 
 def add_keeping(add: Callable[..., argparse.Action]) -> None:
     """What is kept of a run under way, and when it ends early."""
-    add("--early-stopping", type=int, metavar="N", help=f"stop when N epochs did not improve validation; keeps {BEST}")
-    add("--save-best", action="store_true", help=f"keep the epoch with the smallest validation loss as {BEST}")
+    add(
+        "--early-stopping",
+        type=int,
+        metavar="N",
+        help=f"stop when N epochs did not improve validation; keeps {BEST_FILE}",
+    )
+    add("--save-best", action="store_true", help=f"keep the epoch with the smallest validation loss as {BEST_FILE}")
     add("--checkpoint-every", type=int, metavar="N", help="save the state of the run every N steps, and each epoch")
     add("--resume", action="store_true", help="go on where the newest checkpoint in the output folder was saved")
 

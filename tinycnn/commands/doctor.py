@@ -168,9 +168,9 @@ def cupy_finding(driver: Driver | None, packages: list[str]) -> Finding:
         found = f"{' and '.join(packages)} are installed side by side and break each other"
         return Finding("cupy", False, found, f"pip uninstall -y {names} && {wanted}")
     if not packages:
-        found = "not installed" if has_gpu(driver) else "not installed, and of no use without a GPU"
-        return Finding("cupy", False if has_gpu(driver) else None, found, wanted if has_gpu(driver) else "")
-    if not has_gpu(driver):
+        found = "not installed" if shows_gpu(driver) else "not installed, and of no use without a GPU"
+        return Finding("cupy", False if shows_gpu(driver) else None, found, wanted if shows_gpu(driver) else "")
+    if not shows_gpu(driver):
         return Finding("cupy", None, f"{packages[0]}, of no use without a GPU")
     name = packages[0].split()[0]
     if name != "cupy" and not cupy_package(driver).startswith(name) and driver and driver.cuda < (13, 0):
@@ -179,7 +179,7 @@ def cupy_finding(driver: Driver | None, packages: list[str]) -> Finding:
     return checked("cupy", partial(kernel_finding, packages[0]), wanted)
 
 
-def has_gpu(driver: Driver | None) -> bool:
+def shows_gpu(driver: Driver | None) -> bool:
     """Whether the driver has started and shows a GPU."""
     return driver is not None and bool(driver.gpus)
 

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     print(head(model.class_names, width))
     for path in paths:
         try:
-            image = as_input(path, model)
+            image = picture_for(path, model)
         except DataError as error:
             print(f"error: {error}", file=sys.stderr)
             continue
@@ -60,7 +60,7 @@ def check_takes_pictures(model: Sequential) -> None:
         raise SettingError(f"the model takes {shapes}; predict needs (H, W, 1) or (H, W, 3) and classes")
 
 
-def as_input(path: Path, model: Sequential) -> np.ndarray:
+def picture_for(path: Path, model: Sequential) -> np.ndarray:
     """A picture as ``model`` has learned to see pictures: ``(1, H, W, C)`` bytes; DataError where there is none."""
     if model.pictures == "drawing":
         return read_drawing(path, (model.input_shape[0], model.input_shape[1]))

@@ -111,7 +111,7 @@ def draw_answer(axes: Axes, image: np.ndarray, label: int, p: np.ndarray, class_
     answer = int(p.argmax())
     right, colour = answer == label, verdict_colour(answer == label)
     image_axes(axes).imshow(as_picture(image), interpolation="nearest")
-    said, true = shortened(class_names[answer]), shortened(class_names[label])
+    said, true = short_name(class_names[answer]), short_name(class_names[label])
     lines = [f"{RIGHT} {said}"] if right else [f"{WRONG} {said}", f"is {true}"]
     title = (", " if sum(map(len, lines)) <= TITLE else "\n").join(lines)
     size = min(10, 10 * TITLE / max(map(len, lines)))  # points
@@ -130,7 +130,7 @@ def draw_probabilities(axes: Axes, label: int, p: np.ndarray, class_names: Seque
     bars = axes.barh(np.arange(len(shown)), p[shown], color=colours, height=0.75)
     if answer != label:
         bars[int(np.flatnonzero(shown == answer)[0])].set(hatch="////", edgecolor="white")
-    axes.set_yticks(np.arange(len(shown)), [shortened(class_names[k]) for k in shown], fontsize=7)
+    axes.set_yticks(np.arange(len(shown)), [short_name(class_names[k]) for k in shown], fontsize=7)
     for k, text in zip(shown, axes.get_yticklabels(), strict=True):
         text.set_fontweight("bold" if k == label else "normal")
     axes.set_xticks([0, 1], ["0", "1"], fontsize=7)
@@ -146,7 +146,7 @@ def verdict_colour(right: bool) -> str:
     return BLUE if right else ORANGE
 
 
-def shortened(name: str) -> str:
+def short_name(name: str) -> str:
     """A class name of at most ``MOST_LETTERS`` letters."""
     return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
 

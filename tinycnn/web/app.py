@@ -21,7 +21,7 @@ from tinycnn.data.drawing import EmptyDrawingError
 from tinycnn.errors import DataError
 from tinycnn.web.answers import Answers
 from tinycnn.web.guard import BadInput, Guard, refusal
-from tinycnn.web.intake import MAX_BODY, UnsupportedTypeError, read_picture
+from tinycnn.web.intake import MAX_BODY, UnsupportedTypeError, posted_picture
 
 STATIC = Path(__file__).parent / "static"
 FILES = {
@@ -73,7 +73,7 @@ class Predict:
 
     def _compute(self, content_type: str, body: bytes, inside: bool) -> dict[str, Any]:
         try:
-            return self.answers.answer(read_picture(content_type, body, self.answers.shape), inside)
+            return self.answers.answer(posted_picture(content_type, body, self.answers.shape), inside)
         except EmptyDrawingError:
             return {"empty": True, "digit": None, "answer": None, "probabilities": None}
         except UnsupportedTypeError as error:

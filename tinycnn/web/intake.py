@@ -20,7 +20,7 @@ class UnsupportedTypeError(DataError):
     """A body of another kind than an image or JSON."""
 
 
-def read_picture(content_type: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
+def posted_picture(content_type: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
     """An image file, or JSON ``{"pixels": rows of numbers, 0 to 255}`` → ``(1, H, W, 1)`` bytes; ``shape`` is (H, W).
 
     Raises EmptyDrawingError when nothing is drawn, DataError for everything else that cannot be read.
@@ -29,11 +29,11 @@ def read_picture(content_type: str, body: bytes, shape: tuple[int, int]) -> np.n
     if kind in IMAGE_TYPES:
         return read_drawing(body, shape, max_pixels=MAX_PIXELS)
     if kind == JSON_TYPE:
-        return normalise(grey_levels(body), shape)
+        return normalise(posted_levels(body), shape)
     raise UnsupportedTypeError(f"Content-Type {kind!r}: expected {', '.join(IMAGE_TYPES)} or {JSON_TYPE}.")
 
 
-def grey_levels(body: bytes) -> np.ndarray:
+def posted_levels(body: bytes) -> np.ndarray:
     """``{"pixels": [[0, 255, …], …]}`` → ``(any, any)`` from 0 to 1."""
     try:
         request = json.loads(body)
