@@ -157,7 +157,7 @@ def train(steps: int = 60) -> list[float]:
         layers.Conv2d(8), SiLU(), layers.MaxPool2d(), layers.Flatten(), layers.Dense(10), input_shape=digits.input_shape
     )
     optimizer, losses = optim.Adam(model.parameters(), lr=0.01), []
-    images = digits.x_train.astype(np.float32) / 255
+    images = np.asarray(digits.x_train, np.float32) / 255
     for step in range(steps):
         batch = np.random.default_rng(step).integers(len(images), size=64)
         loss = ops.softmax_cross_entropy(model(images[batch]), digits.y_train[batch])

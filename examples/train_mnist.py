@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
             limit=options.limit,
             image_size=options.image_size,
             colour=options.colour,
+            memory=options.memory and options.memory << 20,
         )
     )
     with claimed(output_folder(options, dataset)) as output:

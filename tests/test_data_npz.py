@@ -141,7 +141,7 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_header_is_refused_before_memory_is_taken(path, case, monkeypatch):
     write_zip(path, HOSTILE[case])
-    monkeypatch.setattr("tinycnn.data.npz.read_exactly", lambda *_: pytest.fail("allocated before the check"))
+    monkeypatch.setattr("tinycnn.data.npy.read_exactly", lambda *_: pytest.fail("allocated before the check"))
     with pytest.raises(DataError, match="x_train"):
         load(path)
 
@@ -158,7 +158,7 @@ def test_zip_entry_that_declares_a_gigabyte_for_a_few_bytes(path, monkeypatch, c
     forged = content.replace(declared.to_bytes(4, "little"), (declared - 100 + 2**30).to_bytes(4, "little"))
     assert forged != content
     path.write_bytes(forged)
-    monkeypatch.setattr("tinycnn.data.npz.read_exactly", lambda *_: pytest.fail("allocated before the check"))
+    monkeypatch.setattr("tinycnn.data.npy.read_exactly", lambda *_: pytest.fail("allocated before the check"))
     with pytest.raises(DataError, match=reason):
         load(path)
 

@@ -1,16 +1,22 @@
 """Images that stay on the disk: the same training as in memory, each image once, little memory, plain refusals."""
 
+import json
+import threading
+
 import numpy as np
 import pytest
+import test_ranks
+from example_runner import run_example
 from memory_held import linux_only, output_of
 from test_long_runs import after, bits
 from test_train import make_trainer, sides
+from thread_ranks import on_ranks
 
 from tinycnn import capture
 from tinycnn.backends import get_backend
 from tinycnn.batches import one_ahead
 from tinycnn.checkpoint import Checkpoints, fingerprint
-from tinycnn.data import StoredImages, load_stored
+from tinycnn.data import StoredImages, load, load_stored, split_validation
 from tinycnn.errors import DataError, SettingError
 from tinycnn.evaluation import evaluate
 from tinycnn.keeper import TrainingStopped
@@ -39,6 +45,10 @@ def stored_in(files, memory=MEMORY):
     return StoredImages(files / "a.npy", files / "b.npy", memory=memory)
 
 
+def pairs(images, labels):
+    return [(image.tobytes(), label) for image, label in zip(images, labels, strict=True)]
+
+
 def trained(trainer, images, labels, **settings):
     list(trainer.fit(images, labels, epochs=EPOCHS, validation=sides(20, 1), **settings))
     return trainer
@@ -47,14 +57,22 @@ def trained(trainer, images, labels, **settings):
 # --------------------------------------------------------------------------------------------------------- as an array
 
 
-def test_indexing_reads_what_an_array_would_hold(files):
+def test_indexing_chooses_what_an_array_would_and_reads_nothing_but_single_images(files):
     images, stored = sides(COUNT)[0], stored_in(files)
     assert (stored.shape, stored.dtype, stored.ndim, len(stored)) == (images.shape, images.dtype, 4, COUNT)
+    assert stored.nbytes == images.nbytes
     numbers = np.arange(COUNT)
-    for chosen in [7, -1, slice(90, 97), slice(None, None, -7), [149, 0, 93, 93], numbers % 3 == 0, numbers[:0]]:
-        np.testing.assert_array_equal(stored[chosen], images[chosen])
+    for chosen in [slice(90, 97), slice(None, None, -7), [149, 0, 93, 93], numbers % 3 == 0, numbers[:0]]:
+        assert isinstance(stored[chosen], StoredImages)
+        assert stored[chosen].shape == images[chosen].shape
+        np.testing.assert_array_equal(np.asarray(stored[chosen]), images[chosen])
+    np.testing.assert_array_equal(np.asarray(stored[::-1][10:20], np.float32), images[::-1][10:20].astype(np.float32))
+    for number in [7, -1, np.int64(93)]:
+        np.testing.assert_array_equal(stored[number], images[number])
     with pytest.raises(IndexError):
         stored[COUNT]
+    with pytest.raises(ValueError, match="by being read"):
+        np.array(stored, copy=False)
 
 
 def test_images_without_a_channel_axis_get_one(tmp_path):
@@ -79,8 +97,7 @@ def test_an_epoch_has_every_image_once_and_parts_are_neighbours_mixed(files):
     other = stored.order(np.random.default_rng(1), 16)
     assert not np.array_equal(order, other)
     assert set(order[:48]) != set(other[:48])
-    starts = {0, 5, 10, *range(0, 93, 5), *range(93, COUNT, 5)}
-    whole = [start for start in starts if {*range(start, start + 5)} <= set(order[:48])]
+    whole = [start for start in range(0, COUNT, 5) if {*range(start, start + 5)} <= set(order[:48])]
     assert len(whole) >= 8  # of at most nine and a rest: five images of a block, read at once, stay together
     assert np.abs(np.diff(order[:48])).mean() > 5  # and are far apart when they are trained on
 
@@ -100,6 +117,12 @@ def test_parts_hold_the_images_in_the_order_that_was_asked_for(files, done):
     np.testing.assert_array_equal(np.concatenate([numbers for _, numbers, _ in seen]), order[done:])
     np.testing.assert_array_equal(np.concatenate([part for part, _, _ in seen]), images[order[done:]])
     assert len({buffer for *_, buffer in seen}) <= 2
+
+
+def test_the_order_does_not_depend_on_how_the_images_are_cut_into_files(files):
+    np.save(files / "all.npy", sides(COUNT)[0])
+    one = StoredImages(files / "all.npy", memory=MEMORY).order(np.random.default_rng(0), 16)
+    np.testing.assert_array_equal(one, stored_in(files).order(np.random.default_rng(0), 16))
 
 
 # --------------------------------------------------------------------------------------------------------- the training
@@ -126,10 +149,9 @@ def test_every_image_is_trained_on_once_per_epoch_and_few_are_held(files):
 
     trainer.step = recording
     trained(trainer, stored_in(files), labels)
-    expected = sorted((image.tobytes(), label) for image, label in zip(images, labels, strict=True))
+    expected = sorted(pairs(images, labels))
     for epoch in seen[:10], seen[10:]:
-        trained_on = [(x.tobytes(), y) for batch in epoch for x, y in zip(*batch, strict=True)]
-        assert sorted(trained_on) == expected
+        assert sorted(pair for batch in epoch for pair in pairs(*batch)) == expected
 
 
 @pytest.mark.parametrize("step", [1, 3, 7, 10, 13])
@@ -167,6 +189,34 @@ def test_steps_are_not_recorded_where_they_could_be_and_it_is_told_why(files, mo
     assert (trainer.captured, trainer.why_eager) == (None, capture.PART_BY_PART)
 
 
+@pytest.mark.usefixtures("backend")
+def test_validation_images_on_the_disk_are_set_aside_there_and_score_as_in_memory(files):
+    images, labels = sides(COUNT)
+    x, y, x_valid, y_valid = split_validation(stored_in(files), labels, 0.2, seed=0)
+    assert isinstance(x, StoredImages)
+    assert isinstance(x_valid, StoredImages)
+    assert (len(x), len(x_valid)) == (120, 30)
+    assert sorted(pairs(x, y) + pairs(x_valid, y_valid)) == sorted(pairs(images, labels))
+    scores = []
+    for validation in (x_valid, y_valid), (np.asarray(x_valid), y_valid):
+        trainer = make_trainer()
+        scores += [[(e.validation_loss, e.train_loss) for e in trainer.fit(x, y, epochs=EPOCHS, validation=validation)]]
+    assert scores[0] == scores[1]
+
+
+def test_ranks_that_read_from_the_disk_are_one_process(tmp_path):
+    np.save(tmp_path / "x.npy", test_ranks.IMAGES)
+
+    def state(rank=None):
+        trainer = test_ranks.trainer_for(test_ranks.network())
+        list(trainer.fit(StoredImages(tmp_path / "x.npy", memory=5200), test_ranks.LABELS, epochs=EPOCHS))
+        return trainer.model.state_dict()
+
+    alone, several = state(), on_ranks(2, state)
+    assert test_ranks.difference(alone, several[0]) < 1e-12
+    assert test_ranks.difference(several[0], several[1]) == 0
+
+
 # ----------------------------------------------------------------------------------------------------------- read ahead
 
 
@@ -184,6 +234,18 @@ def test_one_item_is_made_ahead_and_errors_wait_for_their_turn():
     assert [next(coming), next(coming), next(coming)] == [0, 1, 2]
     with pytest.raises(OSError, match="the disk is gone"):
         next(coming)
+
+
+def reading_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("tinycnn-ahead")]
+
+
+def test_a_run_that_stops_leaves_no_thread(files, tmp_path):
+    trainer = make_trainer()
+    with pytest.raises(TrainingStopped) as stopped:  # and holds the frames of the run
+        trained(trainer, stored_in(files), sides(COUNT)[1], stop=after(2)(trainer))
+    assert stopped.tb is not None
+    assert not reading_threads()
 
 
 def test_a_file_that_becomes_shorter_while_in_use_is_named(files):
@@ -276,33 +338,122 @@ def test_training_needs_one_label_per_image(files, in_memory):
         trained(make_trainer(), images, sides(COUNT)[1][:-1])
 
 
+# ----------------------------------------------------------------------------------------------- a folder of .npy files
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """The folder ``arrays``: training images in two files, 20 test images."""
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    (x_train, y_train), (x_test, y_test) = sides(COUNT), sides(20, 1)
+    parts = {"train_b": slice(93), "train_a": slice(93, None)}
+    for name, some in parts.items():
+        np.save(folder / f"x_{name}.npy", x_train[some])
+        np.save(folder / f"y_{name}.npy", y_train[some])
+    np.save(folder / "x_test.npy", x_test)
+    np.save(folder / "y_test.npy", y_test)
+    return folder
+
+
+def test_a_folder_of_npy_files_is_a_data_set_on_the_disk(arrays):
+    (images, labels), (x_test, y_test) = sides(COUNT), sides(20, 1)
+    dataset = load(arrays, memory=MEMORY)
+    by_name = [*range(93, COUNT), *range(93)]  # a before b
+    assert isinstance(dataset.x_train, StoredImages)
+    assert isinstance(dataset.x_test, StoredImages)
+    np.testing.assert_array_equal(np.asarray(dataset.x_train), images[by_name])
+    np.testing.assert_array_equal(dataset.y_train, labels[by_name])
+    np.testing.assert_array_equal(np.asarray(dataset.x_test), x_test)
+    np.testing.assert_array_equal(dataset.y_test, y_test)
+    assert (dataset.name, dataset.class_names, dataset.input_shape) == ("arrays", ("0", "1"), (8, 8, 1))
+    assert dataset.x_train.memory == MEMORY
+    few = load(arrays, limit=60)
+    assert isinstance(few.x_train, StoredImages)
+    np.testing.assert_array_equal(np.asarray(few.x_train), images[by_name[:60]])
+    np.testing.assert_array_equal(few.y_train, labels[by_name[:60]])
+
+
+def test_one_file_for_each_array_will_do(arrays):
+    for letter in "xy":
+        (arrays / f"{letter}_train_a.npy").rename(arrays / f"{letter}_train.npy")
+        (arrays / f"{letter}_train_b.npy").unlink()
+    np.testing.assert_array_equal(load(arrays).y_train, sides(COUNT)[1][93:])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "x_test.npy").unlink(), r"arrays: there is no x_test\.npy"),
+        (lambda folder: (folder / "y_train_b.npy").unlink(), r"y_train_b\.npy: there is no such file"),
+        (lambda folder: np.save(folder / "y_test.npy", np.arange(19)), r"20 images, .*y_test\.npy 19 labels"),
+        (
+            lambda folder: np.save(folder / "x_test.npy", np.zeros((20, 8, 9), np.uint8)),
+            r"expected the same \(H, W, C\)",
+        ),
+    ],
+)
+def test_folders_whose_files_do_not_belong_together_are_refused(arrays, spoil, message):
+    spoil(arrays)
+    with pytest.raises(DataError, match=message):
+        load(arrays)
+
+
+TRAIN = ["--dataset", "arrays", "--model", "lenet", "--backend", "numpy", "--epochs", "2", "--batch-size", "16"]
+
+
+def test_the_example_trains_from_a_folder_of_npy_files(tmp_path):
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    for part, (images, labels) in {"train": sides(COUNT), "test": sides(20, 1)}.items():
+        np.save(folder / f"x_{part}.npy", np.kron(images, np.ones((1, 2, 2, 1), np.uint8)))  # (N, 16, 16, 1)
+        np.save(folder / f"y_{part}.npy", labels)
+    options = "--validation-split", "0.2", "--save-best", "--augment", "--memory", "1"
+    done = run_example("train_mnist.py", *TRAIN, *options, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "arrays: 120 training, 30 validation, 20 test images" in done.stdout
+    assert "1 MiB" in done.stdout
+    run = tmp_path / "runs" / "lenet-arrays"
+    assert json.loads((run / "metrics.json").read_text())["test_accuracy"] > 0.9
+    assert (run / "misclassified.png").exists()
+    assert (run / "histograms.png").exists()
+    wrong = run_example("train_mnist.py", *TRAIN, "--memory", "0", folder=tmp_path)
+    assert (wrong.returncode, wrong.stderr) == (2, "error: --memory 0: expected at least 1\n")
+
+
 # ----------------------------------------------------------------------------------------------------------- the memory
 
 CODE = """
 import sys
+from pathlib import Path
 import numpy as np, tinycnn
 from memory_held import held
-from tinycnn import layers, optim
-from tinycnn.data import StoredImages
-from tinycnn.train import Trainer
+from tinycnn import data, layers, optim
+from tinycnn.checkpoint import Checkpoints
+from tinycnn.train import Trainer, evaluate_finite
 
 tinycnn.use_backend("numpy")
-images = StoredImages(sys.argv[1], memory=16 << 20)
-images = images if sys.argv[2] == "disk" else images[:]
 model = tinycnn.Sequential(layers.MaxPool2d(16), layers.Flatten(), layers.Dense(2), input_shape=(64, 64, 3))
 trainer = Trainer(model, optim.SGD(model.parameters(), 0.01), batch_size=64)
-before = held("VmRSS") if sys.argv[2] == "disk" else 0
-list(trainer.fit(images, np.arange(len(images)) % 2, epochs=1))
+before = held("VmRSS")
+dataset = data.load(sys.argv[1], memory=16 << 20)
+x, y, *validation = data.split_validation(dataset.x_train, dataset.y_train, 0.5, seed=0)
+if sys.argv[2] == "memory":
+    x = np.asarray(x)
+list(trainer.fit(x, y, epochs=1, validation=validation, checkpoints=Checkpoints(Path(sys.argv[3]))))
+evaluate_finite(trainer, dataset.x_test, dataset.y_test, "at the end")
 print(held("VmHWM") - before)
 """
 
 
 @linux_only
-@pytest.mark.parametrize(("where", "least", "most"), [("disk", 16, 100), ("memory", 300, 1000)])
-def test_300_mb_on_the_disk_are_trained_on_in_100_mib(tmp_path, where, least, most):
-    path = tmp_path / "sparse.npy"
-    shape = (300_000_000 // (64 * 64 * 3), 64, 64, 3)
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        file.truncate(file.tell() + int(np.prod(shape)))  # zeros that take no room on the disk
-    assert least < float(output_of(CODE, path, where)) < most
+@pytest.mark.parametrize(("where", "least", "most"), [("disk", 16, 100), ("memory", 140, 1000)])
+def test_440_mb_on_the_disk_are_trained_and_tested_on_in_100_mib(tmp_path, where, least, most):
+    count = 12_000
+    for part, images in {"train": 2 * count, "test": count}.items():
+        np.save(tmp_path / f"y_{part}.npy", np.arange(images) % 2)
+        with open(tmp_path / f"x_{part}.npy", "wb") as file:
+            shape = images, 64, 64, 3
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            file.truncate(file.tell() + int(np.prod(shape)))  # zeros that take no room on the disk
+    assert least < float(output_of(CODE, tmp_path, where, tmp_path / "checkpoints")) < most

@@ -5,7 +5,7 @@ after the other is brought there, and a batch is a list of numbers in that part.
 thread reads the next.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,14 +13,14 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.data.stored import StoredImages
+from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError
 
 T = TypeVar("T")
 Batch = tuple[Array, Array, Array]  # images (n, H, W, C), their labels (n,), the numbers of those in the batch (N,)
 
 
-def bring(images: np.ndarray | StoredImages, labels: np.ndarray) -> tuple[Array, Array]:
+def bring(images: Images, labels: np.ndarray) -> tuple[Array, Array]:
     """Images and labels to where they stay for the whole run: to the backend, unless the images are on the disk."""
     if len(images) != len(labels):
         raise DataError(f"{len(images):,} images and {len(labels):,} labels: expected one label per image.")
@@ -29,7 +29,7 @@ def bring(images: np.ndarray | StoredImages, labels: np.ndarray) -> tuple[Array,
     return get_backend().asarray(images), get_backend().asarray(labels)
 
 
-def mixing(images: np.ndarray | StoredImages) -> dict[str, int]:
+def mixing(images: Images) -> dict[str, int]:
     """The settings that decide, with the seed, the order of the images in an epoch."""
     return {"memory for images": images.memory} if isinstance(images, StoredImages) else {}
 
@@ -41,7 +41,7 @@ def epoch_order(images: Array, batch_size: int, rng: np.random.Generator) -> np.
     return rng.permutation(len(images))
 
 
-def batches(images: Array, labels: Array, order: np.ndarray, size: int, done: int = 0) -> Iterator[Batch]:
+def batches(images: Array, labels: Array, order: np.ndarray, size: int, done: int = 0) -> Generator[Batch, None, None]:
     """Of every step of an epoch that goes through ``order (M,)``, when ``done`` steps are done: what to train on."""
     for images_here, labels_here, chosen in _parts(images, labels, order, size, done * size):
         for start in range(0, len(chosen), size):

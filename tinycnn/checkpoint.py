@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.data.stored import StoredImages
+from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.files import remove_leftovers, write_atomically
 from tinycnn.io import DAMAGED, MAX_HEADER, read_arrays
@@ -182,7 +182,7 @@ def _unpacked(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     return value
 
 
-def _digest(arrays: Mapping[str, np.ndarray | StoredImages]) -> np.ndarray:
+def _digest(arrays: Mapping[str, Images]) -> np.ndarray:
     """SHA-256 of every array with its name, dtype and shape: ``(32,)`` uint8."""
     sha256 = hashlib.sha256()
     for name in sorted(arrays):
@@ -192,7 +192,7 @@ def _digest(arrays: Mapping[str, np.ndarray | StoredImages]) -> np.ndarray:
     return np.frombuffer(sha256.digest(), np.uint8)
 
 
-def _pieces(array: np.ndarray | StoredImages) -> Iterable[np.ndarray]:
+def _pieces(array: Images) -> Iterable[np.ndarray]:
     """The content of an array in pieces that fit into memory: one, where it is in memory."""
     return array.pieces() if isinstance(array, StoredImages) else [array]
 
@@ -204,7 +204,7 @@ def arrays_in(value: Any) -> Iterator[np.ndarray]:
     yield from arrays.values()
 
 
-def fingerprint(*arrays: np.ndarray | StoredImages) -> str:
+def fingerprint(*arrays: Images) -> str:
     """16 hexadecimal digits that tell data sets apart: the beginning of a SHA-256 of dtypes, shapes and content."""
     return _digest({str(i): array for i, array in enumerate(arrays)}).tobytes().hex()[:16]
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.data.stored import Images
 from tinycnn.layers import Sequential
 from tinycnn.models import pixel_scale
 from tinycnn.ranks import get_communicator, part_of
@@ -23,7 +24,7 @@ class Scores:
     accuracy: float
 
 
-def predict_logits(model: Sequential, images: np.ndarray) -> np.ndarray:
+def predict_logits(model: Sequential, images: Images) -> np.ndarray:
     """Scores of byte ``images (M, H, W, C)``, before softmax, in evaluation mode → ``(M, K)`` on the host."""
     backend, was_training = get_backend(), model.training
     model.eval()
@@ -35,7 +36,7 @@ def predict_logits(model: Sequential, images: np.ndarray) -> np.ndarray:
         model.train(was_training)
 
 
-def number_batches(model: Sequential, images: np.ndarray) -> Iterator[Array]:
+def number_batches(model: Sequential, images: Images) -> Iterator[Array]:
     """All ``images (M, H, W, C)`` bytes as numbers ``(N, H, W, C)``, in batches."""
     backend, scale = get_backend(), pixel_scale(model)
     for start in range(0, len(images), EVALUATION_BATCH):
@@ -49,7 +50,7 @@ def count_correct(logits: Array, labels: Array) -> Array:
     return fused(logits, labels) if fused else (logits.argmax(axis=1) == labels).sum()
 
 
-def evaluate(model: Sequential, images: np.ndarray, labels: np.ndarray) -> Scores:
+def evaluate(model: Sequential, images: Images, labels: np.ndarray) -> Scores:
     """Loss and accuracy of byte ``images (M, H, W, C)`` with ``labels (M,)``: every image, each weighing the same."""
     return scores_of(predict_logits(model, images), labels)
 

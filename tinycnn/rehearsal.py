@@ -8,6 +8,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.capture import captured_epoch
+from tinycnn.data.stored import Images
 from tinycnn.evaluation import predict_logits
 from tinycnn.history import Progress
 from tinycnn.ranks import Alone, first_then_others, get_communicator, use_communicator
@@ -15,7 +16,7 @@ from tinycnn.train import Trainer
 
 
 @np.errstate(all="ignore")  # a rehearsal: whatever goes wrong is told when it counts
-def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
+def warm_up(trainer: Trainer, images: Images, labels: np.ndarray) -> float:
     """Compile every kernel that training needs, on a copy that is thrown away; answers the seconds it took.
 
     Does nothing on a backend that does not compile. Compiled kernels are cached on disk, so a second run is quick. Of
@@ -28,7 +29,7 @@ def warm_up(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> float:
     return time.perf_counter() - start
 
 
-def _rehearse(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> None:
+def _rehearse(trainer: Trainer, images: Images, labels: np.ndarray) -> None:
     """Two steps and a prediction of a copy of ``trainer``, without the other ranks."""
     backend, rehearsal = get_backend(), copy.deepcopy(trainer)
     rehearsal.batch_size = -(-trainer.batch_size // get_communicator().size)  # the most that a rank has of a batch

@@ -9,6 +9,7 @@ bits: it is saved as a checkpoint, and it is where a run goes back to that has l
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from tinycnn.batches import batches, bring, epoch_order, mixing
 from tinycnn.capture import CapturedSteps, captured_epoch
 from tinycnn.checkpoint import Checkpoints, fingerprint
 from tinycnn.data.augment import Augmentation, Fade
-from tinycnn.data.stored import StoredImages
+from tinycnn.data.stored import Images
 from tinycnn.distributed import add_up, check_agreement
 from tinycnn.divergence import Snapshot, is_healthy, trace
 from tinycnn.errors import SettingError, TinyCNNError
@@ -87,11 +88,11 @@ class Trainer:
 
     def fit(
         self,
-        images: np.ndarray | StoredImages,
+        images: Images,
         labels: np.ndarray,
         *,
         epochs: int,
-        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        validation: tuple[Images, np.ndarray] | None = None,
         early_stopping: int | None = None,
         progress: Callable[[Progress], None] | None = None,
         checkpoints: Checkpoints | None = None,
@@ -142,7 +143,7 @@ class Trainer:
         return keeper
 
     def result(
-        self, epoch: int, train: Scores, images: int, validation: tuple[np.ndarray, np.ndarray] | None
+        self, epoch: int, train: Scores, images: int, validation: tuple[Images, np.ndarray] | None
     ) -> EpochResult:
         """What the epoch that has just ended brought; validates, if there is something to validate on."""
         epoch_s = time.perf_counter() - self.epoch_began
@@ -172,8 +173,9 @@ class Trainer:
         running = self.begin_epoch(epoch, steps)
         good = Snapshot(self)
         explained = memory_explained(self.model, -(-self.batch_size // get_communicator().size))
-        with captured_epoch(self, images, labels, epoch, running) as captured, explained:
-            for images_here, labels_here, chosen in batches(images, labels, order, self.batch_size, running.step):
+        coming = batches(images, labels, order, self.batch_size, running.step)
+        with captured_epoch(self, images, labels, epoch, running) as captured, explained, closing(coming):
+            for images_here, labels_here, chosen in coming:
                 with np.errstate(all="ignore"):  # what is not finite is found below, and told in words
                     if not (captured and captured.step(running)):
                         running.add(*self.step(images_here, labels_here, chosen, epoch), len(chosen))
@@ -275,8 +277,8 @@ class Trainer:
 
     def identity(
         self,
-        training: tuple[np.ndarray | StoredImages, np.ndarray],
-        validation: tuple[np.ndarray, np.ndarray] | None,
+        training: tuple[Images, np.ndarray],
+        validation: tuple[Images, np.ndarray] | None,
         early_stopping: int | None,
     ) -> dict[str, Any]:
         """What decides the outcome of a run and does not change in it: two runs that agree in it end the same."""
@@ -301,7 +303,7 @@ class Trainer:
         }
 
 
-def evaluate_finite(trainer: Trainer, images: np.ndarray, labels: np.ndarray, when: str) -> Scores:
+def evaluate_finite(trainer: Trainer, images: Images, labels: np.ndarray, when: str) -> Scores:
     """``evaluate``; raises TrainingDivergedError, naming the layer, when the loss is not finite."""
     with np.errstate(all="ignore"):
         scores = shared_scores(lambda some: evaluate(trainer.model, images[some], labels[some]), len(labels))

@@ -49,10 +49,12 @@ def add_subject(add: Callable[..., argparse.Action]) -> None:
     add(
         "--dataset",
         default="auto",
-        help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, or a folder of pictures (default: auto)",
+        help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, a folder of pictures, or one of .npy files "
+        "that may be larger than memory (default: auto)",
     )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
     add("--image-size", type=int, metavar="N", help="of a folder of pictures: scale them to NxN (default: 32)")
+    add("--memory", type=int, metavar="MIB", help="of .npy files: hold so much of them (default: 256, and two batches)")
     add("--colour", action="store_true", default=None, help="of a folder of pictures: three channels, even if grey")
     add("--grey", dest="colour", action="store_false", help="one channel, even if in colour (default: as they are)")
 
@@ -122,7 +124,7 @@ BOUNDS: dict[str, dict[str, float]] = {
     "label_smoothing": {"at_least": 0, "below": 1},
     "clip_norm": {"above": 0},
 }
-COUNTS = ("epochs", "batch_size", "image_size", "early_stopping", "checkpoint_every")
+COUNTS = ("epochs", "batch_size", "image_size", "memory", "early_stopping", "checkpoint_every")
 
 
 def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
@@ -262,8 +264,12 @@ def without_effect(options: argparse.Namespace) -> list[str]:
     """A sentence for each setting that was given, and that changes nothing in this run."""
     backend = get_backend().name
     sentences = []
-    if not data.is_folder(options.dataset) and (options.image_size is not None or options.colour is not None):
+    arrays = data.is_array_folder(options.dataset)
+    pictures = data.is_folder(options.dataset) and not arrays
+    if not pictures and (options.image_size is not None or options.colour is not None):
         sentences.append(f"--image-size, --colour and --grey are for folders of pictures; not for {options.dataset}")
+    if not arrays and options.memory is not None:
+        sentences.append(f"--memory is for folders of .npy files; {options.dataset} is held in memory")
     if options.threads is not None and backend != "numba":
         sentences.append(f"--threads is for the numba backend; {backend} does not use it")
     if options.optimizer != "sgd" and options.momentum != MOMENTUM:

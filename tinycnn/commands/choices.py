@@ -26,7 +26,8 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     add(
         "--dataset",
         default="auto",
-        help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, or a folder of pictures (default: auto)",
+        help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, or a folder of pictures or .npy files "
+        "(default: auto)",
     )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
 

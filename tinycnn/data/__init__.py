@@ -3,10 +3,11 @@
 ``load("auto")`` is the one door: it returns a checked `Dataset` of uint8 images (N, H, W, C) and int64 labels (N,).
 """
 
+from tinycnn.data.array_folder import load_arrays
 from tinycnn.data.convert import class_counts, one_hot
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.idx import read_idx, write_idx
-from tinycnn.data.loading import is_folder, load
+from tinycnn.data.loading import is_array_folder, is_folder, load
 from tinycnn.data.picture_folder import load_pictures
 from tinycnn.data.split import split_validation
 from tinycnn.data.stored import StoredImages, load_stored
@@ -15,8 +16,10 @@ __all__ = [
     "Dataset",
     "StoredImages",
     "class_counts",
+    "is_array_folder",
     "is_folder",
     "load",
+    "load_arrays",
     "load_pictures",
     "load_stored",
     "one_hot",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tinycnn.data.convert import check_labels
+from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError
 
 
@@ -12,15 +13,17 @@ from tinycnn.errors import DataError
 class Dataset:
     """Training and test images (N, H, W, C) uint8 with labels (N,) int64; images (N, H, W) get a channel axis.
 
+    Images may be `StoredImages`, which stay on the disk.
+
     ``source`` says where the data really came from; ``notice``, if there is one, must be shown to the user.
     ``pictures``: whether an image shows a picture ``whole``, or a ``drawing`` cut out of it; None: nobody knows.
     Raises DataError for arrays that are empty or do not fit together.
     """
 
     name: str
-    x_train: np.ndarray = field(repr=False)
+    x_train: Images = field(repr=False)
     y_train: np.ndarray = field(repr=False)
-    x_test: np.ndarray = field(repr=False)
+    x_test: Images = field(repr=False)
     y_test: np.ndarray = field(repr=False)
     class_names: tuple[str, ...]
     source: str
@@ -52,7 +55,9 @@ class Dataset:
             raise DataError(f"training images are {train}, test images {test}; expected the same (H, W, C) for both.")
 
 
-def _check_images(images: np.ndarray, name: str) -> np.ndarray:
+def _check_images(images: Images, name: str) -> Images:
+    if isinstance(images, StoredImages) and len(images):
+        return images  # which were checked when their files were opened
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(
@@ -63,7 +68,7 @@ def _check_images(images: np.ndarray, name: str) -> np.ndarray:
     return images[..., np.newaxis] if images.ndim == 3 else images  # (N, H, W, C)
 
 
-def _check_counts(images: np.ndarray, labels: np.ndarray, part: str) -> None:
+def _check_counts(images: Images, labels: np.ndarray, part: str) -> None:
     if len(images) != len(labels):
         raise DataError(
             f"x_{part} holds {len(images):,} images, y_{part} {len(labels):,} labels; expected one label per image."

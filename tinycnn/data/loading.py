@@ -10,6 +10,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+from tinycnn.data.array_folder import holds_arrays, load_arrays
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.digits import load_digits
 from tinycnn.data.download import cache_folder, download_files
@@ -17,6 +18,7 @@ from tinycnn.data.folder import NotHere, read_folder
 from tinycnn.data.npz import load_npz
 from tinycnn.data.picture_folder import IMAGE_SIZE, load_pictures
 from tinycnn.data.sources import SOURCES
+from tinycnn.data.stored import MEMORY
 from tinycnn.errors import DataError, SettingError
 
 DATA_VARIABLE = "TINYCNN_DATA"
@@ -31,17 +33,22 @@ def load(
     limit: int | None = None,
     image_size: int | None = None,
     colour: bool | None = None,
+    memory: int | None = None,
 ) -> Dataset:
-    """Load a data set by name (auto, mnist, fashion_mnist, cifar10, digits), an .npz file or a folder of pictures.
+    """Load a data set by name (auto, mnist, fashion_mnist, cifar10, digits), an .npz file, a folder of pictures, or one
+    of .npy files, which stay on the disk.
 
     ``auto`` is MNIST where it can be had, else the digits bundled with scikit-learn, with ``notice`` set.
     ``limit`` keeps the first training images; the test set stays whole. ``data_dir`` is for the first four names,
-    ``image_size`` and ``colour`` for folders: see `load_pictures`.
+    ``image_size`` and ``colour`` for folders of pictures: see `load_pictures`; ``memory`` for those of .npy files: see
+    `load_arrays`.
     Raises DataError (missing, damaged, not what it says it is) and SettingError (unknown name, bad limit).
     """
     _check_limit(limit)
     name = os.fspath(name)
-    if is_folder(name):
+    if is_array_folder(name):
+        dataset = load_arrays(name, memory=MEMORY if memory is None else memory)
+    elif is_folder(name):
         dataset = load_pictures(name, image_size=IMAGE_SIZE if image_size is None else image_size, colour=colour)
     else:
         dataset = _load(name, data_dir, download)
@@ -53,6 +60,11 @@ def load(
 def is_folder(name: str) -> bool:
     """Whether ``name`` is a folder and not a data set of that name (``./mnist`` is a folder, ``mnist`` is not)."""
     return name not in NAMES and Path(name).expanduser().is_dir()
+
+
+def is_array_folder(name: str) -> bool:
+    """Whether ``name`` is a folder of .npy files."""
+    return is_folder(name) and holds_arrays(name)
 
 
 def _check_limit(limit: int | None) -> None:
@@ -71,7 +83,7 @@ def _load(name: str, data_dir: str | PathLike[str] | None, download: bool) -> Da
         return _load_auto(data_dir, download)
     raise SettingError(
         f"unknown data set {name!r}; expected one of {', '.join(NAMES)}, a path ending in .npz, "
-        "or a folder of pictures (which is not there)."
+        "or a folder of pictures or .npy files (which is not there)."
     )
 
 

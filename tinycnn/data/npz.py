@@ -1,24 +1,21 @@
 """Data sets in one NumPy ``.npz`` file with the arrays x_train, y_train, x_test and y_test (the layout of Keras).
 
-An .npz file is a zip of .npy files. ``np.load`` allocates whatever a .npy header declares, so each header is compared
-with its zip entry first; pickled objects are never unpacked.
+An .npz file is a zip of .npy files, each of which is read as ``npy.py`` says.
 """
 
-import math
 import zipfile
 from os import PathLike
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from tinycnn.data.bounded import MAX_DEFLATE_RATIO, check_declared, naming, read_exactly
+from tinycnn.data.bounded import naming
 from tinycnn.data.convert import as_labels, as_uint8, grey_scale
 from tinycnn.data.dataset import Dataset
+from tinycnn.data.npy import read_npy
 from tinycnn.errors import DataError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def load_npz(path: str | PathLike[str]) -> Dataset:
@@ -58,17 +55,6 @@ def _read_member(archive: zipfile.ZipFile, key: str) -> np.ndarray:
         return read_npy(stream, entry.file_size, entry.compress_size)
 
 
-def read_npy(stream: IO[bytes], size: int, packed: int) -> np.ndarray:
-    """The array in a .npy file of ``size`` bytes that takes ``packed`` bytes on the disk; DataError if damaged."""
-    shape, fortran_order, dtype = read_npy_header(stream)
-    n_bytes, room = _check_layout(shape, dtype), size - stream.tell()
-    if n_bytes != room:
-        raise DataError(f"its header declares {n_bytes:,} bytes, the file has room for {room:,}: damaged.")
-    check_declared(n_bytes, packed, MAX_DEFLATE_RATIO)
-    flat = read_exactly(stream, n_bytes).view(dtype)
-    return flat.reshape(shape, order="F" if fortran_order else "C")
-
-
 def _find_entry(archive: zipfile.ZipFile, key: str) -> zipfile.ZipInfo:
     if f"{key}.npy" not in archive.namelist():
         found = ", ".join(sorted(name.removesuffix(".npy") for name in archive.namelist())[:8]) or "nothing"
@@ -80,23 +66,6 @@ def _find_entry(archive: zipfile.ZipFile, key: str) -> zipfile.ZipInfo:
     if entry.compress_size > archive_size:
         raise DataError(f"{key}: its zip entry declares {entry.compress_size:,} bytes, the file has {archive_size:,}.")
     return entry
-
-
-def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """The shape of the array in a .npy file, whether it is in Fortran order, and its type."""
-    try:
-        return HEADER_READERS[np.lib.format.read_magic(stream)](stream)
-    except Exception as error:  # NumPy parses the header as Python source: hostile bytes can raise nearly anything
-        raise DataError(f"it is not a .npy array ({type(error).__name__}: {error}).") from error
-
-
-def _check_layout(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    """The declared size in bytes, multiplied as Python ints because NumPy's would wrap around."""
-    if dtype.kind not in "iuf":
-        raise DataError(f"it holds values of type {dtype}; expected numbers. Pickled objects are never loaded.")
-    if not shape or min(shape) < 1:
-        raise DataError(f"its shape is {shape}; expected at least one element along each axis.")
-    return math.prod(shape) * dtype.itemsize
 
 
 def _as_label_pair(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

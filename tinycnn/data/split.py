@@ -6,16 +6,18 @@ from dataclasses import replace
 import numpy as np
 
 from tinycnn.data.dataset import Dataset
+from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError
 
 
 def split_validation(
-    x: np.ndarray, y: np.ndarray, fraction: float, *, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    x: Images, y: np.ndarray, fraction: float, *, seed: int
+) -> tuple[Images, np.ndarray, Images, np.ndarray]:
     """Shuffle by ``seed`` and cut: x (N, ...), y (N,) -> x_train, y_train, x_val, y_val with round(N * fraction) last.
 
-    At least one image stays for training. SettingError unless 0 <= fraction < 1, and when a fraction above 0 sets
-    no image aside; DataError unless len(x) == len(y) > 0.
+    At least one image stays for training. Images on the disk keep their order in both parts, and are mixed when they
+    are trained on. SettingError unless 0 <= fraction < 1, and when a fraction above 0 sets no image aside; DataError
+    unless len(x) == len(y) > 0.
     """
     if not 0 <= fraction < 1:
         raise SettingError(f"validation fraction: got {fraction}; expected at least 0 and below 1, for instance 0.2.")
@@ -28,6 +30,9 @@ def split_validation(
             f"validation fraction: {fraction:g} of {len(x)} images sets none aside; use more, a larger fraction, or 0"
         )
     train, val = order[n_val:], order[:n_val]
+    if isinstance(x, StoredImages):  # neighbours are read together
+        train.sort()
+        val.sort()
     return x[train], y[train], x[val], y[val]
 
 

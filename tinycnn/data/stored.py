@@ -8,6 +8,7 @@ neighbouring images come in random order, and of as many blocks as fit into memo
 comes once, the disk reads long stretches, and a set that fits into memory is mixed as thoroughly as an array in memory.
 """
 
+import copy
 import math
 import os
 from bisect import bisect_right
@@ -21,7 +22,7 @@ import numpy as np
 
 from tinycnn.data.bounded import naming
 from tinycnn.data.convert import as_labels
-from tinycnn.data.npz import read_npy, read_npy_header
+from tinycnn.data.npy import read_npy, read_npy_header
 from tinycnn.errors import DataError, SettingError
 
 MEMORY = 256 << 20  # bytes that training from disk may hold: half of it is used while the other half is read
@@ -40,8 +41,9 @@ class Run:
 class StoredImages:
     """Byte images ``(N, H, W, C)`` in ``.npy`` files, of which training holds no more than ``memory`` bytes at a time.
 
-    Has ``shape``, ``dtype`` and ``len`` as an array; an index, a slice or an array of numbers reads those images into
-    memory. Raises DataError for files that are missing, damaged, no byte images, or of different shapes.
+    Has ``shape``, ``dtype`` and ``len`` as an array. One index reads that image; a slice or an array of numbers chooses
+    images that stay on the disk, and ``np.asarray`` reads them. Raises DataError for files that are missing, damaged,
+    no byte images, or of different shapes.
     """
 
     dtype = np.dtype(np.uint8)
@@ -58,27 +60,43 @@ class StoredImages:
             if other != shape:
                 raise DataError(f"{run.path}: images of shape {other}; expected {shape}, as in {first.path}.")
         self.runs, self.memory = [run for run, _ in found], memory
-        self.starts = np.cumsum([0, *(run.count for run in self.runs)])  # the number of each run's first image; all
-        self.shape = (int(self.starts[-1]), *shape)
+        self.starts = np.cumsum([0, *(run.count for run in self.runs)])  # the place of each run's first image; all
+        self.places = np.arange(self.starts[-1])  # (N,), of each image among those in all files
+        self.image_shape = shape
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, C)."""
+        return len(self), *self.image_shape
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.places)
 
     @property
     def image_bytes(self) -> int:
         """Of one image."""
-        return int(np.prod(self.shape[1:]))
+        return math.prod(self.image_shape)
 
-    def __getitem__(self, chosen: Any) -> np.ndarray:
-        numbers = np.arange(len(self))[chosen]
-        images = np.empty((numbers.size, *self.shape[1:]), np.uint8)
-        self.read(numbers.reshape(-1), images)
-        return images.reshape(*numbers.shape, *self.shape[1:])
+    @property
+    def nbytes(self) -> int:
+        """Of all images."""
+        return len(self) * self.image_bytes
+
+    def __getitem__(self, chosen: Any) -> Any:
+        part, places = copy.copy(self), self.places[chosen]
+        part.places = np.atleast_1d(places)  # (n,)
+        return part if places.ndim else np.asarray(part)[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("images on the disk become an array by being read: expected copy=None or True")
+        images = np.empty(self.shape, np.uint8)
+        self.read(np.arange(len(self)), images)
+        return images if dtype is None else images.astype(dtype)
 
     def blocks(self, rng: np.random.Generator) -> np.ndarray:
         """All numbers, in blocks of neighbours whose order is random, ``(N,)``."""
-        size = max(1, BLOCK // self.image_bytes)
-        starts = [first for start, stop in pairwise(self.starts) for first in range(start, stop, size)]
+        starts = range(0, len(self), max(1, BLOCK // self.image_bytes))
         pieces = [np.arange(first, stop) for first, stop in pairwise([*starts, len(self)])]
         return np.concatenate([pieces[i] for i in rng.permutation(len(pieces))])
 
@@ -117,7 +135,7 @@ class StoredImages:
     def read(self, numbers: np.ndarray, images: np.ndarray) -> None:
         """Read the images with these ``numbers (N,)`` into ``images (N, H, W, C)``, neighbours at once."""
         done = 0
-        for run, first, count in self._stretches(numbers):
+        for run, first, count in self._stretches(self.places[numbers]):
             offset = self.runs[run].offset + first * self.image_bytes
             _read_into(self.runs[run].path, offset, images[done : done + count])
             done += count
@@ -126,13 +144,13 @@ class StoredImages:
         """All images in their order, some at a time, ``(n, H, W, C)``."""
         size = max(1, BLOCK // self.image_bytes)
         for start in range(0, len(self), size):
-            yield self[start : start + size]
+            yield np.asarray(self[start : start + size])
 
-    def _stretches(self, numbers: np.ndarray) -> Iterator[tuple[int, int, int]]:
-        """``numbers`` as stretches of neighbours: number of the run, the first image in it, and how many."""
-        ends = np.flatnonzero(np.diff(numbers) != 1) + 1
-        for first, stop in pairwise([0, *ends, len(numbers)]) if len(numbers) else ():
-            yield from self._within_runs(int(numbers[first]), int(numbers[stop - 1]) + 1)
+    def _stretches(self, places: np.ndarray) -> Iterator[tuple[int, int, int]]:
+        """``places`` as stretches of neighbours: number of the run, the first image in it, and how many."""
+        ends = np.flatnonzero(np.diff(places) != 1) + 1
+        for first, stop in pairwise([0, *ends, len(places)]) if len(places) else ():
+            yield from self._within_runs(int(places[first]), int(places[stop - 1]) + 1)
 
     def _within_runs(self, first: int, stop: int) -> Iterator[tuple[int, int, int]]:
         while first < stop:
@@ -140,6 +158,9 @@ class StoredImages:
             end = min(stop, int(self.starts[run + 1]))
             yield run, first - int(self.starts[run]), end - first
             first = end
+
+
+Images = np.ndarray | StoredImages
 
 
 def load_stored(

@@ -1,0 +1,43 @@
+"""Arrays in NumPy's ``.npy`` files.
+
+``np.load`` allocates whatever a header declares, so it is compared with what there is first; pickled objects are never
+unpacked.
+"""
+
+import math
+from typing import IO
+
+import numpy as np
+
+from tinycnn.data.bounded import MAX_DEFLATE_RATIO, check_declared, read_exactly
+from tinycnn.errors import DataError
+
+HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def read_npy(stream: IO[bytes], size: int, packed: int) -> np.ndarray:
+    """The array in a .npy file of ``size`` bytes that takes ``packed`` bytes on the disk; DataError if damaged."""
+    shape, fortran_order, dtype = read_npy_header(stream)
+    n_bytes, room = _check_layout(shape, dtype), size - stream.tell()
+    if n_bytes != room:
+        raise DataError(f"its header declares {n_bytes:,} bytes, the file has room for {room:,}: damaged.")
+    check_declared(n_bytes, packed, MAX_DEFLATE_RATIO)
+    flat = read_exactly(stream, n_bytes).view(dtype)
+    return flat.reshape(shape, order="F" if fortran_order else "C")
+
+
+def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """The shape of the array in a .npy file, whether it is in Fortran order, and its type."""
+    try:
+        return HEADER_READERS[np.lib.format.read_magic(stream)](stream)
+    except Exception as error:  # NumPy parses the header as Python source: hostile bytes can raise nearly anything
+        raise DataError(f"it is not a .npy array ({type(error).__name__}: {error}).") from error
+
+
+def _check_layout(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """The declared size in bytes, multiplied as Python ints because NumPy's would wrap around."""
+    if dtype.kind not in "iuf":
+        raise DataError(f"it holds values of type {dtype}; expected numbers. Pickled objects are never loaded.")
+    if not shape or min(shape) < 1:
+        raise DataError(f"its shape is {shape}; expected at least one element along each axis.")
+    return math.prod(shape) * dtype.itemsize
