@@ -1,15 +1,17 @@
 """What a training step takes of memory, and which batch would fit, for the moment when there is no more.
 
-Counted is what lives at once when memory is fullest, early in the backward pass: the outputs of all steps of the
-network, which forward keeps for backward; the columns of convolutions that are computed by ``im2col``; and the
-gradients around the largest step. It is an estimate: for the five networks on NumPy it is within 15 % of the truth
-from batches of 64 on; smaller ones are outweighed by what the optimizer takes for a moment.
+Counted is what lives at once when memory is fullest: the outputs of the steps of the network, which forward keeps for
+backward; the columns of convolutions that are computed by ``im2col``; and the gradients around one step. Of frozen
+layers below the first that learns nothing is kept. It is an estimate: for the networks here on NumPy, whatever is
+frozen, it is within 15 % of the truth from batches of 128 on; smaller ones are outweighed by what the optimizer takes
+for a moment.
 """
 
 import math
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,19 +48,59 @@ def batch_that_fits(model: Sequential, batch_size: int, free: int) -> int:
     return next((size for size in smaller if step_bytes(model, size) <= free), 0)
 
 
+@dataclass(frozen=True)
+class Step:
+    """How many numbers of an image a step of the network takes in, gives out, and makes on the way."""
+
+    x: int
+    y: int
+    inner: int  # what batch norm keeps beside its output
+    columns: int
+    learns: bool  # whether any parameter of it is trained
+
+
 def step_bytes(model: Sequential, batch_size: int) -> int:
     """About how many bytes a training step takes on the active backend, above parameters and data set."""
-    inputs, kept, largest = math.prod(model.input_shape), 0, 0
+    per_image = math.prod(model.input_shape) + max(moments(network_steps(model)))
+    gradients = sum(parameter.data.size for parameter in model.parameters() if parameter.requires_grad)
+    return (batch_size * per_image + gradients) * model.dtype.itemsize
+
+
+def moments(steps: Iterable[Step]) -> Iterator[int]:
+    """How many numbers of an image live at once, beside itself, while each step computes: where memory may be fullest.
+
+    Below the first step that learns that is in the forward pass, which keeps nothing but what comes out last. From there
+    on it is in the backward pass, with all that this step and those before it have made.
+    """
+    kept, learning = 0, False
+    for step in steps:
+        lowest, learning = step.learns and not learning, learning or step.learns
+        if learning:
+            kept += step.y + step.inner + step.columns
+            yield kept + step.y + step.inner + (0 if lowest else step.x + step.columns)  # gradients; lowest: not of x
+        else:
+            yield kept + step.y + 2 * step.inner + step.columns
+            kept = step.y
+
+
+def network_steps(model: Sequential) -> Iterator[Step]:
+    """The steps in which the active backend computes ``model``."""
     shape = model.input_shape
     for layers in covered_layers(model):
-        output = math.prod(layers[-1].output_shape)
-        inner = math.prod(layers[0].output_shape) if any(isinstance(layer, BatchNorm) for layer in layers[1:]) else 0
-        columns = column_count(layers, shape)
-        kept += output + inner + columns
-        largest = max(largest, output + inner + columns)
-        shape = layers[-1].output_shape
-    per_image = inputs + kept + largest
-    return (batch_size * per_image + model.parameter_count()) * model.dtype.itemsize
+        y = layers[-1].output_shape
+        learns = any(parameter.requires_grad for layer in layers for parameter in layer.parameters())
+        yield Step(math.prod(shape), math.prod(y), inner_count(layers), column_count(layers, shape), learns)
+        shape = y
+
+
+def inner_count(layers: list[Layer]) -> int:
+    """How many numbers of an image batch norm keeps beside its output: its input without mean and variance."""
+    match layers:
+        case [BatchNorm() as norm] if "norm_forward" not in get_backend().fused:
+            return math.prod(norm.output_shape)
+        case [first, *others] if any(isinstance(layer, BatchNorm) for layer in others):
+            return math.prod(first.output_shape)
+    return 0
 
 
 def covered_layers(model: Sequential) -> list[list[Layer]]:
