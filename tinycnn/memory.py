@@ -69,8 +69,8 @@ def step_bytes(model: Sequential, batch_size: int) -> int:
 def moments(steps: Iterable[Step]) -> Iterator[int]:
     """How many numbers of an image live at once, beside itself, while each step computes: where memory may be fullest.
 
-    Below the first step that learns that is in the forward pass, which keeps nothing but what comes out last. From there
-    on it is in the backward pass, with all that this step and those before it have made.
+    Below the first step that learns, that is in the forward pass, which keeps nothing but what came out last. From
+    there on it is in the backward pass, with all that this step and those before it have made.
     """
     kept, learning = 0, False
     for step in steps:
