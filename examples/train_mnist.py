@@ -1,4 +1,4 @@
-"""Train one of the five networks, show how it goes, and write what came of it.
+"""Train one of the networks, show how it goes, and write what came of it.
 
     python examples/train_mnist.py                                    # keras_cnn on MNIST, the fastest backend there is
     python examples/train_mnist.py --model lenet --backend numpy --epochs 1

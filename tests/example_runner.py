@@ -1,5 +1,6 @@
-"""Running an example as a user does: another process, another folder, and no network to save it."""
+"""Running an example as a user does: another process, another folder, and no network to save it; or as a module."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -22,3 +23,11 @@ def run_example(name, *arguments, folder, mnist=None, path=None):
     surroundings |= {"PYTHONPATH": os.pathsep.join(map(str, found_in)), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, encoding="utf-8", timeout=300)
+
+
+def load_example(name):
+    """The example ``name`` as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -4,8 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from example_runner import run_example
-from test_from_outside import load_example
+from example_runner import load_example, run_example
 
 GRADIENTS = ["logits", "dense_weight", "dense_bias", "pool", "relu", "conv", "conv_weight", "conv_bias", "x"]
 ROW = re.compile(r"^(\w+) +\(.*\) +(-?\d\.\d{15}) +(-?\d\.\d{15}) +(\d\.\de[-+]\d\d)$", re.MULTILINE)

@@ -18,9 +18,11 @@ import numpy as np
 import pooch
 import pytest
 from data_helpers import refused_address, serving
+from example_runner import load_example
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tinycnn
 from tinycnn.data import cifar, download, load
 from tinycnn.data.sources import CIFAR10, SOURCES
 from tinycnn.errors import DataError
@@ -145,6 +147,21 @@ def test_the_unpacked_folder(tmp_path, place):
     dataset = load("cifar10", data_dir=tmp_path / place)
     check_is_tiny(dataset)
     assert f"{FOLDER} (not verified: not the published {ARCHIVE})" in dataset.source
+
+
+def test_a_whole_run_on_it(tmp_path, capsys):
+    """The network for colour images, by the command of the documentation."""
+    where = ["--data-dir", str(folder_with(tmp_path)), "--output", str(tmp_path / "out")]
+    options = ["--recipe", "best", "--epochs", "1", "--batch-size", "16", "--backend", "numpy", "--no-plots"]
+    train = load_example("train_mnist")
+    assert train.main(["--model", "cifar_cnn", "--dataset", "cifar10", *where, *options]) == 0
+    told = capsys.readouterr().out
+    assert "cifar10: 35 training, 0 validation, 7 test images" in told
+    assert "augmented (flip_and_crop)" in told
+    model = tinycnn.load(tmp_path / "out" / "model.safetensors")
+    assert (model.input_shape, model.pictures) == ((32, 32, 3), "whole")
+    assert model.class_names[:2] == ("airplane", "automobile")
+    assert model.parameter_count() == 308_394
 
 
 def test_a_folder_for_all_data_sets(tmp_path, monkeypatch):

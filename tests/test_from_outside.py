@@ -3,13 +3,12 @@
 The operation is the file ``examples/add_your_own_op.py``; the backend is ``tests/numpy_windows_backend.py``.
 """
 
-import importlib.util
 import sys
 
 import numpy as np
 import nvrtc
 import pytest
-from example_runner import EXAMPLES, run_example
+from example_runner import load_example, run_example
 from loop_backend import LoopBackend
 from numpy_windows_backend import WindowsBackend
 from test_gradients import functions_in, functions_of_package
@@ -19,14 +18,6 @@ from tinycnn import Tensor, backends, gradcheck, layers, register_kernel
 from tinycnn.backends import base
 from tinycnn.errors import GradientError
 from tinycnn.gradient_cases import CASES, Case, rounded
-
-
-def load_example(name):
-    """The example ``name`` as a module."""
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -172,14 +172,18 @@ def test_batch_norm(fusing: Backend, layers: list[Layer], images: int, training:
         np.testing.assert_allclose(ours[name], values, rtol=0, atol=max(2e-5 * scale, 2e-5), err_msg=name)
 
 
-@pytest.mark.parametrize("name", list(models.MODELS))
+@pytest.mark.parametrize("name", list(models.NETWORKS))
 def test_networks_agree_with_their_plain_selves(fusing: Backend, name: str) -> None:
-    """Loss and every gradient of the five networks, float32 fused against float64 plain."""
+    """Loss and every gradient of each network, float32 fused against float64 plain.
+
+    Ours on small images: among its 400,000 activations of a large one, rounding decides which side of a kink some are.
+    """
     rng = np.random.default_rng(8)
-    pixels, labels = rng.integers(0, 256, (7, 28, 28, 1)), rng.integers(0, 10, 7)
+    shape = (28, 28, 1) if name in models.MODELS else (8, 8, 3)
+    pixels, labels = rng.integers(0, 256, (7, *shape)), rng.integers(0, 10, 7)
     results = []
     for dtype in (np.float32, np.float64):
-        model = models.create(name, dtype=dtype)
+        model = models.create(name, dtype=dtype, input_shape=shape)
         x = (pixels * models.pixel_scale(model)).astype(dtype)
         loss = ops.softmax_cross_entropy(model.logits(tinycnn.Tensor(x)), labels)
         loss.backward()

@@ -88,9 +88,9 @@ def test_as_many_classes_that_are_called_differently_get_a_new_head():
     assert model.class_names == tuple("0123456789")
 
 
-@pytest.mark.parametrize("name", models.MODELS)
-def test_a_published_network_is_known_by_its_layers_and_trained_by_its_recipe(name):
-    model = models.create(name, input_shape=(32, 32, 3) if "cifar" in name else (28, 28, 1))
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_a_network_of_ours_is_known_by_its_layers_and_trained_by_its_recipe(name):
+    model = models.create(name)
     assert models.name_of(model) == models.name_of(model.with_head(3)) == name
     tinycnn.save(model.with_head(7), "seven.safetensors")
     ours, theirs = options_of("--init-from seven.safetensors"), options_of(f"--model {name}")

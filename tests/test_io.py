@@ -52,10 +52,10 @@ def predictions(model, seed=0):
 
 
 @pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize("name", models.MODELS)
-def test_the_five_networks_come_back_bit_for_bit(name, tmp_path):
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_every_network_comes_back_bit_for_bit(name, tmp_path):
     model = models.create(name, seed=5)
-    model(np.random.default_rng(0).random((4, 28, 28, 1), np.float32))  # moves running statistics
+    model(np.random.default_rng(0).random((4, *model.input_shape), np.float32))  # moves running statistics
     again = tinycnn.load(saved(model, tmp_path))
     assert not again.training
     assert list(again.layers) == list(model.layers)

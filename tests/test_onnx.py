@@ -22,12 +22,12 @@ def answers(content, images):
     return session.run(None, {"images": images})[0]
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.NETWORKS)
 def test_every_network(backend, name, tmp_path):
     model = unlike_fresh(models.create(name))
     export_onnx(model, tmp_path / "model.onnx")
     content = (tmp_path / "model.onnx").read_bytes()
-    images = np.random.default_rng(1).integers(0, 256, (17, 28, 28, 1), np.uint8)
+    images = np.random.default_rng(1).integers(0, 256, (17, *model.input_shape), np.uint8)
     x = explain.as_input(model, images)
     with no_grad():
         ours = model(x).numpy()

@@ -88,14 +88,14 @@ def kinds(model):
 # ---------------------------------------------------------------------------------------------------- our own files
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.NETWORKS)
 def test_a_network_that_was_exported_comes_back(backend, name, tmp_path):
     model = unlike_fresh(models.create(name))
     export_onnx(model, tmp_path / "model.onnx")
     again = tinycnn.from_onnx(tmp_path / "model.onnx")
     assert [kind for kind in kinds(model) if kind is not Dropout] == kinds(again)
     assert not again.training
-    x = rng.uniform(0, 1, (5, 28, 28, 1)).astype(np.float32)
+    x = rng.uniform(0, 1, (5, *model.input_shape)).astype(np.float32)
     with no_grad():
         np.testing.assert_array_equal(again(backend.asarray(x)).numpy(), model(backend.asarray(x)).numpy())
 

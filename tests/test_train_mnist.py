@@ -198,12 +198,12 @@ def test_a_recipe_names_its_optimizer_and_gives_way_to_another():
     assert (given.optimizer, given.lr, given.weight_decay) == ("adam", 0.5, 0.25)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.NETWORKS)
 @pytest.mark.parametrize("recipe", ["author", "best"])
 def test_the_optimizer_of_a_recipe_has_its_settings(name, recipe):
     options = training_options.parse("", ["--model", name, "--recipe", recipe])
     settings = training_options.make_optimizer(options, models.create(name), steps=1).settings()
-    assert settings["weight_decay"] == models.MODELS[name].recipe(recipe).weight_decay
+    assert settings["weight_decay"] == models.NETWORKS[name].recipe(recipe).weight_decay
     assert settings.get("momentum", 0.9) == 0.9
 
 

@@ -18,9 +18,9 @@ def bytes_of(model):
 
 
 @pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.NETWORKS)
 def test_a_new_head_leaves_everything_else_as_it_is(name):
-    model = models.create(name, input_shape=(32, 32, 3) if "cifar" in name else (28, 28, 1))
+    model = models.create(name)
     before, changed = bytes_of(model), model.with_head(7, seed=1)
     after, head = bytes_of(changed), f"{model.head()}."
     assert {n for n in after if after[n] != before[n]} == {f"{head}weight", f"{head}bias"}

@@ -1,6 +1,7 @@
-"""The five published MNIST networks that tinycnn reproduces, each with the training its author used.
+"""The five published MNIST networks that tinycnn reproduces, each with the training its author used; and one of ours.
 
-All convolutions are 3x3 without padding, all pools 2x2. ``create(name)`` makes one; ``MODELS[name]`` holds its recipe.
+All convolutions are 3x3, those of the five without padding, all pools 2x2. ``create(name)`` makes one; ``MODELS[name]``
+holds the recipes of a published one, ``NETWORKS[name]`` those of any.
 """
 
 from collections.abc import Callable
@@ -49,12 +50,13 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Model:
-    """A published network, the training its author used, and the best that we found for the same architecture."""
+    """A network, the training its author used, and the best that we found for the same architecture."""
 
     layers: Callable[[int], list[Layer]]  # number of classes → layers
     description: str
     author: Recipe
     best: Recipe
+    input_shape: Shape = (28, 28, 1)  # that it was made for; it takes others
 
     def recipe(self, name: str) -> Recipe:
         """``author`` or ``best``; raises SettingError for another name."""
@@ -127,6 +129,24 @@ def three_conv(classes: int = 10) -> list[Layer]:
     ]
 
 
+def cifar_cnn(classes: int = 10) -> list[Layer]:
+    """Ours, for colour images as in CIFAR-10: 308,394 parameters for 10 classes, 32x32 pixels.
+
+    The plan of VGG (Simonyan, Zisserman, 2014), smaller and with batch norm: convolutions in pairs, with zeros around
+    the image to keep its size; each pool halves it, and the filters double.
+    """
+    return [
+        *(Conv2d(32, padding=1), ReLU(), BatchNorm()),
+        *(Conv2d(32, padding=1), ReLU(), BatchNorm(), MaxPool2d()),
+        *(Conv2d(64, padding=1), ReLU(), BatchNorm()),
+        *(Conv2d(64, padding=1), ReLU(), BatchNorm(), MaxPool2d()),
+        *(Conv2d(128, padding=1), ReLU(), BatchNorm()),
+        *(Conv2d(128, padding=1), ReLU(), BatchNorm(), MaxPool2d()),
+        *(Flatten(), Dropout(0.5)),
+        *(Dense(classes), LogSoftmax()),
+    ]
+
+
 BEST = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment="affine")
 
 MODELS = {
@@ -146,36 +166,48 @@ MODELS = {
     ),
 }
 
+PHOTOGRAPHS = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment="flip_and_crop")  # not tuned
+
+NETWORKS = MODELS | {
+    "cifar_cnn": Model(
+        cifar_cnn, "ours, for small colour images", Recipe(epochs=20, batch_size=128), PHOTOGRAPHS, (32, 32, 3)
+    ),
+}
+
 DEFAULT, OWN = "keras_cnn", "own_network"
 
 
 def known(name: str) -> Model:
-    """``MODELS[name]``; for a network that is none of them, one with the recipes of the default."""
-    return MODELS.get(name) or replace(MODELS[DEFAULT], description="a network of your own")
+    """``NETWORKS[name]``; for a network that is none of them, one with the recipes of the default."""
+    return NETWORKS.get(name) or replace(MODELS[DEFAULT], description="a network of your own")
 
 
 def create(
     name: str,
     *,
     seed: int = 0,
-    input_shape: Shape = (28, 28, 1),
+    input_shape: Shape | None = None,
     classes: int = 10,
     dtype: Any = np.float32,
     fuse: bool = True,
 ) -> Sequential:
-    """The network ``name`` with fresh weights: ``(N, H, W, C)`` → ``(N, classes)``.
+    """The network ``name`` with fresh weights: ``(N, H, W, C)`` → ``(N, classes)``; ``input_shape`` None: its usual.
 
     Raises SettingError for an unknown name, ShapeError when the images are too small for it.
     """
-    if name not in MODELS:
-        raise SettingError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
-    return Sequential(*MODELS[name].layers(classes), input_shape=input_shape, seed=seed, dtype=dtype, fuse=fuse)
+    if name not in NETWORKS:
+        raise SettingError(f"unknown model {name!r}: choose one of {', '.join(NETWORKS)}")
+    model = NETWORKS[name]
+    shape = model.input_shape if input_shape is None else input_shape
+    return Sequential(*model.layers(classes), input_shape=shape, seed=seed, dtype=dtype, fuse=fuse)
 
 
 def name_of(model: Sequential) -> str:
-    """Which of ``MODELS`` has the layers of ``model``, for however many classes; ``OWN`` where none has."""
+    """Which of ``NETWORKS`` has the layers of ``model``, for however many classes; ``OWN`` where none has."""
     ours = [repr(layer) for layer in model.layers.values()]
-    same = (name for name in MODELS if ours == [repr(layer) for layer in MODELS[name].layers(model.output_shape[-1])])
+    same = (
+        name for name in NETWORKS if ours == [repr(layer) for layer in NETWORKS[name].layers(model.output_shape[-1])]
+    )
     return next(same, OWN)
 
 

@@ -25,7 +25,7 @@ from tinycnn.backends import get_backend, use_backend
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.evaluation import predict_logits
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
-from tinycnn.models import MODELS
+from tinycnn.models import NETWORKS
 from tinycnn.optim import OPTIMIZERS
 from tinycnn.train import Trainer
 
@@ -186,13 +186,13 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             return list(self.model(shape, classes))
         if self.model == "auto":
             return default_layers(shape, classes)
-        if self.model not in MODELS:
-            raise SettingError(f"model={self.model!r}: choose auto, {', '.join(MODELS)}, or give a function")
+        if self.model not in NETWORKS:
+            raise SettingError(f"model={self.model!r}: choose auto, {', '.join(NETWORKS)}, or give a function")
         if len(shape) != 3:
             raise ShapeError(
                 f"model={self.model!r} takes images, X holds rows of {shape[0]}: give image_shape=(H, W, C)"
             )
-        layers = MODELS[self.model].layers(classes)
+        layers = NETWORKS[self.model].layers(classes)
         return layers[1:] if isinstance(layers[0], Rescaling) else layers
 
 
@@ -201,6 +201,6 @@ def default_layers(input_shape: Shape, classes: int) -> list[Layer]:
     if len(input_shape) == 1:
         return [Dense(64), ReLU(), Dense(classes), Softmax()]
     if min(input_shape[:2]) >= SMALL:
-        return MODELS["keras_cnn"].layers(classes)
+        return NETWORKS["keras_cnn"].layers(classes)
     head = [Flatten(), Dense(128), ReLU(), Dense(classes), Softmax()]
     return [Conv2d(32, padding=1), ReLU(), *([MaxPool2d()] if min(input_shape[:2]) > 1 else []), *head]

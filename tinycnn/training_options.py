@@ -42,7 +42,7 @@ def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
 
 def add_subject(add: Callable[..., argparse.Action]) -> None:
     """What is trained, on which images, and what computes."""
-    add("--model", choices=models.MODELS, help=f"the network (default: {models.DEFAULT})")
+    add("--model", choices=models.NETWORKS, help=f"the network (default: {models.DEFAULT})")
     add("--init-from", type=Path, metavar="FILE", help="start from the trained network in this model.safetensors")
     add("--freeze", nargs="+", default=[], metavar="LAYER", help="of it, leave these layers as they are: 'conv2d_*'")
     add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="what computes (default: auto)")

@@ -33,11 +33,11 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 
 
 def open_network(name: str) -> Sequential:
-    """One of the five networks with fresh weights, or the one in a file; raises SettingError for what is neither."""
-    if name in models.MODELS:
+    """One of the networks with fresh weights, or the one in a file; raises SettingError for what is neither."""
+    if name in models.NETWORKS:
         return models.create(name)
     if "." not in name and "/" not in name:
-        raise SettingError(f"{name!r}: expected a model file, or one of {', '.join(models.MODELS)}")
+        raise SettingError(f"{name!r}: expected a model file, or one of {', '.join(models.NETWORKS)}")
     return tinycnn.load(name)
 
 

@@ -8,14 +8,14 @@ from tinycnn.commands.choices import open_network
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which network."""
-    names = ", ".join(models.MODELS)
+    names = ", ".join(models.NETWORKS)
     parser.add_argument("model", metavar="MODEL|MODEL_FILE", help=f"one of {names}; or a file that training wrote")
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the table."""
     model = open_network(options.model)
-    known = models.MODELS.get(options.model)
+    known = models.NETWORKS.get(options.model)
     print(f"{options.model}: {known.description}" if known else options.model)
     print(model.summary())
     print("FLOPs and bytes are those of one image: a multiplication and an addition are two operations.")

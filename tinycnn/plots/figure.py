@@ -5,6 +5,7 @@ Pictures are as wide as a phone can show without shrinking the letters beyond re
 
 import io
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -59,6 +60,12 @@ def mosaic(tiles: np.ndarray, columns: int, gap: tuple[int, int] = (1, 1)) -> np
     for i, tile in enumerate(tiles):
         sheet[i // columns, :H, i % columns, :W] = tile
     return sheet.reshape(rows * (H + gap[0]), columns * (W + gap[1]), *rest)[: -gap[0] or None, : -gap[1] or None]
+
+
+def caption_size(captions: Sequence[str], tile: float, most: float = SMALL) -> float:
+    """Points in which captions fit above tiles ``tile`` inches wide: a letter is about 0.6 of that wide."""
+    longest = max((len(line) for caption in captions for line in caption.split("\n")), default=0)
+    return min(most, 115 * tile / max(longest, 1))
 
 
 def image_axes(axes: Axes) -> Axes:

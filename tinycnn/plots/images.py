@@ -17,6 +17,7 @@ from tinycnn.plots.figure import (
     WIDTH,
     WRONG,
     as_picture,
+    caption_size,
     image_axes,
     new_figure,
 )
@@ -60,8 +61,7 @@ def image_grid(images: np.ndarray, captions: Sequence[str], *, columns: int, lin
     tile = WIDTH / columns  # inches
     room = (0.06 + 0.15 * lines) / tile  # for the caption, in tiles
     rows, height = -(-len(images) // columns), H / W
-    longest = max(len(line) for caption in captions for line in caption.split("\n"))
-    letters = min(SMALL, 115 * tile / max(longest, 1))  # points: a letter is about 0.6 of that wide
+    letters = caption_size(captions, tile)
     figure = Figure(figsize=(WIDTH, rows * tile * (room + height * 0.92) + 0.06))
     axes = image_axes(figure.add_axes((0, 0, 1, 1)))
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):

@@ -14,6 +14,7 @@ from tinycnn.plots.figure import (
     SMALL,
     WIDTH,
     as_picture,
+    caption_size,
     image_axes,
     mosaic,
     new_figure,
@@ -41,10 +42,8 @@ def filters(weight: np.ndarray, name: str) -> Figure:
     figure = new_figure(height + 0.6)
     axes = image_axes(figure.subplots())
     image = axes.imshow(sheet, cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
-    axes.set_title(f"{name}: {_how_many(F, weight.shape[3])} filters", fontsize=10)
-    if C > 1:
-        axes.set_title(f"{name}: {_how_many(F, weight.shape[3])} filters across", fontsize=10)
-        axes.set_ylabel(f"{_how_many(C, weight.shape[2])} input channels", fontsize=9)
+    channels = f" across, {_how_many(C, weight.shape[2])} input channels down" if C > 1 else ""
+    axes.set_title(f"{name}: {_how_many(F, weight.shape[3])} filters{channels}", fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.7, aspect=30).ax.tick_params(labelsize=SMALL)
     return figure
 
@@ -119,7 +118,7 @@ def saliency_maps(images: np.ndarray, gradients: np.ndarray, captions: Sequence[
     rows = figure.subplots(2, len(images), squeeze=False, gridspec_kw={"hspace": 0.0})
     for top, below, image, gradient, caption in zip(*rows, images, gradients, captions, strict=True):
         image_axes(top).imshow(as_picture(image), interpolation="nearest")
-        top.set_title(caption, fontsize=9)
+        top.set_title(caption, fontsize=caption_size(captions, tile, most=9))
         slope = gradient.sum(axis=2)  # (H, W)
         scale = max(float(np.abs(slope).max()), 1e-12)
         image_axes(below).imshow(slope, cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
