@@ -170,6 +170,15 @@ class TestValues:
         assert reduce().shape == ()
         assert reduce(0).shape == (3,)
 
+    def test_powers_where_a_factor_of_the_derivative_is_infinite(self):
+        """d aᵇ/da = b aᵇ⁻¹ is 0 for b = 0, whatever a is; d aᵇ/db = aᵇ ln a counts as 0 for a = 0."""
+        a, b = leaf(0, np.inf, 0, 3), leaf(0, 0, 2, 0)
+        (a ** b.detach()).sum().backward()
+        assert a.grad.tolist() == [0, 0, 0, 0]
+        base, exponent = Tensor(np.array([0.0, 0.0, 1.0])), leaf(0, 2, 5)
+        (base**exponent).sum().backward()
+        assert exponent.grad.tolist() == [0, 0, 0]
+
     def test_max_of_nan_and_of_ties(self):
         assert np.isnan(Tensor([[1.0, np.nan, np.nan]]).max(axis=1).numpy()).all()
         x = leaf(3, 1, 3)
