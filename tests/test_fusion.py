@@ -126,15 +126,18 @@ def test_dense(fusing: Backend, images: int, inputs: int, units: int, relu: bool
     assert_fused_is_plain([Dense(units), *([ReLU()] if relu else [])], whole_numbers((images, inputs), 4), steps=1)
 
 
-def test_nan_reaches_every_output_that_saw_it(fusing: Backend) -> None:
+@pytest.mark.parametrize(
+    "layers", [[Conv2d(3), ReLU(), MaxPool2d(2)], [BatchNorm(), MaxPool2d(2)]], ids=["conv", "norm"]
+)
+def test_nan_reaches_every_output_that_saw_it(fusing: Backend, layers: list[Layer]) -> None:
+    """Also through batch norm, here by its running statistics; a mean of the batch would be NaN for all."""
     x = whole_numbers((2, 8, 8, 2), 5)
     x[0, 3, 4, 1] = np.nan
-    layers = [Conv2d(3), ReLU(), MaxPool2d(2)]
     outputs = []
     for fuse in (True, False):
-        model = with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:], fuse=fuse))
+        model = with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:], fuse=fuse)).eval()
         outputs.append(model(tinycnn.Tensor(x)).numpy())
-    np.testing.assert_array_equal(*outputs)
+    np.testing.assert_allclose(*outputs, rtol=1e-6)
     assert np.isnan(outputs[0]).any()
     assert not np.isnan(outputs[0][1]).any()
 
@@ -148,6 +151,13 @@ NORMS = {
 }
 
 
+NORM_NUMBERS = {
+    "beta": [0.5, -1, 2, 0, -0.25],
+    "running_mean": [1, -2, 0, 0.5, 3],
+    "running_var": [4, 0.25, 1, 9, 2],
+}
+
+
 @pytest.mark.parametrize("first_gamma", [-1.5, 1.5], ids=["a negative gamma", "positive gammas"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("images", [1, 19])
@@ -157,13 +167,12 @@ def test_batch_norm(fusing: Backend, layers: list[Layer], images: int, training:
     models_by_dtype = [
         Sequential(*layers_again(layers), input_shape=x.shape[1:], dtype=dtype) for dtype in (np.float32, np.float64)
     ]
-    models_by_dtype[1].load_state_dict({k: v.astype(np.float64) for k, v in models_by_dtype[0].state_dict().items()})
+    numbers = {"gamma": [first_gamma, 0.5, 2, 1, 0.1], **NORM_NUMBERS}
+    state = models_by_dtype[0].state_dict()
+    for name in [name for name in state if name.endswith(tuple(numbers))]:
+        state[name] = np.array(numbers[name.rpartition(".")[2]][: len(state[name])])
     for model in models_by_dtype:
-        for name, parameter in model.named_parameters():
-            if name.endswith("gamma"):
-                parameter.data[...] = tinycnn.get_backend().asarray(
-                    np.array([first_gamma, 0.5, 2, 1, 0.1][: parameter.shape[0]], model.dtype)
-                )
+        model.load_state_dict({name: array.astype(model.dtype) for name, array in state.items()})
         model.train(training)
     grad_y = np.random.default_rng(7).normal(size=(images, *models_by_dtype[0].output_shape))
     ours, expected = (forward_and_backward(model, x.astype(model.dtype), grad_y) for model in models_by_dtype)

@@ -66,7 +66,7 @@ TARGETS = [
     Target(f"{KERNELS}/[cgsw][!p]*.py", "test_numba_kernels", f"{NUMBA} and not lane_count and not without_simd"),
     Target(f"{KERNELS}/[jlm]*.py", "test_numba_kernels", f"{NUMBA} and not lane_count and not without_simd"),
     Target(f"{KERNELS}/spin.py", "test_threads", NUMBA),
-    Target(f"{KERNELS}/plain.py", "test_kernels test_fusion test_optim", NUMBA),
+    Target(f"{KERNELS}/plain.py", "test_kernels test_fusion test_optim test_ops", NUMBA),
     Target(f"{KERNELS}/batch_norm.py", "test_fusion", NUMBA),
 ]
 
