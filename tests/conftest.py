@@ -5,6 +5,7 @@ skip into a failure, so that a machine bought for its GPU cannot pass by skippin
 with its kernels compiled by g++ (``cuda_emulator``) and CuPy's arrays played by NumPy's (``fake_cupy.py``).
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,27 +45,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addoption(f"--require-{name}", action="store_true", help=f"fail, not skip, where {name} cannot be used")
 
 
-EVIDENCE = {  # what the cases of these files are evidence for
-    "gradients": ("test_gradients.py", "test_gradcheck.py", "test_random_graphs.py", "test_function.py"),
-    "ops and kernels": ("test_kernels.py", "test_matrix.py", "test_ops.py", "test_numba_kernels.py", "test_fusion.py"),
-    "other people's code": ("test_onnx_reference.py", "test_torch_parity.py"),
-    "files and downloads": (
-        "test_files.py",
-        "test_io.py",
-        "test_fuzz.py",
-        "test_data_idx.py",
-        "test_data_npz.py",
-        "test_data_download.py",
-        "test_data_cifar.py",
-    ),
+ON_A_GPU = re.compile(r"[\[-]cupy(?!-emulated)[\]-]")  # in the name of a case
+EVIDENCE = {  # what the cases of these files are evidence for: test_<name>.py
+    "gradients": "gradients gradcheck random_graphs function",
+    "ops and kernels": "kernels matrix ops numba_kernels numba_blocks fusion",
+    "other people's code": "onnx_reference torch_parity onnx onnx_import convert dlpack sklearn",
+    "files and downloads": "files io fuzz data_idx data_npz data_download data_cifar data_pictures data_stored",
+    "several processes": "ranks distributed nccl",
 }
 
 
 def pytest_report_collectionfinish(items: list[pytest.Item]) -> str:
-    """How many cases there are, by what they show."""
-    files = Counter(item.path.name for item in items)
-    counts = {what: sum(files[name] for name in names) for what, names in EVIDENCE.items()}
-    return "cases: " + ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    """How many cases there are, by what they show, and how many of all need a GPU."""
+    files = Counter(item.path.stem.removeprefix("test_") for item in items)
+    counts = {what: sum(files[name] for name in names.split()) for what, names in EVIDENCE.items()}
+    text = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    return f"cases: {text}; of all, {sum(bool(ON_A_GPU.search(item.name)) for item in items):,} on a GPU"
 
 
 def usable_backend(name: str, config: pytest.Config) -> Backend:

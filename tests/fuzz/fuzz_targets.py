@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load as from_safetensors
@@ -139,31 +140,77 @@ def nest_of(checkpoint: bytes) -> bytes:
     return from_safetensors(checkpoint)["nest"].tobytes()
 
 
-def onnx_seeds() -> tuple[bytes, ...]:
-    """A network as tinycnn writes it, and a graph as PyTorch and Keras do: shapes computed, channels second."""
+NODES = b"""Conv x kernel auto_pad=SAME_UPPER
+Add n0 bias
+Div n1 4.0
+ReduceMean n2 axes=2,3 keepdims=1
+Shape n3
+Gather n4 0
+Unsqueeze n5 0,
+Concat n6 -1, axis=0
+Reshape n3 n7
+MatMul n8 weight"""  # as PyTorch and Keras write them: shapes computed, channels second
+MORE_NODES = b"""Identity x
+Cast n0 to=1
+MaxPool n1 kernel_shape=2,2 strides=2,2
+AveragePool n2 kernel_shape=1,1
+Conv n3 kernel kernel_shape=3,3 pads=1,1,1,1
+BatchNormalization n4 channels channels channels channels
+Relu n5
+Transpose n6 perm=0,2,3,1
+Transpose n7 perm=0,3,1,2
+GlobalAveragePool n8
+Squeeze n9 2,3
+Unsqueeze n10 -1,
+Flatten n11
+Gemm n12 weight
+Dropout n13
+Sub n14 0.5
+Mul n15 2.0
+LogSoftmax n16"""
+ONNX_ARRAYS = {"kernel": (12, 2, 3, 3), "bias": (12, 1, 1), "weight": (12, 2), "channels": (12,), "one": (1, 12)}
+
+
+def onnx_around(text: bytes) -> bytes:
+    """A file with a node for each line of this text: operator, inputs (names, or numbers of a constant), attributes.
+
+    protobuf's lengths would keep a fuzzer out of it. What is no node for ONNX makes an empty file.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
-    shape, weight = np.array([-1], np.int64), np.ones((12, 2), np.float32)
-    nodes = [
-        helper.make_node("Conv", ["x", "k"], ["a"], auto_pad="SAME_UPPER"),
-        helper.make_node("Add", ["a", "b"], ["c"]),
-        helper.make_node("Div", ["c", "s"], ["d"]),
-        helper.make_node("ReduceMean", ["d"], ["e"], axes=[2, 3], keepdims=1),
-        helper.make_node("Shape", ["e"], ["f"]),
-        helper.make_node("Gather", ["f", "0"], ["g"]),
-        helper.make_node("Unsqueeze", ["g", "axes"], ["h"]),
-        helper.make_node("Concat", ["h", "-1"], ["i"], axis=0),
-        helper.make_node("Reshape", ["e", "i"], ["j"]),
-        helper.make_node("MatMul", ["j", "w"], ["y"]),
-    ]
-    arrays = {"k": np.ones((12, 2, 3, 3), np.float32), "b": np.ones((12, 1, 1), np.float32), "w": weight, "-1": shape}
-    arrays |= {"s": np.array(4, np.float32), "0": np.array(0), "axes": np.array([0])}
-    constants = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
-    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2, 4, 4])]
-    ends.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2]))
-    graph = helper.make_graph(nodes, "drawn", ends[:1], ends[1:], constants)
-    drawn = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    return to_onnx(small_model()), drawn.SerializeToString()
+    constants = {name: np.ones(shape, np.float32) for name, shape in ONNX_ARRAYS.items()}
+    try:
+        lines = enumerate(text.decode("latin1").splitlines())
+        nodes = [onnx_node(*line.split(), result=f"n{i}", constants=constants) for i, line in lines]
+        arrays = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+        first = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2, 4, 4])
+        last = helper.make_tensor_value_info(f"n{len(nodes) - 1}", TensorProto.FLOAT, None)
+        graph = helper.make_graph(nodes, "drawn", [first], [last], arrays)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    except (TypeError, ValueError, OverflowError):
+        return b""
+
+
+def onnx_node(operator: str, *words: str, result: str, constants: dict[str, np.ndarray]) -> Any:
+    """The node of a line; inputs that are numbers become constants."""
+    from onnx import helper
+
+    inputs = [word for word in words if "=" not in word]
+    for word in inputs:
+        if not isinstance(number := value_of(word), str):
+            constants[word] = np.array(number, np.float32 if "." in word else np.int64)
+    attributes = (word.split("=", 1) for word in words if "=" in word)
+    return helper.make_node(operator, inputs, [result], **{name: value_of(value) for name, value in attributes})
+
+
+def value_of(word: str) -> str | float | list[int]:
+    """``"2"`` → 2, ``"2,"`` → [2], ``"2,3"`` → [2, 3], ``"0.5"`` → 0.5; other words are themselves."""
+    try:
+        if "," in word:
+            return [int(part) for part in word.split(",") if part]
+        return float(word) if "." in word else int(word)
+    except ValueError:
+        return word
 
 
 CHECKPOINT = to_bytes(STATE)
@@ -203,9 +250,8 @@ TARGETS = {
     ),
 }
 if importlib.util.find_spec("onnx"):  # an extra
-    TARGETS["onnx"] = Target(
-        tinycnn.from_onnx,
-        ".onnx",
-        onnx_seeds(),
-        (*STEPS, *OPERATORS, "kernel_shape", "strides", "pads", "axis", "axes", "perm", "dilations", "ceil_mode"),
-    )
+    ATTRIBUTES = "kernel_shape=3,3", "strides=", "pads=1,1,1,1", "axis=", "axes=", "perm=0,2,3,1", "dilations="
+    ONNX_WORDS = *STEPS, *OPERATORS, *ATTRIBUTES, "ceil_mode=1", "keepdims=", "transB=1", "value=", "to=1"
+    TARGETS["onnx"] = Target(tinycnn.from_onnx, ".onnx", (to_onnx(small_model()), onnx_around(NODES)), ONNX_WORDS)
+    NAMES = *(f" {name}" for name in (*ONNX_ARRAYS, "x", "n0", "n3", "-1,", "0,-1", "0.5")), "\\x0a"
+    TARGETS["nodes"] = Target(tinycnn.from_onnx, ".onnx", (NODES, MORE_NODES), (*ONNX_WORDS, *NAMES), onnx_around)
