@@ -206,9 +206,16 @@ def torch_network(name):
     raise AssertionError(name)
 
 
+@pytest.mark.parametrize("dynamo", [False, True], ids=["TorchScript", "dynamo"])
 @pytest.mark.parametrize("name", models.MODELS)
-def test_the_five_networks_by_torch_itself(name, tmp_path):
+def test_the_five_networks_by_torch_itself(name, dynamo, tmp_path):
+    """By its old exporter, and by the new one, which is the default since PyTorch 2.9."""
     torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'tinycnn[bench]'")
+    if dynamo:
+        pytest.importorskip("onnxscript", reason="PyTorch's exporter needs it: pip install 'tinycnn[bench]'")
+        varying = {"dynamic_shapes": ({0: torch.export.Dim("N")},), "external_data": False, "verbose": False}
+    else:
+        varying = {"dynamic_axes": {"x": {0: "N"}}, "input_names": ["x"]}
     torch.manual_seed(0)
     module = torch.nn.Sequential(*torch_network(name))
     module(torch.rand(32, 1, 28, 28))  # batch norm sees something
@@ -216,9 +223,7 @@ def test_the_five_networks_by_torch_itself(name, tmp_path):
     path = tmp_path / "torch.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch, about its two exporters
-        torch.onnx.export(
-            module, (torch.rand(2, 1, 28, 28),), path, dynamo=False, dynamic_axes={"x": {0: "N"}}, input_names=["x"]
-        )
+        torch.onnx.export(module, (torch.rand(2, 1, 28, 28),), path, dynamo=dynamo, **varying)
     model = tinycnn.from_onnx(path)
     x = torch.rand(7, 1, 28, 28)
     with no_grad(), torch.no_grad():
@@ -362,6 +367,12 @@ READ = {
     ),
     "weight reshaped in the file": (
         lambda g: g("MatMul", g("Flatten", "x"), g("Reshape", g("Identity", random(252)), ints(-1, 3))),
+        [Flatten, Dense],
+    ),
+    "reshaped as by PyTorch's newer exporter": (
+        lambda g: g(
+            "MatMul", g("Reshape", "x", ints(-1, 84), allowzero=1), g("Reshape", random(252), ints(84, 3), allowzero=1)
+        ),
         [Flatten, Dense],
     ),
     "shape in a node": (lambda g: g("Relu", g("Reshape", "x", g("Constant", value_ints=[0, 0, -1]))), [ReLU]),
@@ -529,6 +540,11 @@ REFUSED = {
     "batch moved": (lambda g: g("Transpose", "x", perm=[1, 0, 2, 3]), r"perm=\(1, 0, 2, 3\).*N, must stay the first"),
     "all in one": (lambda g: g("Flatten", "x", axis=0), r"\(Flatten\): axis=0"),
     "batch reshaped": (lambda g: g("Reshape", "x", ints(1, -1)), r"to \[1, 84\]; the first axis must stay N"),
+    "nothing reshaped": (lambda g: g("Reshape", "x", ints(0, -1), allowzero=1), r"allowzero=1; .* know only 0"),
+    "a constant reshaped to nothing": (
+        lambda g: g("MatMul", g("Flatten", "x"), g("Reshape", random(252), ints(84, 0), allowzero=1)),
+        r"allowzero=1; .* know only 0",
+    ),
     "another number of numbers": (lambda g: g("Reshape", "x", ints(0, 85)), r"to \[0, 85\]"),
     "an axis cut": (
         lambda g: g("Reshape", "x", ints(0, 4, 21)),

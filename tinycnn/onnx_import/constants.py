@@ -53,8 +53,9 @@ def transposed(node: Node, inputs: Arrays) -> np.ndarray:
 
 def reshaped(node: Node, inputs: Arrays) -> np.ndarray:
     """A view with another shape."""
-    node.require(node.settings(allowzero=0), allowzero=0)
-    array, sizes = inputs[0], short(node, inputs[1]).tolist()
+    array, sizes, settings = inputs[0], short(node, inputs[1]).tolist(), node.settings(allowzero=0)
+    if 0 in sizes:  # which is the old length, or no length at all
+        node.require(settings, allowzero=0)
     return array.reshape([array.shape[i] if size == 0 else size for i, size in enumerate(sizes)])
 
 

@@ -31,8 +31,9 @@ def flatten(chain: Chain, node: Node) -> None:
 def reshape(chain: Chain, node: Node) -> None:
     """Axes joined, or axes of length 1 moved, added and taken away."""
     settings = node.settings(allowzero=0)
-    node.require(settings, allowzero=0)
     first, *sizes = numbers(chain.needed(node, 1))
+    if 0 in (first, *sizes):  # which is the old length, or no length at all
+        node.require(settings, allowzero=0)
     sizes = [chain.length(chain.axes[i]) if size == 0 else size for i, size in enumerate(sizes, start=1)]
     if sizes.count(-1) == 1 and first != -1:
         sizes[sizes.index(-1)] = chain.length(chain.row) // max(math.prod(size for size in sizes if size != -1), 1)
