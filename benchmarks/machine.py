@@ -16,7 +16,17 @@ def processor() -> str:
 def versions() -> dict[str, str]:
     """Of everything that computes, as far as it is installed."""
     found = {"python": platform.python_version()}
-    for package in ("tinycnn", "numpy", "numba", "llvmlite", "torch", "mpi4py", "mpich", "cupy-cuda12x", "cupy-cuda13x"):
+    for package in (
+        "tinycnn",
+        "numpy",
+        "numba",
+        "llvmlite",
+        "torch",
+        "mpi4py",
+        "mpich",
+        "cupy-cuda12x",
+        "cupy-cuda13x",
+    ):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -8,6 +8,7 @@ import tinycnn
 from tinycnn import layers, optim, ranks
 from tinycnn.backends import get_backend
 from tinycnn.checkpoint import Checkpoints
+from tinycnn.data import StoredImages
 from tinycnn.data.augment import Affine
 from tinycnn.distributed import add_up, check_agreement
 from tinycnn.errors import DataError, SettingError
@@ -131,6 +132,25 @@ def test_fewer_images_than_ranks(images, batch, monkeypatch):
 
     alone, four = work(), on_ranks(4, work)
     assert all(difference(alone, state) < 1e-12 for state in four)
+
+
+@pytest.mark.parametrize("size", [2, 20])
+def test_images_that_stay_on_the_disk(size, tmp_path, monkeypatch):
+    """Parts of two batches are in memory at a time, and the last of them has fewer images than a batch."""
+    monkeypatch.setattr("tinycnn.data.stored.BLOCK", 300)
+    np.save(tmp_path / "images.npy", IMAGES)
+
+    def work(_=None):
+        stored = StoredImages(tmp_path / "images.npy", memory=2 * 2 * BATCH * IMAGES[0].size)
+        trainer = trainer_for(network(), **EVERYTHING)
+        results = list(trainer.fit(stored, LABELS, epochs=2, validation=(stored[:7], LABELS[:7])))
+        return trainer.model.state_dict(), [result.validation_loss for result in results]
+
+    state, losses = work()
+    assert difference(state, train(network(), **EVERYTHING)[0]) > 1e-3  # whose images came in another order
+    found = on_ranks(size, work)
+    assert all(difference(state, other) < 1e-12 for other, _ in found)
+    assert np.allclose(losses, found[0][1], rtol=1e-12)
 
 
 def test_early_stopping_ends_all_after_the_same_epoch():
