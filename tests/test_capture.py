@@ -13,6 +13,7 @@ from conftest import activated
 
 import tinycnn
 from tinycnn import capture, models
+from tinycnn.capture import CapturedSteps
 from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
@@ -137,6 +138,57 @@ def test_other_augmentations_are_recorded_too(augment):
     recorded, eager = (make_trainer(augment=augment, capture=wanted) for wanted in (True, False))
     assert train(recorded) == train(eager)
     assert recorded.captured.replays
+
+
+@pytest.mark.usefixtures("gpu")
+def test_the_maps_of_the_next_epoch_are_drawn_between_the_steps_of_this_one(monkeypatch):
+    drawn, taken = [], []
+    trainer, maps = make_trainer(augment=Elastic()), Trainer.maps
+
+    def counting(self, augment, count, epoch, step):
+        if not isinstance(augment, capture.RowMaps):
+            drawn.append((epoch, step, len(taken)))
+        return maps(self, augment, count, epoch, step)
+
+    def stepping(self, running, step=CapturedSteps.step):
+        answer = step(self, running)
+        taken.append(running.step)
+        return answer
+
+    monkeypatch.setattr(Trainer, "maps", counting)
+    monkeypatch.setattr(CapturedSteps, "step", stepping)
+    train(trainer, epochs=2)
+    first = [(1, number, 0) for number in range(5)]
+    ahead = [(2 + number // 5, 5 + number, number) for number in range(10)]  # each while step number is on its way
+    assert drawn == first + ahead
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("changed", ["augment", "fade", "seed"])
+def test_maps_drawn_ahead_are_forgotten_where_settings_change(changed):
+    ended = []
+    for wanted in (True, False):
+        trainer = make_trainer(augment=Affine(), fade=Fade(0, 1000), capture=wanted)
+        for result in trainer.fit(*pictures(), epochs=3):
+            if result.epoch == 1:
+                setattr(trainer, changed, {"augment": FlipAndCrop(), "fade": None, "seed": 2}[changed])
+        ended.append(everything(trainer))
+        assert (trainer.captured is not None) == wanted
+    assert ended[0] == ended[1]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_run_that_goes_back_draws_its_maps_anew():
+    ended = []
+    for wanted in (True, False):
+        trainer = make_trainer(augment=Affine(), capture=wanted)
+        list(trainer.fit(*pictures(), epochs=1))
+        state = copy.deepcopy(trainer.state_dict())
+        list(trainer.fit(*pictures(), epochs=3))
+        trainer.load_state_dict(state)
+        list(trainer.fit(*pictures(), epochs=2))
+        ended.append(everything(trainer))
+    assert ended[0] == ended[1]
 
 
 @pytest.mark.parametrize("frozen", ["rates", "dropout_steps", "chosen", "maps"])

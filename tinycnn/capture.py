@@ -8,8 +8,8 @@ whatever changes from step to step is read from memory. A table goes to the GPU 
 
 The recorded step computes exactly what ``Trainer.step`` computes, from the row that lies ready, adds to the epoch's
 loss and correct answers, and puts the next row in its place. The rows are made on the host by the same code that the
-eager steps call, so both give the same bits. The host only counts along: between two steps its counters tell the truth,
-and a run may stop there.
+eager steps call, so both give the same bits. During the epoch the host only counts along, and draws the maps of the
+next epoch while the GPU computes. Between two steps its counters tell the truth, and a run may stop there.
 
 The first step of each batch size runs as it is, on the memory pool of its recording; then it is recorded. The smaller
 last batch has a recording of its own. What cannot be recorded runs eagerly, and ``Trainer.why_eager`` says why.
@@ -92,6 +92,7 @@ class CapturedSteps:
         self.here = xp.zeros(self.row_type.itemsize, np.uint8)  # the row of the step that comes next
         self.row = xp.zeros(1, np.int64)  # its number
         self.loss_sum, self.correct = xp.zeros((), trainer.model.dtype), xp.zeros((), np.int64)
+        self.ahead, self.drawn_for = dict[tuple[int, int], np.ndarray](), ""  # by epoch, and step of the optimizer
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """A copy of a trainer records for itself."""
@@ -114,14 +115,14 @@ class CapturedSteps:
 
     def step(self, running: Progress) -> bool:
         """Take the next step of the epoch; False when it has to be taken eagerly."""
-        size = self.trainer.batch_size
-        count = min(size, len(self.labels) - running.step * size)
+        count = self.count(running.step)
         if self.trainer.why_eager:
             return False
         if count in self.replays:
             self.replays[count]()
         else:
             self._record(count)
+        self._draw_ahead(running.epoch + 1, running.step)
         self.trainer.optimizer.step_count += 1
         for dropout in self.dropouts:
             dropout.step += 1
@@ -174,14 +175,35 @@ class CapturedSteps:
         chosen[: len(order)] = order
         rows["chosen"] = chosen.reshape(rows["chosen"].shape)
         rows["labels"] = self.labels_here[rows["chosen"]]
+        self._keep_ahead_for(f"{trainer.augment!r} {trainer.fade!r} {trainer.seed}")
         for step in range(done, steps):
             number = trainer.optimizer.step_count + step - done  # of the optimizer's steps
             rows["rates"][step] = trainer.optimizer.rates(number)
             rows["dropout_steps"][step] = [dropout.step + step - done for dropout in self.dropouts]
             if trainer.augment:
-                count = min(trainer.batch_size, len(order) - step * trainer.batch_size)
-                rows["maps"][step, :count] = trainer.maps(trainer.augment, count, epoch, number)
+                rows["maps"][step, : self.count(step)] = self._maps(epoch, step, number)
+        self.ahead.clear()  # what was drawn for an epoch that did not come
         return rows
+
+    def count(self, step: int) -> int:
+        """The images of a step."""
+        return min(self.trainer.batch_size, len(self.labels) - step * self.trainer.batch_size)
+
+    def _maps(self, epoch: int, step: int, number: int) -> np.ndarray:
+        """The maps of a step, number ``number`` of the optimizer's: those drawn ahead, or drawn now."""
+        drawn = self.ahead.pop((epoch, number), None)
+        return self.trainer.maps(self.trainer.augment, self.count(step), epoch, number) if drawn is None else drawn
+
+    def _draw_ahead(self, epoch: int, step: int) -> None:
+        """Draw the maps of the same step in the next ``epoch``: the GPU has just been given work."""
+        number = self.trainer.optimizer.step_count + len(self.table)
+        if self.trainer.augment:
+            self.ahead[epoch, number] = self._maps(epoch, step, number)
+
+    def _keep_ahead_for(self, settings: str) -> None:
+        """Forget what was drawn ahead with other settings."""
+        if settings != self.drawn_for:
+            self.ahead, self.drawn_for = {}, settings
 
     def _field(self, row: Array, name: str) -> Array:
         """The field ``name`` of a row of bytes, as numbers, without a copy."""
