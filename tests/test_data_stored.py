@@ -5,12 +5,10 @@ import threading
 
 import numpy as np
 import pytest
-import test_ranks
 from example_runner import run_example
 from memory_held import linux_only, output_of
 from test_long_runs import after, bits
 from test_train import make_trainer, sides
-from thread_ranks import on_ranks
 
 from tinycnn import capture
 from tinycnn.backends import get_backend
@@ -202,19 +200,6 @@ def test_validation_images_on_the_disk_are_set_aside_there_and_score_as_in_memor
         trainer = make_trainer()
         scores += [[(e.validation_loss, e.train_loss) for e in trainer.fit(x, y, epochs=EPOCHS, validation=validation)]]
     assert scores[0] == scores[1]
-
-
-def test_ranks_that_read_from_the_disk_are_one_process(tmp_path):
-    np.save(tmp_path / "x.npy", test_ranks.IMAGES)
-
-    def state(rank=None):
-        trainer = test_ranks.trainer_for(test_ranks.network())
-        list(trainer.fit(StoredImages(tmp_path / "x.npy", memory=5200), test_ranks.LABELS, epochs=EPOCHS))
-        return trainer.model.state_dict()
-
-    alone, several = state(), on_ranks(2, state)
-    assert test_ranks.difference(alone, several[0]) < 1e-12
-    assert test_ranks.difference(several[0], several[1]) == 0
 
 
 # ----------------------------------------------------------------------------------------------------------- read ahead
