@@ -28,8 +28,8 @@ from tinycnn.keeper import TrainingStopped
 from tinycnn.progress import epoch_line, progress_display
 from tinycnn.ranks import by_first, first_then_others, get_communicator
 from tinycnn.rehearsal import warm_up
-from tinycnn.results import BEST_FILE, best_epoch, replaced_run, versions, write_results
-from tinycnn.run_folder import claimed
+from tinycnn.results import best_epoch, replaced_run, versions, write_results
+from tinycnn.run_folder import BEST_FILE, claimed
 from tinycnn.stopping import StopSignals
 from tinycnn.train import TrainingDivergedError, evaluate_finite
 from tinycnn.training_options import make_model, make_trainer, output_folder, parse, training_line, without_effect
@@ -59,6 +59,7 @@ class Run:
     def __init__(self, output: Path, dataset: data.Dataset, options: argparse.Namespace) -> None:
         self.output, self.dataset, self.options = output, dataset, options
         self.ranks, self.checkpoints = get_communicator(), checkpoints_in(output, options)
+        self.best = self.checkpoints.best if options.save_best and self.ranks.rank == 0 else None
         x_train, y_train, x_valid, y_valid = data.split_validation(
             dataset.x_train, dataset.y_train, options.validation_split, seed=options.seed
         )
@@ -140,11 +141,13 @@ class Run:
         try:
             for result in results:
                 self.say(epoch_line(result, options.epochs))
-                if options.save_best and result is best(self.trainer.history) and self.ranks.rank == 0:
-                    tinycnn.save(self.model, self.output / BEST_FILE)
+                if self.best and result is best(self.trainer.history):
+                    self.checkpoints.keep_best(self.model)
         except TrainingDivergedError:
             for path in self.checkpoints.paths()[:1]:
                 print(f"the last good checkpoint is {path}", file=sys.stderr)
+            if self.best and self.best.exists():
+                print(f"the best network so far is {self.best}", file=sys.stderr)
             raise
         self.training_s = time.perf_counter() - start + self.trainer.spent_s
 
@@ -166,7 +169,7 @@ class Run:
             "test_accuracy": test.accuracy,
             "test_loss": test.loss,
             "stopped_early": stopped_early(history, options.epochs, options.early_stopping),
-            "best": best_epoch(self.output, history, dataset) if options.save_best and self.ranks.rank == 0 else None,
+            "best": best_epoch(self.best, history, dataset) if self.best else None,
             "training_s": self.training_s,
             "compile_s": self.compile_s,
         }
@@ -175,14 +178,16 @@ class Run:
         """Write the results, and say what they are."""
         if metrics["stopped_early"]:
             self.say(f"stopped   early {metrics['stopped_early']}")
-        written = write_results(self.output, self.model, self.trainer.history, metrics)
+        written = write_results(self.output, self.model, self.trainer.history, metrics, self.best)
         if not self.options.checkpoint_every:
             self.checkpoints.clear()
+        elif not self.best:
+            self.checkpoints.best.unlink(missing_ok=True)  # of a run that began here and never ended
         tell(result_line(metrics))
         if metrics["best"]:
             epoch, accuracy = metrics["best"]["epoch"], metrics["best"]["test_accuracy"]
             tell(f"best      epoch {epoch}, test accuracy {accuracy:.4f}: {self.output / BEST_FILE}")
-        written += [BEST_FILE] * self.options.save_best + ["checkpoints"] * (self.options.checkpoint_every is not None)
+        written += ["checkpoints"] * (self.options.checkpoint_every is not None)
         self.say(f"written   {', '.join(written)} in {self.output}")
 
     def draw(self, metrics: dict[str, Any]) -> None:

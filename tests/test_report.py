@@ -13,6 +13,7 @@ import tinycnn
 from tinycnn import data, metrics, models, plots, report, report_page
 from tinycnn.commands import main
 from tinycnn.data.augment import Affine, Elastic, FlipAndCrop
+from tinycnn.run_folder import results_in
 
 SINGLE = [f"{kind}_{i}.png" for kind in ("example", "misclassified") for i in range(1, 6)]
 OF_SCORES = ["curves.png", "confusion_matrix.png", "precision_recall.png", "predictions.png", "misclassified.png"]
@@ -149,6 +150,18 @@ def test_colour_images_of_three_classes_without_mistakes(tmp_path):
     assert "misclassified_1.png" not in drawn.files
 
 
+def test_every_picture_goes_with_its_run(digits, tmp_path):
+    """Each that there may be is on the list of files that a run replaces."""
+    options = {"options": {"augment": "affine"}}
+    names = {picture.file for picture in report.pictures(report.Run(models.create("lenet"), digits, RESULTS | options))}
+    names |= {"graph.svg", "graph.mmd", "report.html"}
+    assert "augmentation.png" in names
+    for name in names:
+        (tmp_path / name).write_text("a picture")
+    (tmp_path / "mine.png").write_text("not of a run")
+    assert {path.name for path in results_in(tmp_path)} == names
+
+
 # ---------------------------------------------------------------------------------------------------- the command lines
 
 
@@ -168,6 +181,7 @@ def test_a_training_run_ends_with_pictures(trained):
         rf"^pictures  {len(FILES)} files in \d+\.\d s: open out/report.html$", process.stdout, re.MULTILINE
     )
     assert {path.name for path in output.iterdir()} == {*FILES, "metrics.json", "history.csv", "model.safetensors"}
+    assert sorted(results_in(output)) == sorted(output.iterdir())
 
 
 def test_report_draws_them_again(trained, tmp_path, capsys):

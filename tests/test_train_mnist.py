@@ -215,14 +215,17 @@ def test_augmentation_fades_for_as_long_as_asked(tmp_path):
 
 
 def test_a_second_run_replaces_the_first(tmp_path):
-    first = train(tmp_path, "--limit", 100, "--seed", 1)
+    first = train(tmp_path, "--limit", 100, "--seed", 1, "--validation-split", 0.2, "--save-best")
+    assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "model_best.safetensors"])
+    for name in ("report.html", "filters_conv2d_9.png", "mine.png"):
+        (tmp_path / "out" / name).write_text("older")
     accuracy = metrics_of(tmp_path / "out")["test_accuracy"]
     second = train(tmp_path, "--limit", 100, "--seed", 2)
     assert first.stderr == ""
-    words = f"an earlier run in out (test accuracy {accuracy:.4f}, other seed); --output keeps both"
-    assert second.stderr == f"replaces  {words}\n"
+    words = f"test accuracy {accuracy:.4f}, other save_best, seed, validation_split"
+    assert second.stderr == f"replaces  an earlier run in out ({words}); --output keeps both\n"
     assert metrics_of(tmp_path / "out")["seed"] == 2
-    assert sorted(os.listdir(tmp_path / "out")) == FILES
+    assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "mine.png"])  # nothing of the first is left
 
 
 @pytest.mark.parametrize(

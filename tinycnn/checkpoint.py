@@ -19,7 +19,9 @@ import numpy as np
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.files import remove_leftovers, write_atomically
-from tinycnn.io import DAMAGED, MAX_HEADER, read_arrays
+from tinycnn.io import DAMAGED, MAX_HEADER, read_arrays, save
+from tinycnn.layers import Sequential
+from tinycnn.run_folder import BEST_FILE
 
 FORMAT_VERSION = "1"
 KEPT = 2
@@ -38,7 +40,8 @@ class Checkpoints:
 
     ``every``: steps between two (None: only when the run is stopped). ``resume``: continue from the newest that is
     whole; without it, a folder that already holds checkpoints is refused. ``report`` is given a sentence when a
-    checkpoint is damaged or cannot be written: no reason to end a run, but one to tell somebody.
+    checkpoint is damaged or cannot be written: no reason to end a run, but one to tell somebody. ``best`` is where the
+    best network so far lies, for a run that keeps it.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Checkpoints:
         if every is not None and every < 1:
             raise SettingError(f"checkpoint every {every} steps: expected at least 1")
         self.folder, self.every, self.resume, self.report = Path(folder), every, resume, report
+        self.best = self.folder / BEST_FILE
 
     def due(self, step: int) -> bool:
         """Whether the state after ``step`` steps is to be kept."""
@@ -114,9 +118,14 @@ class Checkpoints:
             old.unlink(missing_ok=True)
         return path
 
+    def keep_best(self, model: Sequential) -> None:
+        """Keep ``model`` as the best so far; raises OSError when it cannot be written."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save(model, self.best)
+
     def clear(self) -> None:
         """Delete them all: the run is over, and nobody asked for them."""
-        for path in self.paths():
+        for path in [*self.paths(), self.best]:
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()

@@ -31,7 +31,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     remove_stale(path.parent, f".{glob.escape(path.name)}.*{UNFINISHED}")
     try:
         _write_and_rename(path, content)
-        _bring_to_disk(path.parent)
+        bring_to_disk(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
@@ -51,8 +51,8 @@ def _write_and_rename(path: Path, content: bytes) -> None:
         raise
 
 
-def _bring_to_disk(folder: Path) -> None:
-    """A new name lies in the folder, which is a file of its own; Windows keeps its folders safe by itself."""
+def bring_to_disk(folder: Path) -> None:
+    """Make a new name in ``folder`` last: it is a file of its own. Windows keeps its folders safe by itself."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)

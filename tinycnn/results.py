@@ -18,18 +18,31 @@ from tinycnn.files import write_atomically
 from tinycnn.history import EpochResult, best
 from tinycnn.io import load, save
 from tinycnn.layers import Sequential
+from tinycnn.run_folder import BEST_FILE, replacing
 from tinycnn.version import __version__
 
-BEST_FILE = "model_best.safetensors"
 NO_OTHER_RESULT = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}  # options that change none
 
 
-def write_results(output: Path, model: Sequential, history: list[EpochResult], metrics: dict[str, Any]) -> list[str]:
-    """Write the trained network, a line per epoch, and ``metrics`` to the folder ``output``; the names of the files."""
-    save(model, output / "model.safetensors")
-    write_atomically(output / "history.csv", history_csv(history).encode())
-    write_atomically(output / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
-    return ["history.csv", "metrics.json", "model.safetensors"]
+def write_results(
+    output: Path,
+    model: Sequential,
+    history: list[EpochResult],
+    metrics: dict[str, Any],
+    best_network: Path | None = None,
+) -> list[str]:
+    """Write the trained network, a line per epoch, and ``metrics`` to the folder ``output``; the names of the files.
+
+    ``best_network``: a file that becomes ``BEST_FILE``. What an earlier run left in ``output`` is gone then; where
+    anything cannot be written it stays, all of it.
+    """
+    with replacing(output) as folder:
+        if best_network:
+            write_atomically(folder / BEST_FILE, best_network.read_bytes())
+        save(model, folder / "model.safetensors")
+        write_atomically(folder / "history.csv", history_csv(history).encode())
+        write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    return ["history.csv", "metrics.json", "model.safetensors"] + [BEST_FILE] * (best_network is not None)
 
 
 def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
@@ -55,12 +68,12 @@ def history_csv(history: list[EpochResult]) -> str:
     return text.getvalue()
 
 
-def best_epoch(output: Path, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:
-    """The epoch with the smallest validation loss, and how well the network saved then reads the test images."""
+def best_epoch(network: Path, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:
+    """The epoch with the smallest validation loss, and how well the ``network`` saved then reads the test images."""
     epoch = best(history)
     if epoch is None:
         return None
-    test = evaluate(load(output / BEST_FILE), dataset.x_test, dataset.y_test)
+    test = evaluate(load(network), dataset.x_test, dataset.y_test)
     scores = {name: getattr(epoch, name) for name in ("epoch", "validation_loss", "validation_accuracy")}
     return scores | {"test_accuracy": test.accuracy, "test_loss": test.loss, "file": BEST_FILE}
 

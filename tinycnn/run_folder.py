@@ -1,6 +1,7 @@
-"""The folder that one run writes its results to: writable, and nobody else's while the run lasts."""
+"""The folder that one run writes its results to: writable, nobody else's while the run lasts, and never of two runs."""
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -8,8 +9,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tinycnn.errors import SettingError
-from tinycnn.files import remove_leftovers, try_lock
+from tinycnn.files import bring_to_disk, remove_leftovers, try_lock
 from tinycnn.ranks import by_first
+
+BEST_FILE = "model_best.safetensors"
+RESULTS = ["metrics.json", "history.csv", "model.safetensors", BEST_FILE, "report.html", "graph.svg", "graph.mmd"]
+RESULTS += ["augmentation.png", "class_distribution.png", "confusion_matrix.png", "curves.png", "digits.png"]
+RESULTS += ["example_?.png", "feature_maps.png", "filters_*.png", "histograms.png", "misclassified.png"]
+RESULTS += ["misclassified_?.png", "precision_recall.png", "predictions.png", "saliency.png"]
+STAGED, WHOLE, MOVING = ".results.new", ".results.whole", ".results.moving"  # on the way to their place
 
 
 @contextmanager
@@ -35,6 +43,7 @@ def _claimed_here(path: Path) -> Iterator[None]:
         lock = _lock(path)
         try:
             remove_leftovers(path)
+            settle(path)
             yield
         finally:
             if lock is not None:
@@ -66,3 +75,41 @@ def _lock(path: Path) -> int | None:
         return descriptor
     os.close(descriptor)
     raise SettingError(f"--output {path}: another run is writing there; wait for it, or give another")
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A context that gives an empty folder: what is written there becomes, in the end, the only results in ``folder``.
+
+    An exception inside, or the end of the process, leaves everything as it was. Files that no run writes stay.
+    """
+    staged = folder / STAGED
+    staged.mkdir()
+    try:
+        yield staged
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    staged.rename(folder / WHOLE)  # from here on they are the results, whatever happens
+    bring_to_disk(folder)
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Put results that are whole in the place of those of an earlier run, or go on where a killed process was."""
+    staged, whole, moving = (folder / name for name in (STAGED, WHOLE, MOVING))
+    shutil.rmtree(staged, ignore_errors=True)
+    if whole.is_dir():
+        for path in results_in(folder):
+            path.unlink()
+        bring_to_disk(folder)
+        whole.rename(moving)
+    if moving.is_dir():
+        for path in list(moving.iterdir()):
+            path.replace(folder / path.name)
+        moving.rmdir()
+
+
+def results_in(folder: Path) -> list[Path]:
+    """The files in ``folder`` that runs write: results, pictures, and the page of them."""
+    return [path for pattern in RESULTS for path in folder.glob(pattern) if path.is_file()]

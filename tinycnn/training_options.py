@@ -17,7 +17,7 @@ from tinycnn.io import check_size
 from tinycnn.layers import Sequential
 from tinycnn.nonfinite import load_finite
 from tinycnn.optim import in_range
-from tinycnn.results import BEST_FILE
+from tinycnn.run_folder import BEST_FILE
 from tinycnn.train import Trainer
 from tinycnn.transfer import picture_settings, start_from
 
