@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 from cuda_emulator import EmulatedModule
+from cupy_signatures import FUNCTIONS, METHODS, check_call
 
 host_reads = 0  # how often somebody waited for the GPU to read a value
 launches = []  # names of the kernels and array operations run so far, in order
@@ -23,12 +24,6 @@ checked_kernels = False  # whether kernels are compiled with bookkeeping, and ru
 
 float32, float64, int32, int64, uint8, bool_ = np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_
 uint32, uint64, newaxis, pi, inf, nan = np.uint32, np.uint64, None, np.pi, np.inf, np.nan
-FUNCTIONS = """
-    abs arange argmax broadcast_to clip concatenate copyto empty_like exp expand_dims isfinite isnan log matmul maximum
-    mean minimum moveaxis multiply ones_like repeat reshape sqrt square stack sum take_along_axis tensordot where
-    zeros_like
-"""  # of numpy; CuPy has every one of them
-METHODS = "clip sum mean var max min argmax reshape transpose swapaxes ravel squeeze any all prod repeat view"
 BLAS = {"matmul", "tensordot"}  # CuPy hands these to cuBLAS and refuses to do so during a capture
 
 
@@ -36,7 +31,7 @@ class Capture:
     """What happened on a stream since ``begin_capture``."""
 
     def __init__(self, stream):
-        self.stream, self.nodes = stream, []
+        self.stream, self.nodes, self.pools = stream, [], set()  # whose memory was taken
 
 
 capture = None  # the one that runs
@@ -90,6 +85,7 @@ def compute(name, function, *arguments, **settings):
     if not result.size or any(shared):
         return ndarray(result)  # nothing, or a view: no work for a GPU
     result = result if result.base is None else result.copy()
+    cuda.allocator(result.nbytes)
     if capture is None:
         launches.append(name)
     else:
@@ -121,6 +117,13 @@ class MemoryPointer:
         self.arrays[self.ptr] = array
 
 
+class Flags:
+    """All that CuPy tells of how an array lies in memory: whether it may be written is not asked."""
+
+    def __init__(self, flags):
+        self.c_contiguous, self.f_contiguous, self.owndata = flags.c_contiguous, flags.f_contiguous, flags.owndata
+
+
 class ndarray:
     """An array "on the GPU"."""
 
@@ -143,7 +146,7 @@ class ndarray:
     nbytes = property(lambda self: self._host.nbytes)
     itemsize = property(lambda self: self._host.itemsize)
     strides = property(lambda self: self._host.strides)
-    flags = property(lambda self: self._host.flags)
+    flags = property(lambda self: Flags(self._host.flags))
     base = property(lambda self: self._host.base)
     data = property(lambda self: MemoryPointer(self._host))
     T = property(lambda self: ndarray(self._host.T))
@@ -210,7 +213,7 @@ class ndarray:
     def copy(self):
         return compute("copy", lambda array: array.copy(order="C"), self)
 
-    def astype(self, dtype, copy=True):
+    def astype(self, dtype, *, copy=True):
         if not copy and self.dtype == dtype:
             return self
         return compute("astype", lambda array: array.astype(dtype), self)
@@ -255,27 +258,34 @@ def install_operators():
 
 
 def install_methods():
-    for name in METHODS.split():
+    for name in METHODS:
         setattr(ndarray, name, method(name))
 
 
 def method(name):
-    return lambda self, *arguments, **settings: compute(
-        name, lambda array, *a, **s: getattr(array, name)(*a, **s), self, *arguments, **settings
-    )
+    def call(self, *arguments, **settings):
+        check_call(f".{name}", arguments, settings)
+        return compute(name, lambda array, *a, **s: getattr(array, name)(*a, **s), self, *arguments, **settings)
+
+    return call
 
 
 def module_function(name):
-    return lambda *arguments, **settings: compute(name, getattr(np, name), *arguments, **settings)
+    def call(*arguments, **settings):
+        check_call(name, arguments, settings)
+        return compute(name, getattr(np, name), *arguments, **settings)
+
+    return call
 
 
 install_operators()
 install_methods()
-globals().update({name: module_function(name) for name in FUNCTIONS.split()})
+globals().update({name: module_function(name) for name in FUNCTIONS})
 
 
 def empty(shape, dtype=float):
     array = np.empty(shape, dtype)
+    cuda.allocator(array.nbytes)
     poison(array)  # so that nobody relies on what is there
     return ndarray(array)
 
@@ -308,8 +318,10 @@ array = asarray
 
 
 def ascontiguousarray(array, dtype=None):
+    """Never without axes: a number becomes an array of one, as in NumPy."""
     array = asarray(array, dtype)
-    return array if array.flags.c_contiguous else array.copy()
+    array = array if array.flags.c_contiguous else array.copy()
+    return array.reshape(1) if array.ndim == 0 else array
 
 
 def from_dlpack(array):
@@ -327,8 +339,23 @@ def is_available():
     return True
 
 
+def passed(value):
+    """What a kernel gets for an argument: arrays by address; numbers and structures by value, as they are now."""
+    if isinstance(value, ndarray):
+        return value._host
+    if isinstance(value, np.ndarray):
+        if value.size != 1:
+            raise TypeError(f"You are trying to pass a numpy.ndarray of shape {value.shape} as a kernel parameter")
+        return value.copy()
+    if isinstance(value, np.generic | int | float | complex):
+        return value
+    raise TypeError(f"Unsupported type {type(value)}")
+
+
 class RawModule:
     def __init__(self, *, code, options=()):
+        if not isinstance(code, str) or not isinstance(options, tuple):
+            raise TypeError("Argument 'options' has incorrect type: expected str and tuple")
         defines = dict(option.removeprefix("-D").split("=") for option in options)
         self.module = EmulatedModule(code, defines, checked=checked_kernels)
 
@@ -341,11 +368,9 @@ class RawKernel:
         self.kernel = kernel
 
     def __call__(self, grid, block, args, *, shared_mem=0):
-        # Arrays are passed by address; numbers and structures by value, as they are now.
-        arguments = [
-            value._host if isinstance(value, ndarray) else value.copy() if isinstance(value, np.ndarray) else value
-            for value in args
-        ]
+        if not (isinstance(grid, tuple) and isinstance(block, tuple)):
+            raise TypeError("Argument 'grid' has incorrect type: expected tuple")
+        arguments = [passed(value) for value in args]
         self.kernel.check(grid, block, arguments)
         with one_kernel:
             self._run(grid, block, arguments)
@@ -358,13 +383,15 @@ class RawKernel:
 
 
 class Graph:
-    """The operations of a capture, to be run again and again."""
+    """The operations of a capture, to be run again and again; they work in the memory that they were recorded with."""
 
-    def __init__(self, nodes):
-        self.nodes = nodes
+    def __init__(self, nodes, pools):
+        self.nodes, self.pools = nodes, [weakref.ref(pool) for pool in pools]
 
     def launch(self, stream=None):
         refuse("launching a graph")
+        if any(pool() is None or pool().emptied for pool in self.pools):
+            raise RuntimeError("cudaErrorIllegalAddress: the memory that this graph works in was given back")
         for name, action in self.nodes:
             launches.append(name)
             action()
@@ -418,8 +445,8 @@ class Stream:
         global capture
         if capture is None or capture.stream is not self:
             raise RuntimeError("this stream is not being captured")
-        nodes, capture = capture.nodes, None
-        return Graph(nodes)
+        nodes, pools, capture = capture.nodes, capture.pools, None
+        return Graph(nodes, pools)
 
     def is_capturing(self):
         return capture is not None and capture.stream is self
@@ -443,20 +470,52 @@ class Device:
         pass
 
 
+def note_loss(counted):
+    MemoryPool.lost.extend(size for size in counted if size)
+
+
 class MemoryPool:
-    """Keeps memory; here Python does."""
+    """Tells who takes memory from where; to keep it is left to Python.
+
+    An array that was freed while a graph was recorded, the graph goes on writing to. So a graph must have a pool for
+    itself (CuPy does not check that). And a pool that is dropped unemptied keeps its free blocks for ever: in CuPy
+    14.2, free blocks and the arena they lie in hold each other.
+    """
+
+    lost: ClassVar[list[int]] = []  # bytes of pools that were dropped
+
+    def __init__(self):
+        self.in_graph = self.emptied = False
+        self.counted = [0]
+        weakref.finalize(self, note_loss, self.counted)
 
     def malloc(self, size):
-        return None
+        if capture is None and self.in_graph and size:
+            raise RuntimeError("memory of a graph is given to somebody else")
+        if capture is not None and self is default_pool and size:
+            raise RuntimeError("a graph takes memory that others are given, too")
+        if capture is not None:
+            self.in_graph = True
+            capture.pools.add(self)
+        self.counted[0] += size
 
     def free_all_blocks(self):
-        pass
+        self.counted[0], self.emptied = 0, self is not default_pool
 
     def used_bytes(self):
         return 0
 
     def total_bytes(self):
         return 0
+
+
+@contextlib.contextmanager
+def using_allocator(allocator):
+    before, cuda.allocator = cuda.allocator, allocator
+    try:
+        yield
+    finally:
+        cuda.allocator = before
 
 
 class OutOfMemoryError(MemoryError):
@@ -471,11 +530,12 @@ cuda = types.SimpleNamespace(
     current=Stream(null=True),
     get_current_stream=lambda: cuda.current,
     is_available=is_available,
-    using_allocator=lambda allocator=None: contextlib.nullcontext(),
+    using_allocator=using_allocator,
     memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
 )
 Stream.null = cuda.current
 default_pool = MemoryPool()
+cuda.allocator = default_pool.malloc
 
 
 def get_default_memory_pool():

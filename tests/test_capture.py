@@ -4,7 +4,9 @@ Runs on a GPU where there is one, and on the stand-in, which refuses during a ca
 nothing while it records, and fills the memory of what it did not compute with NaN.
 """
 
+import contextlib
 import copy
+import gc
 
 import fake_cupy
 import numpy as np
@@ -15,7 +17,7 @@ import tinycnn
 from tinycnn import capture, models
 from tinycnn.capture import CapturedSteps
 from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
-from tinycnn.errors import SettingError
+from tinycnn.errors import BackendError, SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
 from tinycnn.rehearsal import warm_up
@@ -323,6 +325,72 @@ def test_a_warm_up_records_elsewhere():
     twin = copy.deepcopy(trainer)
     assert twin.captured is None
     assert everything(twin) == everything(trainer)
+
+
+# -------------------------------------------------------------------------------------------------- memory of a recording
+
+
+@pytest.fixture
+def lost(emulated):
+    """Bytes that pools of the stand-in took and never gave back, in this test."""
+    gc.collect()
+    fake_cupy.MemoryPool.lost.clear()
+    return fake_cupy.MemoryPool.lost
+
+
+def test_memory_goes_back_with_its_recording(lost):
+    trainer = make_trainer()
+    train(trainer, epochs=1)
+    trainer.batch_size = 10
+    train(trainer, epochs=1)  # recorded anew
+    del trainer
+    gc.collect()
+    assert lost == []
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("refused"), fake_cupy.OutOfMemoryError("no more")], ids=["refused", "full"]
+)
+@pytest.mark.parametrize("when", ["run", "recorded"])
+def test_memory_goes_back_when_there_is_no_recording(lost, when, error):
+    def work():
+        fake_cupy.zeros(1000)
+        if (fake_cupy.capture is not None) == (when == "recorded"):
+            raise error
+
+    recorder = tinycnn.get_backend().recorder()
+    with recorder.session(), pytest.raises(BackendError if when == "recorded" else type(error)):
+        recorder.record(work)
+    error.__traceback__ = None
+    gc.collect()
+    assert lost == []
+
+
+def test_a_pool_that_is_only_dropped_would_be_noticed(lost):
+    fake_cupy.MemoryPool().malloc(512)
+    gc.collect()
+    assert lost == [512]
+
+
+@pytest.mark.usefixtures("emulated")
+def test_a_graph_in_everybodys_memory_would_be_noticed(monkeypatch):
+    monkeypatch.setattr(fake_cupy.cuda, "using_allocator", lambda allocator: contextlib.nullcontext())
+    trainer = make_trainer()
+    train(trainer)
+    assert "a graph takes memory that others are given, too" in trainer.why_eager
+
+
+@pytest.mark.usefixtures("emulated")
+def test_a_graph_without_its_memory_would_be_noticed():
+    recorder = tinycnn.get_backend().recorder()
+    with recorder.session():
+        recording = recorder.record(lambda: fake_cupy.zeros(1000))
+        recording()
+        with fake_cupy.cuda.using_allocator(recording.pool.malloc), pytest.raises(RuntimeError, match="somebody else"):
+            fake_cupy.zeros(10)
+        recording.pool.free_all_blocks()
+        with pytest.raises(RuntimeError, match="was given back"):
+            recording()
 
 
 # -------------------------------------------------------------------------------------------------- eager all the same

@@ -224,6 +224,29 @@ PLANTED = [  # in which file, what is replaced by what, and which block notices
 
 @pytest.mark.parametrize(("file", "right", "wrong", "block"), PLANTED, ids=lambda value: str(value)[:30].strip())
 def test_a_planted_bug_is_noticed(trained_supervised, monkeypatch, file, right, wrong, block):
+    plant(monkeypatch, file, right, wrong)
+    with pytest.raises(AssertionError):
+        check_block(BLOCKS[block], begin=False)
+
+
+POOLED = [  # in what reads a gradient before the pool, of a convolution that begins a network; which block notices
+    ("(int)winner[o] == down * conv.pool.KW + across ? value", "(int)winner[o] != NOBODY ? value", "conv, relu, pool"),
+    ("down * conv.pool.KW + across", "across * conv.pool.KW + down", "conv, relu, pool"),
+    ("if (h >= conv.pool.OH || w >= conv.pool.OW) return 0;", "", "large windows"),
+    ("+ w) * conv.F + f;", "+ w) * conv.F;", "large windows"),
+    ("return !y || y[k * conv.F + f] > 0 ? grad", "return true ? grad", "two convolutions"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "block"), POOLED)
+def test_a_planted_bug_where_a_network_begins_is_noticed(trained_supervised, monkeypatch, right, wrong, block):
+    plant(monkeypatch, "conv2d_backward.cu", right, wrong)
+    with pytest.raises(AssertionError):
+        check_block(BLOCKS[block], begin=True)
+
+
+def plant(monkeypatch, file, right, wrong):
+    """From now on ``right`` reads ``wrong`` in the kernels of ``file``, on a backend that has compiled nothing yet."""
     original = cupy_launch.source.__wrapped__
 
     def planted(name):
@@ -233,5 +256,3 @@ def test_a_planted_bug_is_noticed(trained_supervised, monkeypatch, file, right, 
     assert right in (cupy_launch.CUDA_FOLDER / file).read_text(encoding="utf-8")
     monkeypatch.setattr(cupy_launch, "source", planted)
     monkeypatch.setitem(backends._loaded, "cupy-emulated", EmulatedCupyBackend())
-    with pytest.raises(AssertionError):
-        test_blocks(tinycnn.backends.load_backend("cupy-emulated"), BLOCKS[block])

@@ -8,6 +8,7 @@ the next is safe.
 Everything happens on a stream of its own, because the default stream cannot be captured.
 """
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -41,15 +42,16 @@ class GraphRecorder:
 
         Raises BackendError, saying why, when the work ran but cannot be recorded.
         """
-        pool = self.cupy.cuda.MemoryPool()
-        with self.cupy.cuda.using_allocator(pool.malloc):
+        self.cupy.get_default_memory_pool().free_all_blocks()  # what it keeps for itself, another pool does not get
+        recording = Recording(self.stream, self.cupy.cuda.MemoryPool())
+        with self.cupy.cuda.using_allocator(recording.pool.malloc):
             work()
             try:
-                graph = self._capture(work)
+                recording.graph = self._capture(work)
             except Exception as error:  # whatever CuPy and the driver may raise
                 first = (str(error).splitlines() or [""])[0]
                 raise BackendError(f"a CUDA graph cannot hold it ({type(error).__name__}: {first})") from error
-        return Recording(graph, self.stream, pool)
+        return recording
 
     def _capture(self, work: Work) -> Any:
         self.stream.begin_capture()
@@ -69,10 +71,16 @@ class GraphRecorder:
 
 
 class Recording:
-    """A CUDA graph, with the memory that it works in; calling it queues one launch."""
+    """A CUDA graph, with the memory that it works in; calling it queues one launch.
 
-    def __init__(self, graph: Any, stream: Any, pool: Any) -> None:
-        self.graph, self.stream, self.pool = graph, stream, pool
+    A pool that is dropped does not give back what it keeps free: whoever drops it has to empty it.
+    """
+
+    graph: Any
+
+    def __init__(self, stream: Any, pool: Any) -> None:
+        self.stream, self.pool = stream, pool
+        weakref.finalize(self, pool.free_all_blocks).atexit = False
 
     def __call__(self) -> None:
         self.graph.launch(self.stream)

@@ -115,7 +115,7 @@ class CupyKernels(Backend):
 
     def contiguous(self, array: Array) -> Array:
         """``array`` itself where it is C-contiguous, else a copy that is."""
-        return self.xp.ascontiguousarray(array)
+        return array if array.flags.c_contiguous else self.xp.ascontiguousarray(array)  # which gives a number an axis
 
     def elementwise(self, file: str, kernel: str, result: Array, *arguments: object, place: np.dtype = BYTE) -> None:
         """Launch a kernel that computes one element of ``result`` per thread; there may be nothing to compute."""
