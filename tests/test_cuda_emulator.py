@@ -132,6 +132,34 @@ def test_a_result_that_depends_on_the_order_of_threads():
         kernel.in_all_orders((1,), (64,), (np.zeros(64, np.float32), np.zeros(1, np.float32)))
 
 
+ARITHMETIC = """
+typedef REAL real;
+static __device__ real product(float a, float b) { return __fmul_rn(a, b); }
+static __device__ real product(double a, double b) { return __dmul_rn(a, b); }
+extern "C" __global__ void arithmetic(const real* x, real* y) {
+    y[0] = x[0] * x[1] + x[2];
+    y[1] = product(x[0], x[1]) + x[2];
+    y[2] = x[3] / 2;
+    y[3] = exp(-x[2]);
+    y[4] = log(-x[2] * 2);
+}
+"""
+
+
+@pytest.mark.parametrize(("real", "dtype"), [("float", np.float32), ("double", np.float64)])
+def test_numbers_are_rounded_as_on_a_gpu(real, dtype):
+    """Products are part of sums unless they must not be, exp and log are one bit off, subnormal float32 is zero."""
+    eps, small = np.finfo(dtype).eps, np.finfo(dtype).tiny
+    x, y = np.array([1 + eps, 1 - eps / 2, -1, small], dtype), np.zeros(5, dtype)
+    kernel = EmulatedModule(ARITHMETIC, {"REAL": real, "PLACE": "int"}).get_function("arithmetic")
+    kernel((1,), (1,), (x, y))
+    exact = float(eps) / 2 - float(eps) ** 2 / 2  # (1 + eps) (1 - eps/2) - 1
+    assert y[0] == exact if "-mfma" in cuda_emulator.FLAGS else y[0] in (exact, eps, 0)
+    assert y[1] == dtype(x[0] * x[1]) - 1 != exact
+    assert y[2] == (0 if real == "float" else small / 2)
+    assert y[3:].tolist() == [np.nextafter(dtype(number), dtype(9)) for number in (np.e, np.log(2.0))]
+
+
 def test_an_error_leaves_the_emulator_usable():
     with pytest.raises(KernelError):
         reverse(REVERSE_TWICE.replace("x[i] :", "x[i + 1] :"))

@@ -15,7 +15,6 @@ import tracemalloc
 import zlib
 
 import numpy as np
-import pooch
 import pytest
 from data_helpers import refused_address, serving
 from example_runner import load_example
@@ -26,6 +25,8 @@ import tinycnn
 from tinycnn.data import cifar, download, load
 from tinycnn.data.sources import CIFAR10, SOURCES
 from tinycnn.errors import DataError
+
+pooch = pytest.importorskip("pooch", reason="pooch, which downloads, is not installed: pip install pooch")
 
 RECORDS = 7
 ARCHIVE, FOLDER = "cifar-10-binary.tar.gz", "cifar-10-batches-bin"

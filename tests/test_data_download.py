@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import pooch
 import pytest
 from data_helpers import STEMS, publish, refused_address, serving, tiny_arrays, write_set
 
@@ -18,6 +17,8 @@ from tinycnn.data import load
 from tinycnn.data.download import download_files
 from tinycnn.data.sources import SOURCES
 from tinycnn.errors import DataError
+
+pooch = pytest.importorskip("pooch", reason="pooch, which downloads, is not installed: pip install pooch")
 
 NAMES = [f"{stem}.gz" for stem in STEMS]
 

@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 
 import numpy as np
-import pooch
 import pytest
 from data_helpers import STEMS, publish, raw_idx, real_mnist, tiny_arrays, write_set
 
@@ -15,6 +14,8 @@ from tinycnn.data import load, write_idx
 from tinycnn.data.digits import enlarge
 from tinycnn.data.sources import FASHION_MNIST, MNIST, SOURCES
 from tinycnn.errors import DataError, SettingError
+
+pooch = pytest.importorskip("pooch", reason="pooch, which downloads, is not installed: pip install pooch")
 
 REAL_MNIST = real_mnist()  # asked for now, because the tests run without TINYCNN_DATA
 needs_mnist = pytest.mark.skipif(REAL_MNIST is None, reason="MNIST is not on this machine; point TINYCNN_DATA to it")

@@ -11,15 +11,12 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 
-import httpx2 as httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
-from starlette.testclient import TestClient
 from test_drawing import HOSTILE
-from web_helpers import serving, small_model
 
 import tinycnn
 from tinycnn import explain
@@ -29,11 +26,18 @@ from tinycnn.data.drawing import read_drawing
 from tinycnn.errors import SettingError
 from tinycnn.evaluation import predict_logits
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling, Sequential, Softmax
-from tinycnn.web import app as web_app
-from tinycnn.web.answers import MOST_BYTES, Answers, layers_to_show, packed
-from tinycnn.web.app import create_app
-from tinycnn.web.guard import BAD_WINDOW_S, MOST_BAD, MOST_CLIENTS, BadInput, without_port
-from tinycnn.web.intake import MAX_BODY
+
+MISSING = "the page's packages are not installed: pip install -e '.[test]'"
+httpx = pytest.importorskip("httpx2", reason=MISSING)
+TestClient = pytest.importorskip("starlette.testclient", reason=MISSING).TestClient
+
+from web_helpers import serving, small_model  # noqa: E402
+
+from tinycnn.web import app as web_app  # noqa: E402
+from tinycnn.web.answers import MOST_BYTES, Answers, layers_to_show, packed  # noqa: E402
+from tinycnn.web.app import create_app  # noqa: E402
+from tinycnn.web.guard import BAD_WINDOW_S, MOST_BAD, MOST_CLIENTS, BadInput, without_port  # noqa: E402
+from tinycnn.web.intake import MAX_BODY  # noqa: E402
 
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}

@@ -28,11 +28,34 @@ static inline float __uint_as_float(unsigned bits) {
     memcpy(&x, &bits, sizeof x);
     return x;
 }
-static inline float __fmul_rn(float a, float b) { return a * b; }
-static inline double __dmul_rn(double a, double b) { return a * b; }
+static __attribute__((noinline)) float __fmul_rn(float a, float b) { return a * b; }  // no part of a*b + c
+static __attribute__((noinline)) double __dmul_rn(double a, double b) { return a * b; }
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned long long)a * b >> 32; }
 
+// A GPU's exp and log may err in the last bit (CUDA Programming Guide, "Mathematical Functions"). These always do, except
+// where the result is exact, so that nobody relies on that bit.
+static inline float above(float y) { return nextafterf(y, INFINITY); }
+static inline double above(double y) { return nextafter(y, (double)INFINITY); }
+template <class Real>
+static inline Real exp_of(Real x) {
+    Real y = exp(x);
+    return x != 0 && y > 0 ? above(y) : y;
+}
+template <class Real>
+static inline Real log_of(Real x) {
+    Real y = log(x);
+    return x != 1 ? above(y) : y;
+}
+#define exp exp_of
+#define log log_of
+
 namespace emulator {
+
+struct Subnormals {  // count as zero where numbers have 32 bits: CuPy compiles with -ftz=true
+    Subnormals(size_t size);
+    ~Subnormals();
+    unsigned before;
+};
 
 struct Place {
     dim3 thread, block, threads, blocks;
@@ -83,5 +106,6 @@ void mma_sync_aligned_m16n8k8_row_col_f32_tf32_tf32_f32(  // d = a b + c
 #define EMULATE(kernel)                                                                                       \
     extern "C" __global__ const char* launch_##kernel(const unsigned* grid, const unsigned* block, int order, \
                                                       void** arguments) {                                     \
+        emulator::Subnormals are_zero(sizeof(REAL));                                                          \
         return emulator::launch_kernel(kernel, grid, block, order, arguments);                                \
     }

@@ -209,6 +209,21 @@ const char* launch(const unsigned* grid, const unsigned* block, int how, void (*
 
 }  // namespace emulator
 
+namespace emulator {
+
+#ifdef __SSE2__
+enum { ARE_ZERO = 0x8040 };  // flush to zero, denormals are zero: bits of the register MXCSR
+Subnormals::Subnormals(size_t size) : before(__builtin_ia32_stmxcsr()) {
+    __builtin_ia32_ldmxcsr(size == 4 ? before | ARE_ZERO : before);
+}
+Subnormals::~Subnormals() { __builtin_ia32_ldmxcsr(before); }
+#else
+Subnormals::Subnormals(size_t) {}
+Subnormals::~Subnormals() {}
+#endif
+
+}  // namespace emulator
+
 extern "C" __global__ void register_array(void* start, size_t size) {  // start 0: forget all
     using namespace emulator;
     if (start)
