@@ -3,9 +3,25 @@
 import ctypes
 import functools
 import importlib.util
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 SUCCESS = 0
+# What CuPy 14.2 adds to the options of a RawModule (cupy/cuda/compiler.py), and a report of what each kernel uses.
+OPTIONS = ["--std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"]
+ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
+SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+USED = re.compile(r"Used (\d+) registers")
+SHARED = re.compile(r"(\d+) bytes smem")
+
+
+class Resources(NamedTuple):
+    """What a thread of a kernel uses, and its block: numbers of registers, bytes of local and of shared memory."""
+
+    registers: int
+    local: int  # a stack, and registers that did not fit: both lie in slow memory
+    shared: int
 
 
 @functools.cache
@@ -15,6 +31,32 @@ def library():
     folders = [Path(place) / "cuda_nvrtc" / "lib" for place in spec.submodule_search_locations] if spec else []
     found = [path for folder in folders for path in folder.glob("libnvrtc.so.*")]
     return ctypes.CDLL(str(found[0])) if found else None
+
+
+def version():
+    """Of the compiler, as ``"12.9"``."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    check(library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
+    return f"{major.value}.{minor.value}"
+
+
+def compile_kernels(source, gpu, *defines):
+    """As CuPy compiles: ``(machine code, messages, {kernel: Resources})``."""
+    code, messages = compile_cuda(source, [f"-arch={gpu}", *defines, *OPTIONS])
+    lines = messages.splitlines()
+    report = [line for line in lines if line.startswith("ptxas") and "warning" not in line and "error" not in line]
+    return code, "\n".join(line for line in lines if line not in report), resources("\n".join(report))
+
+
+def resources(report):
+    """``{kernel: Resources}`` of what the assembler tells with ``-v``."""
+    found = {}
+    for part in report.split("Compiling entry function")[1:]:
+        kernel, spills, used = (pattern.search(f"Compiling entry function{part}") for pattern in (ENTRY, SPILLS, USED))
+        shared = SHARED.search(part)
+        local = sum(map(int, spills.groups()))
+        found[kernel[1]] = Resources(int(used[1]), local, int(shared[1]) if shared else 0)
+    return found
 
 
 def compile_cuda(source, options):

@@ -6,8 +6,9 @@ import nvrtc
 import pytest
 from cuda_emulator import kernels_of
 
-from tinycnn.backends.cupy_launch import CUDA_FOLDER, source, source_names
+from tinycnn.backends.cupy_launch import CUDA_FOLDER, THREADS, source, source_names
 
+MOST_REGISTERS, MOST_SHARED = 65536, 48 << 10  # of a block, on all GPUs since 2012; more of the latter must be asked for
 GPUS = ["sm_75", "sm_80", "sm_86", "sm_90"]  # Turing (Colab's T4), A100, RTX 30, H100 and H200
 
 
@@ -18,12 +19,24 @@ def compiler():
 
 
 def compiled(text, gpu="sm_90", real="float", *more):
-    return nvrtc.compile_cuda(text, [f"-arch={gpu}", f"-DREAL={real}", "-DPLACE=unsigned char", *more])
+    """Code and messages; every kernel in it must fit into a GPU."""
+    code, messages, used = nvrtc.compile_kernels(text, gpu, f"-DREAL={real}", "-DPLACE=unsigned char", *more)
+    assert not code or set(used) == set(kernels_of(text))
+    for kernel, resources in used.items():
+        check_fits(kernel, resources)
+    return code, messages
+
+
+def check_fits(kernel, resources):
+    """Nothing of it lies in slow memory, and blocks of as many threads as we launch can start."""
+    assert resources.local == 0, f"{kernel} keeps {resources.local} bytes per thread in slow memory"
+    assert -(-resources.registers // 8) * 8 * THREADS <= MOST_REGISTERS, f"{kernel}: {resources}"
+    assert resources.shared <= MOST_SHARED, f"{kernel}: {resources}"
 
 
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize("name", source_names())
-def test_compiles(name, gpu):
+def test_compiles_and_fits(name, gpu):
     code, messages = compiled(source(name), gpu)
     assert (code[:4], messages) == (b"\x7fELF", "")
     assert all(kernel.encode() in code for kernel in kernels_of(source(name)))
@@ -57,8 +70,28 @@ def test_all_matrix_products_have_a_tf32_variant():
 
 
 def test_places_of_large_windows():
-    code, messages = nvrtc.compile_cuda(source("max_pool2d.cu"), ["-arch=sm_90", "-DREAL=float", "-DPLACE=int"])
+    code, messages, _ = nvrtc.compile_kernels(source("max_pool2d.cu"), "sm_90", "-DREAL=float", "-DPLACE=int")
     assert code, messages
+
+
+TOO_MUCH = {
+    "local memory": ("real kept[64]; for (int i = 0; i < 64; i++) kept[i] = x[i * n] * kept[i * n % 64]; x[0] = kept[n];", "slow memory"),
+    "shared memory": ("__shared__ real kept[9000]; kept[n] = x[n]; __syncthreads(); x[0] = kept[n + 1];", "36000"),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), TOO_MUCH.values(), ids=TOO_MUCH)
+def test_a_kernel_that_does_not_fit_is_noticed(body, message, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.MOST_SHARED", 32 << 10)
+    text = f'typedef REAL real;\nextern "C" __global__ void greedy(real* x, int n) {{ {body} }}'
+    with pytest.raises(AssertionError, match=message):
+        compiled(text)
+
+
+def test_too_many_registers_are_noticed():
+    check_fits("thrifty", nvrtc.Resources(255, 0, 0))
+    with pytest.raises(AssertionError, match="registers=257"):
+        check_fits("greedy", nvrtc.Resources(257, 0, 0))
 
 
 BROKEN = {

@@ -69,8 +69,12 @@ static __device__ __forceinline__ void multiply_tile(
 
 enum { NOBODY = 255 };  // the winner of a pool window whose largest value does not pass ReLU; places are fewer
 
+// So many blocks have room on a multiprocessor at once: a thread may use 80 registers, 128 in double precision. Left to
+// itself, the compiler makes do with 64, and keeps the rest in slow memory.
+enum { BLOCKS = sizeof(real) == 4 ? 3 : 2 };
+
 // A kernel for each width: name_16, name_32 and name_64 call name<1>, name<2> and name<4>.
-#define FOR_EACH_WIDTH(name, parameters, arguments)                                                          \
-    extern "C" __global__ void __launch_bounds__(256) name##_16 parameters { name<1> arguments; } \
-    extern "C" __global__ void __launch_bounds__(256) name##_32 parameters { name<2> arguments; } \
-    extern "C" __global__ void __launch_bounds__(256) name##_64 parameters { name<4> arguments; }
+#define FOR_EACH_WIDTH(name, parameters, arguments)                                                                   \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS) name##_16 parameters { name<1> arguments; } \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS) name##_32 parameters { name<2> arguments; } \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS) name##_64 parameters { name<4> arguments; }
