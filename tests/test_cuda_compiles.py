@@ -8,7 +8,7 @@ from cuda_emulator import kernels_of
 
 from tinycnn.backends.cupy_launch import CUDA_FOLDER, THREADS, source, source_names
 
-MOST_REGISTERS, MOST_SHARED = 65536, 48 << 10  # of a block, on all GPUs since 2012; more of the latter must be asked for
+MOST_REGISTERS, MOST_SHARED = 65536, 48 << 10  # of a block, on every GPU; more shared memory must be asked for
 GPUS = ["sm_75", "sm_80", "sm_86", "sm_90"]  # Turing (Colab's T4), A100, RTX 30, H100 and H200
 
 
@@ -75,7 +75,10 @@ def test_places_of_large_windows():
 
 
 TOO_MUCH = {
-    "local memory": ("real kept[64]; for (int i = 0; i < 64; i++) kept[i] = x[i * n] * kept[i * n % 64]; x[0] = kept[n];", "slow memory"),
+    "local memory": (
+        "real kept[64]; for (int i = 0; i < 64; i++) kept[i * n % 64] = x[i]; x[0] = kept[n];",
+        "slow memory",
+    ),
     "shared memory": ("__shared__ real kept[9000]; kept[n] = x[n]; __syncthreads(); x[0] = kept[n + 1];", "36000"),
 }
 
