@@ -1,12 +1,13 @@
 #!/bin/sh
 # Everything owed on a machine with a GPU, for one that is borrowed for minutes: three parts, each within ten minutes.
 #
-#     sh benchmarks/gpu_session.sh check          # what is there, the tests, compute-sanitizer
+#     sh benchmarks/gpu_session.sh check          # what is there, the tests, compute-sanitizer, times of kernels
 #     sh benchmarks/gpu_session.sh train          # five networks, the same bits twice, the speed run
 #     sh benchmarks/gpu_session.sh measure        # steps against PyTorch: eager, torch.compile, CUDA graph
 #
 # Results go to $OUT (default: runs/gpu), few files, and summary.txt last. A section that fails or takes too long does
-# not keep the next one from running. MNIST is taken from $TINYCNN_DATA, else from .mnist or shared/mnist here.
+# not keep the next one from running. MNIST is taken from $TINYCNN_DATA, else from .mnist or shared/mnist here. A package
+# that is missing comes as a wheel where there is no network: `check` names it, and what to do without it.
 # Another interpreter: PYTHON=python3.12. Shorter, to try it out: QUICK=1. Another backend, likewise: BACKEND=numba.
 set -u
 cd "$(dirname "$0")/.."
@@ -15,7 +16,7 @@ out=${OUT:-runs/gpu}
 python=${PYTHON:-python3}
 backend=${BACKEND:-cupy}
 mkdir -p "$out"
-export PYTHONPATH="$PWD" PYTHONUNBUFFERED=1
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 PATH="$PATH:/usr/local/cuda/bin"
 for folder in .mnist shared/mnist; do
     [ -z "${TINYCNN_DATA:-}" ] && [ -d "$folder" ] && export TINYCNN_DATA="$PWD/$folder"
 done
@@ -30,6 +31,36 @@ section() {
     timeout "$seconds" sh benchmarks/gpu_session.sh run "$@" >>"$log" 2>&1 # timeout knows no shell functions
     code=$?
     echo "$name: exit code $code" | tee -a "$summary"
+}
+
+# Whether Python finds a package.
+has() { $python -c 'import sys, importlib.util as i; sys.exit(i.find_spec(sys.argv[1]) is None)' "$1"; }
+
+# What is installed, in which version, and what to do without the rest.
+packages() {
+    $python - "$backend" <<'END'
+import importlib.metadata, importlib.util, sys
+
+needed = "numpy numba threadpoolctl safetensors tqdm PIL matplotlib sklearn hypothesis pytest".split()
+without = {"torch": "tinycnn is measured alone", "onnx": "its tests are skipped"}
+without["xdist"] = "the tests run in one process, and may not come to their end"
+without |= dict.fromkeys([*needed, *["cupy"][: sys.argv[1] == "cupy"]], "pip install --no-index --find-links WHEELS")
+missing = [name for name in without if importlib.util.find_spec(name) is None]
+for name in missing:
+    print(f"{name} is missing: {without[name]}")
+for found in importlib.metadata.distributions():
+    if found.name.lower().startswith(("numpy", "numba", "cupy", "torch", "onnx", "pytest", "nvidia-c")):
+        print(found.name, found.version)
+sys.exit(any(without[name].startswith("pip") for name in missing))
+END
+}
+
+# The tests that need a GPU. Packages may be newer than those we know: what they warn of is shown, and fails nothing.
+tests() {
+    workers=
+    if has xdist; then workers='-n 8'; fi
+    $python -m pytest -q $workers --maxfail 40 -W default --require-cupy -k 'cupy and not emulated' -p no:cacheprovider \
+        ${QUICK:+--collect-only}
 }
 
 # A training without plots and display; prints the result and the hash of the weights.
@@ -51,9 +82,8 @@ same_bits() {
     [ "$(wc -l <"$scratch/hashes")" = 1 ] && grep -q '^ *3 [0-9a-f]\{64\}$' "$scratch/hashes"
 }
 
-# Kernels of one short training, each allocation by itself, so that reading past its end is noticed.
-sanitized() {
-    tool=$1
+# One short training under a tool of NVIDIA's, each allocation by itself, so that reading past its end is noticed.
+under() {
     cat >"$scratch/short.py" <<'END'
 import sys
 
@@ -64,10 +94,11 @@ import train_mnist
 
 cupy.cuda.set_allocator(None)
 options = "--backend cupy --dataset digits --limit 96 --epochs 1 --batch-size 32 --no-capture --quiet --no-plots"
-sys.exit(train_mnist.main([*options.split(), *sys.argv[1:]]))
+sys.exit(train_mnist.main([*options.split(), *sys.argv[2:], "--output", sys.argv[1]]))
 END
+    options=$1
     shift
-    compute-sanitizer --tool "$tool" --error-exitcode 9 $python "$scratch/short.py" --output "$scratch/short" "$@"
+    "$@" $python "$scratch/short.py" "$scratch/short" $options
 }
 
 if [ "$part" = run ]; then
@@ -83,17 +114,25 @@ trap 'rm -rf "$scratch"' EXIT
 case $part in
 check)
     nvidia-smi >"$out/machine.txt" 2>&1
-    section doctor 100 machine.txt $python -m tinycnn doctor
+    section packages 30 machine.txt packages
+    section doctor 60 machine.txt $python -m tinycnn doctor
+    section tests 290 tests.txt tests
     if command -v compute-sanitizer >/dev/null; then
-        for model in keras_cnn batchnorm_cnn; do
-            section "memcheck $model" 60 sanitizer.txt sanitized memcheck --model "$model"
-            section "racecheck $model" 60 sanitizer.txt sanitized racecheck --model "$model"
+        for tool in memcheck racecheck; do
+            section "$tool keras_cnn" 45 sanitizer.txt under '--model keras_cnn' \
+                compute-sanitizer --tool $tool --error-exitcode 9
+            section "$tool batchnorm_cnn" 45 sanitizer.txt under '--model batchnorm_cnn' \
+                compute-sanitizer --tool $tool --error-exitcode 9
         done
     else
         echo 'compute-sanitizer: not here' | tee -a "$summary"
     fi
-    section tests 250 tests.txt $python -m pytest -q -x --require-cupy -k 'cupy and not emulated' -p no:cacheprovider \
-        ${QUICK:+--collect-only}
+    if command -v ncu >/dev/null; then
+        section 'times of kernels' 40 kernel_times.csv under '--model keras_cnn --batch-size 128 --limit 384' \
+            ncu --clock-control none --metrics gpu__time_duration.sum --csv
+    else
+        echo 'ncu: not here' | tee -a "$summary"
+    fi
     ;;
 train)
     for model in lenet keras_cnn batchnorm_cnn single_conv three_conv; do
@@ -110,12 +149,18 @@ train)
     fi
     ;;
 measure)
-    all="lenet keras_cnn batchnorm_cnn single_conv three_conv"
-    measured="$python benchmarks/train_step.py --backend cupy --against torch --precision float32 tf32"
-    section 'steps, eager and graph' 300 steps.txt $measured --torch-modes eager channels_last graph --turns 3 \
-        --model $all --batch-size 64 128 512 --json "$out/train_step_gpu.json" ${QUICK:+--limit 4096}
-    section 'steps, torch.compile' 250 steps.txt $measured --torch-modes compile --turns 3 \
-        --model $all --batch-size 128 --json "$out/train_step_gpu_compile.json" ${QUICK:+--limit 4096}
+    modes='eager channels_last'
+    if [ "$backend" = cupy ]; then modes="$modes graph"; fi
+    measured="$python benchmarks/train_step.py --backend $backend --precision float32 tf32 --turns 5 --limit 20480"
+    measured="$measured ${QUICK:+--limit 4096 --turns 2} --model lenet keras_cnn batchnorm_cnn single_conv three_conv"
+    if has torch; then measured="$measured --against torch"; else echo 'torch: not here' | tee -a "$summary"; fi
+    section 'steps, batch 128' 190 steps.txt $measured --torch-modes $modes --batch-size 128 --json "$out/steps_128.json"
+    section 'steps, batch 64 and 512' 210 steps.txt $measured --torch-modes $modes --batch-size 64 512 \
+        --json "$out/steps_64_512.json"
+    if has torch; then
+        section 'steps, torch.compile' 195 steps.txt $measured --torch-modes compile --batch-size 128 \
+            --json "$out/steps_compile.json"
+    fi
     ;;
 *)
     echo "unknown part $part: check, train or measure" >&2

@@ -35,7 +35,8 @@ def test_the_scripts_and_options_it_names_exist() -> None:
     assert all((ROOT / script).exists() for script in scripts)
     programs = [path for name in ("examples", "benchmarks") for path in (ROOT / name).glob("*.py")]
     sources = "".join(path.read_text() for path in [*programs, ROOT / "tinycnn" / "training_options.py"])
-    others = {"--require-cupy", "--collect-only", "--tool", "--error-exitcode"}  # of pytest and compute-sanitizer
+    others = {"--require-cupy", "--collect-only", "--maxfail", "--no-index", "--find-links"}  # of pytest and pip
+    others |= {"--tool", "--error-exitcode", "--clock-control", "--metrics", "--csv"}  # of compute-sanitizer and ncu
     options = set(re.findall(r"(?<!\S)--[a-z0-9-]+", re.sub(r"(?m)^#.*", "", TEXT))) - others
     assert len(options) > 10
     assert [option for option in sorted(options) if f'"{option}"' not in sources] == []
@@ -62,3 +63,23 @@ def test_a_part_fits_into_ten_minutes() -> None:
 def test_a_section_tells_how_it_ended(command: str, tmp_path: Path) -> None:
     """``run`` is how a section starts its command under a time limit."""
     assert session(tmp_path, "run", command).returncode == (command == "false")
+
+
+@pytest.mark.parametrize("missing", ["", "tqdm", "torch"])
+def test_what_is_missing_is_named_and_what_to_do(missing: str, tmp_path: Path) -> None:
+    blocked = f"import importlib.util as i; f = i.find_spec; i.find_spec = lambda n: None if n == {missing!r} else f(n)"
+    (tmp_path / "sitecustomize.py").write_text(blocked)
+    done = session(tmp_path, "run", "packages", BACKEND="numba", PYTHONPATH=str(tmp_path))
+    assert done.returncode == (missing == "tqdm"), done.stderr
+    advice = dict(re.findall(r"^(\w+) is missing: (.+)$", done.stdout, re.MULTILINE))
+    assert not missing or missing in advice
+    assert [name for name in advice if advice[name].startswith("pip install")] == ["tqdm"][: missing == "tqdm"]
+    assert re.search(r"(?m)^numpy \d", done.stdout)
+
+
+def test_a_tool_starts_a_short_training(tmp_path: Path) -> None:
+    """``echo`` in the place of NVIDIA's tools: they get Python, the program and its options."""
+    done = session(tmp_path, "run", "under", "--model lenet", "echo", "--tool", "memcheck", scratch=str(tmp_path))
+    short, output = tmp_path / "short.py", tmp_path / "short"
+    assert done.stdout.split() == ["--tool", "memcheck", sys.executable, str(short), str(output), "--model", "lenet"]
+    compile(short.read_text(), "short.py", "exec")
