@@ -98,6 +98,10 @@ void mma_sync_aligned_m16n8k8_row_col_f32_tf32_tf32_f32(  // d = a b + c
 
 }  // namespace ptx
 
+#ifndef REAL
+#define REAL float
+#endif
+
 #define threadIdx emulator::here.thread
 #define blockIdx emulator::here.block
 #define blockDim emulator::here.threads
