@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,23 +49,18 @@ def load_pictures(
     _check_numbers(image_size, test_fraction)
     root = Path(folder).expanduser()
     with naming(root):
-        left_out: list[Path] = []
-        train, test, how = _find(root, test_fraction, seed, left_out)
-        names = _ordered(train)
-        labels = {path: k for k, name in enumerate(names) for path in (*train[name], *test[name])}
-        files = [sorted((path for paths in part.values() for path in paths), key=_rank(seed)) for part in (train, test)]
-        images = _read([*files[0], *files[1]], root, image_size, colour)
-        y_train, y_test = (np.array([labels[path] for path in part]) for part in files)
-        looks = f"scaled to {image_size}x{image_size}, {'in colour' if images.shape[3] == 3 else 'grey'}"
+        found = _find(root, test_fraction, seed)
+        (train, y_train), (test, y_test) = (_mixed(part, seed) for part in (found.train, found.test))
+        images = _read([*train, *test], root, image_size, colour)
         return Dataset(
             name=root.resolve().name or "pictures",
-            x_train=images[: len(y_train)],
+            x_train=images[: len(train)],
             y_train=y_train,
-            x_test=images[len(y_train) :],
+            x_test=images[len(train) :],
             y_test=y_test,
-            class_names=tuple(names),
-            source=f"{root} ({len(images):,} pictures, {looks}; {how})",
-            notice=_notice(left_out),
+            class_names=tuple(_ordered(found.train)),
+            source=f"{root} ({_looks(images)}; {found.parted})",
+            notice=_notice(found.left_out),
             pictures="whole",
         )
 
@@ -79,19 +75,39 @@ def _check_numbers(image_size: int, test_fraction: float) -> None:
 # ------------------------------------------------------------------------------------------------------- which pictures
 
 
-def _find(root: Path, test_fraction: float, seed: int, left_out: list[Path]) -> tuple[Classes, Classes, str]:
-    """The pictures for training and for testing, and in words how they were parted."""
+@dataclass(frozen=True)
+class Found:
+    """The pictures for training and for testing, in words how they were parted, and what is no picture of a class."""
+
+    train: Classes
+    test: Classes
+    parted: str
+    left_out: list[Path]
+
+
+def _find(root: Path, test_fraction: float, seed: int) -> Found:
     if not root.is_dir():
         raise DataError("there is no such folder.")
-    if not ((root / TRAIN).is_dir() and (root / TEST).is_dir()):
-        train, test = _cut(_classes_in(root, left_out), test_fraction, seed)
-        return train, test, f"{100 * test_fraction:g} % of each class for testing, chosen by their names"
-    left_out += [path for path in _visible(root) if path.name not in (TRAIN, TEST)]
+    return _find_parted(root) if _is_parted(root) else _find_whole(root, test_fraction, seed)
+
+
+def _is_parted(root: Path) -> bool:
+    return (root / TRAIN).is_dir() and (root / TEST).is_dir()
+
+
+def _find_whole(root: Path, test_fraction: float, seed: int) -> Found:
+    left_out: list[Path] = []
+    train, test = _cut(_classes_in(root, left_out), test_fraction, seed)
+    return Found(train, test, f"{100 * test_fraction:g} % of each class for testing, chosen by their names", left_out)
+
+
+def _find_parted(root: Path) -> Found:
+    left_out = [path for path in _visible(root) if path.name not in (TRAIN, TEST)]
     train, test = (_classes_in(root / part, left_out) for part in (TRAIN, TEST))
     if train.keys() != test.keys():
         different = ", ".join(sorted(train.keys() ^ test.keys())[:MOST_NAMED])
         raise DataError(f"{TRAIN} and {TEST} must hold folders of the same names; only one of them has: {different}.")
-    return train, test, f"{TRAIN} and {TEST} as they are"
+    return Found(train, test, f"{TRAIN} and {TEST} as they are", left_out)
 
 
 def _classes_in(folder: Path, left_out: list[Path]) -> Classes:
@@ -142,9 +158,21 @@ def _cut(classes: Classes, test_fraction: float, seed: int) -> tuple[Classes, Cl
     return train, test
 
 
+def _mixed(classes: Classes, seed: int) -> tuple[list[Path], np.ndarray]:
+    """The pictures of all classes in an order that mixes them, and the number of the class of each ``(N,)``."""
+    labels = {path: k for k, name in enumerate(_ordered(classes)) for path in classes[name]}
+    files = sorted(labels, key=_rank(seed))
+    return files, np.array([labels[path] for path in files])
+
+
 def _rank(seed: int) -> Callable[[Path], bytes]:
     """A sort key that shuffles: the names of class and file and the seed decide, not how many files there are."""
     return lambda path: hashlib.sha256(os.fsencode(f"{seed}/{path.parent.name}/{path.name}")).digest()
+
+
+def _looks(images: np.ndarray) -> str:
+    N, size, _, C = images.shape
+    return f"{N:,} pictures, scaled to {size}x{size}, {'in colour' if C == 3 else 'grey'}"
 
 
 def _notice(left_out: Sequence[Path]) -> str | None:
