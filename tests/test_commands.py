@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import re
 import subprocess
 import sys
@@ -193,6 +194,19 @@ def test_predict_says_the_names_of_colours(tmp_path, capsys):
     answers = [line[len(max(paths, key=len)) :].strip().split("  ")[0] for line in lines]
     assert answers == ["red", "light blue", "green", "red"]  # the last is black: all alike, and the first is taken
     assert {len(line) for line in lines} == {len(head) - len("  %")}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_predict_spells_out_what_no_terminal_shows(tmp_path, capsys):
+    tinycnn.save(redness(class_names=["red", "green", "light blue"]), tmp_path / "model")
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (9, 9), (255, 0, 0)).save(os.fsdecode(bytes(tmp_path / "in") + b"/\xff\n\x1b[2J.png"))
+    (tmp_path / "in" / "no\x1b[2J.png").write_text("picture")
+    assert main(["predict", str(tmp_path / "model"), str(tmp_path / "in")]) == 1
+    out, err = capsys.readouterr()
+    assert r"/in/\udcff\n\x1b[2J.png  " in out
+    assert r"/in/no\x1b[2J.png: not an image" in err
+    assert (out + err).replace("\n", "").isprintable()
 
 
 def test_predict_prepares_a_picture_as_training_did(model_file, drawings, capsys, monkeypatch):

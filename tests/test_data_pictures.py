@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import tracemalloc
+import unicodedata
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps
 
 from tinycnn.data import is_folder, load, load_pictures, picture, picture_folder
 from tinycnn.data.picture import grey, read_picture
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import DataError, SettingError, in_words
 
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
 
@@ -117,6 +118,33 @@ def test_train_alone_is_a_class(tmp_path):
     assert load_pictures(tmp_path / "vehicles").class_names == ("car", "train")
 
 
+def test_accents_are_the_same_however_a_system_stores_them(tmp_path):
+    """As one sign with its letter, or as two: macOS writes ``test`` in another way than Linux does ``train``."""
+    for part, form in (("train", "NFC"), ("test", "NFD"), ("mixed", "NFC"), ("mixed", "NFD")):
+        for k, name in enumerate(("mésange", "geai")):
+            fill(tmp_path / part / unicodedata.normalize(form, name), [f"{form}{i}" for i in range(3)], seed=k)
+    assert len(list((tmp_path / "mixed").iterdir())) == 3  # the names of the mésanges do differ
+    (tmp_path / "mixed").rename(tmp_path.with_name("mixed"))
+    mixed = load_pictures(tmp_path.with_name("mixed"))
+    assert load_pictures(tmp_path).class_names == mixed.class_names == ("geai", unicodedata.normalize("NFC", "mésange"))
+    assert (np.bincount(mixed.y_train) + np.bincount(mixed.y_test)).tolist() == [6, 6]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_names_of_files_do_not_steer_the_terminal(pets):
+    odd = pets.rename(pets.parent / os.fsdecode(b"odd\x1b[2J\xff"))
+    (odd / "cat" / "no\npicture\x1b[31m.txt").write_text("")
+    dataset = load_pictures(odd)
+    assert dataset.name == r"odd\x1b[2J\udcff"
+    assert dataset.notice.endswith(r"odd\x1b[2J\udcff/cat/no\npicture\x1b[31m.txt")
+    assert dataset.source.isprintable()
+    (odd / "cat" / "empty\x1b[2J.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load_pictures(odd)
+    assert r"empty\x1b[2J.png: not an image" in in_words(caught.value)
+    assert in_words(caught.value).replace("\n", "").isprintable()
+
+
 def test_numbers_are_in_their_order(tmp_path):
     for name in ("10", "9", "1"):
         fill(tmp_path / "numbers" / name, range(2))
@@ -153,7 +181,8 @@ def test_links_are_followed_one_step_and_never_round(pets, tmp_path):
     assert load_pictures(pets).class_names == ("cat", "dog")
     (pets / "dog" / "all").symlink_to(pets)
     assert (
-        refused(pets) == f"{pets / 'dog' / 'all'} is a folder inside of a class; put its pictures into {pets / 'dog'}."
+        refused(pets) == f"{pets / 'dog' / 'all'} is a folder inside of a class; put its pictures into {pets / 'dog'}. "
+        "(Folders of training and test pictures, each with its classes, are called train and test.)"
     )
     (pets / "dog" / "all").unlink()
     (pets / "dog" / "a.png").symlink_to("a.png")
@@ -208,6 +237,14 @@ def test_a_picture_is_turned_as_the_camera_was_held(tmp_path, orientation):
     seen = read_picture(tmp_path / "photo.jpg", (60, 60, 3)).astype(int)
     assert np.abs(seen - np.asarray(upright)).mean() < 4
     assert np.abs(seen - np.asarray(ImageOps.mirror(upright))).mean() > 20  # the comparison can fail
+
+
+def test_a_damaged_exif_block_is_no_damaged_picture(tmp_path):
+    """Nor a warning, which the user could do nothing about."""
+    pixels(3, 60, 60).save(tmp_path / "photo.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    with pytest.warns(UserWarning, match="Corrupt EXIF"), Image.open(tmp_path / "photo.jpg") as image:
+        seen = np.asarray(image)
+    np.testing.assert_array_equal(read_picture(tmp_path / "photo.jpg", (60, 60, 3)), seen)
 
 
 def test_what_is_transparent_is_white(tmp_path):

@@ -115,6 +115,11 @@ def test_the_confusion_matrix_shows_every_count():
     assert "0" not in shown
 
 
+def test_letters_that_the_font_has_not_are_drawn_without_a_warning():
+    images, probs = np.zeros((1, 4, 4, 3), np.uint8), np.array([[0.25, 0.75]])
+    assert plots.to_png(plots.predictions(images, np.array([1]), probs, ("青", "赤"))).startswith(b"\x89PNG")
+
+
 def test_right_and_wrong_differ_without_colour():
     images, *_ = example(3, count=2)
     probs = np.array([[0.2, 0.7, 0.1], [0.2, 0.7, 0.1]])

@@ -53,5 +53,10 @@ class SettingError(TinyCNNError, ValueError):
 def in_words(error: BaseException) -> str:
     """The message of an error for people: of an OSError its file and its reason, without a number."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fspath(error.filename)}: {error.strerror}"
-    return str(error)
+        return printable(f"{os.fsdecode(error.filename)}: {error.strerror}")
+    return printable(str(error), keep="\n")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """``text`` with what would steer a terminal, or cannot be encoded, spelt out: names of files hold anything."""
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

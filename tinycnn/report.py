@@ -93,7 +93,7 @@ def draw(output: Path, model: Sequential, dataset: Dataset, results: dict[str, A
             shown.append(Shown(picture.file, picture.heading, picture.text, content))
     scores = metrics.class_scores(run.confusion)
     html = page(results, shown, failures, model.summary(), scores, dataset.class_names)
-    write_atomically(output / "report.html", html.encode())
+    write_atomically(output / "report.html", html.encode(errors="backslashreplace"))  # names of files hold anything
     return Drawn([*files, "report.html"], failures, time.perf_counter() - start)
 
 

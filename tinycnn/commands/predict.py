@@ -17,7 +17,7 @@ from tinycnn import metrics
 from tinycnn.commands.choices import add_backend, add_model_file
 from tinycnn.data.drawing import read_drawing
 from tinycnn.data.picture import SUFFIXES, is_picture, read_picture
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import DataError, SettingError, in_words, printable
 from tinycnn.evaluation import predict_logits
 from tinycnn.layers import Sequential
 from tinycnn.nonfinite import load_finite
@@ -38,14 +38,14 @@ def run(options: argparse.Namespace) -> int:
     model = load_finite(options.model)
     check_takes_pictures(model)
     paths = [path for given in options.images for path in pictures_in(given)]
-    width = max(len(str(path)) for path in paths)
+    width = max(len(printable(str(path))) for path in paths)
     answered = 0
     print(head(model.class_names, width))
     for path in paths:
         try:
             image = picture_for(path, model)
         except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {in_words(error)}", file=sys.stderr)
             continue
         p = metrics.probabilities(predict_logits(model, image))[0]  # (K,)
         print(line(path, p, model.class_names, width), flush=True)
@@ -88,7 +88,7 @@ def head(names: Sequence[str], width: int) -> str:
 
 def line(path: Path, p: np.ndarray, names: Sequence[str], width: int) -> str:
     """One answer with the probability of every class, in percent."""
-    start = f"{path!s:<{width}}  {names[int(p.argmax())]:>{longest(names)}}  "
+    start = f"{printable(str(path)):<{width}}  {names[int(p.argmax())]:>{longest(names)}}  "
     if len(p) > MOST_COLUMNS:
         return start + ", ".join(f"{names[k]}: {100 * p[k]:.1f}" for k in np.argsort(-p)[:5])
     return start + "".join(f"{100 * value:>{column(name)}.1f}" for name, value in zip(names, p, strict=True))

@@ -6,7 +6,7 @@ import numpy as np
 
 from tinycnn.data.convert import check_labels
 from tinycnn.data.stored import Images, StoredImages
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,9 @@ class Dataset:
     pictures: str | None = None
 
     def __post_init__(self) -> None:
+        for words in ("name", "source", "notice"):  # which may hold names of files
+            if getattr(self, words) is not None:
+                object.__setattr__(self, words, printable(getattr(self, words), keep="\n"))
         for part in ("train", "test"):
             images = _check_images(getattr(self, f"x_{part}"), f"x_{part}")
             labels = check_labels(getattr(self, f"y_{part}"), self.num_classes, f"y_{part}")

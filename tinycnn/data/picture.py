@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,7 +35,7 @@ def read_picture(source: str | os.PathLike[str] | bytes, shape: tuple[int, ...])
     Raises DataError for a file that is too large, damaged or no image.
     """
     H, W, C = shape
-    name = "the picture" if isinstance(source, bytes) else os.fspath(source)
+    name = "the picture" if isinstance(source, bytes) else printable(os.fspath(source))
     try:
         rgb = fitted(open_picture(source, max(H, W)), H, W)
     except DataError as error:
@@ -78,7 +78,8 @@ def open_picture(source: str | os.PathLike[str] | bytes, side: int, max_pixels: 
 
     content = source if isinstance(source, bytes) else _read(Path(source))
     try:
-        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
+        with warnings.catch_warnings(action="ignore"):  # of what else a file tells, and tells wrongly
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DataError(f"it declares more than {max_pixels:,} pixels; make it smaller.") from None
@@ -87,9 +88,10 @@ def open_picture(source: str | os.PathLike[str] | bytes, side: int, max_pixels: 
     if image.width * image.height > max_pixels:
         raise DataError(f"it has {image.width:,} x {image.height:,} pixels, above {max_pixels:,}; make it smaller.")
     try:
-        image.draft("RGB", (2 * side, 2 * side))  # a large JPEG is decoded at a fraction of its size
-        image.load()
-        return ImageOps.exif_transpose(image)
+        with warnings.catch_warnings(action="ignore"):
+            image.draft("RGB", (2 * side, 2 * side))  # a large JPEG is decoded at a fraction of its size
+            image.load()
+            return ImageOps.exif_transpose(image)
     except Exception as error:
         raise DataError(f"the image in it is damaged ({error}); save it again.") from None
 

@@ -8,6 +8,7 @@ network is not tested on what it was trained on.
 import hashlib
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from tinycnn.data.bounded import MAX_BYTES, naming
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.picture import SUFFIXES, grey, is_picture, read_picture
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import DataError, SettingError, printable
 
 IMAGE_SIZE = 32  # pixels a side
 TEST_FRACTION = 0.2
@@ -111,25 +112,38 @@ def _find_parted(root: Path) -> Found:
 
 
 def _classes_in(folder: Path, left_out: list[Path]) -> Classes:
-    classes = {}
+    classes: Classes = {}
     for path in _visible(folder):
         if not path.is_dir():
             left_out.append(path)
-        elif not path.name.isprintable() or len(path.name) > MOST_LETTERS:
-            raise DataError(f"{path.name!r:.120} cannot be the name of a class: too long, or not printable. Rename it.")
         else:
-            classes[path.name] = _pictures_in(path, left_out)
+            classes.setdefault(_class_name(path), []).extend(_pictures_in(path, left_out))
     if len(classes) < 2:
         found = f"only one, {next(iter(classes))}" if classes else "none"
         raise DataError(f"{folder} must hold a folder of pictures for each class, two at least; there is {found}.")
     return classes
 
 
+def _composed(name: str) -> str:
+    """Letters with their accents, as most systems store names; macOS takes them apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _class_name(folder: Path) -> str:
+    name = _composed(folder.name)
+    if not name.isprintable() or len(name) > MOST_LETTERS:
+        raise DataError(f"{folder.name!r:.120} cannot be the name of a class: too long, or not printable. Rename it.")
+    return name
+
+
 def _pictures_in(folder: Path, left_out: list[Path]) -> list[Path]:
     pictures: list[Path] = []
     for path in _visible(folder):
         if path.is_dir():
-            raise DataError(f"{path} is a folder inside of a class; put its pictures into {folder}.")
+            raise DataError(
+                f"{path} is a folder inside of a class; put its pictures into {folder}. (Folders of training and test "
+                f"pictures, each with its classes, are called {TRAIN} and {TEST}.)"
+            )
         (pictures if is_picture(path) else left_out).append(path)
     if not pictures:
         raise DataError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}); add some, or remove it.")
@@ -167,7 +181,7 @@ def _mixed(classes: Classes, seed: int) -> tuple[list[Path], np.ndarray]:
 
 def _rank(seed: int) -> Callable[[Path], bytes]:
     """A sort key that shuffles: the names of class and file and the seed decide, not how many files there are."""
-    return lambda path: hashlib.sha256(os.fsencode(f"{seed}/{path.parent.name}/{path.name}")).digest()
+    return lambda path: hashlib.sha256(os.fsencode(_composed(f"{seed}/{path.parent.name}/{path.name}"))).digest()
 
 
 def _looks(images: np.ndarray) -> str:
@@ -178,7 +192,8 @@ def _looks(images: np.ndarray) -> str:
 def _notice(left_out: Sequence[Path]) -> str | None:
     if not left_out:
         return None
-    return f"NOTICE: {len(left_out):,} that are no pictures of a class were left out: {_named(map(str, left_out))}"
+    named = _named(printable(str(path)) for path in left_out)
+    return f"NOTICE: {len(left_out):,} that are no pictures of a class were left out: {named}"
 
 
 def _named(words: Iterable[str], between: str = ", ") -> str:

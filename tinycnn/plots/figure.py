@@ -5,6 +5,7 @@ Pictures are as wide as a phone can show without shrinking the letters beyond re
 
 import io
 import os
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,7 +35,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 def to_png(figure: Figure) -> bytes:
     """``figure`` as the content of a PNG file."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands where the letter would
+        figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
     return content.getvalue()
 
 
