@@ -98,6 +98,16 @@ def test_pictures_that_are_added_leave_the_others_where_they_are(pets):
     }
 
 
+def test_the_class_too_decides_where_a_picture_goes(tmp_path):
+    """Else the same numbers of all classes would be test images, and lie side by side."""
+    fill(tmp_path / "pets" / "cat", range(10))
+    fill(tmp_path / "pets" / "dog", range(10), seed=100)
+    test = as_stored(tmp_path / "pets", load_pictures(tmp_path / "pets"))["test"]
+    cats, dogs = ({path.removeprefix(name) for path in test if path.startswith(name)} for name in ("cat/", "dog/"))
+    assert len(cats) == len(dogs) == 2
+    assert cats != dogs
+
+
 def test_train_and_test_are_taken_as_they_are(tmp_path):
     for part, count in (("train", 3), ("test", 2)):
         for k, name in enumerate(("cat", "dog")):
@@ -280,6 +290,15 @@ def test_grey_pictures_give_one_channel(tmp_path):
     assert dataset.input_shape == (32, 32, 1)
     assert ", grey;" in dataset.source
     assert load_pictures(tmp_path / "x", colour=True).input_shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(("difference", "channels"), [(10, 1), (11, 3)])
+def test_a_tinge_is_no_colour(tmp_path, difference, channels):
+    """Scanners and old photographs leave one."""
+    for name in ("a", "b"):
+        fill(tmp_path / "x" / name, range(2), channels=1)
+    Image.fromarray(np.full((32, 32, 3), [90, 90, 90 + difference], np.uint8)).save(tmp_path / "x" / "b" / "tinged.png")
+    assert load_pictures(tmp_path / "x").input_shape == (32, 32, channels)
 
 
 def test_one_coloured_picture_is_enough(tmp_path):
