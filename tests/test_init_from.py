@@ -163,6 +163,12 @@ def test_mistakes_are_told(words, error, message):
         trainer_of(f"--dataset digits {words}")
 
 
+def test_a_checkpoint_is_no_network():
+    path = Checkpoints("checkpoints").write(1, {"a": np.zeros(3)})
+    with pytest.raises(FileFormatError, match=r"a checkpoint, to resume a run from; give a model\.safetensors"):
+        options_of(f"--init-from {path}")
+
+
 def test_the_network_to_start_from_is_not_overwritten():
     digits = data.load("digits")
     options = options_of(f"--init-from {LENET} --output .")

@@ -19,14 +19,13 @@ import numpy as np
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.files import remove_leftovers, write_atomically
-from tinycnn.io import DAMAGED, MAX_HEADER, read_arrays, save
+from tinycnn.io import CHECKPOINT, DAMAGED, MAX_HEADER, read_arrays, save
 from tinycnn.layers import Sequential
 from tinycnn.run_folder import BEST_FILE
 
 FORMAT_VERSION = "1"
 KEPT = 2
 MAX_FILE = 1 << 33  # bytes: four times a model file, for an optimizer that keeps two slots of every weight
-KEY = "tinycnn_checkpoint"
 ARRAY = "array of the file"  # {ARRAY: name} stands for an array in the JSON text
 MAX_SHOWN = 40  # characters of a value in a sentence
 
@@ -133,7 +132,7 @@ class Checkpoints:
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``Checkpoints.write`` put into ``path``; raises FileFormatError unless every bit is as it was."""
-    arrays, version = read_arrays(path, KEY, MAX_FILE)
+    arrays, version = read_arrays(path, CHECKPOINT, MAX_FILE)
     if version != FORMAT_VERSION:
         raise FileFormatError(f"{path}: a checkpoint of another tinycnn (format {version[:MAX_SHOWN]!r})")
     if not np.array_equal(arrays.pop("sha256", np.empty(0)), _digest(arrays)):
@@ -164,7 +163,7 @@ def to_bytes(state: dict[str, Any]) -> bytes:
     arrays: dict[str, np.ndarray] = {}
     text = json.dumps(_packed(state, "", arrays), sort_keys=True)
     arrays["nest"] = np.frombuffer(text.encode(), np.uint8)
-    return save(arrays | {"sha256": _digest(arrays)}, metadata={KEY: FORMAT_VERSION})
+    return save(arrays | {"sha256": _digest(arrays)}, metadata={CHECKPOINT: FORMAT_VERSION})
 
 
 def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:

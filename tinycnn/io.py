@@ -23,6 +23,7 @@ from tinycnn.files import write_atomically
 from tinycnn.layers import Layer, Sequential
 
 FORMAT_VERSION = 1  # rises when an older tinycnn would read a file wrongly, not when it would miss a name
+CHECKPOINT = "tinycnn_checkpoint"  # the metadata key of a checkpoint, which is no model file
 NESTED = "Sequential"  # the kind of a network that is a layer of another
 MAX_HEADER = 1 << 20  # bytes of names and architecture, which bounds layers and nesting too; the largest of ours: 3,000
 MAX_FILE = 1 << 31  # bytes: 700 times the largest of ours
@@ -107,10 +108,13 @@ def _header_length(content: bytes) -> int:
 def _text_under(key: str, content: bytes, source: str) -> str:
     header = content[LENGTH_BYTES : LENGTH_BYTES + _header_length(content)]
     try:
-        text = _strict_json(header).get("__metadata__", {}).get(key)
+        metadata = dict(_strict_json(header).get("__metadata__", {}))
+        text = metadata.get(key)
     except DAMAGED as error:
         raise _unreadable(source, error) from None
     if not isinstance(text, str):
+        if CHECKPOINT in metadata:
+            raise FileFormatError(f"{source}: a checkpoint, to resume a run from; give a model.safetensors")
         raise FileFormatError(f"{source}: a safetensors file, but not one of tinycnn (no {key!r} in it)")
     return text
 
