@@ -32,7 +32,7 @@ from tinycnn.results import best_epoch, replaced_run, versions, write_results
 from tinycnn.run_folder import BEST_FILE, claimed
 from tinycnn.stopping import StopSignals
 from tinycnn.train import TrainingDivergedError, evaluate_finite
-from tinycnn.training_options import make_model, make_trainer, output_folder, parse, training_line, without_effect
+from tinycnn.training_options import make_model, make_trainer, output_folder, parse, remarks, training_line
 
 
 def run(options: argparse.Namespace) -> int:
@@ -106,7 +106,7 @@ class Run:
         if self.ranks.size > 1:
             say(f"ranks     {self.ranks.size}, each with its part of every batch")
         say(f"training  {training_line(options)}")
-        for sentence in without_effect(options):
+        for sentence in remarks(options, dataset):
             say(f"          {sentence}")
         if self.origin:
             say(f"start     {self.origin}")

@@ -164,7 +164,7 @@ def test_other_data_and_another_network_are_refused(tmp_path):
     images, labels = sides(50)
     images[49, 7, 7] ^= 1
     again = Checkpoints(tmp_path, resume=True)
-    with pytest.raises(SettingError, match=r"training data .* there, .* here"):
+    with pytest.raises(SettingError, match=r"belongs to another run: other training data\. Resume"):
         list(make_trainer().fit(images, labels, epochs=3, validation=sides(20, 1), checkpoints=again))
     with pytest.raises(SettingError, match=r"validation data .* there, None here"):
         list(make_trainer().fit(*sides(50), epochs=3, checkpoints=again))

@@ -1,5 +1,6 @@
 """ONNX files as networks: ONNX Runtime and PyTorch answer as the imported network does; the rest is refused."""
 
+import json
 import sys
 import warnings
 
@@ -98,6 +99,15 @@ def test_a_network_that_was_exported_comes_back(backend, name, tmp_path):
     x = rng.uniform(0, 1, (5, *model.input_shape)).astype(np.float32)
     with no_grad():
         np.testing.assert_array_equal(again(backend.asarray(x)).numpy(), model(backend.asarray(x)).numpy())
+
+
+def test_what_answers_and_pictures_mean_comes_back(tmp_path):
+    model = Sequential(Flatten(), Dense(2), input_shape=(5, 5, 1))
+    export_onnx(model, tmp_path / "model.onnx")
+    assert tinycnn.from_onnx(tmp_path / "model.onnx").meaning() == {}
+    model.class_names, model.pictures = ["mésange", "青"], "whole"
+    export_onnx(model, tmp_path / "model.onnx")
+    assert tinycnn.from_onnx(tmp_path / "model.onnx").meaning() == model.meaning() != {}
 
 
 @pytest.mark.parametrize("layers", LAYERS.values(), ids=list(LAYERS))
@@ -621,6 +631,28 @@ def test_every_cut_of_a_valid_file(valid, tmp_path):
         assert refused(content[:length], tmp_path)
 
 
+def with_notes(file, **notes):
+    onnx.helper.set_model_props(file, notes)
+    return file
+
+
+def test_what_the_metadata_mean_is_checked(valid, tmp_path, monkeypatch):
+    three = json.dumps(["a", "b", "c"])
+    (tmp_path / "strange.onnx").write_bytes(with_notes(valid, class_names="cat;dog").SerializeToString())
+    assert tinycnn.from_onnx(tmp_path / "strange.onnx").meaning() == {}  # of another program, which means its own
+    valid.producer_name = "tinycnn"
+    assert "not a readable ONNX file (" in refused(with_notes(valid, class_names="cat;dog"), tmp_path)
+    assert "not a readable ONNX file (" in refused(with_notes(valid, class_names="[" * 100_000), tmp_path)
+    assert "got 1 names for answers" in refused(with_notes(valid, class_names='["a"]'), tmp_path)
+    assert "expected a list" in refused(with_notes(valid, class_names='{"a": 1}'), tmp_path)
+    assert "is no name" in refused(with_notes(valid, class_names='["a", "b", 3]'), tmp_path)
+    assert "expected 'drawing' or 'whole'" in refused(with_notes(valid, pictures="[1]"), tmp_path)
+    (tmp_path / "ours.onnx").write_bytes(with_notes(valid, class_names=three).SerializeToString())
+    assert tinycnn.from_onnx(tmp_path / "ours.onnx").class_names == ("a", "b", "c")
+    monkeypatch.setattr(reader, "MOST_LETTERS", len(three) - 1)
+    assert "more than 14 letters about classes" in refused(with_notes(valid, class_names=three), tmp_path)
+
+
 def test_a_file_too_large(valid, tmp_path, monkeypatch):
     size = len(valid.SerializeToString())
     monkeypatch.setattr(reader, "MAX_FILE", size - 1)
@@ -807,6 +839,8 @@ def test_the_command_compares_and_writes(tmp_path, capsys):
     assert kinds(tinycnn.load(target)) == kinds(tinycnn.from_onnx(path))
     assert main(["import", str(path), "--model", str(target), "--scale", "0.0127", "--offset", "-0.424"]) == 0
     assert tinycnn.load(target).layers["rescaling_1"].settings() == {"scale": 0.0127, "offset": -0.424}
+    assert main(["import", str(path), "--model", str(target), "--class-names", *"abcdefghij"]) == 0
+    assert tinycnn.load(target).class_names == tuple("abcdefghij")
 
 
 def test_what_the_command_refuses(tmp_path, capsys, monkeypatch):
@@ -814,6 +848,8 @@ def test_what_the_command_refuses(tmp_path, capsys, monkeypatch):
     command = ["import", str(path), "--model", str(target)]
     assert main([*command, "--offset", "1"]) == 2
     assert "--offset needs --scale" in capsys.readouterr().err
+    assert main([*command, "--class-names", "cat", "dog"]) == 2
+    assert "class_names: got 2 names for answers of shape (10,)" in capsys.readouterr().err
     assert main([*command, "--scale", "nan"]) == 2
     assert "Rescaling(scale=nan" in capsys.readouterr().err
     with monkeypatch.context() as patch:

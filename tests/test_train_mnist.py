@@ -291,6 +291,12 @@ def test_results_are_written_when_nobody_reads_what_is_said(tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == FILES
 
 
+def test_mirrored_digits_are_told_of(tmp_path):
+    told = "flip_and_crop mirrors half of the images, which makes no digits of digits; for digits: --augment affine"
+    assert told in train(tmp_path, "--limit", 64, "--augment", "flip_and_crop").stdout
+    assert "mirrors" not in train(tmp_path, "--limit", 64, "--augment", "affine").stdout
+
+
 def test_settings_without_effect_are_told(tmp_path):
     process = train(tmp_path, "--limit", 64, "--model", "lenet", "--threads", 1, "--momentum", 0.5)
     assert "--threads is for the numba backend; numpy does not use it\n" in process.stdout

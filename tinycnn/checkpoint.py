@@ -8,6 +8,7 @@ covers both, so that a damaged file is noticed: safetensors checks lengths, not 
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -28,6 +29,7 @@ KEPT = 2
 MAX_FILE = 1 << 33  # bytes: four times a model file, for an optimizer that keeps two slots of every weight
 ARRAY = "array of the file"  # {ARRAY: name} stands for an array in the JSON text
 MAX_SHOWN = 40  # characters of a value in a sentence
+FINGERPRINT = re.compile("[0-9a-f]{16}")  # which tells nobody anything
 
 
 def _report(sentence: str) -> None:
@@ -231,6 +233,8 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any], there: str) -> str
 
 
 def _difference(name: str, theirs: Any, ours: Any, there: str) -> str:
+    if FINGERPRINT.fullmatch(str(theirs)) and FINGERPRINT.fullmatch(str(ours)):
+        return f"other {name}"
     if max(len(str(theirs)), len(str(ours))) > MAX_SHOWN:
         return f"another {name}"
     return f"{name} {theirs} {there}, {ours} here"

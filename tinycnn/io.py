@@ -183,7 +183,7 @@ def build(text: str, source: str, arrays: dict[str, np.ndarray]) -> Sequential:
         description = _strict_json(text)
         _check_version(description["format"], source)
         model = _make_network(description, source, arrays)
-        _give_meaning(model, description)
+        give_meaning(model, description)
         return model
     except FileFormatError:
         raise
@@ -191,8 +191,8 @@ def build(text: str, source: str, arrays: dict[str, np.ndarray]) -> Sequential:
         raise FileFormatError(f"{source}: the network in it is damaged: {shortened(error)}") from None
 
 
-def _give_meaning(model: Sequential, description: dict[str, Any]) -> None:
-    """What ``Sequential.meaning`` told; a file may come without it, as those of older versions do."""
+def give_meaning(model: Sequential, description: dict[str, Any]) -> None:
+    """What ``Sequential.meaning`` told; a file may come without it. ValueError for what no network means."""
     if "class_names" in description:
         if not isinstance(description["class_names"], list):
             raise ValueError(f"class_names {shortened(description['class_names'])}, expected a list")

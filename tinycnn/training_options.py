@@ -15,6 +15,7 @@ from tinycnn.data.augment import NAMES, Augmentation, Fade, named
 from tinycnn.errors import SettingError
 from tinycnn.io import check_size
 from tinycnn.layers import Sequential
+from tinycnn.layers.meaning import DRAWING
 from tinycnn.nonfinite import load_finite
 from tinycnn.optim import in_range
 from tinycnn.run_folder import BEST_FILE
@@ -258,6 +259,19 @@ def training_line(options: argparse.Namespace) -> str:
     line += f", bent by {options.elastic:g} pixels" if options.elastic else ""
     line += f", fading {options.fade_epochs:g} epochs before the end" if options.fade_epochs else ""
     return line + (f", label smoothing {options.label_smoothing:g}" if options.label_smoothing else "")
+
+
+def remarks(options: argparse.Namespace, dataset: data.Dataset) -> list[str]:
+    """A sentence for each setting that does nothing in this run, or harm to its images."""
+    return [*without_effect(options), *unsuitable(options, dataset)]
+
+
+def unsuitable(options: argparse.Namespace, dataset: data.Dataset) -> list[str]:
+    """A sentence for each setting that makes of the images of this data set what they are not."""
+    if options.augment != "flip_and_crop" or dataset.pictures != DRAWING:
+        return []
+    told = "flip_and_crop mirrors half of the images, which makes no digits of digits"
+    return [f"{told}; for {dataset.name}: --augment affine"]
 
 
 def without_effect(options: argparse.Namespace) -> list[str]:

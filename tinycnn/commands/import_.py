@@ -22,6 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="MODEL_FILE", type=Path, required=True, help="the file to write, model.safetensors")
     add("--scale", type=float, metavar="X", help="what byte pixels were multiplied by in front of the network")
     add("--offset", type=float, default=0.0, metavar="X", help="what was added then (default: 0)")
+    add("--class-names", nargs="+", metavar="NAME", help="what the answers mean (default: what a file of tinycnn says)")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -33,6 +34,8 @@ def run(options: argparse.Namespace) -> None:
         raise SettingError("--offset needs --scale: bytes times scale plus offset")
     imported = import_onnx(options.onnx, scale=options.scale, offset=options.offset)
     check_finite(imported.model, options.onnx)
+    if options.class_names:
+        imported.model.class_names = options.class_names
     difference = largest_difference(imported, options.onnx)
     if not difference <= ALLOWED:
         raise SettingError(f"import: ONNX Runtime computes something else (up to {difference:.1g}); not written")

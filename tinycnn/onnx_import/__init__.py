@@ -13,7 +13,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.errors import FileFormatError, SettingError, TinyCNNError
-from tinycnn.io import DAMAGED, shortened
+from tinycnn.io import DAMAGED, give_meaning, shortened
 from tinycnn.layers import Rescaling, Sequential
 from tinycnn.models import pixel_scale
 from tinycnn.onnx_import.chain import LAST, SECOND, Chain, OtherOrderError, Planned
@@ -55,9 +55,18 @@ def import_onnx(path: str | os.PathLike[str], *, scale: float | None = None, off
         graph = read_graph(path)
         chain = followed(graph, before)
         model = chain.finished()
+        say_meaning(model, graph)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
     return Imported(model, chain.order, graph.shape, chain.row, graph.batch, 1.0 if scale is None else scale, offset)
+
+
+def say_meaning(model: Sequential, graph: Graph) -> None:
+    """The names of the classes and the kind of pictures, as far as the file says them."""
+    try:
+        give_meaning(model, graph.meaning)
+    except (TinyCNNError, *DAMAGED) as error:
+        raise FileFormatError(shortened(error)) from None
 
 
 def followed(graph: Graph, before: list[Planned]) -> Chain:

@@ -5,6 +5,7 @@ are counted: two bytes can become an object of two hundred. A constant has to ho
 declares; those that lie in other files are refused, so no path from the file is ever opened.
 """
 
+import json
 import math
 import os
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from tinycnn.io import DAMAGED, MAX_FILE, shortened
 
 MAX_FIELDS = 200_000  # of the whole file; the largest of ours has 500. A field costs at most some 200 bytes
 MOST_AXES = 8
+MOST_LETTERS = 1 << 22  # of metadata
 OPSETS = range(7, 29)  # older ones broadcast differently; newer ones are not written yet
 IN_ANOTHER_FILE = "onnx.save_model(onnx.load(path), path) puts all into one (torch.onnx.export: external_data=False)"
 HOW_TO_GET_IT = "ONNX files need two packages more: pip install 'tinycnn[onnx]'"
@@ -65,6 +67,7 @@ class Graph:
     batch: int | None  # N, where the file fixes it
     output_name: str
     size: int  # of the file, in bytes
+    meaning: dict[str, Any]  # as Sequential.meaning tells it, where tinycnn wrote the file
 
 
 def read_graph(path: str | os.PathLike[str]) -> Graph:
@@ -147,7 +150,18 @@ def _graph(onnx: Any, model: Any, size: int) -> Graph:
         )
     dtype, shape, batch = _input_kind(onnx, inputs[0])
     nodes = [_node(onnx, number, node) for number, node in enumerate(graph.node)]
-    return Graph(nodes, constants, opset, inputs[0].name, dtype, shape, batch, graph.output[0].name, size)
+    meaning = _meaning(model)
+    return Graph(nodes, constants, opset, inputs[0].name, dtype, shape, batch, graph.output[0].name, size, meaning)
+
+
+def _meaning(model: Any) -> dict[str, Any]:
+    """What a file of ours says of its classes and pictures; other programs mean something else by these words."""
+    if model.producer_name != "tinycnn":
+        return {}
+    notes = {note.key: note.value for note in model.metadata_props if note.key in ("class_names", "pictures")}
+    if sum(map(len, notes.values())) > MOST_LETTERS:
+        raise FileFormatError(f"its metadata have more than {MOST_LETTERS:,} letters about classes")
+    return {key: json.loads(value) for key, value in notes.items()}
 
 
 def _input_kind(onnx: Any, declared: Any) -> tuple[np.dtype, tuple[int, ...], int | None]:
