@@ -1,10 +1,13 @@
-"""How the Numba backend cuts a convolution block into work: what changes speed and memory, but no result."""
+"""How the Numba backend cuts convolution and batch norm into work: what changes speed and memory, but no result."""
+
+import math
 
 import numpy as np
 import pytest
 
 from tinycnn.backends.numba_conv import make_conv
 from tinycnn.backends.numba_kernels.lanes import LANES
+from tinycnn.backends.numba_norm import image_parts
 
 pytestmark = pytest.mark.skipif(not LANES, reason="TINYCNN_SIMD_LANES=0: nothing is fused")
 
@@ -43,3 +46,10 @@ def test_gradients_are_taken_of_as_many_images_as_fit_the_cache(size):
     most, bytes_of_one = max(some.stop - some.start for some in taken), conv.y[0].nbytes
     assert most == 1 or most * bytes_of_one <= 512 << 10
     assert (most + 1) * bytes_of_one > 512 << 10
+
+
+@pytest.mark.parametrize("shape", [(128, 26, 26, 32), (64, 13, 13, 64), (128, 10, 40, 8)], ids=str)
+def test_a_part_of_a_batch_norm_fits_the_cache_and_is_worth_handing_out(shape):
+    sizes = [(stop - start) * math.prod(shape[1:]) * 4 for start, stop in image_parts(shape)]
+    assert sum(sizes) == math.prod(shape) * 4
+    assert 200 << 10 < max(sizes) < 512 << 10

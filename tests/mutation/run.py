@@ -45,9 +45,9 @@ class Target:
     tests: str
     keyword: str = NUMPY
 
-    def paths(self, part: str) -> list[Path]:
+    def paths(self, parts: list[str]) -> list[Path]:
         paths = [path for path in sorted(ROOT.glob(self.files)) if path.name != "__init__.py"]
-        return [path for path in paths if part in str(path.relative_to(ROOT))]
+        return [path for path in paths if any(part in str(path.relative_to(ROOT)) for part in parts)]
 
 
 TARGETS = [
@@ -284,7 +284,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, help="mutants per file (default: all)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="files whose path contains this")
+    parser.add_argument("--only", nargs="+", default=[""], help="files whose path contains one of these")
     parser.add_argument("--cases", type=int, default=FEW, help="of a test function, for mutants of compiled code")
     parser.add_argument("--again", metavar="REPORT", help="only those mutants that survive in a report")
     parser.add_argument("--report", type=argparse.FileType("a"), default=os.fdopen(os.dup(1), "w"))
