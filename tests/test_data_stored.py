@@ -168,8 +168,8 @@ def test_another_memory_mixes_otherwise_and_is_another_run(files, tmp_path):
     with pytest.raises(TrainingStopped):
         trained(trainer, stored_in(files), labels, checkpoints=Checkpoints(tmp_path / "run"), stop=after(3)(trainer))
     resumed = Checkpoints(tmp_path / "run", resume=True)
-    with pytest.raises(SettingError, match="memory for images 6144 there, 9000 here"):
-        trained(make_trainer(), stored_in(files, memory=9000), labels, checkpoints=resumed)
+    with pytest.raises(SettingError, match=r"memory for images 0\.005859375 MiB there, 1\.0 MiB here"):
+        trained(make_trainer(), stored_in(files, memory=1 << 20), labels, checkpoints=resumed)
 
 
 def test_a_run_that_diverges_is_traced_from_the_disk(files):
@@ -183,7 +183,11 @@ def test_warming_up_reads_two_batches(files):
 
 def test_steps_are_not_recorded_where_they_could_be_and_it_is_told_why(files, monkeypatch):
     monkeypatch.setattr(get_backend(), "recorder", object, raising=False)  # which could record nothing
-    trainer = trained(make_trainer(), stored_in(files), sides(COUNT)[1])
+    monkeypatch.setattr(get_backend(), "compiles", True)
+    trainer = make_trainer()
+    warm_up(trainer, stored_in(files), sides(COUNT)[1])
+    assert trainer.why_eager == capture.PART_BY_PART  # before the first step, for whoever is to be told
+    trained(trainer, stored_in(files), sides(COUNT)[1])
     assert (trainer.captured, trainer.why_eager) == (None, capture.PART_BY_PART)
 
 

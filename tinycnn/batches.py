@@ -29,9 +29,9 @@ def bring(images: Images, labels: np.ndarray) -> tuple[Array, Array]:
     return get_backend().asarray(images), get_backend().asarray(labels)
 
 
-def mixing(images: Images) -> dict[str, int]:
+def mixing(images: Images) -> dict[str, str]:
     """The settings that decide, with the seed, the order of the images in an epoch."""
-    return {"memory for images": images.memory} if isinstance(images, StoredImages) else {}
+    return {"memory for images": f"{images.memory / 2**20} MiB"} if isinstance(images, StoredImages) else {}
 
 
 def epoch_order(images: Array, batch_size: int, rng: np.random.Generator) -> np.ndarray:

@@ -3,10 +3,12 @@
 import copy
 import math
 import time
+from contextlib import closing
 
 import numpy as np
 
 from tinycnn.backends import get_backend
+from tinycnn.batches import batches, bring
 from tinycnn.capture import captured_epoch
 from tinycnn.data.stored import Images
 from tinycnn.evaluation import predict_logits
@@ -31,15 +33,16 @@ def warm_up(trainer: Trainer, images: Images, labels: np.ndarray) -> float:
 
 def _rehearse(trainer: Trainer, images: Images, labels: np.ndarray) -> None:
     """Two steps and a prediction of a copy of ``trainer``, without the other ranks."""
-    backend, rehearsal = get_backend(), copy.deepcopy(trainer)
+    rehearsal = copy.deepcopy(trainer)
     rehearsal.batch_size = -(-trainer.batch_size // get_communicator().size)  # the most that a rank has of a batch
     some = slice(2 * rehearsal.batch_size)  # one step, and one more to replay it
-    images_here, labels_here = backend.asarray(images[some]), backend.asarray(labels[some])
+    images_here, labels_here = bring(images[some], labels[some])
     running = Progress(1, math.ceil(len(labels_here) / rehearsal.batch_size))
     with use_communicator(Alone()):
         with captured_epoch(rehearsal, images_here, labels_here, 1, running) as captured:
             while captured and running.step < running.steps and captured.step(running):
                 continue
         trainer.why_eager = rehearsal.why_eager
-        rehearsal.step(images_here, labels_here, backend.asarray(np.arange(min(rehearsal.batch_size, len(images)))))
+        with closing(batches(images_here, labels_here, np.arange(len(labels_here)), rehearsal.batch_size)) as coming:
+            rehearsal.step(*next(coming))
     predict_logits(rehearsal.model, images[:1])
