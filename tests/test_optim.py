@@ -321,6 +321,30 @@ def test_a_step_moves_the_parameter_itself_whatever_its_memory_layout(backend, o
     np.testing.assert_allclose(parameter.numpy(), start - 0.5, rtol=1e-6, atol=1e-6)
 
 
+def test_any_optimizer_can_have_a_fused_kernel(backend, monkeypatch):
+    """By name, with its slots in order and its settings; where the backend has none of that name, ``update`` runs."""
+
+    class Fused(SGD):
+        fused_name = "sgd_all"
+
+        def fused_settings(self):
+            return (self.momentum,)
+
+    def kernel(arrays, rates, momentum):
+        for p, g, velocity in arrays:
+            velocity += g
+            p -= rates[0] * (momentum + 1) * velocity
+
+    moved = []
+    for fused in ({}, {"sgd_all": kernel}):
+        monkeypatch.setattr(backend, "fused", fused)
+        parameter = Tensor(np.ones(3), requires_grad=True)
+        parameter.grad = backend.asarray(np.full(3, 2.0))
+        Fused([parameter], lr=0.5, momentum=0.5).step()
+        moved.append(parameter.numpy().tolist())
+    assert moved == [[0, 0, 0], [-0.5, -0.5, -0.5]]
+
+
 def test_a_kind_of_adam_that_moves_otherwise_is_not_replaced_by_a_fused_kernel(backend):
     class Plain(Adam):
         def update(self, backend, p, g, *rates, **slots):

@@ -27,6 +27,7 @@ class Optimizer:
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ()
+    fused_name: ClassVar[str] = ""  # of what does ``update`` for all parameters at once, on a backend that has it
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, schedule: Schedule | None = None) -> None:
         self.base_lr = in_range("lr", lr, above=0)
@@ -62,9 +63,22 @@ class Optimizer:
         self.update_all(get_backend(), moving, tuple(rates))
 
     def update_all(self, backend: Backend, moving: Moving, rates: tuple[Rate, ...]) -> None:
-        """Change all these parameters and their slots in place."""
+        """Change all these parameters and their slots in place; in one pass over memory where the backend can.
+
+        A kernel stands for the ``update`` of the class that names it; a subclass may have another, and names its own.
+        """
+        fused = backend.fused.get(vars(type(self)).get("fused_name", ""))
+        if fused and all(p.flags.c_contiguous for p, _, _ in moving):
+            contiguous = backend.xp.ascontiguousarray
+            arrays = [(p, contiguous(g), *(slots[name] for name in self.slot_names)) for p, g, slots in moving]
+            fused(arrays, rates, *self.fused_settings())
+            return
         for p, g, slots in moving:
             self.update(backend, p, g, *rates, **slots)
+
+    def fused_settings(self) -> tuple[float, ...]:
+        """What the kernel called ``fused_name`` takes after parameters and rates."""
+        raise NotImplementedError
 
     def update(self, backend: Backend, p: Array, g: Array, *rates: Any, **slots: Any) -> None:
         """Change ``p`` and its slots in place."""
@@ -167,6 +181,7 @@ class Adam(Optimizer):
     """
 
     slot_names = ("m", "v")
+    fused_name = "adam_all"
     coupled = True  # whether weight_decay is part of the gradient
 
     def __init__(
@@ -189,13 +204,8 @@ class Adam(Optimizer):
         (lr,), t = super().rates(step), step + 1
         return lr / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
 
-    def update_all(self, backend: Backend, moving: Moving, rates: tuple[Rate, ...]) -> None:
-        fused = backend.fused.get("adam_all")  # the same in one pass over memory, for all parameters at once
-        if not fused or type(self) not in (Adam, AdamW) or not all(p.flags.c_contiguous for p, _, _ in moving):
-            super().update_all(backend, moving, rates)
-            return
-        arrays = [(p, backend.xp.ascontiguousarray(g), slots["m"], slots["v"]) for p, g, slots in moving]
-        fused(arrays, rates, self.beta1, self.beta2, self.eps, self.weight_decay if self.coupled else 0.0)
+    def fused_settings(self) -> tuple[float, ...]:
+        return self.beta1, self.beta2, self.eps, self.weight_decay if self.coupled else 0.0
 
     def update(
         self, backend: Backend, p: Array, g: Array, step_size: Rate, v_scale: Rate, *, m: Array, v: Array
@@ -221,6 +231,7 @@ class AdamW(Adam):
     Source: Loshchilov, Hutter, "Decoupled weight decay regularization", 2019.
     """
 
+    fused_name = Adam.fused_name
     coupled = False
 
     def __init__(

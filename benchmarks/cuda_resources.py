@@ -1,0 +1,78 @@
+"""What every CUDA kernel takes of a GPU: registers, local and shared memory, and how many blocks run at once.
+
+    python benchmarks/cuda_resources.py --json benchmarks/results/cuda_resources.json
+
+No GPU is needed: NVIDIA's run-time compiler, from the package nvidia-cuda-nvrtc-cu12, tells. The tests hold the kernels
+to it (``test_cuda_compiles.py``): nothing may lie in local memory, which is slow, and every block must fit.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import nvrtc
+
+from tinycnn.backends.cupy_launch import THREADS, source, source_names
+
+# Of a multiprocessor: threads, bytes of shared memory, bytes that a block costs beyond its own (CUDA Programming Guide,
+# "Compute Capabilities"). All have 65,536 registers, which warps take in units of 256.
+GPUS = {
+    "sm_75": (1024, 64 << 10, 0),
+    "sm_80": (2048, 164 << 10, 1 << 10),
+    "sm_86": (1536, 100 << 10, 1 << 10),
+    "sm_90": (2048, 228 << 10, 1 << 10),
+}
+REGISTERS, UNIT, WARP = 65536, 256, 32
+ROW = "{gpu} {precision:8} {kernel:24} {registers:4} {local:4} {shared:6} {blocks_at_once:3}"
+PRECISIONS = {"float32": ["-DREAL=float"], "tf32": ["-DREAL=float", "-DTF32=1"], "float64": ["-DREAL=double"]}
+
+
+def blocks_at_once(used: nvrtc.Resources, gpu: str) -> int:
+    """Blocks of ``THREADS`` threads that one multiprocessor holds."""
+    threads, shared, extra = GPUS[gpu]
+    per_warp = -(-used.registers * WARP // UNIT) * UNIT
+    limits = threads // THREADS, REGISTERS // (per_warp * THREADS // WARP), shared // (used.shared + extra or 1)
+    return min(limits)
+
+
+def compiled_for(gpu: str, precision: str) -> dict[str, dict[str, int]]:
+    """Kernel → what it takes; none where the GPU does not know the precision, or the file does not care."""
+    found = {}
+    for name in source_names():
+        text = source(name)
+        if precision == "tf32" and (gpu == "sm_75" or "tile_tf32.cuh" not in text):
+            continue
+        code, messages, used = nvrtc.compile_kernels(text, gpu, "-DPLACE=unsigned char", *PRECISIONS[precision])
+        if not code:
+            raise SystemExit(messages)
+        for kernel, resources in used.items():
+            found[kernel] = {**resources._asdict(), "blocks_at_once": blocks_at_once(resources, gpu)}
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--gpu", nargs="*", choices=list(GPUS), default=list(GPUS), help="compute capabilities")
+    options = parser.parse_args()
+    if nvrtc.library() is None:
+        print("error: no CUDA compiler: pip install nvidia-cuda-nvrtc-cu12", file=sys.stderr)
+        return 2
+    results: list[dict[str, Any]] = []
+    for gpu in options.gpu:
+        for precision in PRECISIONS:
+            for kernel, used in sorted(compiled_for(gpu, precision).items()):
+                results.append({"gpu": gpu, "precision": precision, "kernel": kernel, **used})
+                print(ROW.format(**results[-1]))
+    if options.json:
+        about = {"measured": "resources of kernels", "nvrtc": nvrtc.version(), "threads_of_a_block": THREADS}
+        options.json.write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
