@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-import nvrtc
+import nvrtc  # type: ignore[import-not-found]  # of tests
 
 from tinycnn.backends.cupy_launch import THREADS, source, source_names
 
