@@ -22,8 +22,10 @@ from threadpoolctl import threadpool_info
 import tinycnn
 from tinycnn.backends.threads import get_threads
 from tinycnn.errors import SettingError, ShapeError
-from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling
-from tinycnn.sklearn import TinyCNNClassifier
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling, Sequential
+from tinycnn.optim import SGD
+from tinycnn.sklearn import TinyCNNClassifier, default_layers
+from tinycnn.train import Trainer
 
 ROOT = Path(tinycnn.__file__).parents[1]
 NUMPY = {"backend": "numpy", "random_state": 0}
@@ -88,6 +90,19 @@ def test_a_network_of_the_list_and_one_of_your_own():
     assert small(model=own, image_shape=None, epochs=1).fit(X, y).predict_proba(X).shape == (20, 4)
 
 
+def test_it_is_trained_as_asked(digits):
+    """The same network by hand: layers, seed, optimizer, learning rate, batches, epochs."""
+    X, y = digits
+    classifier = small(epochs=2, batch_size=60, optimizer="sgd", lr=0.05).fit(X, y)
+    seed = int(np.random.RandomState(0).randint(2**31))
+    model = Sequential(Rescaling(1 / 16), *default_layers((8, 8, 1), 10), input_shape=(8, 8, 1), seed=seed)
+    trainer = Trainer(model, SGD(model.parameters(), lr=0.05), batch_size=60, seed=seed)
+    with tinycnn.use_backend("numpy"):
+        list(trainer.fit(X.reshape(-1, 8, 8, 1).astype(np.float32), y, epochs=2))
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(classifier.model_.state_dict()[name], array)
+
+
 @pytest.mark.parametrize(
     ("settings", "kind", "words"),
     [
@@ -126,7 +141,9 @@ def test_a_clone_is_unfitted_and_equal(digits):
     twin = clone(classifier)
     assert twin.get_params() == classifier.get_params()
     assert not hasattr(twin, "model_")
-    assert twin.set_params(epochs=1).fit(*digits).history_[0].train_loss == classifier.history_[0].train_loss
+    for _ in range(2):  # a second fit begins anew
+        losses = [result.train_loss for result in twin.set_params(epochs=1).fit(*digits).history_]
+        assert losses == [classifier.history_[0].train_loss]
 
 
 def test_files(digits, tmp_path):
@@ -141,6 +158,7 @@ def test_files(digits, tmp_path):
     )
     for again in copies:
         np.testing.assert_array_equal(again.predict_proba(X), expected)
+        assert "_trainer" not in vars(again)  # two more numbers for each weight
     tinycnn.save(classifier.model_, tmp_path / "model.safetensors")
     model = tinycnn.load(tmp_path / "model.safetensors")
     with tinycnn.no_grad():
@@ -168,8 +186,11 @@ def test_partial_fit_goes_on(digits):
 
 def test_early_stopping(digits):
     X, y = digits
-    classifier = small(epochs=50, lr=0.03, early_stopping=1).fit(X, y)
+    settings = {"epochs": 50, "lr": 0.03, "early_stopping": 1, "validation_fraction": 0.25}
+    classifier, again = (small(**settings).fit(X, y) for _ in range(2))
     assert 1 < len(classifier.history_) < 50
+    assert round(classifier.history_[0].images_per_s * classifier.history_[0].epoch_s) == 300
+    assert again.history_[0].validation_loss == classifier.history_[0].validation_loss
     assert classifier.history_[-1].validation_loss >= min(result.validation_loss for result in classifier.history_)
 
 
@@ -183,7 +204,9 @@ def test_the_backend_and_blas_are_left_as_they_were(digits):
 
 def test_threads_of_one_process_do_not_disturb_each_other(digits):
     X, y = digits
-    expected = {name: small(backend=name).fit(X, y).predict_proba(X) for name in ("numpy", "numba")}
+    alone = {name: small(backend=name).fit(X, y) for name in ("numpy", "numba")}
+    assert [classifier.backend_ for classifier in alone.values()] == list(alone)
+    expected = {name: classifier.predict_proba(X) for name, classifier in alone.items()}
     found = {}
 
     def fit(name):
