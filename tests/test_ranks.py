@@ -225,6 +225,37 @@ def test_add_up():
         assert numbers == [3, 3]
 
 
+def test_add_up_of_one_parameter():
+    def work(rank):
+        tensor = Tensor(np.zeros(2), requires_grad=True)
+        tensor.grad = np.ones(2)
+        return add_up(rank, [tensor], rank.rank).tolist(), tensor.grad.tolist()
+
+    assert on_ranks(2, work) == [([1], [2, 2])] * 2
+
+
+def test_a_share_ends_with_its_batch():
+    def work(rank):
+        with ranks.shared_batch(5) as share:
+            inside = ranks.current_share() is share
+        return inside, ranks.current_share()
+
+    assert on_ranks(2, work) == [(True, None)] * 2
+
+
+def test_merged_moments():
+    values = rng.normal(size=(9, 2))
+    parts = [values[:1], values[1:6], values[6:6], values[6:]]
+    means = np.array([part.mean(axis=0) if len(part) else [0, 0] for part in parts])
+    squares = np.array([part.var(axis=0) * len(part) if len(part) else [0, 0] for part in parts])
+    mean, var = ranks.merged_moments(np.array([1.0, 5, 0, 3]), means, squares)
+    np.testing.assert_allclose([mean, var], [values.mean(axis=0), values.var(axis=0)], rtol=1e-12)
+    one = ranks.merged_moments(np.ones(1), values[:1], np.zeros((1, 2)))
+    np.testing.assert_array_equal(one, [values[0], [0, 0]])
+    none = ranks.merged_moments(np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2)))
+    np.testing.assert_array_equal(none, np.zeros((2, 2)))
+
+
 def test_broadcast_and_gather():
     told = on_ranks(3, lambda rank: (rank.broadcast(bytes([rank.rank] * 4), 2), rank.all_gather(np.array([rank.rank]))))
     for content, rows in told:
@@ -298,10 +329,11 @@ def test_what_rank_0_cannot_do_fails_everywhere():
     assert on_ranks(2, work) == [("done", 0), (None, 1)]
 
 
-def test_ranks_with_other_data_are_found():
+@pytest.mark.parametrize("other", [1, 2])
+def test_ranks_with_other_data_are_found(other):
     def work(rank):
-        with pytest.raises(SettingError, match="rank 2 has another run than rank 0: seed 0 on rank 0, 1 here"):
-            check_agreement(rank, {"seed": int(rank.rank == 2), "data": "abc"})
+        with pytest.raises(SettingError, match=f"rank {other} has another run than rank 0: seed 0 on rank 0, 1 here"):
+            check_agreement(rank, {"seed": int(rank.rank == other), "data": "abc"})
 
     on_ranks(3, work)
 
@@ -309,6 +341,9 @@ def test_ranks_with_other_data_are_found():
 def test_without_others_nothing_changes():
     alone = get_communicator()
     assert (alone.rank, alone.size, alone.launcher) == (0, 1, [])
+    with ranks.use_communicator(ranks.Alone()) as other:
+        assert get_communicator() is other is not alone
+    assert get_communicator() is alone
     with ranks.shared_batch(5) as share:
         assert ranks.current_share() is None
         assert (share.rows, share.weight) == (slice(0, 5), None)
