@@ -79,6 +79,20 @@ def counting(calls, function):
     return counted
 
 
+@pytest.mark.parametrize("backend_name", ["cupy"])
+def test_the_real_nccl(backend_name, request):
+    """Where there is a GPU: one rank is all that one GPU can be, and its sum is what it had."""
+    request.param = backend_name
+    for backend in activated(request):
+        if not pytest.importorskip("cupy.cuda.nccl").available:
+            pytest.skip("CuPy finds no NCCL: pip install nvidia-nccl-cu12 (or -cu13)")
+        communicator = nccl.NcclCommunicator(Alone())
+        for dtype in (np.uint8, np.int64, np.float32, np.float64):
+            numbers = backend.asarray(np.arange(6, dtype=dtype))
+            communicator.all_reduce(numbers)
+            np.testing.assert_array_equal(backend.to_host(numbers), np.arange(6))
+
+
 def test_without_nccl_it_names_the_package(gpu, monkeypatch):
     monkeypatch.setattr(fake_nccl, "available", False)
     with pytest.raises(BackendError, match="NCCL, which CuPy does not find: `pip install nvidia-nccl-cu13`"):
