@@ -59,8 +59,8 @@ END
 tests() {
     workers=
     if has xdist; then workers='-n 8'; fi
-    $python -m pytest -q $workers --maxfail 40 -W default --require-cupy -k 'cupy and not emulated' -p no:cacheprovider \
-        ${QUICK:+--collect-only}
+    $python -m pytest -q $workers --maxfail 40 --continue-on-collection-errors -W default -p no:cacheprovider \
+        --require-cupy -k 'cupy and not emulated' ${QUICK:+--collect-only}
 }
 
 # A training without plots and display; prints the result and the hash of the weights.

@@ -23,11 +23,12 @@ from safetensors.numpy import save as safetensors_bytes
 
 import tinycnn
 from tinycnn import layers
-from tinycnn.checkpoint import ARRAY, KEY, _digest, read_state, to_bytes
+from tinycnn.checkpoint import ARRAY, _digest, read_state, to_bytes
 from tinycnn.checkpoint import FORMAT_VERSION as CHECKPOINT_VERSION
 from tinycnn.data.idx import idx_header, read_idx
 from tinycnn.data.npz import load_npz
 from tinycnn.errors import TinyCNNError
+from tinycnn.io import CHECKPOINT as CHECKPOINT_KEY
 from tinycnn.onnx_export import to_onnx
 from tinycnn.onnx_import.constants import OPERATORS
 from tinycnn.onnx_import.operators import STEPS
@@ -133,7 +134,7 @@ STATE = {"step": 3, "slots": [{"m": np.arange(3, dtype=np.float32)}], "key": {"s
 def checkpoint_around(nest: bytes) -> bytes:
     """A checkpoint with this nest: its SHA-256 would keep a fuzzer out of it."""
     arrays = {"/slots/0/m": STATE["slots"][0]["m"], "nest": np.frombuffer(nest, np.uint8)}
-    return safetensors_bytes(arrays | {"sha256": _digest(arrays)}, metadata={KEY: CHECKPOINT_VERSION})
+    return safetensors_bytes(arrays | {"sha256": _digest(arrays)}, metadata={CHECKPOINT_KEY: CHECKPOINT_VERSION})
 
 
 def nest_of(checkpoint: bytes) -> bytes:
