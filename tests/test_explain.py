@@ -89,9 +89,9 @@ def test_the_mode_comes_back_after_an_error(model):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.NETWORKS)
 def test_every_network_can_be_looked_into(backend, name):
-    image = np.random.default_rng(1).integers(0, 256, (28, 28, 1), np.uint8)
     model = models.create(name)
+    image = np.random.default_rng(1).integers(0, 256, model.input_shape, np.uint8)
     assert all(np.isfinite(output).all() for output in explain.activations(model, image).values())
     assert np.abs(explain.saliency(model, image)).max() > 0

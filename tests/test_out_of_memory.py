@@ -24,7 +24,7 @@ GIB = 1 << 30
 def peak_bytes(model, batch_size):
     """What NumPy really allocates in one step."""
     trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=batch_size)
-    images = np.random.default_rng(0).integers(0, 256, (batch_size, 28, 28, 1), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (batch_size, *model.input_shape), dtype=np.uint8)
     batch = images, np.arange(batch_size) % 10, np.arange(batch_size)
     trainer.step(*batch)
     trainer.optimizer.zero_grad()
@@ -36,8 +36,8 @@ def peak_bytes(model, batch_size):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("name", models.MODELS)
-@pytest.mark.parametrize("batch_size", [64, 256])
+@pytest.mark.parametrize("name", models.NETWORKS)
+@pytest.mark.parametrize("batch_size", [64, 128])
 def test_the_estimate_is_near_the_truth(name, batch_size):
     with tinycnn.use_backend("numpy"):
         model = models.create(name)
@@ -68,7 +68,7 @@ def test_the_estimate_knows_what_is_frozen(name, frozen):
         assert estimate < whole
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.NETWORKS)
 def test_fused_steps_take_less(name):
     sizes = []
     for backend in ("numpy", "numba"):

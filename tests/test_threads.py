@@ -132,15 +132,15 @@ def trained_weights(count: int, name: str) -> bytes:
     """The weights after three steps with ``count`` threads."""
     threads.set_threads(count)
     rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (150, 28, 28, 1), dtype=np.uint8), rng.integers(0, 10, 150)
     with tinycnn.use_backend("numba"):
         model = models.create(name)
+        images, labels = rng.integers(0, 256, (150, *model.input_shape), dtype=np.uint8), rng.integers(0, 10, 150)
         trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=50)
         list(trainer.fit(images, labels, epochs=1))
         return b"".join(array.tobytes() for array in model.state_dict().values())
 
 
-@pytest.mark.parametrize("name", list(models.MODELS))
+@pytest.mark.parametrize("name", list(models.NETWORKS))
 def test_results_do_not_depend_on_the_number_of_threads(restored_threads, name):
     first = trained_weights(1, name)
     assert trained_weights(2, name) == first

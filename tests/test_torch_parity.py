@@ -94,7 +94,7 @@ def run_both(name, training):
     model.load_state_dict(state)
     model.train(training)
     twin = TorchTwin(model)
-    x = rng.uniform(0, 1 / models.pixel_scale(model) / 255, (BATCH, 28, 28, 1))
+    x = rng.uniform(0, 1 / models.pixel_scale(model) / 255, (BATCH, *model.input_shape))
     labels = np.array([3, 0, 9])
 
     ours = Tensor(x, requires_grad=True)
@@ -122,7 +122,7 @@ def dropout_masks(model):
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.NETWORKS)
 def test_networks(backend, name, training):
     model, twin, ours, theirs = run_both(name, training)
     np.testing.assert_allclose(backend.to_host(ours.grad), channels_last(theirs.grad), **CLOSE)

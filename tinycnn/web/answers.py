@@ -27,7 +27,7 @@ class Answers:
         if len(model.input_shape) != 3 or model.input_shape[2] != 1 or len(model.output_shape) != 1:
             raise SettingError(
                 f"the page draws pictures (H, W, 1) and expects classes; this network takes {model.input_shape} and "
-                f"answers {model.output_shape}. Serve one that was trained on MNIST, for example."
+                f"answers {model.output_shape}. Serve one that was trained on MNIST, or use the command predict."
             )
         if model.pictures != "drawing":
             raise SettingError("the page draws, this network was trained on whole pictures: use the command predict")
