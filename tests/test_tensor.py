@@ -274,6 +274,13 @@ class TestBackward:
         (x * 10).backward(grad)
         assert x.grad.tolist() == [20, 30]
 
+    @pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=str)
+    def test_a_number_is_the_gradient_of_any_single_element(self, shape):
+        x = Tensor(np.full(shape, 2.0), requires_grad=True)
+        (x * 10).backward(3.0)
+        assert x.grad.shape == shape
+        assert x.grad.item() == 30
+
     @pytest.mark.parametrize(
         ("call", "words"),
         [
@@ -281,6 +288,7 @@ class TestBackward:
             (lambda x: (x * 2).backward(np.ones(3)), r"grad is float64 \(3,\), the tensor is float64 \(2,\)"),
             (lambda x: (x * 2).backward(np.ones(2, np.float32)), "grad is float32"),
             (lambda x: (x * 2).backward(1.0), r"grad is float64 \(\)"),
+            (lambda x: x.sum().backward(np.ones(1)), r"grad is float64 \(1,\), the tensor is float64 \(\)"),
             (lambda x: x.detach().sum().backward(), "needs no gradient.*requires_grad=True"),
         ],
     )
