@@ -152,9 +152,14 @@ class TestValues:
         with pytest.raises(ShapeError, match=words):
             call(Tensor(np.ones((2, 3), np.float32)))
 
-    def test_nothing_has_no_mean(self):
-        with pytest.raises(ShapeError, match="mean"):
-            Tensor(np.zeros((0, 3))).mean()
+    @pytest.mark.parametrize("name", ["mean", "max"])
+    def test_nothing_has_no_mean_and_no_maximum(self, name):
+        with pytest.raises(ShapeError, match=rf"{name}: shape \(0, 3\) holds no number"):
+            getattr(Tensor(np.zeros((0, 3))), name)()
+
+    def test_axes_of_a_vector_and_of_a_number_in_another_order(self):
+        assert leaf(1, 2).transpose(-1).numpy().tolist() == [1, 2]
+        assert Tensor(3.0).transpose().numpy() == 3
 
     @pytest.mark.parametrize("name", ["sum", "mean", "max"])
     @pytest.mark.parametrize("axis", [None, 0, -1, (0, 2), (1, -1)], ids=str)
