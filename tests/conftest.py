@@ -51,7 +51,7 @@ EVIDENCE = {  # what the cases of these files are evidence for: test_<name>.py
     "ops and kernels": "kernels matrix ops numba_kernels numba_blocks fusion",
     "other people's code": "onnx_reference torch_parity onnx onnx_import convert dlpack sklearn",
     "files and downloads": "files io fuzz data_idx data_npz data_download data_cifar data_pictures data_stored",
-    "several processes": "ranks distributed nccl",
+    "several processes": "ranks distributed two_machines nccl scaling",
 }
 
 

@@ -53,6 +53,10 @@ def main():
             return ranks.leave(2 * (ranks.rank == 1), "error: of rank 1" * (ranks.rank == 1))
         case "all fail":
             return ranks.leave(2, f"error: of rank {ranks.rank}")
+        case "large sum":
+            numbers = np.full(1_000_000, 10.0**ranks.rank)
+            ranks.all_reduce(numbers)
+            print(numbers.mean())
         case "threads":
             print(get_threads())
         case "slow to stop":
