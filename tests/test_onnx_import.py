@@ -396,6 +396,17 @@ def test_an_operator(draw, layers, tmp_path):
     assert model.input_shape == (7, 6, 2)
 
 
+def test_what_only_training_asks_for_is_read_too(tmp_path):
+    """ONNX's momentum is what is left of the old value; here it is what comes of the new one."""
+    g = Drawn(3, 5, 5)
+    g("BatchNormalization", "x", *np.ones((4, 3), np.float32), momentum=0.75, epsilon=0.25)
+    batch_norm = imported(g, tmp_path).layers["batchnorm_1"]
+    assert batch_norm.settings() == {"momentum": 0.25, "eps": 0.25}
+    g = Drawn(6)
+    g("Dropout", "x", np.float32(0.125))
+    assert imported(g, tmp_path).layers["dropout_1"].p == 0.125
+
+
 def test_older_files(tmp_path):
     """Before opset 13 axes, ratio and the axis of a softmax were said otherwise."""
     g = Drawn(2, 7, 6, opset=11)
@@ -542,6 +553,7 @@ REFUSED = {
         r"\(Relu\): takes 'x', which is no constant and not what the node before",
     ),
     "always drops": (lambda g: g("Dropout", "x", np.float32(0.5), np.array(True)), r"c1 is BOOL|'c1' is BOOL"),
+    "drops when 1": (lambda g: g("Dropout", "x", np.float32(0.5), np.array(1)), r"drops also in evaluation"),
     "drops all": (lambda g: g("Dropout", "x", np.float32(1)), r"Dropout\(p=1.0\): p must lie in"),
     "softmax of rows of an image": (
         lambda g: g("Softmax", g("Conv", "x", random(2, 2, 1, 1)), axis=-1),
