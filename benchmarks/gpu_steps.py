@@ -28,7 +28,6 @@ from tinycnn.errors import DataError
 from tinycnn.train import Trainer
 
 Epoch = Callable[[int], float]  # number of the epoch, from 1 → its mean loss, once the GPU is done
-GPU_MODES = ("eager", "channels_last", "compile", "graph")
 # Largest relative difference of the first loss and gradients. Factors rounded to TF32 put many an activation on another
 # side of a kink: on the emulated GPU that makes 0.6 % for lenet, 1.1 % for keras_cnn, 3.5 % for batchnorm_cnn.
 STRICT, ROUNDED = 1e-4, 0.1
