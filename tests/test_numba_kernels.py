@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tinycnn.backends import threads
+from tinycnn.backends.numba_kernels import conv_plan as plans
 from tinycnn.backends.numba_kernels.conv_plan import conv_plan
 from tinycnn.backends.numba_kernels.jit import kernel
 from tinycnn.backends.numba_kernels.memory import aligned_empty
@@ -333,6 +334,24 @@ def test_an_array_with_gaps_is_refused():
     x, weight, bias, _ = draw(case)
     with pytest.raises(ValueError, match="contiguous"):
         run_forward(case, np.repeat(x, 2, axis=2)[:, :, ::2], weight, bias)
+
+
+PLANS = [  # Winograd wants 3x3 kernels, 8 channels, 8 filters, and 2x2 outputs at least
+    (Case(1, (4, 4, 8), filters=8), plans.WinogradPooledPlan),
+    (Case(1, (4, 10, 8), filters=8, pool=None), plans.WinogradDensePlan),
+    (Case(1, (3, 10, 8), filters=8, pool=None), plans.DensePlan),
+    (Case(1, (9, 9, 7), filters=8, pool=None), plans.DensePlan),
+    (Case(1, (9, 9, 8), filters=7, pool=None), plans.DensePlan),
+    (Case(1, (9, 9, 8), (3, 2), filters=8, pool=None), plans.DensePlan),
+    (Case(1, (9, 9, 8), filters=8, stride=(1, 2), pool=None), plans.DensePlan),
+    (Case(1, (9, 9, 8), filters=8, pool=(3, 3)), plans.PooledPlan),
+    (Case(1, (9, 9, 8), filters=8, pool_stride=(1, 1)), plans.PooledPlan),
+]
+
+
+@pytest.mark.parametrize(("case", "plan"), PLANS, ids=str)
+def test_the_plan_that_serves_a_shape(case, plan):
+    assert type(case.plan) is plan
 
 
 def test_a_pool_window_too_large_for_a_byte_is_refused():

@@ -265,12 +265,10 @@ class WinogradDensePlan(DensePlan):
 
 
 def winograd_serves(geometry: ConvGeometry) -> bool:
-    """Whether the 2x2 tiles of Winograd's method fit, and save enough to pay for its transformations."""
+    """Whether the 2x2 tiles of Winograd's method fit, and there is enough to multiply to pay for transformations."""
     g = geometry
-    fits = g.kernel == (3, 3) and g.stride == (1, 1) and min(g.image[2], g.filters) >= MIN_WINOGRAD
-    if g.pool == g.pool_stride == (2, 2):
-        return fits
-    return fits and min(g.conv_shape) >= 2 and 16 * len(g.tiles) < 0.8 * 9 * len(g.outputs)
+    fits = g.kernel == (3, 3) and g.stride == (1, 1) and min(g.conv_shape) >= 2
+    return fits and min(g.image[2], g.filters) >= MIN_WINOGRAD
 
 
 @lru_cache(maxsize=256)
