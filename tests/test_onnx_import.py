@@ -396,6 +396,21 @@ def test_an_operator(draw, layers, tmp_path):
     assert model.input_shape == (7, 6, 2)
 
 
+def test_axes_of_length_1_come_and_go(tmp_path):
+    """Those to be added may be named in any order; of a constant only those that are named are taken away."""
+    g = Drawn(2, 1, 4)
+    five = g("Unsqueeze", g("Squeeze", "x", ints(2)), ints(3, 1))  # (N, 1, C, 1, W)
+    g("Conv", g("Squeeze", five, ints(1)), random(3, 2, 1, 2))
+    assert kinds(imported(g, tmp_path)) == [Conv2d]
+    g = Drawn(1)
+    g("MatMul", "x", g("Squeeze", g.constant(random(1, 1, 3)), ints(0)))
+    assert kinds(imported(g, tmp_path)) == [Dense]
+    g = Drawn(5, 1, 3)  # one pixel wide, channels last: flattened, its numbers lie as here
+    first = g("Conv", g("Transpose", "x", perm=[0, 3, 1, 2]), random(4, 3, 1, 1))
+    g("Flatten", g("Transpose", first, perm=[0, 2, 3, 1]))
+    assert kinds(imported(g, tmp_path)) == [Conv2d, Flatten]
+
+
 def test_what_only_training_asks_for_is_read_too(tmp_path):
     """ONNX's momentum is what is left of the old value; here it is what comes of the new one."""
     g = Drawn(3, 5, 5)
@@ -553,6 +568,7 @@ REFUSED = {
         r"\(Relu\): takes 'x', which is no constant and not what the node before",
     ),
     "always drops": (lambda g: g("Dropout", "x", np.float32(0.5), np.array(True)), r"c1 is BOOL|'c1' is BOOL"),
+    "an axis twice": (lambda g: g("Transpose", "x", perm=[0, 1, 1, 3]), r"perm=\(0, 1, 1, 3\) of 4 axes"),
     "drops when 1": (lambda g: g("Dropout", "x", np.float32(0.5), np.array(1)), r"drops also in evaluation"),
     "drops all": (lambda g: g("Dropout", "x", np.float32(1)), r"Dropout\(p=1.0\): p must lie in"),
     "softmax of rows of an image": (
