@@ -12,9 +12,14 @@ def speedup(ranks: int, measured: dict[str, Any], waiting_ms: float, network: st
     ``measured`` is a step of parts of a batch on one machine, as ``scaling.py`` has it under ``parts``; ``waiting_ms``
     what two ranks spend on a step's sums where no network is between them.
     """
-    latency, bandwidth = NETWORKS[network]
     parts_ms = {int(size): ms for size, ms in measured["step_ms"].items()}
     whole = max(parts_ms)
+    step_ms = parts_ms[whole // ranks] + waiting_ms + network_ms(ranks, measured, *NETWORKS[network])
+    return parts_ms[whole] / step_ms
+
+
+def network_ms(ranks: int, measured: dict[str, Any], latency: float, bandwidth: float) -> float:
+    """What the network adds to a step: messages one after the other, and the bytes that a rank sends."""
     sums = 1 + 2 * measured["norms"]  # the gradients; each batch normalisation, there and back
-    network_s = sums * 4 * (ranks - 1) * latency + 2 * (ranks - 1) / ranks * 4 * measured["parameters"] / bandwidth
-    return parts_ms[whole] / (parts_ms[whole // ranks] + waiting_ms + 1e3 * network_s)
+    sent = 2 * (ranks - 1) / ranks * 4 * measured["parameters"]
+    return 1e3 * (sums * 4 * (ranks - 1) * latency + sent / bandwidth)

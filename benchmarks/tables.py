@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scaling_model import NETWORKS, RANKS, speedup
+from scaling_model import NETWORKS, RANKS, network_ms, speedup
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -85,10 +85,15 @@ def widths() -> str:
     return rows(f"lanes | {names}", lines)
 
 
+def scaling(name: str = "scaling_cpu") -> Result:
+    """What was measured with ranks."""
+    return dict(json.loads((RESULTS / f"{name}.json").read_text()))
+
+
 def ranks_here() -> dict[str, dict[tuple[int, int], Result]]:
-    """What was measured with ranks: by network, by ranks and threads of each."""
+    """Their steps on one machine: by network, by ranks and threads of each."""
     found: dict[str, dict[tuple[int, int], Result]] = {}
-    for row in json.loads((RESULTS / "scaling_cpu.json").read_text())["ranks"]:
+    for row in scaling()["ranks"]:
         found.setdefault(row["model"], {})[row["ranks"], row["threads"]] = row
     return found
 
@@ -106,14 +111,25 @@ def more_machines() -> str:
     """The speed-up that the model promises."""
     here = ranks_here()
     lines = []
-    for part in json.loads((RESULTS / "scaling_cpu.json").read_text())["parts"]:
+    for part in scaling()["parts"]:
         waiting_ms = here[part["model"]][2, 1]["sums_ms"]
         found = [speedup(ranks, part, waiting_ms, network) for network in NETWORKS for ranks in RANKS]
         lines.append([f"`{part['model']}`", *(f"{times:.1f}" for times in found)])
     return rows("speed-up of | 2 ranks | " + " | ".join(map(str, [*RANKS[1:], "2 ranks", *RANKS[1:]])), lines)
 
 
+def over_a_cable() -> str:
+    """Two ranks and 1 Gbit/s between them, of which TCP leaves 94 %: measured, and by the model."""
+    here, lines = ranks_here(), []
+    for part, cable in zip(scaling()["parts"], scaling("scaling_cable")["ranks"], strict=True):
+        alone_ms = here[part["model"]][2, 1]["step_ms"]
+        said_ms = alone_ms + network_ms(2, part, 0.0, 0.94 * 0.125e9)
+        lines.append([f"`{part['model']}`", f"{alone_ms:.1f}", f"{said_ms:.1f}", f"{cable['step_ms']:.1f}"])
+    return rows("ms per step of two ranks | without the cable | with it, says the model | measured", lines)
+
+
 TABLES = {
+    "over_a_cable": over_a_cable,
     "shared_cores": shared_cores,
     "more_machines": more_machines,
     "training": lambda: compared("train_step_cpu_2threads", "train_step_cpu_2threads_batch128"),

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from test_ranks import EVERYTHING, difference, network, train
+
+from tinycnn.distributed import mpi
 
 ROOT = Path(__file__).resolve().parents[1]
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
@@ -173,6 +176,40 @@ def stopped_by(blow, process, steps, folder, launcher):
 
 def saved_steps(folder):
     return max((int(path.stem[5:]) for path in folder.glob("out/checkpoints/step*")), default=0)
+
+
+class Clock:
+    """Time that passes only while somebody sleeps, or looks."""
+
+    now = looks = 0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds + 6e-5  # what a kernel takes to wake somebody
+
+    def look(self, enough):
+        self.looks += 1
+        self.now += 1e-5
+        return enough()
+
+
+@pytest.mark.parametrize(
+    ("enough", "most_looks", "most_s"),
+    [
+        (lambda clock: clock.looks > 300, 301, 0.04),  # a large message, of which each look moves a piece
+        (lambda clock: clock.now > 1, 6000, 1.01),  # a slow rank: little of a core is taken from it
+        (lambda clock: clock.now > 60, 40_000, 60.01),  # one that downloads
+    ],
+)
+def test_waiting_is_quick_and_leaves_the_core_to_others(enough, most_looks, most_s, monkeypatch):
+    clock, communicator = Clock(), mpi.MpiCommunicator.__new__(mpi.MpiCommunicator)
+    monkeypatch.setattr(mpi, "time", clock)
+    request = types.SimpleNamespace(Test=lambda: clock.look(lambda: enough(clock)))
+    communicator._wait(request, patience_s=600)
+    assert clock.looks <= most_looks
+    assert clock.now < most_s
 
 
 def test_started_alone_it_names_the_command(tmp_path):

@@ -20,7 +20,7 @@ shift
 exec ip netns exec $place sh -c "$*"
 """
 # MPICH sees that both have one kernel, and would use its memory instead of the cable
-BY_CABLE = {"UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp"}
+BY_CABLE = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "cable", "FI_PROVIDER": "tcp"}
 
 
 def ip(*words):

@@ -6,7 +6,9 @@ to everybody. As in a ring, each rank sends ``2 (size-1)/size`` of its numbers; 
 on ``size`` alone, not on the MPI, the network, or who happens to be late. So a run has the same bits every time.
 
 Waiting is ours, too. MPI waits busily, and where there are more ranks than cores, those who wait keep those who work
-from working. Ours looks, lets others have the core, and after a while sleeps between two looks. And it can give up.
+from working. Ours looks, lets others have the core, and after a while sleeps between two looks; and it can give up.
+But a large message goes over a network in pieces, and only while somebody looks: so a nap is a thousandth of the
+waiting so far.
 """
 
 import os
@@ -26,7 +28,7 @@ from tinycnn.ranks import Communicator
 PATIENCE_S = 600.0  # that the others may be late before they are given up
 FAREWELL_S = 5.0  # that a rank which has failed waits for others to fail, too, before it ends them
 AWAKE_S = 2e-4  # of waiting, before sleeping between two looks
-NAP_S = 5e-5, 2e-3  # the first, the longest
+NAP, SHORTEST_S, LONGEST_S = 1e-3, 5e-6, 2e-3  # a nap, as a fraction of the time waited so far, and its bounds
 
 
 class MpiCommunicator(Communicator):
@@ -61,7 +63,7 @@ class MpiCommunicator(Communicator):
     def _wait(self, request: Any, patience_s: float | None = None) -> None:
         """Until ``request`` is done, with ever more regard for others."""
         patience_s = self.patience_s if patience_s is None else patience_s
-        began, nap = time.monotonic(), NAP_S[0]
+        began = time.monotonic()
         while not request.Test():
             waited = time.monotonic() - began
             if waited > patience_s:
@@ -72,8 +74,7 @@ class MpiCommunicator(Communicator):
             if waited < AWAKE_S:
                 os.sched_yield()
             else:
-                time.sleep(nap)
-                nap = min(1.1 * nap, NAP_S[1])
+                time.sleep(min(max(NAP * waited, SHORTEST_S), LONGEST_S))
 
     def _between_gpus(self) -> Communicator:
         if self.gpus is None:
