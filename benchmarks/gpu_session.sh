@@ -38,6 +38,7 @@ has() { $python -c 'import sys, importlib.util as i; sys.exit(i.find_spec(sys.ar
 
 # What is installed, in which version, and what to do without the rest.
 packages() {
+    [ -n "${TINYCNN_DATA:-}" ] || echo 'MNIST is missing: put its four files into .mnist; most parts of train fail without'
     $python - "$backend" <<'END'
 import importlib.metadata, importlib.util, sys
 

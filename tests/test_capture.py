@@ -368,6 +368,17 @@ def test_memory_goes_back_when_there_is_no_recording(lost, when, error):
     assert lost == []
 
 
+@pytest.mark.usefixtures("emulated")
+def test_a_recording_gets_the_memory_that_others_keep_free(monkeypatch):
+    """CuPy's pools do not ask each other: one that is refused memory would not get what another holds for later."""
+    emptied = []
+    monkeypatch.setattr(fake_cupy.default_pool, "free_all_blocks", lambda: emptied.append(True))
+    recorder = tinycnn.get_backend().recorder()
+    with recorder.session():
+        recorder.record(lambda: None)
+    assert emptied == [True]
+
+
 def test_a_pool_that_is_only_dropped_would_be_noticed(lost):
     fake_cupy.MemoryPool().malloc(512)
     gc.collect()

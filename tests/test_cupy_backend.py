@@ -56,6 +56,13 @@ def test_an_epoch_reads_three_numbers(emulated):
     assert fake_cupy.host_reads - before == 3
 
 
+def test_a_number_stays_without_axes(emulated):
+    """CuPy's ascontiguousarray gives it one, as NumPy's does."""
+    number = emulated.asarray(np.float32(3))
+    assert fake_cupy.ascontiguousarray(number).shape == (1,)
+    assert emulated.contiguous(number).shape == emulated.dropout(number, 0.5, (0, 0)).shape == ()
+
+
 class TestDetection:
     """Each failure has its own sentence, and the command that mends it."""
 

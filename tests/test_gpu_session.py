@@ -70,7 +70,10 @@ def test_a_section_tells_how_it_ended(command: str, tmp_path: Path) -> None:
 def test_what_is_missing_is_named_and_what_to_do(missing: str, tmp_path: Path) -> None:
     blocked = f"import importlib.util as i; f = i.find_spec; i.find_spec = lambda n: None if n == {missing!r} else f(n)"
     (tmp_path / "sitecustomize.py").write_text(blocked)
-    done = session(tmp_path, "run", "packages", BACKEND="numba", PYTHONPATH=str(tmp_path))
+    folder = str(tmp_path) if missing else ""
+    done = session(tmp_path, "run", "packages", BACKEND="numba", PYTHONPATH=str(tmp_path), TINYCNN_DATA=folder)
+    has_mnist = any((ROOT / name).is_dir() for name in (".mnist", "shared/mnist"))
+    assert ("MNIST is missing" in done.stdout) == (not folder and not has_mnist)
     assert done.returncode == (missing == "tqdm"), done.stderr
     advice = dict(re.findall(r"^(\w+) is missing: (.+)$", done.stdout, re.MULTILINE))
     assert not missing or missing in advice
