@@ -316,7 +316,7 @@ def test_files_of_different_shapes_are_refused(tmp_path):
 def test_no_file_and_no_memory_are_refused(files):
     with pytest.raises(SettingError, match="expected at least one"):
         StoredImages()
-    with pytest.raises(SettingError, match="got 0 bytes"):
+    with pytest.raises(SettingError, match=r"got 0 bytes; expected at least 1\. Two batches are always held"):
         stored_in(files, memory=0)
 
 

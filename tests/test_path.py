@@ -155,3 +155,5 @@ def test_the_core_has_as_many_lines_as_the_path_says() -> None:
     )
     for said, counted in zip(told.groups(), core_lines(), strict=True):
         assert abs(int(said.replace(",", "")) - counted) <= 150
+    for page in ("README.md", "docs/index.md"):
+        assert f"about {told[1]} lines" in (ROOT / page).read_text(encoding="utf-8")

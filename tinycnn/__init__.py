@@ -1,4 +1,4 @@
-"""tinycnn: a convolutional network engine that can be read in an afternoon.
+"""tinycnn: a convolutional network engine whose core can be read in an afternoon.
 
     import tinycnn
 

@@ -1,7 +1,7 @@
-"""Fused kernels of the Numba backend: several layers in one pass; each forward answers ``(y, saved)`` for backward.
+"""Fused kernels of the Numba backend: several layers in one pass.
 
-Names and arguments are those that ``ops/fused.py`` explains. The blocks around a convolution and around a batch
-normalisation have files of their own; here are a dense layer with its ReLU, the loss, Adam, and the table of all.
+Names, arguments and answers are those that ``ops/fused.py`` explains. The blocks around a convolution and around a
+batch normalisation have files of their own; here are a dense layer with its ReLU, the loss, Adam, and the table of all.
 """
 
 from collections.abc import Callable
@@ -68,7 +68,8 @@ def adam_all(
     weight_decay: float,
 ) -> None:
     """One step in place for all ``(p, g, m, v)``, see ``optim.Adam``; a third rate is what AdamW leaves of ``p``."""
-    settings = *(*rates, 1.0)[:3], beta1, beta2, eps, weight_decay
+    kept = rates[2] if len(rates) == 3 else 1.0
+    settings = (*rates[:2], kept, beta1, beta2, eps, weight_decay)
     for flat in ([array.reshape(-1) for array in some] for some in arrays):
         parts = pieces(flat[0].size, MEMORY)
         if len(parts) == 1:

@@ -54,7 +54,7 @@ class StoredImages:
         if not found:
             raise SettingError("no file with images: expected at least one.")
         if memory < 1:
-            raise SettingError(f"memory: got {memory} bytes; expected at least 1. One batch is always held.")
+            raise SettingError(f"memory: got {memory} bytes; expected at least 1. Two batches are always held.")
         (first, shape), *others = found
         for run, other in others:
             if other != shape:
