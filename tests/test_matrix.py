@@ -142,7 +142,8 @@ def test_values_and_gradients(backend: Backend, entry: Entry) -> None:
 def test_special_values(backend: Backend, case: Case, dtype: str, name: str) -> None:
     """Where the loop oracle, computing in the same dtype, has NaN or an infinity, so has every backend.
 
-    To a GPU, a subnormal number is itself or zero, as an operation will have it: CuPy compiles with ``-ftz=true``.
+    To a GPU, a subnormal number is itself or zero, as an operation will have it: CuPy compiles with ``-ftz=true``. And
+    whether a sum of products that overflows is infinite or NaN depends on the order in which a library adds up.
     """
     rng = np.random.default_rng(0)
     arrays = [rng.choice(SPECIAL[name], size=shape).astype(dtype) for shape in case.shapes]
@@ -153,6 +154,8 @@ def test_special_values(backend: Backend, case: Case, dtype: str, name: str) -> 
         wanted = list(map(without_subnormals, wanted))
     largest = np.abs(wanted[0][np.isfinite(wanted[0])]).max(initial=0)
     near = [np.isclose(got, one, rtol=0, atol=TOLERANCE[dtype] * largest, equal_nan=True) for one in wanted]
+    if "cupy" in backend.name and name == "huge":
+        near.append(~np.isfinite(got) & ~np.isfinite(wanted[0]))
     assert np.any(near, axis=0).all(), (got, wanted)
 
 
