@@ -113,6 +113,17 @@ def test_checkpoints_on_the_way_change_nothing_and_the_last_two_are_kept(tmp_pat
     assert [path.stem[-2:] for path in checkpoints.paths()] == ["12", "10"]
 
 
+def test_a_third_checkpoint_that_a_killed_process_left_is_deleted(tmp_path, monkeypatch):
+    """Killed when the newest had its name and the oldest was not yet deleted: at the last step nobody writes again."""
+    with monkeypatch.context() as killed:
+        killed.setattr("tinycnn.checkpoint.KEPT", 3)
+        train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
+    three = Checkpoints(tmp_path).paths()
+    assert len(three) == 3
+    train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5, resume=True))
+    assert Checkpoints(tmp_path).paths() == three[:2]
+
+
 def test_more_epochs_under_a_constant_rate_are_exact(tmp_path):
     train(make_trainer(), epochs=2, checkpoints=Checkpoints(tmp_path / "kept", every=100))
     longer = train(make_trainer(), checkpoints=Checkpoints(tmp_path / "kept", every=100, resume=True))

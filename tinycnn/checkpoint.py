@@ -94,6 +94,7 @@ class Checkpoints:
                 continue
             for damaged in paths[: paths.index(path)]:  # or they would be taken for the newest again
                 damaged.replace(damaged.with_suffix(".damaged"))
+            self._delete_old()  # a process that was killed in between has not
             return state
         raise FileFormatError(f"{self.folder}: no checkpoint in it is whole; delete the folder to start again")
 
@@ -115,9 +116,12 @@ class Checkpoints:
             kept = ", ".join(path.stem for path in self.paths()) or "none"
             self.report(f"the checkpoint of step {step} could not be written ({error.strerror or error}); kept: {kept}")
             return None
+        self._delete_old()
+        return path
+
+    def _delete_old(self) -> None:
         for old in self.paths()[KEPT:]:
             old.unlink(missing_ok=True)
-        return path
 
     def keep_best(self, model: Sequential) -> None:
         """Keep ``model`` as the best so far; raises OSError when it cannot be written."""
