@@ -1,4 +1,4 @@
-"""How the Numba backend cuts convolution and batch norm into work: what changes speed and memory, but no result."""
+"""How the Numba backend cuts its work: what changes speed and memory, but no result."""
 
 import math
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinycnn.backends.numba_conv import make_conv
+from tinycnn.backends.numba_fused import adam_all
 from tinycnn.backends.numba_kernels.lanes import LANES
 from tinycnn.backends.numba_norm import image_parts
 
@@ -53,3 +54,17 @@ def test_a_part_of_a_batch_norm_fits_the_cache_and_is_worth_handing_out(shape):
     sizes = [(stop - start) * math.prod(shape[1:]) * 4 for start, stop in image_parts(shape)]
     assert sum(sizes) == math.prod(shape) * 4
     assert 200 << 10 < max(sizes) < 512 << 10
+
+
+def test_adam_steps_a_large_parameter_as_it_steps_small_ones():
+    """Enough numbers for several threads, beside the same numbers as many small parameters."""
+    size, rng = 600_000, np.random.default_rng(0)
+    arrays = [np.abs(rng.normal(size=size)).astype(np.float32) for _ in "pgmv"]
+    whole, pieces = [array.copy() for array in arrays], [array.copy() for array in arrays]
+    settings = (0.01, 1.5), 0.9, 0.999, 1e-7, 0.0
+    adam_all([tuple(whole)], *settings)
+    adam_all([tuple(piece[i : i + 1000] for piece in pieces) for i in range(0, size, 1000)], *settings)
+    for before, ours, expected in zip(arrays, whole, pieces, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-6)
+        assert (ours != before).any() == (before is not arrays[1])  # all but the gradient move
+    assert (whole[0] != arrays[0]).mean() > 0.99
