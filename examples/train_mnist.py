@@ -106,7 +106,7 @@ class Run:
         if self.ranks.size > 1:
             say(f"ranks     {self.ranks.size}, each with its part of every batch")
         say(f"training  {training_line(options)}")
-        for sentence in remarks(options, dataset):
+        for sentence in remarks(options, dataset, train):
             say(f"          {sentence}")
         if self.origin:
             say(f"start     {self.origin}")

@@ -297,8 +297,17 @@ def test_mirrored_digits_are_told_of(tmp_path):
     assert "mirrors" not in train(tmp_path, "--limit", 64, "--augment", "affine").stdout
 
 
+@pytest.mark.parametrize(("images", "steps"), [(48, "5 steps"), (19 * 128, "95 steps"), (19 * 128 + 1, "")])
+def test_a_run_of_few_steps_is_told_of(images, steps):
+    """Of 128 images each, in the 5 epochs of keras_cnn: one image more than 19 batches makes 100 steps, enough."""
+    dataset, options = data.load("digits", limit=48), training_options.parse("", ["--dataset", "digits"])
+    told = f"5 epochs of {images} images are only {steps}; a smaller --batch-size or more --epochs learns more"
+    assert training_options.remarks(options, dataset, images) == ([told] if steps else [])
+
+
 def test_settings_without_effect_are_told(tmp_path):
     process = train(tmp_path, "--limit", 64, "--model", "lenet", "--threads", 1, "--momentum", 0.5)
+    assert "1 epoch of 64 images is only 1 step; a smaller --batch-size" in process.stdout
     assert "--threads is for the numba backend; numpy does not use it\n" in process.stdout
     assert "--momentum is for sgd; adam does not use it\n" in process.stdout
     assert "does not use it" not in train(tmp_path, "--limit", 64, "--optimizer", "sgd", "--momentum", 0.5).stdout

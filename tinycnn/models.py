@@ -48,6 +48,13 @@ class Recipe:
     label_smoothing: float = 0.0
 
 
+USUAL = {  # for an optimizer that no recipe speaks of
+    "sgd": {"lr": 0.05, "weight_decay": 0.0},
+    "adam": {"lr": 1e-3, "weight_decay": 0.0},
+    "adamw": {"lr": 1e-3, "weight_decay": 0.01},
+}
+
+
 @dataclass(frozen=True)
 class Model:
     """A network, the training its author used, and the best that we found for the same architecture."""

@@ -23,11 +23,7 @@ from tinycnn.train import Trainer
 from tinycnn.transfer import picture_settings, start_from
 
 MOMENTUM = 0.9
-USUAL = {  # for an optimizer that is not the one of the recipe
-    "sgd": {"lr": 0.05, "weight_decay": 0.0},
-    "adam": {"lr": 1e-3, "weight_decay": 0.0},
-    "adamw": {"lr": 1e-3, "weight_decay": 0.01},
-}
+FEW_STEPS = 100  # below them, hardly any network has learned what it can
 
 
 def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
@@ -134,7 +130,7 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     model = models.known(options.model)
     defaults = dataclasses.asdict(model.recipe(options.recipe))
     if options.optimizer not in (None, defaults["optimizer"]):
-        defaults |= USUAL[options.optimizer]
+        defaults |= models.USUAL[options.optimizer]
     longest_fade = 0.0 if options.augment is False else options.epochs or defaults["epochs"]
     defaults["fade_epochs"] = min(defaults["fade_epochs"], longest_fade)
     if options.augment is True:  # without a name
@@ -233,9 +229,15 @@ def make_optimizer(options: argparse.Namespace, model: Sequential, steps: int) -
     return optim.OPTIMIZERS[options.optimizer](model.parameters(), options.lr, schedule=schedule, **extra)
 
 
+def steps_of_run(options: argparse.Namespace, images: int) -> int:
+    """In how many steps a run of ``images`` training images goes through all of its epochs."""
+    steps: int = options.epochs * -(-images // options.batch_size)
+    return steps
+
+
 def make_trainer(options: argparse.Namespace, model: Sequential, images: int) -> Trainer:
     """A trainer of ``model`` for ``images`` training images."""
-    steps = options.epochs * -(-images // options.batch_size)
+    steps = steps_of_run(options, images)
     return Trainer(
         model,
         make_optimizer(options, model, steps),
@@ -261,9 +263,9 @@ def training_line(options: argparse.Namespace) -> str:
     return line + (f", label smoothing {options.label_smoothing:g}" if options.label_smoothing else "")
 
 
-def remarks(options: argparse.Namespace, dataset: data.Dataset) -> list[str]:
-    """A sentence for each setting that does nothing in this run, or harm to its images."""
-    return [*without_effect(options), *unsuitable(options, dataset)]
+def remarks(options: argparse.Namespace, dataset: data.Dataset, images: int) -> list[str]:
+    """A sentence for each setting that does nothing in this run, or harm, with so many training ``images``."""
+    return [*without_effect(options), *unsuitable(options, dataset), *too_few_steps(options, images)]
 
 
 def unsuitable(options: argparse.Namespace, dataset: data.Dataset) -> list[str]:
@@ -272,6 +274,16 @@ def unsuitable(options: argparse.Namespace, dataset: data.Dataset) -> list[str]:
         return []
     told = "flip_and_crop mirrors half of the images, which makes no digits of digits"
     return [f"{told}; for {dataset.name}: --augment affine"]
+
+
+def too_few_steps(options: argparse.Namespace, images: int) -> list[str]:
+    """A sentence for a run that ends before it has learned much."""
+    steps = steps_of_run(options, images)
+    if steps >= FEW_STEPS:
+        return []
+    are = "is" if options.epochs == 1 else "are"
+    told = f"{counted(options.epochs, 'epoch')} of {counted(images, 'image')} {are} only {counted(steps, 'step')}"
+    return [f"{told}; a smaller --batch-size or more --epochs learns more"]
 
 
 def without_effect(options: argparse.Namespace) -> list[str]:
