@@ -103,6 +103,13 @@ def test_it_is_trained_as_asked(digits):
         np.testing.assert_array_equal(classifier.model_.state_dict()[name], array)
 
 
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.05), ("adam", 0.001), ("adamw", 0.001)])
+def test_each_optimizer_has_its_usual_rate(digits, optimizer, lr):
+    """The same weights, to the bit, as with the rate that the command line takes."""
+    unsaid, said = (small(optimizer=optimizer, lr=rate, epochs=1).fit(*digits) for rate in (None, lr))
+    np.testing.assert_array_equal(unsaid.predict_proba(digits[0]), said.predict_proba(digits[0]))
+
+
 @pytest.mark.parametrize(
     ("settings", "kind", "words"),
     [
@@ -110,7 +117,11 @@ def test_it_is_trained_as_asked(digits):
         ({"model": "lenet", "image_shape": None}, ShapeError, r"X holds rows of 64: give image_shape"),
         ({"image_shape": (9, 9)}, ShapeError, r"examples of shape \(9, 9, 1\) with 64 numbers"),
         ({"optimizer": "odd"}, SettingError, "optimizer='odd': choose one of sgd"),
-        ({"epochs": 1, "batch_size": 0}, SettingError, "batch size 0"),
+        ({"epochs": 0}, SettingError, "epochs=0: expected a number at least 1"),
+        ({"epochs": -1}, SettingError, "epochs=-1: expected a number at least 1"),
+        ({"epochs": 1, "batch_size": 0}, SettingError, "batch_size=0: expected a number at least 1"),
+        ({"epochs": 1, "early_stopping": 0}, SettingError, "early_stopping=0: expected a number at least 1"),
+        ({"epochs": 1, "scale": "x"}, SettingError, "scale=x: expected a number above 0"),
     ],
 )
 def test_mistakes(digits, settings, kind, words):

@@ -298,7 +298,7 @@ SCHEDULES: dict[str, Callable[[int], Schedule]] = {
 
 
 def in_range(
-    name: str, value: float, *, above: float | None = None, at_least: float | None = None, below: float | None = None
+    name: str, value: Any, *, above: float | None = None, at_least: float | None = None, below: float | None = None
 ) -> float:
     """``value`` as a float; raises SettingError when it is NaN, infinite, or outside the given bounds."""
     bounds = {"above": above, "at least": at_least, "below": below}

@@ -25,8 +25,8 @@ from tinycnn.backends import get_backend, use_backend
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.evaluation import predict_logits
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
-from tinycnn.models import NETWORKS
-from tinycnn.optim import OPTIMIZERS
+from tinycnn.models import NETWORKS, USUAL
+from tinycnn.optim import OPTIMIZERS, in_range
 from tinycnn.train import Trainer
 
 Layers = Callable[[Shape, int], list[Layer]]  # shape of one image or row, number of classes → layers
@@ -63,7 +63,8 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
     ``model``: a name of ``tinycnn.models``, a function ``(input_shape, classes) → layers``, or ``"auto"``: convolutions
     for images, one hidden layer for rows. ``scale`` multiplies ``X``; ``"auto"`` is 1/255 for bytes, else one over the
     largest absolute value that ``fit`` sees. ``early_stopping=n`` holds ``validation_fraction`` of the data back, and
-    stops when their loss has not improved for ``n`` epochs. The other arguments are those of training everywhere here.
+    stops when their loss has not improved for ``n`` epochs. ``lr=None`` is the usual rate of the optimizer. The other
+    arguments are those of training everywhere here; SettingError is raised by ``fit`` for one out of its range.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         epochs: int = 10,
         batch_size: int = 32,
         optimizer: str = "adam",
-        lr: float = 1e-3,
+        lr: float | None = None,
         scale: str | float = "auto",
         early_stopping: int | None = None,
         validation_fraction: float = 0.1,
@@ -156,12 +157,18 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             raise ShapeError(f"examples of shape {shape} with {features} numbers; expected (H, W, C), (H, W) or rows")
         return shape
 
-    def _new_trainer(self, images: np.ndarray) -> Trainer:
-        """A network with fresh weights, and all that trains it."""
+    def _check_settings(self) -> None:
         if self.optimizer not in OPTIMIZERS:
             raise SettingError(f"optimizer={self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+        stopping = [] if self.early_stopping is None else ["early_stopping"]
+        for name in ("epochs", "batch_size", *stopping):
+            in_range(name, getattr(self, name), at_least=1)
+
+    def _new_trainer(self, images: np.ndarray) -> Trainer:
+        """A network with fresh weights, and all that trains it."""
+        self._check_settings()
         self._seed = int(check_random_state(self.random_state).randint(2**31))
-        self.scale_ = self._fitting_scale(images) if self.scale == "auto" else float(self.scale)
+        self.scale_ = self._fitting_scale(images) if self.scale == "auto" else in_range("scale", self.scale, above=0)
         layers = [Rescaling(self.scale_), *self._layers()]
         self.model_, self.history_ = Sequential(*layers, input_shape=self.input_shape_, seed=self._seed), []
         self.__dict__.pop("_trainer", None)
@@ -170,7 +177,8 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
     def _trainer_again(self) -> Trainer:
         """What trains the network: that of the call before, or a new one where a file did not keep it."""
         if not hasattr(self, "_trainer"):
-            optimizer = OPTIMIZERS[self.optimizer](self.model_.parameters(), lr=self.lr)
+            lr = USUAL[self.optimizer]["lr"] if self.lr is None else self.lr
+            optimizer = OPTIMIZERS[self.optimizer](self.model_.parameters(), lr=lr)
             self._trainer = Trainer(self.model_, optimizer, batch_size=self.batch_size, seed=self._seed)
             self._trainer.history = list(self.history_)
         return self._trainer
