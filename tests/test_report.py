@@ -10,7 +10,7 @@ import pytest
 from example_runner import run_example
 
 import tinycnn
-from tinycnn import data, metrics, models, plots, report, report_page
+from tinycnn import data, metrics, models, plots, report, report_page, training_options
 from tinycnn.commands import main
 from tinycnn.data.augment import Affine, Elastic, FlipAndCrop
 from tinycnn.run_folder import results_in
@@ -84,6 +84,26 @@ def test_text_is_escaped():
     # By hand: 4 in titles, 1 failure, 3 and 2 with the pictures, 2 classes, 1 summary, 3 settings, 2 versions.
     assert page.text.count(evil) == 18
     assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == [evil]
+
+
+def test_settings_that_were_off_are_left_out():
+    """Of a run with Adam, whose options are as training_options makes them."""
+    options = vars(training_options.parse("", ["--model", "lenet", "--no-capture"]))
+    scores = metrics.class_scores(np.eye(2, dtype=int))
+
+    def names(options):
+        html = report_page.page(RESULTS | {"options": options}, [], [], "", scores, ("a", "b"))
+        settings = re.search("<h2>Settings</h2>(.*?)</table>", html, re.DOTALL)[1]
+        return dict(re.findall("<th>(.*?)</th><td>(.*?)</td>", settings))
+
+    found = names(options)
+    assert found["seed"] == "0"
+    assert found["no capture"] == "yes"
+    assert found["epochs"] == str(options["epochs"])
+    off = {"freeze", "resume", "tf32", "momentum", "elastic", "weight decay", "augment", "limit"}
+    assert off & found.keys() == set()
+    assert names(options | {"freeze": ["conv2d_1", "dense_*"]})["freeze"] == "conv2d_1, dense_*"
+    assert names(vars(training_options.parse("", ["--optimizer", "sgd"])))["momentum"] == "0.9"
 
 
 def test_a_picture_that_fails_costs_only_itself(digits, tmp_path, monkeypatch):

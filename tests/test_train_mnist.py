@@ -306,7 +306,7 @@ def test_a_run_of_few_steps_is_told_of(images, steps):
 
 
 def test_settings_without_effect_are_told(tmp_path):
-    process = train(tmp_path, "--limit", 64, "--model", "lenet", "--threads", 1, "--momentum", 0.5)
+    process = train(tmp_path, "--limit", 64, "--model", "lenet", "--threads", 1, "--momentum", 0.9)
     assert "1 epoch of 64 images is only 1 step; a smaller --batch-size" in process.stdout
     assert "--threads is for the numba backend; numpy does not use it\n" in process.stdout
     assert "--momentum is for sgd; adam does not use it\n" in process.stdout

@@ -107,10 +107,17 @@ def _class_table(scores: ClassScores, class_names: Sequence[str]) -> str:
 
 
 def _settings(results: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The options of the run, and where its data came from; what was not given is left out."""
+    """The options of the run, and where its data came from; left out is what was not given, and what was off."""
     counts = [(f"{part} images", f"{results[f'{part}_images']:,}") for part in ("train", "validation", "test")]
-    options = [(name.replace("_", " "), value) for name, value in results["options"].items() if value is not None]
+    said = {name: value for name, value in results["options"].items() if value or name == "seed"}
+    options = [(name.replace("_", " "), _in_words(value)) for name, value in said.items()]
     return [*options, ("data", results["data_source"]), *counts]
+
+
+def _in_words(value: Any) -> Any:
+    if value is True:
+        return "yes"
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _table(rows: Iterable[tuple[str, Any]]) -> str:

@@ -63,7 +63,7 @@ def add_training(add: Callable[..., argparse.Action]) -> None:
     add("--batch-size", type=int, metavar="N", help="images per step (default: as the recipe says)")
     add("--optimizer", choices=optim.OPTIMIZERS, help="default: as the recipe says")
     add("--lr", type=float, metavar="X", help="learning rate (default: as the recipe says; else 0.001, for sgd 0.05)")
-    add("--momentum", type=float, default=MOMENTUM, metavar="X", help=f"of sgd (default: {MOMENTUM})")
+    add("--momentum", type=float, metavar="X", help=f"of sgd (default: {MOMENTUM})")
     add("--weight-decay", type=float, metavar="X", help="how strongly weights shrink (default: as the recipe says)")
     add("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: as the recipe says)")
     add("--augment", nargs="?", const=True, choices=NAMES, help="change training images; alone: as best recipe does")
@@ -138,6 +138,8 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
+    if options.momentum is None and options.optimizer == "sgd":
+        options.momentum = MOMENTUM
     options.save_best |= options.early_stopping is not None
     check_numbers(options)
     check_together(options)
@@ -298,6 +300,6 @@ def without_effect(options: argparse.Namespace) -> list[str]:
         sentences.append(f"--memory is for folders of .npy files; {options.dataset} is held in memory")
     if options.threads is not None and backend != "numba":
         sentences.append(f"--threads is for the numba backend; {backend} does not use it")
-    if options.optimizer != "sgd" and options.momentum != MOMENTUM:
+    if options.optimizer != "sgd" and options.momentum is not None:
         sentences.append(f"--momentum is for sgd; {options.optimizer} does not use it")
     return sentences
