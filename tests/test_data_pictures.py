@@ -191,7 +191,7 @@ def test_links_are_followed_one_step_and_never_round(pets, tmp_path):
     assert load_pictures(pets).class_names == ("cat", "dog")
     (pets / "dog" / "all").symlink_to(pets)
     assert (
-        refused(pets) == f"{pets / 'dog' / 'all'} is a folder inside of a class; put its pictures into {pets / 'dog'}. "
+        refused(pets) == "dog/all is a folder inside of a class; put its pictures into dog. "
         "(Folders of training and test pictures, each with its classes, are called train and test.)"
     )
     (pets / "dog" / "all").unlink()
@@ -314,16 +314,22 @@ def test_one_coloured_picture_is_enough(tmp_path):
 # ------------------------------------------------------------------------------------------------------ what is refused
 
 
+WANTED = "it must hold a folder of pictures for each class, two at least; there is"
+
+
 def test_folders_without_classes(tmp_path, pets):
     assert refused(tmp_path / "gone") == "there is no such folder."
     (tmp_path / "empty").mkdir()
-    assert refused(tmp_path / "empty").endswith("a folder of pictures for each class, two at least; there is none.")
+    assert refused(tmp_path / "empty") == f"{WANTED} none."
     fill(tmp_path / "flat", range(3))
-    assert "there is none." in refused(tmp_path / "flat")
+    assert refused(tmp_path / "flat") == f"{WANTED} none."
     fill(tmp_path / "one" / "cat", range(3))
-    assert "two at least; there is only one, cat." in refused(tmp_path / "one")
+    assert refused(tmp_path / "one") == f"{WANTED} only one, cat."
+    fill(tmp_path / "parted" / "train" / "cat", range(3))
+    (tmp_path / "parted" / "test").mkdir()
+    assert refused(tmp_path / "parted") == f"train: {WANTED} only one, cat."
     (pets / "fish").mkdir()
-    assert refused(pets).startswith(f"{pets / 'fish'} holds no picture (.bmp, .gif, .jpeg, .jpg")
+    assert refused(pets).startswith("fish holds no picture (.bmp, .gif, .jpeg, .jpg")
 
 
 def test_classes_with_too_few_pictures(pets):

@@ -268,7 +268,14 @@ BAD_IMAGES = {
     "fortran": (damaged(np.asfortranarray(np.zeros((6, 4, 5), np.uint8))), "in Fortran order"),
     "empty": (damaged(BYTES[:0]), r"shape \(0, 4, 4, 1\)"),
     "objects": (damaged(np.array([None])), "object of shape"),
-    "no npy": (lambda path: path.write_bytes(b"PK\3\4 something else"), "not a .npy array"),
+    "no npy": (
+        lambda path: path.write_bytes(b"PK\3\4 something else"),
+        "npy: it is not a .npy array, or damaged. Write",
+    ),
+    "of no bytes": (
+        lambda path: path.touch(),
+        "npy: it is not a .npy array, or damaged. Write it again, with numpy.save",
+    ),
     "no file": (lambda path: None, "there is no such file"),
     "a folder": (lambda path: path.mkdir(), "there is no such file"),
 }

@@ -31,7 +31,7 @@ def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]
     try:
         return HEADER_READERS[np.lib.format.read_magic(stream)](stream)
     except Exception as error:  # NumPy parses the header as Python source: hostile bytes can raise nearly anything
-        raise DataError(f"it is not a .npy array ({type(error).__name__}: {error}).") from error
+        raise DataError("it is not a .npy array, or damaged. Write it again, with numpy.save.") from error
 
 
 def _check_layout(shape: tuple[int, ...], dtype: np.dtype) -> int:

@@ -104,11 +104,16 @@ def _find_whole(root: Path, test_fraction: float, seed: int) -> Found:
 
 def _find_parted(root: Path) -> Found:
     left_out = [path for path in _visible(root) if path.name not in (TRAIN, TEST)]
-    train, test = (_classes_in(root / part, left_out) for part in (TRAIN, TEST))
+    train, test = (_named_classes(root, part, left_out) for part in (TRAIN, TEST))
     if train.keys() != test.keys():
         different = ", ".join(sorted(train.keys() ^ test.keys())[:MOST_NAMED])
         raise DataError(f"{TRAIN} and {TEST} must hold folders of the same names; only one of them has: {different}.")
     return Found(train, test, f"{TRAIN} and {TEST} as they are", left_out)
+
+
+def _named_classes(root: Path, part: str, left_out: list[Path]) -> Classes:
+    with naming(part):
+        return _classes_in(root / part, left_out)
 
 
 def _classes_in(folder: Path, left_out: list[Path]) -> Classes:
@@ -120,7 +125,7 @@ def _classes_in(folder: Path, left_out: list[Path]) -> Classes:
             classes.setdefault(_class_name(path), []).extend(_pictures_in(path, left_out))
     if len(classes) < 2:
         found = f"only one, {next(iter(classes))}" if classes else "none"
-        raise DataError(f"{folder} must hold a folder of pictures for each class, two at least; there is {found}.")
+        raise DataError(f"it must hold a folder of pictures for each class, two at least; there is {found}.")
     return classes
 
 
@@ -141,12 +146,12 @@ def _pictures_in(folder: Path, left_out: list[Path]) -> list[Path]:
     for path in _visible(folder):
         if path.is_dir():
             raise DataError(
-                f"{path} is a folder inside of a class; put its pictures into {folder}. (Folders of training and test "
-                f"pictures, each with its classes, are called {TRAIN} and {TEST}.)"
+                f"{folder.name}/{path.name} is a folder inside of a class; put its pictures into {folder.name}. "
+                f"(Folders of training and test pictures, each with its classes, are called {TRAIN} and {TEST}.)"
             )
         (pictures if is_picture(path) else left_out).append(path)
     if not pictures:
-        raise DataError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}); add some, or remove it.")
+        raise DataError(f"{folder.name} holds no picture ({', '.join(sorted(SUFFIXES))}); add some, or remove it.")
     return pictures
 
 
