@@ -8,7 +8,7 @@ import pytest
 from tinycnn.backends.numba_conv import make_conv
 from tinycnn.backends.numba_fused import adam_all
 from tinycnn.backends.numba_kernels.lanes import LANES
-from tinycnn.backends.numba_norm import image_parts
+from tinycnn.backends.numba_norm import image_parts, norm_backward, norm_forward
 
 pytestmark = pytest.mark.skipif(not LANES, reason="TINYCNN_SIMD_LANES=0: nothing is fused")
 
@@ -68,3 +68,19 @@ def test_adam_steps_a_large_parameter_as_it_steps_small_ones():
         np.testing.assert_allclose(ours, expected, rtol=1e-6)
         assert (ours != before).any() == (before is not arrays[1])  # all but the gradient move
     assert (whole[0] != arrays[0]).mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("gamma", "beta"),
+    [(0.15, 1), (0.15, -1), (0.15, 1e2), (0.15, -1e4), (-0.15, 1e4), (30, 1e4), (0.01, 1), (0, 0)],
+)
+def test_a_large_beta_costs_the_gradient_of_gamma_no_digits(gamma, beta):
+    """``x̂`` comes back from ``y = gamma x̂ + beta`` only where beta has not rounded it away; a channel is enough."""
+    rng = np.random.default_rng(3)
+    x, grad_y = rng.normal(size=(2, 4, 12, 12, 2)).astype(np.float32)
+    gammas, betas = np.array([[1, gamma], [0, beta]], np.float32)
+    _, mean, var, norm = norm_forward(x, gammas, betas, None, None, eps=1e-3, pool=((1, 1), (1, 1)))
+    _, grad_gamma, _ = norm_backward(norm, gammas, grad_y, need_grad_x=False)
+    x_hat = (x.astype(np.float64) - mean) / np.sqrt(var.astype(np.float64) + 1e-3)
+    sizes = np.abs(grad_y * x_hat).sum(axis=(0, 1, 2))
+    assert (np.abs(grad_gamma - (grad_y * x_hat).sum(axis=(0, 1, 2))) < 2e-7 * sizes).all()

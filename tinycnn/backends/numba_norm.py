@@ -12,7 +12,7 @@ from tinycnn.backends.threads import MEMORY, in_parallel, pieces
 
 Array = np.ndarray
 Pool = tuple[Pair, Pair]  # window, stride
-SAFE_GAMMA = 0.1  # above it, x̂ = (y - beta) / gamma has lost no more than a digit
+SAFE_GAMMA = 0.1  # above it, and above that share of beta, x̂ = (y - beta) / gamma has lost about a digit at most
 
 
 class Source(NamedTuple):
@@ -117,11 +117,12 @@ def norm_forward(
 def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array]:
     """``grad_y (N, OH, OW, C)`` → ``grad_gamma``, ``grad_beta``, both ``(C,)``.
 
-    The winners' ``x̂`` come from ``y``, a quarter of the memory of ``x``, unless a small gamma has rounded them away.
+    The winners' ``x̂`` come from ``y``, a quarter of the memory of ``x``, unless a gamma that is small, or small beside
+    its beta, has rounded them away.
     """
     C, parts = len(gamma), image_parts(norm.source.shape)
     gamma_parts, beta_parts = np.empty((2, len(parts), C), np.float32)
-    from_y = bool((np.abs(gamma) > SAFE_GAMMA).all())
+    from_y = bool((np.abs(gamma) > SAFE_GAMMA * np.maximum(1, np.abs(norm.beta))).all())
 
     def work(part: int) -> None:
         some, sums = slice(*parts[part]), (gamma_parts[part], beta_parts[part])
