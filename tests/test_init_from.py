@@ -76,7 +76,13 @@ def test_other_classes_get_a_new_head():
 def test_the_same_classes_keep_their_head():
     model, words = model_of(f"--init-from {LENET} --dataset digits")
     assert changed(model, tinycnn.load(LENET)) == set()
-    assert "the classes are the same" in words
+    assert words == f"from {LENET}: the classes have the same names, so the head stays, and no layer is new"
+
+
+def test_a_new_head_may_be_asked_for_where_only_the_names_are_the_same():
+    model, words = model_of(f"--init-from {LENET} --dataset digits --new-head")
+    assert changed(model, tinycnn.load(LENET)) == {"dense_3"}
+    assert words == f"from {LENET}: dense_3 is new, for 10 classes"
 
 
 def test_as_many_classes_that_are_called_differently_get_a_new_head():
@@ -141,7 +147,8 @@ def test_what_no_picture_can_be_is_left_to_the_pictures(shape, settings):
         ("--init-from few.npz", FileFormatError, "few.npz: not a tinycnn model file"),
         ("--init-from sick.safetensors", FileFormatError, r"conv2d_1.weight is not finite .*: its training went wrong"),
         (f"--init-from {LENET} --model lenet", SettingError, "--model lenet: the network comes from --init-from"),
-        ("--freeze conv2d_1", SettingError, "expected --init-from with it"),
+        ("--freeze conv2d_1", SettingError, "--freeze: .* expected --init-from with it"),
+        ("--new-head", SettingError, "--new-head: .* expected --init-from with it"),
         (
             f"--init-from {LENET} --freeze conv_1",
             SettingError,

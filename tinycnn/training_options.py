@@ -41,6 +41,7 @@ def add_subject(add: Callable[..., argparse.Action]) -> None:
     """What is trained, on which images, and what computes."""
     add("--model", choices=models.NETWORKS, help=f"the network (default: {models.DEFAULT})")
     add("--init-from", type=Path, metavar="FILE", help="start from the trained network in this model.safetensors")
+    add("--new-head", action="store_true", help="of it, start the last layer anew in any case")
     add("--freeze", nargs="+", default=[], metavar="LAYER", help="of it, leave these layers as they are: 'conv2d_*'")
     add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="what computes (default: auto)")
     add(
@@ -152,6 +153,8 @@ def fill_in_network(options: argparse.Namespace) -> None:
     """Which network it is, and how large its pictures are: as the file says that it comes from, if it does."""
     if options.freeze and not options.init_from:
         raise SettingError("--freeze: fresh weights would never learn anything; expected --init-from with it")
+    if options.new_head and not options.init_from:
+        raise SettingError("--new-head: fresh weights have a new head anyway; expected --init-from with it")
     if not options.init_from:
         options.model = options.model or models.DEFAULT
         return
@@ -212,7 +215,8 @@ def output_folder(options: argparse.Namespace, dataset: Dataset) -> Path:
 def make_model(options: argparse.Namespace, dataset: Dataset) -> tuple[Sequential, str]:
     """The network as it is before the first step, and where it comes from in words ("" for fresh weights)."""
     if options.init_from:
-        model, words = start_from(options.init_from, dataset, freeze=options.freeze, seed=options.seed)
+        how = {"new_head": options.new_head, "freeze": options.freeze, "seed": options.seed}
+        model, words = start_from(options.init_from, dataset, **how)
         words = f"from {options.init_from}: {words}"
     else:
         shape, classes = dataset.input_shape, dataset.num_classes

@@ -10,17 +10,22 @@ from tinycnn.nonfinite import load_finite
 
 
 def start_from(
-    path: str | os.PathLike[str], dataset: Dataset, *, freeze: Sequence[str] = (), seed: int = 0
+    path: str | os.PathLike[str],
+    dataset: Dataset,
+    *,
+    new_head: bool = False,
+    freeze: Sequence[str] = (),
+    seed: int = 0,
 ) -> tuple[Sequential, str]:
     """The network in the file ``path``, ready to train on ``dataset``, and what was done to it in words.
 
-    Its head stays where the classes are called the same, else it is fresh, from ``seed``. ``freeze``: what
-    ``Sequential.freeze_only`` takes. Raises FileFormatError, and ShapeError when it takes other images.
+    Its head stays where the classes are called the same; else, or if ``new_head``, it is fresh, from ``seed``.
+    ``freeze``: what ``Sequential.freeze_only`` takes. Raises FileFormatError, ShapeError if it takes other images.
     """
     model = load_finite(path)
     check_images(model, dataset, path)
-    words = "the classes are the same, and no layer is new"
-    if model.class_names != dataset.class_names:
+    words = "the classes have the same names, so the head stays, and no layer is new"
+    if new_head or model.class_names != dataset.class_names:
         model = model.with_head(dataset.num_classes, seed=seed)
         words = f"{model.head()} is new, for {dataset.num_classes} classes"
     return model.freeze_only(*freeze), words
