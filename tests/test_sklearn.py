@@ -93,10 +93,10 @@ def test_a_network_of_the_list_and_one_of_your_own():
 def test_it_is_trained_as_asked(digits):
     """The same network by hand: layers, seed, optimizer, learning rate, batches, epochs."""
     X, y = digits
-    classifier = small(epochs=2, batch_size=60, optimizer="sgd", lr=0.05).fit(X, y)
+    classifier = small(epochs=2, batch_size=60, optimizer="sgd", lr=0.03).fit(X, y)
     seed = int(np.random.RandomState(0).randint(2**31))
     model = Sequential(Rescaling(1 / 16), *default_layers((8, 8, 1), 10), input_shape=(8, 8, 1), seed=seed)
-    trainer = Trainer(model, SGD(model.parameters(), lr=0.05), batch_size=60, seed=seed)
+    trainer = Trainer(model, SGD(model.parameters(), lr=0.03), batch_size=60, seed=seed)
     with tinycnn.use_backend("numpy"):
         list(trainer.fit(X.reshape(-1, 8, 8, 1).astype(np.float32), y, epochs=2))
     for name, array in model.state_dict().items():
