@@ -8,7 +8,7 @@ import pytest
 from tinycnn.backends.numba_conv import make_conv
 from tinycnn.backends.numba_fused import adam_all
 from tinycnn.backends.numba_kernels.lanes import LANES
-from tinycnn.backends.numba_norm import image_parts, norm_backward, norm_forward
+from tinycnn.backends.numba_norm import Source, image_parts, norm_backward, norm_forward
 
 pytestmark = pytest.mark.skipif(not LANES, reason="TINYCNN_SIMD_LANES=0: nothing is fused")
 
@@ -84,3 +84,11 @@ def test_a_large_beta_costs_the_gradient_of_gamma_no_digits(gamma, beta):
     x_hat = (x.astype(np.float64) - mean) / np.sqrt(var.astype(np.float64) + 1e-3)
     sizes = np.abs(grad_y * x_hat).sum(axis=(0, 1, 2))
     assert (np.abs(grad_gamma - (grad_y * x_hat).sum(axis=(0, 1, 2))) < 2e-7 * sizes).all()
+
+
+def test_usual_batch_norms_take_the_gradient_of_gamma_from_what_is_pooled():
+    """The images themselves, four times as many bytes, are not read again."""
+    x, gamma, beta = np.ones((2, 4, 4, 3), np.float32), np.array([1, -0.5, 0.2], np.float32), np.ones(3, np.float32)
+    y, _, _, norm = norm_forward(x, gamma, beta, None, None, eps=1e-3, pool=((2, 2), (2, 2)))
+    norm = norm._replace(source=Source(x.shape, None, None))
+    assert norm_backward(norm, gamma, np.ones_like(y), need_grad_x=False)[2].tolist() == [8, 8, 8]
