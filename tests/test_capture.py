@@ -20,6 +20,7 @@ from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
 from tinycnn.errors import BackendError, SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
+from tinycnn.ranks import Alone, use_communicator
 from tinycnn.rehearsal import warm_up
 from tinycnn.train import Progress, Trainer
 
@@ -247,7 +248,7 @@ def test_nothing_is_recorded_twice_without_need():
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(
     "change",
-    ["data", "optimizer", "parameter", "setting", "batch size", "augmentation", "clipping"],
+    ["data", "optimizer", "parameter", "setting", "batch size", "augmentation", "clipping", "layer"],
 )
 def test_what_a_recording_cannot_follow_is_recorded_anew(change):
     """Compared with an eager trainer that sees the same change."""
@@ -271,6 +272,8 @@ def test_what_a_recording_cannot_follow_is_recorded_anew(change):
                 trainer.augment = Affine()
             case "clipping":
                 trainer.clip_norm = 0.01
+            case "layer":
+                trainer.model.layers["dropout_1"].p, trainer.model.layers["batchnorm_1"].momentum = 0.9, 0.5
         scores = trainer.train_epoch(images, labels, epoch=2)
         results.append((scores, everything(trainer)))
     assert results[0] == results[1]
@@ -451,6 +454,21 @@ def test_a_warm_up_tells_what_cannot_be_recorded(monkeypatch):
     trainer.model.fuse = False
     warm_up(trainer, *pictures())
     assert "cuBLAS" in trainer.why_eager
+
+
+class FirstOfTwo(Alone):
+    """What rank 0 sees of two ranks where the other adds nothing to any sum."""
+
+    size = 2
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_warm_up_tells_that_several_ranks_record_nothing(monkeypatch):
+    trainer, taken = make_trainer(), counted_steps(monkeypatch)
+    with use_communicator(FirstOfTwo()):
+        warm_up(trainer, *pictures())
+    assert trainer.why_eager == "several ranks share each batch"
+    assert len(taken) == 1  # the rehearsed step, and none for a recording that nobody would use
 
 
 def test_a_backend_without_recorder_runs_eagerly_and_has_nothing_to_say():

@@ -9,7 +9,7 @@ from tinycnn import models
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import warp_terms
 from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop, named
-from tinycnn.errors import SettingError, TinyCNNError
+from tinycnn.errors import DataError, SettingError, TinyCNNError
 from tinycnn.evaluation import EVALUATION_BATCH, predict_logits
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
 from tinycnn.optim import SGD, Adam, cosine
@@ -516,3 +516,24 @@ def test_the_display_suits_the_output(monkeypatch):
     for is_terminal, kind in ((True, ProgressBar), (False, PlainLines)):
         monkeypatch.setattr("sys.stderr.isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
         assert type(progress_display(3)) is kind
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x / np.float32(255), y), "images are float32, and would be divided by 255"),
+        (lambda x, y: (x[:0], y[:0]), "no images: expected at least one"),
+        (lambda x, y: (x, y[1:]), "40 images and 39 labels"),
+        (lambda x, y: (x, np.eye(2)[y]), r"labels are float64 \(40, 2\): expected whole numbers"),
+        (lambda x, y: (x, y.astype(float)), "labels are float64"),
+    ],
+    ids=["floats", "none", "one label too few", "one-hot", "fractions"],
+)
+def test_examples_that_are_none(change, message):
+    """For validation, too; but none to validate on is none, and means no validation."""
+    good, bad = sides(40), change(*sides(40))
+    with pytest.raises(DataError, match=message):
+        list(make_trainer().fit(*bad, epochs=1))
+    if len(bad[0]):
+        with pytest.raises(DataError, match=message):
+            list(make_trainer().fit(*good, epochs=1, validation=bad))

@@ -20,10 +20,23 @@ T = TypeVar("T")
 Batch = tuple[Array, Array, Array]  # images (n, H, W, C), their labels (n,), the numbers of those in the batch (N,)
 
 
-def bring(images: Images, labels: np.ndarray) -> tuple[Array, Array]:
-    """Images and labels to where they stay for the whole run: to the backend, unless the images are on the disk."""
+def check_examples(images: Images, labels: np.ndarray, scale: float) -> None:
+    """Raise DataError unless these can be learned from, by a network that multiplies what images hold by ``scale``."""
     if len(images) != len(labels):
         raise DataError(f"{len(images):,} images and {len(labels):,} labels: expected one label per image.")
+    if not len(images):
+        raise DataError("no images: expected at least one.")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(f"labels are {labels.dtype} {labels.shape}: expected whole numbers (M,), no one-hot rows.")
+    if images.dtype != np.uint8 and scale != 1:
+        raise DataError(
+            f"images are {images.dtype}, and would be divided by 255 as bytes are: give uint8, or a network that "
+            "begins with Rescaling."
+        )
+
+
+def bring(images: Images, labels: np.ndarray) -> tuple[Array, Array]:
+    """Images and labels to where they stay for the whole run: to the backend, unless the images are on the disk."""
     if isinstance(images, StoredImages):
         return images, labels
     return get_backend().asarray(images), get_backend().asarray(labels)

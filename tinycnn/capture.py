@@ -32,8 +32,8 @@ from tinycnn.optim import OPTIMIZERS, Optimizer
 from tinycnn.ranks import get_communicator
 
 Trainer = Any  # of train.py, which stands above this module
-PART_BY_PART = "the images come from the disk, part by part"
 Progress = Any
+PART_BY_PART = "the images come from the disk, part by part"
 
 
 @contextmanager
@@ -273,8 +273,8 @@ def frozen_parts(trainer: Trainer) -> list[object]:
 
 
 def frozen_numbers(trainer: Trainer) -> dict[str, Any]:
-    """The settings that are part of a recorded step, whatever they are changed to."""
-    numbers = trainer.optimizer.settings()
+    """The settings that are part of a recorded step, whatever they are changed to; ``repr`` tells those of layers."""
+    numbers = trainer.optimizer.settings() | {"network": repr(trainer.model)}
     del numbers["learning rate"]  # it comes with the table
     own = {name: getattr(trainer, name) for name in ("batch_size", "label_smoothing", "clip_norm")}
     terms = trainer.augment.terms if trainer.augment else 0

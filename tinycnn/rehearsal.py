@@ -38,11 +38,11 @@ def _rehearse(trainer: Trainer, images: Images, labels: np.ndarray) -> None:
     some = slice(2 * rehearsal.batch_size)  # one step, and one more to replay it
     images_here, labels_here = bring(images[some], labels[some])
     running = Progress(1, math.ceil(len(labels_here) / rehearsal.batch_size))
-    with use_communicator(Alone()):
-        with captured_epoch(rehearsal, images_here, labels_here, 1, running) as captured:
-            while captured and running.step < running.steps and captured.step(running):
-                continue
-        trainer.why_eager = rehearsal.why_eager
-        with closing(batches(images_here, labels_here, np.arange(len(labels_here)), rehearsal.batch_size)) as coming:
-            rehearsal.step(*next(coming))
+    with captured_epoch(rehearsal, images_here, labels_here, 1, running) as captured:
+        while captured and running.step < running.steps and captured.step(running):
+            continue
+    trainer.why_eager = rehearsal.why_eager
+    order = np.arange(len(labels_here))
+    with use_communicator(Alone()), closing(batches(images_here, labels_here, order, rehearsal.batch_size)) as coming:
+        rehearsal.step(*next(coming))
     predict_logits(rehearsal.model, images[:1])

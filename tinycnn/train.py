@@ -1,9 +1,10 @@
 """The training loop: batches in, smaller loss out. Begin with ``Trainer.step``; the rest is resuming and safety.
 
-Pixels and labels are handed to the backend once; what travels per epoch is one shuffled list of image numbers on the
-way in and two numbers (loss, correct answers) on the way out. Shuffles depend on ``(seed, epoch)`` alone, so every
-backend sees the same batches. ``Trainer.state_dict()`` is all that a run needs to go on, after any step, to the same
-bits: it is saved as a checkpoint, and it is where a run goes back to that has lost its numbers to NaN.
+Pixels and labels are handed to the backend once (those on the disk part by part, ``batches.py``); what travels per
+epoch is one shuffled list of image numbers on the way in and two numbers (loss, correct answers) on the way out.
+Shuffles depend on ``(seed, epoch)``, never on the backend, so all see the same batches. ``Trainer.state_dict()`` is all
+that a run needs to go on, after any step, to the same bits: it is saved as a checkpoint, and it is where a run goes
+back to that has lost its numbers to NaN.
 """
 
 import math
@@ -19,7 +20,7 @@ import numpy as np
 from tinycnn import nonfinite, ops
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.batches import batches, bring, epoch_order, mixing
+from tinycnn.batches import batches, bring, check_examples, epoch_order, mixing
 from tinycnn.capture import CapturedSteps, captured_epoch
 from tinycnn.checkpoint import Checkpoints, fingerprint
 from tinycnn.data.augment import Augmentation, Fade
@@ -82,7 +83,7 @@ class Trainer:
         self.spent_s = 0.0  # by whoever trained before the state that was loaded
         self.epoch_began = 0.0  # on the clock of time.perf_counter; time spent before an interruption counts
         self.capture, self.captured = capture, None
-        self.count_correct = count_correct
+        self.count_correct = count_correct  # a recorded step counts at its end instead
         self.why_eager = ""  # where steps should have been recorded, but were not
         self.wish = Wish(lambda: False)  # to stop, of whichever rank
 
@@ -105,10 +106,15 @@ class Trainer:
 
         ``early_stopping=n`` ends the run when the validation loss has not improved for ``n`` epochs. ``progress`` is
         called after every step, and so is ``stop``: when it answers True, the state is saved to ``checkpoints`` and
-        TrainingStopped raised. Raises TrainingDivergedError when a number is no longer finite, SettingError when the
-        checkpoint to resume from belongs to another run.
+        TrainingStopped raised. After an epoch the state is saved when the next is asked for, so that whatever is done
+        with its result belongs to it. Raises DataError for images that are no bytes and for labels that are no numbers
+        of classes, TrainingDivergedError when a number is no longer finite, SettingError when the checkpoint to resume
+        from belongs to another run.
         """
         validation = validation if validation and len(validation[0]) else None
+        for examples in ((images, labels), validation):
+            if examples:
+                check_examples(*examples, self.scale)
         if early_stopping is not None and not validation:
             raise SettingError("early stopping watches the validation loss: it needs validation images")
         identity = partial(self.identity, (images, labels), validation, early_stopping)
