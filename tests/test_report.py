@@ -179,7 +179,8 @@ def test_every_picture_goes_with_its_run(digits, tmp_path):
     for name in names:
         (tmp_path / name).write_text("a picture")
     (tmp_path / "mine.png").write_text("not of a run")
-    assert {path.name for path in results_in(tmp_path)} == names
+    (tmp_path / "metrics.json").write_text("a run")
+    assert {path.name for path in results_in(tmp_path)} == {*names, "metrics.json"}
 
 
 # ---------------------------------------------------------------------------------------------------- the command lines

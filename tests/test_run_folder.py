@@ -39,6 +39,13 @@ def test_new_results_replace_all_earlier_ones_and_nothing_else(folder):
     assert not any(path.name.startswith(".") for path in folder.iterdir())
 
 
+def test_a_folder_without_results_loses_nothing_that_is_called_like_one(tmp_path):
+    write(tmp_path, {"digits.png": "mine", "graph.svg": "mine"})
+    with replacing(tmp_path) as place:
+        write(place, NEW)
+    assert content(tmp_path) == NEW | {"digits.png": "mine", "graph.svg": "mine"}
+
+
 def fail_after_writing(place, error):
     write(place, {"metrics.json": "new"})
     raise error

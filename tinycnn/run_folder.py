@@ -13,7 +13,8 @@ from tinycnn.files import bring_to_disk, remove_leftovers, try_lock
 from tinycnn.ranks import by_first
 
 BEST_FILE = "model_best.safetensors"
-RESULTS = ["metrics.json", "history.csv", "model.safetensors", BEST_FILE, "report.html", "graph.svg", "graph.mmd"]
+NUMBERS = "metrics.json"  # which every run writes: where it is missing, nothing is of an earlier run
+RESULTS = ["history.csv", "model.safetensors", BEST_FILE, "report.html", "graph.svg", "graph.mmd"]
 RESULTS += ["augmentation.png", "class_distribution.png", "confusion_matrix.png", "curves.png", "digits.png"]
 RESULTS += ["example_?.png", "feature_maps.png", "filters_*.png", "histograms.png", "misclassified.png"]
 RESULTS += ["misclassified_?.png", "precision_recall.png", "predictions.png", "saliency.png"]
@@ -111,5 +112,7 @@ def settle(folder: Path) -> None:
 
 
 def results_in(folder: Path) -> list[Path]:
-    """The files in ``folder`` that runs write: results, pictures, and the page of them."""
-    return [path for pattern in RESULTS for path in folder.glob(pattern) if path.is_file()]
+    """The files in ``folder`` that an earlier run wrote: results, pictures, the page of them, and ``NUMBERS`` last."""
+    if not (folder / NUMBERS).is_file():
+        return []
+    return [path for pattern in [*RESULTS, NUMBERS] for path in folder.glob(pattern) if path.is_file()]
