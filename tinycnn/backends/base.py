@@ -34,6 +34,7 @@ import numpy as np
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Pair = tuple[int, int]
+Pool = tuple[Pair, Pair]  # window, stride
 Kernel = Callable[..., Any]
 
 _kernel_loaders: dict[tuple[str, str], Callable[["Backend"], Kernel]] = {}  # by (name of the backend, of the kernel)

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinycnn.backends.base import Array, Pair, StepInMemory, window_grid
+from tinycnn.backends.base import Array, Pair, Pool, StepInMemory, window_grid
 from tinycnn.backends.cupy_launch import BYTE, WINDOWS, CupyKernels, Grid, blocks_for, divisor, windows_of
 from tinycnn.backends.philox import keep_threshold
 
-Pool = tuple[Pair, Pair]  # window, stride
 ROWS = 64  # of a tile, see cuda/tile.cuh
 STEP = 16
 ENOUGH_BLOCKS = 256  # about two for each multiprocessor of a large GPU

@@ -6,8 +6,8 @@ As in ``cupy_fused.py``, here is only the bookkeeping; ``cuda/batch_norm.cu`` ho
 import math
 from typing import NamedTuple
 
-from tinycnn.backends.base import Array, Pair, window_grid
-from tinycnn.backends.cupy_fused import Conv, FusedKernels, Pool
+from tinycnn.backends.base import Array, Pair, Pool, window_grid
+from tinycnn.backends.cupy_fused import Conv, FusedKernels
 from tinycnn.backends.cupy_launch import BYTE, blocks_for, windows_of
 
 FILE = "batch_norm.cu"

@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinycnn.backends.base import Pair, window_grid
+from tinycnn.backends.base import Pair, Pool, window_grid
 from tinycnn.backends.numba_kernels import plain
 from tinycnn.backends.numba_kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
 from tinycnn.backends.threads import MEMORY, in_parallel, pieces
 
 Array = np.ndarray
-Pool = tuple[Pair, Pair]  # window, stride
 Sums = tuple[Array, Array]  # gradients of weight and bias
 MOST_PARTIAL_SUMS = 8  # of a weight gradient: each is as large as the weights, and has to be zeroed and added
 SCRATCH_BYTES = 512 << 10  # what a thread may use to hand results from one kernel to the next: it stays in the L2 cache

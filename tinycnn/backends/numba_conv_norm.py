@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from tinycnn.backends.base import Pair
+from tinycnn.backends.base import Pair, Pool
 from tinycnn.backends.numba_conv import Conv, make_conv
 from tinycnn.backends.numba_kernels import batch_norm
-from tinycnn.backends.numba_norm import Norm, Pool, Source, needed_sums, norm_grad_x, normalise, slope_and_shift
+from tinycnn.backends.numba_norm import Norm, Source, needed_sums, norm_grad_x, normalise, slope_and_shift
 from tinycnn.backends.threads import in_parallel, pieces
 
 Array = np.ndarray

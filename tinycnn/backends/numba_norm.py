@@ -6,12 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tinycnn import ranks
-from tinycnn.backends.base import Pair, window_grid
+from tinycnn.backends.base import Pool, window_grid
 from tinycnn.backends.numba_kernels import batch_norm
 from tinycnn.backends.threads import MEMORY, in_parallel, pieces
 
 Array = np.ndarray
-Pool = tuple[Pair, Pair]  # window, stride
 SAFE_GAMMA = 0.1  # above it, and above that share of beta, x̂ = (y - beta) / gamma has lost about a digit at most
 
 

@@ -9,10 +9,8 @@ window carries a gradient, bias and ReLU need only touch the pooled maximum, and
 reads need not exist.
 """
 
-from tinycnn.backends.base import Array, Pair
+from tinycnn.backends.base import Array, Pair, Pool
 from tinycnn.tensor import Function
-
-Pool = tuple[Pair, Pair]  # window, stride
 
 
 class FusedConvFunction(Function):
