@@ -15,7 +15,7 @@ import numpy as np
 import tinycnn
 from tinycnn import models, optim
 from tinycnn.data.augment import Affine, Augmentation, Elastic
-from tinycnn.train import Trainer
+from tinycnn.train.trainer import Trainer
 
 BATCH, BATCHES, STEPS = 128, 100, 10  # images in a step, steps in an epoch, steps in a round
 

@@ -12,11 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import nvrtc  # type: ignore[import-not-found]  # of tests
-
-from tinycnn.backends.cupy_launch import THREADS, source, source_names
+from tests.support import nvrtc
+from tinycnn.backends.cupy.launch import THREADS, source, source_names
 
 # Of a multiprocessor: threads, bytes of shared memory, bytes that a block costs beyond its own (CUDA Programming Guide,
 # "Compute Capabilities"). All have 65,536 registers, which warps take in units of 256.

@@ -11,7 +11,7 @@ import numpy as np
 import tinycnn
 from tinycnn import models, optim
 from tinycnn.layers import Sequential
-from tinycnn.train import Trainer
+from tinycnn.train.trainer import Trainer
 
 BATCH, STEPS, WARM_UP = 128, 40, 5
 

@@ -25,7 +25,8 @@ import tinycnn
 from tinycnn import data, models, optim
 from tinycnn.backends import use_tf32
 from tinycnn.errors import DataError
-from tinycnn.train import Trainer
+from tinycnn.layers import pixel_scale
+from tinycnn.train.trainer import Trainer
 
 Epoch = Callable[[int], float]  # number of the epoch, from 1 → its mean loss, once the GPU is done
 # Largest relative difference of the first loss and gradients. Factors rounded to TF32 put many an activation on another
@@ -70,7 +71,7 @@ class TorchTraining:
         from torch_networks import twin
 
         model = models.create(name)
-        self.torch, self.device, self.scale = torch, device, models.pixel_scale(model)
+        self.torch, self.device, self.scale = torch, device, pixel_scale(model)
         self.layout = torch.channels_last if mode == "channels_last" else torch.contiguous_format
         network = twin(model).to(device, memory_format=self.layout)
         self.run: Any = torch.compile(network) if mode == "compile" else network

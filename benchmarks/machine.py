@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
 def simd_lanes() -> int | None:
     """How many floats the Numba backend computes at once; None without Numba."""
     try:
-        from tinycnn.backends.numba_kernels.lanes import LANES
+        from tinycnn.backends.numba.kernels.lanes import LANES
     except ImportError:
         return None
     return LANES

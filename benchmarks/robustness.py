@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 import tinycnn
 from tinycnn import data
 from tinycnn.data.drawing import normalise
-from tinycnn.evaluation import predict_logits
+from tinycnn.train.evaluation import predict_logits
 
 SHEET, DIGIT = 280, 200  # pixels: the sheet, and the 20 pixels of MNIST's box on it
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]

@@ -27,9 +27,9 @@ sys.path.insert(0, str(ROOT))  # this file is also what the ranks run
 import tinycnn  # noqa: E402
 from tinycnn import distributed, models, optim  # noqa: E402
 from tinycnn.backends.threads import get_threads  # noqa: E402
-from tinycnn.ranks import Communicator, get_communicator  # noqa: E402
-from tinycnn.rehearsal import warm_up  # noqa: E402
-from tinycnn.train import Trainer  # noqa: E402
+from tinycnn.distributed.communicator import Communicator, get_communicator  # noqa: E402
+from tinycnn.train.trainer import Trainer  # noqa: E402
+from tinycnn.train.warm_up import warm_up  # noqa: E402
 
 FIRST, AT_ONCE = 5, 5  # steps that are not counted; steps of one part before it is the next one's turn
 

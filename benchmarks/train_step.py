@@ -34,8 +34,8 @@ import machine
 import tinycnn
 from tinycnn import models, optim
 from tinycnn.backends.threads import limit_blas, set_threads
-from tinycnn.layers import Sequential
-from tinycnn.train import Trainer
+from tinycnn.layers import Sequential, pixel_scale
+from tinycnn.train.trainer import Trainer
 
 Step = Callable[[np.ndarray], Any]
 IMAGES = 4096
@@ -90,7 +90,7 @@ def torch_step(name: str, mode: str, images: np.ndarray, labels: np.ndarray, inf
 
     model = models.create(name)
     network = twin(model)
-    scale = models.pixel_scale(model)
+    scale = pixel_scale(model)
     x_all = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     y_all = torch.from_numpy(labels)
     layout = torch.channels_last if mode == "channels_last" else torch.contiguous_format
@@ -142,7 +142,7 @@ def largest_gap(model: Sequential, network: Any, images: np.ndarray, labels: np.
 
     model.zero_grad()
     network.zero_grad()
-    x = (images * np.float32(models.pixel_scale(model))).astype(np.float32)
+    x = (images * np.float32(pixel_scale(model))).astype(np.float32)
     here = tinycnn.get_backend().asarray(labels)
     ours = tinycnn.ops.softmax_cross_entropy(model.logits(tinycnn.Tensor(x)), here)
     logits = network(torch.from_numpy(x).permute(0, 3, 1, 2))

@@ -1,7 +1,7 @@
 """The picture on the architecture page: ``python docs/picture_of_the_architecture.py`` draws it.
 
 Rows are the layers of the package, top to bottom as imports point; the arrows are the way of a batch through them.
-``tests/test_documentation.py`` compares both with the source.
+``tests/docs/test_documentation.py`` compares both with the source.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ ROWS: list[tuple[list[str], str]] = [  # modules of one height, and what they ar
     (["examples", "tinycnn.commands"], "programs: train_mnist, minimal, python -m tinycnn"),
     (["tinycnn.train"], "batches, the step, epochs, evaluation"),
     (
-        ["tinycnn.models", "tinycnn.io", "tinycnn.convert", "tinycnn.metrics"],
+        ["tinycnn.models", "tinycnn.saving", "tinycnn.metrics"],
         "five networks, files, weights from elsewhere",
     ),
     (["tinycnn.layers", "tinycnn.optim", "tinycnn.data"], "operations with parameters; how they move; data sets"),

@@ -16,8 +16,8 @@ import tinycnn
 from tinycnn import data, models, optim
 from tinycnn.backends import use_tf32
 from tinycnn.errors import TinyCNNError
-from tinycnn.rehearsal import warm_up
-from tinycnn.train import Trainer, evaluate
+from tinycnn.train.trainer import Trainer, evaluate
+from tinycnn.train.warm_up import warm_up
 
 GOAL = 0.99
 EPOCHS, BATCH_SIZE, PEAK_LR, WARMUP = 2, 128, 3e-3, 0.3

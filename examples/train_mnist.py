@@ -20,19 +20,19 @@ import tinycnn
 from tinycnn import data, distributed, models
 from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads
-from tinycnn.checkpoint import Checkpoints
-from tinycnn.console import tell
+from tinycnn.distributed.communicator import by_first, first_then_others, get_communicator
 from tinycnn.errors import SettingError, TinyCNNError, in_words
-from tinycnn.history import best, stopped_early
-from tinycnn.keeper import TrainingStopped
-from tinycnn.progress import epoch_line, progress_display
-from tinycnn.ranks import by_first, first_then_others, get_communicator
-from tinycnn.rehearsal import warm_up
-from tinycnn.results import best_epoch, replaced_run, versions, write_results
-from tinycnn.run_folder import BEST_FILE, claimed
-from tinycnn.stopping import StopSignals
-from tinycnn.train import TrainingDivergedError, evaluate_finite
-from tinycnn.training_options import make_model, make_trainer, output_folder, parse, remarks, training_line
+from tinycnn.run.console import tell
+from tinycnn.run.folder import claimed
+from tinycnn.run.options import make_model, make_trainer, output_folder, parse, remarks, training_line
+from tinycnn.run.progress import epoch_line, progress_display
+from tinycnn.run.results import best_epoch, replaced_run, stopped_early, versions, write_results
+from tinycnn.run.stop_signals import StopSignals
+from tinycnn.train.checkpoint import BEST_FILE, Checkpoints
+from tinycnn.train.history import best
+from tinycnn.train.keeper import TrainingStopped
+from tinycnn.train.trainer import TrainingDivergedError, evaluate_finite
+from tinycnn.train.warm_up import warm_up
 
 
 def run(options: argparse.Namespace) -> int:

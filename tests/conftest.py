@@ -10,31 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import fake_cupy
 import pytest
-from cuda_emulator import COMPILER
-from data_helpers import real_mnist
-from loop_backend import LoopBackend
 
 import tinycnn
-from tinycnn.backends import load_backend
+from tests.support.backends import BACKENDS, EmulatedCupyBackend, activated
+from tests.support.data_helpers import real_mnist
 from tinycnn.backends.base import Backend
-from tinycnn.backends.cupy_backend import CupyBackend
-from tinycnn.errors import BackendError
-
-BACKENDS = ("numpy", "numba", "cupy", "cupy-emulated")
-
-
-class EmulatedCupyBackend(CupyBackend):
-    """The GPU backend without a GPU."""
-
-    name = "cupy-emulated"
-
-    def __init__(self) -> None:
-        if COMPILER is None:
-            raise BackendError("backend 'cupy-emulated' needs g++: `apt install g++`")
-        super().__init__(fake_cupy)
-
+from tinycnn.testing.loop_backend import LoopBackend
 
 tinycnn.register_backend("loops", LoopBackend)
 tinycnn.register_backend("cupy-emulated", EmulatedCupyBackend)
@@ -61,22 +43,6 @@ def pytest_report_collectionfinish(items: list[pytest.Item]) -> str:
     counts = {what: sum(files[name] for name in names.split()) for what, names in EVIDENCE.items()}
     text = ", ".join(f"{count:,} {what}" for what, count in counts.items())
     return f"cases: {text}; of all, {sum(bool(ON_A_GPU.search(item.name)) for item in items):,} on a GPU"
-
-
-def usable_backend(name: str, config: pytest.Config) -> Backend:
-    """The backend ``name``; skips the test (fails it, when the backend is required) with the backend's own sentence."""
-    try:
-        return load_backend(name)
-    except BackendError as error:
-        if config.getoption(f"--require-{name}", default=False):
-            pytest.fail(f"required, but not usable: {error}", pytrace=False)
-        pytest.skip(str(error))
-
-
-def activated(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    usable_backend(request.param, request.config)
-    with tinycnn.use_backend(request.param) as backend:
-        yield backend
 
 
 @pytest.fixture(params=BACKENDS)

@@ -11,8 +11,9 @@ import tinycnn
 from tinycnn import Tensor, gradcheck, models, ops
 from tinycnn.data.augment import named
 from tinycnn.errors import SettingError, ShapeError
+from tinycnn.layers import pixel_scale
 from tinycnn.optim import Adam
-from tinycnn.train import Trainer, evaluate
+from tinycnn.train.trainer import Trainer, evaluate
 
 SEQUENCES = {
     "lenet": """
@@ -102,7 +103,7 @@ def test_outputs(name):
     assert network.output_shape == (10,)
     assert network.layers["flatten_1"].output_shape == (FLAT[name],)
     x = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1)).astype(np.float32)
-    y = network.eval()(x * models.pixel_scale(network)).numpy()
+    y = network.eval()(x * pixel_scale(network)).numpy()
     assert y.shape == (3, 10)
     assert y.dtype == np.float32
     if name != "three_conv":  # which ends in scores
@@ -114,8 +115,8 @@ def test_three_conv_takes_raw_pixels():
     network = models.create("three_conv")
     pixels = np.full((1, 28, 28, 1), 255, np.float32)
     np.testing.assert_allclose(network.layers["rescaling_1"](Tensor(pixels)).numpy(), 1, rtol=1e-6)
-    assert models.pixel_scale(network) == 1
-    assert all(models.pixel_scale(models.create(name)) == 1 / 255 for name in SEQUENCES if name != "three_conv")
+    assert pixel_scale(network) == 1
+    assert all(pixel_scale(models.create(name)) == 1 / 255 for name in SEQUENCES if name != "three_conv")
 
 
 @each_model

@@ -25,7 +25,7 @@ from tinycnn.errors import SettingError, ShapeError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling, Sequential
 from tinycnn.optim import SGD
 from tinycnn.sklearn import TinyCNNClassifier, default_layers
-from tinycnn.train import Trainer
+from tinycnn.train.trainer import Trainer
 
 ROOT = Path(tinycnn.__file__).parents[1]
 NUMPY = {"backend": "numpy", "random_state": 0}

@@ -6,21 +6,42 @@
     loss = tinycnn.ops.softmax_cross_entropy(model.logits(images), labels)
     loss.backward()
 
-The mathematics is in ``tinycnn.tensor`` (the autograd engine) and ``tinycnn.ops`` (one file, one derivative).
+The mathematics is in ``tinycnn.tensor`` (the autograd engine) and ``tinycnn.ops`` (one file, one derivative). What is
+needed beside it (training, data sets, files, plots) is imported when it is first used.
 """
 
-from tinycnn import convert, data, errors, initializers, layers, models, ops, optim, train
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tinycnn import errors, initializers, layers, models, ops, optim
 from tinycnn.backends import available_backends, get_backend, register_backend, use_backend
 from tinycnn.backends.base import register_kernel
-from tinycnn.convert import load_keras_weights, load_torch_state_dict
-from tinycnn.dlpack import from_dlpack
 from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
-from tinycnn.io import load, save
 from tinycnn.layers import Sequential
-from tinycnn.onnx_import import from_onnx
 from tinycnn.tensor import Function, Tensor, no_grad
 from tinycnn.version import __version__
+
+if TYPE_CHECKING:
+    from tinycnn import data, distributed, explain, metrics, plots, report, train
+    from tinycnn.interchange import weights as convert
+    from tinycnn.interchange.dlpack import from_dlpack
+    from tinycnn.interchange.onnx.importer import from_onnx
+    from tinycnn.interchange.weights import load_keras_weights, load_torch_state_dict
+    from tinycnn.saving.model_file import load, save
+
+_MODULES = {
+    name: f"tinycnn.{name}" for name in ("data", "distributed", "explain", "metrics", "plots", "report", "train")
+}
+_MODULES |= {"convert": "tinycnn.interchange.weights"}
+_FUNCTIONS = {
+    "from_dlpack": "tinycnn.interchange.dlpack",
+    "from_onnx": "tinycnn.interchange.onnx.importer",
+    "load": "tinycnn.saving.model_file",
+    "load_keras_weights": "tinycnn.interchange.weights",
+    "load_torch_state_dict": "tinycnn.interchange.weights",
+    "save": "tinycnn.saving.model_file",
+}
 
 __all__ = [
     "Function",
@@ -31,7 +52,9 @@ __all__ = [
     "available_backends",
     "convert",
     "data",
+    "distributed",
     "errors",
+    "explain",
     "from_dlpack",
     "from_onnx",
     "get_backend",
@@ -41,13 +64,32 @@ __all__ = [
     "load",
     "load_keras_weights",
     "load_torch_state_dict",
+    "metrics",
     "models",
     "no_grad",
     "ops",
     "optim",
+    "plots",
     "register_backend",
     "register_kernel",
+    "report",
     "save",
     "train",
     "use_backend",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what ``name`` stands for when it is first used (PEP 562)."""
+    if name in _MODULES:
+        value: Any = importlib.import_module(_MODULES[name])
+    elif name in _FUNCTIONS:
+        value = getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    else:
+        raise AttributeError(f"module 'tinycnn' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

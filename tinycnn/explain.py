@@ -14,8 +14,7 @@ import numpy as np
 from tinycnn import ops
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError, ShapeError
-from tinycnn.layers import LogSoftmax, Sequential, Softmax
-from tinycnn.models import pixel_scale
+from tinycnn.layers import LogSoftmax, Sequential, Softmax, pixel_scale
 from tinycnn.tensor import Tensor, no_grad
 
 

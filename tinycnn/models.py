@@ -216,8 +216,3 @@ def name_of(model: Sequential) -> str:
         name for name in NETWORKS if ours == [repr(layer) for layer in NETWORKS[name].layers(model.output_shape[-1])]
     )
     return next(same, OWN)
-
-
-def pixel_scale(model: Sequential) -> float:
-    """What a byte pixel is multiplied by before it enters ``model``: 1 when the network rescales itself, else 1/255."""
-    return 1.0 if isinstance(next(iter(model.layers.values())), Rescaling) else 1 / 255

@@ -23,11 +23,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tinycnn import metrics
 from tinycnn.backends import get_backend, use_backend
 from tinycnn.errors import SettingError, ShapeError
-from tinycnn.evaluation import predict_logits
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
 from tinycnn.models import NETWORKS, USUAL
 from tinycnn.optim import OPTIMIZERS, in_range
-from tinycnn.train import Trainer
+from tinycnn.train.evaluation import predict_logits
+from tinycnn.train.trainer import Trainer
 
 Layers = Callable[[Shape, int], list[Layer]]  # shape of one image or row, number of classes → layers
 DTYPES = (np.float32, np.uint8)  # what is kept as it is; all else becomes the first

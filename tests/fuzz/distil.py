@@ -1,4 +1,4 @@
-"""Keep what fuzzing found: ``python tests/fuzz/distil.py TARGET`` writes ``corpus/TARGET.txt``.
+"""Keep what fuzzing found: ``python -m tests.fuzz.distil TARGET`` writes ``corpus/TARGET.txt``.
 
 Of all inputs, the smallest first, those stay that run a line of code which none before has run.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fuzz_targets import CORPUS, TARGETS, Target, corpus, scratch_folder
+from tests.fuzz.fuzz_targets import CORPUS, TARGETS, Target, corpus, scratch_folder
 
 MOST = 120  # inputs of one target
 

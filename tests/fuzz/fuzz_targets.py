@@ -23,15 +23,16 @@ from safetensors.numpy import save as safetensors_bytes
 
 import tinycnn
 from tinycnn import layers
-from tinycnn.checkpoint import ARRAY, _digest, read_state, to_bytes
-from tinycnn.checkpoint import FORMAT_VERSION as CHECKPOINT_VERSION
 from tinycnn.data.idx import idx_header, read_idx
 from tinycnn.data.npz import load_npz
 from tinycnn.errors import TinyCNNError
-from tinycnn.io import CHECKPOINT as CHECKPOINT_KEY
-from tinycnn.onnx_export import to_onnx
-from tinycnn.onnx_import.constants import OPERATORS
-from tinycnn.onnx_import.operators import STEPS
+from tinycnn.interchange.onnx.constants import OPERATORS
+from tinycnn.interchange.onnx.exporter import to_onnx
+from tinycnn.interchange.onnx.operators import STEPS
+from tinycnn.saving.model_file import architecture
+from tinycnn.saving.safetensors_file import CHECKPOINT as CHECKPOINT_KEY
+from tinycnn.saving.state_file import ARRAY, _digest, read_state, to_bytes
+from tinycnn.saving.state_file import FORMAT_VERSION as CHECKPOINT_VERSION
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -114,7 +115,7 @@ def small_model() -> layers.Sequential:
 def model_parts() -> tuple[bytes, dict[str, np.ndarray]]:
     """The architecture text and the weights of a small model."""
     model = small_model()
-    return json.dumps(tinycnn.io.architecture(model), sort_keys=True).encode(), model.state_dict()
+    return json.dumps(architecture(model), sort_keys=True).encode(), model.state_dict()
 
 
 def model_around(text: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Fuzz one reader with atheris: ``python tests/fuzz/run.py TARGET [SECONDS [libFuzzer options]]``, see docs/trust.md.
+"""Fuzz one reader with atheris: ``python -m tests.fuzz.run TARGET [SECONDS [libFuzzer options]]``, see docs/trust.md.
 
 Needs ``pip install atheris`` (Linux). An exception that is not ours, more than 100 s or more than 1 GiB end the run and
 leave the input in the current folder. ``distil.py`` takes over what was found.
@@ -9,7 +9,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["tinycnn", "json", "gzip", "zipfile", "numpy.lib"]):
-    from fuzz_targets import TARGETS, corpus, scratch_folder
+    from tests.fuzz.fuzz_targets import TARGETS, corpus, scratch_folder
 
 MAX_LENGTH = 4096
 

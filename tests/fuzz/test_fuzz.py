@@ -4,9 +4,10 @@ import time
 import tracemalloc
 
 import pytest
-from fuzz_targets import TARGETS, Target, corpus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.fuzz.fuzz_targets import TARGETS, Target, corpus
 
 MOST_BYTES = 30 << 20  # the files have a few hundred bytes, those of the corpus up to four thousand
 MOST_SECONDS = 5.0

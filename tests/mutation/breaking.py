@@ -11,7 +11,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType
 
-KERNELS = "tinycnn/backends/numba_kernels"
+KERNELS = "tinycnn/backends/numba/kernels"
 
 
 def exchange_code(path: Path, module: CodeType) -> None:

@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from breaking import KERNELS
+from tests.mutation.breaking import KERNELS
 
 Function = tuple[str, str]  # the name of its file, and its own
 Lines = dict[Path, set[int]]

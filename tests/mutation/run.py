@@ -1,7 +1,7 @@
 """Do the tests notice? Break the engine in one place at a time, run the tests of that file, count what survives.
 
-    python tests/mutation/run.py [--sample 40] [--seed 0] [--only tensor.py] [--report FILE]
-    python tests/mutation/run.py --again REPORT [--cases 1000]
+    python -m tests.mutation.run [--sample 40] [--seed 0] [--only tensor.py] [--report FILE]
+    python -m tests.mutation.run --again REPORT [--cases 1000]
 
 A mutant is killed when a test fails, when the engine does not import, or when the tests take far longer than without
 it. It meets the cases that run its line, a few of each test function first, in a process of its own. Tests that start
@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from breaking import KERNELS, exchange_code, forget_compiled, import_instead
-from compiled import callers, calling_lines, is_compiled
-from mutants import Mutant, broken, mutants, unchanged
-from watching import FEW, Seen, Watching, few, few_first
+
+from tests.mutation.breaking import KERNELS, exchange_code, forget_compiled, import_instead
+from tests.mutation.compiled import callers, calling_lines, is_compiled
+from tests.mutation.mutants import Mutant, broken, mutants, unchanged
+from tests.mutation.watching import FEW, Seen, Watching, few, few_first
 
 ROOT = Path(__file__).resolve().parents[2]
 SURVIVES = "SURVIVES"
@@ -61,8 +62,8 @@ TARGETS = [
     Target("tinycnn/ops/[!f]*.py", "test_ops test_layers test_gradients", f"{NUMPY} and not real_networks"),
     Target("tinycnn/ops/f*.py", "test_ops test_gradients test_fusion", "not cupy and not loops and not real_networks"),
     Target("tinycnn/backends/numpy_backend.py", "test_kernels test_backends", NUMPY),
-    Target("tinycnn/backends/numba_[cfn]*.py", "test_numba_blocks test_fusion test_optim", NUMBA),
-    Target("tinycnn/backends/numba_backend.py", "test_kernels test_threads", NUMBA),
+    Target("tinycnn/backends/numba/[cfn]*.py", "test_numba_blocks test_fusion test_optim", NUMBA),
+    Target("tinycnn/backends/numba/backend.py", "test_kernels test_threads", NUMBA),
     Target(f"{KERNELS}/[cgsw][!p]*.py", "test_numba_kernels", "not lane_count and not without_simd"),
     Target(f"{KERNELS}/[jlm]*.py", "test_numba_kernels", "not lane_count and not without_simd"),
     Target(f"{KERNELS}/spin.py", "test_threads", NUMBA),
@@ -188,12 +189,12 @@ def exchange_all(target: Target, attempts: list[Attempt], report: Callable[[obje
 def run_pytest(target: Target, *plugins: object) -> bool:
     """Whether anything failed."""
     os.chdir(ROOT)
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    sys.path[:0] = [str(ROOT)]
     sys.dont_write_bytecode = True
     with open(Path(tempfile.gettempdir()) / "tinycnn-mutation.txt", "w") as output:  # of the last run, for the curious
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    tests = [f"tests/{name}.py" for name in target.tests.split()]
+    tests = [str(path.relative_to(ROOT)) for name in target.tests.split() for path in ROOT.glob(f"tests/**/{name}.py")]
     options = ["-xsq", "-p", "no:cacheprovider", "-k", target.keyword]
     return pytest.main([*tests, *options], plugins=[Repeatable(), *plugins]) != 0
 

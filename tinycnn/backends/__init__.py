@@ -21,7 +21,7 @@ def _load_numba() -> Backend:
     if importlib.util.find_spec("numba") is None:
         raise BackendError("backend 'numba' is not installed: `pip install numba`, or use --backend numpy")
     try:
-        from tinycnn.backends.numba_backend import NumbaBackend
+        from tinycnn.backends.numba.backend import NumbaBackend
     except ImportError as error:  # Numba refuses a NumPy that is newer than it knows
         advice = "`pip install --upgrade numba`, or use --backend numpy"
         raise BackendError(f"backend 'numba' cannot be loaded ({error}): {advice}") from error
@@ -29,7 +29,7 @@ def _load_numba() -> Backend:
 
 
 def _load_cupy() -> Backend:
-    from tinycnn.backends.cupy_backend import ELSEWHERE, INSTALL, CupyBackend
+    from tinycnn.backends.cupy.backend import ELSEWHERE, INSTALL, CupyBackend
 
     if importlib.util.find_spec("cupy") is None:
         raise BackendError(f"backend 'cupy' is not installed: {INSTALL}, {ELSEWHERE}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinycnn.backends.base import Backend, Pair, warp_terms, window_grid
-from tinycnn.backends.memory import free_host_memory, keep_freed_memory
+from tinycnn.backends.host_memory import free_host_memory, keep_freed_memory
 from tinycnn.backends.philox import keep_threshold, random_bits
 from tinycnn.backends.threads import limit_blas
 

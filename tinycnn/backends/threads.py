@@ -66,7 +66,7 @@ class _Workers:
     """Daemon threads that share one queue of jobs; ``news[0]`` changes with every job, for those who watch it."""
 
     def __init__(self, count: int) -> None:
-        from tinycnn.backends.numba_kernels import spin
+        from tinycnn.backends.numba.kernels import spin
 
         self.spin, self.count = spin, count
         self.jobs, self.news = queue.SimpleQueue[_Job | None](), np.zeros(1, np.int64)

@@ -9,8 +9,8 @@ import importlib
 import keyword
 import sys
 
-from tinycnn.console import discard_output
 from tinycnn.errors import TinyCNNError, in_words
+from tinycnn.run.console import discard_output
 
 COMMANDS = [
     "summary",

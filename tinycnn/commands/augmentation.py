@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tinycnn
 from tinycnn import data
-from tinycnn.commands.choices import add_backend, add_dataset
+from tinycnn.commands.shared_options import add_backend, add_dataset
 from tinycnn.data.augment import NAMES, named
 from tinycnn.errors import SettingError
 from tinycnn.files import write_atomically

@@ -25,7 +25,7 @@ from tinycnn.backends.base import Backend
 from tinycnn.backends.cuda_driver import Driver, card_is_plugged_in, cupy_package, find_driver
 from tinycnn.backends.threads import get_threads
 from tinycnn.errors import DataError
-from tinycnn.train import Trainer
+from tinycnn.train.trainer import Trainer
 
 TRIES = 5
 CPU_COPY_BYTES, CPU_MATRIX = 128 << 20, 1024
@@ -118,7 +118,7 @@ def command_in(sentence: str) -> str:
 def numba_finding() -> Finding:
     """Compiles (or takes from the cache) one kernel and runs it."""
     backend = load_backend("numba")
-    from tinycnn.backends.numba_kernels import lanes, plain
+    from tinycnn.backends.numba.kernels import lanes, plain
 
     start = time.perf_counter()
     cols = backend.im2col(np.ones((1, 4, 4, 1), np.float32), (3, 3), (1, 1), (0, 0))

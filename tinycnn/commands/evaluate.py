@@ -8,9 +8,9 @@ import numpy as np
 
 import tinycnn
 from tinycnn import metrics
-from tinycnn.commands.choices import add_backend, add_dataset, add_model_file, fitting_dataset
-from tinycnn.evaluation import predict_logits, scores_of
-from tinycnn.nonfinite import load_finite
+from tinycnn.commands.shared_options import add_backend, add_dataset, add_model_file, fitting_dataset
+from tinycnn.saving.model_file import load_finite
+from tinycnn.train.evaluation import predict_logits, scores_of
 
 MOST_CLASSES = 20  # up to which the confusion matrix is printed
 

@@ -7,9 +7,9 @@ packages of: pip install 'tinycnn[onnx]'. Exit codes: 0 written and compared, 2 
 import argparse
 from pathlib import Path
 
-from tinycnn.commands.choices import add_model_file
+from tinycnn.commands.shared_options import add_model_file
 from tinycnn.errors import SettingError
-from tinycnn.nonfinite import load_finite
+from tinycnn.saving.model_file import load_finite
 
 ALLOWED = 1e-4  # of probabilities or their logarithms
 
@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Make the file in memory, compare, write."""
     from tinycnn.files import write_atomically
-    from tinycnn.onnx_export import IR, OPSET, largest_difference, to_onnx
+    from tinycnn.interchange.onnx.exporter import IR, OPSET, largest_difference, to_onnx
 
     if options.onnx.exists() and options.onnx.samefile(options.model):
         raise SettingError(f"--onnx {options.onnx}: that is the model file itself; give another name")

@@ -1,8 +1,9 @@
 """Every derivative of tinycnn against finite differences, in float64: one line per operation.
 
-Each operation runs with all its settings (see tinycnn/gradient_cases.py), every element of every input is checked. The
-worst relative error is |analytic - numeric| / (|numeric| + 0.01); kinks are places (such as ReLU at 0) where any slope
-between left and right is right. Fused kernels compute in float32 and are compared with these operations by the tests.
+Each operation runs with all its settings (see tinycnn/testing/gradient_cases.py), and every element of every input is
+checked. The worst relative error is |analytic - numeric| / (|numeric| + 0.01); kinks are places (such as ReLU at 0)
+where any slope between left and right is right. Fused kernels compute in float32; the tests compare them with these
+operations.
 Exit codes: 0 all gradients are right, 1 one is wrong, 2 a mistake.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import tinycnn
-from tinycnn.commands.choices import add_backend
+from tinycnn.commands.shared_options import add_backend
 from tinycnn.errors import SettingError
 from tinycnn.gradcheck import GradcheckResult, gradcheck
 
@@ -29,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the table."""
-    from tinycnn.gradient_cases import CASES, Case  # takes a moment
+    from tinycnn.testing.gradient_cases import CASES, Case  # takes a moment
 
     backend = tinycnn.use_backend(options.backend).backend
     cases: dict[str, list[Case]] = defaultdict(list)

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from tinycnn.errors import SettingError
-from tinycnn.nonfinite import check_finite
+from tinycnn.saving.model_file import check_finite
 
 ALLOWED = 1e-4  # of the largest output, or of 1
 
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Make the network, compare, write."""
     import tinycnn
-    from tinycnn.onnx_import import import_onnx, largest_difference
+    from tinycnn.interchange.onnx.importer import import_onnx, largest_difference
 
     if options.offset and options.scale is None:
         raise SettingError("--offset needs --scale: bytes times scale plus offset")

@@ -14,13 +14,13 @@ import numpy as np
 
 import tinycnn
 from tinycnn import metrics
-from tinycnn.commands.choices import add_backend, add_model_file
+from tinycnn.commands.shared_options import add_backend, add_model_file
 from tinycnn.data.drawing import read_drawing
 from tinycnn.data.picture import SUFFIXES, is_picture, read_picture
 from tinycnn.errors import DataError, SettingError, in_words, printable
-from tinycnn.evaluation import predict_logits
 from tinycnn.layers import Sequential
-from tinycnn.nonfinite import load_finite
+from tinycnn.saving.model_file import load_finite
+from tinycnn.train.evaluation import predict_logits
 
 MOST_COLUMNS = 10  # with more classes, the most probable ones by name
 

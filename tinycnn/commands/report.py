@@ -13,7 +13,7 @@ from typing import Any
 import tinycnn
 from tinycnn import data
 from tinycnn.errors import FileFormatError
-from tinycnn.nonfinite import load_finite
+from tinycnn.saving.model_file import load_finite
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinycnn.errors import SettingError
-from tinycnn.nonfinite import load_finite
+from tinycnn.saving.model_file import load_finite
 
 if TYPE_CHECKING:
     from tinycnn.web.answers import Answers

@@ -3,7 +3,7 @@
 import argparse
 
 from tinycnn import models
-from tinycnn.commands.choices import open_network
+from tinycnn.commands.shared_options import open_network
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

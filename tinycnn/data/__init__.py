@@ -4,7 +4,7 @@
 """
 
 from tinycnn.data.array_folder import load_arrays
-from tinycnn.data.convert import class_counts, one_hot
+from tinycnn.data.arrays import class_counts, one_hot
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.idx import read_idx, write_idx
 from tinycnn.data.loading import is_array_folder, is_folder, load

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinycnn.data.bounded import CHUNK, Readable, naming, read_exactly
-from tinycnn.data.convert import check_labels
+from tinycnn.data.arrays import check_labels
+from tinycnn.data.bounded_read import CHUNK, Readable, naming, read_exactly
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.sources import BatchSource, file_sha256
 from tinycnn.errors import DataError

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinycnn.data.convert import check_labels
+from tinycnn.data.arrays import check_labels
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, printable
 

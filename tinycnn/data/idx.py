@@ -14,7 +14,7 @@ from os import PathLike
 
 import numpy as np
 
-from tinycnn.data.bounded import MAX_DEFLATE_RATIO, Readable, check_declared, naming, read_exactly
+from tinycnn.data.bounded_read import MAX_DEFLATE_RATIO, Readable, check_declared, naming, read_exactly
 from tinycnn.errors import DataError
 from tinycnn.files import write_atomically
 

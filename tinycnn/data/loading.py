@@ -14,9 +14,9 @@ from tinycnn.data.array_folder import holds_arrays, load_arrays
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.digits import load_digits
 from tinycnn.data.download import cache_folder, download_files
-from tinycnn.data.folder import NotHere, read_folder
 from tinycnn.data.npz import load_npz
 from tinycnn.data.picture_folder import IMAGE_SIZE, load_pictures
+from tinycnn.data.published_folder import NotHere, read_folder
 from tinycnn.data.sources import SOURCES
 from tinycnn.data.stored import MEMORY
 from tinycnn.errors import DataError, SettingError

@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from tinycnn.data.bounded import MAX_DEFLATE_RATIO, check_declared, read_exactly
+from tinycnn.data.bounded_read import MAX_DEFLATE_RATIO, check_declared, read_exactly
 from tinycnn.errors import DataError
 
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinycnn.data.bounded import naming
-from tinycnn.data.convert import as_labels, as_uint8, grey_scale
+from tinycnn.data.arrays import as_labels, as_uint8, grey_scale
+from tinycnn.data.bounded_read import naming
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.npy import read_npy
 from tinycnn.errors import DataError

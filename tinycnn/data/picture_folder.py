@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinycnn.data.bounded import MAX_BYTES, naming
+from tinycnn.data.bounded_read import MAX_BYTES, naming
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.picture import SUFFIXES, grey, is_picture, read_picture
 from tinycnn.errors import DataError, SettingError, printable

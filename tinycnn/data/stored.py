@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.data.bounded import naming
-from tinycnn.data.convert import as_labels
+from tinycnn.data.arrays import as_labels
+from tinycnn.data.bounded_read import naming
 from tinycnn.data.npy import read_npy, read_npy_header
 from tinycnn.errors import DataError, SettingError
 

@@ -1,12 +1,23 @@
-"""How several processes reach each other: MPI between machines, NCCL between GPUs. ``ranks.py`` says what it is for.
+"""Several processes that train one network together: MPI between machines, NCCL between GPUs.
 
-    mpiexec -n 4 python examples/train_mnist.py --distributed
+    mpiexec -n 4 python -m tinycnn train --distributed
 
-``start()`` makes this process one of the ranks; the training loop does the rest.
+``start()`` makes this process one of the ranks; the training loop does the rest. ``communicator.py`` says what a rank
+is. Importing this package loads neither MPI nor the launcher.
 """
 
-from tinycnn.distributed.agreement import check_agreement
-from tinycnn.distributed.gradients import add_up
-from tinycnn.distributed.launch import start
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["add_up", "check_agreement", "start"]
+if TYPE_CHECKING:
+    from tinycnn.distributed.launch import start
+
+__all__ = ["start"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the launcher when ``start`` is first used (PEP 562)."""
+    if name != "start":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tinycnn.distributed.launch import start
+
+    return start

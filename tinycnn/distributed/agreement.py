@@ -1,11 +1,11 @@
 """Before the first step: do all ranks train the same network on the same data? Otherwise their sums mean nothing."""
 
 import json
+import re
 from typing import Any
 
-from tinycnn.checkpoint import differences
+from tinycnn.distributed.communicator import Communicator
 from tinycnn.errors import SettingError
-from tinycnn.ranks import Communicator
 
 
 def check_agreement(ranks: Communicator, ours: dict[str, Any]) -> None:
@@ -19,3 +19,21 @@ def check_agreement(ranks: Communicator, ours: dict[str, Any]) -> None:
                 f"rank {rank} has another run than rank 0: {told}. Give all ranks the same command, and every machine "
                 "the same data and the same tinycnn"
             )
+
+
+MAX_SHOWN = 40  # characters of a value in a sentence
+FINGERPRINT = re.compile("[0-9a-f]{16}")  # which tells nobody anything
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any], there: str) -> str:
+    """What differs between two descriptions of a run, in words; "" when nothing does. ``there``: where theirs are."""
+    names = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+    return "; ".join(_difference(name, theirs.get(name), ours.get(name), there) for name in names)
+
+
+def _difference(name: str, theirs: Any, ours: Any, there: str) -> str:
+    if FINGERPRINT.fullmatch(str(theirs)) and FINGERPRINT.fullmatch(str(ours)):
+        return f"other {name}"
+    if max(len(str(theirs)), len(str(ours))) > MAX_SHOWN:
+        return f"another {name}"
+    return f"{name} {theirs} {there}, {ours} here"

@@ -8,9 +8,9 @@ from typing import Any
 
 from tinycnn.backends import get_backend, has_gpu
 from tinycnn.backends.threads import get_threads, share_machine
+from tinycnn.distributed.communicator import Communicator, use_communicator
 from tinycnn.distributed.mpi import PATIENCE_S, MpiCommunicator, mpiexec, own_mpiexec
 from tinycnn.errors import SettingError
-from tinycnn.ranks import Communicator, use_communicator
 
 INSTALL = "`pip install 'tinycnn[mpi]'` (in the repository: `pip install -e '.[mpi]'`)"
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # in the environment of a rank: how many there are

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends.base import Array
+from tinycnn.distributed.communicator import Communicator
 from tinycnn.errors import RankLostError
-from tinycnn.ranks import Communicator
 
 PATIENCE_S = 600.0  # that the others may be late before they are given up
 FAREWELL_S = 5.0  # that a rank which has failed waits for others to fail, too, before it ends them

@@ -5,8 +5,8 @@ of the additions is NCCL's.
 """
 
 from tinycnn.backends.base import Array
+from tinycnn.distributed.communicator import Communicator
 from tinycnn.errors import BackendError
-from tinycnn.ranks import Communicator
 
 NCCL_TYPES = {"u1": "UINT8", "i4": "INT32", "i8": "INT64", "f4": "FLOAT32", "f8": "FLOAT64"}
 

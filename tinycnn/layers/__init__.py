@@ -14,6 +14,7 @@ from tinycnn.layers.kinds import (
     Rescaling,
     Softmax,
 )
+from tinycnn.layers.pixels import pixel_scale
 from tinycnn.layers.sequential import Sequential
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "Sequential",
     "Shape",
     "Softmax",
+    "pixel_scale",
     "register_layer",
 ]

@@ -8,11 +8,11 @@ float64, every layer is, and the network runs as it is written.
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from tinycnn.backends.base import Array, Backend, Pool
+from tinycnn.distributed.batch_share import current_share
 from tinycnn.layers.base import Layer
 from tinycnn.layers.kinds import BatchNorm, Conv2d, Dense, MaxPool2d, ReLU
 from tinycnn.ops.batch_norm import check_not_empty, update_statistics
 from tinycnn.ops.fused import FusedConvFunction, FusedConvNormFunction, FusedDenseFunction, FusedNormFunction
-from tinycnn.ranks import current_share
 from tinycnn.tensor import Tensor
 
 Step = Callable[[Tensor], Tensor]

@@ -15,7 +15,7 @@ from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import fusion
 from tinycnn.layers.base import Layer, Shape
 from tinycnn.layers.kinds import Dense, LogSoftmax, Softmax
-from tinycnn.layers.meaning import DRAWING, WHOLE, checked_class_names, checked_pictures
+from tinycnn.layers.metadata import DRAWING, WHOLE, checked_class_names, checked_pictures
 from tinycnn.layers.summary import summary
 from tinycnn.tensor import Tensor
 

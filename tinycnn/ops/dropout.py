@@ -3,13 +3,13 @@
     y = x · mask,      mask = 0 with probability p, else 1/(1 - p)
 
 The kept values are scaled up so that the expected value of ``y`` is ``x``: at test time the layer does nothing. The
-mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Where several ranks share a batch (``ranks.py``), each
-draws the mask of the whole batch and takes its rows of it: an image loses the same units wherever it is computed.
+mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Where several ranks share a batch (``batch_share.py``),
+each draws the mask of the whole batch and takes its rows of it: an image loses the same units wherever it is computed.
 Source: Srivastava et al., "Dropout", 2014.
 """
 
-from tinycnn import ranks
 from tinycnn.backends.base import Array, Pair
+from tinycnn.distributed import batch_share
 from tinycnn.errors import SettingError
 from tinycnn.tensor import Function, Tensor
 
@@ -19,7 +19,7 @@ class DropoutFunction(Function):
         self.p, self.key = p, key
 
     def forward(self, x: Array) -> Array:
-        share = ranks.current_share()
+        share = batch_share.current_share()
         self.fused = None if share else self.backend.fused.get("dropout")  # computes the mask again instead of keeping
         if self.fused:
             return self.fused(x, self.p, self.key)

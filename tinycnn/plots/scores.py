@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tinycnn.metrics import ClassScores
 from tinycnn.plots.figure import BLUE, GREEN, INK, ORANGE, SMALL, WIDTH, new_figure, plain_axes
-from tinycnn.train import EpochResult, Scores
+from tinycnn.train.trainer import EpochResult, Scores
 
 MOST_COUNTS = 30  # classes up to which every cell of the confusion matrix shows its number
 

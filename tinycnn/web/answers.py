@@ -10,8 +10,8 @@ import numpy as np
 from tinycnn import explain, metrics
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
-from tinycnn.evaluation import predict_logits
 from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, Layer, LogSoftmax, ReLU, Rescaling, Sequential, Softmax
+from tinycnn.train.evaluation import predict_logits
 
 MOST_MAPS, MOST_BYTES = 256, 1 << 16  # of one layer: what does not fit is left out
 ALIKE = (Rescaling, Flatten, Dropout, Softmax, LogSoftmax)  # their output looks like their input, or like the answer

@@ -1,0 +1,395 @@
+"""The convolution-block kernels against float64 loops; every lane count runs the same tests in a process of its own."""
+
+import itertools
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numba
+import numpy as np
+import pytest
+
+from tinycnn.backends import threads
+from tinycnn.backends.numba.kernels import conv_plan as plans
+from tinycnn.backends.numba.kernels.arrays import aligned_empty
+from tinycnn.backends.numba.kernels.conv_plan import conv_plan
+from tinycnn.backends.numba.kernels.jit import kernel
+
+
+@dataclass(frozen=True)
+class Case:
+    """One shape of the block; `pool` is None where every output is wanted."""
+
+    images: int = 3
+    image: tuple[int, int, int] = (9, 9, 3)
+    kernel: tuple[int, int] = (3, 3)
+    filters: int = 5
+    stride: tuple[int, int] = (1, 1)
+    pool: tuple[int, int] | None = (2, 2)
+    pool_stride: tuple[int, int] | None = None
+    relu: bool = True
+
+    @property
+    def plan(self):
+        return conv_plan(self.image, self.kernel, self.filters, self.stride, self.pool, self.pool_stride)
+
+    @property
+    def window(self):
+        return self.pool or (1, 1)
+
+    @property
+    def window_stride(self):
+        return self.pool_stride or self.window
+
+
+def conv_outputs(case, x, weight):
+    """The plain convolution, one output at a time."""
+    (KH, KW), (SH, SW) = case.kernel, case.stride
+    OH, OW = (case.image[0] - KH) // SH + 1, (case.image[1] - KW) // SW + 1
+    outputs = np.zeros((len(x), OH, OW, case.filters))
+    for n, oh, ow, f in np.ndindex(*outputs.shape):
+        patch = x[n, oh * SH : oh * SH + KH, ow * SW : ow * SW + KW]
+        outputs[n, oh, ow, f] = np.sum(patch * weight[..., f])
+    return outputs
+
+
+def first_winner(values):
+    """The place of the first NaN, or else of the first maximum."""
+    best = 0
+    for i, value in enumerate(values):
+        if np.isnan(values[best]):
+            break
+        if np.isnan(value) or value > values[best]:
+            best = i
+    return best
+
+
+def oracle(case, x, weight, bias, grad_y=None):
+    """y, winner, grad_weight, grad_bias, grad_x in float64, by the definition: bias, ReLU, pool, in this order."""
+    x, weight, bias = (array.astype(np.float64) for array in (x, weight, bias))
+    outputs = conv_outputs(case, x, weight) + bias
+    (PKH, PKW), (PSH, PSW), (KH, KW), (SH, SW) = case.window, case.window_stride, case.kernel, case.stride
+    PH, PW = (outputs.shape[1] - PKH) // PSH + 1, (outputs.shape[2] - PKW) // PSW + 1
+    y, winner = np.zeros((len(x), PH, PW, case.filters)), np.zeros((len(x), PH, PW, case.filters), np.uint8)
+    grads = np.zeros_like(weight), np.zeros_like(bias), np.zeros_like(x)
+    for n, ph, pw, f in np.ndindex(*y.shape):
+        values = outputs[n, ph * PSH : ph * PSH + PKH, pw * PSW : pw * PSW + PKW, f].ravel()
+        pixel = first_winner(values)
+        off = case.relu and values[pixel] <= 0
+        y[n, ph, pw, f] = 0 if off else values[pixel]
+        winner[n, ph, pw, f] = PKH * PKW if off else pixel
+        if grad_y is None or off:
+            continue
+        grad = float(grad_y[n, ph, pw, f])
+        h, w = (ph * PSH + pixel // PKW) * SH, (pw * PSW + pixel % PKW) * SW
+        grads[0][..., f] += grad * x[n, h : h + KH, w : w + KW]
+        grads[1][f] += grad
+        grads[2][n, h : h + KH, w : w + KW] += grad * weight[..., f]
+    return y, winner, *grads
+
+
+def ranges(images, pieces):
+    """`pieces` ranges that together are all images."""
+    return [(images * i // pieces, images * (i + 1) // pieces) for i in range(pieces)]
+
+
+def pack(case, weight, bias):
+    """The weights as the kernels want them."""
+    packed = case.plan.new_packed()
+    case.plan.pack(weight, bias, packed)
+    return packed
+
+
+def run_forward(case, x, weight, bias, pieces=1):
+    """y and winner, computed in so many pieces."""
+    y = aligned_empty((len(x), *case.plan.output_shape))
+    winner = aligned_empty(y.shape, np.uint8)
+    y[...], winner[...] = 77, 77
+    packed = pack(case, weight, bias)
+    for start, stop in ranges(len(x), pieces):
+        case.plan.forward(x, packed, y, winner, start, stop, case.relu)
+    return y, winner
+
+
+def new_sums(case, parts):
+    """Partial sums of grad_weight and grad_bias, zero so far."""
+    weight_parts, bias_parts = case.plan.new_parts(parts)
+    weight_parts[...], bias_parts[...] = 0, 0
+    return weight_parts, bias_parts
+
+
+def run_backward(case, x, weight, bias, grad_y, winner, pieces=1, parts=2):
+    """grad_weight, grad_bias, grad_x; grad_x computed in so many pieces, grad_weight in so many parts."""
+    packed, grad_x = pack(case, weight, bias), np.full_like(x, 77)
+    weight_parts, bias_parts = new_sums(case, parts)
+    for part, (start, stop) in enumerate(ranges(len(x), parts)):
+        case.plan.grad_weight(x, grad_y, winner, weight_parts[part], bias_parts[part], start, stop)
+    for start, stop in ranges(len(x), pieces):
+        case.plan.grad_x(packed, grad_y, winner, grad_x, start, stop)
+    return *case.plan.gradients(weight_parts.sum(axis=0), bias_parts.sum(axis=0)), grad_x
+
+
+def draw(case, seed=0, whole_numbers=False):
+    """x, weight, bias, grad_y; with whole numbers, sums are exact and ties frequent."""
+    rng = np.random.default_rng(seed)
+    shapes = (case.images, *case.image), (*case.kernel, case.image[2], case.filters), (case.filters,)
+    shapes = (*shapes, (case.images, *case.plan.output_shape))
+    if whole_numbers:
+        return [rng.integers(-2, 3, shape).astype(np.float32) for shape in shapes]
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def check(case, x, weight, bias, grad_y):
+    """Forward and backward agree with the oracle."""
+    y, winner = run_forward(case, x, weight, bias)
+    expected = oracle(case, x, weight, bias, grad_y)
+    rounding = 4e-6 * np.sqrt(weight[..., 0].size)  # of a sum of so many products of size 1
+    np.testing.assert_allclose(y, expected[0], rtol=2e-5, atol=rounding)
+    if case.pool:
+        np.testing.assert_array_equal(winner, expected[1])
+    grad_in = grad_y if case.pool else np.where(expected[1] == 1, 0, grad_y).astype(np.float32)
+    grads = run_backward(case, x, weight, bias, grad_in, winner)
+    for name, got, want in zip(("weight", "bias", "x"), grads, expected[2:], strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4, err_msg=f"grad_{name} of {case}")
+
+
+KERNELS = [Case(image=(10, 11, 2), kernel=kernel) for kernel in itertools.product((1, 2, 3, 5, 7), (1, 3, 4, 6, 7))]
+FILTERS = [Case(filters=filters) for filters in (1, 3, 4, 8, 15, 16, 17, 32, 33, 48, 64, 65, 80, 100)]
+CHANNELS = [Case(image=(7, 8, channels)) for channels in (1, 2, 4, 5, 6, 8, 16, 21, 32, 48, 64, 130)]
+STRIDES = [Case(image=(12, 13, 3), stride=stride) for stride in itertools.product((1, 2, 3), (1, 2, 4))]
+POOLS = [
+    Case(image=(12, 13, 3), pool=pool, pool_stride=stride)
+    for pool in ((1, 1), (1, 2), (2, 3), (3, 3), (5, 1), (4, 4), (7, 7))
+    for stride in (None, (1, 1), (2, 1), (3, 4))
+]
+REAL = [
+    Case(1, (28, 28, 1), filters=32), Case(1, (28, 28, 1), filters=6), Case(2, (13, 13, 32), filters=64),
+    Case(2, (13, 13, 6), filters=16), Case(3, (5, 5, 64), filters=128),
+]  # fmt: skip
+BATCHES = [Case(images=images) for images in (1, 2, 5, 9)]
+WINOGRAD = [
+    Case(2, image, filters=filters, pool=pool)
+    for image, filters in (((8, 9, 16), 16), ((10, 7, 33), 70), ((4, 5, 64), 9), ((11, 13, 80), 40), ((6, 6, 8), 130))
+    for pool in ((2, 2), None)
+]
+POOLED = [*KERNELS, *FILTERS, *CHANNELS, *STRIDES, *POOLS, *REAL, *BATCHES]
+DENSE = [
+    replace(case, pool=None, pool_stride=None, relu=i % 2 == 0) for i, case in enumerate(POOLED) if case not in POOLS
+]
+SPLIT = [
+    Case(7, (13, 13, 32), filters=64, pool=None),
+    Case(7),
+    Case(7, (13, 13, 32), filters=64),
+    Case(7, (13, 13, 1), filters=6),
+    Case(7, pool=None),
+]
+
+
+@pytest.mark.parametrize("case", [*POOLED, *DENSE, *WINOGRAD], ids=str)
+def test_agrees_with_loops(case):
+    check(case, *draw(case))
+
+
+@pytest.mark.parametrize("case", [*REAL, *SPLIT, *POOLS, *WINOGRAD], ids=str)
+def test_ties_go_to_the_first(case):
+    check(case, *draw(case, whole_numbers=True))
+
+
+@pytest.mark.parametrize(
+    "case", [Case(), Case(image=(9, 9, 1)), Case(filters=33), Case(1, (13, 13, 32), filters=64)], ids=str
+)
+def test_the_first_nan_wins_and_passes_its_gradient(case):
+    x, weight, bias, grad_y = draw(case)
+    x[0, 2, 3, 0] = x[0, 5, 5, 0] = np.nan
+    y, winner = run_forward(case, x, weight, bias)
+    expected = oracle(case, x, weight, bias, grad_y)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected[0]))
+    assert np.isnan(y).any()
+    assert not np.isnan(y).all()
+    np.testing.assert_array_equal(winner, expected[1])
+    grad_x = run_backward(case, x, weight, bias, grad_y, winner)[2]
+    np.testing.assert_allclose(grad_x, expected[4], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", SPLIT, ids=str)
+def test_the_same_bits_however_the_images_are_split(case):
+    x, weight, bias, grad_y = draw(case)
+    whole, winner = run_forward(case, x, weight, bias)
+    gradients = run_backward(case, x, weight, bias, grad_y, winner)
+    for pieces in (2, 3, 7):
+        y, index = run_forward(case, x, weight, bias, pieces)
+        assert y.tobytes() == whole.tobytes()
+        assert not case.pool or index.tobytes() == winner.tobytes()
+        grad_x = run_backward(case, x, weight, bias, grad_y, winner, pieces)[2]
+        assert grad_x.tobytes() == gradients[2].tobytes()
+
+
+@pytest.mark.parametrize("case", [Case(pool=None), Case(2, (13, 13, 32), filters=64, pool=None)], ids=str)
+def test_nan_stays_where_it_belongs(case):
+    x, weight, bias, _ = draw(case)
+    x[0, 4, 4, 1], x[0, 0, 0, 0] = np.nan, np.inf
+    y, _ = run_forward(case, x, weight, bias)
+    expected = oracle(case, x, weight, bias)[0]
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+    np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-5)
+
+
+INFINITE = [Case(), Case(image=(9, 9, 1)), Case(pool=None), Case(image=(9, 9, 16), filters=16)]
+
+
+@pytest.mark.parametrize("case", INFINITE, ids=str)
+def test_infinite_weights_give_what_arithmetic_gives(case):
+    x, weight, bias, _ = draw(case)
+    weight[0, 0, 0, :] = -np.inf
+    x[...] = np.abs(x)
+    y, _ = run_forward(case, x, weight, bias)
+    expected = oracle(case, x, weight, bias)
+    np.testing.assert_array_equal(y, expected[0].astype(np.float32))
+
+
+def test_inputs_stay_as_they_are():
+    case = Case()
+    arrays = draw(case)
+    before = [array.tobytes() for array in arrays]
+    check(case, *arrays)
+    assert [array.tobytes() for array in arrays] == before
+
+
+def lie(monkeypatch, index, change):
+    """Let one of the gradients that `run_backward` returns be changed."""
+    honest = run_backward
+
+    def lying(*arguments):
+        grads = list(honest(*arguments))
+        grads[index] = change(grads[index])
+        return grads
+
+    monkeypatch.setattr(sys.modules[__name__], "run_backward", lying)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.parametrize("change", [lambda grad: grad * 1.01, lambda grad: grad[..., ::-1], np.zeros_like])
+def test_the_check_notices_a_wrong_gradient(monkeypatch, index, change):
+    lie(monkeypatch, index, change)
+    with pytest.raises(AssertionError):
+        check(Case(), *draw(Case()))
+
+
+def test_threads_do_not_change_a_bit():
+    case = Case(64, (13, 13, 32), filters=64)
+    x, weight, bias, grad_y = draw(case)
+    whole, winner = run_forward(case, x, weight, bias)
+    gradients = run_backward(case, x, weight, bias, grad_y, winner, parts=4)
+    y, packed = np.empty_like(whole), pack(case, weight, bias)
+    weight_parts, bias_parts = new_sums(case, 4)
+    grad_x, index = np.empty_like(x), np.empty_like(winner)
+
+    def task(part, start, stop):
+        case.plan.forward(x, packed, y, index, start, stop)
+        case.plan.grad_weight(x, grad_y, index, weight_parts[part], bias_parts[part], start, stop)
+        case.plan.grad_x(packed, grad_y, index, grad_x, start, stop)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(task, range(4), *zip(*threads.ranges(64, 4), strict=True)))
+    assert y.tobytes() == whole.tobytes()
+    sums = case.plan.gradients(weight_parts.sum(axis=0), bias_parts.sum(axis=0))
+    for got, want in zip((*sums, grad_x), gradients, strict=True):
+        assert got.tobytes() == want.tobytes()
+
+
+def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
+    compile_function = numba.njit
+
+    def refuse(function=None, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_function(function, **options) if function else compile_function(**options)
+
+    monkeypatch.setattr(numba, "njit", lambda *functions, **options: lambda function: refuse(function, **options))
+
+    def double(a):
+        return 2 * a
+
+    assert kernel(double)(21) == 42
+
+
+def test_an_unknown_lane_count_is_refused():
+    environment = {**os.environ, "TINYCNN_SIMD_LANES": "5"}
+    command = [sys.executable, "-c", "import tinycnn.backends.numba.kernels.lanes"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert "TINYCNN_SIMD_LANES='5': expected one of 16, 8, 4, 0" in result.stderr
+
+
+def test_float64_is_refused():
+    case = Case()
+    x, weight, bias, _ = draw(case)
+    with pytest.raises(TypeError, match="float64 came; expected float32"):
+        run_forward(case, x.astype(np.float64), weight, bias)
+
+
+def test_an_array_with_gaps_is_refused():
+    case = Case()
+    x, weight, bias, _ = draw(case)
+    with pytest.raises(ValueError, match="contiguous"):
+        run_forward(case, np.repeat(x, 2, axis=2)[:, :, ::2], weight, bias)
+
+
+PLANS = [  # Winograd wants 3x3 kernels, 8 channels, 8 filters, and 2x2 outputs at least
+    (Case(1, (4, 4, 8), filters=8), plans.WinogradPooledPlan),
+    (Case(1, (4, 10, 8), filters=8, pool=None), plans.WinogradDensePlan),
+    (Case(1, (3, 10, 8), filters=8, pool=None), plans.DensePlan),
+    (Case(1, (9, 9, 7), filters=8, pool=None), plans.DensePlan),
+    (Case(1, (9, 9, 8), filters=7, pool=None), plans.DensePlan),
+    (Case(1, (9, 9, 8), (3, 2), filters=8, pool=None), plans.DensePlan),
+    (Case(1, (9, 9, 8), filters=8, stride=(1, 2), pool=None), plans.DensePlan),
+    (Case(1, (9, 9, 8), filters=8, pool=(3, 3)), plans.PooledPlan),
+    (Case(1, (9, 9, 8), filters=8, pool_stride=(1, 1)), plans.PooledPlan),
+]
+
+
+@pytest.mark.parametrize(("case", "plan"), PLANS, ids=str)
+def test_the_plan_that_serves_a_shape(case, plan):
+    assert type(case.plan) is plan
+
+
+def test_a_pool_window_too_large_for_a_byte_is_refused():
+    with pytest.raises(ValueError, match="256 outputs came; at most 254"):
+        conv_plan((20, 20, 1), (3, 3), 2, pool=(16, 16))
+
+
+@pytest.mark.skipif("TINYCNN_SIMD_LANES" in os.environ, reason="runs the others")
+@pytest.mark.parametrize("lanes", ["8", "4"])
+def test_every_lane_count(lanes):
+    environment = {**os.environ, "TINYCNN_SIMD_LANES": lanes}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "ties"]  # all tests would take minutes
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stdout[-3000:]
+
+
+WITHOUT_SIMD = """
+import numpy as np
+import tinycnn
+from tinycnn import models, optim
+from tinycnn.train import Trainer
+
+images, labels = np.random.default_rng(0).integers(0, 256, (32, 28, 28, 1), dtype=np.uint8), np.arange(32) % 10
+losses = {}
+for backend in ("numpy", "numba"):
+    with tinycnn.use_backend(backend):
+        model = models.create("lenet")
+        trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), batch_size=32)
+        losses[backend] = [float(trainer.step(images, labels, np.arange(32))[0]) for _ in range(3)]
+np.testing.assert_allclose(losses["numba"], losses["numpy"], rtol=1e-4)
+assert losses["numba"][2] < losses["numba"][0]
+print(sorted(tinycnn.backends.load_backend("numba").fused))
+"""
+
+
+def test_without_simd_registers_the_plain_path_trains_the_same_network():
+    environment = {**os.environ, "TINYCNN_SIMD_LANES": "0"}
+    command = [sys.executable, "-c", WITHOUT_SIMD]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "['adam_all', 'softmax_cross_entropy']"

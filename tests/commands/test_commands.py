@@ -1,0 +1,329 @@
+"""``python -m tinycnn COMMAND``: output, exit codes, and sentences instead of tracebacks."""
+
+import dataclasses
+import io
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import confusion_matrix
+
+import tinycnn
+from tinycnn import Function, data, models
+from tinycnn.commands import COMMANDS, main
+from tinycnn.data import drawing
+from tinycnn.layers import Dense, Flatten, Sequential
+from tinycnn.testing import gradient_cases
+from tinycnn.train.evaluation import predict_logits
+from tinycnn.train.trainer import evaluate
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    """An untrained lenet as a file, and the network."""
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    model = models.create("lenet")
+    tinycnn.save(model, path)
+    return path, model
+
+
+@pytest.fixture(autouse=True)
+def backend_of_before():
+    """Commands choose a backend for their process; here that is the process of the tests."""
+    with tinycnn.use_backend("numpy"):
+        yield
+
+
+def failing(capsys, *arguments, code=2):
+    """What a command that cannot do its work says on stderr."""
+    assert main(list(map(str, arguments))) == code
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+    return error.removeprefix("error: ").strip()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert "usage: python -m tinycnn" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_told_which_there_are() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tinycnn", "fly"], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 2
+    assert "invalid choice: 'fly'" in done.stderr
+    assert "summary" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------------- summary
+
+
+def test_summary_shows_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "lenet"]) == 0
+    assert "60,074" in capsys.readouterr().out
+
+
+def test_summary_of_a_file_is_that_of_its_network(model_file, capsys):
+    path, model = model_file
+    assert main(["summary", str(path)]) == 0
+    assert model.summary() in capsys.readouterr().out
+
+
+def test_summary_of_nothing(tmp_path, capsys):
+    assert failing(capsys, "summary", "lenot").startswith("'lenot': expected a model file, or one of lenet, keras_cnn")
+    assert failing(capsys, "summary", tmp_path / "a.safetensors").endswith("no such file")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells of closed pipes in another way")
+def test_a_reader_that_goes_away_gets_no_complaint() -> None:
+    command = [sys.executable, "-m", "tinycnn", "summary", "lenet"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141
+
+
+# ---------------------------------------------------------------------------------------------------------- predict
+
+
+@pytest.fixture
+def drawings(tmp_path):
+    """A folder of pictures: two digits, a text that calls itself a picture, an empty sheet, and a note."""
+    folder = tmp_path / "drawings"
+    folder.mkdir()
+    digits = data.load("digits").x_test[:2, :, :, 0]
+    Image.fromarray(digits[0]).resize((200, 200)).save(folder / "a.png")
+    Image.fromarray(255 - digits[1]).resize((90, 90)).save(folder / "b.JPG", "JPEG")
+    (folder / "c.png").write_text("not a picture")
+    Image.new("L", (50, 50), 255).save(folder / "d.png")
+    (folder / "notes.txt").write_text("no picture either")
+    return folder
+
+
+def test_predict_answers_what_the_network_answers(model_file, drawings, capsys):
+    path, model = model_file
+    assert main(["predict", str(path), str(drawings / "a.png"), str(drawings / "b.JPG"), "--backend", "numpy"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["picture", "answer", *"0123456789", "%"]
+    for name, line in zip(("a.png", "b.JPG"), lines, strict=True):
+        image = data.drawing.read_drawing(drawings / name)
+        expected = tinycnn.metrics.probabilities(predict_logits(model, image))[0]
+        assert line.split()[:2] == [str(drawings / name), str(expected.argmax())]
+        np.testing.assert_allclose(np.array(line.split()[2:], float), 100 * expected, atol=0.051)
+
+
+def test_predict_of_a_folder_answers_what_can_be_answered(model_file, drawings, capsys):
+    assert main(["predict", str(model_file[0]), str(drawings)]) == 1
+    captured = capsys.readouterr()
+    assert re.findall(r"[ab]\.\w+(?=  )", captured.out) == ["a.png", "b.JPG"]
+    bad, empty = captured.err.splitlines()
+    assert bad.startswith(f"error: {drawings / 'c.png'}: not an image that can be read")
+    assert empty.startswith(f"error: {drawings / 'd.png'}: nothing is drawn on it")
+
+
+def test_predict_without_any_answer(model_file, drawings, tmp_path, capsys):
+    assert failing(capsys, "predict", model_file[0], drawings / "c.png").count("\n") == 0
+    assert "cannot be read (No such file" in failing(capsys, "predict", model_file[0], tmp_path / "gone.png")
+    (tmp_path / "empty").mkdir()
+    assert "no picture in this folder" in failing(capsys, "predict", model_file[0], tmp_path / "empty")
+
+
+def test_predict_with_models_it_cannot_use(drawings, tmp_path, capsys):
+    assert "no such file" in failing(capsys, "predict", tmp_path / "gone", drawings)
+    tinycnn.save(models.create("keras_cnn", input_shape=(28, 28, 2)), tmp_path / "two")
+    assert "predict needs (H, W, 1) or (H, W, 3)" in failing(capsys, "predict", tmp_path / "two", drawings)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(value, drawings, tmp_path, capsys):
+    model = models.create("batchnorm_cnn")
+    next(buffer for name, buffer in model.named_buffers() if name.endswith("running_var"))[...] = value
+    tinycnn.save(model, tmp_path / "model")
+    for arguments in (["predict"], ["evaluate", "--dataset", "digits"], ["serve", "--port", "0"]):
+        given = [arguments[0], tmp_path / "model", *arguments[1:], *([drawings] * (arguments == ["predict"]))]
+        assert "running_var is not finite (NaN or infinite): its training went wrong" in failing(capsys, *given)
+
+
+def test_a_folder_as_model_file(tmp_path, capsys):
+    message = failing(capsys, "evaluate", tmp_path)
+    assert message == f"{tmp_path}: is a folder; give the file in it: {tmp_path / 'model.safetensors'}"
+
+
+def test_predict_with_many_classes_shows_the_most_probable(drawings, tmp_path, capsys):
+    tinycnn.save(models.create("lenet", classes=47), tmp_path / "model")
+    assert main(["predict", str(tmp_path / "model"), str(drawings / "a.png")]) == 0
+    answer = capsys.readouterr().out.splitlines()[1].split(maxsplit=1)[1]
+    assert re.fullmatch(r"(\d+)  \1: [\d.]+(, \d+: [\d.]+){4}", answer)
+
+
+def redness(**meaning):
+    """A network of three answers: how red, how green, how blue a picture of 4x6 pixels is."""
+    network = Sequential(Flatten(), Dense(3), input_shape=(4, 6, 3))
+    network.load_state_dict({"dense_1.weight": np.tile(np.eye(3, dtype=np.float32), (24, 1)), "dense_1.bias": ZEROS})
+    for name, value in meaning.items():
+        setattr(network, name, value)
+    return network
+
+
+ZEROS = np.zeros(3, np.float32)
+
+
+def test_predict_says_the_names_of_colours(tmp_path, capsys):
+    """Pictures of any size and mode, in colour; what is transparent is white, so no colour wins by it."""
+    tinycnn.save(redness(class_names=["red", "green", "light blue"]), tmp_path / "model")
+    Image.new("RGB", (300, 100), (255, 0, 0)).save(tmp_path / "a.png")
+    Image.new("CMYK", (64, 64), (255, 255, 0, 0)).save(tmp_path / "b.jpg")
+    Image.new("RGBA", (9, 9), (0, 255, 0, 255)).save(tmp_path / "c.webp", lossless=True)
+    Image.new("P", (3, 3), 0).save(tmp_path / "d.gif")
+    paths = [str(tmp_path / name) for name in ("a.png", "b.jpg", "c.webp", "d.gif")]
+    assert main(["predict", str(tmp_path / "model"), *paths]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["picture", "answer", "red", "green", "light", "blue", "%"]
+    answers = [line[len(max(paths, key=len)) :].strip().split("  ")[0] for line in lines]
+    assert answers == ["red", "light blue", "green", "red"]  # the last is black: all alike, and the first is taken
+    assert {len(line) for line in lines} == {len(head) - len("  %")}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_predict_spells_out_what_no_terminal_shows(tmp_path, capsys):
+    tinycnn.save(redness(class_names=["red", "green", "light blue"]), tmp_path / "model")
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (9, 9), (255, 0, 0)).save(os.fsdecode(bytes(tmp_path / "in") + b"/\xff\n\x1b[2J.png"))
+    (tmp_path / "in" / "no\x1b[2J.png").write_text("picture")
+    assert main(["predict", str(tmp_path / "model"), str(tmp_path / "in")]) == 1
+    out, err = capsys.readouterr()
+    assert r"/in/\udcff\n\x1b[2J.png  " in out
+    assert r"/in/no\x1b[2J.png: not an image" in err
+    assert (out + err).replace("\n", "").isprintable()
+
+
+def test_predict_prepares_a_picture_as_training_did(model_file, drawings, capsys, monkeypatch):
+    """A network that was trained on whole pictures gets them whole; one that does not say it, drawings."""
+    path, model = model_file
+    whole = tinycnn.load(path)
+    whole.pictures = "whole"
+    tinycnn.save(whole, path.with_name("whole"))
+    for file, expected in (path, drawing.read_drawing), (path.with_name("whole"), whole_picture):
+        assert main(["predict", str(file), str(drawings / "b.JPG")]) == 0
+        answered = np.array(capsys.readouterr().out.splitlines()[1].split()[2:], float)
+        p = tinycnn.metrics.probabilities(predict_logits(model, expected(drawings / "b.JPG")))[0]
+        np.testing.assert_allclose(answered, 100 * p, atol=0.051)
+
+
+def whole_picture(path):
+    return np.asarray(Image.open(path).convert("L").resize((28, 28), Image.Resampling.BILINEAR))[None, :, :, None]
+
+
+# ----------------------------------------------------------------------------------------------------- augmentation
+
+
+def test_a_picture_of_an_augmentation(tmp_path, capsys):
+    picture = tmp_path / "bent.png"
+    options = ["affine", "--elastic", "2", "--dataset", "digits", "--image", "7", "--output", str(picture)]
+    assert main(["augmentation", *options]) == 0
+    assert capsys.readouterr().out.startswith("Elastic(shift=2.0, rotation=10.0, scale=0.1, shear=0.1, bend=2.0) of ")
+    assert Image.open(io.BytesIO(picture.read_bytes())).width > 300
+    message = failing(capsys, "augmentation", "flip_and_crop", "--dataset", "digits", "--image", "1437")
+    assert message == "--image 1437: expected a number from 0 to 1436"
+    assert "affine to bend" in failing(capsys, "augmentation", "flip_and_crop", "--elastic", "1")
+
+
+# --------------------------------------------------------------------------------------------------------- evaluate
+
+
+def test_evaluate_prints_what_was_measured(model_file, capsys):
+    path, model = model_file
+    assert main(["evaluate", str(path), "--dataset", "digits", "--backend", "numpy"]) == 0
+    out = capsys.readouterr().out
+    digits = data.load("digits")
+    scores = evaluate(model, digits.x_test, digits.y_test)
+    first = f"accuracy {scores.accuracy:.4f}, loss {scores.loss:.4f} on all 360 digits test images"
+    assert out.splitlines()[0] == first
+    answers = predict_logits(model, digits.x_test).argmax(axis=1)
+    rows = [line.split()[1:] for line in out.splitlines()[4:14]]
+    counts = [[0 if cell == "." else int(cell) for cell in row] for row in rows]
+    assert counts == confusion_matrix(digits.y_test, answers, labels=range(10)).tolist()
+    recall = [float(line.split()[3]) for line in out.splitlines()[-10:]]
+    np.testing.assert_allclose(recall, 100 * np.diag(counts) / np.sum(counts, axis=1), atol=0.0051)
+
+
+def test_evaluate_on_data_that_does_not_fit(tmp_path, capsys):
+    tinycnn.save(models.create("lenet", classes=3), tmp_path / "model")
+    message = failing(capsys, "evaluate", tmp_path / "model", "--dataset", "digits")
+    assert message.startswith("digits has images (28, 28, 1) of 10 classes")
+    assert "made for (28, 28, 1) and 3; choose another --dataset" in message
+
+
+def test_evaluate_on_other_things_with_the_same_numbers(tmp_path, capsys, monkeypatch):
+    digits = data.load("digits")
+    clothes = dataclasses.replace(digits, name="clothes", class_names=data.sources.FASHION_MNIST.class_names)
+    model = models.create("lenet")
+    model.class_names = ["T-shirt/top", "Boot", *clothes.class_names[2:]]
+    tinycnn.save(model, tmp_path / "model")
+    monkeypatch.setattr(data, "load", lambda *names, **settings: clothes)
+    message = failing(capsys, "evaluate", tmp_path / "model")
+    assert message == f"class 1 is Boot in {tmp_path / 'model'}, Trouser in clothes; choose another --dataset"
+    monkeypatch.setattr(data, "load", lambda *names, **settings: digits)  # numbers may stand for anything
+    assert main(["evaluate", str(tmp_path / "model")]) == 0
+
+
+def test_export_does_not_overwrite_the_model(model_file, tmp_path, capsys):
+    path = model_file[0]
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    for same in (path, path.parent / ".." / path.parent.name / path.name, tmp_path / "link"):
+        assert "that is the model file itself; give another" in failing(capsys, "export", path, "--onnx", same)
+    assert path.read_bytes() == before
+
+
+# -------------------------------------------------------------------------------------------------------- gradcheck
+
+
+def test_gradcheck_shows_every_operation(capsys, monkeypatch):
+    monkeypatch.setattr(gradient_cases, "CASES", gradient_cases.CASES[::9] + gradient_cases.CASES[-20:])
+    assert main(["gradcheck", "--backend", "numpy", "--quick"]) == 0
+    head, *rows, verdict = capsys.readouterr().out.splitlines()
+    assert head.split()[-2:] == ["on", "numpy"]
+    assert {"Conv2d", "MaxPool2d", "Transpose"} <= {row.split()[0] for row in rows}
+    assert all(row.endswith(" right") for row in rows)
+    assert sum(int(row.split()[1]) for row in rows) == len(gradient_cases.CASES)
+    assert verdict.startswith("every gradient is right")
+
+
+def test_gradcheck_finds_a_wrong_gradient(capsys, monkeypatch):
+    class WrongFunction(Function):
+        def forward(self, x):
+            return x * x
+
+        def backward(self, grad_y):
+            return grad_y
+
+    wrong = gradient_cases.Case(WrongFunction, "(3,)", lambda x: WrongFunction()(x), ((3,),))
+    monkeypatch.setattr(gradient_cases, "CASES", [wrong])
+    assert main(["gradcheck", "--backend", "numpy"]) == 1
+    _, row, reason, verdict = capsys.readouterr().out.splitlines()
+    assert (row.split()[0], row.split()[-1]) == ("Wrong", "WRONG")
+    assert "the gradient of input 0 at index (0,) is wrong: analytic" in reason
+    assert verdict.startswith("1 wrong gradients")
+
+
+def test_gradcheck_of_one_operation(capsys):
+    assert main(["gradcheck", "--backend", "numpy", "--op", "Dense"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["operation", "Dense", "every"]
+    assert main(["gradcheck", "--backend", "numpy", "--op", "dense", "--quick"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("Dense ")
+    assert failing(capsys, "gradcheck", "--op", "Dance").startswith("--op Dance: expected one of Conv2d, MaxPool2d")
+    assert "unknown backend 'torch'" in failing(capsys, "gradcheck", "--backend", "torch")

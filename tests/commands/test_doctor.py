@@ -1,0 +1,240 @@
+"""``python -m tinycnn doctor``: what it finds here, and what it says on machines that are not here."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tinycnn import backends
+from tinycnn.backends import cuda_driver
+from tinycnn.backends.cuda_driver import GPU, Driver, card_is_plugged_in, cupy_package, find_driver
+from tinycnn.commands import doctor, main
+from tinycnn.errors import BackendError
+
+NEW = Driver((13, 0), [GPU("NVIDIA H200", "9.0", 141 << 30)])
+OLD = Driver((12, 4), [GPU("Tesla T4", "7.5", 15 << 30)])
+ROUTES = {
+    "no card, no driver": (None, [], None, ""),
+    "a card without a GPU driver's package": (NEW, [], False, "pip install 'cupy-cuda13x[ctk]'"),
+    "the same with an older driver": (OLD, [], False, "pip install 'cupy-cuda12x[ctk]'"),
+    "CuPy without a GPU": (None, ["cupy-cuda13x 14.2.0"], None, ""),
+    "a driver that shows no GPU": (Driver((13, 0), []), ["cupy-cuda13x 14.2.0"], None, ""),
+    "two CuPys": (
+        *(NEW, ["cupy-cuda12x 14.2.0", "cupy-cuda13x 14.2.0"], False),
+        "pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install 'cupy-cuda13x[ctk]'",
+    ),
+    "a CuPy too new for the driver": (
+        *(OLD, ["cupy-cuda13x 14.2.0"], False),
+        "pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x[ctk]'",
+    ),
+}
+
+
+@pytest.fixture
+def no_cupy(monkeypatch):
+    """A machine where CuPy, if it is there at all, cannot be used."""
+
+    def refuse():
+        raise BackendError("backend 'cupy' has no headers: `pip install 'cupy-cuda13x[ctk]'`")
+
+    monkeypatch.setitem(backends._LOADERS, "cupy", refuse)
+    monkeypatch.delitem(backends._loaded, "cupy", raising=False)
+
+
+def report(capsys, *options):
+    code = main(["doctor", *options])
+    return code, capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------------------------- the report
+
+
+def test_this_machine_trains(capsys):
+    code, text = report(capsys, "--no-speed")
+    assert code == 0
+    assert f"tinycnn {tinycnn.__version__}" in text
+    assert f"{np.__version__}" in text
+    assert "train numpy        ok" in text
+    assert "data digits        ok     1,437 + 360 images" in text
+    assert text.splitlines()[-1].startswith("Training works here with --backend ")
+    assert "Traceback" not in text
+
+
+def test_as_json(capsys):
+    code, text = report(capsys, "--no-speed", "--json")
+    answer = json.loads(text)
+    assert code == 0
+    assert "numpy" in answer["backends"]
+    by_name = {finding["name"]: finding for finding in answer["findings"]}
+    assert {"python", "numpy", "numba", "gpu", "cupy", "data mnist", "data digits", "train numpy"} <= by_name.keys()
+    assert all(finding["works"] in (True, False, None) and finding["found"] for finding in by_name.values())
+    assert by_name["train numpy"]["works"] is True
+
+
+def test_no_backend_that_trains_is_exit_code_1(capsys, monkeypatch):
+    def broken(name):
+        raise OSError("the BLAS library is gone")
+
+    monkeypatch.setattr(doctor, "tiny_losses", broken)
+    code, text = report(capsys, "--no-speed")
+    assert code == 1
+    assert "train numpy        fails  the BLAS library is gone" in text
+    assert "to mend it: pip install --upgrade numpy" in text
+    assert text.splitlines()[-1].startswith("Training will not work here")
+
+
+@pytest.mark.usefixtures("no_cupy")
+def test_a_wrong_result_is_a_failure(monkeypatch):
+    right = doctor.tiny_losses("numpy")
+    monkeypatch.setattr(doctor, "tiny_losses", lambda name: right if name == "numpy" else [right[0], right[1] * 1.1])
+    assert doctor.training_finding("numpy").works
+    assert doctor.training_finding("numba").works is False
+
+
+def test_damaged_data_is_told_and_not_fatal(tmp_path, monkeypatch, capsys):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"nothing of the kind")
+    monkeypatch.setenv("TINYCNN_DATA", str(tmp_path))
+    code, text = report(capsys, "--no-speed")
+    assert code == 0
+    assert "data mnist         fails" in text
+    assert str(tmp_path) in text
+
+
+def test_speeds_are_those_of_real_work(monkeypatch):
+    """With a clock that says each try took one second, the figures follow from the sizes alone."""
+    ticks = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))
+    finding = doctor.speed_finding("cpu", "numpy", copy_bytes=5 * 10**8, size=1000)
+    assert finding.found == "copy 1 GB/s, product of 1000 x 1000 float32 matrices 2 GFLOP/s"
+
+
+def test_what_is_timed_is_right():
+    backend = backends.load_backend("numpy")
+    results = []
+    doctor.median_seconds(backend, lambda: results.append(np.ones((2, 2))) or results[-1])
+    assert len(results) == 1 + doctor.TRIES
+    assert doctor.copy_seconds(backend, 10_000) > 0
+    assert doctor.product_seconds(backend, 10) > 0
+
+
+# ------------------------------------------------------------------------------------------------------- CuPy and GPUs
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_each_way_to_have_no_cupy_has_its_command(route):
+    driver, packages, works, mend = ROUTES[route]
+    finding = doctor.cupy_finding(driver, packages)
+    assert (finding.works, finding.mend) == (works, mend)
+
+
+@pytest.mark.usefixtures("no_cupy")
+def test_a_kernel_that_does_not_run_is_the_backends_own_sentence():
+    finding = doctor.cupy_finding(NEW, ["cupy-cuda13x 14.2.0"])
+    assert finding.works is False
+    assert "has no headers" in finding.found
+    assert finding.mend == "pip install 'cupy-cuda13x[ctk]'"
+    assert "to mend it: pip install 'cupy-cuda13x[ctk]'" in doctor.line(finding)
+
+
+def test_a_usable_cupy_is_trained_with_and_measured(monkeypatch):
+    monkeypatch.setitem(backends._LOADERS, "cupy", backends._load_numpy)
+    monkeypatch.setattr(doctor, "GPU_COPY_BYTES", 1000)
+    monkeypatch.setattr(doctor, "GPU_MATRIX", 10)
+    monkeypatch.setattr(doctor, "CPU_COPY_BYTES", 1000)
+    monkeypatch.setattr(doctor, "CPU_MATRIX", 10)
+    monkeypatch.setattr(doctor, "installed_cupy", lambda: ["cupy-cuda13x 14.2.0"])
+    try:
+        names = [finding.name for finding in doctor.examine(NEW, speed=True) if finding.works]
+    finally:
+        backends._loaded.pop("cupy", None)
+    assert {"gpu", "cupy", "train cupy", "speed gpu"} <= set(names)
+
+
+def test_the_report_names_the_gpu():
+    finding = doctor.gpu_finding(NEW)
+    assert finding.found == "NVIDIA H200, compute capability 9.0, 141 GiB; driver for CUDA 13.0"
+
+
+@pytest.mark.parametrize(
+    ("driver", "mend"),
+    [(Driver((13, 0), []), "unset CUDA_VISIBLE_DEVICES"), (Driver((13, 0), [], error=999), "nvidia-smi")],
+)
+def test_a_driver_that_does_not_serve(driver, mend):
+    finding = doctor.gpu_finding(driver)
+    assert (finding.works, finding.mend) == (False, mend)
+
+
+@pytest.mark.parametrize(("plugged_in", "works"), [(True, False), (False, None)])
+def test_no_driver(plugged_in, works, monkeypatch):
+    monkeypatch.setattr(doctor, "card_is_plugged_in", lambda: plugged_in)
+    assert doctor.gpu_finding(None).works is works
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "expected"),
+    [("0x10de", "0x030200", True), ("0x10de", "0x040300", False), ("0x1002", "0x030000", False)],
+)
+def test_a_card_is_known_by_its_numbers(vendor, kind, expected, tmp_path):
+    device = tmp_path / "0000:01:00.0"
+    device.mkdir()
+    (device / "vendor").write_text(f"{vendor}\n")
+    (device / "class").write_text(f"{kind}\n")
+    assert card_is_plugged_in(tmp_path) is expected
+    assert card_is_plugged_in(tmp_path / "nowhere") is False
+
+
+def test_which_wheel():
+    assert [cupy_package(driver) for driver in (None, NEW, OLD)] == [f"cupy-cuda{n}x[ctk]" for n in (13, 13, 12)]
+
+
+DRIVER = r"""
+#include <string.h>
+int cuInit(unsigned flags) { return INIT; }
+int cuDriverGetVersion(int *version) { *version = 12040; return 0; }
+int cuDeviceGetCount(int *count) { *count = 2; return 0; }
+int cuDeviceGet(int *device, int number) { *device = number; return 0; }
+int cuDeviceGetName(char *name, int size, int device) { strcpy(name, device ? "second" : "first"); return 0; }
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)(device + 3) << 32; return 0; }
+int cuDeviceGetAttribute(int *value, int which, int device) { *value = which == 75 ? 8 : 6; return 0; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc, for a driver to ask")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="builds a Linux library")
+@pytest.mark.parametrize("error", [0, 100])
+def test_the_driver_is_asked_through_its_interface(error, tmp_path, monkeypatch):
+    (tmp_path / "cuda.c").write_text(DRIVER.replace("INIT", str(error)))
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "cuda.c"], check=True, timeout=120)
+    monkeypatch.setattr(cuda_driver, "LIBRARY", str(library))
+    gpus = [] if error else [GPU("first", "8.6", 3 << 32), GPU("second", "8.6", 4 << 32)]
+    assert find_driver() == Driver((12, 4), gpus, error)
+
+
+def test_no_library_is_no_driver(monkeypatch):
+    monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-is-not-there.so.1")
+    assert find_driver() is None
+
+
+# ---------------------------------------------------------------------------------------------------------------- auto
+
+
+@pytest.mark.usefixtures("no_cupy")
+def test_auto_says_why(monkeypatch):
+    monkeypatch.setattr(cuda_driver, "find_driver", lambda: None)
+    monkeypatch.setattr(cuda_driver, "card_is_plugged_in", lambda: False)
+    assert backends.passed_over("numba") == ["no NVIDIA GPU was found"]
+    monkeypatch.setattr(cuda_driver, "card_is_plugged_in", lambda: True)
+    assert backends.passed_over("numba") == ["backend 'cupy' has no headers: `pip install 'cupy-cuda13x[ctk]'`"]
+    assert backends.passed_over("cupy") == backends.passed_over("a backend of one's own") == []
+    assert backends.why_not("numpy") is None
+
+
+def test_a_numba_that_cannot_be_imported_is_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tinycnn.backends.numba.backend", None)
+    with pytest.raises(BackendError, match=r"'numba' cannot be loaded .*`pip install --upgrade numba`"):
+        backends._load_numba()

@@ -1,0 +1,352 @@
+"""Several ranks are one process, up to the order of summation. Here they are threads; ``test_distributed`` has MPI."""
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tests.support.thread_ranks import on_ranks
+from tinycnn import layers, optim
+from tinycnn.backends import get_backend
+from tinycnn.data import StoredImages
+from tinycnn.data.augment import Affine
+from tinycnn.distributed import batch_share, communicator
+from tinycnn.distributed.agreement import check_agreement
+from tinycnn.distributed.batch_share import Share
+from tinycnn.distributed.communicator import by_first, first_then_others, get_communicator
+from tinycnn.errors import DataError, SettingError
+from tinycnn.run.folder import claimed
+from tinycnn.tensor import Tensor
+from tinycnn.train.checkpoint import Checkpoints
+from tinycnn.train.gradients import add_up
+from tinycnn.train.keeper import TrainingStopped
+from tinycnn.train.trainer import Trainer, TrainingDivergedError, evaluate, evaluate_finite
+from tinycnn.train.warm_up import warm_up
+
+rng = np.random.default_rng(0)
+IMAGES = rng.integers(0, 256, (61, 10, 10, 1), dtype=np.uint8)
+LABELS = rng.integers(0, 3, 61)
+BATCH = 13  # 61 = 4 · 13 + 9: neither 2 nor 4 nor 20 ranks divide any of it, and 20 leave some without an image
+
+
+def network(dtype=np.float64, normalise=True, drop=True):
+    middle = [layers.BatchNorm()] if normalise else []
+    late = [layers.Dropout(0.5)] if drop else []
+    chain = [layers.Conv2d(4), layers.ReLU(), *middle, layers.MaxPool2d(), layers.Flatten(), layers.Dense(6)]
+    chain += [layers.ReLU(), *late, layers.Dense(3)]
+    return tinycnn.Sequential(*chain, input_shape=(10, 10, 1), seed=1, dtype=dtype)
+
+
+def trainer_for(model, **settings):
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return Trainer(model, optimizer, batch_size=BATCH, **settings)
+
+
+def train(model, *, epochs=2, fit=None, **settings):
+    """``(state, history without times)`` after training."""
+    trainer = trainer_for(model, **settings)
+    results = list(trainer.fit(IMAGES, LABELS, epochs=epochs, validation=(IMAGES[:7], LABELS[:7]), **(fit or {})))
+    history = [(r.train_loss, r.train_accuracy, r.validation_loss, r.validation_accuracy) for r in results]
+    return model.state_dict(), history
+
+
+def difference(state, other):
+    return max(float(np.abs(state[name] - other[name]).max()) for name in state)
+
+
+EVERYTHING = {"augment": Affine(), "label_smoothing": 0.1, "clip_norm": 0.5}
+
+
+@pytest.mark.parametrize("size", [2, 4, 20])
+@pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_ranks_are_one_process_in_float64(settings, size):
+    state, history = train(network(), **settings)
+    found = on_ranks(size, lambda rank: train(network(), **settings))
+    assert difference(state, found[0][0]) < 1e-12
+    assert np.allclose(history, found[0][1], rtol=1e-12)
+    for other, other_history in found[1:]:
+        assert difference(found[0][0], other) == 0
+        assert other_history == found[0][1]
+
+
+@pytest.mark.parametrize("size", [2, 20])
+def test_fused_kernels_know_of_the_other_ranks(size):
+    pytest.importorskip("numba")
+    with tinycnn.use_backend("numba"):
+        state, _ = train(network(np.float32), epochs=1)
+        found, _ = on_ranks(size, lambda rank: train(network(np.float32), epochs=1))[0]
+        assert difference(state, found) < 2e-5
+
+
+def test_the_same_ranks_give_the_same_bits():
+    first, second = (on_ranks(4, lambda rank: train(network(np.float32)))[0][0] for _ in range(2))
+    assert difference(first, second) == 0
+
+
+BUGS = ["plain mean of the means", "statistics of a part", "masks by place in the part", "each clips its own gradient"]
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_comparison_finds_what_is_done_wrong(bug, monkeypatch):
+    match bug:
+        case "plain mean of the means":
+            monkeypatch.setattr(Share, "weight", property(lambda share: 1 / share.ranks.size))
+        case "statistics of a part":
+            monkeypatch.setattr(batch_share, "whole_moments", lambda images, values, *own: (images * values, *own))
+        case "masks by place in the part":
+            monkeypatch.setattr(batch_share, "current_share", lambda: None)
+        case "each clips its own gradient":
+            monkeypatch.setattr("tinycnn.train.trainer.add_up", clip_and_add_up)
+    drop, normalise = bug.startswith("masks"), bug.startswith("statistics")
+    settings = {"epochs": 1, "clip_norm": 0.5 if "clips" in bug else None}
+    state, _ = train(network(drop=drop, normalise=normalise), **settings)
+    found, _ = on_ranks(2, lambda rank: train(network(drop=drop, normalise=normalise), **settings))[0]
+    assert difference(state, found) > 1e-6
+
+
+def clip_and_add_up(communicator, parameters, *numbers):
+    optim.clip_gradients(parameters, 0.5)
+    return add_up(communicator, parameters, *numbers)
+
+
+@pytest.mark.parametrize("size", [2, 20])
+@pytest.mark.parametrize("learn", [["dense_2"], ["conv2d_1"], ["batchnorm_1", "dense_1"]], ids=" ".join)
+@pytest.mark.parametrize(("backend", "dtype", "most"), [("numpy", np.float64, 1e-12), ("numba", np.float32, 2e-5)])
+def test_frozen_layers(backend, dtype, most, learn, size):
+    """They have no gradient to add up; what is left learns as in one process, also where a rank has no image."""
+    pytest.importorskip(backend)
+    with tinycnn.use_backend(backend):
+        state, _ = train(network(dtype).freeze_only(*learn), epochs=1, **EVERYTHING)
+        found = on_ranks(size, lambda rank: train(network(dtype).freeze_only(*learn), epochs=1, **EVERYTHING))
+    assert difference(state, network(dtype).state_dict()) > 1e-3
+    assert difference(state, found[0][0]) < most
+    assert all(difference(found[0][0], other) == 0 for other, _ in found[1:])
+
+
+@pytest.mark.parametrize(("images", "batch"), [(3, 13), (9, 1), (5, 4)])
+def test_fewer_images_than_ranks(images, batch, monkeypatch):
+    """In all, or in every batch; validation has one image for four ranks."""
+    monkeypatch.setattr("tests.distributed.test_ranks.BATCH", batch)
+
+    def work(_=None):
+        trainer = trainer_for(network(), **EVERYTHING)
+        validation = IMAGES[:1], LABELS[:1]
+        list(trainer.fit(IMAGES[:images], LABELS[:images], epochs=2, validation=validation))
+        return trainer.model.state_dict()
+
+    alone, four = work(), on_ranks(4, work)
+    assert all(difference(alone, state) < 1e-12 for state in four)
+
+
+@pytest.mark.parametrize("size", [2, 20])
+def test_images_that_stay_on_the_disk(size, tmp_path, monkeypatch):
+    """Parts of two batches are in memory at a time, and the last of them has fewer images than a batch."""
+    monkeypatch.setattr("tinycnn.data.stored.BLOCK", 300)
+    np.save(tmp_path / "images.npy", IMAGES)
+
+    def work(_=None):
+        stored = StoredImages(tmp_path / "images.npy", memory=2 * 2 * BATCH * IMAGES[0].size)
+        trainer = trainer_for(network(), **EVERYTHING)
+        results = list(trainer.fit(stored, LABELS, epochs=2, validation=(stored[:7], LABELS[:7])))
+        return trainer.model.state_dict(), [result.validation_loss for result in results]
+
+    state, losses = work()
+    assert difference(state, train(network(), **EVERYTHING)[0]) > 1e-3  # whose images came in another order
+    found = on_ranks(size, work)
+    assert all(difference(state, other) < 1e-12 for other, _ in found)
+    assert np.allclose(losses, found[0][1], rtol=1e-12)
+
+
+def test_early_stopping_ends_all_after_the_same_epoch():
+    def work(_=None):
+        settings = {"epochs": 60, "fit": {"early_stopping": 2}, "label_smoothing": 0.1}
+        return len(train(network(), **settings)[1])
+
+    alone = work()
+    assert 2 < alone < 60
+    assert on_ranks(3, work) == [alone] * 3
+
+
+def test_a_folder_that_another_run_writes_to_is_refused_by_all(tmp_path):
+    def work(rank):
+        with pytest.raises(SettingError, match="another run is writing there"), claimed(tmp_path / "out"):
+            pytest.fail("nobody may come here")
+
+    with claimed(tmp_path / "out"):
+        on_ranks(2, work)
+
+
+def test_ranks_rehearse_what_they_will_have(monkeypatch):
+    """Not the whole batch, for which there may be no memory."""
+    monkeypatch.setattr(get_backend(), "compiles", True)
+    monkeypatch.setattr(Trainer, "step", lambda self, images, labels, chosen: seen.append(len(chosen)))
+    seen = []
+    on_ranks(4, lambda rank: warm_up(trainer_for(network()), IMAGES, LABELS))
+    assert seen == [4] * 4
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 20])
+def test_every_image_is_computed_once_per_epoch(size, monkeypatch):
+    def epoch(rank):
+        trainer, seen = trainer_for(network()), []
+        original = trainer.batch
+
+        def batch(images, chosen, number, rows):
+            seen.extend(chosen[rows].tolist())
+            return original(images, chosen, number, rows)
+
+        trainer.batch = batch
+        list(trainer.fit(IMAGES, LABELS, epochs=1))
+        return seen
+
+    seen = on_ranks(size, epoch)
+    assert sorted(number for part in seen for number in part) == list(range(61))
+
+
+def test_a_step_adds_up_once():
+    def steps(rank):
+        trainer = trainer_for(network(normalise=False))
+        list(trainer.fit(IMAGES, LABELS, epochs=1))
+        return rank.reduced, trainer.model.parameter_count()
+
+    reduced, parameters = on_ranks(2, steps)[0]
+    assert reduced[-5:] == [parameters + 3] * 5  # gradients, loss, correct answers, wishes: 5 steps, nothing else
+
+
+def test_add_up():
+    def work(rank):
+        tensors = [Tensor(np.zeros((2, 2)), requires_grad=True), Tensor(np.zeros(3), requires_grad=True)]
+        idle = Tensor(np.zeros(5), requires_grad=True)
+        for tensor in tensors:
+            tensor.grad = np.full(tensor.shape, 10.0**rank.rank)
+        numbers = add_up(rank, [tensors[0], idle, tensors[1]], rank.rank, 1)
+        return tensors[0].grad, tensors[1].grad, idle.grad, numbers.tolist()
+
+    for first, second, idle, numbers in on_ranks(3, work):
+        assert np.array_equal(first, np.full((2, 2), 111.0))
+        assert np.array_equal(second, np.full(3, 111.0))
+        assert idle is None
+        assert numbers == [3, 3]
+
+
+def test_add_up_of_one_parameter():
+    def work(rank):
+        tensor = Tensor(np.zeros(2), requires_grad=True)
+        tensor.grad = np.ones(2)
+        return add_up(rank, [tensor], rank.rank).tolist(), tensor.grad.tolist()
+
+    assert on_ranks(2, work) == [([1], [2, 2])] * 2
+
+
+def test_a_share_ends_with_its_batch():
+    def work(rank):
+        with batch_share.shared_batch(5) as share:
+            inside = batch_share.current_share() is share
+        return inside, batch_share.current_share()
+
+    assert on_ranks(2, work) == [(True, None)] * 2
+
+
+def test_merged_moments():
+    values = rng.normal(size=(9, 2))
+    parts = [values[:1], values[1:6], values[6:6], values[6:]]
+    means = np.array([part.mean(axis=0) if len(part) else [0, 0] for part in parts])
+    squares = np.array([part.var(axis=0) * len(part) if len(part) else [0, 0] for part in parts])
+    mean, var = batch_share.merged_moments(np.array([1.0, 5, 0, 3]), means, squares)
+    np.testing.assert_allclose([mean, var], [values.mean(axis=0), values.var(axis=0)], rtol=1e-12)
+    one = batch_share.merged_moments(np.ones(1), values[:1], np.zeros((1, 2)))
+    np.testing.assert_array_equal(one, [values[0], [0, 0]])
+    none = batch_share.merged_moments(np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2)))
+    np.testing.assert_array_equal(none, np.zeros((2, 2)))
+
+
+def test_broadcast_and_gather():
+    told = on_ranks(3, lambda rank: (rank.broadcast(bytes([rank.rank] * 4), 2), rank.all_gather(np.array([rank.rank]))))
+    for content, rows in told:
+        assert content == bytes([2] * 4)
+        assert rows.tolist() == [[0], [1], [2]]
+
+
+def test_evaluation_is_shared():
+    whole = evaluate(network(), IMAGES[:7], LABELS[:7])
+    # a network each: evaluation switches it to its mode and back, which threads would do to each other
+    for scores in on_ranks(20, lambda rank: evaluate_finite(trainer_for(network()), IMAGES[:7], LABELS[:7], "now")):
+        assert scores.accuracy == pytest.approx(whole.accuracy)
+        assert scores.loss == pytest.approx(whole.loss)
+
+
+def test_one_rank_that_is_told_to_stop_stops_all(tmp_path):
+    def run(rank):
+        answers = iter([rank.rank == 1 and step == 3 for step in range(99)])
+        checkpoints = Checkpoints(tmp_path / "c", report=lambda sentence: None)
+        with pytest.raises(TrainingStopped) as stopped:
+            train(network(), fit={"stop": lambda: next(answers), "checkpoints": checkpoints})
+        return str(stopped.value), stopped.value.checkpoint
+
+    found = on_ranks(3, run)
+    assert [where for where, _ in found] == ["stopped after step 4 of 5 in epoch 1"] * 3
+    assert [path is not None for _, path in found] == [True, False, False]  # only rank 0 writes
+
+
+def test_a_run_is_taken_up_by_another_number_of_ranks(tmp_path):
+    undisturbed, history = train(network(), **EVERYTHING)
+
+    def begin(rank):
+        steps = iter([False] * 6 + [True] * 9)
+        fit = {"stop": lambda: next(steps), "checkpoints": Checkpoints(tmp_path / "c", report=lambda sentence: None)}
+        with pytest.raises(TrainingStopped):
+            train(network(), fit=fit, **EVERYTHING)
+
+    def go_on(rank):
+        checkpoints = Checkpoints(tmp_path / "c", resume=True, report=lambda sentence: None)
+        return train(network(), fit={"checkpoints": checkpoints}, **EVERYTHING)
+
+    on_ranks(2, begin)
+    state, rest = on_ranks(4, go_on)[0]
+    assert difference(undisturbed, state) < 1e-12
+    assert np.allclose(rest[-1], history[-1], rtol=1e-12)
+
+
+def test_a_number_that_is_lost_on_one_rank_ends_all_alike():
+    def run(rank):
+        trainer = trainer_for(network(normalise=False, drop=False))
+        original = trainer.loss
+        trainer.loss = lambda logits, labels: original(logits, labels) * (np.nan if rank.rank == 1 else 1.0)
+        with pytest.raises(TrainingDivergedError) as error:
+            list(trainer.fit(IMAGES, LABELS, epochs=1))
+        return str(error.value)
+
+    first, *others = on_ranks(3, run)
+    assert first.startswith("the loss became nan in epoch 1, step 1 of 5")
+    assert others == [first] * 2
+
+
+def test_what_rank_0_cannot_do_fails_everywhere():
+    def work(rank):
+        def load():
+            raise DataError("no such file")
+
+        with pytest.raises((DataError, SettingError), match="no such file"):
+            by_first(load)
+        return by_first(lambda: "done"), first_then_others(lambda: rank.rank)
+
+    assert on_ranks(2, work) == [("done", 0), (None, 1)]
+
+
+@pytest.mark.parametrize("other", [1, 2])
+def test_ranks_with_other_data_are_found(other):
+    def work(rank):
+        with pytest.raises(SettingError, match=f"rank {other} has another run than rank 0: seed 0 on rank 0, 1 here"):
+            check_agreement(rank, {"seed": int(rank.rank == other), "data": "abc"})
+
+    on_ranks(3, work)
+
+
+def test_without_others_nothing_changes():
+    alone = get_communicator()
+    assert (alone.rank, alone.size, alone.launcher) == (0, 1, [])
+    with communicator.use_communicator(communicator.Alone()) as other:
+        assert get_communicator() is other is not alone
+    assert get_communicator() is alone
+    with batch_share.shared_batch(5) as share:
+        assert batch_share.current_share() is None
+        assert (share.rows, share.weight) == (slice(0, 5), None)

@@ -1,0 +1,236 @@
+"""README and docs are run, not just written: their Python, their links, their options, their numbers of lines."""
+
+import importlib.util
+import inspect
+import itertools
+import re
+import shlex
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+import pytest
+
+import tinycnn
+from tests.project.test_architecture import LAYERS
+from tinycnn import backends
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+URL = re.compile(r"https?:[^\s)>\]`'\"}|]*")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [code for kind, code in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every shell command on the page."""
+    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, as one program per page; what a comment at the end of a line promises is printed."""
+    monkeypatch.setattr(backends, "_LOADERS", dict(backends._LOADERS))  # a page may register a backend of its own
+    names: dict[str, object] = {}
+    with tinycnn.use_backend("numpy"):
+        for code in blocks(page, "python"):
+            exec(compile(code, str(page), "exec"), names)
+    promised = re.findall(r"print\(.*\)  # (.+)$", "\n".join(blocks(page, "python")), re.MULTILINE)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line in promised] == promised
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name behind ``#``: the headings, as GitHub and Sphinx spell them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Links to files that are not there, to headings that are not in them, and URLs without a host or with a slip."""
+    broken = []
+    for link in LINK.findall(page.read_text()):
+        if URL.match(link):
+            continue
+        target, _, anchor = link.partition("#")
+        file = page.parent / target if target else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(link)
+    return broken + [url for url in URL.findall(page.read_text()) if not well_formed(url)]
+
+
+def well_formed(url: str) -> bool:
+    """No network: whether it has a host with a dot (or is this machine), and no template is left in it."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return bool(re.fullmatch(r"[\w-]+(\.[\w-]+)+|localhost", host)) and not set(url) & set("{}<>\\^ ")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+def test_a_broken_link_is_found(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# A heading: with `code`\n\n```sh\n# no heading\n```\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "## Here\n[a](other.md#a-heading-with-code) [b](#here) [c](https://example.org/x#y) [d](other.md)\n"
+        "[e](gone.md) [f](other.md#no-heading) [g](#there) [h](https:///nowhere) <http://host/x>\n"
+    )
+    assert broken_links(page) == ["gone.md", "other.md#no-heading", "#there", "https:///nowhere", "http://host/x"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_name_files_and_options_that_exist(page: Path) -> None:
+    for words in commands(page):
+        scripts = [word for word in words if word.endswith(".py")]
+        assert all((ROOT / script).exists() for script in scripts), words
+        options = [word for word in words if word.startswith("--")]
+        for script in scripts:
+            assert all(f'"{option}"' in source_of_options(ROOT / script) for option in options), words
+
+
+def source_of_options(script: Path) -> str:
+    """The script, and the module that it may have its options from."""
+    source = script.read_text()
+    shared = "tinycnn.run.options"
+    return source + (ROOT / f"{shared.replace('.', '/')}.py").read_text() if shared in source else source
+
+
+def test_a_missing_file_or_option_would_be_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```sh\npython examples/train_mnist.py --no-such-option\n```\n[gone](nowhere.md)\n")
+    with pytest.raises(AssertionError):
+        test_commands_name_files_and_options_that_exist(page)
+    with pytest.raises(AssertionError):
+        test_links_lead_somewhere(page)
+
+
+def test_the_two_commands_stand_on_top() -> None:
+    """The first trains, the second tests; `.ci/run` takes the second from there."""
+    first, second = (" ".join(words) for words in commands(ROOT / "README.md")[:2])
+    assert first.endswith("examples/train_mnist.py")
+    assert second.endswith("-m pytest -q")
+    assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_readme_tells_the_truth_about_the_minimal_example() -> None:
+    lines = len((ROOT / "examples" / "minimal.py").read_text().splitlines())
+    (told,) = re.findall(r"minimal\.py` the same in (\d+) lines", (ROOT / "README.md").read_text())
+    assert int(told) - 5 <= lines <= int(told)
+
+
+def test_the_package_says_which_python_it_needs() -> None:
+    assert sys.version_info >= (3, 11)
+    assert "Python 3.11 or newer" in (ROOT / "README.md").read_text()
+
+
+# ------------------------------------------------------------------------------------------------------- the picture
+
+
+def architecture_script() -> ModuleType:
+    path = ROOT / "docs" / "picture_of_the_architecture.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_is_that_of_its_script() -> None:
+    script = architecture_script()
+    assert script.TARGET.read_text() == script.draw(), "run python docs/picture_of_the_architecture.py"
+
+
+def test_the_picture_shows_the_layers_of_the_package() -> None:
+    """From the top down, as in the table that the imports are held to; and no folder of the package is left out."""
+    height = {place: -i for i, line in enumerate(LAYERS) for place in line}
+    rows = [modules for modules, _ in architecture_script().ROWS]
+    for upper, lower in itertools.pairwise(rows):
+        assert max(height[module] for module in upper) < min(height[module] for module in lower), (upper, lower)
+    folders = {f"tinycnn.{path.parent.name}" for path in (ROOT / "tinycnn").glob("*/__init__.py")}
+    shown = {module for modules in rows for module in modules}
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    untold = [folder for folder in folders - shown if f"`{folder.removeprefix('tinycnn.')}/`" not in page]
+    assert untold == [], "tell of it in docs/architecture.md, or add it to docs/picture_of_the_architecture.py"
+
+
+def test_the_steps_in_the_picture_call_what_exists() -> None:
+    words = " ".join(words for *_, words in architecture_script().STEPS)
+    for name in ("Sequential.logits", "Optimizer.step"):
+        assert name in words
+        kind, method = name.split(".")
+        assert hasattr(getattr(tinycnn, kind, None) or getattr(tinycnn.optim, kind), method)
+    kernels = re.search(r"kernels: (\w+), (\w+),", words)
+    assert kernels is not None
+    assert all(hasattr(tinycnn.get_backend(), kernel) for kernel in kernels.groups())
+
+
+# ------------------------------------------------------------------------------------------------------- the reference
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the pages, built without a warning."""
+    pytest.importorskip("sphinx", reason="building the pages needs: pip install 'tinycnn[docs]'")
+    folder = tmp_path_factory.mktemp("pages")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_pages_build_without_warnings(built: Path) -> None:
+    assert "conv2d" in (built / "api.html").read_text()
+
+
+def public_names() -> Iterator[tuple[str, str]]:
+    """``(module, name)`` of what a user may call: ``tinycnn.__all__``, and the same of the modules named there."""
+    modules = ["tinycnn", *(f"tinycnn.{name}" for name, value in vars(tinycnn).items() if name in tinycnn.__all__
+                            and isinstance(value, ModuleType)), "tinycnn.metrics", "tinycnn.explain"]  # fmt: skip
+    for module in map(importlib.import_module, modules):
+        own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+        for name in getattr(module, "__all__", own):
+            if inspect.isclass(getattr(module, name)) or inspect.isfunction(getattr(module, name)):
+                yield module.__name__, name
+
+
+def test_every_public_name_is_in_the_reference(built: Path) -> None:
+    head, compressed = (built / "objects.inv").read_bytes().split(b"using zlib.\n")
+    assert b"Sphinx inventory version 2" in head
+    entries = [line.split(" ") for line in zlib.decompress(compressed).decode().splitlines()]
+    described = {name for name, kind, *_ in entries if kind in ("py:function", "py:class", "py:exception")}
+    names = [(module, name) for module, name in public_names() if not name.startswith("_")]
+    assert len(names) > 70
+    assert [f"{module}.{name}" for module, name in names if described.isdisjoint(places(module, name))] == []
+
+
+def places(module: str, name: str) -> set[str]:
+    """The names by which the reference may call it: where it is offered, where it is defined, or the top."""
+    value = getattr(importlib.import_module(module), name)
+    top = {f"tinycnn.{name}"} if getattr(tinycnn, name, None) is value else set()
+    return {f"{module}.{name}", f"{value.__module__}.{name}"} | top
+
+
+def test_the_tables_of_the_pages_are_those_of_the_result_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    tables = importlib.import_module("tables")
+    pages = [page.read_text() for page in tables.PAGES]
+    assert sorted(mark for page in pages for mark in tables.marks(page)) == sorted(tables.TABLES)
+    for page in pages:
+        assert tables.filled_in(page) == page, "python benchmarks/tables.py --write"
+        typed = tables.MARKED.sub(r"\1| a typed figure |\n\3", page)
+        assert typed != page
+        assert tables.filled_in(typed) == page

@@ -1,0 +1,112 @@
+"""ONNX files: ONNX Runtime answers as tinycnn does, for every network, layer and batch size."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tests.support.onnx_networks import LAYERS, unlike_fresh
+from tinycnn import explain, models, no_grad
+from tinycnn.commands import main
+from tinycnn.errors import SettingError
+from tinycnn.interchange.onnx.exporter import export_onnx, largest_difference, to_onnx
+from tinycnn.layers import Conv2d, Dense, Layer, ReLU, Sequential, Softmax
+
+onnx = pytest.importorskip("onnx", reason="ONNX files need: pip install 'tinycnn[onnx]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="running them needs: pip install 'tinycnn[onnx]'")
+
+
+def answers(content, images):
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return session.run(None, {"images": images})[0]
+
+
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_every_network(backend, name, tmp_path):
+    model = unlike_fresh(models.create(name))
+    export_onnx(model, tmp_path / "model.onnx")
+    content = (tmp_path / "model.onnx").read_bytes()
+    images = np.random.default_rng(1).integers(0, 256, (17, *model.input_shape), np.uint8)
+    x = explain.as_input(model, images)
+    with no_grad():
+        ours = model(x).numpy()
+    for count in (1, 2, 17):
+        np.testing.assert_allclose(answers(content, x.numpy()[:count]), ours[:count], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", LAYERS.values(), ids=list(LAYERS))
+def test_every_layer(layers):
+    model = unlike_fresh(Sequential(*layers, input_shape=(7, 6, 2)))
+    images = np.random.default_rng(1).normal(size=(3, 7, 6, 2)).astype(np.float32)
+    with no_grad():
+        ours = model(images).numpy()
+    np.testing.assert_allclose(answers(to_onnx(model), images), ours, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_instead_of_images():
+    model = unlike_fresh(Sequential(Dense(4), ReLU(), Dense(2), Softmax(), input_shape=(5,)))
+    assert largest_difference(model, to_onnx(model)) < 1e-6
+
+
+def test_float64_where_onnx_runtime_has_it_and_a_sentence_where_not():
+    dense = Sequential(Dense(4), ReLU(), Dense(2), input_shape=(5,), dtype=np.float64)
+    assert largest_difference(unlike_fresh(dense), to_onnx(dense)) < 1e-12
+    convolution = Sequential(Conv2d(2), input_shape=(5, 5, 1), dtype=np.float64)
+    with pytest.raises(SettingError, match=r"ONNX Runtime cannot run this network: .*Conv"):
+        largest_difference(convolution, to_onnx(convolution))
+
+
+def test_what_the_file_says_of_itself():
+    file = onnx.load_from_string(to_onnx(models.create("lenet")))
+    assert (file.ir_version, file.opset_import[0].version, file.producer_name) == (8, 17, "tinycnn")
+    assert {note.key: note.value for note in file.metadata_props}["multiply_byte_pixels_by"] == repr(1 / 255)
+    shapes = [[d.dim_param or d.dim_value for d in one.type.tensor_type.shape.dim] for one in file.graph.input]
+    assert shapes == [["N", 28, 28, 1]]
+
+
+def test_a_layer_without_words_in_onnx():
+    class Odd(Layer):
+        def forward(self, x):
+            return x
+
+    with pytest.raises(SettingError, match="no operation for the layer odd_1 \\(Odd\\)"):
+        to_onnx(Sequential(Odd(), input_shape=(3,)))
+    with pytest.raises(SettingError, match=r"expected \(H, W, C\) or \(in,\)"):
+        to_onnx(Sequential(ReLU(), input_shape=(3, 4)))
+
+
+# ------------------------------------------------------------------------------------------------------ the command
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    tinycnn.save(models.create("lenet"), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_the_command_writes_and_compares(model_file, tmp_path, capsys):
+    assert main(["export", str(model_file), "--onnx", str(tmp_path / "model.onnx")]) == 0
+    assert "ONNX Runtime answers as tinycnn does, up to " in capsys.readouterr().out
+    assert largest_difference(tinycnn.load(model_file), (tmp_path / "model.onnx").read_bytes()) < 1e-5
+
+
+def test_a_file_that_computes_something_else_is_not_written(model_file, tmp_path, capsys, monkeypatch):
+    other = to_onnx(unlike_fresh(models.create("lenet", seed=1)))
+    monkeypatch.setattr("tinycnn.interchange.onnx.exporter.to_onnx", lambda _: other)
+    assert main(["export", str(model_file), "--onnx", str(tmp_path / "model.onnx")]) == 2
+    assert "ONNX Runtime computes something else (up to" in capsys.readouterr().err
+    assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_without_its_packages_the_command_says_how_to_get_them(package, model_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["export", str(model_file), "--onnx", str(tmp_path / "model.onnx")]) == 2
+    assert "pip install 'tinycnn[onnx]'" in capsys.readouterr().err
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_place_that_cannot_be_written(model_file, tmp_path, capsys):
+    assert main(["export", str(model_file), "--onnx", str(tmp_path / "gone" / "model.onnx")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

@@ -1,0 +1,329 @@
+"""Weights from PyTorch and Keras: the same network afterwards, and a sentence for everything that does not fit."""
+
+import importlib.util
+import itertools
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tinycnn import Tensor, layers, models
+from tinycnn.errors import DtypeError, SettingError, ShapeError
+
+IMAGES = np.random.default_rng(0).uniform(size=(5, 28, 28, 1))
+
+
+def small_network(dtype=np.float64):
+    """A batch norm between Flatten and Dense, so that both must follow the order of the features."""
+    return tinycnn.Sequential(
+        layers.Conv2d(3, 2),
+        layers.ReLU(),
+        layers.Flatten(),
+        layers.BatchNorm(),
+        layers.Dense(4),
+        layers.BatchNorm(),
+        layers.Dense(2),
+        input_shape=(4, 3, 2),
+        dtype=dtype,
+    ).eval()
+
+
+def small_torch_weights():
+    """What PyTorch would hold for ``small_network``, in its shapes."""
+    rng = np.random.default_rng(1)
+    shapes = {
+        "conv.weight": (3, 2, 2, 2), "conv.bias": (3,),
+        "bn1.weight": (18,), "bn1.bias": (18,), "bn1.running_mean": (18,), "bn1.running_var": (18,),
+        "fc1.weight": (4, 18), "fc1.bias": (4,),
+        "bn2.weight": (4,), "bn2.bias": (4,), "bn2.running_mean": (4,), "bn2.running_var": (4,),
+        "fc2.weight": (2, 4), "fc2.bias": (2,),
+    }  # fmt: skip
+    state = {name: rng.uniform(0.5, 1.5, size=shape) for name, shape in shapes.items()}
+    return state | {"bn1.num_batches_tracked": np.array(3), "bn2.num_batches_tracked": np.array(3)}
+
+
+def small_torch_forward(w, x):
+    """What PyTorch would compute with them, channels first, in plain NumPy: ``x (N, 2, 4, 3)`` → ``(N, 2)``."""
+
+    def norm(x, name):
+        x_hat = (x - w[f"{name}.running_mean"]) / np.sqrt(w[f"{name}.running_var"] + 1e-3)
+        return w[f"{name}.weight"] * x_hat + w[f"{name}.bias"]
+
+    y = np.zeros((len(x), 3, 3, 2))
+    for h, v in np.ndindex(3, 2):
+        y[:, :, h, v] = np.einsum("ncij,fcij->nf", x[:, :, h : h + 2, v : v + 2], w["conv.weight"]) + w["conv.bias"]
+    x = norm(np.maximum(y, 0).reshape(len(x), -1), "bn1")  # (N, 18): channels, rows, columns
+    x = norm(x @ w["fc1.weight"].T + w["fc1.bias"], "bn2")
+    return x @ w["fc2.weight"].T + w["fc2.bias"]
+
+
+def test_the_flatten_order_without_pytorch(backend):
+    model, weights = small_network(), small_torch_weights()
+    tinycnn.load_torch_state_dict(model, weights)
+    x = np.random.default_rng(2).normal(size=(6, 4, 3, 2))
+    expected = small_torch_forward(weights, np.moveaxis(x, 3, 1))
+    np.testing.assert_allclose(model.logits(Tensor(x)).numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_there_and_back_to_pytorch_changes_nothing():
+    model, weights = small_network(), small_torch_weights()
+    tinycnn.load_torch_state_dict(model, weights)
+    names = {"conv2d_1": "conv", "batchnorm_1": "bn1", "dense_1": "fc1", "batchnorm_2": "bn2", "dense_2": "fc2"}
+    back = tinycnn.convert.to_torch_state_dict(model, names=names)
+    assert back.keys() == {name for name in weights if not name.endswith("num_batches_tracked")}
+    for name, values in back.items():
+        np.testing.assert_array_equal(values, weights[name], err_msg=name)
+        assert values.flags.c_contiguous
+
+
+def test_names_tell_which_layer_is_which():
+    weights = small_torch_weights()
+    shuffled = {name: weights[name] for name in sorted(weights)}  # bn1, bn2, conv, fc1, fc2
+    with pytest.raises(ShapeError, match=r"bn1 has .* our conv2d_1 needs \['bias', 'weight'\]; .* names="):
+        tinycnn.load_torch_state_dict(small_network(), shuffled)
+    model, expected = small_network(), small_network()
+    names = {"conv2d_1": "conv", "batchnorm_1": "bn1", "dense_1": "fc1", "batchnorm_2": "bn2", "dense_2": "fc2"}
+    tinycnn.load_torch_state_dict(model, shuffled, names=names)
+    tinycnn.load_torch_state_dict(expected, weights)
+    for name, values in expected.state_dict().items():
+        np.testing.assert_array_equal(model.state_dict()[name], values)
+
+
+def without(name):
+    return lambda weights: weights.pop(name)
+
+
+def put(name, values):
+    return lambda weights: weights.update({name: values})
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "match"),
+    [
+        (without("fc2.bias"), ShapeError, r"fc2 has \['weight'\], our dense_2 needs \['bias', 'weight'\]"),
+        (put("fc3.weight", np.ones(3)), ShapeError, r"'fc3'\] for our .*: not one for each"),
+        (put("fc1.weight", np.ones((18, 4))), ShapeError, r"fc1\.weight has shape \(18, 4\), .* have \(4, 18\)"),
+        (put("conv.weight", np.ones((2, 2, 2, 3))), ShapeError, r"conv\.weight .* conv2d_1\.weight .* \(3, 2, 2, 2\)"),
+        (put("fc1.bias", np.ones(4, np.float32)), DtypeError, r"fc1\.bias is float32, the network float64"),
+        (
+            put("fc1.bias", np.ones(4, np.int64)),
+            DtypeError,
+            r"fc1\.bias: expected .*, got int64",
+        ),
+        (put("fc1.bias", {"nested": 1}), DtypeError, r"fc1\.bias: .* got dict"),
+        (without("bn2.running_var"), ShapeError, r"bn2 has .* our batchnorm_2 needs .*'running_var'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_changes_nothing(damage, error, match):
+    model, weights = small_network(), small_torch_weights()
+    before = model.state_dict()
+    damage(weights)
+    with pytest.raises(error, match=match):
+        tinycnn.load_torch_state_dict(model, weights)
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, before[name])
+
+
+def test_names_must_name_every_layer_once():
+    with pytest.raises(ShapeError, match="not one for each"):
+        tinycnn.load_torch_state_dict(small_network(), small_torch_weights(), names={"conv2d_1": "conv"})
+
+
+def test_a_module_in_place_of_its_state_dict_is_refused():
+    with pytest.raises(SettingError, match=r"expected module.state_dict\(\), got object"):
+        tinycnn.load_torch_state_dict(small_network(), object())
+    with pytest.raises(SettingError, match=r"expected keras_model.get_weights\(\), got dict"):
+        tinycnn.load_keras_weights(small_network(), {})
+
+
+def test_a_layer_of_ones_own_has_no_rule():
+    class Scale(layers.Layer):
+        def build(self, input_shape, rng, dtype):
+            self._add_parameter("factor", (1,), lambda shape, rng: np.ones(shape), rng, dtype)
+            return input_shape
+
+    model = tinycnn.Sequential(Scale(), input_shape=(3,))
+    with pytest.raises(SettingError, match="scale_1: no rule"):
+        tinycnn.load_torch_state_dict(model, {})
+
+
+# --------------------------------------------------------------------------------------------------------------- Keras
+
+
+def keras_list(model):
+    """Fresh random weights in the order and shapes of ``get_weights()``, and what each of them is here."""
+    rng, owners = np.random.default_rng(3), []
+    for name, layer in model.layers.items():
+        match layer:
+            case layers.Conv2d() | layers.Dense():
+                owners += [f"{name}.weight", f"{name}.bias"]
+            case layers.BatchNorm():
+                owners += [f"{name}.gamma", f"{name}.beta", f"{name}.running_mean", f"{name}.running_var"]
+    state = model.state_dict()
+    return {owner: rng.uniform(0.5, 1.5, state[owner].shape).astype(model.dtype) for owner in owners}
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_a_list_as_keras_gives_it(backend, name):
+    model = models.create(name)
+    weights = keras_list(model)
+    tinycnn.load_keras_weights(model, list(weights.values()))
+    state = model.state_dict()
+    assert state.keys() == weights.keys()
+    for owner, values in weights.items():
+        np.testing.assert_array_equal(state[owner], values, err_msg=owner)
+    for ours, theirs in zip(tinycnn.convert.to_keras_weights(model), weights.values(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_list_that_does_not_fit_is_refused():
+    model = models.create("lenet")
+    weights = list(keras_list(model).values())
+    with pytest.raises(ShapeError, match=r"got 9 arrays, the network has 10: conv2d_1\.weight, conv2d_1\.bias,"):
+        tinycnn.load_keras_weights(model, weights[:-1])
+    with pytest.raises(ShapeError, match=r"weights\[0\] has shape \(6,\), for conv2d_1\.weight .* \(3, 3, 1, 6\)"):
+        tinycnn.load_keras_weights(model, [weights[1], weights[0], *weights[2:]])
+    with pytest.raises(DtypeError, match=r"weights\[9\] is float64, the network float32"):
+        tinycnn.load_keras_weights(model, [*weights[:-1], weights[-1].astype(np.float64)])
+
+
+def keras_twin(keras, name):
+    """The network as its author wrote it (the logits: without the final softmax)."""
+    k = keras.layers
+
+    def conv(filters):
+        return [k.Conv2D(filters, 3, activation="relu")]
+
+    def dense(units):
+        return [k.Dense(units, activation="relu")]
+
+    def norm():
+        return [k.BatchNormalization()]
+
+    def pool():
+        return [k.MaxPooling2D()]
+
+    body = {
+        "lenet": [*conv(6), *pool(), *conv(16), *pool(), k.Flatten(), *dense(120), *dense(84)],
+        "keras_cnn": [*conv(32), *pool(), *conv(64), *pool(), k.Flatten(), *dense(128)],
+        "batchnorm_cnn": [
+            *conv(32), *norm(), *pool(), *conv(64), *norm(), *pool(), *conv(128), *norm(),
+            k.Flatten(), *dense(128), k.Dropout(0.5), *dense(64), k.Dropout(0.3),
+        ],
+        "single_conv": [*conv(32), *pool(), k.Flatten(), *dense(128)],
+        "three_conv": [
+            k.Rescaling(1 / 255), *conv(32), *pool(), *conv(64), *pool(), *conv(128), *pool(),
+            k.Flatten(), k.Dropout(0.5), *dense(64),
+        ],
+    }[name]  # fmt: skip
+    return keras.Sequential([k.Input((28, 28, 1)), *body, k.Dense(10)])
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own, inside get_weights()
+@pytest.mark.parametrize("name", models.MODELS)
+def test_the_same_logits_as_keras(name, monkeypatch):
+    """In float32: Keras 3 on PyTorch multiplies matrices in float32 even where the dtype policy says float64."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras", reason="Keras is not installed: pip install keras torch")
+    twin = keras_twin(keras, name)
+    rng = np.random.default_rng(4)
+    twin.set_weights([values + rng.uniform(0, 0.002, values.shape).astype("float32") for values in twin.get_weights()])
+    model = models.create(name).eval()
+    tinycnn.load_keras_weights(model, twin.get_weights())
+    x = (IMAGES * (255 if name == "three_conv" else 1)).astype(np.float32)
+    expected = twin.predict(x, verbose=0)
+    assert np.abs(model.logits(Tensor(x)).numpy() - expected).max() < 1e-5
+
+
+# ------------------------------------------------------------------------------------------------------------- PyTorch
+
+
+def torch_twin(torch, name):
+    """The network as a PyTorch user writes it, up to the logits."""
+    nn = torch.nn
+
+    def block(inputs, outputs, *, norm=False, pool=True):
+        found = [nn.Conv2d(inputs, outputs, 3), nn.ReLU()]
+        return [*found, *([nn.BatchNorm2d(outputs, eps=1e-3)] * norm), *([nn.MaxPool2d(2)] * pool)]
+
+    def head(*sizes, p=0.0):
+        for inputs, outputs in itertools.pairwise(sizes[:-1]):
+            yield from (nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(p))
+        yield nn.Linear(*sizes[-2:])
+
+    class Divide(nn.Module):
+        def forward(self, x):
+            return x / 255
+
+    body = {
+        "lenet": [*block(1, 6), *block(6, 16), nn.Flatten(), *head(400, 120, 84, 10)],
+        "keras_cnn": [*block(1, 32), *block(32, 64), nn.Flatten(), *head(1600, 128, 10)],
+        "batchnorm_cnn": [
+            *block(1, 32, norm=True), *block(32, 64, norm=True), *block(64, 128, norm=True, pool=False),
+            nn.Flatten(), *head(1152, 128, 64, 10, p=0.4),
+        ],
+        "single_conv": [*block(1, 32), nn.Flatten(), *head(5408, 128, 10)],
+        "three_conv": [
+            Divide(), *block(1, 32), *block(32, 64), *block(64, 128), nn.Flatten(), nn.Dropout(0.5), *head(128, 64, 10),
+        ],
+    }[name]  # fmt: skip
+    return nn.Sequential(*body)
+
+
+@pytest.fixture
+def torch():
+    module = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'tinycnn[bench]'")
+    module.manual_seed(0)
+    return module
+
+
+def trained_twin(torch, name, dtype, x):
+    """Its batch norms have seen a few batches, so that their statistics are not 0 and 1."""
+    twin = torch_twin(torch, name).to(getattr(torch, dtype))
+    for factor in (1, 0.5, 2):
+        twin(torch.tensor(x * factor).to(getattr(torch, dtype)))
+    return twin.eval()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+@pytest.mark.parametrize("name", models.MODELS)
+def test_the_same_logits_as_pytorch(torch, backend, name, dtype, tolerance):
+    x = (IMAGES * (255 if name == "three_conv" else 1)).astype(dtype)
+    channels_first = np.ascontiguousarray(np.moveaxis(x, 3, 1))
+    twin = trained_twin(torch, name, dtype, channels_first)
+    model = models.create(name, dtype=dtype).eval()
+    tinycnn.load_torch_state_dict(model, twin.state_dict())
+    expected = twin(torch.tensor(channels_first)).detach().numpy()
+    assert np.abs(model.logits(Tensor(x)).numpy() - expected).max() < tolerance
+
+    blank = torch_twin(torch, name).to(getattr(torch, dtype)).eval()
+    names = dict(zip(layers_in(model.state_dict()), layers_in(twin.state_dict()), strict=True))
+    back = tinycnn.convert.to_torch_state_dict(model, names=names)
+    blank.load_state_dict({name: torch.from_numpy(values) for name, values in back.items()}, strict=False)
+    assert torch.equal(blank(torch.tensor(channels_first)), twin(torch.tensor(channels_first)))
+
+
+def layers_in(state):
+    """The names of the layers, each once, in the order of the file."""
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in state))
+
+
+def test_a_dtype_that_numpy_has_not(torch):
+    weights = small_torch_weights() | {"fc1.bias": torch.ones(4, dtype=torch.bfloat16)}
+    with pytest.raises(DtypeError, match=r"fc1\.bias: .* got torch\.bfloat16"):
+        tinycnn.load_torch_state_dict(small_network(), weights)
+
+
+def test_parameters_that_want_a_gradient_are_taken_as_they_are(torch):
+    weights = {
+        name: torch.tensor(values, requires_grad=values.ndim > 0) for name, values in small_torch_weights().items()
+    }
+    model = small_network()
+    tinycnn.load_torch_state_dict(model, weights)
+    np.testing.assert_array_equal(model.state_dict()["dense_2.bias"], small_torch_weights()["fc2.bias"])
+
+
+def test_neither_library_is_imported_by_us():
+    source = importlib.util.find_spec("tinycnn.interchange.weights").loader.get_source("tinycnn.interchange.weights")
+    assert "import torch" not in source
+    assert "import keras" not in source

@@ -1,0 +1,287 @@
+"""Fused steps equal the layers they stand for: values, gradients, running statistics, on every backend that fuses.
+
+Inputs and weights are small whole numbers, so that float32 computes without rounding: fused and plain must agree to the
+last bit, however differently they add up, and ties are everywhere. Batch norm divides, so there the plain path runs in
+float64 and the tolerance is that of float32.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tests.support.backends import activated
+from tinycnn import models, ops
+from tinycnn.backends.base import Backend
+from tinycnn.errors import ShapeError
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Sequential, fusion, pixel_scale
+
+Arrays = dict[str, np.ndarray]
+
+
+@pytest.fixture(params=["numba", "cupy", "cupy-emulated"])
+def fusing(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each backend that has fused kernels, active during the test."""
+    for backend in activated(request):
+        if "conv_forward" not in backend.fused:
+            pytest.skip(f"backend {backend.name!r} fuses nothing here (TINYCNN_SIMD_LANES=0)")
+        yield backend
+
+
+def whole_numbers(shape: tuple[int, ...], seed: int, low: int = -3, high: int = 4) -> np.ndarray:
+    return np.random.default_rng(seed).integers(low, high, shape).astype(np.float32)
+
+
+def with_whole_weights(model: Sequential) -> Sequential:
+    for i, parameter in enumerate(model.parameters()):
+        parameter.data[...] = tinycnn.get_backend().asarray(whole_numbers(parameter.shape, i))
+    return model
+
+
+def forward_and_backward(model: Sequential, x: np.ndarray, grad_y: np.ndarray) -> Arrays:
+    """Output, and the gradients of the input and of all parameters."""
+    to_host = tinycnn.get_backend().to_host
+    tensor = tinycnn.Tensor(x, requires_grad=True)
+    y = model(tensor)
+    y.backward(grad_y.astype(x.dtype))
+    grads = {name: to_host(parameter.grad) for name, parameter in model.named_parameters()}
+    buffers = {name: to_host(buffer).copy() for name, buffer in model.named_buffers()}
+    return {"y": y.numpy(), "x": to_host(tensor.grad)} | grads | buffers
+
+
+def assert_fused_is_plain(layers: list[Layer], x: np.ndarray, steps: int) -> None:
+    """Bit for bit, on whole numbers, in the number of steps that fusing should leave."""
+    fused, plain = (
+        with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:], fuse=fuse))
+        for fuse in (True, False)
+    )
+    assert len(fusion.plan(list(fused.layers.values()), tinycnn.get_backend())) == steps
+    grad_y = whole_numbers((len(x), *fused.output_shape), 99)
+    ours, expected = (forward_and_backward(model, x, grad_y) for model in (fused, plain))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(ours[name], values, err_msg=name)
+
+
+def layers_again(layers: list[Layer]) -> list[Layer]:
+    return [type(layer)(**layer.settings()) for layer in layers]
+
+
+def conv_settings() -> Iterator[dict]:
+    """Kernel sizes 1 to 7, rectangular ones, strides and paddings, as far as they make sense together."""
+    kernels = [*((k, k) for k in range(1, 8)), (1, 3), (4, 2)]
+    for kernel, stride, padding in itertools.product(kernels, [(1, 1), (2, 1), (3, 2)], [(0, 0), (1, 2)]):
+        yield {"kernel_size": kernel, "stride": stride, "padding": padding}
+    for padding in ((0, 2), (2, 0)):
+        yield {"kernel_size": (3, 3), "stride": (1, 1), "padding": padding}
+
+
+POOLS = {
+    "no pool": None,
+    "2x2": MaxPool2d(2),
+    "3x2": MaxPool2d((3, 2)),
+    "overlapping": MaxPool2d(3, stride=2),
+    "gaps": MaxPool2d(1, stride=2),
+}
+
+
+@pytest.mark.parametrize("pool", list(POOLS))
+@pytest.mark.parametrize("conv", list(conv_settings()), ids=str)
+def test_conv_block(fusing: Backend, conv: dict, pool: str) -> None:
+    layers: list[Layer] = [Conv2d(5, **conv), ReLU(), *([POOLS[pool]] if POOLS[pool] else [])]
+    x = whole_numbers((3, 14, 13, 2), 1)
+    assert_fused_is_plain(layers, x, steps=1)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(
+    ("images", "channels", "filters"), [(1, 1, 1), (1, 3, 17), (2, 16, 16), (5, 1, 33), (37, 4, 6)]
+)
+@pytest.mark.parametrize("pool", [None, MaxPool2d(2)], ids=["no pool", "pool"])
+def test_odd_sizes(
+    fusing: Backend, images: int, channels: int, filters: int, pool: MaxPool2d | None, relu: bool
+) -> None:
+    layers: list[Layer] = [Conv2d(filters), *([ReLU()] if relu else []), *([pool] if pool else [])]
+    x = whole_numbers((images, 9, 8, channels), 2)
+    assert_fused_is_plain(layers, x, steps=1 if relu or not pool else 2)
+
+
+UNCOVERED = {
+    "pool without relu": ([Conv2d(4), MaxPool2d(2)], 2),
+    "no bias": ([Conv2d(4, bias=False), ReLU(), MaxPool2d(2)], 3),
+    "padded pool": ([Conv2d(4), ReLU(), MaxPool2d(2, padding=1)], 2),
+    "dense without bias": ([Flatten(), Dense(7, bias=False), ReLU()], 3),
+}
+
+
+@pytest.mark.parametrize(("layers", "steps"), list(UNCOVERED.values()), ids=list(UNCOVERED))
+def test_what_no_rule_covers_runs_plain(fusing: Backend, layers: list[Layer], steps: int) -> None:
+    assert_fused_is_plain(layers, whole_numbers((3, 8, 8, 2), 3), steps)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(("images", "inputs", "units"), [(1, 1, 1), (3, 50, 7), (64, 33, 130), (64, 601, 130)])
+def test_dense(fusing: Backend, images: int, inputs: int, units: int, relu: bool) -> None:
+    assert_fused_is_plain([Dense(units), *([ReLU()] if relu else [])], whole_numbers((images, inputs), 4), steps=1)
+
+
+@pytest.mark.parametrize(
+    "layers", [[Conv2d(3), ReLU(), MaxPool2d(2)], [BatchNorm(), MaxPool2d(2)]], ids=["conv", "norm"]
+)
+def test_nan_reaches_every_output_that_saw_it(fusing: Backend, layers: list[Layer]) -> None:
+    """Also through batch norm, here by its running statistics; a mean of the batch would be NaN for all."""
+    x = whole_numbers((2, 8, 8, 2), 5)
+    x[0, 3, 4, 1] = np.nan
+    outputs = []
+    for fuse in (True, False):
+        model = with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:], fuse=fuse)).eval()
+        outputs.append(model(tinycnn.Tensor(x)).numpy())
+    np.testing.assert_allclose(*outputs, rtol=1e-6)
+    assert np.isnan(outputs[0]).any()
+    assert not np.isnan(outputs[0][1]).any()
+
+
+NORMS = {
+    "conv, relu, norm, pool": [Conv2d(5), ReLU(), BatchNorm(), MaxPool2d(2)],
+    "conv, relu, norm": [Conv2d(5, stride=2, padding=1), ReLU(), BatchNorm()],
+    "conv, norm, relu, pool": [Conv2d(5), BatchNorm(), ReLU(), MaxPool2d(2)],
+    "norm, overlapping pool": [BatchNorm(), MaxPool2d(3, stride=2)],
+    "norm": [BatchNorm()],
+}
+
+
+NORM_NUMBERS = {
+    "beta": [0.5, -1, 2, 0, -0.25],
+    "running_mean": [1, -2, 0, 0.5, 3],
+    "running_var": [4, 0.25, 1, 9, 2],
+}
+
+
+@pytest.mark.parametrize("first_gamma", [-1.5, 1.5], ids=["a negative gamma", "positive gammas"])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("images", [1, 19])
+@pytest.mark.parametrize("layers", list(NORMS.values()), ids=list(NORMS))
+def test_batch_norm(fusing: Backend, layers: list[Layer], images: int, training: bool, first_gamma: float) -> None:
+    x = np.random.default_rng(6).normal(2, 3, (images, 9, 9, 3))
+    models_by_dtype = [
+        Sequential(*layers_again(layers), input_shape=x.shape[1:], dtype=dtype) for dtype in (np.float32, np.float64)
+    ]
+    numbers = {"gamma": [first_gamma, 0.5, 2, 1, 0.1], **NORM_NUMBERS}
+    state = models_by_dtype[0].state_dict()
+    for name in [name for name in state if name.endswith(tuple(numbers))]:
+        state[name] = np.array(numbers[name.rpartition(".")[2]][: len(state[name])])
+    for model in models_by_dtype:
+        model.load_state_dict({name: array.astype(model.dtype) for name, array in state.items()})
+        model.train(training)
+    grad_y = np.random.default_rng(7).normal(size=(images, *models_by_dtype[0].output_shape))
+    ours, expected = (forward_and_backward(model, x.astype(model.dtype), grad_y) for model in models_by_dtype)
+    for name, values in expected.items():
+        scale = np.abs(values).max()
+        np.testing.assert_allclose(ours[name], values, rtol=0, atol=max(2e-5 * scale, 2e-5), err_msg=name)
+
+
+@pytest.mark.parametrize("name", list(models.NETWORKS))
+def test_networks_agree_with_their_plain_selves(fusing: Backend, name: str) -> None:
+    """Loss and every gradient of each network, float32 fused against float64 plain.
+
+    Ours on small images: among its 400,000 activations of a large one, rounding decides which side of a kink some are.
+    """
+    rng = np.random.default_rng(8)
+    shape = (28, 28, 1) if name in models.MODELS else (8, 8, 3)
+    pixels, labels = rng.integers(0, 256, (7, *shape)), rng.integers(0, 10, 7)
+    results = []
+    for dtype in (np.float32, np.float64):
+        model = models.create(name, dtype=dtype, input_shape=shape)
+        x = (pixels * pixel_scale(model)).astype(dtype)
+        loss = ops.softmax_cross_entropy(model.logits(tinycnn.Tensor(x)), labels)
+        loss.backward()
+        grads = {k: tinycnn.get_backend().to_host(p.grad) for k, p in model.named_parameters()}
+        results.append({"loss": loss.numpy()} | grads)
+    for key, expected in results[1].items():
+        assert np.linalg.norm(results[0][key] - expected) <= 1e-3 * np.linalg.norm(expected) + 1e-7, key
+
+
+@pytest.mark.parametrize("layers", list(NORMS.values()), ids=list(NORMS))
+def test_an_empty_batch(fusing: Backend, layers: list[Layer]) -> None:
+    """It has no mean in training; in evaluation it stays empty, and moves no parameter."""
+    model = Sequential(*layers_again(layers), input_shape=(9, 9, 3))
+    x = np.zeros((0, 9, 9, 3), np.float32)
+    with pytest.raises(ShapeError, match="has no mean; give it at least one image"):
+        model(tinycnn.Tensor(x))
+    outcome = forward_and_backward(model.eval(), x, np.zeros((0, *model.output_shape), np.float32))
+    assert (outcome["x"].shape, outcome["y"].shape) == (x.shape, (0, *model.output_shape))
+    for name, parameter in model.named_parameters():
+        np.testing.assert_array_equal(outcome[name], np.zeros(parameter.shape), err_msg=name)
+
+
+BLOCKS = {
+    "conv": [Conv2d(3, padding=1), ReLU()],
+    "conv and norm": [Conv2d(3, padding=1), ReLU(), BatchNorm(), MaxPool2d(2)],
+    "norm": [BatchNorm(), MaxPool2d(2)],
+    "dense": [Dense(4), ReLU()],
+}
+
+
+@pytest.mark.parametrize("layers", list(BLOCKS.values()), ids=list(BLOCKS))
+def test_frozen_blocks_let_the_gradient_of_the_input_through(fusing: Backend, layers: list[Layer]) -> None:
+    x = whole_numbers((4, 6) if isinstance(layers[0], Dense) else (4, 6, 6, 2), 9)
+    grads = []
+    for frozen in (False, True):
+        model = with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:]))
+        model.eval()  # as a frozen batch norm computes in any case
+        assert len(fusion.plan(list(model.layers.values()), fusing)) == 1
+        for parameter in model.parameters():
+            parameter.requires_grad = not frozen
+        tensor = tinycnn.Tensor(x, requires_grad=True)
+        y = model(tensor)
+        y.backward(whole_numbers(y.shape, 5))
+        grads.append(fusing.to_host(tensor.grad))
+    assert grads[0].any()
+    np.testing.assert_array_equal(*grads)
+
+
+@pytest.mark.parametrize("layers", list(BLOCKS.values()), ids=list(BLOCKS))
+def test_each_parameter_learns_alone_while_the_others_are_frozen(fusing: Backend, layers: list[Layer]) -> None:
+    x = whole_numbers((4, 6) if isinstance(layers[0], Dense) else (4, 6, 6, 2), 9)
+    model = with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:])).eval()
+    grad_y = whole_numbers((len(x), *model.output_shape), 5)
+    together = forward_and_backward(model, x, grad_y)
+    for name, learning in model.named_parameters():
+        for parameter in model.parameters():
+            parameter.requires_grad, parameter.grad = parameter is learning, None
+        model(tinycnn.Tensor(x)).backward(grad_y)
+        assert together[name].any()
+        np.testing.assert_array_equal(fusing.to_host(learning.grad), together[name], err_msg=name)
+
+
+def test_backends_without_fused_kernels_run_layer_by_layer() -> None:
+    with tinycnn.use_backend("numpy") as backend:
+        layers = list(models.create("batchnorm_cnn").layers.values())
+        assert fusion.plan(layers, backend) == layers
+
+
+def test_a_wrong_fused_kernel_is_noticed(fusing: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above fails for a kernel whose bias gradient is a mean instead of a sum."""
+    right = fusing.fused["conv_backward"]
+
+    def wrong(saved, grad_y, *needs):
+        grad_x, grad_weight, grad_bias = right(saved, grad_y, *needs)
+        return grad_x, grad_weight, grad_bias / len(grad_y)
+
+    monkeypatch.setitem(fusing.fused, "conv_backward", wrong)
+    with pytest.raises(AssertionError, match="bias"):
+        assert_fused_is_plain([Conv2d(3), ReLU()], whole_numbers((4, 6, 6, 2), 9), steps=1)
+
+
+def test_a_layer_that_computes_something_else_is_left_alone(fusing: Backend) -> None:
+    """A subclass may override ``forward``: only the very kinds that the rules name are fused."""
+
+    class Doubled(Dense):
+        def forward(self, x: tinycnn.Tensor) -> tinycnn.Tensor:
+            return super().forward(x) * 2
+
+    model = with_whole_weights(Sequential(Doubled(4), ReLU(), input_shape=(3,)))
+    plain = with_whole_weights(Sequential(Dense(4), ReLU(), input_shape=(3,)))
+    x = tinycnn.Tensor(whole_numbers((5, 3), 1))
+    np.testing.assert_array_equal(model(x).numpy(), 2 * plain(x).numpy())

@@ -1,0 +1,250 @@
+"""The pictures: of any number of classes and channels, showing what they say, without touching anything global."""
+
+import io
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+import tinycnn
+from tinycnn import explain, metrics, plots
+from tinycnn.errors import SettingError
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential, Softmax
+from tinycnn.plots import graph
+from tinycnn.train.trainer import EpochResult, Scores
+
+NAMES = {
+    1: ("one",), 2: ("no", "yes"), 10: tuple("0123456789"),
+    26: tuple("abcdefghijklmnopqrstuvwxyz"), 12: tuple(f"a long <class> & name {i}" for i in range(12)),
+}  # fmt: skip
+
+
+def example(classes=10, channels=1, count=30, size=(9, 8)):
+    """Images, labels and probabilities."""
+    rng = np.random.default_rng(classes)
+    images = rng.integers(0, 256, (count, *size, channels), np.uint8)
+    return images, rng.integers(0, classes, count), rng.dirichlet(np.ones(classes) / 3, count)
+
+
+def texts(figure: Figure) -> list[str]:
+    """Every text in the figure, ticks included."""
+    figure.canvas.draw()
+    return [found.get_text() for found in figure.findobj(matplotlib.text.Text) if found.get_text()]
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as it is saved, (H, W, 3) bytes."""
+    return np.asarray(Image.open(io.BytesIO(plots.to_png(figure))).convert("RGB"))
+
+
+def is_whole(picture: np.ndarray) -> bool:
+    """Whether nothing is cut off at the edges: the outermost pixels are white."""
+    return all((edge == 255).all() for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]))
+
+
+def every_picture(classes, channels):
+    images, labels, probs = example(classes, channels)
+    names, answers = NAMES[classes], probs.argmax(axis=1)
+    counts = metrics.confusion_matrix(labels, answers, classes)
+    parts = {"training": counts.sum(axis=0), "test": counts.sum(axis=1)}
+    weight = np.random.default_rng(0).normal(size=(3, 2, channels, 7))
+    model = small_model(classes, channels)
+    gradients = explain.step_gradients(model, images, labels)
+    weights = {name: value for name, value in model.state_dict().items() if name in gradients}
+    saliency = np.stack([explain.saliency(model, image) for image in images[:3]])
+    return {
+        "first_images": plots.first_images(images, labels, names),
+        "augmented": plots.augmented(images[0], images[1:4]),
+        "misclassified": plots.misclassified(images, labels, probs, names, metrics.mistakes(labels, probs)),
+        "predictions": plots.predictions(images[:5], labels, probs, names),
+        "single_prediction": plots.single_prediction(images[0], int(labels[0]), probs[0], names),
+        "class_distribution": plots.class_distribution(parts, names),
+        "confusion": plots.confusion(counts, names),
+        "precision_recall": plots.precision_recall(metrics.class_scores(counts), names),
+        "curves": plots.curves(EPOCHS, Scores(0.3, 0.8)),
+        "filters": plots.filters(weight, "conv2d_1"),
+        "feature_maps": plots.feature_maps(images[0], explain.activations(model, images[0]), names),
+        "saliency_maps": plots.saliency_maps(images[:3], saliency, ["a", "b", "c"]),
+        "histograms": plots.histograms(weights, gradients),
+    }
+
+
+def small_model(classes=5, channels=2):
+    layers = [Conv2d(4), ReLU(), BatchNorm(), MaxPool2d(), Flatten(), Dense(6), Dropout(0.5), Dense(classes), Softmax()]
+    return Sequential(*layers, input_shape=(9, 8, channels))
+
+
+EPOCHS = [EpochResult(1, 0.9, 0.5, 0.8, 0.6, 1.0, 10.0), EpochResult(2, 0.5, 0.7, 0.6, 0.75, 1.0, 10.0)]
+SHAPES = [(10, 1), (12, 3), (26, 2), (1, 4)]
+
+
+@pytest.mark.parametrize(("classes", "channels"), SHAPES)
+def test_every_picture_of_every_kind_of_data(classes, channels):
+    figures = every_picture(classes, channels)
+    assert set(figures) == {name for name in plots.__all__ if not name.startswith(("graph", "to_png", "save"))}
+    for name, figure in figures.items():
+        picture = pixels(figure)
+        assert picture.std() > 1, name
+        assert is_whole(picture), name
+
+
+def test_what_is_cut_off_would_be_noticed():
+    figure = Figure()
+    figure.text(0.95, 0.5, "far too long for this place")
+    assert not is_whole(pixels(figure))
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    first, second = (plots.to_png(every_picture(2, 1)["confusion"]) for _ in range(2))
+    assert first == second
+
+
+def test_save_writes_a_png(tmp_path):
+    plots.save(plots.curves(EPOCHS), tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes() == plots.to_png(plots.curves(EPOCHS))
+
+
+def test_the_confusion_matrix_shows_every_count():
+    counts = np.array([[120, 3], [0, 77]])
+    shown = texts(plots.confusion(counts, ("no", "yes")))
+    assert {"120", "3", "77"} <= set(shown)
+    assert "0" not in shown
+
+
+def test_letters_that_the_font_has_not_are_drawn_without_a_warning():
+    images, probs = np.zeros((1, 4, 4, 3), np.uint8), np.array([[0.25, 0.75]])
+    assert plots.to_png(plots.predictions(images, np.array([1]), probs, ("青", "赤"))).startswith(b"\x89PNG")
+
+
+def test_right_and_wrong_differ_without_colour():
+    images, *_ = example(3, count=2)
+    probs = np.array([[0.2, 0.7, 0.1], [0.2, 0.7, 0.1]])
+    figure = plots.predictions(images, np.array([1, 2]), probs, ("a", "b", "c"))
+    assert {"✓ b", "✗ b, is c"} <= set(texts(figure))
+    frames = [axes.patches[0] for axes in figure.axes[::2]]
+    assert [frame.get_linestyle() == "-" or frame.get_linestyle() == "solid" for frame in frames] == [True, False]
+    hatches = [{bar.get_hatch() for bar in axes.patches} for axes in figure.axes[1::2]]
+    assert hatches == [{None}, {None, "////"}]
+
+
+def test_bars_are_as_long_as_the_probabilities():
+    _, _, probs = example(10, count=1)
+    figure = plots.single_prediction(np.zeros((9, 8, 1), np.uint8), 3, probs[0], NAMES[10])
+    bars = figure.axes[1].patches
+    np.testing.assert_allclose([bar.get_width() for bar in bars], probs[0])
+
+
+def test_with_many_classes_the_most_probable_are_shown():
+    p = np.full(26, 0.01)
+    p[[3, 20]] = 0.5, 0.26
+    figure = plots.single_prediction(np.zeros((9, 8, 1), np.uint8), 20, p, NAMES[26])
+    widths = [bar.get_width() for bar in figure.axes[1].patches]
+    assert len(widths) == 10
+    assert sorted(widths)[-2:] == [0.26, 0.5]
+    assert {"d", "u"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"), [(1.0, "100.0 %"), (0.99999, ">99.9 %"), (0.123, "12.3 %"), (0, "0.0 %")]
+)
+def test_percent(fraction, text):
+    from tinycnn.plots.images import percent
+
+    assert percent(fraction) == text
+
+
+def test_no_mistakes_is_said_in_a_word():
+    images, labels, _ = example(2)
+    right = np.eye(2)[labels]
+    figure = plots.misclassified(images, labels, right, NAMES[2], metrics.mistakes(labels, right))
+    assert texts(figure) == ["None."]
+
+
+def test_curves_show_what_was_measured():
+    axes = plots.curves(EPOCHS, Scores(0.3, 0.8)).axes
+    loss, accuracy = ({line.get_label(): list(line.get_ydata()) for line in one.lines} for one in axes)
+    assert loss == {"training": [0.9, 0.5], "validation": [0.8, 0.6], "test, at the end": [0.3]}
+    assert accuracy["training"] == [50.0, 70.0]
+    without = [EpochResult(1, 0.9, 0.5, None, None, 1.0, 10.0)]
+    assert [line.get_label() for line in plots.curves(without).axes[0].lines] == ["training"]
+
+
+def test_feature_maps_leave_out_what_changes_nothing():
+    model = small_model()
+    image = example(5, 2)[0][0]
+    shown = " ".join(texts(plots.feature_maps(image, explain.activations(model, image), NAMES[10][:5])))
+    assert "conv2d_1  7×6×4" in shown
+    assert "maxpool2d_1  3×3×4" in shown
+    assert "dense_2  5" in shown
+    assert "flatten" not in shown
+    assert "dropout" not in shown
+
+
+def test_pictures_touch_nothing_global():
+    code = (
+        "import sys, matplotlib as m; before = m.rcParams.copy()\n"
+        "import numpy as np\nfrom tinycnn import plots\n"
+        "plots.to_png(plots.confusion(np.eye(3, dtype=int), ('a', 'b', 'c')))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\nassert m.rcParams.copy() == before"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------ the graph
+
+
+def step(backend):
+    model = small_model()
+    images, labels, _ = example(5, 2, count=4)
+    return explain.step_loss(model, images, labels)
+
+
+def test_the_graph_holds_every_function_and_leaf(backend):
+    model, loss = step(backend)
+    found = graph.graph_of(loss, dict(model.named_parameters()))
+    functions = [name for name, _, is_function in found.nodes.values() if is_function]
+    order = ["SoftmaxCrossEntropy", "Dense", "Dropout", "Dense", "Reshape", "MaxPool2d", "BatchNorm", "ReLU", "Conv2d"]
+    assert functions == order
+    leaves = {name: shape for name, shape, is_function in found.nodes.values() if not is_function}
+    assert leaves == {"data": "4×9×8×2"} | {n: "×".join(map(str, p.shape)) for n, p in model.named_parameters()}
+    assert len(found.edges) == len(functions) - 1 + len(leaves)
+
+
+def test_a_tensor_used_twice_is_drawn_once():
+    x = tinycnn.Tensor(np.ones(3), requires_grad=True)
+    found = graph.graph_of((x * x).sum(), {"x": x})
+    assert sorted(name for name, *_ in found.nodes.values()) == ["Multiply", "Sum", "x"]
+    assert len(found.edges) == 3
+
+
+def test_a_graph_that_backward_has_used_up():
+    _, loss = step(None)
+    loss.backward()
+    with pytest.raises(SettingError, match="draw it before backward"):
+        plots.graph_dot(loss)
+
+
+def test_mermaid_text():
+    x = tinycnn.Tensor(np.ones(3), requires_grad=True)
+    lines = plots.graph_mermaid(x.exp(), {'a "name"': x}).splitlines()
+    assert lines[0] == "flowchart TD"
+    assert '  n0["Exp<br/>3"]' in lines
+    assert '  n1(["a #quot;name#quot;<br/>3"])' in lines
+    assert "  n1 --> n0" in lines
+
+
+def test_graphviz_draws_it_where_it_is_installed(monkeypatch):
+    model, loss = step(None)
+    monkeypatch.setenv("PATH", "")
+    assert plots.graph_svg(loss) is None
+    monkeypatch.undo()
+    svg = plots.graph_svg(loss, dict(model.named_parameters()))
+    if svg is None:
+        pytest.skip("Graphviz is not installed")
+    assert b"<svg" in svg
+    assert all(name.encode() in svg for name, _ in model.named_parameters())

@@ -1,0 +1,247 @@
+"""The pictures and the page of a whole run, on every backend; and that they never cost a result."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tests.support.example_runner import run_example
+from tinycnn import data, metrics, models, plots, report
+from tinycnn.commands import main
+from tinycnn.data.augment import Affine, Elastic, FlipAndCrop
+from tinycnn.report import page as report_page
+from tinycnn.run import options as training_options
+from tinycnn.run.folder import results_in
+
+SINGLE = [f"{kind}_{i}.png" for kind in ("example", "misclassified") for i in range(1, 6)]
+OF_SCORES = ["curves.png", "confusion_matrix.png", "precision_recall.png", "predictions.png", "misclassified.png"]
+OF_NETWORK = ["filters_conv2d_1.png", "filters_conv2d_2.png", "feature_maps.png", "saliency.png", "histograms.png"]
+OF_DATA = ["digits.png", "class_distribution.png"]
+GRAPH = "graph.svg" if shutil.which("dot") else "graph.mmd"
+FILES = sorted([*SINGLE, *OF_SCORES, *OF_NETWORK, *OF_DATA, GRAPH, "report.html"])
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", limit=200)
+
+
+EPOCH = {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.2, "validation_loss": None, "validation_accuracy": None}
+RESULTS = {
+    **{"model": "lenet", "dataset": "digits", "backend": "numpy", "data_source": "somewhere"},
+    **{"options": {"lr": 0.001, "augment": False}, "versions": {"tinycnn": "0"}},
+    **{"epochs": [EPOCH | {"epoch_s": 1.0, "images_per_s": 200.0}], "training_s": 1.0},
+    **{"train_images": 200, "validation_images": 0, "test_images": 360, "test_accuracy": 0.3, "test_loss": 1.9},
+}
+
+
+class Page(HTMLParser):
+    """What stands on a page: tags, their attributes, the text outside of styles."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.text += text if "style" not in self.open else ""
+
+
+def test_a_run_is_drawn_on_every_backend(backend, digits, tmp_path):
+    model = models.create("lenet")
+    drawn = report.draw(tmp_path, model, digits, RESULTS)
+    assert drawn.failures == []
+    assert sorted(drawn.files) == sorted(path.name for path in tmp_path.iterdir()) == FILES
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.open == []
+    assert not re.search(r"https?:|<script|<link|url\(|@import", re.sub(r'"data:image[^"]*"', "", html))
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    in_page = len(OF_SCORES + OF_NETWORK + OF_DATA) + GRAPH.endswith("svg")
+    assert len(images) == in_page
+    assert all(image["src"].startswith("data:image/") and image["alt"] for image in images)
+    assert "width=device-width" in str(page.tags)
+
+
+def test_text_is_escaped():
+    evil = '<script>alert("x")</script>&'
+    results = RESULTS | {"dataset": evil, "model": evil, "data_source": evil}
+    results |= {"versions": {evil: evil}, "options": {evil: evil}}
+    pictures = [report_page.Shown("graph.mmd", evil, evil, evil.encode()), report_page.Shown("a.png", evil, evil, b"")]
+    scores = metrics.class_scores(np.eye(2, dtype=int))
+    page = Page(report_page.page(results, pictures, [evil], evil, scores, (evil, evil)))
+    assert "script" not in [tag for tag, _ in page.tags]
+    # By hand: 4 in titles, 1 failure, 3 and 2 with the pictures, 2 classes, 1 summary, 3 settings, 2 versions.
+    assert page.text.count(evil) == 18
+    assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == [evil]
+
+
+def test_settings_that_were_off_are_left_out():
+    """Of a run with Adam, whose options are as training_options makes them."""
+    options = vars(training_options.parse("", ["--model", "lenet", "--no-capture"]))
+    scores = metrics.class_scores(np.eye(2, dtype=int))
+
+    def names(options):
+        html = report_page.page(RESULTS | {"options": options}, [], [], "", scores, ("a", "b"))
+        settings = re.search("<h2>Settings</h2>(.*?)</table>", html, re.DOTALL)[1]
+        return dict(re.findall("<th>(.*?)</th><td>(.*?)</td>", settings))
+
+    found = names(options)
+    assert found["seed"] == "0"
+    assert found["no capture"] == "yes"
+    assert found["epochs"] == str(options["epochs"])
+    off = {"freeze", "resume", "tf32", "momentum", "elastic", "weight decay", "augment", "limit"}
+    assert off & found.keys() == set()
+    assert names(options | {"freeze": ["conv2d_1", "dense_*"]})["freeze"] == "conv2d_1, dense_*"
+    assert names(vars(training_options.parse("", ["--optimizer", "sgd"])))["momentum"] == "0.9"
+
+
+def test_a_picture_that_fails_costs_only_itself(digits, tmp_path, monkeypatch):
+    def broken():
+        raise RuntimeError("no <ink>")
+
+    def three(_):
+        for name, make in (("a.png", lambda: b"first"), ("b.png", broken), ("c.png", lambda: b"last")):
+            yield report.Picture(name, f"heading of {name}", "", make)
+
+    monkeypatch.setattr(report, "pictures", three)
+    drawn = report.draw(tmp_path, models.create("lenet"), digits, RESULTS)
+    assert drawn.failures == ["b.png: RuntimeError: no <ink>"]
+    assert drawn.files == ["a.png", "c.png", "report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == drawn.files
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Not drawn: b.png: RuntimeError: no &lt;ink&gt;" in html
+    assert re.findall("heading of .", html)[::2] == ["heading of a", "heading of c"]  # each also is the alt text
+
+
+USED = {
+    "none": ({"augment": None}, None),
+    "refused": ({"augment": False}, None),
+    "said before there were names": ({"augment": True}, Affine()),
+    "affine": ({"augment": "affine", "elastic": 0.0}, Affine()),
+    "elastic": ({"augment": "affine", "elastic": 3.0}, Elastic(bend=3.0)),
+    "flips": ({"augment": "flip_and_crop", "elastic": 0.0}, FlipAndCrop()),
+}
+
+
+@pytest.mark.parametrize(("options", "augment"), USED.values(), ids=USED)
+def test_the_augmentation_shown_is_the_one_used(options, augment, digits, monkeypatch):
+    drawn, draw = [], plots.augmented
+    monkeypatch.setattr(plots, "augmented", lambda *shown: drawn.append(shown) or draw(*shown))
+    run = report.Run(models.create("lenet"), digits, RESULTS | {"options": options})
+    found = [picture for picture in report.pictures(run) if picture.file == "augmentation.png"]
+    assert len(found) == (augment is not None)
+    if augment:
+        assert found[0].make().startswith(b"\x89PNG")
+        assert np.array_equal(drawn[0][0], digits.x_train[0])
+        assert np.array_equal(drawn[0][1], report.seen(digits.x_train[0], augment))
+
+
+def test_what_epochs_see_of_a_colour_image(backend):
+    image = np.random.default_rng(0).integers(1, 256, (6, 9, 3), np.uint8)
+    variants = report.seen(image, FlipAndCrop(flip=1, shift=0), times=3)
+    assert np.array_equal(variants, np.stack([image[:, ::-1]] * 3))
+    bent, straight = (report.seen(image, augment) for augment in (Elastic(bend=2), Affine()))
+    assert bent.shape == straight.shape == (9, 6, 9, 3)
+    assert not np.array_equal(bent, straight)
+    assert plots.to_png(plots.augmented(image, bent)).startswith(b"\x89PNG")
+
+
+def test_colour_images_of_three_classes_without_mistakes(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (70, 12, 14, 3), np.uint8), np.zeros(70, np.int64)
+    dataset = data.Dataset("mine", x, y, x, y, ("tree", "house", "car"), "here")
+    model = models.create("keras_cnn", input_shape=(12, 14, 3), classes=3)
+    bias = model.layers["dense_2"].parameters_by_name["bias"]
+    bias.data[...] = [100, 0, 0]  # so it answers 0 whatever it sees
+    drawn = report.draw(tmp_path, model, dataset, RESULTS)
+    assert drawn.failures == []
+    assert "misclassified.png" in drawn.files
+    assert "misclassified_1.png" not in drawn.files
+
+
+def test_every_picture_goes_with_its_run(digits, tmp_path):
+    """Each that there may be is on the list of files that a run replaces."""
+    options = {"options": {"augment": "affine"}}
+    names = {picture.file for picture in report.pictures(report.Run(models.create("lenet"), digits, RESULTS | options))}
+    names |= {"graph.svg", "graph.mmd", "report.html"}
+    assert "augmentation.png" in names
+    for name in names:
+        (tmp_path / name).write_text("a picture")
+    (tmp_path / "mine.png").write_text("not of a run")
+    (tmp_path / "metrics.json").write_text("a run")
+    assert {path.name for path in results_in(tmp_path)} == {*names, "metrics.json"}
+
+
+# ---------------------------------------------------------------------------------------------------- the command lines
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    options = ("--dataset", "digits", "--model", "lenet", "--epochs", 1, "--limit", 100, "--backend", "numpy")
+    process = run_example("train_mnist.py", *options, "--output", "out", folder=folder)
+    assert process.returncode == 0, process.stderr
+    return process, folder / "out"
+
+
+def test_a_training_run_ends_with_pictures(trained):
+    process, output = trained
+    assert process.stderr == ""
+    assert re.search(
+        rf"^pictures  {len(FILES)} files in \d+\.\d s: open out/report.html$", process.stdout, re.MULTILINE
+    )
+    assert {path.name for path in output.iterdir()} == {*FILES, "metrics.json", "history.csv", "model.safetensors"}
+    assert sorted(results_in(output)) == sorted(output.iterdir())
+
+
+def test_report_draws_them_again(trained, tmp_path, capsys):
+    _, output = trained
+    again = tmp_path / "again"
+    again.mkdir()
+    for name in ("metrics.json", "model.safetensors"):
+        shutil.copy(output / name, again)
+    assert main(["report", str(again), "--backend", "numpy"]) == 0
+    assert f"{len(FILES)} files" in capsys.readouterr().out
+    assert all((again / name).read_bytes() == (output / name).read_bytes() for name in FILES)
+
+
+def test_report_tells_of_failures_in_its_exit_code(trained, capsys, monkeypatch):
+    monkeypatch.setattr(report, "draw", lambda *_: report.Drawn(["report.html"], ["curves.png: no ink"], 1.0))
+    assert main(["report", str(trained[1])]) == 1
+    assert capsys.readouterr().err == "not drawn: curves.png: no ink\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no such file; give the folder"), ("{", "not JSON"), ("[1]", "not the metrics"), ("{}", "not the metrics")],
+)
+def test_report_of_a_folder_that_is_no_run(content, words, tmp_path, capsys):
+    if content:
+        (tmp_path / "metrics.json").write_text(content)
+    assert main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+
+
+def test_without_matplotlib_a_run_still_ends_well(tmp_path):
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('no module named matplotlib')")
+    options = ("--dataset", "digits", "--model", "lenet", "--epochs", 1, "--limit", 64, "--backend", "numpy")
+    process = run_example("train_mnist.py", *options, "--output", "out", folder=tmp_path, path=tmp_path)
+    assert process.returncode == 0
+    assert "pictures  could not be drawn (no module named matplotlib)" in process.stderr
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["test_images"] == 360
+    assert tinycnn.load(tmp_path / "out" / "model.safetensors").parameter_count() == 60_074

@@ -1,0 +1,109 @@
+"""The folder of a run holds the results of one run, whole: the earlier ones, or the new ones, and no mixture."""
+
+import os
+import shutil
+
+import pytest
+
+from tinycnn.run.folder import claimed, replacing, results_in
+
+OLD = {"metrics.json": "old", "model.safetensors": "old", "model_best.safetensors": "old", "filters_a.png": "old"}
+OLD |= {"report.html": "old", "misclassified_5.png": "old", "graph.svg": "old"}
+OTHERS = {"mine.png": "mine", "notes.txt": "mine", "checkpoints/step-1.safetensors": "mine"}
+NEW = {"metrics.json": "new", "model.safetensors": "new", "history.csv": "new"}
+
+
+def write(folder, files):
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def content(folder):
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(tmp_path, OLD | OTHERS)
+    return tmp_path
+
+
+def test_new_results_replace_all_earlier_ones_and_nothing_else(folder):
+    assert {path.name for path in results_in(folder)} == OLD.keys()
+    with replacing(folder) as place:
+        write(place, NEW)
+        assert content(folder).items() >= (OLD | OTHERS).items()
+    assert content(folder) == NEW | OTHERS
+    assert not any(path.name.startswith(".") for path in folder.iterdir())
+
+
+def test_a_folder_without_results_loses_nothing_that_is_called_like_one(tmp_path):
+    write(tmp_path, {"digits.png": "mine", "graph.svg": "mine"})
+    with replacing(tmp_path) as place:
+        write(place, NEW)
+    assert content(tmp_path) == NEW | {"digits.png": "mine", "graph.svg": "mine"}
+
+
+def fail_after_writing(place, error):
+    write(place, {"metrics.json": "new"})
+    raise error
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_what_fails_before_its_end_changes_nothing(folder, error):
+    with pytest.raises(error), replacing(folder) as place:
+        fail_after_writing(place, error)
+    assert content(folder) == OLD | OTHERS
+    assert sorted(os.listdir(folder)) == sorted({name.partition("/")[0] for name in OLD | OTHERS})
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def killed_at(moment, monkeypatch):
+    """From the ``moment``-th change of a folder on, nothing is changed any more."""
+    changes = 0
+
+    def dying(original):
+        def change(*arguments, **settings):
+            nonlocal changes
+            changes += 1
+            if changes >= moment:
+                raise Killed
+            return original(*arguments, **settings)
+
+        return change
+
+    for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, dying(getattr(os, name)))
+    monkeypatch.setattr(shutil, "rmtree", dying(shutil.rmtree))
+
+
+def test_a_process_that_is_killed_at_any_moment_leaves_no_mixture(tmp_path):
+    ends = []  # whose results there were in the end
+    for moment in range(1, 100):
+        folder = tmp_path / str(moment)
+        write(folder, OLD | OTHERS)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            killed_at(moment, monkeypatch)
+            try:
+                replace(folder)
+            except Killed:
+                pass
+            else:
+                break
+        with claimed(folder):
+            found = content(folder)
+        assert found in (OLD | OTHERS, NEW | OTHERS), moment
+        ends.append(found["metrics.json"])
+    # One mkdir and one rename before, and then a change for each old file, each new one, and the two names on the way.
+    assert ends == ["old"] * 2 + ["new"] * (1 + len(OLD) + 1 + len(NEW) + 1)
+
+
+def replace(folder):
+    with replacing(folder) as place:
+        for name, text in NEW.items():
+            (place / name).write_text(text)

@@ -1,0 +1,173 @@
+"""An operation and a backend that are no part of the package: one file each, and nothing of tinycnn has to change.
+
+The operation is the file ``examples/add_your_own_op.py``; the backend is ``tests/support/numpy_windows_backend.py``.
+"""
+
+import sys
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tests.ops.test_gradients import functions_in, functions_of_package
+from tests.support import nvrtc
+from tests.support.example_runner import load_example, run_example
+from tests.support.numpy_windows_backend import WindowsBackend
+from tinycnn import Tensor, backends, gradcheck, layers, register_kernel
+from tinycnn.backends import base
+from tinycnn.errors import GradientError
+from tinycnn.testing.gradient_cases import CASES, Case, rounded
+from tinycnn.testing.loop_backend import LoopBackend
+
+
+@pytest.fixture(scope="module")
+def own_op():
+    """The module of the op, its CUDA kernels known to the emulated GPU as well; forgotten afterwards."""
+    known, loaders = dict(layers.Layer.registry), dict(base._kernel_loaders)
+    module = load_example("add_your_own_op")
+    for name in ("silu_forward", "silu_backward"):
+        register_kernel("cupy-emulated", name, module.cuda_kernel(name))
+    yield module
+    layers.Layer.registry.clear()
+    layers.Layer.registry.update(known)
+    base._kernel_loaders.clear()
+    base._kernel_loaders.update(loaders)
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """The backend from outside, registered and active."""
+    monkeypatch.setattr(backends, "_LOADERS", dict(backends._LOADERS))
+    monkeypatch.setattr(backends, "_loaded", dict(backends._loaded))
+    tinycnn.register_backend("windows", WindowsBackend)
+    with tinycnn.use_backend("windows") as backend:
+        yield backend
+
+
+# ------------------------------------------------------------------------------------------------------ an operation
+
+
+def test_the_op_needs_one_line_among_the_gradient_cases(own_op, backend):
+    case = Case(own_op.SiLUFunction, "(3, 4)", own_op.silu, ((3, 4),))  # this line
+    assert case.function in functions_in(case.call(*case.inputs()))
+    assert gradcheck(case.call, case.inputs()).checked == 12
+    assert own_op.check().kinks == []
+
+
+def test_without_the_line_the_op_would_be_missed(own_op, monkeypatch):
+    """A Function of the package without a case is found: this one, were it defined there."""
+    assert own_op.SiLUFunction not in functions_of_package()
+    monkeypatch.setattr(own_op.SiLUFunction, "__module__", "tinycnn.ops.silu")
+    assert functions_of_package() - {case.function for case in CASES} >= {own_op.SiLUFunction}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (0, 3), (7,), (5, 300)])
+def test_the_kernels_compute_what_the_plain_arithmetic_does(own_op, backend, shape, dtype):
+    rng = np.random.default_rng(0)
+    x, grad_y = rng.normal(scale=4, size=shape).astype(dtype), rng.normal(size=shape).astype(dtype)
+    s = 1 / (1 + np.exp(-x.astype(np.float64)))
+    tensor = Tensor(x, requires_grad=True)
+    y = own_op.silu(tensor)
+    y.backward(grad_y)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(y.numpy(), x * s, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        backend.to_host(tensor.grad), grad_y * s * (1 + x * (1 - s)), rtol=tolerance, atol=tolerance
+    )
+    assert (y.dtype, tensor.grad.dtype) == (dtype, dtype)
+
+
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_its_cuda_becomes_machine_code(own_op, real):
+    if nvrtc.library() is None:
+        pytest.skip("no CUDA compiler: pip install nvidia-cuda-nvrtc-cu12")
+    code, messages = nvrtc.compile_cuda(own_op.CUDA, ["-arch=sm_90", f"-DREAL={real}"])
+    assert (code[:4], messages) == (b"\x7fELF", "")
+
+
+def test_each_backend_runs_the_kernel_that_it_has(own_op, backend):
+    has_one = backend.name != "numpy"
+    assert [backend.kernel(name) is not None for name in ("silu_forward", "silu_backward")] == [has_one, has_one]
+    assert backend.kernel("silu_forward") is backend.kernel("silu_forward")  # compiled once
+
+
+def test_a_wrong_kernel_is_found_by_the_check(own_op, monkeypatch):
+    monkeypatch.setattr(base, "_kernel_loaders", dict(base._kernel_loaders))
+    register_kernel("numpy", "silu_backward", lambda backend: lambda x, grad_y: grad_y * 1.001)
+    with tinycnn.use_backend("numpy"), pytest.raises(GradientError, match="gradient of input 0 at index"):
+        own_op.check()
+
+
+def test_a_kernel_is_made_when_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(base, "_kernel_loaders", {})
+    made = []
+
+    def loader(backend):
+        made.append(backend.name)
+        return len
+
+    register_kernel("numpy", "mine", loader)
+    with tinycnn.use_backend("numpy") as backend:
+        assert made == []
+        assert backend.kernel("mine") is backend.kernel("mine") is len
+        assert made == ["numpy"]
+        assert backend.kernel("nobody's") is None
+
+
+def test_fused_kernels_are_found_under_the_same_roof(monkeypatch):
+    with tinycnn.use_backend("numpy") as backend:
+        monkeypatch.setattr(backend, "fused", {"mine": len})
+        assert backend.kernel("mine") is len
+
+
+def test_the_layer_is_saved_and_loaded(own_op, tmp_path):
+    model = tinycnn.Sequential(layers.Dense(3), own_op.SiLU(), input_shape=(2,))
+    tinycnn.save(model, tmp_path / "model.safetensors")
+    again = tinycnn.load(tmp_path / "model.safetensors")
+    x = np.ones((1, 2), np.float32)
+    assert np.array_equal(again(x).numpy(), model(x).numpy())
+
+
+def test_the_example_trains_on_every_backend(tmp_path):
+    process = run_example("add_your_own_op.py", folder=tmp_path)
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == tinycnn.available_backends()[: len(lines)]
+    assert all("6 gradients right" in line for line in lines)
+    assert all(float(line.rpartition(" ")[2]) < 0.5 for line in lines), lines  # it starts at about 2.4
+
+
+# --------------------------------------------------------------------------------------------------------- a backend
+
+
+def test_the_backend_is_one_file():
+    module = sys.modules[WindowsBackend.__module__]
+    assert module.__file__.endswith("numpy_windows_backend.py")
+    assert not {cls for cls in WindowsBackend.__mro__ if cls.__module__.startswith("tinycnn")} - {base.Backend}
+
+
+@pytest.mark.parametrize("case", [*CASES[::5], *(case for case in CASES if case.draw is rounded)], ids=str)
+def test_all_gradients_are_right_on_it(windows, case):
+    assert gradcheck(case.call, case.inputs(), fast_mode=True)
+
+
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (3, 3)])
+def test_its_kernels_keep_the_contract(windows, stride, padding):
+    """Ties, NaN, borders: the values of the loop oracle."""
+    loops, setting = LoopBackend(), ((2, 3), stride, padding)
+    x = np.random.default_rng(0).integers(-2, 3, (2, 6, 7, 2)).astype(np.float64)
+    x[0, 2, 3, 1] = x[1, 5, 6, 0] = np.nan
+    for ours, wanted in zip(windows.max_pool2d(x, *setting), loops.max_pool2d(x, *setting), strict=True):
+        np.testing.assert_array_equal(ours, wanted)
+    cols = loops.im2col(x, *setting)
+    np.testing.assert_array_equal(windows.im2col(x, *setting), cols)
+    cols = np.nan_to_num(cols)
+    np.testing.assert_array_equal(windows.col2im(cols, x.shape, *setting), loops.col2im(cols, x.shape, *setting))
+
+
+def test_a_network_learns_the_same_on_it(windows, own_op):
+    ours = own_op.train(steps=5)
+    with tinycnn.use_backend("numpy"):
+        np.testing.assert_allclose(ours, own_op.train(steps=5), rtol=1e-4)

@@ -1,0 +1,539 @@
+"""The training loop: every image once per epoch, honest averages, the same run twice, and the end of hopeless ones."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tinycnn import models
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import warp_terms
+from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop, named
+from tinycnn.errors import DataError, SettingError, TinyCNNError
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
+from tinycnn.optim import SGD, Adam, cosine
+from tinycnn.run.progress import PlainLines, ProgressBar, progress_display
+from tinycnn.train.evaluation import EVALUATION_BATCH, predict_logits
+from tinycnn.train.trainer import (
+    EpochResult,
+    Progress,
+    Scores,
+    Trainer,
+    TrainingDivergedError,
+    evaluate,
+    evaluate_finite,
+)
+from tinycnn.train.warm_up import warm_up
+
+
+def sides(count, seed=0):
+    """Images (8, 8, 1) that are bright on the left (class 0) or on the right (class 1), with noise everywhere."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, count)
+    images = rng.integers(0, 100, (count, 8, 8, 1), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[:, 4 * label : 4 * label + 4] += 100
+    return images, labels
+
+
+def make_trainer(seed=0, lr=0.01, batch_size=16, schedule=None, **settings):
+    layers = Conv2d(4), BatchNorm(), ReLU(), MaxPool2d(), Flatten(), Dropout(0.2), Dense(2)
+    model = Sequential(*layers, input_shape=(8, 8, 1), seed=seed)
+    optimizer = Adam(model.parameters(), lr=lr, schedule=schedule)
+    return Trainer(model, optimizer, batch_size=batch_size, seed=seed, **settings)
+
+
+def record_batches(trainer):
+    """The image numbers of every step, in order, as the trainer takes them."""
+    batches, step = [], trainer.step
+
+    def recording(images, labels, chosen, epoch=1):
+        batches.append(np.array(chosen))
+        return step(images, labels, chosen, epoch)
+
+    trainer.step = recording
+    return batches
+
+
+# ------------------------------------------------------------------------------------------------------------ learning
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_tiny_network_learns_what_is_easy():
+    trainer, (images, labels) = make_trainer(), sides(200)
+    results = list(trainer.fit(images, labels, epochs=5, validation=sides(100, seed=1)))
+    assert [result.epoch for result in results] == [1, 2, 3, 4, 5]
+    assert results[-1].train_loss < results[0].train_loss
+    assert results[-1].validation_accuracy > 0.95
+    assert evaluate(trainer.model, *sides(100, seed=2)).accuracy > 0.95
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 16, 33, 100])
+def test_every_image_is_seen_exactly_once_per_epoch(batch_size):
+    trainer, (images, labels) = make_trainer(batch_size=batch_size), sides(33)
+    batches = record_batches(trainer)
+    list(trainer.fit(images, labels, epochs=2))
+    steps = math.ceil(33 / batch_size)
+    assert len(batches) == 2 * steps == trainer.optimizer.step_count
+    for epoch in (batches[:steps], batches[steps:]):
+        assert sorted(np.concatenate(epoch)) == list(range(33))
+        assert [len(batch) for batch in epoch[:-1]] == [batch_size] * (steps - 1)
+        assert len(epoch[-1]) == 33 - batch_size * (steps - 1)
+
+
+def orders(seed, epochs=2):
+    trainer, (images, labels) = make_trainer(seed=seed), sides(40)
+    batches = record_batches(trainer)
+    list(trainer.fit(images, labels, epochs=epochs))
+    return np.concatenate(batches).reshape(epochs, 40).tolist()
+
+
+def test_shuffles_depend_on_seed_and_epoch_alone():
+    first, second = orders(seed=0)
+    assert first != second
+    assert orders(seed=0) == [first, second]
+    assert orders(seed=1)[0] != first
+    assert first != sorted(first)
+
+
+def test_an_epoch_can_be_taken_up_later():
+    trainer, (images, labels) = make_trainer(seed=0), sides(40)
+    batches = record_batches(trainer)
+    trainer.train_epoch(images, labels, epoch=2)
+    assert np.concatenate(batches).tolist() == orders(seed=0)[1]
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("settings", [{}, {"augment": Affine(), "label_smoothing": 0.1}], ids=["plain", "augmented"])
+def test_the_same_seed_twice_gives_the_same_bits(settings):
+    def train(seed):
+        trainer, (images, labels) = make_trainer(seed=seed, schedule=cosine(12), **settings), sides(50)
+        results = trainer.fit(images, labels, epochs=3, validation=sides(20, seed=1))
+        numbers = [(r.train_loss, r.train_accuracy, r.validation_loss, r.validation_accuracy) for r in results]
+        return numbers, trainer.model.state_dict()
+
+    (numbers, state), (numbers_again, state_again), (others, _) = train(0), train(0), train(1)
+    assert numbers == numbers_again
+    assert all(np.array_equal(state[name], state_again[name]) for name in state)
+    assert numbers != others
+
+
+def test_results_are_yielded_as_they_come():
+    trainer, (images, labels) = make_trainer(), sides(20)
+    run = trainer.fit(images, labels, epochs=3)
+    assert trainer.optimizer.step_count == 0
+    for epoch in (1, 2, 3):
+        result = next(run)
+        assert isinstance(result, EpochResult)
+        assert (result.epoch, trainer.optimizer.step_count) == (epoch, 2 * epoch)
+        assert result.epoch_s > 0
+        assert result.images_per_s == pytest.approx(20 / result.epoch_s)
+    with pytest.raises(StopIteration):
+        next(run)
+
+
+@pytest.mark.parametrize("validation", [None, sides(0)], ids=["none", "empty"])
+def test_without_validation(validation):
+    trainer, (images, labels) = make_trainer(), sides(20)
+    result = next(trainer.fit(images, labels, epochs=1, validation=validation))
+    assert result.validation_loss is result.validation_accuracy is None
+
+
+def test_a_validation_does_not_touch_the_network():
+    states = []
+    for validation in (None, sides(30, seed=1)):
+        trainer, (images, labels) = make_trainer(), sides(40)
+        list(trainer.fit(images, labels, epochs=2, validation=validation))
+        states.append(trainer.model.state_dict())
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_training_scores_are_those_of_the_batches():
+    """With a learning rate of nearly nothing, the running means are those of one pass over the whole set."""
+    images, labels = sides(45)
+    model = Sequential(Flatten(), Dense(2), input_shape=(8, 8, 1))
+    trainer = Trainer(model, SGD(model.parameters(), lr=1e-30), batch_size=16)
+    scores = trainer.train_epoch(images, labels, epoch=1)
+    whole = evaluate(model, images, labels)
+    assert scores.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert scores.accuracy == whole.accuracy
+
+
+def test_gradients_do_not_pile_up():
+    images, labels = sides(10)
+    states = []
+    for leftover in (None, 1000.0):
+        trainer = make_trainer()
+        for parameter in trainer.model.parameters():
+            parameter.grad = None if leftover is None else np.full_like(parameter.data, leftover)
+        trainer.step(images, labels, np.arange(10))
+        states.append(trainer.model.state_dict())
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_holds_at_least_one_image(batch_size):
+    with pytest.raises(SettingError, match="expected at least 1"):
+        make_trainer(batch_size=batch_size)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_label_smoothing_out_of_range(share):
+    with pytest.raises(SettingError, match="label_smoothing"):
+        make_trainer(label_smoothing=share)
+
+
+def test_smoothed_labels(backend):
+    labels = backend.asarray(np.array([1, 0]))
+
+    def smoothed(share, classes):
+        return backend.to_host(make_trainer(label_smoothing=share).targets(labels, classes))
+
+    assert np.array_equal(smoothed(0.0, 2), [1, 0])
+    np.testing.assert_allclose(smoothed(0.2, 2), [[0.1, 0.9], [0.9, 0.1]])
+    np.testing.assert_allclose(smoothed(0.3, 3)[0], [0.1, 0.8, 0.1])
+
+
+def test_augmented_batches_differ_from_epoch_to_epoch_but_not_from_run_to_run(backend):
+    images = sides(20)[0]
+
+    def batch(epoch, augment):
+        trainer = make_trainer(augment=augment)
+        return backend.to_host(trainer.batch(backend.asarray(images), backend.asarray(np.arange(5)), epoch))
+
+    plain, first, again, second = batch(1, None), batch(1, Affine()), batch(1, Affine()), batch(2, Affine())
+    np.testing.assert_allclose(plain, images[:5] / np.float32(255), rtol=1e-6)
+    assert first.shape == plain.shape
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, plain)
+
+
+@pytest.mark.usefixtures("backend")
+def test_bent_batches_depend_on_seed_epoch_and_step_alone():
+    images = sides(20)[0]
+
+    def batch(seed, epoch, step):
+        trainer = make_trainer(augment=Elastic(bend=1.5))
+        trainer.seed, trainer.optimizer.step_count = seed, step
+        return trainer.batch(get_backend().asarray(images), get_backend().asarray(np.arange(5)), epoch)
+
+    first, *others = (
+        get_backend().to_host(batch(*key)) for key in [(0, 1, 0), (0, 1, 0), (1, 1, 0), (0, 2, 0), (0, 1, 1)]
+    )
+    assert [np.array_equal(first, other) for other in others] == [True, False, False, False]
+
+
+def test_an_elastic_map_begins_with_the_affine_one():
+    affine, elastic = (kind().maps(7, np.random.default_rng(3)) for kind in (Affine, Elastic))
+    assert (affine.shape, elastic.shape, elastic.dtype) == ((7, 2, 3), (7, 2, 18), np.float32)
+    assert np.array_equal(elastic[:, :, :3], affine)
+
+
+@pytest.mark.parametrize("bend", [0.0, 0.5, 2.0])
+def test_bend_is_the_displacement_in_pixels(bend):
+    maps = Elastic(bend=bend).maps(4000, np.random.default_rng(0))[:, :, 3:]
+    field = np.einsum("nit,thw->nihw", maps, warp_terms(28, 28, 18)[3:])
+    assert np.sqrt((field**2).mean()) == pytest.approx(bend, rel=0.03)
+    steps = np.diff(field, axis=3)
+    assert np.sqrt((steps**2).mean()) <= 3 * np.pi / 28 * bend  # three half waves are the most; noise has 1.4 * bend
+
+
+def test_a_bend_out_of_range_is_refused():
+    with pytest.raises(SettingError, match="from 0 to 100"):
+        Elastic(bend=-1)
+
+
+def flipped_and_cropped(image, mirrored, down, across, shift):
+    """The image ``(H, W, C)``, mirrored if so, cut out of a frame of zeros."""
+    framed = np.pad(image[:, ::-1] if mirrored else image, ((shift, shift), (shift, shift), (0, 0)))
+    return framed[shift + down :, shift + across :][: image.shape[0], : image.shape[1]]
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (5, 6, 3), (6, 5, 2)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_flips_and_crops_move_bytes_and_change_none(backend, shape, dtype):
+    images = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
+    maps, chosen = FlipAndCrop(shift=3).maps(40, np.random.default_rng(1)), np.arange(40)[::-1].copy()
+    arguments = [backend.asarray(array) for array in (images, chosen, maps)]
+    for scale in (1.0, 1 / 255):
+        ours = backend.to_host(backend.gather_warped(*arguments, scale, np.dtype(dtype)))
+        for x, image, ((_, _, down), (_, flip, across)) in zip(ours, images[::-1], maps.astype(int), strict=True):
+            wanted = flipped_and_cropped(image, flip < 0, down, flip * across, 3)
+            np.testing.assert_array_equal(x, wanted.astype(dtype) * dtype(scale))
+
+
+def test_half_are_mirrored_and_all_crops_are_as_frequent():
+    maps = FlipAndCrop(shift=2).maps(20_000, np.random.default_rng(0))
+    assert maps[:, 1, 1].mean() == pytest.approx(0, abs=0.03)
+    for axis in (0, 1):
+        moves, counts = np.unique(maps[:, axis, 2], return_counts=True)
+        assert moves.tolist() == [-2, -1, 0, 1, 2]
+        np.testing.assert_allclose(counts / 20_000, 0.2, atol=0.02)
+    assert np.unique(np.abs(maps[:, :, :2]), axis=0).tolist() == [[[1, 0], [0, 1]]]
+
+
+def test_flips_and_crops_grow_fewer_and_smaller_and_stay_whole_pixels():
+    none, half, full = (FlipAndCrop().maps(2000, np.random.default_rng(0), strength) for strength in (0, 0.5, 1))
+    assert np.array_equal(none, np.broadcast_to(np.eye(2, 3), none.shape))
+    assert (half[:, 1, 1] < 0).mean() == pytest.approx(0.25, abs=0.03)
+    assert np.array_equal(half[:, :, 2], np.rint(full[:, :, 2] / 2))
+
+
+def test_augmentations_by_name():
+    assert named("affine") == Affine()
+    assert named("affine", bend=2.0) == Elastic(bend=2.0)
+    assert named("flip_and_crop") == FlipAndCrop(flip=0.5, shift=4)
+    with pytest.raises(SettingError, match=r"'flips': expected affine or flip_and_crop$"):
+        named("flips")
+    with pytest.raises(SettingError, match="'flip_and_crop': expected affine or flip_and_crop, affine to bend"):
+        named("flip_and_crop", bend=1.0)
+
+
+@pytest.mark.parametrize("settings", [{"flip": 1.1}, {"flip": -1}, {"shift": -1}, {"shift": 0.5}, {"shift": 2000}])
+def test_flips_and_crops_out_of_range_are_refused(settings):
+    with pytest.raises(SettingError, match=r"FlipAndCrop\((flip|shift)=.*: expected"):
+        FlipAndCrop(**settings)
+
+
+@pytest.mark.parametrize("augment", [Affine(), Elastic()])
+def test_strength_leads_straight_from_no_change_to_the_drawn_maps(augment):
+    none, quarter, full = (augment.maps(5, np.random.default_rng(0), strength) for strength in (0, 0.25, 1))
+    assert np.array_equal(none, np.broadcast_to(np.eye(2, augment.terms, dtype=np.float32), none.shape))
+    assert np.array_equal(full, augment.maps(5, np.random.default_rng(0)))
+    np.testing.assert_allclose(quarter, 0.75 * none + 0.25 * full, atol=1e-6)
+
+
+def test_fading_takes_from_n_epochs_before_the_end_to_one_before():
+    fade = Fade.towards_the_end(3, epochs=5, steps=4)  # twenty steps: eight in full, eight fading, four without
+    strengths = [fade.strength(step) for step in range(20)]
+    assert strengths[:9] == [1.0] * 9
+    np.testing.assert_allclose(strengths[9:16], np.arange(7, 0, -1) / 8)
+    assert strengths[16:] == [0.0] * 4
+    suddenly = Fade.towards_the_end(1, epochs=3, steps=2)
+    assert [suddenly.strength(step) for step in range(6)] == [1, 1, 1, 1, 0, 0]
+
+
+def test_a_fade_that_cannot_be_is_refused():
+    with pytest.raises(SettingError, match=r"0\.5 epochs before the end: expected at least 1"):
+        Fade.towards_the_end(0.5, epochs=5, steps=4)
+    with pytest.raises(SettingError, match="expected full to come first"):
+        Fade(full=3, gone=2)
+
+
+def test_batches_are_those_of_the_maps_until_they_are_those_without(backend):
+    images, chosen = backend.asarray(sides(20)[0]), backend.asarray(np.arange(5))
+
+    def batch(step, **settings):
+        trainer = make_trainer(**settings)
+        trainer.optimizer.step_count = step
+        return backend.to_host(trainer.batch(images, chosen, epoch=1))
+
+    fading = {"augment": Affine(), "fade": Fade(full=2, gone=6)}
+    assert np.array_equal(batch(2, **fading), batch(2, augment=Affine()))
+    assert not np.array_equal(batch(4, **fading), batch(4, augment=Affine()))
+    assert not np.array_equal(batch(4, **fading), batch(4))
+    assert np.array_equal(batch(6, **fading), batch(6))
+
+
+def test_a_network_that_rescales_gets_raw_pixels():
+    images = sides(5)[0]
+    model = Sequential(Rescaling(1 / 255), Flatten(), Dense(2), input_shape=(8, 8, 1))
+    trainer = Trainer(model, SGD(model.parameters()), batch_size=5)
+    assert np.array_equal(trainer.batch(images, np.arange(5), 1), images.astype(np.float32))
+
+
+# ---------------------------------------------------------------------------------------------------------- evaluation
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("count", [1, EVALUATION_BATCH, 2 * EVALUATION_BATCH + 37])
+def test_every_image_counts_the_same(count):
+    images, labels = sides(count)
+    model = make_trainer().model.eval()
+    logits = model.logits(images.astype(np.float32) / np.float32(255)).numpy().astype(np.float64)  # one big batch
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    losses = -np.log(probabilities[np.arange(count), labels])
+    scores = evaluate(model, images, labels)
+    assert scores.loss == pytest.approx(losses.mean(), rel=1e-5)
+    assert scores.accuracy == (probabilities.argmax(axis=1) == labels).mean()
+
+
+def test_a_wrong_last_batch_would_be_noticed():
+    """The set is so made that leaving out the partial batch, or weighing it as a whole one, gives another accuracy."""
+    labels = np.array([0] * EVALUATION_BATCH + [1] * 10)
+    model = Sequential(Flatten(), Dense(2), input_shape=(1, 1, 1))
+    state = {"dense_1.weight": np.zeros((1, 2), np.float32), "dense_1.bias": np.array([1, 0], np.float32)}
+    model.load_state_dict(state)
+    images = np.zeros((len(labels), 1, 1, 1), np.uint8)
+    scores = evaluate(model, images, labels)
+    assert scores.accuracy == EVALUATION_BATCH / (EVALUATION_BATCH + 10)
+    right, wrong = math.log(1 + math.exp(-1)), math.log(1 + math.exp(1))  # -log of the probability of class 0 and of 1
+    assert scores.loss == pytest.approx((EVALUATION_BATCH * right + 10 * wrong) / (EVALUATION_BATCH + 10), rel=1e-6)
+
+
+def test_a_loss_too_large_for_a_probability_is_still_right():
+    model = Sequential(Flatten(), Dense(2), input_shape=(1, 1, 1))
+    model.load_state_dict({"dense_1.weight": np.zeros((1, 2), np.float32), "dense_1.bias": np.float32([5000, 0])})
+    assert evaluate(model, np.zeros((1, 1, 1, 1), np.uint8), np.array([1])).loss == pytest.approx(5000)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_is_what_it_was(mode):
+    model, (images, labels) = make_trainer().model.train(mode), sides(10)
+    before = model.state_dict()
+    first, second = evaluate(model, images, labels), evaluate(model, images, labels)
+    assert first == second  # no dropout, whatever the mode
+    assert all(layer.training is mode for layer in (model, *model.layers.values()))
+    assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
+    with pytest.raises(TinyCNNError):
+        predict_logits(model, images[:, :5])
+    assert all(layer.training is mode for layer in (model, *model.layers.values()))
+
+
+def test_predictions_are_the_scores_before_softmax():
+    model, images = models.create("keras_cnn"), np.full((3, 28, 28, 1), 7, np.uint8)
+    logits = predict_logits(model, images)
+    assert logits.shape == (3, 10)
+    x = np.full((3, 28, 28, 1), 7, np.float32) * np.float32(1 / 255)
+    np.testing.assert_allclose(logits, model.eval().logits(x).numpy(), rtol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------------------- divergence
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_run_that_diverges_ends_in_words():
+    trainer, (images, labels) = make_trainer(), sides(100)
+    trainer.optimizer = SGD(trainer.model.parameters(), lr=1e30)
+    with pytest.raises(
+        TrainingDivergedError, match=r"the loss became (nan|inf) in epoch 1, step .*1e\+30.*smaller --lr"
+    ):
+        list(trainer.fit(images, labels, epochs=2))
+
+
+def test_a_last_step_that_diverges_is_seen_by_the_validation():
+    trainer, (images, labels) = make_trainer(batch_size=100), sides(100)
+    trainer.optimizer = SGD(trainer.model.parameters(), lr=1e38)
+    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) after epoch 1 .* first in .*norm_1"):
+        list(trainer.fit(images, labels, epochs=1, validation=(images, labels)))
+
+
+@pytest.mark.parametrize("bias", [float("nan"), float("inf")])
+def test_an_evaluation_that_is_not_finite(bias):
+    trainer, (images, labels) = make_trainer(), sides(20)
+    assert evaluate_finite(trainer, images, labels, "in epoch 3") == evaluate(trainer.model, images, labels)
+    trainer.model.layers["batchnorm_1"].parameters_by_name["beta"].data[1] = bias
+    with pytest.raises(TrainingDivergedError, match=r"in epoch 3 .*first in the activations of batchnorm_1"):
+        evaluate_finite(trainer, images, labels, "in epoch 3")
+
+
+# ------------------------------------------------------------------------------------------------------------- warm-up
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_warm_up_leaves_no_trace():
+    trainer, (images, labels) = make_trainer(augment=Affine()), sides(40)
+    before = trainer.model.state_dict()
+    assert warm_up(trainer, images, labels) >= 0
+    assert all(np.array_equal(before[name], array) for name, array in trainer.model.state_dict().items())
+    assert trainer.optimizer.step_count == 0
+    assert trainer.model.layers["dropout_1"].step == 0
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+    assert trainer.model.training
+
+
+# ------------------------------------------------------------------------------------------------------------ progress
+
+
+def test_progress_weighs_batches_by_their_size():
+    progress = Progress(epoch=2, steps=2)
+    progress.add(1.0, 16, 16)
+    assert progress.scores() == Scores(1.0, 1.0)
+    progress.add(4.0, 1, 4)
+    assert progress.scores() == Scores((16 * 1 + 4 * 4) / 20, 17 / 20)
+    assert (progress.epoch, progress.step, progress.steps, progress.seen) == (2, 2, 2, 20)
+
+
+def test_progress_is_called_after_every_step():
+    trainer, (images, labels) = make_trainer(), sides(40)
+    seen = []
+    list(trainer.fit(images, labels, epochs=2, progress=lambda p: seen.append((p.epoch, p.step, p.steps, p.seen))))
+    assert seen == [(epoch, step, 3, min(16 * step, 40)) for epoch in (1, 2) for step in (1, 2, 3)]
+
+
+def at_times(monkeypatch, *times):
+    monkeypatch.setattr("time.perf_counter", iter(times).__next__)
+
+
+def test_plain_lines_come_now_and_then(monkeypatch, capsys):
+    at_times(monkeypatch, 100.0, 101.0, 120.0)
+    lines, progress = PlainLines(epochs=3), Progress(epoch=1, steps=9)
+    for _ in range(3):
+        progress.add(0.5, 8, 10)
+        lines(progress)
+    captured = capsys.readouterr()
+    assert captured.out == "  epoch 1/3 step 3/9: loss 0.5000, accuracy 0.8000, 2 images/s\n"
+    assert captured.err == ""
+
+
+def test_the_bar_shows_the_numbers_and_goes(monkeypatch, capsys):
+    at_times(monkeypatch, *np.arange(0.0, 5.0))
+    bar, progress = ProgressBar(epochs=3), Progress(epoch=2, steps=2)
+    monkeypatch.setattr(bar, "make_bar", RecordedBar)
+    for _ in range(2):
+        progress.add(0.5, 8, 10)
+        bar(progress)
+    assert bar.bar.calls == [
+        ("total", 2),
+        ("desc", "epoch 2/3"),
+        ("update", 1),
+        ("update", 1),
+        ("postfix", "loss 0.5000, accuracy 0.8000, 20 images/s"),
+        ("close", None),
+    ]
+    assert capsys.readouterr().out == ""
+
+
+class RecordedBar:
+    """A stand-in for tqdm that notes what it is told."""
+
+    def __init__(self, total, desc, **_):
+        self.calls = [("total", total), ("desc", desc)]
+
+    def update(self, steps):
+        self.calls.append(("update", steps))
+
+    def set_postfix_str(self, text, refresh):
+        self.calls.append(("postfix", text))
+
+    def close(self):
+        self.calls.append(("close", None))
+
+
+def test_the_display_suits_the_output(monkeypatch):
+    assert progress_display(3, quiet=True) is None
+    for is_terminal, kind in ((True, ProgressBar), (False, PlainLines)):
+        monkeypatch.setattr("sys.stderr.isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
+        assert type(progress_display(3)) is kind
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x / np.float32(255), y), "images are float32, and would be divided by 255"),
+        (lambda x, y: (x[:0], y[:0]), "no images: expected at least one"),
+        (lambda x, y: (x, y[1:]), "40 images and 39 labels"),
+        (lambda x, y: (x, np.eye(2)[y]), r"labels are float64 \(40, 2\): expected whole numbers"),
+        (lambda x, y: (x, y.astype(float)), "labels are float64"),
+    ],
+    ids=["floats", "none", "one label too few", "one-hot", "fractions"],
+)
+def test_examples_that_are_none(change, message):
+    """For validation, too; but none to validate on is none, and means no validation."""
+    good, bad = sides(40), change(*sides(40))
+    with pytest.raises(DataError, match=message):
+        list(make_trainer().fit(*bad, epochs=1))
+    if len(bad[0]):
+        with pytest.raises(DataError, match=message):
+            list(make_trainer().fit(*good, epochs=1, validation=bad))

@@ -1,0 +1,482 @@
+"""``POST /predict``: right answers, also to many at once, and a sentence for everything else."""
+
+import base64
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+import tinycnn
+from tests.data.test_drawing import HOSTILE
+from tinycnn import explain
+from tinycnn.commands import main
+from tinycnn.commands.serve import address, is_loopback
+from tinycnn.data.drawing import read_drawing
+from tinycnn.errors import SettingError
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling, Sequential, Softmax
+from tinycnn.train.evaluation import predict_logits
+
+MISSING = "the page's packages are not installed: pip install -e '.[test]'"
+httpx = pytest.importorskip("httpx2", reason=MISSING)
+TestClient = pytest.importorskip("starlette.testclient", reason=MISSING).TestClient
+
+from tests.support.web_helpers import serving, small_model  # noqa: E402
+from tinycnn.web import app as web_app  # noqa: E402
+from tinycnn.web.answers import MOST_BYTES, Answers, layers_to_show, packed  # noqa: E402
+from tinycnn.web.app import create_app  # noqa: E402
+from tinycnn.web.guard import BAD_WINDOW_S, MOST_BAD, MOST_CLIENTS, BadInput, without_port  # noqa: E402
+from tinycnn.web.intake import MAX_BODY  # noqa: E402
+
+PNG = {"Content-Type": "image/png"}
+JSON = {"Content-Type": "application/json"}
+STATIC = Path(web_app.STATIC)
+
+
+def drawing(seed: int = 0, side: int = 280) -> bytes:
+    """A PNG with some strokes, different for every seed."""
+    image = Image.new("L", (side, side), 255)
+    points = np.random.default_rng(seed).integers(30, side - 30, (5, 2))
+    ImageDraw.Draw(image).line([tuple(map(int, point)) for point in points], fill=0, width=20)
+    stream = BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def model():
+    return small_model()
+
+
+@pytest.fixture
+def client(model):
+    return TestClient(create_app(Answers(model)))
+
+
+def refused(response, status):
+    """The sentence of an error."""
+    assert response.status_code == status, response.text
+    assert list(response.json()) == ["error"]
+    return response.json()["error"]
+
+
+# ------------------------------------------------------------------------------------------------------ right answers
+
+
+@pytest.mark.usefixtures("backend")
+def test_the_answer_is_that_of_the_network(client, model):
+    picture = read_drawing(drawing())
+    logits = predict_logits(model, picture)[0].astype(np.float64)
+    wanted = np.exp(logits) / np.exp(logits).sum()
+    answer = client.post("/predict", content=drawing(), headers=PNG).json()
+    assert set(answer) == {"empty", "digit", "answer", "probabilities", "picture", "compute_ms"}
+    np.testing.assert_allclose(answer["probabilities"], wanted, rtol=1e-6)
+    assert answer["digit"] == wanted.argmax()
+    assert answer["answer"] == str(answer["digit"])
+    assert np.array_equal(answer["picture"], picture[0, :, :, 0])
+
+
+@pytest.mark.usefixtures("backend")
+def test_inside_are_the_outputs_of_the_layers_and_the_gradient(client, model):
+    picture = read_drawing(drawing())[0]
+    answer = client.post("/predict?inside=1", content=drawing(), headers=PNG).json()
+    assert [layer["name"] for layer in answer["layers"]] == ["conv2d_1 + relu_1", "maxpool2d_1", "dense_1"]
+    outputs = explain.activations(model, picture)
+    for layer, name in zip(answer["layers"], ["relu_1", "maxpool2d_1", "dense_1"], strict=True):
+        np.testing.assert_allclose(unpacked(layer), outputs[name].reshape(layer["shape"]), atol=layer["largest"] / 200)
+    gradient = explain.saliency(model, picture)
+    np.testing.assert_allclose(unpacked(answer["saliency"]), gradient, atol=np.abs(gradient).max() / 200)
+
+
+def unpacked(layer):
+    OH, OW, _ = layer["shape"]
+    values = np.frombuffer(base64.b64decode(layer["maps"]), np.uint8).reshape(layer["shown"], OH, OW)
+    return (values.transpose(1, 2, 0).astype(np.float64) - 128) / 127 * layer["largest"]  # (OH, OW, shown)
+
+
+def test_pixels_as_json_and_as_a_file_mean_the_same(client):
+    pixels = np.asarray(Image.open(BytesIO(drawing()))).tolist()
+    as_json = client.post("/predict", json={"pixels": pixels}).json()
+    as_file = client.post("/predict", content=drawing(), headers=PNG).json()
+    assert as_json["probabilities"] == as_file["probabilities"]
+
+
+@pytest.mark.parametrize("body", [b'{"pixels": [[0]]}', b'{"pixels": [[255, 255.0], [255, 255]]}'])
+def test_nothing_drawn_is_an_answer(client, body):
+    response = client.post("/predict", content=body, headers=JSON)
+    assert response.status_code == 200
+    assert response.json() == {"empty": True, "digit": None, "answer": None, "probabilities": None}
+
+
+def test_an_empty_canvas_as_the_page_sends_it(client):
+    stream = BytesIO()
+    Image.new("RGBA", (280, 280)).save(stream, "PNG")
+    assert client.post("/predict", content=stream.getvalue(), headers=PNG).json()["empty"] is True
+
+
+@pytest.mark.usefixtures("backend")
+def test_many_at_once_get_what_each_would_get_alone(model):
+    """Straight to `Answers` from sixteen threads: the backend is one for the whole process."""
+    answers = Answers(model)
+    pictures = [read_drawing(drawing(seed)) for seed in range(16)]
+    alone = [without_time(answers.answer(picture, inside=True)) for picture in pictures]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(lambda i: without_time(answers.answer(pictures[i % 16], inside=True)), range(96)))
+    assert all(together[i] == alone[i % 16] for i in range(96))
+    assert alone[0] != alone[1]
+
+
+def without_time(answer):
+    return {key: value for key, value in answer.items() if key != "compute_ms"}
+
+
+def test_only_one_computes_at_a_time(model, monkeypatch):
+    inside, most = [], []
+
+    def slow(*arguments):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return np.zeros((1, 10))
+
+    monkeypatch.setattr("tinycnn.web.answers.predict_logits", slow)
+    answers = Answers(model)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(answers.answer, [np.zeros((1, 28, 28, 1), np.uint8)] * 16))
+    assert len(most) == 16
+    assert max(most) == 1
+
+
+# ---------------------------------------------------------------------------------------------- networks of other kinds
+
+
+def test_other_shapes_and_classes_work():
+    model = Sequential(Rescaling(1 / 255), Flatten(), Dense(3), input_shape=(20, 24, 1))
+    client = TestClient(create_app(Answers(model)))
+    answer = client.post("/predict?inside=1", content=drawing(), headers=PNG).json()
+    assert len(answer["probabilities"]) == 3
+    assert np.array(answer["picture"]).shape == (20, 24)
+    assert client.get("/model").json()["input_shape"] == [20, 24, 1]
+
+
+def test_classes_are_called_by_their_names(model):
+    model.class_names = [f"thing {k}" for k in range(10)]
+    client = TestClient(create_app(Answers(model)))
+    assert client.get("/model").json()["class_names"] == list(model.class_names)
+    answer = client.post("/predict", content=drawing(), headers=PNG).json()
+    assert answer["answer"] == f"thing {answer['digit']}"
+
+
+def test_a_network_for_whole_pictures_is_refused(model):
+    model.pictures = "whole"
+    with pytest.raises(SettingError, match="the page draws, this network was trained on whole pictures"):
+        Answers(model)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: Sequential(Flatten(), Dense(10), input_shape=(32, 32, 3)),
+        lambda: Sequential(Dense(10), input_shape=(784,)),
+        lambda: Sequential(Conv2d(2), input_shape=(28, 28, 1)),
+    ],
+    ids=["colours", "rows", "no classes"],
+)
+def test_a_network_that_cannot_read_drawings_is_refused(model):
+    with pytest.raises(SettingError, match=r"expects classes; this network takes \("):
+        Answers(model())
+
+
+def test_layers_to_show_join_what_belongs_together():
+    model = Sequential(
+        *(Rescaling(1 / 255), Conv2d(2), BatchNorm(), ReLU(), Conv2d(2), ReLU()),
+        *(Flatten(), Dense(3), ReLU(), Dense(2), Softmax()),
+        input_shape=(9, 9, 1),
+    )
+    labels = ["conv2d_1", "batchnorm_1", "relu_1", "conv2d_2 + relu_2", "dense_1 + relu_3", "dense_2"]
+    assert list(layers_to_show(model).values()) == labels
+
+
+def test_large_layers_are_cut_and_silent_ones_are_zero():
+    layer = packed("wide", np.ones((64, 64, 100), np.float32))
+    assert layer["shown"] == MOST_BYTES // 64**2
+    assert layer["shape"] == [64, 64, 100]
+    assert set(base64.b64decode(packed("silent", np.zeros(5))["maps"])) == {128}
+
+
+# ------------------------------------------------------------------------------------------------------ what is refused
+
+BAD_JSON = {
+    "no JSON": b"{",
+    "not text": b"\xff\xfe\x00",
+    "empty": b"",
+    "a list": b"[]",
+    "no pixels": b"{}",
+    "another key": b'{"pixels": [[0]], "file": "/etc/passwd"}',
+    "null": b'{"pixels": null}',
+    "no rows": b'{"pixels": []}',
+    "empty rows": b'{"pixels": [[], []]}',
+    "ragged": b'{"pixels": [[0, 1], [0]]}',
+    "not lists": b'{"pixels": ["00", "00"]}',
+    "words": b'{"pixels": [["0"]]}',
+    "booleans": b'{"pixels": [[true]]}',
+    "too deep": b'{"pixels": [[[0]]]}',
+    "NaN": b'{"pixels": [[NaN]]}',
+    "infinity": b'{"pixels": [[Infinity]]}',
+    "above all floats": b'{"pixels": [[1e999]]}',
+    "negative": b'{"pixels": [[-1]]}',
+    "too bright": b'{"pixels": [[256]]}',
+    "a number of 5,000 digits": b'{"pixels": [[' + b"1" * 5000 + b"]]}",
+    "far too deep": b"[" * 100_000,
+    "too wide": json.dumps({"pixels": [[0] * 1025]}).encode(),
+    "too high": json.dumps({"pixels": [[0]] * 1025}).encode(),
+}
+
+
+@pytest.mark.parametrize("body", BAD_JSON.values(), ids=BAD_JSON)
+def test_bad_json_gets_a_sentence(client, body):
+    assert refused(client.post("/predict", content=body, headers=JSON), 400).endswith(".")
+
+
+@pytest.mark.parametrize(("body", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_images_get_a_sentence(client, body, message):
+    assert message in refused(client.post("/predict", content=body, headers=PNG), 400)
+
+
+def test_a_picture_with_too_many_pixels(client):
+    stream = BytesIO()
+    Image.new("1", (2100, 2100)).save(stream, "PNG")
+    assert "above 4,000,000" in refused(client.post("/predict", content=stream.getvalue(), headers=PNG), 400)
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "multipart/form-data", "image/svg+xml", "application/postscript"])
+def test_other_types_are_refused(client, kind):
+    assert "expected image/png" in refused(client.post("/predict", content=b"x", headers={"Content-Type": kind}), 415)
+
+
+@pytest.mark.parametrize("query", ["inside=2", "inside=", "file=/etc/passwd", "inside=1&inside=x"])
+def test_unknown_queries_are_refused(client, query):
+    assert "inside" in refused(client.post(f"/predict?{query}", content=drawing(), headers=PNG), 400)
+
+
+def test_a_large_body_is_refused_whether_it_says_so_or_not(client):
+    assert "larger than" in refused(client.post("/predict", content=bytes(MAX_BODY + 1), headers=PNG), 413)
+    pieces = (bytes(1000) for _ in range(MAX_BODY // 1000 + 2))  # sent in chunks: no Content-Length
+    assert "larger than" in refused(client.post("/predict", content=pieces, headers=PNG), 413)
+
+
+PATHS = ["/../pyproject.toml", "/..%2f..%2fpyproject.toml", "/static/page.js", "/page.js/x", "//etc/passwd", "/%00"]
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/page.css%00.html", "/index.html", "/predict/", "/model.safetensors"])
+def test_no_path_leads_to_a_file(client, path):
+    assert refused(client.get(path, follow_redirects=False), 404) == "there is nothing at this address."
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/predict"), ("DELETE", "/"), ("POST", "/model")])
+def test_other_methods_are_refused(client, method, path):
+    refused(client.request(method, path), 405)
+
+
+def test_a_bug_is_answered_without_its_traceback(model, monkeypatch):
+    monkeypatch.setattr(Answers, "answer", lambda *_: 1 / 0)
+    client = TestClient(create_app(Answers(model)), raise_server_exceptions=False)
+    assert "mistake" in refused(client.post("/predict", content=drawing(), headers=PNG), 500)
+
+
+@given(st.binary(max_size=200), st.sampled_from(["application/json", "image/png", "image/gif", "x"]))
+@settings(max_examples=60, deadline=None)
+def test_any_body_is_answered(body, kind):
+    client = TestClient(create_app(Answers(small_model())))
+    response = client.post("/predict", content=body, headers={"Content-Type": kind})
+    assert response.status_code in (200, 400, 415)
+    assert response.json()
+
+
+# ----------------------------------------------------------------------------------------------------- rates and hosts
+
+
+def test_who_sends_much_nonsense_must_wait(client):
+    for _ in range(MOST_BAD):
+        refused(client.post("/predict", content=b"{", headers=JSON), 400)
+    response = client.post("/predict", content=drawing(), headers=PNG)
+    assert "ask again in" in refused(response, 429)
+    assert 1 <= int(response.headers["Retry-After"]) <= BAD_WINDOW_S
+
+
+def test_the_wait_ends_and_strangers_are_forgotten():
+    now = [0.0]
+    bad = BadInput(lambda: now[0])
+    for _ in range(MOST_BAD):
+        assert bad.wait_s("a") == 0
+        bad.note("a")
+        now[0] += 1
+    assert bad.wait_s("a") == BAD_WINDOW_S - MOST_BAD
+    assert bad.wait_s("b") == 0
+    now[0] += BAD_WINDOW_S
+    assert bad.wait_s("a") == 0
+    for number in range(2 * MOST_CLIENTS):
+        bad.note(f"client {number}")
+    assert len(bad.times) == MOST_CLIENTS
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200), ("evil.example", 400), ("localhost.evil", 400)],
+)
+def test_only_our_own_names_are_answered(model, host, status):
+    client = TestClient(create_app(Answers(model), ["127.0.0.1", "localhost", "[::1]"]))
+    assert client.get("/", headers={"Host": host}).status_code == status
+
+
+def test_ports_are_cut_off():
+    assert [without_port(host) for host in ("a", "a:1", "[::1]", "[::1]:80", "")] == ["a", "a", "[::1]", "[::1]", ""]
+
+
+@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/openapi.json", "/model", "/nowhere"])
+def test_every_answer_has_the_headers(client, path):
+    headers = client.get(path).headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+
+
+def test_the_page_needs_nothing_from_elsewhere():
+    """And nothing inline, which its own Content-Security-Policy would refuse."""
+    html, css, script = ((STATIC / name).read_text() for name in ("index.html", "page.css", "page.js"))
+    assert "http:" not in html + css + script
+    assert "https:" not in html + css + script
+    assert all(word not in html for word in ("style=", "onclick", "<style", "javascript:"))
+
+
+def test_the_description_describes_the_answers(client):
+    description = client.get("/openapi.json").json()
+    answer = description["components"]["schemas"]["Answer"]["properties"]
+    assert set(answer) == set(client.post("/predict?inside=1", content=drawing(), headers=PNG).json())
+    layer = description["components"]["schemas"]["Layer"]["properties"]
+    assert set(layer) == set(packed("", np.zeros(1)))
+    operation = description["paths"]["/predict"]["post"]
+    assert {"200", "400", "408", "413", "415", "429", "503"} == set(operation["responses"])
+
+
+# ---------------------------------------------------------------------------------------------------- the real server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with serving(small_model(), tmp_path_factory.mktemp("served")) as url:
+        yield url
+
+
+def test_many_clients_of_the_real_server_get_their_own_answers(server):
+    with httpx.Client() as client:
+        ask = partial(probabilities_of, client, server)
+        alone = [ask(seed) for seed in range(6)]
+        with ThreadPoolExecutor(12) as pool:
+            together = list(pool.map(ask, [i % 6 for i in range(60)]))
+    assert all(together[i] == alone[i % 6] for i in range(60))
+
+
+def probabilities_of(client, server, seed):
+    """Asks again when the server is busy."""
+    for _ in range(200):
+        response = client.post(f"{server}/predict", content=drawing(seed), headers=PNG, timeout=30)
+        if response.status_code != 503:
+            return response.json()["probabilities"]
+        time.sleep(0.05)
+    pytest.fail("still busy")
+
+
+def connect(server):
+    host, port = server.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def test_slow_clients_block_nobody_and_are_shown_out(server):
+    """Twenty that announce a picture and send a byte of it, one that says nothing, one that stops in its first line."""
+    host = server.removeprefix("http://")
+    head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\nx"
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(server)) for _ in range(20)]
+        silent, half = stack.enter_context(connect(server)), stack.enter_context(connect(server))
+        for one in slow:
+            one.sendall(head.encode())
+        half.sendall(b"GET / HTTP/1.1\r\nHost:")
+        start = time.perf_counter()
+        assert httpx.post(f"{server}/predict", content=drawing(), headers=PNG, timeout=30).status_code == 200
+        assert time.perf_counter() - start < web_app.BODY_TIMEOUT_S / 2
+        assert b" 408 " in slow[0].recv(1000)
+        assert silent.recv(100) == b""
+        assert half.recv(100) == b""
+
+
+def test_nonsense_on_the_wire_is_answered(server):
+    with connect(server) as one:
+        one.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        assert one.recv(1000).startswith(b"HTTP/1.1 400")
+    assert httpx.get(server).status_code == 200
+
+
+def test_at_most_eight_wait_for_the_network(model, monkeypatch):
+    release, arrived = threading.Event(), threading.Semaphore(0)
+
+    def wait_then_read(*_):
+        arrived.release()
+        assert release.wait(20)
+        return read_drawing(drawing())
+
+    monkeypatch.setattr(web_app, "posted_picture", wait_then_read)
+    with TestClient(create_app(Answers(model))) as client, ThreadPoolExecutor(web_app.AT_ONCE) as pool:
+        asked = [pool.submit(client.post, "/predict", headers=PNG) for _ in range(web_app.AT_ONCE)]
+        assert all(arrived.acquire(timeout=20) for _ in asked)
+        response = client.post("/predict", headers=PNG)
+        release.set()
+        assert [one.result().status_code for one in asked] == [200] * web_app.AT_ONCE
+        assert client.post("/predict", headers=PNG).status_code == 200
+    assert "busy" in refused(response, 503)
+    assert response.headers["Retry-After"] == "1"
+
+
+# -------------------------------------------------------------------------------------------------------- the command
+
+
+def test_mistakes_of_the_user_are_sentences(tmp_path, capsys):
+    path = tmp_path / "model.safetensors"
+    tinycnn.save(small_model(), path)
+    colour = tmp_path / "colour.safetensors"
+    tinycnn.save(Sequential(Flatten(), Dense(10), input_shape=(32, 32, 3)), colour)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        cases = [
+            ([str(tmp_path / "missing"), "--port", "0"], "no such file"),
+            ([str(colour), "--port", "0"], "takes (32, 32, 3)"),
+            ([str(path), "--port", "70000"], "expected 0 to 65535"),
+            ([str(path), "--port", port], "choose with --host and --port"),
+            ([str(path), "--host", "no such host"], "choose with --host and --port"),
+        ]
+        for arguments, message in cases:
+            with tinycnn.use_backend("numpy"):
+                assert main(["serve", *arguments, "--backend", "numpy"]) == 2
+            assert message in capsys.readouterr().err
+
+
+def test_addresses():
+    assert address("0.0.0.0", 80) == "http://127.0.0.1:80"
+    assert address("::", 80) == "http://[::1]:80"
+    assert address("fe80::1", 80) == "http://[fe80::1]:80"
+    assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "192.168.0.2")] == [
+        *(True, True, True),
+        *(False, False),
+    ]

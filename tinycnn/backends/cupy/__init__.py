@@ -1,0 +1,1 @@
+"""The GPU backend: ``backend.py`` implements the contract with the kernels in ``backends/cuda``."""

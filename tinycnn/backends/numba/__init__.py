@@ -1,0 +1,1 @@
+"""The compiled CPU backend: ``backend.py`` implements the contract, ``kernels/`` the loops."""

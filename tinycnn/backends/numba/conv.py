@@ -1,0 +1,157 @@
+"""Convolution, ReLU, max-pool in one pass: who packs what, which images a thread takes, and how partial sums are added
+in a fixed order. The arithmetic is in ``kernels/``.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from tinycnn.backends.base import Pair, Pool, window_grid
+from tinycnn.backends.numba.kernels import plain
+from tinycnn.backends.numba.kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
+from tinycnn.backends.threads import MEMORY, in_parallel, pieces
+
+Array = np.ndarray
+Sums = tuple[Array, Array]  # gradients of weight and bias
+MOST_PARTIAL_SUMS = 8  # of a weight gradient: each is as large as the weights, and has to be zeroed and added
+SCRATCH_BYTES = 512 << 10  # what a thread may use to hand results from one kernel to the next: it stays in the L2 cache
+LANES_USED = 16  # fewer filters than a SIMD register has lanes take as long as a full one
+
+
+def padded_images(x: Array, padding: Pair) -> Array:
+    """``x (N, H, W, C)`` with zeros around the edge, C-contiguous, as the kernels want it."""
+    PH, PW = padding
+    x = np.pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0))) if PH or PW else x
+    return np.ascontiguousarray(x)  # (N, H + 2*PH, W + 2*PW, C)
+
+
+class Conv(NamedTuple):
+    """A convolution with what follows it: its arrays, and how they are worked on."""
+
+    plan: ConvPlan
+    packed: PackedWeight
+    padding: Pair
+    x: Array  # padded
+    y: Array
+    winner: Array
+    relu: bool
+    pooled: bool
+    flops: int  # per image
+
+    def compute(self, some: slice) -> Array:
+        """Some images of ``y``, and of ``winner``."""
+        self.plan.forward(self.x, self.packed, self.y, self.winner, some.start, some.stop, self.relu)
+        return self.y[some]
+
+    def add_gradients(self, some: slice, grad: Array, sums: Sums | None, grad_x: Array | None) -> None:
+        """Add what some images say about weight and bias to ``sums``, if there are any, and fill their ``grad_x``."""
+        winner = self.winner[some]
+        if sums is not None:
+            self.plan.grad_weight(self.x[some], grad, winner, *sums, 0, len(grad))
+        if grad_x is not None:
+            self.plan.grad_x(self.packed, grad, winner, grad_x[some], 0, len(grad))
+
+    def gradients(
+        self, grad_of: Callable[[slice], Array], need_grad_x: bool, need_grad_weight: bool
+    ) -> tuple[Array | None, Array | None, Array | None]:
+        """``grad_x (N, H, W, C)``, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``; None for what is not needed.
+
+        ``grad_of(some)`` answers the gradient of the block's output for some images. It is called for a few images at a
+        time, so that what it computes is used while it lies in the cache.
+        """
+        plan, x = self.plan, self.x
+        grad_x = np.empty(x.shape, np.float32) if need_grad_x else None
+        parts = pieces(len(x), self.flops, MOST_PARTIAL_SUMS)
+        weight_parts, bias_parts = plan.new_parts(len(parts) if need_grad_weight else 0)
+        block = max(1, SCRATCH_BYTES // (4 * math.prod(plan.output_shape)))
+
+        def work(part: int) -> None:
+            sums: Sums | None = None
+            if need_grad_weight:
+                weight_parts[part] = bias_parts[part] = 0
+                sums = weight_parts[part], bias_parts[part]
+            for some in blocks(*parts[part], block):
+                self.add_gradients(some, grad_of(some), sums, grad_x)
+
+        in_parallel(work, len(parts))
+        sums = plan.gradients(added(weight_parts), added(bias_parts)) if need_grad_weight else (None, None)
+        return (None if grad_x is None else cropped(grad_x, self.padding)), *sums
+
+
+def blocks(start: int, stop: int, size: int) -> list[slice]:
+    """``range(start, stop)`` as slices of ``size``: so many images are worked on while they lie in the cache."""
+    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+
+
+def cropped(x: Array, padding: Pair) -> Array:
+    """``x`` without its edge: what ``padded_images`` added is taken away."""
+    PH, PW = padding
+    return np.ascontiguousarray(x[:, PH : x.shape[1] - PH, PW : x.shape[2] - PW])
+
+
+def added(parts: Array) -> Array:
+    """Partial sums ``(parts, …)``, added in order."""
+    total = np.empty(parts.shape[1:], np.float32)
+    some = pieces(len(total), MEMORY * parts[:, :1].size)
+    in_parallel(lambda part: np.sum(parts[:, slice(*some[part])], axis=0, out=total[slice(*some[part])]), len(some))
+    return total
+
+
+def make_conv(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    stride: Pair,
+    padding: Pair,
+    *,
+    relu: bool,
+    pool: Pool | None,
+    need_grad_x: bool,
+) -> Conv:
+    """Everything ready, nothing computed yet: ``y`` and ``winner`` are empty."""
+    KH, KW, C, F = weight.shape
+    x = padded_images(x, padding)
+    plan = conv_plan(x.shape[1:], (KH, KW), F, stride, *(pool or ()))
+    packed = plan.new_packed(need_grad_x)
+    plan.pack(np.ascontiguousarray(weight), bias, packed)
+    y = np.empty((len(x), *plan.output_shape), np.float32)
+    winner = np.empty(y.shape if pool else (len(x), 0), np.uint8)
+    OH, OW = window_grid(x.shape, (KH, KW), stride, (0, 0))
+    flops = 2 * OH * OW * KH * KW * C * max(F, LANES_USED)
+    return Conv(plan, packed, padding, x, y, winner, relu, pool is not None, flops)
+
+
+def conv_forward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    *,
+    stride: Pair,
+    padding: Pair,
+    relu: bool,
+    pool: Pool | None,
+    need_grad_x: bool,
+) -> tuple[Array, Conv]:
+    """``x (N, H, W, C)`` → convolve, ReLU if ``relu``, max-pool if ``pool (window, stride)`` → ``(N, OH, OW, F)``."""
+    conv = make_conv(x, weight, bias, stride, padding, relu=relu, pool=pool, need_grad_x=need_grad_x)
+    parts = pieces(len(conv.x), conv.flops)
+    in_parallel(lambda part: conv.compute(slice(*parts[part])), len(parts))
+    return conv.y, conv
+
+
+def conv_backward(
+    conv: Conv, grad_y: Array, need_grad_x: bool, need_grad_weight: bool = True
+) -> tuple[Array | None, Array | None, Array | None]:
+    """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)``, ``grad_weight (KH, KW, C, F)``, ``grad_bias``, or None."""
+    grad_y = np.ascontiguousarray(grad_y)
+    if conv.pooled or not conv.relu:  # a pooled block's winners know where ReLU was off
+        return conv.gradients(grad_y.__getitem__, need_grad_x, need_grad_weight)
+
+    def masked(some: slice) -> Array:
+        grad = np.empty_like(grad_y[some])
+        plain.relu_backward(grad_y[some].reshape(-1), conv.y[some].reshape(-1), grad.reshape(-1))
+        return grad
+
+    return conv.gradients(masked, need_grad_x, need_grad_weight)

@@ -1,0 +1,89 @@
+"""Convolution, ReLU, batch normalisation, max-pool as one block: its two halves hand each other a few images at a time,
+while they lie in the cache.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from tinycnn.backends.base import Pair, Pool
+from tinycnn.backends.numba.conv import Conv, make_conv
+from tinycnn.backends.numba.kernels import batch_norm
+from tinycnn.backends.numba.norm import Norm, Source, needed_sums, norm_grad_x, normalise, slope_and_shift
+from tinycnn.backends.threads import in_parallel, pieces
+
+Array = np.ndarray
+NO_POOL: Pool = ((1, 1), (1, 1))
+
+
+def conv_norm_forward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    gamma: Array,
+    beta: Array,
+    mean: Array | None,
+    var: Array | None,
+    *,
+    stride: Pair,
+    padding: Pair,
+    eps: float,
+    pool: Pool,
+    need_grad_x: bool,
+) -> tuple[Array, Array, Array, Callable[[], tuple[Conv, Norm]]]:
+    """Convolution, ReLU, batch norm, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, F)``, and the statistics used.
+
+    With fixed statistics, batch norm is ``slope · x + shift``, and under positive slopes the largest of a window stays
+    the largest: pooling first leaves a quarter of the work. A gradient takes the long way after all.
+    """
+    make = partial(make_conv, x, weight, bias, stride, padding, relu=True)
+
+    def long_way() -> tuple[Array, Array, Array, tuple[Conv, Norm]]:
+        conv = make(pool=None, need_grad_x=need_grad_x)
+        source = Source(conv.y.shape, conv.compute, conv.y.__getitem__)
+        y, used_mean, used_var, norm = normalise(source, gamma, beta, mean, var, eps, pool)
+        return y, used_mean, used_var, (conv, norm)
+
+    if mean is not None and var is not None and pool != NO_POOL and (gamma > 0).all():
+        y = pooled_then_scaled(make(pool=pool, need_grad_x=False), *slope_and_shift(gamma, beta, mean, var, eps))
+        return y, mean, var, lambda: long_way()[3]
+    y, used_mean, used_var, saved = long_way()
+    return y, used_mean, used_var, lambda: saved
+
+
+def pooled_then_scaled(conv: Conv, slope: Array, shift: Array) -> Array:
+    """A pooled block's output ``(N, OH, OW, F)`` times ``slope (F,)`` plus ``shift (F,)``."""
+    parts = pieces(len(conv.y), conv.flops)
+
+    def work(part: int) -> None:
+        some = slice(*parts[part])
+        y = conv.compute(some)
+        batch_norm.normalise_pool(y, slope, shift, *NO_POOL, y, conv.winner[some])
+
+    in_parallel(work, len(parts))
+    return conv.y
+
+
+def conv_norm_backward(
+    saved: Callable[[], tuple[Conv, Norm]],
+    gamma: Array,
+    grad_y: Array,
+    need_grad_x: bool,
+    need_grad_weight: bool = True,
+    need_grad_gamma: bool = True,
+) -> tuple[Array | None, ...]:
+    """``grad_y (N, OH, OW, F)`` → the gradients of ``x, weight, bias, gamma, beta``."""
+    conv, norm = saved()
+    grad_y = np.ascontiguousarray(grad_y)
+    sums = needed_sums(norm, gamma, grad_y, need_grad_gamma)
+    if not (need_grad_x or need_grad_weight):
+        return None, None, None, *sums
+    slopes = norm.slopes(gamma, *sums)
+
+    def before_relu(some: slice) -> Array:
+        grad = np.empty_like(conv.y[some])
+        norm_grad_x(norm, grad_y, slopes, some, True, grad)
+        return grad
+
+    return *conv.gradients(before_relu, need_grad_x, need_grad_weight), *sums

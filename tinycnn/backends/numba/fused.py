@@ -1,0 +1,107 @@
+"""Fused kernels of the Numba backend: several layers in one pass.
+
+Names, arguments and answers are those that ``ops/fused.py`` explains. The blocks around a convolution and around a
+batch normalisation have files of their own; here are a dense layer with its ReLU, the loss, Adam, and the table of all.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends.numba.conv import MOST_PARTIAL_SUMS, added, conv_backward, conv_forward
+from tinycnn.backends.numba.conv_norm import conv_norm_backward, conv_norm_forward
+from tinycnn.backends.numba.kernels import plain
+from tinycnn.backends.numba.kernels.lanes import LANES
+from tinycnn.backends.numba.norm import norm_backward, norm_forward
+from tinycnn.backends.threads import MEMORY, in_parallel, pieces
+
+Array = np.ndarray
+
+
+def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
+    """``x (N, in)`` → ``y (N, out)``, ReLU if ``relu``.
+
+    A thread multiplies some of the inputs by their rows of the weights: those that it changed itself in the last step,
+    see ``dense_backward`` and ``adam_all``, and may still have in its cache.
+    """
+    rows = pieces(len(weight), 2 * len(x) * weight.shape[1], MOST_PARTIAL_SUMS)
+    products = np.empty((len(rows), len(x), weight.shape[1]), np.float32)
+
+    def work(part: int) -> None:
+        some = slice(*rows[part])
+        np.matmul(x[:, some], weight[some], out=products[part])
+
+    in_parallel(work, len(rows))
+    y = added(products) if len(rows) > 1 else products[0]  # (N, out)
+    plain.add_bias_relu(y, bias, relu, y)
+    return y
+
+
+def dense_backward(
+    x: Array, weight: Array, y: Array, grad_y: Array, *, relu: bool, need_grad_x: bool, need_grad_weight: bool = True
+) -> tuple[Array | None, Array | None, Array]:
+    """``grad_y (N, out)`` → ``grad_x (N, in)`` or None, ``grad_weight (in, out)`` or None, ``grad_bias (out,)``."""
+    if relu:
+        grad_y = grad_y * (y > 0)
+    grad_x = np.empty_like(x) if need_grad_x else None
+    grad_weight = np.empty_like(weight) if need_grad_weight else None
+    rows = pieces(len(weight), 2 * len(x) * weight.shape[1])  # each part owns some inputs: nothing to add up
+
+    def work(part: int) -> None:
+        some = slice(*rows[part])
+        if grad_weight is not None:
+            np.matmul(x[:, some].T, grad_y, out=grad_weight[some])
+        if grad_x is not None:
+            grad_x[:, some] = grad_y @ weight[some].T
+
+    in_parallel(work, len(rows))
+    return grad_x, grad_weight, grad_y.sum(axis=0)
+
+
+def adam_all(
+    arrays: list[tuple[Array, Array, Array, Array]],
+    rates: tuple[float, ...],
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+) -> None:
+    """One step in place for all ``(p, g, m, v)``, see ``optim.Adam``; a third rate is what AdamW leaves of ``p``."""
+    kept = rates[2] if len(rates) == 3 else 1.0
+    settings = (*rates[:2], kept, beta1, beta2, eps, weight_decay)
+    for flat in ([array.reshape(-1) for array in some] for some in arrays):
+        parts = pieces(flat[0].size, MEMORY)
+        if len(parts) == 1:
+            plain.adam(*flat, *settings)
+        else:
+            step_in_parts(flat, settings, [slice(*part) for part in parts])
+
+
+def step_in_parts(flat: list[Array], settings: tuple[float, ...], parts: list[slice]) -> None:
+    """The same for one large parameter, by all threads."""
+    in_parallel(lambda part: plain.adam(*(array[parts[part]] for array in flat), *settings), len(parts))
+
+
+def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """``logits (N, K)``, ``labels (N,)`` or ``(N, K)`` → mean loss ``()`` and its gradient ``(N, K)``."""
+    if labels.ndim == 1:
+        labels = labels[:, None] == np.arange(logits.shape[1])  # (N, K)
+    surprise, grad = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
+    plain.softmax_cross_entropy(logits, labels.astype(logits.dtype), surprise, grad)
+    return surprise.mean(), grad
+
+
+SIMD_KERNELS: dict[str, Callable[..., Any]] = {
+    "conv_forward": conv_forward,
+    "conv_backward": conv_backward,
+    "conv_norm_forward": conv_norm_forward,
+    "conv_norm_backward": conv_norm_backward,
+    "norm_forward": norm_forward,
+    "norm_backward": norm_backward,
+    "dense_forward": dense_forward,
+    "dense_backward": dense_backward,
+}
+# Without SIMD registers, im2col and the matrix product of BLAS are faster than any loop of ours.
+PLAIN_KERNELS: dict[str, Callable[..., Any]] = {"softmax_cross_entropy": softmax_cross_entropy, "adam_all": adam_all}
+FUSED = SIMD_KERNELS | PLAIN_KERNELS if LANES else PLAIN_KERNELS

@@ -1,0 +1,290 @@
+"""The convolution block as its callers see it: a plan for each shape knows the kernels and how weights are packed.
+
+All methods that take [start, stop) work on those images only and may run in several threads at once. grad_weight is
+summed in parts, each over its own images, and the parts are added in order. The number of parts depends on the number
+of images, not of threads, so the result has the same bits however many threads there are.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from . import conv_block, conv_block_backward, conv_dense, winograd
+from .arrays import Array, aligned_empty, aligned_zeros, flat
+from .geometry import WIDTH, ConvGeometry
+
+CACHE_FLOATS = 1 << 14  # so many floats of images and gradients are worked on at a time
+MIN_WINOGRAD = 8  # channels and filters
+MIN_PATCHES = 32  # in a matrix product of Winograd's grad_weight
+MOST_PIXELS = 254  # in a pool window: a winner is one byte
+
+
+@dataclass
+class PackedWeight:
+    """The weights and bias in the orders in which kernels read them; one per layer, filled again after each step."""
+
+    weight: Array  # (KH, KW, C, F), as given
+    bias: Array  # (F rounded up,)
+    filters: Array  # (blocks, depth, floats in a tile's row)
+    patches: Array  # (KH, F, whole vectors of KW * C floats), for grad_x; empty if there is none
+    transformed: Array  # (blocks, 16, C, floats in a tile's row): `filters` for Winograd
+    transformed_patches: Array  # (blocks of channels, 16, F, floats in a tile's row): `patches` for Winograd
+
+
+class ConvPlan:
+    """Convolution -> bias -> ReLU -> max-pool; without a pool, the ReLU is optional and gradients are dense."""
+
+    def __init__(self, geometry: ConvGeometry):
+        self.geometry = geometry
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """PH, PW, F."""
+        return (*self.geometry.pooled_shape, self.geometry.filters)
+
+    @property
+    def padded_filters(self) -> int:
+        """F, rounded up to whole tiles."""
+        return self.geometry.blocks * self.geometry.columns * WIDTH
+
+    @property
+    def block(self) -> int:
+        """How many images are worked on at a time."""
+        return max(1, CACHE_FLOATS // (self.geometry.image_size + int(np.prod(self.output_shape))))
+
+    def new_packed(self, need_grad_x: bool = True) -> PackedWeight:
+        """Room for the packed weights; the first layer needs no grad_x."""
+        g, nothing = self.geometry, np.empty((0, 0, 0, 0), np.float32)
+        filters = aligned_zeros((g.blocks, g.depth, g.columns * WIDTH))
+        patches = aligned_zeros((g.kernel[0], g.filters, g.padded_run)) if need_grad_x else nothing
+        return PackedWeight(nothing, aligned_zeros((self.padded_filters,)), filters, patches, nothing, nothing)
+
+    def pack(self, weight: Array, bias: Array, packed: PackedWeight) -> None:
+        """(KH, KW, C, F), (F,) -> `packed`, from which forward and grad_x read."""
+        g, width = self.geometry, packed.filters.shape[2]
+        packed.weight, packed.bias[: g.filters] = weight, bias
+        for block, filters in enumerate(packed.filters):
+            part = weight.reshape(g.depth, g.filters)[:, block * width : (block + 1) * width]
+            filters[:, : part.shape[1]] = part
+        if packed.patches.size:
+            packed.patches[:, :, : g.run] = weight.reshape(g.kernel[0], g.run, g.filters).transpose(0, 2, 1)
+
+    def forward(
+        self, x: Array, packed: PackedWeight, y: Array, winner: Array, start: int, stop: int, relu: bool = True
+    ) -> None:
+        """x (N, H, W, C) -> y (N, PH, PW, F) and, with a pool, winner (N, PH, PW, F) of bytes; both overwritten."""
+        raise NotImplementedError
+
+    def grad_weight(
+        self, x: Array, grad_y: Array, winner: Array, weight_part: Array, bias_part: Array, start: int, stop: int
+    ) -> None:
+        """Add the gradients of images [start, stop) to one of the parts."""
+        raise NotImplementedError
+
+    def grad_x(self, packed: PackedWeight, grad_y: Array, winner: Array, grad_x: Array, start: int, stop: int) -> None:
+        """Images [start, stop) of grad_x (N, H, W, C), overwritten."""
+        raise NotImplementedError
+
+    def new_parts(self, parts: int) -> tuple[Array, Array]:
+        """Room for so many partial sums of grad_weight and grad_bias: to be set to zero before they are added to."""
+        weight_parts = aligned_empty((parts, self.geometry.depth, self.padded_filters))
+        return weight_parts, aligned_empty((parts, self.padded_filters))
+
+    def gradients(self, weight_sum: Array, bias_sum: Array) -> tuple[Array, Array]:
+        """The parts, added up -> grad_weight (KH, KW, C, F), grad_bias (F,)."""
+        g = self.geometry
+        weight = weight_sum[:, : g.filters]  # (depth, F)
+        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum[: g.filters]
+
+
+class PooledPlan(ConvPlan):
+    """With a pool: gradients are sparse, and kept as lists of what is not zero."""
+
+    @cached_property
+    def pixels(self) -> Array:
+        """The pixels of a window, and a place for "none", which is never read from."""
+        return np.append(self.geometry.pixels, 0)
+
+    def forward(self, x, packed, y, winner, start, stop, relu=True):
+        g = self.geometry
+        tables = g.taps, g.windows, g.pixels, g.image_size
+        conv_block.pooled_forward(
+            flat(x), flat(packed.filters), packed.bias, *tables, g.pool_tile, g.filters, g.count, flat(y), flat(winner),
+            start, stop,
+        )  # fmt: skip
+
+    def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
+        g = self.geometry
+        conv_block_backward.sparse_grad_weight(
+            flat(x), flat(grad_y), flat(winner), g.windows, self.pixels, g.image_size, g.row_size, g.kernel[0], g.run,
+            g.patch_tile, g.tail, g.filters, self.block, flat(weight_part), bias_part, start, stop,
+        )  # fmt: skip
+
+    def new_parts(self, parts):
+        g = self.geometry
+        return aligned_empty((parts, g.filters, g.kernel[0], g.padded_run)), aligned_empty((parts, g.filters))
+
+    def gradients(self, weight_sum, bias_sum):
+        g = self.geometry
+        weight = weight_sum[:, :, : g.run].transpose(1, 2, 0)  # (KH, KW * C, F)
+        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum
+
+    def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
+        g = self.geometry
+        conv_block_backward.sparse_grad_x(
+            flat(packed.patches), flat(grad_y), flat(winner), g.windows, self.pixels, g.image_size, g.row_size,
+            g.kernel[0], g.run, g.grad_x_tile, g.tail, g.filters, flat(grad_x), start, stop,
+        )  # fmt: skip
+
+
+class ShortRunPlan(PooledPlan):
+    """With a pool, and patches whose rows are too short to fill a vector, as in the first layer."""
+
+    new_parts, gradients = ConvPlan.new_parts, ConvPlan.gradients
+
+    def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
+        g = self.geometry
+        conv_block_backward.masked_grad_weight(
+            flat(x), flat(grad_y), flat(winner), g.taps, g.windows, self.pixels, g.image_size, g.taps_tile,
+            g.filters, g.count, flat(weight_part), bias_part, start, stop,
+        )  # fmt: skip
+
+
+class DensePlan(ConvPlan):
+    """Without a pool."""
+
+    def forward(self, x, packed, y, winner, start, stop, relu=True):
+        g = self.geometry
+        conv_dense.dense_forward(
+            flat(x), flat(packed.filters), packed.bias, g.taps, g.outputs, g.image_size, g.dense_tile,
+            g.filters, g.count, relu, flat(y), start, stop,
+        )  # fmt: skip
+
+    def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
+        g = self.geometry
+        conv_dense.dense_grad_weight(
+            flat(x), flat(grad_y), g.taps, g.outputs, g.image_size, g.taps_tile, g.filters, g.count, self.block,
+            flat(weight_part), bias_part, start, stop,
+        )  # fmt: skip
+
+    def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
+        g = self.geometry
+        conv_dense.dense_grad_x(
+            flat(packed.patches), flat(grad_y), g.outputs, g.image_size, g.row_size, g.kernel[0], g.run,
+            g.spread_tile, g.tail, g.filters, flat(grad_x), start, stop,
+        )  # fmt: skip
+
+
+def pack_transformed(plan: ConvPlan, packed: PackedWeight) -> None:
+    """`filters` -> `transformed`, for each block."""
+    channels, width = plan.geometry.image[2], packed.filters.shape[2]
+    steps = 3 * channels * width, channels * width, width
+    for source, target in zip(packed.filters, packed.transformed, strict=True):
+        winograd.transform_filters(flat(source), 0, *steps, channels, width, width, flat(target))
+
+
+def pack_transformed_patches(plan: ConvPlan, packed: PackedWeight) -> None:
+    """`patches` -> `transformed_patches`, for each block of channels."""
+    channels, filters, width = plan.geometry.image[2], plan.geometry.filters, packed.transformed_patches.shape[3]
+    steps = filters * plan.geometry.padded_run, channels, plan.geometry.padded_run
+    for block, target in enumerate(packed.transformed_patches):
+        left = channels - block * width
+        winograd.transform_filters(flat(packed.patches), block * width, *steps, filters, left, width, flat(target))
+
+
+class WinogradPooledPlan(PooledPlan):
+    """3x3 kernels and 2x2 pools: forward with fewer multiplications."""
+
+    def new_packed(self, need_grad_x=True):
+        packed = super().new_packed(need_grad_x)
+        packed.transformed = aligned_zeros((len(packed.filters), 16, self.geometry.image[2], packed.filters.shape[2]))
+        return packed
+
+    def pack(self, weight, bias, packed):
+        super().pack(weight, bias, packed)
+        pack_transformed(self, packed)
+
+    def forward(self, x, packed, y, winner, start, stop, relu=True):
+        g = self.geometry
+        weights = flat(packed.filters), flat(packed.transformed), packed.bias, g.taps
+        winograd.pooled_forward(
+            flat(x), *weights, g.windows, g.pixels, g.image_size, g.row_size, g.image[2], g.winograd_tile,
+            g.filters, g.count, flat(y), flat(winner), start, stop,
+        )  # fmt: skip
+
+
+class WinogradDensePlan(DensePlan):
+    """3x3 kernels without a pool: forward and backward with fewer multiplications."""
+
+    @property
+    def block(self) -> int:
+        """How many images are worked on at a time: enough patches to make it worth while to read the sums."""
+        return max(1, MIN_PATCHES // len(self.geometry.tiles))
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """How many outputs an image has, and how many a row of them."""
+        return len(self.geometry.outputs), self.geometry.conv_shape[1]
+
+    def new_packed(self, need_grad_x=True):
+        packed, g = super().new_packed(need_grad_x), self.geometry
+        packed.transformed = aligned_zeros((g.blocks, 16, g.image[2], packed.filters.shape[2]))
+        if need_grad_x:
+            width = len(g.winograd_grad_tile[0]) * WIDTH
+            packed.transformed_patches = aligned_zeros((-(-g.image[2] // width), 16, g.filters, width))
+        return packed
+
+    def pack(self, weight, bias, packed):
+        super().pack(weight, bias, packed)
+        pack_transformed(self, packed)
+        pack_transformed_patches(self, packed)
+
+    def forward(self, x, packed, y, winner, start, stop, relu=True):
+        g = self.geometry
+        weights = flat(packed.filters), flat(packed.transformed), packed.bias, g.taps
+        winograd.dense_forward(
+            flat(x), *weights, g.tiles, g.targets, g.tile_pixels, g.image_size, g.row_size, g.image[2],
+            g.winograd_tile, g.filters, g.count, relu, *self.outputs, flat(y), start, stop,
+        )  # fmt: skip
+
+    def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
+        g = self.geometry
+        winograd.dense_grad_weight(
+            flat(x), flat(grad_y), g.tiles, g.targets, g.keep, g.image_size, g.row_size, g.image[2],
+            g.winograd_sum_tile, g.filters, g.count, *self.outputs, self.block,
+            flat(weight_part), bias_part, start, stop,
+        )  # fmt: skip
+
+    def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
+        g = self.geometry
+        winograd.dense_grad_x(
+            flat(packed.transformed_patches), flat(grad_y), g.tiles, g.targets, g.keep, g.image_size, g.row_size,
+            g.image[2], g.winograd_grad_tile, g.filters, *self.outputs, flat(grad_x), start, stop,
+        )  # fmt: skip
+
+
+def winograd_serves(geometry: ConvGeometry) -> bool:
+    """Whether the 2x2 tiles of Winograd's method fit, and there is enough to multiply to pay for transformations."""
+    g = geometry
+    fits = g.kernel == (3, 3) and g.stride == (1, 1) and min(g.conv_shape) >= 2
+    return fits and min(g.image[2], g.filters) >= MIN_WINOGRAD
+
+
+@lru_cache(maxsize=256)
+def conv_plan(
+    image: tuple[int, int, int], kernel: tuple[int, int], filters: int, stride: tuple[int, int] = (1, 1),
+    pool: tuple[int, int] | None = None, pool_stride: tuple[int, int] | None = None,
+) -> ConvPlan:  # fmt: skip
+    """The plan for (H, W, C) images, (KH, KW) kernels and, if there is a pool, its window and stride."""
+    window = pool or (1, 1)
+    g = ConvGeometry(image, kernel, filters, stride, window, pool_stride or window)
+    if g.off > MOST_PIXELS:
+        raise ValueError(
+            f"conv block: a pool window of {g.off} outputs came; at most {MOST_PIXELS} fit a winner's byte"
+        )
+    if pool is None:
+        return WinogradDensePlan(g) if winograd_serves(g) else DensePlan(g)
+    if g.pool == g.pool_stride == (2, 2) and winograd_serves(g):
+        return WinogradPooledPlan(g)
+    return ShortRunPlan(g) if g.run <= WIDTH // 2 else PooledPlan(g)

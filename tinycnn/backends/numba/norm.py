@@ -1,0 +1,168 @@
+"""Batch normalisation and the max-pool after it: each pass reads its images in parts that stay in the cache."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from tinycnn.backends.base import Pool, window_grid
+from tinycnn.backends.numba.kernels import batch_norm
+from tinycnn.backends.threads import MEMORY, in_parallel, pieces
+from tinycnn.distributed import batch_share
+
+Array = np.ndarray
+SAFE_GAMMA = 0.1  # above it, and above that share of beta, x̂ = (y - beta) / gamma has lost about a digit at most
+
+
+class Source(NamedTuple):
+    """The images that a batch normalisation reads, twice in each pass: an array, or one that is still to be filled.
+
+    ``first`` answers some images at the first visit, ``again`` at every later one.
+    """
+
+    shape: tuple[int, ...]  # (N, H, W, C)
+    first: Callable[[slice], Array]
+    again: Callable[[slice], Array]
+
+
+class Norm(NamedTuple):
+    """A batch normalisation, and the max-pool after it, as the backward pass needs it."""
+
+    source: Source
+    mean: Array
+    inverse_std: Array
+    beta: Array
+    y: Array
+    winner: Array
+    window: Pool
+    batch: int  # how many values the mean was taken of; 0 where mean and variance were given
+
+    def slopes(self, gamma: Array, grad_gamma: Array, grad_beta: Array) -> tuple[Array, Array, Array]:
+        """The three factors of ``grad_x``, each ``(C,)``, see ``ops/batch_norm.py``; fixed statistics leave one."""
+        slope = gamma * self.inverse_std
+        if not self.batch:
+            return slope, np.zeros_like(slope), np.zeros_like(slope)
+        grad_gamma, grad_beta = batch_share.whole_sums(grad_gamma, grad_beta)
+        M = np.float32(self.batch)
+        return slope, slope * grad_beta / M, slope * self.inverse_std * grad_gamma / M
+
+
+def inverse(var: Array, eps: float) -> Array:
+    """One over the standard deviation."""
+    return 1 / np.sqrt(var + np.float32(eps))
+
+
+def slope_and_shift(gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> tuple[Array, Array]:
+    """Batch norm as ``slope · x + shift``, each ``(C,)``."""
+    slope = gamma * inverse(var, eps)
+    return slope, beta - mean * slope
+
+
+def image_parts(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """The images of a batch ``(N, H, W, C)`` in parts that are small: what is read twice stays in the cache."""
+    N, H, W, C = shape
+    return pieces(N, 16 * MEMORY * H * W * C)
+
+
+def batch_moments(source: Source) -> tuple[int, Array, Array]:
+    """How many values a channel has in the batch, that of all ranks; their mean and variance, each ``(C,)``."""
+    N, H, W, C = source.shape
+    parts = image_parts(source.shape)
+    means, squares = np.empty((2, len(parts), C), np.float32)
+
+    def measure(part: int) -> None:
+        x = source.first(slice(*parts[part]))
+        batch_norm.channel_moments(x.reshape(-1, C), means[part], squares[part])
+
+    in_parallel(measure, len(parts))
+    counts = np.array([stop - start for start, stop in parts], np.float64) * H * W
+    batch, mean, var = batch_share.whole_moments(N, H * W, *batch_share.merged_moments(counts, means, squares))
+    return batch, mean.astype(np.float32), var.astype(np.float32)
+
+
+def normalise(
+    source: Source, gamma: Array, beta: Array, mean: Array | None, var: Array | None, eps: float, pool: Pool
+) -> tuple[Array, Array, Array, Norm]:
+    """Normalise, scale, shift, max-pool: a source ``(N, H, W, C)`` → ``y (N, OH, OW, C)``, and the statistics used.
+
+    ``mean`` and ``var`` of the batch are computed where they are None.
+    """
+    visit, batch = source.first, 0
+    if mean is None or var is None:
+        batch, mean, var = batch_moments(source)
+        visit = source.again
+    slope, shift = slope_and_shift(gamma, beta, mean, var, eps)
+    N, _, _, C = source.shape
+    y = np.empty((N, *window_grid(source.shape, *pool, (0, 0)), C), np.float32)
+    winner, parts = np.empty(y.shape, np.uint8), image_parts(source.shape)
+
+    def work(part: int) -> None:
+        some = slice(*parts[part])
+        batch_norm.normalise_pool(visit(some), slope, shift, *pool, y[some], winner[some])
+
+    in_parallel(work, len(parts))
+    return y, mean, var, Norm(source, mean, inverse(var, eps), beta, y, winner, pool, batch)
+
+
+def norm_forward(
+    x: Array, gamma: Array, beta: Array, mean: Array | None, var: Array | None, *, eps: float, pool: Pool
+) -> tuple[Array, Array, Array, Norm]:
+    """``x (N, H, W, C)`` → batch norm, max-pool → ``y (N, OH, OW, C)``, and the statistics used."""
+    x = np.ascontiguousarray(x)
+    source = Source(x.shape, x.__getitem__, x.__getitem__)
+    return normalise(source, gamma, beta, mean, var, eps, pool)
+
+
+def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array]:
+    """``grad_y (N, OH, OW, C)`` → ``grad_gamma``, ``grad_beta``, both ``(C,)``.
+
+    The winners' ``x̂`` come from ``y``, a quarter of the memory of ``x``, unless a gamma that is small, or small beside
+    its beta, has rounded them away.
+    """
+    C, parts = len(gamma), image_parts(norm.source.shape)
+    gamma_parts, beta_parts = np.empty((2, len(parts), C), np.float32)
+    from_y = bool((np.abs(gamma) > SAFE_GAMMA * np.maximum(1, np.abs(norm.beta))).all())
+
+    def work(part: int) -> None:
+        some, sums = slice(*parts[part]), (gamma_parts[part], beta_parts[part])
+        if from_y:
+            rows = norm.y[some].reshape(-1, C), norm.beta, grad_y[some].reshape(-1, C)
+            batch_norm.grad_gamma_beta_from_y(*rows, *sums)
+        else:
+            arrays = norm.source.again(some), grad_y[some], norm.winner[some], norm.mean, norm.inverse_std
+            batch_norm.grad_gamma_beta(*arrays, *norm.window, *sums)
+
+    in_parallel(work, len(parts))
+    grad_gamma = gamma_parts.sum(axis=0)
+    return grad_gamma / gamma if from_y else grad_gamma, beta_parts.sum(axis=0)
+
+
+def needed_sums(norm: Norm, gamma: Array, grad_y: Array, need_grad_gamma: bool) -> tuple[Array, Array]:
+    """``grad_gamma`` and ``grad_beta``, both ``(C,)``; zeros where nobody needs them, ``grad_x`` neither."""
+    needed = need_grad_gamma or norm.batch
+    return grad_gamma_beta(norm, gamma, grad_y) if needed else (np.zeros_like(gamma), np.zeros_like(gamma))
+
+
+def norm_backward(
+    norm: Norm, gamma: Array, grad_y: Array, need_grad_x: bool = True, need_grad_gamma: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)`` or None, ``grad_gamma``, ``grad_beta``."""
+    grad_y = np.ascontiguousarray(grad_y)
+    sums = needed_sums(norm, gamma, grad_y, need_grad_gamma)
+    if not need_grad_x:
+        return None, *sums
+    slopes, grad_x = norm.slopes(gamma, *sums), np.empty(norm.source.shape, np.float32)
+    parts = image_parts(grad_x.shape)
+
+    def work(part: int) -> None:
+        some = slice(*parts[part])
+        norm_grad_x(norm, grad_y, slopes, some, False, grad_x[some])
+
+    in_parallel(work, len(parts))
+    return grad_x, *sums
+
+
+def norm_grad_x(norm: Norm, grad_y: Array, slopes: tuple[Array, ...], some: slice, relu: bool, out: Array) -> None:
+    """The gradient of some images of the source into ``out``; of what was before the ReLU that made it, if ``relu``."""
+    arrays = norm.source.again(some), grad_y[some], norm.winner[some]
+    batch_norm.grad_x(*arrays, norm.mean, *slopes, *norm.window, relu, out)

@@ -1,0 +1,144 @@
+"""A folder that holds a published data set: its archive, or four IDX files under any of their usual names, or an .npz.
+
+Three cases are kept apart. No file of the data set is there, or those of the other one: `NotHere`, and the search may
+go on elsewhere. Something is there but damaged: DataError, always. All is well: a `Dataset` that says how sure we are.
+"""
+
+from dataclasses import replace
+from os import path as os_path
+from pathlib import Path
+
+import numpy as np
+
+from tinycnn.data.arrays import check_labels
+from tinycnn.data.bounded_read import naming
+from tinycnn.data.cifar import find_batches, read_batches
+from tinycnn.data.dataset import Dataset
+from tinycnn.data.idx import read_idx
+from tinycnn.data.npz import read_npz, to_dataset
+from tinycnn.data.sources import SOURCES, BatchSource, recognise
+from tinycnn.errors import DataError
+
+
+class NotHere(DataError):
+    """The folder does not hold the data set that was asked for."""
+
+
+def read_folder(name: str, folder: Path) -> Dataset:
+    """Read "mnist", "fashion_mnist" or "cifar10" from ``folder``, or from its sub-folder of that name -> Dataset."""
+    _check_is_folder(folder)
+    source = SOURCES[name]
+    if isinstance(source, BatchSource):
+        return _read_batch_folder(name, source, folder)
+    for place in (folder / name, folder):
+        paths = _find_idx_files(name, place)
+        if paths:
+            return _read_idx_set(name, place, paths)
+        if os_path.isfile(place / f"{name}.npz"):
+            return _read_npz_set(name, place / f"{name}.npz")
+    stems = ", ".join(file.stem for file in source.files)
+    raise NotHere(f"{folder} holds neither {name}.npz nor any of {stems} (.gz or unpacked).")
+
+
+def _read_batch_folder(name: str, source: BatchSource, folder: Path) -> Dataset:
+    for place in (folder / name, folder):
+        found = find_batches(source, place)
+        if found is not None:
+            return read_batches(name, source, found)
+    raise NotHere(f"{folder} holds neither {source.files[0].name} nor the folder {source.folder}.")
+
+
+def _check_is_folder(folder: Path) -> None:
+    if not os_path.exists(folder):
+        raise NotHere(f"{folder} does not exist.")
+    if not os_path.isdir(folder):
+        raise NotHere(f"{folder} is not a folder.")
+
+
+def _variants(stem: str) -> list[str]:
+    """The names under which a file is found in the wild: packed or not, with a hyphen or a dot before "idx"."""
+    dotted = stem.replace("-idx", ".idx")
+    return [f"{stem}.gz", stem, f"{dotted}.gz", dotted]
+
+
+def _find_idx_files(name: str, folder: Path) -> dict[str, Path]:
+    """The paths of the four files by stem, or {} if there is none of them; DataError if only some are there."""
+    found = {}
+    for file in SOURCES[name].files:
+        candidates = (folder / variant for variant in _variants(file.stem))
+        path = next((candidate for candidate in candidates if os_path.isfile(candidate)), None)
+        if path is not None:
+            found[file.stem] = path
+    missing = [file.stem for file in SOURCES[name].files if file.stem not in found]
+    if found and missing:
+        raise DataError(f"{folder} is incomplete: {', '.join(missing)} (.gz or unpacked) is missing. Add it.")
+    return found
+
+
+def _read_idx_set(name: str, folder: Path, paths: dict[str, Path]) -> Dataset:
+    arrays = {file.stem: read_idx(paths[file.stem], file.rank) for file in SOURCES[name].files}
+    is_published = _check_content(name, arrays, paths)
+    _check_pairs(name, arrays, paths)
+    with naming(folder):
+        x_train, y_train, x_test, y_test = arrays.values()  # the order of Source.files
+        source = _describe(folder, name, is_published)
+        known = SOURCES[name]
+        return Dataset(name, x_train, y_train, x_test, y_test, known.class_names, source, pictures=known.pictures)
+
+
+def _check_pairs(name: str, arrays: dict[str, np.ndarray], paths: dict[str, Path]) -> None:
+    """Checked before the Dataset is made, because here the errors can name the files."""
+    stems = [file.stem for file in SOURCES[name].files]
+    for images, labels in (stems[:2], stems[2:]):
+        with naming(paths[labels]):
+            check_labels(arrays[labels], len(SOURCES[name].class_names))
+        if len(arrays[images]) != len(arrays[labels]):
+            raise DataError(
+                f"{paths[images]} holds {len(arrays[images]):,} images, but {paths[labels]} {len(arrays[labels]):,} "
+                "labels. They do not belong together: replace both."
+            )
+
+
+def _check_content(name: str, arrays: dict[str, np.ndarray], paths: dict[str, Path]) -> bool:
+    """True if all four are the published files; refuses files of the other data set, and swapped ones."""
+    known = {stem: recognise(array, paths[stem]) for stem, array in arrays.items()}
+    for stem, found in known.items():
+        if found is not None:
+            _check_is(name, stem, found, paths[stem])
+    return None not in known.values()
+
+
+def _check_is(name: str, stem: str, found: tuple[str, str], path: Path) -> None:
+    found_name, found_stem = found
+    if found_name != name:
+        raise NotHere(
+            f"{path} belongs to {SOURCES[found_name].title}, not to {SOURCES[name].title} (the file names are the "
+            f"same, the content differs). Use --dataset {found_name}, or another folder."
+        )
+    if found_stem != stem:
+        raise DataError(f"{path} has the content of {found_stem}: the files are swapped. Rename them.")
+
+
+def _describe(place: Path, name: str, is_published: bool) -> str:
+    if is_published:
+        return f"{place} (verified: the published {SOURCES[name].title} files)"
+    if all(file.content_sha256 for file in SOURCES[name].files):
+        return f"{place} (not the published files: content differs)"
+    return f"{place} (not verified: not the published .gz files)"
+
+
+def _read_npz_set(name: str, path: Path) -> Dataset:
+    """Keras' file holds the published arrays in another wrapping; their content hashes tell."""
+    arrays = read_npz(path)
+    dataset = to_dataset(arrays, path)
+    by_stem = dict(zip((file.stem for file in SOURCES[name].files), arrays.values(), strict=True))
+    is_bytes = all(array.dtype == np.uint8 for array in by_stem.values())
+    is_published = is_bytes and _check_content(name, by_stem, dict.fromkeys(by_stem, path))
+    with naming(path):
+        return replace(
+            dataset,
+            name=name,
+            class_names=SOURCES[name].class_names,
+            source=_describe(path, name, is_published),
+            pictures=SOURCES[name].pictures,
+        )

@@ -1,0 +1,1 @@
+"""Networks, weights and arrays of other libraries: ONNX, PyTorch, Keras, DLPack."""

@@ -1,0 +1,1 @@
+"""ONNX files: ``importer.py`` reads them, ``exporter.py`` writes them."""

@@ -1,0 +1,185 @@
+"""A network as an ONNX file, which ONNX Runtime and many other programs can run.
+
+Input and output are as here: images channels last, ``(N, H, W, C)`` with any N, the same numbers in and out. ONNX's own
+operations want channels second, so the file transposes once after the input and once before the dense layers; filters
+are written as ``(F, C, KH, KW)``, dense weights stay ``(in, out)``. Opset 17, IR 8: recent runtimes read both.
+"""
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.errors import SettingError
+from tinycnn.files import write_atomically
+from tinycnn.interchange.onnx.file import HOW_TO_GET_IT
+from tinycnn.layers import (
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LogSoftmax,
+    MaxPool2d,
+    ReLU,
+    Rescaling,
+    Sequential,
+    Softmax,
+    pixel_scale,
+)
+from tinycnn.tensor import no_grad
+from tinycnn.version import __version__
+
+OPSET, IR = 17, 8
+TO_CHANNELS_SECOND, TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+def export_onnx(model: Sequential, path: str | os.PathLike[str]) -> None:
+    """Write ``model``, as it evaluates, to ``path``; raises SettingError for a layer that ONNX has no words for."""
+    write_atomically(path, to_onnx(model))
+
+
+def to_onnx(model: Sequential) -> bytes:
+    """The content of the ONNX file for ``model``."""
+    try:
+        import onnx
+    except ImportError:
+        raise SettingError(HOW_TO_GET_IT) from None
+
+    if len(model.input_shape) not in (1, 3):
+        raise SettingError(f"export: images are {model.input_shape}, expected (H, W, C) or (in,)")
+    graph = _Graph(onnx.helper, model)
+    x = "images"
+    if len(model.input_shape) == 3:
+        x = graph.add("Transpose", "channels_second", [x], perm=TO_CHANNELS_SECOND)  # (N, C, H, W)
+    for name, layer in model.layers.items():
+        x = graph.add_layer(name, layer, x)
+    last = {"perm": TO_CHANNELS_LAST} if len(model.output_shape) == 3 else {}
+    graph.add("Transpose" if last else "Identity", "scores", [x], **last)
+    file = _as_file(onnx, graph, model)
+    onnx.checker.check_model(file, full_check=True)
+    return file.SerializeToString()
+
+
+def _as_file(onnx: Any, graph: "_Graph", model: Sequential) -> Any:
+    """The graph with its input and output declared, and what a reader should know in the metadata."""
+    kind = onnx.helper.np_dtype_to_tensor_dtype(model.dtype)
+    images = onnx.helper.make_tensor_value_info("images", kind, ["N", *model.input_shape])
+    scores = onnx.helper.make_tensor_value_info("scores", kind, ["N", *model.output_shape])
+    body = onnx.helper.make_graph(graph.nodes, "tinycnn", [images], [scores], initializer=graph.constants)
+    file = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR)
+    file.producer_name, file.producer_version = "tinycnn", __version__
+    notes = {"layout": "channels last (N, H, W, C)", "multiply_byte_pixels_by": repr(pixel_scale(model))}
+    notes |= {name: json.dumps(said) for name, said in model.meaning().items()}
+    onnx.helper.set_model_props(file, notes)
+    return file
+
+
+class _Graph:
+    """The nodes and constants of the file while it is written; every node has one result, called as the node is."""
+
+    def __init__(self, helper: Any, model: Sequential) -> None:
+        self.helper, self.dtype = helper, model.dtype
+        self.shape = model.input_shape  # of what the next layer gets, without N, channels last
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def add(self, operation: str, name: str, inputs: list[str], **attributes: Any) -> str:
+        self.nodes.append(self.helper.make_node(operation, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, array: Any) -> str:
+        from onnx import numpy_helper
+
+        host = np.ascontiguousarray(get_backend().to_host(array) if not isinstance(array, np.ndarray) else array)
+        self.constants.append(numpy_helper.from_array(host, name))
+        return name
+
+    def add_layer(self, name: str, layer: Layer, x: str) -> str:
+        """The nodes of one layer; images are ``(N, C, H, W)`` between layers. Answers the name of the result."""
+        result = self._nodes_of(name, layer, x)
+        self.shape = layer.output_shape
+        return result
+
+    def _nodes_of(self, name: str, layer: Layer, x: str) -> str:
+        match layer:
+            case Sequential():
+                for own, inner in layer.layers.items():
+                    x = self.add_layer(f"{name}.{own}", inner, x)
+                return x
+            case Conv2d():
+                return self._conv2d(name, layer, x)
+            case MaxPool2d():
+                return self.add("MaxPool", name, [x], **_window(layer))
+            case AvgPool2d():
+                return self.add("AveragePool", name, [x], **_window(layer), count_include_pad=1)
+            case Dense():
+                return self.add("Gemm", name, [x, *self._parameters(name, layer)])  # weight (in, out), as here
+            case BatchNorm():
+                values = [*self._parameters(name, layer), *self._buffers(name, layer)]
+                return self.add("BatchNormalization", name, [x, *values], epsilon=layer.eps)
+            case Flatten():
+                return self._flatten(name, x)
+            case Rescaling():
+                return self._rescaling(name, layer, x)
+            case ReLU():
+                return self.add("Relu", name, [x])
+            case Softmax() | LogSoftmax():
+                return self.add(type(layer).__name__, name, [x], axis=1)  # classes, or channels
+            case Dropout():
+                return x  # does nothing in evaluation
+        raise SettingError(f"export: ONNX has no operation for the layer {name} ({type(layer).__name__})")
+
+    def _conv2d(self, name: str, layer: Conv2d, x: str) -> str:
+        weight = get_backend().to_host(layer.parameters_by_name["weight"].data)  # (KH, KW, C, F)
+        inputs = [x, self.constant(f"{name}.weight", weight.transpose(3, 2, 0, 1))]  # (F, C, KH, KW)
+        if layer.bias:
+            inputs.append(self.constant(f"{name}.bias", layer.parameters_by_name["bias"].data))
+        return self.add("Conv", name, inputs, **_window(layer))
+
+    def _flatten(self, name: str, x: str) -> str:
+        if len(self.shape) == 3:
+            x = self.add("Transpose", f"{name}.channels_last", [x], perm=TO_CHANNELS_LAST)  # (N, H, W, C)
+        return self.add("Flatten", name, [x], axis=1)  # (N, H*W*C)
+
+    def _rescaling(self, name: str, layer: Rescaling, x: str) -> str:
+        scaled = self.add(
+            "Mul", f"{name}.scaled", [x, self.constant(f"{name}.scale", np.array(layer.scale, self.dtype))]
+        )
+        return self.add("Add", name, [scaled, self.constant(f"{name}.offset", np.array(layer.offset, self.dtype))])
+
+    def _parameters(self, name: str, layer: Layer) -> list[str]:
+        return [self.constant(f"{name}.{own}", parameter.data) for own, parameter in layer.named_parameters()]
+
+    def _buffers(self, name: str, layer: Layer) -> list[str]:
+        return [self.constant(f"{name}.{own}", buffer) for own, buffer in layer.named_buffers()]
+
+
+def _window(layer: Conv2d | MaxPool2d | AvgPool2d) -> dict[str, Any]:
+    PH, PW = layer.padding
+    return {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": (PH, PW, PH, PW)}
+
+
+def largest_difference(model: Sequential, content: bytes, images: int = 5) -> float:
+    """How far ONNX Runtime's output of the file ``content`` is from ours, at most, over random images.
+
+    Raises SettingError where it is not installed, or cannot run the file (it has no convolution in float64).
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise SettingError(HOW_TO_GET_IT) from None
+
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base; one of them: no float64 convolution
+        raise SettingError(f"export: ONNX Runtime cannot run this network: {error}") from None
+    pixels = np.random.default_rng(0).uniform(0, 255, (images, *model.input_shape)) * pixel_scale(model)
+    with no_grad():
+        ours = model.eval()(pixels.astype(model.dtype)).numpy()
+    theirs = session.run(None, {"images": pixels.astype(model.dtype)})[0]
+    return float(np.abs(ours - theirs).max())

@@ -1,0 +1,224 @@
+"""An ONNX file as nodes and constants, read so that a file from a stranger does no harm.
+
+Nothing in it is believed. At most ``MAX_FILE`` bytes are read, and before protobuf makes objects of them their fields
+are counted: two bytes can become an object of two hundred. A constant has to hold all the numbers that its shape
+declares; those that lie in other files are refused, so no path from the file is ever opened.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinycnn.errors import FileFormatError, SettingError
+from tinycnn.saving.safetensors_file import DAMAGED, MAX_FILE, shortened
+
+MAX_FIELDS = 200_000  # of the whole file; the largest of ours has 500. A field costs at most some 200 bytes
+MOST_AXES = 8
+MOST_LETTERS = 1 << 22  # of metadata
+OPSETS = range(7, 29)  # older ones broadcast differently; newer ones are not written yet
+IN_ANOTHER_FILE = "onnx.save_model(onnx.load(path), path) puts all into one (torch.onnx.export: external_data=False)"
+HOW_TO_GET_IT = "ONNX files need two packages more: pip install 'tinycnn[onnx]'"
+GROUPS, VARINT, EIGHT_BYTES, WITH_LENGTH, FOUR_BYTES = (3, 4), 0, 1, 2, 5  # how protobuf tells the length of a field
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation of the file: what it is called, what it takes and gives, and its attributes."""
+
+    operator: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"node {shortened(self.name)} ({self.operator[:50]})"
+
+    def settings(self, **defaults: Any) -> dict[str, Any]:
+        """The attributes over their ``defaults``; FileFormatError for one that has none, or is of another kind."""
+        for name, value in self.attributes.items():
+            if name not in defaults:
+                raise FileFormatError(f"{self}: tinycnn does not know its attribute {shortened(name)}")
+            if type(value) is not type(defaults[name]):
+                raise FileFormatError(f"{self}: {name} is {shortened(value)}, expected as in {defaults[name]!r}")
+        return defaults | self.attributes
+
+    def require(self, settings: dict[str, Any], **known: Any) -> None:
+        """Raise FileFormatError unless these settings have the only values that the layers here can have."""
+        for name, value in known.items():
+            if settings[name] != value:
+                raise FileFormatError(f"{self}: {name}={shortened(settings[name])}; the layers here know only {value}")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The nodes in the order of the file, its constants by name, its one input and its one output."""
+
+    nodes: list[Node]
+    constants: dict[str, np.ndarray]
+    opset: int
+    input_name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]  # of the input, without N
+    batch: int | None  # N, where the file fixes it
+    output_name: str
+    size: int  # of the file, in bytes
+    meaning: dict[str, Any]  # as Sequential.meaning tells it, where tinycnn wrote the file
+
+
+def read_graph(path: str | os.PathLike[str]) -> Graph:
+    """The graph in the ONNX file ``path``; raises FileFormatError for a file that is damaged or does too much."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        raise SettingError(HOW_TO_GET_IT) from None
+
+    content = _read(path)
+    try:
+        _count_fields(memoryview(content), onnx.ModelProto.DESCRIPTOR, MAX_FIELDS)
+        return _graph(onnx, onnx.ModelProto.FromString(content), len(content))
+    except (DecodeError, *DAMAGED) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(f"not a readable ONNX file ({shortened(error)})") from None
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    if not os.path.isfile(path):
+        raise FileFormatError("no such file")
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE:
+                raise FileFormatError(f"{size:,} bytes; an ONNX file may have {MAX_FILE:,}")
+            return file.read(size)
+    except OSError as error:
+        raise FileFormatError(f"cannot be read: {error}") from None
+
+
+def _count_fields(message: memoryview, kind: Any, left: int) -> int:
+    """How many fields are left of ``left`` after those of ``message``, a protobuf message of the ``kind``."""
+    at = 0
+    while at < len(message):
+        if left == 0:
+            raise FileFormatError(f"more than {MAX_FIELDS:,} fields; a network has a few hundred")
+        key, at = _varint(message, at)
+        left -= 1
+        length = {EIGHT_BYTES: 8, FOUR_BYTES: 4}.get(key & 7, 0)
+        if key & 7 in GROUPS:
+            raise ValueError("a group of fields, which ONNX has not")
+        if key & 7 == VARINT:
+            _, at = _varint(message, at)
+        elif key & 7 == WITH_LENGTH:
+            length, at = _varint(message, at)
+            inner = kind.fields_by_number.get(key >> 3)
+            if inner is not None and inner.message_type is not None:
+                left = _count_fields(message[at : at + length], inner.message_type, left)
+        at += length
+    return left
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """The number that begins at ``at``, seven bits in a byte, and where it ends."""
+    value = shift = 0
+    while message[at] & 128:
+        value |= (message[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
+    return value | message[at] << shift, at + 1
+
+
+def _graph(onnx: Any, model: Any, size: int) -> Graph:
+    """All that is needed of the file; FileFormatError where it has what no chain of layers has."""
+    graph, opset = model.graph, next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
+    if opset not in OPSETS:
+        raise FileFormatError(f"opset {opset}, expected {OPSETS[0]} to {OPSETS[-1]}: export it again with another")
+    constants = {tensor.name: _constant(onnx, tensor) for tensor in graph.initializer}
+    if len(constants) < len(graph.initializer):
+        raise FileFormatError("two constants have the same name")
+    inputs = [one for one in graph.input if one.name not in constants]  # old files list constants there, too
+    if len(inputs) != 1 or len(graph.output) != 1 or graph.sparse_initializer:
+        raise FileFormatError(
+            f"{len(inputs)} inputs, {len(graph.output)} outputs, {len(graph.sparse_initializer)} sparse constants; "
+            "expected one input, one output, none sparse"
+        )
+    dtype, shape, batch = _input_kind(onnx, inputs[0])
+    nodes = [_node(onnx, number, node) for number, node in enumerate(graph.node)]
+    meaning = _meaning(model)
+    return Graph(nodes, constants, opset, inputs[0].name, dtype, shape, batch, graph.output[0].name, size, meaning)
+
+
+def _meaning(model: Any) -> dict[str, Any]:
+    """What a file of ours says of its classes and pictures; other programs mean something else by these words."""
+    if model.producer_name != "tinycnn":
+        return {}
+    notes = {note.key: note.value for note in model.metadata_props if note.key in ("class_names", "pictures")}
+    if sum(map(len, notes.values())) > MOST_LETTERS:
+        raise FileFormatError(f"its metadata have more than {MOST_LETTERS:,} letters about classes")
+    return {key: json.loads(value) for key, value in notes.items()}
+
+
+def _input_kind(onnx: Any, declared: Any) -> tuple[np.dtype, tuple[int, ...], int | None]:
+    """Dtype, shape without N, and N or None."""
+    kind = declared.type.tensor_type
+    names = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
+    if kind.elem_type not in names:
+        raise FileFormatError(f"its input {shortened(declared.name)} is not float32 or float64, as images are here")
+    batch, *shape = [one.dim_value if one.HasField("dim_value") else 0 for one in kind.shape.dim] or [0]
+    if not shape or len(shape) > MOST_AXES or min(shape) < 1:
+        found = shortened((batch, *shape))
+        raise FileFormatError(f"its input has shape {found} (0: open); all numbers but the first must be fixed")
+    return np.dtype(names[kind.elem_type]), tuple(shape), batch if batch > 0 else None
+
+
+def _node(onnx: Any, number: int, node: Any) -> Node:
+    name = node.name or str(number)
+    if node.domain not in ("", "ai.onnx"):
+        raise FileFormatError(f"node {shortened(name)}: an operator of {shortened(node.domain)}, not of ONNX itself")
+    attributes = {one.name: _attribute(onnx, name, one) for one in node.attribute}
+    return Node(node.op_type, name, list(node.input), list(node.output), attributes)
+
+
+def _attribute(onnx: Any, node: str, attribute: Any) -> Any:
+    """A number, text, array, or tuple of numbers."""
+    kinds = onnx.AttributeProto
+    if attribute.type == kinds.TENSOR:
+        return _constant(onnx, attribute.t)
+    if attribute.type == kinds.STRING:
+        return attribute.s.decode()
+    if attribute.type in (kinds.INT, kinds.FLOAT, kinds.INTS, kinds.FLOATS):
+        value = onnx.helper.get_attribute_value(attribute)
+        return value if isinstance(value, int | float) else tuple(value)
+    raise FileFormatError(f"node {shortened(node)}: attribute {shortened(attribute.name)} is of a kind not known here")
+
+
+def _constant(onnx: Any, tensor: Any) -> np.ndarray:
+    """The array that a tensor of the file holds, without a copy where it can be; FileFormatError for any other."""
+    kinds, name = onnx.TensorProto, f"constant {shortened(tensor.name)}"
+    if tensor.data_location == kinds.EXTERNAL or tensor.external_data:
+        raise FileFormatError(f"{name} lies in another file, which is not opened; {IN_ANOTHER_FILE}")
+    typed = {
+        kinds.FLOAT: "float_data",
+        kinds.DOUBLE: "double_data",
+        kinds.INT64: "int64_data",
+        kinds.INT32: "int32_data",
+    }
+    if tensor.data_type not in typed or tensor.HasField("segment"):
+        kind = kinds.DataType.Name(tensor.data_type) if tensor.data_type in kinds.DataType.values() else "unknown"
+        raise FileFormatError(f"{name} is {kind}; tinycnn reads FLOAT and DOUBLE (and INT32, INT64 for shapes)")
+    itemsize = 8 if tensor.data_type in (kinds.DOUBLE, kinds.INT64) else 4
+    held = (
+        len(tensor.raw_data) / itemsize
+        if tensor.HasField("raw_data")
+        else len(getattr(tensor, typed[tensor.data_type]))
+    )
+    fits = len(tensor.dims) <= MOST_AXES and all(size >= 0 for size in tensor.dims) and math.prod(tensor.dims) == held
+    if not fits:
+        raise FileFormatError(f"{name} has shape {shortened(tuple(tensor.dims))} and holds {held:g} numbers")
+    return onnx.numpy_helper.to_array(tensor)

@@ -1,0 +1,37 @@
+"""What every operator of ONNX that can be read becomes: a layer, a change of the layer before, or other axes.
+
+``STEPS`` is the list. Each step reads the attributes of its node, refuses what the layers here cannot do, and changes
+the chain. Source: the operator schemas of ONNX, https://onnx.ai/onnx/operators/.
+"""
+
+from collections.abc import Callable
+
+from tinycnn.interchange.onnx.chain import Chain
+from tinycnn.interchange.onnx.file import Node
+from tinycnn.interchange.onnx.operators import axes, dense, elementwise, windows
+
+STEPS: dict[str, Callable[[Chain, Node], None]] = {
+    "Conv": windows.conv,
+    "MaxPool": windows.max_pool,
+    "AveragePool": windows.average_pool,
+    "GlobalAveragePool": windows.global_average_pool,
+    "ReduceMean": windows.reduce_mean,
+    "Gemm": dense.gemm,
+    "MatMul": dense.matmul,
+    "BatchNormalization": elementwise.batch_normalization,
+    "Add": elementwise.arithmetic,
+    "Sub": elementwise.arithmetic,
+    "Mul": elementwise.arithmetic,
+    "Div": elementwise.arithmetic,
+    "Relu": elementwise.relu,
+    "Dropout": elementwise.dropout,
+    "Softmax": elementwise.softmax,
+    "LogSoftmax": elementwise.softmax,
+    "Transpose": axes.transpose,
+    "Flatten": axes.flatten,
+    "Reshape": axes.reshape,
+    "Squeeze": axes.squeeze,
+    "Unsqueeze": axes.unsqueeze,
+    "Cast": axes.cast,
+    "Identity": axes.identity,
+}

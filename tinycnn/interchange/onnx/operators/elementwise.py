@@ -1,0 +1,111 @@
+"""What changes each number where it is, and no shape: arithmetic, activations, batch norm."""
+
+import numpy as np
+
+from tinycnn.errors import FileFormatError
+from tinycnn.interchange.onnx.chain import Chain, OtherOrderError
+from tinycnn.interchange.onnx.file import Node
+from tinycnn.layers import BatchNorm, Dropout, LogSoftmax, ReLU, Rescaling, Softmax
+
+
+def arithmetic(chain: Chain, node: Node) -> None:
+    """``+ - * /`` with a constant: part of the layer before, or a Rescaling."""
+    node.settings()
+    first = chain.current == node.inputs[0]
+    constant = chain.constant(node, 1 if first else 0)
+    if constant is None:
+        raise FileFormatError(f"{node}: expected two inputs, got {len(node.inputs)}")
+    if not first and node.operator == "Div":
+        raise FileFormatError(f"{node}: divides by what the layers before give, which no layer here does")
+    last = chain.planned[-1] if chain.planned else None
+    if last and last.is_linear and first and is_per_channel(chain, constant):
+        change_linear(last.arrays, node.operator, constant.ravel())
+    elif constant.size == 1:
+        change_all(chain, node.operator, decimal(constant.item()), constant_first=not first)
+    else:
+        raise FileFormatError(
+            f"{node}: a constant of shape {constant.shape}; here only one number, or one for each channel behind a "
+            "convolution or dense layer"
+        )
+
+
+def is_per_channel(chain: Chain, constant: np.ndarray) -> bool:
+    """Whether the constant has a number for each channel, along the axis where these lie."""
+    places = [place - constant.ndim for place, size in enumerate(constant.shape) if size > 1]
+    if constant.size != chain.sizes["C"] or constant.ndim > len(chain.axes):
+        return False
+    return all(chain.axes[place] == "C" for place in places)
+
+
+def change_linear(arrays: dict[str, np.ndarray], operator: str, constant: np.ndarray) -> None:
+    """The weights ``(..., F)`` and bias ``(F,)`` of a layer behind which ``constant (F,)`` is added or multiplied."""
+    if operator in ("Mul", "Div"):
+        factor = constant if operator == "Mul" else 1 / constant
+        arrays |= {name: array * factor for name, array in arrays.items()}
+    else:
+        term = constant if operator == "Add" else -constant
+        arrays["bias"] = arrays["bias"] + term if "bias" in arrays else term
+
+
+def change_all(chain: Chain, operator: str, number: float, constant_first: bool) -> None:
+    """A Rescaling, or a change of the one before: ``(x s + o) a + b = x (s a) + (o a + b)``."""
+    match operator:
+        case "Add":
+            factor, term = 1.0, number
+        case "Sub":
+            factor, term = (-1.0, number) if constant_first else (1.0, -number)
+        case "Mul":
+            factor, term = number, 0.0
+        case _:
+            factor, term = 1 / number, 0.0
+    if not (chain.planned and chain.planned[-1].kind is Rescaling):
+        chain.plan(Rescaling, scale=1.0, offset=0.0)
+    settings = chain.planned[-1].settings
+    settings |= {"scale": settings["scale"] * factor, "offset": settings["offset"] * factor + term}
+
+
+def batch_normalization(chain: Chain, node: Node) -> None:
+    """``scale, B, mean, var`` → BatchNorm; ONNX's momentum is the weight of the old value."""
+    settings = node.settings(epsilon=1e-5, momentum=0.9, training_mode=0, spatial=1)
+    node.require(settings, training_mode=0, spatial=1)
+    arrays = [chain.needed(node, place) for place in (1, 2, 3, 4)]
+    if chain.is_image:
+        chain.expect_channels_second(node)
+    if {array.shape for array in arrays} != {chain.shape[-1:]}:
+        raise FileFormatError(f"{node}: constants {[array.shape for array in arrays]} for {chain.shape[-1]} channels")
+    order = slice(None) if chain.is_image else chain.places()
+    names = ("gamma", "beta", "running_mean", "running_var")
+    values = {name: array[order] for name, array in zip(names, arrays, strict=True)}
+    chain.plan(BatchNorm, values, momentum=decimal(1 - settings["momentum"]), eps=decimal(settings["epsilon"]))
+
+
+def relu(chain: Chain, node: Node) -> None:
+    """→ ReLU."""
+    node.settings()
+    chain.plan(ReLU)
+
+
+def dropout(chain: Chain, node: Node) -> None:
+    """→ Dropout, for who goes on training; as the file has it, it does nothing."""
+    settings = node.settings(ratio=0.5, seed=0)
+    ratio, training = chain.constant(node, 1), chain.constant(node, 2)
+    if training is not None and training.any():
+        raise FileFormatError(f"{node}: drops also in evaluation; export the network in evaluation mode")
+    chain.plan(Dropout, p=decimal(settings["ratio"] if ratio is None else ratio.item()))
+
+
+def softmax(chain: Chain, node: Node) -> None:
+    """→ Softmax or LogSoftmax over the channels."""
+    modern = chain.graph.opset >= 13
+    axis = node.settings(axis=-1 if modern else 1)["axis"]
+    rank = len(chain.axes)
+    over = chain.axes[axis] if -rank <= axis < rank else "?"
+    if (over != chain.letters("C") if chain.is_image else over != chain.row) or (not modern and rank != 2):
+        kind = OtherOrderError if chain.is_image else FileFormatError
+        raise kind(f"{node}: over axis {axis} of {', '.join(chain.axes)}; here it is over the channels, C")
+    chain.plan(Softmax if node.operator == "Softmax" else LogSoftmax)
+
+
+def decimal(number: float) -> float:
+    """The shortest decimal number that is the same in float32, as ONNX keeps attributes: 0.001, not 0.00100000005."""
+    return float(str(np.float32(number))) if np.float32(number) == number else number

@@ -1,0 +1,107 @@
+"""What slides a window over the image, or has one as large as the image: convolution, pooling, means."""
+
+import math
+from typing import Any
+
+from tinycnn.backends.base import Pair, window_grid
+from tinycnn.errors import FileFormatError
+from tinycnn.interchange.onnx.chain import Chain
+from tinycnn.interchange.onnx.file import Node
+from tinycnn.interchange.onnx.operators.axes import numbers
+from tinycnn.layers import AvgPool2d, Conv2d, MaxPool2d
+from tinycnn.ops.windows import check_window
+from tinycnn.saving.safetensors_file import shortened
+
+WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "auto_pad": "NOTSET"}
+
+
+def conv(chain: Chain, node: Node) -> None:
+    """``weight (F, C, KH, KW)`` → Conv2d."""
+    settings = node.settings(kernel_shape=(), group=1, **WINDOW)
+    weight, bias = chain.needed(node, 1), chain.constant(node, 2)
+    node.require(settings, group=1)
+    if weight.ndim != 4 or settings["kernel_shape"] not in ((), weight.shape[2:]):
+        kernel = shortened(settings["kernel_shape"])
+        raise FileFormatError(f"{node}: weight {weight.shape} with kernel_shape {kernel}, expected (F, C, KH, KW)")
+    window = find_window(chain, node, settings | {"kernel_shape": weight.shape[2:]})
+    chain.resize(C=weight.shape[0])
+    arrays = {"weight": weight.transpose(2, 3, 1, 0)} | ({} if bias is None else {"bias": bias})  # (KH, KW, C, F)
+    chain.plan(Conv2d, arrays, filters=weight.shape[0], **window)
+
+
+def max_pool(chain: Chain, node: Node) -> None:
+    """→ MaxPool2d."""
+    settings = node.settings(kernel_shape=(), ceil_mode=0, storage_order=0, **WINDOW)
+    chain.plan(MaxPool2d, **find_window(chain, node, settings))
+
+
+def average_pool(chain: Chain, node: Node) -> None:
+    """→ AvgPool2d, which counts padding as zeros."""
+    settings = node.settings(kernel_shape=(), ceil_mode=0, count_include_pad=0, **WINDOW)
+    window = find_window(chain, node, settings)
+    if window["padding"] != (0, 0):
+        node.require(settings, count_include_pad=1)
+    chain.plan(AvgPool2d, **window)
+
+
+def find_window(chain: Chain, node: Node, settings: dict[str, Any]) -> dict[str, Any]:
+    """Kernel size, stride and padding as layers take them; the images of the chain get their new size."""
+    chain.expect_channels_second(node)
+    node.require(settings, dilations=(1, 1))
+    kernel_size, stride = settings["kernel_shape"], settings["strides"]
+    if len(kernel_size) != 2 or len(stride) != 2 or min(*kernel_size, *stride) < 1:
+        raise FileFormatError(
+            f"{node}: window {shortened(kernel_size)}, strides {shortened(stride)}; expected (down, across)"
+        )
+    pads = find_pads(chain, node, kernel_size, settings)
+    if len(pads) != 4 or pads[:2] != pads[2:] or min(pads) < 0:
+        raise FileFormatError(
+            f"{node}: pads {shortened(pads)} (top, left, bottom, right); here opposite sides get the same"
+        )
+    window = {"kernel_size": kernel_size, "stride": stride, "padding": pads[:2]}
+    check_window(node.operator, (1, *chain.shape), **window)
+    if settings.get("ceil_mode"):
+        check_rounding(chain, node, **window)
+    OH, OW = window_grid((1, *chain.shape), **window)
+    chain.resize(H=OH, W=OW)
+    return window
+
+
+def find_pads(chain: Chain, node: Node, kernel_size: Pair, settings: dict[str, Any]) -> tuple[int, ...]:
+    """``(top, left, bottom, right)``, also where the file only says "so that the size is kept"."""
+    match settings["auto_pad"]:
+        case "NOTSET":
+            return settings["pads"]
+        case "VALID":
+            return (0, 0, 0, 0)
+        case "SAME_UPPER" | "SAME_LOWER":
+            sides = zip(chain.shape, kernel_size, settings["strides"], strict=False)
+            whole = [max((math.ceil(size / S) - 1) * S + K - size, 0) for size, K, S in sides]
+            return *(pad // 2 for pad in whole), *(pad - pad // 2 for pad in whole)
+    raise FileFormatError(f"{node}: auto_pad={shortened(settings['auto_pad'])} is none of ONNX's")
+
+
+def check_rounding(chain: Chain, node: Node, kernel_size: Pair, stride: Pair, padding: Pair) -> None:
+    """``ceil_mode`` would count a last window that hangs over the edge."""
+    for size, K, S, P in zip(chain.shape, kernel_size, stride, padding, strict=False):
+        if (size + 2 * P - K) % S:
+            raise FileFormatError(f"{node}: ceil_mode=1, and its windows do not come out even; here they round down")
+
+
+def global_average_pool(chain: Chain, node: Node) -> None:
+    """→ AvgPool2d whose window is the image."""
+    chain.expect_channels_second(node)
+    chain.plan(AvgPool2d, kernel_size=(chain.sizes["H"], chain.sizes["W"]))
+    chain.resize(H=1, W=1)
+
+
+def reduce_mean(chain: Chain, node: Node) -> None:
+    """Over height and width, in any order of the axes: the same."""
+    settings = node.settings(axes=(), keepdims=1, noop_with_empty_axes=0)
+    axes = {axis % len(chain.axes) for axis in settings["axes"] or numbers(chain.constant(node, 1))}
+    if not chain.is_image or {chain.axes[axis] for axis in axes} != {chain.letters("H"), chain.letters("W")}:
+        raise FileFormatError(f"{node}: a mean over axes {sorted(axes)}; a layer here takes it over height and width")
+    kept = ["" if i in axes else axis for i, axis in enumerate(chain.axes) if settings["keepdims"] or i not in axes]
+    chain.plan(AvgPool2d, kernel_size=(chain.sizes["H"], chain.sizes["W"]))
+    chain.resize(H=1, W=1)
+    chain.lie_as(tuple(kept))

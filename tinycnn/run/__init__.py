@@ -1,0 +1,1 @@
+"""One training run as the command performs it: options, folder, results, progress."""

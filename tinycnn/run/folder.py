@@ -1,0 +1,118 @@
+"""The folder that one run writes its results to: writable, nobody else's while the run lasts, and never of two runs."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from tinycnn.distributed.communicator import by_first
+from tinycnn.errors import SettingError
+from tinycnn.files import bring_to_disk, remove_leftovers, try_lock
+from tinycnn.train.checkpoint import BEST_FILE
+
+NUMBERS = "metrics.json"  # which every run writes: where it is missing, nothing is of an earlier run
+RESULTS = ["history.csv", "model.safetensors", BEST_FILE, "report.html", "graph.svg", "graph.mmd"]
+RESULTS += ["augmentation.png", "class_distribution.png", "confusion_matrix.png", "curves.png", "digits.png"]
+RESULTS += ["example_?.png", "feature_maps.png", "filters_*.png", "histograms.png", "misclassified.png"]
+RESULTS += ["misclassified_?.png", "precision_recall.png", "predictions.png", "saliency.png"]
+STAGED, WHOLE, MOVING = ".results.new", ".results.whole", ".results.moving"  # on the way to their place
+
+
+@contextmanager
+def claimed(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A context in which ``folder`` exists and belongs to this process alone; gives its path.
+
+    The claim is a lock of the operating system on the folder itself: it ends with the process, however that ends, and
+    leaves no file behind. A folder that is empty in the end is taken away again. Raises SettingError when files cannot
+    be written there, and when another process has claimed it. Where there are no such locks (Windows, some network
+    file systems), only the first is checked. Of several ranks, rank 0 claims it for all.
+    """
+    path = Path(folder)
+    with ExitStack() as claim:
+        by_first(lambda: claim.enter_context(_claimed_here(path)))
+        yield path
+
+
+@contextmanager
+def _claimed_here(path: Path) -> Iterator[None]:
+    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+    try:
+        _make_writable(path)
+        lock = _lock(path)
+        try:
+            remove_leftovers(path)
+            settle(path)
+            yield
+        finally:
+            if lock is not None:
+                os.close(lock)
+    finally:
+        with suppress(OSError):  # one that is not empty
+            for parent in missing:
+                parent.rmdir()
+
+
+def _make_writable(path: Path) -> None:
+    for parent in (path, *path.parents):
+        if parent.exists() and not parent.is_dir():
+            raise SettingError(f"--output {path}: {parent} is a file; give a folder, or move the file away")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise SettingError(f"--output {path}: cannot be written ({error.strerror}); give another folder") from None
+
+
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the lock until it is closed; None on Windows, which opens no folders."""
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    if try_lock(descriptor):
+        return descriptor
+    os.close(descriptor)
+    raise SettingError(f"--output {path}: another run is writing there; wait for it, or give another")
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A context that gives an empty folder: what is written there becomes, in the end, the only results in ``folder``.
+
+    An exception inside, or the end of the process, leaves everything as it was. Files that no run writes stay.
+    """
+    staged = folder / STAGED
+    staged.mkdir()
+    try:
+        yield staged
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    staged.rename(folder / WHOLE)  # from here on they are the results, whatever happens
+    bring_to_disk(folder)
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Put results that are whole in the place of those of an earlier run, or go on where a killed process was."""
+    staged, whole, moving = (folder / name for name in (STAGED, WHOLE, MOVING))
+    shutil.rmtree(staged, ignore_errors=True)
+    if whole.is_dir():
+        for path in results_in(folder):
+            path.unlink()
+        bring_to_disk(folder)
+        whole.rename(moving)
+    if moving.is_dir():
+        for path in list(moving.iterdir()):
+            path.replace(folder / path.name)
+        moving.rmdir()
+
+
+def results_in(folder: Path) -> list[Path]:
+    """The files in ``folder`` that an earlier run wrote: results, pictures, the page of them, and ``NUMBERS`` last."""
+    if not (folder / NUMBERS).is_file():
+        return []
+    return [path for pattern in [*RESULTS, NUMBERS] for path in folder.glob(pattern) if path.is_file()]

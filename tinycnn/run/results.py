@@ -1,0 +1,98 @@
+"""What a training run leaves in its folder: the network, a line per epoch, all its numbers, and the best epoch."""
+
+import csv
+import importlib
+import io
+import json
+import platform
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.data import Dataset
+from tinycnn.files import write_atomically
+from tinycnn.layers import Sequential
+from tinycnn.run.console import counted
+from tinycnn.run.folder import replacing
+from tinycnn.saving.model_file import load, save
+from tinycnn.train.checkpoint import BEST_FILE
+from tinycnn.train.evaluation import evaluate
+from tinycnn.train.history import EpochResult, best, stalled
+from tinycnn.version import __version__
+
+NO_OTHER_RESULT = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}  # options that change none
+
+
+def write_results(
+    output: Path,
+    model: Sequential,
+    history: list[EpochResult],
+    metrics: dict[str, Any],
+    best_network: Path | None = None,
+) -> list[str]:
+    """Write the trained network, a line per epoch, and ``metrics`` to the folder ``output``; the names of the files.
+
+    ``best_network``: a file that becomes ``BEST_FILE``. What an earlier run left in ``output`` is gone then; where
+    anything cannot be written it stays, all of it.
+    """
+    with replacing(output) as folder:
+        if best_network:
+            write_atomically(folder / BEST_FILE, best_network.read_bytes())
+        save(model, folder / "model.safetensors")
+        write_atomically(folder / "history.csv", history_csv(history).encode())
+        write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    return ["history.csv", "metrics.json", "model.safetensors"] + [BEST_FILE] * (best_network is not None)
+
+
+def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
+    """Which results in ``output`` a run with these options will replace, in words; None for none, or for its own."""
+    try:
+        earlier = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+        theirs, accuracy = dict(earlier["options"]), float(earlier["test_accuracy"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    names = (theirs.keys() | options.keys()) - NO_OTHER_RESULT
+    others = sorted(name for name in names if theirs.get(name) != options.get(name))
+    if not others:
+        return None
+    return f"an earlier run in {output} (test accuracy {accuracy:.4f}, other {', '.join(others)}); --output keeps both"
+
+
+def history_csv(history: list[EpochResult]) -> str:
+    """One line per epoch, with a head line; an empty field where there was no validation."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(EpochResult)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(result) for result in history)
+    return text.getvalue()
+
+
+def best_epoch(network: Path, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:
+    """The epoch with the smallest validation loss, and how well the ``network`` saved then reads the test images."""
+    epoch = best(history)
+    if epoch is None:
+        return None
+    test = evaluate(load(network), dataset.x_test, dataset.y_test)
+    scores = {name: getattr(epoch, name) for name in ("epoch", "validation_loss", "validation_accuracy")}
+    return scores | {"test_accuracy": test.accuracy, "test_loss": test.loss, "file": BEST_FILE}
+
+
+def versions() -> dict[str, str]:
+    """Of tinycnn, Python, and what computes."""
+    backend = get_backend()
+    found = {"tinycnn": __version__, "python": platform.python_version(), "numpy": np.__version__}
+    if backend.name != "numpy":
+        found[backend.name] = importlib.import_module(backend.name).__version__
+    return found
+
+
+def stopped_early(history: list[EpochResult], epochs: int, patience: int | None) -> str | None:
+    """When and why a run of ``epochs`` epochs ended before its time, in words; None when it did not."""
+    chosen = best(history)
+    if patience is None or chosen is None or len(history) == epochs or not stalled(history, patience):
+        return None
+    for_how_long = f"for {counted(patience, 'epoch')}; best: epoch {chosen.epoch}"
+    return f"after epoch {len(history)}: the validation loss has not improved {for_how_long}"

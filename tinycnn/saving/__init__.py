@@ -1,0 +1,1 @@
+"""Model files and training states as safetensors files."""
