@@ -12,7 +12,7 @@ INK, FORWARD, BACKWARD, PALE, FONT = "#333333", "#1f6fb4", "#c23b22", "#e8eef5",
 WIDTH, ROW, GAP, LEFT, BOX = 980, 62, 16, 20, 450
 
 ROWS: list[tuple[list[str], str]] = [  # modules of one height, and what they are
-    (["examples", "tinycnn.commands"], "programs: train_mnist, minimal, python -m tinycnn"),
+    (["examples", "tinycnn.commands", "tinycnn.run"], "programs: train_mnist, minimal, python -m tinycnn"),
     (["tinycnn.train"], "batches, the step, epochs, evaluation"),
     (
         ["tinycnn.models", "tinycnn.saving", "tinycnn.metrics"],

@@ -34,7 +34,7 @@ def test_the_scripts_and_options_it_names_exist() -> None:
     assert len(set(scripts)) == 3
     assert all((ROOT / script).exists() for script in scripts)
     programs = [path for name in ("examples", "benchmarks") for path in (ROOT / name).glob("*.py")]
-    sources = "".join(path.read_text() for path in [*programs, ROOT / "tinycnn" / "training_options.py"])
+    sources = "".join(path.read_text() for path in [*programs, ROOT / "tinycnn" / "run/options.py"])
     others = {"--require-cupy", "--collect-only", "--maxfail", "--continue-on-collection-errors"}  # of pytest
     others |= {"--no-index", "--find-links"}  # of pip
     others |= {"--tool", "--error-exitcode", "--clock-control", "--metrics", "--csv"}  # of compute-sanitizer and ncu

@@ -427,7 +427,7 @@ import numpy as np, tinycnn
 from tests.support.memory_held import held
 from tinycnn import data, layers, optim
 from tinycnn.train.checkpoint import Checkpoints
-from tinycnn.train import Trainer, evaluate_finite
+from tinycnn.train.trainer import Trainer, evaluate_finite
 
 tinycnn.use_backend("numpy")
 model = tinycnn.Sequential(layers.MaxPool2d(16), layers.Flatten(), layers.Dense(2), input_shape=(64, 64, 3))

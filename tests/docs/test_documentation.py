@@ -198,9 +198,8 @@ def test_the_pages_build_without_warnings(built: Path) -> None:
 
 def public_names() -> Iterator[tuple[str, str]]:
     """``(module, name)`` of what a user may call: ``tinycnn.__all__``, and the same of the modules named there."""
-    modules = ["tinycnn", *(f"tinycnn.{name}" for name, value in vars(tinycnn).items() if name in tinycnn.__all__
-                            and isinstance(value, ModuleType)), "tinycnn.metrics", "tinycnn.explain"]  # fmt: skip
-    for module in map(importlib.import_module, modules):
+    modules = [tinycnn, *(getattr(tinycnn, name) for name in tinycnn.__all__)]
+    for module in filter(inspect.ismodule, modules):
         own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
         for name in getattr(module, "__all__", own):
             if inspect.isclass(getattr(module, name)) or inspect.isfunction(getattr(module, name)):

@@ -826,7 +826,7 @@ def copied_weight():
 
 BOMBS |= {"shared weight": shared_weight(), "growing shape": growing_shape(), "copied weight": copied_weight()}
 IN_LITTLE_MEMORY = """
-import sys, tinycnn, onnx
+import sys, tinycnn, tinycnn.interchange.onnx.importer, onnx
 from tests.support.memory_held import held
 before = held("VmHWM")
 try:

@@ -10,10 +10,11 @@ import pytest
 
 import tinycnn
 from tests.support.example_runner import run_example
-from tinycnn import data, metrics, models, plots, report
+from tinycnn import data, metrics, models, plots
 from tinycnn.commands import main
 from tinycnn.data.augment import Affine, Elastic, FlipAndCrop
 from tinycnn.report import page as report_page
+from tinycnn.report import pictures as report
 from tinycnn.run import options as training_options
 from tinycnn.run.folder import results_in
 
@@ -219,7 +220,7 @@ def test_report_draws_them_again(trained, tmp_path, capsys):
 
 
 def test_report_tells_of_failures_in_its_exit_code(trained, capsys, monkeypatch):
-    monkeypatch.setattr(report, "draw", lambda *_: report.Drawn(["report.html"], ["curves.png: no ink"], 1.0))
+    monkeypatch.setattr("tinycnn.report.draw", lambda *_: report.Drawn(["report.html"], ["curves.png: no ink"], 1.0))
     assert main(["report", str(trained[1])]) == 1
     assert capsys.readouterr().err == "not drawn: curves.png: no ink\n"
 

@@ -283,7 +283,7 @@ def test_a_checkpoint_may_be_larger_than_a_model(tmp_path, monkeypatch):
     Checkpoints(tmp_path).write(1, {"weights": np.arange(100.0)})
     (path,) = Checkpoints(tmp_path).paths()
     assert len(read_state(path)["weights"]) == 100
-    monkeypatch.setattr("tinycnn.train.checkpoint.MAX_STATE_FILE", path.stat().st_size - 1)
+    monkeypatch.setattr("tinycnn.saving.state_file.MAX_STATE_FILE", path.stat().st_size - 1)
     with pytest.raises(FileFormatError, match=r"it has .* bytes"):
         read_state(path)
 

@@ -152,7 +152,7 @@ def test_a_computer_says_what_fits_and_older_results_stay(tmp_path):
     code = f"""
 import resource, sys
 sys.path[:0] = {str(EXAMPLES)!r}, {str(EXAMPLES.parent)!r}
-import train_mnist, tinycnn.data, tinycnn.saving.model_file
+import train_mnist, tinycnn.data, tinycnn.saving.model_file, tinycnn.train.trainer, tinycnn.run.options
 from pathlib import Path
 tinycnn.use_backend("numpy")
 lines = Path("/proc/self/status").read_text().splitlines()

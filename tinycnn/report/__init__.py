@@ -1,6 +1,5 @@
 """The pictures of a run and the page that shows them: ``report.html``."""
 
-from tinycnn.report.page import page
 from tinycnn.report.pictures import draw, seen
 
-__all__ = ["draw", "page", "seen"]
+__all__ = ["draw", "seen"]
