@@ -134,7 +134,7 @@ def main() -> None:
     if options.inside:
         distributed.start()
         print(json.dumps(measure(options)))
-        sys.exit(get_communicator().leave(0))
+        sys.exit(get_communicator().finish(0))
     rows = [
         show(row(model, ranks, threads, options), options.batch_size)
         for model in options.model

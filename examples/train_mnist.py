@@ -20,7 +20,7 @@ import tinycnn
 from tinycnn import data, distributed, models
 from tinycnn.backends import passed_over, use_tf32
 from tinycnn.backends.threads import get_threads
-from tinycnn.distributed.communicator import by_first, first_then_others, get_communicator
+from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
 from tinycnn.errors import SettingError, TinyCNNError, in_words
 from tinycnn.run.console import tell
 from tinycnn.run.folder import claimed
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     """Train as ``options`` say, in a folder that is nobody else's meanwhile; answers the exit code."""
     tinycnn.use_backend(options.backend)
     use_tf32(options.tf32)
-    dataset = first_then_others(  # rank 0 downloads
+    dataset = rank_0_first(  # rank 0 downloads
         lambda: data.load(
             options.dataset,
             data_dir=options.data_dir,
@@ -214,7 +214,7 @@ def checkpoints_in(output: Path, options: argparse.Namespace) -> Checkpoints:
                 f"--resume: the run in {output} is finished; train anew without --resume, or give another --output"
             )
 
-    by_first(check_unfinished)
+    on_rank_0(check_unfinished)
     return checkpoints
 
 
@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
         code, failure = 130, "interrupted"
     except (TinyCNNError, OSError, MemoryError) as error:  # OSError: a full disk; MemoryError: data that is too large
         code, failure = 2, f"error: {in_words(error)}"
-    return get_communicator().leave(code, failure)
+    return get_communicator().finish(code, failure)
 
 
 if __name__ == "__main__":

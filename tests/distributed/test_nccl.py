@@ -11,7 +11,7 @@ from tests.support import fake_cupy, fake_nccl
 from tests.support.backends import activated
 from tests.support.thread_ranks import ThreadRank, on_ranks
 from tinycnn.distributed import nccl
-from tinycnn.distributed.communicator import Alone
+from tinycnn.distributed.communicator import SingleProcess
 from tinycnn.errors import BackendError
 
 
@@ -85,7 +85,7 @@ def test_the_real_nccl(backend_name, request):
     for backend in activated(request):
         if not pytest.importorskip("cupy.cuda.nccl").available:
             pytest.skip("CuPy finds no NCCL: pip install nvidia-nccl-cu12 (or -cu13)")
-        communicator = nccl.NcclCommunicator(Alone())
+        communicator = nccl.NcclCommunicator(SingleProcess())
         for dtype in (np.uint8, np.int64, np.float32, np.float64):
             numbers = backend.asarray(np.arange(6, dtype=dtype))
             communicator.all_reduce(numbers)
@@ -95,7 +95,7 @@ def test_the_real_nccl(backend_name, request):
 def test_without_nccl_it_names_the_package(gpu, monkeypatch):
     monkeypatch.setattr(fake_nccl, "available", False)
     with pytest.raises(BackendError, match="NCCL, which CuPy does not find: `pip install nvidia-nccl-cu13`"):
-        nccl.NcclCommunicator(Alone())
+        nccl.NcclCommunicator(SingleProcess())
 
 
 def test_ranks_that_nccl_does_not_bind(gpu, monkeypatch):
@@ -104,4 +104,4 @@ def test_ranks_that_nccl_does_not_bind(gpu, monkeypatch):
 
     monkeypatch.setattr(fake_nccl, "NcclCommunicator", refuse)
     with pytest.raises(BackendError, match=r"cannot bind 1 ranks together \(NCCL_ERROR_INVALID_USAGE"):
-        nccl.NcclCommunicator(Alone())
+        nccl.NcclCommunicator(SingleProcess())

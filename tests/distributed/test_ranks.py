@@ -9,10 +9,10 @@ from tinycnn import layers, optim
 from tinycnn.backends import get_backend
 from tinycnn.data import StoredImages
 from tinycnn.data.augment import Affine
-from tinycnn.distributed import batch_share, communicator
+from tinycnn.distributed import communicator, sharding
 from tinycnn.distributed.agreement import check_agreement
-from tinycnn.distributed.batch_share import Share
-from tinycnn.distributed.communicator import by_first, first_then_others, get_communicator
+from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
+from tinycnn.distributed.sharding import Shard
 from tinycnn.errors import DataError, SettingError
 from tinycnn.run.folder import claimed
 from tinycnn.tensor import Tensor
@@ -89,11 +89,11 @@ BUGS = ["plain mean of the means", "statistics of a part", "masks by place in th
 def test_the_comparison_finds_what_is_done_wrong(bug, monkeypatch):
     match bug:
         case "plain mean of the means":
-            monkeypatch.setattr(Share, "weight", property(lambda share: 1 / share.ranks.size))
+            monkeypatch.setattr(Shard, "weight", property(lambda shard: 1 / shard.ranks.size))
         case "statistics of a part":
-            monkeypatch.setattr(batch_share, "whole_moments", lambda images, values, *own: (images * values, *own))
+            monkeypatch.setattr(sharding, "global_moments", lambda images, values, *own: (images * values, *own))
         case "masks by place in the part":
-            monkeypatch.setattr(batch_share, "current_share", lambda: None)
+            monkeypatch.setattr(sharding, "current_shard", lambda: None)
         case "each clips its own gradient":
             monkeypatch.setattr("tinycnn.train.trainer.add_up", clip_and_add_up)
     drop, normalise = bug.startswith("masks"), bug.startswith("statistics")
@@ -237,25 +237,25 @@ def test_add_up_of_one_parameter():
     assert on_ranks(2, work) == [([1], [2, 2])] * 2
 
 
-def test_a_share_ends_with_its_batch():
+def test_a_shard_ends_with_its_batch():
     def work(rank):
-        with batch_share.shared_batch(5) as share:
-            inside = batch_share.current_share() is share
-        return inside, batch_share.current_share()
+        with sharding.sharded_batch(5) as shard:
+            inside = sharding.current_shard() is shard
+        return inside, sharding.current_shard()
 
     assert on_ranks(2, work) == [(True, None)] * 2
 
 
-def test_merged_moments():
+def test_merge_moments():
     values = rng.normal(size=(9, 2))
     parts = [values[:1], values[1:6], values[6:6], values[6:]]
     means = np.array([part.mean(axis=0) if len(part) else [0, 0] for part in parts])
     squares = np.array([part.var(axis=0) * len(part) if len(part) else [0, 0] for part in parts])
-    mean, var = batch_share.merged_moments(np.array([1.0, 5, 0, 3]), means, squares)
+    mean, var = sharding.merge_moments(np.array([1.0, 5, 0, 3]), means, squares)
     np.testing.assert_allclose([mean, var], [values.mean(axis=0), values.var(axis=0)], rtol=1e-12)
-    one = batch_share.merged_moments(np.ones(1), values[:1], np.zeros((1, 2)))
+    one = sharding.merge_moments(np.ones(1), values[:1], np.zeros((1, 2)))
     np.testing.assert_array_equal(one, [values[0], [0, 0]])
-    none = batch_share.merged_moments(np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2)))
+    none = sharding.merge_moments(np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2)))
     np.testing.assert_array_equal(none, np.zeros((2, 2)))
 
 
@@ -326,8 +326,8 @@ def test_what_rank_0_cannot_do_fails_everywhere():
             raise DataError("no such file")
 
         with pytest.raises((DataError, SettingError), match="no such file"):
-            by_first(load)
-        return by_first(lambda: "done"), first_then_others(lambda: rank.rank)
+            on_rank_0(load)
+        return on_rank_0(lambda: "done"), rank_0_first(lambda: rank.rank)
 
     assert on_ranks(2, work) == [("done", 0), (None, 1)]
 
@@ -344,9 +344,9 @@ def test_ranks_with_other_data_are_found(other):
 def test_without_others_nothing_changes():
     alone = get_communicator()
     assert (alone.rank, alone.size, alone.launcher) == (0, 1, [])
-    with communicator.use_communicator(communicator.Alone()) as other:
+    with communicator.use_communicator(communicator.SingleProcess()) as other:
         assert get_communicator() is other is not alone
     assert get_communicator() is alone
-    with batch_share.shared_batch(5) as share:
-        assert batch_share.current_share() is None
-        assert (share.rows, share.weight) == (slice(0, 5), None)
+    with sharding.sharded_batch(5) as shard:
+        assert sharding.current_shard() is None
+        assert (shard.rows, shard.weight) == (slice(0, 5), None)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # From the bottom to the top. A module may import what stands in a line above its own, and its neighbours in the line.
 LAYERS = [
     ["tinycnn.errors", "tinycnn.version", "tinycnn.files"],
-    ["tinycnn.distributed.communicator", "tinycnn.distributed.batch_share", "tinycnn.distributed.agreement"],
+    ["tinycnn.distributed.communicator", "tinycnn.distributed.sharding", "tinycnn.distributed.agreement"],
     ["tinycnn.backends"],
     ["tinycnn.tensor"],
     ["tinycnn.ops", "tinycnn.initializers"],

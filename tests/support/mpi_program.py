@@ -49,9 +49,9 @@ def main():
         case "bug":
             train(network(), fit=on_last_rank(ranks, 3, lambda: {}["a key"]))
         case "one fails":
-            return ranks.leave(2 * (ranks.rank == 1), "error: of rank 1" * (ranks.rank == 1))
+            return ranks.finish(2 * (ranks.rank == 1), "error: of rank 1" * (ranks.rank == 1))
         case "all fail":
-            return ranks.leave(2, f"error: of rank {ranks.rank}")
+            return ranks.finish(2, f"error: of rank {ranks.rank}")
         case "large sum":
             numbers = np.full(1_000_000, 10.0**ranks.rank)
             ranks.all_reduce(numbers)
@@ -61,13 +61,13 @@ def main():
         case "slow to stop":
             mpi.FAREWELL_S = 0.2
             time.sleep(1.0 * (ranks.rank == 0))
-            return ranks.leave(130)
+            return ranks.finish(130)
         case "no memory":
             mpi.FAREWELL_S = 1.0
             if ranks.rank == 1:
-                return ranks.leave(2, "error: out of memory")
+                return ranks.finish(2, "error: out of memory")
             train(network())
-    return ranks.leave(0)
+    return ranks.finish(0)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tests.support import fake_cupy
 from tests.support.backends import activated
 from tinycnn import models
 from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
-from tinycnn.distributed.communicator import Alone, use_communicator
+from tinycnn.distributed.communicator import SingleProcess, use_communicator
 from tinycnn.errors import BackendError, SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
@@ -457,7 +457,7 @@ def test_a_warm_up_tells_what_cannot_be_recorded(monkeypatch):
     assert "cuBLAS" in trainer.why_eager
 
 
-class FirstOfTwo(Alone):
+class FirstOfTwo(SingleProcess):
     """What rank 0 sees of two ranks where the other adds nothing to any sum."""
 
     size = 2

@@ -2,10 +2,10 @@
 
 Almost all of a network happens to one image at a time, and need not know. Four things look at the whole batch:
 
-    the loss        a mean over all images: a rank's part of it weighs as much as it has images (``Share.weight``)
+    the loss        a mean over all images: a rank's part of it weighs as much as it has images (``Shard.weight``)
     the gradient    a sum over all images, hence over the ranks (``distributed/gradients.py``)
-    batch norm      mean and variance of all images (``whole_moments``), and two sums on the way back (``whole_sums``)
-    dropout         an image's mask depends on its place in the whole batch (``Share.rows``)
+    batch norm      mean and variance of all images (``global_moments``), and two sums on the way back (``global_sums``)
+    dropout         an image's mask depends on its place in the whole batch (``Shard.rows``)
 
 All they need of the world is ``Communicator.all_reduce``. How it is done is not known here: see ``distributed/``.
 """
@@ -50,7 +50,7 @@ class Communicator(ABC):
         self.all_reduce(text)
         return text.tobytes()
 
-    def leave(self, code: int, error: str = "") -> int:
+    def finish(self, code: int, error: str = "") -> int:
         """The last words of this process, and its exit code: that of all ranks, as soon as one of them has failed."""
         raise NotImplementedError
 
@@ -60,7 +60,7 @@ class Communicator(ABC):
         return []
 
 
-class Alone(Communicator):
+class SingleProcess(Communicator):
     """One process by itself: every sum over the ranks is there already."""
 
     rank, size = 0, 1
@@ -68,17 +68,17 @@ class Alone(Communicator):
     def all_reduce(self, numbers: Array) -> None:
         """Nothing to do."""
 
-    def leave(self, code: int, error: str = "") -> int:
+    def finish(self, code: int, error: str = "") -> int:
         if error:
             print(error, file=sys.stderr, flush=True)
         return code
 
 
-_communicator: ContextVar[Communicator] = ContextVar("communicator", default=Alone())  # noqa: B039  (it has no state)
+_communicator: ContextVar[Communicator] = ContextVar("communicator", default=SingleProcess())  # noqa: B039  (it has no state)
 
 
 def get_communicator() -> Communicator:
-    """What binds this process to others: ``Alone`` unless ``use_communicator`` said otherwise."""
+    """What binds this process to others: ``SingleProcess`` unless ``use_communicator`` said otherwise."""
     return _communicator.get()
 
 
@@ -111,7 +111,7 @@ class Wish:
         return bool(self.agreed)
 
 
-def by_first(work: Callable[[], T]) -> T | None:
+def on_rank_0(work: Callable[[], T]) -> T | None:
     """Rank 0 does ``work()``, and the others wait: its answer there, None elsewhere. If it fails, all fail."""
     ranks = get_communicator()
     if ranks.size == 1:
@@ -128,7 +128,7 @@ def by_first(work: Callable[[], T]) -> T | None:
     return answer
 
 
-def first_then_others(work: Callable[[], T]) -> T:
+def rank_0_first(work: Callable[[], T]) -> T:
     """``work()`` on all ranks, rank 0 before the others: what it downloads or compiles, they find in the cache."""
-    answer = by_first(work)
+    answer = on_rank_0(work)
     return work() if get_communicator().rank else answer  # type: ignore[return-value]

@@ -83,7 +83,7 @@ class MpiCommunicator(Communicator):
             self.gpus = NcclCommunicator(self)
         return self.gpus
 
-    def leave(self, code: int, error: str = "") -> int:
+    def finish(self, code: int, error: str = "") -> int:
         """End together: wait until all are here. Who has failed waits a few seconds only, and then ends the others.
 
         Who was stopped, with a ``code`` but no ``error``, waits as long as ever: rank 0 may be writing the checkpoint.

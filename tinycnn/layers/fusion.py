@@ -8,7 +8,7 @@ float64, every layer is, and the network runs as it is written.
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from tinycnn.backends.base import Array, Backend, Pool
-from tinycnn.distributed.batch_share import current_share
+from tinycnn.distributed.sharding import current_shard
 from tinycnn.layers.base import Layer
 from tinycnn.layers.kinds import BatchNorm, Conv2d, Dense, MaxPool2d, ReLU
 from tinycnn.ops.batch_norm import check_not_empty, update_statistics
@@ -36,7 +36,7 @@ def plan_with_layers(layers: Sequence[Layer], backend: Backend) -> Iterator[tupl
 
 def _kernels(backend: Backend) -> Collection[str]:
     """The names of the fused kernels that may be used now."""
-    return backend.fused.keys() - backend.for_whole_batches if current_share() else backend.fused.keys()
+    return backend.fused.keys() - backend.for_whole_batches if current_shard() else backend.fused.keys()
 
 
 def _next_step(layers: list[Layer], kernels: Collection[str]) -> tuple[Step, int]:

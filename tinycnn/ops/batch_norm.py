@@ -17,7 +17,7 @@ that is, grad_y without its mean and without its part along x̂: what would only
 by the normalisation, so it cannot matter. At test time fixed running statistics are used, and the layer is just a scale
 and a shift. They start at 0 and 1 and follow each batch, ``running += momentum · (batch - running)``, so an evaluation
 before some fifty steps still sees their start. As in Keras, the running variance is the biased one (divided by M, not
-by M - 1). Where several ranks share a batch (``batch_share.py``), every sum above is over the images of all of them.
+by M - 1). Where several ranks share a batch (``sharding.py``), every sum above is over the images of all of them.
 Source: Ioffe, Szegedy, "Batch normalization", 2015.
 """
 
@@ -25,7 +25,7 @@ import math
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.distributed import batch_share
+from tinycnn.distributed import sharding
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.tensor import Function, Tensor
 
@@ -48,7 +48,7 @@ class BatchNormFunction(Function):
         grad_gamma = (grad_y * self.x_hat).sum(axis=self.axes)  # (C,)
         if not self.needs_grad[0]:
             return None, grad_gamma, grad_beta
-        mean_gamma, mean_beta = (whole / self.M for whole in batch_share.whole_sums(grad_gamma, grad_beta))
+        mean_gamma, mean_beta = (whole / self.M for whole in sharding.global_sums(grad_gamma, grad_beta))
         grad_x = self.gamma * self.inverse_std * (grad_y - mean_beta - self.x_hat * mean_gamma)
         return grad_x, grad_gamma, grad_beta
 
@@ -56,7 +56,7 @@ class BatchNormFunction(Function):
 def batch_moments(x: Array, axes: tuple[int, ...]) -> tuple[int, Array, Array]:
     """``x (..., C)`` → how many values each channel has in the batch, their mean and variance, ``(C,)`` both."""
     own = (x.mean(axis=axes), x.var(axis=axes)) if len(x) else (x.sum(axis=axes), x.sum(axis=axes))  # zeros
-    whole, mean, var = batch_share.whole_moments(len(x), math.prod(x.shape[1:-1]), *own)
+    whole, mean, var = sharding.global_moments(len(x), math.prod(x.shape[1:-1]), *own)
     return whole, mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
 
 
@@ -131,5 +131,5 @@ def _check(x: Tensor, gamma: Tensor, beta: Tensor, training: bool) -> None:
 
 def check_not_empty(x: Tensor) -> None:
     """Raise ShapeError for a batch without images: it has no mean and no variance. A part of a batch may be empty."""
-    if 0 in x.shape and batch_share.current_share() is None:
+    if 0 in x.shape and sharding.current_shard() is None:
         raise ShapeError(f"batch_norm: a batch of shape {x.shape} has no mean; give it at least one image")

@@ -3,13 +3,13 @@
     y = x · mask,      mask = 0 with probability p, else 1/(1 - p)
 
 The kept values are scaled up so that the expected value of ``y`` is ``x``: at test time the layer does nothing. The
-mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Where several ranks share a batch (``batch_share.py``),
+mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Where several ranks share a batch (``sharding.py``),
 each draws the mask of the whole batch and takes its rows of it: an image loses the same units wherever it is computed.
 Source: Srivastava et al., "Dropout", 2014.
 """
 
 from tinycnn.backends.base import Array, Pair
-from tinycnn.distributed import batch_share
+from tinycnn.distributed import sharding
 from tinycnn.errors import SettingError
 from tinycnn.tensor import Function, Tensor
 
@@ -19,13 +19,13 @@ class DropoutFunction(Function):
         self.p, self.key = p, key
 
     def forward(self, x: Array) -> Array:
-        share = batch_share.current_share()
-        self.fused = None if share else self.backend.fused.get("dropout")  # computes the mask again instead of keeping
+        shard = sharding.current_shard()
+        self.fused = None if shard else self.backend.fused.get("dropout")  # computes the mask again instead of keeping
         if self.fused:
             return self.fused(x, self.p, self.key)
-        shape = (share.rows.stop, *x.shape[1:]) if share else x.shape
+        shape = (shard.rows.stop, *x.shape[1:]) if shard else x.shape
         mask = self.backend.dropout_mask(shape, self.p, x.dtype, self.key)
-        self.mask = mask[share.rows] if share else mask  # of the shape of x
+        self.mask = mask[shard.rows] if shard else mask  # of the shape of x
         return x * self.mask
 
     def backward(self, grad_y: Array) -> Array:

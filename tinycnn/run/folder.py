@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tinycnn.distributed.communicator import by_first
+from tinycnn.distributed.communicator import on_rank_0
 from tinycnn.errors import SettingError
 from tinycnn.files import bring_to_disk, remove_leftovers, try_lock
 from tinycnn.train.checkpoint import BEST_FILE
@@ -32,7 +32,7 @@ def claimed(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(folder)
     with ExitStack() as claim:
-        by_first(lambda: claim.enter_context(_claimed_here(path)))
+        on_rank_0(lambda: claim.enter_context(_claimed_here(path)))
         yield path
 
 

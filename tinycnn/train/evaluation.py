@@ -8,8 +8,8 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.data.stored import Images
-from tinycnn.distributed.batch_share import part_of
 from tinycnn.distributed.communicator import get_communicator
+from tinycnn.distributed.sharding import shard_of
 from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.tensor import Tensor, no_grad
 
@@ -60,7 +60,7 @@ def shared_scores(scores: Callable[[slice], Scores], count: int) -> Scores:
     ranks = get_communicator()
     if ranks.size == 1:
         return scores(slice(count))
-    mine, sums = part_of(count, ranks), np.zeros(2)
+    mine, sums = shard_of(count, ranks), np.zeros(2)
     if mine.stop > mine.start:
         own = scores(mine)
         sums += np.array([own.loss, own.accuracy]) * (mine.stop - mine.start)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinycnn.distributed.communicator import by_first, get_communicator
+from tinycnn.distributed.communicator import get_communicator, on_rank_0
 from tinycnn.errors import FileFormatError, SettingError, TinyCNNError
 from tinycnn.optim import Optimizer
 from tinycnn.saving.state_file import of_bytes, to_bytes
@@ -89,7 +89,7 @@ class Keeper:
         """The state to go on from, which rank 0 reads for all; None where there is none."""
         if self.checkpoints is None:
             return None
-        saved = by_first(self.checkpoints.begin)
+        saved = on_rank_0(self.checkpoints.begin)
         if self.ranks.size == 1:
             return saved
         return of_bytes(self.ranks.broadcast(to_bytes({"saved": saved})))["saved"]

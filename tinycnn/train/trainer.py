@@ -23,8 +23,8 @@ from tinycnn.backends.base import Array
 from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.data.stored import Images
 from tinycnn.distributed.agreement import check_agreement
-from tinycnn.distributed.batch_share import Share, shared_batch
 from tinycnn.distributed.communicator import Wish, get_communicator
+from tinycnn.distributed.sharding import Shard, sharded_batch
 from tinycnn.errors import SettingError, TinyCNNError
 from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.optim import Optimizer, clip_gradients, in_range
@@ -217,14 +217,14 @@ class Trainer:
 
     def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
         """Forward, backward, update on one batch; answers ``(mean loss, correct answers)`` as backend numbers."""
-        with shared_batch(len(chosen)) as share:  # all of it; where there are several ranks, a part
-            x, y = self.batch(images, chosen, epoch, share.rows), labels[chosen[share.rows]]  # (N, H, W, C), (N,)
+        with sharded_batch(len(chosen)) as shard:  # all of it; where there are several ranks, a part
+            x, y = self.batch(images, chosen, epoch, shard.rows), labels[chosen[shard.rows]]  # (N, H, W, C), (N,)
             # A final Softmax or LogSoftmax is part of the loss: cross-entropy of its output is this loss of the logits.
             logits = self.model.logits(Tensor(x))  # (N, K)
             loss = self.loss(logits, y)
             self.optimizer.zero_grad()
-            loss.backward(share.weight)
-        loss_sum, correct = self.over_ranks(share, loss.data, self.count_correct(logits.data, y))
+            loss.backward(shard.weight)
+        loss_sum, correct = self.over_ranks(shard, loss.data, self.count_correct(logits.data, y))
         if self.clip_norm is not None:
             clip_gradients(self.optimizer.parameters, self.clip_norm)
         self.optimizer.step()
@@ -236,12 +236,12 @@ class Trainer:
             return logits.sum()
         return ops.softmax_cross_entropy(logits, self.targets(labels, logits.shape[1]))
 
-    def over_ranks(self, share: Share, loss: Array, correct: Array) -> tuple[Array, Array]:
+    def over_ranks(self, shard: Shard, loss: Array, correct: Array) -> tuple[Array, Array]:
         """Mean loss and correct answers of the whole batch; every gradient, too, becomes that of the whole batch."""
-        if share.weight is None:
+        if shard.weight is None:
             return loss, correct
-        numbers = loss * share.weight, correct, self.wish.ask()
-        loss, correct, self.wish.agreed = add_up(share.ranks, self.optimizer.parameters, *numbers)
+        numbers = loss * shard.weight, correct, self.wish.ask()
+        loss, correct, self.wish.agreed = add_up(shard.ranks, self.optimizer.parameters, *numbers)
         return loss, correct
 
     def batch(self, images: Array, chosen: Array, epoch: int, rows: slice = slice(None)) -> Array:

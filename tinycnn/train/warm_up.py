@@ -9,7 +9,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.data.stored import Images
-from tinycnn.distributed.communicator import Alone, first_then_others, get_communicator, use_communicator
+from tinycnn.distributed.communicator import SingleProcess, get_communicator, rank_0_first, use_communicator
 from tinycnn.train.batches import batches, bring
 from tinycnn.train.capture import captured_epoch
 from tinycnn.train.evaluation import predict_logits
@@ -27,7 +27,7 @@ def warm_up(trainer: Trainer, images: Images, labels: np.ndarray) -> float:
     start = time.perf_counter()
     if not get_backend().compiles:
         return 0.0
-    first_then_others(lambda: _rehearse(trainer, images, labels))
+    rank_0_first(lambda: _rehearse(trainer, images, labels))
     return time.perf_counter() - start
 
 
@@ -43,6 +43,9 @@ def _rehearse(trainer: Trainer, images: Images, labels: np.ndarray) -> None:
             continue
     trainer.why_eager = rehearsal.why_eager
     order = np.arange(len(labels_here))
-    with use_communicator(Alone()), closing(batches(images_here, labels_here, order, rehearsal.batch_size)) as coming:
+    with (
+        use_communicator(SingleProcess()),
+        closing(batches(images_here, labels_here, order, rehearsal.batch_size)) as coming,
+    ):
         rehearsal.step(*next(coming))
     predict_logits(rehearsal.model, images[:1])

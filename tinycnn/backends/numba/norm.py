@@ -8,7 +8,7 @@ import numpy as np
 from tinycnn.backends.base import Pool, window_grid
 from tinycnn.backends.numba.kernels import batch_norm
 from tinycnn.backends.threads import MEMORY, in_parallel, pieces
-from tinycnn.distributed import batch_share
+from tinycnn.distributed import sharding
 
 Array = np.ndarray
 SAFE_GAMMA = 0.1  # above it, and above that share of beta, x̂ = (y - beta) / gamma has lost about a digit at most
@@ -42,7 +42,7 @@ class Norm(NamedTuple):
         slope = gamma * self.inverse_std
         if not self.batch:
             return slope, np.zeros_like(slope), np.zeros_like(slope)
-        grad_gamma, grad_beta = batch_share.whole_sums(grad_gamma, grad_beta)
+        grad_gamma, grad_beta = sharding.global_sums(grad_gamma, grad_beta)
         M = np.float32(self.batch)
         return slope, slope * grad_beta / M, slope * self.inverse_std * grad_gamma / M
 
@@ -76,7 +76,7 @@ def batch_moments(source: Source) -> tuple[int, Array, Array]:
 
     in_parallel(measure, len(parts))
     counts = np.array([stop - start for start, stop in parts], np.float64) * H * W
-    batch, mean, var = batch_share.whole_moments(N, H * W, *batch_share.merged_moments(counts, means, squares))
+    batch, mean, var = sharding.global_moments(N, H * W, *sharding.merge_moments(counts, means, squares))
     return batch, mean.astype(np.float32), var.astype(np.float32)
 
 
