@@ -1,38 +1,56 @@
 """The picture on the architecture page: ``python docs/picture_of_the_architecture.py`` draws it.
 
-Rows are the layers of the package, top to bottom as imports point; the arrows are the way of a batch through them.
-``tests/docs/test_documentation.py`` compares both with the source.
+A row holds rooms of the same height: folders of the package, and modules at its root. Imports point down or sideways.
+``tests/docs/test_documentation.py`` reads the package and compares rooms and imports with the rows.
 """
 
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-TARGET = Path(__file__).parent / "pictures" / "architecture.svg"
-INK, FORWARD, BACKWARD, PALE, FONT = "#333333", "#1f6fb4", "#c23b22", "#e8eef5", "system-ui, sans-serif"
-WIDTH, ROW, GAP, LEFT, BOX = 980, 62, 16, 20, 450
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / "docs" / "pictures" / "architecture.svg"
+INK, QUIET, FORWARD, BACKWARD, FONT = "#222222", "#555555", "#1f5fa6", "#b3311b", "system-ui, sans-serif"
+WIDTH, ROW, GAP, LEFT, BOX = 1120, 60, 14, 20, 620
+ROLE = LEFT + 14  # where the role of a row starts
+ROOMS = LEFT + 124  # where its rooms start
 
-ROWS: list[tuple[list[str], str]] = [  # modules of one height, and what they are
-    (["examples", "tinycnn.commands", "tinycnn.run"], "programs: train_mnist, minimal, python -m tinycnn"),
-    (["tinycnn.train"], "batches, the step, epochs, evaluation"),
+ROWS: list[tuple[str, str, list[str], str]] = [  # role, colour, rooms, what they do
+    ("programs", "#e9e2f3", ["examples", "commands"], "what is started: tinycnn train, predict, export …"),
+    ("services", "#e9e2f3", ["run", "web", "sklearn"], "one training run, its options and folder; a drawing page"),
+    ("results", "#f6e3ea", ["report", "plots"], "curves, tables and pictures of a finished run"),
     (
-        ["tinycnn.models", "tinycnn.saving", "tinycnn.metrics"],
-        "five networks, files, weights from elsewhere",
+        "training",
+        "#fbe9d7",
+        ["train", "explain", "interchange", "exercises", "testing"],
+        "steps, epochs, checkpoints; other formats; exercises; checks",
     ),
-    (["tinycnn.layers", "tinycnn.optim", "tinycnn.data"], "operations with parameters; how they move; data sets"),
-    (["tinycnn.ops"], "the mathematics: one file, one derivative"),
-    (["tinycnn.tensor"], "the autograd engine and + - * / ** @ sum max"),
-    (["tinycnn.backends"], "the machines: base.py is the contract"),
+    ("networks", "#fdf3cf", ["models", "saving", "metrics"], "five networks, model files, confusion matrix"),
+    ("layers", "#e4f1d9", ["layers", "optim", "gradcheck"], "operations with parameters; the update of parameters"),
+    ("mathematics", "#dcefe6", ["ops", "initializers"], "one file per operation: its equation and gradients"),
+    ("engine", "#dceef3", ["tensor", "data"], "automatic differentiation; data sets as arrays"),
+    ("machines", "#dfe7f5", ["backends", "distributed"], "kernels for NumPy, Numba and CuPy; training in ranks"),
+    ("foundation", "#e8e8ec", ["files", "errors", "version"], "writing files safely; the exceptions; the version"),
 ]
-# The way of a batch: number, row, which direction, what happens.
+# The path of a batch: number, room, colour of the direction, what happens.
 STEPS = [
-    ("1", 1, FORWARD, "draw the order of the epoch, gather bytes as numbers (N, H, W, C)"),
-    ("2", 3, FORWARD, "Sequential.logits: layer after layer"),
-    ("3", 4, FORWARD, "forward: compute y, keep what backward needs"),
-    ("4", 6, FORWARD, "kernels: im2col, max_pool2d, fused blocks"),
-    ("5", 5, BACKWARD, "loss.backward(): latest function first, gradients add up"),
-    ("6", 4, BACKWARD, "backward: grad_y → grad_x, grad_weight, grad_bias"),
-    ("7", 3, BACKWARD, "Optimizer.step: every parameter along its gradient"),
+    ("1", "train", FORWARD, "draw the order of the epoch, cut it into batches"),
+    ("2", "data", FORWARD, "bytes become numbers (N, H, W, C)"),
+    ("3", "layers", FORWARD, "Sequential.logits: layer after layer"),
+    ("4", "ops", FORWARD, "forward: compute y, keep what backward needs"),
+    ("5", "backends", FORWARD, "kernels: im2col, max_pool2d, fused blocks"),
+    ("6", "tensor", BACKWARD, "loss.backward(): latest function first"),
+    ("7", "ops", BACKWARD, "backward: grad_y → grad_x, grad_weight, grad_bias"),
+    ("8", "distributed", BACKWARD, "all-reduce: sum the gradients of all ranks"),
+    ("9", "optim", BACKWARD, "Optimizer.step: each parameter along its gradient"),
 ]
+
+
+def rooms_of_package() -> dict[str, Path]:
+    """The folders of the package and the modules at its root, by name; ``examples`` beside them."""
+    package = ROOT / "tinycnn"
+    folders = {path.parent.name: path.parent for path in package.glob("*/__init__.py")}
+    modules = {path.stem: path for path in package.glob("*.py") if not path.stem.startswith("__")}
+    return {**folders, **modules, "examples": ROOT / "examples"}
 
 
 def text(x: float, y: float, words: str, size: int, colour: str = INK, anchor: str = "start", weight: int = 400) -> str:
@@ -47,34 +65,37 @@ def top_of(row: int) -> int:
 
 
 def box(row: int) -> list[str]:
-    """A layer: the names of its modules, and one line about them."""
-    modules, words = ROWS[row]
-    names = " · ".join(module.removeprefix("tinycnn.") for module in modules)
+    """The role of a row, the names of its rooms (a folder ends in a slash), and one line about them."""
+    role, colour, rooms, words = ROWS[row]
+    found = rooms_of_package()
+    names = "  ·  ".join(f"{room}/" if found[room].is_dir() else room for room in rooms)
     y = top_of(row)
     return [
-        f'<rect x="{LEFT}" y="{y}" width="{BOX - LEFT}" height="{ROW}" rx="6" fill="{PALE}" stroke="{INK}"/>',
-        text(LEFT + 14, y + 26, names, 16, weight=600),
-        text(LEFT + 14, y + 47, words, 13),
+        f'<rect x="{LEFT}" y="{y}" width="{BOX - LEFT}" height="{ROW}" rx="6" fill="{colour}" stroke="{INK}"/>',
+        text(ROLE, y + ROW / 2 + 5, role, 14, QUIET),
+        text(ROOMS, y + 25, names, 16, weight=600),
+        text(ROOMS, y + 46, words, 13),
     ]
 
 
 def steps(row: int) -> list[str]:
-    """What happens to a batch at this height, in the order of time."""
-    here = [step for step in STEPS if step[1] == row]
+    """What happens to a batch in this row, in the order of time."""
+    here = [step for step in STEPS if step[1] in ROWS[row][2]]
     parts = []
     for i, (number, _, colour, words) in enumerate(here):
-        y = top_of(row) + ROW / 2 + (i - (len(here) - 1) / 2) * 26
-        parts.append(f'<circle cx="{BOX + 28}" cy="{y}" r="10" fill="{colour}"/>')
-        parts.append(text(BOX + 28, y + 4, number, 12, "white", "middle", 600))
-        parts.append(text(BOX + 46, y + 5, words, 13, colour))
+        y = top_of(row) + ROW / 2 + (i - (len(here) - 1) / 2) * 28
+        parts.append(f'<circle cx="{BOX + 34}" cy="{y}" r="11" fill="{colour}"/>')
+        parts.append(text(BOX + 34, y + 4.5, number, 13, "white", "middle", 600))
+        parts.append(text(BOX + 54, y + 5, words, 15, colour))
     return parts
 
 
 def draw() -> str:
     """The whole picture as SVG; the same input gives the same bytes."""
-    height = top_of(len(ROWS)) + 8
+    height = top_of(len(ROWS)) + 4
+    middle = (LEFT + BOX) / 2
     arrows = [
-        f'<line x1="{LEFT + 215}" y1="{top_of(row) + ROW}" x2="{LEFT + 215}" y2="{top_of(row + 1) - 3}" '
+        f'<line x1="{middle}" y1="{top_of(row) + ROW}" x2="{middle}" y2="{top_of(row + 1) - 1}" '
         f'stroke="{INK}" marker-end="url(#tip)"/>'
         for row in range(len(ROWS) - 1)
     ]

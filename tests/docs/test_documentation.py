@@ -1,8 +1,8 @@
 """README and docs are run, not just written: their Python, their links, their options, their numbers of lines."""
 
+import ast
 import importlib.util
 import inspect
-import itertools
 import re
 import shlex
 import subprocess
@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import pytest
 
 import tinycnn
-from tests.project.test_architecture import LAYERS
 from tinycnn import backends
 
 ROOT = Path(__file__).parents[2]
@@ -154,17 +153,45 @@ def test_the_picture_is_that_of_its_script() -> None:
     assert script.TARGET.read_text() == script.draw(), "run python docs/picture_of_the_architecture.py"
 
 
-def test_the_picture_shows_the_layers_of_the_package() -> None:
-    """From the top down, as in the table that the imports are held to; and no folder of the package is left out."""
-    height = {place: -i for i, line in enumerate(LAYERS) for place in line}
-    rows = [modules for modules, _ in architecture_script().ROWS]
-    for upper, lower in itertools.pairwise(rows):
-        assert max(height[module] for module in upper) < min(height[module] for module in lower), (upper, lower)
-    folders = {f"tinycnn.{path.parent.name}" for path in (ROOT / "tinycnn").glob("*/__init__.py")}
-    shown = {module for modules in rows for module in modules}
-    page = (ROOT / "docs" / "architecture.md").read_text()
-    untold = [folder for folder in folders - shown if f"`{folder.removeprefix('tinycnn.')}/`" not in page]
-    assert untold == [], "tell of it in docs/architecture.md, or add it to docs/picture_of_the_architecture.py"
+def test_the_picture_shows_every_room_once() -> None:
+    script = architecture_script()
+    shown = [room for _, _, rooms, _ in script.ROWS for room in rooms]
+    assert sorted(shown) == sorted(script.rooms_of_package()), "edit ROWS in docs/picture_of_the_architecture.py"
+
+
+def test_imports_point_down_or_sideways_in_the_picture() -> None:
+    script = architecture_script()
+    row_of = {room: i for i, (_, _, rooms, _) in enumerate(script.ROWS) for room in rooms}
+    found = [
+        (room, target)
+        for room, path in script.rooms_of_package().items()
+        for target in imported_rooms(path)
+        if target in row_of and room != target
+    ]
+    assert len(found) > 50
+    assert [(room, target) for room, target in found if row_of[target] < row_of[room]] == []
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The rooms that a room at ``path`` imports, inside functions too."""
+    files = path.rglob("*.py") if path.is_dir() else [path]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [
+        f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    ]
+    words = [name.split(".") for name in names]
+    return {parts[1] for parts in words if parts[0] == "tinycnn" and len(parts) > 1}
+
+
+def test_an_import_inside_a_function_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import tinycnn.run\n\ndef f():\n    from tinycnn import layers\n")
+    (tmp_path / "b.py").write_text("import numpy\nfrom tinycnn.train.step import Step\n")
+    assert imported_rooms(tmp_path) == {"run", "layers", "train"}
+    assert imported_rooms(tmp_path / "b.py") == {"train"}
 
 
 def test_the_steps_in_the_picture_call_what_exists() -> None:
