@@ -1,6 +1,6 @@
-"""The page in a real browser: strokes are drawn as a person draws them, and what the page then shows is read.
+"""The page in a real browser: the tests draw strokes with mouse, finger and keys, and check what the page shows.
 
-Needs Chromium (Debian: apt install chromium) and Playwright; skips, saying so, where either is missing.
+Needs Chromium (Debian: apt install chromium) and Playwright; skips with the reason where either is missing.
 """
 
 import shutil
@@ -41,17 +41,17 @@ def browser():
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
 def page(request, browser, url):
-    """A fresh page; the test fails if the browser complained, about the Content-Security-Policy for example."""
+    """A fresh page; the test fails if the browser reported a problem, with the Content-Security-Policy for example."""
     context = browser.new_context(**request.param)
-    complaints = []
+    problems = []
     page = context.new_page()
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(url)
     wait_until_ready(page)
     yield page
     context.close()
-    assert complaints == []
+    assert problems == []
 
 
 def on_the_sheet(page, point):
@@ -82,12 +82,12 @@ def wait_until_ready(page):
 
 
 def wait_until(page, condition):
-    """Until ``condition()``; Playwright's own waiting for a script is forbidden by the page's security policy."""
+    """Poll ``condition()`` for 30 s; the page's security policy forbids Playwright's own waiting, which uses eval."""
     for _ in range(600):
         if condition():
             return
         page.wait_for_timeout(50)
-    pytest.fail("waited 30 s in vain")
+    pytest.fail("the condition was not met within 30 s")
 
 
 def picture(page):
@@ -96,7 +96,7 @@ def picture(page):
 
 
 def is_blank(page, canvas):
-    """Whether all pixels of a canvas are alike."""
+    """Whether all pixels of a canvas have the same colour."""
     script = """id => {
         const canvas = document.getElementById(id);
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -127,7 +127,7 @@ def test_a_drawn_digit_is_read(page, points, wanted):
     wait_until(page, lambda: page.locator("#spoken").inner_text().startswith(wanted))
 
 
-def test_the_answer_moves_while_the_pen_is_down(page):
+def test_the_prediction_updates_while_the_pen_is_down(page):
     draw(page, SEVEN[:2], lift=False)
     wait_until(page, lambda: digit(page) != "?")
     first = page.locator("#bars").inner_text()
@@ -174,7 +174,7 @@ def test_nothing_is_wider_than_the_screen(page):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_a_finger_draws_and_does_not_scroll(browser, url):
+def test_touch_draws_and_does_not_scroll(browser, url):
     context = browser.new_context(**PHONE)
     page = context.new_page()
     page.goto(url)
@@ -195,7 +195,7 @@ def test_a_finger_draws_and_does_not_scroll(browser, url):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_ink_stands_out_in_light_and_dark(browser, url, scheme):
+def test_contrast_is_sufficient_in_light_and_dark(browser, url, scheme):
     context = browser.new_context(**DESKTOP, color_scheme=scheme)
     page = context.new_page()
     page.goto(url)
@@ -220,7 +220,7 @@ def luminance(colour):
     return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_a_server_that_is_gone_is_told(browser, tmp_path):
+def test_a_stopped_server_is_reported(browser, tmp_path):
     context = browser.new_context(**DESKTOP)
     page = context.new_page()
     with serving(small_model(), tmp_path) as url:
@@ -233,7 +233,7 @@ def test_a_server_that_is_gone_is_told(browser, tmp_path):
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_a_network_for_other_things_speaks_of_them(browser, tmp_path, size):
+def test_the_page_uses_the_class_names_of_other_networks(browser, tmp_path, size):
     model = small_model()
     model.class_names = ["T-shirt/top", "Trouser", *(f"a rather long name, number {k}" for k in range(8))]
     with serving(model, tmp_path) as address:

@@ -1,4 +1,4 @@
-"""``POST /predict``: right answers, also to many at once, and a sentence for everything else."""
+"""``POST /predict``: correct predictions, also for many clients at once, and an error sentence for bad requests."""
 
 import base64
 import json
@@ -33,10 +33,10 @@ TestClient = pytest.importorskip("starlette.testclient", reason=MISSING).TestCli
 
 from tests.support.web_helpers import serving, small_model  # noqa: E402
 from tinycnn.web import app as web_app  # noqa: E402
-from tinycnn.web.answers import MOST_BYTES, Answers, layers_to_show, packed  # noqa: E402
 from tinycnn.web.app import create_app  # noqa: E402
-from tinycnn.web.guard import BAD_WINDOW_S, MOST_BAD, MOST_CLIENTS, BadInput, without_port  # noqa: E402
-from tinycnn.web.intake import MAX_BODY  # noqa: E402
+from tinycnn.web.predictions import MAX_BYTES, Predictor, encode_maps, layers_to_show  # noqa: E402
+from tinycnn.web.request_picture import MAX_BODY  # noqa: E402
+from tinycnn.web.security import BAD_WINDOW_S, MAX_BAD, MAX_CLIENTS, BadRequestLimiter, without_port  # noqa: E402
 
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
@@ -60,21 +60,21 @@ def model():
 
 @pytest.fixture
 def client(model):
-    return TestClient(create_app(Answers(model)))
+    return TestClient(create_app(Predictor(model)))
 
 
-def refused(response, status):
-    """The sentence of an error."""
+def error_sentence(response, status):
+    """The sentence of the error response, after its status and form are checked."""
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
     return response.json()["error"]
 
 
-# ------------------------------------------------------------------------------------------------------ right answers
+# ------------------------------------------------------------------------------------------------ correct predictions
 
 
 @pytest.mark.usefixtures("backend")
-def test_the_answer_is_that_of_the_network(client, model):
+def test_predictions_equal_those_of_the_network(client, model):
     picture = read_drawing(drawing())
     logits = predict_logits(model, picture)[0].astype(np.float64)
     wanted = np.exp(logits) / np.exp(logits).sum()
@@ -87,7 +87,7 @@ def test_the_answer_is_that_of_the_network(client, model):
 
 
 @pytest.mark.usefixtures("backend")
-def test_inside_are_the_outputs_of_the_layers_and_the_gradient(client, model):
+def test_inside_returns_layer_outputs_and_the_pixel_gradient(client, model):
     picture = read_drawing(drawing())[0]
     answer = client.post("/predict?inside=1", content=drawing(), headers=PNG).json()
     assert [layer["name"] for layer in answer["layers"]] == ["conv2d_1 + relu_1", "maxpool2d_1", "dense_1"]
@@ -104,7 +104,7 @@ def unpacked(layer):
     return (values.transpose(1, 2, 0).astype(np.float64) - 128) / 127 * layer["largest"]  # (OH, OW, shown)
 
 
-def test_pixels_as_json_and_as_a_file_mean_the_same(client):
+def test_json_pixels_and_an_image_file_give_the_same_prediction(client):
     pixels = np.asarray(Image.open(BytesIO(drawing()))).tolist()
     as_json = client.post("/predict", json={"pixels": pixels}).json()
     as_file = client.post("/predict", content=drawing(), headers=PNG).json()
@@ -112,26 +112,26 @@ def test_pixels_as_json_and_as_a_file_mean_the_same(client):
 
 
 @pytest.mark.parametrize("body", [b'{"pixels": [[0]]}', b'{"pixels": [[255, 255.0], [255, 255]]}'])
-def test_nothing_drawn_is_an_answer(client, body):
+def test_an_empty_drawing_is_not_an_error(client, body):
     response = client.post("/predict", content=body, headers=JSON)
     assert response.status_code == 200
     assert response.json() == {"empty": True, "digit": None, "answer": None, "probabilities": None}
 
 
-def test_an_empty_canvas_as_the_page_sends_it(client):
+def test_a_transparent_canvas_is_an_empty_drawing(client):
     stream = BytesIO()
     Image.new("RGBA", (280, 280)).save(stream, "PNG")
     assert client.post("/predict", content=stream.getvalue(), headers=PNG).json()["empty"] is True
 
 
 @pytest.mark.usefixtures("backend")
-def test_many_at_once_get_what_each_would_get_alone(model):
-    """Straight to `Answers` from sixteen threads: the backend is one for the whole process."""
-    answers = Answers(model)
+def test_concurrent_predictions_equal_sequential_ones(model):
+    """Calls `Predictor` directly from sixteen threads, which share the one backend of the process."""
+    predictor = Predictor(model)
     pictures = [read_drawing(drawing(seed)) for seed in range(16)]
-    alone = [without_time(answers.answer(picture, inside=True)) for picture in pictures]
+    alone = [without_time(predictor.predict(picture, inside=True)) for picture in pictures]
     with ThreadPoolExecutor(16) as pool:
-        together = list(pool.map(lambda i: without_time(answers.answer(pictures[i % 16], inside=True)), range(96)))
+        together = list(pool.map(lambda i: without_time(predictor.predict(pictures[i % 16], inside=True)), range(96)))
     assert all(together[i] == alone[i % 16] for i in range(96))
     assert alone[0] != alone[1]
 
@@ -150,10 +150,10 @@ def test_only_one_computes_at_a_time(model, monkeypatch):
         inside.pop()
         return np.zeros((1, 10))
 
-    monkeypatch.setattr("tinycnn.web.answers.predict_logits", slow)
-    answers = Answers(model)
+    monkeypatch.setattr("tinycnn.web.predictions.predict_logits", slow)
+    predictor = Predictor(model)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(answers.answer, [np.zeros((1, 28, 28, 1), np.uint8)] * 16))
+        list(pool.map(predictor.predict, [np.zeros((1, 28, 28, 1), np.uint8)] * 16))
     assert len(most) == 16
     assert max(most) == 1
 
@@ -161,18 +161,18 @@ def test_only_one_computes_at_a_time(model, monkeypatch):
 # ---------------------------------------------------------------------------------------------- networks of other kinds
 
 
-def test_other_shapes_and_classes_work():
+def test_other_input_shapes_and_class_counts_work():
     model = Sequential(Rescaling(1 / 255), Flatten(), Dense(3), input_shape=(20, 24, 1))
-    client = TestClient(create_app(Answers(model)))
+    client = TestClient(create_app(Predictor(model)))
     answer = client.post("/predict?inside=1", content=drawing(), headers=PNG).json()
     assert len(answer["probabilities"]) == 3
     assert np.array(answer["picture"]).shape == (20, 24)
     assert client.get("/model").json()["input_shape"] == [20, 24, 1]
 
 
-def test_classes_are_called_by_their_names(model):
+def test_predictions_use_the_class_names(model):
     model.class_names = [f"thing {k}" for k in range(10)]
-    client = TestClient(create_app(Answers(model)))
+    client = TestClient(create_app(Predictor(model)))
     assert client.get("/model").json()["class_names"] == list(model.class_names)
     answer = client.post("/predict", content=drawing(), headers=PNG).json()
     assert answer["answer"] == f"thing {answer['digit']}"
@@ -180,8 +180,8 @@ def test_classes_are_called_by_their_names(model):
 
 def test_a_network_for_whole_pictures_is_refused(model):
     model.pictures = "whole"
-    with pytest.raises(SettingError, match="the page draws, this network was trained on whole pictures"):
-        Answers(model)
+    with pytest.raises(SettingError, match="the page sends drawings, but this network was trained on whole pictures"):
+        Predictor(model)
 
 
 @pytest.mark.parametrize(
@@ -194,11 +194,11 @@ def test_a_network_for_whole_pictures_is_refused(model):
     ids=["colours", "rows", "no classes"],
 )
 def test_a_network_that_cannot_read_drawings_is_refused(model):
-    with pytest.raises(SettingError, match=r"expects classes; this network takes \("):
-        Answers(model())
+    with pytest.raises(SettingError, match=r"expects class scores; this network takes \("):
+        Predictor(model())
 
 
-def test_layers_to_show_join_what_belongs_together():
+def test_layers_to_show_joins_a_layer_and_its_relu():
     model = Sequential(
         *(Rescaling(1 / 255), Conv2d(2), BatchNorm(), ReLU(), Conv2d(2), ReLU()),
         *(Flatten(), Dense(3), ReLU(), Dense(2), Softmax()),
@@ -208,14 +208,14 @@ def test_layers_to_show_join_what_belongs_together():
     assert list(layers_to_show(model).values()) == labels
 
 
-def test_large_layers_are_cut_and_silent_ones_are_zero():
-    layer = packed("wide", np.ones((64, 64, 100), np.float32))
-    assert layer["shown"] == MOST_BYTES // 64**2
+def test_large_layers_are_truncated_and_zero_layers_encode_as_128():
+    layer = encode_maps("wide", np.ones((64, 64, 100), np.float32))
+    assert layer["shown"] == MAX_BYTES // 64**2
     assert layer["shape"] == [64, 64, 100]
-    assert set(base64.b64decode(packed("silent", np.zeros(5))["maps"])) == {128}
+    assert set(base64.b64decode(encode_maps("zero", np.zeros(5))["maps"])) == {128}
 
 
-# ------------------------------------------------------------------------------------------------------ what is refused
+# ------------------------------------------------------------------------------------------------------- bad requests
 
 BAD_JSON = {
     "no JSON": b"{",
@@ -245,60 +245,61 @@ BAD_JSON = {
 
 
 @pytest.mark.parametrize("body", BAD_JSON.values(), ids=BAD_JSON)
-def test_bad_json_gets_a_sentence(client, body):
-    assert refused(client.post("/predict", content=body, headers=JSON), 400).endswith(".")
+def test_bad_json_is_refused_with_a_sentence(client, body):
+    assert error_sentence(client.post("/predict", content=body, headers=JSON), 400).endswith(".")
 
 
 @pytest.mark.parametrize(("body", "message"), HOSTILE.values(), ids=HOSTILE)
-def test_hostile_images_get_a_sentence(client, body, message):
-    assert message in refused(client.post("/predict", content=body, headers=PNG), 400)
+def test_hostile_images_are_refused_with_a_sentence(client, body, message):
+    assert message in error_sentence(client.post("/predict", content=body, headers=PNG), 400)
 
 
-def test_a_picture_with_too_many_pixels(client):
+def test_a_picture_with_too_many_pixels_is_refused(client):
     stream = BytesIO()
     Image.new("1", (2100, 2100)).save(stream, "PNG")
-    assert "above 4,000,000" in refused(client.post("/predict", content=stream.getvalue(), headers=PNG), 400)
+    assert "above 4,000,000" in error_sentence(client.post("/predict", content=stream.getvalue(), headers=PNG), 400)
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "multipart/form-data", "image/svg+xml", "application/postscript"])
 def test_other_types_are_refused(client, kind):
-    assert "expected image/png" in refused(client.post("/predict", content=b"x", headers={"Content-Type": kind}), 415)
+    response = client.post("/predict", content=b"x", headers={"Content-Type": kind})
+    assert "expected image/png" in error_sentence(response, 415)
 
 
 @pytest.mark.parametrize("query", ["inside=2", "inside=", "file=/etc/passwd", "inside=1&inside=x"])
 def test_unknown_queries_are_refused(client, query):
-    assert "inside" in refused(client.post(f"/predict?{query}", content=drawing(), headers=PNG), 400)
+    assert "inside" in error_sentence(client.post(f"/predict?{query}", content=drawing(), headers=PNG), 400)
 
 
-def test_a_large_body_is_refused_whether_it_says_so_or_not(client):
-    assert "larger than" in refused(client.post("/predict", content=bytes(MAX_BODY + 1), headers=PNG), 413)
+def test_a_large_body_is_refused_with_and_without_content_length(client):
+    assert "larger than" in error_sentence(client.post("/predict", content=bytes(MAX_BODY + 1), headers=PNG), 413)
     pieces = (bytes(1000) for _ in range(MAX_BODY // 1000 + 2))  # sent in chunks: no Content-Length
-    assert "larger than" in refused(client.post("/predict", content=pieces, headers=PNG), 413)
+    assert "larger than" in error_sentence(client.post("/predict", content=pieces, headers=PNG), 413)
 
 
 PATHS = ["/../pyproject.toml", "/..%2f..%2fpyproject.toml", "/static/page.js", "/page.js/x", "//etc/passwd", "/%00"]
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/page.css%00.html", "/index.html", "/predict/", "/model.safetensors"])
-def test_no_path_leads_to_a_file(client, path):
-    assert refused(client.get(path, follow_redirects=False), 404) == "there is nothing at this address."
+def test_no_path_outside_the_routes_is_served(client, path):
+    assert error_sentence(client.get(path, follow_redirects=False), 404) == "there is nothing at this address."
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/predict"), ("DELETE", "/"), ("POST", "/model")])
 def test_other_methods_are_refused(client, method, path):
-    refused(client.request(method, path), 405)
+    error_sentence(client.request(method, path), 405)
 
 
-def test_a_bug_is_answered_without_its_traceback(model, monkeypatch):
-    monkeypatch.setattr(Answers, "answer", lambda *_: 1 / 0)
-    client = TestClient(create_app(Answers(model)), raise_server_exceptions=False)
-    assert "mistake" in refused(client.post("/predict", content=drawing(), headers=PNG), 500)
+def test_an_internal_error_does_not_expose_its_traceback(model, monkeypatch):
+    monkeypatch.setattr(Predictor, "predict", lambda *_: 1 / 0)
+    client = TestClient(create_app(Predictor(model)), raise_server_exceptions=False)
+    assert "internal server error" in error_sentence(client.post("/predict", content=drawing(), headers=PNG), 500)
 
 
 @given(st.binary(max_size=200), st.sampled_from(["application/json", "image/png", "image/gif", "x"]))
 @settings(max_examples=60, deadline=None)
-def test_any_body_is_answered(body, kind):
-    client = TestClient(create_app(Answers(small_model())))
+def test_any_body_gets_a_json_response(body, kind):
+    client = TestClient(create_app(Predictor(small_model())))
     response = client.post("/predict", content=body, headers={"Content-Type": kind})
     assert response.status_code in (200, 400, 415)
     assert response.json()
@@ -307,65 +308,65 @@ def test_any_body_is_answered(body, kind):
 # ----------------------------------------------------------------------------------------------------- rates and hosts
 
 
-def test_who_sends_much_nonsense_must_wait(client):
-    for _ in range(MOST_BAD):
-        refused(client.post("/predict", content=b"{", headers=JSON), 400)
+def test_many_bad_requests_are_rate_limited(client):
+    for _ in range(MAX_BAD):
+        error_sentence(client.post("/predict", content=b"{", headers=JSON), 400)
     response = client.post("/predict", content=drawing(), headers=PNG)
-    assert "ask again in" in refused(response, 429)
+    assert "ask again in" in error_sentence(response, 429)
     assert 1 <= int(response.headers["Retry-After"]) <= BAD_WINDOW_S
 
 
-def test_the_wait_ends_and_strangers_are_forgotten():
+def test_the_rate_limit_expires_and_old_clients_are_dropped():
     now = [0.0]
-    bad = BadInput(lambda: now[0])
-    for _ in range(MOST_BAD):
-        assert bad.wait_s("a") == 0
-        bad.note("a")
+    limiter = BadRequestLimiter(lambda: now[0])
+    for _ in range(MAX_BAD):
+        assert limiter.wait_s("a") == 0
+        limiter.record("a")
         now[0] += 1
-    assert bad.wait_s("a") == BAD_WINDOW_S - MOST_BAD
-    assert bad.wait_s("b") == 0
+    assert limiter.wait_s("a") == BAD_WINDOW_S - MAX_BAD
+    assert limiter.wait_s("b") == 0
     now[0] += BAD_WINDOW_S
-    assert bad.wait_s("a") == 0
-    for number in range(2 * MOST_CLIENTS):
-        bad.note(f"client {number}")
-    assert len(bad.times) == MOST_CLIENTS
+    assert limiter.wait_s("a") == 0
+    for number in range(2 * MAX_CLIENTS):
+        limiter.record(f"client {number}")
+    assert len(limiter.times) == MAX_CLIENTS
 
 
 @pytest.mark.parametrize(
     ("host", "status"),
     [("localhost", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200), ("evil.example", 400), ("localhost.evil", 400)],
 )
-def test_only_our_own_names_are_answered(model, host, status):
-    client = TestClient(create_app(Answers(model), ["127.0.0.1", "localhost", "[::1]"]))
+def test_only_the_given_host_names_are_accepted(model, host, status):
+    client = TestClient(create_app(Predictor(model), ["127.0.0.1", "localhost", "[::1]"]))
     assert client.get("/", headers={"Host": host}).status_code == status
 
 
-def test_ports_are_cut_off():
+def test_without_port_removes_the_port():
     assert [without_port(host) for host in ("a", "a:1", "[::1]", "[::1]:80", "")] == ["a", "a", "[::1]", "[::1]", ""]
 
 
 @pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/openapi.json", "/model", "/nowhere"])
-def test_every_answer_has_the_headers(client, path):
+def test_every_response_has_the_security_headers(client, path):
     headers = client.get(path).headers
     assert "default-src 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
 
 
-def test_the_page_needs_nothing_from_elsewhere():
-    """And nothing inline, which its own Content-Security-Policy would refuse."""
+def test_the_page_loads_nothing_from_other_hosts():
+    """Nor anything inline, which its own Content-Security-Policy would refuse."""
     html, css, script = ((STATIC / name).read_text() for name in ("index.html", "page.css", "page.js"))
     assert "http:" not in html + css + script
     assert "https:" not in html + css + script
     assert all(word not in html for word in ("style=", "onclick", "<style", "javascript:"))
 
 
-def test_the_description_describes_the_answers(client):
+def test_openapi_describes_the_responses(client):
     description = client.get("/openapi.json").json()
     answer = description["components"]["schemas"]["Answer"]["properties"]
     assert set(answer) == set(client.post("/predict?inside=1", content=drawing(), headers=PNG).json())
     layer = description["components"]["schemas"]["Layer"]["properties"]
-    assert set(layer) == set(packed("", np.zeros(1)))
+    assert set(layer) == set(encode_maps("", np.zeros(1)))
     operation = description["paths"]["/predict"]["post"]
     assert {"200", "400", "408", "413", "415", "429", "503"} == set(operation["responses"])
 
@@ -379,7 +380,7 @@ def server(tmp_path_factory):
         yield url
 
 
-def test_many_clients_of_the_real_server_get_their_own_answers(server):
+def test_concurrent_clients_of_the_real_server_get_their_own_predictions(server):
     with httpx.Client() as client:
         ask = partial(probabilities_of, client, server)
         alone = [ask(seed) for seed in range(6)]
@@ -389,7 +390,7 @@ def test_many_clients_of_the_real_server_get_their_own_answers(server):
 
 
 def probabilities_of(client, server, seed):
-    """Asks again when the server is busy."""
+    """The probabilities for a drawing; repeats the request while the server is busy."""
     for _ in range(200):
         response = client.post(f"{server}/predict", content=drawing(seed), headers=PNG, timeout=30)
         if response.status_code != 503:
@@ -403,8 +404,8 @@ def connect(server):
     return socket.create_connection((host, int(port)), timeout=30)
 
 
-def test_slow_clients_block_nobody_and_are_shown_out(server):
-    """Twenty that announce a picture and send a byte of it, one that says nothing, one that stops in its first line."""
+def test_slow_clients_do_not_block_others_and_are_disconnected(server):
+    """Twenty clients that send one byte of a picture, one that sends nothing, one that stops in its first line."""
     host = server.removeprefix("http://")
     head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\nx"
     with ExitStack() as stack:
@@ -421,14 +422,14 @@ def test_slow_clients_block_nobody_and_are_shown_out(server):
         assert half.recv(100) == b""
 
 
-def test_nonsense_on_the_wire_is_answered(server):
+def test_bytes_that_are_not_http_get_status_400(server):
     with connect(server) as one:
         one.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         assert one.recv(1000).startswith(b"HTTP/1.1 400")
     assert httpx.get(server).status_code == 200
 
 
-def test_at_most_eight_wait_for_the_network(model, monkeypatch):
+def test_at_most_eight_requests_are_pending(model, monkeypatch):
     release, arrived = threading.Event(), threading.Semaphore(0)
 
     def wait_then_read(*_):
@@ -436,22 +437,22 @@ def test_at_most_eight_wait_for_the_network(model, monkeypatch):
         assert release.wait(20)
         return read_drawing(drawing())
 
-    monkeypatch.setattr(web_app, "posted_picture", wait_then_read)
-    with TestClient(create_app(Answers(model))) as client, ThreadPoolExecutor(web_app.AT_ONCE) as pool:
-        asked = [pool.submit(client.post, "/predict", headers=PNG) for _ in range(web_app.AT_ONCE)]
+    monkeypatch.setattr(web_app, "decode_picture", wait_then_read)
+    with TestClient(create_app(Predictor(model))) as client, ThreadPoolExecutor(web_app.MAX_PENDING) as pool:
+        asked = [pool.submit(client.post, "/predict", headers=PNG) for _ in range(web_app.MAX_PENDING)]
         assert all(arrived.acquire(timeout=20) for _ in asked)
         response = client.post("/predict", headers=PNG)
         release.set()
-        assert [one.result().status_code for one in asked] == [200] * web_app.AT_ONCE
+        assert [one.result().status_code for one in asked] == [200] * web_app.MAX_PENDING
         assert client.post("/predict", headers=PNG).status_code == 200
-    assert "busy" in refused(response, 503)
+    assert "busy" in error_sentence(response, 503)
     assert response.headers["Retry-After"] == "1"
 
 
 # -------------------------------------------------------------------------------------------------------- the command
 
 
-def test_mistakes_of_the_user_are_sentences(tmp_path, capsys):
+def test_serve_reports_user_errors_in_one_sentence(tmp_path, capsys):
     path = tmp_path / "model.safetensors"
     tinycnn.save(small_model(), path)
     colour = tmp_path / "colour.safetensors"

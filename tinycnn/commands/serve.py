@@ -13,7 +13,7 @@ from tinycnn.errors import SettingError
 from tinycnn.saving.model_file import load_finite
 
 if TYPE_CHECKING:
-    from tinycnn.web.answers import Answers
+    from tinycnn.web.predictions import Predictor
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -37,26 +37,26 @@ def run(options: argparse.Namespace) -> None:
         from tinycnn.web.server import make_server
     except ImportError as error:
         raise SettingError(f"the page needs Starlette and uvicorn ({error}): pip install 'tinycnn[web]'") from None
-    from tinycnn.web.answers import Answers
+    from tinycnn.web.predictions import Predictor
 
     tinycnn.use_backend(options.backend)
-    answers = Answers(load_finite(options.model_file))
+    predictor = Predictor(load_finite(options.model_file))
     listener = listen(options.host, options.port)
-    warm_up(answers)
+    warm_up(predictor)
     port = listener.getsockname()[1]
     print(f"{options.model_file}: draw at {address(options.host, port)} (Ctrl-C ends)", flush=True)
-    app = create_app(answers, names=[*LOOPBACK, options.host] if is_loopback(options.host) else None)
+    app = create_app(predictor, names=[*LOOPBACK, options.host] if is_loopback(options.host) else None)
     try:
         make_server(app, options.host, port).run(sockets=[listener])
     except KeyboardInterrupt:
         print()
 
 
-def warm_up(answers: "Answers") -> None:
+def warm_up(predictor: "Predictor") -> None:
     """Compile the kernels before the first visitor waits for them."""
     import numpy as np
 
-    answers.answer(np.zeros((1, *answers.shape, 1), np.uint8), inside=True)
+    predictor.predict(np.zeros((1, *predictor.shape, 1), np.uint8), inside=True)
 
 
 def listen(host: str, port: int) -> socket.socket:

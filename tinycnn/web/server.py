@@ -1,4 +1,4 @@
-"""uvicorn with its limits set: connections, silence, headers."""
+"""uvicorn with limits on connections, idle time and headers."""
 
 import asyncio
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST_CONNECTIONS = 100
-SILENCE_S = 10  # a client that has not said by then what it wants is shown out
-MOST_HEADER = 16 * 1024  # bytes
+MAX_CONNECTIONS = 100
+HEAD_TIMEOUT_S = 10  # a client that has not sent the head of a request by then is disconnected
+MAX_HEADER = 16 * 1024  # bytes
 
 
-class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that does not wait for ever for the head of a request (uvicorn itself sets no limit)."""
+class HeadTimeoutProtocol(H11Protocol):
+    """HTTP/1.1 with a time limit for the head of a request (uvicorn itself sets none)."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -23,29 +23,29 @@ class ImpatientProtocol(H11Protocol):
         self._expect_request()
 
     def _expect_request(self) -> None:
-        self.loop.call_later(SILENCE_S, self._close_if_still, self.cycle)
+        self.loop.call_later(HEAD_TIMEOUT_S, self._close_if_idle, self.cycle)
 
-    def _close_if_still(self, cycle: Any) -> None:
-        nothing_new = self.cycle is cycle and (cycle is None or cycle.response_complete)
-        if nothing_new and not self.transport.is_closing():
+    def _close_if_idle(self, cycle: Any) -> None:
+        is_idle = self.cycle is cycle and (cycle is None or cycle.response_complete)
+        if is_idle and not self.transport.is_closing():
             self.transport.close()
 
 
 def make_server(app: Any, host: str, port: int) -> uvicorn.Server:
-    """A server for ``app`` that speaks HTTP/1.1 only and logs nothing but errors."""
+    """A server for ``app`` that speaks only HTTP/1.1 and logs only warnings and errors."""
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=ImpatientProtocol,
+        http=HeadTimeoutProtocol,
         ws="none",
         lifespan="off",
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MOST_CONNECTIONS,
-        h11_max_incomplete_event_size=MOST_HEADER,
+        limit_concurrency=MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=MAX_HEADER,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=2,
     )

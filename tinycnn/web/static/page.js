@@ -1,22 +1,22 @@
-// Draw strokes, send the picture, show the answer. One request is under way at any time: while it is, the latest drawing
-// waits, and the ones before it are forgotten.
+// Draw strokes, send the picture, show the prediction. At most one request is under way; when it returns, only the
+// latest drawing is sent, and the drawings in between are skipped.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const SIDE = 560; // of the sheet, in its own units
-const SENT = 280; // pixels of the picture that is sent
-const INSIDE_EVERY_MS = 250; // feature maps while drawing; probabilities come as fast as the network answers
-const STEP = SIDE / 28; // of an arrow key
+const SIDE = 560; // of the sheet, in canvas units
+const SENT = 280; // side in pixels of the picture that is sent
+const INSIDE_EVERY_MS = 250; // between two requests with feature maps while drawing; probabilities have no limit
+const STEP = SIDE / 28; // distance moved by an arrow key
 
 const sheet = $("sheet");
 let strokes = []; // each {width, points: [{x, y}, …]}
 let drawing = null; // the stroke under the pointer, also in strokes
 let pointer = null; // its pointerId
-let pen = null; // {x, y, down} once the keyboard draws
+let pen = null; // {x, y, down} while drawing with the keyboard
 
 // ------------------------------------------------------------------------------------------------------- drawing
 
-/** A smooth curve: through the middle of each two points, bent towards the points. */
+/** Draws a smooth curve through the midpoints of neighbouring points, with the points as controls. */
 function trace(context, { points, width }) {
   context.lineWidth = width;
   context.beginPath();
@@ -144,10 +144,10 @@ sheet.addEventListener("blur", () => {
   redraw();
 });
 
-// --------------------------------------------------------------------------------------------------------- asking
+// ------------------------------------------------------------------------------------------------------ requests
 
 let waiting = false; // a request is under way
-let stale = false; // and the drawing has changed since
+let stale = false; // the drawing has changed since that request was sent
 let lastInside = 0;
 
 function picture() {
@@ -195,8 +195,8 @@ function trouble(sentence) {
 // -------------------------------------------------------------------------------------------------------- showing
 
 const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)} %`;
-let latest = { empty: true }; // drawn again when light turns dark
-let speaking = 0;
+let latest = { empty: true }; // shown again when the colour scheme changes
+let speechTimer = 0;
 
 function makeBars(names) {
   const letters = Math.min(12, Math.max(...names.map((name) => name.length)));
@@ -241,13 +241,13 @@ function show(answer) {
 const verdict = (share) => `${share < 0.6 ? "not sure: " : ""}${percent(share)}`;
 
 function speak(sentence) {
-  clearTimeout(speaking);
-  speaking = setTimeout(() => ($("spoken").textContent = sentence), 700); // once the drawing rests
+  clearTimeout(speechTimer);
+  speechTimer = setTimeout(() => ($("spoken").textContent = sentence), 700); // 0.7 s after the last change
 }
 
 const rgb = (name) => [1, 3, 5].map((i) => parseInt(colourOf(name).slice(i, i + 2), 16));
 
-/** Bytes around 128 to colours: one at zero, one above, one below. */
+/** Maps bytes centred on 128 to colours: one for zero, one for positive, one for negative. */
 function signedPixels(bytes, width, height) {
   const zero = rgb("--zero"), above = rgb("--for"), below = rgb("--against");
   const image = new ImageData(width, height);
@@ -283,7 +283,7 @@ function showInside() {
     blank($("saliency"));
     const hint = document.createElement("p");
     hint.className = "hint";
-    hint.textContent = "Draw, and they appear.";
+    hint.textContent = "Draw something to see them.";
     $("layers").replaceChildren(hint);
     return;
   }
@@ -310,7 +310,7 @@ function makeLayer(layer) {
   return section;
 }
 
-/** All maps of a layer side by side, each pixel a whole number of screen pixels. */
+/** Draws all maps of a layer side by side; each cell is a whole number of screen pixels wide. */
 function drawLayer(canvas, layer) {
   const [height, width] = layer.shape, bytes = bytesOf(layer.maps), size = width * height;
   const dense = size === 1, ratio = Math.max(1, Math.round(window.devicePixelRatio));
@@ -329,10 +329,10 @@ function drawLayer(canvas, layer) {
   }
 }
 
-// -------------------------------------------------------------------------------------------------------- the start
+// ----------------------------------------------------------------------------------------------------------- start
 
-/** The classes are no digits: the page must not speak of any. */
-function callItADrawing() {
+/** Removes the word "digit" from the page, for networks whose classes are not digits. */
+function useNeutralTexts() {
   document.title = "tinycnn: draw";
   document.querySelector("h1").textContent = "Draw";
   $("invitation").textContent = "Draw here";
@@ -348,7 +348,7 @@ async function start() {
     const size = model.parameters.toLocaleString("en");
     $("about").textContent = `A convolutional network of ${size} parameters reads along (${model.backend} backend).`;
     makeBars(model.class_names);
-    if (model.class_names.some((name) => !/^\d$/.test(name))) callItADrawing();
+    if (model.class_names.some((name) => !/^\d$/.test(name))) useNeutralTexts();
   } catch {
     trouble("The server does not answer. Is it still running?");
   }

@@ -1,4 +1,4 @@
-"""The body of a request → the picture that the network takes. Whatever comes, the answer is a picture or a sentence."""
+"""Decodes the body of a request into the picture that the network takes; any other body raises DataError."""
 
 import json
 from typing import Any
@@ -17,24 +17,24 @@ JSON_TYPE = "application/json"
 
 
 class UnsupportedTypeError(DataError):
-    """A body of another kind than an image or JSON."""
+    """The Content-Type is neither an image type nor JSON."""
 
 
-def posted_picture(content_type: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
+def decode_picture(content_type: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
     """An image file, or JSON ``{"pixels": rows of numbers, 0 to 255}`` → ``(1, H, W, 1)`` bytes; ``shape`` is (H, W).
 
-    Raises EmptyDrawingError when nothing is drawn, DataError for everything else that cannot be read.
+    Raises EmptyDrawingError when nothing is drawn, DataError for any other body that cannot be read.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind in IMAGE_TYPES:
         return read_drawing(body, shape, max_pixels=MAX_PIXELS)
     if kind == JSON_TYPE:
-        return normalise(posted_levels(body), shape)
+        return normalise(decode_pixels(body), shape)
     raise UnsupportedTypeError(f"Content-Type {kind!r}: expected {', '.join(IMAGE_TYPES)} or {JSON_TYPE}.")
 
 
-def posted_levels(body: bytes) -> np.ndarray:
-    """``{"pixels": [[0, 255, …], …]}`` → ``(any, any)`` from 0 to 1."""
+def decode_pixels(body: bytes) -> np.ndarray:
+    """``{"pixels": [[0, 255, …], …]}`` → float64 ``(rows, columns)`` from 0 to 1; raises DataError otherwise."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
@@ -45,16 +45,16 @@ def posted_levels(body: bytes) -> np.ndarray:
 
 
 def checked_rows(rows: Any) -> list[list[float]]:
-    """``rows`` as they are, if they are rows of one length of numbers from 0 to 255."""
-    if not is_list(rows) or not all(is_list(row) and len(row) == len(rows[0]) for row in rows):
-        raise DataError(f'"pixels": expected a list of 1 to {MAX_SIDE} rows of one length from 1 to {MAX_SIDE}.')
+    """``rows``, unchanged; raises DataError unless all rows have one length and hold numbers from 0 to 255."""
+    if not has_valid_length(rows) or not all(has_valid_length(row) and len(row) == len(rows[0]) for row in rows):
+        raise DataError(f'"pixels": expected a list of 1 to {MAX_SIDE} rows, all of one length from 1 to {MAX_SIDE}.')
     for row in rows:
         for value in row:
             if type(value) not in (int, float) or not 0 <= value <= 255:  # a comparison with NaN is false
-                raise DataError('"pixels": expected numbers from 0 to 255, something else is among them.')
+                raise DataError('"pixels": expected numbers from 0 to 255 only.')
     return rows
 
 
-def is_list(value: Any) -> bool:
-    """Whether ``value`` is a list of a length that a side of a picture may have."""
+def has_valid_length(value: Any) -> bool:
+    """Whether ``value`` is a list of 1 to ``MAX_SIDE`` items."""
     return isinstance(value, list) and 1 <= len(value) <= MAX_SIDE

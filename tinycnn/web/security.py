@@ -1,4 +1,4 @@
-"""What stands before every route: who may ask, how often wrongly, and what browsers may do with the page."""
+"""Checks before every route: accepted host names, a limit on bad requests, and the security headers for browsers."""
 
 import time
 from collections import OrderedDict, deque
@@ -8,7 +8,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MOST_BAD, BAD_WINDOW_S, MOST_CLIENTS = 30, 60.0, 1000
+MAX_BAD, BAD_WINDOW_S, MAX_CLIENTS = 30, 60.0, 1000
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -24,34 +24,34 @@ HEADERS = {
 }
 
 
-def refusal(status: int, sentence: str, **headers: str) -> JSONResponse:
+def error_response(status: int, sentence: str, **headers: str) -> JSONResponse:
     """An error as JSON: ``{"error": sentence}``."""
     return JSONResponse({"error": sentence}, status, headers=headers or None)
 
 
-class BadInput:
-    """Remembers when each client last sent something unreadable, of at most 1,000 clients."""
+class BadRequestLimiter:
+    """Records the times of each client's unreadable requests, for at most 1,000 clients."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock, self.times = clock, OrderedDict[str, deque[float]]()
 
-    def note(self, client: str) -> None:
-        """``client`` has just sent something unreadable."""
-        self.times.setdefault(client, deque(maxlen=MOST_BAD)).append(self.clock())
+    def record(self, client: str) -> None:
+        """Record that ``client`` has just sent an unreadable request."""
+        self.times.setdefault(client, deque(maxlen=MAX_BAD)).append(self.clock())
         self.times.move_to_end(client)
-        if len(self.times) > MOST_CLIENTS:
+        if len(self.times) > MAX_CLIENTS:
             self.times.popitem(last=False)
 
     def wait_s(self, client: str) -> float:
-        """Seconds until ``client`` may ask again; 0 unless it sent 30 unreadable requests within a minute."""
+        """Seconds until ``client`` may send again; 0 unless it sent 30 unreadable requests within a minute."""
         times = self.times.get(client)
-        return max(0.0, times[0] + BAD_WINDOW_S - self.clock()) if times and len(times) == MOST_BAD else 0.0
+        return max(0.0, times[0] + BAD_WINDOW_S - self.clock()) if times and len(times) == MAX_BAD else 0.0
 
 
-class Guard:
-    """ASGI middleware: refuses foreign names for this host (or a web page could ask through DNS), adds the headers.
+class SecurityMiddleware:
+    """ASGI middleware that rejects unknown host names (against DNS rebinding) and adds the security headers.
 
-    ``names``: the host names this server answers to; None: any.
+    ``names``: the accepted host names; None: any.
     """
 
     def __init__(self, app: ASGIApp, names: Iterable[str] | None = None) -> None:
@@ -66,10 +66,12 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        app = self.app if self._is_for_us(scope) else refusal(400, "this server does not answer to that host name.")
+        accepted = self._is_accepted(scope)
+        app = self.app if accepted else error_response(400, "this server does not accept that host name.")
         await app(scope, receive, send_with_headers)
 
-    def _is_for_us(self, scope: Scope) -> bool:
+    def _is_accepted(self, scope: Scope) -> bool:
+
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         return self.names is None or (len(hosts) == 1 and without_port(hosts[0]) in self.names)
 

@@ -1,0 +1,100 @@
+"""The network's prediction for a picture, with the feature maps behind it, as values that JSON can carry."""
+
+import base64
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from tinycnn import explain, metrics
+from tinycnn.backends import get_backend
+from tinycnn.errors import SettingError
+from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, Layer, LogSoftmax, ReLU, Rescaling, Sequential, Softmax
+from tinycnn.train.evaluation import predict_logits
+
+MAX_MAPS, MAX_BYTES = 256, 1 << 16  # per layer; further maps are left out
+NOT_SHOWN = (Rescaling, Flatten, Dropout, Softmax, LogSoftmax)  # output looks like the input, or like the prediction
+
+
+class Predictor:
+    """One network for many threads. Only one thread computes at a time, because all share the backend and its memory.
+
+    Raises SettingError unless the network takes drawings of one channel and returns class scores.
+    """
+
+    def __init__(self, model: Sequential) -> None:
+        if len(model.input_shape) != 3 or model.input_shape[2] != 1 or len(model.output_shape) != 1:
+            raise SettingError(
+                f"the page draws pictures (H, W, 1) and expects class scores; this network takes {model.input_shape} "
+                f"and returns {model.output_shape}. Serve one that was trained on MNIST, or use the command predict."
+            )
+        if model.pictures != "drawing":
+            raise SettingError(
+                "the page sends drawings, but this network was trained on whole pictures: use the command predict"
+            )
+        self.model, self._lock = model.eval(), threading.Lock()
+        self.shape = model.input_shape[0], model.input_shape[1]
+        self.shown_layers = layers_to_show(model)
+
+    def describe(self) -> dict[str, Any]:
+        """Shapes, class names, number of parameters, backend and layers, for the head of the page."""
+        return {
+            "input_shape": self.model.input_shape,
+            "classes": self.model.output_shape[0],
+            "class_names": self.model.class_names,
+            "parameters": self.model.parameter_count(),
+            "backend": get_backend().name,
+            "layers": [repr(layer) for layer in self.model.layers.values()],
+        }
+
+    def predict(self, picture: np.ndarray, inside: bool = False) -> dict[str, Any]:
+        """``picture (1, H, W, 1)`` bytes → class and probabilities; with ``inside`` also the maps of every layer."""
+        with self._lock:
+            start = time.perf_counter()
+            probabilities = metrics.probabilities(predict_logits(self.model, picture))[0]  # (K,)
+            maps = self._inside(picture[0]) if inside else {}
+            compute_ms = 1000 * (time.perf_counter() - start)
+        return {
+            "empty": False,
+            "digit": int(probabilities.argmax()),
+            "answer": self.model.class_names[int(probabilities.argmax())],
+            "probabilities": probabilities.tolist(),
+            "picture": picture[0, :, :, 0].tolist(),
+            **maps,
+            "compute_ms": round(compute_ms, 2),
+        }
+
+    def _inside(self, picture: np.ndarray) -> dict[str, Any]:
+        outputs = explain.activations(self.model, picture)
+        return {
+            "layers": [encode_maps(label, outputs[name]) for name, label in self.shown_layers.items()],
+            "saliency": encode_maps("saliency", explain.saliency(self.model, picture)),
+        }
+
+
+def layers_to_show(model: Sequential) -> dict[str, str]:
+    """Name → label of each layer to show. A layer followed by a ReLU is shown after it, as ``conv2d_1 + relu_1``."""
+    names, layers = list(model.layers), list(model.layers.values())
+    next_layers: list[Layer | None] = [*layers[1:], None]
+    labels, prefix = {}, ""
+    for name, layer, next_layer in zip(names, layers, next_layers, strict=True):
+        joined = isinstance(layer, Conv2d | Dense) and isinstance(next_layer, ReLU)
+        if not joined and not isinstance(layer, NOT_SHOWN):
+            labels[name] = prefix + name
+        prefix = f"{name} + " if joined else ""
+    return labels
+
+
+def encode_maps(label: str, output: np.ndarray) -> dict[str, Any]:
+    """Encode maps ``(OH, OW, F)`` or units ``(F,)`` as base64 bytes, map by map.
+
+    Byte 128 is zero; 255 and 1 are the largest magnitude, positive and negative.
+    """
+    maps = output[None, None, :] if output.ndim == 1 else output  # (OH, OW, F)
+    OH, OW, F = maps.shape
+    kept = maps[:, :, : max(1, min(F, MAX_MAPS, MAX_BYTES // (OH * OW)))]  # (OH, OW, shown)
+    largest = float(np.abs(kept).max())
+    scaled = np.rint(128 + 127 * kept / (largest or 1.0)).astype(np.uint8).transpose(2, 0, 1)  # (shown, OH, OW)
+    text = base64.b64encode(scaled.tobytes()).decode()
+    return {"name": label, "shape": [OH, OW, F], "shown": len(scaled), "largest": largest, "maps": text}
