@@ -1,4 +1,4 @@
-"""Looking into a network: what is seen is right, and looking changes nothing."""
+"""``tinycnn.explain``: activations and gradients are correct, and computing them leaves the network unchanged."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 9, 8, 2), np.uint8)
 LABELS = np.arange(7) % 5
 
 
-def test_activations_are_what_each_layer_gives(model):
+def test_activations_are_the_outputs_of_the_layers(model):
     outputs = explain.activations(model, IMAGES[0])
     assert list(outputs) == list(model.layers)
     assert {name: out.shape for name, out in outputs.items()} == {n: la.output_shape for n, la in model.layers.items()}
@@ -33,7 +33,7 @@ def test_activations_are_what_each_layer_gives(model):
 
 @pytest.mark.parametrize("label", [0, 3, None])
 def test_saliency_is_the_slope_of_the_score(model, label):
-    image, moved = IMAGES[1], 1e-3
+    image, step = IMAGES[1], 1e-3
     gradient = explain.saliency(model, image, label)
     assert gradient.shape == image.shape
     x = explain.as_input(model, image[np.newaxis])
@@ -45,14 +45,14 @@ def test_saliency_is_the_slope_of_the_score(model, label):
 
     for place in [(0, 0, 0), (4, 5, 1), (7, 2, 0)]:
         up, down = x.numpy().copy(), x.numpy().copy()
-        up[0][place] += moved
-        down[0][place] -= moved
-        slope = (score(tinycnn.Tensor(up)) - score(tinycnn.Tensor(down))) / (2 * moved)
+        up[0][place] += step
+        down[0][place] -= step
+        slope = (score(tinycnn.Tensor(up)) - score(tinycnn.Tensor(down))) / (2 * step)
         assert gradient[place] == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("label", [-1, 5])
-def test_saliency_of_a_class_that_does_not_exist(model, label):
+def test_saliency_of_an_unknown_class_is_refused(model, label):
     with pytest.raises(SettingError, match="expected 0 to 4"):
         explain.saliency(model, IMAGES[0], label)
 
@@ -67,7 +67,7 @@ def test_the_gradients_are_those_of_a_training_step(model):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_looking_changes_nothing(model, training):
+def test_explain_leaves_the_network_unchanged(model, training):
     model.train(training)
     model.parameters()[0].grad = "untouched"
     before, dropout = model.state_dict(), model.layers["dropout_1"]
@@ -81,7 +81,7 @@ def test_looking_changes_nothing(model, training):
     assert (model.training, dropout.training, dropout.step) == (training, training, 0)
 
 
-def test_the_mode_comes_back_after_an_error(model):
+def test_the_mode_is_restored_after_an_error(model):
     model.train()
     with pytest.raises(ShapeError, match=r"images have shape \(1, 28, 28, 1\), the network takes \(N, 9, 8, 2\)"):
         explain.activations(model, np.zeros((28, 28, 1), np.uint8))
@@ -90,7 +90,7 @@ def test_the_mode_comes_back_after_an_error(model):
 
 
 @pytest.mark.parametrize("name", models.NETWORKS)
-def test_every_network_can_be_looked_into(backend, name):
+def test_explain_works_for_every_network(backend, name):
     model = models.create(name)
     image = np.random.default_rng(1).integers(0, 256, model.input_shape, np.uint8)
     assert all(np.isfinite(output).all() for output in explain.activations(model, image).values())

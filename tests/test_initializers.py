@@ -1,4 +1,4 @@
-"""Initial weights: variance and limits as the papers say, drawn from the seed alone."""
+"""Initial weights: variance and limits of the papers, and values that depend only on the seed."""
 
 import math
 
@@ -36,7 +36,7 @@ def test_mean_and_variance(name, shape):
     assert values.shape == shape
     assert values.dtype == np.float64
     assert abs(values.mean()) < 5 * math.sqrt(variance / values.size)  # five standard deviations of the mean
-    # A sample variance strays by at most √(2/n) of itself for a normal distribution, less for a uniform one.
+    # The relative standard deviation of a sample variance is √(2/n) for a normal distribution, less for a uniform one.
     assert abs(values.var() / variance - 1) < 5 * math.sqrt(2 / values.size)
 
 
@@ -61,7 +61,7 @@ def test_zeros():
 
 
 @pytest.mark.parametrize("init", [glorot_uniform, he_normal, he_uniform])
-def test_the_generator_decides(init):
+def test_values_depend_on_the_generator(init):
     assert np.array_equal(draw(init, (4, 5), seed=1), draw(init, (4, 5), seed=1))
     assert not np.array_equal(draw(init, (4, 5), seed=1), draw(init, (4, 5), seed=2))
     rng = np.random.default_rng(1)
@@ -76,6 +76,6 @@ def test_every_shape_gets_finite_values(shape, name):
     assert np.isfinite(values).all()
 
 
-def test_unknown_names_are_told_the_known():
+def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(SettingError, match="unknown initializer 'magic': choose one of glorot_uniform, he_normal"):
         get("magic")

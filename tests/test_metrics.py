@@ -1,4 +1,4 @@
-"""The numbers behind the pictures, against scikit-learn and against counting by hand."""
+"""``tinycnn.metrics`` against scikit-learn and against counts made by hand."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_rows_are_true_and_columns_predicted():
     assert confusion.tolist() == [[0, 2, 1], [0, 0, 0], [0, 0, 0]]
 
 
-def test_a_class_that_never_occurs_scores_nothing():
+def test_a_class_that_never_occurs_scores_zero():
     scores = metrics.class_scores(np.array([[3, 0, 0], [1, 4, 0], [0, 0, 0]]))
     assert scores.precision.tolist() == [0.75, 1.0, 0.0]
     assert scores.recall.tolist() == [1.0, 0.8, 0.0]
@@ -39,7 +39,7 @@ def test_a_class_that_never_occurs_scores_nothing():
     ("labels", "predicted"),
     [([0, 1], [0]), ([[0, 1]], [[0, 1]]), ([0, 3], [0, 0]), ([0, 0], [0, 3]), ([0, -1], [0, 0])],
 )
-def test_what_does_not_fit_is_refused(labels, predicted):
+def test_wrong_shapes_and_classes_are_refused(labels, predicted):
     with pytest.raises(ShapeError, match="confusion_matrix"):
         metrics.confusion_matrix(np.array(labels), np.array(predicted), 3)
 

@@ -1,4 +1,4 @@
-"""The five published networks: layers, shapes and parameter counts as their authors state them."""
+"""The published networks: layers, shapes and parameter counts as their authors state them; and our own network."""
 
 import re
 
@@ -52,11 +52,11 @@ FLAT = {"lenet": 400, "keras_cnn": 1600, "batchnorm_cnn": 1152, "single_conv": 5
 each_model = pytest.mark.parametrize("name", SEQUENCES)
 
 
-def test_these_are_the_five():
+def test_models_lists_the_five_published_networks():
     assert list(models.MODELS) == list(SEQUENCES)
 
 
-def test_ours_is_beside_them():
+def test_networks_adds_our_own():
     assert list(models.NETWORKS) == [*SEQUENCES, "cifar_cnn"]
 
 
@@ -66,7 +66,7 @@ def as_word(layer):
 
 
 @each_model
-def test_the_layers_in_their_order(name):
+def test_layers_and_their_order(name):
     network = models.create(name)
     assert [as_word(layer) for layer in network.layers.values()] == SEQUENCES[name].split()
 
@@ -89,7 +89,7 @@ def test_parameter_counts_per_layer_and_in_total(name):
 
 
 @each_model
-def test_running_statistics_are_counted_apart(name):
+def test_running_statistics_are_counted_separately(name):
     network = models.create(name)
     count = sum(buffer.size for _, buffer in network.named_buffers())
     assert count == (448 if name == "batchnorm_cnn" else 0)
@@ -106,7 +106,7 @@ def test_outputs(name):
     y = network.eval()(x * pixel_scale(network)).numpy()
     assert y.shape == (3, 10)
     assert y.dtype == np.float32
-    if name != "three_conv":  # which ends in scores
+    if name != "three_conv":  # it ends in scores, not probabilities
         probabilities = np.exp(y) if name == "lenet" else y
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
@@ -120,7 +120,7 @@ def test_three_conv_takes_raw_pixels():
 
 
 @each_model
-def test_the_training_of_the_author(name):
+def test_author_recipes(name):
     epochs = {"lenet": 5, "keras_cnn": 5, "batchnorm_cnn": 10, "single_conv": 5, "three_conv": 10}
     recipe = models.MODELS[name].recipe("author")
     assert recipe.epochs == epochs[name]
@@ -152,7 +152,7 @@ def test_our_network_takes_other_images_and_classes():
 def test_the_gradients_of_our_network(backend_name):
     with tinycnn.use_backend(backend_name):
         network = models.create("cifar_cnn", input_shape=(8, 8, 3), dtype=np.float64)
-        network.layers["dropout_1"].eval()  # it would draw another mask at every call
+        network.layers["dropout_1"].eval()  # it draws a different mask in every call
         x = Tensor(np.random.default_rng(0).uniform(size=(3, 8, 8, 3)), requires_grad=True)
         inputs = [x, *network.parameters()]
         result = gradcheck(lambda *_: ops.softmax_cross_entropy(network.logits(x), [1, 9, 4]), inputs, fast_mode=True)
@@ -161,7 +161,7 @@ def test_the_gradients_of_our_network(backend_name):
 
 @pytest.mark.parametrize("backend_name", ["numpy", "numba"])
 def test_our_network_learns_colours(backend_name):
-    """Which of three channels is bright, in noise: after 40 steps, on images that it has not seen."""
+    """After 40 steps it finds the brightest of three noisy channels in images that it was not trained on."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 96)
     images = rng.integers(0, 150, (96, 8, 8, 3), dtype=np.uint8)
@@ -175,7 +175,7 @@ def test_our_network_learns_colours(backend_name):
         assert evaluate(network, images[64:], labels[64:]).accuracy > 0.9
 
 
-def test_unknown_names():
+def test_unknown_names_are_refused():
     with pytest.raises(SettingError, match="unknown model 'lenot': choose one of lenet, keras_cnn"):
         models.create("lenot")
     with pytest.raises(SettingError, match="unknown recipe 'worst'"):
@@ -192,7 +192,7 @@ def test_unknown_names():
         ("three_conv", 22, "maxpool2d_3"),
     ],
 )
-def test_images_that_are_too_small(name, smallest, culprit):
+def test_images_that_are_too_small_are_refused(name, smallest, culprit):
     assert models.create(name, input_shape=(smallest, smallest, 1)).output_shape == (10,)
     with pytest.raises(ShapeError, match=f"layer {culprit} does not fit") as caught:
         models.create(name, input_shape=(smallest - 1, smallest, 1))
@@ -200,7 +200,7 @@ def test_images_that_are_too_small(name, smallest, culprit):
 
 
 @each_model
-def test_other_classes_and_colours(name):
+def test_other_numbers_of_classes_and_channels(name):
     network = models.create(name, input_shape=(32, 30, 3), classes=7)
     x = np.random.default_rng(0).random((2, 32, 30, 3), np.float32)
     assert network.eval()(x).shape == (2, 7)
@@ -210,7 +210,7 @@ def test_other_classes_and_colours(name):
 
 
 @pytest.mark.parametrize("classes", [0, -1, 2.5])
-def test_a_number_of_classes_that_is_none(classes):
+def test_an_invalid_number_of_classes_is_refused(classes):
     with pytest.raises(SettingError, match="whole number above 0"):
         models.create("lenet", classes=classes)
 

@@ -1,7 +1,7 @@
-"""What happens inside a network: the output of every layer, the gradient at the pixels, the gradients of one step.
+"""Looks inside a network: the output of every layer, the gradient at the pixels, the gradients of one step.
 
-Everything here computes layer by layer (without fused kernels), so that each layer can be seen, and leaves the network
-as it was: its mode, its gradients, its running statistics. Results are NumPy arrays on the host.
+All functions compute layer by layer, without fused kernels, so that every output is available. They leave the mode,
+the gradients and the running statistics of the network unchanged. Results are NumPy arrays on the host.
 """
 
 import copy
@@ -19,21 +19,21 @@ from tinycnn.tensor import Tensor, no_grad
 
 
 def as_input(model: Sequential, images: np.ndarray) -> Tensor:
-    """Byte images ``(N, H, W, C)`` → the numbers ``model`` takes, ``(N, H, W, C)``: divided by 255 as in training.
+    """Byte images ``(N, H, W, C)`` → the input of ``model``, ``(N, H, W, C)``: divided by 255 as in training.
 
-    Raises ShapeError when the images are not those that the network was built for.
+    Raises ShapeError when the images do not have the input shape of the network.
     """
     if images.shape[1:] != model.input_shape:
         raise ShapeError(f"images have shape {images.shape}, the network takes (N, {str(model.input_shape)[1:]}")
     backend = get_backend()
-    here = backend.asarray(np.ascontiguousarray(images))
-    return Tensor(backend.gather_images(here, backend.xp.arange(len(images)), pixel_scale(model), model.dtype))
+    pixels = backend.asarray(np.ascontiguousarray(images))
+    return Tensor(backend.gather_images(pixels, backend.xp.arange(len(images)), pixel_scale(model), model.dtype))
 
 
 def activations(model: Sequential, image: np.ndarray) -> dict[str, np.ndarray]:
-    """One byte image ``(H, W, C)`` → the output of every layer, by its name: ``(OH, OW, F)`` or ``(units,)``."""
+    """One byte image ``(H, W, C)`` → the output of every layer by name: ``(OH, OW, F)`` or ``(units,)``."""
     outputs = {}
-    with _only_looking(model), no_grad():
+    with _evaluating(model), no_grad():
         x = as_input(model, image[np.newaxis])
         for name, layer in model.layers.items():
             x = layer(x)
@@ -42,13 +42,13 @@ def activations(model: Sequential, image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def saliency(model: Sequential, image: np.ndarray, label: int | None = None) -> np.ndarray:
-    """d(score of ``label``) / d(pixel) for one byte image ``(H, W, C)`` → ``(H, W, C)``; None: the class it answers.
+    """d(score of ``label``) / d(pixel) for one byte image, ``(H, W, C)`` → ``(H, W, C)``.
 
-    Positive: a brighter pixel speaks for the class; negative: against it. The score is the one before softmax, per
-    unit of what the network takes in. Source: Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", 2013.
-    Raises SettingError for a label that is no class.
+    ``label`` None: the predicted class. Positive: a brighter pixel raises the score; negative: it lowers the score. The
+    score is the one before softmax; the pixel is measured in units of the network's input. Source: Simonyan, Vedaldi,
+    Zisserman, "Deep inside convolutional networks", 2013. Raises SettingError unless ``label`` is one of the classes.
     """
-    with _only_looking(model):
+    with _evaluating(model):
         x = as_input(model, image[np.newaxis])
         x.requires_grad = True
         scores = plain_logits(model, x)  # (1, K)
@@ -60,14 +60,14 @@ def saliency(model: Sequential, image: np.ndarray, label: int | None = None) -> 
 
 
 def step_loss(model: Sequential, images: np.ndarray, labels: np.ndarray) -> tuple[Sequential, Tensor]:
-    """One training step up to the loss, on a copy: ``(copy, loss)``, with the autograd graph still attached."""
+    """Compute one training step up to the loss on a copy of ``model``: ``(copy, loss)`` with the autograd graph."""
     copied = copy.deepcopy(model).train()
     copied.zero_grad()
     return copied, ops.softmax_cross_entropy(plain_logits(copied, as_input(copied, images)), labels)
 
 
 def step_gradients(model: Sequential, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The gradient of every parameter that is not frozen, by name, in one step on byte ``images (N, H, W, C)``."""
+    """The gradient of every trainable parameter, by name, in one step on byte ``images (N, H, W, C)``."""
     copied, loss = step_loss(model, images, labels)
     loss.backward()
     to_host = get_backend().to_host
@@ -76,7 +76,7 @@ def step_gradients(model: Sequential, images: np.ndarray, labels: np.ndarray) ->
 
 
 def plain_logits(model: Sequential, x: Tensor) -> Tensor:
-    """The scores before a final softmax, ``(N, H, W, C)`` → ``(N, K)``, every layer by itself."""
+    """The scores before a final softmax, ``(N, H, W, C)`` → ``(N, K)``, computed layer by layer."""
     layers = list(model.layers.values())
     for layer in layers[:-1] if isinstance(layers[-1], Softmax | LogSoftmax) else layers:
         x = layer(x)
@@ -84,8 +84,8 @@ def plain_logits(model: Sequential, x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _only_looking(model: Sequential) -> Iterator[None]:
-    """Evaluation mode, and parameters that collect no gradient, until the block ends."""
+def _evaluating(model: Sequential) -> Iterator[None]:
+    """Evaluation mode, with no gradients for parameters, until the block ends."""
     before: list[Any] = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     was_training = model.training
     model.eval()

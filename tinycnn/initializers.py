@@ -1,9 +1,9 @@
-"""How weights start: small random numbers, scaled so that signals neither die out nor explode from layer to layer.
+"""Initial weights: small random numbers, scaled so that signals neither vanish nor explode from layer to layer.
 
-A unit sums ``fan_in`` inputs, so its variance grows with ``fan_in``; the gradient sums ``fan_out`` outputs on the way
-back. Glorot balances both, He makes up for the half that ReLU removes. For a convolution weight ``(KH, KW, C, F)``
-``fan_in = KH*KW*C`` and ``fan_out = KH*KW*F``. Every initializer is called as ``init(shape, rng)``, draws in float64
-from a ``numpy.random.Generator`` on the host, and so gives the same start on every backend.
+A unit sums ``fan_in`` inputs, so its variance grows with ``fan_in``; in the backward pass the gradient sums ``fan_out``
+outputs. Glorot balances both. He compensates for the half that ReLU removes. A convolution weight ``(KH, KW, C, F)``
+has ``fan_in = KH*KW*C`` and ``fan_out = KH*KW*F``. Every initializer is called as ``init(shape, rng)`` and draws in
+float64 from a ``numpy.random.Generator`` on the host, so the initial weights are the same on every backend.
 """
 
 import math
@@ -23,29 +23,29 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def glorot_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Weights, uniform in ±√(6 / (fan_in + fan_out)). Source: Glorot, Bengio, 2010; the default of Keras."""
+    """Uniform weights in ±√(6 / (fan_in + fan_out)). Source: Glorot, Bengio, 2010; the default of Keras."""
     limit = math.sqrt(6 / max(sum(fans(shape)), 1))
     return rng.uniform(-limit, limit, shape)
 
 
 def he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Weights, normal with variance 2 / fan_in. Source: He et al., "Delving deep into rectifiers", 2015."""
+    """Normal weights with variance 2 / fan_in. Source: He et al., "Delving deep into rectifiers", 2015."""
     return rng.normal(0, math.sqrt(2 / max(fans(shape)[0], 1)), shape)
 
 
 def he_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Weights, uniform with the same variance, 2 / fan_in: in ±√(6 / fan_in)."""
+    """Uniform weights in ±√(6 / fan_in), which have the variance 2 / fan_in too. Source: as ``he_normal``."""
     limit = math.sqrt(6 / max(fans(shape)[0], 1))
     return rng.uniform(-limit, limit, shape)
 
 
 def zeros(shape: tuple[int, ...], rng: np.random.Generator | None = None) -> np.ndarray:
-    """All zeros: right for biases, wrong for weights (every unit would learn the same)."""
+    """All zeros: right for biases, wrong for weights, because every unit would learn the same."""
     return np.zeros(shape)
 
 
 def ones(shape: tuple[int, ...], rng: np.random.Generator | None = None) -> np.ndarray:
-    """All ones: the scale at which batch norm starts."""
+    """All ones: the initial scale of batch norm."""
     return np.ones(shape)
 
 
@@ -58,7 +58,7 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def get(name: str) -> Initializer:
-    """The initializer called ``name``; raises SettingError with the list when there is none."""
+    """The initializer called ``name``; raises SettingError with the list of names for an unknown one."""
     if name not in INITIALIZERS:
         raise SettingError(f"unknown initializer {name!r}: choose one of {', '.join(INITIALIZERS)}")
     return INITIALIZERS[name]

@@ -1,7 +1,7 @@
-"""The five published MNIST networks that tinycnn reproduces, each with the training its author used; and one of ours.
+"""Five published MNIST networks, each with its author's training recipe, and one network of our own for colour images.
 
-All convolutions are 3x3, those of the five without padding, all pools 2x2. ``create(name)`` makes one; ``MODELS[name]``
-holds the recipes of a published one, ``NETWORKS[name]`` those of any.
+All convolutions are 3x3 and all pools 2x2; the five published networks use no padding. ``create(name)`` builds a
+network. ``MODELS`` holds the five published networks with their recipes, ``NETWORKS`` all six.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Recipe:
     """How a network is trained.
 
     ``augment``: one of ``data.augment.NAMES``, or None.
-    ``fade_epochs``: how long before the end augmentation begins to fade (``data.augment.Fade``); 0: it does not.
+    ``fade_epochs``: how many epochs before the end augmentation begins to fade (``data.augment.Fade``); 0: never.
     """
 
     epochs: int
@@ -48,7 +48,7 @@ class Recipe:
     label_smoothing: float = 0.0
 
 
-USUAL = {  # for an optimizer that no recipe speaks of
+USUAL = {  # for an optimizer other than the recipe's
     "sgd": {"lr": 0.05, "weight_decay": 0.0},
     "adam": {"lr": 1e-3, "weight_decay": 0.0},
     "adamw": {"lr": 1e-3, "weight_decay": 0.01},
@@ -57,13 +57,13 @@ USUAL = {  # for an optimizer that no recipe speaks of
 
 @dataclass(frozen=True)
 class Model:
-    """A network, the training its author used, and the best that we found for the same architecture."""
+    """A network, the recipe of its author, and the best recipe that we found for the same architecture."""
 
     layers: Callable[[int], list[Layer]]  # number of classes → layers
     description: str
     author: Recipe
     best: Recipe
-    input_shape: Shape = (28, 28, 1)  # that it was made for; it takes others
+    input_shape: Shape = (28, 28, 1)  # the default; other shapes work too
 
     def recipe(self, name: str) -> Recipe:
         """``author`` or ``best``; raises SettingError for another name."""
@@ -74,7 +74,7 @@ class Model:
 
 def lenet(classes: int = 10) -> list[Layer]:
     """PyTorch LeNet: 60,074 parameters for 10 classes, 28x28 pixels."""
-    return [  # one line for each block: * takes its layers out of the parentheses
+    return [  # one line per block; * unpacks its layers into the list
         *(Conv2d(6), ReLU(), MaxPool2d()),
         *(Conv2d(16), ReLU(), MaxPool2d()),
         Flatten(),
@@ -96,9 +96,9 @@ def keras_cnn(classes: int = 10) -> list[Layer]:
 
 
 def batchnorm_cnn(classes: int = 10) -> list[Layer]:
-    """Keras, batch norm and dropout: 249,610 parameters (its author writes "~1.2 M", which this architecture has not).
+    """Keras, batch norm and dropout: 249,610 parameters (its author writes "~1.2 M", which does not match).
 
-    Starts as Keras does: after batch norm the larger start of He only makes the first epochs noisier.
+    Uses Keras' initial weights: with batch norm, the larger weights of He only make the first epochs noisier.
     """
     glorot = "glorot_uniform"
     return [
@@ -123,7 +123,7 @@ def single_conv(classes: int = 10) -> list[Layer]:
 
 
 def three_conv(classes: int = 10) -> list[Layer]:
-    """Keras, three convolutions, raw pixels in: 101,578 parameters (32, 64, 128 filters are our choice, not stated)."""
+    """Keras, three convolutions, takes raw pixels: 101,578 parameters (the filters 32, 64, 128 are our choice)."""
     return [
         Rescaling(1 / 255),
         *(Conv2d(32), ReLU(), MaxPool2d()),
@@ -137,10 +137,10 @@ def three_conv(classes: int = 10) -> list[Layer]:
 
 
 def cifar_cnn(classes: int = 10) -> list[Layer]:
-    """Ours, for colour images as in CIFAR-10: 308,394 parameters for 10 classes, 32x32 pixels.
+    """Our own, for colour images as in CIFAR-10: 308,394 parameters for 10 classes, 32x32 pixels.
 
-    The plan of VGG (Simonyan, Zisserman, 2014), smaller and with batch norm: convolutions in pairs, with zeros around
-    the image to keep its size; each pool halves it, and the filters double.
+    A smaller VGG (Simonyan, Zisserman, 2014) with batch norm. Convolutions come in pairs, with zero padding that keeps
+    the size of the image; each pool halves the image, and the number of filters doubles.
     """
     return [
         *(Conv2d(32, padding=1), ReLU(), BatchNorm()),
@@ -185,7 +185,7 @@ DEFAULT, OWN = "keras_cnn", "own_network"
 
 
 def known(name: str) -> Model:
-    """``NETWORKS[name]``; for a network that is none of them, one with the recipes of the default."""
+    """``NETWORKS[name]``; for any other name, a network with the recipes of the default one."""
     return NETWORKS.get(name) or replace(MODELS[DEFAULT], description="a network of your own")
 
 
@@ -198,9 +198,9 @@ def create(
     dtype: Any = np.float32,
     fuse: bool = True,
 ) -> Sequential:
-    """The network ``name`` with fresh weights: ``(N, H, W, C)`` → ``(N, classes)``; ``input_shape`` None: its usual.
+    """The network ``name`` with initial weights: ``(N, H, W, C)`` → ``(N, classes)``.
 
-    Raises SettingError for an unknown name, ShapeError when the images are too small for it.
+    ``input_shape`` None: its default. Raises SettingError for an unknown name, ShapeError for too small images.
     """
     if name not in NETWORKS:
         raise SettingError(f"unknown model {name!r}: choose one of {', '.join(NETWORKS)}")
@@ -210,9 +210,9 @@ def create(
 
 
 def name_of(model: Sequential) -> str:
-    """Which of ``NETWORKS`` has the layers of ``model``, for however many classes; ``OWN`` where none has."""
-    ours = [repr(layer) for layer in model.layers.values()]
-    same = (
-        name for name in NETWORKS if ours == [repr(layer) for layer in NETWORKS[name].layers(model.output_shape[-1])]
-    )
-    return next(same, OWN)
+    """The name in ``NETWORKS`` of the network with the layers of ``model``, for any number of classes; else ``OWN``."""
+    layers = [repr(layer) for layer in model.layers.values()]
+    for name, network in NETWORKS.items():
+        if layers == [repr(layer) for layer in network.layers(model.output_shape[-1])]:
+            return name
+    return OWN
