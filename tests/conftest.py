@@ -28,20 +28,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 ON_A_GPU = re.compile(r"[\[-]cupy(?!-emulated)[\]-]")  # in the name of a case
-EVIDENCE = {  # what the cases of these files are evidence for: test_<name>.py
-    "gradients": "gradients gradcheck random_graphs function",
-    "ops and kernels": "kernels matrix ops numba_kernels numba_blocks fusion",
-    "other people's code": "onnx_reference torch_parity onnx onnx_import convert dlpack sklearn",
-    "files and downloads": "files io fuzz data_idx data_npz data_download data_cifar data_pictures data_stored",
-    "several processes": "ranks distributed two_machines nccl scaling",
+TESTS = Path(__file__).parent
+EVIDENCE = {  # what the cases below these folders and files show; the first line that fits counts
+    "gradients": "ops/test_gradients.py test_gradcheck.py test_random_graphs.py test_function.py",
+    "operations and kernels": "ops layers backends",
+    "other people's code": "interchange test_sklearn.py",
+    "files and downloads": "data saving fuzz test_files.py",
+    "several processes": "distributed",
 }
+
+
+def shown_by(path: Path) -> str:
+    """The line of EVIDENCE for a test file, or "everything else"."""
+    places = {TESTS / place: what for what, places in reversed(EVIDENCE.items()) for place in places.split()}
+    return next((places[place] for place in (path, *path.parents) if place in places), "everything else")
 
 
 def pytest_report_collectionfinish(items: list[pytest.Item]) -> str:
     """How many cases there are, by what they show, and how many of all need a GPU."""
-    files = Counter(item.path.stem.removeprefix("test_") for item in items)
-    counts = {what: sum(files[name] for name in names.split()) for what, names in EVIDENCE.items()}
-    text = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    counts = Counter(shown_by(item.path) for item in items)
+    text = ", ".join(f"{counts[what]:,} {what}" for what in EVIDENCE)
     return f"cases: {text}; of all, {sum(bool(ON_A_GPU.search(item.name)) for item in items):,} on a GPU"
 
 
