@@ -1,4 +1,4 @@
-"""Model files: the same model comes back, other tools can read it, and whatever is damaged or hostile is refused."""
+"""Model files: load restores the saved model, other tools read it, and damaged or hostile files are refused."""
 
 import json
 import os
@@ -49,14 +49,14 @@ def predictions(model, seed=0):
     return model.eval()(x).numpy()
 
 
-# ----------------------------------------------------------------------------------------------------- there and back
+# ------------------------------------------------------------------------------------------------------ save and load
 
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("name", models.NETWORKS)
-def test_every_network_comes_back_bit_for_bit(name, tmp_path):
+def test_every_network_is_restored_bit_for_bit(name, tmp_path):
     model = models.create(name, seed=5)
-    model(np.random.default_rng(0).random((4, *model.input_shape), np.float32))  # moves running statistics
+    model(np.random.default_rng(0).random((4, *model.input_shape), np.float32))  # changes the running statistics
     again = tinycnn.load(saved(model, tmp_path))
     assert not again.training
     assert list(again.layers) == list(model.layers)
@@ -66,7 +66,7 @@ def test_every_network_comes_back_bit_for_bit(name, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_setting_comes_back(dtype, tmp_path):
+def test_every_setting_is_restored(dtype, tmp_path):
     model = small_network(dtype=dtype)
     again = tinycnn.load(saved(model, tmp_path))
     assert repr(again) == repr(model)
@@ -79,7 +79,7 @@ def test_the_same_model_gives_the_same_bytes():
     assert content(small_network(seed=1)) != content(small_network())
 
 
-def test_saving_what_was_loaded_gives_the_same_bytes(tmp_path):
+def test_saving_a_loaded_model_gives_the_same_bytes(tmp_path):
     assert content(tinycnn.load(saved(small_network(), tmp_path))) == VALID
 
 
@@ -100,10 +100,10 @@ def test_the_architecture_is_plain_json():
     assert [layer["kind"] for layer in description["layers"]][:3] == ["Rescaling", "Conv2d", "BatchNorm"]
 
 
-def test_class_names_come_back(tmp_path):
+def test_class_names_are_restored(tmp_path):
     model = small_network()
     assert model.class_names == ("0", "1", "2")
-    assert "class_names" not in io.architecture(model)  # a file without names is what it always was
+    assert "class_names" not in io.architecture(model)  # the format without names is unchanged
     model.class_names = ["T-shirt/top", "été", "0"]
     again = tinycnn.load(saved(model, tmp_path))
     assert again.class_names == ("T-shirt/top", "été", "0")
@@ -134,7 +134,7 @@ NAMES_THAT_ARE_NONE = {
 
 
 @pytest.mark.parametrize("names", NAMES_THAT_ARE_NONE.values(), ids=NAMES_THAT_ARE_NONE)
-def test_class_names_that_are_none(names, tmp_path):
+def test_invalid_class_names_are_refused(names, tmp_path):
     message = refused(file_with(architecture_text(class_names=names)), tmp_path)
     assert "class_names" in message or names is None
     if names and not isinstance(names, dict):
@@ -143,7 +143,7 @@ def test_class_names_that_are_none(names, tmp_path):
 
 
 @pytest.mark.parametrize("pictures", ["upside down", 1, ["whole"], ""])
-def test_pictures_that_are_none(pictures, tmp_path):
+def test_invalid_picture_kinds_are_refused(pictures, tmp_path):
     assert "expected 'drawing' or 'whole'" in refused(file_with(architecture_text(pictures=pictures)), tmp_path)
     with pytest.raises(SettingError, match="expected 'drawing' or 'whole'"):
         small_network().pictures = pictures
@@ -167,7 +167,7 @@ SCRAMBLES = {
 
 
 @pytest.mark.parametrize("scramble", SCRAMBLES.values(), ids=SCRAMBLES)
-def test_arrays_that_are_not_contiguous_are_saved_right(scramble, tmp_path):
+def test_non_contiguous_arrays_are_saved_correctly(scramble, tmp_path):
     model, original = small_network(), small_network().state_dict()
     for _, parameter in model.named_parameters():
         parameter.data = scramble(parameter.data)
@@ -176,26 +176,26 @@ def test_arrays_that_are_not_contiguous_are_saved_right(scramble, tmp_path):
     assert all(np.array_equal(again[name], original[name]) for name in original)
 
 
-def test_a_layer_that_load_would_not_know_is_not_saved(tmp_path):
+def test_an_unregistered_layer_is_not_saved(tmp_path):
     class Homemade(Layer):
         def forward(self, x):
             return x
 
     for layer in (Homemade(), Sequential(Homemade(), input_shape=(4,))):
-        with pytest.raises(SettingError, match="Homemade is not on the list"):
+        with pytest.raises(SettingError, match="Homemade is not a registered layer"):
             tinycnn.save(Sequential(layer, input_shape=(4,)), tmp_path / FILE)
     assert not list(tmp_path.iterdir())
 
 
 def nested_network():
-    """Two networks in one, and one in one of these."""
+    """A network with two nested networks, one of which has a nested network itself."""
     inner = Sequential(Dense(4), ReLU(), input_shape=(5,), seed=1)
     first = Sequential(Dense(5), inner, input_shape=(6,), seed=2)
     second = Sequential(BatchNorm(), Dense(3), input_shape=(4,), seed=3)
     return Sequential(Flatten(), Dense(6), first, second, input_shape=(2, 2, 1))
 
 
-def test_networks_inside_networks_come_back(tmp_path):
+def test_nested_networks_are_restored(tmp_path):
     model = nested_network()
     again = tinycnn.load(saved(model, tmp_path))
     assert repr(again) == repr(model)
@@ -204,7 +204,7 @@ def test_networks_inside_networks_come_back(tmp_path):
     assert content(again) == content(model)
 
 
-def test_a_nested_network_whose_weights_are_missing(tmp_path):
+def test_a_nested_network_without_weights_is_refused(tmp_path):
     model = nested_network()
     saved(model, tmp_path)
     arrays = load_file(tmp_path / FILE)
@@ -215,11 +215,11 @@ def test_a_nested_network_whose_weights_are_missing(tmp_path):
         tinycnn.load(tmp_path / FILE)
 
 
-# ---------------------------------------------------------------------------------------------------- writing in safety
+# ------------------------------------------------------------------------------------------------------- atomic writes
 
 
 class Crash(BaseException):
-    """As KeyboardInterrupt would be."""
+    """Not a subclass of Exception, like KeyboardInterrupt."""
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace", "chmod"])
@@ -236,7 +236,7 @@ def test_a_crash_while_writing_leaves_the_old_file(moment, kind, tmp_path, monke
     assert os.listdir(tmp_path) == [FILE]
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
+def test_a_path_that_cannot_be_written(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"nowhere/{FILE}: there is no folder {tmp_path}/nowhere; make it"):
         tinycnn.save(small_network(), tmp_path / "nowhere" / FILE)
     (tmp_path / "folder").mkdir()
@@ -252,7 +252,7 @@ def test_permissions_follow_the_umask(umask, mode, tmp_path):
     try:
         path = saved(small_network(), tmp_path)
         assert stat.S_IMODE(path.stat().st_mode) == mode
-        assert os.umask(umask) == umask  # looking at the mask has not changed it
+        assert os.umask(umask) == umask  # reading the mask has not changed it
     finally:
         os.umask(before)
 
@@ -261,7 +261,7 @@ def test_permissions_follow_the_umask(umask, mode, tmp_path):
 
 
 def refused(data, folder):
-    """The message with which ``load`` refuses a file of these bytes."""
+    """The error message of ``load`` for a file of these bytes."""
     path = folder / "bad.safetensors"
     path.write_bytes(data)
     with pytest.raises(FileFormatError) as caught:
@@ -299,38 +299,38 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
-def test_damaged_files(data, tmp_path):
+def test_damaged_files_are_refused(data, tmp_path):
     assert "not a readable safetensors file" in refused(data, tmp_path)
 
 
-def test_a_text_is_not_a_model_file(tmp_path):
+def test_a_text_file_is_refused(tmp_path):
     assert "not a tinycnn model file" in refused(b"# Notes\n\nNothing of the kind.\n", tmp_path)
 
 
-def test_no_file_and_no_file_at_all(tmp_path):
+def test_missing_files_and_folders_are_refused(tmp_path):
     with pytest.raises(FileFormatError, match="no such file"):
         tinycnn.load(tmp_path / "missing.safetensors")
     with pytest.raises(FileFormatError, match=str(tmp_path)):
         tinycnn.load(tmp_path)
 
 
-def test_a_safetensors_file_of_somebody_else(tmp_path):
-    assert "not one of tinycnn" in refused(safetensors_bytes({"a": np.zeros(3, np.float32)}), tmp_path)
-    assert "not one of tinycnn" in refused(safetensors_bytes({}, metadata={"format": "pt"}), tmp_path)
+def test_a_foreign_safetensors_file_is_refused(tmp_path):
+    assert "not written by tinycnn" in refused(safetensors_bytes({"a": np.zeros(3, np.float32)}), tmp_path)
+    assert "not written by tinycnn" in refused(safetensors_bytes({}, metadata={"format": "pt"}), tmp_path)
 
 
 BITS = {"BF16": 16, "F16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "I64": 64, "BOOL": 8, "C64": 64}
 
 
 @pytest.mark.parametrize("dtype", BITS)
-def test_weights_of_a_foreign_dtype(dtype, tmp_path):
+def test_weights_of_another_dtype_are_refused(dtype, tmp_path):
     size = BITS[dtype] * 2 // 8
     entry = {"dtype": dtype, "shape": [2], "data_offsets": [0, size]}
     header = json.dumps({"__metadata__": {"tinycnn": architecture_text()}, "a": entry}).encode()
     assert refused(with_header(len(header), header, bytes(size)), tmp_path)
 
 
-# ------------------------------------------------------------------------------- files whose parts do not fit together
+# -------------------------------------------------------------------------------------------------- inconsistent files
 
 
 def architecture_text(**changes):
@@ -338,7 +338,7 @@ def architecture_text(**changes):
 
 
 def file_with(text=None, weights=None):
-    """A well-formed safetensors file with any architecture text and any weights."""
+    """A well-formed safetensors file with the given architecture text and weights."""
     weights = small_network().state_dict() if weights is None else weights
     return safetensors_bytes(weights, metadata={"tinycnn": architecture_text() if text is None else text})
 
@@ -347,24 +347,24 @@ def file_with_layers(*layers):
     return file_with(architecture_text(layers=[{"kind": kind, "settings": values} for kind, values in layers]))
 
 
-def test_the_well_formed_file_that_the_next_tests_damage_is_fine(tmp_path):
+def test_the_file_that_the_next_tests_damage_is_valid(tmp_path):
     (tmp_path / FILE).write_bytes(file_with())
     assert np.array_equal(predictions(tinycnn.load(tmp_path / FILE)), predictions(small_network()))
 
 
-def test_a_newer_file_asks_for_a_newer_tinycnn(tmp_path):
+def test_a_newer_format_asks_for_an_update(tmp_path):
     message = refused(file_with(architecture_text(format=2)), tmp_path)
     assert "newer tinycnn (format 2); update tinycnn" in message
 
 
 @pytest.mark.parametrize("kind", ["Conv9d", "Sequential", "Layer", "__class__", "os.system", ["Dense"], None, {}])
-def test_layers_that_are_not_on_the_list(kind, tmp_path):
+def test_unregistered_layers_are_refused(kind, tmp_path):
     refused(file_with_layers((kind, {})), tmp_path)
 
 
-def test_unknown_layers_are_told_the_known(tmp_path):
+def test_an_unknown_layer_lists_the_known_ones(tmp_path):
     message = refused(file_with_layers(("Conv9d", {})), tmp_path)
-    assert "unknown layer 'Conv9d'; this tinycnn knows Conv2d, " in message
+    assert "unknown layer 'Conv9d'; the known layers are Conv2d, " in message
 
 
 @pytest.mark.parametrize(
@@ -396,12 +396,12 @@ def test_unknown_layers_are_told_the_known(tmp_path):
         ("BatchNorm", {"momentum": float("nan")}),
     ],
 )
-def test_settings_out_of_range(kind, settings, tmp_path):
+def test_settings_out_of_range_are_refused(kind, settings, tmp_path):
     refused(file_with_layers((kind, settings)), tmp_path)
 
 
 def file_with_entries(*entries, text=None, data=b""):
-    """A safetensors file whose header is written entry by entry, so that names may come twice."""
+    """A safetensors file whose header is written entry by entry, so that it can contain duplicate names."""
     metadata = '"__metadata__":' + json.dumps({"tinycnn": architecture_text() if text is None else text})
     header = "{" + ",".join([metadata, *entries]) + "}"
     return with_header(len(header), header.encode(), data)
@@ -423,12 +423,12 @@ TWICE = {
 
 
 @pytest.mark.parametrize("data", TWICE.values(), ids=TWICE)
-def test_names_that_appear_twice(data, tmp_path):
+def test_duplicate_names_are_refused(data, tmp_path):
     refused(data, tmp_path)
 
 
 def file_with_sizes(layers, weights=(), **changes):
-    """A file that asks for any sizes, with few weights or none."""
+    """A file whose layers declare the given sizes, with few weights or none."""
     entries = [{"kind": kind, "settings": values} for kind, values in layers]
     return file_with(architecture_text(layers=entries, **changes), weights=dict(weights))
 
@@ -460,7 +460,7 @@ BOUNDED = """
 import os, sys, time, tinycnn
 from tests.support.memory_held import held
 good, *hostile = sys.argv[1:]
-tinycnn.load(good)  # what is imported at first use is not what is measured
+tinycnn.load(good)  # modules imported at first use must not be measured
 for path in hostile:
     before, start = held("VmHWM"), time.process_time()
     try:
@@ -472,11 +472,11 @@ for path in hostile:
 
 @linux_only
 def test_hostile_files_cost_neither_memory_nor_time(tmp_path):
-    """Each is refused with a short message, in a process whose memory hardly grows meanwhile."""
+    """Each is refused with a short message, in a process whose memory hardly grows."""
     (tmp_path / "good").write_bytes(VALID)
     for name, data in GIANT.items():
         (tmp_path / name).write_bytes(data)
-    with open(tmp_path / "sparse", "wb") as file:  # a terabyte that takes no place on the disk
+    with open(tmp_path / "sparse", "wb") as file:  # a sparse terabyte, which takes no space on the disk
         file.truncate(2**40)
     names = [*GIANT, "sparse"]
     output = output_of(BOUNDED, tmp_path / "good", *(tmp_path / name for name in names))
@@ -488,7 +488,7 @@ def test_hostile_files_cost_neither_memory_nor_time(tmp_path):
 
 
 @linux_only
-def test_a_reader_that_took_memory_would_be_noticed(tmp_path):
+def test_the_memory_test_detects_a_reader_that_allocates(tmp_path):
     (tmp_path / "good").write_bytes(VALID)
     (tmp_path / "hostile").write_bytes(b"")
     planted = BOUNDED.replace("    try:", f"    bytearray({2 * MOST_MIB} << 20)\n    try:")
@@ -497,7 +497,7 @@ def test_a_reader_that_took_memory_would_be_noticed(tmp_path):
     assert float(grown) > MOST_MIB
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_blocking(tmp_path):
     if not hasattr(os, "mkfifo"):
         pytest.skip("this system has no named pipes")
     os.mkfifo(tmp_path / "pipe")
@@ -505,9 +505,9 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
         tinycnn.load(tmp_path / "pipe")
 
 
-def test_what_load_would_refuse_is_not_saved(tmp_path, monkeypatch):
+def test_save_refuses_files_that_load_would_refuse(tmp_path, monkeypatch):
     monkeypatch.setattr(io, "MAX_HEADER", 500)
-    with pytest.raises(SettingError, match=r"of them names and settings.*at most 2,147,483,648 and 500"):
+    with pytest.raises(SettingError, match=r"of them names and settings; the limits are 2,147,483,648 and 500"):
         saved(small_network(), tmp_path)
     monkeypatch.setattr(io, "MAX_HEADER", 1 << 20)
     monkeypatch.setattr(io, "MAX_FILE", len(VALID) - 1)
@@ -518,23 +518,23 @@ def test_what_load_would_refuse_is_not_saved(tmp_path, monkeypatch):
     assert saved(small_network(), tmp_path).read_bytes() == VALID
 
 
-def test_a_network_that_is_too_large_is_refused_before_it_is_trained(monkeypatch):
-    """The size is that of the file, but for the header."""
+def test_check_size_refuses_a_network_that_is_too_large(monkeypatch):
+    """The reported size is that of the file without its header."""
     arrays = sum(array.nbytes for array in small_network().state_dict().values())
     monkeypatch.setattr(io, "MAX_HEADER", 0)
     monkeypatch.setattr(io, "MAX_FILE", arrays)
     io.check_size(small_network())
     monkeypatch.setattr(io, "MAX_FILE", arrays - 1)
-    with pytest.raises(SettingError, match=f"the network has {arrays:,} bytes; a model file has at most"):
+    with pytest.raises(SettingError, match=f"the network has {arrays:,} bytes; the limit of a model file is"):
         io.check_size(small_network())
 
 
-def test_the_counters_of_dropout_are_no_part_of_a_model_file(tmp_path):
-    """They decide only the next training step, so they are in checkpoints; a model that is loaded counts anew."""
+def test_dropout_counters_are_not_in_a_model_file(tmp_path):
+    """They affect only further training, so they are in checkpoints; in a loaded model they start at 0."""
     model, expected = small_network(), predictions(small_network())
     model.train()(np.zeros((2, *model.input_shape), np.float32))
     assert model.counters()["dropout_1.step"] == 1
-    model.load_state_dict(small_network().state_dict())  # the running statistics as before
+    model.load_state_dict(small_network().state_dict())  # restores the running statistics
     assert content(model) == VALID
     again = tinycnn.load(saved(model, tmp_path))
     assert again.counters()["dropout_1.step"] == 0
@@ -575,12 +575,12 @@ def test_loading_draws_no_weights(tmp_path, monkeypatch):
     ],
     ids=repr,
 )
-def test_architectures_that_are_none(changes, tmp_path):
+def test_invalid_architectures_are_refused(changes, tmp_path):
     refused(file_with(architecture_text(**changes)), tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", "{", '"Dense"', "[" * 100_000, "1" * 10_000, " " * 2_000_000])
-def test_texts_that_are_no_architecture(text, tmp_path):
+def test_texts_that_are_not_an_architecture_are_refused(text, tmp_path):
     refused(file_with(text), tmp_path)
 
 
@@ -612,11 +612,11 @@ def changed(**changes):
         (changed(**{"/etc/passwd": np.zeros(3, np.float32)}), "nothing here is called '/etc/passwd'"),
     ],
 )
-def test_weights_that_do_not_fit_the_architecture(weights, words, tmp_path):
+def test_weights_that_do_not_match_the_architecture_are_refused(weights, words, tmp_path):
     assert words in refused(file_with(weights=weights), tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------------ whatever comes
+# -------------------------------------------------------------------------------------------------------- random input
 
 
 @pytest.fixture(scope="module")
@@ -649,7 +649,7 @@ def test_random_bytes(data, scratch):
 
 @fuzzing
 @given(data=st.binary(max_size=200))
-def test_random_bytes_behind_an_honest_length(data, scratch):
+def test_random_bytes_after_a_correct_length(data, scratch):
     loads_or_is_refused(with_header(len(data), data), scratch)
 
 

@@ -1,7 +1,7 @@
-"""Safetensors files read with bounds: the reader of model files and of checkpoints.
+"""Bounded reading of safetensors files, used for model files and checkpoints.
 
-Nothing that a file declares is believed before it has been compared with the size of the file: at most ``MAX_FILE``
-bytes are read, and a header of at most ``MAX_HEADER`` is parsed.
+Every declared size is compared with the size of the file before it is used. At most ``MAX_FILE`` bytes are read, and
+only a header of at most ``MAX_HEADER`` bytes is parsed.
 """
 
 import json
@@ -13,34 +13,34 @@ import numpy as np
 
 from tinycnn.errors import FileFormatError
 
-CHECKPOINT = "tinycnn_checkpoint"  # the metadata key of a checkpoint, which is no model file
-MAX_HEADER = 1 << 20  # bytes of names and architecture, which bounds layers and nesting too; the largest of ours: 3,000
-MAX_FILE = 1 << 31  # bytes: 700 times the largest of ours
+CHECKPOINT = "tinycnn_checkpoint"  # the metadata key that marks a checkpoint
+MAX_HEADER = 1 << 20  # bytes of names and architecture; also bounds layers and nesting; our networks need up to 3,000
+MAX_FILE = 1 << 31  # bytes: 700 times our largest model file
 LENGTH_BYTES = 8  # a safetensors file begins with the length of its header
 DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 
 def read_arrays(path: str | os.PathLike[str], key: str, most: int | None = None) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays of a safetensors file by name, and the text under the metadata ``key`` that all of ours have.
+    """The arrays of a safetensors file by name, and the text under its metadata ``key``.
 
-    Raises FileFormatError, having read at most ``most`` bytes (``MAX_FILE``, if None).
+    Raises FileFormatError for a damaged file, one without ``key``, or one above ``most`` bytes (None: ``MAX_FILE``).
     """
     source, content = str(path), _read(path, MAX_FILE if most is None else most)
     return _arrays(content, source), _text_under(key, content, source)
 
 
 def _read(path: str | os.PathLike[str], most: int) -> bytes:
-    """The whole file, once its size and the declared length of its header are known to be reasonable."""
+    """The content of the file, read after its size and the declared length of its header have been checked."""
     if os.path.isdir(path):
         raise FileFormatError(f"{path}: is a folder; give the file in it: {Path(path) / 'model.safetensors'}")
-    if not os.path.isfile(path):  # or a pipe that would wait for ever
+    if not os.path.isfile(path):  # also refuses a pipe, which could block indefinitely
         raise FileFormatError(f"{path}: no such file")
     try:
         with open(path, "rb") as file:
             size, declared = os.fstat(file.fileno()).st_size, header_length(file.read(LENGTH_BYTES))
             if declared > max(MAX_HEADER, size):
                 raise FileFormatError(
-                    f"{path}: not a tinycnn model file (not a readable safetensors file at all): its first "
+                    f"{path}: not a tinycnn model file (not a readable safetensors file): its first "
                     f"{LENGTH_BYTES} bytes are not the length of a header; give a model.safetensors that training wrote"
                 )
             if size > most or declared > min(MAX_HEADER, size):
@@ -69,12 +69,12 @@ def _text_under(key: str, content: bytes, source: str) -> str:
     if not isinstance(text, str):
         if CHECKPOINT in metadata:
             raise FileFormatError(f"{source}: a checkpoint, to resume a run from; give a model.safetensors")
-        raise FileFormatError(f"{source}: a safetensors file, but not one of tinycnn (no {key!r} in it)")
+        raise FileFormatError(f"{source}: a safetensors file, but not written by tinycnn (no {key!r} in its metadata)")
     return text
 
 
 def _arrays(content: bytes, source: str) -> dict[str, np.ndarray]:
-    """The weights by name; safetensors makes sure that all they declare lies in ``content``."""
+    """The arrays by name; safetensors checks that each lies within ``content``."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
@@ -91,13 +91,13 @@ def _unreadable(source: str, error: Exception) -> FileFormatError:
 
 
 def shortened(value: object) -> str:
-    """A value or error from a file in at most a line: a hostile file could make it a million characters long."""
+    """The text of a value or error from a file, cut at 200 characters: a hostile file could make it very long."""
     text = str(value) if isinstance(value, Exception) else repr(value)
     return text if len(text) <= 200 else f"{text[:200]} …"
 
 
 def strict_json(text: str | bytes) -> Any:
-    """Parsed JSON; ValueError if a key appears twice (which of the two counts differs from parser to parser)."""
+    """Parse JSON; raises ValueError for a duplicate key, since parsers differ in which of the two they keep."""
     return json.loads(text, object_pairs_hook=_without_duplicates)
 
 

@@ -18,7 +18,7 @@ from tinycnn.interchange.onnx.constants import computed
 from tinycnn.interchange.onnx.file import HOW_TO_GET_IT, Graph, Node, read_graph
 from tinycnn.interchange.onnx.operators import STEPS
 from tinycnn.layers import Rescaling, Sequential, pixel_scale
-from tinycnn.saving.model_file import give_meaning
+from tinycnn.saving.model_file import set_metadata
 from tinycnn.saving.safetensors_file import DAMAGED, shortened
 from tinycnn.tensor import no_grad
 
@@ -64,7 +64,7 @@ def import_onnx(path: str | os.PathLike[str], *, scale: float | None = None, off
 def say_meaning(model: Sequential, graph: Graph) -> None:
     """The names of the classes and the kind of pictures, as far as the file says them."""
     try:
-        give_meaning(model, graph.meaning)
+        set_metadata(model, graph.meaning)
     except (TinyCNNError, *DAMAGED) as error:
         raise FileFormatError(shortened(error)) from None
 
