@@ -9,8 +9,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from tinycnn.backends.base import Array, Backend, Pool
 from tinycnn.distributed.sharding import current_shard
+from tinycnn.layers.activations import ReLU
 from tinycnn.layers.base import Layer
-from tinycnn.layers.kinds import BatchNorm, Conv2d, Dense, MaxPool2d, ReLU
+from tinycnn.layers.convolution import Conv2d
+from tinycnn.layers.dense import Dense
+from tinycnn.layers.normalization import BatchNorm
+from tinycnn.layers.pooling import MaxPool2d
 from tinycnn.ops.batch_norm import check_not_empty, update_statistics
 from tinycnn.ops.fused import FusedConvFunction, FusedConvNormFunction, FusedDenseFunction, FusedNormFunction
 from tinycnn.tensor import Tensor

@@ -1,6 +1,6 @@
 """The scale of the pixels that a network takes: bytes as they are, or fractions between 0 and 1."""
 
-from tinycnn.layers.kinds import Rescaling
+from tinycnn.layers.rescaling import Rescaling
 from tinycnn.layers.sequential import Sequential
 
 

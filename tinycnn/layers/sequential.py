@@ -13,8 +13,9 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import fusion
+from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer, Shape
-from tinycnn.layers.kinds import Dense, LogSoftmax, Softmax
+from tinycnn.layers.dense import Dense
 from tinycnn.layers.metadata import DRAWING, WHOLE, checked_class_names, checked_pictures
 from tinycnn.layers.summary import summary
 from tinycnn.tensor import Tensor

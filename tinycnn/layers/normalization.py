@@ -1,0 +1,52 @@
+"""Normalisation: layers that bring every channel to mean 0 and variance 1."""
+
+import math
+
+import numpy as np
+
+from tinycnn import initializers, ops
+from tinycnn.errors import SettingError
+from tinycnn.layers.base import Layer, Shape, register_layer
+from tinycnn.tensor import Tensor
+
+
+@register_layer
+class BatchNorm(Layer):
+    """Normalise each channel over the batch, scale, shift: ``(..., C)`` → ``(..., C)``. See ``ops/batch_norm.py``.
+
+    ``momentum`` is the weight of the new batch in the running statistics, as in PyTorch; Keras' 0.99 is 0.01 here. A
+    frozen layer normalises by its running statistics in training as well, and leaves them unchanged. Raises
+    SettingError for ``momentum`` outside [0, 1] or ``eps`` that is not above 0.
+    """
+
+    def __init__(self, momentum: float = 0.1, eps: float = 1e-3) -> None:
+        super().__init__()
+        if not (0 <= momentum <= 1 and 0 < eps < math.inf):
+            raise SettingError(
+                f"BatchNorm(momentum={momentum}, eps={eps}): expected `momentum` in [0, 1] and `eps` above 0"
+            )
+        self.momentum, self.eps = float(momentum), float(eps)
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
+        channels = input_shape[-1:]
+        self._add_parameter("gamma", channels, initializers.ones, rng, dtype)
+        self._add_parameter("beta", channels, initializers.zeros, rng, dtype)
+        self._add_buffer("running_mean", channels, initializers.zeros, rng, dtype)
+        self._add_buffer("running_var", channels, initializers.ones, rng, dtype)
+        return input_shape
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether the layer normalises by the statistics of the batch and updates its running statistics."""
+        return self.training and not self.frozen
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.batch_norm(
+            x,
+            self.parameters_by_name["gamma"],
+            self.parameters_by_name["beta"],
+            **self.buffers_by_name,
+            training=self.uses_batch,
+            momentum=self.momentum,
+            eps=self.eps,
+        )

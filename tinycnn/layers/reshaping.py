@@ -1,0 +1,20 @@
+"""Reshaping: layers that change the shape of their input and leave its values as they are."""
+
+import math
+
+import numpy as np
+
+from tinycnn import ops
+from tinycnn.layers.base import Layer, Shape, register_layer
+from tinycnn.tensor import Tensor
+
+
+@register_layer
+class Flatten(Layer):
+    """Images to rows: ``(H, W, C)`` → ``(H*W*C,)``. See ``ops/flatten.py``."""
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
+        return (math.prod(input_shape),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.flatten(x)
