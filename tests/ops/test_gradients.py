@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tinycnn
+from tests.support.backends import on_backends
 from tinycnn import Function, Tensor, gradcheck, models, no_grad, ops
 from tinycnn.backends import get_backend
 from tinycnn.layers import Dropout, pixel_scale
@@ -52,7 +53,7 @@ def test_every_case_runs_the_function_it_is_for():
     assert wrong == []
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("backend", "case"), on_backends(CASES), indirect=["backend"])
 def test_every_element(backend, case: Case):
     result = gradcheck(case.call, case.inputs())
     assert result.checked == sum(x.data.size for x in case.inputs())
@@ -61,7 +62,9 @@ def test_every_element(backend, case: Case):
         assert result.kinks == []
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.draw is rounded], ids=str)
+@pytest.mark.parametrize(
+    ("backend", "case"), on_backends(case for case in CASES if case.draw is rounded), indirect=["backend"]
+)
 def test_ties_along_random_directions(backend, case: Case):
     """A tie whose gradient goes to all winners looks right element by element, but not along a direction."""
     for seed in range(3):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import tinycnn
+from tests.support.backends import on_backends
 from tests.support.layouts import LAYOUTS
 from tinycnn import Tensor, no_grad, ops
 from tinycnn.backends.base import Backend
@@ -63,6 +64,10 @@ class Entry:
         batch = "" if self.images is None else f"-{self.images} images"
         return f"{self.case}-{self.dtype}-{self.layout}{batch}"
 
+    @property
+    def function(self) -> type[Function]:
+        return self.case.function
+
     def arrays(self) -> list[np.ndarray]:
         shapes = list(self.case.shapes)
         if self.images is not None:
@@ -70,6 +75,22 @@ class Entry:
         rng = np.random.default_rng(0)
         drawn = (np.asarray(self.case.draw(rng, shape)).astype(self.dtype) for shape in shapes)
         return [LAYOUTS[self.layout](array) for array in drawn]
+
+
+@dataclass(frozen=True)
+class Special:
+    """An op with its settings, a dtype, and the row of SPECIAL that its inputs are drawn from."""
+
+    case: Case
+    dtype: str
+    values: str
+
+    def __str__(self) -> str:
+        return f"{self.case}-{self.dtype}-{self.values}"
+
+    @property
+    def function(self) -> type[Function]:
+        return self.case.function
 
 
 def sample(function: type[Function]) -> list[Case]:
@@ -89,7 +110,7 @@ def entries() -> Iterator[Entry]:
 
 ENTRIES = list(entries())
 SPECIALS = [
-    (case, dtype, name)
+    Special(case, dtype, name)
     for function in dict.fromkeys(case.function for case in CASES)
     for case in sample(function)[::2]
     if case.draw is not positive or len(case.shapes) == 1
@@ -133,20 +154,20 @@ def check(entry: Entry) -> None:
         np.testing.assert_array_equal(array, copy, err_msg="an input was changed")
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=str)
+@pytest.mark.parametrize(("backend", "entry"), on_backends(ENTRIES), indirect=["backend"])
 def test_values_and_gradients(backend: Backend, entry: Entry) -> None:
     check(entry)
 
 
-@pytest.mark.parametrize(("case", "dtype", "name"), SPECIALS, ids=str)
-def test_special_values(backend: Backend, case: Case, dtype: str, name: str) -> None:
+@pytest.mark.parametrize(("backend", "special"), on_backends(SPECIALS), indirect=["backend"])
+def test_special_values(backend: Backend, special: Special) -> None:
     """Where the loop oracle, computing in the same dtype, has NaN or an infinity, so has every backend.
 
     To a GPU, a subnormal number is itself or zero, as an operation will have it: CuPy compiles with ``-ftz=true``. And
     whether a sum of products that overflows is infinite or NaN depends on the order in which a library adds up.
     """
-    rng = np.random.default_rng(0)
-    arrays = [rng.choice(SPECIAL[name], size=shape).astype(dtype) for shape in case.shapes]
+    case, dtype, rng = special.case, special.dtype, np.random.default_rng(0)
+    arrays = [rng.choice(SPECIAL[special.values], size=shape).astype(dtype) for shape in case.shapes]
     got = value_on(backend.name, case, arrays)
     wanted = [value_on("loops", case, arrays)]
     if "cupy" in backend.name:
@@ -154,7 +175,7 @@ def test_special_values(backend: Backend, case: Case, dtype: str, name: str) -> 
         wanted = list(map(without_subnormals, wanted))
     largest = np.abs(wanted[0][np.isfinite(wanted[0])]).max(initial=0)
     near = [np.isclose(got, one, rtol=0, atol=TOLERANCE[dtype] * largest, equal_nan=True) for one in wanted]
-    if "cupy" in backend.name and name == "huge":
+    if "cupy" in backend.name and special.values == "huge":
         near.append(~np.isfinite(got) & ~np.isfinite(wanted[0]))
     assert np.any(near, axis=0).all(), (got, wanted)
 
@@ -186,7 +207,7 @@ def check_ties(case: Case) -> None:
     np.testing.assert_allclose(at, beside, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", TIED, ids=str)
+@pytest.mark.parametrize(("backend", "case"), on_backends(TIED), indirect=["backend"])
 def test_ties_go_to_the_first(backend: Backend, case: Case) -> None:
     check_ties(case)
 
@@ -251,8 +272,8 @@ def test_a_wrong_tie_is_noticed() -> None:
 if __name__ == "__main__":
     for entry in ENTRIES:
         print(entry)
-    for case, dtype, name in SPECIALS:
-        print(f"{case}-{dtype}-{name}")
+    for special in SPECIALS:
+        print(special)
     print(
         f"{len(ENTRIES)} + {len(SPECIALS)} + {len(TIED)} ties = {len(ENTRIES) + len(SPECIALS) + len(TIED)} per backend"
     )

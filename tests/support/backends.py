@@ -1,6 +1,7 @@
 """The backends that the tests run on, the emulated GPU backend among them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,16 @@ from tinycnn.backends import load_backend
 from tinycnn.backends.base import Backend
 from tinycnn.backends.cupy.backend import CupyBackend
 from tinycnn.errors import BackendError
+from tinycnn.ops.avg_pool2d import AvgPool2dFunction
+from tinycnn.ops.conv2d import Conv2dFunction
+from tinycnn.ops.dropout import DropoutFunction
+from tinycnn.ops.max_pool2d import MaxPool2dFunction
+from tinycnn.ops.softmax_cross_entropy import SoftmaxCrossEntropyFunction
 
 BACKENDS = ("numpy", "numba", "cupy", "cupy-emulated")
+WITH_NUMBA_KERNELS = (  # all others are array arithmetic, which Numba's backend leaves to NumPy
+    Conv2dFunction, MaxPool2dFunction, AvgPool2dFunction, DropoutFunction, SoftmaxCrossEntropyFunction,
+)  # fmt: skip
 
 
 class EmulatedCupyBackend(CupyBackend):
@@ -24,6 +33,20 @@ class EmulatedCupyBackend(CupyBackend):
         if COMPILER is None:
             raise BackendError("backend 'cupy-emulated' needs g++: `apt install g++`")
         super().__init__(fake_cupy)
+
+
+def on_backends(cases: Iterable[Any]) -> list[Any]:
+    """Parameters ``("backend", "case")``: every case on every backend, without those that Numba's leaves to NumPy.
+
+    ``tests/backends/numba/test_array_arithmetic.py`` shows that Numba's backend gives NumPy's bits for the latter.
+    A case names its ``function``.
+    """
+    return [
+        pytest.param(backend, case, id=f"{backend}-{case}")
+        for case in cases
+        for backend in BACKENDS
+        if backend != "numba" or case.function in WITH_NUMBA_KERNELS
+    ]
 
 
 def usable_backend(name: str, config: pytest.Config) -> Backend:

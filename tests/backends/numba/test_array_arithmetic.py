@@ -1,0 +1,42 @@
+"""Operations without a kernel of Numba's backend are NumPy's arithmetic on NumPy's arrays, to the bit.
+
+So the tests of gradients and the matrix need not repeat them on Numba: ``on_backends`` leaves them out.
+"""
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tests.support.backends import WITH_NUMBA_KERNELS, on_backends, usable_backend
+from tinycnn import Tensor
+from tinycnn.testing.gradient_cases import CASES, Case
+
+LEFT_OUT = {case.function for case in CASES} - set(WITH_NUMBA_KERNELS)
+
+
+def results(backend: str, case: Case, dtype: type) -> list[bytes]:
+    """The bytes of the output and of each gradient."""
+    with tinycnn.use_backend(backend):
+        inputs = [Tensor(x.numpy().astype(dtype), requires_grad=True) for x in case.inputs()]
+        y = case.call(*inputs)
+        y.backward(np.random.default_rng(1).normal(size=y.shape).astype(dtype))
+        return [y.data.tobytes(), *(x.grad.tobytes() for x in inputs)]
+
+
+@pytest.mark.parametrize("function", sorted(LEFT_OUT, key=str), ids=lambda function: function.__name__)
+def test_numba_gives_the_bits_of_numpy(function, request):
+    usable_backend("numba", request.config)
+    for case in CASES:
+        for dtype in (np.float32, np.float64):
+            if case.function is function:
+                assert results("numba", case, dtype) == results("numpy", case, dtype), case
+
+
+def test_on_every_other_backend_all_cases_run():
+    run = [tuple(parameters.values) for parameters in on_backends(CASES)]
+    assert {(name, str(case)) for name, case in run} == {
+        (name, str(case))
+        for name in ("numpy", "numba", "cupy", "cupy-emulated")
+        for case in CASES
+        if name != "numba" or case.function not in LEFT_OUT
+    }
