@@ -30,6 +30,10 @@ class GradientError(TinyCNNError, AssertionError):
     """``gradcheck`` found an analytic gradient that differs from the numeric one."""
 
 
+class KernelError(TinyCNNError, AssertionError):
+    """``check_backend`` found a kernel that breaks the contract of backends."""
+
+
 class DataError(TinyCNNError, ValueError):
     """A data set that is missing, damaged, or not what it says it is."""
 

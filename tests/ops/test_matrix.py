@@ -16,7 +16,6 @@ import pytest
 
 import tinycnn
 from tests.support.backends import on_backends
-from tests.support.layouts import LAYOUTS
 from tinycnn import Tensor, no_grad, ops
 from tinycnn.backends.base import Backend
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
@@ -29,6 +28,7 @@ from tinycnn.ops.relu import ReLUFunction
 from tinycnn.ops.softmax import LogSoftmaxFunction, SoftmaxFunction
 from tinycnn.tensor import Function, Max
 from tinycnn.testing.gradient_cases import CASES, Case, positive, rounded
+from tinycnn.testing.layouts import LAYOUTS
 from tinycnn.testing.loop_backend import LoopBackend
 
 SETTINGS_PER_OP = 4

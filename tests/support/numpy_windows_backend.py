@@ -31,7 +31,8 @@ class WindowsBackend(Backend):
     def im2col(self, x, kernel_size, stride, padding):
         OH, OW = window_grid(x.shape, kernel_size, stride, padding)
         cols = windows(x, kernel_size, stride, padding, 0)[:, :OH, :OW]  # (N, OH, OW, KH, KW, C)
-        return cols.reshape(len(x) * OH * OW, -1)  # (N*OH*OW, KH*KW*C)
+        cols = cols.reshape(len(x) * OH * OW, np.prod(cols.shape[3:]))  # (N*OH*OW, KH*KW*C)
+        return np.ascontiguousarray(cols)  # a window of one pixel is still a view
 
     def col2im(self, cols, x_shape, kernel_size, stride, padding):
         numbers = np.arange(1, np.prod(x_shape, dtype=int) + 1).reshape(x_shape)  # each pixel's own; 0 is the padding
@@ -42,7 +43,7 @@ class WindowsBackend(Backend):
     def max_pool2d(self, x, kernel_size, stride, padding):
         inside = windows(np.ones(x.shape, bool), kernel_size, stride, padding, False)
         values = windows(x, kernel_size, stride, padding, -np.inf)  # (N, OH, OW, KH, KW, C)
-        shape = (*values.shape[:3], -1, x.shape[3])
+        shape = (*values.shape[:3], np.prod(kernel_size), x.shape[3])
         values, inside = values.reshape(shape), inside.reshape(shape)  # (N, OH, OW, KH*KW, C)
         best = values.max(axis=3, keepdims=True)  # NaN, if there is one
         wins = ((values == best) | (np.isnan(values) & np.isnan(best))) & inside

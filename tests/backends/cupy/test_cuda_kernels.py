@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import tinycnn
-from tests.backends import test_kernels as kernels
 from tests.layers.test_fusion import layers_again
 from tests.support import cuda_emulator, fake_cupy
 from tests.support.backends import EmulatedCupyBackend
 from tinycnn import backends
 from tinycnn.backends.cupy import launch as cupy_launch
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential
+from tinycnn.testing import kernel_cases as kernels
 
 pytestmark = pytest.mark.skipif(cuda_emulator.COMPILER is None, reason="no g++: apt install g++")
 

@@ -1,0 +1,280 @@
+"""Backends with one planted bug each; ``LIES`` names the kernel that must be found wrong."""
+
+import numpy as np
+
+from tinycnn.backends.numpy_backend import NumpyBackend
+
+
+def as_if_contiguous(array):
+    """The elements in the order of memory: wrong for every array that is not C-contiguous."""
+    return array.ravel(order="K").reshape(array.shape)
+
+
+# ------------------------------------------------------------------------------------------------------------ transfer
+
+
+class SinglePrecisionOnly(NumpyBackend):
+    def asarray(self, array):
+        return np.asarray(array, np.float32 if np.asarray(array).dtype == np.float64 else None)
+
+
+class MemoryOrderKept(NumpyBackend):
+    def to_host(self, array):
+        return as_if_contiguous(array)
+
+
+class OwnsNothing(NumpyBackend):
+    def owns(self, array):
+        return False
+
+
+# ------------------------------------------------------------------------------------------------------------- windows
+
+
+class NoPadding(NumpyBackend):
+    def im2col(self, x, kernel_size, stride, padding):
+        cols = super().im2col(x, kernel_size, stride, padding)
+        cols[cols == 0] = x.flat[0]  # the border repeats a pixel
+        return cols
+
+
+class AxesSwapped(NumpyBackend):
+    def im2col(self, x, kernel_size, stride, padding):
+        KH, KW = kernel_size
+        cols = super().im2col(x, kernel_size, stride, padding).reshape(-1, KH, KW, x.shape[3])
+        return cols.transpose(0, 2, 1, 3).reshape(len(cols), -1)
+
+
+class NotContiguous(NumpyBackend):
+    def im2col(self, x, kernel_size, stride, padding):
+        return np.asfortranarray(super().im2col(x, kernel_size, stride, padding))
+
+
+class Upcast(NumpyBackend):
+    def im2col(self, x, kernel_size, stride, padding):
+        return super().im2col(x, kernel_size, stride, padding).astype(np.float64)
+
+
+class LostAccumulation(NumpyBackend):
+    def col2im(self, cols, x_shape, kernel_size, stride, padding):
+        ones = np.ones_like(cols)
+        counts = super().col2im(ones, x_shape, kernel_size, stride, padding)
+        return super().col2im(cols, x_shape, kernel_size, stride, padding) / np.maximum(counts, 1)
+
+
+class BorderForgotten(NumpyBackend):
+    def col2im(self, cols, x_shape, kernel_size, stride, padding):
+        x = super().col2im(cols, x_shape, kernel_size, stride, padding)
+        x[:, -1, -1] = 0
+        return x
+
+
+class LastTieWins(NumpyBackend):
+    def max_pool2d(self, x, kernel_size, stride, padding):
+        KH, KW = kernel_size
+        y, winner = super().max_pool2d(x[:, ::-1, ::-1], kernel_size, stride, padding)
+        return np.ascontiguousarray(y[:, ::-1, ::-1]), np.ascontiguousarray(KH * KW - 1 - winner[:, ::-1, ::-1])
+
+
+class ZeroPadding(NumpyBackend):
+    def max_pool2d(self, x, kernel_size, stride, padding):
+        PH, PW = padding
+        padded = np.pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0)))
+        return super().max_pool2d(padded, kernel_size, stride, (0, 0))
+
+
+class NanLoses(NumpyBackend):
+    def max_pool2d(self, x, kernel_size, stride, padding):
+        return super().max_pool2d(np.where(np.isnan(x), -np.inf, x), kernel_size, stride, padding)
+
+
+class GradientToTheFirst(NumpyBackend):
+    def max_pool2d_backward(self, grad_y, winner, *settings):
+        return super().max_pool2d_backward(grad_y, np.zeros_like(winner), *settings)
+
+
+class ChangesItsInput(NumpyBackend):
+    def max_pool2d_backward(self, grad_y, winner, *settings):
+        grad_x = super().max_pool2d_backward(grad_y, winner, *settings)
+        grad_y *= 2
+        return grad_x
+
+
+class StridesSwapped(NumpyBackend):
+    def im2col(self, x, kernel_size, stride, padding):
+        cols = super().im2col(x, kernel_size, stride[::-1], padding)
+        return np.resize(cols, super().im2col(x, kernel_size, stride, padding).shape)
+
+
+class ContiguousAssumed(NumpyBackend):
+    def im2col(self, x, kernel_size, stride, padding):
+        return super().im2col(as_if_contiguous(x), kernel_size, stride, padding)
+
+
+class ClearsItsInput(NumpyBackend):
+    def im2col(self, x, kernel_size, stride, padding):
+        cols = super().im2col(x, kernel_size, stride, padding)
+        if x.flags.writeable:
+            x[...] = 0
+        return cols
+
+
+class ContiguousColumnsAssumed(NumpyBackend):
+    def col2im(self, cols, x_shape, kernel_size, stride, padding):
+        return super().col2im(as_if_contiguous(cols), x_shape, kernel_size, stride, padding)
+
+
+class SumsInDoublePrecision(NumpyBackend):
+    def col2im(self, cols, x_shape, kernel_size, stride, padding):
+        return super().col2im(cols.astype(np.float64), x_shape, kernel_size, stride, padding)
+
+
+class RaggedEdgeCounts(NumpyBackend):
+    """Pads below and to the right until the last window is whole."""
+
+    def max_pool2d(self, x, kernel_size, stride, padding):
+        y, winner = super().max_pool2d(x, kernel_size, stride, padding)
+        if (x.shape[1] + 2 * padding[0] - kernel_size[0]) % stride[0]:
+            y[:, -1:] = np.maximum(y[:, -1:], x[:, -1:, : y.shape[2]])
+        return y, winner
+
+
+class WinnerInOneByte(NumpyBackend):
+    def max_pool2d(self, x, kernel_size, stride, padding):
+        y, winner = super().max_pool2d(x, kernel_size, stride, padding)
+        return y, winner.astype(np.uint8)
+
+
+class ContiguousImagesAssumed(NumpyBackend):
+    def max_pool2d(self, x, kernel_size, stride, padding):
+        return super().max_pool2d(as_if_contiguous(x), kernel_size, stride, padding)
+
+
+class ContiguousGradientsAssumed(NumpyBackend):
+    def max_pool2d_backward(self, grad_y, winner, *settings):
+        return super().max_pool2d_backward(as_if_contiguous(grad_y), winner, *settings)
+
+
+class LastWindowOnly(NumpyBackend):
+    """Where windows overlap, the last gradient replaces those before it."""
+
+    def max_pool2d_backward(self, grad_y, winner, x_shape, kernel_size, stride, padding):
+        grad_x = np.zeros(x_shape, grad_y.dtype)
+        for n, oh, ow, c in np.ndindex(grad_y.shape):
+            kh, kw = divmod(int(winner[n, oh, ow, c]), kernel_size[1])
+            h, w = oh * stride[0] - padding[0] + kh, ow * stride[1] - padding[1] + kw
+            grad_x[n, h, w, c] = grad_y[n, oh, ow, c]
+        return grad_x
+
+
+class OutOfRange(NumpyBackend):
+    def max_pool2d_backward(self, grad_y, winner, x_shape, *settings):
+        return super().max_pool2d_backward(grad_y, winner, x_shape, *settings)[[len(grad_y)]]
+
+
+# -------------------------------------------------------------------------------------------------------------- images
+
+
+class NextImage(NumpyBackend):
+    def gather_images(self, images, indices, scale, dtype):
+        return super().gather_images(images, (indices + 1) % len(images), scale, dtype)
+
+
+class ScaleForgotten(NumpyBackend):
+    def gather_images(self, images, indices, scale, dtype):
+        return super().gather_images(images, indices, 1.0, dtype)
+
+
+class ContiguousBytesAssumed(NumpyBackend):
+    def gather_images(self, images, indices, scale, dtype):
+        return super().gather_images(as_if_contiguous(images), indices, scale, dtype)
+
+
+class SortsItsIndices(NumpyBackend):
+    def gather_images(self, images, indices, scale, dtype):
+        x = super().gather_images(images, indices, scale, dtype)
+        indices[::-1].sort()
+        return x
+
+
+class NearestPixel(NumpyBackend):
+    def gather_warped(self, images, indices, maps, scale, dtype):
+        return super().gather_warped(images, indices, np.round(maps), scale, dtype)
+
+
+class EdgeRepeated(NumpyBackend):
+    def gather_warped(self, images, indices, maps, scale, dtype):
+        x = super().gather_warped(images, indices, maps, scale, dtype)
+        return np.where(x == 0, images[indices].astype(dtype) * dtype.type(scale), x)
+
+
+class WavesIgnored(NumpyBackend):
+    def gather_warped(self, images, indices, maps, scale, dtype):
+        return super().gather_warped(images, indices, maps[:, :, :3], scale, dtype)
+
+
+# ------------------------------------------------------------------------------------------------------------- dropout
+
+
+class NotScaledUp(NumpyBackend):
+    def dropout_mask(self, shape, p, dtype, key):
+        return super().dropout_mask(shape, p, dtype, key) * dtype.type(1 - p)
+
+
+class StepIgnored(NumpyBackend):
+    def dropout_mask(self, shape, p, dtype, key):
+        return super().dropout_mask(shape, p, dtype, (key[0], 0))
+
+
+class ShortStep(NumpyBackend):
+    def dropout_mask(self, shape, p, dtype, key):
+        return super().dropout_mask(shape, p, dtype, (key[0], key[1] % 2**32))
+
+
+class NotRepeatable(NumpyBackend):
+    calls = 0
+
+    def dropout_mask(self, shape, p, dtype, key):
+        self.calls += 1
+        return super().dropout_mask(shape, p, dtype, (key[0], key[1] + self.calls - 1))
+
+
+LIES = [
+    (SinglePrecisionOnly, "asarray", "came back as float32"),
+    (MemoryOrderKept, "asarray", "came back with other values"),
+    (OwnsNothing, "asarray", "`backend.owns` is false"),
+    (NoPadding, "im2col", "expected 0.0"),
+    (AxesSwapped, "im2col", "elements differ"),
+    (NotContiguous, "im2col", "expected a C-contiguous one"),
+    (Upcast, "im2col", "cols has dtype float64, expected float32"),
+    (StridesSwapped, "im2col", "stride 1x2"),
+    (ContiguousAssumed, "im2col", "Fortran layout"),
+    (ContiguousAssumed, "im2col", "transposed view"),
+    (ClearsItsInput, "im2col", "inputs was changed"),
+    (LostAccumulation, "col2im", "elements differ"),
+    (BorderForgotten, "col2im", "elements differ"),
+    (ContiguousColumnsAssumed, "col2im", "transposed view"),
+    (SumsInDoublePrecision, "col2im", "x has dtype float64, expected float32"),
+    (LastTieWins, "max_pool2d", "winner[0, 0, 0, "),
+    (ZeroPadding, "max_pool2d", "padding 1x1"),
+    (NanLoses, "max_pool2d", "expected nan"),
+    (RaggedEdgeCounts, "max_pool2d", "elements differ"),
+    (WinnerInOneByte, "max_pool2d", "kernel 1x257"),
+    (ContiguousImagesAssumed, "max_pool2d", "channels first layout"),
+    (GradientToTheFirst, "max_pool2d_backward", "elements differ"),
+    (ChangesItsInput, "max_pool2d_backward", "array 0 of its inputs was changed"),
+    (ContiguousGradientsAssumed, "max_pool2d_backward", "transposed view"),
+    (LastWindowOnly, "max_pool2d_backward", "stride 1x1"),
+    (OutOfRange, "max_pool2d_backward", "raised IndexError"),
+    (NextImage, "gather_images", "elements differ"),
+    (ScaleForgotten, "gather_images", "scale 0.00392"),
+    (ContiguousBytesAssumed, "gather_images", "Fortran layout"),
+    (SortsItsIndices, "gather_images", "array 1 of its inputs was changed"),
+    (NearestPixel, "gather_warped", "shift by half a pixel"),
+    (EdgeRepeated, "gather_warped", "far below"),
+    (WavesIgnored, "gather_warped", "bent by waves"),
+    (NotScaledUp, "dropout_mask", "p=0.3"),
+    (StepIgnored, "dropout_mask", "key (0, 1)"),
+    (ShortStep, "dropout_mask", "8589934599"),
+    (NotRepeatable, "dropout_mask", "two runs with the same input differ"),
+]  # class, kernel, words of the report

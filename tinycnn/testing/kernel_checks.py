@@ -1,0 +1,207 @@
+"""Comparisons of one kernel with the loop oracle, for one input each; they raise KernelError where the two differ.
+
+Beyond the values they check that the result is a C-contiguous array of the backend with the expected shape and dtype,
+that the inputs are unchanged, and that a second run returns the same bits.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends.base import Array, Backend, Pair, window_grid
+from tinycnn.errors import KernelError
+from tinycnn.testing.layouts import Place, as_it_is
+from tinycnn.testing.loop_backend import LoopBackend
+
+LOOPS = LoopBackend()
+_remembered: dict[tuple, Any] = {}
+
+
+def oracle(kernel: str, *arguments: Any) -> Any:
+    """The result of a kernel of the loop oracle; remembered, because several backends are compared with one result."""
+    parts = [(a.tobytes(), a.shape, a.dtype.str) if isinstance(a, np.ndarray) else a for a in arguments]
+    key = (kernel, *parts)
+    if key not in _remembered:
+        _remembered[key] = getattr(LOOPS, kernel)(*arguments)
+    return _remembered[key]
+
+
+def run_kernel(
+    backend: Backend, kernel: str, arrays: Sequence[np.ndarray], *settings: object, place: Place = as_it_is
+) -> list[np.ndarray]:
+    """Run ``backend.<kernel>(*arrays, *settings)`` twice; returns its results on the host, one array or several.
+
+    ``place`` moves an array to the backend. Raises KernelError where a result is not a C-contiguous array of the
+    backend, an input was changed, or the two runs differ.
+    """
+    before = [array.copy() for array in arrays]
+    inputs = [place(backend, array) for array in arrays]
+    first, second = (_run_once(backend, kernel, inputs, settings) for _ in range(2))
+    for i, (array, ours) in enumerate(zip(before, inputs, strict=True)):
+        if not _same_bits(backend.to_host(ours), array):
+            raise KernelError(f"array {i} of its inputs was changed: write to memory of your own")
+    if any(not _same_bits(a, b) for a, b in zip(first, second, strict=True)):
+        raise KernelError("two runs with the same input differ: the same input must give the same bits")
+    return first
+
+
+def _run_once(backend: Backend, kernel: str, inputs: list[Array], settings: Sequence[object]) -> list[np.ndarray]:
+    result = getattr(backend, kernel)(*inputs, *settings)
+    arrays = result if isinstance(result, tuple) else (result,)
+    for array in arrays:
+        if not backend.owns(array):
+            raise KernelError(f"returned {type(array).__name__}, expected an array for which `backend.owns` is true")
+        if not array.flags.c_contiguous:
+            raise KernelError(f"returned an array with strides {array.strides}, expected a C-contiguous one")
+    return [backend.to_host(array).copy() for array in arrays]
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def compare(name: str, ours: np.ndarray, expected: np.ndarray, tolerance: float = 0.0) -> None:
+    """Raise KernelError unless shape, dtype and values are the same.
+
+    Sums may be taken in another order: ``tolerance`` is in units of the last place, relative and absolute.
+    """
+    if ours.dtype != expected.dtype:
+        raise KernelError(f"{name} has dtype {ours.dtype}, expected {expected.dtype}")
+    limit = tolerance * float(np.finfo(ours.dtype).eps)
+    compare_values(name, ours, expected, relative=limit, absolute=limit)
+
+
+def compare_values(
+    name: str, ours: np.ndarray, expected: np.ndarray, *, relative: float = 0.0, absolute: float = 0.0
+) -> None:
+    """Raise KernelError with the first element that differs, unless shapes are equal and values close; NaN is NaN."""
+    if ours.shape != expected.shape:
+        raise KernelError(f"{name} has shape {ours.shape}, expected {expected.shape}")
+    with np.errstate(invalid="ignore"):  # inf - inf
+        wrong = ~np.isclose(ours, expected, rtol=relative, atol=absolute, equal_nan=True)
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise KernelError(
+            f"{name}{list(place)} is {ours[place]}, expected {expected[place]}; "
+            f"{wrong.sum()} of {wrong.size} elements differ"
+        )
+
+
+# -------------------------------------------------------------------------------------------- one kernel, one input
+
+
+def check_im2col(
+    backend: Backend, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair, place: Place = as_it_is
+) -> None:
+    """Exactly the oracle's ``cols (N*OH*OW, KH*KW*C)``."""
+    expected = oracle("im2col", x, kernel_size, stride, padding)
+    (cols,) = run_kernel(backend, "im2col", [x], kernel_size, stride, padding, place=place)
+    compare("cols", cols, expected)
+
+
+def check_col2im(
+    backend: Backend,
+    cols: np.ndarray,
+    x_shape: tuple[int, ...],
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    place: Place = as_it_is,
+) -> None:
+    """The oracle's ``x (N, H, W, C)``, its sums in any order."""
+    expected = oracle("col2im", cols, x_shape, kernel_size, stride, padding)
+    (x,) = run_kernel(backend, "col2im", [cols], x_shape, kernel_size, stride, padding, place=place)
+    compare("x", x, expected, tolerance=16)
+
+
+def check_max_pool2d(
+    backend: Backend, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair, place: Place = as_it_is
+) -> None:
+    """Exactly the oracle's ``y`` and ``winner (N, OH, OW, C)``; the winner may be of any whole-number dtype."""
+    expected_y, expected_winner = oracle("max_pool2d", x, kernel_size, stride, padding)
+    y, winner = _pooled(backend, x, kernel_size, stride, padding, place)
+    compare("y", y, expected_y)
+    compare_values("winner", winner, expected_winner)
+
+
+def check_max_pool2d_backward(
+    backend: Backend,
+    grad_y: np.ndarray,
+    x: np.ndarray,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    place: Place = as_it_is,
+) -> None:
+    """The oracle's ``grad_x (N, H, W, C)`` for the winners that the backend's own forward kernel found."""
+    _, winner = _pooled(backend, x, kernel_size, stride, padding, as_it_is)
+    settings = x.shape, kernel_size, stride, padding
+    expected = oracle("max_pool2d_backward", grad_y, winner, *settings)
+    (grad_x,) = run_kernel(backend, "max_pool2d_backward", [grad_y, winner], *settings, place=place)
+    compare("grad_x", grad_x, expected, tolerance=16)
+
+
+def _pooled(backend: Backend, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair, place: Place) -> list:
+    results = run_kernel(backend, "max_pool2d", [x], kernel_size, stride, padding, place=place)
+    if len(results) != 2:
+        raise KernelError(f"max_pool2d returned {len(results)} arrays, expected y and winner")
+    return results
+
+
+def check_gather_images(
+    backend: Backend, images: np.ndarray, indices: np.ndarray, scale: float, dtype: type, place: Place = as_it_is
+) -> None:
+    """The oracle's ``x (N, H, W, C)`` within one unit of the last place."""
+    expected = oracle("gather_images", images, indices, scale, np.dtype(dtype))
+    (x,) = run_kernel(backend, "gather_images", [images, indices], scale, np.dtype(dtype), place=place)
+    compare("x", x, expected, tolerance=1)
+
+
+def check_gather_warped(
+    backend: Backend, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: type
+) -> None:
+    """The oracle's ``x (N, H, W, C)``; positions are computed in ``dtype``, which moves a pixel by up to 255 * scale.
+
+    The tolerance is 64 units of the last place of that.
+    """
+    expected = oracle("gather_warped", images, indices, maps, scale, np.dtype(dtype))
+    (x,) = run_kernel(backend, "gather_warped", [images, indices, maps], scale, np.dtype(dtype))
+    if x.dtype != expected.dtype:
+        raise KernelError(f"x has dtype {x.dtype}, expected {expected.dtype}")
+    limit = 64 * float(np.finfo(dtype).eps)
+    compare_values("x", x, expected, relative=limit, absolute=limit * 255 * scale)
+
+
+def check_dropout_mask(backend: Backend, shape: tuple[int, ...], p: float, dtype: type, key: Pair) -> None:
+    """Exactly the oracle's mask, to the last bit."""
+    expected = oracle("dropout_mask", shape, p, np.dtype(dtype), key)
+    (mask,) = run_kernel(backend, "dropout_mask", [], shape, p, np.dtype(dtype), key)
+    compare("mask", mask, expected)
+
+
+def check_transfer(backend: Backend, array: np.ndarray) -> None:
+    """``asarray`` returns an array of the backend, and ``to_host`` the same bits; shape and dtype are kept."""
+    ours = backend.asarray(array)
+    if not backend.owns(ours):
+        raise KernelError("`backend.owns` is false for what `backend.asarray` returned")
+    back = backend.to_host(ours)
+    if not isinstance(back, np.ndarray):
+        raise KernelError(f"to_host returned {type(back).__name__}, expected numpy.ndarray")
+    if (back.dtype, back.shape) != (array.dtype, array.shape):
+        raise KernelError(f"came back as {back.dtype} {back.shape}, expected {array.dtype} {array.shape}")
+    if not _same_bits(back, array):
+        raise KernelError("came back with other values")
+
+
+def cols_shape(x_shape: tuple[int, ...], settings: dict[str, Pair]) -> tuple[int, int]:
+    """``(N*OH*OW, KH*KW*C)``, the shape of ``im2col`` of an array of ``x_shape``."""
+    N, OH, OW, C = pooled_shape(x_shape, settings)
+    KH, KW = settings["kernel_size"]
+    return N * OH * OW, KH * KW * C
+
+
+def pooled_shape(x_shape: tuple[int, ...], settings: dict[str, Pair]) -> tuple[int, int, int, int]:
+    """``(N, OH, OW, C)``, the shape of ``y`` of ``max_pool2d`` of an array of ``x_shape``."""
+    OH, OW = window_grid(x_shape, **settings)
+    return x_shape[0], OH, OW, x_shape[3]
