@@ -3,7 +3,10 @@
 The operation is the file ``examples/add_your_own_op.py``; the backend is ``tests/support/numpy_windows_backend.py``.
 """
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,8 @@ from tinycnn.backends import base
 from tinycnn.errors import GradientError
 from tinycnn.testing import check_backend
 from tinycnn.testing.gradient_cases import CASES, Case, rounded
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +168,78 @@ def test_a_network_learns_the_same_on_it(windows, own_op):
     ours = own_op.train(steps=5)
     with tinycnn.use_backend("numpy"):
         np.testing.assert_allclose(ours, own_op.train(steps=5), rtol=1e-4)
+
+
+# --------------------------------------------------------------------------------- a backend that the command finds
+
+MODULE = """
+import tinycnn
+from tests.support.numpy_windows_backend import WindowsBackend
+
+
+class Broken(WindowsBackend):
+    name = "broken"
+
+    def gather_images(self, *arguments):
+        return -super().gather_images(*arguments)
+"""
+
+
+def run_gradcheck(folder, *options):
+    """``python -m tinycnn gradcheck`` in ``folder``, which is among the places where packages are installed."""
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    command = [sys.executable, "-m", "tinycnn", "gradcheck", *options]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """A folder with an installed package that declares three backends."""
+    (tmp_path / "outside.py").write_text(MODULE)
+    metadata = tmp_path / "outside-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[tinycnn.backends]\nwindows = outside:WindowsBackend\nbroken = outside:Broken\ngone = nowhere:Backend\n"
+    )
+    return tmp_path
+
+
+def test_the_command_finds_the_backend_of_an_installed_package(installed):
+    done = run_gradcheck(installed, "--backend", "windows", "--op", "MaxPool2d", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert "on windows" in done.stdout
+    assert "every gradient is right" in done.stdout
+
+
+def test_the_command_compares_its_kernels(installed):
+    done = run_gradcheck(installed, "--backend", "broken", "--kernels")
+    assert done.returncode == 1, done.stderr
+    wrong = [line.split()[0] for line in done.stdout.splitlines() if line.endswith(" WRONG")]
+    assert wrong == ["gather_images"]
+
+
+def test_a_package_that_does_not_load_is_named(installed):
+    done = run_gradcheck(installed, "--backend", "gone")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: backend 'gone' is declared as nowhere:Backend, which cannot be loaded: No module"
+    )
+
+
+def test_the_command_imports_a_module_that_registers_the_backend(tmp_path):
+    (tmp_path / "mine.py").write_text(MODULE + 'tinycnn.register_backend("mine", WindowsBackend)\n')
+    done = run_gradcheck(tmp_path, "--import", "mine", "--backend", "mine", "--op", "ReLU")
+    assert done.returncode == 0, done.stderr
+    assert "every gradient is right" in done.stdout
+    done = run_gradcheck(tmp_path, "--import", "yours", "--backend", "mine")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --import yours: No module named 'yours'; give the name of a module")

@@ -1,13 +1,19 @@
 """Which backend computes: ``use_backend(name)`` chooses, ``get_backend()`` answers; each is loaded when asked for."""
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from tinycnn.backends.base import Backend
 from tinycnn.errors import BackendError, SettingError
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 PREFERENCE = ("cupy", "numba", "numpy")  # the order in which "auto" looks
+ENTRY_POINTS = "tinycnn.backends"  # the group in which other packages declare their backends
 NO_GPU = "no NVIDIA GPU was found"
 
 
@@ -53,6 +59,26 @@ def register_backend(name: str, loader: Callable[[], Backend]) -> None:
     _LOADERS[name] = loader
 
 
+def _register_installed(name: str) -> None:
+    """Register the backend ``name`` that an installed package declares in the entry-point group ``ENTRY_POINTS``.
+
+    The entry point names a callable without arguments that returns the backend, such as its class.
+    """
+    from importlib.metadata import entry_points  # reads files, so only for a name that is not registered
+
+    for declared in entry_points(group=ENTRY_POINTS, name=name):
+        register_backend(name, functools.partial(_load_installed, declared))
+
+
+def _load_installed(declared: "EntryPoint") -> Backend:
+    try:
+        make_backend = declared.load()
+    except ImportError as error:
+        reason = f"declared as {declared.value}, which cannot be loaded: {error}"
+        raise BackendError(f"backend {declared.name!r} is {reason}; install its package again") from error
+    return make_backend()
+
+
 def load_backend(name: str) -> Backend:
     """The backend called ``name``, loaded once; ``auto`` is the first usable of cupy, numba, numpy.
 
@@ -60,6 +86,8 @@ def load_backend(name: str) -> Backend:
     """
     if name == "auto":
         name = next(candidate for candidate in PREFERENCE if is_available(candidate))
+    if name not in _LOADERS:
+        _register_installed(name)
     if name not in _LOADERS:
         raise BackendError(f"unknown backend {name!r}: choose one of auto, {', '.join(_LOADERS)}")
     if name not in _loaded:
