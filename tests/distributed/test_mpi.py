@@ -95,7 +95,7 @@ def test_a_rank_that_dies_ends_all(what, said, mpiexec, tmp_path):
 
 
 def test_a_rank_that_hangs_is_given_up(mpiexec, tmp_path):
-    code, _, errors = program(mpiexec, 2, "hangs", folder=tmp_path, TINYCNN_PATIENCE_S="2")
+    code, _, errors = program(mpiexec, 2, "hangs", folder=tmp_path, TINYCNN_TIMEOUT_S="2")
     assert code != 0
     assert "has waited 2 s for the others" in errors
 
@@ -207,7 +207,7 @@ def test_waiting_is_quick_and_leaves_the_core_to_others(enough, most_looks, most
     clock, communicator = Clock(), mpi.MpiCommunicator.__new__(mpi.MpiCommunicator)
     monkeypatch.setattr(mpi, "time", clock)
     request = types.SimpleNamespace(Test=lambda: clock.look(lambda: enough(clock)))
-    communicator._wait(request, patience_s=600)
+    communicator._wait(request, timeout_s=600)
     assert clock.looks <= most_looks
     assert clock.now < most_s
 
@@ -237,4 +237,6 @@ def test_without_mpi4py_it_names_the_package_too(surrounding, tmp_path):
     environment = surroundings(**surrounding)
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "error: --distributed needs mpi4py, and an MPI: `pip install 'tinycnn[mpi]'`" in done.stderr
+    assert (
+        "error: training on several ranks needs mpi4py and an MPI library: `pip install 'tinycnn[mpi]'`" in done.stderr
+    )

@@ -103,5 +103,5 @@ def test_ranks_that_nccl_does_not_bind(gpu, monkeypatch):
         raise fake_nccl.NcclError(5)
 
     monkeypatch.setattr(fake_nccl, "NcclCommunicator", refuse)
-    with pytest.raises(BackendError, match=r"cannot bind 1 ranks together \(NCCL_ERROR_INVALID_USAGE"):
+    with pytest.raises(BackendError, match=r"cannot connect 1 ranks \(NCCL_ERROR_INVALID_USAGE"):
         nccl.NcclCommunicator(SingleProcess())

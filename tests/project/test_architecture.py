@@ -31,6 +31,7 @@ ONLY = {
     "tinycnn.version": [],
     "tinycnn.backends.base": [],
     "tinycnn.backends.philox": [],
+    "tinycnn.distributed": ["tinycnn.errors"],
     "tinycnn.distributed.communicator": ["tinycnn.errors"],
     "tinycnn.data": ["tinycnn.errors", "tinycnn.files", "tinycnn.backends.base"],  # data sets know no networks
     "tinycnn.initializers": ["tinycnn.errors"],

@@ -59,11 +59,11 @@ def main():
         case "threads":
             print(get_threads())
         case "slow to stop":
-            mpi.FAREWELL_S = 0.2
+            mpi.FINISH_TIMEOUT_S = 0.2
             time.sleep(1.0 * (ranks.rank == 0))
             return ranks.finish(130)
         case "no memory":
-            mpi.FAREWELL_S = 1.0
+            mpi.FINISH_TIMEOUT_S = 1.0
             if ranks.rank == 1:
                 return ranks.finish(2, "error: out of memory")
             train(network())

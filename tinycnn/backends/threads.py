@@ -1,12 +1,11 @@
-"""Python threads for kernels that release the GIL: the work is cut into parts, and whoever is free takes the next one.
+"""Python threads for kernels that release the GIL: the work is cut into parts, and an idle thread takes the next one.
 
-How many parts there are depends on the work alone, never on the number of threads, and each part writes memory of its
-own. So the result has the same bits on one core and on sixty-four. No OpenMP and no TBB are involved, hence nothing
-that breaks after a fork or when two threads compute at once.
+The number of parts depends on the work alone, never on the number of threads, and each part writes its own memory. The
+result therefore has the same bits on one core and on sixty-four. Neither OpenMP nor TBB is involved, so a fork or
+computations in several threads at once are safe.
 
-The workers are ours and not a ``ThreadPoolExecutor``'s for one reason: a kernel may take 50 µs, and waking a thread
-that sleeps takes as long. A worker that has just been busy therefore looks out for the next job for 0.3 ms before it
-sleeps.
+The workers replace a ``ThreadPoolExecutor`` for one reason: a kernel may take 50 µs, and waking a sleeping thread takes
+as long. A worker that has just finished therefore polls for the next job for 0.3 ms before it sleeps.
 """
 
 import contextvars
@@ -21,26 +20,28 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from tinycnn.distributed.communicator import Communicator, when_joined
 from tinycnn.errors import SettingError
 
 Work = Callable[[int], object]
 
 _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-MOST = max(4 * _cores, 16)  # threads: enough to try out any number that makes sense
-_asked = os.environ.get("OMP_NUM_THREADS", "")  # how joblib and others tell a worker its share of the machine
-_threads = min(int(_asked), _cores) if _asked.isdecimal() and int(_asked) else _cores
+MAX_THREADS = max(4 * _cores, 16)
+_requested = os.environ.get("OMP_NUM_THREADS", "")  # set by joblib and others to give a worker its share of the machine
+_threads = min(int(_requested), _cores) if _requested.isdecimal() and int(_requested) else _cores
 _blas_limit: Any = None
-_blas_share: int | None = None  # threads for BLAS where processes share the machine
-NAP_S = 1e-4  # between looks, when another thread takes long
-WORTH_HANDING_OUT = 4e6  # operations: about 40 µs, beside which the 20 µs that handing over takes are not small
-MEMORY = 16  # operations take as long as reading or writing one float
+_blas_threads: int | None = None  # the last argument of limit_blas
+_blas_share: int | None = None  # threads for BLAS where several ranks share the machine
+POLL_S = 1e-4  # between two checks, when another thread takes long
+WORTH_HANDING_OUT = 4e6  # operations: about 40 µs, where the 20 µs for handing over still matter
+MEMORY = 16  # operations that take as long as reading or writing one float
 
 
 class _Job:
-    """``work(part)`` for every part, by whoever calls ``take_parts``; ``done[0]`` counts those that are finished.
+    """``work(part)`` for every part, done by the threads that call ``take_parts``; ``done[0]`` counts finished parts.
 
-    Each thread has a share of its own, and takes what is left of the others' when it has finished that. So the same
-    thread tends to work on the same images and weights all the time, and finds them in its own cache.
+    Each thread has its own range of parts, and takes parts from the ranges of others after its own. The same thread
+    therefore tends to work on the same images and weights, and finds them in its cache.
     """
 
     def __init__(self, work: Work, parts: int, threads: int) -> None:
@@ -48,10 +49,10 @@ class _Job:
         self.shares = [iter(range(*share)) for share in ranges(parts, threads)]  # next() of these is atomic
         self.done = np.zeros(1, np.int64)
         self.error: BaseException | None = None
-        self.context = contextvars.copy_context()  # np.errstate of the caller holds for all who work
+        self.context = contextvars.copy_context()  # np.errstate of the caller applies in all threads
 
     def take_parts(self, thread: int) -> int:
-        """Work until no part is left; answers how many were done here, which is still to be added to ``done``."""
+        """Work until no part is left; returns the number of parts done, which the caller adds to ``done``."""
         first, count = thread % len(self.shares), 0
         for part in itertools.chain(*self.shares[first:], *self.shares[:first]):
             try:
@@ -63,32 +64,32 @@ class _Job:
 
 
 class _Workers:
-    """Daemon threads that share one queue of jobs; ``news[0]`` changes with every job, for those who watch it."""
+    """Daemon threads that share one queue of jobs; ``news[0]`` changes with every job, for the threads that poll it."""
 
     def __init__(self, count: int) -> None:
         from tinycnn.backends.numba.kernels import spin
 
         self.spin, self.count = spin, count
         self.jobs, self.news = queue.SimpleQueue[_Job | None](), np.zeros(1, np.int64)
-        for number in range(1, count + 1):  # 0 is the thread that brings the job
+        for number in range(1, count + 1):  # 0 is the thread that submits the job
             threading.Thread(target=self._serve, args=[number], name=f"tinycnn-{number}", daemon=True).start()
 
     def _serve(self, number: int) -> None:
         done, count = np.zeros(1, np.int64), 0
         while (job := self._next_job(done, count)) is not None:
             done, count = job.done, job.context.copy().run(job.take_parts, number)
-            del job  # or its arrays would live until the next one comes
+            del job  # otherwise its arrays would live until the next job arrives
 
     def _next_job(self, done: np.ndarray, count: int) -> _Job | None:
-        """Report what was done; look out for the next job a while before going to sleep."""
+        """Add ``count`` to ``done``; poll for the next job for a while, then sleep until it arrives."""
         while True:
-            seen = int(self.news[0])  # read before the queue: whatever is put later changes it
+            seen = int(self.news[0])  # read before the queue, so that a job submitted later changes it
             awake = self.spin.report_and_wait(done, count, self.news, seen + self.jobs.empty())
             count = 0
             try:
                 return self.jobs.get(block=not awake)
             except queue.Empty:
-                pass  # another worker was quicker
+                pass  # another worker was faster
 
     def run(self, job: _Job, helpers: int) -> None:
         for _ in range(helpers):
@@ -96,7 +97,7 @@ class _Workers:
         self.news[0] += 1
         by_others = job.parts - job.take_parts(0)
         while by_others and not self.spin.wait_until(job.done, by_others):
-            time.sleep(NAP_S)
+            time.sleep(POLL_S)
 
     def stop(self) -> None:
         for _ in range(self.count):
@@ -108,28 +109,21 @@ _starting = threading.Lock()
 
 
 def get_threads() -> int:
-    """How many threads kernels use: all cores this process may run on, unless ``set_threads`` said otherwise."""
+    """The number of threads that kernels use: all cores of this process, unless ``set_threads`` has changed it."""
     return _threads
 
 
 def set_threads(count: int) -> None:
-    """Use ``count`` threads from now on; results do not depend on it. Raises SettingError below 1, above ``MOST``."""
+    """Use ``count`` threads; results do not depend on it. Raises SettingError outside 1 to ``MAX_THREADS``."""
     global _threads, _workers
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise SettingError(f"threads={count}: expected a whole number above 0")
-    if count > MOST:
-        raise SettingError(f"threads={count}: expected at most {MOST}, for {_cores} cores")
+    if count > MAX_THREADS:
+        raise SettingError(f"threads={count}: expected at most {MAX_THREADS}, for {_cores} cores")
     with _starting:
         if _workers is not None:
             _workers.stop()
         _workers, _threads = None, count
-
-
-def share_machine(cores: int) -> None:
-    """Use ``cores`` cores, at least one, from the next ``Backend.activate`` on: other processes use the rest."""
-    global _blas_share
-    _blas_share = max(cores, 1)
-    set_threads(_blas_share)
 
 
 def _forget_workers() -> None:
@@ -151,7 +145,7 @@ def _get_workers() -> _Workers:
 
 
 def in_parallel(work: Work, parts: int) -> None:
-    """Call ``work(part)`` once for every part in ``range(parts)``; the calling thread takes its share."""
+    """Call ``work(part)`` once for every part in ``range(parts)``; the calling thread does some of them."""
     helpers = min(_threads, parts) - 1
     if helpers <= 0:
         for part in range(parts):
@@ -164,12 +158,12 @@ def in_parallel(work: Work, parts: int) -> None:
 
 
 def pieces(count: int, work_per_item: float, most: int = 32) -> list[tuple[int, int]]:
-    """Cut ``count`` items into ranges worth handing out: the work alone decides how many, so results do not depend on
-    the number of threads.
+    """Cut ``count`` items into ranges that are large enough to hand out. The number of ranges depends on the work
+    alone, so that results do not depend on the number of threads.
 
-    ``work_per_item`` is in floating point operations; ``MEMORY`` of them for a float that is read or written. The
-    number is a power of two, so that 2, 4 or 8 threads get equal shares. More than four have to be larger ones: few
-    machines gain from them, and all pay for them.
+    ``work_per_item`` is in floating point operations; count ``MEMORY`` for a float that is read or written. The number
+    of ranges is a power of two, so that 2, 4 or 8 threads get equal shares. More than four ranges must be larger ones:
+    few machines gain from them, and every machine pays for handing them out.
     """
     worth = count * work_per_item / WORTH_HANDING_OUT
     wanted = min(count, most, max(worth / 4, min(worth, 4)))
@@ -177,15 +171,28 @@ def pieces(count: int, work_per_item: float, most: int = 32) -> list[tuple[int, 
 
 
 def limit_blas(threads: int | None) -> None:
-    """Let BLAS libraries use that many threads of their own; None gives back what they started with.
+    """Let BLAS libraries use ``threads`` threads; None restores their default.
 
-    Where other processes share the machine, that is too many: None then means this one's share.
+    On a rank that shares the machine with others, None means this rank's share of the cores.
     """
-    global _blas_limit
+    global _blas_limit, _blas_threads
+    _blas_threads = threads
     if _blas_limit is not None:
         _blas_limit.restore_original_limits()
     threads = _blas_share if threads is None else threads
     _blas_limit = None if threads is None else ThreadpoolController().limit(limits=threads, user_api="blas")
+
+
+def _take_share(communicator: Communicator) -> None:
+    """Use the cores of this rank; the other ranks on this machine use the rest."""
+    global _blas_share
+    if communicator.cores is not None:
+        _blas_share = min(communicator.cores, get_threads())  # OMP_NUM_THREADS may have lowered the second
+        set_threads(_blas_share)
+        limit_blas(_blas_threads)
+
+
+when_joined(_take_share)
 
 
 def ranges(count: int, parts: int) -> list[tuple[int, int]]:

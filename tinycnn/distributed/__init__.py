@@ -1,9 +1,9 @@
 """Several processes that train one network together: MPI between machines, NCCL between GPUs.
 
-    mpiexec -n 4 python -m tinycnn train --distributed
+    mpiexec -n 4 python my_training.py
 
-``start()`` makes this process one of the ranks; the training loop does the rest. ``communicator.py`` says what a rank
-is. Importing this package loads neither MPI nor the launcher.
+``start()`` makes this process one of the ranks; the training loop does the rest. ``communicator.py`` defines what a
+rank is. Importing this package loads neither MPI nor the launcher.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Before the first step: do all ranks train the same network on the same data? Otherwise their sums mean nothing."""
+"""A check before the first step: do all ranks train the same network on the same data?"""
 
 import json
 import re
@@ -9,24 +9,27 @@ from tinycnn.errors import SettingError
 
 
 def check_agreement(ranks: Communicator, ours: dict[str, Any]) -> None:
-    """Raise SettingError, on all ranks, unless ``ours``, which describes a run, is the same on all of them."""
+    """Raise SettingError on all ranks unless ``ours``, a description of the run, is the same on all of them."""
     theirs = json.loads(ranks.broadcast(json.dumps(ours).encode()))
     found = differences(theirs, ours, "on rank 0").encode()
     for rank in range(1, ranks.size):
-        told = ranks.broadcast(found, rank).decode()
-        if told:
+        reported = ranks.broadcast(found, rank).decode()
+        if reported:
             raise SettingError(
-                f"rank {rank} has another run than rank 0: {told}. Give all ranks the same command, and every machine "
-                "the same data and the same tinycnn"
+                f"rank {rank} has another run than rank 0: {reported}. Give all ranks the same command, and every "
+                "machine the same data and the same version of tinycnn"
             )
 
 
-MAX_SHOWN = 40  # characters of a value in a sentence
-FINGERPRINT = re.compile("[0-9a-f]{16}")  # which tells nobody anything
+MAX_SHOWN = 40  # characters of a value in an error message
+FINGERPRINT = re.compile("[0-9a-f]{16}")  # not shown: the digits of a hash help no reader
 
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any], there: str) -> str:
-    """What differs between two descriptions of a run, in words; "" when nothing does. ``there``: where theirs are."""
+    """The differences between two descriptions of a run, in words; "" if there are none.
+
+    ``there`` describes where ``theirs`` comes from.
+    """
     names = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
     return "; ".join(_difference(name, theirs.get(name), ours.get(name), there) for name in names)
 

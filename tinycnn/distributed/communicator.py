@@ -1,13 +1,13 @@
-"""Several processes that train one network together: each is a *rank*, with a part of every batch.
+"""Several processes that train one network together: each is a *rank* and computes a shard of every batch.
 
-Almost all of a network happens to one image at a time, and need not know. Four things look at the whole batch:
+Almost every operation works on one image at a time and does not depend on the ranks. Four things need the whole batch:
 
-    the loss        a mean over all images: a rank's part of it weighs as much as it has images (``Shard.weight``)
-    the gradient    a sum over all images, hence over the ranks (``distributed/gradients.py``)
-    batch norm      mean and variance of all images (``global_moments``), and two sums on the way back (``global_sums``)
-    dropout         an image's mask depends on its place in the whole batch (``Shard.rows``)
+    the loss        a mean over all images: a rank's part is weighted by its number of images (``Shard.weight``)
+    the gradient    a sum over all images, hence over the ranks (``tinycnn/train/gradients.py``)
+    batch norm      the mean and variance of all images (``global_moments``), two sums in backward (``global_sums``)
+    dropout         an image's mask depends on its position in the whole batch (``Shard.rows``)
 
-All they need of the world is ``Communicator.all_reduce``. How it is done is not known here: see ``distributed/``.
+All of them need one primitive: ``Communicator.all_reduce``. ``mpi.py`` and ``nccl.py`` implement it.
 """
 
 import sys
@@ -25,24 +25,30 @@ T = TypeVar("T")
 
 
 class Communicator(ABC):
-    """What binds ``size`` processes together, seen from number ``rank``; all of them make the same calls in order."""
+    """Connects ``size`` processes, seen from rank ``rank``. All ranks make the same calls in the same order.
+
+    ``local_rank`` numbers the ranks of one machine, and ``cores`` is the number of cores that this rank may use. Both
+    are None where the process has the machine to itself.
+    """
 
     rank: int
     size: int
+    local_rank: int | None = None
+    cores: int | None = None
 
     @abstractmethod
     def all_reduce(self, numbers: Array) -> None:
-        """Put the sum over all ranks into the contiguous array ``numbers``: the same bits on each of them."""
+        """Replace the contiguous array ``numbers`` by its sum over all ranks: the same bits on each of them."""
 
     def all_gather(self, numbers: Array) -> Array:
-        """The arrays of all ranks, ``(…)`` each → ``(size, …)``: a sum in which everybody else adds zero."""
-        rows = np.zeros_like(numbers, shape=(self.size, *numbers.shape))
+        """The arrays of all ranks, ``(…)`` each → ``(size, …)``: a sum to which every rank adds zeros elsewhere."""
+        rows = np.zeros_like(numbers, shape=(self.size, *numbers.shape))  # (size, …)
         rows[self.rank] = numbers
         self.all_reduce(rows)
         return rows
 
     def broadcast(self, content: bytes, sender: int = 0) -> bytes:
-        """What rank ``sender`` gave, on all ranks."""
+        """The ``content`` of rank ``sender``, on all ranks."""
         length = self.all_gather(np.array(len(content)))[sender]
         text = np.zeros(length, np.uint8)
         if self.rank == sender:
@@ -51,22 +57,22 @@ class Communicator(ABC):
         return text.tobytes()
 
     def finish(self, code: int, error: str = "") -> int:
-        """The last words of this process, and its exit code: that of all ranks, as soon as one of them has failed."""
+        """End together with the other ranks: print ``error``, and return the highest exit code of all ranks."""
         raise NotImplementedError
 
     @property
     def launcher(self) -> list[str]:
-        """What stands before a command line that starts so many ranks."""
+        """The words before a command line that starts ``size`` ranks."""
         return []
 
 
 class SingleProcess(Communicator):
-    """One process by itself: every sum over the ranks is there already."""
+    """One process: every sum over the ranks is complete already."""
 
     rank, size = 0, 1
 
     def all_reduce(self, numbers: Array) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def finish(self, code: int, error: str = "") -> int:
         if error:
@@ -74,16 +80,16 @@ class SingleProcess(Communicator):
         return code
 
 
-_communicator: ContextVar[Communicator] = ContextVar("communicator", default=SingleProcess())  # noqa: B039  (it has no state)
+_communicator: ContextVar[Communicator] = ContextVar("communicator", default=SingleProcess())  # noqa: B039  (stateless)
 
 
 def get_communicator() -> Communicator:
-    """What binds this process to others: ``SingleProcess`` unless ``use_communicator`` said otherwise."""
+    """The communicator of this process: a ``SingleProcess`` unless ``use_communicator`` has set another."""
     return _communicator.get()
 
 
 class use_communicator:  # in lower case, as use_backend
-    """Belong to the ranks of ``communicator``: at once when called, until the block ends when used with ``with``."""
+    """Use ``communicator``: from the call on, or until the block ends when used with ``with``."""
 
     def __init__(self, communicator: Communicator) -> None:
         self.communicator, self.token = communicator, _communicator.set(communicator)
@@ -95,10 +101,32 @@ class use_communicator:  # in lower case, as use_backend
         _communicator.reset(self.token)
 
 
-# ------------------------------------------------------------------------------------------------ sums over the batch
+# ------------------------------------------------------------------------------------------ a rank's share of a machine
+
+_joined: Communicator | None = None
+_callbacks: list[Callable[[Communicator], None]] = []
 
 
-# ------------------------------------------------------------------------------------------- what one rank does, wants
+def join(communicator: Communicator) -> None:
+    """Make this process a rank of ``communicator`` for good, and call what was passed to ``when_joined``."""
+    global _joined
+    use_communicator(communicator)
+    _joined = communicator
+    for callback in _callbacks:
+        callback(communicator)
+
+
+def when_joined(callback: Callable[[Communicator], None]) -> None:
+    """Call ``callback(communicator)`` when this process becomes a rank; at once if it is one already.
+
+    Backends take their share of the machine here: ``communicator.cores`` and ``communicator.local_rank``.
+    """
+    _callbacks.append(callback)
+    if _joined is not None:
+        callback(_joined)
+
+
+# ------------------------------------------------------------------------------------------------- agreement, and order
 
 
 class Wish:
@@ -112,23 +140,26 @@ class Wish:
 
 
 def on_rank_0(work: Callable[[], T]) -> T | None:
-    """Rank 0 does ``work()``, and the others wait: its answer there, None elsewhere. If it fails, all fail."""
+    """Call ``work()`` on rank 0 while the others wait: returns its result there, None elsewhere.
+
+    If it raises TinyCNNError or OSError on rank 0, every rank raises.
+    """
     ranks = get_communicator()
     if ranks.size == 1:
         return work()
-    answer, failure = None, None
+    result, failure = None, None
     if ranks.rank == 0:
         try:
-            answer = work()
+            result = work()
         except (TinyCNNError, OSError) as error:
             failure = error
-    told = ranks.broadcast(b"" if failure is None else str(failure).encode() or b"rank 0 failed")
-    if told:
-        raise failure or SettingError(told.decode())
-    return answer
+    message = ranks.broadcast(b"" if failure is None else str(failure).encode() or b"rank 0 failed")
+    if message:
+        raise failure or SettingError(message.decode())
+    return result
 
 
 def rank_0_first(work: Callable[[], T]) -> T:
-    """``work()`` on all ranks, rank 0 before the others: what it downloads or compiles, they find in the cache."""
-    answer = on_rank_0(work)
-    return work() if get_communicator().rank else answer  # type: ignore[return-value]
+    """Call ``work()`` on all ranks, on rank 0 first: the others find in the cache what it downloads or compiles."""
+    result = on_rank_0(work)
+    return work() if get_communicator().rank else result  # type: ignore[return-value]

@@ -1,14 +1,15 @@
-"""Ranks bound together by MPI, through mpi4py.
+"""Ranks connected by MPI, through mpi4py.
 
-The sum over the ranks is ours, not MPI's, for the sake of its order. The numbers are cut into as many pieces as there
-are ranks. Everybody sends piece ``r`` to rank ``r``, which adds what it got, rank 0's numbers first, and sends the sum
-to everybody. As in a ring, each rank sends ``2 (size-1)/size`` of its numbers; but the order of the additions depends
-on ``size`` alone, not on the MPI, the network, or who happens to be late. So a run has the same bits every time.
+This module computes the sum over the ranks itself instead of calling MPI's all-reduce, to fix the order of the
+additions. The numbers are cut into as many pieces as there are ranks. Every rank sends piece ``r`` to rank ``r``, which
+adds what it received in the order of the ranks and sends the sum to all ranks. As in a ring all-reduce, each rank sends
+``2 (size-1)/size`` of its numbers. The order of the additions depends on ``size`` alone, not on the MPI library, the
+network or the timing, so a run gives the same bits every time.
 
-Waiting is ours, too. MPI waits busily, and where there are more ranks than cores, those who wait keep those who work
-from working. Ours looks, lets others have the core, and after a while sleeps between two looks; and it can give up.
-But a large message goes over a network in pieces, and only while somebody looks: so a nap is a thousandth of the
-waiting so far.
+This module also waits by itself. MPI waits busily: with more ranks than cores, ranks that wait would take the cores
+from ranks that work. The loop below polls, yields the core, and later sleeps between two polls; it also has a timeout.
+A large message goes over a network in pieces and only advances during a poll. A sleep is therefore a thousandth of the
+time waited so far.
 """
 
 import os
@@ -21,26 +22,25 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.backends.base import Array
-from tinycnn.distributed.communicator import Communicator
+from tinycnn.distributed.communicator import Array, Communicator
 from tinycnn.errors import RankLostError
 
-PATIENCE_S = 600.0  # that the others may be late before they are given up
-FAREWELL_S = 5.0  # that a rank which has failed waits for others to fail, too, before it ends them
-AWAKE_S = 2e-4  # of waiting, before sleeping between two looks
-NAP, SHORTEST_S, LONGEST_S = 1e-3, 5e-6, 2e-3  # a nap, as a fraction of the time waited so far, and its bounds
+TIMEOUT_S = 600.0  # wait for other ranks before RankLostError
+FINISH_TIMEOUT_S = 5.0  # wait of a rank that has failed, before it aborts the others
+YIELD_S = 2e-4  # wait with yields only, before sleeping between two polls
+SLEEP, MIN_SLEEP_S, MAX_SLEEP_S = 1e-3, 5e-6, 2e-3  # a sleep as a fraction of the time waited so far, and its bounds
 
 
 class MpiCommunicator(Communicator):
-    """The processes that ``mpiexec`` started, bound by ``comm``, an mpi4py communicator that nobody else uses.
+    """The processes that ``mpiexec`` started. ``comm`` is an mpi4py communicator for the exclusive use of this object.
 
-    Other arrays than NumPy's go through NCCL (``nccl.py``). ``all_reduce`` raises RankLostError when the others have
-    not come for ``patience_s`` seconds.
+    Arrays on a GPU are summed by NCCL (``nccl.py``). ``all_reduce`` raises RankLostError if other ranks have not
+    arrived after ``timeout_s`` seconds.
     """
 
-    def __init__(self, comm: Any, *, patience_s: float = PATIENCE_S) -> None:
-        self.comm, self.farewell = comm, comm.Dup()
-        self.rank, self.size, self.patience_s = comm.Get_rank(), comm.Get_size(), patience_s
+    def __init__(self, comm: Any, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.comm, self.finish_comm = comm, comm.Dup()
+        self.rank, self.size, self.timeout_s = comm.Get_rank(), comm.Get_size(), timeout_s
         self.gpus: Communicator | None = None
 
     def all_reduce(self, numbers: Array) -> None:
@@ -50,31 +50,31 @@ class MpiCommunicator(Communicator):
         flat = numbers.reshape(-1)
         if not flat.size:
             return
-        pieces = np.zeros((self.size, -(-flat.size // self.size)), flat.dtype)  # the last one filled up with zeros
+        pieces = np.zeros((self.size, -(-flat.size // self.size)), flat.dtype)  # (size, n), padded with zeros
         pieces.reshape(-1)[: flat.size] = flat
-        mine = np.empty_like(pieces)  # (size, n): my piece of everybody's numbers
+        mine = np.empty_like(pieces)  # (size, n): this rank's piece of the numbers of each rank
         self._wait(self.comm.Ialltoall(pieces, mine))
-        total = mine[0]
+        total = mine[0]  # (n,)
         for theirs in mine[1:]:
             total += theirs
         self._wait(self.comm.Iallgather(total, pieces))
         flat[...] = pieces.reshape(-1)[: flat.size]
 
-    def _wait(self, request: Any, patience_s: float | None = None) -> None:
-        """Until ``request`` is done, with ever more regard for others."""
-        patience_s = self.patience_s if patience_s is None else patience_s
+    def _wait(self, request: Any, timeout_s: float | None = None) -> None:
+        """Poll until ``request`` is done, ever less often; raises RankLostError after ``timeout_s``."""
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         began = time.monotonic()
         while not request.Test():
             waited = time.monotonic() - began
-            if waited > patience_s:
+            if waited > timeout_s:
                 raise RankLostError(
-                    f"rank {self.rank} of {self.size} has waited {patience_s:g} s for the others: one of them hangs or "
-                    "cannot be reached. Whatever was saved before is as it was; take the run up with --resume"
+                    f"rank {self.rank} of {self.size} has waited {timeout_s:g} s for the others: one of them hangs or "
+                    "cannot be reached. Saved checkpoints are intact; continue the run with `resume=True`"
                 )
-            if waited < AWAKE_S:
+            if waited < YIELD_S:
                 os.sched_yield()
             else:
-                time.sleep(min(max(NAP * waited, SHORTEST_S), LONGEST_S))
+                time.sleep(min(max(SLEEP * waited, MIN_SLEEP_S), MAX_SLEEP_S))
 
     def _between_gpus(self) -> Communicator:
         if self.gpus is None:
@@ -84,16 +84,16 @@ class MpiCommunicator(Communicator):
         return self.gpus
 
     def finish(self, code: int, error: str = "") -> int:
-        """End together: wait until all are here. Who has failed waits a few seconds only, and then ends the others.
+        """End together: wait for all ranks, print the error of the first rank that failed, return the highest code.
 
-        Who was stopped, with a ``code`` but no ``error``, waits as long as ever: rank 0 may be writing the checkpoint.
-
-        The message of the first rank that has failed is printed. Nothing may be asked of the ranks afterwards.
+        A rank with an ``error`` waits ``FINISH_TIMEOUT_S`` and then aborts the others. A rank that was stopped, with a
+        ``code`` but no ``error``, waits for the full timeout: rank 0 may be writing the checkpoint. The communicator
+        cannot be used afterwards.
         """
         own, codes = np.array([code, bool(error)]), np.zeros((self.size, 2), np.int64)
-        request = self.farewell.Iallgather(own, codes)
+        request = self.finish_comm.Iallgather(own, codes)
         try:
-            self._wait(request, FAREWELL_S if error else self.patience_s)
+            self._wait(request, FINISH_TIMEOUT_S if error else self.timeout_s)
         except RankLostError as lost:
             self.abort(code or 2, error or f"error: {lost}")
         failed = np.flatnonzero(codes[:, 1])
@@ -106,8 +106,8 @@ class MpiCommunicator(Communicator):
         print(f"{error} (on rank {self.rank} of {self.size}; all end)", file=sys.__stderr__, flush=True)
         self.comm.Abort(code)
 
-    def abort_on_bugs(self) -> None:
-        """From now on, an exception that nobody catches ends all ranks: they would wait for this one for ever."""
+    def abort_on_uncaught_exceptions(self) -> None:
+        """From now on, an uncaught exception ends all ranks, which would otherwise wait for this one."""
 
         def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
             self.abort(1, "".join(traceback.format_exception(kind, error, trace)).rstrip())
@@ -120,11 +120,11 @@ class MpiCommunicator(Communicator):
 
 
 def own_mpiexec() -> Path:
-    """The one that an MPI from PyPI puts beside Python."""
+    """The path where an MPI package from PyPI installs its mpiexec."""
     return Path(sys.prefix) / "bin" / "mpiexec"
 
 
 def mpiexec() -> str:
-    """How a command line calls the right one: with its folder where the search path leads to none, or to another."""
+    """The mpiexec to use in a command line: with its folder where the search path finds another or none."""
     own = own_mpiexec()
     return str(own) if own.exists() and shutil.which("mpiexec") != str(own) else "mpiexec"

@@ -15,6 +15,7 @@ from tinycnn.backends.cupy.graph import GraphRecorder
 from tinycnn.backends.cupy.launch import BYTE, Launcher, windows_of
 from tinycnn.backends.cupy.norm import NormKernels
 from tinycnn.backends.philox import keep_threshold
+from tinycnn.distributed.communicator import Communicator, when_joined
 from tinycnn.errors import BackendError
 
 INSTALL = "`pip install 'cupy-cuda13x[ctk]'` (CUDA 13 driver) or `pip install 'cupy-cuda12x[ctk]'` (CUDA 12)"
@@ -37,6 +38,7 @@ class CupyBackend(NormKernels):
 
     def __init__(self, cupy: ModuleType) -> None:
         self.xp = cupy
+        when_joined(partial(use_gpu_of_rank, cupy))
         self.launch = Launcher(cupy)
         self.terms: dict[tuple[int, int, int, np.dtype], Array] = {}
         self.recorder = partial(GraphRecorder, cupy)
@@ -120,6 +122,12 @@ class CupyBackend(NormKernels):
 
     def _indices(self, indices: Array) -> Array:
         return self.xp.ascontiguousarray(indices, np.int64)
+
+
+def use_gpu_of_rank(cupy: ModuleType, communicator: Communicator) -> None:
+    """Make one GPU of this machine the current device: ranks are numbered, and begin again after the last GPU."""
+    if communicator.local_rank is not None and cupy.is_available():
+        cupy.cuda.Device(communicator.local_rank % cupy.cuda.runtime.getDeviceCount()).use()
 
 
 def check_usable(cupy: ModuleType, launch: Launcher) -> None:

@@ -1,0 +1,65 @@
+"""The ranks of one machine divide its cores and its GPUs, whether they start before the backend is chosen or after."""
+
+import os
+import subprocess
+import sys
+import types
+
+import pytest
+
+from tinycnn.backends.cupy.backend import use_gpu_of_rank
+from tinycnn.distributed.communicator import SingleProcess
+
+JOIN = """
+from tinycnn.distributed.communicator import SingleProcess, join
+class Rank(SingleProcess):
+    local_rank, cores = 0, CORES
+join(Rank())
+"""
+CHOOSE = """
+import tinycnn
+tinycnn.use_backend("numpy")
+"""
+PRINT = """
+import tinycnn
+from threadpoolctl import threadpool_info
+from tinycnn.backends.threads import get_threads
+tinycnn.get_backend()
+print(get_threads(), *(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"))
+"""
+
+
+def threads_after(*code, cores, **environment):
+    """The threads of kernels, and those of each BLAS library, after ``code`` on a rank with ``cores`` cores."""
+    kept = {name: text for name, text in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    command = [sys.executable, "-c", "".join([*code, PRINT]).replace("CORES", str(cores))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=kept | environment, check=True)
+    return {int(word) for word in done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    "code", [(JOIN,), (JOIN, CHOOSE), (CHOOSE, JOIN)], ids=["no backend", "backend after", "backend before"]
+)
+def test_a_rank_uses_its_cores_for_kernels_and_for_blas(code):
+    assert threads_after(*code, cores=1) == {1}
+
+
+def test_a_rank_uses_no_more_than_the_process_may():
+    assert threads_after(JOIN, cores=1000, OMP_NUM_THREADS="1") == {1}
+    assert threads_after(JOIN, cores=1000) == threads_after(CHOOSE, cores=None)
+
+
+def test_a_process_without_neighbours_keeps_all_cores():
+    assert threads_after(JOIN, cores=None) == threads_after(CHOOSE, cores=None)
+
+
+@pytest.mark.parametrize(("local_rank", "used"), [(0, [0]), (1, [1]), (4, [1]), (None, [])])
+def test_a_rank_uses_one_gpu_of_its_machine(local_rank, used):
+    taken = []
+    runtime = types.SimpleNamespace(getDeviceCount=lambda: 3)
+    device = lambda number: types.SimpleNamespace(use=lambda: taken.append(number))  # noqa: E731
+    cupy = types.SimpleNamespace(is_available=lambda: True, cuda=types.SimpleNamespace(Device=device, runtime=runtime))
+    rank = SingleProcess()
+    rank.local_rank = local_rank
+    use_gpu_of_rank(cupy, rank)
+    assert taken == used
