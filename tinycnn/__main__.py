@@ -1,4 +1,4 @@
-"""``python -m tinycnn COMMAND``: see ``tinycnn/commands/``."""
+"""``python -m tinycnn COMMAND``, the same as ``tinycnn COMMAND``: see ``tinycnn/commands/``."""
 
 import sys
 

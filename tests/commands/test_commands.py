@@ -1,4 +1,4 @@
-"""``python -m tinycnn COMMAND``: output, exit codes, and sentences instead of tracebacks."""
+"""``tinycnn COMMAND``: output, exit codes, and sentences instead of tracebacks."""
 
 import dataclasses
 import io
@@ -52,7 +52,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
-    assert "usage: python -m tinycnn" in capsys.readouterr().out
+    assert f"usage: tinycnn {command}" in capsys.readouterr().out
 
 
 def test_an_unknown_command_is_told_which_there_are() -> None:
@@ -285,7 +285,7 @@ def test_export_does_not_overwrite_the_model(model_file, tmp_path, capsys):
     before = path.read_bytes()
     (tmp_path / "link").symlink_to(path)
     for same in (path, path.parent / ".." / path.parent.name / path.name, tmp_path / "link"):
-        assert "that is the model file itself; give another" in failing(capsys, "export", path, "--onnx", same)
+        assert "this is the model file itself; give another" in failing(capsys, "export", path, "--onnx", same)
     assert path.read_bytes() == before
 
 

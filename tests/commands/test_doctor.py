@@ -1,4 +1,4 @@
-"""``python -m tinycnn doctor``: what it finds here, and what it says on machines that are not here."""
+"""``tinycnn doctor``: what it finds on this machine, and what it prints on simulated ones."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ ROUTES = {
 
 @pytest.fixture
 def no_cupy(monkeypatch):
-    """A machine where CuPy, if it is there at all, cannot be used."""
+    """A machine where CuPy is missing or cannot be used."""
 
     def refuse():
         raise BackendError("backend 'cupy' has no headers: `pip install 'cupy-cuda13x[ctk]'`")
@@ -66,10 +66,10 @@ def test_this_machine_trains(capsys):
 
 def test_as_json(capsys):
     code, text = report(capsys, "--no-speed", "--json")
-    answer = json.loads(text)
+    content = json.loads(text)
     assert code == 0
-    assert "numpy" in answer["backends"]
-    by_name = {finding["name"]: finding for finding in answer["findings"]}
+    assert "numpy" in content["backends"]
+    by_name = {finding["name"]: finding for finding in content["findings"]}
     assert {"python", "numpy", "numba", "gpu", "cupy", "data mnist", "data digits", "train numpy"} <= by_name.keys()
     assert all(finding["works"] in (True, False, None) and finding["found"] for finding in by_name.values())
     assert by_name["train numpy"]["works"] is True
@@ -83,8 +83,8 @@ def test_no_backend_that_trains_is_exit_code_1(capsys, monkeypatch):
     code, text = report(capsys, "--no-speed")
     assert code == 1
     assert "train numpy        fails  the BLAS library is gone" in text
-    assert "to mend it: pip install --upgrade numpy" in text
-    assert text.splitlines()[-1].startswith("Training will not work here")
+    assert "to repair: pip install --upgrade numpy" in text
+    assert text.splitlines()[-1].startswith("No backend trains here")
 
 
 @pytest.mark.usefixtures("no_cupy")
@@ -95,7 +95,7 @@ def test_a_wrong_result_is_a_failure(monkeypatch):
     assert doctor.training_finding("numba").works is False
 
 
-def test_damaged_data_is_told_and_not_fatal(tmp_path, monkeypatch, capsys):
+def test_damaged_data_is_reported_and_not_fatal(tmp_path, monkeypatch, capsys):
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"nothing of the kind")
     monkeypatch.setenv("TINYCNN_DATA", str(tmp_path))
     code, text = report(capsys, "--no-speed")
@@ -105,7 +105,7 @@ def test_damaged_data_is_told_and_not_fatal(tmp_path, monkeypatch, capsys):
 
 
 def test_speeds_are_those_of_real_work(monkeypatch):
-    """With a clock that says each try took one second, the figures follow from the sizes alone."""
+    """With a clock in which each call takes one second, the speeds follow from the sizes alone."""
     ticks = iter(range(1000))
     monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))
     finding = doctor.speed_finding("cpu", "numpy", copy_bytes=5 * 10**8, size=1000)
@@ -125,10 +125,10 @@ def test_what_is_timed_is_right():
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_each_way_to_have_no_cupy_has_its_command(route):
-    driver, packages, works, mend = ROUTES[route]
+def test_each_way_to_lack_cupy_has_its_command(route):
+    driver, packages, works, repair = ROUTES[route]
     finding = doctor.cupy_finding(driver, packages)
-    assert (finding.works, finding.mend) == (works, mend)
+    assert (finding.works, finding.repair) == (works, repair)
 
 
 @pytest.mark.usefixtures("no_cupy")
@@ -136,8 +136,8 @@ def test_a_kernel_that_does_not_run_is_the_backends_own_sentence():
     finding = doctor.cupy_finding(NEW, ["cupy-cuda13x 14.2.0"])
     assert finding.works is False
     assert "has no headers" in finding.found
-    assert finding.mend == "pip install 'cupy-cuda13x[ctk]'"
-    assert "to mend it: pip install 'cupy-cuda13x[ctk]'" in doctor.line(finding)
+    assert finding.repair == "pip install 'cupy-cuda13x[ctk]'"
+    assert "to repair: pip install 'cupy-cuda13x[ctk]'" in doctor.line(finding)
 
 
 def test_a_usable_cupy_is_trained_with_and_measured(monkeypatch):
@@ -160,12 +160,12 @@ def test_the_report_names_the_gpu():
 
 
 @pytest.mark.parametrize(
-    ("driver", "mend"),
+    ("driver", "repair"),
     [(Driver((13, 0), []), "unset CUDA_VISIBLE_DEVICES"), (Driver((13, 0), [], error=999), "nvidia-smi")],
 )
-def test_a_driver_that_does_not_serve(driver, mend):
+def test_a_driver_that_does_not_work(driver, repair):
     finding = doctor.gpu_finding(driver)
-    assert (finding.works, finding.mend) == (False, mend)
+    assert (finding.works, finding.repair) == (False, repair)
 
 
 @pytest.mark.parametrize(("plugged_in", "works"), [(True, False), (False, None)])
@@ -224,7 +224,7 @@ def test_no_library_is_no_driver(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_cupy")
-def test_auto_says_why(monkeypatch):
+def test_auto_gives_its_reasons(monkeypatch):
     monkeypatch.setattr(cuda_driver, "find_driver", lambda: None)
     monkeypatch.setattr(cuda_driver, "card_is_plugged_in", lambda: False)
     assert backends.passed_over("numba") == ["no NVIDIA GPU was found"]

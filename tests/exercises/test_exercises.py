@@ -405,7 +405,7 @@ def test_the_command_from_beginning_to_end(tmp_path: Path, capsys: pytest.Captur
     [
         (["--check"], "no exercises in"),
         (["--check", "--only", "99"], "the exercises are 1 to 13"),
-        (["--only", "1"], "--only goes with --check"),
+        (["--only", "1"], "--only: expected --check with it"),
     ],
 )
 def test_mistakes_get_a_sentence(

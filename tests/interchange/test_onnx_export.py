@@ -87,7 +87,7 @@ def model_file(tmp_path):
 
 def test_the_command_writes_and_compares(model_file, tmp_path, capsys):
     assert main(["export", str(model_file), "--onnx", str(tmp_path / "model.onnx")]) == 0
-    assert "ONNX Runtime answers as tinycnn does, up to " in capsys.readouterr().out
+    assert "outputs of ONNX Runtime and tinycnn agree up to " in capsys.readouterr().out
     assert largest_difference(tinycnn.load(model_file), (tmp_path / "model.onnx").read_bytes()) < 1e-5
 
 

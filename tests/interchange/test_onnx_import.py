@@ -862,7 +862,7 @@ def test_the_command_compares_and_writes(tmp_path, capsys):
     target = tmp_path / "model.safetensors"
     assert main(["import", str(path), "--model", str(target)]) == 0
     out = capsys.readouterr().out
-    assert f"{target}: tinycnn answers as ONNX Runtime does with {path}, up to " in out
+    assert f"{target}: outputs of tinycnn and of ONNX Runtime with {path} agree up to " in out
     assert "60,074 trainable parameters" in out
     assert kinds(tinycnn.load(target)) == kinds(tinycnn.from_onnx(path))
     assert main(["import", str(path), "--model", str(target), "--scale", "0.0127", "--offset", "-0.424"]) == 0
@@ -875,7 +875,7 @@ def test_what_the_command_refuses(tmp_path, capsys, monkeypatch):
     path, target = as_torch_writes_it(models.create("lenet")).save(tmp_path), tmp_path / "model.safetensors"
     command = ["import", str(path), "--model", str(target)]
     assert main([*command, "--offset", "1"]) == 2
-    assert "--offset needs --scale" in capsys.readouterr().err
+    assert "--offset: expected --scale with it" in capsys.readouterr().err
     assert main([*command, "--class-names", "cat", "dog"]) == 2
     assert "class_names: got 2 names for answers of shape (10,)" in capsys.readouterr().err
     assert main([*command, "--scale", "nan"]) == 2

@@ -10,12 +10,12 @@ import pytest
 
 import tinycnn
 from tests.support.example_runner import run_example
+from tests.support.train_configs import config_of
 from tinycnn import data, metrics, models, plots
 from tinycnn.commands import main
 from tinycnn.data.augment import Affine, Elastic, FlipAndCrop
 from tinycnn.report import page as report_page
 from tinycnn.report import pictures as report
-from tinycnn.run import options as training_options
 from tinycnn.run.folder import results_in
 
 SINGLE = [f"{kind}_{i}.png" for kind in ("example", "misclassified") for i in range(1, 6)]
@@ -91,7 +91,7 @@ def test_text_is_escaped():
 
 def test_settings_that_were_off_are_left_out():
     """Of a run with Adam, whose options are as training_options makes them."""
-    options = vars(training_options.parse("", ["--model", "lenet", "--no-capture"]))
+    options = config_of("--model lenet --no-capture").as_json()
     scores = metrics.class_scores(np.eye(2, dtype=int))
 
     def names(options):
@@ -106,7 +106,7 @@ def test_settings_that_were_off_are_left_out():
     off = {"freeze", "resume", "tf32", "momentum", "elastic", "weight decay", "augment", "limit"}
     assert off & found.keys() == set()
     assert names(options | {"freeze": ["conv2d_1", "dense_*"]})["freeze"] == "conv2d_1, dense_*"
-    assert names(vars(training_options.parse("", ["--optimizer", "sgd"])))["momentum"] == "0.9"
+    assert names(config_of("--optimizer sgd").as_json())["momentum"] == "0.9"
 
 
 def test_a_picture_that_fails_costs_only_itself(digits, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""``--init-from`` and ``--freeze``: a training command that starts from a trained network."""
+"""``--init-from`` and ``--freeze``: training that starts from a trained network."""
 
 import itertools
 import json
@@ -10,12 +10,13 @@ from PIL import Image
 
 import tinycnn
 from tests.support.example_runner import run_example
+from tests.support.train_configs import config_and_source, config_of
 from tinycnn import data, models
 from tinycnn.data.split import only_classes
 from tinycnn.errors import FileFormatError, SettingError, ShapeError
 from tinycnn.layers import Conv2d, Dense, Flatten, Sequential
-from tinycnn.run.options import make_model, make_trainer, output_folder, parse
-from tinycnn.run.transfer import picture_settings
+from tinycnn.run.build import make_model, make_trainer, output_folder
+from tinycnn.run.options import picture_settings
 from tinycnn.train.checkpoint import Checkpoints
 from tinycnn.train.keeper import TrainingStopped
 
@@ -24,25 +25,21 @@ LENET = "lenet.safetensors"
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """The working folder, with a network that knows ten digits, and a data set of three others."""
+    """The working folder, with a network of ten classes and a data set of three other classes."""
     monkeypatch.chdir(tmp_path)
     tinycnn.save(models.create("lenet", seed=5), LENET)
     few = only_classes(data.load("digits"), [7, 8, 9], per_class=10)
     np.savez("few.npz", **{name: getattr(few, name) for name in ("x_train", "y_train", "x_test", "y_test")})
 
 
-def options_of(words, *more):
-    return parse("", [*words.split(), *more])
-
-
 def model_of(words):
-    options = options_of(words)
-    size = {"image_size": options.image_size, "colour": options.colour}
-    return make_model(options, data.load(options.dataset, **size))
+    config, source = config_and_source(words)
+    size = {"image_size": config.image_size, "colour": config.colour}
+    return make_model(config, data.load(config.dataset, **size), source)
 
 
 def trainer_of(words):
-    return make_trainer(options_of(words), model_of(words)[0], 10)
+    return make_trainer(config_of(words), model_of(words)[0], 10)
 
 
 def bytes_of(model):
@@ -79,13 +76,13 @@ def test_the_same_classes_keep_their_head():
     assert words == f"from {LENET}: the classes have the same names, so the head stays, and no layer is new"
 
 
-def test_a_new_head_may_be_asked_for_where_only_the_names_are_the_same():
+def test_new_head_replaces_a_head_for_classes_with_the_same_names():
     model, words = model_of(f"--init-from {LENET} --dataset digits --new-head")
     assert changed(model, tinycnn.load(LENET)) == {"dense_3"}
     assert words == f"from {LENET}: dense_3 is new, for 10 classes"
 
 
-def test_as_many_classes_that_are_called_differently_get_a_new_head():
+def test_as_many_classes_with_other_names_get_a_new_head():
     source = tinycnn.load(LENET)
     source.class_names = ("T-shirt", *map(str, range(1, 10)))
     tinycnn.save(source, LENET)
@@ -95,28 +92,28 @@ def test_as_many_classes_that_are_called_differently_get_a_new_head():
 
 
 @pytest.mark.parametrize("name", models.NETWORKS)
-def test_a_network_of_ours_is_known_by_its_layers_and_trained_by_its_recipe(name):
+def test_a_published_network_is_recognised_by_its_layers_and_trained_by_its_recipe(name):
     model = models.create(name)
     assert models.name_of(model) == models.name_of(model.with_head(3)) == name
     tinycnn.save(model.with_head(7), "seven.safetensors")
-    ours, theirs = options_of("--init-from seven.safetensors"), options_of(f"--model {name}")
-    differing = {key for key, value in vars(theirs).items() if vars(ours)[key] != value}
+    ours, theirs = (config_of(words).as_json() for words in ("--init-from seven.safetensors", f"--model {name}"))
+    differing = {key for key, value in theirs.items() if ours[key] != value}
     assert differing == {"init_from"}
 
 
-def test_a_network_of_ones_own_is_trained_as_the_default():
+def test_another_network_is_trained_by_the_recipe_of_the_default():
     tinycnn.save(Sequential(Flatten(), Dense(4), input_shape=(28, 28, 1)), "mine.safetensors")
-    options, digits = options_of("--init-from mine.safetensors"), data.load("digits")
-    assert options.model == "own_network"
-    assert options.batch_size == models.MODELS["keras_cnn"].author.batch_size
+    (config, source), digits = config_and_source("--init-from mine.safetensors"), data.load("digits")
+    assert config.model == "own_network"
+    assert config.batch_size == models.MODELS["keras_cnn"].author.batch_size
     assert models.known("own_network").description == "a network of your own"
-    assert str(output_folder(options, digits)) == "runs/own_network-digits-tuned"
-    assert make_model(options, digits)[0].output_shape == (10,)
+    assert str(output_folder(config, digits)) == "runs/own_network-digits-tuned"
+    assert make_model(config, digits, source)[0].output_shape == (10,)
 
 
 @pytest.mark.parametrize(("C", "mode"), [(1, "RGB"), (3, "L")])
 def test_pictures_are_made_to_fit_the_network(C, mode):
-    """Colour becomes grey for a network that takes grey, and the other way round; the size is that of the network."""
+    """Colour becomes grey for a network that takes grey, and grey becomes colour; the size is that of the network."""
     tinycnn.save(Sequential(Conv2d(2), Flatten(), Dense(4), input_shape=(20, 20, C)), "mine.safetensors")
     for name, k in itertools.product("ab", range(6)):
         path = Path("pictures", name, f"{k}.png")
@@ -124,14 +121,14 @@ def test_pictures_are_made_to_fit_the_network(C, mode):
         Image.new(mode, (30, 40), 10 * k).save(path)
     model, _ = model_of("--init-from mine.safetensors --dataset pictures")
     assert model.class_names == ("a", "b")
-    assert options_of("--init-from mine.safetensors --dataset digits").image_size is None
+    assert config_of("--init-from mine.safetensors --dataset digits").image_size is None
 
 
 @pytest.mark.parametrize(
     ("shape", "settings"),
     [((9, 9, 1), (9, False)), ((9, 9, 3), (9, True)), ((9, 8, 1), (None, None)), ((9, 9, 2), (None, None))],
 )
-def test_what_no_picture_can_be_is_left_to_the_pictures(shape, settings):
+def test_an_input_shape_that_no_picture_has_decides_nothing(shape, settings):
     assert picture_settings(Sequential(Flatten(), Dense(2), input_shape=shape)) == settings
     assert picture_settings(Sequential(Dense(2), input_shape=(9,))) == (None, None)
 
@@ -160,7 +157,7 @@ def test_what_no_picture_can_be_is_left_to_the_pictures(shape, settings):
         ("--init-from headless.safetensors", SettingError, "a head is a Dense layer, but the last"),
     ],
 )
-def test_mistakes_are_told(words, error, message):
+def test_mistakes_are_reported(words, error, message):
     sick = tinycnn.load(LENET)
     sick.parameters()[0].data[0] = np.nan
     tinycnn.save(sick, "sick.safetensors")
@@ -170,29 +167,30 @@ def test_mistakes_are_told(words, error, message):
         trainer_of(f"--dataset digits {words}")
 
 
-def test_a_checkpoint_is_no_network():
+def test_a_checkpoint_is_refused():
     path = Checkpoints("checkpoints").write(1, {"a": np.zeros(3)})
     with pytest.raises(FileFormatError, match=r"a checkpoint, to resume a run from; give a model\.safetensors"):
-        options_of(f"--init-from {path}")
+        config_of(f"--init-from {path}")
 
 
 def test_the_network_to_start_from_is_not_overwritten():
     digits = data.load("digits")
-    options = options_of(f"--init-from {LENET} --output .")
+    config = config_of(f"--init-from {LENET} --output .")
     with pytest.raises(SettingError, match="the results go to the same folder; give another --output"):
-        output_folder(options, digits)
-    assert str(output_folder(options_of(f"--init-from {LENET}"), digits)) == "runs/lenet-digits-tuned"
-    assert str(output_folder(options_of("--model lenet"), digits)) == "runs/lenet-digits"
+        output_folder(config, digits)
+    assert str(output_folder(config_of(f"--init-from {LENET}"), digits)) == "runs/lenet-digits-tuned"
+    assert str(output_folder(config_of("--model lenet"), digits)) == "runs/lenet-digits"
 
 
 # ----------------------------------------------------------------------------------------------------------- whole runs
 
 
 def trained(words, *, stop_after=None, resume=False):
-    """The bits of the network after four steps of 8 images; with ``stop_after``, the run is left there."""
-    options, few = options_of(f"--dataset few.npz --batch-size 8 --epochs 1 {words}"), data.load("few.npz")
-    model, _ = make_model(options, few)
-    trainer = make_trainer(options, model, len(few.x_train))
+    """The bits of the network after four steps of 8 images; ``stop_after`` stops the run after so many steps."""
+    config, source = config_and_source(f"--dataset few.npz --batch-size 8 --epochs 1 {words}")
+    few = data.load("few.npz")
+    model, _ = make_model(config, few, source)
+    trainer = make_trainer(config, model, len(few.x_train))
     asked = itertools.count(1)
     stop = (lambda: next(asked) >= stop_after) if stop_after else (lambda: False)
     checkpoints = Checkpoints("checkpoints", resume=resume)
@@ -201,7 +199,7 @@ def trained(words, *, stop_after=None, resume=False):
 
 
 @pytest.mark.parametrize("name", ["lenet", "batchnorm_cnn"])
-def test_a_run_taken_up_again_ends_with_the_same_bits(name):
+def test_a_resumed_run_ends_with_the_same_bits(name):
     tinycnn.save(models.create(name), "source.safetensors")
     tinycnn.save(models.create(name, seed=1), "other.safetensors")
     words = "--init-from source.safetensors --freeze conv2d_* dense_1"

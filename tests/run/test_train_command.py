@@ -1,4 +1,4 @@
-"""The command ``python examples/train_mnist.py``, run as a user runs it: what it writes, says, repeats and refuses."""
+"""``tinycnn train`` as a user runs it: what it writes, prints, repeats and refuses."""
 
 import csv
 import importlib.util
@@ -14,10 +14,12 @@ import pytest
 
 import tinycnn
 from tests.support.data_helpers import STEMS, raw_idx, write_set
-from tests.support.example_runner import EXAMPLES, run_example
+from tests.support.example_runner import EXAMPLES, run_command
+from tests.support.train_configs import config_of
 from tinycnn import data, models
 from tinycnn.backends import passed_over
-from tinycnn.run import options as training_options
+from tinycnn.run.build import make_optimizer
+from tinycnn.run.remarks import remarks
 from tinycnn.run.results import replaced_run
 from tinycnn.train.trainer import evaluate
 
@@ -41,7 +43,7 @@ FILES = ["history.csv", "metrics.json", "model.safetensors"]
 def train(folder, *arguments, output="out", mnist=None):
     """Train on the bundled digits for one epoch unless ``arguments`` say otherwise; the process, which went well."""
     given = ("--dataset", "digits", "--epochs", 1, "--backend", "numpy", "--output", output, "--no-plots", *arguments)
-    process = run_example("train_mnist.py", *given, folder=folder, mnist=mnist)
+    process = run_command("train", *given, folder=folder, mnist=mnist)
     assert process.returncode == 0, process.stderr
     return process
 
@@ -188,22 +190,22 @@ def test_every_option_at_once(tmp_path):
 
 def test_a_recipe_names_its_optimizer_and_gives_way_to_another():
     best = ["--model", "batchnorm_cnn", "--recipe", "best"]
-    recipe, other = training_options.parse("", best), training_options.parse("", [*best, "--optimizer", "adamw"])
+    recipe, other = config_of(best), config_of([*best, "--optimizer", "adamw"])
     chosen = models.MODELS["batchnorm_cnn"].best
     assert (recipe.optimizer, recipe.lr, recipe.weight_decay) == (chosen.optimizer, chosen.lr, chosen.weight_decay)
     assert chosen.optimizer == "sgd"  # so that what follows shows something
     assert chosen.weight_decay
     assert (other.optimizer, other.lr, other.weight_decay) == ("adamw", 0.001, 0.01)
     assert other.epochs == recipe.epochs
-    given = training_options.parse("", [*best, "--optimizer", "adam", "--lr", "0.5", "--weight-decay", "0.25"])
+    given = config_of([*best, "--optimizer", "adam", "--lr", "0.5", "--weight-decay", "0.25"])
     assert (given.optimizer, given.lr, given.weight_decay) == ("adam", 0.5, 0.25)
 
 
 @pytest.mark.parametrize("name", models.NETWORKS)
 @pytest.mark.parametrize("recipe", ["author", "best"])
 def test_the_optimizer_of_a_recipe_has_its_settings(name, recipe):
-    options = training_options.parse("", ["--model", name, "--recipe", recipe])
-    settings = training_options.make_optimizer(options, models.create(name), steps=1).settings()
+    config = config_of(["--model", name, "--recipe", recipe])
+    settings = make_optimizer(config, models.create(name), steps=1).settings()
     assert settings["weight_decay"] == models.NETWORKS[name].recipe(recipe).weight_decay
     assert settings.get("momentum", 0.9) == 0.9
 
@@ -255,9 +257,7 @@ def test_an_npz_file_of_ones_own(tmp_path):
     digits = data.load("digits", limit=120)
     arrays = {name: getattr(digits, name) for name in ("x_train", "y_train", "x_test", "y_test")}
     np.savez(tmp_path / "mine.npz", **arrays)
-    process = run_example(
-        "train_mnist.py", "--dataset", "mine.npz", "--epochs", 1, "--backend", "numpy", folder=tmp_path
-    )
+    process = run_command("train", "--dataset", "mine.npz", "--epochs", 1, "--backend", "numpy", folder=tmp_path)
     assert process.returncode == 0, process.stderr
     assert metrics_of(tmp_path / "runs" / "keras_cnn-mine")["dataset"] == "mine"
 
@@ -280,7 +280,7 @@ def test_early_stopping_says_so_and_keeps_the_best(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="Windows tells of closed pipes in another way")
 def test_results_are_written_when_nobody_reads_what_is_said(tmp_path):
     given = ["--dataset", "digits", "--limit", 64, "--model", "lenet", "--epochs", 1, "--backend", "numpy"]
-    command = [sys.executable, EXAMPLES / "train_mnist.py", *given, "--output", tmp_path / "out", "--no-plots"]
+    command = [sys.executable, "-m", "tinycnn", "train", *given, "--output", tmp_path / "out", "--no-plots"]
     surroundings = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
     process = subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=surroundings
@@ -293,7 +293,7 @@ def test_results_are_written_when_nobody_reads_what_is_said(tmp_path):
 
 
 def test_mirrored_digits_are_told_of(tmp_path):
-    told = "flip_and_crop mirrors half of the images, which makes no digits of digits; for digits: --augment affine"
+    told = "mirrors half of the images, and mirrored digits are no digits; for digits: --augment affine"
     assert told in train(tmp_path, "--limit", 64, "--augment", "flip_and_crop").stdout
     assert "mirrors" not in train(tmp_path, "--limit", 64, "--augment", "affine").stdout
 
@@ -301,9 +301,9 @@ def test_mirrored_digits_are_told_of(tmp_path):
 @pytest.mark.parametrize(("images", "steps"), [(48, "5 steps"), (19 * 128, "95 steps"), (19 * 128 + 1, "")])
 def test_a_run_of_few_steps_is_told_of(images, steps):
     """Of 128 images each, in the 5 epochs of keras_cnn: one image more than 19 batches makes 100 steps, enough."""
-    dataset, options = data.load("digits", limit=48), training_options.parse("", ["--dataset", "digits"])
+    dataset, config = data.load("digits", limit=48), config_of("--dataset digits")
     told = f"5 epochs of {images} images are only {steps}; a smaller --batch-size or more --epochs learns more"
-    assert training_options.remarks(options, dataset, images) == ([told] if steps else [])
+    assert remarks(config, dataset, images) == ([told] if steps else [])
 
 
 def test_settings_without_effect_are_told(tmp_path):
@@ -330,7 +330,7 @@ def test_numbers_out_of_range_are_told_once_and_without_warnings(tmp_path):
         "--output",
         "o",
     ]
-    process = run_example("train_mnist.py", *given, folder=tmp_path)
+    process = run_command("train", *given, folder=tmp_path)
     assert process.returncode == 2
     assert re.fullmatch(r"error: the loss became nan in .*\n", process.stderr)
 
@@ -375,8 +375,8 @@ def test_auto_is_mnist_where_there_is_one(tmp_path, mnist_folder):
 
 
 def test_auto_without_mnist_says_digits_everywhere(tmp_path):
-    process = run_example(
-        "train_mnist.py", "--model", "lenet", "--backend", "numpy", "--epochs", 1, "--limit", 200, folder=tmp_path
+    process = run_command(
+        "train", "--model", "lenet", "--backend", "numpy", "--epochs", 1, "--limit", 200, folder=tmp_path
     )
     assert process.returncode == 0, process.stderr
     assert "NOTICE: this is NOT MNIST" in process.stderr
@@ -399,7 +399,7 @@ def test_the_notice_is_not_silenced_by_quiet(tmp_path):
 def refused(folder, *arguments):
     """What the command says on stderr before it gives up, having written nothing at all."""
     before = sorted(folder.rglob("*"))
-    process = run_example("train_mnist.py", *arguments, folder=folder)
+    process = run_command("train", *arguments, folder=folder)
     assert process.returncode == 2, process.stdout + process.stderr
     assert "Traceback" not in process.stderr
     assert "Warning" not in process.stderr
@@ -584,7 +584,7 @@ def test_images_too_small_for_the_network(tmp_path):
 @pytest.mark.parametrize("images", [64, 1000], ids=["in its last step", "soon"])
 def test_a_run_that_diverges_writes_nothing(images, tmp_path):
     options = ("--lr", "1e30", "--epochs", 1, "--batch-size", 64, "--limit", images, "--backend", "numpy")
-    process = run_example("train_mnist.py", "--dataset", "digits", *options, "--output", "out", folder=tmp_path)
+    process = run_command("train", "--dataset", "digits", *options, "--output", "out", folder=tmp_path)
     assert process.returncode == 2
     assert "Traceback" not in process.stderr
     assert re.search(r"^error: the loss became (nan|inf) .*: try a smaller --lr$", process.stderr, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Running an example as a user does: another process, another folder, and no network to save it; or as a module."""
+"""Runs examples and commands as a user does: in another process, in another folder, without a network."""
 
 import importlib.util
 import os
@@ -12,17 +12,32 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def run_example(name, *arguments, folder, mnist=None, path=None):
-    """The finished process ``python examples/<name>``, run in ``folder``; MNIST is found in ``mnist`` or not at all.
+    """The finished process ``python examples/<name>``, run in ``folder``; MNIST is in ``mnist``, else nowhere.
 
-    Modules in the folder ``path`` are found before all others.
+    Python searches the folder ``path`` for modules before all others.
     """
-    surroundings = {key: value for key, value in os.environ.items() if key != "TINYCNN_DATA"}
-    surroundings |= {"TINYCNN_MIRRORS": refused_address(), "XDG_CACHE_HOME": f"{folder}-cache"}
-    surroundings |= {"TINYCNN_DATA": str(mnist)} if mnist else {}
-    found_in = [path, EXAMPLES.parent] if path else [EXAMPLES.parent]
-    surroundings |= {"PYTHONPATH": os.pathsep.join(map(str, found_in)), "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, encoding="utf-8", timeout=300)
+    return run_python(EXAMPLES / name, *arguments, folder=folder, mnist=mnist, path=path)
+
+
+def run_command(*arguments, folder, mnist=None):
+    """The finished process ``python -m tinycnn <arguments>``, as ``run_example``."""
+    return run_python("-m", "tinycnn", *arguments, folder=folder, mnist=mnist)
+
+
+def run_python(*arguments, folder, mnist=None, path=None):
+    """The finished process ``python <arguments>``, as ``run_example``."""
+    command = [sys.executable, *map(str, arguments)]
+    env = environment(folder, mnist=mnist, path=path)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", timeout=300)
+
+
+def environment(folder, *, mnist=None, path=None):
+    """Environment variables in which this checkout is found, and data sets only in ``mnist``."""
+    variables = {key: value for key, value in os.environ.items() if key != "TINYCNN_DATA"}
+    variables |= {"TINYCNN_MIRRORS": refused_address(), "XDG_CACHE_HOME": f"{folder}-cache"}
+    variables |= {"TINYCNN_DATA": str(mnist)} if mnist else {}
+    searched = [path, EXAMPLES.parent] if path else [EXAMPLES.parent]
+    return variables | {"PYTHONPATH": os.pathsep.join(map(str, searched)), "PYTHONIOENCODING": "utf-8"}
 
 
 def load_example(name):

@@ -45,7 +45,7 @@ def test_a_signal_saves_and_says_how_to_go_on(moment, code, tmp_path, peace):
     assert process.returncode == code
     assert re.fullmatch(
         rf"\nstopped after step 3 of 10 in epoch 2; saved to {folder}/checkpoints/step-000000013.safetensors. "
-        r"To go on:\n  (.+ --resume)\n",
+        r"To continue:\n  (.+ --resume)\n",
         errors,
     )
     told = shlex.split(errors.splitlines()[-1])  # it names this harness, which stands in for the script

@@ -1,18 +1,26 @@
-"""What ``python -m tinycnn COMMAND`` does: one module per command.
+"""The command ``tinycnn COMMAND``, also ``python -m tinycnn COMMAND``: one module per command.
 
-A module has a docstring, whose first line is the command's help, ``add_options(parser)``, and ``run(options)``, which
-answers the exit code (None for 0). It imports what is large (Matplotlib, a web server) inside ``run``.
+A command module has a docstring, whose first line is the command's help, ``add_options(parser)``, and ``run(options)``,
+which returns the exit code (None for 0). It imports large modules (Matplotlib, a web server) inside ``run``. A message
+of the library that ``run`` prints goes through ``options.in_options``; ``main`` does that for errors.
 """
 
 import argparse
 import importlib
 import keyword
+import platform
 import sys
+from collections.abc import Callable
+from typing import Any
 
+from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import TinyCNNError, in_words
 from tinycnn.run.console import discard_output
+from tinycnn.run.option_names import OptionNames
+from tinycnn.version import __version__
 
 COMMANDS = [
+    "train",
     "summary",
     "predict",
     "evaluate",
@@ -25,38 +33,64 @@ COMMANDS = [
     "exercises",
     "serve",
 ]  # fmt: skip
-NOBODY_READS = 141  # what a shell expects of a command whose reader went away: 128 + SIGPIPE
+PIPE_CLOSED = 141  # as a shell reports a command whose output pipe was closed: 128 + SIGPIPE
+INTERRUPTED = 130  # 128 + SIGINT
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The options of the command that ``arguments`` name, with its ``run``."""
-    parser = argparse.ArgumentParser(prog="python -m tinycnn", description="Look into networks, and use them.")
-    chosen = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+class ShowVersions(argparse.Action):
+    """``--version``: tinycnn, Python, and the backends of this machine with their versions."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from tinycnn.backends import available_backends
+
+        found = (f"{name} {importlib.import_module(name).__version__}" for name in available_backends())
+        print(f"tinycnn {__version__}\nPython {platform.python_version()}\nbackends {', '.join(found)}")
+        parser.exit()
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of ``tinycnn``, and those of its commands by name."""
+    parser = argparse.ArgumentParser(prog="tinycnn", description="Train convolutional networks, and use them.")
+    parser.add_argument("--version", action=ShowVersions, nargs=0, help="print versions and backends, and exit")
+    parser.set_defaults(run=None)
+    chosen = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = {}
     for name in COMMANDS:
         module = importlib.import_module(f"tinycnn.commands.{name}{'_' if keyword.iskeyword(name) else ''}")
         text = (module.__doc__ or "").strip()
-        one = chosen.add_parser(
+        commands[name] = chosen.add_parser(
             name,
             help=text.split("\n")[0],
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        module.add_options(one)
-        one.set_defaults(run=module.run)
-    return parser.parse_args(arguments)
+        module.add_options(commands[name])
+        commands[name].set_defaults(run=module.run, in_options=OptionNames(commands[name]))
+    return parser, commands
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; answers its exit code: 0 done, 2 a mistake that one sentence on stderr explains."""
+    """Run a command; returns its exit code: 0 done, 2 a mistake, which one sentence on stderr explains."""
+    words = sys.argv[1:] if arguments is None else arguments
+    parser, commands = make_parser()
+    in_options: Callable[[str], str] = OptionNames(commands[words[0]]) if words and words[0] in commands else str
     try:
-        options = parse(arguments)
-        code = options.run(options) or 0
+        if "--distributed" in words:
+            from tinycnn.distributed import start
+
+            start()  # before anything is printed: from here on rank 0 alone prints
+        options = parser.parse_args(words)
+        if options.run is None:
+            parser.print_help()
+            return 0
+        code, failure = options.run(options) or 0, ""
         sys.stdout.flush()
-        return code
     except BrokenPipeError:
         discard_output()
-        return NOBODY_READS
-    except (TinyCNNError, OSError, MemoryError) as error:
-        print(f"error: {in_words(error)}", file=sys.stderr)
-        return 2
+        code, failure = PIPE_CLOSED, ""
+    except KeyboardInterrupt:
+        code, failure = INTERRUPTED, "interrupted"
+    except (TinyCNNError, OSError, MemoryError) as error:  # OSError: a full disk; MemoryError: data that is too large
+        code, failure = 2, f"error: {in_options(in_words(error))}"
+    return get_communicator().finish(code, failure)

@@ -1,13 +1,14 @@
-"""A picture of what an augmentation does to an image of a data set.
+"""Draw what an augmentation does to an image of a data set.
 
-The image as it is, and as nine epochs of training would see it. Exit codes: 0 done, 2 a mistake.
+The picture shows the image itself, and the image as nine epochs of training would see it. Exit codes: 0 done, 2 a
+mistake.
 """
 
 import argparse
 from pathlib import Path
 
-import tinycnn
 from tinycnn import data
+from tinycnn.backends import use_backend
 from tinycnn.commands.shared_options import add_backend, add_dataset
 from tinycnn.data.augment import NAMES, named
 from tinycnn.errors import SettingError
@@ -15,10 +16,10 @@ from tinycnn.files import write_atomically
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Which augmentation, of which image."""
+    """The augmentation, the image, the file."""
     add = parser.add_argument
     add("augment", choices=NAMES, metavar="NAME", help=" or ".join(NAMES))
-    add("--elastic", type=float, default=0.0, metavar="X", help="of affine: bend by X pixels, too")
+    add("--elastic", type=float, default=0.0, metavar="X", help="with affine: bend by X pixels, too")
     add_dataset(parser)
     add("--image", type=int, default=0, metavar="N", help="number of the training image, from 0 (default: 0)")
     add("--output", type=Path, default=Path("augmentation.png"), metavar="FILE", help="default: augmentation.png")
@@ -26,10 +27,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Draw and say where."""
+    """Draw the picture and print its path."""
     from tinycnn import plots, report
 
-    tinycnn.use_backend(options.backend)
+    use_backend(options.backend)
     augment = named(options.augment, bend=options.elastic)
     images = data.load(options.dataset, data_dir=options.data_dir).x_train
     if not 0 <= options.image < len(images):

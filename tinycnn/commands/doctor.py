@@ -1,7 +1,7 @@
-"""Can this machine train, how fast, and if something does not work: which command mends it.
+"""Report whether this machine can train, how fast, and which command repairs what does not work.
 
-Every check really does what it speaks of: a kernel is compiled and run, a network takes two steps on every backend.
-The exit code is 0 when at least one backend trains, else 1.
+Each check performs the work that it reports on: it compiles and runs a kernel, or trains a network for two steps.
+Exit codes: 0 at least one backend trains, 1 none does.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-import tinycnn
 from tinycnn import data, layers, optim
-from tinycnn.backends import load_backend
+from tinycnn.backends import load_backend, use_backend
 from tinycnn.backends.base import Backend
 from tinycnn.backends.cuda_driver import Driver, card_is_plugged_in, cupy_package, find_driver
 from tinycnn.backends.threads import get_threads
 from tinycnn.errors import DataError
 from tinycnn.train.trainer import Trainer
+from tinycnn.version import __version__
 
 TRIES = 5
 CPU_COPY_BYTES, CPU_MATRIX = 128 << 20, 1024
@@ -34,22 +34,22 @@ GPU_COPY_BYTES, GPU_MATRIX = 1 << 30, 8192
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: what was looked at, whether it works (None: it need not), and what mends it."""
+    """One line of the report: the subject, whether it works (None: it is optional and missing), and the repair."""
 
     name: str
     works: bool | None
     found: str
-    mend: str = ""
+    repair: str = ""  # a command
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Form of the report."""
+    """The form of the report."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-    parser.add_argument("--no-speed", action="store_true", help="leave out the measurements of speed")
+    parser.add_argument("--no-speed", action="store_true", help="do not measure speed")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the report; answers 0 when some backend trains here, else 1."""
+    """Print the report; returns 0 when a backend trains here, else 1."""
     findings = list(examine(find_driver(), speed=not options.no_speed))
     usable = [finding.name.removeprefix("train ") for finding in findings if is_training(finding) and finding.works]
     if options.json:
@@ -62,28 +62,28 @@ def run(options: argparse.Namespace) -> int:
 
 
 def is_training(finding: Finding) -> bool:
-    """Whether the finding is about a backend that should train."""
+    """Whether the finding is that of a backend in training."""
     return finding.name.startswith("train ")
 
 
 def line(finding: Finding) -> str:
-    """The finding as one line for people, and a second one when there is something to mend."""
+    """The finding as one line of text, and a second one with the repair, if any."""
     mark = {True: "ok", False: "fails", None: "-"}[finding.works]
     text = f"{finding.name:<18} {mark:<5}  {finding.found}"
-    purpose = "to get it" if finding.works is None else "to mend it"
-    return text + (f"\n{'':<26}{purpose}: {finding.mend}" if finding.mend else "")
+    purpose = "to install" if finding.works is None else "to repair"
+    return text + (f"\n{'':<26}{purpose}: {finding.repair}" if finding.repair else "")
 
 
 def verdict(usable: list[str]) -> str:
     """The last line."""
     if not usable:
-        return "Training will not work here: begin with the first line that fails."
+        return "No backend trains here: start with the first line that fails."
     return f"Training works here with --backend {' or '.join(usable)}; --backend auto takes {usable[0]}."
 
 
 def examine(driver: Driver | None, *, speed: bool) -> Iterator[Finding]:
-    """All checks, from the ground up."""
-    versions = f"{platform.python_version()} on {platform.platform()}, tinycnn {tinycnn.__version__}"
+    """Perform all checks; those that others depend on come first."""
+    versions = f"{platform.python_version()} on {platform.platform()}, tinycnn {__version__}"
     yield Finding("python", True, versions)
     yield Finding("numpy", True, np.__version__)
     yield checked("numba", numba_finding, "pip install --upgrade numba")
@@ -100,23 +100,23 @@ def examine(driver: Driver | None, *, speed: bool) -> Iterator[Finding]:
             yield checked("speed gpu", partial(speed_finding, "gpu", "cupy", GPU_COPY_BYTES, GPU_MATRIX))
 
 
-def checked(name: str, check: Callable[[], Finding], mend: str = "") -> Finding:
-    """What ``check`` finds; whatever it raises is a finding, too: a doctor does not fall ill himself."""
+def checked(name: str, check: Callable[[], Finding], repair: str = "") -> Finding:
+    """The finding of ``check``; an exception that it raises is a finding, too."""
     try:
         return check()
     except Exception as error:
         sentence = str(error) or type(error).__name__
-        return Finding(name, False, sentence, command_in(sentence) or mend)
+        return Finding(name, False, sentence, command_in(sentence) or repair)
 
 
 def command_in(sentence: str) -> str:
-    """The first command that an error message names, between backticks; nothing if there is none."""
-    found = re.search(r"`([^`]+)`", sentence)
+    """The first command in an error message: text in backticks of several words; "" if there is none."""
+    found = re.search(r"`(\S+ [^`]+)`", sentence)
     return found.group(1) if found else ""
 
 
 def numba_finding() -> Finding:
-    """Compiles (or takes from the cache) one kernel and runs it."""
+    """Compile one kernel, or load it from the cache, and run it."""
     backend = load_backend("numba")
     from tinycnn.backends.numba.kernels import lanes, plain
 
@@ -129,12 +129,14 @@ def numba_finding() -> Finding:
     text = f"{importlib.metadata.version('numba')}, {get_threads()} threads, {lanes.LANES or 'no'} floats per SIMD "
     text += f"register; a kernel was compiled and ran in {took_s:.1f} s; "
     if folder is None:
-        return Finding("numba", True, text + "nowhere to keep compiled kernels", "export NUMBA_CACHE_DIR=$HOME/.numba")
-    return Finding("numba", True, f"{text}compiled kernels are kept in {folder}")
+        return Finding(
+            "numba", True, text + "no folder for compiled kernels is writable", "export NUMBA_CACHE_DIR=$HOME/.numba"
+        )
+    return Finding("numba", True, f"{text}compiled kernels are cached in {folder}")
 
 
 def gpu_finding(driver: Driver | None) -> Finding:
-    """The driver and its GPUs."""
+    """The NVIDIA driver and its GPUs."""
     if driver is None:
         if card_is_plugged_in():
             return Finding("gpu", False, "an NVIDIA GPU, but no driver for it", "sudo apt install nvidia-driver")
@@ -151,7 +153,7 @@ def gpu_finding(driver: Driver | None) -> Finding:
 
 
 def installed_cupy() -> list[str]:
-    """The distributions that bring a module called cupy: ``cupy-cuda13x 14.2.0``."""
+    """The installed distributions of CuPy with their versions: ``cupy-cuda13x 14.2.0``."""
     found = {
         f"{distribution.name} {distribution.version}"
         for distribution in importlib.metadata.distributions()
@@ -161,17 +163,17 @@ def installed_cupy() -> list[str]:
 
 
 def cupy_finding(driver: Driver | None, packages: list[str]) -> Finding:
-    """Is CuPy there, once, made for this driver; and does a kernel run?"""
+    """Whether one CuPy is installed, fits the driver, and runs a kernel."""
     wanted = f"pip install '{cupy_package(driver)}'"
     if len(packages) > 1:
         names = " ".join(package.split()[0] for package in packages)
-        found = f"{' and '.join(packages)} are installed side by side and break each other"
+        found = f"{' and '.join(packages)} are installed together and break each other"
         return Finding("cupy", False, found, f"pip uninstall -y {names} && {wanted}")
     if not packages:
-        found = "not installed" if shows_gpu(driver) else "not installed, and of no use without a GPU"
+        found = "not installed" if shows_gpu(driver) else "not installed, and useless without a GPU"
         return Finding("cupy", False if shows_gpu(driver) else None, found, wanted if shows_gpu(driver) else "")
     if not shows_gpu(driver):
-        return Finding("cupy", None, f"{packages[0]}, of no use without a GPU")
+        return Finding("cupy", None, f"{packages[0]}, useless without a GPU")
     name = packages[0].split()[0]
     if name != "cupy" and not cupy_package(driver).startswith(name) and driver and driver.cuda < (13, 0):
         found = f"{packages[0]} needs a newer driver than one for CUDA {driver.cuda[0]}.{driver.cuda[1]}"
@@ -185,33 +187,33 @@ def shows_gpu(driver: Driver | None) -> bool:
 
 
 def kernel_finding(package: str) -> Finding:
-    """Loading the backend runs a kernel."""
+    """Load the backend, which runs a kernel."""
     start = time.perf_counter()
     load_backend("cupy")
     return Finding("cupy", True, f"{package}; a kernel was ready and ran in {time.perf_counter() - start:.1f} s")
 
 
 def data_findings() -> Iterator[Finding]:
-    """Which data sets are here already; nothing is downloaded."""
+    """The data sets on this machine; nothing is downloaded."""
     for name in ("mnist", "fashion_mnist"):
         yield checked(f"data {name}", partial(data_finding, name))
     yield checked("data digits", partial(data_finding, "digits"), "pip install scikit-learn")
 
 
 def data_finding(name: str) -> Finding:
-    """Where a data set is."""
+    """Where a data set was found."""
     try:
         found = data.load(name, download=False)
     except DataError as error:
         if "is not available" not in str(error):
             raise
         fetch = f"python -c \"from tinycnn import data; data.load('{name}')\""
-        return Finding(f"data {name}", None, "not here yet; it is downloaded when it is first asked for", fetch)
+        return Finding(f"data {name}", None, "not here yet; it is downloaded at first use", fetch)
     return Finding(f"data {name}", True, f"{len(found.x_train):,} + {len(found.x_test):,} images, {found.source}")
 
 
 def training_finding(name: str) -> Finding:
-    """Two steps of a tiny network, compared with the NumPy backend's."""
+    """Two steps of a tiny network, compared with those of the NumPy backend."""
     losses, expected = tiny_losses(name), tiny_losses("numpy")
     if not np.allclose(losses, expected, rtol=1e-3):
         return Finding(f"train {name}", False, f"losses {losses} instead of {expected}", "python -m pytest -q tests")
@@ -221,16 +223,16 @@ def training_finding(name: str) -> Finding:
 def tiny_losses(name: str) -> list[float]:
     """The losses of two training steps on backend ``name``."""
     images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), dtype=np.uint8)
-    with tinycnn.use_backend(name) as backend:
-        kinds = layers.Conv2d(4), layers.ReLU(), layers.MaxPool2d(), layers.Flatten(), layers.Dense(2)
-        model = layers.Sequential(*kinds, input_shape=(8, 8, 1))
+    with use_backend(name) as backend:
+        parts = layers.Conv2d(4), layers.ReLU(), layers.MaxPool2d(), layers.Flatten(), layers.Dense(2)
+        model = layers.Sequential(*parts, input_shape=(8, 8, 1))
         trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=8)
         batch = [backend.asarray(array) for array in (images, np.arange(8) % 2, np.arange(8))]
         return [float(backend.to_host(trainer.step(*batch)[0])) for _ in range(2)]
 
 
 def speed_finding(where: str, name: str, copy_bytes: int, size: int) -> Finding:
-    """How fast memory is copied (bytes read and written), and how fast a float32 matrix product is."""
+    """The speed of copying memory (bytes read and written) and of a float32 matrix product."""
     backend = load_backend(name)
     copy_s, product_s = copy_seconds(backend, copy_bytes), product_seconds(backend, size)
     text = f"copy {2 * copy_bytes / copy_s / 1e9:,.0f} GB/s, "
@@ -258,7 +260,7 @@ def product_seconds(backend: Backend, size: int) -> float:
 
 
 def median_seconds(backend: Backend, work: Callable[[], Any]) -> float:
-    """The median of several tries after one to warm up; reading one element of the result waits for a GPU."""
+    """The median of ``TRIES`` calls after one warm-up call; reading one element of the result waits for a GPU."""
     times = []
     for _ in range(1 + TRIES):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Accuracy, loss, confusion matrix and per-class scores of a model file on the test images of a data set."""
+"""Print accuracy, loss, confusion matrix and per-class scores of a model file on the test images of a data set."""
 
 import argparse
 import sys
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-import tinycnn
 from tinycnn import metrics
+from tinycnn.backends import use_backend
 from tinycnn.commands.shared_options import add_backend, add_dataset, add_model_file, fitting_dataset
 from tinycnn.saving.model_file import load_finite
 from tinycnn.train.evaluation import predict_logits, scores_of
 
-MOST_CLASSES = 20  # up to which the confusion matrix is printed
+MOST_CLASSES = 20  # the confusion matrix of more is not printed
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +24,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the numbers."""
-    tinycnn.use_backend(options.backend)
+    use_backend(options.backend)
     model = load_finite(options.model)
     dataset = fitting_dataset(options, model)
     if dataset.notice:
-        print(dataset.notice, file=sys.stderr, flush=True)
+        print(options.in_options(dataset.notice), file=sys.stderr, flush=True)
     logits = predict_logits(model, dataset.x_test)
     scores = scores_of(logits, dataset.y_test)
     where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def confusion_lines(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """The counts ``(K, K)`` as text, rows true, columns answered (by the number of the class)."""
+    """The counts ``(K, K)`` as text: a row per true class, a column per predicted class, by its number."""
     names, cell = max(5, *map(len, class_names)), len(str(confusion.max())) + 2
     lines = [f"{'':<{names}}  answer of the network", f"{'true':<{names}}" + _cells(range(len(confusion)), cell)]
     rows = zip(class_names, confusion, strict=True)
@@ -52,7 +52,7 @@ def _cells(values: Iterable[object], width: int) -> str:
 
 
 def class_lines(scores: metrics.ClassScores, class_names: Sequence[str]) -> list[str]:
-    """Precision, recall and F1 in percent, and the number of images, a line per class."""
+    """A line per class: precision, recall and F1 in percent, and the number of images."""
     width = max(5, *map(len, class_names))
     columns = zip(class_names, scores.precision, scores.recall, scores.f1, scores.support, strict=True)
     return [f"{'class':<{width}}  precision   recall       F1   images"] + [

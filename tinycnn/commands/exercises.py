@@ -1,7 +1,8 @@
 """Exercises: write the backward passes of tinycnn yourself.
 
-Copies files with holes into FOLDER; --check runs them and says what is wrong. What is there already is never touched:
-to begin an exercise anew, delete its file and copy again.
+Copies files with gaps into FOLDER; --check runs them and reports what is wrong. Existing files are never changed: to
+start an exercise again, delete its file and copy again. Exit codes: 0 done, 1 with --check while an exercise is not
+right, 2 a mistake.
 """
 
 import argparse
@@ -12,24 +13,24 @@ from tinycnn.errors import SettingError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Where, and what to do there."""
+    """The folder, and whether to copy or to check."""
     parser.add_argument("folder", nargs="?", type=Path, default=Path("exercises"), help="default: ./exercises")
-    parser.add_argument("--check", action="store_true", help="check what was written there")
+    parser.add_argument("--check", action="store_true", help="check the exercises in FOLDER")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="with --check: this exercise alone, with its hint")
     parser.add_argument("--solutions", action="store_true", help="put the solutions into FOLDER/solutions")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Copy or check; answers 1 while something is left to do."""
+    """Copy or check; returns 1 while an exercise is not right."""
     if options.only is not None and not options.check:
-        raise SettingError("--only goes with --check")
+        raise SettingError("--only: expected --check with it")
     if options.check:
         return check(options.folder, options.only)
     return copy(options.folder, options.solutions)
 
 
 def copy(folder: Path, solutions: bool) -> int:
-    """Write the files and say how to go on."""
+    """Write the files and print the next command."""
     from tinycnn.exercises import copy_out
 
     folder = folder / "solutions" if solutions else folder
@@ -38,19 +39,19 @@ def copy(folder: Path, solutions: bool) -> int:
         print(f"left as they are: {', '.join(path.name for path in kept)}")
     print(f"{len(written)} files written to {folder}")
     if not solutions:
-        print(f"open {folder}/01_arithmetic.py, then: python -m tinycnn exercises {folder} --check")
+        print(f"open {folder}/01_arithmetic.py, then: tinycnn exercises {folder} --check")
     return 0
 
 
 def check(folder: Path, only: int | None) -> int:
-    """A line for each exercise; what is wrong, and the hint of the first that is still empty."""
+    """Print a line per exercise, what is wrong, and the hint of the first empty one."""
     from tinycnn.exercises import EXERCISES, check_file
 
     chosen = [exercise for i, exercise in enumerate(EXERCISES, start=1) if only in (None, i)]
     if not chosen:
         raise SettingError(f"--only {only}: the exercises are 1 to {len(EXERCISES)}")
     if not any((folder / exercise.file_name).exists() for exercise in EXERCISES):
-        raise SettingError(f"no exercises in {folder}: copy them there with `python -m tinycnn exercises {folder}`")
+        raise SettingError(f"no exercises in {folder}: copy them there with `tinycnn exercises {folder}`")
     outcomes = [check_file(exercise, folder / exercise.file_name) for exercise in chosen]
     empty = [outcome for outcome in outcomes if outcome.state == "empty"]
     for outcome in outcomes:
@@ -63,5 +64,5 @@ def check(folder: Path, only: int | None) -> int:
 
 
 def indented(line: str) -> str:
-    """A line of a message below its exercise, no wider than a terminal."""
+    """A line of a message, indented below its exercise and wrapped to 100 columns."""
     return textwrap.fill(line, 100, initial_indent=" " * 8, subsequent_indent=" " * 10)

@@ -1,7 +1,7 @@
-"""A model file as an ONNX file, compared with ONNX Runtime before it is called done.
+"""Write a model file as an ONNX file, after comparing it with ONNX Runtime.
 
-Images stay channels last, (N, H, W, C), with any N; multiply byte pixels by what the file's metadata say. Needs the
-packages of: pip install 'tinycnn[onnx]'. Exit codes: 0 written and compared, 2 a mistake (nothing is written).
+Images stay channels last, (N, H, W, C), with any N; multiply byte pixels by the factor in the metadata of the file.
+Needs: pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 a mistake (nothing is written).
 """
 
 import argparse
@@ -15,18 +15,18 @@ ALLOWED = 1e-4  # of probabilities or their logarithms
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """From where to where."""
+    """The model file and the ONNX file."""
     add_model_file(parser)
     parser.add_argument("--onnx", metavar="FILE", type=Path, required=True, help="the file to write")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make the file in memory, compare, write."""
+    """Convert in memory, compare, write."""
     from tinycnn.files import write_atomically
     from tinycnn.interchange.onnx.exporter import IR, OPSET, largest_difference, to_onnx
 
     if options.onnx.exists() and options.onnx.samefile(options.model):
-        raise SettingError(f"--onnx {options.onnx}: that is the model file itself; give another name")
+        raise SettingError(f"--onnx {options.onnx}: this is the model file itself; give another name")
     model = load_finite(options.model)
     content = to_onnx(model)
     difference = largest_difference(model, content)
@@ -34,4 +34,4 @@ def run(options: argparse.Namespace) -> None:
         raise SettingError(f"export: ONNX Runtime computes something else (up to {difference:.1g}); not written")
     write_atomically(options.onnx, content)
     print(f"{options.onnx}: {len(content):,} bytes, opset {OPSET}, IR {IR}")
-    print(f"ONNX Runtime answers as tinycnn does, up to {difference:.1e}")
+    print(f"outputs of ONNX Runtime and tinycnn agree up to {difference:.1e}")

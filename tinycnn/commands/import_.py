@@ -1,37 +1,36 @@
-"""An ONNX file, such as PyTorch and Keras write, as a model file; compared with ONNX Runtime before it is called done.
+"""Write an ONNX file, as from PyTorch or Keras, as a model file, after comparing it with ONNX Runtime.
 
-The network takes images channels last, (N, H, W, C), whatever the file takes. What was done to pixels in front of the
-network is not in the file: say it with --scale and --offset, as in --scale 0.0127 --offset -0.424 for PyTorch's
-Normalize(0.1307, 0.3081) of pixels from 0 to 1; without them, pixels come as 0 to 1. Needs the packages of: pip install
-'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 a mistake (nothing is written).
+The network takes images channels last, (N, H, W, C), whatever layout the file has. The file does not record how pixels
+were prepared: give --scale and --offset, for example --scale 0.0127 --offset -0.424 for PyTorch's
+Normalize(0.1307, 0.3081) of pixels from 0 to 1. Without them, the network gets pixels from 0 to 1. Needs:
+pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 a mistake (nothing is written).
 """
 
 import argparse
 from pathlib import Path
 
 from tinycnn.errors import SettingError
-from tinycnn.saving.model_file import check_finite
+from tinycnn.saving.model_file import check_finite, save
 
 ALLOWED = 1e-4  # of the largest output, or of 1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """From where to where."""
+    """The ONNX file, the model file, the pixels, the classes."""
     add = parser.add_argument
     add("onnx", metavar="FILE", type=Path, help="the ONNX file")
     add("--model", metavar="MODEL_FILE", type=Path, required=True, help="the file to write, model.safetensors")
-    add("--scale", type=float, metavar="X", help="what byte pixels were multiplied by in front of the network")
-    add("--offset", type=float, default=0.0, metavar="X", help="what was added then (default: 0)")
-    add("--class-names", nargs="+", metavar="NAME", help="what the answers mean (default: what a file of tinycnn says)")
+    add("--scale", type=float, metavar="X", help="factor of byte pixels in front of the network")
+    add("--offset", type=float, default=0.0, metavar="X", help="added after the factor (default: 0)")
+    add("--class-names", nargs="+", metavar="NAME", help="names of the classes (default: from the file)")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make the network, compare, write."""
-    import tinycnn
+    """Convert, compare, write."""
     from tinycnn.interchange.onnx.importer import import_onnx, largest_difference
 
     if options.offset and options.scale is None:
-        raise SettingError("--offset needs --scale: bytes times scale plus offset")
+        raise SettingError("--offset: expected --scale with it; pixels are bytes times scale plus offset")
     imported = import_onnx(options.onnx, scale=options.scale, offset=options.offset)
     check_finite(imported.model, options.onnx)
     if options.class_names:
@@ -39,6 +38,6 @@ def run(options: argparse.Namespace) -> None:
     difference = largest_difference(imported, options.onnx)
     if not difference <= ALLOWED:
         raise SettingError(f"import: ONNX Runtime computes something else (up to {difference:.1g}); not written")
-    tinycnn.save(imported.model, options.model)
+    save(imported.model, options.model)
     print(imported.model.summary())
-    print(f"{options.model}: tinycnn answers as ONNX Runtime does with {options.onnx}, up to {difference:.1e}")
+    print(f"{options.model}: outputs of tinycnn and of ONNX Runtime with {options.onnx} agree up to {difference:.1e}")

@@ -1,8 +1,8 @@
-"""What a network sees on your own pictures: PNG, JPEG and others, of any size.
+"""Classify your own pictures: PNG, JPEG and others, of any size.
 
-A network trained on MNIST gets the drawn digit, dark on light or light on dark, cut out, scaled and centred as MNIST's
-makers did; one trained on a folder of pictures gets each of them as it got those. Exit codes: 0 all answered, 1 some
-could not be (each with a sentence on stderr), 2 none, or another mistake.
+For a network trained on MNIST, the drawn digit, dark on light or light on dark, is cut out, scaled and centred as in
+MNIST. For a network trained on a folder of pictures, each picture is prepared as in training. Exit codes: 0 all
+pictures classified, 1 some could not be read (each with a sentence on stderr), 2 none, or another mistake.
 """
 
 import argparse
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-import tinycnn
 from tinycnn import metrics
+from tinycnn.backends import use_backend
 from tinycnn.commands.shared_options import add_backend, add_model_file
 from tinycnn.data.drawing import read_drawing
 from tinycnn.data.picture import SUFFIXES, is_picture, read_picture
@@ -22,7 +22,7 @@ from tinycnn.layers import Sequential
 from tinycnn.saving.model_file import load_finite
 from tinycnn.train.evaluation import predict_logits
 
-MOST_COLUMNS = 10  # with more classes, the most probable ones by name
+MOST_COLUMNS = 10  # of more classes, the five most probable are printed by name
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,42 +33,42 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a line for every picture."""
-    tinycnn.use_backend(options.backend)
+    """Print a line per picture; returns the exit code."""
+    use_backend(options.backend)
     model = load_finite(options.model)
     check_takes_pictures(model)
     paths = [path for given in options.images for path in pictures_in(given)]
     width = max(len(printable(str(path))) for path in paths)
-    answered = 0
+    classified = 0
     print(head(model.class_names, width))
     for path in paths:
         try:
             image = picture_for(path, model)
         except DataError as error:
-            print(f"error: {in_words(error)}", file=sys.stderr)
+            print(f"error: {options.in_options(in_words(error))}", file=sys.stderr)
             continue
         p = metrics.probabilities(predict_logits(model, image))[0]  # (K,)
         print(line(path, p, model.class_names, width), flush=True)
-        answered += 1
-    return 0 if answered == len(paths) else 1 if answered else 2
+        classified += 1
+    return 0 if classified == len(paths) else 1 if classified else 2
 
 
 def check_takes_pictures(model: Sequential) -> None:
-    """SettingError unless ``model`` takes images, grey or in colour, and answers with classes."""
+    """Raise SettingError unless ``model`` takes images, grey or in colour, and its output is one number per class."""
     if len(model.input_shape) != 3 or model.input_shape[2] not in (1, 3) or len(model.output_shape) != 1:
-        shapes = f"{model.input_shape} and answers {model.output_shape}"
+        shapes = f"{model.input_shape} and returns {model.output_shape}"
         raise SettingError(f"the model takes {shapes}; predict needs (H, W, 1) or (H, W, 3) and classes")
 
 
 def picture_for(path: Path, model: Sequential) -> np.ndarray:
-    """A picture as ``model`` has learned to see pictures: ``(1, H, W, C)`` bytes; DataError where there is none."""
+    """The picture prepared as for training ``model``, ``(1, H, W, C)`` bytes; DataError for an unreadable file."""
     if model.pictures == "drawing":
         return read_drawing(path, (model.input_shape[0], model.input_shape[1]))
     return read_picture(path, model.input_shape)[np.newaxis]
 
 
 def pictures_in(path: Path) -> Iterator[Path]:
-    """The file itself, or the pictures of a folder in the order of their names; DataError when it holds none."""
+    """The file itself, or the pictures in a folder, ordered by name; DataError when there are none."""
     if not path.is_dir():
         yield path
         return
@@ -87,7 +87,7 @@ def head(names: Sequence[str], width: int) -> str:
 
 
 def line(path: Path, p: np.ndarray, names: Sequence[str], width: int) -> str:
-    """One answer with the probability of every class, in percent."""
+    """The predicted class and the probability of every class, in percent."""
     start = f"{printable(str(path)):<{width}}  {names[int(p.argmax())]:>{longest(names)}}  "
     if len(p) > MOST_COLUMNS:
         return start + ", ".join(f"{names[k]}: {100 * p[k]:.1f}" for k in np.argsort(-p)[:5])
@@ -95,10 +95,10 @@ def line(path: Path, p: np.ndarray, names: Sequence[str], width: int) -> str:
 
 
 def longest(names: Sequence[str]) -> int:
-    """How wide the column of answers is."""
+    """The width of the column of predicted classes."""
     return max(6, *map(len, names))
 
 
 def column(name: str) -> int:
-    """How wide the column of a class is."""
+    """The width of the column of a class."""
     return max(6, len(name) + 2)

@@ -1,7 +1,8 @@
-"""Pictures and report.html of a training run, drawn (again) from its folder.
+"""Draw the pictures and report.html of a training run again, from its folder.
 
-The folder is one that examples/train_mnist.py wrote: metrics.json and model.safetensors are read from it, the data set
-is found as it was then. Exit codes: 0 everything drawn, 1 some pictures failed (each with a sentence), 2 a mistake.
+The folder is one that `tinycnn train` wrote: metrics.json and model.safetensors are read from it, and the data set is
+looked for where the run found it. Exit codes: 0 everything drawn, 1 some pictures failed (each with a sentence on
+stderr), 2 a mistake.
 """
 
 import argparse
@@ -10,24 +11,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import tinycnn
 from tinycnn import data
+from tinycnn.backends import use_backend
 from tinycnn.errors import FileFormatError
 from tinycnn.saving.model_file import load_finite
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Which run."""
+    """The folder, the backend, the data."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="output folder of a run")
-    parser.add_argument("--backend", default="auto", help="what computes (default: auto)")
+    parser.add_argument("--backend", default="auto", help="auto, numpy, numba or cupy (default: auto)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set, if not found otherwise")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw, say what was written and what failed."""
+    """Draw, and print what was written and what failed; returns the exit code."""
     from tinycnn import report
 
-    tinycnn.use_backend(options.backend)
+    use_backend(options.backend)
     results = read_metrics(options.folder / "metrics.json")
     given = results["options"]
     model = load_finite(options.folder / "model.safetensors")
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         given["dataset"],
         data_dir=options.data_dir or given["data_dir"],
         limit=given["limit"],
-        image_size=given.get("image_size"),  # older runs do not have it
+        image_size=given.get("image_size"),  # not in the metrics of older runs
         colour=given.get("colour"),
     )
     drawn = report.draw(options.folder, model, dataset, results)
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The content of ``metrics.json``; raises FileFormatError where it is missing or not what a run writes."""
+    """The content of ``metrics.json``; raises FileFormatError where it is missing or not written by a run."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

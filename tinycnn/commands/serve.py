@@ -1,7 +1,7 @@
-"""A page on which you draw a digit and watch the network read it.
+"""Serve a page on which you draw a digit and watch the network read it.
 
-Opens http://127.0.0.1:8000 for this machine alone; --host 0.0.0.0 lets others on your network in, by phone for example.
-POST /predict answers the same as JSON (docs/page.md). Needs: pip install 'tinycnn[web]'
+The page is at http://127.0.0.1:8000 for this machine alone; --host 0.0.0.0 opens it to your network, for a phone for
+example. POST /predict returns the same as JSON (docs/page.md). Needs: pip install 'tinycnn[web]'
 """
 
 import argparse
@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinycnn.backends import use_backend
 from tinycnn.errors import SettingError
 from tinycnn.saving.model_file import load_finite
 
@@ -19,7 +20,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Which network, and where it is to be reached."""
+    """The network and the address."""
     parser.add_argument("model_file", type=Path, metavar="MODEL_FILE", help="a model.safetensors that training wrote")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
@@ -28,8 +29,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
-    import tinycnn
-
     if not 0 <= options.port <= 65535:
         raise SettingError(f"--port {options.port}: expected 0 to 65535")
     try:
@@ -39,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
         raise SettingError(f"the page needs Starlette and uvicorn ({error}): pip install 'tinycnn[web]'") from None
     from tinycnn.web.predictions import Predictor
 
-    tinycnn.use_backend(options.backend)
+    use_backend(options.backend)
     predictor = Predictor(load_finite(options.model_file))
     listener = listen(options.host, options.port)
     warm_up(predictor)
@@ -53,14 +52,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def warm_up(predictor: "Predictor") -> None:
-    """Compile the kernels before the first visitor waits for them."""
+    """Compile the kernels before the first request."""
     import numpy as np
 
     predictor.predict(np.zeros((1, *predictor.shape, 1), np.uint8), inside=True)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address; SettingError, in words, where that cannot be had."""
+    """A socket bound to the address; raises SettingError with the reason where that fails."""
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(where[:2], family=family)
@@ -70,11 +69,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``."""
+    """Whether ``host`` is an address of this machine alone."""
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def address(host: str, port: int) -> str:
-    """What to type into a browser."""
+    """The URL to type into a browser."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"

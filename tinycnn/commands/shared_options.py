@@ -1,18 +1,18 @@
-"""Options that several commands share: which network, which backend, which data."""
+"""Options that several commands share: network, backend, data set."""
 
 import argparse
 from collections.abc import Sequence
 
-import tinycnn
 from tinycnn import data, models
 from tinycnn.data import Dataset
 from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Sequential
+from tinycnn.saving.model_file import load
 
 
 def add_model_file(parser: argparse.ArgumentParser) -> None:
     """``MODEL_FILE``."""
-    parser.add_argument("model", metavar="MODEL_FILE", help="a model.safetensors that training wrote")
+    parser.add_argument("model", metavar="MODEL_FILE", help="a model.safetensors written by training")
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
@@ -33,16 +33,16 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 
 
 def open_network(name: str) -> Sequential:
-    """One of the networks with fresh weights, or the one in a file; raises SettingError for what is neither."""
+    """A network of ``models.NETWORKS`` with fresh weights, or the one in a file; SettingError for another name."""
     if name in models.NETWORKS:
         return models.create(name)
     if "." not in name and "/" not in name:
         raise SettingError(f"{name!r}: expected a model file, or one of {', '.join(models.NETWORKS)}")
-    return tinycnn.load(name)
+    return load(name)
 
 
 def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
-    """The data set asked for; raises DataError when it is not of the kind that ``model`` was made for."""
+    """The data set of the options; raises DataError when ``model`` was made for other images or classes."""
     H, _, C = model.input_shape if len(model.input_shape) == 3 else (None, None, None)
     dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=H, colour=C == 3)
     needs = (model.input_shape, *model.output_shape)
@@ -56,7 +56,7 @@ def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
 
 
 def check_same_classes(ours: Sequence[str], theirs: Sequence[str], model: str, dataset: str) -> None:
-    """DataError when network and data set call the same number different things; digits may stand for anything."""
+    """Raise DataError when network and data set give a class different names; digits agree with any name."""
     if all(name.isdecimal() for name in ours) or all(name.isdecimal() for name in theirs):
         return
     for k, (our, their) in enumerate(zip(ours, theirs, strict=True)):

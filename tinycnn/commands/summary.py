@@ -1,4 +1,4 @@
-"""Layers, output shapes, parameters, operations and memory of a network."""
+"""Print layers, output shapes, parameters, operations and memory of a network."""
 
 import argparse
 
@@ -7,9 +7,9 @@ from tinycnn.commands.shared_options import open_network
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Which network."""
+    """The network."""
     names = ", ".join(models.NETWORKS)
-    parser.add_argument("model", metavar="MODEL|MODEL_FILE", help=f"one of {names}; or a file that training wrote")
+    parser.add_argument("model", metavar="MODEL|MODEL_FILE", help=f"one of {names}; or a model file")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -18,4 +18,4 @@ def run(options: argparse.Namespace) -> None:
     known = models.NETWORKS.get(options.model)
     print(f"{options.model}: {known.description}" if known else options.model)
     print(model.summary())
-    print("FLOPs and bytes are those of one image: a multiplication and an addition are two operations.")
+    print("FLOPs and bytes are for one image; a multiplication and an addition are two operations.")

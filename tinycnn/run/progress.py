@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from tinycnn.run.console import tell
+from tinycnn.run.console import print_line
 from tinycnn.train.history import EpochResult, Progress
 
 REFRESH_S = 0.25  # reading loss and accuracy waits for a GPU, so not at every step
@@ -56,7 +56,7 @@ class PlainLines:
         if now - self.shown > PLAIN_LINE_S:
             self.shown = now
             where = f"epoch {progress.epoch}/{self.epochs} step {progress.step}/{progress.steps}"
-            tell(f"  {where}: {self.clock.describe(progress, now)}")
+            print_line(f"  {where}: {self.clock.describe(progress, now)}")
 
 
 class Clock:

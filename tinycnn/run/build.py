@@ -1,0 +1,117 @@
+"""What a run consists of, made from its ``TrainConfig``: network, optimizer, trainer, augmentation, output folder."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tinycnn import models, optim
+from tinycnn.data import Dataset
+from tinycnn.data.augment import Augmentation, Fade, named
+from tinycnn.errors import SettingError, ShapeError
+from tinycnn.layers import Sequential
+from tinycnn.run.options import TrainConfig
+from tinycnn.saving.model_file import check_size, load_finite
+from tinycnn.saving.state_file import fingerprint
+from tinycnn.train.trainer import Trainer
+
+
+def read_source(path: str | os.PathLike[str] | None) -> Sequential | None:
+    """The trained network in the file ``path``; None without a path. Raises FileFormatError for anything else."""
+    return None if path is None else load_finite(path)
+
+
+def output_folder(config: TrainConfig, dataset: Dataset) -> Path:
+    """The folder of the results; raises SettingError where they would replace the network to start from."""
+    tuned = "-tuned" if config.init_from else ""
+    folder = config.output or Path("runs") / f"{config.model}-{dataset.name}{tuned}"
+    if config.init_from and config.init_from.resolve().parent == folder.resolve():
+        raise SettingError(f"--init-from {config.init_from}: the results go to the same folder; give another --output")
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------------------- network
+
+
+def make_model(config: TrainConfig, dataset: Dataset, source: Sequential | None) -> tuple[Sequential, str]:
+    """The network before the first step, and where its weights come from in words ("" for fresh weights).
+
+    ``source``: the network in ``config.init_from``, which is changed. Raises ShapeError if it takes other images.
+    """
+    if source is not None:
+        check_images(source, dataset, f"{config.init_from}")
+        model, words = transferred(config, dataset, source)
+        origin = f"from {config.init_from}: {words}"
+    else:
+        shape, classes = dataset.input_shape, dataset.num_classes
+        model, origin = models.create(config.model, seed=config.seed, input_shape=shape, classes=classes), ""
+    check_size(model)
+    model.class_names, model.pictures = dataset.class_names, dataset.pictures
+    return model, origin
+
+
+def check_images(model: Sequential, dataset: Dataset, path: str) -> None:
+    """Raise ShapeError when ``model``, from the file ``path``, takes other images than those of ``dataset``."""
+    if model.input_shape != dataset.input_shape:
+        takes, has = (f"({', '.join(map(str, shape))})" for shape in (model.input_shape, dataset.input_shape))
+        raise ShapeError(
+            f"{path} takes images of shape {takes}, {dataset.name} has {has}; choose another --dataset, or a folder of "
+            "pictures without --image-size, --colour and --grey: they are scaled to fit"
+        )
+
+
+def transferred(config: TrainConfig, dataset: Dataset, source: Sequential) -> tuple[Sequential, str]:
+    """``source`` with a head for the classes of ``dataset``, partly frozen, and what was changed in words.
+
+    The head stays where the classes have the same names, unless ``new_head``; a new one is drawn from ``seed``.
+    """
+    model, words = source, "the classes have the same names, so the head stays, and no layer is new"
+    if config.new_head or source.class_names != dataset.class_names:
+        model = source.with_head(dataset.num_classes, seed=config.seed)
+        words = f"{model.head()} is new, for {dataset.num_classes} classes"
+    return model.freeze_only(*config.freeze), words
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+def steps_of_run(config: TrainConfig, images: int) -> int:
+    """The steps of a whole run on ``images`` training images."""
+    return config.epochs * -(-images // config.batch_size)
+
+
+def make_optimizer(config: TrainConfig, model: Sequential, steps: int) -> optim.Optimizer:
+    """The optimizer for a run of ``steps`` steps."""
+    settings: dict[str, Any] = {"weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        settings["momentum"] = config.momentum
+    schedule = optim.SCHEDULES[config.schedule](steps)
+    return optim.OPTIMIZERS[config.optimizer](model.parameters(), config.lr, schedule=schedule, **settings)
+
+
+def augmentation(config: TrainConfig) -> Augmentation | None:
+    """How the training images are changed; None for not at all."""
+    return named(str(config.augment), bend=config.elastic) if config.augment else None
+
+
+def fading(config: TrainConfig, steps: int) -> Fade | None:
+    """How the augmentation of a run of ``steps`` steps fades; None for not at all."""
+    if not config.fade_epochs:
+        return None
+    return Fade.towards_the_end(config.fade_epochs, epochs=config.epochs, steps=steps // config.epochs)
+
+
+def make_trainer(config: TrainConfig, model: Sequential, images: int) -> Trainer:
+    """A trainer of ``model`` for ``images`` training images."""
+    steps = steps_of_run(config, images)
+    return Trainer(
+        model,
+        make_optimizer(config, model, steps),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        augment=augmentation(config),
+        fade=fading(config, steps),
+        label_smoothing=config.label_smoothing,
+        clip_norm=config.clip_norm,
+        initial_weights=fingerprint(*model.state_dict().values()) if config.init_from else None,
+        capture=not config.no_capture,
+    )

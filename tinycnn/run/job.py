@@ -1,0 +1,249 @@
+"""One training run as ``tinycnn train`` performs it: data, network, training, results, pictures."""
+
+import dataclasses
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tinycnn import data, models
+from tinycnn.backends import get_backend, passed_over, use_backend, use_tf32
+from tinycnn.backends.threads import get_threads, set_threads
+from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
+from tinycnn.errors import SettingError
+from tinycnn.layers import Sequential
+from tinycnn.run.build import make_model, make_trainer, output_folder
+from tinycnn.run.console import command_line, print_line
+from tinycnn.run.folder import claimed
+from tinycnn.run.options import TrainConfig
+from tinycnn.run.progress import epoch_line, progress_display
+from tinycnn.run.remarks import remarks, training_line
+from tinycnn.run.results import best_epoch, replaced_run, stopped_early, versions, write_results
+from tinycnn.run.stop_signals import StopSignals
+from tinycnn.train.checkpoint import BEST_FILE, Checkpoints
+from tinycnn.train.history import best
+from tinycnn.train.keeper import TrainingStopped
+from tinycnn.train.trainer import TrainingDivergedError, evaluate_finite
+from tinycnn.train.warm_up import warm_up
+
+
+def train(config: TrainConfig, source: Sequential | None = None, *, in_options: Callable[[str], str] = str) -> int:
+    """Train as ``config`` says, in a folder that no other run uses; returns the exit code.
+
+    ``source``: the network in ``config.init_from``. ``in_options`` turns the argument names in a message of the library
+    into options of the command.
+    """
+    if config.threads is not None:
+        set_threads(config.threads)
+    use_backend(config.backend)
+    use_tf32(config.tf32)
+    dataset = rank_0_first(lambda: load_data(config))  # rank 0 downloads
+    with claimed(output_folder(config, dataset)) as output:
+        return TrainingRun(config, dataset, output, source, in_options).complete()
+
+
+def load_data(config: TrainConfig) -> data.Dataset:
+    """The data set of a run."""
+    return data.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        limit=config.limit,
+        image_size=config.image_size,
+        colour=config.colour,
+        memory=config.memory and config.memory << 20,
+    )
+
+
+class TrainingRun:
+    """One run from its data to its pictures: ``complete`` calls the methods below it in their order."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: data.Dataset,
+        output: Path,
+        source: Sequential | None,
+        in_options: Callable[[str], str],
+    ) -> None:
+        self.config, self.dataset, self.output, self.in_options = config, dataset, output, in_options
+        self.ranks, self.checkpoints = get_communicator(), checkpoints_in(output, config, self.warn)
+        self.best = self.checkpoints.best if config.save_best and self.ranks.rank == 0 else None
+        x_train, y_train, x_valid, y_valid = data.split_validation(
+            dataset.x_train, dataset.y_train, config.validation_split, seed=config.seed
+        )
+        self.training, self.validation = (x_train, y_train), (x_valid, y_valid)
+        self.model, self.origin = make_model(config, dataset, source)
+        self.trainer = make_trainer(config, self.model, len(x_train))
+        self.compile_s = self.training_s = 0.0
+
+    def complete(self) -> int:
+        """Perform the run; returns the exit code."""
+        self.introduce()
+        self.compile()
+        with StopSignals() as stop:
+            try:
+                self.train(stop)
+            except TrainingStopped as stopped:
+                self.warn(stopping_message(stopped))
+                return stop.exit_code
+        metrics = self.metrics()
+        if self.ranks.rank == 0:
+            self.write(metrics)
+            if not self.config.no_plots:
+                self.draw(metrics)
+        return 0
+
+    def info(self, text: str) -> None:
+        """Print ``text`` unless the run is quiet."""
+        if not self.config.quiet:
+            print_line(self.in_options(text))
+
+    def warn(self, text: str) -> None:
+        """Print ``text`` on standard error, in a quiet run, too."""
+        print(self.in_options(text), file=sys.stderr, flush=True)
+
+    def introduce(self) -> None:
+        """Print the data, the backend, the settings and the network."""
+        info, config, dataset = self.info, self.config, self.dataset
+        if dataset.notice:
+            self.warn(dataset.notice)
+        replaced = replaced_run(self.output, config.as_json())
+        if replaced:
+            self.warn(f"replaces  {replaced}")
+        train, validation, test = self.counts().values()
+        info(f"data      {dataset.name}: {train:,} training, {validation:,} validation, {test:,} test images")
+        info(f"          from {dataset.source}")
+        computing = ", ".join(f"{name} {version}" for name, version in versions().items())
+        info(f"backend   {get_backend().name}, {get_threads()} threads ({computing})")
+        for reason in passed_over(get_backend().name) if config.backend == "auto" else ():
+            info(f"          because {reason}")
+        if self.ranks.size > 1:
+            info(f"ranks     {self.ranks.size}, each with its part of every batch")
+        info(f"training  {training_line(config)}")
+        for sentence in remarks(config, dataset, train):
+            info(f"          {sentence}")
+        if self.origin:
+            info(f"start     {self.origin}")
+        info(f"\n{config.model}: {models.known(config.model).description}\n{self.model.summary()}\n")
+
+    def counts(self) -> dict[str, int]:
+        """The number of images of each part of the data set."""
+        parts = {"train": self.training[1], "validation": self.validation[1], "test": self.dataset.y_test}
+        return {f"{part}_images": len(labels) for part, labels in parts.items()}
+
+    def compile(self) -> None:
+        """Compile the kernels before the clock starts."""
+        self.compile_s = warm_up(self.trainer, *self.training)
+        if self.compile_s > 0.1:
+            self.info(f"compiled  in {self.compile_s:.1f} s (kept for the next run; not part of the times below)")
+        if self.trainer.why_eager:
+            self.info(f"note      every step is run from Python, which is slower: {self.trainer.why_eager}")
+
+    def train(self, stop: StopSignals) -> None:
+        """Train all epochs, or those that a resumed run has left."""
+        config, start = self.config, time.perf_counter()
+        results = self.trainer.fit(
+            *self.training,
+            epochs=config.epochs,
+            validation=self.validation,
+            early_stopping=config.early_stopping,
+            progress=progress_display(config.epochs, quiet=config.quiet),
+            checkpoints=self.checkpoints,
+            stop=stop,
+        )
+        try:
+            for result in results:
+                self.info(epoch_line(result, config.epochs))
+                if self.best and result is best(self.trainer.history):
+                    self.checkpoints.keep_best(self.model)
+        except TrainingDivergedError:
+            for path in self.checkpoints.paths()[:1]:
+                self.warn(f"the last good checkpoint is {path}")
+            if self.best and self.best.exists():
+                self.warn(f"the best network so far is {self.best}")
+            raise
+        self.training_s = time.perf_counter() - start + self.trainer.spent_s
+
+    def metrics(self) -> dict[str, Any]:
+        """The content of ``metrics.json``; evaluates the network on the test images."""
+        config, dataset, history = self.config, self.dataset, self.trainer.history
+        test = evaluate_finite(self.trainer, dataset.x_test, dataset.y_test, "after the last step")
+        return {
+            "model": config.model,
+            "backend": get_backend().name,
+            "dataset": dataset.name,
+            "data_source": dataset.source,
+            "seed": config.seed,
+            "options": config.as_json(),
+            "versions": versions(),
+            "ranks": self.ranks.size,
+            **self.counts(),
+            "epochs": [dataclasses.asdict(result) for result in history],
+            "test_accuracy": test.accuracy,
+            "test_loss": test.loss,
+            "stopped_early": stopped_early(history, config.epochs, config.early_stopping),
+            "best": best_epoch(self.best, history, dataset) if self.best else None,
+            "training_s": self.training_s,
+            "compile_s": self.compile_s,
+        }
+
+    def write(self, metrics: dict[str, Any]) -> None:
+        """Write the results to the output folder and print them."""
+        if metrics["stopped_early"]:
+            self.info(f"stopped   early {metrics['stopped_early']}")
+        written = write_results(self.output, self.model, self.trainer.history, metrics, self.best)
+        if not self.config.checkpoint_every:
+            self.checkpoints.clear()
+        elif not self.best:
+            self.checkpoints.best.unlink(missing_ok=True)  # left by an unfinished run
+        print_line(result_line(metrics))
+        if metrics["best"]:
+            epoch, accuracy = metrics["best"]["epoch"], metrics["best"]["test_accuracy"]
+            print_line(f"best      epoch {epoch}, test accuracy {accuracy:.4f}: {self.output / BEST_FILE}")
+        written += ["checkpoints"] * (self.config.checkpoint_every is not None)
+        self.info(f"written   {', '.join(written)} in {self.output}")
+
+    def draw(self, metrics: dict[str, Any]) -> None:
+        """Write the pictures. An error is reported and does not fail the run: the results are written already."""
+        try:
+            from tinycnn import report  # loads Matplotlib
+
+            drawn = report.draw(self.output, self.model, self.dataset, metrics)
+        except Exception as error:
+            self.warn(f"pictures  could not be drawn ({error}); results and model are not affected")
+            return
+        for failure in drawn.failures:
+            self.warn(f"pictures  not drawn: {failure}")
+        self.info(f"pictures  {len(drawn.files)} files in {drawn.seconds:.1f} s: open {self.output / 'report.html'}")
+
+
+def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], None]) -> Checkpoints:
+    """The checkpoints of the run in ``output``; raises SettingError when there is nothing left to resume."""
+    checkpoints = Checkpoints(
+        output / "checkpoints", every=config.checkpoint_every, resume=config.resume, report=report
+    )
+
+    def check_unfinished() -> None:
+        if config.resume and (output / "metrics.json").exists() and not checkpoints.paths():
+            raise SettingError(
+                f"--resume: the run in {output} is finished; train anew without --resume, or give another --output"
+            )
+
+    on_rank_0(check_unfinished)
+    return checkpoints
+
+
+def stopping_message(stopped: TrainingStopped) -> str:
+    """Where the run stopped, and the command that resumes it."""
+    command = get_communicator().launcher + [word for word in command_line() if word != "--resume"]
+    saved = f"saved to {stopped.checkpoint}" if stopped.checkpoint else "this state could not be saved"
+    return f"\n{stopped}; {saved}. To continue:\n  {shlex.join([*command, '--resume'])}"
+
+
+def result_line(metrics: dict[str, Any]) -> str:
+    """Accuracy and loss on the test images."""
+    where = f"on all {metrics['test_images']:,} {metrics['dataset']} test images"
+    where += " (after the last epoch)" if metrics["options"]["save_best"] else ""
+    return f"test      accuracy {metrics['test_accuracy']:.4f}, loss {metrics['test_loss']:.4f} {where}"
