@@ -1,4 +1,4 @@
-"""The pictures: of any number of classes and channels, showing what they say, without touching anything global."""
+"""The pictures: any number of classes and channels, correct content, and no change to global state."""
 
 import io
 import subprocess
@@ -15,7 +15,8 @@ from tinycnn import explain, metrics, plots
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential, Softmax
 from tinycnn.plots import graph
-from tinycnn.train.trainer import EpochResult, Scores
+from tinycnn.train.evaluation import Scores
+from tinycnn.train.history import EpochResult
 
 NAMES = {
     1: ("one",), 2: ("no", "yes"), 10: tuple("0123456789"),
@@ -48,8 +49,8 @@ def is_whole(picture: np.ndarray) -> bool:
 
 def every_picture(classes, channels):
     images, labels, probs = example(classes, channels)
-    names, answers = NAMES[classes], probs.argmax(axis=1)
-    counts = metrics.confusion_matrix(labels, answers, classes)
+    names, predicted = NAMES[classes], probs.argmax(axis=1)
+    counts = metrics.confusion_matrix(labels, predicted, classes)
     parts = {"training": counts.sum(axis=0), "test": counts.sum(axis=1)}
     weight = np.random.default_rng(0).normal(size=(3, 2, channels, 7))
     model = small_model(classes, channels)
@@ -83,7 +84,7 @@ SHAPES = [(10, 1), (12, 3), (26, 2), (1, 4)]
 
 
 @pytest.mark.parametrize(("classes", "channels"), SHAPES)
-def test_every_picture_of_every_kind_of_data(classes, channels):
+def test_every_picture_for_every_number_of_classes_and_channels(classes, channels):
     figures = every_picture(classes, channels)
     assert set(figures) == {name for name in plots.__all__ if not name.startswith(("graph", "to_png", "save"))}
     for name, figure in figures.items():
@@ -92,7 +93,7 @@ def test_every_picture_of_every_kind_of_data(classes, channels):
         assert is_whole(picture), name
 
 
-def test_what_is_cut_off_would_be_noticed():
+def test_is_whole_detects_a_picture_that_is_cut_off():
     figure = Figure()
     figure.text(0.95, 0.5, "far too long for this place")
     assert not is_whole(pixels(figure))
@@ -115,7 +116,7 @@ def test_the_confusion_matrix_shows_every_count():
     assert "0" not in shown
 
 
-def test_letters_that_the_font_has_not_are_drawn_without_a_warning():
+def test_letters_missing_from_the_font_cause_no_warning():
     images, probs = np.zeros((1, 4, 4, 3), np.uint8), np.array([[0.25, 0.75]])
     assert plots.to_png(plots.predictions(images, np.array([1]), probs, ("青", "赤"))).startswith(b"\x89PNG")
 
@@ -131,7 +132,7 @@ def test_right_and_wrong_differ_without_colour():
     assert hatches == [{None}, {None, "////"}]
 
 
-def test_bars_are_as_long_as_the_probabilities():
+def test_bar_lengths_are_the_probabilities():
     _, _, probs = example(10, count=1)
     figure = plots.single_prediction(np.zeros((9, 8, 1), np.uint8), 3, probs[0], NAMES[10])
     bars = figure.axes[1].patches
@@ -157,14 +158,14 @@ def test_percent(fraction, text):
     assert percent(fraction) == text
 
 
-def test_no_mistakes_is_said_in_a_word():
+def test_without_mistakes_the_picture_says_none():
     images, labels, _ = example(2)
     right = np.eye(2)[labels]
     figure = plots.misclassified(images, labels, right, NAMES[2], metrics.mistakes(labels, right))
     assert texts(figure) == ["None."]
 
 
-def test_curves_show_what_was_measured():
+def test_curves_show_the_measured_values():
     axes = plots.curves(EPOCHS, Scores(0.3, 0.8)).axes
     loss, accuracy = ({line.get_label(): list(line.get_ydata()) for line in one.lines} for one in axes)
     assert loss == {"training": [0.9, 0.5], "validation": [0.8, 0.6], "test, at the end": [0.3]}
@@ -173,7 +174,7 @@ def test_curves_show_what_was_measured():
     assert [line.get_label() for line in plots.curves(without).axes[0].lines] == ["training"]
 
 
-def test_feature_maps_leave_out_what_changes_nothing():
+def test_feature_maps_leave_out_layers_that_change_nothing():
     model = small_model()
     image = example(5, 2)[0][0]
     shown = " ".join(texts(plots.feature_maps(image, explain.activations(model, image), NAMES[10][:5])))
@@ -184,7 +185,7 @@ def test_feature_maps_leave_out_what_changes_nothing():
     assert "dropout" not in shown
 
 
-def test_pictures_touch_nothing_global():
+def test_pictures_do_not_change_global_state():
     code = (
         "import sys, matplotlib as m; before = m.rcParams.copy()\n"
         "import numpy as np\nfrom tinycnn import plots\n"
@@ -222,7 +223,7 @@ def test_a_tensor_used_twice_is_drawn_once():
     assert len(found.edges) == 3
 
 
-def test_a_graph_that_backward_has_used_up():
+def test_a_graph_freed_by_backward_is_refused():
     _, loss = step(None)
     loss.backward()
     with pytest.raises(SettingError, match="draw it before backward"):
@@ -238,7 +239,7 @@ def test_mermaid_text():
     assert "  n1 --> n0" in lines
 
 
-def test_graphviz_draws_it_where_it_is_installed(monkeypatch):
+def test_graphviz_draws_the_graph_where_it_is_installed(monkeypatch):
     model, loss = step(None)
     monkeypatch.setenv("PATH", "")
     assert plots.graph_svg(loss) is None

@@ -1,4 +1,4 @@
-"""The pictures and the page of a whole run, on every backend; and that they never cost a result."""
+"""The pictures and the page of a whole run, on every backend; a failing picture never ends the run."""
 
 import json
 import re
@@ -41,7 +41,7 @@ RESULTS = {
 
 
 class Page(HTMLParser):
-    """What stands on a page: tags, their attributes, the text outside of styles."""
+    """The content of a page: its tags with their attributes, and the text outside of styles."""
 
     def __init__(self, html):
         super().__init__()
@@ -80,7 +80,8 @@ def test_text_is_escaped():
     evil = '<script>alert("x")</script>&'
     results = RESULTS | {"dataset": evil, "model": evil, "data_source": evil}
     results |= {"versions": {evil: evil}, "options": {evil: evil}}
-    pictures = [report_page.Shown("graph.mmd", evil, evil, evil.encode()), report_page.Shown("a.png", evil, evil, b"")]
+    contents = {"graph.mmd": evil.encode(), "a.png": b""}
+    pictures = [report_page.ReportPicture(file, evil, evil, content) for file, content in contents.items()]
     scores = metrics.class_scores(np.eye(2, dtype=int))
     page = Page(report_page.page(results, pictures, [evil], evil, scores, (evil, evil)))
     assert "script" not in [tag for tag, _ in page.tags]
@@ -89,7 +90,7 @@ def test_text_is_escaped():
     assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == [evil]
 
 
-def test_settings_that_were_off_are_left_out():
+def test_unused_settings_are_left_out():
     """Of a run with Adam, whose options are as training_options makes them."""
     options = config_of("--model lenet --no-capture").as_json()
     scores = metrics.class_scores(np.eye(2, dtype=int))
@@ -109,7 +110,7 @@ def test_settings_that_were_off_are_left_out():
     assert names(config_of("--optimizer sgd").as_json())["momentum"] == "0.9"
 
 
-def test_a_picture_that_fails_costs_only_itself(digits, tmp_path, monkeypatch):
+def test_a_failing_picture_does_not_affect_the_others(digits, tmp_path, monkeypatch):
     def broken():
         raise RuntimeError("no <ink>")
 
@@ -129,8 +130,8 @@ def test_a_picture_that_fails_costs_only_itself(digits, tmp_path, monkeypatch):
 
 USED = {
     "none": ({"augment": None}, None),
-    "refused": ({"augment": False}, None),
-    "said before there were names": ({"augment": True}, Affine()),
+    "off": ({"augment": False}, None),
+    "results of older versions": ({"augment": True}, Affine()),
     "affine": ({"augment": "affine", "elastic": 0.0}, Affine()),
     "elastic": ({"augment": "affine", "elastic": 3.0}, Elastic(bend=3.0)),
     "flips": ({"augment": "flip_and_crop", "elastic": 0.0}, FlipAndCrop()),
@@ -147,14 +148,14 @@ def test_the_augmentation_shown_is_the_one_used(options, augment, digits, monkey
     if augment:
         assert found[0].make().startswith(b"\x89PNG")
         assert np.array_equal(drawn[0][0], digits.x_train[0])
-        assert np.array_equal(drawn[0][1], report.seen(digits.x_train[0], augment))
+        assert np.array_equal(drawn[0][1], report.augmented_views(digits.x_train[0], augment))
 
 
-def test_what_epochs_see_of_a_colour_image(backend):
+def test_augmented_views_of_a_colour_image(backend):
     image = np.random.default_rng(0).integers(1, 256, (6, 9, 3), np.uint8)
-    variants = report.seen(image, FlipAndCrop(flip=1, shift=0), times=3)
+    variants = report.augmented_views(image, FlipAndCrop(flip=1, shift=0), times=3)
     assert np.array_equal(variants, np.stack([image[:, ::-1]] * 3))
-    bent, straight = (report.seen(image, augment) for augment in (Elastic(bend=2), Affine()))
+    bent, straight = (report.augmented_views(image, augment) for augment in (Elastic(bend=2), Affine()))
     assert bent.shape == straight.shape == (9, 6, 9, 3)
     assert not np.array_equal(bent, straight)
     assert plots.to_png(plots.augmented(image, bent)).startswith(b"\x89PNG")
@@ -166,15 +167,15 @@ def test_colour_images_of_three_classes_without_mistakes(tmp_path):
     dataset = data.Dataset("mine", x, y, x, y, ("tree", "house", "car"), "here")
     model = models.create("keras_cnn", input_shape=(12, 14, 3), classes=3)
     bias = model.layers["dense_2"].parameters_by_name["bias"]
-    bias.data[...] = [100, 0, 0]  # so it answers 0 whatever it sees
+    bias.data[...] = [100, 0, 0]  # so it predicts class 0 for every image
     drawn = report.draw(tmp_path, model, dataset, RESULTS)
     assert drawn.failures == []
     assert "misclassified.png" in drawn.files
     assert "misclassified_1.png" not in drawn.files
 
 
-def test_every_picture_goes_with_its_run(digits, tmp_path):
-    """Each that there may be is on the list of files that a run replaces."""
+def test_a_new_run_replaces_every_picture(digits, tmp_path):
+    """Every possible picture is on the list of files that a run replaces."""
     options = {"options": {"augment": "affine"}}
     names = {picture.file for picture in report.pictures(report.Run(models.create("lenet"), digits, RESULTS | options))}
     names |= {"graph.svg", "graph.mmd", "report.html"}
@@ -186,7 +187,7 @@ def test_every_picture_goes_with_its_run(digits, tmp_path):
     assert {path.name for path in results_in(tmp_path)} == {*names, "metrics.json"}
 
 
-# ---------------------------------------------------------------------------------------------------- the command lines
+# --------------------------------------------------------------------------------------------------------- the commands
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +209,7 @@ def test_a_training_run_ends_with_pictures(trained):
     assert sorted(results_in(output)) == sorted(output.iterdir())
 
 
-def test_report_draws_them_again(trained, tmp_path, capsys):
+def test_report_draws_the_pictures_again(trained, tmp_path, capsys):
     _, output = trained
     again = tmp_path / "again"
     again.mkdir()
@@ -219,7 +220,7 @@ def test_report_draws_them_again(trained, tmp_path, capsys):
     assert all((again / name).read_bytes() == (output / name).read_bytes() for name in FILES)
 
 
-def test_report_tells_of_failures_in_its_exit_code(trained, capsys, monkeypatch):
+def test_report_returns_1_when_a_picture_failed(trained, capsys, monkeypatch):
     monkeypatch.setattr("tinycnn.report.draw", lambda *_: report.Drawn(["report.html"], ["curves.png: no ink"], 1.0))
     assert main(["report", str(trained[1])]) == 1
     assert capsys.readouterr().err == "not drawn: curves.png: no ink\n"
@@ -229,7 +230,7 @@ def test_report_tells_of_failures_in_its_exit_code(trained, capsys, monkeypatch)
     ("content", "words"),
     [(None, "no such file; give the folder"), ("{", "not JSON"), ("[1]", "not the metrics"), ("{}", "not the metrics")],
 )
-def test_report_of_a_folder_that_is_no_run(content, words, tmp_path, capsys):
+def test_report_of_a_folder_without_a_run_is_refused(content, words, tmp_path, capsys):
     if content:
         (tmp_path / "metrics.json").write_text(content)
     assert main(["report", str(tmp_path)]) == 2
@@ -238,7 +239,7 @@ def test_report_of_a_folder_that_is_no_run(content, words, tmp_path, capsys):
     assert words in error
 
 
-def test_without_matplotlib_a_run_still_ends_well(tmp_path):
+def test_a_run_succeeds_without_matplotlib(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ImportError('no module named matplotlib')")
     options = ("--dataset", "digits", "--model", "lenet", "--epochs", 1, "--limit", 64, "--backend", "numpy")
     process = run_example("train_mnist.py", *options, "--output", "out", folder=tmp_path, path=tmp_path)

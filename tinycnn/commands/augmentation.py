@@ -36,5 +36,5 @@ def run(options: argparse.Namespace) -> None:
     if not 0 <= options.image < len(images):
         raise SettingError(f"--image {options.image}: expected a number from 0 to {len(images) - 1}")
     image = images[options.image]
-    write_atomically(options.output, plots.to_png(plots.augmented(image, report.seen(image, augment))))
+    write_atomically(options.output, plots.to_png(plots.augmented(image, report.augmented_views(image, augment))))
     print(f"{augment} of training image {options.image}: {options.output}")

@@ -4,8 +4,8 @@
 
     plots.save(plots.confusion(counts, class_names), "confusion_matrix.png")
 
-Figures are made without pyplot, so nothing global is touched and no screen is needed. Colours are those of Okabe and
-Ito, which people with any kind of colour vision can tell apart; right and wrong also differ in signs and lines.
+Figures are created without pyplot, so there is no global state and no display is needed. The colours are those of Okabe
+and Ito, which can be distinguished with any kind of colour vision; right and wrong also differ in symbols and lines.
 """
 
 from tinycnn.plots.figure import save, to_png

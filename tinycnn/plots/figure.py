@@ -1,6 +1,6 @@
-"""What all pictures share: colours, sizes, image tiles, and how a figure becomes a file.
+"""Shared by all pictures: colours, sizes, image tiles, and saving a figure.
 
-Pictures are as wide as a phone can show without shrinking the letters beyond reading: 5.6 inches.
+Pictures are 5.6 inches wide, so that the text is still readable when a phone shows the whole width.
 """
 
 import io
@@ -23,7 +23,7 @@ RIGHT, WRONG = "✓", "✗"
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure whose parts arrange themselves; sizes in inches."""
+    """An empty figure with constrained layout; sizes in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -36,13 +36,13 @@ def to_png(figure: Figure) -> bytes:
     """``figure`` as the content of a PNG file."""
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands where the letter would
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # Matplotlib draws a box for that letter
         figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
     return content.getvalue()
 
 
 def plain_axes(axes: Axes) -> Axes:
-    """Axes without the frame's top and right side, with faint lines to read values by."""
+    """Axes without the top and right spines, with faint grid lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -50,13 +50,13 @@ def plain_axes(axes: Axes) -> Axes:
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:
-    """Bytes ``(H, W, C)`` → what imshow takes, 0 to 1: colours ``(H, W, 3)``, or the mean of other channels as grey."""
+    """Bytes ``(H, W, C)`` → ``(H, W, 3)`` from 0 to 1 for imshow; unless C is 3, the mean of the channels as grey."""
     image = image.astype(np.float32) / 255
     return image if image.shape[2] == 3 else np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)  # (H, W, 3)
 
 
 def mosaic(tiles: np.ndarray, columns: int, gap: tuple[int, int] = (1, 1)) -> np.ndarray:
-    """Tiles ``(T, H, W, ...)`` in rows of ``columns`` → one array, NaN in the gaps ``(below, right)`` of each tile."""
+    """Arrange tiles ``(T, H, W, ...)`` in rows of ``columns``, with NaN in the gaps ``(below, right)`` of each tile."""
     count, H, W, *rest = tiles.shape
     rows = -(-count // columns)
     sheet = np.full((rows, H + gap[0], columns, W + gap[1], *rest), np.nan, np.float32)
@@ -66,13 +66,13 @@ def mosaic(tiles: np.ndarray, columns: int, gap: tuple[int, int] = (1, 1)) -> np
 
 
 def caption_size(captions: Sequence[str], tile: float, most: float = SMALL) -> float:
-    """Points in which captions fit above tiles ``tile`` inches wide: a letter is about 0.6 of that wide."""
+    """The font size in points at which captions fit above tiles of ``tile`` inches; a letter is 0.6 times as wide."""
     longest = max((len(line) for caption in captions for line in caption.split("\n")), default=0)
     return min(most, 115 * tile / max(longest, 1))
 
 
 def image_axes(axes: Axes) -> Axes:
-    """Axes that hold an image and nothing else."""
+    """Axes for an image, without ticks and spines."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

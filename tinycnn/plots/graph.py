@@ -1,7 +1,7 @@
 """The autograd graph of a tensor as text for Graphviz or Mermaid, and as SVG where Graphviz is installed.
 
-Boxes are functions with the shape of what they computed, rounded ones the leaves: parameters and data. Arrows point the
-way of the forward pass; ``backward()`` walks against them.
+Boxes are functions, with the shape of their output. Rounded boxes are leaves: parameters and data. Arrows point in the
+direction of the forward pass; ``backward()`` follows them in reverse.
 """
 
 import shutil
@@ -24,13 +24,13 @@ class Graph:
 
 
 def graph_of(result: Tensor, names: Mapping[str, Tensor] | None = None) -> Graph:
-    """Every function and leaf that ``result`` was computed from; leaves are called as in ``names``.
+    """Every function and leaf that ``result`` was computed from; ``names`` maps names to leaves.
 
-    Raises SettingError for a tensor without a history: computed from nothing that needs a gradient, or used up.
+    Raises SettingError for a tensor without a graph: no input needs a gradient, or ``backward()`` has freed the graph.
     """
     if result.creator is None or not result.creator.inputs:
-        raise SettingError("graph: the tensor has no history; draw it before backward(), which frees the graph")
-    called = {id(tensor): name for name, tensor in (names or {}).items()}
+        raise SettingError("graph: the tensor has no graph; draw it before backward(), which frees the graph")
+    name_of_leaf = {id(tensor): name for name, tensor in (names or {}).items()}
     keys: dict[Tensor | Function, str] = {}
     graph, to_visit = Graph(), [result]
 
@@ -41,7 +41,7 @@ def graph_of(result: Tensor, names: Mapping[str, Tensor] | None = None) -> Graph
         y = to_visit.pop()
         if key(y) in graph.nodes:
             continue
-        name = y.creator.name if y.creator else called.get(id(y), "data" if not y.requires_grad else "leaf")
+        name = y.creator.name if y.creator else name_of_leaf.get(id(y), "leaf" if y.requires_grad else "data")
         graph.nodes[key(y)] = name, "×".join(map(str, y.shape)) or "a number", y.creator is not None
         for x in y.creator.inputs if y.creator else ():
             graph.edges.append((key(x), key(y)))
@@ -50,7 +50,7 @@ def graph_of(result: Tensor, names: Mapping[str, Tensor] | None = None) -> Graph
 
 
 def graph_dot(result: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
-    """The graph in the language of Graphviz; ``names`` tells what leaves are called (``dict(named_parameters())``)."""
+    """The graph in Graphviz' DOT language; ``names`` maps names to leaves, as in ``dict(named_parameters())``."""
     graph = graph_of(result, names)
     return "\n".join(["digraph autograd {", *_dot_lines(graph), "}\n"])
 
@@ -64,9 +64,9 @@ def _dot_lines(graph: Graph) -> Iterator[str]:
         yield f"  {key} [label={_quoted(name)} + {_quoted(chr(10) + shape)}, {look}]"
     for start, end in graph.edges:
         if graph.nodes[start][2]:
-            yield f"  {start} -> {end} [weight=9]"  # functions below each other
+            yield f"  {start} -> {end} [weight=9]"  # a function below the previous one
         else:
-            yield f"  {{rank=same; {start} -> {end}}}"  # leaves beside the function that takes them
+            yield f"  {{rank=same; {start} -> {end}}}"  # a leaf beside the function that uses it
 
 
 def _quoted(text: str) -> str:
@@ -75,7 +75,7 @@ def _quoted(text: str) -> str:
 
 
 def graph_mermaid(result: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
-    """The graph as Mermaid text, which GitHub and many editors show as a picture."""
+    """The graph as Mermaid text, which GitHub and many editors display as a picture."""
     graph = graph_of(result, names)
     lines = ["flowchart TD"]
     for key, (name, shape, is_function) in graph.nodes.items():
@@ -85,10 +85,10 @@ def graph_mermaid(result: Tensor, names: Mapping[str, Tensor] | None = None) -> 
 
 
 def graph_svg(result: Tensor, names: Mapping[str, Tensor] | None = None) -> bytes | None:
-    """The graph drawn by Graphviz as SVG; None where its program ``dot`` is not installed."""
+    """The graph as SVG, drawn by Graphviz; None where its program ``dot`` is not installed."""
     program = shutil.which("dot")
     if program is None:
         return None
     text = graph_dot(result, names).encode()
-    done = subprocess.run([program, "-Tsvg"], input=text, capture_output=True, timeout=DOT_SECONDS, check=True)
-    return done.stdout
+    result_of_dot = subprocess.run([program, "-Tsvg"], input=text, capture_output=True, timeout=DOT_SECONDS, check=True)
+    return result_of_dot.stdout

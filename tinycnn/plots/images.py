@@ -1,4 +1,4 @@
-"""Pictures of images: the data, what the network answers, and where it errs."""
+"""Pictures of images: the data, the predictions of a network, and its mistakes."""
 
 from collections.abc import Sequence
 
@@ -22,19 +22,19 @@ from tinycnn.plots.figure import (
     new_figure,
 )
 
-TITLE = 11  # letters above an image at full size
-MOST_LETTERS = 14  # of a class name
-MOST_BARS = 10  # with more classes, the most probable ones
+MAX_TITLE = 11  # letters above an image at full font size
+MAX_LETTERS = 14  # of a class name
+MAX_BARS = 10  # with more classes, only the most probable ones are drawn
 
 
 def first_images(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """The first 25 of ``images (N, H, W, C)`` bytes, each under its label ``(N,)``."""
+    """The first 25 of ``images (N, H, W, C)`` bytes, each under its class name; ``labels (N,)``."""
     captions = [class_names[label] for label in labels[:25]]
     return image_grid(images[:25], captions, columns=5)
 
 
 def augmented(image: np.ndarray, variants: np.ndarray) -> Figure:
-    """An image ``(H, W, C)`` and ``variants (N, H, W, C)`` of it as training sees them, all bytes."""
+    """An image ``(H, W, C)`` and augmented versions of it, ``variants (N, H, W, C)``, all bytes."""
     captions = ["as it is", *(f"epoch {i}" for i in range(1, len(variants) + 1))]
     return image_grid(np.concatenate([image[np.newaxis], variants]), captions, columns=5)
 
@@ -42,14 +42,14 @@ def augmented(image: np.ndarray, variants: np.ndarray) -> Figure:
 def misclassified(
     images: np.ndarray, labels: np.ndarray, probs: np.ndarray, class_names: Sequence[str], chosen: np.ndarray
 ) -> Figure:
-    """The images numbered ``chosen`` with answer, confidence and truth; give the first of ``metrics.mistakes``.
+    """The images with the indices ``chosen`` under predicted class, confidence and true class.
 
-    ``images (M, H, W, C)`` bytes, ``labels (M,)``, ``probs (M, K)``.
+    ``images (M, H, W, C)`` bytes, ``labels (M,)``, ``probs (M, K)``; ``chosen`` is the start of ``metrics.mistakes``.
     """
     captions = []
     for i in chosen:
-        answer = int(probs[i].argmax())
-        captions.append(f"{WRONG} {class_names[answer]} {percent(probs[i, answer])}\nis {class_names[labels[i]]}")
+        predicted = int(probs[i].argmax())
+        captions.append(f"{WRONG} {class_names[predicted]} {percent(probs[i, predicted])}\nis {class_names[labels[i]]}")
     return image_grid(images[chosen], captions, columns=5, lines=2)
 
 
@@ -59,7 +59,7 @@ def image_grid(images: np.ndarray, captions: Sequence[str], *, columns: int, lin
         return message("None.")
     H, W = images.shape[1:3]
     tile = WIDTH / columns  # inches
-    room = (0.06 + 0.15 * lines) / tile  # for the caption, in tiles
+    room = (0.06 + 0.15 * lines) / tile  # height of the caption, in tiles
     rows, height = -(-len(images) // columns), H / W
     letters = caption_size(captions, tile)
     figure = Figure(figsize=(WIDTH, rows * tile * (room + height * 0.92) + 0.06))
@@ -73,7 +73,7 @@ def image_grid(images: np.ndarray, captions: Sequence[str], *, columns: int, lin
 
 
 def message(text: str) -> Figure:
-    """A figure that says why there is no picture."""
+    """A figure that shows only ``text``, for example why there is no picture."""
     figure = new_figure(0.6)
     figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure
@@ -82,7 +82,7 @@ def message(text: str) -> Figure:
 def predictions(images: np.ndarray, labels: np.ndarray, probs: np.ndarray, class_names: Sequence[str]) -> Figure:
     """Each image beside the probabilities of all classes: ``images (N, H, W, C)``, ``labels (N,)``, ``probs (N, K)``.
 
-    Right answers carry a tick and blue bars, wrong ones a cross, orange hatched bars and a dashed frame.
+    Right predictions have a tick and a blue bar; wrong ones have a cross, an orange hatched bar and a dashed frame.
     """
     if not len(images):
         return message("None.")
@@ -90,7 +90,7 @@ def predictions(images: np.ndarray, labels: np.ndarray, probs: np.ndarray, class
     figure = new_figure(1.75 * pairs)
     grid = figure.subplots(pairs, 4, width_ratios=[1, 1.25, 1, 1.25], squeeze=False).reshape(-1, 2)  # (2*pairs, 2)
     for (left, right), image, label, p in zip(grid, images, labels, probs, strict=False):
-        draw_answer(left, image, int(label), p, class_names)
+        draw_prediction(left, image, int(label), p, class_names)
         draw_probabilities(right, int(label), p, class_names)
     for axes in grid[len(images) :].flat:
         axes.set_visible(False)
@@ -98,23 +98,23 @@ def predictions(images: np.ndarray, labels: np.ndarray, probs: np.ndarray, class
 
 
 def single_prediction(image: np.ndarray, label: int, p: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """One image ``(H, W, C)``, its true class, and the probabilities ``(K,)`` that the network gives."""
+    """One image ``(H, W, C)``, its true class, and the predicted probabilities ``p (K,)``."""
     figure = new_figure(2.4, width=4.6)
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
-    draw_answer(left, image, label, p, class_names)
+    draw_prediction(left, image, label, p, class_names)
     draw_probabilities(right, label, p, class_names)
     return figure
 
 
-def draw_answer(axes: Axes, image: np.ndarray, label: int, p: np.ndarray, class_names: Sequence[str]) -> None:
-    """The image under the answer; in a dashed frame, with the truth, where the answer is wrong."""
-    answer = int(p.argmax())
-    right, colour = answer == label, verdict_colour(answer == label)
+def draw_prediction(axes: Axes, image: np.ndarray, label: int, p: np.ndarray, class_names: Sequence[str]) -> None:
+    """The image under the predicted class; a wrong prediction gets a dashed frame and the true class."""
+    predicted = int(p.argmax())
+    right, colour = predicted == label, verdict_colour(predicted == label)
     image_axes(axes).imshow(as_picture(image), interpolation="nearest")
-    said, true = short_name(class_names[answer]), short_name(class_names[label])
-    lines = [f"{RIGHT} {said}"] if right else [f"{WRONG} {said}", f"is {true}"]
-    title = (", " if sum(map(len, lines)) <= TITLE else "\n").join(lines)
-    size = min(10, 10 * TITLE / max(map(len, lines)))  # points
+    predicted_name, true_name = short_name(class_names[predicted]), short_name(class_names[label])
+    lines = [f"{RIGHT} {predicted_name}"] if right else [f"{WRONG} {predicted_name}", f"is {true_name}"]
+    title = (", " if sum(map(len, lines)) <= MAX_TITLE else "\n").join(lines)
+    size = min(10, 10 * MAX_TITLE / max(map(len, lines)))  # points
     axes.set_title(title, color=colour, fontsize=size, fontweight="normal" if right else "bold")
     H, W = image.shape[:2]
     axes.add_patch(
@@ -123,22 +123,23 @@ def draw_answer(axes: Axes, image: np.ndarray, label: int, p: np.ndarray, class_
 
 
 def draw_probabilities(axes: Axes, label: int, p: np.ndarray, class_names: Sequence[str]) -> None:
-    """A bar per class: that of the answer coloured, hatched when wrong; the true class in bold letters."""
-    answer = int(p.argmax())
-    shown = np.arange(len(p)) if len(p) <= MOST_BARS else np.sort(np.argsort(-p)[:MOST_BARS])
-    colours = [verdict_colour(answer == label) if k == answer else GREY for k in shown]
+    """One bar per class: the predicted class coloured, and hatched if wrong; the true class in bold letters."""
+    predicted = int(p.argmax())
+    shown = np.arange(len(p)) if len(p) <= MAX_BARS else np.sort(np.argsort(-p)[:MAX_BARS])
+    row = int(np.flatnonzero(shown == predicted)[0])
+    colours = [verdict_colour(predicted == label) if k == predicted else GREY for k in shown]
     bars = axes.barh(np.arange(len(shown)), p[shown], color=colours, height=0.75)
-    if answer != label:
-        bars[int(np.flatnonzero(shown == answer)[0])].set(hatch="////", edgecolor="white")
+    if predicted != label:
+        bars[row].set(hatch="////", edgecolor="white")
     axes.set_yticks(np.arange(len(shown)), [short_name(class_names[k]) for k in shown], fontsize=7)
     for k, text in zip(shown, axes.get_yticklabels(), strict=True):
         text.set_fontweight("bold" if k == label else "normal")
     axes.set_xticks([0, 1], ["0", "1"], fontsize=7)
-    axes.set(xlim=(0, 1.45), ylim=(len(shown) - 0.5, -0.5))  # room for the number behind the bar
+    axes.set(xlim=(0, 1.45), ylim=(len(shown) - 0.5, -0.5))  # leaves space for the number after the bar
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_bounds(0, 1)
     axes.tick_params(length=0)
-    axes.text(p[answer] + 0.03, np.flatnonzero(shown == answer)[0], percent(p[answer]), fontsize=SMALL, va="center")
+    axes.text(p[predicted] + 0.03, row, percent(p[predicted]), fontsize=SMALL, va="center")
 
 
 def verdict_colour(right: bool) -> str:
@@ -147,11 +148,11 @@ def verdict_colour(right: bool) -> str:
 
 
 def short_name(name: str) -> str:
-    """A class name of at most ``MOST_LETTERS`` letters."""
-    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
+    """A class name, cut at ``MAX_LETTERS`` letters."""
+    return name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…"
 
 
 def percent(fraction: float) -> str:
-    """A probability in words of at most six characters; never 100 % unless it is."""
+    """A probability as text of at most seven characters; ``100.0 %`` only for exactly 1."""
     text = f"{100 * fraction:.1f}"
     return ">99.9 %" if text == "100.0" and fraction < 1 else f"{text} %"

@@ -1,4 +1,4 @@
-"""Pictures of a network: its filters, what they answer to one image, the gradient at the pixels, its numbers."""
+"""Pictures of a network: filters, feature maps, saliency maps, and histograms of weights and gradients."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,19 +21,19 @@ from tinycnn.plots.figure import (
     plain_axes,
 )
 
-MOST_FILTERS = 32  # per side of the table of filters
-MOST_MAPS = 64
-MAPS_IN_ROW = 16
-CELLS_IN_ROW = 64
-MOST_LETTERS = 40  # of class names side by side
+MAX_FILTERS = 32  # per side of the table of filters
+MAX_MAPS = 64
+MAPS_PER_ROW = 16
+CELLS_PER_ROW = 64
+MAX_LETTERS = 40  # of all class names together, side by side
 
 
 def filters(weight: np.ndarray, name: str) -> Figure:
     """The filters ``(KH, KW, C, F)`` of the convolution ``name``: orange weights are positive, purple negative.
 
-    With one input channel a tile per filter; with more, a column per filter and a row per input channel.
+    One input channel gives one tile per filter; more give a column per filter and a row per input channel.
     """
-    C, F = (min(size, MOST_FILTERS) for size in weight.shape[2:])
+    C, F = (min(size, MAX_FILTERS) for size in weight.shape[2:])
     tiles = np.moveaxis(weight[:, :, :C, :F], (2, 3), (0, 1))  # (C, F, KH, KW)
     columns = F if C > 1 else min(F, 8)
     sheet = mosaic(tiles.reshape(-1, *weight.shape[:2]), columns)
@@ -42,22 +42,22 @@ def filters(weight: np.ndarray, name: str) -> Figure:
     figure = new_figure(height + 0.6)
     axes = image_axes(figure.subplots())
     image = axes.imshow(sheet, cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
-    channels = f" across, {_how_many(C, weight.shape[2])} input channels down" if C > 1 else ""
-    axes.set_title(f"{name}: {_how_many(F, weight.shape[3])} filters{channels}", fontsize=10)
+    channels = f" across, {_count_text(C, weight.shape[2])} input channels down" if C > 1 else ""
+    axes.set_title(f"{name}: {_count_text(F, weight.shape[3])} filters{channels}", fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.7, aspect=30).ax.tick_params(labelsize=SMALL)
     return figure
 
 
-def _how_many(shown: int, there: int) -> str:
-    return f"{there}" if shown == there else f"{shown} of {there}"
+def _count_text(shown: int, total: int) -> str:
+    return f"{total}" if shown == total else f"{shown} of {total}"
 
 
 def feature_maps(image: np.ndarray, activations: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
-    """An image ``(H, W, C)`` on its way through the network: the output of each layer, from ``explain.activations``.
+    """An image ``(H, W, C)`` and the output of every layer for it, from ``explain.activations``.
 
-    Every layer has its own scale, dark to bright. Layers that change nothing (dropout, flatten) are left out.
+    Every layer has its own scale, dark to bright. Layers that do not change the values (dropout, flatten) are left out.
     """
-    shown = _changing(activations)
+    shown = _changed_outputs(activations)
     sheets = {name: _sheet(output) for name, output in shown.items()}
     heights = [1.1, *(_height(sheet, shown[name].ndim) for name, sheet in sheets.items())]
     figure = new_figure(sum(heights) + 0.27 * len(heights) + 0.2)
@@ -68,15 +68,15 @@ def feature_maps(image: np.ndarray, activations: Mapping[str, np.ndarray], class
         image_axes(axes).imshow(sheet, cmap="cividis", interpolation="nearest")
         axes.set_aspect("equal" if shown[name].ndim == 3 else "auto")
         _title(axes, name, shown[name].shape)
-    if shown[name].shape == (len(class_names),) and len("".join(class_names)) <= MOST_LETTERS:
+    if shown[name].shape == (len(class_names),) and len("".join(class_names)) <= MAX_LETTERS:
         axes.set_xticks(np.arange(len(class_names)), class_names, fontsize=SMALL)
         axes.tick_params(length=0)
     return figure
 
 
 def _height(sheet: np.ndarray, ndim: int) -> float:
-    """Inches: square pixels for maps, a flat strip for the numbers of a dense layer."""
-    rows, columns = sheet.shape if ndim == 3 else (1.5 * len(sheet), CELLS_IN_ROW)
+    """The height in inches: square pixels for maps, a flat strip for the units of a dense layer."""
+    rows, columns = sheet.shape if ndim == 3 else (1.5 * len(sheet), CELLS_PER_ROW)
     return WIDTH * 0.97 * rows / columns
 
 
@@ -84,33 +84,33 @@ def _title(axes: Axes, name: str, shape: tuple[int, ...]) -> None:
     axes.set_title(f"{name}  {'×'.join(map(str, shape))}", fontsize=SMALL, loc="left", pad=2, color=INK)
 
 
-def _changing(activations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The outputs that differ from the one before, whatever their shapes."""
-    shown: dict[str, np.ndarray] = {}
-    before = np.empty(0)
+def _changed_outputs(activations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs whose values differ from those of the previous layer, regardless of shape."""
+    changed: dict[str, np.ndarray] = {}
+    previous = np.empty(0)
     for name, output in activations.items():
-        if not np.array_equal(output.ravel(), before.ravel()):
-            shown[name] = output
-        before = output
-    return shown
+        if not np.array_equal(output.ravel(), previous.ravel()):
+            changed[name] = output
+        previous = output
+    return changed
 
 
 def _sheet(output: np.ndarray) -> np.ndarray:
     """``(OH, OW, F)`` → its maps side by side; ``(units,)`` → a strip of cells."""
     if output.ndim == 3:
-        maps = np.moveaxis(output[:, :, :MOST_MAPS], 2, 0)  # (F, OH, OW)
-        return mosaic(maps, min(MAPS_IN_ROW, len(maps)))
+        maps = np.moveaxis(output[:, :, :MAX_MAPS], 2, 0)  # (F, OH, OW)
+        return mosaic(maps, min(MAPS_PER_ROW, len(maps)))
     row = output.ravel()
-    columns = min(CELLS_IN_ROW, len(row))
+    columns = min(CELLS_PER_ROW, len(row))
     cells = np.full((-(-len(row) // columns), columns), np.nan, np.float32)
     cells.flat[: len(row)] = row
     return cells
 
 
 def saliency_maps(images: np.ndarray, gradients: np.ndarray, captions: Sequence[str]) -> Figure:
-    """Images ``(N, H, W, C)`` above the gradients ``(N, H, W, C)`` of a score at their pixels, from explain.saliency.
+    """Images ``(N, H, W, C)`` above their gradients ``(N, H, W, C)``, from ``explain.saliency``.
 
-    Orange: a brighter pixel speaks for the class; purple: against it. Channels are added up: what brightness does.
+    Orange: a brighter pixel raises the score of the class; purple: it lowers the score. The channels are summed.
     """
     H, W = images.shape[1:3]
     tile = WIDTH / len(images)
@@ -126,7 +126,7 @@ def saliency_maps(images: np.ndarray, gradients: np.ndarray, captions: Sequence[
 
 
 def histograms(weights: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> Figure:
-    """How the numbers of each parameter are spread, and those of its gradient: a row each, counts on a log scale."""
+    """Histograms of each parameter and of its gradient, one row per parameter, with counts on a log scale."""
     names = list(weights)
     figure = new_figure(0.4 + 0.92 * len(names))
     for row, name in zip(figure.subplots(len(names), 2, squeeze=False), names, strict=True):

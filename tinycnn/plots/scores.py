@@ -1,4 +1,4 @@
-"""Pictures of numbers: the classes of a data set, the course of a training, and what was confused with what."""
+"""Pictures of numbers: class distribution, learning curves, confusion matrix, precision and recall."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,22 +11,23 @@ from matplotlib.ticker import MaxNLocator
 
 from tinycnn.metrics import ClassScores
 from tinycnn.plots.figure import BLUE, GREEN, INK, ORANGE, SMALL, WIDTH, new_figure, plain_axes
-from tinycnn.train.trainer import EpochResult, Scores
+from tinycnn.train.evaluation import Scores
+from tinycnn.train.history import EpochResult
 
-MOST_COUNTS = 30  # classes up to which every cell of the confusion matrix shows its number
+MAX_COUNTS = 30  # up to this number of classes, every cell of the confusion matrix shows its count
 
 
 def class_distribution(counts: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
-    """How many images each class has: ``counts`` maps a part ("training", "test") to numbers ``(K,)``."""
+    """The number of images of each class: ``counts`` maps a part ("training", "test") to counts ``(K,)``."""
     figure = new_figure(0.9 + 0.34 * max(4, len(class_names)))
     axes = plain_axes(figure.subplots())
-    places, height = np.arange(len(class_names)), 0.8 / len(counts)
+    rows, height = np.arange(len(class_names)), 0.8 / len(counts)
     styles = [(BLUE, ""), (ORANGE, "///"), (GREEN, "...")]
     for i, ((part, numbers), (colour, hatch)) in enumerate(zip(counts.items(), styles, strict=False)):
         style: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
-        bars = axes.barh(places + (i - (len(counts) - 1) / 2) * height, numbers, height, label=part, **style)
+        bars = axes.barh(rows + (i - (len(counts) - 1) / 2) * height, numbers, height, label=part, **style)
         axes.bar_label(bars, [f"{number:,}" for number in numbers], padding=3, fontsize=SMALL)
-    axes.set_yticks(places, class_names)
+    axes.set_yticks(rows, class_names)
     axes.set(ylim=(len(class_names) - 0.5, -0.5), xlabel="images")
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
@@ -35,17 +36,17 @@ def class_distribution(counts: dict[str, np.ndarray], class_names: Sequence[str]
 
 
 def curves(epochs: Sequence[EpochResult], test: Scores | None = None) -> Figure:
-    """Loss and accuracy after each epoch, of training and (where there was one) validation; the final test as a star.
+    """Loss and accuracy of training and, if there was one, validation after each epoch; the final test as a star.
 
-    Training values are means over the epoch, while the network was still learning and, where it has dropout, dropped.
+    Training values are means over the epoch, while the network was still changing and dropout was active.
     """
     figure = new_figure(5.4)
-    for axes, what, unit in zip(figure.subplots(2, 1, sharex=True), ("loss", "accuracy"), ("nats", "%"), strict=True):
-        scale = 100 if what == "accuracy" else 1
+    for axes, score, unit in zip(figure.subplots(2, 1, sharex=True), ("loss", "accuracy"), ("nats", "%"), strict=True):
+        scale = 100 if score == "accuracy" else 1
         numbers = [result.epoch for result in epochs]
-        draw_course(axes, numbers, [scale * getattr(r, f"train_{what}") for r in epochs], "training")
+        draw_curve(axes, numbers, [scale * getattr(r, f"train_{score}") for r in epochs], "training")
         if epochs and epochs[0].validation_loss is not None:
-            draw_course(axes, numbers, [scale * getattr(r, f"validation_{what}") for r in epochs], "validation")
+            draw_curve(axes, numbers, [scale * getattr(r, f"validation_{score}") for r in epochs], "validation")
         if test and epochs:
             style: dict[str, Any] = {
                 "marker": "*",
@@ -54,16 +55,16 @@ def curves(epochs: Sequence[EpochResult], test: Scores | None = None) -> Figure:
                 "color": INK,
                 "clip_on": False,
             }
-            axes.plot(numbers[-1], scale * getattr(test, what), label="test, at the end", zorder=3, **style)
-        plain_axes(axes).set_ylabel(f"{what} ({unit})")
+            axes.plot(numbers[-1], scale * getattr(test, score), label="test, at the end", zorder=3, **style)
+        plain_axes(axes).set_ylabel(f"{score} ({unit})")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
-def draw_course(axes: Axes, numbers: list[int], values: list[float], label: str) -> None:
-    """A line over the epochs; training and validation differ in colour, line and marker."""
+def draw_curve(axes: Axes, numbers: list[int], values: list[float], label: str) -> None:
+    """A line over the epochs; training and validation differ in colour, line style and marker."""
     style: dict[str, Any] = {"color": BLUE, "marker": "o"}
     if label == "validation":
         style = {"color": ORANGE, "marker": "s", "linestyle": "--"}
@@ -71,9 +72,9 @@ def draw_course(axes: Axes, numbers: list[int], values: list[float], label: str)
 
 
 def confusion(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """The confusion matrix ``(K, K)``, rows true, columns answered, every count in its cell.
+    """The confusion matrix ``(K, K)``: rows are true classes, columns predicted ones, with every count in its cell.
 
-    Colour is the share of the row on a stretched scale, so that single mistakes can be seen beside thousands of hits.
+    The colour is the share of the row on a stretched scale, so that single mistakes are visible.
     """
     K = len(class_names)
     size = min(max(WIDTH, 0.42 * K), 20.0)
@@ -81,11 +82,11 @@ def confusion(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # (K, K)
     axes.imshow(share, cmap="Blues", norm=PowerNorm(0.35, 0, 1))
-    for i, j in np.argwhere(counts > 0) if K <= MOST_COUNTS else ():
+    for i, j in np.argwhere(counts > 0) if K <= MAX_COUNTS else ():
         colour = "white" if share[i, j] > 0.12 else INK
         axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=SMALL, color=colour)
-    turned = max(map(len, class_names)) > 2
-    axes.set_xticks(np.arange(K), class_names, rotation=90 if turned else 0)
+    is_long = max(map(len, class_names)) > 2
+    axes.set_xticks(np.arange(K), class_names, rotation=90 if is_long else 0)
     axes.set_yticks(np.arange(K), class_names)
     axes.set(xlabel="answer of the network", ylabel="true class")
     axes.set_xticks(np.arange(-0.5, K), minor=True)
@@ -101,14 +102,14 @@ def precision_recall(scores: ClassScores, class_names: Sequence[str]) -> Figure:
     K = len(class_names)
     figure = new_figure(0.9 + 0.34 * max(4, K))
     axes = plain_axes(figure.subplots())
-    places = np.arange(K)
-    axes.hlines(places, 100 * scores.precision, 100 * scores.recall, color="#bbbbbb", linewidth=2)
+    rows = np.arange(K)
+    axes.hlines(rows, 100 * scores.precision, 100 * scores.recall, color="#bbbbbb", linewidth=2)
     style: dict[str, Any] = {"linestyle": "none", "clip_on": False, "markersize": 8}
     precision = "precision: of the answers, how many are right"
     recall = "recall: of the class, how many are found"
-    axes.plot(100 * scores.precision, places, marker="o", color=BLUE, label=precision, **style)
-    axes.plot(100 * scores.recall, places, marker="D", color=ORANGE, mfc="none", mew=1.8, label=recall, **style)
-    axes.set_yticks(places, class_names)
+    axes.plot(100 * scores.precision, rows, marker="o", color=BLUE, label=precision, **style)
+    axes.plot(100 * scores.recall, rows, marker="D", color=ORANGE, mfc="none", mew=1.8, label=recall, **style)
+    axes.set_yticks(rows, class_names)
     lowest = 100 * min(scores.precision.min(), scores.recall.min())
     axes.set(ylim=(K - 0.5, -0.5), xlim=(lowest - 0.08 * (100 - lowest) - 0.1, 100), xlabel="%")
     figure.legend(loc="outside upper center", ncols=1, frameon=False)

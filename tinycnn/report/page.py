@@ -1,4 +1,4 @@
-"""The HTML of ``report.html``: plain, one column, pictures inline, readable on a phone and without a network."""
+"""The HTML of ``report.html``: one column, pictures inline, readable on a phone and offline."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,8 +31,8 @@ pre { font-size: .72rem; line-height: 1.4; overflow-x: auto; background: #f6f6f6
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture on the page."""
+class ReportPicture:
+    """A picture on the page: the name of its file, a heading, an explanation, and the content of the file."""
 
     file: str
     heading: str
@@ -42,20 +42,20 @@ class Shown:
 
 def page(
     results: Mapping[str, Any],
-    pictures: Sequence[Shown],
+    pictures: Sequence[ReportPicture],
     failures: Sequence[str],
     summary: str,
     scores: ClassScores,
     class_names: Sequence[str],
 ) -> str:
-    """The whole page; ``results`` is what ``metrics.json`` holds. Every text that comes from outside is escaped."""
+    """The page as HTML; ``results`` is the content of ``metrics.json``. All texts from outside are escaped."""
     title = f"{results['model']} on {results['dataset']}"
     parts = [
         f"<h1>{escape(title)}</h1>",
         _headline(results),
         *(f'<p class="notice">Not drawn: {escape(failure)}</p>' for failure in failures),
         *map(_section, pictures),
-        "<h2>Numbers of every class</h2>",
+        "<h2>Scores of every class</h2>",
         _class_table(scores, class_names),
         f"<h2>The network</h2>\n<pre>{escape(summary)}</pre>",
         f"<h2>Settings</h2>\n{_table(_settings(results))}",
@@ -70,7 +70,7 @@ def page(
 
 
 def _headline(results: Mapping[str, Any]) -> str:
-    """The numbers that one looks for first."""
+    """The most important numbers of the run."""
     numbers = {
         "test accuracy": f"{100 * results['test_accuracy']:.2f} %",
         "test loss": f"{results['test_loss']:.4f} nats",
@@ -83,7 +83,7 @@ def _headline(results: Mapping[str, Any]) -> str:
     return f'<dl class="numbers">{cells}</dl>'
 
 
-def _section(picture: Shown) -> str:
+def _section(picture: ReportPicture) -> str:
     """Heading, picture (or Mermaid text), explanation."""
     head = f"<h2>{escape(picture.heading)}</h2>\n<p>{escape(picture.text)}</p>"
     if picture.file.endswith(".mmd"):
@@ -107,14 +107,14 @@ def _class_table(scores: ClassScores, class_names: Sequence[str]) -> str:
 
 
 def _settings(results: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The options of the run, and where its data came from; left out is what was not given, and what was off."""
+    """The options of the run except those that were unset or off, the source of its data, and the image counts."""
     counts = [(f"{part} images", f"{results[f'{part}_images']:,}") for part in ("train", "validation", "test")]
-    said = {name: value for name, value in results["options"].items() if value or name == "seed"}
-    options = [(name.replace("_", " "), _in_words(value)) for name, value in said.items()]
+    used = {name: value for name, value in results["options"].items() if value or name == "seed"}
+    options = [(name.replace("_", " "), _as_text(value)) for name, value in used.items()]
     return [*options, ("data", results["data_source"]), *counts]
 
 
-def _in_words(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
     if value is True:
         return "yes"
     return ", ".join(map(str, value)) if isinstance(value, list) else value

@@ -1,8 +1,7 @@
-"""All pictures of one training run, as files and on one page: ``report.html``, which needs nothing beside it.
+"""All pictures of one training run, as files and on one self-contained page, ``report.html``.
 
-``draw(output, model, dataset, metrics)`` writes them. A picture that cannot be drawn is left out with a word about why;
-the others, and whatever the run has saved before, are not touched by that. ``python -m tinycnn report FOLDER`` draws
-them again.
+``draw(output, model, dataset, metrics)`` writes them. If a picture cannot be drawn, the page states the reason in its
+place; the other pictures and the saved results are not affected. The command ``report FOLDER`` draws them again.
 """
 
 import time
@@ -20,17 +19,17 @@ from tinycnn.data import Dataset, class_counts
 from tinycnn.data.augment import Augmentation, named
 from tinycnn.files import write_atomically
 from tinycnn.layers import Conv2d, Sequential
-from tinycnn.report.page import Shown, page
-from tinycnn.train.evaluation import predict_logits
-from tinycnn.train.trainer import EpochResult, Scores
+from tinycnn.report.page import ReportPicture, page
+from tinycnn.train.evaluation import Scores, predict_logits
+from tinycnn.train.history import EpochResult
 
-EXAMPLES = 5  # single files of each kind
-STEP_IMAGES = 64  # in the batch whose gradients are shown
+EXAMPLES = 5  # example_*.png and misclassified_*.png files of each kind
+STEP_IMAGES = 64  # images in the batch whose gradients are shown
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained network, its data, and what ``metrics.json`` says of the run."""
+    """A trained network, its data, and the content of its ``metrics.json``."""
 
     model: Sequential
     dataset: Dataset
@@ -43,7 +42,7 @@ class Run:
 
     @cached_property
     def mistakes(self) -> np.ndarray:
-        """Numbers of the test images answered wrongly, most confident first."""
+        """Indices of the misclassified test images, most confident first."""
         return metrics.mistakes(self.dataset.y_test, self.probs)
 
     @cached_property
@@ -59,7 +58,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Picture:
-    """``file`` name, what stands above and below it in the report (no heading: not in the report), and its maker."""
+    """File name, heading and explanation in the report, and the function that draws it.
+
+    A picture without a heading is written as a file, but is not in the report.
+    """
 
     file: str
     heading: str
@@ -69,7 +71,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What ``draw`` wrote: names of files, a sentence for each picture that failed, the seconds it took."""
+    """The result of ``draw``: names of the files written, a sentence for each picture that failed, and the time."""
 
     files: list[str]
     failures: list[str]
@@ -77,30 +79,30 @@ class Drawn:
 
 
 def draw(output: Path, model: Sequential, dataset: Dataset, results: dict[str, Any]) -> Drawn:
-    """Write every picture and ``report.html`` into the folder ``output``; raises OSError where that is impossible."""
+    """Write every picture and ``report.html`` into the folder ``output``; raises OSError where it cannot be written."""
     start = time.perf_counter()
     run = Run(model, dataset, results)
-    files, failures, shown = [], [], []
+    files, failures, on_page = [], [], []
     for picture in pictures(run):
         try:
             content = picture.make()
-        except Exception as error:  # a picture is never worth a result
+        except Exception as error:  # a picture that fails must not end the run
             failures.append(f"{picture.file}: {type(error).__name__}: {error}")
             continue
         write_atomically(output / picture.file, content)
         files.append(picture.file)
         if picture.heading:
-            shown.append(Shown(picture.file, picture.heading, picture.text, content))
+            on_page.append(ReportPicture(picture.file, picture.heading, picture.text, content))
     scores = metrics.class_scores(run.confusion)
-    html = page(results, shown, failures, model.summary(), scores, dataset.class_names)
-    write_atomically(output / "report.html", html.encode(errors="backslashreplace"))  # names of files hold anything
+    html = page(results, on_page, failures, model.summary(), scores, dataset.class_names)
+    write_atomically(output / "report.html", html.encode(errors="backslashreplace"))  # a path may not be valid Unicode
     return Drawn([*files, "report.html"], failures, time.perf_counter() - start)
 
 
 def pictures(run: Run) -> Iterator[Picture]:
     """Every picture of a run, in the order of the report."""
     yield from _of_scores(run)
-    yield from _of_answers(run)
+    yield from _of_predictions(run)
     yield from _of_network(run)
     yield from _of_data(run)
 
@@ -115,44 +117,44 @@ def _of_scores(run: Run) -> Iterator[Picture]:
     test = Scores(run.metrics["test_loss"], run.metrics["test_accuracy"])
     yield Picture(
         "curves.png", "Learning", "Loss and accuracy after each epoch. Training values are means over the epoch, while "
-        "the network was still changing (and with dropout, where it has some); validation and test come after it.",
+        "the network was still changing, and with dropout if it has any; validation and test are computed afterwards.",
         lambda: _figure(plots.curves, epochs, test),
     )  # fmt: skip
     yield Picture(
-        "confusion_matrix.png", "What is taken for what", "Rows: what it is. Columns: what the network answers. "
-        "Everything off the diagonal is a mistake; the colours are stretched so that single ones can be seen.",
+        "confusion_matrix.png", "Confusion matrix", "Rows: true class. Columns: predicted class. Everything off the "
+        "diagonal is a mistake; the colour scale is stretched so that single mistakes are visible.",
         lambda: _figure(plots.confusion, run.confusion, names),
     )  # fmt: skip
     yield Picture(
-        "precision_recall.png", "Class by class", "Precision: of the answers of this class, how many are right. "
-        "Recall: of the images of this class, how many are found.",
+        "precision_recall.png", "Precision and recall", "Precision: the share of predictions of this class that are "
+        "right. Recall: the share of images of this class that are found.",
         lambda: _figure(plots.precision_recall, metrics.class_scores(run.confusion), names),
     )  # fmt: skip
 
 
-def _of_answers(run: Run) -> Iterator[Picture]:
+def _of_predictions(run: Run) -> Iterator[Picture]:
     data, names = run.dataset, run.dataset.class_names
     right = np.flatnonzero(run.probs.argmax(axis=1) == data.y_test)[: 2 * EXAMPLES]
     spread = np.linspace(0, len(run.mistakes) - 1, min(4, len(run.mistakes))).astype(int)
     sample = np.concatenate([right[:6], run.mistakes[spread]])
 
-    def answers(chosen: np.ndarray) -> tuple[Any, ...]:
+    def arguments(chosen: np.ndarray) -> tuple[Any, ...]:
         return data.x_test[chosen], data.y_test[chosen], run.probs[chosen], names
 
     yield Picture(
-        "predictions.png", "Answers", "Six answers that are right (tick, solid frame) and up to four that are wrong "
-        "(cross, dashed frame), with the probability of every class; the true class in bold.",
-        lambda: _figure(plots.predictions, *answers(sample)),
+        "predictions.png", "Predictions", "Six predictions that are right (tick, solid frame) and up to four that are "
+        "wrong (cross, dashed frame), with the probability of every class; the true class in bold.",
+        lambda: _figure(plots.predictions, *arguments(sample)),
     )  # fmt: skip
     yield Picture(
         "misclassified.png", "The most confident mistakes", f"{len(run.mistakes):,} of {len(data.x_test):,} test "
-        "images are answered wrongly; these are the ones the network was most sure of.",
+        "images are misclassified; these are the ones with the highest confidence.",
         lambda: _figure(plots.misclassified, data.x_test, data.y_test, run.probs, names, run.mistakes[:25]),
     )  # fmt: skip
     for kind, chosen in (("example", np.arange(len(data.x_test))), ("misclassified", run.mistakes)):
         for number, i in enumerate(chosen[:EXAMPLES], start=1):
-            arguments = data.x_test[i], int(data.y_test[i]), run.probs[i], names
-            yield Picture(f"{kind}_{number}.png", "", "", partial(_figure, plots.single_prediction, *arguments))
+            make = partial(_figure, plots.single_prediction, data.x_test[i], int(data.y_test[i]), run.probs[i], names)
+            yield Picture(f"{kind}_{number}.png", "", "", make)
 
 
 def _of_network(run: Run) -> Iterator[Picture]:
@@ -160,42 +162,42 @@ def _of_network(run: Run) -> Iterator[Picture]:
     for name, layer in model.layers.items():
         if isinstance(layer, Conv2d):
             weight = get_backend().to_host(layer.parameters_by_name["weight"].data)
-            text = "What the layer looks for: orange weights want brightness, purple ones darkness."
+            text = "What the layer detects: orange weights respond to bright pixels, purple ones to dark pixels."
             make = partial(_figure, plots.filters, weight, name)
             yield Picture(f"filters_{name}.png", f"Filters of {name}", text, make)
     image = data.x_test[0]
     yield Picture(
         "feature_maps.png", "One image on its way through the network", "The output of every layer; bright is large. "
-        "Convolutions answer with one map per filter.",
+        "A convolution outputs one map per filter.",
         lambda: _figure(plots.feature_maps, image, explain.activations(model, image), names),
     )  # fmt: skip
     yield Picture(
-        "saliency.png", "Which pixels mattered", "Below each image the gradient of the answer's score at every pixel, "
-        "by backward(): orange, where more brightness speaks for the answer; purple, against it.",
+        "saliency.png", "Which pixels mattered", "Below each image, the gradient of the predicted class's score at "
+        "every pixel, computed by backward(). Orange: a brighter pixel raises the score; purple: it lowers the score.",
         lambda: _saliency(run),
     )  # fmt: skip
     yield Picture(
-        "histograms.png", "Weights and gradients", "Left the weights of each layer, right their gradients in one step "
-        f"on {STEP_IMAGES} training images; the counts are on a logarithmic scale.",
+        "histograms.png", "Weights and gradients", "Left: the weights of each layer. Right: their gradients in one "
+        f"step on {STEP_IMAGES} training images. The counts are on a logarithmic scale.",
         lambda: _histograms(run),
     )  # fmt: skip
     yield _graph(run)
 
 
 def _saliency(run: Run) -> bytes:
-    labels, answers = run.dataset.y_test, run.probs.argmax(axis=1)
+    labels, predicted = run.dataset.y_test, run.probs.argmax(axis=1)
     first = [np.flatnonzero(labels == k)[:1] for k in range(run.dataset.num_classes)]  # one image of each class
-    chosen = np.concatenate([found for found in first if len(found)])[:5]
+    chosen = np.concatenate([index for index in first if len(index)])[:5]
     gradients = np.stack([explain.saliency(run.model, run.dataset.x_test[i]) for i in chosen])
-    captions = [f"answer {run.dataset.class_names[answers[i]]}" for i in chosen]
+    captions = [f"answer {run.dataset.class_names[predicted[i]]}" for i in chosen]
     return _figure(plots.saliency_maps, run.dataset.x_test[chosen], gradients, captions)
 
 
 def _histograms(run: Run) -> bytes:
     gradients = explain.step_gradients(run.model, *run.training_part)
-    firsts = {name: layer.named_parameters() for name, layer in run.model.layers.items()}
-    chosen = [f"{name}.{own}" for name, parameters in firsts.items() for own, _ in list(parameters)[:1]]
-    chosen = [name for name in chosen if name in gradients]  # not those of frozen layers
+    parameters_of = {name: layer.named_parameters() for name, layer in run.model.layers.items()}
+    first = [f"{name}.{own}" for name, parameters in parameters_of.items() for own, _ in list(parameters)[:1]]
+    chosen = [name for name in first if name in gradients]  # frozen layers have none
     weights = run.model.state_dict()
     return _figure(plots.histograms, {name: weights[name] for name in chosen}, gradients)
 
@@ -205,12 +207,12 @@ def _graph(run: Run) -> Picture:
     parameters = dict(model.named_parameters())
     svg = plots.graph_svg(loss, parameters)
     text = (
-        "One training step as the autograd engine remembers it: functions in blue, parameters and data in white, "
+        "One training step as the autograd engine records it: functions in blue, parameters and data in white, "
         "with their shapes. backward() walks it from the bottom to the top."
     )
     if svg is None:
         mermaid = plots.graph_mermaid(loss, parameters).encode()
-        text += " (Mermaid text; where Graphviz is installed, a picture.)"
+        text += " (This is Mermaid text; with Graphviz installed it is a picture.)"
         return Picture("graph.mmd", "The graph of one step", text, lambda: mermaid)
     return Picture("graph.svg", "The graph of one step", text, lambda: svg)
 
@@ -218,30 +220,30 @@ def _graph(run: Run) -> Picture:
 def _of_data(run: Run) -> Iterator[Picture]:
     data, names = run.dataset, run.dataset.class_names
     yield Picture(
-        "digits.png", "The first training images", "Grey levels 0 to 255, divided by 255 on the way into the network.",
+        "digits.png", "The first training images", "Pixels are bytes, 0 to 255; the network takes them divided by 255.",
         lambda: _figure(plots.first_images, data.x_train, data.y_train, names),
     )  # fmt: skip
     counts = {"training": class_counts(data.y_train, len(names)), "test": class_counts(data.y_test, len(names))}
     yield Picture(
-        "class_distribution.png", "How often each class occurs", "A class that is rare in training is learned badly.",
+        "class_distribution.png", "How often each class occurs", "A class that is rare in training is learned poorly.",
         lambda: _figure(plots.class_distribution, counts, names),
     )  # fmt: skip
     augment = used_augmentation(run.metrics["options"])
     if augment:
         yield Picture(
-            "augmentation.png", "Augmentation", "In every epoch each image lies a little differently.",
-            lambda: _figure(plots.augmented, data.x_train[0], seen(data.x_train[0], augment)),
+            "augmentation.png", "Augmentation", "Each epoch trains on a slightly different version of every image.",
+            lambda: _figure(plots.augmented, data.x_train[0], augmented_views(data.x_train[0], augment)),
         )  # fmt: skip
 
 
 def used_augmentation(options: dict[str, Any]) -> Augmentation | None:
-    """That of the run whose ``options`` these are; runs of tinycnn before names were given just say ``true``."""
+    """The augmentation of a run with these ``options``; in results of older versions ``augment`` may be ``true``."""
     name = options.get("augment")
     return named("affine" if name is True else name, bend=options.get("elastic", 0)) if name else None
 
 
-def seen(image: np.ndarray, augment: Augmentation, times: int = 9) -> np.ndarray:
-    """An image ``(H, W, C)`` as ``times`` epochs see it, ``(times, H, W, C)``, all bytes."""
+def augmented_views(image: np.ndarray, augment: Augmentation, times: int = 9) -> np.ndarray:
+    """``times`` augmented versions of a byte image, ``(H, W, C)`` → ``(times, H, W, C)``, one for each epoch."""
     backend = get_backend()
     maps = backend.asarray(augment.maps(times, np.random.default_rng(0)))
     chosen = backend.asarray(np.zeros(times, np.int64))
