@@ -104,10 +104,10 @@ def test_a_network_that_was_exported_comes_back(backend, name, tmp_path):
 def test_what_answers_and_pictures_mean_comes_back(tmp_path):
     model = Sequential(Flatten(), Dense(2), input_shape=(5, 5, 1))
     export_onnx(model, tmp_path / "model.onnx")
-    assert tinycnn.from_onnx(tmp_path / "model.onnx").meaning() == {}
+    assert tinycnn.from_onnx(tmp_path / "model.onnx").metadata() == {}
     model.class_names, model.pictures = ["mésange", "青"], "whole"
     export_onnx(model, tmp_path / "model.onnx")
-    assert tinycnn.from_onnx(tmp_path / "model.onnx").meaning() == model.meaning() != {}
+    assert tinycnn.from_onnx(tmp_path / "model.onnx").metadata() == model.metadata() != {}
 
 
 @pytest.mark.parametrize("layers", LAYERS.values(), ids=list(LAYERS))
@@ -667,13 +667,15 @@ def with_notes(file, **notes):
 def test_what_the_metadata_mean_is_checked(valid, tmp_path, monkeypatch):
     three = json.dumps(["a", "b", "c"])
     (tmp_path / "strange.onnx").write_bytes(with_notes(valid, class_names="cat;dog").SerializeToString())
-    assert tinycnn.from_onnx(tmp_path / "strange.onnx").meaning() == {}  # of another program, which means its own
+    assert tinycnn.from_onnx(tmp_path / "strange.onnx").metadata() == {}  # of another program, which means its own
     valid.producer_name = "tinycnn"
     assert "not a readable ONNX file (" in refused(with_notes(valid, class_names="cat;dog"), tmp_path)
     assert "not a readable ONNX file (" in refused(with_notes(valid, class_names="[" * 100_000), tmp_path)
-    assert "got 1 names for answers" in refused(with_notes(valid, class_names='["a"]'), tmp_path)
+    assert "got 1 names for outputs" in refused(with_notes(valid, class_names='["a"]'), tmp_path)
     assert "expected a list" in refused(with_notes(valid, class_names='{"a": 1}'), tmp_path)
-    assert "is no name" in refused(with_notes(valid, class_names='["a", "b", 3]'), tmp_path)
+    assert "got 3; expected 1 to 100 printable letters" in refused(
+        with_notes(valid, class_names='["a", "b", 3]'), tmp_path
+    )
     assert "expected 'drawing' or 'whole'" in refused(with_notes(valid, pictures="[1]"), tmp_path)
     (tmp_path / "ours.onnx").write_bytes(with_notes(valid, class_names=three).SerializeToString())
     assert tinycnn.from_onnx(tmp_path / "ours.onnx").class_names == ("a", "b", "c")
@@ -877,7 +879,7 @@ def test_what_the_command_refuses(tmp_path, capsys, monkeypatch):
     assert main([*command, "--offset", "1"]) == 2
     assert "--offset: expected --scale with it" in capsys.readouterr().err
     assert main([*command, "--class-names", "cat", "dog"]) == 2
-    assert "class_names: got 2 names for answers of shape (10,)" in capsys.readouterr().err
+    assert "class_names: got 2 names for outputs of shape (10,)" in capsys.readouterr().err
     assert main([*command, "--scale", "nan"]) == 2
     assert "Rescaling(scale=nan" in capsys.readouterr().err
     with monkeypatch.context() as patch:

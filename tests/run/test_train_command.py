@@ -112,7 +112,7 @@ def test_history_says_the_same_as_metrics(ordinary):
 def test_the_saved_model_reproduces_the_accuracy(ordinary):
     _, output = ordinary
     model, digits = tinycnn.load(output / "model.safetensors"), data.load("digits")
-    assert model.meaning() == {"class_names": digits.class_names, "pictures": "drawing"}
+    assert model.metadata() == {"class_names": digits.class_names, "pictures": "drawing"}
     scores, metrics = evaluate(model, digits.x_test, digits.y_test), metrics_of(output)
     assert scores.accuracy == metrics["test_accuracy"]
     assert scores.loss == pytest.approx(metrics["test_loss"], rel=1e-6)

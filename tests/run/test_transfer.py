@@ -75,7 +75,9 @@ def test_a_changed_network_is_saved_and_loaded(tmp_path):
 @pytest.mark.parametrize(("layers", "last"), [((Conv2d(3), Flatten()), "conv2d_1"), ((Dropout(0.1),), "nothing")])
 def test_a_network_without_a_dense_head_is_refused(layers, last):
     model = Sequential(*layers, input_shape=(5, 5, 1))
-    with pytest.raises(SettingError, match=f"a Dense layer, but the last that this network has to train is {last}"):
+    with pytest.raises(
+        SettingError, match=f"a Dense layer, but the last layer with parameters of this network is {last}"
+    ):
         model.with_head(2)
 
 

@@ -154,7 +154,7 @@ def test_a_colour_network_takes_no_drawings():
     assert model.pictures == "whole"
     with pytest.raises(SettingError, match=r"drawings are grey, \(H, W, 1\)"):
         model.pictures = "drawing"
-    with pytest.raises(SettingError, match="got 2 names for answers of shape"):
+    with pytest.raises(SettingError, match="got 2 names for outputs of shape"):
         Sequential(Conv2d(2), input_shape=(4, 4, 3)).class_names = ["a", "b"]
 
 

@@ -1,8 +1,11 @@
-"""``Sequential``: layers one after the other, as one network."""
+"""``Sequential``: layers one after the other, as one network.
+
+The container itself is short: it names the layers, builds each for the output shape of the one before, and runs them in
+order. What else a network can do stands in files of its own: ``fusion.py``, ``freezing.py``, ``heads.py``,
+``metadata.py``, ``state.py`` and ``summary.py``.
+"""
 
 import copy
-import difflib
-import fnmatch
 from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import Any, Self
@@ -15,8 +18,16 @@ from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import fusion
 from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer, Shape
-from tinycnn.layers.dense import Dense
-from tinycnn.layers.metadata import DRAWING, WHOLE, checked_class_names, checked_pictures
+from tinycnn.layers.freezing import freeze_only
+from tinycnn.layers.heads import head_name, replace_head
+from tinycnn.layers.metadata import (
+    Metadata,
+    checked_class_names,
+    checked_pictures,
+    default_class_names,
+    default_pictures,
+)
+from tinycnn.layers.state import by_layer, check_all_used, copied_state, load_state
 from tinycnn.layers.summary import summary
 from tinycnn.tensor import Tensor
 
@@ -25,9 +36,10 @@ class Sequential(Layer):
     """Layers one after the other, built for images of ``input_shape (H, W, C)`` (or rows ``(in,)``).
 
     ``seed`` fixes the initial weights and dropout masks, ``dtype`` is float32 or float64. Each layer gets a name from
-    its kind and place (``conv2d_1``, ``dense_2``); parameters are called ``conv2d_1.weight``. Raises ShapeError, naming
-    the layer, when the layers do not fit together. ``fuse=False`` runs every layer by itself (see ``fusion.py``).
-    ``state`` holds the values to start from, as ``state_dict`` gives them: exactly these names, shapes and dtypes.
+    its class and its number (``conv2d_1``, ``dense_2``); parameters are called ``conv2d_1.weight``. ``fuse=False`` runs
+    every layer by itself (see ``fusion.py``). ``state`` holds the initial values instead of random ones, as
+    ``state_dict`` returns them: exactly these names, shapes and dtypes. Raises ShapeError, with the name of the layer,
+    when the layers do not fit together.
     """
 
     def __init__(
@@ -44,53 +56,27 @@ class Sequential(Layer):
         self.input_shape, self.dtype = _checked_shape(input_shape), _checked_dtype(dtype)
         self.layers = dict(zip(layer_names(layers), layers, strict=True))
         self.output_shape = self._build(np.random.default_rng(seed), state)
-        self._class_names: tuple[str, ...] | None = None
-        self._pictures: str | None = None
+        self._metadata = Metadata()
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """What the K answers are called: their numbers, until somebody gives them names. Kept in model files."""
-        return self._class_names or tuple(map(str, range(self.output_shape[0] if len(self.output_shape) == 1 else 0)))
-
-    @class_names.setter
-    def class_names(self, names: Iterable[str]) -> None:
-        self._class_names = checked_class_names(names, self.output_shape)
-
-    @property
-    def pictures(self) -> str:
-        """How a picture of any size becomes an input: ``drawing``, cut out and centred as in MNIST, or ``whole``.
-
-        Unless somebody has said so, networks for grey images take drawings. Kept in model files.
-        """
-        return self._pictures or (DRAWING if self.input_shape[2:] == (1,) else WHOLE)
-
-    @pictures.setter
-    def pictures(self, pictures: str | None) -> None:
-        self._pictures = None if pictures is None else checked_pictures(pictures, self.input_shape)
-
-    def meaning(self) -> dict[str, Any]:
-        """``class_names`` and ``pictures`` as far as somebody has said them; what a model file keeps of them."""
-        said = {"class_names": self._class_names, "pictures": self._pictures}
-        return {name: value for name, value in said.items() if value is not None}
-
-    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
-        """As a layer of another network: it was built when it was made, so all that is left is to see that it fits."""
-        if (input_shape, dtype) != (self.input_shape, self.dtype):
-            raise ShapeError(f"it was built for {self.dtype} {self.input_shape}, but gets {dtype} {input_shape}")
-        return self.output_shape
-
-    def _build(self, rng: np.random.Generator, state: dict[str, np.ndarray] | None) -> Shape:
-        shape, given = self.input_shape, None if state is None else _by_layer(state)
+    def _build(self, rng: np.random.Generator, given: dict[str, np.ndarray] | None) -> Shape:
+        """Build every layer for the output shape of the layer before; returns the last output shape."""
+        shape, given_by_layer = self.input_shape, None if given is None else by_layer(given)
         for name, layer in self.layers.items():
-            layer.given = None if given is None else given.pop(name, {})
+            layer.given = None if given_by_layer is None else given_by_layer.pop(name, {})
             try:
                 shape = layer.output_shape = layer.build(shape, rng, self.dtype)
-                _check_used(layer.given)
+                check_all_used(layer.given)
             except ShapeError as error:
                 raise ShapeError(f"layer {name} does not fit: {error}") from None
             layer.given = None
-        _check_used(given)
+        check_all_used(given_by_layer)
         return shape
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
+        """Check that this network, already built, fits as a layer of another one; raises ShapeError if not."""
+        if (input_shape, dtype) != (self.input_shape, self.dtype):
+            raise ShapeError(f"it was built for {self.dtype} {self.input_shape}, but gets {dtype} {input_shape}")
+        return self.output_shape
 
     def forward(self, x: Tensor) -> Tensor:
         """``x (N, *input_shape)`` → ``(N, *output_shape)``."""
@@ -123,79 +109,27 @@ class Sequential(Layer):
         for name, layer in self.layers.items():
             yield from ((f"{name}.{own}", buffer) for own, buffer in layer.named_buffers())
 
-    def freeze_only(self, *names: str) -> Self:
-        """Freeze the layers called so, and no others; ``conv2d_*`` stands for all whose names begin so.
-
-        Raises SettingError for a name that no layer with parameters has.
-        """
-        frozen = [name for pattern in names for name in self._with_parameters(pattern)]
-        self.unfreeze()
-        for name in frozen:
-            self.layers[name].freeze()
-        return self
-
-    def _with_parameters(self, pattern: str) -> list[str]:
-        """The layers with parameters whose names are as ``pattern`` says; SettingError when there are none."""
-        there_are = [name for name, layer in self.layers.items() if layer.parameters()]
-        found = fnmatch.filter(there_are, pattern)
-        if not found:
-            near = " or ".join(difflib.get_close_matches(pattern, there_are, n=2))
-            meant = f" (did you mean {near}?)" if near else ""
-            raise SettingError(f"no layer to freeze is called {pattern!r}{meant}; there are {', '.join(there_are)}")
-        return found
-
-    def head(self) -> str:
-        """The name of the last layer with parameters; raises SettingError unless it is a Dense layer."""
-        last = next((name for name in reversed(self.layers) if self.layers[name].parameters()), "nothing")
-        if not isinstance(self.layers.get(last), Dense):
-            raise SettingError(f"a head is a Dense layer, but the last that this network has to train is {last}")
-        return last
-
-    def with_head(self, classes: int, *, seed: int = 0) -> "Sequential":
-        """A copy that answers with ``classes`` classes: its last Dense layer is fresh, all else as here, frozen or not.
-
-        ``seed`` fixes the fresh weights and new dropout masks. Raises SettingError when the last layer with parameters
-        is no Dense layer, or ``classes`` no whole number above 0.
-        """
-        name, changed = self.head(), copy.deepcopy(self)
-        head = self.layers[name]
-        changed.layers[name] = type(head)(**head.settings() | {"units": classes})
-        shape, rng = self.input_shape, np.random.default_rng(seed)
-        for layer in changed.layers.values():
-            shape = layer.output_shape if layer.parameters() else layer.build(shape, rng, self.dtype)
-            layer.output_shape = shape
-        changed.output_shape, changed._class_names = shape, None  # what the answers mean is new, too
-        return changed.train(self.training)
-
     def train(self, mode: bool = True) -> Self:
         for layer in self.layers.values():
             layer.train(mode)
         self.training = mode
         return self
 
+    # ------------------------------------------------------------------------------------------------- saved state
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers on the host, by name."""
-        backend = get_backend()
-        arrays = {name: parameter.data for name, parameter in self.named_parameters()} | dict(self.named_buffers())
-        return {name: np.array(backend.to_host(array)) for name, array in arrays.items()}
+        return copied_state(self)
 
     def load_state_dict(self, state: dict[str, np.ndarray], strict: bool = True) -> None:
-        """Copy values in, by name. ``strict``: raise ShapeError for a name that is missing or unknown, do not skip it.
+        """Copy values in, by name. ``strict``: raise ShapeError for a missing or unknown name instead of skipping it.
 
-        A shape that does not fit, or another dtype, is always an error. Nothing is changed when an error is raised.
+        Raises ShapeError for another shape or dtype in any case. Nothing is changed when an error is raised.
         """
-        targets = {name: parameter.data for name, parameter in self.named_parameters()} | dict(self.named_buffers())
-        missing, unknown = targets.keys() - state.keys(), state.keys() - targets.keys()
-        if strict and (missing or unknown):
-            raise ShapeError(f"load_state_dict: missing {sorted(missing)}, unknown {sorted(unknown)}")
-        common = [name for name in targets if name in state]
-        for name in common:
-            _check_same(name, np.asarray(state[name]), targets[name])
-        for name in common:
-            targets[name][...] = get_backend().asarray(np.asarray(state[name]))
+        load_state(self, state, strict)
 
     def counters(self) -> dict[str, int]:
-        """Of all layers, ``dropout_1.step`` and so on; no part of ``state_dict``: predictions do not need them."""
+        """The counters of all layers, such as ``dropout_1.step``: checkpoints store them, model files do not."""
         found = ((name, layer.counters()) for name, layer in self.layers.items())
         return {f"{name}.{own}": value for name, counters in found for own, value in counters.items()}
 
@@ -203,6 +137,65 @@ class Sequential(Layer):
         super().load_counters(counters)
         for name, layer in self.layers.items():
             layer.load_counters({own: counters[f"{name}.{own}"] for own in layer.counters()})
+
+    # -------------------------------------------------------------------------------------------- transfer learning
+
+    def freeze_only(self, *names: str) -> Self:
+        """Freeze the layers with these names, and unfreeze all others; ``conv2d_*`` matches all that begin so.
+
+        Raises SettingError for a name that matches no layer with parameters.
+        """
+        freeze_only(self.layers, *names)
+        return self
+
+    def head(self) -> str:
+        """The name of the last layer with parameters; raises SettingError unless it is a Dense layer."""
+        return head_name(self.layers)
+
+    def with_head(self, classes: int, *, seed: int = 0) -> "Sequential":
+        """A copy for ``classes`` classes: its last Dense layer is new, everything else is as here, frozen or not.
+
+        ``seed`` fixes the new weights and new dropout masks. Raises SettingError when the last layer with parameters is
+        not a Dense layer, or ``classes`` is not a whole number above 0.
+        """
+        changed = copy.deepcopy(self)
+        rng = np.random.default_rng(seed)
+        changed.output_shape = replace_head(changed.layers, classes, self.input_shape, rng, self.dtype)
+        changed._metadata.class_names = None  # those of the old classes
+        return changed.train(self.training)
+
+    # ----------------------------------------------------------------------------------------------------- metadata
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the K classes, by default their numbers. Kept in model files.
+
+        Setting them raises SettingError unless they are K different printable names.
+        """
+        return self._metadata.class_names or default_class_names(self.output_shape)
+
+    @class_names.setter
+    def class_names(self, names: Iterable[str]) -> None:
+        self._metadata.class_names = checked_class_names(names, self.output_shape)
+
+    @property
+    def pictures(self) -> str:
+        """How a picture of any size becomes an input: ``drawing``, cut out and centred as in MNIST, or ``whole``.
+
+        By default, networks for grey images take drawings. Kept in model files. None sets the default; setting anything
+        else raises SettingError where it does not fit.
+        """
+        return self._metadata.pictures or default_pictures(self.input_shape)
+
+    @pictures.setter
+    def pictures(self, pictures: str | None) -> None:
+        self._metadata.pictures = None if pictures is None else checked_pictures(pictures, self.input_shape)
+
+    def metadata(self) -> dict[str, Any]:
+        """``class_names`` and ``pictures``, each only if it was set; a model file stores them."""
+        return self._metadata.given()
+
+    # ------------------------------------------------------------------------------------------------------ display
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers.values()))}, input_shape={self.input_shape})"
@@ -213,27 +206,12 @@ class Sequential(Layer):
 
     def summary(self) -> str:
         """A table: every layer with its output shape, parameters, operations and memory; the totals, the size."""
-        return summary(
-            self.layers, self.input_shape, self.dtype, sum(buffer.size for _, buffer in self.named_buffers())
-        )
-
-
-def _by_layer(state: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """``{"dense_1.weight": array}`` → ``{"dense_1": {"weight": array}}``."""
-    parts: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in state.items():
-        layer, _, own = name.partition(".")
-        parts.setdefault(layer, {})[own] = array
-    return parts
-
-
-def _check_used(given: dict[str, Any] | None) -> None:
-    if given:
-        raise ShapeError(f"nothing here is called {', '.join(map(repr, sorted(given)))[:200]}")
+        buffers = sum(buffer.size for _, buffer in self.named_buffers())
+        return summary(self.layers, self.input_shape, self.dtype, buffers)
 
 
 def layer_names(layers: tuple[Layer, ...]) -> list[str]:
-    """``conv2d_1, relu_1, conv2d_2, …``: the kind of each layer and its number among its kind."""
+    """``conv2d_1, relu_1, conv2d_2, …``: the class of each layer and its number within the class."""
     for layer in layers:
         if not isinstance(layer, Layer):
             raise SettingError(f"Sequential takes layers such as Conv2d(32), got {layer!r}")
@@ -259,10 +237,3 @@ def _checked_dtype(dtype: Any) -> np.dtype:
     if checked not in (np.float32, np.float64):
         raise DtypeError(f"dtype={checked}: a network computes in float32 or float64")
     return checked
-
-
-def _check_same(name: str, value: np.ndarray, target: Array) -> None:
-    if value.shape != target.shape or value.dtype != target.dtype:
-        raise ShapeError(
-            f"load_state_dict: {name} is {value.dtype} {value.shape}, the network has {target.dtype} {target.shape}"
-        )

@@ -74,7 +74,7 @@ def check_size(model: Sequential) -> None:
 
 def architecture(model: Sequential) -> dict[str, Any]:
     """The description of ``model``, without its weights, from which ``build`` constructs it."""
-    return {"format": FORMAT_VERSION, **_describe_network(model), **model.meaning()}
+    return {"format": FORMAT_VERSION, **_describe_network(model), **model.metadata()}
 
 
 def _describe_network(network: Sequential) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def _as_file(onnx: Any, graph: "_Graph", model: Sequential) -> Any:
     file = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR)
     file.producer_name, file.producer_version = "tinycnn", __version__
     notes = {"layout": "channels last (N, H, W, C)", "multiply_byte_pixels_by": repr(pixel_scale(model))}
-    notes |= {name: json.dumps(said) for name, said in model.meaning().items()}
+    notes |= {name: json.dumps(said) for name, said in model.metadata().items()}
     onnx.helper.set_model_props(file, notes)
     return file
 

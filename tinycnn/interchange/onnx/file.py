@@ -67,7 +67,7 @@ class Graph:
     batch: int | None  # N, where the file fixes it
     output_name: str
     size: int  # of the file, in bytes
-    meaning: dict[str, Any]  # as Sequential.meaning tells it, where tinycnn wrote the file
+    meaning: dict[str, Any]  # as Sequential.metadata returns it, where tinycnn wrote the file
 
 
 def read_graph(path: str | os.PathLike[str]) -> Graph:

@@ -1,0 +1,32 @@
+"""Freezing by name: which layers of a network are trained and which stay as they are."""
+
+import difflib
+import fnmatch
+from collections.abc import Mapping
+
+from tinycnn.errors import SettingError
+from tinycnn.layers.base import Layer
+
+
+def freeze_only(layers: Mapping[str, Layer], *patterns: str) -> None:
+    """Freeze the layers whose names match one of ``patterns`` (``conv2d_*``), and unfreeze all others.
+
+    Raises SettingError for a pattern that matches no layer with parameters; then nothing is changed.
+    """
+    frozen = {name for pattern in patterns for name in matching_names(layers, pattern)}
+    for name, layer in layers.items():
+        if name in frozen:
+            layer.freeze()
+        else:
+            layer.unfreeze()
+
+
+def matching_names(layers: Mapping[str, Layer], pattern: str) -> list[str]:
+    """The layers with parameters whose names match ``pattern``; raises SettingError when there are none."""
+    names = [name for name, layer in layers.items() if layer.parameters()]
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        near = " or ".join(difflib.get_close_matches(pattern, names, n=2))
+        suggestion = f" (did you mean {near}?)" if near else ""
+        raise SettingError(f"no layer to freeze is called {pattern!r}{suggestion}; there are {', '.join(names)}")
+    return found

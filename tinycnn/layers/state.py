@@ -1,0 +1,62 @@
+"""The state of a network: all parameters and buffers by name, on the host."""
+
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import Array
+from tinycnn.errors import ShapeError
+from tinycnn.layers.base import Layer
+
+State = dict[str, np.ndarray]
+
+
+def arrays_by_name(layer: Layer) -> dict[str, Array]:
+    """The parameters and buffers themselves, on the backend, by name."""
+    return {name: parameter.data for name, parameter in layer.named_parameters()} | dict(layer.named_buffers())
+
+
+def copied_state(layer: Layer) -> State:
+    """Copies of all parameters and buffers on the host, by name."""
+    backend = get_backend()
+    return {name: np.array(backend.to_host(array)) for name, array in arrays_by_name(layer).items()}
+
+
+def load_state(layer: Layer, state: State, strict: bool) -> None:
+    """Copy the values of ``state`` into the parameters and buffers of the same names.
+
+    ``strict``: raise ShapeError for a missing or unknown name instead of skipping it. Raises ShapeError for another
+    shape or dtype in any case. Nothing is changed when an error is raised.
+    """
+    targets = arrays_by_name(layer)
+    missing, unknown = targets.keys() - state.keys(), state.keys() - targets.keys()
+    if strict and (missing or unknown):
+        raise ShapeError(f"load_state_dict: missing {sorted(missing)}, unknown {sorted(unknown)}")
+    common = [name for name in targets if name in state]
+    for name in common:
+        _check_same(name, np.asarray(state[name]), targets[name])
+    for name in common:
+        targets[name][...] = get_backend().asarray(np.asarray(state[name]))
+
+
+def _check_same(name: str, value: np.ndarray, target: Array) -> None:
+    if value.shape != target.shape or value.dtype != target.dtype:
+        raise ShapeError(
+            f"load_state_dict: {name} is {value.dtype} {value.shape}, the network has {target.dtype} {target.shape}"
+        )
+
+
+def by_layer(state: State) -> dict[str, State]:
+    """``{"dense_1.weight": array}`` → ``{"dense_1": {"weight": array}}``."""
+    parts: dict[str, State] = {}
+    for name, array in state.items():
+        layer, _, own = name.partition(".")
+        parts.setdefault(layer, {})[own] = array
+    return parts
+
+
+def check_all_used(given: dict[str, Any] | None) -> None:
+    """Raise ShapeError when names are left over: the values of ``given`` are removed as they are used."""
+    if given:
+        raise ShapeError(f"nothing here is called {', '.join(map(repr, sorted(given)))[:200]}")
