@@ -1,12 +1,13 @@
-"""The autograd engine: an array that remembers how it was computed, and the chain rule that walks back along it.
+"""The autograd engine: arrays that record how they were computed, and the chain rule applied to that record.
 
-Calling a ``Function`` on tensors computes ``y = f(x1, x2, ...)`` and, when a gradient will be wanted, links ``y`` to
-the function and the function to its inputs. ``loss.backward()`` follows these links from the loss to the leaves. At
-every function it knows ``grad_y = d loss / d y`` and asks the function for each ``grad_x = d loss / d x``. A tensor
-that was used twice receives two such gradients, and they add up: that is the chain rule for several paths.
+Calling a ``Function`` on tensors computes ``y = f(x1, x2, ...)`` and, when a gradient is needed, links ``y`` to the
+function and the function to its inputs. ``loss.backward()`` follows these links from the loss to the leaves. At every
+function it has ``grad_y = d loss / d y``, and the function computes each ``grad_x = d loss / d x``. A tensor that was
+used twice receives two gradients, which add up: this is the chain rule for several paths.
 
-The first half of this file is the engine, the second half the arithmetic ``+ - * / ** @ sum mean max exp log reshape
-transpose``, each a function with its derivative. Convolution and its friends live in ``ops/``.
+The first half of this file is the engine. The second half is the arithmetic ``+ - * / ** @ sum mean max exp log reshape
+transpose``, each a function with its derivative. It stands here and not in ``ops/`` because the operators of ``Tensor``
+call it, and imports only point down. All other operations are in ``ops/``.
 """
 
 import itertools
@@ -19,6 +20,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
+from tinycnn.backends.dlpack import DLPackExport
 from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -27,7 +29,7 @@ _call_order = itertools.count(1)
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Inside this block nothing is recorded, so results need no gradient and their inputs can be freed at once."""
+    """Within this block nothing is recorded: results need no gradient, and their inputs can be freed at once."""
     token = _recording.set(False)
     try:
         yield
@@ -35,15 +37,15 @@ def no_grad() -> Iterator[None]:
         _recording.reset(token)
 
 
-class Tensor:
-    """An array of float32 or float64, the gradient of a loss with respect to it, and the function that made it.
+class Tensor(DLPackExport):
+    """An array of float32 or float64, the gradient of a loss with respect to it, and the function that computed it.
 
     ``array``: a NumPy or backend array, a number or nested lists. Floating arrays keep their dtype; integers, lists and
     Python numbers become float32. Raises DtypeError for anything else.
     """
 
     __slots__ = ("__weakref__", "creator", "data", "grad", "requires_grad")
-    __array_ufunc__ = None  # so that `numpy_array + tensor` asks the tensor
+    __array_ufunc__ = None  # so that `numpy_array + tensor` calls Tensor.__radd__
 
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         self.data: Array = _as_float_array(array)
@@ -70,33 +72,33 @@ class Tensor:
         return f"Tensor({self.data}, shape={self.shape}, dtype={self.dtype}, requires_grad={self.requires_grad})"
 
     def numpy(self) -> np.ndarray:
-        """The values on the host; waits until a GPU has computed them."""
+        """The values as an array on the host; waits until a GPU has computed them."""
         return get_backend().to_host(self.data)
 
     def item(self) -> float:
-        """The one value of a tensor of size 1 as a Python number."""
+        """The value of a tensor of size 1 as a Python number."""
         return float(self.numpy().item())
 
     __float__ = item
 
     def detach(self) -> "Tensor":
-        """The same values without their history: a new leaf that shares the memory."""
+        """A new leaf with the same values, in the same memory, without their history."""
         return Tensor(self.data)
 
     def backward(self, grad: Any = None) -> None:
-        """Add d(self)/d(leaf), weighted by ``grad`` (of this shape; 1 for a single number), to every leaf's ``.grad``.
+        """Add d(self)/d(leaf), weighted by ``grad`` (of this shape; by default 1), to the ``.grad`` of every leaf.
 
-        The graph is freed on the way: a second call needs a second forward pass. Raises AutogradError when there is
-        nothing to differentiate, or when a function returns a gradient of the wrong shape.
+        Frees the graph: a second call needs a second forward pass. Raises AutogradError when the tensor needs no
+        gradient, when ``grad`` is missing for more than one number, or when a function returns a wrong shape.
         """
         if not self.requires_grad:
             raise AutogradError("backward() of a tensor that needs no gradient: create inputs with requires_grad=True")
         if self.creator is None:
             _add_to_leaf(self, _upstream_gradient(self, grad), owned=False)
             return
-        # d loss / d y so far; a function has exactly one output y, so the function itself can be the key
+        # The sum so far of d loss / d y, by the function that computed y: a function has exactly one output.
         grad_of_output = {self.creator: _upstream_gradient(self, grad)}
-        for function in _in_reverse_order(self.creator):  # all users of y come before its maker, so grad_y is complete
+        for function in _in_reverse_order(self.creator):  # all users of y come before its creator: grad_y is complete
             grad_y = grad_of_output.pop(function)
             for x, grad_x in zip(function.inputs, function.input_gradients(grad_y), strict=True):
                 if grad_x is None or not x.requires_grad:
@@ -109,20 +111,8 @@ class Tensor:
                     grad_of_output[x.creator] = grad_x
             function.free()
 
-    def __dlpack__(self, **wanted: Any) -> Any:
-        """The memory itself, for ``from_dlpack`` of NumPy, PyTorch, CuPy, …; ``wanted`` goes to the array as it is.
-
-        Raises AutogradError, as PyTorch does, where a gradient is recorded: what is done outside would not be.
-        """
-        if self.requires_grad:
-            raise AutogradError("__dlpack__ of a tensor that needs a gradient: hand out tensor.detach() instead")
-        return self.data.__dlpack__(**wanted)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.data.__dlpack_device__()
-
     def zero_grad(self) -> None:
-        """Forget the gradient, so that the next ``backward()`` does not add to it."""
+        """Drop the gradient, so that the next ``backward()`` starts from zero."""
         self.grad = None
 
     # Arithmetic: the derivatives are in the second half of this file.
@@ -171,43 +161,49 @@ class Tensor:
         return Log()(self)
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
-        """The sum over ``axis`` (all, if None), which disappears or stays with length 1; ShapeError if it is none."""
+        """The sum over ``axis`` (None: all axes), which is removed, or kept with length 1 if ``keepdims``.
+
+        Raises ShapeError when ``axis`` is not an axis of the tensor.
+        """
         return Sum(axis, keepdims)(self)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
-        """The mean over ``axis``; the rest is as in ``sum``."""
+        """The mean over ``axis``, otherwise as ``sum``; raises ShapeError for a tensor without elements."""
         _check_not_empty("mean", self.data)
         total = Sum(axis, keepdims)(self)
         return total * (total.data.size / self.data.size)
 
     def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
-        """The largest element over ``axis``; of equals the first receives the gradient. The rest is as in ``sum``."""
+        """The largest element over ``axis``, otherwise as ``sum``; at a tie the first one receives the gradient."""
         return Max(axis, keepdims)(self)
 
     def reshape(self, *shape: Any) -> "Tensor":
-        """The elements in another shape, ``reshape(2, 3)`` or ``reshape((2, 3))``; ShapeError if they do not fit."""
+        """The elements in another shape, ``reshape(2, 3)`` or ``reshape((2, 3))``.
+
+        Raises ShapeError when the number of elements differs.
+        """
         return Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(self)
 
     def transpose(self, *axes: Any) -> "Tensor":
-        """The axes in another order, all of them backwards if none is given; ShapeError unless each comes once."""
+        """The axes in another order, by default reversed; raises ShapeError unless every axis appears once."""
         return Transpose(tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes)(self)
 
     @property
     def T(self) -> "Tensor":
+        """The axes in reverse order."""
         return self.transpose()
 
 
 class Function:
     """One differentiable operation; subclass it to add your own.
 
-    ``__init__`` takes settings, ``forward(*arrays) → array`` computes, ``backward(grad_y) → one gradient per input``
-    (None where none is needed; a single gradient may come without a tuple). Whatever backward needs, forward keeps in
-    attributes of ``self``. Call it on tensors, and once: ``y = MyOp(settings)(x, weight)``; the next call takes a new
-    one.
+    ``__init__`` takes settings, ``forward(*arrays) → array`` computes, ``backward(grad_y)`` returns one gradient per
+    input (None where none is needed; a single gradient needs no tuple). ``forward`` stores in attributes of ``self``
+    what ``backward`` needs. Call an instance once, on tensors: ``y = MyOp(settings)(x, weight)``.
 
-    Use ``self.backend.xp`` for ``numpy``, so that it also runs on a GPU. Results and gradients have the dtype of the
-    inputs: ``xp.where(x > 0, 1, 0.1)`` would be float64 whatever ``x`` is. ``self.needs_grad[i]`` says whether anybody
-    wants the gradient of input ``i``.
+    Use ``self.backend.xp`` in place of ``numpy``, so that the operation also runs on a GPU. Results and gradients must
+    have the dtype of the inputs: ``xp.where(x > 0, 1, 0.1)`` is float64 for any ``x``. ``self.needs_grad[i]`` is
+    whether the gradient of input ``i`` is needed.
     """
 
     backend: Backend
@@ -223,7 +219,7 @@ class Function:
         raise NotImplementedError(f"{type(self).__name__} has no backward(self, grad_y)")
 
     def __call__(self, *inputs: Any) -> Tensor:
-        """Run forward on tensors (numbers and arrays count as constants); link the result when a gradient is wanted."""
+        """Run forward on tensors (numbers and arrays are constants); link the result when a gradient is needed."""
         if self._order:
             call = f"lambda x: {type(self).__name__}()(x)"
             raise AutogradError(f"{self.name}: a Function runs once; create a new one for each call, as in `{call}`")
@@ -259,10 +255,10 @@ class Function:
         return tuple(self._unshared(grads, grad_y))
 
     def _unshared(self, grads: tuple[Array | None, ...], grad_y: Array) -> Iterator[Array | None]:
-        """``grads``, with copies of arrays that were returned twice, kept by forward or given to it.
+        """``grads``, with copies of arrays that are returned twice, stored by forward, or inputs.
 
-        Otherwise two leaves, or a leaf and its gradient, would share memory: had a ``backward`` answered
-        ``self.weight`` itself for ``x``, ``x.grad *= 2`` would double the weight. ``grad_y`` is left to backward().
+        Without the copies, two leaves, or a leaf and a gradient, could share memory: if a ``backward`` returned
+        ``self.weight`` itself, ``x.grad *= 2`` would double the weight. ``Tensor.backward`` takes care of ``grad_y``.
         """
         held = [*vars(self).values(), *(x.data for x in self.inputs)]
         for grad_x in grads:
@@ -273,7 +269,7 @@ class Function:
                 yield grad_x
 
     def free(self) -> None:
-        """Drop everything forward kept, and with it the arrays and the rest of the graph."""
+        """Drop everything that forward stored, and with it the arrays and the links to the rest of the graph."""
         order = self._order
         self.__dict__.clear()
         self._order = order
@@ -282,26 +278,26 @@ class Function:
 def _in_reverse_order(last: Function) -> list[Function]:
     """Every function that ``last`` depends on, latest first.
 
-    A function is called after those that made its inputs, so the order of the calls, backwards, visits every user of a
-    result before its maker.
+    A function is called after those that computed its inputs, so the reverse order of the calls visits every user of a
+    result before its creator.
     """
     found, to_visit = {last}, [last]
     while to_visit:
         function = to_visit.pop()
         if not function.inputs:
             raise AutogradError(f"{function.name}: graph already used by backward(); run the forward pass again")
-        makers = {x.creator for x in function.inputs if x.creator is not None} - found
-        found |= makers
-        to_visit += makers
+        creators = {x.creator for x in function.inputs if x.creator is not None} - found
+        found |= creators
+        to_visit += creators
     return sorted(found, key=lambda function: function._order, reverse=True)
 
 
 def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
-    """The gradient that starts the backward pass, in the shape and dtype of ``y``."""
+    """The gradient with which the backward pass starts, in the shape and dtype of ``y``."""
     backend = get_backend()
     if grad is None:
         if y.data.size != 1:
-            raise AutogradError(f"backward() of shape {y.shape} needs a gradient: pass one, or reduce with .sum()")
+            raise AutogradError(f"backward() of shape {y.shape} needs a gradient: pass `grad`, or reduce with .sum()")
         return None if y.creator and y.creator.takes_none else backend.xp.ones(y.shape, y.dtype)
     if isinstance(grad, Tensor):
         grad = grad.data
@@ -314,10 +310,11 @@ def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
 
 
 def _add_to_leaf(leaf: Tensor, grad: Array, *, owned: bool) -> None:
-    """Add to ``leaf.grad``; the first gradient is copied unless it is fresh, so that leaves never share memory.
+    """Add ``grad`` to ``leaf.grad``; the first gradient is copied unless it is ``owned``, so leaves never share memory.
 
-    Not fresh are grad_y itself, which Add hands to both inputs, and a view of it (it has a ``base``), as from Reshape.
-    After ``(a + b).backward(grad)``, ``a.grad *= 2`` would otherwise change ``b.grad`` and ``grad`` as well.
+    Two kinds of arrays are not owned: ``grad_y`` itself, which ``Add`` returns for both inputs, and a view of it (with
+    a ``base``), as from ``Reshape``. Without the copy, after ``(a + b).backward(grad)``, ``a.grad *= 2`` would change
+    ``b.grad`` and ``grad`` too.
     """
     if leaf.grad is not None:
         leaf.grad = leaf.grad + grad
@@ -326,14 +323,14 @@ def _add_to_leaf(leaf: Tensor, grad: Array, *, owned: bool) -> None:
 
 
 def _as_float_array(array: Any) -> Array:
-    """Whatever the user has → an array of the active backend, float32 or float64."""
+    """An array, a number or nested lists → an array of the active backend, float32 or float64."""
     if isinstance(array, Tensor):
         array = array.data
     backend = get_backend()
     if not (hasattr(array, "dtype") and hasattr(array, "shape")):
         array = np.asarray(array)
         if array.dtype.kind == "f":
-            array = array.astype(np.float32)  # Python floats carry no choice of precision
+            array = array.astype(np.float32)  # Python floats express no choice of precision
     if array.dtype.kind in "iub":
         array = array.astype(np.float32)
     if array.dtype not in (np.float32, np.float64):
@@ -342,13 +339,13 @@ def _as_float_array(array: Any) -> Array:
 
 
 def _as_tensors(name: str, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    """All inputs as tensors of one dtype; Python numbers take the dtype of the tensors they meet."""
+    """All inputs as tensors of one dtype; Python numbers take the dtype of the tensors beside them."""
     dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
     if len(dtypes) == 1:
         (dtype,) = dtypes
         if all(isinstance(x, Tensor) for x in inputs):
             return inputs
-        full = get_backend().xp.full  # makes the number where it is needed: a GPU waits for no copy
+        full = get_backend().xp.full  # creates the number on the device: a GPU waits for no copy
         inputs = tuple(full((), x, dtype) if isinstance(x, int | float) else x for x in inputs)
     tensors = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)
     if len({x.dtype for x in tensors}) > 1:
@@ -373,17 +370,18 @@ def _check_owned(function: Function, tensors: tuple[Tensor, ...]) -> None:
 
 
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
-    """Undo broadcasting: an element that was used many times gets the sum of the gradients of all its uses."""
+    """Undo broadcasting: the gradient of an element is the sum over all the places to which it was broadcast."""
     added = grad.ndim - len(shape)
-    grad = grad.sum(axis=tuple(range(added))) if added else grad  # without the leading axes that broadcasting added
+    grad = grad.sum(axis=tuple(range(added))) if added else grad  # sum over the leading axes that broadcasting added
     stretched = tuple(axis for axis, size in enumerate(shape) if size == 1 and grad.shape[axis] != 1)
     return grad.sum(axis=stretched, keepdims=True) if stretched else grad  # shape
 
 
 class _Elementwise(Function):
-    """Two inputs that broadcast against each other, with the error message for when they do not."""
+    """A function of two inputs that broadcast against each other."""
 
     def check(self, a: Array, b: Array) -> None:
+        """Store the shapes; raise ShapeError unless they broadcast."""
         try:
             np.broadcast_shapes(a.shape, b.shape)
         except ValueError:
@@ -441,7 +439,7 @@ class Divide(_Elementwise):
 
 
 class Power(_Elementwise):
-    """y = aᵇ, so dy/da = b aᵇ⁻¹ and dy/db = aᵇ ln a (0 where a is 0: there the power does not move)."""
+    """y = aᵇ, so dy/da = b aᵇ⁻¹ and dy/db = aᵇ ln a (0 where a is 0: there y does not depend on b)."""
 
     def forward(self, a: Array, b: Array) -> Array:
         self.check(a, b)
@@ -452,7 +450,7 @@ class Power(_Elementwise):
         xp = self.backend.xp
         grad_a = grad_b = None
         if self.needs_grad[0]:
-            lowered = xp.where(self.b == 0, 1, self.b) - 1  # keeps 0 * a**-1 out of a = 0, b = 0
+            lowered = xp.where(self.b == 0, 1, self.b) - 1  # avoids 0 * 0**-1 at a = 0, b = 0
             grad_a = unbroadcast(grad_y * self.b * self.a**lowered, self.shapes[0])
         if self.needs_grad[1]:
             log_a = xp.log(xp.where(self.a == 0, 1, self.a))
@@ -487,7 +485,9 @@ class MatMul(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         if a.shape[-1] != b.shape[-2]:
-            raise ShapeError(f"matmul: {a.shape} @ {b.shape}: last axis of the left, second-last of the right differ")
+            raise ShapeError(
+                f"matmul: {a.shape} @ {b.shape}: the last axis of the left and the second-last of the right differ"
+            )
         self.a, self.b = a, b
         return a @ b  # (..., n, m) @ (..., m, k) → (..., n, k)
 
@@ -498,7 +498,10 @@ class MatMul(Function):
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """``a @ b`` with NumPy's rules: a vector counts as a row on the left and as a column on the right."""
+    """``a @ b`` with NumPy's rules: a vector is a row on the left and a column on the right.
+
+    Raises ShapeError when the shapes do not fit.
+    """
     a, b = _as_tensors("matmul", (a, b))
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError("matmul: a single number has no rows and columns; use * instead of @")
@@ -511,7 +514,7 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 
 class Sum(Function):
-    """y = Σ x over ``axis``: every summand has derivative 1, so all of them receive grad_y."""
+    """y = Σ x over ``axis``: every summand has derivative 1, so each receives grad_y."""
 
     def __init__(self, axis: int | tuple[int, ...] | None, keepdims: bool) -> None:
         self.axis, self.keepdims = axis, keepdims
@@ -527,7 +530,7 @@ class Sum(Function):
 
 
 class Max(Function):
-    """y = max x over ``axis``: only the winner moves y, so it alone receives grad_y; the first of equals wins."""
+    """y = max x over ``axis``: y depends only on the largest x, which receives grad_y; at a tie, the first one."""
 
     def __init__(self, axis: int | tuple[int, ...] | None, keepdims: bool) -> None:
         self.axis, self.keepdims = axis, keepdims
@@ -554,7 +557,7 @@ class Max(Function):
 
 
 class Reshape(Function):
-    """The same elements in another shape; their gradients go back in the old one."""
+    """The same elements in another shape; the gradient is reshaped back."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = tuple(shape)
@@ -571,7 +574,7 @@ class Reshape(Function):
 
 
 class Transpose(Function):
-    """Axes in another order (reversed when none is given); the inverse order brings the gradient back."""
+    """The axes in another order (reversed when none is given); the gradient is transposed back by the inverse order."""
 
     def __init__(self, axes: tuple[int, ...]) -> None:
         self.axes = tuple(axes)
@@ -596,7 +599,7 @@ def _reduced_axes(axis: int | tuple[int, ...] | None, x: Array) -> tuple[int, ..
 
 def _check_not_empty(name: str, x: Array) -> None:
     if x.size == 0:
-        raise ShapeError(f"{name}: shape {x.shape} holds no number to take the {name} of")
+        raise ShapeError(f"{name}: an array of shape {x.shape} has no elements, so it has no {name}")
 
 
 def _keep_axes(xp: Any, grad_y: Array, axes: tuple[int, ...], kept: bool) -> Array:

@@ -74,7 +74,7 @@ def test_what_arrives_can_want_a_gradient():
 
 @pytest.mark.parametrize("value", [[1.0], 2.0, "text", None])
 def test_what_is_no_array(value):
-    with pytest.raises(DtypeError, match=r"has no __dlpack__; for lists and numbers there is Tensor\(\.\.\.\)"):
+    with pytest.raises(DtypeError, match=r"has no __dlpack__; for lists and numbers use Tensor\(\.\.\.\)"):
         from_dlpack(value)
 
 

@@ -1,7 +1,7 @@
-"""Tensors of other libraries, by DLPack: the same memory, seen from here.
+"""The import side of DLPack: tensors of other libraries, in the same memory.
 
-The other way round needs nothing of ours: ``torch.from_dlpack(tensor)`` and ``numpy.from_dlpack(tensor)`` ask the
-tensor, see ``Tensor.__dlpack__``. Source: https://data-apis.org/array-api/latest/design_topics/data_interchange.html.
+The other direction needs no function of this package: ``torch.from_dlpack(tensor)`` and ``numpy.from_dlpack(tensor)``
+call ``Tensor.__dlpack__``. Source: https://data-apis.org/array-api/latest/design_topics/data_interchange.html.
 """
 
 from typing import Any
@@ -16,16 +16,14 @@ HOST = 1  # DLPack's number of the CPU
 
 
 def from_dlpack(x: Any) -> Tensor:
-    """A tensor of another library as one of ours, on the active backend, without history and without a copy.
+    """A tensor of another library → a ``Tensor`` of the active backend, without history and without a copy.
 
-    Copied are only integers (they become float32), and an array on the host where the backend is on a GPU. Raises
-    BackendError for an array on a GPU that the backend does not use, or that its library does not hand out, DtypeError
-    for what is no array of float32, float64 or integers.
+    Integers are copied, since they become float32; so is an array on the host where the backend uses a GPU. Raises
+    BackendError for an array on a GPU that the backend does not use or that its library does not export, DtypeError for
+    anything but arrays of float32, float64 or integers.
     """
     if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
-        raise DtypeError(
-            f"from_dlpack: {type(x).__name__} has no __dlpack__; for lists and numbers there is Tensor(...)"
-        )
+        raise DtypeError(f"from_dlpack: {type(x).__name__} has no __dlpack__; for lists and numbers use Tensor(...)")
     backend, kind = get_backend(), int(x.__dlpack_device__()[0])
     try:
         array = (np if kind == HOST else backend.xp).from_dlpack(x)
