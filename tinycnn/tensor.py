@@ -209,7 +209,7 @@ class Function:
     backend: Backend
     inputs: tuple[Tensor, ...] = ()
     needs_grad: tuple[bool, ...] = ()
-    takes_none: bool = False  # whether backward(None) means grad_y = 1: y is the loss itself, which is no work to say
+    none_means_one: bool = False  # whether backward(None) stands for grad_y = 1, which needs no array and no product
     _order: int = 0  # the number of the call, from 1; 0: not called yet
 
     def forward(self, *arrays: Array) -> Array:
@@ -298,7 +298,7 @@ def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
     if grad is None:
         if y.data.size != 1:
             raise AutogradError(f"backward() of shape {y.shape} needs a gradient: pass `grad`, or reduce with .sum()")
-        return None if y.creator and y.creator.takes_none else backend.xp.ones(y.shape, y.dtype)
+        return None if y.creator and y.creator.none_means_one else backend.xp.ones(y.shape, y.dtype)
     if isinstance(grad, Tensor):
         grad = grad.data
     grad = grad if backend.owns(grad) else backend.asarray(np.asarray(grad, dtype=y.dtype))

@@ -227,9 +227,13 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of th
         {"grad_x[window] += grad_y": "grad_x[window] = grad_y"},
         "with overlapping windows",
     ),
-    "mean taken as constant": ("09", {"(grad_y - mean_beta - self.x_hat": "(grad_y - self.x_hat"}, "gradient of x"),
-    "variance taken as constant": ("09", {" - self.x_hat * mean_gamma)": ")"}, "gradient of x"),
-    "gamma forgotten": ("09", {"grad_x = self.gamma * self": "grad_x = self"}, "gradient of x"),
+    "mean taken as constant": (
+        "09",
+        {"(grad_y - grad_beta / self.M - self.x_hat": "(grad_y - self.x_hat"},
+        "gradient of x",
+    ),
+    "variance taken as constant": ("09", {" - self.x_hat * (grad_gamma / self.M))": ")"}, "gradient of x"),
+    "gamma forgotten": ("09", {"return self.gamma * self": "return self"}, "gradient of x"),
     "another mask": (
         "10",
         {"grad_y * self.mask": "grad_y * self.backend.xp.roll(self.mask, 1)"},

@@ -11,9 +11,20 @@ from tests.support.backends import on_backends
 from tinycnn import Function, Tensor, gradcheck, models, no_grad, ops
 from tinycnn.backends import get_backend
 from tinycnn.layers import Dropout, pixel_scale
-from tinycnn.ops.fused import FusedConvFunction, FusedConvNormFunction, FusedDenseFunction, FusedNormFunction
+from tinycnn.ops.batch_norm import ShardedBatchNormFunction
+from tinycnn.ops.dropout import DropoutFunction, ShardedDropoutFunction
+from tinycnn.ops.fused import (
+    FusedConvFunction,
+    FusedConvNormFunction,
+    FusedDenseFunction,
+    FusedDropoutFunction,
+    FusedNormFunction,
+    FusedSoftmaxCrossEntropyFunction,
+)
+from tinycnn.ops.softmax_cross_entropy import SoftmaxCrossEntropyFunction
 from tinycnn.testing.gradient_cases import CASES, Case, rounded
 
+SHARDED = {ShardedBatchNormFunction, ShardedDropoutFunction}  # compared with one process in distributed/test_ranks.py
 EVERY_SEVENTH = CASES[::7]  # a sample for the slow loops; 7 shares no factor with how the settings repeat
 
 
@@ -40,6 +51,7 @@ def functions_of_package() -> set[type[Function]]:
 
 def test_every_function_has_a_case():
     with_case = {case.function for case in CASES} | {fused.function for fused in FUSED}
+    with_case |= SHARDED
     assert functions_of_package() - with_case == set(), "a new op adds its cases to tinycnn/testing/gradient_cases.py"
     assert with_case <= functions_of_package()
 
@@ -113,7 +125,7 @@ class Fused:
     shapes: tuple[tuple[int, ...], ...]
 
 
-POOL = ((2, 2), (2, 2))
+POOL, LABELS = ((2, 2), (2, 2)), np.array([3, 0, 1, 2, 2])
 FUSED = [
     Fused(
         FusedConvFunction,
@@ -143,7 +155,14 @@ FUSED = [
         lambda x, weight, bias: ops.relu(ops.dense(x, weight, bias)),
         ((5, 7), (7, 6), (6,)),
     ),
-]
+    Fused(
+        FusedDropoutFunction, "dropout", (0.4, (1, 2)), lambda x: DropoutFunction(0.4, (1, 2))(x), ((6, 5, 4),),
+    ),
+    Fused(
+        FusedSoftmaxCrossEntropyFunction, "softmax_cross_entropy", (LABELS,),
+        lambda logits: SoftmaxCrossEntropyFunction(LABELS)(logits), ((5, 4),),
+    ),
+]  # fmt: skip
 
 
 def value_and_gradients(call, arrays, upstream):

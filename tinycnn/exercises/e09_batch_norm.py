@@ -38,7 +38,9 @@ EXERCISE = Exercise(
     hint="FixedBatchNormFunction.backward, below, is the case where only the direct path exists. What is missing takes "
     "the mean out of grad_y, and its part along x̂: what would only shift or stretch the channel changes nothing.",
     holes=(
-        Hole("BatchNormFunction.backward", "grad_y in the shape of x → the gradients of x, gamma (C,), beta (C,)."),
+        Hole("BatchNormFunction.backward", "grad_y in the shape of x → the gradients of x (see grad_x; None unless\n"
+             "self.needs_grad[0]), gamma (C,) and beta (C,)."),
+        Hole("BatchNormFunction.grad_x", "grad_y, the gradients of gamma and beta (C,) → grad_x, in the shape of x."),
     ),
     check=check,
-)
+)  # fmt: skip

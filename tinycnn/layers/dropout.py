@@ -19,7 +19,7 @@ class Dropout(Layer):
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise SettingError(f"Dropout(p={p}): p must lie in [0, 1)")
+            raise SettingError(f"Dropout(p={p}): expected `p` in [0, 1)")
         self.p = float(p)
         self.seed = self.step = 0
 

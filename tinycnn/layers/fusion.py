@@ -15,8 +15,9 @@ from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
 from tinycnn.layers.normalization import BatchNorm
 from tinycnn.layers.pooling import MaxPool2d
-from tinycnn.ops.batch_norm import check_not_empty, update_statistics
+from tinycnn.ops.batch_norm import check_not_empty
 from tinycnn.ops.fused import FusedConvFunction, FusedConvNormFunction, FusedDenseFunction, FusedNormFunction
+from tinycnn.ops.running_statistics import update_statistics
 from tinycnn.tensor import Tensor
 
 Step = Callable[[Tensor], Tensor]

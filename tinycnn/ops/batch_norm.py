@@ -13,55 +13,52 @@ single ``x`` acts in three ways: directly, through the mean (``d mean/dx = 1/M``
     through the var     2 (x - mean)/M · Σ gamma grad_y (-x̂ s²/2)       = -gamma s · x̂ grad_gamma / M
     grad_x            = gamma s · (grad_y - grad_beta / M - x̂ grad_gamma / M)
 
-that is, grad_y without its mean and without its part along x̂: what would only shift or stretch the channel is undone
-by the normalisation, so it cannot matter. At test time fixed running statistics are used, and the layer is just a scale
-and a shift. They start at 0 and 1 and follow each batch, ``running += momentum · (batch - running)``, so an evaluation
-before some fifty steps still sees their start. As in Keras, the running variance is the biased one (divided by M, not
-by M - 1). Where several ranks share a batch (``sharding.py``), every sum above is over the images of all of them.
-Source: Ioffe, Szegedy, "Batch normalization", 2015.
+that is, grad_y without its mean and without its component along x̂: the normalisation undoes any shift or scaling of the
+channel, so the gradient has no part in these directions. At test time the statistics are fixed running ones, and the
+layer is a scale and a shift. They start at 0 and 1 and follow each batch, ``running += momentum · (batch - running)``,
+so an evaluation within the first fifty steps or so still depends on their start. As in Keras, the running variance is
+the biased one (divided by M, not by M - 1). Source: Ioffe, Szegedy, "Batch normalization", 2015.
 """
 
 import math
 
-from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.distributed import sharding
 from tinycnn.errors import SettingError, ShapeError
+from tinycnn.ops.running_statistics import update_statistics
 from tinycnn.tensor import Function, Tensor
 
 
 class BatchNormFunction(Function):
-    """Normalises by the statistics of the batch, which it leaves in ``mean`` and ``var``, both ``(C,)``."""
+    """Normalises by the statistics of the batch; afterwards ``mean`` and ``var`` hold them, both ``(C,)``."""
 
     def __init__(self, eps: float) -> None:
         self.eps = eps
 
     def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
         self.axes = tuple(range(x.ndim - 1))  # all but the channels
-        self.M, self.mean, self.var = batch_moments(x, self.axes)  # (), (C,), (C,)
+        self.M, self.mean, self.var = self.moments(x)  # (), (C,), (C,)
         self.inverse_std = 1 / self.backend.xp.sqrt(self.var + self.eps)  # (C,)
         self.x_hat, self.gamma = (x - self.mean) * self.inverse_std, gamma
         return gamma * self.x_hat + beta
 
+    def moments(self, x: Array) -> tuple[int, Array, Array]:
+        """``x (..., C)`` → the number of values per channel, their mean and variance, ``(C,)`` both."""
+        return math.prod(x.shape[:-1]), x.mean(axis=self.axes), x.var(axis=self.axes)
+
     def backward(self, grad_y: Array) -> tuple[Array | None, Array, Array]:
         grad_beta = grad_y.sum(axis=self.axes)  # (C,)
         grad_gamma = (grad_y * self.x_hat).sum(axis=self.axes)  # (C,)
-        if not self.needs_grad[0]:
-            return None, grad_gamma, grad_beta
-        mean_gamma, mean_beta = (whole / self.M for whole in sharding.global_sums(grad_gamma, grad_beta))
-        grad_x = self.gamma * self.inverse_std * (grad_y - mean_beta - self.x_hat * mean_gamma)
+        grad_x = self.grad_x(grad_y, grad_gamma, grad_beta) if self.needs_grad[0] else None
         return grad_x, grad_gamma, grad_beta
 
-
-def batch_moments(x: Array, axes: tuple[int, ...]) -> tuple[int, Array, Array]:
-    """``x (..., C)`` → how many values each channel has in the batch, their mean and variance, ``(C,)`` both."""
-    own = (x.mean(axis=axes), x.var(axis=axes)) if len(x) else (x.sum(axis=axes), x.sum(axis=axes))  # zeros
-    whole, mean, var = sharding.global_moments(len(x), math.prod(x.shape[1:-1]), *own)
-    return whole, mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
+    def grad_x(self, grad_y: Array, grad_gamma: Array, grad_beta: Array) -> Array:
+        """The gradient of ``x``, from that of ``y`` and those of gamma and beta."""
+        return self.gamma * self.inverse_std * (grad_y - grad_beta / self.M - self.x_hat * (grad_gamma / self.M))
 
 
 class FixedBatchNormFunction(Function):
-    """Normalises by given statistics: y = gamma (x - mean) / √(var + eps) + beta."""
+    """Normalises by given statistics: ``y = gamma (x - mean) / √(var + eps) + beta``."""
 
     def __init__(self, mean: Array, var: Array, eps: float) -> None:
         self.mean, self.var, self.eps = mean, var, eps
@@ -94,29 +91,19 @@ def batch_norm(
 
     ``training``: normalise by the batch, and move ``running_mean`` and ``running_var`` (arrays ``(C,)``, changed in
     place, or None) towards its statistics by the fraction ``momentum``. Otherwise normalise by the running statistics.
-    Raises ShapeError for shapes that do not fit or an empty batch in training, SettingError when statistics are
-    missing.
+    Raises ShapeError for shapes that do not fit and for an empty batch in training, SettingError when running
+    statistics are needed and missing.
     """
     _check(x, gamma, beta, training)
     if not training:
         if running_mean is None or running_var is None:
-            raise SettingError("batch_norm: training=False needs running_mean and running_var")
+            raise SettingError("batch_norm: `training=False` needs `running_mean` and `running_var`")
         return FixedBatchNormFunction(running_mean, running_var, eps)(x, gamma, beta)
-    normalise = BatchNormFunction(eps)
+    normalise = ShardedBatchNormFunction(eps) if sharding.current_shard() else BatchNormFunction(eps)
     y = normalise(x, gamma, beta)
     if running_mean is not None and running_var is not None:
         update_statistics(running_mean, running_var, normalise.mean, normalise.var, momentum)
     return y
-
-
-def update_statistics(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float) -> None:
-    """Move the running statistics, in place, towards those of a batch by the fraction ``momentum``; all ``(C,)``."""
-    fused = get_backend().fused.get("update_statistics")
-    if fused:
-        fused(running_mean, running_var, mean, var, momentum)
-        return
-    running_mean += momentum * (mean - running_mean)
-    running_var += momentum * (var - running_var)
 
 
 def _check(x: Tensor, gamma: Tensor, beta: Tensor, training: bool) -> None:
@@ -130,6 +117,19 @@ def _check(x: Tensor, gamma: Tensor, beta: Tensor, training: bool) -> None:
 
 
 def check_not_empty(x: Tensor) -> None:
-    """Raise ShapeError for a batch without images: it has no mean and no variance. A part of a batch may be empty."""
+    """Raise ShapeError for a batch without images, which has no mean; a shard of a batch may be empty."""
     if 0 in x.shape and sharding.current_shard() is None:
         raise ShapeError(f"batch_norm: a batch of shape {x.shape} has no mean; give it at least one image")
+
+
+class ShardedBatchNormFunction(BatchNormFunction):
+    """Batch norm of a shard (``distributed/sharding.py``): every sum over the batch is over the images of all ranks."""
+
+    def moments(self, x: Array) -> tuple[int, Array, Array]:
+        """Those of the whole batch; this rank may have none of its images."""
+        own = (x.mean(axis=self.axes), x.var(axis=self.axes)) if len(x) else [x.sum(axis=self.axes)] * 2  # zeros
+        M, mean, var = sharding.global_moments(len(x), math.prod(x.shape[1:-1]), *own)
+        return M, mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
+
+    def grad_x(self, grad_y: Array, grad_gamma: Array, grad_beta: Array) -> Array:
+        return super().grad_x(grad_y, *sharding.global_sums(grad_gamma, grad_beta))

@@ -3,14 +3,14 @@
     y = x · mask,      mask = 0 with probability p, else 1/(1 - p)
 
 The kept values are scaled up so that the expected value of ``y`` is ``x``: at test time the layer does nothing. The
-mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Where several ranks share a batch (``sharding.py``),
-each draws the mask of the whole batch and takes its rows of it: an image loses the same units wherever it is computed.
-Source: Srivastava et al., "Dropout", 2014.
+mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Source: Srivastava et al., "Dropout", 2014.
 """
 
+from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Pair
 from tinycnn.distributed import sharding
 from tinycnn.errors import SettingError
+from tinycnn.ops.fused import FusedDropoutFunction
 from tinycnn.tensor import Function, Tensor
 
 
@@ -19,25 +19,39 @@ class DropoutFunction(Function):
         self.p, self.key = p, key
 
     def forward(self, x: Array) -> Array:
-        shard = sharding.current_shard()
-        self.fused = None if shard else self.backend.fused.get("dropout")  # computes the mask again instead of keeping
-        if self.fused:
-            return self.fused(x, self.p, self.key)
-        shape = (shard.rows.stop, *x.shape[1:]) if shard else x.shape
-        mask = self.backend.dropout_mask(shape, self.p, x.dtype, self.key)
-        self.mask = mask[shard.rows] if shard else mask  # of the shape of x
+        self.mask = self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key)  # shape of x
         return x * self.mask
 
     def backward(self, grad_y: Array) -> Array:
-        return self.fused(grad_y, self.p, self.key) if self.fused else grad_y * self.mask
+        return grad_y * self.mask
 
 
 def dropout(x: Tensor, *, p: float = 0.5, key: Pair, training: bool = True) -> Tensor:
     """Zero each value with probability ``p``, any shape → the same shape; ``x`` itself when not ``training``.
 
-    ``key = (seed, step)`` are two numbers >= 0 that fix the mask: the same key, the same mask, on every backend. Raises
-    SettingError for ``p`` outside [0, 1).
+    ``key = (seed, step)`` are two numbers >= 0 that fix the mask: the same key gives the same mask on every backend.
+    Raises SettingError for ``p`` outside [0, 1).
     """
     if not 0 <= p < 1:
-        raise SettingError(f"dropout: p={p} must lie in [0, 1): at 1 nothing would be left")
-    return DropoutFunction(p, key)(x) if training and p > 0 else x
+        raise SettingError(f"dropout: p={p}, expected a number in [0, 1): at 1 nothing would be left")
+    if not training or p == 0:
+        return x
+    shard = sharding.current_shard()
+    if shard:
+        return ShardedDropoutFunction(p, key, shard.rows)(x)
+    if get_backend().fused.get("dropout"):
+        return FusedDropoutFunction(p, key)(x)
+    return DropoutFunction(p, key)(x)
+
+
+class ShardedDropoutFunction(DropoutFunction):
+    """Dropout of the images ``rows`` of a batch: an image loses the same units on any number of ranks."""
+
+    def __init__(self, p: float, key: Pair, rows: slice) -> None:
+        super().__init__(p, key)
+        self.rows = rows
+
+    def forward(self, x: Array) -> Array:
+        shape = self.rows.stop, *x.shape[1:]
+        self.mask = self.backend.dropout_mask(shape, self.p, x.dtype, self.key)[self.rows]  # shape of x
+        return x * self.mask

@@ -84,3 +84,34 @@ class FusedDenseFunction(Function):
         needs = {"need_grad_x": self.needs_grad[0], "need_grad_weight": any(self.needs_grad[1:])}
         backward = self.backend.fused["dense_backward"]
         return backward(self.x, self.weight, self.y, grad_y, relu=self.relu, **needs)
+
+
+class FusedDropoutFunction(Function):
+    """``dropout``: computes the mask again in the backward pass instead of storing it."""
+
+    def __init__(self, p: float, key: Pair) -> None:
+        self.p, self.key = p, key
+
+    def forward(self, x: Array) -> Array:
+        return self.backend.fused["dropout"](x, self.p, self.key)
+
+    def backward(self, grad_y: Array) -> Array:
+        return self.backend.fused["dropout"](grad_y, self.p, self.key)
+
+
+class FusedSoftmaxCrossEntropyFunction(Function):
+    """``softmax_cross_entropy``: loss and gradient in one pass, during the forward pass."""
+
+    none_means_one = True
+
+    def __init__(self, labels: Array) -> None:
+        self.labels = labels
+
+    def forward(self, logits: Array) -> Array:
+        kernel = self.backend.fused["softmax_cross_entropy"]
+        loss, self.grad_logits = kernel(logits, self.backend.asarray(self.labels))  # (), (N, K)
+        return loss
+
+    def backward(self, grad_loss: Array | None) -> Array:
+        grad, self.grad_logits = self.grad_logits, None  # given away: the engine copies arrays that a function holds
+        return grad if grad_loss is None else grad * grad_loss  # (N, K)

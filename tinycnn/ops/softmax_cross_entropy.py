@@ -1,4 +1,4 @@
-"""The loss of a classifier: how surprised it is by the right answer, in nats, as the mean over the batch.
+"""The loss of a classifier: the mean cross-entropy over the batch, in nats.
 
     loss = -1/N Σ_n Σ_k  target[n, k] · log p[n, k],      p = softmax(logits),      target = one-hot row of the label
 
@@ -10,16 +10,18 @@ and with the 1/N of the mean
 
     grad_logits = (p - target) / N
 
-the difference between what the network believed and what was true. ``nll_loss`` is the same loss for a network that
-ends in ``log_softmax``; its gradient is ``-target / N``.
+the difference between predicted and true probabilities. ``nll_loss`` is the same loss for a network that ends in
+``log_softmax``; its gradient is ``-target / N``.
 """
 
 from typing import Any
 
 import numpy as np
 
+from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
 from tinycnn.errors import DataError, ShapeError
+from tinycnn.ops.fused import FusedSoftmaxCrossEntropyFunction
 from tinycnn.ops.softmax import log_softmax_rows
 from tinycnn.tensor import Function, Tensor
 
@@ -29,20 +31,11 @@ class SoftmaxCrossEntropyFunction(Function):
         self.labels = labels
 
     def forward(self, logits: Array) -> Array:
-        fused = self.backend.fused.get("softmax_cross_entropy")  # loss and gradient in one pass
-        if fused:
-            loss, self.grad_logits = fused(logits, self.backend.asarray(self.labels))
-            self.takes_none = True
-            return loss  # ()
-        self.grad_logits = None
         self.log_p = log_softmax_rows(self.backend.xp, logits)  # (N, K)
         self.target = as_targets(self.backend, self.labels, logits)  # (N, K)
-        return mean_surprise(self.backend.xp, self.log_p, self.target)  # ()
+        return mean_cross_entropy(self.backend.xp, self.log_p, self.target)  # ()
 
     def backward(self, grad_loss: Array) -> Array:
-        if self.grad_logits is not None:
-            grad, self.grad_logits = self.grad_logits, None
-            return grad if grad_loss is None else grad * grad_loss  # (N, K)
         p = self.backend.xp.exp(self.log_p)
         return (p - self.target) * (grad_loss / len(p))  # (N, K)
 
@@ -53,13 +46,13 @@ class NLLLossFunction(Function):
 
     def forward(self, log_p: Array) -> Array:
         self.target = as_targets(self.backend, self.labels, log_p)  # (N, K)
-        return mean_surprise(self.backend.xp, log_p, self.target)  # ()
+        return mean_cross_entropy(self.backend.xp, log_p, self.target)  # ()
 
     def backward(self, grad_loss: Array) -> Array:
         return -self.target * (grad_loss / len(self.target))  # (N, K)
 
 
-def mean_surprise(xp: Any, log_p: Array, target: Array) -> Array:
+def mean_cross_entropy(xp: Any, log_p: Array, target: Array) -> Array:
     """``-mean_n Σ_k target · log_p``, ``(N, K)`` → ``()``; a class that is not the target may have ``log_p = -inf``."""
     return -(target * xp.where(target != 0, log_p, 0)).sum() / len(log_p)
 
@@ -76,18 +69,21 @@ def softmax_cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     """Mean cross-entropy in nats: ``logits (N, K)``, ``labels (N,)`` integers or ``(N, K)`` one-hot → a single number.
 
     Rows of ``labels (N, K)`` may be any probabilities (label smoothing). Raises ShapeError when the shapes do not fit,
-    DataError when a label is no class or a row does not sum to 1; labels that already lie on a GPU are not looked at.
+    DataError when a label is out of range or a row does not sum to 1; the values of labels on a GPU are not checked.
     """
-    return SoftmaxCrossEntropyFunction(checked_labels("softmax_cross_entropy", logits, labels))(logits)
+    labels = checked_labels("softmax_cross_entropy", logits, labels)
+    if get_backend().fused.get("softmax_cross_entropy"):
+        return FusedSoftmaxCrossEntropyFunction(labels)(logits)
+    return SoftmaxCrossEntropyFunction(labels)(logits)
 
 
 def nll_loss(log_probs: Tensor, labels: Any) -> Tensor:
-    """Mean negative log-likelihood of ``log_probs (N, K)``; the rest is as in ``softmax_cross_entropy``."""
+    """Mean negative log-likelihood of ``log_probs (N, K)``, otherwise as ``softmax_cross_entropy``."""
     return NLLLossFunction(checked_labels("nll_loss", log_probs, labels))(log_probs)
 
 
 def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
-    """The labels as an array, once it is sure that they fit ``scores (N, K)``."""
+    """``labels`` as an array; raises ShapeError or DataError unless they fit ``scores (N, K)``."""
     labels = labels.data if isinstance(labels, Tensor) else labels
     labels = labels if hasattr(labels, "shape") else np.asarray(labels)
     if scores.ndim != 2 or 0 in scores.shape or labels.shape not in (scores.shape[:1], scores.shape):
@@ -103,8 +99,8 @@ def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
 def _check_label_values(op: str, labels: np.ndarray, K: int) -> None:
     if labels.ndim == 2:
         if not (np.all(labels >= 0) and np.allclose(labels.sum(axis=1), 1, atol=1e-4)):
-            raise DataError(f"{op}: every row of labels must hold probabilities that sum to 1 (one-hot); one does not")
+            raise DataError(f"{op}: every row of labels must hold probabilities that sum to 1, such as a one-hot row")
     elif labels.dtype.kind not in "iu":
         raise DataError(f"{op}: labels are {labels.dtype}, expected whole numbers 0 to {K - 1}")
     elif labels.min() < 0 or labels.max() >= K:
-        raise DataError(f"{op}: labels reach from {labels.min()} to {labels.max()}, expected 0 to {K - 1}")
+        raise DataError(f"{op}: labels range from {labels.min()} to {labels.max()}, expected 0 to {K - 1}")
