@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tinycnn import Tensor
-from tinycnn.backends import get_backend
+from tinycnn.backends import base, get_backend
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.optim import (
     OPTIMIZERS,
@@ -322,10 +322,11 @@ def test_a_step_moves_the_parameter_itself_whatever_its_memory_layout(backend, o
 
 
 def test_any_optimizer_can_have_a_fused_kernel(backend, monkeypatch):
-    """By name, with its slots in order and its settings; where the backend has none of that name, ``update`` runs."""
+    """It gets the slots in order and the settings; where the backend has no such kernel, ``update`` runs."""
 
     class Fused(SGD):
-        fused_name = "sgd_all"
+        def fused_kernel(self, backend):
+            return backend.kernel("sgd_all")
 
         def fused_settings(self):
             return (self.momentum,)
@@ -336,8 +337,8 @@ def test_any_optimizer_can_have_a_fused_kernel(backend, monkeypatch):
             p -= rates[0] * (momentum + 1) * velocity
 
     moved = []
-    for fused in ({}, {"sgd_all": kernel}):
-        monkeypatch.setattr(backend, "fused", fused)
+    for registered in ({}, {(backend.name, "sgd_all"): lambda backend: kernel}):
+        monkeypatch.setattr(base, "_kernel_loaders", registered)
         parameter = Tensor(np.ones(3), requires_grad=True)
         parameter.grad = backend.asarray(np.full(3, 2.0))
         Fused([parameter], lr=0.5, momentum=0.5).step()

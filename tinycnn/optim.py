@@ -27,7 +27,6 @@ class Optimizer:
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ()
-    fused_name: ClassVar[str] = ""  # of what does ``update`` for all parameters at once, on a backend that has it
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, schedule: Schedule | None = None) -> None:
         self.base_lr = in_range("lr", lr, above=0)
@@ -65,9 +64,9 @@ class Optimizer:
     def update_all(self, backend: Backend, moving: Moving, rates: tuple[Rate, ...]) -> None:
         """Change all these parameters and their slots in place; in one pass over memory where the backend can.
 
-        A kernel stands for the ``update`` of the class that names it; a subclass may have another, and names its own.
+        ``fused_kernel`` belongs to the ``update`` of the same class; a subclass with another ``update`` has its own.
         """
-        fused = backend.fused.get(vars(type(self)).get("fused_name", ""))
+        fused = self.fused_kernel(backend) if "fused_kernel" in vars(type(self)) else None
         if fused and all(p.flags.c_contiguous for p, _, _ in moving):
             contiguous = backend.xp.ascontiguousarray
             arrays = [(p, contiguous(g), *(slots[name] for name in self.slot_names)) for p, g, slots in moving]
@@ -76,8 +75,12 @@ class Optimizer:
         for p, g, slots in moving:
             self.update(backend, p, g, *rates, **slots)
 
+    def fused_kernel(self, backend: Backend) -> Callable[..., None] | None:
+        """The kernel that does ``update`` for all parameters at once; None where the backend has none."""
+        return None
+
     def fused_settings(self) -> tuple[float, ...]:
-        """What the kernel called ``fused_name`` takes after parameters and rates."""
+        """The arguments of ``fused_kernel`` after parameters and rates."""
         raise NotImplementedError
 
     def update(self, backend: Backend, p: Array, g: Array, *rates: Any, **slots: Any) -> None:
@@ -181,7 +184,6 @@ class Adam(Optimizer):
     """
 
     slot_names = ("m", "v")
-    fused_name = "adam_all"
     coupled = True  # whether weight_decay is part of the gradient
 
     def __init__(
@@ -203,6 +205,9 @@ class Adam(Optimizer):
         """The learning rate divided by ``1-β₁ᵗ``, and the factor ``1 / (1-β₂ᵗ)`` of v, with t from 1."""
         (lr,), t = super().rates(step), step + 1
         return lr / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
+
+    def fused_kernel(self, backend: Backend) -> Callable[..., None] | None:
+        return backend.fused.adam_all
 
     def fused_settings(self) -> tuple[float, ...]:
         return self.beta1, self.beta2, self.eps, self.weight_decay if self.coupled else 0.0
@@ -231,7 +236,7 @@ class AdamW(Adam):
     Source: Loshchilov, Hutter, "Decoupled weight decay regularization", 2019.
     """
 
-    fused_name = Adam.fused_name
+    fused_kernel = Adam.fused_kernel
     coupled = False
 
     def __init__(

@@ -70,7 +70,9 @@ class Products:
         x, weight, bias, grad = numbers(N, inputs), numbers(inputs, units, seed=1), numbers(units), numbers(N, units)
         there = [self.backend.asarray(array) for array in (x, weight, bias, grad)]
         y = self.backend.dense_forward(*there[:3], relu=True)
-        gradients = self.backend.dense_backward(*there[:2], y, there[3], relu=True, need_grad_x=True)
+        gradients = self.backend.dense_backward(
+            *there[:2], y, there[3], relu=True, need_grad_x=True, need_grad_weight=True
+        )
         mask = self.backend.to_host(y) > 0
         x, weight, grad = self.cut(x), self.cut(weight), self.cut(grad) * mask
         sums = x @ weight + np.float64(bias)
@@ -82,7 +84,9 @@ class Products:
         settings = {"stride": (1, 1), "padding": (0, 0), "relu": False, "pool": None, "need_grad_x": True}
         y, saved = self.backend.conv_forward(x_there, weight_there, bias_there, **settings)
         grad = numbers(*y.shape, seed=2)
-        gradients = self.backend.conv_backward(saved, self.backend.asarray(grad), True)
+        gradients = self.backend.conv_backward(
+            saved, self.backend.asarray(grad), need_grad_x=True, need_grad_weight=True
+        )
         x, weight, grad = self.cut(x), self.cut(weight), self.cut(grad)
         wanted = np.einsum("nhwijc,ijcf->nhwf", im2col(x, K, K), weight) + np.float64(bias)
         padded = np.pad(grad, ((0, 0), (K - 1, K - 1), (K - 1, K - 1), (0, 0)))

@@ -1,5 +1,6 @@
 """Frozen layers: no gradient, no change, no work; and what is left to train learns as if nothing were frozen."""
 
+import dataclasses
 import itertools
 import re
 
@@ -117,9 +118,9 @@ def fusing(request):
 )
 def test_a_kernel_that_goes_wrong_beside_frozen_parameters_is_noticed(kernel, make, frozen, fusing, monkeypatch):
     """A planted bug: where something is frozen, the first of the gradients that are left is doubled."""
-    if kernel not in fusing.fused:
+    right = getattr(fusing.fused, kernel)
+    if right is None:
         pytest.skip(f"backend {fusing.name!r} fuses nothing here (TINYCNN_SIMD_LANES=0)")
-    right = fusing.fused[kernel]
 
     def wrong(*arguments, **settings):
         needs = [value for value in arguments if isinstance(value, bool)]
@@ -128,7 +129,7 @@ def test_a_kernel_that_goes_wrong_beside_frozen_parameters_is_noticed(kernel, ma
         first = next(i for i, grad in enumerate(grads) if grad is not None)
         return grads if all(needs) else [*grads[:first], grads[first] * 2, *grads[first + 1 :]]
 
-    monkeypatch.setitem(fusing.fused, kernel, wrong)
+    monkeypatch.setattr(fusing, "fused", dataclasses.replace(fusing.fused, **{kernel: wrong}))
     with pytest.raises(AssertionError, match="frozen"):
         check_gradients(make, frozen, of_input=True)
 

@@ -16,7 +16,6 @@ class WindowsBackend(Backend):
     xp = np
 
     def __init__(self):
-        self.fused = {}
         self.numpy = NumpyBackend()  # draws the masks and gathers the images, which have no windows
 
     def owns(self, array):

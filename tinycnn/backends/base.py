@@ -17,24 +17,23 @@ Rules that every backend keeps, so that all of them train the same network:
 * The same input gives the same bits on every run.
 * Random numbers come from a counter, not from a state: the same key gives the same mask on every backend.
 
-Faster kernels that join several ops are optional. A backend lists them in ``fused`` by name, and the few places that
-can use one ask ``backend.fused.get(name)``; the plain path stays complete without them. An op from outside the package
-brings its own with ``register_kernel``.
+Faster kernels that join several ops are optional. ``fused_kernels.py`` states what each computes, ``Backend.fused``
+holds those that a backend has, and the plain path stays complete without them. An op from outside the package registers
+its own kernels with ``register_kernel`` and gets them from ``Backend.kernel``.
 """
 
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 
-Array = Any  # numpy.ndarray or cupy.ndarray
-Pair = tuple[int, int]
-Pool = tuple[Pair, Pair]  # window, stride
+from tinycnn.backends.array_types import Array, Pair
+from tinycnn.backends.fused_kernels import FusedKernels
+
 Kernel = Callable[..., Any]
 
 _kernel_loaders: dict[tuple[str, str], Callable[["Backend"], Kernel]] = {}  # by (name of the backend, of the kernel)
@@ -69,17 +68,6 @@ class Recorder(Protocol):
         """Run ``work`` once, then record it; raises BackendError when it ran but cannot be recorded."""
 
 
-@dataclass(frozen=True)
-class StepInMemory:
-    """A step number that lies in the memory of a backend, ``base ()`` int64, and how far it was counted on since."""
-
-    base: Array
-    more: int = 0
-
-    def __add__(self, steps: int) -> "StepInMemory":
-        return StepInMemory(self.base, self.more + steps)
-
-
 WAVES = [(i, j) for i in range(4) for j in range(4) if (i, j) != (0, 0)]  # half waves down and across an image
 
 
@@ -99,8 +87,8 @@ class Backend(ABC):
     name: str
     compiles: bool = False  # whether the first step takes long because kernels are compiled
     xp: ModuleType  # numpy, or a module with the same functions
-    fused: dict[str, Callable[..., Any]]
-    for_whole_batches: frozenset[str] = frozenset()  # fused kernels that cannot work on a part of a batch (ranks.py)
+    fused: FusedKernels = FusedKernels()  # those that it has
+    fused_norm_over_ranks: bool = True  # whether fused batch norm takes the statistics of a batch that ranks share
     tf32: bool | None = None  # whether matrix products may round their inputs for tensor cores; None: there are none
     recorder: Callable[[], Recorder] | None = None  # makes one, on a machine where starting kernels costs time
 
@@ -108,9 +96,9 @@ class Backend(ABC):
         """Called when this backend becomes the active one: the moment to claim the machine's threads."""
 
     def kernel(self, name: str) -> Kernel | None:
-        """The optional kernel ``name``, registered or fused; None where plain arithmetic has to do."""
+        """The kernel that ``register_kernel`` added as ``name``; None where there is none: use plain arithmetic."""
         loader = _kernel_loaders.get((self.name, name))
-        return loader(self) if loader else self.fused.get(name)
+        return loader(self) if loader else None
 
     def why_no_tf32(self) -> str:
         """The sentence for who wants TF32 where ``tf32`` is None."""

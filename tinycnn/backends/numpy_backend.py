@@ -39,7 +39,6 @@ class NumpyBackend(Backend):
     xp = np
 
     def __init__(self) -> None:
-        self.fused = {}
         keep_freed_memory()
 
     def activate(self) -> None:

@@ -5,9 +5,12 @@ that no rule below covers is its own step. On a backend without fused kernels, w
 float64, every layer is, and the network runs as it is written.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 
-from tinycnn.backends.base import Array, Backend, Pool
+from tinycnn.backends.array_types import Array, Pool
+from tinycnn.backends.base import Backend
+from tinycnn.backends.fused_kernels import FusedKernels
 from tinycnn.distributed.sharding import current_shard
 from tinycnn.layers.activations import ReLU
 from tinycnn.layers.base import Layer
@@ -21,34 +24,37 @@ from tinycnn.ops.running_statistics import update_statistics
 from tinycnn.tensor import Tensor
 
 Step = Callable[[Tensor], Tensor]
+Rule = tuple[list[type[Layer]], Callable[..., Step]]  # layers covered, what makes the step
 NO_POOL: Pool = ((1, 1), (1, 1))
 MOST_PLACES = 254  # in a pool window: fused kernels note the winner in one byte
 
 
 def plan(layers: Sequence[Layer], backend: Backend) -> list[Step]:
-    """The steps that compute ``layers`` on ``backend``: at each place the first of the ``RULES`` that fits."""
+    """The steps that compute ``layers`` on ``backend``: at each place the first of the ``rules`` that fits."""
     return [step for step, _ in plan_with_layers(layers, backend)]
 
 
 def plan_with_layers(layers: Sequence[Layer], backend: Backend) -> Iterator[tuple[Step, list[Layer]]]:
     """The steps, each with the layers that it covers."""
-    rest = list(layers)
+    rest, usable = list(layers), rules(_kernels(backend))
     while rest:
-        step, used = _next_step(rest, _kernels(backend))
+        step, used = _next_step(rest, usable)
         yield step, rest[:used]
         rest = rest[used:]
 
 
-def _kernels(backend: Backend) -> Collection[str]:
-    """The names of the fused kernels that may be used now."""
-    return backend.fused.keys() - backend.for_whole_batches if current_shard() else backend.fused.keys()
+def _kernels(backend: Backend) -> FusedKernels:
+    """The fused kernels that may be used now."""
+    if current_shard() and not backend.fused_norm_over_ranks:
+        return dataclasses.replace(backend.fused, norm_forward=None, conv_norm_forward=None)
+    return backend.fused
 
 
-def _next_step(layers: list[Layer], kernels: Collection[str]) -> tuple[Step, int]:
+def _next_step(layers: list[Layer], usable: list[Rule]) -> tuple[Step, int]:
     """The step that begins with the first layer, and how many layers it covers."""
-    for kernel, kinds, make_step in RULES:
+    for kinds, make_step in usable:
         run = layers[: len(kinds)]
-        if kernel in kernels and [type(layer) for layer in run] == kinds and all(map(_can_be_fused, run)):
+        if [type(layer) for layer in run] == kinds and all(map(_can_be_fused, run)):
             return make_step(*run), len(kinds)
     return layers[0], 1
 
@@ -117,14 +123,17 @@ def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNor
     return y
 
 
-RULES: list[tuple[str, list[type[Layer]], Callable[..., Step]]] = [  # kernel needed, layers covered; longest first
-    ("conv_norm_forward", [Conv2d, ReLU, BatchNorm, MaxPool2d], conv_norm_step),
-    ("conv_norm_forward", [Conv2d, ReLU, BatchNorm], conv_norm_step),
-    ("conv_forward", [Conv2d, ReLU, MaxPool2d], conv_step),
-    ("conv_forward", [Conv2d, ReLU], conv_step),
-    ("conv_forward", [Conv2d], conv_step),
-    ("norm_forward", [BatchNorm, MaxPool2d], norm_step),
-    ("norm_forward", [BatchNorm], norm_step),
-    ("dense_forward", [Dense, ReLU], dense_step),
-    ("dense_forward", [Dense], dense_step),
-]
+def rules(fused: FusedKernels) -> list[Rule]:
+    """Which layers become which step with these kernels, the longest run of layers first."""
+    every: list[tuple[object, list[type[Layer]], Callable[..., Step]]] = [
+        (fused.conv_norm_forward, [Conv2d, ReLU, BatchNorm, MaxPool2d], conv_norm_step),
+        (fused.conv_norm_forward, [Conv2d, ReLU, BatchNorm], conv_norm_step),
+        (fused.conv_forward, [Conv2d, ReLU, MaxPool2d], conv_step),
+        (fused.conv_forward, [Conv2d, ReLU], conv_step),
+        (fused.conv_forward, [Conv2d], conv_step),
+        (fused.norm_forward, [BatchNorm, MaxPool2d], norm_step),
+        (fused.norm_forward, [BatchNorm], norm_step),
+        (fused.dense_forward, [Dense, ReLU], dense_step),
+        (fused.dense_forward, [Dense], dense_step),
+    ]
+    return [(kinds, make_step) for kernel, kinds, make_step in every if kernel]

@@ -1,15 +1,13 @@
 """Several layers as one function, for backends that offer kernels which compute them in one pass over memory.
 
-A backward kernel is told what is wanted (``need_grad_x``; ``need_grad_weight``, bias included; ``need_grad_gamma``,
-beta included), and may answer anything for the rest: nobody looks at the gradient of a frozen parameter.
-
 Nothing here is new mathematics. Each function below equals the ops it names, one after the other, values and gradients;
 tests hold it to that. What is saved is memory traffic and, exactly, arithmetic: after a max-pool only one output per
 window carries a gradient, bias and ReLU need only touch the pooled maximum, and convolution outputs that no pool window
 reads need not exist.
 """
 
-from tinycnn.backends.base import Array, Pair, Pool
+from tinycnn.backends.array_types import Array, Pair, Pool
+from tinycnn.backends.fused_kernels import required
 from tinycnn.tensor import Function
 
 
@@ -17,34 +15,35 @@ class FusedConvFunction(Function):
     """``max_pool2d(relu(conv2d(x, weight, bias)))``; ReLU and pool only if asked."""
 
     def __init__(self, stride: Pair, padding: Pair, relu: bool, pool: Pool | None) -> None:
-        self.settings = {"stride": stride, "padding": padding, "relu": relu, "pool": pool}
+        self.windows, self.relu, self.pool = {"stride": stride, "padding": padding}, relu, pool
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
-        y, self.saved = self.backend.fused["conv_forward"](
-            x, weight, bias, **self.settings, need_grad_x=self.needs_grad[0]
+        forward = required(self.backend.fused.conv_forward)
+        y, self.saved = forward(
+            x, weight, bias, **self.windows, relu=self.relu, pool=self.pool, need_grad_x=self.needs_grad[0]
         )
         return y
 
     def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
-        need_grad_x, need_grad_weight = self.needs_grad[0], any(self.needs_grad[1:])
-        return self.backend.fused["conv_backward"](self.saved, grad_y, need_grad_x, need_grad_weight)
+        needs = {"need_grad_x": self.needs_grad[0], "need_grad_weight": any(self.needs_grad[1:])}
+        return required(self.backend.fused.conv_backward)(self.saved, grad_y, **needs)
 
 
 class FusedNormFunction(Function):
     """``max_pool2d(batch_norm(x, gamma, beta))``; normalises by the batch where ``mean`` and ``var`` are None."""
 
     def __init__(self, mean: Array | None, var: Array | None, eps: float, pool: Pool) -> None:
-        self.statistics, self.settings = (mean, var), {"eps": eps, "pool": pool}
+        self.statistics, self.eps, self.pool = (mean, var), eps, pool
 
     def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
-        forward = self.backend.fused["norm_forward"]
-        y, self.mean, self.var, self.saved = forward(x, gamma, beta, *self.statistics, **self.settings)
+        forward = required(self.backend.fused.norm_forward)
+        y, self.mean, self.var, self.saved = forward(x, gamma, beta, *self.statistics, eps=self.eps, pool=self.pool)
         self.gamma = gamma
         return y
 
     def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
-        need_grad_x, need_grad_gamma = self.needs_grad[0], any(self.needs_grad[1:])
-        return self.backend.fused["norm_backward"](self.saved, self.gamma, grad_y, need_grad_x, need_grad_gamma)
+        needs = {"need_grad_x": self.needs_grad[0], "need_grad_gamma": any(self.needs_grad[1:])}
+        return required(self.backend.fused.norm_backward)(self.saved, self.gamma, grad_y, **needs)
 
 
 class FusedConvNormFunction(Function):
@@ -53,20 +52,23 @@ class FusedConvNormFunction(Function):
     def __init__(
         self, stride: Pair, padding: Pair, mean: Array | None, var: Array | None, eps: float, pool: Pool
     ) -> None:
-        self.statistics = mean, var
-        self.settings = {"stride": stride, "padding": padding, "eps": eps, "pool": pool}
+        self.windows = {"stride": stride, "padding": padding}
+        self.statistics, self.eps, self.pool = (mean, var), eps, pool
 
     def forward(self, x: Array, weight: Array, bias: Array, gamma: Array, beta: Array) -> Array:
-        forward = self.backend.fused["conv_norm_forward"]
+        forward = required(self.backend.fused.conv_norm_forward)
+        arrays = x, weight, bias, gamma, beta, *self.statistics
         y, self.mean, self.var, self.saved = forward(
-            x, weight, bias, gamma, beta, *self.statistics, **self.settings, need_grad_x=self.needs_grad[0]
+            *arrays, **self.windows, eps=self.eps, pool=self.pool, need_grad_x=self.needs_grad[0]
         )
         self.gamma = gamma
         return y
 
     def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
-        needs = self.needs_grad[0], any(self.needs_grad[1:3]), any(self.needs_grad[3:])
-        return self.backend.fused["conv_norm_backward"](self.saved, self.gamma, grad_y, *needs)
+        need_grad_x, need_grad_weight = self.needs_grad[0], any(self.needs_grad[1:3])
+        needs = {"need_grad_x": need_grad_x, "need_grad_weight": need_grad_weight}
+        backward = required(self.backend.fused.conv_norm_backward)
+        return backward(self.saved, self.gamma, grad_y, **needs, need_grad_gamma=any(self.needs_grad[3:]))
 
 
 class FusedDenseFunction(Function):
@@ -77,12 +79,12 @@ class FusedDenseFunction(Function):
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
         self.x, self.weight = x, weight
-        self.y = self.backend.fused["dense_forward"](x, weight, bias, relu=self.relu)
+        self.y = required(self.backend.fused.dense_forward)(x, weight, bias, relu=self.relu)
         return self.y
 
     def backward(self, grad_y: Array) -> tuple[Array | None, ...]:
         needs = {"need_grad_x": self.needs_grad[0], "need_grad_weight": any(self.needs_grad[1:])}
-        backward = self.backend.fused["dense_backward"]
+        backward = required(self.backend.fused.dense_backward)
         return backward(self.x, self.weight, self.y, grad_y, relu=self.relu, **needs)
 
 

@@ -20,9 +20,6 @@ class LoopBackend(Backend):
     name = "loops"
     xp = np
 
-    def __init__(self) -> None:
-        self.fused = {}
-
     def owns(self, array: object) -> bool:
         return isinstance(array, np.ndarray)
 

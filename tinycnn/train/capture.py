@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends import get_backend
-from tinycnn.backends.base import Array, StepInMemory
+from tinycnn.backends.array_types import Array, StepInMemory
+from tinycnn.backends.fused_kernels import required
 from tinycnn.data.stored import StoredImages
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import BackendError
@@ -149,7 +150,7 @@ class CapturedSteps:
             loss, logits = trainer.step(self.images, RowLabels(labels), live["chosen"][:count])
         trainer.optimizer.zero_grad()  # the recording finds memory as this run found it
         sums = self.loss_sum, self.correct
-        get_backend().fused["end_step"](loss, logits, labels, sums, self.row, self.table, self.here)
+        required(get_backend().fused.end_step)(loss, logits, labels, sums, self.row, self.table, self.here)
 
     def _row_type(self) -> np.dtype:
         """What a row holds, as the C structure it lies in memory as."""

@@ -46,7 +46,7 @@ def number_batches(model: Sequential, images: Images) -> Iterator[Array]:
 
 def count_correct(logits: Array, labels: Array) -> Array:
     """How many of ``logits (N, K)`` are largest where ``labels (N,)`` say, ``()``: a number of the active backend."""
-    fused = get_backend().fused.get("count_correct")
+    fused = get_backend().fused.count_correct
     return fused(logits, labels) if fused else (logits.argmax(axis=1) == labels).sum()
 
 

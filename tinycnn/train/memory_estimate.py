@@ -96,7 +96,7 @@ def network_steps(model: Sequential) -> Iterator[Step]:
 def inner_count(layers: list[Layer]) -> int:
     """How many numbers of an image batch norm keeps beside its output: its input without mean and variance."""
     match layers:
-        case [BatchNorm() as norm] if "norm_forward" not in get_backend().fused:
+        case [BatchNorm() as norm] if not get_backend().fused.norm_forward:
             return math.prod(norm.output_shape)
         case [first, *others] if any(isinstance(layer, BatchNorm) for layer in others):
             return math.prod(first.output_shape)
@@ -115,7 +115,7 @@ def column_count(layers: list[Layer], input_shape: tuple[int, ...]) -> int:
     """How many numbers ``im2col`` makes of an image ``(H, W, C)``; 0 for anything but a convolution by itself."""
     backend = get_backend()
     match layers:
-        case [Conv2d() as conv] if "conv_forward" not in backend.fused:
+        case [Conv2d() as conv] if not backend.fused.conv_forward:
             return math.prod(conv.output_shape[:2]) * math.prod(conv.kernel_size) * input_shape[-1]
     return 0
 

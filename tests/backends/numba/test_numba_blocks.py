@@ -80,7 +80,7 @@ def test_a_large_beta_costs_the_gradient_of_gamma_no_digits(gamma, beta):
     x, grad_y = rng.normal(size=(2, 4, 12, 12, 2)).astype(np.float32)
     gammas, betas = np.array([[1, gamma], [0, beta]], np.float32)
     _, mean, var, norm = norm_forward(x, gammas, betas, None, None, eps=1e-3, pool=((1, 1), (1, 1)))
-    _, grad_gamma, _ = norm_backward(norm, gammas, grad_y, need_grad_x=False)
+    _, grad_gamma, _ = norm_backward(norm, gammas, grad_y, need_grad_x=False, need_grad_gamma=True)
     x_hat = (x.astype(np.float64) - mean) / np.sqrt(var.astype(np.float64) + 1e-3)
     sizes = np.abs(grad_y * x_hat).sum(axis=(0, 1, 2))
     assert (np.abs(grad_gamma - (grad_y * x_hat).sum(axis=(0, 1, 2))) < 2e-7 * sizes).all()
@@ -91,4 +91,4 @@ def test_usual_batch_norms_take_the_gradient_of_gamma_from_what_is_pooled():
     x, gamma, beta = np.ones((2, 4, 4, 3), np.float32), np.array([1, -0.5, 0.2], np.float32), np.ones(3, np.float32)
     y, _, _, norm = norm_forward(x, gamma, beta, None, None, eps=1e-3, pool=((2, 2), (2, 2)))
     norm = norm._replace(source=Source(x.shape, None, None))
-    assert norm_backward(norm, gamma, np.ones_like(y), need_grad_x=False)[2].tolist() == [8, 8, 8]
+    assert norm_backward(norm, gamma, np.ones_like(y), need_grad_x=False, need_grad_gamma=True)[2].tolist() == [8, 8, 8]

@@ -383,7 +383,7 @@ for backend in ("numpy", "numba"):
         losses[backend] = [float(trainer.step(images, labels, np.arange(32))[0]) for _ in range(3)]
 np.testing.assert_allclose(losses["numba"], losses["numpy"], rtol=1e-4)
 assert losses["numba"][2] < losses["numba"][0]
-print(sorted(tinycnn.backends.load_backend("numba").fused))
+print(sorted(tinycnn.backends.load_backend("numba").fused.names()))
 """
 
 

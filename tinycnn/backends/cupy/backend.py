@@ -14,6 +14,7 @@ from tinycnn.backends.base import Array, Pair, warp_terms, window_grid
 from tinycnn.backends.cupy.graph import GraphRecorder
 from tinycnn.backends.cupy.launch import BYTE, Launcher, windows_of
 from tinycnn.backends.cupy.norm import NormKernels
+from tinycnn.backends.fused_kernels import FusedKernels
 from tinycnn.backends.philox import keep_threshold
 from tinycnn.distributed.communicator import Communicator, when_joined
 from tinycnn.errors import BackendError
@@ -22,11 +23,6 @@ INSTALL = "`pip install 'cupy-cuda13x[ctk]'` (CUDA 13 driver) or `pip install 'c
 ELSEWHERE = "or use --backend numba or --backend numpy"
 WORD = np.dtype(np.int32)
 TF32_CAPABILITY = 80  # Ampere: A100, RTX 30
-FUSED = [
-    *("conv_forward", "conv_backward", "dense_forward", "dense_backward"),
-    *("norm_forward", "norm_backward", "conv_norm_forward", "conv_norm_backward", "update_statistics"),
-    *("dropout", "softmax_cross_entropy", "adam_all", "count_correct", "end_step"),
-]
 
 
 class CupyBackend(NormKernels):
@@ -34,7 +30,7 @@ class CupyBackend(NormKernels):
 
     name = "cupy"
     compiles = True
-    for_whole_batches = frozenset({"norm_forward", "conv_norm_forward"})
+    fused_norm_over_ranks = False
 
     def __init__(self, cupy: ModuleType) -> None:
         self.xp = cupy
@@ -42,7 +38,22 @@ class CupyBackend(NormKernels):
         self.launch = Launcher(cupy)
         self.terms: dict[tuple[int, int, int, np.dtype], Array] = {}
         self.recorder = partial(GraphRecorder, cupy)
-        self.fused = {name: getattr(self, name) for name in FUSED}
+        self.fused = FusedKernels(
+            conv_forward=self.conv_forward,
+            conv_backward=self.conv_backward,
+            norm_forward=self.norm_forward,
+            norm_backward=self.norm_backward,
+            conv_norm_forward=self.conv_norm_forward,
+            conv_norm_backward=self.conv_norm_backward,
+            dense_forward=self.dense_forward,
+            dense_backward=self.dense_backward,
+            update_statistics=self.update_statistics,
+            dropout=self.dropout,
+            softmax_cross_entropy=self.softmax_cross_entropy,
+            adam_all=self.adam_all,
+            count_correct=self.count_correct,
+            end_step=self.end_step,
+        )
         check_usable(cupy, self.launch)
         self.capability = int(cupy.cuda.Device().compute_capability)
         self.tf32 = False if self.capability >= TF32_CAPABILITY else None

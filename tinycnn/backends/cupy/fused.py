@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinycnn.backends.base import Array, Pair, Pool, StepInMemory, window_grid
+from tinycnn.backends.array_types import Array, Pair, Pool, RandomKey, StepInMemory
+from tinycnn.backends.base import window_grid
 from tinycnn.backends.cupy.launch import BYTE, WINDOWS, CupyKernels, Grid, blocks_for, divisor, windows_of
+from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.philox import keep_threshold
 
 ROWS = 64  # of a tile, see cuda/tile.cuh
@@ -93,7 +95,7 @@ class PooledApart(NamedTuple):
     window: tuple[Pair, Pair, Pair]
 
 
-class FusedKernels(CupyKernels):
+class ConvKernels(CupyKernels):
     """The kernels as methods, which ``CupyBackend`` lists in ``fused``."""
 
     def multiply(self, file: str, kernel: str, columns: int, dtype: np.dtype, grid: Grid, *arguments: object) -> None:
@@ -138,12 +140,12 @@ class FusedKernels(CupyKernels):
         return y, Conv(x, weight, stride, padding, relu, window, y, winner)
 
     def conv_backward(
-        self, saved: Conv | PooledApart, grad_y: Array, need_grad_x: bool, need_grad_weight: bool = True
-    ) -> tuple[Array | None, ...]:
+        self, saved: Conv | PooledApart, grad_y: Array, *, need_grad_x: bool, need_grad_weight: bool
+    ) -> Gradients:
         """``grad_y (N, OH, OW, F)`` → the gradients of ``x``, ``weight`` and ``bias``; None for what is not needed."""
         if isinstance(saved, PooledApart):
             grad_y = self.max_pool2d_backward(grad_y, saved.winner, saved.conv.y.shape, *saved.window)
-            return self.conv_backward(saved.conv, grad_y, need_grad_x, need_grad_weight)
+            saved = saved.conv
         grad_y = self.contiguous(grad_y)
         window, stride = saved.pool
         if not need_grad_x and need_grad_weight and window == stride:
@@ -160,9 +162,7 @@ class FusedKernels(CupyKernels):
         self.elementwise("conv2d_backward.cu", "unpool_relu", grad, grad_y, conv.y, conv.winner, grad, windows)
         return grad
 
-    def conv_gradients(
-        self, conv: Conv, grad: Array, need_grad_x: bool, need_grad_weight: bool
-    ) -> tuple[Array | None, ...]:
+    def conv_gradients(self, conv: Conv, grad: Array, need_grad_x: bool, need_grad_weight: bool) -> Gradients:
         """``grad (N, OH, OW, F)`` of the convolution's own output → as ``conv_backward``."""
         return (
             self.conv_grad_x(conv, grad) if need_grad_x else None,
@@ -225,8 +225,8 @@ class FusedKernels(CupyKernels):
         *,
         relu: bool,
         need_grad_x: bool,
-        need_grad_weight: bool = True,
-    ) -> tuple[Array | None, ...]:
+        need_grad_weight: bool,
+    ) -> Gradients:
         """``grad_y (N, out)`` → ``grad_x (N, in)``, ``grad_weight (in, out)``, ``grad_bias (out,)``, or None."""
         x, weight, grad_y = self.contiguous(x), self.contiguous(weight), self.contiguous(grad_y)
         (N, inputs), units, mask = x.shape, weight.shape[1], y if relu else None
@@ -242,7 +242,7 @@ class FusedKernels(CupyKernels):
             )
         return grad_x, grad_weight, grad_bias
 
-    def dropout(self, x: Array, p: float, key: tuple[int, Any]) -> Array:
+    def dropout(self, x: Array, p: float, key: RandomKey) -> Array:
         """``x · mask`` of any shape, for a value or its gradient; the mask of ``key`` is computed, never stored."""
         x = self.contiguous(x)
         y = self.xp.empty(x.shape, x.dtype)
@@ -250,7 +250,7 @@ class FusedKernels(CupyKernels):
         self.elementwise("dropout.cu", "dropout", y, x, y, *arguments)
         return y
 
-    def mask_key(self, key: tuple[int, Any]) -> tuple[np.uint64, np.uint64, Array | None]:
+    def mask_key(self, key: RandomKey) -> tuple[np.uint64, np.uint64, Array | None]:
         """Seed, step, and where a number is to be read that is added to it, or None."""
         seed, step = key
         if isinstance(step, StepInMemory):

@@ -6,9 +6,11 @@ As in ``cupy_fused.py``, here is only the bookkeeping; ``cuda/batch_norm.cu`` ho
 import math
 from typing import NamedTuple
 
-from tinycnn.backends.base import Array, Pair, Pool, window_grid
-from tinycnn.backends.cupy.fused import Conv, FusedKernels
+from tinycnn.backends.array_types import Array, Pair, Pool
+from tinycnn.backends.base import window_grid
+from tinycnn.backends.cupy.fused import Conv, ConvKernels
 from tinycnn.backends.cupy.launch import BYTE, blocks_for, windows_of
+from tinycnn.backends.fused_kernels import Gradients
 
 FILE = "batch_norm.cu"
 CHANNELS = 32  # of a block, each summed by 8 threads
@@ -33,7 +35,7 @@ def pixel_ranges(count: int) -> tuple[int, int]:
     return max(1, -(-count // size)), size
 
 
-class NormKernels(FusedKernels):
+class NormKernels(ConvKernels):
     """The kernels as methods, which ``CupyBackend`` lists in ``fused``."""
 
     def norm_forward(
@@ -59,10 +61,10 @@ class NormKernels(FusedKernels):
         return mean, var
 
     def norm_backward(
-        self, norm: Norm, gamma: Array, grad_y: Array, need_grad_x: bool = True, need_grad_gamma: bool = True
-    ) -> tuple[Array | None, Array, Array]:
+        self, saved: Norm, gamma: Array, grad_y: Array, *, need_grad_x: bool, need_grad_gamma: bool
+    ) -> Gradients:
         """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)`` or None, ``grad_gamma``, ``grad_beta``."""
-        return self.norm_gradients(norm, gamma, self.contiguous(grad_y), need_grad_x, need_grad_gamma, relu=False)
+        return self.norm_gradients(saved, gamma, self.contiguous(grad_y), need_grad_x, need_grad_gamma, relu=False)
 
     def norm_gradients(
         self, norm: Norm, gamma: Array, grad_y: Array, need_grad_x: bool, need_grad_gamma: bool, *, relu: bool
@@ -121,10 +123,11 @@ class NormKernels(FusedKernels):
         saved: tuple[Conv, Norm],
         gamma: Array,
         grad_y: Array,
+        *,
         need_grad_x: bool,
-        need_grad_weight: bool = True,
-        need_grad_gamma: bool = True,
-    ) -> tuple[Array | None, ...]:
+        need_grad_weight: bool,
+        need_grad_gamma: bool,
+    ) -> Gradients:
         """``grad_y (N, OH, OW, F)`` → the gradients of ``x, weight, bias, gamma, beta``, None where not needed."""
         (conv, norm), below = saved, need_grad_x or need_grad_weight
         grad, *sums = self.norm_gradients(norm, gamma, self.contiguous(grad_y), below, need_grad_gamma, relu=True)

@@ -36,10 +36,7 @@ class NumbaBackend(NumpyBackend):
 
     name = "numba"
     compiles = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fused = FUSED
+    fused = FUSED
 
     def activate(self) -> None:
         limit_blas(1 if LANES else None)  # the plain path needs BLAS to use all cores

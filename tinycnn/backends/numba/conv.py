@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinycnn.backends.base import Pair, Pool, window_grid
+from tinycnn.backends.array_types import Pair, Pool
+from tinycnn.backends.base import window_grid
+from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.kernels import plain
 from tinycnn.backends.numba.kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
 from tinycnn.backends.threads import MEMORY, in_parallel, pieces
@@ -141,11 +143,9 @@ def conv_forward(
     return conv.y, conv
 
 
-def conv_backward(
-    conv: Conv, grad_y: Array, need_grad_x: bool, need_grad_weight: bool = True
-) -> tuple[Array | None, Array | None, Array | None]:
+def conv_backward(saved: Conv, grad_y: Array, *, need_grad_x: bool, need_grad_weight: bool) -> Gradients:
     """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)``, ``grad_weight (KH, KW, C, F)``, ``grad_bias``, or None."""
-    grad_y = np.ascontiguousarray(grad_y)
+    conv, grad_y = saved, np.ascontiguousarray(grad_y)
     if conv.pooled or not conv.relu:  # a pooled block's winners know where ReLU was off
         return conv.gradients(grad_y.__getitem__, need_grad_x, need_grad_weight)
 

@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from tinycnn.backends.base import Pair, Pool
+from tinycnn.backends.array_types import Pair, Pool
+from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.conv import Conv, make_conv
 from tinycnn.backends.numba.kernels import batch_norm
 from tinycnn.backends.numba.norm import Norm, Source, needed_sums, norm_grad_x, normalise, slope_and_shift
@@ -69,10 +70,11 @@ def conv_norm_backward(
     saved: Callable[[], tuple[Conv, Norm]],
     gamma: Array,
     grad_y: Array,
+    *,
     need_grad_x: bool,
-    need_grad_weight: bool = True,
-    need_grad_gamma: bool = True,
-) -> tuple[Array | None, ...]:
+    need_grad_weight: bool,
+    need_grad_gamma: bool,
+) -> Gradients:
     """``grad_y (N, OH, OW, F)`` → the gradients of ``x, weight, bias, gamma, beta``."""
     conv, norm = saved()
     grad_y = np.ascontiguousarray(grad_y)

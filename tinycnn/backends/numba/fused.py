@@ -4,11 +4,12 @@ Names, arguments and answers are those that ``ops/fused.py`` explains. The block
 batch normalisation have files of their own; here are a dense layer with its ReLU, the loss, Adam, and the table of all.
 """
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
+from tinycnn.backends.fused_kernels import FusedKernels, Gradients
 from tinycnn.backends.numba.conv import MOST_PARTIAL_SUMS, added, conv_backward, conv_forward
 from tinycnn.backends.numba.conv_norm import conv_norm_backward, conv_norm_forward
 from tinycnn.backends.numba.kernels import plain
@@ -39,8 +40,8 @@ def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
 
 
 def dense_backward(
-    x: Array, weight: Array, y: Array, grad_y: Array, *, relu: bool, need_grad_x: bool, need_grad_weight: bool = True
-) -> tuple[Array | None, Array | None, Array]:
+    x: Array, weight: Array, y: Array, grad_y: Array, *, relu: bool, need_grad_x: bool, need_grad_weight: bool
+) -> Gradients:
     """``grad_y (N, out)`` → ``grad_x (N, in)`` or None, ``grad_weight (in, out)`` or None, ``grad_bias (out,)``."""
     if relu:
         grad_y = grad_y * (y > 0)
@@ -61,7 +62,7 @@ def dense_backward(
 
 def adam_all(
     arrays: list[tuple[Array, Array, Array, Array]],
-    rates: tuple[float, ...],
+    rates: Sequence[float],
     beta1: float,
     beta2: float,
     eps: float,
@@ -92,16 +93,17 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     return surprise.mean(), grad
 
 
-SIMD_KERNELS: dict[str, Callable[..., Any]] = {
-    "conv_forward": conv_forward,
-    "conv_backward": conv_backward,
-    "conv_norm_forward": conv_norm_forward,
-    "conv_norm_backward": conv_norm_backward,
-    "norm_forward": norm_forward,
-    "norm_backward": norm_backward,
-    "dense_forward": dense_forward,
-    "dense_backward": dense_backward,
-}
-# Without SIMD registers, im2col and the matrix product of BLAS are faster than any loop of ours.
-PLAIN_KERNELS: dict[str, Callable[..., Any]] = {"softmax_cross_entropy": softmax_cross_entropy, "adam_all": adam_all}
-FUSED = SIMD_KERNELS | PLAIN_KERNELS if LANES else PLAIN_KERNELS
+# Without SIMD registers, im2col and the matrix product of BLAS are faster than compiled loops.
+WITHOUT_SIMD = FusedKernels(softmax_cross_entropy=softmax_cross_entropy, adam_all=adam_all)
+WITH_SIMD = dataclasses.replace(
+    WITHOUT_SIMD,
+    conv_forward=conv_forward,
+    conv_backward=conv_backward,
+    conv_norm_forward=conv_norm_forward,
+    conv_norm_backward=conv_norm_backward,
+    norm_forward=norm_forward,
+    norm_backward=norm_backward,
+    dense_forward=dense_forward,
+    dense_backward=dense_backward,
+)
+FUSED = WITH_SIMD if LANES else WITHOUT_SIMD

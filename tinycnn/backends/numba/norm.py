@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinycnn.backends.base import Pool, window_grid
+from tinycnn.backends.array_types import Pool
+from tinycnn.backends.base import window_grid
+from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.kernels import batch_norm
 from tinycnn.backends.threads import MEMORY, in_parallel, pieces
 from tinycnn.distributed import sharding
@@ -143,11 +145,9 @@ def needed_sums(norm: Norm, gamma: Array, grad_y: Array, need_grad_gamma: bool) 
     return grad_gamma_beta(norm, gamma, grad_y) if needed else (np.zeros_like(gamma), np.zeros_like(gamma))
 
 
-def norm_backward(
-    norm: Norm, gamma: Array, grad_y: Array, need_grad_x: bool = True, need_grad_gamma: bool = True
-) -> tuple[Array | None, Array, Array]:
+def norm_backward(saved: Norm, gamma: Array, grad_y: Array, *, need_grad_x: bool, need_grad_gamma: bool) -> Gradients:
     """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)`` or None, ``grad_gamma``, ``grad_beta``."""
-    grad_y = np.ascontiguousarray(grad_y)
+    norm, grad_y = saved, np.ascontiguousarray(grad_y)
     sums = needed_sums(norm, gamma, grad_y, need_grad_gamma)
     if not need_grad_x:
         return None, *sums
