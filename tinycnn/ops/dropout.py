@@ -39,7 +39,7 @@ def dropout(x: Tensor, *, p: float = 0.5, key: Pair, training: bool = True) -> T
     shard = sharding.current_shard()
     if shard:
         return ShardedDropoutFunction(p, key, shard.rows)(x)
-    if get_backend().fused.get("dropout"):
+    if get_backend().fused.dropout:
         return FusedDropoutFunction(p, key)(x)
     return DropoutFunction(p, key)(x)
 

@@ -95,10 +95,10 @@ class FusedDropoutFunction(Function):
         self.p, self.key = p, key
 
     def forward(self, x: Array) -> Array:
-        return self.backend.fused["dropout"](x, self.p, self.key)
+        return required(self.backend.fused.dropout)(x, self.p, self.key)
 
     def backward(self, grad_y: Array) -> Array:
-        return self.backend.fused["dropout"](grad_y, self.p, self.key)
+        return required(self.backend.fused.dropout)(grad_y, self.p, self.key)
 
 
 class FusedSoftmaxCrossEntropyFunction(Function):
@@ -110,7 +110,7 @@ class FusedSoftmaxCrossEntropyFunction(Function):
         self.labels = labels
 
     def forward(self, logits: Array) -> Array:
-        kernel = self.backend.fused["softmax_cross_entropy"]
+        kernel = required(self.backend.fused.softmax_cross_entropy)
         loss, self.grad_logits = kernel(logits, self.backend.asarray(self.labels))  # (), (N, K)
         return loss
 

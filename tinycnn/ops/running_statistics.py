@@ -6,7 +6,7 @@ from tinycnn.backends.base import Array
 
 def update_statistics(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float) -> None:
     """Move the running statistics, in place, towards those of a batch by the fraction ``momentum``; all ``(C,)``."""
-    fused = get_backend().fused.get("update_statistics")
+    fused = get_backend().fused.update_statistics
     if fused:
         fused(running_mean, running_var, mean, var, momentum)
         return

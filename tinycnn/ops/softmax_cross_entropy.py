@@ -72,7 +72,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     DataError when a label is out of range or a row does not sum to 1; the values of labels on a GPU are not checked.
     """
     labels = checked_labels("softmax_cross_entropy", logits, labels)
-    if get_backend().fused.get("softmax_cross_entropy"):
+    if get_backend().fused.softmax_cross_entropy:
         return FusedSoftmaxCrossEntropyFunction(labels)(logits)
     return SoftmaxCrossEntropyFunction(labels)(logits)
 
