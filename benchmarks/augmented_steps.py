@@ -15,43 +15,46 @@ import numpy as np
 import tinycnn
 from tinycnn import models, optim
 from tinycnn.data.augment import Affine, Augmentation, Elastic
+from tinycnn.train.batches import Sampler
 from tinycnn.train.trainer import Trainer
 
 BATCH, BATCHES, STEPS = 128, 100, 10  # images in a step, steps in an epoch, steps in a round
 
 
-class AheadTrainer(Trainer):
+class AheadSampler(Sampler):
     """Draws the maps of the next step on a thread."""
 
     thread = ThreadPoolExecutor(1)
-    coming: Future | None = None
 
-    def maps(self, augment: Augmentation, count: int, epoch: int, step: int) -> np.ndarray:
-        """Those that were asked for during the step before."""
-        drawn = self.coming.result() if self.coming else super().maps(augment, count, epoch, step)
-        self.coming = self.thread.submit(super().maps, augment, count, epoch, step + 1)
+    def maps(self, count: int, epoch: int, step: int) -> np.ndarray | None:
+        """The maps that were drawn during the step before."""
+        coming: Future | None = vars(self).get("coming")
+        drawn = coming.result() if coming else super().maps(count, epoch, step)
+        vars(self)["coming"] = self.thread.submit(super().maps, count, epoch, step + 1)
         return drawn
 
 
-class BeforeTrainer(Trainer):
-    """Has drawn the maps of an epoch before it begins."""
+class BeforeSampler(Sampler):
+    """Draws the maps of an epoch before it begins."""
 
-    drawn: list[np.ndarray] | None = None
+    def maps(self, count: int, epoch: int, step: int) -> np.ndarray | None:
+        """The maps of one epoch, over and over."""
+        if "drawn" not in vars(self):
+            vars(self)["drawn"] = [super(BeforeSampler, self).maps(count, epoch, i) for i in range(BATCHES)]
+        drawn: list[np.ndarray] = vars(self)["drawn"]
+        return drawn[step % BATCHES]
 
-    def maps(self, augment: Augmentation, count: int, epoch: int, step: int) -> np.ndarray:
-        """Those of an epoch, over and over."""
-        if self.drawn is None:
-            self.drawn = [super(BeforeTrainer, self).maps(augment, count, epoch, i) for i in range(BATCHES)]
-        return self.drawn[step % BATCHES]
+
+Sampled = tuple[Trainer, Sampler]
 
 
-def trainer_of(kind: type[Trainer], model: str, augment: Augmentation | None) -> Trainer:
-    """A trainer of a new network."""
+def trainer_of(kind: type[Sampler], model: str, augment: Augmentation | None) -> Sampled:
+    """A trainer of a new network, and what chooses its batches."""
     network = models.create(model)
-    return kind(network, optim.Adam(network.parameters()), batch_size=BATCH, augment=augment)
+    return Trainer(network, optim.Adam(network.parameters()), batch_size=BATCH), kind(BATCH, augment=augment)
 
 
-def measure(trainers: dict[str, Trainer], seconds: float) -> dict[str, list[float]]:
+def measure(trainers: dict[str, Sampled], seconds: float) -> dict[str, list[float]]:
     """Milliseconds of a step, in rounds of ``STEPS`` by each trainer in turn."""
     data = tinycnn.data.load("mnist")
     images, labels = np.asarray(data.x_train[: BATCH * BATCHES]), data.y_train[: BATCH * BATCHES]
@@ -59,10 +62,10 @@ def measure(trainers: dict[str, Trainer], seconds: float) -> dict[str, list[floa
     times: dict[str, list[float]] = {name: [] for name in trainers}
     end, first = time.perf_counter() + seconds, 0
     while time.perf_counter() < end or len(times["none"]) < 2:
-        for name, trainer in trainers.items():
-            start = time.perf_counter()
+        for name, (trainer, sampler) in trainers.items():
+            start, train = time.perf_counter(), trainer.training_step
             for step in range(first, first + STEPS):
-                trainer.step(images, labels, batches[step % BATCHES])
+                train(sampler.batch(images, labels, batches[step % BATCHES], epoch=1, step=step))
             times[name].append((time.perf_counter() - start) * 1e3 / STEPS)
         first += STEPS
     return {name: all_times[1:] for name, all_times in times.items()}  # without the round that compiles
@@ -75,13 +78,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     options = parser.parse_args()
     tinycnn.use_backend("numba")
-    trainers = {"none": trainer_of(Trainer, options.model, None)}
+    trainers = {"none": trainer_of(Sampler, options.model, None)}
     for augment in (Affine(), Elastic()):
-        for how, kind in {"in the step": Trainer, "on a thread": AheadTrainer, "before": BeforeTrainer}.items():
+        for how, kind in {"in the step": Sampler, "on a thread": AheadSampler, "before": BeforeSampler}.items():
             trainers[f"{type(augment).__name__}, {how}"] = trainer_of(kind, options.model, augment)
     for name, times in measure(trainers, options.seconds).items():
         print(f"{name:24} {median(times):6.2f} ms ({len(times)} rounds of {STEPS} steps)")
-    AheadTrainer.thread.shutdown()
+    AheadSampler.thread.shutdown()
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def tinycnn_step(name: str, batch_size: int, images: np.ndarray, labels: np.ndar
     model.eval()
 
     def forward(chosen: np.ndarray) -> Any:
-        x = backend.gather_images(images, backend.asarray(chosen), trainer.scale, model.dtype)
+        x = backend.gather_images(images, backend.asarray(chosen), pixel_scale(model), model.dtype)
         with tinycnn.no_grad():
             return model.logits(tinycnn.Tensor(x)).numpy()
 

@@ -16,7 +16,7 @@ import tinycnn
 from tinycnn import data, models, optim
 from tinycnn.backends import use_tf32
 from tinycnn.errors import TinyCNNError
-from tinycnn.train.trainer import Trainer, evaluate
+from tinycnn.train import Trainer, evaluate
 from tinycnn.train.warm_up import warm_up
 
 GOAL = 0.99

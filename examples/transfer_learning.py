@@ -19,7 +19,7 @@ import tinycnn
 from tinycnn import data, models, optim
 from tinycnn.data.split import only_classes
 from tinycnn.errors import SettingError, TinyCNNError
-from tinycnn.train.trainer import Trainer, evaluate
+from tinycnn.train import Trainer, evaluate
 
 SOURCE_IMAGES, SOURCE_EPOCHS, BATCH_SIZE = 5000, 3, 64
 FEW_STEPS, FEW_BATCH = 200, 10

@@ -13,7 +13,7 @@ from tinycnn.data.augment import named
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.layers import pixel_scale
 from tinycnn.optim import Adam
-from tinycnn.train.trainer import Trainer, evaluate
+from tinycnn.train import Trainer, evaluate
 
 SEQUENCES = {
     "lenet": """

@@ -18,8 +18,7 @@ from tinycnn.commands import COMMANDS, main
 from tinycnn.data import drawing
 from tinycnn.layers import Dense, Flatten, Sequential
 from tinycnn.testing import gradient_cases
-from tinycnn.train.evaluation import predict_logits
-from tinycnn.train.trainer import evaluate
+from tinycnn.train.evaluation import evaluate, predict_logits
 
 
 @pytest.fixture(scope="module")

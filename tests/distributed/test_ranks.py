@@ -16,10 +16,11 @@ from tinycnn.distributed.sharding import Shard
 from tinycnn.errors import DataError, SettingError
 from tinycnn.run.folder import claimed
 from tinycnn.tensor import Tensor
-from tinycnn.train.checkpoint import Checkpoints
-from tinycnn.train.gradients import add_up
-from tinycnn.train.keeper import TrainingStopped
-from tinycnn.train.trainer import Trainer, TrainingDivergedError, evaluate, evaluate_finite
+from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
+from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
+from tinycnn.train.evaluation import evaluate
+from tinycnn.train.step import TrainingStep, all_reduce_gradients
+from tinycnn.train.trainer import Trainer
 from tinycnn.train.warm_up import warm_up
 
 rng = np.random.default_rng(0)
@@ -95,7 +96,7 @@ def test_the_comparison_finds_what_is_done_wrong(bug, monkeypatch):
         case "masks by place in the part":
             monkeypatch.setattr(sharding, "current_shard", lambda: None)
         case "each clips its own gradient":
-            monkeypatch.setattr("tinycnn.train.trainer.add_up", clip_and_add_up)
+            monkeypatch.setattr("tinycnn.train.step.all_reduce_gradients", clip_and_all_reduce)
     drop, normalise = bug.startswith("masks"), bug.startswith("statistics")
     settings = {"epochs": 1, "clip_norm": 0.5 if "clips" in bug else None}
     state, _ = train(network(drop=drop, normalise=normalise), **settings)
@@ -103,9 +104,9 @@ def test_the_comparison_finds_what_is_done_wrong(bug, monkeypatch):
     assert difference(state, found) > 1e-6
 
 
-def clip_and_add_up(communicator, parameters, *numbers):
+def clip_and_all_reduce(communicator, parameters, *numbers):
     optim.clip_gradients(parameters, 0.5)
-    return add_up(communicator, parameters, *numbers)
+    return all_reduce_gradients(communicator, parameters, *numbers)
 
 
 @pytest.mark.parametrize("size", [2, 20])
@@ -175,10 +176,10 @@ def test_a_folder_that_another_run_writes_to_is_refused_by_all(tmp_path):
         on_ranks(2, work)
 
 
-def test_ranks_rehearse_what_they_will_have(monkeypatch):
+def test_ranks_warm_up_with_their_part_of_a_batch(monkeypatch):
     """Not the whole batch, for which there may be no memory."""
     monkeypatch.setattr(get_backend(), "compiles", True)
-    monkeypatch.setattr(Trainer, "step", lambda self, images, labels, chosen: seen.append(len(chosen)))
+    monkeypatch.setattr(TrainingStep, "__call__", lambda self, batch: seen.append(len(batch.chosen)))
     seen = []
     on_ranks(4, lambda rank: warm_up(trainer_for(network()), IMAGES, LABELS))
     assert seen == [4] * 4
@@ -186,18 +187,17 @@ def test_ranks_rehearse_what_they_will_have(monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 2, 4, 20])
 def test_every_image_is_computed_once_per_epoch(size, monkeypatch):
+    pixels, by_rank = TrainingStep.pixels, {rank: [] for rank in range(size)}
+
+    def recording(self, batch, rows):
+        by_rank[get_communicator().rank] += batch.chosen[rows].tolist()
+        return pixels(self, batch, rows)
+
     def epoch(rank):
-        trainer, seen = trainer_for(network()), []
-        original = trainer.batch
+        list(trainer_for(network()).fit(IMAGES, LABELS, epochs=1))
+        return by_rank[rank.rank]
 
-        def batch(images, chosen, number, rows):
-            seen.extend(chosen[rows].tolist())
-            return original(images, chosen, number, rows)
-
-        trainer.batch = batch
-        list(trainer.fit(IMAGES, LABELS, epochs=1))
-        return seen
-
+    monkeypatch.setattr(TrainingStep, "pixels", recording)
     seen = on_ranks(size, epoch)
     assert sorted(number for part in seen for number in part) == list(range(61))
 
@@ -212,13 +212,13 @@ def test_a_step_adds_up_once():
     assert reduced[-5:] == [parameters + 3] * 5  # gradients, loss, correct answers, wishes: 5 steps, nothing else
 
 
-def test_add_up():
+def test_all_reduce_gradients():
     def work(rank):
         tensors = [Tensor(np.zeros((2, 2)), requires_grad=True), Tensor(np.zeros(3), requires_grad=True)]
         idle = Tensor(np.zeros(5), requires_grad=True)
         for tensor in tensors:
             tensor.grad = np.full(tensor.shape, 10.0**rank.rank)
-        numbers = add_up(rank, [tensors[0], idle, tensors[1]], rank.rank, 1)
+        numbers = all_reduce_gradients(rank, [tensors[0], idle, tensors[1]], rank.rank, 1)
         return tensors[0].grad, tensors[1].grad, idle.grad, numbers.tolist()
 
     for first, second, idle, numbers in on_ranks(3, work):
@@ -228,11 +228,11 @@ def test_add_up():
         assert numbers == [3, 3]
 
 
-def test_add_up_of_one_parameter():
+def test_all_reduce_of_one_parameter():
     def work(rank):
         tensor = Tensor(np.zeros(2), requires_grad=True)
         tensor.grad = np.ones(2)
-        return add_up(rank, [tensor], rank.rank).tolist(), tensor.grad.tolist()
+        return all_reduce_gradients(rank, [tensor], rank.rank).tolist(), tensor.grad.tolist()
 
     assert on_ranks(2, work) == [([1], [2, 2])] * 2
 
@@ -306,15 +306,19 @@ def test_a_run_is_taken_up_by_another_number_of_ranks(tmp_path):
     assert np.allclose(rest[-1], history[-1], rtol=1e-12)
 
 
-def test_a_number_that_is_lost_on_one_rank_ends_all_alike():
+def test_a_number_that_is_lost_on_one_rank_ends_all_alike(monkeypatch):
+    loss = TrainingStep.loss
+
+    def lost_on_rank_1(self, logits, labels):
+        return loss(self, logits, labels) * (np.nan if get_communicator().rank == 1 else 1.0)
+
     def run(rank):
         trainer = trainer_for(network(normalise=False, drop=False))
-        original = trainer.loss
-        trainer.loss = lambda logits, labels: original(logits, labels) * (np.nan if rank.rank == 1 else 1.0)
         with pytest.raises(TrainingDivergedError) as error:
             list(trainer.fit(IMAGES, LABELS, epochs=1))
         return str(error.value)
 
+    monkeypatch.setattr(TrainingStep, "loss", lost_on_rank_1)
     first, *others = on_ranks(3, run)
     assert first.startswith("the loss became nan in epoch 1, step 1 of 5")
     assert others == [first] * 2

@@ -16,8 +16,7 @@ from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from tinycnn.optim import SGD, Adam, AdamW
 from tinycnn.saving.state_file import arrays_in
 from tinycnn.tensor import Function, Tensor
-from tinycnn.train.checkpoint import Checkpoints
-from tinycnn.train.keeper import TrainingStopped
+from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
 from tinycnn.train.trainer import Trainer
 
 INPUT_SHAPE, CLASSES, BATCH = (9, 8, 2), 3, 8
@@ -297,7 +296,7 @@ def test_recorded_steps_follow_what_is_frozen_on_the_way():
             list(trainer.fit(*pictures(), epochs=epochs))
         assert bits(recorded) == bits(eager)
     assert recorded.why_eager == ""
-    assert recorded.captured is not None
+    assert recorded.capture.steps is not None
 
 
 # --------------------------------------------------------------------------------------------- what a person sees of it

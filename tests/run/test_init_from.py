@@ -17,8 +17,7 @@ from tinycnn.errors import FileFormatError, SettingError, ShapeError
 from tinycnn.layers import Conv2d, Dense, Flatten, Sequential
 from tinycnn.run.build import make_model, make_trainer, output_folder
 from tinycnn.run.options import picture_settings
-from tinycnn.train.checkpoint import Checkpoints
-from tinycnn.train.keeper import TrainingStopped
+from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
 
 LENET = "lenet.safetensors"
 

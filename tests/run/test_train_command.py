@@ -21,7 +21,7 @@ from tinycnn.backends import passed_over
 from tinycnn.run.build import make_optimizer
 from tinycnn.run.remarks import remarks
 from tinycnn.run.results import replaced_run
-from tinycnn.train.trainer import evaluate
+from tinycnn.train import evaluate
 
 # What the command was made for, and what came on top.
 ASKED = ["model", "backend", "dataset", "seed", "options", "versions", "epochs"]

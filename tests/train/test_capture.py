@@ -21,8 +21,11 @@ from tinycnn.errors import BackendError, SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
 from tinycnn.train import capture
+from tinycnn.train.batches import Sampler
 from tinycnn.train.capture import CapturedSteps
-from tinycnn.train.trainer import Progress, Trainer
+from tinycnn.train.history import Progress
+from tinycnn.train.step import TrainingStep
+from tinycnn.train.trainer import Trainer
 from tinycnn.train.warm_up import warm_up
 
 IMAGES, BATCH = 37, 8  # four whole batches, and one of 5
@@ -76,13 +79,13 @@ def train(trainer, epochs=3, count=IMAGES):
 
 def counted_steps(monkeypatch):
     """A list that grows with every step that Python takes."""
-    taken, step = [], Trainer.step
+    taken, forward_backward = [], TrainingStep.forward_backward
 
-    def counting(self, images, labels, chosen, epoch=1):
-        taken.append(len(chosen))
-        return step(self, images, labels, chosen, epoch)
+    def counting(self, batch):
+        taken.append(len(batch.chosen))
+        return forward_backward(self, batch)
 
-    monkeypatch.setattr(Trainer, "step", counting)
+    monkeypatch.setattr(TrainingStep, "forward_backward", counting)
     return taken
 
 
@@ -96,8 +99,8 @@ def test_recorded_and_eager_steps_give_the_same_bits(optimizer, settings):
     recorded, eager = (make_trainer(optimizer, capture=capture, **settings) for capture in (True, False))
     assert train(recorded) == train(eager)
     assert recorded.why_eager == ""
-    assert set(recorded.captured.replays) == {8, 5}
-    assert eager.captured is None
+    assert set(recorded.capture.steps.replays) == {8, 5}
+    assert eager.capture.steps is None
 
 
 @pytest.mark.usefixtures("gpu")
@@ -105,7 +108,7 @@ def test_recorded_and_eager_steps_give_the_same_bits(optimizer, settings):
 def test_any_number_of_images(count):
     recorded, eager = (make_trainer(capture=capture) for capture in (True, False))
     assert train(recorded, count=count) == train(eager, count=count)
-    assert set(recorded.captured.replays) == {size for size in (min(count, BATCH), count % BATCH) if size}
+    assert set(recorded.capture.steps.replays) == {size for size in (min(count, BATCH), count % BATCH) if size}
 
 
 @pytest.mark.usefixtures("gpu")
@@ -120,7 +123,7 @@ def test_the_five_networks_are_recorded(name):
         losses = [result.train_loss for result in trainer.fit(images, labels, epochs=2)]
         results.append((losses, everything(trainer)))
         assert trainer.why_eager == ""
-        assert (trainer.captured is not None and set(trainer.captured.replays) == {4, 2}) == wanted
+        assert (trainer.capture.steps is not None and set(trainer.capture.steps.replays) == {4, 2}) == wanted
     assert results[0] == results[1]
 
 
@@ -135,7 +138,7 @@ def test_in_float64(gpu, monkeypatch):
     if gpu.name == "cupy":
         assert "cuBLAS" in trainers[0].why_eager
     else:
-        assert trainers[0].captured.replays
+        assert trainers[0].capture.steps.replays
 
 
 @pytest.mark.usefixtures("gpu")
@@ -143,26 +146,25 @@ def test_in_float64(gpu, monkeypatch):
 def test_other_augmentations_are_recorded_too(augment):
     recorded, eager = (make_trainer(augment=augment, capture=wanted) for wanted in (True, False))
     assert train(recorded) == train(eager)
-    assert recorded.captured.replays
+    assert recorded.capture.steps.replays
 
 
 @pytest.mark.usefixtures("gpu")
 def test_the_maps_of_the_next_epoch_are_drawn_between_the_steps_of_this_one(monkeypatch):
     drawn, taken = [], []
-    trainer, maps = make_trainer(augment=Elastic()), Trainer.maps
+    trainer, maps = make_trainer(augment=Elastic()), Sampler.maps
 
-    def counting(self, augment, count, epoch, step):
-        if not isinstance(augment, capture.RowMaps):
-            drawn.append((epoch, step, len(taken)))
-        return maps(self, augment, count, epoch, step)
+    def counting(self, count, epoch, step):
+        drawn.append((epoch, step, len(taken)))
+        return maps(self, count, epoch, step)
 
-    def stepping(self, running, step=CapturedSteps.step):
-        answer = step(self, running)
-        taken.append(running.step)
-        return answer
+    def stepping(self, progress, take=CapturedSteps.take):
+        done = take(self, progress)
+        taken.append(progress.step)
+        return done
 
-    monkeypatch.setattr(Trainer, "maps", counting)
-    monkeypatch.setattr(CapturedSteps, "step", stepping)
+    monkeypatch.setattr(Sampler, "maps", counting)
+    monkeypatch.setattr(CapturedSteps, "take", stepping)
     train(trainer, epochs=2)
     first = [(1, number, 0) for number in range(5)]
     ahead = [(2 + number // 5, 5 + number, number) for number in range(10)]  # each while step number is on its way
@@ -179,7 +181,7 @@ def test_maps_drawn_ahead_are_forgotten_where_settings_change(changed):
             if result.epoch == 1:
                 setattr(trainer, changed, {"augment": FlipAndCrop(), "fade": None, "seed": 2}[changed])
         ended.append(everything(trainer))
-        assert (trainer.captured is not None) == wanted
+        assert (trainer.capture.steps is not None) == wanted
     assert ended[0] == ended[1]
 
 
@@ -240,10 +242,10 @@ def test_the_host_waits_once_per_epoch_however_many_steps_there_are():
 def test_nothing_is_recorded_twice_without_need():
     trainer, (images, labels) = make_trainer(), map(tinycnn.get_backend().asarray, pictures())
     trainer.train_epoch(images, labels, epoch=1)
-    first = trainer.captured
+    first = trainer.capture.steps
     trainer.optimizer.base_lr = 0.5  # comes with the table
     trainer.train_epoch(images, labels, epoch=2)
-    assert trainer.captured is first
+    assert trainer.capture.steps is first
 
 
 @pytest.mark.usefixtures("gpu")
@@ -326,10 +328,10 @@ def test_a_warm_up_records_elsewhere():
     before = everything(trainer)
     assert warm_up(trainer, *pictures()) > 0
     assert everything(trainer) == before
-    assert trainer.captured is None
+    assert trainer.capture.steps is None
     assert train(trainer) == train(eager)
     twin = copy.deepcopy(trainer)
-    assert twin.captured is None
+    assert twin.capture.steps is None
     assert everything(twin) == everything(trainer)
 
 
@@ -431,10 +433,10 @@ class Custom(Adam):
 def test_layers_and_optimizers_of_ones_own_are_not_recorded():
     recorded, eager = (make_trainer(extra=[Noise()], capture=capture) for capture in (True, False))
     assert train(recorded) == train(eager)
-    assert "Noise is no part of tinycnn" in recorded.why_eager
+    assert "Noise is not part of tinycnn" in recorded.why_eager
     recorded.model = make_trainer().model
     recorded.optimizer = Custom(recorded.model.parameters())
-    assert "Custom is no part of tinycnn" in capture.unrecordable(recorded)
+    assert "Custom is not part of tinycnn" in capture.unrecordable(recorded.training_step, pictures()[0])
 
 
 @pytest.mark.usefixtures("emulated")
@@ -445,7 +447,7 @@ def test_what_the_driver_refuses_runs_eagerly_and_says_so(monkeypatch):
     assert train(recorded) == train(eager)
     assert recorded.why_eager.startswith("a CUDA graph cannot hold it (NotImplementedError: matmul calls cuBLAS")
     assert fake_cupy.capture is None  # the capture that failed was ended
-    assert recorded.captured.replays == {}
+    assert recorded.capture.steps.replays == {}
 
 
 @pytest.mark.usefixtures("emulated")
@@ -469,23 +471,23 @@ def test_a_warm_up_tells_that_several_ranks_record_nothing(monkeypatch):
     with use_communicator(FirstOfTwo()):
         warm_up(trainer, *pictures())
     assert trainer.why_eager == "several ranks share each batch"
-    assert len(taken) == 1  # the rehearsed step, and none for a recording that nobody would use
+    assert len(taken) == 1  # by the warm-up; no step was taken to record it
 
 
 def test_a_backend_without_recorder_runs_eagerly_and_has_nothing_to_say():
     with tinycnn.use_backend("numpy"):
         trainer = make_trainer()
         train(trainer, epochs=1)
-    assert trainer.captured is None
+    assert trainer.capture.steps is None
     assert trainer.why_eager == ""
 
 
 @pytest.mark.usefixtures("emulated")
 def test_an_error_of_the_step_itself_is_not_taken_for_one_of_the_recording(monkeypatch):
-    def broken(self, images, labels, chosen, epoch=1):
+    def broken(self, batch):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Trainer, "step", broken)
+    monkeypatch.setattr(TrainingStep, "forward_backward", broken)
     with pytest.raises(ZeroDivisionError):
         train(make_trainer())
 
@@ -498,13 +500,14 @@ def test_an_epoch_is_taken_up_where_it_was_left():
     whole, parts = make_trainer(), make_trainer()
     whole.train_epoch(images, labels, epoch=1)
     running = Progress(1, 5)
-    with capture.captured_epoch(parts, images, labels, 1, running) as captured:
-        captured.step(running)
-        captured.step(running)
+    epoch = parts.training_step, parts.sampler, images, labels, running
+    with parts.capture.epoch(*epoch) as captured:
+        captured.take(running)
+        captured.take(running)
     running.loss_sum, running.correct = running.loss_sum.copy(), running.correct.copy()
-    with capture.captured_epoch(parts, images, labels, 1, running) as captured:
+    with parts.capture.epoch(*epoch) as captured:
         while running.step < 5:
-            assert captured.step(running)
+            assert captured.take(running)
     assert everything(parts) == everything(whole)
     assert running.seen == IMAGES
 

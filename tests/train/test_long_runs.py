@@ -18,10 +18,11 @@ from tinycnn.optim import SGD, Adam, AdamW, cosine
 from tinycnn.run.folder import claimed
 from tinycnn.run.stop_signals import SIGNALS, StopSignals
 from tinycnn.saving.state_file import arrays_in, fingerprint, read_state
-from tinycnn.train.checkpoint import Checkpoints
+from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
+from tinycnn.train.divergence import TrainingDivergedError
 from tinycnn.train.history import EpochResult, best, stalled
-from tinycnn.train.keeper import TrainingStopped
-from tinycnn.train.trainer import Trainer, TrainingDivergedError
+from tinycnn.train.step import TrainingStep
+from tinycnn.train.trainer import Trainer
 
 EPOCHS, STEPS = 3, 4  # 50 images in batches of 16
 TIMES = ("epoch_s", "images_per_s")
@@ -241,7 +242,7 @@ def test_when_none_is_whole_the_run_is_not_started_again(tmp_path):
     train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
     for path in Checkpoints(tmp_path).paths():
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(FileFormatError, match="no checkpoint in it is whole"):
+    with pytest.raises(FileFormatError, match="every checkpoint in it is damaged"):
         train(make_trainer(), checkpoints=Checkpoints(tmp_path, resume=True, report=lambda sentence: None))
 
 
@@ -326,18 +327,24 @@ def test_half_written_files_are_swept_up(tmp_path):
 # ----------------------------------------------------------------------------------------------------------- divergence
 
 
-def poisoned(trainer, step, value=math.nan):
-    """The images of the step number ``step`` of the run hold ``value``: also when the step is repeated."""
-    original = trainer.batch
+@pytest.fixture
+def poisoned(monkeypatch):
+    """A function: an image in step ``step`` of its trainer will hold ``value``, also when the step is repeated."""
+    pixels, poison = TrainingStep.pixels, {}
 
-    def batch(*arguments):
-        x = original(*arguments)
-        if trainer.optimizer.step_count == step - 1:
+    def poisoned_pixels(self, batch, rows):
+        x = pixels(self, batch, rows)
+        step, value = poison.get(self.model, (0, 0.0))
+        if self.optimizer.step_count == step - 1:
             x[0, 3, 3, 0] = value
         return x
 
-    trainer.batch = batch
-    return trainer
+    def poisoning(trainer, step, value=math.nan):
+        poison[trainer.model] = step, value
+        return trainer
+
+    monkeypatch.setattr(TrainingStep, "pixels", poisoned_pixels)
+    return poisoning
 
 
 def images_for(steps, batch_size=2):
@@ -346,8 +353,8 @@ def images_for(steps, batch_size=2):
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("step", [1, 3, 20, 21, 29])
-def test_the_step_and_the_layer_are_named(step, monkeypatch):
-    monkeypatch.setattr("tinycnn.train.trainer.CHECK_EVERY", 20)
+def test_the_step_and_the_layer_are_named(step, poisoned, monkeypatch):
+    monkeypatch.setattr("tinycnn.train.divergence.CHECK_EVERY", 20)
     trainer = poisoned(make_trainer(batch_size=2, capture=False), step)  # a recording calls no Python to poison it
     words = rf"the loss became nan in epoch 1, step {step} of 30 \(learning rate 0\.01, gradient norm nan\), "
     words += "first in the activations of conv2d_1: try a smaller --lr"
@@ -357,8 +364,8 @@ def test_the_step_and_the_layer_are_named(step, monkeypatch):
 
 
 @pytest.mark.usefixtures("backend")
-def test_the_trainer_is_left_as_it_was_before_that_step(monkeypatch):
-    monkeypatch.setattr("tinycnn.train.trainer.CHECK_EVERY", 20)
+def test_the_trainer_is_left_as_it_was_before_that_step(poisoned, monkeypatch):
+    monkeypatch.setattr("tinycnn.train.divergence.CHECK_EVERY", 20)
     trainer, (images, labels) = make_trainer(batch_size=2, capture=False), images_for(60)
     with pytest.raises(TrainingDivergedError):
         list(poisoned(trainer, 53, math.inf).fit(images, labels, epochs=1))
@@ -371,12 +378,13 @@ def test_the_trainer_is_left_as_it_was_before_that_step(monkeypatch):
 def test_a_gradient_that_is_not_finite_is_named():
     trainer = make_trainer()
     bias = dict(trainer.model.named_parameters())["dense_1.bias"]
-    trainer.step = _with_bad_gradient(trainer, bias)
+    give_bad_gradient(trainer, bias)
     with pytest.raises(TrainingDivergedError, match=r"norm inf\), first in the gradient of dense_1.bias: try"):
         train(trainer)
 
 
-def _with_bad_gradient(trainer, parameter):
+def give_bad_gradient(trainer, parameter):
+    """From now on, every update finds a gradient of ``parameter`` that is infinite."""
     original = trainer.optimizer.step
 
     def update():
@@ -384,17 +392,16 @@ def _with_bad_gradient(trainer, parameter):
         original()
 
     trainer.optimizer.step = update
-    return trainer.step
 
 
 def test_weights_that_leave_the_range_are_named():
     trainer = make_trainer()
     trainer.optimizer = SGD(trainer.model.parameters(), lr=1e300)
-    with pytest.raises(TrainingDivergedError, match=r"the weights left the range of numbers in epoch 1, step 1 of 4"):
+    with pytest.raises(TrainingDivergedError, match=r"a weight became infinite or NaN in epoch 1, step 1 of 4"):
         train(trainer)
 
 
-def test_no_checkpoint_holds_what_is_not_finite(tmp_path):
+def test_no_checkpoint_holds_what_is_not_finite(poisoned, tmp_path):
     trainer = poisoned(make_trainer(), 7)
     with pytest.raises(TrainingDivergedError, match="epoch 2, step 3 of 4"):
         train(trainer, checkpoints=Checkpoints(tmp_path, every=1))

@@ -13,16 +13,11 @@ from tinycnn.errors import DataError, SettingError, TinyCNNError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
 from tinycnn.optim import SGD, Adam, cosine
 from tinycnn.run.progress import PlainLines, ProgressBar, progress_display
-from tinycnn.train.evaluation import EVALUATION_BATCH, predict_logits
-from tinycnn.train.trainer import (
-    EpochResult,
-    Progress,
-    Scores,
-    Trainer,
-    TrainingDivergedError,
-    evaluate,
-    evaluate_finite,
-)
+from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
+from tinycnn.train.evaluation import EVALUATION_BATCH, Scores, evaluate, predict_logits
+from tinycnn.train.history import EpochResult, Progress
+from tinycnn.train.step import smooth_labels
+from tinycnn.train.trainer import Trainer
 from tinycnn.train.warm_up import warm_up
 
 
@@ -43,8 +38,17 @@ def make_trainer(seed=0, lr=0.01, batch_size=16, schedule=None, **settings):
     return Trainer(model, optimizer, batch_size=batch_size, seed=seed, **settings)
 
 
+def pixels(trainer, images, epoch=1):
+    """What the network of ``trainer`` is given in a step on the first five of ``images``."""
+    asarray = get_backend().asarray
+    batch = trainer.sampler.batch(
+        asarray(images), asarray(np.zeros(len(images), int)), asarray(np.arange(5)), epoch, trainer.optimizer.step_count
+    )
+    return trainer.training_step.pixels(batch, slice(None))
+
+
 def record_batches(trainer):
-    """The image numbers of every step, in order, as the trainer takes them."""
+    """The indices of the images in every step, in order, as the trainer takes them."""
     batches, step = [], trainer.step
 
     def recording(images, labels, chosen, epoch=1):
@@ -187,7 +191,7 @@ def test_smoothed_labels(backend):
     labels = backend.asarray(np.array([1, 0]))
 
     def smoothed(share, classes):
-        return backend.to_host(make_trainer(label_smoothing=share).targets(labels, classes))
+        return backend.to_host(smooth_labels(labels, classes, share))
 
     assert np.array_equal(smoothed(0.0, 2), [1, 0])
     np.testing.assert_allclose(smoothed(0.2, 2), [[0.1, 0.9], [0.9, 0.1]])
@@ -198,8 +202,7 @@ def test_augmented_batches_differ_from_epoch_to_epoch_but_not_from_run_to_run(ba
     images = sides(20)[0]
 
     def batch(epoch, augment):
-        trainer = make_trainer(augment=augment)
-        return backend.to_host(trainer.batch(backend.asarray(images), backend.asarray(np.arange(5)), epoch))
+        return backend.to_host(pixels(make_trainer(augment=augment), images, epoch))
 
     plain, first, again, second = batch(1, None), batch(1, Affine()), batch(1, Affine()), batch(2, Affine())
     np.testing.assert_allclose(plain, images[:5] / np.float32(255), rtol=1e-6)
@@ -216,7 +219,7 @@ def test_bent_batches_depend_on_seed_epoch_and_step_alone():
     def batch(seed, epoch, step):
         trainer = make_trainer(augment=Elastic(bend=1.5))
         trainer.seed, trainer.optimizer.step_count = seed, step
-        return trainer.batch(get_backend().asarray(images), get_backend().asarray(np.arange(5)), epoch)
+        return pixels(trainer, images, epoch)
 
     first, *others = (
         get_backend().to_host(batch(*key)) for key in [(0, 1, 0), (0, 1, 0), (1, 1, 0), (0, 2, 0), (0, 1, 1)]
@@ -322,12 +325,12 @@ def test_a_fade_that_cannot_be_is_refused():
 
 
 def test_batches_are_those_of_the_maps_until_they_are_those_without(backend):
-    images, chosen = backend.asarray(sides(20)[0]), backend.asarray(np.arange(5))
+    images = sides(20)[0]
 
     def batch(step, **settings):
         trainer = make_trainer(**settings)
         trainer.optimizer.step_count = step
-        return backend.to_host(trainer.batch(images, chosen, epoch=1))
+        return backend.to_host(pixels(trainer, images))
 
     fading = {"augment": Affine(), "fade": Fade(full=2, gone=6)}
     assert np.array_equal(batch(2, **fading), batch(2, augment=Affine()))
@@ -340,7 +343,7 @@ def test_a_network_that_rescales_gets_raw_pixels():
     images = sides(5)[0]
     model = Sequential(Rescaling(1 / 255), Flatten(), Dense(2), input_shape=(8, 8, 1))
     trainer = Trainer(model, SGD(model.parameters()), batch_size=5)
-    assert np.array_equal(trainer.batch(images, np.arange(5), 1), images.astype(np.float32))
+    assert np.array_equal(pixels(trainer, images), images.astype(np.float32))
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation

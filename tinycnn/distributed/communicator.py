@@ -3,7 +3,7 @@
 Almost every operation works on one image at a time and does not depend on the ranks. Four things need the whole batch:
 
     the loss        a mean over all images: a rank's part is weighted by its number of images (``Shard.weight``)
-    the gradient    a sum over all images, hence over the ranks (``tinycnn/train/gradients.py``)
+    the gradient    a sum over all images, hence over the ranks (``all_reduce_gradients`` in ``tinycnn/train/step.py``)
     batch norm      the mean and variance of all images (``global_moments``), two sums in backward (``global_sums``)
     dropout         an image's mask depends on its position in the whole batch (``Shard.rows``)
 
@@ -127,16 +127,6 @@ def when_joined(callback: Callable[[Communicator], None]) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- agreement, and order
-
-
-class Wish:
-    """Calling it tells whether any rank wishes to ``stop()``, as all know since the sums of the last step."""
-
-    def __init__(self, stop: Callable[[], bool]) -> None:
-        self.ask, self.agreed = stop, 0.0
-
-    def __call__(self) -> bool:
-        return bool(self.agreed)
 
 
 def on_rank_0(work: Callable[[], T]) -> T | None:

@@ -22,10 +22,9 @@ from tinycnn.run.progress import epoch_line, progress_display
 from tinycnn.run.remarks import remarks, training_line
 from tinycnn.run.results import best_epoch, replaced_run, stopped_early, versions, write_results
 from tinycnn.run.stop_signals import StopSignals
-from tinycnn.train.checkpoint import BEST_FILE, Checkpoints
+from tinycnn.train.checkpoint import BEST_FILE, Checkpoints, TrainingStopped
+from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
 from tinycnn.train.history import best
-from tinycnn.train.keeper import TrainingStopped
-from tinycnn.train.trainer import TrainingDivergedError, evaluate_finite
 from tinycnn.train.warm_up import warm_up
 
 

@@ -1,31 +1,49 @@
-"""Training: ``step.py`` is one step, ``trainer.py`` the loop over them, ``evaluation.py`` measures the result.
+"""Training: ``step.py`` is one step, ``trainer.py`` the loop over steps and epochs, ``evaluation.py`` the scores.
 
-The names below are loaded when they are first used, so that ``tinycnn.train.batches`` alone stays light.
+The names below are imported when they are first used, so that importing one module does not load the others.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
+    from tinycnn.train.divergence import TrainingDivergedError
     from tinycnn.train.evaluation import Scores, evaluate, predict_logits
     from tinycnn.train.history import EpochResult
-    from tinycnn.train.trainer import Trainer, TrainingDivergedError
+    from tinycnn.train.step import Batch, TrainingStep
+    from tinycnn.train.trainer import Trainer
 
-_HOMES = {
+_MODULE_OF = {
+    "Batch": "step",
+    "Checkpoints": "checkpoint",
     "EpochResult": "history",
     "Scores": "evaluation",
     "Trainer": "trainer",
-    "TrainingDivergedError": "trainer",
+    "TrainingDivergedError": "divergence",
+    "TrainingStep": "step",
+    "TrainingStopped": "checkpoint",
     "evaluate": "evaluation",
     "predict_logits": "evaluation",
 }
 
-__all__ = ["EpochResult", "Scores", "Trainer", "TrainingDivergedError", "evaluate", "predict_logits"]
+__all__ = [
+    "Batch",
+    "Checkpoints",
+    "EpochResult",
+    "Scores",
+    "Trainer",
+    "TrainingDivergedError",
+    "TrainingStep",
+    "TrainingStopped",
+    "evaluate",
+    "predict_logits",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value

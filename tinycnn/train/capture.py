@@ -1,21 +1,21 @@
-"""Whole training steps, recorded once and replayed: nothing of Python runs between two kernels any more.
+"""Whole training steps, recorded once and replayed: between two kernels, no Python runs.
 
 A step of a small network is some eighty kernels, and starting one from Python takes a GPU's host 5 to 8 µs: longer than
 most of them run. A recording (a CUDA graph) starts them all at once. It freezes every address and every number, so
-whatever changes from step to step is read from memory. A table goes to the GPU before the epoch, one row for each step:
+everything that changes from step to step is read from memory: the fields of a `Batch`. A table goes to the GPU before
+the epoch, with one row for each step:
 
-    numbers of the images | labels | rates of the optimizer | step numbers of the dropout masks | maps
+    indices of the images | labels | rates of the optimizer | step numbers of the dropout masks | augmentation maps
 
-The recorded step computes exactly what ``Trainer.step`` computes, from the row that lies ready, adds to the epoch's
-loss and correct answers, and puts the next row in its place. The rows are made on the host by the same code that the
-eager steps call, so both give the same bits. During the epoch the host only counts along, and draws the maps of the
-next epoch while the GPU computes. Between two steps its counters tell the truth, and a run may stop there.
+The recorded step computes what `TrainingStep` computes, on the batch in the current row. It then adds to the loss and
+the correct predictions of the epoch, and loads the next row. The rows are made on the host by the code that eager steps
+use, so both give the same bits. During the epoch the host only counts steps, and draws the maps of the next epoch while
+the GPU computes. Between two steps its counters are right, so a run may stop there.
 
-The first step of each batch size runs as it is, on the memory pool of its recording; then it is recorded. The smaller
-last batch has a recording of its own. What cannot be recorded runs eagerly, and ``Trainer.why_eager`` says why.
+The first step of each batch size runs eagerly, on the memory pool of its recording; then it is recorded. The smaller
+last batch has a recording of its own. Steps that cannot be recorded run eagerly, for the reason in ``why_eager``.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -29,255 +29,223 @@ from tinycnn.backends.fused_kernels import required
 from tinycnn.data.stored import StoredImages
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import BackendError
-from tinycnn.layers import Dropout, Layer, Sequential
-from tinycnn.optim import OPTIMIZERS, Optimizer
+from tinycnn.optim import OPTIMIZERS
+from tinycnn.train.batches import Sampler
+from tinycnn.train.history import Progress
+from tinycnn.train.step import Batch, TrainingStep, all_layers, dropout_layers
 
-Trainer = Any  # of train.py, which stands above this module
-Progress = Any
-PART_BY_PART = "the images come from the disk, part by part"
-
-
-@contextmanager
-def captured_epoch(
-    trainer: Trainer, images: Array, labels: Array, epoch: int, running: Progress
-) -> Iterator["CapturedSteps | None"]:
-    """The recorded steps of ``trainer``, ready for the epoch that ``running`` is at; None where steps run eagerly."""
-    backend = get_backend()
-    if not trainer.capture or backend.recorder is None:
-        yield None
-        return
-    trainer.why_eager = PART_BY_PART if isinstance(images, StoredImages) else unrecordable(trainer)
-    if trainer.why_eager:
-        yield None
-        return
-    if trainer.captured is None or not trainer.captured.fits(trainer, images, labels):
-        trainer.captured = CapturedSteps(trainer, images, labels)
-    with trainer.captured.recorder.session():
-        trainer.captured.begin(epoch, running)
-        yield trainer.captured
+PART_BY_PART = "the images are read from the disk, part by part"
 
 
-def unrecordable(trainer: Trainer) -> str:
-    """Why the steps of ``trainer`` are not recorded: parts that are not ours may change in ways a recording misses."""
+class StepCapture:
+    """The recorded steps of one trainer: made when an epoch needs them, and used for as long as they are valid.
+
+    ``why_eager`` is the reason why steps are not recorded although ``wanted``; "" where they are, or where the backend
+    does not record.
+    """
+
+    def __init__(self, wanted: bool = True) -> None:
+        self.wanted, self.why_eager = wanted, ""
+        self.steps: CapturedSteps | None = None
+
+    @contextmanager
+    def epoch(
+        self, step: TrainingStep, sampler: Sampler, images: Array, labels: Array, progress: Progress
+    ) -> Iterator["CapturedSteps | None"]:
+        """The recorded steps, ready for the epoch that ``progress`` is in; None where all its steps run eagerly."""
+        if not self.wanted or get_backend().recorder is None:
+            yield None
+            return
+        self.why_eager = unrecordable(step, images)
+        if self.why_eager:
+            yield None
+            return
+        if self.steps is None or not self.steps.are_valid(step, sampler, images, labels):
+            self.steps = CapturedSteps(step, sampler, images, labels)
+        with self.steps.recorder.session():
+            self.steps.begin_epoch(step, sampler, progress)
+            try:
+                yield self.steps
+            finally:
+                self.why_eager = self.steps.why_eager
+
+
+def unrecordable(step: TrainingStep, images: Array) -> str:
+    """Why steps on ``images`` cannot be recorded; "" if they can.
+
+    Layers and optimizers from outside tinycnn may change in ways that a recording would miss.
+    """
+    if isinstance(images, StoredImages):
+        return PART_BY_PART
     if get_communicator().size > 1:
         return "several ranks share each batch"
-    layers = [type(layer) for layer in all_layers(trainer.model)]
-    foreign = [kind.__name__ for kind in layers if not kind.__module__.startswith("tinycnn.")]
-    if type(trainer.optimizer) not in OPTIMIZERS.values():
-        foreign.append(type(trainer.optimizer).__name__)
+    layers = [type(layer) for layer in all_layers(step.model)]
+    foreign = [layer.__name__ for layer in layers if not layer.__module__.startswith("tinycnn.")]
+    if type(step.optimizer) not in OPTIMIZERS.values():
+        foreign.append(type(step.optimizer).__name__)
     if foreign:
-        return f"{', '.join(foreign)} is no part of tinycnn, and may do something else in every step"
+        return f"{', '.join(foreign)} is not part of tinycnn, and may compute something else in every step"
     return ""
 
 
-def all_layers(layer: Layer) -> Iterator[Layer]:
-    """The layer itself and those inside."""
-    yield layer
-    if isinstance(layer, Sequential):
-        for inner in layer.layers.values():
-            yield from all_layers(inner)
-
-
 class CapturedSteps:
-    """The recordings of a trainer's steps on one data set, and the memory they read from."""
+    """The recordings of a training step on one data set, one for each batch size, and the memory that they read."""
 
-    def __init__(self, trainer: Trainer, images: Array, labels: Array) -> None:
+    def __init__(self, step: TrainingStep, sampler: Sampler, images: Array, labels: Array) -> None:
         backend, xp = get_backend(), get_backend().xp
         assert backend.recorder is not None
-        self.trainer, self.images, self.labels, self.labels_here = trainer, images, labels, backend.to_host(labels)
+        self.step, self.sampler, self.why_eager = step, sampler, ""
+        self.images, self.labels, self.labels_on_host = images, labels, backend.to_host(labels)
         self.recorder, self.replays = backend.recorder(), dict[int, Callable[[], None]]()
-        self.frozen, self.numbers = frozen_parts(trainer), frozen_numbers(trainer)
-        self.dropouts = [layer for layer in all_layers(trainer.model) if isinstance(layer, Dropout)]
+        self.objects, self.settings = frozen_objects(step), frozen_settings(step, sampler)
+        self.dropouts = dropout_layers(step.model)
         self.row_type = self._row_type()
-        self.table = xp.zeros((-(-len(labels) // trainer.batch_size), self.row_type.itemsize), np.uint8)
-        self.here = xp.zeros(self.row_type.itemsize, np.uint8)  # the row of the step that comes next
+        self.table = xp.zeros((-(-len(labels) // sampler.batch_size), self.row_type.itemsize), np.uint8)
+        self.current = xp.zeros(self.row_type.itemsize, np.uint8)  # the row of the next step
         self.row = xp.zeros(1, np.int64)  # its number
-        self.loss_sum, self.correct = xp.zeros((), trainer.model.dtype), xp.zeros((), np.int64)
-        self.ahead, self.drawn_for = dict[tuple[int, int], np.ndarray](), ""  # by epoch, and step of the optimizer
+        self.loss_sum, self.correct = xp.zeros((), step.model.dtype), xp.zeros((), np.int64)
+        self.drawn, self.drawn_for = dict[tuple[int, int], np.ndarray | None](), ""  # by epoch, and step of the run
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
-        """A copy of a trainer records for itself."""
+        """A copy of a trainer makes recordings of its own."""
 
-    def fits(self, trainer: Trainer, images: Array, labels: Array) -> bool:
-        """Whether the recordings still are of this trainer's network, optimizer and data: not of others put there."""
-        now = [images, labels, *frozen_parts(trainer)]
-        then = [self.images, self.labels, *self.frozen]
-        return list(map(id, now)) == list(map(id, then)) and frozen_numbers(trainer) == self.numbers
+    def are_valid(self, step: TrainingStep, sampler: Sampler, images: Array, labels: Array) -> bool:
+        """Whether all that the recordings froze is still what the step uses."""
+        now = [images, labels, *frozen_objects(step)]
+        then = [self.images, self.labels, *self.objects]
+        return list(map(id, now)) == list(map(id, then)) and frozen_settings(step, sampler) == self.settings
 
-    def begin(self, epoch: int, running: Progress) -> None:
-        """Put what the steps of this epoch need where the recordings look for it."""
+    def begin_epoch(self, step: TrainingStep, sampler: Sampler, progress: Progress) -> None:
+        """Put the rows of the rest of this epoch, and its sums so far, where the recordings read them."""
         backend = get_backend()
-        rows = self.rows(epoch, running.step)
+        self.step, self.sampler, self.why_eager = step, sampler, ""
+        rows = self.rows(progress.epoch, progress.step)
         self.table[...] = backend.asarray(rows.view(np.uint8).reshape(self.table.shape))
-        ahead = min(running.step, len(rows) - 1)  # an epoch may be taken up after its last step: none is taken then
-        self.here[...], self.row[...] = self.table[ahead], ahead
-        self.loss_sum[...], self.correct[...] = running.loss_sum, running.correct
-        running.loss_sum, running.correct = self.loss_sum, self.correct
+        first = min(progress.step, len(rows) - 1)  # a run may be resumed after the last step of an epoch
+        self.current[...], self.row[...] = self.table[first], first
+        self.loss_sum[...], self.correct[...] = progress.loss_sum, progress.correct
+        progress.loss_sum, progress.correct = self.loss_sum, self.correct
 
-    def step(self, running: Progress) -> bool:
-        """Take the next step of the epoch; False when it has to be taken eagerly."""
-        count = self.count(running.step)
-        if self.trainer.why_eager:
+    def take(self, progress: Progress) -> bool:
+        """Take the next step of the epoch; returns False when it has to be taken eagerly."""
+        count = self.count(progress.step)
+        if self.why_eager:
             return False
         if count in self.replays:
             self.replays[count]()
         else:
             self._record(count)
-        self._draw_ahead(running.epoch + 1, running.step)
-        self.trainer.optimizer.step_count += 1
+        self._draw_ahead(progress.epoch + 1, progress.step)
+        self.step.optimizer.step_count += 1
         for dropout in self.dropouts:
             dropout.step += 1
-        running.count(count)
+        progress.count(count)
         return True
 
     def _record(self, count: int) -> None:
-        """Take a step for real, then record it for the next time."""
+        """Take a step eagerly, then record it for the next time."""
         try:
             self.replays[count] = self.recorder.record(partial(self._compute, count))
         except BackendError as error:
-            self.trainer.why_eager = str(error)
+            self.why_eager = str(error)
 
     def _compute(self, count: int) -> None:
-        """The step as it is recorded: ``count`` images of the row that is here, which makes room for the next one."""
-        live = {name: self._field(self.here, name) for name in self.row_type.names or ()}
-        labels = live["labels"][:count]
-        trainer = copy.copy(self.trainer)
-        trainer.optimizer = RowOptimizer(self.trainer.optimizer, live["rates"])
-        if trainer.augment:
-            trainer.augment = RowMaps(live["maps"][:count])
-        trainer.count_correct = lambda logits, labels: logits  # they are counted at the end, with the sums
-        with self._dropout_steps(live["dropout_steps"]):
-            loss, logits = trainer.step(self.images, RowLabels(labels), live["chosen"][:count])
-        trainer.optimizer.zero_grad()  # the recording finds memory as this run found it
+        """The step that is recorded: on the ``count`` images of the current row, which it then replaces by the next."""
+        batch = self._current_batch(count)
+        outputs = self.step.forward_backward(batch)
+        self.step.update(batch.rates)
+        self.step.optimizer.zero_grad()  # so that the recording finds memory as this run found it
         sums = self.loss_sum, self.correct
-        required(get_backend().fused.end_step)(loss, logits, labels, sums, self.row, self.table, self.here)
+        end_step = required(get_backend().fused.end_step)  # adds to the sums, and copies the next row of the table
+        end_step(outputs.loss, outputs.logits, batch.labels, sums, self.row, self.table, self.current)
+
+    def _current_batch(self, count: int) -> Batch:
+        """The batch of ``count`` images in the current row; its fields are views of memory, without a copy."""
+        row = {name: self._field(name) for name in self.row_type.names or ()}
+        return Batch(
+            self.images,
+            row["chosen"][:count],
+            row["labels"][:count],
+            row["maps"][:count] if self.sampler.augment else None,
+            rates=[row["rates"][i, ...] for i in range(len(row["rates"]))],
+            dropout_steps=[StepInMemory(row["dropout_steps"][i, ...]) for i in range(len(self.dropouts))],
+        )
+
+    def _field(self, name: str) -> Array:
+        """The field ``name`` of the current row."""
+        assert self.row_type.fields is not None
+        kind, offset = self.row_type.fields[name][:2]
+        base, shape = kind.subdtype or (kind, ())
+        return self.current[offset : offset + kind.itemsize].view(base).reshape(shape)  # shape of the field
 
     def _row_type(self) -> np.dtype:
-        """What a row holds, as the C structure it lies in memory as."""
-        trainer, size = self.trainer, self.trainer.batch_size
-        maps, terms = (size, trainer.augment.terms) if trainer.augment else (0, 0)
+        """The fields of a row, aligned as a C structure."""
+        step, size = self.step, self.sampler.batch_size
+        maps, terms = (size, self.sampler.augment.terms) if self.sampler.augment else (0, 0)
         return np.dtype(
             [
                 ("chosen", np.int64, (size,)),
                 ("labels", np.int64, (size,)),
                 ("dropout_steps", np.int64, (len(self.dropouts),)),
-                ("rates", trainer.model.dtype, (len(trainer.optimizer.rates(0)),)),
+                ("rates", step.model.dtype, (len(step.optimizer.rates(0)),)),
                 ("maps", np.float32, (maps, 2, terms)),
             ],
             align=True,
         )
 
     def rows(self, epoch: int, done: int) -> np.ndarray:
-        """The table of an epoch of which ``done`` steps are done, ``(steps,)`` of ``row_type``."""
-        trainer, steps = self.trainer, len(self.table)
+        """The table of an epoch after its first ``done`` steps, ``(steps,)`` of ``row_type``, on the host."""
+        optimizer, steps = self.step.optimizer, len(self.table)
         rows = np.zeros(steps, self.row_type)
-        order = trainer.order(self.images, epoch)
+        order = self.sampler.order(self.images, epoch)
         chosen = np.zeros(rows["chosen"].size, np.int64)
         chosen[: len(order)] = order
         rows["chosen"] = chosen.reshape(rows["chosen"].shape)
-        rows["labels"] = self.labels_here[rows["chosen"]]
-        self._keep_ahead_for(f"{trainer.augment!r} {trainer.fade!r} {trainer.seed}")
+        rows["labels"] = self.labels_on_host[rows["chosen"]]
+        self._keep_drawn_for(repr(self.sampler))
         for step in range(done, steps):
-            number = trainer.optimizer.step_count + step - done  # of the optimizer's steps
-            rows["rates"][step] = trainer.optimizer.rates(number)
+            number = optimizer.step_count + step - done  # of all steps of the run
+            rows["rates"][step] = optimizer.rates(number)
             rows["dropout_steps"][step] = [dropout.step + step - done for dropout in self.dropouts]
-            if trainer.augment:
+            if self.sampler.augment:
                 rows["maps"][step, : self.count(step)] = self._maps(epoch, step, number)
-        self.ahead.clear()  # what was drawn for an epoch that did not come
+        self.drawn.clear()  # maps for an epoch that was not trained
         return rows
 
     def count(self, step: int) -> int:
-        """The images of a step."""
-        return min(self.trainer.batch_size, len(self.labels) - step * self.trainer.batch_size)
+        """The number of images in step ``step`` of an epoch."""
+        return min(self.sampler.batch_size, len(self.labels) - step * self.sampler.batch_size)
 
-    def _maps(self, epoch: int, step: int, number: int) -> np.ndarray:
-        """The maps of a step, number ``number`` of the optimizer's: those drawn ahead, or drawn now."""
-        drawn = self.ahead.pop((epoch, number), None)
-        return self.trainer.maps(self.trainer.augment, self.count(step), epoch, number) if drawn is None else drawn
+    def _maps(self, epoch: int, step: int, number: int) -> np.ndarray | None:
+        """The maps of step ``step`` of ``epoch``, number ``number`` of the run: drawn ahead, or drawn now."""
+        if (epoch, number) in self.drawn:
+            return self.drawn.pop((epoch, number))
+        return self.sampler.maps(self.count(step), epoch, number)
 
     def _draw_ahead(self, epoch: int, step: int) -> None:
-        """Draw the maps of the same step in the next ``epoch``: the GPU has just been given work."""
-        number = self.trainer.optimizer.step_count + len(self.table)
-        if self.trainer.augment:
-            self.ahead[epoch, number] = self._maps(epoch, step, number)
+        """Draw the maps of the same step in the next ``epoch``, while the GPU is busy."""
+        number = self.step.optimizer.step_count + len(self.table)
+        if self.sampler.augment:
+            self.drawn[epoch, number] = self._maps(epoch, step, number)
 
-    def _keep_ahead_for(self, settings: str) -> None:
-        """Forget what was drawn ahead with other settings."""
+    def _keep_drawn_for(self, settings: str) -> None:
+        """Discard maps that were drawn ahead with other settings."""
         if settings != self.drawn_for:
-            self.ahead, self.drawn_for = {}, settings
-
-    def _field(self, row: Array, name: str) -> Array:
-        """The field ``name`` of a row of bytes, as numbers, without a copy."""
-        assert self.row_type.fields is not None
-        kind, offset = self.row_type.fields[name][:2]
-        base, shape = kind.subdtype or (kind, ())
-        return row[offset : offset + kind.itemsize].view(base).reshape(shape)  # shape of the field
-
-    @contextmanager
-    def _dropout_steps(self, steps: Array) -> Iterator[None]:
-        """Inside, dropout layers find their step number in memory."""
-        before = [dropout.step for dropout in self.dropouts]
-        for number, dropout in enumerate(self.dropouts):
-            step: Any = StepInMemory(steps[number, ...])
-            dropout.step = step
-        try:
-            yield
-        finally:
-            for dropout, step in zip(self.dropouts, before, strict=True):
-                dropout.step = step
+            self.drawn, self.drawn_for = {}, settings
 
 
-class RowOptimizer:
-    """An optimizer that moves at the rates of a row, and does not count."""
-
-    step_count = 0
-
-    def __init__(self, optimizer: Optimizer, rates: Array) -> None:
-        self.optimizer, self.rates = optimizer, rates
-        self.parameters = optimizer.parameters
-
-    def zero_grad(self) -> None:
-        self.optimizer.zero_grad()
-
-    def step(self) -> None:
-        """Move every parameter once."""
-        self.optimizer.move(self.rates[number, ...] for number in range(len(self.rates)))
+def frozen_objects(step: TrainingStep) -> list[object]:
+    """The objects whose memory a recording uses: when another object takes the place of one, it is no longer valid."""
+    parts = [step.model, step.optimizer, *(parameter.data for parameter in step.optimizer.parameters)]
+    parts += [slot for slots in step.optimizer.slots for slot in slots.values()]
+    return parts + [buffer for _, buffer in step.model.named_buffers()]
 
 
-class RowLabels:
-    """The labels of the data set, of which those of a batch are drawn already."""
-
-    def __init__(self, drawn: Array) -> None:
-        self.drawn = drawn
-
-    def __getitem__(self, chosen: Array) -> Array:
-        """Those of the row, ``(count,)``."""
-        return self.drawn
-
-
-class RowMaps:
-    """An augmentation whose maps are drawn already."""
-
-    def __init__(self, drawn: Array) -> None:
-        self.drawn = drawn
-
-    def maps(self, count: int, rng: np.random.Generator, strength: float) -> Array:
-        """Those of the row, ``(count, 2, T)``, which have their strength already."""
-        return self.drawn
-
-
-def frozen_parts(trainer: Trainer) -> list[object]:
-    """The objects whose memory a recorded step of ``trainer`` goes on using, whatever is put in their place."""
-    parts = [trainer.model, trainer.optimizer, *(parameter.data for parameter in trainer.optimizer.parameters)]
-    parts += [slot for slots in trainer.optimizer.slots for slot in slots.values()]
-    return parts + [buffer for _, buffer in trainer.model.named_buffers()]
-
-
-def frozen_numbers(trainer: Trainer) -> dict[str, Any]:
-    """The settings that are part of a recorded step, whatever they are changed to; ``repr`` tells those of layers."""
-    numbers = trainer.optimizer.settings() | {"network": repr(trainer.model)}
-    del numbers["learning rate"]  # it comes with the table
-    own = {name: getattr(trainer, name) for name in ("batch_size", "label_smoothing", "clip_norm")}
-    terms = trainer.augment.terms if trainer.augment else 0
-    trained = [parameter.requires_grad for parameter in trainer.model.parameters()]
-    return numbers | own | {"numbers in a map": terms, "TF32": get_backend().tf32, "trained": trained}
+def frozen_settings(step: TrainingStep, sampler: Sampler) -> dict[str, Any]:
+    """The settings that are part of a recording: when one is changed, it is no longer valid."""
+    settings = step.optimizer.settings() | {"network": repr(step.model)}  # with the settings of all layers
+    del settings["learning rate"]  # it is in the table
+    settings |= {"batch_size": sampler.batch_size, "map terms": sampler.augment.terms if sampler.augment else 0}
+    settings |= {"label_smoothing": step.label_smoothing, "clip_norm": step.clip_norm}
+    trained = [parameter.requires_grad for parameter in step.model.parameters()]
+    return settings | {"TF32": get_backend().tf32, "trained": trained}

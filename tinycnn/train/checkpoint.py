@@ -1,26 +1,32 @@
-"""Checkpoints: all that a run needs to go on, in one safetensors file; the last two are kept.
+"""Checkpoints: everything that a run needs to continue, in one file; the last two files are kept.
 
-What is saved is a nest of dictionaries and lists that holds numbers, texts and arrays. Each array becomes an ordinary
-entry, named by its path in the nest; the nest around them is one JSON text, in the entry ``nest``. The entry ``sha256``
-covers both, so that a damaged file is noticed: safetensors checks lengths, not content.
+`Checkpoints` reads and writes the files (``saving/state_file.py`` is their format). `CheckpointManager` connects them
+with a trainer: it saves when a checkpoint is due, resumes from the newest, and stops the run on request.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from tinycnn.distributed.agreement import differences
-from tinycnn.errors import FileFormatError, SettingError
+from tinycnn.distributed.communicator import get_communicator, on_rank_0
+from tinycnn.errors import FileFormatError, SettingError, TinyCNNError
 from tinycnn.files import remove_leftovers, write_atomically
 from tinycnn.layers import Sequential
+from tinycnn.optim import Optimizer
 from tinycnn.saving.model_file import save
 from tinycnn.saving.safetensors_file import MAX_HEADER
-from tinycnn.saving.state_file import MAX_STATE_FILE, arrays_in, read_state, to_bytes
+from tinycnn.saving.state_file import MAX_STATE_FILE, arrays_in, of_bytes, read_state, to_bytes
 
+BEST_FILE = "model_best.safetensors"
 KEPT = 2
+MAX_STEPS = 10**8  # of a run; a checkpoint that counts more is damaged
 
 
 def _report(sentence: str) -> None:
@@ -30,10 +36,10 @@ def _report(sentence: str) -> None:
 class Checkpoints:
     """The checkpoints of one run, ``folder/step-<number>.safetensors``.
 
-    ``every``: steps between two (None: only when the run is stopped). ``resume``: continue from the newest that is
-    whole; without it, a folder that already holds checkpoints is refused. ``report`` is given a sentence when a
-    checkpoint is damaged or cannot be written: no reason to end a run, but one to tell somebody. ``best`` is where the
-    best network so far lies, for a run that keeps it.
+    ``every``: steps between two checkpoints; None to save only when the run is stopped. ``resume``: continue from the
+    newest checkpoint that is not damaged; without it, a folder that already holds checkpoints is refused. ``report`` is
+    called with a sentence when a checkpoint is damaged or cannot be written, which does not end the run. ``best`` is
+    the path of the best network so far, for a run that keeps it.
     """
 
     def __init__(
@@ -45,22 +51,22 @@ class Checkpoints:
         report: Callable[[str], None] = _report,
     ) -> None:
         if every is not None and every < 1:
-            raise SettingError(f"checkpoint every {every} steps: expected at least 1")
+            raise SettingError(f"a checkpoint every {every} steps: expected at least 1")
         self.folder, self.every, self.resume, self.report = Path(folder), every, resume, report
         self.best = self.folder / BEST_FILE
 
     def due(self, step: int) -> bool:
-        """Whether the state after ``step`` steps is to be kept."""
+        """Whether to save the state after ``step`` steps."""
         return self.every is not None and step % self.every == 0
 
     def paths(self) -> list[Path]:
-        """Those there are, the newest first."""
+        """The checkpoint files, the newest first."""
         return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
 
-    def begin(self) -> dict[str, Any] | None:
-        """The state to continue from, None to start at the first step.
+    def initial_state(self) -> dict[str, Any] | None:
+        """The state to continue from; None to start at the first step.
 
-        Raises SettingError when there are checkpoints and nobody asked to resume, FileFormatError when none is whole.
+        Raises SettingError when there are checkpoints but ``resume`` is False, FileFormatError when all are damaged.
         """
         remove_leftovers(self.folder)
         paths = self.paths()
@@ -74,23 +80,23 @@ class Checkpoints:
         if not paths:
             self.report(f"no checkpoint in {self.folder}: starting at the first step")
             return None
-        return self._newest_whole(paths)
+        return self._newest_undamaged(paths)
 
-    def _newest_whole(self, paths: list[Path]) -> dict[str, Any]:
+    def _newest_undamaged(self, paths: list[Path]) -> dict[str, Any]:
         for path in paths:
             try:
                 state = read_state(path)
             except FileFormatError as error:
                 self.report(f"{error}; set aside")
                 continue
-            for damaged in paths[: paths.index(path)]:  # or they would be taken for the newest again
+            for damaged in paths[: paths.index(path)]:  # they must not be taken for the newest next time
                 damaged.replace(damaged.with_suffix(".damaged"))
-            self._delete_old()  # a process that was killed in between has not
+            self._delete_old()  # a process that was killed after writing has not deleted them
             return state
-        raise FileFormatError(f"{self.folder}: no checkpoint in it is whole; delete the folder to start again")
+        raise FileFormatError(f"{self.folder}: every checkpoint in it is damaged; delete the folder to start again")
 
     def check_size(self, state: dict[str, Any]) -> None:
-        """Raise SettingError when a checkpoint of such a state could not be read again, before hours depend on it."""
+        """Raise SettingError when a checkpoint of such a state would be too large to be read again."""
         size = sum(array.nbytes for array in arrays_in(state))
         if size > MAX_STATE_FILE - MAX_HEADER:
             raise SettingError(
@@ -99,7 +105,7 @@ class Checkpoints:
             )
 
     def write(self, step: int, state: dict[str, Any]) -> Path | None:
-        """Keep ``state``; answers the file, or None (and reports) when it could not be written."""
+        """Save ``state``; returns the path, or None (and reports) when the file could not be written."""
         path = self.folder / f"step-{step:09}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -116,23 +122,121 @@ class Checkpoints:
             old.unlink(missing_ok=True)
 
     def keep_best(self, model: Sequential) -> None:
-        """Keep ``model`` as the best so far; raises OSError when it cannot be written."""
+        """Save ``model`` as the best network so far; raises OSError when it cannot be written."""
         self.folder.mkdir(parents=True, exist_ok=True)
         save(model, self.best)
 
     def clear(self) -> None:
-        """Delete them all: the run is over, and nobody asked for them."""
+        """Delete all checkpoints and the best network: the run has ended, and its results are written elsewhere."""
         for path in [*self.paths(), self.best]:
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
 
 
+class TrainingStopped(TinyCNNError):
+    """``stop()`` returned True. ``checkpoint`` is the file to resume from; None if the state was not saved."""
+
+    def __init__(self, where: str, checkpoint: Path | None) -> None:
+        super().__init__(f"stopped {where}")
+        self.checkpoint = checkpoint
+
+
+class Resumable(Protocol):
+    """What a `CheckpointManager` needs of a trainer."""
+
+    optimizer: Optimizer
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes during a run."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state_dict()`` was called."""
+
+
+class CheckpointManager:
+    """Saves and resumes the run of ``trainer``, and ends it when ``stop()`` returns True.
+
+    ``identity`` describes the run: it resumes only from checkpoints with the same description. Without ``checkpoints``,
+    nothing is saved. Of several ranks, rank 0 reads and writes the files.
+    """
+
+    def __init__(
+        self, trainer: Resumable, checkpoints: Checkpoints | None, stop: Callable[[], bool], identity: dict[str, Any]
+    ) -> None:
+        self.trainer, self.checkpoints, self.stop, self.identity = trainer, checkpoints, stop, identity
+        self.ranks, self.rate_hash, self.hashed_steps = get_communicator(), hashlib.sha256(), 0
+
+    def resume(self) -> None:
+        """Load the newest checkpoint into the trainer, if there is one to resume from.
+
+        Raises SettingError when it belongs to another run, or when checkpoints of this run would be too large to read.
+        """
+        if self.checkpoints is None:
+            return
+        self.checkpoints.check_size(self.trainer.state_dict())
+        saved = self._initial_state(self.checkpoints)
+        if saved is None:
+            return
+        try:
+            check_same_run(saved["run"], self.identity)
+            self._check_rates(saved["trainer"]["optimizer"]["step"], saved["rates"])
+            self.trainer.load_state_dict(saved["trainer"])
+        except TinyCNNError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise FileFormatError(f"the checkpoint to resume from is damaged: {error}") from None
+        self.checkpoints.report(f"resumed after step {self.trainer.optimizer.step_count}")
+
+    def due(self) -> bool:
+        """Whether to save the state after this step; asks ``stop()``."""
+        step = self.trainer.optimizer.step_count
+        return self.stop() or (self.checkpoints is not None and self.checkpoints.due(step))
+
+    def save(self, where: str) -> None:
+        """Write a checkpoint; raises TrainingStopped, naming the place ``where``, when ``stop()`` returns True."""
+        path, step = None, self.trainer.optimizer.step_count
+        if self.checkpoints and self.ranks.rank == 0:
+            run = {"run": self.identity, "rates": self._rates(step), "trainer": self.trainer.state_dict()}
+            path = self.checkpoints.write(step, run)
+        if self.stop():
+            raise TrainingStopped(where, path)
+
+    def after_epoch(self, epoch: int) -> None:
+        """Save the state between two epochs, if the run saves any; ends the run on request."""
+        if self.stop() or (self.checkpoints and self.checkpoints.every):
+            self.save(f"after epoch {epoch}")
+
+    def _initial_state(self, checkpoints: Checkpoints) -> dict[str, Any] | None:
+        """The state to continue from, as rank 0 reads it from the disk; None to start at the first step."""
+        saved = on_rank_0(checkpoints.initial_state)
+        if self.ranks.size == 1:
+            return saved
+        return of_bytes(self.ranks.broadcast(to_bytes({"saved": saved})))["saved"]
+
+    def _check_rates(self, steps: int, rates: str) -> None:
+        """Raise SettingError unless the schedule gives every step so far the rate that it had.
+
+        A run may be resumed with more epochs, but not with a schedule that would have trained it in another way.
+        """
+        if not 0 <= steps <= MAX_STEPS:
+            raise FileFormatError(f"the checkpoint to resume from is damaged: it counts {steps} steps")
+        if self._rates(steps) != rates:
+            raise SettingError(
+                f"the {steps} steps so far would have had other learning rates: resume with the schedule of the run, "
+                "and with its number of epochs if the schedule spreads over them"
+            )
+
+    def _rates(self, steps: int) -> str:
+        """A hash of the factor that the schedule gives the learning rate in each of the first ``steps`` steps."""
+        for step in range(self.hashed_steps, steps):
+            self.rate_hash.update(np.float64(self.trainer.optimizer.schedule(step)).tobytes())
+        self.hashed_steps = steps
+        return self.rate_hash.hexdigest()
+
+
 def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Raise SettingError, naming each difference, unless a checkpoint was made by a run like this one."""
+    """Raise SettingError, naming each difference, unless a checkpoint was made by a run with the same description."""
     found = differences(theirs, ours, "there")
     if found:
-        raise SettingError(f"the checkpoint belongs to another run: {found}. Resume with what it was made with")
-
-
-BEST_FILE = "model_best.safetensors"
+        raise SettingError(f"the checkpoint belongs to another run: {found}. Resume with the settings of that run")

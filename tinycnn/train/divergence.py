@@ -1,72 +1,170 @@
-"""Why a run lost its numbers to NaN or infinity: the steps since the last good state are taken again, one look each.
+"""Where a run first computed NaN or infinity: the steps since the last good state are repeated, and each is checked.
 
-Looking after every step of every run would make a GPU wait each time. Since a state leads to the same bits every time,
-it is enough to look now and then, and to go back. The states to go back to stay where the network is: copying them
-makes nobody wait.
+A check after every step would make a GPU wait each time. The same state always leads to the same bits, so a check now
+and then is enough: when it fails, training goes back and repeats the steps since the check before. The states to go
+back to stay on the backend, because copies to the host would make a GPU wait.
 """
 
-from typing import Any
+import math
+from collections.abc import Iterable
+from functools import reduce
+from operator import and_
+from typing import Protocol
 
 import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.optim import gradient_norm
-from tinycnn.train import nonfinite
-from tinycnn.train.batches import batches
+from tinycnn.data.stored import Images
+from tinycnn.errors import TinyCNNError
+from tinycnn.layers import Sequential
+from tinycnn.optim import Optimizer, gradient_norm
+from tinycnn.tensor import Tensor, no_grad
+from tinycnn.train.batches import Sampler, batches
+from tinycnn.train.evaluation import Scores, evaluate, pixel_batches, scores_over_ranks
+from tinycnn.train.history import Progress
+from tinycnn.train.step import Batch, TrainingStep
 
-Trainer = Any  # of train.py, which stands above this module
+CHECK_EVERY = 500  # steps between two checks, each of which waits for the GPU
+
+
+class TrainingDivergedError(TinyCNNError, ArithmeticError):
+    """The loss, a weight, or the state of the optimizer became NaN or infinite."""
+
+
+class Trained(Protocol):
+    """A network and its optimizer, as a `TrainingStep` and a `Trainer` have them."""
+
+    model: Sequential
+    optimizer: Optimizer
+
+
+def evaluate_finite(trained: Trained, images: Images, labels: np.ndarray, when: str) -> Scores:
+    """``evaluate``, shared by all ranks; raises TrainingDivergedError, naming a layer, when the loss is not finite."""
+    model, optimizer = trained.model, trained.optimizer
+    with np.errstate(all="ignore"):  # the error below replaces NumPy's warnings
+        scores = scores_over_ranks(lambda part: evaluate(model, images[part], labels[part]), len(labels))
+        if math.isfinite(scores.loss):
+            return scores
+        layers = (first_bad_activation(model, x) for x in pixel_batches(model, images))
+        where = next((layer for layer in layers if layer), "the loss itself")
+    rate = f"learning rate {optimizer.lr:g}"
+    raise TrainingDivergedError(f"the loss became {scores.loss} {when} ({rate}), first in {where}: try a smaller --lr")
+
+
+class DivergenceCheck:
+    """Checks during one epoch that all numbers are finite, and keeps the last state for which they were."""
+
+    def __init__(
+        self, step: TrainingStep, sampler: Sampler, images: Array, labels: Array, order: np.ndarray, progress: Progress
+    ) -> None:
+        self.step, self.sampler, self.progress = step, sampler, progress
+        self.images, self.labels, self.order = images, labels, order
+        self.good = Snapshot(step, progress)
+
+    def due(self) -> bool:
+        """Whether to check after this step: now and then, and at the end of the epoch."""
+        return self.progress.step % CHECK_EVERY == 0 or self.progress.step == self.progress.steps
+
+    def check(self) -> None:
+        """Raise TrainingDivergedError unless weights, optimizer and loss are finite; waits for a GPU, once.
+
+        The error names the first step and layer that were not finite. Network, optimizer and progress are then as they
+        were before that step.
+        """
+        if not self._is_finite():
+            self.good.restore()
+            raise TrainingDivergedError(self._first_bad_step())
+        self.good = Snapshot(self.step, self.progress)
+
+    def _is_finite(self) -> bool:
+        return all_finite([*changing_arrays(self.step), self.progress.loss_sum])
+
+    def _first_bad_step(self) -> str:
+        """Repeat the steps since the last good state, until one is not finite; describe it."""
+        progress, size = self.progress, self.sampler.batch_size
+        for images, labels, chosen in batches(self.images, self.labels, self.order, size, progress.step):
+            before = Snapshot(self.step, progress)
+            lr = self.step.optimizer.lr
+            batch = self.sampler.batch(images, labels, chosen, progress.epoch, self.step.optimizer.step_count)
+            with np.errstate(all="ignore"):
+                loss, correct = self.step(batch)
+                progress.add(loss, correct, len(chosen))
+                if not self._is_finite():
+                    return self._describe(batch, loss, lr, before)
+        return "a number was not finite, but all numbers are finite when the steps are repeated: check the hardware"
+
+    def _describe(self, batch: Batch, loss: Array, lr: float, before: "Snapshot") -> str:
+        """What went wrong in the step on ``batch``, in a sentence; restores the state ``before`` it."""
+        model, value = self.step.model, float(get_backend().to_host(loss))
+        what = "a weight became infinite or NaN" if math.isfinite(value) else f"the loss became {value}"
+        where = f"in epoch {self.progress.epoch}, step {self.progress.step} of {self.progress.steps}"
+        numbers = f"learning rate {lr:g}, gradient norm {float(gradient_norm(model.parameters())):.4g}"
+        after_forward = first_bad_gradient(model) or first_bad_parameter(model) or "the loss"
+        before.restore()
+        first = first_bad_activation(model, self.step.pixels(batch, slice(None))) or after_forward
+        before.restore()  # once more: forward has changed running statistics and counters
+        return f"{what} {where} ({numbers}), first in {first}: try a smaller --lr"
 
 
 class Snapshot:
-    """The state of a trainer in the middle of an epoch."""
+    """A copy of everything that training changes, in the middle of an epoch."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.arrays = [array.copy() for array in _living(trainer)]
-        self.counters, self.step_count = trainer.model.counters(), trainer.optimizer.step_count
-        self.running = trainer.running.copy()
+    def __init__(self, step: TrainingStep, progress: Progress) -> None:
+        self.step, self.progress = step, progress
+        self.arrays = [array.copy() for array in changing_arrays(step)]
+        self.counters, self.step_count = step.model.counters(), step.optimizer.step_count
+        self.progress_then = progress.copy()
 
-    def restore(self, trainer: Trainer) -> None:
-        """Put ``trainer`` back to where it was."""
-        for array, values in zip(_living(trainer), self.arrays, strict=True):
+    def restore(self) -> None:
+        """Put network, optimizer and progress back to where they were."""
+        for array, values in zip(changing_arrays(self.step), self.arrays, strict=True):
             array[...] = values
-        trainer.model.load_counters(self.counters)
-        trainer.optimizer.step_count = self.step_count
-        trainer.running = self.running.copy()
+        self.step.model.load_counters(self.counters)
+        self.step.optimizer.step_count = self.step_count
+        self.progress.restore(self.progress_then)
 
 
-def _living(trainer: Trainer) -> list[Array]:
-    """The arrays that training changes in place."""
-    weights = [parameter.data for parameter in trainer.model.parameters()]
-    buffers = [buffer for _, buffer in trainer.model.named_buffers()]
-    return weights + buffers + [slot for slots in trainer.optimizer.slots for slot in slots.values()]
+def changing_arrays(step: TrainingStep) -> list[Array]:
+    """The arrays that training changes in place: parameters, buffers, and the slots of the optimizer."""
+    weights = [parameter.data for parameter in step.model.parameters()]
+    buffers = [buffer for _, buffer in step.model.named_buffers()]
+    return weights + buffers + [slot for slots in step.optimizer.slots for slot in slots.values()]
 
 
-def is_healthy(trainer: Trainer) -> bool:
-    """Whether the network, its optimizer and the loss so far are finite; waits for a GPU, once."""
-    return nonfinite.all_finite([*_living(trainer), trainer.running.loss_sum])
+def all_finite(arrays: Iterable[Array]) -> bool:
+    """Whether all numbers of all arrays are finite; waits for a GPU once, not once per array."""
+    xp = get_backend().xp
+    return bool(reduce(and_, (xp.isfinite(array).all() for array in arrays)))
 
 
-def trace(trainer: Trainer, good: Snapshot, images: Array, labels: Array, order: np.ndarray) -> str:
-    """What happened since ``good``, in a sentence; leaves ``trainer`` as it was before the step that went wrong."""
-    good.restore(trainer)
-    for images_here, labels_here, chosen in batches(images, labels, order, trainer.batch_size, trainer.running.step):
-        good, lr, running = Snapshot(trainer), trainer.optimizer.lr, trainer.running
-        with np.errstate(all="ignore"):
-            loss, correct = trainer.step(images_here, labels_here, chosen, running.epoch)
-            running.add(loss, correct, len(chosen))
-            if not is_healthy(trainer):
-                where = f"in epoch {running.epoch}, step {running.step} of {running.steps}"
-                numbers = f"learning rate {lr:g}, gradient norm {float(gradient_norm(trainer.model.parameters())):.4g}"
-                late = nonfinite.in_gradients(trainer.model) or nonfinite.in_parameters(trainer.model) or "the loss"
-                good.restore(trainer)
-                x = trainer.batch(images_here, chosen, running.epoch)
-                first = nonfinite.in_activations(trainer.model, x) or late
-                good.restore(trainer)
-                return f"{_what(loss)} {where} ({numbers}), first in {first}: try a smaller --lr"
-    return "a number was not finite, but all are when the steps are repeated: is the hardware sound?"
+def is_finite(array: Array) -> bool:
+    """Whether all numbers of one array are finite; waits for a GPU."""
+    return bool(np.isfinite(get_backend().to_host(array)).all())
 
 
-def _what(loss: Array) -> str:
-    value = float(get_backend().to_host(loss))
-    return "the weights left the range of numbers" if np.isfinite(value) else f"the loss became {value}"
+def first_bad_activation(model: Sequential, x: Array) -> str | None:
+    """The first layer whose output for ``x (N, H, W, C)`` is not finite, in words; None if there is none.
+
+    Runs every layer by itself, in the current mode of the network: running statistics and counters change.
+    """
+    y = Tensor(x)
+    with no_grad():
+        for name, layer in model.layers.items():
+            y = layer(y)
+            if not is_finite(y.data):
+                return f"the activations of {name}"
+    return None
+
+
+def first_bad_gradient(model: Sequential) -> str | None:
+    """The parameter nearest to the loss whose gradient is not finite, in words; None if there is none."""
+    for name, parameter in reversed(list(model.named_parameters())):
+        if parameter.grad is not None and not is_finite(parameter.grad):
+            return f"the gradient of {name}"
+    return None
+
+
+def first_bad_parameter(model: Sequential) -> str | None:
+    """The first parameter that is not finite; None if there is none."""
+    return next((name for name, parameter in model.named_parameters() if not is_finite(parameter.data)), None)

@@ -1,6 +1,7 @@
-"""What a run has brought so far: the results of its epochs, and the sums of the epoch under way."""
+"""The results of a run so far: one `EpochResult` per finished epoch, and the `Progress` of the current epoch."""
 
 import copy
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from tinycnn.train.evaluation import Scores
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch brought. ``train_*`` are running means over the epoch, while the network was changing."""
+    """The result of one epoch. ``train_*`` are running means over the epoch, during which the network changes."""
 
     epoch: int
     train_loss: float
@@ -24,6 +25,19 @@ class EpochResult:
     images_per_s: float
 
 
+def epoch_result(epoch: int, train: Scores, validation: Scores | None, images: int, epoch_s: float) -> EpochResult:
+    """The result of an epoch that trained on ``images`` images in ``epoch_s`` seconds."""
+    return EpochResult(
+        epoch=epoch,
+        train_loss=train.loss,
+        train_accuracy=train.accuracy,
+        validation_loss=validation.loss if validation else None,
+        validation_accuracy=validation.accuracy if validation else None,
+        epoch_s=epoch_s,
+        images_per_s=images / epoch_s,
+    )
+
+
 def best(history: list[EpochResult]) -> EpochResult | None:
     """The first epoch with the smallest validation loss; None without validation."""
     validated = [result for result in history if result.validation_loss is not None]
@@ -31,49 +45,64 @@ def best(history: list[EpochResult]) -> EpochResult | None:
 
 
 def stalled(history: list[EpochResult], patience: int | None) -> bool:
-    """Whether the last ``patience`` epochs brought no smaller validation loss."""
+    """Whether the validation loss has not improved for ``patience`` epochs; False if ``patience`` is None."""
     found = best(history)
     return patience is not None and found is not None and history[-1].epoch - found.epoch >= patience
 
 
 class Progress:
-    """Loss and accuracy since the epoch began. Adding costs nothing; ``scores()`` waits for a GPU to catch up."""
+    """Loss and accuracy since the epoch began. ``add`` waits for nothing; ``scores()`` waits for a GPU."""
 
     def __init__(self, epoch: int, steps: int) -> None:
         self.epoch, self.steps = epoch, steps
-        self.step = self.seen = 0
-        self.seconds = 0.0  # spent on this epoch before the run was taken up
+        self.step = self.seen = 0  # steps done, images seen
         self.loss_sum: Any = 0.0
         self.correct: Any = 0
+        self.earlier_s = 0.0  # spent on this epoch before the run was interrupted
+        self.started: float | None = None  # on the clock of time.perf_counter
+
+    def start_clock(self) -> None:
+        """Count seconds from now on, in addition to those spent before an interruption."""
+        self.started = time.perf_counter()
+
+    def elapsed_s(self) -> float:
+        """Seconds spent on this epoch so far."""
+        return self.earlier_s + (0.0 if self.started is None else time.perf_counter() - self.started)
 
     def add(self, loss: Array, correct: Array, count: int) -> None:
-        """A step with the mean ``loss`` of ``count`` images, of which ``correct`` were right."""
+        """Add a step on ``count`` images with this mean loss and this number of correct predictions."""
         self.count(count)
         self.loss_sum = self.loss_sum + loss * float(count)
         self.correct = self.correct + correct
 
     def count(self, count: int) -> None:
-        """One more step with ``count`` images, whose loss and correct answers were added elsewhere."""
+        """Count a step on ``count`` images, whose loss and correct predictions a recorded step has added already."""
         self.step += 1
         self.seen += count
 
     def copy(self) -> "Progress":
-        """The same sums in memory of their own: a recorded step adds to them where they lie."""
+        """A copy with sums of its own: a recorded step adds to the sums in place."""
         twin = copy.copy(self)
         twin.loss_sum, twin.correct = self.loss_sum + 0, self.correct + 0
         return twin
 
-    def state_dict(self, seconds: float) -> dict[str, Any]:
-        """What ``of`` needs to go on, after ``seconds`` of this epoch."""
+    def restore(self, saved: "Progress") -> None:
+        """Go back to where ``saved`` was copied; the clock runs on."""
+        clock = self.earlier_s, self.started
+        vars(self).update(vars(saved.copy()))
+        self.earlier_s, self.started = clock
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `from_state` needs to continue, on the host."""
         sums = {name: np.array(get_backend().to_host(getattr(self, name))) for name in ("loss_sum", "correct")}
         numbers = {name: getattr(self, name) for name in ("epoch", "steps", "step", "seen")}
-        return numbers | sums | {"seconds": seconds}
+        return numbers | sums | {"seconds": self.elapsed_s()}
 
     @classmethod
-    def of(cls, state: dict[str, Any]) -> "Progress":
-        """The progress of which ``state_dict`` told."""
+    def from_state(cls, state: dict[str, Any]) -> "Progress":
+        """The progress at which ``state_dict`` was called."""
         progress = cls(state["epoch"], state["steps"])
-        progress.step, progress.seen, progress.seconds = state["step"], state["seen"], state["seconds"]
+        progress.step, progress.seen, progress.earlier_s = state["step"], state["seen"], state["seconds"]
         progress.loss_sum, progress.correct = (get_backend().asarray(state[name]) for name in ("loss_sum", "correct"))
         return progress
 

@@ -40,9 +40,9 @@ def test_the_launches_that_the_page_names(emulated):
         fake_cupy.launches.clear()
         trainer.step(*arrays)
         eager = len(fake_cupy.launches)
-        trainer.capture = True
+        trainer.capture.wanted = True
         trainer.train_epoch(*arrays[:2], epoch=1)
-        counted[name] = eager, len(trainer.captured.replays[4].graph.nodes)
+        counted[name] = eager, len(trainer.capture.steps.replays[4].graph.nodes)
     assert counted == {name: (int(eager), int(recorded)) for name, eager, recorded in written}
 
 

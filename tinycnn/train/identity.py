@@ -1,0 +1,59 @@
+"""The description of a run: what decides its outcome, and does not change while it lasts."""
+
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.data.stored import Images
+from tinycnn.distributed.agreement import check_agreement
+from tinycnn.distributed.communicator import get_communicator
+from tinycnn.layers import Sequential
+from tinycnn.saving.state_file import fingerprint
+from tinycnn.train.batches import Sampler, shuffle_settings
+from tinycnn.train.step import TrainingStep
+
+Examples = tuple[Images, np.ndarray]  # images (M, H, W, C), labels (M,)
+
+
+def run_identity(
+    step: TrainingStep,
+    sampler: Sampler,
+    training: Examples,
+    validation: Examples | None,
+    *,
+    early_stopping: int | None,
+    initial_weights: str | None,
+) -> dict[str, Any]:
+    """Everything that decides the outcome of a run, by name: equal descriptions lead to the same bits.
+
+    Reads all images, for a fingerprint of them. The description is saved in every checkpoint.
+    """
+    model, backend = step.model, get_backend()
+    return {
+        "network": repr(model),
+        "dtype": model.dtype.name,
+        "backend": backend.name,
+        "tf32": backend.tf32,
+        "seed": sampler.seed,
+        "batch size": sampler.batch_size,
+        "augmentation": repr(sampler.augment),
+        "fading": repr(sampler.fade) if sampler.fade else None,
+        "initial weights": initial_weights,
+        "frozen": ", ".join(name for name, p in model.named_parameters() if not p.requires_grad) or None,
+        "label smoothing": step.label_smoothing,
+        "clip norm": step.clip_norm,
+        "early stopping": early_stopping,
+        "training data": fingerprint(*training),
+        "validation data": fingerprint(*validation) if validation else None,
+        **shuffle_settings(training[0]),
+        **step.optimizer.settings(),
+    }
+
+
+def check_ranks_agree(identity: dict[str, Any], model: Sequential, epochs: int) -> None:
+    """Raise SettingError, on all ranks, unless all of them are about to start the same run from the same weights."""
+    ranks = get_communicator()
+    if ranks.size > 1:
+        weights = fingerprint(*model.state_dict().values())
+        check_agreement(ranks, identity | {"epochs": epochs, "initial weights": weights})

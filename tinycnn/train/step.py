@@ -1,0 +1,200 @@
+"""One training step: forward, loss, backward, the sum over ranks, clipping, the update. Read it from top to bottom.
+
+A step is given everything that changes from one step to the next, as a `Batch`. It keeps what stays the same: the
+network, the optimizer and two settings. ``trainer.py`` loops over steps, ``capture.py`` records one on a GPU, and
+``divergence.py`` repeats steps to find out where a number stopped being finite.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tinycnn import ops
+from tinycnn.backends import get_backend
+from tinycnn.backends.base import Array
+from tinycnn.distributed.communicator import Communicator, get_communicator
+from tinycnn.distributed.sharding import Shard, sharded_batch
+from tinycnn.layers import Dropout, Layer, Sequential, pixel_scale
+from tinycnn.optim import Optimizer, Rate, clip_gradients
+from tinycnn.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Everything that changes from one step to the next. N counts the whole batch, also where ranks share it.
+
+    ``rates`` and ``dropout_steps`` are None where the optimizer and the dropout layers count their steps themselves. A
+    recorded step reads both from the memory of the GPU.
+    """
+
+    images: Array  # (M, H, W, C) bytes: the data set, or the part of it that is in memory
+    chosen: Array  # (N,) which of these images
+    labels: Array  # (N,) the classes of the chosen images
+    maps: Array | None = None  # (N, 2, T) how augmentation moves their pixels, see `Backend.gather_warped`
+    rates: Sequence[Rate] | None = None  # of this step, as `Optimizer.rates` returns them
+    dropout_steps: Sequence[Any] | None = None  # the step number of the mask of each dropout layer
+
+
+class Outputs(NamedTuple):
+    """The results of forward and loss, for the n images of the batch that this rank computes."""
+
+    loss: Array  # () the mean over n images
+    logits: Array  # (n, K)
+    labels: Array  # (n,)
+    shard: Shard  # which images of the batch they are
+
+
+class StopRequest:
+    """Whether to stop training. With several ranks, all of them stop after the same step.
+
+    Each rank asks its own ``stop()`` once per step. The answers are summed over the ranks, together with the gradients,
+    so that the request of one rank reaches all of them.
+    """
+
+    def __init__(self, stop: Callable[[], bool] = lambda: False) -> None:
+        self.stop, self.ranks_that_ask = stop, 0.0
+
+    def __call__(self) -> bool:
+        return self.stop() if get_communicator().size == 1 else bool(self.ranks_that_ask)
+
+
+class TrainingStep:
+    """Trains ``model`` with ``optimizer`` on one batch each time it is called.
+
+    ``label_smoothing``: the share of each target that is spread over all classes. ``clip_norm``: the largest norm that
+    the gradient of a step may have; None for any.
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        optimizer: Optimizer,
+        *,
+        label_smoothing: float = 0.0,
+        clip_norm: float | None = None,
+        stop_request: StopRequest | None = None,
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
+        self.stop_request = stop_request or StopRequest()
+
+    def __call__(self, batch: Batch) -> tuple[Array, Array]:
+        """Take one step → mean loss ``()`` of the batch in nats, number of correct predictions ``()``.
+
+        Both stay on the backend, so that nothing waits for a GPU.
+        """
+        outputs = self.forward_backward(batch)
+        loss, correct = self.sum_over_ranks(outputs, count_correct(outputs.logits, outputs.labels))
+        self.update(batch.rates)
+        return loss, correct
+
+    def forward_backward(self, batch: Batch) -> Outputs:
+        """Compute the loss of this rank's shard of ``batch``, and its gradient with respect to every parameter."""
+        with sharded_batch(len(batch.chosen)) as shard, dropout_steps(self.model, batch.dropout_steps):
+            x = self.pixels(batch, shard.rows)  # (n, H, W, C)
+            labels = batch.labels[shard.rows]  # (n,)
+            # A final Softmax or LogSoftmax is part of the loss: cross-entropy of its output is this loss of the logits.
+            logits = self.model.logits(Tensor(x))  # (n, K)
+            loss = self.loss(logits, labels)  # ()
+            self.optimizer.zero_grad()
+            loss.backward(shard.weight)
+        return Outputs(loss.data, logits.data, labels, shard)
+
+    def pixels(self, batch: Batch, rows: slice) -> Array:
+        """The images ``rows`` of ``batch`` as numbers, augmented where the batch has maps → ``(n, H, W, C)``."""
+        backend, scale, dtype = get_backend(), pixel_scale(self.model), self.model.dtype
+        if batch.maps is None:
+            return backend.gather_images(batch.images, batch.chosen[rows], scale, dtype)
+        maps = backend.asarray(batch.maps[rows])  # (n, 2, T)
+        return backend.gather_warped(batch.images, batch.chosen[rows], maps, scale, dtype)
+
+    def loss(self, logits: Tensor, labels: Array) -> Tensor:
+        """Mean cross-entropy in nats of ``logits (n, K)`` for ``labels (n,)`` → ``()``."""
+        if not len(labels):  # the last ranks may have no image of a small batch; this is 0, and so are its gradients
+            return logits.sum()
+        return ops.softmax_cross_entropy(logits, smooth_labels(labels, logits.shape[1], self.label_smoothing))
+
+    def sum_over_ranks(self, outputs: Outputs, correct: Array) -> tuple[Array, Array]:
+        """Turn this rank's gradients, loss and correct predictions into those of the whole batch."""
+        weight = outputs.shard.weight
+        if weight is None:  # there is one rank, which has computed the whole batch
+            return outputs.loss, correct
+        numbers = outputs.loss * weight, correct, self.stop_request.stop()
+        sums = all_reduce_gradients(outputs.shard.ranks, self.optimizer.parameters, *numbers)
+        loss, correct, self.stop_request.ranks_that_ask = sums
+        return loss, correct
+
+    def update(self, rates: Sequence[Rate] | None = None) -> None:
+        """Clip the gradients and move the parameters; the optimizer does not count a step with given ``rates``."""
+        if self.clip_norm is not None:
+            clip_gradients(self.optimizer.parameters, self.clip_norm)
+        if rates is None:
+            self.optimizer.step()
+        else:
+            self.optimizer.move(rates)
+
+
+def smooth_labels(labels: Array, classes: int, smoothing: float) -> Array:
+    """Targets for ``labels (N,)`` → ``(N, K)``: ``1 - s`` for the true class, and ``s / K`` more for every class.
+
+    Without smoothing, the labels themselves. Source: Szegedy et al., "Rethinking the Inception architecture", 2016.
+    """
+    if not smoothing:
+        return labels
+    onehot = labels[:, None] == get_backend().xp.arange(classes)  # (N, K)
+    return onehot * (1 - smoothing) + smoothing / classes
+
+
+def count_correct(logits: Array, labels: Array) -> Array:
+    """How many rows of ``logits (N, K)`` are largest at their label ``labels (N,)`` → ``()``, on the backend."""
+    fused = get_backend().fused.count_correct
+    return fused(logits, labels) if fused else (logits.argmax(axis=1) == labels).sum()
+
+
+def all_reduce_gradients(ranks: Communicator, parameters: Iterable[Tensor], *numbers: Any) -> Array:
+    """Replace the gradients by their sums over all ranks; returns the sums of ``numbers``.
+
+    Each rank's gradient is that of its own images, divided by the number of images in the whole batch, so the sum is
+    the gradient of the whole batch (``docs/path/12_training_at_scale.md``), and every rank takes the same step.
+    Everything travels in one flat buffer, so that a step waits for the network only once.
+    """
+    xp, trained = get_backend().xp, [(p, p.grad.reshape(-1)) for p in parameters if p.grad is not None]
+    extra = [xp.asarray(number, trained[0][0].dtype).reshape(1) for number in numbers]
+    flat = xp.concatenate([*(gradient for _, gradient in trained), *extra])
+    ranks.all_reduce(flat)
+    start = 0
+    for parameter, gradient in trained:
+        parameter.grad = flat[start : start + gradient.size].reshape(parameter.shape)
+        start += gradient.size
+    return flat[start:]
+
+
+def all_layers(layer: Layer) -> Iterator[Layer]:
+    """The layer itself and all layers inside it."""
+    yield layer
+    if isinstance(layer, Sequential):
+        for inner in layer.layers.values():
+            yield from all_layers(inner)
+
+
+def dropout_layers(model: Sequential) -> list[Dropout]:
+    """The dropout layers of ``model``, in order."""
+    return [layer for layer in all_layers(model) if isinstance(layer, Dropout)]
+
+
+@contextmanager
+def dropout_steps(model: Sequential, steps: Sequence[Any] | None) -> Iterator[None]:
+    """Inside, the dropout layers of ``model`` take their step numbers from ``steps``, not from their own counters."""
+    if steps is None:
+        yield
+        return
+    layers = dropout_layers(model)
+    counters = [layer.step for layer in layers]
+    for layer, step in zip(layers, steps, strict=True):
+        layer.step = step
+    try:
+        yield
+    finally:
+        for layer, counter in zip(layers, counters, strict=True):
+            layer.step = counter
