@@ -43,7 +43,8 @@ class ShowVersions(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from tinycnn.backends import available_backends
 
-        found = (f"{name} {importlib.import_module(name).__version__}" for name in available_backends())
+        versions = ((name, getattr(sys.modules.get(name), "__version__", "")) for name in available_backends())
+        found = (f"{name} {version}".rstrip() for name, version in versions)
         print(f"tinycnn {__version__}\nPython {platform.python_version()}\nbackends {', '.join(found)}")
         parser.exit()
 

@@ -1,0 +1,60 @@
+"""``TrainConfig``: parsing has no side effects, and the settings of a run never change."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+import tinycnn
+from tests.support.train_configs import config_and_source, config_of, train_parser
+from tinycnn import models
+from tinycnn.backends.threads import get_threads
+from tinycnn.run import build
+from tinycnn.run.options import TrainConfig, train_config
+
+KEYS = """model init_from new_head freeze backend dataset data_dir image_size memory colour recipe epochs batch_size
+optimizer lr momentum weight_decay schedule augment elastic fade_epochs label_smoothing validation_split clip_norm
+early_stopping save_best checkpoint_every resume threads distributed seed limit no_capture tf32 output no_plots
+quiet"""
+
+
+def test_the_settings_of_a_run_do_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config_of("--epochs 3").epochs = 4
+
+
+def test_every_option_is_a_setting_and_every_setting_an_option():
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert vars(train_parser().parse_args([])).keys() == fields == set(KEYS.split())
+
+
+def test_metrics_record_the_settings_in_the_order_of_the_options():
+    recorded = config_of("--output out").as_json()
+    assert list(recorded) == KEYS.split()
+    assert json.loads(json.dumps(recorded)) == recorded
+    assert (recorded["output"], recorded["freeze"], recorded["model"]) == ("out", [], "keras_cnn")
+
+
+def test_parsing_has_no_side_effects():
+    threads, backend = get_threads(), tinycnn.get_backend()
+    options = train_parser().parse_args(["--threads", "1", "--backend", "numba", "--augment"])
+    before = argparse.Namespace(**vars(options))
+    config = train_config(options)
+    assert (config.threads, config.backend, config.augment) == (1, "numba", "affine")
+    assert options == before
+    assert (get_threads(), tinycnn.get_backend()) == (threads, backend)
+
+
+def test_the_model_file_is_read_once(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    tinycnn.save(models.create("lenet"), path)
+    read = []
+    load = build.load_finite
+    monkeypatch.setattr(build, "load_finite", lambda file: read.append(file) or load(file))
+    config, source = config_and_source(["--init-from", str(path), "--dataset", "digits"])
+    model, _ = build.make_model(config, tinycnn.data.load("digits"), source)
+    assert read == [config.init_from] == [Path(path)]
+    assert model is source
+    assert config.model == "lenet"
