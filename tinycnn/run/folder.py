@@ -1,4 +1,4 @@
-"""The folder that one run writes its results to: writable, nobody else's while the run lasts, and never of two runs."""
+"""The output folder of a run: locked while the run lasts, and with the results of one run only."""
 
 import os
 import shutil
@@ -13,22 +13,22 @@ from tinycnn.errors import SettingError
 from tinycnn.files import bring_to_disk, remove_leftovers, try_lock
 from tinycnn.train.checkpoint import BEST_FILE
 
-NUMBERS = "metrics.json"  # which every run writes: where it is missing, nothing is of an earlier run
+METRICS = "metrics.json"  # every run writes it: a folder without it has no results of an earlier run
 RESULTS = ["history.csv", "model.safetensors", BEST_FILE, "report.html", "graph.svg", "graph.mmd"]
 RESULTS += ["augmentation.png", "class_distribution.png", "confusion_matrix.png", "curves.png", "digits.png"]
 RESULTS += ["example_?.png", "feature_maps.png", "filters_*.png", "histograms.png", "misclassified.png"]
 RESULTS += ["misclassified_?.png", "precision_recall.png", "predictions.png", "saliency.png"]
-STAGED, WHOLE, MOVING = ".results.new", ".results.whole", ".results.moving"  # on the way to their place
+STAGED, WHOLE, MOVING = ".results.new", ".results.whole", ".results.moving"  # folders on the way to the final place
 
 
 @contextmanager
 def claimed(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """A context in which ``folder`` exists and belongs to this process alone; gives its path.
+    """A context in which ``folder`` exists and this process holds its lock; gives the path.
 
-    The claim is a lock of the operating system on the folder itself: it ends with the process, however that ends, and
-    leaves no file behind. A folder that is empty in the end is taken away again. Raises SettingError when files cannot
-    be written there, and when another process has claimed it. Where there are no such locks (Windows, some network
-    file systems), only the first is checked. Of several ranks, rank 0 claims it for all.
+    The lock is one of the operating system, on the folder itself: it ends with the process, even a killed one, and
+    leaves no file behind. A folder that is empty at the end is removed. Raises SettingError when files cannot be
+    written there, and when another process holds the lock. Where folders have no locks (Windows, some network file
+    systems), only the first is checked. Of several ranks, rank 0 takes the lock for all.
     """
     path = Path(folder)
     with ExitStack() as claim:
@@ -50,7 +50,7 @@ def _claimed_here(path: Path) -> Iterator[None]:
             if lock is not None:
                 os.close(lock)
     finally:
-        with suppress(OSError):  # one that is not empty
+        with suppress(OSError):  # a folder that is not empty
             for parent in missing:
                 parent.rmdir()
 
@@ -68,21 +68,21 @@ def _make_writable(path: Path) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """A descriptor that holds the lock until it is closed; None on Windows, which opens no folders."""
+    """A file descriptor that holds the lock until it is closed; None on Windows, which cannot open folders."""
     if sys.platform == "win32":
         return None
     descriptor = os.open(path, os.O_RDONLY)
     if try_lock(descriptor):
         return descriptor
     os.close(descriptor)
-    raise SettingError(f"--output {path}: another run is writing there; wait for it, or give another")
+    raise SettingError(f"--output {path}: another run is writing there; wait for it, or give another folder")
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A context that gives an empty folder: what is written there becomes, in the end, the only results in ``folder``.
+    """A context that gives an empty folder; at its end, the files in it replace all earlier results in ``folder``.
 
-    An exception inside, or the end of the process, leaves everything as it was. Files that no run writes stay.
+    After an exception, or when the process is killed, the earlier results are unchanged. Other files stay.
     """
     staged = folder / STAGED
     staged.mkdir()
@@ -91,13 +91,13 @@ def replacing(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-    staged.rename(folder / WHOLE)  # from here on they are the results, whatever happens
+    staged.rename(folder / WHOLE)  # from here on they are the results, even if the process is killed
     bring_to_disk(folder)
     settle(folder)
 
 
 def settle(folder: Path) -> None:
-    """Put results that are whole in the place of those of an earlier run, or go on where a killed process was."""
+    """Replace the results of an earlier run by complete new ones, or finish what a killed process has begun."""
     staged, whole, moving = (folder / name for name in (STAGED, WHOLE, MOVING))
     shutil.rmtree(staged, ignore_errors=True)
     if whole.is_dir():
@@ -112,7 +112,7 @@ def settle(folder: Path) -> None:
 
 
 def results_in(folder: Path) -> list[Path]:
-    """The files in ``folder`` that an earlier run wrote: results, pictures, the page of them, and ``NUMBERS`` last."""
-    if not (folder / NUMBERS).is_file():
+    """The files in ``folder`` that an earlier run wrote: results, pictures, report.html, and ``METRICS`` last."""
+    if not (folder / METRICS).is_file():
         return []
-    return [path for pattern in [*RESULTS, NUMBERS] for path in folder.glob(pattern) if path.is_file()]
+    return [path for pattern in [*RESULTS, METRICS] for path in folder.glob(pattern) if path.is_file()]

@@ -1,4 +1,4 @@
-"""What a person sees while a network trains: a live bar in a terminal, a plain line now and then elsewhere."""
+"""The display of a run in progress: a progress bar in a terminal, a plain line every 15 seconds elsewhere."""
 
 import sys
 import time
@@ -12,14 +12,14 @@ PLAIN_LINE_S = 15.0
 
 
 class ProgressBar:
-    """Called after every step: loss, accuracy, images per second of the running epoch, through tqdm."""
+    """Called after every step; shows loss, accuracy and images per second of the current epoch with tqdm."""
 
     def __init__(self, epochs: int) -> None:
         from tqdm import tqdm
 
         self.make_bar, self.epochs = tqdm, epochs
         self.bar: Any = None
-        self.clock = Clock()
+        self.clock = EpochClock()
         self.shown = 0.0
 
     def __call__(self, progress: Progress) -> None:
@@ -42,11 +42,11 @@ class ProgressBar:
 
 
 class PlainLines:
-    """The same for logs and pipes: one line every 15 seconds."""
+    """Called after every step; prints a line every 15 seconds, for logs and pipes."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        self.clock = Clock()
+        self.clock = EpochClock()
         self.shown = 0.0
 
     def __call__(self, progress: Progress) -> None:
@@ -59,15 +59,15 @@ class PlainLines:
             print_line(f"  {where}: {self.clock.describe(progress, now)}")
 
 
-class Clock:
-    """When this process took up the epoch that is running, and where: a resumed one is in the middle of it."""
+class EpochClock:
+    """When this process began the current epoch, and at which image: a resumed run begins in the middle of one."""
 
     def __init__(self) -> None:
         self.epoch = self.seen = 0
         self.started = 0.0
 
     def starts(self, progress: Progress, now: float) -> bool:
-        """Whether this is the first step of an epoch that is seen here; the clock begins then."""
+        """Whether this step is the first of its epoch in this process; if so, the clock starts."""
         if progress.epoch == self.epoch:
             return False
         self.epoch, self.started = progress.epoch, now
@@ -75,21 +75,21 @@ class Clock:
         return True
 
     def describe(self, progress: Progress, now: float) -> str:
-        """Loss, accuracy and speed in words."""
+        """Loss, accuracy and speed as text."""
         scores, elapsed_s = progress.scores(), now - self.started
         speed = f"{(progress.seen - self.seen) / elapsed_s:,.0f} images/s" if elapsed_s > 0 else ""
         return f"loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}, {speed}"
 
 
 def progress_display(epochs: int, *, quiet: bool = False) -> ProgressBar | PlainLines | None:
-    """The display that suits where the output goes: none if ``quiet``."""
+    """A progress bar if standard error is a terminal, else plain lines; None if ``quiet``."""
     if quiet:
         return None
     return ProgressBar(epochs) if sys.stderr.isatty() else PlainLines(epochs)
 
 
 def epoch_line(result: EpochResult, epochs: int) -> str:
-    """What stays of an epoch when it is over: its losses, accuracies, seconds and speed."""
+    """The line printed after an epoch: losses, accuracies, seconds and speed."""
     line = f"epoch {result.epoch:>{len(str(epochs))}}/{epochs}"
     line += f"  loss {result.train_loss:.4f}  accuracy {result.train_accuracy:.4f}"
     if result.validation_loss is not None:

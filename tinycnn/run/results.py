@@ -1,4 +1,4 @@
-"""What a training run leaves in its folder: the network, a line per epoch, all its numbers, and the best epoch."""
+"""The results of a training run: the network, the history, the metrics, the best epoch."""
 
 import csv
 import importlib
@@ -23,7 +23,7 @@ from tinycnn.train.evaluation import evaluate
 from tinycnn.train.history import EpochResult, best, stalled
 from tinycnn.version import __version__
 
-NO_OTHER_RESULT = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}  # options that change none
+WITHOUT_INFLUENCE = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}  # on the results
 
 
 def write_results(
@@ -33,10 +33,10 @@ def write_results(
     metrics: dict[str, Any],
     best_network: Path | None = None,
 ) -> list[str]:
-    """Write the trained network, a line per epoch, and ``metrics`` to the folder ``output``; the names of the files.
+    """Write the trained network, the history and ``metrics`` to the folder ``output``; returns the file names.
 
-    ``best_network``: a file that becomes ``BEST_FILE``. What an earlier run left in ``output`` is gone then; where
-    anything cannot be written it stays, all of it.
+    ``best_network``: a file to be copied to ``BEST_FILE``. The files replace the results of an earlier run, which stay
+    unchanged if one of the new files cannot be written.
     """
     with replacing(output) as folder:
         if best_network:
@@ -48,21 +48,21 @@ def write_results(
 
 
 def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
-    """Which results in ``output`` a run with these options will replace, in words; None for none, or for its own."""
+    """The results of another run in ``output``, which this run will replace, as text; None where there are none."""
     try:
         earlier = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
-        theirs, accuracy = dict(earlier["options"]), float(earlier["test_accuracy"])
+        old_options, accuracy = dict(earlier["options"]), float(earlier["test_accuracy"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    names = (theirs.keys() | options.keys()) - NO_OTHER_RESULT
-    others = sorted(name for name in names if theirs.get(name) != options.get(name))
+    names = (old_options.keys() | options.keys()) - WITHOUT_INFLUENCE
+    others = sorted(name for name in names if old_options.get(name) != options.get(name))
     if not others:
         return None
     return f"an earlier run in {output} (test accuracy {accuracy:.4f}, other {', '.join(others)}); --output keeps both"
 
 
 def history_csv(history: list[EpochResult]) -> str:
-    """One line per epoch, with a head line; an empty field where there was no validation."""
+    """A header and a line per epoch as CSV; a field without validation is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(EpochResult)], lineterminator="\n")
     writer.writeheader()
@@ -71,7 +71,7 @@ def history_csv(history: list[EpochResult]) -> str:
 
 
 def best_epoch(network: Path, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:
-    """The epoch with the smallest validation loss, and how well the ``network`` saved then reads the test images."""
+    """The epoch with the smallest validation loss, and the test scores of the ``network`` saved then."""
     epoch = best(history)
     if epoch is None:
         return None
@@ -81,7 +81,7 @@ def best_epoch(network: Path, history: list[EpochResult], dataset: Dataset) -> d
 
 
 def versions() -> dict[str, str]:
-    """Of tinycnn, Python, and what computes."""
+    """Versions of tinycnn, Python, NumPy and the active backend."""
     backend = get_backend()
     found = {"tinycnn": __version__, "python": platform.python_version(), "numpy": np.__version__}
     if backend.name != "numpy":
@@ -90,9 +90,9 @@ def versions() -> dict[str, str]:
 
 
 def stopped_early(history: list[EpochResult], epochs: int, patience: int | None) -> str | None:
-    """When and why a run of ``epochs`` epochs ended before its time, in words; None when it did not."""
+    """When and why a run of ``epochs`` epochs ended early, as text; None when it did not."""
     chosen = best(history)
     if patience is None or chosen is None or len(history) == epochs or not stalled(history, patience):
         return None
-    for_how_long = f"for {counted(patience, 'epoch')}; best: epoch {chosen.epoch}"
-    return f"after epoch {len(history)}: the validation loss has not improved {for_how_long}"
+    duration = f"for {counted(patience, 'epoch')}; best: epoch {chosen.epoch}"
+    return f"after epoch {len(history)}: the validation loss has not improved {duration}"

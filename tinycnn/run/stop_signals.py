@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish instead of a blow: the step under way is finished, and the state saved."""
+"""Ctrl-C and SIGTERM as a request to stop: the current step is completed and the state saved."""
 
 import signal
 import threading
@@ -9,10 +9,10 @@ SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 class StopSignals:
-    """Inside ``with StopSignals() as stop``, ``stop()`` tells whether Ctrl-C or SIGTERM has come.
+    """Inside ``with StopSignals() as stop``, ``stop()`` returns whether Ctrl-C or SIGTERM was received.
 
-    A second one ends the process at once (KeyboardInterrupt, SystemExit). The handlers before are back after the block.
-    Python allows handlers in the main thread only: elsewhere nothing changes, and ``stop()`` is False for ever.
+    A second signal ends the process at once (KeyboardInterrupt, SystemExit). The block restores the earlier handlers.
+    Python allows handlers in the main thread only: in another thread nothing changes, and ``stop()`` is always False.
     """
 
     def __init__(self) -> None:
@@ -24,19 +24,19 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self.previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         self.number = number
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process that ended by the signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        """The exit code of a process that a signal ended, by the convention of shells: Ctrl-C 130, SIGTERM 143."""
         return 128 + (self.number or signal.SIGINT)
