@@ -1,4 +1,4 @@
-"""An operation of your own, from its equation to a trained network, in one file and without touching the package.
+"""An operation of your own, from its equation to a trained network, in one file and without changing the package.
 
 The operation is SiLU (also called swish), a ReLU without the corner, applied to each element:
 
@@ -8,8 +8,8 @@ By the product rule, and since ds/dx = s (1 - s),
 
     dy/dx = s + x s (1 - s) = s (1 + x (1 - s))        so    grad_x = grad_y s (1 + x (1 - s))
 
-Five steps: the function, its check, a layer, faster kernels for the backends that deserve one, and a network that uses
-it. Source: Elfwing, Uchibe, Doya, "Sigmoid-weighted linear units for neural network function approximation", 2018.
+Five steps: the function, its check, a layer, faster kernels for two backends, and a network that uses it. Source:
+Elfwing, Uchibe, Doya, "Sigmoid-weighted linear units for neural network function approximation", 2018.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def check() -> GradcheckResult:
     return tinycnn.gradcheck(silu, Tensor(values, requires_grad=True))
 
 
-# 3. A layer, so that it can stand in a Sequential and be saved in a model file.
+# 3. A layer, so that a Sequential can contain it and a model file can store it.
 
 
 @layers.register_layer
@@ -104,7 +104,7 @@ def backward_of_one(x: Any, grad_y: Any) -> Any:
 
 
 CUDA = """
-typedef REAL real;  // float or double: the compiler is told
+typedef REAL real;  // float or double, an option of the compiler
 
 extern "C" __global__ void silu_forward(const real* x, const real* grad_y, real* y, int count) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -120,7 +120,7 @@ extern "C" __global__ void silu_backward(const real* x, const real* grad_y, real
 
 
 def cuda_kernel(name: str) -> Callable[[Any], Any]:
-    """The name of a kernel above → a loader that compiles it for the GPU at hand, once for each dtype."""
+    """The name of a kernel above → a loader that compiles it for this GPU, once per dtype."""
 
     def load(backend: Any) -> Any:
         cupy = backend.xp

@@ -1,8 +1,8 @@
-"""Backpropagation by hand: every gradient of a small network, derived, computed with plain NumPy, and by the engine.
+"""Backpropagation by hand: every gradient of a small network, derived, computed with NumPy, and by the engine.
 
-The network: convolution 3x3 → ReLU → max-pool 2x2 → dense → softmax and cross-entropy. `backward` begins where
-`forward` ends: each step of the one has its counterpart in the other, and what `forward` returns besides the loss is
-what `backward` needs. grad_t always means d loss / d t, an array of the shape of t.
+The network: convolution 3x3 → ReLU → max-pool 2x2 → dense → softmax and cross-entropy. `backward` has one step for each
+step of `forward`, in the opposite order, and uses the intermediate results that `forward` returns. grad_t is
+d loss / d t, an array of the shape of t.
 
     N images, H = W = 6 pixels, C = 1 channel, F = 2 filters, K = 3 classes
 """
@@ -18,7 +18,7 @@ Arrays = dict[str, Any]
 
 
 def example(seed: int = 0) -> tuple[Arrays, np.ndarray]:
-    """Inputs and weights, random, in float64; and the labels."""
+    """Random inputs and weights in float64, and the labels."""
     rng = np.random.default_rng(seed)
     shapes = {
         "x": (4, 6, 6, 1),  # (N, H, W, C)
@@ -45,7 +45,7 @@ def forward(x: Any, conv_weight: Any, conv_bias: Any, dense_weight: Any, dense_b
     winner = np.zeros((N, 2, 2, F), dtype=int)
     for n, oh, ow, f in np.ndindex(N, 2, 2, F):
         window = relu[n, 2 * oh : 2 * oh + 2, 2 * ow : 2 * ow + 2, f]  # (2, 2)
-        winner[n, oh, ow, f] = window.argmax()  # its place, row by row; of equals the first
+        winner[n, oh, ow, f] = window.argmax()  # its index, row by row; the first of equal ones
         pool[n, oh, ow, f] = window.max()
 
     flat = pool.reshape(N, -1)  # (N, 8)
@@ -58,7 +58,7 @@ def forward(x: Any, conv_weight: Any, conv_bias: Any, dense_weight: Any, dense_b
 
 
 def backward(x: Any, conv_weight: Any, dense_weight: Any, labels: Any, seen: Arrays) -> Arrays:
-    """The gradient of the loss with respect to everything, by name; ``seen`` is what ``forward`` returned."""
+    """The gradient of the loss with respect to every array, by name; ``seen`` is the result of ``forward``."""
     N, F = len(x), conv_weight.shape[3]
 
     # loss = mean of -log p[label], and d log p[i] / d logit[k] = (1 if i == k else 0) - p[k], since the derivative of
@@ -75,7 +75,7 @@ def backward(x: Any, conv_weight: Any, dense_weight: Any, labels: Any, seen: Arr
     grad_dense_bias = grad_logits.sum(axis=0)  # (K,)
     grad_pool = (grad_logits @ dense_weight.T).reshape(seen["pool"].shape)  # (N, 2, 2, F)
 
-    # pool is the largest of four. Only this one moves it, one to one; the other three get nothing.
+    # pool is the largest of four values. Its gradient goes to that one; the other three have gradient 0.
     grad_relu = np.zeros(seen["relu"].shape)  # (N, 4, 4, F)
     for n, oh, ow, f in np.ndindex(grad_pool.shape):
         kh, kw = divmod(seen["winner"][n, oh, ow, f], 2)
@@ -112,10 +112,10 @@ def backward(x: Any, conv_weight: Any, dense_weight: Any, labels: Any, seen: Arr
 
 
 def by_the_engine(arrays: Arrays, labels: np.ndarray) -> tuple[float, Arrays]:
-    """The same loss and gradients from tinycnn.
+    """The same loss and gradients, computed by tinycnn.
 
-    The engine keeps gradients of leaves alone. So that we can look at those in between, a leaf of zeros is added to
-    each intermediate result: a sum hands its gradient to both sides unchanged.
+    The engine keeps the gradients of leaves only. A leaf of zeros is added to each intermediate result, because the
+    gradient of a sum is the gradient of both of its terms: the leaf then has the gradient of the intermediate result.
     """
     leaves = {name: Tensor(array, requires_grad=True) for name, array in arrays.items()}
 

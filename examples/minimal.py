@@ -1,4 +1,4 @@
-"""The whole of training, nothing hidden: above 97 % on MNIST after one epoch."""
+"""A training loop with every step in sight: above 97 % on the MNIST test images after one epoch."""
 
 import numpy as np
 

@@ -1,10 +1,11 @@
-"""How fast can 99 % of the MNIST test images be recognised, starting from nothing?
+"""The time to 99 % accuracy on the MNIST test images, starting from fresh weights.
 
     python examples/speedrun.py                 # one run
     python examples/speedrun.py --seeds 10      # ten runs: how many reach 99 %, and the median time
 
-The clock runs from the first step to the end of the evaluation of all 10,000 test images. Reading the files and
-compiling kernels come before it, and are shown. The network is `keras_cnn`; the one-cycle learning rate makes it fast.
+The clock runs from the first step to the end of the evaluation on all 10,000 test images. Reading the files and
+compiling kernels is done before; the time to compile is printed. The network is `keras_cnn`, with a one-cycle schedule
+of the learning rate.
 """
 
 import argparse

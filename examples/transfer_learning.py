@@ -1,10 +1,10 @@
-"""What a network that reads the digits 0 to 4 knows about 5 to 9, of which it sees only a few.
+"""Transfer learning from the digits 0 to 4 to the digits 5 to 9, with only a few examples of each.
 
     python examples/transfer_learning.py                       # 10 examples of each of 5 to 9, five seeds
     python examples/transfer_learning.py --per-class 3 --seeds 10
 
-A network is trained on 5,000 images of the digits 0 to 4. Then, with the same few examples of 5 to 9, three networks
-are trained alike: a fresh one, a copy with a new head, and a copy whose convolutions are frozen, too.
+A network is trained on 5,000 images of the digits 0 to 4. Then three networks are trained in the same way on the same
+few examples of 5 to 9: a fresh one, a copy with a new head, and a copy with a new head and frozen convolutions.
 """
 
 import argparse
@@ -26,7 +26,7 @@ FEW_STEPS, FEW_BATCH = 200, 10
 
 
 def train(model: tinycnn.Sequential, dataset: data.Dataset, epochs: int, batch_size: int, seed: int) -> float:
-    """Train what is not frozen; the accuracy on all test images."""
+    """Train the layers that are not frozen; returns the accuracy on all test images."""
     trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=batch_size, seed=seed)
     for _ in trainer.fit(dataset.x_train, dataset.y_train, epochs=epochs):
         pass
@@ -34,7 +34,7 @@ def train(model: tinycnn.Sequential, dataset: data.Dataset, epochs: int, batch_s
 
 
 def compare(whole: data.Dataset, per_class: int, seed: int) -> dict[str, float]:
-    """Accuracy on the digits 5 to 9 of each way to train, with the same ``per_class`` examples of each."""
+    """The accuracy on the digits 5 to 9 for each way of training, on the same ``per_class`` examples per digit."""
     low = only_classes(whole, range(5), seed=seed)
     order = np.random.default_rng(seed).permutation(len(low.y_train))[:SOURCE_IMAGES]
     low = dataclasses.replace(low, x_train=low.x_train[order], y_train=low.y_train[order])
@@ -46,7 +46,7 @@ def compare(whole: data.Dataset, per_class: int, seed: int) -> dict[str, float]:
         "new head, all trained": lambda: source.with_head(5, seed=seed),
         "new head, convolutions frozen": lambda: source.with_head(5, seed=seed).freeze_only("conv2d_1", "conv2d_2"),
     }
-    epochs = -(-FEW_STEPS * FEW_BATCH // len(high.y_train))  # as many steps, however few the examples
+    epochs = -(-FEW_STEPS * FEW_BATCH // len(high.y_train))  # the same number of steps for any number of examples
     return {name: train(make(), high, epochs, FEW_BATCH, seed) for name, make in ways.items()}
 
 

@@ -13,9 +13,19 @@ import pytest
 
 import tinycnn
 from tests.support.example_runner import EXAMPLES, environment, run_command, run_example
-from tinycnn.commands import COMMANDS, main
+from tinycnn.commands import COMMANDS, main, make_parser
 
+PAGE = EXAMPLES.parent / "docs" / "commands.md"
 TINY = ["--dataset", "digits", "--limit", "96", "--model", "lenet", "--backend", "numpy", "--epochs", "1", "--no-plots"]
+
+
+def test_the_page_shows_every_command_with_options_that_exist():
+    text = PAGE.read_text(encoding="utf-8")
+    examples = [shlex.split(line)[1:] for line in re.findall(r"^tinycnn .*$", text, re.MULTILINE)]
+    parser, commands = make_parser()
+    assert {words[0] for words in examples} == commands.keys() - {"import"}
+    assert all(parser.parse_args(words).run for words in examples)
+    assert re.findall(r"^\| `(\w+)", text, re.MULTILINE) == COMMANDS
 
 
 def test_without_a_command_it_prints_help(capsys):

@@ -85,7 +85,13 @@ def progress_display(epochs: int, *, quiet: bool = False) -> ProgressBar | Plain
     """A progress bar if standard error is a terminal, else plain lines; None if ``quiet``."""
     if quiet:
         return None
-    return ProgressBar(epochs) if sys.stderr.isatty() else PlainLines(epochs)
+    if not sys.stderr.isatty():
+        return PlainLines(epochs)
+    try:
+        return ProgressBar(epochs)
+    except ImportError:
+        print_line("  a progress bar needs tqdm: `pip install tqdm`")
+        return PlainLines(epochs)
 
 
 def epoch_line(result: EpochResult, epochs: int) -> str:
