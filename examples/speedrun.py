@@ -17,6 +17,7 @@ import tinycnn
 from tinycnn import data, models, optim
 from tinycnn.backends import use_tf32
 from tinycnn.errors import TinyCNNError
+from tinycnn.run.option_names import OptionNames
 from tinycnn.train import Trainer, evaluate
 from tinycnn.train.warm_up import warm_up
 
@@ -50,7 +51,7 @@ def main() -> int:
         use_tf32(options.tf32)
         mnist = data.load("mnist", data_dir=options.data_dir)
     except TinyCNNError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {OptionNames(parser)(str(error))}", file=sys.stderr)
         return 2
     results = []
     for seed in range(options.seeds):

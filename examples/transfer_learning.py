@@ -19,6 +19,7 @@ import tinycnn
 from tinycnn import data, models, optim
 from tinycnn.data.split import only_classes
 from tinycnn.errors import SettingError, TinyCNNError
+from tinycnn.run.option_names import OptionNames
 from tinycnn.train import Trainer, evaluate
 
 SOURCE_IMAGES, SOURCE_EPOCHS, BATCH_SIZE = 5000, 3, 64
@@ -78,7 +79,7 @@ def main() -> int:
     try:
         run(parser.parse_args())
     except TinyCNNError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {OptionNames(parser)(str(error))}", file=sys.stderr)
         return 2
     return 0
 

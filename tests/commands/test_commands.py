@@ -32,13 +32,13 @@ def model_file(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def backend_of_before():
-    """Commands choose a backend for their process; here that is the process of the tests."""
+    """Commands choose a backend for their process, which is here the process of the tests."""
     with tinycnn.use_backend("numpy"):
         yield
 
 
 def failing(capsys, *arguments, code=2):
-    """What a command that cannot do its work says on stderr."""
+    """The error that a failing command prints on stderr."""
     assert main(list(map(str, arguments))) == code
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -54,7 +54,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert f"usage: tinycnn {command}" in capsys.readouterr().out
 
 
-def test_an_unknown_command_is_told_which_there_are() -> None:
+def test_an_unknown_command_gets_a_list_of_commands() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tinycnn", "fly"], capture_output=True, text=True, check=False, timeout=300
     )
@@ -72,19 +72,19 @@ def test_summary_shows_a_network(capsys: pytest.CaptureFixture[str]) -> None:
     assert "60,074" in capsys.readouterr().out
 
 
-def test_summary_of_a_file_is_that_of_its_network(model_file, capsys):
+def test_summary_of_a_model_file(model_file, capsys):
     path, model = model_file
     assert main(["summary", str(path)]) == 0
     assert model.summary() in capsys.readouterr().out
 
 
-def test_summary_of_nothing(tmp_path, capsys):
+def test_summary_of_an_unknown_model(tmp_path, capsys):
     assert failing(capsys, "summary", "lenot").startswith("'lenot': expected a model file, or one of lenet, keras_cnn")
     assert failing(capsys, "summary", tmp_path / "a.safetensors").endswith("no such file")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells of closed pipes in another way")
-def test_a_reader_that_goes_away_gets_no_complaint() -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows reports closed pipes differently")
+def test_a_closed_pipe_is_no_error() -> None:
     command = [sys.executable, "-m", "tinycnn", "summary", "lenet"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
@@ -100,7 +100,7 @@ def test_a_reader_that_goes_away_gets_no_complaint() -> None:
 
 @pytest.fixture
 def drawings(tmp_path):
-    """A folder of pictures: two digits, a text that calls itself a picture, an empty sheet, and a note."""
+    """A folder of pictures: two digits, a text file called c.png, an empty page, and a text file."""
     folder = tmp_path / "drawings"
     folder.mkdir()
     digits = data.load("digits").x_test[:2, :, :, 0]
@@ -112,7 +112,7 @@ def drawings(tmp_path):
     return folder
 
 
-def test_predict_answers_what_the_network_answers(model_file, drawings, capsys):
+def test_predict_prints_the_output_of_the_network(model_file, drawings, capsys):
     path, model = model_file
     assert main(["predict", str(path), str(drawings / "a.png"), str(drawings / "b.JPG"), "--backend", "numpy"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
@@ -124,7 +124,7 @@ def test_predict_answers_what_the_network_answers(model_file, drawings, capsys):
         np.testing.assert_allclose(np.array(line.split()[2:], float), 100 * expected, atol=0.051)
 
 
-def test_predict_of_a_folder_answers_what_can_be_answered(model_file, drawings, capsys):
+def test_predict_classifies_the_readable_pictures_of_a_folder(model_file, drawings, capsys):
     assert main(["predict", str(model_file[0]), str(drawings)]) == 1
     captured = capsys.readouterr()
     assert re.findall(r"[ab]\.\w+(?=  )", captured.out) == ["a.png", "b.JPG"]
@@ -133,14 +133,14 @@ def test_predict_of_a_folder_answers_what_can_be_answered(model_file, drawings, 
     assert empty.startswith(f"error: {drawings / 'd.png'}: nothing is drawn on it")
 
 
-def test_predict_without_any_answer(model_file, drawings, tmp_path, capsys):
+def test_predict_without_a_readable_picture(model_file, drawings, tmp_path, capsys):
     assert failing(capsys, "predict", model_file[0], drawings / "c.png").count("\n") == 0
     assert "cannot be read (No such file" in failing(capsys, "predict", model_file[0], tmp_path / "gone.png")
     (tmp_path / "empty").mkdir()
     assert "no picture in this folder" in failing(capsys, "predict", model_file[0], tmp_path / "empty")
 
 
-def test_predict_with_models_it_cannot_use(drawings, tmp_path, capsys):
+def test_predict_refuses_unsuitable_models(drawings, tmp_path, capsys):
     assert "no such file" in failing(capsys, "predict", tmp_path / "gone", drawings)
     tinycnn.save(models.create("keras_cnn", input_shape=(28, 28, 2)), tmp_path / "two")
     assert "predict needs (H, W, 1) or (H, W, 3)" in failing(capsys, "predict", tmp_path / "two", drawings)
@@ -169,7 +169,7 @@ def test_predict_with_many_classes_shows_the_most_probable(drawings, tmp_path, c
 
 
 def redness(**meaning):
-    """A network of three answers: how red, how green, how blue a picture of 4x6 pixels is."""
+    """A network with three classes: how red, how green, how blue a picture of 4x6 pixels is."""
     network = Sequential(Flatten(), Dense(3), input_shape=(4, 6, 3))
     network.load_state_dict({"dense_1.weight": np.tile(np.eye(3, dtype=np.float32), (24, 1)), "dense_1.bias": ZEROS})
     for name, value in meaning.items():
@@ -180,8 +180,8 @@ def redness(**meaning):
 ZEROS = np.zeros(3, np.float32)
 
 
-def test_predict_says_the_names_of_colours(tmp_path, capsys):
-    """Pictures of any size and mode, in colour; what is transparent is white, so no colour wins by it."""
+def test_predict_prints_the_names_of_classes(tmp_path, capsys):
+    """Pictures of any size and mode, in colour; transparent pixels become white, which favours no colour."""
     tinycnn.save(redness(class_names=["red", "green", "light blue"]), tmp_path / "model")
     Image.new("RGB", (300, 100), (255, 0, 0)).save(tmp_path / "a.png")
     Image.new("CMYK", (64, 64), (255, 255, 0, 0)).save(tmp_path / "b.jpg")
@@ -192,12 +192,17 @@ def test_predict_says_the_names_of_colours(tmp_path, capsys):
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["picture", "answer", "red", "green", "light", "blue", "%"]
     answers = [line[len(max(paths, key=len)) :].strip().split("  ")[0] for line in lines]
-    assert answers == ["red", "light blue", "green", "red"]  # the last is black: all alike, and the first is taken
+    assert answers == [
+        "red",
+        "light blue",
+        "green",
+        "red",
+    ]  # the last picture is black: all outputs are equal, and the first class wins
     assert {len(line) for line in lines} == {len(head) - len("  %")}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
-def test_predict_spells_out_what_no_terminal_shows(tmp_path, capsys):
+def test_predict_escapes_unprintable_names(tmp_path, capsys):
     tinycnn.save(redness(class_names=["red", "green", "light blue"]), tmp_path / "model")
     (tmp_path / "in").mkdir()
     Image.new("RGB", (9, 9), (255, 0, 0)).save(os.fsdecode(bytes(tmp_path / "in") + b"/\xff\n\x1b[2J.png"))
@@ -210,7 +215,7 @@ def test_predict_spells_out_what_no_terminal_shows(tmp_path, capsys):
 
 
 def test_predict_prepares_a_picture_as_training_did(model_file, drawings, capsys, monkeypatch):
-    """A network that was trained on whole pictures gets them whole; one that does not say it, drawings."""
+    """A network trained on whole pictures gets them whole; a network without that record gets drawings."""
     path, model = model_file
     whole = tinycnn.load(path)
     whole.pictures = "whole"
@@ -243,7 +248,7 @@ def test_a_picture_of_an_augmentation(tmp_path, capsys):
 # --------------------------------------------------------------------------------------------------------- evaluate
 
 
-def test_evaluate_prints_what_was_measured(model_file, capsys):
+def test_evaluate_prints_the_measured_scores(model_file, capsys):
     path, model = model_file
     assert main(["evaluate", str(path), "--dataset", "digits", "--backend", "numpy"]) == 0
     out = capsys.readouterr().out
@@ -259,14 +264,14 @@ def test_evaluate_prints_what_was_measured(model_file, capsys):
     np.testing.assert_allclose(recall, 100 * np.diag(counts) / np.sum(counts, axis=1), atol=0.0051)
 
 
-def test_evaluate_on_data_that_does_not_fit(tmp_path, capsys):
+def test_evaluate_refuses_other_shapes_and_class_counts(tmp_path, capsys):
     tinycnn.save(models.create("lenet", classes=3), tmp_path / "model")
     message = failing(capsys, "evaluate", tmp_path / "model", "--dataset", "digits")
     assert message.startswith("digits has images (28, 28, 1) of 10 classes")
     assert "made for (28, 28, 1) and 3; choose another --dataset" in message
 
 
-def test_evaluate_on_other_things_with_the_same_numbers(tmp_path, capsys, monkeypatch):
+def test_evaluate_refuses_other_classes_with_the_same_numbers(tmp_path, capsys, monkeypatch):
     digits = data.load("digits")
     clothes = dataclasses.replace(digits, name="clothes", class_names=data.sources.FASHION_MNIST.class_names)
     model = models.create("lenet")

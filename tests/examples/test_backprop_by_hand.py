@@ -1,4 +1,4 @@
-"""The example that derives every gradient by hand agrees with the engine, and would say so if it did not."""
+"""The gradients derived by hand in the example agree with the engine, and a difference is an error."""
 
 import re
 
@@ -24,7 +24,7 @@ def test_it_prints_both_side_by_side(tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_by_hand_agrees_with_finite_differences(seed):
-    """Neither of the two is the other's only witness: nudge each array, compute the loss by hand."""
+    """Perturb each array and compute the loss by hand, without the engine."""
     example = load_example("backprop_by_hand")
     arrays, labels = example.example(seed)
     seen = example.forward(**arrays, labels=labels)

@@ -1,4 +1,4 @@
-"""The minimal example: short enough to read at a glance, and it works."""
+"""The minimal example is short, and it works."""
 
 import re
 
@@ -28,7 +28,7 @@ def test_without_mnist_it_learns_the_bundled_digits(tmp_path):
     assert reached > 0.7
 
 
-def test_with_mnist_it_keeps_its_promise(tmp_path, mnist_folder):
+def test_with_mnist_it_reaches_its_accuracy(tmp_path, mnist_folder):
     process = run_example("minimal.py", folder=tmp_path, mnist=mnist_folder)
     reached, count = accuracy(process)
     assert count == "10,000"
@@ -37,5 +37,5 @@ def test_with_mnist_it_keeps_its_promise(tmp_path, mnist_folder):
 
 
 @pytest.mark.parametrize("name", ["minimal.py", "train_mnist.py"])
-def test_examples_say_what_they_are(name):
+def test_examples_have_a_docstring(name):
     assert (EXAMPLES / name).read_text(encoding="utf-8").startswith('"""')

@@ -38,7 +38,7 @@ def test_no_second_cupy_is_installed():
     assert "cuda" not in installs[0]
 
 
-@pytest.mark.filterwarnings("default")  # of Jupyter and its event loop, which are not ours
+@pytest.mark.filterwarnings("default")  # Jupyter and its event loop cause warnings
 def test_it_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     book = notebook()
@@ -52,7 +52,7 @@ def test_it_runs_from_top_to_bottom(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_cell_that_fails_would_be_noticed(tmp_path):
+def test_a_failing_cell_is_an_error(tmp_path):
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import tinycnn_gone")])
     with pytest.raises(nbclient.exceptions.CellExecutionError):
         run(book, tmp_path)

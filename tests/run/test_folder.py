@@ -1,4 +1,4 @@
-"""The folder of a run holds the results of one run, whole: the earlier ones, or the new ones, and no mixture."""
+"""The output folder holds the complete results of one run, earlier or new, and never a mixture."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def test_new_results_replace_all_earlier_ones_and_nothing_else(folder):
     assert not any(path.name.startswith(".") for path in folder.iterdir())
 
 
-def test_a_folder_without_results_loses_nothing_that_is_called_like_one(tmp_path):
+def test_a_folder_without_results_keeps_files_with_the_names_of_results(tmp_path):
     write(tmp_path, {"digits.png": "mine", "graph.svg": "mine"})
     with replacing(tmp_path) as place:
         write(place, NEW)
@@ -52,7 +52,7 @@ def fail_after_writing(place, error):
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_what_fails_before_its_end_changes_nothing(folder, error):
+def test_an_exception_before_the_end_changes_nothing(folder, error):
     with pytest.raises(error), replacing(folder) as place:
         fail_after_writing(place, error)
     assert content(folder) == OLD | OTHERS
@@ -60,11 +60,11 @@ def test_what_fails_before_its_end_changes_nothing(folder, error):
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 def killed_at(moment, monkeypatch):
-    """From the ``moment``-th change of a folder on, nothing is changed any more."""
+    """Raise Killed at the ``moment``-th change of a folder and at every later one."""
     changes = 0
 
     def dying(original):
@@ -83,7 +83,7 @@ def killed_at(moment, monkeypatch):
 
 
 def test_a_process_that_is_killed_at_any_moment_leaves_no_mixture(tmp_path):
-    ends = []  # whose results there were in the end
+    ends = []  # which results the folder held at the end
     for moment in range(1, 100):
         folder = tmp_path / str(moment)
         write(folder, OLD | OTHERS)
@@ -99,7 +99,7 @@ def test_a_process_that_is_killed_at_any_moment_leaves_no_mixture(tmp_path):
             found = content(folder)
         assert found in (OLD | OTHERS, NEW | OTHERS), moment
         ends.append(found["metrics.json"])
-    # One mkdir and one rename before, and then a change for each old file, each new one, and the two names on the way.
+    # One mkdir and one rename come first, then a change per old file, per new file, and for the two temporary names.
     assert ends == ["old"] * 2 + ["new"] * (1 + len(OLD) + 1 + len(NEW) + 1)
 
 

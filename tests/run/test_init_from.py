@@ -111,7 +111,7 @@ def test_another_network_is_trained_by_the_recipe_of_the_default():
 
 
 @pytest.mark.parametrize(("C", "mode"), [(1, "RGB"), (3, "L")])
-def test_pictures_are_made_to_fit_the_network(C, mode):
+def test_pictures_are_scaled_to_fit_the_network(C, mode):
     """Colour becomes grey for a network that takes grey, and grey becomes colour; the size is that of the network."""
     tinycnn.save(Sequential(Conv2d(2), Flatten(), Dense(4), input_shape=(20, 20, C)), "mine.safetensors")
     for name, k in itertools.product("ab", range(6)):

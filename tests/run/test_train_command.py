@@ -23,10 +23,10 @@ from tinycnn.run.remarks import remarks
 from tinycnn.run.results import replaced_run
 from tinycnn.train import evaluate
 
-# What the command was made for, and what came on top.
-ASKED = ["model", "backend", "dataset", "seed", "options", "versions", "epochs"]
-ASKED += ["test_accuracy", "test_loss", "training_s"]
-ON_TOP = [
+# The keys of metrics.json: the original ones, and later ones.
+REQUIRED = ["model", "backend", "dataset", "seed", "options", "versions", "epochs"]
+REQUIRED += ["test_accuracy", "test_loss", "training_s"]
+LATER = [
     "ranks",
     "data_source",
     "train_images",
@@ -41,7 +41,7 @@ FILES = ["history.csv", "metrics.json", "model.safetensors"]
 
 
 def train(folder, *arguments, output="out", mnist=None):
-    """Train on the bundled digits for one epoch unless ``arguments`` say otherwise; the process, which went well."""
+    """Train on the bundled digits for one epoch, unless ``arguments`` differ; returns the successful process."""
     given = ("--dataset", "digits", "--epochs", 1, "--backend", "numpy", "--output", output, "--no-plots", *arguments)
     process = run_command("train", *given, folder=folder, mnist=mnist)
     assert process.returncode == 0, process.stderr
@@ -70,15 +70,15 @@ def ordinary(tmp_path_factory):
     return process, folder / "out"
 
 
-def test_the_files_are_there_and_no_others(ordinary):
+def test_only_the_results_are_written(ordinary):
     _, output = ordinary
     assert sorted(os.listdir(output)) == FILES
     assert sorted(os.listdir(output.parent)) == ["out"]
 
 
-def test_metrics_hold_what_was_asked_for(ordinary):
+def test_metrics_have_all_keys(ordinary):
     metrics = metrics_of(ordinary[1])
-    assert sorted(metrics) == sorted(ASKED + ON_TOP)
+    assert sorted(metrics) == sorted(REQUIRED + LATER)
     assert [metrics[key] for key in ("model", "backend", "dataset", "seed")] == ["lenet", "numpy", "digits", 0]
     assert metrics["options"]["epochs"] == 2
     assert metrics["options"]["batch_size"] == 64  # filled in from the recipe
@@ -101,7 +101,7 @@ def test_metrics_hold_every_epoch(ordinary):
         assert epoch["images_per_s"] == pytest.approx(450 / epoch["epoch_s"])
 
 
-def test_history_says_the_same_as_metrics(ordinary):
+def test_history_agrees_with_metrics(ordinary):
     _, output = ordinary
     with open(output / "history.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -188,12 +188,12 @@ def test_every_option_at_once(tmp_path):
     assert options["augment"] is False
 
 
-def test_a_recipe_names_its_optimizer_and_gives_way_to_another():
+def test_options_replace_the_optimizer_of_a_recipe():
     best = ["--model", "batchnorm_cnn", "--recipe", "best"]
     recipe, other = config_of(best), config_of([*best, "--optimizer", "adamw"])
     chosen = models.MODELS["batchnorm_cnn"].best
     assert (recipe.optimizer, recipe.lr, recipe.weight_decay) == (chosen.optimizer, chosen.lr, chosen.weight_decay)
-    assert chosen.optimizer == "sgd"  # so that what follows shows something
+    assert chosen.optimizer == "sgd"  # otherwise the lines below would prove nothing
     assert chosen.weight_decay
     assert (other.optimizer, other.lr, other.weight_decay) == ("adamw", 0.001, 0.01)
     assert other.epochs == recipe.epochs
@@ -210,7 +210,7 @@ def test_the_optimizer_of_a_recipe_has_its_settings(name, recipe):
     assert settings.get("momentum", 0.9) == 0.9
 
 
-def test_augmentation_fades_for_as_long_as_asked(tmp_path):
+def test_augmentation_fades_for_the_given_epochs(tmp_path):
     process = train(tmp_path, "--augment", "--fade-epochs", 2, "--epochs", 2, "--limit", 100)
     assert "augmented (affine), fading 2 epochs before the end" in process.stdout
     options = metrics_of(tmp_path / "out")["options"]
@@ -228,7 +228,7 @@ def test_a_second_run_replaces_the_first(tmp_path):
     words = f"test accuracy {accuracy:.4f}, other save_best, seed, validation_split"
     assert second.stderr == f"replaces  an earlier run in out ({words}); --output keeps both\n"
     assert metrics_of(tmp_path / "out")["seed"] == 2
-    assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "mine.png"])  # nothing of the first is left
+    assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "mine.png"])  # no file of the first run is left
 
 
 @pytest.mark.parametrize(
@@ -239,21 +239,21 @@ def test_a_second_run_replaces_the_first(tmp_path):
         ({"seed": 2, "lr": 0.2, "new": 1}, "other lr, new, seed"),
     ],
 )
-def test_replacing_another_run_is_told_and_the_same_run_is_not(options, others, tmp_path):
+def test_replacing_another_run_is_reported_and_the_same_run_is_not(options, others, tmp_path):
     results = {"options": {"seed": 1, "lr": 0.1, "quiet": False, "output": None}, "test_accuracy": 0.5}
     (tmp_path / "metrics.json").write_text(json.dumps(results))
-    told = replaced_run(tmp_path, options)
-    assert told is None if others is None else f"(test accuracy 0.5000, {others})" in told
+    replaced = replaced_run(tmp_path, options)
+    assert replaced is None if others is None else f"(test accuracy 0.5000, {others})" in replaced
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"options": 3, "test_accuracy": 1}', "\xff"])
-def test_results_of_somebody_else_are_no_earlier_run(content, tmp_path):
+def test_files_of_another_program_are_not_an_earlier_run(content, tmp_path):
     if content is not None:
         (tmp_path / "metrics.json").write_bytes(content.encode("latin-1"))
     assert replaced_run(tmp_path, {"seed": 1}) is None
 
 
-def test_an_npz_file_of_ones_own(tmp_path):
+def test_an_npz_file(tmp_path):
     digits = data.load("digits", limit=120)
     arrays = {name: getattr(digits, name) for name in ("x_train", "y_train", "x_test", "y_test")}
     np.savez(tmp_path / "mine.npz", **arrays)
@@ -262,7 +262,7 @@ def test_an_npz_file_of_ones_own(tmp_path):
     assert metrics_of(tmp_path / "runs" / "keras_cnn-mine")["dataset"] == "mine"
 
 
-def test_early_stopping_says_so_and_keeps_the_best(tmp_path):
+def test_early_stopping_is_reported_and_keeps_the_best(tmp_path):
     options = ["--validation-split", 0.2, "--limit", 100, "--lr", 0.3, "--early-stopping", 1, "--epochs", 30]
     process = train(tmp_path, *options, "--model", "lenet")
     metrics = metrics_of(tmp_path / "out")
@@ -277,8 +277,8 @@ def test_early_stopping_says_so_and_keeps_the_best(tmp_path):
     assert re.search(rf"^best      epoch {best}, test accuracy .*: out/model_best.safetensors$", process.stdout, re.M)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows tells of closed pipes in another way")
-def test_results_are_written_when_nobody_reads_what_is_said(tmp_path):
+@pytest.mark.skipif(os.name == "nt", reason="Windows reports closed pipes differently")
+def test_results_are_written_when_the_output_is_closed(tmp_path):
     given = ["--dataset", "digits", "--limit", 64, "--model", "lenet", "--epochs", 1, "--backend", "numpy"]
     command = [sys.executable, "-m", "tinycnn", "train", *given, "--output", tmp_path / "out", "--no-plots"]
     surroundings = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
@@ -292,21 +292,21 @@ def test_results_are_written_when_nobody_reads_what_is_said(tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == FILES
 
 
-def test_mirrored_digits_are_told_of(tmp_path):
-    told = "mirrors half of the images, and mirrored digits are no digits; for digits: --augment affine"
-    assert told in train(tmp_path, "--limit", 64, "--augment", "flip_and_crop").stdout
+def test_mirrored_digits_are_reported(tmp_path):
+    sentence = "mirrors half of the images, and mirrored digits are no digits; for digits: --augment affine"
+    assert sentence in train(tmp_path, "--limit", 64, "--augment", "flip_and_crop").stdout
     assert "mirrors" not in train(tmp_path, "--limit", 64, "--augment", "affine").stdout
 
 
 @pytest.mark.parametrize(("images", "steps"), [(48, "5 steps"), (19 * 128, "95 steps"), (19 * 128 + 1, "")])
-def test_a_run_of_few_steps_is_told_of(images, steps):
+def test_a_run_of_few_steps_is_reported(images, steps):
     """Of 128 images each, in the 5 epochs of keras_cnn: one image more than 19 batches makes 100 steps, enough."""
     dataset, config = data.load("digits", limit=48), config_of("--dataset digits")
-    told = f"5 epochs of {images} images are only {steps}; a smaller --batch-size or more --epochs learns more"
-    assert remarks(config, dataset, images) == ([told] if steps else [])
+    sentence = f"5 epochs of {images} images are only {steps}; a smaller --batch-size or more --epochs learns more"
+    assert remarks(config, dataset, images) == ([sentence] if steps else [])
 
 
-def test_settings_without_effect_are_told(tmp_path):
+def test_settings_without_effect_are_reported(tmp_path):
     process = train(tmp_path, "--limit", 64, "--model", "lenet", "--threads", 1, "--momentum", 0.9)
     assert "1 epoch of 64 images is only 1 step; a smaller --batch-size" in process.stdout
     assert "--threads is for the numba backend; numpy does not use it\n" in process.stdout
@@ -314,7 +314,7 @@ def test_settings_without_effect_are_told(tmp_path):
     assert "does not use it" not in train(tmp_path, "--limit", 64, "--optimizer", "sgd", "--momentum", 0.5).stdout
 
 
-def test_numbers_out_of_range_are_told_once_and_without_warnings(tmp_path):
+def test_numbers_out_of_range_are_reported_once_and_without_warnings(tmp_path):
     pytest.importorskip("numba")
     given = [
         "--dataset",
@@ -343,7 +343,7 @@ def test_written_names_the_files_of_this_run_alone(tmp_path):
     assert "1 epoch, batch 64" in process.stdout
 
 
-def test_a_finished_run_is_not_trained_again_by_resume(tmp_path):
+def test_resume_does_not_train_a_finished_run_again(tmp_path):
     train(tmp_path, "--limit", 64, "--model", "lenet")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
     message = refused(tmp_path, "--dataset", "digits", "--limit", 64, "--model", "lenet", "--output", "out", "--resume")
@@ -374,7 +374,7 @@ def test_auto_is_mnist_where_there_is_one(tmp_path, mnist_folder):
     assert because == passed_over(metrics_of(tmp_path / "out")["backend"])
 
 
-def test_auto_without_mnist_says_digits_everywhere(tmp_path):
+def test_auto_without_mnist_names_digits_everywhere(tmp_path):
     process = run_command(
         "train", "--model", "lenet", "--backend", "numpy", "--epochs", 1, "--limit", 200, folder=tmp_path
     )
@@ -397,7 +397,7 @@ def test_the_notice_is_not_silenced_by_quiet(tmp_path):
 
 
 def refused(folder, *arguments):
-    """What the command says on stderr before it gives up, having written nothing at all."""
+    """The error that the command prints on stderr; it has written nothing."""
     before = sorted(folder.rglob("*"))
     process = run_command("train", *arguments, folder=folder)
     assert process.returncode == 2, process.stdout + process.stderr
@@ -460,7 +460,7 @@ def refused(folder, *arguments):
 def test_options_out_of_range(arguments, words, tmp_path):
     message = refused(tmp_path, *arguments.split())
     assert words in message
-    assert message.count("\n") == 0 or "MNIST" in message  # that one lists what was tried, and what to do now
+    assert message.count("\n") == 0 or "MNIST" in message  # that error lists what was tried, and what to do
 
 
 @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed here")
@@ -550,7 +550,7 @@ def test_damaged_data_folders(damage, words, tmp_path):
     assert str(folder) in message
 
 
-def test_an_undamaged_folder_is_fine(tmp_path):
+def test_an_undamaged_folder_is_accepted(tmp_path):
     train(tmp_path, "--dataset", "mnist", "--data-dir", tiny_mnist(tmp_path), "--model", "lenet")
     assert metrics_of(tmp_path / "out")["train_images"] == 40
 

@@ -32,7 +32,7 @@ def test_a_new_head_leaves_everything_else_as_it_is(name):
     assert bytes_of(model) == before  # nothing is shared
 
 
-def test_the_seed_decides_about_the_head_and_the_dropout_masks():
+def test_the_seed_determines_the_head_and_the_dropout_masks():
     model = models.create("batchnorm_cnn")
     one, again, other = (model.with_head(3, seed=seed) for seed in (1, 1, 2))
     assert bytes_of(one) == bytes_of(again)
@@ -44,7 +44,7 @@ def test_the_seed_decides_about_the_head_and_the_dropout_masks():
     assert all(other.counters()[name] != value for name, value in masks.items())
 
 
-def test_what_is_frozen_stays_frozen_and_the_head_is_not():
+def test_frozen_layers_stay_frozen_except_the_head():
     model = models.create("lenet").freeze()
     changed = model.with_head(5)
     assert {name for name, layer in changed.layers.items() if layer.frozen} == {
@@ -57,7 +57,7 @@ def test_what_is_frozen_stays_frozen_and_the_head_is_not():
     assert not model.eval().with_head(5).training
 
 
-def test_names_of_classes_do_not_outlive_their_head():
+def test_a_new_head_gets_new_class_names():
     model = models.create("lenet", classes=2)
     model.class_names = ("cat", "dog")
     assert model.with_head(2).class_names == ("0", "1")
@@ -69,7 +69,7 @@ def test_a_changed_network_is_saved_and_loaded(tmp_path):
     tinycnn.save(model.freeze_only("conv2d_1"), tmp_path / "model.safetensors")
     loaded = tinycnn.load(tmp_path / "model.safetensors")
     assert bytes_of(loaded) == bytes_of(model)
-    assert not any(layer.frozen for layer in loaded.layers.values())  # freezing belongs to a run, not to a network
+    assert not any(layer.frozen for layer in loaded.layers.values())  # a model file does not record freezing
 
 
 @pytest.mark.parametrize(("layers", "last"), [((Conv2d(3), Flatten()), "conv2d_1"), ((Dropout(0.1),), "nothing")])
@@ -87,7 +87,7 @@ def test_layers_behind_the_head_follow_its_size():
 
 
 @pytest.mark.parametrize("classes", [0, -1, 1.5, "three"])
-def test_a_number_of_classes_that_is_none(classes):
+def test_an_invalid_number_of_classes_is_refused(classes):
     with pytest.raises(SettingError, match="expected a whole number above 0"):
         models.create("lenet").with_head(classes)
 
@@ -95,7 +95,7 @@ def test_a_number_of_classes_that_is_none(classes):
 # ------------------------------------------------------------------------------------------------------- other classes
 
 
-def test_some_classes_alone():
+def test_a_subset_of_classes():
     digits = data.load("digits")
     part = only_classes(digits, [7, 2], per_class=4, seed=3)
     assert part.class_names == ("7", "2")
@@ -128,7 +128,7 @@ def test_the_seed_draws_the_examples():
         ([1, 2], {"per_class": 10**6}, "the images of the rarest class"),
     ],
 )
-def test_classes_that_there_are_not(classes, settings, words):
+def test_classes_out_of_range_are_refused(classes, settings, words):
     with pytest.raises(SettingError, match=words):
         only_classes(data.load("digits"), classes, **settings)
 

@@ -29,7 +29,7 @@ from tinycnn.train.warm_up import warm_up
 
 
 def train(config: TrainConfig, source: Sequential | None = None, *, in_options: Callable[[str], str] = str) -> int:
-    """Train as ``config`` says, in a folder that no other run uses; returns the exit code.
+    """Train with the settings ``config`` in a folder that no other run uses; returns the exit code.
 
     ``source``: the network in ``config.init_from``. ``in_options`` turns the argument names in a message of the library
     into options of the command.

@@ -1,6 +1,6 @@
 """Errors of the library name arguments; a command names the options that set them.
 
-A library error says "try a smaller `lr`" or "pass `resume=True`". ``OptionNames(parser)`` turns it into "try a smaller
+A library error reads "try a smaller `lr`" or "pass `resume=True`". ``OptionNames(parser)`` turns it into "try a smaller
 --lr" and "pass --resume". An argument is found by its name, or in the table below where the option is called
 differently. An argument without an option, and a command such as `pip install cupy`, stay as they are.
 """
