@@ -353,5 +353,5 @@ def test_mistakes_in_names_are_told():
         with pytest.raises(SettingError, match=rf"no layer to freeze is called '{re.escape(name)}'; {names}"):
             model.freeze_only("conv2d_1", name)
     assert [name for name, layer in model.layers.items() if layer.frozen] == ["dense_1"]  # nothing was changed
-    with pytest.raises(SettingError, match=r"Conv2d has no parameters yet: make a network of it"):
+    with pytest.raises(SettingError, match=r"Conv2d has no parameters yet: put it into a network"):
         Conv2d(3).freeze()

@@ -116,7 +116,7 @@ def test_a_network_that_could_be_built_can_run(shape, kernel, stride, padding, p
         ([Conv2d(3), ReLU(), Dense(3)], (5, 5, 1), "dense_1", "Flatten()"),
         ([Flatten(), Conv2d(3)], (5, 5, 1), "conv2d_1", "(N, H, W, C)"),
         ([Conv2d(3)], (28, 28), "conv2d_1", "(N, H, W, C)"),
-        ([Conv2d(3), Conv2d(3), Conv2d(3)], (6, 9, 1), "conv2d_3", "smaller kernel_size"),
+        ([Conv2d(3), Conv2d(3), Conv2d(3)], (6, 9, 1), "conv2d_3", "smaller `kernel_size`"),
         ([Conv2d(3), MaxPool2d(5)], (6, 6, 1), "maxpool2d_1", "5x5 window does not fit into the 4x4 image"),
         ([AvgPool2d(2), AvgPool2d(2)], (3, 3, 1), "avgpool2d_2", "2x2 window does not fit into the 1x1 image"),
         ([Flatten(), MaxPool2d()], (4, 4, 1), "maxpool2d_1", "(N, H, W, C)"),
@@ -421,7 +421,7 @@ def test_operations_and_memory_are_counted_by_hand():
         "dense_1": (2 * 12 * 4, 4 * 4),
         "softmax_1": (5 * 4, 4 * 4),
     }
-    (last,) = (line for line in network.summary().splitlines() if line.startswith("one image, in all"))
+    (last,) = (line for line in network.summary().splitlines() if line.startswith("one image, total"))
     flops, memory = (f"{sum(column):,}" for column in zip(*found.values(), strict=True))
     assert last.split()[-2:] == [flops, memory]
 

@@ -602,7 +602,7 @@ def changed(**changes):
         (changed(dense_1__extra=np.zeros(3, np.float32)), "dense_1 does not fit: nothing here is called 'extra'"),
         (changed(dense_2__bias=np.zeros(3, np.float32)), "nothing here is called 'dense_2'"),
         (changed(relu_1__bias=np.zeros(3, np.float32)), "relu_1 does not fit: nothing here is called 'bias'"),
-        (changed(dense_1__bias=np.zeros(4, np.float32)), "bias is float32 (4,), the settings ask for float32 (3,)"),
+        (changed(dense_1__bias=np.zeros(4, np.float32)), "bias is float32 (4,), the settings require float32 (3,)"),
         (changed(dense_1__bias=np.zeros((1, 3), np.float32)), "dense_1 does not fit: bias is float32 (1, 3)"),
         (changed(dense_1__bias=np.zeros(3)), "dense_1 does not fit: bias is float64 (3,)"),
         (changed(batchnorm_1__running_mean=np.zeros(2)), "batchnorm_1 does not fit: running_mean is float64 (2,)"),

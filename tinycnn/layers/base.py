@@ -1,7 +1,8 @@
-"""What every layer is: parameters, buffers, a mode, and the settings it was made with.
+"""The base class of all layers: parameters, buffers, training mode and settings.
 
-A layer is built once, when the network is: it learns the shape of its input (without the batch axis), draws its
-parameters, and answers the shape of its output. So a wrong architecture fails with one sentence before training starts.
+A layer is built once, together with its network: ``build`` receives the shape of the input (without the batch axis),
+draws the parameters, and returns the shape of the output. So a wrong architecture raises an error before training
+starts.
 """
 
 import inspect
@@ -21,13 +22,13 @@ Shape = tuple[int, ...]
 
 
 class Layer:
-    """Base class: parameters (trained), buffers (remembered), ``training`` mode, and the settings it was made with.
+    """Base class: parameters (trained), buffers (saved, not trained), ``training`` mode, and ``__init__`` arguments.
 
-    A subclass stores its ``__init__`` arguments under their own names, and defines ``build`` and ``forward``.
+    A subclass stores its ``__init__`` arguments as attributes of the same names, and defines ``build`` and ``forward``.
     """
 
-    registry: ClassVar[dict[str, type["Layer"]]] = {}  # the closed list of layers that a model file may name
-    given: dict[str, np.ndarray] | None = None  # values to start from, by name; None: draw them
+    registry: ClassVar[dict[str, type["Layer"]]] = {}  # the layers that a model file may name
+    given: dict[str, np.ndarray] | None = None  # initial values by name; None: draw them
     output_shape: Shape
 
     def __init__(self) -> None:
@@ -36,7 +37,7 @@ class Layer:
         self.training = True
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
-        """Draw the parameters for ``input_shape`` (without N) and return the output shape (without N)."""
+        """Draw the parameters for ``input_shape`` (without N); returns the output shape (without N)."""
         return input_shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,37 +48,37 @@ class Layer:
         return self.forward(x)
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """What is trained, unless frozen: ``("weight", tensor), ("bias", tensor)``."""
+        """The parameters, frozen ones included: ``("weight", tensor), ("bias", tensor)``."""
         yield from self.parameters_by_name.items()
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
-        """What is remembered, and saved, but not trained: the running statistics of batch norm."""
+        """The arrays that are saved but not trained, such as the running statistics of batch norm."""
         yield from self.buffers_by_name.items()
 
     def counters(self) -> dict[str, int]:
-        """What else decides the next training step, beside parameters and buffers: whole numbers, by name."""
+        """The whole numbers, by name, that the next training step depends on besides parameters and buffers."""
         return {}
 
     def load_counters(self, counters: dict[str, int]) -> None:
-        """Continue where ``counters()`` was taken; raises SettingError for other names or for no whole numbers."""
-        ours = self.counters()
-        if ours.keys() != counters.keys() or not all(type(value) is int and value >= 0 for value in counters.values()):
-            raise SettingError(f"load_counters: expected whole numbers called {sorted(ours)}, got {counters}")
+        """Continue where ``counters()`` was called; raises SettingError for other names or values."""
+        names = self.counters().keys()
+        if names != counters.keys() or not all(type(value) is int and value >= 0 for value in counters.values()):
+            raise SettingError(f"load_counters: expected whole numbers called {sorted(names)}, got {counters}")
 
     def parameters(self) -> list[Tensor]:
-        """The tensors to train, as an optimizer takes them; it leaves the frozen ones out."""
+        """All parameters, as an optimizer takes them; the optimizer leaves out the frozen ones."""
         return [parameter for _, parameter in self.named_parameters()]
 
     @property
     def frozen(self) -> bool:
-        """Whether there are parameters, and none of them is trained."""
+        """Whether the layer has parameters and none of them is trained."""
         parameters = self.parameters()
         return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
     def freeze(self) -> Self:
-        """Train the parameters no longer: no gradient is computed for them, and running statistics stay as they are.
+        """Stop training the parameters: no gradient is computed for them, and running statistics stay as they are.
 
-        Raises SettingError before the layer is part of a network. Make the optimizer afterwards: it takes what is left.
+        Create the optimizer afterwards. Raises SettingError before the layer is part of a network.
         """
         return self._set_trained(False)
 
@@ -89,7 +90,7 @@ class Layer:
         if not hasattr(self, "output_shape"):
             kind = type(self).__name__
             raise SettingError(
-                f"{kind} has no parameters yet: make a network of it, Sequential({kind}(...)), then freeze"
+                f"{kind} has no parameters yet: put it into a network, Sequential({kind}(...)), then freeze it"
             )
         for parameter in self.parameters():
             parameter.requires_grad = trained
@@ -97,21 +98,21 @@ class Layer:
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode: dropout drops, batch norm uses the batch."""
+        """Training mode: dropout is active, batch norm uses the statistics of the batch."""
         self.training = mode
         return self
 
     def eval(self) -> Self:
-        """Evaluation mode: dropout does nothing, batch norm uses its running statistics."""
+        """Evaluation mode: dropout is inactive, batch norm uses its running statistics."""
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+        """Drop the gradients of all parameters."""
         for parameter in self.parameters():
             parameter.zero_grad()
 
     def settings(self) -> dict[str, Any]:
-        """The ``__init__`` arguments, as plain numbers and strings: enough to make the layer again."""
+        """The ``__init__`` arguments as plain numbers and strings, from which the layer can be created again."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def __repr__(self) -> str:
@@ -120,35 +121,37 @@ class Layer:
     def _add_parameter(
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
     ) -> None:
-        """A trained array of ``shape``, which begins as ``initialize(shape, rng)``."""
-        self.parameters_by_name[name] = Tensor(self._start(name, shape, initialize, rng, dtype), requires_grad=True)
+        """Add a parameter of ``shape`` with the initial values ``initialize(shape, rng)``."""
+        self.parameters_by_name[name] = Tensor(
+            self._initial_values(name, shape, initialize, rng, dtype), requires_grad=True
+        )
 
     def _add_buffer(
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
     ) -> None:
-        """A remembered array of ``shape``, which begins as ``initialize(shape, rng)``."""
-        self.buffers_by_name[name] = self._start(name, shape, initialize, rng, dtype)
+        """Add a buffer of ``shape`` with the initial values ``initialize(shape, rng)``."""
+        self.buffers_by_name[name] = self._initial_values(name, shape, initialize, rng, dtype)
 
-    def _start(
+    def _initial_values(
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
     ) -> Array:
-        """The given values, if there are any: then nothing is allocated for a shape that is not theirs."""
-        values = initialize(shape, rng) if self.given is None else _take(self.given, name, shape, dtype)
+        """The initial values; if some are given, a wrong shape raises an error before anything is allocated for it."""
+        values = initialize(shape, rng) if self.given is None else _checked_values(self.given, name, shape, dtype)
         return get_backend().asarray(np.array(values, dtype, order="C"))
 
 
-def _take(given: dict[str, np.ndarray], name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
+def _checked_values(given: dict[str, np.ndarray], name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
     """The values of ``name``, removed from ``given``; raises ShapeError unless they have this shape and dtype."""
     if name not in given:
         raise ShapeError(f"{name} is missing")
     values = given.pop(name)
     if (values.shape, values.dtype) != (shape, dtype):
-        raise ShapeError(f"{name} is {values.dtype} {values.shape}, the settings ask for {dtype} {shape}")
+        raise ShapeError(f"{name} is {values.dtype} {values.shape}, the settings require {dtype} {shape}")
     return values
 
 
 class _ByName(dict[str, Any]):
-    """What a layer holds, by name; asked for what is not there, it says why."""
+    """The parameters or buffers of a layer by name; raises SettingError with the reason for a missing name."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -158,7 +161,7 @@ class _ByName(dict[str, Any]):
         if self:
             raise SettingError(f"{self.kind} has no {name}, only {', '.join(self)}")
         raise SettingError(
-            f"{self.kind} has no {name} yet: it is drawn when a network is made of the layer, "
+            f"{self.kind} has no {name} yet: it is drawn when the layer becomes part of a network, "
             f"Sequential({self.kind}(...), input_shape=...)"
         )
 

@@ -1,9 +1,9 @@
-"""The scale of the pixels that a network takes: bytes as they are, or fractions between 0 and 1."""
+"""The scale of the pixels that a network takes: bytes from 0 to 255, or fractions from 0 to 1."""
 
 from tinycnn.layers.rescaling import Rescaling
 from tinycnn.layers.sequential import Sequential
 
 
 def pixel_scale(model: Sequential) -> float:
-    """What a byte pixel is multiplied by before it enters ``model``: 1 when the network rescales itself, else 1/255."""
+    """The factor of byte pixels before they enter ``model``: 1 where it begins with a Rescaling layer, else 1/255."""
     return 1.0 if isinstance(next(iter(model.layers.values())), Rescaling) else 1 / 255

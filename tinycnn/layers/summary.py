@@ -1,7 +1,7 @@
-"""What a network costs, layer by layer: parameters, floating-point operations, memory.
+"""The cost of a network, layer by layer: parameters, floating-point operations, memory.
 
-Counted for one image in evaluation, from the mathematics: a multiplication and an addition are two operations, a
-comparison or an exponential is one. How a backend computes it (im2col, fused kernels) may take fewer or more.
+Operations are counted from the mathematics, for one image in evaluation: a multiplication and an addition are two
+operations, a comparison or an exponential is one. A backend (im2col, fused kernels) may need fewer or more.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from tinycnn.layers.reshaping import Flatten
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one layer: ``flops`` per image (None for a layer of unknown kind) and ``bytes`` of its output per image."""
+    """Of one layer: ``flops`` per image (None for a class not listed below), ``bytes`` of its output per image."""
 
     name: str
     output_shape: Shape
@@ -37,7 +37,7 @@ def costs(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype) -> l
     found = []
     for name, layer in layers.items():
         count = sum(parameter.data.size for parameter in layer.parameters())
-        values = 0 if isinstance(layer, Flatten | Dropout) else prod(layer.output_shape)  # those two hand on what comes
+        values = 0 if isinstance(layer, Flatten | Dropout) else prod(layer.output_shape)  # these two return their input
         label = " ".join(filter(None, [name, _settings(layer), "(frozen)" if layer.frozen else ""]))
         found.append(Cost(label, layer.output_shape, count, flops(layer, input_shape), values * dtype.itemsize))
         input_shape = layer.output_shape
@@ -45,7 +45,7 @@ def costs(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype) -> l
 
 
 def flops(layer: Layer, input_shape: Shape) -> int | None:
-    """Floating-point operations of ``layer`` for one image; None for a kind that is not in this list."""
+    """Floating-point operations of ``layer`` for one image; None for a class that is not listed here."""
     outputs = prod(layer.output_shape)
     match layer:
         case Conv2d():
@@ -59,7 +59,7 @@ def flops(layer: Layer, input_shape: Shape) -> int | None:
         case ReLU() | Rescaling():
             return outputs
         case Softmax() | LogSoftmax():
-            return 5 * outputs  # largest, difference, exponential, sum, quotient
+            return 5 * outputs  # maximum, difference, exponential, sum, quotient
         case Flatten() | Dropout():
             return 0
     return None
@@ -78,7 +78,7 @@ def summary(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype, bu
     count = sum(row.parameters for row in rows)
     known = sum(row.flops or 0 for row in rows)
     all_flops = f"{known:,}" if all(row.flops is not None for row in rows) else f"> {known:,}"
-    lines.append(("one image, in all", "", f"{count:,}", all_flops, f"{sum(row.bytes for row in rows):,}"))
+    lines.append(("one image, total", "", f"{count:,}", all_flops, f"{sum(row.bytes for row in rows):,}"))
     trained = sum(p.data.size for layer in layers.values() for p in layer.parameters() if p.requires_grad)
     total = (
         f"{count:,} parameters, {trained:,} of them trainable" if trained < count else f"{count:,} trainable parameters"
@@ -96,13 +96,13 @@ def _shape(shape: Shape) -> str:
 
 
 def _settings(layer: Layer) -> str:
-    """The settings worth a place in the table: those of windows and dropout."""
+    """The settings shown in the table: those of windows and dropout."""
     settings = {name: getattr(layer, name) for name in ("kernel_size", "p") if hasattr(layer, name)}
     return " ".join("x".join(map(str, v)) if isinstance(v, tuple) else f"{k}={v}" for k, v in settings.items())
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows of text as aligned lines, the first two columns to the left; rules below the head and around the totals."""
+    """Rows of text as aligned lines, the first two columns on the left; rules below the header and the totals."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

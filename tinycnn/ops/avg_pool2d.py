@@ -3,7 +3,7 @@
     y[n, oh, ow, c] = 1/(KH*KW) · Σ_{kh, kw}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
 
 The mean is linear and every pixel of a window has the same weight, so each of them receives ``grad_y / (KH*KW)``; a
-pixel of several windows sums what it receives, which is what ``col2im`` does. Padding counts as zeros, and in the mean.
+pixel of several windows sums what it receives, which is what ``col2im`` does. Padding is zero and counts in the mean.
 """
 
 from tinycnn.backends.base import Array, Pair, window_grid

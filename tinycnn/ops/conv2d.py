@@ -7,13 +7,13 @@ An output pixel is the sum of the products of a ``KH x KW x C`` patch of the ima
 Write each patch as a row of ``cols = im2col(x)`` and each filter as a column of ``W = weight.reshape(KH*KW*C, F)``:
 then all the sums are one product, ``Y = cols W + bias``, and the gradients are those of any matrix product:
 
-    grad_W    = colsᵀ grad_Y      each filter meets again the patches it has seen
-    grad_bias = Σ_rows grad_Y     the bias was added to every row, so the gradients of all rows add up
+    grad_W    = colsᵀ grad_Y      every patch that a filter was multiplied by contributes to its gradient
+    grad_bias = Σ_rows grad_Y     the bias was added to every row
     grad_cols = grad_Y Wᵀ
     grad_x    = col2im(grad_cols) im2col copied a pixel into several rows; its gradient is the sum over those copies
 
-As in every deep-learning library this is a cross-correlation: the filter is not flipped. Channels last: no axis of the
-images is ever permuted, and ``.T`` of a matrix is a view. Source: Chellapilla, Puri, Simard, "High performance
+As in every deep-learning library, this is a cross-correlation: the filter is not flipped. With channels last no axis of
+the images is ever permuted, and ``.T`` of a matrix is a view. Source: Chellapilla, Puri, Simard, "High performance
 convolutional neural networks for document processing", 2006.
 """
 
@@ -59,7 +59,7 @@ def conv2d(
     stride: int | Pair = 1,
     padding: int | Pair = 0,
 ) -> Tensor:
-    """Slide filters over images: ``x (N, H, W, C)``, ``weight (KH, KW, C, F)``, ``bias (F,)`` → ``(N, OH, OW, F)``.
+    """Convolve images with filters: ``x (N, H, W, C)``, ``weight (KH, KW, C, F)``, ``bias (F,)`` → ``(N, OH, OW, F)``.
 
     ``OH = (H + 2*PH - KH) // SH + 1``; ``padding`` adds zeros around the image. Raises ShapeError when the shapes do
     not fit together, SettingError for a stride below 1 or a negative padding.

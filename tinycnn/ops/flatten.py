@@ -7,7 +7,7 @@ from tinycnn.tensor import Tensor
 
 
 def flatten(x: Tensor) -> Tensor:
-    """``x (N, ...)`` → ``(N, product of the rest)``; raises ShapeError for a tensor without axes."""
+    """``x (N, ...)`` → ``(N, features)``; raises ShapeError for a tensor without axes."""
     if x.ndim == 0:
         raise ShapeError("flatten: a single number has no batch axis; expected x (N, ...)")
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # (N, features)

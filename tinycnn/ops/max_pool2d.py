@@ -2,11 +2,12 @@
 
     y[n, oh, ow, c] = max_{kh, kw}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
 
-A small change of the largest pixel changes ``y`` as much; a small change of the others changes nothing. So each
-``grad_y`` goes, whole, to the pixel that won, and a pixel that won several overlapping windows sums their gradients.
+A small change of the largest pixel changes ``y`` by the same amount; a small change of the others changes nothing. So
+each ``grad_y`` goes undivided to the pixel that won, and a pixel that won several overlapping windows sums their
+gradients.
 
 Conventions: at a tie the first of the equal maxima, in row-major order, wins and receives all of ``grad_y``; NaN wins
-over every number, padding counts as minus infinity, and rows and columns that fill no whole window are ignored.
+over every number, padding is minus infinity, and rows and columns that fill no whole window are ignored.
 """
 
 from tinycnn.backends.base import Array, Pair

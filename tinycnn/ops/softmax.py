@@ -1,9 +1,9 @@
-"""Softmax: scores (logits) → probabilities that are positive and sum to 1 in each row; and its logarithm.
+"""Softmax and its logarithm: scores (logits) → probabilities, which are positive and sum to 1 in each row.
 
     p_i = e^{x_i} / Σ_j e^{x_j}            log p_i = x_i - log Σ_j e^{x_j}
 
-Subtracting the largest score of the row from all of them changes neither, and keeps every power at most e⁰ = 1.
-Raising ``x_j`` raises ``p_j`` and lowers all the others, since they share the sum:
+Subtracting the largest score of a row from all its scores changes neither, and keeps every power at most e⁰ = 1.
+Raising ``x_j`` raises ``p_j`` and lowers all other probabilities, because they share the sum:
 
     dp_i/dx_j     = p_i (δ_ij - p_j)     so   grad_x = p · (grad_p - Σ_i grad_p_i p_i)
     dlog p_i/dx_j = δ_ij - p_j           so   grad_x = grad_logp - p · Σ_i grad_logp_i
@@ -41,13 +41,13 @@ class LogSoftmaxFunction(Function):
 
 
 def softmax(x: Tensor) -> Tensor:
-    """Probabilities over the last axis, ``(..., K)`` → ``(..., K)``; raises ShapeError when there is no class."""
+    """Probabilities over the last axis, ``(..., K)`` → ``(..., K)``; raises ShapeError without a class or axis."""
     _check_classes("softmax", x)
     return SoftmaxFunction()(x)
 
 
 def log_softmax(x: Tensor) -> Tensor:
-    """Logarithms of the probabilities, ``(..., K)`` → ``(..., K)``; raises ShapeError as softmax does."""
+    """Logarithms of the probabilities, ``(..., K)`` → ``(..., K)``; raises ShapeError as ``softmax`` does."""
     _check_classes("log_softmax", x)
     return LogSoftmaxFunction()(x)
 

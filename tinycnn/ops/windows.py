@@ -1,4 +1,4 @@
-"""Arguments that convolution and pooling share: checked once, with a sentence for people."""
+"""Checks of the window arguments that convolution and pooling share."""
 
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.errors import SettingError, ShapeError
@@ -21,7 +21,7 @@ def check_window(op: str, x_shape: tuple[int, ...], kernel_size: Pair, stride: P
         H, W = (size + 2 * pad for size, pad in zip(x_shape[1:3], padding, strict=True))
         raise ShapeError(
             f"{op}: the {KH}x{KW} window does not fit into the {H}x{W} image (padding included); "
-            "use a smaller kernel_size, more padding, or larger images (height and width come first, channels last)"
+            "use a smaller `kernel_size`, more `padding`, or larger images (height and width come first, channels last)"
         )
 
 
@@ -30,11 +30,13 @@ def pool_window(
 ) -> tuple[Pair, Pair, Pair]:
     """Kernel size, stride (``kernel_size`` if None) and padding of a pooling as pairs.
 
-    Raises SettingError for one out of range, and where a window could lie in the padding alone.
+    Raises SettingError for values out of range, and where a window could lie entirely in the padding.
     """
     kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
     stride = kernel_size if stride is None else as_pair(stride, "stride", minimum=1)
     padding = as_pair(padding, "padding", minimum=0)
     if any(2 * pad > size for size, pad in zip(kernel_size, padding, strict=True)):
-        raise SettingError(f"{op}: padding {padding} is more than half of kernel_size {kernel_size}; use less padding")
+        raise SettingError(
+            f"{op}: padding {padding} is more than half of kernel_size {kernel_size}; use a smaller `padding`"
+        )
     return kernel_size, stride, padding
