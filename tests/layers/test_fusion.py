@@ -5,8 +5,10 @@ last bit, however differently they add up, and ties are everywhere. Batch norm d
 float64 and the tolerance is that of float32.
 """
 
+import copy
 import dataclasses
 import itertools
+import pickle
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,10 +16,23 @@ import pytest
 
 import tinycnn
 from tests.support.backends import activated
-from tinycnn import models, ops
+from tinycnn import models, no_grad, ops
 from tinycnn.backends.base import Backend
+from tinycnn.backends.fused_kernels import FusedKernels
 from tinycnn.errors import ShapeError
-from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Sequential, fusion, pixel_scale
+from tinycnn.layers import (
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Flatten,
+    Layer,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Softmax,
+    fusion,
+    pixel_scale,
+)
 
 Arrays = dict[str, np.ndarray]
 
@@ -286,3 +301,91 @@ def test_a_layer_that_computes_something_else_is_left_alone(fusing: Backend) -> 
     plain = with_whole_weights(Sequential(Dense(4), ReLU(), input_shape=(3,)))
     x = tinycnn.Tensor(whole_numbers((5, 3), 1))
     np.testing.assert_array_equal(model(x).numpy(), 2 * plain(x).numpy())
+
+
+# ------------------------------------------------------------------------------------------------ the remembered plan
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The numbers of steps of all plans that are made, on the NumPy backend with a fused dense layer."""
+    made, original = [], fusion.plan
+
+    def dense_forward(x, weight, bias, *, relu):
+        return np.maximum(x @ weight + bias, 0) if relu else x @ weight + bias
+
+    def counted(layers, backend):
+        steps = original(layers, backend)
+        made.append(len(steps))
+        return steps
+
+    monkeypatch.setattr(fusion, "plan", counted)
+    with tinycnn.use_backend("numpy") as backend:
+        monkeypatch.setattr(backend, "fused", FusedKernels(dense_forward=dense_forward))
+        yield made
+
+
+def dense_network(**settings) -> Sequential:
+    return Sequential(Flatten(), Dense(4), ReLU(), Dense(3), Softmax(), input_shape=(2, 3), **settings)
+
+
+ROWS = np.random.default_rng(3).normal(size=(5, 2, 3)).astype(np.float32)
+
+
+def test_the_plan_is_made_once(plans: list[int]) -> None:
+    model = dense_network()
+    for change in (model.train, model.eval, model.freeze, model.unfreeze, lambda: model.freeze_only("dense_1")):
+        change()
+        model(ROWS)
+        model.logits(ROWS)
+    model.load_state_dict(dense_network(seed=1).state_dict())
+    np.testing.assert_allclose(model(ROWS).numpy(), dense_network(seed=1, fuse=False)(ROWS).numpy(), rtol=1e-6)
+    assert plans == [4]
+
+
+def test_the_plan_is_made_again_when_it_has_to_change(plans: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = dense_network()
+    with no_grad():
+        model(ROWS)
+        kernels = tinycnn.get_backend().fused
+        monkeypatch.setattr(tinycnn.get_backend(), "fused", FusedKernels())
+        plain = model(ROWS).numpy()
+        monkeypatch.setattr(tinycnn.get_backend(), "fused", kernels)
+        np.testing.assert_allclose(model(ROWS).numpy(), plain, rtol=1e-6)
+        assert plans == [4, 5, 4]
+        with tinycnn.use_backend("loops"):
+            model(ROWS)
+        assert plans == [4, 5, 4, 5]
+        model.fuse = False
+        np.testing.assert_array_equal(model(ROWS).numpy(), plain)
+        model.fuse = True
+        del model.layers["relu_1"]
+        model(ROWS)
+        assert plans == [4, 5, 4, 5, 4]
+        assert not np.allclose(model(ROWS).numpy(), plain)
+    dense_network(dtype=np.float64)(ROWS.astype(np.float64))
+    assert len(plans) == 5
+
+
+def test_a_setting_that_no_kernel_computes_makes_another_plan(plans: list[int]) -> None:
+    layer = Dense(3)
+    model = Sequential(layer, input_shape=(4,))
+    x = ROWS.reshape(-1, 6)[:, :4]
+    with no_grad():
+        model(x)
+        layer.bias = False
+        del layer.parameters_by_name["bias"]
+        np.testing.assert_allclose(model(x).numpy(), x @ layer.parameters_by_name["weight"].numpy(), rtol=1e-5)
+    assert plans == [1, 1]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_a_network_computes_with_its_own_weights(plans: list[int], copied) -> None:
+    model = dense_network()
+    expected = model(ROWS).numpy()
+    other = copied(model)
+    for parameter in model.parameters():
+        parameter.data[...] = 0
+    np.testing.assert_array_equal(other(ROWS).numpy(), expected)
+    assert not np.allclose(model(ROWS).numpy(), expected)
+    assert plans == [4, 4]

@@ -1,12 +1,14 @@
-"""The fusion step: which neighbouring layers of a ``Sequential`` the active backend can compute as one function.
+"""Fusion: which neighbouring layers of a ``Sequential`` the active backend computes as one function.
 
 ``plan(layers, backend)`` turns a list of layers into a list of steps; each step takes a tensor and returns one. A layer
-that no rule below covers is its own step. On a backend without fused kernels, with ``Sequential(fuse=False)``, or in
-float64, every layer is, and the network runs as it is written.
+that no rule below covers is a step by itself. On a backend without fused kernels, with ``Sequential(fuse=False)``, or
+in float64, every layer is a step by itself. Steps read parameters, settings and modes of their layers when they run, so
+a plan stays valid while layers are trained, frozen or switched to evaluation.
 """
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from tinycnn.backends.array_types import Array, Pool
 from tinycnn.backends.base import Backend
@@ -24,13 +26,13 @@ from tinycnn.ops.running_statistics import update_statistics
 from tinycnn.tensor import Tensor
 
 Step = Callable[[Tensor], Tensor]
-Rule = tuple[list[type[Layer]], Callable[..., Step]]  # layers covered, what makes the step
+Rule = tuple[list[type[Layer]], Callable[..., Step]]  # classes of the layers, function that returns the step
 NO_POOL: Pool = ((1, 1), (1, 1))
-MOST_PLACES = 254  # in a pool window: fused kernels note the winner in one byte
+MOST_PLACES = 254  # in a pool window: fused kernels store the winner in one byte
 
 
 def plan(layers: Sequence[Layer], backend: Backend) -> list[Step]:
-    """The steps that compute ``layers`` on ``backend``: at each place the first of the ``rules`` that fits."""
+    """The steps that compute ``layers`` on ``backend``, each by the first of the ``rules`` that fits."""
     return [step for step, _ in plan_with_layers(layers, backend)]
 
 
@@ -50,6 +52,29 @@ def _kernels(backend: Backend) -> FusedKernels:
     return backend.fused
 
 
+class PlanCache:
+    """Remembers the plan of a network, and makes it again when something that it depends on has changed.
+
+    A plan depends on the layers, on their settings as far as fused kernels restrict them, and on the kernels. Copies
+    and pickles of a network begin without a plan: its steps refer to the layers of the original.
+    """
+
+    def __init__(self) -> None:
+        self._remembered: tuple[Any, list[Step]] = (None, [])
+
+    def __reduce__(self) -> tuple[type["PlanCache"], tuple[()]]:
+        return PlanCache, ()
+
+    def steps(self, layers: Sequence[Layer], backend: Backend) -> list[Step]:
+        """``plan(layers, backend)``, made now or before."""
+        key = (_kernels(backend), *((layer, _can_be_fused(layer)) for layer in layers))
+        made_for, steps = self._remembered
+        if made_for != key:
+            steps = plan(layers, backend)
+            self._remembered = key, steps
+        return steps
+
+
 def _next_step(layers: list[Layer], usable: list[Rule]) -> tuple[Step, int]:
     """The step that begins with the first layer, and how many layers it covers."""
     for kinds, make_step in usable:
@@ -60,7 +85,7 @@ def _next_step(layers: list[Layer], usable: list[Rule]) -> tuple[Step, int]:
 
 
 def _can_be_fused(layer: Layer) -> bool:
-    """What the fused kernels ask of a layer, beyond its kind."""
+    """Whether the settings of a layer are among those that fused kernels compute."""
     match layer:
         case Conv2d() | Dense():
             return layer.bias
@@ -72,49 +97,53 @@ def _can_be_fused(layer: Layer) -> bool:
 
 
 def conv_step(conv: Conv2d, relu: ReLU | None = None, pool: MaxPool2d | None = None) -> Step:
-    """Convolution, then what is given."""
-    weight, bias = conv.parameters()
-    window = (pool.kernel_size, pool.stride) if pool else None
-    return lambda x: FusedConvFunction(conv.stride, conv.padding, relu is not None, window)(x, weight, bias)
+    """Convolution, then ReLU and max-pool if given."""
+
+    def step(x: Tensor) -> Tensor:
+        function = FusedConvFunction(conv.stride, conv.padding, relu is not None, _window(pool))
+        return function(x, *conv.parameters())
+
+    return step
 
 
 def dense_step(dense: Dense, relu: ReLU | None = None) -> Step:
     """Dense layer, then ReLU if given."""
-    weight, bias = dense.parameters()
-    return lambda x: FusedDenseFunction(relu is not None)(x, weight, bias)
+    return lambda x: FusedDenseFunction(relu is not None)(x, *dense.parameters())
 
 
 def norm_step(norm: BatchNorm, pool: MaxPool2d | None = None) -> Step:
     """Batch normalisation, then max-pool if given."""
-    gamma, beta = norm.parameters()
-    window = (pool.kernel_size, pool.stride) if pool else NO_POOL
 
     def step(x: Tensor) -> Tensor:
-        return _with_statistics(norm, FusedNormFunction(*_statistics(norm), norm.eps, window), x, gamma, beta)
+        function = FusedNormFunction(*_statistics(norm), norm.eps, _window(pool) or NO_POOL)
+        return _with_statistics(norm, function, x, *norm.parameters())
 
     return step
 
 
 def conv_norm_step(conv: Conv2d, relu: ReLU, norm: BatchNorm, pool: MaxPool2d | None = None) -> Step:
     """Convolution, ReLU and batch normalisation, then max-pool if given."""
-    weight, bias, gamma, beta = *conv.parameters(), *norm.parameters()
-    window = (pool.kernel_size, pool.stride) if pool else NO_POOL
 
     def step(x: Tensor) -> Tensor:
+        window = _window(pool) or NO_POOL
         function = FusedConvNormFunction(conv.stride, conv.padding, *_statistics(norm), norm.eps, window)
-        return _with_statistics(norm, function, x, weight, bias, gamma, beta)
+        return _with_statistics(norm, function, x, *conv.parameters(), *norm.parameters())
 
     return step
 
 
+def _window(pool: MaxPool2d | None) -> Pool | None:
+    return (pool.kernel_size, pool.stride) if pool else None
+
+
 def _statistics(norm: BatchNorm) -> tuple[Array | None, Array | None]:
-    """Those to normalise by: None and None for the batch's own."""
+    """Mean and variance to normalise by; None and None for those of the batch."""
     buffers = norm.buffers_by_name
     return (None, None) if norm.uses_batch else (buffers["running_mean"], buffers["running_var"])
 
 
 def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNormFunction, *inputs: Tensor) -> Tensor:
-    """Run the function; where it uses the batch's statistics, let the running ones follow them."""
+    """Run the function; where it uses the statistics of the batch, update the running ones."""
     if norm.uses_batch:
         check_not_empty(inputs[0])
     y = function(*inputs)
@@ -124,7 +153,7 @@ def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNor
 
 
 def rules(fused: FusedKernels) -> list[Rule]:
-    """Which layers become which step with these kernels, the longest run of layers first."""
+    """Which layers become one step with these kernels; longer runs of layers come before their beginnings."""
     every: list[tuple[object, list[type[Layer]], Callable[..., Step]]] = [
         (fused.conv_norm_forward, [Conv2d, ReLU, BatchNorm, MaxPool2d], conv_norm_step),
         (fused.conv_norm_forward, [Conv2d, ReLU, BatchNorm], conv_norm_step),

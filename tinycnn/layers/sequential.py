@@ -56,7 +56,7 @@ class Sequential(Layer):
         self.input_shape, self.dtype = _checked_shape(input_shape), _checked_dtype(dtype)
         self.layers = dict(zip(layer_names(layers), layers, strict=True))
         self.output_shape = self._build(np.random.default_rng(seed), state)
-        self._metadata = Metadata()
+        self._plan, self._metadata = fusion.PlanCache(), Metadata()
 
     def _build(self, rng: np.random.Generator, given: dict[str, np.ndarray] | None) -> Shape:
         """Build every layer for the output shape of the layer before; returns the last output shape."""
@@ -80,17 +80,17 @@ class Sequential(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x (N, *input_shape)`` → ``(N, *output_shape)``."""
-        return self._run(x, self._steps(list(self.layers.values())))
+        return self._run(x, self._steps())
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores before a final Softmax or LogSoftmax: ``(N, *input_shape)`` → ``(N, K)``."""
-        layers = list(self.layers.values())
-        return self._run(x, self._steps(layers[:-1] if isinstance(layers[-1], Softmax | LogSoftmax) else layers))
+        steps, last = self._steps(), list(self.layers.values())[-1]
+        return self._run(x, steps[:-1] if isinstance(last, Softmax | LogSoftmax) else steps)  # never fused
 
-    def _steps(self, layers: list[Layer]) -> list[fusion.Step]:
-        """The layers themselves, or fewer steps where the backend has fused kernels (these compute in float32)."""
-        backend = get_backend()
-        return fusion.plan(layers, backend) if self.fuse and backend.fused and self.dtype == np.float32 else [*layers]
+    def _steps(self) -> list[fusion.Step]:
+        """The layers themselves, or fewer steps where the backend has fused kernels, which compute in float32."""
+        layers = list(self.layers.values())
+        return self._plan.steps(layers, get_backend()) if self.fuse and self.dtype == np.float32 else [*layers]
 
     def _run(self, x: Tensor, steps: list[fusion.Step]) -> Tensor:
         x = x if isinstance(x, Tensor) else Tensor(x)
