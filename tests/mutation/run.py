@@ -61,7 +61,7 @@ TARGETS = [
     Target("tinycnn/gradcheck.py", "test_gradcheck", "not thousand"),
     Target("tinycnn/ops/[!f]*.py", "test_ops test_layers test_gradients", f"{NUMPY} and not real_networks"),
     Target("tinycnn/ops/f*.py", "test_ops test_gradients test_fusion", "not cupy and not loops and not real_networks"),
-    Target("tinycnn/backends/numpy_backend.py", "test_kernels test_backends", NUMPY),
+    Target("tinycnn/backends/numpy_[bw]*.py", "test_kernels test_backends", NUMPY),
     Target("tinycnn/backends/numba/[cfn]*.py", "test_numba_blocks test_fusion test_optim", NUMBA),
     Target("tinycnn/backends/numba/backend.py", "test_kernels test_threads", NUMBA),
     Target(f"{KERNELS}/[cgsw][!p]*.py", "test_numba_kernels", "not lane_count and not without_simd"),

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinycnn.backends.base import Backend, Pair, warp_terms, window_grid
+from tinycnn.backends.base import Backend, Pair, window_grid
 from tinycnn.backends.host_memory import free_host_memory, keep_freed_memory
+from tinycnn.backends.numpy_warp import gather_warped
 from tinycnn.backends.philox import keep_threshold, random_bits
 from tinycnn.backends.threads import limit_blas
 
@@ -82,22 +83,17 @@ class NumpyBackend(Backend):
         self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair
     ) -> tuple[np.ndarray, np.ndarray]:
         grid = window_grid(x.shape, kernel_size, stride, padding)
-        outside = padded(np.zeros((1, *x.shape[1:3], 1), dtype=bool), padding, value=True)  # (1, H + 2*PH, W + 2*PW, 1)
-        x = padded(x, padding, value=-np.inf)  # (N, H + 2*PH, W + 2*PW, C)
         windows = list(window_positions(kernel_size, stride, grid))
-        y = x[windows[0][1]].copy()  # (N, OH, OW, C)
-        for _, window in windows[1:]:
-            np.maximum(y, x[window], out=y)  # NaN wins over every number
-        winner = np.zeros(y.shape, dtype=np.min_scalar_type(len(windows) - 1))
-        lost, some_nan = np.ones(y.shape, dtype=bool), bool(np.isnan(y).any())
-        for _, window in windows[:-1]:
-            beaten = x[window] != y
-            if some_nan:
-                beaten &= ~np.isnan(x[window])  # NaN is not equal to itself, but it wins
-            if padding != (0, 0):
-                beaten |= outside[window]  # even a pixel of minus infinity wins over padding: its gradient is not lost
-            lost &= beaten  # true as long as no position up to this one was the maximum
-            winner += lost  # the number of positions before the first maximum
+        inside = padded(np.ones((1, *x.shape[1:3], 1), dtype=bool), padding, value=False)  # (1, H + 2*PH, W + 2*PW, 1)
+        x = padded(x, padding, value=-np.inf)  # (N, H + 2*PH, W + 2*PW, C)
+        y = np.full((len(x), *grid, x.shape[3]), -np.inf, dtype=x.dtype)  # (N, OH, OW, C)
+        winner = np.empty(y.shape, dtype=np.min_scalar_type(len(windows) - 1))  # (N, OH, OW, C)
+        winner[...] = np.stack([inside[window] for _, window in windows]).argmax(axis=0)  # the first pixel of the image
+        for position, window in windows:
+            pixels = x[window]  # (N, OH, OW, C)
+            wins = ~(pixels <= y) & (y == y)  # larger than all before it, or the first NaN
+            np.maximum(winner, wins * winner.dtype.type(position), out=winner)  # the last position that wins
+            np.maximum(y, pixels, out=y)  # NaN wins over every number
         return y, winner
 
     def max_pool2d_backward(
@@ -125,21 +121,7 @@ class NumpyBackend(Backend):
     def gather_warped(
         self, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: np.dtype
     ) -> np.ndarray:
-        N, H, W = len(indices), *images.shape[1:3]
-        centre = np.array([(H - 1) / 2, (W - 1) / 2], dtype=dtype)
-        terms = warp_terms(H, W, maps.shape[2]).astype(dtype)  # (T, H, W)
-        place = np.einsum("nij,jhw->inhw", maps.astype(dtype), terms) + centre[:, None, None, None]  # (2, N, H, W)
-        below, right = (place - np.floor(place))[..., None]  # (N, H, W, 1) each: how far past the upper left pixel
-        corner = np.floor(place).astype(np.int64)  # (2, N, H, W)
-        framed = np.pad(images[indices], ((0, 0), (1, 1), (1, 1), (0, 0)))  # (N, H + 2, W + 2, C)
-
-        def pixel(dh: int, dw: int) -> np.ndarray:
-            h, w = np.clip(corner[0] + 1 + dh, 0, H + 1), np.clip(corner[1] + 1 + dw, 0, W + 1)  # the frame is zero
-            return framed[np.arange(N)[:, None, None], h, w].astype(dtype)  # (N, H, W, C)
-
-        upper = pixel(0, 0) * (1 - right) + pixel(0, 1) * right
-        lower = pixel(1, 0) * (1 - right) + pixel(1, 1) * right
-        return (upper * (1 - below) + lower * below) * dtype.type(scale)  # (N, H, W, C)
+        return gather_warped(images, indices, maps, scale, dtype)
 
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> np.ndarray:
         seed, step = key
