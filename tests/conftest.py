@@ -25,6 +25,22 @@ tinycnn.register_backend("cupy-emulated", EmulatedCupyBackend)
 def pytest_addoption(parser: pytest.Parser) -> None:
     for name in ("numba", "cupy"):
         parser.addoption(f"--require-{name}", action="store_true", help=f"fail, not skip, where {name} cannot be used")
+    parser.addoption("--fast", action="store_true", help="no case of a GPU, and one in seven of Numba: scripts/check")
+
+
+ONE_IN = 7  # shares no factor with how settings repeat
+NUMBA, GPU = (re.compile(rf"[\[-]{name}") for name in ("numba", "cupy"))  # in the name of a case
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--fast``, leave out the cases of the GPU backends and six in seven of Numba's."""
+    if config.getoption("--fast"):
+        left_out = [item for item in items if GPU.search(item.name)]
+        numba = [item for item in items if NUMBA.search(item.name) and not GPU.search(item.name)]
+        left_out += [item for i, item in enumerate(numba) if i % ONE_IN]
+        config.hook.pytest_deselected(items=left_out)
+        names = {item.nodeid for item in left_out}
+        items[:] = [item for item in items if item.nodeid not in names]
 
 
 ON_A_GPU = re.compile(r"[\[-]cupy(?!-emulated)[\]-]")  # in the name of a case

@@ -120,7 +120,7 @@ def test_the_two_commands_stand_on_top() -> None:
     """The first trains, the second tests; `.ci/run` takes the second from there."""
     first, second = (" ".join(words) for words in commands(ROOT / "README.md")[:2])
     assert first.endswith("examples/train_mnist.py")
-    assert second.endswith("-m pytest -q")
+    assert second.endswith("python scripts/check")
     assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
 
 

@@ -27,6 +27,10 @@ def test_ruff():
     check_clean(run_tool("ruff", "check", "--no-cache", "--output-format", "concise", "."))
 
 
+def test_ruff_format():
+    check_clean(run_tool("ruff", "format", "--no-cache", "--check", "."))
+
+
 def test_mypy():
     check_clean(run_tool("mypy"))
 
@@ -36,6 +40,7 @@ def test_mypy():
     [
         ("ruff", ["check", "--no-cache", "--config", ROOT / "pyproject.toml"], "import os\n", "F401"),
         ("ruff", ["check", "--no-cache", "--config", ROOT / "pyproject.toml"], f"x = '{'long' * 40}'\n", "E501"),
+        ("ruff", ["format", "--no-cache", "--check", "--config", ROOT / "pyproject.toml"], "x=1\n", "would be reformatted"),
         ("mypy", ["--config-file", ROOT / "pyproject.toml"], "def f(x: int) -> str:\n    return x\n", "return-value"),
         ("mypy", ["--config-file", ROOT / "pyproject.toml"], "def f(x):\n    return x\n", "no-untyped-def"),
     ],
