@@ -1,0 +1,51 @@
+"""The files of hosted CI and of pre-commit are valid, and run the checks that a developer runs."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOW, HOOKS = ROOT / ".github" / "workflows" / "check.yml", ROOT / ".pre-commit-config.yaml"
+VALIDATE_WORKFLOW = ["check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+VALIDATE_HOOKS = ["pre_commit", "validate-config"]
+
+
+def run_validator(validator: list[str], file: Path) -> subprocess.CompletedProcess[str]:
+    if importlib.util.find_spec(validator[0]) is None:
+        pytest.skip(f"{validator[0]} is not installed: pip install -e '.[test]'")
+    command = [sys.executable, "-m", *validator, str(file)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("file", "validator", "slip"),
+    [
+        (WORKFLOW, VALIDATE_WORKFLOW, ("runs-on:", "run-on:")),
+        (HOOKS, VALIDATE_HOOKS, ("entry:", "entries:")),
+    ],
+    ids=["workflow", "hooks"],
+)
+def test_the_file_is_valid_and_a_slip_in_it_is_found(file, validator, slip, tmp_path):
+    done = run_validator(validator, file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    planted = tmp_path / file.name
+    planted.write_text(file.read_text(encoding="utf-8").replace(*slip), encoding="utf-8")
+    assert run_validator(validator, planted).returncode == 1
+
+
+def test_the_workflow_covers_every_python_and_system():
+    text = WORKFLOW.read_text(encoding="utf-8")
+    (lowest,) = re.findall(r'^requires-python = ">=(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    (pythons,) = re.findall(r"^ +python: \[(.+)\]", text, re.MULTILINE)
+    assert pythons.split(", ") == [f'"3.{minor}"' for minor in range(int(lowest.removeprefix("3.")), 15)]
+    assert "os: [ubuntu-latest, macos-latest, windows-latest]" in text
+
+
+def test_ci_and_the_readme_run_the_same_script():
+    assert (ROOT / "README.md").read_text(encoding="utf-8").count("python scripts/check\n") == 1
+    assert WORKFLOW.read_text(encoding="utf-8").count("- run: python scripts/check\n") == 2
+    assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
