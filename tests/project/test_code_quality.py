@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+CONFIGURED = ["--no-cache", "--config", ROOT / "pyproject.toml"]
 
 
 def run_tool(tool, *arguments, folder=ROOT):
@@ -38,9 +39,14 @@ def test_mypy():
 @pytest.mark.parametrize(
     ("tool", "arguments", "source", "code"),
     [
-        ("ruff", ["check", "--no-cache", "--config", ROOT / "pyproject.toml"], "import os\n", "F401"),
-        ("ruff", ["check", "--no-cache", "--config", ROOT / "pyproject.toml"], f"x = '{'long' * 40}'\n", "E501"),
-        ("ruff", ["format", "--no-cache", "--check", "--config", ROOT / "pyproject.toml"], "x=1\n", "would be reformatted"),
+        ("ruff", ["check", *CONFIGURED], "import os\n", "F401"),
+        ("ruff", ["check", *CONFIGURED], f"x = '{'long' * 40}'\n", "E501"),
+        (
+            "ruff",
+            ["format", "--no-cache", "--check", "--config", ROOT / "pyproject.toml"],
+            "x=1\n",
+            "would be reformatted",
+        ),
         ("mypy", ["--config-file", ROOT / "pyproject.toml"], "def f(x: int) -> str:\n    return x\n", "return-value"),
         ("mypy", ["--config-file", ROOT / "pyproject.toml"], "def f(x):\n    return x\n", "no-untyped-def"),
     ],
