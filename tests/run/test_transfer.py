@@ -134,7 +134,7 @@ def test_classes_out_of_range_are_refused(classes, settings, words):
 
 
 def test_the_example_compares_three_ways(tmp_path):
-    process = run_example("transfer_learning.py", "--seeds", 1, "--backend", "numpy", folder=tmp_path)
+    process = run_example("transfer_learning.py", "--seeds", 1, folder=tmp_path)
     assert process.returncode == 0, process.stderr
     means = re.findall(r"^(.+?) +mean (0\.\d{4}|1\.0000), from", process.stdout, re.M)
     assert [name for name, _ in means] == ["from scratch", "new head, all trained", "new head, convolutions frozen"]
