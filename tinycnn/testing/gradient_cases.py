@@ -1,7 +1,7 @@
 """The gradient cases: for every Function of the package, calls over its settings, and the shapes of the inputs.
 
-``python -m tinycnn gradcheck`` runs them, and so do the tests on every backend. A new op adds its cases here: a test
-refuses a Function without one.
+``python -m tinycnn gradcheck`` runs them, and the tests run them on every backend. A new operation adds its cases here:
+a test fails for a Function without one.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from tinycnn import Tensor, ops, tensor
+from tinycnn import ops, tensor
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import window_grid
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
@@ -22,7 +22,7 @@ from tinycnn.ops.max_pool2d import MaxPool2dFunction
 from tinycnn.ops.relu import ReLUFunction
 from tinycnn.ops.softmax import LogSoftmaxFunction, SoftmaxFunction
 from tinycnn.ops.softmax_cross_entropy import NLLLossFunction, SoftmaxCrossEntropyFunction
-from tinycnn.tensor import Function
+from tinycnn.tensor import Function, Tensor
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -38,13 +38,13 @@ def positive(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def rounded(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Whole numbers from -2 to 2: full of ties, and of zeros for ReLU."""
+    """Whole numbers from -2 to 2: many ties, and many zeros for ReLU."""
     return rng.integers(-2, 3, size=shape).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class Case:
-    """``call(*tensors)`` runs ``function`` on inputs of ``shapes``, whose values ``draw`` chooses."""
+    """``call(*tensors)`` runs ``function`` on inputs of ``shapes`` with values from ``draw``."""
 
     function: type[Function]
     label: str
@@ -94,14 +94,14 @@ def pool_cases() -> Iterator[Case]:
 
 
 def dense_cases() -> Iterator[Case]:
-    """Shapes with ones and an empty batch among them, with and without bias."""
+    """Shapes that include ones and an empty batch, with and without bias."""
     for (N, inputs, outputs), bias in product([(1, 1, 1), (3, 4, 2), (5, 1, 3), (1, 6, 1), (0, 2, 3)], [True, False]):
         shapes = ((N, inputs), (inputs, outputs), (outputs,))[: 2 + bias]
         yield Case(DenseFunction, f"{N}x{inputs}to{outputs}{'-bias' * bias}", ops.dense, shapes)
 
 
 def elementwise_cases() -> Iterator[Case]:
-    """Functions of one number, over shapes."""
+    """Elementwise functions, over shapes."""
     for shape, draw in product([(), (7,), (3, 4), (2, 3, 2), (1, 3, 2, 2), (0, 3)], [normal, rounded]):
         yield Case(ReLUFunction, f"{shape}-{draw.__name__}", ops.relu, (shape,), draw)
     for shape in [(), (5,), (2, 3), (0, 2)]:
@@ -113,7 +113,7 @@ def elementwise_cases() -> Iterator[Case]:
 
 
 def softmax_cases() -> Iterator[Case]:
-    """Softmax and the losses, with every kind of label."""
+    """Softmax and the losses, with labels as integers, one-hot and smooth."""
     for shape in [(4,), (1, 1), (3, 5), (2, 3, 4), (2, 1, 2, 3)]:
         yield Case(SoftmaxFunction, f"{shape}", ops.softmax, (shape,))
         yield Case(LogSoftmaxFunction, f"{shape}", ops.log_softmax, (shape,))

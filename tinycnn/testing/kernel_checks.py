@@ -4,7 +4,7 @@ Beyond the values they check that the result is a C-contiguous array of the back
 that the inputs are unchanged, and that a second run returns the same bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,14 +30,30 @@ def oracle(kernel: str, *arguments: Any) -> Any:
 def run_kernel(
     backend: Backend, kernel: str, arrays: Sequence[np.ndarray], *settings: object, place: Place = as_it_is
 ) -> list[np.ndarray]:
-    """Run ``backend.<kernel>(*arrays, *settings)`` twice; returns its results on the host, one array or several.
+    """Run ``backend.<kernel>(*arrays, *settings)``; returns its results on the host, see ``run_twice``."""
 
-    ``place`` moves an array to the backend. Raises KernelError where a result is not a C-contiguous array of the
-    backend, an input was changed, or the two runs differ.
+    def compute(*inputs: Array) -> Sequence[Array]:
+        result = getattr(backend, kernel)(*inputs, *settings)
+        return result if isinstance(result, tuple) else (result,)
+
+    return run_twice(backend, compute, arrays, place)
+
+
+def run_twice(
+    backend: Backend,
+    compute: Callable[..., Sequence[Array]],
+    arrays: Sequence[np.ndarray],
+    place: Place = as_it_is,
+    any_layout: bool = False,
+) -> list[np.ndarray]:
+    """Run ``compute(*arrays)`` twice on the backend, where ``place`` moves each array; returns its results on the host.
+
+    Raises KernelError where a result is not a C-contiguous array of the backend (with ``any_layout``, an array or a
+    number of it), an input was changed, or the two runs differ.
     """
     before = [array.copy() for array in arrays]
     inputs = [place(backend, array) for array in arrays]
-    first, second = (_run_once(backend, kernel, inputs, settings) for _ in range(2))
+    first, second = (_on_host(backend, compute(*inputs), any_layout) for _ in range(2))
     for i, (array, ours) in enumerate(zip(before, inputs, strict=True)):
         if not _same_bits(backend.to_host(ours), array):
             raise KernelError(f"array {i} of its inputs was changed: write to memory of your own")
@@ -46,13 +62,13 @@ def run_kernel(
     return first
 
 
-def _run_once(backend: Backend, kernel: str, inputs: list[Array], settings: Sequence[object]) -> list[np.ndarray]:
-    result = getattr(backend, kernel)(*inputs, *settings)
-    arrays = result if isinstance(result, tuple) else (result,)
+def _on_host(backend: Backend, arrays: Sequence[Array], any_layout: bool) -> list[np.ndarray]:
+    if any_layout:
+        arrays = [backend.asarray(array) if isinstance(array, np.generic) else array for array in arrays]
     for array in arrays:
         if not backend.owns(array):
             raise KernelError(f"returned {type(array).__name__}, expected an array for which `backend.owns` is true")
-        if not array.flags.c_contiguous:
+        if not any_layout and not array.flags.c_contiguous:
             raise KernelError(f"returned an array with strides {array.strides}, expected a C-contiguous one")
     return [backend.to_host(array).copy() for array in arrays]
 

@@ -1,7 +1,7 @@
-"""The simple twin: every kernel as the loops of its definition, slow and plainly right.
+"""The loop oracle: every kernel as the loops of its definition, slow and easy to verify by reading.
 
-It is the oracle of the kernel tests, and a backend like any other: one file, which ``tinycnn.register_backend`` makes
-known. It shares no code with the backends it judges; only the number of windows comes from the contract.
+Other backends are compared with it. It is itself a backend in one file, which ``tinycnn.register_backend`` makes known.
+It shares no code with the backends under test, except ``window_grid``, the number of windows, from the contract.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class LoopBackend(Backend):
         N, _, _, C = x.shape
         (OH, OW), (KH, KW) = window_grid(x.shape, kernel_size, stride, padding), kernel_size
         cols = np.zeros((N, OH, OW, KH, KW, C), x.dtype)
-        for (n, oh, ow, c), kh, kw, h, w in copies(x.shape, kernel_size, stride, padding):
+        for (n, oh, ow, c), kh, kw, h, w in window_pixels(x.shape, kernel_size, stride, padding):
             cols[n, oh, ow, kh, kw, c] = x[n, h, w, c]
         return cols.reshape(N * OH * OW, KH * KW * C)
 
@@ -41,16 +41,16 @@ class LoopBackend(Backend):
         N, _, _, C = x_shape
         cols = cols.reshape(N, *window_grid(x_shape, kernel_size, stride, padding), *kernel_size, C)
         x = np.zeros(x_shape, cols.dtype)
-        for (n, oh, ow, c), kh, kw, h, w in copies(x_shape, kernel_size, stride, padding):
+        for (n, oh, ow, c), kh, kw, h, w in window_pixels(x_shape, kernel_size, stride, padding):
             x[n, h, w, c] += cols[n, oh, ow, kh, kw, c]
         return x
 
     def max_pool2d(self, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Array, Array]:
         y_shape = (len(x), *window_grid(x.shape, kernel_size, stride, padding), x.shape[3])
         y, winner = np.zeros(y_shape, x.dtype), np.full(y_shape, -1)
-        for place, kh, kw, h, w in copies(x.shape, kernel_size, stride, padding):
+        for place, kh, kw, h, w in window_pixels(x.shape, kernel_size, stride, padding):
             n, _, _, c = place
-            if winner[place] == -1 or beats(x[n, h, w, c], y[place]):
+            if winner[place] == -1 or replaces(x[n, h, w, c], y[place]):
                 y[place], winner[place] = x[n, h, w, c], kh * kernel_size[1] + kw
         return y, winner
 
@@ -58,7 +58,7 @@ class LoopBackend(Backend):
         self, grad_y: Array, winner: Array, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair
     ) -> Array:
         grad_x = np.zeros(x_shape, grad_y.dtype)
-        for place, kh, kw, h, w in copies(x_shape, kernel_size, stride, padding):
+        for place, kh, kw, h, w in window_pixels(x_shape, kernel_size, stride, padding):
             n, _, _, c = place
             if winner[place] == kh * kernel_size[1] + kw:
                 grad_x[n, h, w, c] += grad_y[place]
@@ -75,8 +75,8 @@ class LoopBackend(Backend):
         _, H, W, C = images.shape
         x = np.zeros((len(indices), H, W, C), dtype)
         for n, h, w, c in np.ndindex(x.shape):
-            down, across = maps[n] @ warp(h, w, H, W)[: maps.shape[2]] + ((H - 1) / 2, (W - 1) / 2)
-            x[n, h, w, c] = scale * between_pixels(images[indices[n], :, :, c], down, across)
+            down, across = maps[n] @ warp_weights(h, w, H, W)[: maps.shape[2]] + ((H - 1) / 2, (W - 1) / 2)
+            x[n, h, w, c] = scale * bilinear(images[indices[n], :, :, c], down, across)
         return x
 
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> Array:
@@ -89,10 +89,10 @@ class LoopBackend(Backend):
         return mask
 
 
-def copies(
+def window_pixels(
     x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair
 ) -> Iterator[tuple[tuple[int, int, int, int], int, int, int, int]]:
-    """All ``((n, oh, ow, c), kh, kw, h, w)``: window ``(oh, ow)`` sees pixel ``(h, w)`` at its place ``(kh, kw)``."""
+    """All ``((n, oh, ow, c), kh, kw, h, w)``: window ``(oh, ow)`` has pixel ``(h, w)`` at its position ``(kh, kw)``."""
     N, H, W, C = x_shape
     for n, oh, ow, c in np.ndindex(N, *window_grid(x_shape, kernel_size, stride, padding), C):
         for kh, kw in np.ndindex(kernel_size):
@@ -101,30 +101,30 @@ def copies(
                 yield (n, oh, ow, c), kh, kw, h, w
 
 
-def beats(challenger: float, champion: float) -> bool:
-    """Whether a later value replaces an earlier one: when it is larger, or the first NaN."""
-    return bool(challenger > champion or (np.isnan(challenger) and not np.isnan(champion)))
+def replaces(value: float, best: float) -> bool:
+    """Whether a later value of a window replaces the best so far: if it is larger, or the first NaN."""
+    return bool(value > best or (np.isnan(value) and not np.isnan(best)))
 
 
-def warp(h: int, w: int, H: int, W: int) -> list[float]:
-    """What the numbers of a map weigh at ``(h, w)``: the place from the centre, 1, and 15 waves."""
+def warp_weights(h: int, w: int, H: int, W: int) -> list[float]:
+    """The factors of the 18 numbers of a map at pixel ``(h, w)``: its offset from the centre, 1, and 15 waves."""
     waves = [
         cos(pi * i * (2 * h + 1) / (2 * H)) * cos(pi * j * (2 * w + 1) / (2 * W)) for i in range(4) for j in range(4)
     ]
     return [h - (H - 1) / 2, w - (W - 1) / 2, 1, *waves[1:]]
 
 
-def between_pixels(image: np.ndarray, down: float, across: float) -> float:
-    """Bilinear: every pixel of ``image (H, W)`` weighs 1 at its own place and 0 from the next pixel on."""
+def bilinear(image: np.ndarray, down: float, across: float) -> float:
+    """``image (H, W)`` between its pixels; a pixel weighs 1 at its own position and 0 from the next one on."""
     near = ((1 - abs(h - down), 1 - abs(w - across), image[h, w]) for h, w in np.ndindex(image.shape))
     return sum(a * b * value for a, b, value in near if a > 0 and b > 0)
 
 
 def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Philox4x32-10 in whole numbers of Python, as in figure 2 of its paper."""
+    """Philox4x32-10 in Python integers, as in figure 2 of Salmon et al., "Parallel random numbers" (2011)."""
     c0, c1, c2, c3 = counter
     for step in range(10):
-        k0, k1 = ((k + step * bump) % WORD for k, bump in zip(key, (0x9E3779B9, 0xBB67AE85), strict=True))
+        k0, k1 = ((k + step * weyl) % WORD for k, weyl in zip(key, (0x9E3779B9, 0xBB67AE85), strict=True))
         left, right = c0 * 0xD2511F53, c2 * 0xCD9E8D57
         c0, c1, c2, c3 = (right // WORD) ^ c1 ^ k0, right % WORD, (left // WORD) ^ c3 ^ k1, left % WORD
     return c0, c1, c2, c3
