@@ -10,13 +10,13 @@ from xml.sax.saxutils import escape
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "pictures" / "architecture.svg"
 INK, QUIET, FORWARD, BACKWARD, FONT = "#222222", "#555555", "#1f5fa6", "#b3311b", "system-ui, sans-serif"
-WIDTH, ROW, GAP, LEFT, BOX = 1120, 60, 14, 20, 620
+WIDTH, ROW, GAP, LEFT, BOX = 1120, 58, 14, 20, 620
 ROLE = LEFT + 14  # where the role of a row starts
 ROOMS = LEFT + 124  # where its rooms start
 
 ROWS: list[tuple[str, str, list[str], str]] = [  # role, colour, rooms, what they do
     ("programs", "#e9e2f3", ["examples", "commands"], "what is started: tinycnn train, predict, export …"),
-    ("services", "#e9e2f3", ["run", "web", "sklearn"], "one training run, its options and folder; a drawing page"),
+    ("services", "#e9e2f3", ["run", "web", "sklearn"], "a training run with its options and folder; a web page"),
     ("results", "#f6e3ea", ["report", "plots"], "curves, tables and pictures of a finished run"),
     (
         "training",
@@ -24,11 +24,12 @@ ROWS: list[tuple[str, str, list[str], str]] = [  # role, colour, rooms, what the
         ["train", "explain", "interchange", "exercises", "testing"],
         "steps, epochs, checkpoints; other formats; exercises; checks",
     ),
-    ("networks", "#fdf3cf", ["models", "saving", "metrics"], "five networks, model files, confusion matrix"),
+    ("networks", "#fdf3cf", ["models", "saving", "metrics"], "the published networks, model files, accuracy"),
     ("layers", "#e4f1d9", ["layers", "optim", "gradcheck"], "operations with parameters; the update of parameters"),
     ("mathematics", "#dcefe6", ["ops", "initializers"], "one file per operation: its equation and gradients"),
     ("engine", "#dceef3", ["tensor", "data"], "automatic differentiation; data sets as arrays"),
-    ("machines", "#dfe7f5", ["backends", "distributed"], "kernels for NumPy, Numba and CuPy; training in ranks"),
+    ("machines", "#dfe7f5", ["backends"], "the kernels, on NumPy, Numba and CuPy; base.py is the contract"),
+    ("ranks", "#dfe7f5", ["distributed"], "several processes that train one network"),
     ("foundation", "#e8e8ec", ["files", "errors", "version"], "writing files safely; the exceptions; the version"),
 ]
 # The path of a batch: number, room, colour of the direction, what happens.
