@@ -1,29 +1,31 @@
-"""The exceptions tinycnn raises on purpose: one family, so that a program can tell its user's mistake from a bug.
+"""The exceptions that tinycnn raises deliberately: one family, which a program can distinguish from bugs.
 
-Every message says what came, what was expected, and what to do now.
+Every message contains what came, what was expected, and what to do now. It names arguments, in backticks.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class TinyCNNError(Exception):
-    """Base of all errors below; command lines print its message without a traceback and exit with code 2."""
+    """Base class of the errors below. Commands print its message without a traceback and exit with code 2."""
 
 
 class ShapeError(TinyCNNError, ValueError):
-    """Arrays whose shapes (or an architecture whose layers) do not fit together."""
+    """Arrays whose shapes do not match, or an architecture whose layers do not."""
 
 
 class DtypeError(TinyCNNError, TypeError):
-    """A dtype tinycnn does not compute with, or float32 mixed with float64."""
+    """A dtype that tinycnn does not compute with, or float32 mixed with float64."""
 
 
 class AutogradError(TinyCNNError, RuntimeError):
-    """``backward()`` asked for what the graph cannot give."""
+    """A call of ``backward()`` that the graph does not allow."""
 
 
 class BackendError(TinyCNNError, RuntimeError):
-    """A backend that is unknown, missing on this machine, or mixed with another one."""
+    """A backend that is unknown, not usable on this machine, or mixed with another one."""
 
 
 class GradientError(TinyCNNError, AssertionError):
@@ -35,11 +37,11 @@ class KernelError(TinyCNNError, AssertionError):
 
 
 class DataError(TinyCNNError, ValueError):
-    """A data set that is missing, damaged, or not what it says it is."""
+    """A data set that is missing or damaged, or that does not hold what was expected."""
 
 
 class FileFormatError(TinyCNNError, ValueError):
-    """A model file that is damaged, hostile, or from a newer tinycnn."""
+    """A model file that is damaged, malicious, or written by a newer tinycnn."""
 
 
 class OutOfMemoryError(TinyCNNError, MemoryError):
@@ -47,20 +49,36 @@ class OutOfMemoryError(TinyCNNError, MemoryError):
 
 
 class RankLostError(TinyCNNError, ConnectionError):
-    """One of several processes that train together does not answer any more."""
+    """One of several processes that train together no longer responds."""
 
 
 class SettingError(TinyCNNError, ValueError):
-    """An option or argument outside its range."""
+    """An argument outside its range."""
+
+
+class MissingPackageError(TinyCNNError, ImportError):
+    """A package that is not installed, or that cannot be imported."""
+
+
+@contextmanager
+def requires(package: str, purpose: str) -> Iterator[None]:
+    """Around an import: raises MissingPackageError, with the pip command, if an import in the block fails.
+
+    ``package``: its name for pip. ``purpose``: the beginning of the sentence, for instance "drawing pictures".
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingPackageError(f"{purpose} needs {package} ({error}): `pip install {package}`") from None
 
 
 def in_words(error: BaseException) -> str:
-    """The message of an error for people: of an OSError its file and its reason, without a number."""
+    """The message of an error for people. For an OSError: its file and its reason, without the error number."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return printable(f"{os.fsdecode(error.filename)}: {error.strerror}")
     return printable(str(error), keep="\n")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """``text`` with what would steer a terminal, or cannot be encoded, spelt out: names of files hold anything."""
+    """``text`` with control characters and characters that cannot be encoded escaped: file names may hold anything."""
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

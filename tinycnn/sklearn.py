@@ -14,20 +14,22 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tinycnn import metrics
 from tinycnn.backends import get_backend, use_backend
-from tinycnn.errors import SettingError, ShapeError
+from tinycnn.errors import SettingError, ShapeError, requires
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
 from tinycnn.models import NETWORKS, USUAL
 from tinycnn.optim import OPTIMIZERS, in_range
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.trainer import Trainer
+
+with requires("scikit-learn", "TinyCNNClassifier"):
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.model_selection import train_test_split
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
 
 Layers = Callable[[Shape, int], list[Layer]]  # shape of one image or row, number of classes → layers
 DTYPES = (np.float32, np.uint8)  # what is kept as it is; all else becomes the first

@@ -6,8 +6,8 @@ limit: each mirror gets a few seconds to answer, and must then keep up a minimum
 one byte every nine seconds would satisfy any ordinary timeout for days. All mirrors together waste at most a minute.
 """
 
+import importlib.util
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tinycnn.data.progress_bar import progress_bar
 from tinycnn.data.sources import SOURCES, Source, SourceFile
 from tinycnn.errors import DataError
 from tinycnn.files import remove_stale, try_lock
@@ -216,13 +217,12 @@ def _watched(hang_up: Callable[[], None], patience: _Patience) -> Iterator[_Pace
 @contextmanager
 def _progress(url: str, total: int) -> Iterator[Any]:
     """A bar where somebody can watch it, otherwise one line -> a function to call with the bytes that arrived."""
-    if not sys.stderr.isatty():
-        print(f"Downloading {url} ({total / 1e6:.1f} MB)", file=sys.stderr)
+    announcement = f"Downloading {url} ({total / 1e6:.1f} MB)"
+    bar = progress_bar(announcement, total=total, desc=url.rpartition("/")[2], unit="B", unit_scale=True)
+    if bar is None:
         yield lambda n_bytes: None
         return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, desc=url.rpartition("/")[2], unit="B", unit_scale=True) as bar:
+    with bar:
         yield bar.update
 
 
@@ -241,6 +241,9 @@ def _explain(error: Exception) -> str:
 
 def _pooch() -> Any:
     try:
+        for name in ("requests", "urllib3"):  # loaded later than pooch, in a thread
+            if importlib.util.find_spec(name) is None:
+                raise ImportError(f"No module named {name!r}")
         import pooch
     except ImportError as error:
         raise DataError(f"downloading needs pooch ({error}). Run: pip install pooch") from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinycnn.data.picture import MAX_PIXELS, eight_bits, open_picture
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, requires
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,7 +50,8 @@ def normalise(grey: np.ndarray, shape: tuple[int, int] = (FULL, FULL)) -> np.nda
     The digit is cut out, scaled so that its longer side fills 20 of 28 pixels, and placed by its centre of mass. Raises
     EmptyDrawingError when nothing is drawn.
     """
-    from PIL import Image
+    with requires("pillow", "reading drawings"):
+        from PIL import Image
 
     digit = Image.fromarray(cut_out(ink(grey)))
     box = [max(1, round(size * BOX / FULL)) for size in shape]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinycnn.errors import DataError, printable
+from tinycnn.errors import DataError, printable, requires
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -74,7 +74,8 @@ def open_picture(source: str | os.PathLike[str] | bytes, side: int, max_pixels: 
 
     Raises DataError when it is too large, damaged or no image.
     """
-    from PIL import Image, ImageOps
+    with requires("pillow", "reading pictures"):
+        from PIL import Image, ImageOps
 
     content = source if isinstance(source, bytes) else _read(Path(source))
     try:

@@ -7,7 +7,6 @@ network is not tested on what it was trained on.
 
 import hashlib
 import os
-import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from tinycnn.data.bounded_read import MAX_BYTES, naming
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.picture import SUFFIXES, grey, is_picture, read_picture
+from tinycnn.data.progress_bar import progress_bar
 from tinycnn.errors import DataError, SettingError, printable
 
 IMAGE_SIZE = 32  # pixels a side
@@ -233,13 +233,9 @@ def _told(files: Sequence[Path], root: Path) -> Iterable[Path]:
     """The files; where they are many, with a bar, or with a line where nobody watches."""
     if len(files) < MANY:
         return files
-    if not sys.stderr.isatty():
-        print(f"Reading {len(files):,} pictures in {root}", file=sys.stderr, flush=True)
-        return files
-    from tqdm.auto import tqdm
-
-    bar: Iterable[Path] = tqdm(files, desc="reading pictures", unit="", leave=False)
-    return bar
+    announcement = f"Reading {len(files):,} pictures in {root}"
+    bar = progress_bar(announcement, iterable=files, desc="reading pictures", unit="", leave=False)
+    return files if bar is None else bar
 
 
 def _blocks(images: np.ndarray) -> Iterator[slice]:

@@ -9,10 +9,13 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from tinycnn.errors import requires
 from tinycnn.files import write_atomically
+
+with requires("matplotlib", "drawing pictures"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH = 5.6  # inches
 DPI = 150
