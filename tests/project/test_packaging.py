@@ -31,6 +31,7 @@ MISSING = {  # package for pip: the names in site-packages that are hidden
     "uvicorn": ("uvicorn",),
     "mpi4py": ("mpi4py",),
 }
+TRAIN = ["train", "--dataset", "digits", "--limit", "128", "--epochs", "1", "--backend", "numpy", "--output", "out"]
 
 
 # ------------------------------------------------------------------------------------------------------- environments
@@ -218,6 +219,28 @@ def test_a_wheel_is_built_from_the_sdist(built, tmp_path):
         archive.extractall(tmp_path, filter="data")
     (root,) = tmp_path.iterdir()
     assert build(root, tmp_path / "dist", "wheel")[".whl"].read_bytes() == built[0][".whl"].read_bytes()
+
+
+def test_an_installed_wheel_trains(built, tmp_path):
+    """In an environment without the repository, far from it, by the console script."""
+    pytest.importorskip("pip")
+    target = tmp_path / "site"
+    options = ["--no-deps", "--no-index", "--no-compile", "--target", str(target), str(built[0][".whl"])]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", *options], capture_output=True, timeout=120, check=True
+    )
+    script = (target / "bin" / "tinycnn").read_text(encoding="utf-8")
+    assert "from tinycnn.commands import main" in script
+    every_package = environment(tmp_path / "packages", lambda name: True)
+    (every_package / "tinycnn").unlink()
+    code = f"sys.path.insert(1, {str(target)!r})\nsys.argv = ['tinycnn', *{TRAIN!r}]\n"
+    code += "import runpy, tinycnn\nprint(tinycnn.__file__, flush=True)\n"
+    code += f"runpy.run_path({str(target / 'bin' / 'tinycnn')!r}, run_name='__main__')"
+    done = python(every_package, code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == str(target / "tinycnn" / "__init__.py")
+    assert "test      accuracy" in done.stdout
+    assert {"model.safetensors", "report.html", "metrics.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_an_editable_installation_is_found_from_one_folder_above(built, tmp_path):
