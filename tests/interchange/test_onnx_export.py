@@ -1,4 +1,4 @@
-"""ONNX files: ONNX Runtime answers as tinycnn does, for every network, layer and batch size."""
+"""ONNX export: ONNX Runtime computes what tinycnn computes, for every network, layer and batch size."""
 
 import sys
 
@@ -49,7 +49,7 @@ def test_rows_instead_of_images():
     assert largest_difference(model, to_onnx(model)) < 1e-6
 
 
-def test_float64_where_onnx_runtime_has_it_and_a_sentence_where_not():
+def test_float64_is_compared_where_onnx_runtime_supports_it():
     dense = Sequential(Dense(4), ReLU(), Dense(2), input_shape=(5,), dtype=np.float64)
     assert largest_difference(unlike_fresh(dense), to_onnx(dense)) < 1e-12
     convolution = Sequential(Conv2d(2), input_shape=(5, 5, 1), dtype=np.float64)
@@ -57,7 +57,7 @@ def test_float64_where_onnx_runtime_has_it_and_a_sentence_where_not():
         largest_difference(convolution, to_onnx(convolution))
 
 
-def test_what_the_file_says_of_itself():
+def test_the_metadata_of_the_file():
     file = onnx.load_from_string(to_onnx(models.create("lenet")))
     assert (file.ir_version, file.opset_import[0].version, file.producer_name) == (8, 17, "tinycnn")
     assert {note.key: note.value for note in file.metadata_props}["multiply_byte_pixels_by"] == repr(1 / 255)
@@ -65,7 +65,7 @@ def test_what_the_file_says_of_itself():
     assert shapes == [["N", 28, 28, 1]]
 
 
-def test_a_layer_without_words_in_onnx():
+def test_a_layer_without_an_onnx_operator_is_refused():
     class Odd(Layer):
         def forward(self, x):
             return x
@@ -91,7 +91,7 @@ def test_the_command_writes_and_compares(model_file, tmp_path, capsys):
     assert largest_difference(tinycnn.load(model_file), (tmp_path / "model.onnx").read_bytes()) < 1e-5
 
 
-def test_a_file_that_computes_something_else_is_not_written(model_file, tmp_path, capsys, monkeypatch):
+def test_a_file_with_different_outputs_is_not_written(model_file, tmp_path, capsys, monkeypatch):
     other = to_onnx(unlike_fresh(models.create("lenet", seed=1)))
     monkeypatch.setattr("tinycnn.interchange.onnx.exporter.to_onnx", lambda _: other)
     assert main(["export", str(model_file), "--onnx", str(tmp_path / "model.onnx")]) == 2
@@ -100,13 +100,13 @@ def test_a_file_that_computes_something_else_is_not_written(model_file, tmp_path
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_its_packages_the_command_says_how_to_get_them(package, model_file, tmp_path, capsys, monkeypatch):
+def test_without_its_packages_the_command_names_the_installation(package, model_file, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["export", str(model_file), "--onnx", str(tmp_path / "model.onnx")]) == 2
     assert "pip install 'tinycnn[onnx]'" in capsys.readouterr().err
     assert not (tmp_path / "model.onnx").exists()
 
 
-def test_a_place_that_cannot_be_written(model_file, tmp_path, capsys):
+def test_a_path_that_cannot_be_written(model_file, tmp_path, capsys):
     assert main(["export", str(model_file), "--onnx", str(tmp_path / "gone" / "model.onnx")]) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -1,4 +1,4 @@
-"""ONNX files as networks: ONNX Runtime and PyTorch answer as the imported network does; the rest is refused."""
+"""ONNX import: the network computes what ONNX Runtime and PyTorch compute; unsupported files are refused."""
 
 import json
 import sys
@@ -42,7 +42,7 @@ def random(*shape):
 
 
 class Drawn:
-    """A graph that is drawn node by node: ``g("Relu", x)`` adds one and answers the name of its result."""
+    """A graph that is built node by node: ``g("Relu", x)`` adds one and returns the name of its result."""
 
     def __init__(self, *shape, opset=17, batch="N"):
         self.nodes, self.constants, self.opset = [], [], opset
@@ -75,7 +75,7 @@ def ints(*numbers):
 
 
 def imported(graph, folder):
-    """The network, once it is seen to answer as ONNX Runtime does."""
+    """The imported network, after a comparison with ONNX Runtime."""
     path = graph.save(folder)
     found = import_onnx(path)
     assert largest_difference(found, path) < 1e-5
@@ -90,7 +90,7 @@ def kinds(model):
 
 
 @pytest.mark.parametrize("name", models.NETWORKS)
-def test_a_network_that_was_exported_comes_back(backend, name, tmp_path):
+def test_an_exported_network_is_restored(backend, name, tmp_path):
     model = unlike_fresh(models.create(name))
     export_onnx(model, tmp_path / "model.onnx")
     again = tinycnn.from_onnx(tmp_path / "model.onnx")
@@ -101,7 +101,7 @@ def test_a_network_that_was_exported_comes_back(backend, name, tmp_path):
         np.testing.assert_array_equal(again(backend.asarray(x)).numpy(), model(backend.asarray(x)).numpy())
 
 
-def test_what_answers_and_pictures_mean_comes_back(tmp_path):
+def test_class_names_and_picture_kind_are_restored(tmp_path):
     model = Sequential(Flatten(), Dense(2), input_shape=(5, 5, 1))
     export_onnx(model, tmp_path / "model.onnx")
     assert tinycnn.from_onnx(tmp_path / "model.onnx").metadata() == {}
@@ -111,7 +111,7 @@ def test_what_answers_and_pictures_mean_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("layers", LAYERS.values(), ids=list(LAYERS))
-def test_every_layer_that_was_exported_comes_back(layers, tmp_path):
+def test_every_exported_layer_is_restored(layers, tmp_path):
     model = unlike_fresh(Sequential(*layers, input_shape=(7, 6, 2)))
     export_onnx(model, tmp_path / "model.onnx")
     again = tinycnn.from_onnx(tmp_path / "model.onnx")
@@ -228,7 +228,7 @@ def test_the_five_networks_by_torch_itself(name, dynamo, tmp_path):
         varying = {"dynamic_axes": {"x": {0: "N"}}, "input_names": ["x"]}
     torch.manual_seed(0)
     module = torch.nn.Sequential(*torch_network(name))
-    module(torch.rand(32, 1, 28, 28))  # batch norm sees something
+    module(torch.rand(32, 1, 28, 28))  # sets the running statistics
     module.eval()
     path = tmp_path / "torch.onnx"
     with warnings.catch_warnings():
@@ -396,8 +396,8 @@ def test_an_operator(draw, layers, tmp_path):
     assert model.input_shape == (7, 6, 2)
 
 
-def test_axes_of_length_1_come_and_go(tmp_path):
-    """Those to be added may be named in any order; of a constant only those that are named are taken away."""
+def test_axes_of_length_1_are_added_and_removed(tmp_path):
+    """Added axes may be listed in any order; of a constant only the listed axes are removed."""
     g = Drawn(2, 1, 4)
     five = g("Unsqueeze", g("Squeeze", "x", ints(2)), ints(3, 1))  # (N, 1, C, 1, W)
     g("Conv", g("Squeeze", five, ints(1)), random(3, 2, 1, 2))
@@ -405,14 +405,14 @@ def test_axes_of_length_1_come_and_go(tmp_path):
     g = Drawn(1)
     g("MatMul", "x", g("Squeeze", g.constant(random(1, 1, 3)), ints(0)))
     assert kinds(imported(g, tmp_path)) == [Dense]
-    g = Drawn(5, 1, 3)  # one pixel wide, channels last: flattened, its numbers lie as here
+    g = Drawn(5, 1, 3)  # one pixel wide, channels last: the flattened order is tinycnn's
     first = g("Conv", g("Transpose", "x", perm=[0, 3, 1, 2]), random(4, 3, 1, 1))
     g("Flatten", g("Transpose", first, perm=[0, 2, 3, 1]))
     assert kinds(imported(g, tmp_path)) == [Conv2d, Flatten]
 
 
-def test_what_only_training_asks_for_is_read_too(tmp_path):
-    """ONNX's momentum is what is left of the old value; here it is what comes of the new one."""
+def test_settings_used_only_in_training_are_read(tmp_path):
+    """ONNX's momentum is the weight of the old value; ours is the weight of the new one."""
     g = Drawn(3, 5, 5)
     g("BatchNormalization", "x", *np.ones((4, 3), np.float32), momentum=0.75, epsilon=0.25)
     batch_norm = imported(g, tmp_path).layers["batchnorm_1"]
@@ -423,13 +423,16 @@ def test_what_only_training_asks_for_is_read_too(tmp_path):
 
 
 def test_older_files(tmp_path):
-    """Before opset 13 axes, ratio and the axis of a softmax were said otherwise."""
+    """Before opset 13, axes, dropout ratio and the axis of softmax were given differently."""
     g = Drawn(2, 7, 6, opset=11)
     x = g("Squeeze", g("GlobalAveragePool", g("Conv", "x", random(3, 2, 2, 2))), axes=[2, 3])
     g("Softmax", g("Dropout", x, ratio=0.25))
     model = imported(g, tmp_path)
     assert model.layers["dropout_1"].p == 0.25
-    with pytest.raises(FileFormatError, match=r"node 'softmax_0' \(Softmax\): over axis 1 of N, C, H, W"):
+    with pytest.raises(
+        FileFormatError,
+        match=r"node 'softmax_0' \(Softmax\): over axis 1 of N, C, H, W; tinycnn supports only the channels",
+    ):
         tinycnn.from_onnx(drawn(lambda g: g("Softmax", "x"), opset=11).save(tmp_path))
 
 
@@ -440,14 +443,14 @@ def test_images_without_axis_for_channels(tmp_path):
     assert model.input_shape == (28, 28, 1)
 
 
-def test_a_network_without_convolution_takes_channels_as_onnx_has_them(tmp_path):
+def test_without_convolutions_channels_are_the_first_axis_after_n(tmp_path):
     g = Drawn(3, 4, 5)
     g("MatMul", g("Flatten", "x"), random(60, 2))
     model = imported(g, tmp_path)
     assert model.input_shape == (4, 5, 3)
 
 
-def test_what_was_done_to_pixels_before(tmp_path):
+def test_scale_and_offset_of_the_preprocessing(tmp_path):
     path = as_torch_writes_it(models.create("lenet")).save(tmp_path)
     plain, normalised = (
         tinycnn.from_onnx(path),
@@ -462,8 +465,8 @@ def test_what_was_done_to_pixels_before(tmp_path):
     assert largest_difference(import_onnx(path, scale=0.1, offset=-3.0), path) < 1e-3  # inputs up to 22
 
 
-def test_a_rescaling_in_front_of_one_in_the_file(tmp_path):
-    """Also where the first guess about the axes was wrong: the file is of Keras, with one channel."""
+def test_an_added_rescaling_before_one_in_the_file(tmp_path):
+    """Also when the first assumed layout is wrong: this is a file from Keras, with one channel."""
     g = Drawn(8, 6, 1)
     g("Conv", g("Reshape", g("Div", "x", np.float32(4)), ints(-1, 1, 8, 6)), random(2, 1, 3, 3))
     found = import_onnx(g.save(tmp_path), scale=0.5, offset=1.0)
@@ -471,17 +474,17 @@ def test_a_rescaling_in_front_of_one_in_the_file(tmp_path):
     assert largest_difference(found, tmp_path / "drawn.onnx") < 1e-4
 
 
-# ----------------------------------------------------------------------------------------- what no layer here does
+# ------------------------------------------------------------------------------------------------ unsupported files
 
 
 REFUSED = {
     "operator": (
         lambda g: g("LeakyRelu", "x"),
-        r"node 'leakyrelu_0' \(LeakyRelu\): no layer here does this; tinycnn reads Conv, ",
+        r"node 'leakyrelu_0' \(LeakyRelu\): unsupported operator; tinycnn reads Conv, ",
     ),
     "groups": (
         lambda g: g("Conv", "x", random(2, 1, 3, 3), group=2),
-        r"node 'conv_0' \(Conv\): group=2; the layers here know only 1",
+        r"node 'conv_0' \(Conv\): group=2; tinycnn supports only 1",
     ),
     "dilations": (lambda g: g("Conv", "x", random(2, 2, 2, 2), dilations=[2, 1]), r"\(Conv\): dilations=\(2, 1\)"),
     "one side": (
@@ -533,7 +536,7 @@ REFUSED = {
     ),
     "images expected": (
         lambda g: g("MaxPool", g("Flatten", "x"), kernel_shape=[1, 1]),
-        r"comes behind rows of 84 numbers",
+        r"its input has rows of 84 numbers",
     ),
     "dense of two inputs": (
         lambda g: g("MatMul", g("Flatten", "x"), "flatten_0"),
@@ -557,19 +560,22 @@ REFUSED = {
     ),
     "scale of channels": (
         lambda g: g("Mul", "x", random(2, 1, 1)),
-        r"\(Mul\): a constant of shape \(2, 1, 1\); here only one number",
+        r"\(Mul\): a constant of shape \(2, 1, 1\); tinycnn supports only one number",
     ),
-    "number divided by image": (lambda g: g("Div", np.float32(1), "x"), r"divides by what the layers before give"),
+    "number divided by image": (
+        lambda g: g("Div", np.float32(1), "x"),
+        r"divides by the result of the previous layers",
+    ),
     "division by 0": (lambda g: g("Div", "x", np.float32(0)), r"\(Div\): float division by zero"),
     "infinite": (lambda g: g("Mul", "x", np.float32(np.inf)), r"Rescaling\(scale=inf"),
     "residual": (lambda g: g("Add", g("Relu", "x"), "x"), r"\(Add\): its input 1 is 'x', expected a constant"),
     "branch": (
         lambda g: g("Relu", g("Relu", "x") and "x"),
-        r"\(Relu\): takes 'x', which is no constant and not what the node before",
+        r"\(Relu\): takes 'x', which is neither a constant nor the result of the previous node",
     ),
     "always drops": (lambda g: g("Dropout", "x", np.float32(0.5), np.array(True)), r"c1 is BOOL|'c1' is BOOL"),
     "an axis twice": (lambda g: g("Transpose", "x", perm=[0, 1, 1, 3]), r"perm=\(0, 1, 1, 3\) of 4 axes"),
-    "drops when 1": (lambda g: g("Dropout", "x", np.float32(0.5), np.array(1)), r"drops also in evaluation"),
+    "drops when 1": (lambda g: g("Dropout", "x", np.float32(0.5), np.array(1)), r"is in training mode"),
     "drops all": (lambda g: g("Dropout", "x", np.float32(1)), r"Dropout\(p=1.0\): expected `p` in"),
     "softmax of rows of an image": (
         lambda g: g("Softmax", g("Conv", "x", random(2, 2, 1, 1)), axis=-1),
@@ -578,27 +584,27 @@ REFUSED = {
     "batch moved": (lambda g: g("Transpose", "x", perm=[1, 0, 2, 3]), r"perm=\(1, 0, 2, 3\).*N, must stay the first"),
     "all in one": (lambda g: g("Flatten", "x", axis=0), r"\(Flatten\): axis=0"),
     "batch reshaped": (lambda g: g("Reshape", "x", ints(1, -1)), r"to \[1, 84\]; the first axis must stay N"),
-    "nothing reshaped": (lambda g: g("Reshape", "x", ints(0, -1), allowzero=1), r"allowzero=1; .* know only 0"),
+    "nothing reshaped": (lambda g: g("Reshape", "x", ints(0, -1), allowzero=1), r"allowzero=1; .* supports only 0"),
     "a constant reshaped to nothing": (
         lambda g: g("MatMul", g("Flatten", "x"), g("Reshape", random(252), ints(84, 0), allowzero=1)),
-        r"allowzero=1; .* know only 0",
+        r"allowzero=1; .* supports only 0",
     ),
     "another number of numbers": (lambda g: g("Reshape", "x", ints(0, 85)), r"to \[0, 85\]"),
     "an axis cut": (
         lambda g: g("Reshape", "x", ints(0, 4, 21)),
-        r"to \[4, 21\] for each image, which cuts an axis in two",
+        r"to \[4, 21\] for each image, which splits an axis",
     ),
     "reshape without end": (
         lambda g: g("Reshape", "x", np.ones(9, np.int64)),
         r"int64 \(9,\) where a shape is expected",
     ),
-    "all axes of length 1": (lambda g: g("Squeeze", "x"), r"takes away axes \[\]"),
-    "an axis that holds numbers": (lambda g: g("Squeeze", "x", ints(1)), r"takes away axes \[1\]"),
-    "an axis before N": (lambda g: g("Unsqueeze", "x", ints(0)), r"puts an axis before N"),
-    "cast": (lambda g: g("Cast", "x", to=onnx.TensorProto.FLOAT16), r"to=10; the layers here know only 1"),
+    "all axes of length 1": (lambda g: g("Squeeze", "x"), r"removes the axes \[\]"),
+    "an axis that holds numbers": (lambda g: g("Squeeze", "x", ints(1)), r"removes the axes \[1\]"),
+    "an axis before N": (lambda g: g("Unsqueeze", "x", ints(0)), r"adds an axis before N"),
+    "cast": (lambda g: g("Cast", "x", to=onnx.TensorProto.FLOAT16), r"to=10; tinycnn supports only 1"),
     "output channels first": (
         lambda g: g("Flatten", g("Conv", "x", random(3, 2, 2, 2))),
-        r"its output is an image in a row, channels first",
+        r"its output is a flattened image, channels first",
     ),
     "another library's operator": (
         lambda g: g("Gelu", "x", domain="com.example"),
@@ -608,13 +614,13 @@ REFUSED = {
         lambda g: g("Add", "x", g("RandomNormal", shape=[1])),
         r"node 'randomnormal_0' \(RandomNormal\): computes something from constants",
     ),
-    "nothing at all": (lambda g: g("Identity", "x"), r"nothing in it would be a layer"),
-    "no result": (lambda g: g("Relu", "x") and g.nodes[0].output.pop(), r"'relu_0' \(Relu\): gives 0 results"),
+    "nothing at all": (lambda g: g("Identity", "x"), r"it has no operator that becomes a layer"),
+    "no result": (lambda g: g("Relu", "x") and g.nodes[0].output.pop(), r"'relu_0' \(Relu\): has 0 results"),
 }
 
 
 @pytest.mark.parametrize(("draw", "words"), REFUSED.values(), ids=[name.replace(" ", "-") for name in REFUSED])
-def test_what_is_refused(draw, words, tmp_path):
+def test_unsupported_files_are_refused(draw, words, tmp_path):
     path = drawn(draw).save(tmp_path)
     with pytest.raises(FileFormatError, match=words) as caught:
         tinycnn.from_onnx(path)
@@ -627,7 +633,7 @@ def test_what_is_refused(draw, words, tmp_path):
 
 
 def refused(content, folder):
-    """The sentence with which a file of these bytes is refused."""
+    """The error message for a file of these bytes."""
     path = folder / "hostile.onnx"
     path.write_bytes(content if isinstance(content, bytes) else content.SerializeToString())
     with pytest.raises(FileFormatError) as caught:
@@ -640,11 +646,11 @@ def refused(content, folder):
 
 @pytest.fixture
 def valid():
-    """A file that would be read."""
+    """A valid file, for tests that then damage it."""
     return drawn(lambda g: g("Gemm", g("Flatten", "x"), random(84, 3), random(3))).proto()
 
 
-def test_files_that_are_none(tmp_path):
+def test_files_that_are_not_onnx_are_refused(tmp_path):
     for content in (b"", b"\x00", b"\xff" * 30, b"no ONNX file\n", b"\x08\x08", bytes(1000)):
         assert refused(content, tmp_path).startswith(("not a readable ONNX file (", "opset 0, expected 7 to "))
     with pytest.raises(FileFormatError, match="no such file"):
@@ -653,7 +659,7 @@ def test_files_that_are_none(tmp_path):
         tinycnn.from_onnx(tmp_path / "gone.onnx")
 
 
-def test_every_cut_of_a_valid_file(valid, tmp_path):
+def test_every_truncation_of_a_valid_file(valid, tmp_path):
     content = valid.SerializeToString()
     for length in (*range(0, 200, 7), len(content) // 2, len(content) - 1):
         assert refused(content[:length], tmp_path)
@@ -664,10 +670,10 @@ def with_notes(file, **notes):
     return file
 
 
-def test_what_the_metadata_mean_is_checked(valid, tmp_path, monkeypatch):
+def test_metadata_is_checked(valid, tmp_path, monkeypatch):
     three = json.dumps(["a", "b", "c"])
     (tmp_path / "strange.onnx").write_bytes(with_notes(valid, class_names="cat;dog").SerializeToString())
-    assert tinycnn.from_onnx(tmp_path / "strange.onnx").metadata() == {}  # of another program, which means its own
+    assert tinycnn.from_onnx(tmp_path / "strange.onnx").metadata() == {}  # keys of other programs are ignored
     valid.producer_name = "tinycnn"
     assert "not a readable ONNX file (" in refused(with_notes(valid, class_names="cat;dog"), tmp_path)
     assert "not a readable ONNX file (" in refused(with_notes(valid, class_names="[" * 100_000), tmp_path)
@@ -679,18 +685,18 @@ def test_what_the_metadata_mean_is_checked(valid, tmp_path, monkeypatch):
     assert "expected 'drawing' or 'whole'" in refused(with_notes(valid, pictures="[1]"), tmp_path)
     (tmp_path / "ours.onnx").write_bytes(with_notes(valid, class_names=three).SerializeToString())
     assert tinycnn.from_onnx(tmp_path / "ours.onnx").class_names == ("a", "b", "c")
-    monkeypatch.setattr(reader, "MOST_LETTERS", len(three) - 1)
-    assert "more than 14 letters about classes" in refused(with_notes(valid, class_names=three), tmp_path)
+    monkeypatch.setattr(reader, "MAX_METADATA", len(three) - 1)
+    assert "metadata for class names exceeds 14 characters" in refused(with_notes(valid, class_names=three), tmp_path)
 
 
 def test_a_file_too_large(valid, tmp_path, monkeypatch):
     size = len(valid.SerializeToString())
     monkeypatch.setattr(reader, "MAX_FILE", size - 1)
-    assert refused(valid, tmp_path) == f"{size:,} bytes; an ONNX file may have {size - 1:,}"
+    assert refused(valid, tmp_path) == f"{size:,} bytes; the limit for ONNX files is {size - 1:,}"
 
 
 def test_weights_in_another_file_are_not_opened(valid, tmp_path):
-    """However they are declared, as an initializer or in a node; the path could be any on this machine."""
+    """Neither as an initializer nor in a node, because the path could be any on this machine."""
     secret = tmp_path / "weights.bin"
     secret.write_bytes(bytes(4 * 84 * 3))
     tensor = valid.graph.initializer[0]
@@ -704,14 +710,14 @@ def test_weights_in_another_file_are_not_opened(valid, tmp_path):
 
 
 @pytest.mark.parametrize("dims", [(84, 4), (84, 3, 1, 1, 1, 1, 1, 1, 1), (-84, -3), (1 << 40, 1 << 40), (0, 3)])
-def test_a_constant_that_holds_other_than_it_declares(valid, dims, tmp_path):
+def test_a_constant_whose_content_differs_from_its_shape(valid, dims, tmp_path):
     valid.graph.initializer[0].ClearField("dims")
     valid.graph.initializer[0].dims.extend(dims)
     assert "has shape (" in refused(valid, tmp_path)
 
 
 @pytest.mark.parametrize("kind", [10, 16, 1000, 8, 0])
-def test_a_constant_of_another_kind(valid, kind, tmp_path):
+def test_a_constant_of_an_unsupported_type(valid, kind, tmp_path):
     valid.graph.initializer[0].data_type = kind
     assert "tinycnn reads FLOAT and DOUBLE" in refused(valid, tmp_path)
 
@@ -728,11 +734,11 @@ def test_another_dtype_than_the_input(valid, tmp_path):
     valid.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones((84, 3)), "c0"))
     assert "layer dense_1 does not fit: weight is float64" in refused(valid, tmp_path)
     valid.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
-    assert "its input 'x' is not float32 or float64" in refused(valid, tmp_path)
+    assert "its input 'x' is neither float32 nor float64" in refused(valid, tmp_path)
 
 
 @pytest.mark.parametrize("shape", [(2, "H", 6), (2, 0, 6), (2, -7, 6), (), (3,) * 4, (3,) * 9])
-def test_an_input_without_a_shape_that_images_have(shape, tmp_path):
+def test_an_input_with_an_unsupported_shape(shape, tmp_path):
     g = drawn(lambda g: g("Relu", "x"), shape)
     assert refused(g.proto(), tmp_path).startswith("its input has ")
 
@@ -748,16 +754,25 @@ def test_a_giant_image_and_a_giant_padding(tmp_path):
     [
         (
             lambda file: file.graph.node[0].input.__setitem__(0, file.graph.node[1].output[0]),
-            "takes 'gemm_1', which is no",
+            "takes 'gemm_1', which is neither a constant",
         ),
-        (lambda file: file.graph.node[0].input.__setitem__(0, "flatten_0"), "takes 'flatten_0', which is no constant"),
+        (
+            lambda file: file.graph.node[0].input.__setitem__(0, "flatten_0"),
+            "takes 'flatten_0', which is neither a constant",
+        ),
         (lambda file: file.graph.initializer.pop(), "its input 2 is 'c1', expected a constant"),
         (lambda file: file.graph.initializer[1].__setattr__("name", "c0"), "two constants have the same name"),
-        (lambda file: file.graph.node[0].output.__setitem__(0, "c0"), "its result is called 'c0', as something else"),
-        (lambda file: file.graph.node[0].output.__setitem__(0, "x"), "its result is called 'x', as something else"),
+        (
+            lambda file: file.graph.node[0].output.__setitem__(0, "c0"),
+            "its result has the name 'c0', which is already used",
+        ),
+        (
+            lambda file: file.graph.node[0].output.__setitem__(0, "x"),
+            "its result has the name 'x', which is already used",
+        ),
         (
             lambda file: file.graph.output[0].__setattr__("name", "flatten_0"),
-            "its output 'flatten_0' is not what the last",
+            "its output 'flatten_0' is not the result of its last node",
         ),
         (lambda file: file.graph.output.append(file.graph.output[0]), "1 inputs, 2 outputs"),
         (lambda file: file.graph.input.append(file.graph.output[0]), "2 inputs, 1 outputs"),
@@ -766,11 +781,14 @@ def test_a_giant_image_and_a_giant_padding(tmp_path):
         (lambda file: file.opset_import[0].__setattr__("version", 6), "opset 6, expected 7 to"),
         (lambda file: file.opset_import[0].__setattr__("version", 1000), "opset 1000, expected 7 to"),
         (lambda file: file.opset_import[0].__setattr__("domain", "odd"), "opset 0, expected 7 to"),
-        (lambda file: file.graph.node[0].attribute.add(name="body", type=5), "attribute 'body' is of a kind not known"),
+        (
+            lambda file: file.graph.node[0].attribute.add(name="body", type=5),
+            "attribute 'body' has an unsupported type",
+        ),
         (lambda file: file.graph.node[0].__setattr__("name", "n" * 10**6), "does not know its attribute 'odd'"),
     ],
 )
-def test_graphs_that_are_no_chain(valid, change, words, tmp_path):
+def test_graphs_that_are_not_a_chain_are_refused(valid, change, words, tmp_path):
     valid.graph.node[0].attribute.extend([onnx.helper.make_attribute("odd", 1)] if "odd'" in words else [])
     change(valid)
     assert words in refused(valid, tmp_path)
@@ -840,7 +858,7 @@ except tinycnn.errors.FileFormatError as error:
 
 @linux_only
 @pytest.mark.parametrize("name", BOMBS)
-def test_files_that_would_grow_in_memory(name, tmp_path):
+def test_files_that_would_grow_in_memory_are_refused(name, tmp_path):
     path = tmp_path / "bomb.onnx"
     path.write_bytes(BOMBS[name])
     output = output_of(IN_LITTLE_MEMORY, path)
@@ -848,8 +866,8 @@ def test_files_that_would_grow_in_memory(name, tmp_path):
 
 
 @linux_only
-def test_without_the_limit_they_do_grow(tmp_path):
-    """Two bytes of the file become two hundred in memory: what the limit is for."""
+def test_without_the_limit_memory_grows(tmp_path):
+    """Two bytes of the file become two hundred in memory; the limit prevents that."""
     path = tmp_path / "bomb.onnx"
     path.write_bytes(BOMBS["nodes"])
     unlimited = IN_LITTLE_MEMORY.replace("before =", "tinycnn.interchange.onnx.file.MAX_FIELDS = 10**9; before =")
@@ -873,7 +891,7 @@ def test_the_command_compares_and_writes(tmp_path, capsys):
     assert tinycnn.load(target).class_names == tuple("abcdefghij")
 
 
-def test_what_the_command_refuses(tmp_path, capsys, monkeypatch):
+def test_the_command_refuses_bad_input(tmp_path, capsys, monkeypatch):
     path, target = as_torch_writes_it(models.create("lenet")).save(tmp_path), tmp_path / "model.safetensors"
     command = ["import", str(path), "--model", str(target)]
     assert main([*command, "--offset", "1"]) == 2
@@ -897,10 +915,10 @@ def test_what_the_command_refuses(tmp_path, capsys, monkeypatch):
     assert not target.exists()
 
 
-def test_a_wrong_permutation_would_be_noticed(tmp_path, monkeypatch):
+def test_the_comparison_detects_a_wrong_permutation(tmp_path, monkeypatch):
     """The comparison with ONNX Runtime can fail."""
     path = as_torch_writes_it(unlike_fresh(models.create("lenet"))).save(tmp_path)
-    monkeypatch.setattr("tinycnn.interchange.onnx.chain.Chain.places", lambda self: slice(None))
+    monkeypatch.setattr("tinycnn.interchange.onnx.chain.Chain.file_index", lambda self: slice(None))
     assert largest_difference(import_onnx(path), path) > 1e-3
 
 

@@ -155,8 +155,8 @@ def test_losses(backend: Backend, shape: tuple[int, int], dtype: type) -> None:
     )
 
 
-def test_a_convolution_that_flips_its_kernel_is_noticed() -> None:
-    """Mathematicians' convolution: a comparison with symmetric numbers would pass it."""
+def test_a_convolution_that_flips_its_kernel_is_detected() -> None:
+    """A comparison with symmetric numbers would not detect the flipped kernel of a mathematical convolution."""
     x, weight = normal(*IMAGE, dtype=np.float64), normal(3, 3, 2, 4, dtype=np.float64, seed=1)
     wanted = evaluate("Conv", {"x": channels_first(x), "w": np.ascontiguousarray(weight.transpose(3, 2, 0, 1))})
     assert_close(ops.conv2d(Tensor(x), Tensor(weight)), channels_last(wanted))

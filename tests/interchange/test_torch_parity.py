@@ -12,7 +12,7 @@ BATCH = 3
 
 
 def channels_first(x):
-    """Images ``(N, H, W, C)`` → a torch tensor ``(N, C, H, W)`` that wants a gradient."""
+    """Images ``(N, H, W, C)`` → a torch tensor ``(N, C, H, W)`` that requires a gradient."""
     return torch.tensor(np.moveaxis(x, 3, 1).copy(), requires_grad=True)
 
 
@@ -84,7 +84,7 @@ class TorchTwin:
 
 
 def run_both(name, training):
-    """Our model with gradients, the twin with its, and both images."""
+    """Our model and its PyTorch twin after ``backward()``, and the images of both."""
     model = models.create(name, dtype=np.float64, seed=3)
     rng = np.random.default_rng(0)
     state = model.state_dict()
@@ -196,7 +196,7 @@ POOLS = [
 @pytest.mark.parametrize("values", ["distinct", "with ties"])
 def test_max_pool2d(settings, values):
     x = normal(2, 7, 6, 3)
-    x = np.round(x) if values == "with ties" else x  # PyTorch, too, lets the first of equals win
+    x = np.round(x) if values == "with ties" else x  # with ties, PyTorch also selects the first maximum
     assert_same_op(lambda x: ops.max_pool2d(x, **settings), lambda x: F.max_pool2d(x, **settings), {"x": x})
 
 

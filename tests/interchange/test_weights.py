@@ -1,4 +1,4 @@
-"""Weights from PyTorch and Keras: the same network afterwards, and a sentence for everything that does not fit."""
+"""Weights from PyTorch and Keras: the same outputs afterwards, and an error for everything that does not match."""
 
 import importlib.util
 import itertools
@@ -29,7 +29,7 @@ def small_network(dtype=np.float64):
 
 
 def small_torch_weights():
-    """What PyTorch would hold for ``small_network``, in its shapes."""
+    """A PyTorch state dict for ``small_network``, in PyTorch's shapes."""
     rng = np.random.default_rng(1)
     shapes = {
         "conv.weight": (3, 2, 2, 2), "conv.bias": (3,),
@@ -43,7 +43,7 @@ def small_torch_weights():
 
 
 def small_torch_forward(w, x):
-    """What PyTorch would compute with them, channels first, in plain NumPy: ``x (N, 2, 4, 3)`` → ``(N, 2)``."""
+    """PyTorch's forward pass with these weights, in plain NumPy, channels first: ``x (N, 2, 4, 3)`` → ``(N, 2)``."""
 
     def norm(x, name):
         x_hat = (x - w[f"{name}.running_mean"]) / np.sqrt(w[f"{name}.running_var"] + 1e-3)
@@ -65,7 +65,7 @@ def test_the_flatten_order_without_pytorch(backend):
     np.testing.assert_allclose(model.logits(Tensor(x)).numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_there_and_back_to_pytorch_changes_nothing():
+def test_a_round_trip_to_pytorch_changes_nothing():
     model, weights = small_network(), small_torch_weights()
     tinycnn.load_torch_state_dict(model, weights)
     names = {"conv2d_1": "conv", "batchnorm_1": "bn1", "dense_1": "fc1", "batchnorm_2": "bn2", "dense_2": "fc2"}
@@ -76,10 +76,10 @@ def test_there_and_back_to_pytorch_changes_nothing():
         assert values.flags.c_contiguous
 
 
-def test_names_tell_which_layer_is_which():
+def test_names_map_layers_to_pytorch():
     weights = small_torch_weights()
     shuffled = {name: weights[name] for name in sorted(weights)}  # bn1, bn2, conv, fc1, fc2
-    with pytest.raises(ShapeError, match=r"bn1 has .* our conv2d_1 needs \['bias', 'weight'\]; .* names="):
+    with pytest.raises(ShapeError, match=r"bn1 has .* our conv2d_1 needs \['bias', 'weight'\]; .* `names="):
         tinycnn.load_torch_state_dict(small_network(), shuffled)
     model, expected = small_network(), small_network()
     names = {"conv2d_1": "conv", "batchnorm_1": "bn1", "dense_1": "fc1", "batchnorm_2": "bn2", "dense_2": "fc2"}
@@ -114,7 +114,7 @@ def put(name, values):
         (without("bn2.running_var"), ShapeError, r"bn2 has .* our batchnorm_2 needs .*'running_var'"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_changes_nothing(damage, error, match):
+def test_mismatched_weights_are_refused_and_change_nothing(damage, error, match):
     model, weights = small_network(), small_torch_weights()
     before = model.state_dict()
     damage(weights)
@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(damage, error, match):
         np.testing.assert_array_equal(values, before[name])
 
 
-def test_names_must_name_every_layer_once():
+def test_names_must_contain_every_layer_once():
     with pytest.raises(ShapeError, match="not one for each"):
         tinycnn.load_torch_state_dict(small_network(), small_torch_weights(), names={"conv2d_1": "conv"})
 
@@ -136,7 +136,7 @@ def test_a_module_in_place_of_its_state_dict_is_refused():
         tinycnn.load_keras_weights(small_network(), {})
 
 
-def test_a_layer_of_ones_own_has_no_rule():
+def test_a_custom_layer_is_refused():
     class Scale(layers.Layer):
         def build(self, input_shape, rng, dtype):
             self._add_parameter("factor", (1,), lambda shape, rng: np.ones(shape), rng, dtype)
@@ -151,7 +151,7 @@ def test_a_layer_of_ones_own_has_no_rule():
 
 
 def keras_list(model):
-    """Fresh random weights in the order and shapes of ``get_weights()``, and what each of them is here."""
+    """Random weights in the order and shapes of ``get_weights()``, with the tinycnn name of each."""
     rng, owners = np.random.default_rng(3), []
     for name, layer in model.layers.items():
         match layer:
@@ -164,7 +164,7 @@ def keras_list(model):
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_a_list_as_keras_gives_it(backend, name):
+def test_a_weight_list_of_keras_is_loaded(backend, name):
     model = models.create(name)
     weights = keras_list(model)
     tinycnn.load_keras_weights(model, list(weights.values()))
@@ -176,7 +176,7 @@ def test_a_list_as_keras_gives_it(backend, name):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_list_that_does_not_fit_is_refused():
+def test_a_mismatched_weight_list_is_refused():
     model = models.create("lenet")
     weights = list(keras_list(model).values())
     with pytest.raises(ShapeError, match=r"got 9 arrays, the network has 10: conv2d_1\.weight, conv2d_1\.bias,"):
@@ -278,7 +278,7 @@ def torch():
 
 
 def trained_twin(torch, name, dtype, x):
-    """Its batch norms have seen a few batches, so that their statistics are not 0 and 1."""
+    """The module after a few training batches, so that its running statistics are not 0 and 1."""
     twin = torch_twin(torch, name).to(getattr(torch, dtype))
     for factor in (1, 0.5, 2):
         twin(torch.tensor(x * factor).to(getattr(torch, dtype)))
@@ -308,13 +308,13 @@ def layers_in(state):
     return list(dict.fromkeys(name.rpartition(".")[0] for name in state))
 
 
-def test_a_dtype_that_numpy_has_not(torch):
+def test_a_dtype_that_numpy_does_not_have(torch):
     weights = small_torch_weights() | {"fc1.bias": torch.ones(4, dtype=torch.bfloat16)}
     with pytest.raises(DtypeError, match=r"fc1\.bias: .* got torch\.bfloat16"):
         tinycnn.load_torch_state_dict(small_network(), weights)
 
 
-def test_parameters_that_want_a_gradient_are_taken_as_they_are(torch):
+def test_parameters_that_require_a_gradient_are_accepted(torch):
     weights = {
         name: torch.tensor(values, requires_grad=values.ndim > 0) for name, values in small_torch_weights().items()
     }
@@ -323,7 +323,7 @@ def test_parameters_that_want_a_gradient_are_taken_as_they_are(torch):
     np.testing.assert_array_equal(model.state_dict()["dense_2.bias"], small_torch_weights()["fc2.bias"])
 
 
-def test_neither_library_is_imported_by_us():
+def test_neither_library_is_imported():
     source = importlib.util.find_spec("tinycnn.interchange.weights").loader.get_source("tinycnn.interchange.weights")
     assert "import torch" not in source
     assert "import keras" not in source

@@ -1,14 +1,15 @@
-"""Weights from PyTorch and Keras, and back: the same numbers, in another order.
+"""Convert weights from and to PyTorch and Keras: the same numbers in another memory layout.
 
-Keras lies in memory as tinycnn does. PyTorch puts channels first and outputs before inputs:
+Keras uses the same layout as tinycnn. PyTorch puts channels first, and outputs before inputs:
 
     convolution             (F, C, KH, KW)                ↔  (KH, KW, C, F)
     dense                   (out, in)                     ↔  (in, out)
-    dense behind Flatten    its inputs count (C, H, W)    ↔  its inputs count (H, W, C)
+    dense after Flatten     inputs in order (C, H, W)     ↔  inputs in order (H, W, C)
     batch norm              weight, bias, running_*       ↔  gamma, beta, running_*
 
-What a weight file does not hold must agree as well: ``eps`` of batch norm (1e-5 in PyTorch, 1e-3 in Keras and here),
-and whether pixels arrive as 0 to 1 or as 0 to 255. Neither library is imported: anything NumPy can read will do.
+Two settings that a weight file does not contain must agree as well: ``eps`` of batch norm (1e-5 in PyTorch, 1e-3 in
+Keras and tinycnn), and whether pixels range from 0 to 1 or from 0 to 255. Neither library is imported; the functions
+accept anything that NumPy can read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,18 +22,18 @@ from tinycnn.backends import get_backend
 from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, Sequential, Shape
 
-TORCH_NAMES = {"gamma": "weight", "beta": "bias"}  # of batch norm; all other arrays are called the same
-ONLY_TORCH = "num_batches_tracked"  # a counter of PyTorch's batch norm that no result depends on
+TORCH_NAMES = {"gamma": "weight", "beta": "bias"}  # of batch norm; all other arrays have the same names
+ONLY_TORCH = "num_batches_tracked"  # a counter of PyTorch's batch norm that does not affect any result
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One array of a layer, and how PyTorch would store it."""
+    """One array of a layer, with its conversion to and from PyTorch's layout."""
 
     layer: Layer
     layer_name: str
     name: str
-    order: Any  # ours[i] belongs to the input that PyTorch counts as order[i]
+    order: Any  # input i here is input order[i] in PyTorch; slice(None) where both orders are equal
     values: np.ndarray
 
     @property
@@ -40,12 +41,12 @@ class _Entry:
         return f"{self.layer_name}.{self.name}"
 
     def to_torch(self) -> np.ndarray:
-        values, back = self.values, self.order if isinstance(self.order, slice) else np.argsort(self.order)
+        values, inverse = self.values, self.order if isinstance(self.order, slice) else np.argsort(self.order)
         if values.ndim == 4:
             return values.transpose(3, 2, 0, 1)  # (F, C, KH, KW)
         if values.ndim == 2:
-            return values[back].T  # (out, in)
-        return values[back] if isinstance(self.layer, BatchNorm) else values  # a bias counts outputs: nothing to do
+            return values[inverse].T  # (out, in)
+        return values[inverse] if isinstance(self.layer, BatchNorm) else values  # a bias has one number per output
 
     def from_torch(self, values: np.ndarray) -> np.ndarray:
         if values.ndim == 4:
@@ -60,33 +61,33 @@ def load_torch_state_dict(
 ) -> None:
     """Copy the weights of a PyTorch module into ``model``: ``load_torch_state_dict(model, module.state_dict())``.
 
-    Layers with weights are taken in the order of the file. ``names``, as in ``{"conv2d_1": "features.0"}``, tells for
-    every such layer what it is called there instead, when a module lists its layers in another order than it runs them.
-    Raises ShapeError when names or shapes do not fit, DtypeError for another dtype than the model's; then nothing has
-    changed.
+    Layers with weights are matched in the order of ``state_dict``. If the module lists its layers in another order than
+    it runs them, pass ``names``, which maps every such layer of ``model`` to its name in PyTorch, as in
+    ``{"conv2d_1": "features.0"}``. Raises ShapeError when names or shapes do not match, DtypeError for a dtype other
+    than that of ``model``; the model is then unchanged.
     """
     if not isinstance(state_dict, Mapping):
         raise SettingError(f"load_torch_state_dict: expected module.state_dict(), got {type(state_dict).__name__}")
     entries = list(_entries(model))
-    theirs = _theirs_by_ours(entries, _torch_layers(state_dict), names)
+    torch_names = _match_layers(entries, _torch_layers(state_dict), names)
     converted = {}
     for entry in entries:
-        their_name = f"{theirs[entry.layer_name]}.{TORCH_NAMES.get(entry.name, entry.name)}".removeprefix(".")
-        values = _as_array(their_name, state_dict[their_name])
-        _check(their_name, values, entry.full_name, entry.to_torch().shape, model.dtype)
+        torch_name = f"{torch_names[entry.layer_name]}.{TORCH_NAMES.get(entry.name, entry.name)}".removeprefix(".")
+        values = _as_array(torch_name, state_dict[torch_name])
+        _check(torch_name, values, entry.full_name, entry.to_torch().shape, model.dtype)
         converted[entry.full_name] = entry.from_torch(values)
     model.load_state_dict(converted)
 
 
 def to_torch_state_dict(model: Sequential, *, names: Mapping[str, str] | None = None) -> dict[str, np.ndarray]:
-    """The weights of ``model`` as PyTorch stores them, under our names of layers or those that ``names`` gives them.
+    """The weights of ``model`` in PyTorch's layout; ``names`` maps layers to their names in PyTorch, if they differ.
 
-    For ``module.load_state_dict({name: torch.from_numpy(array) for name, array in ….items()}, strict=False)``; strict
-    only without batch norm, whose ``num_batches_tracked`` we do not have.
+    For ``module.load_state_dict({name: torch.from_numpy(array) for name, array in ….items()}, strict=False)``. Use
+    ``strict=True`` only without batch norm, because tinycnn has no ``num_batches_tracked``.
     """
-    called = names or {}
+    torch_names = names or {}
     return {
-        f"{called.get(entry.layer_name, entry.layer_name)}.{TORCH_NAMES.get(entry.name, entry.name)}": (
+        f"{torch_names.get(entry.layer_name, entry.layer_name)}.{TORCH_NAMES.get(entry.name, entry.name)}": (
             np.ascontiguousarray(entry.to_torch())
         )
         for entry in _entries(model)
@@ -96,8 +97,8 @@ def to_torch_state_dict(model: Sequential, *, names: Mapping[str, str] | None = 
 def load_keras_weights(model: Sequential, weights: Sequence[Any]) -> None:
     """Copy the weights of a Keras model into ``model``: ``load_keras_weights(model, keras_model.get_weights())``.
 
-    Raises ShapeError when the number of arrays or a shape does not fit, DtypeError for another dtype than the model's;
-    then nothing has changed.
+    Raises ShapeError when the number of arrays or a shape does not match, and DtypeError for a dtype other than that of
+    ``model``; the model is then unchanged.
     """
     if isinstance(weights, Mapping) or not isinstance(weights, Sequence):
         raise SettingError(f"load_keras_weights: expected keras_model.get_weights(), got {type(weights).__name__}")
@@ -118,24 +119,24 @@ def to_keras_weights(model: Sequential) -> list[np.ndarray]:
 
 
 def _entries(model: Sequential) -> Iterator[_Entry]:
-    """Every array of the network, layer by layer, as Keras lists them; raises SettingError for a layer without rule."""
+    """Every array of the network, in the order of Keras; raises SettingError for a layer without a conversion."""
     order: Any = slice(None)
     shape, to_host = model.input_shape, get_backend().to_host
     for layer_name, layer in model.layers.items():
         arrays = {name: parameter.data for name, parameter in layer.named_parameters()} | dict(layer.named_buffers())
         if arrays and not isinstance(layer, Conv2d | Dense | BatchNorm):
             kind = type(layer).__name__
-            raise SettingError(f"{layer_name}: no rule how PyTorch or Keras store the weights of a {kind} layer")
+            raise SettingError(f"{layer_name}: no rule for how PyTorch or Keras store the weights of a {kind} layer")
         if isinstance(layer, Flatten) and len(shape) == 3:
-            order = _place_in_torch(shape)
+            order = _channels_first_index(shape)
         yield from (_Entry(layer, layer_name, name, order, to_host(array)) for name, array in arrays.items())
         if isinstance(layer, Dense):
-            order = slice(None)  # its outputs have no places
+            order = slice(None)  # its outputs have no spatial order
         shape = layer.output_shape
 
 
-def _place_in_torch(shape: Shape) -> np.ndarray:
-    """For each feature of a flattened image ``(H, W, C)``, its number when channels come first."""
+def _channels_first_index(shape: Shape) -> np.ndarray:
+    """The index of each feature of a flattened image ``(H, W, C)`` in the same image flattened channels first."""
     H, W, C = shape
     return np.arange(C * H * W).reshape(C, H, W).transpose(1, 2, 0).ravel()  # (H*W*C,)
 
@@ -150,10 +151,10 @@ def _torch_layers(state_dict: Mapping[str, Any]) -> dict[str, set[str]]:
     return layers
 
 
-def _theirs_by_ours(
+def _match_layers(
     entries: list[_Entry], theirs: dict[str, set[str]], names: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """Our layer name → theirs; raises ShapeError unless every layer has its counterpart, with the same arrays."""
+    """Map our layer names to PyTorch's; raises ShapeError unless each layer has a counterpart with the same arrays."""
     ours: dict[str, set[str]] = {}
     for entry in entries:
         ours.setdefault(entry.layer_name, set()).add(TORCH_NAMES.get(entry.name, entry.name))
@@ -165,18 +166,18 @@ def _theirs_by_ours(
         if ours[name] != theirs[their_name]:
             raise ShapeError(
                 f"load_torch_state_dict: {their_name} has {sorted(theirs[their_name])}, our {name} needs "
-                f"{sorted(ours[name])}; if the file lists its layers in another order, say names={{{name!r}: …}}"
+                f"{sorted(ours[name])}; if the file lists its layers in another order, pass `names={{{name!r}: …}}`"
             )
     return pairs
 
 
 def _as_array(name: str, values: Any) -> np.ndarray:
-    """An array, a tensor on any device, or nested lists, as a NumPy array."""
+    """Convert an array, a tensor on any device, or nested lists to a NumPy array; raises DtypeError unless floating."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     try:
         array = np.asarray(values)
-    except (TypeError, ValueError, RuntimeError):  # bfloat16 is one that NumPy has not
+    except (TypeError, ValueError, RuntimeError):  # for example bfloat16, which NumPy does not have
         array = np.empty(0, dtype=object)
     if array.dtype.kind != "f":
         kind = getattr(values, "dtype", type(values).__name__)
@@ -188,4 +189,4 @@ def _check(name: str, values: np.ndarray, ours: str, shape: tuple[int, ...], dty
     if values.shape != shape:
         raise ShapeError(f"{name} has shape {values.shape}, for {ours} it should have {shape}; is it the same network?")
     if values.dtype != dtype:
-        raise DtypeError(f"{name} is {values.dtype}, the network {dtype}: make both the same, as in .astype({dtype})")
+        raise DtypeError(f"{name} is {values.dtype}, the network {dtype}: convert it with .astype({str(dtype)!r})")

@@ -1,9 +1,9 @@
-"""What is known of the network while the nodes of an ONNX file are followed: its layers so far, and its axes.
+"""The state of an import: the layers converted so far, and the layout of the current array in the ONNX file.
 
-In the file an image lies as the node before has left it: ``(N, C, H, W)`` behind a convolution of ONNX, ``(N, H, W,
-C)`` behind a Transpose. Here it always is ``(N, H, W, C)``. So each axis of the file's array is described by letters,
-``("N", "C", "H", "W")``, and an axis that a Flatten joined by several, ``("N", "CHW")``. Axes of length 1 have no
-letter: it moves no number where they lie.
+The layout in the file changes from node to node: ``(N, C, H, W)`` after a convolution, ``(N, H, W, C)`` after a
+Transpose. In tinycnn it is always ``(N, H, W, C)``. So each axis of the current array is described by letters, as in
+``("N", "C", "H", "W")``. An axis that a Flatten joined has several letters, ``("N", "CHW")``. An axis of length 1 has
+no letter, because its position does not affect the order of the numbers.
 """
 
 import math
@@ -18,18 +18,18 @@ from tinycnn.layers import Conv2d, Dense, Flatten, Layer, Sequential
 from tinycnn.layers.sequential import layer_names
 from tinycnn.saving.safetensors_file import shortened
 
-LAST, SECOND = "HWC", "CHW"  # the order of the axes of one image: ours, and that of ONNX's operators
-MAX_NUMBERS = 1 << 26  # in one image between two layers: 256 MiB
-SPARE = 1 << 22  # bytes of weights beyond twice the file, for a constant that several layers share
+CHANNELS_LAST, CHANNELS_FIRST = "HWC", "CHW"  # axes of one image: tinycnn's order, and that of ONNX operators
+MAX_NUMBERS = 1 << 26  # per image between two layers: 256 MiB
+SHARED_BYTES = 1 << 22  # bytes of weights allowed beyond twice the file size, for constants shared by several layers
 
 
-class OtherOrderError(FileFormatError):
-    """The axes of the input are not in the order that was tried."""
+class LayoutError(FileFormatError):
+    """The assumed order of the input's axes is wrong."""
 
 
 @dataclass
-class Planned:
-    """A layer that is not made yet, because the next node may still change it."""
+class PlannedLayer:
+    """A layer that is not built yet, because the next node may still change it."""
 
     kind: type[Layer]
     settings: dict[str, Any] = field(default_factory=dict)
@@ -39,118 +39,122 @@ class Planned:
     def is_linear(self) -> bool:
         return issubclass(self.kind, Conv2d | Dense)
 
-    def make(self) -> Layer:
+    def build(self) -> Layer:
         return self.kind(**self.settings, **({"bias": "bias" in self.arrays} if self.is_linear else {}))
 
 
 class Chain:
-    """The one array that is followed from the input of ``graph``, whose axes behind N are called ``order``."""
+    """The chain of layers from the input of ``graph`` to its current array.
 
-    def __init__(self, graph: Graph, order: str, before: list[Planned]) -> None:
+    ``order``: the letters of the input's axes after N. ``first_layers``: layers in front of those of the file.
+    """
+
+    def __init__(self, graph: Graph, order: str, first_layers: list[PlannedLayer]) -> None:
         self.graph, self.order = graph, order
         self.constants = dict(graph.constants)
         self.current = graph.input_name
-        self.sizes = dict.fromkeys(LAST, 1) | dict(zip(order, graph.shape, strict=True))
+        self.sizes = dict.fromkeys(CHANNELS_LAST, 1) | dict(zip(order, graph.shape, strict=True))
         self.axes = ("N", *map(self.letters, order))
         self.is_image = len(order) > 1
-        self.planned, self.weight_bytes = [Planned(one.kind, dict(one.settings)) for one in before], 0
+        self.planned = [PlannedLayer(layer.kind, dict(layer.settings)) for layer in first_layers]
+        self.weight_bytes = 0
         self.input_shape = self.shape
         self.check_size("the input")
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image or row here, channels last."""
-        return tuple(self.sizes[one] for one in LAST) if self.is_image else (self.length(self.row),)
+        """The shape of one image or row in tinycnn, channels last, without N."""
+        return tuple(self.sizes[axis] for axis in CHANNELS_LAST) if self.is_image else (self.length(self.row),)
 
     @property
     def row(self) -> str:
-        """The letters of all axes but N."""
+        """The letters of all axes but N, in the order of the file."""
         return "".join(self.axes[1:])
 
     def letters(self, order: str) -> str:
         """``order`` without the axes of length 1."""
-        return "".join(one for one in order if self.sizes[one] > 1)
+        return "".join(axis for axis in order if self.sizes[axis] > 1)
 
     def length(self, letters: str) -> int:
-        """How many numbers there are along these axes."""
-        return math.prod(self.sizes[one] for one in letters)
+        """The number of elements along these axes."""
+        return math.prod(self.sizes[axis] for axis in letters)
 
-    def places(self) -> Any:
-        """For each number of a row here its place in the file, where channels may come first."""
-        if self.row in LAST or self.row == "HC":
+    def file_index(self) -> Any:
+        """For each element of a row in tinycnn, its index in the file, where channels may come first."""
+        if self.row in CHANNELS_LAST or self.row == "HC":
             return slice(None)
-        numbers = np.arange(self.length(self.row)).reshape([self.sizes[one] for one in self.row])
-        return numbers.transpose([self.row.index(one) for one in LAST if one in self.row]).ravel()  # (H*W*C,)
+        index = np.arange(self.length(self.row)).reshape([self.sizes[axis] for axis in self.row])
+        return index.transpose([self.row.index(axis) for axis in CHANNELS_LAST if axis in self.row]).ravel()  # (H*W*C,)
 
-    def shape_in_the_file(self) -> np.ndarray:
-        """What ONNX's Shape answers; an open N is 0, which Reshape takes for "as it was"."""
+    def file_shape(self) -> np.ndarray:
+        """The result of ONNX's Shape operator; an open N is 0, which Reshape takes as "unchanged"."""
         return np.array([self.graph.batch or 0, *map(self.length, self.axes[1:])], np.int64)
 
-    def constant(self, node: Node, place: int) -> np.ndarray | None:
-        """The constant that the node takes as input ``place``; None where it takes nothing there."""
-        name = node.inputs[place] if place < len(node.inputs) else ""
+    def constant(self, node: Node, position: int) -> np.ndarray | None:
+        """The constant at input ``position`` of the node; None if the node has no such input."""
+        name = node.inputs[position] if position < len(node.inputs) else ""
         if name and name not in self.constants:
-            raise FileFormatError(f"{node}: its input {place} is {shortened(name)}, expected a constant of the file")
+            raise FileFormatError(f"{node}: its input {position} is {shortened(name)}, expected a constant of the file")
         return self.constants[name] if name else None
 
-    def needed(self, node: Node, place: int) -> np.ndarray:
-        """The constant beside the array that is followed, which must be the first input."""
-        array = self.constant(node, place)
+    def required_constant(self, node: Node, position: int) -> np.ndarray:
+        """The constant at input ``position`` of the node; its input 0 must be the current array."""
+        array = self.constant(node, position)
         if array is None or node.inputs[0] != self.current:
             raise FileFormatError(
-                f"{node}: expected what the layers before give as input 0, a constant as input {place}"
+                f"{node}: expected the result of the previous layers as input 0 and a constant as input {position}"
             )
         return array
 
     def expect_channels_second(self, node: Node) -> None:
-        """Raise FileFormatError unless the array in the file is of images, ``(N, C, H, W)``."""
+        """Raise FileFormatError unless the current array in the file holds images ``(N, C, H, W)``."""
         if not self.is_image:
-            raise FileFormatError(f"{node}: takes images, but comes behind rows of {self.shape[0]} numbers")
-        if self.axes != ("N", *map(self.letters, SECOND)):
-            raise OtherOrderError(f"{node}: takes images (N, C, H, W), but gets the axes {', '.join(self.axes)}")
+            raise FileFormatError(f"{node}: takes images, but its input has rows of {self.shape[0]} numbers")
+        if self.axes != ("N", *map(self.letters, CHANNELS_FIRST)):
+            raise LayoutError(f"{node}: takes images (N, C, H, W), but gets the axes {', '.join(self.axes)}")
 
     def plan(self, kind: type[Layer], arrays: dict[str, np.ndarray] | None = None, **settings: Any) -> None:
-        """Append a layer; raises FileFormatError where many layers would each copy the same constant."""
-        self.planned.append(Planned(kind, settings, arrays or {}))
+        """Append a layer; raises FileFormatError when too many layers would each copy the same constant."""
+        self.planned.append(PlannedLayer(kind, settings, arrays or {}))
         self.weight_bytes += sum(array.nbytes for array in self.planned[-1].arrays.values())
-        if self.weight_bytes > 2 * self.graph.size + SPARE:
+        if self.weight_bytes > 2 * self.graph.size + SHARED_BYTES:
             raise FileFormatError(f"its layers share constants: {self.weight_bytes:,} bytes from {self.graph.size:,}")
 
     def resize(self, **sizes: int) -> None:
-        """After an operator with windows: images of another size, channels second."""
+        """Set the sizes of the image after an operator with windows; channels are second."""
         self.sizes |= sizes
-        self.axes = ("N", *map(self.letters, SECOND))
+        self.axes = ("N", *map(self.letters, CHANNELS_FIRST))
 
-    def lie_as(self, axes: tuple[str, ...]) -> None:
-        """The same numbers under other axes; with one axis beside N, an image has become a row."""
+    def set_axes(self, axes: tuple[str, ...]) -> None:
+        """Set the layout in the file; an image with a single axis after N becomes a row, so a Flatten is appended."""
         self.axes = axes
         if self.is_image and len(axes) == 2:
             self.plan(Flatten)
             self.is_image = False
 
     def check_size(self, what: object) -> None:
-        """Raise FileFormatError when one image has become too large to compute with."""
+        """Raise FileFormatError when one image, the output of ``what``, is too large."""
         if math.prod(self.shape) > MAX_NUMBERS:
             raise FileFormatError(f"{what}: {shortened(self.shape)} for each image, more than {MAX_NUMBERS:,} numbers")
 
-    def check_end(self) -> None:
-        """Raise FileFormatError unless what is followed is the output of the file, and can be that of a network."""
+    def check_output(self) -> None:
+        """Raise FileFormatError unless the current array is the output of the file in a supported layout."""
         if self.current != self.graph.output_name:
-            raise FileFormatError(f"its output {shortened(self.graph.output_name)} is not what the last node gives")
+            raise FileFormatError(f"its output {shortened(self.graph.output_name)} is not the result of its last node")
         if not self.planned:
-            raise FileFormatError("nothing in it would be a layer")
-        if not self.is_image and not isinstance(self.places(), slice):
-            raise OtherOrderError("its output is an image in a row, channels first; here channels come last")
+            raise FileFormatError("it has no operator that becomes a layer")
+        if not self.is_image and not isinstance(self.file_index(), slice):
+            raise LayoutError("its output is a flattened image, channels first; tinycnn supports only channels last")
 
-    def finished(self) -> Sequential:
-        """The network; raises FileFormatError when its layers do not fit together."""
+    def build(self) -> Sequential:
+        """The network, in evaluation mode; raises FileFormatError when its layers do not fit together."""
         try:
-            layers = [one.make() for one in self.planned]
+            layers = [planned.build() for planned in self.planned]
             names = layer_names(tuple(layers))
             state = {
                 f"{name}.{own}": array
-                for name, one in zip(names, self.planned, strict=True)
-                for own, array in one.arrays.items()
+                for name, planned in zip(names, self.planned, strict=True)
+                for own, array in planned.arrays.items()
             }
             return Sequential(*layers, input_shape=self.input_shape, dtype=self.graph.dtype, state=state).eval()
         except TinyCNNError as error:

@@ -1,7 +1,7 @@
-"""What an ONNX file computes from constants alone: PyTorch and Keras compute the shape that a Reshape takes.
+"""Constant folding: the nodes of an ONNX file whose inputs are all constants, such as the shape for a Reshape.
 
-Only views of a constant, and arithmetic of shapes, are worked out: however often a large constant is named, it lies in
-memory once.
+Only views of constants and computations on shapes are evaluated, so a large constant is in memory only once, no matter
+how many nodes use it.
 """
 
 from collections.abc import Callable
@@ -10,29 +10,30 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import FileFormatError
-from tinycnn.interchange.onnx.file import MOST_AXES, Node
+from tinycnn.interchange.onnx.file import MAX_AXES, Node
 
 Arrays = list[np.ndarray]
 ELEMENT_TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 11: np.float64}  # by their number in TensorProto
 
 
-def computed(node: Node, inputs: Arrays) -> np.ndarray:
-    """The result of a node all of whose ``inputs`` are constants; FileFormatError for an operator not known here."""
+def fold_constants(node: Node, inputs: Arrays) -> np.ndarray:
+    """The result of a node whose ``inputs`` are all constants; raises FileFormatError for an unsupported operator."""
     if node.operator not in OPERATORS:
         raise FileFormatError(
             f"{node}: computes something from constants, of which tinycnn reads only {', '.join(OPERATORS)}; "
             "export the network again in evaluation mode, with constant folding"
         )
     result = OPERATORS[node.operator](node, inputs)
-    if inputs and result.size > MOST_AXES and not np.may_share_memory(result, inputs[0]):
+    if inputs and result.size > MAX_AXES and not np.may_share_memory(result, inputs[0]):
         raise FileFormatError(
-            f"{node}: computes {result.size:,} numbers from constants, which a file should hold itself"
+            f"{node}: computes {result.size:,} numbers from constants, which should be stored in the file; export the "
+            "network again with constant folding"
         )
     return result
 
 
 def constant(node: Node, inputs: Arrays) -> np.ndarray:
-    """The one value among the attributes."""
+    """The value in the attributes."""
     values = [
         value for name, value in node.attributes.items() if name in ("value", "value_int", "value_ints", "value_float")
     ]
@@ -41,70 +42,72 @@ def constant(node: Node, inputs: Arrays) -> np.ndarray:
     return np.asarray(values[0])
 
 
-def as_it_is(node: Node, inputs: Arrays) -> np.ndarray:
+def identity(node: Node, inputs: Arrays) -> np.ndarray:
     """The input itself."""
     return inputs[0]
 
 
-def transposed(node: Node, inputs: Arrays) -> np.ndarray:
-    """A view with other axes."""
+def transpose(node: Node, inputs: Arrays) -> np.ndarray:
+    """A view with permuted axes."""
     return inputs[0].transpose(node.settings(perm=())["perm"] or None)
 
 
-def reshaped(node: Node, inputs: Arrays) -> np.ndarray:
+def reshape(node: Node, inputs: Arrays) -> np.ndarray:
     """A view with another shape."""
-    array, sizes, settings = inputs[0], short(node, inputs[1]).tolist(), node.settings(allowzero=0)
-    if 0 in sizes:  # which is the old length, or no length at all
+    array, sizes, settings = inputs[0], checked_shape(node, inputs[1]).tolist(), node.settings(allowzero=0)
+    if 0 in sizes:  # with allowzero=0, 0 means the old length; otherwise an empty axis
         node.require(settings, allowzero=0)
     return array.reshape([array.shape[i] if size == 0 else size for i, size in enumerate(sizes)])
 
 
-def squeezed(node: Node, inputs: Arrays) -> np.ndarray:
-    """Without axes of length 1."""
+def squeeze(node: Node, inputs: Arrays) -> np.ndarray:
+    """A view without axes of length 1."""
     return inputs[0].squeeze(axes_of(node, inputs) or None)
 
 
-def unsqueezed(node: Node, inputs: Arrays) -> np.ndarray:
-    """With axes of length 1."""
+def unsqueeze(node: Node, inputs: Arrays) -> np.ndarray:
+    """A view with additional axes of length 1."""
     return np.expand_dims(inputs[0], axes_of(node, inputs))
 
 
 def axes_of(node: Node, inputs: Arrays) -> tuple[int, ...]:
-    """An attribute in older files, the second input in newer ones."""
-    given = node.settings(axes=())["axes"]
-    return given or tuple(short(node, inputs[1]).ravel().tolist() if len(inputs) > 1 else ())
+    """The axes of a Squeeze or Unsqueeze: an attribute in older files, the second input in newer ones."""
+    axes = node.settings(axes=())["axes"]
+    return axes or tuple(checked_shape(node, inputs[1]).ravel().tolist() if len(inputs) > 1 else ())
 
 
 def cast(node: Node, inputs: Arrays) -> np.ndarray:
-    """In another dtype."""
-    return short(node, inputs[0]).astype(ELEMENT_TYPES[node.settings(to=0, saturate=1)["to"]])
+    """A shape in another dtype."""
+    return checked_shape(node, inputs[0]).astype(ELEMENT_TYPES[node.settings(to=0, saturate=1)["to"]])
 
 
-def gathered(node: Node, inputs: Arrays) -> np.ndarray:
-    """Some numbers of a shape."""
-    return np.take(short(node, inputs[0]), short(node, inputs[1]), axis=node.settings(axis=0)["axis"])
+def gather(node: Node, inputs: Arrays) -> np.ndarray:
+    """Selected elements of a shape."""
+    return np.take(checked_shape(node, inputs[0]), checked_shape(node, inputs[1]), axis=node.settings(axis=0)["axis"])
 
 
-def concatenated(node: Node, inputs: Arrays) -> np.ndarray:
-    """A shape put together."""
-    return np.concatenate([short(node, array) for array in inputs], axis=node.settings(axis=0)["axis"])
+def concat(node: Node, inputs: Arrays) -> np.ndarray:
+    """Several shapes joined to one."""
+    return np.concatenate([checked_shape(node, array) for array in inputs], axis=node.settings(axis=0)["axis"])
 
 
-def short(node: Node, array: np.ndarray) -> np.ndarray:
-    """``array``, if it can be a shape; raises FileFormatError for a larger one."""
-    if array.size > MOST_AXES:
-        raise FileFormatError(f"{node}: computes with a constant of shape {array.shape}, which is no shape of an array")
+def checked_shape(node: Node, array: np.ndarray) -> np.ndarray:
+    """``array``; raises FileFormatError when it has more elements than a shape can have."""
+    if array.size > MAX_AXES:
+        raise FileFormatError(
+            f"{node}: computes with a constant of shape {array.shape}; tinycnn evaluates only shapes of arrays"
+        )
     return array
 
 
 OPERATORS: dict[str, Callable[[Node, Arrays], Any]] = {
     "Constant": constant,
-    "Identity": as_it_is,
-    "Transpose": transposed,
-    "Reshape": reshaped,
-    "Squeeze": squeezed,
-    "Unsqueeze": unsqueezed,
+    "Identity": identity,
+    "Transpose": transpose,
+    "Reshape": reshape,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
     "Cast": cast,
-    "Gather": gathered,
-    "Concat": concatenated,
+    "Gather": gather,
+    "Concat": concat,
 }

@@ -1,8 +1,8 @@
-"""A network as an ONNX file, which ONNX Runtime and many other programs can run.
+"""Export a network as an ONNX file, which ONNX Runtime and many other programs can run.
 
-Input and output are as here: images channels last, ``(N, H, W, C)`` with any N, the same numbers in and out. ONNX's own
-operations want channels second, so the file transposes once after the input and once before the dense layers; filters
-are written as ``(F, C, KH, KW)``, dense weights stay ``(in, out)``. Opset 17, IR 8: recent runtimes read both.
+Inputs and outputs keep tinycnn's layout: images channels last, ``(N, H, W, C)``, for any N. ONNX operators take
+channels second, so the file has one Transpose after the input and one before the dense layers. Filters are written as
+``(F, C, KH, KW)``; dense weights stay ``(in, out)``. The file uses opset 17 and IR 8, which recent runtimes support.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
 from tinycnn.files import write_atomically
-from tinycnn.interchange.onnx.file import HOW_TO_GET_IT
+from tinycnn.interchange.onnx.file import INSTALL_HINT
 from tinycnn.layers import (
     AvgPool2d,
     BatchNorm,
@@ -39,7 +39,7 @@ TO_CHANNELS_SECOND, TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 def export_onnx(model: Sequential, path: str | os.PathLike[str]) -> None:
-    """Write ``model``, as it evaluates, to ``path``; raises SettingError for a layer that ONNX has no words for."""
+    """Write ``model`` in evaluation mode to ``path``; raises SettingError for a layer without an ONNX operator."""
     write_atomically(path, to_onnx(model))
 
 
@@ -48,7 +48,7 @@ def to_onnx(model: Sequential) -> bytes:
     try:
         import onnx
     except ImportError:
-        raise SettingError(HOW_TO_GET_IT) from None
+        raise SettingError(INSTALL_HINT) from None
 
     if len(model.input_shape) not in (1, 3):
         raise SettingError(f"export: images are {model.input_shape}, expected (H, W, C) or (in,)")
@@ -66,25 +66,25 @@ def to_onnx(model: Sequential) -> bytes:
 
 
 def _as_file(onnx: Any, graph: "_Graph", model: Sequential) -> Any:
-    """The graph with its input and output declared, and what a reader should know in the metadata."""
+    """The ONNX model: the graph, its input and output, and layout, pixel scale and class names as metadata."""
     kind = onnx.helper.np_dtype_to_tensor_dtype(model.dtype)
     images = onnx.helper.make_tensor_value_info("images", kind, ["N", *model.input_shape])
     scores = onnx.helper.make_tensor_value_info("scores", kind, ["N", *model.output_shape])
     body = onnx.helper.make_graph(graph.nodes, "tinycnn", [images], [scores], initializer=graph.constants)
     file = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR)
     file.producer_name, file.producer_version = "tinycnn", __version__
-    notes = {"layout": "channels last (N, H, W, C)", "multiply_byte_pixels_by": repr(pixel_scale(model))}
-    notes |= {name: json.dumps(said) for name, said in model.metadata().items()}
-    onnx.helper.set_model_props(file, notes)
+    metadata = {"layout": "channels last (N, H, W, C)", "multiply_byte_pixels_by": repr(pixel_scale(model))}
+    metadata |= {name: json.dumps(value) for name, value in model.metadata().items()}
+    onnx.helper.set_model_props(file, metadata)
     return file
 
 
 class _Graph:
-    """The nodes and constants of the file while it is written; every node has one result, called as the node is."""
+    """Collects the nodes and constants of the file. Every node has one result, which has the name of the node."""
 
     def __init__(self, helper: Any, model: Sequential) -> None:
         self.helper, self.dtype = helper, model.dtype
-        self.shape = model.input_shape  # of what the next layer gets, without N, channels last
+        self.shape = model.input_shape  # input shape of the next layer, without N, channels last
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
@@ -100,7 +100,7 @@ class _Graph:
         return name
 
     def add_layer(self, name: str, layer: Layer, x: str) -> str:
-        """The nodes of one layer; images are ``(N, C, H, W)`` between layers. Answers the name of the result."""
+        """Add the nodes of one layer and return the name of its result; images are ``(N, C, H, W)`` between layers."""
         result = self._nodes_of(name, layer, x)
         self.shape = layer.output_shape
         return result
@@ -131,7 +131,7 @@ class _Graph:
             case Softmax() | LogSoftmax():
                 return self.add(type(layer).__name__, name, [x], axis=1)  # classes, or channels
             case Dropout():
-                return x  # does nothing in evaluation
+                return x  # the identity in evaluation mode
         raise SettingError(f"export: ONNX has no operation for the layer {name} ({type(layer).__name__})")
 
     def _conv2d(self, name: str, layer: Conv2d, x: str) -> str:
@@ -165,14 +165,14 @@ def _window(layer: Conv2d | MaxPool2d | AvgPool2d) -> dict[str, Any]:
 
 
 def largest_difference(model: Sequential, content: bytes, images: int = 5) -> float:
-    """How far ONNX Runtime's output of the file ``content`` is from ours, at most, over random images.
+    """The largest difference between ONNX Runtime's output for the file ``content`` and ours, over random images.
 
-    Raises SettingError where it is not installed, or cannot run the file (it has no convolution in float64).
+    Raises SettingError where ONNX Runtime is not installed, or cannot run the file (it has no float64 convolution).
     """
     try:
         import onnxruntime
     except ImportError:
-        raise SettingError(HOW_TO_GET_IT) from None
+        raise SettingError(INSTALL_HINT) from None
 
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

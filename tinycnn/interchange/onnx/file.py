@@ -1,8 +1,8 @@
-"""An ONNX file as nodes and constants, read so that a file from a stranger does no harm.
+"""Reads an ONNX file into nodes and constants, treating it as untrusted input.
 
-Nothing in it is believed. At most ``MAX_FILE`` bytes are read, and before protobuf makes objects of them their fields
-are counted: two bytes can become an object of two hundred. A constant has to hold all the numbers that its shape
-declares; those that lie in other files are refused, so no path from the file is ever opened.
+At most ``MAX_FILE`` bytes are read. Their protobuf fields are counted before protobuf creates objects from them,
+because two bytes can become an object of two hundred. A constant must contain all the numbers that its shape declares.
+Constants in other files are refused, so no path from the file is ever opened.
 """
 
 import json
@@ -16,18 +16,18 @@ import numpy as np
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.saving.safetensors_file import DAMAGED, MAX_FILE, shortened
 
-MAX_FIELDS = 200_000  # of the whole file; the largest of ours has 500. A field costs at most some 200 bytes
-MOST_AXES = 8
-MOST_LETTERS = 1 << 22  # of metadata
-OPSETS = range(7, 29)  # older ones broadcast differently; newer ones are not written yet
-IN_ANOTHER_FILE = "onnx.save_model(onnx.load(path), path) puts all into one (torch.onnx.export: external_data=False)"
-HOW_TO_GET_IT = "ONNX files need two packages more: pip install 'tinycnn[onnx]'"
-GROUPS, VARINT, EIGHT_BYTES, WITH_LENGTH, FOUR_BYTES = (3, 4), 0, 1, 2, 5  # how protobuf tells the length of a field
+MAX_FIELDS = 200_000  # per file; our largest export has 500. A field takes at most about 200 bytes of memory
+MAX_AXES = 8
+MAX_METADATA = 1 << 22  # characters
+OPSETS = range(7, 29)  # older opsets broadcast differently; newer ones do not exist yet
+SINGLE_FILE_HINT = "onnx.save_model(onnx.load(path), path) makes one file (torch.onnx.export: external_data=False)"
+INSTALL_HINT = "ONNX files need two more packages: pip install 'tinycnn[onnx]'"
+GROUPS, VARINT, EIGHT_BYTES, WITH_LENGTH, FOUR_BYTES = (3, 4), 0, 1, 2, 5  # protobuf's wire types
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operation of the file: what it is called, what it takes and gives, and its attributes."""
+    """One operation of the file: operator, name, names of inputs and outputs, and attributes."""
 
     operator: str
     name: str
@@ -39,7 +39,7 @@ class Node:
         return f"node {shortened(self.name)} ({self.operator[:50]})"
 
     def settings(self, **defaults: Any) -> dict[str, Any]:
-        """The attributes over their ``defaults``; FileFormatError for one that has none, or is of another kind."""
+        """``defaults`` updated with the attributes; raises FileFormatError for an unknown name or another type."""
         for name, value in self.attributes.items():
             if name not in defaults:
                 raise FileFormatError(f"{self}: tinycnn does not know its attribute {shortened(name)}")
@@ -48,15 +48,15 @@ class Node:
         return defaults | self.attributes
 
     def require(self, settings: dict[str, Any], **known: Any) -> None:
-        """Raise FileFormatError unless these settings have the only values that the layers here can have."""
+        """Raise FileFormatError unless ``settings`` have the ``known`` values, the only ones that layers support."""
         for name, value in known.items():
             if settings[name] != value:
-                raise FileFormatError(f"{self}: {name}={shortened(settings[name])}; the layers here know only {value}")
+                raise FileFormatError(f"{self}: {name}={shortened(settings[name])}; tinycnn supports only {value}")
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The nodes in the order of the file, its constants by name, its one input and its one output."""
+    """The nodes in the order of the file, its constants by name, its single input and its single output."""
 
     nodes: list[Node]
     constants: dict[str, np.ndarray]
@@ -64,19 +64,19 @@ class Graph:
     input_name: str
     dtype: np.dtype
     shape: tuple[int, ...]  # of the input, without N
-    batch: int | None  # N, where the file fixes it
+    batch: int | None  # N, if the file fixes it
     output_name: str
     size: int  # of the file, in bytes
-    meaning: dict[str, Any]  # as Sequential.metadata returns it, where tinycnn wrote the file
+    metadata: dict[str, Any]  # class_names and pictures, if tinycnn wrote the file
 
 
 def read_graph(path: str | os.PathLike[str]) -> Graph:
-    """The graph in the ONNX file ``path``; raises FileFormatError for a file that is damaged or does too much."""
+    """The graph in the ONNX file ``path``; raises FileFormatError for a damaged file or unsupported content."""
     try:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError:
-        raise SettingError(HOW_TO_GET_IT) from None
+        raise SettingError(INSTALL_HINT) from None
 
     content = _read(path)
     try:
@@ -95,14 +95,17 @@ def _read(path: str | os.PathLike[str]) -> bytes:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE:
-                raise FileFormatError(f"{size:,} bytes; an ONNX file may have {MAX_FILE:,}")
+                raise FileFormatError(f"{size:,} bytes; the limit for ONNX files is {MAX_FILE:,}")
             return file.read(size)
     except OSError as error:
         raise FileFormatError(f"cannot be read: {error}") from None
 
 
 def _count_fields(message: memoryview, kind: Any, left: int) -> int:
-    """How many fields are left of ``left`` after those of ``message``, a protobuf message of the ``kind``."""
+    """Subtract the number of fields of ``message``, a protobuf message of ``kind``, from the budget ``left``.
+
+    Raises FileFormatError when the budget is used up.
+    """
     at = 0
     while at < len(message):
         if left == 0:
@@ -111,7 +114,7 @@ def _count_fields(message: memoryview, kind: Any, left: int) -> int:
         left -= 1
         length = {EIGHT_BYTES: 8, FOUR_BYTES: 4}.get(key & 7, 0)
         if key & 7 in GROUPS:
-            raise ValueError("a group of fields, which ONNX has not")
+            raise ValueError("a protobuf group, which ONNX does not use")
         if key & 7 == VARINT:
             _, at = _varint(message, at)
         elif key & 7 == WITH_LENGTH:
@@ -124,7 +127,7 @@ def _count_fields(message: memoryview, kind: Any, left: int) -> int:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The number that begins at ``at``, seven bits in a byte, and where it ends."""
+    """Decode the varint at ``at``, seven bits per byte: its value, and the position after it."""
     value = shift = 0
     while message[at] & 128:
         value |= (message[at] & 127) << shift
@@ -135,14 +138,14 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 def _graph(onnx: Any, model: Any, size: int) -> Graph:
-    """All that is needed of the file; FileFormatError where it has what no chain of layers has."""
+    """The parts of the file that the importer needs; raises FileFormatError unless it has one input and one output."""
     graph, opset = model.graph, next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
     if opset not in OPSETS:
         raise FileFormatError(f"opset {opset}, expected {OPSETS[0]} to {OPSETS[-1]}: export it again with another")
     constants = {tensor.name: _constant(onnx, tensor) for tensor in graph.initializer}
     if len(constants) < len(graph.initializer):
         raise FileFormatError("two constants have the same name")
-    inputs = [one for one in graph.input if one.name not in constants]  # old files list constants there, too
+    inputs = [one for one in graph.input if one.name not in constants]  # old files list constants as inputs, too
     if len(inputs) != 1 or len(graph.output) != 1 or graph.sparse_initializer:
         raise FileFormatError(
             f"{len(inputs)} inputs, {len(graph.output)} outputs, {len(graph.sparse_initializer)} sparse constants; "
@@ -150,43 +153,43 @@ def _graph(onnx: Any, model: Any, size: int) -> Graph:
         )
     dtype, shape, batch = _input_kind(onnx, inputs[0])
     nodes = [_node(onnx, number, node) for number, node in enumerate(graph.node)]
-    meaning = _meaning(model)
-    return Graph(nodes, constants, opset, inputs[0].name, dtype, shape, batch, graph.output[0].name, size, meaning)
+    metadata = _metadata(model)
+    return Graph(nodes, constants, opset, inputs[0].name, dtype, shape, batch, graph.output[0].name, size, metadata)
 
 
-def _meaning(model: Any) -> dict[str, Any]:
-    """What a file of ours says of its classes and pictures; other programs mean something else by these words."""
+def _metadata(model: Any) -> dict[str, Any]:
+    """Class names and kind of pictures in a file that tinycnn wrote; other programs use these keys differently."""
     if model.producer_name != "tinycnn":
         return {}
-    notes = {note.key: note.value for note in model.metadata_props if note.key in ("class_names", "pictures")}
-    if sum(map(len, notes.values())) > MOST_LETTERS:
-        raise FileFormatError(f"its metadata have more than {MOST_LETTERS:,} letters about classes")
-    return {key: json.loads(value) for key, value in notes.items()}
+    entries = {entry.key: entry.value for entry in model.metadata_props if entry.key in ("class_names", "pictures")}
+    if sum(map(len, entries.values())) > MAX_METADATA:
+        raise FileFormatError(f"its metadata for class names exceeds {MAX_METADATA:,} characters")
+    return {key: json.loads(value) for key, value in entries.items()}
 
 
 def _input_kind(onnx: Any, declared: Any) -> tuple[np.dtype, tuple[int, ...], int | None]:
-    """Dtype, shape without N, and N or None."""
+    """Dtype, shape without N, and N (None if the file leaves it open)."""
     kind = declared.type.tensor_type
     names = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
     if kind.elem_type not in names:
-        raise FileFormatError(f"its input {shortened(declared.name)} is not float32 or float64, as images are here")
+        raise FileFormatError(f"its input {shortened(declared.name)} is neither float32 nor float64, as images must be")
     batch, *shape = [one.dim_value if one.HasField("dim_value") else 0 for one in kind.shape.dim] or [0]
-    if not shape or len(shape) > MOST_AXES or min(shape) < 1:
+    if not shape or len(shape) > MAX_AXES or min(shape) < 1:
         found = shortened((batch, *shape))
-        raise FileFormatError(f"its input has shape {found} (0: open); all numbers but the first must be fixed")
+        raise FileFormatError(f"its input has shape {found} (0: open); all sizes but the first must be fixed")
     return np.dtype(names[kind.elem_type]), tuple(shape), batch if batch > 0 else None
 
 
 def _node(onnx: Any, number: int, node: Any) -> Node:
     name = node.name or str(number)
     if node.domain not in ("", "ai.onnx"):
-        raise FileFormatError(f"node {shortened(name)}: an operator of {shortened(node.domain)}, not of ONNX itself")
+        raise FileFormatError(f"node {shortened(name)}: an operator of {shortened(node.domain)}, not a standard one")
     attributes = {one.name: _attribute(onnx, name, one) for one in node.attribute}
     return Node(node.op_type, name, list(node.input), list(node.output), attributes)
 
 
 def _attribute(onnx: Any, node: str, attribute: Any) -> Any:
-    """A number, text, array, or tuple of numbers."""
+    """The value of an attribute: a number, text, array, or tuple of numbers."""
     kinds = onnx.AttributeProto
     if attribute.type == kinds.TENSOR:
         return _constant(onnx, attribute.t)
@@ -195,14 +198,14 @@ def _attribute(onnx: Any, node: str, attribute: Any) -> Any:
     if attribute.type in (kinds.INT, kinds.FLOAT, kinds.INTS, kinds.FLOATS):
         value = onnx.helper.get_attribute_value(attribute)
         return value if isinstance(value, int | float) else tuple(value)
-    raise FileFormatError(f"node {shortened(node)}: attribute {shortened(attribute.name)} is of a kind not known here")
+    raise FileFormatError(f"node {shortened(node)}: attribute {shortened(attribute.name)} has an unsupported type")
 
 
 def _constant(onnx: Any, tensor: Any) -> np.ndarray:
-    """The array that a tensor of the file holds, without a copy where it can be; FileFormatError for any other."""
+    """The array that a tensor of the file holds, without a copy where possible; raises FileFormatError otherwise."""
     kinds, name = onnx.TensorProto, f"constant {shortened(tensor.name)}"
     if tensor.data_location == kinds.EXTERNAL or tensor.external_data:
-        raise FileFormatError(f"{name} lies in another file, which is not opened; {IN_ANOTHER_FILE}")
+        raise FileFormatError(f"{name} lies in another file, which is not opened; {SINGLE_FILE_HINT}")
     typed = {
         kinds.FLOAT: "float_data",
         kinds.DOUBLE: "double_data",
@@ -218,7 +221,7 @@ def _constant(onnx: Any, tensor: Any) -> np.ndarray:
         if tensor.HasField("raw_data")
         else len(getattr(tensor, typed[tensor.data_type]))
     )
-    fits = len(tensor.dims) <= MOST_AXES and all(size >= 0 for size in tensor.dims) and math.prod(tensor.dims) == held
+    fits = len(tensor.dims) <= MAX_AXES and all(size >= 0 for size in tensor.dims) and math.prod(tensor.dims) == held
     if not fits:
         raise FileFormatError(f"{name} has shape {shortened(tuple(tensor.dims))} and holds {held:g} numbers")
     return onnx.numpy_helper.to_array(tensor)

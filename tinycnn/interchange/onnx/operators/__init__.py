@@ -1,7 +1,7 @@
-"""What every operator of ONNX that can be read becomes: a layer, a change of the layer before, or other axes.
+"""The conversion of every supported ONNX operator: to a layer, a change of the previous layer, or a change of axes.
 
-``STEPS`` is the list. Each step reads the attributes of its node, refuses what the layers here cannot do, and changes
-the chain. Source: the operator schemas of ONNX, https://onnx.ai/onnx/operators/.
+``STEPS`` maps operators to their conversions. A conversion reads the attributes of its node, raises FileFormatError for
+unsupported ones, and updates the chain. Source: the operator schemas of ONNX, https://onnx.ai/onnx/operators/.
 """
 
 from collections.abc import Callable

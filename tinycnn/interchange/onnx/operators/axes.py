@@ -1,4 +1,4 @@
-"""What leaves the numbers as they are and lays them otherwise: no layer, for images here are always channels last."""
+"""Operators that only change the layout in the file. They become no layer, since images are always channels last."""
 
 import math
 
@@ -7,87 +7,87 @@ import numpy as np
 from tinycnn.errors import FileFormatError
 from tinycnn.interchange.onnx.chain import Chain
 from tinycnn.interchange.onnx.constants import ELEMENT_TYPES
-from tinycnn.interchange.onnx.file import MOST_AXES, Node
+from tinycnn.interchange.onnx.file import MAX_AXES, Node
 from tinycnn.saving.safetensors_file import shortened
 
 
 def transpose(chain: Chain, node: Node) -> None:
-    """Other axes in the file; here images stay as they are."""
+    """Permute the axes in the file; N must stay the first."""
     rank = len(chain.axes)
     perm = node.settings(perm=())["perm"] or tuple(reversed(range(rank)))
     if sorted(perm) != list(range(rank)) or perm[0] != 0:
-        raise FileFormatError(f"{node}: perm={shortened(perm)} of {rank} axes; the first, N, must stay the first")
-    chain.lie_as(tuple(chain.axes[axis] for axis in perm))
+        raise FileFormatError(f"{node}: perm={shortened(perm)} of {rank} axes; the first axis, N, must stay the first")
+    chain.set_axes(tuple(chain.axes[axis] for axis in perm))
 
 
 def flatten(chain: Chain, node: Node) -> None:
-    """``(N, all others)``."""
+    """Join all axes after N to one."""
     axis = node.settings(axis=1)["axis"]
     if axis not in (1, 1 - len(chain.axes)):
-        raise FileFormatError(f"{node}: axis={axis}, expected 1: all axes but N become one")
-    chain.lie_as(("N", chain.row))
+        raise FileFormatError(f"{node}: axis={axis}, expected 1, which joins all axes but N")
+    chain.set_axes(("N", chain.row))
 
 
 def reshape(chain: Chain, node: Node) -> None:
-    """Axes joined, or axes of length 1 moved, added and taken away."""
+    """Join axes, or move, add and remove axes of length 1."""
     settings = node.settings(allowzero=0)
-    first, *sizes = numbers(chain.needed(node, 1))
-    if 0 in (first, *sizes):  # which is the old length, or no length at all
+    first, *sizes = numbers(chain.required_constant(node, 1))
+    if 0 in (first, *sizes):  # with allowzero=0, 0 means the old length; otherwise an empty axis
         node.require(settings, allowzero=0)
     sizes = [chain.length(chain.axes[i]) if size == 0 else size for i, size in enumerate(sizes, start=1)]
     if sizes.count(-1) == 1 and first != -1:
         sizes[sizes.index(-1)] = chain.length(chain.row) // max(math.prod(size for size in sizes if size != -1), 1)
     if first not in (0, -1, chain.graph.batch) or math.prod(sizes) != chain.length(chain.row) or min(sizes) < 1:
         raise FileFormatError(
-            f"{node}: to {[first, *sizes]}; the first axis must stay N, and all numbers must have a place"
+            f"{node}: to {[first, *sizes]}; the first axis must stay N, and the number of elements must not change"
         )
-    chain.lie_as(("N", *regrouped(chain, node, sizes)))
+    chain.set_axes(("N", *regrouped(chain, node, sizes)))
 
 
 def regrouped(chain: Chain, node: Node, sizes: list[int]) -> list[str]:
-    """The letters of axes with these sizes; raises FileFormatError where one would be cut in two."""
+    """The letters of the axes with these sizes; raises FileFormatError where an axis would be split."""
     left, axes = chain.row, []
     for size in sizes:
         count = next((n for n in range(len(left) + 1) if chain.length(left[:n]) >= size), 0)
         axes.append(left[:count])
         left = left[count:]
     if [chain.length(axis) for axis in axes] != sizes:
-        raise FileFormatError(f"{node}: to {sizes} for each image, which cuts an axis in two; no layer here does this")
+        raise FileFormatError(f"{node}: to {sizes} for each image, which splits an axis; tinycnn has no layer for this")
     return axes
 
 
 def squeeze(chain: Chain, node: Node) -> None:
-    """Axes of length 1 taken away."""
+    """Remove axes of length 1."""
     axes = {axis % len(chain.axes) for axis in node.settings(axes=())["axes"] or numbers(chain.constant(node, 1))}
     if not axes or 0 in axes or any(chain.axes[axis] for axis in axes):
-        raise FileFormatError(f"{node}: takes away axes {sorted(axes)}; they must be named, and have length 1")
-    chain.lie_as(tuple(axis for i, axis in enumerate(chain.axes) if i not in axes))
+        raise FileFormatError(f"{node}: removes the axes {sorted(axes)}; the axes must be listed and have length 1")
+    chain.set_axes(tuple(axis for i, axis in enumerate(chain.axes) if i not in axes))
 
 
 def unsqueeze(chain: Chain, node: Node) -> None:
-    """Axes of length 1 added."""
-    given = node.settings(axes=())["axes"] or numbers(chain.constant(node, 1))
+    """Add axes of length 1."""
+    added = node.settings(axes=())["axes"] or numbers(chain.constant(node, 1))
     axes = list(chain.axes)
-    for axis in sorted(axis % (len(axes) + len(given)) for axis in given):
+    for axis in sorted(axis % (len(axes) + len(added)) for axis in added):
         axes.insert(axis, "")
     if axes[0] != "N":
-        raise FileFormatError(f"{node}: puts an axis before N")
-    chain.lie_as(tuple(axes))
+        raise FileFormatError(f"{node}: adds an axis before N, which must stay the first")
+    chain.set_axes(tuple(axes))
 
 
 def numbers(constant: np.ndarray | None) -> list[int]:
-    """The numbers of a shape or list of axes; raises FileFormatError for more than a shape can have."""
-    if constant is not None and (constant.size > MOST_AXES or constant.dtype.kind != "i"):
+    """The integers of a shape or list of axes; raises FileFormatError for more than a shape can have."""
+    if constant is not None and (constant.size > MAX_AXES or constant.dtype.kind != "i"):
         raise FileFormatError(f"a constant of {constant.dtype} {constant.shape} where a shape is expected")
     return [] if constant is None else constant.ravel().tolist()
 
 
 def cast(chain: Chain, node: Node) -> None:
-    """To the dtype that it has: nothing."""
+    """Accept a conversion to the dtype that the array already has."""
     number = next(number for number, dtype in ELEMENT_TYPES.items() if dtype == chain.graph.dtype)
     node.require(node.settings(to=0, saturate=1), to=number)
 
 
 def identity(chain: Chain, node: Node) -> None:
-    """Nothing."""
+    """No change."""
     node.settings()

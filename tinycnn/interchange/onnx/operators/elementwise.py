@@ -1,22 +1,22 @@
-"""What changes each number where it is, and no shape: arithmetic, activations, batch norm."""
+"""Operators that keep the shape: arithmetic, activations, batch norm, dropout, softmax."""
 
 import numpy as np
 
 from tinycnn.errors import FileFormatError
-from tinycnn.interchange.onnx.chain import Chain, OtherOrderError
+from tinycnn.interchange.onnx.chain import Chain, LayoutError
 from tinycnn.interchange.onnx.file import Node
 from tinycnn.layers import BatchNorm, Dropout, LogSoftmax, ReLU, Rescaling, Softmax
 
 
 def arithmetic(chain: Chain, node: Node) -> None:
-    """``+ - * /`` with a constant: part of the layer before, or a Rescaling."""
+    """``+ - * /`` with a constant → part of the previous layer, or a Rescaling."""
     node.settings()
     first = chain.current == node.inputs[0]
     constant = chain.constant(node, 1 if first else 0)
     if constant is None:
         raise FileFormatError(f"{node}: expected two inputs, got {len(node.inputs)}")
     if not first and node.operator == "Div":
-        raise FileFormatError(f"{node}: divides by what the layers before give, which no layer here does")
+        raise FileFormatError(f"{node}: divides by the result of the previous layers; tinycnn has no layer for this")
     last = chain.planned[-1] if chain.planned else None
     if last and last.is_linear and first and is_per_channel(chain, constant):
         change_linear(last.arrays, node.operator, constant.ravel())
@@ -24,21 +24,21 @@ def arithmetic(chain: Chain, node: Node) -> None:
         change_all(chain, node.operator, decimal(constant.item()), constant_first=not first)
     else:
         raise FileFormatError(
-            f"{node}: a constant of shape {constant.shape}; here only one number, or one for each channel behind a "
-            "convolution or dense layer"
+            f"{node}: a constant of shape {constant.shape}; tinycnn supports only one number, or one per channel after "
+            "a convolution or dense layer"
         )
 
 
 def is_per_channel(chain: Chain, constant: np.ndarray) -> bool:
-    """Whether the constant has a number for each channel, along the axis where these lie."""
-    places = [place - constant.ndim for place, size in enumerate(constant.shape) if size > 1]
+    """Whether the constant has one number per channel, along the axis of the channels."""
+    axes = [axis - constant.ndim for axis, size in enumerate(constant.shape) if size > 1]
     if constant.size != chain.sizes["C"] or constant.ndim > len(chain.axes):
         return False
-    return all(chain.axes[place] == "C" for place in places)
+    return all(chain.axes[axis] == "C" for axis in axes)
 
 
 def change_linear(arrays: dict[str, np.ndarray], operator: str, constant: np.ndarray) -> None:
-    """The weights ``(..., F)`` and bias ``(F,)`` of a layer behind which ``constant (F,)`` is added or multiplied."""
+    """Apply ``constant (F,)`` to the output of a layer, by changing its weights ``(..., F)`` and bias ``(F,)``."""
     if operator in ("Mul", "Div"):
         factor = constant if operator == "Mul" else 1 / constant
         arrays |= {name: array * factor for name, array in arrays.items()}
@@ -48,7 +48,7 @@ def change_linear(arrays: dict[str, np.ndarray], operator: str, constant: np.nda
 
 
 def change_all(chain: Chain, operator: str, number: float, constant_first: bool) -> None:
-    """A Rescaling, or a change of the one before: ``(x s + o) a + b = x (s a) + (o a + b)``."""
+    """Append a Rescaling, or change a previous one: ``(x s + o) a + b = x (s a) + (o a + b)``."""
     match operator:
         case "Add":
             factor, term = 1.0, number
@@ -65,15 +65,15 @@ def change_all(chain: Chain, operator: str, number: float, constant_first: bool)
 
 
 def batch_normalization(chain: Chain, node: Node) -> None:
-    """``scale, B, mean, var`` → BatchNorm; ONNX's momentum is the weight of the old value."""
+    """``scale, B, mean, var`` → BatchNorm; ONNX's momentum weights the old value, ours the new one."""
     settings = node.settings(epsilon=1e-5, momentum=0.9, training_mode=0, spatial=1)
     node.require(settings, training_mode=0, spatial=1)
-    arrays = [chain.needed(node, place) for place in (1, 2, 3, 4)]
+    arrays = [chain.required_constant(node, position) for position in (1, 2, 3, 4)]
     if chain.is_image:
         chain.expect_channels_second(node)
     if {array.shape for array in arrays} != {chain.shape[-1:]}:
         raise FileFormatError(f"{node}: constants {[array.shape for array in arrays]} for {chain.shape[-1]} channels")
-    order = slice(None) if chain.is_image else chain.places()
+    order = slice(None) if chain.is_image else chain.file_index()
     names = ("gamma", "beta", "running_mean", "running_var")
     values = {name: array[order] for name, array in zip(names, arrays, strict=True)}
     chain.plan(BatchNorm, values, momentum=decimal(1 - settings["momentum"]), eps=decimal(settings["epsilon"]))
@@ -86,11 +86,11 @@ def relu(chain: Chain, node: Node) -> None:
 
 
 def dropout(chain: Chain, node: Node) -> None:
-    """→ Dropout, for who goes on training; as the file has it, it does nothing."""
+    """→ Dropout, which is used when the network is trained further; the file must have it in evaluation mode."""
     settings = node.settings(ratio=0.5, seed=0)
     ratio, training = chain.constant(node, 1), chain.constant(node, 2)
     if training is not None and training.any():
-        raise FileFormatError(f"{node}: drops also in evaluation; export the network in evaluation mode")
+        raise FileFormatError(f"{node}: is in training mode; export the network in evaluation mode")
     chain.plan(Dropout, p=decimal(settings["ratio"] if ratio is None else ratio.item()))
 
 
@@ -101,11 +101,11 @@ def softmax(chain: Chain, node: Node) -> None:
     rank = len(chain.axes)
     over = chain.axes[axis] if -rank <= axis < rank else "?"
     if (over != chain.letters("C") if chain.is_image else over != chain.row) or (not modern and rank != 2):
-        kind = OtherOrderError if chain.is_image else FileFormatError
-        raise kind(f"{node}: over axis {axis} of {', '.join(chain.axes)}; here it is over the channels, C")
+        kind = LayoutError if chain.is_image else FileFormatError
+        raise kind(f"{node}: over axis {axis} of {', '.join(chain.axes)}; tinycnn supports only the channels, C")
     chain.plan(Softmax if node.operator == "Softmax" else LogSoftmax)
 
 
 def decimal(number: float) -> float:
-    """The shortest decimal number that is the same in float32, as ONNX keeps attributes: 0.001, not 0.00100000005."""
+    """The shortest decimal with the same float32 value (ONNX attributes are float32): 0.001, not 0.00100000005."""
     return float(str(np.float32(number))) if np.float32(number) == number else number

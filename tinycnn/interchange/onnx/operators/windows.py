@@ -1,4 +1,4 @@
-"""What slides a window over the image, or has one as large as the image: convolution, pooling, means."""
+"""Operators with a window that slides over the image or covers it: convolution, pooling, mean."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "auto_pa
 def conv(chain: Chain, node: Node) -> None:
     """``weight (F, C, KH, KW)`` → Conv2d."""
     settings = node.settings(kernel_shape=(), group=1, **WINDOW)
-    weight, bias = chain.needed(node, 1), chain.constant(node, 2)
+    weight, bias = chain.required_constant(node, 1), chain.constant(node, 2)
     node.require(settings, group=1)
     if weight.ndim != 4 or settings["kernel_shape"] not in ((), weight.shape[2:]):
         kernel = shortened(settings["kernel_shape"])
@@ -36,7 +36,7 @@ def max_pool(chain: Chain, node: Node) -> None:
 
 
 def average_pool(chain: Chain, node: Node) -> None:
-    """→ AvgPool2d, which counts padding as zeros."""
+    """→ AvgPool2d, which includes padding zeros in the mean."""
     settings = node.settings(kernel_shape=(), ceil_mode=0, count_include_pad=0, **WINDOW)
     window = find_window(chain, node, settings)
     if window["padding"] != (0, 0):
@@ -45,7 +45,7 @@ def average_pool(chain: Chain, node: Node) -> None:
 
 
 def find_window(chain: Chain, node: Node, settings: dict[str, Any]) -> dict[str, Any]:
-    """Kernel size, stride and padding as layers take them; the images of the chain get their new size."""
+    """Kernel size, stride and padding as arguments of a layer; also sets the new image size of the chain."""
     chain.expect_channels_second(node)
     node.require(settings, dilations=(1, 1))
     kernel_size, stride = settings["kernel_shape"], settings["strides"]
@@ -56,7 +56,7 @@ def find_window(chain: Chain, node: Node, settings: dict[str, Any]) -> dict[str,
     pads = find_pads(chain, node, kernel_size, settings)
     if len(pads) != 4 or pads[:2] != pads[2:] or min(pads) < 0:
         raise FileFormatError(
-            f"{node}: pads {shortened(pads)} (top, left, bottom, right); here opposite sides get the same"
+            f"{node}: pads {shortened(pads)} (top, left, bottom, right); tinycnn pads opposite sides equally"
         )
     window = {"kernel_size": kernel_size, "stride": stride, "padding": pads[:2]}
     check_window(node.operator, (1, *chain.shape), **window)
@@ -68,7 +68,7 @@ def find_window(chain: Chain, node: Node, settings: dict[str, Any]) -> dict[str,
 
 
 def find_pads(chain: Chain, node: Node, kernel_size: Pair, settings: dict[str, Any]) -> tuple[int, ...]:
-    """``(top, left, bottom, right)``, also where the file only says "so that the size is kept"."""
+    """The padding ``(top, left, bottom, right)``, computed from ``auto_pad`` where the file uses it."""
     match settings["auto_pad"]:
         case "NOTSET":
             return settings["pads"]
@@ -76,32 +76,32 @@ def find_pads(chain: Chain, node: Node, kernel_size: Pair, settings: dict[str, A
             return (0, 0, 0, 0)
         case "SAME_UPPER" | "SAME_LOWER":
             sides = zip(chain.shape, kernel_size, settings["strides"], strict=False)
-            whole = [max((math.ceil(size / S) - 1) * S + K - size, 0) for size, K, S in sides]
-            return *(pad // 2 for pad in whole), *(pad - pad // 2 for pad in whole)
-    raise FileFormatError(f"{node}: auto_pad={shortened(settings['auto_pad'])} is none of ONNX's")
+            totals = [max((math.ceil(size / S) - 1) * S + K - size, 0) for size, K, S in sides]
+            return *(pad // 2 for pad in totals), *(pad - pad // 2 for pad in totals)
+    raise FileFormatError(f"{node}: auto_pad={shortened(settings['auto_pad'])} is not a value that ONNX defines")
 
 
 def check_rounding(chain: Chain, node: Node, kernel_size: Pair, stride: Pair, padding: Pair) -> None:
-    """``ceil_mode`` would count a last window that hangs over the edge."""
+    """Raise FileFormatError where ``ceil_mode`` would add a last window that extends over the edge."""
     for size, K, S, P in zip(chain.shape, kernel_size, stride, padding, strict=False):
         if (size + 2 * P - K) % S:
-            raise FileFormatError(f"{node}: ceil_mode=1, and its windows do not come out even; here they round down")
+            raise FileFormatError(f"{node}: ceil_mode=1 adds a window over the edge of the image; tinycnn rounds down")
 
 
 def global_average_pool(chain: Chain, node: Node) -> None:
-    """→ AvgPool2d whose window is the image."""
+    """→ AvgPool2d with the image as its window."""
     chain.expect_channels_second(node)
     chain.plan(AvgPool2d, kernel_size=(chain.sizes["H"], chain.sizes["W"]))
     chain.resize(H=1, W=1)
 
 
 def reduce_mean(chain: Chain, node: Node) -> None:
-    """Over height and width, in any order of the axes: the same."""
+    """A mean over height and width, in any order → AvgPool2d with the image as its window."""
     settings = node.settings(axes=(), keepdims=1, noop_with_empty_axes=0)
     axes = {axis % len(chain.axes) for axis in settings["axes"] or numbers(chain.constant(node, 1))}
     if not chain.is_image or {chain.axes[axis] for axis in axes} != {chain.letters("H"), chain.letters("W")}:
-        raise FileFormatError(f"{node}: a mean over axes {sorted(axes)}; a layer here takes it over height and width")
+        raise FileFormatError(f"{node}: a mean over axes {sorted(axes)}; tinycnn supports only height and width")
     kept = ["" if i in axes else axis for i, axis in enumerate(chain.axes) if settings["keepdims"] or i not in axes]
     chain.plan(AvgPool2d, kernel_size=(chain.sizes["H"], chain.sizes["W"]))
     chain.resize(H=1, W=1)
-    chain.lie_as(tuple(kept))
+    chain.set_axes(tuple(kept))
