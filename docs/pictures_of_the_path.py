@@ -1,6 +1,6 @@
 """The pictures of the path: ``python docs/pictures_of_the_path.py`` draws them all into ``docs/path/pictures/``.
 
-One function, one picture. Words stay words in the files (SVG), so a picture is small and a change can be read.
+Each function draws one picture. The SVG files keep text as text, so they are small and their changes are readable.
 """
 
 import sys
@@ -23,19 +23,19 @@ INK, FORWARD, BACKWARD, PALE = "#333333", "#1f6fb4", "#c23b22", "#e8eef5"
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "tinycnn", "font.size": 10, "axes.spines.top": False}
 STYLE |= {"axes.spines.right": False, "axes.edgecolor": INK, "text.color": INK}
 
-UNDERLAY = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # keeps words readable on top of lines
+UNDERLAY = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # keeps text readable on top of lines
 
 PICTURES: dict[str, Callable[[], Figure]] = {}
 
 
 def picture(draw: Callable[[], Figure]) -> Callable[[], Figure]:
-    """Decorator: the name of the function is the name of the file."""
+    """Register a picture; the name of the function becomes the name of its file."""
     PICTURES[draw.__name__] = draw
     return draw
 
 
 def blank(width: float, height: float) -> tuple[Figure, Axes]:
-    """A sheet without axes, one unit an inch."""
+    """A figure without axes, with one unit per inch."""
     figure, axes = plt.subplots(figsize=(width, height))
     axes.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     axes.axis("off")
@@ -44,7 +44,7 @@ def blank(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def node(axes: Axes, x: float, y: float, name: str, value: str, grad: str) -> None:
-    """A circle with the name inside, the value above it, and the gradient below."""
+    """A circle that contains the name, with the value above it and the gradient below it."""
     axes.add_patch(plt.Circle((x, y), 0.27, facecolor=PALE, edgecolor=INK, zorder=2))
     axes.text(x, y, name, ha="center", va="center", zorder=3)
     axes.text(x, y + 0.36, value, ha="center", va="bottom", color=FORWARD)
@@ -52,7 +52,7 @@ def node(axes: Axes, x: float, y: float, name: str, value: str, grad: str) -> No
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = INK, bend: float = 0) -> None:
-    """An arrow between two nodes, ending at their rims."""
+    """An arrow between the edges of two nodes."""
     style = {"arrowstyle": "-|>", "color": colour, "shrinkA": 20, "shrinkB": 20, "connectionstyle": f"arc3,rad={bend}"}
     axes.annotate("", xy=end, xytext=start, arrowprops=style)
 
@@ -92,7 +92,7 @@ def chain_rule() -> Figure:
 
 @picture
 def engine() -> Figure:
-    """The graph of u = x y, v = u + x, loss = u v, with what flows back along each edge."""
+    """The graph of u = x y, v = u + x, loss = u v, with the gradient along each edge."""
     figure, axes = blank(7.2, 3.0)
     x, y, u, v, loss = (0.5, 2.2), (0.5, 0.7), (2.5, 1.1), (4.3, 2.2), (6.3, 1.3)
     for place, name, value, grad in (
@@ -140,7 +140,7 @@ def dense_and_relu() -> Figure:
 
 @picture
 def softmax_cross_entropy() -> Figure:
-    """Probabilities, the truth, and their difference: the gradient."""
+    """Probabilities, one-hot labels, and their difference, which is the gradient."""
     figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.3), sharey=True)
     probs, onehot = np.array([1, 2, 5]) / 8, np.array([0.0, 1, 0])
     columns = (("probs", probs, FORWARD), ("onehot", onehot, INK), ("probs − onehot", probs - onehot, BACKWARD))
@@ -184,7 +184,7 @@ def convolution() -> Figure:
 
 @picture
 def max_pool() -> Figure:
-    """The image of chapter 6 with its winners, the pooled image, and where the gradients go."""
+    """The image of chapter 6 with the maximum of each window, the pooled image, and the gradient of the input."""
     figure, axes = blank(7.2, 2.3)
     x = np.array([[1, 3, 2, 2], [0, 2, 2, 1], [5, 1, 0, 0], [4, 6, 0, -1]])
     winners = ((0, 1), (0, 2), (3, 1), (2, 2))
@@ -208,7 +208,7 @@ def max_pool() -> Figure:
 
 @picture
 def batch_norm() -> Figure:
-    """The example of chapter 7: what batch norm takes away from a gradient."""
+    """The example of chapter 7: the components that batch norm removes from a gradient."""
     figure, panels = plt.subplots(1, 4, figsize=(7.2, 2.1), sharey=True)
     x_hat, grad_y = np.array([-3, -1, 1, 3]) / 3, np.array([1.0, 0, 0, 0])
     mean, along = np.full(4, 1 / 4), -x_hat / 4
@@ -248,7 +248,7 @@ def optimizers() -> Figure:
 
 
 def walk(make: Callable[[list[Tensor]], optim.Optimizer], steps: int) -> list[np.ndarray]:
-    """Where the optimizer has been, from (-10, 2)."""
+    """The positions of the optimizer, from (-10, 2)."""
     w = Tensor(np.array([-10.0, 2.0]), requires_grad=True)
     optimizer, places = make([w]), [w.numpy().copy()]
     for _ in range(steps):
@@ -280,7 +280,7 @@ def gradient_checks() -> Figure:
 
 @picture
 def backends() -> Figure:
-    """The columns of two images, four windows each, and who fills which cell, on three machines."""
+    """The columns of two images with four windows each, and which thread fills each cell, on three backends."""
     figure, axes = blank(7.2, 3.6)
     rows, columns = np.indices((8, 4))
     machines = (("NumPy: step", columns), ("Numba: thread", rows // 4), ("CUDA: thread", rows * 4 + columns))
@@ -301,7 +301,7 @@ def backends() -> Figure:
 
 @picture
 def where_the_time_goes() -> Figure:
-    """The arithmetic of one image of keras_cnn, as chapter 11 counts it."""
+    """The operations for one image in keras_cnn, as counted in chapter 11."""
     conv1, conv2, dense = 2 * 676 * 32 * 9, 2 * 121 * 64 * 288, 2 * 1600 * 128 + 2 * 128 * 10
     done = np.array([conv1, conv2, dense, conv1, 2 * conv2, 2 * dense]) / 1e6
     needed = done * [1, 100 / 121, 1, 1 / 4, 25 / 121, 1]

@@ -1,4 +1,4 @@
-"""Copies the pictures of training runs into docs/pictures, with fewer colours so that they stay small.
+"""Copy the pictures of training runs to docs/pictures, with fewer colours so that the files are small.
 
 python docs/pictures_of_the_runs.py runs/keras_cnn runs/batchnorm_cnn
 """
@@ -13,7 +13,7 @@ COLOURS = 128
 
 
 def main(folders: list[str]) -> None:
-    """Every PNG and SVG of the runs → docs/pictures/<name of the run>/."""
+    """Copy every PNG and SVG of the runs to docs/pictures/<name of the run>/."""
     for folder in map(Path, folders):
         target = Path(__file__).parent / "pictures" / folder.name
         target.mkdir(parents=True, exist_ok=True)
