@@ -157,10 +157,11 @@ FUSED = [
         ((5, 7), (7, 6), (6,)),
     ),
     Fused(
-        FusedDropoutFunction, "dropout", (0.4, (1, 2)), lambda x: DropoutFunction(0.4, (1, 2))(x), ((6, 5, 4),),
+        FusedDropoutFunction, lambda fused: fused.dropout, (0.4, (1, 2)),
+        lambda x: DropoutFunction(0.4, (1, 2))(x), ((6, 5, 4),),
     ),
     Fused(
-        FusedSoftmaxCrossEntropyFunction, "softmax_cross_entropy", (LABELS,),
+        FusedSoftmaxCrossEntropyFunction, lambda fused: fused.softmax_cross_entropy, (LABELS,),
         lambda logits: SoftmaxCrossEntropyFunction(LABELS)(logits), ((5, 4),),
     ),
 ]  # fmt: skip
