@@ -1,15 +1,15 @@
-"""Is a gradient right? Compare it with finite differences, in float64.
+"""Gradient checks: compare the gradients of a function with finite differences, in float64.
 
 For outputs ``y = f(x)`` and a random upstream gradient ``v``, the chain rule gives ``grad_x = d(v·y)/dx``. The same
-number can be had without any calculus, from two evaluations: ``(v·f(x + eps·e) - v·f(x - eps·e)) / 2 eps``.
+number follows from two evaluations, without calculus: ``(v·f(x + eps·e) - v·f(x - eps·e)) / 2 eps``.
 
-Why the upstream is random: with ``v`` all ones, errors that cancel in the sum (a flipped image, swapped axes, a softmax
-whose gradients sum to zero anyway) stay invisible.
+The upstream gradient is random because with ``v`` all ones, errors that cancel in the sum (a flipped image, swapped
+axes, a softmax whose gradients sum to zero anyway) stay hidden.
 
 Kinks: at ``ReLU(0)`` or at a tie in a max the slopes to the left and to the right differ, and the two-sided difference
-is neither. Then we go closer; if the two slopes of an output still differ at the point itself, every value between them
-is a valid gradient (a subgradient) of this output, and the result lists the place as a kink. An input may lie at the
-kinks of several outputs at once (overlapping max-pool windows): the range of valid values is summed output by output.
+is neither of them. The check then repeats with a smaller step. If the two slopes of an output still differ, every value
+between them is a valid gradient (a subgradient) of this output, and the result lists the place as a kink. An input may
+lie at the kinks of several outputs at once (overlapping max-pool windows): the ranges of valid values add up.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,12 +22,12 @@ from tinycnn.errors import DtypeError, GradientError, SettingError
 from tinycnn.tensor import Tensor, no_grad
 
 Place = tuple[int, tuple[int, ...]]  # (number of the input, index into it)
-CLOSER = 1.0, 1 / 8, 1 / 64  # factors of eps with which a difference is tried before it counts as one
+CLOSER = 1.0, 1 / 8, 1 / 64  # factors of eps: a mismatch counts only if it remains at the smallest
 
 
 @dataclass
 class GradcheckResult:
-    """True if every gradient is right; ``kinks`` lists the places where the function has no slope.
+    """True if every gradient is right; ``kinks`` lists the places where the function has no derivative.
 
     ``worst_error`` is the largest ``|analytic - numeric| / (|numeric| + atol/rtol)``, or with ``rtol=0`` the largest
     ``|analytic - numeric|``; ``failure`` is the message, or None.
@@ -57,7 +57,7 @@ def gradcheck(
 
     ``fast_mode`` checks one random direction per input instead of every element. A gradient passes when
     ``|analytic - numeric| <= atol + rtol·|numeric|``; running backward twice may differ by ``nondet_tol``. Raises
-    GradientError (or returns a false result, if not ``raise_exception``) that names the input, the index and both
+    GradientError (or returns a false result, if not ``raise_exception``) with the input, the index and both
     numbers. Arguments as in ``torch.autograd.gradcheck``.
     """
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
@@ -76,7 +76,7 @@ def gradcheck(
 
 
 class _Check:
-    """One run of ``gradcheck``: the function, its inputs, the random upstream gradient, and what was found so far."""
+    """One run of ``gradcheck``: the function, its inputs, the random upstream gradient, and the result so far."""
 
     def __init__(self, fn: Callable[..., Tensor], inputs: tuple[Tensor, ...], eps: float, atol: float, rtol: float):
         self.fn, self.inputs, self.eps, self.atol, self.rtol = fn, inputs, eps, atol, rtol
@@ -119,7 +119,7 @@ class _Check:
         return {i: np.zeros(self.inputs[i].shape) if g is None else to_host(g).copy() for i, g in grads.items()}
 
     def directions(self, i: int, shape: tuple[int, ...], fast_mode: bool) -> Iterator[tuple[Place, np.ndarray]]:
-        """Where to move input ``i``: along each element alone, or (fast mode) along one random direction."""
+        """The directions in which to move input ``i``: each element alone, or (fast mode) one random direction."""
         if fast_mode:
             yield (i, ()), self.rng.normal(size=shape)
             return
@@ -149,7 +149,7 @@ class _Check:
         )
 
     def _slopes(self, i: int, direction: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
-        """The slopes of ``v·f`` to the left and right of input ``i``: what each output contributes (shape of y)."""
+        """The slopes of ``v·f`` to the left and right of input ``i``, one contribution per output (shape of y)."""
         below, above = self._moved(i, -eps * direction), self._moved(i, eps * direction)
         return self.upstream * (self.y - below) / eps, self.upstream * (above - self.y) / eps
 

@@ -1,6 +1,6 @@
-"""Optimizers: how a parameter follows its gradient. And schedules: how the learning rate changes over a run.
+"""Optimizers, which update parameters from their gradients, and schedules, which change the learning rate over a run.
 
-Every optimizer keeps per parameter a few arrays of the same shape ("slots", such as the velocity) and counts its steps.
+Every optimizer stores a few arrays per parameter, in its shape ("slots", such as the velocity), and counts its steps.
 Notation: p parameter, g gradient, lr learning rate. Updates happen in place.
 """
 
@@ -14,15 +14,15 @@ from tinycnn.backends.base import Array, Backend
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.tensor import Tensor
 
-Rate = Any  # a number, or an array without axes: numbers that already lie on a GPU
+Rate = Any  # a number, or an array () where the number is already on a GPU
 Schedule = Callable[[int], float]  # step number, from 0 → factor of the learning rate
 Moving = list[tuple[Array, Array, dict[str, Array]]]  # parameters, their gradients, their slots
 
 
 class Optimizer:
-    """Base class. ``lr``: learning rate; ``schedule(step)``: its factor, or None.
+    """Base class. ``lr``: learning rate; ``schedule(step)``: its factor, by default 1.
 
-    Frozen parameters are left out; those without a gradient rest, and no weight decay reaches them either. Raises
+    Frozen parameters are left out; parameters without a gradient are not changed, not even by weight decay. Raises
     SettingError when there is nothing to train.
     """
 
@@ -47,22 +47,22 @@ class Optimizer:
         return self.base_lr * self.schedule(self.step_count)
 
     def step(self) -> None:
-        """Move every parameter once along its gradient."""
+        """Update every parameter once."""
         self.move(self.rates(self.step_count))
         self.step_count += 1
 
     def rates(self, step: int) -> tuple[float, ...]:
-        """All that ``update`` does differently in step number ``step``, from 0: here the learning rate."""
+        """The numbers of ``update`` that depend on the step number ``step``, from 0: here the learning rate."""
         return (self.base_lr * self.schedule(step),)
 
     def move(self, rates: Iterable[Rate]) -> None:
-        """``step`` without counting it, at these rates."""
+        """Update every parameter with these rates, without counting a step."""
         pairs = zip(self.parameters, self.slots, strict=True)
         moving = [(parameter.data, parameter.grad, slots) for parameter, slots in pairs if parameter.grad is not None]
         self.update_all(get_backend(), moving, tuple(rates))
 
     def update_all(self, backend: Backend, moving: Moving, rates: tuple[Rate, ...]) -> None:
-        """Change all these parameters and their slots in place; in one pass over memory where the backend can.
+        """Change all these parameters and their slots in place, in one pass over memory where the backend has a kernel.
 
         ``fused_kernel`` belongs to the ``update`` of the same class; a subclass with another ``update`` has its own.
         """
@@ -88,12 +88,12 @@ class Optimizer:
         raise NotImplementedError
 
     def zero_grad(self) -> None:
-        """Forget the gradients of all parameters, before the next ``backward()``."""
+        """Drop the gradients of all parameters, before the next ``backward()``."""
         for parameter in self.parameters:
             parameter.grad = None
 
     def settings(self) -> dict[str, Any]:
-        """The kind of optimizer and the numbers it was made with: two that answer the same take the same steps."""
+        """The name of the optimizer and its numbers: two optimizers with equal settings take the same steps."""
         numbers = {name: value for name, value in vars(self).items() if isinstance(value, bool | int | float)}
         del numbers["step_count"]
         return {"optimizer": type(self).__name__, "learning rate": numbers.pop("base_lr"), **numbers}
@@ -105,8 +105,8 @@ class Optimizer:
         return {"step": self.step_count, "slots": slots}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict()`` was taken; raises ShapeError when it belongs to other parameters."""
-        if _kinds(self.slots) != _kinds(state["slots"]):
+        """Continue where ``state_dict()`` was called; raises ShapeError for the state of other parameters."""
+        if _shapes_and_dtypes(self.slots) != _shapes_and_dtypes(state["slots"]):
             raise ShapeError("this optimizer state belongs to other parameters or to another optimizer")
         self.step_count = int(state["step"])
         for slots, values in zip(self.slots, state["slots"], strict=True):
@@ -114,23 +114,23 @@ class Optimizer:
                 array[...] = get_backend().asarray(values[name])
 
 
-def _kinds(slots: list[dict[str, Array]]) -> list[dict[str, tuple[Any, ...]]]:
+def _shapes_and_dtypes(slots: list[dict[str, Array]]) -> list[dict[str, tuple[Any, ...]]]:
     return [{name: (array.shape, array.dtype) for name, array in by_name.items()} for by_name in slots]
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Array:
-    """The length √(Σ g²) of all gradients taken as one vector; a number of the backend, which no GPU is waited for."""
+    """The length √(Σ g²) of all gradients as one vector: an array ``()`` of the backend, without waiting for a GPU."""
     squares = [(p.grad * p.grad).sum() for p in parameters if p.grad is not None]
     return get_backend().xp.sqrt(sum(squares))
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Array:
-    """Shorten all gradients together, in place, to ``gradient_norm`` at most ``max_norm``; answers the norm before.
+    """Scale all gradients together, in place, to a norm of at most ``max_norm``; returns the norm before.
 
         g ← g · min(1, max_norm / (norm + 1e-6))
 
-    The direction stays, so one wild batch cannot throw the weights far. Source: Pascanu et al., "On the difficulty of
-    training recurrent neural networks", 2013; the 1e-6 is PyTorch's.
+    The direction stays the same, so a single unusual batch cannot move the weights far. Source: Pascanu et al., "On the
+    difficulty of training recurrent neural networks", 2013; the 1e-6 is PyTorch's.
     """
     parameters = list(parameters)
     norm = gradient_norm(parameters)
@@ -163,7 +163,7 @@ class SGD(Optimizer):
         self.weight_decay = in_range("weight_decay", weight_decay, at_least=0)
         self.nesterov = nesterov
         if nesterov and momentum == 0:
-            raise SettingError("SGD(nesterov=True) needs a momentum above 0")
+            raise SettingError("SGD(nesterov=True) needs a `momentum` above 0")
         super().__init__(parameters, lr, schedule)
 
     def update(self, backend: Backend, p: Array, g: Array, lr: Rate, *, velocity: Array) -> None:
@@ -175,11 +175,11 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Each weight gets its own step size, from the running mean m and the running uncentred variance v of its gradient:
+    """A step size per weight, from the running mean m and the running uncentred variance v of its gradient:
 
     m ← β₁m + (1-β₁)g      v ← β₂v + (1-β₂)g²      p ← p - lr · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + eps)
 
-    The divisions by ``1-βᵗ`` make up for m and v starting at zero. ``weight_decay`` adds ``weight_decay·p`` to the
+    The divisions by ``1-βᵗ`` correct for m and v starting at zero. ``weight_decay`` adds ``weight_decay·p`` to the
     gradient. Source: Kingma, Ba, "Adam", 2015.
     """
 
@@ -252,13 +252,13 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay, schedule=schedule)
 
     def rates(self, step: int) -> tuple[float, ...]:
-        """Those of Adam, and what is left of a weight, ``1 - lr·weight_decay``."""
+        """Those of Adam, and the factor ``1 - lr·weight_decay`` by which weights shrink."""
         (lr,) = Optimizer.rates(self, step)
         return *super().rates(step), 1 - lr * self.weight_decay
 
     def update(self, backend: Backend, p: Array, g: Array, *rates: Rate, **slots: Array) -> None:
-        *adam_rates, left = rates
-        p *= left
+        *adam_rates, shrink = rates
+        p *= shrink
         self.adam_update(backend, p, g, *adam_rates, **slots)
 
 

@@ -1,9 +1,9 @@
 """Several layers as one function, for backends that offer kernels which compute them in one pass over memory.
 
-Nothing here is new mathematics. Each function below equals the ops it names, one after the other, values and gradients;
-tests hold it to that. What is saved is memory traffic and, exactly, arithmetic: after a max-pool only one output per
-window carries a gradient, bias and ReLU need only touch the pooled maximum, and convolution outputs that no pool window
-reads need not exist.
+Nothing here is new mathematics. Each function below equals the operations that its docstring names, values and
+gradients, and tests compare the two. Fusion saves memory traffic and arithmetic: after a max-pool only one output per
+window has a gradient, bias and ReLU are needed only for the pooled maximum, and convolution outputs that no pool window
+reads are not computed.
 """
 
 from tinycnn.backends.array_types import Array, Pair, Pool
@@ -12,7 +12,7 @@ from tinycnn.tensor import Function
 
 
 class FusedConvFunction(Function):
-    """``max_pool2d(relu(conv2d(x, weight, bias)))``; ReLU and pool only if asked."""
+    """``max_pool2d(relu(conv2d(x, weight, bias)))``; ReLU if ``relu``, max-pool unless ``pool`` is None."""
 
     def __init__(self, stride: Pair, padding: Pair, relu: bool, pool: Pool | None) -> None:
         self.windows, self.relu, self.pool = {"stride": stride, "padding": padding}, relu, pool
@@ -72,7 +72,7 @@ class FusedConvNormFunction(Function):
 
 
 class FusedDenseFunction(Function):
-    """``relu(dense(x, weight, bias))``; ReLU only if asked."""
+    """``relu(dense(x, weight, bias))``; ReLU if ``relu``."""
 
     def __init__(self, relu: bool) -> None:
         self.relu = relu
