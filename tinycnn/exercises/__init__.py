@@ -1,8 +1,8 @@
-"""Exercises: files of tinycnn with the backward passes removed, and the checks that turn green when you write them.
+"""Exercises: files of tinycnn with the backward passes removed, and checks of what students write in their place.
 
-Every exercise is a module here, in the order in which one meets them: which source file it is cut from, which places
-are left empty, what to do, and ``check(student)``, which raises ``Mistake``. The file a student gets is cut from
-tinycnn's own source when it is asked for, and the solution is that source: neither can grow old.
+Every exercise is a module here, numbered in the order of the chapters: the source file that it is cut from, the places
+that are left empty, the task, and ``check(student)``, which raises ``Mistake``. The student's file is cut from
+tinycnn's own source when it is copied out, and the solution is that source, so both are always up to date.
 """
 
 from tinycnn.exercises.checking import Mistake

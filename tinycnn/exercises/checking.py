@@ -1,4 +1,4 @@
-"""What the checks of the exercises share: a gradient against finite differences, and what the difference looks like."""
+"""Helpers of the checks: gradients are compared with finite differences, and mistakes described in words."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ EPS = 1e-6
 
 
 class Mistake(Exception):
-    """What is wrong with a student's answer, in words that help."""
+    """A mistake in a student's code, described so that the student can find it."""
 
 
 @contextmanager
 def situation(what: str) -> Iterator[None]:
-    """Say of every mistake inside in which situation it was made."""
+    """Prefix every ``Mistake`` raised within the block with the situation."""
     try:
         yield
     except Mistake as mistake:
@@ -26,7 +26,7 @@ def situation(what: str) -> Iterator[None]:
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    """Random numbers that are the same every time."""
+    """Normally distributed numbers, the same on every call."""
     return np.random.default_rng(seed).normal(size=shape)
 
 
@@ -39,18 +39,18 @@ def check_gradients(
 ) -> None:
     """Raise Mistake unless ``call(*tensors).backward(upstream)`` gives every input the gradient of finite differences.
 
-    ``kind`` makes the tensors: the engine's, or the student's own. ``differences_at``: where to take the differences
-    instead, for inputs at which they are not defined.
+    ``kind`` is the tensor class, the engine's or the student's own. ``differences_at``: inputs at which to take the
+    differences instead, where they are not defined at ``inputs``.
     """
     tensors = {name: kind(array.copy(), requires_grad=True) for name, array in inputs.items()}
     y = call(*tensors.values())
-    upstream = normal(*y.shape, seed=99)  # random: with ones, errors that cancel in the sum would not be seen
+    upstream = normal(*y.shape, seed=99)  # random: with ones, errors that cancel in the sum would stay hidden
     y.backward(upstream)
     numbers = numeric_gradients(call, differences_at or inputs, upstream, kind)
     for name, tensor in tensors.items():
         compare(f"the gradient of {name}", numbers[name], tensor.grad)
         if not np.array_equal(tensor.data, inputs[name]):
-            raise Mistake(f"{name} itself has changed: compute into new arrays, others still need the old one")
+            raise Mistake(f"{name} itself has changed: compute into new arrays, the old one is still needed")
 
 
 def numeric_gradients(
@@ -73,9 +73,9 @@ def numeric_gradients(
 
 
 def compare(what: str, expected: np.ndarray, came: Any, source: str = "finite differences") -> None:
-    """Raise Mistake unless the arrays agree: the first place where they do not, both numbers, and a guess why."""
+    """Raise Mistake unless the arrays agree, with the first wrong place, both numbers, and a guess at the reason."""
     if came is None:
-        raise Mistake(f"{what} is None: nothing arrived there")
+        raise Mistake(f"{what} is None: no gradient arrived there")
     came = np.asarray(came)
     if came.shape != expected.shape:
         raise Mistake(f"{what} has shape {came.shape}, expected {expected.shape}")
@@ -91,7 +91,7 @@ def compare(what: str, expected: np.ndarray, came: Any, source: str = "finite di
 
 
 def guess(expected: np.ndarray, came: np.ndarray) -> str:
-    """What a pattern in the wrong numbers suggests; empty when there is none."""
+    """The likely reason, from a pattern in the wrong numbers; empty when there is none."""
     if not np.isfinite(came).all():
         return "\n  Some of the numbers are not finite."
     if not came.any():

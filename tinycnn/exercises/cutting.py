@@ -1,4 +1,4 @@
-"""How an exercise is cut from a source file: the statements of some functions are replaced by a line that raises."""
+"""Cuts an exercise from a source file: the statements of some functions are replaced by a line that raises."""
 
 import ast
 import importlib.util
@@ -11,7 +11,7 @@ from tinycnn.errors import SettingError
 
 NEWLINE = "\n"
 YOUR_TURN = "Your turn. "
-LENT = "another exercise asks for this"
+LENT = "the task of another exercise"
 HOW = """Explained in {}. This is {}, with holes: write what is missing where it says "Your turn", then run
 `python -m tinycnn exercises FOLDER --check`."""
 
@@ -21,36 +21,36 @@ class Hole:
     """A place to fill in: the body of the function ``place`` (``Class.method``), from the statement ``starts`` on."""
 
     place: str
-    task: str  # what the comment there says
-    starts: str = ""  # how the first removed statement begins; empty: all but the docstring
-    count: int | None = None  # how many statements are removed; None: all that follow
+    task: str  # the text of the comment there
+    starts: str = ""  # the beginning of the first removed statement; empty: all but the docstring
+    count: int | None = None  # the number of removed statements; None: all that follow
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One file to complete. ``source``: the module it is cut from; ``check`` raises Mistake for what is wrong in it."""
+    """One file to complete. ``source``: the module that it is cut from; ``check`` raises Mistake for a wrong file."""
 
     name: str
     title: str
     source: str
-    chapter: str  # the page that explains it
+    chapter: str  # the page with the explanation
     task: str
     hint: str
     holes: tuple[Hole, ...]
     check: Callable[[ModuleType], None]
-    lent: tuple[str, ...] = ()  # functions that another exercise asks for: here they call tinycnn's own
-    spoilers: tuple[tuple[str, str], ...] = ()  # passages that would tell the answer, and what stands there instead
+    lent: tuple[str, ...] = ()  # functions of another exercise: here they call tinycnn's own
+    spoilers: tuple[tuple[str, str], ...] = ()  # passages that give the answer away, and their replacements
 
     @property
     def file_name(self) -> str:
         return f"{self.name}.py"
 
     def solution(self) -> str:
-        """The source itself, under the head of the exercise."""
+        """The source itself, under the docstring of the exercise."""
         return with_head(self, source_of(self.source))
 
     def text(self) -> str:
-        """The source with its holes, under the head of the exercise."""
+        """The source with its holes, under the docstring of the exercise."""
         text = source_of(self.source)
         for passage, instead in self.spoilers:
             if passage not in text:
@@ -64,7 +64,7 @@ class Exercise:
 
 
 def source_of(module: str) -> str:
-    """The text of a module, which is not run for it."""
+    """The text of a module, which is not executed."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise SettingError(f"{module} has no source file")
@@ -72,7 +72,7 @@ def source_of(module: str) -> str:
 
 
 def with_head(exercise: Exercise, text: str) -> str:
-    """``text`` with its module docstring, which explains the answer, replaced by the task."""
+    """``text`` with the task in place of its module docstring, which explains the answer."""
     tree, lines = ast.parse(text), text.splitlines()
     docstring = tree.body[0]
     head = (
@@ -82,7 +82,7 @@ def with_head(exercise: Exercise, text: str) -> str:
 
 
 def cut(text: str, hole: Hole) -> str:
-    """``text`` without the statements of ``hole``; raises SettingError when there is no such place."""
+    """``text`` without the statements of ``hole``; raises SettingError when the place does not exist."""
     function = find_function(ast.parse(text), hole.place)
     removed = removed_statements(text, function, hole)
     comments = [f"# {line}" for line in (YOUR_TURN + hole.task).splitlines()]
@@ -90,7 +90,7 @@ def cut(text: str, hole: Hole) -> str:
 
 
 def lend(text: str, place: str, module: str) -> str:
-    """``text`` with the function ``place`` calling its original in ``module``, whose answer is thereby not shown."""
+    """``text`` in which the function ``place`` calls the one in ``module``, so that its code is not shown."""
     function = find_function(ast.parse(text), place)
     arguments = ", ".join(argument.arg for argument in function.args.args)
     instead = [f"import {module} as own  # {LENT}", "", f"return own.{place}({arguments})"]
@@ -98,14 +98,14 @@ def lend(text: str, place: str, module: str) -> str:
 
 
 def with_lines(text: str, removed: list[ast.stmt], instead: list[str]) -> str:
-    """``text`` with the lines ``instead`` in the place of ``removed``, as far indented."""
+    """``text`` with the lines ``instead`` in place of ``removed``, with the same indentation."""
     first, last, lines = removed[0], removed[-1], text.splitlines()
     indented = [(" " * first.col_offset + line).rstrip() for line in instead]
     return "\n".join([*lines[: first.lineno - 1], *indented, *lines[last.end_lineno :]]) + "\n"
 
 
 def find_function(tree: ast.Module, place: str) -> ast.FunctionDef:
-    """The definition of ``function`` or ``Class.method``; raises SettingError when there is none."""
+    """The definition of ``function`` or ``Class.method``; raises SettingError when it does not exist."""
     node: ast.AST = tree
     for name in place.split("."):
         inside = [one for one in ast.iter_child_nodes(node) if getattr(one, "name", None) == name]

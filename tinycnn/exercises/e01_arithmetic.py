@@ -11,11 +11,11 @@ d loss / d input, one array per input, each in the shape of its input. For a pro
 
     d loss / d a  =  d loss / d y · dy/da
 
-1. Multiply.backward and Divide.backward: dy/da and dy/db on paper first, then in code. What does each need that only
-   forward has seen? self keeps it.
+1. Multiply.backward and Divide.backward: dy/da and dy/db on paper first, then in code. Which inputs of forward does
+   each need? They are attributes of self.
 2. unbroadcast: in `matrix + row` the row was added to every row of the matrix. What is its gradient?
-3. MatMul.backward: y[i, k] = Σ_j a[i, j] b[j, k]. Which y does a[i, j] act on, and how strongly? Write the sum, and you
-   will recognise a matrix product. The shapes leave only one way to write it: a (n, m), b (m, k), grad_y (n, k).
+3. MatMul.backward: y[i, k] = Σ_j a[i, j] b[j, k]. Which y does a[i, j] act on, and how strongly? Write the sum: it
+   is a matrix product. The shapes leave only one way to write it: a (n, m), b (m, k), grad_y (n, k).
 """
 
 SPOILERS = (
@@ -48,8 +48,8 @@ EXERCISE = Exercise(
     source="tinycnn.tensor",
     chapter="docs/path/01_chain_rule.md",
     task=TASK,
-    hint="in each product, hold all numbers fixed but one: its factor is the slope. An element that was used several "
-    "times has the sum of the gradients of all its uses.",
+    hint="in a product, keep all numbers fixed but one: its factor is the slope. The gradient of an element that was "
+    "used several times is the sum over all its uses.",
     holes=(
         Hole("unbroadcast", "grad: as the broadcast result, shape: as the input was. Sum over what was repeated."),
         Hole("Multiply.backward", "Two gradients in the shape of y; self.unbroadcast(grad_a, grad_b) does the rest."),

@@ -10,14 +10,14 @@ from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.exercises.e01_arithmetic import SPOILERS
 
 TASK = """
-The heart of tinycnn. Every tensor that an operation made knows its `creator`, a Function; every Function knows its
-`inputs`. loss.backward() walks from the loss to the leaves, the tensors that nobody made.
+The core of tinycnn. Every tensor that an operation computed has a `creator`, a Function; every Function has `inputs`.
+loss.backward() goes from the loss to the leaves, the tensors without a creator.
 
-1. _in_reverse_order: all functions that `last` depends on, so that every user of a result comes before its maker.
-   Why must it? Not recursively: a chain of 5,000 operations is deeper than Python's stack.
-2. Tensor.backward, the loop: for each function, function.input_gradients(grad_y) gives one gradient per input (or
-   None). To a leaf it is added with _add_to_leaf; else it belongs to the output of x.creator. What if something has
-   arrived there already?
+1. _in_reverse_order: all functions that `last` depends on, with every user of a result before its creator. Why is this
+   order necessary? Do not use recursion: a chain of 5,000 operations is deeper than Python's stack.
+2. Tensor.backward, the loop: for each function, function.input_gradients(grad_y) returns one gradient per input (or
+   None). For a leaf, add it with _add_to_leaf; otherwise it is part of the gradient of the output of x.creator. What
+   if another part has arrived there before?
 """
 
 

@@ -8,11 +8,11 @@ from tinycnn.exercises.cutting import Exercise, Hole
 TASK = """
     y = x W + b,    y[n, j] = Σ_i x[n, i] W[i, j] + b[j]          x (N, in), W (in, out), b (out,), y (N, out)
 
-Every gradient is a sum over the paths from that number to the loss:
+Every gradient is a sum over the uses of that number:
 
-    W[i, j] carried x[n, i] to y[n, j], for every image n of the batch.
-    b[j]    was added to y[n, j], for every image n of the batch.
-    x[n, i] went to every y[n, j].
+    W[i, j] multiplies x[n, i] in y[n, j], for every image n of the batch.
+    b[j]    is added to y[n, j], for every image n of the batch.
+    x[n, i] is used in every y[n, j].
 
 Write these three sums with indices, then without a loop.
 """

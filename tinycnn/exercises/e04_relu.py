@@ -10,8 +10,9 @@ from tinycnn.exercises.cutting import Exercise, Hole
 TASK = """
     y = max(x, 0)
 
-Where x > 0, y moves as x does. Where x < 0, it does not move. At the kink x = 0 any slope between is valid (a
-subgradient); everybody takes 0, and so do we. Forward has kept y, not x: that is enough, and one array less in memory.
+Where x > 0, y changes as x does. Where x < 0, y does not change. At the kink x = 0 any slope between 0 and 1 is valid
+(a subgradient); this package takes 0, as others do. Forward stores y and not x: that is enough, and the next layer
+stores y anyway.
 """
 
 

@@ -14,10 +14,10 @@ TASK = """
 
     log p_i = x_i - log Σ_j e^{x_j}      to find      d log p_i / d x_j,
 
-insert it into the loss, and use that the targets of a row sum to 1. What remains is so short that it is the reason why
-softmax and cross-entropy are one operation. Then NLLLoss: its input is log p itself.
+insert it into the loss, and use that the targets of a row sum to 1. The result is short, which is one reason why
+softmax and cross-entropy are one operation here. Then NLLLoss: its input is log p itself.
 
-grad_loss is a single number: d(whatever the loss flows into) / d loss. It need not be 1.
+grad_loss is a single number, the gradient of the loss. It need not be 1.
 """
 
 

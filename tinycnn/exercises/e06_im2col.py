@@ -14,8 +14,9 @@ Convolution becomes one matrix product when every patch of the image is a row of
 
     cols = im2col(x):   cols[(n, oh, ow), (kh, kw, c)] = x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]     0 outside of x
 
-im2col copies a pixel into every window that it lies in. So, backwards, a pixel receives the sum of the gradients of all
-its copies: col2im. It is the transpose of im2col, <im2col(x), cols> = <x, col2im(cols)> for any x and cols.
+im2col copies a pixel into every window that contains it. In the backward pass, a pixel receives the sum of the
+gradients of all its copies: col2im. It is the transpose of im2col: <im2col(x), cols> = <x, col2im(cols)> for any x and
+any cols.
 
 Do not loop over pixels: window_positions gives, for each of the KH*KW places in a window, the slices of the (padded)
 image that all windows read there. This file is a whole backend; once it works, a network trains on it.

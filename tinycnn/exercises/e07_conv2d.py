@@ -11,12 +11,12 @@ patches instead of images:
 
     Y = cols W + bias                                                  Y (N*OH*OW, F)
 
-So you know its gradients already. Two reshapes bring grad_y and grad_W into their shapes; and grad_cols, the gradient
-of the patches, must become the gradient of the pixels:
+So its gradients are those of a dense layer. Two reshapes bring grad_y and grad_W into their shapes. The gradient of the
+patches, grad_cols, becomes the gradient of the pixels by
 
     self.backend.col2im(cols, x_shape, kernel_size, stride, padding)
 
-Over which axes is the bias summed now, and why?
+Over which axes is the gradient of the bias a sum, and why?
 """
 
 
@@ -39,6 +39,6 @@ EXERCISE = Exercise(
     hint="it is the dense layer of exercise 3 on cols: grad_W from cols and grad_Y, grad_cols from grad_Y and W, the "
     "bias summed over all rows, that is, over all images and all pixels.",
     holes=(Hole("Conv2dFunction.backward", "grad_y (N, OH, OW, F) → the gradients of x (N, H, W, C), weight\n"
-                "(KH, KW, C, F), and of bias (F,) if there is one: len(self.inputs) tells."),),
+                "(KH, KW, C, F), and of bias (F,) if len(self.inputs) is 3."),),
     check=check,
 )  # fmt: skip

@@ -11,11 +11,11 @@ from tinycnn.exercises.cutting import Exercise, Hole
 TASK = """
     y[n, oh, ow, c] = max_{kh, kw}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
 
-A small change of the largest pixel changes y as much; a small change of the others changes nothing. So each grad_y
-goes, whole, to the pixel that won. If windows overlap, a pixel may win several times.
+A small change of the largest pixel changes y by the same amount; a small change of the others changes nothing. So each
+grad_y goes undivided to the pixel that won. If windows overlap, a pixel may win several times.
 
-And a tie? Then every split of grad_y among the winners is a subgradient, but giving the whole of it to each is not. The
-rule here, as in PyTorch on the CPU: of equal maxima the first in row-major order wins (kh*KW + kw is smallest).
+At a tie, every split of grad_y among the winners is a subgradient, but the full grad_y for each of them is not. Here,
+as in PyTorch on the CPU, the first of the equal maxima in row-major order wins (the one with the smallest kh*KW + kw).
 
 Two conventions: NaN wins over every number, and padding never wins, not even over minus infinity, to which it is equal:
 a gradient sent there would be lost. `outside` is true where the padded image is padding.

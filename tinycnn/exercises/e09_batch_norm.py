@@ -10,13 +10,13 @@ Per channel, over the M values of the batch (all images and pixels):
 
     mean = Σ x / M      var = Σ (x - mean)² / M      x̂ = (x - mean) / √(var + eps)      y = gamma x̂ + beta
 
-gamma and beta are as in a dense layer. x acts on y in three ways: directly, through the mean, and through the variance;
-the gradient is the sum of the three. With s = 1/√(var + eps):
+The gradients of gamma and beta are sums, as in a dense layer. x affects y in three ways: directly, through the mean,
+and through the variance; its gradient is the sum of the three. With s = 1/√(var + eps):
 
     d x̂/d mean = -s      d mean/d x = 1/M      d x̂/d var = -x̂ s²/2      d var/d x = 2 (x - mean)/M
 
-Each path has a sum over the channel in the middle, since one x moves the mean and the variance of all M values. Put
-together, it is short: two of the sums are gradients that you have already.
+The second and third path contain a sum over the channel, since one x changes the mean and the variance of all M
+values. The result is short: these sums are the gradients of beta and gamma.
 """
 
 

@@ -11,7 +11,7 @@ from tinycnn.tensor import Tensor
 TASK = """
     y = x · mask,      mask = 0 with probability p, else 1/(1 - p)
 
-Why 1/(1 - p)? So that the expected value of y is x, and at test time nothing needs to be done. The mask is
+The factor 1/(1 - p) makes the expected value of y equal to x, so that at test time the layer does nothing. The mask is
 self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key); the same key gives the same mask.
 """
 
@@ -34,8 +34,8 @@ EXERCISE = Exercise(
     source="tinycnn.ops.dropout",
     chapter="docs/path/07_batch_norm_and_dropout.md",
     task=TASK,
-    hint="y is a product of x and something that does not depend on x. The gradient must pass through the very mask "
-    "that forward used, so forward keeps it.",
+    hint="y is a product of x and something that does not depend on x. The gradient needs the same mask "
+    "as forward, so forward stores it.",
     holes=(
         Hole("DropoutFunction.forward", "x → y, the same shape. What will backward need?"),
         Hole("DropoutFunction.backward", "grad_y → grad_x, the same shape."),

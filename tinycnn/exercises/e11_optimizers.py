@@ -11,11 +11,12 @@ from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.tensor import Tensor
 
 TASK = """
-How a parameter p follows its gradient g. The docstrings of SGD and Adam state the formulas; write them for arrays.
+An optimizer updates a parameter p from its gradient g. The docstrings of SGD and Adam state the formulas; write them
+for arrays.
 
 Everything happens in place (p -= ..., velocity *= ...): p and its slots are the arrays that the network and the
-optimizer hold, and `p = p - ...` would only give a new array to a local name. Mind the order: is v the old one or the
-new one? Adam is handed step_size = lr / (1 - β₁ᵗ) and v_scale = 1 / (1 - β₂ᵗ): see `rates`.
+optimizer hold, and `p = p - ...` would only bind a local name to a new array. Mind the order: does the formula use the
+old v or the new one? The arguments of Adam are step_size = lr / (1 - β₁ᵗ) and v_scale = 1 / (1 - β₂ᵗ): see `rates`.
 """
 LR, STEPS = 0.1, 4
 

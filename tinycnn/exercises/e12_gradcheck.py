@@ -15,13 +15,13 @@ A gradient can be checked without calculus: for outputs y = f(x) and an upstream
 
     d(v·y)/dx  ≈  (v·f(x + eps·e) - v·f(x - eps·e)) / 2 eps
 
-1. __init__: the upstream gradient v, of the shape of y. Many checkers take all ones; then errors that cancel in the sum
-   stay invisible. (An image that comes back flipped: do you see it in the sum of its pixels?)
+1. __init__: the upstream gradient v, in the shape of y. Many checkers take all ones; then errors that cancel in the sum
+   stay hidden. (Is a flipped image visible in the sum of its pixels?)
 2. _slopes: the slopes to the left and to the right, kept apart, one summand per output.
 3. compare: the mean of left and right is the numeric slope. A gradient passes when
-   |analytic - numeric| <= self.atol + self.rtol·|numeric|. If it does not, self._is_subgradient tells whether there is
-   a kink (ReLU at 0, a tie in a max) that excuses it; then the place goes on the list self.result.kinks.
-   Otherwise raise GradientError with the input, the index, and both numbers.
+   |analytic - numeric| <= self.atol + self.rtol·|numeric|. If it does not, and self._is_subgradient returns True
+   (a kink: ReLU at 0, a tie in a max), append the place to self.result.kinks. Otherwise raise GradientError with the
+   input, the index, and both numbers.
 """
 
 
@@ -79,7 +79,7 @@ class SteepAtZero(Function):
 
 
 class FlatAtZero(SteepAtZero):
-    """ReLU as it should be."""
+    """The correct ReLU."""
 
     def backward(self, grad_y: np.ndarray) -> np.ndarray:
         return grad_y * (self.x > 0)
@@ -101,7 +101,7 @@ WRONG: dict[str, tuple[Callable[[Tensor], Tensor], np.ndarray]] = {
 
 
 def check(student: ModuleType) -> None:
-    """What is right must pass, what is wrong must not."""
+    """Correct gradients must pass, wrong ones must fail."""
     for what, (fn, x) in RIGHT.items():
         try:
             student.gradcheck(fn, Tensor(x.copy(), requires_grad=True))

@@ -1,4 +1,4 @@
-"""Exercise 13: an operation of one's own."""
+"""Exercise 13: a new operation."""
 
 from types import ModuleType
 
@@ -13,8 +13,8 @@ An operation of your own, with the check of its gradient:
 
     y = x  where x > 0,      y = slope · x  elsewhere
 
-forward computes on arrays and keeps what backward will need; backward turns grad_y into grad_x. Use self.backend.xp for
-numpy, and mind the dtype: xp.where(x > 0, 1, 0.1) is float64 whatever x is. Then write gradient_is_right, with
+forward computes on arrays and stores what backward needs; backward returns grad_x for grad_y. Use self.backend.xp in
+place of numpy, and mind the dtype: xp.where(x > 0, 1, 0.1) is float64 for any x. Then write gradient_is_right, with
 gradcheck.
 """
 
@@ -31,7 +31,7 @@ class WrongLeakyReLU(Function):
 
 
 def check(student: ModuleType) -> None:
-    """The values, the gradient, float32, and that the student's own check can fail."""
+    """Check the values, the gradient, float32, and that the student's own check can fail."""
     x = normal(3, 4)
     came = student.leaky_relu(Tensor(x), slope=0.3).numpy()
     compare("leaky_relu(x, slope=0.3)", np.array([v if v > 0 else 0.3 * v for v in x.flat]).reshape(x.shape), came)

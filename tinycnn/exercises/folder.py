@@ -1,4 +1,4 @@
-"""A student's folder: copy the exercises there without touching what is there already, and check what was written."""
+"""A student's folder: copies the exercises there, keeps files that exist, and checks what the student wrote."""
 
 import importlib.util
 import traceback
@@ -48,7 +48,7 @@ EXERCISES: list[Exercise] = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """``state``: right, empty (nothing written yet), wrong or missing; ``message``: what to tell the student."""
+    """``state``: right, empty (nothing written yet), wrong or missing; ``message``: a sentence for the student."""
 
     exercise: Exercise
     state: str
@@ -56,13 +56,13 @@ class Outcome:
 
 
 def copy_out(folder: Path, *, solutions: bool = False) -> tuple[list[Path], list[Path]]:
-    """Write the exercises, or the solutions; answers the files written and those kept because they were there."""
+    """Write the exercises, or the solutions; returns the files written, and those kept because they existed."""
     folder.mkdir(parents=True, exist_ok=True)
     written, kept = [], []
     for exercise in EXERCISES:
         path = folder / exercise.file_name
         if path.exists():
-            kept.append(path)  # it may hold a student's work
+            kept.append(path)  # it may contain a student's work
         else:
             path.write_text(exercise.solution() if solutions else exercise.text(), encoding="utf-8")
             written.append(path)
@@ -80,13 +80,13 @@ def check_file(exercise: Exercise, path: Path) -> Outcome:
         return Outcome(exercise, "empty", f"{error}{place(error, path)} is still empty.\n  Hint: {exercise.hint}")
     except Mistake as mistake:
         return Outcome(exercise, "wrong", f"{mistake}\n  Hint: {exercise.hint}")
-    except Exception as error:  # whatever a student's code may raise
+    except Exception as error:  # a student's code may raise anything
         return Outcome(exercise, "wrong", f"{describe(error, path)}\n  Hint: {exercise.hint}")
     return Outcome(exercise, "right")
 
 
 def load(path: Path) -> ModuleType:
-    """Run a student's file as a module of its own, which nothing else can import."""
+    """Run a student's file as a module that is not registered in ``sys.modules``."""
     spec = importlib.util.spec_from_file_location(f"exercise_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise SettingError(f"{path} is not a Python file")
@@ -102,7 +102,7 @@ def describe(error: Exception, path: Path) -> str:
 
 
 def place(error: Exception, path: Path) -> str:
-    """Where in the student's file, as `` (03_dense.py, line 35)``; empty when the error came from elsewhere."""
+    """The line in the student's file, as `` (03_dense.py, line 35)``; empty when the error came from elsewhere."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
     return f" ({path.name}, line {line})" if line else ""
