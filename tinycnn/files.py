@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all: written under another name, brought to the disk, and then renamed.
+"""Atomic files: written under a temporary name, flushed to the disk, and then renamed.
 
-A process that is killed leaves a file under such a name. The next that writes there removes it, once it has lain
-unchanged for an hour and no living process holds its lock.
+A killed process leaves a temporary file. The next call that writes to the same path removes it if it has not changed
+for an hour and no living process holds its lock.
 """
 
 import errno
@@ -13,25 +13,25 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-UNFINISHED = ".unfinished"  # how the name of a file ends that is being written
+UNFINISHED = ".unfinished"  # suffix of a temporary name
 STALE_S = 3600.0
-NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}  # a system that brings no folder to the disk
+NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}  # from systems that cannot flush a folder
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that at any moment, also after a power cut, ``path`` holds the old content or the new.
+    """Write a file so that ``path`` always holds either the old or the new content, even after a power failure.
 
-    Raises OSError that names ``path``.
+    Raises OSError with ``path`` as its file name.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it, or give another")
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; create it, or pass another path")
     remove_stale(path.parent, f".{glob.escape(path.name)}.*{UNFINISHED}")
     try:
         _write_and_rename(path, content)
-        bring_to_disk(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
@@ -51,8 +51,8 @@ def _write_and_rename(path: Path, content: bytes) -> None:
         raise
 
 
-def bring_to_disk(folder: Path) -> None:
-    """Make a new name in ``folder`` last: it is a file of its own. Windows keeps its folders safe by itself."""
+def flush_folder(folder: Path) -> None:
+    """Flush the entries of ``folder`` to the disk, which flushing a file does not. Windows does this by itself."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -72,15 +72,15 @@ def _umask() -> int:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Delete what ``write_atomically`` leaves in ``folder`` when the process is killed; nobody may be writing there."""
+    """Delete temporary files of ``write_atomically`` in ``folder``; no process may be writing there."""
     for path in Path(folder).glob(f".*{UNFINISHED}"):
         path.unlink(missing_ok=True)
 
 
 def remove_stale(folder: str | os.PathLike[str], pattern: str) -> None:
-    """Delete the files in ``folder`` that killed processes left: unchanged for an hour, and not in use."""
+    """Delete files in ``folder`` left by killed processes: unchanged for an hour, and not in use."""
     for path in Path(folder).glob(pattern):
-        with suppress(OSError):  # somebody was faster, or it is not ours
+        with suppress(OSError):  # deleted by another process, or owned by another user
             if time.time() - path.stat().st_mtime > STALE_S and not _in_use(path):
                 path.unlink()
 
@@ -91,9 +91,9 @@ def _in_use(path: Path) -> bool:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Claim an open file or folder until it is closed, also by the end of the process; False when another has it.
+    """Lock an open file or folder until it is closed or the process ends; False if another process holds the lock.
 
-    Where there are no such locks (Windows, some network file systems) everybody gets it.
+    Without support for locks (Windows, some network file systems) the result is always True.
     """
     try:
         import fcntl

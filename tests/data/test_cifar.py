@@ -204,14 +204,14 @@ SPARSE = {
 }
 ELSEWHERE = ["../../{}", "/tmp/{}", "{}", "other/{}", "x/../cifar-10-batches-bin/{}", "cifar-10-batches-bin/../{}"]
 DAMAGED = {
-    "nothing": (b"", "no .tar.gz archive"),
-    "no gzip": (b"<html>Please log in</html>", "no .tar.gz archive"),
-    "gzip without tar": (gzip.compress(b"hello" * 300), "no .tar.gz archive"),
+    "nothing": (b"", "not a .tar.gz archive"),
+    "no gzip": (b"<html>Please log in</html>", "not a .tar.gz archive"),
+    "gzip without tar": (gzip.compress(b"hello" * 300), "not a .tar.gz archive"),
     "empty tar": (pack([]), "data_batch_1.bin, data_batch_2.bin"),
-    "half": (GOOD[: len(GOOD) // 2], "no .tar.gz archive, or damaged"),
-    "without its end": (GOOD[:-9], "no .tar.gz archive, or damaged"),
+    "half": (GOOD[: len(GOOD) // 2], "damaged, or not a .tar.gz archive"),
+    "without its end": (GOOD[:-9], "damaged, or not a .tar.gz archive"),
     "wrong checksum": (GOOD[:-8] + bytes(4) + GOOD[-4:], "CRC check failed"),
-    "half a tar": (gzip.compress(tar(ordinary_entries())[:50_000]), "or damaged"),
+    "half a tar": (gzip.compress(tar(ordinary_entries())[:50_000]), "it is damaged, or not a"),
     "a file missing": (pack(without("data_batch_4.bin")), "data_batch_4.bin missing in it"),
     "a file twice": (pack([*ordinary_entries(), *ordinary_entries()[-1:]]), "data_batch_3.bin: it appears twice"),
     "a file too short": (

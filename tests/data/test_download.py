@@ -206,7 +206,7 @@ def asked_of(mirrors, clock, monkeypatch, folder):
         download_files("mnist", folder, list(mirrors))
     lines = str(caught.value).splitlines()[1:]
     assert len(lines) == len(mirrors)
-    assert all("not asked: the mirrors before took" in line for line in lines[len(asked) :])
+    assert all("not asked: earlier mirrors took" in line for line in lines[len(asked) :])
     return asked
 
 

@@ -210,7 +210,7 @@ def test_explicit_name_says_what_was_tried_and_what_to_do(tmp_path):
     message = str(caught.value)
     for part in ("$TINYCNN_DATA: not set", str(tmp_path / "cache"), "http://127.0.0.1:9/: the network is unplugged"):
         assert part in message
-    assert "--data-dir" in message
+    assert "`data_dir`" in message
 
 
 def test_auto_falls_back_to_digits_and_says_so(tmp_path, monkeypatch):
@@ -218,14 +218,14 @@ def test_auto_falls_back_to_digits_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("TINYCNN_DATA", str(tmp_path / "empty"))
     dataset = load("auto")
     assert dataset.name == "digits"
-    for part in ("NOT MNIST", "1,797 digits", "empty holds neither", "the network is unplugged", "--data-dir"):
+    for part in ("NOT MNIST", "1,797 digits", "empty holds neither", "the network is unplugged", "`data_dir`"):
         assert part in dataset.notice
 
 
 @pytest.mark.parametrize("name", ["mnist", "auto"])
 def test_a_variable_that_names_no_folder_is_an_error(tmp_path, monkeypatch, name):
     monkeypatch.setenv("TINYCNN_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match=r"^\$TINYCNN_DATA: .*nowhere is no folder; correct the variable, or unset it"):
+    with pytest.raises(DataError, match=r"^\$TINYCNN_DATA: .*nowhere is not a folder; correct the variable"):
         load(name)
 
 

@@ -191,12 +191,12 @@ def test_links_are_followed_one_step_and_never_round(pets, tmp_path):
     assert load_pictures(pets).class_names == ("cat", "dog")
     (pets / "dog" / "all").symlink_to(pets)
     assert (
-        refused(pets) == "dog/all is a folder inside of a class; put its pictures into dog. "
+        refused(pets) == "dog/all is a folder within a class; move its pictures to dog. "
         "(Folders of training and test pictures, each with its classes, are called train and test.)"
     )
     (pets / "dog" / "all").unlink()
     (pets / "dog" / "a.png").symlink_to("a.png")
-    assert f"{pets / 'dog' / 'a.png'}: no ordinary file; a broken link?" in refused(pets)
+    assert f"{pets / 'dog' / 'a.png'}: not an ordinary file; a broken link?" in refused(pets)
 
 
 def test_the_name_of_a_data_set_is_no_folder(pets, monkeypatch):
@@ -396,7 +396,7 @@ def test_sizes_out_of_range(pets, size):
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])
 def test_fractions_out_of_range(pets, fraction):
-    with pytest.raises(SettingError, match="test fraction"):
+    with pytest.raises(SettingError, match="test_fraction"):
         load_pictures(pets, test_fraction=fraction)
 
 

@@ -271,11 +271,11 @@ BAD_IMAGES = {
     "objects": (damaged(np.array([None])), "object of shape"),
     "no npy": (
         lambda path: path.write_bytes(b"PK\3\4 something else"),
-        "npy: it is not a .npy array, or damaged. Write",
+        "npy: it is not a .npy array, or it is damaged. Write",
     ),
     "of no bytes": (
         lambda path: path.touch(),
-        "npy: it is not a .npy array, or damaged. Write it again, with numpy.save",
+        "npy: it is not a .npy array, or it is damaged. Write it again with numpy.save",
     ),
     "no file": (lambda path: None, "there is no such file"),
     "a folder": (lambda path: path.mkdir(), "there is no such file"),
@@ -292,7 +292,7 @@ def test_files_that_hold_no_images_are_refused_in_a_sentence(tmp_path, write, me
 
 
 BAD_LABELS = {
-    "too few": (np.arange(5), r"x\.npy holds 6 images, .*y\.npy 5 labels; expected as many"),
+    "too few": (np.arange(5), r"x\.npy holds 6 images, .*y\.npy 5 labels; expected one label per image"),
     "negative": (np.arange(6) - 1, r"y\.npy: labels: values from -1"),
     "floats": (np.arange(6.0), "labels: got float64"),
     "objects": (np.array([None] * 6), "Pickled objects are never loaded"),
@@ -381,7 +381,7 @@ def test_one_file_for_each_array_will_do(arrays):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "x_test.npy").unlink(), r"arrays: there is no x_test\.npy"),
+        (lambda folder: (folder / "x_test.npy").unlink(), r"arrays: x_test\.npy is missing"),
         (lambda folder: (folder / "y_train_b.npy").unlink(), r"y_train_b\.npy: there is no such file"),
         (lambda folder: np.save(folder / "y_test.npy", np.arange(19)), r"20 images, .*y_test\.npy 19 labels"),
         (

@@ -237,7 +237,7 @@ def test_a_crash_while_writing_leaves_the_old_file(moment, kind, tmp_path, monke
 
 
 def test_a_path_that_cannot_be_written(tmp_path):
-    with pytest.raises(FileNotFoundError, match=f"nowhere/{FILE}: there is no folder {tmp_path}/nowhere; make it"):
+    with pytest.raises(FileNotFoundError, match=f"nowhere/{FILE}: there is no folder {tmp_path}/nowhere; create it"):
         tinycnn.save(small_network(), tmp_path / "nowhere" / FILE)
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError, match="folder: is a folder; give the name of a file"):

@@ -1,6 +1,6 @@
-"""Data sets: finding them, checking them, and cutting them into training, validation and test parts.
+"""Data sets: finding them, checking them, and splitting them into training, validation and test parts.
 
-``load("auto")`` is the one door: it returns a checked `Dataset` of uint8 images (N, H, W, C) and int64 labels (N,).
+``load("auto")`` is the entry point: it returns a checked `Dataset` of uint8 images (N, H, W, C) and int64 labels (N,).
 """
 
 from tinycnn.data.array_folder import load_arrays

@@ -1,8 +1,8 @@
-"""A folder of ``.npy`` files as a data set: the arrays of an ``.npz`` file, unpacked, whose images stay on the disk.
+"""A folder of ``.npy`` files as a data set: the arrays of an unpacked ``.npz`` file, whose images stay on disk.
 
     x_train.npy, y_train.npy, x_test.npy, y_test.npy
 
-Images may lie in several files, each with its labels beside it: ``x_train_a.npy`` and ``y_train_a.npy``, and so on.
+Images may be divided over several files, each with a file of labels: ``x_train_a.npy`` and ``y_train_a.npy`` etc.
 """
 
 import os
@@ -11,21 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from tinycnn.data.dataset import Dataset
-from tinycnn.data.stored import MEMORY, StoredImages, load_stored
+from tinycnn.data.stored import MEMORY_LIMIT, StoredImages, load_stored
 from tinycnn.errors import DataError
 
 PARTS = ("train", "test")
 
 
 def holds_arrays(folder: str | os.PathLike[str]) -> bool:
-    """Whether there are images in ``.npy`` files in ``folder``."""
+    """Whether ``folder`` contains images in ``.npy`` files."""
     return any(_files(Path(folder).expanduser(), part) for part in PARTS)
 
 
-def load_arrays(folder: str | os.PathLike[str], *, memory: int = MEMORY) -> Dataset:
-    """The ``.npy`` files in ``folder`` → Dataset of images on the disk, of which training holds ``memory`` bytes.
+def load_arrays(folder: str | os.PathLike[str], *, memory: int = MEMORY_LIMIT) -> Dataset:
+    """The ``.npy`` files in ``folder`` → Dataset of images on disk; training holds ``memory`` bytes of them.
 
-    Raises DataError for files that are missing or damaged, or that do not belong together.
+    Raises DataError for files that are missing, damaged or inconsistent.
     """
     root = Path(folder).expanduser()
     (x_train, y_train), (x_test, y_test) = (_load(root, part, memory) for part in PARTS)
@@ -41,14 +41,14 @@ def load_arrays(folder: str | os.PathLike[str], *, memory: int = MEMORY) -> Data
 
 
 def _load(root: Path, part: str, memory: int) -> tuple[StoredImages, np.ndarray]:
-    """Images and labels ``(N,)`` of a part."""
+    """The images and the labels ``(N,)`` of a part."""
     paths = _files(root, part)
     if not paths:
-        raise DataError(f"{root}: there is no x_{part}.npy.")
+        raise DataError(f"{root}: x_{part}.npy is missing.")
     labels = [load_stored(path, path.with_name("y" + path.name[1:]))[1] for path in paths]
     return StoredImages(*paths, memory=memory), np.concatenate(labels)
 
 
 def _files(root: Path, part: str) -> list[Path]:
-    """Those that hold the images of a part."""
+    """The files with the images of a part."""
     return [*root.glob(f"x_{part}.npy"), *sorted(root.glob(f"x_{part}_*.npy"))]

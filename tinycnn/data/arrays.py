@@ -1,11 +1,11 @@
-"""What people store as images and labels, turned into uint8 images and int64 labels, or refused; never guessed."""
+"""Stored arrays → uint8 images and int64 labels. Ambiguous arrays raise an error; nothing is guessed."""
 
 import numpy as np
 
 from tinycnn.errors import DataError, SettingError
 
-MAX_CLASSES = 100_000  # above that the numbers are something else than classes (row numbers, years, hashes)
-BLOCK = 1024  # images converted at a time: float copies of the whole set would cost eight times its memory
+MAX_CLASSES = 100_000  # larger numbers are not classes but row numbers, years or hashes
+BLOCK = 1024  # images converted at a time: a float copy of the whole set would need eight times its memory
 
 
 def check_labels(labels: np.ndarray, num_classes: int, name: str = "labels") -> np.ndarray:
@@ -30,13 +30,13 @@ def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def class_counts(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Labels (N,) -> how often each class occurs, (num_classes,) int64; DataError for labels outside the range."""
+    """Labels (N,) -> the number of labels of each class, (num_classes,) int64; DataError for labels out of range."""
     return np.bincount(check_labels(labels, _check_num_classes(num_classes)), minlength=num_classes)
 
 
 def _check_num_classes(num_classes: int) -> int:
     if num_classes < 1:
-        raise SettingError(f"num_classes: got {num_classes}; expected at least 1.")
+        raise SettingError(f"`num_classes`: got {num_classes}; expected at least 1.")
     return num_classes
 
 
@@ -66,7 +66,7 @@ def as_uint8(array: np.ndarray, name: str, scale: int = 1) -> np.ndarray:
 
 
 def _block_as_uint8(block: np.ndarray, name: str, scale: int) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):  # infinities are refused below, in words
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities raise DataError below
         values = block.astype(np.float64) * scale
         error = np.abs(values - np.rint(values))
     # k/255 is not exact in binary: allow its rounding, which is far below half a grey level in every float type.

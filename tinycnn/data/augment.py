@@ -1,8 +1,8 @@
-"""Augmentation: every time an image is seen, it lies a little differently.
+"""Augmentation: each training image is transformed at random every time it is used.
 
-A network that has seen each digit shifted, turned, stretched, slanted and bent, or each photograph shifted and
-mirrored, cannot learn its pixels by heart. One map per image tells, for each pixel of the new image, where in the old
-one to look; ``Backend.gather_warped`` looks there. ``named`` makes the augmentation that goes by a name.
+A network that sees each digit shifted, rotated, scaled, sheared and bent, or each photograph shifted and mirrored,
+cannot memorise its pixels. One map per image gives, for each pixel of the new image, a position in the old one;
+``Backend.gather_warped`` samples there. ``named`` returns an augmentation by its name.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from tinycnn.errors import SettingError
 
 
 class Augmentation(Protocol):
-    """What a trainer asks of an augmentation; its ``repr`` names all its settings."""
+    """The interface that a trainer uses; the ``repr`` of an augmentation contains all its settings."""
 
     terms: ClassVar[int]  # numbers per axis in a map
 
     def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-        """Random maps ``(count, 2, terms)`` float32 for ``Backend.gather_warped``; at ``strength`` 0, no change."""
+        """Random maps ``(count, 2, terms)`` float32 for ``Backend.gather_warped``; identity maps at ``strength`` 0."""
 
 
 @dataclass(frozen=True)
 class Affine:
-    """The largest change of each kind: ``shift`` in pixels, ``rotation`` in degrees, ``scale``, ``shear`` fractions."""
+    """Random affine maps, up to ``shift`` pixels, ``rotation`` degrees, ``scale`` and ``shear`` as fractions."""
 
     terms: ClassVar[int] = 3
 
@@ -40,9 +40,9 @@ class Affine:
                 raise SettingError(f"Affine({name}={getattr(self, name)}): expected a number from 0 to {most:g}")
 
     def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-        """Random maps ``(count, 2, 3)`` float32: ``(row, column, 1)`` from the centre → where to look, likewise.
+        """Random maps ``(count, 2, 3)`` float32: ``(row, column, 1)`` → source ``(row, column)``, both from the centre.
 
-        ``strength`` leads in a straight line from the map that changes nothing (0) to the drawn one (1).
+        ``strength`` interpolates linearly from the identity (0) to the random map (1).
         """
         shift_rows, shift_columns, turn, slant, stretch_rows, stretch_columns = rng.uniform(-1, 1, (6, count))
         angle = np.radians(self.rotation) * turn
@@ -56,16 +56,16 @@ class Affine:
 
 
 HALF_WAVES = np.array(WAVES)  # (15, 2)
-SMOOTHNESS = 5 / 28  # of the image: the width of the bell that smooths the random field
+SMOOTHNESS = 5 / 28  # of the image: the standard deviation of the Gaussian that smooths the random field
 
 
 @dataclass(frozen=True)
 class Elastic(Affine):
-    """An affine map, and then each pixel displaced by a smooth random field, ``bend`` pixels in the root mean square.
+    """An affine map, then a smooth random displacement of each pixel, with a root mean square of ``bend`` pixels.
 
-    Simard, Steinkraus, Platt, "Best practices for convolutional neural networks", 2003, smooth a field of noise with a
-    Gaussian bell. Here the same field is drawn as its 15 lowest cosine waves, for the bell leaves no others of weight:
-    a batch takes 30 numbers per image, and each backend adds up the waves where it looks for the pixels.
+    Source: Simard, Steinkraus, Platt, "Best practices for convolutional neural networks", 2003, which smooths noise
+    with a Gaussian. Here the same field is drawn as its 15 lowest cosine waves: the Gaussian leaves the others a
+    negligible weight. A batch needs 30 numbers per image, and each backend sums the waves when it samples the pixels.
     """
 
     terms: ClassVar[int] = 3 + len(HALF_WAVES)
@@ -78,25 +78,25 @@ class Elastic(Affine):
             raise SettingError(f"Elastic(bend={self.bend}): expected a number of pixels from 0 to 100")
 
     def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-        """Random maps ``(count, 2, 18)`` float32: those of `Affine`, then the heights of the waves."""
+        """Random maps ``(count, 2, 18)`` float32: those of `Affine`, then the amplitudes of the waves."""
         affine = super().maps(count, rng, strength)  # (count, 2, 3)
         waves = rng.standard_normal((count, 2, len(HALF_WAVES))) * self.bend * wave_heights() * strength
         return np.concatenate([affine, waves.astype(np.float32)], axis=2)
 
 
 def wave_heights() -> np.ndarray:
-    """How high each wave is, ``(15,)``: as the bell leaves it, and in all a field of root mean square 1."""
+    """The amplitude of each wave after smoothing, ``(15,)``, scaled so that the field has a root mean square of 1."""
     heights = np.exp(-0.5 * (np.pi * SMOOTHNESS) ** 2 * (HALF_WAVES**2).sum(axis=1))
-    mean_squares = np.where(HALF_WAVES > 0, 0.5, 1).prod(axis=1)  # of a wave of height 1
+    mean_squares = np.where(HALF_WAVES > 0, 0.5, 1).prod(axis=1)  # of a wave with amplitude 1
     return heights / np.sqrt(heights**2 @ mean_squares)
 
 
 @dataclass(frozen=True)
 class FlipAndCrop:
-    """Mirrors an image, left to right, with probability ``flip``, and moves it by up to ``shift`` whole pixels.
+    """Mirrors an image horizontally with probability ``flip``, and shifts it by up to ``shift`` whole pixels.
 
-    The same as a frame of ``shift`` zeros around the image and a random crop of the old size. Whole pixels stay what
-    they are, to the byte: for photographs, in which everything is sharp and seldom stands on its head.
+    This equals padding with ``shift`` zeros and a random crop of the original size. Pixels keep their exact values. It
+    suits photographs, which have sharp details and are seldom upside down.
     """
 
     terms: ClassVar[int] = 3
@@ -111,7 +111,7 @@ class FlipAndCrop:
             raise SettingError(f"FlipAndCrop(shift={self.shift}): expected a whole number of pixels from 0 to 1000")
 
     def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-        """Random maps ``(count, 2, 3)`` float32; with less ``strength``, fewer are mirrored and all move less."""
+        """Random maps ``(count, 2, 3)`` float32; ``strength`` scales the probability of mirroring and the shifts."""
         mirrored = rng.random(count) < self.flip * strength
         moves = np.rint(rng.integers(-self.shift, self.shift, (2, count), endpoint=True) * strength)
         maps = np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1))  # (count, 2, 3)
@@ -124,9 +124,9 @@ NAMES = ("affine", "flip_and_crop")
 
 
 def named(name: str, *, bend: float = 0.0) -> Augmentation:
-    """The augmentation called ``name`` with its usual settings; ``bend`` pixels for affine ones (`Elastic`).
+    """The augmentation called ``name`` with its default settings; ``bend`` in pixels turns "affine" into `Elastic`.
 
-    Raises SettingError for an unknown name, and for photographs that are to be bent.
+    Raises SettingError for an unknown name, and for ``bend`` with "flip_and_crop".
     """
     if name == "affine":
         return Elastic(bend=bend) if bend else Affine()
@@ -137,9 +137,9 @@ def named(name: str, *, bend: float = 0.0) -> Augmentation:
 
 @dataclass(frozen=True)
 class Fade:
-    """The strength of an augmentation over a run: 1 until step ``full``, then in a straight line to 0 at step ``gone``.
+    """The strength of an augmentation over a run: 1 until step ``full``, then linearly down to 0 at step ``gone``.
 
-    The last steps see the images as they are, those that the network will have to read.
+    The last steps train on unchanged images, like those of the test set.
     """
 
     full: float
@@ -151,13 +151,13 @@ class Fade:
 
     @classmethod
     def towards_the_end(cls, fade_epochs: float, *, epochs: int, steps: int) -> "Fade":
-        """From ``fade_epochs`` epochs before the end of a run of ``epochs`` to one before; ``steps`` in an epoch."""
+        """Fade from ``fade_epochs`` epochs before the end of a run to one epoch before; ``steps`` are per epoch."""
         if not fade_epochs >= 1:
-            raise SettingError(f"to fade {fade_epochs:g} epochs before the end: expected at least 1")
+            raise SettingError(f"`fade_epochs={fade_epochs:g}`: expected at least 1")
         return cls(full=(epochs - fade_epochs) * steps, gone=(epochs - 1) * steps)
 
     def strength(self, step: int) -> float:
-        """In step number ``step`` of the run, from 0."""
+        """The strength in step ``step`` of the run, counted from 0."""
         if self.full < step < self.gone:
             return (self.gone - step) / (self.gone - self.full)
         return float(step < self.gone)

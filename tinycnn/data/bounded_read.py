@@ -1,7 +1,7 @@
-"""Reading files from strangers: nothing a header says is believed before it has been compared with the file's size.
+"""Reading untrusted files: the sizes in a header are compared with the size of the file before they are used.
 
 A file of 200 bytes can declare an array of 4 TiB, and a compressed file can unpack to a thousand times its size.
-So every reader here first checks what is declared, and then reads exactly that much plus one byte.
+Every reader here therefore checks the declared size first, and then reads exactly that many bytes plus one.
 """
 
 import struct
@@ -16,7 +16,7 @@ import numpy as np
 
 from tinycnn.errors import DataError
 
-MAX_BYTES = 2**31  # 2 GiB: 45 times MNIST, and still fits the memory of a small machine
+MAX_BYTES = 2**31  # 2 GiB: 45 times the size of MNIST, and within the memory of a small machine
 MAX_DEFLATE_RATIO = 1032  # deflate cannot pack more than 1,032 bytes into one
 CHUNK = 1 << 20
 
@@ -31,7 +31,7 @@ class Readable(Protocol):
 
 @contextmanager
 def naming(path: str | PathLike[str]) -> Iterator[None]:
-    """Turn whatever goes wrong while reading ``path`` into a DataError that names the file."""
+    """Turn any error while reading ``path`` into a DataError that names the file."""
     try:
         yield
     except DataError as error:
@@ -41,7 +41,7 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
 
 
 def check_declared(declared: int, available: int, ratio: int = 1) -> None:
-    """Refuse a declared size that is above 2 GiB, or that ``available`` bytes in the file cannot hold."""
+    """Raise DataError for a declared size above 2 GiB, or above what ``available`` bytes in the file can hold."""
     if declared > MAX_BYTES:
         raise DataError(f"its header declares {declared:,} bytes; tinycnn reads at most {MAX_BYTES:,} per array.")
     if declared > available * ratio:
@@ -52,7 +52,7 @@ def check_declared(declared: int, available: int, ratio: int = 1) -> None:
 
 
 def read_exactly(stream: Readable, n_bytes: int) -> np.ndarray:
-    """Read all that is left in ``stream`` -> (n_bytes,) uint8; DataError unless it is exactly ``n_bytes``."""
+    """Read the rest of ``stream`` -> (n_bytes,) uint8; DataError unless it has exactly ``n_bytes``."""
     data = np.empty(n_bytes, np.uint8)
     filled = 0
     while filled < n_bytes:

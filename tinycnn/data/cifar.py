@@ -1,10 +1,10 @@
-"""CIFAR-10 as it is published: one .tar.gz with six files of records, or the folder that unpacking it makes.
+"""CIFAR-10 in its published format: a .tar.gz with six files of records, or the unpacked folder.
 
     3,073 bytes a record: the label | 32x32 red | 32x32 green | 32x32 blue
 
-The archive is read as a stream and nothing is unpacked to the disk, so that no name in it can lead anywhere. Only the
-files that are expected are read, each only with its exact size, and the stream is given up where it grows longer
-than these files can make it. Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
+The archive is read as a stream and never unpacked to the disk, so file names in it are harmless. Only expected files
+are read, each only if it has the exact size, and the stream is limited to the size that these files can have.
+Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
 """
 
 import gzip
@@ -22,15 +22,15 @@ from tinycnn.data.dataset import Dataset
 from tinycnn.data.sources import BatchSource, file_sha256
 from tinycnn.errors import DataError
 
-BESIDE = 1 << 20  # bytes that the archive may hold beside its batches: headers, a text, a page
-MOST_MEMBERS = 100
+MAX_OTHER_BYTES = 1 << 20  # beside the batches: headers, a text, a web page
+MAX_MEMBERS = 100
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 Part = dict[str, np.ndarray]  # records (n, 1 + C*H*W) of each batch, by name
 
 
 def find_batches(source: BatchSource, folder: Path) -> Path | None:
-    """The archive in ``folder``, else the folder that was made of it, else None."""
+    """The archive in ``folder``, otherwise the unpacked folder, otherwise None."""
     archive = folder / source.files[0].name
     if archive.is_file():
         return archive
@@ -38,16 +38,16 @@ def find_batches(source: BatchSource, folder: Path) -> Path | None:
 
 
 def read_batches(name: str, source: BatchSource, place: Path) -> Dataset:
-    """The data set in an archive or an unpacked folder, as ``find_batches`` found it → Dataset; else DataError."""
+    """The archive or unpacked folder from ``find_batches`` → Dataset; raises DataError if it is damaged."""
     with naming(place):
         parts = _read_archive(source, place) if place.is_file() else _read_unpacked(source, place)
         x_train, y_train = _joined(source, parts, source.train)
         x_test, y_test = _joined(source, parts, source.test)
-        told = f"{place} ({_verdict(source, place)})"
-        return Dataset(name, x_train, y_train, x_test, y_test, source.class_names, told, pictures=source.pictures)
+        origin = f"{place} ({_verification(source, place)})"
+        return Dataset(name, x_train, y_train, x_test, y_test, source.class_names, origin, pictures=source.pictures)
 
 
-def _verdict(source: BatchSource, place: Path) -> str:
+def _verification(source: BatchSource, place: Path) -> str:
     if place.is_dir():
         return f"not verified: not the published {source.files[0].name}"
     if file_sha256(place) == source.files[0].gz_sha256:
@@ -68,12 +68,14 @@ def _read_unpacked(source: BatchSource, folder: Path) -> Part:
 
 def _read_archive(source: BatchSource, path: Path) -> Part:
     parts: Part = {}
-    with _damage_told(), gzip.open(path, "rb") as unpacked:
-        stream = Bounded(unpacked, source.records * source.record_bytes * len(source.train + source.test) + BESIDE)
+    with _damage_as_data_error(), gzip.open(path, "rb") as unpacked:
+        stream = Bounded(
+            unpacked, source.records * source.record_bytes * len(source.train + source.test) + MAX_OTHER_BYTES
+        )
         with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as archive:  # type: ignore[call-overload]
             for count, member in enumerate(archive):
-                if count == MOST_MEMBERS:
-                    raise DataError(f"it holds more than {MOST_MEMBERS} files: not the published archive.")
+                if count == MAX_MEMBERS:
+                    raise DataError(f"it holds more than {MAX_MEMBERS} files: not the published archive.")
                 name = _expected(source, member.name)
                 if name is not None:
                     with naming(name):
@@ -87,18 +89,18 @@ def _read_archive(source: BatchSource, path: Path) -> Part:
 
 
 @contextmanager
-def _damage_told() -> Iterator[None]:
-    """At hostile headers tarfile raises nearly anything."""
+def _damage_as_data_error() -> Iterator[None]:
+    """Malicious headers make tarfile raise almost any exception."""
     try:
         yield
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"it is no .tar.gz archive, or damaged ({error}). Replace it with a fresh copy.") from error
+        raise DataError(f"it is damaged, or not a .tar.gz archive ({error}). Replace it with a fresh copy.") from error
 
 
 def _expected(source: BatchSource, path: str) -> str | None:
-    """The batch that a member of this very path is, or None: the archive holds a text and a page, too."""
+    """The name of the batch with exactly this path, or None: the archive also holds a text and a web page."""
     folder, _, name = path.removeprefix("./").rpartition("/")
     return name if folder == source.folder and name in (*source.train, *source.test) else None
 
@@ -123,7 +125,7 @@ def _read_batch(source: BatchSource, stream: Readable, size: int) -> np.ndarray:
 
 
 def _joined(source: BatchSource, parts: Part, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Records, batch after batch → images (N, H, W, C) and labels (N,)."""
+    """The records of all batches in order → images (N, H, W, C) and labels (N,)."""
     H, W, C = source.shape
     images = np.empty((len(names), source.records, H, W, C), np.uint8)
     labels = np.empty((len(names), source.records), np.int64)
@@ -135,13 +137,13 @@ def _joined(source: BatchSource, parts: Part, names: tuple[str, ...]) -> tuple[n
 
 
 class Bounded:
-    """A stream that is given up where it grows longer than ``limit`` bytes."""
+    """A stream that raises DataError after ``limit`` bytes."""
 
     def __init__(self, stream: Readable, limit: int) -> None:
         self.stream, self.limit, self.rest = stream, limit, limit
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes more; DataError beyond the limit."""
+        """Up to ``size`` more bytes; DataError beyond the limit."""
         piece = self.stream.read(min(size, self.rest + 1))
         self.rest -= len(piece)
         if self.rest < 0:

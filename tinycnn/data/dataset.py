@@ -1,4 +1,4 @@
-"""`Dataset`: images and labels that have been checked once, so that nothing behind it needs to check again."""
+"""`Dataset`: images and labels that are checked once, when it is created."""
 
 from dataclasses import dataclass, field
 
@@ -13,11 +13,11 @@ from tinycnn.errors import DataError, printable
 class Dataset:
     """Training and test images (N, H, W, C) uint8 with labels (N,) int64; images (N, H, W) get a channel axis.
 
-    Images may be `StoredImages`, which stay on the disk.
+    Images may be `StoredImages`, which stay on disk.
 
-    ``source`` says where the data really came from; ``notice``, if there is one, must be shown to the user.
-    ``pictures``: whether an image shows a picture ``whole``, or a ``drawing`` cut out of it; None: nobody knows.
-    Raises DataError for arrays that are empty or do not fit together.
+    ``source`` is where the data came from; a ``notice`` must be shown to the user. ``pictures`` is "whole" if an image
+    shows an entire picture, "drawing" if it shows a drawing cut out of one, None if unknown. Raises DataError for
+    arrays that are empty or inconsistent.
     """
 
     name: str
@@ -31,14 +31,14 @@ class Dataset:
     pictures: str | None = None
 
     def __post_init__(self) -> None:
-        for words in ("name", "source", "notice"):  # which may hold names of files
-            if getattr(self, words) is not None:
-                object.__setattr__(self, words, printable(getattr(self, words), keep="\n"))
+        for text in ("name", "source", "notice"):  # which may contain names of files
+            if getattr(self, text) is not None:
+                object.__setattr__(self, text, printable(getattr(self, text), keep="\n"))
         for part in ("train", "test"):
             images = _check_images(getattr(self, f"x_{part}"), f"x_{part}")
             labels = check_labels(getattr(self, f"y_{part}"), self.num_classes, f"y_{part}")
             _check_counts(images, labels, part)
-            object.__setattr__(self, f"x_{part}", images)  # the way to normalise a field of a frozen dataclass
+            object.__setattr__(self, f"x_{part}", images)  # how a frozen dataclass changes its fields
             object.__setattr__(self, f"y_{part}", labels)
         self._check_same_shape()
 
@@ -60,14 +60,14 @@ class Dataset:
 
 def _check_images(images: Images, name: str) -> Images:
     if isinstance(images, StoredImages) and len(images):
-        return images  # which were checked when their files were opened
+        return images  # checked when their files were opened
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(
             f"{name}: got {images.dtype} of shape {images.shape}; expected uint8 of shape (N, H, W) or (N, H, W, C)."
         )
     if images.size == 0:
-        raise DataError(f"{name}: the shape {images.shape} holds no pixel; expected at least one image.")
+        raise DataError(f"{name}: the shape {images.shape} holds no pixels; expected at least one image.")
     return images[..., np.newaxis] if images.ndim == 3 else images  # (N, H, W, C)
 
 

@@ -1,6 +1,6 @@
-"""The stand-in when MNIST cannot be had: 1,797 real handwritten digits of 8x8 pixels that come with scikit-learn.
+"""The fallback where MNIST is not available: 1,797 handwritten digits of 8x8 pixels that scikit-learn contains.
 
-They are scaled like MNIST: the digit fills 20x20 pixels in the middle of 28x28, so that every model takes them.
+They are scaled like MNIST, to 20x20 pixels in the middle of 28x28, so that every model accepts them.
 Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI.
 """
 
@@ -9,8 +9,8 @@ import numpy as np
 from tinycnn.data.dataset import Dataset
 from tinycnn.errors import DataError
 
-SMALL, BOX, FULL = 8, 20, 28  # sides: the bundled digit, the digit inside the picture, the picture
-TOP = 16  # the brightest value of a bundled digit
+SMALL, BOX, FULL = 8, 20, 28  # side lengths: the bundled digit, the scaled digit, the image
+TOP = 16  # the maximum of a bundled digit
 TEST_EVERY = 5  # every fifth image of each class is a test image: 360 of 1,797
 SEED = 0
 
@@ -34,9 +34,9 @@ def load_digits(notice: str | None = None) -> Dataset:
 
 
 def enlarge(images: np.ndarray) -> np.ndarray:
-    """Digits (N, 8, 8) with values 0..16 -> (N, 28, 28) uint8: bilinear to 20x20, in the middle of a black square.
+    """Digits (N, 8, 8) with values 0..16 -> (N, 28, 28) uint8: bilinear to 20x20, in the middle of a black image.
 
-    In whole numbers (weights are tenths), so that every machine rounds the same way.
+    Integer arithmetic (weights are tenths) makes every machine round in the same way.
     """
     weights = _bilinear_tenths()
     hundredths = weights @ images.astype(np.int64) @ weights.T  # (N, 20, 20)
@@ -47,7 +47,7 @@ def enlarge(images: np.ndarray) -> np.ndarray:
 
 
 def stratified_split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,) -> indices of the training and of the test images, shuffled; each class is cut in proportion."""
+    """Labels (N,) -> shuffled indices of the training and the test images; the split is the same for each class."""
     rng = np.random.default_rng(SEED)
     shuffled = rng.permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
@@ -59,7 +59,7 @@ def _bilinear_tenths() -> np.ndarray:
     """Weights (20, 8) in tenths: the centre of output pixel i lies at (i + 0.5) * 8/20 - 0.5 = (4 i - 3)/10."""
     weights = np.zeros((BOX, SMALL), np.int64)
     for i in range(BOX):
-        tenths = min(max(4 * i - 3, 0), 10 * (SMALL - 1))  # the border pixels are continued outwards
+        tenths = min(max(4 * i - 3, 0), 10 * (SMALL - 1))  # border pixels extend outwards
         left, part = divmod(tenths, 10)
         weights[i, left] += 10 - part
         weights[i, min(left + 1, SMALL - 1)] += part
@@ -70,6 +70,6 @@ def _bundled() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise DataError(f"the digits come with scikit-learn ({error}). Run: pip install scikit-learn") from None
+        raise DataError(f"the data set digits needs scikit-learn ({error}): `pip install scikit-learn`") from None
     bunch = datasets.load_digits()
     return bunch.images, bunch.target.astype(np.int64)

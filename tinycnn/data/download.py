@@ -1,9 +1,9 @@
-"""Fetching a published data set from its mirrors: the first mirror that delivers the right bytes wins.
+"""Downloading a published data set: mirrors are tried in order until one delivers the right bytes.
 
-pooch keeps the cache honest: it downloads to a temporary file, compares the sha256 and only then moves the file to its
-name, so that neither a crash nor two processes at once leave a damaged file. What is added here is patience with a
-limit: each mirror gets a few seconds to answer, and must then keep up a minimum pace, because a mirror that sends
-one byte every nine seconds would satisfy any ordinary timeout for days. All mirrors together waste at most a minute.
+pooch downloads to a temporary file, compares the sha256 and only then renames the file, so neither a crash nor two
+simultaneous processes leave a damaged file. This module adds a time limit: each mirror must respond within a few
+seconds and must then deliver a minimum number of bytes per second, because one byte every nine seconds would satisfy
+an ordinary timeout for days. All failing mirrors together take at most a minute.
 """
 
 import importlib.util
@@ -22,24 +22,24 @@ from tinycnn.errors import DataError
 from tinycnn.files import remove_stale, try_lock
 
 MIRRORS_VARIABLE = "TINYCNN_MIRRORS"  # base addresses separated by commas, used instead of the built-in ones
-ANSWER_S = 4.0  # name look-up, connection and redirects together: three dead mirrors cost 12 s
-WINDOW_S = 12.0  # the pace is judged at the end of each, so this is the longest pause, too
-LIMIT_S = 60.0  # of waiting in vain, for all mirrors together
-MIN_BYTES_PER_S = 2048  # slower than that is given up: MNIST would take more than an hour
+ANSWER_S = 4.0  # name look-up, connection and redirects together: three dead mirrors take 12 s
+WINDOW_S = 12.0  # the speed is measured over such windows, so this is also the longest pause
+LIMIT_S = 60.0  # lost to mirrors that fail, in total
+MIN_BYTES_PER_S = 2048  # at a lower speed MNIST would take more than an hour
 MAX_REDIRECTS = 5
 CHUNK = 1 << 16
-TEMPORARY = "tmp????????"  # what pooch calls a file that is not whole
+TEMPORARY = "tmp????????"  # pooch's names of incomplete files
 
 
 def cache_folder(name: str) -> Path:
-    """Where downloads of this data set are kept: a folder in the user's cache directory."""
+    """The folder for downloads of this data set, in the user's cache directory."""
     return Path(_pooch().os_cache("tinycnn")) / name
 
 
 def download_files(name: str, folder: Path, mirrors: Sequence[str] | None = None) -> None:
-    """Make ``folder`` hold the published files; those already there and intact are not fetched again.
+    """Download the published files to ``folder``, except those that are already there and intact.
 
-    Raises DataError that names each mirror with its reason when none delivers.
+    Raises DataError, with the reason of each mirror, if none delivers.
     """
     source, patience = SOURCES[name], _Patience()
     remove_stale(folder, TEMPORARY)
@@ -60,30 +60,30 @@ def _mirrors(source: Source) -> Sequence[str]:
 
 
 class _Patience:
-    """How much longer mirrors may be waited for in vain: from the last time that one of them was good for something."""
+    """The time that failing mirrors may still take; it runs since the last success."""
 
     def __init__(self) -> None:
         self.left_s, self.since = LIMIT_S, time.monotonic()
 
     def check(self) -> None:
-        """Raise ConnectionError when one more mirror could take longer than is left; the next seconds are its own."""
+        """Raise ConnectionError if another mirror could exceed the time that is left; otherwise start its clock."""
         if self.left_s < ANSWER_S + WINDOW_S:
-            raise ConnectionError(f"not asked: the mirrors before took {LIMIT_S - self.left_s:.0f} s in vain")
+            raise ConnectionError(f"not asked: earlier mirrors took {LIMIT_S - self.left_s:.0f} s without success")
         self.reward()
 
     def reward(self) -> None:
-        """A window of time or a file was good (or is paid for): count anew."""
+        """Restart the clock: a window of time or a file succeeded, or its loss is counted."""
         self.since = time.monotonic()
 
     def lose(self) -> None:
-        """The mirror failed: the time since it was last good is lost."""
+        """The mirror failed: subtract the time since its last success."""
         self.left_s -= time.monotonic() - self.since
         self.reward()
 
 
 def _fetch_all(source: Source, folder: Path, mirror: str, patience: _Patience) -> None:
     pooch = _pooch()
-    pooch.get_logger().setLevel("WARNING")  # our own lines say what is fetched
+    pooch.get_logger().setLevel("WARNING")  # this module reports downloads itself
     for file in source.files:
         pooch.retrieve(
             url=f"{mirror.rstrip('/')}/{file.name}",
@@ -96,7 +96,7 @@ def _fetch_all(source: Source, folder: Path, mirror: str, patience: _Patience) -
 
 
 class _Downloader:
-    """What pooch calls to write one address into one file."""
+    """A callable for pooch that writes the content of one address to one file."""
 
     def __init__(self, file: SourceFile, patience: _Patience) -> None:
         self.file, self.patience = file, patience
@@ -120,9 +120,9 @@ class _Downloader:
 
 
 def _open(url: str) -> Any:
-    """Ask for ``url`` in a helper thread -> response; ConnectionError when there is none within ANSWER_S.
+    """Request ``url`` in a helper thread -> response; ConnectionError if there is none within ANSWER_S.
 
-    A thread, because no timeout can be given to a name look-up, nor to a chain of redirects as a whole.
+    A thread is needed because neither a name look-up nor a chain of redirects takes a timeout.
     """
     answer: Future[Any] = Future()
     threading.Thread(target=_request, args=(url, answer), daemon=True).start()
@@ -131,7 +131,7 @@ def _open(url: str) -> Any:
     except TimeoutError:
         if answer.cancel():
             raise ConnectionError(f"no answer within {ANSWER_S:g} s") from None
-        return answer.result()  # it came in that very moment
+        return answer.result()  # it arrived at this moment
 
 
 def _request(url: str, answer: Future[Any]) -> None:
@@ -140,7 +140,7 @@ def _request(url: str, answer: Future[Any]) -> None:
     try:
         with requests.Session() as session:
             session.max_redirects = MAX_REDIRECTS
-            headers = {"Accept-Encoding": "identity"}  # the .gz as it is: its hash is known
+            headers = {"Accept-Encoding": "identity"}  # the unchanged .gz: its hash is known
             response = session.get(url, stream=True, timeout=(ANSWER_S, WINDOW_S), headers=headers)
     except Exception as error:
         _deliver(answer.set_exception, error)
@@ -150,7 +150,7 @@ def _request(url: str, answer: Future[Any]) -> None:
 
 
 def _deliver(setter: Any, value: object) -> bool:
-    """Hand a result over; False if nobody waits for it any more."""
+    """Pass a result to the waiting thread; False if it no longer waits."""
     try:
         setter(value)
     except InvalidStateError:
@@ -172,17 +172,17 @@ def _pieces(response: Any, expected: int) -> Iterator[bytes]:
 
 
 class _Pace:
-    """Judges each window of time by itself, so that a fast beginning does not excuse a stall."""
+    """Measures the speed of each window of time separately, so that a fast start does not hide a stall."""
 
     def __init__(self, patience: _Patience) -> None:
         self.patience, self.received = patience, 0
-        self.verdict: str | None = None
+        self.failure: str | None = None
 
     def judge(self) -> bool:
-        """Whether the window that ends now brought enough; the next one begins."""
+        """Whether the window that ends now delivered enough bytes; the next one begins."""
         received, self.received = self.received, 0
         if received < MIN_BYTES_PER_S * WINDOW_S:
-            self.verdict = f"too slow: {received:,} bytes in {WINDOW_S:g} s"
+            self.failure = f"too slow: {received:,} bytes in {WINDOW_S:g} s"
             return False
         self.patience.reward()
         return True
@@ -190,16 +190,16 @@ class _Pace:
 
 @contextmanager
 def _watched(hang_up: Callable[[], None], patience: _Patience) -> Iterator[_Pace]:
-    """A context that ends with ConnectionError where the pace is too slow: a thread watches, and hangs up.
+    """A context that raises ConnectionError if the download is too slow: a thread measures it, and disconnects.
 
-    Whoever waits for bytes cannot watch: he may wait inside a line that a mirror sends byte by byte.
+    The downloading thread cannot do this: it may block inside a header line that a mirror sends byte by byte.
     """
     pace, over = _Pace(patience), threading.Event()
 
     def watch() -> None:
         while not over.wait(WINDOW_S):
             if not pace.judge():
-                with suppress(OSError, RuntimeError, ValueError):  # the other side was faster
+                with suppress(OSError, RuntimeError, ValueError):  # the connection is closed already
                     hang_up()
                 return
 
@@ -207,16 +207,16 @@ def _watched(hang_up: Callable[[], None], patience: _Patience) -> Iterator[_Pace
     try:
         yield pace
     except Exception as error:
-        if pace.verdict is None:
+        if pace.failure is None:
             raise
-        raise ConnectionError(pace.verdict) from error
+        raise ConnectionError(pace.failure) from error
     finally:
         over.set()
 
 
 @contextmanager
 def _progress(url: str, total: int) -> Iterator[Any]:
-    """A bar where somebody can watch it, otherwise one line -> a function to call with the bytes that arrived."""
+    """A bar in a terminal, otherwise one line -> a function to call with the number of bytes received."""
     announcement = f"Downloading {url} ({total / 1e6:.1f} MB)"
     bar = progress_bar(announcement, total=total, desc=url.rpartition("/")[2], unit="B", unit_scale=True)
     if bar is None:
@@ -227,7 +227,7 @@ def _progress(url: str, total: int) -> Iterator[Any]:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What a bad mirror or network can raise. ValueError: pooch found another hash, or the address is malformed."""
+    """The exceptions of a bad mirror or network. ValueError: a wrong hash, or a malformed address."""
     from urllib3.exceptions import HTTPError
 
     return (OSError, ValueError, HTTPError)  # requests' own exceptions are OSErrors
@@ -246,5 +246,5 @@ def _pooch() -> Any:
                 raise ImportError(f"No module named {name!r}")
         import pooch
     except ImportError as error:
-        raise DataError(f"downloading needs pooch ({error}). Run: pip install pooch") from None
+        raise DataError(f"downloading needs pooch ({error}): `pip install pooch`") from None
     return pooch

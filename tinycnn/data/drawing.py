@@ -1,8 +1,8 @@
-"""Your own picture of a digit, made into what MNIST would hold: the same size, in the same place, in the same colours.
+"""Your own picture of a digit, normalised like MNIST: the same size, position and colours.
 
-MNIST's makers scaled every digit so that its longer side fills 20 pixels, smoothly, and put its centre of mass into the
-middle of 28x28 (LeCun et al., "Gradient-based learning applied to document recognition", 1998). A network trained on
-that knows nothing else: a digit that is half as large, or dark on light, is no digit to it.
+The makers of MNIST scaled every digit smoothly so that its longer side fills 20 pixels, and placed its centre of mass
+in the middle of 28x28 (LeCun et al., "Gradient-based learning applied to document recognition", 1998). A network
+trained on MNIST does not recognise a digit of half the size, or one that is dark on light.
 """
 
 import os
@@ -16,11 +16,11 @@ from tinycnn.errors import DataError, requires
 if TYPE_CHECKING:
     from PIL import Image
 
-WORKING_SIZE, COARSE = 1024, 128  # the longer side while looking for the digit, exactly and roughly
-BOX, FULL = 20, 28  # sides: the digit, the picture
-FAINTEST = 0.05  # contrast (1: black against white) below which there is nothing to see
-DARKEST = 0.2  # paper darker than this is taken for this dark, or its noise would grow without bounds
-IN_THE_BOX = 0.1  # ink that counts when the digit's edges are found; less is a smudge
+WORKING_SIZE, COARSE = 1024, 128  # the longer side while locating the digit, in the exact and the coarse search
+BOX, FULL = 20, 28  # side lengths: the digit, the image
+FAINTEST = 0.05  # contrast (1: black against white) below which a pixel holds no ink
+DARKEST = 0.2  # lower bound for the grey level of paper in a division, which would amplify noise
+IN_THE_BOX = 0.1  # ink that counts as part of the digit when its edges are located
 NOTHING = "nothing is drawn on it, or too faintly; draw one digit with a dark pen on light paper."
 
 
@@ -33,7 +33,7 @@ def read_drawing(
 ) -> np.ndarray:
     """An image file, by path or as its bytes → ``(1, H, W, 1)`` uint8, as `normalise` makes it; ``shape`` is (H, W).
 
-    Raises DataError for a file that is too large, damaged or no image, EmptyDrawingError when nothing is drawn on it.
+    Raises DataError for a file that is too large, damaged or not an image, EmptyDrawingError if nothing is drawn on it.
     """
     name = "the image" if isinstance(source, bytes) else os.fspath(source)
     try:
@@ -48,7 +48,7 @@ def normalise(grey: np.ndarray, shape: tuple[int, int] = (FULL, FULL)) -> np.nda
     """Grey levels ``(any, any)`` from 0 to 1, dark on light or light on dark → ``(1, H, W, 1)`` uint8, light on dark.
 
     The digit is cut out, scaled so that its longer side fills 20 of 28 pixels, and placed by its centre of mass. Raises
-    EmptyDrawingError when nothing is drawn.
+    EmptyDrawingError if nothing is drawn.
     """
     with requires("pillow", "reading drawings"):
         from PIL import Image
@@ -65,7 +65,7 @@ def normalise(grey: np.ndarray, shape: tuple[int, int] = (FULL, FULL)) -> np.nda
 
 
 def _offset(mass: np.ndarray, full: int) -> int:
-    """Where to put the first of ``mass (size,)``: its centre of mass comes to ``full / 2``, as in MNIST."""
+    """The position of the first element of ``mass (size,)`` that puts the centre of mass at ``full / 2``."""
     centre = np.arange(len(mass)) @ mass / mass.sum()
     return int(np.clip(np.rint(full / 2 - centre), 0, full - len(mass)))
 
@@ -73,12 +73,12 @@ def _offset(mass: np.ndarray, full: int) -> int:
 def cut_out(ink: np.ndarray) -> np.ndarray:
     """The part of ``ink (any, any)`` that holds the digit, from the first row and column with ink to the last.
 
-    It is sought on a coarse copy, on which a speck of one pixel fades, and then cut exactly.
+    It is located on a coarse copy, on which a speck of one pixel fades, and then exactly.
     """
     from PIL import Image
 
     factor = max(1, max(ink.shape) // COARSE)
-    rows, columns = _extent(np.asarray(Image.fromarray(ink).reduce(factor)) * factor)  # a line one pixel wide stays
+    rows, columns = _extent(np.asarray(Image.fromarray(ink).reduce(factor)) * factor)  # keeps one-pixel lines
     part = ink[rows.start * factor : rows.stop * factor, columns.start * factor : columns.stop * factor]
     return part[_extent(part)]
 
@@ -92,16 +92,16 @@ def _extent(ink: np.ndarray) -> tuple[slice, slice]:
 
 
 def ink(grey: np.ndarray) -> np.ndarray:
-    """How much ink is on each pixel, float32 from 0 to 1, whatever the paper's colour.
+    """The amount of ink on each pixel, float32 from 0 to 1, for paper of any colour.
 
-    Paper of one grey level is subtracted exactly. On a photograph, ink is compared with the paper around it, since both
-    get the same light, and what the camera's noise explains is no ink.
+    Paper of one grey level is subtracted exactly. On a photograph, ink is compared with the paper around it, which has
+    the same illumination, and differences within the noise of the camera are ignored.
     """
     paper: np.ndarray | float = paper_level(grey)
     if _spread(grey - paper) > 0:
         paper = shading(grey)
     contrast = grey - paper
-    contrast *= np.sign(np.sum(contrast**3)) or 1  # few pixels far from the paper outweigh many near it
+    contrast *= np.sign(np.sum(contrast**3)) or 1  # few pixels far from the paper level outweigh many near it
     contrast = np.maximum(contrast - 3 * _spread(contrast), 0)
     if np.ndim(paper):
         contrast /= np.maximum(paper, DARKEST)
@@ -112,25 +112,25 @@ def ink(grey: np.ndarray) -> np.ndarray:
 
 
 def paper_level(grey: np.ndarray) -> float:
-    """The grey level along the edges, if a fifth of ``grey (H, W)`` has it; else the edges are a frame.
+    """The grey level along the edges if a fifth of ``grey (H, W)`` has it; otherwise, as with a frame, the median.
 
-    Not simply the most frequent level: a fat digit that fills its picture covers more of it than the paper does.
+    The most frequent level would not do: a thick digit can cover more of its picture than the paper does.
     """
     edge = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
     return edge if np.mean(np.abs(grey - edge) < 0.1) > 0.2 else float(np.median(grey))
 
 
 def _spread(contrast: np.ndarray) -> float:
-    """The standard deviation of the paper's grey level, found from the seventh of the pixels that vary least."""
-    return float(np.quantile(np.abs(contrast), 0.15) / 0.1891)  # so much of normal noise lies within 0.1891 of it
+    """The standard deviation of the paper's grey level, estimated from the 15 % of the pixels that vary least."""
+    return float(np.quantile(np.abs(contrast), 0.15) / 0.1891)  # 15 % of normal noise lies within 0.1891 sigma
 
 
 def shading(grey: np.ndarray) -> np.ndarray:
-    """The paper's grey level at every pixel ``(H, W)``: the smooth surface of second degree that fits most of them."""
+    """The paper's grey level at every pixel ``(H, W)``: the quadratic surface that fits most of them."""
     H, W = grey.shape
     y, x = np.linspace(-1, 1, H)[:, None], np.linspace(-1, 1, W)[None, :]
     terms = np.stack([np.broadcast_to(term, (H, W)) for term in (1, x, y, x * x, x * y, y * y)], axis=2)  # (H, W, 6)
-    step = max(1, max(H, W) // 64)  # a few thousand pixels tell as much
+    step = max(1, max(H, W) // 64)  # a few thousand pixels are enough
     rows, levels = terms[::step, ::step].reshape(-1, 6), grey[::step, ::step].ravel()
     away = levels - paper_level(grey)
     for _ in range(5):
@@ -141,7 +141,7 @@ def shading(grey: np.ndarray) -> np.ndarray:
 
 
 def grey_levels(image: "Image.Image") -> np.ndarray:
-    """An image of any mode → brightness ``(H, W)`` from 0 to 1, at most 1024 a side, transparent parts as paper."""
+    """An image of any mode → brightness ``(H, W)`` from 0 to 1, at most 1024 a side; transparent pixels are paper."""
     image = eight_bits(image).convert("RGBA")
     image.thumbnail((WORKING_SIZE, WORKING_SIZE))
     alpha = np.asarray(image.getchannel("A"), np.float32) / 255
@@ -150,7 +150,7 @@ def grey_levels(image: "Image.Image") -> np.ndarray:
 
 
 def _paper(grey: np.ndarray, alpha: np.ndarray) -> float:
-    """What lies below transparent pixels: more of the paper if that is visible, else the opposite of the strokes."""
+    """The grey level for transparent pixels: that of the visible paper, otherwise the opposite of the strokes."""
     visible = grey[alpha > 0.5]
     if not visible.size:
         return 0.0

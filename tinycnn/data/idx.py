@@ -1,8 +1,8 @@
-"""IDX, the file format of MNIST: two zero bytes, a dtype code, the rank, the dimensions, then the bytes themselves.
+"""IDX, the file format of MNIST: two zero bytes, a dtype code, the rank, the dimensions, then the values.
 
     00 00 08 03 | 0000EA60 0000001C 0000001C | 47,040,000 pixels        (60,000 images of 28x28)
 
-Whether a file is compressed is decided by its first bytes (gzip: 1F 8B), because browsers unpack without renaming.
+The first bytes show whether a file is compressed (gzip: 1F 8B), because browsers unpack files without renaming them.
 Format: Yann LeCun, Corinna Cortes, "The MNIST database of handwritten digits".
 """
 
@@ -26,7 +26,7 @@ CONTENTS = {1: "labels", 3: "images"}
 def read_idx(path: str | PathLike[str], expected_rank: int) -> np.ndarray:
     """Read an IDX file of unsigned bytes, raw or gzip -> uint8 array of rank ``expected_rank``; else DataError."""
     with naming(path):
-        if not os.path.isfile(path):  # a folder, or a pipe that would wait for ever
+        if not os.path.isfile(path):  # not a folder, nor a pipe, which could block
             raise DataError("there is no such file.")
         packed = _is_gzip(path)
         with _open(path, packed) as stream:
@@ -36,17 +36,17 @@ def read_idx(path: str | PathLike[str], expected_rank: int) -> np.ndarray:
 
 
 def write_idx(path: str | PathLike[str], array: np.ndarray) -> None:
-    """Write a uint8 array as an IDX file, gzip if the name ends in .gz; a reader never sees it half written."""
+    """Write a uint8 array as an IDX file, atomically; compressed with gzip if the name ends in .gz."""
     array = np.asarray(array)
     if array.dtype != np.uint8 or not 1 <= array.ndim <= 255:
         raise DataError(f"write_idx: got {array.dtype} of shape {array.shape}; pass a uint8 array of rank 1 or more.")
     content = idx_header(array.shape) + array.tobytes()
     packed = os.fspath(path).endswith(".gz")
-    write_atomically(path, gzip.compress(content, mtime=0) if packed else content)  # mtime=0: same bytes twice
+    write_atomically(path, gzip.compress(content, mtime=0) if packed else content)  # mtime=0: reproducible bytes
 
 
 def idx_header(shape: tuple[int, ...]) -> bytes:
-    """The bytes that precede an array of this shape in an IDX file."""
+    """The header of an IDX file with an array of this shape."""
     if max(shape) >= 2**32:
         raise DataError(f"IDX stores each dimension in 32 bits; {shape} does not fit.")
     return bytes([0, 0, UBYTE, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)

@@ -1,8 +1,8 @@
-"""`load`: where a data set is looked for, in which order, and what is said when it is not there.
+"""`load`: the places where it searches for a data set, in order, and the errors if the data set is missing.
 
-    data_dir (given: there or nowhere) -> $TINYCNN_DATA -> the user's cache -> download -> (auto only) bundled digits
+    data_dir (if given: only there) -> $TINYCNN_DATA -> the user's cache -> download -> (auto only) bundled digits
 
-A damaged file in a folder the user named is always an error. Falling back is never silent: `Dataset.notice` says why.
+A damaged file in a folder named by the user is always an error. `Dataset.notice` reports every fallback.
 """
 
 import os
@@ -18,7 +18,7 @@ from tinycnn.data.npz import load_npz
 from tinycnn.data.picture_folder import IMAGE_SIZE, load_pictures
 from tinycnn.data.published_folder import NotHere, read_folder
 from tinycnn.data.sources import SOURCES
-from tinycnn.data.stored import MEMORY
+from tinycnn.data.stored import MEMORY_LIMIT
 from tinycnn.errors import DataError, SettingError
 
 DATA_VARIABLE = "TINYCNN_DATA"
@@ -35,19 +35,18 @@ def load(
     colour: bool | None = None,
     memory: int | None = None,
 ) -> Dataset:
-    """Load a data set by name (auto, mnist, fashion_mnist, cifar10, digits), an .npz file, a folder of pictures, or one
-    of .npy files, which stay on the disk.
+    """Load a data set by name (auto, mnist, fashion_mnist, cifar10, digits), an .npz file, a folder of pictures, or a
+    folder of .npy files, which stay on disk.
 
-    ``auto`` is MNIST where it can be had, else the digits bundled with scikit-learn, with ``notice`` set.
-    ``limit`` keeps the first training images; the test set stays whole. ``data_dir`` is for the first four names,
-    ``image_size`` and ``colour`` for folders of pictures: see `load_pictures`; ``memory`` for those of .npy files: see
-    `load_arrays`.
-    Raises DataError (missing, damaged, not what it says it is) and SettingError (unknown name, bad limit).
+    ``auto`` is MNIST if available, otherwise the digits bundled with scikit-learn, with ``notice`` set. ``limit`` keeps
+    the first training images; the test set stays whole. ``data_dir`` applies to the first four names, ``image_size``
+    and ``colour`` to folders of pictures (see `load_pictures`), ``memory`` to folders of .npy files (see
+    `load_arrays`). Raises DataError (missing, damaged or wrong data) and SettingError (unknown name, bad limit).
     """
     _check_limit(limit)
     name = os.fspath(name)
     if is_array_folder(name):
-        dataset = load_arrays(name, memory=MEMORY if memory is None else memory)
+        dataset = load_arrays(name, memory=MEMORY_LIMIT if memory is None else memory)
     elif is_folder(name):
         dataset = load_pictures(name, image_size=IMAGE_SIZE if image_size is None else image_size, colour=colour)
     else:
@@ -58,7 +57,7 @@ def load(
 
 
 def is_folder(name: str) -> bool:
-    """Whether ``name`` is a folder and not a data set of that name (``./mnist`` is a folder, ``mnist`` is not)."""
+    """Whether ``name`` is a folder rather than the name of a data set (``./mnist`` is a folder, ``mnist`` is not)."""
     return name not in NAMES and Path(name).expanduser().is_dir()
 
 
@@ -69,7 +68,7 @@ def is_array_folder(name: str) -> bool:
 
 def _check_limit(limit: int | None) -> None:
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise SettingError(f"limit: got {limit!r}; expected a whole number of training images, at least 1.")
+        raise SettingError(f"`limit={limit!r}`: expected a whole number of training images, at least 1.")
 
 
 def _load(name: str, data_dir: str | PathLike[str] | None, download: bool) -> Dataset:
@@ -95,7 +94,7 @@ def _load_auto(data_dir: str | PathLike[str] | None, download: bool) -> Dataset:
 
 
 class _NotFound(DataError):
-    """Nowhere to be found; ``attempts`` says where it was looked for and why that failed."""
+    """Not found; ``attempts`` lists the places of the search, each with the reason why it failed."""
 
     def __init__(self, name: str, attempts: list[str]) -> None:
         self.attempts = attempts
@@ -118,7 +117,7 @@ def _read_given(name: str, folder: Path) -> Dataset:
     try:
         return read_folder(name, folder)
     except NotHere as error:
-        raise DataError(f"--data-dir: {error}\n{_advice(name)}") from None
+        raise DataError(f"`data_dir`: {error}\n{_advice(name)}") from None
 
 
 def _from_environment(name: str) -> Dataset:
@@ -128,7 +127,7 @@ def _from_environment(name: str) -> Dataset:
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise DataError(
-            f"${DATA_VARIABLE}: {folder} is no folder; correct the variable, or unset it to search elsewhere"
+            f"${DATA_VARIABLE}: {folder} is not a folder; correct the variable, or unset it to search elsewhere"
         )
     try:
         return read_folder(name, path)
@@ -137,7 +136,7 @@ def _from_environment(name: str) -> Dataset:
 
 
 def _from_cache(name: str) -> Dataset:
-    """The cache is ours, so damage there is no error: the download that follows replaces it, or tells why not."""
+    """Damage in the cache is not an error: the download that follows replaces the file, or reports why it cannot."""
     try:
         return read_folder(name, cache_folder(name))
     except DataError as error:
@@ -166,7 +165,7 @@ def _advice(name: str) -> str:
     files = ", ".join(file.name for file in source.files)
     return (
         f"To get {source.title}: run once with network access, or put {files} (from {source.mirrors[0]}) "
-        f"into a folder and name it with --data-dir or ${DATA_VARIABLE}."
+        f"into a folder and pass it as `data_dir` or in ${DATA_VARIABLE}."
     )
 
 

@@ -1,7 +1,7 @@
 """Arrays in NumPy's ``.npy`` files.
 
-``np.load`` allocates whatever a header declares, so it is compared with what there is first; pickled objects are never
-unpacked.
+``np.load`` allocates the size that a header declares; here it is first compared with the size of the file. Pickled
+objects are never unpacked.
 """
 
 import math
@@ -16,7 +16,7 @@ HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.fo
 
 
 def read_npy(stream: IO[bytes], size: int, packed: int) -> np.ndarray:
-    """The array in a .npy file of ``size`` bytes that takes ``packed`` bytes on the disk; DataError if damaged."""
+    """The array in a .npy file of ``size`` bytes, ``packed`` bytes when compressed; DataError if it is damaged."""
     shape, fortran_order, dtype = read_npy_header(stream)
     n_bytes, room = _check_layout(shape, dtype), size - stream.tell()
     if n_bytes != room:
@@ -27,15 +27,15 @@ def read_npy(stream: IO[bytes], size: int, packed: int) -> np.ndarray:
 
 
 def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """The shape of the array in a .npy file, whether it is in Fortran order, and its type."""
+    """The shape of the array in a .npy file, whether it is in Fortran order, and its dtype."""
     try:
         return HEADER_READERS[np.lib.format.read_magic(stream)](stream)
-    except Exception as error:  # NumPy parses the header as Python source: hostile bytes can raise nearly anything
-        raise DataError("it is not a .npy array, or damaged. Write it again, with numpy.save.") from error
+    except Exception as error:  # NumPy parses the header as Python source: malicious bytes can raise almost any error
+        raise DataError("it is not a .npy array, or it is damaged. Write it again with numpy.save.") from error
 
 
 def _check_layout(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    """The declared size in bytes, multiplied as Python ints because NumPy's would wrap around."""
+    """The declared size in bytes, computed with Python's integers because NumPy's overflow."""
     if dtype.kind not in "iuf":
         raise DataError(f"it holds values of type {dtype}; expected numbers. Pickled objects are never loaded.")
     if not shape or min(shape) < 1:

@@ -1,6 +1,6 @@
 """Data sets in one NumPy ``.npz`` file with the arrays x_train, y_train, x_test and y_test (the layout of Keras).
 
-An .npz file is a zip of .npy files, each of which is read as ``npy.py`` says.
+An .npz file is a zip archive of .npy files; ``npy.py`` reads each of them.
 """
 
 import zipfile
@@ -19,13 +19,13 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def load_npz(path: str | PathLike[str]) -> Dataset:
-    """Read a data set from an .npz file -> Dataset named after the file; DataError says what is wrong with it."""
+    """Read a data set from an .npz file -> Dataset named after the file; DataError if it is missing or damaged."""
     path = Path(path).expanduser()
     return to_dataset(read_npz(path), path)
 
 
 def read_npz(path: str | PathLike[str]) -> dict[str, np.ndarray]:
-    """Read the four arrays of an .npz file as they are stored -> {key: array}; DataError if one is missing or bad."""
+    """Read the four arrays of an .npz file unchanged -> {key: array}; DataError if one is missing or damaged."""
     with naming(path):
         if not Path(path).is_file():
             raise DataError("there is no such file.")
@@ -34,7 +34,7 @@ def read_npz(path: str | PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def to_dataset(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
-    """The four arrays as they were stored in ``path`` -> Dataset; DataError unless they convert without loss."""
+    """The four arrays from ``path`` -> Dataset; DataError unless they convert without loss."""
     with naming(path):
         scale = grey_scale([arrays["x_train"], arrays["x_test"]])
         y_train, y_test, num_classes = _as_label_pair(arrays["y_train"], arrays["y_test"])

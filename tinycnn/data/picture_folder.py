@@ -1,8 +1,8 @@
-"""A folder of one's own pictures as a data set: ``FOLDER/CLASS/PICTURE``, of any size and in any common format.
+"""A folder of your own pictures as a data set: ``FOLDER/CLASS/PICTURE``, of any size and in any common format.
 
-Where FOLDER holds ``train`` and ``test``, the classes are in these; else every fifth picture of each class is a test
-image. Which ones, their names decide: where pictures are added later, hardly one of the others changes its side, and a
-network is not tested on what it was trained on.
+If FOLDER contains ``train`` and ``test``, these contain the classes; otherwise every fifth picture of each class is a
+test image. The names of the files determine the choice. When pictures are added later, hardly any other picture changes
+sides, so a network is not tested on pictures that it was trained on.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from tinycnn.errors import DataError, SettingError, printable
 IMAGE_SIZE = 32  # pixels a side
 TEST_FRACTION = 0.2
 TRAIN, TEST = "train", "test"
-COLOUR = 10  # of 255: where red, green and blue differ by more, that is a colour
-MOST_LETTERS = 100  # of a class name
-MOST_NAMED = 5  # files in a message
-MANY = 1000  # pictures that take seconds, so that it is told
+COLOUR = 10  # of 255: a pixel whose red, green and blue differ by more has a colour
+MAX_LETTERS = 100  # of a class name
+MAX_NAMED = 5  # files in a message
+MANY = 1000  # pictures take seconds to read: progress is reported
 BLOCK = 1024  # pictures converted at a time
 
 Classes = dict[str, list[Path]]  # the pictures of each class
@@ -42,10 +42,10 @@ def load_pictures(
 ) -> Dataset:
     """Read ``folder/class/picture``, or ``folder/train/class/picture`` and ``folder/test/class/picture`` → Dataset.
 
-    Pictures are cut to the square in their middle and scaled to ``image_size`` pixels. ``colour``: three channels or
-    one; None: as the pictures are. ``test_fraction`` of each class, chosen by ``seed`` and the files' names, are for
-    testing where there is no ``test``. Raises DataError for fewer than two classes, for a class with too few pictures
-    and for pictures that cannot be read, SettingError for numbers out of range.
+    Pictures are cropped to the square in their middle and scaled to ``image_size`` pixels. ``colour``: three channels
+    (True) or one (False); None: three if any picture is coloured. Without a folder ``test``, a ``test_fraction`` of
+    each class, chosen by ``seed`` and the names of the files, is for testing. Raises DataError for fewer than two
+    classes, for a class with too few pictures and for unreadable pictures, SettingError for numbers out of range.
     """
     _check_numbers(image_size, test_fraction)
     root = Path(folder).expanduser()
@@ -60,7 +60,7 @@ def load_pictures(
             x_test=images[len(train) :],
             y_test=y_test,
             class_names=tuple(_ordered(found.train)),
-            source=f"{root} ({_looks(images)}; {found.parted})",
+            source=f"{root} ({_looks(images)}; {found.split})",
             notice=_notice(found.left_out),
             pictures="whole",
         )
@@ -68,9 +68,9 @@ def load_pictures(
 
 def _check_numbers(image_size: int, test_fraction: float) -> None:
     if not 1 <= image_size <= 1024:
-        raise SettingError(f"image size {image_size}: expected 1 to 1024 pixels")
+        raise SettingError(f"`image_size={image_size}`: expected 1 to 1024 pixels")
     if not 0 < test_fraction < 1:
-        raise SettingError(f"test fraction {test_fraction}: expected above 0 and below 1, for instance 0.2")
+        raise SettingError(f"`test_fraction={test_fraction}`: expected above 0 and below 1, for instance 0.2")
 
 
 # ------------------------------------------------------------------------------------------------------- which pictures
@@ -78,21 +78,21 @@ def _check_numbers(image_size: int, test_fraction: float) -> None:
 
 @dataclass(frozen=True)
 class Found:
-    """The pictures for training and for testing, in words how they were parted, and what is no picture of a class."""
+    """The pictures for training and for testing, a description of the split, and files that belong to no class."""
 
     train: Classes
     test: Classes
-    parted: str
+    split: str
     left_out: list[Path]
 
 
 def _find(root: Path, test_fraction: float, seed: int) -> Found:
     if not root.is_dir():
         raise DataError("there is no such folder.")
-    return _find_parted(root) if _is_parted(root) else _find_whole(root, test_fraction, seed)
+    return _find_split(root) if _is_split(root) else _find_whole(root, test_fraction, seed)
 
 
-def _is_parted(root: Path) -> bool:
+def _is_split(root: Path) -> bool:
     return (root / TRAIN).is_dir() and (root / TEST).is_dir()
 
 
@@ -102,11 +102,11 @@ def _find_whole(root: Path, test_fraction: float, seed: int) -> Found:
     return Found(train, test, f"{100 * test_fraction:g} % of each class for testing, chosen by their names", left_out)
 
 
-def _find_parted(root: Path) -> Found:
+def _find_split(root: Path) -> Found:
     left_out = [path for path in _visible(root) if path.name not in (TRAIN, TEST)]
     train, test = (_named_classes(root, part, left_out) for part in (TRAIN, TEST))
     if train.keys() != test.keys():
-        different = ", ".join(sorted(train.keys() ^ test.keys())[:MOST_NAMED])
+        different = ", ".join(sorted(train.keys() ^ test.keys())[:MAX_NAMED])
         raise DataError(f"{TRAIN} and {TEST} must hold folders of the same names; only one of them has: {different}.")
     return Found(train, test, f"{TRAIN} and {TEST} as they are", left_out)
 
@@ -130,13 +130,13 @@ def _classes_in(folder: Path, left_out: list[Path]) -> Classes:
 
 
 def _composed(name: str) -> str:
-    """Letters with their accents, as most systems store names; macOS takes them apart."""
+    """``name`` in Unicode's composed form, which most systems use; macOS decomposes accented letters."""
     return unicodedata.normalize("NFC", name)
 
 
 def _class_name(folder: Path) -> str:
     name = _composed(folder.name)
-    if not name.isprintable() or len(name) > MOST_LETTERS:
+    if not name.isprintable() or len(name) > MAX_LETTERS:
         raise DataError(f"{folder.name!r:.120} cannot be the name of a class: too long, or not printable. Rename it.")
     return name
 
@@ -146,7 +146,7 @@ def _pictures_in(folder: Path, left_out: list[Path]) -> list[Path]:
     for path in _visible(folder):
         if path.is_dir():
             raise DataError(
-                f"{folder.name}/{path.name} is a folder inside of a class; put its pictures into {folder.name}. "
+                f"{folder.name}/{path.name} is a folder within a class; move its pictures to {folder.name}. "
                 f"(Folders of training and test pictures, each with its classes, are called {TRAIN} and {TEST}.)"
             )
         (pictures if is_picture(path) else left_out).append(path)
@@ -156,12 +156,12 @@ def _pictures_in(folder: Path, left_out: list[Path]) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; what begins with a dot belongs to programs."""
+    """The entries of a folder by name, without hidden ones."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
-    """By the alphabet; numbers by their size."""
+    """Names in alphabetical order; numbers in numerical order."""
     listed = list(names)
     return sorted(listed, key=int) if all(name.isdecimal() for name in listed) else sorted(listed)
 
@@ -178,14 +178,14 @@ def _cut(classes: Classes, test_fraction: float, seed: int) -> tuple[Classes, Cl
 
 
 def _mixed(classes: Classes, seed: int) -> tuple[list[Path], np.ndarray]:
-    """The pictures of all classes in an order that mixes them, and the number of the class of each ``(N,)``."""
+    """The pictures of all classes, shuffled, and the number of the class of each ``(N,)``."""
     labels = {path: k for k, name in enumerate(_ordered(classes)) for path in classes[name]}
     files = sorted(labels, key=_rank(seed))
     return files, np.array([labels[path] for path in files])
 
 
 def _rank(seed: int) -> Callable[[Path], bytes]:
-    """A sort key that shuffles: the names of class and file and the seed decide, not how many files there are."""
+    """A sort key that shuffles: it depends on the names of class and file and on the seed, not on other files."""
     return lambda path: hashlib.sha256(os.fsencode(_composed(f"{seed}/{path.parent.name}/{path.name}"))).digest()
 
 
@@ -203,23 +203,23 @@ def _notice(left_out: Sequence[Path]) -> str | None:
 
 def _named(words: Iterable[str], between: str = ", ") -> str:
     listed = list(words)
-    more = len(listed) - MOST_NAMED
-    return between.join([*listed[:MOST_NAMED], *[f"and {more:,} more"] * (more > 0)])
+    more = len(listed) - MAX_NAMED
+    return between.join([*listed[:MAX_NAMED], *[f"and {more:,} more"] * (more > 0)])
 
 
 # -------------------------------------------------------------------------------------------------------- their pixels
 
 
 def _read(files: Sequence[Path], root: Path, size: int, colour: bool | None) -> np.ndarray:
-    """Pictures, one in memory at a time → (N, size, size, C) bytes; DataError that names those that cannot be read."""
+    """Pictures, decoded one at a time → (N, size, size, C) uint8; DataError with the names of unreadable ones."""
     if len(files) * size * size * 3 > MAX_BYTES:
         raise DataError(f"{len(files):,} pictures of {size}x{size} are more than {MAX_BYTES:,} bytes; scale to fewer.")
     images = np.empty((len(files), size, size, 3), np.uint8)
     failures = []
-    for i, path in enumerate(_told(files, root)):
+    for i, path in enumerate(_with_progress(files, root)):
         try:
-            if not path.is_file():  # or a pipe that would wait for ever
-                raise DataError(f"{path}: no ordinary file; a broken link?")
+            if not path.is_file():  # not a pipe, which could block
+                raise DataError(f"{path}: not an ordinary file; a broken link?")
             images[i] = read_picture(path, (size, size, 3))
         except DataError as error:
             failures.append(str(error))
@@ -229,8 +229,8 @@ def _read(files: Sequence[Path], root: Path, size: int, colour: bool | None) -> 
     return images if _in_colour(images, colour) else _as_grey(images)
 
 
-def _told(files: Sequence[Path], root: Path) -> Iterable[Path]:
-    """The files; where they are many, with a bar, or with a line where nobody watches."""
+def _with_progress(files: Sequence[Path], root: Path) -> Iterable[Path]:
+    """The files, with a progress bar or a line if there are many."""
     if len(files) < MANY:
         return files
     announcement = f"Reading {len(files):,} pictures in {root}"
@@ -243,7 +243,7 @@ def _blocks(images: np.ndarray) -> Iterator[slice]:
 
 
 def _in_colour(images: np.ndarray, colour: bool | None) -> bool:
-    """As asked; else whether there is colour in any picture."""
+    """``colour`` if given, otherwise whether any picture has a colour."""
     return any(np.ptp(images[b], axis=3).max() > COLOUR for b in _blocks(images)) if colour is None else colour
 
 

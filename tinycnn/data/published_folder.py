@@ -1,7 +1,7 @@
 """A folder that holds a published data set: its archive, or four IDX files under any of their usual names, or an .npz.
 
-Three cases are kept apart. No file of the data set is there, or those of the other one: `NotHere`, and the search may
-go on elsewhere. Something is there but damaged: DataError, always. All is well: a `Dataset` that says how sure we are.
+There are three results. The folder holds no file of the data set, or files of the other one: `NotHere`, and the search
+continues elsewhere. A file is damaged: DataError. Otherwise: a `Dataset` whose ``source`` states what was verified.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ from tinycnn.errors import DataError
 
 
 class NotHere(DataError):
-    """The folder does not hold the data set that was asked for."""
+    """The folder does not hold the requested data set."""
 
 
 def read_folder(name: str, folder: Path) -> Dataset:
@@ -56,13 +56,13 @@ def _check_is_folder(folder: Path) -> None:
 
 
 def _variants(stem: str) -> list[str]:
-    """The names under which a file is found in the wild: packed or not, with a hyphen or a dot before "idx"."""
+    """The usual names of a file: compressed or not, with a hyphen or a dot before "idx"."""
     dotted = stem.replace("-idx", ".idx")
     return [f"{stem}.gz", stem, f"{dotted}.gz", dotted]
 
 
 def _find_idx_files(name: str, folder: Path) -> dict[str, Path]:
-    """The paths of the four files by stem, or {} if there is none of them; DataError if only some are there."""
+    """The paths of the four files by stem, or {} if all are missing; DataError if only some are missing."""
     found = {}
     for file in SOURCES[name].files:
         candidates = (folder / variant for variant in _variants(file.stem))
@@ -87,7 +87,7 @@ def _read_idx_set(name: str, folder: Path, paths: dict[str, Path]) -> Dataset:
 
 
 def _check_pairs(name: str, arrays: dict[str, np.ndarray], paths: dict[str, Path]) -> None:
-    """Checked before the Dataset is made, because here the errors can name the files."""
+    """Checked before the Dataset is created, because errors can name the files here."""
     stems = [file.stem for file in SOURCES[name].files]
     for images, labels in (stems[:2], stems[2:]):
         with naming(paths[labels]):
@@ -100,7 +100,7 @@ def _check_pairs(name: str, arrays: dict[str, np.ndarray], paths: dict[str, Path
 
 
 def _check_content(name: str, arrays: dict[str, np.ndarray], paths: dict[str, Path]) -> bool:
-    """True if all four are the published files; refuses files of the other data set, and swapped ones."""
+    """True if all four are the published files; raises for files of the other data set, and for swapped ones."""
     known = {stem: recognise(array, paths[stem]) for stem, array in arrays.items()}
     for stem, found in known.items():
         if found is not None:
@@ -113,7 +113,7 @@ def _check_is(name: str, stem: str, found: tuple[str, str], path: Path) -> None:
     if found_name != name:
         raise NotHere(
             f"{path} belongs to {SOURCES[found_name].title}, not to {SOURCES[name].title} (the file names are the "
-            f"same, the content differs). Use --dataset {found_name}, or another folder."
+            f"same, the content differs). Load `dataset={found_name}`, or use another folder."
         )
     if found_stem != stem:
         raise DataError(f"{path} has the content of {found_stem}: the files are swapped. Rename them.")
@@ -128,7 +128,7 @@ def _describe(place: Path, name: str, is_published: bool) -> str:
 
 
 def _read_npz_set(name: str, path: Path) -> Dataset:
-    """Keras' file holds the published arrays in another wrapping; their content hashes tell."""
+    """Keras' file holds the published arrays in another format; the hashes of their content identify them."""
     arrays = read_npz(path)
     dataset = to_dataset(arrays, path)
     by_stem = dict(zip((file.stem for file in SOURCES[name].files), arrays.values(), strict=True))

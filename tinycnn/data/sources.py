@@ -1,7 +1,7 @@
-"""The published data sets: their files, where to fetch them, and the hashes by which their content is recognised.
+"""The published data sets: their files, their mirrors, and the hashes that identify their content.
 
-MNIST and Fashion-MNIST use the same file names, so a file is told apart by its content. For MNIST the hashes of the
-unpacked bytes are known, so a file that was packed again is recognised too; for Fashion-MNIST only those of the .gz.
+MNIST and Fashion-MNIST use the same file names, so only the content distinguishes their files. For MNIST the hashes of
+the unpacked bytes are known, which also identify a recompressed file; for Fashion-MNIST only those of the .gz files.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ class SourceFile:
 
     @property
     def name(self) -> str:
-        """As it is published."""
+        """The published file name."""
         return f"{self.stem}.gz"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One published data set: its title for people, its files, its mirrors in order, its class names."""
+    """One published data set: its title, its files, its mirrors in order, its class names."""
 
     title: str
     files: tuple[SourceFile, ...]
@@ -47,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSource(Source):
-    """One whose only file is an archive: the folder in it, and in that files of ``records`` images of one shape."""
+    """A data set in one archive: a folder of files with ``records`` images of one shape each."""
 
     folder: str
     train: tuple[str, ...]
@@ -57,7 +57,7 @@ class BatchSource(Source):
 
     @property
     def record_bytes(self) -> int:
-        """A label and the pixels of an image."""
+        """The size of a record: a label and the pixels of an image."""
         return 1 + math.prod(self.shape)
 
 
@@ -130,7 +130,7 @@ FASHION_MNIST = Source(
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
         ),
     ),
-    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # no https there: the hash protects
+    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # without https: the hash protects
     class_names=(
         "T-shirt/top",
         "Trouser",
@@ -169,7 +169,7 @@ SOURCES: dict[str, Source] = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST, "c
 
 
 def recognise(array: np.ndarray, path: str | PathLike[str]) -> tuple[str, str] | None:
-    """Which published file an array read from ``path`` is -> (data set, stem), or None for content we do not know."""
+    """The published file that an array read from ``path`` equals -> (data set, stem), or None if there is none."""
     content, packed = content_sha256(array), file_sha256(path)
     for name, source in SOURCES.items():
         for file in source.files:
@@ -179,12 +179,12 @@ def recognise(array: np.ndarray, path: str | PathLike[str]) -> tuple[str, str] |
 
 
 def content_sha256(array: np.ndarray) -> str:
-    """The sha256 of the raw IDX file that holds a uint8 array, whatever kind of file it was read from."""
+    """The sha256 of the uncompressed IDX file with this uint8 array, which may come from any kind of file."""
     return _sha256([idx_header(array.shape), np.ascontiguousarray(array).data])
 
 
 def file_sha256(path: str | PathLike[str]) -> str:
-    """The sha256 of a file as it lies on the disk."""
+    """The sha256 of a file on disk."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -1,11 +1,11 @@
-"""`StoredImages`: images that stay on the disk, and stand where an array of images may stand.
+"""`StoredImages`: images that stay on disk, and that replace an array of images.
 
-They lie in ``.npy`` files, and are read, not mapped: the memory that a training run takes is then the memory that is
-asked for here, and a file that becomes shorter meanwhile is an error with a name, not the end of the process.
+They are stored in ``.npy`` files, which are read and not memory-mapped. A training run then uses exactly the memory
+that is requested here, and a file that is truncated meanwhile raises an error instead of killing the process.
 
-Reading images in a random order would read a disk one image at a time. So an epoch's order mixes twice: blocks of
-neighbouring images come in random order, and of as many blocks as fit into memory all images are mixed. Each image
-comes once, the disk reads long stretches, and a set that fits into memory is mixed as thoroughly as an array in memory.
+Reading images in random order would read a disk one image at a time. The order of an epoch is therefore shuffled in two
+steps: blocks of adjacent images are put in random order, then the images within as many blocks as fit into memory are
+shuffled. Each image occurs once, the disk reads long ranges, and a set that fits into memory is shuffled completely.
 """
 
 import copy
@@ -25,13 +25,13 @@ from tinycnn.data.bounded_read import naming
 from tinycnn.data.npy import read_npy, read_npy_header
 from tinycnn.errors import DataError, SettingError
 
-MEMORY = 256 << 20  # bytes that training from disk may hold: half of it is used while the other half is read
-BLOCK = 1 << 20  # bytes that are read at once: a disk with a moving head reads them in the time that it takes to seek
+MEMORY_LIMIT = 256 << 20  # bytes that training from disk holds: one half is used while the other half is read
+BLOCK = 1 << 20  # bytes per read: a hard disk reads them in about the time of one seek
 
 
 @dataclass(frozen=True)
 class Run:
-    """``count`` images that lie one behind the other in a file, the first of them ``offset`` bytes from its start."""
+    """``count`` consecutive images in a file, the first of them ``offset`` bytes from its start."""
 
     path: Path
     offset: int
@@ -39,29 +39,29 @@ class Run:
 
 
 class StoredImages:
-    """Byte images ``(N, H, W, C)`` in ``.npy`` files, of which training holds no more than ``memory`` bytes at a time.
+    """uint8 images ``(N, H, W, C)`` in ``.npy`` files, of which training holds at most ``memory`` bytes at a time.
 
-    Has ``shape``, ``dtype`` and ``len`` as an array. One index reads that image; a slice or an array of numbers chooses
-    images that stay on the disk, and ``np.asarray`` reads them. Raises DataError for files that are missing, damaged,
-    no byte images, or of different shapes.
+    Has the ``shape``, ``dtype`` and ``len`` of an array. A single index reads that image; a slice or an array of
+    indices selects images that stay on disk, and ``np.asarray`` reads them. Raises DataError for files that are
+    missing, damaged, not uint8 images, or of different shapes.
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, *paths: str | os.PathLike[str], memory: int = MEMORY) -> None:
+    def __init__(self, *paths: str | os.PathLike[str], memory: int = MEMORY_LIMIT) -> None:
         found = [_open(Path(path).expanduser()) for path in paths]
         if not found:
             raise SettingError("no file with images: expected at least one.")
         if memory < 1:
-            raise SettingError(f"memory: got {memory} bytes; expected at least 1. Two batches are always held.")
+            raise SettingError(f"`memory`: got {memory} bytes; expected at least 1. Two batches are always held.")
         (first, shape), *others = found
         for run, other in others:
             if other != shape:
                 raise DataError(f"{run.path}: images of shape {other}; expected {shape}, as in {first.path}.")
         self.runs, self.memory = [run for run, _ in found], memory
-        self.starts = np.cumsum([0, *(run.count for run in self.runs)])  # the place of each run's first image; all
-        self.places = np.arange(self.starts[-1])  # (N,), of each image among those in all files
+        self.starts = np.cumsum([0, *(run.count for run in self.runs)])  # index of the first image of each run; N
+        self.places = np.arange(self.starts[-1])  # (N,): the index of each image among those in all files
         self.image_shape = shape
 
     @property
@@ -74,12 +74,12 @@ class StoredImages:
 
     @property
     def image_bytes(self) -> int:
-        """Of one image."""
+        """The size of one image."""
         return math.prod(self.image_shape)
 
     @property
     def nbytes(self) -> int:
-        """Of all images."""
+        """The size of all images in bytes."""
         return len(self) * self.image_bytes
 
     def __getitem__(self, chosen: Any) -> Any:
@@ -89,23 +89,23 @@ class StoredImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("images on the disk become an array by being read: expected copy=None or True")
+            raise ValueError("images on disk become an array only by being read: expected copy=None or True")
         images = np.empty(self.shape, np.uint8)
         self.read(np.arange(len(self)), images)
         return images if dtype is None else images.astype(dtype)
 
     def blocks(self, rng: np.random.Generator) -> np.ndarray:
-        """All numbers, in blocks of neighbours whose order is random, ``(N,)``."""
+        """All indices ``(N,)``, in blocks of adjacent images in random order."""
         starts = range(0, len(self), max(1, BLOCK // self.image_bytes))
         pieces = [np.arange(first, stop) for first, stop in pairwise([*starts, len(self)])]
         return np.concatenate([pieces[i] for i in rng.permutation(len(pieces))])
 
     def window(self, batch_size: int) -> int:
-        """How many images are held in memory and mixed: whole batches."""
+        """The number of images that are held in memory and shuffled together: a multiple of the batch size."""
         return max(1, self.memory // 2 // self.image_bytes // batch_size) * batch_size
 
     def order(self, rng: np.random.Generator, batch_size: int) -> np.ndarray:
-        """All numbers in the order of an epoch, ``(N,)``."""
+        """All indices ``(N,)`` in the random order of an epoch."""
         numbers, window = self.blocks(rng), self.window(batch_size)
         for start in range(0, len(numbers), window):
             rng.shuffle(numbers[start : start + window])
@@ -114,10 +114,10 @@ class StoredImages:
     def parts(
         self, order: np.ndarray, batch_size: int, done: int = 0
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """The images in any ``order (N,)``, whole batches at a time, when ``done`` images were seen already.
+        """The images in any ``order (N,)``, in parts of whole batches, starting after the first ``done`` images.
 
-        A part is images ``(n, H, W, C)``, their numbers ``(n,)``, and the order in which it is their turn, ``(n,)``.
-        It is in memory that the part after the next uses again: at most one may be made while another is used.
+        A part consists of images ``(n, H, W, C)``, their indices ``(n,)``, and the order in which to use them ``(n,)``.
+        The part after the next reuses its memory: while one part is used, at most one other may be read.
         """
         window, start, buffers = self.window(batch_size), done, list[np.ndarray]()
         while start < len(order):
@@ -127,27 +127,27 @@ class StoredImages:
             else:
                 buffers.reverse()
             images = buffers[-1][: stop - start]
-            numbers = np.sort(order[start:stop])  # from the beginning of each file to its end
+            numbers = np.sort(order[start:stop])  # from the start of each file to its end
             self.read(numbers, images)
             yield images, numbers, np.searchsorted(numbers, order[start:stop])
             start = stop
 
     def read(self, numbers: np.ndarray, images: np.ndarray) -> None:
-        """Read the images with these ``numbers (N,)`` into ``images (N, H, W, C)``, neighbours at once."""
+        """Read the images with these indices ``numbers (N,)`` into ``images (N, H, W, C)``, adjacent ones together."""
         done = 0
-        for run, first, count in self._stretches(self.places[numbers]):
+        for run, first, count in self._ranges(self.places[numbers]):
             offset = self.runs[run].offset + first * self.image_bytes
             _read_into(self.runs[run].path, offset, images[done : done + count])
             done += count
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """All images in their order, some at a time, ``(n, H, W, C)``."""
+        """All images in order, in arrays ``(n, H, W, C)`` of about ``BLOCK`` bytes."""
         size = max(1, BLOCK // self.image_bytes)
         for start in range(0, len(self), size):
             yield np.asarray(self[start : start + size])
 
-    def _stretches(self, places: np.ndarray) -> Iterator[tuple[int, int, int]]:
-        """``places`` as stretches of neighbours: number of the run, the first image in it, and how many."""
+    def _ranges(self, places: np.ndarray) -> Iterator[tuple[int, int, int]]:
+        """``places`` as ranges of adjacent images: the index of the run, the first image in it, their number."""
         ends = np.flatnonzero(np.diff(places) != 1) + 1
         for first, stop in pairwise([0, *ends, len(places)]) if len(places) else ():
             yield from self._within_runs(int(places[first]), int(places[stop - 1]) + 1)
@@ -164,13 +164,15 @@ Images = np.ndarray | StoredImages
 
 
 def load_stored(
-    images: str | os.PathLike[str], labels: str | os.PathLike[str], *, memory: int = MEMORY
+    images: str | os.PathLike[str], labels: str | os.PathLike[str], *, memory: int = MEMORY_LIMIT
 ) -> tuple[StoredImages, np.ndarray]:
-    """Two .npy files -> images ``(N, H, W, C)`` that stay on the disk, labels ``(N,)`` int64; else DataError."""
-    stored, answers = StoredImages(images, memory=memory), _read_labels(Path(labels).expanduser())
-    if len(stored) != len(answers):
-        raise DataError(f"{images} holds {len(stored):,} images, {labels} {len(answers):,} labels; expected as many.")
-    return stored, answers
+    """Two .npy files -> images ``(N, H, W, C)`` that stay on disk, labels ``(N,)`` int64; otherwise DataError."""
+    stored, classes = StoredImages(images, memory=memory), _read_labels(Path(labels).expanduser())
+    if len(stored) != len(classes):
+        raise DataError(
+            f"{images} holds {len(stored):,} images, {labels} {len(classes):,} labels; expected one label per image."
+        )
+    return stored, classes
 
 
 def _read_labels(path: Path) -> np.ndarray:
@@ -180,7 +182,7 @@ def _read_labels(path: Path) -> np.ndarray:
 
 
 def _open(path: Path) -> tuple[Run, tuple[int, ...]]:
-    """All images of a file, and the shape (H, W, C) of one; the file has to be as long as its header says."""
+    """All images of a file, and the shape (H, W, C) of one; the length of the file must match its header."""
     with naming(path), _existing(path).open("rb") as file:
         shape, fortran_order, dtype = read_npy_header(file)
         if dtype != np.uint8 or len(shape) not in (3, 4) or fortran_order or 0 in shape:
@@ -194,7 +196,7 @@ def _open(path: Path) -> tuple[Run, tuple[int, ...]]:
 
 
 def _existing(path: Path) -> Path:
-    if not path.is_file():  # nor a pipe, which would be waited for
+    if not path.is_file():  # not a pipe, which could block
         raise DataError("there is no such file.")
     return path
 
@@ -206,5 +208,5 @@ def _read_into(path: Path, offset: int, images: np.ndarray) -> None:
         while left:
             count = file.readinto(left)
             if not count:
-                raise DataError(f"it ends {len(left):,} bytes too early: it became shorter while it was in use.")
+                raise DataError(f"it ends {len(left):,} bytes too early: it was truncated while it was in use.")
             left = left[count:]

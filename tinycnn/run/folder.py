@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tinycnn.distributed.communicator import on_rank_0
 from tinycnn.errors import SettingError
-from tinycnn.files import bring_to_disk, remove_leftovers, try_lock
+from tinycnn.files import flush_folder, remove_leftovers, try_lock
 from tinycnn.train.checkpoint import BEST_FILE
 
 METRICS = "metrics.json"  # every run writes it: a folder without it has no results of an earlier run
@@ -92,7 +92,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
         raise
     staged.rename(folder / WHOLE)  # from here on they are the results, even if the process is killed
-    bring_to_disk(folder)
+    flush_folder(folder)
     settle(folder)
 
 
@@ -103,7 +103,7 @@ def settle(folder: Path) -> None:
     if whole.is_dir():
         for path in results_in(folder):
             path.unlink()
-        bring_to_disk(folder)
+        flush_folder(folder)
         whole.rename(moving)
     if moving.is_dir():
         for path in list(moving.iterdir()):
