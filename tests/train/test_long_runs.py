@@ -202,7 +202,9 @@ def test_fewer_epochs_than_there_were(tmp_path):
 
 def test_an_earlier_run_is_not_overwritten_unasked(tmp_path):
     train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
-    with pytest.raises(SettingError, match=r"holds checkpoints of an earlier run \(step-000000012\): resume it"):
+    with pytest.raises(
+        SettingError, match=r"holds checkpoints of an earlier run \(step-000000012\): resume it with `resume=True`"
+    ):
         train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
 
 
@@ -357,7 +359,7 @@ def test_the_step_and_the_layer_are_named(step, poisoned, monkeypatch):
     monkeypatch.setattr("tinycnn.train.divergence.CHECK_EVERY", 20)
     trainer = poisoned(make_trainer(batch_size=2, capture=False), step)  # a recording calls no Python to poison it
     words = rf"the loss became nan in epoch 1, step {step} of 30 \(learning rate 0\.01, gradient norm nan\), "
-    words += "first in the activations of conv2d_1: try a smaller --lr"
+    words += "first in the activations of conv2d_1: try a smaller `lr`"
     with pytest.raises(TrainingDivergedError, match=words):
         list(trainer.fit(*images_for(30), epochs=2))
     assert trainer.optimizer.step_count == step - 1

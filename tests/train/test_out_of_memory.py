@@ -93,11 +93,11 @@ def test_the_sentence():
     text = memory.advice(model, 4096, GIB, "Unable to allocate 2.00 GiB")
     assert re.fullmatch(
         r"out of memory \(Unable to allocate 2\.00 GiB\): a step with a batch of 4096 takes about \d\.\d GiB, and "
-        r"1\.0 GiB are free; --batch-size 1024 should fit\. Whatever was saved before is as it was",
+        r"1\.0 GiB are free; `batch_size=1024` should fit\. Files that were saved before are unchanged",
         text,
     )
     assert "not even a batch of 1 fits" in memory.advice(model, 4096, 1000, "")
-    assert "Try a smaller --batch-size" in memory.advice(model, 4096, None, "")
+    assert "Try a smaller `batch_size`" in memory.advice(model, 4096, None, "")
 
 
 # ---------------------------------------------------------------------------------------------------------- on a GPU
@@ -136,7 +136,7 @@ def test_a_gpu_says_what_fits_and_it_does(capture):
     message = str(caught.value)
     assert message.startswith("out of memory (Out of memory allocating 1,605,632 bytes")
     assert "and 3 MiB are free" in message
-    (size,) = re.findall(r"--batch-size (\d+) should fit", message)
+    (size,) = re.findall(r"`batch_size=(\d+)` should fit", message)
     assert int(size) > 64
     assert len(train_here(int(size), capture)) == 1
 

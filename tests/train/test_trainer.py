@@ -410,7 +410,7 @@ def test_a_run_that_diverges_ends_in_words():
     trainer, (images, labels) = make_trainer(), sides(100)
     trainer.optimizer = SGD(trainer.model.parameters(), lr=1e30)
     with pytest.raises(
-        TrainingDivergedError, match=r"the loss became (nan|inf) in epoch 1, step .*1e\+30.*smaller --lr"
+        TrainingDivergedError, match=r"the loss became (nan|inf) in epoch 1, step .*1e\+30.*smaller `lr`"
     ):
         list(trainer.fit(images, labels, epochs=2))
 

@@ -73,8 +73,8 @@ class Checkpoints:
         if not self.resume:
             if paths:
                 raise SettingError(
-                    f"{self.folder} holds checkpoints of an earlier run ({paths[0].stem}): resume it (--resume), or "
-                    "delete that folder, or choose another (--output)"
+                    f"{self.folder} holds checkpoints of an earlier run ({paths[0].stem}): resume it with "
+                    "`resume=True`, or delete that folder, or choose another `folder`"
                 )
             return None
         if not paths:

@@ -49,7 +49,7 @@ def evaluate_finite(trained: Trained, images: Images, labels: np.ndarray, when: 
         layers = (first_bad_activation(model, x) for x in pixel_batches(model, images))
         where = next((layer for layer in layers if layer), "the loss itself")
     rate = f"learning rate {optimizer.lr:g}"
-    raise TrainingDivergedError(f"the loss became {scores.loss} {when} ({rate}), first in {where}: try a smaller --lr")
+    raise TrainingDivergedError(f"the loss became {scores.loss} {when} ({rate}), first in {where}: try a smaller `lr`")
 
 
 class DivergenceCheck:
@@ -104,7 +104,7 @@ class DivergenceCheck:
         before.restore()
         first = first_bad_activation(model, self.step.pixels(batch, slice(None))) or after_forward
         before.restore()  # once more: forward has changed running statistics and counters
-        return f"{what} {where} ({numbers}), first in {first}: try a smaller --lr"
+        return f"{what} {where} ({numbers}), first in {first}: try a smaller `lr`"
 
 
 class Snapshot:

@@ -1,10 +1,10 @@
-"""What a training step takes of memory, and which batch would fit, for the moment when there is no more.
+"""An estimate of the memory that a training step takes, for the error message when memory runs out.
 
-Counted is what lives at once when memory is fullest: the outputs of the steps of the network, which forward keeps for
-backward; the columns of convolutions that are computed by ``im2col``; and the gradients around one step. Of frozen
-layers below the first that learns nothing is kept. It is an estimate: for the networks here on NumPy, whatever is
-frozen, it is within 15 % of the truth from batches of 128 on; smaller ones are outweighed by what the optimizer takes
-for a moment.
+It counts the arrays that exist at the same time at the peak: the outputs of the stages of the network, which forward
+keeps for backward; the columns of convolutions that are computed by ``im2col``; and the gradients of one stage. A stage
+is one layer, or several that a fused kernel computes together. Frozen layers below the first trained layer keep
+nothing. For the networks in ``models.py`` on NumPy, frozen or not, the estimate is within 15 % of the measured peak for
+batches of 128 and more. In smaller batches, the temporary arrays of the optimizer, which are not counted, weigh more.
 """
 
 import math
@@ -22,24 +22,24 @@ from tinycnn.layers import BatchNorm, Conv2d, Layer, Sequential, fusion
 
 @contextmanager
 def memory_explained(model: Sequential, batch_size: int) -> Iterator[None]:
-    """Inside, a MemoryError (CuPy's is one) becomes an OutOfMemoryError that says what would fit."""
+    """Inside, a MemoryError (also CuPy's) becomes an OutOfMemoryError that names a batch size that should fit."""
     try:
         yield
     except MemoryError as error:
         if error.__traceback__ is not None:
-            traceback.clear_frames(error.__traceback__)  # the arrays of the step that failed do not count as used
+            traceback.clear_frames(error.__traceback__)  # frees the arrays of the step that failed
         raise OutOfMemoryError(advice(model, batch_size, get_backend().free_memory(), str(error))) from None
 
 
 def advice(model: Sequential, batch_size: int, free: int | None, error: str) -> str:
-    """The sentence: what was needed, what there is, what would fit."""
+    """The message: the memory needed, the memory that is free, and a batch size that should fit."""
     text = f"out of memory ({error.rstrip('.')}): " if error else "out of memory: "
     text += f"a step with a batch of {batch_size} takes about {size_in_words(step_bytes(model, batch_size))}"
     if free is None:
-        return f"{text}. Try a smaller --batch-size. Whatever was saved before is as it was"
+        return f"{text}. Try a smaller `batch_size`. Files that were saved before are unchanged"
     fitting = batch_that_fits(model, batch_size, free)
-    way_out = f"--batch-size {fitting} should fit" if fitting else "not even a batch of 1 fits: end other programs"
-    return f"{text}, and {size_in_words(free)} are free; {way_out}. Whatever was saved before is as it was"
+    way_out = f"`batch_size={fitting}` should fit" if fitting else "not even a batch of 1 fits: end other programs"
+    return f"{text}, and {size_in_words(free)} are free; {way_out}. Files that were saved before are unchanged"
 
 
 def batch_that_fits(model: Sequential, batch_size: int, free: int) -> int:
@@ -49,52 +49,53 @@ def batch_that_fits(model: Sequential, batch_size: int, free: int) -> int:
 
 
 @dataclass(frozen=True)
-class Step:
-    """How many numbers of an image a step of the network takes in, gives out, and makes on the way."""
+class Stage:
+    """How many numbers per image the arrays of one stage of the network hold."""
 
-    x: int
-    y: int
-    inner: int  # what batch norm keeps beside its output
-    columns: int
-    learns: bool  # whether any parameter of it is trained
+    x: int  # input
+    y: int  # output
+    inner: int  # what batch norm keeps in addition to its output
+    columns: int  # what im2col makes of the input
+    trained: bool  # whether any of its parameters is trained
 
 
 def step_bytes(model: Sequential, batch_size: int) -> int:
-    """About how many bytes a training step takes on the active backend, above parameters and data set."""
-    per_image = math.prod(model.input_shape) + max(moments(network_steps(model)))
+    """About how many bytes a training step takes on the active backend, in addition to parameters and data set."""
+    per_image = math.prod(model.input_shape) + max(numbers_alive(stages(model)))
     gradients = sum(parameter.data.size for parameter in model.parameters() if parameter.requires_grad)
     return (batch_size * per_image + gradients) * model.dtype.itemsize
 
 
-def moments(steps: Iterable[Step]) -> Iterator[int]:
-    """How many numbers of an image live at once, beside itself, while each step computes: where memory may be fullest.
+def numbers_alive(stages: Iterable[Stage]) -> Iterator[int]:
+    """How many numbers per image, in addition to the image, exist at the same time while each stage computes.
 
-    Below the first step that learns, that is in the forward pass, which keeps nothing but what came out last. From
-    there on it is in the backward pass, with all that this step and those before it have made.
+    Below the first trained stage, that is in the forward pass, which keeps only the last output. From there on it is in
+    the backward pass, with all arrays that this stage and those before it keep.
     """
-    kept, learning = 0, False
-    for step in steps:
-        lowest, learning = step.learns and not learning, learning or step.learns
-        if learning:
-            kept += step.y + step.inner + step.columns
-            yield kept + step.y + step.inner + (0 if lowest else step.x + step.columns)  # gradients; lowest: not of x
+    kept, training = 0, False
+    for stage in stages:
+        lowest, training = stage.trained and not training, training or stage.trained
+        if training:
+            kept += stage.y + stage.inner + stage.columns
+            grad_x = 0 if lowest else stage.x + stage.columns  # the lowest trained stage computes none
+            yield kept + stage.y + stage.inner + grad_x
         else:
-            yield kept + step.y + 2 * step.inner + step.columns
-            kept = step.y
+            yield kept + stage.y + 2 * stage.inner + stage.columns
+            kept = stage.y
 
 
-def network_steps(model: Sequential) -> Iterator[Step]:
-    """The steps in which the active backend computes ``model``."""
+def stages(model: Sequential) -> Iterator[Stage]:
+    """The stages in which the active backend computes ``model``."""
     shape = model.input_shape
-    for layers in covered_layers(model):
+    for layers in layers_by_stage(model):
         y = layers[-1].output_shape
-        learns = any(parameter.requires_grad for layer in layers for parameter in layer.parameters())
-        yield Step(math.prod(shape), math.prod(y), inner_count(layers), column_count(layers, shape), learns)
+        trained = any(parameter.requires_grad for layer in layers for parameter in layer.parameters())
+        yield Stage(math.prod(shape), math.prod(y), inner_count(layers), column_count(layers, shape), trained)
         shape = y
 
 
 def inner_count(layers: list[Layer]) -> int:
-    """How many numbers of an image batch norm keeps beside its output: its input without mean and variance."""
+    """How many numbers per image batch norm keeps in addition to its output: its normalised input."""
     match layers:
         case [BatchNorm() as norm] if not get_backend().fused.norm_forward:
             return math.prod(norm.output_shape)
@@ -103,8 +104,8 @@ def inner_count(layers: list[Layer]) -> int:
     return 0
 
 
-def covered_layers(model: Sequential) -> list[list[Layer]]:
-    """The layers of each step in which the active backend computes ``model``."""
+def layers_by_stage(model: Sequential) -> list[list[Layer]]:
+    """The layers of each stage in which the active backend computes ``model``."""
     layers, backend = list(model.layers.values()), get_backend()
     if not (model.fuse and backend.fused and model.dtype == np.float32):
         return [[layer] for layer in layers]
@@ -112,7 +113,7 @@ def covered_layers(model: Sequential) -> list[list[Layer]]:
 
 
 def column_count(layers: list[Layer], input_shape: tuple[int, ...]) -> int:
-    """How many numbers ``im2col`` makes of an image ``(H, W, C)``; 0 for anything but a convolution by itself."""
+    """How many numbers ``im2col`` makes of an image ``(H, W, C)``; 0 where no single convolution is computed by it."""
     backend = get_backend()
     match layers:
         case [Conv2d() as conv] if not backend.fused.conv_forward:
@@ -121,5 +122,5 @@ def column_count(layers: list[Layer], input_shape: tuple[int, ...]) -> int:
 
 
 def size_in_words(count: int) -> str:
-    """Bytes for people: ``1.5 GiB``."""
+    """``count`` bytes as ``1.5 GiB`` or ``20 MiB``."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{math.ceil(count / 2**20)} MiB"
