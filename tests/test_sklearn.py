@@ -114,7 +114,7 @@ def test_each_optimizer_has_its_usual_rate(digits, optimizer, lr):
     ("settings", "kind", "words"),
     [
         ({"model": "odd"}, SettingError, "model='odd': choose auto, lenet"),
-        ({"model": "lenet", "image_shape": None}, ShapeError, r"X holds rows of 64: give image_shape"),
+        ({"model": "lenet", "image_shape": None}, ShapeError, r"X holds rows of 64: pass `image_shape="),
         ({"image_shape": (9, 9)}, ShapeError, r"examples of shape \(9, 9, 1\) with 64 numbers"),
         ({"optimizer": "odd"}, SettingError, "optimizer='odd': choose one of sgd"),
         ({"epochs": 0}, SettingError, "epochs=0: expected a number at least 1"),
@@ -180,7 +180,7 @@ def test_files(digits, tmp_path):
 def test_partial_fit_goes_on(digits):
     X, y = digits
     classifier = small(epochs=1)
-    with pytest.raises(ValueError, match="must name all classes"):
+    with pytest.raises(ValueError, match="must list all classes"):
         classifier.partial_fit(X, y)
     for _ in range(3):
         classifier.partial_fit(X[:200], y[:200], classes=range(10))

@@ -4,7 +4,7 @@
 
     TinyCNNClassifier(epochs=5, random_state=0).fit(X, y).predict(X)
 
-Here alone scikit-learn is imported to be built upon, so ``import tinycnn`` does not load this module.
+``import tinycnn`` does not load this module, because it imports scikit-learn.
 """
 
 import os
@@ -31,18 +31,18 @@ with requires("scikit-learn", "TinyCNNClassifier"):
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
 
-Layers = Callable[[Shape, int], list[Layer]]  # shape of one image or row, number of classes → layers
-DTYPES = (np.float32, np.uint8)  # what is kept as it is; all else becomes the first
-NO_LABELS = "no_validation"  # scikit-learn's word for: there is no y here, where None would be a mistake
-SMALL = 10  # pixels below which the two convolutions of keras_cnn leave nothing over
+LayersFunction = Callable[[Shape, int], list[Layer]]  # shape of one image or row, number of classes → layers
+DTYPES = (np.float32, np.uint8)  # arrays of another dtype are converted to the first
+NO_LABELS = "no_validation"  # what scikit-learn's validate_data takes for "there is no y"; None would be an error
+MIN_SIDE = 10  # pixels; the two convolutions and poolings of keras_cnn do not fit into smaller images
 
-_one_at_a_time = threading.RLock()  # which backend computes is a matter of the whole process
+_backend_lock = threading.RLock()  # the active backend is a setting of the whole process
 
 
 def _renew_lock() -> None:
-    """In a forked child nobody is left who could release it."""
-    global _one_at_a_time
-    _one_at_a_time = threading.RLock()
+    """Replace the lock in a forked child, where the thread that holds it does not exist."""
+    global _backend_lock
+    _backend_lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -50,28 +50,28 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def _computing(name: str) -> Iterator[str]:
-    """The backend ``name`` computes, and the one before afterwards, with the threads that it gives to BLAS."""
-    with _one_at_a_time:
+def _using_backend(name: str) -> Iterator[str]:
+    """Inside, the backend ``name`` is active; yields its name. Restores the earlier backend and its BLAS threads."""
+    with _backend_lock:
         get_backend()
         with use_backend(name) as backend:
             yield backend.name
 
 
 class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
-    """A network that is trained by ``fit(X, y)``, with classes of any type.
+    """A network that ``fit(X, y)`` trains, with classes of any type.
 
-    ``X``: images ``(n, H, W, C)`` or ``(n, H, W)``, or rows ``(n, features)``, which ``image_shape`` makes into images.
+    ``X``: images ``(n, H, W, C)`` or ``(n, H, W)``, or rows ``(n, features)``; ``image_shape`` turns rows into images.
     ``model``: a name of ``tinycnn.models``, a function ``(input_shape, classes) → layers``, or ``"auto"``: convolutions
     for images, one hidden layer for rows. ``scale`` multiplies ``X``; ``"auto"`` is 1/255 for bytes, else one over the
-    largest absolute value that ``fit`` sees. ``early_stopping=n`` holds ``validation_fraction`` of the data back, and
-    stops when their loss has not improved for ``n`` epochs. ``lr=None`` is the usual rate of the optimizer. The other
-    arguments are those of training everywhere here; SettingError is raised by ``fit`` for one out of its range.
+    largest absolute value in the ``X`` of ``fit``. ``early_stopping=n`` holds ``validation_fraction`` of the data back,
+    and stops when the loss on it has not improved for ``n`` epochs. ``lr=None`` is the default rate of the optimizer.
+    ``fit`` raises SettingError for a setting that is out of its range.
     """
 
     def __init__(
         self,
-        model: str | Layers = "auto",
+        model: str | LayersFunction = "auto",
         *,
         image_shape: Shape | None = None,
         epochs: int = 10,
@@ -90,10 +90,10 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Train a new network; raises ValueError for what is no classification of finite numbers."""
+        """Train a new network; raises ValueError unless ``X`` is finite and ``y`` holds classes."""
         images, y = self._checked(X, y, reset=True)
         self.classes_, labels = np.unique(y, return_inverse=True)
-        with _computing(self.backend) as self.backend_:
+        with _using_backend(self.backend) as self.backend_:
             trainer = self._new_trainer(images)
             validation = None
             if self.early_stopping is not None:
@@ -105,17 +105,17 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """One epoch over these examples; the first call starts a network, and names all ``classes`` there will be."""
+        """Train for one epoch on these examples; the first call makes the network, and must list all ``classes``."""
         first = not hasattr(self, "model_")
         if first and classes is None:
-            raise ValueError("the first call of partial_fit must name all classes: partial_fit(X, y, classes=...)")
+            raise ValueError("the first call of partial_fit must list all classes: partial_fit(X, y, classes=...)")
         images, y = self._checked(X, y, reset=first)
         known = np.unique(classes) if first else self.classes_
         unknown = np.setdiff1d(y, known)
         if unknown.size:
             raise ValueError(f"y contains {unknown[:5]}, which is not among the classes {known[:20]}")
         self.classes_ = known
-        with _computing(self.backend if first else self.backend_) as self.backend_:
+        with _using_backend(self.backend if first else self.backend_) as self.backend_:
             trainer = self._new_trainer(images) if first else self._trainer_again()
             before = list(trainer.history)
             self.history_ = before + list(trainer.fit(images, np.searchsorted(known, y), epochs=len(before) + 1))
@@ -125,7 +125,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         """The probability of each class, ``(n, K)``, in the order of ``classes_``."""
         check_is_fitted(self)
         images = self._checked(X)
-        with _computing(self.backend_):
+        with _using_backend(self.backend_):
             return metrics.probabilities(predict_logits(self.model_, images))
 
     def predict(self, X: Any) -> np.ndarray:
@@ -134,11 +134,11 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[best]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the state of the optimizer, which predictions do not need."""
+        """The state to pickle: without the trainer, which predictions do not need."""
         return {name: value for name, value in super().__getstate__().items() if name != "_trainer"}
 
     def _checked(self, X: Any, y: Any = NO_LABELS, reset: bool = False) -> Any:
-        """Images or rows of finite numbers, ``(n, *input_shape_)``; with ``y`` also that."""
+        """``X`` as checked images or rows ``(n, *input_shape_)``; with ``y``, a pair of both."""
         own = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         rows = X if own is None else X.reshape(len(X), -1)
         found = validate_data(self, rows, y, dtype=DTYPES, reset=reset)
@@ -167,7 +167,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             in_range(name, getattr(self, name), at_least=1)
 
     def _new_trainer(self, images: np.ndarray) -> Trainer:
-        """A network with fresh weights, and all that trains it."""
+        """A trainer of a network with new weights."""
         self._check_settings()
         self._seed = int(check_random_state(self.random_state).randint(2**31))
         self.scale_ = self._fitting_scale(images) if self.scale == "auto" else in_range("scale", self.scale, above=0)
@@ -177,7 +177,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         return self._trainer_again()
 
     def _trainer_again(self) -> Trainer:
-        """What trains the network: that of the call before, or a new one where a file did not keep it."""
+        """The trainer of the last call, or a new one after unpickling, which does not restore it."""
         if not hasattr(self, "_trainer"):
             lr = USUAL[self.optimizer]["lr"] if self.lr is None else self.lr
             optimizer = OPTIMIZERS[self.optimizer](self.model_.parameters(), lr=lr)
@@ -190,27 +190,27 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         return 1 / largest if largest > 0 else 1.0
 
     def _layers(self) -> list[Layer]:
-        """All layers but the Rescaling in front, where ``scale_`` already stands."""
+        """All layers but the Rescaling in front, which is made from ``scale_``."""
         shape, classes = self.input_shape_, len(self.classes_)
         if callable(self.model):
             return list(self.model(shape, classes))
         if self.model == "auto":
             return default_layers(shape, classes)
         if self.model not in NETWORKS:
-            raise SettingError(f"model={self.model!r}: choose auto, {', '.join(NETWORKS)}, or give a function")
+            raise SettingError(f"model={self.model!r}: choose auto, {', '.join(NETWORKS)}, or pass a function")
         if len(shape) != 3:
             raise ShapeError(
-                f"model={self.model!r} takes images, X holds rows of {shape[0]}: give image_shape=(H, W, C)"
+                f"model={self.model!r} takes images, X holds rows of {shape[0]}: pass `image_shape=(H, W, C)`"
             )
         layers = NETWORKS[self.model].layers(classes)
         return layers[1:] if isinstance(layers[0], Rescaling) else layers
 
 
 def default_layers(input_shape: Shape, classes: int) -> list[Layer]:
-    """What ``model="auto"`` is: ``keras_cnn``, one convolution for images too small for it, dense layers for rows."""
+    """The layers of ``model="auto"``: ``keras_cnn``, one convolution for small images, or dense layers for rows."""
     if len(input_shape) == 1:
         return [Dense(64), ReLU(), Dense(classes), Softmax()]
-    if min(input_shape[:2]) >= SMALL:
+    if min(input_shape[:2]) >= MIN_SIDE:
         return NETWORKS["keras_cnn"].layers(classes)
     head = [Flatten(), Dense(128), ReLU(), Dense(classes), Softmax()]
     return [Conv2d(32, padding=1), ReLU(), *([MaxPool2d()] if min(input_shape[:2]) > 1 else []), *head]
