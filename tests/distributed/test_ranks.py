@@ -209,7 +209,7 @@ def test_a_step_adds_up_once():
         return rank.reduced, trainer.model.parameter_count()
 
     reduced, parameters = on_ranks(2, steps)[0]
-    assert reduced[-5:] == [parameters + 3] * 5  # gradients, loss, correct answers, wishes: 5 steps, nothing else
+    assert reduced[-5:] == [parameters + 3] * 5  # gradients, loss, correct predictions, stop requests
 
 
 def test_all_reduce_gradients():

@@ -1,4 +1,4 @@
-"""Recorded steps: the same bits as eager ones, whatever changes from step to step; and eager where recording fails.
+"""Recorded steps: the same bits as eager ones, whatever changes from step to step; eager where recording fails.
 
 Runs on a GPU where there is one, and on the stand-in, which refuses during a capture what the real one refuses, runs
 nothing while it records, and fills the memory of what it did not compute with NaN.
@@ -235,7 +235,7 @@ def test_the_host_waits_once_per_epoch_however_many_steps_there_are():
         before = fake_cupy.host_reads
         trainer.train_epoch(images, labels, epoch=2)
         waits.append(fake_cupy.host_reads - before)
-    assert waits == [4, 4]  # whether all is finite, the end of the queue, the loss, the correct answers
+    assert waits == [4, 4]  # whether all is finite, the end of the queue, the loss, the correct predictions
 
 
 @pytest.mark.usefixtures("gpu")
@@ -392,7 +392,7 @@ def test_a_pool_that_is_only_dropped_would_be_noticed(lost):
 
 
 @pytest.mark.usefixtures("emulated")
-def test_a_graph_in_everybodys_memory_would_be_noticed(monkeypatch):
+def test_a_graph_in_the_default_memory_pool_would_be_noticed(monkeypatch):
     monkeypatch.setattr(fake_cupy.cuda, "using_allocator", lambda allocator: contextlib.nullcontext())
     trainer = make_trainer()
     train(trainer)
@@ -451,7 +451,7 @@ def test_what_the_driver_refuses_runs_eagerly_and_says_so(monkeypatch):
 
 
 @pytest.mark.usefixtures("emulated")
-def test_a_warm_up_tells_what_cannot_be_recorded(monkeypatch):
+def test_a_warm_up_reports_what_cannot_be_recorded(monkeypatch):
     monkeypatch.setattr(fake_cupy, "BLAS", {"matmul"})
     trainer = make_trainer()
     trainer.model.fuse = False
@@ -466,7 +466,7 @@ class FirstOfTwo(SingleProcess):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_warm_up_tells_that_several_ranks_record_nothing(monkeypatch):
+def test_a_warm_up_reports_that_several_ranks_record_nothing(monkeypatch):
     trainer, taken = make_trainer(), counted_steps(monkeypatch)
     with use_communicator(FirstOfTwo()):
         warm_up(trainer, *pictures())

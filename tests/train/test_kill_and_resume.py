@@ -25,7 +25,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(backend, kills, tmp_
 
 @pytest.fixture(scope="module")
 def peace_folder(tmp_path_factory):
-    """The results of a run that nobody disturbs."""
+    """The folder of a run that is not interrupted."""
     folder = tmp_path_factory.mktemp("peace") / "out"
     finish(folder, "numpy")
     return folder
@@ -33,7 +33,7 @@ def peace_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def peace(peace_folder):
-    """What a run leaves that nobody disturbs."""
+    """What a run leaves that is not interrupted."""
     return remains(peace_folder)
 
 
@@ -94,7 +94,7 @@ RESULTS = {"model.safetensors", "model_best.safetensors", "history.csv", "metric
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of files")
 @pytest.mark.parametrize("what", TOO_LARGE)
-def test_what_cannot_be_written_is_told_in_a_sentence_and_older_files_stay_whole(what, tmp_path, peace_folder):
+def test_a_file_that_cannot_be_written_is_reported_and_older_files_stay_whole(what, tmp_path, peace_folder):
     """A limit of the operating system for the size of files stands in for a full disk and always hits the same file."""
     moment, size, words, code = TOO_LARGE[what]
     before = {path.name: path.read_bytes() for path in peace_folder.iterdir() if path.is_file()}

@@ -1,4 +1,4 @@
-"""Long runs: taken up again at any step they end with the same bits, and what goes wrong is told and loses nothing."""
+"""Long runs: resumed after any step, they end with the same bits; failures are reported, and no checkpoint is lost."""
 
 import json
 import math
@@ -29,7 +29,7 @@ TIMES = ("epoch_s", "images_per_s")
 
 
 def after(step):
-    """A ``stop`` that says so after ``step`` steps: one call of it each, and one more per epoch's end."""
+    """A ``stop`` that returns True from step number ``step`` on."""
     return lambda trainer: lambda: trainer.optimizer.step_count >= step
 
 
@@ -77,7 +77,7 @@ MAKERS = {
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-def test_a_run_taken_up_after_any_step_ends_with_the_same_bits(make, tmp_path):
+def test_a_run_resumed_after_any_step_ends_with_the_same_bits(make, tmp_path):
     expected = bits(train(make()))
     assert len(expected[0]) == EPOCHS
     for step in range(1, EPOCHS * STEPS + 1):
@@ -89,7 +89,7 @@ def test_a_run_taken_up_after_any_step_ends_with_the_same_bits(make, tmp_path):
 
 
 def test_another_step_gives_other_bits():
-    """The comparison above can fail: a run that forgets one counter, slot or statistic is told from the others."""
+    """The comparison above can fail: it finds a run that loses one counter, slot or statistic."""
 
     def forgetful(forget):
         first, second = make_trainer(), make_trainer()
@@ -116,7 +116,7 @@ def test_checkpoints_on_the_way_change_nothing_and_the_last_two_are_kept(tmp_pat
 
 
 def test_a_third_checkpoint_that_a_killed_process_left_is_deleted(tmp_path, monkeypatch):
-    """Killed when the newest had its name and the oldest was not yet deleted: at the last step nobody writes again."""
+    """Killed after the newest had its name and before the oldest was deleted; the last step writes no other."""
     with monkeypatch.context() as killed:
         killed.setattr("tinycnn.train.checkpoint.KEPT", 3)
         train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
@@ -448,7 +448,7 @@ def test_early_stopping_needs_something_to_watch():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_are_wishes_inside_the_block_only(number):
+def test_signals_request_a_stop_inside_the_block_only(number):
     before = signal.getsignal(number)
     with StopSignals() as stop:
         assert not stop()

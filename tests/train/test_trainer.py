@@ -1,4 +1,4 @@
-"""The training loop: every image once per epoch, honest averages, the same run twice, and the end of hopeless ones."""
+"""The training loop: every image once per epoch, exact averages, reproducible runs, and an error when one diverges."""
 
 import math
 
@@ -499,7 +499,7 @@ def test_the_bar_shows_the_numbers_and_goes(monkeypatch, capsys):
 
 
 class RecordedBar:
-    """A stand-in for tqdm that notes what it is told."""
+    """A stand-in for tqdm that records its calls."""
 
     def __init__(self, total, desc, **_):
         self.calls = [("total", total), ("desc", desc)]

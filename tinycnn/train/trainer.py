@@ -71,8 +71,13 @@ class Trainer:
     @property
     def training_step(self) -> TrainingStep:
         """The step, with the current settings."""
-        settings: dict[str, Any] = {"label_smoothing": self.label_smoothing, "clip_norm": self.clip_norm}
-        return TrainingStep(self.model, self.optimizer, stop_request=self.stop_request, **settings)
+        return TrainingStep(
+            self.model,
+            self.optimizer,
+            label_smoothing=self.label_smoothing,
+            clip_norm=self.clip_norm,
+            stop_request=self.stop_request,
+        )
 
     @property
     def sampler(self) -> Sampler:
@@ -130,8 +135,14 @@ class Trainer:
         """The loop over epochs: resume, then train, validate and save until the run ends."""
         self.stop_request, identity = StopRequest(stop), dict[str, Any]()
         if checkpoints or get_communicator().size > 1:  # otherwise there is nothing to compare with
-            fixed: dict[str, Any] = {"early_stopping": early_stopping, "initial_weights": self.initial_weights}
-            identity = run_identity(self.training_step, self.sampler, training, validation, **fixed)
+            identity = run_identity(
+                self.training_step,
+                self.sampler,
+                training,
+                validation,
+                early_stopping=early_stopping,
+                initial_weights=self.initial_weights,
+            )
         check_ranks_agree(identity, self.model, epochs)
         manager = CheckpointManager(self, checkpoints, self.stop_request, identity)
         manager.resume()
