@@ -2,22 +2,25 @@
 
 import csv
 import importlib.util
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
 
 import tinycnn
 from tests.support.data_helpers import STEMS, raw_idx, write_set
-from tests.support.example_runner import EXAMPLES, run_command
+from tests.support.example_runner import EXAMPLES, environment, run_command
 from tests.support.train_configs import config_of
 from tinycnn import data, models
 from tinycnn.backends import passed_over
+from tinycnn.commands import main
 from tinycnn.run.build import make_optimizer
 from tinycnn.run.remarks import remarks
 from tinycnn.run.results import replaced_run
@@ -397,16 +400,26 @@ def test_the_notice_is_not_silenced_by_quiet(tmp_path):
 
 
 def refused(folder, *arguments):
-    """The error that the command prints on stderr; it has written nothing."""
+    """The error that the command prints on stderr; it has written nothing. Runs in the process of the tests."""
     before = sorted(folder.rglob("*"))
-    process = run_command("train", *arguments, folder=folder)
-    assert process.returncode == 2, process.stdout + process.stderr
-    assert "Traceback" not in process.stderr
-    assert "Warning" not in process.stderr
-    assert "test accuracy" not in process.stdout
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.delenv("TINYCNN_DATA", raising=False)
+        for name in ("TINYCNN_MIRRORS", "XDG_CACHE_HOME"):
+            patch.setenv(name, environment(folder)[name])
+        with tinycnn.use_backend("numpy"):  # the backend of before is active again afterwards
+            try:
+                code = main(["train", *map(str, arguments)])
+            except SystemExit as stop:  # of argparse
+                code = stop.code
+    assert code == 2, out.getvalue() + err.getvalue()
+    assert "Traceback" not in err.getvalue()
+    assert "Warning" not in err.getvalue()
+    assert "test accuracy" not in out.getvalue()
     assert sorted(folder.rglob("*")) == before
-    assert process.stderr.count("error: ") == 1
-    return process.stderr.partition("error: ")[2].strip()
+    assert err.getvalue().count("error: ") == 1
+    return err.getvalue().partition("error: ")[2].strip()
 
 
 @pytest.mark.parametrize(
