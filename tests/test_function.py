@@ -25,7 +25,7 @@ def pair(dtype=np.float64):
     return [Tensor(np.array(values, dtype), requires_grad=True) for values in ([1, -2, 3], [0.5, 2, -1])]
 
 
-def test_a_function_of_ones_own(any_backend):
+def test_a_custom_function(any_backend):
     x, weight = pair()
     y = ScaledSquare(3)(x, weight)
     assert y.numpy().tolist() == [1.5, 24, -27]
@@ -107,7 +107,7 @@ def test_runs_once_even_after_backward():
         function(*tensors)
 
 
-def test_forward_and_backward_that_were_not_written_are_named():
+def test_missing_forward_and_backward_are_named():
     class OnlyForward(Function):
         def forward(self, x):
             return 2 * x
@@ -198,7 +198,7 @@ def test_the_upstream_gradient_has_the_shape_and_dtype_of_the_result():
     assert x.grad.tolist() == [[2, 2, 2], [2, 2, 2]]
 
 
-def test_what_forward_kept_is_dropped_after_backward():
+def test_arrays_stored_by_forward_are_freed_after_backward():
     function = ScaledSquare(1)
     function(*pair()).sum().backward()
     assert not {"x", "weight", "scale", "backend", "inputs"} & set(vars(function))

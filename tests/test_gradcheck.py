@@ -250,7 +250,7 @@ def test_catches_planted_bug(bug, call, shapes, naive_passes, fast_mode):
 
 @pytest.mark.parametrize("fast_mode", [False, True], ids=["every element", "a direction"])
 @pytest.mark.parametrize(("bug", "call", "shapes", "naive_passes"), BUGS)
-def test_passes_what_the_bug_was_planted_into(bug, call, shapes, naive_passes, fast_mode):
+def test_passes_the_function_without_the_bug(bug, call, shapes, naive_passes, fast_mode):
     """So it is the bug that was caught above, not the settings or the inputs."""
     if bug.__base__ is Function:
         right = {MissingFactor: lambda x: x * x, OnlyTheSecondUse: lambda x: x + x**3}[bug]
@@ -278,7 +278,7 @@ def all_ones_checker(fn, inputs, eps=1e-6):
 
 
 @pytest.mark.parametrize(("bug", "call", "shapes", "naive_passes"), BUGS)
-def test_an_all_ones_upstream_misses_what_we_catch(bug, call, shapes, naive_passes):
+def test_an_all_ones_upstream_misses_planted_bugs(bug, call, shapes, naive_passes):
     assert all_ones_checker(lambda *x: call(bug, *x), leaves(*shapes)) == naive_passes
 
 
@@ -294,7 +294,7 @@ class NotDeterministic(Exp):
         return super().backward(grad_y) + self.noise.uniform(0, 1e-9, size=grad_y.shape)
 
 
-def test_backward_must_repeat_itself_to_the_bit():
+def test_two_backward_passes_must_have_the_same_bits():
     def noisy(x):
         return NotDeterministic()(x)
 
@@ -374,7 +374,7 @@ class Steep(Function):
         return grad_y * self.claimed
 
 
-def test_the_worst_error_is_relative_and_forgives_what_is_small():
+def test_the_worst_error_is_relative_with_a_floor():
     """|analytic - numeric| / (|numeric| + atol/rtol): with slopes of 2 and 0.1, each a little too large."""
     slopes = np.array([2, 0.1])
     result = gradcheck(lambda x: Steep(slopes, claimed=slopes * 1.0005)(x), leaves((2,)), atol=1e-3, rtol=1e-2)
@@ -467,7 +467,7 @@ def test_a_kink_between_opposite_slopes():
     assert result.kinks == [(0, (0,))]
 
 
-def test_curvature_is_no_kink_and_excuses_nothing():
+def test_curvature_is_not_a_kink():
     """Slopes to the left and right that differ a little in each of many outputs, and a gradient wrong by 0.4 %."""
 
     class Squares(Function):
@@ -482,7 +482,7 @@ def test_curvature_is_no_kink_and_excuses_nothing():
         gradcheck(lambda x: Squares()(x), Tensor(np.ones(1), requires_grad=True), eps=0.05)
 
 
-def test_tolerances_of_0_ask_for_equality():
+def test_tolerances_of_0_require_equality():
     """Multiplying by 2 and steps of powers of 2 round nothing."""
     x = Tensor(np.array([1.0, 0.5]), requires_grad=True)
     result = gradcheck(lambda x: x * 2, x, eps=2.0**-20, atol=0, rtol=0)
@@ -499,7 +499,7 @@ def test_without_a_relative_tolerance_the_worst_error_is_absolute():
     assert result.worst_error == pytest.approx(0.5 * upstream, rel=1e-6)
 
 
-def test_nan_in_a_constant_input_is_no_change():
+def test_nan_in_a_constant_input_is_not_a_change():
     assert gradcheck(lambda x, unused: x * 2, [*leaves((2,)), Tensor(np.array([np.nan]))])
 
 

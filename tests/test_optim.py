@@ -104,7 +104,7 @@ def test_several_steps_follow_the_formula(kind, formula, settings, shape):
         np.testing.assert_allclose(moved, expected, rtol=tolerance, atol=tolerance)
 
 
-def test_the_formulas_tell_the_cases_apart():
+def test_the_formulas_of_the_cases_differ():
     results = [formula(start((3, 4)), gradients((3, 4)), **settings) for _, formula, settings in CASES]
     pairs = [(i, j) for i in range(len(results)) for j in range(i)]
     assert all(np.abs(results[i] - results[j]).max() > 1e-4 for i, j in pairs)
@@ -118,7 +118,7 @@ def test_the_first_step_of_adam_has_the_size_of_the_rate():
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("kind", OPTIMIZERS.values())
-def test_parameters_without_a_gradient_rest(kind):
+def test_parameters_without_a_gradient_are_not_changed(kind):
     moving, resting = (Tensor(start((3,)), requires_grad=True) for _ in range(2))
     optimizer = kind([moving, resting], lr=0.1)
     run(optimizer, moving, gradients((3,)))
@@ -128,7 +128,7 @@ def test_parameters_without_a_gradient_rest(kind):
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS.values())
-def test_gradients_are_left_as_they_are_and_then_forgotten(kind):
+def test_gradients_are_unchanged_by_a_step_and_dropped_by_zero_grad(kind):
     parameter = Tensor(start((3,)), requires_grad=True)
     parameter.grad = np.ones(3)
     optimizer = kind([parameter], lr=0.1)
@@ -147,7 +147,7 @@ def test_parameters_move_in_place():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("kind", "settings"), [(kind, settings) for kind, _, settings in CASES])
-def test_rates_that_lie_in_memory_move_to_the_same_bits(kind, settings, dtype):
+def test_rates_as_arrays_give_the_same_bits(kind, settings, dtype):
     """What a recorded GPU step does: ``move`` at arrays that hold the rates of each step, and no step is counted."""
     ways = [], []
     for states, in_memory in zip(ways, (False, True), strict=True):
@@ -241,7 +241,7 @@ def test_schedules_stay_between_0_and_1(name, total, step):
 
 @hypothesis_settings(deadline=None)
 @given(total=st.integers(1, 2000), step=st.integers(0, 3000))
-def test_what_should_only_fall_only_falls(total, step):
+def test_decreasing_schedules_never_rise(total, step):
     for schedule in (step_decay(total), cosine(total)):
         assert schedule(step + 1) <= schedule(step)
 
@@ -307,7 +307,7 @@ def test_nothing_to_optimize(kind):
 
 
 @pytest.mark.parametrize("value", [0.1, np.float32(0.1), np.float64(0.1)])
-def test_numbers_of_numpy_are_numbers(value):
+def test_numpy_numbers_are_accepted(value):
     assert in_range("x", value, above=0) == float(value)
 
 
@@ -346,7 +346,7 @@ def test_any_optimizer_can_have_a_fused_kernel(backend, monkeypatch):
     assert moved == [[0, 0, 0], [-0.5, -0.5, -0.5]]
 
 
-def test_a_kind_of_adam_that_moves_otherwise_is_not_replaced_by_a_fused_kernel(backend):
+def test_a_subclass_of_adam_with_another_update_does_not_use_the_fused_kernel(backend):
     class Plain(Adam):
         def update(self, backend, p, g, *rates, **slots):
             p -= g
@@ -385,7 +385,7 @@ def test_clipping_follows_the_formula(max_norm, dtype):
     assert parameters[-1].grad is None
 
 
-def test_gradients_short_enough_keep_their_bits():
+def test_gradients_below_the_norm_keep_their_bits():
     parameters, grads = with_gradients()
     clip_gradients(parameters, 1e6)
     assert all(np.array_equal(p.grad, grad) for p, grad in zip(parameters, grads, strict=False))

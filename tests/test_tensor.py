@@ -117,7 +117,7 @@ class TestValues:
             (lambda a, x: a / x, [10, 10]), (lambda a, x: a**x, [10, 400]), (lambda a, x: a @ x, 50),
         ],
     )  # fmt: skip
-    def test_numpy_array_on_the_left_asks_the_tensor(self, arithmetic, wanted):
+    def test_numpy_array_on_the_left(self, arithmetic, wanted):
         x = leaf(1, 2)
         y = arithmetic(np.array([10.0, 20.0]), x)
         assert isinstance(y, Tensor)
@@ -153,7 +153,7 @@ class TestValues:
             call(Tensor(np.ones((2, 3), np.float32)))
 
     @pytest.mark.parametrize("name", ["mean", "max"])
-    def test_nothing_has_no_mean_and_no_maximum(self, name):
+    def test_mean_and_maximum_of_no_elements(self, name):
         with pytest.raises(ShapeError, match=rf"{name}: an array of shape \(0, 3\) has no elements"):
             getattr(Tensor(np.zeros((0, 3))), name)()
 
@@ -164,13 +164,13 @@ class TestValues:
     @pytest.mark.parametrize("name", ["sum", "mean", "max"])
     @pytest.mark.parametrize("axis", [None, 0, -1, (0, 2), (1, -1)], ids=str)
     @pytest.mark.parametrize("keepdims", [True, False])
-    def test_reductions_are_numpys(self, backend, name, axis, keepdims):
+    def test_reductions_equal_those_of_numpy(self, backend, name, axis, keepdims):
         x = np.random.default_rng(0).normal(size=(2, 3, 4))
         ours = getattr(Tensor(x), name)(axis=axis, keepdims=keepdims)
         np.testing.assert_allclose(ours.numpy(), getattr(x, name)(axis=axis, keepdims=keepdims), rtol=1e-14)
 
     @pytest.mark.parametrize("name", ["sum", "mean", "max"])
-    def test_reductions_drop_axes_unless_told(self, name):
+    def test_reductions_drop_axes_by_default(self, name):
         reduce = getattr(Tensor(np.ones((2, 3))), name)
         assert reduce().shape == ()
         assert reduce(0).shape == (3,)
@@ -258,7 +258,7 @@ class TestBackward:
         upstream[0] = 7
         assert x.grad.tolist() == [2]
 
-    def test_only_leaves_that_ask_get_a_gradient(self):
+    def test_only_leaves_that_require_a_gradient_get_one(self):
         x, constant = leaf(1, 2), Tensor(np.ones(2))
         y = x * constant
         y.sum().backward()
@@ -325,7 +325,7 @@ class TestMemory:
         del hidden
         assert [ref() for ref in dying] == [None, None, None]  # at once: there are no cycles to collect
 
-    def test_a_graph_without_backward_dies_with_its_result(self):
+    def test_a_graph_without_backward_is_freed_with_its_result(self):
         gc.collect()
         gc.disable()
         try:
@@ -388,7 +388,7 @@ class TestNoGrad:
             assert not (x * 2).requires_grad
         assert seen == [True]
 
-    def test_inputs_of_functions_die_at_once(self):
+    def test_inputs_of_functions_are_freed_at_once(self):
         x = leaf(1, 2)
         with no_grad():
             hidden = x * 2

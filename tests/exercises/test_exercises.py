@@ -1,4 +1,4 @@
-"""The exercises: empty ones say so, tinycnn's own source solves them, and wrong answers that look right do not pass."""
+"""The exercises: empty ones are reported, tinycnn's own source solves them, and plausible wrong answers fail."""
 
 import ast
 import os
@@ -34,7 +34,7 @@ def outcome_of(exercise: Exercise, text: str, folder: Path):  # type: ignore[no-
 
 
 @ALL
-def test_unsolved_it_is_empty_and_gives_its_hint(exercise: Exercise, tmp_path: Path) -> None:
+def test_an_unsolved_exercise_is_empty_and_gives_its_hint(exercise: Exercise, tmp_path: Path) -> None:
     outcome = outcome_of(exercise, exercise.text(), tmp_path)
     assert outcome.state == "empty"
     found = re.match(r"(\S+) \((\S+), line (\d+)\) is still empty\.\n", outcome.message)
@@ -77,7 +77,7 @@ def bodies(exercise: Exercise, text: str) -> dict[str, str]:
 
 @ALL
 def test_no_file_shows_the_answer_of_another(exercise: Exercise) -> None:
-    """Those cut from the same module lend each other what the other one asks for."""
+    """In exercises cut from the same module, the functions of the other one call tinycnn's own."""
     for other in EXERCISES:
         if other is not exercise and other.source == exercise.source:
             shown, answers = bodies(other, exercise.text()), bodies(other, other.solution())
@@ -87,7 +87,7 @@ def test_no_file_shows_the_answer_of_another(exercise: Exercise) -> None:
 
 
 @ALL
-def test_what_is_lent_works(exercise: Exercise, tmp_path: Path) -> None:
+def test_functions_of_other_exercises_work(exercise: Exercise, tmp_path: Path) -> None:
     """With its own holes filled in, the file that a student has is right."""
     answer = exercise.solution()
     for place in exercise.lent:
@@ -306,7 +306,7 @@ def test_a_message_has_the_place_and_both_numbers(tmp_path: Path) -> None:
     assert float(found[2]) == pytest.approx(3 * float(found[1]), rel=1e-4)
 
 
-def test_an_error_in_the_file_is_told_with_its_line(tmp_path: Path) -> None:
+def test_an_error_in_the_file_is_reported_with_its_line(tmp_path: Path) -> None:
     exercise = BY_NAME["04_relu"]
     unfinished = outcome_of(exercise, "x = 1\ndef backward(:\n", tmp_path)
     assert re.match(r"SyntaxError: .*line 2\)\n", unfinished.message)
@@ -362,7 +362,7 @@ def test_a_hole_must_exist() -> None:
             cut(text, hole)
 
 
-def test_a_hole_takes_what_it_says_and_nothing_else() -> None:
+def test_a_hole_removes_its_statements_only() -> None:
     text = "def f(x):\n    '''It.'''\n    a = 1\n    b = (2,\n      3)\n    return a  # so\n\n\ny = 1\n"
     assert cut(text, Hole("f", "Do.", starts="b =", count=1)).splitlines() == [
         "def f(x):", "    '''It.'''", "    a = 1", "    # Your turn. Do.", '    raise NotImplementedError("f")',
@@ -412,7 +412,7 @@ def test_the_command_from_beginning_to_end(tmp_path: Path, capsys: pytest.Captur
         (["--only", "1"], "--only: expected --check with it"),
     ],
 )
-def test_mistakes_get_a_sentence(
+def test_wrong_arguments_raise_an_error_with_a_reason(
     options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["exercises", str(tmp_path), *options]) == 2

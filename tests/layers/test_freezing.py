@@ -96,7 +96,7 @@ def check_gradients(make, frozen, of_input):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("of_input", [False, True], ids=["", "of the input, too"])
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
-def test_gradients_beside_frozen_layers_are_those_without(make, of_input, dtype):
+def test_frozen_layers_do_not_change_other_gradients(make, of_input, dtype):
     for frozen in subsets(with_parameters(make())):
         check_gradients(lambda: make(dtype=dtype), frozen, of_input)
 
@@ -115,7 +115,7 @@ def fusing(request):
         ("conv_norm_backward", normed, ("batchnorm_1",)),
     ],
 )
-def test_a_kernel_that_goes_wrong_beside_frozen_parameters_is_noticed(kernel, make, frozen, fusing, monkeypatch):
+def test_a_kernel_with_wrong_gradients_beside_frozen_parameters_is_noticed(kernel, make, frozen, fusing, monkeypatch):
     """A planted bug: where something is frozen, the first of the gradients that are left is doubled."""
     right = getattr(fusing.fused, kernel)
     if right is None:
@@ -151,12 +151,12 @@ def test_backward_stops_where_everything_below_is_frozen():
 
 
 @pytest.mark.usefixtures("backend")
-def test_no_matrix_product_is_spent_on_frozen_weights(monkeypatch):
+def test_frozen_weights_cost_no_matrix_product(monkeypatch):
     """Between trained layers, where a gradient has to pass through."""
-    spent, answer = [], Function.input_gradients
+    spent, original = [], Function.input_gradients
 
     def watching(self, grad_y):
-        grads = answer(self, grad_y)
+        grads = original(self, grad_y)
         unwanted = zip(grads, self.needs_grad, self.inputs, strict=True)
         spent.extend(x.shape for grad, needed, x in unwanted if grad is not None and not needed and x.ndim > 1)
         return grads
@@ -196,7 +196,7 @@ def assert_same(state, expected):
 # ----------------------------------------------------------------------------------------------- optimizers and trainer
 
 
-def test_an_optimizer_takes_what_is_left():
+def test_an_optimizer_takes_the_parameters_that_are_not_frozen():
     model = plain().freeze_only("conv2d_1", "dense_1")
     adam = Adam(model.parameters())
     assert len(adam.parameters) == len(adam.slots) == len(model.parameters()) - 4
@@ -207,8 +207,8 @@ def test_an_optimizer_takes_what_is_left():
 
 
 @pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
-def test_what_is_frozen_later_rests_too(kind):
-    """Without a gradient there is no weight decay either, and nothing is left of the gradient it had."""
+def test_parameters_frozen_after_the_optimizer_are_not_updated(kind):
+    """Without a gradient there is no weight decay, and the old gradient is dropped."""
     model = plain()
     optimizer = kind(model.parameters(), 0.1, weight_decay=0.5)
     gradients(model)
@@ -243,7 +243,7 @@ FEATURES = ("conv2d_1", "batchnorm_1")
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("frozen", [FEATURES, ("dense_1",), ("conv2d_1", "dense_2")], ids=str)
-def test_training_changes_all_but_what_is_frozen(frozen):
+def test_training_changes_all_parameters_but_the_frozen_ones(frozen):
     trainer = make_trainer(*frozen)
     before = trainer.model.state_dict()
     list(trainer.fit(*pictures(), epochs=2))
@@ -254,7 +254,7 @@ def test_training_changes_all_but_what_is_frozen(frozen):
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("stop_after", [3, 4, 6])
-def test_a_run_with_frozen_layers_taken_up_again_ends_with_the_same_bits(stop_after, tmp_path):
+def test_a_resumed_run_with_frozen_layers_ends_with_the_same_bits(stop_after, tmp_path):
     expected = make_trainer(*FEATURES)
     list(expected.fit(*pictures(), epochs=2))
     stopped, again = make_trainer(*FEATURES), make_trainer(*FEATURES)
@@ -271,7 +271,7 @@ def test_a_run_with_frozen_layers_taken_up_again_ends_with_the_same_bits(stop_af
     assert bits(again) == bits(expected)
 
 
-def test_a_run_is_not_taken_up_with_something_else_frozen(tmp_path):
+def test_a_run_is_not_resumed_with_other_frozen_layers(tmp_path):
     stopped = make_trainer(*FEATURES)
     with pytest.raises(TrainingStopped):
         list(stopped.fit(*pictures(), epochs=2, checkpoints=Checkpoints(tmp_path), stop=lambda: True))
@@ -287,7 +287,7 @@ def gpu(request):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_recorded_steps_follow_what_is_frozen_on_the_way():
+def test_recorded_steps_follow_freezing_during_a_run():
     """A recording holds the backward pass as it was: freezing and unfreezing make a new one."""
     recorded, eager = (make_trainer(capture=capture) for capture in (True, False))
     for epochs, frozen in enumerate([(), FEATURES, ("dense_1",), ()], start=1):
@@ -302,7 +302,7 @@ def test_recorded_steps_follow_what_is_frozen_on_the_way():
 # --------------------------------------------------------------------------------------------- what a person sees of it
 
 
-def test_the_summary_tells_what_is_frozen():
+def test_the_summary_marks_frozen_layers():
     model = plain()
     assert "frozen" not in model.summary()
     assert f"{model.parameter_count():,} trainable parameters" in model.summary()
@@ -313,7 +313,7 @@ def test_the_summary_tells_what_is_frozen():
     assert [line.split()[0] for line in model.summary().splitlines() if "(frozen)" in line] == ["conv2d_1"]
 
 
-def test_frozen_is_said_of_layers_with_parameters():
+def test_only_layers_with_parameters_are_frozen():
     model = plain()
     assert not model.frozen
     assert model.freeze().frozen
@@ -323,28 +323,28 @@ def test_frozen_is_said_of_layers_with_parameters():
     assert model.layers["dense_1"].frozen
 
 
-def test_inner_networks_are_frozen_with_what_is_in_them():
+def test_freezing_an_inner_network_freezes_its_layers():
     inner = Sequential(Conv2d(2), BatchNorm(), input_shape=(6, 6, 1))
     model = Sequential(inner, Flatten(), Dense(2), input_shape=(6, 6, 1)).freeze_only("sequential_1")
     assert all(layer.frozen for layer in inner.layers.values())
     assert len(SGD(model.parameters()).parameters) == 2
 
 
-def test_the_gradients_to_look_at_are_those_there_are():
+def test_step_gradients_leave_out_frozen_parameters():
     model = plain().freeze_only("conv2d_1", "dense_1")
     images = np.random.default_rng(0).integers(0, 256, (4, *INPUT_SHAPE), dtype=np.uint8)
     found = step_gradients(model, images, np.arange(4) % CLASSES)
     assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
 
 
-def test_a_pattern_stands_for_all_whose_names_are_so():
+def test_a_pattern_freezes_all_matching_layers():
     model = plain().freeze_only("conv2d_[13]", "*_2", "dense_1")
     assert [name for name, layer in model.layers.items() if layer.frozen] == with_parameters(model)
     model.freeze_only("conv*")
     assert [name for name, layer in model.layers.items() if layer.frozen] == ["conv2d_1", "conv2d_2", "conv2d_3"]
 
 
-def test_mistakes_in_names_are_told():
+def test_unknown_names_raise_an_error_with_suggestions():
     names = r"there are conv2d_1, conv2d_2, conv2d_3, dense_1, dense_2$"
     with pytest.raises(SettingError, match=r"called 'conv_1' \(did you mean conv2d_1 or conv2d_\d\?\); " + names):
         plain().freeze_only("conv_1")

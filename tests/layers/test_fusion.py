@@ -132,7 +132,7 @@ UNCOVERED = {
 
 
 @pytest.mark.parametrize(("layers", "steps"), list(UNCOVERED.values()), ids=list(UNCOVERED))
-def test_what_no_rule_covers_runs_plain(fusing: Backend, layers: list[Layer], steps: int) -> None:
+def test_layers_that_no_rule_covers_run_one_by_one(fusing: Backend, layers: list[Layer], steps: int) -> None:
     assert_fused_is_plain(layers, whole_numbers((3, 8, 8, 2), 3), steps)
 
 
@@ -198,7 +198,7 @@ def test_batch_norm(fusing: Backend, layers: list[Layer], images: int, training:
 
 
 @pytest.mark.parametrize("name", list(models.NETWORKS))
-def test_networks_agree_with_their_plain_selves(fusing: Backend, name: str) -> None:
+def test_fused_networks_agree_with_plain_ones(fusing: Backend, name: str) -> None:
     """Loss and every gradient of each network, float32 fused against float64 plain.
 
     Ours on small images: among its 400,000 activations of a large one, rounding decides which side of a kink some are.
@@ -240,7 +240,7 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize("layers", list(BLOCKS.values()), ids=list(BLOCKS))
-def test_frozen_blocks_let_the_gradient_of_the_input_through(fusing: Backend, layers: list[Layer]) -> None:
+def test_frozen_blocks_pass_on_the_gradient_of_the_input(fusing: Backend, layers: list[Layer]) -> None:
     x = whole_numbers((4, 6) if isinstance(layers[0], Dense) else (4, 6, 6, 2), 9)
     grads = []
     for frozen in (False, True):
@@ -258,7 +258,7 @@ def test_frozen_blocks_let_the_gradient_of_the_input_through(fusing: Backend, la
 
 
 @pytest.mark.parametrize("layers", list(BLOCKS.values()), ids=list(BLOCKS))
-def test_each_parameter_learns_alone_while_the_others_are_frozen(fusing: Backend, layers: list[Layer]) -> None:
+def test_each_parameter_alone_while_the_others_are_frozen(fusing: Backend, layers: list[Layer]) -> None:
     x = whole_numbers((4, 6) if isinstance(layers[0], Dense) else (4, 6, 6, 2), 9)
     model = with_whole_weights(Sequential(*layers_again(layers), input_shape=x.shape[1:])).eval()
     grad_y = whole_numbers((len(x), *model.output_shape), 5)
@@ -290,8 +290,8 @@ def test_a_wrong_fused_kernel_is_noticed(fusing: Backend, monkeypatch: pytest.Mo
         assert_fused_is_plain([Conv2d(3), ReLU()], whole_numbers((4, 6, 6, 2), 9), steps=1)
 
 
-def test_a_layer_that_computes_something_else_is_left_alone(fusing: Backend) -> None:
-    """A subclass may override ``forward``: only the very kinds that the rules name are fused."""
+def test_a_subclass_of_a_layer_is_not_fused(fusing: Backend) -> None:
+    """A subclass may override ``forward``, so only the classes in the rules are fused."""
 
     class Doubled(Dense):
         def forward(self, x: tinycnn.Tensor) -> tinycnn.Tensor:

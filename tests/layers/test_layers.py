@@ -31,7 +31,7 @@ MEAN, VARIANCE = "batchnorm_1.running_mean", "batchnorm_1.running_var"
 
 
 def small_network(seed=0, **settings):
-    """Every kind of parameter and buffer there is: ``(6, 6, 2)`` → ``(3,)``."""
+    """A network with every kind of parameter and buffer: ``(6, 6, 2)`` → ``(3,)``."""
     layers = Conv2d(4), BatchNorm(), ReLU(), MaxPool2d(), Flatten(), Dropout(0.5), Dense(3)
     return Sequential(*layers, input_shape=(6, 6, 2), seed=seed, **settings)
 
@@ -70,7 +70,7 @@ def same_arrays(left, right):
     ],
     ids=repr,
 )
-def test_the_shape_is_known_before_the_data_comes(layer, shape_in, shape_out):
+def test_shapes_are_inferred_without_data(layer, shape_in, shape_out):
     network = Sequential(layer, input_shape=shape_in)
     assert network.output_shape == shape_out
     assert network(images(2, shape_in)).shape == (2, *shape_out)
@@ -97,7 +97,7 @@ windows = st.tuples(st.integers(1, 4), st.integers(1, 4))
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     pool=windows,
 )
-def test_a_network_that_could_be_built_can_run(shape, kernel, stride, padding, pool):
+def test_a_network_that_was_built_can_run(shape, kernel, stride, padding, pool):
     layers = Conv2d(2, kernel, stride=stride, padding=padding), MaxPool2d(pool), Flatten(), Dense(3)
     try:
         outcome = Sequential(*layers, input_shape=shape)(images(2, shape)).shape
@@ -159,18 +159,18 @@ def test_a_wrong_architecture_names_the_layer(layers, shape, culprit, hint):
         lambda: Rescaling(1, offset=float("nan")),
     ],
 )
-def test_settings_out_of_range_are_refused_at_once(make):
+def test_settings_out_of_range_raise_an_error_at_once(make):
     with pytest.raises(SettingError):
         make()
 
 
-def test_whole_numbers_of_numpy_are_whole_numbers():
+def test_numpy_integers_are_accepted():
     assert Dense(np.int64(3)).settings() == {"units": 3, "bias": True, "initializer": "he_normal"}
     assert type(Dense(np.int64(3)).units) is int
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (28, 28, 0), (-1, 28, 1), (28.0, 28, 1), (28, 28, "1")])
-def test_an_input_shape_that_is_none(shape):
+def test_an_invalid_input_shape(shape):
     with pytest.raises(ShapeError, match="input_shape"):
         Sequential(ReLU(), input_shape=shape)
 
@@ -182,7 +182,7 @@ def test_a_network_computes_in_float32_or_float64(dtype):
 
 
 @pytest.mark.parametrize("layers", [[], [Dense], [[Dense(3)]], [None]])
-def test_what_is_no_list_of_layers_is_refused(layers):
+def test_anything_but_layers_is_refused(layers):
     with pytest.raises(SettingError, match="Sequential takes"):
         Sequential(*layers, input_shape=(2,))
 
@@ -225,21 +225,21 @@ def test_names_count_within_each_kind():
 
 
 @pytest.mark.usefixtures("backend")
-def test_the_seed_alone_decides_the_weights():
+def test_the_weights_depend_on_the_seed_only():
     first, again, other = (small_network(seed).state_dict() for seed in (0, 0, 1))
     assert same_arrays(first, again)
     assert not np.array_equal(first["conv2d_1.weight"], other["conv2d_1.weight"])
     assert not np.array_equal(first["dense_1.weight"], other["dense_1.weight"])
 
 
-def test_the_start_of_parameters_that_are_not_drawn():
+def test_initial_values_that_are_not_random():
     state = small_network().state_dict()
     zeros = "conv2d_1.bias", "batchnorm_1.beta", MEAN, "dense_1.bias"
     assert all(not state[name].any() for name in zeros)
     assert all((state[name] == 1).all() for name in ("batchnorm_1.gamma", VARIANCE))
 
 
-def test_zero_grad_forgets_all_gradients():
+def test_zero_grad_drops_all_gradients():
     network = small_network()
     network(images(4)).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
@@ -426,7 +426,7 @@ def test_operations_and_memory_are_counted_by_hand():
     assert last.split()[-2:] == [flops, memory]
 
 
-def test_a_layer_of_ones_own_has_unknown_operations():
+def test_the_operations_of_a_custom_layer_are_unknown():
     class Odd(Layer):
         def forward(self, x):
             return x
@@ -443,13 +443,13 @@ def test_float64_takes_twice_the_memory():
     assert kib == [pytest.approx(numbers * size / 1024, abs=0.05) for size in (4, 8)]
 
 
-def test_repr_shows_how_it_was_made():
+def test_repr_shows_the_settings():
     assert repr(Sequential(Dense(3), ReLU(), input_shape=(2,))) == (
         "Sequential(Dense(units=3, bias=True, initializer='he_normal'), ReLU(), input_shape=(2,))"
     )
 
 
-def test_settings_are_enough_to_make_every_layer_again():
+def test_every_layer_can_be_created_again_from_its_settings():
     examples = {"Conv2d": (4,), "Dense": (4,), "Rescaling": (0.5,)}
     for name, kind in Layer.registry.items():
         layer = kind(*examples.get(name, ()))
@@ -473,7 +473,7 @@ def test_dropout_does_nothing_in_evaluation():
 
 
 @pytest.mark.usefixtures("backend")
-def test_dropout_drops_a_share_and_scales_the_rest():
+def test_dropout_drops_a_fraction_and_scales_the_rest():
     y = dropout_network(p=0.25)(np.ones((100, 1000), np.float32)).numpy()
     assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
     assert abs((y == 0).mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / y.size)  # five standard deviations
@@ -497,7 +497,7 @@ def test_two_dropouts_in_one_network_drop_different_places():
     assert not np.array_equal(left, right)
 
 
-def test_dropout_of_nothing_is_nothing():
+def test_dropout_with_probability_0():
     x = images(2, (1000,))
     assert np.array_equal(dropout_network(p=0.0)(x).numpy(), x)
 
@@ -604,7 +604,7 @@ def test_logits_are_the_scores_before_the_probabilities(last):
 
 
 @pytest.mark.parametrize("layer", [Conv2d(2), Dense(3), BatchNorm()], ids=lambda layer: type(layer).__name__)
-def test_a_layer_that_no_network_was_made_of_says_so(layer):
+def test_parameters_of_a_layer_outside_of_a_network(layer):
     kind = type(layer).__name__
     with pytest.raises(SettingError, match=rf"{kind} has no \w+ yet: .*Sequential\({kind}\(...\), input_shape=...\)"):
         layer(Tensor(np.zeros((1, 4, 4, 1), np.float32)))

@@ -57,7 +57,7 @@ def test_every_function_has_a_case():
     assert with_case <= functions_of_package()
 
 
-def test_labels_tell_cases_apart():
+def test_labels_of_cases_are_unique():
     assert len({str(case) for case in CASES}) == len(CASES)
 
 
@@ -85,7 +85,7 @@ def test_ties_along_random_directions(backend, case: Case):
 
 
 @pytest.mark.parametrize("case", EVERY_SEVENTH, ids=str)
-def test_the_loop_oracle_is_a_backend_like_any_other(case: Case):
+def test_gradients_on_the_loop_oracle(case: Case):
     with tinycnn.use_backend("loops"):
         assert gradcheck(case.call, case.inputs(seed=1), fast_mode=True)
 

@@ -130,7 +130,7 @@ def value_and_gradients(case: Case, arrays: list[np.ndarray], upstream: np.ndarr
 
 @cache
 def exact(entry: Entry) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A random upstream gradient, and what the loop oracle answers in float64 to contiguous copies of the inputs."""
+    """A random upstream gradient, and the float64 results of the loop oracle for contiguous copies of the inputs."""
     arrays = [np.array(array, np.float64, order="C") for array in entry.arrays()]
     with tinycnn.use_backend("loops"):
         shape = entry.case.call(*map(Tensor, arrays)).shape
@@ -223,7 +223,7 @@ def test_the_matrix_covers_every_op_dtype_and_layout() -> None:
     assert len({str(entry) for entry in ENTRIES}) == len(ENTRIES)
 
 
-def test_the_layouts_are_what_they_say() -> None:
+def test_layouts_have_the_strides_of_their_names() -> None:
     x = np.arange(24.0).reshape(2, 3, 4)
     for name, layout in LAYOUTS.items():
         array = layout(x)

@@ -1,4 +1,4 @@
-"""Values of every op against independent formulas, and one sentence for every wrong argument."""
+"""Values of every operation against independent formulas, and an error with a reason for every wrong argument."""
 
 import itertools
 
@@ -143,7 +143,7 @@ class TestValues:
         assert loss.item() == pytest.approx((2 * size + np.log(3)) / 2, rel=1e-5)
         assert_close(Tensor(logits.grad), [[0.5, -0.5, 0], [1 / 6, 1 / 6, -1 / 3]])
 
-    def test_a_class_that_is_impossible_costs_nothing_when_it_is_not_the_target(self, any_backend, dtype):
+    def test_an_impossible_class_adds_no_loss_unless_it_is_the_target(self, any_backend, dtype):
         log_p = Tensor(np.array([[0, -np.inf]], dtype))
         assert ops.nll_loss(log_p, [0]).item() == 0
         assert ops.nll_loss(log_p, [1]).item() == np.inf
@@ -206,7 +206,7 @@ FROZEN_FIRST = {
 
 
 @pytest.mark.parametrize(("op", "shape", "parameters"), FROZEN_FIRST.values(), ids=FROZEN_FIRST)
-def test_frozen_parameters_let_the_gradient_of_the_input_through(any_backend, op, shape, parameters):
+def test_frozen_parameters_pass_on_the_gradient_of_the_input(any_backend, op, shape, parameters):
     """As in transfer learning, and the other way round: the first layer needs no gradient of its input."""
 
     def gradients(*wanted):
@@ -224,7 +224,7 @@ def test_frozen_parameters_let_the_gradient_of_the_input_through(any_backend, op
             np.testing.assert_array_equal(grad, full if flag else None)
 
 
-def test_half_of_the_running_statistics(any_backend):
+def test_running_statistics_are_given_together(any_backend):
     x, gamma, beta = Tensor(normal(6, 2)), Tensor(np.ones(2)), Tensor(np.zeros(2))
     alone = any_backend.asarray(np.array([1.0, 2.0]))
     for name in ("running_mean", "running_var"):
@@ -326,6 +326,6 @@ WRONG_CALLS = {
 
 
 @pytest.mark.parametrize(("call", "error", "words"), WRONG_CALLS.values(), ids=WRONG_CALLS)
-def test_wrong_calls_are_refused_with_a_sentence(call, error, words):
+def test_wrong_calls_raise_an_error_with_a_reason(call, error, words):
     with pytest.raises(error, match=words):
         call()

@@ -47,7 +47,7 @@ def check_paths(Tensor: Any) -> None:
 
 
 def check_leaves(Tensor: Any) -> None:
-    """What arrives at a leaf is added; where nothing is asked for, nothing arrives."""
+    """Gradients of a leaf add up; a leaf that requires none gets none."""
     with situation("when backward() is called for two losses"):
         leaf = Tensor(np.ones(2), requires_grad=True)
         (leaf * 2.0).sum().backward()
