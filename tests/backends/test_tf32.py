@@ -69,8 +69,8 @@ class Products:
     def dense(self, N, inputs, units):
         x, weight, bias, grad = numbers(N, inputs), numbers(inputs, units, seed=1), numbers(units), numbers(N, units)
         there = [self.backend.asarray(array) for array in (x, weight, bias, grad)]
-        y = self.backend.dense_forward(*there[:3], relu=True)
-        gradients = self.backend.dense_backward(
+        y = self.backend.fused.dense_forward(*there[:3], relu=True)
+        gradients = self.backend.fused.dense_backward(
             *there[:2], y, there[3], relu=True, need_grad_x=True, need_grad_weight=True
         )
         mask = self.backend.to_host(y) > 0
@@ -82,9 +82,9 @@ class Products:
         x, weight, bias = numbers(N, H, H + 1, C), numbers(K, K, C, F, seed=1), numbers(F)
         x_there, weight_there, bias_there = map(self.backend.asarray, (x, weight, bias))
         settings = {"stride": (1, 1), "padding": (0, 0), "relu": False, "pool": None, "need_grad_x": True}
-        y, saved = self.backend.conv_forward(x_there, weight_there, bias_there, **settings)
+        y, saved = self.backend.fused.conv_forward(x_there, weight_there, bias_there, **settings)
         grad = numbers(*y.shape, seed=2)
-        gradients = self.backend.conv_backward(
+        gradients = self.backend.fused.conv_backward(
             saved, self.backend.asarray(grad), need_grad_x=True, need_grad_weight=True
         )
         x, weight, grad = self.cut(x), self.cut(weight), self.cut(grad)
@@ -134,7 +134,7 @@ def test_convolution_with_a_pool(rounding):
     """The winner is found among the sums of a tile: they have to lie where the tile says."""
     x, weight, bias = numbers(3, 11, 12, 4), numbers(3, 3, 4, 20, seed=1), numbers(20)
     settings = {"stride": (1, 1), "padding": (1, 1), "relu": True, "pool": ((2, 2), (2, 2)), "need_grad_x": False}
-    y, _ = rounding.conv_forward(*map(rounding.asarray, (x, weight, bias)), **settings)
+    y, _ = rounding.fused.conv_forward(*map(rounding.asarray, (x, weight, bias)), **settings)
     padded = np.pad(rounded(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
     z = np.maximum(np.einsum("nhwijc,ijcf->nhwf", im2col(padded, 3, 3), rounded(weight)) + np.float64(bias), 0)
     pooled = z[:, :10].reshape(3, 5, 2, 6, 2, 20).max(axis=(2, 4))
@@ -143,7 +143,7 @@ def test_convolution_with_a_pool(rounding):
 
 def test_values_that_are_not_finite(rounding):
     x, weight = np.array([[np.inf, 0], [np.nan, 0], [3e38, 1]], np.float32), np.eye(2, dtype=np.float32)
-    y = rounding.dense_forward(*map(rounding.asarray, (x, weight, np.zeros(2, np.float32))), relu=False)
+    y = rounding.fused.dense_forward(*map(rounding.asarray, (x, weight, np.zeros(2, np.float32))), relu=False)
     (infinite, *_), (unknown, *_), large = rounding.to_host(y)
     assert infinite == np.inf
     assert np.isnan(unknown)
@@ -152,7 +152,7 @@ def test_values_that_are_not_finite(rounding):
 
 def test_float64_is_not_rounded(rounding):
     x, weight, bias = (array.astype(np.float64) for array in (numbers(9, 20), numbers(20, 5, seed=1), numbers(5)))
-    y = rounding.dense_forward(*map(rounding.asarray, (x, weight, bias)), relu=False)
+    y = rounding.fused.dense_forward(*map(rounding.asarray, (x, weight, bias)), relu=False)
     np.testing.assert_allclose(rounding.to_host(y), x @ weight + bias, rtol=1e-13, atol=1e-13)
 
 

@@ -155,13 +155,13 @@ def test_correct_answers_and_the_end_of_a_step(supervised, images, dtype):
     labels[::2] = logits.argmax(axis=1)[::2]
     there = [supervised.asarray(array) for array in (logits, labels)]
     wanted = (logits.argmax(axis=1) == labels).sum()
-    assert supervised.count_correct(*there).item() == wanted
+    assert supervised.fused.count_correct(*there).item() == wanted
     table = np.random.default_rng(2).integers(0, 256, (3, 8 * 300), np.uint8)
     sums = supervised.asarray(np.array(0.75, dtype)), supervised.asarray(np.array(5))
     for row, after in [(0, table[1]), (1, table[2]), (2, np.zeros_like(table[0]))]:
         here, number = supervised.asarray(np.zeros_like(table[0])), supervised.asarray(np.array([row]))
         loss = supervised.asarray(np.array(0.1, dtype))
-        supervised.end_step(loss, *there, sums, number, supervised.asarray(table), here)
+        supervised.fused.end_step(loss, *there, sums, number, supervised.asarray(table), here)
         assert number.tolist() == [row + 1]
         np.testing.assert_array_equal(here.get(), after)
     loss_sum, product = dtype(0.75), dtype(0.1) * dtype(images)

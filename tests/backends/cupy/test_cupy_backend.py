@@ -59,7 +59,7 @@ def test_a_number_stays_without_axes(emulated):
     """CuPy's ascontiguousarray gives it one, as NumPy's does."""
     number = emulated.asarray(np.float32(3))
     assert fake_cupy.ascontiguousarray(number).shape == (1,)
-    assert emulated.contiguous(number).shape == emulated.dropout(number, 0.5, (0, 0)).shape == ()
+    assert emulated.launch.contiguous(number).shape == emulated.fused.dropout(number, 0.5, (0, 0)).shape == ()
 
 
 class TestDetection:

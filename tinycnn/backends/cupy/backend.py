@@ -10,11 +10,11 @@ from types import ModuleType
 
 import numpy as np
 
-from tinycnn.backends.base import Array, Pair, warp_terms, window_grid
+from tinycnn.backends.base import Array, Backend, Pair, warp_terms, window_grid
+from tinycnn.backends.cupy.fused import fused_kernels
 from tinycnn.backends.cupy.graph import GraphRecorder
 from tinycnn.backends.cupy.launch import BYTE, Launcher, windows_of
-from tinycnn.backends.cupy.norm import NormKernels
-from tinycnn.backends.fused_kernels import FusedKernels
+from tinycnn.backends.cupy.step import mask_key
 from tinycnn.backends.philox import keep_threshold
 from tinycnn.distributed.communicator import Communicator, when_joined
 from tinycnn.errors import BackendError
@@ -25,7 +25,7 @@ WORD = np.dtype(np.int32)
 TF32_CAPABILITY = 80  # Ampere: A100, RTX 30
 
 
-class CupyBackend(NormKernels):
+class CupyBackend(Backend):
     """Kernels on one NVIDIA GPU, the current device of CuPy; raises BackendError where none can be used."""
 
     name = "cupy"
@@ -38,25 +38,19 @@ class CupyBackend(NormKernels):
         self.launch = Launcher(cupy)
         self.terms: dict[tuple[int, int, int, np.dtype], Array] = {}
         self.recorder = partial(GraphRecorder, cupy)
-        self.fused = FusedKernels(
-            conv_forward=self.conv_forward,
-            conv_backward=self.conv_backward,
-            norm_forward=self.norm_forward,
-            norm_backward=self.norm_backward,
-            conv_norm_forward=self.conv_norm_forward,
-            conv_norm_backward=self.conv_norm_backward,
-            dense_forward=self.dense_forward,
-            dense_backward=self.dense_backward,
-            update_statistics=self.update_statistics,
-            dropout=self.dropout,
-            softmax_cross_entropy=self.softmax_cross_entropy,
-            adam_all=self.adam_all,
-            count_correct=self.count_correct,
-            end_step=self.end_step,
-        )
+        self.fused = fused_kernels(self.launch, self)
         check_usable(cupy, self.launch)
         self.capability = int(cupy.cuda.Device().compute_capability)
         self.tf32 = False if self.capability >= TF32_CAPABILITY else None
+
+    @property
+    def tf32(self) -> bool | None:
+        """Whether matrix products round their inputs to TF32; None where the GPU has no tensor cores for it."""
+        return self.launch.tf32
+
+    @tf32.setter
+    def tf32(self, wanted: bool | None) -> None:
+        self.launch.tf32 = wanted
 
     def why_no_tf32(self) -> str:
         return f"TF32 needs a GPU of compute capability 8.0 or newer, this one has {self.capability / 10}"
@@ -75,47 +69,47 @@ class CupyBackend(NormKernels):
         return self.xp.asnumpy(array)
 
     def im2col(self, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
-        x, windows = self.contiguous(x), windows_of(x.shape, kernel_size, stride, padding)
+        x, windows = self.launch.contiguous(x), windows_of(x.shape, kernel_size, stride, padding)
         rows = len(x) * math.prod(window_grid(x.shape, kernel_size, stride, padding))
         cols = self.xp.empty((rows, math.prod(kernel_size) * x.shape[3]), x.dtype)  # (N*OH*OW, KH*KW*C)
-        self.elementwise("im2col.cu", "im2col", cols, x, cols, windows)
+        self.launch.elementwise("im2col.cu", "im2col", cols, x, cols, windows)
         return cols
 
     def col2im(self, cols: Array, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
-        cols, windows = self.contiguous(cols), windows_of(x_shape, kernel_size, stride, padding)
+        cols, windows = self.launch.contiguous(cols), windows_of(x_shape, kernel_size, stride, padding)
         x = self.xp.empty(x_shape, cols.dtype)  # (N, H, W, C)
-        self.elementwise("col2im.cu", "col2im", x, cols, x, windows)
+        self.launch.elementwise("col2im.cu", "col2im", x, cols, x, windows)
         return x
 
     def max_pool2d(self, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Array, Array]:
-        x, windows = self.contiguous(x), windows_of(x.shape, kernel_size, stride, padding)
+        x, windows = self.launch.contiguous(x), windows_of(x.shape, kernel_size, stride, padding)
         y = self.xp.empty((len(x), *window_grid(x.shape, kernel_size, stride, padding), x.shape[3]), x.dtype)
         winner = self.xp.empty(y.shape, BYTE if math.prod(kernel_size) <= 256 else WORD)  # (N, OH, OW, C)
-        self.elementwise("max_pool2d.cu", "max_pool2d", y, x, y, winner, windows, place=winner.dtype)
+        self.launch.elementwise("max_pool2d.cu", "max_pool2d", y, x, y, winner, windows, place=winner.dtype)
         return y, winner
 
     def max_pool2d_backward(
         self, grad_y: Array, winner: Array, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair
     ) -> Array:
-        grad_y, winner = self.contiguous(grad_y), self.contiguous(winner)
+        grad_y, winner = self.launch.contiguous(grad_y), self.launch.contiguous(winner)
         grad_x = self.xp.empty(x_shape, grad_y.dtype)  # (N, H, W, C)
         windows, kernel = windows_of(x_shape, kernel_size, stride, padding), "max_pool2d_backward"
-        self.elementwise("max_pool2d.cu", kernel, grad_x, grad_y, winner, grad_x, windows, place=winner.dtype)
+        self.launch.elementwise("max_pool2d.cu", kernel, grad_x, grad_y, winner, grad_x, windows, place=winner.dtype)
         return grad_x
 
     def gather_images(self, images: Array, indices: Array, scale: float, dtype: np.dtype) -> Array:
-        images, x = self.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
+        images, x = self.launch.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
         indices, size = self._indices(indices), math.prod(images.shape[1:])
-        self.elementwise("gather_images.cu", "gather_images", x, images, indices, x, float(scale), size)
+        self.launch.elementwise("gather_images.cu", "gather_images", x, images, indices, x, float(scale), size)
         return x
 
     def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
-        images, x = self.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
+        images, x = self.launch.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
         maps = self.xp.ascontiguousarray(maps, dtype)  # (N, 2, T)
         terms = self._warp_terms(x.shape[1], x.shape[2], maps.shape[2], np.dtype(dtype))
         windows = windows_of(x.shape, (1, 1), (1, 1), (0, 0))
         arguments = images, self._indices(indices), maps, terms, len(terms), x, float(scale), windows
-        self.elementwise("gather_warped.cu", "gather_warped", x, *arguments)
+        self.launch.elementwise("gather_warped.cu", "gather_warped", x, *arguments)
         return x
 
     def _warp_terms(self, H: int, W: int, count: int, dtype: np.dtype) -> Array:
@@ -127,8 +121,8 @@ class CupyBackend(NormKernels):
 
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> Array:
         mask = self.xp.empty(shape, dtype)
-        arguments = mask, *self.mask_key(key), np.uint32(keep_threshold(p)), 1 / (1 - p)
-        self.elementwise("dropout.cu", "dropout_mask", mask, *arguments)
+        arguments = mask, *mask_key(key), np.uint32(keep_threshold(p)), 1 / (1 - p)
+        self.launch.elementwise("dropout.cu", "dropout_mask", mask, *arguments)
         return mask
 
     def _indices(self, indices: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.backends.base import Array, Backend, Pair, window_grid
+from tinycnn.backends.base import Array, Pair, window_grid
 from tinycnn.errors import SettingError
 
 CUDA_FOLDER = Path(__file__).parents[1] / "cuda"
@@ -68,6 +68,7 @@ class Launcher:
 
     def __init__(self, cupy: ModuleType) -> None:
         self.cupy = cupy
+        self.tf32: bool | None = None  # of the backend, see ``Backend.tf32``
         self.kernels: dict[tuple[str, str, np.dtype, np.dtype, bool], Any] = {}
 
     def __call__(
@@ -104,20 +105,14 @@ class Launcher:
         if isinstance(value, float):
             return dtype.type(value)
         if isinstance(value, self.cupy.ndarray) and value.size > MOST_ELEMENTS and value.dtype != BYTE:
-            raise SettingError(f"an array of {value.shape} has more than 2**31 elements: use a smaller --batch-size")
+            raise SettingError(f"an array of {value.shape} has more than 2**31 elements: use a smaller `batch_size`")
         return value
-
-
-class CupyKernels(Backend):
-    """What all parts of the GPU backend use: the module ``cupy``, and the launcher."""
-
-    launch: Launcher
 
     def contiguous(self, array: Array) -> Array:
         """``array`` itself where it is C-contiguous, else a copy that is."""
-        return array if array.flags.c_contiguous else self.xp.ascontiguousarray(array)  # which gives a number an axis
+        return array if array.flags.c_contiguous else self.cupy.ascontiguousarray(array)  # which gives a number an axis
 
     def elementwise(self, file: str, kernel: str, result: Array, *arguments: object, place: np.dtype = BYTE) -> None:
         """Launch a kernel that computes one element of ``result`` per thread; there may be nothing to compute."""
         if result.size:
-            self.launch(file, kernel, result.dtype, blocks_for(result.size), *arguments, result.size, place=place)
+            self(file, kernel, result.dtype, blocks_for(result.size), *arguments, result.size, place=place)

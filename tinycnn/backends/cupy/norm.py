@@ -1,6 +1,6 @@
 """Fused kernels of the GPU backend: batch normalisation with the max-pool after it and the convolution before it.
 
-As in ``cupy_fused.py``, here is only the bookkeeping; ``cuda/batch_norm.cu`` holds the mathematics.
+This file computes shapes and grids; ``cuda/batch_norm.cu`` holds the mathematics.
 """
 
 import math
@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from tinycnn.backends.array_types import Array, Pair, Pool
 from tinycnn.backends.base import window_grid
-from tinycnn.backends.cupy.fused import Conv, ConvKernels
-from tinycnn.backends.cupy.launch import BYTE, blocks_for, windows_of
+from tinycnn.backends.cupy.conv import Conv, ConvKernels
+from tinycnn.backends.cupy.launch import BYTE, Launcher, blocks_for, windows_of
 from tinycnn.backends.fused_kernels import Gradients
 
 FILE = "batch_norm.cu"
@@ -35,19 +35,22 @@ def pixel_ranges(count: int) -> tuple[int, int]:
     return max(1, -(-count // size)), size
 
 
-class NormKernels(ConvKernels):
-    """The kernels as methods, which ``CupyBackend`` lists in ``fused``."""
+class NormKernels:
+    """The kernels of batch norm; ``conv`` computes the convolution before it."""
+
+    def __init__(self, launch: Launcher, conv: ConvKernels) -> None:
+        self.launch, self.xp, self.conv = launch, launch.cupy, conv
 
     def norm_forward(
         self, x: Array, gamma: Array, beta: Array, mean: Array | None, var: Array | None, *, eps: float, pool: Pool
     ) -> tuple[Array, Array, Array, Norm]:
         """``x (N, H, W, C)`` → batch norm, max-pool → ``y (N, OH, OW, C)``, and the statistics used."""
-        x, batch = self.contiguous(x), mean is None or var is None
+        x, batch = self.launch.contiguous(x), mean is None or var is None
         if mean is None or var is None:
             mean, var = self.moments(x)
         y = self.xp.empty((len(x), *window_grid(x.shape, *pool, (0, 0)), x.shape[3]), x.dtype)
         winner, windows = self.xp.empty(y.shape, BYTE), windows_of(x.shape, *pool, (0, 0))
-        self.elementwise(FILE, "normalise_pool", y, x, gamma, beta, mean, var, y, winner, float(eps), windows)
+        self.launch.elementwise(FILE, "normalise_pool", y, x, gamma, beta, mean, var, y, winner, float(eps), windows)
         return y, mean, var, Norm(x, mean, var, winner, eps, pool, batch)
 
     def moments(self, x: Array) -> tuple[Array, Array]:
@@ -57,14 +60,17 @@ class NormKernels(ConvKernels):
         means, squares = (self.xp.empty((ranges, C), x.dtype) for _ in range(2))
         self.launch(FILE, "range_moments", x.dtype, (-(-C // CHANNELS), ranges), x, means, squares, size, count, C)
         mean, var = (self.xp.empty(C, x.dtype) for _ in range(2))
-        self.launch(*(FILE, "merge_moments", x.dtype, blocks_for(C), means, squares, mean, var, ranges, size, count, C))
+        arrays = means, squares, mean, var
+        self.launch(FILE, "merge_moments", x.dtype, blocks_for(C), *arrays, ranges, size, count, C)
         return mean, var
 
     def norm_backward(
         self, saved: Norm, gamma: Array, grad_y: Array, *, need_grad_x: bool, need_grad_gamma: bool
     ) -> Gradients:
         """``grad_y (N, OH, OW, C)`` → ``grad_x (N, H, W, C)`` or None, ``grad_gamma``, ``grad_beta``."""
-        return self.norm_gradients(saved, gamma, self.contiguous(grad_y), need_grad_x, need_grad_gamma, relu=False)
+        return self.norm_gradients(
+            saved, gamma, self.launch.contiguous(grad_y), need_grad_x, need_grad_gamma, relu=False
+        )
 
     def norm_gradients(
         self, norm: Norm, gamma: Array, grad_y: Array, need_grad_x: bool, need_grad_gamma: bool, *, relu: bool
@@ -75,10 +81,9 @@ class NormKernels(ConvKernels):
         if not need_grad_x:
             return None, *sums
         grad_x, windows = self.xp.empty(norm.x.shape, grad_y.dtype), windows_of(norm.x.shape, *norm.pool, (0, 0))
-        self.elementwise(
-            *(FILE, "norm_grad_x", grad_x, norm.x, grad_y, norm.winner, gamma, norm.mean, norm.var, *sums, grad_x),
-            *(float(norm.eps), windows, int(norm.batch), int(relu), math.prod(norm.x.shape[:3])),
-        )
+        arrays = norm.x, grad_y, norm.winner, gamma, norm.mean, norm.var, *sums, grad_x
+        numbers = float(norm.eps), windows, int(norm.batch), int(relu), math.prod(norm.x.shape[:3])
+        self.launch.elementwise(FILE, "norm_grad_x", grad_x, *arrays, *numbers)
         return grad_x, *sums
 
     def grad_gamma_beta(self, norm: Norm, grad_y: Array) -> tuple[Array, Array]:
@@ -87,14 +92,12 @@ class NormKernels(ConvKernels):
         ranges, size = pixel_ranges(count)
         gammas, betas = (self.xp.empty((ranges, C), dtype) for _ in range(2))
         windows = windows_of(norm.x.shape, *norm.pool, (0, 0))
-        self.launch(
-            *(FILE, "range_grad_gamma_beta", dtype, (-(-C // CHANNELS), ranges)),
-            *(norm.x, grad_y, norm.winner, norm.mean, norm.var, gammas, betas, float(norm.eps), windows, size, count),
-        )
+        arrays = norm.x, grad_y, norm.winner, norm.mean, norm.var, gammas, betas
+        grid = -(-C // CHANNELS), ranges
+        self.launch(FILE, "range_grad_gamma_beta", dtype, grid, *arrays, float(norm.eps), windows, size, count)
         grad_gamma, grad_beta = (self.xp.empty(C, dtype) for _ in range(2))
-        self.launch(
-            *(FILE, "merge_grad_gamma_beta", dtype, blocks_for(C), gammas, betas, grad_gamma, grad_beta, ranges, C)
-        )
+        sums = gammas, betas, grad_gamma, grad_beta
+        self.launch(FILE, "merge_grad_gamma_beta", dtype, blocks_for(C), *sums, ranges, C)
         return grad_gamma, grad_beta
 
     def conv_norm_forward(
@@ -114,7 +117,7 @@ class NormKernels(ConvKernels):
         need_grad_x: bool,
     ) -> tuple[Array, Array, Array, tuple[Conv, Norm]]:
         """Convolution, ReLU, batch norm, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, F)``, and the statistics."""
-        z, conv = self.conv_block(x, weight, bias, stride, padding, True, None)
+        z, conv = self.conv.conv_block(x, weight, bias, stride, padding, True, None)
         y, mean, var, norm = self.norm_forward(z, gamma, beta, mean, var, eps=eps, pool=pool)
         return y, mean, var, (conv, norm)
 
@@ -130,14 +133,16 @@ class NormKernels(ConvKernels):
     ) -> Gradients:
         """``grad_y (N, OH, OW, F)`` → the gradients of ``x, weight, bias, gamma, beta``, None where not needed."""
         (conv, norm), below = saved, need_grad_x or need_grad_weight
-        grad, *sums = self.norm_gradients(norm, gamma, self.contiguous(grad_y), below, need_grad_gamma, relu=True)
+        grad, *sums = self.norm_gradients(
+            norm, gamma, self.launch.contiguous(grad_y), below, need_grad_gamma, relu=True
+        )
         if grad is None:
             return None, None, None, *sums
-        return *self.conv_gradients(conv, grad, need_grad_x, need_grad_weight), *sums
+        return *self.conv.conv_gradients(conv, grad, need_grad_x, need_grad_weight), *sums
 
     def update_statistics(
         self, running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float
     ) -> None:
         """Move the running statistics, in place, towards those of a batch by the fraction ``momentum``."""
         arguments = running_mean, running_var, mean, var, float(momentum)
-        self.elementwise(FILE, "update_statistics", mean, *arguments)
+        self.launch.elementwise(FILE, "update_statistics", mean, *arguments)
