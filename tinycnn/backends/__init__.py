@@ -25,11 +25,11 @@ def _load_numpy() -> Backend:
 
 def _load_numba() -> Backend:
     if importlib.util.find_spec("numba") is None:
-        raise BackendError("backend 'numba' is not installed: `pip install numba`, or use --backend numpy")
+        raise BackendError("backend 'numba' is not installed: `pip install numba`, or use `backend=\"numpy\"`")
     try:
         from tinycnn.backends.numba.backend import NumbaBackend
     except ImportError as error:  # Numba refuses a NumPy that is newer than it knows
-        advice = "`pip install --upgrade numba`, or use --backend numpy"
+        advice = '`pip install --upgrade numba`, or use `backend="numpy"`'
         raise BackendError(f"backend 'numba' cannot be loaded ({error}): {advice}") from error
     return NumbaBackend()
 

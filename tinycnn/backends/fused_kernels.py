@@ -18,6 +18,8 @@ from typing import Any, Protocol, TypeVar
 from tinycnn.backends.array_types import Array, Pair, Pool, RandomKey
 from tinycnn.errors import BackendError
 
+MAX_POOL_PIXELS = 254  # in a pool window: kernels store the winner, or that ReLU was off, in one byte
+
 Saved = Any
 Gradients = tuple[Array | None, ...]
 Kernel = TypeVar("Kernel")

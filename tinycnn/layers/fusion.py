@@ -12,7 +12,7 @@ from typing import Any
 
 from tinycnn.backends.array_types import Array, Pool
 from tinycnn.backends.base import Backend
-from tinycnn.backends.fused_kernels import FusedKernels
+from tinycnn.backends.fused_kernels import MAX_POOL_PIXELS, FusedKernels
 from tinycnn.distributed.sharding import current_shard
 from tinycnn.layers.activations import ReLU
 from tinycnn.layers.base import Layer
@@ -28,7 +28,6 @@ from tinycnn.tensor import Tensor
 Step = Callable[[Tensor], Tensor]
 Rule = tuple[list[type[Layer]], Callable[..., Step]]  # classes of the layers, function that returns the step
 NO_POOL: Pool = ((1, 1), (1, 1))
-MOST_PLACES = 254  # in a pool window: fused kernels store the winner in one byte
 
 
 def plan(layers: Sequence[Layer], backend: Backend) -> list[Step]:
@@ -90,7 +89,7 @@ def _can_be_fused(layer: Layer) -> bool:
         case Conv2d() | Dense():
             return layer.bias
         case MaxPool2d():
-            return layer.padding == (0, 0) and layer.kernel_size[0] * layer.kernel_size[1] <= MOST_PLACES
+            return layer.padding == (0, 0) and layer.kernel_size[0] * layer.kernel_size[1] <= MAX_POOL_PIXELS
         case BatchNorm():
             return len(layer.output_shape) == 3
     return True

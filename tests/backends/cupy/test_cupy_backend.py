@@ -69,7 +69,7 @@ class TestDetection:
         return types.SimpleNamespace(**{**vars(fake_cupy), **changes})
 
     def refusal(self, cupy):
-        with pytest.raises(BackendError, match="--backend numba") as caught:
+        with pytest.raises(BackendError, match='`backend="numba"`') as caught:
             CupyBackend(cupy)
         return str(caught.value)
 

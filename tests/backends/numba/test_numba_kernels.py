@@ -325,7 +325,7 @@ def test_an_unknown_lane_count_is_refused():
 def test_float64_is_refused():
     case = Case()
     x, weight, bias, _ = draw(case)
-    with pytest.raises(TypeError, match="float64 came; expected float32"):
+    with pytest.raises(TypeError, match="got an array of float64; expected float32"):
         run_forward(case, x.astype(np.float64), weight, bias)
 
 
@@ -355,7 +355,7 @@ def test_the_plan_that_serves_a_shape(case, plan):
 
 
 def test_a_pool_window_too_large_for_a_byte_is_refused():
-    with pytest.raises(ValueError, match="256 outputs came; at most 254"):
+    with pytest.raises(ValueError, match="256 outputs; expected at most 254"):
         conv_plan((20, 20, 1), (3, 3), 2, pool=(16, 16))
 
 

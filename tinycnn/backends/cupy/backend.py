@@ -20,7 +20,7 @@ from tinycnn.distributed.communicator import Communicator, when_joined
 from tinycnn.errors import BackendError
 
 INSTALL = "`pip install 'cupy-cuda13x[ctk]'` (CUDA 13 driver) or `pip install 'cupy-cuda12x[ctk]'` (CUDA 12)"
-ELSEWHERE = "or use --backend numba or --backend numpy"
+ELSEWHERE = 'or use `backend="numba"` or `backend="numpy"`'
 WORD = np.dtype(np.int32)
 TF32_CAPABILITY = 80  # Ampere: A100, RTX 30
 

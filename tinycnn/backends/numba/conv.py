@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinycnn.backends.array_types import Pair, Pool
+from tinycnn.backends.array_types import Array, Pair, Pool
 from tinycnn.backends.base import window_grid
 from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.kernels import plain
 from tinycnn.backends.numba.kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
 from tinycnn.backends.threads import MEMORY, in_parallel, pieces
 
-Array = np.ndarray
 Sums = tuple[Array, Array]  # gradients of weight and bias
 MOST_PARTIAL_SUMS = 8  # of a weight gradient: each is as large as the weights, and has to be zeroed and added
 SCRATCH_BYTES = 512 << 10  # what a thread may use to hand results from one kernel to the next: it stays in the L2 cache

@@ -7,14 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from tinycnn.backends.array_types import Pair, Pool
+from tinycnn.backends.array_types import Array, Pair, Pool
 from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.conv import Conv, make_conv
 from tinycnn.backends.numba.kernels import batch_norm
 from tinycnn.backends.numba.norm import Norm, Source, needed_sums, norm_grad_x, normalise, slope_and_shift
 from tinycnn.backends.threads import in_parallel, pieces
 
-Array = np.ndarray
 NO_POOL: Pool = ((1, 1), (1, 1))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tinycnn.backends.array_types import Array
 from tinycnn.backends.fused_kernels import FusedKernels, Gradients
 from tinycnn.backends.numba.conv import MOST_PARTIAL_SUMS, added, conv_backward, conv_forward
 from tinycnn.backends.numba.conv_norm import conv_norm_backward, conv_norm_forward
@@ -16,8 +17,6 @@ from tinycnn.backends.numba.kernels import plain
 from tinycnn.backends.numba.kernels.lanes import LANES
 from tinycnn.backends.numba.norm import norm_backward, norm_forward
 from tinycnn.backends.threads import MEMORY, in_parallel, pieces
-
-Array = np.ndarray
 
 
 def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:

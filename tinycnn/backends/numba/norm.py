@@ -5,14 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinycnn.backends.array_types import Pool
+from tinycnn.backends.array_types import Array, Pool
 from tinycnn.backends.base import window_grid
 from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.kernels import batch_norm
 from tinycnn.backends.threads import MEMORY, in_parallel, pieces
 from tinycnn.distributed import sharding
 
-Array = np.ndarray
 SAFE_GAMMA = 0.1  # above it, and above that share of beta, x̂ = (y - beta) / gamma has lost about a digit at most
 
 

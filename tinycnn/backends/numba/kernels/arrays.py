@@ -1,10 +1,11 @@
-"""Arrays as the kernels want them: starting on a cache line, contiguous, of the right type."""
+"""Arrays as the kernels need them: starting on a cache line, contiguous, of the right type."""
 
 import math
 
 import numpy as np
 
-Array = np.ndarray
+from tinycnn.backends.array_types import Array
+
 CACHE_LINE = 64
 
 
@@ -24,12 +25,12 @@ def aligned_zeros(shape: tuple[int, ...]) -> Array:
 
 
 def flat(array: Array) -> Array:
-    """The array in one dimension, without a copy; the kernels know only float32 and, for winners, bytes."""
+    """The array in one dimension, without a copy; raises for other types than float32 and uint8, and for gaps."""
     if array.dtype != np.float32 and array.dtype != np.uint8:
-        raise TypeError(f"conv block: an array of {array.dtype} came; expected float32 (winners: uint8)")
+        raise TypeError(f"conv block: got an array of {array.dtype}; expected float32 (winners: uint8)")
     if not array.flags.c_contiguous:
-        came = f"shape {array.shape} with strides {array.strides}"
         raise ValueError(
-            f"conv block: an array of {came} came; expected C-contiguous, as np.ascontiguousarray makes it"
+            f"conv block: got an array of shape {array.shape} with strides {array.strides}; expected C-contiguous: use "
+            "np.ascontiguousarray"
         )
     return array.reshape(-1)

@@ -10,21 +10,22 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from tinycnn.backends.array_types import Array
+from tinycnn.backends.fused_kernels import MAX_POOL_PIXELS
+
 from . import conv_block, conv_block_backward, conv_dense, winograd
-from .arrays import Array, aligned_empty, aligned_zeros, flat
+from .arrays import aligned_empty, aligned_zeros, flat
 from .geometry import WIDTH, ConvGeometry
 
-CACHE_FLOATS = 1 << 14  # so many floats of images and gradients are worked on at a time
+CACHE_FLOATS = 1 << 14  # floats of images and gradients processed at a time
 MIN_WINOGRAD = 8  # channels and filters
 MIN_PATCHES = 32  # in a matrix product of Winograd's grad_weight
-MOST_PIXELS = 254  # in a pool window: a winner is one byte
 
 
 @dataclass
 class PackedWeight:
-    """The weights and bias in the orders in which kernels read them; one per layer, filled again after each step."""
+    """The weights and bias in the orders in which kernels read them; packed anew in each forward pass."""
 
-    weight: Array  # (KH, KW, C, F), as given
     bias: Array  # (F rounded up,)
     filters: Array  # (blocks, depth, floats in a tile's row)
     patches: Array  # (KH, F, whole vectors of KW * C floats), for grad_x; empty if there is none
@@ -58,12 +59,12 @@ class ConvPlan:
         g, nothing = self.geometry, np.empty((0, 0, 0, 0), np.float32)
         filters = aligned_zeros((g.blocks, g.depth, g.columns * WIDTH))
         patches = aligned_zeros((g.kernel[0], g.filters, g.padded_run)) if need_grad_x else nothing
-        return PackedWeight(nothing, aligned_zeros((self.padded_filters,)), filters, patches, nothing, nothing)
+        return PackedWeight(aligned_zeros((self.padded_filters,)), filters, patches, nothing, nothing)
 
     def pack(self, weight: Array, bias: Array, packed: PackedWeight) -> None:
         """(KH, KW, C, F), (F,) -> `packed`, from which forward and grad_x read."""
         g, width = self.geometry, packed.filters.shape[2]
-        packed.weight, packed.bias[: g.filters] = weight, bias
+        packed.bias[: g.filters] = bias
         for block, filters in enumerate(packed.filters):
             part = weight.reshape(g.depth, g.filters)[:, block * width : (block + 1) * width]
             filters[:, : part.shape[1]] = part
@@ -279,9 +280,10 @@ def conv_plan(
     """The plan for (H, W, C) images, (KH, KW) kernels and, if there is a pool, its window and stride."""
     window = pool or (1, 1)
     g = ConvGeometry(image, kernel, filters, stride, window, pool_stride or window)
-    if g.off > MOST_PIXELS:
+    if g.off > MAX_POOL_PIXELS:
         raise ValueError(
-            f"conv block: a pool window of {g.off} outputs came; at most {MOST_PIXELS} fit a winner's byte"
+            f"conv block: got a pool window of {g.off} outputs; expected at most {MAX_POOL_PIXELS}, so that the winner "
+            "fits in one byte"
         )
     if pool is None:
         return WinogradDensePlan(g) if winograd_serves(g) else DensePlan(g)
