@@ -1,7 +1,7 @@
-"""The parameters that CuPy's functions and methods have, which are fewer than NumPy's: the stand-in takes no others.
+"""The functions and methods of CuPy that operations use, with their parameters: the stand-in accepts no others.
 
-Read off CuPy 14.2 with ``inspect.signature``; functions in lines, their parameters as in Python. ``/`` and what CuPy
-has beyond NumPy are left out.
+CuPy has fewer parameters than NumPy. These are from CuPy 14.2, read with ``inspect.signature``; ``/`` and parameters
+that NumPy does not have are left out.
 """
 
 import inspect

@@ -284,6 +284,12 @@ install_methods()
 globals().update({name: module_function(name) for name in FUNCTIONS})
 
 
+def __getattr__(name):
+    raise AttributeError(
+        f"the stand-in for CuPy has no {name!r}; if CuPy has it, add its parameters to tests/support/cupy_signatures.py"
+    )
+
+
 def empty(shape, dtype=float):
     array = np.empty(shape, dtype)
     cuda.allocator(array.nbytes)
