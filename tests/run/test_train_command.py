@@ -2,25 +2,23 @@
 
 import csv
 import importlib.util
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
 
 import tinycnn
 from tests.support.data_helpers import STEMS, raw_idx, write_set
-from tests.support.example_runner import EXAMPLES, environment, run_command
+from tests.support.example_runner import EXAMPLES, run_command
+from tests.support.in_process import run_here
 from tests.support.train_configs import config_of
 from tinycnn import data, models
 from tinycnn.backends import passed_over
-from tinycnn.commands import main
 from tinycnn.run.build import make_optimizer
 from tinycnn.run.remarks import remarks
 from tinycnn.run.results import replaced_run
@@ -43,10 +41,10 @@ EPOCH = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation
 FILES = ["history.csv", "metrics.json", "model.safetensors"]
 
 
-def train(folder, *arguments, output="out", mnist=None):
+def train(folder, *arguments, output="out", mnist=None, run=run_here):
     """Train on the bundled digits for one epoch, unless ``arguments`` differ; returns the successful process."""
     given = ("--dataset", "digits", "--epochs", 1, "--backend", "numpy", "--output", output, "--no-plots", *arguments)
-    process = run_command("train", *given, folder=folder, mnist=mnist)
+    process = run("train", *given, folder=folder, mnist=mnist)
     assert process.returncode == 0, process.stderr
     return process
 
@@ -69,7 +67,9 @@ def without_times(metrics):
 def ordinary(tmp_path_factory):
     """A run of two epochs with validation, its process and its folder."""
     folder = tmp_path_factory.mktemp("ordinary")
-    process = train(folder, "--epochs", 2, "--validation-split", 0.25, "--limit", 600, "--model", "lenet")
+    process = train(
+        folder, "--epochs", 2, "--validation-split", 0.25, "--limit", 600, "--model", "lenet", run=run_command
+    )
     return process, folder / "out"
 
 
@@ -147,8 +147,8 @@ def test_in_a_pipe_there_are_plain_lines(ordinary):
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_the_same_seed_twice_gives_the_same_bits(backend, tmp_path):
     pytest.importorskip(backend)
-    for output in ("first", "again"):
-        train(tmp_path, "--limit", 128, "--backend", backend, "--model", "batchnorm_cnn", output=output)
+    for output, run in (("first", run_here), ("again", run_command)):  # another process changes no bit
+        train(tmp_path, "--limit", 128, "--backend", backend, "--model", "batchnorm_cnn", output=output, run=run)
     first, again = tmp_path / "first", tmp_path / "again"
     assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
     assert without_times(metrics_of(first)) == without_times(metrics_of(again))
@@ -260,7 +260,7 @@ def test_an_npz_file(tmp_path):
     digits = data.load("digits", limit=120)
     arrays = {name: getattr(digits, name) for name in ("x_train", "y_train", "x_test", "y_test")}
     np.savez(tmp_path / "mine.npz", **arrays)
-    process = run_command("train", "--dataset", "mine.npz", "--epochs", 1, "--backend", "numpy", folder=tmp_path)
+    process = run_here("train", "--dataset", "mine.npz", "--epochs", 1, "--backend", "numpy", folder=tmp_path)
     assert process.returncode == 0, process.stderr
     assert metrics_of(tmp_path / "runs" / "keras_cnn-mine")["dataset"] == "mine"
 
@@ -402,24 +402,14 @@ def test_the_notice_is_not_silenced_by_quiet(tmp_path):
 def refused(folder, *arguments):
     """The error that the command prints on stderr; it has written nothing. Runs in the process of the tests."""
     before = sorted(folder.rglob("*"))
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(folder)
-        patch.delenv("TINYCNN_DATA", raising=False)
-        for name in ("TINYCNN_MIRRORS", "XDG_CACHE_HOME"):
-            patch.setenv(name, environment(folder)[name])
-        with tinycnn.use_backend("numpy"):  # the backend of before is active again afterwards
-            try:
-                code = main(["train", *map(str, arguments)])
-            except SystemExit as stop:  # of argparse
-                code = stop.code
-    assert code == 2, out.getvalue() + err.getvalue()
-    assert "Traceback" not in err.getvalue()
-    assert "Warning" not in err.getvalue()
-    assert "test accuracy" not in out.getvalue()
+    process = run_here("train", *arguments, folder=folder)
+    assert process.returncode == 2, process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
+    assert "Warning" not in process.stderr
+    assert "test accuracy" not in process.stdout
     assert sorted(folder.rglob("*")) == before
-    assert err.getvalue().count("error: ") == 1
-    return err.getvalue().partition("error: ")[2].strip()
+    assert process.stderr.count("error: ") == 1
+    return process.stderr.partition("error: ")[2].strip()
 
 
 @pytest.mark.parametrize(
@@ -597,7 +587,7 @@ def test_images_too_small_for_the_network(tmp_path):
 @pytest.mark.parametrize("images", [64, 1000], ids=["in its last step", "soon"])
 def test_a_run_that_diverges_writes_nothing(images, tmp_path):
     options = ("--lr", "1e30", "--epochs", 1, "--batch-size", 64, "--limit", images, "--backend", "numpy")
-    process = run_command("train", "--dataset", "digits", *options, "--output", "out", folder=tmp_path)
+    process = run_here("train", "--dataset", "digits", *options, "--output", "out", folder=tmp_path)
     assert process.returncode == 2
     assert "Traceback" not in process.stderr
     assert re.search(r"^error: the loss became (nan|inf) .*: try a smaller --lr$", process.stderr, re.MULTILINE)
