@@ -11,6 +11,7 @@ from scipy.signal import correlate2d
 import tinycnn
 from tinycnn.backends import load_backend
 from tinycnn.backends.philox import philox4x32, random_bits
+from tinycnn.testing.fused_cases import CASES as FUSED_CASES
 from tinycnn.testing.kernel_cases import (
     CASES,
     IDENTITY,
@@ -33,6 +34,14 @@ LOOPS = LoopBackend()
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_kernel(backend, case: KernelCase):
+    case.check(backend)
+
+
+@pytest.mark.parametrize("case", FUSED_CASES[::7], ids=str)  # test_fusion.py runs the kernels in networks
+@pytest.mark.parametrize("backend", ["numba", "cupy", "cupy-emulated"], indirect=True)
+def test_fused_kernel(backend, case: KernelCase):
+    if getattr(backend.fused, case.kernel) is None:
+        pytest.skip(f"backend {backend.name!r} has no {case.kernel}")
     case.check(backend)
 
 

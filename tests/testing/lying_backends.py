@@ -278,3 +278,193 @@ LIES = [
     (ShortStep, "dropout_mask", "8589934599"),
     (NotRepeatable, "dropout_mask", "two runs with the same input differ"),
 ]  # class, kernel, words of the report
+
+
+# ------------------------------------------------------------------------------------------------------- fused kernels
+
+
+def forget_bias(honest):
+    return lambda x, weight, bias, **settings: honest(x, weight, np.zeros_like(bias), **settings)
+
+
+def forget_relu(honest):
+    return lambda *arrays, relu, **settings: honest(*arrays, relu=False, **settings)
+
+
+def swap_stride(honest):
+    def conv_forward(x, weight, bias, *, stride, **settings):
+        y, saved = honest(x, weight, bias, stride=stride, **settings)
+        if stride[0] != stride[1]:
+            y = np.ascontiguousarray(y[:, ::-1])
+        return y, saved
+
+    return conv_forward
+
+
+def double_precision(honest):
+    def conv_forward(*arrays, **settings):
+        y, saved = honest(*arrays, **settings)
+        return y.astype(np.float64), saved
+
+    return conv_forward
+
+
+def assume_contiguous(honest):
+    return lambda x, *arrays, **settings: honest(as_if_contiguous(x), *arrays, **settings)
+
+
+def assume_contiguous_gradient(honest):
+    return lambda saved, grad_y, **needs: honest(saved, as_if_contiguous(grad_y), **needs)
+
+
+def clear_gradient(honest):
+    def conv_backward(saved, grad_y, **needs):
+        gradients = honest(saved, grad_y.copy(), **needs)
+        if grad_y.flags.writeable:
+            grad_y[...] = 0
+        return gradients
+
+    return conv_backward
+
+
+def scale_gradient(number):
+    """The gradient of that number is 0.1 % too large."""
+
+    def plant(honest):
+        def backward(*arrays, **needs):
+            gradients = list(honest(*arrays, **needs))
+            if gradients[number] is not None:
+                gradients[number] = gradients[number] * np.float32(1.001)
+            return tuple(gradients)
+
+        return backward
+
+    return plant
+
+
+def never_the_batch(honest):
+    """Computes by fixed statistics where those of the batch are needed."""
+
+    def norm_forward(x, gamma, beta, mean, var, **settings):
+        if mean is None:
+            mean, var = np.zeros_like(gamma), np.ones_like(gamma)
+        return honest(x, gamma, beta, mean, var, **settings)
+
+    return norm_forward
+
+
+def unbiased_variance(honest):
+    def norm_forward(x, *arrays, **settings):
+        y, mean, var, saved = honest(x, *arrays, **settings)
+        count = x.size // x.shape[3]
+        return y, mean, var * np.float32(count / (count - 1)), saved
+
+    return norm_forward
+
+
+def positive_gamma(honest):
+    return lambda x, weight, bias, gamma, *rest, **settings: honest(x, weight, bias, abs(gamma), *rest, **settings)
+
+
+def nothing(honest):
+    return lambda *arrays, **needs: (None,) * 3
+
+
+def sum_of_losses(honest):
+    def softmax_cross_entropy(logits, labels):
+        loss, grad = honest(logits, labels)
+        return loss * len(logits), grad
+
+    return softmax_cross_entropy
+
+
+def hard_labels(honest):
+    return lambda logits, labels: honest(logits, labels if labels.ndim == 1 else labels.argmax(axis=1))
+
+
+def no_decay(honest):
+    return lambda arrays, rates, beta1, beta2, eps, decay: honest(arrays, rates, beta1, beta2, eps, 0.0)
+
+
+def first_parameter_only(honest):
+    return lambda arrays, *settings: honest(arrays[:1], *settings)
+
+
+def two_rates(honest):
+    return lambda arrays, rates, *settings: honest(arrays, rates[:2], *settings)
+
+
+def unscaled_dropout(honest):
+    return lambda x, p, key: honest(x, p, key) * x.dtype.type(1 - p)
+
+
+def ignored_step(honest):
+    return lambda x, p, key: honest(x, p, (key[0], 0))
+
+
+def reversed_momentum(honest):
+    return lambda mean, var, new_mean, new_var, momentum: honest(mean, var, new_mean, new_var, 1 - momentum)
+
+
+def last_maximum(honest):
+    def count_correct(logits, labels):
+        return honest(logits[:, ::-1], logits.shape[1] - 1 - labels)
+
+    return count_correct
+
+
+def same_row(honest):
+    def end_step(loss, logits, labels, sums, row, table, here):
+        row -= 1
+        honest(loss, logits, labels, sums, row, table, here)
+        row += 1
+
+    return end_step
+
+
+def loss_of_one_image(honest):
+    def end_step(loss, logits, *rest):
+        honest(loss / len(logits), logits, *rest)
+
+    return end_step
+
+
+FUSED_LIES = [
+    ("conv_forward", forget_bias, "elements differ"),
+    ("conv_forward", forget_relu, "ReLU"),
+    ("conv_forward", swap_stride, "stride 2x1"),
+    ("conv_forward", double_precision, "y has dtype float64, expected float32"),
+    ("conv_forward", assume_contiguous, "channels first layout"),
+    ("conv_forward", assume_contiguous, "transposed view"),
+    ("conv_backward", assume_contiguous_gradient, "transposed view"),
+    ("conv_backward", clear_gradient, "inputs was changed"),
+    ("conv_backward", scale_gradient(0), "grad_x"),
+    ("conv_backward", scale_gradient(1), "grad_weight"),
+    ("conv_backward", scale_gradient(2), "grad_bias"),
+    ("conv_backward", nothing, "returned NoneType"),
+    ("norm_forward", never_the_batch, "statistics of the batch"),
+    ("norm_forward", unbiased_variance, "var["),
+    ("norm_backward", scale_gradient(0), "grad_x"),
+    ("norm_backward", scale_gradient(1), "grad_gamma"),
+    ("norm_backward", scale_gradient(2), "grad_beta"),
+    ("conv_norm_forward", positive_gamma, "elements differ"),
+    ("conv_norm_backward", scale_gradient(0), "grad_x"),
+    ("conv_norm_backward", scale_gradient(1), "grad_weight"),
+    ("conv_norm_backward", scale_gradient(2), "grad_bias"),
+    ("conv_norm_backward", scale_gradient(4), "grad_beta"),
+    ("dense_forward", forget_relu, "ReLU"),
+    ("dense_forward", assume_contiguous, "Fortran layout"),
+    ("dense_backward", forget_relu, "ReLU"),
+    ("dense_backward", scale_gradient(1), "grad_weight"),
+    ("softmax_cross_entropy", sum_of_losses, "loss["),
+    ("softmax_cross_entropy", hard_labels, "probabilities"),
+    ("adam_all", no_decay, "decay 0.3"),
+    ("adam_all", first_parameter_only, "array 4"),
+    ("adam_all", two_rates, "0.9)"),
+    ("dropout", unscaled_dropout, "elements differ"),
+    ("dropout", ignored_step, "key (4611686018427387904, 8589934592)"),
+    ("update_statistics", reversed_momentum, "momentum 0.1"),
+    ("count_correct", last_maximum, "with_ties"),
+    ("end_step", same_row, "array 7"),
+    ("end_step", loss_of_one_image, "array 3"),
+]  # kernel, what plants the bug, words of the report

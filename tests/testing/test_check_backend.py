@@ -1,15 +1,20 @@
 """``check_backend`` finds every planted bug, in the kernel that has it and nowhere else, and says where it is."""
 
+import dataclasses
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tests.testing.lying_backends import LIES, NanLoses, Upcast
+from tests.support.backends import usable_backend
+from tests.testing.lying_backends import FUSED_LIES, LIES, NanLoses, Upcast
+from tinycnn.backends import load_backend
+from tinycnn.backends.fused_kernels import FusedKernels
 from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.errors import KernelError, SettingError
 from tinycnn.testing import BackendReport, KernelFailure, check_backend
+from tinycnn.testing.fused_reference import dense
 from tinycnn.testing.kernel_checks import compare, compare_values
 
 
@@ -18,6 +23,64 @@ def test_a_planted_bug_is_found(liar, kernel, words):
     report = check_backend(liar(), kernels=[kernel], raise_exception=False)
     assert not report
     assert any(words in str(failure) for failure in report.failures), report
+
+
+class Fused(NumpyBackend):
+    """Honest fused kernels: Numba's, and those that only a GPU has, in NumPy."""
+
+    def __init__(self, **lying):
+        super().__init__()
+        ours = {
+            "dropout": lambda x, p, key: x * self.dropout_mask(x.shape, p, x.dtype, key),
+            "update_statistics": update_statistics,
+            "count_correct": lambda logits, labels: (logits.argmax(axis=1) == labels).sum(),
+            "end_step": end_step,
+        }
+        numba = load_backend("numba").fused
+        self.fused = dataclasses.replace(numba, **ours)
+        planted = {kernel: plant(getattr(self.fused, kernel)) for kernel, plant in lying.items()}
+        self.fused = dataclasses.replace(self.fused, **planted)
+
+
+def update_statistics(running_mean, running_var, mean, var, momentum):
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (var - running_var)
+
+
+def end_step(loss, logits, labels, sums, row, table, here):
+    loss_sum, correct = sums
+    loss_sum += len(logits) * loss
+    correct += (logits.argmax(axis=1) == labels).sum()
+    row += 1
+    if row[0] < len(table):
+        here[...] = table[row[0]]
+
+
+@pytest.fixture
+def fusing(request):
+    if usable_backend("numba", request.config).fused.conv_forward is None:
+        pytest.skip("Numba fuses nothing here (TINYCNN_SIMD_LANES=0)")
+
+
+@pytest.mark.parametrize(("kernel", "plant", "words"), FUSED_LIES)
+def test_a_bug_planted_in_a_fused_kernel_is_found(fusing, kernel, plant, words):
+    report = check_backend(Fused(**{kernel: plant}), kernels=[kernel], raise_exception=False)
+    assert any(words in str(failure) for failure in report.failures), report
+
+
+def test_honest_fused_kernels_pass(fusing):
+    honest = Fused()
+    assert len(honest.fused.names()) == len(dataclasses.fields(honest.fused))
+    report = check_backend(honest, kernels=honest.fused.names())
+    assert set(report.checked) == set(honest.fused.names())
+
+
+def test_a_forward_kernel_needs_its_backward_kernel():
+    backend = NumpyBackend()
+    backend.fused = FusedKernels(dense_forward=lambda x, weight, bias, *, relu: dense(x, weight, bias, relu))
+    report = check_backend(backend, kernels=["dense_forward", "dense_backward"], raise_exception=False)
+    assert {failure.kernel for failure in report.failures} == {"dense_backward"}
+    assert all(failure.message.startswith("is missing: a forward kernel needs") for failure in report.failures)
 
 
 def test_the_kernels_without_the_bug_are_right():

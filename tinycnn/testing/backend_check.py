@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tinycnn.backends.base import Backend
 from tinycnn.errors import KernelError, SettingError
+from tinycnn.testing.fused_cases import CASES as FUSED_CASES
 from tinycnn.testing.kernel_cases import CASES, KernelCase
 
 MAX_SHOWN = 3  # failures of a kernel in a report
@@ -76,11 +77,19 @@ def check_backend(
 
 
 def _chosen(backend: Backend, kernels: Collection[str] | None) -> Iterable[KernelCase]:
-    cases = CASES
+    """The cases of the kernels that the backend has, and of those that ``kernels`` names among them."""
+    fused = {name for kernel in backend.fused.names() for name in _with_partner(kernel)}
+    cases = [*CASES, *(case for case in FUSED_CASES if case.kernel in fused)]
     names = dict.fromkeys(case.kernel for case in cases)
     if unknown := sorted(set(kernels or ()) - names.keys()):
         raise SettingError(f"`kernels` contains {', '.join(unknown)}, expected some of {', '.join(names)}")
     return [case for case in cases if kernels is None or case.kernel in kernels]
+
+
+def _with_partner(kernel: str) -> set[str]:
+    """A fused forward kernel and its backward kernel, whichever of the two is named."""
+    name, _, direction = kernel.rpartition("_")
+    return {f"{name}_forward", f"{name}_backward"} if direction in ("forward", "backward") else {kernel}
 
 
 def _failure(case: KernelCase, backend: Backend) -> str | None:

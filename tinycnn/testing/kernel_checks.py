@@ -4,7 +4,7 @@ Beyond the values they check that the result is a C-contiguous array of the back
 that the inputs are unchanged, and that a second run returns the same bits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,22 +44,37 @@ def run_twice(
     compute: Callable[..., Sequence[Array]],
     arrays: Sequence[np.ndarray],
     place: Place = as_it_is,
+    placed: Collection[int] | None = None,
     any_layout: bool = False,
 ) -> list[np.ndarray]:
-    """Run ``compute(*arrays)`` twice on the backend, where ``place`` moves each array; returns its results on the host.
+    """Run ``compute(*arrays)`` twice on the backend; returns its results on the host.
 
+    ``place`` moves the arrays numbered ``placed`` to the backend, by default all of them, and ``asarray`` the others.
     Raises KernelError where a result is not a C-contiguous array of the backend (with ``any_layout``, an array or a
     number of it), an input was changed, or the two runs differ.
     """
     before = [array.copy() for array in arrays]
-    inputs = [place(backend, array) for array in arrays]
-    first, second = (_on_host(backend, compute(*inputs), any_layout) for _ in range(2))
-    for i, (array, ours) in enumerate(zip(before, inputs, strict=True)):
-        if not _same_bits(backend.to_host(ours), array):
-            raise KernelError(f"array {i} of its inputs was changed: write to memory of your own")
+    inputs = [
+        place(backend, array) if placed is None or i in placed else backend.asarray(array)
+        for i, array in enumerate(arrays)
+    ]
+    try:
+        first, second = (_on_host(backend, compute(*inputs), any_layout) for _ in range(2))
+        for i, (array, ours) in enumerate(zip(before, inputs, strict=True)):
+            if not _same_bits(backend.to_host(ours), array):
+                raise KernelError(f"array {i} of its inputs was changed: write to memory of your own")
+    finally:
+        _restore(arrays, before)
     if any(not _same_bits(a, b) for a, b in zip(first, second, strict=True)):
         raise KernelError("two runs with the same input differ: the same input must give the same bits")
     return first
+
+
+def _restore(arrays: Sequence[np.ndarray], before: Sequence[np.ndarray]) -> None:
+    """Undo what a kernel did to the inputs of a case, which other cases share."""
+    for array, values in zip(arrays, before, strict=True):
+        if not _same_bits(array, values):
+            array[...] = values
 
 
 def _on_host(backend: Backend, arrays: Sequence[Array], any_layout: bool) -> list[np.ndarray]:
