@@ -17,7 +17,7 @@ onnx = pytest.importorskip("onnx", reason="ONNX files need: pip install 'tinycnn
 onnxruntime = pytest.importorskip("onnxruntime", reason="running them needs: pip install 'tinycnn[onnx]'")
 
 
-def answers(content, images):
+def onnx_outputs(content, images):
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return session.run(None, {"images": images})[0]
 
@@ -32,7 +32,7 @@ def test_every_network(backend, name, tmp_path):
     with no_grad():
         ours = model(x).numpy()
     for count in (1, 2, 17):
-        np.testing.assert_allclose(answers(content, x.numpy()[:count]), ours[:count], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(onnx_outputs(content, x.numpy()[:count]), ours[:count], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("layers", LAYERS.values(), ids=list(LAYERS))
@@ -41,7 +41,7 @@ def test_every_layer(layers):
     images = np.random.default_rng(1).normal(size=(3, 7, 6, 2)).astype(np.float32)
     with no_grad():
         ours = model(images).numpy()
-    np.testing.assert_allclose(answers(to_onnx(model), images), ours, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(onnx_outputs(to_onnx(model), images), ours, rtol=1e-5, atol=1e-5)
 
 
 def test_rows_instead_of_images():

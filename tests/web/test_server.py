@@ -136,8 +136,8 @@ def test_concurrent_predictions_equal_sequential_ones(model):
     assert alone[0] != alone[1]
 
 
-def without_time(answer):
-    return {key: value for key, value in answer.items() if key != "compute_ms"}
+def without_time(prediction):
+    return {key: value for key, value in prediction.items() if key != "compute_ms"}
 
 
 def test_only_one_computes_at_a_time(model, monkeypatch):

@@ -88,7 +88,7 @@ def confusion(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
     is_long = max(map(len, class_names)) > 2
     axes.set_xticks(np.arange(K), class_names, rotation=90 if is_long else 0)
     axes.set_yticks(np.arange(K), class_names)
-    axes.set(xlabel="answer of the network", ylabel="true class")
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_xticks(np.arange(-0.5, K), minor=True)
     axes.set_yticks(np.arange(-0.5, K), minor=True)
     axes.grid(which="minor", color="white", linewidth=1)
@@ -105,8 +105,8 @@ def precision_recall(scores: ClassScores, class_names: Sequence[str]) -> Figure:
     rows = np.arange(K)
     axes.hlines(rows, 100 * scores.precision, 100 * scores.recall, color="#bbbbbb", linewidth=2)
     style: dict[str, Any] = {"linestyle": "none", "clip_on": False, "markersize": 8}
-    precision = "precision: of the answers, how many are right"
-    recall = "recall: of the class, how many are found"
+    precision = "precision: the share of predictions that are right"
+    recall = "recall: the share of images of the class that are found"
     axes.plot(100 * scores.precision, rows, marker="o", color=BLUE, label=precision, **style)
     axes.plot(100 * scores.recall, rows, marker="D", color=ORANGE, mfc="none", mew=1.8, label=recall, **style)
     axes.set_yticks(rows, class_names)

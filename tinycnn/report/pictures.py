@@ -189,7 +189,7 @@ def _saliency(run: Run) -> bytes:
     first = [np.flatnonzero(labels == k)[:1] for k in range(run.dataset.num_classes)]  # one image of each class
     chosen = np.concatenate([index for index in first if len(index)])[:5]
     gradients = np.stack([explain.saliency(run.model, run.dataset.x_test[i]) for i in chosen])
-    captions = [f"answer {run.dataset.class_names[predicted[i]]}" for i in chosen]
+    captions = [f"predicted {run.dataset.class_names[predicted[i]]}" for i in chosen]
     return _figure(plots.saliency_maps, run.dataset.x_test[chosen], gradients, captions)
 
 
