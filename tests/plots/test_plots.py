@@ -208,7 +208,8 @@ def step(backend):
 def test_the_graph_holds_every_function_and_leaf(backend):
     model, loss = step(backend)
     found = graph.graph_of(loss, dict(model.named_parameters()))
-    functions = [name for name, _, is_function in found.nodes.values() if is_function]
+    names = [name for name, _, is_function in found.nodes.values() if is_function]
+    functions = [name.removeprefix("Fused") for name in names]  # some backends compute the loss in one kernel
     order = ["SoftmaxCrossEntropy", "Dense", "Dropout", "Dense", "Reshape", "MaxPool2d", "BatchNorm", "ReLU", "Conv2d"]
     assert functions == order
     leaves = {name: shape for name, shape, is_function in found.nodes.values() if not is_function}
