@@ -184,7 +184,7 @@ NETWORKS = MODELS | {
 DEFAULT, OWN = "keras_cnn", "own_network"
 
 
-def known(name: str) -> Model:
+def network_or_default(name: str) -> Model:
     """``NETWORKS[name]``; for any other name, a network with the recipes of the default one."""
     return NETWORKS.get(name) or replace(MODELS[DEFAULT], description="a network of your own")
 

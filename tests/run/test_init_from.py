@@ -105,7 +105,7 @@ def test_another_network_is_trained_by_the_recipe_of_the_default():
     (config, source), digits = config_and_source("--init-from mine.safetensors"), data.load("digits")
     assert config.model == "own_network"
     assert config.batch_size == models.MODELS["keras_cnn"].author.batch_size
-    assert models.known("own_network").description == "a network of your own"
+    assert models.network_or_default("own_network").description == "a network of your own"
     assert str(output_folder(config, digits)) == "runs/own_network-digits-tuned"
     assert make_model(config, digits, source)[0].output_shape == (10,)
 

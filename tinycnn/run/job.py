@@ -125,7 +125,7 @@ class TrainingRun:
             info(f"          {sentence}")
         if self.origin:
             info(f"start     {self.origin}")
-        info(f"\n{config.model}: {models.known(config.model).description}\n{self.model.summary()}\n")
+        info(f"\n{config.model}: {models.network_or_default(config.model).description}\n{self.model.summary()}\n")
 
     def counts(self) -> dict[str, int]:
         """The number of images of each part of the data set."""

@@ -202,7 +202,7 @@ def picture_settings(model: Sequential) -> tuple[int | None, bool | None]:
 
 def with_recipe(values: dict[str, Any]) -> dict[str, Any]:
     """``values`` with the recipe's settings where they are None."""
-    model = models.known(values["model"])
+    model = models.network_or_default(values["model"])
     defaults = asdict(model.recipe(values["recipe"]))
     if values["optimizer"] not in (None, defaults["optimizer"]):
         defaults |= models.USUAL[values["optimizer"]]
