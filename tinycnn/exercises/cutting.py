@@ -12,8 +12,8 @@ from tinycnn.errors import SettingError
 NEWLINE = "\n"
 YOUR_TURN = "Your turn. "
 LENT = "the task of another exercise"
-HOW = """Explained in {}. This is {}, with holes: write what is missing where it says "Your turn", then run
-`python -m tinycnn exercises FOLDER --check`."""
+HOW = """Explained in {}. This is {}, with holes: write what is missing where it says "Your turn", then check
+it with `tinycnn exercises` (see docs/exercises.md)."""
 
 
 @dataclass(frozen=True)
