@@ -22,7 +22,7 @@ def is_compiled(path: Path) -> bool:
 
 def callers(root: Path) -> list[Path]:
     """The files outside of compiled code that may call kernels."""
-    files = [*root.glob(f"{KERNELS}/*.py"), *root.glob("tinycnn/backends/*.py")]
+    files = [*root.glob(f"{KERNELS}/*.py"), *root.glob("tinycnn/backends/numba/*.py")]
     return sorted(file for file in files if not is_compiled(file))
 
 

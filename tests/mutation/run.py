@@ -1,4 +1,4 @@
-"""Do the tests notice? Break the engine in one place at a time, run the tests of that file, count what survives.
+"""Mutation tests: break the engine in one place at a time, run the tests of that file, count the survivors.
 
     python -m tests.mutation.run [--sample 40] [--seed 0] [--only tensor.py] [--report FILE]
     python -m tests.mutation.run --again REPORT [--cases 1000]
@@ -65,7 +65,7 @@ TARGETS = [
     Target("tinycnn/backends/numba/[cfn]*.py", "test_numba_blocks test_fusion test_optim", NUMBA),
     Target("tinycnn/backends/numba/backend.py", "test_kernels test_threads", NUMBA),
     Target(f"{KERNELS}/[cgsw][!p]*.py", "test_numba_kernels", "not lane_count and not without_simd"),
-    Target(f"{KERNELS}/[jlm]*.py", "test_numba_kernels", "not lane_count and not without_simd"),
+    Target(f"{KERNELS}/[ajl]*.py", "test_numba_kernels", "not lane_count and not without_simd"),
     Target(f"{KERNELS}/spin.py", "test_threads", NUMBA),
     Target(f"{KERNELS}/plain.py", "test_kernels test_fusion test_optim test_ops", NUMBA),
     Target(f"{KERNELS}/batch_norm.py", "test_fusion", NUMBA),

@@ -4,7 +4,7 @@
 gives the same values and the same gradients whatever its inputs look like; what they are compared with is computed by
 the loop oracle, in float64, from contiguous arrays. A sample of each op's settings meets everything else:
 
-    python tests/ops/test_matrix.py        prints the list and its length
+    python -m tests.ops.test_matrix        prints the list and its length
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Kill a training run again and again, take it up each time, and compare what it leaves with a run left in peace.
 
-    python tests/support/kill_runs.py --kills 100 --backend numba
+    python -m tests.support.kill_runs --kills 100 --backend numba
 
 Every kill is a SIGKILL of a process of its own that runs ``examples/train_mnist.py``: at the beginning of a step, at
 the end of one, or somewhere in the writing of a checkpoint: with the file missing, half written, whole but not yet
