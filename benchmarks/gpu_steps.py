@@ -180,7 +180,7 @@ def measure(
 
 
 def check_alike(name: str, losses: dict[str, float], real: bool) -> None:
-    """Stop when some contestant did not learn what the first one learned; random labels cannot tell."""
+    """Stop when some contestant did not learn what the first one learned; random labels cannot show it."""
     first = next(iter(losses.values()))
     wrong = [side for side, loss in losses.items() if not abs(loss - first) <= ALIKE * abs(first) + 0.01]
     if wrong and real:
@@ -198,7 +198,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def describe_gpu() -> dict[str, object]:
-    """The GPU and its driver, beside what ``machine`` tells."""
+    """The GPU and its driver, beside what ``machine`` reports."""
     cupy = tinycnn.get_backend().xp
     properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
     return {"gpu": properties["name"].decode(), "driver": cupy.cuda.runtime.driverGetVersion(), **machine.describe(1)}

@@ -36,7 +36,7 @@ Result = dict[str, Any]
 
 @dataclass
 class Case:
-    """One thing to time: ``run()`` answers arrays, ``reference()`` what they should be (None: checked by the tests)."""
+    """One thing to time: ``run()`` returns arrays, ``reference()`` what they should be (None: checked by the tests)."""
 
     name: str
     run: Callable[[], list[Any]]

@@ -93,7 +93,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def row(model: str, ranks: int, threads: int, options: argparse.Namespace) -> dict[str, Any]:
-    """What ``ranks`` ranks with ``threads`` threads each measured, as rank 0 tells it."""
+    """What ``ranks`` ranks with ``threads`` threads each measured, as rank 0 reports it."""
     mpiexec = [str(Path(sys.executable).parent / "mpiexec"), "-n", str(ranks), sys.executable, __file__, "--inside"]
     settings = ["--model", model, "--backend", options.backend, "--batch-size", str(options.batch_size)]
     command = [*mpiexec, *settings, "--steps", str(options.steps)]

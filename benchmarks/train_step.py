@@ -161,7 +161,7 @@ def relative_gap(a: Any, b: Any) -> float:
 
 
 def contestant(pipe: Connection, name: str, side: str, batch_size: int, inference: bool, threads: int) -> None:
-    """The process of one contestant: gets batches of image numbers, answers their milliseconds and its peak memory."""
+    """The process of one contestant: gets batches of image numbers, returns their milliseconds and its peak memory."""
     images, labels = fake_mnist()
     if side.startswith("torch"):
         import torch
@@ -207,7 +207,7 @@ def take_turns(
             taken, memory[side] = pipe.recv()
             if turn > 0:
                 times[side] += taken[steps // 4 :]
-            else:  # the first turn compiles and warms up, and tells how many steps make a turn
+            else:  # the first turn compiles and warms up, and measures how many steps make a turn
                 steps = max(steps, min(200, round(TURN_MS / statistics.median(taken))))
     for pipe in pipes.values():
         pipe.send(None)

@@ -1,4 +1,4 @@
-"""Which backend computes: ``use_backend(name)`` chooses, ``get_backend()`` answers; each is loaded when asked for."""
+"""The active backend: ``use_backend(name)`` sets it, ``get_backend()`` returns it; a backend is loaded at first use."""
 
 import functools
 import importlib.util

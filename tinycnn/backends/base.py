@@ -42,7 +42,7 @@ _kernel_loaders: dict[tuple[str, str], Callable[["Backend"], Kernel]] = {}  # by
 def register_kernel(backend: str, name: str, loader: Callable[["Backend"], Kernel]) -> None:
     """Give the backend called ``backend`` a kernel for an op of your own, which finds it by ``Backend.kernel(name)``.
 
-    ``loader(backend)`` makes the kernel when it is first asked for, so nothing is compiled or imported before.
+    ``loader(backend)`` makes the kernel at its first use, so nothing is compiled or imported before.
     """
     _kernel_loaders[backend, name] = functools.cache(loader)
 
@@ -62,7 +62,7 @@ class Recorder(Protocol):
     """Records work that only reads and writes memory, so that it can be replayed without Python (``capture.py``)."""
 
     def session(self) -> AbstractContextManager[None]:
-        """Inside, all work, replays included, is done in the order in which it was asked for."""
+        """Inside, all work, replays included, runs in the order of the calls."""
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Run ``work`` once, then record it; raises BackendError when it ran but cannot be recorded."""
@@ -101,11 +101,11 @@ class Backend(ABC):
         return loader(self) if loader else None
 
     def why_no_tf32(self) -> str:
-        """The sentence for who wants TF32 where ``tf32`` is None."""
+        """The error message for ``use_tf32`` where ``tf32`` is None."""
         return f"TF32 is for tensor cores, which backend {self.name!r} does not use"
 
     def free_memory(self) -> int | None:
-        """How many bytes could be allocated now; None where that cannot be told."""
+        """How many bytes could be allocated now; None where that is unknown."""
         return None
 
     @abstractmethod

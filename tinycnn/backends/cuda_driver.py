@@ -1,4 +1,4 @@
-"""What the NVIDIA driver itself tells, asked through its C interface: it answers also where CuPy does not work.
+"""What the NVIDIA driver reports through its C interface, which works without CuPy.
 
 The names are those of the CUDA driver API, https://docs.nvidia.com/cuda/cuda-driver-api.
 """

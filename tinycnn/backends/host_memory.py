@@ -1,4 +1,4 @@
-"""Keeping freed memory for the next step; and how much there is.
+"""Host memory: keeps freed memory for the next step, and measures how much is free.
 
 A training step allocates the same large arrays again and again. By default the C library gives each of them back to the
 operating system when it is freed, and the next one is mapped anew, zeroed and faulted in page by page, which took up to
@@ -15,7 +15,7 @@ KEPT_BYTES = 512 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Ask the allocator to keep up to 512 MiB of freed memory; answers whether it agreed."""
+    """Ask the allocator to keep up to 512 MiB of freed memory; returns whether it does."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl and others have none
@@ -25,9 +25,9 @@ def keep_freed_memory() -> bool:
 
 
 def free_host_memory(system: Path = Path("/")) -> int | None:
-    """How many bytes this process could still take of the machine, its container, its own limit; None if unknown.
+    """The bytes this process can still allocate, by the limits of machine, container and process; None if unknown.
 
-    Linux tells; ``system`` is where its files are looked for.
+    Known on Linux only; ``system`` is the folder that holds ``proc`` and ``sys``.
     """
     available = _kib(system / "proc/meminfo", "MemAvailable:")
     rooms = [] if available is None else [available]
@@ -49,7 +49,7 @@ def _kib(file: Path, name: str) -> int | None:
 
 def _number(file: Path) -> int | None:
     text = file.read_text().strip() if file.exists() else ""
-    return int(text) if text.isdigit() else None  # "max" is no limit
+    return int(text) if text.isdigit() else None  # "max": without a limit
 
 
 def _address_space() -> int | None:

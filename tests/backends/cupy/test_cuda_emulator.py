@@ -114,7 +114,7 @@ def test_blocks_that_add_to_the_same_place():
         run(planted, "add_up", (2,), (np.ones(200, np.float32), np.zeros(2, np.float32), np.int32(100)))
 
 
-def test_shared_memory_that_nobody_wrote():
+def test_shared_memory_that_was_not_written():
     planted = ADD_UP.replace("parts[t] = 0;", "")
     with pytest.raises(KernelError, match="shared memory is read before it is written"):
         run(planted, "add_up", (2,), (np.ones(200, np.float32), np.zeros(2, np.float32), np.int32(100)))

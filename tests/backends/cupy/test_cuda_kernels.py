@@ -198,7 +198,7 @@ def test_more_parameters_than_one_launch_takes(trained_supervised):
 
 PLANTED = [  # in which file, what is replaced by what, and which block notices
     ("tile.cuh", "__syncthreads();  // the parts are complete", "", "dense"),
-    ("tile.cuh", "__syncthreads();  // nobody needs the parts any more", "", "dense"),
+    ("tile.cuh", "__syncthreads();  // the parts are no longer needed", "", "dense"),
     ("tile.cuh", "k < end_k ?", "k <= end_k ?", "dense"),
     ("dense.cu", "first + row < N ?", "first + row <= N ?", "dense"),
     ("dense.cu", "n < N && input < in", "n <= N && input < in", "dense"),
@@ -211,7 +211,7 @@ PLANTED = [  # in which file, what is replaced by what, and which block notices
     ("conv2d_backward.cu", "row == rows ? 0 : -1", "row == rows ? -1 : 0", "conv alone"),
     (
         "batch_norm.cu",
-        "    __syncthreads();  // whoever still reads the sums before has done so\n",
+        "    __syncthreads();  // the previous sums have been read\n",
         "",
         "norm of many channels",
     ),

@@ -8,7 +8,7 @@
 
 // The sum of `mine` over the 8 lanes of a channel, the same number for all of them; all 256 threads must come here.
 static __device__ __forceinline__ real sum_of_lanes(real mine, real* memory) {
-    __syncthreads();  // whoever still reads the sums before has done so
+    __syncthreads();  // the previous sums have been read
     memory[threadIdx.x] = mine;
     __syncthreads();
     real sum = 0;

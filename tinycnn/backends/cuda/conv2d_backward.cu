@@ -9,7 +9,7 @@
 #include "tile.cuh"
 
 // grad = sum of grad_y over the windows that the pixel has won, in row-major order. Without a pool the windows have one
-// pixel, winner is 0, and y tells what passed ReLU. Launch: one thread per element of grad.
+// pixel, winner is 0, and y shows what passed ReLU. Launch: one thread per element of grad.
 extern "C" __global__ void unpool_relu(
     const real* grad_y, const real* y, const unsigned char* winner, real* grad, Windows pool, int count) {
     FOR_EACH(i, count) {

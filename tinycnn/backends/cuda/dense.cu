@@ -128,7 +128,7 @@ static __device__ __forceinline__ void grad_weight_tile(
 }
 
 // Both at once, each block a tile of one of them. Launch: 256 threads; blocks for the tiles of grad_x, 64 x 64, `x_tiles` of
-// them (0 where nobody wants grad_x), then those of grad_weight, 64 x 16*WIDE.
+// them (0 if grad_x is not needed), then those of grad_weight, 64 x 16*WIDE.
 template <int WIDE>
 static __device__ __forceinline__ void dense_backward(
     const real* x, const real* grad_y, const real* y, const real* weight, real* grad_x, real* grad_weight,

@@ -1,4 +1,4 @@
-// The smallest kernel: one thread writes one number. Whether it runs tells whether anything will.
+// The smallest kernel: one thread writes one number. If it fails, no kernel can run.
 #include "common.cuh"
 
 extern "C" __global__ void probe(real* answer) {

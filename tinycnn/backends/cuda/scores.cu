@@ -1,7 +1,7 @@
-// How many answers of a batch are right, and how a recorded step ends (see capture.py). Launch: one block of 256 threads.
+// The number of correct answers of a batch, and the end of a recorded step (train/capture.py). Launch: one block of 256 threads.
 #include "common.cuh"
 
-// logits (N, K), labels (N,) -> how many logits are the largest of their row where the label says; of equal ones the first
+// logits (N, K), labels (N,) -> how many logits are the largest of their row at the label; of equal ones the first
 // counts, and NaN is larger than every number. Thread t takes the images t, t + 256, ...
 static __device__ __forceinline__ int correct_answers(const real* logits, const long long* labels, int N, int K) {
     __shared__ int counts[256];

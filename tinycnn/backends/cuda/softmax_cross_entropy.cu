@@ -2,7 +2,7 @@
 //
 //     loss = -1/N sum_n sum_k target[n, k] log p[n, k]        grad[n, k] = (p[n, k] sum_j target[n, j] - target[n, k]) / N
 //
-// with p = softmax(logits); see ops/softmax_cross_entropy.py. A class that is no target may have p = 0.
+// with p = softmax(logits); see ops/softmax_cross_entropy.py. A class with target 0 may have p = 0.
 //
 // Launch: one block of 256 threads. Thread t takes the images t, t + 256, ...; then the threads' sums of the loss are added
 // up pairwise in shared memory, always in the same order.

@@ -33,7 +33,7 @@ struct AlongRows {
     static __device__ __forceinline__ int row(int t, int i) { return t % SIZE; }
 };
 
-// Elements of a part into registers: `load(k, row, i)` answers the one that this thread fetches as its i-th.
+// Elements of a part into registers: `load(k, row, i)` returns the i-th that this thread fetches.
 template <class Way, int COUNT, class Loader>
 static __device__ __forceinline__ void fetch(real* fetched, const Loader& load, int first_k, int end_k) {
 #pragma unroll
@@ -63,7 +63,7 @@ static __device__ __forceinline__ void multiply_tile(
         fetch<WayA, 4>(next_a, load_a, k0 + STEP, end_k);
         fetch<WayB, WIDE>(next_b, load_b, k0 + STEP, end_k);
         multiply_parts<WIDE>(sums, a, b);
-        __syncthreads();  // nobody needs the parts any more
+        __syncthreads();  // the parts are no longer needed
     }
 }
 

@@ -1,7 +1,7 @@
 """The GPU backend: CuPy's arrays, and the kernels in ``cuda/`` that it compiles for the GPU at hand.
 
-Arrays stay on the GPU; kernels are queued on the current stream and nobody waits for them, until ``to_host`` asks for a
-value. The module ``cupy`` is handed in, so that tests can hand in a stand-in that needs no GPU.
+Arrays stay on the GPU. Kernels are queued on the current stream, and only ``to_host`` waits for them. The module
+``cupy`` is an argument, so that tests can pass a stand-in that needs no GPU.
 """
 
 import math
@@ -143,9 +143,9 @@ def check_usable(cupy: ModuleType, launch: Launcher) -> None:
             f"program may use it (CUDA_VISIBLE_DEVICES; docker run --gpus all), {ELSEWHERE}"
         )
     try:
-        answer = cupy.zeros(1, np.float32)
-        launch("probe.cu", "probe", answer.dtype, (1,), answer, block=(1,))
-        found = float(answer[0])
+        result = cupy.zeros(1, np.float32)
+        launch("probe.cu", "probe", result.dtype, (1,), result, block=(1,))
+        found = float(result[0])
     except Exception as error:  # whatever CuPy, NVRTC and the driver may raise
         raise BackendError(
             f"backend 'cupy' finds a GPU, but cannot compile and run a kernel on it ({one_line(error)}): install CuPy "

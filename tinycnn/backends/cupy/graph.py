@@ -1,9 +1,9 @@
 """Recording GPU work in a CUDA graph, and launching it again.
 
-A graph freezes the addresses its kernels use. So the work runs once as it is, on a memory pool that nobody else uses;
-when it is recorded afterwards, the same allocations find the same free blocks, and no memory has to be asked from the
-driver, which a capture does not like. The pool lives as long as the graph: what one kernel of a replay leaves there for
-the next is safe.
+A graph freezes the addresses that its kernels use. So the work runs once as it is, on a memory pool of its own. When it
+is recorded afterwards, the same allocations find the same free blocks, and the driver need not allocate memory, which a
+capture does not allow. The pool lives as long as the graph: what one kernel of a replay leaves there for the next is
+safe.
 
 Everything happens on a stream of its own, because the default stream cannot be captured.
 """
@@ -38,7 +38,7 @@ class GraphRecorder:
                 self.stream.synchronize()
 
     def record(self, work: Work) -> Work:
-        """Run ``work`` once, then record it; answers what replays it. To be called within a session.
+        """Run ``work`` once, then record it; returns a function that replays it. Call it within a session.
 
         Raises BackendError, saying why, when the work ran but cannot be recorded.
         """
@@ -73,7 +73,7 @@ class GraphRecorder:
 class Recording:
     """A CUDA graph, with the memory that it works in; calling it queues one launch.
 
-    A pool that is dropped does not give back what it keeps free: whoever drops it has to empty it.
+    Deleting a pool does not free its unused blocks, so a finaliser empties it.
     """
 
     graph: Any

@@ -15,7 +15,7 @@ LEAST_RANGE = 4 * STEP  # a shorter sum is not worth a block of its own
 
 
 def width_for(columns: int) -> int:
-    """How wide a tile to use for a matrix of so many columns."""
+    """The width of the tiles for a matrix with ``columns`` columns."""
     return 16 if columns <= 16 else 32 if columns <= 32 else 64
 
 

@@ -1,5 +1,5 @@
-"""Convolution, ReLU, max-pool in one pass: who packs what, which images a thread takes, and how partial sums are added
-in a fixed order. The arithmetic is in ``kernels/``.
+"""Convolution, ReLU, max-pool in one pass: packs weights, splits the images among threads, and adds partial
+sums in a fixed order. The arithmetic is in ``kernels/``.
 """
 
 import math
@@ -59,7 +59,7 @@ class Conv(NamedTuple):
     ) -> tuple[Array | None, Array | None, Array | None]:
         """``grad_x (N, H, W, C)``, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``; None for what is not needed.
 
-        ``grad_of(some)`` answers the gradient of the block's output for some images. It is called for a few images at a
+        ``grad_of(some)`` returns the gradient of the block's output for some images. It is called for a few images at a
         time, so that what it computes is used while it lies in the cache.
         """
         plan, x = self.plan, self.x
@@ -82,7 +82,7 @@ class Conv(NamedTuple):
 
 
 def blocks(start: int, stop: int, size: int) -> list[slice]:
-    """``range(start, stop)`` as slices of ``size``: so many images are worked on while they lie in the cache."""
+    """``range(start, stop)`` as slices of ``size``: the images that are processed while they are in the cache."""
     return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 

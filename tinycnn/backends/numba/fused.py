@@ -1,7 +1,7 @@
 """Fused kernels of the Numba backend: several layers in one pass.
 
-Names, arguments and answers are those that ``ops/fused.py`` explains. The blocks around a convolution and around a
-batch normalisation have files of their own; here are a dense layer with its ReLU, the loss, Adam, and the table of all.
+``fused_kernels.py`` in the folder above is their contract. The blocks around a convolution and around a batch
+normalisation have files of their own; this one holds a dense layer with its ReLU, the loss, Adam, and the list of all.
 """
 
 import dataclasses

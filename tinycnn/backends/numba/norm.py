@@ -18,7 +18,7 @@ SAFE_GAMMA = 0.1  # above it, and above that share of beta, x̂ = (y - beta) / g
 class Source(NamedTuple):
     """The images that a batch normalisation reads, twice in each pass: an array, or one that is still to be filled.
 
-    ``first`` answers some images at the first visit, ``again`` at every later one.
+    ``first`` returns some images at the first read, ``again`` at every later one.
     """
 
     shape: tuple[int, ...]  # (N, H, W, C)
@@ -139,7 +139,7 @@ def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Arr
 
 
 def needed_sums(norm: Norm, gamma: Array, grad_y: Array, need_grad_gamma: bool) -> tuple[Array, Array]:
-    """``grad_gamma`` and ``grad_beta``, both ``(C,)``; zeros where nobody needs them, ``grad_x`` neither."""
+    """``grad_gamma`` and ``grad_beta``, both ``(C,)``; zeros where neither the caller nor ``grad_x`` needs them."""
     needed = need_grad_gamma or norm.batch
     return grad_gamma_beta(norm, gamma, grad_y) if needed else (np.zeros_like(gamma), np.zeros_like(gamma))
 
