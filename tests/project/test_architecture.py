@@ -278,6 +278,7 @@ def test_imports_only_point_down(find_circle, package):
         facade_imports,
         hidden_classes,
         heavy_imports,
+        options_named,
         without_docstring,
     ],
 )
