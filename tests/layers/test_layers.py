@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinycnn
+from tests.support.onnx_networks import LAYERS
 from tinycnn import Tensor, ops
 from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import (
@@ -25,7 +26,7 @@ from tinycnn.layers import (
     Sequential,
     Softmax,
 )
-from tinycnn.layers.summary import costs
+from tinycnn.layers.summary import costs, flops
 
 MEAN, VARIANCE = "batchnorm_1.running_mean", "batchnorm_1.running_var"
 
@@ -614,3 +615,38 @@ def test_a_parameter_that_a_layer_does_not_have():
     network = Sequential(Dense(3, bias=False), input_shape=(4,))
     with pytest.raises(SettingError, match="Dense has no bias, only weight"):
         network.layers["dense_1"].parameters_by_name["bias"]
+
+
+# ----------------------------------------------------------------------------------------- each layer is in every list
+
+
+def missing_from_lists(classes):
+    """What CONTRIBUTING asks for and these layer classes lack, as sentences."""
+    in_onnx_networks = {type(layer) for network in LAYERS.values() for layer in network}
+    for one in classes:
+        layer = one(3) if one in (Conv2d, Dense, Rescaling) else one()
+        network = Sequential(layer, input_shape=(4, 4, 3))
+        if Layer.registry.get(one.__name__) is not one:
+            yield f"{one.__name__} is not registered: @register_layer"
+        if one not in in_onnx_networks:
+            yield f"{one.__name__} is in no network of tests/support/onnx_networks.py"
+        if flops(layer, network.input_shape) is None:
+            yield f"{one.__name__} has no operations in tinycnn/layers/summary.py"
+
+
+def test_every_layer_is_registered_counted_and_exported_to_onnx():
+    offered = [getattr(tinycnn.layers, name) for name in tinycnn.layers.__all__]
+    classes = [one for one in offered if isinstance(one, type) and issubclass(one, Layer)]
+    assert len(classes) >= 13
+    assert list(missing_from_lists(set(classes) - {Layer, Sequential})) == []
+
+
+def test_a_layer_that_is_in_no_list_is_noticed():
+    class Unlisted(Layer):
+        def build(self, input_shape, rng, dtype):
+            return input_shape
+
+        def settings(self):
+            return {}
+
+    assert len(list(missing_from_lists([Unlisted]))) == 3

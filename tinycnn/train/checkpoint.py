@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinycnn.distributed.agreement import differences
 from tinycnn.distributed.communicator import get_communicator, on_rank_0
 from tinycnn.errors import FileFormatError, SettingError, TinyCNNError
 from tinycnn.files import remove_leftovers, write_atomically
@@ -23,6 +22,7 @@ from tinycnn.optim import Optimizer
 from tinycnn.saving.model_file import save
 from tinycnn.saving.safetensors_file import MAX_HEADER
 from tinycnn.saving.state_file import MAX_STATE_FILE, arrays_in, of_bytes, read_state, to_bytes
+from tinycnn.train.identity import check_same_run
 
 BEST_FILE = "model_best.safetensors"
 KEPT = 2
@@ -233,10 +233,3 @@ class CheckpointManager:
             self.rate_hash.update(np.float64(self.trainer.optimizer.schedule(step)).tobytes())
         self.hashed_steps = steps
         return self.rate_hash.hexdigest()
-
-
-def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Raise SettingError, naming each difference, unless a checkpoint was made by a run with the same description."""
-    found = differences(theirs, ours, "there")
-    if found:
-        raise SettingError(f"the checkpoint belongs to another run: {found}. Resume with the settings of that run")

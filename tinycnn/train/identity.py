@@ -6,8 +6,9 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.data.stored import Images
-from tinycnn.distributed.agreement import check_agreement
+from tinycnn.distributed.agreement import check_agreement, differences
 from tinycnn.distributed.communicator import get_communicator
+from tinycnn.errors import SettingError
 from tinycnn.layers import Sequential
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.batches import Sampler, shuffle_settings
@@ -57,3 +58,10 @@ def check_ranks_agree(identity: dict[str, Any], model: Sequential, epochs: int) 
     if ranks.size > 1:
         weights = fingerprint(*model.state_dict().values())
         check_agreement(ranks, identity | {"epochs": epochs, "initial weights": weights})
+
+
+def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Raise SettingError, naming each difference, unless a checkpoint was made by a run with the same description."""
+    found = differences(theirs, ours, "there")
+    if found:
+        raise SettingError(f"the checkpoint belongs to another run: {found}. Resume with the settings of that run")
