@@ -625,7 +625,7 @@ def missing_from_lists(classes):
     in_onnx_networks = {type(layer) for network in LAYERS.values() for layer in network}
     for one in classes:
         layer = one(3) if one in (Conv2d, Dense, Rescaling) else one()
-        network = Sequential(layer, input_shape=(4, 4, 3))
+        network = Sequential(layer, input_shape=(3,) if one is Dense else (4, 4, 3))
         if Layer.registry.get(one.__name__) is not one:
             yield f"{one.__name__} is not registered: @register_layer"
         if one not in in_onnx_networks:
