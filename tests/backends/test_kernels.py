@@ -37,7 +37,11 @@ def test_kernel(backend, case: KernelCase):
     case.check(backend)
 
 
-@pytest.mark.parametrize("case", FUSED_CASES[::7], ids=str)  # test_fusion.py runs the kernels in networks
+FUSED_VIEWS = [case for case in FUSED_CASES if " view" in case.label]
+FUSED_CASES_HERE = dict.fromkeys([*FUSED_VIEWS, *FUSED_CASES[::7]])  # test_fusion.py runs the kernels in networks
+
+
+@pytest.mark.parametrize("case", FUSED_CASES_HERE, ids=str)
 @pytest.mark.parametrize("backend", ["numba", "cupy", "cupy-emulated"], indirect=True)
 def test_fused_kernel(backend, case: KernelCase):
     if getattr(backend.fused, case.kernel) is None:

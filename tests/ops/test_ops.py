@@ -224,6 +224,15 @@ def test_frozen_parameters_pass_on_the_gradient_of_the_input(any_backend, op, sh
             np.testing.assert_array_equal(grad, full if flag else None)
 
 
+def test_running_statistics_may_be_views(any_backend):
+    x = normal(6, 2, dtype=np.float32)
+    mean, var = (any_backend.asarray(np.full((4,), value, np.float32))[::2] for value in (1, 3))
+    gamma, beta = Tensor(np.ones(2, np.float32)), Tensor(np.zeros(2, np.float32))
+    ops.batch_norm(Tensor(x), gamma, beta, running_mean=mean, running_var=var, momentum=0.2)
+    assert_close(Tensor(mean), 0.8 * 1 + 0.2 * x.mean(axis=0))
+    assert_close(Tensor(var), 0.8 * 3 + 0.2 * x.var(axis=0))
+
+
 def test_running_statistics_are_given_together(any_backend):
     x, gamma, beta = Tensor(normal(6, 2)), Tensor(np.ones(2)), Tensor(np.zeros(2))
     alone = any_backend.asarray(np.array([1.0, 2.0]))

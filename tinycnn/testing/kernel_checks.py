@@ -4,7 +4,7 @@ Beyond the values they check that the result is a C-contiguous array of the back
 that the inputs are unchanged, and that a second run returns the same bits.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,20 +44,16 @@ def run_twice(
     compute: Callable[..., Sequence[Array]],
     arrays: Sequence[np.ndarray],
     place: Place = as_it_is,
-    placed: Collection[int] | None = None,
     any_layout: bool = False,
 ) -> list[np.ndarray]:
     """Run ``compute(*arrays)`` twice on the backend; returns its results on the host.
 
-    ``place`` moves the arrays numbered ``placed`` to the backend, by default all of them, and ``asarray`` the others.
+    ``place`` moves the arrays to the backend.
     Raises KernelError where a result is not a C-contiguous array of the backend (with ``any_layout``, an array or a
     number of it), an input was changed, or the two runs differ.
     """
     before = [array.copy() for array in arrays]
-    inputs = [
-        place(backend, array) if placed is None or i in placed else backend.asarray(array)
-        for i, array in enumerate(arrays)
-    ]
+    inputs = [place(backend, array) for array in arrays]
     try:
         first, second = (_on_host(backend, compute(*inputs), any_layout) for _ in range(2))
         for i, (array, ours) in enumerate(zip(before, inputs, strict=True)):

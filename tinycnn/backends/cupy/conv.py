@@ -97,7 +97,8 @@ class ConvKernels:
         self, x: Array, weight: Array, bias: Array, stride: Pair, padding: Pair, relu: bool, pool: Pool | None
     ) -> tuple[Array, Conv]:
         """As ``conv_forward``, all in one launch: a tile must hold at least one whole pool window."""
-        x, weight, window = self.launch.contiguous(x), self.launch.contiguous(weight), pool or ((1, 1), (1, 1))
+        x, weight, bias = (self.launch.contiguous(array) for array in (x, weight, bias))
+        window = pool or ((1, 1), (1, 1))
         description = conv_of(x.shape, weight.shape, stride, padding, window)
         places, F = math.prod(window[0]), weight.shape[3]
         OH, OW = window_grid((0, *window_grid(x.shape, weight.shape[:2], stride, padding), F), *window, (0, 0))

@@ -16,7 +16,7 @@ class DenseKernels:
 
     def dense_forward(self, x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
         """``x (N, in)`` → ``y (N, out)``, ReLU if ``relu``."""
-        x, weight = self.launch.contiguous(x), self.launch.contiguous(weight)
+        x, weight, bias = (self.launch.contiguous(array) for array in (x, weight, bias))
         (N, inputs), units = x.shape, weight.shape[1]
         tiles = tiles_for(N, units)
         ranges, size = ranges_for(inputs, math.prod(tiles))
@@ -40,8 +40,8 @@ class DenseKernels:
         need_grad_weight: bool,
     ) -> Gradients:
         """``grad_y (N, out)`` → ``grad_x (N, in)``, ``grad_weight (in, out)``, ``grad_bias (out,)``, or None."""
-        x, weight, grad_y = self.launch.contiguous(x), self.launch.contiguous(weight), self.launch.contiguous(grad_y)
-        (N, inputs), units, mask = x.shape, weight.shape[1], y if relu else None
+        x, weight, grad_y = (self.launch.contiguous(array) for array in (x, weight, grad_y))
+        (N, inputs), units, mask = x.shape, weight.shape[1], self.launch.contiguous(y) if relu else None
         grad_x = self.xp.empty(x.shape, x.dtype) if need_grad_x else None
         grad_weight = self.xp.empty(weight.shape, x.dtype) if need_grad_weight else None
         grad_bias = self.xp.empty(units, x.dtype) if need_grad_weight else None

@@ -109,7 +109,7 @@ class Launcher:
         return value
 
     def contiguous(self, array: Array) -> Array:
-        """``array`` itself where it is C-contiguous, else a copy that is."""
+        """``array`` itself where it is C-contiguous, else a copy that is: kernels take no strides."""
         return array if array.flags.c_contiguous else self.cupy.ascontiguousarray(array)  # which gives a number an axis
 
     def elementwise(self, file: str, kernel: str, result: Array, *arguments: object, place: np.dtype = BYTE) -> None:

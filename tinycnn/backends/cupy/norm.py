@@ -45,9 +45,11 @@ class NormKernels:
         self, x: Array, gamma: Array, beta: Array, mean: Array | None, var: Array | None, *, eps: float, pool: Pool
     ) -> tuple[Array, Array, Array, Norm]:
         """``x (N, H, W, C)`` → batch norm, max-pool → ``y (N, OH, OW, C)``, and the statistics used."""
-        x, batch = self.launch.contiguous(x), mean is None or var is None
+        x, gamma, beta = (self.launch.contiguous(array) for array in (x, gamma, beta))
+        batch = mean is None or var is None
         if mean is None or var is None:
             mean, var = self.moments(x)
+        mean, var = self.launch.contiguous(mean), self.launch.contiguous(var)
         y = self.xp.empty((len(x), *window_grid(x.shape, *pool, (0, 0)), x.shape[3]), x.dtype)
         winner, windows = self.xp.empty(y.shape, BYTE), windows_of(x.shape, *pool, (0, 0))
         self.launch.elementwise(FILE, "normalise_pool", y, x, gamma, beta, mean, var, y, winner, float(eps), windows)
@@ -76,6 +78,7 @@ class NormKernels:
         self, norm: Norm, gamma: Array, grad_y: Array, need_grad_x: bool, need_grad_gamma: bool, *, relu: bool
     ) -> tuple[Array | None, Array, Array]:
         """As ``norm_backward``; the gradient of what was before the ReLU that made ``x``, if ``relu``."""
+        gamma = self.launch.contiguous(gamma)
         needed = need_grad_gamma or norm.batch  # grad_x takes the sums only where the statistics are the batch's
         sums = self.grad_gamma_beta(norm, grad_y) if needed else (self.xp.zeros_like(gamma), self.xp.zeros_like(gamma))
         if not need_grad_x:
@@ -144,5 +147,6 @@ class NormKernels:
         self, running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float
     ) -> None:
         """Move the running statistics, in place, towards those of a batch by the fraction ``momentum``."""
+        mean, var = self.launch.contiguous(mean), self.launch.contiguous(var)
         arguments = running_mean, running_var, mean, var, float(momentum)
         self.launch.elementwise(FILE, "update_statistics", mean, *arguments)
