@@ -48,7 +48,7 @@ class Recipe:
     label_smoothing: float = 0.0
 
 
-USUAL = {  # for an optimizer other than the recipe's
+OPTIMIZER_DEFAULTS = {  # for an optimizer other than the recipe's
     "sgd": {"lr": 0.05, "weight_decay": 0.0},
     "adam": {"lr": 1e-3, "weight_decay": 0.0},
     "adamw": {"lr": 1e-3, "weight_decay": 0.01},

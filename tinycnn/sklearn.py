@@ -19,7 +19,7 @@ from tinycnn import metrics
 from tinycnn.backends import get_backend, use_backend
 from tinycnn.errors import SettingError, ShapeError, requires
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
-from tinycnn.models import NETWORKS, USUAL
+from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
 from tinycnn.optim import OPTIMIZERS, in_range
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.trainer import Trainer
@@ -179,7 +179,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
     def _trainer_again(self) -> Trainer:
         """The trainer of the last call, or a new one after unpickling, which does not restore it."""
         if not hasattr(self, "_trainer"):
-            lr = USUAL[self.optimizer]["lr"] if self.lr is None else self.lr
+            lr = OPTIMIZER_DEFAULTS[self.optimizer]["lr"] if self.lr is None else self.lr
             optimizer = OPTIMIZERS[self.optimizer](self.model_.parameters(), lr=lr)
             self._trainer = Trainer(self.model_, optimizer, batch_size=self.batch_size, seed=self._seed)
             self._trainer.history = list(self.history_)

@@ -82,7 +82,7 @@ def _load_installed(declared: "EntryPoint") -> Backend:
 def load_backend(name: str) -> Backend:
     """The backend called ``name``, loaded once; ``auto`` is the first usable of cupy, numba, numpy.
 
-    Raises BackendError with the command that mends it when the backend is unknown or cannot be used here.
+    Raises BackendError with the command that repairs it when the backend is unknown or cannot be used here.
     """
     if name == "auto":
         name = next(candidate for candidate in PREFERENCE if is_available(candidate))

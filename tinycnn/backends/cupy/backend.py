@@ -136,7 +136,7 @@ def use_gpu_of_rank(cupy: ModuleType, communicator: Communicator) -> None:
 
 
 def check_usable(cupy: ModuleType, launch: Launcher) -> None:
-    """Raise BackendError, with what mends it, unless there is a GPU and a kernel runs on it."""
+    """Raise BackendError, with what repairs it, unless there is a GPU and a kernel runs on it."""
     if not cupy.is_available():
         raise BackendError(
             "backend 'cupy' finds no NVIDIA GPU with a driver: see whether `nvidia-smi` lists one, and whether this "
