@@ -23,6 +23,7 @@ from tinycnn.train.evaluation import evaluate
 from tinycnn.train.history import EpochResult, best, stalled
 from tinycnn.version import __version__
 
+NAMED_AFTER_LIBRARY = ("numba", "cupy")  # backends
 WITHOUT_INFLUENCE = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}  # on the results
 
 
@@ -81,11 +82,11 @@ def best_epoch(network: Path, history: list[EpochResult], dataset: Dataset) -> d
 
 
 def versions() -> dict[str, str]:
-    """Versions of tinycnn, Python, NumPy and the active backend."""
-    backend = get_backend()
+    """Versions of tinycnn, Python, NumPy, and Numba or CuPy where it computes; a foreign backend adds none."""
     found = {"tinycnn": __version__, "python": platform.python_version(), "numpy": np.__version__}
-    if backend.name != "numpy":
-        found[backend.name] = importlib.import_module(backend.name).__version__
+    name = get_backend().name
+    if name in NAMED_AFTER_LIBRARY:
+        found[name] = importlib.import_module(name).__version__
     return found
 
 

@@ -1,0 +1,24 @@
+"""What ``metrics.json`` records about the machine."""
+
+import numba
+import pytest
+
+from tinycnn import backends
+from tinycnn.backends import use_backend
+from tinycnn.backends.numpy_backend import NumpyBackend
+from tinycnn.run.results import versions
+
+
+class NamedAfterModule(NumpyBackend):
+    """A backend from another package, whose name is that of a module without a version."""
+
+    name = "this"
+
+
+@pytest.mark.parametrize(("name", "others"), [("numpy", {}), ("numba", {"numba": numba.__version__}), ("this", {})])
+def test_versions_of_the_libraries_that_compute(name, others, monkeypatch):
+    monkeypatch.setattr(backends, "_LOADERS", backends._LOADERS | {"this": NamedAfterModule})
+    monkeypatch.setattr(backends, "_loaded", dict(backends._loaded))
+    with use_backend(name):
+        found = versions()
+    assert {library: found[library] for library in found.keys() - {"tinycnn", "python", "numpy"}} == others
