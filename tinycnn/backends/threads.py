@@ -34,7 +34,7 @@ _blas_threads: int | None = None  # the last argument of limit_blas
 _blas_share: int | None = None  # threads for BLAS where several ranks share the machine
 POLL_S = 1e-4  # between two checks, when another thread takes long
 WORTH_HANDING_OUT = 4e6  # operations: about 40 µs, where the 20 µs for handing over still matter
-MEMORY = 16  # operations that take as long as reading or writing one float
+MEMORY_ACCESS = 16  # operations that take as long as reading or writing one float
 
 
 class _Job:
@@ -161,9 +161,9 @@ def pieces(count: int, work_per_item: float, most: int = 32) -> list[tuple[int, 
     """Cut ``count`` items into ranges that are large enough to hand out. The number of ranges depends on the work
     alone, so that results do not depend on the number of threads.
 
-    ``work_per_item`` is in floating point operations; count ``MEMORY`` for a float that is read or written. The number
-    of ranges is a power of two, so that 2, 4 or 8 threads get equal shares. More than four ranges must be larger ones:
-    few machines gain from them, and every machine pays for handing them out.
+    ``work_per_item`` is in floating point operations; count ``MEMORY_ACCESS`` for a float that is read or written. The
+    number of ranges is a power of two, so that 2, 4 or 8 threads get equal shares. More than four ranges must be larger
+    ones: few machines gain from them, and every machine pays for handing them out.
     """
     worth = count * work_per_item / WORTH_HANDING_OUT
     wanted = min(count, most, max(worth / 4, min(worth, 4)))

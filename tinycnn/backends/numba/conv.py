@@ -13,7 +13,7 @@ from tinycnn.backends.base import window_grid
 from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.kernels import plain
 from tinycnn.backends.numba.kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
-from tinycnn.backends.threads import MEMORY, in_parallel, pieces
+from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 
 Sums = tuple[Array, Array]  # gradients of weight and bias
 MOST_PARTIAL_SUMS = 8  # of a weight gradient: each is as large as the weights, and has to be zeroed and added
@@ -95,7 +95,7 @@ def cropped(x: Array, padding: Pair) -> Array:
 def added(parts: Array) -> Array:
     """Partial sums ``(parts, …)``, added in order."""
     total = np.empty(parts.shape[1:], np.float32)
-    some = pieces(len(total), MEMORY * parts[:, :1].size)
+    some = pieces(len(total), MEMORY_ACCESS * parts[:, :1].size)
     in_parallel(lambda part: np.sum(parts[:, slice(*some[part])], axis=0, out=total[slice(*some[part])]), len(some))
     return total
 

@@ -16,7 +16,7 @@ from tinycnn.backends.numba.conv_norm import conv_norm_backward, conv_norm_forwa
 from tinycnn.backends.numba.kernels import plain
 from tinycnn.backends.numba.kernels.lanes import LANES
 from tinycnn.backends.numba.norm import norm_backward, norm_forward
-from tinycnn.backends.threads import MEMORY, in_parallel, pieces
+from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 
 
 def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
@@ -71,7 +71,7 @@ def adam_all(
     kept = rates[2] if len(rates) == 3 else 1.0
     settings = (*rates[:2], kept, beta1, beta2, eps, weight_decay)
     for flat in ([array.reshape(-1) for array in some] for some in arrays):
-        parts = pieces(flat[0].size, MEMORY)
+        parts = pieces(flat[0].size, MEMORY_ACCESS)
         if len(parts) == 1:
             plain.adam(*flat, *settings)
         else:

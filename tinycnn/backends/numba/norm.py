@@ -9,7 +9,7 @@ from tinycnn.backends.array_types import Array, Pool
 from tinycnn.backends.base import window_grid
 from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.kernels import batch_norm
-from tinycnn.backends.threads import MEMORY, in_parallel, pieces
+from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 from tinycnn.distributed import sharding
 
 SAFE_GAMMA = 0.1  # above it, and above that share of beta, x̂ = (y - beta) / gamma has lost about a digit at most
@@ -62,7 +62,7 @@ def slope_and_shift(gamma: Array, beta: Array, mean: Array, var: Array, eps: flo
 def image_parts(shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """The images of a batch ``(N, H, W, C)`` in parts that are small: what is read twice stays in the cache."""
     N, H, W, C = shape
-    return pieces(N, 16 * MEMORY * H * W * C)
+    return pieces(N, 16 * MEMORY_ACCESS * H * W * C)
 
 
 def batch_moments(source: Source) -> tuple[int, Array, Array]:
