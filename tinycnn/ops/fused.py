@@ -91,6 +91,8 @@ class FusedDenseFunction(Function):
 class FusedDropoutFunction(Function):
     """``dropout``: computes the mask again in the backward pass instead of storing it."""
 
+    name = "Dropout"
+
     def __init__(self, p: float, key: Pair) -> None:
         self.p, self.key = p, key
 
@@ -104,6 +106,7 @@ class FusedDropoutFunction(Function):
 class FusedSoftmaxCrossEntropyFunction(Function):
     """``softmax_cross_entropy``: loss and gradient in one pass, during the forward pass."""
 
+    name = "SoftmaxCrossEntropy"
     none_means_one = True
 
     def __init__(self, labels: Array) -> None:
