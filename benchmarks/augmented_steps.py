@@ -8,7 +8,9 @@ the most that drawing ahead could bring.
 import argparse
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from statistics import median
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,28 +23,31 @@ from tinycnn.train.trainer import Trainer
 BATCH, BATCHES, STEPS = 128, 100, 10  # images in a step, steps in an epoch, steps in a round
 
 
+@dataclass(frozen=True)
 class AheadSampler(Sampler):
     """Draws the maps of the next step on a thread."""
 
-    thread = ThreadPoolExecutor(1)
+    coming: list[Future] = field(default_factory=list)  # the maps of the next step; none before the first
+    thread: ClassVar = ThreadPoolExecutor(1)
 
     def maps(self, count: int, epoch: int, step: int) -> np.ndarray | None:
         """The maps that were drawn during the step before."""
-        coming: Future | None = vars(self).get("coming")
-        drawn = coming.result() if coming else super().maps(count, epoch, step)
-        vars(self)["coming"] = self.thread.submit(super().maps, count, epoch, step + 1)
+        drawn = self.coming.pop().result() if self.coming else super().maps(count, epoch, step)
+        self.coming.append(self.thread.submit(super().maps, count, epoch, step + 1))
         return drawn
 
 
+@dataclass(frozen=True)
 class BeforeSampler(Sampler):
     """Draws the maps of an epoch before it begins."""
 
+    drawn: list[np.ndarray | None] = field(default_factory=list)  # of each step of the epoch
+
     def maps(self, count: int, epoch: int, step: int) -> np.ndarray | None:
         """The maps of one epoch, over and over."""
-        if "drawn" not in vars(self):
-            vars(self)["drawn"] = [super(BeforeSampler, self).maps(count, epoch, i) for i in range(BATCHES)]
-        drawn: list[np.ndarray] = vars(self)["drawn"]
-        return drawn[step % BATCHES]
+        if not self.drawn:
+            self.drawn.extend(super(BeforeSampler, self).maps(count, epoch, i) for i in range(BATCHES))
+        return self.drawn[step % BATCHES]
 
 
 Sampled = tuple[Trainer, Sampler]
