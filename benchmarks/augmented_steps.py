@@ -1,8 +1,10 @@
-"""What the maps of an augmentation cost a training step, and what drawing them ahead on a thread would save.
+"""Time that augmentation adds to a training step, and the time saved by computing its maps ahead on a thread.
 
-python benchmarks/augmented_steps.py: milliseconds of a step on MNIST images, medians of rounds in turn: without
-augmentation, with it, with the maps of the next step drawn on a thread, and with maps that were drawn before, which is
-the most that drawing ahead could bring.
+    python benchmarks/augmented_steps.py
+
+Prints the median milliseconds per step on MNIST images for four variants, timed in alternating rounds: without
+augmentation; with augmentation; with the maps of the next step computed on a thread; and with maps computed before the
+epoch. The last variant is the upper limit of what computing ahead can save.
 """
 
 import argparse
@@ -20,18 +22,18 @@ from tinycnn.data.augment import Affine, Augmentation, Elastic
 from tinycnn.train.batches import Sampler
 from tinycnn.train.trainer import Trainer
 
-BATCH, BATCHES, STEPS = 128, 100, 10  # images in a step, steps in an epoch, steps in a round
+BATCH, BATCHES, STEPS = 128, 100, 10  # images per step, steps per epoch, steps per round
 
 
 @dataclass(frozen=True)
 class AheadSampler(Sampler):
-    """Draws the maps of the next step on a thread."""
+    """Computes the maps of the next step on a thread."""
 
     coming: list[Future] = field(default_factory=list)  # the maps of the next step; none before the first
     thread: ClassVar = ThreadPoolExecutor(1)
 
     def maps(self, count: int, epoch: int, step: int) -> np.ndarray | None:
-        """The maps that were drawn during the step before."""
+        """Return the maps computed during the previous step."""
         drawn = self.coming.pop().result() if self.coming else super().maps(count, epoch, step)
         self.coming.append(self.thread.submit(super().maps, count, epoch, step + 1))
         return drawn
@@ -39,12 +41,12 @@ class AheadSampler(Sampler):
 
 @dataclass(frozen=True)
 class BeforeSampler(Sampler):
-    """Draws the maps of an epoch before it begins."""
+    """Computes the maps of an epoch before it begins."""
 
     drawn: list[np.ndarray | None] = field(default_factory=list)  # of each step of the epoch
 
     def maps(self, count: int, epoch: int, step: int) -> np.ndarray | None:
-        """The maps of one epoch, over and over."""
+        """Return the maps of the first epoch in every epoch."""
         if not self.drawn:
             self.drawn.extend(super(BeforeSampler, self).maps(count, epoch, i) for i in range(BATCHES))
         return self.drawn[step % BATCHES]
@@ -54,13 +56,13 @@ Sampled = tuple[Trainer, Sampler]
 
 
 def trainer_of(kind: type[Sampler], model: str, augment: Augmentation | None) -> Sampled:
-    """A trainer of a new network, and what chooses its batches."""
+    """A trainer of a new network, and the sampler of its batches."""
     network = models.create(model)
     return Trainer(network, optim.Adam(network.parameters()), batch_size=BATCH), kind(BATCH, augment=augment)
 
 
 def measure(trainers: dict[str, Sampled], seconds: float) -> dict[str, list[float]]:
-    """Milliseconds of a step, in rounds of ``STEPS`` by each trainer in turn."""
+    """Milliseconds per step of each round of ``STEPS`` steps; the trainers take turns."""
     data = tinycnn.data.load("mnist")
     images, labels = np.asarray(data.x_train[: BATCH * BATCHES]), data.y_train[: BATCH * BATCHES]
     batches = np.random.default_rng(0).permutation(len(images)).reshape(BATCHES, BATCH)
@@ -73,7 +75,7 @@ def measure(trainers: dict[str, Sampled], seconds: float) -> dict[str, list[floa
                 train(sampler.batch(images, labels, batches[step % BATCHES], epoch=1, step=step))
             times[name].append((time.perf_counter() - start) * 1e3 / STEPS)
         first += STEPS
-    return {name: all_times[1:] for name, all_times in times.items()}  # without the round that compiles
+    return {name: all_times[1:] for name, all_times in times.items()}  # the first round compiles
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""What every CUDA kernel takes of a GPU: registers, local and shared memory, and how many blocks run at once.
+"""GPU resources of every CUDA kernel: registers, local and shared memory, and the number of blocks that run at once.
 
     python benchmarks/cuda_resources.py --json benchmarks/results/cuda_resources.json
 
-No GPU is needed: NVIDIA's run-time compiler, from the package nvidia-cuda-nvrtc-cu12, tells. The tests hold the kernels
-to it (``test_cuda_compiles.py``): nothing may lie in local memory, which is slow, and every block must fit.
+No GPU is needed: NVIDIA's run-time compiler, from the package nvidia-cuda-nvrtc-cu12, reports the figures.
+``test_cuda_compiles.py`` tests two limits: no kernel may use local memory, which is slow, and every block must fit.
 """
 
 import argparse
@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.support import nvrtc
 from tinycnn.backends.cupy.launch import THREADS, source, source_names
 
-# Of a multiprocessor: threads, bytes of shared memory, bytes that a block costs beyond its own (CUDA Programming Guide,
-# "Compute Capabilities"). All have 65,536 registers, which warps take in units of 256.
+# Limits of a multiprocessor: threads, bytes of shared memory, bytes reserved per block in addition to its own (CUDA
+# Programming Guide, "Compute Capabilities"). All have 65,536 registers, allocated to warps in units of 256.
 GPUS = {
     "sm_75": (1024, 64 << 10, 0),
     "sm_80": (2048, 164 << 10, 1 << 10),
@@ -31,7 +31,7 @@ PRECISIONS = {"float32": ["-DREAL=float"], "tf32": ["-DREAL=float", "-DTF32=1"],
 
 
 def blocks_at_once(used: nvrtc.Resources, gpu: str) -> int:
-    """Blocks of ``THREADS`` threads that one multiprocessor holds."""
+    """The number of blocks of ``THREADS`` threads that fit on one multiprocessor."""
     threads, shared, extra = GPUS[gpu]
     per_warp = -(-used.registers * WARP // UNIT) * UNIT
     limits = threads // THREADS, REGISTERS // (per_warp * THREADS // WARP), shared // (used.shared + extra or 1)
@@ -39,7 +39,7 @@ def blocks_at_once(used: nvrtc.Resources, gpu: str) -> int:
 
 
 def compiled_for(gpu: str, precision: str) -> dict[str, dict[str, int]]:
-    """Kernel → what it takes; none where the GPU does not know the precision, or the file does not care."""
+    """Kernel → its resources; without files that do not depend on ``precision``, or if ``gpu`` does not support it."""
     found = {}
     for name in source_names():
         text = source(name)

@@ -1,6 +1,6 @@
-"""How much of a training step is saved by freezing: milliseconds per step with all, some and almost no layers trained.
+"""Time saved by freezing layers: milliseconds per training step with no layers, the feature layers, or the body frozen.
 
-python benchmarks/frozen_steps.py
+Run it with ``python benchmarks/frozen_steps.py``.
 """
 
 import statistics
@@ -17,7 +17,7 @@ BATCH, STEPS, WARM_UP = 128, 40, 5
 
 
 def step_ms(model: Sequential) -> float:
-    """The median over some steps; their content does not matter for it."""
+    """The median milliseconds per step on random images."""
     backend, rng = tinycnn.get_backend(), np.random.default_rng(0)
     images = backend.asarray(rng.integers(0, 256, (BATCH, *model.input_shape), dtype=np.uint8))
     labels, chosen = backend.asarray(rng.integers(0, 10, BATCH)), backend.asarray(np.arange(BATCH))

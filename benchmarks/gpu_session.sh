@@ -1,17 +1,17 @@
 #!/bin/sh
-# Everything owed on a machine with a GPU, for one that is borrowed for minutes: three parts, each within ten minutes.
+# All checks and measurements that need a GPU, in three parts of at most ten minutes each.
 #
-#     sh benchmarks/gpu_session.sh check          # what is there, the tests, compute-sanitizer, times of kernels
-#     sh benchmarks/gpu_session.sh train          # five networks, the same bits twice, the speed run
-#     sh benchmarks/gpu_session.sh measure        # steps against PyTorch: eager, torch.compile, CUDA graph
+#     sh benchmarks/gpu_session.sh check          # installed packages, tests, compute-sanitizer, times of kernels
+#     sh benchmarks/gpu_session.sh train          # five networks, repeated runs with the same bits, the speed run
+#     sh benchmarks/gpu_session.sh measure        # steps compared with PyTorch: eager, torch.compile, CUDA graph
 #
-# Results go to $OUT (default: runs/gpu), few files, and summary.txt last. A section that fails or takes too long does
-# not keep the next one from running. MNIST is taken from $TINYCNN_DATA, else from .mnist or shared/mnist here. A package
-# that is missing comes as a wheel where there is no network: `check` names it, and what to do without it.
-# Another interpreter: PYTHON=python3.12. Shorter, to try it out: QUICK=1. Another backend, likewise: BACKEND=numba.
+# Results go to $OUT (default: runs/gpu); summary_PART.txt is written last. When a section fails or times out, the next
+# one still runs. MNIST is read from $TINYCNN_DATA, else from .mnist or shared/mnist in this checkout. `check` lists
+# missing packages and how to continue without them; a machine without a network needs their wheels.
+# PYTHON=python3.12 selects another interpreter. For a short trial, set QUICK=1, and BACKEND=numba without a GPU.
 set -u
 cd "$(dirname "$0")/.."
-part=${1:?which part: check, train or measure}
+part=${1:?name the part: check, train or measure}
 out=${OUT:-runs/gpu}
 python=${PYTHON:-python3}
 backend=${BACKEND:-cupy}
@@ -23,28 +23,28 @@ done
 if [ -n "${QUICK:-}" ]; then epochs='--epochs 1 --limit 2000'; else epochs=; fi
 summary="$out/summary_$part.txt"
 
-# section NAME SECONDS FILE COMMAND...: run it, keep what it prints in FILE, note how it ended.
+# section NAME SECONDS FILE COMMAND...: run the command, append its output to FILE and its exit code to the summary.
 section() {
     name=$1 seconds=$2 log="$out/$3"
     shift 3
     echo "== $name" >>"$log"
-    timeout "$seconds" sh benchmarks/gpu_session.sh run "$@" >>"$log" 2>&1 # timeout knows no shell functions
+    timeout "$seconds" sh benchmarks/gpu_session.sh run "$@" >>"$log" 2>&1 # timeout cannot run shell functions
     code=$?
     echo "$name: exit code $code" | tee -a "$summary"
 }
 
-# Whether Python finds a package.
+# Succeed if Python finds the package $1.
 has() { $python -c 'import sys, importlib.util as i; sys.exit(i.find_spec(sys.argv[1]) is None)' "$1"; }
 
-# What is installed, in which version, and what to do without the rest.
+# Print the versions of the installed packages, and for each missing package how to continue without it.
 packages() {
-    [ -n "${TINYCNN_DATA:-}" ] || echo 'MNIST is missing: put its four files into .mnist; most parts of train fail without'
+    [ -n "${TINYCNN_DATA:-}" ] || echo 'MNIST is missing: put its four files into .mnist, or most of train fails'
     $python - "$backend" <<'END'
 import importlib.metadata, importlib.util, sys
 
 needed = "numpy numba threadpoolctl safetensors tqdm PIL matplotlib sklearn hypothesis pytest".split()
 without = {"torch": "tinycnn is measured alone", "onnx": "its tests are skipped"}
-without["xdist"] = "the tests run in one process, and may not come to their end"
+without["xdist"] = "the tests run in one process, and may time out"
 without |= dict.fromkeys([*needed, *["cupy"][: sys.argv[1] == "cupy"]], "pip install --no-index --find-links WHEELS")
 missing = [name for name in without if importlib.util.find_spec(name) is None]
 for name in missing:
@@ -56,7 +56,7 @@ sys.exit(any(without[name].startswith("pip") for name in missing))
 END
 }
 
-# The tests that need a GPU. Packages may be newer than those we know: what they warn of is shown, and fails nothing.
+# The tests that need a GPU. Packages may be newer than the tested versions, so warnings are shown and are not errors.
 tests() {
     workers=
     if has xdist; then workers='-n 8'; fi
@@ -64,7 +64,7 @@ tests() {
         --require-cupy -k 'cupy and not emulated' ${QUICK:+--collect-only}
 }
 
-# A training without plots and display; prints the result and the hash of the weights.
+# Train without plots and display; print the result and the SHA-256 of the model file.
 trained() {
     $python examples/train_mnist.py --backend "$backend" --dataset mnist --quiet --no-plots --output "$scratch/run" "$@" &&
         $python -c 'import sys, hashlib; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' \
@@ -74,7 +74,7 @@ trained() {
     return $code
 }
 
-# The same training under several names of options: all hashes must be equal.
+# Train three times, twice with capture and once without: all hashes must be equal.
 same_bits() {
     model=$1
     for options in '' '' --no-capture; do
@@ -83,7 +83,7 @@ same_bits() {
     [ "$(wc -l <"$scratch/hashes")" = 1 ] && grep -q '^ *3 [0-9a-f]\{64\}$' "$scratch/hashes"
 }
 
-# One short training under a tool of NVIDIA's, each allocation by itself, so that reading past its end is noticed.
+# A short training run under one of NVIDIA's tools. Without a memory pool, the tool detects reads past an allocation.
 under() {
     cat >"$scratch/short.py" <<'END'
 import sys
@@ -126,13 +126,13 @@ check)
                 compute-sanitizer --tool $tool --error-exitcode 9
         done
     else
-        echo 'compute-sanitizer: not here' | tee -a "$summary"
+        echo 'compute-sanitizer: not installed' | tee -a "$summary"
     fi
     if command -v ncu >/dev/null; then
         section 'times of kernels' 40 kernel_times.csv under '--model keras_cnn --batch-size 128 --limit 384' \
             ncu --clock-control none --metrics gpu__time_duration.sum --csv
     else
-        echo 'ncu: not here' | tee -a "$summary"
+        echo 'ncu: not installed' | tee -a "$summary"
     fi
     ;;
 train)
@@ -141,7 +141,7 @@ train)
     done
     section 'train batchnorm_cnn, best recipe' 60 training.txt trained --model batchnorm_cnn --recipe best $epochs
     for model in keras_cnn batchnorm_cnn three_conv; do
-        section "same bits twice, and without capture: $model" 45 same_bits.txt same_bits "$model"
+        section "same bits, with and without capture: $model" 45 same_bits.txt same_bits "$model"
     done
     section 'speed run' 50 speedrun.txt $python examples/speedrun.py --backend "$backend" --seeds "${QUICK:-5}"
     if $python -c "import sys, tinycnn; sys.exit(tinycnn.use_backend('$backend').backend.tf32 is None)"; then
@@ -154,7 +154,7 @@ measure)
     if [ "$backend" = cupy ]; then modes="$modes graph"; fi
     measured="$python benchmarks/train_step.py --backend $backend --precision float32 tf32 --turns 5 --limit 20480"
     measured="$measured ${QUICK:+--limit 4096 --turns 2} --model lenet keras_cnn batchnorm_cnn single_conv three_conv"
-    if has torch; then measured="$measured --against torch"; else echo 'torch: not here' | tee -a "$summary"; fi
+    if has torch; then measured="$measured --against torch"; else echo 'torch: not installed' | tee -a "$summary"; fi
     section 'steps, batch 128' 190 steps.txt $measured --torch-modes $modes --batch-size 128 --json "$out/steps_128.json"
     section 'steps, batch 64 and 512' 210 steps.txt $measured --torch-modes $modes --batch-size 64 512 \
         --json "$out/steps_64_512.json"

@@ -1,13 +1,13 @@
-"""Milliseconds per training step on a GPU: tinycnn step by step and recorded, PyTorch in four modes, in one run.
+"""Milliseconds per training step on a GPU: tinycnn eager and captured, PyTorch in four modes, in one run.
 
     python benchmarks/train_step.py --backend cupy --against torch --precision float32 tf32 --json result.json
 
-What is timed are whole epochs of steps: a shuffled order goes to the GPU, every step gathers its batch from bytes
-there, runs forward, backward and Adam, and adds up the loss; the epoch ends when the host knows the loss. So nobody
-can hide work behind an empty queue. All contestants get the same images, batches and first weights. Before the clock
-starts, loss and gradients are compared with PyTorch's on the CPU, and every contestant takes two epochs, in which it
-compiles and records; after it, the losses of all have to be alike. PyTorch uses its fused Adam and searches for the
-fastest convolutions (``cudnn.benchmark``); strict float32 and TF32 are set for both sides and timed apart.
+The benchmark times whole epochs. An epoch copies a shuffled order to the GPU. Each step gathers its batch from bytes
+there, runs forward, backward and Adam, and adds to the loss. The epoch ends when the host has read the loss, so the
+time includes all queued work. All contestants get the same images, batches and initial weights. Before timing, loss and
+gradients are compared with PyTorch's on the CPU, and every contestant trains for two epochs, in which it compiles and
+captures. Afterwards all losses must agree within ``ALIKE``. PyTorch uses its fused Adam and searches for the fastest
+convolutions (``cudnn.benchmark``). Strict float32 and TF32 are set for both sides and timed separately.
 """
 
 import argparse
@@ -28,15 +28,18 @@ from tinycnn.errors import DataError
 from tinycnn.layers import pixel_scale
 from tinycnn.train.trainer import Trainer
 
-Epoch = Callable[[int], float]  # number of the epoch, from 1 → its mean loss, once the GPU is done
-# Largest relative difference of the first loss and gradients. Factors rounded to TF32 put many an activation on another
-# side of a kink: on the emulated GPU that makes 0.6 % for lenet, 1.1 % for keras_cnn, 3.5 % for batchnorm_cnn.
+Epoch = Callable[[int], float]  # number of the epoch, from 1 → its mean loss, after the GPU has finished
+# Largest relative difference of the first loss and gradients. Rounding factors to TF32 moves many activations across a
+# kink: on the emulated GPU the difference is 0.6 % for lenet, 1.1 % for keras_cnn, 3.5 % for batchnorm_cnn.
 STRICT, ROUNDED = 1e-4, 0.1
-ALIKE = 0.25  # relative difference of the losses after the same epochs; dropout masks differ
+ALIKE = 0.25  # largest relative difference of the losses after the same epochs; dropout masks differ
 
 
 def mnist(batch_size: int, limit: int | None, fake: Callable[[int], tuple[np.ndarray, np.ndarray]]) -> tuple[Any, ...]:
-    """Images, labels, whether they are MNIST: a whole number of batches, since a torch graph knows one size only."""
+    """``(images, labels, real)``: a whole number of batches, as a CUDA graph of PyTorch has one fixed batch size.
+
+    ``real`` is False for random images, used where MNIST is not on this machine.
+    """
     try:
         found = data.load("mnist", download=False)
         images, labels, real = found.x_train, found.y_train, True
@@ -47,7 +50,7 @@ def mnist(batch_size: int, limit: int | None, fake: Callable[[int], tuple[np.nda
 
 
 def tinycnn_epochs(name: str, batch_size: int, images: np.ndarray, labels: np.ndarray, capture: bool) -> Epoch:
-    """The training that users get, on the active backend."""
+    """Training with ``Trainer`` on the active backend, as users run it."""
     model, backend = models.create(name), tinycnn.get_backend()
     trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=batch_size, capture=capture)
     images_here, labels_here = backend.asarray(images), backend.asarray(labels)
@@ -55,7 +58,7 @@ def tinycnn_epochs(name: str, batch_size: int, images: np.ndarray, labels: np.nd
     def epoch(number: int) -> float:
         loss = trainer.train_epoch(images_here, labels_here, number).loss
         if trainer.why_eager:
-            raise SystemExit(f"{name}: not recorded, so not timed as recorded: {trainer.why_eager}")
+            raise SystemExit(f"{name}: the step was not captured, so it is not timed: {trainer.why_eager}")
         return loss
 
     return epoch
@@ -85,7 +88,7 @@ class TorchTraining:
         self.take_step = self._recorded() if graph else self.step
 
     def step(self) -> None:
-        """One step on the images that ``chosen`` names."""
+        """Run one step on the images with the indices in ``chosen``."""
         x = (self.images[self.chosen].float() * self.scale).contiguous(memory_format=self.layout)
         loss = self.loss_function(self.run(x), self.labels[self.chosen])
         self.adam.zero_grad(set_to_none=True)
@@ -94,7 +97,10 @@ class TorchTraining:
         self.loss_sum += loss.detach()
 
     def _recorded(self) -> Callable[[], None]:
-        """The step as a CUDA graph, after three that warm up, as PyTorch's documentation asks; weights as before."""
+        """Return the step as a CUDA graph, captured after three warm-up steps; the weights are restored.
+
+        PyTorch's documentation requires the warm-up.
+        """
         torch, start = self.torch, {name: value.clone() for name, value in self.run.state_dict().items()}
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -113,7 +119,7 @@ class TorchTraining:
         return graph.replay
 
     def epoch(self, number: int) -> float:
-        """The mean loss of an epoch, in the order in which tinycnn takes the images."""
+        """Train for one epoch, in tinycnn's order of the images, and return the mean loss."""
         order = np.random.default_rng([0, number]).permutation(len(self.labels))
         order_here = self.torch.from_numpy(order).to(self.device)
         self.loss_sum.zero_()
@@ -127,7 +133,7 @@ class TorchTraining:
 def contestants(
     name: str, batch_size: int, images: np.ndarray, labels: np.ndarray, torch_modes: list[str]
 ) -> Iterator[tuple[str, Epoch]]:
-    """Everybody in turn, made when it is their turn, so that only one holds the GPU's memory."""
+    """Each contestant's name and epoch function, created one at a time so that only one holds GPU memory."""
     for side, capture in (("tinycnn eager", False), ("tinycnn captured", True)):
         yield side, tinycnn_epochs(name, batch_size, images, labels, capture)
     for mode in torch_modes:
@@ -135,7 +141,7 @@ def contestants(
 
 
 def timed(epoch: Epoch, epochs: int) -> tuple[list[float], float, float]:
-    """Milliseconds of each epoch, the loss of the last one, and the seconds of the first two, which compile."""
+    """``(milliseconds of each epoch, loss of the last, seconds of two warm-up epochs, which compile)``."""
     start = time.perf_counter()
     epoch(1)
     epoch(2)
@@ -148,7 +154,7 @@ def timed(epoch: Epoch, epochs: int) -> tuple[list[float], float, float]:
 
 
 def set_precision(precision: str) -> None:
-    """For both sides, ``float32`` in full or ``tf32``; a backend without TF32 stays strict, and the figures say so."""
+    """Set ``float32`` or ``tf32`` on both sides; a backend without TF32 stays at float32, which the figures record."""
     if tinycnn.get_backend().tf32 is not None:
         use_tf32(precision == "tf32")
     try:
@@ -162,7 +168,7 @@ def set_precision(precision: str) -> None:
 def measure(
     name: str, batch_size: int, precision: str, options: argparse.Namespace, check: Callable[..., float], fake: Any
 ) -> dict[str, Any]:
-    """All contestants on one network, batch size and precision."""
+    """Time all contestants on one network, batch size and precision."""
     set_precision(precision)
     gap = check(name, *fake(128), ROUNDED if precision == "tf32" else STRICT) if options.against else None
     images, labels, real = mnist(batch_size, options.limit, fake)
@@ -180,15 +186,15 @@ def measure(
 
 
 def check_alike(name: str, losses: dict[str, float], real: bool) -> None:
-    """Stop when some contestant did not learn what the first one learned; random labels cannot show it."""
+    """Raise SystemExit if a loss differs from the first contestant's; random labels are not checked."""
     first = next(iter(losses.values()))
     wrong = [side for side, loss in losses.items() if not abs(loss - first) <= ALIKE * abs(first) + 0.01]
     if wrong and real:
-        raise SystemExit(f"{name}: {', '.join(wrong)} learned something else: losses {losses}; figures are worthless")
+        raise SystemExit(f"{name}: the losses of {', '.join(wrong)} differ: {losses}; the times are not comparable")
 
 
 def show(result: dict[str, Any]) -> None:
-    """The figures of one network as a table."""
+    """Print the figures of one network as a table."""
     strict = " (tinycnn: float32)" if result["tinycnn_precision"] != result["precision"] else ""
     print(f"{result['model']}, batch {result['batch_size']}, {result['precision']}{strict}")
     for side, figures in result["contestants"].items():
@@ -198,14 +204,14 @@ def show(result: dict[str, Any]) -> None:
 
 
 def describe_gpu() -> dict[str, object]:
-    """The GPU and its driver, beside what ``machine`` reports."""
+    """The GPU and its driver, in addition to the report of ``machine``."""
     cupy = tinycnn.get_backend().xp
     properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
     return {"gpu": properties["name"].decode(), "driver": cupy.cuda.runtime.driverGetVersion(), **machine.describe(1)}
 
 
 def main(options: argparse.Namespace, check: Callable[..., float], fake: Any) -> None:
-    """Measure all that was asked for; figures are written after each network, so that an early end loses little."""
+    """Run all requested measurements; the figures are written after each, so an early end loses at most one."""
     tinycnn.use_backend("cupy")
     about, results = describe_gpu(), list[dict[str, Any]]()
     print(json.dumps(about))
@@ -213,7 +219,7 @@ def main(options: argparse.Namespace, check: Callable[..., float], fake: Any) ->
     for setting in wanted:
         try:
             results.append(measure(*setting, options, check, fake))
-        except SystemExit as reason:  # of this one alone: the others are measured
+        except SystemExit as reason:  # this measurement failed; the others still run
             print(reason, flush=True)
             continue
         show(results[-1])
@@ -222,4 +228,4 @@ def main(options: argparse.Namespace, check: Callable[..., float], fake: Any) ->
             written = {"measured": "training step", "machine": about, "results": results}
             options.json.write_text(json.dumps(written, indent=2) + "\n")
     if len(results) < len(wanted):
-        raise SystemExit(f"{len(wanted) - len(results)} of {len(wanted)} measurements were refused, see above")
+        raise SystemExit(f"{len(wanted) - len(results)} of {len(wanted)} measurements failed, see above")

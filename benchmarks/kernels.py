@@ -1,10 +1,10 @@
-"""Every kernel on every backend, at the sizes of the five networks: checked against NumPy in float64, then timed.
+"""Check and time every kernel on every backend, at the sizes of the five networks; the reference is NumPy in float64.
 
     python benchmarks/kernels.py --backend numba numpy --json result.json
 
-Beside each kernel's GFLOP/s and GB/s stand the ceilings of the machine, measured in the same run: a large matrix
-product and a large copy. Bytes count every input read once and every output written once; the arithmetic is that of the
-plain definition, so a kernel that skips dead outputs or zero gradients can exceed the ceiling.
+The report also gives the ceilings of the machine, measured in the same run: GFLOP/s of a large matrix product and GB/s
+of a large copy. Bytes count each input read once and each output written once. The operation count is that of the plain
+definition, so a kernel that skips dead outputs or zero gradients can exceed the ceiling.
 """
 
 import argparse
@@ -36,7 +36,7 @@ Result = dict[str, Any]
 
 @dataclass
 class Case:
-    """One thing to time: ``run()`` returns arrays, ``reference()`` what they should be (None: checked by the tests)."""
+    """A function to time: ``run()`` returns arrays, ``reference()`` the expected ones (None: the tests check them)."""
 
     name: str
     run: Callable[[], list[Any]]
@@ -50,7 +50,7 @@ def normal(*shape: int, seed: int = 0, dtype: Any = np.float32) -> np.ndarray:
 
 
 def contract_cases(backend: Backend) -> Iterator[Case]:
-    """The kernels of ``backends/base.py``."""
+    """The required kernels, which ``backends/base.py`` declares."""
     x, window = np.maximum(normal(BATCH, 13, 13, 32), 0), ((3, 3), (1, 1), (0, 0))
     cols, pool = normal(BATCH * 121, 288), ((2, 2), (2, 2), (0, 0))
     reference = tinycnn.backends.load_backend("numpy")
@@ -76,7 +76,7 @@ def contract_cases(backend: Backend) -> Iterator[Case]:
 
 
 def layer_cases() -> Iterator[Case]:
-    """Blocks of layers as the networks use them; fused where the backend can."""
+    """Blocks of layers as the networks use them, fused where the backend has a fused kernel."""
     blocks = {
         "conv 1→6, relu, pool": ((28, 28, 1), [Conv2d(6), ReLU(), MaxPool2d()]),
         "conv 1→32, relu, pool": ((28, 28, 1), [Conv2d(32), ReLU(), MaxPool2d()]),
@@ -102,7 +102,7 @@ def block_cases(name: str, model: Sequential) -> Iterator[Case]:
     weight = block[0].parameters()[0]
     gflop = 2 * BATCH * math.prod(block[0].output_shape[:-1]) * weight.data.size / 1e9
     moved = (x.nbytes + grad_y.nbytes + weight.data.nbytes) / 1e9
-    first = shape[-1] == 1  # the first layer of a network needs no gradient of its input
+    first = shape[-1] == 1  # the first layer of a network does not compute the gradient of its input
     yield Case(f"{name}: forward", lambda: forward(model, x), lambda: forward(exact, x64), gflop, moved)
     yield Case(
         f"{name}: backward",
@@ -118,7 +118,7 @@ def forward(model: Sequential, x: np.ndarray) -> list[Any]:
 
 
 def backward(model: Sequential, x: np.ndarray, grad_y: np.ndarray, first: bool) -> list[Any]:
-    """All gradients; the seconds of the backward pass alone are noted."""
+    """Return all gradients, and append the seconds of the backward pass to ``backward_seconds``."""
     tensor = tinycnn.Tensor(x, requires_grad=not first)
     y = model(tensor)
     start = time.perf_counter()
@@ -157,11 +157,11 @@ def other_cases() -> Iterator[Case]:
         yield Case(f"Adam, {count:,} parameters", step, None, 0.0, 7 * 4 * count / 1e9)
 
 
-backward_seconds: list[float] = []  # what "backward" cases really measure: their forward pass is not counted
+backward_seconds: list[float] = []  # times of "backward" cases, without their forward pass
 
 
 def timed(case: Case, rounds: int) -> list[float]:
-    """Seconds per call."""
+    """Seconds of each of ``rounds`` calls, after one warm-up call."""
     case.run()
     backward_seconds.clear()
     seconds = []
@@ -173,7 +173,7 @@ def timed(case: Case, rounds: int) -> list[float]:
 
 
 def worst_error(case: Case) -> float | None:
-    """The largest relative difference from the reference, over all results; stops the program above 1e-4."""
+    """The largest relative difference from the reference over all results; raises SystemExit above 1e-4."""
     if case.reference is None:
         return None
     worst = 0.0
@@ -187,7 +187,7 @@ def worst_error(case: Case) -> float | None:
 
 
 def ceilings() -> dict[str, float]:
-    """GFLOP/s of a large float32 product and GB/s of a large copy, with NumPy and all threads."""
+    """GFLOP/s of a large float32 matrix product and GB/s of a large copy, with NumPy and all threads."""
     with tinycnn.use_backend("numpy"):
         a, b = normal(2048, 2048), normal(2048, 2048, seed=1)
         source, target = np.ones(1 << 26, np.float32), np.empty(1 << 26, np.float32)

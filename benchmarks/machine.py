@@ -1,4 +1,4 @@
-"""What a figure was measured on: processor, threads, versions. Goes into every result file."""
+"""Describes the machine of a measurement for its result file: processor, threads, versions."""
 
 import importlib.metadata
 import os
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def processor() -> str:
-    """The processor's name as the system reports it."""
+    """The processor's name as the operating system reports it."""
     info = Path("/proc/cpuinfo")
     names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:
-    """Of everything that computes, as far as it is installed."""
+    """Versions of Python and of the installed packages that affect speed."""
     found = {"python": platform.python_version()}
     for package in (
         "tinycnn",
@@ -35,7 +35,7 @@ def versions() -> dict[str, str]:
 
 
 def simd_lanes() -> int | None:
-    """How many floats the Numba backend computes at once; None without Numba."""
+    """The number of floats per SIMD register of the Numba backend; None without Numba."""
     try:
         from tinycnn.backends.numba.kernels.lanes import LANES
     except ImportError:
@@ -55,7 +55,7 @@ def describe(threads: int) -> dict[str, object]:
 
 
 def peak_memory_mib() -> float:
-    """The most memory this process ever held, from Linux' VmHWM (ru_maxrss would count the parent's); NaN elsewhere."""
+    """Peak memory of this process, from VmHWM on Linux (ru_maxrss includes the parent's peak); NaN elsewhere."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))

@@ -1,10 +1,10 @@
-"""How well networks read digits that people draw too small, off-centre, thick, thin or turned.
+"""Accuracy of networks on digits drawn too small, off-centre, thick, thin or rotated.
 
     python benchmarks/robustness.py runs/keras_cnn-mnist/model.safetensors
 
-MNIST's test digits are drawn onto a sheet of 280x280 pixels, each changed as the row says, and then take the way of a
-picture that is drawn on the page: ``data/drawing.py`` makes them 28x28 again. The column "raw" skips that way: the
-sheet is simply made smaller, so it shows what the preparation is good for.
+Each of MNIST's test digits is changed as the row states and pasted onto a sheet of 280x280 pixels. ``data/drawing.py``
+then reduces the sheet to 28x28, as it does for drawings from the web page. The column "raw" only scales the sheet down;
+the difference shows the effect of the preparation.
 """
 
 import argparse
@@ -20,18 +20,18 @@ from tinycnn import data
 from tinycnn.data.drawing import normalise
 from tinycnn.train.evaluation import predict_logits
 
-SHEET, DIGIT = 280, 200  # pixels: the sheet, and the 20 pixels of MNIST's box on it
+SHEET, DIGIT = 280, 200  # side lengths in pixels: the sheet, and MNIST's box of 20 pixels on the sheet
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
 def enlarged(image: np.ndarray, box: int = DIGIT) -> Image.Image:
-    """A digit ``(28, 28)`` as large strokes, light on dark, its box of 20 pixels ``box`` pixels large."""
+    """Enlarge a digit ``(28, 28)``, light on dark, so that its box of 20 pixels has ``box`` pixels."""
     side = round(box * 28 / 20)
     return Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def placed(digit: Image.Image, down: float = 0.5, across: float = 0.5) -> Image.Image:
-    """On the sheet: 0 at its upper or left edge, 1 at the lower or right one."""
+    """Paste a digit onto a sheet; 0 is the sheet's upper or left edge, 1 its lower or right edge."""
     sheet, box = Image.new("L", (SHEET, SHEET)), digit.getbbox() or (0, 0, 1, 1)
     digit = digit.crop(box)
     sheet.paste(digit, (round(across * (SHEET - digit.width)), round(down * (SHEET - digit.height))))
@@ -39,16 +39,16 @@ def placed(digit: Image.Image, down: float = 0.5, across: float = 0.5) -> Image.
 
 
 def turned(degrees: float) -> Change:
-    """By so many degrees, to the left or to the right."""
+    """Rotate by ``degrees``, in a random direction."""
     return lambda image, rng: placed(image.rotate(degrees * rng.choice((-1, 1)), Image.Resampling.BICUBIC, expand=True))
 
 
 def filtered(kind: Callable[[int], ImageFilter.RankFilter], size: int) -> Change:
-    """The strokes made thicker (maximum) or thinner (minimum)."""
+    """Thicken the strokes (maximum filter) or thin them (minimum filter)."""
     return lambda image, rng: placed(image.filter(kind(size)))
 
 
-CHANGES: dict[str, tuple[int, Change]] = {  # row → size of the digit's box on the sheet, what is done to it
+CHANGES: dict[str, tuple[int, Change]] = {  # row → size of the digit's box on the sheet, change
     "as in MNIST": (DIGIT, lambda image, rng: placed(image)),
     "off-centre": (100, lambda image, rng: placed(image, *rng.random(2))),
     "small (a fifth of the sheet)": (56, lambda image, rng: placed(image, *rng.random(2))),
@@ -63,18 +63,18 @@ CHANGES: dict[str, tuple[int, Change]] = {  # row → size of the digit's box on
 
 
 def sheets(images: np.ndarray, change: str) -> list[Image.Image]:
-    """``images (N, 28, 28)`` drawn onto sheets, always the same ones."""
+    """Draw ``images (N, 28, 28)`` onto sheets; the seed is fixed."""
     rng, (box, apply) = np.random.default_rng(0), CHANGES[change]
     return [apply(enlarged(image, box), rng) for image in images]
 
 
 def prepared(drawn: list[Image.Image]) -> np.ndarray:
-    """As the page prepares them, ``(N, 28, 28, 1)`` bytes; what vanished under a filter is an empty picture."""
+    """Prepare sheets as the web page does, → ``(N, 28, 28, 1)`` bytes; a digit erased by a filter becomes all zeros."""
     return np.concatenate([prepare(sheet) for sheet in drawn])
 
 
 def prepare(sheet: Image.Image) -> np.ndarray:
-    """One sheet, ``(1, 28, 28, 1)``."""
+    """Prepare one sheet, → ``(1, 28, 28, 1)`` bytes."""
     try:
         return normalise(np.asarray(sheet, np.float32) / 255)
     except tinycnn.errors.DataError:
@@ -82,12 +82,12 @@ def prepare(sheet: Image.Image) -> np.ndarray:
 
 
 def shrunk(drawn: list[Image.Image]) -> np.ndarray:
-    """The whole sheet made small, ``(N, 28, 28, 1)``."""
+    """Scale whole sheets down, → ``(N, 28, 28, 1)`` bytes."""
     return np.stack([np.asarray(sheet.resize((28, 28), Image.Resampling.BOX)) for sheet in drawn])[..., np.newaxis]
 
 
 def accuracy(model: tinycnn.Sequential, images: np.ndarray, labels: np.ndarray) -> float:
-    """The fraction that ``model`` reads right."""
+    """The fraction of ``images`` that ``model`` classifies correctly."""
     return float((predict_logits(model, images).argmax(axis=1) == labels).mean())
 
 
@@ -95,7 +95,7 @@ Table = dict[str, dict[str, float]]
 
 
 def measure(models: dict[str, tinycnn.Sequential], images: np.ndarray, labels: np.ndarray) -> Table:
-    """Row → column → accuracy; the column "raw" is the first model's."""
+    """Row → column → accuracy; the column "raw" is that of the first model."""
     table: Table = {}
     for change in CHANGES:
         drawn = sheets(images, change)
@@ -106,7 +106,7 @@ def measure(models: dict[str, tinycnn.Sequential], images: np.ndarray, labels: n
 
 
 def as_text(table: Table) -> str:
-    """A table in Markdown, percent."""
+    """The table in Markdown, in percent."""
     columns = list(next(iter(table.values())))
     lines = [f"| digits | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
     lines += [f"| {row} | {' | '.join(f'{100 * cells[c]:.2f}' for c in columns)} |" for row, cells in table.items()]
@@ -114,7 +114,7 @@ def as_text(table: Table) -> str:
 
 
 def main() -> None:
-    """Read the options, measure, print."""
+    """Measure the accuracies, print them and write them to a file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("model_file", type=Path, nargs="+", help="model.safetensors of a training run")
     parser.add_argument("--limit", type=int, default=2000, metavar="N", help="test digits (default: 2000)")

@@ -1,10 +1,10 @@
-"""How much faster several ranks are: here, and what a model says of more machines than there are.
+"""Speed-up of several ranks: measured on this machine, and the data for a model of several machines.
 
     python benchmarks/scaling.py --json benchmarks/results/scaling_cpu.json
 
-Two things are measured. *Ranks*: each row is a run of its own under ``mpiexec``, whose step is split into what a rank
-computes and what it waits and adds up. *Parts*: the step of one process for every part of a batch that a rank may have;
-``scaling_model.py`` makes of it what R machines like this one would reach.
+Two quantities are measured. *Ranks*: each row is a separate run under ``mpiexec``, with the time of a step and of its
+all-reduces, which includes waiting. *Parts*: the step time of one process for every share of a batch that a rank can
+get. From these times ``scaling_model.py`` estimates the speed of R such machines.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from scaling_model import RANKS
 from train_step import fake_mnist
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this file is also what the ranks run
+sys.path.insert(0, str(ROOT))  # the ranks run this file too
 
 import tinycnn  # noqa: E402
 from tinycnn import distributed, models, optim  # noqa: E402
@@ -31,7 +31,7 @@ from tinycnn.distributed.communicator import Communicator, get_communicator  # n
 from tinycnn.train.trainer import Trainer  # noqa: E402
 from tinycnn.train.warm_up import warm_up  # noqa: E402
 
-FIRST, AT_ONCE = 5, 5  # steps that are not counted; steps of one part before it is the next one's turn
+FIRST, AT_ONCE = 5, 5  # warm-up steps, not counted; consecutive steps of one part
 
 
 def make_trainer(model_name: str, options: argparse.Namespace) -> tuple[Trainer, np.ndarray, np.ndarray]:
@@ -44,7 +44,7 @@ def make_trainer(model_name: str, options: argparse.Namespace) -> tuple[Trainer,
 
 
 def part(model_name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Median milliseconds of a step of one process, for the whole batch and what 2, 4, … ranks have of it."""
+    """Median milliseconds per step of one process, for the whole batch and for the share of each of 2, 4, … ranks."""
     trainer, images, labels = make_trainer(model_name, options)
     taken: dict[int, list[float]] = {options.batch_size // ranks: [] for ranks in (1, *RANKS)}
     for _ in range(options.steps // AT_ONCE):
@@ -62,7 +62,7 @@ def part(model_name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def timed_sums(ranks: Communicator) -> list[float]:
-    """From now on, the seconds of every all-reduce of ``ranks``, the waiting for others included."""
+    """Return a list to which every later all-reduce of ``ranks`` appends its seconds, including waiting."""
     seconds: list[float] = []
     original = ranks.all_reduce
 
@@ -76,7 +76,7 @@ def timed_sums(ranks: Communicator) -> list[float]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Median milliseconds of a step of this rank, and of the sums in it."""
+    """Median milliseconds per step of this rank, and of the all-reduces in a step."""
     ranks = get_communicator()
     trainer, images, labels = make_trainer(options.model[0], options)
     sums, step_s, sums_s = timed_sums(ranks), [], []
@@ -93,7 +93,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def row(model: str, ranks: int, threads: int, options: argparse.Namespace) -> dict[str, Any]:
-    """What ``ranks`` ranks with ``threads`` threads each measured, as rank 0 reports it."""
+    """Run ``ranks`` ranks with ``threads`` threads each, and return the figures of rank 0."""
     mpiexec = [str(Path(sys.executable).parent / "mpiexec"), "-n", str(ranks), sys.executable, __file__, "--inside"]
     settings = ["--model", model, "--backend", options.backend, "--batch-size", str(options.batch_size)]
     command = [*mpiexec, *settings, "--steps", str(options.steps)]
@@ -104,7 +104,7 @@ def row(model: str, ranks: int, threads: int, options: argparse.Namespace) -> di
 
 
 def setups(most: int) -> list[tuple[int, int]]:
-    """Ranks and threads of each: one process with one thread and with all cores, and ranks that share the cores."""
+    """``(ranks, threads per rank)``: one process with one thread and with all cores, and ranks that share the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shared = [(ranks, max(cores // ranks, 1)) for ranks in range(2, most + 1)]
     return list(dict.fromkeys([(1, 1), (1, cores), *shared]))
@@ -114,17 +114,17 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", choices=models.MODELS, nargs="+", default=list(models.MODELS))
     parser.add_argument("--backend", default="numba")
-    parser.add_argument("--batch-size", type=int, default=128, help="of all ranks together")
-    parser.add_argument("--ranks", type=int, default=2, help="the most that run here (default: 2)")
+    parser.add_argument("--batch-size", type=int, default=128, help="global batch size, over all ranks")
+    parser.add_argument("--ranks", type=int, default=2, help="largest number of ranks (default: 2)")
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--json", type=Path, help="write the figures, and what they were measured on")
+    parser.add_argument("--json", type=Path, help="write the figures and a description of the machine")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def show(found: dict[str, Any], batch_size: int) -> dict[str, Any]:
     speed = f"{1e3 * batch_size / found['step_ms']:>8,.0f} images/s"
-    times = f"{found['step_ms']:7.2f} ms a step, {found['sums_ms']:6.2f} of it sums, {speed}"
+    times = f"{found['step_ms']:7.2f} ms per step, of which all-reduce {found['sums_ms']:6.2f} ms, {speed}"
     print(f"{found['model']:14} {found['ranks']} ranks, {found['threads']} threads each: {times}", flush=True)
     return found
 

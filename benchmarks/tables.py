@@ -1,9 +1,9 @@
-"""The tables of docs/performance.md and docs/distributed.md, made from the result files: no figure is typed by hand.
+"""Generates the tables of docs/performance.md and docs/distributed.md from the result files.
 
-    python benchmarks/tables.py          # prints them
-    python benchmarks/tables.py --write  # puts them into the pages, between their marks
+    python benchmarks/tables.py          # prints the tables
+    python benchmarks/tables.py --write  # replaces the tables in the pages
 
-A table stands between `<!-- table NAME -->` and `<!-- end of table -->`.
+In a page, a table is between `<!-- table NAME -->` and `<!-- end of table -->`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ Result = dict[str, Any]
 
 
 def results(name: str) -> list[Result]:
-    """Of ``benchmarks/results/<name>.json``."""
+    """The list ``results`` in ``benchmarks/results/<name>.json``."""
     return list(json.loads((RESULTS / f"{name}.json").read_text())["results"])
 
 
@@ -39,14 +39,14 @@ def rows(head: str, lines: list[list[str]]) -> str:
 
 
 def fastest_torch(result: Result) -> tuple[str, float]:
-    """PyTorch's best mode, and its milliseconds."""
+    """PyTorch's fastest mode and its median milliseconds."""
     modes = {side: ms for side, ms in result["median_ms"].items() if side.startswith("torch")}
     best = min(modes, key=modes.__getitem__)
     return best.removeprefix("torch "), modes[best]
 
 
 def compared(*files: str) -> str:
-    """Numba beside PyTorch's fastest mode, for every result of some files."""
+    """A table of Numba and PyTorch's fastest mode, with a line for every result in ``files``."""
     lines = []
     for result in (result for file in files for result in results(file)):
         mode, torch_ms = fastest_torch(result)
@@ -65,7 +65,7 @@ def compared(*files: str) -> str:
 
 
 def with_numpy() -> str:
-    """The reference backend beside PyTorch."""
+    """A table of the NumPy backend's times and their ratio to PyTorch."""
     lines = [
         [title(result), f"{result['median_ms']['numpy']:.1f}", f"{result['ratio_to_torch']['numpy']:.2f}"]
         for result in results("train_step_cpu_2threads")
@@ -74,7 +74,7 @@ def with_numpy() -> str:
 
 
 def widths() -> str:
-    """Ratios to PyTorch with other vector widths; PyTorch keeps its own."""
+    """A table of the ratios to PyTorch by vector width of the Numba backend; PyTorch's width does not change."""
     files = {16: "train_step_cpu_2threads"} | {lanes: f"train_step_cpu_{lanes}lanes" for lanes in (8, 4, 0)}
     columns = {lanes: results(file) for lanes, file in files.items()}
     names = " | ".join(title(result) for result in columns[16])
@@ -86,12 +86,12 @@ def widths() -> str:
 
 
 def scaling(name: str = "scaling_cpu") -> Result:
-    """What was measured with ranks."""
+    """The contents of a result file of ``scaling.py``."""
     return dict(json.loads((RESULTS / f"{name}.json").read_text()))
 
 
 def ranks_here() -> dict[str, dict[tuple[int, int], Result]]:
-    """Their steps on one machine: by network, by ranks and threads of each."""
+    """Step times of ranks on one machine: network → ``(ranks, threads per rank)`` → result."""
     found: dict[str, dict[tuple[int, int], Result]] = {}
     for row in scaling()["ranks"]:
         found.setdefault(row["model"], {})[row["ranks"], row["threads"]] = row
@@ -99,16 +99,16 @@ def ranks_here() -> dict[str, dict[tuple[int, int], Result]]:
 
 
 def shared_cores() -> str:
-    """One process and two ranks on the same two cores, milliseconds per step."""
+    """A table of milliseconds per step of one process and of two ranks on the same two cores."""
     lines = [
         [f"`{model}`", *(f"{found[setup]['step_ms']:.2f}" for setup in found), f"{found[2, 1]['sums_ms']:.2f}"]
         for model, found in ranks_here().items()
     ]
-    return rows("ms per step | one thread | two threads | two ranks, one thread each | of these sums", lines)
+    return rows("ms per step | one thread | two threads | two ranks, one thread each | of which all-reduces", lines)
 
 
 def more_machines() -> str:
-    """The speed-up that the model promises."""
+    """A table of the speed-ups that the model predicts."""
     here = ranks_here()
     lines = []
     for part in scaling()["parts"]:
@@ -119,13 +119,13 @@ def more_machines() -> str:
 
 
 def over_a_cable() -> str:
-    """Two ranks and 1 Gbit/s between them, of which TCP leaves 94 %: measured, and by the model."""
+    """A table of two ranks over 1 Gbit/s, of which TCP can use 94 %: predicted and measured."""
     here, lines = ranks_here(), []
     for part, cable in zip(scaling()["parts"], scaling("scaling_cable")["ranks"], strict=True):
         alone_ms = here[part["model"]][2, 1]["step_ms"]
-        said_ms = alone_ms + network_ms(2, part, 0.0, 0.94 * 0.125e9)
-        lines.append([f"`{part['model']}`", f"{alone_ms:.1f}", f"{said_ms:.1f}", f"{cable['step_ms']:.1f}"])
-    return rows("ms per step of two ranks | without the cable | with it, says the model | measured", lines)
+        model_ms = alone_ms + network_ms(2, part, 0.0, 0.94 * 0.125e9)
+        lines.append([f"`{part['model']}`", f"{alone_ms:.1f}", f"{model_ms:.1f}", f"{cable['step_ms']:.1f}"])
+    return rows("ms per step of two ranks | without the cable | with it, predicted | with it, measured", lines)
 
 
 TABLES = {
@@ -142,18 +142,18 @@ TABLES = {
 
 
 def filled_in(page: str) -> str:
-    """The text of the page with every marked table made anew."""
+    """The text of the page with every marked table generated again."""
     return MARKED.sub(lambda mark: mark[1] + TABLES[mark[2]]() + mark[3], page)
 
 
 def marks(page: str) -> Iterator[str]:
-    """The names of the tables that the page asks for."""
+    """The names of the tables marked in the page."""
     return (mark[2] for mark in MARKED.finditer(page))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="put the tables into the pages")
+    parser.add_argument("--write", action="store_true", help="replace the tables in the pages")
     if parser.parse_args().write:
         for page in PAGES:
             page.write_text(filled_in(page.read_text()))

@@ -1,4 +1,4 @@
-"""The five networks in PyTorch, with tinycnn's weights copied in: the other side of every comparison."""
+"""The five networks in PyTorch with tinycnn's weights, for comparisons of results and speed."""
 
 import numpy as np
 import torch
@@ -9,9 +9,9 @@ from tinycnn import layers
 
 
 def twin(model: tinycnn.Sequential) -> nn.Sequential:
-    """The same network with the same weights in PyTorch: takes logits' images as ``(N, C, H, W)``, returns logits.
+    """The same network with the same weights in PyTorch: images ``(N, C, H, W)`` → logits.
 
-    A final Softmax or LogSoftmax is left out, since ``nn.CrossEntropyLoss`` takes logits, as in ``Sequential.logits``.
+    A final Softmax or LogSoftmax is omitted, since ``nn.CrossEntropyLoss`` takes logits, as in ``Sequential.logits``.
     """
     modules: list[nn.Module] = []
     shape: tuple[int, ...] = model.input_shape
@@ -68,7 +68,7 @@ class Rescale(nn.Module):
 
 
 def _channels_first(weight: np.ndarray, flattened: tuple[int, ...] | None) -> np.ndarray:
-    """Rows of a dense weight that follow ``(H, W, C)`` pixels, in the order ``(C, H, W)``."""
+    """Reorder the rows of a dense weight from ``(H, W, C)`` to ``(C, H, W)``."""
     if flattened is None or len(flattened) != 3:
         return weight
     return weight.reshape(*flattened, -1).transpose(2, 0, 1, 3).reshape(weight.shape)  # (C*H*W, out)
@@ -76,4 +76,4 @@ def _channels_first(weight: np.ndarray, flattened: tuple[int, ...] | None) -> np
 
 def _copy(target: torch.Tensor, layer: layers.Layer, name: str, change=lambda w: w) -> None:  # type: ignore[no-untyped-def]
     source = torch.from_numpy(np.ascontiguousarray(change(layer.parameters_by_name[name].numpy())))
-    target.data = source.clone()  # also takes over float64
+    target.data = source.clone()  # keeps float64

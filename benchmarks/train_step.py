@@ -1,15 +1,15 @@
-"""Milliseconds per training step: tinycnn's backends, and PyTorch beside them in the same run.
+"""Milliseconds per training step of tinycnn's backends and of PyTorch, in the same run.
 
     python benchmarks/train_step.py --backend numba --against torch
     python benchmarks/train_step.py --backend numpy --model keras_cnn --against torch --json result.json
 
-With ``--backend cupy`` everything is different, and explained in ``gpu_steps.py``. On the CPU:
+``gpu_steps.py`` describes the measurement with ``--backend cupy``. On the CPU:
 
-One step is: gather the batch from bytes, forward, backward, Adam. Before anything is timed, loss and gradients of both
-sides are compared on the same weights and images. Every contestant lives in a process of its own, so
-that nobody's idle threads spin on the other's cores. They take turns of about half a second, so that a change of the
-machine's speed hits all of them; the first quarter of a turn, which refills the caches, is not counted. The ratio is
-the median of tinycnn over that of PyTorch's fastest mode.
+One step gathers the batch from bytes and runs forward, backward and Adam. Before timing, loss and gradients of both
+sides are compared on the same weights and images. Every contestant runs in its own process, so that its idle threads do
+not spin on the cores of another. Contestants take turns of about half a second, so that a change of the machine's speed
+affects all of them. The first quarter of a turn refills the caches and is not counted. The ratio is the median of
+tinycnn divided by the median of PyTorch's fastest mode.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from tinycnn.train.trainer import Trainer
 
 Step = Callable[[np.ndarray], Any]
 IMAGES = 4096
-TURN_MS = 400.0  # about how long a contestant works before the next one's turn
+TURN_MS = 400.0  # approximate length of a contestant's turn
 TORCH_MODES = ("eager", "channels_last", "compile", "graph")  # the last only on a GPU
 
 
@@ -60,7 +60,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def fake_mnist(count: int = IMAGES) -> tuple[np.ndarray, np.ndarray]:
-    """Random blots on black, as sparse as digits are: timing needs the size and the zeros, not the meaning."""
+    """Random images as sparse as MNIST's, ``(count, 28, 28, 1)``, and labels: speed depends on size and zeros only."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
     images[rng.random((count, 28, 28, 1)) < 0.8] = 0
@@ -117,10 +117,10 @@ def torch_step(name: str, mode: str, images: np.ndarray, labels: np.ndarray, inf
 
 
 def check_same(name: str, images: np.ndarray, labels: np.ndarray, most: float = 1e-4) -> float:
-    """How far loss and gradients of both sides differ, dropout off; stops the program when they disagree.
+    """The relative difference of both sides' loss and gradients, without dropout; raises SystemExit above ``most``.
 
-    The best of five draws counts: where ReLU or a max-pool stands on a kink, float32 may fall to either side, and one
-    such fall changes a gradient by a percent. A wrong kernel is wrong in every draw.
+    The smallest difference of five batches counts. At a kink of ReLU or max-pooling, float32 rounding can select either
+    side, and one such case changes a gradient by a percent. A wrong kernel differs on every batch.
     """
     from torch_networks import twin
 
@@ -137,7 +137,7 @@ def check_same(name: str, images: np.ndarray, labels: np.ndarray, most: float = 
 
 
 def largest_gap(model: Sequential, network: Any, images: np.ndarray, labels: np.ndarray) -> float:
-    """How far the loss of some images and its gradients of the first and the last parameter differ, at most."""
+    """The largest relative difference of the loss and of the gradients of the first and last parameter."""
     import torch
 
     model.zero_grad()
@@ -161,7 +161,7 @@ def relative_gap(a: Any, b: Any) -> float:
 
 
 def contestant(pipe: Connection, name: str, side: str, batch_size: int, inference: bool, threads: int) -> None:
-    """The process of one contestant: gets batches of image numbers, returns their milliseconds and its peak memory."""
+    """Process of one contestant: receives batches of image indices, sends their milliseconds and its peak memory."""
     images, labels = fake_mnist()
     if side.startswith("torch"):
         import torch
@@ -188,7 +188,7 @@ def milliseconds(step: Step, chosen: np.ndarray) -> float:
 def take_turns(
     sides: list[str], name: str, batch_size: int, options: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Milliseconds of every contestant's steps, and its peak memory in MiB."""
+    """``({contestant: milliseconds of each step}, {contestant: peak memory in MiB})``."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for side in sides:
@@ -207,7 +207,7 @@ def take_turns(
             taken, memory[side] = pipe.recv()
             if turn > 0:
                 times[side] += taken[steps // 4 :]
-            else:  # the first turn compiles and warms up, and measures how many steps make a turn
+            else:  # the first turn compiles, warms up and determines the number of steps per turn
                 steps = max(steps, min(200, round(TURN_MS / statistics.median(taken))))
     for pipe in pipes.values():
         pipe.send(None)
@@ -257,7 +257,7 @@ def main() -> None:
         gpu_steps.main(options, check_same, fake_mnist)
         return
     if "cupy" in options.backend or "graph" in options.torch_modes:
-        raise SystemExit("cupy is timed by itself, and PyTorch's graphs beside it: --backend cupy")
+        raise SystemExit("time cupy, and PyTorch's graphs, in a run of their own: --backend cupy")
     about = machine.describe(options.threads)
     print(json.dumps(about))
     results = []

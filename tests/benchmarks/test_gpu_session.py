@@ -1,4 +1,4 @@
-"""The script for a borrowed GPU machine: what can be known of it without one, so that no minute there is lost to it."""
+"""Tests of the script for GPU machines that need no GPU, so that mistakes are found before it runs on one."""
 
 import os
 import re
@@ -19,11 +19,11 @@ def session(folder: Path, *arguments: str, **settings: str) -> subprocess.Comple
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_shell_understands_it() -> None:
+def test_the_shell_syntax_is_valid() -> None:
     assert subprocess.run(["sh", "-n", SCRIPT], check=False, timeout=60).returncode == 0
 
 
-def test_an_unknown_part(tmp_path: Path) -> None:
+def test_an_unknown_part_is_an_error(tmp_path: Path) -> None:
     done = session(tmp_path, "fly")
     assert done.returncode == 2
     assert "unknown part fly: check, train or measure" in done.stderr
@@ -44,7 +44,7 @@ def test_the_scripts_and_options_it_names_exist() -> None:
 
 
 def test_a_part_fits_into_ten_minutes() -> None:
-    """The limits of its sections together, loops counted."""
+    """The sum of the time limits of its sections, including repetitions in loops."""
     for part in ("check", "train", "measure"):
         body = TEXT.split(f"\n{part})")[1].split(";;")[0]
         seconds = repeats = 0
