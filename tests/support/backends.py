@@ -19,7 +19,7 @@ from tinycnn.ops.max_pool2d import MaxPool2dFunction
 from tinycnn.ops.softmax_cross_entropy import SoftmaxCrossEntropyFunction
 
 BACKENDS = ("numpy", "numba", "cupy", "cupy-emulated")
-WITH_NUMBA_KERNELS = (  # all others are array arithmetic, which Numba's backend leaves to NumPy
+WITH_NUMBA_KERNELS = (  # for all others the Numba backend uses NumPy's array arithmetic
     Conv2dFunction, MaxPool2dFunction, AvgPool2dFunction, DropoutFunction, SoftmaxCrossEntropyFunction,
 )  # fmt: skip
 
@@ -36,10 +36,10 @@ class EmulatedCupyBackend(CupyBackend):
 
 
 def on_backends(cases: Iterable[Any]) -> list[Any]:
-    """Parameters ``("backend", "case")``: every case on every backend, without those that Numba's leaves to NumPy.
+    """Parameters ``("backend", "case")``: every case on every backend; on numba, only functions with Numba kernels.
 
-    ``tests/backends/numba/test_array_arithmetic.py`` shows that Numba's backend gives NumPy's bits for the latter.
-    A case names its ``function``.
+    For all other functions, ``tests/backends/numba/test_array_arithmetic.py`` checks that the results have NumPy's
+    bits. Each case has an attribute ``function``.
     """
     return [
         pytest.param(backend, case, id=f"{backend}-{case}")
@@ -50,7 +50,7 @@ def on_backends(cases: Iterable[Any]) -> list[Any]:
 
 
 def usable_backend(name: str, config: pytest.Config) -> Backend:
-    """The backend ``name``; skips the test (fails it, when the backend is required) with the backend's own sentence."""
+    """The backend ``name``; if unusable, skips the test with the reason, or fails it if the backend is required."""
     try:
         return load_backend(name)
     except BackendError as error:

@@ -1,7 +1,7 @@
-"""The functions and methods of CuPy that operations use, with their parameters: the stand-in accepts no others.
+"""Signatures of the CuPy functions and methods that operations use; the stand-in rejects all others.
 
-CuPy has fewer parameters than NumPy. These are from CuPy 14.2, read with ``inspect.signature``; ``/`` and parameters
-that NumPy does not have are left out.
+CuPy's functions have fewer parameters than NumPy's. The signatures are those of CuPy 14.2 as ``inspect.signature``
+reports them, without ``/`` and parameters that NumPy does not have.
 """
 
 import inspect
@@ -47,7 +47,7 @@ METHODS = {
 
 
 def signature(parameters: str) -> inspect.Signature:
-    """``"(a, axis=None)"`` as Python sees it."""
+    """Parse a signature such as ``"(a, axis=None)"``."""
     names: dict[str, Any] = {}
     exec(f"def function{parameters}: pass", names)
     return inspect.signature(names["function"])
@@ -58,7 +58,7 @@ SIGNATURES |= {f".{name}": signature(parameters) for name, parameters in METHODS
 
 
 def check_call(name: str, arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
-    """Raise TypeError unless CuPy's function ``name``, or method ``.name``, can be called like this."""
+    """Raise TypeError unless CuPy's function ``name``, or method ``.name``, accepts these arguments."""
     try:
         SIGNATURES[name].bind(*arguments, **settings)
     except TypeError as error:

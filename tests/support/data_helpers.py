@@ -44,7 +44,7 @@ def raw_idx(array: np.ndarray) -> bytes:
 
 
 def write_set(folder: Path, arrays: dict[str, np.ndarray], suffix: str = ".gz") -> Path:
-    """Write the four files, packed if the suffix is .gz."""
+    """Write the four files, compressed if the suffix is .gz."""
     folder.mkdir(parents=True, exist_ok=True)
     for stem, array in arrays.items():
         content = raw_idx(array)
@@ -53,7 +53,7 @@ def write_set(folder: Path, arrays: dict[str, np.ndarray], suffix: str = ".gz") 
 
 
 def publish(folder: Path, title: str, *, contents_known: bool = True) -> Source:
-    """Declare the .gz files in ``folder`` to be the published ones."""
+    """A Source that declares the .gz files in ``folder`` as the published ones."""
     files = []
     for stem in STEMS:
         packed = (folder / f"{stem}.gz").read_bytes()
@@ -64,7 +64,7 @@ def publish(folder: Path, title: str, *, contents_known: bool = True) -> Source:
 
 
 def returned_or_raised(function: Callable[..., Any], *args: object) -> Any:
-    """What the call returns, or the DataError it raises; any other exception fails the test."""
+    """The return value of the call, or the DataError that it raises; any other exception fails the test."""
     try:
         return function(*args)
     except DataError as error:
@@ -72,7 +72,7 @@ def returned_or_raised(function: Callable[..., Any], *args: object) -> Any:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The first part of the path says how to misbehave, the second which file is asked for."""
+    """The first part of the path selects the behaviour, the second the requested file."""
 
     server: "Server"
 
@@ -93,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(body)
 
     def do_labelled(self, body: bytes) -> None:
-        self.send(body, Content_Encoding="gzip")  # a wrong but common header, after which clients unpack
+        self.send(body, Content_Encoding="gzip")  # a wrong but common header, on which clients decompress
 
     def do_moved(self, body: bytes) -> None:
         self.send(b"", 302, Location=self.path.replace("/moved/", "/good/"))
@@ -117,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(b"")
 
     def do_chunks(self, body: bytes) -> None:
-        """Pieces without end, and nowhere a length."""
+        """Send endless chunks without a total length."""
         self.protocol_version = "HTTP/1.1"
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(body + b"more")
 
     def do_mute(self, body: bytes) -> None:
-        self.server.closing.wait(30)  # the connection stands, but no answer comes
+        self.server.closing.wait(30)  # the connection is open, but no response comes
 
     def do_stall(self, body: bytes) -> None:
         self.send(body[:10], announced=len(body))
@@ -155,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
 
     def do_drip(self, body: bytes) -> None:
-        """A line that tells the length of a chunk, and never ends."""
+        """Send the line with the length of a chunk, and never end it."""
         self.protocol_version = "HTTP/1.1"
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
@@ -180,12 +180,12 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{behaviour}/"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that hang up in the middle are what these tests are about."""
+        """Print nothing: the tests let clients hang up during a response."""
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Server]:
-    """A server for the files in ``folder``; when this ends, its threads and sockets are gone."""
+    """A server for the files in ``folder``; on exit its threads have ended and its sockets are closed."""
     with Server(folder) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -198,7 +198,7 @@ def serving(folder: Path) -> Iterator[Server]:
 
 
 def refused_address() -> str:
-    """An address at which nobody listens."""
+    """An address at which no server listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}/"

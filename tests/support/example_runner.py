@@ -12,27 +12,27 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def run_example(name, *arguments, folder, mnist=None, path=None):
-    """The finished process ``python examples/<name>``, run in ``folder``; MNIST is in ``mnist``, else nowhere.
+    """Run ``python examples/<name>`` in ``folder`` and return the process; MNIST is found in ``mnist`` only.
 
-    Python searches the folder ``path`` for modules before all others.
+    Python searches the folder ``path`` for modules first.
     """
     return run_python(EXAMPLES / name, *arguments, folder=folder, mnist=mnist, path=path)
 
 
 def run_command(*arguments, folder, mnist=None):
-    """The finished process ``python -m tinycnn <arguments>``, as ``run_example``."""
+    """Run ``python -m tinycnn <arguments>``, as ``run_example`` does."""
     return run_python("-m", "tinycnn", *arguments, folder=folder, mnist=mnist)
 
 
 def run_python(*arguments, folder, mnist=None, path=None):
-    """The finished process ``python <arguments>``, as ``run_example``."""
+    """Run ``python <arguments>``, as ``run_example`` does."""
     command = [sys.executable, *map(str, arguments)]
     env = environment(folder, mnist=mnist, path=path)
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", timeout=300)
 
 
 def environment(folder, *, mnist=None, path=None):
-    """Environment variables in which this checkout is found, and data sets only in ``mnist``."""
+    """Environment variables with which Python imports this checkout and finds data sets in ``mnist`` only."""
     variables = {key: value for key, value in os.environ.items() if key != "TINYCNN_DATA"}
     variables |= {"TINYCNN_MIRRORS": refused_address(), "XDG_CACHE_HOME": f"{folder}-cache"}
     variables |= {"TINYCNN_DATA": str(mnist)} if mnist else {}

@@ -1,9 +1,9 @@
-"""A stand-in for ``cupy`` that needs no GPU: arrays are NumPy's inside, kernels run in ``cuda_emulator``.
+"""A stand-in for ``cupy`` without a GPU: its arrays wrap NumPy arrays, and kernels run in ``cuda_emulator``.
 
-It has only what tinycnn uses, and is as strict as the real one where that is what tests are for. Arrays of NumPy do not
-mix with its own, nothing is converted silently, every value that the host reads is counted (``host_reads``). While a
-stream is captured nothing runs: launches and array operations are noted down, ``Graph.launch`` runs them on the same
-memory, and whatever real capture refuses is refused.
+It implements the parts of CuPy that tinycnn uses, with CuPy's restrictions where tests depend on them. NumPy arrays
+cannot be mixed with its arrays, no conversion is implicit, and ``host_reads`` counts every value that the host reads.
+While a stream is captured, nothing runs: launches and array operations are recorded, ``Graph.launch`` runs them on the
+same memory, and operations that CUDA does not support during a capture raise an error.
 """
 
 import contextlib
@@ -18,24 +18,24 @@ import numpy as np
 from tests.support.cuda_emulator import EmulatedModule
 from tests.support.cupy_signatures import FUNCTIONS, METHODS, check_call
 
-host_reads = 0  # how often somebody waited for the GPU to read a value
+host_reads = 0  # how often the host waited for the GPU to read a value
 launches = []  # names of the kernels and array operations run so far, in order
-one_kernel = threading.RLock()  # runs at a time, whatever threads there are: memory that its threads share is static
-checked_kernels = False  # whether kernels are compiled with bookkeeping, and run in several orders; slow
+one_kernel = threading.RLock()  # held while a kernel runs: its shared memory is static, so only one can run at a time
+checked_kernels = False  # whether kernels record memory accesses and run in several orders; slow
 
 float32, float64, int32, int64, uint8, bool_ = np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_
 uint32, uint64, newaxis, pi, inf, nan = np.uint32, np.uint64, None, np.pi, np.inf, np.nan
-BLAS = {"matmul", "tensordot"}  # CuPy hands these to cuBLAS and refuses to do so during a capture
+BLAS = {"matmul", "tensordot"}  # CuPy calls cuBLAS for these, which it does not allow during a capture
 
 
 class Capture:
-    """What happened on a stream since ``begin_capture``."""
+    """The operations recorded on a stream since ``begin_capture``."""
 
     def __init__(self, stream):
-        self.stream, self.nodes, self.pools = stream, [], set()  # whose memory was taken
+        self.stream, self.nodes, self.pools = stream, [], set()  # the memory pools used
 
 
-capture = None  # the one that runs
+capture = None  # the active capture
 
 
 def refuse(what):
@@ -50,7 +50,7 @@ def read_by_host(what):
 
 
 def perform(name, action):
-    """Run ``action`` now, or note it down while capturing."""
+    """Run ``action`` now, or record it during a capture."""
     if capture is None:
         launches.append(name)
         return action()
@@ -63,7 +63,7 @@ def perform(name, action):
 
 
 def host(value):
-    """Arguments of array operations as NumPy takes them; arrays of NumPy itself are not welcome."""
+    """Convert arguments of array operations for NumPy; raises TypeError for NumPy arrays."""
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray):
@@ -74,7 +74,7 @@ def host(value):
 
 
 def compute(name, function, *arguments, **settings):
-    """Result of a NumPy function as an array of ours; during a capture its values are not there yet."""
+    """The result of a NumPy function as an array of this module; during a capture its values are not computed yet."""
     arguments, settings = host(arguments), {key: host(value) for key, value in settings.items()}
 
     def run():
@@ -84,14 +84,14 @@ def compute(name, function, *arguments, **settings):
     result = run()
     shared = (isinstance(one, np.ndarray) and np.may_share_memory(result, one) for one in all_arrays(arguments))
     if not result.size or any(shared):
-        return ndarray(result)  # nothing, or a view: no work for a GPU
+        return ndarray(result)  # empty or a view: no work on a GPU
     result = result if result.base is None else result.copy()
     cuda.allocator(result.nbytes)
     if capture is None:
         launches.append(name)
     else:
         perform(name, lambda: np.copyto(result, run()))
-        poison(result, whole=0)  # which is an index of everything
+        poison(result, whole=0)  # 0 is a valid index
     return ndarray(result)
 
 
@@ -104,12 +104,12 @@ def all_arrays(arguments):
 
 
 def poison(array, whole=1):
-    """What uncomputed memory may hold."""
+    """Fill uncomputed memory: NaN in floats, ``whole`` in others."""
     array[...] = np.nan if array.dtype.kind == "f" else whole
 
 
 class MemoryPointer:
-    """The address of an array; whose address was asked for can be found again, for kernels that take addresses."""
+    """The address of an array; ``arrays`` maps each address to its array, for kernels that take addresses."""
 
     arrays: ClassVar = weakref.WeakValueDictionary()
 
@@ -119,7 +119,7 @@ class MemoryPointer:
 
 
 class Flags:
-    """All that CuPy tells of how an array lies in memory: whether it may be written is not asked."""
+    """The memory layout flags that CuPy provides; it has no ``writeable``."""
 
     def __init__(self, flags):
         self.c_contiguous, self.f_contiguous, self.owndata = flags.c_contiguous, flags.f_contiguous, flags.owndata
@@ -135,7 +135,7 @@ class ndarray:
         self._host = array
 
     def __array_function__(self, function, types, arguments, settings):
-        return globals()[function.__name__](*arguments, **settings)  # np.stack of our arrays is our stack, as CuPy's
+        return globals()[function.__name__](*arguments, **settings)  # as in CuPy, np.stack calls stack
 
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` explicitly.")
@@ -173,7 +173,7 @@ class ndarray:
         return self._host.__dlpack__(**wanted)
 
     def __dlpack_device__(self):
-        return 2, 0  # CUDA's number, and that of the GPU
+        return 2, 0  # DLPack's code for CUDA, and the number of the GPU
 
     def get(self):
         read_by_host("copying to the host")
@@ -221,7 +221,7 @@ class ndarray:
 
 
 def index(key):
-    """A key of ``[]`` as NumPy takes it."""
+    """Convert a key of ``[]`` for NumPy."""
     if isinstance(key, ndarray) and key.dtype == bool:
         read_by_host("indexing with a mask")
     return tuple(map(index, key)) if isinstance(key, tuple) else key._host if isinstance(key, ndarray) else key
@@ -293,12 +293,12 @@ def __getattr__(name):
 def empty(shape, dtype=float):
     array = np.empty(shape, dtype)
     cuda.allocator(array.nbytes)
-    poison(array)  # so that nobody relies on what is there
+    poison(array)  # so that no code relies on its contents
     return ndarray(array)
 
 
 def take(array, indices, axis=None):
-    """CuPy checks no index: those that are too large begin at the front again."""
+    """CuPy does not check indices: those that are too large wrap around."""
     return compute("take", lambda a, i: np.take(a, i, axis, mode="wrap"), array, indices)
 
 
@@ -325,7 +325,7 @@ array = asarray
 
 
 def ascontiguousarray(array, dtype=None):
-    """Never without axes: a number becomes an array of one, as in NumPy."""
+    """The result has at least one axis: a number becomes an array of shape ``(1,)``, as in NumPy."""
     array = asarray(array, dtype)
     array = array if array.flags.c_contiguous else array.copy()
     return array.reshape(1) if array.ndim == 0 else array
@@ -334,7 +334,7 @@ def ascontiguousarray(array, dtype=None):
 def from_dlpack(array):
     if array.__dlpack_device__()[0] != 2:
         raise TypeError("CPU arrays cannot be directly imported to CuPy")
-    host = getattr(array, "data", array)._host  # NumPy would not take what says that it lies on a GPU
+    host = getattr(array, "data", array)._host  # NumPy rejects arrays of a GPU
     return ndarray(host)
 
 
@@ -347,7 +347,7 @@ def is_available():
 
 
 def passed(value):
-    """What a kernel gets for an argument: arrays by address; numbers and structures by value, as they are now."""
+    """Convert an argument for a kernel: arrays are passed by address, numbers and structures by value."""
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray):
@@ -390,7 +390,7 @@ class RawKernel:
 
 
 class Graph:
-    """The operations of a capture, to be run again and again; they work in the memory that they were recorded with."""
+    """The operations of a capture; every launch runs them on the memory with which they were recorded."""
 
     def __init__(self, nodes, pools):
         self.nodes, self.pools = nodes, [weakref.ref(pool) for pool in pools]
@@ -408,14 +408,14 @@ class Graph:
 
 
 class Event:
-    """A place in the queue of a stream."""
+    """A position in the queue of a stream."""
 
     def __init__(self, stream):
         self.stream = stream
 
 
 class Stream:
-    """A queue of work; here everything is done at once."""
+    """A queue of work; this stand-in runs all work immediately."""
 
     null = None
     ptr = 0  # its address; that of the null stream
@@ -460,7 +460,7 @@ class Stream:
 
 
 class Device:
-    """The one GPU there seems to be."""
+    """The one simulated GPU."""
 
     id = 0
     compute_capability = "90"
@@ -482,11 +482,11 @@ def note_loss(counted):
 
 
 class MemoryPool:
-    """Tells who takes memory from where; to keep it is left to Python.
+    """Records which allocation uses which pool; Python manages the memory itself.
 
-    An array that was freed while a graph was recorded, the graph goes on writing to. So a graph must have a pool for
-    itself (CuPy does not check that). And a pool that is dropped unemptied keeps its free blocks for ever: in CuPy
-    14.2, free blocks and the arena they lie in hold each other.
+    A graph continues to write to arrays that were freed while it was recorded. A graph must therefore have its own
+    pool, which CuPy does not check. A pool that is dropped before it is emptied never frees its free blocks: in CuPy
+    14.2, free blocks and their arena reference each other.
     """
 
     lost: ClassVar[list[int]] = []  # bytes of pools that were dropped
@@ -498,9 +498,9 @@ class MemoryPool:
 
     def malloc(self, size):
         if capture is None and self.in_graph and size:
-            raise RuntimeError("memory of a graph is given to somebody else")
+            raise RuntimeError("memory of a graph is allocated outside the graph")
         if capture is not None and self is default_pool and size:
-            raise RuntimeError("a graph takes memory that others are given, too")
+            raise RuntimeError("a graph allocates from the default pool, which other arrays share")
         if capture is not None:
             self.in_graph = True
             capture.pools.add(self)

@@ -1,7 +1,7 @@
-"""A stand-in for ``cupy.cuda.nccl`` of CuPy 14.2, for ranks that are threads: the same signatures, as strict.
+"""A stand-in for ``cupy.cuda.nccl`` of CuPy 14.2 whose ranks are threads, with the same signatures and type checks.
 
-The real module is compiled from Cython, which takes no tuple for ``bytes`` and no float for ``int``; its signatures and
-numbers were read off an installed one. Addresses must be those of arrays of ``fake_cupy``.
+The real module is compiled from Cython, which rejects a tuple for ``bytes`` and a float for ``int``; its signatures and
+constants were read from an installed copy. Addresses must be those of arrays of ``fake_cupy``.
 """
 
 import os
@@ -20,7 +20,7 @@ DTYPES = {1: np.uint8, 2: np.int32, 4: np.int64, 7: np.float32, 8: np.float64}
 
 
 class NcclError(RuntimeError):
-    """What NCCL answers when it cannot."""
+    """The error that NCCL raises for an invalid call."""
 
     def __init__(self, status):
         super().__init__(f"NCCL_ERROR_INVALID_USAGE: invalid usage ({status})")
@@ -37,7 +37,7 @@ def check_integers(**arguments):
 
 
 class NcclCommunicator:
-    """One GPU's end of what binds ``ndev`` GPUs together."""
+    """The communicator of one of ``ndev`` GPUs."""
 
     meetings: ClassVar = {}
     entry = threading.Lock()

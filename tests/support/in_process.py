@@ -1,4 +1,4 @@
-"""Runs a command of tinycnn inside the process of the tests: the same words and files, without a new Python's start."""
+"""Runs a tinycnn command inside the test process, which saves the start of a new Python process."""
 
 import contextlib
 import io
@@ -15,9 +15,9 @@ from tinycnn.backends import threads
 
 
 def run_here(*arguments: Any, folder: Path, mnist: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """The exit code and the output of ``tinycnn <arguments>``, run in ``folder``; MNIST is in ``mnist``, else nowhere.
+    """Run ``tinycnn <arguments>`` in ``folder``, return exit code and output; MNIST is found in ``mnist`` only.
 
-    Backend, threads, folder and environment are afterwards what they were. A warning is an error, as in every test.
+    Backend, threads, working folder and environment are restored afterwards. A warning is an error, as in every test.
     """
     words, out, err = list(map(str, arguments)), io.StringIO(), io.StringIO()
     variables = {"TINYCNN_MIRRORS": refused_address(), "XDG_CACHE_HOME": f"{folder}-cache"}

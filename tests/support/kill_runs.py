@@ -1,11 +1,11 @@
-"""Kill a training run again and again, take it up each time, and compare what it leaves with a run left in peace.
+"""Kill a training run repeatedly, resume it each time, and compare its results with those of an uninterrupted run.
 
     python -m tests.support.kill_runs --kills 100 --backend numba
 
-Every kill is a SIGKILL of a process of its own that runs ``examples/train_mnist.py``: at the beginning of a step, at
-the end of one, or somewhere in the writing of a checkpoint: with the file missing, half written, whole but not yet
-under its name, or under its name with the oldest not yet deleted. Some come from outside, after a random time. Between
-kills a disk is full, or files may not grow. Moments are drawn from ``--seed``.
+Every kill is a SIGKILL of a separate process that runs ``examples/train_mnist.py``. It comes before a step, after a
+step, or while a checkpoint is written: with the file missing, half written, complete but not yet renamed, or renamed
+with the oldest checkpoint not yet deleted. Other kills come from outside, after a random time. Between some kills the
+disk is full or files may not grow. ``--seed`` determines the moments.
 """
 
 import argparse
@@ -52,7 +52,10 @@ def die() -> None:
 
 
 def arm(moment: str, count: int) -> None:
-    """Make this process end at the ``count``-th time that it comes to ``moment``; of a full disk it is the size."""
+    """Make this process kill itself when it reaches ``moment`` for the ``count``-th time.
+
+    Other moments send a signal, wait or fill the disk; where files may not grow, ``count`` is their size in bytes.
+    """
     from tinycnn.run import results
     from tinycnn.train.checkpoint import Checkpoints
     from tinycnn.train.trainer import Trainer
@@ -74,7 +77,7 @@ def arm(moment: str, count: int) -> None:
 
     def half(descriptor):
         status = os.fstat(descriptor)
-        if stat.S_ISREG(status.st_mode) and arrive():  # folders are brought to the disk, too
+        if stat.S_ISREG(status.st_mode) and arrive():  # folders are synchronised, too
             os.ftruncate(descriptor, status.st_size // 2)
             die()
 
@@ -112,7 +115,7 @@ def arm(moment: str, count: int) -> None:
 
 
 def may_not_grow(size: int) -> None:
-    """Files can have ``size`` bytes at most; Python ignores SIGXFSZ, so a longer one is an OSError."""
+    """Limit files to ``size`` bytes; Python ignores SIGXFSZ, so that a larger file raises OSError."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
@@ -128,14 +131,14 @@ def arguments(folder: Path, backend: str) -> list[str]:
 
 
 def start(*arguments: str, moment: str = "", count: int = 0) -> subprocess.Popen[str]:
-    """The run as a process of its own, which will meet ``moment``."""
+    """Start the run as a separate process, prepared with ``arm(moment, count)``."""
     surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
     inside = [sys.executable, __file__, "--inside", json.dumps([moment, count]), *arguments]
     return subprocess.Popen(inside, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(folder: Path, backend: str, *more: str) -> None:
-    """Run to the end; raises RuntimeError when it ends otherwise."""
+    """Run to the end; raises RuntimeError if the exit code is not 0."""
     process = start(*arguments(folder, backend), *more)
     _, errors = process.communicate(timeout=300)
     if process.returncode:
@@ -143,7 +146,7 @@ def finish(folder: Path, backend: str, *more: str) -> None:
 
 
 def kill(folder: Path, backend: str, moment: str, count: int, delay_s: float | None = None) -> bool:
-    """Take the run up and end it at the ``count``-th ``moment``; whether it was killed, not finished before."""
+    """Resume the run and kill it at the ``count``-th ``moment``; returns False if it finished before that."""
     process = start(*arguments(folder, backend), "--resume", moment=moment, count=count)
     if delay_s is not None:
         time.sleep(delay_s)
@@ -155,7 +158,7 @@ def kill(folder: Path, backend: str, moment: str, count: int, delay_s: float | N
 
 
 def remains(folder: Path) -> dict[str, object]:
-    """All that a finished run leaves, but times: models, history, and the last checkpoint with the optimizer in it."""
+    """The results of a finished run without times: models, history, and the last checkpoint with the optimizer."""
     sys.path.insert(0, str(ROOT))
     from tinycnn.train.checkpoint import Checkpoints
 
@@ -170,7 +173,7 @@ def remains(folder: Path) -> dict[str, object]:
 
 
 def campaign(folder: Path, backend: str, kills: int, seed: int) -> dict[str, int]:
-    """Kill runs until ``kills`` have been; each that ends is compared, and the next begins. Answers kills by moment."""
+    """Kill runs ``kills`` times; compare each run that finishes and start the next. Returns the kills by moment."""
     rng = random.Random(seed)
     finish(folder / "peace", backend)
     expected = remains(folder / "peace")
@@ -181,7 +184,7 @@ def campaign(folder: Path, backend: str, kills: int, seed: int) -> dict[str, int
         runs += 1
         run = folder / f"run{runs}"
         while sum(survived.values()) < kills:
-            moments = moments or rng.sample(MOMENTS, len(MOMENTS))  # each once, then again
+            moments = moments or rng.sample(MOMENTS, len(MOMENTS))  # every moment once before any repeats
             moment, count = moments.pop(), rng.randint(1, 4)
             delay_s = rng.uniform(0.5, 4) if moment == "from outside" else None
             if not kill(run, backend, moment, count, delay_s):

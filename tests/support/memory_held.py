@@ -1,6 +1,6 @@
-"""How much memory a program takes, which runs in a process of its own, as Linux accounts for it.
+"""Measures the memory of a program in a separate process, from Linux's ``/proc``.
 
-``getrusage`` would not do: it begins with the high mark of the process that started this one, and pytest's is high.
+``getrusage`` is unsuitable: its maximum includes the peak of the parent process, and pytest's is high.
 """
 
 import os
@@ -15,12 +15,12 @@ linux_only = pytest.mark.skipif(not STATUS.exists(), reason="reads Linux' accoun
 
 
 def held(kind: str) -> float:
-    """MiB of this process: ``VmRSS`` now, ``VmHWM`` the most so far."""
+    """Memory of this process in MiB: ``VmRSS`` is the current use, ``VmHWM`` the peak."""
     return next(int(line.split()[1]) / 1024 for line in STATUS.read_text().splitlines() if line.startswith(kind))
 
 
 def output_of(code: str, *arguments: object) -> str:
-    """What the program ``code`` prints; it may ``from tests.support.memory_held import held``."""
+    """Run the program ``code`` and return its output; it can import ``held`` from this module."""
     surroundings = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=300)

@@ -1,4 +1,4 @@
-"""What the ranks of ``test_distributed`` run: ``mpiexec -n 2 python tests/support/mpi_program.py WHAT [FILE]``."""
+"""Program of the ranks in ``tests/distributed``: ``mpiexec -n 2 python tests/support/mpi_program.py WHAT [FILE]``."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tinycnn.distributed import mpi
 
 
 def on_last_rank(ranks, moment, work):
-    """Make the last rank do ``work()`` when it has been asked for its wish the ``moment``-th time."""
+    """Make the last rank call ``work()`` in the ``moment``-th check for a stop request."""
     times = 0
 
     def stop():

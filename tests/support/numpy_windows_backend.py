@@ -1,7 +1,7 @@
-"""A backend from outside the package, in one file: every kernel by NumPy's view of all windows at once.
+"""A third-party backend in one file: its kernels use NumPy's view of all windows.
 
-It stands for a backend of somebody's own. It derives from nothing but the contract in ``tinycnn/backends/base.py``, and
-``tinycnn.register_backend("windows", WindowsBackend)`` is all that makes it one of tinycnn's backends.
+It stands for a backend that a user writes. Its only base class is the contract in ``tinycnn/backends/base.py``, and
+``tinycnn.register_backend("windows", WindowsBackend)`` is the only call needed to use it.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ class WindowsBackend(Backend):
     xp = np
 
     def __init__(self):
-        self.numpy = NumpyBackend()  # draws the masks and gathers the images, which have no windows
+        self.numpy = NumpyBackend()  # for dropout masks and gathering images, which have no windows
 
     def owns(self, array):
         return isinstance(array, np.ndarray)
@@ -34,8 +34,8 @@ class WindowsBackend(Backend):
         return np.ascontiguousarray(cols)  # a window of one pixel is still a view
 
     def col2im(self, cols, x_shape, kernel_size, stride, padding):
-        numbers = np.arange(1, np.prod(x_shape, dtype=int) + 1).reshape(x_shape)  # each pixel's own; 0 is the padding
-        pixels = self.im2col(numbers, kernel_size, stride, padding)  # which pixel each entry of cols is a copy of
+        numbers = np.arange(1, np.prod(x_shape, dtype=int) + 1).reshape(x_shape)  # one per pixel; 0 is the padding
+        pixels = self.im2col(numbers, kernel_size, stride, padding)  # the number of the pixel in each entry of cols
         sums = np.bincount(pixels.ravel(), weights=cols.ravel(), minlength=numbers.size + 1)
         return sums[1:].reshape(x_shape).astype(cols.dtype)  # (N, H, W, C)
 
@@ -64,7 +64,7 @@ class WindowsBackend(Backend):
 
 
 def windows(x, kernel_size, stride, padding, value):
-    """All windows, ``(N, OH, OW, KH, KW, C)``; ``value`` where they hang over the edge."""
+    """All windows, ``(N, OH, OW, KH, KW, C)``, with ``value`` in the padding."""
     (PH, PW), (SH, SW) = padding, stride
     x = np.pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0)), constant_values=value)
     return sliding_window_view(x, kernel_size, axis=(1, 2))[:, ::SH, ::SW].transpose(0, 1, 2, 4, 5, 3)

@@ -1,4 +1,4 @@
-"""CUDA source → machine code for a GPU that need not be there: NVIDIA's run-time compiler through ctypes."""
+"""CUDA source → machine code, without a GPU: NVIDIA's run-time compiler through ctypes."""
 
 import ctypes
 import functools
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SUCCESS = 0
-# What CuPy 14.2 adds to the options of a RawModule (cupy/cuda/compiler.py), and a report of what each kernel uses.
+# The options that CuPy 14.2 adds for a RawModule (cupy/cuda/compiler.py), and a report of each kernel's resources.
 OPTIONS = ["--std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"]
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -17,10 +17,10 @@ SHARED = re.compile(r"(\d+) bytes smem")
 
 
 class Resources(NamedTuple):
-    """What a thread of a kernel uses, and its block: numbers of registers, bytes of local and of shared memory."""
+    """Resources of a kernel: registers and bytes of local memory per thread, bytes of shared memory per block."""
 
     registers: int
-    local: int  # a stack, and registers that did not fit: both lie in slow memory
+    local: int  # the stack and spilled registers; both are in slow memory
     shared: int
 
 
@@ -34,14 +34,14 @@ def library():
 
 
 def version():
-    """Of the compiler, as ``"12.9"``."""
+    """The version of the compiler, such as ``"12.9"``."""
     major, minor = ctypes.c_int(), ctypes.c_int()
     check(library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
     return f"{major.value}.{minor.value}"
 
 
 def compile_kernels(source, gpu, *defines):
-    """As CuPy compiles: ``(machine code, messages, {kernel: Resources})``."""
+    """Compile with CuPy's options → ``(machine code, messages, {kernel: Resources})``."""
     code, messages = compile_cuda(source, [f"-arch={gpu}", *defines, *OPTIONS])
     lines = messages.splitlines()
     report = [line for line in lines if line.startswith("ptxas") and "warning" not in line and "error" not in line]
@@ -49,7 +49,7 @@ def compile_kernels(source, gpu, *defines):
 
 
 def resources(report):
-    """``{kernel: Resources}`` of what the assembler tells with ``-v``."""
+    """``{kernel: Resources}`` from the assembler's report with ``-v``."""
     found = {}
     for part in report.split("Compiling entry function")[1:]:
         kernel, spills, used = (pattern.search(f"Compiling entry function{part}") for pattern in (ENTRY, SPILLS, USED))

@@ -1,4 +1,4 @@
-"""Networks for the tests of ONNX files: each kind of layer, with numbers that hide nothing."""
+"""Networks for the tests of ONNX files: every kind of layer, with values that do not hide mistakes."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ LAYERS = {
 
 
 def unlike_fresh(model):
-    """The same network with random statistics and biases: fresh ones are 0 and 1, which hides mistakes."""
+    """Return ``model`` with random statistics and biases, since the initial values 0 and 1 hide mistakes."""
     rng = np.random.default_rng(0)
     state = model.state_dict()
     for name, values in state.items():

@@ -1,4 +1,4 @@
-"""Ranks that are threads of one process: no MPI, the same calls, and the sums in the order of the ranks."""
+"""Ranks that are threads of one process: a communicator without MPI that sums in the order of the ranks."""
 
 import contextvars
 import threading
@@ -11,11 +11,11 @@ TIMEOUT_S = 60
 
 
 class ThreadRank(Communicator):
-    """One of ``size`` threads that meet at ``barrier``, and leave their numbers in ``table``."""
+    """One of ``size`` threads, which synchronise at ``barrier`` and exchange arrays in ``table``."""
 
     def __init__(self, rank, size, barrier, table):
         self.rank, self.size, self.barrier, self.table = rank, size, barrier, table
-        self.reduced = []  # sizes of all arrays that were added up
+        self.reduced = []  # sizes of all reduced arrays
 
     def all_reduce(self, numbers):
         self.reduced.append(numbers.size)
@@ -29,15 +29,15 @@ class ThreadRank(Communicator):
 
 
 def on_ranks(size, work, kind=ThreadRank):
-    """``[work(rank) for rank in ranks]``, all at the same time; raises the first error of the lowest rank."""
+    """Return ``[work(rank) for rank in ranks]``, run concurrently; raises the error of the lowest rank that failed."""
     barrier, table = threading.Barrier(size, timeout=TIMEOUT_S), [np.empty(0)] * size
-    answers, errors = [None] * size, [None] * size
+    results, errors = [None] * size, [None] * size
 
     def run(number):
         rank = kind(number, size, barrier, table)
         try:
             with use_communicator(rank):
-                answers[number] = work(rank)
+                results[number] = work(rank)
         except BaseException as error:
             errors[number] = error
             barrier.abort()
@@ -52,4 +52,4 @@ def on_ranks(size, work, kind=ThreadRank):
         e for e in errors if e
     ]:
         raise error
-    return answers
+    return results

@@ -1,4 +1,4 @@
-"""The settings of a run from the words of its command line."""
+"""Parses command lines of ``tinycnn train`` into run settings."""
 
 import argparse
 
@@ -14,7 +14,7 @@ def train_parser():
 
 
 def config_and_source(words):
-    """The TrainConfig of the options ``words``, a string or a list, and the network in ``--init-from``."""
+    """``(TrainConfig, network of --init-from)`` of the options ``words``, a string or a list."""
     options = train_parser().parse_args(words.split() if isinstance(words, str) else list(words))
     source = read_source(options.init_from)
     return train_config(options, source), source

@@ -1,4 +1,4 @@
-"""A network that reads drawn digits, and a server that runs as its user would start it."""
+"""A network that classifies drawn digits, and a web server started as users start it."""
 
 import subprocess
 import sys
@@ -17,13 +17,13 @@ from tinycnn.train.trainer import Trainer
 
 
 def small_model(seed: int = 0) -> Sequential:
-    """An untrained network for 28x28 pixels whose answers are quick."""
+    """A small untrained network for 28x28 pixels, for fast predictions."""
     layers = [Conv2d(4), ReLU(), MaxPool2d(), Flatten(), Dense(10), Softmax()]
     return Sequential(*layers, input_shape=(28, 28, 1), seed=seed)
 
 
 def reader() -> Sequential:
-    """A network that has seen the bundled digits, placed as a drawing will be; five seconds of training."""
+    """A network trained for five seconds on the bundled digits, prepared in the same way as drawings."""
     digits = data.load("digits")
     images = np.concatenate([normalise(image[:, :, 0] / 255) for image in digits.x_train])
     model = Sequential(
@@ -38,7 +38,7 @@ def reader() -> Sequential:
 
 @contextmanager
 def serving(model: Sequential, folder: Path, *options: str) -> Iterator[str]:
-    """``python -m tinycnn serve`` on a free port, ended with Ctrl-C; its address."""
+    """The address of ``python -m tinycnn serve`` on a free port; Ctrl-C ends it on exit."""
     path = folder / "model.safetensors"
     tinycnn.save(model, path)
     command = [sys.executable, "-m", "tinycnn", "serve", str(path), "--port", "0", "--backend", "numpy", *options]

@@ -1,7 +1,7 @@
-"""CUDA kernels run on the host: ``EmulatedModule(source, defines)`` is g++'s idea of ``cupy.RawModule``.
+"""Runs CUDA kernels on the host: ``EmulatedModule(source, defines)`` is ``cupy.RawModule`` compiled with g++.
 
-``emulator.cpp`` says how, and what a checked module notices. Kernels take what the real ones take, and are stricter
-about it: an argument of another type than the parameter is an error here, and garbage on a GPU.
+``emulator.cpp`` describes the method and the errors that a checked module detects. Kernels take the same arguments as
+on a GPU. An argument whose type differs from the parameter's is an error here; on a GPU it is read as garbage.
 """
 
 import ctypes
@@ -38,7 +38,7 @@ C_TYPES = {
 
 
 class KernelError(AssertionError):
-    """The kernel did what would be wrong on a GPU."""
+    """A launch or memory access of a kernel that is an error on a GPU."""
 
 
 class EmulatedModule:
@@ -54,7 +54,7 @@ class EmulatedModule:
 
 
 class EmulatedKernel:
-    """Callable as a kernel of CuPy, on NumPy arrays: ``kernel(grid, block, arguments)``."""
+    """A kernel that is called like CuPy's, with NumPy arrays: ``kernel(grid, block, arguments)``."""
 
     def __init__(self, module, name):
         self.module, self.name = module, name
@@ -70,7 +70,7 @@ class EmulatedKernel:
         return " ".join(word for word in words[:-1] if word != "*"), pointer
 
     def check(self, grid, block, arguments):
-        """Raise KernelError unless the kernel can be launched like this; answers the cells that hold the arguments."""
+        """Return the cells that hold the arguments; raises KernelError if the kernel cannot be launched with them."""
         if len(arguments) != len(self.types):
             raise KernelError(f"{self.name} takes {len(self.types)} arguments, got {len(arguments)}")
         if min(grid) < 1 or np.prod(block) > 1024 or max((*grid[1:], 0)) > 65535:
@@ -88,9 +88,9 @@ class EmulatedKernel:
             raise KernelError(f"{self.name}: {error.decode()}")
 
     def in_all_orders(self, grid, block, arguments, arrays=None):
-        """Run with the blocks and threads in every order, each time on fresh copies; the same bits must come out.
+        """Run the kernel on fresh copies in each order of ``ORDERS``; raises KernelError unless the bits agree.
 
-        ``arrays`` tells which array lies at an address that is hidden in a structure.
+        ``arrays`` maps the addresses stored in structures to their arrays.
         """
         originals, results = reached(arguments, arrays or {}), []
         for order in ORDERS:
@@ -111,8 +111,8 @@ class EmulatedKernel:
             register(ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes))
 
     def _cell(self, value, kind, pointer):
-        """The argument as an array of one element whose address can be taken."""
-        if pointer and isinstance(value, np.uintp) and value == 0:  # nowhere
+        """The argument as an array of one element, whose address is passed to the kernel."""
+        if pointer and isinstance(value, np.uintp) and value == 0:  # a null pointer
             return np.zeros(1, np.uintp)
         if pointer:
             wanted = C_TYPES[kind]
@@ -130,14 +130,14 @@ class EmulatedKernel:
 
 
 def kernels_of(source):
-    """Names of all kernels, and their parameters."""
+    """``{name: parameters}`` of all kernels."""
     source = re.sub(r"//[^\n]*", "", source)
     widths = ((f"{name}_{width}", parameters) for name, parameters in WIDTHS.findall(source) for width in (16, 32, 64))
     return {**dict(KERNEL.findall(source)), **dict(widths)}
 
 
 def without_asm(source):
-    """Each ``asm("instruction operands;" : results : inputs)`` becomes a call of what ``emulator.cpp`` has for it."""
+    """Replace each ``asm("instruction operands;" : results : inputs)`` with a call of its C++ function."""
     return ASM.sub(lambda found: call_of(*found.groups()) + "\n" * found[0].count("\n"), source)
 
 
@@ -149,7 +149,7 @@ def call_of(text, operands):
 
 
 def compiled(source, defines, checked, kernels):
-    """The shared library of a source; compiled once per source, kept in the folder for temporary files."""
+    """The shared library of a source, compiled once and cached in the folder for temporary files."""
     options = [f"-I{HERE}", *(f"-D{name}={value}" for name, value in defines.items())]
     options += ["-fsanitize=thread"] if checked else []
     text = "\n".join(['#include "cuda_emulator.h"', without_asm(source), *(f"EMULATE({kernel})" for kernel in kernels)])
@@ -159,7 +159,7 @@ def compiled(source, defines, checked, kernels):
 
 
 def kept(kind, source, options):
-    """What g++ makes of ``source`` with these options; made once."""
+    """The file that g++ builds from ``source`` with these options; cached."""
     header = (HERE / "cuda_emulator.h").read_text(encoding="utf-8")
     key = hashlib.sha256("\0".join([header, source, *FLAGS, *options]).encode()).hexdigest()[:20]
     folder = Path(tempfile.gettempdir()) / f"tinycnn-cuda-emulator-{os.getuid()}"
@@ -179,7 +179,7 @@ def _run(arguments, source):
 
 
 def guarded(array):
-    """A copy with free space on both sides: what runs over the edge is noticed, and harms nothing."""
+    """A copy with unused space on both sides, so that an access out of bounds is detected and does no damage."""
     room = np.zeros(array.nbytes + 2 * 4096, np.uint8)
     start = 4096 - room.ctypes.data % 256
     inside = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -188,18 +188,18 @@ def guarded(array):
 
 
 def is_array(value):
-    """Whether an argument is passed by address: not so numbers, and structures passed by value."""
+    """Whether an argument is passed by address; numbers and structures are passed by value."""
     return isinstance(value, np.ndarray) and not value.dtype.names
 
 
 def addresses_in(struct):
-    """Addresses hidden in a structure: its fields of 64 bits, where they are not 0."""
+    """The addresses in a structure: its nonzero 64-bit fields."""
     names = [name for name in struct.dtype.names if struct.dtype[name].base == np.uint64]
     return {int(address) for name in names for address in struct[name].ravel() if address}
 
 
 def reached(arguments, arrays):
-    """All arrays that a kernel can reach, by address."""
+    """``{address: array}`` of all arrays that a kernel can access."""
     found = {value.ctypes.data: value for value in arguments if is_array(value)}
     for value in arguments:
         if isinstance(value, np.ndarray) and value.dtype.names:
@@ -208,7 +208,7 @@ def reached(arguments, arrays):
 
 
 def moved(value, copies):
-    """An argument that leads to the copies instead."""
+    """The argument with the addresses of the copies."""
     if is_array(value):
         return copies[value.ctypes.data]
     if not (isinstance(value, np.ndarray) and addresses_in(value)):
