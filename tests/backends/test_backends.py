@@ -1,4 +1,4 @@
-"""Choosing a backend: by name, for a while, automatically; and the sentences for what cannot be had."""
+"""Selecting a backend by name, temporarily or automatically, and the errors for unavailable backends."""
 
 import importlib.util
 import threading
@@ -17,7 +17,7 @@ from tinycnn.testing.loop_backend import LoopBackend
 
 @pytest.fixture
 def fresh(monkeypatch):
-    """No backend loaded or chosen yet, as in a new process; everything is put back afterwards."""
+    """No backend is loaded or selected, as in a new process; restored afterwards."""
     active = get_backend()
     monkeypatch.setattr(backends, "_LOADERS", dict(backends._LOADERS))
     monkeypatch.setattr(backends, "_loaded", {})
@@ -36,11 +36,11 @@ def without_packages(fresh):
 
 
 class OtherArray(np.ndarray):
-    """Stands for the arrays of another machine."""
+    """Stands for the arrays of another device."""
 
 
 class OtherBackend(LoopBackend):
-    """A backend with arrays of its own, which the others do not own, as CuPy's."""
+    """A backend with its own array type, like CuPy's."""
 
     name = "other"
 
@@ -55,7 +55,7 @@ class OtherBackend(LoopBackend):
 
 
 class StrictNumpyBackend(NumpyBackend):
-    """NumPy that does not take ``OtherArray`` for its own."""
+    """The NumPy backend, except that it does not own ``OtherArray``."""
 
     def owns(self, array):
         return type(array) is np.ndarray
@@ -98,7 +98,7 @@ class TestChoosing:
             pass
         assert get_backend().name == "numpy"
 
-    def test_counts_for_the_whole_process(self, fresh):
+    def test_applies_to_all_threads(self, fresh):
         seen = []
         with use_backend("loops"):
             thread = threading.Thread(target=lambda: seen.append(get_backend().name))
@@ -106,7 +106,7 @@ class TestChoosing:
             thread.join(60)
         assert seen == ["loops"]
 
-    def test_an_unknown_name(self, fresh):
+    def test_an_unknown_name_raises(self, fresh):
         use_backend("loops")
         with pytest.raises(BackendError, match=r"unknown backend 'gpu': choose one of auto, numpy, numba, cupy"):
             use_backend("gpu")
@@ -135,12 +135,12 @@ class TestChoosing:
 
 
 class TestAvailable:
-    def test_numpy_always_is(self):
+    def test_numpy_is_always_available(self):
         assert available_backends()[0] == "numpy"
         assert backends.is_available("numpy")
         assert not backends.is_available("gpu")
 
-    def test_without_packages(self, without_packages):
+    def test_only_numpy_is_available_without_packages(self, without_packages):
         assert {"numba", "cupy"}.isdisjoint(available_backends())
         assert "numpy" in available_backends()
 
@@ -148,7 +148,7 @@ class TestAvailable:
         ("name", "command"),
         [("numba", "pip install numba"), ("cupy", r"pip install 'cupy-cuda13x\[ctk\]'.* 'cupy-cuda12x\[ctk\]'")],
     )
-    def test_a_missing_package_comes_with_its_install_command(self, without_packages, name, command):
+    def test_a_missing_package_error_contains_the_install_command(self, without_packages, name, command):
         with pytest.raises(BackendError, match=rf"backend '{name}' is not installed: `{command}.*`backend=\"numpy\"`"):
             use_backend(name)
         assert get_backend().name == "numpy"
@@ -167,7 +167,7 @@ class TestAvailable:
 
 
 class TestAuto:
-    def test_is_numpy_where_nothing_else_is(self, without_packages):
+    def test_is_numpy_without_other_packages(self, without_packages):
         with use_backend("auto") as backend:
             assert backend.name == "numpy"
 
@@ -177,7 +177,7 @@ class TestAuto:
         with use_backend("auto") as backend:
             assert backend.name == "cupy"
 
-    def test_passes_over_what_is_not_usable(self, fresh):
+    def test_skips_unusable_backends(self, fresh):
         def broken():
             raise BackendError("no GPU")
 
@@ -186,7 +186,7 @@ class TestAuto:
         with use_backend("auto") as backend:
             assert backend.name == "numba"
 
-    def test_is_one_that_can_be_used_here(self):
+    def test_selects_a_usable_backend(self):
         with use_backend("auto") as backend:
             assert backend.name in available_backends()
 
@@ -207,7 +207,7 @@ class TestRegister:
                 pass
         assert loaded == [1]
 
-    def test_an_incomplete_backend_cannot_be_made(self):
+    def test_an_incomplete_backend_cannot_be_instantiated(self):
         class Incomplete(Backend):
             name = "incomplete"
 
@@ -225,7 +225,7 @@ class TestRegister:
 
 
 def train_a_little():
-    """Three steps of a small network with dropout, in float64; the loss of each."""
+    """Train a small network with dropout in float64, and return the losses of three steps."""
     shape, kinds = (6, 6, 1), tinycnn.layers
     network = [kinds.Conv2d(2), kinds.ReLU(), kinds.MaxPool2d(), kinds.Flatten(), kinds.Dropout(0.2), kinds.Dense(3)]
     model = tinycnn.Sequential(*network, input_shape=shape, dtype=np.float64)
@@ -241,33 +241,33 @@ def train_a_little():
 
 
 class TestMixing:
-    """Tensors stay on the backend that made them."""
+    """Tensors stay on the backend that created them."""
 
     @pytest.mark.parametrize(("first", "then"), [("other", "numpy"), ("numpy", "other")])
     @pytest.mark.parametrize(
         ("call", "name"),
         [(ops.relu, "ReLU"), (lambda x: x * 2, "Multiply"), (lambda x: x @ x, "MatMul"), (lambda x: x.sum(), "Sum")],
     )
-    def test_a_tensor_of_another_backend_is_refused(self, two_kinds_of_arrays, call, name, first, then):
+    def test_a_tensor_of_another_backend_raises(self, two_kinds_of_arrays, call, name, first, then):
         with use_backend(first):
             x = Tensor(np.ones((2, 2)))
         words = rf"{name}: .*the active backend is '{then}'; create tensors and models after use_backend"
         with use_backend(then), pytest.raises(BackendError, match=words):
             call(x)
 
-    def test_a_model_of_another_backend_is_refused(self, two_kinds_of_arrays):
+    def test_a_model_of_another_backend_raises(self, two_kinds_of_arrays):
         with use_backend("other"):
             model = tinycnn.models.create("lenet")
         with use_backend("numpy"), pytest.raises(BackendError, match=r"Conv2d: .*use_backend\('numpy'\)"):
             model(np.zeros((1, 28, 28, 1), np.float32))
 
-    def test_host_arrays_are_welcome_everywhere(self, two_kinds_of_arrays):
+    def test_every_backend_accepts_numpy_arrays(self, two_kinds_of_arrays):
         with use_backend("other") as backend:
             y = Tensor(np.ones(2)) * np.array([2.0, 3.0])
             assert backend.owns(y.data)
             assert type(y.numpy()) is np.ndarray
 
-    def test_after_the_switch_back_it_works_again(self, two_kinds_of_arrays):
+    def test_a_tensor_works_after_switching_back(self, two_kinds_of_arrays):
         with use_backend("numpy"):
             x = Tensor(np.ones(2), requires_grad=True)
             with use_backend("other"):
@@ -276,12 +276,12 @@ class TestMixing:
         assert x.grad.tolist() == [1, 1]
 
 
-def test_every_backend_has_the_name_it_is_chosen_by(any_backend):
+def test_backend_name_is_its_registered_name(any_backend):
     assert tinycnn.get_backend() is any_backend
     assert any_backend is backends.load_backend(any_backend.name)
 
 
-def test_arrays_go_in_and_out_unchanged(any_backend):
+def test_arrays_survive_the_round_trip(any_backend):
     for dtype in (np.float32, np.float64, np.uint8, np.int64):
         array = np.arange(6, dtype=dtype).reshape(2, 3)
         ours = any_backend.asarray(array)
@@ -291,13 +291,13 @@ def test_arrays_go_in_and_out_unchanged(any_backend):
     assert not any_backend.owns([1.0])
 
 
-def test_window_grid_on_paper():
+def test_window_grid_matches_values_worked_out_by_hand():
     """A 7x5 image, one row of padding above and below, 3x2 windows: from row -1, 1, 3, 5 and column 0, 1, 2, 3."""
     assert window_grid((1, 7, 5, 1), (3, 2), (2, 1), (1, 0)) == (4, 4)
 
 
 class Options:
-    """Stands for pytest's configuration: whether ``--require-…`` was given."""
+    """Stands for pytest's configuration with or without ``--require-…``."""
 
     def __init__(self, required):
         self.required = required

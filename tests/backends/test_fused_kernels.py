@@ -1,4 +1,4 @@
-"""The contract of the optional kernels: every backend keeps it, mypy checks it, and both checks can fail."""
+"""Signatures of the optional kernels: every backend follows the Protocols, mypy checks them, both checks can fail."""
 
 import dataclasses
 import inspect
@@ -29,7 +29,7 @@ def signature(function):
 
 
 def differences(fused):
-    """The names of the kernels whose parameters are not those of their Protocol."""
+    """The names of the kernels whose parameters differ from their Protocol's."""
     kernels = {name: getattr(fused, name) for name in fused.names()}
     return [name for name, kernel in kernels.items() if parameters(kernel) != parameters(PROTOCOLS[name].__call__)]
 
@@ -44,18 +44,18 @@ def without_partner(fused):
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_each_backend_keeps_the_contract(name, request):
+def test_each_backend_has_the_protocol_signatures(name, request):
     fused = usable_backend(name, request.config).fused
     assert differences(fused) == without_partner(fused) == []
 
 
-def test_only_numpy_has_none():
+def test_only_numpy_has_no_fused_kernels():
     assert not load_backend("numpy").fused
     assert load_backend("numpy").fused.names() == []
     assert load_backend("numba").fused
 
 
-def test_every_kernel_has_a_type_of_its_own():
+def test_every_kernel_has_its_own_protocol():
     assert len(set(PROTOCOLS.values())) == len(dataclasses.fields(FusedKernels))
     for protocol in PROTOCOLS.values():
         assert protocol._is_protocol
@@ -72,7 +72,7 @@ def test_every_kernel_has_a_type_of_its_own():
         lambda weight, x, bias, *, relu: x,  # in another order
     ],
 )
-def test_another_signature_is_found(wrong):
+def test_a_wrong_signature_is_detected(wrong):
     assert differences(FusedKernels(dense_forward=wrong)) == ["dense_forward"]
     assert without_partner(FusedKernels(dense_forward=wrong)) == ["dense"]
 
@@ -93,7 +93,7 @@ FusedKernels(dense_forward=without_relu)
 """
 
 
-def test_mypy_finds_another_signature(tmp_path):
+def test_mypy_reports_a_wrong_signature(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "wrong.py").write_text(WRONG, encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", tmp_path / "wrong.py"]

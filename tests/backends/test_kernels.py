@@ -66,8 +66,8 @@ def test_padding_takes_no_gradient(backend, value):
         assert grad_x.sum() == grad_y.sum()
 
 
-def test_many_images_are_cut_into_parts_without_a_seam(backend):
-    """Large enough that a backend with threads uses several of them."""
+def test_a_large_batch_split_into_parts_matches_numpy(backend):
+    """The batch is large enough for a backend with threads to use several."""
     x = with_ties((64, 16, 16, 8), np.float32)
     numpy, settings = load_backend("numpy"), ((2, 2), (2, 2), (0, 0))
     y, winner = run_kernel(backend, "max_pool2d", [x], *settings)
@@ -80,7 +80,7 @@ def test_many_images_are_cut_into_parts_without_a_seam(backend):
     )
 
 
-def test_gather_warped_without_a_warp_gathers(backend):
+def test_gather_warped_with_identity_maps_equals_gather_images(backend):
     images, indices, maps = bytes_of((5, 4, 4, 1)), np.array([2, 1]), np.array([IDENTITY, IDENTITY], np.float64)
     ours = only_result(backend, "gather_warped", [images, indices, maps], 1.0, np.dtype(np.float32))
     np.testing.assert_array_equal(ours, images[indices])
@@ -88,7 +88,7 @@ def test_gather_warped_without_a_warp_gathers(backend):
 
 # ------------------------------------------------------------------------------------------------------------ dropout
 
-# From Random123's file of known answers for philox4x32 with 10 rounds: counter, key, result.
+# Random123's known-answer tests for philox4x32 with 10 rounds: counter, key, result.
 KNOWN_ANSWERS = [
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
     ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
@@ -138,11 +138,11 @@ def test_dropout_masks_of_different_keys_differ(backend):
     assert len(set(masks)) == len(keys)
 
 
-# ----------------------------------------------------------------------------------------------- is the oracle right?
+# ---------------------------------------------------------------------------------------------------------- the oracle
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_oracle_convolution_is_scipys(settings):
+def test_oracle_convolution_matches_scipy(settings):
     x, weight = normal(IMAGE), normal((*settings["kernel_size"], IMAGE[3], 3), seed=1)
     grid = pooled_shape(IMAGE, settings)[1:3]
     ours = (LOOPS.im2col(x, **settings) @ weight.reshape(-1, 3)).reshape(len(x), *grid, 3)
@@ -162,7 +162,7 @@ def test_oracle_col2im_is_the_transposed_matrix_of_im2col(settings):
     np.testing.assert_allclose(LOOPS.col2im(cols, shape, **settings).ravel(), matrix @ cols.ravel(), atol=1e-12)
 
 
-def test_oracle_max_pool_on_paper():
+def test_oracle_max_pool_matches_values_worked_out_by_hand():
     nan, inf = np.nan, np.inf
     x = np.array([[5, 5, -inf, -inf], [1, 5, -inf, -inf], [nan, 9, 1, 2], [nan, inf, 4, 3]]).reshape(1, 4, 4, 1)
     y, winner = LOOPS.max_pool2d(x, (2, 2), (2, 2), (0, 0))
@@ -173,10 +173,10 @@ def test_oracle_max_pool_on_paper():
     assert winner.ravel().tolist() == [3, 2, 1, 0]
 
 
-# ------------------------------------------------------------------------------------------------ the cases, counted
+# ----------------------------------------------------------------------------------------------------------- the cases
 
 
-def test_no_two_cases_have_one_name():
+def test_case_names_are_unique():
     assert len({str(case) for case in CASES}) == len(CASES)
 
 

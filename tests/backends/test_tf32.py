@@ -1,7 +1,7 @@
-"""TF32: matrix products that round their inputs, on tensor cores; here on the emulator's (``ptx`` in ``emulator.cpp``).
+"""TF32: matrix products on tensor cores, which round their inputs; here emulated (``ptx`` in ``emulator.cpp``).
 
-The oracle rounds in NumPy and sums in float64. Whatever comes out differs from it by the sums' own rounding, and from
-strict float32 by what two rounded factors can cost.
+The oracle rounds in NumPy and sums in float64. Results may differ from it by the rounding of the sums, and from strict
+float32 by the rounding of two factors.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ SUMS = 2e-5  # of the largest value: float32 sums of some hundred terms
 
 @pytest.fixture(params=["cupy", "cupy-emulated"])
 def rounding(request):
-    """A backend that uses tensor cores, for the duration of a test."""
+    """A backend with TF32 enabled, for the duration of a test."""
     for backend in activated(request):
         if backend.tf32 is None:
             pytest.skip(backend.why_no_tf32())
@@ -35,7 +35,7 @@ def rounding(request):
 
 @pytest.fixture
 def supervised(monkeypatch):
-    """The emulated backend with TF32, every access of its kernels recorded, in four orders of threads."""
+    """The emulated backend with TF32 and checked kernels: accesses are recorded, in four orders of threads."""
     monkeypatch.setattr(fake_cupy, "checked_kernels", True)
     backend = EmulatedCupyBackend()
     backend.tf32 = True
@@ -43,7 +43,7 @@ def supervised(monkeypatch):
 
 
 def rounded(x):
-    """To the nearest number with 10 bits after the point, by NumPy's arithmetic on fractions, in float64."""
+    """Round to 10 bits after the point with NumPy's arithmetic on fractions, in float64."""
     fraction, exponent = np.frexp(np.float64(x))  # 0.5 <= |fraction| < 1
     return np.ldexp(np.trunc(fraction * 2**11 + np.copysign(0.5, fraction)), exponent - 11)
 
@@ -58,7 +58,7 @@ def im2col(x, KH, KW):
 
 
 class Products:
-    """The matrix products of the GPU backend, and the same in float64 of inputs that ``cut`` made."""
+    """The matrix products of the GPU backend, and the same in float64 of inputs rounded by ``cut``."""
 
     def __init__(self, backend, cut):
         self.backend, self.cut = backend, cut
@@ -107,31 +107,31 @@ def near(ours, wanted, tolerance):
 
 
 @pytest.mark.parametrize(("kind", "size"), CASES, ids=str)
-def test_products_are_those_of_rounded_numbers(rounding, kind, size):
+def test_products_match_those_of_rounded_inputs(rounding, kind, size):
     ours, wanted = getattr(Products(rounding, rounded), kind)(*size)
     assert [array.shape for array in ours] == [array.shape for array in wanted]
     assert near(ours, wanted, SUMS)
 
 
 @pytest.mark.parametrize(("kind", "size"), CASES, ids=str)
-def test_products_are_near_those_of_float32(rounding, kind, size):
-    """Two factors, each off by at most one part in 2^11; the terms of a sum are normally distributed."""
+def test_products_are_close_to_float32(rounding, kind, size):
+    """Each of two factors differs by at most one part in 2^11; the terms of a sum are normally distributed."""
     ours, wanted = getattr(Products(rounding, np.float64), kind)(*size)
     assert near(ours, wanted, 2 * 2**-11)
     if min(size) > 1:
-        assert not near(ours, wanted, SUMS)  # they really were rounded
+        assert not near(ours, wanted, SUMS)  # the inputs were rounded
     tinycnn.backends.use_tf32(False)
     assert near(*getattr(Products(rounding, np.float64), kind)(*size), SUMS)
 
 
 @pytest.mark.parametrize(("kind", "size"), [("dense", (17, 33, 20)), ("conv", (2, 6, 3, 2, 5))], ids=str)
-def test_kernels_under_supervision(supervised, kind, size):
+def test_checked_kernels_match_rounded_inputs(supervised, kind, size):
     ours, wanted = getattr(Products(supervised, rounded), kind)(*size)
     assert near(ours, wanted, SUMS)
 
 
-def test_convolution_with_a_pool(rounding):
-    """The winner is found among the sums of a tile: they have to lie where the tile says."""
+def test_convolution_with_pool_matches_rounded_inputs(rounding):
+    """The pool reads the sums of a tile, whose layout must match that of the instruction."""
     x, weight, bias = numbers(3, 11, 12, 4), numbers(3, 3, 4, 20, seed=1), numbers(20)
     settings = {"stride": (1, 1), "padding": (1, 1), "relu": True, "pool": ((2, 2), (2, 2)), "need_grad_x": False}
     y, _ = rounding.fused.conv_forward(*map(rounding.asarray, (x, weight, bias)), **settings)
@@ -141,7 +141,7 @@ def test_convolution_with_a_pool(rounding):
     assert near([rounding.to_host(y)], [pooled], SUMS)
 
 
-def test_values_that_are_not_finite(rounding):
+def test_infinity_and_nan_propagate(rounding):
     x, weight = np.array([[np.inf, 0], [np.nan, 0], [3e38, 1]], np.float32), np.eye(2, dtype=np.float32)
     y = rounding.fused.dense_forward(*map(rounding.asarray, (x, weight, np.zeros(2, np.float32))), relu=False)
     (infinite, *_), (unknown, *_), large = rounding.to_host(y)
@@ -156,15 +156,15 @@ def test_float64_is_not_rounded(rounding):
     np.testing.assert_allclose(rounding.to_host(y), x @ weight + bias, rtol=1e-13, atol=1e-13)
 
 
-def test_training_learns_and_gives_the_same_bits_again(rounding):
-    """Recorded, recorded again, eager; and other bits than strict float32."""
+def test_captured_and_eager_training_give_the_same_bits(rounding):
+    """Captured twice and eager; the bits differ from those of strict float32."""
     results = [train(make_trainer(capture=wanted), epochs=2) for wanted in (True, True, False)]
     assert results[0] == results[1] == results[2]
     tinycnn.backends.use_tf32(False)
     assert train(make_trainer(), epochs=2) != results[0]
 
 
-def test_a_recording_belongs_to_one_precision(rounding):
+def test_a_new_precision_discards_the_captured_graph(rounding):
     results = []
     for wanted in (True, False):
         tinycnn.backends.use_tf32()
@@ -175,7 +175,7 @@ def test_a_recording_belongs_to_one_precision(rounding):
     assert results[0] == results[1]
 
 
-def test_a_gpu_without_tf32_says_so(monkeypatch):
+def test_use_tf32_raises_on_a_gpu_without_it(monkeypatch):
     monkeypatch.setattr(fake_cupy.Device, "compute_capability", "75")
     monkeypatch.setitem(backends._loaded, "turing", CupyBackend(fake_cupy))
     monkeypatch.setitem(backends._LOADERS, "turing", None)
@@ -185,9 +185,9 @@ def test_a_gpu_without_tf32_says_so(monkeypatch):
             tinycnn.backends.use_tf32()
 
 
-# --------------------------------------------------------------------------------------------------- the checker fails
+# ---------------------------------------------------------------------------------------------------- planted mistakes
 
-PLANTED = [  # what is replaced by what in tile_tf32.cuh
+PLANTED = [  # correct and wrong text in tile_tf32.cuh
     ("i % 2 * 8])", "i % 2 * 4])"),  # rows of A
     ("(k + i / 2 * 4)", "(k + i % 2 * 4)"),  # columns of A
     ("b[(k + 4) * PITCH", "b[(k + 1) * PITCH"),  # rows of B
@@ -200,14 +200,14 @@ PLANTED = [  # what is replaced by what in tile_tf32.cuh
 
 
 @pytest.mark.parametrize(("right", "wrong"), PLANTED, ids=str)
-def test_a_planted_bug_is_noticed(monkeypatch, right, wrong):
+def test_a_planted_bug_is_detected(monkeypatch, right, wrong):
     original = cupy_launch.source.__wrapped__
     assert right in original("tile_tf32.cuh")
     monkeypatch.setattr(cupy_launch, "source", lambda name: original(name).replace(right, wrong))
     backend = EmulatedCupyBackend()
     backend.tf32 = True
     with pytest.raises(AssertionError):
-        test_kernels_under_supervision(backend, "dense", (17, 33, 20))
+        test_checked_kernels_match_rounded_inputs(backend, "dense", (17, 33, 20))
 
 
 WARPS = """
@@ -232,19 +232,19 @@ def warps(condition="1", wrong="0", barrier="", order=FORWARD):
 
 @pytest.mark.parametrize("barrier", ["", "__syncthreads();"])
 @pytest.mark.parametrize("order", ORDERS)
-def test_warps_that_multiply(order, barrier):
-    """Each warp for itself: the others may go on."""
+def test_each_warp_multiplies_independently(order, barrier):
+    """A warp does not wait for the others."""
     assert warps(barrier=barrier, order=order) == [16] * 96
     assert warps(condition="threadIdx.x / 32 == 1", barrier=barrier, order=order) == [0] * 32 + [16] * 32 + [0] * 32
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_warp_whose_threads_do_not_all_multiply(order):
+def test_a_warp_with_inactive_threads_is_an_error(order):
     with pytest.raises(KernelError, match="not all threads of a warp reach line"):
         warps(condition="threadIdx.x != 40", order=order)
 
 
-def test_numbers_that_are_not_rounded():
+def test_unrounded_inputs_are_an_error():
     with pytest.raises(KernelError, match="a number that is not TF32 reaches a tensor core"):
         warps(wrong="1e-6f")
 

@@ -1,4 +1,4 @@
-"""The worker threads of the Numba backend: same bits for any number, errors come back, forks and user threads work."""
+"""Worker threads of the Numba backend: the same bits for any number, errors, forked processes and user threads."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def test_every_part_runs_once(restored_threads):
         assert sorted(seen) == list(range(23))
 
 
-def test_no_parts_is_no_work(restored_threads):
+def test_zero_parts_call_nothing(restored_threads):
     threads.set_threads(3)
     threads.in_parallel(lambda part: pytest.fail("nothing to do"), 0)
     assert threads.get_threads() == 3
@@ -51,11 +51,11 @@ def test_an_error_in_a_part_reaches_the_caller(restored_threads):
     with pytest.raises(KeyError, match="part seven"):
         threads.in_parallel(work, 9)
     done = []
-    threads.in_parallel(done.append, 4)  # the workers survived
+    threads.in_parallel(done.append, 4)  # the workers are still alive
     assert len(done) == 4
 
 
-def test_errstate_of_the_caller_holds_in_all_threads(restored_threads):
+def test_errstate_of_the_caller_applies_in_all_threads(restored_threads):
     threads.set_threads(3)
     seen, barrier = [], threading.Barrier(3, timeout=30)  # all three have a part
 
@@ -69,8 +69,8 @@ def test_errstate_of_the_caller_holds_in_all_threads(restored_threads):
     assert seen == ["ignore"] * 3 + ["raise"] * 3
 
 
-def test_all_workers_take_part_again_and_again(restored_threads):
-    """Each part waits until every thread has one: a worker that lags behind or died would block it."""
+def test_all_workers_take_part_in_every_call(restored_threads):
+    """Each part waits until every thread has one, so a worker that died would block the barrier."""
     threads.set_threads(3)
     for _ in range(200):
         barrier = threading.Barrier(3)
@@ -78,7 +78,7 @@ def test_all_workers_take_part_again_and_again(restored_threads):
         assert barrier.n_waiting == 0
 
 
-def test_each_thread_begins_with_its_own_share(restored_threads):
+def test_each_thread_starts_in_its_own_range(restored_threads):
     threads.set_threads(2)
     first, both_began = {}, threading.Barrier(2, timeout=60)
 
@@ -92,8 +92,8 @@ def test_each_thread_begins_with_its_own_share(restored_threads):
     assert list(first.values()) == [4]
 
 
-def test_finished_work_is_let_go(restored_threads):
-    """More jobs than the workers can look at, each holding an array: none may stay in the queue."""
+def test_finished_work_is_released(restored_threads):
+    """More jobs than the workers can start, each holding an object: none may stay in the queue."""
 
     class Kept:
         pass
@@ -111,13 +111,13 @@ def test_finished_work_is_let_go(restored_threads):
     assert sum(ref() is not None for ref in alive) == 0
 
 
-def test_more_threads_than_make_sense_are_refused():
+def test_too_many_threads_raise():
     with pytest.raises(SettingError, match=r"threads=1000: expected at most \d+, for \d+ cores"):
         threads.set_threads(1000)
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
-def test_a_senseless_number_is_refused(count):
+def test_an_invalid_thread_count_raises(count):
     with pytest.raises(SettingError, match="above 0"):
         threads.set_threads(count)
 
@@ -129,7 +129,7 @@ def test_ranges_cover_everything_once(count, parts):
 
 
 def trained_weights(count: int, name: str) -> bytes:
-    """The weights after three steps with ``count`` threads."""
+    """Return the weights after three steps with ``count`` threads."""
     threads.set_threads(count)
     rng = np.random.default_rng(0)
     with tinycnn.use_backend("numba"):
@@ -147,27 +147,27 @@ def test_results_do_not_depend_on_the_number_of_threads(restored_threads, name):
     assert trained_weights(7, name) == first
 
 
-def test_user_threads_compute_at_once(restored_threads):
-    """As a web server does: several threads predict with one model, and each gets its own answer."""
+def test_user_threads_predict_concurrently(restored_threads):
+    """As in a web server, several threads predict with one model, and each gets its own result."""
     threads.set_threads(2)
     images = np.random.default_rng(1).integers(0, 256, (6, 40, 28, 28, 1), dtype=np.uint8)
     with tinycnn.use_backend("numba"):
         model = models.create("lenet").eval()
         expected = [predict_logits(model, batch) for batch in images]
-        answers: dict[int, list[np.ndarray]] = {i: [] for i in range(len(images))}
+        results: dict[int, list[np.ndarray]] = {i: [] for i in range(len(images))}
 
         def serve(i: int) -> None:
             for _ in range(10):
-                answers[i].append(predict_logits(model, images[i]))
+                results[i].append(predict_logits(model, images[i]))
 
-        users = [threading.Thread(target=serve, args=(i,)) for i in answers]
+        users = [threading.Thread(target=serve, args=(i,)) for i in results]
         for user in users:
             user.start()
         for user in users:
             user.join(timeout=60)
-    for i, given in answers.items():
+    for i, given in results.items():
         assert len(given) == 10
-        assert all(np.array_equal(answer, expected[i]) for answer in given)
+        assert all(np.array_equal(result, expected[i]) for result in given)
 
 
 FORK = """
@@ -188,13 +188,13 @@ print("child", os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_computes_too():
+def test_a_forked_child_can_compute():
     done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "child 0", done.stderr
 
 
-def test_runs_without_a_folder_to_cache_kernels_in(tmp_path):
-    """Numba raises where it finds no writable cache folder; then kernels are compiled in every process."""
+def test_runs_without_a_writable_kernel_cache(tmp_path):
+    """Numba raises where it finds no writable cache folder; kernels are then compiled in every process."""
     code = (
         "import numpy as np, tinycnn; from tinycnn.backends.numba.kernels import plain\n"
         "with tinycnn.use_backend('numba') as b: print(b.im2col(np.ones((1, 2, 2, 1)), (1, 1), (1, 1), (0, 0)).sum())"
@@ -206,7 +206,7 @@ def test_runs_without_a_folder_to_cache_kernels_in(tmp_path):
     assert done.stdout.strip() == "4.0", done.stderr
 
 
-def test_blas_threads_are_given_back():
+def test_blas_thread_count_is_restored():
     from threadpoolctl import threadpool_info
 
     def blas() -> list[int]:

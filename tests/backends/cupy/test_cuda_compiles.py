@@ -1,4 +1,4 @@
-"""Every CUDA source becomes machine code for four generations of GPUs, without a warning, on a machine without any."""
+"""Every CUDA source compiles for four generations of GPUs without a warning; no GPU is needed."""
 
 import importlib.util
 import sys
@@ -13,7 +13,7 @@ from tinycnn.backends.cupy.launch import CUDA_FOLDER, THREADS, source, source_na
 sys.path.insert(0, str(EXAMPLES.parent / "benchmarks"))
 import cuda_resources
 
-MOST_REGISTERS, MOST_SHARED = 65536, 48 << 10  # of a block, on every GPU; more shared memory must be asked for
+MOST_REGISTERS, MOST_SHARED = 65536, 48 << 10  # per block on every GPU; more shared memory needs an opt-in
 GPUS = ["sm_75", "sm_80", "sm_86", "sm_90"]  # Turing (Colab's T4), A100, RTX 30, H100 and H200
 
 
@@ -24,7 +24,7 @@ def compiler():
 
 
 def compiled(text, gpu="sm_90", real="float", *more):
-    """Code and messages; every kernel in it must fit into a GPU."""
+    """``(code, messages)``; raises AssertionError if a kernel does not fit on a GPU."""
     code, messages, used = nvrtc.compile_kernels(text, gpu, f"-DREAL={real}", "-DPLACE=unsigned char", *more)
     assert not code or set(used) == set(kernels_of(text))
     for kernel, resources in used.items():
@@ -33,7 +33,7 @@ def compiled(text, gpu="sm_90", real="float", *more):
 
 
 def check_fits(kernel, resources):
-    """Nothing of it lies in slow memory, and blocks of as many threads as we launch can start."""
+    """Check that a kernel uses no local memory and that a block of ``THREADS`` threads can start."""
     assert resources.local == 0, f"{kernel} keeps {resources.local} bytes per thread in slow memory"
     assert -(-resources.registers // 8) * 8 * THREADS <= MOST_REGISTERS, f"{kernel}: {resources}"
     assert resources.shared <= MOST_SHARED, f"{kernel}: {resources}"
@@ -64,7 +64,7 @@ def test_compiles_for_tensor_cores(name, gpu):
     assert code != compiled(source(name), gpu)[0]
 
 
-def test_tf32_is_not_for_older_gpus():
+def test_tf32_does_not_compile_for_older_gpus():
     code, messages = compiled(source("dense.cu"), "sm_75", "float", "-DTF32=1")
     assert not code
     assert "TF32 needs compute capability 8.0 or newer" in messages
@@ -74,7 +74,7 @@ def test_all_matrix_products_have_a_tf32_variant():
     assert [name for name in source_names() if "tile_tf32.cuh" in source(name)] == PRODUCTS
 
 
-def test_places_of_large_windows():
+def test_max_pool_compiles_with_integer_positions():
     code, messages, _ = nvrtc.compile_kernels(source("max_pool2d.cu"), "sm_90", "-DREAL=float", "-DPLACE=int")
     assert code, messages
 
@@ -89,7 +89,7 @@ TOO_MUCH = {
 
 
 @pytest.mark.parametrize(("body", "message"), TOO_MUCH.values(), ids=TOO_MUCH)
-def test_a_kernel_that_does_not_fit_is_noticed(body, message, monkeypatch):
+def test_a_kernel_that_does_not_fit_is_detected(body, message, monkeypatch):
     monkeypatch.setattr(f"{__name__}.MOST_SHARED", 32 << 10)
     text = f'typedef REAL real;\nextern "C" __global__ void greedy(real* x, int n) {{ {body} }}'
     with pytest.raises(AssertionError, match=message):
@@ -106,11 +106,11 @@ def test_a_kernel_that_does_not_fit_is_noticed(body, message, monkeypatch):
         ("sm_80", nvrtc.Resources(32, 0, 40000), 4),  # 41024 each, of 167936
     ],
 )
-def test_blocks_that_run_at_once(gpu, used, blocks):
+def test_number_of_blocks_that_run_at_once(gpu, used, blocks):
     assert cuda_resources.blocks_at_once(used, gpu) == blocks
 
 
-def test_too_many_registers_are_noticed():
+def test_too_many_registers_are_detected():
     check_fits("thrifty", nvrtc.Resources(255, 0, 0))
     with pytest.raises(AssertionError, match="registers=257"):
         check_fits("greedy", nvrtc.Resources(257, 0, 0))
@@ -124,7 +124,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("line", "message"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_source_is_noticed(line, message):
+def test_a_syntax_or_type_error_does_not_compile(line, message):
     text = 'extern "C" __global__ void kernel(float* y) {{ float x = 0; {} y[0] = x; }}'
     assert compiled(text.format(""))[0]
     code, messages = compiled(text.format(line))
@@ -132,7 +132,7 @@ def test_a_broken_source_is_noticed(line, message):
     assert message in messages
 
 
-def test_a_warning_is_noticed():
+def test_a_warning_is_reported():
     code, messages = compiled('extern "C" __global__ void kernel(float* y) { int unused = 3; y[0] = 1; }')
     assert code
     assert "never referenced" in messages

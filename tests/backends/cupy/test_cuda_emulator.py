@@ -1,4 +1,4 @@
-"""The emulator that runs CUDA kernels on the host: right kernels pass, planted bugs are caught."""
+"""The emulator that runs CUDA kernels on the host: correct kernels pass, planted bugs are detected."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.support.cuda_emulator import FORWARD, ORDERS, REVERSE, EmulatedModule
 
 pytestmark = pytest.mark.skipif(cuda_emulator.COMPILER is None, reason="no g++: apt install g++")
 
-# A block turns 64 numbers around by way of shared memory, twice: what was written is read by other threads.
+# A block reverses 64 numbers twice in shared memory, so that each thread reads values written by others.
 REVERSE_TWICE = """
 typedef REAL real;
 extern "C" __global__ void reverse(const real* x, real* y, int count) {
@@ -50,32 +50,32 @@ def reverse(source, *, checked=True, order=FORWARD, count=150, blocks=3):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("checked", [False, True])
-def test_a_right_kernel(checked, order):
+def test_a_correct_kernel_passes(checked, order):
     np.testing.assert_array_equal(reverse(REVERSE_TWICE, checked=checked, order=order), np.arange(150) + 1)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("barrier", ["// written\n", "// read\n", "// written again\n"])
-def test_a_missing_barrier(barrier, order):
+def test_a_missing_barrier_is_a_race(barrier, order):
     planted = REVERSE_TWICE.replace(f"__syncthreads();  {barrier}", "\n")
     with pytest.raises(KernelError, match=r"race|before it is written"):
         reverse(planted, order=order)
 
 
 @pytest.mark.parametrize("barrier", ["// written\n", "// read\n", "// written again\n"])
-def test_a_missing_barrier_shows_even_without_bookkeeping(barrier):
+def test_a_missing_barrier_changes_unchecked_results(barrier):
     planted = REVERSE_TWICE.replace(f"__syncthreads();  {barrier}", "\n")
     results = [reverse(planted, checked=False, order=order) for order in ORDERS]
     assert not all(np.array_equal(result, np.arange(150) + 1) for result in results)
 
 
-def test_a_barrier_that_not_all_threads_reach():
+def test_a_barrier_that_some_threads_skip_is_an_error():
     planted = REVERSE_TWICE.replace("__syncthreads();  // written again", "if (i < count) __syncthreads();")
     with pytest.raises(KernelError, match="not all threads reach the barrier of line"):
         reverse(planted, checked=False)
 
 
-def test_threads_at_different_barriers():
+def test_threads_at_different_barriers_are_an_error():
     planted = REVERSE_TWICE.replace("__syncthreads();  // read", "if (t < 5)\n__syncthreads();\nelse\n__syncthreads();")
     with pytest.raises(KernelError, match="different barriers"):
         reverse(planted)
@@ -96,32 +96,32 @@ def test_threads_at_different_barriers():
         ("+ 1;", "+ 1; if (i > 0) y[i] += y[i - 1];", "race"),
     ],
 )
-def test_a_wrong_access(right, wrong, message):
+def test_an_invalid_memory_access_is_an_error(right, wrong, message):
     assert right in REVERSE_TWICE
     with pytest.raises(KernelError, match=message):
         reverse(REVERSE_TWICE.replace(right, wrong))
 
 
-def test_sums_of_a_block():
+def test_a_block_sums_in_shared_memory():
     x, sums = np.arange(200, dtype=np.float32), np.zeros(2, np.float32)
     run(ADD_UP, "add_up", (2,), (x, sums, np.int32(100)))
     assert sums.tolist() == [4950, 14950]
 
 
-def test_blocks_that_add_to_the_same_place():
+def test_blocks_that_write_the_same_address_are_a_race():
     planted = ADD_UP.replace("sums[blockIdx.x] = parts[0]", "sums[0] += parts[0]")
     with pytest.raises(KernelError, match="race"):
         run(planted, "add_up", (2,), (np.ones(200, np.float32), np.zeros(2, np.float32), np.int32(100)))
 
 
-def test_shared_memory_that_was_not_written():
+def test_reading_unwritten_shared_memory_is_an_error():
     planted = ADD_UP.replace("parts[t] = 0;", "")
     with pytest.raises(KernelError, match="shared memory is read before it is written"):
         run(planted, "add_up", (2,), (np.ones(200, np.float32), np.zeros(2, np.float32), np.int32(100)))
 
 
-def test_a_result_that_depends_on_the_order_of_threads():
-    """What bookkeeping cannot see, because every access is fine: who comes first decides."""
+def test_a_result_that_depends_on_the_thread_order_is_an_error():
+    """Every access is valid, so recording them detects nothing, but the order of the threads changes the result."""
     source = """
     extern "C" __global__ void kernel(float* y, float* scratch) {
         static int turn = 0;
@@ -148,8 +148,8 @@ extern "C" __global__ void arithmetic(const real* x, real* y) {
 
 
 @pytest.mark.parametrize(("real", "dtype"), [("float", np.float32), ("double", np.float64)])
-def test_numbers_are_rounded_as_on_a_gpu(real, dtype):
-    """Products are part of sums unless they must not be, exp and log are one bit off, subnormal float32 is zero."""
+def test_arithmetic_rounds_as_on_a_gpu(real, dtype):
+    """Multiply-adds are fused unless prevented, exp and log are one bit off, subnormal float32 numbers become zero."""
     eps, small = np.finfo(dtype).eps, np.finfo(dtype).tiny
     x, y = np.array([1 + eps, 1 - eps / 2, -1, small], dtype), np.zeros(5, dtype)
     kernel = EmulatedModule(ARITHMETIC, {"REAL": real, "PLACE": "int"}).get_function("arithmetic")
@@ -180,18 +180,18 @@ def test_an_error_leaves_the_emulator_usable():
         ([np.zeros(9, np.float32), np.int32(9)], "takes 3 arguments, got 2"),
     ],
 )
-def test_wrong_arguments(arguments, message):
+def test_wrong_arguments_are_an_error(arguments, message):
     with pytest.raises(KernelError, match=message):
         run(REVERSE_TWICE, "reverse", (1,), arguments)
 
 
 @pytest.mark.parametrize(("grid", "block"), [((0,), (64,)), ((1,), (2048,)), ((1, 70000), (64,))])
-def test_a_launch_that_a_gpu_refuses(grid, block):
+def test_a_launch_beyond_the_limits_of_a_gpu_is_an_error(grid, block):
     kernel = EmulatedModule(REVERSE_TWICE, {"REAL": "float", "PLACE": "int"}).get_function("reverse")
     with pytest.raises(KernelError, match="cannot be launched"):
         kernel(grid, block, (np.zeros(9, np.float32), np.zeros(9, np.float32), np.int32(9)))
 
 
-def test_a_source_that_does_not_compile():
+def test_a_source_that_does_not_compile_is_an_error():
     with pytest.raises(KernelError, match="does not compile"):
         EmulatedModule("extern nonsense", {"REAL": "float", "PLACE": "int"})

@@ -1,4 +1,4 @@
-"""Every CUDA kernel under supervision: no access out of bounds, no race, the same bits in any order, the right values.
+"""CUDA kernels in the checked emulator: no access out of bounds, no race, the same bits in any order, right values.
 
 Each launch runs in four orders of blocks and threads, with every memory access recorded (see ``cuda_emulator``).
 """
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(cuda_emulator.COMPILER is None, reason="no g++: 
 
 @pytest.fixture(scope="module")
 def supervised():
-    """The GPU backend, its kernels supervised."""
+    """The GPU backend with checked kernels."""
     fake_cupy.checked_kernels = True
     yield EmulatedCupyBackend()
     fake_cupy.checked_kernels = False
@@ -31,7 +31,7 @@ STRIDED = {"kernel_size": (2, 3), "stride": (3, 2), "padding": (1, 1)}
 
 @pytest.mark.parametrize("dtype", kernels.DTYPES)
 @pytest.mark.parametrize("settings", [kernels.TWO, kernels.OVERLAPPING, STRIDED], ids=str)
-def test_windows(supervised, settings, dtype):
+def test_window_kernels_match_the_loops(supervised, settings, dtype):
     shape = (3, 7, 6, 5)
     kernels.check_im2col(supervised, kernels.normal(shape, dtype), **settings)
     cols = kernels.normal(kernels.cols_shape(shape, settings), dtype)
@@ -41,7 +41,7 @@ def test_windows(supervised, settings, dtype):
     kernels.check_max_pool2d_backward(supervised, grad_y, x, **settings)
 
 
-def test_more_places_than_a_byte_holds(supervised):
+def test_max_pool_windows_with_more_than_256_positions(supervised):
     settings = {"kernel_size": (17, 16), "stride": (1, 2), "padding": (0, 3)}
     x = kernels.normal((1, 18, 18, 2))
     kernels.check_max_pool2d(supervised, x, **settings)
@@ -51,7 +51,7 @@ def test_more_places_than_a_byte_holds(supervised):
 
 
 @pytest.mark.parametrize("dtype", kernels.DTYPES)
-def test_batches(supervised, dtype):
+def test_gather_kernels_match_the_loops(supervised, dtype):
     images, indices = kernels.bytes_of((5, 9, 8, 3)), np.array([4, 0, 4, 2])
     kernels.check_gather_images(supervised, images, indices, 1 / 255, dtype)
     maps = np.array([list(kernels.MAPS.values())[i] for i in (3, 5, 2, 6)], np.float64)
@@ -62,7 +62,7 @@ def test_batches(supervised, dtype):
 
 @pytest.mark.parametrize("dtype", kernels.DTYPES)
 @pytest.mark.parametrize("count", [1, 1023, 1024])
-def test_dropout_mask(supervised, count, dtype):
+def test_dropout_mask_matches_the_loops(supervised, count, dtype):
     kernels.check_dropout_mask(supervised, (count,), 0.3, dtype, (2**63 - 1, 2**33 + 7))
 
 
@@ -71,7 +71,7 @@ def test_dropout_mask(supervised, count, dtype):
 
 @pytest.fixture
 def trained_supervised(supervised, monkeypatch):
-    """The supervised backend, active."""
+    """The backend with checked kernels, active."""
     monkeypatch.setitem(backends._loaded, "cupy-emulated", supervised)
     with tinycnn.use_backend("cupy-emulated") as backend:
         yield backend
@@ -87,12 +87,12 @@ BLOCKS = {
     "dense": [Flatten(), Dense(70), ReLU(), Dense(3)],
     "conv, relu, norm, pool": [Conv2d(5), ReLU(), BatchNorm(), MaxPool2d(2)],
     "norm of many channels": [Conv2d(40, bias=False), BatchNorm()],
-    "dropout": [Flatten(), Dropout(0.3), Dense(3), Dropout(0.2)],  # of 9 elements: no multiple of 4
+    "dropout": [Flatten(), Dropout(0.3), Dense(3), Dropout(0.2)],  # 9 elements, not a multiple of 4
 }
 
 
 @pytest.mark.parametrize("layers", BLOCKS.values(), ids=BLOCKS)
-def test_blocks(trained_supervised, layers):
+def test_blocks_train_as_numpy_in_float64(trained_supervised, layers):
     """Forward, backward and two steps of Adam give the weights that NumPy computes in float64."""
     check_block(layers, begin=False)
 
@@ -109,13 +109,13 @@ def check_block(layers, *, begin):
 
 
 @pytest.mark.parametrize("layers", [block for block in BLOCKS.values() if isinstance(block[0], Conv2d)], ids=str)
-def test_blocks_that_begin_a_network(trained_supervised, layers):
-    """Nobody wants the gradient of their input: that of the weights is then computed without unpooling first."""
+def test_first_blocks_train_without_an_input_gradient(trained_supervised, layers):
+    """Without an input gradient, the weight gradient is computed without unpooling first."""
     check_block(layers, begin=True)
 
 
 def two_steps(model, optimizer, x, begin):
-    """Outputs and input gradients of two steps, then the weights."""
+    """Return the outputs and input gradients of two steps, then the weights."""
     to_host, seen = tinycnn.get_backend().to_host, []
     for step in range(2):
         tensor = tinycnn.Tensor(x, requires_grad=not begin)
@@ -131,7 +131,7 @@ def two_steps(model, optimizer, x, begin):
 @pytest.mark.parametrize("dtype", kernels.DTYPES)
 @pytest.mark.parametrize("smooth", [False, True], ids=["labels", "targets"])
 @pytest.mark.parametrize("images", [1, 7, 300])
-def test_loss(trained_supervised, images, smooth, dtype):
+def test_loss_and_gradient_match_numpy(trained_supervised, images, smooth, dtype):
     logits, labels = 3 * kernels.normal((images, 10), dtype), np.arange(images) % 10
     targets = (np.eye(10, dtype=dtype)[labels] * 0.9 + 0.01).astype(dtype) if smooth else labels
     results = []
@@ -147,8 +147,8 @@ def test_loss(trained_supervised, images, smooth, dtype):
 
 @pytest.mark.parametrize("dtype", kernels.DTYPES)
 @pytest.mark.parametrize("images", [1, 7, 300])
-def test_correct_answers_and_the_end_of_a_step(supervised, images, dtype):
-    """Also with equal logits, NaN and infinity; the row after the last one is not there."""
+def test_correct_predictions_and_sums_of_a_step(supervised, images, dtype):
+    """Also with equal logits, NaN and infinity; after the last row of the table, the next row is zeros."""
     logits = np.random.default_rng(0).integers(0, 3, (images, 10)).astype(dtype)
     logits[::3, 4], logits[::5, 7], logits[2::3, 2] = np.nan, np.nan, np.inf
     labels = np.random.default_rng(1).integers(0, 10, images)
@@ -171,16 +171,16 @@ def test_correct_answers_and_the_end_of_a_step(supervised, images, dtype):
     assert sums[1].item() == 5 + 3 * wanted
 
 
-def test_a_row_that_is_read_after_it_was_counted_on_is_noticed(supervised, monkeypatch):
+def test_a_missing_barrier_before_the_row_counter_is_detected(supervised, monkeypatch):
     original = cupy_launch.source.__wrapped__
     barrier = "    __syncthreads();  // all have read which row it was\n"
     assert barrier in original("scores.cu")
     monkeypatch.setattr(cupy_launch, "source", lambda name: original(name).replace(barrier, ""))
     with pytest.raises(cuda_emulator.KernelError, match="race"):
-        test_correct_answers_and_the_end_of_a_step(EmulatedCupyBackend(), 7, np.float32)
+        test_correct_predictions_and_sums_of_a_step(EmulatedCupyBackend(), 7, np.float32)
 
 
-def test_more_parameters_than_one_launch_takes(trained_supervised):
+def test_adam_steps_more_parameters_than_fit_one_launch(trained_supervised):
     """Adam with weight decay on 40 parameters, against the formulas in NumPy."""
     results = []
     for name in ("cupy-emulated", "numpy"):
@@ -196,7 +196,7 @@ def test_more_parameters_than_one_launch_takes(trained_supervised):
         np.testing.assert_allclose(ours, wanted, rtol=1e-12, atol=1e-14)
 
 
-PLANTED = [  # in which file, what is replaced by what, and which block notices
+PLANTED = [  # file, correct text, wrong text, block that detects the bug
     ("tile.cuh", "__syncthreads();  // the parts are complete", "", "dense"),
     ("tile.cuh", "__syncthreads();  // the parts are no longer needed", "", "dense"),
     ("tile.cuh", "k < end_k ?", "k <= end_k ?", "dense"),
@@ -222,13 +222,13 @@ PLANTED = [  # in which file, what is replaced by what, and which block notices
 
 
 @pytest.mark.parametrize(("file", "right", "wrong", "block"), PLANTED, ids=lambda value: str(value)[:30].strip())
-def test_a_planted_bug_is_noticed(trained_supervised, monkeypatch, file, right, wrong, block):
+def test_a_planted_bug_is_detected(trained_supervised, monkeypatch, file, right, wrong, block):
     plant(monkeypatch, file, right, wrong)
     with pytest.raises(AssertionError):
         check_block(BLOCKS[block], begin=False)
 
 
-POOLED = [  # in what reads a gradient before the pool, of a convolution that begins a network; which block notices
+POOLED = [  # bugs in reading a gradient before the pool, in a first block: correct text, wrong text, block
     ("(int)winner[o] == down * conv.pool.KW + across ? value", "(int)winner[o] != NOBODY ? value", "conv, relu, pool"),
     ("down * conv.pool.KW + across", "across * conv.pool.KW + down", "conv, relu, pool"),
     ("if (h >= conv.pool.OH || w >= conv.pool.OW) return 0;", "", "large windows"),
@@ -238,14 +238,14 @@ POOLED = [  # in what reads a gradient before the pool, of a convolution that be
 
 
 @pytest.mark.parametrize(("right", "wrong", "block"), POOLED)
-def test_a_planted_bug_where_a_network_begins_is_noticed(trained_supervised, monkeypatch, right, wrong, block):
+def test_a_planted_bug_in_a_first_block_is_detected(trained_supervised, monkeypatch, right, wrong, block):
     plant(monkeypatch, "conv2d_backward.cu", right, wrong)
     with pytest.raises(AssertionError):
         check_block(BLOCKS[block], begin=True)
 
 
 def plant(monkeypatch, file, right, wrong):
-    """From now on ``right`` reads ``wrong`` in the kernels of ``file``, on a backend that has compiled nothing yet."""
+    """Replace ``right`` with ``wrong`` in the kernels of ``file``, on a new backend that has not compiled any."""
     original = cupy_launch.source.__wrapped__
 
     def planted(name):

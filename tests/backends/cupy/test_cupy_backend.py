@@ -1,4 +1,4 @@
-"""The GPU backend as a whole, on the stand-in: what it launches, that nothing waits, and why it cannot be used."""
+"""The GPU backend on the stand-in for CuPy: its launches, its reads by the host, and the errors of an unusable GPU."""
 
 import importlib.util
 import re
@@ -31,7 +31,7 @@ def trainer_of(name, batch_size):
     return Trainer(model, tinycnn.optim.Adam(model.parameters()), batch_size=batch_size, capture=False)
 
 
-def test_the_launches_that_the_page_names(emulated):
+def test_docs_list_the_number_of_launches(emulated):
     written = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     counted = {}
     for name in models.MODELS:
@@ -46,8 +46,8 @@ def test_the_launches_that_the_page_names(emulated):
     assert counted == {name: (int(eager), int(recorded)) for name, eager, recorded in written}
 
 
-def test_an_epoch_reads_three_numbers(emulated):
-    """Loss, correct answers, and whether all is finite still (for longer epochs, again every CHECK_EVERY steps)."""
+def test_an_epoch_reads_three_numbers_from_the_gpu(emulated):
+    """Loss, correct predictions and the check for finite values; in longer epochs again every CHECK_EVERY steps."""
     trainer = trainer_of("lenet", 8)
     images, labels = emulated.asarray(np.zeros((20, 28, 28, 1), np.uint8)), emulated.asarray(np.zeros(20, np.int64))
     before = fake_cupy.host_reads
@@ -55,15 +55,15 @@ def test_an_epoch_reads_three_numbers(emulated):
     assert fake_cupy.host_reads - before == 3
 
 
-def test_a_number_stays_without_axes(emulated):
-    """CuPy's ascontiguousarray gives it one, as NumPy's does."""
+def test_a_0d_array_keeps_its_shape(emulated):
+    """CuPy's ``ascontiguousarray`` adds an axis, as NumPy's does."""
     number = emulated.asarray(np.float32(3))
     assert fake_cupy.ascontiguousarray(number).shape == (1,)
     assert emulated.launch.contiguous(number).shape == emulated.fused.dropout(number, 0.5, (0, 0)).shape == ()
 
 
 class TestDetection:
-    """Each failure has its own sentence, and the command that mends it."""
+    """Each failure has its own message with the command that fixes it."""
 
     def broken(self, **changes):
         return types.SimpleNamespace(**{**vars(fake_cupy), **changes})
@@ -73,10 +73,10 @@ class TestDetection:
             CupyBackend(cupy)
         return str(caught.value)
 
-    def test_no_gpu(self):
+    def test_no_gpu_raises(self):
         assert "finds no NVIDIA GPU with a driver" in self.refusal(self.broken(is_available=lambda: False))
 
-    def test_a_kernel_that_does_not_compile(self):
+    def test_a_kernel_that_does_not_compile_raises(self):
         def module(**_):
             raise RuntimeError("cannot open libnvrtc.so.13\nand a long story")
 
@@ -84,11 +84,11 @@ class TestDetection:
         assert "(RuntimeError: cannot open libnvrtc.so.13): install CuPy" in words
         assert "pip install 'cupy-cuda13x[ctk]'" in words
 
-    def test_a_kernel_that_computes_nonsense(self):
+    def test_a_kernel_with_a_wrong_result_raises(self):
         module = types.SimpleNamespace(get_function=lambda name: lambda *_: None)
         assert "computes 0.0 where 42 is right" in self.refusal(self.broken(RawModule=lambda **_: module))
 
-    def test_cupy_that_does_not_load(self, monkeypatch):
+    def test_cupy_that_does_not_import_raises(self, monkeypatch):
         find_spec = importlib.util.find_spec
         monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: name == "cupy" or find_spec(name, *a))
         monkeypatch.setitem(sys.modules, "cupy", None)

@@ -1,6 +1,6 @@
-"""Operations without a kernel of Numba's backend are NumPy's arithmetic on NumPy's arrays, to the bit.
+"""Operations without a Numba kernel give the same bits on the Numba backend as on NumPy's.
 
-So the tests of gradients and the matrix need not repeat them on Numba: ``on_backends`` leaves them out.
+The gradient tests and the matrix therefore do not repeat them on Numba: ``on_backends`` omits them.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def test_numba_gives_the_bits_of_numpy(function, request):
                 assert results("numba", case, dtype) == results("numpy", case, dtype), case
 
 
-def test_on_every_other_backend_all_cases_run():
+def test_all_cases_run_on_every_other_backend():
     run = [tuple(parameters.values) for parameters in on_backends(CASES)]
     assert {(name, str(case)) for name, case in run} == {
         (name, str(case))

@@ -1,4 +1,4 @@
-"""How the Numba backend cuts its work: what changes speed and memory, but no result."""
+"""How the Numba backend divides its work, which affects speed and memory but not results."""
 
 import math
 
@@ -14,27 +14,27 @@ pytestmark = pytest.mark.skipif(not LANES, reason="TINYCNN_SIMD_LANES=0: nothing
 
 
 def conv_of(images, kernel, filters, **settings):
-    """A convolution of zeros, nothing computed yet."""
+    """A convolution of zeros, not computed yet."""
     weight = np.zeros((*kernel, images[3], filters), np.float32)
     settings = {"stride": (1, 1), "padding": (0, 0), "relu": True, "pool": None, "need_grad_x": True} | settings
     return make_conv(np.zeros(images, np.float32), weight, np.zeros(filters, np.float32), **settings)
 
 
 @pytest.mark.parametrize(("filters", "counted"), [(20, 20), (17, 17), (16, 16), (15, 16), (1, 16)])
-def test_operations_of_an_image(filters, counted):
-    """A product and a sum for each weight of each output; few filters take as long as a full SIMD register."""
+def test_operation_count_per_image(filters, counted):
+    """A multiplication and an addition per weight and output; few filters count as a full SIMD register."""
     conv = conv_of((2, 9, 8, 3), (3, 2), filters, stride=(2, 1), padding=(1, 0))
     assert conv.y.shape == (2, 5, 7, filters)
     assert conv.flops == 2 * 5 * 7 * (3 * 2 * 3) * counted
 
 
-def test_only_a_pool_has_winners():
+def test_only_a_pool_allocates_winners():
     assert conv_of((3, 6, 6, 1), (3, 3), 2).winner.nbytes == 0
     assert conv_of((3, 6, 6, 1), (3, 3), 2, pool=((2, 2), (2, 2))).winner.nbytes == 3 * 2 * 2 * 2
 
 
 @pytest.mark.parametrize("size", [28, 80], ids=["several images fit", "one is too large"])
-def test_gradients_are_taken_of_as_many_images_as_fit_the_cache(size):
+def test_backward_processes_as_many_images_as_fit_the_cache(size):
     conv = conv_of((40, size, size, 1), (3, 3), 32)
     taken = []
 
@@ -50,14 +50,14 @@ def test_gradients_are_taken_of_as_many_images_as_fit_the_cache(size):
 
 
 @pytest.mark.parametrize("shape", [(128, 26, 26, 32), (64, 13, 13, 64), (128, 10, 40, 8)], ids=str)
-def test_a_part_of_a_batch_norm_fits_the_cache_and_is_worth_handing_out(shape):
+def test_batch_norm_parts_fit_the_cache_and_are_not_too_small(shape):
     sizes = [(stop - start) * math.prod(shape[1:]) * 4 for start, stop in image_parts(shape)]
     assert sum(sizes) == math.prod(shape) * 4
     assert 200 << 10 < max(sizes) < 512 << 10
 
 
-def test_adam_steps_a_large_parameter_as_it_steps_small_ones():
-    """Enough numbers for several threads, beside the same numbers as many small parameters."""
+def test_adam_steps_a_large_parameter_like_small_ones():
+    """One parameter large enough for several threads, compared with the same numbers as many small parameters."""
     size, rng = 600_000, np.random.default_rng(0)
     arrays = [np.abs(rng.normal(size=size)).astype(np.float32) for _ in "pgmv"]
     whole, pieces = [array.copy() for array in arrays], [array.copy() for array in arrays]
@@ -74,8 +74,8 @@ def test_adam_steps_a_large_parameter_as_it_steps_small_ones():
     ("gamma", "beta"),
     [(0.15, 1), (0.15, -1), (0.15, 1e2), (0.15, -1e4), (-0.15, 1e4), (30, 1e4), (0.01, 1), (0, 0)],
 )
-def test_a_large_beta_costs_the_gradient_of_gamma_no_digits(gamma, beta):
-    """``x̂`` comes back from ``y = gamma x̂ + beta`` only where beta has not rounded it away; a channel is enough."""
+def test_a_large_beta_does_not_reduce_the_precision_of_gamma_gradients(gamma, beta):
+    """``x̂`` is recovered from ``y = gamma x̂ + beta`` only if beta did not round it away in any channel."""
     rng = np.random.default_rng(3)
     x, grad_y = rng.normal(size=(2, 4, 12, 12, 2)).astype(np.float32)
     gammas, betas = np.array([[1, gamma], [0, beta]], np.float32)
@@ -86,8 +86,8 @@ def test_a_large_beta_costs_the_gradient_of_gamma_no_digits(gamma, beta):
     assert (np.abs(grad_gamma - (grad_y * x_hat).sum(axis=(0, 1, 2))) < 2e-7 * sizes).all()
 
 
-def test_usual_batch_norms_take_the_gradient_of_gamma_from_what_is_pooled():
-    """The images themselves, four times as many bytes, are not read again."""
+def test_batch_norm_computes_the_gamma_gradient_from_pooled_values():
+    """The input, four times as many bytes, is not read again."""
     x, gamma, beta = np.ones((2, 4, 4, 3), np.float32), np.array([1, -0.5, 0.2], np.float32), np.ones(3, np.float32)
     y, _, _, norm = norm_forward(x, gamma, beta, None, None, eps=1e-3, pool=((2, 2), (2, 2)))
     norm = norm._replace(source=Source(x.shape, None, None))

@@ -1,4 +1,4 @@
-"""The convolution-block kernels against float64 loops; every lane count runs the same tests in a process of its own."""
+"""The convolution-block kernels against float64 loops; other lane counts run some tests in their own process."""
 
 import itertools
 import os
@@ -20,7 +20,7 @@ from tinycnn.backends.numba.kernels.jit import kernel
 
 @dataclass(frozen=True)
 class Case:
-    """One shape of the block; `pool` is None where every output is wanted."""
+    """One shape of the block; `pool` is None for a block without max-pooling."""
 
     images: int = 3
     image: tuple[int, int, int] = (9, 9, 3)
@@ -56,7 +56,7 @@ def conv_outputs(case, x, weight):
 
 
 def first_winner(values):
-    """The place of the first NaN, or else of the first maximum."""
+    """The position of the first NaN, or else of the first maximum."""
     best = 0
     for i, value in enumerate(values):
         if np.isnan(values[best]):
@@ -67,7 +67,7 @@ def first_winner(values):
 
 
 def oracle(case, x, weight, bias, grad_y=None):
-    """y, winner, grad_weight, grad_bias, grad_x in float64, by the definition: bias, ReLU, pool, in this order."""
+    """y, winner, grad_weight, grad_bias, grad_x in float64, by the definition: bias, then ReLU, then pool."""
     x, weight, bias = (array.astype(np.float64) for array in (x, weight, bias))
     outputs = conv_outputs(case, x, weight) + bias
     (PKH, PKW), (PSH, PSW), (KH, KW), (SH, SW) = case.window, case.window_stride, case.kernel, case.stride
@@ -91,19 +91,19 @@ def oracle(case, x, weight, bias, grad_y=None):
 
 
 def ranges(images, pieces):
-    """`pieces` ranges that together are all images."""
+    """Divide all images into `pieces` ranges."""
     return [(images * i // pieces, images * (i + 1) // pieces) for i in range(pieces)]
 
 
 def pack(case, weight, bias):
-    """The weights as the kernels want them."""
+    """The weights in the layout of the kernels."""
     packed = case.plan.new_packed()
     case.plan.pack(weight, bias, packed)
     return packed
 
 
 def run_forward(case, x, weight, bias, pieces=1):
-    """y and winner, computed in so many pieces."""
+    """y and winner, computed in `pieces` ranges of images."""
     y = aligned_empty((len(x), *case.plan.output_shape))
     winner = aligned_empty(y.shape, np.uint8)
     y[...], winner[...] = 77, 77
@@ -114,14 +114,14 @@ def run_forward(case, x, weight, bias, pieces=1):
 
 
 def new_sums(case, parts):
-    """Partial sums of grad_weight and grad_bias, zero so far."""
+    """Partial sums of grad_weight and grad_bias, initially zero."""
     weight_parts, bias_parts = case.plan.new_parts(parts)
     weight_parts[...], bias_parts[...] = 0, 0
     return weight_parts, bias_parts
 
 
 def run_backward(case, x, weight, bias, grad_y, winner, pieces=1, parts=2):
-    """grad_weight, grad_bias, grad_x; grad_x computed in so many pieces, grad_weight in so many parts."""
+    """grad_weight, grad_bias, grad_x; grad_x computed in `pieces` ranges, grad_weight in `parts` partial sums."""
     packed, grad_x = pack(case, weight, bias), np.full_like(x, 77)
     weight_parts, bias_parts = new_sums(case, parts)
     for part, (start, stop) in enumerate(ranges(len(x), parts)):
@@ -145,7 +145,7 @@ def check(case, x, weight, bias, grad_y):
     """Forward and backward agree with the oracle."""
     y, winner = run_forward(case, x, weight, bias)
     expected = oracle(case, x, weight, bias, grad_y)
-    rounding = 4e-6 * np.sqrt(weight[..., 0].size)  # of a sum of so many products of size 1
+    rounding = 4e-6 * np.sqrt(weight[..., 0].size)  # of a sum of products of size 1
     np.testing.assert_allclose(y, expected[0], rtol=2e-5, atol=rounding)
     if case.pool:
         np.testing.assert_array_equal(winner, expected[1])
@@ -188,7 +188,7 @@ SPLIT = [
 
 
 @pytest.mark.parametrize("case", [*POOLED, *DENSE, *WINOGRAD], ids=str)
-def test_agrees_with_loops(case):
+def test_results_match_the_loops(case):
     check(case, *draw(case))
 
 
@@ -214,7 +214,7 @@ def test_the_first_nan_wins_and_passes_its_gradient(case):
 
 
 @pytest.mark.parametrize("case", SPLIT, ids=str)
-def test_the_same_bits_however_the_images_are_split(case):
+def test_splitting_the_images_does_not_change_a_bit(case):
     x, weight, bias, grad_y = draw(case)
     whole, winner = run_forward(case, x, weight, bias)
     gradients = run_backward(case, x, weight, bias, grad_y, winner)
@@ -227,7 +227,7 @@ def test_the_same_bits_however_the_images_are_split(case):
 
 
 @pytest.mark.parametrize("case", [Case(pool=None), Case(2, (13, 13, 32), filters=64, pool=None)], ids=str)
-def test_nan_stays_where_it_belongs(case):
+def test_nan_does_not_spread_to_other_outputs(case):
     x, weight, bias, _ = draw(case)
     x[0, 4, 4, 1], x[0, 0, 0, 0] = np.nan, np.inf
     y, _ = run_forward(case, x, weight, bias)
@@ -240,7 +240,7 @@ INFINITE = [Case(), Case(image=(9, 9, 1)), Case(pool=None), Case(image=(9, 9, 16
 
 
 @pytest.mark.parametrize("case", INFINITE, ids=str)
-def test_infinite_weights_give_what_arithmetic_gives(case):
+def test_infinite_weights_match_the_loops(case):
     x, weight, bias, _ = draw(case)
     weight[0, 0, 0, :] = -np.inf
     x[...] = np.abs(x)
@@ -249,7 +249,7 @@ def test_infinite_weights_give_what_arithmetic_gives(case):
     np.testing.assert_array_equal(y, expected[0].astype(np.float32))
 
 
-def test_inputs_stay_as_they_are():
+def test_inputs_are_not_modified():
     case = Case()
     arrays = draw(case)
     before = [array.tobytes() for array in arrays]
@@ -258,7 +258,7 @@ def test_inputs_stay_as_they_are():
 
 
 def lie(monkeypatch, index, change):
-    """Let one of the gradients that `run_backward` returns be changed."""
+    """Apply `change` to one of the gradients that `run_backward` returns."""
     honest = run_backward
 
     def lying(*arguments):
@@ -271,13 +271,13 @@ def lie(monkeypatch, index, change):
 
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("change", [lambda grad: grad * 1.01, lambda grad: grad[..., ::-1], np.zeros_like])
-def test_the_check_notices_a_wrong_gradient(monkeypatch, index, change):
+def test_the_check_detects_a_wrong_gradient(monkeypatch, index, change):
     lie(monkeypatch, index, change)
     with pytest.raises(AssertionError):
         check(Case(), *draw(Case()))
 
 
-def test_threads_do_not_change_a_bit():
+def test_thread_count_does_not_change_a_bit():
     case = Case(64, (13, 13, 32), filters=64)
     x, weight, bias, grad_y = draw(case)
     whole, winner = run_forward(case, x, weight, bias)
@@ -299,7 +299,7 @@ def test_threads_do_not_change_a_bit():
         assert got.tobytes() == want.tobytes()
 
 
-def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
+def test_kernels_compile_without_a_writable_cache(monkeypatch):
     compile_function = numba.njit
 
     def refuse(function=None, cache=False, **options):
@@ -315,28 +315,28 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
     assert kernel(double)(21) == 42
 
 
-def test_an_unknown_lane_count_is_refused():
+def test_an_unknown_lane_count_raises():
     environment = {**os.environ, "TINYCNN_SIMD_LANES": "5"}
     command = [sys.executable, "-c", "import tinycnn.backends.numba.kernels.lanes"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert "TINYCNN_SIMD_LANES='5': expected one of 16, 8, 4, 0" in result.stderr
 
 
-def test_float64_is_refused():
+def test_float64_raises():
     case = Case()
     x, weight, bias, _ = draw(case)
     with pytest.raises(TypeError, match="got an array of float64; expected float32"):
         run_forward(case, x.astype(np.float64), weight, bias)
 
 
-def test_an_array_with_gaps_is_refused():
+def test_a_non_contiguous_array_raises():
     case = Case()
     x, weight, bias, _ = draw(case)
     with pytest.raises(ValueError, match="contiguous"):
         run_forward(case, np.repeat(x, 2, axis=2)[:, :, ::2], weight, bias)
 
 
-PLANS = [  # Winograd wants 3x3 kernels, 8 channels, 8 filters, and 2x2 outputs at least
+PLANS = [  # Winograd needs 3x3 kernels and at least 8 channels, 8 filters and 2x2 outputs
     (Case(1, (4, 4, 8), filters=8), plans.WinogradPooledPlan),
     (Case(1, (4, 10, 8), filters=8, pool=None), plans.WinogradDensePlan),
     (Case(1, (3, 10, 8), filters=8, pool=None), plans.DensePlan),
@@ -350,18 +350,18 @@ PLANS = [  # Winograd wants 3x3 kernels, 8 channels, 8 filters, and 2x2 outputs 
 
 
 @pytest.mark.parametrize(("case", "plan"), PLANS, ids=str)
-def test_the_plan_that_serves_a_shape(case, plan):
+def test_plan_selected_for_a_shape(case, plan):
     assert type(case.plan) is plan
 
 
-def test_a_pool_window_too_large_for_a_byte_is_refused():
+def test_a_pool_window_with_256_positions_raises():
     with pytest.raises(ValueError, match="256 outputs; expected at most 254"):
         conv_plan((20, 20, 1), (3, 3), 2, pool=(16, 16))
 
 
 @pytest.mark.skipif("TINYCNN_SIMD_LANES" in os.environ, reason="runs the others")
 @pytest.mark.parametrize("lanes", ["8", "4"])
-def test_every_lane_count(lanes):
+def test_every_lane_count_passes_the_tie_tests(lanes):
     environment = {**os.environ, "TINYCNN_SIMD_LANES": lanes}
     command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "ties"]  # all tests would take minutes
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
@@ -387,7 +387,7 @@ print(sorted(tinycnn.backends.load_backend("numba").fused.names()))
 """
 
 
-def test_without_simd_registers_the_plain_path_trains_the_same_network():
+def test_without_simd_the_plain_kernels_train_the_same_network():
     environment = {**os.environ, "TINYCNN_SIMD_LANES": "0"}
     command = [sys.executable, "-c", WITHOUT_SIMD]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
