@@ -112,7 +112,7 @@ def test_finished_work_is_released(restored_threads):
 
 
 def test_too_many_threads_raise():
-    with pytest.raises(SettingError, match=r"threads=1000: expected at most \d+, for \d+ cores"):
+    with pytest.raises(SettingError, match=r"`threads=1000`: expected at most \d+, for \d+ cores"):
         threads.set_threads(1000)
 
 

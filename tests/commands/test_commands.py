@@ -161,6 +161,22 @@ def test_a_folder_as_model_file(tmp_path, capsys):
     assert message == f"{tmp_path}: is a folder; give the file in it: {tmp_path / 'model.safetensors'}"
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("augmentation affine --dataset digits --elastic -1", "--elastic -1.0, expected a number of pixels"),
+        ("gradcheck --import=", "--import : Empty module name; give the name of a module"),
+        ("import FOLDER --model m", "FOLDER: is a folder; give the file in it"),
+        ("report FILE", "FILE/metrics.json: no such file; give the folder that a training run wrote"),
+    ],
+)
+def test_a_wrong_value_names_the_option(words, expected, tmp_path, capsys):
+    (tmp_path / "FILE").touch()
+    (tmp_path / "FOLDER").mkdir()
+    message = failing(capsys, *(tmp_path / word if word.isupper() else word for word in words.split()))
+    assert expected in message.replace(f"{tmp_path}{os.sep}", "").replace(os.sep, "/")
+
+
 def test_predict_with_many_classes_shows_the_most_probable(drawings, tmp_path, capsys):
     tinycnn.save(models.create("lenet", classes=47), tmp_path / "model")
     assert main(["predict", str(tmp_path / "model"), str(drawings / "a.png")]) == 0

@@ -238,8 +238,8 @@ def test_a_second_run_replaces_the_first(tmp_path):
     ("options", "others"),
     [
         ({"seed": 1, "lr": 0.1, "quiet": True, "output": "elsewhere"}, None),
-        ({"seed": 2, "lr": 0.1}, "other seed"),
-        ({"seed": 2, "lr": 0.2, "new": 1}, "other lr, new, seed"),
+        ({"seed": 2, "lr": 0.1}, "other `seed`"),
+        ({"seed": 2, "lr": 0.2, "new": 1}, "other `lr`, `new`, `seed`"),
     ],
 )
 def test_replacing_another_run_is_reported_and_the_same_run_is_not(options, others, tmp_path):
@@ -448,7 +448,7 @@ def refused(folder, *arguments):
         ("--early-stopping 3", "need validation images: add --validation-split 0.1"),
         ("--save-best", "need validation images: add --validation-split 0.1"),
         ("--checkpoint-every 0", "--checkpoint-every 0: expected at least 1"),
-        ("--threads 0", "threads=0: expected a whole number above 0"),
+        ("--threads 0", "--threads 0: expected a whole number above 0"),
         ("--limit 0 --dataset digits", "--limit 0: expected a whole number of training images, at least 1"),
         ("--limit -5 --dataset digits", "--limit -5"),
         ("--output= --dataset digits", "--output: expected the name of a folder, got nothing"),

@@ -70,7 +70,9 @@ def line(finding: Finding) -> str:
     """The finding as one line of text, and a second one with the repair, if any."""
     mark = {True: "ok", False: "fails", None: "-"}[finding.works]
     text = f"{finding.name:<18} {mark:<5}  {finding.found}"
-    purpose = "to install" if finding.works is None else "to repair"
+    purpose = "to repair" if finding.works is False else "to install"
+    if finding.works is None and finding.name.startswith("data "):
+        purpose = "to download"
     return text + (f"\n{'':<26}{purpose}: {finding.repair}" if finding.repair else "")
 
 

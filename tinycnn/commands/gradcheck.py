@@ -55,7 +55,7 @@ def import_module(name: str) -> None:
         sys.path.append(os.getcwd())
     try:
         importlib.import_module(name)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # ValueError: an empty name
         raise SettingError(
             f"--import {name}: {error}; give the name of a module in this folder or installed"
         ) from error

@@ -7,6 +7,7 @@ pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 a mistake (no
 """
 
 import argparse
+import math
 from pathlib import Path
 
 from tinycnn.errors import SettingError
@@ -31,6 +32,9 @@ def run(options: argparse.Namespace) -> None:
 
     if options.offset and options.scale is None:
         raise SettingError("--offset: expected --scale with it; pixels are bytes times scale plus offset")
+    for option, value in (("--scale", options.scale), ("--offset", options.offset)):
+        if value is not None and not math.isfinite(value):
+            raise SettingError(f"{option} {value}: expected a finite number")
     imported = import_onnx(options.onnx, scale=options.scale, offset=options.offset)
     check_finite(imported.model, options.onnx)
     if options.class_names:

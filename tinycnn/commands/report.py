@@ -50,7 +50,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """The content of ``metrics.json``; raises FileFormatError where it is missing or not written by a run."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileFormatError(f"{path}: no such file; give the folder that a training run wrote") from None
     except ValueError as error:
         raise FileFormatError(f"{path}: not JSON ({error}); it may be damaged, train again") from None

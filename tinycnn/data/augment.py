@@ -75,7 +75,7 @@ class Elastic(Affine):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.bend <= 100:
-            raise SettingError(f"Elastic(bend={self.bend}): expected a number of pixels from 0 to 100")
+            raise SettingError(f"Elastic: got `bend={self.bend}`, expected a number of pixels from 0 to 100")
 
     def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
         """Random maps ``(count, 2, 18)`` float32: those of `Affine`, then the amplitudes of the waves."""

@@ -36,7 +36,7 @@ def checked_class_names(names: Iterable[str], output_shape: tuple[int, ...]) -> 
     listed = [] if isinstance(names, str) else list(names)
     if len(output_shape) != 1 or len(listed) != output_shape[0]:
         raise SettingError(
-            f"class_names: got {len(listed)} names for outputs of shape {output_shape}; expected one name per class"
+            f"`class_names`: got {len(listed)} names for outputs of shape {output_shape}; expected one name per class"
         )
     for name in listed:
         if (
@@ -44,7 +44,7 @@ def checked_class_names(names: Iterable[str], output_shape: tuple[int, ...]) -> 
             or not name.isprintable()
             or not 1 <= len(name.strip()) <= len(name) <= MOST_LETTERS
         ):
-            raise SettingError(f"class_names: got {name!r:.120}; expected 1 to {MOST_LETTERS} printable letters")
+            raise SettingError(f"`class_names`: got {name!r:.120}; expected 1 to {MOST_LETTERS} printable letters")
     if len(set(listed)) < len(listed):
         raise SettingError("class_names: a name appears twice; name every class differently")
     return tuple(listed)

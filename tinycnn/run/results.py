@@ -56,7 +56,7 @@ def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     names = (old_options.keys() | options.keys()) - WITHOUT_INFLUENCE
-    others = sorted(name for name in names if old_options.get(name) != options.get(name))
+    others = sorted(f"`{name}`" for name in names if old_options.get(name) != options.get(name))
     if not others:
         return None
     return f"an earlier run in {output} (test accuracy {accuracy:.4f}, other {', '.join(others)}); --output keeps both"

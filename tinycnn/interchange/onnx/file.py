@@ -90,7 +90,7 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     if not os.path.isfile(path):
-        raise FileFormatError("no such file")
+        raise FileFormatError("is a folder; give the file in it" if os.path.isdir(path) else "no such file")
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
