@@ -47,5 +47,12 @@ def test_the_workflow_covers_every_python_and_system():
 
 def test_ci_and_the_readme_run_the_same_script():
     assert (ROOT / "README.md").read_text(encoding="utf-8").count("python scripts/check\n") == 1
-    assert WORKFLOW.read_text(encoding="utf-8").count("- run: python scripts/check\n") == 2
+    assert WORKFLOW.read_text(encoding="utf-8").count("- run: python scripts/check\n") == 1
     assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_run_with_the_lowest_versions_is_that_of_contributing():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (block,) = (block for block in re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S) if "lowest-direct" in block)
+    job = WORKFLOW.read_text(encoding="utf-8").partition("lowest-versions:")[2]
+    assert re.findall(r"^ +- run: (.+)$", job, re.MULTILINE) == block.splitlines()
