@@ -126,7 +126,7 @@ def test_the_two_commands_stand_on_top() -> None:
 
 def test_the_readme_tells_the_truth_about_the_minimal_example() -> None:
     lines = len((ROOT / "examples" / "minimal.py").read_text().splitlines())
-    (told,) = re.findall(r"minimal\.py` the same in (\d+) lines", (ROOT / "README.md").read_text())
+    (told,) = re.findall(r"minimal\.py` implements both in (\d+) lines", (ROOT / "README.md").read_text())
     assert int(told) - 5 <= lines <= int(told)
 
 
