@@ -49,7 +49,7 @@ class TestDtypes:
 
     @pytest.mark.parametrize("other", [Tensor(np.ones(2, "f4")), np.ones(2, "f4"), np.arange(2)], ids=repr)
     def test_precisions_do_not_mix(self, other):
-        with pytest.raises(DtypeError, match=r"Add: inputs of float64 and float32 do not mix.*astype"):
+        with pytest.raises(DtypeError, match=r"Add: inputs of float64 and float32 cannot be mixed.*astype"):
             Tensor(np.ones(2)) + other
 
     def test_precisions_do_not_mix_in_layers_and_products(self):
@@ -132,19 +132,19 @@ class TestValues:
 
     @pytest.mark.parametrize("arithmetic", [lambda a, b: a + b, lambda a, b: a**b, lambda a, b: a / b])
     def test_shapes_that_do_not_broadcast(self, arithmetic):
-        with pytest.raises(ShapeError, match=r"shapes \(2, 3\) and \(2,\) do not broadcast"):
+        with pytest.raises(ShapeError, match=r"shapes \(2, 3\) and \(2,\) cannot be broadcast together"):
             arithmetic(Tensor(np.ones((2, 3))), Tensor(np.ones(2)))
 
     @pytest.mark.parametrize(
         ("call", "words"),
         [
-            (lambda x: x.reshape(4), r"\(2, 3\) has 6 elements.*\(4,\)"),
+            (lambda x: x.reshape(4), r"6 elements of shape \(2, 3\) to \(4,\)"),
             (lambda x: x.reshape(-1, 4), "6 elements"),
-            (lambda x: x.transpose(0), r"axes \(0,\) do not reorder the 2 axes"),
-            (lambda x: x.transpose(0, 0), "do not reorder"),
-            (lambda x: x.sum(axis=2), r"axis 2 is not an axis of shape \(2, 3\)"),
-            (lambda x: x.max(axis=(0, -3)), "is not an axis"),
-            (lambda x: x @ x, r"\(2, 3\) @ \(2, 3\): .*last axis"),
+            (lambda x: x.transpose(0), r"axes \(0,\) are not a permutation of the 2 axes"),
+            (lambda x: x.transpose(0, 0), "are not a permutation"),
+            (lambda x: x.sum(axis=2), r"axis 2 is out of range for shape \(2, 3\)"),
+            (lambda x: x.max(axis=(0, -3)), "is out of range"),
+            (lambda x: x @ x, r"\(2, 3\) @ \(2, 3\): .*axis -1 of the left"),
             (lambda x: x @ Tensor(1.0), "use \\* instead of @"),
         ],
     )
@@ -154,7 +154,7 @@ class TestValues:
 
     @pytest.mark.parametrize("name", ["mean", "max"])
     def test_mean_and_maximum_of_no_elements(self, name):
-        with pytest.raises(ShapeError, match=rf"{name}: an array of shape \(0, 3\) has no elements"):
+        with pytest.raises(ShapeError, match=rf"{name}: an array of shape \(0, 3\) is empty"):
             getattr(Tensor(np.zeros((0, 3))), name)()
 
     def test_axes_of_a_vector_and_of_a_number_in_another_order(self):
@@ -294,7 +294,7 @@ class TestBackward:
             (lambda x: (x * 2).backward(np.ones(2, np.float32)), "grad is float32"),
             (lambda x: (x * 2).backward(1.0), r"grad is float64 \(\)"),
             (lambda x: x.sum().backward(np.ones(1)), r"grad is float64 \(1,\), the tensor is float64 \(\)"),
-            (lambda x: x.detach().sum().backward(), "needs no gradient.*requires_grad=True"),
+            (lambda x: x.detach().sum().backward(), "requires_grad=False.*requires_grad=True"),
         ],
     )
     def test_errors(self, call, words):

@@ -1,13 +1,13 @@
 """The autograd engine: arrays that record how they were computed, and the chain rule applied to that record.
 
 Calling a ``Function`` on tensors computes ``y = f(x1, x2, ...)`` and, when a gradient is needed, links ``y`` to the
-function and the function to its inputs. ``loss.backward()`` follows these links from the loss to the leaves. At every
-function it has ``grad_y = d loss / d y``, and the function computes each ``grad_x = d loss / d x``. A tensor that was
-used twice receives two gradients, which add up: this is the chain rule for several paths.
+function and the function to its inputs. ``loss.backward()`` follows these links from the loss to the leaves. Each
+function receives ``grad_y = d loss / d y`` and computes ``grad_x = d loss / d x`` for each of its inputs. A tensor that
+was used twice receives two gradients, which are added, as the multivariable chain rule requires.
 
 The first half of this file is the engine. The second half is the arithmetic ``+ - * / ** @ sum mean max exp log reshape
-transpose``, each a function with its derivative. It stands here and not in ``ops/`` because the operators of ``Tensor``
-call it, and imports only point down. All other operations are in ``ops/``.
+transpose``, each a function with its derivative. It is defined here rather than in ``ops/`` because the operators of
+``Tensor`` call it, and this module must not import ``ops``. All other operations are in ``ops/``.
 """
 
 import itertools
@@ -29,7 +29,7 @@ _call_order = itertools.count(1)
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Within this block nothing is recorded: results need no gradient, and their inputs can be freed at once."""
+    """Disable recording inside the block: results require no gradient, and their inputs can be freed immediately."""
     token = _recording.set(False)
     try:
         yield
@@ -72,7 +72,7 @@ class Tensor(DLPackExport):
         return f"Tensor({self.data}, shape={self.shape}, dtype={self.dtype}, requires_grad={self.requires_grad})"
 
     def numpy(self) -> np.ndarray:
-        """The values as an array on the host; waits until a GPU has computed them."""
+        """The values as an array on the host; blocks until a GPU has computed them."""
         return get_backend().to_host(self.data)
 
     def item(self) -> float:
@@ -82,37 +82,38 @@ class Tensor(DLPackExport):
     __float__ = item
 
     def detach(self) -> "Tensor":
-        """A new leaf with the same values, in the same memory, without their history."""
+        """A new leaf that shares this tensor's memory but not its history."""
         return Tensor(self.data)
 
     def backward(self, grad: Any = None) -> None:
-        """Add d(self)/d(leaf), weighted by ``grad`` (of this shape; by default 1), to the ``.grad`` of every leaf.
+        """Add d(self)/d(leaf), weighted by ``grad`` (of the same shape; 1 by default), to the ``.grad`` of every leaf.
 
-        Frees the graph: a second call needs a second forward pass. Raises AutogradError when the tensor needs no
-        gradient, when ``grad`` is missing for more than one number, or when a function returns a wrong shape.
+        Frees the graph: run the forward pass again before a second call. Raises AutogradError when the tensor does not
+        require a gradient, when ``grad`` is omitted for a tensor with more than one element, or when a function returns
+        a gradient of the wrong shape.
         """
         if not self.requires_grad:
-            raise AutogradError("backward() of a tensor that needs no gradient: create inputs with requires_grad=True")
+            raise AutogradError("backward(): the tensor has requires_grad=False; create inputs with requires_grad=True")
         if self.creator is None:
             _add_to_leaf(self, _upstream_gradient(self, grad), owned=False)
             return
-        # The sum so far of d loss / d y, by the function that computed y: a function has exactly one output.
+        # The accumulated d loss / d y, keyed by the function that computed y: a function has exactly one output.
         grad_of_output = {self.creator: _upstream_gradient(self, grad)}
-        for function in _in_reverse_order(self.creator):  # all users of y come before its creator: grad_y is complete
+        for function in _in_reverse_order(self.creator):  # users of y come before its creator, so grad_y is complete
             grad_y = grad_of_output.pop(function)
             for x, grad_x in zip(function.inputs, function.input_gradients(grad_y), strict=True):
                 if grad_x is None or not x.requires_grad:
                     continue
                 if x.creator is None:
                     _add_to_leaf(x, grad_x, owned=grad_x is not grad_y)
-                elif x.creator in grad_of_output:  # a second path from x to the loss: gradients add up
+                elif x.creator in grad_of_output:  # a second path from x to the loss: add the gradients
                     grad_of_output[x.creator] = grad_of_output[x.creator] + grad_x
                 else:
                     grad_of_output[x.creator] = grad_x
             function.free()
 
     def zero_grad(self) -> None:
-        """Drop the gradient, so that the next ``backward()`` starts from zero."""
+        """Clear the gradient, so that the next ``backward()`` starts from zero."""
         self.grad = None
 
     # Arithmetic: the derivatives are in the second half of this file.
@@ -161,31 +162,31 @@ class Tensor(DLPackExport):
         return Log()(self)
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
-        """The sum over ``axis`` (None: all axes), which is removed, or kept with length 1 if ``keepdims``.
+        """The sum over ``axis`` (all axes if None); ``keepdims`` keeps the reduced axes with length 1.
 
         Raises ShapeError when ``axis`` is not an axis of the tensor.
         """
         return Sum(axis, keepdims)(self)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
-        """The mean over ``axis``, otherwise as ``sum``; raises ShapeError for a tensor without elements."""
+        """The mean over ``axis``, with the arguments of ``sum``; raises ShapeError for an empty tensor."""
         _check_not_empty("mean", self.data)
         total = Sum(axis, keepdims)(self)
         return total * (total.data.size / self.data.size)
 
     def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
-        """The largest element over ``axis``, otherwise as ``sum``; at a tie the first one receives the gradient."""
+        """The maximum over ``axis``, as for ``sum``; in a tie, the first maximum receives the gradient."""
         return Max(axis, keepdims)(self)
 
     def reshape(self, *shape: Any) -> "Tensor":
-        """The elements in another shape, ``reshape(2, 3)`` or ``reshape((2, 3))``.
+        """The same elements in a new shape, ``reshape(2, 3)`` or ``reshape((2, 3))``.
 
         Raises ShapeError when the number of elements differs.
         """
         return Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(self)
 
     def transpose(self, *axes: Any) -> "Tensor":
-        """The axes in another order, by default reversed; raises ShapeError unless every axis appears once."""
+        """Permute the axes (reversed by default); raises ShapeError unless every axis appears exactly once."""
         return Transpose(tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes)(self)
 
     @property
@@ -198,39 +199,39 @@ class Function:
     """One differentiable operation; subclass it to add your own.
 
     ``__init__`` takes settings, ``forward(*arrays) → array`` computes, ``backward(grad_y)`` returns one gradient per
-    input (None where none is needed; a single gradient needs no tuple). ``forward`` stores in attributes of ``self``
-    what ``backward`` needs. Call an instance once, on tensors: ``y = MyOp(settings)(x, weight)``.
+    input (None if it is not needed; a single gradient may be returned without a tuple). ``forward`` stores the values
+    that ``backward`` needs as attributes of ``self``. Call each instance once: ``y = MyOp(settings)(x, weight)``.
 
-    Use ``self.backend.xp`` in place of ``numpy``, so that the operation also runs on a GPU. Results and gradients must
-    have the dtype of the inputs: ``xp.where(x > 0, 1, 0.1)`` is float64 for any ``x``. ``self.needs_grad[i]`` is
-    whether the gradient of input ``i`` is needed.
+    Use ``self.backend.xp`` instead of ``numpy``, so that the operation also runs on a GPU. Results and gradients must
+    have the dtype of the inputs; for example, ``xp.where(x > 0, 1, 0.1)`` is always float64. ``self.needs_grad[i]`` is
+    True if the gradient of input ``i`` is needed.
     """
 
     backend: Backend
     inputs: tuple[Tensor, ...] = ()
     needs_grad: tuple[bool, ...] = ()
-    none_means_one: bool = False  # whether backward(None) stands for grad_y = 1, which needs no array and no product
-    _order: int = 0  # the number of the call, from 1; 0: not called yet
+    none_means_one: bool = False  # True: backward(None) means grad_y = 1, which saves an array and a product
+    _order: int = 0  # the call number, starting at 1; 0 before the call
 
     def forward(self, *arrays: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} has no forward(self, *arrays)")
+        raise NotImplementedError(f"{type(self).__name__} must define forward(self, *arrays)")
 
     def backward(self, grad_y: Array) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} has no backward(self, grad_y)")
+        raise NotImplementedError(f"{type(self).__name__} must define backward(self, grad_y)")
 
     def __call__(self, *inputs: Any) -> Tensor:
-        """Run forward on tensors (numbers and arrays are constants); link the result when a gradient is needed."""
+        """Run forward on tensors (numbers and arrays are constants); record the call if a gradient is needed."""
         if self._order:
             call = f"lambda x: {type(self).__name__}()(x)"
-            raise AutogradError(f"{self.name}: a Function runs once; create a new one for each call, as in `{call}`")
+            raise AutogradError(f"{self.name}: call a Function only once; create a new one for each call: `{call}`")
         self._order = next(_call_order)
         self.backend = get_backend()
         tensors = _as_tensors(self.name, inputs)
-        _check_owned(self, tensors)
+        _check_active_backend(self, tensors)
         self.needs_grad = tuple(_recording.get() and x.requires_grad for x in tensors)
         y = Tensor(self.forward(*(x.data for x in tensors)))
         if tensors and y.dtype != tensors[0].dtype:
-            raise AutogradError(f"{self.name}.forward returned {y.dtype} from inputs of {tensors[0].dtype}")
+            raise AutogradError(f"{self.name}.forward returned {y.dtype} for inputs of {tensors[0].dtype}")
         if any(self.needs_grad):
             self.inputs, y.creator, y.requires_grad = tensors, self, True
         return y
@@ -252,34 +253,34 @@ class Function:
                     f"{self.name}.backward: the gradient of input {i} is {grad_x.dtype} {grad_x.shape}, "
                     f"but the input is {x.dtype} {x.shape}"
                 )
-        return tuple(self._unshared(grads, grad_y))
+        return tuple(self._copy_shared(grads, grad_y))
 
-    def _unshared(self, grads: tuple[Array | None, ...], grad_y: Array) -> Iterator[Array | None]:
-        """``grads``, with copies of arrays that are returned twice, stored by forward, or inputs.
+    def _copy_shared(self, grads: tuple[Array | None, ...], grad_y: Array) -> Iterator[Array | None]:
+        """Yield ``grads``; copy each array that is returned twice, was stored by ``forward`` or is an input.
 
         Without the copies, two leaves, or a leaf and a gradient, could share memory: if a ``backward`` returned
-        ``self.weight`` itself, ``x.grad *= 2`` would double the weight. ``Tensor.backward`` takes care of ``grad_y``.
+        ``self.weight`` itself, ``x.grad *= 2`` would double the weight. ``Tensor.backward`` handles ``grad_y``.
         """
-        held = [*vars(self).values(), *(x.data for x in self.inputs)]
+        referenced = [*vars(self).values(), *(x.data for x in self.inputs)]
         for grad_x in grads:
-            if grad_x is not None and grad_x is not grad_y and any(grad_x is other for other in held):
+            if grad_x is not None and grad_x is not grad_y and any(grad_x is other for other in referenced):
                 yield grad_x.copy()
             else:
-                held.append(grad_x)
+                referenced.append(grad_x)
                 yield grad_x
 
     def free(self) -> None:
-        """Drop everything that forward stored, and with it the arrays and the links to the rest of the graph."""
+        """Release everything that ``forward`` stored, including arrays and links to the rest of the graph."""
         order = self._order
         self.__dict__.clear()
         self._order = order
 
 
 def _in_reverse_order(last: Function) -> list[Function]:
-    """Every function that ``last`` depends on, latest first.
+    """``last`` and all functions that it depends on, most recently called first.
 
-    A function is called after those that computed its inputs, so the reverse order of the calls visits every user of a
-    result before its creator.
+    A function is called after those that computed its inputs, so reverse call order visits every user of a result
+    before its creator.
     """
     found, to_visit = {last}, [last]
     while to_visit:
@@ -293,11 +294,11 @@ def _in_reverse_order(last: Function) -> list[Function]:
 
 
 def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
-    """The gradient with which the backward pass starts, in the shape and dtype of ``y``."""
+    """The initial gradient of the backward pass, with the shape and dtype of ``y``."""
     backend = get_backend()
     if grad is None:
         if y.data.size != 1:
-            raise AutogradError(f"backward() of shape {y.shape} needs a gradient: pass `grad`, or reduce with .sum()")
+            raise AutogradError(f"backward() for shape {y.shape} needs a gradient: pass `grad`, or reduce with .sum()")
         return None if y.creator and y.creator.none_means_one else backend.xp.ones(y.shape, y.dtype)
     if isinstance(grad, Tensor):
         grad = grad.data
@@ -312,9 +313,9 @@ def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
 def _add_to_leaf(leaf: Tensor, grad: Array, *, owned: bool) -> None:
     """Add ``grad`` to ``leaf.grad``; the first gradient is copied unless it is ``owned``, so leaves never share memory.
 
-    Two kinds of arrays are not owned: ``grad_y`` itself, which ``Add`` returns for both inputs, and a view of it (with
-    a ``base``), as from ``Reshape``. Without the copy, after ``(a + b).backward(grad)``, ``a.grad *= 2`` would change
-    ``b.grad`` and ``grad`` too.
+    Two kinds of array are not owned: ``grad_y`` itself, which ``Add`` returns for both inputs, and a view of it (an
+    array with a ``base``), which ``Reshape`` returns. Without the copy, after ``(a + b).backward(grad)``,
+    ``a.grad *= 2`` would change ``b.grad`` and ``grad`` too.
     """
     if leaf.grad is not None:
         leaf.grad = leaf.grad + grad
@@ -330,7 +331,7 @@ def _as_float_array(array: Any) -> Array:
     if not (hasattr(array, "dtype") and hasattr(array, "shape")):
         array = np.asarray(array)
         if array.dtype.kind == "f":
-            array = array.astype(np.float32)  # Python floats express no choice of precision
+            array = array.astype(np.float32)  # a Python float does not specify a precision
     if array.dtype.kind in "iub":
         array = array.astype(np.float32)
     if array.dtype not in (np.float32, np.float64):
@@ -339,24 +340,24 @@ def _as_float_array(array: Any) -> Array:
 
 
 def _as_tensors(name: str, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    """All inputs as tensors of one dtype; Python numbers take the dtype of the tensors beside them."""
+    """All inputs as tensors of one dtype; Python numbers take the dtype of the tensors."""
     dtypes = {x.dtype for x in inputs if isinstance(x, Tensor)}
     if len(dtypes) == 1:
         (dtype,) = dtypes
         if all(isinstance(x, Tensor) for x in inputs):
             return inputs
-        full = get_backend().xp.full  # creates the number on the device: a GPU waits for no copy
+        full = get_backend().xp.full  # creates the number on the device, which avoids a copy from the host
         inputs = tuple(full((), x, dtype) if isinstance(x, int | float) else x for x in inputs)
     tensors = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)
     if len({x.dtype for x in tensors}) > 1:
         raise DtypeError(
-            f"{name}: inputs of {' and '.join(str(x.dtype) for x in tensors)} do not mix; "
-            "make them one dtype first, as in Tensor(array.astype(np.float32))"
+            f"{name}: inputs of {' and '.join(str(x.dtype) for x in tensors)} cannot be mixed; "
+            "convert them to one dtype first, as in Tensor(array.astype(np.float32))"
         )
     return tensors
 
 
-def _check_owned(function: Function, tensors: tuple[Tensor, ...]) -> None:
+def _check_active_backend(function: Function, tensors: tuple[Tensor, ...]) -> None:
     for x in tensors:
         if not function.backend.owns(x.data):
             raise BackendError(
@@ -370,7 +371,7 @@ def _check_owned(function: Function, tensors: tuple[Tensor, ...]) -> None:
 
 
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
-    """Undo broadcasting: the gradient of an element is the sum over all the places to which it was broadcast."""
+    """Undo broadcasting: the gradient of an element is the sum over all positions to which it was broadcast."""
     added = grad.ndim - len(shape)
     grad = grad.sum(axis=tuple(range(added))) if added else grad  # sum over the leading axes that broadcasting added
     stretched = tuple(axis for axis, size in enumerate(shape) if size == 1 and grad.shape[axis] != 1)
@@ -381,11 +382,11 @@ class _Elementwise(Function):
     """A function of two inputs that broadcast against each other."""
 
     def check(self, a: Array, b: Array) -> None:
-        """Store the shapes; raise ShapeError unless they broadcast."""
+        """Store the shapes; raise ShapeError unless they can be broadcast together."""
         try:
             np.broadcast_shapes(a.shape, b.shape)
         except ValueError:
-            raise ShapeError(f"{self.name}: shapes {a.shape} and {b.shape} do not broadcast") from None
+            raise ShapeError(f"{self.name}: shapes {a.shape} and {b.shape} cannot be broadcast together") from None
         self.shapes = a.shape, b.shape
 
     def unbroadcast(self, grad_a: Array, grad_b: Array) -> tuple[Array, Array]:
@@ -439,7 +440,7 @@ class Divide(_Elementwise):
 
 
 class Power(_Elementwise):
-    """y = aᵇ, so dy/da = b aᵇ⁻¹ and dy/db = aᵇ ln a (0 where a is 0: there y does not depend on b)."""
+    """y = aᵇ, so dy/da = b aᵇ⁻¹ and dy/db = aᵇ ln a (0 if a is 0, where y does not depend on b)."""
 
     def forward(self, a: Array, b: Array) -> Array:
         self.check(a, b)
@@ -450,8 +451,8 @@ class Power(_Elementwise):
         xp = self.backend.xp
         grad_a = grad_b = None
         if self.needs_grad[0]:
-            lowered = xp.where(self.b == 0, 1, self.b) - 1  # avoids 0 * 0**-1 at a = 0, b = 0
-            grad_a = unbroadcast(grad_y * self.b * self.a**lowered, self.shapes[0])
+            reduced_exponent = xp.where(self.b == 0, 1, self.b) - 1  # avoids 0 * 0**-1 at a = 0, b = 0
+            grad_a = unbroadcast(grad_y * self.b * self.a**reduced_exponent, self.shapes[0])
         if self.needs_grad[1]:
             log_a = xp.log(xp.where(self.a == 0, 1, self.a))
             grad_b = unbroadcast(grad_y * self.y * log_a, self.shapes[1])
@@ -481,12 +482,12 @@ class Log(Function):
 
 
 class MatMul(Function):
-    """y = a b for stacks of matrices: dA = dY Bᵀ and dB = Aᵀ dY, the only products whose shapes fit."""
+    """y = a b for stacks of matrices: dA = dY Bᵀ and dB = Aᵀ dY, the only products with matching shapes."""
 
     def forward(self, a: Array, b: Array) -> Array:
         if a.shape[-1] != b.shape[-2]:
             raise ShapeError(
-                f"matmul: {a.shape} @ {b.shape}: the last axis of the left and the second-last of the right differ"
+                f"matmul: {a.shape} @ {b.shape}: axis -1 of the left and axis -2 of the right operand differ"
             )
         self.a, self.b = a, b
         return a @ b  # (..., n, m) @ (..., m, k) → (..., n, k)
@@ -500,11 +501,11 @@ class MatMul(Function):
 def matmul(a: Any, b: Any) -> Tensor:
     """``a @ b`` with NumPy's rules: a vector is a row on the left and a column on the right.
 
-    Raises ShapeError when the shapes do not fit.
+    Raises ShapeError when the shapes are incompatible.
     """
     a, b = _as_tensors("matmul", (a, b))
     if a.ndim == 0 or b.ndim == 0:
-        raise ShapeError("matmul: a single number has no rows and columns; use * instead of @")
+        raise ShapeError("matmul: a scalar has no rows or columns; use * instead of @")
     row = a.reshape(1, -1) if a.ndim == 1 else a
     column = b.reshape(-1, 1) if b.ndim == 1 else b
     y = MatMul()(row, column)
@@ -526,11 +527,11 @@ class Sum(Function):
 
     def backward(self, grad_y: Array) -> Array:
         xp = self.backend.xp
-        return xp.broadcast_to(_keep_axes(xp, grad_y, self.axes, self.keepdims), self.x_shape)
+        return xp.broadcast_to(_restore_axes(xp, grad_y, self.axes, self.keepdims), self.x_shape)
 
 
 class Max(Function):
-    """y = max x over ``axis``: y depends only on the largest x, which receives grad_y; at a tie, the first one."""
+    """y = max x over ``axis``: y depends only on the maximum, which receives grad_y; in a tie, the first maximum."""
 
     def __init__(self, axis: int | tuple[int, ...] | None, keepdims: bool) -> None:
         self.axis, self.keepdims = axis, keepdims
@@ -543,21 +544,21 @@ class Max(Function):
         moved = xp.moveaxis(x, self.axes, last)  # (kept axes, reduced axes)
         self.moved_shape = moved.shape
         rows = moved.reshape(*moved.shape[: x.ndim - len(self.axes)], -1)  # (kept axes, all reduced elements)
-        self.winner = rows.argmax(axis=-1)[..., None]  # (kept axes, 1); the first NaN, if there is one
-        y = xp.take_along_axis(rows, self.winner, axis=-1)[..., 0]  # (kept axes)
+        self.argmax = rows.argmax(axis=-1)[..., None]  # (kept axes, 1); the first NaN, if there is one
+        y = xp.take_along_axis(rows, self.argmax, axis=-1)[..., 0]  # (kept axes)
         return xp.expand_dims(y, self.axes) if self.keepdims else y
 
     def backward(self, grad_y: Array) -> Array:
         xp = self.backend.xp
-        grad_y = grad_y.reshape(self.winner.shape)  # (kept axes, 1)
+        grad_y = grad_y.reshape(self.argmax.shape)  # (kept axes, 1)
         size = int(np.prod(self.moved_shape[grad_y.ndim - 1 :]))
-        grad_rows = xp.where(xp.arange(size) == self.winner, grad_y, 0)  # (kept axes, all reduced elements)
+        grad_rows = xp.where(xp.arange(size) == self.argmax, grad_y, 0)  # (kept axes, all reduced elements)
         last = tuple(range(-len(self.axes), 0))
         return xp.moveaxis(grad_rows.reshape(self.moved_shape), last, self.axes)  # shape of x
 
 
 class Reshape(Function):
-    """The same elements in another shape; the gradient is reshaped back."""
+    """The same elements in a new shape; the gradient is reshaped back."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = tuple(shape)
@@ -567,14 +568,14 @@ class Reshape(Function):
         try:
             return x.reshape(self.shape)
         except ValueError:
-            raise ShapeError(f"reshape: {x.shape} has {x.size} elements, which do not fill {self.shape}") from None
+            raise ShapeError(f"reshape: cannot reshape {x.size} elements of shape {x.shape} to {self.shape}") from None
 
     def backward(self, grad_y: Array) -> Array:
         return grad_y.reshape(self.x_shape)
 
 
 class Transpose(Function):
-    """The axes in another order (reversed when none is given); the gradient is transposed back by the inverse order."""
+    """Permute the axes (reversed if none are given); the gradient is transposed with the inverse permutation."""
 
     def __init__(self, axes: tuple[int, ...]) -> None:
         self.axes = tuple(axes)
@@ -582,7 +583,7 @@ class Transpose(Function):
     def forward(self, x: Array) -> Array:
         self.axes = self.axes or tuple(reversed(range(x.ndim)))
         if sorted(axis % max(x.ndim, 1) for axis in self.axes) != list(range(x.ndim)):
-            raise ShapeError(f"transpose: axes {self.axes} do not reorder the {x.ndim} axes of shape {x.shape}")
+            raise ShapeError(f"transpose: axes {self.axes} are not a permutation of the {x.ndim} axes of {x.shape}")
         return x.transpose(self.axes)
 
     def backward(self, grad_y: Array) -> Array:
@@ -590,18 +591,18 @@ class Transpose(Function):
 
 
 def _reduced_axes(axis: int | tuple[int, ...] | None, x: Array) -> tuple[int, ...]:
-    """The axes to reduce as a tuple of numbers >= 0."""
+    """The axes to reduce, as a sorted tuple of non-negative integers."""
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if any(not -x.ndim <= a < x.ndim for a in axes):
-        raise ShapeError(f"axis {axis} is not an axis of shape {x.shape}")
+        raise ShapeError(f"axis {axis} is out of range for shape {x.shape}")
     return tuple(sorted(a % x.ndim for a in axes))
 
 
 def _check_not_empty(name: str, x: Array) -> None:
     if x.size == 0:
-        raise ShapeError(f"{name}: an array of shape {x.shape} has no elements, so it has no {name}")
+        raise ShapeError(f"{name}: an array of shape {x.shape} is empty, so its {name} is undefined")
 
 
-def _keep_axes(xp: Any, grad_y: Array, axes: tuple[int, ...], kept: bool) -> Array:
-    """Put back axes that a reduction removed, as axes of length 1."""
+def _restore_axes(xp: Any, grad_y: Array, axes: tuple[int, ...], kept: bool) -> Array:
+    """Restore the axes that a reduction removed, with length 1."""
     return grad_y if kept else xp.expand_dims(grad_y, axes)

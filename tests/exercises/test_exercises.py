@@ -265,7 +265,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of th
         {"if self._is_subgradient(analytic, left, right)": "if False"},
         "refuses a correct gradient, ReLU",
     ),
-    "a promoted dtype": ("13", {".astype(x.dtype)": ""}, "forward returned float64 from inputs of float32"),
+    "a promoted dtype": ("13", {".astype(x.dtype)": ""}, "forward returned float64 for inputs of float32"),
     "the gradient of ReLU": (
         "13",
         {"return grad_y * self.factor": "return grad_y * (self.factor == 1)"},

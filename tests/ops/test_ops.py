@@ -319,8 +319,8 @@ WRONG_CALLS = {
     "not a number": (lambda: ops.nll_loss(SCORES, [[np.nan, 1, 0], [1, 0, 0]]), DataError, "nll_loss: .*row of labels"),
     "empty batch": (lambda: ops.softmax_cross_entropy(zeros(0, 3), np.zeros(0, int)), ShapeError, "N and K >= 1"),
     "scores of three axes": (lambda: ops.nll_loss(zeros(1, 2, 3), [0]), ShapeError, r"expected scores \(N, K\)"),
-    "mean of nothing": (lambda: zeros(0, 3).mean(axis=1), ShapeError, r"an array of shape \(0, 3\) has no elements"),
-    "max of nothing": (lambda: zeros(0, 3).max(), ShapeError, r"max: an array of shape \(0, 3\) has no elements"),
+    "mean of nothing": (lambda: zeros(0, 3).mean(axis=1), ShapeError, r"an array of shape \(0, 3\) is empty"),
+    "max of nothing": (lambda: zeros(0, 3).max(), ShapeError, r"max: an array of shape \(0, 3\) is empty"),
     # batch norm, dropout
     "gamma of wrong size": (lambda: ops.batch_norm(IMAGES, zeros(4), zeros(3)), ShapeError, r"gamma \(4,\).*\(C,\)"),
     "one number per channel": (lambda: ops.batch_norm(zeros(3), zeros(3), zeros(3)), ShapeError, r"x \(N, \.\.\., C\)"),
