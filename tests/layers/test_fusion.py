@@ -223,7 +223,7 @@ def test_an_empty_batch(fusing: Backend, layers: list[Layer]) -> None:
     """It has no mean in training; in evaluation it stays empty, and moves no parameter."""
     model = Sequential(*layers_again(layers), input_shape=(9, 9, 3))
     x = np.zeros((0, 9, 9, 3), np.float32)
-    with pytest.raises(ShapeError, match="has no mean; give it at least one image"):
+    with pytest.raises(ShapeError, match="is empty; pass at least one image"):
         model(tinycnn.Tensor(x))
     outcome = forward_and_backward(model.eval(), x, np.zeros((0, *model.output_shape), np.float32))
     assert (outcome["x"].shape, outcome["y"].shape) == (x.shape, (0, *model.output_shape))

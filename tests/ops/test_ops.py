@@ -276,7 +276,7 @@ IMAGES, FILTERS, SCORES = zeros(2, 5, 6, 3), zeros(3, 3, 3, 4), zeros(2, 3)
 ROWS = [[0.5, 0.5, 0.0], [0.2, 0.2, 0.2]]
 WRONG_CALLS = {
     # convolution
-    "channels first": (lambda: ops.conv2d(zeros(2, 3, 5, 6), FILTERS), ShapeError, r"\(2, 3, 5, 6\).*channels last"),
+    "channels first": (lambda: ops.conv2d(zeros(2, 3, 5, 6), FILTERS), ShapeError, r"\(2, 3, 5, 6\).*channels-last"),
     "image without batch": (lambda: ops.conv2d(zeros(5, 6, 3), FILTERS), ShapeError, r"expected x \(N, H, W, C\)"),
     "weight of 2 axes": (lambda: ops.conv2d(IMAGES, zeros(3, 4)), ShapeError, r"weight \(3, 4\).*\(KH, KW, C, F\)"),
     "no filters": (lambda: ops.conv2d(IMAGES, zeros(3, 3, 3, 0)), ShapeError, r"weight \(3, 3, 3, 0\)"),
@@ -286,11 +286,11 @@ WRONG_CALLS = {
     "still too large": (
         lambda: ops.conv2d(IMAGES, zeros(8, 3, 3, 1), padding=1), ShapeError, r"8x3 .* 7x8 image \(padding included\)",
     ),
-    "stride 0": (lambda: ops.conv2d(IMAGES, FILTERS, stride=0), SettingError, "stride=0: expected a whole number >= 1"),
+    "stride 0": (lambda: ops.conv2d(IMAGES, FILTERS, stride=0), SettingError, "stride=0: expected an integer >= 1"),
     "stride for one axis 0": (lambda: ops.conv2d(IMAGES, FILTERS, stride=(1, 0)), SettingError, r"stride=\(1, 0\)"),
-    "stride 1.5": (lambda: ops.conv2d(IMAGES, FILTERS, stride=1.5), SettingError, "stride=1.5.*whole number"),
+    "stride 1.5": (lambda: ops.conv2d(IMAGES, FILTERS, stride=1.5), SettingError, "stride=1.5.*expected an integer"),
     "stride of three": (lambda: ops.conv2d(IMAGES, FILTERS, stride=(1, 1, 1)), SettingError, "or a pair"),
-    "stride True": (lambda: ops.conv2d(IMAGES, FILTERS, stride=(True, 1)), SettingError, "whole number"),
+    "stride True": (lambda: ops.conv2d(IMAGES, FILTERS, stride=(True, 1)), SettingError, "expected an integer"),
     "negative padding": (lambda: ops.conv2d(IMAGES, FILTERS, padding=-1), SettingError, "padding=-1.*>= 0"),
     "padding same": (lambda: ops.conv2d(IMAGES, FILTERS, padding="same"), SettingError, "padding='same'"),
     # pooling

@@ -1,4 +1,4 @@
-"""Differentiable operations on tensors: one file, one derivative."""
+"""Differentiable operations on tensors, one file per operation."""
 
 from tinycnn.ops.avg_pool2d import avg_pool2d
 from tinycnn.ops.batch_norm import batch_norm

@@ -2,8 +2,8 @@
 
     y[n, oh, ow, c] = 1/(KH*KW) · Σ_{kh, kw}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
 
-The mean is linear and every pixel of a window has the same weight, so each of them receives ``grad_y / (KH*KW)``; a
-pixel of several windows sums what it receives, which is what ``col2im`` does. Padding is zero and counts in the mean.
+The mean is linear and every pixel of a window has the same weight, so each pixel receives ``grad_y / (KH*KW)``.
+``col2im`` adds the gradients of a pixel that lies in several windows. Padding is zero and is included in the mean.
 """
 
 from tinycnn.backends.base import Array, Pair, window_grid
@@ -32,7 +32,7 @@ class AvgPool2dFunction(Function):
 def avg_pool2d(
     x: Tensor, *, kernel_size: int | Pair = 2, stride: int | Pair | None = None, padding: int | Pair = 0
 ) -> Tensor:
-    """The mean of each window: ``x (N, H, W, C)`` → ``(N, OH, OW, C)``; ``stride`` is ``kernel_size`` if None.
+    """The mean of each window: ``x (N, H, W, C)`` → ``(N, OH, OW, C)``; ``stride`` defaults to ``kernel_size``.
 
     ``OH = (H + 2*PH - KH) // SH + 1``. Raises ShapeError when no window fits, SettingError for settings out of range.
     """

@@ -1,23 +1,29 @@
-"""Batch normalisation: give every channel mean 0 and variance 1 over the batch, then a learned scale and shift.
+"""Batch normalisation: normalise each channel to mean 0 and variance 1, then apply a learned scale and shift.
 
 With the mean and variance of each channel over its ``M`` values (all images and pixels of the batch),
 
     mean = Σ x / M      var = Σ (x - mean)² / M      x̂ = (x - mean) / √(var + eps)      y = gamma x̂ + beta
 
-``gamma`` and ``beta`` act on every value of their channel: ``grad_gamma = Σ grad_y x̂`` and ``grad_beta = Σ grad_y``. A
-single ``x`` acts in three ways: directly, through the mean (``d mean/dx = 1/M``) and through the variance
-(``d var/dx = 2 (x - mean)/M``). With ``s = 1/√(var + eps)``, ``d x̂/d mean = -s``, ``d x̂/d var = -x̂ s²/2`` they give
+``gamma`` and ``beta`` apply to every value of their channel: ``grad_gamma = Σ grad_y x̂`` and ``grad_beta = Σ grad_y``.
+A single ``x`` affects the loss in three ways: directly, through the mean (``d mean/dx = 1/M``) and through the variance
+(``d var/dx = 2 (x - mean)/M``). With ``s = 1/√(var + eps)``, ``d x̂/d mean = -s`` and ``d x̂/d var = -x̂ s²/2``, these
+contributions are
 
-    directly            gamma s · grad_y
-    through the mean    1/M · Σ gamma grad_y (-s)                       = -gamma s · grad_beta / M
-    through the var     2 (x - mean)/M · Σ gamma grad_y (-x̂ s²/2)       = -gamma s · x̂ grad_gamma / M
-    grad_x            = gamma s · (grad_y - grad_beta / M - x̂ grad_gamma / M)
+    direct                  gamma s · grad_y
+    through the mean        1/M · Σ gamma grad_y (-s)                   = -gamma s · grad_beta / M
+    through the variance    2 (x - mean)/M · Σ gamma grad_y (-x̂ s²/2)   = -gamma s · x̂ grad_gamma / M
 
-that is, grad_y without its mean and without its component along x̂: the normalisation undoes any shift or scaling of the
-channel, so the gradient has no part in these directions. At test time the statistics are fixed running ones, and the
-layer is a scale and a shift. They start at 0 and 1 and follow each batch, ``running += momentum · (batch - running)``,
-so an evaluation within the first fifty steps or so still depends on their start. As in Keras, the running variance is
-the biased one (divided by M, not by M - 1). Source: Ioffe, Szegedy, "Batch normalization", 2015.
+and their sum is
+
+    grad_x = gamma s · (grad_y - grad_beta / M - x̂ grad_gamma / M)
+
+Up to the factor ``gamma s``, this is grad_y without its mean and without its component along x̂: the normalisation
+undoes any shift or scaling of the channel, so the gradient has no component in these directions.
+
+At test time the layer uses fixed running statistics, so it is only a scale and a shift. They are initialised to 0 and 1
+and updated after each batch, ``running += momentum · (batch - running)``, so an evaluation within about the first fifty
+steps still depends on these initial values. As in Keras, the running variance is biased (divided by M, not by M - 1).
+Source: Ioffe, Szegedy, "Batch normalization", 2015.
 """
 
 import math
@@ -30,7 +36,7 @@ from tinycnn.tensor import Function, Tensor
 
 
 class BatchNormFunction(Function):
-    """Normalises by the statistics of the batch; afterwards ``mean`` and ``var`` hold them, both ``(C,)``."""
+    """Normalises with the batch statistics and stores them in ``mean`` and ``var``, both ``(C,)``."""
 
     def __init__(self, eps: float) -> None:
         self.eps = eps
@@ -43,7 +49,7 @@ class BatchNormFunction(Function):
         return gamma * self.x_hat + beta
 
     def moments(self, x: Array) -> tuple[int, Array, Array]:
-        """``x (..., C)`` → the number of values per channel, their mean and variance, ``(C,)`` both."""
+        """``x (..., C)`` → the number of values per channel, their mean and their variance, both ``(C,)``."""
         return math.prod(x.shape[:-1]), x.mean(axis=self.axes), x.var(axis=self.axes)
 
     def backward(self, grad_y: Array) -> tuple[Array | None, Array, Array]:
@@ -53,12 +59,12 @@ class BatchNormFunction(Function):
         return grad_x, grad_gamma, grad_beta
 
     def grad_x(self, grad_y: Array, grad_gamma: Array, grad_beta: Array) -> Array:
-        """The gradient of ``x``, from that of ``y`` and those of gamma and beta."""
+        """The gradient with respect to ``x``, from the gradients of ``y``, gamma and beta."""
         return self.gamma * self.inverse_std * (grad_y - grad_beta / self.M - self.x_hat * (grad_gamma / self.M))
 
 
 class FixedBatchNormFunction(Function):
-    """Normalises by given statistics: ``y = gamma (x - mean) / √(var + eps) + beta``."""
+    """Normalises with given statistics: ``y = gamma (x - mean) / √(var + eps) + beta``."""
 
     def __init__(self, mean: Array, var: Array, eps: float) -> None:
         self.mean, self.var, self.eps = mean, var, eps
@@ -89,10 +95,10 @@ def batch_norm(
 ) -> Tensor:
     """``x (..., C)``, ``gamma`` and ``beta (C,)`` → the same shape as ``x``.
 
-    ``training``: normalise by the batch, and move ``running_mean`` and ``running_var`` (arrays ``(C,)``, changed in
-    place, or None) towards its statistics by the fraction ``momentum``. Otherwise normalise by the running statistics.
-    Raises ShapeError for shapes that do not fit and for an empty batch in training, SettingError when running
-    statistics are needed and missing.
+    ``training``: normalise with the batch statistics, and move ``running_mean`` and ``running_var`` (arrays ``(C,)``,
+    updated in place, or None) towards them by the fraction ``momentum``. Otherwise normalise with the running
+    statistics. Raises ShapeError for incompatible shapes and for an empty training batch, SettingError when running
+    statistics are required but missing.
     """
     _check(x, gamma, beta, training)
     if not training:
@@ -117,18 +123,18 @@ def _check(x: Tensor, gamma: Tensor, beta: Tensor, training: bool) -> None:
 
 
 def check_not_empty(x: Tensor) -> None:
-    """Raise ShapeError for a batch without images, which has no mean; a shard of a batch may be empty."""
+    """Raise ShapeError for an empty batch, whose mean is undefined; a shard of a batch may be empty."""
     if 0 in x.shape and sharding.current_shard() is None:
-        raise ShapeError(f"batch_norm: a batch of shape {x.shape} has no mean; give it at least one image")
+        raise ShapeError(f"batch_norm: a batch of shape {x.shape} is empty; pass at least one image")
 
 
 class ShardedBatchNormFunction(BatchNormFunction):
-    """Batch norm of a shard (``distributed/sharding.py``): every sum over the batch is over the images of all ranks."""
+    """Batch norm of a shard (``distributed/sharding.py``): sums over the batch include the images of all ranks."""
 
     def moments(self, x: Array) -> tuple[int, Array, Array]:
-        """Those of the whole batch; this rank may have none of its images."""
-        own = (x.mean(axis=self.axes), x.var(axis=self.axes)) if len(x) else [x.sum(axis=self.axes)] * 2  # zeros
-        M, mean, var = sharding.global_moments(len(x), math.prod(x.shape[1:-1]), *own)
+        """The moments of the whole batch; the shard of this rank may be empty."""
+        local = (x.mean(axis=self.axes), x.var(axis=self.axes)) if len(x) else [x.sum(axis=self.axes)] * 2  # zeros
+        M, mean, var = sharding.global_moments(len(x), math.prod(x.shape[1:-1]), *local)
         return M, mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
 
     def grad_x(self, grad_y: Array, grad_gamma: Array, grad_beta: Array) -> Array:

@@ -1,20 +1,20 @@
 """Convolution as one matrix product (im2col).
 
-An output pixel is the sum of the products of a ``KH x KW x C`` patch of the image with a filter of the same size:
+An output pixel is the sum of the element-wise product of a ``KH x KW x C`` patch and a filter of the same size:
 
     y[n, oh, ow, f] = Σ_{kh, kw, c}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c] · weight[kh, kw, c, f]  +  bias[f]
 
-Write each patch as a row of ``cols = im2col(x)`` and each filter as a column of ``W = weight.reshape(KH*KW*C, F)``:
-then all the sums are one product, ``Y = cols W + bias``, and the gradients are those of any matrix product:
+Write each patch as a row of ``cols = im2col(x)`` and each filter as a column of ``W = weight.reshape(KH*KW*C, F)``.
+Then all the sums are one matrix product, ``Y = cols W + bias``, and the gradients are those of any matrix product:
 
-    grad_W    = colsᵀ grad_Y      every patch that a filter was multiplied by contributes to its gradient
+    grad_W    = colsᵀ grad_Y      every patch that was multiplied by a filter contributes to its gradient
     grad_bias = Σ_rows grad_Y     the bias was added to every row
     grad_cols = grad_Y Wᵀ
-    grad_x    = col2im(grad_cols) im2col copied a pixel into several rows; its gradient is the sum over those copies
+    grad_x    = col2im(grad_cols) im2col copies a pixel into several rows; its gradient is the sum over these copies
 
-As in every deep-learning library, this is a cross-correlation: the filter is not flipped. With channels last no axis of
-the images is ever permuted, and ``.T`` of a matrix is a view. Source: Chellapilla, Puri, Simard, "High performance
-convolutional neural networks for document processing", 2006.
+As in every deep-learning library, this is a cross-correlation: the filter is not flipped. With the channels-last
+layout, the axes of the images are never permuted, and ``.T`` of a matrix is a view. Source: Chellapilla, Puri, Simard,
+"High performance convolutional neural networks for document processing", 2006.
 """
 
 from tinycnn.backends.base import Array, Pair, window_grid
@@ -61,8 +61,8 @@ def conv2d(
 ) -> Tensor:
     """Convolve images with filters: ``x (N, H, W, C)``, ``weight (KH, KW, C, F)``, ``bias (F,)`` → ``(N, OH, OW, F)``.
 
-    ``OH = (H + 2*PH - KH) // SH + 1``; ``padding`` adds zeros around the image. Raises ShapeError when the shapes do
-    not fit together, SettingError for a stride below 1 or a negative padding.
+    ``OH = (H + 2*PH - KH) // SH + 1``; ``padding`` adds zeros around the image. Raises ShapeError when the shapes are
+    incompatible, SettingError for a stride below 1 or a negative padding.
     """
     stride, padding = as_pair(stride, "stride", minimum=1), as_pair(padding, "padding", minimum=0)
     check_conv2d(x.shape, weight.shape, None if bias is None else bias.shape)
@@ -73,11 +73,11 @@ def conv2d(
 
 
 def check_conv2d(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None) -> None:
-    """Raise ShapeError unless image, filters and bias fit together."""
+    """Raise ShapeError unless the shapes of images, filters and bias are compatible."""
     if len(x_shape) != 4 or len(weight_shape) != 4 or x_shape[3] != weight_shape[2] or 0 in weight_shape:
         raise ShapeError(
             f"conv2d: x has shape {x_shape} and weight {weight_shape}, expected x (N, H, W, C) and weight "
-            "(KH, KW, C, F) with the same number of channels C; images are channels last"
+            "(KH, KW, C, F) with the same number of channels C; images use the channels-last layout"
         )
     if bias_shape is not None and bias_shape != weight_shape[3:]:
         raise ShapeError(f"conv2d: bias has shape {bias_shape}, expected {weight_shape[3:]}, one number per filter")

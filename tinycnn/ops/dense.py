@@ -3,7 +3,7 @@
     y = x W + b,    y[n, j] = Σ_i x[n, i] W[i, j] + b[j]
 
 ``W[i, j]`` multiplies ``x[n, i]`` in ``y[n, j]`` for every image ``n``, ``b[j]`` is added for every image, and
-``x[n, i]`` enters every output. Summing the gradients over all these uses gives
+``x[n, i]`` contributes to every output. Summing the gradients over all these uses gives
 
     grad_W = xᵀ grad_y,      grad_b = Σ_n grad_y[n],      grad_x = grad_y Wᵀ
 """
@@ -30,7 +30,7 @@ class DenseFunction(Function):
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x (N, in)``, ``weight (in, out)``, ``bias (out,)`` → ``(N, out)``; raises ShapeError if they do not fit."""
+    """``x (N, in)``, ``weight (in, out)``, ``bias (out,)`` → ``(N, out)``; raises ShapeError on a mismatch."""
     if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[0]:
         raise ShapeError(
             f"dense: x has shape {x.shape} and weight {weight.shape}, expected x (N, in) and weight (in, out); "

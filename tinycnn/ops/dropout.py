@@ -1,8 +1,8 @@
-"""Dropout: in training each value is zeroed with probability p, so that no unit can rely on another one.
+"""Dropout: in training, each value is zeroed with probability p, so that units do not rely on each other.
 
     y = x · mask,      mask = 0 with probability p, else 1/(1 - p)
 
-The kept values are scaled up so that the expected value of ``y`` is ``x``: at test time the layer does nothing. The
+The kept values are scaled up so that the expected value of ``y`` is ``x``; at test time the layer is the identity. The
 mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Source: Srivastava et al., "Dropout", 2014.
 """
 
@@ -27,13 +27,13 @@ class DropoutFunction(Function):
 
 
 def dropout(x: Tensor, *, p: float = 0.5, key: Pair, training: bool = True) -> Tensor:
-    """Zero each value with probability ``p``, any shape → the same shape; ``x`` itself when not ``training``.
+    """Zero each value with probability ``p``, any shape → the same shape; returns ``x`` unless ``training``.
 
-    ``key = (seed, step)`` are two numbers >= 0 that fix the mask: the same key gives the same mask on every backend.
-    Raises SettingError for ``p`` outside [0, 1).
+    ``key = (seed, step)`` is a pair of non-negative integers that determines the mask: the same key gives the same mask
+    on every backend. Raises SettingError for ``p`` outside [0, 1).
     """
     if not 0 <= p < 1:
-        raise SettingError(f"dropout: p={p}, expected a number in [0, 1): at 1 nothing would be left")
+        raise SettingError(f"dropout: p={p}, expected a number in [0, 1); p = 1 would drop every value")
     if not training or p == 0:
         return x
     shard = sharding.current_shard()
@@ -45,7 +45,7 @@ def dropout(x: Tensor, *, p: float = 0.5, key: Pair, training: bool = True) -> T
 
 
 class ShardedDropoutFunction(DropoutFunction):
-    """Dropout of the images ``rows`` of a batch: an image loses the same units on any number of ranks."""
+    """Dropout for the images ``rows`` of a batch; masks do not depend on the number of ranks."""
 
     def __init__(self, p: float, key: Pair, rows: slice) -> None:
         super().__init__(p, key)

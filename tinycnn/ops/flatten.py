@@ -1,4 +1,4 @@
-"""From images to rows: ``(N, H, W, C)`` → ``(N, H*W*C)``; the gradient is reshaped back (``Reshape`` in tensor.py)."""
+"""Flatten images: ``(N, H, W, C)`` → ``(N, H*W*C)``; the gradient is reshaped back (``Reshape`` in tensor.py)."""
 
 import math
 
@@ -7,7 +7,7 @@ from tinycnn.tensor import Tensor
 
 
 def flatten(x: Tensor) -> Tensor:
-    """``x (N, ...)`` → ``(N, features)``; raises ShapeError for a tensor without axes."""
+    """``x (N, ...)`` → ``(N, features)``; raises ShapeError for a scalar."""
     if x.ndim == 0:
-        raise ShapeError("flatten: a single number has no batch axis; expected x (N, ...)")
+        raise ShapeError("flatten: a scalar has no batch axis; expected x (N, ...)")
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # (N, features)

@@ -1,9 +1,9 @@
-"""Several layers as one function, for backends that offer kernels which compute them in one pass over memory.
+"""Several layers as one function, for backends with kernels that compute them in one pass over memory.
 
-Nothing here is new mathematics. Each function below equals the operations that its docstring names, values and
-gradients, and tests compare the two. Fusion saves memory traffic and arithmetic: after a max-pool only one output per
-window has a gradient, bias and ReLU are needed only for the pooled maximum, and convolution outputs that no pool window
-reads are not computed.
+These functions add no new mathematics. Each one gives the same values and gradients as the operations named in its
+docstring, and tests compare the two. Fusion saves memory traffic and arithmetic: with max-pooling, only one output per
+window has a gradient, bias and ReLU are needed only for the maximum of each window, and convolution outputs that lie in
+no window are not computed.
 """
 
 from tinycnn.backends.array_types import Array, Pair, Pool
@@ -12,7 +12,7 @@ from tinycnn.tensor import Function
 
 
 class FusedConvFunction(Function):
-    """``max_pool2d(relu(conv2d(x, weight, bias)))``; ReLU if ``relu``, max-pool unless ``pool`` is None."""
+    """``max_pool2d(relu(conv2d(x, weight, bias)))``; ``relu`` and ``pool`` enable ReLU and max-pooling."""
 
     def __init__(self, stride: Pair, padding: Pair, relu: bool, pool: Pool | None) -> None:
         self.windows, self.relu, self.pool = {"stride": stride, "padding": padding}, relu, pool
@@ -30,7 +30,7 @@ class FusedConvFunction(Function):
 
 
 class FusedNormFunction(Function):
-    """``max_pool2d(batch_norm(x, gamma, beta))``; normalises by the batch where ``mean`` and ``var`` are None."""
+    """``max_pool2d(batch_norm(x, gamma, beta))``; uses the batch statistics if ``mean`` and ``var`` are None."""
 
     def __init__(self, mean: Array | None, var: Array | None, eps: float, pool: Pool) -> None:
         self.statistics, self.eps, self.pool = (mean, var), eps, pool
@@ -47,7 +47,7 @@ class FusedNormFunction(Function):
 
 
 class FusedConvNormFunction(Function):
-    """``max_pool2d(batch_norm(relu(conv2d(x, weight, bias)), gamma, beta))``; otherwise as ``FusedNormFunction``."""
+    """``max_pool2d(batch_norm(relu(conv2d(x, weight, bias)), gamma, beta))``; settings as in ``FusedNormFunction``."""
 
     def __init__(
         self, stride: Pair, padding: Pair, mean: Array | None, var: Array | None, eps: float, pool: Pool
@@ -72,7 +72,7 @@ class FusedConvNormFunction(Function):
 
 
 class FusedDenseFunction(Function):
-    """``relu(dense(x, weight, bias))``; ReLU if ``relu``."""
+    """``relu(dense(x, weight, bias))``; ``relu`` enables ReLU."""
 
     def __init__(self, relu: bool) -> None:
         self.relu = relu
@@ -89,7 +89,7 @@ class FusedDenseFunction(Function):
 
 
 class FusedDropoutFunction(Function):
-    """``dropout``: computes the mask again in the backward pass instead of storing it."""
+    """``dropout``: recomputes the mask in the backward pass instead of storing it."""
 
     name = "Dropout"
 
@@ -118,5 +118,5 @@ class FusedSoftmaxCrossEntropyFunction(Function):
         return loss
 
     def backward(self, grad_loss: Array | None) -> Array:
-        grad, self.grad_logits = self.grad_logits, None  # given away: the engine copies arrays that a function holds
+        grad, self.grad_logits = self.grad_logits, None  # released: the engine copies arrays that self still stores
         return grad if grad_loss is None else grad * grad_loss  # (N, K)

@@ -2,12 +2,12 @@
 
     y[n, oh, ow, c] = max_{kh, kw}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
 
-A small change of the largest pixel changes ``y`` by the same amount; a small change of the others changes nothing. So
-each ``grad_y`` goes undivided to the pixel that won, and a pixel that won several overlapping windows sums their
-gradients.
+A small change in the largest pixel, the winner, changes ``y`` by the same amount; a small change in any other pixel has
+no effect. So each ``grad_y`` is passed unchanged to the winner of its window, and a pixel that is the winner of several
+overlapping windows receives the sum of their gradients.
 
-Conventions: at a tie the first of the equal maxima, in row-major order, wins and receives all of ``grad_y``; NaN wins
-over every number, padding is minus infinity, and rows and columns that fill no whole window are ignored.
+Conventions: in a tie, the first maximum in row-major order is the winner and receives all of ``grad_y``. NaN is treated
+as larger than any number. Padding is minus infinity. Rows and columns that do not fill a whole window are ignored.
 """
 
 from tinycnn.backends.base import Array, Pair
@@ -31,7 +31,7 @@ class MaxPool2dFunction(Function):
 def max_pool2d(
     x: Tensor, *, kernel_size: int | Pair = 2, stride: int | Pair | None = None, padding: int | Pair = 0
 ) -> Tensor:
-    """The largest value of each window: ``x (N, H, W, C)`` → ``(N, OH, OW, C)``; ``stride`` is ``kernel_size`` if None.
+    """The maximum of each window: ``x (N, H, W, C)`` → ``(N, OH, OW, C)``; ``stride`` defaults to ``kernel_size``.
 
     ``OH = (H + 2*PH - KH) // SH + 1``. Raises ShapeError when no window fits, SettingError for settings out of range.
     """

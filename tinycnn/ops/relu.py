@@ -1,8 +1,8 @@
 """The rectified linear unit, applied to each element: y = max(x, 0).
 
-Its slope is 1 where ``x > 0`` and 0 where ``x < 0``. At the kink ``x = 0`` any slope between is a valid subgradient;
-this package takes 0, as other libraries do. So ``grad_x = grad_y`` where the output is positive, and 0 elsewhere. NaN
-stays NaN.
+Its slope is 1 where ``x > 0`` and 0 where ``x < 0``. At ``x = 0`` any slope in [0, 1] is a valid subgradient; tinycnn
+uses 0, as other libraries do. So ``grad_x = grad_y`` where the output is positive, and 0 elsewhere. NaN inputs give NaN
+outputs.
 """
 
 from tinycnn.backends.base import Array

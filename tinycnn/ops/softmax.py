@@ -2,8 +2,8 @@
 
     p_i = e^{x_i} / Σ_j e^{x_j}            log p_i = x_i - log Σ_j e^{x_j}
 
-Subtracting the largest score of a row from all its scores changes neither, and keeps every power at most e⁰ = 1.
-Raising ``x_j`` raises ``p_j`` and lowers all other probabilities, because they share the sum:
+Subtracting the largest score of a row from all its scores changes neither result, and bounds every exponential by
+e⁰ = 1. Increasing ``x_j`` increases ``p_j`` and decreases all other probabilities, because they share the sum:
 
     dp_i/dx_j     = p_i (δ_ij - p_j)     so   grad_x = p · (grad_p - Σ_i grad_p_i p_i)
     dlog p_i/dx_j = δ_ij - p_j           so   grad_x = grad_logp - p · Σ_i grad_logp_i
@@ -41,7 +41,7 @@ class LogSoftmaxFunction(Function):
 
 
 def softmax(x: Tensor) -> Tensor:
-    """Probabilities over the last axis, ``(..., K)`` → ``(..., K)``; raises ShapeError without a class or axis."""
+    """Probabilities over the last axis, ``(..., K)`` → ``(..., K)``; raises ShapeError if K is 0 or x is a scalar."""
     _check_classes("softmax", x)
     return SoftmaxFunction()(x)
 

@@ -2,16 +2,17 @@
 
     loss = -1/N Σ_n Σ_k  target[n, k] · log p[n, k],      p = softmax(logits),      target = one-hot row of the label
 
-With ``d log p_i / dx_j = δ_ij - p_j`` (see ``softmax.py``) and targets that sum to 1 in each row, one image gives
+With ``d log p_i / dx_j = δ_ij - p_j`` (see ``softmax.py``) and targets that sum to 1 in each row, the gradient for one
+image is
 
     d loss / dx_j = -Σ_i target_i (δ_ij - p_j) = -target_j + p_j Σ_i target_i = p_j - target_j
 
-and with the 1/N of the mean
+and, with the factor 1/N of the mean,
 
     grad_logits = (p - target) / N
 
-the difference between predicted and true probabilities. ``nll_loss`` is the same loss for a network that ends in
-``log_softmax``; its gradient is ``-target / N``.
+This is the difference between predicted and true probabilities, divided by N. ``nll_loss`` is the same loss for a
+network that ends in ``log_softmax``; its gradient is ``-target / N``.
 """
 
 from typing import Any
@@ -53,7 +54,7 @@ class NLLLossFunction(Function):
 
 
 def mean_cross_entropy(xp: Any, log_p: Array, target: Array) -> Array:
-    """``-mean_n Σ_k target · log_p``, ``(N, K)`` → ``()``; a class that is not the target may have ``log_p = -inf``."""
+    """``-mean_n Σ_k target · log_p``, ``(N, K)`` → ``()``; ``log_p`` may be ``-inf`` where ``target`` is 0."""
     return -(target * xp.where(target != 0, log_p, 0)).sum() / len(log_p)
 
 
@@ -66,10 +67,11 @@ def as_targets(backend: Backend, labels: Array, logits: Array) -> Array:
 
 
 def softmax_cross_entropy(logits: Tensor, labels: Any) -> Tensor:
-    """Mean cross-entropy in nats: ``logits (N, K)``, ``labels (N,)`` integers or ``(N, K)`` one-hot → a single number.
+    """Mean cross-entropy in nats: ``logits (N, K)``, ``labels (N,)`` integers or ``(N, K)`` one-hot → a scalar.
 
-    Rows of ``labels (N, K)`` may be any probabilities (label smoothing). Raises ShapeError when the shapes do not fit,
-    DataError when a label is out of range or a row does not sum to 1; the values of labels on a GPU are not checked.
+    A row of ``labels (N, K)`` may be any probability distribution (label smoothing). Raises ShapeError when the shapes
+    are incompatible, DataError when a label is out of range or a row does not sum to 1; the values of labels on a GPU
+    are not checked.
     """
     labels = checked_labels("softmax_cross_entropy", logits, labels)
     if get_backend().fused.softmax_cross_entropy:
@@ -78,12 +80,12 @@ def softmax_cross_entropy(logits: Tensor, labels: Any) -> Tensor:
 
 
 def nll_loss(log_probs: Tensor, labels: Any) -> Tensor:
-    """Mean negative log-likelihood of ``log_probs (N, K)``, otherwise as ``softmax_cross_entropy``."""
+    """Mean negative log-likelihood of ``log_probs (N, K)``, with labels and errors as in ``softmax_cross_entropy``."""
     return NLLLossFunction(checked_labels("nll_loss", log_probs, labels))(log_probs)
 
 
 def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
-    """``labels`` as an array; raises ShapeError or DataError unless they fit ``scores (N, K)``."""
+    """``labels`` as an array; raises ShapeError or DataError unless they match ``scores (N, K)``."""
     labels = labels.data if isinstance(labels, Tensor) else labels
     labels = labels if hasattr(labels, "shape") else np.asarray(labels)
     if scores.ndim != 2 or 0 in scores.shape or labels.shape not in (scores.shape[:1], scores.shape):
@@ -101,6 +103,6 @@ def _check_label_values(op: str, labels: np.ndarray, K: int) -> None:
         if not (np.all(labels >= 0) and np.allclose(labels.sum(axis=1), 1, atol=1e-4)):
             raise DataError(f"{op}: every row of labels must hold probabilities that sum to 1, such as a one-hot row")
     elif labels.dtype.kind not in "iu":
-        raise DataError(f"{op}: labels are {labels.dtype}, expected whole numbers 0 to {K - 1}")
+        raise DataError(f"{op}: labels are {labels.dtype}, expected integers from 0 to {K - 1}")
     elif labels.min() < 0 or labels.max() >= K:
         raise DataError(f"{op}: labels range from {labels.min()} to {labels.max()}, expected 0 to {K - 1}")

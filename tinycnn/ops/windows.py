@@ -1,19 +1,19 @@
-"""Checks of the window arguments that convolution and pooling share."""
+"""Validation of the window arguments shared by convolution and pooling."""
 
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.errors import SettingError, ShapeError
 
 
 def as_pair(value: int | Pair, name: str, *, minimum: int) -> Pair:
-    """A number for both axes or a pair ``(down, across)`` → the pair; raises SettingError below ``minimum``."""
+    """An integer (for both axes) or a pair ``(height, width)`` → a pair; raises SettingError below ``minimum``."""
     pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, tuple | list) else ()
     if len(pair) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= minimum for v in pair):
-        raise SettingError(f"{name}={value!r}: expected a whole number >= {minimum}, or a pair of them (down, across)")
+        raise SettingError(f"{name}={value!r}: expected an integer >= {minimum}, or a pair (height, width)")
     return pair
 
 
 def check_window(op: str, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair) -> None:
-    """Raise ShapeError unless ``x_shape`` is ``(N, H, W, C)`` and holds at least one whole window."""
+    """Raise ShapeError unless ``x_shape`` is ``(N, H, W, C)`` and has room for at least one whole window."""
     if len(x_shape) != 4:
         raise ShapeError(f"{op}: x has shape {x_shape}, expected (N, H, W, C): images, height, width, channels")
     if min(window_grid(x_shape, kernel_size, stride, padding)) < 1:
@@ -28,9 +28,9 @@ def check_window(op: str, x_shape: tuple[int, ...], kernel_size: Pair, stride: P
 def pool_window(
     op: str, kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair
 ) -> tuple[Pair, Pair, Pair]:
-    """Kernel size, stride (``kernel_size`` if None) and padding of a pooling as pairs.
+    """Kernel size, stride (``kernel_size`` if None) and padding of a pooling operation, as pairs.
 
-    Raises SettingError for values out of range, and where a window could lie entirely in the padding.
+    Raises SettingError for values out of range, and if a window could lie entirely in the padding.
     """
     kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
     stride = kernel_size if stride is None else as_pair(stride, "stride", minimum=1)
