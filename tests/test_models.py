@@ -211,7 +211,7 @@ def test_other_numbers_of_classes_and_channels(name):
 
 @pytest.mark.parametrize("classes", [0, -1, 2.5])
 def test_an_invalid_number_of_classes_is_refused(classes):
-    with pytest.raises(SettingError, match="whole number above 0"):
+    with pytest.raises(SettingError, match="expected a positive integer"):
         models.create("lenet", classes=classes)
 
 

@@ -679,7 +679,7 @@ def test_metadata_is_checked(valid, tmp_path, monkeypatch):
     assert "not a readable ONNX file (" in refused(with_notes(valid, class_names="[" * 100_000), tmp_path)
     assert "got 1 names for outputs" in refused(with_notes(valid, class_names='["a"]'), tmp_path)
     assert "expected a list" in refused(with_notes(valid, class_names='{"a": 1}'), tmp_path)
-    assert "got 3; expected 1 to 100 printable letters" in refused(
+    assert "got 3; expected 1 to 100 printable characters" in refused(
         with_notes(valid, class_names='["a", "b", 3]'), tmp_path
     )
     assert "expected 'drawing' or 'whole'" in refused(with_notes(valid, pictures="[1]"), tmp_path)

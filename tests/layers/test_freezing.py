@@ -309,7 +309,7 @@ def test_the_summary_marks_frozen_layers():
     model.freeze_only("conv2d_1")
     frozen = sum(parameter.data.size for parameter in model.layers["conv2d_1"].parameters())
     count = model.parameter_count()
-    assert f"{count:,} parameters, {count - frozen:,} of them trainable" in model.summary()
+    assert f"{count:,} parameters ({count - frozen:,} trainable)" in model.summary()
     assert [line.split()[0] for line in model.summary().splitlines() if "(frozen)" in line] == ["conv2d_1"]
 
 
@@ -345,13 +345,13 @@ def test_a_pattern_freezes_all_matching_layers():
 
 
 def test_unknown_names_raise_an_error_with_suggestions():
-    names = r"there are conv2d_1, conv2d_2, conv2d_3, dense_1, dense_2$"
-    with pytest.raises(SettingError, match=r"called 'conv_1' \(did you mean conv2d_1 or conv2d_\d\?\); " + names):
+    names = r"available: conv2d_1, conv2d_2, conv2d_3, dense_1, dense_2$"
+    with pytest.raises(SettingError, match=r"matches 'conv_1' \(did you mean conv2d_1 or conv2d_\d\?\); " + names):
         plain().freeze_only("conv_1")
     model = plain().freeze_only("dense_1")
     for name in ("relu_1", "batchnorm_*", ""):
-        with pytest.raises(SettingError, match=rf"no layer to freeze is called '{re.escape(name)}'; {names}"):
+        with pytest.raises(SettingError, match=rf"no layer with parameters matches '{re.escape(name)}'; {names}"):
             model.freeze_only("conv2d_1", name)
     assert [name for name, layer in model.layers.items() if layer.frozen] == ["dense_1"]  # nothing was changed
-    with pytest.raises(SettingError, match=r"Conv2d has no parameters yet: put it into a network"):
+    with pytest.raises(SettingError, match=r"Conv2d has no parameters yet: add it to a network"):
         Conv2d(3).freeze()

@@ -148,12 +148,16 @@ def test_an_input_shape_that_no_picture_has_decides_nothing(shape, settings):
         (
             f"--init-from {LENET} --freeze conv_1",
             SettingError,
-            r"'conv_1' \(did you mean conv2d_1 or conv2d_2\?\); there",
+            r"'conv_1' \(did you mean conv2d_1 or conv2d_2\?\); available",
         ),
-        (f"--init-from {LENET} --freeze relu_1", SettingError, "'relu_1'; there are conv2d_1, conv2d_2, dense_1, "),
+        (f"--init-from {LENET} --freeze relu_1", SettingError, "'relu_1'; available: conv2d_1, conv2d_2, dense_1, "),
         (f"--init-from {LENET} --freeze *", SettingError, "nothing is left to train"),
         ("--init-from small.safetensors", ShapeError, r"takes images of shape \(9, 9, 1\), digits has \(28, 28, 1\)"),
-        ("--init-from headless.safetensors", SettingError, "a head is a Dense layer, but the last"),
+        (
+            "--init-from headless.safetensors",
+            SettingError,
+            r"the last layer with parameters is \S+, expected a Dense layer",
+        ),
     ],
 )
 def test_mistakes_are_reported(words, error, message):

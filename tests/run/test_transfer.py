@@ -88,7 +88,7 @@ def test_layers_behind_the_head_follow_its_size():
 
 @pytest.mark.parametrize("classes", [0, -1, 1.5, "three"])
 def test_an_invalid_number_of_classes_is_refused(classes):
-    with pytest.raises(SettingError, match="expected a whole number above 0"):
+    with pytest.raises(SettingError, match="expected a positive integer"):
         models.create("lenet").with_head(classes)
 
 

@@ -152,7 +152,7 @@ def test_invalid_picture_kinds_are_refused(pictures, tmp_path):
 def test_a_colour_network_takes_no_drawings():
     model = Sequential(Flatten(), Dense(2), input_shape=(4, 4, 3))
     assert model.pictures == "whole"
-    with pytest.raises(SettingError, match=r"drawings are grey, \(H, W, 1\)"):
+    with pytest.raises(SettingError, match=r"drawings are greyscale, \(H, W, 1\)"):
         model.pictures = "drawing"
     with pytest.raises(SettingError, match="got 2 names for outputs of shape"):
         Sequential(Conv2d(2), input_shape=(4, 4, 3)).class_names = ["a", "b"]
@@ -598,10 +598,10 @@ def changed(**changes):
         (changed(dense_1__bias=None), "dense_1 does not fit: bias is missing"),
         (changed(batchnorm_1__running_var=None), "batchnorm_1 does not fit: running_var is missing"),
         ({}, "conv2d_1 does not fit: weight is missing"),
-        (changed(extra=np.zeros(3, np.float32)), "nothing here is called 'extra'"),
-        (changed(dense_1__extra=np.zeros(3, np.float32)), "dense_1 does not fit: nothing here is called 'extra'"),
-        (changed(dense_2__bias=np.zeros(3, np.float32)), "nothing here is called 'dense_2'"),
-        (changed(relu_1__bias=np.zeros(3, np.float32)), "relu_1 does not fit: nothing here is called 'bias'"),
+        (changed(extra=np.zeros(3, np.float32)), "unknown names: 'extra'"),
+        (changed(dense_1__extra=np.zeros(3, np.float32)), "dense_1 does not fit: unknown names: 'extra'"),
+        (changed(dense_2__bias=np.zeros(3, np.float32)), "unknown names: 'dense_2'"),
+        (changed(relu_1__bias=np.zeros(3, np.float32)), "relu_1 does not fit: unknown names: 'bias'"),
         (changed(dense_1__bias=np.zeros(4, np.float32)), "bias is float32 (4,), the settings require float32 (3,)"),
         (changed(dense_1__bias=np.zeros((1, 3), np.float32)), "dense_1 does not fit: bias is float32 (1, 3)"),
         (changed(dense_1__bias=np.zeros(3)), "dense_1 does not fit: bias is float64 (3,)"),
@@ -609,8 +609,8 @@ def changed(**changes):
         (changed(batchnorm_1__running_var=np.ones(2, np.int32)), "batchnorm_1 does not fit: running_var is int32 (2,)"),
         (changed(dense_1__bias=np.zeros(3, np.int32)), "dense_1 does not fit: bias is int32 (3,)"),
         (changed(dense_1__weight=np.zeros(0, np.float32)), "dense_1 does not fit: weight is float32 (0,)"),
-        (changed(**{"../../etc/passwd": np.zeros(3, np.float32)}), "nothing here is called ''"),
-        (changed(**{"/etc/passwd": np.zeros(3, np.float32)}), "nothing here is called '/etc/passwd'"),
+        (changed(**{"../../etc/passwd": np.zeros(3, np.float32)}), "unknown names: ''"),
+        (changed(**{"/etc/passwd": np.zeros(3, np.float32)}), "unknown names: '/etc/passwd'"),
     ],
 )
 def test_weights_that_do_not_match_the_architecture_are_refused(weights, words, tmp_path):

@@ -1,4 +1,4 @@
-"""Activations: functions of single elements or of rows, without parameters."""
+"""Activations: element-wise or row-wise functions without parameters."""
 
 from tinycnn import ops
 from tinycnn.layers.base import Layer, register_layer

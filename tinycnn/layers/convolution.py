@@ -4,14 +4,14 @@ import numpy as np
 
 from tinycnn import initializers, ops
 from tinycnn.backends.base import Pair, window_grid
-from tinycnn.layers.base import Layer, Shape, positive, register_layer, yes_or_no
+from tinycnn.layers.base import Layer, Shape, checked_bool, checked_positive_int, register_layer
 from tinycnn.ops.windows import as_pair, check_window
 from tinycnn.tensor import Tensor
 
 
 @register_layer
 class Conv2d(Layer):
-    """Learned filters slide over the image: ``(H, W, C)`` → ``(OH, OW, filters)``. See ``ops/conv2d.py``.
+    """Convolve the image with learned filters: ``(H, W, C)`` → ``(OH, OW, filters)``. See ``ops/conv2d.py``.
 
     Raises SettingError for settings out of range, ShapeError when the window does not fit into the image.
     """
@@ -27,11 +27,11 @@ class Conv2d(Layer):
         initializer: str = "he_normal",
     ) -> None:
         super().__init__()
-        self.filters = positive("Conv2d", "filters", filters)
+        self.filters = checked_positive_int("Conv2d", "filters", filters)
         self.kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
         self.stride = as_pair(stride, "stride", minimum=1)
         self.padding = as_pair(padding, "padding", minimum=0)
-        self.bias, self.initializer = yes_or_no("Conv2d", "bias", bias), initializer
+        self.bias, self.initializer = checked_bool("Conv2d", "bias", bias), initializer
         self._initialize = initializers.get(initializer)
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:

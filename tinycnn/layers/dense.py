@@ -4,7 +4,7 @@ import numpy as np
 
 from tinycnn import initializers, ops
 from tinycnn.errors import ShapeError
-from tinycnn.layers.base import Layer, Shape, positive, register_layer, yes_or_no
+from tinycnn.layers.base import Layer, Shape, checked_bool, checked_positive_int, register_layer
 from tinycnn.tensor import Tensor
 
 
@@ -12,12 +12,12 @@ from tinycnn.tensor import Tensor
 class Dense(Layer):
     """``units`` weighted sums of all inputs: ``(in,)`` → ``(units,)``. See ``ops/dense.py``.
 
-    Raises SettingError for ``units`` below 1, ShapeError for images that were not flattened.
+    Raises SettingError for ``units`` below 1, ShapeError for images that have not been flattened.
     """
 
     def __init__(self, units: int, bias: bool = True, initializer: str = "he_normal") -> None:
         super().__init__()
-        self.units, self.bias = positive("Dense", "units", units), yes_or_no("Dense", "bias", bias)
+        self.units, self.bias = checked_positive_int("Dense", "units", units), checked_bool("Dense", "bias", bias)
         self.initializer = initializer
         self._initialize = initializers.get(initializer)
 

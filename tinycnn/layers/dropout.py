@@ -1,4 +1,4 @@
-"""Dropout, with the counter that selects its masks."""
+"""Dropout, with the step counter that determines its masks."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tinycnn.tensor import Tensor
 class Dropout(Layer):
     """In training, zero each value with probability ``p``, any shape → the same shape. See ``ops/dropout.py``.
 
-    ``seed`` is drawn when the network is built, ``step`` counts the masks used so far; the two determine the next mask.
+    ``seed`` is drawn when the network is built, ``step`` counts the masks used; together they determine the next mask.
     Raises SettingError for ``p`` outside [0, 1).
     """
 

@@ -1,4 +1,4 @@
-"""Freezing by name: which layers of a network are trained and which stay as they are."""
+"""Freezing by name: which layers of a network are trained and which are not."""
 
 import difflib
 import fnmatch
@@ -11,7 +11,7 @@ from tinycnn.layers.base import Layer
 def freeze_only(layers: Mapping[str, Layer], *patterns: str) -> None:
     """Freeze the layers whose names match one of ``patterns`` (``conv2d_*``), and unfreeze all others.
 
-    Raises SettingError for a pattern that matches no layer with parameters; then nothing is changed.
+    Raises SettingError for a pattern that matches no layer with parameters; in that case nothing is changed.
     """
     frozen = {name for pattern in patterns for name in matching_names(layers, pattern)}
     for name, layer in layers.items():
@@ -26,7 +26,7 @@ def matching_names(layers: Mapping[str, Layer], pattern: str) -> list[str]:
     names = [name for name, layer in layers.items() if layer.parameters()]
     found = fnmatch.filter(names, pattern)
     if not found:
-        near = " or ".join(difflib.get_close_matches(pattern, names, n=2))
-        suggestion = f" (did you mean {near}?)" if near else ""
-        raise SettingError(f"no layer to freeze is called {pattern!r}{suggestion}; there are {', '.join(names)}")
+        matches = " or ".join(difflib.get_close_matches(pattern, names, n=2))
+        suggestion = f" (did you mean {matches}?)" if matches else ""
+        raise SettingError(f"no layer with parameters matches {pattern!r}{suggestion}; available: {', '.join(names)}")
     return found

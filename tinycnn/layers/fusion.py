@@ -1,9 +1,9 @@
-"""Fusion: which neighbouring layers of a ``Sequential`` the active backend computes as one function.
+"""Fusion: which adjacent layers of a ``Sequential`` the active backend computes as one function.
 
 ``plan(layers, backend)`` turns a list of layers into a list of steps; each step takes a tensor and returns one. A layer
-that no rule below covers is a step by itself. On a backend without fused kernels, with ``Sequential(fuse=False)``, or
-in float64, every layer is a step by itself. Steps read parameters, settings and modes of their layers when they run, so
-a plan stays valid while layers are trained, frozen or switched to evaluation.
+that matches no rule below is its own step. On a backend without fused kernels, with ``Sequential(fuse=False)``, or in
+float64, every layer is its own step. Steps read the parameters, settings and modes of their layers when they run, so a
+plan stays valid while layers are trained, frozen or switched to evaluation.
 """
 
 import dataclasses
@@ -31,60 +31,60 @@ NO_POOL: Pool = ((1, 1), (1, 1))
 
 
 def plan(layers: Sequence[Layer], backend: Backend) -> list[Step]:
-    """The steps that compute ``layers`` on ``backend``, each by the first of the ``rules`` that fits."""
+    """The steps that compute ``layers`` on ``backend``, each from the first rule in ``rules`` that matches."""
     return [step for step, _ in plan_with_layers(layers, backend)]
 
 
 def plan_with_layers(layers: Sequence[Layer], backend: Backend) -> Iterator[tuple[Step, list[Layer]]]:
     """The steps, each with the layers that it covers."""
-    rest, usable = list(layers), rules(_kernels(backend))
+    rest, active_rules = list(layers), rules(_kernels(backend))
     while rest:
-        step, used = _next_step(rest, usable)
+        step, used = _next_step(rest, active_rules)
         yield step, rest[:used]
         rest = rest[used:]
 
 
 def _kernels(backend: Backend) -> FusedKernels:
-    """The fused kernels that may be used now."""
+    """The fused kernels that can currently be used."""
     if current_shard() and not backend.fused_norm_over_ranks:
         return dataclasses.replace(backend.fused, norm_forward=None, conv_norm_forward=None)
     return backend.fused
 
 
 class PlanCache:
-    """Remembers the plan of a network, and makes it again when something that it depends on has changed.
+    """Caches the plan of a network, and rebuilds it when something that it depends on has changed.
 
-    A plan depends on the layers, on their settings as far as fused kernels restrict them, and on the kernels. Copies
-    and pickles of a network begin without a plan: its steps refer to the layers of the original.
+    A plan depends on the layers, on the settings that fused kernels restrict, and on the kernels. A copied or unpickled
+    network starts without a cached plan, because the steps refer to the original layers.
     """
 
     def __init__(self) -> None:
-        self._remembered: tuple[Any, list[Step]] = (None, [])
+        self._cached: tuple[Any, list[Step]] = (None, [])
 
     def __reduce__(self) -> tuple[type["PlanCache"], tuple[()]]:
         return PlanCache, ()
 
     def steps(self, layers: Sequence[Layer], backend: Backend) -> list[Step]:
-        """``plan(layers, backend)``, made now or before."""
+        """``plan(layers, backend)``, from the cache if it is still valid."""
         key = (_kernels(backend), *((layer, _can_be_fused(layer)) for layer in layers))
-        made_for, steps = self._remembered
-        if made_for != key:
+        cached_key, steps = self._cached
+        if cached_key != key:
             steps = plan(layers, backend)
-            self._remembered = key, steps
+            self._cached = key, steps
         return steps
 
 
-def _next_step(layers: list[Layer], usable: list[Rule]) -> tuple[Step, int]:
-    """The step that begins with the first layer, and how many layers it covers."""
-    for kinds, make_step in usable:
-        run = layers[: len(kinds)]
-        if [type(layer) for layer in run] == kinds and all(map(_can_be_fused, run)):
-            return make_step(*run), len(kinds)
+def _next_step(layers: list[Layer], active_rules: list[Rule]) -> tuple[Step, int]:
+    """The step that starts with the first layer, and the number of layers that it covers."""
+    for layer_types, make_step in active_rules:
+        run = layers[: len(layer_types)]
+        if [type(layer) for layer in run] == layer_types and all(map(_can_be_fused, run)):
+            return make_step(*run), len(layer_types)
     return layers[0], 1
 
 
 def _can_be_fused(layer: Layer) -> bool:
-    """Whether the settings of a layer are among those that fused kernels compute."""
+    """Whether fused kernels support the settings of a layer."""
     match layer:
         case Conv2d() | Dense():
             return layer.bias
@@ -136,13 +136,13 @@ def _window(pool: MaxPool2d | None) -> Pool | None:
 
 
 def _statistics(norm: BatchNorm) -> tuple[Array | None, Array | None]:
-    """Mean and variance to normalise by; None and None for those of the batch."""
+    """Mean and variance for the normalisation; ``(None, None)`` for the batch statistics."""
     buffers = norm.buffers_by_name
     return (None, None) if norm.uses_batch else (buffers["running_mean"], buffers["running_var"])
 
 
 def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNormFunction, *inputs: Tensor) -> Tensor:
-    """Run the function; where it uses the statistics of the batch, update the running ones."""
+    """Run ``function``, and update the running statistics if it uses the batch statistics."""
     if norm.uses_batch:
         check_not_empty(inputs[0])
     y = function(*inputs)
@@ -152,8 +152,8 @@ def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNor
 
 
 def rules(fused: FusedKernels) -> list[Rule]:
-    """Which layers become one step with these kernels; longer runs of layers come before their beginnings."""
-    every: list[tuple[object, list[type[Layer]], Callable[..., Step]]] = [
+    """The fusion rules for these kernels; a longer sequence of layers precedes its prefixes."""
+    candidates: list[tuple[object, list[type[Layer]], Callable[..., Step]]] = [
         (fused.conv_norm_forward, [Conv2d, ReLU, BatchNorm, MaxPool2d], conv_norm_step),
         (fused.conv_norm_forward, [Conv2d, ReLU, BatchNorm], conv_norm_step),
         (fused.conv_forward, [Conv2d, ReLU, MaxPool2d], conv_step),
@@ -164,4 +164,4 @@ def rules(fused: FusedKernels) -> list[Rule]:
         (fused.dense_forward, [Dense, ReLU], dense_step),
         (fused.dense_forward, [Dense], dense_step),
     ]
-    return [(kinds, make_step) for kernel, kinds, make_step in every if kernel]
+    return [(layer_types, make_step) for kernel, layer_types, make_step in candidates if kernel]

@@ -1,4 +1,4 @@
-"""The head of a classifier: its last Dense layer, which a network for other classes replaces."""
+"""The head of a classifier: its last Dense layer, which is replaced for other classes."""
 
 from collections.abc import Mapping
 
@@ -11,19 +11,19 @@ from tinycnn.layers.dense import Dense
 
 def head_name(layers: Mapping[str, Layer]) -> str:
     """The name of the last layer with parameters; raises SettingError unless it is a Dense layer."""
-    last = next((name for name in reversed(list(layers)) if layers[name].parameters()), "nothing")
+    last = next((name for name in reversed(list(layers)) if layers[name].parameters()), "none")
     if not isinstance(layers.get(last), Dense):
-        raise SettingError(f"a head is a Dense layer, but the last layer with parameters of this network is {last}")
+        raise SettingError(f"the last layer with parameters is {last}, expected a Dense layer (the head)")
     return last
 
 
 def replace_head(
     layers: dict[str, Layer], classes: int, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype
 ) -> Shape:
-    """Put a fresh Dense layer with ``classes`` outputs in the place of the head; returns the new output shape.
+    """Replace the head with a new Dense layer of ``classes`` outputs; returns the new output shape.
 
-    Layers with parameters keep them; the others are built again, so dropout draws new masks. Raises SettingError when
-    there is no head, or ``classes`` is not a whole number above 0.
+    Other layers with parameters keep them; layers without parameters are rebuilt, so dropout draws new masks. Raises
+    SettingError when there is no head, or ``classes`` is not a positive integer.
     """
     name = head_name(layers)
     layers[name] = type(layers[name])(**layers[name].settings() | {"units": classes})

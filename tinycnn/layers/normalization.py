@@ -1,4 +1,4 @@
-"""Normalisation: layers that bring every channel to mean 0 and variance 1."""
+"""Normalisation: layers that shift and scale every channel to mean 0 and variance 1."""
 
 import math
 
@@ -14,9 +14,9 @@ from tinycnn.tensor import Tensor
 class BatchNorm(Layer):
     """Normalise each channel over the batch, scale, shift: ``(..., C)`` → ``(..., C)``. See ``ops/batch_norm.py``.
 
-    ``momentum`` is the weight of the new batch in the running statistics, as in PyTorch; Keras' 0.99 is 0.01 here. A
-    frozen layer normalises by its running statistics in training as well, and leaves them unchanged. Raises
-    SettingError for ``momentum`` outside [0, 1] or ``eps`` that is not above 0.
+    ``momentum`` is the weight of the new batch in the running statistics, as in PyTorch; 0.99 in Keras is
+    0.01 here. A frozen layer uses its running statistics in training mode, too, and does not update them. Raises
+    SettingError for ``momentum`` outside [0, 1] or ``eps`` that is not positive.
     """
 
     def __init__(self, momentum: float = 0.1, eps: float = 1e-3) -> None:
@@ -37,7 +37,7 @@ class BatchNorm(Layer):
 
     @property
     def uses_batch(self) -> bool:
-        """Whether the layer normalises by the statistics of the batch and updates its running statistics."""
+        """Whether the layer normalises with the statistics of the batch and updates its running statistics."""
         return self.training and not self.frozen
 
     def forward(self, x: Tensor) -> Tensor:

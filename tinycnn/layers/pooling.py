@@ -10,7 +10,7 @@ from tinycnn.tensor import Tensor
 
 
 class _Pool2d(Layer):
-    """The windows of a pooling: ``(H, W, C)`` → ``(OH, OW, C)``; ``stride`` is ``kernel_size`` if None."""
+    """The windows of a pooling layer: ``(H, W, C)`` → ``(OH, OW, C)``; ``stride`` defaults to ``kernel_size``."""
 
     def __init__(self, kernel_size: int | Pair = 2, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         super().__init__()
@@ -23,9 +23,9 @@ class _Pool2d(Layer):
 
 @register_layer
 class MaxPool2d(_Pool2d):
-    """The largest value of each window: ``(H, W, C)`` → ``(OH, OW, C)``. See ``ops/max_pool2d.py``.
+    """The maximum of each window: ``(H, W, C)`` → ``(OH, OW, C)``. See ``ops/max_pool2d.py``.
 
-    ``stride`` is ``kernel_size`` if None. Raises SettingError and ShapeError as Conv2d does.
+    ``stride`` defaults to ``kernel_size``. Raises SettingError and ShapeError as Conv2d does.
     """
 
     def forward(self, x: Tensor) -> Tensor:

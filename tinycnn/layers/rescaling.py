@@ -1,4 +1,4 @@
-"""Rescaling: lets a network take raw pixels."""
+"""Rescaling of inputs, so that a network can take raw pixels."""
 
 import math
 
@@ -9,7 +9,7 @@ from tinycnn.tensor import Tensor
 
 @register_layer
 class Rescaling(Layer):
-    """``x * scale + offset``, any shape → the same shape: lets a network take raw pixels, 0 to 255.
+    """``x * scale + offset``, any shape → the same shape; lets a network take raw pixels, 0 to 255.
 
     Raises SettingError for numbers that are not finite.
     """

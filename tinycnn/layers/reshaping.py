@@ -1,4 +1,4 @@
-"""Reshaping: layers that change the shape of their input and leave its values as they are."""
+"""Reshaping: layers that change the shape of their input, but not its values."""
 
 import math
 
@@ -11,7 +11,7 @@ from tinycnn.tensor import Tensor
 
 @register_layer
 class Flatten(Layer):
-    """Images to rows: ``(H, W, C)`` → ``(H*W*C,)``. See ``ops/flatten.py``."""
+    """Flatten images to rows: ``(H, W, C)`` → ``(H*W*C,)``. See ``ops/flatten.py``."""
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
         return (math.prod(input_shape),)

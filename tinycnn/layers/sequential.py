@@ -1,7 +1,7 @@
-"""``Sequential``: layers one after the other, as one network.
+"""``Sequential``: a network of consecutive layers.
 
-The container itself is short: it names the layers, builds each for the output shape of the one before, and runs them in
-order. What else a network can do stands in files of its own: ``fusion.py``, ``freezing.py``, ``heads.py``,
+The container itself is short: it names the layers, builds each for the output shape of the previous one, and runs them
+in order. Other features of a network are in separate files: ``fusion.py``, ``freezing.py``, ``heads.py``,
 ``metadata.py``, ``state.py`` and ``summary.py``.
 """
 
@@ -33,13 +33,13 @@ from tinycnn.tensor import Tensor
 
 
 class Sequential(Layer):
-    """Layers one after the other, built for images of ``input_shape (H, W, C)`` (or rows ``(in,)``).
+    """A network of consecutive layers, built for images of ``input_shape (H, W, C)`` (or rows ``(in,)``).
 
-    ``seed`` fixes the initial weights and dropout masks, ``dtype`` is float32 or float64. Each layer gets a name from
-    its class and its number (``conv2d_1``, ``dense_2``); parameters are called ``conv2d_1.weight``. ``fuse=False`` runs
-    every layer by itself (see ``fusion.py``). ``state`` holds the initial values instead of random ones, as
-    ``state_dict`` returns them: exactly these names, shapes and dtypes. Raises ShapeError, with the name of the layer,
-    when the layers do not fit together.
+    ``seed`` determines the initial weights and dropout masks, ``dtype`` is float32 or float64. Each layer is named by
+    its class and number (``conv2d_1``, ``dense_2``); parameters have names such as ``conv2d_1.weight``. ``fuse=False``
+    runs every layer separately (see ``fusion.py``). ``state`` provides the initial values instead of random ones; it
+    must have exactly the names, shapes and dtypes that ``state_dict`` returns. Raises ShapeError, naming the layer,
+    when the layers are incompatible.
     """
 
     def __init__(
@@ -59,23 +59,23 @@ class Sequential(Layer):
         self._plan, self._metadata = fusion.PlanCache(), Metadata()
 
     def _build(self, rng: np.random.Generator, given: dict[str, np.ndarray] | None) -> Shape:
-        """Build every layer for the output shape of the layer before; returns the last output shape."""
+        """Build every layer for the output shape of the previous layer; returns the last output shape."""
         shape, given_by_layer = self.input_shape, None if given is None else by_layer(given)
         for name, layer in self.layers.items():
-            layer.given = None if given_by_layer is None else given_by_layer.pop(name, {})
+            layer.initial_values = None if given_by_layer is None else given_by_layer.pop(name, {})
             try:
                 shape = layer.output_shape = layer.build(shape, rng, self.dtype)
-                check_all_used(layer.given)
+                check_all_used(layer.initial_values)
             except ShapeError as error:
                 raise ShapeError(f"layer {name} does not fit: {error}") from None
-            layer.given = None
+            layer.initial_values = None
         check_all_used(given_by_layer)
         return shape
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
-        """Check that this network, already built, fits as a layer of another one; raises ShapeError if not."""
+        """Check that this network, already built, can be a layer of another one; raises ShapeError if not."""
         if (input_shape, dtype) != (self.input_shape, self.dtype):
-            raise ShapeError(f"it was built for {self.dtype} {self.input_shape}, but gets {dtype} {input_shape}")
+            raise ShapeError(f"it was built for {self.dtype} {self.input_shape}, but receives {dtype} {input_shape}")
         return self.output_shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Sequential(Layer):
         return self._run(x, steps[:-1] if isinstance(last, Softmax | LogSoftmax) else steps)  # never fused
 
     def _steps(self) -> list[fusion.Step]:
-        """The layers themselves, or fewer steps where the backend has fused kernels, which compute in float32."""
+        """The layers themselves, or fewer, fused steps if the backend has fused kernels (float32 only)."""
         layers = list(self.layers.values())
         return self._plan.steps(layers, get_backend()) if self.fuse and self.dtype == np.float32 else [*layers]
 
@@ -103,11 +103,11 @@ class Sequential(Layer):
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         for name, layer in self.layers.items():
-            yield from ((f"{name}.{own}", parameter) for own, parameter in layer.named_parameters())
+            yield from ((f"{name}.{local_name}", parameter) for local_name, parameter in layer.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
         for name, layer in self.layers.items():
-            yield from ((f"{name}.{own}", buffer) for own, buffer in layer.named_buffers())
+            yield from ((f"{name}.{local_name}", buffer) for local_name, buffer in layer.named_buffers())
 
     def train(self, mode: bool = True) -> Self:
         for layer in self.layers.values():
@@ -122,26 +122,26 @@ class Sequential(Layer):
         return copied_state(self)
 
     def load_state_dict(self, state: dict[str, np.ndarray], strict: bool = True) -> None:
-        """Copy values in, by name. ``strict``: raise ShapeError for a missing or unknown name instead of skipping it.
+        """Load values by name. ``strict``: raise ShapeError for a missing or unknown name instead of skipping it.
 
-        Raises ShapeError for another shape or dtype in any case. Nothing is changed when an error is raised.
+        Always raises ShapeError for a different shape or dtype. Nothing is changed when an error is raised.
         """
         load_state(self, state, strict)
 
     def counters(self) -> dict[str, int]:
         """The counters of all layers, such as ``dropout_1.step``: checkpoints store them, model files do not."""
         found = ((name, layer.counters()) for name, layer in self.layers.items())
-        return {f"{name}.{own}": value for name, counters in found for own, value in counters.items()}
+        return {f"{name}.{local_name}": value for name, counters in found for local_name, value in counters.items()}
 
     def load_counters(self, counters: dict[str, int]) -> None:
         super().load_counters(counters)
         for name, layer in self.layers.items():
-            layer.load_counters({own: counters[f"{name}.{own}"] for own in layer.counters()})
+            layer.load_counters({local_name: counters[f"{name}.{local_name}"] for local_name in layer.counters()})
 
     # -------------------------------------------------------------------------------------------- transfer learning
 
     def freeze_only(self, *names: str) -> Self:
-        """Freeze the layers with these names, and unfreeze all others; ``conv2d_*`` matches all that begin so.
+        """Freeze the layers with these names, and unfreeze all others; ``conv2d_*`` matches by prefix.
 
         Raises SettingError for a name that matches no layer with parameters.
         """
@@ -153,24 +153,24 @@ class Sequential(Layer):
         return head_name(self.layers)
 
     def with_head(self, classes: int, *, seed: int = 0) -> "Sequential":
-        """A copy for ``classes`` classes: its last Dense layer is new, everything else is as here, frozen or not.
+        """A copy for ``classes`` classes: its last Dense layer is new; everything else is copied, frozen or not.
 
-        ``seed`` fixes the new weights and new dropout masks. Raises SettingError when the last layer with parameters is
-        not a Dense layer, or ``classes`` is not a whole number above 0.
+        ``seed`` determines the new weights and dropout masks. Raises SettingError when the last layer with parameters
+        is not a Dense layer, or ``classes`` is not a positive integer.
         """
         changed = copy.deepcopy(self)
         rng = np.random.default_rng(seed)
         changed.output_shape = replace_head(changed.layers, classes, self.input_shape, rng, self.dtype)
-        changed._metadata.class_names = None  # those of the old classes
+        changed._metadata.class_names = None  # the names belong to the old classes
         return changed.train(self.training)
 
     # ----------------------------------------------------------------------------------------------------- metadata
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the K classes, by default their numbers. Kept in model files.
+        """The names of the K classes, by default their numbers. Stored in model files.
 
-        Setting them raises SettingError unless they are K different printable names.
+        Setting them raises SettingError unless they are K distinct printable names.
         """
         return self._metadata.class_names or default_class_names(self.output_shape)
 
@@ -180,10 +180,10 @@ class Sequential(Layer):
 
     @property
     def pictures(self) -> str:
-        """How a picture of any size becomes an input: ``drawing``, cut out and centred as in MNIST, or ``whole``.
+        """How an image of any size becomes an input: ``drawing`` (cropped and centred as in MNIST) or ``whole``.
 
-        By default, networks for grey images take drawings. Kept in model files. None sets the default; setting anything
-        else raises SettingError where it does not fit.
+        The default is ``drawing`` for greyscale images. Stored in model files. None restores the default; any other
+        unsuitable value raises SettingError.
         """
         return self._metadata.pictures or default_pictures(self.input_shape)
 
@@ -192,8 +192,8 @@ class Sequential(Layer):
         self._metadata.pictures = None if pictures is None else checked_pictures(pictures, self.input_shape)
 
     def metadata(self) -> dict[str, Any]:
-        """``class_names`` and ``pictures``, each only if it was set; a model file stores them."""
-        return self._metadata.given()
+        """``class_names`` and ``pictures``, each only if it is set, as stored in model files."""
+        return self._metadata.as_dict()
 
     # ------------------------------------------------------------------------------------------------------ display
 
@@ -201,11 +201,11 @@ class Sequential(Layer):
         return f"Sequential({', '.join(map(repr, self.layers.values()))}, input_shape={self.input_shape})"
 
     def parameter_count(self) -> int:
-        """How many numbers the parameters hold, frozen ones included."""
+        """The total number of parameter values, including frozen ones."""
         return sum(parameter.data.size for parameter in self.parameters())
 
     def summary(self) -> str:
-        """A table: every layer with its output shape, parameters, operations and memory; the totals, the size."""
+        """A table of the output shape, parameters, operations and memory of each layer, with totals and size."""
         buffers = sum(buffer.size for _, buffer in self.named_buffers())
         return summary(self.layers, self.input_shape, self.dtype, buffers)
 
@@ -216,7 +216,7 @@ def layer_names(layers: tuple[Layer, ...]) -> list[str]:
         if not isinstance(layer, Layer):
             raise SettingError(f"Sequential takes layers such as Conv2d(32), got {layer!r}")
     if not layers or len(set(layers)) < len(layers):
-        raise SettingError(f"Sequential takes at least one layer, and each only once, got {list(layers)}")
+        raise SettingError(f"Sequential takes at least one layer, and no layer twice, got {list(layers)}")
     seen: dict[str, int] = {}
     names = []
     for kind in (type(layer).__name__.lower() for layer in layers):
@@ -228,12 +228,12 @@ def layer_names(layers: tuple[Layer, ...]) -> list[str]:
 def _checked_shape(input_shape: Shape) -> Shape:
     shape = tuple(input_shape)
     if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
-        raise ShapeError(f"input_shape={input_shape!r}: expected whole numbers above 0, (H, W, C) or (in,)")
+        raise ShapeError(f"input_shape={input_shape!r}: expected positive integers, (H, W, C) or (in,)")
     return tuple(map(int, shape))
 
 
 def _checked_dtype(dtype: Any) -> np.dtype:
     checked = np.dtype(dtype)
     if checked not in (np.float32, np.float64):
-        raise DtypeError(f"dtype={checked}: a network computes in float32 or float64")
+        raise DtypeError(f"dtype={checked}: expected float32 or float64")
     return checked

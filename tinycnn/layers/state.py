@@ -26,8 +26,8 @@ def copied_state(layer: Layer) -> State:
 def load_state(layer: Layer, state: State, strict: bool) -> None:
     """Copy the values of ``state`` into the parameters and buffers of the same names.
 
-    ``strict``: raise ShapeError for a missing or unknown name instead of skipping it. Raises ShapeError for another
-    shape or dtype in any case. Nothing is changed when an error is raised.
+    ``strict``: raise ShapeError for a missing or unknown name instead of skipping it. Always raises ShapeError for
+    a different shape or dtype. Nothing is changed when an error is raised.
     """
     targets = arrays_by_name(layer)
     missing, unknown = targets.keys() - state.keys(), state.keys() - targets.keys()
@@ -51,12 +51,12 @@ def by_layer(state: State) -> dict[str, State]:
     """``{"dense_1.weight": array}`` → ``{"dense_1": {"weight": array}}``."""
     parts: dict[str, State] = {}
     for name, array in state.items():
-        layer, _, own = name.partition(".")
-        parts.setdefault(layer, {})[own] = array
+        layer, _, local_name = name.partition(".")
+        parts.setdefault(layer, {})[local_name] = array
     return parts
 
 
 def check_all_used(given: dict[str, Any] | None) -> None:
-    """Raise ShapeError when names are left over: the values of ``given`` are removed as they are used."""
+    """Raise ShapeError if ``given`` is not empty: values are removed from it when they are used."""
     if given:
-        raise ShapeError(f"nothing here is called {', '.join(map(repr, sorted(given)))[:200]}")
+        raise ShapeError(f"unknown names: {', '.join(map(repr, sorted(given)))[:200]}")

@@ -1,6 +1,6 @@
 """The cost of a network, layer by layer: parameters, floating-point operations, memory.
 
-Operations are counted from the mathematics, for one image in evaluation: a multiplication and an addition are two
+Operations are derived from the equations, for one image in evaluation mode: a multiplication and an addition are two
 operations, a comparison or an exponential is one. A backend (im2col, fused kernels) may need fewer or more.
 """
 
@@ -23,7 +23,7 @@ from tinycnn.layers.reshaping import Flatten
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one layer: ``flops`` per image (None for a class not listed below), ``bytes`` of its output per image."""
+    """The cost of one layer per image: ``flops`` (None for a class not listed below) and ``bytes`` of output."""
 
     name: str
     output_shape: Shape
@@ -55,7 +55,7 @@ def flops(layer: Layer, input_shape: Shape) -> int | None:
         case MaxPool2d() | AvgPool2d():
             return outputs * prod(layer.kernel_size)
         case BatchNorm():
-            return 2 * outputs  # in evaluation one factor and one summand per channel
+            return 2 * outputs  # in evaluation mode, one multiplication and one addition per value
         case ReLU() | Rescaling():
             return outputs
         case Softmax() | LogSoftmax():
@@ -80,9 +80,7 @@ def summary(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype, bu
     all_flops = f"{known:,}" if all(row.flops is not None for row in rows) else f"> {known:,}"
     lines.append(("one image, total", "", f"{count:,}", all_flops, f"{sum(row.bytes for row in rows):,}"))
     trained = sum(p.data.size for layer in layers.values() for p in layer.parameters() if p.requires_grad)
-    total = (
-        f"{count:,} parameters, {trained:,} of them trainable" if trained < count else f"{count:,} trainable parameters"
-    )
+    total = f"{count:,} parameters ({trained:,} trainable)" if trained < count else f"{count:,} trainable parameters"
     total += f" and {buffers:,} running statistics" if buffers else ""
     return "\n".join([*_table(lines), f"{total}, {dtype}, {(count + buffers) * dtype.itemsize / 1024:,.1f} KiB"])
 
@@ -96,13 +94,13 @@ def _shape(shape: Shape) -> str:
 
 
 def _settings(layer: Layer) -> str:
-    """The settings shown in the table: those of windows and dropout."""
+    """The settings shown in the table: kernel size and dropout probability."""
     settings = {name: getattr(layer, name) for name in ("kernel_size", "p") if hasattr(layer, name)}
     return " ".join("x".join(map(str, v)) if isinstance(v, tuple) else f"{k}={v}" for k, v in settings.items())
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows of text as aligned lines, the first two columns on the left; rules below the header and the totals."""
+    """Rows of text as aligned lines, the first two columns left-aligned, with rules below header and totals."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
