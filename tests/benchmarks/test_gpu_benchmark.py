@@ -63,7 +63,7 @@ def test_a_measurement_from_check_to_figures(monkeypatch):
 
 @pytest.mark.usefixtures("emulated")
 def test_what_is_not_recorded_is_not_timed_as_recorded(monkeypatch):
-    monkeypatch.setattr("tinycnn.train.capture.unrecordable", lambda step, images: "it is Sunday")
+    monkeypatch.setattr("tinycnn.train.capture.reason_not_recordable", lambda step, images: "it is Sunday")
     epoch = gpu_steps.tinycnn_epochs("lenet", 16, *train_step.fake_mnist(16), capture=True)
     with pytest.raises(SystemExit, match="the step was not captured, so it is not timed: it is Sunday"):
         epoch(1)

@@ -187,9 +187,9 @@ def test_steps_are_not_recorded_where_they_could_be_and_it_is_told_why(files, mo
     monkeypatch.setattr(get_backend(), "compiles", True)
     trainer = make_trainer()
     warm_up(trainer, stored_in(files), sides(COUNT)[1])
-    assert trainer.why_eager == capture.PART_BY_PART  # before the first step, for whoever is to be told
+    assert trainer.why_eager == capture.STREAMED_IMAGES  # before the first step, for whoever is to be told
     trained(trainer, stored_in(files), sides(COUNT)[1])
-    assert (trainer.capture.steps, trainer.why_eager) == (None, capture.PART_BY_PART)
+    assert (trainer.capture.steps, trainer.why_eager) == (None, capture.STREAMED_IMAGES)
 
 
 @pytest.mark.usefixtures("backend")

@@ -436,7 +436,7 @@ def test_layers_and_optimizers_of_ones_own_are_not_recorded():
     assert "Noise is not part of tinycnn" in recorded.why_eager
     recorded.model = make_trainer().model
     recorded.optimizer = Custom(recorded.model.parameters())
-    assert "Custom is not part of tinycnn" in capture.unrecordable(recorded.training_step, pictures()[0])
+    assert "Custom is not part of tinycnn" in capture.reason_not_recordable(recorded.training_step, pictures()[0])
 
 
 @pytest.mark.usefixtures("emulated")

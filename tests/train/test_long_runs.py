@@ -118,7 +118,7 @@ def test_checkpoints_on_the_way_change_nothing_and_the_last_two_are_kept(tmp_pat
 def test_a_third_checkpoint_that_a_killed_process_left_is_deleted(tmp_path, monkeypatch):
     """Killed after the newest had its name and before the oldest was deleted; the last step writes no other."""
     with monkeypatch.context() as killed:
-        killed.setattr("tinycnn.train.checkpoint.KEPT", 3)
+        killed.setattr("tinycnn.train.checkpoint.MAX_KEPT", 3)
         train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
     three = Checkpoints(tmp_path).paths()
     assert len(three) == 3
@@ -159,7 +159,7 @@ def test_the_time_before_the_interruption_counts(tmp_path, monkeypatch):
         (lambda: make_trainer(label_smoothing=0.1), r"label smoothing 0\.0 there, 0\.1 here"),
         (lambda: make_trainer(clip_norm=1), r"clip norm None there, 1\.0 here"),
         (lambda: adamw(make_trainer()), r"optimizer Adam there, AdamW here; weight_decay 0\.0 there, 0\.01 here"),
-        (lambda: make_trainer(schedule=cosine(12)), "the 5 steps so far would have had other learning rates"),
+        (lambda: make_trainer(schedule=cosine(12)), "the first 5 steps would have had different learning rates"),
     ],
 )
 def test_another_run_is_refused_with_the_difference(other, words, tmp_path):
@@ -196,14 +196,14 @@ def test_another_number_of_epochs_under_a_schedule_that_spreads_over_them(tmp_pa
 def test_fewer_epochs_than_there_were(tmp_path):
     with pytest.raises(TrainingStopped):
         train(make_trainer(), stop=after(9), checkpoints=Checkpoints(tmp_path))
-    with pytest.raises(SettingError, match="beyond epoch 2 already"):
+    with pytest.raises(SettingError, match="already past epoch 2"):
         train(make_trainer(), epochs=2, checkpoints=Checkpoints(tmp_path, resume=True))
 
 
 def test_an_earlier_run_is_not_overwritten_unasked(tmp_path):
     train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
     with pytest.raises(
-        SettingError, match=r"holds checkpoints of an earlier run \(step-000000012\): resume it with `resume=True`"
+        SettingError, match=r"contains checkpoints of an earlier run \(step-000000012\): resume it with `resume=True`"
     ):
         train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
 
@@ -244,7 +244,7 @@ def test_when_none_is_whole_the_run_is_not_started_again(tmp_path):
     train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
     for path in Checkpoints(tmp_path).paths():
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(FileFormatError, match="every checkpoint in it is damaged"):
+    with pytest.raises(FileFormatError, match="every checkpoint is damaged"):
         train(make_trainer(), checkpoints=Checkpoints(tmp_path, resume=True, report=lambda sentence: None))
 
 
@@ -274,7 +274,9 @@ def test_a_run_whose_checkpoints_could_not_be_read_does_not_begin(tmp_path, monk
     size = sum(array.nbytes for array in arrays_in(make_trainer().state_dict()))
     monkeypatch.setattr("tinycnn.train.checkpoint.MAX_HEADER", 0)
     monkeypatch.setattr("tinycnn.train.checkpoint.MAX_STATE_FILE", size - 1)
-    with pytest.raises(SettingError, match=f"a checkpoint of this run would have {size:,} bytes; at most {size - 1:,}"):
+    with pytest.raises(
+        SettingError, match=f"a checkpoint of this run would be {size:,} bytes; the limit is {size - 1:,}"
+    ):
         train(make_trainer(), checkpoints=Checkpoints(tmp_path))
     monkeypatch.setattr("tinycnn.train.checkpoint.MAX_STATE_FILE", size)
     train(make_trainer(), checkpoints=Checkpoints(tmp_path), epochs=1)
@@ -443,7 +445,7 @@ def test_early_stopping_ends_a_run_and_a_resumed_one_likewise(tmp_path):
 
 
 def test_early_stopping_needs_something_to_watch():
-    with pytest.raises(SettingError, match="it needs validation images"):
+    with pytest.raises(SettingError, match="it requires validation images"):
         next(make_trainer().fit(*sides(20), epochs=1, early_stopping=2))
 
 

@@ -90,14 +90,14 @@ def test_the_batch_that_fits_is_the_largest():
 
 def test_the_sentence():
     model = models.create("keras_cnn")
-    text = memory.advice(model, 4096, GIB, "Unable to allocate 2.00 GiB")
+    text = memory.out_of_memory_message(model, 4096, GIB, "Unable to allocate 2.00 GiB")
     assert re.fullmatch(
         r"out of memory \(Unable to allocate 2\.00 GiB\): a step with a batch of 4096 takes about \d\.\d GiB, and "
-        r"1\.0 GiB are free; `batch_size=1024` should fit\. Files that were saved before are unchanged",
+        r"1\.0 GiB are free; `batch_size=1024` should fit\. Previously saved files are unchanged",
         text,
     )
-    assert "not even a batch of 1 fits" in memory.advice(model, 4096, 1000, "")
-    assert "Try a smaller `batch_size`" in memory.advice(model, 4096, None, "")
+    assert "even a batch of 1 does not fit" in memory.out_of_memory_message(model, 4096, 1000, "")
+    assert "Try a smaller `batch_size`" in memory.out_of_memory_message(model, 4096, None, "")
 
 
 # ---------------------------------------------------------------------------------------------------------- on a GPU
@@ -170,7 +170,7 @@ sys.exit(train_mnist.main(options.split()))
 
 
 def test_another_error_is_left_as_it_is():
-    with pytest.raises(ZeroDivisionError), memory.memory_explained(models.create("lenet"), 8):
+    with pytest.raises(ZeroDivisionError), memory.explain_memory_errors(models.create("lenet"), 8):
         raise ZeroDivisionError
 
 

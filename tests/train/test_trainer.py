@@ -318,7 +318,7 @@ def test_fading_takes_from_n_epochs_before_the_end_to_one_before():
 
 
 def test_a_fade_that_cannot_be_is_refused():
-    with pytest.raises(SettingError, match=r"0\.5 epochs before the end: expected at least 1"):
+    with pytest.raises(SettingError, match=r"`fade_epochs=0\.5`: expected at least 1"):
         Fade.towards_the_end(0.5, epochs=5, steps=4)
     with pytest.raises(SettingError, match="expected full to come first"):
         Fade(full=3, gone=2)
@@ -527,7 +527,7 @@ def test_the_display_suits_the_output(monkeypatch):
         (lambda x, y: (x / np.float32(255), y), "images are float32, and would be divided by 255"),
         (lambda x, y: (x[:0], y[:0]), "no images: expected at least one"),
         (lambda x, y: (x, y[1:]), "40 images and 39 labels"),
-        (lambda x, y: (x, np.eye(2)[y]), r"labels are float64 \(40, 2\): expected whole numbers"),
+        (lambda x, y: (x, np.eye(2)[y]), r"labels are float64 \(40, 2\): expected integers"),
         (lambda x, y: (x, y.astype(float)), "labels are float64"),
     ],
     ids=["floats", "none", "one label too few", "one-hot", "fractions"],

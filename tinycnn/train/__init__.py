@@ -1,4 +1,4 @@
-"""Training: ``step.py`` is one step, ``trainer.py`` the loop over steps and epochs, ``evaluation.py`` the scores.
+"""Training: ``step.py`` is one step, ``trainer.py`` is the training loop, ``evaluation.py`` computes scores.
 
 The names below are imported when they are first used, so that importing one module does not load the others.
 """

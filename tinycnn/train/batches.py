@@ -1,8 +1,8 @@
-"""The batches of an epoch: which images each step takes, in which order, and how they are augmented.
+"""The batches of an epoch: which images each step uses, in what order, and how they are augmented.
 
 Images in memory are copied to the backend once, and a batch is a list of their indices. `StoredImages` are copied to
-the backend one part after the other, and a batch is a list of indices into that part. While the network trains on one
-part, a thread reads the next.
+the backend one part at a time, and a batch is a list of indices into that part. While the network trains on one part, a
+thread reads the next.
 """
 
 from collections.abc import Generator, Iterator
@@ -20,21 +20,21 @@ from tinycnn.errors import DataError
 from tinycnn.train.step import Batch
 
 T = TypeVar("T")
-Chosen = tuple[Array, Array, Array]  # images (M, H, W, C), their labels (M,), which of them are in the batch (N,)
+Selection = tuple[Array, Array, Array]  # images (M, H, W, C), their labels (M,), which of them are in the batch (N,)
 
 
 @dataclass(frozen=True)
 class Sampler:
     """Chooses the images of every step and their augmentation.
 
-    Both depend on ``seed`` and the number of the epoch (augmentation also on the number of the step), never on the
-    backend or on earlier draws. So all backends train on the same batches, and a run can be resumed at any step.
+    Both depend only on ``seed`` and the epoch number (augmentation also on the step number), not on the backend or on
+    earlier draws. All backends therefore train on the same batches, and a run can be resumed at any step.
     """
 
     batch_size: int
     seed: int = 0
     augment: Augmentation | None = None
-    fade: Fade | None = None  # without it, augmentation keeps its full strength
+    fade: Fade | None = None  # None: full strength throughout
 
     def order(self, images: Array, epoch: int) -> np.ndarray:
         """The indices of all ``images (M, …)`` in the order of ``epoch`` → ``(M,)`` on the host."""
@@ -44,14 +44,14 @@ class Sampler:
         return rng.permutation(len(images))
 
     def maps(self, count: int, epoch: int, step: int) -> np.ndarray | None:
-        """How ``count`` images are augmented in step number ``step`` of the run → ``(count, 2, T)`` on the host."""
+        """The augmentation maps of ``count`` images in step ``step`` of the run → ``(count, 2, T)`` on the host."""
         if self.augment is None:
             return None
         strength = self.fade.strength(step) if self.fade else 1.0
         return self.augment.maps(count, np.random.default_rng([self.seed, epoch, step]), strength)
 
     def batch(self, images: Array, labels: Array, chosen: Array, epoch: int, step: int) -> Batch:
-        """The images ``chosen (N,)`` with their labels, augmented for step number ``step`` of the run."""
+        """The images ``chosen (N,)`` with their labels, augmented for step ``step`` of the run."""
         return Batch(images, chosen, labels[chosen], self.maps(len(chosen), epoch, step))
 
 
@@ -62,35 +62,37 @@ def check_examples(images: Images, labels: np.ndarray, scale: float) -> None:
     if not len(images):
         raise DataError("no images: expected at least one.")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"labels are {labels.dtype} {labels.shape}: expected whole numbers (M,), not one-hot rows.")
+        raise DataError(f"labels are {labels.dtype} {labels.shape}: expected integers (M,), not one-hot rows.")
     if images.dtype != np.uint8 and scale != 1:
         raise DataError(
-            f"images are {images.dtype}, and would be divided by 255 as bytes are: pass uint8, or a network that "
-            "begins with Rescaling."
+            f"images are {images.dtype}, and would be divided by 255 like uint8: pass uint8, or a network that "
+            "starts with Rescaling."
         )
 
 
 def to_backend(images: Images, labels: np.ndarray) -> tuple[Array, Array]:
-    """Copy images and labels to the backend for the whole run; images on the disk, and their labels, stay there."""
+    """Copy images and labels to the backend for the whole run; images on disk and their labels are not copied."""
     if isinstance(images, StoredImages):
         return images, labels
     return get_backend().asarray(images), get_backend().asarray(labels)
 
 
 def shuffle_settings(images: Images) -> dict[str, str]:
-    """The settings that decide, together with the seed, the order of the images in an epoch."""
+    """The settings that, together with the seed, determine the order of the images in an epoch."""
     return {"memory for images": f"{images.memory / 2**20} MiB"} if isinstance(images, StoredImages) else {}
 
 
-def batches(images: Array, labels: Array, order: np.ndarray, size: int, done: int = 0) -> Generator[Chosen, None, None]:
+def batches(
+    images: Array, labels: Array, order: np.ndarray, size: int, done: int = 0
+) -> Generator[Selection, None, None]:
     """The images of each step of an epoch in ``order (M,)``, beginning after the first ``done`` steps."""
-    for images_here, labels_here, chosen in _parts(images, labels, order, size, done * size):
+    for images_on_backend, labels_on_backend, chosen in _parts(images, labels, order, size, done * size):
         for start in range(0, len(chosen), size):
-            yield images_here, labels_here, chosen[start : start + size]
+            yield images_on_backend, labels_on_backend, chosen[start : start + size]
 
 
-def _parts(images: Array, labels: Array, order: np.ndarray, size: int, seen: int) -> Iterator[Chosen]:
-    """The rest of an epoch, after ``seen`` images, in parts that fit into memory: one part for images in memory."""
+def _parts(images: Array, labels: Array, order: np.ndarray, size: int, seen: int) -> Iterator[Selection]:
+    """The rest of an epoch, after ``seen`` images, in parts that fit into memory: a single part if in memory."""
     backend = get_backend()
     if not isinstance(images, StoredImages):
         yield images, labels, backend.asarray(order[seen:])
@@ -100,9 +102,9 @@ def _parts(images: Array, labels: Array, order: np.ndarray, size: int, seen: int
 
 
 def prefetch(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made on a thread while the one before it is used; errors are raised at the item's turn."""
-    with ThreadPoolExecutor(1, thread_name_prefix="tinycnn-ahead") as thread:  # leaving waits for the thread to end
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
+    """The same items, each produced on a thread while the previous one is used; an error is raised at its item."""
+    with ThreadPoolExecutor(1, thread_name_prefix="tinycnn-ahead") as thread:  # exit waits for the thread
+        next_item = thread.submit(next, items, None)
+        while (item := next_item.result()) is not None:
+            next_item = thread.submit(next, items, None)
             yield item

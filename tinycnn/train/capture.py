@@ -1,19 +1,19 @@
-"""Whole training steps, recorded once and replayed: between two kernels, no Python runs.
+"""Whole training steps, recorded once and replayed: no Python runs between kernels.
 
-A step of a small network is some eighty kernels, and starting one from Python takes a GPU's host 5 to 8 µs: longer than
-most of them run. A recording (a CUDA graph) starts them all at once. It freezes every address and every number, so
-everything that changes from step to step is read from memory: the fields of a `Batch`. A table goes to the GPU before
-the epoch, with one row for each step:
+A step of a small network launches about eighty kernels. Launching one from Python takes 5 to 8 µs on the host, which is
+longer than most of them run. A recording (a CUDA graph) launches them all at once. Its addresses and values are fixed,
+so everything that changes from step to step is read from memory: the fields of a `Batch`. Before each epoch, a table
+with one row per step is copied to the GPU:
 
     indices of the images | labels | rates of the optimizer | step numbers of the dropout masks | augmentation maps
 
 The recorded step computes what `TrainingStep` computes, on the batch in the current row. It then adds to the loss and
 the correct predictions of the epoch, and loads the next row. The rows are made on the host by the code that eager steps
-use, so both give the same bits. During the epoch the host only counts steps, and draws the maps of the next epoch while
-the GPU computes. Between two steps its counters are right, so a run may stop there.
+use, so both give bit-identical results. During the epoch the host only counts steps, and draws the maps of the next
+epoch while the GPU computes. Its counters are correct between steps, so a run may stop after any step.
 
-The first step of each batch size runs eagerly, on the memory pool of its recording; then it is recorded. The smaller
-last batch has a recording of its own. Steps that cannot be recorded run eagerly, for the reason in ``why_eager``.
+The first step of each batch size runs eagerly, on the memory pool of its recording; then it is recorded. A smaller last
+batch has a separate recording. Steps that cannot be recorded run eagerly; ``why_eager`` gives the reason.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,29 +34,29 @@ from tinycnn.train.batches import Sampler
 from tinycnn.train.history import Progress
 from tinycnn.train.step import Batch, TrainingStep, all_layers, dropout_layers
 
-PART_BY_PART = "the images are read from the disk, part by part"
+STREAMED_IMAGES = "the images are streamed from disk"
 
 
 class StepCapture:
-    """The recorded steps of one trainer: made when an epoch needs them, and used for as long as they are valid.
+    """The recorded steps of one trainer: created when an epoch needs them, and reused while valid.
 
-    ``why_eager`` is the reason why steps are not recorded although ``wanted``; "" where they are, or where the backend
-    does not record.
+    ``why_eager`` is the reason why steps are not recorded although recording is enabled; "" if they are recorded, or if
+    the backend does not support recording.
     """
 
-    def __init__(self, wanted: bool = True) -> None:
-        self.wanted, self.why_eager = wanted, ""
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled, self.why_eager = enabled, ""
         self.steps: CapturedSteps | None = None
 
     @contextmanager
     def epoch(
         self, step: TrainingStep, sampler: Sampler, images: Array, labels: Array, progress: Progress
     ) -> Iterator["CapturedSteps | None"]:
-        """The recorded steps, ready for the epoch that ``progress`` is in; None where all its steps run eagerly."""
-        if not self.wanted or get_backend().recorder is None:
+        """The recorded steps, ready for the epoch of ``progress``; None if all its steps run eagerly."""
+        if not self.enabled or get_backend().recorder is None:
             yield None
             return
-        self.why_eager = unrecordable(step, images)
+        self.why_eager = reason_not_recordable(step, images)
         if self.why_eager:
             yield None
             return
@@ -70,21 +70,21 @@ class StepCapture:
                 self.why_eager = self.steps.why_eager
 
 
-def unrecordable(step: TrainingStep, images: Array) -> str:
+def reason_not_recordable(step: TrainingStep, images: Array) -> str:
     """Why steps on ``images`` cannot be recorded; "" if they can.
 
     Layers and optimizers from outside tinycnn may change in ways that a recording would miss.
     """
     if isinstance(images, StoredImages):
-        return PART_BY_PART
+        return STREAMED_IMAGES
     if get_communicator().size > 1:
         return "several ranks share each batch"
     layers = [type(layer) for layer in all_layers(step.model)]
-    foreign = [layer.__name__ for layer in layers if not layer.__module__.startswith("tinycnn.")]
+    external = [layer.__name__ for layer in layers if not layer.__module__.startswith("tinycnn.")]
     if type(step.optimizer) not in OPTIMIZERS.values():
-        foreign.append(type(step.optimizer).__name__)
-    if foreign:
-        return f"{', '.join(foreign)} is not part of tinycnn, and may compute something else in every step"
+        external.append(type(step.optimizer).__name__)
+    if external:
+        return f"{', '.join(external)} is not part of tinycnn and may compute something different in every step"
     return ""
 
 
@@ -97,26 +97,29 @@ class CapturedSteps:
         self.step, self.sampler, self.why_eager = step, sampler, ""
         self.images, self.labels, self.labels_on_host = images, labels, backend.to_host(labels)
         self.recorder, self.replays = backend.recorder(), dict[int, Callable[[], None]]()
-        self.objects, self.settings = frozen_objects(step), frozen_settings(step, sampler)
+        self.objects, self.settings = recorded_objects(step), recorded_settings(step, sampler)
         self.dropouts = dropout_layers(step.model)
         self.row_type = self._row_type()
         self.table = xp.zeros((-(-len(labels) // sampler.batch_size), self.row_type.itemsize), np.uint8)
         self.current = xp.zeros(self.row_type.itemsize, np.uint8)  # the row of the next step
-        self.row = xp.zeros(1, np.int64)  # its number
+        self.row = xp.zeros(1, np.int64)  # index of that row
         self.loss_sum, self.correct = xp.zeros((), step.model.dtype), xp.zeros((), np.int64)
-        self.drawn, self.drawn_for = dict[tuple[int, int], np.ndarray | None](), ""  # by epoch, and step of the run
+        self.drawn, self.drawn_settings = (
+            dict[tuple[int, int], np.ndarray | None](),
+            "",
+        )  # keyed by (epoch, step of the run)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
-        """A copy of a trainer makes recordings of its own."""
+        """Return None: a copied trainer creates its own recordings."""
 
     def are_valid(self, step: TrainingStep, sampler: Sampler, images: Array, labels: Array) -> bool:
-        """Whether all that the recordings froze is still what the step uses."""
-        now = [images, labels, *frozen_objects(step)]
+        """Whether the recorded objects and settings are still those that the step uses."""
+        now = [images, labels, *recorded_objects(step)]
         then = [self.images, self.labels, *self.objects]
-        return list(map(id, now)) == list(map(id, then)) and frozen_settings(step, sampler) == self.settings
+        return list(map(id, now)) == list(map(id, then)) and recorded_settings(step, sampler) == self.settings
 
     def begin_epoch(self, step: TrainingStep, sampler: Sampler, progress: Progress) -> None:
-        """Put the rows of the rest of this epoch, and its sums so far, where the recordings read them."""
+        """Copy the remaining rows and the running sums of this epoch to the memory that the recordings read."""
         backend = get_backend()
         self.step, self.sampler, self.why_eager = step, sampler, ""
         rows = self.rows(progress.epoch, progress.step)
@@ -143,24 +146,24 @@ class CapturedSteps:
         return True
 
     def _record(self, count: int) -> None:
-        """Take a step eagerly, then record it for the next time."""
+        """Take a step eagerly, then record it for later steps."""
         try:
             self.replays[count] = self.recorder.record(partial(self._compute, count))
         except BackendError as error:
             self.why_eager = str(error)
 
     def _compute(self, count: int) -> None:
-        """The step that is recorded: on the ``count`` images of the current row, which it then replaces by the next."""
+        """The recorded step: train on the ``count`` images of the current row, then load the next row."""
         batch = self._current_batch(count)
         outputs = self.step.forward_backward(batch)
         self.step.update(batch.rates)
-        self.step.optimizer.zero_grad()  # so that the recording finds memory as this run found it
+        self.step.optimizer.zero_grad()  # so that recording starts with the same memory state
         sums = self.loss_sum, self.correct
         end_step = required(get_backend().fused.end_step)  # adds to the sums, and copies the next row of the table
         end_step(outputs.loss, outputs.logits, batch.labels, sums, self.row, self.table, self.current)
 
     def _current_batch(self, count: int) -> Batch:
-        """The batch of ``count`` images in the current row; its fields are views of memory, without a copy."""
+        """The batch of ``count`` images in the current row; its fields are views, not copies."""
         row = {name: self._field(name) for name in self.row_type.names or ()}
         return Batch(
             self.images,
@@ -202,14 +205,14 @@ class CapturedSteps:
         chosen[: len(order)] = order
         rows["chosen"] = chosen.reshape(rows["chosen"].shape)
         rows["labels"] = self.labels_on_host[rows["chosen"]]
-        self._keep_drawn_for(repr(self.sampler))
+        self._discard_stale_maps(repr(self.sampler))
         for step in range(done, steps):
-            number = optimizer.step_count + step - done  # of all steps of the run
+            number = optimizer.step_count + step - done  # step number within the run
             rows["rates"][step] = optimizer.rates(number)
             rows["dropout_steps"][step] = [dropout.step + step - done for dropout in self.dropouts]
             if self.sampler.augment:
                 rows["maps"][step, : self.count(step)] = self._maps(epoch, step, number)
-        self.drawn.clear()  # maps for an epoch that was not trained
+        self.drawn.clear()  # discard maps of an epoch that was not trained
         return rows
 
     def count(self, step: int) -> int:
@@ -217,7 +220,7 @@ class CapturedSteps:
         return min(self.sampler.batch_size, len(self.labels) - step * self.sampler.batch_size)
 
     def _maps(self, epoch: int, step: int, number: int) -> np.ndarray | None:
-        """The maps of step ``step`` of ``epoch``, number ``number`` of the run: drawn ahead, or drawn now."""
+        """The maps of step ``step`` of ``epoch`` (step ``number`` of the run), drawn ahead of time or now."""
         if (epoch, number) in self.drawn:
             return self.drawn.pop((epoch, number))
         return self.sampler.maps(self.count(step), epoch, number)
@@ -228,21 +231,21 @@ class CapturedSteps:
         if self.sampler.augment:
             self.drawn[epoch, number] = self._maps(epoch, step, number)
 
-    def _keep_drawn_for(self, settings: str) -> None:
+    def _discard_stale_maps(self, settings: str) -> None:
         """Discard maps that were drawn ahead with other settings."""
-        if settings != self.drawn_for:
-            self.drawn, self.drawn_for = {}, settings
+        if settings != self.drawn_settings:
+            self.drawn, self.drawn_settings = {}, settings
 
 
-def frozen_objects(step: TrainingStep) -> list[object]:
-    """The objects whose memory a recording uses: when another object takes the place of one, it is no longer valid."""
+def recorded_objects(step: TrainingStep) -> list[object]:
+    """The objects whose memory a recording uses: replacing one of them invalidates the recording."""
     parts = [step.model, step.optimizer, *(parameter.data for parameter in step.optimizer.parameters)]
     parts += [slot for slots in step.optimizer.slots for slot in slots.values()]
     return parts + [buffer for _, buffer in step.model.named_buffers()]
 
 
-def frozen_settings(step: TrainingStep, sampler: Sampler) -> dict[str, Any]:
-    """The settings that are part of a recording: when one is changed, it is no longer valid."""
+def recorded_settings(step: TrainingStep, sampler: Sampler) -> dict[str, Any]:
+    """The settings that are part of a recording: changing one of them invalidates the recording."""
     settings = step.optimizer.settings() | {"network": repr(step.model)}  # with the settings of all layers
     del settings["learning rate"]  # it is in the table
     settings |= {"batch_size": sampler.batch_size, "map terms": sampler.augment.terms if sampler.augment else 0}

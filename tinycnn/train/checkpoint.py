@@ -25,21 +25,21 @@ from tinycnn.saving.state_file import MAX_STATE_FILE, arrays_in, of_bytes, read_
 from tinycnn.train.identity import check_same_run
 
 BEST_FILE = "model_best.safetensors"
-KEPT = 2
-MAX_STEPS = 10**8  # of a run; a checkpoint that counts more is damaged
+MAX_KEPT = 2
+MAX_STEPS = 10**8  # per run; a checkpoint with a higher count is damaged
 
 
-def _report(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+def _report(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 class Checkpoints:
     """The checkpoints of one run, ``folder/step-<number>.safetensors``.
 
     ``every``: steps between two checkpoints; None to save only when the run is stopped. ``resume``: continue from the
-    newest checkpoint that is not damaged; without it, a folder that already holds checkpoints is refused. ``report`` is
-    called with a sentence when a checkpoint is damaged or cannot be written, which does not end the run. ``best`` is
-    the path of the best network so far, for a run that keeps it.
+    newest checkpoint that is not damaged; otherwise a folder that contains checkpoints raises SettingError. ``report``
+    is called with a message when a checkpoint is damaged or cannot be written; the run continues. ``best`` is the path
+    of the best network so far, if the run saves it.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Checkpoints:
         report: Callable[[str], None] = _report,
     ) -> None:
         if every is not None and every < 1:
-            raise SettingError(f"a checkpoint every {every} steps: expected at least 1")
+            raise SettingError(f"`every={every}`: expected at least 1 step")
         self.folder, self.every, self.resume, self.report = Path(folder), every, resume, report
         self.best = self.folder / BEST_FILE
 
@@ -73,8 +73,8 @@ class Checkpoints:
         if not self.resume:
             if paths:
                 raise SettingError(
-                    f"{self.folder} holds checkpoints of an earlier run ({paths[0].stem}): resume it with "
-                    "`resume=True`, or delete that folder, or choose another `folder`"
+                    f"{self.folder} contains checkpoints of an earlier run ({paths[0].stem}): resume it with "
+                    "`resume=True`, delete the folder, or choose another `folder`"
                 )
             return None
         if not paths:
@@ -87,25 +87,24 @@ class Checkpoints:
             try:
                 state = read_state(path)
             except FileFormatError as error:
-                self.report(f"{error}; set aside")
+                self.report(f"{error}; skipped")
                 continue
-            for damaged in paths[: paths.index(path)]:  # they must not be taken for the newest next time
+            for damaged in paths[: paths.index(path)]:  # so that they are not read as the newest next time
                 damaged.replace(damaged.with_suffix(".damaged"))
-            self._delete_old()  # a process that was killed after writing has not deleted them
+            self._delete_old()  # a process killed after writing may have left them
             return state
-        raise FileFormatError(f"{self.folder}: every checkpoint in it is damaged; delete the folder to start again")
+        raise FileFormatError(f"{self.folder}: every checkpoint is damaged; delete the folder to start over")
 
     def check_size(self, state: dict[str, Any]) -> None:
-        """Raise SettingError when a checkpoint of such a state would be too large to be read again."""
+        """Raise SettingError when a checkpoint with this state would be too large to read back."""
         size = sum(array.nbytes for array in arrays_in(state))
         if size > MAX_STATE_FILE - MAX_HEADER:
             raise SettingError(
-                f"a checkpoint of this run would have {size:,} bytes; at most {MAX_STATE_FILE:,} are read: "
-                "use smaller layers"
+                f"a checkpoint of this run would be {size:,} bytes; the limit is {MAX_STATE_FILE:,}: use smaller layers"
             )
 
     def write(self, step: int, state: dict[str, Any]) -> Path | None:
-        """Save ``state``; returns the path, or None (and reports) when the file could not be written."""
+        """Save ``state``; returns the path, or reports the error and returns None if that fails."""
         path = self.folder / f"step-{step:09}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +117,7 @@ class Checkpoints:
         return path
 
     def _delete_old(self) -> None:
-        for old in self.paths()[KEPT:]:
+        for old in self.paths()[MAX_KEPT:]:
             old.unlink(missing_ok=True)
 
     def keep_best(self, model: Sequential) -> None:
@@ -135,7 +134,7 @@ class Checkpoints:
 
 
 class TrainingStopped(TinyCNNError):
-    """``stop()`` returned True. ``checkpoint`` is the file to resume from; None if the state was not saved."""
+    """Raised when ``stop()`` returned True. ``checkpoint``: the file to resume from; None if nothing was saved."""
 
     def __init__(self, where: str, checkpoint: Path | None) -> None:
         super().__init__(f"stopped {where}")
@@ -143,22 +142,22 @@ class TrainingStopped(TinyCNNError):
 
 
 class Resumable(Protocol):
-    """What a `CheckpointManager` needs of a trainer."""
+    """The interface that a `CheckpointManager` requires of a trainer."""
 
     optimizer: Optimizer
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes during a run."""
+        """Everything that changes during a run."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict()`` was called."""
+        """Restore the state that ``state_dict()`` returned."""
 
 
 class CheckpointManager:
     """Saves and resumes the run of ``trainer``, and ends it when ``stop()`` returns True.
 
     ``identity`` describes the run: it resumes only from checkpoints with the same description. Without ``checkpoints``,
-    nothing is saved. Of several ranks, rank 0 reads and writes the files.
+    nothing is saved. In a distributed run, only rank 0 reads and writes the files.
     """
 
     def __init__(
@@ -189,12 +188,12 @@ class CheckpointManager:
         self.checkpoints.report(f"resumed after step {self.trainer.optimizer.step_count}")
 
     def due(self) -> bool:
-        """Whether to save the state after this step; asks ``stop()``."""
+        """Whether to save the state after this step; calls ``stop()``."""
         step = self.trainer.optimizer.step_count
         return self.stop() or (self.checkpoints is not None and self.checkpoints.due(step))
 
     def save(self, where: str) -> None:
-        """Write a checkpoint; raises TrainingStopped, naming the place ``where``, when ``stop()`` returns True."""
+        """Write a checkpoint; raises TrainingStopped with the position ``where`` if ``stop()`` returns True."""
         path, step = None, self.trainer.optimizer.step_count
         if self.checkpoints and self.ranks.rank == 0:
             run = {"run": self.identity, "rates": self._rates(step), "trainer": self.trainer.state_dict()}
@@ -203,7 +202,7 @@ class CheckpointManager:
             raise TrainingStopped(where, path)
 
     def after_epoch(self, epoch: int) -> None:
-        """Save the state between two epochs, if the run saves any; ends the run on request."""
+        """Save the state between two epochs, if checkpoints are enabled; stops the run on request."""
         if self.stop() or (self.checkpoints and self.checkpoints.every):
             self.save(f"after epoch {epoch}")
 
@@ -215,20 +214,20 @@ class CheckpointManager:
         return of_bytes(self.ranks.broadcast(to_bytes({"saved": saved})))["saved"]
 
     def _check_rates(self, steps: int, rates: str) -> None:
-        """Raise SettingError unless the schedule gives every step so far the rate that it had.
+        """Raise SettingError unless the schedule reproduces the learning rates of all steps so far.
 
-        A run may be resumed with more epochs, but not with a schedule that would have trained it in another way.
+        A run may be resumed with more epochs, but not with a schedule that would have trained it differently.
         """
         if not 0 <= steps <= MAX_STEPS:
-            raise FileFormatError(f"the checkpoint to resume from is damaged: it counts {steps} steps")
+            raise FileFormatError(f"the checkpoint to resume from is damaged: its step count is {steps}")
         if self._rates(steps) != rates:
             raise SettingError(
-                f"the {steps} steps so far would have had other learning rates: resume with the schedule of the run, "
-                "and with its number of epochs if the schedule spreads over them"
+                f"the first {steps} steps would have had different learning rates: resume with the schedule of the run "
+                "and with its number of epochs if the schedule depends on it"
             )
 
     def _rates(self, steps: int) -> str:
-        """A hash of the factor that the schedule gives the learning rate in each of the first ``steps`` steps."""
+        """A hash of the learning-rate factors of the first ``steps`` steps of the schedule."""
         for step in range(self.hashed_steps, steps):
             self.rate_hash.update(np.float64(self.trainer.optimizer.schedule(step)).tobytes())
         self.hashed_steps = steps

@@ -1,8 +1,8 @@
-"""Where a run first computed NaN or infinity: the steps since the last good state are repeated, and each is checked.
+"""Find where a run first computed NaN or infinity, by repeating and checking the steps since the last good state.
 
-A check after every step would make a GPU wait each time. The same state always leads to the same bits, so a check now
-and then is enough: when it fails, training goes back and repeats the steps since the check before. The states to go
-back to stay on the backend, because copies to the host would make a GPU wait.
+A check after every step would synchronise with the GPU each time. Training is deterministic, so occasional checks are
+enough: when one fails, training returns to the state at the previous check and repeats the steps since then. Snapshots
+stay on the backend, because copying them to the host would also synchronise.
 """
 
 import math
@@ -25,22 +25,22 @@ from tinycnn.train.evaluation import Scores, evaluate, pixel_batches, scores_ove
 from tinycnn.train.history import Progress
 from tinycnn.train.step import Batch, TrainingStep
 
-CHECK_EVERY = 500  # steps between two checks, each of which waits for the GPU
+CHECK_EVERY = 500  # steps between checks; each check synchronises with the GPU
 
 
 class TrainingDivergedError(TinyCNNError, ArithmeticError):
     """The loss, a weight, or the state of the optimizer became NaN or infinite."""
 
 
-class Trained(Protocol):
-    """A network and its optimizer, as a `TrainingStep` and a `Trainer` have them."""
+class HasModelAndOptimizer(Protocol):
+    """The network and optimizer attributes that `TrainingStep` and `Trainer` share."""
 
     model: Sequential
     optimizer: Optimizer
 
 
-def evaluate_finite(trained: Trained, images: Images, labels: np.ndarray, when: str) -> Scores:
-    """``evaluate``, shared by all ranks; raises TrainingDivergedError, naming a layer, when the loss is not finite."""
+def evaluate_finite(trained: HasModelAndOptimizer, images: Images, labels: np.ndarray, when: str) -> Scores:
+    """``evaluate`` across all ranks; raises TrainingDivergedError, naming a layer, when the loss is not finite."""
     model, optimizer = trained.model, trained.optimizer
     with np.errstate(all="ignore"):  # the error below replaces NumPy's warnings
         scores = scores_over_ranks(lambda part: evaluate(model, images[part], labels[part]), len(labels))
@@ -53,7 +53,7 @@ def evaluate_finite(trained: Trained, images: Images, labels: np.ndarray, when: 
 
 
 class DivergenceCheck:
-    """Checks during one epoch that all numbers are finite, and keeps the last state for which they were."""
+    """Checks during one epoch that all numbers are finite, and stores the last state in which they were."""
 
     def __init__(
         self, step: TrainingStep, sampler: Sampler, images: Array, labels: Array, order: np.ndarray, progress: Progress
@@ -63,14 +63,14 @@ class DivergenceCheck:
         self.good = Snapshot(step, progress)
 
     def due(self) -> bool:
-        """Whether to check after this step: now and then, and at the end of the epoch."""
+        """Whether to check after this step: every ``CHECK_EVERY`` steps, and at the end of the epoch."""
         return self.progress.step % CHECK_EVERY == 0 or self.progress.step == self.progress.steps
 
     def check(self) -> None:
-        """Raise TrainingDivergedError unless weights, optimizer and loss are finite; waits for a GPU, once.
+        """Raise TrainingDivergedError unless weights, optimizer and loss are finite; synchronises with a GPU once.
 
-        The error names the first step and layer that were not finite. Network, optimizer and progress are then as they
-        were before that step.
+        The error names the first step and layer that were not finite. Network, optimizer and progress are restored to
+        the state before that step.
         """
         if not self._is_finite():
             self.good.restore()
@@ -81,7 +81,7 @@ class DivergenceCheck:
         return all_finite([*changing_arrays(self.step), self.progress.loss_sum])
 
     def _first_bad_step(self) -> str:
-        """Repeat the steps since the last good state, until one is not finite; describe it."""
+        """Repeat the steps since the last good state, until one produces a non-finite number; describe it."""
         progress, size = self.progress, self.sampler.batch_size
         for images, labels, chosen in batches(self.images, self.labels, self.order, size, progress.step):
             before = Snapshot(self.step, progress)
@@ -92,10 +92,10 @@ class DivergenceCheck:
                 progress.add(loss, correct, len(chosen))
                 if not self._is_finite():
                     return self._describe(batch, loss, lr, before)
-        return "a number was not finite, but all numbers are finite when the steps are repeated: check the hardware"
+        return "a number was not finite, but all numbers were finite when the steps were repeated: check the hardware"
 
     def _describe(self, batch: Batch, loss: Array, lr: float, before: "Snapshot") -> str:
-        """What went wrong in the step on ``batch``, in a sentence; restores the state ``before`` it."""
+        """The error message for the failed step on ``batch``; restores the state ``before`` it."""
         model, value = self.step.model, float(get_backend().to_host(loss))
         what = "a weight became infinite or NaN" if math.isfinite(value) else f"the loss became {value}"
         where = f"in epoch {self.progress.epoch}, step {self.progress.step} of {self.progress.steps}"
@@ -103,7 +103,7 @@ class DivergenceCheck:
         after_forward = first_bad_gradient(model) or first_bad_parameter(model) or "the loss"
         before.restore()
         first = first_bad_activation(model, self.step.pixels(batch, slice(None))) or after_forward
-        before.restore()  # once more: forward has changed running statistics and counters
+        before.restore()  # again: forward has changed running statistics and counters
         return f"{what} {where} ({numbers}), first in {first}: try a smaller `lr`"
 
 
@@ -114,15 +114,15 @@ class Snapshot:
         self.step, self.progress = step, progress
         self.arrays = [array.copy() for array in changing_arrays(step)]
         self.counters, self.step_count = step.model.counters(), step.optimizer.step_count
-        self.progress_then = progress.copy()
+        self.saved_progress = progress.copy()
 
     def restore(self) -> None:
-        """Put network, optimizer and progress back to where they were."""
+        """Restore network, optimizer and progress."""
         for array, values in zip(changing_arrays(self.step), self.arrays, strict=True):
             array[...] = values
         self.step.model.load_counters(self.counters)
         self.step.optimizer.step_count = self.step_count
-        self.progress.restore(self.progress_then)
+        self.progress.restore(self.saved_progress)
 
 
 def changing_arrays(step: TrainingStep) -> list[Array]:
@@ -133,20 +133,20 @@ def changing_arrays(step: TrainingStep) -> list[Array]:
 
 
 def all_finite(arrays: Iterable[Array]) -> bool:
-    """Whether all numbers of all arrays are finite; waits for a GPU once, not once per array."""
+    """Whether all numbers of all arrays are finite; synchronises with a GPU once, not once per array."""
     xp = get_backend().xp
     return bool(reduce(and_, (xp.isfinite(array).all() for array in arrays)))
 
 
 def is_finite(array: Array) -> bool:
-    """Whether all numbers of one array are finite; waits for a GPU."""
+    """Whether all numbers of one array are finite; synchronises with a GPU."""
     return bool(np.isfinite(get_backend().to_host(array)).all())
 
 
 def first_bad_activation(model: Sequential, x: Array) -> str | None:
-    """The first layer whose output for ``x (N, H, W, C)`` is not finite, in words; None if there is none.
+    """The first layer whose output for ``x (N, H, W, C)`` is not finite, as text; None if there is none.
 
-    Runs every layer by itself, in the current mode of the network: running statistics and counters change.
+    Runs every layer separately, in the current mode of the network, so running statistics and counters change.
     """
     y = Tensor(x)
     with no_grad():
@@ -158,7 +158,7 @@ def first_bad_activation(model: Sequential, x: Array) -> str | None:
 
 
 def first_bad_gradient(model: Sequential) -> str | None:
-    """The parameter nearest to the loss whose gradient is not finite, in words; None if there is none."""
+    """The parameter nearest to the loss whose gradient is not finite, as text; None if there is none."""
     for name, parameter in reversed(list(model.named_parameters())):
         if parameter.grad is not None and not is_finite(parameter.grad):
             return f"the gradient of {name}"

@@ -13,7 +13,7 @@ from tinycnn.distributed.sharding import shard_of
 from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.tensor import Tensor, no_grad
 
-EVALUATION_BATCH = 256  # images; bounds the memory of an evaluation
+EVALUATION_BATCH = 256  # images per batch; limits the memory use
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Scores:
 
 
 def predict_logits(model: Sequential, images: Images) -> np.ndarray:
-    """Logits of byte ``images (M, H, W, C)``, in evaluation mode → ``(M, K)`` on the host."""
+    """Logits of uint8 ``images (M, H, W, C)``, in evaluation mode → ``(M, K)`` on the host."""
     backend, was_training = get_backend(), model.training
     model.eval()
     try:
@@ -37,7 +37,7 @@ def predict_logits(model: Sequential, images: Images) -> np.ndarray:
 
 
 def pixel_batches(model: Sequential, images: Images) -> Iterator[Array]:
-    """Byte ``images (M, H, W, C)`` as the numbers that the network takes, in batches ``(N, H, W, C)``."""
+    """Network inputs for uint8 ``images (M, H, W, C)``, in batches ``(N, H, W, C)``."""
     backend, scale = get_backend(), pixel_scale(model)
     for start in range(0, len(images), EVALUATION_BATCH):
         batch = backend.asarray(images[start : start + EVALUATION_BATCH])
@@ -45,19 +45,19 @@ def pixel_batches(model: Sequential, images: Images) -> Iterator[Array]:
 
 
 def evaluate(model: Sequential, images: Images, labels: np.ndarray) -> Scores:
-    """Mean loss in nats and accuracy of ``model`` on byte ``images (M, H, W, C)`` with ``labels (M,)``."""
+    """Mean loss in nats and accuracy of ``model`` on uint8 ``images (M, H, W, C)`` with ``labels (M,)``."""
     return scores_of(predict_logits(model, images), labels)
 
 
 def scores_over_ranks(scores: Callable[[slice], Scores], count: int) -> Scores:
-    """Scores of ``count`` images, of which each rank computes its part, ``scores(part)``; the same on all ranks."""
+    """Scores of ``count`` images, each rank evaluating a shard with ``scores``; the same result on all ranks."""
     ranks = get_communicator()
     if ranks.size == 1:
         return scores(slice(count))
-    mine, sums = shard_of(count, ranks), np.zeros(2)
-    if mine.stop > mine.start:
-        own = scores(mine)
-        sums += np.array([own.loss, own.accuracy]) * (mine.stop - mine.start)
+    shard, sums = shard_of(count, ranks), np.zeros(2)
+    if shard.stop > shard.start:
+        own = scores(shard)
+        sums += np.array([own.loss, own.accuracy]) * (shard.stop - shard.start)
     ranks.all_reduce(sums)
     return Scores(*map(float, sums / count))
 

@@ -21,7 +21,7 @@ class EpochResult:
     train_accuracy: float
     validation_loss: float | None
     validation_accuracy: float | None
-    epoch_s: float  # training alone, without the validation
+    epoch_s: float  # training only, excluding validation
     images_per_s: float
 
 
@@ -51,7 +51,7 @@ def stalled(history: list[EpochResult], patience: int | None) -> bool:
 
 
 class Progress:
-    """Loss and accuracy since the epoch began. ``add`` waits for nothing; ``scores()`` waits for a GPU."""
+    """Loss and accuracy since the epoch began. ``scores()`` synchronises with a GPU; ``add`` does not."""
 
     def __init__(self, epoch: int, steps: int) -> None:
         self.epoch, self.steps = epoch, steps
@@ -62,7 +62,7 @@ class Progress:
         self.started: float | None = None  # on the clock of time.perf_counter
 
     def start_clock(self) -> None:
-        """Count seconds from now on, in addition to those spent before an interruption."""
+        """Start the timer, which adds to the seconds spent before an interruption."""
         self.started = time.perf_counter()
 
     def elapsed_s(self) -> float:
@@ -76,36 +76,36 @@ class Progress:
         self.correct = self.correct + correct
 
     def count(self, count: int) -> None:
-        """Count a step on ``count`` images, whose loss and correct predictions a recorded step has added already."""
+        """Count a step on ``count`` images, whose loss and correct predictions are already included."""
         self.step += 1
         self.seen += count
 
     def copy(self) -> "Progress":
-        """A copy with sums of its own: a recorded step adds to the sums in place."""
-        twin = copy.copy(self)
-        twin.loss_sum, twin.correct = self.loss_sum + 0, self.correct + 0
-        return twin
+        """A copy with separate sums, because a recorded step updates the sums in place."""
+        copied = copy.copy(self)
+        copied.loss_sum, copied.correct = self.loss_sum + 0, self.correct + 0
+        return copied
 
     def restore(self, saved: "Progress") -> None:
-        """Go back to where ``saved`` was copied; the clock runs on."""
+        """Restore the state of ``saved``; the timer keeps running."""
         clock = self.earlier_s, self.started
         vars(self).update(vars(saved.copy()))
         self.earlier_s, self.started = clock
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `from_state` needs to continue, on the host."""
+        """The state that `from_state` restores, on the host."""
         sums = {name: np.array(get_backend().to_host(getattr(self, name))) for name in ("loss_sum", "correct")}
         numbers = {name: getattr(self, name) for name in ("epoch", "steps", "step", "seen")}
         return numbers | sums | {"seconds": self.elapsed_s()}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Progress":
-        """The progress at which ``state_dict`` was called."""
+        """Recreate the progress from the result of ``state_dict``."""
         progress = cls(state["epoch"], state["steps"])
         progress.step, progress.seen, progress.earlier_s = state["step"], state["seen"], state["seconds"]
         progress.loss_sum, progress.correct = (get_backend().asarray(state[name]) for name in ("loss_sum", "correct"))
         return progress
 
     def scores(self) -> Scores:
-        """The means over all images so far."""
+        """Mean loss and accuracy over all images so far."""
         return Scores(float(self.loss_sum) / self.seen, float(self.correct) / self.seen)

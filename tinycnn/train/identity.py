@@ -1,4 +1,4 @@
-"""The description of a run: what decides its outcome, and does not change while it lasts."""
+"""The description of a run: everything that determines its outcome and stays constant during it."""
 
 from typing import Any
 
@@ -26,9 +26,9 @@ def run_identity(
     early_stopping: int | None,
     initial_weights: str | None,
 ) -> dict[str, Any]:
-    """Everything that decides the outcome of a run, by name: equal descriptions lead to the same bits.
+    """Everything that determines the outcome of a run, by name: equal descriptions give bit-identical results.
 
-    Reads all images, for a fingerprint of them. The description is saved in every checkpoint.
+    Reads all images to compute their fingerprint. The description is saved in every checkpoint.
     """
     model, backend = step.model, get_backend()
     return {
@@ -60,8 +60,8 @@ def check_ranks_agree(identity: dict[str, Any], model: Sequential, epochs: int) 
         check_agreement(ranks, identity | {"epochs": epochs, "initial weights": weights})
 
 
-def check_same_run(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+def check_same_run(saved: dict[str, Any], current: dict[str, Any]) -> None:
     """Raise SettingError, naming each difference, unless a checkpoint was made by a run with the same description."""
-    found = differences(theirs, ours, "there")
+    found = differences(saved, current, "there")
     if found:
         raise SettingError(f"the checkpoint belongs to another run: {found}. Resume with the settings of that run")

@@ -1,10 +1,11 @@
 """An estimate of the memory that a training step takes, for the error message when memory runs out.
 
-It counts the arrays that exist at the same time at the peak: the outputs of the stages of the network, which forward
-keeps for backward; the columns of convolutions that are computed by ``im2col``; and the gradients of one stage. A stage
-is one layer, or several that a fused kernel computes together. Frozen layers below the first trained layer keep
-nothing. For the networks in ``models.py`` on NumPy, frozen or not, the estimate is within 15 % of the measured peak for
-batches of 128 and more. In smaller batches, the temporary arrays of the optimizer, which are not counted, weigh more.
+It counts the arrays that exist at the same time at the peak: the outputs of the stages of the network, which the
+forward pass keeps for the backward pass; the columns of convolutions that are computed by ``im2col``; and the gradients
+of one stage. A stage is one layer, or several that a fused kernel computes together. Frozen layers below the first
+trained layer keep nothing. For the networks in ``models.py`` on NumPy, frozen or not, the estimate is within 15 % of
+the measured peak for batches of 128 and more. For smaller batches, the optimizer's temporary arrays, which are not
+counted, are a larger share.
 """
 
 import math
@@ -21,25 +22,27 @@ from tinycnn.layers import BatchNorm, Conv2d, Layer, Sequential, fusion
 
 
 @contextmanager
-def memory_explained(model: Sequential, batch_size: int) -> Iterator[None]:
-    """Inside, a MemoryError (also CuPy's) becomes an OutOfMemoryError that names a batch size that should fit."""
+def explain_memory_errors(model: Sequential, batch_size: int) -> Iterator[None]:
+    """Convert a MemoryError (also CuPy's) in the block to an OutOfMemoryError that suggests a batch size."""
     try:
         yield
     except MemoryError as error:
         if error.__traceback__ is not None:
             traceback.clear_frames(error.__traceback__)  # frees the arrays of the step that failed
-        raise OutOfMemoryError(advice(model, batch_size, get_backend().free_memory(), str(error))) from None
+        raise OutOfMemoryError(
+            out_of_memory_message(model, batch_size, get_backend().free_memory(), str(error))
+        ) from None
 
 
-def advice(model: Sequential, batch_size: int, free: int | None, error: str) -> str:
+def out_of_memory_message(model: Sequential, batch_size: int, free: int | None, error: str) -> str:
     """The message: the memory needed, the memory that is free, and a batch size that should fit."""
     text = f"out of memory ({error.rstrip('.')}): " if error else "out of memory: "
-    text += f"a step with a batch of {batch_size} takes about {size_in_words(step_bytes(model, batch_size))}"
+    text += f"a step with a batch of {batch_size} takes about {format_bytes(step_bytes(model, batch_size))}"
     if free is None:
-        return f"{text}. Try a smaller `batch_size`. Files that were saved before are unchanged"
+        return f"{text}. Try a smaller `batch_size`. Previously saved files are unchanged"
     fitting = batch_that_fits(model, batch_size, free)
-    way_out = f"`batch_size={fitting}` should fit" if fitting else "not even a batch of 1 fits: end other programs"
-    return f"{text}, and {size_in_words(free)} are free; {way_out}. Files that were saved before are unchanged"
+    hint = f"`batch_size={fitting}` should fit" if fitting else "even a batch of 1 does not fit: close other programs"
+    return f"{text}, and {format_bytes(free)} are free; {hint}. Previously saved files are unchanged"
 
 
 def batch_that_fits(model: Sequential, batch_size: int, free: int) -> int:
@@ -50,34 +53,34 @@ def batch_that_fits(model: Sequential, batch_size: int, free: int) -> int:
 
 @dataclass(frozen=True)
 class Stage:
-    """How many numbers per image the arrays of one stage of the network hold."""
+    """The array sizes of one stage of the network, in elements per image."""
 
     x: int  # input
     y: int  # output
-    inner: int  # what batch norm keeps in addition to its output
-    columns: int  # what im2col makes of the input
+    inner: int  # what batch norm stores in addition to its output
+    columns: int  # the im2col matrix of the input
     trained: bool  # whether any of its parameters is trained
 
 
 def step_bytes(model: Sequential, batch_size: int) -> int:
-    """About how many bytes a training step takes on the active backend, in addition to parameters and data set."""
-    per_image = math.prod(model.input_shape) + max(numbers_alive(stages(model)))
+    """Estimated bytes that a training step needs on the active backend, excluding parameters and data set."""
+    per_image = math.prod(model.input_shape) + max(live_elements(stages(model)))
     gradients = sum(parameter.data.size for parameter in model.parameters() if parameter.requires_grad)
     return (batch_size * per_image + gradients) * model.dtype.itemsize
 
 
-def numbers_alive(stages: Iterable[Stage]) -> Iterator[int]:
-    """How many numbers per image, in addition to the image, exist at the same time while each stage computes.
+def live_elements(stages: Iterable[Stage]) -> Iterator[int]:
+    """The elements per image, excluding the image, that are live while each stage is computed.
 
-    Below the first trained stage, that is in the forward pass, which keeps only the last output. From there on it is in
-    the backward pass, with all arrays that this stage and those before it keep.
+    Below the first trained stage, the peak is in the forward pass, which keeps only the last output. From that stage
+    on, it is in the backward pass, which needs the arrays kept by this stage and all earlier ones.
     """
     kept, training = 0, False
     for stage in stages:
         lowest, training = stage.trained and not training, training or stage.trained
         if training:
             kept += stage.y + stage.inner + stage.columns
-            grad_x = 0 if lowest else stage.x + stage.columns  # the lowest trained stage computes none
+            grad_x = 0 if lowest else stage.x + stage.columns  # the lowest trained stage does not compute it
             yield kept + stage.y + stage.inner + grad_x
         else:
             yield kept + stage.y + 2 * stage.inner + stage.columns
@@ -95,7 +98,7 @@ def stages(model: Sequential) -> Iterator[Stage]:
 
 
 def inner_count(layers: list[Layer]) -> int:
-    """How many numbers per image batch norm keeps in addition to its output: its normalised input."""
+    """The elements per image that batch norm stores besides its output: its normalised input."""
     match layers:
         case [BatchNorm() as norm] if not get_backend().fused.norm_forward:
             return math.prod(norm.output_shape)
@@ -113,7 +116,7 @@ def layers_by_stage(model: Sequential) -> list[list[Layer]]:
 
 
 def column_count(layers: list[Layer], input_shape: tuple[int, ...]) -> int:
-    """How many numbers ``im2col`` makes of an image ``(H, W, C)``; 0 where no single convolution is computed by it."""
+    """The size of the ``im2col`` matrix of an image ``(H, W, C)``; 0 unless the stage is one unfused Conv2d."""
     backend = get_backend()
     match layers:
         case [Conv2d() as conv] if not backend.fused.conv_forward:
@@ -121,6 +124,6 @@ def column_count(layers: list[Layer], input_shape: tuple[int, ...]) -> int:
     return 0
 
 
-def size_in_words(count: int) -> str:
+def format_bytes(count: int) -> str:
     """``count`` bytes as ``1.5 GiB`` or ``20 MiB``."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{math.ceil(count / 2**20)} MiB"

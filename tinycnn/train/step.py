@@ -1,8 +1,8 @@
-"""One training step: forward, loss, backward, the sum over ranks, clipping, the update. Read it from top to bottom.
+"""One training step: forward, loss, backward, all-reduce, clipping, update. Read it from top to bottom.
 
-A step is given everything that changes from one step to the next, as a `Batch`. It keeps what stays the same: the
+A step receives everything that changes from one step to the next as a `Batch`. It stores what stays constant: the
 network, the optimizer and two settings. ``trainer.py`` loops over steps, ``capture.py`` records one on a GPU, and
-``divergence.py`` repeats steps to find out where a number stopped being finite.
+``divergence.py`` repeats steps to find where NaN or infinity first appeared.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,16 +22,16 @@ from tinycnn.tensor import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Everything that changes from one step to the next. N counts the whole batch, also where ranks share it.
+    """Everything that changes from one step to the next. N is the size of the whole batch, even if ranks share it.
 
-    ``rates`` and ``dropout_steps`` are None where the optimizer and the dropout layers count their steps themselves. A
-    recorded step reads both from the memory of the GPU.
+    ``rates`` and ``dropout_steps`` are None if the optimizer and the dropout layers count their own steps. A recorded
+    step reads both from the memory of the GPU.
     """
 
     images: Array  # (M, H, W, C) bytes: the data set, or the part of it that is in memory
-    chosen: Array  # (N,) which of these images
+    chosen: Array  # (N,) indices into images
     labels: Array  # (N,) the classes of the chosen images
-    maps: Array | None = None  # (N, 2, T) how augmentation moves their pixels, see `Backend.gather_warped`
+    maps: Array | None = None  # (N, 2, T) the coordinate maps of the augmentation, see `Backend.gather_warped`
     rates: Sequence[Rate] | None = None  # of this step, as `Optimizer.rates` returns them
     dropout_steps: Sequence[Any] | None = None  # the step number of the mask of each dropout layer
 
@@ -42,28 +42,28 @@ class Outputs(NamedTuple):
     loss: Array  # () the mean over n images
     logits: Array  # (n, K)
     labels: Array  # (n,)
-    shard: Shard  # which images of the batch they are
+    shard: Shard  # the part of the batch that this rank computes
 
 
 class StopRequest:
     """Whether to stop training. With several ranks, all of them stop after the same step.
 
-    Each rank asks its own ``stop()`` once per step. The answers are summed over the ranks, together with the gradients,
-    so that the request of one rank reaches all of them.
+    Each rank calls its own ``stop()`` once per step. The results are summed over the ranks, together with the
+    gradients, so that the request of one rank reaches all of them.
     """
 
     def __init__(self, stop: Callable[[], bool] = lambda: False) -> None:
-        self.stop, self.ranks_that_ask = stop, 0.0
+        self.stop, self.stop_votes = stop, 0.0
 
     def __call__(self) -> bool:
-        return self.stop() if get_communicator().size == 1 else bool(self.ranks_that_ask)
+        return self.stop() if get_communicator().size == 1 else bool(self.stop_votes)
 
 
 class TrainingStep:
     """Trains ``model`` with ``optimizer`` on one batch each time it is called.
 
-    ``label_smoothing``: the share of each target that is spread over all classes. ``clip_norm``: the largest norm that
-    the gradient of a step may have; None for any.
+    ``label_smoothing``: the fraction of each target that is spread over all classes. ``clip_norm``: the maximum
+    gradient norm of a step; None disables clipping.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TrainingStep:
     def __call__(self, batch: Batch) -> tuple[Array, Array]:
         """Take one step → mean loss ``()`` of the batch in nats, number of correct predictions ``()``.
 
-        Both stay on the backend, so that nothing waits for a GPU.
+        Both stay on the backend, so that the host does not wait for a GPU.
         """
         outputs = self.forward_backward(batch)
         loss, correct = self.sum_over_ranks(outputs, count_correct(outputs.logits, outputs.labels))
@@ -94,7 +94,7 @@ class TrainingStep:
         with sharded_batch(len(batch.chosen)) as shard, dropout_steps(self.model, batch.dropout_steps):
             x = self.pixels(batch, shard.rows)  # (n, H, W, C)
             labels = batch.labels[shard.rows]  # (n,)
-            # A final Softmax or LogSoftmax is part of the loss: cross-entropy of its output is this loss of the logits.
+            # The loss includes a final Softmax or LogSoftmax, so it is computed from the logits.
             logits = self.model.logits(Tensor(x))  # (n, K)
             loss = self.loss(logits, labels)  # ()
             self.optimizer.zero_grad()
@@ -111,22 +111,22 @@ class TrainingStep:
 
     def loss(self, logits: Tensor, labels: Array) -> Tensor:
         """Mean cross-entropy in nats of ``logits (n, K)`` for ``labels (n,)`` → ``()``."""
-        if not len(labels):  # the last ranks may have no image of a small batch; this is 0, and so are its gradients
+        if not len(labels):  # the shard may be empty if the batch is small; sum and gradients are then 0
             return logits.sum()
         return ops.softmax_cross_entropy(logits, smooth_labels(labels, logits.shape[1], self.label_smoothing))
 
     def sum_over_ranks(self, outputs: Outputs, correct: Array) -> tuple[Array, Array]:
         """Turn this rank's gradients, loss and correct predictions into those of the whole batch."""
         weight = outputs.shard.weight
-        if weight is None:  # there is one rank, which has computed the whole batch
+        if weight is None:  # a single rank has computed the whole batch
             return outputs.loss, correct
         numbers = outputs.loss * weight, correct, self.stop_request.stop()
         sums = all_reduce_gradients(outputs.shard.ranks, self.optimizer.parameters, *numbers)
-        loss, correct, self.stop_request.ranks_that_ask = sums
+        loss, correct, self.stop_request.stop_votes = sums
         return loss, correct
 
     def update(self, rates: Sequence[Rate] | None = None) -> None:
-        """Clip the gradients and move the parameters; the optimizer does not count a step with given ``rates``."""
+        """Clip the gradients and update the parameters; a step with given ``rates`` is not counted."""
         if self.clip_norm is not None:
             clip_gradients(self.optimizer.parameters, self.clip_norm)
         if rates is None:
@@ -136,7 +136,7 @@ class TrainingStep:
 
 
 def smooth_labels(labels: Array, classes: int, smoothing: float) -> Array:
-    """Targets for ``labels (N,)`` → ``(N, K)``: ``1 - s`` for the true class, and ``s / K`` more for every class.
+    """Targets for ``labels (N,)`` → ``(N, K)``: ``1 - s`` for the true class plus ``s / K`` for every class.
 
     Without smoothing, the labels themselves. Source: Szegedy et al., "Rethinking the Inception architecture", 2016.
     """
@@ -147,7 +147,7 @@ def smooth_labels(labels: Array, classes: int, smoothing: float) -> Array:
 
 
 def count_correct(logits: Array, labels: Array) -> Array:
-    """How many rows of ``logits (N, K)`` are largest at their label ``labels (N,)`` → ``()``, on the backend."""
+    """The number of rows of ``logits (N, K)`` with argmax ``labels (N,)`` → ``()``, on the backend."""
     fused = get_backend().fused.count_correct
     return fused(logits, labels) if fused else (logits.argmax(axis=1) == labels).sum()
 
@@ -157,7 +157,7 @@ def all_reduce_gradients(ranks: Communicator, parameters: Iterable[Tensor], *num
 
     Each rank's gradient is that of its own images, divided by the number of images in the whole batch, so the sum is
     the gradient of the whole batch (``docs/path/12_training_at_scale.md``), and every rank takes the same step.
-    Everything travels in one flat buffer, so that a step waits for the network only once.
+    Everything is sent in one flat buffer, so that a step needs only one all-reduce.
     """
     xp, trained = get_backend().xp, [(p, p.grad.reshape(-1)) for p in parameters if p.grad is not None]
     extra = [xp.asarray(number, trained[0][0].dtype).reshape(1) for number in numbers]
@@ -185,7 +185,7 @@ def dropout_layers(model: Sequential) -> list[Dropout]:
 
 @contextmanager
 def dropout_steps(model: Sequential, steps: Sequence[Any] | None) -> Iterator[None]:
-    """Inside, the dropout layers of ``model`` take their step numbers from ``steps``, not from their own counters."""
+    """Make the dropout layers of ``model`` use the step numbers ``steps`` instead of their own counters."""
     if steps is None:
         yield
         return

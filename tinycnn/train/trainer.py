@@ -1,9 +1,9 @@
 """The training loop: epochs of steps, each followed by a validation.
 
 `Trainer.fit` is the loop over epochs, `Trainer.train_epoch` the loop over steps; ``step.py`` is the step itself. Pixels
-and labels are copied to the backend once (`StoredImages` part by part). In an epoch, one shuffled list of indices goes
-to the backend, and two numbers come back: the loss and the correct predictions. `Trainer.state_dict` holds all that a
-run needs to continue after any step with the same bits; a checkpoint is this state in a file.
+and labels are copied to the backend once (`StoredImages` part by part). Each epoch copies one shuffled list of indices
+to the backend and reads two numbers back: the loss and the correct predictions. `Trainer.state_dict` contains
+everything that a run needs to continue after any step with bit-identical results; a checkpoint is this state in a file.
 """
 
 import math
@@ -28,17 +28,17 @@ from tinycnn.train.divergence import DivergenceCheck, evaluate_finite
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import EpochResult, Progress, epoch_result, stalled
 from tinycnn.train.identity import Examples, check_ranks_agree, run_identity
-from tinycnn.train.memory_estimate import memory_explained
+from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.step import StopRequest, TrainingStep
 
 
 class Trainer:
-    """Trains ``model`` with ``optimizer`` on byte images, and holds everything that changes during a run.
+    """Trains ``model`` with ``optimizer`` on uint8 images, and stores everything that changes during a run.
 
-    ``seed`` decides the order of the images. ``augment`` changes the images of each batch, with a strength that
-    ``fade`` reduces towards the end of the run. ``label_smoothing`` and ``clip_norm`` are those of `TrainingStep`.
-    ``initial_weights`` is a fingerprint of the weights at the start, for a run whose ``seed`` does not decide them.
-    ``capture``: on a GPU, record the steps and replay them (``capture.py``), with the same bits.
+    ``seed`` determines the order of the images. ``augment`` changes the images of each batch, with a strength that
+    ``fade`` reduces towards the end of the run. ``label_smoothing`` and ``clip_norm`` are passed to `TrainingStep`.
+    ``initial_weights`` is a fingerprint of the weights at the start, for a run whose ``seed`` does not determine them.
+    ``capture``: on a GPU, record the steps and replay them (``capture.py``), with bit-identical results.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Trainer:
         self.history: list[EpochResult] = []
         self.progress: Progress | None = None  # of the current epoch; None between two epochs
         self.epoch_s = 0.0  # seconds that the last epoch took
-        self.spent_s = 0.0  # seconds of training before the state that was loaded
+        self.spent_s = 0.0  # seconds of training before the loaded checkpoint
         self.capture = StepCapture(capture)
         self.stop_request = StopRequest()
 
@@ -81,12 +81,12 @@ class Trainer:
 
     @property
     def sampler(self) -> Sampler:
-        """The choice of the images of each step and of their augmentation, with the current settings."""
+        """The sampler of images and augmentations, with the current settings."""
         return Sampler(self.batch_size, self.seed, self.augment, self.fade)
 
     @property
     def why_eager(self) -> str:
-        """Why steps are not recorded although ``capture`` asks for it; "" where they are, or the backend does not."""
+        """Why steps are not recorded despite ``capture``; "" if they are, or if the backend cannot record."""
         return self.capture.why_eager
 
     def fit(
@@ -101,25 +101,25 @@ class Trainer:
         checkpoints: Checkpoints | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[EpochResult]:
-        """Train on ``images (M, H, W, C)`` bytes and ``labels (M,)`` until the history holds ``epochs`` epochs.
+        """Train on uint8 ``images (M, H, W, C)`` and ``labels (M,)`` until the history contains ``epochs`` epochs.
 
-        Returns an iterator over the results of the epochs. Training happens while it is iterated over, and only then:
-        ``for result in trainer.fit(...)``, or ``list(trainer.fit(...))``. The bytes are divided by 255, unless the
-        network begins with a Rescaling layer. `StoredImages` stay on the disk.
+        Returns an iterator over the results of the epochs. Training only runs while it is iterated over:
+        ``for result in trainer.fit(...)``, or ``list(trainer.fit(...))``. Pixels are divided by 255, unless the network
+        starts with a Rescaling layer. `StoredImages` remain on disk.
 
         ``early_stopping=n`` ends the run when the validation loss has not improved for ``n`` epochs. ``progress`` is
         called after every step, and so is ``stop``: when it returns True, the state is saved to ``checkpoints`` and
-        TrainingStopped is raised. After an epoch, the state is saved when the next result is asked for, so that it
-        includes what the caller did with the last one. Raises DataError for images that are not bytes and for labels
-        that are not class indices, TrainingDivergedError when a number is no longer finite, SettingError when the
-        checkpoint to resume from belongs to another run.
+        TrainingStopped is raised. After an epoch, the state is saved when the next result is requested, so that it
+        includes changes made by the caller. Raises DataError for images that are not uint8 and for labels that are not
+        class indices, TrainingDivergedError when a number is no longer finite, SettingError when the checkpoint to
+        resume from belongs to another run.
         """
         validation = validation if validation and len(validation[0]) else None
         for examples in ((images, labels), validation):
             if examples:
                 check_examples(*examples, pixel_scale(self.model))
         if early_stopping is not None and not validation:
-            raise SettingError("`early_stopping` compares validation losses: it needs validation images")
+            raise SettingError("`early_stopping` compares validation losses: it requires validation images")
         return self._epochs((images, labels), epochs, validation, early_stopping, progress, checkpoints, stop)
 
     def _epochs(
@@ -147,13 +147,13 @@ class Trainer:
         manager = CheckpointManager(self, checkpoints, self.stop_request, identity)
         manager.resume()
         if len(self.history) + (self.progress is not None) > epochs:
-            raise SettingError(f"the run is beyond epoch {epochs} already: continue with more `epochs`")
-        images_here, labels_here = to_backend(*training)
+            raise SettingError(f"the run is already past epoch {epochs}: continue with more `epochs`")
+        images_on_backend, labels_on_backend = to_backend(*training)
         while len(self.history) < epochs and not stalled(self.history, early_stopping):
             epoch = len(self.history) + 1
-            trained = self.train_epoch(images_here, labels_here, epoch, progress, manager)
+            trained = self.train_epoch(images_on_backend, labels_on_backend, epoch, progress, manager)
             validated = evaluate_finite(self, *validation, f"after epoch {epoch}") if validation else None
-            self.history.append(epoch_result(epoch, trained, validated, len(labels_here), self.epoch_s))
+            self.history.append(epoch_result(epoch, trained, validated, len(labels_on_backend), self.epoch_s))
             yield self.history[-1]
             manager.after_epoch(epoch)
 
@@ -165,28 +165,28 @@ class Trainer:
         progress: Callable[[Progress], None] | None = None,
         manager: CheckpointManager | None = None,
     ) -> Scores:
-        """The loop over steps: all images once, in a new order; the rest of them in an epoch that is resumed."""
+        """The loop over steps: all images once, in a new order, or the remaining ones of a resumed epoch."""
         self.model.train()
         step, sampler = self.training_step, self.sampler
         order = sampler.order(images, epoch)
-        now = self._progress(epoch, math.ceil(len(labels) / self.batch_size))
-        divergence = DivergenceCheck(step, sampler, images, labels, order, now)
-        explained = memory_explained(self.model, -(-self.batch_size // get_communicator().size))
-        coming = batches(images, labels, order, self.batch_size, now.step)
-        with self.capture.epoch(step, sampler, images, labels, now) as captured, explained, closing(coming):
-            for images_here, labels_here, chosen in coming:
-                with np.errstate(all="ignore"):  # DivergenceCheck reports what these warnings would
-                    if not (captured and captured.take(now)):
-                        now.add(*self.step(images_here, labels_here, chosen, epoch), len(chosen))
+        current = self._progress(epoch, math.ceil(len(labels) / self.batch_size))
+        divergence = DivergenceCheck(step, sampler, images, labels, order, current)
+        explained = explain_memory_errors(self.model, -(-self.batch_size // get_communicator().size))
+        remaining = batches(images, labels, order, self.batch_size, current.step)
+        with self.capture.epoch(step, sampler, images, labels, current) as captured, explained, closing(remaining):
+            for images_on_backend, labels_on_backend, chosen in remaining:
+                with np.errstate(all="ignore"):  # DivergenceCheck replaces these warnings
+                    if not (captured and captured.take(current)):
+                        current.add(*self.step(images_on_backend, labels_on_backend, chosen, epoch), len(chosen))
                 to_save = manager is not None and manager.due()
                 if to_save or divergence.due():
                     divergence.check()
                 if progress:
-                    progress(now)
+                    progress(current)
                 if manager and to_save:
-                    manager.save(f"after step {now.step} of {now.steps} in epoch {epoch}")
-        scores = now.scores()  # waits for the GPU, so its time counts
-        self.progress, self.epoch_s = None, now.elapsed_s()
+                    manager.save(f"after step {current.step} of {current.steps} in epoch {epoch}")
+        scores = current.scores()  # synchronises with the GPU, so its time is included
+        self.progress, self.epoch_s = None, current.elapsed_s()
         return scores
 
     def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
@@ -194,14 +194,14 @@ class Trainer:
         return self.training_step(self.sampler.batch(images, labels, chosen, epoch, self.optimizer.step_count))
 
     def _progress(self, epoch: int, steps: int) -> Progress:
-        """The progress of an epoch that begins, or that is resumed; starts its clock."""
+        """The progress of a new or resumed epoch; starts its timer."""
         if self.progress is None or (self.progress.epoch, self.progress.steps) != (epoch, steps):
             self.progress = Progress(epoch, steps)
         self.progress.start_clock()
         return self.progress
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes during a run, copied to the host: a nest of dictionaries, lists, numbers and arrays."""
+        """Everything that changes during a run, on the host: nested dictionaries, lists, numbers and arrays."""
         return {
             "model": self.model.state_dict(),
             "counters": self.model.counters(),
@@ -211,7 +211,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict()`` was called, with the same bits; raises ShapeError for another network."""
+        """Restore the result of ``state_dict()``, bit for bit; raises ShapeError for a different network."""
         self.model.load_state_dict(state["model"])
         self.model.load_counters(state["counters"])
         self.optimizer.load_state_dict(state["optimizer"])

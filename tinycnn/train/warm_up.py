@@ -19,12 +19,13 @@ from tinycnn.train.step import TrainingStep
 from tinycnn.train.trainer import Trainer
 
 
-@np.errstate(all="ignore")  # these numbers are thrown away
+@np.errstate(all="ignore")  # these results are discarded
 def warm_up(trainer: Trainer, images: Images, labels: np.ndarray) -> float:
-    """Compile every kernel that ``trainer`` needs, on a copy that is thrown away; returns the seconds it took.
+    """Compile every kernel that ``trainer`` needs, on a temporary copy; returns the elapsed seconds.
 
-    Does nothing on a backend that does not compile. Compiled kernels are cached on disk, so a second run is quick. With
-    several ranks, rank 0 compiles first, and the others load what it compiled. Sets ``trainer.capture.why_eager``.
+    Does nothing on a backend that does not compile. Compiled kernels are cached on disk, so a second run is quick. In a
+    distributed run, rank 0 compiles first, and the other ranks load the compiled kernels. Sets
+    ``trainer.capture.why_eager``.
     """
     start = time.perf_counter()
     if not get_backend().compiles:
@@ -34,19 +35,22 @@ def warm_up(trainer: Trainer, images: Images, labels: np.ndarray) -> float:
 
 
 def _run_every_kernel(trainer: Trainer, images: Images, labels: np.ndarray) -> None:
-    """Two steps and a prediction with a copy of the network, by this rank alone."""
-    model, optimizer = copy.deepcopy((trainer.model, trainer.optimizer))  # together: they share the parameters
+    """Two steps and a prediction with a copy of the network, on this rank only."""
+    model, optimizer = copy.deepcopy((trainer.model, trainer.optimizer))  # together, because they share parameters
     step = TrainingStep(model, optimizer, label_smoothing=trainer.label_smoothing, clip_norm=trainer.clip_norm)
-    share = -(-trainer.batch_size // get_communicator().size)  # the most images of a batch that one rank computes
-    sampler, capture = replace(trainer.sampler, batch_size=share), StepCapture(trainer.capture.wanted)
+    share = -(-trainer.batch_size // get_communicator().size)  # the largest shard of a batch
+    sampler, capture = replace(trainer.sampler, batch_size=share), StepCapture(trainer.capture.enabled)
     some = slice(2 * share)  # one step to record, and one to replay
-    images_here, labels_here = to_backend(images[some], labels[some])
-    progress = Progress(1, math.ceil(len(labels_here) / share))
-    with capture.epoch(step, sampler, images_here, labels_here, progress) as captured:
+    images_on_backend, labels_on_backend = to_backend(images[some], labels[some])
+    progress = Progress(1, math.ceil(len(labels_on_backend) / share))
+    with capture.epoch(step, sampler, images_on_backend, labels_on_backend, progress) as captured:
         while captured and progress.step < progress.steps and captured.take(progress):
             continue
     trainer.capture.why_eager = capture.why_eager
-    order = np.arange(len(labels_here))
-    with use_communicator(SingleProcess()), closing(batches(images_here, labels_here, order, share)) as coming:
-        step(sampler.batch(*next(coming), epoch=1, step=optimizer.step_count))
+    order = np.arange(len(labels_on_backend))
+    with (
+        use_communicator(SingleProcess()),
+        closing(batches(images_on_backend, labels_on_backend, order, share)) as selections,
+    ):
+        step(sampler.batch(*next(selections), epoch=1, step=optimizer.step_count))
     predict_logits(model, images[:1])

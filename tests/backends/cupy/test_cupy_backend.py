@@ -40,7 +40,7 @@ def test_docs_list_the_number_of_launches(emulated):
         fake_cupy.launches.clear()
         trainer.step(*arrays)
         eager = len(fake_cupy.launches)
-        trainer.capture.wanted = True
+        trainer.capture.enabled = True
         trainer.train_epoch(*arrays[:2], epoch=1)
         counted[name] = eager, len(trainer.capture.steps.replays[4].graph.nodes)
     assert counted == {name: (int(eager), int(recorded)) for name, eager, recorded in written}
