@@ -1,4 +1,4 @@
-"""The ranks of one machine divide its cores and its GPUs, whether they start before the backend is chosen or after."""
+"""The ranks of one machine share its cores and GPUs, whether the backend is selected before or after they start."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ print(get_threads(), *(library["num_threads"] for library in threadpool_info() i
 
 
 def threads_after(*code, cores, **environment):
-    """The threads of kernels, and those of each BLAS library, after ``code`` on a rank with ``cores`` cores."""
+    """The threads of the kernels and of each BLAS library after running ``code`` on a rank with ``cores`` cores."""
     kept = {name: text for name, text in os.environ.items() if not name.endswith("_NUM_THREADS")}
     command = [sys.executable, "-c", "".join([*code, PRINT]).replace("CORES", str(cores))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=kept | environment, check=True)
@@ -44,12 +44,12 @@ def test_a_rank_uses_its_cores_for_kernels_and_for_blas(code):
     assert threads_after(*code, cores=1) == {1}
 
 
-def test_a_rank_uses_no_more_than_the_process_may():
+def test_a_rank_uses_at_most_the_cores_of_its_process():
     assert threads_after(JOIN, cores=1000, OMP_NUM_THREADS="1") == {1}
     assert threads_after(JOIN, cores=1000) == threads_after(CHOOSE, cores=None)
 
 
-def test_a_process_without_neighbours_keeps_all_cores():
+def test_a_single_process_uses_all_cores():
     assert threads_after(JOIN, cores=None) == threads_after(CHOOSE, cores=None)
 
 

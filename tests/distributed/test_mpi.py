@@ -1,4 +1,4 @@
-"""Real ranks under mpiexec: the same network, one voice, and one end for all, however one of them ends."""
+"""Real ranks under mpiexec train the network of one process, print one report, and end together if one fails."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def mpiexec():
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with a data set in it: 40 images of two classes."""
+    """A folder with a data set of 40 images in two classes."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (40, 28, 28, 1), dtype=np.uint8), np.arange(40) % 2
     np.savez(tmp_path / "noise.npz", x_train=images, y_train=labels, x_test=images[:5], y_test=labels[:5])
@@ -65,16 +65,16 @@ def program(mpiexec, size, *arguments, folder, **more):
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_real_ranks_are_one_process(size, mpiexec, tmp_path):
+def test_real_ranks_match_one_process(size, mpiexec, tmp_path):
     state, history = train(network(), **EVERYTHING)
     code, out, errors = program(mpiexec, size, "train", tmp_path / "a.npz", folder=tmp_path)
     assert code == 0, errors
-    spoken, told = out.splitlines()
-    assert spoken == "rank 0 speaks"
-    told = json.loads(told)
-    assert told["sums"] == [sum(10.0**rank for rank in range(size))] * 5
-    assert told["threads"] == max(len(os.sched_getaffinity(0)) // size, 1)
-    assert np.allclose(told["history"], history, rtol=1e-12)
+    first_line, result = out.splitlines()
+    assert first_line == "rank 0 prints"
+    result = json.loads(result)
+    assert result["sums"] == [sum(10.0**rank for rank in range(size))] * 5
+    assert result["threads"] == max(len(os.sched_getaffinity(0)) // size, 1)
+    assert np.allclose(result["history"], history, rtol=1e-12)
     assert difference(state, dict(np.load(tmp_path / "a.npz"))) < 1e-12
 
 
@@ -85,16 +85,18 @@ def test_the_same_number_of_ranks_gives_the_same_bits(mpiexec, tmp_path):
     assert difference(*(dict(np.load(file)) for file in files)) == 0
 
 
-@pytest.mark.parametrize(("what", "said"), [("dies", "signal 9|killed"), ("bug", "KeyError: 'a key'.*on rank 3 of 4")])
-def test_a_rank_that_dies_ends_all(what, said, mpiexec, tmp_path):
+@pytest.mark.parametrize(
+    ("what", "message"), [("dies", "signal 9|killed"), ("bug", "KeyError: 'a key'.*on rank 3 of 4")]
+)
+def test_a_rank_that_dies_ends_all_ranks(what, message, mpiexec, tmp_path):
     began = time.monotonic()
     code, out, errors = program(mpiexec, 4, what, folder=tmp_path)
     assert code != 0
-    assert re.search(said, (out + errors).replace("\n", " "), re.IGNORECASE)
+    assert re.search(message, (out + errors).replace("\n", " "), re.IGNORECASE)
     assert time.monotonic() - began < 60
 
 
-def test_a_rank_that_hangs_is_given_up(mpiexec, tmp_path):
+def test_a_rank_that_hangs_ends_the_run_after_a_timeout(mpiexec, tmp_path):
     code, _, errors = program(mpiexec, 2, "hangs", folder=tmp_path, TINYCNN_TIMEOUT_S="2")
     assert code != 0
     assert "has waited 2 s for the others" in errors
@@ -104,26 +106,26 @@ def test_a_rank_that_hangs_is_given_up(mpiexec, tmp_path):
     ("what", "message"),
     [("one fails", "error: of rank 1"), ("all fail", "error: of rank 0"), ("no memory", "error: out of memory")],
 )
-def test_all_end_with_one_message(what, message, mpiexec, tmp_path):
+def test_failing_ranks_print_one_message(what, message, mpiexec, tmp_path):
     code, _, errors = program(mpiexec, 2, what, folder=tmp_path)
     assert code == 2
     assert [line.split(" (")[0] for line in errors.splitlines() if line.startswith("error")] == [message]
 
 
-def test_who_was_stopped_waits_for_the_checkpoint(mpiexec, tmp_path):
+def test_stopped_ranks_wait_for_the_checkpoint(mpiexec, tmp_path):
     code, _, errors = program(mpiexec, 2, "slow to stop", folder=tmp_path)
     assert code == 130
     assert "has waited" not in errors
 
 
-def test_the_usual_variable_limits_threads(mpiexec, tmp_path):
+def test_omp_num_threads_limits_the_threads(mpiexec, tmp_path):
     code, out, errors = program(mpiexec, 1, "threads", folder=tmp_path, OMP_NUM_THREADS="1")
     assert code == 0, errors
     assert out.splitlines()[1:] == ["1"]
 
 
-def test_the_example_as_a_user_runs_it(mpiexec, tmp_path):
-    """With pictures in a folder, and the best of its epochs kept, to which only rank 0 goes back."""
+def test_the_example_trains_on_pictures_with_two_ranks(mpiexec, tmp_path):
+    """The data set is a folder of pictures; only rank 0 restores the best epoch."""
     rng = np.random.default_rng(0)
     for number in range(24):
         path = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"
@@ -144,10 +146,10 @@ def test_the_example_as_a_user_runs_it(mpiexec, tmp_path):
     assert errors.count("error: --resume: the run in out is finished") == 1
 
 
-def test_ctrl_c_saves_and_others_go_on(mpiexec, folder):
-    """Two ranks, Ctrl-C in the terminal; four ranks, SIGTERM to mpiexec; and one process without any mpiexec."""
+def test_a_stopped_run_is_saved_and_resumed_with_another_number_of_ranks(mpiexec, folder):
+    """Two ranks stopped with Ctrl-C, then four ranks stopped with SIGTERM to mpiexec, then one process to the end."""
     if "HYDRA" not in subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True).stdout:
-        pytest.skip("this mpiexec kills its processes at once when it is told to stop; MPICH's passes the signal on")
+        pytest.skip("this mpiexec kills its processes immediately on a signal; that of MPICH forwards the signal")
     options = ["--epochs", "9999", "--checkpoint-every", "5", "--augment", "affine", "--output", "out"]
     process = mpiexec(2, *TRAIN, *options, folder=folder, start_new_session=True)
     steps = stopped_by(lambda: os.killpg(process.pid, signal.SIGINT), process, 0, folder, "mpiexec -n 2 ")
@@ -161,7 +163,7 @@ def test_ctrl_c_saves_and_others_go_on(mpiexec, folder):
 
 
 def stopped_by(blow, process, steps, folder, launcher):
-    """``process`` takes a run up after ``steps`` steps, and ``blow()`` stops it; answers how many steps are done."""
+    """Stop ``process``, which resumes a run at ``steps`` steps, with ``blow()``; returns the number of saved steps."""
     deadline = time.monotonic() + 60
     while saved_steps(folder) <= steps and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -179,7 +181,7 @@ def saved_steps(folder):
 
 
 class Clock:
-    """Time that passes only while somebody sleeps, or looks."""
+    """A clock that advances only in ``sleep`` and ``look``."""
 
     now = looks = 0
 
@@ -187,7 +189,7 @@ class Clock:
         return self.now
 
     def sleep(self, seconds):
-        self.now += seconds + 6e-5  # what a kernel takes to wake somebody
+        self.now += seconds + 6e-5  # wake-up latency of the kernel
 
     def look(self, enough):
         self.looks += 1
@@ -198,12 +200,12 @@ class Clock:
 @pytest.mark.parametrize(
     ("enough", "most_looks", "most_s"),
     [
-        (lambda clock: clock.looks > 300, 301, 0.04),  # a large message, of which each look moves a piece
-        (lambda clock: clock.now > 1, 6000, 1.01),  # a slow rank: little of a core is taken from it
-        (lambda clock: clock.now > 60, 40_000, 60.01),  # one that downloads
+        (lambda clock: clock.looks > 300, 301, 0.04),  # a large message; each poll transfers a part
+        (lambda clock: clock.now > 1, 6000, 1.01),  # a slow rank: polling takes little of its core
+        (lambda clock: clock.now > 60, 40_000, 60.01),  # a rank that downloads
     ],
 )
-def test_waiting_is_quick_and_leaves_the_core_to_others(enough, most_looks, most_s, monkeypatch):
+def test_waiting_returns_quickly_with_few_polls(enough, most_looks, most_s, monkeypatch):
     clock, communicator = Clock(), mpi.MpiCommunicator.__new__(mpi.MpiCommunicator)
     monkeypatch.setattr(mpi, "time", clock)
     request = types.SimpleNamespace(Test=lambda: clock.look(lambda: enough(clock)))
@@ -212,14 +214,14 @@ def test_waiting_is_quick_and_leaves_the_core_to_others(enough, most_looks, most
     assert clock.now < most_s
 
 
-def test_started_alone_it_names_the_command(tmp_path):
+def test_without_mpiexec_the_error_contains_the_command(tmp_path):
     command = [sys.executable, *TRAIN]
     done = subprocess.run(command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert re.search(r"started alone.* \S*mpiexec -n 2 \S*python\S* .*train_mnist.py .*--distributed", done.stderr)
 
 
-def test_without_mpi_it_names_the_package(tmp_path):
+def test_without_mpi_the_error_contains_the_package(tmp_path):
     pytest.importorskip("mpi4py")
     environment = surroundings(PMI_RANK="0", PMI_SIZE="2", MPI4PY_LIBMPI=str(tmp_path / "no_library.so"))
     command = [sys.executable, *TRAIN]
@@ -229,7 +231,7 @@ def test_without_mpi_it_names_the_package(tmp_path):
 
 
 @pytest.mark.parametrize("surrounding", [{"PMI_RANK": "0", "PMI_SIZE": "2"}, {}], ids=["as a rank", "alone"])
-def test_without_mpi4py_it_names_the_package_too(surrounding, tmp_path):
+def test_without_mpi4py_the_error_contains_the_package(surrounding, tmp_path):
     hide = "import sys, runpy; sys.modules['mpi4py'] = None; sys.argv = sys.argv[1:]; "
     hide += "import importlib.util as u; find = u.find_spec; "
     hide += "u.find_spec = lambda name, *a: None if name == 'mpi4py' else find(name, *a); "

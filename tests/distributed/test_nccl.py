@@ -1,4 +1,4 @@
-"""Ranks with a GPU each, without a GPU: arrays of ``fake_cupy``, sums of ``fake_nccl``, ranks that are threads."""
+"""Ranks with one simulated GPU each: arrays of ``fake_cupy``, sums of ``fake_nccl``, ranks that are threads."""
 
 import sys
 import types
@@ -17,7 +17,7 @@ from tinycnn.errors import BackendError
 
 @pytest.fixture
 def gpu(monkeypatch, request):
-    """The GPU backend of the tests, with NCCL where CuPy has it."""
+    """The emulated GPU backend, with ``fake_nccl`` as CuPy's NCCL."""
     cuda = types.SimpleNamespace(
         **vars(fake_cupy.cuda), nccl=fake_nccl, runtime=types.SimpleNamespace(runtimeGetVersion=lambda: 13010)
     )
@@ -29,7 +29,7 @@ def gpu(monkeypatch, request):
 
 
 class GpuRank(ThreadRank):
-    """A thread whose arrays lie on a GPU; as in ``MpiCommunicator``, the host's are summed by the host."""
+    """A thread whose arrays are on a GPU; as in ``MpiCommunicator``, host arrays are summed on the host."""
 
     gpus = None
 
@@ -47,8 +47,8 @@ def on_gpus(size, work):
 
 @pytest.mark.parametrize("size", [2, 20])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_gpus_are_one_gpu(size, dtype, gpu):
-    """20 ranks leave some without an image, and kernels without work."""
+def test_several_gpus_match_one_gpu(size, dtype, gpu):
+    """With 20 ranks, some have no image and their kernels no work."""
     state, history = train(network(dtype), epochs=1, **EVERYTHING)
     found = on_gpus(size, lambda rank: train(network(dtype), epochs=1, **EVERYTHING))
     tolerance = 1e-12 if dtype == np.float64 else 2e-5
@@ -58,7 +58,7 @@ def test_gpus_are_one_gpu(size, dtype, gpu):
 
 
 def test_the_host_waits_once_per_step(gpu, monkeypatch):
-    """To hear whether somebody wants to stop; besides, an epoch reads its sums and looks whether all is finite."""
+    """It reads the stop requests; the end of an epoch also reads the sums and checks for finite values."""
     sums, reads = [], []
     monkeypatch.setattr(fake_nccl.NcclCommunicator, "allReduce", counting(sums, fake_nccl.NcclCommunicator.allReduce))
 
@@ -66,8 +66,8 @@ def test_the_host_waits_once_per_step(gpu, monkeypatch):
         before = fake_cupy.host_reads
         on_gpus(2, lambda rank, epochs=epochs: list(trainer_for(network()).fit(IMAGES, LABELS, epochs=epochs)))
         reads.append(fake_cupy.host_reads - before)
-    assert reads[1] - reads[0] == 2 * (5 + 1 + 3)  # two ranks: five steps, the end of the epoch, and what one GPU reads
-    assert len(sums) == 3 * 2 * 5 * 3  # three epochs, two ranks, five steps: batch norm there and back, gradients
+    assert reads[1] - reads[0] == 2 * (5 + 1 + 3)  # two ranks: five steps, end of epoch, reads of one GPU
+    assert len(sums) == 3 * 2 * 5 * 3  # three epochs, two ranks, five steps: batch norm forward, backward, gradients
 
 
 def counting(calls, function):
@@ -79,8 +79,8 @@ def counting(calls, function):
 
 
 @pytest.mark.parametrize("backend_name", ["cupy"])
-def test_the_real_nccl(backend_name, request):
-    """Where there is a GPU: one rank is all that one GPU can be, and its sum is what it had."""
+def test_real_nccl_with_one_rank(backend_name, request):
+    """On a real GPU: one GPU allows one rank only, whose sum equals its input."""
     request.param = backend_name
     for backend in activated(request):
         if not pytest.importorskip("cupy.cuda.nccl").available:
@@ -92,13 +92,13 @@ def test_the_real_nccl(backend_name, request):
             np.testing.assert_array_equal(backend.to_host(numbers), np.arange(6))
 
 
-def test_without_nccl_it_names_the_package(gpu, monkeypatch):
+def test_without_nccl_the_error_contains_the_package(gpu, monkeypatch):
     monkeypatch.setattr(fake_nccl, "available", False)
     with pytest.raises(BackendError, match="NCCL, which CuPy does not find: `pip install nvidia-nccl-cu13`"):
         nccl.NcclCommunicator(SingleProcess())
 
 
-def test_ranks_that_nccl_does_not_bind(gpu, monkeypatch):
+def test_an_nccl_error_raises_backend_error(gpu, monkeypatch):
     def refuse(*arguments):
         raise fake_nccl.NcclError(5)
 

@@ -1,4 +1,4 @@
-"""Several ranks are one process, up to the order of summation. Here they are threads; ``test_distributed`` has MPI."""
+"""Several ranks give the results of one process, up to the order of summation; here ranks are threads, without MPI."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from tinycnn.train.warm_up import warm_up
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 256, (61, 10, 10, 1), dtype=np.uint8)
 LABELS = rng.integers(0, 3, 61)
-BATCH = 13  # 61 = 4 · 13 + 9: neither 2 nor 4 nor 20 ranks divide any of it, and 20 leave some without an image
+BATCH = 13  # 61 = 4 · 13 + 9: neither 13 nor 9 is divisible by 2, 4 or 20, and with 20 ranks some have no image
 
 
 def network(dtype=np.float64, normalise=True, drop=True):
@@ -59,7 +59,7 @@ EVERYTHING = {"augment": Affine(), "label_smoothing": 0.1, "clip_norm": 0.5}
 
 @pytest.mark.parametrize("size", [2, 4, 20])
 @pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["plain", "everything"])
-def test_ranks_are_one_process_in_float64(settings, size):
+def test_ranks_match_one_process_in_float64(settings, size):
     state, history = train(network(), **settings)
     found = on_ranks(size, lambda rank: train(network(), **settings))
     assert difference(state, found[0][0]) < 1e-12
@@ -70,7 +70,7 @@ def test_ranks_are_one_process_in_float64(settings, size):
 
 
 @pytest.mark.parametrize("size", [2, 20])
-def test_fused_kernels_know_of_the_other_ranks(size):
+def test_fused_kernels_match_one_process(size):
     pytest.importorskip("numba")
     with tinycnn.use_backend("numba"):
         state, _ = train(network(np.float32), epochs=1)
@@ -78,7 +78,7 @@ def test_fused_kernels_know_of_the_other_ranks(size):
         assert difference(state, found) < 2e-5
 
 
-def test_the_same_ranks_give_the_same_bits():
+def test_repeated_runs_give_the_same_bits():
     first, second = (on_ranks(4, lambda rank: train(network(np.float32)))[0][0] for _ in range(2))
     assert difference(first, second) == 0
 
@@ -87,7 +87,7 @@ BUGS = ["plain mean of the means", "statistics of a part", "masks by place in th
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_the_comparison_finds_what_is_done_wrong(bug, monkeypatch):
+def test_the_comparison_detects_planted_bugs(bug, monkeypatch):
     match bug:
         case "plain mean of the means":
             monkeypatch.setattr(Shard, "weight", property(lambda shard: 1 / shard.ranks.size))
@@ -112,8 +112,8 @@ def clip_and_all_reduce(communicator, parameters, *numbers):
 @pytest.mark.parametrize("size", [2, 20])
 @pytest.mark.parametrize("learn", [["dense_2"], ["conv2d_1"], ["batchnorm_1", "dense_1"]], ids=" ".join)
 @pytest.mark.parametrize(("backend", "dtype", "most"), [("numpy", np.float64, 1e-12), ("numba", np.float32, 2e-5)])
-def test_frozen_layers(backend, dtype, most, learn, size):
-    """They have no gradient to add up; what is left learns as in one process, also where a rank has no image."""
+def test_frozen_layers_match_one_process(backend, dtype, most, learn, size):
+    """Frozen layers have no gradient to reduce; the others train as in one process, also if a rank has no image."""
     pytest.importorskip(backend)
     with tinycnn.use_backend(backend):
         state, _ = train(network(dtype).freeze_only(*learn), epochs=1, **EVERYTHING)
@@ -124,8 +124,8 @@ def test_frozen_layers(backend, dtype, most, learn, size):
 
 
 @pytest.mark.parametrize(("images", "batch"), [(3, 13), (9, 1), (5, 4)])
-def test_fewer_images_than_ranks(images, batch, monkeypatch):
-    """In all, or in every batch; validation has one image for four ranks."""
+def test_fewer_images_than_ranks_match_one_process(images, batch, monkeypatch):
+    """Too few images in the data set or in each batch; validation has one image for four ranks."""
     monkeypatch.setattr("tests.distributed.test_ranks.BATCH", batch)
 
     def work(_=None):
@@ -139,8 +139,8 @@ def test_fewer_images_than_ranks(images, batch, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [2, 20])
-def test_images_that_stay_on_the_disk(size, tmp_path, monkeypatch):
-    """Parts of two batches are in memory at a time, and the last of them has fewer images than a batch."""
+def test_stored_images_match_one_process(size, tmp_path, monkeypatch):
+    """Blocks of two batches are in memory at a time; the last block has fewer images than a batch."""
     monkeypatch.setattr("tinycnn.data.stored.BLOCK", 300)
     np.save(tmp_path / "images.npy", IMAGES)
 
@@ -151,13 +151,13 @@ def test_images_that_stay_on_the_disk(size, tmp_path, monkeypatch):
         return trainer.model.state_dict(), [result.validation_loss for result in results]
 
     state, losses = work()
-    assert difference(state, train(network(), **EVERYTHING)[0]) > 1e-3  # whose images came in another order
+    assert difference(state, train(network(), **EVERYTHING)[0]) > 1e-3  # in memory, the order differs
     found = on_ranks(size, work)
     assert all(difference(state, other) < 1e-12 for other, _ in found)
     assert np.allclose(losses, found[0][1], rtol=1e-12)
 
 
-def test_early_stopping_ends_all_after_the_same_epoch():
+def test_early_stopping_ends_all_ranks_after_the_same_epoch():
     def work(_=None):
         settings = {"epochs": 60, "fit": {"early_stopping": 2}, "label_smoothing": 0.1}
         return len(train(network(), **settings)[1])
@@ -167,17 +167,17 @@ def test_early_stopping_ends_all_after_the_same_epoch():
     assert on_ranks(3, work) == [alone] * 3
 
 
-def test_a_folder_that_another_run_writes_to_is_refused_by_all(tmp_path):
+def test_a_folder_in_use_raises_on_all_ranks(tmp_path):
     def work(rank):
         with pytest.raises(SettingError, match="another run is writing there"), claimed(tmp_path / "out"):
-            pytest.fail("nobody may come here")
+            pytest.fail("the folder was claimed")
 
     with claimed(tmp_path / "out"):
         on_ranks(2, work)
 
 
-def test_ranks_warm_up_with_their_part_of_a_batch(monkeypatch):
-    """Not the whole batch, for which there may be no memory."""
+def test_warm_up_uses_the_shard_of_a_batch(monkeypatch):
+    """The whole batch may not fit into memory."""
     monkeypatch.setattr(get_backend(), "compiles", True)
     monkeypatch.setattr(TrainingStep, "__call__", lambda self, batch: seen.append(len(batch.chosen)))
     seen = []
@@ -202,7 +202,7 @@ def test_every_image_is_computed_once_per_epoch(size, monkeypatch):
     assert sorted(number for part in seen for number in part) == list(range(61))
 
 
-def test_a_step_adds_up_once():
+def test_a_step_without_batch_norm_has_one_all_reduce():
     def steps(rank):
         trainer = trainer_for(network(normalise=False))
         list(trainer.fit(IMAGES, LABELS, epochs=1))
@@ -212,7 +212,7 @@ def test_a_step_adds_up_once():
     assert reduced[-5:] == [parameters + 3] * 5  # gradients, loss, correct predictions, stop requests
 
 
-def test_all_reduce_gradients():
+def test_all_reduce_gradients_sums_over_the_ranks():
     def work(rank):
         tensors = [Tensor(np.zeros((2, 2)), requires_grad=True), Tensor(np.zeros(3), requires_grad=True)]
         idle = Tensor(np.zeros(5), requires_grad=True)
@@ -228,7 +228,7 @@ def test_all_reduce_gradients():
         assert numbers == [3, 3]
 
 
-def test_all_reduce_of_one_parameter():
+def test_all_reduce_gradients_with_one_parameter():
     def work(rank):
         tensor = Tensor(np.zeros(2), requires_grad=True)
         tensor.grad = np.ones(2)
@@ -260,26 +260,26 @@ def test_merge_moments():
 
 
 def test_broadcast_and_gather():
-    told = on_ranks(3, lambda rank: (rank.broadcast(bytes([rank.rank] * 4), 2), rank.all_gather(np.array([rank.rank]))))
-    for content, rows in told:
+    work = lambda rank: (rank.broadcast(bytes([rank.rank] * 4), 2), rank.all_gather(np.array([rank.rank])))  # noqa: E731
+    for content, rows in on_ranks(3, work):
         assert content == bytes([2] * 4)
         assert rows.tolist() == [[0], [1], [2]]
 
 
 def test_evaluation_is_shared():
     whole = evaluate(network(), IMAGES[:7], LABELS[:7])
-    # a network each: evaluation switches it to its mode and back, which threads would do to each other
+    # one network per thread: evaluation changes the network's mode, which would affect the other threads
     for scores in on_ranks(20, lambda rank: evaluate_finite(trainer_for(network()), IMAGES[:7], LABELS[:7], "now")):
         assert scores.accuracy == pytest.approx(whole.accuracy)
         assert scores.loss == pytest.approx(whole.loss)
 
 
-def test_one_rank_that_is_told_to_stop_stops_all(tmp_path):
+def test_a_stop_request_on_one_rank_stops_all(tmp_path):
     def run(rank):
-        answers = iter([rank.rank == 1 and step == 3 for step in range(99)])
+        requests = iter([rank.rank == 1 and step == 3 for step in range(99)])
         checkpoints = Checkpoints(tmp_path / "c", report=lambda sentence: None)
         with pytest.raises(TrainingStopped) as stopped:
-            train(network(), fit={"stop": lambda: next(answers), "checkpoints": checkpoints})
+            train(network(), fit={"stop": lambda: next(requests), "checkpoints": checkpoints})
         return str(stopped.value), stopped.value.checkpoint
 
     found = on_ranks(3, run)
@@ -287,7 +287,7 @@ def test_one_rank_that_is_told_to_stop_stops_all(tmp_path):
     assert [path is not None for _, path in found] == [True, False, False]  # only rank 0 writes
 
 
-def test_a_run_is_taken_up_by_another_number_of_ranks(tmp_path):
+def test_a_run_is_resumed_with_another_number_of_ranks(tmp_path):
     undisturbed, history = train(network(), **EVERYTHING)
 
     def begin(rank):
@@ -306,7 +306,7 @@ def test_a_run_is_taken_up_by_another_number_of_ranks(tmp_path):
     assert np.allclose(rest[-1], history[-1], rtol=1e-12)
 
 
-def test_a_number_that_is_lost_on_one_rank_ends_all_alike(monkeypatch):
+def test_a_nan_on_one_rank_raises_the_same_error_on_all(monkeypatch):
     loss = TrainingStep.loss
 
     def lost_on_rank_1(self, logits, labels):
@@ -324,7 +324,7 @@ def test_a_number_that_is_lost_on_one_rank_ends_all_alike(monkeypatch):
     assert others == [first] * 2
 
 
-def test_what_rank_0_cannot_do_fails_everywhere():
+def test_an_error_on_rank_0_raises_on_all_ranks():
     def work(rank):
         def load():
             raise DataError("no such file")
@@ -337,7 +337,7 @@ def test_what_rank_0_cannot_do_fails_everywhere():
 
 
 @pytest.mark.parametrize("other", [1, 2])
-def test_ranks_with_other_data_are_found(other):
+def test_ranks_with_different_settings_raise(other):
     def work(rank):
         with pytest.raises(SettingError, match=f"rank {other} has another run than rank 0: seed 0 on rank 0, 1 here"):
             check_agreement(rank, {"seed": int(rank.rank == other), "data": "abc"})
@@ -345,7 +345,7 @@ def test_ranks_with_other_data_are_found(other):
     on_ranks(3, work)
 
 
-def test_without_others_nothing_changes():
+def test_a_single_process_is_the_default_communicator():
     alone = get_communicator()
     assert (alone.rank, alone.size, alone.launcher) == (0, 1, [])
     with communicator.use_communicator(communicator.SingleProcess()) as other:

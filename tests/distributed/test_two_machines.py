@@ -1,4 +1,4 @@
-"""Ranks on two machines, as far as one kernel can play them: network namespaces, a cable, and an ``ssh`` into them."""
+"""Ranks on two machines, simulated on one kernel by network namespaces, a virtual cable and a stand-in for ``ssh``."""
 
 import json
 import os
@@ -21,7 +21,7 @@ case $1 in 10.77.0.1) place=FIRST;; 10.77.0.2) place=SECOND;; *) exit 1;; esac
 shift
 exec ip netns exec $place sh -c "$*"
 """
-# MPICH sees that both have one kernel, and would use its memory instead of the cable
+# MPICH detects that both are on one kernel and would use shared memory instead of the cable
 BY_CABLE = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "cable", "FI_PROVIDER": "tcp"}
 
 
@@ -30,7 +30,7 @@ def ip(*words):
 
 
 def plugged_in(machine, patience_s=20):
-    """Whether the kernel says that the cable is up; it may do so a second late, and MPI leaves it out until then."""
+    """Wait until the kernel reports the cable as up, since MPI ignores it before; returns False after a timeout."""
     until = time.monotonic() + patience_s
     while ip("-n", machine, "-br", "link", "show", "cable").split()[1] != "UP":
         if time.monotonic() > until:
@@ -41,10 +41,10 @@ def plugged_in(machine, patience_s=20):
 
 @pytest.fixture
 def machines(tmp_path):
-    """``run(size, what, …)``: so many ranks of ``mpi_program.py``, half of them on each machine; ``run.received()``."""
+    """Two machines connected by a cable; ``run(size, what, …)`` starts half of the ranks on each."""
     pytest.importorskip("mpi4py")
-    asked = subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True).stdout if MPIEXEC.exists() else ""
-    if "HYDRA" not in asked:
+    version = subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True).stdout if MPIEXEC.exists() else ""
+    if "HYDRA" not in version:
         pytest.skip("needs the mpiexec of MPICH beside Python: pip install 'tinycnn[mpi]'")
     if shutil.which("ip") is None or os.geteuid() != 0:
         pytest.skip("network namespaces need `ip` (apt install iproute2), and root")
@@ -54,7 +54,7 @@ def machines(tmp_path):
             for name in names:
                 ip("netns", "add", name)
             ip("-n", first, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", second)
-            ip("netns", "exec", first, "true")  # it mounts /sys anew, which not everybody may
+            ip("netns", "exec", first, "true")  # mounts /sys again, which needs a permission
         except subprocess.CalledProcessError as error:
             pytest.skip(f"no network namespaces here: {error.stderr.strip()}")
         for number, name in enumerate(names, start=1):
@@ -76,7 +76,7 @@ class Machines:
         self.ssh.chmod(0o700)
 
     def run(self, size, *arguments):
-        """Exit code, output, errors."""
+        """``(exit code, output, errors)``."""
         command = ["ip", "netns", "exec", self.first, MPIEXEC, "-hosts", "10.77.0.1,10.77.0.2", "-ppn", str(size // 2)]
         command += ["-launcher", "ssh", "-launcher-exec", self.ssh, "-n", str(size), sys.executable]
         command += [ROOT / "tests" / "support" / "mpi_program.py", *arguments]
@@ -85,32 +85,32 @@ class Machines:
         return ended(subprocess.Popen(list(map(str, command)), cwd=self.folder, env=environment, **pipes))
 
     def received(self):
-        """Bytes that came over the cable to the first machine."""
+        """The number of bytes that the first machine received over the cable."""
         counter = "/sys/class/net/cable/statistics/rx_bytes"
         command = ["ip", "netns", "exec", self.first, "cat", counter]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def test_two_machines_are_one_process(machines):
+def test_two_machines_match_one_process(machines):
     state, history = train(network(), **EVERYTHING)
     file = Path(machines.folder) / "a.npz"
     code, out, errors = machines.run(4, "train", file)
     assert code == 0, errors
-    told = json.loads(out.splitlines()[-1])
-    assert told["threads"] == max(len(os.sched_getaffinity(0)) // 2, 1)  # of a machine with two ranks
-    assert np.allclose(told["history"], history, rtol=1e-12)
+    result = json.loads(out.splitlines()[-1])
+    assert result["threads"] == max(len(os.sched_getaffinity(0)) // 2, 1)  # two ranks per machine
+    assert np.allclose(result["history"], history, rtol=1e-12)
     assert difference(state, dict(np.load(file))) < 1e-12
 
 
-def test_sums_go_over_the_cable(machines):
-    """Each of two ranks sends half of its numbers, and then the half that it has summed: 8 MB."""
+def test_all_reduce_sends_the_expected_bytes(machines):
+    """Each of two ranks sends half of its numbers, then the half that it summed: 8 MB."""
     before = machines.received()
     code, out, errors = machines.run(2, "large sum")
     assert (code, out.splitlines()[-1]) == (0, "11.0"), errors
     assert 8e6 < machines.received() - before < 9e6
 
 
-def test_a_rank_that_dies_on_the_other_machine_ends_all(machines):
+def test_a_rank_that_dies_on_another_machine_ends_all(machines):
     code, out, errors = machines.run(4, "dies")
     assert code != 0
     assert re.search("terminated|abort|signal 9|killed", out + errors, re.IGNORECASE)

@@ -33,7 +33,7 @@ def on_last_rank(ranks, moment, work):
 
 def main():
     what, ranks = sys.argv[1], distributed.start()
-    print(f"rank {ranks.rank} speaks", flush=True)
+    print(f"rank {ranks.rank} prints", flush=True)
     match what:
         case "train":
             state, history = train(network(), **EVERYTHING)
