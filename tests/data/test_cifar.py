@@ -53,7 +53,7 @@ CONTENTS = {name: as_bytes(*batch) for name, batch in tiny_batches().items()}
 
 
 def entry(name, content=b"", **fields):
-    """A member of an archive: header and content."""
+    """``(header, content)`` of an archive member."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     for field, value in fields.items():
@@ -84,7 +84,7 @@ GOOD = pack(ordinary_entries())
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
-    """No environment, an empty cache, and ``GOOD`` is the published archive."""
+    """No environment variables, an empty cache, and ``GOOD`` as the published archive."""
     for variable in ("TINYCNN_DATA", "TINYCNN_MIRRORS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -123,19 +123,19 @@ def check_is_tiny(dataset):
     np.testing.assert_array_equal(dataset.y_test, batches["test_batch.bin"][1])
 
 
-# --------------------------------------------------------------------------------------------------------- what is fine
+# ------------------------------------------------------------------------------------------------------- valid archives
 
 
-def test_the_published_archive(tmp_path):
+def test_reads_the_published_archive(tmp_path):
     dataset = load("cifar10", data_dir=folder_with(tmp_path))
     check_is_tiny(dataset)
     assert (dataset.name, dataset.input_shape, dataset.pictures) == ("cifar10", (32, 32, 3), "whole")
     assert dataset.class_names[3] == "cat"
     assert "(verified: the published CIFAR-10 archive)" in dataset.source
-    assert sorted(os.listdir(tmp_path / "data")) == [ARCHIVE]  # nothing is unpacked to the disk
+    assert sorted(os.listdir(tmp_path / "data")) == [ARCHIVE]  # the archive is not unpacked to disk
 
 
-def test_the_true_description():
+def test_description_of_the_published_archive():
     assert CIFAR10.record_bytes == 3073
     assert CIFAR10.records * len(CIFAR10.train) == 50_000
     assert (CIFAR10.files[0].name, CIFAR10.files[0].gz_bytes) == (ARCHIVE, 170_052_171)
@@ -143,29 +143,29 @@ def test_the_true_description():
 
 
 @pytest.mark.parametrize("place", ["data", f"data/{FOLDER}"])
-def test_the_unpacked_folder(tmp_path, place):
+def test_reads_the_unpacked_folder(tmp_path, place):
     unpacked(tmp_path)
     dataset = load("cifar10", data_dir=tmp_path / place)
     check_is_tiny(dataset)
     assert f"{FOLDER} (not verified: not the published {ARCHIVE})" in dataset.source
 
 
-def test_a_whole_run_on_it(tmp_path, capsys):
-    """The network for colour images, by the command of the documentation."""
+def test_the_example_trains_cifar_cnn(tmp_path, capsys):
+    """The command of the documentation trains the network for colour images."""
     where = ["--data-dir", str(folder_with(tmp_path)), "--output", str(tmp_path / "out")]
     options = ["--recipe", "best", "--epochs", "1", "--batch-size", "16", "--backend", "numpy", "--no-plots"]
     train = load_example("train_mnist")
     assert train.main(["--model", "cifar_cnn", "--dataset", "cifar10", *where, *options]) == 0
-    told = capsys.readouterr().out
-    assert "cifar10: 35 training, 0 validation, 7 test images" in told
-    assert "augmented (flip_and_crop)" in told
+    output = capsys.readouterr().out
+    assert "cifar10: 35 training, 0 validation, 7 test images" in output
+    assert "augmented (flip_and_crop)" in output
     model = tinycnn.load(tmp_path / "out" / "model.safetensors")
     assert (model.input_shape, model.pictures) == ((32, 32, 3), "whole")
     assert model.class_names[:2] == ("airplane", "automobile")
     assert model.parameter_count() == 308_394
 
 
-def test_a_folder_for_all_data_sets(tmp_path, monkeypatch):
+def test_reads_a_subfolder_of_the_data_folder(tmp_path, monkeypatch):
     (tmp_path / "all").mkdir()
     folder_with(tmp_path).rename(tmp_path / "all" / "cifar10")
     monkeypatch.setenv("TINYCNN_DATA", str(tmp_path / "all"))
@@ -173,14 +173,14 @@ def test_a_folder_for_all_data_sets(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT])
-def test_the_same_files_packed_again(tmp_path, format):
+def test_a_repacked_archive_is_read_but_not_verified(tmp_path, format):
     entries = [(info.replace(name=f"./{info.name}"), content) for info, content in ordinary_entries()]
     dataset = load("cifar10", data_dir=folder_with(tmp_path, gzip.compress(tar(entries, format))))
     check_is_tiny(dataset)
     assert "(not the published archive: content differs)" in dataset.source
 
 
-# --------------------------------------------------------------------------------------------------- what is damaged
+# ------------------------------------------------------------------------------------------------- damaged archives
 
 
 def without(name):
@@ -188,7 +188,7 @@ def without(name):
 
 
 def replaced(name, **fields):
-    """The ordinary archive with one member declared otherwise."""
+    """The members of the ordinary archive, with other fields for one of them."""
     return [*without(name), entry(f"{FOLDER}/{name}", **{"content": b"", **fields})]
 
 
@@ -245,14 +245,14 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(("content", "words"), DAMAGED.values(), ids=DAMAGED)
-def test_damaged_archives(tmp_path, content, words):
+def test_damaged_archives_raise(tmp_path, content, words):
     assert re.search(words, refused(tmp_path, content))
-    assert sorted(os.listdir(tmp_path)) == ["data"]  # and nothing was written anywhere
+    assert sorted(os.listdir(tmp_path)) == ["data"]  # no file was written
     assert os.listdir(tmp_path / "data") == [ARCHIVE]
 
 
 def bomb(kind):
-    """32 MiB of zeros in 32 KB: in a member nobody asked for, or in the header of one."""
+    """32 MiB of zeros in 32 KB: in an unused member, in the header of one, or after the end."""
     zeros = bytes(32 << 20)
     if kind == "behind the end":
         return gzip.compress(tar(ordinary_entries()) + zeros)
@@ -266,7 +266,7 @@ def bomb(kind):
 
 
 @pytest.mark.parametrize("kind", ["a member", "behind the end", "a header", "a name"])
-def test_bombs_are_given_up(tmp_path, kind):
+def test_decompression_bombs_raise_without_taking_memory(tmp_path, kind):
     folder_with(tmp_path, bomb(kind))
     tracemalloc.start()
     try:
@@ -290,14 +290,14 @@ def test_bombs_are_given_up(tmp_path, kind):
     ],
     ids=["missing", "short", "labels", "pipe"],
 )
-def test_damaged_folders(tmp_path, damage, words):
+def test_damaged_folders_raise(tmp_path, damage, words):
     damage(unpacked(tmp_path))
     with pytest.raises(DataError, match=words) as caught:
         load("cifar10", data_dir=tmp_path / "data")
     assert FOLDER in str(caught.value)
 
 
-def test_nothing_there(tmp_path):
+def test_a_folder_without_the_data_set_raises(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(DataError, match=f"holds neither {ARCHIVE} nor the folder {FOLDER}") as caught:
         load("cifar10", data_dir=tmp_path / "data")
@@ -308,8 +308,8 @@ def test_nothing_there(tmp_path):
 @given(
     changes=st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 255)), min_size=1, max_size=6), cut=st.floats(0, 1)
 )
-def test_changed_bytes_are_read_or_refused(tmp_path, changes, cut):
-    """In the headers of the tar, where they mean something; packed again, so that gzip has no objection."""
+def test_changed_bytes_give_the_images_or_a_data_error(tmp_path, changes, cut):
+    """The changes are in the tar headers; the archive is compressed again, so that gzip's checksum is right."""
     content = bytearray(tar(ordinary_entries()))
     headers = [i for i in range(0, len(content), 512) if content[i + 257 : i + 262] == b"ustar"]
     for place, value in changes:
@@ -334,7 +334,7 @@ def server(tmp_path):
         yield server
 
 
-def test_it_is_downloaded_once(server, tmp_path, monkeypatch):
+def test_the_archive_is_downloaded_once(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "ANSWER_S", 30.0)
     monkeypatch.setenv("TINYCNN_MIRRORS", f"{refused_address()}, {server.address('corrupt')}, {server.address('good')}")
     dataset = load("cifar10")
@@ -347,7 +347,7 @@ def test_it_is_downloaded_once(server, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("behaviour", ["corrupt", "truncate", "html", "endless"])
-def test_a_bad_download_is_told_and_leaves_nothing(server, tmp_path, monkeypatch, behaviour):
+def test_a_failed_download_raises_and_leaves_no_file(server, tmp_path, monkeypatch, behaviour):
     monkeypatch.setattr(download, "ANSWER_S", 30.0)
     monkeypatch.setenv("TINYCNN_MIRRORS", server.address(behaviour))
     with pytest.raises(DataError, match="CIFAR-10 could not be downloaded"):
@@ -355,10 +355,10 @@ def test_a_bad_download_is_told_and_leaves_nothing(server, tmp_path, monkeypatch
     assert os.listdir(tmp_path / "cache" / "tinycnn" / "cifar10") == []
 
 
-# ---------------------------------------------------------------------------------------- and that the checks can fail
+# ------------------------------------------------------------------------------------------------- the checks can fail
 
 
-def test_the_planes_would_be_noticed_if_they_were_swapped(tmp_path, monkeypatch):
+def test_swapped_planes_are_detected(tmp_path, monkeypatch):
     joined = cifar._joined
     swapped = lambda *arguments: (joined(*arguments)[0].swapaxes(1, 2), joined(*arguments)[1])  # noqa: E731
     monkeypatch.setattr(cifar, "_joined", swapped)
@@ -366,7 +366,7 @@ def test_the_planes_would_be_noticed_if_they_were_swapped(tmp_path, monkeypatch)
         check_is_tiny(load("cifar10", data_dir=folder_with(tmp_path)))
 
 
-def test_the_good_archive_is_written_as_the_format_says():
+def test_the_reference_archive_follows_the_format():
     content = zlib.decompress(GOOD, 31)
     first = content.index(CONTENTS["data_batch_2.bin"][:100])
     assert content[first - 512 : first - 412].rstrip(b"\0") == f"{FOLDER}/data_batch_2.bin".encode()

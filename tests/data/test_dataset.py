@@ -32,7 +32,7 @@ def test_dataset_normalises_shapes_and_label_types():
     assert dataset.notice is None
 
 
-def test_colour_images_stay_as_they_are():
+def test_colour_images_are_not_changed():
     dataset = make(x_train=np.zeros((4, 6, 5, 3), np.uint8), x_test=np.zeros((2, 6, 5, 3), np.uint8))
     assert dataset.input_shape == (6, 5, 3)
 
@@ -59,7 +59,7 @@ def test_dataset_is_frozen_and_short_to_print():
         ({"x_test": np.zeros((2, 5, 6), np.uint8)}, "expected the same"),
     ],
 )
-def test_dataset_refuses(changes, reason):
+def test_invalid_arrays_raise(changes, reason):
     with pytest.raises(DataError, match=reason):
         make(**changes)
 
@@ -75,7 +75,7 @@ def test_class_counts_includes_classes_that_do_not_occur():
 
 
 @pytest.mark.parametrize("function", [one_hot, class_counts])
-def test_labels_outside_the_range(function):
+def test_labels_outside_the_range_raise(function):
     for labels in ([0, 3], [-1, 0], [0.0, 1.0]):
         with pytest.raises(DataError):
             function(np.array(labels), 3)
@@ -92,7 +92,7 @@ def test_split_keeps_every_image_once_and_with_its_label():
     np.testing.assert_array_equal(x[np.concatenate([y_train, y_val])], np.concatenate([x_train, x_val]))
 
 
-def test_split_is_decided_by_its_seed():
+def test_split_depends_on_its_seed():
     x, y = np.zeros((50, 2)), np.arange(50)
     first, again, other = (split_validation(x, y, 0.2, seed=seed)[3] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -109,19 +109,19 @@ def test_split_sizes(count, fraction, n_val):
 
 
 @pytest.mark.parametrize(("count", "fraction"), [(10, 0.04), (4, 0.1), (1, 0.9)])
-def test_a_split_that_sets_nothing_aside_is_refused(count, fraction):
-    """Who asks for validation and silently gets none would trust a number that is not there."""
+def test_a_split_without_validation_images_raises(count, fraction):
+    """Without an error, a run would silently have no validation score."""
     with pytest.raises(SettingError, match=f"{fraction} of {count} images sets none aside"):
         split_validation(np.zeros((count, 2)), np.zeros(count), fraction, seed=0)
 
 
 @pytest.mark.parametrize("fraction", [1, 1.5, -0.1, float("nan")])
-def test_split_refuses_fractions(fraction):
+def test_split_fraction_out_of_range_raises(fraction):
     with pytest.raises(SettingError, match="fraction"):
         split_validation(np.zeros((4, 2)), np.zeros(4), fraction, seed=0)
 
 
 @pytest.mark.parametrize(("n_images", "n_labels"), [(4, 3), (0, 0)])
-def test_split_refuses_counts(n_images, n_labels):
+def test_split_with_different_counts_raises(n_images, n_labels):
     with pytest.raises(DataError):
         split_validation(np.zeros((n_images, 2)), np.zeros(n_labels), 0.5, seed=0)

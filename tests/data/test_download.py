@@ -1,4 +1,4 @@
-"""Downloads from mirrors that refuse, stall, lie or break off: the next mirror is asked, and every reason is kept."""
+"""Downloads from mirrors that refuse, stall, corrupt or break off: the next is tried, and every reason is reported."""
 
 import errno
 import hashlib
@@ -29,7 +29,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.delenv("TINYCNN_DATA", raising=False)
     monkeypatch.delenv("TINYCNN_MIRRORS", raising=False)
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
-    monkeypatch.setattr(module, "ANSWER_S", 30.0)  # a busy machine must not look like a bad mirror
+    monkeypatch.setattr(module, "ANSWER_S", 30.0)  # so that a busy machine does not fail a good mirror
     monkeypatch.setitem(SOURCES, "mnist", publish(write_set(tmp_path / "published", tiny_arrays()), "MNIST"))
 
 
@@ -45,13 +45,13 @@ def folder(tmp_path):
 
 
 def check_is_complete(folder, published):
-    """The four published files and nothing else: no temporary file is left."""
+    """Check that the folder holds the four published files and no temporary file."""
     assert sorted(os.listdir(folder)) == sorted(NAMES)
     for name in NAMES:
         assert (folder / name).read_bytes() == (published / name).read_bytes()
 
 
-def test_good_mirror(server, folder, tmp_path, capfd):
+def test_a_good_mirror_delivers_all_files(server, folder, tmp_path, capfd):
     download_files("mnist", folder, [server.address("good")])
     check_is_complete(folder, tmp_path / "published")
     output = capfd.readouterr()
@@ -60,7 +60,7 @@ def test_good_mirror(server, folder, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("behaviour", ["moved", "labelled"])
-def test_unusual_but_correct_answers(server, folder, tmp_path, behaviour):
+def test_unusual_but_correct_responses_are_accepted(server, folder, tmp_path, behaviour):
     download_files("mnist", folder, [server.address(behaviour)])
     check_is_complete(folder, tmp_path / "published")
 
@@ -85,11 +85,11 @@ BAD = {
 }
 
 
-IMPATIENT = {"mute": "ANSWER_S", "stall": "WINDOW_S", "dribble": "WINDOW_S", "drip": "WINDOW_S"}  # what must end it
+IMPATIENT = {"mute": "ANSWER_S", "stall": "WINDOW_S", "dribble": "WINDOW_S", "drip": "WINDOW_S"}  # its timeout
 
 
 @pytest.mark.parametrize("behaviour", BAD)
-def test_bad_mirror_is_explained_and_leaves_nothing(server, folder, behaviour, monkeypatch):
+def test_a_bad_mirror_raises_with_the_reason_and_leaves_no_file(server, folder, behaviour, monkeypatch):
     if behaviour in IMPATIENT:
         monkeypatch.setattr(module, IMPATIENT[behaviour], 0.3)
     with pytest.raises(DataError, match=BAD[behaviour]) as caught:
@@ -98,13 +98,13 @@ def test_bad_mirror_is_explained_and_leaves_nothing(server, folder, behaviour, m
     assert list(folder.iterdir()) == []
 
 
-def test_mirrors_are_asked_in_turn_until_one_delivers(server, folder, tmp_path):
+def test_mirrors_are_tried_in_order_until_one_delivers(server, folder, tmp_path):
     mirrors = [refused_address(), *(server.address(behaviour) for behaviour in ("html", "corrupt", "good"))]
     download_files("mnist", folder, mirrors)
     check_is_complete(folder, tmp_path / "published")
 
 
-def test_all_reasons_are_told_when_none_delivers(server, folder):
+def test_the_error_lists_every_mirror_with_its_reason(server, folder):
     mirrors = [refused_address(), server.address("unavailable"), "http://bad host/", "gopher://127.0.0.1/"]
     with pytest.raises(DataError, match="MNIST could not be downloaded") as caught:
         download_files("mnist", folder, mirrors)
@@ -113,18 +113,18 @@ def test_all_reasons_are_told_when_none_delivers(server, folder):
     assert "refused" in lines[0].lower()
 
 
-def test_intact_files_are_not_fetched_again_and_damaged_ones_are(server, folder, tmp_path):
+def test_only_damaged_files_are_downloaded_again(server, folder, tmp_path):
     download_files("mnist", folder, [server.address("good")])
     server.requests.clear()
     (folder / NAMES[2]).write_bytes(b"damaged")
     download_files("mnist", folder, [server.address("good")])
     assert server.requests == [f"/good/{NAMES[2]}"]
     check_is_complete(folder, tmp_path / "published")
-    download_files("mnist", folder, [refused_address()])  # nothing is missing: no network is needed
+    download_files("mnist", folder, [refused_address()])  # no file is missing, so no network is needed
     check_is_complete(folder, tmp_path / "published")
 
 
-def test_next_mirror_continues_where_the_first_gave_up(server, folder, tmp_path):
+def test_the_next_mirror_downloads_only_missing_files(server, folder, tmp_path):
     (server.folder / NAMES[3]).rename(server.folder / "gone")
     with pytest.raises(DataError):
         download_files("mnist", folder, [server.address("good")])
@@ -152,7 +152,7 @@ def test_load_repairs_a_damaged_cache(server, tmp_path, monkeypatch):
     check_is_complete(cache, tmp_path / "published")
 
 
-def test_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
+def test_an_unwritable_cache_raises(server, tmp_path, monkeypatch):
     monkeypatch.setenv("TINYCNN_MIRRORS", server.address("good"))
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(DataError, match=r"Not a directory|File exists|cannot find"):
@@ -172,7 +172,7 @@ def test_pace_is_judged_window_by_window(monkeypatch, amounts, is_fast):
 
 
 class Clock:
-    """Time that passes when somebody says so."""
+    """A clock that advances only when a test sets ``now``."""
 
     now = 1000.0
 
@@ -188,12 +188,12 @@ def clock(monkeypatch):
     return clock
 
 
-def asked_of(mirrors, clock, monkeypatch, folder):
-    """Which of the mirrors are asked, when each takes its seconds; in vain, but for what it says was good of them."""
-    asked = []
+def tried_of(mirrors, clock, monkeypatch, folder):
+    """The mirrors that are tried: ``{mirror: (seconds until it fails, number of windows with progress)}`` → names."""
+    tried = []
 
     def fetch(source, folder, mirror, patience):
-        asked.append(mirror)
+        tried.append(mirror)
         seconds, good = mirrors[mirror]
         for _ in range(good):
             clock.now += seconds / (good + 1)
@@ -206,28 +206,28 @@ def asked_of(mirrors, clock, monkeypatch, folder):
         download_files("mnist", folder, list(mirrors))
     lines = str(caught.value).splitlines()[1:]
     assert len(lines) == len(mirrors)
-    assert all("not asked: earlier mirrors took" in line for line in lines[len(asked) :])
-    return asked
+    assert all("not asked: earlier mirrors took" in line for line in lines[len(tried) :])
+    return tried
 
 
-def test_all_mirrors_together_are_waited_for_less_than_a_minute(clock, folder, monkeypatch):
-    dribbling = {f"mirror{i}": (15.9, 0) for i in range(6)}  # each at the end of its patience
-    assert len(asked_of(dribbling, clock, monkeypatch, folder)) == 3
+def test_all_mirrors_together_wait_less_than_a_minute(clock, folder, monkeypatch):
+    dribbling = {f"mirror{i}": (15.9, 0) for i in range(6)}  # just below the timeout of each
+    assert len(tried_of(dribbling, clock, monkeypatch, folder)) == 3
     assert clock.now < 1000 + 60
 
 
-def test_mirrors_that_refuse_at_once_cost_nothing(clock, folder, monkeypatch):
+def test_mirrors_that_fail_immediately_are_all_tried(clock, folder, monkeypatch):
     refusing = {f"mirror{i}": (0.2, 0) for i in range(50)}
-    assert len(asked_of(refusing, clock, monkeypatch, folder)) == 50
+    assert len(tried_of(refusing, clock, monkeypatch, folder)) == 50
 
 
-def test_time_in_which_something_came_is_not_in_vain(clock, folder, monkeypatch):
-    """Mirrors that deliver for minutes, and then break off: only what followed the last good window is lost."""
+def test_time_with_progress_does_not_count_as_waiting(clock, folder, monkeypatch):
+    """Mirrors deliver for minutes, then break off: only the time after the last good window counts."""
     breaking_off = {f"mirror{i}": (120.0, 9) for i in range(6)}  # twelve seconds lost by each
-    assert len(asked_of(breaking_off, clock, monkeypatch, folder)) == 4
+    assert len(tried_of(breaking_off, clock, monkeypatch, folder)) == 4
 
 
-def test_shortened_times_mirrors_that_dribble_end_in_time(server, folder, monkeypatch):
+def test_slow_mirrors_end_in_time(server, folder, monkeypatch):
     for name, seconds in (("ANSWER_S", 1.0), ("WINDOW_S", 0.3), ("LIMIT_S", 2.0)):
         monkeypatch.setattr(module, name, seconds)
     mirrors = [server.address(behaviour) for behaviour in ("drip", "dribble", "stall", "drip", "dribble", "good")]
@@ -237,7 +237,7 @@ def test_shortened_times_mirrors_that_dribble_end_in_time(server, folder, monkey
     assert time.monotonic() - began < 30  # a busy machine may be late
 
 
-def test_files_of_a_download_that_was_killed_are_removed(server, folder, tmp_path):
+def test_old_temporary_files_are_removed(server, folder, tmp_path):
     folder.mkdir()
     for name, age in (("tmp0123abcd", 7200), ("tmpyoung_01", 60)):
         (folder / name).write_bytes(b"half")
@@ -246,8 +246,8 @@ def test_files_of_a_download_that_was_killed_are_removed(server, folder, tmp_pat
     assert sorted(set(os.listdir(folder)) - set(NAMES)) == ["tmpyoung_01"]
 
 
-def test_what_is_left_of_a_killed_download_has_such_a_name(folder):
-    """If pooch changed its names, nothing would be removed any more."""
+def test_temporary_files_of_pooch_match_the_pattern(folder):
+    """If pooch changed its names, old temporary files would no longer be removed."""
     seen = []
 
     def look(url, output_file, pooch):
@@ -260,7 +260,7 @@ def test_what_is_left_of_a_killed_download_has_such_a_name(folder):
     assert seen[0].match(module.TEMPORARY)
 
 
-def test_endless_answer_is_not_read_on():
+def test_an_endless_response_is_not_read_to_the_end():
     class EndlessResponse:
         reads = 0
         raw = property(lambda self: self)
@@ -273,8 +273,8 @@ def test_endless_answer_is_not_read_on():
         list(module._pieces(EndlessResponse(), 25))
 
 
-def test_name_look_up_that_hangs_does_not_hold_anybody_up(folder, monkeypatch):
-    """The request is stuck for as long as the test runs; the answer comes all the same."""
+def test_a_hanging_name_look_up_ends_after_the_timeout(folder, monkeypatch):
+    """The request blocks during the whole test; the error is raised nevertheless."""
     release = threading.Event()
     monkeypatch.setattr(module, "_request", lambda url, answer: release.wait(60))
     monkeypatch.setattr(module, "ANSWER_S", 0.05)
@@ -286,7 +286,7 @@ def test_name_look_up_that_hangs_does_not_hold_anybody_up(folder, monkeypatch):
         release.set()
 
 
-def test_answer_that_comes_too_late_is_closed(monkeypatch):
+def test_a_late_response_is_closed(monkeypatch):
     closed = threading.Event()
 
     class LateResponse:
@@ -304,8 +304,8 @@ def test_answer_that_comes_too_late_is_closed(monkeypatch):
     assert closed.wait(10)
 
 
-def test_patience_adds_up_to_less_than_the_limits_promised():
-    """Unpatched: mirrors that stall cost at most 60 s, all three are asked, and unreachable ones cost at most 15 s."""
+def test_timeouts_add_up_to_less_than_the_documented_limits():
+    """Unpatched: stalling mirrors take at most 60 s, all three are tried, and unreachable ones take at most 15 s."""
     code = "from tinycnn.data import download as d; print(d.ANSWER_S, d.WINDOW_S, d.LIMIT_S)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     answer, window, limit = map(float, result.stdout.split())
@@ -325,7 +325,7 @@ download_files("mnist", Path(sys.argv[2]), [sys.argv[3]])
 """
 
 
-def test_two_processes_at_once(server, folder, tmp_path):
+def test_two_processes_download_concurrently(server, folder, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     arguments = [sys.executable, "-c", CHILD, str(tmp_path / "published"), str(folder), server.address("good")]
     children = [subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)]
@@ -335,8 +335,8 @@ def test_two_processes_at_once(server, folder, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_killed_in_the_middle_leaves_no_half_file(server, folder, tmp_path):
-    """What had begun lies under a temporary name, is never read, and does not stop the next attempt."""
+def test_a_killed_download_leaves_no_partial_file(server, folder, tmp_path):
+    """The partial file has a temporary name, is never read, and does not prevent the next attempt."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     arguments = [sys.executable, "-c", CHILD, str(tmp_path / "published"), str(folder), server.address("stall")]
     with subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL) as child:
@@ -353,7 +353,7 @@ def test_killed_in_the_middle_leaves_no_half_file(server, folder, tmp_path):
     check_is_complete(folder, tmp_path / "published")
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_file(server, folder, monkeypatch):
+def test_a_full_disk_raises_and_leaves_no_partial_file(server, folder, monkeypatch):
     def full(*arguments, **settings):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -371,8 +371,8 @@ def test_progress_bar_on_a_terminal(server, folder, monkeypatch, capsys):
     assert NAMES[0] in error_output
 
 
-def test_helpers_publish_what_the_server_serves(server, tmp_path):
-    """The server is a checker too: its good path must be good, and its corrupt one must differ."""
+def test_the_server_serves_the_published_files(server, tmp_path):
+    """The server's path ``good`` must deliver the published bytes, and ``corrupt`` others."""
     import requests
 
     good, corrupt = (requests.get(server.address(b) + NAMES[0], timeout=5).content for b in ("good", "corrupt"))

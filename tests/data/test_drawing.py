@@ -1,4 +1,4 @@
-"""A picture of a digit, however it was made, becomes what MNIST would hold."""
+"""Pictures of digits from any source become images like MNIST's."""
 
 import struct
 import zlib
@@ -35,14 +35,14 @@ def encoded(image, kind="PNG", **options):
 
 
 def pixels(image, kind="PNG", **options):
-    """What a network would see, ``(28, 28)``."""
+    """The input of a network, ``(28, 28)``."""
     found = read_drawing(encoded(image, kind, **options))
     assert (found.shape, found.dtype) == ((1, 28, 28, 1), np.uint8)
     return found[0, :, :, 0]
 
 
 def difference(a, b):
-    """Mean difference of two pictures in grey levels, where they match best: the centre of mass may round up or down.
+    """Mean difference of two pictures in grey levels at their best alignment: the centre of mass may round up or down.
 
     Different digits differ by 20 or more.
     """
@@ -78,23 +78,23 @@ def test_the_centre_of_mass_is_the_pixel_that_mnist_takes():
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.8, 0.1), (0.1, 0.3)])
 @pytest.mark.parametrize("scale", [0.6, 0.3, 0.1])
-def test_place_and_size_on_the_paper_do_not_matter(shift, scale):
+def test_position_and_size_on_the_sheet_do_not_change_the_result(shift, scale):
     points = [(0.05 + scale * x + shift[0], 0.05 + scale * y + shift[1]) for x, y in SEVEN]
     found = pixels(draw((1000, 700), points, width=0.08 * scale))
     assert difference(found, REFERENCE) < 8
 
 
-def test_the_digit_is_not_cut_when_its_mass_lies_at_one_end():
+def test_a_digit_with_its_mass_at_one_end_is_not_cropped():
     points = [(0.1, 0.1), (0.9, 0.1), (0.9, 0.2), (0.1, 0.2), (0.5, 0.15), (0.5, 0.95)]
     assert extent(pixels(draw(points=points, width=0.1)))[0] == 20
 
 
 @pytest.mark.parametrize("points", [[(0.5, 0.1), (0.5, 0.9)], [(0.1, 0.5), (0.9, 0.5)]], ids=["one", "dash"])
-def test_a_thin_line_keeps_its_length_and_its_thinness(points):
+def test_a_thin_line_keeps_its_length_and_width(points):
     assert sorted(extent(pixels(draw(points=points, width=0.04)))) == [pytest.approx(1, abs=1), 20]
 
 
-def test_a_single_dot_is_something():
+def test_a_single_dot_is_not_empty():
     image = draw(points=[(0.5, 0.5), (0.51, 0.5)], width=0.01)
     assert pixels(image).max() == 255
 
@@ -139,16 +139,16 @@ SAME = {
 
 
 @pytest.mark.parametrize("found", SAME.values(), ids=SAME)
-def test_whatever_the_colours_the_digit_is_the_same(found):
+def test_colours_and_modes_do_not_change_the_digit(found):
     assert difference(found(), REFERENCE) < 8
 
 
-def test_strokes_of_another_digit_would_be_noticed():
+def test_the_strokes_of_another_digit_differ():
     points = [(0.2, 0.2), (0.8, 0.2), (0.2, 0.9), (0.8, 0.9)]
     assert difference(pixels(draw(points=points)), REFERENCE) > 20
 
 
-def test_a_fat_digit_that_fills_its_picture_is_not_taken_for_paper():
+def test_a_thick_digit_that_fills_its_picture_is_not_background():
     image = Image.new("L", (200, 200), 255)
     ImageDraw.Draw(image).ellipse((0, 0, 199, 199), fill=0)
     ImageDraw.Draw(image).ellipse((90, 60, 110, 140), fill=255)
@@ -157,14 +157,14 @@ def test_a_fat_digit_that_fills_its_picture_is_not_taken_for_paper():
     assert found[14, 14] < 100  # its hole
 
 
-def test_a_frame_around_the_paper_is_not_taken_for_paper():
+def test_a_frame_around_the_sheet_is_not_background():
     image = draw(points=[(0.3, 0.3), (0.7, 0.3), (0.5, 0.8)])
     framed = Image.new("L", (image.width + 2, image.height + 2), 100)
     framed.paste(image, (1, 1))
     assert paper_level(np.asarray(framed) / 255) == 1.0
 
 
-def test_a_card_with_transparent_corners_is_paper():
+def test_a_card_with_transparent_corners_is_background():
     card = Image.new("RGBA", (280, 280), (0, 0, 0, 0))
     ImageDraw.Draw(card).rounded_rectangle((0, 0, 279, 279), 40, fill=(255, 255, 255, 255))
     card.paste(draw(), mask=Image.fromarray(255 - np.asarray(draw())))
@@ -182,35 +182,35 @@ def photograph(seed=0, noise=0.03, ink=0.2):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_photograph_with_shade_and_noise(seed):
+def test_a_photograph_with_shading_and_noise_is_read(seed):
     assert difference(pixels(photograph(seed), "JPEG", quality=80), REFERENCE) < 8
 
 
-def test_a_phone_held_upright_says_so():
+def test_exif_orientation_is_applied():
     turned = draw().transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
-    exif[0x0112] = 6  # show it turned by 90 degrees to the right
+    exif[0x0112] = 6  # display rotated by 90 degrees to the right
     assert difference(pixels(turned, "JPEG", exif=exif), REFERENCE) < 8
 
 
 # --------------------------------------------------------------------------------------------------------- MNIST
 
 
-def test_digits_of_mnist_stay_what_they_are(mnist_folder):
+def test_mnist_digits_hardly_change(mnist_folder):
     images = data.load("mnist", data_dir=mnist_folder).x_test[:300, :, :, 0]
     found = np.concatenate([normalise(image / 255) for image in images])[..., 0]
     changes = np.abs(found.astype(float) - images).mean(axis=(1, 2))
     assert np.mean(changes < 1) > 0.97  # in grey levels; a shift by one pixel would be 20
 
 
-def test_inverted_and_enlarged_digits_of_mnist_come_back(mnist_folder):
+def test_inverted_and_enlarged_mnist_digits_are_recovered(mnist_folder):
     images = data.load("mnist", data_dir=mnist_folder).x_test[:100, :, :, 0]
     for image in images:
         large = Image.fromarray(255 - image).resize((300, 300), Image.Resampling.BICUBIC)
         assert difference(pixels(large), image) < 20
 
 
-# --------------------------------------------------------------------------------------------- nothing, and hostility
+# --------------------------------------------------------------------------------------------- empty and hostile files
 
 BLANK = {
     "white": Image.new("L", (280, 280), 255),
@@ -222,13 +222,13 @@ BLANK = {
 
 
 @pytest.mark.parametrize("image", BLANK.values(), ids=BLANK)
-def test_an_empty_sheet_has_an_answer_of_its_own(image):
+def test_an_empty_sheet_raises_empty_drawing_error(image):
     with pytest.raises(EmptyDrawingError, match="nothing is drawn"):
         read_drawing(encoded(image))
 
 
 def png_that_declares(width, height):
-    """A PNG of 60 bytes that promises any size."""
+    """A PNG of 60 bytes that declares any size."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -251,13 +251,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("content", "message"), HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_image_gets_a_sentence(content, message):
+def test_a_hostile_image_raises_data_error(content, message):
     with pytest.raises(DataError, match=message) as caught:
         read_drawing(content)
     assert not isinstance(caught.value, EmptyDrawingError)
 
 
-def test_the_sentence_names_the_file(tmp_path):
+def test_the_error_names_the_file(tmp_path):
     path = tmp_path / "seven.png"
     with pytest.raises(DataError, match=r"seven\.png: cannot be read \(No such file"):
         read_drawing(path)
@@ -278,21 +278,21 @@ def test_a_file_larger_than_any_picture_is_not_read(tmp_path, monkeypatch):
 
 @given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 255))
 @settings(max_examples=150, deadline=None)
-def test_damaged_files_never_do_worse_than_a_sentence(tail, at, value):
+def test_damaged_files_raise_nothing_but_data_errors(tail, at, value):
     content = bytearray(encoded(draw((40, 40)), "GIF"))
     content[at % len(content)] = value
     for damaged in (bytes(content), bytes(content[:at]) + tail, b"GIF89a" + tail, b"\x89PNG\r\n\x1a\n" + tail):
         try:
             found = read_drawing(damaged)
         except DataError as error:
-            assert str(error).startswith("the image: ")  # noqa: PT017  (either way is fine)
+            assert str(error).startswith("the image: ")  # noqa: PT017  (both outcomes are valid)
         else:
             assert found.shape == (1, 28, 28, 1)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([0.02, 0.3, 1.0]))
 @settings(max_examples=200, deadline=None)
-def test_any_grey_levels_give_a_picture_or_nothing(height, width, seed, share):
+def test_any_grey_levels_give_a_picture_or_empty_drawing_error(height, width, seed, share):
     rng = np.random.default_rng(seed)
     levels = np.where(rng.random((height, width)) < share, rng.random((height, width)), 1.0)
     before = levels.copy()
@@ -308,7 +308,7 @@ def test_any_grey_levels_give_a_picture_or_nothing(height, width, seed, share):
 
 @given(st.integers(1, 3000), st.integers(1, 12))
 @settings(max_examples=30, deadline=None)
-def test_extreme_proportions(length, breadth):
+def test_extreme_proportions_give_a_picture(length, breadth):
     levels = np.ones((breadth, length), np.float64)
     levels[breadth // 2, : max(1, length // 3)] = 0
     if (levels == 0).mean() < 0.5:

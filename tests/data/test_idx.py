@@ -1,4 +1,4 @@
-"""IDX files: what is written is read back, and no damaged or hostile file gets further than a DataError."""
+"""IDX files: written files are read back, and damaged or hostile files raise DataError."""
 
 import gzip
 import os
@@ -71,7 +71,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing_else(path, monkeypat
 
 
 @pytest.mark.parametrize("array", [IMAGES.astype(np.int64), np.uint8(3)], ids=["int64", "scalar"])
-def test_writer_refuses_what_idx_cannot_hold(path, array):
+def test_writing_an_array_that_idx_cannot_hold_raises(path, array):
     with pytest.raises(DataError, match="uint8"):
         write_idx(path, array)
     assert not path.exists()
@@ -95,7 +95,7 @@ BAD = {
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["raw", "gzip"])
 @pytest.mark.parametrize("case", BAD)
-def test_bad_file_is_named_and_explained(path, case, pack):
+def test_a_bad_file_raises_with_its_name_and_the_reason(path, case, pack):
     content, reason = BAD[case]
     path.write_bytes(pack(content))
     with pytest.raises(DataError, match=reason) as caught:
@@ -113,19 +113,19 @@ def test_bad_file_is_named_and_explained(path, case, pack):
     ],
     ids=["truncated", "checksum", "corrupt", "garbage behind"],
 )
-def test_damaged_gzip(path, damage, reason):
+def test_damaged_gzip_raises(path, damage, reason):
     path.write_bytes(damage(gzip.compress(CONTENT)))
     with pytest.raises(DataError, match=reason):
         read_idx(path, 3)
 
 
-def test_missing_file_and_folder(tmp_path):
+def test_a_missing_file_or_folder_raises(tmp_path):
     for path in (tmp_path / "nothing", tmp_path):
         with pytest.raises(DataError, match="no such file"):
             read_idx(path, 3)
 
 
-def test_gzip_bomb_is_read_no_further_than_its_header_declares(path):
+def test_a_gzip_bomb_is_read_only_to_its_declared_size(path):
     path.write_bytes(gzip.compress(CONTENT + bytes(200_000_000), compresslevel=1))
     tracemalloc.start()
     try:
@@ -176,4 +176,4 @@ def test_damaged_gzip_bytes_raise_nothing_but_data_errors(tmp_path_factory, at, 
     if isinstance(outcome, DataError):
         assert str(path) in str(outcome)
     else:
-        np.testing.assert_array_equal(outcome, IMAGES)  # some bytes of a gzip header carry no meaning
+        np.testing.assert_array_equal(outcome, IMAGES)  # some bytes of a gzip header are unused

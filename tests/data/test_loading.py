@@ -1,4 +1,4 @@
-"""`load`: the order of the search, what counts as damage, and the bundled digits."""
+"""`load`: the search order, damaged files, and the bundled digits."""
 
 import gzip
 import shutil
@@ -17,14 +17,14 @@ from tinycnn.errors import DataError, SettingError
 
 pooch = pytest.importorskip("pooch", reason="pooch, which downloads, is not installed: pip install pooch")
 
-REAL_MNIST = real_mnist()  # asked for now, because the tests run without TINYCNN_DATA
+REAL_MNIST = real_mnist()  # found now, because the tests run without TINYCNN_DATA
 needs_mnist = pytest.mark.skipif(REAL_MNIST is None, reason="MNIST is not on this machine; point TINYCNN_DATA to it")
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = STEMS
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
-    """No environment, no network, an empty cache; the two published sets are tiny ones."""
+    """No environment variables, no network, an empty cache; the two published data sets are tiny."""
     for variable in ("TINYCNN_DATA", "TINYCNN_MIRRORS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
@@ -47,7 +47,7 @@ def check_is(dataset, name, seed):
     np.testing.assert_array_equal(dataset.y_test, y_test)
 
 
-# ---------------------------------------------------------------------------------------------- folders that are fine
+# -------------------------------------------------------------------------------------------------------- valid folders
 
 
 def dotted(folder):
@@ -119,7 +119,7 @@ def test_auto_refuses_fashion_mnist_in_a_given_folder(tmp_path):
         load("auto", data_dir=tmp_path / "f")
 
 
-# ------------------------------------------------------------------------------------------- folders that are damaged
+# ------------------------------------------------------------------------------------------------------ damaged folders
 
 
 def swap(folder, first, second):
@@ -204,7 +204,7 @@ def test_home_folder_is_expanded(tmp_path, monkeypatch):
     check_is(load("mnist", data_dir="~/m"), "mnist", 0)
 
 
-def test_explicit_name_says_what_was_tried_and_what_to_do(tmp_path):
+def test_the_error_lists_the_searched_places_and_a_remedy(tmp_path):
     with pytest.raises(DataError) as caught:
         load("mnist")
     message = str(caught.value)
@@ -213,7 +213,7 @@ def test_explicit_name_says_what_was_tried_and_what_to_do(tmp_path):
     assert "`data_dir`" in message
 
 
-def test_auto_falls_back_to_digits_and_says_so(tmp_path, monkeypatch):
+def test_auto_falls_back_to_digits_with_a_notice(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("TINYCNN_DATA", str(tmp_path / "empty"))
     dataset = load("auto")
@@ -268,7 +268,7 @@ def test_unknown_name_lists_the_known_ones():
 # ---------------------------------------------------------------------------------------------------- bundled digits
 
 
-def test_digits_are_split_by_class_and_always_alike():
+def test_digits_are_split_by_class_and_reproducibly():
     dataset, again = load("digits"), load("digits")
     assert dataset.notice is None
     assert dataset.x_train.shape == (1437, 28, 28, 1)
@@ -303,7 +303,7 @@ def test_enlarged_digit_is_bilinear_and_centred():
     assert enlarged.sum() == enlarged[4:24, 4:24].sum()
 
 
-def test_missing_scikit_learn_is_explained(monkeypatch):
+def test_missing_scikit_learn_raises_with_the_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(DataError, match="pip install scikit-learn"):
         load("digits")
@@ -335,7 +335,7 @@ def test_real_mnist(monkeypatch, name):
     assert (dataset.name, dataset.notice) == ("mnist", None)
     assert dataset.x_train.shape == (60_000, 28, 28, 1)
     assert dataset.x_test.shape == (10_000, 28, 28, 1)
-    assert list(dataset.y_train[:5]) == [5, 0, 4, 1, 9]  # the first digits, as every textbook shows them
+    assert list(dataset.y_train[:5]) == [5, 0, 4, 1, 9]  # the first digits of MNIST
     assert "verified: the published MNIST files" in dataset.source
 
 
@@ -361,7 +361,7 @@ def test_real_mnist_is_refused_as_fashion_mnist(monkeypatch):
 
 
 def test_published_gz_hash_alone_identifies_a_file(tmp_path, monkeypatch):
-    """Fashion-MNIST is known by its .gz only: the same arrays packed otherwise are taken, but not called verified."""
+    """Only the .gz hash of Fashion-MNIST is known: the same arrays in another .gz file are read but not verified."""
     assert "(verified" in load("fashion_mnist", data_dir=tmp_path / "f").source
     monkeypatch.setitem(SOURCES, "mnist", replace(SOURCES["mnist"], files=MNIST.files))
     with pytest.raises(DataError, match="belongs to Fashion-MNIST"):

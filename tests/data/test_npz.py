@@ -1,4 +1,4 @@
-""".npz data sets: what converts without loss is taken, everything else is refused before it costs memory."""
+""".npz data sets: data that convert without loss are read; all others raise an error before memory is allocated."""
 
 import io
 import zipfile
@@ -94,7 +94,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refuses(path, case):
+def test_invalid_contents_raise(path, case):
     changes, reason = REFUSED[case]
     if changes is not None:
         save(path, **changes)
@@ -149,8 +149,8 @@ def test_hostile_header_is_refused_before_memory_is_taken(path, case, monkeypatc
 @pytest.mark.parametrize(
     ("compression", "reason"), [(zipfile.ZIP_DEFLATED, "cannot hold"), (zipfile.ZIP_STORED, "its zip entry declares")]
 )
-def test_zip_entry_that_declares_a_gigabyte_for_a_few_bytes(path, monkeypatch, compression, reason):
-    """The .npy header and the zip directory agree, but not with the size of the file."""
+def test_a_zip_entry_that_declares_a_gigabyte_raises(path, monkeypatch, compression, reason):
+    """The .npy header and the zip directory agree with each other, but not with the size of the file."""
     write_zip(path, npy_header((2**30, 1, 1)) + bytes(100), compression)
     with zipfile.ZipFile(path) as archive:
         declared = archive.getinfo("x_train.npy").file_size
@@ -169,7 +169,7 @@ def test_unusual_compression_is_refused(path):
         load(path)
 
 
-def test_files_that_are_no_zip(path):
+def test_files_that_are_not_zip_archives_raise(path):
     for content in (b"", b"PK\x03\x04", b"hello"):
         path.write_bytes(content)
         with pytest.raises(DataError, match="cannot be read"):

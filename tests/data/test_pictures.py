@@ -1,4 +1,4 @@
-"""A folder of one's own pictures: what is found, how it is scaled and parted, and what is refused in which words."""
+"""A folder of pictures as a data set: the search, scaling, the split, and errors."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def refused(folder, **settings):
 
 
 def as_stored(folder, dataset, size=32):
-    """Each picture of the folder that is in the data set: ``{part: {class/file}}``; all are there once."""
+    """The files of the pictures in the data set, ``{part: {class/file}}``; checks that each occurs once."""
     found = {}
     for part in ("train", "test"):
         images, labels = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
@@ -63,7 +63,7 @@ def as_stored(folder, dataset, size=32):
     return {part: set(paths) for part, paths in found.items()}
 
 
-# ------------------------------------------------------------------------------------------------------ what is found
+# ----------------------------------------------------------------------------------------------------------- the search
 
 
 def test_classes_are_folders(pets):
@@ -78,16 +78,16 @@ def test_classes_are_folders(pets):
     assert dataset.notice is None
 
 
-def test_the_order_is_mixed_and_always_the_same(pets, tmp_path):
+def test_the_order_is_shuffled_and_reproducible(pets, tmp_path):
     first, again, other = load_pictures(pets), load_pictures(pets), load_pictures(pets, seed=1)
     np.testing.assert_array_equal(first.x_train, again.x_train)
-    assert 0 < np.count_nonzero(np.diff(first.y_train)) > 1  # not class after class: --limit keeps some of each
+    assert 0 < np.count_nonzero(np.diff(first.y_train)) > 1  # the classes are mixed, so that --limit keeps some of each
     assert as_stored(pets, other)["test"] != as_stored(pets, first)["test"]
-    pets.rename(tmp_path / "animals")  # where it lies does not matter
+    pets.rename(tmp_path / "animals")  # the location of the folder does not matter
     np.testing.assert_array_equal(load_pictures(tmp_path / "animals").x_train, first.x_train)
 
 
-def test_pictures_that_are_added_leave_the_others_where_they_are(pets):
+def test_added_pictures_do_not_change_the_split_of_the_others(pets):
     before = as_stored(pets, load_pictures(pets))
     fill(pets / "cat", range(10, 15), seed=500)
     after = as_stored(pets, load_pictures(pets))
@@ -98,8 +98,8 @@ def test_pictures_that_are_added_leave_the_others_where_they_are(pets):
     }
 
 
-def test_the_class_too_decides_where_a_picture_goes(tmp_path):
-    """Else the same numbers of all classes would be test images, and lie side by side."""
+def test_the_split_of_a_picture_depends_on_its_class(tmp_path):
+    """Otherwise files with the same number would be test images in every class."""
     fill(tmp_path / "pets" / "cat", range(10))
     fill(tmp_path / "pets" / "dog", range(10), seed=100)
     test = as_stored(tmp_path / "pets", load_pictures(tmp_path / "pets"))["test"]
@@ -108,7 +108,7 @@ def test_the_class_too_decides_where_a_picture_goes(tmp_path):
     assert cats != dogs
 
 
-def test_train_and_test_are_taken_as_they_are(tmp_path):
+def test_folders_train_and_test_define_the_split(tmp_path):
     for part, count in (("train", 3), ("test", 2)):
         for k, name in enumerate(("cat", "dog")):
             fill(tmp_path / "pets" / part / name, range(count), seed=count * 10 + k * 100)
@@ -122,14 +122,14 @@ def test_train_and_test_are_taken_as_they_are(tmp_path):
     assert dataset.notice.endswith(f"left out: {tmp_path / 'pets' / 'validation'}")
 
 
-def test_train_alone_is_a_class(tmp_path):
+def test_train_without_test_is_a_class(tmp_path):
     fill(tmp_path / "vehicles" / "train", range(2))
     fill(tmp_path / "vehicles" / "car", range(2), seed=5)
     assert load_pictures(tmp_path / "vehicles").class_names == ("car", "train")
 
 
-def test_accents_are_the_same_however_a_system_stores_them(tmp_path):
-    """As one sign with its letter, or as two: macOS writes ``test`` in another way than Linux does ``train``."""
+def test_composed_and_decomposed_accents_are_equal(tmp_path):
+    """An accented letter is one code point or two: ``train`` is stored as on Linux, ``test`` as on macOS."""
     for part, form in (("train", "NFC"), ("test", "NFD"), ("mixed", "NFC"), ("mixed", "NFD")):
         for k, name in enumerate(("mésange", "geai")):
             fill(tmp_path / part / unicodedata.normalize(form, name), [f"{form}{i}" for i in range(3)], seed=k)
@@ -141,7 +141,7 @@ def test_accents_are_the_same_however_a_system_stores_them(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
-def test_names_of_files_do_not_steer_the_terminal(pets):
+def test_control_characters_in_file_names_are_escaped(pets):
     odd = pets.rename(pets.parent / os.fsdecode(b"odd\x1b[2J\xff"))
     (odd / "cat" / "no\npicture\x1b[31m.txt").write_text("")
     dataset = load_pictures(odd)
@@ -155,7 +155,7 @@ def test_names_of_files_do_not_steer_the_terminal(pets):
     assert in_words(caught.value).replace("\n", "").isprintable()
 
 
-def test_numbers_are_in_their_order(tmp_path):
+def test_numeric_class_names_are_sorted_as_numbers(tmp_path):
     for name in ("10", "9", "1"):
         fill(tmp_path / "numbers" / name, range(2))
     assert load_pictures(tmp_path / "numbers").class_names == ("1", "9", "10")
@@ -168,7 +168,7 @@ def test_formats_and_suffixes(tmp_path):
     assert len(load_pictures(tmp_path / "all").x_train) == 12
 
 
-def test_what_is_hidden_or_no_picture_is_left_out(pets):
+def test_hidden_files_and_other_files_are_ignored(pets):
     (pets / ".cache").mkdir()
     (pets / "cat" / ".thumbs").mkdir()
     (pets / "cat" / "._0.png").write_bytes(b"of another operating system")
@@ -185,7 +185,7 @@ def test_what_is_hidden_or_no_picture_is_left_out(pets):
 
 
 @needs_links
-def test_links_are_followed_one_step_and_never_round(pets, tmp_path):
+def test_links_are_followed_once_and_not_in_circles(pets, tmp_path):
     (pets / "cat").rename(tmp_path / "elsewhere")
     (pets / "cat").symlink_to(tmp_path / "elsewhere")
     assert load_pictures(pets).class_names == ("cat", "dog")
@@ -199,7 +199,7 @@ def test_links_are_followed_one_step_and_never_round(pets, tmp_path):
     assert f"{pets / 'dog' / 'a.png'}: not an ordinary file; a broken link?" in refused(pets)
 
 
-def test_the_name_of_a_data_set_is_no_folder(pets, monkeypatch):
+def test_the_name_of_a_data_set_is_not_read_as_a_folder(pets, monkeypatch):
     monkeypatch.chdir(pets.parent)
     pets.rename(pets.parent / "digits")
     assert not is_folder("digits")
@@ -208,11 +208,11 @@ def test_the_name_of_a_data_set_is_no_folder(pets, monkeypatch):
     assert load("./digits", limit=3).x_train.shape == (3, 32, 32, 3)
 
 
-# --------------------------------------------------------------------------------------------------- how it is scaled
+# ------------------------------------------------------------------------------------------------------------- scaling
 
 
-def test_the_middle_is_scaled_and_nothing_is_stretched(tmp_path):
-    """Blue bars at both ends of a long picture fall away, a red disc stays round."""
+def test_the_centre_is_scaled_without_distortion(tmp_path):
+    """Blue bars at both ends of a long picture are cropped; a red disc stays round."""
     picture = Image.new("RGB", (300, 100), "blue")
     picture.paste("red", (100, 0, 200, 100))
     picture.save(tmp_path / "long.png")
@@ -236,7 +236,7 @@ def test_a_small_picture_is_made_larger(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_as_the_camera_was_held(tmp_path, orientation):
+def test_exif_orientation_is_applied(tmp_path, orientation):
     upright = pixels(3, 60, 60)
     turns = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90"}
     turns |= {7: "TRANSVERSE", 8: "ROTATE_270"}  # how the camera stores it, so that the tag undoes it
@@ -249,26 +249,26 @@ def test_a_picture_is_turned_as_the_camera_was_held(tmp_path, orientation):
     assert np.abs(seen - np.asarray(ImageOps.mirror(upright))).mean() > 20  # the comparison can fail
 
 
-def test_a_damaged_exif_block_is_no_damaged_picture(tmp_path):
-    """Nor a warning, which the user could do nothing about."""
+def test_a_damaged_exif_block_is_ignored(tmp_path):
+    """It raises no warning either, since the user could not fix the file."""
     pixels(3, 60, 60).save(tmp_path / "photo.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     with pytest.warns(UserWarning, match="Corrupt EXIF"), Image.open(tmp_path / "photo.jpg") as image:
         seen = np.asarray(image)
     np.testing.assert_array_equal(read_picture(tmp_path / "photo.jpg", (60, 60, 3)), seen)
 
 
-def test_what_is_transparent_is_white(tmp_path):
+def test_transparent_pixels_become_white(tmp_path):
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     assert (read_picture(tmp_path / "clear.png", (4, 4, 3)) == 255).all()
 
 
-def test_grey_is_that_of_pillow():
+def test_grey_conversion_matches_pillow():
     rgb = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     np.testing.assert_array_equal(grey(rgb)[..., 0], np.asarray(Image.fromarray(rgb).convert("L")))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "I;16", "I", "F", "HSV"])
-def test_every_kind_of_pixels(tmp_path, mode):
+def test_every_pixel_mode_is_read(tmp_path, mode):
     image = Image.fromarray(np.asarray(pixels(0, channels=1)))
     made = Image.fromarray(np.asarray(image).astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
     made.save(tmp_path / "x.tif") if mode not in ("PA", "HSV") else made.convert("RGB").save(tmp_path / "x.tif")
@@ -281,7 +281,7 @@ def test_every_kind_of_pixels(tmp_path, mode):
 
 
 def test_grey_pictures_give_one_channel(tmp_path):
-    """Also where they are stored in three, as photographs often are."""
+    """Also if they are stored with three channels, as photographs often are."""
     fill(tmp_path / "x" / "a", range(2), channels=1)
     for i in range(3):
         (tmp_path / "x" / "b").mkdir(exist_ok=True)
@@ -293,8 +293,8 @@ def test_grey_pictures_give_one_channel(tmp_path):
 
 
 @pytest.mark.parametrize(("difference", "channels"), [(10, 1), (11, 3)])
-def test_a_tinge_is_no_colour(tmp_path, difference, channels):
-    """Scanners and old photographs leave one."""
+def test_a_slight_tint_counts_as_grey(tmp_path, difference, channels):
+    """Scanners and old photographs cause a tint."""
     for name in ("a", "b"):
         fill(tmp_path / "x" / name, range(2), channels=1)
     Image.fromarray(np.full((32, 32, 3), [90, 90, 90 + difference], np.uint8)).save(tmp_path / "x" / "b" / "tinged.png")
@@ -311,13 +311,13 @@ def test_one_coloured_picture_is_enough(tmp_path):
     np.testing.assert_array_equal(as_grey.x_train, grey(coloured.x_train))
 
 
-# ------------------------------------------------------------------------------------------------------ what is refused
+# --------------------------------------------------------------------------------------------------------------- errors
 
 
 WANTED = "it must hold a folder of pictures for each class, two at least; there is"
 
 
-def test_folders_without_classes(tmp_path, pets):
+def test_folders_without_classes_raise(tmp_path, pets):
     assert refused(tmp_path / "gone") == "there is no such folder."
     (tmp_path / "empty").mkdir()
     assert refused(tmp_path / "empty") == f"{WANTED} none."
@@ -332,7 +332,7 @@ def test_folders_without_classes(tmp_path, pets):
     assert refused(pets).startswith("fish holds no picture (.bmp, .gif, .jpeg, .jpg")
 
 
-def test_classes_with_too_few_pictures(pets):
+def test_classes_with_too_few_pictures_raise(pets):
     fill(pets / "fish", ["only"])
     assert refused(pets) == "the class fish has one picture; two are needed at least, to train and to test."
     fill(pets / "fish", ["other"])
@@ -341,13 +341,13 @@ def test_classes_with_too_few_pictures(pets):
     assert np.bincount(load_pictures(pets, test_fraction=0.01).y_test).tolist() == [1, 1, 1]
 
 
-def test_train_and_test_with_other_classes(tmp_path):
+def test_train_and_test_with_different_classes_raise(tmp_path):
     for place in ("train/cat", "train/dog", "test/cat", "test/fish"):
         fill(tmp_path / "x" / place, range(2))
     assert refused(tmp_path / "x").endswith("only one of them has: dog, fish.")
 
 
-def test_pictures_that_cannot_be_read_are_all_named(pets):
+def test_the_error_names_all_unreadable_pictures(pets):
     (pets / "dog" / "torn.jpg").write_bytes((pets / "dog" / "0.png").read_bytes()[:50])
     (pets / "cat" / "text.png").write_text("hello")
     (pets / "cat" / "empty.gif").write_bytes(b"")
@@ -360,7 +360,7 @@ def test_pictures_that_cannot_be_read_are_all_named(pets):
     assert refused(pets).endswith("\n  - and 28 more")
 
 
-def test_a_decompression_bomb_is_named_and_costs_nothing(pets):
+def test_a_decompression_bomb_raises_without_taking_memory(pets):
     """24,000 x 24,000 pixels in 70 KB."""
     Image.new("1", (24_000, 24_000)).save(pets / "cat" / "bomb.png")
     tracemalloc.start()
@@ -371,7 +371,7 @@ def test_a_decompression_bomb_is_named_and_costs_nothing(pets):
     assert peak < 10 << 20
 
 
-def test_more_than_memory_should_hold(pets, monkeypatch):
+def test_more_pictures_than_fit_into_memory_raise(pets, monkeypatch):
     monkeypatch.setattr(picture_folder, "MAX_BYTES", 15 * 8 * 8 * 3)
     assert load_pictures(pets, image_size=8).input_shape == (8, 8, 3)
     assert "15 pictures of 9x9 are more than" in refused(pets, image_size=9)
@@ -389,20 +389,20 @@ def test_one_picture_at_a_time_is_in_memory(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, -1, 1025])
-def test_sizes_out_of_range(pets, size):
+def test_sizes_out_of_range_raise(pets, size):
     with pytest.raises(SettingError, match="expected 1 to 1024 pixels"):
         load(pets, image_size=size)
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])
-def test_fractions_out_of_range(pets, fraction):
+def test_fractions_out_of_range_raise(pets, fraction):
     with pytest.raises(SettingError, match="test_fraction"):
         load_pictures(pets, test_fraction=fraction)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "x" * 101, os.fsdecode(b"\xff")])
-def test_names_that_nobody_can_read(pets, name):
+def test_unprintable_or_long_class_names_raise(pets, name):
     fill(pets / "fish", range(2)).rename(pets / name)
     message = refused(pets)
     assert "cannot be the name of a class" in message
@@ -410,7 +410,7 @@ def test_names_that_nobody_can_read(pets, name):
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the administrator may read everything")
-def test_a_folder_that_may_not_be_read(pets):
+def test_a_folder_without_read_permission_raises(pets):
     (pets / "cat").chmod(0)
     try:
         assert "Permission denied" in refused(pets)
@@ -421,7 +421,7 @@ def test_a_folder_that_may_not_be_read(pets):
 # ------------------------------------------------------------------------------------------------------------- progress
 
 
-def test_many_pictures_are_told_of(pets, monkeypatch, capsys):
+def test_reading_many_pictures_is_reported(pets, monkeypatch, capsys):
     load_pictures(pets)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(picture_folder, "MANY", 15)
@@ -432,7 +432,7 @@ def test_many_pictures_are_told_of(pets, monkeypatch, capsys):
     assert "reading pictures" in capsys.readouterr().err
 
 
-def test_a_picture_that_is_read_wrongly_would_be_noticed(pets, monkeypatch):
+def test_a_wrongly_read_picture_is_detected(pets, monkeypatch):
     monkeypatch.setattr(picture, "fitted", lambda image, H, W: np.zeros((H, W, 3), np.uint8))
     dataset = load_pictures(pets, colour=True)
     with pytest.raises(AssertionError):

@@ -1,4 +1,4 @@
-"""Images that stay on the disk: the same training as in memory, each image once, little memory, plain refusals."""
+"""Images that stay on disk: training as in memory, each image once per epoch, little memory, clear errors."""
 
 import json
 import threading
@@ -33,7 +33,7 @@ def small_blocks(monkeypatch):
 
 @pytest.fixture
 def files(tmp_path):
-    """Two files with the images of ``sides(COUNT)``, the first of them not a whole number of blocks, and the labels."""
+    """Two files with the images of ``sides(COUNT)``, the first not a whole number of blocks, and the labels."""
     images, labels = sides(COUNT)
     for name, array in {"a": images[:93], "b": images[93:], "labels": labels}.items():
         np.save(tmp_path / f"{name}.npy", array)
@@ -56,7 +56,7 @@ def trained(trainer, images, labels, **settings):
 # --------------------------------------------------------------------------------------------------------- as an array
 
 
-def test_indexing_chooses_what_an_array_would_and_reads_nothing_but_single_images(files):
+def test_indexing_matches_an_array_and_reads_single_images_only(files):
     images, stored = sides(COUNT)[0], stored_in(files)
     assert (stored.shape, stored.dtype, stored.ndim, len(stored)) == (images.shape, images.dtype, 4, COUNT)
     assert stored.nbytes == images.nbytes
@@ -79,7 +79,7 @@ def test_images_without_a_channel_axis_get_one(tmp_path):
     assert StoredImages(tmp_path / "grey.npy").shape == (3, 8, 6, 1)
 
 
-def test_evaluation_and_fingerprint_are_those_of_the_array(files):
+def test_evaluation_and_fingerprint_match_the_array(files):
     images, labels = sides(COUNT)
     assert evaluate(make_trainer().model, stored_in(files), labels) == evaluate(make_trainer().model, images, labels)
     assert fingerprint(stored_in(files), labels) == fingerprint(images, labels)
@@ -88,7 +88,7 @@ def test_evaluation_and_fingerprint_are_those_of_the_array(files):
 # ------------------------------------------------------------------------------------------------------------ the order
 
 
-def test_an_epoch_has_every_image_once_and_parts_are_neighbours_mixed(files):
+def test_an_epoch_has_every_image_once_and_shuffles_blocks(files):
     stored = stored_in(files)
     order = stored.order(np.random.default_rng(0), 16)
     assert sorted(order) == list(range(COUNT))
@@ -97,18 +97,18 @@ def test_an_epoch_has_every_image_once_and_parts_are_neighbours_mixed(files):
     assert not np.array_equal(order, other)
     assert set(order[:48]) != set(other[:48])
     whole = [start for start in range(0, COUNT, 5) if {*range(start, start + 5)} <= set(order[:48])]
-    assert len(whole) >= 8  # of at most nine and a rest: five images of a block, read at once, stay together
-    assert np.abs(np.diff(order[:48])).mean() > 5  # and are far apart when they are trained on
+    assert len(whole) >= 8  # of at most nine and a rest: the five images of a block are read together
+    assert np.abs(np.diff(order[:48])).mean() > 5  # and are shuffled for training
 
 
-def test_a_set_that_fits_into_memory_is_mixed_as_a_whole(files):
+def test_a_set_that_fits_into_memory_is_shuffled_completely(files):
     order = stored_in(files, memory=1 << 20).order(np.random.default_rng(0), 16)
     assert sorted(order) == list(range(COUNT))
     assert np.mean(np.abs(np.diff(order)) == 1) < 0.1
 
 
 @pytest.mark.parametrize("done", [0, 16, 48, 144])
-def test_parts_hold_the_images_in_the_order_that_was_asked_for(files, done):
+def test_parts_hold_the_images_in_the_requested_order(files, done):
     images, stored = sides(COUNT)[0], stored_in(files)
     order = np.random.default_rng(3).permutation(COUNT)
     parts = stored.parts(order, 16, done)
@@ -118,7 +118,7 @@ def test_parts_hold_the_images_in_the_order_that_was_asked_for(files, done):
     assert len({buffer for *_, buffer in seen}) <= 2
 
 
-def test_the_order_does_not_depend_on_how_the_images_are_cut_into_files(files):
+def test_the_order_does_not_depend_on_the_division_into_files(files):
     np.save(files / "all.npy", sides(COUNT)[0])
     one = StoredImages(files / "all.npy", memory=MEMORY).order(np.random.default_rng(0), 16)
     np.testing.assert_array_equal(one, stored_in(files).order(np.random.default_rng(0), 16))
@@ -128,16 +128,16 @@ def test_the_order_does_not_depend_on_how_the_images_are_cut_into_files(files):
 
 
 @pytest.mark.usefixtures("backend")
-def test_training_from_the_disk_is_the_same_to_the_bit_as_in_memory(files, monkeypatch):
+def test_training_from_the_disk_gives_the_bits_of_training_in_memory(files, monkeypatch):
     images, labels = sides(COUNT)
     from_disk = bits(trained(make_trainer(), stored_in(files), labels))
-    assert from_disk != bits(trained(make_trainer(), images, labels))  # whose order is another
+    assert from_disk != bits(trained(make_trainer(), images, labels))  # in memory, the order differs
     order = Sampler.order
     monkeypatch.setattr(Sampler, "order", lambda self, _, epoch: order(self, stored_in(files), epoch))
     assert from_disk == bits(trained(make_trainer(), images, labels))
 
 
-def test_every_image_is_trained_on_once_per_epoch_and_few_are_held(files):
+def test_every_image_is_used_once_per_epoch_and_few_are_in_memory(files):
     images, labels = sides(COUNT)
     trainer, step, seen = make_trainer(), Trainer.step, []
 
@@ -154,7 +154,7 @@ def test_every_image_is_trained_on_once_per_epoch_and_few_are_held(files):
 
 
 @pytest.mark.parametrize("step", [1, 3, 7, 10, 13])
-def test_a_run_from_the_disk_taken_up_after_any_step_ends_with_the_same_bits(files, tmp_path, step):
+def test_a_resumed_run_from_the_disk_ends_with_the_same_bits(files, tmp_path, step):
     labels, checkpoints = sides(COUNT)[1], Checkpoints(tmp_path / "run")
     expected = bits(trained(make_trainer(), stored_in(files), labels))
     trainer = make_trainer()
@@ -164,7 +164,7 @@ def test_a_run_from_the_disk_taken_up_after_any_step_ends_with_the_same_bits(fil
     assert bits(trained(make_trainer(), stored_in(files), labels, checkpoints=resumed)) == expected
 
 
-def test_another_memory_mixes_otherwise_and_is_another_run(files, tmp_path):
+def test_resuming_with_another_memory_raises(files, tmp_path):
     labels, trainer = sides(COUNT)[1], make_trainer()
     with pytest.raises(TrainingStopped):
         trained(trainer, stored_in(files), labels, checkpoints=Checkpoints(tmp_path / "run"), stop=after(3)(trainer))
@@ -173,7 +173,7 @@ def test_another_memory_mixes_otherwise_and_is_another_run(files, tmp_path):
         trained(make_trainer(), stored_in(files, memory=1 << 20), labels, checkpoints=resumed)
 
 
-def test_a_run_that_diverges_is_traced_from_the_disk(files):
+def test_a_diverged_run_from_the_disk_is_traced(files):
     with pytest.raises(TrainingDivergedError, match=r"in epoch 1, step \d+ of 10 .* first in"):
         trained(make_trainer(lr=1e30), stored_in(files), sides(COUNT)[1])
 
@@ -182,18 +182,18 @@ def test_warming_up_reads_two_batches(files):
     warm_up(make_trainer(), stored_in(files), sides(COUNT)[1])
 
 
-def test_steps_are_not_recorded_where_they_could_be_and_it_is_told_why(files, monkeypatch):
-    monkeypatch.setattr(get_backend(), "recorder", object, raising=False)  # which could record nothing
+def test_steps_on_stored_images_are_not_captured_and_the_reason_is_set(files, monkeypatch):
+    monkeypatch.setattr(get_backend(), "recorder", object, raising=False)  # an object that cannot capture
     monkeypatch.setattr(get_backend(), "compiles", True)
     trainer = make_trainer()
     warm_up(trainer, stored_in(files), sides(COUNT)[1])
-    assert trainer.why_eager == capture.STREAMED_IMAGES  # before the first step, for whoever is to be told
+    assert trainer.why_eager == capture.STREAMED_IMAGES  # set before the first step, for reports
     trained(trainer, stored_in(files), sides(COUNT)[1])
     assert (trainer.capture.steps, trainer.why_eager) == (None, capture.STREAMED_IMAGES)
 
 
 @pytest.mark.usefixtures("backend")
-def test_validation_images_on_the_disk_are_set_aside_there_and_score_as_in_memory(files):
+def test_stored_validation_images_score_as_in_memory(files):
     images, labels = sides(COUNT)
     x, y, x_valid, y_valid = split_validation(stored_in(files), labels, 0.2, seed=0)
     assert isinstance(x, StoredImages)
@@ -210,7 +210,7 @@ def test_validation_images_on_the_disk_are_set_aside_there_and_score_as_in_memor
 # ----------------------------------------------------------------------------------------------------------- read ahead
 
 
-def test_one_item_is_made_ahead_and_errors_wait_for_their_turn():
+def test_prefetch_raises_errors_in_order():
     made = []
 
     def items():
@@ -230,7 +230,7 @@ def reading_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("tinycnn-ahead")]
 
 
-def test_a_run_that_stops_leaves_no_thread(files, tmp_path):
+def test_a_stopped_run_leaves_no_thread(files, tmp_path):
     trainer = make_trainer()
     with pytest.raises(TrainingStopped) as stopped:  # and holds the frames of the run
         trained(trainer, stored_in(files), sides(COUNT)[1], stop=after(2)(trainer))
@@ -238,7 +238,7 @@ def test_a_run_that_stops_leaves_no_thread(files, tmp_path):
     assert not reading_threads()
 
 
-def test_a_file_that_becomes_shorter_while_in_use_is_named(files):
+def test_a_file_truncated_during_use_raises(files):
     stored = stored_in(files)
     with open(files / "b.npy", "r+b") as file:
         file.truncate(1000)
@@ -246,11 +246,11 @@ def test_a_file_that_becomes_shorter_while_in_use_is_named(files):
         trained(make_trainer(), stored, sides(COUNT)[1])
 
 
-# ------------------------------------------------------------------------------------------------------------- refusals
+# --------------------------------------------------------------------------------------------------------------- errors
 
 
 def damaged(array, cut=0, tail=b""):
-    """What writes ``array`` to a path, without its last ``cut`` bytes, and with a ``tail``."""
+    """A function that writes ``array`` to a path, without its last ``cut`` bytes and followed by ``tail``."""
 
     def write(path):
         np.save(path, array)
@@ -283,7 +283,7 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize(("write", "message"), BAD_IMAGES.values(), ids=BAD_IMAGES)
-def test_files_that_hold_no_images_are_refused_in_a_sentence(tmp_path, write, message):
+def test_files_without_images_raise(tmp_path, write, message):
     write(tmp_path / "x.npy")
     with pytest.raises(DataError, match=message) as caught:
         StoredImages(tmp_path / "x.npy")
@@ -300,28 +300,28 @@ BAD_LABELS = {
 
 
 @pytest.mark.parametrize(("labels", "message"), BAD_LABELS.values(), ids=BAD_LABELS)
-def test_labels_that_do_not_belong_to_the_images_are_refused(tmp_path, labels, message):
+def test_labels_that_do_not_match_the_images_raise(tmp_path, labels, message):
     np.save(tmp_path / "x.npy", BYTES)
     np.save(tmp_path / "y.npy", labels)
     with pytest.raises(DataError, match=message):
         load_stored(tmp_path / "x.npy", tmp_path / "y.npy")
 
 
-def test_damaged_labels_are_refused(tmp_path):
+def test_damaged_labels_raise(tmp_path):
     np.save(tmp_path / "x.npy", BYTES)
     damaged(np.arange(6), cut=8)(tmp_path / "y.npy")
     with pytest.raises(DataError, match=r"y\.npy: its header declares 48 bytes, the file has room for 40: damaged"):
         load_stored(tmp_path / "x.npy", tmp_path / "y.npy")
 
 
-def test_files_of_different_shapes_are_refused(tmp_path):
+def test_files_of_different_shapes_raise(tmp_path):
     np.save(tmp_path / "a.npy", BYTES)
     np.save(tmp_path / "b.npy", BYTES[:, 1:])
     with pytest.raises(DataError, match=r"b\.npy: images of shape \(3, 4, 1\); expected \(4, 4, 1\), as in .*a\.npy"):
         StoredImages(tmp_path / "a.npy", tmp_path / "b.npy")
 
 
-def test_no_file_and_no_memory_are_refused(files):
+def test_no_file_and_zero_memory_raise(files):
     with pytest.raises(SettingError, match="expected at least one"):
         StoredImages()
     with pytest.raises(SettingError, match=r"got 0 bytes; expected at least 1\. Two batches are always held"):
@@ -371,7 +371,7 @@ def test_a_folder_of_npy_files_is_a_data_set_on_the_disk(arrays):
     np.testing.assert_array_equal(few.y_train, labels[by_name[:60]])
 
 
-def test_one_file_for_each_array_will_do(arrays):
+def test_a_folder_may_have_one_file_per_array(arrays):
     for letter in "xy":
         (arrays / f"{letter}_train_a.npy").rename(arrays / f"{letter}_train.npy")
         (arrays / f"{letter}_train_b.npy").unlink()
@@ -390,7 +390,7 @@ def test_one_file_for_each_array_will_do(arrays):
         ),
     ],
 )
-def test_folders_whose_files_do_not_belong_together_are_refused(arrays, spoil, message):
+def test_folders_with_inconsistent_files_raise(arrays, spoil, message):
     spoil(arrays)
     with pytest.raises(DataError, match=message):
         load(arrays)
@@ -446,12 +446,12 @@ print(held("VmHWM") - before)
 
 @linux_only
 @pytest.mark.parametrize(("where", "least", "most"), [("disk", 16, 100), ("memory", 140, 1000)])
-def test_440_mb_on_the_disk_are_trained_and_tested_on_in_100_mib(tmp_path, where, least, most):
+def test_training_on_440_mb_from_the_disk_takes_less_than_100_mib(tmp_path, where, least, most):
     count = 12_000
     for part, images in {"train": 2 * count, "test": count}.items():
         np.save(tmp_path / f"y_{part}.npy", np.arange(images) % 2)
         with open(tmp_path / f"x_{part}.npy", "wb") as file:
             shape = images, 64, 64, 3
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            file.truncate(file.tell() + int(np.prod(shape)))  # zeros that take no room on the disk
+            file.truncate(file.tell() + int(np.prod(shape)))  # a sparse file: zeros that take no disk space
     assert least < float(output_of(CODE, tmp_path, where, tmp_path / "checkpoints")) < most
