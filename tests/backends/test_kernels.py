@@ -66,7 +66,7 @@ def test_padding_takes_no_gradient(backend, value):
         assert grad_x.sum() == grad_y.sum()
 
 
-def test_a_large_batch_split_into_parts_matches_numpy(backend):
+def test_a_large_batch_split_into_parts_matches_the_reference(backend):
     """The batch is large enough for a backend with threads to use several."""
     x = with_ties((64, 16, 16, 8), np.float32)
     numpy, settings = load_backend("numpy"), ((2, 2), (2, 2), (0, 0))
