@@ -1,4 +1,4 @@
-"""How the Numba backend divides its work, which affects speed and memory but not results."""
+"""How the Numba backend splits its work: this changes speed and memory, but no result."""
 
 import math
 

@@ -96,14 +96,14 @@ def ranges(images, pieces):
 
 
 def pack(case, weight, bias):
-    """The weights in the layout of the kernels."""
+    """The weights in the order in which the kernels read them."""
     packed = case.plan.new_packed()
     case.plan.pack(weight, bias, packed)
     return packed
 
 
 def run_forward(case, x, weight, bias, pieces=1):
-    """y and winner, computed in `pieces` ranges of images."""
+    """y and winner, computed in the given number of pieces."""
     y = aligned_empty((len(x), *case.plan.output_shape))
     winner = aligned_empty(y.shape, np.uint8)
     y[...], winner[...] = 77, 77
@@ -121,7 +121,7 @@ def new_sums(case, parts):
 
 
 def run_backward(case, x, weight, bias, grad_y, winner, pieces=1, parts=2):
-    """grad_weight, grad_bias, grad_x; grad_x computed in `pieces` ranges, grad_weight in `parts` partial sums."""
+    """grad_weight, grad_bias, grad_x; grad_x is computed in `pieces` pieces, grad_weight in `parts` parts."""
     packed, grad_x = pack(case, weight, bias), np.full_like(x, 77)
     weight_parts, bias_parts = new_sums(case, parts)
     for part, (start, stop) in enumerate(ranges(len(x), parts)):
@@ -145,7 +145,7 @@ def check(case, x, weight, bias, grad_y):
     """Forward and backward agree with the oracle."""
     y, winner = run_forward(case, x, weight, bias)
     expected = oracle(case, x, weight, bias, grad_y)
-    rounding = 4e-6 * np.sqrt(weight[..., 0].size)  # of a sum of products of size 1
+    rounding = 4e-6 * np.sqrt(weight[..., 0].size)  # of a sum of that many products of size 1
     np.testing.assert_allclose(y, expected[0], rtol=2e-5, atol=rounding)
     if case.pool:
         np.testing.assert_array_equal(winner, expected[1])
@@ -257,22 +257,22 @@ def test_inputs_are_not_modified():
     assert [array.tobytes() for array in arrays] == before
 
 
-def lie(monkeypatch, index, change):
-    """Apply `change` to one of the gradients that `run_backward` returns."""
-    honest = run_backward
+def falsify(monkeypatch, index, change):
+    """Change one of the gradients that `run_backward` returns."""
+    correct = run_backward
 
-    def lying(*arguments):
-        grads = list(honest(*arguments))
+    def falsified(*arguments):
+        grads = list(correct(*arguments))
         grads[index] = change(grads[index])
         return grads
 
-    monkeypatch.setattr(sys.modules[__name__], "run_backward", lying)
+    monkeypatch.setattr(sys.modules[__name__], "run_backward", falsified)
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("change", [lambda grad: grad * 1.01, lambda grad: grad[..., ::-1], np.zeros_like])
-def test_the_check_detects_a_wrong_gradient(monkeypatch, index, change):
-    lie(monkeypatch, index, change)
+def test_the_check_notices_a_wrong_gradient(monkeypatch, index, change):
+    falsify(monkeypatch, index, change)
     with pytest.raises(AssertionError):
         check(Case(), *draw(Case()))
 
@@ -336,7 +336,7 @@ def test_a_non_contiguous_array_raises():
         run_forward(case, np.repeat(x, 2, axis=2)[:, :, ::2], weight, bias)
 
 
-PLANS = [  # Winograd needs 3x3 kernels and at least 8 channels, 8 filters and 2x2 outputs
+PLANS = [  # Winograd needs 3x3 kernels, and at least 8 channels, 8 filters and 2x2 outputs
     (Case(1, (4, 4, 8), filters=8), plans.WinogradPooledPlan),
     (Case(1, (4, 10, 8), filters=8, pool=None), plans.WinogradDensePlan),
     (Case(1, (3, 10, 8), filters=8, pool=None), plans.DensePlan),

@@ -1,1 +1,1 @@
-"""The compiled CPU backend: ``backend.py`` implements the contract, ``kernels/`` the loops."""
+"""The compiled CPU backend: ``backend.py`` implements the contract, and ``kernels/`` contains the compiled loops."""

@@ -1,8 +1,8 @@
 """The fast CPU backend: the contract as compiled loops, and the fused kernels that make training fast.
 
-Arrays are NumPy arrays. Kernels are serial functions over a range of images that release the GIL (``kernels/``);
-``threads.in_parallel`` runs them on Python threads. NumPy's own BLAS works single-threaded meanwhile, one call per part
-of the work: two pools of threads on the same cores would fight each other.
+Arrays are NumPy arrays. Kernels (``kernels/``) are serial functions over a range of images that release the GIL, and
+``threads.in_parallel`` runs them on Python threads. NumPy's own BLAS is limited to one thread, with one call per part
+of the work: two thread pools on the same cores would slow each other down.
 """
 
 import math
@@ -19,13 +19,13 @@ from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.backends.philox import keep_threshold
 from tinycnn.backends.threads import in_parallel, limit_blas, pieces
 
-PLAIN_LOOP = 64  # operations of a SIMD kernel take as long as a plain loop spends on one float
+PLAIN_LOOP = 64  # operations of a SIMD kernel that take as long as a plain loop takes for one float
 
 
 def for_ranges(kernel: Callable[..., None], count: int, floats_per_item: int, *arguments: Any) -> None:
     """Call ``kernel(*arguments, start, stop)`` for consecutive ranges of ``count`` items, in parallel.
 
-    ``floats_per_item`` is how many an item reads or writes.
+    ``floats_per_item`` is the number of floats that an item reads or writes.
     """
     parts = pieces(count, PLAIN_LOOP * floats_per_item)
     in_parallel(lambda part: kernel(*arguments, *parts[part]), len(parts))

@@ -1,5 +1,7 @@
-"""Convolution, ReLU, max-pool in one pass: packs weights, splits the images among threads, and adds partial
-sums in a fixed order. The arithmetic is in ``kernels/``.
+"""Convolution, ReLU, max-pool in one pass.
+
+This file packs weights, splits the images among threads, and adds partial sums in a fixed order. The arithmetic is in
+``kernels/``.
 """
 
 import math
@@ -16,20 +18,20 @@ from tinycnn.backends.numba.kernels.conv_plan import ConvPlan, PackedWeight, con
 from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 
 Sums = tuple[Array, Array]  # gradients of weight and bias
-MOST_PARTIAL_SUMS = 8  # of a weight gradient: each is as large as the weights, and has to be zeroed and added
-SCRATCH_BYTES = 512 << 10  # what a thread may use to hand results from one kernel to the next: it stays in the L2 cache
-LANES_USED = 16  # fewer filters than a SIMD register has lanes take as long as a full one
+MOST_PARTIAL_SUMS = 8  # of a weight gradient: each is as large as the weights, and is set to zero and added
+SCRATCH_BYTES = 512 << 10  # memory of a thread for results passed from one kernel to the next: it fits the L2 cache
+LANES_USED = 16  # fewer filters than lanes in a SIMD register take as long as a full register
 
 
 def padded_images(x: Array, padding: Pair) -> Array:
-    """``x (N, H, W, C)`` with zeros around the edge, C-contiguous, as the kernels want it."""
+    """``x (N, H, W, C)`` with zeros around the edge, C-contiguous as the kernels require."""
     PH, PW = padding
     x = np.pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0))) if PH or PW else x
     return np.ascontiguousarray(x)  # (N, H + 2*PH, W + 2*PW, C)
 
 
 class Conv(NamedTuple):
-    """A convolution with what follows it: its arrays, and how they are worked on."""
+    """A convolution, its optional ReLU and max-pool: the arrays, and the plan that computes them."""
 
     plan: ConvPlan
     packed: PackedWeight
@@ -42,12 +44,12 @@ class Conv(NamedTuple):
     flops: int  # per image
 
     def compute(self, some: slice) -> Array:
-        """Some images of ``y``, and of ``winner``."""
+        """Compute some images of ``y`` and ``winner``; returns those of ``y``."""
         self.plan.forward(self.x, self.packed, self.y, self.winner, some.start, some.stop, self.relu)
         return self.y[some]
 
     def add_gradients(self, some: slice, grad: Array, sums: Sums | None, grad_x: Array | None) -> None:
-        """Add what some images say about weight and bias to ``sums``, if there are any, and fill their ``grad_x``."""
+        """Add the gradients of weight and bias for some images to ``sums``, and fill their ``grad_x``, unless None."""
         winner = self.winner[some]
         if sums is not None:
             self.plan.grad_weight(self.x[some], grad, winner, *sums, 0, len(grad))
@@ -57,10 +59,10 @@ class Conv(NamedTuple):
     def gradients(
         self, grad_of: Callable[[slice], Array], need_grad_x: bool, need_grad_weight: bool
     ) -> tuple[Array | None, Array | None, Array | None]:
-        """``grad_x (N, H, W, C)``, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``; None for what is not needed.
+        """``grad_x (N, H, W, C)``, ``grad_weight (KH, KW, C, F)``, ``grad_bias (F,)``; None where not needed.
 
         ``grad_of(some)`` returns the gradient of the block's output for some images. It is called for a few images at a
-        time, so that what it computes is used while it lies in the cache.
+        time, so that its result is used while it is in the cache.
         """
         plan, x = self.plan, self.x
         grad_x = np.empty(x.shape, np.float32) if need_grad_x else None
@@ -82,18 +84,18 @@ class Conv(NamedTuple):
 
 
 def blocks(start: int, stop: int, size: int) -> list[slice]:
-    """``range(start, stop)`` as slices of ``size``: the images that are processed while they are in the cache."""
+    """``range(start, stop)`` as slices of at most ``size`` images, which fit the cache."""
     return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
 def cropped(x: Array, padding: Pair) -> Array:
-    """``x`` without its edge: what ``padded_images`` added is taken away."""
+    """``x`` without the edge that ``padded_images`` added."""
     PH, PW = padding
     return np.ascontiguousarray(x[:, PH : x.shape[1] - PH, PW : x.shape[2] - PW])
 
 
 def added(parts: Array) -> Array:
-    """Partial sums ``(parts, …)``, added in order."""
+    """The sum of the partial sums ``(parts, …)``, added in order."""
     total = np.empty(parts.shape[1:], np.float32)
     some = pieces(len(total), MEMORY_ACCESS * parts[:, :1].size)
     in_parallel(lambda part: np.sum(parts[:, slice(*some[part])], axis=0, out=total[slice(*some[part])]), len(some))
@@ -111,7 +113,7 @@ def make_conv(
     pool: Pool | None,
     need_grad_x: bool,
 ) -> Conv:
-    """Everything ready, nothing computed yet: ``y`` and ``winner`` are empty."""
+    """A convolution with packed weights; ``y`` and ``winner`` are not computed yet."""
     KH, KW, C, F = weight.shape
     x = padded_images(x, padding)
     plan = conv_plan(x.shape[1:], (KH, KW), F, stride, *(pool or ()))
@@ -135,7 +137,7 @@ def conv_forward(
     pool: Pool | None,
     need_grad_x: bool,
 ) -> tuple[Array, Conv]:
-    """``x (N, H, W, C)`` → convolve, ReLU if ``relu``, max-pool if ``pool (window, stride)`` → ``(N, OH, OW, F)``."""
+    """Convolve, ReLU if ``relu``, max-pool if ``pool (window, stride)``: ``x (N, H, W, C)`` → ``(N, OH, OW, F)``."""
     conv = make_conv(x, weight, bias, stride, padding, relu=relu, pool=pool, need_grad_x=need_grad_x)
     parts = pieces(len(conv.x), conv.flops)
     in_parallel(lambda part: conv.compute(slice(*parts[part])), len(parts))
@@ -145,7 +147,7 @@ def conv_forward(
 def conv_backward(saved: Conv, grad_y: Array, *, need_grad_x: bool, need_grad_weight: bool) -> Gradients:
     """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)``, ``grad_weight (KH, KW, C, F)``, ``grad_bias``, or None."""
     conv, grad_y = saved, np.ascontiguousarray(grad_y)
-    if conv.pooled or not conv.relu:  # a pooled block's winners know where ReLU was off
+    if conv.pooled or not conv.relu:  # a pooled block's winners record where ReLU was off
         return conv.gradients(grad_y.__getitem__, need_grad_x, need_grad_weight)
 
     def masked(some: slice) -> Array:

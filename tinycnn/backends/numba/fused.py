@@ -1,7 +1,7 @@
 """Fused kernels of the Numba backend: several layers in one pass.
 
-``fused_kernels.py`` in the folder above is their contract. The blocks around a convolution and around a batch
-normalisation have files of their own; this one holds a dense layer with its ReLU, the loss, Adam, and the list of all.
+``fused_kernels.py`` in the folder above is their contract. Convolution and batch normalisation are in ``conv.py``,
+``norm.py`` and ``conv_norm.py``. This file contains the dense layer with its ReLU, the loss, Adam, and the list of all.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
     """``x (N, in)`` → ``y (N, out)``, ReLU if ``relu``.
 
-    A thread multiplies some of the inputs by their rows of the weights: those that it changed itself in the last step,
-    see ``dense_backward`` and ``adam_all``, and may still have in its cache.
+    A thread multiplies some of the inputs by their rows of the weights. It takes the rows that it changed in the last
+    step, see ``dense_backward`` and ``adam_all``, which may still be in its cache.
     """
     rows = pieces(len(weight), 2 * len(x) * weight.shape[1], MOST_PARTIAL_SUMS)
     products = np.empty((len(rows), len(x), weight.shape[1]), np.float32)
@@ -46,7 +46,7 @@ def dense_backward(
         grad_y = grad_y * (y > 0)
     grad_x = np.empty_like(x) if need_grad_x else None
     grad_weight = np.empty_like(weight) if need_grad_weight else None
-    rows = pieces(len(weight), 2 * len(x) * weight.shape[1])  # each part owns some inputs: nothing to add up
+    rows = pieces(len(weight), 2 * len(x) * weight.shape[1])  # each part has its own inputs: nothing to add
 
     def work(part: int) -> None:
         some = slice(*rows[part])
@@ -67,7 +67,7 @@ def adam_all(
     eps: float,
     weight_decay: float,
 ) -> None:
-    """One step in place for all ``(p, g, m, v)``, see ``optim.Adam``; a third rate is what AdamW leaves of ``p``."""
+    """One step in place for all ``(p, g, m, v)``, see ``optim.Adam``; a third rate is AdamW's factor for ``p``."""
     kept = rates[2] if len(rates) == 3 else 1.0
     settings = (*rates[:2], kept, beta1, beta2, eps, weight_decay)
     for flat in ([array.reshape(-1) for array in some] for some in arrays):
@@ -79,7 +79,7 @@ def adam_all(
 
 
 def step_in_parts(flat: list[Array], settings: tuple[float, ...], parts: list[slice]) -> None:
-    """The same for one large parameter, by all threads."""
+    """One Adam step of one large parameter, computed by all threads."""
     in_parallel(lambda part: plain.adam(*(array[parts[part]] for array in flat), *settings), len(parts))
 
 
@@ -87,9 +87,9 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """``logits (N, K)``, ``labels (N,)`` or ``(N, K)`` → mean loss ``()`` and its gradient ``(N, K)``."""
     if labels.ndim == 1:
         labels = labels[:, None] == np.arange(logits.shape[1])  # (N, K)
-    surprise, grad = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
-    plain.softmax_cross_entropy(logits, labels.astype(logits.dtype), surprise, grad)
-    return surprise.mean(), grad
+    losses, grad = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
+    plain.softmax_cross_entropy(logits, labels.astype(logits.dtype), losses, grad)
+    return losses.mean(), grad
 
 
 # Without SIMD registers, im2col and the matrix product of BLAS are faster than compiled loops.

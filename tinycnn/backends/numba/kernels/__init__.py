@@ -1,1 +1,1 @@
-"""Compiled CPU kernels: SIMD registers as a Numba type, and the kernels written with them."""
+"""Compiled CPU kernels: SIMD registers as a Numba type, and the kernels that use them."""

@@ -1,4 +1,4 @@
-"""Arrays as the kernels need them: starting on a cache line, contiguous, of the right type."""
+"""Arrays as the kernels need them: aligned to a cache line, contiguous, of the right type."""
 
 import math
 
@@ -10,7 +10,7 @@ CACHE_LINE = 64
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: type = np.float32) -> Array:
-    """An array that starts on a cache line: a 16-lane load that crosses from one to the next costs twice as much."""
+    """An uninitialised array that starts on a cache line: a 16-lane load across two lines takes twice as long."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + CACHE_LINE, np.uint8)
     skip = -memory.__array_interface__["data"][0] % CACHE_LINE
@@ -18,14 +18,17 @@ def aligned_empty(shape: tuple[int, ...], dtype: type = np.float32) -> Array:
 
 
 def aligned_zeros(shape: tuple[int, ...]) -> Array:
-    """The same, filled with zeros."""
+    """A float32 array of zeros that starts on a cache line."""
     array = aligned_empty(shape)
     array[...] = 0
     return array
 
 
 def flat(array: Array) -> Array:
-    """The array in one dimension, without a copy; raises for other types than float32 and uint8, and for gaps."""
+    """The array in one dimension, without a copy.
+
+    Raises TypeError unless it is float32 or uint8, and ValueError unless it is C-contiguous.
+    """
     if array.dtype != np.float32 and array.dtype != np.uint8:
         raise TypeError(f"conv block: got an array of {array.dtype}; expected float32 (winners: uint8)")
     if not array.flags.c_contiguous:

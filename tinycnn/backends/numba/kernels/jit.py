@@ -1,7 +1,7 @@
-"""How kernels are compiled: serial, without the GIL (Python threads run them side by side), cached on disk if possible.
+"""How kernels are compiled: serial, without the GIL so that Python threads run them in parallel, cached on disk.
 
-Numba notices a change only in the file that defines a kernel, not in the files it imports, nor another lane count.
-So both become part of the kernel's name, and with it of the name of its cache file.
+Numba recompiles a cached kernel only when the file that defines it changes. It does not notice a change in an imported
+file or another lane count. Both are therefore part of the kernel's name, and so of the name of its cache file.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import numba
 
 from .lanes import LANES
 
-# "contract" fuses a * b + c. NaNs stay NaNs: a diverging run must be noticed.
+# "contract" fuses a * b + c. The other fast-math flags are off: NaNs must stay NaNs to show that a run diverges.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
@@ -27,14 +27,17 @@ STAMP = source_stamp()
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile `function` on its first call with each combination of argument types."""
+    """Compile `function` on its first call with each combination of argument types.
+
+    The cache on disk is left out where Numba finds no folder that it can write to.
+    """
     function.__qualname__ = f"{function.__name__}_{LANES}lanes_{STAMP}"
     try:
         return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no folder that Numba could write its cache to
+    except RuntimeError:  # no writable folder for the cache
         return numba.njit(**OPTIONS)(function)
 
 
 def inlined(function: Callable) -> Callable:
-    """A helper for kernels, always inlined: tiles that cross a real call would leave the registers."""
+    """A helper for kernels, always inlined: a real call would write tiles to memory."""
     return numba.njit(forceinline=True, **OPTIONS)(function)

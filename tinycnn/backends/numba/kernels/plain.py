@@ -1,7 +1,7 @@
 """The backend contract as compiled loops, float32 and float64, each over the images ``[start, stop)``.
 
-The loops are those of the definition; what makes them fast is that the innermost one runs over channels, which lie side
-by side in memory, so that the compiler can use SIMD registers.
+The loops are those of the definition. The innermost loop runs over channels, which are contiguous in memory, so that
+the compiler can use SIMD registers.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def im2col(x, kernel_size, stride, padding, cols, start, stop):
 
 @kernel
 def col2im(cols, kernel_size, stride, padding, x, start, stop):
-    """``cols (N, OH, OW, KH, KW, C)`` → ``x (N, H, W, C)``, overwritten: every pixel sums its copies."""
+    """``cols (N, OH, OW, KH, KW, C)`` → ``x (N, H, W, C)``, overwritten: each pixel is the sum of its copies."""
     _, H, W, C = x.shape
     _, OH, OW, KH, KW, _ = cols.shape
     for n in range(start, stop):
@@ -105,7 +105,7 @@ def pixel(image, h, w, c):
 
 @kernel
 def gather_warped(images, indices, maps, terms, scale, x, start, stop):
-    """``x[n] = scale * images[indices[n]]`` seen through the map ``maps[n] (2, T)``, bilinear."""
+    """``x[n] = scale * images[indices[n]]``, sampled bilinearly at the positions that ``maps[n] (2, T)`` gives."""
     _, H, W, C = x.shape
     one = maps.dtype.type(1)
     centre_h, centre_w = maps.dtype.type(H - 1) / 2, maps.dtype.type(W - 1) / 2
@@ -135,7 +135,7 @@ def relu_backward(grad_y, y, grad_x):
 
 @kernel
 def add_bias_relu(product, bias, relu, y):
-    """``y (N, F) = product (N, F) + bias (F,)``, then ReLU if asked."""
+    """``y (N, F) = product (N, F) + bias (F,)``, then ReLU if ``relu``."""
     for n in range(product.shape[0]):
         for f in range(bias.size):
             value = product[n, f] + bias[f]
@@ -146,9 +146,9 @@ def add_bias_relu(product, bias, relu, y):
 def adam(p, g, m, v, step_size, v_scale, left, beta1, beta2, eps, weight_decay):
     """One Adam step over flat arrays: one pass instead of five.
 
-    The loop starts at 0, not at some ``start``: only so does Numba know that no index is negative.
+    The loop starts at 0, not at a ``start`` argument: then Numba knows that no index is negative.
     """
-    number = p.dtype.type  # in float32 all of it is float32
+    number = p.dtype.type  # for float32 parameters all arithmetic is float32
     step_size, v_scale, left, eps = number(step_size), number(v_scale), number(left), number(eps)
     beta1, rest1, beta2, rest2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
     weight_decay = number(weight_decay)
@@ -160,8 +160,8 @@ def adam(p, g, m, v, step_size, v_scale, left, beta1, beta2, eps, weight_decay):
 
 
 @kernel
-def softmax_cross_entropy(logits, target, surprise, grad):
-    """Of each row the loss, ``surprise (N,)``, and ``grad (N, K) = (softmax - target) / N``."""
+def softmax_cross_entropy(logits, target, losses, grad):
+    """The loss of each row, ``losses (N,)``, and ``grad (N, K) = (softmax - target) / N``."""
     N, K = logits.shape
     zero, one = logits.dtype.type(0), logits.dtype.type(1)
     for n in range(N):
@@ -172,16 +172,16 @@ def softmax_cross_entropy(logits, target, surprise, grad):
             grad[n, k] = np.exp(logits[n, k] - top)
             total += grad[n, k]
         log_total = np.log(total)
-        surprise[n] = zero
+        losses[n] = zero
         for k in range(K):
-            if target[n, k] != zero:  # what is no target may have log p = -inf
-                surprise[n] -= target[n, k] * (logits[n, k] - top - log_total)
+            if target[n, k] != zero:  # a class with target 0 may have log p = -inf
+                losses[n] -= target[n, k] * (logits[n, k] - top - log_total)
             grad[n, k] = (grad[n, k] / total - target[n, k]) * (one / logits.dtype.type(N))
 
 
 @kernel
 def dropout_mask(seed, step, threshold, kept, mask, start, stop):
-    """Elements ``[4 start, 4 stop)`` of a flat mask: Philox4x32-10, four words a block, as in ``philox.py``."""
+    """Elements ``[4 start, 4 stop)`` of a flat mask: Philox4x32-10, four words per block, as in ``philox.py``."""
     low = np.uint64(0xFFFFFFFF)
     for block in range(start, stop):
         k0, k1 = seed & low, seed >> np.uint64(32)

@@ -1,4 +1,4 @@
-"""Waiting for another thread without going to sleep: waking a sleeping thread takes as long as a small kernel runs."""
+"""Wait for another thread by polling: waking a sleeping thread takes as long as a small kernel runs."""
 
 import os
 
@@ -7,23 +7,23 @@ from numba.extending import intrinsic
 
 from .jit import kernel
 
-LOOKS = 1 << 11
-LOOKS_PER_YIELD = 1 << 8
-# 2**11 rounds of 2**8 looks take about 0.3 ms: longer than the pauses within a training step, too short to be noticed.
+ROUNDS = 1 << 11
+POLLS_PER_ROUND = 1 << 8
+# 2**11 rounds of 2**8 polls take about 0.3 ms: longer than the pauses within a training step, too short to matter.
 
 if hasattr(os, "sched_yield"):
-    let_others_run = types.ExternalFunction("sched_yield", types.int32())  # of the C library
+    yield_time_slice = types.ExternalFunction("sched_yield", types.int32())  # of the C library
 else:
 
     @kernel
-    def let_others_run():
-        """Systems without ``sched_yield`` just look again."""
+    def yield_time_slice():
+        """Does nothing: this system has no ``sched_yield``."""
         return 0
 
 
 @intrinsic
 def read_atomically(typing_context, counter):
-    """``counter[0]`` as other threads left it, read anew every time."""
+    """``counter[0]``, read from memory on every call, with acquire ordering."""
 
     def emit(context, builder, signature, arguments):
         data = context.make_array(counter)(context, builder, arguments[0]).data
@@ -34,7 +34,7 @@ def read_atomically(typing_context, counter):
 
 @intrinsic
 def add_atomically(typing_context, counter, count):
-    """``counter[0] += count``, which no other thread can come between."""
+    """``counter[0] += count`` as one atomic operation, with release ordering."""
 
     def emit(context, builder, signature, arguments):
         data = context.make_array(counter)(context, builder, arguments[0]).data
@@ -45,23 +45,24 @@ def add_atomically(typing_context, counter, count):
 
 @kernel
 def wait_until(counter, least):
-    """Return True as soon as ``counter[0] >= least``, False after about 0.3 ms; the GIL is free meanwhile.
+    """Return True as soon as ``counter[0] >= least``, or False after about 0.3 ms; the GIL is released meanwhile.
 
-    Now and then the rest of the time slice is given away: the thread we wait for may be waiting for our core.
+    Each round ends by yielding the time slice: the other thread may be waiting for this core.
     """
-    for _ in range(LOOKS):
-        for _ in range(LOOKS_PER_YIELD):
+    for _ in range(ROUNDS):
+        for _ in range(POLLS_PER_ROUND):
             if read_atomically(counter) >= least:
                 return True
-        let_others_run()
+        yield_time_slice()
     return False
 
 
 @kernel
-def report_and_wait(done, count, news, least):
-    """Add ``count`` to ``done[0]``, then ``wait_until(news, least)``.
+def report_and_wait(done, count, counter, least):
+    """Add ``count`` to ``done[0]``, then ``wait_until(counter, least)``.
 
-    Both in one call, so that whoever waits for the report finds the GIL free and need not sleep before it.
+    Both are one call: the GIL is released before ``done`` changes, so the thread that polls it does not wait for the
+    GIL.
     """
     add_atomically(done, count)
-    return wait_until(news, least)
+    return wait_until(counter, least)
