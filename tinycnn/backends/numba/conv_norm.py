@@ -1,5 +1,6 @@
-"""Convolution, ReLU, batch normalisation, max-pool as one block: its two halves hand each other a few images at a time,
-while they lie in the cache.
+"""Convolution, ReLU, batch normalisation, max-pool as one block.
+
+The convolution passes a few images at a time to the batch normalisation, and back, while they are in the cache.
 """
 
 from collections.abc import Callable
@@ -34,12 +35,12 @@ def conv_norm_forward(
 ) -> tuple[Array, Array, Array, Callable[[], tuple[Conv, Norm]]]:
     """Convolution, ReLU, batch norm, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, F)``, and the statistics used.
 
-    With fixed statistics, batch norm is ``slope · x + shift``, and under positive slopes the largest of a window stays
-    the largest: pooling first leaves a quarter of the work. A gradient takes the long way after all.
+    With fixed statistics, batch norm is ``slope · x + shift``. With positive slopes, the largest of a window stays the
+    largest, so pooling first leaves a quarter of the work. Only the backward pass then computes the unpooled block.
     """
     make = partial(make_conv, x, weight, bias, stride, padding, relu=True)
 
-    def long_way() -> tuple[Array, Array, Array, tuple[Conv, Norm]]:
+    def unpooled() -> tuple[Array, Array, Array, tuple[Conv, Norm]]:
         conv = make(pool=None, need_grad_x=need_grad_x)
         source = Source(conv.y.shape, conv.compute, conv.y.__getitem__)
         y, used_mean, used_var, norm = normalise(source, gamma, beta, mean, var, eps, pool)
@@ -47,8 +48,8 @@ def conv_norm_forward(
 
     if mean is not None and var is not None and pool != NO_POOL and (gamma > 0).all():
         y = pooled_then_scaled(make(pool=pool, need_grad_x=False), *slope_and_shift(gamma, beta, mean, var, eps))
-        return y, mean, var, lambda: long_way()[3]
-    y, used_mean, used_var, saved = long_way()
+        return y, mean, var, lambda: unpooled()[3]
+    y, used_mean, used_var, saved = unpooled()
     return y, used_mean, used_var, lambda: saved
 
 
@@ -59,7 +60,7 @@ def pooled_then_scaled(conv: Conv, slope: Array, shift: Array) -> Array:
     def work(part: int) -> None:
         some = slice(*parts[part])
         y = conv.compute(some)
-        batch_norm.normalise_pool(y, slope, shift, *NO_POOL, y, conv.winner[some])
+        batch_norm.normalise_pool(y, slope, shift, NO_POOL, y, conv.winner[some])
 
     in_parallel(work, len(parts))
     return conv.y
@@ -80,11 +81,11 @@ def conv_norm_backward(
     sums = needed_sums(norm, gamma, grad_y, need_grad_gamma)
     if not (need_grad_x or need_grad_weight):
         return None, None, None, *sums
-    slopes = norm.slopes(gamma, *sums)
+    factors = norm.factors(gamma, *sums)
 
     def before_relu(some: slice) -> Array:
         grad = np.empty_like(conv.y[some])
-        norm_grad_x(norm, grad_y, slopes, some, True, grad)
+        norm_grad_x(norm, grad_y, factors, some, True, grad)
         return grad
 
     return *conv.gradients(before_relu, need_grad_x, need_grad_weight), *sums

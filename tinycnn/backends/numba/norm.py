@@ -1,4 +1,4 @@
-"""Batch normalisation and the max-pool after it: each pass reads its images in parts that stay in the cache."""
+"""Batch normalisation and the max-pool after it. Each pass reads its images in parts that stay in the cache."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,13 +12,13 @@ from tinycnn.backends.numba.kernels import batch_norm
 from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 from tinycnn.distributed import sharding
 
-SAFE_GAMMA = 0.1  # above it, and above that share of beta, x̂ = (y - beta) / gamma has lost about a digit at most
+SAFE_GAMMA = 0.1  # if gamma exceeds it, and this share of beta, x̂ = (y - beta) / gamma loses at most about one digit
 
 
 class Source(NamedTuple):
-    """The images that a batch normalisation reads, twice in each pass: an array, or one that is still to be filled.
+    """The images that a batch normalisation reads twice in each pass: an array, or one that the first read fills.
 
-    ``first`` returns some images at the first read, ``again`` at every later one.
+    ``first`` returns some images at the first read, ``again`` at every later read.
     """
 
     shape: tuple[int, ...]  # (N, H, W, C)
@@ -27,7 +27,7 @@ class Source(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """A batch normalisation, and the max-pool after it, as the backward pass needs it."""
+    """What the backward pass needs of a batch normalisation and the max-pool after it."""
 
     source: Source
     mean: Array
@@ -36,10 +36,13 @@ class Norm(NamedTuple):
     y: Array
     winner: Array
     window: Pool
-    batch: int  # how many values the mean was taken of; 0 where mean and variance were given
+    batch: int  # number of values that the mean was taken over; 0 if mean and variance were given
 
-    def slopes(self, gamma: Array, grad_gamma: Array, grad_beta: Array) -> tuple[Array, Array, Array]:
-        """The three factors of ``grad_x``, each ``(C,)``, see ``ops/batch_norm.py``; fixed statistics leave one."""
+    def factors(self, gamma: Array, grad_gamma: Array, grad_beta: Array) -> tuple[Array, Array, Array]:
+        """``slope, offset, stretch`` of ``batch_norm.grad_x``, each ``(C,)``; fixed statistics make the last two 0.
+
+        Formulas: ``ops/batch_norm.py``.
+        """
         slope = gamma * self.inverse_std
         if not self.batch:
             return slope, np.zeros_like(slope), np.zeros_like(slope)
@@ -60,13 +63,13 @@ def slope_and_shift(gamma: Array, beta: Array, mean: Array, var: Array, eps: flo
 
 
 def image_parts(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """The images of a batch ``(N, H, W, C)`` in parts that are small: what is read twice stays in the cache."""
+    """Ranges of the images of a batch ``(N, H, W, C)``, so small that a part stays in the cache between two reads."""
     N, H, W, C = shape
     return pieces(N, 16 * MEMORY_ACCESS * H * W * C)
 
 
 def batch_moments(source: Source) -> tuple[int, Array, Array]:
-    """How many values a channel has in the batch, that of all ranks; their mean and variance, each ``(C,)``."""
+    """The number of values per channel in the batch of all ranks, and their mean and variance, each ``(C,)``."""
     N, H, W, C = source.shape
     parts = image_parts(source.shape)
     means, squares = np.empty((2, len(parts), C), np.float32)
@@ -86,7 +89,7 @@ def normalise(
 ) -> tuple[Array, Array, Array, Norm]:
     """Normalise, scale, shift, max-pool: a source ``(N, H, W, C)`` → ``y (N, OH, OW, C)``, and the statistics used.
 
-    ``mean`` and ``var`` of the batch are computed where they are None.
+    Where ``mean`` or ``var`` is None, the statistics of the batch are computed.
     """
     visit, batch = source.first, 0
     if mean is None or var is None:
@@ -99,7 +102,7 @@ def normalise(
 
     def work(part: int) -> None:
         some = slice(*parts[part])
-        batch_norm.normalise_pool(visit(some), slope, shift, *pool, y[some], winner[some])
+        batch_norm.normalise_pool(visit(some), slope, shift, pool, y[some], winner[some])
 
     in_parallel(work, len(parts))
     return y, mean, var, Norm(source, mean, inverse(var, eps), beta, y, winner, pool, batch)
@@ -108,7 +111,7 @@ def normalise(
 def norm_forward(
     x: Array, gamma: Array, beta: Array, mean: Array | None, var: Array | None, *, eps: float, pool: Pool
 ) -> tuple[Array, Array, Array, Norm]:
-    """``x (N, H, W, C)`` → batch norm, max-pool → ``y (N, OH, OW, C)``, and the statistics used."""
+    """Batch norm, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, C)``, and the statistics used."""
     x = np.ascontiguousarray(x)
     source = Source(x.shape, x.__getitem__, x.__getitem__)
     return normalise(source, gamma, beta, mean, var, eps, pool)
@@ -117,8 +120,8 @@ def norm_forward(
 def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Array]:
     """``grad_y (N, OH, OW, C)`` → ``grad_gamma``, ``grad_beta``, both ``(C,)``.
 
-    The winners' ``x̂`` come from ``y``, a quarter of the memory of ``x``, unless a gamma that is small, or small beside
-    its beta, has rounded them away.
+    The winners' ``x̂`` are computed from ``y``, which takes a quarter of the memory of ``x``. Where a gamma is small, or
+    small compared with its beta, rounding has lost them; then they are computed from ``x``.
     """
     C, parts = len(gamma), image_parts(norm.source.shape)
     gamma_parts, beta_parts = np.empty((2, len(parts), C), np.float32)
@@ -131,7 +134,7 @@ def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Arr
             batch_norm.grad_gamma_beta_from_y(*rows, *sums)
         else:
             arrays = norm.source.again(some), grad_y[some], norm.winner[some], norm.mean, norm.inverse_std
-            batch_norm.grad_gamma_beta(*arrays, *norm.window, *sums)
+            batch_norm.grad_gamma_beta(*arrays, norm.window, *sums)
 
     in_parallel(work, len(parts))
     grad_gamma = gamma_parts.sum(axis=0)
@@ -139,7 +142,7 @@ def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Arr
 
 
 def needed_sums(norm: Norm, gamma: Array, grad_y: Array, need_grad_gamma: bool) -> tuple[Array, Array]:
-    """``grad_gamma`` and ``grad_beta``, both ``(C,)``; zeros where neither the caller nor ``grad_x`` needs them."""
+    """``grad_gamma`` and ``grad_beta``, both ``(C,)``; zeros if neither the caller nor ``grad_x`` needs them."""
     needed = need_grad_gamma or norm.batch
     return grad_gamma_beta(norm, gamma, grad_y) if needed else (np.zeros_like(gamma), np.zeros_like(gamma))
 
@@ -150,18 +153,18 @@ def norm_backward(saved: Norm, gamma: Array, grad_y: Array, *, need_grad_x: bool
     sums = needed_sums(norm, gamma, grad_y, need_grad_gamma)
     if not need_grad_x:
         return None, *sums
-    slopes, grad_x = norm.slopes(gamma, *sums), np.empty(norm.source.shape, np.float32)
+    factors, grad_x = norm.factors(gamma, *sums), np.empty(norm.source.shape, np.float32)
     parts = image_parts(grad_x.shape)
 
     def work(part: int) -> None:
         some = slice(*parts[part])
-        norm_grad_x(norm, grad_y, slopes, some, False, grad_x[some])
+        norm_grad_x(norm, grad_y, factors, some, False, grad_x[some])
 
     in_parallel(work, len(parts))
     return grad_x, *sums
 
 
-def norm_grad_x(norm: Norm, grad_y: Array, slopes: tuple[Array, ...], some: slice, relu: bool, out: Array) -> None:
-    """The gradient of some images of the source into ``out``; of what was before the ReLU that made it, if ``relu``."""
+def norm_grad_x(norm: Norm, grad_y: Array, factors: tuple[Array, ...], some: slice, relu: bool, out: Array) -> None:
+    """Write the gradient of some images of the source to ``out``; if ``relu``, of the input of the ReLU before it."""
     arrays = norm.source.again(some), grad_y[some], norm.winner[some]
-    batch_norm.grad_x(*arrays, norm.mean, *slopes, *norm.window, relu, out)
+    batch_norm.grad_x(*arrays, norm.mean, factors, norm.window, relu, out)

@@ -1,7 +1,9 @@
-"""Batch normalisation followed by a max-pool (or none, a 1x1 pool), in as few passes over memory as it takes.
+"""Batch normalisation followed by a max-pool (a 1x1 pool stands for none), with few passes over memory.
 
 Forward reads the activations twice: for the statistics, and to normalise, pool, and note each winner. The normalised
 activations are never stored; backward computes them again from mean and variance. Formulas: ``ops/batch_norm.py``.
+
+``window`` is ``((KH, KW), (SH, SW))``: the kernel size and the stride of the pool.
 """
 
 import numpy as np
@@ -11,7 +13,7 @@ from .jit import kernel
 
 @kernel
 def channel_moments(x, mean, squares):
-    """Of the rows of ``x (rows, C)``: each channel's mean, and its summed squared distances from it, both ``(C,)``."""
+    """``x (rows, C)`` → each channel's ``mean``, and the sum of its squared distances from it; both ``(C,)``."""
     rows, C = x.shape
     mean[:] = 0
     squares[:] = 0
@@ -27,9 +29,10 @@ def channel_moments(x, mean, squares):
 
 
 @kernel
-def normalise_pool(x, scale, shift, kernel_size, stride, y, winner):
-    """``y (N, OH, OW, C) = max over the window of scale x + shift``, and which pixel won."""
+def normalise_pool(x, scale, shift, window, y, winner):
+    """``y (N, OH, OW, C) = max over the window of scale · x + shift``, and the index of the winning pixel."""
     N, OH, OW, C = y.shape
+    kernel_size, stride = window
     for n in range(N):
         for oh in range(OH):
             for ow in range(OW):
@@ -47,9 +50,10 @@ def normalise_pool(x, scale, shift, kernel_size, stride, y, winner):
 
 
 @kernel
-def grad_gamma_beta(x, grad_y, winner, mean, inverse_std, kernel_size, stride, grad_gamma, grad_beta):
+def grad_gamma_beta(x, grad_y, winner, mean, inverse_std, window, grad_gamma, grad_beta):
     """Sums over all images: only winners carry a gradient. Overwrites ``grad_gamma`` and ``grad_beta (C,)``."""
     N, OH, OW, C = grad_y.shape
+    kernel_size, stride = window
     grad_gamma[:] = 0
     grad_beta[:] = 0
     for n in range(N):
@@ -66,7 +70,7 @@ def grad_gamma_beta(x, grad_y, winner, mean, inverse_std, kernel_size, stride, g
 
 @kernel
 def grad_gamma_beta_from_y(y, beta, grad_y, grad_gamma, grad_beta):
-    """The same sums over the rows of ``y (rows, C)``, but ``grad_gamma`` times gamma: ``gamma x̂ = y - beta``."""
+    """The same sums over the rows of ``y (rows, C)``; ``grad_gamma`` is multiplied by gamma: ``gamma x̂ = y - beta``."""
     rows, C = y.shape
     grad_gamma[:] = 0
     grad_beta[:] = 0
@@ -77,12 +81,15 @@ def grad_gamma_beta_from_y(y, beta, grad_y, grad_gamma, grad_beta):
 
 
 @kernel
-def grad_x(x, grad_y, winner, mean, slope, offset, stretch, kernel_size, stride, relu, grad_x):
-    """``grad_x = slope · grad - offset - stretch · (x - mean)`` with ``grad`` at the winners only.
+def grad_x(x, grad_y, winner, mean, factors, window, relu, grad_x):
+    """``grad_x = slope · grad - offset - stretch · (x - mean)``, where ``grad`` is 0 outside the winners.
 
-    ``relu``: ``x`` is the output of a ReLU, and the gradient is that of its input: 0 where ``x`` is.
+    ``factors`` is ``(slope, offset, stretch)``, each ``(C,)``. ``relu``: ``x`` is the output of a ReLU, and ``grad_x``
+    the gradient of that ReLU's input, 0 where ``x`` is 0.
     """
     N, OH, OW, C = grad_y.shape
+    kernel_size, stride = window
+    slope, offset, stretch = factors
     for n in range(N):
         for h in range(x.shape[1]):
             for w in range(x.shape[2]):

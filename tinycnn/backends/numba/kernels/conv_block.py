@@ -9,17 +9,23 @@ from numba import types
 from numba.extending import overload
 
 from . import simd
+from .geometry import ConvGeometry, Layout, TileShape, largest_divisor, tile_shape
 from .jit import inlined, kernel
-from .lanes import LANES
+from .lanes import LANES, MAX_ACCUMULATORS
+
+
+def forward_tile(geometry: ConvGeometry) -> TileShape:
+    """The tile of `pooled_forward`: the pixels of a window, or an equal part of them, x some filters."""
+    return tile_shape(largest_divisor(geometry.off, MAX_ACCUMULATORS // geometry.columns), geometry.columns)
 
 
 def remaining(count, used):
-    """How many of `count` floats are left; None, for all, stays None."""
+    """The number of floats left after `used` of `count`; None, which stands for all, stays None."""
 
 
 @overload(remaining)
 def compile_remaining(count, used):
-    """Decided by type, so that whole tiles need no masks."""
+    """Chosen by the type of `count`, so that code for whole tiles contains no masks."""
     if isinstance(count, types.NoneType):
         return lambda count, used: None
     return lambda count, used: count - used
@@ -27,7 +33,7 @@ def compile_remaining(count, used):
 
 @inlined
 def convolve(total, x, bases, taps, weight, start, shape):
-    """Add a tile of outputs to `total`: row r is the patch at bases[r], column f a filter of the block at `start`."""
+    """`total` plus a tile of outputs: row r is the patch at bases[r], column f a filter of the block at `start`."""
     for k in range(taps.size):
         filters = simd.load(shape[:1], weight, (0,), start + k * len(shape[0]) * LANES, None)
         total = simd.add_outer(total, x, bases, simd.read(taps, k), filters)
@@ -35,21 +41,26 @@ def convolve(total, x, bases, taps, weight, start, shape):
 
 
 @kernel
-def pooled_forward(x, weight, bias, taps, windows, pixels, image_size, shape, filters, count, y, winner, start, stop):
-    """Images [start, stop): y (N, PH, PW, F), and which output of its window it is (`pixels.size` if ReLU is off)."""
+def pooled_forward(x, weight, bias, layout, shape, count, y, winner, start, stop):
+    """Images [start, stop): y (N, PH, PW, F), and the index of the winning output in its window, as winner.
+
+    The index is the number of outputs in a window where ReLU is off.
+    """
+    layout = Layout(*layout)
+    taps, windows, pixels, outputs_in_window = layout.taps, layout.windows, layout.pixels, layout.pixels.size - 1
     width = len(shape[0]) * LANES
-    zero, off = simd.full(shape[:1], 0.0), simd.full(shape[:1], pixels.size)
+    zero, off = simd.full(shape[:1], 0.0), simd.full(shape[:1], outputs_in_window)
     for n in range(start, stop):
         for block in range(bias.size // width):
             left = remaining(count, block * width)
             for w in range(windows.size):
                 best, index = simd.full(shape[:1], -np.inf), zero
-                for first in range(0, pixels.size, len(shape)):
-                    bases = simd.gather(shape, pixels, first, n * image_size + windows[w])
+                for first in range(0, outputs_in_window, len(shape)):
+                    bases = simd.gather(shape, pixels, first, n * layout.image_size + windows[w])
                     zeros = simd.full(shape, 0.0)
                     outputs = convolve(zeros, x, bases, taps, weight, block * taps.size * width, shape)
                     best, index = simd.update_max(best, index, outputs, first)
                 value = simd.add(best, simd.load(shape[:1], bias, (0,), block * width, None))
-                target = (n * windows.size + w) * filters + block * width
+                target = (n * windows.size + w) * layout.filters + block * width
                 simd.store(y, (0,), target, left, simd.where_positive(value, value, zero))
                 simd.store(winner, (0,), target, left, simd.where_positive(value, index, off))

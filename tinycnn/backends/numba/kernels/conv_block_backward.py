@@ -1,41 +1,61 @@
 """Gradients of the pooled block, without arithmetic on zeros.
 
-Of each pool window's outputs only the winner has a gradient, and none has where ReLU was off. So the gradients that are
-not zero are first written to a list (without branches: each entry is written, and the next one overwrites a zero).
-A tile that holds one patch, or as many of its rows as there are registers, then stays in registers for a whole list:
+Only the winner of a pool window has a gradient, and no output has one where ReLU was off. The kernels first list the
+gradients that are not zero. This takes no branches: each entry is written, and the next one overwrites a zero. A tile
+that holds one patch, or as many of its rows as there are registers, then stays in registers for a whole list:
   grad_weight: one filter's patch += gradient * the image's patch, for the list of one filter in a few images;
   grad_x:      one patch of the image += gradient * the filter's patch, for the list of one place in an image.
-Patches are read from and added to the images where they lie; there are no columns.
+Patches are read from and added to the images in place. There is no matrix of columns.
 
-A patch of the first layer, 3x3x1, would leave most lanes empty: there the lanes are filters, and zeros take part
-(`masked_grad_weight`). `winner` is trusted: it must come from the forward pass.
+A patch of the first layer, 3x3x1, would leave most lanes empty. There the lanes are filters, and products with zeros
+are computed (`masked_grad_weight`). `winner` is not checked: it must come from the forward pass.
 """
 
 import numpy as np
 
 from . import simd
 from .conv_block import remaining
+from .geometry import ConvGeometry, Layout, TileShape, largest_divisor, tile_shape
 from .jit import inlined, kernel
-from .lanes import LANES
+from .lanes import LANES, MAX_ACCUMULATORS, WIDTH
+
+MAX_CACHED_WEIGHTS = 1 << 13  # floats that fit the first cache (32 KiB)
+
+
+def grad_weight_tile(geometry: ConvGeometry) -> TileShape:
+    """The tile of `sparse_grad_weight`: a patch, or one row of it, or an equal part of a row."""
+    vectors = geometry.padded_run // WIDTH
+    whole = geometry.kernel[0] * vectors <= MAX_ACCUMULATORS
+    return tile_shape(geometry.kernel[0] if whole else 1, largest_divisor(vectors, MAX_ACCUMULATORS))
+
+
+def grad_x_tile(geometry: ConvGeometry) -> TileShape:
+    """The tile of `sparse_grad_x`: the same, but one row at a time where the filters do not fit the first cache."""
+    tile, weights = grad_weight_tile(geometry), geometry.filters * geometry.kernel[0] * geometry.padded_run
+    return tile[:1] if weights > MAX_CACHED_WEIGHTS else tile
 
 
 @inlined
-def list_filter(f, filters, grad_y, winner, first, last, windows, pixels, image_size, values, patches):
-    """Of one filter in images [first, last): the gradients that are not zero, where their patches begin; how many."""
+def list_filter(f, layout, grad_y, winner, first, last, values, patches):
+    """List the gradients of filter f in images [first, last) that are not zero, and where their patches start.
+
+    Writes to values and patches, and returns the length of the list.
+    """
+    windows, pixels = layout.windows, layout.pixels
     found, off = 0, pixels.size - 1
     for n in range(first, last):
         for w in range(windows.size):
-            i = (n * windows.size + w) * filters + f
+            i = (n * windows.size + w) * layout.filters + f
             pixel = simd.read(winner, i)
             simd.write(values, found, simd.read(grad_y, i))
-            simd.write(patches, found, n * image_size + simd.read(windows, w) + simd.read(pixels, pixel))
+            simd.write(patches, found, n * layout.image_size + simd.read(windows, w) + simd.read(pixels, pixel))
             found += pixel < off
     return found
 
 
 @inlined
 def add_image_patches(shape, total, values, patches, found, x, row_size, offset, left):
-    """total + the sum over a list of gradient * the image's patch (a tile of it, `offset` from its start)."""
+    """`total` plus the sum over a list of gradient * the image's patch (a tile of it, `offset` from its start)."""
     rows = simd.spaced(shape, 0, row_size)
     for i in range(found):
         total = simd.add_scaled(total, simd.read(values, i), x, rows, simd.read(patches, i) + offset, left)
@@ -43,18 +63,17 @@ def add_image_patches(shape, total, values, patches, found, x, row_size, offset,
 
 
 @kernel
-def sparse_grad_weight(
-    x, grad_y, winner, windows, pixels, image_size, row_size, kernel_rows, run, shape, tail, filters, block,
-    grad_weight, grad_bias, start, stop,
-):  # fmt: skip
-    """Images [start, stop): adds to grad_weight (F, KH, whole vectors of KW * C floats) and grad_bias (F,)."""
-    width, padded = len(shape[0]) * LANES, -(-run // LANES) * LANES
+def sparse_grad_weight(x, grad_y, winner, layout, shape, tail, block, grad_weight, grad_bias, start, stop):
+    """Images [start, stop), `block` at a time: adds to grad_weight (F, KH, padded KW * C) and grad_bias (F,)."""
+    layout = Layout(*layout)
+    filters, kernel_rows, row_size = layout.filters, layout.kernel_rows, layout.row_size
+    width, padded, most = len(shape[0]) * LANES, -(-layout.run // LANES) * LANES, block * layout.windows.size + 1
     rows = simd.spaced(shape, 0, padded)
-    values, patches = np.empty(block * windows.size + 1, np.float32), np.empty(block * windows.size + 1, np.int64)
+    values, patches = np.empty(most, np.float32), np.empty(most, np.int64)
     for first in range(start, stop, block):
         last = min(first + block, stop)
         for f in range(filters):
-            found = list_filter(f, filters, grad_y, winner, first, last, windows, pixels, image_size, values, patches)
+            found = list_filter(f, layout, grad_y, winner, first, last, values, patches)
             for i in range(found):
                 grad_bias[f] += values[i]
             for kh in range(0, kernel_rows, len(shape)):
@@ -67,10 +86,11 @@ def sparse_grad_weight(
 
 
 @kernel
-def masked_grad_weight(
-    x, grad_y, winner, taps, windows, pixels, image_size, shape, filters, count, grad_weight, grad_bias, start, stop
-):
+def masked_grad_weight(x, grad_y, winner, layout, shape, count, grad_weight, grad_bias, start, stop):
     """Images [start, stop): adds to grad_weight (depth, F rounded up to whole tiles) and grad_bias (F, likewise)."""
+    layout = Layout(*layout)
+    taps, windows, pixels = layout.taps, layout.windows, layout.pixels
+    filters, image_size = layout.filters, layout.image_size
     width = len(shape[0]) * LANES
     zero, off = simd.full(shape[:1], 0.0), simd.full(shape[:1], pixels.size - 1)
     for column in range(0, grad_bias.size, width):
@@ -93,43 +113,43 @@ def masked_grad_weight(
 
 
 @inlined
-def list_pixels(grad_y, winner, start, filters, values, names, found, window, pixels):
-    """Of one pool window: for each of its pixels the gradients that are not zero, and their filters."""
+def list_pixels(grad_y, winner, start, filters, values, indices, found, window, pixels):
+    """List, for each pixel of one pool window, the gradients that are not zero and the indices of their filters."""
     for pixel in range(pixels):
         simd.write(found, window * pixels + pixel, 0)
     for f in range(filters):
         bucket = window * pixels + np.intp(simd.read(winner, start + f))
         already = simd.read(found, bucket)
         simd.write(values, bucket * filters + already, simd.read(grad_y, start + f))
-        simd.write(names, bucket * filters + already, f)
+        simd.write(indices, bucket * filters + already, f)
         simd.write(found, bucket, already + 1)
 
 
 @inlined
-def add_filter_patches(shape, total, values, names, first, found, weight, filters, padded, offset):
-    """total + the sum over a list of gradient * the filter's patch (a tile of it, `offset` from its start)."""
+def add_filter_patches(shape, total, values, indices, first, found, weight, filters, padded, offset):
+    """`total` plus the sum over a list of gradient * the filter's patch (a tile of it, `offset` from its start)."""
     rows = simd.spaced(shape, 0, filters * padded)
     for i in range(first, first + found):
-        start = simd.read(names, i) * padded + offset
+        start = simd.read(indices, i) * padded + offset
         total = simd.add_scaled(total, simd.read(values, i), weight, rows, start, None)
     return total
 
 
 @kernel
-def sparse_grad_x(
-    weight, grad_y, winner, windows, pixels, image_size, row_size, kernel_rows, run, shape, tail, filters,
-    grad_x, start, stop,
-):  # fmt: skip
-    """Images [start, stop) of grad_x, overwritten; weight is (KH, F, whole vectors of KW * C floats)."""
-    width, padded, places = len(shape[0]) * LANES, -(-run // LANES) * LANES, pixels.size
+def sparse_grad_x(weight, grad_y, winner, layout, shape, tail, grad_x, start, stop):
+    """Images [start, stop) of grad_x (N, H, W, C), overwritten; weight is (KH, F, padded KW * C)."""
+    layout = Layout(*layout)
+    windows, pixels, places = layout.windows, layout.pixels, layout.pixels.size
+    filters, image_size, row_size = layout.filters, layout.image_size, layout.row_size
+    width, padded = len(shape[0]) * LANES, -(-layout.run // LANES) * LANES
     values = np.empty(windows.size * places * filters, np.float32)
-    names, found = np.empty(values.size, np.int32), np.empty(windows.size * places, np.int64)
+    indices, found = np.empty(values.size, np.int32), np.empty(windows.size * places, np.int64)
     rows = simd.spaced(shape, 0, row_size)
     grad_x[start * image_size : stop * image_size] = 0
     for n in range(start, stop):
         for w in range(windows.size):
-            list_pixels(grad_y, winner, (n * windows.size + w) * filters, filters, values, names, found, w, places)
-        for kh in range(0, kernel_rows, len(shape)):
+            list_pixels(grad_y, winner, (n * windows.size + w) * filters, filters, values, indices, found, w, places)
+        for kh in range(0, layout.kernel_rows, len(shape)):
             for column in range(0, padded, width):  # a part of the filters that fits the first cache
                 part, left = kh * filters * padded + column, remaining(tail, column)
                 for w in range(windows.size):
@@ -138,6 +158,6 @@ def sparse_grad_x(
                         i = w * places + pixel
                         total, size = simd.load(shape, grad_x, rows, target, left), simd.read(found, i)
                         total = add_filter_patches(
-                            shape, total, values, names, i * filters, size, weight, filters, padded, part
+                            shape, total, values, indices, i * filters, size, weight, filters, padded, part
                         )
                         simd.store(grad_x, rows, target, left, total)

@@ -1,25 +1,44 @@
-"""Convolution -> bias -> ReLU (if asked) where every output and every gradient is needed, as before a batch norm.
+"""Convolution -> bias -> optional ReLU where every output and every gradient is needed, as before a batch norm.
 
-All three kernels are matrix products on images as they lie in memory, in tiles that stay in registers. `weight` is
-(blocks, depth, floats in a tile's row), but (KH, F, whole vectors of KW * C floats) for grad_x.
+All three kernels are matrix products that read images in place, in tiles that stay in registers. `weight` is (blocks,
+depth, floats in a tile's row) in the forward pass, and (KH, F, KW * C padded to whole vectors) for grad_x.
 """
 
 from . import simd
 from .conv_block import convolve, remaining
+from .geometry import ConvGeometry, Layout, TileShape, largest_divisor, tile_shape
 from .jit import inlined, kernel
-from .lanes import LANES
+from .lanes import LANES, MAX_ACCUMULATORS, WIDTH
+
+GRAD_X_ROWS = 4  # outputs in a tile of grad_x, at least
+
+
+def forward_tile(geometry: ConvGeometry) -> TileShape:
+    """The tile of `dense_forward`: some outputs x some filters, chosen so that few outputs are computed twice."""
+    outputs, columns = len(geometry.outputs), geometry.columns
+    rows = range(1, MAX_ACCUMULATORS // columns + 1)
+    cost = {row: -(-outputs // row) * (row * columns + columns + 1) for row in rows}
+    return tile_shape(min(outputs, min(cost, key=cost.__getitem__)), columns)
+
+
+def grad_x_tile(geometry: ConvGeometry) -> TileShape:
+    """The tile of `dense_grad_x`: some outputs x a row of their patches, or an equal part of it."""
+    columns = largest_divisor(geometry.padded_run // WIDTH, MAX_ACCUMULATORS // GRAD_X_ROWS)
+    return tile_shape(min(len(geometry.outputs), MAX_ACCUMULATORS // columns), columns)
 
 
 @kernel
-def dense_forward(x, weight, bias, taps, outputs, image_size, shape, filters, count, relu, y, start, stop):
+def dense_forward(x, weight, bias, layout, shape, count, relu, y, start, stop):
     """Images [start, stop): y (N, OH, OW, F)."""
+    layout = Layout(*layout)
+    taps, outputs, filters = layout.taps, layout.outputs, layout.filters
     width, rows = len(shape[0]) * LANES, simd.spaced(shape, 0, filters)
     for n in range(start, stop):
         for block in range(bias.size // width):
             for i in range(0, outputs.size, len(shape)):
                 first = min(i, outputs.size - len(shape))  # the last tile overlaps the one before
                 total = simd.load(shape, bias, simd.spaced(shape, 0, 0), block * width, None)
-                bases = simd.gather(shape, outputs, first, n * image_size)
+                bases = simd.gather(shape, outputs, first, n * layout.image_size)
                 total = convolve(total, x, bases, taps, weight, block * taps.size * width, shape)
                 if relu:
                     total = simd.where_positive(total, total, simd.full(shape, 0.0))
@@ -28,12 +47,12 @@ def dense_forward(x, weight, bias, taps, outputs, image_size, shape, filters, co
 
 
 @kernel
-def dense_grad_weight(
-    x, grad_y, taps, outputs, image_size, shape, filters, count, block, grad_weight, grad_bias, start, stop
-):
+def dense_grad_weight(x, grad_y, layout, shape, count, block, grad_weight, grad_bias, start, stop):
     """Images [start, stop): adds to grad_weight (depth, F rounded up to whole tiles) and grad_bias (F, likewise)."""
+    layout = Layout(*layout)
+    taps, outputs, filters, image_size = layout.taps, layout.outputs, layout.filters, layout.image_size
     width = len(shape[0]) * LANES
-    for begin in range(start, stop, block):  # so many images fit the cache
+    for begin in range(start, stop, block):  # `block` images fit the cache
         end = min(begin + block, stop)
         for column in range(0, grad_bias.size, width):
             left = remaining(count, column)
@@ -53,7 +72,7 @@ def dense_grad_weight(
 
 @inlined
 def spread(shape, grad_y, filters, source, weight, start, padded, grad_x, bases, offset, count):
-    """The gradients of a few outputs, `shape` rows, to a row of their patches."""
+    """Add the gradients of as many outputs as `shape` has rows to one row of their patches."""
     total = simd.full(shape, 0.0)
     for f in range(filters):
         row = simd.load(shape[:1], weight, (0,), start + f * padded, None)
@@ -62,16 +81,16 @@ def spread(shape, grad_y, filters, source, weight, start, padded, grad_x, bases,
 
 
 @kernel
-def dense_grad_x(
-    weight, grad_y, outputs, image_size, row_size, kernel_rows, run, shape, tail, filters, grad_x, start, stop
-):
-    """Images [start, stop) of grad_x, overwritten."""
-    width, padded = len(shape[0]) * LANES, -(-run // LANES) * LANES
+def dense_grad_x(weight, grad_y, layout, shape, tail, grad_x, start, stop):
+    """Images [start, stop) of grad_x (N, H, W, C), overwritten."""
+    layout = Layout(*layout)
+    outputs, filters, image_size, row_size = layout.outputs, layout.filters, layout.image_size, layout.row_size
+    width, padded = len(shape[0]) * LANES, -(-layout.run // LANES) * LANES
     whole = outputs.size - outputs.size % len(shape)
     grad_x[start * image_size : stop * image_size] = 0
     for n in range(start, stop):
         image, grad = n * image_size, n * outputs.size * filters
-        for kh in range(kernel_rows):
+        for kh in range(layout.kernel_rows):
             for column in range(0, padded, width):
                 offset, part, left = kh * row_size + column, kh * filters * padded + column, remaining(tail, column)
                 for i in range(0, whole, len(shape)):

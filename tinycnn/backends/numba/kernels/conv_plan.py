@@ -1,12 +1,12 @@
-"""The convolution block as its callers see it: a plan for each shape knows the kernels and how weights are packed.
+"""The convolution block as its callers see it: the plan for a shape chooses the kernels and how weights are packed.
 
 All methods that take [start, stop) work on those images only and may run in several threads at once. grad_weight is
 summed in parts, each over its own images, and the parts are added in order. The number of parts depends on the number
-of images, not of threads, so the result has the same bits however many threads there are.
+of images, not of threads, so the result has the same bits for any number of threads.
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,11 +15,10 @@ from tinycnn.backends.fused_kernels import MAX_POOL_PIXELS
 
 from . import conv_block, conv_block_backward, conv_dense, winograd
 from .arrays import aligned_empty, aligned_zeros, flat
-from .geometry import WIDTH, ConvGeometry
+from .geometry import ConvGeometry, TileShape
+from .lanes import WIDTH
 
 CACHE_FLOATS = 1 << 14  # floats of images and gradients processed at a time
-MIN_WINOGRAD = 8  # channels and filters
-MIN_PATCHES = 32  # in a matrix product of Winograd's grad_weight
 
 
 @dataclass
@@ -28,7 +27,7 @@ class PackedWeight:
 
     bias: Array  # (F rounded up,)
     filters: Array  # (blocks, depth, floats in a tile's row)
-    patches: Array  # (KH, F, whole vectors of KW * C floats), for grad_x; empty if there is none
+    patches: Array  # (KH, F, whole vectors of KW * C floats), for grad_x; empty where grad_x is not needed
     transformed: Array  # (blocks, 16, C, floats in a tile's row): `filters` for Winograd
     transformed_patches: Array  # (blocks of channels, 16, F, floats in a tile's row): `patches` for Winograd
 
@@ -36,8 +35,13 @@ class PackedWeight:
 class ConvPlan:
     """Convolution -> bias -> ReLU -> max-pool; without a pool, the ReLU is optional and gradients are dense."""
 
+    forward_tile: TileShape
+    grad_weight_tile: TileShape
+    grad_x_tile: TileShape
+
     def __init__(self, geometry: ConvGeometry):
         self.geometry = geometry
+        self.layout = tuple(geometry.layout)  # a plain tuple, see `Layout`
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -51,11 +55,11 @@ class ConvPlan:
 
     @property
     def block(self) -> int:
-        """How many images are worked on at a time."""
+        """The number of images processed at a time."""
         return max(1, CACHE_FLOATS // (self.geometry.image_size + int(np.prod(self.output_shape))))
 
     def new_packed(self, need_grad_x: bool = True) -> PackedWeight:
-        """Room for the packed weights; the first layer needs no grad_x."""
+        """Arrays for `pack` to fill, zero so far; the first layer needs no grad_x."""
         g, nothing = self.geometry, np.empty((0, 0, 0, 0), np.float32)
         filters = aligned_zeros((g.blocks, g.depth, g.columns * WIDTH))
         patches = aligned_zeros((g.kernel[0], g.filters, g.padded_run)) if need_grad_x else nothing
@@ -88,38 +92,36 @@ class ConvPlan:
         raise NotImplementedError
 
     def new_parts(self, parts: int) -> tuple[Array, Array]:
-        """Room for so many partial sums of grad_weight and grad_bias: to be set to zero before they are added to."""
+        """Arrays for `parts` partial sums of grad_weight and grad_bias, not initialised: set them to zero first."""
         weight_parts = aligned_empty((parts, self.geometry.depth, self.padded_filters))
         return weight_parts, aligned_empty((parts, self.padded_filters))
 
     def gradients(self, weight_sum: Array, bias_sum: Array) -> tuple[Array, Array]:
-        """The parts, added up -> grad_weight (KH, KW, C, F), grad_bias (F,)."""
+        """The sums of all parts -> grad_weight (KH, KW, C, F), grad_bias (F,)."""
         g = self.geometry
         weight = weight_sum[:, : g.filters]  # (depth, F)
         return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum[: g.filters]
 
 
 class PooledPlan(ConvPlan):
-    """With a pool: gradients are sparse, and kept as lists of what is not zero."""
+    """With a pool: gradients are sparse, and kernels list those that are not zero."""
 
-    @cached_property
-    def pixels(self) -> Array:
-        """The pixels of a window, and a place for "none", which is never read from."""
-        return np.append(self.geometry.pixels, 0)
+    def __init__(self, geometry):
+        super().__init__(geometry)
+        self.forward_tile = conv_block.forward_tile(geometry)
+        self.grad_weight_tile = conv_block_backward.grad_weight_tile(geometry)
+        self.grad_x_tile = conv_block_backward.grad_x_tile(geometry)
 
     def forward(self, x, packed, y, winner, start, stop, relu=True):
-        g = self.geometry
-        tables = g.taps, g.windows, g.pixels, g.image_size
         conv_block.pooled_forward(
-            flat(x), flat(packed.filters), packed.bias, *tables, g.pool_tile, g.filters, g.count, flat(y), flat(winner),
-            start, stop,
+            flat(x), flat(packed.filters), packed.bias, self.layout, self.forward_tile, self.geometry.count,
+            flat(y), flat(winner), start, stop,
         )  # fmt: skip
 
     def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
-        g = self.geometry
         conv_block_backward.sparse_grad_weight(
-            flat(x), flat(grad_y), flat(winner), g.windows, self.pixels, g.image_size, g.row_size, g.kernel[0], g.run,
-            g.patch_tile, g.tail, g.filters, self.block, flat(weight_part), bias_part, start, stop,
+            flat(x), flat(grad_y), flat(winner), self.layout, self.grad_weight_tile, self.geometry.tail, self.block,
+            flat(weight_part), bias_part, start, stop,
         )  # fmt: skip
 
     def new_parts(self, parts):
@@ -132,10 +134,9 @@ class PooledPlan(ConvPlan):
         return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum
 
     def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
-        g = self.geometry
         conv_block_backward.sparse_grad_x(
-            flat(packed.patches), flat(grad_y), flat(winner), g.windows, self.pixels, g.image_size, g.row_size,
-            g.kernel[0], g.run, g.grad_x_tile, g.tail, g.filters, flat(grad_x), start, stop,
+            flat(packed.patches), flat(grad_y), flat(winner), self.layout, self.grad_x_tile, self.geometry.tail,
+            flat(grad_x), start, stop,
         )  # fmt: skip
 
 
@@ -144,36 +145,42 @@ class ShortRunPlan(PooledPlan):
 
     new_parts, gradients = ConvPlan.new_parts, ConvPlan.gradients
 
+    def __init__(self, geometry):
+        super().__init__(geometry)
+        self.grad_weight_tile = geometry.weight_tile
+
     def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
-        g = self.geometry
         conv_block_backward.masked_grad_weight(
-            flat(x), flat(grad_y), flat(winner), g.taps, g.windows, self.pixels, g.image_size, g.taps_tile,
-            g.filters, g.count, flat(weight_part), bias_part, start, stop,
+            flat(x), flat(grad_y), flat(winner), self.layout, self.grad_weight_tile, self.geometry.count,
+            flat(weight_part), bias_part, start, stop,
         )  # fmt: skip
 
 
 class DensePlan(ConvPlan):
     """Without a pool."""
 
+    def __init__(self, geometry):
+        super().__init__(geometry)
+        self.forward_tile = conv_dense.forward_tile(geometry)
+        self.grad_weight_tile = geometry.weight_tile
+        self.grad_x_tile = conv_dense.grad_x_tile(geometry)
+
     def forward(self, x, packed, y, winner, start, stop, relu=True):
-        g = self.geometry
         conv_dense.dense_forward(
-            flat(x), flat(packed.filters), packed.bias, g.taps, g.outputs, g.image_size, g.dense_tile,
-            g.filters, g.count, relu, flat(y), start, stop,
+            flat(x), flat(packed.filters), packed.bias, self.layout, self.forward_tile, self.geometry.count, relu,
+            flat(y), start, stop,
         )  # fmt: skip
 
     def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
-        g = self.geometry
         conv_dense.dense_grad_weight(
-            flat(x), flat(grad_y), g.taps, g.outputs, g.image_size, g.taps_tile, g.filters, g.count, self.block,
+            flat(x), flat(grad_y), self.layout, self.grad_weight_tile, self.geometry.count, self.block,
             flat(weight_part), bias_part, start, stop,
         )  # fmt: skip
 
     def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
-        g = self.geometry
         conv_dense.dense_grad_x(
-            flat(packed.patches), flat(grad_y), g.outputs, g.image_size, g.row_size, g.kernel[0], g.run,
-            g.spread_tile, g.tail, g.filters, flat(grad_x), start, stop,
+            flat(packed.patches), flat(grad_y), self.layout, self.grad_x_tile, self.geometry.tail,
+            flat(grad_x), start, stop,
         )  # fmt: skip
 
 
@@ -182,7 +189,7 @@ def pack_transformed(plan: ConvPlan, packed: PackedWeight) -> None:
     channels, width = plan.geometry.image[2], packed.filters.shape[2]
     steps = 3 * channels * width, channels * width, width
     for source, target in zip(packed.filters, packed.transformed, strict=True):
-        winograd.transform_filters(flat(source), 0, *steps, channels, width, width, flat(target))
+        winograd.transform_filters(flat(source), 0, steps, channels, width, width, flat(target))
 
 
 def pack_transformed_patches(plan: ConvPlan, packed: PackedWeight) -> None:
@@ -191,11 +198,15 @@ def pack_transformed_patches(plan: ConvPlan, packed: PackedWeight) -> None:
     steps = filters * plan.geometry.padded_run, channels, plan.geometry.padded_run
     for block, target in enumerate(packed.transformed_patches):
         left = channels - block * width
-        winograd.transform_filters(flat(packed.patches), block * width, *steps, filters, left, width, flat(target))
+        winograd.transform_filters(flat(packed.patches), block * width, steps, filters, left, width, flat(target))
 
 
 class WinogradPooledPlan(PooledPlan):
     """3x3 kernels and 2x2 pools: forward with fewer multiplications."""
+
+    def __init__(self, geometry):
+        super().__init__(geometry)
+        self.forward_tile = winograd.forward_tile(geometry)
 
     def new_packed(self, need_grad_x=True):
         packed = super().new_packed(need_grad_x)
@@ -207,32 +218,32 @@ class WinogradPooledPlan(PooledPlan):
         pack_transformed(self, packed)
 
     def forward(self, x, packed, y, winner, start, stop, relu=True):
-        g = self.geometry
-        weights = flat(packed.filters), flat(packed.transformed), packed.bias, g.taps
         winograd.pooled_forward(
-            flat(x), *weights, g.windows, g.pixels, g.image_size, g.row_size, g.image[2], g.winograd_tile,
-            g.filters, g.count, flat(y), flat(winner), start, stop,
+            flat(x), flat(packed.filters), flat(packed.transformed), packed.bias, self.layout, self.forward_tile,
+            self.geometry.count, flat(y), flat(winner), start, stop,
         )  # fmt: skip
 
 
 class WinogradDensePlan(DensePlan):
     """3x3 kernels without a pool: forward and backward with fewer multiplications."""
 
-    @property
-    def block(self) -> int:
-        """How many images are worked on at a time: enough patches to make it worth while to read the sums."""
-        return max(1, MIN_PATCHES // len(self.geometry.tiles))
+    def __init__(self, geometry):
+        super().__init__(geometry)
+        self.tiling = tuple(winograd.output_tiles(geometry))
+        self.forward_tile = winograd.forward_tile(geometry)
+        self.grad_weight_tile = winograd.grad_weight_tile(geometry)
+        self.grad_x_tile = winograd.grad_x_tile(geometry)
 
     @property
-    def outputs(self) -> tuple[int, int]:
-        """How many outputs an image has, and how many a row of them."""
-        return len(self.geometry.outputs), self.geometry.conv_shape[1]
+    def block(self) -> int:
+        """The number of images processed at a time: with enough patches that reading the sums takes little time."""
+        return winograd.images_at_a_time(self.geometry)
 
     def new_packed(self, need_grad_x=True):
         packed, g = super().new_packed(need_grad_x), self.geometry
         packed.transformed = aligned_zeros((g.blocks, 16, g.image[2], packed.filters.shape[2]))
         if need_grad_x:
-            width = len(g.winograd_grad_tile[0]) * WIDTH
+            width = len(self.grad_x_tile[0]) * WIDTH
             packed.transformed_patches = aligned_zeros((-(-g.image[2] // width), 16, g.filters, width))
         return packed
 
@@ -242,34 +253,22 @@ class WinogradDensePlan(DensePlan):
         pack_transformed_patches(self, packed)
 
     def forward(self, x, packed, y, winner, start, stop, relu=True):
-        g = self.geometry
-        weights = flat(packed.filters), flat(packed.transformed), packed.bias, g.taps
         winograd.dense_forward(
-            flat(x), *weights, g.tiles, g.targets, g.tile_pixels, g.image_size, g.row_size, g.image[2],
-            g.winograd_tile, g.filters, g.count, relu, *self.outputs, flat(y), start, stop,
+            flat(x), flat(packed.filters), flat(packed.transformed), packed.bias, self.layout, self.tiling,
+            self.forward_tile, self.geometry.count, relu, flat(y), start, stop,
         )  # fmt: skip
 
     def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
-        g = self.geometry
         winograd.dense_grad_weight(
-            flat(x), flat(grad_y), g.tiles, g.targets, g.keep, g.image_size, g.row_size, g.image[2],
-            g.winograd_sum_tile, g.filters, g.count, *self.outputs, self.block,
+            flat(x), flat(grad_y), self.layout, self.tiling, self.grad_weight_tile, self.geometry.count, self.block,
             flat(weight_part), bias_part, start, stop,
         )  # fmt: skip
 
     def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
-        g = self.geometry
         winograd.dense_grad_x(
-            flat(packed.transformed_patches), flat(grad_y), g.tiles, g.targets, g.keep, g.image_size, g.row_size,
-            g.image[2], g.winograd_grad_tile, g.filters, *self.outputs, flat(grad_x), start, stop,
+            flat(packed.transformed_patches), flat(grad_y), self.layout, self.tiling, self.grad_x_tile,
+            flat(grad_x), start, stop,
         )  # fmt: skip
-
-
-def winograd_serves(geometry: ConvGeometry) -> bool:
-    """Whether the 2x2 tiles of Winograd's method fit, and there is enough to multiply to pay for transformations."""
-    g = geometry
-    fits = g.kernel == (3, 3) and g.stride == (1, 1) and min(g.conv_shape) >= 2
-    return fits and min(g.image[2], g.filters) >= MIN_WINOGRAD
 
 
 @lru_cache(maxsize=256)
@@ -277,7 +276,10 @@ def conv_plan(
     image: tuple[int, int, int], kernel: tuple[int, int], filters: int, stride: tuple[int, int] = (1, 1),
     pool: tuple[int, int] | None = None, pool_stride: tuple[int, int] | None = None,
 ) -> ConvPlan:  # fmt: skip
-    """The plan for (H, W, C) images, (KH, KW) kernels and, if there is a pool, its window and stride."""
+    """The plan for (H, W, C) images, (KH, KW) kernels and, if there is a pool, its window and stride.
+
+    Raises ValueError for a pool window of more than `MAX_POOL_PIXELS` outputs.
+    """
     window = pool or (1, 1)
     g = ConvGeometry(image, kernel, filters, stride, window, pool_stride or window)
     if g.off > MAX_POOL_PIXELS:
@@ -286,7 +288,7 @@ def conv_plan(
             "fits in one byte"
         )
     if pool is None:
-        return WinogradDensePlan(g) if winograd_serves(g) else DensePlan(g)
-    if g.pool == g.pool_stride == (2, 2) and winograd_serves(g):
+        return WinogradDensePlan(g) if winograd.supports(g) else DensePlan(g)
+    if g.pool == g.pool_stride == (2, 2) and winograd.supports(g):
         return WinogradPooledPlan(g)
     return ShortRunPlan(g) if g.run <= WIDTH // 2 else PooledPlan(g)

@@ -1,12 +1,12 @@
-"""Tiles of SIMD registers as a Numba type: what lets a short Python loop run at the speed of a hand-written kernel.
+"""Tiles of SIMD registers as a Numba type: with them, a short Python loop runs at the speed of a hand-written kernel.
 
 Numba keeps array elements in memory: every `acc[i] += a * b` is a load and a store. A `Tile` is a value, rows x columns
-vectors of LANES float32 each, which LLVM keeps in registers for as long as a loop runs. Kernels see a small matrix
-with `columns * LANES` floats in each row, and say how large it is by a `shape`: a tuple of `rows` tuples of `columns`
-zeros, because the length of a tuple is part of its type (each shape is compiled on its own).
+vectors of LANES float32 each, which LLVM keeps in registers while a loop runs. Kernels see a small matrix with
+`columns * LANES` floats in each row. They state its size as a `shape`: a tuple of `rows` tuples of `columns` zeros. The
+length of a tuple is part of its type, so each shape is compiled separately.
 
 The rows of a tile may lie anywhere in memory: row r starts at `array[bases[r] + offset]` of a flat array. `count` is
-how many floats of each row exist there (the others read as zero and are not written); None means all.
+the number of floats in each row that exist there: the others read as zero and are not written. None stands for all.
 """
 
 import functools
@@ -16,9 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from .lanes import LANES
+from .lanes import WIDTH
 
-WIDTH = LANES or 1  # the module must import, though nothing of it is used, where plain loops were asked for
 FLOAT, INT, BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
 VECTOR = ir.VectorType(FLOAT, WIDTH)
 
@@ -39,7 +38,7 @@ class TileModel(models.PrimitiveModel):
         super().__init__(manager, tile, ir.ArrayType(VECTOR, tile.rows * tile.columns))
 
 
-# ---- What the intrinsics are made of: each of these emits a few LLVM instructions ----
+# ---- Parts of the intrinsics: each emits a few LLVM instructions ----
 
 
 def splat(builder, scalar):
@@ -55,7 +54,7 @@ def unpack(builder, tile):
 
 
 def pack(builder, vectors):
-    """The tile made of these vectors."""
+    """The tile that consists of these vectors."""
     tile = ir.Constant(ir.ArrayType(VECTOR, len(vectors)), ir.Undefined)
     for i, vector in enumerate(vectors):
         tile = builder.insert_value(tile, vector, i)
@@ -74,36 +73,36 @@ def multiply_add(builder, a, b, c):
 
 
 def mask_of(builder, count, column):
-    """Which lanes of a row's vector `column` are among its first `count` floats."""
+    """A mask of the lanes in vector `column` of a row that belong to the row's first `count` floats."""
     lanes = ir.Constant(ir.VectorType(INT, WIDTH), [column * WIDTH + lane for lane in range(WIDTH)])
     return builder.icmp_signed("<", lanes, splat(builder, builder.trunc(count, INT)))
 
 
 def element_of(address):
-    """(LLVM type, bytes, name in LLVM intrinsics) of the array's elements: float32, or bytes as whole numbers."""
-    kinds = {FLOAT: (4, "f32"), BYTE: (1, "i8")}
-    if address.type.pointee not in kinds:
+    """(LLVM type, bytes, name in LLVM intrinsics) of the array's elements, float32 or uint8; raises TypeError."""
+    elements = {FLOAT: (4, "f32"), BYTE: (1, "i8")}
+    if address.type.pointee not in elements:
         raise TypeError(
             f"tiles are loaded from and stored to arrays of float32 or uint8, not of {address.type.pointee}"
         )
-    return address.type.pointee, *kinds[address.type.pointee]
+    return address.type.pointee, *elements[address.type.pointee]
 
 
 def load_vector(builder, address, count, column):
-    """The vector at this address; lanes that do not exist are zero."""
+    """The vector at this address; lanes beyond `count` are zero."""
     element, size, name = element_of(address)
-    kind = ir.VectorType(element, WIDTH)
-    address = builder.bitcast(address, kind.as_pointer())
+    vector_type = ir.VectorType(element, WIDTH)
+    address = builder.bitcast(address, vector_type.as_pointer())
     if count is None:
         vector = builder.load(address, align=size)
     else:
-        operands = address, INT(size), mask_of(builder, count, column), ir.Constant(kind, None)
-        vector = call(builder, f"llvm.masked.load.v{WIDTH}{name}.p0", kind, *operands)
+        operands = address, INT(size), mask_of(builder, count, column), ir.Constant(vector_type, None)
+        vector = call(builder, f"llvm.masked.load.v{WIDTH}{name}.p0", vector_type, *operands)
     return vector if element == FLOAT else builder.uitofp(vector, VECTOR)
 
 
 def store_vector(builder, vector, address, count, column):
-    """Write the vector to this address; lanes that do not exist are not touched."""
+    """Write the vector to this address; lanes beyond `count` are not written."""
     element, size, name = element_of(address)
     if element != FLOAT:
         vector = builder.fptoui(vector, ir.VectorType(element, WIDTH))
@@ -136,7 +135,7 @@ class Memory:
 
 
 def shape_of(shape):
-    """The tile type that a tuple of tuples stands for."""
+    """The tile type for a tuple of tuples."""
     return Tile(len(shape), len(shape[0]))
 
 
@@ -145,7 +144,7 @@ def optional(count_type, count):
     return None if isinstance(count_type, (types.NoneType, types.Omitted)) else count
 
 
-# ---- What kernels call ----
+# ---- Functions that kernels call ----
 
 
 @intrinsic
@@ -176,7 +175,7 @@ def load(typing_context, shape, array, bases, offset, count):
 
 @intrinsic
 def store(typing_context, array, bases, offset, count, tile):
-    """Write a tile to memory: as float32, or as bytes if that is what the array has."""
+    """Write a tile to memory: as float32, or as bytes to an array of uint8."""
 
     def emit(context, builder, signature, arguments):
         array_value, bases_value, offset_value, count_value, tile_value = arguments
@@ -191,7 +190,7 @@ def store(typing_context, array, bases, offset, count, tile):
 
 @intrinsic
 def accumulate(typing_context, array, bases, offset, count, tile):
-    """Add a tile to memory, row after row: rows may overlap."""
+    """Add a tile to memory, row after row, so that rows may overlap."""
 
     def emit(context, builder, signature, arguments):
         array_value, bases_value, offset_value, count_value, tile_value = arguments
@@ -207,7 +206,7 @@ def accumulate(typing_context, array, bases, offset, count, tile):
 
 @intrinsic
 def add_outer(typing_context, tile, array, bases, offset, row):
-    """tile[r, :] + array[bases[r] + offset] * row[0, :] for every r: an outer product is added."""
+    """The tile plus an outer product: tile[r, :] + array[bases[r] + offset] * row[0, :] for every r."""
 
     def emit(context, builder, signature, arguments):
         tile_value, array_value, bases_value, offset_value, row_value = arguments
@@ -223,7 +222,7 @@ def add_outer(typing_context, tile, array, bases, offset, row):
 
 @intrinsic
 def add_scaled(typing_context, tile, scalar, array, bases, offset, count):
-    """tile + scalar * (the tile in memory)."""
+    """`tile` + scalar * (the tile in memory)."""
 
     def emit(context, builder, signature, arguments):
         tile_value, scalar_value, array_value, bases_value, offset_value, count_value = arguments
@@ -331,7 +330,7 @@ def row_of(typing_context, tile, index):
 
 @intrinsic
 def update_max(typing_context, best, winner, tile, first):
-    """(best, winner) after the rows of `tile` took part, numbered from `first`.
+    """(best, winner) of the rows so far and the rows of `tile`, which are numbered from `first`.
 
     A row wins where it is greater than the best so far, or is the first NaN: ties stay with the earlier row.
     """
@@ -339,22 +338,22 @@ def update_max(typing_context, best, winner, tile, first):
 
     def emit(context, builder, signature, arguments):
         best_value, winner_value, tile_value, number = arguments
-        tops, names, rows = unpack(builder, best_value), unpack(builder, winner_value), unpack(builder, tile_value)
+        tops, indices, rows = unpack(builder, best_value), unpack(builder, winner_value), unpack(builder, tile_value)
         for r in range(tile.rows):
-            name = splat(builder, builder.sitofp(builder.add(number, number.type(r)), FLOAT))
+            index = splat(builder, builder.sitofp(builder.add(number, number.type(r)), FLOAT))
             for column in range(tile.columns):
                 value, top = rows[r * tile.columns + column], tops[column]
                 wins = builder.and_(builder.fcmp_unordered(">", value, top), builder.fcmp_ordered("ord", top, top))
                 tops[column] = builder.select(wins, value, top)
-                names[column] = builder.select(wins, name, names[column])
-        return context.make_tuple(builder, result, [pack(builder, tops), pack(builder, names)])
+                indices[column] = builder.select(wins, index, indices[column])
+        return context.make_tuple(builder, result, [pack(builder, tops), pack(builder, indices)])
 
     return result(best, winner, tile, types.intp), emit
 
 
 @intrinsic
 def gather(typing_context, shape, table, index, start):
-    """(start + table[index], start + table[index + 1], ...), one for each row of the tile: bases from a table."""
+    """(start + table[index], start + table[index + 1], ...), one for each row of the tile: bases read from a table."""
     result = types.UniTuple(types.intp, len(shape))
 
     def emit(context, builder, signature, arguments):
@@ -381,7 +380,7 @@ def spaced(typing_context, shape, start, step):
 
 @intrinsic
 def read(typing_context, array, index):
-    """array[index] of a flat array, without the check for negative indices that Numba adds."""
+    """array[index] of a flat array, without Numba's check for negative indices."""
 
     def emit(context, builder, signature, arguments):
         return builder.load(Memory(context, builder, array, arguments[0]).at(arguments[1]))
@@ -391,7 +390,7 @@ def read(typing_context, array, index):
 
 @intrinsic
 def write(typing_context, array, index, value):
-    """array[index] = value, likewise."""
+    """array[index] = value in a flat array, without Numba's check for negative indices."""
 
     def emit(context, builder, signature, arguments):
         builder.store(arguments[2], Memory(context, builder, array, arguments[0]).at(arguments[1]))

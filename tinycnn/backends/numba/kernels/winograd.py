@@ -1,24 +1,86 @@
 """3x3 convolution with 16 multiplications where the definition takes 36: Winograd's F(2x2, 3x3).
 
-Two outputs of a three-tap filter can be had with four products instead of six (Winograd 1980; Lavin & Gray 2016). In
-two dimensions, for the 2x2 outputs of one 4x4 patch d and one filter g, summed over the channels:
+Two outputs of a three-tap filter take four products instead of six (Winograd 1980; Lavin & Gray 2016). In two
+dimensions, for the 2x2 outputs of one 4x4 patch d and one filter g, summed over the channels:
     y = At [ (G g Gt) * (Bt d B) ] A,   * element by element.
-Filters are transformed once per step, patches once for all filters; what remains is 16 small matrix products
+Filters are transformed once per step, and patches once for all filters. The rest is 16 small matrix products
 (patches x channels) @ (channels x filters), one for each place in the 4x4 patch. The rounding error is that of im2col.
 
-One 2x2 output tile is exactly one 2x2 pool window. Infinities and NaNs spread within a patch further than they should,
-so where a NaN comes out, the outputs are computed again by the definition. (Gradients are not: there they may spread.)
+One 2x2 output tile is exactly one 2x2 pool window. The transformations spread infinities and NaNs to other outputs of
+the patch. Where an output is NaN, the outputs are therefore computed again by the definition; gradients are not.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from . import simd
 from .conv_block import remaining
+from .geometry import ConvGeometry, Layout, Table, TileShape, grid, largest_divisor, tile_shape, vectors_in_tile
 from .jit import inlined, kernel
-from .lanes import LANES
+from .lanes import LANES, MAX_ACCUMULATORS
 
 ROW = ((0,),)  # one vector
 COLUMN = ((0,), (0,), (0,), (0,))  # four vectors, one below the other
+MIN_CHANNELS = 8  # and filters: below it the transformations take longer than the products they save
+MIN_PATCHES = 32  # in a matrix product of grad_weight
+
+
+class Tiling(NamedTuple):
+    """The 2x2 tiles of an image's outputs; where OH or OW is odd, the last tile overlaps the one before.
+
+    Passed to kernels as a plain tuple, like `Layout`.
+    """
+
+    patches: Table  # (tiles,): where the 4x4 patch of each tile starts in the image
+    targets: Table  # (tiles,): the index of each tile's first output
+    pixels: Table  # (4,): where the patches of a tile's outputs start, relative to the first one
+    keep: np.ndarray  # (tiles, 2, 2), flat: 0 for an output that belongs to an earlier tile, else 1
+    output_width: int  # OW
+
+
+def output_tiles(geometry: ConvGeometry) -> Tiling:
+    """The tiles of a geometry with at least 2x2 outputs."""
+    OH, OW = geometry.conv_shape
+    origins = np.minimum(np.arange(0, OH, 2), OH - 2), np.minimum(np.arange(0, OW, 2), OW - 2)
+    rows, columns = origins
+    keep_rows, keep_columns = ([(1.0, 1.0) if o % 2 == 0 else (0.0, 1.0) for o in starts] for starts in origins)
+    return Tiling(
+        patches=(rows[:, None] * geometry.row_size + columns * geometry.image[2]).ravel(),
+        targets=(rows[:, None] * OW + columns).ravel(),
+        pixels=grid(2, 2, geometry.row_size, geometry.image[2]),
+        keep=np.einsum("ai,bj->abij", keep_rows, keep_columns).astype(np.float32).ravel(),
+        output_width=OW,
+    )
+
+
+def supports(geometry: ConvGeometry) -> bool:
+    """Whether the 2x2 tiles fit, and there are enough products to pay for the transformations."""
+    g = geometry
+    fits = g.kernel == (3, 3) and g.stride == (1, 1) and min(g.conv_shape) >= 2
+    return fits and min(g.image[2], g.filters) >= MIN_CHANNELS
+
+
+def images_at_a_time(geometry: ConvGeometry) -> int:
+    """The number of images whose patches `dense_grad_weight` multiplies at a time."""
+    OH, OW = geometry.conv_shape
+    return max(1, MIN_PATCHES // (-(-OH // 2) * -(-OW // 2)))
+
+
+def forward_tile(geometry: ConvGeometry) -> TileShape:
+    """The tile of the products in the forward kernels: some patches x some filters."""
+    return tile_shape(MAX_ACCUMULATORS // geometry.columns, geometry.columns)
+
+
+def grad_weight_tile(geometry: ConvGeometry) -> TileShape:
+    """The tile of the products in `dense_grad_weight`: some channels x some filters."""
+    return tile_shape(largest_divisor(geometry.image[2], MAX_ACCUMULATORS // geometry.columns), geometry.columns)
+
+
+def grad_x_tile(geometry: ConvGeometry) -> TileShape:
+    """The tile of the products in `dense_grad_x`: some patches x some channels."""
+    columns = vectors_in_tile(geometry.image[2])
+    return tile_shape(MAX_ACCUMULATORS // columns, columns)
 
 
 @inlined
@@ -65,8 +127,12 @@ def mixed_filter_row(filters, start, step, left):
 
 
 @kernel
-def transform_filters(filters, start, row_step, column_step, item_step, items, floats, width, transformed):
-    """G g Gt of `items` x `floats` filters whose 3x3 weights lie so many steps apart -> (16, items, width)."""
+def transform_filters(filters, start, steps, items, floats, width, transformed):
+    """G g Gt of `items` x `floats` filters -> (16, items, width).
+
+    `steps`: the distances between the rows of a filter's 3x3 weights, between their columns, and between items.
+    """
+    row_step, column_step, item_step = steps
     for item in range(items):
         for i in range(0, width, LANES):
             source, left = start + item * item_step + i, floats - i
@@ -130,7 +196,7 @@ def direct_outputs(x, base, pixels, taps, weight, start, stride):
 
 @inlined
 def outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape):
-    """The 2x2 outputs of row r of the products, one vector of filters; without false NaNs."""
+    """The 2x2 outputs of row r of the products, for one vector of filters; NaN only where the definition has NaN."""
     width = len(shape[0]) * LANES
     (a, b), (c, d) = transform_product(products, r * width + column, len(shape) * width)
     if simd.any_nan(a) or simd.any_nan(b) or simd.any_nan(c) or simd.any_nan(d):
@@ -139,16 +205,16 @@ def outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape)
 
 
 @kernel
-def pooled_forward(
-    x, weight, transformed, bias, taps, windows, pixels, image_size, row_size, channels, shape, filters, count,
-    y, winner, start, stop,
-):  # fmt: skip
+def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner, start, stop):
     """Images [start, stop) of the pooled block, as `conv_block.pooled_forward`, for 3x3 kernels and 2x2 pools."""
+    layout = Layout(*layout)
+    taps, windows, pixels, filters = layout.taps, layout.windows, layout.pixels, layout.filters
+    image_size, row_size, channels = layout.image_size, layout.row_size, layout.channels
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
     patches, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
     zero, off, last = simd.full(ROW, 0.0), simd.full(ROW, 4), stop * windows.size - 1
     for first in range(start * windows.size, stop * windows.size, rows):
-        for r in range(rows):  # beyond the last window, it is repeated
+        for r in range(rows):  # rows beyond the last window repeat it
             n, w = divmod(min(first + r, last), windows.size)
             transform_patch(x, n * image_size + windows[w], row_size, channels, patches, r * depth, rows * depth)
         for block in range(bias.size // width):
@@ -169,11 +235,12 @@ def pooled_forward(
 
 
 @kernel
-def dense_forward(
-    x, weight, transformed, bias, taps, tiles, targets, pixels, image_size, row_size, channels, shape, filters, count,
-    relu, outputs, output_width, y, start, stop,
-):  # fmt: skip
-    """Images [start, stop) as `conv_dense.dense_forward`; `targets` is the first output of each tile of 2x2."""
+def dense_forward(x, weight, transformed, bias, layout, tiling, shape, count, relu, y, start, stop):
+    """Images [start, stop) of y (N, OH, OW, F), as `conv_dense.dense_forward`."""
+    layout, tiling = Layout(*layout), Tiling(*tiling)
+    taps, tiles, targets, pixels = layout.taps, tiling.patches, tiling.targets, tiling.pixels
+    image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
+    outputs = layout.outputs.size
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
     patches, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
     last, zeros = stop * tiles.size - 1, simd.full(COLUMN, 0.0)
@@ -186,7 +253,7 @@ def dense_forward(
             for r in range(min(rows, last + 1 - first)):
                 n, t = divmod(first + r, tiles.size)
                 base, target = n * image_size + tiles[t], (n * outputs + targets[t]) * filters + block * width
-                below = target + output_width * filters
+                below = target + tiling.output_width * filters
                 for column in range(0, width, LANES):
                     left = remaining(count, block * width + column)
                     four = simd.stack(outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape))
@@ -196,7 +263,7 @@ def dense_forward(
                     simd.store(y, (target, target + filters, below, below + filters), column, left, four)
 
 
-# ---- Gradients: each transformation is turned round (transposed) -----------------------------------------------------
+# ---- Gradients: each transformation is transposed -------------------------------------------------------------------
 
 
 @inlined
@@ -221,7 +288,7 @@ def grad_filter_mix(a, b, c, d):
 
 @inlined
 def transform_grad(grad_y, start, below, filters, keep, t, grads, target, place):
-    """A g At of the gradients of one tile for all filters; outputs that an earlier tile has too are left out."""
+    """A g At of the gradients of one tile for all filters; outputs that belong to an earlier tile count as 0."""
     for f in range(0, filters, LANES):
         left = filters - f
         a = scaled_load(grad_y, start + f, left, keep[4 * t])
@@ -241,14 +308,14 @@ def scaled_load(array, start, left, factor):
 
 
 @kernel
-def dense_grad_weight(
-    x, grad_y, tiles, targets, keep, image_size, row_size, channels, shape, filters, count, outputs, output_width,
-    block, grad_weight, grad_bias, start, stop,
-):  # fmt: skip
-    """Images [start, stop) as `conv_dense.dense_grad_weight`; `keep` is 0 for outputs that an earlier tile has."""
+def dense_grad_weight(x, grad_y, layout, tiling, shape, count, block, grad_weight, grad_bias, start, stop):
+    """Images [start, stop): adds to grad_weight and grad_bias, as `conv_dense.dense_grad_weight`."""
+    layout, tiling = Layout(*layout), Tiling(*tiling)
+    tiles, targets, keep, outputs = tiling.patches, tiling.targets, tiling.keep, layout.outputs.size
+    image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
     depth, padded, most = -(-channels // LANES) * LANES, grad_bias.size, block * tiles.size
     patches, grads = np.empty(16 * most * depth, np.float32), np.zeros(16 * most * padded, np.float32)
-    sums, below = np.zeros(16 * channels * padded, np.float32), output_width * filters
+    sums, below = np.zeros(16 * channels * padded, np.float32), tiling.output_width * filters
     for begin in range(start, stop, block):
         end = min(begin + block, stop)
         for i in range((end - begin) * tiles.size):
@@ -290,7 +357,7 @@ def add_bias(grad_y, first, last, filters, count, grad_bias):
 
 @inlined
 def finish_grad_weight(sums, start, step, grad_weight):
-    """Gt s G: from 4x4 sums, `step` floats apart, to 3x3 weights, likewise."""
+    """Add Gt s G to grad_weight: 4x4 sums, `step` floats apart, give 3x3 weights, also `step` floats apart."""
     places = simd.spaced(COLUMN, start, step)
     rows = grad_filter_mix_columns(sums, places, step)
     for kh in range(3):
@@ -312,14 +379,14 @@ def grad_filter_mix_columns(sums, places, step):
 
 
 @kernel
-def dense_grad_x(
-    transformed, grad_y, tiles, targets, keep, image_size, row_size, channels, shape, filters, outputs, output_width,
-    grad_x, start, stop,
-):  # fmt: skip
-    """Images [start, stop) of grad_x, overwritten, as `conv_dense.dense_grad_x`."""
+def dense_grad_x(transformed, grad_y, layout, tiling, shape, grad_x, start, stop):
+    """Images [start, stop) of grad_x (N, H, W, C), overwritten, as `conv_dense.dense_grad_x`."""
+    layout, tiling = Layout(*layout), Tiling(*tiling)
+    tiles, targets, keep, outputs = tiling.patches, tiling.targets, tiling.keep, layout.outputs.size
+    image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-filters // LANES) * LANES
     grads, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
-    below, last = output_width * filters, stop * tiles.size - 1
+    below, last = tiling.output_width * filters, stop * tiles.size - 1
     grad_x[start * image_size : stop * image_size] = 0
     for first in range(start * tiles.size, stop * tiles.size, rows):
         for r in range(rows):
@@ -337,7 +404,7 @@ def dense_grad_x(
 
 @inlined
 def add_patch(products, start, step, grad_x, target, row_size, channels, left):
-    """B m Bt, added to one 4x4 patch of grad_x for one vector of channels."""
+    """Add B m Bt to one 4x4 patch of grad_x, for one vector of channels."""
     places = simd.spaced(COLUMN, start, step)
     columns = grad_patch_mix(
         simd.load(COLUMN, products, places, 0, None), simd.load(COLUMN, products, places, 4 * step, None),
