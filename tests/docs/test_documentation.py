@@ -194,6 +194,24 @@ def test_an_import_inside_a_function_is_read(tmp_path: Path) -> None:
     assert imported_rooms(tmp_path / "b.py") == {"train"}
 
 
+def missing_files(page: str) -> list[str]:
+    """The files and folders in backticks that are not there; a row of a table may name a file inside of its room."""
+    missing = []
+    for line in BLOCK.sub("", page).splitlines():
+        room = re.match(r"\| `(\w+/)`", line)
+        places = [ROOT, ROOT / "tinycnn", *([ROOT / "tinycnn" / room[1]] if room else [])]
+        names = re.findall(r"`((?:\w+/)+|[\w/]+\.(?:py|md))`", line)
+        missing += [name for name in names if not any((place / name).exists() for place in places)]
+    return missing
+
+
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert missing_files(page) == []
+    moved = page.replace("`layers/fusion.py`", "`fusion.py`").replace("`saving/`", "`io/`")
+    assert missing_files(moved) == ["io/", "fusion.py", "io/", "fusion.py"]
+
+
 def test_the_steps_in_the_picture_call_what_exists() -> None:
     words = " ".join(words for *_, words in architecture_script().STEPS)
     for name in ("Sequential.logits", "Optimizer.step"):
