@@ -418,6 +418,7 @@ def refused(folder, *arguments):
         ("--model lenot", "invalid choice: 'lenot'"),
         ("--backend torch", "invalid choice: 'torch'"),
         ("--dataset minst", "unknown data set 'minst'; expected one of auto, mnist"),
+        ("--dataset=", "unknown data set ''; expected one of auto, mnist"),
         ("--recipe worst", "invalid choice: 'worst'"),
         ("--optimizer adagrad", "invalid choice: 'adagrad'"),
         ("--schedule random", "invalid choice: 'random'"),

@@ -58,7 +58,7 @@ def load(
 
 def is_folder(name: str) -> bool:
     """Whether ``name`` is a folder rather than the name of a data set (``./mnist`` is a folder, ``mnist`` is not)."""
-    return name not in NAMES and Path(name).expanduser().is_dir()
+    return name not in ("", *NAMES) and Path(name).expanduser().is_dir()
 
 
 def is_array_folder(name: str) -> bool:
@@ -82,7 +82,7 @@ def _load(name: str, data_dir: str | PathLike[str] | None, download: bool) -> Da
         return _load_auto(data_dir, download)
     raise SettingError(
         f"unknown data set {name!r}; expected one of {', '.join(NAMES)}, a path ending in .npz, "
-        "or a folder of pictures or .npy files (which is not there)."
+        "or an existing folder of pictures or .npy files."
     )
 
 
