@@ -311,7 +311,7 @@ WRONG_CALLS = {
     # losses
     "label too large": (lambda: ops.softmax_cross_entropy(SCORES, [0, 3]), DataError, "from 0 to 3, expected 0 to 2"),
     "label negative": (lambda: ops.softmax_cross_entropy(SCORES, [-1, 2]), DataError, "from -1 to 2"),
-    "labels with point": (lambda: ops.softmax_cross_entropy(SCORES, [0.0, 1.0]), DataError, "float64, expected integers"),
+    "float labels": (lambda: ops.softmax_cross_entropy(SCORES, [0.0, 1.0]), DataError, "float64, expected integers"),
     "labels missing": (lambda: ops.softmax_cross_entropy(SCORES, [0]), ShapeError, r"labels \(1,\)"),
     "labels of two columns": (lambda: ops.nll_loss(SCORES, np.zeros((2, 2))), ShapeError, r"labels \(2, 2\)"),
     "rows not one": (lambda: ops.softmax_cross_entropy(SCORES, ROWS), DataError, "probabilities that sum to 1"),
