@@ -136,7 +136,7 @@ def test_the_example_trains_on_pictures_with_two_ranks(mpiexec, tmp_path):
     code, out, errors = ended(mpiexec(2, *command, folder=tmp_path))
     assert (code, errors) == (0, "")
     assert len(re.findall("^test ", out, re.MULTILINE)) == len(re.findall("^best ", out, re.MULTILINE)) == 1
-    assert "ranks     2, each with its part of every batch" in out
+    assert "ranks     2, each computing a shard of every batch" in out
     assert "backend   numpy, 3 threads" in out
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["ranks"] == 2

@@ -14,7 +14,7 @@ from tinycnn.distributed.agreement import check_agreement
 from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
 from tinycnn.distributed.sharding import Shard
 from tinycnn.errors import DataError, SettingError
-from tinycnn.run.folder import claimed
+from tinycnn.run.folder import locked_folder
 from tinycnn.tensor import Tensor
 from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
@@ -169,10 +169,10 @@ def test_early_stopping_ends_all_ranks_after_the_same_epoch():
 
 def test_a_folder_in_use_raises_on_all_ranks(tmp_path):
     def work(rank):
-        with pytest.raises(SettingError, match="another run is writing there"), claimed(tmp_path / "out"):
-            pytest.fail("the folder was claimed")
+        with pytest.raises(SettingError, match="another run is using it"), locked_folder(tmp_path / "out"):
+            pytest.fail("the folder was locked")
 
-    with claimed(tmp_path / "out"):
+    with locked_folder(tmp_path / "out"):
         on_ranks(2, work)
 
 

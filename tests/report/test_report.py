@@ -203,7 +203,7 @@ def test_a_training_run_ends_with_pictures(trained):
     process, output = trained
     assert process.stderr == ""
     assert re.search(
-        rf"^pictures  {len(FILES)} files in \d+\.\d s: open out/report.html$", process.stdout, re.MULTILINE
+        rf"^plots     {len(FILES)} files in \d+\.\d s: open out/report.html$", process.stdout, re.MULTILINE
     )
     assert {path.name for path in output.iterdir()} == {*FILES, "metrics.json", "history.csv", "model.safetensors"}
     assert sorted(results_in(output)) == sorted(output.iterdir())
@@ -244,6 +244,6 @@ def test_a_run_succeeds_without_matplotlib(tmp_path):
     options = ("--dataset", "digits", "--model", "lenet", "--epochs", 1, "--limit", 64, "--backend", "numpy")
     process = run_example("train_mnist.py", *options, "--output", "out", folder=tmp_path, path=tmp_path)
     assert process.returncode == 0
-    assert "pictures  could not be drawn (no module named matplotlib)" in process.stderr
+    assert "plots     could not be drawn (no module named matplotlib)" in process.stderr
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["test_images"] == 360
     assert tinycnn.load(tmp_path / "out" / "model.safetensors").parameter_count() == 60_074

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tinycnn.run.folder import claimed, replacing, results_in
+from tinycnn.run.folder import locked_folder, replacing, results_in
 
 OLD = {"metrics.json": "old", "model.safetensors": "old", "model_best.safetensors": "old", "filters_a.png": "old"}
 OLD |= {"report.html": "old", "misclassified_5.png": "old", "graph.svg": "old"}
@@ -95,7 +95,7 @@ def test_a_process_that_is_killed_at_any_moment_leaves_no_mixture(tmp_path):
                 pass
             else:
                 break
-        with claimed(folder):
+        with locked_folder(folder):
             found = content(folder)
         assert found in (OLD | OTHERS, NEW | OTHERS), moment
         ends.append(found["metrics.json"])

@@ -72,7 +72,7 @@ def test_other_classes_get_a_new_head():
 def test_the_same_classes_keep_their_head():
     model, words = model_of(f"--init-from {LENET} --dataset digits")
     assert changed(model, tinycnn.load(LENET)) == set()
-    assert words == f"from {LENET}: the classes have the same names, so the head stays, and no layer is new"
+    assert words == f"from {LENET}: the class names are the same, so the head is kept and no layer is new"
 
 
 def test_new_head_replaces_a_head_for_classes_with_the_same_names():
@@ -143,8 +143,8 @@ def test_an_input_shape_that_no_picture_has_decides_nothing(shape, settings):
         ("--init-from few.npz", FileFormatError, "few.npz: not a tinycnn model file"),
         ("--init-from sick.safetensors", FileFormatError, r"conv2d_1.weight is not finite .*: its training went wrong"),
         (f"--init-from {LENET} --model lenet", SettingError, "--model lenet: the network comes from --init-from"),
-        ("--freeze conv2d_1", SettingError, "--freeze: .* expected --init-from with it"),
-        ("--new-head", SettingError, "--new-head: .* expected --init-from with it"),
+        ("--freeze conv2d_1", SettingError, "--freeze: .* use it with --init-from"),
+        ("--new-head", SettingError, "--new-head: .* use it with --init-from"),
         (
             f"--init-from {LENET} --freeze conv_1",
             SettingError,
@@ -152,7 +152,11 @@ def test_an_input_shape_that_no_picture_has_decides_nothing(shape, settings):
         ),
         (f"--init-from {LENET} --freeze relu_1", SettingError, "'relu_1'; available: conv2d_1, conv2d_2, dense_1, "),
         (f"--init-from {LENET} --freeze *", SettingError, "nothing is left to train"),
-        ("--init-from small.safetensors", ShapeError, r"takes images of shape \(9, 9, 1\), digits has \(28, 28, 1\)"),
+        (
+            "--init-from small.safetensors",
+            ShapeError,
+            r"takes images of shape \(9, 9, 1\), but digits has \(28, 28, 1\)",
+        ),
         (
             "--init-from headless.safetensors",
             SettingError,
@@ -179,7 +183,7 @@ def test_a_checkpoint_is_refused():
 def test_the_network_to_start_from_is_not_overwritten():
     digits = data.load("digits")
     config = config_of(f"--init-from {LENET} --output .")
-    with pytest.raises(SettingError, match="the results go to the same folder; give another --output"):
+    with pytest.raises(SettingError, match="the results go to the same folder; use another --output"):
         output_folder(config, digits)
     assert str(output_folder(config_of(f"--init-from {LENET}"), digits)) == "runs/lenet-digits-tuned"
     assert str(output_folder(config_of("--model lenet"), digits)) == "runs/lenet-digits"

@@ -228,7 +228,7 @@ def test_a_second_run_replaces_the_first(tmp_path):
     accuracy = metrics_of(tmp_path / "out")["test_accuracy"]
     second = train(tmp_path, "--limit", 100, "--seed", 2)
     assert first.stderr == ""
-    words = f"test accuracy {accuracy:.4f}, other save_best, seed, validation_split"
+    words = f"test accuracy {accuracy:.4f}, different save_best, seed, validation_split"
     assert second.stderr == f"replaces  an earlier run in out ({words}); --output keeps both\n"
     assert metrics_of(tmp_path / "out")["seed"] == 2
     assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "mine.png"])  # no file of the first run is left
@@ -238,8 +238,8 @@ def test_a_second_run_replaces_the_first(tmp_path):
     ("options", "others"),
     [
         ({"seed": 1, "lr": 0.1, "quiet": True, "output": "elsewhere"}, None),
-        ({"seed": 2, "lr": 0.1}, "other `seed`"),
-        ({"seed": 2, "lr": 0.2, "new": 1}, "other `lr`, `new`, `seed`"),
+        ({"seed": 2, "lr": 0.1}, "different `seed`"),
+        ({"seed": 2, "lr": 0.2, "new": 1}, "different `lr`, `new`, `seed`"),
     ],
 )
 def test_replacing_another_run_is_reported_and_the_same_run_is_not(options, others, tmp_path):
@@ -296,7 +296,7 @@ def test_results_are_written_when_the_output_is_closed(tmp_path):
 
 
 def test_mirrored_digits_are_reported(tmp_path):
-    sentence = "mirrors half of the images, and mirrored digits are no digits; for digits: --augment affine"
+    sentence = "mirrors half of the images, and mirrored digits are not valid digits; use --augment affine for digits"
     assert sentence in train(tmp_path, "--limit", 64, "--augment", "flip_and_crop").stdout
     assert "mirrors" not in train(tmp_path, "--limit", 64, "--augment", "affine").stdout
 
@@ -305,13 +305,13 @@ def test_mirrored_digits_are_reported(tmp_path):
 def test_a_run_of_few_steps_is_reported(images, steps):
     """Of 128 images each, in the 5 epochs of keras_cnn: one image more than 19 batches makes 100 steps, enough."""
     dataset, config = data.load("digits", limit=48), config_of("--dataset digits")
-    sentence = f"5 epochs of {images} images are only {steps}; a smaller --batch-size or more --epochs learns more"
+    sentence = f"5 epochs of {images} images are only {steps}; use a smaller --batch-size or more --epochs"
     assert remarks(config, dataset, images) == ([sentence] if steps else [])
 
 
 def test_settings_without_effect_are_reported(tmp_path):
     process = train(tmp_path, "--limit", 64, "--model", "lenet", "--threads", 1, "--momentum", 0.9)
-    assert "1 epoch of 64 images is only 1 step; a smaller --batch-size" in process.stdout
+    assert "1 epoch of 64 images is only 1 step; use a smaller --batch-size" in process.stdout
     assert "--threads is for the numba backend; numpy does not use it\n" in process.stdout
     assert "--momentum is for sgd; adam does not use it\n" in process.stdout
     assert "does not use it" not in train(tmp_path, "--limit", 64, "--optimizer", "sgd", "--momentum", 0.5).stdout
@@ -350,7 +350,7 @@ def test_resume_does_not_train_a_finished_run_again(tmp_path):
     train(tmp_path, "--limit", 64, "--model", "lenet")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
     message = refused(tmp_path, "--dataset", "digits", "--limit", 64, "--model", "lenet", "--output", "out", "--resume")
-    assert message == "--resume: the run in out is finished; train anew without --resume, or give another --output"
+    assert message == "--resume: the run in out is finished; rerun without --resume, or choose another --output"
     assert {name: (tmp_path / "out" / name).read_bytes() for name in FILES} == before
 
 
@@ -438,11 +438,11 @@ def refused(folder, *arguments):
         ("--validation-split nan", "--validation-split=nan: expected"),
         ("--label-smoothing 1", "--label-smoothing=1.0: expected"),
         ("--augment rotate", "invalid choice: 'rotate'"),
-        ("--augment flip_and_crop --elastic 1", "--elastic 1: expected --augment affine with it"),
-        ("--fade-epochs 2", "--fade-epochs 2: expected --augment with it"),
-        ("--augment --fade-epochs 0.5", "--fade-epochs 0.5: expected"),
-        ("--augment --fade-epochs 6", "--fade-epochs 6: expected --augment with it, and 1 to --epochs"),
-        ("--augment --fade-epochs nan", "--fade-epochs nan: expected"),
+        ("--augment flip_and_crop --elastic 1", "--elastic 1: requires --augment affine"),
+        ("--fade-epochs 2", "--fade-epochs 2: requires --augment"),
+        ("--augment --fade-epochs 0.5", "--fade-epochs 0.5: requires"),
+        ("--augment --fade-epochs 6", "--fade-epochs 6: requires --augment, and a value from 1 to --epochs"),
+        ("--augment --fade-epochs nan", "--fade-epochs nan: requires"),
         ("--seed -1", "--seed -1: expected 0 or more"),
         ("--clip-norm 0", "--clip-norm=0.0: expected a number above 0"),
         ("--early-stopping 0", "--early-stopping 0: expected at least 1"),
@@ -452,7 +452,7 @@ def refused(folder, *arguments):
         ("--threads 0", "--threads 0: expected a whole number above 0"),
         ("--limit 0 --dataset digits", "--limit 0: expected a whole number of training images, at least 1"),
         ("--limit -5 --dataset digits", "--limit -5"),
-        ("--output= --dataset digits", "--output: expected the name of a folder, got nothing"),
+        ("--output= --dataset digits", "--output: expected the name of a folder, got an empty string"),
         ("--epoch 3", "unrecognized arguments: --epoch 3"),
         ("--dataset missing.npz", "missing.npz: there is no such file"),
         ("--dataset mnist", "MNIST is not available"),
@@ -478,7 +478,7 @@ def test_a_backend_that_is_not_installed(tmp_path):
 def test_an_output_folder_that_is_a_file(output, tmp_path):
     (tmp_path / "taken").write_text("precious")
     message = refused(tmp_path, "--dataset", "digits", "--output", output)
-    assert "taken is a file; give a folder, or move the file away" in message
+    assert "taken is a file; choose another folder, or move the file" in message
     assert (tmp_path / "taken").read_text() == "precious"
 
 

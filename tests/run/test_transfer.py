@@ -124,7 +124,7 @@ def test_the_seed_draws_the_examples():
         ([], {}, "expected different ones of 0 to 9"),
         ([1, 1], {}, "expected different ones"),
         ([3, 10], {}, "expected different ones"),
-        ([1, 2], {"per_class": 0}, "per_class: got 0"),
+        ([1, 2], {"per_class": 0}, "`per_class`: got 0"),
         ([1, 2], {"per_class": 10**6}, "the images of the rarest class"),
     ],
 )

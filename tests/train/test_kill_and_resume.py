@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.support.kill_runs import MOMENTS, ROOT, arguments, campaign, finish, remains, start
-from tinycnn.run.folder import claimed
+from tinycnn.run.folder import locked_folder
 from tinycnn.train.checkpoint import Checkpoints
 
 
@@ -72,12 +72,12 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path):
             second = start(*arguments(tmp_path / "out", "numpy"), *more)
             _, errors = second.communicate(timeout=300)
             assert second.returncode == 2
-            assert re.fullmatch("error: --output .*: another run is writing there; .*\n", errors)
+            assert re.fullmatch("error: --output .*: another run is using it; .*\n", errors)
         assert first.poll() is None
     finally:
         first.send_signal(signal.SIGKILL)
         first.communicate(timeout=60)
-    with claimed(tmp_path / "out") as path:  # the lock went with the process
+    with locked_folder(tmp_path / "out") as path:  # the lock went with the process
         assert (path / "checkpoints").is_dir()
 
 

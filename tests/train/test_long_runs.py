@@ -15,7 +15,7 @@ from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.files import UNFINISHED
 from tinycnn.layers import Dense, Flatten, Sequential
 from tinycnn.optim import SGD, Adam, AdamW, cosine
-from tinycnn.run.folder import claimed
+from tinycnn.run.folder import locked_folder
 from tinycnn.run.stop_signals import SIGNALS, StopSignals
 from tinycnn.saving.state_file import arrays_in, fingerprint, read_state
 from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
@@ -486,21 +486,21 @@ def test_another_thread_can_use_the_block():
 
 
 def test_a_folder_belongs_to_one_run(tmp_path):
-    with claimed(tmp_path / "out") as path:
-        with pytest.raises(SettingError, match="another run is writing there"), claimed(path):
-            pytest.fail("claimed twice")
+    with locked_folder(tmp_path / "out") as path:
+        with pytest.raises(SettingError, match="another run is using it"), locked_folder(path):
+            pytest.fail("locked twice")
         (path / "result").write_text("kept")
-    with claimed(tmp_path / "out") as path:
+    with locked_folder(tmp_path / "out") as path:
         assert [file.name for file in path.iterdir()] == ["result"]
 
 
 def test_a_folder_that_stays_empty_is_taken_away(tmp_path):
-    with claimed(tmp_path / "far" / "out") as path:
+    with locked_folder(tmp_path / "far" / "out") as path:
         assert path.is_dir()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_process_left_is_swept_up(tmp_path):
     (tmp_path / f".metrics.json.abc{UNFINISHED}").write_text(json.dumps({}))
-    with claimed(tmp_path):
+    with locked_folder(tmp_path):
         assert list(tmp_path.iterdir()) == []

@@ -1,1 +1,1 @@
-"""One training run as the command performs it: options, folder, results, progress."""
+"""One run of ``tinycnn train``: options, folder, results, progress."""

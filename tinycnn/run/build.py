@@ -1,4 +1,4 @@
-"""What a run consists of, made from its ``TrainConfig``: network, optimizer, trainer, augmentation, output folder."""
+"""Build the parts of a run from its ``TrainConfig``: network, optimizer, trainer, augmentation, output folder."""
 
 import os
 from pathlib import Path
@@ -16,16 +16,16 @@ from tinycnn.train.trainer import Trainer
 
 
 def read_source(path: str | os.PathLike[str] | None) -> Sequential | None:
-    """The trained network in the file ``path``; None without a path. Raises FileFormatError for anything else."""
+    """The trained network in the file ``path``; None if ``path`` is None. Raises FileFormatError if it is damaged."""
     return None if path is None else load_finite(path)
 
 
 def output_folder(config: TrainConfig, dataset: Dataset) -> Path:
-    """The folder of the results; raises SettingError where they would replace the network to start from."""
+    """The folder of the results; raises SettingError if they would overwrite the source network."""
     tuned = "-tuned" if config.init_from else ""
     folder = config.output or Path("runs") / f"{config.model}-{dataset.name}{tuned}"
     if config.init_from and config.init_from.resolve().parent == folder.resolve():
-        raise SettingError(f"--init-from {config.init_from}: the results go to the same folder; give another --output")
+        raise SettingError(f"--init-from {config.init_from}: the results go to the same folder; use another --output")
     return folder
 
 
@@ -33,9 +33,9 @@ def output_folder(config: TrainConfig, dataset: Dataset) -> Path:
 
 
 def make_model(config: TrainConfig, dataset: Dataset, source: Sequential | None) -> tuple[Sequential, str]:
-    """The network before the first step, and where its weights come from in words ("" for fresh weights).
+    """The network before the first step, and the origin of its weights as text ("" for random weights).
 
-    ``source``: the network in ``config.init_from``, which is changed. Raises ShapeError if it takes other images.
+    ``source``: the network in ``config.init_from``, modified in place. Raises ShapeError if its input shape differs.
     """
     if source is not None:
         check_images(source, dataset, f"{config.init_from}")
@@ -50,21 +50,21 @@ def make_model(config: TrainConfig, dataset: Dataset, source: Sequential | None)
 
 
 def check_images(model: Sequential, dataset: Dataset, path: str) -> None:
-    """Raise ShapeError when ``model``, from the file ``path``, takes other images than those of ``dataset``."""
+    """Raise ShapeError when ``model``, from the file ``path``, expects a different image shape from ``dataset``."""
     if model.input_shape != dataset.input_shape:
         takes, has = (f"({', '.join(map(str, shape))})" for shape in (model.input_shape, dataset.input_shape))
         raise ShapeError(
-            f"{path} takes images of shape {takes}, {dataset.name} has {has}; choose another --dataset, or a folder of "
-            "pictures without --image-size, --colour and --grey: they are scaled to fit"
+            f"{path} takes images of shape {takes}, but {dataset.name} has {has}; choose another --dataset, or "
+            "a folder of images without --image-size, --colour and --grey: they are scaled to fit"
         )
 
 
 def transferred(config: TrainConfig, dataset: Dataset, source: Sequential) -> tuple[Sequential, str]:
-    """``source`` with a head for the classes of ``dataset``, partly frozen, and what was changed in words.
+    """``source`` with a head for the classes of ``dataset``, partly frozen, and a description of the changes.
 
-    The head stays where the classes have the same names, unless ``new_head``; a new one is drawn from ``seed``.
+    The head is kept if the class names are the same, unless ``new_head``; ``seed`` initialises a new one.
     """
-    model, words = source, "the classes have the same names, so the head stays, and no layer is new"
+    model, words = source, "the class names are the same, so the head is kept and no layer is new"
     if config.new_head or source.class_names != dataset.class_names:
         model = source.with_head(dataset.num_classes, seed=config.seed)
         words = f"{model.head()} is new, for {dataset.num_classes} classes"
@@ -89,12 +89,12 @@ def make_optimizer(config: TrainConfig, model: Sequential, steps: int) -> optim.
 
 
 def augmentation(config: TrainConfig) -> Augmentation | None:
-    """How the training images are changed; None for not at all."""
+    """The augmentation of the training images; None if there is none."""
     return named(str(config.augment), bend=config.elastic) if config.augment else None
 
 
 def fading(config: TrainConfig, steps: int) -> Fade | None:
-    """How the augmentation of a run of ``steps`` steps fades; None for not at all."""
+    """How the augmentation fades in a run of ``steps`` steps; None if it does not fade."""
     if not config.fade_epochs:
         return None
     return Fade.towards_the_end(config.fade_epochs, epochs=config.epochs, steps=steps // config.epochs)

@@ -1,4 +1,4 @@
-"""Printing to a standard output that may be closed early, as by ``| head``, and the command line of this process."""
+"""Printing to standard output, which may be closed early, and the command line of this process."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def command_line() -> list[str]:
-    """The words that started this process: ``tinycnn train``, ``python -m tinycnn train`` or ``python script.py``."""
+    """The command that started this process: ``tinycnn train``, ``python -m tinycnn train`` or ``python script.py``."""
     words = sys.orig_argv
     script = Path(words[1] if len(words) > 1 else "")
     if script.stem == CONSOLE_SCRIPT and len(words) == len(sys.argv) + 1:  # Python was started by the console script
@@ -38,5 +38,5 @@ def command_line() -> list[str]:
 
 
 def _as_typed(script: Path) -> str:
-    """The name of the script where the search path leads to it, else its path."""
+    """The name of the script if it is found on PATH, otherwise its path."""
     return script.stem if shutil.which(script.stem) == str(script) else str(script)

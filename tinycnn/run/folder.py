@@ -1,4 +1,4 @@
-"""The output folder of a run: locked while the run lasts, and with the results of one run only."""
+"""The output folder of a run: locked during the run, and containing the results of one run only."""
 
 import os
 import shutil
@@ -13,38 +13,38 @@ from tinycnn.errors import SettingError
 from tinycnn.files import flush_folder, remove_leftovers, try_lock
 from tinycnn.train.checkpoint import BEST_FILE
 
-METRICS = "metrics.json"  # every run writes it: a folder without it has no results of an earlier run
+METRICS = "metrics.json"  # every run writes it: a folder without it contains no earlier results
 RESULTS = ["history.csv", "model.safetensors", BEST_FILE, "report.html", "graph.svg", "graph.mmd"]
 RESULTS += ["augmentation.png", "class_distribution.png", "confusion_matrix.png", "curves.png", "digits.png"]
 RESULTS += ["example_?.png", "feature_maps.png", "filters_*.png", "histograms.png", "misclassified.png"]
 RESULTS += ["misclassified_?.png", "precision_recall.png", "predictions.png", "saliency.png"]
-STAGED, WHOLE, MOVING = ".results.new", ".results.whole", ".results.moving"  # folders on the way to the final place
+STAGED, WHOLE, MOVING = ".results.new", ".results.whole", ".results.moving"  # temporary folders for results
 
 
 @contextmanager
-def claimed(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """A context in which ``folder`` exists and this process holds its lock; gives the path.
+def locked_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Create ``folder`` and hold its lock inside the block; yields the path.
 
-    The lock is one of the operating system, on the folder itself: it ends with the process, even a killed one, and
+    The lock is an operating-system lock on the folder itself: it is released when the process ends, even if killed, and
     leaves no file behind. A folder that is empty at the end is removed. Raises SettingError when files cannot be
-    written there, and when another process holds the lock. Where folders have no locks (Windows, some network file
-    systems), only the first is checked. Of several ranks, rank 0 takes the lock for all.
+    written there, and when another process holds the lock. Where folders cannot be locked (Windows, some network file
+    systems), only write access is checked. In a distributed run, rank 0 takes the lock for all ranks.
     """
     path = Path(folder)
     with ExitStack() as claim:
-        on_rank_0(lambda: claim.enter_context(_claimed_here(path)))
+        on_rank_0(lambda: claim.enter_context(_locked_folder_here(path)))
         yield path
 
 
 @contextmanager
-def _claimed_here(path: Path) -> Iterator[None]:
+def _locked_folder_here(path: Path) -> Iterator[None]:
     missing = [parent for parent in (path, *path.parents) if not parent.exists()]
     try:
         _make_writable(path)
         lock = _lock(path)
         try:
             remove_leftovers(path)
-            settle(path)
+            finish_replacement(path)
             yield
         finally:
             if lock is not None:
@@ -58,13 +58,13 @@ def _claimed_here(path: Path) -> Iterator[None]:
 def _make_writable(path: Path) -> None:
     for parent in (path, *path.parents):
         if parent.exists() and not parent.is_dir():
-            raise SettingError(f"--output {path}: {parent} is a file; give a folder, or move the file away")
+            raise SettingError(f"--output {path}: {parent} is a file; choose another folder, or move the file")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise SettingError(f"--output {path}: cannot be written ({error.strerror}); give another folder") from None
+        raise SettingError(f"--output {path}: cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _lock(path: Path) -> int | None:
@@ -75,14 +75,14 @@ def _lock(path: Path) -> int | None:
     if try_lock(descriptor):
         return descriptor
     os.close(descriptor)
-    raise SettingError(f"--output {path}: another run is writing there; wait for it, or give another folder")
+    raise SettingError(f"--output {path}: another run is using it; wait for it, or choose another folder")
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A context that gives an empty folder; at its end, the files in it replace all earlier results in ``folder``.
+    """Yield an empty folder; when the block ends, its files replace all earlier results in ``folder``.
 
-    After an exception, or when the process is killed, the earlier results are unchanged. Other files stay.
+    After an exception, or when the process is killed, the earlier results are unchanged. Other files are kept.
     """
     staged = folder / STAGED
     staged.mkdir()
@@ -93,11 +93,11 @@ def replacing(folder: Path) -> Iterator[Path]:
         raise
     staged.rename(folder / WHOLE)  # from here on they are the results, even if the process is killed
     flush_folder(folder)
-    settle(folder)
+    finish_replacement(folder)
 
 
-def settle(folder: Path) -> None:
-    """Replace the results of an earlier run by complete new ones, or finish what a killed process has begun."""
+def finish_replacement(folder: Path) -> None:
+    """Replace earlier results with complete new ones, or finish a replacement that was interrupted."""
     staged, whole, moving = (folder / name for name in (STAGED, WHOLE, MOVING))
     shutil.rmtree(staged, ignore_errors=True)
     if whole.is_dir():
@@ -112,7 +112,7 @@ def settle(folder: Path) -> None:
 
 
 def results_in(folder: Path) -> list[Path]:
-    """The files in ``folder`` that an earlier run wrote: results, pictures, report.html, and ``METRICS`` last."""
+    """The files in ``folder`` that an earlier run wrote: results, plots, report.html, and ``METRICS`` last."""
     if not (folder / METRICS).is_file():
         return []
     return [path for pattern in [*RESULTS, METRICS] for path in folder.glob(pattern) if path.is_file()]

@@ -1,4 +1,4 @@
-"""One training run as ``tinycnn train`` performs it: data, network, training, results, pictures."""
+"""One run of ``tinycnn train``: data, network, training, results, plots."""
 
 import dataclasses
 import shlex
@@ -16,7 +16,7 @@ from tinycnn.errors import SettingError
 from tinycnn.layers import Sequential
 from tinycnn.run.build import make_model, make_trainer, output_folder
 from tinycnn.run.console import command_line, print_line
-from tinycnn.run.folder import claimed
+from tinycnn.run.folder import locked_folder
 from tinycnn.run.options import TrainConfig
 from tinycnn.run.progress import epoch_line, progress_display
 from tinycnn.run.remarks import remarks, training_line
@@ -31,15 +31,15 @@ from tinycnn.train.warm_up import warm_up
 def train(config: TrainConfig, source: Sequential | None = None, *, in_options: Callable[[str], str] = str) -> int:
     """Train with the settings ``config`` in a folder that no other run uses; returns the exit code.
 
-    ``source``: the network in ``config.init_from``. ``in_options`` turns the argument names in a message of the library
-    into options of the command.
+    ``source``: the network in ``config.init_from``. ``in_options`` converts the argument names in library messages to
+    command-line options.
     """
     if config.threads is not None:
         set_threads(config.threads)
     use_backend(config.backend)
     use_tf32(config.tf32)
     dataset = rank_0_first(lambda: load_data(config))  # rank 0 downloads
-    with claimed(output_folder(config, dataset)) as output:
+    with locked_folder(output_folder(config, dataset)) as output:
         return TrainingRun(config, dataset, output, source, in_options).complete()
 
 
@@ -56,7 +56,7 @@ def load_data(config: TrainConfig) -> data.Dataset:
 
 
 class TrainingRun:
-    """One run from its data to its pictures: ``complete`` calls the methods below it in their order."""
+    """One run from its data to its plots: ``complete`` calls the methods below it in order."""
 
     def __init__(
         self,
@@ -78,8 +78,8 @@ class TrainingRun:
         self.compile_s = self.training_s = 0.0
 
     def complete(self) -> int:
-        """Perform the run; returns the exit code."""
-        self.introduce()
+        """Execute the run; returns the exit code."""
+        self.print_header()
         self.compile()
         with StopSignals() as stop:
             try:
@@ -100,10 +100,10 @@ class TrainingRun:
             print_line(self.in_options(text))
 
     def warn(self, text: str) -> None:
-        """Print ``text`` on standard error, in a quiet run, too."""
+        """Print ``text`` on standard error, even in a quiet run."""
         print(self.in_options(text), file=sys.stderr, flush=True)
 
-    def introduce(self) -> None:
+    def print_header(self) -> None:
         """Print the data, the backend, the settings and the network."""
         info, config, dataset = self.info, self.config, self.dataset
         if dataset.notice:
@@ -119,7 +119,7 @@ class TrainingRun:
         for reason in passed_over(get_backend().name) if config.backend == "auto" else ():
             info(f"          because {reason}")
         if self.ranks.size > 1:
-            info(f"ranks     {self.ranks.size}, each with its part of every batch")
+            info(f"ranks     {self.ranks.size}, each computing a shard of every batch")
         info(f"training  {training_line(config)}")
         for sentence in remarks(config, dataset, train):
             info(f"          {sentence}")
@@ -136,12 +136,12 @@ class TrainingRun:
         """Compile the kernels before the clock starts."""
         self.compile_s = warm_up(self.trainer, *self.training)
         if self.compile_s > 0.1:
-            self.info(f"compiled  in {self.compile_s:.1f} s (kept for the next run; not part of the times below)")
+            self.info(f"compiled  in {self.compile_s:.1f} s (cached for later runs; excluded from the times below)")
         if self.trainer.why_eager:
             self.info(f"note      every step is run from Python, which is slower: {self.trainer.why_eager}")
 
     def train(self, stop: StopSignals) -> None:
-        """Train all epochs, or those that a resumed run has left."""
+        """Train all epochs, or the remaining epochs of a resumed run."""
         config, start = self.config, time.perf_counter()
         results = self.trainer.fit(
             *self.training,
@@ -205,17 +205,17 @@ class TrainingRun:
         self.info(f"written   {', '.join(written)} in {self.output}")
 
     def draw(self, metrics: dict[str, Any]) -> None:
-        """Write the pictures. An error is reported and does not fail the run: the results are written already."""
+        """Write the plots. An error is reported and does not fail the run, as the results are already written."""
         try:
             from tinycnn import report  # loads Matplotlib
 
             drawn = report.draw(self.output, self.model, self.dataset, metrics)
         except Exception as error:
-            self.warn(f"pictures  could not be drawn ({error}); results and model are not affected")
+            self.warn(f"plots     could not be drawn ({error}); results and model are not affected")
             return
         for failure in drawn.failures:
-            self.warn(f"pictures  not drawn: {failure}")
-        self.info(f"pictures  {len(drawn.files)} files in {drawn.seconds:.1f} s: open {self.output / 'report.html'}")
+            self.warn(f"plots     not drawn: {failure}")
+        self.info(f"plots     {len(drawn.files)} files in {drawn.seconds:.1f} s: open {self.output / 'report.html'}")
 
 
 def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], None]) -> Checkpoints:
@@ -227,7 +227,7 @@ def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], No
     def check_unfinished() -> None:
         if config.resume and (output / "metrics.json").exists() and not checkpoints.paths():
             raise SettingError(
-                f"--resume: the run in {output} is finished; train anew without --resume, or give another --output"
+                f"--resume: the run in {output} is finished; rerun without --resume, or choose another --output"
             )
 
     on_rank_0(check_unfinished)

@@ -20,81 +20,81 @@ MOMENTUM = 0.9  # the default of SGD
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
     """Declare all options of a training run."""
-    add_subject(parser.add_argument)
-    add_training(parser.add_argument)
-    add_keeping(parser.add_argument)
-    add_conditions(parser.add_argument)
-    add_results(parser.add_argument)
+    add_model_and_data_options(parser.add_argument)
+    add_training_options(parser.add_argument)
+    add_checkpoint_options(parser.add_argument)
+    add_run_options(parser.add_argument)
+    add_result_options(parser.add_argument)
 
 
-def add_subject(add: Callable[..., argparse.Action]) -> None:
-    """The network, the images, the backend."""
+def add_model_and_data_options(add: Callable[..., argparse.Action]) -> None:
+    """Declare the options for the network, the images and the backend."""
     add("--model", choices=models.NETWORKS, help=f"the network (default: {models.DEFAULT})")
     add("--init-from", type=Path, metavar="FILE", help="start from the trained network in this model.safetensors")
-    add("--new-head", action="store_true", help="with --init-from: start the last layer anew in any case")
+    add("--new-head", action="store_true", help="with --init-from: always reinitialise the last layer")
     add("--freeze", nargs="+", default=[], metavar="LAYER", help="with --init-from: do not train these ('conv2d_*')")
-    add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="default: auto, the fastest here")
+    add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="default: auto, the fastest")
     add(
         "--dataset",
         default="auto",
-        help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, a folder of pictures, or one of .npy files "
-        "that may be larger than memory (default: auto)",
+        help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, a folder of images, or a folder of "
+        ".npy files that may be larger than memory (default: auto)",
     )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
-    add("--image-size", type=int, metavar="N", help="of a folder of pictures: scale them to NxN (default: 32)")
-    add("--memory", type=int, metavar="MIB", help="of .npy files: memory for their images (default: 256, two batches)")
-    add("--colour", action="store_true", default=None, help="of a folder of pictures: three channels, even if grey")
-    add("--grey", dest="colour", action="store_false", help="one channel, even if in colour (default: as they are)")
+    add("--image-size", type=int, metavar="N", help="for a folder of images: scale them to NxN (default: 32)")
+    add("--memory", type=int, metavar="MIB", help="for .npy files: memory for images (default: 256, two batches)")
+    add("--colour", action="store_true", default=None, help="for a folder of images: convert to RGB")
+    add("--grey", dest="colour", action="store_false", help="convert to greyscale (default: unchanged)")
 
 
-def add_training(add: Callable[..., argparse.Action]) -> None:
-    """The training; the recipe of the network has the defaults."""
+def add_training_options(add: Callable[..., argparse.Action]) -> None:
+    """Declare the training options; the recipe of the network sets the defaults."""
     add("--recipe", choices=["author", "best"], default="author", help="defaults for the training (default: author)")
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: from the recipe)")
     add("--batch-size", type=int, metavar="N", help="images per step (default: from the recipe)")
     add("--optimizer", choices=optim.OPTIMIZERS, help="default: from the recipe")
     add("--lr", type=float, metavar="X", help="learning rate (default: from the recipe; else 0.001, for sgd 0.05)")
-    add("--momentum", type=float, metavar="X", help=f"of sgd (default: {MOMENTUM})")
+    add("--momentum", type=float, metavar="X", help=f"momentum of sgd (default: {MOMENTUM})")
     add("--weight-decay", type=float, metavar="X", help="how strongly weights shrink (default: from the recipe)")
-    add("--schedule", choices=optim.SCHEDULES, help="of the learning rate (default: from the recipe)")
-    add("--augment", nargs="?", const=True, choices=NAMES, help="change training images; alone: as in the best recipe")
-    add("--no-augment", dest="augment", action="store_false", default=None, help="leave them as they are")
-    add("--elastic", type=float, default=0.0, metavar="X", help="with --augment affine: bend by X pixels, too; try 1")
-    add("--fade-epochs", type=float, metavar="N", help="let --augment fade from N epochs before the end to one before")
-    add("--label-smoothing", type=float, metavar="F", help="share of the target given to all classes, in [0, 1)")
+    add("--schedule", choices=optim.SCHEDULES, help="learning-rate schedule (default: from the recipe)")
+    add("--augment", nargs="?", const=True, choices=NAMES, help="augment the images; no name: as in the best recipe")
+    add("--no-augment", dest="augment", action="store_false", default=None, help="do not augment the images")
+    add("--elastic", type=float, default=0.0, metavar="X", help="with --augment affine: distort by X pixels; try 1")
+    add("--fade-epochs", type=float, metavar="N", help="fade out --augment from N epochs to 1 epoch before the end")
+    add("--label-smoothing", type=float, metavar="F", help="fraction of the target spread over all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
-    add("--clip-norm", type=float, metavar="X", help="shorten the gradient of a step to this length")
+    add("--clip-norm", type=float, metavar="X", help="clip the gradient of a step to this norm")
 
 
-def add_keeping(add: Callable[..., argparse.Action]) -> None:
-    """Checkpoints, the best epoch, and an early end."""
-    add("--early-stopping", type=int, metavar="N", help=f"stop after N epochs without progress; keeps {BEST_FILE}")
+def add_checkpoint_options(add: Callable[..., argparse.Action]) -> None:
+    """Declare the options for checkpoints, the best epoch and early stopping."""
+    add("--early-stopping", type=int, metavar="N", help=f"stop after N epochs without progress; writes {BEST_FILE}")
     add("--save-best", action="store_true", help=f"keep the epoch with the smallest validation loss as {BEST_FILE}")
     add("--checkpoint-every", type=int, metavar="N", help="save the state of the run every N steps, and each epoch")
     add("--resume", action="store_true", help="continue from the newest checkpoint in the output folder")
 
 
-def add_conditions(add: Callable[..., argparse.Action]) -> None:
-    """Cores, processes, the seed, the number of images."""
-    add("--threads", type=int, metavar="N", help="of the numba backend; results do not change (default: all cores)")
-    add("--distributed", action="store_true", help="be a rank of `mpiexec -n N tinycnn train ...`")
-    add("--seed", type=int, default=0, metavar="N", help="fixes weights, shuffles and dropout (default: 0)")
+def add_run_options(add: Callable[..., argparse.Action]) -> None:
+    """Declare the options for cores, processes, the seed and the number of images."""
+    add("--threads", type=int, metavar="N", help="threads of the numba backend; same results (default: all cores)")
+    add("--distributed", action="store_true", help="run as a rank of `mpiexec -n N tinycnn train ...`")
+    add("--seed", type=int, default=0, metavar="N", help="determines weights, shuffling and dropout (default: 0)")
     add("--limit", type=int, metavar="N", help="use only the first N training images")
     add("--no-capture", action="store_true", help="on a GPU: run every step from Python, without a CUDA graph")
     add("--tf32", action="store_true", help="on a GPU: matrix products on tensor cores, inputs rounded to 10 bits")
 
 
-def add_results(add: Callable[..., argparse.Action]) -> None:
-    """The output folder and what is written to it."""
+def add_result_options(add: Callable[..., argparse.Action]) -> None:
+    """Declare the options for the output folder and what is written to it."""
     add("--output", type=folder_name, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
-    add("--no-plots", action="store_true", help="write no pictures and no report.html")
+    add("--no-plots", action="store_true", help="do not write plots or report.html")
     add("--quiet", action="store_true", help="print only the result")
 
 
 def folder_name(text: str) -> Path:
     """The folder called ``text``; raises ArgumentTypeError for an empty name."""
     if not text:
-        raise argparse.ArgumentTypeError("expected the name of a folder, got nothing")
+        raise argparse.ArgumentTypeError("expected the name of a folder, got an empty string")
     return Path(text)
 
 
@@ -114,7 +114,7 @@ class TrainConfig:
     data_dir: str | None
     image_size: int | None
     memory: int | None  # MiB
-    colour: bool | None  # None: as the pictures are
+    colour: bool | None  # None: as in the files
     recipe: str
     epochs: int
     batch_size: int
@@ -123,7 +123,7 @@ class TrainConfig:
     momentum: float | None
     weight_decay: float
     schedule: str
-    augment: str | bool | None  # a name, or no augmentation: False where it was switched off
+    augment: str | bool | None  # a name; None or False for none (False: disabled explicitly)
     elastic: float  # pixels
     fade_epochs: float
     label_smoothing: float
@@ -144,7 +144,7 @@ class TrainConfig:
     quiet: bool
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as values that JSON has."""
+        """The settings as JSON-compatible values."""
         plain = {Path: str, tuple: list}
         return {
             name: next((make(value) for kind, make in plain.items() if isinstance(value, kind)), value)
@@ -155,8 +155,8 @@ class TrainConfig:
 def train_config(options: argparse.Namespace, source: Sequential | None = None) -> TrainConfig:
     """The settings of a run, from parsed options; ``source`` is the network in the file ``init_from``.
 
-    Fills in what the network, its recipe and the optimizer decide. Raises SettingError for a number out of range and
-    for options that do not go together.
+    Fills in the defaults of the network, its recipe and the optimizer. Raises SettingError for a number out of range
+    and for incompatible options.
     """
     values = {field.name: getattr(options, field.name) for field in fields(TrainConfig)}
     values["freeze"] = tuple(options.freeze)
@@ -167,20 +167,20 @@ def train_config(options: argparse.Namespace, source: Sequential | None = None) 
         values["momentum"] = MOMENTUM
     config = TrainConfig(**values)
     check_numbers(config)
-    check_together(config)
+    check_combinations(config)
     return config
 
 
 def network_settings(options: argparse.Namespace, source: Sequential | None) -> dict[str, Any]:
-    """The name of the network, and the size of the pictures it takes where they are made to fit ``source``."""
+    """The name of the network, and the image size and colour if images are scaled to fit ``source``."""
     if source is None:
         if options.freeze:
-            raise SettingError("--freeze: fresh weights would never learn anything; expected --init-from with it")
+            raise SettingError("--freeze: frozen random weights would never be trained; use it with --init-from")
         if options.new_head:
-            raise SettingError("--new-head: fresh weights have a new head anyway; expected --init-from with it")
+            raise SettingError("--new-head: a new network already has a new head; use it with --init-from")
         return {"model": options.model or models.DEFAULT}
     if options.model:
-        raise SettingError(f"--model {options.model}: the network comes from --init-from; leave one of them out")
+        raise SettingError(f"--model {options.model}: the network comes from --init-from; use only one of them")
     settings: dict[str, Any] = {"model": models.name_of(source)}
     if data.is_folder(options.dataset):
         size, colour = picture_settings(source)
@@ -190,9 +190,9 @@ def network_settings(options: argparse.Namespace, source: Sequential | None) -> 
 
 
 def picture_settings(model: Sequential) -> tuple[int | None, bool | None]:
-    """``(image_size, colour)`` with which ``data.load`` scales pictures of any size to what ``model`` takes.
+    """``(image_size, colour)`` with which ``data.load`` scales images to the input shape of ``model``.
 
-    ``(None, None)`` where the model takes no square pictures with one or three channels.
+    ``(None, None)`` if the model does not take square images with one or three channels.
     """
     match model.input_shape:
         case (H, W, 1 | 3 as C) if H == W:
@@ -240,11 +240,11 @@ def check_numbers(config: TrainConfig) -> None:
             in_range(f"--{name.replace('_', '-')}", getattr(config, name), **bounds)
 
 
-def check_together(config: TrainConfig) -> None:
-    """Raise SettingError for an option that needs another one, which is missing."""
+def check_combinations(config: TrainConfig) -> None:
+    """Raise SettingError for an option that requires another, missing option."""
     if config.elastic and config.augment != "affine":
-        raise SettingError(f"--elastic {config.elastic:g}: expected --augment affine with it")
+        raise SettingError(f"--elastic {config.elastic:g}: requires --augment affine")
     if config.fade_epochs and not (config.augment and 1 <= config.fade_epochs <= config.epochs):
-        raise SettingError(f"--fade-epochs {config.fade_epochs:g}: expected --augment with it, and 1 to --epochs")
+        raise SettingError(f"--fade-epochs {config.fade_epochs:g}: requires --augment, and a value from 1 to --epochs")
     if config.save_best and not config.validation_split:
         raise SettingError("--early-stopping and --save-best need validation images: add --validation-split 0.1")

@@ -7,7 +7,7 @@ from typing import Any
 from tinycnn.run.console import print_line
 from tinycnn.train.history import EpochResult, Progress
 
-REFRESH_S = 0.25  # reading loss and accuracy waits for a GPU, so not at every step
+REFRESH_S = 0.25  # reading loss and accuracy synchronises with a GPU, so not at every step
 PLAIN_LINE_S = 15.0
 
 
@@ -24,7 +24,7 @@ class ProgressBar:
 
     def __call__(self, progress: Progress) -> None:
         now = time.perf_counter()
-        if self.clock.starts(progress, now):
+        if self.clock.start_if_new_epoch(progress, now):
             self.bar = self.make_bar(
                 total=progress.steps,
                 initial=progress.step - 1,
@@ -51,7 +51,7 @@ class PlainLines:
 
     def __call__(self, progress: Progress) -> None:
         now = time.perf_counter()
-        if self.clock.starts(progress, now):
+        if self.clock.start_if_new_epoch(progress, now):
             self.shown = now
         if now - self.shown > PLAIN_LINE_S:
             self.shown = now
@@ -60,13 +60,13 @@ class PlainLines:
 
 
 class EpochClock:
-    """When this process began the current epoch, and at which image: a resumed run begins in the middle of one."""
+    """When, and at which image, this process started the current epoch; a resumed run may start mid-epoch."""
 
     def __init__(self) -> None:
         self.epoch = self.seen = 0
         self.started = 0.0
 
-    def starts(self, progress: Progress, now: float) -> bool:
+    def start_if_new_epoch(self, progress: Progress, now: float) -> bool:
         """Whether this step is the first of its epoch in this process; if so, the clock starts."""
         if progress.epoch == self.epoch:
             return False
@@ -90,7 +90,7 @@ def progress_display(epochs: int, *, quiet: bool = False) -> ProgressBar | Plain
     try:
         return ProgressBar(epochs)
     except ImportError:
-        print_line("  a progress bar needs tqdm: `pip install tqdm`")
+        print_line("  a progress bar requires tqdm: `pip install tqdm`")
         return PlainLines(epochs)
 
 

@@ -24,7 +24,7 @@ from tinycnn.train.history import EpochResult, best, stalled
 from tinycnn.version import __version__
 
 NAMED_AFTER_LIBRARY = ("numba", "cupy")  # backends
-WITHOUT_INFLUENCE = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}  # on the results
+NO_EFFECT_ON_RESULTS = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}
 
 
 def write_results(
@@ -36,7 +36,7 @@ def write_results(
 ) -> list[str]:
     """Write the trained network, the history and ``metrics`` to the folder ``output``; returns the file names.
 
-    ``best_network``: a file to be copied to ``BEST_FILE``. The files replace the results of an earlier run, which stay
+    ``best_network``: a file to be copied to ``BEST_FILE``. The files replace the results of an earlier run, which are
     unchanged if one of the new files cannot be written.
     """
     with replacing(output) as folder:
@@ -49,21 +49,22 @@ def write_results(
 
 
 def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
-    """The results of another run in ``output``, which this run will replace, as text; None where there are none."""
+    """The results of another run in ``output``, which this run will replace, as text; None if there are none."""
     try:
         earlier = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
         old_options, accuracy = dict(earlier["options"]), float(earlier["test_accuracy"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    names = (old_options.keys() | options.keys()) - WITHOUT_INFLUENCE
-    others = sorted(f"`{name}`" for name in names if old_options.get(name) != options.get(name))
-    if not others:
+    names = (old_options.keys() | options.keys()) - NO_EFFECT_ON_RESULTS
+    changed = sorted(f"`{name}`" for name in names if old_options.get(name) != options.get(name))
+    if not changed:
         return None
-    return f"an earlier run in {output} (test accuracy {accuracy:.4f}, other {', '.join(others)}); --output keeps both"
+    differences = f"test accuracy {accuracy:.4f}, different {', '.join(changed)}"
+    return f"an earlier run in {output} ({differences}); --output keeps both"
 
 
 def history_csv(history: list[EpochResult]) -> str:
-    """A header and a line per epoch as CSV; a field without validation is empty."""
+    """A header and a line per epoch as CSV; without validation, its fields are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(EpochResult)], lineterminator="\n")
     writer.writeheader()
@@ -72,7 +73,7 @@ def history_csv(history: list[EpochResult]) -> str:
 
 
 def best_epoch(network: Path, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:
-    """The epoch with the smallest validation loss, and the test scores of the ``network`` saved then."""
+    """The epoch with the smallest validation loss, and the test scores of the ``network`` saved after it."""
     epoch = best(history)
     if epoch is None:
         return None

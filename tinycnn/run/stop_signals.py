@@ -11,8 +11,8 @@ SIGNALS = signal.SIGINT, signal.SIGTERM
 class StopSignals:
     """Inside ``with StopSignals() as stop``, ``stop()`` returns whether Ctrl-C or SIGTERM was received.
 
-    A second signal ends the process at once (KeyboardInterrupt, SystemExit). The block restores the earlier handlers.
-    Python allows handlers in the main thread only: in another thread nothing changes, and ``stop()`` is always False.
+    A second signal ends the process at once (KeyboardInterrupt, SystemExit). The previous handlers are restored on
+    exit. Python allows handlers only in the main thread; in other threads, ``stop()`` is always False.
     """
 
     def __init__(self) -> None:
@@ -38,5 +38,5 @@ class StopSignals:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of a process that a signal ended, by the convention of shells: Ctrl-C 130, SIGTERM 143."""
+        """The exit code after a signal, by shell convention: Ctrl-C 130, SIGTERM 143."""
         return 128 + (self.number or signal.SIGINT)
