@@ -305,7 +305,7 @@ def test_export_does_not_overwrite_the_model(model_file, tmp_path, capsys):
     before = path.read_bytes()
     (tmp_path / "link").symlink_to(path)
     for same in (path, path.parent / ".." / path.parent.name / path.name, tmp_path / "link"):
-        assert "this is the model file itself; give another" in failing(capsys, "export", path, "--onnx", same)
+        assert "this is the model file itself; choose another" in failing(capsys, "export", path, "--onnx", same)
     assert path.read_bytes() == before
 
 

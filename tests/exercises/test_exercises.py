@@ -409,7 +409,7 @@ def test_the_command_from_beginning_to_end(tmp_path: Path, capsys: pytest.Captur
     [
         (["--check"], "no exercises in"),
         (["--check", "--only", "99"], "the exercises are 1 to 13"),
-        (["--only", "1"], "--only: expected --check with it"),
+        (["--only", "1"], "--only: requires --check"),
     ],
 )
 def test_wrong_arguments_raise_an_error_with_a_reason(

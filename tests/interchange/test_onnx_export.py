@@ -95,7 +95,7 @@ def test_a_file_with_different_outputs_is_not_written(model_file, tmp_path, caps
     other = to_onnx(unlike_fresh(models.create("lenet", seed=1)))
     monkeypatch.setattr("tinycnn.interchange.onnx.exporter.to_onnx", lambda _: other)
     assert main(["export", str(model_file), "--onnx", str(tmp_path / "model.onnx")]) == 2
-    assert "ONNX Runtime computes something else (up to" in capsys.readouterr().err
+    assert "ONNX Runtime gives different results (up to" in capsys.readouterr().err
     assert not (tmp_path / "model.onnx").exists()
 
 

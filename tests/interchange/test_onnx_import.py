@@ -895,7 +895,7 @@ def test_the_command_refuses_bad_input(tmp_path, capsys, monkeypatch):
     path, target = as_torch_writes_it(models.create("lenet")).save(tmp_path), tmp_path / "model.safetensors"
     command = ["import", str(path), "--model", str(target)]
     assert main([*command, "--offset", "1"]) == 2
-    assert "--offset: expected --scale with it" in capsys.readouterr().err
+    assert "--offset: requires --scale" in capsys.readouterr().err
     assert main([*command, "--class-names", "cat", "dog"]) == 2
     assert "--class-names: got 2 names for outputs of shape (10,)" in capsys.readouterr().err
     assert main([*command, "--scale", "nan"]) == 2
@@ -903,7 +903,7 @@ def test_the_command_refuses_bad_input(tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("tinycnn.interchange.onnx.importer.largest_difference", lambda *_: float("nan"))
         assert main(command) == 2
-        assert "ONNX Runtime computes something else (up to nan); not written" in capsys.readouterr().err
+        assert "ONNX Runtime gives different results (up to nan); not written" in capsys.readouterr().err
     for package in ("onnx", "onnxruntime"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)

@@ -228,7 +228,12 @@ def test_report_returns_1_when_a_picture_failed(trained, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "no such file; give the folder"), ("{", "not JSON"), ("[1]", "not the metrics"), ("{}", "not the metrics")],
+    [
+        (None, "no such file; pass the output folder"),
+        ("{", "not JSON"),
+        ("[1]", "not the metrics"),
+        ("{}", "not the metrics"),
+    ],
 )
 def test_report_of_a_folder_without_a_run_is_refused(content, words, tmp_path, capsys):
     if content:

@@ -242,4 +242,4 @@ def test_the_command_imports_a_module_that_registers_the_backend(tmp_path):
     assert "every gradient is right" in done.stdout
     done = run_gradcheck(tmp_path, "--import", "yours", "--backend", "mine")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --import yours: No module named 'yours'; give the name of a module")
+    assert done.stderr.startswith("error: --import yours: No module named 'yours'; pass the name of a module")

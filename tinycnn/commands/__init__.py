@@ -1,8 +1,8 @@
 """The command ``tinycnn COMMAND``, also ``python -m tinycnn COMMAND``: one module per command.
 
 A command module has a docstring, whose first line is the command's help, ``add_options(parser)``, and ``run(options)``,
-which returns the exit code (None for 0). It imports large modules (Matplotlib, a web server) inside ``run``. A message
-of the library that ``run`` prints goes through ``options.in_options``; ``main`` does that for errors.
+which returns the exit code (None for 0). It imports large modules (Matplotlib, a web server) inside ``run``. Library
+messages that ``run`` prints are passed through ``options.in_options``; ``main`` does so for errors.
 """
 
 import argparse
@@ -50,7 +50,7 @@ class ShowVersions(argparse.Action):
 
 
 def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser of ``tinycnn``, and those of its commands by name."""
+    """The parser of ``tinycnn``, and the parsers of its commands by name."""
     parser = argparse.ArgumentParser(prog="tinycnn", description="Train convolutional networks, and use them.")
     parser.add_argument("--version", action=ShowVersions, nargs=0, help="print versions and backends, and exit")
     parser.set_defaults(run=None)
@@ -72,7 +72,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0 done, 2 a mistake, which one sentence on stderr explains."""
+    """Run a command; returns its exit code: 0 for success, 2 for an error, which is reported on stderr."""
     words = sys.argv[1:] if arguments is None else arguments
     parser, commands = make_parser()
     in_options: Callable[[str], str] = OptionNames(commands[words[0]]) if words and words[0] in commands else str
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "--distributed" in words:
             from tinycnn.distributed import start
 
-            start()  # before anything is printed: from here on rank 0 alone prints
+            start()  # before anything is printed: from here on only rank 0 prints
         options = parser.parse_args(words)
         if options.run is None:
             parser.print_help()

@@ -1,7 +1,6 @@
 """Draw what an augmentation does to an image of a data set.
 
-The picture shows the image itself, and the image as nine epochs of training would see it. Exit codes: 0 done, 2 a
-mistake.
+The picture shows the image itself and nine augmented versions, one per training epoch. Exit codes: 0 success, 2 error.
 """
 
 import argparse
@@ -16,10 +15,10 @@ from tinycnn.files import write_atomically
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The augmentation, the image, the file."""
+    """Declare the options for the augmentation, the image and the file."""
     add = parser.add_argument
     add("augment", choices=NAMES, metavar="NAME", help=" or ".join(NAMES))
-    add("--elastic", type=float, default=0.0, metavar="X", help="with affine: bend by X pixels, too")
+    add("--elastic", type=float, default=0.0, metavar="X", help="with affine: distort by X pixels")
     add_dataset(parser)
     add("--image", type=int, default=0, metavar="N", help="number of the training image, from 0 (default: 0)")
     add("--output", type=Path, default=Path("augmentation.png"), metavar="FILE", help="default: augmentation.png")

@@ -1,7 +1,7 @@
-"""Report whether this machine can train, how fast, and which command repairs what does not work.
+"""Report whether this machine can train, how fast it is, and which command fixes each problem.
 
 Each check performs the work that it reports on: it compiles and runs a kernel, or trains a network for two steps.
-Exit codes: 0 at least one backend trains, 1 none does.
+Exit codes: 0 if at least one backend trains, 1 if none does.
 """
 
 import argparse
@@ -34,7 +34,7 @@ GPU_COPY_BYTES, GPU_MATRIX = 1 << 30, 8192
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: the subject, whether it works (None: it is optional and missing), and the repair."""
+    """One line of the report: the subject, whether it works (None: optional and missing), and the repair."""
 
     name: str
     works: bool | None
@@ -43,7 +43,7 @@ class Finding:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The form of the report."""
+    """Declare the options for the format and the extent of the report."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--no-speed", action="store_true", help="do not measure speed")
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def is_training(finding: Finding) -> bool:
-    """Whether the finding is that of a backend in training."""
+    """Whether the finding reports on training with a backend."""
     return finding.name.startswith("train ")
 
 
@@ -80,11 +80,11 @@ def verdict(usable: list[str]) -> str:
     """The last line."""
     if not usable:
         return "No backend trains here: start with the first line that fails."
-    return f"Training works here with --backend {' or '.join(usable)}; --backend auto takes {usable[0]}."
+    return f"Training works here with --backend {' or '.join(usable)}; --backend auto selects {usable[0]}."
 
 
 def examine(driver: Driver | None, *, speed: bool) -> Iterator[Finding]:
-    """Perform all checks; those that others depend on come first."""
+    """Run all checks, in order of dependency."""
     versions = f"{platform.python_version()} on {platform.platform()}, tinycnn {__version__}"
     yield Finding("python", True, versions)
     yield Finding("numpy", True, np.__version__)
@@ -103,7 +103,7 @@ def examine(driver: Driver | None, *, speed: bool) -> Iterator[Finding]:
 
 
 def checked(name: str, check: Callable[[], Finding], repair: str = "") -> Finding:
-    """The finding of ``check``; an exception that it raises is a finding, too."""
+    """The finding of ``check``; an exception is also reported as a finding."""
     try:
         return check()
     except Exception as error:

@@ -12,18 +12,18 @@ from tinycnn.commands.shared_options import add_backend, add_dataset, add_model_
 from tinycnn.saving.model_file import load_finite
 from tinycnn.train.evaluation import predict_logits, scores_of
 
-MOST_CLASSES = 20  # the confusion matrix of more is not printed
+MOST_CLASSES = 20  # with more, the confusion matrix is not printed
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Model, data, backend."""
+    """Declare the options for the model, the data and the backend."""
     add_model_file(parser)
     add_dataset(parser)
     add_backend(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the numbers."""
+    """Evaluate the model and print the scores."""
     use_backend(options.backend)
     model = load_finite(options.model)
     dataset = fitting_dataset(options, model)
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
 def confusion_lines(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
     """The counts ``(K, K)`` as text: a row per true class, a column per predicted class, by its number."""
     names, cell = max(5, *map(len, class_names)), len(str(confusion.max())) + 2
-    lines = [f"{'':<{names}}  answer of the network", f"{'true':<{names}}" + _cells(range(len(confusion)), cell)]
+    lines = [f"{'':<{names}}  predicted class", f"{'true':<{names}}" + _cells(range(len(confusion)), cell)]
     rows = zip(class_names, confusion, strict=True)
     return lines + [f"{name:<{names}}" + _cells(("." if n == 0 else n for n in row), cell) for name, row in rows]
 

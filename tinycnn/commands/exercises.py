@@ -1,8 +1,8 @@
 """Exercises: write the backward passes of tinycnn yourself.
 
 Copies files with gaps into FOLDER; --check runs them and reports what is wrong. Existing files are never changed: to
-start an exercise again, delete its file and copy again. Exit codes: 0 done, 1 with --check while an exercise is not
-right, 2 a mistake.
+start an exercise again, delete its file and copy again. Exit codes: 0 success, 1 with --check if an exercise is not
+right, 2 error.
 """
 
 import argparse
@@ -13,17 +13,17 @@ from tinycnn.errors import SettingError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The folder, and whether to copy or to check."""
+    """Declare the options for the folder, and for copying or checking."""
     parser.add_argument("folder", nargs="?", type=Path, default=Path("exercises"), help="default: ./exercises")
     parser.add_argument("--check", action="store_true", help="check the exercises in FOLDER")
-    parser.add_argument("--only", type=int, metavar="NUMBER", help="with --check: this exercise alone, with its hint")
-    parser.add_argument("--solutions", action="store_true", help="put the solutions into FOLDER/solutions")
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="with --check: only this exercise, with its hint")
+    parser.add_argument("--solutions", action="store_true", help="write the solutions to FOLDER/solutions")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Copy or check; returns 1 while an exercise is not right."""
+    """Copy or check; returns 1 if an exercise is not right."""
     if options.only is not None and not options.check:
-        raise SettingError("--only: expected --check with it")
+        raise SettingError("--only: requires --check")
     if options.check:
         return check(options.folder, options.only)
     return copy(options.folder, options.solutions)
@@ -36,7 +36,7 @@ def copy(folder: Path, solutions: bool) -> int:
     folder = folder / "solutions" if solutions else folder
     written, kept = copy_out(folder, solutions=solutions)
     if kept:
-        print(f"left as they are: {', '.join(path.name for path in kept)}")
+        print(f"kept unchanged: {', '.join(path.name for path in kept)}")
     print(f"{len(written)} files written to {folder}")
     if not solutions:
         print(f"open {folder}/01_arithmetic.py, then: tinycnn exercises {folder} --check")

@@ -1,7 +1,7 @@
 """Write a model file as an ONNX file, after comparing it with ONNX Runtime.
 
 Images stay channels last, (N, H, W, C), with any N; multiply byte pixels by the factor in the metadata of the file.
-Needs: pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 a mistake (nothing is written).
+Requires: pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 error (nothing is written).
 """
 
 import argparse
@@ -15,7 +15,7 @@ ALLOWED = 1e-4  # of probabilities or their logarithms
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The model file and the ONNX file."""
+    """Declare the options for the model file and the ONNX file."""
     add_model_file(parser)
     parser.add_argument("--onnx", metavar="FILE", type=Path, required=True, help="the file to write")
 
@@ -26,12 +26,12 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.interchange.onnx.exporter import IR, OPSET, largest_difference, to_onnx
 
     if options.onnx.exists() and options.onnx.samefile(options.model):
-        raise SettingError(f"--onnx {options.onnx}: this is the model file itself; give another name")
+        raise SettingError(f"--onnx {options.onnx}: this is the model file itself; choose another name")
     model = load_finite(options.model)
     content = to_onnx(model)
     difference = largest_difference(model, content)
     if not difference <= ALLOWED:
-        raise SettingError(f"export: ONNX Runtime computes something else (up to {difference:.1g}); not written")
+        raise SettingError(f"export: ONNX Runtime gives different results (up to {difference:.1g}); not written")
     write_atomically(options.onnx, content)
     print(f"{options.onnx}: {len(content):,} bytes, opset {OPSET}, IR {IR}")
     print(f"outputs of ONNX Runtime and tinycnn agree up to {difference:.1e}")

@@ -6,7 +6,7 @@ where any slope between the left and the right one is correct. --kernels compare
 loops instead, fused kernels included, which compute in float32.
 A backend of your own is found by --backend when an installed package declares it as an entry point of the group
 tinycnn.backends, or when --import names a module that calls tinycnn.register_backend.
-Exit codes: 0 all gradients and kernels are right, 1 one is wrong, 2 a mistake in the options.
+Exit codes: 0 all gradients and kernels are right, 1 one is wrong, 2 an error in the options.
 """
 
 import argparse
@@ -31,7 +31,7 @@ ROW = "{:<22}{:>7}{:>10}{:>8}{:>13}  {}"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The backend, the operation, and how thoroughly."""
+    """Declare the options for the backend, the operation and the thoroughness."""
     add_backend(parser)
     parser.add_argument(
         "--import", dest="module", metavar="MODULE", help="first import a module that registers a backend"
@@ -50,14 +50,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def import_module(name: str) -> None:
-    """Import a module, from the current folder too; raises SettingError where there is none."""
+    """Import a module, also from the current folder; raises SettingError if there is none."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
         importlib.import_module(name)
     except (ImportError, ValueError) as error:  # ValueError: an empty name
         raise SettingError(
-            f"--import {name}: {error}; give the name of a module in this folder or installed"
+            f"--import {name}: {error}; pass the name of a module that is in this folder or installed"
         ) from error
 
 

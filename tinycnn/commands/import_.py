@@ -1,9 +1,9 @@
-"""Write an ONNX file, as from PyTorch or Keras, as a model file, after comparing it with ONNX Runtime.
+"""Convert an ONNX file, for example from PyTorch or Keras, to a model file, after comparing it with ONNX Runtime.
 
 The network takes images channels last, (N, H, W, C), whatever layout the file has. The file does not record how pixels
 were prepared: give --scale and --offset, for example --scale 0.0127 --offset -0.424 for PyTorch's
-Normalize(0.1307, 0.3081) of pixels from 0 to 1. Without them, the network gets pixels from 0 to 1. Needs:
-pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 a mistake (nothing is written).
+Normalize(0.1307, 0.3081) of pixels from 0 to 1. Without them, the network receives pixels from 0 to 1. Requires:
+pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 error (nothing is written).
 """
 
 import argparse
@@ -17,7 +17,7 @@ ALLOWED = 1e-4  # of the largest output, or of 1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The ONNX file, the model file, the pixels, the classes."""
+    """Declare the options for the ONNX file, the model file, the pixels and the classes."""
     add = parser.add_argument
     add("onnx", metavar="FILE", type=Path, help="the ONNX file")
     add("--model", metavar="MODEL_FILE", type=Path, required=True, help="the file to write, model.safetensors")
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.interchange.onnx.importer import import_onnx, largest_difference
 
     if options.offset and options.scale is None:
-        raise SettingError("--offset: expected --scale with it; pixels are bytes times scale plus offset")
+        raise SettingError("--offset: requires --scale; pixels are bytes times scale plus offset")
     for option, value in (("--scale", options.scale), ("--offset", options.offset)):
         if value is not None and not math.isfinite(value):
             raise SettingError(f"{option} {value}: expected a finite number")
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         imported.model.class_names = options.class_names
     difference = largest_difference(imported, options.onnx)
     if not difference <= ALLOWED:
-        raise SettingError(f"import: ONNX Runtime computes something else (up to {difference:.1g}); not written")
+        raise SettingError(f"import: ONNX Runtime gives different results (up to {difference:.1g}); not written")
     save(imported.model, options.model)
     print(imported.model.summary())
     print(f"{options.model}: outputs of tinycnn and of ONNX Runtime with {options.onnx} agree up to {difference:.1e}")

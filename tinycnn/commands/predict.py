@@ -1,8 +1,8 @@
-"""Classify your own pictures: PNG, JPEG and others, of any size.
+"""Classify your own images: PNG, JPEG and other formats, of any size.
 
 For a network trained on MNIST, the drawn digit, dark on light or light on dark, is cut out, scaled and centred as in
 MNIST. For a network trained on a folder of pictures, each picture is prepared as in training. Exit codes: 0 all
-pictures classified, 1 some could not be read (each with a sentence on stderr), 2 none, or another mistake.
+pictures classified, 1 some could not be read (each is reported on stderr), 2 if none, or for another error.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from tinycnn.layers import Sequential
 from tinycnn.saving.model_file import load_finite
 from tinycnn.train.evaluation import predict_logits
 
-MOST_COLUMNS = 10  # of more classes, the five most probable are printed by name
+MOST_COLUMNS = 10  # with more classes, only the five most probable are printed
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Model and pictures."""
+    """Declare the options for the model and the pictures."""
     add_model_file(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="a picture, or a folder of them")
     add_backend(parser)
@@ -80,7 +80,7 @@ def pictures_in(path: Path) -> Iterator[Path]:
 
 def head(names: Sequence[str], width: int) -> str:
     """The names of the columns."""
-    start = f"{'picture':<{width}}  {'answer':>{longest(names)}}  "
+    start = f"{'picture':<{width}}  {'class':>{longest(names)}}  "
     if len(names) > MOST_COLUMNS:
         return start + "most probable, in %"
     return start + "".join(f"{name:>{column(name)}}" for name in names) + "  %"

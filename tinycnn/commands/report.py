@@ -1,8 +1,7 @@
-"""Draw the pictures and report.html of a training run again, from its folder.
+"""Redraw the plots and report.html of a training run from its output folder.
 
-The folder is one that `tinycnn train` wrote: metrics.json and model.safetensors are read from it, and the data set is
-looked for where the run found it. Exit codes: 0 everything drawn, 1 some pictures failed (each with a sentence on
-stderr), 2 a mistake.
+It reads metrics.json and model.safetensors from the folder, and loads the data set from where the run found it. Exit
+codes: 0 if all plots are drawn, 1 if some failed (each is reported on stderr), 2 error.
 """
 
 import argparse
@@ -18,7 +17,7 @@ from tinycnn.saving.model_file import load_finite
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The folder, the backend, the data."""
+    """Declare the options for the folder, the backend and the data."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="output folder of a run")
     parser.add_argument("--backend", default="auto", help="auto, numpy, numba or cupy (default: auto)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set, if not found otherwise")
@@ -47,11 +46,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The content of ``metrics.json``; raises FileFormatError where it is missing or not written by a run."""
+    """The content of ``metrics.json``; raises FileFormatError if it is missing or was not written by a run."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise FileFormatError(f"{path}: no such file; give the folder that a training run wrote") from None
+        raise FileFormatError(f"{path}: no such file; pass the output folder of a training run") from None
     except ValueError as error:
         raise FileFormatError(f"{path}: not JSON ({error}); it may be damaged, train again") from None
     if not (isinstance(results, dict) and {"options", "epochs", "test_accuracy", "versions"} <= results.keys()):

@@ -1,7 +1,7 @@
-"""Serve a page on which you draw a digit and watch the network read it.
+"""Serve a web page that recognises a digit while you draw it.
 
-The page is at http://127.0.0.1:8000 for this machine alone; --host 0.0.0.0 opens it to your network, for a phone for
-example. POST /predict returns the same as JSON (docs/page.md). Needs: pip install 'tinycnn[web]'
+The page is at http://127.0.0.1:8000, on this machine only; --host 0.0.0.0 makes it available on your network, for
+example to a phone. POST /predict returns the same as JSON (docs/page.md). Requires: pip install 'tinycnn[web]'
 """
 
 import argparse
@@ -20,10 +20,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The network and the address."""
+    """Declare the options for the network and the address."""
     parser.add_argument("model_file", type=Path, metavar="MODEL_FILE", help="a model.safetensors that training wrote")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 selects a free port")
     parser.add_argument("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="default: auto")
 
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
         from tinycnn.web.app import create_app
         from tinycnn.web.server import make_server
     except ImportError as error:
-        raise SettingError(f"the page needs Starlette and uvicorn ({error}): pip install 'tinycnn[web]'") from None
+        raise SettingError(f"the page requires Starlette and uvicorn ({error}): pip install 'tinycnn[web]'") from None
     from tinycnn.web.predictions import Predictor
 
     use_backend(options.backend)
@@ -59,7 +59,7 @@ def warm_up(predictor: "Predictor") -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address; raises SettingError with the reason where that fails."""
+    """A socket bound to the address; raises SettingError with the reason if that fails."""
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(where[:2], family=family)
@@ -69,7 +69,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is an address of this machine alone."""
+    """Whether ``host`` is an address of this machine only."""
     return host in ("localhost", "::1") or host.startswith("127.")
 
 

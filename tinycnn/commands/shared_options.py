@@ -11,29 +11,29 @@ from tinycnn.saving.model_file import load
 
 
 def add_model_file(parser: argparse.ArgumentParser) -> None:
-    """``MODEL_FILE``."""
+    """Declare ``MODEL_FILE``."""
     parser.add_argument("model", metavar="MODEL_FILE", help="a model.safetensors written by training")
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
-    """``--backend``."""
+    """Declare ``--backend``."""
     parser.add_argument("--backend", default="auto", metavar="NAME", help="auto, numpy, numba or cupy (default: auto)")
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
-    """``--dataset`` and ``--data-dir``."""
+    """Declare ``--dataset`` and ``--data-dir``."""
     add = parser.add_argument
     add(
         "--dataset",
         default="auto",
-        help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, or a folder of pictures or .npy files "
+        help="auto, mnist, fashion_mnist, cifar10, digits, a file PATH.npz, or a folder of images or .npy files "
         "(default: auto)",
     )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
 
 
 def open_network(name: str) -> Sequential:
-    """A network of ``models.NETWORKS`` with fresh weights, or the one in a file; SettingError for another name."""
+    """A network of ``models.NETWORKS`` with random weights, or the one in a file; SettingError for another name."""
     if name in models.NETWORKS:
         return models.create(name)
     if "." not in name and "/" not in name:
@@ -42,7 +42,7 @@ def open_network(name: str) -> Sequential:
 
 
 def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
-    """The data set of the options; raises DataError when ``model`` was made for other images or classes."""
+    """The data set of the options; raises DataError if ``model`` was made for different images or classes."""
     H, _, C = model.input_shape if len(model.input_shape) == 3 else (None, None, None)
     dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=H, colour=C == 3)
     needs = (model.input_shape, *model.output_shape)
@@ -56,7 +56,7 @@ def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
 
 
 def check_same_classes(ours: Sequence[str], theirs: Sequence[str], model: str, dataset: str) -> None:
-    """Raise DataError when network and data set give a class different names; digits agree with any name."""
+    """Raise DataError if network and data set name a class differently; digits match any name."""
     if all(name.isdecimal() for name in ours) or all(name.isdecimal() for name in theirs):
         return
     for k, (our, their) in enumerate(zip(ours, theirs, strict=True)):

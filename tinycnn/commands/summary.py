@@ -7,7 +7,7 @@ from tinycnn.commands.shared_options import open_network
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The network."""
+    """Declare the option for the network."""
     names = ", ".join(models.NETWORKS)
     parser.add_argument("model", metavar="MODEL|MODEL_FILE", help=f"one of {names}; or a model file")
 

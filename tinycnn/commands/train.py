@@ -1,8 +1,8 @@
-"""Train a network and write it with its metrics, history and pictures to an output folder.
+"""Train a network and write it with its metrics, history and plots to an output folder.
 
-Without options it trains keras_cnn on MNIST, with the fastest backend of this machine. Results: metrics.json,
-history.csv, model.safetensors, report.html and its pictures. Ctrl-C saves a checkpoint in the output folder, and the
-same command with --resume continues. Exit codes: 0 done, 2 a mistake, 130 or 143 stopped by Ctrl-C or SIGTERM.
+Without options it trains keras_cnn on MNIST, with the fastest backend available. Results: metrics.json,
+history.csv, model.safetensors, report.html and its plots. Ctrl-C saves a checkpoint in the output folder, and the
+same command with --resume continues. Exit codes: 0 success, 2 error, 130 or 143 stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from tinycnn.run.options import add_train_options, train_config
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """All settings of a run."""
+    """Declare all options of a run."""
     add_train_options(parser)
 
 
