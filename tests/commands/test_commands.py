@@ -167,7 +167,7 @@ def test_a_folder_as_model_file(tmp_path, capsys):
         ("augmentation affine --dataset digits --elastic -1", "--elastic -1.0, expected a number of pixels"),
         ("gradcheck --import=", "--import : Empty module name; give the name of a module"),
         ("import FOLDER --model m", "FOLDER: is a folder; give the file in it"),
-        ("report FILE", "FILE/metrics.json: no such file; give the folder that a training run wrote"),
+        ("report FILE", "FILE/metrics.json: no such file; pass the output folder of a training run"),
     ],
 )
 def test_a_wrong_value_names_the_option(words, expected, tmp_path, capsys):
