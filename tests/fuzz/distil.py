@@ -1,6 +1,6 @@
-"""Keep what fuzzing found: ``python -m tests.fuzz.distil TARGET`` writes ``corpus/TARGET.txt``.
+"""Reduce the inputs found by fuzzing: ``python -m tests.fuzz.distil TARGET`` writes ``corpus/TARGET.txt``.
 
-Of all inputs, the smallest first, those stay that run a line of code which none before has run.
+Inputs are tried in order of size; an input is kept if it runs a line of code that no earlier input has run.
 """
 
 import base64
@@ -11,11 +11,11 @@ from typing import Any
 
 from tests.fuzz.fuzz_targets import CORPUS, TARGETS, Target, corpus, scratch_folder
 
-MOST = 120  # inputs of one target
+MOST = 120  # inputs per target
 
 
 def lines_run(target: Target, data: bytes, folder: Path) -> set[tuple[str, int]]:
-    """The lines of Python that reading ``data`` runs."""
+    """The lines of Python that run while ``data`` is read."""
     lines = set()
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:

@@ -1,7 +1,7 @@
-"""What is fuzzed: for every reader of files, how bytes become a file, what reads it, and which files to begin with.
+"""Fuzz targets: for every file reader, how bytes become a file, the function that reads it, and valid seed files.
 
-``run.py`` feeds these targets with what atheris invents, ``test_fuzz.py`` with the corpus that was found so, and with
-mutations of valid files. A corpus is a text file, one input per line, in base64.
+``run.py`` runs these targets on inputs from atheris, ``test_fuzz.py`` on the corpus found by fuzzing and on mutated
+valid files. A corpus is a text file with one input per line, in base64.
 """
 
 import base64
@@ -39,7 +39,7 @@ CORPUS = Path(__file__).parent / "corpus"
 
 @dataclass(frozen=True)
 class Target:
-    """``read`` a file made of ``wrap(data)``; ``seeds`` are data of valid files, ``words`` what occurs in them."""
+    """``read`` a file with the contents ``wrap(data)``; ``seeds`` give valid files, ``words`` are tokens in them."""
 
     read: Callable[[Path], object]
     suffix: str
@@ -48,7 +48,7 @@ class Target:
     wrap: Callable[[bytes], bytes] = bytes
 
     def run(self, data: bytes, folder: Path) -> str:
-        """``"read"``, or the message with which the file was refused; every other exception is a bug."""
+        """Return ``"read"`` or the message of a TinyCNNError; any other exception is a bug."""
         path = folder / f"fuzzed{self.suffix}"
         path.write_bytes(self.wrap(data))
         try:
@@ -59,13 +59,13 @@ class Target:
 
 
 def corpus(name: str) -> list[bytes]:
-    """What fuzzing the target has found: inputs that each reach other code, and those that once failed."""
+    """The inputs found by fuzzing: those that reach different code, and those that once failed."""
     path = CORPUS / f"{name}.txt"
     return [base64.b64decode(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def scratch_folder(name: str) -> Path:
-    """In memory where possible: a fuzzer writes thousands of files a second. libFuzzer keeps its own in ``found``."""
+    """A folder in memory if possible, for thousands of files per second; libFuzzer writes its inputs to ``found``."""
     memory = Path("/dev/shm")
     folder = (memory if memory.is_dir() else Path(tempfile.gettempdir())) / f"tinycnn-fuzz-{name}"
     (folder / "found").mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def scratch_folder(name: str) -> Path:
 
 
 def images_and_labels(path: Path) -> None:
-    """Whatever the file is meant to be: one of the two ranks is refused."""
+    """Read the file as images, or else as labels."""
     try:
         read_idx(path, 3)
     except TinyCNNError:
@@ -98,7 +98,7 @@ def npy_bytes(array: np.ndarray) -> bytes:
 
 
 def npz_around(member: bytes) -> bytes:
-    """A valid .npz, but for one member: checksums of the zip would keep a fuzzer out of it."""
+    """A valid .npz with one member replaced, whose checksum in the zip is right, so that fuzzing reaches the member."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in small_set().items():
@@ -119,7 +119,7 @@ def model_parts() -> tuple[bytes, dict[str, np.ndarray]]:
 
 
 def model_around(text: bytes) -> bytes:
-    """A model file with this architecture text: so lengths stay right whatever becomes of the text."""
+    """A model file with this architecture text and matching lengths, so that fuzzing reaches the text."""
     weights, offset, entries = model_parts()[1], 0, {}
     for name, array in weights.items():
         entries[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [offset, offset + array.nbytes]}
@@ -133,7 +133,7 @@ STATE = {"step": 3, "slots": [{"m": np.arange(3, dtype=np.float32)}], "key": {"s
 
 
 def checkpoint_around(nest: bytes) -> bytes:
-    """A checkpoint with this nest: its SHA-256 would keep a fuzzer out of it."""
+    """A checkpoint with this nest and its right SHA-256, so that fuzzing reaches the nest."""
     arrays = {"/slots/0/m": STATE["slots"][0]["m"], "nest": np.frombuffer(nest, np.uint8)}
     return safetensors_bytes(arrays | {"sha256": _digest(arrays)}, metadata={CHECKPOINT_KEY: CHECKPOINT_VERSION})
 
@@ -151,7 +151,7 @@ Gather n4 0
 Unsqueeze n5 0,
 Concat n6 -1, axis=0
 Reshape n3 n7
-MatMul n8 weight"""  # as PyTorch and Keras write them: shapes computed, channels second
+MatMul n8 weight"""  # as PyTorch and Keras write them: computed shapes, channels second
 MORE_NODES = b"""Identity x
 Cast n0 to=1
 MaxPool n1 kernel_shape=2,2 strides=2,2
@@ -176,7 +176,7 @@ ONNX_ARRAYS = {"kernel": (12, 2, 3, 3), "bias": (12, 1, 1), "weight": (12, 2), "
 def onnx_around(text: bytes) -> bytes:
     """A file with a node for each line of this text: operator, inputs (names, or numbers of a constant), attributes.
 
-    protobuf's lengths would keep a fuzzer out of it. What is no node for ONNX makes an empty file.
+    The lengths in protobuf are right, so that fuzzing reaches the nodes. Text that is not a node gives an empty file.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -194,7 +194,7 @@ def onnx_around(text: bytes) -> bytes:
 
 
 def onnx_node(operator: str, *words: str, result: str, constants: dict[str, np.ndarray]) -> Any:
-    """The node of a line; inputs that are numbers become constants."""
+    """The node of a line; numeric inputs become constants."""
     from onnx import helper
 
     inputs = [word for word in words if "=" not in word]
@@ -206,7 +206,7 @@ def onnx_node(operator: str, *words: str, result: str, constants: dict[str, np.n
 
 
 def value_of(word: str) -> str | float | list[int]:
-    """``"2"`` → 2, ``"2,"`` → [2], ``"2,3"`` → [2, 3], ``"0.5"`` → 0.5; other words are themselves."""
+    """``"2"`` → 2, ``"2,"`` → [2], ``"2,3"`` → [2, 3], ``"0.5"`` → 0.5; other words are returned unchanged."""
     try:
         if "," in word:
             return [int(part) for part in word.split(",") if part]

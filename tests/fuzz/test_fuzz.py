@@ -1,4 +1,4 @@
-"""Whatever bytes a file holds, its reader answers or refuses it with an error of ours, in little memory and time."""
+"""For any bytes in a file, its reader returns or raises a TinyCNNError, within limits of memory and time."""
 
 import time
 import tracemalloc
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.fuzz_targets import TARGETS, Target, corpus
 
-MOST_BYTES = 30 << 20  # the files have a few hundred bytes, those of the corpus up to four thousand
+MOST_BYTES = 30 << 20  # valid files have a few hundred bytes, those of the corpus up to four thousand
 MOST_SECONDS = 5.0
 RECORDED = [pytest.param(name, data, id=f"{name}-{i}") for name in TARGETS for i, data in enumerate(corpus(name))]
 numbers = st.integers(0, 10_000)
@@ -25,7 +25,7 @@ edits = st.lists(
 
 
 def edited(data: bytes, changes: list[tuple[str, int, int]], words: tuple[str, ...]) -> bytes:
-    """``data`` after a few changes: a byte set, a piece cut out or repeated, a word of the format inserted, an end."""
+    """``data`` after changes: a byte set, a part deleted or repeated, a token inserted, or the end cut off."""
     for kind, place, argument in changes:
         at = place % (len(data) + 1)
         match kind:
@@ -57,14 +57,14 @@ def run_within_limits(target: Target, data: bytes, folder) -> str:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_the_files_it_begins_with_are_valid(name, tmp_path):
+def test_seed_files_are_valid(name, tmp_path):
     assert [run_within_limits(TARGETS[name], data, tmp_path) for data in TARGETS[name].seeds] == ["read"] * len(
         TARGETS[name].seeds
     )
 
 
 @pytest.mark.parametrize(("name", "data"), RECORDED)
-def test_what_fuzzing_found(name, data, tmp_path):
+def test_corpus_inputs_are_read_or_raise(name, data, tmp_path):
     outcome = run_within_limits(TARGETS[name], data, tmp_path)
     assert outcome == "read" or str(tmp_path) in outcome
 
@@ -72,15 +72,15 @@ def test_what_fuzzing_found(name, data, tmp_path):
 @pytest.mark.parametrize("name", TARGETS)
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(first=numbers, changes=edits)
-def test_mutations_of_valid_files(name, first, changes, tmp_path_factory):
+def test_mutated_valid_files_are_read_or_raise(name, first, changes, tmp_path_factory):
     target, folder = TARGETS[name], tmp_path_factory.getbasetemp()
     data = edited(target.seeds[first % len(target.seeds)], changes, target.words)
     outcome = run_within_limits(target, data, folder)
     assert outcome == "read" or str(folder) in outcome
 
 
-def test_the_limits_notice(tmp_path):
-    """A reader that fails otherwise, or takes memory, does not pass."""
+def test_the_limits_detect_other_errors_and_memory(tmp_path):
+    """A reader that raises another exception or takes too much memory fails."""
     with pytest.raises(ZeroDivisionError):
         run_within_limits(Target(lambda path: 1 / 0, "", ()), b"", tmp_path)
     with pytest.raises(AssertionError):

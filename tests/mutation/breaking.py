@@ -1,7 +1,7 @@
-"""Put a mutant in the place of a module: nothing is written, so whatever else uses the repository stays right.
+"""Replace a module with a mutant in memory: no file is written, so other users of the repository are not affected.
 
-A function's code can be exchanged while the program runs, which costs nothing. What runs once, on import, cannot: such
-a mutant is put in place before the import, in a new process. Compiled code that contains the module's is compiled anew.
+The code of a function is replaced while the program runs, which takes no time. Code that runs once, on import, needs a
+new process that imports the mutant instead. Compiled code that contains code of the module is compiled again.
 """
 
 import gc
@@ -15,7 +15,7 @@ KERNELS = "tinycnn/backends/numba/kernels"
 
 
 def exchange_code(path: Path, module: CodeType) -> None:
-    """Every function of the imported module at ``path`` gets the code that it has in ``module``."""
+    """Give every function of the imported module at ``path`` its code in ``module``."""
     new = {_key(code): code for code in _codes(module)}
     for function in gc.get_objects():
         if isinstance(function, FunctionType) and function.__code__.co_filename == str(path):
@@ -23,7 +23,7 @@ def exchange_code(path: Path, module: CodeType) -> None:
 
 
 def import_instead(path: Path, module: CodeType) -> None:
-    """The module at ``path``, when it is imported, will be ``module``."""
+    """Make a later import of the module at ``path`` execute ``module``."""
     from_file = SourceFileLoader.get_code
 
     def get_code(self: SourceFileLoader, fullname: str) -> CodeType | None:
@@ -33,7 +33,7 @@ def import_instead(path: Path, module: CodeType) -> None:
 
 
 def forget_compiled(path: Path) -> None:
-    """Kernels that may contain code of ``path`` are compiled again, and what is compiled is not kept."""
+    """Compile kernels that may contain code of ``path`` again, without caching them."""
     from numba.core.caching import NullCache
     from numba.core.dispatcher import Dispatcher
 
@@ -44,7 +44,7 @@ def forget_compiled(path: Path) -> None:
 
 
 def importers(path: Path) -> set[Path]:
-    """Files of kernels that may contain code of ``path``: all that import it, or import those that do."""
+    """Kernel files that may contain code of ``path``: those that import it, directly or indirectly."""
     kernels = {
         file: file.read_text(encoding="utf-8") for file in path.parent.glob("*.py") if path.parent.match(KERNELS)
     }

@@ -1,8 +1,8 @@
-"""Which cases can notice a change in compiled code? ``coverage`` does not see into it, but it sees who calls it.
+"""Finds the cases that can detect a change in compiled code, which ``coverage`` does not trace.
 
-A case can notice a change in a function if it runs a line, outside of compiled code, that names a kernel which contains
-the function: calls it, or calls what calls it. (The files that make kernels hold no two functions that would need more
-than the names of their files and their own to be told apart.)
+A case can detect a change in a function if it runs a line outside compiled code that names a kernel containing the
+function, that is, a kernel that calls it directly or indirectly. (File name and function name identify every function
+in the kernel files.)
 """
 
 import ast
@@ -11,23 +11,23 @@ from pathlib import Path
 
 from tests.mutation.breaking import KERNELS
 
-Function = tuple[str, str]  # the name of its file, and its own
+Function = tuple[str, str]  # file name, function name
 Lines = dict[Path, set[int]]
 
 
 def is_compiled(path: Path) -> bool:
-    """Whether the file holds kernels, or what they are made of."""
+    """Whether the file contains kernels or functions compiled into them."""
     return path.parent.match(KERNELS) and (path.stem == "simd" or "from .jit import" in path.read_text("utf-8"))
 
 
 def callers(root: Path) -> list[Path]:
-    """The files outside of compiled code that may call kernels."""
+    """The files outside compiled code that may call kernels."""
     files = [*root.glob(f"{KERNELS}/*.py"), *root.glob("tinycnn/backends/numba/*.py")]
     return sorted(file for file in files if not is_compiled(file))
 
 
 def calling_lines(root: Path, path: Path, line: int) -> Lines:
-    """The lines that call a kernel which contains line ``line`` of ``path``; 0 stands for all of its lines."""
+    """The lines that call a kernel containing line ``line`` of ``path``; 0 stands for all its lines."""
     names = functions(root)
     parts = {name for name in names if name[0] == path.stem} if not line else {(path.stem, name_at(path, line))}
     changed = containing(names, parts)
@@ -35,7 +35,7 @@ def calling_lines(root: Path, path: Path, line: int) -> Lines:
 
 
 def functions(root: Path) -> dict[Function, set[Function]]:
-    """All functions and classes of compiled files, and what each of them names."""
+    """All functions and classes of compiled files, each with the functions that it names."""
     result: dict[Function, set[Function]] = {}
     for path in filter(is_compiled, root.glob(f"{KERNELS}/*.py")):
         imported = _imported(path)
@@ -47,7 +47,7 @@ def functions(root: Path) -> dict[Function, set[Function]]:
 
 
 def containing(names: dict[Function, set[Function]], parts: set[Function]) -> set[Function]:
-    """``parts``, and all functions that name one, or one that does, ..."""
+    """``parts`` and all functions that name one of them, directly or indirectly."""
     found = set(parts)
     while more := {function for function, named in names.items() if named & found} - found:
         found |= more
@@ -64,7 +64,7 @@ def _definitions(path: Path) -> list[ast.FunctionDef | ast.ClassDef]:
 
 
 def _imported(path: Path) -> dict[str, str]:
-    """Name → file, for what is imported from other files of kernels."""
+    """Name → file, for imports from other kernel files."""
     nodes = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ImportFrom)]
     return {alias.name: node.module for node in nodes if node.level and node.module for alias in node.names}
 

@@ -1,4 +1,4 @@
-"""Small wrong changes to a Python source, one at a time: what a careless hand could do, and a test should notice."""
+"""Generates mutants: small wrong changes to a Python source, one at a time, which a test should detect."""
 
 import ast
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed module, and where and how it differs; its lines have the numbers that they have in the source."""
+    """A changed module and its change; line numbers are those of the source."""
 
     line: int
     change: str
-    statement: range  # the lines of what changes: a statement, or the head of a block
-    in_function: bool  # or else in what runs once, when the module is imported
+    statement: range  # the lines of the changed statement, or of the head of a block
+    in_function: bool  # False for code that runs once, on import
     code: CodeType
 
 
@@ -33,12 +33,12 @@ def mutants(source: str, path: str) -> list[Mutant]:
 
 
 def unchanged(source: str, path: str) -> Mutant:
-    """A control: put in place as all mutants are, and right; it must survive."""
+    """A control: the unmodified source, put in place like a mutant; it must survive."""
     return Mutant(0, "nothing", _everything(source), True, compile(source, path, "exec"))
 
 
 def broken(source: str, path: str) -> Mutant:
-    """The other control: every function fails at once; it must die."""
+    """The other control: every function raises an error; it must be killed."""
     tree = ast.parse(source)
     for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
         first = function.body[0]
@@ -64,7 +64,7 @@ def _mutants(tree: ast.Module, path: str) -> Iterator[Mutant]:
 
 @dataclass(frozen=True)
 class Site:
-    """A node that computes something, the list or the parent that holds it, and the statement that it belongs to."""
+    """A node that computes a value, its parent or the list that holds it, and its statement."""
 
     node: ast.AST
     holder: Any
@@ -80,7 +80,7 @@ class Site:
 
 
 def _sites(node: ast.AST, statement: ast.stmt | None = None, in_function: bool = False) -> Iterator[Site]:
-    """Texts and types are left out."""
+    """Skip strings and types."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "keywords") and not isinstance(node, ast.Call):
             continue
@@ -136,7 +136,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _is_type_union(node: ast.BinOp) -> bool:
-    """``int | float``: names that begin with a capital letter, or are types of Python."""
+    """Whether both sides are types, as in ``int | float``: capitalised names or Python's own types."""
     names = ast.unparse(node).split(" | ")
     return isinstance(node.op, ast.BitOr) and all(
         n[:1].isupper() or n in ("int", "float", "bool", "None") for n in names

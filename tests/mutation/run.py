@@ -4,9 +4,9 @@
     python -m tests.mutation.run --again REPORT [--cases 1000]
 
 A mutant is killed when a test fails, when the engine does not import, or when the tests take far longer than without
-it. It meets the cases that run its line, a few of each test function first, in a process of its own. Tests that start
-another Python see the unchanged engine there. With ``--sample`` a file contributes that many mutants, chosen by the
-seed; without it, all. See docs/trust.md.
+it. The cases that run its line, a few of each test function first, run on it in a separate process. Tests that start
+another Python process see the unmodified engine there. ``--sample`` limits the number of mutants per file; ``--seed``
+selects them. See docs/trust.md.
 """
 
 import argparse
@@ -33,14 +33,14 @@ from tests.mutation.watching import FEW, Seen, Watching, few, few_first
 
 ROOT = Path(__file__).resolve().parents[2]
 SURVIVES = "SURVIVES"
-COMPILE_S = 5  # the kernels of a case
-MEMORY_BYTES = 8 << 30  # a wrong size asks for more
+COMPILE_S = 5  # time to compile the kernels of a case
+MEMORY_BYTES = 8 << 30  # limit, since a wrong size may allocate more
 NUMPY, NUMBA = "not numba and not cupy and not loops", "not numpy and not cupy and not loops"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Files, and the tests that are to notice what is wrong in them."""
+    """Files, and the tests that should detect mistakes in them."""
 
     files: str
     tests: str
@@ -74,7 +74,7 @@ TARGETS = [
 
 @dataclass
 class Attempt:
-    """A mutant of a file, the cases that may notice it and their limit; then the first that did ("": none)."""
+    """A mutant, the cases that may detect it, and their time limit; later the first case that failed ("": none)."""
 
     path: Path
     mutant: Mutant
@@ -94,7 +94,7 @@ def title(path: Path, mutant: Mutant) -> str:
 
 
 class Repeatable:
-    """A pytest plugin that lets hypothesis draw the same examples every time, and not look for simpler ones."""
+    """A pytest plugin that makes hypothesis draw the same examples every time, without shrinking."""
 
     def pytest_configure(self) -> None:
         from hypothesis import Phase, settings
@@ -105,7 +105,7 @@ class Repeatable:
 
 
 class Noticing:
-    """A pytest plugin that remembers which case failed first."""
+    """A pytest plugin that records the first case that failed."""
 
     killer = ""
 
@@ -114,7 +114,7 @@ class Noticing:
 
 
 class Choosing:
-    """A pytest plugin that runs the cases of an attempt, in their order, on kernels compiled anew."""
+    """A pytest plugin that runs the cases of an attempt in their order, with newly compiled kernels."""
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
@@ -127,14 +127,14 @@ class Choosing:
 
 
 class Exchanging:
-    """A pytest plugin that, instead of running the cases, makes all attempts whose code can be exchanged under them."""
+    """A pytest plugin that runs all attempts in place of the collected cases, replacing the code for each."""
 
     def __init__(self, attempts: list[Attempt], report: Callable[[object], None]) -> None:
         self.attempts, self.report = attempts, report
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         by_name = {item.nodeid: item for item in session.items}
-        for path in {attempt.path for attempt in self.attempts}:  # backends are imported only when they are used
+        for path in {attempt.path for attempt in self.attempts}:  # backends are imported lazily
             importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
         for attempt in self.attempts:
             items = [by_name[case] for case in attempt.cases]
@@ -147,7 +147,7 @@ class Exchanging:
 
 
 def exchange_and_run(attempt: Attempt, items: list[pytest.Item]) -> str:
-    """The name of the first case that fails."""
+    """Replace the code, run the cases, and return the name of the first that fails."""
     if not items:
         return ""
     noticing = Noticing()
@@ -162,7 +162,7 @@ def exchange_and_run(attempt: Attempt, items: list[pytest.Item]) -> str:
 
 
 def import_and_run(target: Target, attempt: Attempt) -> str:
-    """The name of the first case that fails."""
+    """Import the mutant, run the cases, and return the name of the first that fails."""
     noticing = Noticing()
     import_instead(attempt.path, attempt.mutant.code)
     failed = run_pytest(target, Choosing(attempt), noticing)
@@ -181,17 +181,17 @@ def exchange(target: Target, attempts: list[Attempt], report: Callable[[object],
 
 
 def exchange_all(target: Target, attempts: list[Attempt], report: Callable[[object], None]) -> None:
-    """Every attempt learns its killer."""
+    """Run all attempts in a child process and set their ``killer``."""
     for done, killer in zip(attempts, in_child(lambda: exchange(target, attempts, report)), strict=True):
         done.killer = killer
 
 
 def run_pytest(target: Target, *plugins: object) -> bool:
-    """Whether anything failed."""
+    """Run the tests of ``target``; returns whether any failed."""
     os.chdir(ROOT)
     sys.path[:0] = [str(ROOT)]
     sys.dont_write_bytecode = True
-    with open(Path(tempfile.gettempdir()) / "tinycnn-mutation.txt", "w") as output:  # of the last run, for the curious
+    with open(Path(tempfile.gettempdir()) / "tinycnn-mutation.txt", "w") as output:  # the last run
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     tests = [str(path.relative_to(ROOT)) for name in target.tests.split() for path in ROOT.glob(f"tests/**/{name}.py")]
@@ -200,13 +200,13 @@ def run_pytest(target: Target, *plugins: object) -> bool:
 
 
 def in_child(work: Callable[[], Any], seconds: float = 36000) -> Any:
-    """What ``work`` returns in a process of its own, or how that ended; ``seconds`` of processor time are the limit."""
+    """Run ``work`` in a child process with a limit of CPU ``seconds``; returns its result, or how the process ended."""
     with tempfile.TemporaryFile("w+") as result:
         child = os.fork()
         if child == 0:
             resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 5))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-            signal.alarm(10 * int(seconds) + 60)  # for those that wait for each other
+            signal.alarm(10 * int(seconds) + 60)  # ends deadlocks
             try:
                 json.dump(work(), result)
                 result.flush()
@@ -223,20 +223,20 @@ def in_child(work: Callable[[], Any], seconds: float = 36000) -> Any:
 def attempt(path: Path, mutant: Mutant, seen: Seen, most: int) -> Attempt:
     compiled = is_compiled(path)
     cases = compiled_cases(path, mutant, seen, most) if compiled else seen.cases({path: set(mutant.statement)})
-    if not mutant.in_function:  # it runs once for all of them
+    if not mutant.in_function:  # it runs once, on import, for all cases
         cases = few_first(list(seen.seconds))
     seconds = 10 + sum(3 * seen.seconds[case] + COMPILE_S * compiled for case in cases)
     return Attempt(path, mutant, cases, seconds, seen.on_import(path, mutant.statement))
 
 
 def compiled_cases(path: Path, mutant: Mutant, seen: Seen, most: int) -> list[str]:
-    """Where a case may compile kernels of its own, which takes seconds, ``most`` of each test function have to do."""
+    """The cases for a compiled mutant; at most ``most`` per test function where each compiles its own kernels."""
     cases = seen.cases(calling_lines(ROOT, path, mutant.line))
     return cases if path.stem in ("plain", "batch_norm") else few(cases, most)
 
 
 def chosen(path: Path, arguments: argparse.Namespace) -> list[Mutant]:
-    """The mutants of a file that are asked for: all, some, or those that a report names as survivors."""
+    """The requested mutants of a file: all, a sample, or the survivors in a report."""
     every = mutants(path.read_text(encoding="utf-8"), str(path))
     if arguments.again:
         reported = Path(arguments.again).read_text(encoding="utf-8")
@@ -252,23 +252,23 @@ def control(path: Path, seen: Seen, made: Callable[[str, str], Mutant]) -> Attem
 
 
 def check_the_runner(target: Target, paths: list[Path], seen: Seen, report: Callable[[object], None]) -> None:
-    """Were unchanged code killed, a killed mutant would show nothing; did broken code survive, nor would a survivor."""
+    """Check both controls: unmodified code must survive, and code in which every function fails must be killed."""
     exchange_all(target, controls := [control(path, seen, unchanged) for path in paths[:1]], report)
     exchange_all(target, plants := [control(path, seen, broken) for path in paths], report)
     if controls[0].killer:
-        sys.exit(f"{paths[0]}: killed without any change")
+        sys.exit(f"{paths[0]}: the unmodified code was killed")
     for plant in plants:
         if not plant.killer:
-            sys.exit(f"{plant.path}: no test noticed that every function fails; is its code exchanged?")
+            sys.exit(f"{plant.path}: no test failed although every function fails; check that its code is replaced")
 
 
 def judge(
     target: Target, paths: list[Path], arguments: argparse.Namespace, report: Callable[[object], None]
 ) -> list[Attempt]:
-    """All attempts at these files; each is reported as soon as its fate is known."""
+    """Run all attempts on these files and report each as soon as it is done."""
     watched = in_child(lambda: watch(target, paths))
     if not isinstance(watched, list):
-        sys.exit(f"{target.tests}: fail without any mutant")
+        sys.exit(f"{target.tests}: the tests fail without a mutant")
     seconds, files = watched
     seen = Seen(seconds, {path: {int(line): cases for line, cases in lines.items()} for path, lines in files.items()})
     attempts = [attempt(path, m, seen, arguments.cases) for path in paths for m in chosen(path, arguments)]
@@ -286,8 +286,8 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="mutants per file (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", default=[""], help="files whose path contains one of these")
-    parser.add_argument("--cases", type=int, default=FEW, help="of a test function, for mutants of compiled code")
-    parser.add_argument("--again", metavar="REPORT", help="only those mutants that survive in a report")
+    parser.add_argument("--cases", type=int, default=FEW, help="cases per test function, for mutants of compiled code")
+    parser.add_argument("--again", metavar="REPORT", help="run only the mutants that survive in a report")
     parser.add_argument("--report", type=argparse.FileType("a"), default=os.fdopen(os.dup(1), "w"))
     arguments = parser.parse_args()
 
@@ -302,7 +302,7 @@ def main() -> None:
             attempts += judge(target, paths, arguments, report)
             for path in paths:
                 report(summary(str(path.relative_to(ROOT)), [a for a in attempts if a.path == path]))
-    report(summary("together", attempts))
+    report(summary("total", attempts))
 
 
 def summary(name: str, attempts: list[Attempt]) -> str:

@@ -1,4 +1,4 @@
-"""Which test cases run which line: only they can notice what is wrong there."""
+"""Records which test cases run which line: only those cases can detect a mistake in it."""
 
 import time
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-FEW = 6  # cases of a test function that come first
+FEW = 6  # cases per test function that run first
 
 
 class Watching:
-    """A pytest plugin that notes which lines of ``paths`` each case runs, and how long it takes."""
+    """A pytest plugin that records which lines of ``paths`` each case runs, and its time."""
 
     def __init__(self, paths: list[Path]) -> None:
         from coverage import Coverage
@@ -37,13 +37,13 @@ class Watching:
 
 @dataclass
 class Seen:
-    """What was noted: processor seconds of each case; of each file, the cases that run a line."""
+    """The record: CPU seconds of each case; file → line → cases that run it."""
 
     seconds: dict[str, float]
     lines: dict[str, dict[int, list[str]]]
 
     def cases(self, lines: dict[Path, set[int]]) -> list[str]:
-        """Those that run one of these lines."""
+        """The cases that run one of these lines."""
         seen = [(self.lines.get(str(path), {}), numbers) for path, numbers in lines.items()]
         running = {case for by_line, numbers in seen for line in numbers for case in by_line.get(line, [])}
         return few_first([case for case in self.seconds if case in running])
@@ -54,7 +54,7 @@ class Seen:
 
 
 def few_first(cases: list[str]) -> list[str]:
-    """A few cases of each test function, spread over all of its cases, and then the others."""
+    """All cases: first a few of each test function, spread over its cases, then the others."""
     some = set(few(cases))
     return sorted(cases, key=lambda case: case not in some)
 
