@@ -257,7 +257,7 @@ def main() -> None:
         gpu_steps.main(options, check_same, fake_mnist)
         return
     if "cupy" in options.backend or "graph" in options.torch_modes:
-        raise SystemExit("time cupy, and PyTorch's graphs, in a run of their own: --backend cupy")
+        raise SystemExit("time cupy and PyTorch's graphs in a separate run: --backend cupy")
     about = machine.describe(options.threads)
     print(json.dumps(about))
     results = []

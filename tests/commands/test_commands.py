@@ -1,4 +1,4 @@
-"""``tinycnn COMMAND``: output, exit codes, and sentences instead of tracebacks."""
+"""``tinycnn COMMAND``: output, exit codes, and error messages without tracebacks."""
 
 import dataclasses
 import io
@@ -54,7 +54,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert f"usage: tinycnn {command}" in capsys.readouterr().out
 
 
-def test_an_unknown_command_gets_a_list_of_commands() -> None:
+def test_an_unknown_command_lists_the_commands() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tinycnn", "fly"], capture_output=True, text=True, check=False, timeout=300
     )
@@ -78,13 +78,13 @@ def test_summary_of_a_model_file(model_file, capsys):
     assert model.summary() in capsys.readouterr().out
 
 
-def test_summary_of_an_unknown_model(tmp_path, capsys):
+def test_summary_of_an_unknown_model_is_an_error(tmp_path, capsys):
     assert failing(capsys, "summary", "lenot").startswith("'lenot': expected a model file, or one of lenet, keras_cnn")
     assert failing(capsys, "summary", tmp_path / "a.safetensors").endswith("no such file")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows reports closed pipes differently")
-def test_a_closed_pipe_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     command = [sys.executable, "-m", "tinycnn", "summary", "lenet"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
@@ -133,7 +133,7 @@ def test_predict_classifies_the_readable_pictures_of_a_folder(model_file, drawin
     assert empty.startswith(f"error: {drawings / 'd.png'}: nothing is drawn on it")
 
 
-def test_predict_without_a_readable_picture(model_file, drawings, tmp_path, capsys):
+def test_predict_without_a_readable_picture_is_an_error(model_file, drawings, tmp_path, capsys):
     assert failing(capsys, "predict", model_file[0], drawings / "c.png").count("\n") == 0
     assert "cannot be read (No such file" in failing(capsys, "predict", model_file[0], tmp_path / "gone.png")
     (tmp_path / "empty").mkdir()
@@ -147,7 +147,7 @@ def test_predict_refuses_unsuitable_models(drawings, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_not_finite(value, drawings, tmp_path, capsys):
+def test_weights_that_are_not_finite_are_an_error(value, drawings, tmp_path, capsys):
     model = models.create("batchnorm_cnn")
     next(buffer for name, buffer in model.named_buffers() if name.endswith("running_var"))[...] = value
     tinycnn.save(model, tmp_path / "model")
@@ -156,7 +156,7 @@ def test_weights_that_are_not_finite(value, drawings, tmp_path, capsys):
         assert "running_var is not finite (NaN or infinite): its training went wrong" in failing(capsys, *given)
 
 
-def test_a_folder_as_model_file(tmp_path, capsys):
+def test_a_folder_as_model_file_is_an_error(tmp_path, capsys):
     message = failing(capsys, "evaluate", tmp_path)
     assert message == f"{tmp_path}: is a folder; give the file in it: {tmp_path / 'model.safetensors'}"
 
@@ -296,7 +296,7 @@ def test_evaluate_refuses_other_classes_with_the_same_numbers(tmp_path, capsys, 
     monkeypatch.setattr(data, "load", lambda *names, **settings: clothes)
     message = failing(capsys, "evaluate", tmp_path / "model")
     assert message == f"class 1 is Boot in {tmp_path / 'model'}, Trouser in clothes; choose another --dataset"
-    monkeypatch.setattr(data, "load", lambda *names, **settings: digits)  # numbers may stand for anything
+    monkeypatch.setattr(data, "load", lambda *names, **settings: digits)  # names that are numbers are not compared
     assert main(["evaluate", str(tmp_path / "model")]) == 0
 
 

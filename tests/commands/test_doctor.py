@@ -53,7 +53,7 @@ def report(capsys, *options):
 # ---------------------------------------------------------------------------------------------------------- the report
 
 
-def test_this_machine_trains(capsys):
+def test_doctor_reports_that_this_machine_trains(capsys):
     code, text = report(capsys, "--no-speed")
     assert code == 0
     assert f"tinycnn {tinycnn.__version__}" in text
@@ -64,7 +64,7 @@ def test_this_machine_trains(capsys):
     assert "Traceback" not in text
 
 
-def test_as_json(capsys):
+def test_the_report_as_json(capsys):
     code, text = report(capsys, "--no-speed", "--json")
     content = json.loads(text)
     assert code == 0
@@ -75,7 +75,7 @@ def test_as_json(capsys):
     assert by_name["train numpy"]["works"] is True
 
 
-def test_no_backend_that_trains_is_exit_code_1(capsys, monkeypatch):
+def test_without_a_backend_that_trains_the_exit_code_is_1(capsys, monkeypatch):
     def broken(name):
         raise OSError("the BLAS library is gone")
 
@@ -104,7 +104,7 @@ def test_damaged_data_is_reported_and_not_fatal(tmp_path, monkeypatch, capsys):
     assert str(tmp_path) in text
 
 
-def test_speeds_are_those_of_real_work(monkeypatch):
+def test_speeds_follow_from_sizes_and_times(monkeypatch):
     """With a clock in which each call takes one second, the speeds follow from the sizes alone."""
     ticks = iter(range(1000))
     monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))
@@ -112,7 +112,7 @@ def test_speeds_are_those_of_real_work(monkeypatch):
     assert finding.found == "copy 1 GB/s, product of 1000 x 1000 float32 matrices 2 GFLOP/s"
 
 
-def test_what_is_timed_is_right():
+def test_timed_kernels_give_correct_results():
     backend = backends.load_backend("numpy")
     results = []
     doctor.median_seconds(backend, lambda: results.append(np.ones((2, 2))) or results[-1])
@@ -125,14 +125,14 @@ def test_what_is_timed_is_right():
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_each_way_to_lack_cupy_has_its_command(route):
+def test_each_missing_cupy_package_has_its_install_command(route):
     driver, packages, works, repair = ROUTES[route]
     finding = doctor.cupy_finding(driver, packages)
     assert (finding.works, finding.repair) == (works, repair)
 
 
 @pytest.mark.usefixtures("no_cupy")
-def test_a_kernel_that_does_not_run_is_the_backends_own_sentence():
+def test_a_failing_kernel_is_reported_with_the_error_of_the_backend():
     finding = doctor.cupy_finding(NEW, ["cupy-cuda13x 14.2.0"])
     assert finding.works is False
     assert "has no headers" in finding.found
@@ -140,7 +140,7 @@ def test_a_kernel_that_does_not_run_is_the_backends_own_sentence():
     assert "to repair: pip install 'cupy-cuda13x[ctk]'" in doctor.line(finding)
 
 
-def test_a_usable_cupy_is_trained_with_and_measured(monkeypatch):
+def test_a_usable_cupy_is_trained_and_timed(monkeypatch):
     monkeypatch.setitem(backends._LOADERS, "cupy", backends._load_numpy)
     monkeypatch.setattr(doctor, "GPU_COPY_BYTES", 1000)
     monkeypatch.setattr(doctor, "GPU_MATRIX", 10)
@@ -163,13 +163,13 @@ def test_the_report_names_the_gpu():
     ("driver", "repair"),
     [(Driver((13, 0), []), "unset CUDA_VISIBLE_DEVICES"), (Driver((13, 0), [], error=999), "nvidia-smi")],
 )
-def test_a_driver_that_does_not_work(driver, repair):
+def test_a_driver_that_does_not_work_is_reported_with_a_remedy(driver, repair):
     finding = doctor.gpu_finding(driver)
     assert (finding.works, finding.repair) == (False, repair)
 
 
 @pytest.mark.parametrize(("plugged_in", "works"), [(True, False), (False, None)])
-def test_no_driver(plugged_in, works, monkeypatch):
+def test_a_missing_driver_is_reported(plugged_in, works, monkeypatch):
     monkeypatch.setattr(doctor, "card_is_plugged_in", lambda: plugged_in)
     assert doctor.gpu_finding(None).works is works
 
@@ -178,7 +178,7 @@ def test_no_driver(plugged_in, works, monkeypatch):
     ("vendor", "kind", "expected"),
     [("0x10de", "0x030200", True), ("0x10de", "0x040300", False), ("0x1002", "0x030000", False)],
 )
-def test_a_card_is_known_by_its_numbers(vendor, kind, expected, tmp_path):
+def test_a_graphics_card_is_detected_by_its_pci_ids(vendor, kind, expected, tmp_path):
     device = tmp_path / "0000:01:00.0"
     device.mkdir()
     (device / "vendor").write_text(f"{vendor}\n")
@@ -187,7 +187,7 @@ def test_a_card_is_known_by_its_numbers(vendor, kind, expected, tmp_path):
     assert card_is_plugged_in(tmp_path / "nowhere") is False
 
 
-def test_which_wheel():
+def test_the_wheel_matches_the_driver():
     assert [cupy_package(driver) for driver in (None, NEW, OLD)] == [f"cupy-cuda{n}x[ctk]" for n in (13, 13, 12)]
 
 
@@ -203,10 +203,10 @@ int cuDeviceGetAttribute(int *value, int which, int device) { *value = which == 
 """
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc, for a driver to ask")
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc to build a stand-in for the driver")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="builds a Linux library")
 @pytest.mark.parametrize("error", [0, 100])
-def test_the_driver_is_asked_through_its_interface(error, tmp_path, monkeypatch):
+def test_the_driver_version_is_read_through_its_library(error, tmp_path, monkeypatch):
     (tmp_path / "cuda.c").write_text(DRIVER.replace("INIT", str(error)))
     library = tmp_path / "libcuda.so.1"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "cuda.c"], check=True, timeout=120)
@@ -215,7 +215,7 @@ def test_the_driver_is_asked_through_its_interface(error, tmp_path, monkeypatch)
     assert find_driver() == Driver((12, 4), gpus, error)
 
 
-def test_no_library_is_no_driver(monkeypatch):
+def test_without_the_library_there_is_no_driver(monkeypatch):
     monkeypatch.setattr(cuda_driver, "LIBRARY", "libcuda-that-is-not-there.so.1")
     assert find_driver() is None
 
@@ -234,7 +234,7 @@ def test_auto_gives_its_reasons(monkeypatch):
     assert backends.why_not("numpy") is None
 
 
-def test_a_numba_that_cannot_be_imported_is_a_sentence(monkeypatch):
+def test_a_numba_that_cannot_be_imported_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "tinycnn.backends.numba.backend", None)
     with pytest.raises(BackendError, match=r"'numba' cannot be loaded .*`pip install --upgrade numba`"):
         backends._load_numba()

@@ -1,4 +1,4 @@
-"""DLPack in and out: the same memory, no gradient, and a sentence for what cannot cross."""
+"""DLPack import and export: shared memory, no gradient, and errors for unsupported arrays."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tinycnn.errors import AutogradError, BackendError, DtypeError
 
 
 class OnAGpu:
-    """What another library has on a GPU that this machine need not have."""
+    """Stands for an array of another library on a GPU; no GPU is needed."""
 
     def __dlpack_device__(self):
         return 2, 0
@@ -29,12 +29,12 @@ def test_from_numpy_and_back_is_the_same_memory(dtype):
     assert again[0, 1] == tensor.numpy()[0, 1] == 7
 
 
-def test_the_arguments_of_the_protocol_are_those_of_the_array():
+def test_dlpack_arguments_are_passed_to_the_array():
     tensor = Tensor(np.ones((2, 2), np.float32))
     assert tuple(tensor.__dlpack_device__()) == (1, 0)
     assert "dltensor" in repr(tensor.__dlpack__())
     if np.lib.NumpyVersion(np.__version__) < "2.1.0":
-        pytest.skip("NumPy 2.0 knows no versions of DLPack")
+        pytest.skip("NumPy 2.0 does not support versions of DLPack")
     assert "dltensor_versioned" in repr(tensor.__dlpack__(max_version=(1, 0)))
     copied = np.from_dlpack(tensor, copy=True)
     assert not np.shares_memory(copied, tensor.data)
@@ -42,9 +42,9 @@ def test_the_arguments_of_the_protocol_are_those_of_the_array():
         tensor.__dlpack__(max_version=(1, 0), dl_device=(2, 0))
 
 
-def test_what_may_only_be_read_stays_so_and_can_be_used():
+def test_read_only_arrays_stay_read_only():
     if np.lib.NumpyVersion(np.__version__) < "2.1.0":
-        pytest.skip("NumPy 2.0 hands out nothing read-only")
+        pytest.skip("NumPy 2.0 does not export read-only arrays")
     array = np.ones((2, 2), np.float32)
     array.flags.writeable = False
     tensor = from_dlpack(array)
@@ -57,7 +57,7 @@ def test_integers_become_float32():
     assert (tensor.dtype, tensor.numpy().tolist()) == (np.float32, [1, 2])
 
 
-def test_a_recorded_tensor_is_not_handed_out():
+def test_exporting_a_tensor_that_requires_a_gradient_raises():
     x = Tensor(np.ones(2), requires_grad=True)
     for tensor in (x, x * 2):
         with pytest.raises(AutogradError, match=r"tensor\.detach\(\)"):
@@ -65,7 +65,7 @@ def test_a_recorded_tensor_is_not_handed_out():
     assert np.shares_memory(np.from_dlpack(x.detach()), x.data)
 
 
-def test_what_arrives_can_want_a_gradient():
+def test_an_imported_tensor_can_require_a_gradient():
     x = from_dlpack(np.array([3.0]))
     x.requires_grad = True
     (x * x).sum().backward()
@@ -73,12 +73,12 @@ def test_what_arrives_can_want_a_gradient():
 
 
 @pytest.mark.parametrize("value", [[1.0], 2.0, "text", None])
-def test_what_is_no_array(value):
+def test_objects_that_are_not_arrays_raise(value):
     with pytest.raises(DtypeError, match=r"has no __dlpack__; for lists and numbers use Tensor\(\.\.\.\)"):
         from_dlpack(value)
 
 
-def test_other_dtypes_and_places():
+def test_other_dtypes_and_devices_raise():
     with pytest.raises(DtypeError, match="float16"):
         from_dlpack(np.ones(2, np.float16))
     with (
@@ -88,7 +88,7 @@ def test_other_dtypes_and_places():
         from_dlpack(OnAGpu())
 
 
-def test_every_backend_takes_host_arrays(backend):
+def test_every_backend_imports_host_arrays(backend):
     tensor = from_dlpack(np.array([[1.0, 2.0]]))
     assert backend.owns(tensor.data)
     assert (tensor * 2).numpy().tolist() == [[2, 4]]
@@ -97,7 +97,7 @@ def test_every_backend_takes_host_arrays(backend):
     assert tensor.numpy().tolist() == [[9, 2]]  # the same memory, wherever it lies
 
 
-def test_torch():
+def test_exchange_with_torch():
     torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'tinycnn[bench]'")
     theirs = torch.arange(6.0).reshape(2, 3)
     ours = from_dlpack(theirs.T)

@@ -17,7 +17,7 @@ def channels_first(x):
 
 
 def channels_last(array):
-    """A torch gradient or value ``(N, C, H, W)`` → ``(N, H, W, C)``; other shapes as they are."""
+    """A torch gradient or value ``(N, C, H, W)`` → ``(N, H, W, C)``; other shapes are not changed."""
     array = array.detach().numpy()
     return np.moveaxis(array, 1, 3) if array.ndim == 4 else array
 

@@ -1,4 +1,4 @@
-"""``POST /predict``: correct predictions, also for many clients at once, and an error sentence for bad requests."""
+"""``POST /predict``: correct predictions, also for many clients at once, and an error message for bad requests."""
 
 import base64
 import json
@@ -64,7 +64,7 @@ def client(model):
 
 
 def error_sentence(response, status):
-    """The sentence of the error response, after its status and form are checked."""
+    """The message of the error response, after checking its status and form."""
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
     return response.json()["error"]
@@ -245,12 +245,12 @@ BAD_JSON = {
 
 
 @pytest.mark.parametrize("body", BAD_JSON.values(), ids=BAD_JSON)
-def test_bad_json_is_refused_with_a_sentence(client, body):
+def test_bad_json_is_refused_with_a_message(client, body):
     assert error_sentence(client.post("/predict", content=body, headers=JSON), 400).endswith(".")
 
 
 @pytest.mark.parametrize(("body", "message"), HOSTILE.values(), ids=HOSTILE)
-def test_hostile_images_are_refused_with_a_sentence(client, body, message):
+def test_hostile_images_are_refused_with_a_message(client, body, message):
     assert message in error_sentence(client.post("/predict", content=body, headers=PNG), 400)
 
 
@@ -354,7 +354,7 @@ def test_every_response_has_the_security_headers(client, path):
 
 
 def test_the_page_loads_nothing_from_other_hosts():
-    """Nor anything inline, which its own Content-Security-Policy would refuse."""
+    """It contains no inline scripts or styles either, which its Content-Security-Policy forbids."""
     html, css, script = ((STATIC / name).read_text() for name in ("index.html", "page.css", "page.js"))
     assert "http:" not in html + css + script
     assert "https:" not in html + css + script
@@ -452,7 +452,7 @@ def test_at_most_eight_requests_are_pending(model, monkeypatch):
 # -------------------------------------------------------------------------------------------------------- the command
 
 
-def test_serve_reports_user_errors_in_one_sentence(tmp_path, capsys):
+def test_serve_reports_user_errors_in_one_line(tmp_path, capsys):
     path = tmp_path / "model.safetensors"
     tinycnn.save(small_model(), path)
     colour = tmp_path / "colour.safetensors"
