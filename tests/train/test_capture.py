@@ -39,13 +39,13 @@ OPTIMIZERS = {
 
 @pytest.fixture(params=["cupy", "cupy-emulated"])
 def gpu(request):
-    """A backend that records."""
+    """A backend that captures steps."""
     yield from activated(request)
 
 
 @pytest.fixture
 def emulated(request):
-    """The stand-in alone, for what only it can tell."""
+    """The stand-in for CuPy, for tests that inspect it."""
     request.param = "cupy-emulated"
     yield from activated(request)
 
@@ -63,7 +63,7 @@ def make_trainer(optimizer="Adam", *, extra=(), capture=True, batch_size=BATCH, 
 
 
 def everything(trainer):
-    """All that a run changes, as bytes and numbers."""
+    """The state that a run changes, as bytes and numbers."""
     arrays = trainer.model.state_dict()
     slots = trainer.optimizer.state_dict()["slots"]
     arrays |= {f"{i} {name}": array for i, by_name in enumerate(slots) for name, array in by_name.items()}
@@ -78,7 +78,7 @@ def train(trainer, epochs=3, count=IMAGES):
 
 
 def counted_steps(monkeypatch):
-    """A list that grows with every step that Python takes."""
+    """A list that grows with every step that runs in Python."""
     taken, forward_backward = [], TrainingStep.forward_backward
 
     def counting(self, batch):
@@ -105,7 +105,7 @@ def test_recorded_and_eager_steps_give_the_same_bits(optimizer, settings):
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("count", [1, 8, 9, 16, 17])
-def test_any_number_of_images(count):
+def test_partial_batches_give_the_bits_of_eager_steps(count):
     recorded, eager = (make_trainer(capture=capture) for capture in (True, False))
     assert train(recorded, count=count) == train(eager, count=count)
     assert set(recorded.capture.steps.replays) == {size for size in (min(count, BATCH), count % BATCH) if size}
@@ -127,8 +127,8 @@ def test_the_five_networks_are_recorded(name):
     assert results[0] == results[1]
 
 
-def test_in_float64(gpu, monkeypatch):
-    """Float64 has no fused kernels: its matrix products are CuPy's, which only the stand-in lets into a recording."""
+def test_float64_gives_the_bits_of_eager_steps(gpu, monkeypatch):
+    """Float64 has no fused kernels: its matrix products are CuPy's, which only the stand-in allows in a capture."""
     monkeypatch.setattr(fake_cupy, "BLAS", set())
     trainers = []
     for wanted in (True, False):
@@ -143,14 +143,14 @@ def test_in_float64(gpu, monkeypatch):
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("augment", [Elastic(), FlipAndCrop()])
-def test_other_augmentations_are_recorded_too(augment):
+def test_other_augmentations_are_captured(augment):
     recorded, eager = (make_trainer(augment=augment, capture=wanted) for wanted in (True, False))
     assert train(recorded) == train(eager)
     assert recorded.capture.steps.replays
 
 
 @pytest.mark.usefixtures("gpu")
-def test_the_maps_of_the_next_epoch_are_drawn_between_the_steps_of_this_one(monkeypatch):
+def test_maps_of_the_next_epoch_are_drawn_during_this_epoch(monkeypatch):
     drawn, taken = [], []
     trainer, maps = make_trainer(augment=Elastic()), Sampler.maps
 
@@ -167,13 +167,13 @@ def test_the_maps_of_the_next_epoch_are_drawn_between_the_steps_of_this_one(monk
     monkeypatch.setattr(CapturedSteps, "take", stepping)
     train(trainer, epochs=2)
     first = [(1, number, 0) for number in range(5)]
-    ahead = [(2 + number // 5, 5 + number, number) for number in range(10)]  # each while step number is on its way
+    ahead = [(2 + number // 5, 5 + number, number) for number in range(10)]  # each while step `number` is queued
     assert drawn == first + ahead
 
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("changed", ["augment", "fade", "seed"])
-def test_maps_drawn_ahead_are_forgotten_where_settings_change(changed):
+def test_new_settings_discard_maps_drawn_ahead(changed):
     ended = []
     for wanted in (True, False):
         trainer = make_trainer(augment=Affine(), fade=Fade(0, 1000), capture=wanted)
@@ -186,7 +186,7 @@ def test_maps_drawn_ahead_are_forgotten_where_settings_change(changed):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_run_that_goes_back_draws_its_maps_anew():
+def test_repeating_an_epoch_draws_its_maps_again():
     ended = []
     for wanted in (True, False):
         trainer = make_trainer(augment=Affine(), capture=wanted)
@@ -201,8 +201,8 @@ def test_a_run_that_goes_back_draws_its_maps_anew():
 
 @pytest.mark.parametrize("frozen", ["rates", "dropout_steps", "chosen", "maps"])
 @pytest.mark.usefixtures("gpu")
-def test_a_recording_that_froze_something_would_be_noticed(frozen, monkeypatch):
-    """Each field of the table, taken from its first row by every step of the epoch, makes another network."""
+def test_a_field_frozen_by_the_capture_is_detected(frozen, monkeypatch):
+    """If every step read one field from the first row of the table, the network would differ."""
     rows = capture.CapturedSteps.rows
 
     def with_a_frozen_field(self, epoch, done):
@@ -219,15 +219,15 @@ def test_a_recording_that_froze_something_would_be_noticed(frozen, monkeypatch):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_python_takes_two_steps_of_each_size_and_then_none(monkeypatch):
+def test_python_runs_two_steps_per_batch_size_and_then_none(monkeypatch):
     taken, trainer = counted_steps(monkeypatch), make_trainer()
     train(trainer, epochs=4)
-    assert sorted(taken) == [5, 5, 8, 8]  # one for real and one recorded
+    assert sorted(taken) == [5, 5, 8, 8]  # one eager and one captured
     assert trainer.optimizer.step_count == 20
 
 
 @pytest.mark.usefixtures("emulated")
-def test_the_host_waits_once_per_epoch_however_many_steps_there_are():
+def test_the_number_of_host_reads_does_not_depend_on_the_steps():
     waits = []
     for count in (16, 160):
         trainer, (images, labels) = make_trainer(), map(fake_cupy.asarray, pictures(count))
@@ -235,15 +235,15 @@ def test_the_host_waits_once_per_epoch_however_many_steps_there_are():
         before = fake_cupy.host_reads
         trainer.train_epoch(images, labels, epoch=2)
         waits.append(fake_cupy.host_reads - before)
-    assert waits == [4, 4]  # whether all is finite, the end of the queue, the loss, the correct predictions
+    assert waits == [4, 4]  # the check for finite values, the end of the queue, the loss, the correct predictions
 
 
 @pytest.mark.usefixtures("gpu")
-def test_nothing_is_recorded_twice_without_need():
+def test_steps_are_captured_once():
     trainer, (images, labels) = make_trainer(), map(tinycnn.get_backend().asarray, pictures())
     trainer.train_epoch(images, labels, epoch=1)
     first = trainer.capture.steps
-    trainer.optimizer.base_lr = 0.5  # comes with the table
+    trainer.optimizer.base_lr = 0.5  # read from the table
     trainer.train_epoch(images, labels, epoch=2)
     assert trainer.capture.steps is first
 
@@ -253,7 +253,7 @@ def test_nothing_is_recorded_twice_without_need():
     "change",
     ["data", "optimizer", "parameter", "setting", "batch size", "augmentation", "clipping", "layer"],
 )
-def test_what_a_recording_cannot_follow_is_recorded_anew(change):
+def test_a_change_that_invalidates_a_capture_captures_again(change):
     """Compared with an eager trainer that sees the same change."""
     results = []
     for wanted in (True, False):
@@ -283,7 +283,7 @@ def test_what_a_recording_cannot_follow_is_recorded_anew(change):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_loaded_weights_are_what_the_recording_goes_on_with():
+def test_a_captured_step_uses_loaded_weights():
     trainer, eager = make_trainer(), make_trainer(capture=False)
     state = make_trainer("SGD").model.state_dict()
     results = []
@@ -297,7 +297,7 @@ def test_loaded_weights_are_what_the_recording_goes_on_with():
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("stopped_after", [1, 3, 5])
-def test_a_run_that_stops_between_two_steps_has_counted_right(stopped_after):
+def test_a_stopped_run_has_the_right_counters(stopped_after):
     def stop(progress):
         if progress.step == stopped_after and progress.epoch == 2:
             raise KeyboardInterrupt
@@ -323,7 +323,7 @@ def test_progress_reads_the_scores_of_the_steps_so_far():
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_warm_up_records_elsewhere():
+def test_a_warm_up_does_not_change_the_captured_state():
     trainer, eager = make_trainer(), make_trainer(capture=False)
     before = everything(trainer)
     assert warm_up(trainer, *pictures()) > 0
@@ -340,17 +340,17 @@ def test_a_warm_up_records_elsewhere():
 
 @pytest.fixture
 def lost(emulated):
-    """Bytes that pools of the stand-in took and never gave back, in this test."""
+    """Bytes that pools of the stand-in allocated and never freed in this test."""
     gc.collect()
     fake_cupy.MemoryPool.lost.clear()
     return fake_cupy.MemoryPool.lost
 
 
-def test_memory_goes_back_with_its_recording(lost):
+def test_memory_is_freed_with_its_capture(lost):
     trainer = make_trainer()
     train(trainer, epochs=1)
     trainer.batch_size = 10
-    train(trainer, epochs=1)  # recorded anew
+    train(trainer, epochs=1)  # captured again
     del trainer
     gc.collect()
     assert lost == []
@@ -360,7 +360,7 @@ def test_memory_goes_back_with_its_recording(lost):
     "error", [RuntimeError("refused"), fake_cupy.OutOfMemoryError("no more")], ids=["refused", "full"]
 )
 @pytest.mark.parametrize("when", ["run", "recorded"])
-def test_memory_goes_back_when_there_is_no_recording(lost, when, error):
+def test_memory_is_freed_when_a_capture_fails(lost, when, error):
     def work():
         fake_cupy.zeros(1000)
         if (fake_cupy.capture is not None) == (when == "recorded"):
@@ -375,8 +375,8 @@ def test_memory_goes_back_when_there_is_no_recording(lost, when, error):
 
 
 @pytest.mark.usefixtures("emulated")
-def test_a_recording_gets_the_memory_that_others_keep_free(monkeypatch):
-    """CuPy's pools do not ask each other: one that is refused memory would not get what another holds for later."""
+def test_a_capture_can_use_free_blocks_of_other_pools(monkeypatch):
+    """CuPy's pools are independent: free blocks of one pool are not available to another that runs out of memory."""
     emptied = []
     monkeypatch.setattr(fake_cupy.default_pool, "free_all_blocks", lambda: emptied.append(True))
     recorder = tinycnn.get_backend().recorder()
@@ -385,14 +385,14 @@ def test_a_recording_gets_the_memory_that_others_keep_free(monkeypatch):
     assert emptied == [True]
 
 
-def test_a_pool_that_is_only_dropped_would_be_noticed(lost):
+def test_a_pool_dropped_before_it_is_emptied_is_detected(lost):
     fake_cupy.MemoryPool().malloc(512)
     gc.collect()
     assert lost == [512]
 
 
 @pytest.mark.usefixtures("emulated")
-def test_a_graph_in_the_default_memory_pool_would_be_noticed(monkeypatch):
+def test_a_graph_in_the_default_memory_pool_is_detected(monkeypatch):
     monkeypatch.setattr(fake_cupy.cuda, "using_allocator", lambda allocator: contextlib.nullcontext())
     trainer = make_trainer()
     train(trainer)
@@ -400,7 +400,7 @@ def test_a_graph_in_the_default_memory_pool_would_be_noticed(monkeypatch):
 
 
 @pytest.mark.usefixtures("emulated")
-def test_a_graph_without_its_memory_would_be_noticed():
+def test_a_graph_without_its_memory_is_detected():
     recorder = tinycnn.get_backend().recorder()
     with recorder.session():
         recording = recorder.record(lambda: fake_cupy.zeros(1000))
@@ -412,11 +412,11 @@ def test_a_graph_without_its_memory_would_be_noticed():
             recording()
 
 
-# -------------------------------------------------------------------------------------------------- eager all the same
+# --------------------------------------------------------------------------------------------------- eager fallback
 
 
 class Noise(Layer):
-    """Adds something else in every step, from where no recording looks."""
+    """Adds a number that changes in every step without the recorder's knowledge."""
 
     calls = 0
 
@@ -426,11 +426,11 @@ class Noise(Layer):
 
 
 class Custom(Adam):
-    """An optimizer of one's own."""
+    """A custom optimizer."""
 
 
 @pytest.mark.usefixtures("gpu")
-def test_layers_and_optimizers_of_ones_own_are_not_recorded():
+def test_custom_layers_and_optimizers_are_not_captured():
     recorded, eager = (make_trainer(extra=[Noise()], capture=capture) for capture in (True, False))
     assert train(recorded) == train(eager)
     assert "Noise is not part of tinycnn" in recorded.why_eager
@@ -440,7 +440,7 @@ def test_layers_and_optimizers_of_ones_own_are_not_recorded():
 
 
 @pytest.mark.usefixtures("emulated")
-def test_what_the_driver_refuses_runs_eagerly_and_says_so(monkeypatch):
+def test_an_operation_that_cannot_be_captured_runs_eagerly_with_a_reason(monkeypatch):
     monkeypatch.setattr(fake_cupy, "BLAS", {"matmul"})
     recorded, eager = (make_trainer(capture=capture) for capture in (True, False))
     recorded.model.fuse = eager.model.fuse = False  # so that matrix products are CuPy's
@@ -451,7 +451,7 @@ def test_what_the_driver_refuses_runs_eagerly_and_says_so(monkeypatch):
 
 
 @pytest.mark.usefixtures("emulated")
-def test_a_warm_up_reports_what_cannot_be_recorded(monkeypatch):
+def test_a_warm_up_reports_why_a_step_is_not_captured(monkeypatch):
     monkeypatch.setattr(fake_cupy, "BLAS", {"matmul"})
     trainer = make_trainer()
     trainer.model.fuse = False
@@ -460,21 +460,21 @@ def test_a_warm_up_reports_what_cannot_be_recorded(monkeypatch):
 
 
 class FirstOfTwo(SingleProcess):
-    """What rank 0 sees of two ranks where the other adds nothing to any sum."""
+    """Rank 0 of two ranks, where the other adds zero to every sum."""
 
     size = 2
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_warm_up_reports_that_several_ranks_record_nothing(monkeypatch):
+def test_a_warm_up_reports_that_several_ranks_do_not_capture(monkeypatch):
     trainer, taken = make_trainer(), counted_steps(monkeypatch)
     with use_communicator(FirstOfTwo()):
         warm_up(trainer, *pictures())
     assert trainer.why_eager == "several ranks share each batch"
-    assert len(taken) == 1  # by the warm-up; no step was taken to record it
+    assert len(taken) == 1  # by the warm-up; no step was run for a capture
 
 
-def test_a_backend_without_recorder_runs_eagerly_and_has_nothing_to_say():
+def test_a_backend_without_recorder_runs_eagerly_without_a_reason():
     with tinycnn.use_backend("numpy"):
         trainer = make_trainer()
         train(trainer, epochs=1)
@@ -483,7 +483,7 @@ def test_a_backend_without_recorder_runs_eagerly_and_has_nothing_to_say():
 
 
 @pytest.mark.usefixtures("emulated")
-def test_an_error_of_the_step_itself_is_not_taken_for_one_of_the_recording(monkeypatch):
+def test_an_error_in_the_step_is_raised_and_not_attributed_to_the_capture(monkeypatch):
     def broken(self, batch):
         raise ZeroDivisionError("a bug")
 
@@ -493,8 +493,8 @@ def test_an_error_of_the_step_itself_is_not_taken_for_one_of_the_recording(monke
 
 
 @pytest.mark.usefixtures("gpu")
-def test_an_epoch_is_taken_up_where_it_was_left():
-    """As after a resumed run: the table begins at the step that comes next, the sums at those so far."""
+def test_a_captured_epoch_resumes_at_any_step():
+    """As after resuming: the table begins at the next step, the sums at their values so far."""
     backend = tinycnn.get_backend()
     images, labels = map(backend.asarray, pictures())
     whole, parts = make_trainer(), make_trainer()
@@ -516,7 +516,7 @@ def test_an_epoch_is_taken_up_where_it_was_left():
 
 
 @pytest.mark.parametrize("name", ["numpy", "numba"])
-def test_tf32_is_refused_where_there_are_no_tensor_cores(name):
+def test_tf32_raises_without_tensor_cores(name):
     with tinycnn.use_backend(name):
         tinycnn.backends.use_tf32(False)
         with pytest.raises(SettingError, match=f"TF32 is for tensor cores, which backend '{name}' does not use"):

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, or in each other's way, as real processes: nothing is lost, the bits are the same."""
+"""Real processes that are killed, stopped or share a folder: no result is lost, and resumed runs give the same bits."""
 
 import os
 import re
@@ -20,7 +20,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(backend, kills, tmp_
     pytest.importorskip(backend)
     survived = campaign(tmp_path, backend, kills, seed=1)
     assert sum(survived.values()) == kills
-    assert len(survived) >= kills - 1  # one from outside may have come too late
+    assert len(survived) >= kills - 1  # a kill from outside may come too late
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +33,12 @@ def peace_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def peace(peace_folder):
-    """What a run leaves that is not interrupted."""
+    """The results of a run that is not interrupted."""
     return remains(peace_folder)
 
 
 @pytest.mark.parametrize(("moment", "code"), [("Ctrl-C", 130), ("SIGTERM", 143)])
-def test_a_signal_saves_and_says_how_to_go_on(moment, code, tmp_path, peace):
+def test_a_signal_saves_and_prints_the_resume_command(moment, code, tmp_path, peace):
     folder = tmp_path / "an output"
     process = start(*arguments(folder, "numpy"), moment=moment, count=13)
     _, errors = process.communicate(timeout=300)
@@ -48,21 +48,21 @@ def test_a_signal_saves_and_says_how_to_go_on(moment, code, tmp_path, peace):
         r"To continue:\n  (.+ --resume)\n",
         errors,
     )
-    told = shlex.split(errors.splitlines()[-1])  # it names this harness, which stands in for the script
-    command = [word for word in told if word not in ("--inside", f'["{moment}", 13]')]
+    printed = shlex.split(errors.splitlines()[-1])  # it names this harness, which replaces the script
+    command = [word for word in printed if word not in ("--inside", f'["{moment}", 13]')]
     command[1] = str(ROOT / "examples" / "train_mnist.py")
     subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=300)
     assert remains(folder) == peace
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path):
+def test_a_second_ctrl_c_stops_immediately(tmp_path):
     process = start(*arguments(tmp_path / "out", "numpy"), moment="Ctrl-C twice", count=13)
     _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (130, "interrupted\n")
     assert [path.stem[-2:] for path in Checkpoints(tmp_path / "out" / "checkpoints").paths()] == ["12", "10"]
 
 
-def test_a_second_run_into_the_same_folder_is_refused(tmp_path):
+def test_a_second_run_in_the_same_folder_raises(tmp_path):
     first = start(*arguments(tmp_path / "out", "numpy"), moment="waits", count=7)
     try:
         deadline = time.monotonic() + 300
@@ -77,13 +77,13 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path):
     finally:
         first.send_signal(signal.SIGKILL)
         first.communicate(timeout=60)
-    with locked_folder(tmp_path / "out") as path:  # the lock went with the process
+    with locked_folder(tmp_path / "out") as path:  # the lock ended with the process
         assert (path / "checkpoints").is_dir()
 
 
-MB = 1_000_000  # the model of these runs has 1.0, a checkpoint 3.0
+MB = 1_000_000  # the model of these runs has 1.0 MB, a checkpoint 3.0 MB
 CHECKPOINT_LOST = r"the checkpoint of step (2|10) could not be written \(File too large\); kept: (none|step-000000002)"
-TOO_LARGE = {  # what cannot be written: the moment, the size that files may have then, the end of stderr, the exit code
+TOO_LARGE = {  # file that cannot be written: (moment, size limit of files, end of stderr, exit code)
     "checkpoints": ("files may not grow", 2 * MB, CHECKPOINT_LOST, 0),
     "the model": ("files may not grow", MB // 2, r"error: .*/model_best\.safetensors: File too large", 2),
     "the history": ("files may not grow after the model", 100, r"error: .*/history\.csv: File too large", 2),
@@ -94,8 +94,8 @@ RESULTS = {"model.safetensors", "model_best.safetensors", "history.csv", "metric
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of files")
 @pytest.mark.parametrize("what", TOO_LARGE)
-def test_a_file_that_cannot_be_written_is_reported_and_older_files_stay_whole(what, tmp_path, peace_folder):
-    """A limit of the operating system for the size of files stands in for a full disk and always hits the same file."""
+def test_a_failed_write_is_reported_and_earlier_files_stay_intact(what, tmp_path, peace_folder):
+    """The operating system's limit for file sizes stands in for a full disk and always fails the same file."""
     moment, size, words, code = TOO_LARGE[what]
     before = {path.name: path.read_bytes() for path in peace_folder.iterdir() if path.is_file()}
     for name, content in before.items():
@@ -109,11 +109,11 @@ def test_a_file_that_cannot_be_written_is_reported_and_older_files_stay_whole(wh
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert after.keys() == before.keys()
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == (RESULTS if code == 0 else set())  # all of a run, or nothing
+    assert changed == (RESULTS if code == 0 else set())  # all results of a run, or none
 
 
 def tmpfs(folder, size):
-    """A disk of that size at ``folder``; skips where none can be had."""
+    """Mount a disk of that size at ``folder``; skips the test if it cannot."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True, timeout=60) if sys.platform == "linux" else None
@@ -121,8 +121,8 @@ def tmpfs(folder, size):
         pytest.skip(f"no small disk can be mounted here: {done.stderr if done else sys.platform}")
 
 
-def test_a_disk_that_is_really_full(tmp_path, peace):
-    """There is room for two checkpoints, not for three: the run goes on without, and stops where results do not fit."""
+def test_a_run_on_a_full_disk_keeps_its_checkpoints(tmp_path, peace):
+    """With room for two checkpoints only, the run continues without a third and ends where results do not fit."""
     folder = tmp_path / "disk"
     tmpfs(folder, int(2.6 * sum(map(len, peace["arrays"].values()))))
     try:

@@ -45,7 +45,7 @@ def train(trainer, epochs=EPOCHS, stop=never, **settings):
 
 
 def bits(trainer):
-    """All that a run leaves, except times, in a form that ``==`` compares bit for bit."""
+    """The results of a run without times, in a form that ``==`` compares bit for bit."""
     state = trainer.state_dict()
     history = [{k: v for k, v in result.items() if k not in TIMES} for result in state["history"]]
     arrays = [(array.dtype.str, array.shape, array.tobytes()) for array in arrays_in(state)]
@@ -88,8 +88,8 @@ def test_a_run_resumed_after_any_step_ends_with_the_same_bits(make, tmp_path):
         assert bits(train(make(), checkpoints=Checkpoints(folder, resume=True))) == expected, step
 
 
-def test_another_step_gives_other_bits():
-    """The comparison above can fail: it finds a run that loses one counter, slot or statistic."""
+def test_a_lost_counter_slot_or_statistic_changes_the_bits():
+    """The comparison above can fail: it detects a run that loses one counter, slot or statistic."""
 
     def forgetful(forget):
         first, second = make_trainer(), make_trainer()
@@ -109,14 +109,14 @@ def test_another_step_gives_other_bits():
     assert forgetful(lambda state: state["running"].update(loss_sum=np.float32(0))) != expected
 
 
-def test_checkpoints_on_the_way_change_nothing_and_the_last_two_are_kept(tmp_path):
+def test_checkpoints_do_not_change_the_run_and_the_last_two_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path / "kept", every=5)
     assert bits(train(make_trainer(), checkpoints=checkpoints)) == bits(train(make_trainer()))
     assert [path.stem[-2:] for path in checkpoints.paths()] == ["12", "10"]
 
 
 def test_a_third_checkpoint_that_a_killed_process_left_is_deleted(tmp_path, monkeypatch):
-    """Killed after the newest had its name and before the oldest was deleted; the last step writes no other."""
+    """The process was killed after renaming the newest, before deleting the oldest; the last step writes no other."""
     with monkeypatch.context() as killed:
         killed.setattr("tinycnn.train.checkpoint.MAX_KEPT", 3)
         train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
@@ -126,13 +126,13 @@ def test_a_third_checkpoint_that_a_killed_process_left_is_deleted(tmp_path, monk
     assert Checkpoints(tmp_path).paths() == three[:2]
 
 
-def test_more_epochs_under_a_constant_rate_are_exact(tmp_path):
+def test_adding_epochs_at_a_constant_rate_is_exact(tmp_path):
     train(make_trainer(), epochs=2, checkpoints=Checkpoints(tmp_path / "kept", every=100))
     longer = train(make_trainer(), checkpoints=Checkpoints(tmp_path / "kept", every=100, resume=True))
     assert bits(longer) == bits(train(make_trainer()))
 
 
-def test_the_time_before_the_interruption_counts(tmp_path, monkeypatch):
+def test_the_run_time_includes_the_time_before_the_interruption(tmp_path, monkeypatch):
     trainer = make_trainer()
     with pytest.raises(TrainingStopped):
         train(trainer, stop=after(6), checkpoints=Checkpoints(tmp_path))
@@ -162,7 +162,7 @@ def test_the_time_before_the_interruption_counts(tmp_path, monkeypatch):
         (lambda: make_trainer(schedule=cosine(12)), "the first 5 steps would have had different learning rates"),
     ],
 )
-def test_another_run_is_refused_with_the_difference(other, words, tmp_path):
+def test_resuming_another_run_raises_with_the_difference(other, words, tmp_path):
     with pytest.raises(TrainingStopped):
         train(make_trainer(), stop=after(5), checkpoints=Checkpoints(tmp_path))
     before = bits(trainer := other())
@@ -171,7 +171,7 @@ def test_another_run_is_refused_with_the_difference(other, words, tmp_path):
     assert bits(trainer) == before
 
 
-def test_other_data_and_another_network_are_refused(tmp_path):
+def test_resuming_with_other_data_or_network_raises(tmp_path):
     with pytest.raises(TrainingStopped):
         train(make_trainer(), stop=after(5), checkpoints=Checkpoints(tmp_path))
     images, labels = sides(50)
@@ -186,21 +186,21 @@ def test_other_data_and_another_network_are_refused(tmp_path):
         train(Trainer(model, Adam(model.parameters(), 0.01), batch_size=16), checkpoints=again)
 
 
-def test_another_number_of_epochs_under_a_schedule_that_spreads_over_them(tmp_path):
+def test_changing_the_epochs_of_a_schedule_raises(tmp_path):
     with pytest.raises(TrainingStopped):
         train(make_trainer(schedule=cosine(12)), stop=after(5), checkpoints=Checkpoints(tmp_path))
     with pytest.raises(SettingError, match="with its number of epochs"):
         train(make_trainer(schedule=cosine(16)), epochs=4, checkpoints=Checkpoints(tmp_path, resume=True))
 
 
-def test_fewer_epochs_than_there_were(tmp_path):
+def test_fewer_epochs_than_already_trained_raise(tmp_path):
     with pytest.raises(TrainingStopped):
         train(make_trainer(), stop=after(9), checkpoints=Checkpoints(tmp_path))
     with pytest.raises(SettingError, match="already past epoch 2"):
         train(make_trainer(), epochs=2, checkpoints=Checkpoints(tmp_path, resume=True))
 
 
-def test_an_earlier_run_is_not_overwritten_unasked(tmp_path):
+def test_starting_in_the_folder_of_an_earlier_run_raises(tmp_path):
     train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
     with pytest.raises(
         SettingError, match=r"contains checkpoints of an earlier run \(step-000000012\): resume it with `resume=True`"
@@ -226,7 +226,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_is_noticed_and_the_older_one_used(damage, tmp_path):
+def test_a_damaged_checkpoint_is_reported_and_the_older_one_used(damage, tmp_path):
     with pytest.raises(TrainingStopped):
         train(make_trainer(), stop=after(11), checkpoints=Checkpoints(tmp_path, every=5))
     newest, older = Checkpoints(tmp_path).paths()
@@ -240,7 +240,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_older_one_used(damage, tmp_path
     assert (newest.with_suffix(".damaged").exists(), older.stem[-2:]) == (True, "10")
 
 
-def test_when_none_is_whole_the_run_is_not_started_again(tmp_path):
+def test_without_an_intact_checkpoint_resuming_raises(tmp_path):
     train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
     for path in Checkpoints(tmp_path).paths():
         path.write_bytes(path.read_bytes()[:-1])
@@ -248,7 +248,7 @@ def test_when_none_is_whole_the_run_is_not_started_again(tmp_path):
         train(make_trainer(), checkpoints=Checkpoints(tmp_path, resume=True, report=lambda sentence: None))
 
 
-def test_every_flipped_bit_is_noticed(tmp_path):
+def test_every_flipped_bit_is_detected(tmp_path):
     Checkpoints(tmp_path).write(1, {"trainer": {"weights": np.arange(4.0), "step": 1, "names": ["a", None]}})
     (path,) = Checkpoints(tmp_path).paths()
     content = path.read_bytes()
@@ -259,7 +259,7 @@ def test_every_flipped_bit_is_noticed(tmp_path):
             read_state(path)
 
 
-def test_arrays_come_back_as_they_were(tmp_path):
+def test_arrays_survive_the_round_trip(tmp_path):
     arrays = [np.float32(3.5), np.arange(6).reshape(2, 3).T, np.array([math.inf, math.nan]), np.zeros((0, 3), int)]
     arrays = [np.asarray(array) for array in arrays]
     Checkpoints(tmp_path).write(7, {"arrays": arrays, "number": 0.1, "nothing": None})
@@ -270,7 +270,7 @@ def test_arrays_come_back_as_they_were(tmp_path):
         assert np.array_equal(array, again, equal_nan=True)
 
 
-def test_a_run_whose_checkpoints_could_not_be_read_does_not_begin(tmp_path, monkeypatch):
+def test_a_run_with_too_large_checkpoints_does_not_start(tmp_path, monkeypatch):
     size = sum(array.nbytes for array in arrays_in(make_trainer().state_dict()))
     monkeypatch.setattr("tinycnn.train.checkpoint.MAX_HEADER", 0)
     monkeypatch.setattr("tinycnn.train.checkpoint.MAX_STATE_FILE", size - 1)
@@ -293,7 +293,7 @@ def test_a_checkpoint_may_be_larger_than_a_model(tmp_path, monkeypatch):
         read_state(path)
 
 
-def test_fingerprints_tell_arrays_apart():
+def test_different_arrays_have_different_fingerprints():
     base = np.arange(12, dtype=np.uint8)
     others = [base[::-1], base.reshape(3, 4), base.astype(np.int8), base[:-1]]
     assert len({fingerprint(array) for array in (base, *others)}) == 5
@@ -303,11 +303,11 @@ def test_fingerprints_tell_arrays_apart():
 # --------------------------------------------------------------------------------------- disks that are full, leftovers
 
 
-def test_a_full_disk_ends_no_run_and_harms_no_checkpoint(tmp_path, monkeypatch):
+def test_a_full_disk_does_not_end_a_run_or_damage_a_checkpoint(tmp_path, monkeypatch):
     sentences, fsync, calls = [], os.fsync, iter(range(100))
 
     def fsync_on_a_full_disk(descriptor):
-        if next(calls) in (2, 3):  # each writing asks twice: for the file and for its folder
+        if next(calls) in (2, 3):  # every checkpoint calls it twice: for the file and for its folder
             raise OSError(28, "No space left on device")
         fsync(descriptor)
 
@@ -322,7 +322,7 @@ def test_a_full_disk_ends_no_run_and_harms_no_checkpoint(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_half_written_files_are_swept_up(tmp_path):
+def test_partial_files_are_removed(tmp_path):
     (tmp_path / f".step-000000003.safetensors.abc{UNFINISHED}").write_bytes(b"half")
     train(make_trainer(), checkpoints=Checkpoints(tmp_path, every=5))
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-0000000{n}.safetensors" for n in (10, 12)]
@@ -333,7 +333,7 @@ def test_half_written_files_are_swept_up(tmp_path):
 
 @pytest.fixture
 def poisoned(monkeypatch):
-    """A function: an image in step ``step`` of its trainer will hold ``value``, also when the step is repeated."""
+    """A function that puts ``value`` into an image of step ``step`` of a trainer, also when the step is repeated."""
     pixels, poison = TrainingStep.pixels, {}
 
     def poisoned_pixels(self, batch, rows):
@@ -359,7 +359,7 @@ def images_for(steps, batch_size=2):
 @pytest.mark.parametrize("step", [1, 3, 20, 21, 29])
 def test_the_step_and_the_layer_are_named(step, poisoned, monkeypatch):
     monkeypatch.setattr("tinycnn.train.divergence.CHECK_EVERY", 20)
-    trainer = poisoned(make_trainer(batch_size=2, capture=False), step)  # a recording calls no Python to poison it
+    trainer = poisoned(make_trainer(batch_size=2, capture=False), step)  # capture bypasses the poison
     words = rf"the loss became nan in epoch 1, step {step} of 30 \(learning rate 0\.01, gradient norm nan\), "
     words += "first in the activations of conv2d_1: try a smaller `lr`"
     with pytest.raises(TrainingDivergedError, match=words):
@@ -368,7 +368,7 @@ def test_the_step_and_the_layer_are_named(step, poisoned, monkeypatch):
 
 
 @pytest.mark.usefixtures("backend")
-def test_the_trainer_is_left_as_it_was_before_that_step(poisoned, monkeypatch):
+def test_a_diverged_step_restores_the_trainer(poisoned, monkeypatch):
     monkeypatch.setattr("tinycnn.train.divergence.CHECK_EVERY", 20)
     trainer, (images, labels) = make_trainer(batch_size=2, capture=False), images_for(60)
     with pytest.raises(TrainingDivergedError):
@@ -388,7 +388,7 @@ def test_a_gradient_that_is_not_finite_is_named():
 
 
 def give_bad_gradient(trainer, parameter):
-    """From now on, every update finds a gradient of ``parameter`` that is infinite."""
+    """Make the gradient of ``parameter`` infinite in every update."""
     original = trainer.optimizer.step
 
     def update():
@@ -405,7 +405,7 @@ def test_weights_that_leave_the_range_are_named():
         train(trainer)
 
 
-def test_no_checkpoint_holds_what_is_not_finite(poisoned, tmp_path):
+def test_no_checkpoint_contains_infinity_or_nan(poisoned, tmp_path):
     trainer = poisoned(make_trainer(), 7)
     with pytest.raises(TrainingDivergedError, match="epoch 2, step 3 of 4"):
         train(trainer, checkpoints=Checkpoints(tmp_path, every=1))
@@ -429,13 +429,13 @@ def test_the_best_epoch_is_the_first_with_the_smallest_loss():
     ("losses", "patience", "over"),
     [((3, 2, 1), 1, False), ((3, 2, 2), 1, True), ((1, 2), 2, False), ((1, 2, 3), 2, True), ((1, 2, 0.5), 2, False)],
 )
-def test_when_a_run_has_stalled(losses, patience, over):
+def test_stalled_runs_are_detected_by_patience(losses, patience, over):
     assert stalled(validation_losses(*losses), patience) is over
     assert stalled(validation_losses(*losses), None) is False
     assert stalled([], patience) is False
 
 
-def test_early_stopping_ends_a_run_and_a_resumed_one_likewise(tmp_path):
+def test_early_stopping_ends_a_resumed_run_at_the_same_epoch(tmp_path):
     trainer = train(make_trainer(lr=0.3), epochs=40, early_stopping=2, checkpoints=Checkpoints(tmp_path, every=100))
     assert trainer.history[-1].epoch == best(trainer.history).epoch + 2 < 40
     again = train(
@@ -444,7 +444,7 @@ def test_early_stopping_ends_a_run_and_a_resumed_one_likewise(tmp_path):
     assert bits(again) == bits(trainer)
 
 
-def test_early_stopping_needs_something_to_watch():
+def test_early_stopping_without_validation_raises():
     with pytest.raises(SettingError, match="it requires validation images"):
         next(make_trainer().fit(*sides(20), epochs=1, early_stopping=2))
 
@@ -469,7 +469,7 @@ def test_training_installs_no_handlers():
     assert seen == [before] * EPOCHS * STEPS
 
 
-def test_another_thread_can_use_the_block():
+def test_the_signal_block_works_in_another_thread():
     found = []
 
     def work():
@@ -494,13 +494,13 @@ def test_a_folder_belongs_to_one_run(tmp_path):
         assert [file.name for file in path.iterdir()] == ["result"]
 
 
-def test_a_folder_that_stays_empty_is_taken_away(tmp_path):
-    with locked_folder(tmp_path / "far" / "out") as path:
+def test_an_empty_folder_is_removed(tmp_path):
+    with claimed(tmp_path / "far" / "out") as path:
         assert path.is_dir()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_swept_up(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / f".metrics.json.abc{UNFINISHED}").write_text(json.dumps({}))
     with locked_folder(tmp_path):
         assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ model = models.create("keras_cnn")
 trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=128)
 list(trainer.fit(images[:640], labels[:640], epochs=1))
 if TRAIN_ONLY: images, labels = images[:640], labels[:640]
-evaluate(models.create("lenet"), images, labels)  # a fast one: what counts is how many images there are
+evaluate(models.create("lenet"), images, labels)  # a fast network: only the number of images matters
 print(held("VmHWM") - before)
 """
 

@@ -1,4 +1,4 @@
-"""When memory ends: how much a step takes, what would fit, and that older results stay."""
+"""Out of memory: the estimate of a step, the batch size that fits, and earlier results, which stay."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ GIB = 1 << 30
 
 
 def peak_bytes(model, batch_size):
-    """What NumPy really allocates in one step."""
+    """The memory that NumPy allocates in one step."""
     trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=batch_size)
     images = np.random.default_rng(0).integers(0, 256, (batch_size, *model.input_shape), dtype=np.uint8)
     batch = images, np.arange(batch_size) % 10, np.arange(batch_size)
@@ -39,7 +39,7 @@ def peak_bytes(model, batch_size):
 
 @pytest.mark.parametrize("name", models.NETWORKS)
 @pytest.mark.parametrize("batch_size", [64, 128])
-def test_the_estimate_is_near_the_truth(name, batch_size):
+def test_the_estimate_is_close_to_the_measured_memory(name, batch_size):
     with tinycnn.use_backend("numpy"):
         model = models.create(name)
         assert memory.step_bytes(model, batch_size) == pytest.approx(peak_bytes(model, batch_size), rel=0.1)
@@ -59,7 +59,7 @@ FROZEN = {
 
 @pytest.mark.parametrize("name", models.MODELS)
 @pytest.mark.parametrize("frozen", FROZEN)
-def test_the_estimate_knows_what_is_frozen(name, frozen):
+def test_the_estimate_accounts_for_frozen_layers(name, frozen):
     with tinycnn.use_backend("numpy"):
         model = models.create(name)
         whole = memory.step_bytes(model, 128)
@@ -83,12 +83,12 @@ def test_the_batch_that_fits_is_the_largest():
     for free in (10 << 20, 100 << 20, GIB):
         size = memory.batch_that_fits(model, 1 << 20, free)
         assert memory.step_bytes(model, size) <= free < memory.step_bytes(model, 2 * size)
-    assert memory.batch_that_fits(model, 64, 100 * GIB) == 32  # 64 has just failed
+    assert memory.batch_that_fits(model, 64, 100 * GIB) == 32  # 64 failed before
     assert memory.batch_that_fits(model, 33, 100 * GIB) == 32
     assert memory.batch_that_fits(model, 64, 1000) == memory.batch_that_fits(model, 1, GIB) == 0
 
 
-def test_the_sentence():
+def test_the_error_suggests_a_smaller_batch():
     model = models.create("keras_cnn")
     text = memory.out_of_memory_message(model, 4096, GIB, "Unable to allocate 2.00 GiB")
     assert re.fullmatch(
@@ -130,7 +130,7 @@ def train_here(batch_size, capture):
 
 @pytest.mark.usefixtures("small_gpu")
 @pytest.mark.parametrize("capture", [True, False])
-def test_a_gpu_says_what_fits_and_it_does(capture):
+def test_on_a_gpu_the_suggested_batch_fits(capture):
     with pytest.raises(OutOfMemoryError) as caught:
         train_here(512, capture)
     message = str(caught.value)
@@ -145,8 +145,8 @@ def test_a_gpu_says_what_fits_and_it_does(capture):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space")
-def test_a_computer_says_what_fits_and_older_results_stay(tmp_path):
-    """With an address space that the batch does not fit into; the limit is set once the process has its libraries."""
+def test_on_a_cpu_the_suggested_batch_fits_and_earlier_results_stay(tmp_path):
+    """The batch does not fit into the address space, which is limited after the process has loaded its libraries."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.safetensors").write_bytes(b"precious")
     code = f"""
@@ -169,7 +169,7 @@ sys.exit(train_mnist.main(options.split()))
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"precious"
 
 
-def test_another_error_is_left_as_it_is():
+def test_other_errors_are_not_changed():
     with pytest.raises(ZeroDivisionError), memory.explain_memory_errors(models.create("lenet"), 8):
         raise ZeroDivisionError
 
@@ -182,7 +182,7 @@ def fake_system(folder, **files):
     return folder
 
 
-def test_what_is_free(tmp_path):
+def test_free_memory_is_read_from_the_system(tmp_path):
     assert free_host_memory(tmp_path) is None
     system = fake_system(tmp_path, proc__meminfo="MemTotal: 9 kB\nMemAvailable:   4096 kB\n")
     assert free_host_memory(system) == 4 << 20

@@ -1,4 +1,4 @@
-"""The training step by itself: it takes everything that changes from its batch, and stands on nothing above it."""
+"""The training step: all its changing inputs come from its batch, and it imports no module of a higher layer."""
 
 import json
 import subprocess
@@ -47,7 +47,7 @@ def arrays_of(trainer):
 
 @pytest.mark.usefixtures("backend")
 def test_given_rates_and_dropout_steps_are_used_and_not_counted():
-    """Given as the counters would have them, they lead to the same bits; other numbers lead to others."""
+    """The values of the counters give the same bits; other values give others."""
     counting, given, other_rate, other_mask = (make_trainer(schedule=cosine(20), clip_norm=0.5) for _ in range(4))
     rates, masks = counting.optimizer.rates(0), [layer.step for layer in dropout_layers(counting.model)]
     batch = given_batch()
@@ -63,7 +63,7 @@ def test_given_rates_and_dropout_steps_are_used_and_not_counted():
 
 
 @pytest.mark.usefixtures("backend")
-def test_counters_return_when_a_step_fails(monkeypatch):
+def test_a_failed_step_restores_the_counters(monkeypatch):
     trainer = make_trainer()
 
     def broken(self, logits, labels):
@@ -86,7 +86,7 @@ def test_the_maps_of_a_batch_move_its_pixels(backend):
     assert not np.array_equal(moved, plain)
 
 
-def test_a_batch_says_what_it_needs():
+def test_a_batch_without_optional_fields_is_enough():
     images, labels = sides(4)
     step = make_trainer().training_step
     loss, correct = step(Batch(images, np.arange(3), labels[:3]))
@@ -94,8 +94,8 @@ def test_a_batch_says_what_it_needs():
     assert 0 <= correct <= 3
 
 
-def test_a_stop_request_of_one_process_is_its_own():
-    answers = iter([False, True])
-    request = StopRequest(lambda: next(answers))
+def test_a_stop_request_of_a_single_process_needs_no_communication():
+    results = iter([False, True])
+    request = StopRequest(lambda: next(results))
     assert [request(), request()] == [False, True]
     assert not StopRequest()()

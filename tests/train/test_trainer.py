@@ -39,7 +39,7 @@ def make_trainer(seed=0, lr=0.01, batch_size=16, schedule=None, **settings):
 
 
 def pixels(trainer, images, epoch=1):
-    """What the network of ``trainer`` is given in a step on the first five of ``images``."""
+    """The input of the network of ``trainer`` in a step on the first five of ``images``."""
     asarray = get_backend().asarray
     batch = trainer.sampler.batch(
         asarray(images), asarray(np.zeros(len(images), int)), asarray(np.arange(5)), epoch, trainer.optimizer.step_count
@@ -48,7 +48,7 @@ def pixels(trainer, images, epoch=1):
 
 
 def record_batches(trainer):
-    """The indices of the images in every step, in order, as the trainer takes them."""
+    """The image indices of every step, in the trainer's order."""
     batches, step = [], trainer.step
 
     def recording(images, labels, chosen, epoch=1):
@@ -63,7 +63,7 @@ def record_batches(trainer):
 
 
 @pytest.mark.usefixtures("backend")
-def test_a_tiny_network_learns_what_is_easy():
+def test_a_tiny_network_learns_an_easy_task():
     trainer, (images, labels) = make_trainer(), sides(200)
     results = list(trainer.fit(images, labels, epochs=5, validation=sides(100, seed=1)))
     assert [result.epoch for result in results] == [1, 2, 3, 4, 5]
@@ -73,7 +73,7 @@ def test_a_tiny_network_learns_what_is_easy():
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 33, 100])
-def test_every_image_is_seen_exactly_once_per_epoch(batch_size):
+def test_every_image_is_used_exactly_once_per_epoch(batch_size):
     trainer, (images, labels) = make_trainer(batch_size=batch_size), sides(33)
     batches = record_batches(trainer)
     list(trainer.fit(images, labels, epochs=2))
@@ -100,7 +100,7 @@ def test_shuffles_depend_on_seed_and_epoch_alone():
     assert first != sorted(first)
 
 
-def test_an_epoch_can_be_taken_up_later():
+def test_an_epoch_can_be_resumed():
     trainer, (images, labels) = make_trainer(seed=0), sides(40)
     batches = record_batches(trainer)
     trainer.train_epoch(images, labels, epoch=2)
@@ -122,7 +122,7 @@ def test_the_same_seed_twice_gives_the_same_bits(settings):
     assert numbers != others
 
 
-def test_results_are_yielded_as_they_come():
+def test_results_are_yielded_after_each_epoch():
     trainer, (images, labels) = make_trainer(), sides(20)
     run = trainer.fit(images, labels, epochs=3)
     assert trainer.optimizer.step_count == 0
@@ -137,13 +137,13 @@ def test_results_are_yielded_as_they_come():
 
 
 @pytest.mark.parametrize("validation", [None, sides(0)], ids=["none", "empty"])
-def test_without_validation(validation):
+def test_without_validation_its_scores_are_none(validation):
     trainer, (images, labels) = make_trainer(), sides(20)
     result = next(trainer.fit(images, labels, epochs=1, validation=validation))
     assert result.validation_loss is result.validation_accuracy is None
 
 
-def test_a_validation_does_not_touch_the_network():
+def test_validation_does_not_change_the_network():
     states = []
     for validation in (None, sides(30, seed=1)):
         trainer, (images, labels) = make_trainer(), sides(40)
@@ -153,7 +153,7 @@ def test_a_validation_does_not_touch_the_network():
 
 
 def test_the_training_scores_are_those_of_the_batches():
-    """With a learning rate of nearly nothing, the running means are those of one pass over the whole set."""
+    """With a learning rate near zero, the running means equal those of one pass over the whole set."""
     images, labels = sides(45)
     model = Sequential(Flatten(), Dense(2), input_shape=(8, 8, 1))
     trainer = Trainer(model, SGD(model.parameters(), lr=1e-30), batch_size=16)
@@ -163,7 +163,7 @@ def test_the_training_scores_are_those_of_the_batches():
     assert scores.accuracy == whole.accuracy
 
 
-def test_gradients_do_not_pile_up():
+def test_gradients_are_reset_in_every_step():
     images, labels = sides(10)
     states = []
     for leftover in (None, 1000.0):
@@ -182,7 +182,7 @@ def test_a_batch_holds_at_least_one_image(batch_size):
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
-def test_label_smoothing_out_of_range(share):
+def test_label_smoothing_out_of_range_raises(share):
     with pytest.raises(SettingError, match="label_smoothing"):
         make_trainer(label_smoothing=share)
 
@@ -242,13 +242,13 @@ def test_bend_is_the_displacement_in_pixels(bend):
     assert np.sqrt((steps**2).mean()) <= 3 * np.pi / 28 * bend  # three half waves are the most; noise has 1.4 * bend
 
 
-def test_a_bend_out_of_range_is_refused():
+def test_a_bend_out_of_range_raises():
     with pytest.raises(SettingError, match="from 0 to 100"):
         Elastic(bend=-1)
 
 
 def flipped_and_cropped(image, mirrored, down, across, shift):
-    """The image ``(H, W, C)``, mirrored if so, cut out of a frame of zeros."""
+    """The image ``(H, W, C)``, mirrored if requested, cropped from a frame of zeros."""
     framed = np.pad(image[:, ::-1] if mirrored else image, ((shift, shift), (shift, shift), (0, 0)))
     return framed[shift + down :, shift + across :][: image.shape[0], : image.shape[1]]
 
@@ -266,7 +266,7 @@ def test_flips_and_crops_move_bytes_and_change_none(backend, shape, dtype):
             np.testing.assert_array_equal(x, wanted.astype(dtype) * dtype(scale))
 
 
-def test_half_are_mirrored_and_all_crops_are_as_frequent():
+def test_half_of_the_images_are_mirrored_and_crops_are_uniform():
     maps = FlipAndCrop(shift=2).maps(20_000, np.random.default_rng(0))
     assert maps[:, 1, 1].mean() == pytest.approx(0, abs=0.03)
     for axis in (0, 1):
@@ -276,7 +276,7 @@ def test_half_are_mirrored_and_all_crops_are_as_frequent():
     assert np.unique(np.abs(maps[:, :, :2]), axis=0).tolist() == [[[1, 0], [0, 1]]]
 
 
-def test_flips_and_crops_grow_fewer_and_smaller_and_stay_whole_pixels():
+def test_reduced_strength_gives_fewer_flips_and_smaller_whole_shifts():
     none, half, full = (FlipAndCrop().maps(2000, np.random.default_rng(0), strength) for strength in (0, 0.5, 1))
     assert np.array_equal(none, np.broadcast_to(np.eye(2, 3), none.shape))
     assert (half[:, 1, 1] < 0).mean() == pytest.approx(0.25, abs=0.03)
@@ -294,20 +294,20 @@ def test_augmentations_by_name():
 
 
 @pytest.mark.parametrize("settings", [{"flip": 1.1}, {"flip": -1}, {"shift": -1}, {"shift": 0.5}, {"shift": 2000}])
-def test_flips_and_crops_out_of_range_are_refused(settings):
+def test_flips_and_crops_out_of_range_raise(settings):
     with pytest.raises(SettingError, match=r"FlipAndCrop\((flip|shift)=.*: expected"):
         FlipAndCrop(**settings)
 
 
 @pytest.mark.parametrize("augment", [Affine(), Elastic()])
-def test_strength_leads_straight_from_no_change_to_the_drawn_maps(augment):
+def test_strength_interpolates_between_identity_and_full_maps(augment):
     none, quarter, full = (augment.maps(5, np.random.default_rng(0), strength) for strength in (0, 0.25, 1))
     assert np.array_equal(none, np.broadcast_to(np.eye(2, augment.terms, dtype=np.float32), none.shape))
     assert np.array_equal(full, augment.maps(5, np.random.default_rng(0)))
     np.testing.assert_allclose(quarter, 0.75 * none + 0.25 * full, atol=1e-6)
 
 
-def test_fading_takes_from_n_epochs_before_the_end_to_one_before():
+def test_fading_ends_one_epoch_before_the_end():
     fade = Fade.towards_the_end(3, epochs=5, steps=4)  # twenty steps: eight in full, eight fading, four without
     strengths = [fade.strength(step) for step in range(20)]
     assert strengths[:9] == [1.0] * 9
@@ -317,14 +317,14 @@ def test_fading_takes_from_n_epochs_before_the_end_to_one_before():
     assert [suddenly.strength(step) for step in range(6)] == [1, 1, 1, 1, 0, 0]
 
 
-def test_a_fade_that_cannot_be_is_refused():
+def test_an_invalid_fade_raises():
     with pytest.raises(SettingError, match=r"`fade_epochs=0\.5`: expected at least 1"):
         Fade.towards_the_end(0.5, epochs=5, steps=4)
     with pytest.raises(SettingError, match="expected full to come first"):
         Fade(full=3, gone=2)
 
 
-def test_batches_are_those_of_the_maps_until_they_are_those_without(backend):
+def test_fading_changes_batches_between_full_and_gone(backend):
     images = sides(20)[0]
 
     def batch(step, **settings):
@@ -362,8 +362,8 @@ def test_every_image_counts_the_same(count):
     assert scores.accuracy == (probabilities.argmax(axis=1) == labels).mean()
 
 
-def test_a_wrong_last_batch_would_be_noticed():
-    """The set is so made that leaving out the partial batch, or weighing it as a whole one, gives another accuracy."""
+def test_a_wrong_last_batch_would_change_the_accuracy():
+    """Omitting the partial batch, or weighting it like a whole one, would change the accuracy of this set."""
     labels = np.array([0] * EVALUATION_BATCH + [1] * 10)
     model = Sequential(Flatten(), Dense(2), input_shape=(1, 1, 1))
     state = {"dense_1.weight": np.zeros((1, 2), np.float32), "dense_1.bias": np.array([1, 0], np.float32)}
@@ -382,11 +382,11 @@ def test_a_loss_too_large_for_a_probability_is_still_right():
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_the_mode_is_what_it_was(mode):
+def test_evaluation_restores_the_mode(mode):
     model, (images, labels) = make_trainer().model.train(mode), sides(10)
     before = model.state_dict()
     first, second = evaluate(model, images, labels), evaluate(model, images, labels)
-    assert first == second  # no dropout, whatever the mode
+    assert first == second  # no dropout in either mode
     assert all(layer.training is mode for layer in (model, *model.layers.values()))
     assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
     with pytest.raises(TinyCNNError):
@@ -394,7 +394,7 @@ def test_the_mode_is_what_it_was(mode):
     assert all(layer.training is mode for layer in (model, *model.layers.values()))
 
 
-def test_predictions_are_the_scores_before_softmax():
+def test_predict_logits_returns_the_values_before_softmax():
     model, images = models.create("keras_cnn"), np.full((3, 28, 28, 1), 7, np.uint8)
     logits = predict_logits(model, images)
     assert logits.shape == (3, 10)
@@ -406,7 +406,7 @@ def test_predictions_are_the_scores_before_softmax():
 
 
 @pytest.mark.usefixtures("backend")
-def test_a_run_that_diverges_ends_in_words():
+def test_a_diverged_run_raises_with_an_explanation():
     trainer, (images, labels) = make_trainer(), sides(100)
     trainer.optimizer = SGD(trainer.model.parameters(), lr=1e30)
     with pytest.raises(
@@ -415,7 +415,7 @@ def test_a_run_that_diverges_ends_in_words():
         list(trainer.fit(images, labels, epochs=2))
 
 
-def test_a_last_step_that_diverges_is_seen_by_the_validation():
+def test_validation_detects_a_diverged_last_step():
     trainer, (images, labels) = make_trainer(batch_size=100), sides(100)
     trainer.optimizer = SGD(trainer.model.parameters(), lr=1e38)
     with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) after epoch 1 .* first in .*norm_1"):
@@ -423,7 +423,7 @@ def test_a_last_step_that_diverges_is_seen_by_the_validation():
 
 
 @pytest.mark.parametrize("bias", [float("nan"), float("inf")])
-def test_an_evaluation_that_is_not_finite(bias):
+def test_an_evaluation_that_is_not_finite_raises(bias):
     trainer, (images, labels) = make_trainer(), sides(20)
     assert evaluate_finite(trainer, images, labels, "in epoch 3") == evaluate(trainer.model, images, labels)
     trainer.model.layers["batchnorm_1"].parameters_by_name["beta"].data[1] = bias
@@ -435,7 +435,7 @@ def test_an_evaluation_that_is_not_finite(bias):
 
 
 @pytest.mark.usefixtures("backend")
-def test_a_warm_up_leaves_no_trace():
+def test_a_warm_up_restores_the_trainer():
     trainer, (images, labels) = make_trainer(augment=Affine()), sides(40)
     before = trainer.model.state_dict()
     assert warm_up(trainer, images, labels) >= 0
@@ -469,7 +469,7 @@ def at_times(monkeypatch, *times):
     monkeypatch.setattr("time.perf_counter", iter(times).__next__)
 
 
-def test_plain_lines_come_now_and_then(monkeypatch, capsys):
+def test_plain_progress_prints_lines_at_intervals(monkeypatch, capsys):
     at_times(monkeypatch, 100.0, 101.0, 120.0)
     lines, progress = PlainLines(epochs=3), Progress(epoch=1, steps=9)
     for _ in range(3):
@@ -480,7 +480,7 @@ def test_plain_lines_come_now_and_then(monkeypatch, capsys):
     assert captured.err == ""
 
 
-def test_the_bar_shows_the_numbers_and_goes(monkeypatch, capsys):
+def test_the_bar_shows_the_scores_and_is_removed(monkeypatch, capsys):
     at_times(monkeypatch, *np.arange(0.0, 5.0))
     bar, progress = ProgressBar(epochs=3), Progress(epoch=2, steps=2)
     monkeypatch.setattr(bar, "make_bar", RecordedBar)
@@ -514,7 +514,7 @@ class RecordedBar:
         self.calls.append(("close", None))
 
 
-def test_the_display_suits_the_output(monkeypatch):
+def test_the_display_depends_on_the_output(monkeypatch):
     assert progress_display(3, quiet=True) is None
     for is_terminal, kind in ((True, ProgressBar), (False, PlainLines)):
         monkeypatch.setattr("sys.stderr.isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
@@ -532,8 +532,8 @@ def test_the_display_suits_the_output(monkeypatch):
     ],
     ids=["floats", "none", "one label too few", "one-hot", "fractions"],
 )
-def test_examples_that_are_none(change, message):
-    """For validation, too; but none to validate on is none, and means no validation."""
+def test_invalid_examples_raise(change, message):
+    """Also for validation, where no images at all mean no validation."""
     good, bad = sides(40), change(*sides(40))
     with pytest.raises(DataError, match=message):
         list(make_trainer().fit(*bad, epochs=1))

@@ -1,4 +1,4 @@
-// CUDA kernels as host functions: this header in front of a .cu file, g++, and emulator.cpp beside it, which explains.
+// CUDA kernels as host functions: g++ compiles a .cu file with this header, and links emulator.cpp, which explains it.
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -33,7 +33,7 @@ static __attribute__((noinline)) double __dmul_rn(double a, double b) { return a
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned long long)a * b >> 32; }
 
 // A GPU's exp and log may err in the last bit (CUDA Programming Guide, "Mathematical Functions"). These always do, except
-// where the result is exact, so that nobody relies on that bit.
+// where the result is exact, so that no test relies on that bit.
 static inline float above(float y) { return nextafterf(y, INFINITY); }
 static inline double above(double y) { return nextafter(y, (double)INFINITY); }
 template <class Real>

@@ -2,11 +2,11 @@
 //
 // The threads of a block are coroutines. Each runs until it reaches a barrier or ends; then the next one runs. Blocks
 // and threads take turns in an order that the caller chooses (forward, reverse, shuffled), so a kernel whose result
-// depends on the order gives other bits. A block whose threads do not all reach the same barrier is an error. So is a
-// warp whose 32 threads do not all reach the same instruction of tensor cores, at which they wait for each other alone.
+// depends on the order gives different bits. A block whose threads do not all reach the same barrier is an error. So is a
+// warp whose 32 threads do not all reach the same tensor-core instruction, at which they wait for each other only.
 //
 // Kernels compiled with -fsanitize=thread, but not linked with its library, call the hooks at the end of this file at
-// every memory access. These keep book, and find, whatever the values are:
+// every memory access. The hooks record the accesses and detect, independently of the values:
 //   - an access outside the arrays that the kernel was given, or not aligned to its size;
 //   - two threads at the same byte with no barrier between them, one of them writing;
 //   - shared memory that is read before this block has written it.
@@ -20,11 +20,11 @@
 
 namespace emulator {
 
-Place here = {{1, 1, 1}};  // not zero, so that it does not lie beside shared memory
+Place here = {{1, 1, 1}};  // not zero, so that it is not stored next to shared memory
 
 namespace {
 
-enum Order { FORWARD, REVERSE, SHUFFLED };  // and every number above: shuffled in another way
+enum Order { FORWARD, REVERSE, SHUFFLED };  // larger numbers: other shuffles
 enum { MOST_THREADS = 1024, WARP = 32, STACK = 1 << 16, MOST_ARRAYS = 256 };
 
 struct Fiber {
@@ -48,12 +48,12 @@ void (*run)(void*);
 void* launched;
 char error[256];
 unsigned long long random_state;
-unsigned long epoch;  // how many barriers were passed so far, over all blocks
+unsigned long epoch;  // number of barriers passed so far, over all blocks
 
 Array* arrays = (Array*)calloc(MOST_ARRAYS, sizeof(Array));
 int array_count;
 
-struct Fragment {  // what one thread holds of two small matrices
+struct Fragment {  // one thread's elements of two small matrices
     float a[4], b[2];
 };
 Fragment fragments[MOST_THREADS / WARP][2][WARP];
@@ -84,7 +84,7 @@ void to_scheduler() {
     if (!_setjmp(running->context)) _longjmp(scheduler, 1);
 }
 
-void fiber_main() {  // a fiber is used again and again
+void fiber_main() {  // fibers are reused
     for (;;) {
         run(launched);
         running->line = 0;
@@ -105,7 +105,7 @@ void go_on(Fiber* fiber) {  // until its next barrier, or its end
     swapcontext(&creator, &created);
 }
 
-void forget_fibers() {  // after an error they hang somewhere inside the kernel
+void forget_fibers() {  // after an error they are suspended inside the kernel
     for (int i = 0; i < MOST_THREADS; i++) free(fibers[i].stack);
     memset(fibers, 0, MOST_THREADS * sizeof(Fiber));
 }
@@ -175,8 +175,8 @@ void wait(int line, bool for_its_warp) {
 
 void barrier(int line) { wait(line, false); }
 
-// What this thread of a warp hands in, against what all 32 hand in. Of two places for it they use one after the other:
-// nobody can be two exchanges ahead.
+// Exchanges this thread's element for those of all 32 threads of its warp. Two buffers are used in turn, which is enough
+// because no thread can be two exchanges ahead.
 const Fragment* exchanged(int line, const Fragment& mine) {
     unsigned thread = running->thread;
     Fragment* all = fragments[thread / WARP][exchanges[thread]++ % 2];
@@ -224,7 +224,7 @@ Subnormals::~Subnormals() {}
 
 }  // namespace emulator
 
-extern "C" __global__ void register_array(void* start, size_t size) {  // start 0: forget all
+extern "C" __global__ void register_array(void* start, size_t size) {  // start 0: clear all
     using namespace emulator;
     if (start)
         arrays[array_count++] = {(char*)start, size};
@@ -232,7 +232,7 @@ extern "C" __global__ void register_array(void* start, size_t size) {  // start 
         array_count = 0;
 }
 
-// ---------------------------------------------------------------------------------------------------- keeping book
+// ------------------------------------------------------------------------------------------------ recorded accesses
 
 // Shared memory is what the kernel file declares static: the zeroed part of this library, a few kilobytes.
 extern "C" __attribute__((visibility("hidden"))) char __bss_start[], _end[];
@@ -241,7 +241,7 @@ namespace emulator {
 namespace {
 
 struct Visit {
-    unsigned block, thread;  // numbered from 1; block 0: nobody yet
+    unsigned block, thread;  // numbered from 1; block 0: no access yet
     unsigned long epoch;
 };
 struct Byte {
@@ -344,7 +344,7 @@ extern "C" void __tsan_init() {}
 namespace emulator {
 namespace {
 
-// TF32 has the upper 19 bits of float32. What is not rounded to it is undefined for a tensor core.
+// TF32 has the upper 19 bits of float32. Tensor cores give undefined results for unrounded inputs.
 float tf32(unsigned bits) {
     float x = __uint_as_float(bits);
     if (bits & 0x1fff && x == x) stop("a number that is not TF32 reaches a tensor core, bits", (int)(bits & 0x1fff));
