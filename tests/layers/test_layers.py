@@ -190,7 +190,7 @@ def test_anything_but_layers_is_refused(layers):
 
 def test_a_layer_cannot_be_in_two_places():
     dense = Dense(4)
-    with pytest.raises(SettingError, match="only once"):
+    with pytest.raises(SettingError, match="no layer twice"):
         Sequential(dense, ReLU(), dense, input_shape=(4,))
 
 

@@ -72,12 +72,10 @@ def test_a_changed_network_is_saved_and_loaded(tmp_path):
     assert not any(layer.frozen for layer in loaded.layers.values())  # a model file does not record freezing
 
 
-@pytest.mark.parametrize(("layers", "last"), [((Conv2d(3), Flatten()), "conv2d_1"), ((Dropout(0.1),), "nothing")])
+@pytest.mark.parametrize(("layers", "last"), [((Conv2d(3), Flatten()), "conv2d_1"), ((Dropout(0.1),), "none")])
 def test_a_network_without_a_dense_head_is_refused(layers, last):
     model = Sequential(*layers, input_shape=(5, 5, 1))
-    with pytest.raises(
-        SettingError, match=f"a Dense layer, but the last layer with parameters of this network is {last}"
-    ):
+    with pytest.raises(SettingError, match=f"the last layer with parameters is {last}, expected a Dense layer"):
         model.with_head(2)
 
 
