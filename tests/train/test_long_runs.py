@@ -495,7 +495,7 @@ def test_a_folder_belongs_to_one_run(tmp_path):
 
 
 def test_an_empty_folder_is_removed(tmp_path):
-    with claimed(tmp_path / "far" / "out") as path:
+    with locked_folder(tmp_path / "far" / "out") as path:
         assert path.is_dir()
     assert list(tmp_path.iterdir()) == []
 
