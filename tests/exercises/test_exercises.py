@@ -130,7 +130,7 @@ DEPTH_FIRST = """    found = []
 """
 LAST = "len(windows) - 1 - np.stack([x[window] for _, window in windows][::-1]).argmax(axis=0)"
 FIRST_EVEN_OUTSIDE = "np.stack([x[window] for _, window in windows]).argmax(axis=0)"
-FIRST_BUT_NAN = "np.stack([(x[window] == y) & ~outside[window] for _, window in windows]).argmax(axis=0)"
+FIRST_BUT_NAN = "np.stack([(x[window] == y) & inside[window] for _, window in windows]).argmax(axis=0)"
 ALL_WINNERS = "np.stack([x[window] == y for _, window in windows])"
 WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of the source → wrong one, the message
     "factors swapped": (

@@ -4,6 +4,7 @@ An environment is a folder of links into the site-packages of the running Python
 allows. ``python -I -S`` sees nothing else.
 """
 
+import fnmatch
 import os
 import shutil
 import subprocess
@@ -161,8 +162,14 @@ def files_of_the_repository():
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     except (OSError, subprocess.CalledProcessError):
-        listed = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if "__pycache__" not in path.parts]
+        listed = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if not is_ignored(path.relative_to(ROOT))]
     return sorted(name for name in listed if (ROOT / name).is_file() and name != "PKG-INFO")
+
+
+def is_ignored(path):
+    """Whether ``.gitignore`` leaves out the folder of this path, which tools and tests fill."""
+    patterns = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split() if line.endswith("/")]
+    return any(fnmatch.fnmatch(part, pattern) for part in path.parts for pattern in patterns)
 
 
 def clone(folder):

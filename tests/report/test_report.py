@@ -249,6 +249,9 @@ def test_a_run_succeeds_without_matplotlib(tmp_path):
     options = ("--dataset", "digits", "--model", "lenet", "--epochs", 1, "--limit", 64, "--backend", "numpy")
     process = run_example("train_mnist.py", *options, "--output", "out", folder=tmp_path, path=tmp_path)
     assert process.returncode == 0
-    assert "plots     could not be drawn (no module named matplotlib)" in process.stderr
+    assert (
+        "plots     could not be drawn (drawing pictures needs matplotlib (no module named matplotlib): `pip install"
+        in process.stderr
+    )
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["test_images"] == 360
     assert tinycnn.load(tmp_path / "out" / "model.safetensors").parameter_count() == 60_074

@@ -18,9 +18,9 @@ At a tie, every split of grad_y among the winners is a subgradient, but the full
 as in PyTorch on the CPU, the first of the equal maxima in row-major order wins (the one with the smallest kh*KW + kw).
 
 Two conventions: NaN wins over every number, and padding never wins, not even over minus infinity, to which it is equal:
-a gradient sent there would be lost. `outside` is true where the padded image is padding.
+a gradient sent there would be lost. `inside` is True at the pixels of the image and False in the padding around it.
 
-1. max_pool2d: y is computed; find `winner`, whatever your backward needs to know about who won.
+1. max_pool2d: compute `y`, which starts at minus infinity, and `winner`, what your backward needs to know.
 2. max_pool2d_backward: send grad_y there.
 """
 STEP = 1e-3  # from one pixel to the next: the first of equals is a little larger, and no other order changes
@@ -76,12 +76,12 @@ EXERCISE = Exercise(
     source="tinycnn.backends.numpy_backend",
     chapter="docs/path/06_max_pool.md",
     task=TASK,
-    hint="np.stack([x[window] == y for _, window in windows]) has the positions of a window as its first axis; argmax "
-    "takes the first that is true; see that NaN counts, and that nothing outside[window] does. In backward, each "
-    "position adds grad_y where it is the winner, and 0 elsewhere.",
+    hint="Go through windows: where x[window] is larger than y so far, or the first NaN, this position wins so far; "
+    " np.maximum keeps NaN. If all pixels are minus infinity, the first that is inside[window] wins. In backward, "
+    "each position adds grad_y where it is the winner, and 0 elsewhere.",
     holes=(
         Hole("NumpyBackend.max_pool2d", "windows: (position, slices) pairs; x[slices] and y have the same shape.\n"
-             "Return y, winner, which is never `outside`.", starts="winner ="),
+             "Return y, winner, which is always `inside`.", starts="winner ="),
         Hole("NumpyBackend.max_pool2d_backward", "grad_y (N, OH, OW, C), winner as you made it → grad_x (N, H, W, C)",
              starts="grad_x ="),
     ),
