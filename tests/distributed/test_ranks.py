@@ -339,7 +339,9 @@ def test_an_error_on_rank_0_raises_on_all_ranks():
 @pytest.mark.parametrize("other", [1, 2])
 def test_ranks_with_different_settings_raise(other):
     def work(rank):
-        with pytest.raises(SettingError, match=f"rank {other} has another run than rank 0: seed 0 on rank 0, 1 here"):
+        with pytest.raises(
+            SettingError, match=f"rank {other} and rank 0 have different runs: seed 0 on rank 0, 1 here"
+        ):
             check_agreement(rank, {"seed": int(rank.rank == other), "data": "abc"})
 
     on_ranks(3, work)

@@ -154,7 +154,7 @@ def test_the_run_time_includes_the_time_before_the_interruption(tmp_path, monkey
         (lambda: make_trainer(seed=1), "seed 0 there, 1 here"),
         (lambda: make_trainer(lr=0.02), r"learning rate 0\.01 there, 0\.02 here"),
         (lambda: make_trainer(batch_size=8), "batch size 16 there, 8 here"),
-        (lambda: make_trainer(augment=Affine()), "another augmentation"),
+        (lambda: make_trainer(augment=Affine()), "different augmentation"),
         (lambda: make_trainer(fade=Fade(3, 9)), r"fading None there, Fade\(full=3, gone=9\) here"),
         (lambda: make_trainer(label_smoothing=0.1), r"label smoothing 0\.0 there, 0\.1 here"),
         (lambda: make_trainer(clip_norm=1), r"clip norm None there, 1\.0 here"),
@@ -177,12 +177,12 @@ def test_resuming_with_other_data_or_network_raises(tmp_path):
     images, labels = sides(50)
     images[49, 7, 7] ^= 1
     again = Checkpoints(tmp_path, resume=True)
-    with pytest.raises(SettingError, match=r"belongs to another run: other training data\. Resume"):
+    with pytest.raises(SettingError, match=r"belongs to another run: different training data\. Resume"):
         list(make_trainer().fit(images, labels, epochs=3, validation=sides(20, 1), checkpoints=again))
     with pytest.raises(SettingError, match=r"validation data .* there, None here"):
         list(make_trainer().fit(*sides(50), epochs=3, checkpoints=again))
     model = Sequential(Flatten(), Dense(2), input_shape=(8, 8, 1))
-    with pytest.raises(SettingError, match="another network"):
+    with pytest.raises(SettingError, match="different network"):
         train(Trainer(model, Adam(model.parameters(), 0.01), batch_size=16), checkpoints=again)
 
 

@@ -1,4 +1,4 @@
-"""A check before the first step: do all ranks train the same network on the same data?"""
+"""A check before the first step that all ranks train the same network on the same data."""
 
 import json
 import re
@@ -16,17 +16,17 @@ def check_agreement(ranks: Communicator, ours: dict[str, Any]) -> None:
         reported = ranks.broadcast(found, rank).decode()
         if reported:
             raise SettingError(
-                f"rank {rank} has another run than rank 0: {reported}. Give all ranks the same command, and every "
-                "machine the same data and the same version of tinycnn"
+                f"rank {rank} and rank 0 have different runs: {reported}. Start all ranks with the same command, the "
+                "same data and the same version of tinycnn"
             )
 
 
 MAX_SHOWN = 40  # characters of a value in an error message
-FINGERPRINT = re.compile("[0-9a-f]{16}")  # not shown: the digits of a hash help no reader
+FINGERPRINT = re.compile("[0-9a-f]{16}")  # not shown: the digits of a hash do not help a reader
 
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any], there: str) -> str:
-    """The differences between two descriptions of a run, in words; "" if there are none.
+    """The differences between two descriptions of a run, as text; "" if there are none.
 
     ``there`` describes where ``theirs`` comes from.
     """
@@ -35,8 +35,7 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any], there: str) -> str
 
 
 def _difference(name: str, theirs: Any, ours: Any, there: str) -> str:
-    if FINGERPRINT.fullmatch(str(theirs)) and FINGERPRINT.fullmatch(str(ours)):
-        return f"other {name}"
-    if max(len(str(theirs)), len(str(ours))) > MAX_SHOWN:
-        return f"another {name}"
+    hashes = FINGERPRINT.fullmatch(str(theirs)) and FINGERPRINT.fullmatch(str(ours))
+    if hashes or max(len(str(theirs)), len(str(ours))) > MAX_SHOWN:
+        return f"different {name}"
     return f"{name} {theirs} {there}, {ours} here"

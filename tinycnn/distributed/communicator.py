@@ -28,7 +28,7 @@ class Communicator(ABC):
     """Connects ``size`` processes, seen from rank ``rank``. All ranks make the same calls in the same order.
 
     ``local_rank`` numbers the ranks of one machine, and ``cores`` is the number of cores that this rank may use. Both
-    are None where the process has the machine to itself.
+    are None if the process has the machine to itself.
     """
 
     rank: int
@@ -38,7 +38,7 @@ class Communicator(ABC):
 
     @abstractmethod
     def all_reduce(self, numbers: Array) -> None:
-        """Replace the contiguous array ``numbers`` by its sum over all ranks: the same bits on each of them."""
+        """Replace the contiguous array ``numbers`` by its sum over all ranks: bit-identical on all of them."""
 
     def all_gather(self, numbers: Array) -> Array:
         """The arrays of all ranks, ``(…)`` each → ``(size, …)``: a sum to which every rank adds zeros elsewhere."""
@@ -62,7 +62,7 @@ class Communicator(ABC):
 
     @property
     def launcher(self) -> list[str]:
-        """The words before a command line that starts ``size`` ranks."""
+        """The command prefix that starts ``size`` ranks."""
         return []
 
 
@@ -88,7 +88,7 @@ def get_communicator() -> Communicator:
     return _communicator.get()
 
 
-class use_communicator:  # in lower case, as use_backend
+class use_communicator:  # in lower case, like use_backend
     """Use ``communicator``: from the call on, or until the block ends when used with ``with``."""
 
     def __init__(self, communicator: Communicator) -> None:
@@ -108,7 +108,7 @@ _callbacks: list[Callable[[Communicator], None]] = []
 
 
 def join(communicator: Communicator) -> None:
-    """Make this process a rank of ``communicator`` for good, and call what was passed to ``when_joined``."""
+    """Make this process a rank of ``communicator`` permanently, and call the callbacks of ``when_joined``."""
     global _joined
     use_communicator(communicator)
     _joined = communicator
@@ -117,7 +117,7 @@ def join(communicator: Communicator) -> None:
 
 
 def when_joined(callback: Callable[[Communicator], None]) -> None:
-    """Call ``callback(communicator)`` when this process becomes a rank; at once if it is one already.
+    """Call ``callback(communicator)`` when this process becomes a rank; at once if it already is one.
 
     Backends take their share of the machine here: ``communicator.cores`` and ``communicator.local_rank``.
     """
@@ -130,7 +130,7 @@ def when_joined(callback: Callable[[Communicator], None]) -> None:
 
 
 def on_rank_0(work: Callable[[], T]) -> T | None:
-    """Call ``work()`` on rank 0 while the others wait: returns its result there, None elsewhere.
+    """Call ``work()`` on rank 0 while the others wait; returns its result there, None elsewhere.
 
     If it raises TinyCNNError or OSError on rank 0, every rank raises.
     """
@@ -150,6 +150,6 @@ def on_rank_0(work: Callable[[], T]) -> T | None:
 
 
 def rank_0_first(work: Callable[[], T]) -> T:
-    """Call ``work()`` on all ranks, on rank 0 first: the others find in the cache what it downloads or compiles."""
+    """Call ``work()`` on all ranks, on rank 0 first: the others find its downloads and kernels in the cache."""
     result = on_rank_0(work)
     return work() if get_communicator().rank else result  # type: ignore[return-value]

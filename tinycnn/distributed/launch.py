@@ -1,4 +1,4 @@
-"""The first call of a process that becomes a rank: it finds the other ranks, and divides the machine among them."""
+"""The first call of a process that becomes a rank: it connects to the others, and they share the machine."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ def start() -> Communicator:
     command to run instead, if mpi4py or MPI is missing or if this process was not started as a rank.
     """
     if importlib.util.find_spec("mpi4py") is None:
-        raise SettingError(f"training on several ranks needs mpi4py and an MPI library: {INSTALL}")
+        raise SettingError(f"training on several ranks requires mpi4py and an MPI library: {INSTALL}")
     if not any(name in os.environ for name in NUMBERS):
         command = shlex.join([mpiexec(), "-n", "2", *sys.orig_argv])
         raise SettingError(f"training on several ranks: this process was started alone. Start two: {command}")
@@ -33,8 +33,8 @@ def start() -> Communicator:
     started = next((int(os.environ[name]) for name in SIZES if name in os.environ), world.size)
     if world.size != started:
         raise SettingError(
-            f"mpiexec started {started} processes, but they do not find each other: it belongs to another MPI than the "
-            f"one that mpi4py found. Use {own_mpiexec()}"
+            f"mpiexec started {started} processes, but they cannot find each other: it belongs to a different MPI from "
+            f"the one that mpi4py loaded. Use {own_mpiexec()}"
         )
     ranks = MpiCommunicator(world.Dup(), timeout_s=_timeout_s())
     ranks.abort_on_uncaught_exceptions()
@@ -46,8 +46,8 @@ def start() -> Communicator:
 def _load_mpi() -> Any:
     try:
         from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # mpi4py is installed, the library that it looks for is not
-        raise SettingError(f"mpi4py finds no MPI ({str(error).splitlines()[0]}): {INSTALL}") from None
+    except (ImportError, RuntimeError) as error:  # mpi4py is installed, but not the MPI library
+        raise SettingError(f"mpi4py cannot find MPI ({str(error).splitlines()[0]}): {INSTALL}") from None
     return MPI
 
 

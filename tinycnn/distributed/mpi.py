@@ -4,7 +4,7 @@ This module computes the sum over the ranks itself instead of calling MPI's all-
 additions. The numbers are cut into as many pieces as there are ranks. Every rank sends piece ``r`` to rank ``r``, which
 adds what it received in the order of the ranks and sends the sum to all ranks. As in a ring all-reduce, each rank sends
 ``2 (size-1)/size`` of its numbers. The order of the additions depends on ``size`` alone, not on the MPI library, the
-network or the timing, so a run gives the same bits every time.
+network or the timing, so the results of a run are bit-identical every time.
 
 This module also waits by itself. MPI waits busily: with more ranks than cores, ranks that wait would take the cores
 from ranks that work. The loop below polls, yields the core, and later sleeps between two polls; it also has a timeout.
@@ -26,7 +26,7 @@ from tinycnn.distributed.communicator import Array, Communicator
 from tinycnn.errors import RankLostError
 
 TIMEOUT_S = 600.0  # wait for other ranks before RankLostError
-FINISH_TIMEOUT_S = 5.0  # wait of a rank that has failed, before it aborts the others
+FINISH_TIMEOUT_S = 5.0  # how long a failed rank waits before it aborts the others
 YIELD_S = 2e-4  # wait with yields only, before sleeping between two polls
 SLEEP, MIN_SLEEP_S, MAX_SLEEP_S = 1e-3, 5e-6, 2e-3  # a sleep as a fraction of the time waited so far, and its bounds
 
@@ -61,7 +61,7 @@ class MpiCommunicator(Communicator):
         flat[...] = pieces.reshape(-1)[: flat.size]
 
     def _wait(self, request: Any, timeout_s: float | None = None) -> None:
-        """Poll until ``request`` is done, ever less often; raises RankLostError after ``timeout_s``."""
+        """Poll at growing intervals until ``request`` is done; raises RankLostError after ``timeout_s``."""
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         began = time.monotonic()
         while not request.Test():
@@ -102,7 +102,7 @@ class MpiCommunicator(Communicator):
         return int(codes[:, 0].max())
 
     def abort(self, code: int, error: str) -> None:
-        """End all ranks at once, whatever they are doing."""
+        """Abort all ranks immediately."""
         print(f"{error} (on rank {self.rank} of {self.size}; all end)", file=sys.__stderr__, flush=True)
         self.comm.Abort(code)
 
@@ -125,6 +125,6 @@ def own_mpiexec() -> Path:
 
 
 def mpiexec() -> str:
-    """The mpiexec to use in a command line: with its folder where the search path finds another or none."""
+    """The mpiexec to use in a command line: with its folder if PATH leads to a different one or none."""
     own = own_mpiexec()
     return str(own) if own.exists() and shutil.which("mpiexec") != str(own) else "mpiexec"

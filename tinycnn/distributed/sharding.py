@@ -32,7 +32,7 @@ _shard: ContextVar[Shard | None] = ContextVar("shard", default=None)
 
 @contextmanager
 def sharded_batch(batch_size: int) -> Iterator[Shard]:
-    """Within the block, computations see this rank's shard of a batch of ``batch_size`` images."""
+    """Make computations in the block use this rank's shard of a batch of ``batch_size`` images."""
     shard = Shard(get_communicator(), batch_size)
     token = _shard.set(shard if shard.ranks.size > 1 else None)
     try:
@@ -42,7 +42,7 @@ def sharded_batch(batch_size: int) -> Iterator[Shard]:
 
 
 def current_shard() -> Shard | None:
-    """The shard that is being computed; None where this process computes the whole batch."""
+    """The shard that is being computed; None if this process computes the whole batch."""
     return _shard.get()
 
 
