@@ -482,7 +482,7 @@ class Log(Function):
 
 
 class MatMul(Function):
-    """y = a b for stacks of matrices: dA = dY Bᵀ and dB = Aᵀ dY, the only products with matching shapes."""
+    """y = a b for stacks of matrices: dA = dY Bᵀ and dB = Aᵀ dY, the only products whose shapes match."""
 
     def forward(self, a: Array, b: Array) -> Array:
         if a.shape[-1] != b.shape[-2]:
@@ -499,7 +499,7 @@ class MatMul(Function):
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """``a @ b`` with NumPy's rules: a vector is a row on the left and a column on the right.
+    """``a @ b`` with NumPy's rules: a vector on the left is a row, one on the right a column.
 
     Raises ShapeError when the shapes are incompatible.
     """

@@ -1,4 +1,4 @@
-"""The head of a classifier: its last Dense layer, which is replaced for other classes."""
+"""The head of a classifier: its last Dense layer, which is replaced so that the network can recognise other classes."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ def replace_head(
 ) -> Shape:
     """Replace the head with a new Dense layer of ``classes`` outputs; returns the new output shape.
 
-    Other layers with parameters keep them; layers without parameters are rebuilt, so dropout draws new masks. Raises
+    All other layers keep their parameters; layers that have none are rebuilt, so dropout draws new masks. Raises
     SettingError when there is no head, or ``classes`` is not a positive integer.
     """
     name = head_name(layers)

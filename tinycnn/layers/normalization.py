@@ -15,7 +15,7 @@ class BatchNorm(Layer):
     """Normalise each channel over the batch, scale, shift: ``(..., C)`` → ``(..., C)``. See ``ops/batch_norm.py``.
 
     ``momentum`` is the weight of the new batch in the running statistics, as in PyTorch; 0.99 in Keras is
-    0.01 here. A frozen layer uses its running statistics in training mode, too, and does not update them. Raises
+    0.01 here. A frozen layer uses its running statistics even in training mode, and does not update them. Raises
     SettingError for ``momentum`` outside [0, 1] or ``eps`` that is not positive.
     """
 

@@ -88,7 +88,7 @@ class Sequential(Layer):
         return self._run(x, steps[:-1] if isinstance(last, Softmax | LogSoftmax) else steps)  # never fused
 
     def _steps(self) -> list[fusion.Step]:
-        """The layers themselves, or fewer, fused steps if the backend has fused kernels (float32 only)."""
+        """The layers themselves, or a shorter list of fused steps if the backend has fused kernels (float32 only)."""
         layers = list(self.layers.values())
         return self._plan.steps(layers, get_backend()) if self.fuse and self.dtype == np.float32 else [*layers]
 
@@ -153,7 +153,7 @@ class Sequential(Layer):
         return head_name(self.layers)
 
     def with_head(self, classes: int, *, seed: int = 0) -> "Sequential":
-        """A copy for ``classes`` classes: its last Dense layer is new; everything else is copied, frozen or not.
+        """A copy for ``classes`` classes: its last Dense layer is new; all else, frozen layers included, is copied.
 
         ``seed`` determines the new weights and dropout masks. Raises SettingError when the last layer with parameters
         is not a Dense layer, or ``classes`` is not a positive integer.

@@ -1,6 +1,6 @@
 """Checkpoints: everything that a run needs to continue, in one file; the last two files are kept.
 
-`Checkpoints` reads and writes the files (``saving/state_file.py`` is their format). `CheckpointManager` connects them
+`Checkpoints` reads and writes the files (``saving/state_file.py`` defines their format). `CheckpointManager` connects them
 with a trainer: it saves when a checkpoint is due, resumes from the newest, and stops the run on request.
 """
 
@@ -207,7 +207,7 @@ class CheckpointManager:
             self.save(f"after epoch {epoch}")
 
     def _initial_state(self, checkpoints: Checkpoints) -> dict[str, Any] | None:
-        """The state to continue from, as rank 0 reads it from the disk; None to start at the first step."""
+        """The state to continue from, as read from disk by rank 0; None to start at the first step."""
         saved = on_rank_0(checkpoints.initial_state)
         if self.ranks.size == 1:
             return saved

@@ -59,7 +59,7 @@ class Progress:
         self.loss_sum: Any = 0.0
         self.correct: Any = 0
         self.earlier_s = 0.0  # spent on this epoch before the run was interrupted
-        self.started: float | None = None  # on the clock of time.perf_counter
+        self.started: float | None = None  # a time.perf_counter() reading
 
     def start_clock(self) -> None:
         """Start the timer, which adds to the seconds spent before an interruption."""

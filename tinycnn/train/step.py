@@ -102,7 +102,7 @@ class TrainingStep:
         return Outputs(loss.data, logits.data, labels, shard)
 
     def pixels(self, batch: Batch, rows: slice) -> Array:
-        """The images ``rows`` of ``batch`` as numbers, augmented where the batch has maps → ``(n, H, W, C)``."""
+        """The images ``rows`` of ``batch`` as floating-point numbers, augmented where the batch has maps → ``(n, H, W, C)``."""
         backend, scale, dtype = get_backend(), pixel_scale(self.model), self.model.dtype
         if batch.maps is None:
             return backend.gather_images(batch.images, batch.chosen[rows], scale, dtype)
@@ -126,7 +126,7 @@ class TrainingStep:
         return loss, correct
 
     def update(self, rates: Sequence[Rate] | None = None) -> None:
-        """Clip the gradients and update the parameters; a step with given ``rates`` is not counted."""
+        """Clip the gradients and update the parameters; passing ``rates`` leaves the step count unchanged."""
         if self.clip_norm is not None:
             clip_gradients(self.optimizer.parameters, self.clip_norm)
         if rates is None:

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, each followed by a validation.
+"""The training loop: each epoch takes its steps, and then validates the network.
 
 `Trainer.fit` is the loop over epochs, `Trainer.train_epoch` the loop over steps; ``step.py`` is the step itself. Pixels
 and labels are copied to the backend once (`StoredImages` part by part). Each epoch copies one shuffled list of indices
