@@ -102,7 +102,7 @@ def _parts(images: Array, labels: Array, order: np.ndarray, size: int, seen: int
 
 
 def prefetch(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each produced on a thread while the previous one is used; an error is raised when its item is due."""
+    """The same items, each produced on a thread while the previous one is used; an error is raised at its item."""
     with ThreadPoolExecutor(1, thread_name_prefix="tinycnn-ahead") as thread:  # exit waits for the thread
         next_item = thread.submit(next, items, None)
         while (item := next_item.result()) is not None:

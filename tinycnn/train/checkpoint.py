@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to continue, in one file; the last two files are kept.
 
-`Checkpoints` reads and writes the files (``saving/state_file.py`` defines their format). `CheckpointManager` connects them
-with a trainer: it saves when a checkpoint is due, resumes from the newest, and stops the run on request.
+`Checkpoints` reads and writes the files (``saving/state_file.py`` defines their format). `CheckpointManager` connects
+them with a trainer: it saves when a checkpoint is due, resumes from the newest, and stops the run on request.
 """
 
 import hashlib

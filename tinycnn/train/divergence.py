@@ -53,7 +53,7 @@ def evaluate_finite(trained: HasModelAndOptimizer, images: Images, labels: np.nd
 
 
 class DivergenceCheck:
-    """Checks during one epoch that all numbers are finite, and stores the last state in which all of them were finite."""
+    """Checks during one epoch that all numbers are finite, and stores the last state in which all were finite."""
 
     def __init__(
         self, step: TrainingStep, sampler: Sampler, images: Array, labels: Array, order: np.ndarray, progress: Progress

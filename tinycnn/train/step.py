@@ -102,7 +102,7 @@ class TrainingStep:
         return Outputs(loss.data, logits.data, labels, shard)
 
     def pixels(self, batch: Batch, rows: slice) -> Array:
-        """The images ``rows`` of ``batch`` as floating-point numbers, augmented where the batch has maps → ``(n, H, W, C)``."""
+        """The images ``rows`` of ``batch`` as floats, augmented where the batch has maps → ``(n, H, W, C)``."""
         backend, scale, dtype = get_backend(), pixel_scale(self.model), self.model.dtype
         if batch.maps is None:
             return backend.gather_images(batch.images, batch.chosen[rows], scale, dtype)
