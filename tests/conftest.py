@@ -67,6 +67,15 @@ def pytest_report_collectionfinish(items: list[pytest.Item]) -> str:
     return f"cases: {text}; of all, {sum(bool(ON_A_GPU.search(item.name)) for item in items):,} on a GPU"
 
 
+@pytest.fixture(autouse=True)
+def backend_of_before() -> Iterator[None]:
+    """Activate the backend of before again after a test that runs a command in this process."""
+    before = tinycnn.get_backend()
+    yield
+    if tinycnn.get_backend() is not before:
+        tinycnn.use_backend(before.name)
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each backend in turn, active during the test."""

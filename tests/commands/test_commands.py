@@ -116,7 +116,7 @@ def test_predict_prints_the_output_of_the_network(model_file, drawings, capsys):
     path, model = model_file
     assert main(["predict", str(path), str(drawings / "a.png"), str(drawings / "b.JPG"), "--backend", "numpy"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["picture", "answer", *"0123456789", "%"]
+    assert head.split() == ["picture", "class", *"0123456789", "%"]
     for name, line in zip(("a.png", "b.JPG"), lines, strict=True):
         image = data.drawing.read_drawing(drawings / name)
         expected = tinycnn.metrics.probabilities(predict_logits(model, image))[0]
@@ -165,7 +165,7 @@ def test_a_folder_as_model_file_is_an_error(tmp_path, capsys):
     ("words", "expected"),
     [
         ("augmentation affine --dataset digits --elastic -1", "--elastic -1.0, expected a number of pixels"),
-        ("gradcheck --import=", "--import : Empty module name; give the name of a module"),
+        ("gradcheck --import=", "--import : Empty module name; pass the name of a module"),
         ("import FOLDER --model m", "FOLDER: is a folder; give the file in it"),
         ("report FILE", "FILE/metrics.json: no such file; pass the output folder of a training run"),
     ],
@@ -206,7 +206,7 @@ def test_predict_prints_the_names_of_classes(tmp_path, capsys):
     paths = [str(tmp_path / name) for name in ("a.png", "b.jpg", "c.webp", "d.gif")]
     assert main(["predict", str(tmp_path / "model"), *paths]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["picture", "answer", "red", "green", "light", "blue", "%"]
+    assert head.split() == ["picture", "class", "red", "green", "light", "blue", "%"]
     answers = [line[len(max(paths, key=len)) :].strip().split("  ")[0] for line in lines]
     assert answers == [
         "red",

@@ -260,7 +260,8 @@ def test_limit_is_checked_first(limit):
 
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(
-        SettingError, match=r"auto, mnist, fashion_mnist, cifar10, digits, a path ending in \.npz, or a folder"
+        SettingError,
+        match=r"auto, mnist, fashion_mnist, cifar10, digits, a path ending in \.npz, or an existing folder",
     ):
         load("cifar")
 

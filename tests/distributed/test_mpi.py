@@ -240,5 +240,6 @@ def test_without_mpi4py_the_error_contains_the_package(surrounding, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert (
-        "error: training on several ranks needs mpi4py and an MPI library: `pip install 'tinycnn[mpi]'`" in done.stderr
+        "error: training on several ranks requires mpi4py and an MPI library: `pip install 'tinycnn[mpi]'`"
+        in done.stderr
     )

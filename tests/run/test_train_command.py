@@ -228,7 +228,7 @@ def test_a_second_run_replaces_the_first(tmp_path):
     accuracy = metrics_of(tmp_path / "out")["test_accuracy"]
     second = train(tmp_path, "--limit", 100, "--seed", 2)
     assert first.stderr == ""
-    words = f"test accuracy {accuracy:.4f}, different save_best, seed, validation_split"
+    words = f"test accuracy {accuracy:.4f}, different --save-best, --seed, --validation-split"
     assert second.stderr == f"replaces  an earlier run in out ({words}); --output keeps both\n"
     assert metrics_of(tmp_path / "out")["seed"] == 2
     assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "mine.png"])  # no file of the first run is left
