@@ -21,7 +21,7 @@ d loss / d input, one array per input, each in the shape of its input. For a pro
 SPOILERS = (
     (", so dy/da = b and dy/db = a.", "."),
     (", so dy/da = 1/b and dy/db = -a/b².", "."),
-    (": dA = dY Bᵀ and dB = Aᵀ dY, the only products with matching shapes.", "."),
+    (": dA = dY Bᵀ and dB = Aᵀ dY, the only products whose shapes match.", "."),
 )
 
 
