@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import socket
 import stat
 import subprocess
 import sys
@@ -11,8 +13,16 @@ from pathlib import Path
 import pytest
 
 from tinycnn.data import write_idx
-from tinycnn.errors import SettingError, in_words
-from tinycnn.files import STALE_S, UNFINISHED, remove_leftovers, remove_stale, try_lock, write_atomically
+from tinycnn.errors import SettingError, in_words, shortened
+from tinycnn.files import (
+    STALE_S,
+    UNFINISHED,
+    open_regular,
+    remove_leftovers,
+    remove_stale,
+    try_lock,
+    write_atomically,
+)
 
 LEFT = f".result.abcd1234{UNFINISHED}"
 
@@ -77,6 +87,64 @@ def test_what_cannot_be_written_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("error", [OSError("refused"), OSError(5, "no file named"), SettingError("seed -1")])
 def test_other_errors_keep_their_words(error):
     assert in_words(error) == str(error)
+
+
+# --------------------------------------------------------------------------------------------- texts from outside
+
+
+@pytest.mark.parametrize(
+    "hostile", ["a\nerror: forged", "\x1b[31mred", "\u202egnp.exe", "\u2028", "\x00", "\udc80", "\r"]
+)
+def test_a_foreign_text_in_a_message_is_one_printable_line(hostile):
+    for value in (hostile, ValueError(hostile), [hostile], {hostile: 1}, hostile.encode("utf-8", "surrogateescape")):
+        assert shortened(value).isprintable()
+    assert shortened("cat") == "'cat'"
+    assert shortened(ValueError("bad cat")) == "bad cat"
+
+
+def test_a_foreign_text_in_a_message_is_cut():
+    assert shortened("x" * 500_000) == "'" + "x" * 199 + " …"
+    assert shortened(ValueError("y" * 201), most=10) == "y" * 10 + " …"
+
+
+# ------------------------------------------------------------------------------------------------ ordinary files only
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes among its files")
+def test_pipes_sockets_devices_and_folders_are_refused_without_waiting(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)  # a short name: the address of a socket has at most 108 bytes
+        listener.bind("socket")
+        for name, reason in {
+            "pipe": "a pipe, expected an ordinary file",
+            "socket": "a socket, expected an ordinary file",
+            "/dev/null": "a device, expected an ordinary file",
+            ".": "a folder, expected a file",
+            "missing": "No such file or directory",
+            "a\0b": "not a possible name",
+        }.items():
+            with pytest.raises(OSError, match=re.escape(reason)) as caught:
+                open_regular(name)
+            assert caught.value.filename == name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes among its files")
+def test_a_pipe_that_takes_the_place_of_a_file_is_refused_without_waiting(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    ordinary = os.stat(path)
+    path.unlink()
+    os.mkfifo(path)
+    monkeypatch.setattr("tinycnn.files.os.stat", lambda name: ordinary)
+    with pytest.raises(OSError, match="a pipe, expected an ordinary file"):
+        open_regular(path)
+
+
+def test_an_ordinary_file_is_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    with open_regular(tmp_path / "file") as file:
+        assert file.read() == b"content"
 
 
 # ------------------------------------------------------------------------------------------ what killed processes leave

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+MOST_LETTERS = 200  # of a text from a file in a message
+
 
 class TinyCNNError(Exception):
     """Base class of the errors below. Commands print its message without a traceback and exit with code 2."""
@@ -77,6 +79,15 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return printable(f"{os.fsdecode(error.filename)}: {error.strerror}")
     return printable(str(error), keep="\n")
+
+
+def shortened(value: object, most: int = MOST_LETTERS) -> str:
+    """A value from a file, or the error of a library about it, as text for a message: on one line, escaped and cut.
+
+    A text is quoted. Files may hold names of any length, with line breaks, that would forge a line of output.
+    """
+    text = str(value) if isinstance(value, BaseException) else repr(value)
+    return printable(text if len(text) <= most else f"{text[:most]} …")
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Atomic files: written under a temporary name, flushed to the disk, and then renamed.
+"""Atomic files: written under a temporary name, flushed to the disk, and then renamed; and reading ordinary files only.
 
 A killed process leaves a temporary file. The next call that writes to the same path removes it if it has not changed
 for an hour and no living process holds its lock.
@@ -7,15 +7,51 @@ for an hour and no living process holds its lock.
 import errno
 import glob
 import os
+import stat
 import sys
 import tempfile
 import time
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 
 UNFINISHED = ".unfinished"  # suffix of a temporary name
 STALE_S = 3600.0
 NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}  # from systems that cannot flush a folder
+
+
+KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+NON_BLOCKING = getattr(os, "O_NONBLOCK", 0)  # Windows has no such flag, and no named pipes among its files
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open an ordinary file for reading; raises OSError, which names it, for a folder, pipe, socket or device.
+
+    Reading those could wait for ever or never end. Opening does not wait either, should a pipe take the file's place.
+    """
+    try:
+        _check_regular(os.stat(path), path)  # before it is opened, as opening a device can have effects
+    except ValueError:  # a null character, or letters that the file system cannot encode
+        raise OSError(errno.EINVAL, "not a possible name", os.fspath(path)) from None
+    return open(path, "rb", opener=_open_regular)
+
+
+def _open_regular(name: str, flags: int) -> int:
+    descriptor = os.open(name, flags | NON_BLOCKING)
+    try:
+        _check_regular(os.fstat(descriptor), name)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", os.fspath(path))
+    if not stat.S_ISREG(status.st_mode):
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
+        raise OSError(errno.EINVAL, f"{kind}, expected an ordinary file", os.fspath(path))
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import FileFormatError, SettingError
+from tinycnn.errors import FileFormatError, SettingError, printable, shortened
 from tinycnn.files import write_atomically
 from tinycnn.layers import Layer, Sequential
 from tinycnn.saving.safetensors_file import (
@@ -26,7 +26,6 @@ from tinycnn.saving.safetensors_file import (
     MAX_HEADER,
     header_length,
     read_arrays,
-    shortened,
     strict_json,
 )
 
@@ -58,7 +57,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     Raises FileFormatError with the reason for a file that is damaged, foreign, or from a newer tinycnn.
     """
     arrays, text = read_arrays(path, "tinycnn")
-    return build(text, str(path), arrays).eval()
+    return build(text, printable(os.fspath(path)), arrays).eval()
 
 
 def check_size(model: Sequential) -> None:
@@ -167,4 +166,5 @@ def check_finite(model: Sequential, path: str | os.PathLike[str]) -> None:
     arrays = model.state_dict().items()
     wrong = next((name for name, array in arrays if not np.isfinite(array).all()), None)
     if wrong:
-        raise FileFormatError(f"{path}: {wrong} is not finite (NaN or infinite): its training went wrong; train again")
+        name = printable(os.fspath(path))
+        raise FileFormatError(f"{name}: {wrong} is not finite (NaN or infinite): its training went wrong; train again")

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import FileFormatError
+from tinycnn.errors import FileFormatError, printable, shortened
+from tinycnn.files import open_regular
 
 CHECKPOINT = "tinycnn_checkpoint"  # the metadata key that marks a checkpoint
 MAX_HEADER = 1 << 20  # bytes of names and architecture; also bounds layers and nesting; our networks need up to 3,000
@@ -25,33 +26,35 @@ def read_arrays(path: str | os.PathLike[str], key: str, most: int | None = None)
 
     Raises FileFormatError for a damaged file, one without ``key``, or one above ``most`` bytes (None: ``MAX_FILE``).
     """
-    source, content = str(path), _read(path, MAX_FILE if most is None else most)
+    source, content = printable(os.fspath(path)), _read(path, MAX_FILE if most is None else most)
     return _arrays(content, source), _text_under(key, content, source)
 
 
 def _read(path: str | os.PathLike[str], most: int) -> bytes:
     """The content of the file, read after its size and the declared length of its header have been checked."""
-    if os.path.isdir(path):
-        raise FileFormatError(f"{path}: is a folder; give the file in it: {Path(path) / 'model.safetensors'}")
-    if not os.path.isfile(path):  # also refuses a pipe, which could block indefinitely
-        raise FileFormatError(f"{path}: no such file")
+    name = printable(os.fspath(path))
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             size, declared = os.fstat(file.fileno()).st_size, header_length(file.read(LENGTH_BYTES))
             if declared > max(MAX_HEADER, size):
                 raise FileFormatError(
-                    f"{path}: not a tinycnn model file (not a readable safetensors file): its first "
+                    f"{name}: not a tinycnn model file (not a readable safetensors file): its first "
                     f"{LENGTH_BYTES} bytes are not the length of a header; give a model.safetensors that training wrote"
                 )
             if size > most or declared > min(MAX_HEADER, size):
                 raise FileFormatError(
-                    f"{path}: not a readable safetensors file: it has {size:,} bytes and declares a header of "
+                    f"{name}: not a readable safetensors file: it has {size:,} bytes and declares a header of "
                     f"{declared:,} (at most {most:,} and {MAX_HEADER:,}); it may be damaged, save it again"
                 )
             file.seek(0)
             return file.read(size)
+    except IsADirectoryError:
+        inside = printable(os.fspath(Path(path) / "model.safetensors"))
+        raise FileFormatError(f"{name}: is a folder; give the file in it: {inside}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileFormatError(f"{name}: no such file") from None
     except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read: {error}") from None
+        raise FileFormatError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
 def header_length(content: bytes) -> int:
@@ -88,12 +91,6 @@ def _unreadable(source: str, error: Exception) -> FileFormatError:
     return FileFormatError(
         f"{source}: not a readable safetensors file ({shortened(error)}); it may be damaged, save it again"
     )
-
-
-def shortened(value: object) -> str:
-    """The text of a value or error from a file, cut at 200 characters: a hostile file could make it very long."""
-    text = str(value) if isinstance(value, Exception) else repr(value)
-    return text if len(text) <= 200 else f"{text[:200]} …"
 
 
 def strict_json(text: str | bytes) -> Any:
