@@ -19,7 +19,19 @@ from tests.support.memory_held import linux_only, output_of
 from tinycnn import models
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.initializers import INITIALIZERS
-from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential
+from tinycnn.layers import (
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool2d,
+    ReLU,
+    Rescaling,
+    Sequential,
+    pixel_scale,
+)
 from tinycnn.saving import model_file as io
 
 FILE = "model.safetensors"
@@ -147,6 +159,36 @@ def test_invalid_picture_kinds_are_refused(pictures, tmp_path):
     assert "expected 'drawing' or 'whole'" in refused(file_with(architecture_text(pictures=pictures)), tmp_path)
     with pytest.raises(SettingError, match="expected 'drawing' or 'whole'"):
         small_network().pictures = pictures
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ([], "0..1"),
+        ([Rescaling(1, -0.5)], "0..1"),  # a mean that is subtracted says nothing about the range
+        ([Rescaling(1 / 255)], "0..255"),
+        ([Rescaling(1 / 127.5, -1)], "0..255"),
+    ],
+)
+def test_the_pixels_that_a_network_takes(first, expected, tmp_path):
+    """By its first layer, unless they are set; 255 times ``pixel_scale`` is the number for white."""
+    model = Sequential(*first, Flatten(), Dense(3), input_shape=(4, 5, 1))
+    white = {"0..1": 1, "0..255": 255}
+    assert (model.pixels, 255 * pixel_scale(model)) == (expected, white[expected])
+    assert "pixels" not in io.architecture(model)  # the format without them is unchanged
+    for pixels in white:
+        model.pixels = pixels
+        again = tinycnn.load(saved(model, tmp_path))
+        assert (again.pixels, 255 * pixel_scale(again)) == (pixels, white[pixels])
+    model.pixels = None
+    assert model.pixels == expected
+
+
+@pytest.mark.parametrize("pixels", ["0..2", 1, ["0..1"], ""])
+def test_invalid_pixels_are_refused(pixels, tmp_path):
+    assert "expected '0..1' or '0..255'" in refused(file_with(architecture_text(pixels=pixels)), tmp_path)
+    with pytest.raises(SettingError, match=r"expected '0\.\.1' or '0\.\.255'"):
+        small_network().pixels = pixels
 
 
 def test_a_colour_network_takes_no_drawings():

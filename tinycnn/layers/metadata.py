@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from tinycnn.errors import SettingError
+from tinycnn.layers.base import Layer
+from tinycnn.layers.rescaling import Rescaling
 
 MAX_CLASS_NAME_LENGTH = 100  # characters, so that a class name fits on one line
 DRAWING, WHOLE = "drawing", "whole"  # how an image of any size becomes an input: see data/drawing.py, data/picture.py
+FRACTIONS, BYTES = "0..1", "0..255"  # the numbers that a network takes for black and white
 
 
 class Metadata:
@@ -15,6 +18,7 @@ class Metadata:
     def __init__(self) -> None:
         self.class_names: tuple[str, ...] | None = None
         self.pictures: str | None = None
+        self.pixels: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The values that are set, by name, as stored in model files."""
@@ -61,3 +65,18 @@ def checked_pictures(pictures: str, input_shape: tuple[int, ...]) -> str:
             f"pictures: drawings are greyscale, (H, W, 1), but this network takes {input_shape}; expected {WHOLE!r}"
         )
     return pictures
+
+
+def default_pixels(first: Layer) -> str:
+    """``0..255`` for a network whose first layer scales its inputs by itself, ``0..1`` for all others.
+
+    A layer that only adds a number does not tell; most networks are trained on fractions.
+    """
+    return BYTES if isinstance(first, Rescaling) and first.scale != 1 else FRACTIONS
+
+
+def checked_pixels(pixels: str) -> str:
+    """``pixels``; raises SettingError unless it is ``0..1`` or ``0..255``."""
+    if pixels not in (FRACTIONS, BYTES):
+        raise SettingError(f"`pixels`: got {pixels!r:.120}; expected {FRACTIONS!r} or {BYTES!r}")
+    return pixels

@@ -24,8 +24,10 @@ from tinycnn.layers.metadata import (
     Metadata,
     checked_class_names,
     checked_pictures,
+    checked_pixels,
     default_class_names,
     default_pictures,
+    default_pixels,
 )
 from tinycnn.layers.state import by_layer, check_all_used, copied_state, load_state
 from tinycnn.layers.summary import summary
@@ -191,8 +193,21 @@ class Sequential(Layer):
     def pictures(self, pictures: str | None) -> None:
         self._metadata.pictures = None if pictures is None else checked_pictures(pictures, self.input_shape)
 
+    @property
+    def pixels(self) -> str:
+        """The numbers that the network takes for black and white: ``0..1`` (bytes divided by 255) or ``0..255``.
+
+        The default is ``0..255`` if the network starts with a Rescaling layer that multiplies, otherwise ``0..1``.
+        Stored in model files. None restores the default; any other unsuitable value raises SettingError.
+        """
+        return self._metadata.pixels or default_pixels(next(iter(self.layers.values())))
+
+    @pixels.setter
+    def pixels(self, pixels: str | None) -> None:
+        self._metadata.pixels = None if pixels is None else checked_pixels(pixels)
+
     def metadata(self) -> dict[str, Any]:
-        """``class_names`` and ``pictures``, each only if it is set, as stored in model files."""
+        """``class_names``, ``pictures`` and ``pixels``, each only if it is set, as stored in model files."""
         return self._metadata.as_dict()
 
     # ------------------------------------------------------------------------------------------------------ display

@@ -110,13 +110,15 @@ def build(text: str, source: str, arrays: dict[str, np.ndarray]) -> Sequential:
 
 
 def set_metadata(model: Sequential, description: dict[str, Any]) -> None:
-    """Set ``class_names`` and ``pictures`` of ``model`` where ``description`` has them; invalid ones raise an error."""
+    """Set the metadata of ``model`` that ``description`` has; invalid values raise an error."""
     if "class_names" in description:
         if not isinstance(description["class_names"], list):
             raise ValueError(f"class_names {shortened(description['class_names'])}, expected a list")
         model.class_names = description["class_names"]
     if "pictures" in description:
         model.pictures = description["pictures"]
+    if "pixels" in description:
+        model.pixels = description["pixels"]
 
 
 def _check_version(version: Any, source: str) -> None:
