@@ -5,6 +5,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tinycnn
 from tinycnn import Tensor, layers, models
@@ -77,16 +79,153 @@ def test_a_round_trip_to_pytorch_changes_nothing():
 
 
 def test_names_map_layers_to_pytorch():
+    """Also to only some of the layers of the file."""
     weights = small_torch_weights()
-    shuffled = {name: weights[name] for name in sorted(weights)}  # bn1, bn2, conv, fc1, fc2
-    with pytest.raises(ShapeError, match=r"bn1 has .* our conv2d_1 needs \['bias', 'weight'\]; .* `names="):
-        tinycnn.load_torch_state_dict(small_network(), shuffled)
-    model, expected = small_network(), small_network()
     names = {"conv2d_1": "conv", "batchnorm_1": "bn1", "dense_1": "fc1", "batchnorm_2": "bn2", "dense_2": "fc2"}
-    tinycnn.load_torch_state_dict(model, shuffled, names=names)
+    swapped = {name.replace("fc1", "x").replace("fc2", "fc1").replace("x", "fc2"): w for name, w in weights.items()}
+    auxiliary = weights | {"fc3.weight": np.ones((2, 4)), "fc3.bias": np.ones(2)}
+    wrapped = {f"module.{name}": values for name, values in weights.items()}
+    expected = small_network()
     tinycnn.load_torch_state_dict(expected, weights)
-    for name, values in expected.state_dict().items():
-        np.testing.assert_array_equal(model.state_dict()[name], values)
+    for state, stated in [
+        (swapped, names | {"dense_1": "fc2", "dense_2": "fc1"}),
+        (auxiliary, names),
+        (wrapped, names),
+        (wrapped, {ours: f"module.{name}" for ours, name in names.items()}),
+    ]:
+        model = small_network()
+        tinycnn.load_torch_state_dict(model, state, names=stated)
+        for name, values in expected.state_dict().items():
+            np.testing.assert_array_equal(model.state_dict()[name], values)
+
+
+@pytest.mark.parametrize("wrong", [{"dense_2": "fc1"}, {"dense_2": "fc9"}, {"dense_9": "fc2"}, {"dense_2": "bn2"}])
+def test_names_that_do_not_fit(wrong):
+    names = {"conv2d_1": "conv", "batchnorm_1": "bn1", "dense_1": "fc1", "batchnorm_2": "bn2", "dense_2": "fc2"}
+    with pytest.raises(ShapeError, match=r"not one for each|bn2 has .*our dense_2 needs .*pass `names="):
+        tinycnn.load_torch_state_dict(small_network(), small_torch_weights(), names=names | wrong)
+
+
+def chain_of_equal_layers(count, bias=True):
+    """Dense layers that could be exchanged; layer ``i`` of a file for it has the weight ``i``."""
+    dense = [layers.Dense(2, bias=bias) for _ in range(count)]
+    return tinycnn.Sequential(*dense, input_shape=(2,))
+
+
+def numbered(names, bias=True, prefix=""):
+    """A state dict as PyTorch writes it, whose layer ``names[i]`` holds the number ``i``."""
+    state = {}
+    for i, name in enumerate(names):
+        state[f"{prefix}{name}.weight"] = np.full((2, 2), i, np.float32)
+        state |= {f"{prefix}{name}.bias": np.full(2, i, np.float32)} if bias else {}
+    return state
+
+
+def loaded_order(state, bias=True, **how):
+    """The number of the file's layer in each layer of a network."""
+    model = chain_of_equal_layers(len(state) // (2 if bias else 1), bias)
+    tinycnn.load_torch_state_dict(model, state, **how)
+    found = model.state_dict()
+    for name in model.layers:
+        assert len({float(value) for own in found if own.startswith(f"{name}.") for value in found[own].flat}) == 1
+    return [int(found[f"{name}.weight"][0, 0]) for name in model.layers]
+
+
+def in_reverse(state):
+    return dict(reversed(state.items()))
+
+
+def sorted_by_name(state):
+    """As safetensors stores it."""
+    return dict(sorted(state.items()))
+
+
+BY_NUMBER = {
+    "conv1 to conv11": [f"conv{i}" for i in range(1, 12)],
+    "places in a Sequential": [f"features.{i}" for i in range(0, 24, 2)],
+    "blocks": [f"layer{i}.{j}.conv{k}" for i in (1, 2) for j in (0, 9, 10) for k in (1, 2)],
+    "two digits": ["fc09", "fc10", "fc11"],
+}
+
+
+@pytest.mark.parametrize("names", BY_NUMBER.values(), ids=list(BY_NUMBER))
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.net2."])
+def test_equal_layers_are_paired_by_their_numbers(names, prefix):
+    for bias in (True, False):
+        state = numbered(names, bias, prefix)
+        for order in (dict, sorted_by_name):
+            assert loaded_order(order(state), bias) == list(range(len(names)))
+    assert loaded_order(in_reverse(numbered(names))) == list(range(len(names)))
+
+
+@given(st.permutations(range(1, 13)), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_no_order_of_the_file_permutes_numbered_layers(order, bias):
+    """Loaded by number or, where a module may have registered its layers in this order, refused."""
+    state = {f"conv{i}": numbered([f"conv{i}"], bias) for i in range(1, 13)}
+    shuffled = {}
+    for i in order:
+        shuffled |= {name: np.full_like(values, i) for name, values in state[f"conv{i}"].items()}
+    try:
+        assert loaded_order(shuffled, bias) == list(range(1, 13))
+    except ShapeError as error:
+        assert "pass `names`" in str(error)  # noqa: PT017
+        assert list(order) != list(range(1, 13))
+
+
+def test_the_order_of_a_module_decides_where_names_have_no_numbers():
+    assert loaded_order(numbered(["stem", "body", "head"])) == [0, 1, 2]
+    assert loaded_order(numbered(["a", "b"])) == [0, 1]  # the weight precedes the bias, so this is not sorted
+    assert loaded_order(numbered(["features.0", "features.3", "classifier.1"])) == [0, 1, 2]
+
+
+AMBIGUOUS = {
+    "sorted words": (sorted_by_name(numbered(["encoder", "decoder"])), "neither their names nor the order"),
+    "words without a bias": (numbered(["a", "b"], bias=False), "neither their names nor the order"),
+    "one word among numbers": (sorted_by_name(numbered(["conv1", "conv2", "last"])), "neither their names"),
+    "mixed entries": (dict(sorted(numbered(["stem", "head"]).items(), key=lambda entry: entry[0][-3:])), "neither"),
+    "equal numbers": (sorted_by_name(numbered(["fc1", "fc01"])), "neither"),
+    "another order than the numbers": (numbered(["conv2", "conv1"]), r"lists them as \['conv2', 'conv1'\]"),
+}
+
+
+@pytest.mark.parametrize(("state", "reason"), AMBIGUOUS.values(), ids=list(AMBIGUOUS))
+def test_equal_layers_of_unknown_order_are_refused(state, reason):
+    count = len({name.rpartition(".")[0] for name in state})
+    bias = any(name.endswith("bias") for name in state)
+    model = chain_of_equal_layers(count, bias)
+    before = model.state_dict()
+    with pytest.raises(
+        ShapeError, match=rf"our \['dense_1', 'dense_2'.*{reason}.*pass `names`, as in names=.'dense_1'"
+    ):
+        tinycnn.load_torch_state_dict(model, state)
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, before[name])
+    named = {f"dense_{i + 1}": name for i, name in enumerate(dict.fromkeys(n.rpartition(".")[0] for n in state))}
+    assert sorted(loaded_order(state, bias, names=named)) == list(range(count))
+
+
+def test_our_own_names_are_paired_by_name():
+    """Written back after another change of order; here the names, not their numbers, are what counts."""
+    model = tinycnn.Sequential(*(layers.Dense(2) for _ in range(11)), input_shape=(2,), seed=3)
+    state = tinycnn.convert.to_torch_state_dict(model)
+    for order in (dict, sorted_by_name, in_reverse, lambda s: {f"module.{name}": w for name, w in s.items()}):
+        again = tinycnn.Sequential(*(layers.Dense(2) for _ in range(11)), input_shape=(2,))
+        tinycnn.load_torch_state_dict(again, order(state))
+        for name, values in model.state_dict().items():
+            np.testing.assert_array_equal(again.state_dict()[name], values)
+
+
+@pytest.mark.parametrize(
+    ("state", "match"),
+    [
+        ({"model": small_torch_weights(), "epoch": 3}, "'model' holds another mapping; pass the weights alone"),
+        ({0: np.ones(3)}, "expected names of arrays, got the key 0"),
+    ],
+)
+def test_what_surrounds_the_weights_is_named(state, match):
+    with pytest.raises(SettingError, match=match):
+        tinycnn.load_torch_state_dict(small_network(), state)
 
 
 def without(name):

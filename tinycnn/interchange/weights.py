@@ -8,8 +8,8 @@ Keras uses the same layout as tinycnn. PyTorch puts channels first, and outputs 
     batch norm              weight, bias, running_*       ↔  gamma, beta, running_*
 
 Two settings that a weight file does not contain must agree as well: ``eps`` of batch norm (1e-5 in PyTorch, 1e-3 in
-Keras and tinycnn), and whether pixels range from 0 to 1 or from 0 to 255. Neither library is imported; the functions
-accept anything that NumPy can read.
+Keras and tinycnn), and whether pixels range from 0 to 1 or from 0 to 255 (``model.pixels``). Neither library is
+imported; the functions accept anything that NumPy can read. ``layer_pairs.py`` finds the layers that belong together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +20,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.errors import DtypeError, SettingError, ShapeError
+from tinycnn.interchange.layer_pairs import Arrays, pair_layers
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, Sequential, Shape
 
 TORCH_NAMES = {"gamma": "weight", "beta": "bias"}  # of batch norm; all other arrays have the same names
@@ -39,6 +40,10 @@ class _Entry:
     @property
     def full_name(self) -> str:
         return f"{self.layer_name}.{self.name}"
+
+    @property
+    def torch_name(self) -> str:
+        return TORCH_NAMES.get(self.name, self.name)
 
     def to_torch(self) -> np.ndarray:
         values, inverse = self.values, self.order if isinstance(self.order, slice) else np.argsort(self.order)
@@ -61,20 +66,24 @@ def load_torch_state_dict(
 ) -> None:
     """Copy the weights of a PyTorch module into ``model``: ``load_torch_state_dict(model, module.state_dict())``.
 
-    Layers with weights are matched in the order of ``state_dict``. If the module lists its layers in another order than
-    it runs them, pass ``names``, which maps every such layer of ``model`` to its name in PyTorch, as in
-    ``{"conv2d_1": "features.0"}``. Raises ShapeError when names or shapes do not match, DtypeError for a dtype other
-    than that of ``model``; the model is then unchanged.
+    Layers are paired by the shapes of their arrays. Layers with equal shapes are paired by the numbers in their names,
+    or in the order of ``state_dict`` if a module has written it. Where that leaves a choice, pass ``names``, which maps
+    every layer of ``model`` with weights to its name in PyTorch, as in ``{"conv2d_1": "features.0"}``; all else in
+    ``state_dict`` is then ignored. Raises ShapeError when names or shapes do not match, or do not determine the pairs,
+    and DtypeError for a dtype other than that of ``model``; the model is then unchanged.
     """
     if not isinstance(state_dict, Mapping):
         raise SettingError(f"load_torch_state_dict: expected module.state_dict(), got {type(state_dict).__name__}")
     entries = list(_entries(model))
-    torch_names = _match_layers(entries, _torch_layers(state_dict), names)
+    ours: dict[str, Arrays] = {}
+    for entry in entries:
+        ours.setdefault(entry.layer_name, {})[entry.torch_name] = entry.to_torch().shape
+    pairs = pair_layers(ours, _torch_layers(state_dict), list(state_dict), names)
     converted = {}
     for entry in entries:
-        torch_name = f"{torch_names[entry.layer_name]}.{TORCH_NAMES.get(entry.name, entry.name)}".removeprefix(".")
-        values = _as_array(torch_name, state_dict[torch_name])
-        _check(torch_name, values, entry.full_name, entry.to_torch().shape, model.dtype)
+        name = f"{pairs[entry.layer_name]}.{entry.torch_name}".removeprefix(".")
+        values = _as_array(name, state_dict[name])
+        _check(name, values, entry.full_name, entry.to_torch().shape, model.dtype)
         converted[entry.full_name] = entry.from_torch(values)
     model.load_state_dict(converted)
 
@@ -87,7 +96,7 @@ def to_torch_state_dict(model: Sequential, *, names: Mapping[str, str] | None = 
     """
     torch_names = names or {}
     return {
-        f"{torch_names.get(entry.layer_name, entry.layer_name)}.{TORCH_NAMES.get(entry.name, entry.name)}": (
+        f"{torch_names.get(entry.layer_name, entry.layer_name)}.{entry.torch_name}": (
             np.ascontiguousarray(entry.to_torch())
         )
         for entry in _entries(model)
@@ -141,34 +150,25 @@ def _channels_first_index(shape: Shape) -> np.ndarray:
     return np.arange(C * H * W).reshape(C, H, W).transpose(1, 2, 0).ravel()  # (H*W*C,)
 
 
-def _torch_layers(state_dict: Mapping[str, Any]) -> dict[str, set[str]]:
-    """``{"conv1": {"weight", "bias"}, …}`` in the order of the file."""
-    layers: dict[str, set[str]] = {}
-    for key in state_dict:
+def _torch_layers(state_dict: Mapping[str, Any]) -> dict[str, Arrays]:
+    """``{"conv1": {"weight": (6, 1, 3, 3), "bias": (6,)}, …}`` in the order of the file."""
+    layers: dict[str, Arrays] = {}
+    for key, values in state_dict.items():
+        if not isinstance(key, str):
+            raise SettingError(f"load_torch_state_dict: expected names of arrays, got the key {key!r:.120}")
         layer_name, _, name = key.rpartition(".")
+        if not layer_name and isinstance(values, Mapping):  # a checkpoint around the weights
+            raise SettingError(f"load_torch_state_dict: {key!r:.120} holds another mapping; pass the weights alone")
         if name != ONLY_TORCH:
-            layers.setdefault(layer_name, set()).add(name)
+            layers.setdefault(layer_name, {})[name] = _shape(values)
     return layers
 
 
-def _match_layers(
-    entries: list[_Entry], theirs: dict[str, set[str]], names: Mapping[str, str] | None
-) -> dict[str, str]:
-    """Map our layer names to PyTorch's; raises ShapeError unless each layer has a counterpart with the same arrays."""
-    ours: dict[str, set[str]] = {}
-    for entry in entries:
-        ours.setdefault(entry.layer_name, set()).add(TORCH_NAMES.get(entry.name, entry.name))
-    pairs = dict(zip(ours, theirs, strict=False)) if names is None else dict(names)
-    if len(theirs) != len(ours) or pairs.keys() != ours.keys() or set(pairs.values()) != theirs.keys():
-        given = "" if names is None else f", names {dict(names)}"
-        raise ShapeError(f"load_torch_state_dict: layers {list(theirs)} for our {list(ours)}{given}: not one for each")
-    for name, their_name in pairs.items():
-        if ours[name] != theirs[their_name]:
-            raise ShapeError(
-                f"load_torch_state_dict: {their_name} has {sorted(theirs[their_name])}, our {name} needs "
-                f"{sorted(ours[name])}; if the file lists its layers in another order, pass `names={{{name!r}: …}}`"
-            )
-    return pairs
+def _shape(values: Any) -> tuple[int, ...]:
+    try:
+        return tuple(values.shape) if hasattr(values, "shape") else np.shape(values)
+    except (TypeError, ValueError):  # lists of different lengths; _as_array reports them
+        return ()
 
 
 def _as_array(name: str, values: Any) -> np.ndarray:
