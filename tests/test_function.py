@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinycnn import Function, Tensor, gradcheck, no_grad
-from tinycnn.errors import AutogradError
+from tinycnn.errors import AutogradError, GradientError
 
 
 class ScaledSquare(Function):
@@ -171,15 +171,88 @@ def test_leaves_share_no_memory_whatever_backward_returns(any_backend, keeps):
     assert any_backend.to_host(kept).tolist() == [1, -2, 3]
 
 
-def test_none_means_no_gradient():
+def test_none_means_no_gradient_and_is_refused_where_one_is_needed():
     class OnlyTheFirst(ScaledSquare):
         def backward(self, grad_y):
             return super().backward(grad_y)[0], None
 
     x, weight = pair()
-    OnlyTheFirst(1)(x, weight).sum().backward()
+    OnlyTheFirst(1)(x, weight.detach()).sum().backward()
     assert x.grad.tolist() == [1, -8, -6]
-    assert weight.grad is None
+    for second in (weight, weight * 2):  # a leaf, and a result: it was a KeyError
+        with pytest.raises(AutogradError, match=r"OnlyTheFirst\.backward returned None for input 1, whose gradient is"):
+            OnlyTheFirst(1)(x, second).sum().backward()
+
+
+class InPlaceReLU(Function):
+    """Changes grad_y, which others may still need."""
+
+    def forward(self, x):
+        self.mask = x > 0
+        return x * self.mask
+
+    def backward(self, grad_y):
+        grad_y *= self.mask
+        return grad_y
+
+
+class ZeroesUpstream(ScaledSquare):
+    """A gradient of 0, and an upstream gradient that agrees with it."""
+
+    def backward(self, grad_y):
+        grad_y[...] = 0
+        return super().backward(grad_y)
+
+
+class ChangesItsInput(ScaledSquare):
+    def backward(self, grad_y):
+        grads = super().backward(grad_y)
+        self.x[...] = 0
+        return grads
+
+
+class ForwardInPlace(InPlaceReLU):
+    def forward(self, x):
+        y = super().forward(x)
+        x *= self.mask
+        return y
+
+    def backward(self, grad_y):
+        return grad_y * self.mask
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x, w: InPlaceReLU()(x), r"InPlaceReLU\.backward changed grad_y in place"),
+        (lambda x, w: InPlaceReLU()(x) * 2 + x, r"InPlaceReLU\.backward changed grad_y in place"),  # within
+        (lambda x, w: ZeroesUpstream(1)(x, w), r"ZeroesUpstream\.backward changed grad_y in place"),
+        (lambda x, w: ChangesItsInput(1)(x, w), r"ChangesItsInput\.backward changed its input 0 in place"),
+        (lambda x, w: ForwardInPlace()(x), r"the function changed its input 0 in place"),
+    ],
+)
+def test_gradcheck_watches_the_arrays(call, words):
+    with pytest.raises(GradientError, match=words):
+        gradcheck(call, pair())
+
+
+def test_a_backward_that_changes_grad_y_harms_no_other():
+    """Two users of one gradient, and the array of the caller: each has its own memory."""
+    a, b = pair()
+    up = np.array([1.0, 2.0, 3.0])
+    (InPlaceReLU()(a) + InPlaceReLU()(b)).backward(up)
+    assert a.grad.tolist() == [1, 0, 3]
+    assert b.grad.tolist() == [1, 2, 0]
+    assert up.tolist() == [1, 2, 3]
+    a, b = pair()
+    (InPlaceReLU()(a).reshape(3, 1) + InPlaceReLU()(b).reshape(3, 1)).backward(up.reshape(3, 1))  # through views
+    assert (a.grad.tolist(), b.grad.tolist(), up.tolist()) == ([1, 0, 3], [1, 2, 0], [1, 2, 3])
+
+
+def test_a_backward_that_changes_a_gradient_that_is_no_array_of_its_own():
+    a, _ = pair()
+    with pytest.raises(AutogradError, match=r"InPlaceReLU\.backward changes grad_y or a view of it: use a new array"):
+        InPlaceReLU()(a).sum().backward()  # each element of this grad_y is the same number in memory
 
 
 def test_the_upstream_gradient_has_the_shape_and_dtype_of_the_result():

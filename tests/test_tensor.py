@@ -1,6 +1,9 @@
 """Tensors: dtypes, arithmetic with its neighbours (numbers, NumPy arrays), and what backward() promises."""
 
+import copy
 import gc
+import operator
+import pickle
 import threading
 import weakref
 
@@ -10,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinycnn
-from tinycnn import Tensor, gradcheck, no_grad, ops
+from tinycnn import Tensor, gradcheck, no_grad, ops, optim
 from tinycnn.backends import get_backend
-from tinycnn.errors import AutogradError, DtypeError, ShapeError
+from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError
 
 
 def leaf(*values, shape=None, dtype=np.float64):
@@ -144,6 +147,23 @@ class TestValues:
             (lambda x: x.transpose(0, 0), "are not a permutation"),
             (lambda x: x.sum(axis=2), r"axis 2 is out of range for shape \(2, 3\)"),
             (lambda x: x.max(axis=(0, -3)), "is out of range"),
+            (lambda x: x.transpose(0, 1, 5), "are not a permutation"),
+            (lambda x: x.transpose("ab"), "are not a permutation"),
+            (lambda x: x.transpose(0.0, 1.0), "are not a permutation"),
+            (lambda x: x.sum((0, 0)), r"axis \(0, 0\) names an axis of shape \(2, 3\) twice"),
+            (lambda x: x.max((0, -2)), r"axis \(0, -2\) names an axis of shape \(2, 3\) twice"),
+            (lambda x: x.sum([0, 1]), r"axis \[0, 1\] is out of range .*several in a tuple"),
+            (lambda x: x.mean(1.0), "axis 1.0 is out of range"),
+            (lambda x: x.sum(True), "axis True is out of range"),
+            (lambda x: x.reshape("a"), "6 elements"),
+            (lambda x: x.reshape(2.5), "6 elements"),
+            (lambda x: x.reshape(10**30), "6 elements"),
+            (lambda x: x.reshape(-1, -1), "6 elements"),
+            (lambda x: x.item(), r"item\(\) takes a tensor of size 1, this one has shape \(2, 3\)"),
+            (lambda x: len(x.sum()), "len.*has no axis"),
+            (lambda x: list(x.sum()), "has no axis"),
+            (lambda x: bool(x), r"bool\(\): a tensor of shape \(2, 3\) is neither true nor false"),
+            (lambda x: x == np.ones(4), r"shapes \(2, 3\) and \(4,\) cannot be compared"),
             (lambda x: x @ x, r"\(2, 3\) @ \(2, 3\): .*axis -1 of the left"),
             (lambda x: x @ Tensor(1.0), "use \\* instead of @"),
         ],
@@ -195,6 +215,178 @@ class TestValues:
         assert x.reshape(3, 2).shape == x.reshape((3, 2)).shape == x.reshape([3, -1]).shape == (3, 2)
         assert x.transpose(2, 0, 1).shape == x.transpose((2, 0, 1)).shape == (3, 1, 2)
         assert x.T.shape == x.transpose().shape == (3, 2, 1)
+
+
+class TestNeighbours:
+    """What Python, NumPy and other libraries do with a tensor, and what a tensor is made of."""
+
+    def test_comparisons_are_made_element_by_element(self, any_backend):
+        x = Tensor(np.array([1.0, 2.0, np.nan]), requires_grad=True)
+        for other in (Tensor(np.array([2.0, 2.0, np.nan])), [2.0, 2.0, np.nan], np.array([2.0, 2.0, np.nan])):
+            found = [x == other, x != other, x < other, x <= other, x > other, x >= other]
+            assert all(type(one) is np.ndarray for one in found)
+            assert [one.tolist() for one in found] == [
+                [False, True, False], [True, False, True], [True, False, False], [True, True, False],
+                [False, False, False], [False, True, False],
+            ]  # fmt: skip
+        assert (Tensor([1.0]) == 1.0).tolist() == (np.float64(1) == Tensor([1.0])).tolist() == [True]
+        assert (np.array([1.0, 2.0, 3.0]) >= x).tolist() == [True, True, False]
+        assert (x == None) is False  # noqa: E711
+        assert (x == "a") is False
+        assert (2.0 in x, 3.0 in x) == (True, False)
+
+    def test_hashes_and_lists_go_by_identity(self):
+        x, y = leaf(1, 2), leaf(1, 2)
+        assert {x: "x", y: "y"}[y] == "y"
+        assert len({x, y}) == 2
+        assert any(one is y for one in [x, y])
+
+    def test_numbers(self):
+        one = leaf(2.75) * 1
+        assert (float(one), int(one), bool(one), f"{one:.1f}") == (2.75, 2, True, "2.8")
+        assert bool(Tensor([0.0])) is False
+        assert f"{one}" == str(one)
+        assert bool(leaf(-1.0)) is True
+
+    def test_numpy_sees_the_values(self, any_backend):
+        values = np.array([[1.0, 7.0, 3.0], [9.0, 2.0, 4.0]])
+        x = Tensor(values)
+        for array in (np.array(x), np.asarray(x), x[:], np.stack(list(x)), np.asarray(x, dtype=np.float64, copy=True)):
+            assert array.dtype == np.float64
+            np.testing.assert_array_equal(array, values)
+        assert np.asarray(x, np.float32).dtype == np.float32
+        assert np.argmax(x) == 3
+        assert np.argmax(x, axis=1).tolist() == [1, 0]
+        assert (np.mean(x), np.sum(x, axis=0).tolist()) == (26 / 6, [10, 9, 7])
+        assert np.concatenate([x, x]).shape == (4, 3)
+        assert x[1, 0] == 9.0
+        copied = np.array(x)
+        copied[...] = 0
+        np.testing.assert_array_equal(x.numpy(), values)
+
+    def test_numpy_does_not_take_what_has_a_history(self):
+        x = leaf(1, 2)
+        calls = (np.array, np.asarray, np.argmax, np.mean, list, lambda x: np.stack([x, x]), lambda x: x[0])
+        for tensor in (x, x * 2):
+            for call in (*calls, lambda x: Tensor([x, x])):
+                with pytest.raises(AutogradError, match=r"needs a gradient does not become a NumPy array.*detach"):
+                    call(tensor)
+        assert np.argmax((x * 2).detach()) == 1
+
+    def test_arrays_of_other_libraries(self):
+        pandas = pytest.importorskip("pandas")
+        values = np.array([[1.0, 2.0], [3.0, 4.0]])
+        table = pandas.DataFrame(values)
+        for array in (table, np.asmatrix(values), np.ma.array(values, mask=False), [Tensor(row) for row in values]):
+            x = Tensor(array)
+            assert type(x.data) is np.ndarray
+            assert (x * x).numpy().tolist() == [[1, 4], [9, 16]]  # no matrix product
+        assert Tensor(table).dtype == np.float64
+        assert Tensor(table[0]).numpy().tolist() == [1, 3]
+
+    def test_what_is_no_array_of_numbers(self):
+        sparse = pytest.importorskip("scipy.sparse")
+        for value, kind, words in (
+            ([[1.0, 2.0], [3.0]], ShapeError, "lists of unequal lengths are no array"),
+            ({"a": 1}, DtypeError, "got dict with elements that are no numbers"),
+            (object(), DtypeError, "got object with elements"),
+            ([1.0, None], DtypeError, "got list with elements that are no numbers"),
+            (np.array([1.0, None]), DtypeError, "got object"),
+            (np.ma.array([1.0, 2.0], mask=[False, True]), DtypeError, r"masked array .*filled\(0\)"),
+            (sparse.csr_matrix(np.eye(2)), DtypeError, r"csr_matrix is a sparse matrix: .*toarray\(\)"),
+            (sparse.coo_array(np.eye(2)), DtypeError, r"coo_array is a sparse matrix"),
+        ):
+            with pytest.raises(kind, match=words):
+                Tensor(value)
+
+    def test_tensors_of_torch(self):
+        torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'tinycnn[bench]'")
+        theirs = torch.arange(4.0).reshape(2, 2)
+        assert Tensor(theirs).numpy().tolist() == [[0, 1], [2, 3]]
+        assert (Tensor(theirs.double()).dtype, Tensor(theirs.int()).dtype) == (np.float64, np.float32)
+        with pytest.raises(BackendError, match=r"cannot use this Tensor \(.*detach"):
+            Tensor(theirs.requires_grad_())
+        with pytest.raises(BackendError, match="cannot use this Tensor"):
+            Tensor(torch.ones(2, dtype=torch.bfloat16))
+
+    def test_copies_and_pickles(self):
+        x = leaf(1, 2)
+        (x * 3).sum().backward()
+        y = x * 2  # a graph that needs x
+        for again in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+            assert (again.numpy().tolist(), again.grad.tolist(), again.requires_grad) == ([1, 2], [3, 3], True)
+            again.data[...] = 5
+        y.sum().backward()  # the copies have graphs of their own
+        assert x.grad.tolist() == [5, 5]
+        for call in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(AutogradError, match=r"only leaves can be copied or pickled.*detach"):
+                call(x * 2)
+
+
+class TestChangesInPlace:
+    """backward() at values other than those of the forward pass is refused."""
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda w: operator.setitem(w.data, ..., 100), lambda w: operator.setitem(w.data, 0, 100),
+            lambda w: operator.iadd(w.data, 1), lambda w: setattr(w, "data", w.data + 1),
+            lambda w: np.add(w.data, 1, out=w.data), lambda w: operator.setitem(w.numpy(), 0, 7),
+            lambda w: optim.SGD([w], lr=0.1).step(), lambda w: optim.Adam([w], lr=0.1).step(),
+            lambda w: operator.setitem(np.from_dlpack(w.detach()), 0, 3),
+        ],
+    )  # fmt: skip
+    def test_of_an_input(self, change):
+        for name in ("w * x", "x * w", "(w * x).exp() * w"):
+            w, x = leaf(2, 3), leaf(3, 4)
+            w.grad = np.ones(2)
+            y = {"w * x": w * x, "x * w": x * w, "(w * x).exp() * w": (w * x).exp() * w}[name]
+            change(w)
+            with pytest.raises(AutogradError, match=r"input \d was changed in place after the forward pass"):
+                y.sum().backward()
+            assert x.grad is None  # nothing was added to any leaf
+            y = w * x  # a new forward pass sees the new values
+            y.sum().backward()
+            assert x.grad.tolist() == w.data.tolist()
+
+    def test_of_an_output(self):
+        x = leaf(1, 2)
+        y = x.exp()
+        y.data[0] = 5
+        with pytest.raises(AutogradError, match="Exp: the output was changed in place"):
+            y.sum().backward()
+
+    def test_looking_is_allowed(self):
+        w, x = leaf(2, np.nan), leaf(3, 4)
+        y = w * x
+        print(w.data, w.numpy(), y.data, y, w == x, copy.deepcopy(w), w.data.tolist())
+        w.data[...] = w.data  # the same values
+        z = w * 2
+        w.data.sum()
+        (y + z).sum().backward()
+        assert x.grad[0] == 2
+
+    def test_changes_after_backward_and_of_graphs_that_are_gone(self):
+        w = leaf(2, 3)
+        w.grad = np.ones(2)
+        stale, descent = w * w, optim.SGD([w], lr=1)
+        for _ in range(2):  # a graph that is never used, such as that of a validation loss, disturbs nothing
+            y = w * w
+            w.zero_grad()
+            y.sum().backward()
+            descent.step()
+        with pytest.raises(AutogradError, match="input 0 was changed in place"):
+            stale.sum().backward()
+
+    def test_no_copy_is_made_unless_the_array_is_handed_out(self):
+        w = leaf(2, 3)
+        y = (w * w).sum()
+        guards = [guard for function in (y.creator, y.creator.inputs[0].creator) for guard in function.guards]
+        optim.SGD([w], lr=1)
+        assert (w.shape, w.dtype, w.ndim, len(w), y.item()) == ((2,), np.float64, 1, 2, 13)
+        assert not any(guard.in_doubt for guard in guards)
+        assert y.item() == w.data @ w.data
+        assert [guard.in_doubt for guard in guards] == [False, False, True, True, False]
 
 
 class TestBackward:

@@ -10,16 +10,21 @@ Kinks: at ``ReLU(0)`` or at a tie in a max the slopes to the left and to the rig
 is neither of them. The check then repeats with a smaller step. If the two slopes of an output still differ, every value
 between them is a valid gradient (a subgradient) of this output, and the result lists the place as a kink. An input may
 lie at the kinks of several outputs at once (overlapping max-pool windows): the ranges of valid values add up.
+
+A ``backward`` that changes ``grad_y`` in place may give right gradients here and wrong ones elsewhere. Every function
+is therefore watched (`watch_arrays`): neither its inputs nor ``grad_y`` may change.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.errors import DtypeError, GradientError, SettingError
-from tinycnn.tensor import Tensor, no_grad
+from tinycnn.tensor import Function, Tensor, no_grad
 
 Place = tuple[int, tuple[int, ...]]  # (number of the input, index into it)
 CLOSER = 1.0, 1 / 8, 1 / 64  # factors of eps: a mismatch counts only if it remains at the smallest
@@ -112,8 +117,10 @@ class _Check:
         for i in self.wanted:
             self.inputs[i].grad = None
         y = self.fn(*self.inputs)
+        self.inputs_unchanged()
         if y.requires_grad:
-            y.backward(self.upstream)
+            watch_arrays(y)
+            y.backward(self.upstream.copy())
         to_host = get_backend().to_host
         grads = {i: self.inputs[i].grad for i in self.wanted}
         return {i: np.zeros(self.inputs[i].shape) if g is None else to_host(g).copy() for i, g in grads.items()}
@@ -180,3 +187,28 @@ class _Check:
         for i, (x, before) in enumerate(zip(self.inputs, self.values, strict=True)):
             if not np.array_equal(x.numpy(), before, equal_nan=True):
                 raise GradientError(f"gradcheck: the function changed its input {i} in place; compute into a new array")
+
+
+def watch_arrays(y: Tensor) -> None:
+    """Make ``y.backward()`` raise GradientError where a function changes ``grad_y`` or one of its inputs in place."""
+    seen, to_visit = set(), [y.creator]
+    while to_visit:
+        function = to_visit.pop()
+        if function is not None and function not in seen:
+            seen.add(function)
+            to_visit += [x.creator for x in function.inputs]
+            function.input_gradients = partial(_watched, function, function.input_gradients)  # type: ignore[method-assign]
+
+
+def _watched(function: Function, input_gradients: Callable[..., Any], grad_y: Any) -> Any:
+    """``input_gradients(grad_y)``, with a look at the arrays before and after."""
+    arrays = {"grad_y": grad_y} | {f"its input {i}": x.data for i, x in enumerate(function.inputs)}
+    before = {what: None if array is None else array.copy() for what, array in arrays.items()}
+    grads, to_host = input_gradients(grad_y), get_backend().to_host
+    for what, copy in before.items():
+        if copy is not None and not np.array_equal(to_host(arrays[what]), to_host(copy), equal_nan=True):
+            raise GradientError(
+                f"gradcheck: {function.name}.backward changed {what} in place, which others may still need: compute "
+                "into a new array"
+            )
+    return grads

@@ -14,13 +14,15 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from tinycnn.backends import get_backend
+from tinycnn.backends.array_guard import Guard, GuardedArray
 from tinycnn.backends.base import Array, Backend
-from tinycnn.backends.dlpack import DLPackExport
+from tinycnn.backends.foreign_arrays import ArrayProtocols, as_float_array
 from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -37,49 +39,43 @@ def no_grad() -> Iterator[None]:
         _recording.reset(token)
 
 
-class Tensor(DLPackExport):
+class Tensor(GuardedArray, ArrayProtocols):
     """An array of float32 or float64, the gradient of a loss with respect to it, and the function that computed it.
 
-    ``array``: a NumPy or backend array, a number or nested lists. Floating arrays keep their dtype; integers, lists and
-    Python numbers become float32. Raises DtypeError for anything else.
+    ``array``: an array of any library, a number or nested lists. Floating arrays keep their dtype; integers, lists and
+    Python numbers become float32. Raises DtypeError for anything else. ``data`` is the array.
     """
 
-    __slots__ = ("__weakref__", "creator", "data", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "creator", "grad", "requires_grad")
     __array_ufunc__ = None  # so that `numpy_array + tensor` calls Tensor.__radd__
 
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
-        self.data: Array = _as_float_array(array)
+        self._array: Array = as_float_array(array)
+        self._guard = None
         self.grad: Array | None = None  # same shape, dtype and backend as data; filled by backward() in leaves
         self.requires_grad = requires_grad
         self.creator: Function | None = None  # None: a leaf
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return self._array.shape
 
     @property
     def dtype(self) -> np.dtype:
-        return self.data.dtype
+        return self._array.dtype
 
     @property
     def ndim(self) -> int:
-        return self.data.ndim
-
-    def __len__(self) -> int:
-        return len(self.data)
+        return self._array.ndim
 
     def __repr__(self) -> str:
-        return f"Tensor({self.data}, shape={self.shape}, dtype={self.dtype}, requires_grad={self.requires_grad})"
+        return f"Tensor({self._array}, shape={self.shape}, dtype={self.dtype}, requires_grad={self.requires_grad})"
 
-    def numpy(self) -> np.ndarray:
-        """The values as an array on the host; blocks until a GPU has computed them."""
-        return get_backend().to_host(self.data)
-
-    def item(self) -> float:
-        """The value of a tensor of size 1 as a Python number."""
-        return float(self.numpy().item())
-
-    __float__ = item
+    def __reduce__(self) -> Any:
+        """Copies and pickles a leaf; raises AutogradError for the result of a function, as PyTorch does."""
+        if self.creator is not None:
+            raise AutogradError("only leaves can be copied or pickled, not results with a history: use tensor.detach()")
+        return _restored, (self._array, self.requires_grad, self.grad)
 
     def detach(self) -> "Tensor":
         """A new leaf that shares this tensor's memory but not its history."""
@@ -89,23 +85,26 @@ class Tensor(DLPackExport):
         """Add d(self)/d(leaf), weighted by ``grad`` (of the same shape; 1 by default), to the ``.grad`` of every leaf.
 
         Frees the graph: run the forward pass again before a second call. Raises AutogradError when the tensor does not
-        require a gradient, when ``grad`` is omitted for a tensor with more than one element, or when a function returns
-        a gradient of the wrong shape.
+        require a gradient, when ``grad`` is omitted for a tensor with more than one element, when an array of the graph
+        was changed after the forward pass, or when a function returns a gradient of the wrong shape.
         """
         if not self.requires_grad:
             raise AutogradError("backward(): the tensor has requires_grad=False; create inputs with requires_grad=True")
         if self.creator is None:
-            _add_to_leaf(self, _upstream_gradient(self, grad), owned=False)
+            _add_to_leaf(self, _upstream_gradient(self, grad))
             return
+        functions = _in_reverse_order(self.creator)  # users of y come before its creator, so grad_y is complete
+        for function in functions:
+            function.check_arrays_unchanged()
         # The accumulated d loss / d y, keyed by the function that computed y: a function has exactly one output.
         grad_of_output = {self.creator: _upstream_gradient(self, grad)}
-        for function in _in_reverse_order(self.creator):  # users of y come before its creator, so grad_y is complete
+        for function in functions:
             grad_y = grad_of_output.pop(function)
             for x, grad_x in zip(function.inputs, function.input_gradients(grad_y), strict=True):
                 if grad_x is None or not x.requires_grad:
                     continue
                 if x.creator is None:
-                    _add_to_leaf(x, grad_x, owned=grad_x is not grad_y)
+                    _add_to_leaf(x, grad_x)
                 elif x.creator in grad_of_output:  # a second path from x to the loss: add the gradients
                     grad_of_output[x.creator] = grad_of_output[x.creator] + grad_x
                 else:
@@ -170,9 +169,9 @@ class Tensor(DLPackExport):
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The mean over ``axis``, with the arguments of ``sum``; raises ShapeError for an empty tensor."""
-        _check_not_empty("mean", self.data)
+        _check_not_empty("mean", self._array)
         total = Sum(axis, keepdims)(self)
-        return total * (total.data.size / self.data.size)
+        return total * (total._array.size / self._array.size)
 
     def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The maximum over ``axis``, as for ``sum``; in a tie, the first maximum receives the gradient."""
@@ -200,7 +199,8 @@ class Function:
 
     ``__init__`` takes settings, ``forward(*arrays) → array`` computes, ``backward(grad_y)`` returns one gradient per
     input (None if it is not needed; a single gradient may be returned without a tuple). ``forward`` stores the values
-    that ``backward`` needs as attributes of ``self``. Call each instance once: ``y = MyOp(settings)(x, weight)``.
+    that ``backward`` needs as attributes of ``self``. Neither may change an array that it receives: not its inputs, and
+    not ``grad_y``. Call each instance once: ``y = MyOp(settings)(x, weight)``.
 
     Use ``self.backend.xp`` instead of ``numpy``, so that the operation also runs on a GPU. Results and gradients must
     have the dtype of the inputs; for example, ``xp.where(x > 0, 1, 0.1)`` is always float64. ``self.needs_grad[i]`` is
@@ -209,6 +209,7 @@ class Function:
 
     backend: Backend
     inputs: tuple[Tensor, ...] = ()
+    guards: tuple[Guard, ...] = ()  # of the inputs and of the output
     needs_grad: tuple[bool, ...] = ()
     none_means_one: bool = False  # True: backward(None) means grad_y = 1, which saves an array and a product
     _order: int = 0  # the call number, starting at 1; 0 before the call
@@ -229,45 +230,61 @@ class Function:
         tensors = _as_tensors(self.name, inputs)
         _check_active_backend(self, tensors)
         self.needs_grad = tuple(_recording.get() and x.requires_grad for x in tensors)
-        y = Tensor(self.forward(*(x.data for x in tensors)))
+        y = Tensor(self.forward(*(x._array for x in tensors)))
         if tensors and y.dtype != tensors[0].dtype:
             raise AutogradError(f"{self.name}.forward returned {y.dtype} for inputs of {tensors[0].dtype}")
         if any(self.needs_grad):
             self.inputs, y.creator, y.requires_grad = tensors, self, True
+            self.guards = tuple(x.guard() for x in (*tensors, y))
         return y
 
     @property
     def name(self) -> str:
         return type(self).__name__.removesuffix("Function")
 
+    def check_arrays_unchanged(self) -> None:
+        """Raise AutogradError unless inputs and output have the values of the forward pass."""
+        for i, guard in enumerate(self.guards):
+            if guard.in_doubt and not guard.is_intact():
+                what = f"input {i}" if i < len(self.inputs) else "the output"
+                raise AutogradError(
+                    f"{self.name}: {what} was changed in place after the forward pass, so its gradient would be wrong: "
+                    "change arrays after backward(), or run the forward pass again"
+                )
+
     def input_gradients(self, grad_y: Array) -> tuple[Array | None, ...]:
         """``backward(grad_y)`` as a tuple, each gradient checked against the shape and dtype of its input."""
-        grads = self.backward(grad_y)
+        try:
+            grads = self.backward(grad_y)
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise AutogradError(f"{self.name}.backward changes grad_y or a view of it: use a new array") from error
         grads = tuple(grads) if isinstance(grads, tuple | list) else (grads,)
         grads = tuple(None if grad_x is None else self.backend.asarray(grad_x) for grad_x in grads)
         if len(grads) != len(self.inputs):
             raise AutogradError(f"{self.name}.backward returned {len(grads)} gradients for {len(self.inputs)} inputs")
         for i, (x, grad_x) in enumerate(zip(self.inputs, grads, strict=True)):
+            if grad_x is None and self.needs_grad[i]:
+                raise AutogradError(f"{self.name}.backward returned None for input {i}, whose gradient is needed")
             if grad_x is not None and (grad_x.shape != x.shape or grad_x.dtype != x.dtype):
                 raise AutogradError(
                     f"{self.name}.backward: the gradient of input {i} is {grad_x.dtype} {grad_x.shape}, "
                     f"but the input is {x.dtype} {x.shape}"
                 )
-        return tuple(self._copy_shared(grads, grad_y))
+        return tuple(self._copy_shared(grads))
 
-    def _copy_shared(self, grads: tuple[Array | None, ...], grad_y: Array) -> Iterator[Array | None]:
-        """Yield ``grads``; copy each array that is returned twice, was stored by ``forward`` or is an input.
+    def _copy_shared(self, grads: tuple[Array | None, ...]) -> Iterator[Array | None]:
+        """Yield ``grads``; copy each array whose memory is returned twice, was stored by ``forward`` or is an input.
 
-        Without the copies, two leaves, or a leaf and a gradient, could share memory: if a ``backward`` returned
-        ``self.weight`` itself, ``x.grad *= 2`` would double the weight. ``Tensor.backward`` handles ``grad_y``.
+        Without the copies, two leaves, or two functions, could share memory: if a ``backward`` returned ``self.weight``
+        itself, ``x.grad *= 2`` would double the weight; ``Add`` returns ``grad_y`` for both inputs.
         """
-        referenced = [*vars(self).values(), *(x.data for x in self.inputs)]
+        used = {_memory(array) for array in (*vars(self).values(), *[x._array for x in self.inputs])}
         for grad_x in grads:
-            if grad_x is not None and grad_x is not grad_y and any(grad_x is other for other in referenced):
-                yield grad_x.copy()
-            else:
-                referenced.append(grad_x)
-                yield grad_x
+            memory = _memory(grad_x)
+            yield grad_x.copy() if grad_x is not None and memory in used else grad_x
+            used.add(memory)
 
     def free(self) -> None:
         """Release everything that ``forward`` stored, including arrays and links to the rest of the graph."""
@@ -294,49 +311,40 @@ def _in_reverse_order(last: Function) -> list[Function]:
 
 
 def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
-    """The initial gradient of the backward pass, with the shape and dtype of ``y``."""
+    """The initial gradient of the backward pass, with the shape and dtype of ``y``: a copy, so that ``grad`` stays."""
     backend = get_backend()
     if grad is None:
-        if y.data.size != 1:
+        if y._array.size != 1:
             raise AutogradError(f"backward() for shape {y.shape} needs a gradient: pass `grad`, or reduce with .sum()")
         return None if y.creator and y.creator.none_means_one else backend.xp.ones(y.shape, y.dtype)
-    if isinstance(grad, Tensor):
-        grad = grad.data
-    grad = grad if backend.owns(grad) else backend.asarray(np.asarray(grad, dtype=y.dtype))
-    if grad.ndim == 0 and y.data.size == 1:
+    grad = grad.data if isinstance(grad, Tensor) else grad
+    grad = grad.copy() if backend.owns(grad) else as_float_array(grad).astype(y.dtype)
+    if grad.ndim == 0 and y._array.size == 1:
         grad = grad.reshape(y.shape)
     if grad.shape != y.shape or grad.dtype != y.dtype:
         raise AutogradError(f"backward(grad): grad is {grad.dtype} {grad.shape}, the tensor is {y.dtype} {y.shape}")
     return grad
 
 
-def _add_to_leaf(leaf: Tensor, grad: Array, *, owned: bool) -> None:
-    """Add ``grad`` to ``leaf.grad``; the first gradient is copied unless it is ``owned``, so leaves never share memory.
-
-    Two kinds of array are not owned: ``grad_y`` itself, which ``Add`` returns for both inputs, and a view of it (an
-    array with a ``base``), which ``Reshape`` returns. Without the copy, after ``(a + b).backward(grad)``,
-    ``a.grad *= 2`` would change ``b.grad`` and ``grad`` too.
-    """
+def _add_to_leaf(leaf: Tensor, grad: Array) -> None:
+    """Add ``grad`` to ``leaf.grad``, an array of its own: a view, such as ``Reshape`` returns, is copied."""
     if leaf.grad is not None:
         leaf.grad = leaf.grad + grad
     else:
-        leaf.grad = grad if owned and grad.base is None else grad.copy()
+        leaf.grad = grad if grad.base is None else grad.copy()
 
 
-def _as_float_array(array: Any) -> Array:
-    """An array, a number or nested lists → an array of the active backend, float32 or float64."""
-    if isinstance(array, Tensor):
-        array = array.data
-    backend = get_backend()
-    if not (hasattr(array, "dtype") and hasattr(array, "shape")):
-        array = np.asarray(array)
-        if array.dtype.kind == "f":
-            array = array.astype(np.float32)  # a Python float does not specify a precision
-    if array.dtype.kind in "iub":
-        array = array.astype(np.float32)
-    if array.dtype not in (np.float32, np.float64):
-        raise DtypeError(f"tinycnn computes with float32 and float64, got {array.dtype}: convert it with .astype first")
-    return array if backend.owns(array) else backend.asarray(array)
+def _memory(array: Any) -> int:
+    """The identity of the array that owns the memory of ``array``."""
+    base = getattr(array, "base", None)
+    return id(array if base is None else base)
+
+
+def _restored(array: Array, requires_grad: bool, grad: Array | None) -> Tensor:
+    """The leaf that ``Tensor.__reduce__`` describes."""
+    tensor = Tensor(array, requires_grad)
+    tensor.grad = grad
+    return tensor
 
 
 def _as_tensors(name: str, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
@@ -359,9 +367,9 @@ def _as_tensors(name: str, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
 
 def _check_active_backend(function: Function, tensors: tuple[Tensor, ...]) -> None:
     for x in tensors:
-        if not function.backend.owns(x.data):
+        if not function.backend.owns(x._array):
             raise BackendError(
-                f"{function.name}: an input is a {type(x.data).__module__} array, but the active backend is "
+                f"{function.name}: an input is a {type(x._array).__module__} array, but the active backend is "
                 f"{function.backend.name!r}; create tensors and models after use_backend({function.backend.name!r})"
             )
 
@@ -567,7 +575,7 @@ class Reshape(Function):
         self.x_shape = x.shape
         try:
             return x.reshape(self.shape)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             raise ShapeError(f"reshape: cannot reshape {x.size} elements of shape {x.shape} to {self.shape}") from None
 
     def backward(self, grad_y: Array) -> Array:
@@ -582,7 +590,7 @@ class Transpose(Function):
 
     def forward(self, x: Array) -> Array:
         self.axes = self.axes or tuple(reversed(range(x.ndim)))
-        if sorted(axis % max(x.ndim, 1) for axis in self.axes) != list(range(x.ndim)):
+        if not _are_axes(self.axes, x) or len({axis % x.ndim for axis in self.axes}) < x.ndim:
             raise ShapeError(f"transpose: axes {self.axes} are not a permutation of the {x.ndim} axes of {x.shape}")
         return x.transpose(self.axes)
 
@@ -593,9 +601,17 @@ class Transpose(Function):
 def _reduced_axes(axis: int | tuple[int, ...] | None, x: Array) -> tuple[int, ...]:
     """The axes to reduce, as a sorted tuple of non-negative integers."""
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    if any(not -x.ndim <= a < x.ndim for a in axes):
-        raise ShapeError(f"axis {axis} is out of range for shape {x.shape}")
-    return tuple(sorted(a % x.ndim for a in axes))
+    if not _are_axes(axes, x):
+        raise ShapeError(f"axis {axis} is out of range for shape {x.shape}: expected an integer, several in a tuple")
+    reduced = {a % x.ndim for a in axes}
+    if len(reduced) < len(axes):
+        raise ShapeError(f"axis {axis} names an axis of shape {x.shape} twice")
+    return tuple(sorted(reduced))
+
+
+def _are_axes(axes: tuple[Any, ...], x: Array) -> bool:
+    """Whether each of ``axes`` is a number of an axis of ``x``, counted from the front or the back."""
+    return all(isinstance(a, Integral) and not isinstance(a, bool) and -x.ndim <= a < x.ndim for a in axes)
 
 
 def _check_not_empty(name: str, x: Array) -> None:

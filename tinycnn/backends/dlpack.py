@@ -1,12 +1,16 @@
-"""The export side of DLPack: other libraries read the memory of an array without a copy.
+"""DLPack: libraries exchange the memory of an array without a copy.
 
 Source: https://data-apis.org/array-api/latest/design_topics/data_interchange.html.
 """
 
 from typing import Any
 
-from tinycnn.backends.base import Array
-from tinycnn.errors import AutogradError
+import numpy as np
+
+from tinycnn.backends.base import Array, Backend
+from tinycnn.errors import AutogradError, BackendError
+
+HOST = 1  # DLPack's number of the CPU
 
 
 class DLPackExport:
@@ -28,3 +32,18 @@ class DLPackExport:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.data.__dlpack_device__()
+
+
+def array_from_dlpack(backend: Backend, x: Any) -> Array:
+    """An array of another library → an array in the same memory, of NumPy or of ``backend``.
+
+    Raises BackendError for an array on a GPU that the backend does not use or that its library does not export.
+    """
+    try:
+        kind = int(x.__dlpack_device__()[0])
+        return (np if kind == HOST else backend.xp).from_dlpack(x)
+    except (BufferError, RuntimeError, TypeError, ValueError, AttributeError) as error:  # libraries differ
+        raise BackendError(
+            f"backend {backend.name!r} cannot use this {type(x).__name__} ({error}); detach it from its history, or "
+            "move it to where the backend computes"
+        ) from None

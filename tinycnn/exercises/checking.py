@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tinycnn.errors import GradientError
+from tinycnn.gradcheck import watch_arrays
 from tinycnn.tensor import Tensor
 
 Arrays = Mapping[str, np.ndarray]
@@ -45,7 +47,11 @@ def check_gradients(
     tensors = {name: kind(array.copy(), requires_grad=True) for name, array in inputs.items()}
     y = call(*tensors.values())
     upstream = normal(*y.shape, seed=99)  # random: with ones, errors that cancel in the sum would stay hidden
-    y.backward(upstream)
+    try:
+        watch_arrays(y)
+        y.backward(upstream.copy())
+    except GradientError as error:
+        raise Mistake(str(error).removeprefix("gradcheck: ")) from None
     numbers = numeric_gradients(call, differences_at or inputs, upstream, kind)
     for name, tensor in tensors.items():
         compare(f"the gradient of {name}", numbers[name], tensor.grad)

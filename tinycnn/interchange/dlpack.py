@@ -6,13 +6,10 @@ call ``Tensor.__dlpack__``. Source: https://data-apis.org/array-api/latest/desig
 
 from typing import Any
 
-import numpy as np
-
 from tinycnn.backends import get_backend
+from tinycnn.backends.dlpack import array_from_dlpack
 from tinycnn.errors import BackendError, DtypeError
 from tinycnn.tensor import Tensor
-
-HOST = 1  # DLPack's number of the CPU
 
 
 def from_dlpack(x: Any) -> Tensor:
@@ -24,12 +21,7 @@ def from_dlpack(x: Any) -> Tensor:
     """
     if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
         raise DtypeError(f"from_dlpack: {type(x).__name__} has no __dlpack__; for lists and numbers use Tensor(...)")
-    backend, kind = get_backend(), int(x.__dlpack_device__()[0])
     try:
-        array = (np if kind == HOST else backend.xp).from_dlpack(x)
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:  # libraries differ in which they raise
-        raise BackendError(
-            f"from_dlpack: backend {backend.name!r} cannot use this {type(x).__name__} ({error}); detach it from its "
-            "history, or move it to where the backend computes"
-        ) from None
-    return Tensor(array)
+        return Tensor(array_from_dlpack(get_backend(), x))
+    except BackendError as error:
+        raise BackendError(f"from_dlpack: {error}") from None
