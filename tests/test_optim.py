@@ -1,6 +1,8 @@
 """Optimizers against their formulas, written here once more in float64; schedules; state; settings out of range."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -165,7 +167,78 @@ def test_rates_as_arrays_give_the_same_bits(kind, settings, dtype):
     assert optimizer.step_count == 0
 
 
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize(("kind", "formula", "settings"), [CASES[i] for i in (1, 5, 8, 10)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_each_parameter_counts_its_own_updates(kind, formula, settings, dtype):
+    """Gradients that come late, and not in every step: each parameter moves as if it were alone. A state keeps this."""
+    parameters = [Tensor(start((3, 2), seed).astype(dtype), requires_grad=True) for seed in range(3)]
+    optimizer, given = kind(parameters, **settings), [gradients((3, 2), seed) for seed in range(3)]
+    has_gradient = [[True] * 6, [False] * 4 + [True] * 2, [True, False, True, False, False, True]]
+    for step in range(STEPS):
+        for parameter, grads, has in zip(parameters, given, has_gradient, strict=True):
+            parameter.grad = get_backend().asarray(grads[step].astype(dtype)) if has[step] else None
+        optimizer.step()
+        state, optimizer = optimizer.state_dict(), kind(parameters, **settings)
+        optimizer.load_state_dict(state)
+    assert optimizer.step_count == STEPS
+    assert ("missed" in state) == (kind is not SGD)
+    for seed, (parameter, grads, has) in enumerate(zip(parameters, given, has_gradient, strict=True)):
+        expected = formula(start((3, 2), seed), [g for g, one in zip(grads, has, strict=True) if one], **settings)
+        tolerance = 1e-10 if dtype == np.float64 else 2e-5
+        np.testing.assert_allclose(parameter.numpy(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_a_first_gradient_after_2000_steps_moves_as_in_pytorch():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: `pip install 'tinycnn[bench]'`")
+    for kind, theirs_kind in ((Adam, torch.optim.Adam), (AdamW, torch.optim.AdamW)):
+        ours = [Tensor(np.ones(1), requires_grad=True) for _ in range(2)]
+        theirs = [torch.ones(1, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+        optimizers = kind(ours, 0.1), theirs_kind(theirs, 0.1)
+        for step in range(2000):
+            ours[0].grad, theirs[0].grad = np.ones(1), torch.ones(1, dtype=torch.float64)
+            if step == 1999:
+                ours[1].grad, theirs[1].grad = np.ones(1), torch.ones(1, dtype=torch.float64)
+            for optimizer in optimizers:
+                optimizer.step()
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.item() == pytest.approx(other.item(), rel=1e-10)
+
+
 # --------------------------------------------------------------------------------------------------------------- state
+
+
+def test_an_older_state_and_a_damaged_one():
+    """States of earlier versions have no `missed`; those of runs without missed steps have none either."""
+    parameters = [Tensor(start((3,)), requires_grad=True) for _ in range(2)]
+    optimizer = Adam(parameters)
+    run(optimizer, parameters[0], gradients((3,)))
+    state = optimizer.state_dict()
+    assert (state["step"], state.pop("missed")) == (STEPS, [0, STEPS])
+    optimizer.load_state_dict(state)
+    assert optimizer.missed == [0, 0]
+    for damage in ({"missed": [0, STEPS + 1]}, {"missed": [0, -1]}, {"step": -1}, {"step": 2.5}, {"missed": [0, "a"]}):
+        with pytest.raises(SettingError, match=r"damaged|step=|state_dict"):
+            optimizer.load_state_dict(state | damage)
+    for other in (None, {}, {"step": 1}, {"step": 1, "slots": None}, {"step": 1, "slots": [{"m": 1}]}, []):
+        with pytest.raises(SettingError, match="expected an optimizer state, as state_dict"):
+            optimizer.load_state_dict(other)
+    with pytest.raises(ShapeError, match="other parameters"):
+        optimizer.load_state_dict(state | {"missed": [0]})
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+def test_copies_and_pickles_go_on_to_the_same_bits(kind):
+    """Together with the parameters, whose copies they update."""
+    for schedule in (None, step_decay(9), cosine(9), one_cycle(9)):
+        parameter = Tensor(start((3,)), requires_grad=True)
+        optimizer = kind([parameter], lr=0.1, schedule=schedule)
+        run(optimizer, parameter, gradients((3,)))
+        again, copied = pickle.loads(pickle.dumps((optimizer, parameter))), copy.deepcopy((optimizer, parameter))
+        expected = run(optimizer, parameter, gradients((3,), seed=2))
+        for other, own in (again, copied):
+            assert np.array_equal(run(other, own, gradients((3,), seed=2)), expected)
+            assert other.settings() == optimizer.settings()
 
 
 @pytest.mark.usefixtures("backend")
@@ -200,7 +273,7 @@ def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
     optimizer = SGD([Tensor(start((3,)), requires_grad=True)], lr=0.1)
     others = [
         SGD([Tensor(start((4,)), requires_grad=True)], lr=0.1),
-        SGD([Tensor(start((3,)), requires_grad=True)] * 2, lr=0.1),
+        SGD([Tensor(start((3,)), requires_grad=True) for _ in range(2)], lr=0.1),
         Adam([Tensor(start((3,)), requires_grad=True)], lr=0.1),
     ]
     for other in others:
@@ -290,6 +363,10 @@ def test_bad_rates(kind, lr):
         (Adam, {"betas": (1, 0.9)}, "betas"),
         (Adam, {"betas": (0.9, -0.1)}, "betas"),
         (Adam, {"betas": (NAN, 0.9)}, "betas"),
+        (Adam, {"betas": 0.9}, "betas=0.9: expected two numbers"),
+        (Adam, {"betas": (0.9,)}, "betas=.* expected two numbers"),
+        (SGD, {"schedule": "cosine"}, "schedule='cosine': expected a function of the step number"),
+        (SGD, {"lr": True}, "lr=True: expected a number above 0"),
         (Adam, {"eps": 0}, "eps"),
         (Adam, {"weight_decay": NAN}, "weight_decay"),
         (AdamW, {"weight_decay": -0.1}, "weight_decay"),
@@ -304,6 +381,50 @@ def test_bad_settings(kind, settings, culprit):
 def test_nothing_to_optimize(kind):
     with pytest.raises(SettingError, match="at least one parameter"):
         kind(iter([]), lr=0.1)
+
+
+def test_what_is_no_list_of_different_parameters():
+    w, v = (Tensor(np.ones(1), requires_grad=True) for _ in range(2))
+    for parameters, words in (
+        ([w, v, w], "contains a tensor twice"),
+        (w, "expected a list of parameters, such as model.parameters.., got a Tensor"),
+        (3, "got a int"),
+        ([np.ones(1)], "with a ndarray in it"),
+        ([("weight", w)], "with a tuple in it"),
+    ):
+        with pytest.raises(SettingError, match=words):
+            SGD(parameters, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: step_decay(0), "total_steps=0: expected a whole number, at least 1"),
+        (lambda: step_decay(10, drops=-1), "drops=-1"),
+        (lambda: step_decay(10, factor=NAN), "factor=nan"),
+        (lambda: cosine(2.5), "total_steps=2.5"),
+        (lambda: cosine(True), "total_steps=True"),
+        (lambda: cosine(10, floor=-1), "floor=-1"),
+        (lambda: one_cycle(-3), "total_steps=-3"),
+        (lambda: one_cycle(10, warmup=1.5), "warmup=1.5: expected a number at least 0, at most 1"),
+        (lambda: one_cycle(10, start=NAN), "start=nan"),
+        (lambda: one_cycle(10, end=-1), "end=-1"),
+    ],
+)
+def test_bad_schedules(make, words):
+    with pytest.raises(SettingError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+@pytest.mark.parametrize("factor", [NAN, INF, -1])
+def test_a_schedule_that_makes_no_rate(kind, factor):
+    parameter = Tensor(np.ones(1), requires_grad=True)
+    parameter.grad = np.ones(1)
+    optimizer = kind([parameter], lr=0.1, schedule=lambda step: factor if step else 1)
+    optimizer.step()
+    with pytest.raises(SettingError, match=r"the schedule makes the learning rate of step 1 .*: expected at least 0"):
+        optimizer.step()
 
 
 @pytest.mark.parametrize("value", [0.1, np.float32(0.1), np.float64(0.1)])
@@ -383,6 +504,15 @@ def test_clipping_follows_the_formula(max_norm, dtype):
         assert clipped.dtype == dtype
         np.testing.assert_allclose(clipped, grad * factor, rtol=1e-6)
     assert parameters[-1].grad is None
+
+
+@pytest.mark.parametrize("max_norm", [-1, 0, NAN, "1", None])
+def test_a_norm_that_is_none_is_refused(max_norm):
+    parameters, grads = with_gradients()
+    with pytest.raises(SettingError, match=r"max_norm=.*: expected a number above 0"):
+        clip_gradients(parameters, max_norm)
+    clip_gradients(parameters, INF)  # measures only
+    assert all(np.array_equal(p.grad, grad) for p, grad in zip(parameters, grads, strict=False))
 
 
 def test_gradients_below_the_norm_keep_their_bits():

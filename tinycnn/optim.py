@@ -1,12 +1,14 @@
 """Optimizers, which update parameters from their gradients, and schedules, which change the learning rate over a run.
 
 Every optimizer stores a few arrays per parameter, in its shape ("slots", such as the velocity), and counts its steps.
+Where the update depends on the number of updates before (Adam), the steps that a parameter missed are counted too.
 Notation: p parameter, g gradient, lr learning rate. Updates happen in place.
 """
 
 import math
 from collections.abc import Callable, Iterable
-from numbers import Real
+from functools import partial
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 from tinycnn.backends import get_backend
@@ -23,43 +25,63 @@ class Optimizer:
     """Base class. ``lr``: learning rate; ``schedule(step)``: its factor, by default 1.
 
     Frozen parameters are left out; parameters without a gradient are not changed, not even by weight decay. Raises
-    SettingError when there is nothing to train.
+    SettingError when there is nothing to train, or when a parameter is given twice.
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ()
+    counts_updates: ClassVar[bool] = False  # whether the rates of a parameter depend on how often it was updated
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, schedule: Schedule | None = None) -> None:
         self.base_lr = in_range("lr", lr, above=0)
-        given = list(parameters)
+        if schedule is not None and not callable(schedule):
+            raise SettingError(f"schedule={schedule!r}: expected a function of the step number, such as cosine(steps)")
+        given = checked_parameters(parameters)
         self.parameters = [parameter for parameter in given if parameter.requires_grad]
-        if not given:
-            raise SettingError("an optimizer needs at least one parameter")
         if not self.parameters:
             raise SettingError(f"nothing is left to train: all {len(given)} parameters are frozen; unfreeze a layer")
         self.schedule = schedule or constant()
         self.step_count = 0
+        self.missed = [0] * len(self.parameters)  # steps in which a parameter had no gradient, if they matter
         xp = get_backend().xp
-        self.slots = [{name: xp.zeros_like(p.data) for name in self.slot_names} for p in self.parameters]
+        self.slots = [{name: xp.zeros(p.shape, p.dtype) for name in self.slot_names} for p in self.parameters]
 
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return self.base_lr * self.schedule(self.step_count)
+        return self.rate(self.step_count)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step ``step``; raises SettingError when the schedule makes it negative or not finite."""
+        rate = self.base_lr * self.schedule(step)
+        if not 0 <= rate < math.inf:
+            raise SettingError(f"the schedule makes the learning rate of step {step} {rate}: expected at least 0")
+        return rate
 
     def step(self) -> None:
-        """Update every parameter once."""
-        self.move(self.rates(self.step_count))
+        """Update every parameter that has a gradient."""
+        for missed in sorted(set(self.missed)):
+            rates = self.rates(self.step_count, missed) if missed else self.rates(self.step_count)
+            self.move(rates, missed)
+        self.count_step([i for i, parameter in enumerate(self.parameters) if parameter.grad is None])
+
+    def count_step(self, resting: Iterable[int] = ()) -> None:
+        """Count a step, which the parameters with the numbers ``resting`` missed."""
         self.step_count += 1
+        if self.counts_updates:
+            for i in resting:
+                self.missed[i] += 1
 
-    def rates(self, step: int) -> tuple[float, ...]:
+    def rates(self, step: int, missed: int = 0) -> tuple[float, ...]:
         """The numbers of ``update`` that depend on the step number ``step``, from 0: here the learning rate."""
-        return (self.base_lr * self.schedule(step),)
+        return (self.rate(step),)
 
-    def move(self, rates: Iterable[Rate]) -> None:
-        """Update every parameter with these rates, without counting a step."""
-        pairs = zip(self.parameters, self.slots, strict=True)
-        moving = [(parameter.data, parameter.grad, slots) for parameter, slots in pairs if parameter.grad is not None]
-        self.update_all(get_backend(), moving, tuple(rates))
+    def move(self, rates: Iterable[Rate], missed: int | None = None) -> None:
+        """Update all parameters, or those that missed ``missed`` steps, with these rates; counts no step."""
+        chosen = (missed is None or missed == own for own in self.missed)
+        triples = zip(self.parameters, self.slots, chosen, strict=True)
+        moving = [(p.data_to_change(), p.grad, slots) for p, slots, now in triples if now and p.grad is not None]
+        if moving:
+            self.update_all(get_backend(), moving, tuple(rates))
 
     def update_all(self, backend: Backend, moving: Moving, rates: tuple[Rate, ...]) -> None:
         """Change all these parameters and their slots in place, in one pass over memory where the backend has a kernel.
@@ -99,19 +121,49 @@ class Optimizer:
         return {"optimizer": type(self).__name__, "learning rate": numbers.pop("base_lr"), **numbers}
 
     def state_dict(self) -> dict[str, Any]:
-        """``step`` and copies of all slots on the host, ``{"step": int, "slots": [{name: array}]}``."""
+        """``step`` and copies of all slots on the host, ``{"step": int, "slots": [{name: array}]}``.
+
+        ``missed``, a list of integers, is part of it where a parameter has missed steps.
+        """
         to_host = get_backend().to_host
         slots = [{name: to_host(array).copy() for name, array in slots.items()} for slots in self.slots]
-        return {"step": self.step_count, "slots": slots}
+        return {"step": self.step_count, "slots": slots} | ({"missed": list(self.missed)} if any(self.missed) else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where ``state_dict()`` was called; raises ShapeError for the state of other parameters."""
-        if _shapes_and_dtypes(self.slots) != _shapes_and_dtypes(state["slots"]):
+        try:
+            step, missed = state["step"], state.get("missed", [0] * len(self.slots))
+            fits = len(missed) == len(self.slots)
+            fits = fits and _shapes_and_dtypes(self.slots) == _shapes_and_dtypes(state["slots"])
+            damaged = any(whole_number("step", count) > step for count in (step, *missed))
+        except (LookupError, TypeError, AttributeError):
+            raise SettingError("expected an optimizer state, as state_dict() returns it") from None
+        if not fits:
             raise ShapeError("this optimizer state belongs to other parameters or to another optimizer")
-        self.step_count = int(state["step"])
+        if damaged:
+            raise SettingError(f"this optimizer state is damaged: {step} steps, of which {missed} were missed")
+        self.step_count, self.missed = int(step), list(map(int, missed))
         for slots, values in zip(self.slots, state["slots"], strict=True):
             for name, array in slots.items():
                 array[...] = get_backend().asarray(values[name])
+
+
+def checked_parameters(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """``parameters`` as a list; raises SettingError unless they are one or more different tensors."""
+    if isinstance(parameters, Tensor) or not isinstance(parameters, Iterable):
+        kind = type(parameters).__name__
+        raise SettingError(f"expected a list of parameters, such as model.parameters(), got a {kind}")
+    given = list(parameters)
+    if not given:
+        raise SettingError("an optimizer needs at least one parameter")
+    strange = next((type(one).__name__ for one in given if not isinstance(one, Tensor)), None)
+    if strange:
+        raise SettingError(f"expected a list of tensors, such as model.parameters(), with a {strange} in it")
+    if len(set(given)) < len(given):
+        raise SettingError(
+            "the list of parameters contains a tensor twice, which would be updated twice: leave one out"
+        )
+    return given
 
 
 def _shapes_and_dtypes(slots: list[dict[str, Array]]) -> list[dict[str, tuple[Any, ...]]]:
@@ -129,9 +181,12 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Array:
 
         g ← g · min(1, max_norm / (norm + 1e-6))
 
-    The direction stays the same, so a single unusual batch cannot move the weights far. Source: Pascanu et al., "On the
-    difficulty of training recurrent neural networks", 2013; the 1e-6 is PyTorch's.
+    The direction stays the same, so a single unusual batch cannot move the weights far. Raises SettingError unless
+    ``max_norm`` is above 0. Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013;
+    the 1e-6 is PyTorch's.
     """
+    if max_norm != math.inf:
+        max_norm = in_range("max_norm", max_norm, above=0)
     parameters = list(parameters)
     norm = gradient_norm(parameters)
     factor = get_backend().xp.minimum(1.0, max_norm / (norm + 1e-6))
@@ -184,6 +239,7 @@ class Adam(Optimizer):
     """
 
     slot_names = ("m", "v")
+    counts_updates = True
     coupled = True  # whether weight_decay is part of the gradient
 
     def __init__(
@@ -196,14 +252,16 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         schedule: Schedule | None = None,
     ) -> None:
+        if not (isinstance(betas, tuple | list) and len(betas) == 2):
+            raise SettingError(f"betas={betas!r}: expected two numbers")
         self.beta1, self.beta2 = (in_range("betas", beta, at_least=0, below=1) for beta in betas)
         self.eps = in_range("eps", eps, above=0)
         self.weight_decay = in_range("weight_decay", weight_decay, at_least=0)
         super().__init__(parameters, lr, schedule)
 
-    def rates(self, step: int) -> tuple[float, ...]:
+    def rates(self, step: int, missed: int = 0) -> tuple[float, ...]:
         """The learning rate divided by ``1-β₁ᵗ``, and the factor ``1 / (1-β₂ᵗ)`` of v, with t from 1."""
-        (lr,), t = super().rates(step), step + 1
+        lr, t = self.rate(step), step + 1 - missed
         return lr / (1 - self.beta1**t), 1 / (1 - self.beta2**t)
 
     def fused_kernel(self, backend: Backend) -> Callable[..., None] | None:
@@ -251,10 +309,9 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay, schedule=schedule)
 
-    def rates(self, step: int) -> tuple[float, ...]:
+    def rates(self, step: int, missed: int = 0) -> tuple[float, ...]:
         """Those of Adam, and the factor ``1 - lr·weight_decay`` by which weights shrink."""
-        (lr,) = Optimizer.rates(self, step)
-        return *super().rates(step), 1 - lr * self.weight_decay
+        return *super().rates(step, missed), 1 - self.rate(step) * self.weight_decay
 
     def update(self, backend: Backend, p: Array, g: Array, *rates: Rate, **slots: Array) -> None:
         *adam_rates, shrink = rates
@@ -265,19 +322,36 @@ class AdamW(Adam):
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 
 
+# The functions below return schedules that can be pickled: `partial` of a function of the module.
+
+
 def constant() -> Schedule:
     """The same learning rate throughout: step → 1. (A schedule is a function of the step number, from 0.)"""
-    return lambda step: 1.0
+    return _constant
+
+
+def _constant(step: int) -> float:
+    return 1.0
 
 
 def step_decay(total_steps: int, *, drops: int = 3, factor: float = 0.1) -> Schedule:
     """Multiply by ``factor`` after each of ``drops + 1`` equal parts of the run."""
-    return lambda step: factor ** min(step * (drops + 1) // total_steps, drops)
+    drops, factor = whole_number("drops", drops), in_range("factor", factor, above=0)
+    return partial(_step_decay, whole_number("total_steps", total_steps, at_least=1), drops, factor)
+
+
+def _step_decay(total_steps: int, drops: int, factor: float, step: int) -> float:
+    return factor ** min(step * (drops + 1) // total_steps, drops)
 
 
 def cosine(total_steps: int, *, floor: float = 0.0) -> Schedule:
     """From 1 down to ``floor`` along half a cosine. Source: Loshchilov, Hutter, "SGDR", 2017."""
-    return lambda step: floor + (1 - floor) * (1 + math.cos(math.pi * min(step / total_steps, 1))) / 2
+    floor = in_range("floor", floor, at_least=0)
+    return partial(_cosine, whole_number("total_steps", total_steps, at_least=1), floor)
+
+
+def _cosine(total_steps: int, floor: float, step: int) -> float:
+    return floor + (1 - floor) * (1 + math.cos(math.pi * min(step / total_steps, 1))) / 2
 
 
 def one_cycle(total_steps: int, *, warmup: float = 0.3, start: float = 0.04, end: float = 1e-4) -> Schedule:
@@ -285,13 +359,15 @@ def one_cycle(total_steps: int, *, warmup: float = 0.3, start: float = 0.04, end
 
     Source: Smith, "Super-convergence", 2018.
     """
-    peak = max(round(warmup * total_steps), 1)
+    total_steps = whole_number("total_steps", total_steps, at_least=1)
+    start, end = in_range("start", start, at_least=0), in_range("end", end, at_least=0)
+    warmup = in_range("warmup", warmup, at_least=0, at_most=1)
+    return partial(_one_cycle, total_steps, max(round(warmup * total_steps), 1), start, end)
 
-    def factor(step: int) -> float:
-        low, progress = (start, 1 - step / peak) if step < peak else (end, (step - peak) / max(total_steps - peak, 1))
-        return low + (1 - low) * (1 + math.cos(math.pi * min(progress, 1))) / 2
 
-    return factor
+def _one_cycle(total_steps: int, peak: int, start: float, end: float, step: int) -> float:
+    low, progress = (start, 1 - step / peak) if step < peak else (end, (step - peak) / max(total_steps - peak, 1))
+    return low + (1 - low) * (1 + math.cos(math.pi * min(progress, 1))) / 2
 
 
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {
@@ -303,13 +379,27 @@ SCHEDULES: dict[str, Callable[[int], Schedule]] = {
 
 
 def in_range(
-    name: str, value: Any, *, above: float | None = None, at_least: float | None = None, below: float | None = None
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
 ) -> float:
     """``value`` as a float; raises SettingError when it is NaN, infinite, or outside the given bounds."""
-    bounds = {"above": above, "at least": at_least, "below": below}
+    bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
     wanted = ", ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
-    fits = isinstance(value, Real) and math.isfinite(value)
+    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     fits = fits and (above is None or value > above) and (at_least is None or value >= at_least)
-    if not (fits and (below is None or value < below)):
+    fits = fits and (below is None or value < below) and (at_most is None or value <= at_most)
+    if not fits:
         raise SettingError(f"{name}={value}: expected a number {wanted}")
     return float(value)
+
+
+def whole_number(name: str, value: Any, *, at_least: int = 0) -> int:
+    """``value`` as an int; raises SettingError for a fraction, a bool, and a number below ``at_least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
+        raise SettingError(f"{name}={value!r}: expected a whole number, at least {at_least}")
+    return int(value)

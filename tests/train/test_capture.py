@@ -251,7 +251,7 @@ def test_steps_are_captured_once():
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(
     "change",
-    ["data", "optimizer", "parameter", "setting", "batch size", "augmentation", "clipping", "layer"],
+    ["data", "optimizer", "parameter", "setting", "batch size", "augmentation", "clipping", "layer", "frozen"],
 )
 def test_a_change_that_invalidates_a_capture_captures_again(change):
     """Compared with an eager trainer that sees the same change."""
@@ -275,10 +275,17 @@ def test_a_change_that_invalidates_a_capture_captures_again(change):
                 trainer.augment = Affine()
             case "clipping":
                 trainer.clip_norm = 0.01
+            case "frozen":  # Adam: for an epoch, a parameter misses its updates
+                trainer.model.layers["dense_1"].freeze()
+                trainer.train_epoch(images, labels, epoch=1)
+                trainer.model.layers["dense_1"].unfreeze()
             case "layer":
                 trainer.model.layers["dropout_1"].p, trainer.model.layers["batchnorm_1"].momentum = 0.9, 0.5
         scores = trainer.train_epoch(images, labels, epoch=2)
         results.append((scores, everything(trainer)))
+        if change == "frozen":
+            assert sorted(set(trainer.optimizer.missed)) == [0, 5]
+            assert trainer.why_eager == ("a parameter that was frozen for some steps needs rates of its own" * wanted)
     assert results[0] == results[1]
 
 

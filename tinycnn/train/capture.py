@@ -85,6 +85,9 @@ def reason_not_recordable(step: TrainingStep, images: Array) -> str:
         external.append(type(step.optimizer).__name__)
     if external:
         return f"{', '.join(external)} is not part of tinycnn and may compute something different in every step"
+    optimizer = step.optimizer
+    if any(missed and p.requires_grad for missed, p in zip(optimizer.missed, optimizer.parameters, strict=True)):
+        return "a parameter that was frozen for some steps needs rates of its own"
     return ""
 
 
@@ -99,6 +102,7 @@ class CapturedSteps:
         self.recorder, self.replays = backend.recorder(), dict[int, Callable[[], None]]()
         self.objects, self.settings = recorded_objects(step), recorded_settings(step, sampler)
         self.dropouts = dropout_layers(step.model)
+        self.resting: list[int] = []  # the parameters without a gradient: frozen after the optimizer was made
         self.row_type = self._row_type()
         self.table = xp.zeros((-(-len(labels) // sampler.batch_size), self.row_type.itemsize), np.uint8)
         self.current = xp.zeros(self.row_type.itemsize, np.uint8)  # the row of the next step
@@ -139,7 +143,7 @@ class CapturedSteps:
         else:
             self._record(count)
         self._draw_ahead(progress.epoch + 1, progress.step)
-        self.step.optimizer.step_count += 1
+        self.step.optimizer.count_step(self.resting)
         for dropout in self.dropouts:
             dropout.step += 1
         progress.count(count)
@@ -156,6 +160,7 @@ class CapturedSteps:
         """The recorded step: train on the ``count`` images of the current row, then load the next row."""
         batch = self._current_batch(count)
         outputs = self.step.forward_backward(batch)
+        self.resting = [i for i, parameter in enumerate(self.step.optimizer.parameters) if parameter.grad is None]
         self.step.update(batch.rates)
         self.step.optimizer.zero_grad()  # so that recording starts with the same memory state
         sums = self.loss_sum, self.correct

@@ -113,7 +113,8 @@ class Snapshot:
     def __init__(self, step: TrainingStep, progress: Progress) -> None:
         self.step, self.progress = step, progress
         self.arrays = [array.copy() for array in changing_arrays(step)]
-        self.counters, self.step_count = step.model.counters(), step.optimizer.step_count
+        self.counters = step.model.counters()
+        self.step_count, self.missed = step.optimizer.step_count, list(step.optimizer.missed)
         self.saved_progress = progress.copy()
 
     def restore(self) -> None:
@@ -121,7 +122,7 @@ class Snapshot:
         for array, values in zip(changing_arrays(self.step), self.arrays, strict=True):
             array[...] = values
         self.step.model.load_counters(self.counters)
-        self.step.optimizer.step_count = self.step_count
+        self.step.optimizer.step_count, self.step.optimizer.missed = self.step_count, list(self.missed)
         self.progress.restore(self.saved_progress)
 
 
