@@ -1,12 +1,12 @@
 """``POST /predict``: correct predictions, also for many clients at once, and an error message for bad requests."""
 
+import asyncio
 import base64
 import json
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +21,7 @@ import tinycnn
 from tests.data.test_drawing import HOSTILE
 from tinycnn import explain
 from tinycnn.commands import main
-from tinycnn.commands.serve import address, is_loopback
+from tinycnn.commands.serve import address
 from tinycnn.data.drawing import read_drawing
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling, Sequential, Softmax
@@ -34,9 +34,10 @@ TestClient = pytest.importorskip("starlette.testclient", reason=MISSING).TestCli
 from tests.support.web_helpers import serving, small_model  # noqa: E402
 from tinycnn.web import app as web_app  # noqa: E402
 from tinycnn.web.app import create_app  # noqa: E402
+from tinycnn.web.decoder import DecodingError  # noqa: E402
 from tinycnn.web.predictions import MAX_BYTES, Predictor, encode_maps, layers_to_show  # noqa: E402
-from tinycnn.web.request_picture import MAX_BODY  # noqa: E402
-from tinycnn.web.security import BAD_WINDOW_S, MAX_BAD, MAX_CLIENTS, BadRequestLimiter, without_port  # noqa: E402
+from tinycnn.web.request_picture import JSON_TYPE, MAX_BODY, MAX_SIDE, SIGNATURES, decode_picture  # noqa: E402
+from tinycnn.web.security import BAD_WINDOW_S, MAX_BAD, MAX_CLIENTS, BadRequestLimiter, host_name, is_loopback  # noqa: E402
 
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
@@ -58,9 +59,14 @@ def model():
     return small_model()
 
 
+def client_of(model, names=None, decode=decode_picture, **options):
+    """A client of the application without a server; it decodes in this process unless ``decode`` is another."""
+    return TestClient(create_app(Predictor(model), decode, names), **options)
+
+
 @pytest.fixture
 def client(model):
-    return TestClient(create_app(Predictor(model)))
+    return client_of(model)
 
 
 def error_sentence(response, status):
@@ -68,6 +74,14 @@ def error_sentence(response, status):
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
     return response.json()["error"]
+
+
+def assert_secure(headers):
+    """The headers that keep a browser from doing more with a response than it should."""
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["cache-control"] == "no-store"
 
 
 # ------------------------------------------------------------------------------------------------ correct predictions
@@ -163,7 +177,7 @@ def test_only_one_computes_at_a_time(model, monkeypatch):
 
 def test_other_input_shapes_and_class_counts_work():
     model = Sequential(Rescaling(1 / 255), Flatten(), Dense(3), input_shape=(20, 24, 1))
-    client = TestClient(create_app(Predictor(model)))
+    client = client_of(model)
     answer = client.post("/predict?inside=1", content=drawing(), headers=PNG).json()
     assert len(answer["probabilities"]) == 3
     assert np.array(answer["picture"]).shape == (20, 24)
@@ -172,7 +186,7 @@ def test_other_input_shapes_and_class_counts_work():
 
 def test_predictions_use_the_class_names(model):
     model.class_names = [f"thing {k}" for k in range(10)]
-    client = TestClient(create_app(Predictor(model)))
+    client = client_of(model)
     assert client.get("/model").json()["class_names"] == list(model.class_names)
     answer = client.post("/predict", content=drawing(), headers=PNG).json()
     assert answer["answer"] == f"thing {answer['digit']}"
@@ -251,13 +265,30 @@ def test_bad_json_is_refused_with_a_message(client, body):
 
 @pytest.mark.parametrize(("body", "message"), HOSTILE.values(), ids=HOSTILE)
 def test_hostile_images_are_refused_with_a_message(client, body, message):
-    assert message in error_sentence(client.post("/predict", content=body, headers=PNG), 400)
+    kind = next((kind for kind, signature in SIGNATURES.items() if signature.match(body)), None)
+    response = client.post("/predict", content=body, headers={"Content-Type": kind or "image/png"})
+    assert (message if kind else "not an image of its Content-Type") in error_sentence(response, 400)
 
 
 def test_a_picture_with_too_many_pixels_is_refused(client):
     stream = BytesIO()
     Image.new("1", (2100, 2100)).save(stream, "PNG")
     assert "above 4,000,000" in error_sentence(client.post("/predict", content=stream.getvalue(), headers=PNG), 400)
+
+
+def test_an_image_is_read_only_under_its_own_type(client):
+    """TIFF and PPM, which the library reads, are not offered at all."""
+    image = Image.open(BytesIO(drawing()))
+    for written in ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"]:
+        stream = BytesIO()
+        image.save(stream, written)
+        for kind in SIGNATURES:
+            response = client.post("/predict", content=stream.getvalue(), headers={"Content-Type": kind})
+            if kind == f"image/{written.lower()}":
+                assert response.status_code == 200, kind
+            else:
+                assert f"not an image of its Content-Type, {kind}" in error_sentence(response, 400), written
+                client = client_of(small_model()) if kind == "image/bmp" else client  # below the rate limit
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "multipart/form-data", "image/svg+xml", "application/postscript"])
@@ -292,14 +323,16 @@ def test_other_methods_are_refused(client, method, path):
 
 def test_an_internal_error_does_not_expose_its_traceback(model, monkeypatch):
     monkeypatch.setattr(Predictor, "predict", lambda *_: 1 / 0)
-    client = TestClient(create_app(Predictor(model)), raise_server_exceptions=False)
-    assert "internal server error" in error_sentence(client.post("/predict", content=drawing(), headers=PNG), 500)
+    client = client_of(model, raise_server_exceptions=False)
+    response = client.post("/predict", content=drawing(), headers=PNG)
+    assert "internal server error" in error_sentence(response, 500)
+    assert_secure(response.headers)
 
 
 @given(st.binary(max_size=200), st.sampled_from(["application/json", "image/png", "image/gif", "x"]))
 @settings(max_examples=60, deadline=None)
 def test_any_body_gets_a_json_response(body, kind):
-    client = TestClient(create_app(Predictor(small_model())))
+    client = client_of(small_model())
     response = client.post("/predict", content=body, headers={"Content-Type": kind})
     assert response.status_code in (200, 400, 415)
     assert response.json()
@@ -314,6 +347,38 @@ def test_many_bad_requests_are_rate_limited(client):
     response = client.post("/predict", content=drawing(), headers=PNG)
     assert "ask again in" in error_sentence(response, 429)
     assert 1 <= int(response.headers["Retry-After"]) <= BAD_WINDOW_S
+
+
+def test_decodings_that_had_to_be_ended_count_ten_times(model):
+    def decode(*_):
+        raise DecodingError("it takes too long")
+
+    client = client_of(model, decode=decode)
+    for _ in range(3):
+        assert "too long" in error_sentence(client.post("/predict", headers=PNG), 400)
+    error_sentence(client.post("/predict", headers=PNG), 429)
+
+
+def test_a_client_over_the_limit_loses_its_waiting_requests_too(model, monkeypatch):
+    monkeypatch.setattr(web_app, "PLACES", 1)
+    monkeypatch.setattr(web_app, "BAD_DECODING", MAX_BAD)
+    release, decoded = threading.Event(), []
+
+    def decode(_, body, __):
+        decoded.append(body)
+        assert release.wait(20)
+        raise DecodingError("it takes too long")
+
+    async def ask_twice():
+        transport = httpx.ASGITransport(app=create_app(Predictor(model), decode))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            asked = [asyncio.create_task(client.post("/predict", content=body, headers=PNG)) for body in (b"1", b"2")]
+            await asyncio.sleep(0.05)
+            release.set()
+            return [response.status_code for response in await asyncio.gather(*asked)]
+
+    assert asyncio.run(ask_twice()) == [400, 429]
+    assert decoded == [b"1"]
 
 
 def test_the_rate_limit_expires_and_old_clients_are_dropped():
@@ -332,25 +397,78 @@ def test_the_rate_limit_expires_and_old_clients_are_dropped():
     assert len(limiter.times) == MAX_CLIENTS
 
 
-@pytest.mark.parametrize(
-    ("host", "status"),
-    [("localhost", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200), ("evil.example", 400), ("localhost.evil", 400)],
-)
-def test_only_the_given_host_names_are_accepted(model, host, status):
-    client = TestClient(create_app(Predictor(model), ["127.0.0.1", "localhost", "[::1]"]))
-    assert client.get("/", headers={"Host": host}).status_code == status
+OWN_NAMES = ["localhost", "LOCALHOST", "localhost.", "LocalHost.:8000", "127.0.0.1", "127.0.0.1:8000", "127.1.2.3"]
+OWN_NAMES += [
+    "[::1]",
+    "[::1]:8000",
+    "[0:0:0:0:0:0:0:1]",
+    "[::ffff:127.0.0.1]",
+    "localhost:",
+    "pi.local",
+    "PI.local.:80",
+]
+FOREIGN_NAMES = [
+    "evil.example",
+    "localhost.evil",
+    "127.0.0.1.evil.example",
+    "localhost..",
+    "192.168.0.2",
+    "[::2]",
+    ":80",
+]
 
 
-def test_without_port_removes_the_port():
-    assert [without_port(host) for host in ("a", "a:1", "[::1]", "[::1]:80", "")] == ["a", "a", "[::1]", "[::1]", ""]
+def test_only_the_names_of_this_machine_are_accepted(model):
+    client = client_of(model, ["localhost", "Pi.Local"])
+    for host in OWN_NAMES:
+        assert client.get("/", headers={"Host": host}).status_code == 200, host
+    for host in FOREIGN_NAMES:
+        assert "that host name" in error_sentence(client.get("/", headers={"Host": host}), 400), host
 
 
-@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/openapi.json", "/model", "/nowhere"])
+def test_host_names_lose_port_case_and_final_dot():
+    names = {"a": "a", "A:1": "a", "a.:": "a", "[::1]": "::1", "[::1]:80": "::1", "::1": "::1", "a:b": "a:b", "": ""}
+    assert {host: host_name(host) for host in names} == names
+
+
+def test_only_loopback_addresses_are_of_this_machine_only():
+    own = ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"]
+    others = ["0.0.0.0", "::", "192.168.0.2", "::ffff:192.168.0.2", "localhost", "127.evil.example", ""]
+    assert [is_loopback(address) for address in own + others] == [True] * len(own) + [False] * len(others)
+
+
+CROSS_ORIGIN = [
+    {"Origin": "http://evil.example"},
+    {"Origin": "http://testserver.evil.example"},
+    {"Origin": "http://testserver:8001"},  # another program of this machine
+    {"Origin": "null"},  # a file, or a sandboxed frame
+    {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
+SAME_ORIGIN = [
+    {},  # no browser
+    {"Origin": "http://testserver"},
+    {"Origin": "http://TestServer", "Host": "testserver"},
+    {"Origin": "http://localhost:8000", "Host": "localhost:8000"},
+    {"Origin": "https://public.example", "Sec-Fetch-Site": "same-origin"},  # behind a web server that changes Host
+    {"Sec-Fetch-Site": "none"},
+]
+
+
+def test_a_foreign_page_can_neither_predict_nor_lock_the_own_page_out(client):
+    for headers in CROSS_ORIGIN * 5:  # more than MAX_BAD
+        response = client.post("/predict", content=b"{", headers={**PNG, **headers})
+        assert "page of another host" in error_sentence(response, 403), headers
+    for _ in range(MAX_BAD):  # what a page can send without asking, from a browser that sends neither header
+        error_sentence(client.post("/predict", content=b"x", headers={"Content-Type": "text/plain"}), 415)
+    for headers in SAME_ORIGIN:
+        assert client.post("/predict", content=drawing(), headers={**PNG, **headers}).status_code == 200, headers
+
+
+@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/openapi.json", "/model", "/nowhere", "/predict"])
 def test_every_response_has_the_security_headers(client, path):
-    headers = client.get(path).headers
-    assert "default-src 'none'" in headers["content-security-policy"]
-    assert headers["x-content-type-options"] == "nosniff"
-    assert headers["x-frame-options"] == "DENY"
+    assert_secure(client.get(path).headers)
 
 
 def test_the_page_loads_nothing_from_other_hosts():
@@ -368,7 +486,10 @@ def test_openapi_describes_the_responses(client):
     layer = description["components"]["schemas"]["Layer"]["properties"]
     assert set(layer) == set(encode_maps("", np.zeros(1)))
     operation = description["paths"]["/predict"]["post"]
-    assert {"200", "400", "408", "413", "415", "429", "503"} == set(operation["responses"])
+    assert {"200", "400", "403", "408", "413", "415", "429", "503"} == set(operation["responses"])
+    assert set(operation["requestBody"]["content"]) == {*SIGNATURES, JSON_TYPE}
+    rows = operation["requestBody"]["content"][JSON_TYPE]["schema"]["properties"]["pixels"]
+    assert rows["maxItems"] == rows["items"]["maxItems"] == MAX_SIDE
 
 
 # ---------------------------------------------------------------------------------------------------- the real server
@@ -399,51 +520,21 @@ def probabilities_of(client, server, seed):
     pytest.fail("still busy")
 
 
-def connect(server):
-    host, port = server.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=30)
-
-
-def test_slow_clients_do_not_block_others_and_are_disconnected(server):
-    """Twenty clients that send one byte of a picture, one that sends nothing, one that stops in its first line."""
-    host = server.removeprefix("http://")
-    head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\nx"
-    with ExitStack() as stack:
-        slow = [stack.enter_context(connect(server)) for _ in range(20)]
-        silent, half = stack.enter_context(connect(server)), stack.enter_context(connect(server))
-        for one in slow:
-            one.sendall(head.encode())
-        half.sendall(b"GET / HTTP/1.1\r\nHost:")
-        start = time.perf_counter()
-        assert httpx.post(f"{server}/predict", content=drawing(), headers=PNG, timeout=30).status_code == 200
-        assert time.perf_counter() - start < web_app.BODY_TIMEOUT_S / 2
-        assert b" 408 " in slow[0].recv(1000)
-        assert silent.recv(100) == b""
-        assert half.recv(100) == b""
-
-
-def test_bytes_that_are_not_http_get_status_400(server):
-    with connect(server) as one:
-        one.sendall(b"\x16\x03\x01 hello\r\n\r\n")
-        assert one.recv(1000).startswith(b"HTTP/1.1 400")
-    assert httpx.get(server).status_code == 200
-
-
-def test_at_most_eight_requests_are_pending(model, monkeypatch):
+def test_no_more_than_the_allowed_requests_are_pending(model, monkeypatch):
+    monkeypatch.setattr(web_app, "MAX_PENDING", web_app.PLACES)
     release, arrived = threading.Event(), threading.Semaphore(0)
 
-    def wait_then_read(*_):
+    def wait_then_decode(*_):
         arrived.release()
         assert release.wait(20)
         return read_drawing(drawing())
 
-    monkeypatch.setattr(web_app, "decode_picture", wait_then_read)
-    with TestClient(create_app(Predictor(model))) as client, ThreadPoolExecutor(web_app.MAX_PENDING) as pool:
-        asked = [pool.submit(client.post, "/predict", headers=PNG) for _ in range(web_app.MAX_PENDING)]
+    with client_of(model, decode=wait_then_decode) as client, ThreadPoolExecutor(web_app.PLACES) as pool:
+        asked = [pool.submit(client.post, "/predict", headers=PNG) for _ in range(web_app.PLACES)]
         assert all(arrived.acquire(timeout=20) for _ in asked)
         response = client.post("/predict", headers=PNG)
         release.set()
-        assert [one.result().status_code for one in asked] == [200] * web_app.MAX_PENDING
+        assert [one.result().status_code for one in asked] == [200] * web_app.PLACES
         assert client.post("/predict", headers=PNG).status_code == 200
     assert "busy" in error_sentence(response, 503)
     assert response.headers["Retry-After"] == "1"
@@ -473,11 +564,26 @@ def test_serve_reports_user_errors_in_one_line(tmp_path, capsys):
             assert message in capsys.readouterr().err
 
 
+def test_serve_warns_where_others_can_reach_it_and_accepts_its_own_name(tmp_path, capsys, monkeypatch):
+    class NoServer:
+        def run(self, sockets):
+            raise KeyboardInterrupt  # Ctrl-C
+
+    apps = []
+    monkeypatch.setattr("tinycnn.web.server.make_server", lambda app, _: apps.append(app) or NoServer())
+    monkeypatch.setattr("tinycnn.web.decoder.Decoder.start", lambda _: None)
+    path = tmp_path / "model.safetensors"
+    tinycnn.save(small_model(), path)
+    for host, names in [("0.0.0.0", None), ("LOCALHOST", {"localhost"}), ("127.0.0.1", {"localhost", "127.0.0.1"})]:
+        with tinycnn.use_backend("numpy"):
+            assert main(["serve", str(path), "--port", "0", "--host", host, "--backend", "numpy"]) == 0
+        printed = capsys.readouterr()
+        assert "draw at http://" in printed.out
+        assert ("warning: every machine that can reach" in printed.err) == (names is None)
+        assert apps[-1].names == names
+
+
 def test_addresses():
     assert address("0.0.0.0", 80) == "http://127.0.0.1:80"
     assert address("::", 80) == "http://[::1]:80"
     assert address("fe80::1", 80) == "http://[fe80::1]:80"
-    assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "192.168.0.2")] == [
-        *(True, True, True),
-        *(False, False),
-    ]

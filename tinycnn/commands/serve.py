@@ -6,6 +6,7 @@ example to a phone. POST /predict returns the same as JSON (docs/page.md). Requi
 
 import argparse
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ from tinycnn.saving.model_file import load_finite
 if TYPE_CHECKING:
     from tinycnn.web.predictions import Predictor
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+OPEN = (
+    "warning: every machine that can reach this one over the network can use the page; there is no password and no "
+    "encryption. --host 127.0.0.1 keeps it on this machine."
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,19 +40,27 @@ def run(options: argparse.Namespace) -> None:
         from tinycnn.web.server import make_server
     except ImportError as error:
         raise SettingError(f"the page requires Starlette and uvicorn ({error}): pip install 'tinycnn[web]'") from None
+    from tinycnn.web.decoder import Decoder
     from tinycnn.web.predictions import Predictor
+    from tinycnn.web.security import is_loopback
 
     use_backend(options.backend)
     predictor = Predictor(load_finite(options.model_file))
-    listener = listen(options.host, options.port)
-    warm_up(predictor)
-    port = listener.getsockname()[1]
-    print(f"{options.model_file}: draw at {address(options.host, port)} (Ctrl-C ends)", flush=True)
-    app = create_app(predictor, names=[*LOOPBACK, options.host] if is_loopback(options.host) else None)
+    decoder = Decoder()
     try:
-        make_server(app, options.host, port).run(sockets=[listener])
+        with listen(options.host, options.port) as listener:
+            decoder.start()
+            warm_up(predictor)
+            bound, port = listener.getsockname()[:2]
+            if not is_loopback(bound):
+                print(OPEN, file=sys.stderr)
+            print(f"{options.model_file}: draw at {address(options.host, port)} (Ctrl-C ends)", flush=True)
+            app = create_app(predictor, decoder.decode, ["localhost", options.host] if is_loopback(bound) else None)
+            make_server(app, decoder.stop).run(sockets=[listener])
     except KeyboardInterrupt:
         print()
+    finally:
+        decoder.stop()
 
 
 def warm_up(predictor: "Predictor") -> None:
@@ -66,11 +78,6 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SettingError(f"cannot listen on {host} port {port} ({reason}); choose with --host and --port") from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is an address of this machine only."""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def address(host: str, port: int) -> str:

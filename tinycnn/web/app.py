@@ -5,23 +5,25 @@ Files are read once, when the server starts. The routes are a fixed list, so a r
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from tinycnn.data.drawing import EmptyDrawingError
 from tinycnn.errors import DataError
+from tinycnn.web.decoder import PLACES, DecodingError, StoppedError
 from tinycnn.web.predictions import Predictor
-from tinycnn.web.request_picture import MAX_BODY, UnsupportedTypeError, decode_picture
-from tinycnn.web.security import BadRequestLimiter, SecurityMiddleware, error_response
+from tinycnn.web.request_picture import MAX_BODY, UnsupportedTypeError, picture_type
+from tinycnn.web.security import CLOSE, RETRY, STOPPING, BadRequestLimiter, SecurityMiddleware, error_response
 
 STATIC = Path(__file__).parent / "static"
 FILES = {
@@ -30,63 +32,81 @@ FILES = {
     "/page.js": ("page.js", "text/javascript"),
     "/openapi.json": ("openapi.json", "application/json"),
 }
-MAX_PENDING = 8  # requests that are being decoded or are waiting for the network
+MAX_PENDING = 8  # requests that are being decoded or are waiting for a process or the network
 BODY_TIMEOUT_S = 10.0
+BAD_DECODING = 10  # a picture whose decoding had to be ended counts as so many unreadable ones
+
+Decode = Callable[[str, bytes, tuple[int, int]], np.ndarray]  # as `decode_picture`
 
 
 class RequestError(Exception):
-    """Ends a request with an error response."""
+    """Ends a request with an error response, which counts as ``bad`` unreadable requests of the client."""
 
-    def __init__(self, status: int, sentence: str, **headers: str) -> None:
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None, bad: int = 0) -> None:
         super().__init__(sentence)
-        self.response = error_response(status, sentence, **headers)
+        self.response, self.bad = error_response(status, sentence, headers), bad
 
 
 class PredictEndpoint:
     """``POST /predict``: a picture in, probabilities out."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor, self.limiter, self.pending = predictor, BadRequestLimiter(), 0
+    def __init__(self, predictor: Predictor, decode: Decode) -> None:
+        self.predictor, self.decode, self.limiter = predictor, decode, BadRequestLimiter()
+        self.pending, self.places = 0, asyncio.Semaphore(PLACES)
 
     async def __call__(self, request: Request) -> Response:
         client = request.client.host if request.client else ""
-        if wait := math.ceil(self.limiter.wait_s(client)):
-            sentence = f"too many requests that could not be read; ask again in {wait} s."
-            return error_response(429, sentence, **{"Retry-After": str(wait)})
         try:
-            return JSONResponse(await self._predict(request))
+            return JSONResponse(await self._predict(request, client))
         except RequestError as error:
-            if error.response.status_code < 500:
-                self.limiter.record(client)
+            if error.bad:
+                self.limiter.record(client, error.bad)
             return error.response
 
-    async def _predict(self, request: Request) -> dict[str, Any]:
+    async def _predict(self, request: Request, client: str) -> dict[str, Any]:
+        try:
+            kind = picture_type(request.headers.get("content-type", ""))
+        except UnsupportedTypeError as error:
+            raise RequestError(415, str(error)) from None
+        self._check_rate(client)
         inside = wants_inside(request)
         body = await read_body(request)
         if self.pending >= MAX_PENDING:
-            raise RequestError(503, "busy; ask again in a second.", **{"Retry-After": "1"})
+            raise RequestError(503, "busy; ask again in a second.", RETRY)
         self.pending += 1
         try:
-            return await run_in_threadpool(self._compute, request.headers.get("content-type", ""), body, inside)
+            async with self.places:
+                self._check_rate(client)  # again: others of its pictures may have been decoded meanwhile
+                picture = await run_in_threadpool(self._decode, kind, body)
+            if picture is None:
+                return {"empty": True, "digit": None, "answer": None, "probabilities": None}
+            return await run_in_threadpool(self.predictor.predict, picture, inside)
         finally:
             self.pending -= 1
 
-    def _compute(self, content_type: str, body: bytes, inside: bool) -> dict[str, Any]:
+    def _check_rate(self, client: str) -> None:
+        if wait := math.ceil(self.limiter.wait_s(client)):
+            sentence = f"too many requests that could not be read; ask again in {wait} s."
+            raise RequestError(429, sentence, {"Retry-After": str(wait)})
+
+    def _decode(self, kind: str, body: bytes) -> np.ndarray | None:
         try:
-            return self.predictor.predict(decode_picture(content_type, body, self.predictor.shape), inside)
+            return self.decode(kind, body, self.predictor.shape)
         except EmptyDrawingError:
-            return {"empty": True, "digit": None, "answer": None, "probabilities": None}
-        except UnsupportedTypeError as error:
-            raise RequestError(415, str(error)) from None
+            return None
+        except DecodingError as error:
+            raise RequestError(400, str(error), bad=BAD_DECODING) from None
         except DataError as error:
-            raise RequestError(400, str(error)) from None
+            raise RequestError(400, str(error), bad=1) from None
+        except StoppedError:
+            raise RequestError(503, STOPPING, CLOSE) from None
 
 
 def wants_inside(request: Request) -> bool:
     """Whether ``?inside=1`` asks for feature maps and saliency; raises RequestError for any other query."""
     query = request.query_params
     if set(query) - {"inside"} or query.get("inside", "0") not in ("0", "1"):
-        raise RequestError(400, "the only query parameter is inside=0 or inside=1.")
+        raise RequestError(400, "the only query parameter is inside=0 or inside=1.", bad=1)
     return query.get("inside") == "1"
 
 
@@ -94,13 +114,13 @@ async def read_body(request: Request) -> bytes:
     """The body of the request; raises RequestError above 1 MiB, or when it takes longer than ten seconds."""
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared[:20]) > MAX_BODY:
-        raise RequestError(413, f"the body is larger than {MAX_BODY:,} bytes.", Connection="close")
+        raise RequestError(413, f"the body is larger than {MAX_BODY:,} bytes.", CLOSE, bad=1)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await _read_at_most(request, MAX_BODY)
     except TimeoutError:
         sentence = f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds."
-        raise RequestError(408, sentence, Connection="close") from None
+        raise RequestError(408, sentence, CLOSE, bad=1) from None
     except ClientDisconnect:
         raise RequestError(400, "the connection ended before the body did.") from None
 
@@ -110,35 +130,25 @@ async def _read_at_most(request: Request, limit: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            raise RequestError(413, f"the body is larger than {limit:,} bytes.", Connection="close")
+            raise RequestError(413, f"the body is larger than {limit:,} bytes.", CLOSE, bad=1)
     return bytes(body)
 
 
-def create_app(predictor: Predictor, names: Iterable[str] | None = None) -> Starlette:
-    """The page and its endpoint as an ASGI application; ``names`` are the host names it accepts (None: any)."""
+def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None = None) -> ASGIApp:
+    """The page and its endpoint; ``names`` are the host names it accepts beside loopback addresses (None: any)."""
+    predict = PredictEndpoint(predictor, decode)
 
     async def describe_model(request: Request) -> Response:
         return JSONResponse(predictor.describe())
 
+    async def answer(request: Request) -> Response:
+        return await predict(request)
+
     routes = [Route(path, _serve_file(name, kind), methods=["GET"]) for path, (name, kind) in FILES.items()]
-    routes += [
-        Route("/model", describe_model, methods=["GET"]),
-        Route("/predict", _as_function(PredictEndpoint(predictor)), methods=["POST"]),
-    ]
-    app = Starlette(
-        routes=routes,
-        middleware=[Middleware(SecurityMiddleware, names=names)],
-        exception_handlers={HTTPException: _http_error, Exception: _internal_error},
-    )
+    routes += [Route("/model", describe_model, methods=["GET"]), Route("/predict", answer, methods=["POST"])]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _internal_error})
     app.router.redirect_slashes = False
-    return app
-
-
-def _as_function(endpoint: PredictEndpoint) -> Any:
-    async def predict(request: Request) -> Response:
-        return await endpoint(request)
-
-    return predict
+    return SecurityMiddleware(app, names)  # outermost: an internal error gets the headers, too
 
 
 def _serve_file(name: str, kind: str) -> Any:
@@ -155,7 +165,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     sentence = {404: "there is nothing at this address.", 405: "this address does not accept that method."}
 
     headers = getattr(error, "headers", None) or {}
-    return error_response(status, sentence.get(status, str(error)), **headers)
+    return error_response(status, sentence.get(status, str(error)), headers)
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """Decodes the body of a request into the picture that the network takes; any other body raises DataError."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,13 @@ MAX_BODY = 1 << 20  # bytes; the page sends about 5,000
 MAX_PIXELS = 4_000_000
 MAX_SIDE = 1024  # of an array of pixels
 
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
+SIGNATURES = {  # how a file of each type begins
+    "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+    "image/webp": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+    "image/gif": re.compile(rb"GIF8[79]a"),
+    "image/bmp": re.compile(rb"BM"),
+}
 JSON_TYPE = "application/json"
 
 
@@ -20,17 +27,25 @@ class UnsupportedTypeError(DataError):
     """The Content-Type is neither an image type nor JSON."""
 
 
-def decode_picture(content_type: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
+def picture_type(content_type: str) -> str:
+    """``Image/PNG; q=1`` → ``image/png``; UnsupportedTypeError for a type that is not read."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in SIGNATURES or kind == JSON_TYPE:
+        return kind
+    raise UnsupportedTypeError(f"Content-Type {kind[:80]!r}: expected {', '.join(SIGNATURES)} or {JSON_TYPE}.")
+
+
+def decode_picture(kind: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
     """An image file, or JSON ``{"pixels": rows of numbers, 0 to 255}`` → ``(1, H, W, 1)`` bytes; ``shape`` is (H, W).
 
-    Raises EmptyDrawingError when nothing is drawn, DataError for any other body that cannot be read.
+    ``kind`` is a type that `picture_type` returned. Raises EmptyDrawingError when nothing is drawn, DataError for any
+    other body that cannot be read, or that is of another type.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind in IMAGE_TYPES:
-        return read_drawing(body, shape, max_pixels=MAX_PIXELS)
     if kind == JSON_TYPE:
         return normalise(decode_pixels(body), shape)
-    raise UnsupportedTypeError(f"Content-Type {kind!r}: expected {', '.join(IMAGE_TYPES)} or {JSON_TYPE}.")
+    if not SIGNATURES[kind].match(body):
+        raise DataError(f"the body is not an image of its Content-Type, {kind}.")
+    return read_drawing(body, shape, max_pixels=MAX_PIXELS)
 
 
 def decode_pixels(body: bytes) -> np.ndarray:
