@@ -419,9 +419,9 @@ def test_inputs_are_left_as_they_were():
     ],
     ids=["relu", "max_pool2d", "overlapping", "max", "relu-then-pool"],
 )
-def test_no_false_alarm_on_a_thousand_seeds(correct, shape, fast_mode):
+def test_no_false_alarm_on_many_seeds(correct, shape, fast_mode):
     """Every other seed draws rounded values, full of ties and zeros; the rest may come close to a kink by chance."""
-    for seed in range(1000):
+    for seed in range(200):  # 1,000 passed once; they take five times as long
         rng = np.random.default_rng(seed)
         x = rng.normal(size=shape) if seed % 2 else rng.integers(-1, 2, size=shape).astype(np.float64)
         result = gradcheck(correct, Tensor(x, requires_grad=True), fast_mode=fast_mode, raise_exception=False)

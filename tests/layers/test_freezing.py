@@ -92,12 +92,12 @@ def check_gradients(make, frozen, of_input):
 # ---------------------------------------------------------------------------------------------------------- gradients
 
 
-@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("of_input", [False, True], ids=["", "of the input, too"])
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
-def test_frozen_layers_do_not_change_other_gradients(make, of_input, dtype):
-    for frozen in subsets(with_parameters(make())):
+def test_frozen_layers_do_not_change_other_gradients(backend, make, of_input, dtype):
+    every = 4 if backend.name == "cupy-emulated" else 1  # the emulated GPU takes as long as all others together
+    for frozen in list(subsets(with_parameters(make())))[::every]:
         check_gradients(lambda: make(dtype=dtype), frozen, of_input)
 
 

@@ -58,7 +58,7 @@ TARGETS = [
         f"{NUMPY} and not real",
     ),
     Target("tinycnn/optim.py", "test_optim", "emulated or not cupy"),
-    Target("tinycnn/gradcheck.py", "test_gradcheck", "not thousand"),
+    Target("tinycnn/gradcheck.py", "test_gradcheck", "not many_seeds"),
     Target("tinycnn/ops/[!f]*.py", "test_ops test_layers test_gradients", f"{NUMPY} and not real_networks"),
     Target("tinycnn/ops/f*.py", "test_ops test_gradients test_fusion", "not cupy and not loops and not real_networks"),
     Target("tinycnn/backends/numpy_[bw]*.py", "test_kernels test_backends", NUMPY),
