@@ -172,8 +172,9 @@ def _shapes_and_dtypes(slots: list[dict[str, Array]]) -> list[dict[str, tuple[An
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Array:
     """The length √(Σ g²) of all gradients as one vector: an array ``()`` of the backend, without waiting for a GPU."""
-    squares = [(p.grad * p.grad).sum() for p in parameters if p.grad is not None]
-    return get_backend().xp.sqrt(sum(squares))
+    backend = get_backend()
+    squares = [backend.sum(p.grad * p.grad) for p in parameters if p.grad is not None]
+    return backend.xp.sqrt(sum(squares))
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Array:

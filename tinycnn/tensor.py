@@ -169,9 +169,7 @@ class Tensor(GuardedArray, ArrayProtocols):
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The mean over ``axis``, with the arguments of ``sum``; raises ShapeError for an empty tensor."""
-        _check_not_empty("mean", self._array)
-        total = Sum(axis, keepdims)(self)
-        return total * (total._array.size / self._array.size)
+        return Mean(axis, keepdims)(self)
 
     def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The maximum over ``axis``, as for ``sum``; in a tie, the first maximum receives the gradient."""
@@ -203,8 +201,8 @@ class Function:
     not ``grad_y``. Call each instance once: ``y = MyOp(settings)(x, weight)``.
 
     Use ``self.backend.xp`` instead of ``numpy``, so that the operation also runs on a GPU. Results and gradients must
-    have the dtype of the inputs; for example, ``xp.where(x > 0, 1, 0.1)`` is always float64. ``self.needs_grad[i]`` is
-    True if the gradient of input ``i`` is needed.
+    have the dtype of the inputs; for example, ``xp.where(x > 0, 1, 0.1)`` is always float64. ``self.backend.sum`` and
+    ``mean`` add float32 in float64. ``self.needs_grad[i]`` is True if the gradient of input ``i`` is needed.
     """
 
     backend: Backend
@@ -381,9 +379,10 @@ def _check_active_backend(function: Function, tensors: tuple[Tensor, ...]) -> No
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
     """Undo broadcasting: the gradient of an element is the sum over all positions to which it was broadcast."""
     added = grad.ndim - len(shape)
-    grad = grad.sum(axis=tuple(range(added))) if added else grad  # sum over the leading axes that broadcasting added
+    backend = get_backend()
+    grad = backend.sum(grad, axis=tuple(range(added))) if added else grad  # the leading axes that broadcasting added
     stretched = tuple(axis for axis, size in enumerate(shape) if size == 1 and grad.shape[axis] != 1)
-    return grad.sum(axis=stretched, keepdims=True) if stretched else grad  # shape
+    return backend.sum(grad, axis=stretched, keepdims=True) if stretched else grad  # shape
 
 
 class _Elementwise(Function):
@@ -529,13 +528,26 @@ class Sum(Function):
         self.axis, self.keepdims = axis, keepdims
 
     def forward(self, x: Array) -> Array:
-        self.axes = _reduced_axes(self.axis, x)
-        self.x_shape = x.shape
-        return x.sum(axis=self.axes, keepdims=self.keepdims)
+        self.axes, self.x_shape = _reduced_axes(self.axis, x), x.shape
+        return self.backend.sum(x, axis=self.axes, keepdims=self.keepdims)
 
     def backward(self, grad_y: Array) -> Array:
         xp = self.backend.xp
         return xp.broadcast_to(_restore_axes(xp, grad_y, self.axes, self.keepdims), self.x_shape)
+
+
+class Mean(Sum):
+    """y = 1/M Σ x over the M elements of ``axis``: every one of them receives grad_y / M."""
+
+    def forward(self, x: Array) -> Array:
+        _check_not_empty("mean", x)
+        self.axes, self.x_shape = _reduced_axes(self.axis, x), x.shape
+        y = self.backend.mean(x, axis=self.axes, keepdims=self.keepdims)
+        self.M = x.size // y.size
+        return y
+
+    def backward(self, grad_y: Array) -> Array:
+        return super().backward(grad_y / self.M)
 
 
 class Max(Function):

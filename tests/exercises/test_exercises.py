@@ -107,7 +107,7 @@ def test_the_page_lists_them_with_their_chapters() -> None:
 
 
 def test_the_message_on_the_page_is_what_a_student_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answer = BY_NAME["03_dense"].solution().replace("grad_y.sum(axis=0)", "grad_y.mean(axis=0)")
+    answer = BY_NAME["03_dense"].solution().replace("self.backend.sum(grad_y, axis=0)", "grad_y.mean(axis=0)")
     (tmp_path / "03_dense.py").write_text(answer)
     main(["exercises", str(tmp_path), "--check", "--only", "3"])
     (shown,) = re.findall(r"```text\n(.*) …\n```", (ROOT / "docs" / "exercises.md").read_text(), re.DOTALL)
@@ -145,12 +145,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of th
     ),
     "broadcasting averaged": (
         "01",
-        {"grad.sum(axis=tuple(range(added)))": "grad.mean(axis=tuple(range(added)))"},
+        {"backend.sum(grad, axis=tuple(range(added)))": "grad.mean(axis=tuple(range(added)))"},
         "0\\.5 times",
     ),
     "a column not summed": (
         "01",
-        {"return grad.sum(axis=stretched, keepdims=True)": "return grad[:, :1]"},
+        {"return backend.sum(grad, axis=stretched, keepdims=True)": "return grad[:, :1]"},
         "b a column",
     ),
     "as if grad_y were ones": (
@@ -173,12 +173,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of th
     ),
     "bias not summed": (
         "03",
-        {"grad_y.sum(axis=0)": "grad_y"},
+        {"self.backend.sum(grad_y, axis=0)": "grad_y"},
         "gradient of input 2 is float64 \\(4, 2\\), but .* \\(2,\\)",
     ),
     "bias averaged": (
         "03",
-        {"grad_y.sum(axis=0)": "grad_y.mean(axis=0)"},
+        {"self.backend.sum(grad_y, axis=0)": "grad_y.mean(axis=0)"},
         "gradient of bias .*\\n.*\\n.*\\n.* is 0\\.25 times",
     ),
     "weight from ones": (
@@ -199,7 +199,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {  # exercise, passage of th
     "nll without its minus": ("05", {"return -self.target": "return self.target"}, "in nll_loss with labels: .*"),
     "pixel overwritten": ("06", {"x[window] += cols": "x[window] = cols"}, "col2im\\(cols\\) is wrong"),
     "always float64": ("06", {"KH * KW, C), dtype=x.dtype)": "KH * KW, C))"}, "no longer float32"),
-    "conv bias averaged": ("07", {"grad_y.sum(axis=0)": "grad_y.mean(axis=0)"}, "gradient of bias"),
+    "conv bias averaged": ("07", {"self.backend.sum(grad_y, axis=0)": "grad_y.mean(axis=0)"}, "gradient of bias"),
     "conv upstream of ones": ("07", {"self.cols.T @ grad_y": "self.cols.T @ (0 * grad_y + 1)"}, "gradient of weight"),
     "filter upside down": (
         "07",
@@ -294,7 +294,7 @@ def test_a_wrong_answer_does_not_pass(label: str, tmp_path: Path) -> None:
 
 
 def test_a_message_has_the_place_and_both_numbers(tmp_path: Path) -> None:
-    text = BY_NAME["03_dense"].solution().replace("grad_y.sum(axis=0)", "grad_y.sum(axis=0) * [1, 3]")
+    text = BY_NAME["03_dense"].solution().replace("self.backend.sum(grad_y, axis=0)", "grad_y.sum(axis=0) * [1, 3]")
     message = outcome_of(BY_NAME["03_dense"], text, tmp_path).message
     found = re.match(
         r"the gradient of bias is wrong at index \(1,\) \(1 of 2 are\):\n"

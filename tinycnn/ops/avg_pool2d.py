@@ -17,9 +17,10 @@ class AvgPool2dFunction(Function):
 
     def forward(self, x: Array) -> Array:
         self.x_shape = N, _, _, C = x.shape
+        KH, KW = self.kernel_size
         OH, OW = window_grid(x.shape, self.kernel_size, self.stride, self.padding)
         cols = self.backend.im2col(x, self.kernel_size, self.stride, self.padding)  # (N*OH*OW, KH*KW*C)
-        return cols.reshape(N, OH, OW, -1, C).mean(axis=3) if N else cols.reshape(0, OH, OW, C)  # (N, OH, OW, C)
+        return self.backend.mean(cols.reshape(N, OH, OW, KH * KW, C), axis=3)  # (N, OH, OW, C)
 
     def backward(self, grad_y: Array) -> Array:
         KH, KW = self.kernel_size

@@ -50,11 +50,12 @@ class BatchNormFunction(Function):
 
     def moments(self, x: Array) -> tuple[int, Array, Array]:
         """``x (..., C)`` → the number of values per channel, their mean and their variance, both ``(C,)``."""
-        return math.prod(x.shape[:-1]), x.mean(axis=self.axes), x.var(axis=self.axes)
+        mean = self.backend.mean(x, axis=self.axes)  # (C,)
+        return math.prod(x.shape[:-1]), mean, self.backend.mean((x - mean) ** 2, axis=self.axes)
 
     def backward(self, grad_y: Array) -> tuple[Array | None, Array, Array]:
-        grad_beta = grad_y.sum(axis=self.axes)  # (C,)
-        grad_gamma = (grad_y * self.x_hat).sum(axis=self.axes)  # (C,)
+        grad_beta = self.backend.sum(grad_y, axis=self.axes)  # (C,)
+        grad_gamma = self.backend.sum(grad_y * self.x_hat, axis=self.axes)  # (C,)
         grad_x = self.grad_x(grad_y, grad_gamma, grad_beta) if self.needs_grad[0] else None
         return grad_x, grad_gamma, grad_beta
 
@@ -79,7 +80,8 @@ class FixedBatchNormFunction(Function):
         grad_x = grad_y * (self.gamma * self.inverse_std) if self.needs_grad[0] else None
         if not any(self.needs_grad[1:]):
             return grad_x, None, None
-        return grad_x, (grad_y * self.x_hat).sum(axis=axes), grad_y.sum(axis=axes)  # …, (C,), (C,)
+        grad_gamma, grad_beta = self.backend.sum(grad_y * self.x_hat, axis=axes), self.backend.sum(grad_y, axis=axes)
+        return grad_x, grad_gamma, grad_beta  # …, (C,), (C,)
 
 
 def batch_norm(
@@ -133,7 +135,7 @@ class ShardedBatchNormFunction(BatchNormFunction):
 
     def moments(self, x: Array) -> tuple[int, Array, Array]:
         """The moments of the whole batch; the shard of this rank may be empty."""
-        local = (x.mean(axis=self.axes), x.var(axis=self.axes)) if len(x) else [x.sum(axis=self.axes)] * 2  # zeros
+        _, *local = super().moments(x)  # zeros, if the shard is empty
         M, mean, var = sharding.global_moments(len(x), math.prod(x.shape[1:-1]), *local)
         return M, mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
 

@@ -48,7 +48,7 @@ class Conv2dFunction(Function):
             grad_weight = (self.cols.T @ grad_y).reshape(KH, KW, C, F)  # (KH, KW, C, F)
         if len(self.inputs) == 2:
             return grad_x, grad_weight
-        return grad_x, grad_weight, grad_y.sum(axis=0) if self.needs_grad[2] else None  # (F,)
+        return grad_x, grad_weight, self.backend.sum(grad_y, axis=0) if self.needs_grad[2] else None  # (F,)
 
 
 def conv2d(

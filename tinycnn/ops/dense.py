@@ -26,7 +26,7 @@ class DenseFunction(Function):
         grad_weight = self.x.T @ grad_y if self.needs_grad[1] else None  # (in, out)
         if len(self.inputs) == 2:
             return grad_x, grad_weight
-        return grad_x, grad_weight, grad_y.sum(axis=0) if self.needs_grad[2] else None  # (out,)
+        return grad_x, grad_weight, self.backend.sum(grad_y, axis=0) if self.needs_grad[2] else None  # (out,)
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -28,7 +28,7 @@ class SoftmaxFunction(Function):
         return self.p
 
     def backward(self, grad_p: Array) -> Array:
-        return self.p * (grad_p - (grad_p * self.p).sum(axis=-1, keepdims=True))
+        return self.p * (grad_p - self.backend.sum(grad_p * self.p, axis=-1, keepdims=True))
 
 
 class LogSoftmaxFunction(Function):
@@ -37,7 +37,7 @@ class LogSoftmaxFunction(Function):
         return self.log_p
 
     def backward(self, grad_log_p: Array) -> Array:
-        return grad_log_p - self.backend.xp.exp(self.log_p) * grad_log_p.sum(axis=-1, keepdims=True)
+        return grad_log_p - self.backend.xp.exp(self.log_p) * self.backend.sum(grad_log_p, axis=-1, keepdims=True)
 
 
 def softmax(x: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class SoftmaxCrossEntropyFunction(Function):
     def forward(self, logits: Array) -> Array:
         self.log_p = log_softmax_rows(self.backend.xp, logits)  # (N, K)
         self.target = as_targets(self.backend, self.labels, logits)  # (N, K)
-        return mean_cross_entropy(self.backend.xp, self.log_p, self.target)  # ()
+        return mean_cross_entropy(self.backend, self.log_p, self.target)  # ()
 
     def backward(self, grad_loss: Array) -> Array:
         p = self.backend.xp.exp(self.log_p)
@@ -47,15 +47,15 @@ class NLLLossFunction(Function):
 
     def forward(self, log_p: Array) -> Array:
         self.target = as_targets(self.backend, self.labels, log_p)  # (N, K)
-        return mean_cross_entropy(self.backend.xp, log_p, self.target)  # ()
+        return mean_cross_entropy(self.backend, log_p, self.target)  # ()
 
     def backward(self, grad_loss: Array) -> Array:
         return -self.target * (grad_loss / len(self.target))  # (N, K)
 
 
-def mean_cross_entropy(xp: Any, log_p: Array, target: Array) -> Array:
+def mean_cross_entropy(backend: Backend, log_p: Array, target: Array) -> Array:
     """``-mean_n Σ_k target · log_p``, ``(N, K)`` → ``()``; ``log_p`` may be ``-inf`` where ``target`` is 0."""
-    return -(target * xp.where(target != 0, log_p, 0)).sum() / len(log_p)
+    return -backend.sum(target * backend.xp.where(target != 0, log_p, 0)) / len(log_p)
 
 
 def as_targets(backend: Backend, labels: Array, logits: Array) -> Array:

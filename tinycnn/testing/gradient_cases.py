@@ -212,11 +212,10 @@ def reduction_cases() -> Iterator[Case]:
     for axis, keepdims in product(REDUCED, [True, False]):
         options = {"axis": axis, "keepdims": keepdims}
         yield Case(tensor.Sum, f"{options}", lambda x, o=options: x.sum(**o), ((2, 3, 4),))
-        yield Case(tensor.Sum, f"mean-{options}", lambda x, o=options: x.mean(**o), ((2, 3, 4),))
+        yield Case(tensor.Mean, f"{options}", lambda x, o=options: x.mean(**o), ((2, 3, 4),))
         for draw in (normal, rounded):
             yield Case(tensor.Max, f"{options}-{draw.__name__}", lambda x, o=options: x.max(**o), ((2, 3, 4),), draw)
-    for call in ("sum", "mean", "max"):
-        function = tensor.Max if call == "max" else tensor.Sum
+    for call, function in (("sum", tensor.Sum), ("mean", tensor.Mean), ("max", tensor.Max)):
         yield Case(function, f"{call} of one number", lambda x, call=call: getattr(x, call)(), ((),))
 
 

@@ -96,7 +96,7 @@ def cropped(x: Array, padding: Pair) -> Array:
 
 def added(parts: Array) -> Array:
     """The sum of the partial sums ``(parts, …)``, added in order."""
-    total = np.empty(parts.shape[1:], np.float32)
+    total = np.empty(parts.shape[1:], parts.dtype)
     some = pieces(len(total), MEMORY_ACCESS * parts[:, :1].size)
     in_parallel(lambda part: np.sum(parts[:, slice(*some[part])], axis=0, out=total[slice(*some[part])]), len(some))
     return total

@@ -12,7 +12,7 @@ from tinycnn.backends.array_types import Array, Pair, Pool
 from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.conv import Conv, make_conv
 from tinycnn.backends.numba.kernels import batch_norm
-from tinycnn.backends.numba.norm import Norm, Source, needed_sums, norm_grad_x, normalise, slope_and_shift
+from tinycnn.backends.numba.norm import Norm, Source, inverse, needed_sums, norm_grad_x, normalise
 from tinycnn.backends.threads import in_parallel, pieces
 
 NO_POOL: Pool = ((1, 1), (1, 1))
@@ -35,8 +35,9 @@ def conv_norm_forward(
 ) -> tuple[Array, Array, Array, Callable[[], tuple[Conv, Norm]]]:
     """Convolution, ReLU, batch norm, max-pool: ``x (N, H, W, C)`` → ``y (N, OH, OW, F)``, and the statistics used.
 
-    With fixed statistics, batch norm is ``slope · x + shift``. With positive slopes, the largest of a window stays the
-    largest, so pooling first leaves a quarter of the work. Only the backward pass then computes the unpooled block.
+    With fixed statistics, batch norm is ``slope · (x - mean) + beta``. With positive slopes, the largest of a window
+    stays the largest, so pooling first leaves a quarter of the work. Only the backward pass then computes the unpooled
+    block.
     """
     make = partial(make_conv, x, weight, bias, stride, padding, relu=True)
 
@@ -47,20 +48,20 @@ def conv_norm_forward(
         return y, used_mean, used_var, (conv, norm)
 
     if mean is not None and var is not None and pool != NO_POOL and (gamma > 0).all():
-        y = pooled_then_scaled(make(pool=pool, need_grad_x=False), *slope_and_shift(gamma, beta, mean, var, eps))
+        y = pooled_then_scaled(make(pool=pool, need_grad_x=False), mean, gamma * inverse(var, eps), beta)
         return y, mean, var, lambda: unpooled()[3]
     y, used_mean, used_var, saved = unpooled()
     return y, used_mean, used_var, lambda: saved
 
 
-def pooled_then_scaled(conv: Conv, slope: Array, shift: Array) -> Array:
-    """A pooled block's output ``(N, OH, OW, F)`` times ``slope (F,)`` plus ``shift (F,)``."""
+def pooled_then_scaled(conv: Conv, mean: Array, slope: Array, shift: Array) -> Array:
+    """A pooled block's output ``(N, OH, OW, F)`` minus ``mean``, times ``slope``, plus ``shift``, ``(F,)`` each."""
     parts = pieces(len(conv.y), conv.flops)
 
     def work(part: int) -> None:
         some = slice(*parts[part])
         y = conv.compute(some)
-        batch_norm.normalise_pool(y, slope, shift, NO_POOL, y, conv.winner[some])
+        batch_norm.normalise_pool(y, mean, slope, shift, NO_POOL, y, conv.winner[some])
 
     in_parallel(work, len(parts))
     return conv.y

@@ -56,7 +56,7 @@ def dense_backward(
             grad_x[:, some] = grad_y @ weight[some].T
 
     in_parallel(work, len(rows))
-    return grad_x, grad_weight, grad_y.sum(axis=0)
+    return grad_x, grad_weight, grad_y.sum(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def adam_all(
@@ -87,9 +87,9 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """``logits (N, K)``, ``labels (N,)`` or ``(N, K)`` → mean loss ``()`` and its gradient ``(N, K)``."""
     if labels.ndim == 1:
         labels = labels[:, None] == np.arange(logits.shape[1])  # (N, K)
-    losses, grad = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
+    losses, grad = np.empty(len(logits), np.float64), np.empty(logits.shape, logits.dtype)
     plain.softmax_cross_entropy(logits, labels.astype(logits.dtype), losses, grad)
-    return losses.mean(), grad
+    return losses.mean().astype(logits.dtype), grad
 
 
 # Without SIMD registers, im2col and the matrix product of BLAS are faster than compiled loops.

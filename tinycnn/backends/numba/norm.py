@@ -31,6 +31,7 @@ class Norm(NamedTuple):
 
     source: Source
     mean: Array
+    rest: Array  # what the mean lost when it was rounded to float32
     inverse_std: Array
     beta: Array
     y: Array
@@ -48,18 +49,13 @@ class Norm(NamedTuple):
             return slope, np.zeros_like(slope), np.zeros_like(slope)
         grad_gamma, grad_beta = sharding.global_sums(grad_gamma, grad_beta)
         M = np.float32(self.batch)
-        return slope, slope * grad_beta / M, slope * self.inverse_std * grad_gamma / M
+        stretch = slope * self.inverse_std * grad_gamma / M
+        return slope, slope * grad_beta / M - stretch * self.rest, stretch
 
 
 def inverse(var: Array, eps: float) -> Array:
     """One over the standard deviation."""
     return 1 / np.sqrt(var + np.float32(eps))
-
-
-def slope_and_shift(gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> tuple[Array, Array]:
-    """Batch norm as ``slope · x + shift``, each ``(C,)``."""
-    slope = gamma * inverse(var, eps)
-    return slope, beta - mean * slope
 
 
 def image_parts(shape: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -69,10 +65,10 @@ def image_parts(shape: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def batch_moments(source: Source) -> tuple[int, Array, Array]:
-    """The number of values per channel in the batch of all ranks, and their mean and variance, each ``(C,)``."""
+    """The number of values per channel in the batch of all ranks, and their mean and variance, ``(C,)`` float64."""
     N, H, W, C = source.shape
     parts = image_parts(source.shape)
-    means, squares = np.empty((2, len(parts), C), np.float32)
+    means, squares = np.empty((2, len(parts), C), np.float64)
 
     def measure(part: int) -> None:
         x = source.first(slice(*parts[part]))
@@ -80,8 +76,7 @@ def batch_moments(source: Source) -> tuple[int, Array, Array]:
 
     in_parallel(measure, len(parts))
     counts = np.array([stop - start for start, stop in parts], np.float64) * H * W
-    batch, mean, var = sharding.global_moments(N, H * W, *sharding.merge_moments(counts, means, squares))
-    return batch, mean.astype(np.float32), var.astype(np.float32)
+    return sharding.global_moments(N, H * W, *sharding.merge_moments(counts, means, squares))
 
 
 def normalise(
@@ -91,21 +86,24 @@ def normalise(
 
     Where ``mean`` or ``var`` is None, the statistics of the batch are computed.
     """
-    visit, batch = source.first, 0
+    visit, batch, rest = source.first, 0, np.zeros_like(beta)
     if mean is None or var is None:
-        batch, mean, var = batch_moments(source)
-        visit = source.again
-    slope, shift = slope_and_shift(gamma, beta, mean, var, eps)
+        batch, exact_mean, exact_var = batch_moments(source)
+        mean, var = exact_mean.astype(np.float32), exact_var.astype(np.float32)
+        visit, rest = source.again, (exact_mean - mean).astype(np.float32)
+    inverse_std = inverse(var, eps)
+    slope = gamma * inverse_std
+    factors = mean, slope, beta - rest * slope  # y = (x - mean - rest) · slope + beta
     N, _, _, C = source.shape
     y = np.empty((N, *window_grid(source.shape, *pool, (0, 0)), C), np.float32)
     winner, parts = np.empty(y.shape, np.uint8), image_parts(source.shape)
 
     def work(part: int) -> None:
         some = slice(*parts[part])
-        batch_norm.normalise_pool(visit(some), slope, shift, pool, y[some], winner[some])
+        batch_norm.normalise_pool(visit(some), *factors, pool, y[some], winner[some])
 
     in_parallel(work, len(parts))
-    return y, mean, var, Norm(source, mean, inverse(var, eps), beta, y, winner, pool, batch)
+    return y, mean, var, Norm(source, mean, rest, inverse_std, beta, y, winner, pool, batch)
 
 
 def norm_forward(
@@ -124,7 +122,7 @@ def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Arr
     small compared with its beta, rounding has lost them; then they are computed from ``x``.
     """
     C, parts = len(gamma), image_parts(norm.source.shape)
-    gamma_parts, beta_parts = np.empty((2, len(parts), C), np.float32)
+    gamma_parts, beta_parts = np.empty((2, len(parts), C), np.float64)
     from_y = bool((np.abs(gamma) > SAFE_GAMMA * np.maximum(1, np.abs(norm.beta))).all())
 
     def work(part: int) -> None:
@@ -137,8 +135,9 @@ def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Arr
             batch_norm.grad_gamma_beta(*arrays, norm.window, *sums)
 
     in_parallel(work, len(parts))
-    grad_gamma = gamma_parts.sum(axis=0)
-    return grad_gamma / gamma if from_y else grad_gamma, beta_parts.sum(axis=0)
+    grad_gamma, grad_beta = gamma_parts.sum(axis=0), beta_parts.sum(axis=0)
+    grad_gamma = grad_gamma / gamma if from_y else grad_gamma - norm.rest * norm.inverse_std * grad_beta
+    return grad_gamma.astype(np.float32), grad_beta.astype(np.float32)
 
 
 def needed_sums(norm: Norm, gamma: Array, grad_y: Array, need_grad_gamma: bool) -> tuple[Array, Array]:

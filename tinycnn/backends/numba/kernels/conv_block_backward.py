@@ -64,7 +64,7 @@ def add_image_patches(shape, total, values, patches, found, x, row_size, offset,
 
 @kernel
 def sparse_grad_weight(x, grad_y, winner, layout, shape, tail, block, grad_weight, grad_bias, start, stop):
-    """Images [start, stop), `block` at a time: adds to grad_weight (F, KH, padded KW * C) and grad_bias (F,)."""
+    """Images [start, stop), `block` at a time: adds to grad_weight (F, KH, padded KW * C), float64 grad_bias (F,)."""
     layout = Layout(*layout)
     filters, kernel_rows, row_size = layout.filters, layout.kernel_rows, layout.row_size
     width, padded, most = len(shape[0]) * LANES, -(-layout.run // LANES) * LANES, block * layout.windows.size + 1
@@ -87,7 +87,7 @@ def sparse_grad_weight(x, grad_y, winner, layout, shape, tail, block, grad_weigh
 
 @kernel
 def masked_grad_weight(x, grad_y, winner, layout, shape, count, grad_weight, grad_bias, start, stop):
-    """Images [start, stop): adds to grad_weight (depth, F rounded up to whole tiles) and grad_bias (F, likewise)."""
+    """Images [start, stop): adds to grad_weight (depth, F up to whole tiles) and float64 grad_bias (F, likewise)."""
     layout = Layout(*layout)
     taps, windows, pixels = layout.taps, layout.windows, layout.pixels
     filters, image_size = layout.filters, layout.image_size
@@ -107,9 +107,11 @@ def masked_grad_weight(x, grad_y, winner, layout, shape, count, grad_weight, gra
                         mine = simd.where_equal(index, simd.full(shape[:1], pixel), grad, zero)
                         total = simd.add_outer(total, x, rows, patch + pixels[pixel], mine)
                     bias = simd.add(bias, simd.where_equal(index, off, zero, grad))
+                    if w % 8 == 7 or w == windows.size - 1:  # few enough to be added in float32
+                        if first == 0:
+                            simd.accumulate_row(grad_bias, column, bias)
+                        bias = zero
             simd.accumulate(grad_weight, simd.spaced(shape, 0, grad_bias.size), target, None, total)
-            if first == 0:
-                simd.accumulate(grad_bias, (0,), column, None, bias)
 
 
 @inlined

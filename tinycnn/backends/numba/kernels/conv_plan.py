@@ -92,15 +92,15 @@ class ConvPlan:
         raise NotImplementedError
 
     def new_parts(self, parts: int) -> tuple[Array, Array]:
-        """Arrays for `parts` partial sums of grad_weight and grad_bias, not initialised: set them to zero first."""
+        """Arrays for `parts` partial sums of grad_weight and, in float64, grad_bias, not initialised."""
         weight_parts = aligned_empty((parts, self.geometry.depth, self.padded_filters))
-        return weight_parts, aligned_empty((parts, self.padded_filters))
+        return weight_parts, aligned_empty((parts, self.padded_filters), np.float64)
 
     def gradients(self, weight_sum: Array, bias_sum: Array) -> tuple[Array, Array]:
         """The sums of all parts -> grad_weight (KH, KW, C, F), grad_bias (F,)."""
         g = self.geometry
         weight = weight_sum[:, : g.filters]  # (depth, F)
-        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum[: g.filters]
+        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum[: g.filters].astype(np.float32)
 
 
 class PooledPlan(ConvPlan):
@@ -126,12 +126,13 @@ class PooledPlan(ConvPlan):
 
     def new_parts(self, parts):
         g = self.geometry
-        return aligned_empty((parts, g.filters, g.kernel[0], g.padded_run)), aligned_empty((parts, g.filters))
+        weight_parts = aligned_empty((parts, g.filters, g.kernel[0], g.padded_run))
+        return weight_parts, aligned_empty((parts, g.filters), np.float64)
 
     def gradients(self, weight_sum, bias_sum):
         g = self.geometry
         weight = weight_sum[:, :, : g.run].transpose(1, 2, 0)  # (KH, KW * C, F)
-        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum
+        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum.astype(np.float32)
 
     def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
         conv_block_backward.sparse_grad_x(

@@ -161,18 +161,19 @@ def adam(p, g, m, v, step_size, v_scale, left, beta1, beta2, eps, weight_decay):
 
 @kernel
 def softmax_cross_entropy(logits, target, losses, grad):
-    """The loss of each row, ``losses (N,)``, and ``grad (N, K) = (softmax - target) / N``."""
+    """The loss of each row, ``losses (N,)`` float64, and ``grad (N, K) = (softmax - target) / N``."""
     N, K = logits.shape
     zero, one = logits.dtype.type(0), logits.dtype.type(1)
     for n in range(N):
-        top, total = logits[n, 0], zero
+        top, exact_total = logits[n, 0], 0.0
         for k in range(1, K):
             top = logits[n, k] if logits[n, k] > top or logits[n, k] != logits[n, k] else top
         for k in range(K):
             grad[n, k] = np.exp(logits[n, k] - top)
-            total += grad[n, k]
+            exact_total += grad[n, k]
+        total = logits.dtype.type(exact_total)
         log_total = np.log(total)
-        losses[n] = zero
+        losses[n] = 0
         for k in range(K):
             if target[n, k] != zero:  # a class with target 0 may have log p = -inf
                 losses[n] -= target[n, k] * (logits[n, k] - top - log_total)

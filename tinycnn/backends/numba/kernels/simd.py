@@ -19,7 +19,7 @@ from numba.extending import intrinsic, models, register_model
 from .lanes import WIDTH
 
 FLOAT, INT, BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
-VECTOR = ir.VectorType(FLOAT, WIDTH)
+VECTOR, DOUBLES = ir.VectorType(FLOAT, WIDTH), ir.VectorType(ir.DoubleType(), WIDTH)
 
 
 class Tile(types.Type):
@@ -202,6 +202,23 @@ def accumulate(typing_context, array, bases, offset, count, tile):
         return context.get_dummy_value()
 
     return types.void(array, bases, types.intp, count, tile), emit
+
+
+@intrinsic
+def accumulate_row(typing_context, array, offset, row):
+    """Add a tile of one row to a flat array of float64."""
+
+    def emit(context, builder, signature, arguments):
+        array_value, offset_value, row_value = arguments
+        memory = Memory(context, builder, array, array_value)
+        for column, vector in enumerate(unpack(builder, row_value)):
+            address = memory.at(offset_value, offset_value.type(column * WIDTH))
+            address = builder.bitcast(address, DOUBLES.as_pointer())
+            total = builder.fadd(builder.load(address, align=8), builder.fpext(vector, DOUBLES))
+            builder.store(total, address, align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, row), emit
 
 
 @intrinsic

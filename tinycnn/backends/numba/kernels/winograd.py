@@ -16,6 +16,7 @@ import numpy as np
 
 from . import simd
 from .conv_block import remaining
+from .conv_dense import add_bias
 from .geometry import ConvGeometry, Layout, Table, TileShape, grid, largest_divisor, tile_shape, vectors_in_tile
 from .jit import inlined, kernel
 from .lanes import LANES, MAX_ACCUMULATORS
@@ -343,16 +344,6 @@ def add_products(patches, grads, first, last, channels, depth, padded, shape, su
                 grad = simd.load(shape[:1], grads, (0,), i * padded + column, None)
                 total = simd.add_outer(total, patches, bases, i * depth, grad)
             simd.store(sums, rows, column, None, total)
-
-
-@inlined
-def add_bias(grad_y, first, last, filters, count, grad_bias):
-    """Add the gradients of outputs [first, last) to grad_bias."""
-    for column in range(0, grad_bias.size, LANES):
-        total = simd.full(ROW, 0.0)
-        for i in range(first, last):
-            total = simd.add(total, simd.load(ROW, grad_y, (0,), i * filters + column, remaining(count, column)))
-        simd.accumulate(grad_bias, (0,), column, None, total)
 
 
 @inlined
