@@ -471,6 +471,12 @@ class TestBackward:
         (x * 10).backward(grad)
         assert x.grad.tolist() == [20, 30]
 
+    def test_takes_numbers_in_the_dtype_of_the_result(self):
+        x = leaf(1, 1)
+        (x * 1).backward([0.1, 0.3])
+        x.sum().backward(0.1)
+        assert x.grad.tolist() == [0.1 + 0.1, 0.3 + 0.1]  # not rounded to float32
+
     @pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=str)
     def test_a_number_is_the_gradient_of_any_single_element(self, shape):
         x = Tensor(np.full(shape, 2.0), requires_grad=True)

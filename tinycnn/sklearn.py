@@ -20,7 +20,7 @@ from tinycnn.backends import get_backend, use_backend
 from tinycnn.errors import SettingError, ShapeError, requires
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
-from tinycnn.optim import OPTIMIZERS, in_range
+from tinycnn.optim import OPTIMIZERS, in_range, whole_number
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.trainer import Trainer
 
@@ -28,8 +28,9 @@ with requires("scikit-learn", "TinyCNNClassifier"):
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.model_selection import train_test_split
     from sklearn.utils import check_random_state
+    from sklearn.utils.class_weight import compute_class_weight
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 LayersFunction = Callable[[Shape, int], list[Layer]]  # shape of one image or row, number of classes → layers
 DTYPES = (np.float32, np.uint8)  # arrays of another dtype are converted to the first
@@ -66,7 +67,8 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
     for images, one hidden layer for rows. ``scale`` multiplies ``X``; ``"auto"`` is 1/255 for bytes, else one over the
     largest absolute value in the ``X`` of ``fit``. ``early_stopping=n`` holds ``validation_fraction`` of the data back,
     and stops when the loss on it has not improved for ``n`` epochs. ``lr=None`` is the default rate of the optimizer.
-    ``fit`` raises SettingError for a setting that is out of its range.
+    ``class_weight``: a dictionary from class to weight, or ``"balanced"``, which weights each class by
+    ``n / (classes · examples of the class)``. ``fit`` raises SettingError for a setting that is out of its range.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         scale: str | float = "auto",
         early_stopping: int | None = None,
         validation_fraction: float = 0.1,
+        class_weight: dict[Any, float] | str | None = None,
         backend: str = "auto",
         random_state: Any = None,
     ) -> None:
@@ -88,24 +91,36 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         self.epochs, self.batch_size, self.optimizer, self.lr = epochs, batch_size, optimizer, lr
         self.scale, self.backend, self.random_state = scale, backend, random_state
         self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
+        self.class_weight = class_weight
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train a new network; raises ValueError unless ``X`` is finite and ``y`` holds classes."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train a new network; raises ValueError unless ``X`` is finite and ``y`` holds classes.
+
+        ``sample_weight (n,)`` weights the loss, ``Σ weight · loss / Σ weight``: a weight of 2 counts an example twice,
+        and one of 0 leaves it out. It is multiplied by the weights of ``class_weight``.
+        """
         images, y = self._checked(X, y, reset=True)
         self.classes_, labels = np.unique(y, return_inverse=True)
+        images, labels, weights = self._weighted(images, labels, sample_weight)
         with _using_backend(self.backend) as self.backend_:
             trainer = self._new_trainer(images)
-            validation = None
+            more: dict[str, Any] = {"sample_weight": weights, "early_stopping": self.early_stopping}
             if self.early_stopping is not None:
                 held = {"test_size": self.validation_fraction, "random_state": trainer.seed}
-                images, valid_images, labels, valid_labels = train_test_split(images, labels, **held)
-                validation = valid_images, valid_labels
-            more: dict[str, Any] = {"validation": validation, "early_stopping": self.early_stopping}
+                train, valid = train_test_split(np.arange(len(labels)), **held)
+                more |= {"validation": (images[valid], labels[valid]), "sample_weight": _part(weights, train)}
+                more["validation_weight"] = _part(weights, valid)
+                images, labels = images[train], labels[train]
             self.history_ = list(trainer.fit(images, labels, epochs=self.epochs, **more))
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """Train for one epoch on these examples; the first call makes the network, and must list all ``classes``."""
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train for one epoch on these examples; the first call makes the network, and must list all ``classes``.
+
+        ``class_weight="balanced"`` is refused, since the numbers of all examples are not known.
+        """
+        if self.class_weight == "balanced":
+            raise ValueError("class_weight='balanced' needs all examples: pass a dictionary to partial_fit")
         first = not hasattr(self, "model_")
         if first and classes is None:
             raise ValueError("the first call of partial_fit must list all classes: partial_fit(X, y, classes=...)")
@@ -115,10 +130,12 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         if unknown.size:
             raise ValueError(f"y contains {unknown[:5]}, which is not among the classes {known[:20]}")
         self.classes_ = known
+        images, labels, weights = self._weighted(images, np.searchsorted(known, y), sample_weight)
         with _using_backend(self.backend if first else self.backend_) as self.backend_:
             trainer = self._new_trainer(images) if first else self._trainer_again()
             before = list(trainer.history)
-            self.history_ = before + list(trainer.fit(images, np.searchsorted(known, y), epochs=len(before) + 1))
+            fitted = trainer.fit(images, labels, epochs=len(before) + 1, sample_weight=weights)
+            self.history_ = before + list(fitted)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -136,6 +153,21 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """The state to pickle: without the trainer, which predictions do not need."""
         return {name: value for name, value in super().__getstate__().items() if name != "_trainer"}
+
+    def _weighted(self, images: np.ndarray, labels: np.ndarray, sample_weight: Any) -> Any:
+        """Images, labels and weights of the examples whose weight is not 0; the weights are None if all are equal."""
+        if sample_weight is None and self.class_weight is None:
+            return images, labels, None
+        weights = _check_sample_weight(sample_weight, images, dtype=np.float64, ensure_non_negative=True)
+        if self.class_weight is not None:
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[labels])
+            if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
+                raise SettingError(f"class_weight={self.class_weight}: expected finite numbers of at least 0")
+            weights = weights * by_class[labels]
+        kept = np.flatnonzero(weights)
+        if not len(kept):
+            raise ValueError("all weights are 0: there is nothing to learn from")
+        return images[kept], labels[kept], weights[kept]
 
     def _checked(self, X: Any, y: Any = NO_LABELS, reset: bool = False) -> Any:
         """``X`` as checked images or rows ``(n, *input_shape_)``; with ``y``, a pair of both."""
@@ -164,7 +196,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             raise SettingError(f"optimizer={self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
         stopping = [] if self.early_stopping is None else ["early_stopping"]
         for name in ("epochs", "batch_size", *stopping):
-            in_range(name, getattr(self, name), at_least=1)
+            whole_number(name, getattr(self, name), at_least=1)
 
     def _new_trainer(self, images: np.ndarray) -> Trainer:
         """A trainer of a network with new weights."""
@@ -204,6 +236,10 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             )
         layers = NETWORKS[self.model].layers(classes)
         return layers[1:] if isinstance(layers[0], Rescaling) else layers
+
+
+def _part(weights: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:
+    return None if weights is None else weights[chosen]
 
 
 def default_layers(input_shape: Shape, classes: int) -> list[Layer]:

@@ -316,7 +316,7 @@ def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
             raise AutogradError(f"backward() for shape {y.shape} needs a gradient: pass `grad`, or reduce with .sum()")
         return None if y.creator and y.creator.none_means_one else backend.xp.ones(y.shape, y.dtype)
     grad = grad.data if isinstance(grad, Tensor) else grad
-    grad = grad.copy() if backend.owns(grad) else as_float_array(grad).astype(y.dtype)
+    grad = grad.copy() if backend.owns(grad) else as_float_array(grad, y.dtype)
     if grad.ndim == 0 and y._array.size == 1:
         grad = grad.reshape(y.shape)
     if grad.shape != y.shape or grad.dtype != y.dtype:

@@ -13,6 +13,7 @@ from tests.train.test_trainer import make_trainer, sides
 from tinycnn.backends import get_backend
 from tinycnn.data.augment import Affine
 from tinycnn.optim import cosine
+from tinycnn.tensor import Tensor
 from tinycnn.train.batches import Sampler
 from tinycnn.train.step import Batch, StopRequest, TrainingStep, dropout_layers
 
@@ -66,13 +67,29 @@ def test_given_rates_and_dropout_steps_are_used_and_not_counted():
 def test_a_failed_step_restores_the_counters(monkeypatch):
     trainer = make_trainer()
 
-    def broken(self, logits, labels):
+    def broken(self, *arguments):
         raise ZeroDivisionError
 
     monkeypatch.setattr(TrainingStep, "loss", broken)
     with pytest.raises(ZeroDivisionError):
         trainer.training_step(replace(given_batch(), dropout_steps=[7]))
     assert [layer.step for layer in dropout_layers(trainer.model)] == [0]
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.2])
+def test_weights_of_images_scale_their_losses_and_gradients(any_backend, smoothing):
+    """``1/n Σ w · ce`` and its gradient ``w/n (p - target)``, written once more in NumPy."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(5, 3)), np.array([0, 2, 1, 1, 0])
+    weights = np.array([0.5, 0, 3, 1, 0.5])
+    x = Tensor(logits, requires_grad=True)
+    step = TrainingStep(None, None, label_smoothing=smoothing)
+    loss = step.loss(x, any_backend.asarray(labels), any_backend.asarray(weights))
+    loss.backward()
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    target = np.eye(3)[labels] * (1 - smoothing) + smoothing / 3
+    assert loss.item() == pytest.approx(-(weights[:, None] * target * np.log(p)).sum() / 5, rel=1e-12)
+    np.testing.assert_allclose(any_backend.to_host(x.grad), weights[:, None] * (p - target) / 5, rtol=1e-11, atol=1e-15)
 
 
 def test_the_maps_of_a_batch_move_its_pixels(backend):

@@ -1,18 +1,24 @@
 """The training loop: every image once per epoch, exact averages, reproducible runs, and an error when one diverges."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
 
+from tests.support.thread_ranks import on_ranks
 from tinycnn import models
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import warp_terms
 from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop, named
+from tinycnn.data.stored import StoredImages
 from tinycnn.errors import DataError, SettingError, TinyCNNError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
 from tinycnn.optim import SGD, Adam, cosine
 from tinycnn.run.progress import PlainLines, ProgressBar, progress_display
+from tinycnn.saving.state_file import fingerprint
+from tinycnn.train.batches import normalised_weights
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
 from tinycnn.train.evaluation import EVALUATION_BATCH, Scores, evaluate, predict_logits
 from tinycnn.train.history import EpochResult, Progress
@@ -177,8 +183,101 @@ def test_gradients_are_reset_in_every_step():
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_holds_at_least_one_image(batch_size):
-    with pytest.raises(SettingError, match="expected at least 1"):
+    with pytest.raises(SettingError, match="expected a whole number, at least 1"):
         make_trainer(batch_size=batch_size)
+
+
+MODEL = Sequential(Flatten(), Dense(2), input_shape=(8, 8, 1))
+IMAGES, LABELS = sides(4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"batch_size": 2.5}, "batch_size=2.5: expected a whole number, at least 1"),
+        ({"batch_size": True}, "batch_size=True"),
+        ({"batch_size": float("nan")}, "batch_size=nan"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": 1.5}, "seed=1.5"),
+        ({"model": "lenet"}, "`model` is a str: expected a network"),
+        ({"model": Dense(2)}, "`model` is a Dense"),
+        ({"optimizer": "adam"}, "`optimizer` is 'adam': expected an optimizer, such as tinycnn.optim.Adam"),
+        ({"optimizer": Adam}, "`optimizer` is <class"),
+        ({"augment": "affine"}, "`augment` is 'affine': expected an augmentation, such as Affine"),
+        ({"fade": 0.5}, "`fade` is 0.5: expected a Fade or None"),
+        ({"clip_norm": -1}, "clip_norm=-1"),
+    ],
+)
+def test_a_trainer_is_made_of_its_parts(settings, words):
+    """When it is made, not in the first step."""
+    settings = {"model": MODEL, "optimizer": SGD(MODEL.parameters()), "batch_size": 4} | settings
+    with pytest.raises(SettingError, match=words):
+        Trainer(settings.pop("model"), settings.pop("optimizer"), **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "words"),
+    [
+        ({"epochs": 2.5}, SettingError, "epochs=2.5: expected a whole number"),
+        ({"epochs": -1}, SettingError, "epochs=-1"),
+        ({"early_stopping": 0, "validation": sides(4)}, SettingError, "early_stopping=0"),
+        ({"images": IMAGES.tolist()}, DataError, "images are a list: expected a NumPy array"),
+        ({"labels": LABELS.tolist()}, DataError, "labels are a list: expected a NumPy array"),
+        ({"images": IMAGES[:, 1:]}, DataError, r"images have shape \(7, 8, 1\): the network takes \(8, 8, 1\)"),
+        ({"validation": (IMAGES[:, 1:], LABELS)}, DataError, r"images have shape \(7, 8, 1\)"),
+        (
+            {"sample_weight": [1, 2]},
+            SettingError,
+            r"`sample_weight` has shape \(2,\): expected one number for each of 4",
+        ),
+        ({"sample_weight": [1, 2, 3, -1]}, SettingError, "`sample_weight`: expected finite numbers of at least 0"),
+        ({"sample_weight": [1, 2, 3, float("inf")]}, SettingError, "`sample_weight`: expected finite numbers"),
+        ({"sample_weight": [0] * 4}, SettingError, "one above 0"),
+        ({"sample_weight": "balanced"}, SettingError, "`sample_weight` is a str: expected numbers"),
+        ({"validation_weight": [1], "validation": sides(2)}, SettingError, r"`validation_weight` has shape \(1,\)"),
+    ],
+)
+def test_fit_refuses_before_it_trains(settings, kind, words):
+    """At the call, not when the results are asked for."""
+    settings = {"images": IMAGES, "labels": LABELS, "epochs": 1} | settings
+    with pytest.raises(kind, match=words):
+        Trainer(MODEL, SGD(MODEL.parameters()), batch_size=np.int64(4)).fit(
+            settings.pop("images"), settings.pop("labels"), **settings
+        )
+
+
+def test_weights_of_images_on_the_disk_are_refused():
+    with pytest.raises(SettingError, match="`sample_weight` weights images in memory"):
+        normalised_weights("sample_weight", [1], StoredImages.__new__(StoredImages))
+
+
+def weighted_run(rank=None):
+    """Two epochs with weights; the last step of an epoch has one image, so with two ranks one shard is empty."""
+    model = Sequential(Flatten(), Dense(2), input_shape=(8, 8, 1))
+    trainer = Trainer(model, SGD(model.parameters(), lr=0.1), batch_size=8, seed=1)
+    images, labels = sides(17)
+    weights = np.arange(17) % 5
+    results = list(trainer.fit(images, labels, epochs=2, sample_weight=weights, validation=(images, labels)))
+    return results[-1], model
+
+
+def test_several_ranks_weigh_as_one():
+    alone, model = weighted_run()
+    for result, other in on_ranks(2, weighted_run):
+        assert result.train_loss == pytest.approx(alone.train_loss, rel=1e-5)
+        for name, array in other.state_dict().items():
+            np.testing.assert_allclose(array, model.state_dict()[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_trainer_can_be_pickled_and_goes_on_to_the_same_bits():
+    trainer, data = make_trainer(schedule=cosine(9), augment=Affine()), sides(40)
+    list(trainer.fit(*data, epochs=1))
+    copies = pickle.loads(pickle.dumps(trainer)), copy.deepcopy(trainer)
+    for one in (trainer, *copies):
+        list(one.fit(*data, epochs=2))
+    for one in copies:
+        assert one.history[-1].train_loss == trainer.history[-1].train_loss
+        assert fingerprint(*one.model.state_dict().values()) == fingerprint(*trainer.model.state_dict().values())
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])

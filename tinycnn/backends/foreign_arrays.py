@@ -127,23 +127,23 @@ def _plain(value: Any) -> Any:
     return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
-def as_float_array(array: Any) -> Array:
+def as_float_array(array: Any, dtype: np.dtype = FLOATS[0]) -> Array:
     """An array of any library, a number or nested lists → an array of the active backend, float32 or float64.
 
-    Floating arrays keep their dtype; integers, lists and Python numbers become float32. Raises DtypeError for another
+    Floating arrays keep their dtype; integers, lists and Python numbers become ``dtype``. Raises DtypeError for another
     dtype and for what is no array of numbers, ShapeError for lists of unequal lengths.
     """
     backend = get_backend()
     if type(array) is not np.ndarray and (isinstance(array, np.ndarray) or not backend.owns(array)):
-        array = _as_plain_array(backend, array)
+        array = _as_plain_array(backend, array, dtype)
     if array.dtype.kind in "iub":
-        array = array.astype(np.float32)
+        array = array.astype(dtype)
     if array.dtype not in FLOATS:
         raise DtypeError(f"tinycnn computes with float32 and float64, got {array.dtype}: convert it with .astype first")
     return array if backend.owns(array) else backend.asarray(array)
 
 
-def _as_plain_array(backend: Backend, array: Any) -> Array:
+def _as_plain_array(backend: Backend, array: Any, dtype: np.dtype) -> Array:
     """Anything but an array of the backend → a plain NumPy array or an array of the backend."""
     if isinstance(array, ArrayProtocols):
         return array.data
@@ -158,7 +158,7 @@ def _as_plain_array(backend: Backend, array: Any) -> Array:
     if hasattr(array, "__array__"):  # such as a table of pandas
         return _from_python(array)
     values = _from_python(array)
-    return values.astype(np.float32) if values.dtype.kind == "f" else values  # a Python float states no precision
+    return values.astype(dtype) if values.dtype.kind == "f" else values  # a Python float states no precision
 
 
 def _from_python(values: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ thread reads the next.
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.data.stored import Images, StoredImages
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, SettingError
+from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.train.step import Batch
 
 T = TypeVar("T")
@@ -55,19 +56,42 @@ class Sampler:
         return Batch(images, chosen, labels[chosen], self.maps(len(chosen), epoch, step))
 
 
-def check_examples(images: Images, labels: np.ndarray, scale: float) -> None:
-    """Raise DataError unless a network that multiplies pixels by ``scale`` can learn from these images and labels."""
+def check_examples(images: Images, labels: np.ndarray, model: Sequential) -> None:
+    """Raise DataError unless ``model`` can learn from these images and labels."""
+    for name, array in (("images", images), ("labels", labels)):
+        if not isinstance(array, np.ndarray | StoredImages):
+            raise DataError(f"{name} are a {type(array).__name__}: expected a NumPy array.")
     if len(images) != len(labels):
         raise DataError(f"{len(images):,} images and {len(labels):,} labels: expected one label per image.")
     if not len(images):
         raise DataError("no images: expected at least one.")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(f"labels are {labels.dtype} {labels.shape}: expected integers (M,), not one-hot rows.")
-    if images.dtype != np.uint8 and scale != 1:
+    if images.shape[1:] != model.input_shape:
+        raise DataError(f"images have shape {images.shape[1:]}: the network takes {model.input_shape}.")
+    if images.dtype != np.uint8 and pixel_scale(model) != 1:
         raise DataError(
             f"images are {images.dtype}, and would be divided by 255 like uint8: pass uint8, or a network that "
             "starts with Rescaling."
         )
+
+
+def normalised_weights(name: str, weights: Any, images: Images) -> np.ndarray | None:
+    """``weights (M,)`` with a mean of 1; None if all are equal. Raises SettingError unless they are at least 0."""
+    if weights is None:
+        return None
+    if isinstance(images, StoredImages):
+        raise SettingError(f"`{name}` weights images in memory: load them with a larger `memory`")
+    try:
+        weights = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise SettingError(f"`{name}` is a {type(weights).__name__}: expected numbers ({len(images)},)") from None
+    if weights.shape != (len(images),):
+        raise SettingError(f"`{name}` has shape {weights.shape}: expected one number for each of {len(images)} images")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise SettingError(f"`{name}`: expected finite numbers of at least 0, and one above 0")
+    weights = weights / weights.max()  # so that their sum is finite
+    return None if (weights == weights[0]).all() else weights / weights.mean()
 
 
 def to_backend(images: Images, labels: np.ndarray) -> tuple[Array, Array]:

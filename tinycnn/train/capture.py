@@ -48,6 +48,10 @@ class StepCapture:
         self.enabled, self.why_eager = enabled, ""
         self.steps: CapturedSteps | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: without recordings, which belong to this process and to these parameters."""
+        return vars(self) | {"steps": None}
+
     @contextmanager
     def epoch(
         self, step: TrainingStep, sampler: Sampler, images: Array, labels: Array, progress: Progress
@@ -79,6 +83,8 @@ def reason_not_recordable(step: TrainingStep, images: Array) -> str:
         return STREAMED_IMAGES
     if get_communicator().size > 1:
         return "several ranks share each batch"
+    if step.weights is not None:
+        return "the images have weights"
     layers = [type(layer) for layer in all_layers(step.model)]
     external = [layer.__name__ for layer in layers if not layer.__module__.startswith("tinycnn.")]
     if type(step.optimizer) not in OPTIMIZERS.values():

@@ -39,11 +39,17 @@ class HasModelAndOptimizer(Protocol):
     optimizer: Optimizer
 
 
-def evaluate_finite(trained: HasModelAndOptimizer, images: Images, labels: np.ndarray, when: str) -> Scores:
+def evaluate_finite(
+    trained: HasModelAndOptimizer, images: Images, labels: np.ndarray, when: str, weights: np.ndarray | None = None
+) -> Scores:
     """``evaluate`` across all ranks; raises TrainingDivergedError, naming a layer, when the loss is not finite."""
     model, optimizer = trained.model, trained.optimizer
+
+    def scores_of_part(part: slice) -> Scores:
+        return evaluate(model, images[part], labels[part], None if weights is None else weights[part])
+
     with np.errstate(all="ignore"):  # the error below replaces NumPy's warnings
-        scores = scores_over_ranks(lambda part: evaluate(model, images[part], labels[part]), len(labels))
+        scores = scores_over_ranks(scores_of_part, len(labels))
         if math.isfinite(scores.loss):
             return scores
         layers = (first_bad_activation(model, x) for x in pixel_batches(model, images))

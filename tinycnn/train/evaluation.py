@@ -44,9 +44,12 @@ def pixel_batches(model: Sequential, images: Images) -> Iterator[Array]:
         yield backend.gather_images(batch, backend.xp.arange(len(batch)), scale, model.dtype)
 
 
-def evaluate(model: Sequential, images: Images, labels: np.ndarray) -> Scores:
-    """Mean loss in nats and accuracy of ``model`` on uint8 ``images (M, H, W, C)`` with ``labels (M,)``."""
-    return scores_of(predict_logits(model, images), labels)
+def evaluate(model: Sequential, images: Images, labels: np.ndarray, weights: np.ndarray | None = None) -> Scores:
+    """Mean loss in nats and accuracy of ``model`` on uint8 ``images (M, H, W, C)`` with ``labels (M,)``.
+
+    ``weights (M,)``: the factor of each image in both means; None if all count the same.
+    """
+    return scores_of(predict_logits(model, images), labels, weights)
 
 
 def scores_over_ranks(scores: Callable[[slice], Scores], count: int) -> Scores:
@@ -62,10 +65,13 @@ def scores_over_ranks(scores: Callable[[slice], Scores], count: int) -> Scores:
     return Scores(*map(float, sums / count))
 
 
-def scores_of(logits: np.ndarray, labels: np.ndarray) -> Scores:
-    """Mean loss in nats and accuracy of ``logits (M, K)`` for ``labels (M,)``, both on the host."""
+def scores_of(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scores:
+    """Mean loss in nats and accuracy of ``logits (M, K)`` for ``labels (M,)``, all on the host."""
     logits = logits.astype(np.float64)  # (M, K)
     top = logits.max(axis=1, keepdims=True)
     log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))  # (M,)
     cross_entropy = log_sum - logits[np.arange(len(labels)), labels]  # (M,)
-    return Scores(float(cross_entropy.mean()), float((logits.argmax(axis=1) == labels).mean()))
+    correct = logits.argmax(axis=1) == labels  # (M,)
+    if weights is not None:
+        cross_entropy, correct = weights * cross_entropy, weights * correct
+    return Scores(float(cross_entropy.mean()), float(correct.mean()))

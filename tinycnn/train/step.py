@@ -45,6 +45,11 @@ class Outputs(NamedTuple):
     shard: Shard  # the part of the batch that this rank computes
 
 
+def never() -> bool:
+    """The default of ``stop``: a function of the module, so that a trainer can be pickled."""
+    return False
+
+
 class StopRequest:
     """Whether to stop training. With several ranks, all of them stop after the same step.
 
@@ -52,7 +57,7 @@ class StopRequest:
     gradients, so that the request of one rank reaches all of them.
     """
 
-    def __init__(self, stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, stop: Callable[[], bool] = never) -> None:
         self.stop, self.stop_votes = stop, 0.0
 
     def __call__(self) -> bool:
@@ -63,7 +68,8 @@ class TrainingStep:
     """Trains ``model`` with ``optimizer`` on one batch each time it is called.
 
     ``label_smoothing``: the fraction of each target that is spread over all classes. ``clip_norm``: the maximum
-    gradient norm of a step; None disables clipping.
+    gradient norm of a step; None disables clipping. ``weights (M,)``: the factor of each image of the data set in the
+    loss, with a mean of 1; None if all count the same.
     """
 
     def __init__(
@@ -74,9 +80,10 @@ class TrainingStep:
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
         stop_request: StopRequest | None = None,
+        weights: Array | None = None,
     ) -> None:
         self.model, self.optimizer = model, optimizer
-        self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
+        self.label_smoothing, self.clip_norm, self.weights = label_smoothing, clip_norm, weights
         self.stop_request = stop_request or StopRequest()
 
     def __call__(self, batch: Batch) -> tuple[Array, Array]:
@@ -96,7 +103,8 @@ class TrainingStep:
             labels = batch.labels[shard.rows]  # (n,)
             # The loss includes a final Softmax or LogSoftmax, so it is computed from the logits.
             logits = self.model.logits(Tensor(x))  # (n, K)
-            loss = self.loss(logits, labels)  # ()
+            weights = None if self.weights is None else self.weights[batch.chosen[shard.rows]]  # (n,)
+            loss = self.loss(logits, labels, weights)  # ()
             self.optimizer.zero_grad()
             loss.backward(shard.weight)
         return Outputs(loss.data, logits.data, labels, shard)
@@ -109,10 +117,12 @@ class TrainingStep:
         maps = backend.asarray(batch.maps[rows])  # (n, 2, T)
         return backend.gather_warped(batch.images, batch.chosen[rows], maps, scale, dtype)
 
-    def loss(self, logits: Tensor, labels: Array) -> Tensor:
-        """Mean cross-entropy in nats of ``logits (n, K)`` for ``labels (n,)`` → ``()``."""
+    def loss(self, logits: Tensor, labels: Array, weights: Array | None = None) -> Tensor:
+        """Mean cross-entropy in nats of ``logits (n, K)`` for ``labels (n,)``, each times its weight → ``()``."""
         if not len(labels):  # the shard may be empty if the batch is small; sum and gradients are then 0
             return logits.sum()
+        if weights is not None:
+            return weighted_cross_entropy(logits, labels, weights, self.label_smoothing)
         return ops.softmax_cross_entropy(logits, smooth_labels(labels, logits.shape[1], self.label_smoothing))
 
     def sum_over_ranks(self, outputs: Outputs, correct: Array) -> tuple[Array, Array]:
@@ -133,6 +143,14 @@ class TrainingStep:
             self.optimizer.step()
         else:
             self.optimizer.move(rates)
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Array, weights: Array, smoothing: float) -> Tensor:
+    """``1/n Σ_n weight[n] · cross-entropy[n]`` in nats, ``logits (n, K)``, ``labels`` and ``weights (n,)`` → ``()``."""
+    onehot = labels[:, None] == get_backend().xp.arange(logits.shape[1])  # (n, K)
+    target = smooth_labels(labels, logits.shape[1], smoothing) if smoothing else onehot  # (n, K)
+    factors = (target * (weights[:, None] / -len(labels))).astype(logits.dtype)  # (n, K)
+    return (ops.log_softmax(logits) * Tensor(factors)).sum()
 
 
 def smooth_labels(labels: Array, classes: int, smoothing: float) -> Array:

@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.data.stored import Images
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import SettingError
-from tinycnn.layers import Sequential, pixel_scale
-from tinycnn.optim import Optimizer, in_range
-from tinycnn.train.batches import Sampler, batches, check_examples, to_backend
+from tinycnn.layers import Sequential
+from tinycnn.optim import Optimizer, in_range, whole_number
+from tinycnn.saving.state_file import fingerprint
+from tinycnn.train.batches import Sampler, batches, check_examples, normalised_weights, to_backend
 from tinycnn.train.capture import StepCapture
 from tinycnn.train.checkpoint import CheckpointManager, Checkpoints
 from tinycnn.train.divergence import DivergenceCheck, evaluate_finite
@@ -29,7 +31,7 @@ from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import EpochResult, Progress, epoch_result, stalled
 from tinycnn.train.identity import Examples, check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
-from tinycnn.train.step import StopRequest, TrainingStep
+from tinycnn.train.step import StopRequest, TrainingStep, never
 
 
 class Trainer:
@@ -55,9 +57,9 @@ class Trainer:
         initial_weights: str | None = None,
         capture: bool = True,
     ) -> None:
-        if batch_size < 1:
-            raise SettingError(f"batch_size={batch_size}: expected at least 1")
-        self.model, self.optimizer, self.batch_size, self.seed = model, optimizer, batch_size, seed
+        _check_parts(model, optimizer, augment, fade)
+        self.model, self.optimizer = model, optimizer
+        self.batch_size, self.seed = whole_number("batch_size", batch_size, at_least=1), whole_number("seed", seed)
         self.augment, self.fade, self.initial_weights = augment, fade, initial_weights
         self.label_smoothing = in_range("label_smoothing", label_smoothing, at_least=0, below=1)
         self.clip_norm = None if clip_norm is None else in_range("clip_norm", clip_norm, above=0)
@@ -67,6 +69,7 @@ class Trainer:
         self.spent_s = 0.0  # seconds of training before the loaded checkpoint
         self.capture = StepCapture(capture)
         self.stop_request = StopRequest()
+        self.weights: Array | None = None  # of the training images, see `TrainingStep`
 
     @property
     def training_step(self) -> TrainingStep:
@@ -77,6 +80,7 @@ class Trainer:
             label_smoothing=self.label_smoothing,
             clip_norm=self.clip_norm,
             stop_request=self.stop_request,
+            weights=self.weights,
         )
 
     @property
@@ -97,9 +101,11 @@ class Trainer:
         epochs: int,
         validation: Examples | None = None,
         early_stopping: int | None = None,
+        sample_weight: np.ndarray | None = None,
+        validation_weight: np.ndarray | None = None,
         progress: Callable[[Progress], None] | None = None,
         checkpoints: Checkpoints | None = None,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], bool] = never,
     ) -> Iterator[EpochResult]:
         """Train on uint8 ``images (M, H, W, C)`` and ``labels (M,)`` until the history contains ``epochs`` epochs.
 
@@ -107,20 +113,31 @@ class Trainer:
         ``for result in trainer.fit(...)``, or ``list(trainer.fit(...))``. Pixels are divided by 255, unless the network
         starts with a Rescaling layer. `StoredImages` remain on disk.
 
+        ``sample_weight (M,)`` weights the images: the training loss is ``Σ weight · cross-entropy / Σ weight`` over all
+        of them, of which each batch computes its part; the accuracy counts each image once. ``validation_weight``
+        weights loss and accuracy of the validation images.
+
         ``early_stopping=n`` ends the run when the validation loss has not improved for ``n`` epochs. ``progress`` is
         called after every step, and so is ``stop``: when it returns True, the state is saved to ``checkpoints`` and
         TrainingStopped is raised. After an epoch, the state is saved when the next result is requested, so that it
         includes changes made by the caller. Raises DataError for images that are not uint8 and for labels that are not
-        class indices, TrainingDivergedError when a number is no longer finite, SettingError when the checkpoint to
-        resume from belongs to another run.
+        class indices, TrainingDivergedError when a number is no longer finite, SettingError for a setting out of its
+        range and when the checkpoint to resume from belongs to another run.
         """
+        epochs = whole_number("epochs", epochs)
         validation = validation if validation and len(validation[0]) else None
         for examples in ((images, labels), validation):
             if examples:
-                check_examples(*examples, pixel_scale(self.model))
+                check_examples(*examples, self.model)
         if early_stopping is not None and not validation:
             raise SettingError("`early_stopping` compares validation losses: it requires validation images")
-        return self._epochs((images, labels), epochs, validation, early_stopping, progress, checkpoints, stop)
+        if early_stopping is not None:
+            early_stopping = whole_number("early_stopping", early_stopping, at_least=1)
+        weights = (
+            normalised_weights("sample_weight", sample_weight, images),
+            normalised_weights("validation_weight", validation_weight, validation[0] if validation else images),
+        )
+        return self._epochs((images, labels), epochs, validation, early_stopping, weights, progress, checkpoints, stop)
 
     def _epochs(
         self,
@@ -128,12 +145,15 @@ class Trainer:
         epochs: int,
         validation: Examples | None,
         early_stopping: int | None,
+        weights: tuple[np.ndarray | None, np.ndarray | None],
         progress: Callable[[Progress], None] | None,
         checkpoints: Checkpoints | None,
         stop: Callable[[], bool],
     ) -> Iterator[EpochResult]:
         """The loop over epochs: resume, then train, validate and save until the run ends."""
         self.stop_request, identity = StopRequest(stop), dict[str, Any]()
+        own = weights[0]
+        self.weights = None if own is None else get_backend().asarray(own.astype(self.model.dtype))
         if checkpoints or get_communicator().size > 1:  # otherwise there is nothing to compare with
             identity = run_identity(
                 self.training_step,
@@ -143,6 +163,8 @@ class Trainer:
                 early_stopping=early_stopping,
                 initial_weights=self.initial_weights,
             )
+            if any(one is not None for one in weights):
+                identity["weights of the images"] = fingerprint(*(one for one in weights if one is not None))
         check_ranks_agree(identity, self.model, epochs)
         manager = CheckpointManager(self, checkpoints, self.stop_request, identity)
         manager.resume()
@@ -152,7 +174,8 @@ class Trainer:
         while len(self.history) < epochs and not stalled(self.history, early_stopping):
             epoch = len(self.history) + 1
             trained = self.train_epoch(images_on_backend, labels_on_backend, epoch, progress, manager)
-            validated = evaluate_finite(self, *validation, f"after epoch {epoch}") if validation else None
+            when = f"after epoch {epoch}"
+            validated = evaluate_finite(self, *validation, when, weights[1]) if validation else None
             self.history.append(epoch_result(epoch, trained, validated, len(labels_on_backend), self.epoch_s))
             yield self.history[-1]
             manager.after_epoch(epoch)
@@ -219,3 +242,16 @@ class Trainer:
         self.progress = Progress.from_state(state["running"]) if state["running"] else None
         self.spent_s = sum(result.epoch_s for result in self.history)
         self.spent_s += self.progress.elapsed_s() if self.progress else 0
+
+
+def _check_parts(model: Any, optimizer: Any, augment: Any, fade: Any) -> None:
+    """Raise SettingError unless a trainer is made of these."""
+    if not isinstance(model, Sequential):
+        raise SettingError(f"`model` is a {type(model).__name__}: expected a network, such as Sequential(...)")
+    if not isinstance(optimizer, Optimizer):
+        example = "tinycnn.optim.Adam(model.parameters())"
+        raise SettingError(f"`optimizer` is {optimizer!r:.80}: expected an optimizer, such as {example}")
+    if augment is not None and not hasattr(augment, "maps"):
+        raise SettingError(f"`augment` is {augment!r:.80}: expected an augmentation, such as Affine(), or None")
+    if fade is not None and not isinstance(fade, Fade):
+        raise SettingError(f"`fade` is {fade!r:.80}: expected a Fade or None")
