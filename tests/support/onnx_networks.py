@@ -22,6 +22,7 @@ LAYERS = {
     "without bias": [Conv2d(4, 1, bias=False), Flatten(), Dense(3, bias=False)],
     "max-pool": [MaxPool2d((3, 2), stride=(2, 1), padding=(1, 1))],
     "average pool, padding counts": [AvgPool2d(3, stride=2, padding=1)],
+    "average pool, padding does not count": [AvgPool2d((3, 2), stride=(2, 1), padding=1, count_padding=False)],
     "batch norm of images": [Conv2d(3), BatchNorm(eps=0.1), ReLU()],
     "batch norm of rows": [Flatten(), Dense(5), BatchNorm(), Flatten()],
     "rescaling": [Rescaling(0.25, -3.0), Flatten(), Dropout(0.5), Dense(4), LogSoftmax()],

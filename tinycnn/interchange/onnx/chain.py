@@ -23,6 +23,16 @@ MAX_NUMBERS = 1 << 26  # per image between two layers: 256 MiB
 SHARED_BYTES = 1 << 22  # bytes of weights allowed beyond twice the file size, for constants shared by several layers
 
 
+class OpenBatch:
+    """N in the shape of an array whose first axis the file leaves open. A shape with it has the dtype object."""
+
+    def __repr__(self) -> str:
+        return "N"
+
+
+N = OpenBatch()
+
+
 class LayoutError(FileFormatError):
     """The assumed order of the input's axes is wrong."""
 
@@ -53,6 +63,7 @@ class Chain:
         self.graph, self.order = graph, order
         self.constants = dict(graph.constants)
         self.current = graph.input_name
+        self.shapes: dict[str, np.ndarray] = {}  # of the arrays so far, which the Shape operator may take
         self.sizes = dict.fromkeys(CHANNELS_LAST, 1) | dict(zip(order, graph.shape, strict=True))
         self.axes = ("N", *map(self.letters, order))
         self.is_image = len(order) > 1
@@ -60,6 +71,12 @@ class Chain:
         self.weight_bytes = 0
         self.input_shape = self.shape
         self.check_size("the input")
+        self.set_current(self.current)
+
+    def set_current(self, name: str) -> None:
+        """Make ``name`` the current array, the result of the last layer."""
+        self.current = name
+        self.shapes[name] = self.file_shape()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -87,8 +104,9 @@ class Chain:
         return index.transpose([self.row.index(axis) for axis in CHANNELS_LAST if axis in self.row]).ravel()  # (H*W*C,)
 
     def file_shape(self) -> np.ndarray:
-        """The result of ONNX's Shape operator; an open N is 0, which Reshape takes as "unchanged"."""
-        return np.array([self.graph.batch or 0, *map(self.length, self.axes[1:])], np.int64)
+        """The shape of the current array in the file, as ONNX's Shape operator returns it."""
+        sizes = [self.length(axis) for axis in self.axes[1:]]
+        return np.array([N, *sizes], object) if self.graph.batch is None else np.array([self.graph.batch, *sizes])
 
     def constant(self, node: Node, position: int) -> np.ndarray | None:
         """The constant at input ``position`` of the node; None if the node has no such input."""
@@ -97,9 +115,18 @@ class Chain:
             raise FileFormatError(f"{node}: its input {position} is {shortened(name)}, expected a constant of the file")
         return self.constants[name] if name else None
 
-    def required_constant(self, node: Node, position: int) -> np.ndarray:
-        """The constant at input ``position`` of the node; its input 0 must be the current array."""
+    def weights(self, node: Node, position: int) -> np.ndarray | None:
+        """``constant`` of the dtype of the network, as ONNX requires it."""
         array = self.constant(node, position)
+        if array is not None and array.dtype != self.graph.dtype:
+            raise FileFormatError(
+                f"{node}: its input {position} is {array.dtype}, expected {self.graph.dtype} as the input of the file"
+            )
+        return array
+
+    def required_weights(self, node: Node, position: int) -> np.ndarray:
+        """``weights``, which the node must have; its input 0 must be the current array."""
+        array = self.weights(node, position)
         if array is None or node.inputs[0] != self.current:
             raise FileFormatError(
                 f"{node}: expected the result of the previous layers as input 0 and a constant as input {position}"
@@ -111,7 +138,7 @@ class Chain:
         if not self.is_image:
             raise FileFormatError(f"{node}: takes images, but its input has rows of {self.shape[0]} numbers")
         if self.axes != ("N", *map(self.letters, CHANNELS_FIRST)):
-            raise LayoutError(f"{node}: takes images (N, C, H, W), but gets the axes {', '.join(self.axes)}")
+            raise LayoutError(f"{node}: takes images (N, C, H, W), but gets the axes {self.described()}")
 
     def plan(self, kind: type[Layer], arrays: dict[str, np.ndarray] | None = None, **settings: Any) -> None:
         """Append a layer; raises FileFormatError when too many layers would each copy the same constant."""
@@ -132,6 +159,10 @@ class Chain:
             self.plan(Flatten)
             self.is_image = False
 
+    def described(self) -> str:
+        """The axes of the current array in the file, for a message: ``N, C, H, W``; 1 is an axis of length 1."""
+        return ", ".join(axis or "1" for axis in self.axes)
+
     def check_size(self, what: object) -> None:
         """Raise FileFormatError when one image, the output of ``what``, is too large."""
         if math.prod(self.shape) > MAX_NUMBERS:
@@ -145,6 +176,13 @@ class Chain:
             raise FileFormatError("it has no operator that becomes a layer")
         if not self.is_image and not isinstance(self.file_index(), slice):
             raise LayoutError("its output is a flattened image, channels first; tinycnn supports only channels last")
+        found = self.axes[1:]
+        joined = self.is_image and any(len(axis) > 1 for axis in found)
+        if joined or len(found) not in ((2, 3) if self.is_image else (1,)):
+            raise FileFormatError(
+                f"its output has {len(found)} axes beside N, {self.described()}; tinycnn returns images with three, "
+                "rows with one"
+            )
 
     def build(self) -> Sequential:
         """The network, in evaluation mode; raises FileFormatError when its layers do not fit together."""

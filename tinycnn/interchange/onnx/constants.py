@@ -11,9 +11,11 @@ import numpy as np
 
 from tinycnn.errors import FileFormatError
 from tinycnn.interchange.onnx.file import MAX_AXES, Node
+from tinycnn.saving.safetensors_file import shortened
 
 Arrays = list[np.ndarray]
-ELEMENT_TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 11: np.float64}  # by their number in TensorProto
+VALUES = "value", "value_int", "value_ints", "value_float", "value_floats"  # attributes of Constant
+ELEMENT_TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}  # by number in TensorProto
 
 
 def fold_constants(node: Node, inputs: Arrays) -> np.ndarray:
@@ -23,7 +25,7 @@ def fold_constants(node: Node, inputs: Arrays) -> np.ndarray:
             f"{node}: computes something from constants, of which tinycnn reads only {', '.join(OPERATORS)}; "
             "export the network again in evaluation mode, with constant folding"
         )
-    result = OPERATORS[node.operator](node, inputs)
+    result = np.asarray(OPERATORS[node.operator](node, inputs))
     if inputs and result.size > MAX_AXES and not np.may_share_memory(result, inputs[0]):
         raise FileFormatError(
             f"{node}: computes {result.size:,} numbers from constants, which should be stored in the file; export the "
@@ -34,12 +36,11 @@ def fold_constants(node: Node, inputs: Arrays) -> np.ndarray:
 
 def constant(node: Node, inputs: Arrays) -> np.ndarray:
     """The value in the attributes."""
-    values = [
-        value for name, value in node.attributes.items() if name in ("value", "value_int", "value_ints", "value_float")
-    ]
-    if len(values) != 1:
-        raise FileFormatError(f"{node}: attributes {list(node.attributes)[:3]}, expected one value")
-    return np.asarray(values[0])
+    names = [name for name in node.attributes if name in VALUES]
+    if len(names) != 1:
+        raise FileFormatError(f"{node}: attributes {shortened(list(node.attributes)[:3])}, expected one value")
+    array = np.asarray(node.attributes[names[0]])
+    return array.astype(np.float32) if names[0].startswith("value_float") else array
 
 
 def identity(node: Node, inputs: Arrays) -> np.ndarray:
@@ -54,7 +55,7 @@ def transpose(node: Node, inputs: Arrays) -> np.ndarray:
 
 def reshape(node: Node, inputs: Arrays) -> np.ndarray:
     """A view with another shape."""
-    array, sizes, settings = inputs[0], checked_shape(node, inputs[1]).tolist(), node.settings(allowzero=0)
+    array, sizes, settings = inputs[0], integers(node, inputs[1]), node.settings(allowzero=0)
     if 0 in sizes:  # with allowzero=0, 0 means the old length; otherwise an empty axis
         node.require(settings, allowzero=0)
     return array.reshape([array.shape[i] if size == 0 else size for i, size in enumerate(sizes)])
@@ -73,22 +74,45 @@ def unsqueeze(node: Node, inputs: Arrays) -> np.ndarray:
 def axes_of(node: Node, inputs: Arrays) -> tuple[int, ...]:
     """The axes of a Squeeze or Unsqueeze: an attribute in older files, the second input in newer ones."""
     axes = node.settings(axes=())["axes"]
-    return axes or tuple(checked_shape(node, inputs[1]).ravel().tolist() if len(inputs) > 1 else ())
+    return axes or tuple(integers(node, inputs[1]) if len(inputs) > 1 else ())
 
 
 def cast(node: Node, inputs: Arrays) -> np.ndarray:
     """A shape in another dtype."""
-    return checked_shape(node, inputs[0]).astype(ELEMENT_TYPES[node.settings(to=0, saturate=1)["to"]])
+    array, to = checked_shape(node, inputs[0]), node.settings(to=0, saturate=1)["to"]
+    if to not in ELEMENT_TYPES or (array.dtype == object and ELEMENT_TYPES[to] not in (np.int32, np.int64)):
+        raise FileFormatError(f"{node}: to={to} of a constant {array.dtype}; tinycnn does not read this dtype")
+    return array if array.dtype == object else array.astype(ELEMENT_TYPES[to])
 
 
 def gather(node: Node, inputs: Arrays) -> np.ndarray:
     """Selected elements of a shape."""
-    return np.take(checked_shape(node, inputs[0]), checked_shape(node, inputs[1]), axis=node.settings(axis=0)["axis"])
+    array, axis = checked_shape(node, inputs[0]), node.settings(axis=0)["axis"]
+    indices = np.array(integers(node, inputs[1]), np.int64).reshape(inputs[1].shape)
+    return np.take(array, indices, axis=axis)
+
+
+def shape(node: Node, inputs: Arrays) -> np.ndarray:
+    """The shape of a constant."""
+    return part_of_shape(node, np.array(inputs[0].shape, np.int64))
+
+
+def part_of_shape(node: Node, sizes: np.ndarray) -> np.ndarray:
+    """The sizes from ``start`` to ``end``, which a Shape operator selects since opset 15."""
+    settings = node.settings(start=0, end=len(sizes))
+    return sizes[settings["start"] : settings["end"]]
 
 
 def concat(node: Node, inputs: Arrays) -> np.ndarray:
     """Several shapes joined to one."""
     return np.concatenate([checked_shape(node, array) for array in inputs], axis=node.settings(axis=0)["axis"])
+
+
+def integers(node: Node, array: np.ndarray) -> list[int]:
+    """The integers of a shape or list of axes; raises FileFormatError for more than a shape can have."""
+    if array.size > MAX_AXES or array.dtype.kind != "i":
+        raise FileFormatError(f"{node}: a constant {array.dtype} {array.shape}, expected integers of a fixed shape")
+    return array.ravel().tolist()
 
 
 def checked_shape(node: Node, array: np.ndarray) -> np.ndarray:
@@ -110,4 +134,5 @@ OPERATORS: dict[str, Callable[[Node, Arrays], Any]] = {
     "Cast": cast,
     "Gather": gather,
     "Concat": concat,
+    "Shape": shape,
 }

@@ -116,12 +116,13 @@ class _Graph:
             case MaxPool2d():
                 return self.add("MaxPool", name, [x], **_window(layer))
             case AvgPool2d():
-                return self.add("AveragePool", name, [x], **_window(layer), count_include_pad=1)
+                return self.add("AveragePool", name, [x], **_window(layer), count_include_pad=int(layer.count_padding))
             case Dense():
                 return self.add("Gemm", name, [x, *self._parameters(name, layer)])  # weight (in, out), as here
             case BatchNorm():
                 values = [*self._parameters(name, layer), *self._buffers(name, layer)]
-                return self.add("BatchNormalization", name, [x, *values], epsilon=layer.eps)
+                old = 1 - layer.momentum  # ONNX's momentum is the weight of the old value
+                return self.add("BatchNormalization", name, [x, *values], epsilon=layer.eps, momentum=old)
             case Flatten():
                 return self._flatten(name, x)
             case Rescaling():

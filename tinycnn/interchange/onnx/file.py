@@ -211,11 +211,12 @@ def _constant(onnx: Any, tensor: Any) -> np.ndarray:
         kinds.DOUBLE: "double_data",
         kinds.INT64: "int64_data",
         kinds.INT32: "int32_data",
+        kinds.BOOL: "int32_data",
     }
     if tensor.data_type not in typed or tensor.HasField("segment"):
         kind = kinds.DataType.Name(tensor.data_type) if tensor.data_type in kinds.DataType.values() else "unknown"
-        raise FileFormatError(f"{name} is {kind}; tinycnn reads FLOAT and DOUBLE (and INT32, INT64 for shapes)")
-    itemsize = 8 if tensor.data_type in (kinds.DOUBLE, kinds.INT64) else 4
+        raise FileFormatError(f"{name} is {kind}; tinycnn reads FLOAT and DOUBLE (and INT32, INT64, BOOL for settings)")
+    itemsize = {kinds.DOUBLE: 8, kinds.INT64: 8, kinds.BOOL: 1}.get(tensor.data_type, 4)
     held = (
         len(tensor.raw_data) / itemsize
         if tensor.HasField("raw_data")

@@ -14,7 +14,7 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.errors import FileFormatError, SettingError, TinyCNNError
 from tinycnn.interchange.onnx.chain import CHANNELS_FIRST, CHANNELS_LAST, Chain, LayoutError, PlannedLayer
-from tinycnn.interchange.onnx.constants import fold_constants
+from tinycnn.interchange.onnx.constants import fold_constants, part_of_shape
 from tinycnn.interchange.onnx.file import INSTALL_HINT, Graph, Node, read_graph
 from tinycnn.interchange.onnx.operators import STEPS
 from tinycnn.layers import Rescaling, Sequential, pixel_scale
@@ -23,6 +23,8 @@ from tinycnn.saving.safetensors_file import DAMAGED, shortened
 from tinycnn.tensor import no_grad
 
 __all__ = ["from_onnx"]
+CHANNELS = 1, 3, 4  # grey, colour, and colour with transparency
+MORE_RESULTS = "Dropout", "BatchNormalization"  # a mask; statistics in training mode, of which the error tells
 
 
 def from_onnx(path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0) -> Sequential:
@@ -73,12 +75,13 @@ def convert(graph: Graph, first_layers: list[PlannedLayer]) -> Chain:
 
     The input of an ONNX file does not declare which axis holds the channels, but the convolutions of the file show it.
     Without convolutions it is the first axis after N, as in all ONNX operators, unless the file starts with a Transpose
-    that moves the last axis there.
+    that moves the last axis there, or only the last axis is as long as pictures have channels.
     """
     if len(graph.shape) != 3:
         return convert_with_order(graph, {1: "C", 2: "HW"}.get(len(graph.shape), ""), first_layers)
     to_second = bool(graph.nodes) and graph.nodes[0].attributes.get("perm") == (0, 3, 1, 2)
-    likely, other = (CHANNELS_LAST, CHANNELS_FIRST) if to_second else (CHANNELS_FIRST, CHANNELS_LAST)
+    as_last = graph.shape[2] in CHANNELS and graph.shape[0] not in CHANNELS
+    likely, other = (CHANNELS_LAST, CHANNELS_FIRST) if to_second or as_last else (CHANNELS_FIRST, CHANNELS_LAST)
     try:
         return convert_with_order(graph, likely, first_layers)
     except LayoutError as first:
@@ -107,16 +110,16 @@ def convert_with_order(graph: Graph, order: str, first_layers: list[PlannedLayer
 
 def convert_node(chain: Chain, node: Node) -> None:
     """Convert one node that takes the current array, or evaluate one whose inputs are all constants."""
-    if not any(node.outputs[:1]) or (any(node.outputs[1:]) and node.operator != "Dropout"):
+    if not any(node.outputs[:1]) or (any(node.outputs[1:]) and node.operator not in MORE_RESULTS):
         raise FileFormatError(f"{node}: has {len(node.outputs)} results, expected one")
     inputs, result = [name for name in node.inputs if name], node.outputs[0]
-    if result in chain.constants or result == chain.current:
+    if result in chain.constants or result in chain.shapes:
         raise FileFormatError(f"{node}: its result has the name {shortened(result)}, which is already used in the file")
-    if chain.current in inputs and node.operator != "Shape":
+    if node.operator == "Shape" and len(inputs) == 1 and inputs[0] in chain.shapes:
+        chain.constants[result] = part_of_shape(node, chain.shapes[inputs[0]])
+    elif chain.current in inputs and node.operator != "Shape":
         convert_operator(chain, node)
-        chain.current = result
-    elif inputs == [chain.current]:
-        chain.constants[result] = chain.file_shape()
+        chain.set_current(result)
     elif unknown := [name for name in inputs if name not in chain.constants]:
         raise FileFormatError(
             f"{node}: takes {shortened(unknown[0])}, which is neither a constant nor the result of the previous node; "

@@ -12,7 +12,7 @@ def gemm(chain: Chain, node: Node) -> None:
     """``alpha x weight + beta bias``, weight ``(in, out)`` or transposed → Dense."""
     settings = node.settings(alpha=1.0, beta=1.0, transA=0, transB=0)
     node.require(settings, transA=0)
-    weight, bias = chain.required_constant(node, 1), chain.constant(node, 2)
+    weight, bias = chain.required_weights(node, 1), chain.weights(node, 2)
     weight = weight.T if settings["transB"] else weight  # (in, out)
     dense(chain, node, weight if settings["alpha"] == 1 else weight * settings["alpha"])
     if bias is not None:
@@ -22,15 +22,13 @@ def gemm(chain: Chain, node: Node) -> None:
 
 def matmul(chain: Chain, node: Node) -> None:
     """``x weight`` → Dense without bias; an Add after it becomes the bias."""
-    dense(chain, node, chain.required_constant(node, 1))
+    dense(chain, node, chain.required_weights(node, 1))
 
 
 def dense(chain: Chain, node: Node, weight: np.ndarray) -> None:
     """``weight (in, out)``, with its rows in the order of the file → Dense."""
     if chain.is_image or len(chain.axes) != 2:
-        raise FileFormatError(
-            f"{node}: multiplies an array with axes {', '.join(chain.axes)}; a Dense layer takes rows"
-        )
+        raise FileFormatError(f"{node}: multiplies an array with axes {chain.described()}; a Dense layer takes rows")
     if weight.ndim != 2 or len(weight) != chain.length(chain.row):
         raise FileFormatError(f"{node}: weight {weight.shape} for rows of {chain.length(chain.row)} numbers")
     chain.plan(Dense, {"weight": weight[chain.file_index()]}, units=weight.shape[1])

@@ -7,21 +7,30 @@ from tinycnn.interchange.onnx.chain import Chain, LayoutError
 from tinycnn.interchange.onnx.file import Node
 from tinycnn.layers import BatchNorm, Dropout, LogSoftmax, ReLU, Rescaling, Softmax
 
+TRAINS = "is in training mode; export the network in evaluation mode"
+DIGITS = 7  # after the point: what is left of 1 - momentum, where momentum is a float32
+
 
 def arithmetic(chain: Chain, node: Node) -> None:
-    """``+ - * /`` with a constant → part of the previous layer, or a Rescaling."""
+    """``+ - * /`` with a constant, on either side → part of the previous layer, or a Rescaling."""
     node.settings()
     first = chain.current == node.inputs[0]
-    constant = chain.constant(node, 1 if first else 0)
+    constant = chain.weights(node, 1 if first else 0)
     if constant is None:
         raise FileFormatError(f"{node}: expected two inputs, got {len(node.inputs)}")
     if not first and node.operator == "Div":
         raise FileFormatError(f"{node}: divides by the result of the previous layers; tinycnn has no layer for this")
+    if constant.ndim > len(chain.axes):
+        raise FileFormatError(
+            f"{node}: a constant of shape {constant.shape} adds axes to an array with {chain.described()}"
+        )
+    if node.operator == "Div" and not constant.all():
+        raise FileFormatError(f"{node}: divides by 0")
     last = chain.planned[-1] if chain.planned else None
-    if last and last.is_linear and first and is_per_channel(chain, constant):
-        change_linear(last.arrays, node.operator, constant.ravel())
+    if last and last.is_linear and is_per_channel(chain, constant):
+        change_linear(last.arrays, node.operator, constant.ravel(), constant_first=not first)
     elif constant.size == 1:
-        change_all(chain, node.operator, decimal(constant.item()), constant_first=not first)
+        change_all(chain, node.operator, decimal(constant.ravel()[0]), constant_first=not first)
     else:
         raise FileFormatError(
             f"{node}: a constant of shape {constant.shape}; tinycnn supports only one number, or one per channel after "
@@ -37,14 +46,15 @@ def is_per_channel(chain: Chain, constant: np.ndarray) -> bool:
     return all(chain.axes[axis] == "C" for axis in axes)
 
 
-def change_linear(arrays: dict[str, np.ndarray], operator: str, constant: np.ndarray) -> None:
+def change_linear(arrays: dict[str, np.ndarray], operator: str, constant: np.ndarray, constant_first: bool) -> None:
     """Apply ``constant (F,)`` to the output of a layer, by changing its weights ``(..., F)`` and bias ``(F,)``."""
     if operator in ("Mul", "Div"):
-        factor = constant if operator == "Mul" else 1 / constant
-        arrays |= {name: array * factor for name, array in arrays.items()}
-    else:
-        term = constant if operator == "Add" else -constant
-        arrays["bias"] = arrays["bias"] + term if "bias" in arrays else term
+        arrays |= {name: array * constant if operator == "Mul" else array / constant for name, array in arrays.items()}
+        return
+    if operator == "Sub" and constant_first:
+        arrays |= {name: -array for name, array in arrays.items()}
+    term = -constant if operator == "Sub" and not constant_first else constant
+    arrays["bias"] = arrays["bias"] + term if "bias" in arrays else term
 
 
 def change_all(chain: Chain, operator: str, number: float, constant_first: bool) -> None:
@@ -67,8 +77,10 @@ def change_all(chain: Chain, operator: str, number: float, constant_first: bool)
 def batch_normalization(chain: Chain, node: Node) -> None:
     """``scale, B, mean, var`` → BatchNorm; ONNX's momentum weights the old value, ours the new one."""
     settings = node.settings(epsilon=1e-5, momentum=0.9, training_mode=0, spatial=1)
-    node.require(settings, training_mode=0, spatial=1)
-    arrays = [chain.required_constant(node, position) for position in (1, 2, 3, 4)]
+    if settings["training_mode"] or any(node.outputs[1:]):  # before opset 14, only more results tell
+        raise FileFormatError(f"{node}: {TRAINS} (training_mode={settings['training_mode']})")
+    node.require(settings, spatial=1)
+    arrays = [chain.required_weights(node, position) for position in (1, 2, 3, 4)]
     if chain.is_image:
         chain.expect_channels_second(node)
     if {array.shape for array in arrays} != {chain.shape[-1:]}:
@@ -76,7 +88,8 @@ def batch_normalization(chain: Chain, node: Node) -> None:
     order = slice(None) if chain.is_image else chain.file_index()
     names = ("gamma", "beta", "running_mean", "running_var")
     values = {name: array[order] for name, array in zip(names, arrays, strict=True)}
-    chain.plan(BatchNorm, values, momentum=decimal(1 - settings["momentum"]), eps=decimal(settings["epsilon"]))
+    old, eps = (decimal(np.float32(settings[name])) for name in ("momentum", "epsilon"))
+    chain.plan(BatchNorm, values, momentum=round(1 - old, DIGITS), eps=eps)
 
 
 def relu(chain: Chain, node: Node) -> None:
@@ -90,8 +103,10 @@ def dropout(chain: Chain, node: Node) -> None:
     settings = node.settings(ratio=0.5, seed=0)
     ratio, training = chain.constant(node, 1), chain.constant(node, 2)
     if training is not None and training.any():
-        raise FileFormatError(f"{node}: is in training mode; export the network in evaluation mode")
-    chain.plan(Dropout, p=decimal(settings["ratio"] if ratio is None else ratio.item()))
+        raise FileFormatError(f"{node}: {TRAINS}")
+    if ratio is not None and (ratio.size != 1 or ratio.dtype.kind != "f"):
+        raise FileFormatError(f"{node}: a ratio {ratio.dtype} {ratio.shape}, expected one floating-point number")
+    chain.plan(Dropout, p=decimal(np.float32(settings["ratio"]) if ratio is None else ratio.ravel()[0]))
 
 
 def softmax(chain: Chain, node: Node) -> None:
@@ -102,10 +117,13 @@ def softmax(chain: Chain, node: Node) -> None:
     over = chain.axes[axis] if -rank <= axis < rank else "?"
     if (over != chain.letters("C") if chain.is_image else over != chain.row) or (not modern and rank != 2):
         kind = LayoutError if chain.is_image else FileFormatError
-        raise kind(f"{node}: over axis {axis} of {', '.join(chain.axes)}; tinycnn supports only the channels, C")
+        raise kind(f"{node}: over axis {axis} of {chain.described()}; tinycnn supports only the channels, C")
     chain.plan(Softmax if node.operator == "Softmax" else LogSoftmax)
 
 
-def decimal(number: float) -> float:
-    """The shortest decimal with the same float32 value (ONNX attributes are float32): 0.001, not 0.00100000005."""
-    return float(str(np.float32(number))) if np.float32(number) == number else number
+def decimal(number: np.floating) -> float:
+    """The shortest decimal that has this value in the dtype of ``number``: 0.001 for float32, not 0.00100000005.
+
+    ONNX attributes are float32. A float64 number is returned as it is.
+    """
+    return float(str(number))

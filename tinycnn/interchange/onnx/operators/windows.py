@@ -7,7 +7,7 @@ from tinycnn.backends.base import Pair, window_grid
 from tinycnn.errors import FileFormatError
 from tinycnn.interchange.onnx.chain import Chain
 from tinycnn.interchange.onnx.file import Node
-from tinycnn.interchange.onnx.operators.axes import numbers
+from tinycnn.interchange.onnx.operators.axes import axes_of
 from tinycnn.layers import AvgPool2d, Conv2d, MaxPool2d
 from tinycnn.ops.windows import check_window
 from tinycnn.saving.safetensors_file import shortened
@@ -18,7 +18,7 @@ WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "auto_pa
 def conv(chain: Chain, node: Node) -> None:
     """``weight (F, C, KH, KW)`` → Conv2d."""
     settings = node.settings(kernel_shape=(), group=1, **WINDOW)
-    weight, bias = chain.required_constant(node, 1), chain.constant(node, 2)
+    weight, bias = chain.required_weights(node, 1), chain.weights(node, 2)
     node.require(settings, group=1)
     if weight.ndim != 4 or settings["kernel_shape"] not in ((), weight.shape[2:]):
         kernel = shortened(settings["kernel_shape"])
@@ -36,12 +36,11 @@ def max_pool(chain: Chain, node: Node) -> None:
 
 
 def average_pool(chain: Chain, node: Node) -> None:
-    """→ AvgPool2d, which includes padding zeros in the mean."""
+    """→ AvgPool2d."""
     settings = node.settings(kernel_shape=(), ceil_mode=0, count_include_pad=0, **WINDOW)
     window = find_window(chain, node, settings)
-    if window["padding"] != (0, 0):
-        node.require(settings, count_include_pad=1)
-    chain.plan(AvgPool2d, **window)
+    without_padding = window["padding"] != (0, 0) and not settings["count_include_pad"]
+    chain.plan(AvgPool2d, **window, count_padding=not without_padding)
 
 
 def find_window(chain: Chain, node: Node, settings: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +75,10 @@ def find_pads(chain: Chain, node: Node, kernel_size: Pair, settings: dict[str, A
             return (0, 0, 0, 0)
         case "SAME_UPPER" | "SAME_LOWER":
             sides = zip(chain.shape, kernel_size, settings["strides"], strict=False)
-            totals = [max((math.ceil(size / S) - 1) * S + K - size, 0) for size, K, S in sides]
+            totals = [(math.ceil(size / S) - 1) * S + K - size for size, K, S in sides]
+            if min(totals) < 0 and node.operator != "Conv":  # programs agree only on convolutions
+                raise FileFormatError(f"{node}: auto_pad with strides above the window; export it with pads")
+            totals = [max(total, 0) for total in totals]
             return *(pad // 2 for pad in totals), *(pad - pad // 2 for pad in totals)
     raise FileFormatError(f"{node}: auto_pad={shortened(settings['auto_pad'])} is not a value that ONNX defines")
 
@@ -98,9 +100,11 @@ def global_average_pool(chain: Chain, node: Node) -> None:
 def reduce_mean(chain: Chain, node: Node) -> None:
     """A mean over height and width, in any order → AvgPool2d with the image as its window."""
     settings = node.settings(axes=(), keepdims=1, noop_with_empty_axes=0)
-    axes = {axis % len(chain.axes) for axis in settings["axes"] or numbers(chain.constant(node, 1))}
-    if not chain.is_image or {chain.axes[axis] for axis in axes} != {chain.letters("H"), chain.letters("W")}:
-        raise FileFormatError(f"{node}: a mean over axes {sorted(axes)}; tinycnn supports only height and width")
+    axes = axes_of(chain, node, settings["axes"])
+    over = "".join(chain.axes[axis] for axis in axes)
+    if not chain.is_image or not axes or sorted(over) != sorted(chain.letters("HW")):
+        names = chain.described()
+        raise FileFormatError(f"{node}: a mean over axes {sorted(axes)} of {names}; tinycnn supports only H and W")
     kept = ["" if i in axes else axis for i, axis in enumerate(chain.axes) if settings["keepdims"] or i not in axes]
     chain.plan(AvgPool2d, kernel_size=(chain.sizes["H"], chain.sizes["W"]))
     chain.resize(H=1, W=1)
