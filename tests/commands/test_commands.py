@@ -135,7 +135,7 @@ def test_predict_classifies_the_readable_pictures_of_a_folder(model_file, drawin
 
 def test_predict_without_a_readable_picture_is_an_error(model_file, drawings, tmp_path, capsys):
     assert failing(capsys, "predict", model_file[0], drawings / "c.png").count("\n") == 0
-    assert "cannot be read (No such file" in failing(capsys, "predict", model_file[0], tmp_path / "gone.png")
+    assert "there is no such file" in failing(capsys, "predict", model_file[0], tmp_path / "gone.png")
     (tmp_path / "empty").mkdir()
     assert "no picture in this folder" in failing(capsys, "predict", model_file[0], tmp_path / "empty")
 

@@ -1,16 +1,20 @@
 """A folder of pictures as a data set: the search, scaling, the split, and errors."""
 
+import io
 import os
 import re
+import struct
 import sys
 import tracemalloc
 import unicodedata
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tinycnn.data import is_folder, load, load_pictures, picture, picture_folder
+from tests.support.memory_held import linux_only, output_of
+from tinycnn.data import bands, is_folder, load, load_pictures, picture, picture_folder
 from tinycnn.data.picture import grey, read_picture
 from tinycnn.errors import DataError, SettingError, in_words
 
@@ -163,9 +167,13 @@ def test_numeric_class_names_are_sorted_as_numbers(tmp_path):
 
 def test_formats_and_suffixes(tmp_path):
     for name in ("a", "b"):
-        for suffix in (".PNG", ".Jpg", ".JPEG", ".webp", ".GIF", ".bmp", ".TIF", ".ppm"):
+        for suffix in (".PNG", ".Jpg", ".JPEG", ".webp", ".GIF", ".bmp", ".TIF", ".ppm", ".jfif", ".JPE"):
             fill(tmp_path / "all" / name, ["x"], suffix=suffix)
-    assert len(load_pictures(tmp_path / "all").x_train) == 12
+        pixels(0).save(tmp_path / "all" / name / "x.pjpeg", "JPEG")
+        pixels(0).save(tmp_path / "all" / name / "jpeg.png", "JPEG")  # the content decides
+    dataset = load_pictures(tmp_path / "all")
+    assert len(dataset.x_train) + len(dataset.x_test) == 24
+    assert dataset.notice is None
 
 
 def test_hidden_files_and_other_files_are_ignored(pets):
@@ -196,7 +204,7 @@ def test_links_are_followed_once_and_not_in_circles(pets, tmp_path):
     )
     (pets / "dog" / "all").unlink()
     (pets / "dog" / "a.png").symlink_to("a.png")
-    assert f"{pets / 'dog' / 'a.png'}: not an ordinary file; a broken link?" in refused(pets)
+    assert f"{pets / 'dog' / 'a.png'}: cannot be read (Too many levels of symbolic links)" in refused(pets)
 
 
 def test_the_name_of_a_data_set_is_not_read_as_a_folder(pets, monkeypatch):
@@ -277,6 +285,86 @@ def test_every_pixel_mode_is_read(tmp_path, mode):
     assert np.corrcoef(seen.ravel(), np.asarray(image).ravel())[0, 1] > 0.5  # black and white are dithered
 
 
+def sixteen_bits(*channels):
+    """A PNG file of 16 bits for each of one to four channels ``(H, W)``; Pillow writes only those of one."""
+    H, W = channels[0].shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[len(channels)]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in np.stack(channels, axis=2))
+    parts = {b"IHDR": struct.pack(">IIBBBBB", W, H, 16, kind, 0, 0, 0), b"IDAT": zlib.compress(rows), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts.items()
+    )
+
+
+def test_sixteen_bits_are_read_as_eight():
+    """From 100 to 200 of 255, whatever the darkest and the brightest pixel of the picture are."""
+    ramp = np.tile(np.linspace(100, 200, 16).round().astype(np.uint16), (16, 1))
+    deep, opaque = ramp * 257, np.full_like(ramp, 65535)
+    for channels in ([deep], [deep, opaque], [deep] * 3, [*[deep] * 3, opaque]):
+        seen = read_picture(sixteen_bits(*channels), (16, 16, 1))[..., 0]
+        np.testing.assert_allclose(seen, ramp, atol=1 if len(channels) > 1 else 0)  # Pillow cuts the others off
+    assert (read_picture(sixteen_bits(deep // 16), (16, 16, 1), pixels="0..4095")[..., 0] == ramp).all()
+    with pytest.raises(DataError, match=r"numbers from 25700 to 51400, not 0\.\.4095; pass .*`pixels="):
+        read_picture(sixteen_bits(deep), (16, 16, 1), pixels="0..4095")
+    assert (read_picture(sixteen_bits(deep), (16, 16, 1), pixels="65535..0")[..., 0] == 255 - ramp).all()
+
+
+def test_numbers_in_tiff_files(tmp_path):
+    """32 bits have no fixed white: fractions, bytes or 16 bits, whichever holds the numbers of the picture."""
+    ramp = np.tile(np.linspace(0, 200, 16, dtype=np.float32).round(), (16, 1))
+    for numbers in (ramp / 255, ramp, ramp * 257, ramp.astype(np.int32), ramp.astype(np.int32) * 257):
+        Image.fromarray(numbers).save(tmp_path / "x.tif")
+        assert (read_picture(tmp_path / "x.tif", (16, 16, 1))[..., 0] == ramp).all()
+    for low, high in ((-1, 200), (0, 70_000)):
+        Image.fromarray(np.array([[low, high]], np.float32)).save(tmp_path / "x.tif")
+        with pytest.raises(DataError, match=f'numbers from {low} to {high}.*`pixels="{low}..{high}"`'):
+            read_picture(tmp_path / "x.tif", (1, 2, 1))
+        assert read_picture(tmp_path / "x.tif", (1, 2, 1), pixels=f"{low}..{high}").ravel().tolist() == [0, 255]
+    Image.fromarray(np.array([[np.nan, np.inf, 1]], np.float32)).save(tmp_path / "x.tif")
+    assert read_picture(tmp_path / "x.tif", (1, 3, 1)).ravel().tolist() == [0, 0, 255]
+
+
+def test_pictures_of_twelve_bits_are_reported(tmp_path):
+    for i in range(8):
+        path = tmp_path / "x" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sixteen_bits(np.full((8, 8), 4000)))
+    dark = load(tmp_path / "x")
+    assert "the brightest pixel of all training images is 16 of 255" in dark.notice
+    assert '`pixels="0..4095"`' in dark.notice
+    bright = load(tmp_path / "x", pixels="0..4095")
+    assert (bright.x_train == round(4000 / 4095 * 255)).all()
+    assert bright.notice is None
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "CMYK", "I;16"])
+@pytest.mark.parametrize("size", [(23, 90), (90, 23), (40, 40)])
+def test_scaling_in_bands_gives_the_same_bytes(mode, size, monkeypatch):
+    """Against Pillow's own function, on the whole picture, but for the order of its passes."""
+    image = pixels(5, *size, channels=3)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    elif mode in ("RGBA", "LA"):
+        image = image.convert(mode)
+        image.putalpha(pixels(6, *size, channels=1))
+    else:
+        image = image.convert(mode)
+    rgb = Image.fromarray((np.asarray(image) // 257).astype(np.uint8)) if mode == "I;16" else image
+    if mode in ("RGBA", "LA"):
+        rgb = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    shapes = (8, 8), (11, 30), (60, 60)
+    expected = [
+        np.asarray(ImageOps.fit(rgb.convert("RGB"), shape[::-1], Image.Resampling.BILINEAR)) for shape in shapes
+    ]
+    for shape, whole in zip(shapes, expected, strict=True):
+        np.testing.assert_array_equal(picture.fitted(image, *shape), whole)
+    monkeypatch.setattr(bands, "BAND", 300)
+    monkeypatch.setattr(bands, "WHOLE", 0)
+    for shape, whole in zip(shapes, expected, strict=True):
+        np.testing.assert_allclose(picture.fitted(image, *shape).astype(int), whole, atol=1)
+
+
 # ----------------------------------------------------------------------------------------------------- grey or colour
 
 
@@ -329,7 +417,7 @@ def test_folders_without_classes_raise(tmp_path, pets):
     (tmp_path / "parted" / "test").mkdir()
     assert refused(tmp_path / "parted") == f"train: {WANTED} only one, cat."
     (pets / "fish").mkdir()
-    assert refused(pets).startswith("fish holds no picture (.bmp, .gif, .jpeg, .jpg")
+    assert refused(pets).startswith("fish holds no picture (.apng, .bmp, .gif, .jfif, .jpe, .jpeg, .jpg")
 
 
 def test_classes_with_too_few_pictures_raise(pets):
@@ -369,6 +457,119 @@ def test_a_decompression_bomb_raises_without_taking_memory(pets):
     tracemalloc.stop()
     assert re.search(r"cat/bomb.png: it (has|declares more than) .* pixels", message)
     assert peak < 10 << 20
+
+
+def one_tile(tile):
+    """A TIFF file of 16x16 pixels in a tile of ``tile`` x ``tile``, of which the file holds nothing."""
+    entries = [
+        (256, 16),
+        (257, 16),
+        (258, 8),
+        (259, 8),
+        (262, 1),
+        (277, 1),
+        (322, tile),
+        (323, tile),
+        (324, 8),
+        (325, 8),
+    ]
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return b"II*\0" + struct.pack("<I", 16) + bytes(8) + struct.pack("<H", len(entries)) + tags + bytes(4)
+
+
+def encoded(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def many_scans(side, count):
+    """A progressive JPEG that repeats its last scan."""
+    content = encoded(Image.new("L", (side, side)), "JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * count + content[-2:]
+
+
+def larger_jpeg(content, side):
+    """The same file, with another size in its header."""
+    at = content.index(b"\xff\xc2") + 5
+    return content[:at] + struct.pack(">HH", side, side) + content[at + 4 :]
+
+
+def larger_webp(side):
+    """A lossless WebP file with another size in its header."""
+    content = encoded(Image.new("RGB", (16, 16)), "WEBP", lossless=True)
+    at = content.index(b"VP8L") + 9
+    sizes = int.from_bytes(content[at : at + 4], "little") & ~0xFFFFFFF | (side - 1) << 14 | (side - 1)
+    return content[:at] + sizes.to_bytes(4, "little") + content[at + 4 :]
+
+
+def one_strip(side):
+    """A TIFF file with colours in a strip of ``side`` rows, of which it holds nothing."""
+    entries = [(256, side), (257, side), (258, 8), (259, 5), (262, 2), (273, 8), (277, 3), (278, side), (279, 8)]
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return b"II*\0" + struct.pack("<I", 16) + bytes(8) + struct.pack("<H", len(entries)) + tags + bytes(4)
+
+
+COSTLY = {  # each decodes to less than 64 million pixels
+    "a tile": (lambda: one_tile(40_000), "decoding it takes 1,600,000,256 bytes, above 400,000,000"),
+    "a strip": (
+        lambda: one_strip(7600),
+        "decoding it takes 404,320,000 bytes",
+    ),
+    "WebP": (lambda: larger_webp(5010), "decoding it takes 401,601,600 bytes"),
+    "progressive": (
+        lambda: larger_jpeg(encoded(Image.new("CMYK", (16, 16)), "JPEG", progressive=True), 7100),
+        "decoding it takes 406,",
+    ),
+    "scans": (lambda: many_scans(2000, 1100), "its 1,106 scans take too long to decode"),
+    "text": (lambda: b"P2\n5000 2000\n1\n" + b"0 " * 10_000_000, "PPM as text, larger than 16,777,216 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_pictures_that_cost_too_much_are_refused_before_they_are_decoded(name, monkeypatch):
+    make, told = COSTLY[name]
+    content = make()
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded before the check"))
+    monkeypatch.setattr("PIL.TiffImagePlugin.TiffImageFile.load", lambda self: pytest.fail("decoded before the check"))
+    with pytest.raises(DataError, match=told):
+        read_picture(content, (32, 32, 3))
+
+
+def test_a_large_compressed_bmp_is_refused():
+    width, height = 4000, 3000
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, 0, 0, 0, 256, 0) + bytes(1024)
+    content = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(head)) + head
+    with pytest.raises(DataError, match="compressed BMP, larger than 16,777,216 bytes"):
+        read_picture(content + bytes([1, 7]) * 9_000_000, (8, 8, 1))
+
+
+@linux_only
+def test_the_memory_of_a_large_picture(tmp_path):
+    """Nine million pixels of a single number: nothing but them, at four bytes for each, and 60 MiB."""
+    Image.new("F", (3000, 3000)).save(tmp_path / "x.tif", compression="tiff_lzw")
+    Image.new("F", (9, 9)).save(tmp_path / "small.tif", compression="tiff_lzw")
+    code = """
+import sys
+from tests.support.memory_held import held
+from tinycnn.data.picture import read_picture
+read_picture(sys.argv[2], (32, 32, 3))
+before = held("VmHWM")
+read_picture(sys.argv[1], (32, 32, 3))
+print(held("VmHWM") - before)
+"""
+    assert float(output_of(code, tmp_path / "x.tif", tmp_path / "small.tif")) < 4 * 9e6 / 2**20 + 60
+
+
+def test_decoders_write_nothing_to_the_terminal(capfd, tmp_path):
+    content = bytearray(encoded(pixels(0, 64, 64), "TIFF", compression="tiff_lzw"))
+    content[8:60] = b"\xff" * 52
+    with pytest.raises(DataError, match="the image in it is damaged"):
+        read_picture(bytes(content), (8, 8, 3))
+    assert capfd.readouterr().err == ""
+    os.write(2, b"still open")
+    assert capfd.readouterr().err == "still open"
 
 
 def test_more_pictures_than_fit_into_memory_raise(pets, monkeypatch):
@@ -433,7 +634,7 @@ def test_reading_many_pictures_is_reported(pets, monkeypatch, capsys):
 
 
 def test_a_wrongly_read_picture_is_detected(pets, monkeypatch):
-    monkeypatch.setattr(picture, "fitted", lambda image, H, W: np.zeros((H, W, 3), np.uint8))
+    monkeypatch.setattr(picture, "fitted", lambda image, H, W, pixels: np.zeros((H, W, 3), np.uint8))
     dataset = load_pictures(pets, colour=True)
     with pytest.raises(AssertionError):
         as_stored(pets, dataset)

@@ -9,18 +9,18 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import PathLike
+from os import PathLike, fspath
 from typing import Protocol
 
 import numpy as np
 
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, printable, shortened
 
 MAX_BYTES = 2**31  # 2 GiB: 45 times the size of MNIST, and within the memory of a small machine
 MAX_DEFLATE_RATIO = 1032  # deflate cannot pack more than 1,032 bytes into one
 CHUNK = 1 << 20
 
-READ_ERRORS = (OSError, EOFError, ValueError, RuntimeError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile)
+READ_ERRORS = (EOFError, ValueError, RuntimeError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile)
 
 
 class Readable(Protocol):
@@ -32,12 +32,19 @@ class Readable(Protocol):
 @contextmanager
 def naming(path: str | PathLike[str]) -> Iterator[None]:
     """Turn any error while reading ``path`` into a DataError that names the file."""
+    name = printable(fspath(path))
     try:
         yield
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{name}: {error}") from error
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{name}: there is no such file.") from None
+    except OSError as error:
+        if error.strerror:  # from the system, which can read no copy either; the others are from gzip and zipfile
+            raise DataError(f"{name}: cannot be read ({error.strerror}).") from None
+        raise DataError(f"{name}: cannot be read ({shortened(error)}). Replace it with a fresh copy.") from error
     except READ_ERRORS as error:
-        raise DataError(f"{path}: cannot be read ({error}). Replace it with a fresh copy.") from error
+        raise DataError(f"{name}: cannot be read ({shortened(error)}). Replace it with a fresh copy.") from error
 
 
 def check_declared(declared: int, available: int, ratio: int = 1) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinycnn.data.picture import MAX_PIXELS, eight_bits, open_picture
+from tinycnn.data.bands import scaled
+from tinycnn.data.picture import MAX_PIXELS, eight_bits, extremes, is_deep, open_picture
+from tinycnn.data.pixel_range import PixelRange
 from tinycnn.errors import DataError, requires
 
 if TYPE_CHECKING:
@@ -142,11 +144,28 @@ def shading(grey: np.ndarray) -> np.ndarray:
 
 def grey_levels(image: "Image.Image") -> np.ndarray:
     """An image of any mode → brightness ``(H, W)`` from 0 to 1, at most 1024 a side; transparent pixels are paper."""
-    image = eight_bits(image).convert("RGBA")
-    image.thumbnail((WORKING_SIZE, WORKING_SIZE))
+    from PIL import Image
+
+    levels = None
+    if is_deep(image):  # brightness is relative to the paper, so that any two levels will do
+        low, high = extremes(image)
+        levels = PixelRange(low, max(high, low + 1e-30))
+    factor = max(image.size) / WORKING_SIZE
+    if factor > 1:
+        size = max(1, round(image.width / factor)), max(1, round(image.height / factor))
+        box = (0, 0, *image.size)
+        image = scaled(
+            image, size, box, Image.Resampling.BICUBIC, lambda part: _premultiplied(eight_bits(part, levels))
+        )
+    image = eight_bits(image, None if factor > 1 else levels).convert("RGBA")
     alpha = np.asarray(image.getchannel("A"), np.float32) / 255
     grey = np.asarray(image.convert("RGB").convert("L"), np.float32) / 255
     return alpha * grey + (1 - alpha) * _paper(grey, alpha)
+
+
+def _premultiplied(image: "Image.Image") -> "Image.Image":
+    """Colours times their opacity, so that those of transparent pixels do not count when the image is scaled."""
+    return image.convert("RGBA").convert("RGBa")
 
 
 def _paper(grey: np.ndarray, alpha: np.ndarray) -> float:

@@ -6,7 +6,6 @@ A damaged file in a folder named by the user is always an error. `Dataset.notice
 """
 
 import os
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -14,8 +13,10 @@ from tinycnn.data.array_folder import holds_arrays, load_arrays
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.digits import load_digits
 from tinycnn.data.download import cache_folder, download_files
+from tinycnn.data.notices import with_notices
 from tinycnn.data.npz import load_npz
 from tinycnn.data.picture_folder import IMAGE_SIZE, load_pictures
+from tinycnn.data.pixel_range import PixelRange, parse_range
 from tinycnn.data.published_folder import NotHere, read_folder
 from tinycnn.data.sources import SOURCES
 from tinycnn.data.stored import MEMORY_LIMIT
@@ -34,6 +35,7 @@ def load(
     image_size: int | None = None,
     colour: bool | None = None,
     memory: int | None = None,
+    pixels: str | None = None,
 ) -> Dataset:
     """Load a data set by name (auto, mnist, fashion_mnist, cifar10, digits), an .npz file, a folder of pictures, or a
     folder of .npy files, which stay on disk.
@@ -41,19 +43,21 @@ def load(
     ``auto`` is MNIST if available, otherwise the digits bundled with scikit-learn, with ``notice`` set. ``limit`` keeps
     the first training images; the test set stays whole. ``data_dir`` applies to the first four names, ``image_size``
     and ``colour`` to folders of pictures (see `load_pictures`), ``memory`` to folders of .npy files (see
-    `load_arrays`). Raises DataError (missing, damaged or wrong data) and SettingError (unknown name, bad limit).
+    `load_arrays`). ``pixels`` states the numbers for black and white in .npz files and in pictures of more than 8 bits,
+    as in ``"0..1"`` or ``"0..4095"``; None: as the file shows. Raises DataError (missing, damaged or wrong data) and
+    SettingError (unknown name, bad limit).
     """
     _check_limit(limit)
+    white = parse_range(pixels)
     name = os.fspath(name)
     if is_array_folder(name):
         dataset = load_arrays(name, memory=MEMORY_LIMIT if memory is None else memory)
     elif is_folder(name):
-        dataset = load_pictures(name, image_size=IMAGE_SIZE if image_size is None else image_size, colour=colour)
+        size = IMAGE_SIZE if image_size is None else image_size
+        dataset = load_pictures(name, image_size=size, colour=colour, pixels=pixels)
     else:
-        dataset = _load(name, data_dir, download)
-    if limit is None:
-        return dataset
-    return replace(dataset, x_train=dataset.x_train[:limit], y_train=dataset.y_train[:limit])
+        dataset = _load(name, data_dir, download, white)
+    return with_notices(dataset, limit=limit, pixels_given=white is not None)
 
 
 def is_folder(name: str) -> bool:
@@ -71,9 +75,9 @@ def _check_limit(limit: int | None) -> None:
         raise SettingError(f"`limit={limit!r}`: expected a whole number of training images, at least 1.")
 
 
-def _load(name: str, data_dir: str | PathLike[str] | None, download: bool) -> Dataset:
+def _load(name: str, data_dir: str | PathLike[str] | None, download: bool, pixels: PixelRange | None) -> Dataset:
     if name.endswith(".npz"):
-        return load_npz(name)
+        return load_npz(name, pixels)
     if name == "digits":
         return load_digits()
     if name in SOURCES:

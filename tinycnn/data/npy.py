@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from tinycnn.data.bounded_read import MAX_DEFLATE_RATIO, check_declared, read_exactly
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, shortened
 
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -22,7 +22,8 @@ def read_npy(stream: IO[bytes], size: int, packed: int) -> np.ndarray:
     if n_bytes != room:
         raise DataError(f"its header declares {n_bytes:,} bytes, the file has room for {room:,}: damaged.")
     check_declared(n_bytes, packed, MAX_DEFLATE_RATIO)
-    flat = read_exactly(stream, n_bytes).view(dtype)
+    flat = read_exactly(stream, n_bytes)
+    flat = flat != 0 if dtype.kind == "b" else flat.view(dtype)  # other bytes than 0 and 1 would not be truth values
     return flat.reshape(shape, order="F" if fortran_order else "C")
 
 
@@ -36,8 +37,13 @@ def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]
 
 def _check_layout(shape: tuple[int, ...], dtype: np.dtype) -> int:
     """The declared size in bytes, computed with Python's integers because NumPy's overflow."""
-    if dtype.kind not in "iuf":
-        raise DataError(f"it holds values of type {dtype}; expected numbers. Pickled objects are never loaded.")
+    if dtype.kind in "SU":
+        raise DataError(
+            "it holds text; expected numbers. Number the classes: np.unique(labels, return_inverse=True)[1]."
+        )
+    if dtype.kind not in "biuf":
+        hint = " Pickled objects are never loaded." if dtype.hasobject else ""
+        raise DataError(f"it holds values of type {shortened(dtype, 60)}; expected numbers.{hint}")
     if not shape or min(shape) < 1:
         raise DataError(f"its shape is {shape}; expected at least one element along each axis.")
     return math.prod(shape) * dtype.itemsize

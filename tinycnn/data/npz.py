@@ -9,44 +9,53 @@ from pathlib import Path
 
 import numpy as np
 
-from tinycnn.data.arrays import as_labels, as_uint8, grey_scale
+from tinycnn.data.arrays import as_labels
 from tinycnn.data.bounded_read import naming
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.npy import read_npy
-from tinycnn.errors import DataError
+from tinycnn.data.pixel_range import BYTES, Choice, PixelRange, as_bytes, choose_range
+from tinycnn.errors import DataError, shortened
+from tinycnn.files import open_regular
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-def load_npz(path: str | PathLike[str]) -> Dataset:
-    """Read a data set from an .npz file -> Dataset named after the file; DataError if it is missing or damaged."""
+def load_npz(path: str | PathLike[str], pixels: PixelRange | None = None) -> Dataset:
+    """Read a data set from an .npz file -> Dataset named after the file; DataError if it is missing or damaged.
+
+    ``pixels`` is the range of its images (None: the one they show).
+    """
     path = Path(path).expanduser()
-    return to_dataset(read_npz(path), path)
+    return to_dataset(read_npz(path), path, pixels)
 
 
 def read_npz(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     """Read the four arrays of an .npz file unchanged -> {key: array}; DataError if one is missing or damaged."""
-    with naming(path):
-        if not Path(path).is_file():
-            raise DataError("there is no such file.")
-        with zipfile.ZipFile(path) as archive:
-            return {key: _read_member(archive, key) for key in KEYS}
+    with naming(path), open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        return {key: _read_member(archive, key) for key in KEYS}
 
 
-def to_dataset(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
-    """The four arrays from ``path`` -> Dataset; DataError unless they convert without loss."""
+def to_dataset(arrays: dict[str, np.ndarray], path: Path, pixels: PixelRange | None = None) -> Dataset:
+    """The four arrays from ``path`` -> Dataset; DataError unless they convert without loss, or ``pixels`` is given."""
     with naming(path):
-        scale = grey_scale([arrays["x_train"], arrays["x_test"]])
+        images = {key: _checked_shape(arrays[key], key) for key in ("x_train", "x_test")}
+        choice = choose_range(images, pixels)
         y_train, y_test, num_classes = _as_label_pair(arrays["y_train"], arrays["y_test"])
         return Dataset(
             name=path.stem,
-            x_train=_as_images(arrays["x_train"], "x_train", scale),
+            x_train=as_bytes(images["x_train"], "x_train", choice),
             y_train=y_train,
-            x_test=_as_images(arrays["x_test"], "x_test", scale),
+            x_test=as_bytes(images["x_test"], "x_test", choice),
             y_test=y_test,
             class_names=tuple(str(k) for k in range(num_classes)),
-            source=str(path),
+            source=f"{path}{_meaning(choice)}",
+            notice=choice.notice,
         )
+
+
+def _meaning(choice: Choice) -> str:
+    """What the numbers of the file mean, unless they are bytes as usual."""
+    return "" if choice.range == BYTES and choice.exact else f" (pixels {choice.range}: {choice.why})"
 
 
 def _read_member(archive: zipfile.ZipFile, key: str) -> np.ndarray:
@@ -57,7 +66,8 @@ def _read_member(archive: zipfile.ZipFile, key: str) -> np.ndarray:
 
 def _find_entry(archive: zipfile.ZipFile, key: str) -> zipfile.ZipInfo:
     if f"{key}.npy" not in archive.namelist():
-        found = ", ".join(sorted(name.removesuffix(".npy") for name in archive.namelist())[:8]) or "nothing"
+        names = sorted(name.removesuffix(".npy") for name in archive.namelist())[:8]
+        found = ", ".join(shortened(name, 60) for name in names) or "nothing"
         raise DataError(f"the array {key} is missing: it holds {found}; expected {', '.join(KEYS)}.")
     entry = archive.getinfo(f"{key}.npy")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -76,9 +86,9 @@ def _as_label_pair(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.
     return y_train, y_test, max(n_train, n_test)
 
 
-def _as_images(array: np.ndarray, name: str, scale: int) -> np.ndarray:
+def _checked_shape(array: np.ndarray, name: str) -> np.ndarray:
     if array.ndim not in (3, 4):
         raise DataError(f"{name} has the shape {array.shape}; expected (N, H, W) or (N, H, W, C). Reshape it.")
     if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] > 4:
         raise DataError(f"{name} has the shape {array.shape}, which looks like (N, C, H, W); store (N, H, W, C).")
-    return as_uint8(array, name, scale)
+    return array

@@ -12,45 +12,70 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinycnn.errors import DataError, printable, requires
+from tinycnn.data.bands import Box, bands, scaled
+from tinycnn.data.picture_cost import check_cost, silent
+from tinycnn.data.pixel_range import BYTES, UNIT, PixelRange, parse_range
+from tinycnn.errors import DataError, printable, requires, shortened
+from tinycnn.files import open_regular
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # EPS is excluded: reading it starts another program
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
+JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"}
+NETPBM_SUFFIXES = {".ppm", ".pgm", ".pbm", ".pnm"}
+SUFFIXES = frozenset({".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff"} | JPEG_SUFFIXES | NETPBM_SUFFIXES)
 MAX_FILE = 1 << 26  # bytes
 MAX_PIXELS = 64_000_000  # a large photograph
+SIXTEEN_BITS = PixelRange(0, 65535)
 LUMA = np.array([19595, 38470, 7471], np.uint32)  # of red, green, blue: ITU-R 601 in 65536ths, as in Pillow
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is a picture by its name; hidden files are not."""
+    """Whether a file is a picture by its name; hidden files are not. The content decides how it is read."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def read_picture(source: str | os.PathLike[str] | bytes, shape: tuple[int, ...]) -> np.ndarray:
+def read_picture(
+    source: str | os.PathLike[str] | bytes, shape: tuple[int, ...], *, pixels: str | None = None
+) -> np.ndarray:
     """An image file, by path or as its bytes → ``(H, W, C)`` uint8, ``shape`` with one channel (grey) or three.
 
-    Raises DataError for a file that is too large, damaged or not an image.
+    ``pixels``: the numbers for black and white in a picture of more than 8 bits, as in ``"0..4095"``; None: 0 and 65535
+    of 16 bits, and of others those that fit the picture. Raises DataError for a file that is too large, damaged or not
+    an image.
     """
     H, W, C = shape
+    given = parse_range(pixels)
     name = "the picture" if isinstance(source, bytes) else printable(os.fspath(source))
     try:
-        rgb = fitted(open_picture(source, max(H, W)), H, W)
+        rgb = fitted(open_picture(source, max(H, W)), H, W, given)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     return rgb if C == 3 else grey(rgb)
 
 
-def fitted(image: "Image.Image", H: int, W: int) -> np.ndarray:
+def fitted(image: "Image.Image", H: int, W: int, pixels: PixelRange | None = None) -> np.ndarray:
     """The middle of an image of any mode, in the requested proportions → ``(H, W, 3)`` uint8, red, green, blue."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    image = eight_bits(image)
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return np.asarray(ImageOps.fit(image.convert("RGB"), (W, H), Image.Resampling.BILINEAR))  # averages when it shrinks
+    levels = deep_levels(image, pixels)
+
+    def on_white(part: "Image.Image") -> "Image.Image":
+        part = eight_bits(part, levels)
+        if part.has_transparency_data:
+            part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part.convert("RGBA"))
+        return part.convert("RGB")
+
+    method = Image.Resampling.BILINEAR  # averages when it shrinks
+    return np.asarray(scaled(image, (W, H), _middle(image.size, W / H), method, on_white))
+
+
+def _middle(size: tuple[int, int], proportion: float) -> Box:
+    """The largest box of this proportion, width by height, in the middle of a picture."""
+    width, height = min(size[0], proportion * size[1]), min(size[1], size[0] / proportion)
+    left, top = (size[0] - width) * 0.5, (size[1] - height) * 0.5
+    return left, top, left + width, top + height
 
 
 def grey(rgb: np.ndarray) -> np.ndarray:
@@ -58,15 +83,56 @@ def grey(rgb: np.ndarray) -> np.ndarray:
     return ((rgb @ LUMA + 0x8000) >> 16).astype(np.uint8)[..., np.newaxis]
 
 
-def eight_bits(image: "Image.Image") -> "Image.Image":
-    """An image of more than eight bits per pixel, scaled from its minimum to its maximum: white is not defined."""
+# ------------------------------------------------------------------------------------------------- more than eight bits
+
+
+def is_deep(image: "Image.Image") -> bool:
+    """Whether the pixels are single numbers of more than eight bits; Pillow reduces colours of 16 bits itself."""
+    return image.mode[0] in "IF"
+
+
+def deep_levels(image: "Image.Image", given: PixelRange | None = None) -> PixelRange | None:
+    """The numbers for black and white in a deep image; None for other images. DataError if they are not clear.
+
+    They belong to the kind of the picture: its own extremes would make a dark one as bright as any other.
+    """
+    if not is_deep(image):
+        return None
+    low, high = extremes(image)
+    for known in (given,) if given else (SIXTEEN_BITS,) if _has_sixteen_bits(image) else (UNIT, BYTES, SIXTEEN_BITS):
+        if min(known.black, known.white) <= low and high <= max(known.black, known.white):
+            return known
+    raise DataError(
+        f"its pixels are numbers from {low:.6g} to {high:.6g}, not {given or '0..1, 0..255 or 0..65535'}; pass the "
+        f'numbers for black and white: `pixels="{low:.6g}..{high:.6g}"`.'
+    )
+
+
+def _has_sixteen_bits(image: "Image.Image") -> bool:
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+
+
+def extremes(image: "Image.Image") -> tuple[float, float]:
+    """The smallest and the largest number in a deep image."""
+    found = [(part.min(), part.max()) for part in (_numbers(band) for _, band in bands(image))]
+    return float(min(low for low, _ in found)), float(max(high for _, high in found))
+
+
+def eight_bits(image: "Image.Image", levels: PixelRange | None) -> "Image.Image":
+    """A deep image with black and white of ``levels`` → one of eight bits; other images unchanged."""
     from PIL import Image
 
-    if image.mode[0] not in "IF":
+    if levels is None:
         return image
-    levels = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
-    low, high = levels.min(), levels.max()
-    return Image.fromarray(np.rint((levels - low) * (255 / max(high - low, 1e-30))).astype(np.uint8))
+    bytes_ = (_numbers(image) - levels.black) * (255 / (levels.white - levels.black))
+    return Image.fromarray(np.rint(np.clip(bytes_, 0, 255)).astype(np.uint8))
+
+
+def _numbers(image: "Image.Image") -> np.ndarray:
+    return np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
+
+
+# ---------------------------------------------------------------------------------------------------------- the decoder
 
 
 def open_picture(source: str | os.PathLike[str] | bytes, side: int, max_pixels: int = MAX_PIXELS) -> "Image.Image":
@@ -86,24 +152,30 @@ def open_picture(source: str | os.PathLike[str] | bytes, side: int, max_pixels: 
         raise DataError(f"it declares more than {max_pixels:,} pixels; make it smaller.") from None
     except Exception:  # decoders raise many kinds of errors
         raise DataError(f"not an image that can be read; expected one of {', '.join(FORMATS)}.") from None
-    if image.width * image.height > max_pixels:
+    count = image.width * image.height
+    if count > max_pixels:
         raise DataError(f"it has {image.width:,} x {image.height:,} pixels, above {max_pixels:,}; make it smaller.")
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), silent(image):
             image.draft("RGB", (2 * side, 2 * side))  # decodes a large JPEG at a fraction of its size
+            check_cost(image, count, content)
             image.load()
-            return ImageOps.exif_transpose(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
+    except DataError:
+        raise
     except Exception as error:
-        raise DataError(f"the image in it is damaged ({error}); save it again.") from None
+        raise DataError(f"the image in it is damaged ({shortened(error)}); save it again.") from None
 
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size or MAX_FILE  # the size of a pipe is 0
-            content = file.read(min(size, MAX_FILE) + 1)  # limited: read() allocates first
+        with open_regular(path) as file:
+            content = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE) + 1)  # limited: read() allocates first
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError("there is no such file" + ("; a broken link." if path.is_symlink() else ".")) from None
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror}).") from None
+        raise DataError(f"cannot be read ({error.strerror or error}).") from None
     if len(content) > MAX_FILE:
         raise DataError(f"larger than {MAX_FILE:,} bytes; expected a picture.")
     return content

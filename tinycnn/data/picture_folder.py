@@ -17,6 +17,7 @@ import numpy as np
 from tinycnn.data.bounded_read import MAX_BYTES, naming
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.picture import SUFFIXES, grey, is_picture, read_picture
+from tinycnn.data.pixel_range import parse_range
 from tinycnn.data.progress_bar import progress_bar
 from tinycnn.errors import DataError, SettingError, printable
 
@@ -39,20 +40,23 @@ def load_pictures(
     colour: bool | None = None,
     test_fraction: float = TEST_FRACTION,
     seed: int = 0,
+    pixels: str | None = None,
 ) -> Dataset:
     """Read ``folder/class/picture``, or ``folder/train/class/picture`` and ``folder/test/class/picture`` → Dataset.
 
     Pictures are cropped to the square in their middle and scaled to ``image_size`` pixels. ``colour``: three channels
-    (True) or one (False); None: three if any picture is coloured. Without a folder ``test``, a ``test_fraction`` of
-    each class, chosen by ``seed`` and the names of the files, is for testing. Raises DataError for fewer than two
-    classes, for a class with too few pictures and for unreadable pictures, SettingError for numbers out of range.
+    (True) or one (False); None: three if any picture is coloured. ``pixels``: see `read_picture`. Without a folder
+    ``test``, a ``test_fraction`` of each class, chosen by ``seed`` and the names of the files, is for testing. Raises
+    DataError for fewer than two classes, for a class with too few pictures and for unreadable pictures, SettingError
+    for numbers out of range.
     """
     _check_numbers(image_size, test_fraction)
+    parse_range(pixels)
     root = Path(folder).expanduser()
     with naming(root):
         found = _find(root, test_fraction, seed)
         (train, y_train), (test, y_test) = (_mixed(part, seed) for part in (found.train, found.test))
-        images = _read([*train, *test], root, image_size, colour)
+        images = _read([*train, *test], root, image_size, colour, pixels)
         return Dataset(
             name=root.resolve().name or "pictures",
             x_train=images[: len(train)],
@@ -210,7 +214,7 @@ def _named(words: Iterable[str], between: str = ", ") -> str:
 # -------------------------------------------------------------------------------------------------------- their pixels
 
 
-def _read(files: Sequence[Path], root: Path, size: int, colour: bool | None) -> np.ndarray:
+def _read(files: Sequence[Path], root: Path, size: int, colour: bool | None, pixels: str | None) -> np.ndarray:
     """Pictures, decoded one at a time → (N, size, size, C) uint8; DataError with the names of unreadable ones."""
     if len(files) * size * size * 3 > MAX_BYTES:
         raise DataError(f"{len(files):,} pictures of {size}x{size} are more than {MAX_BYTES:,} bytes; scale to fewer.")
@@ -218,9 +222,7 @@ def _read(files: Sequence[Path], root: Path, size: int, colour: bool | None) -> 
     failures = []
     for i, path in enumerate(_with_progress(files, root)):
         try:
-            if not path.is_file():  # not a pipe, which could block
-                raise DataError(f"{path}: not an ordinary file; a broken link?")
-            images[i] = read_picture(path, (size, size, 3))
+            images[i] = read_picture(path, (size, size, 3), pixels=pixels)
         except DataError as error:
             failures.append(str(error))
     if failures:

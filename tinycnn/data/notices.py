@@ -1,0 +1,71 @@
+"""What a data set does not say by itself, and a user should know: classes without images, images that are almost black.
+
+Nothing of it is an error, as each may be wanted.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tinycnn.data.arrays import class_counts
+from tinycnn.data.dataset import Dataset
+from tinycnn.errors import shortened
+
+MAX_NAMED = 5  # classes in a notice
+DARK = 128  # of 255: the brightest pixel of almost every data set is far above it
+
+
+def with_notices(dataset: Dataset, *, limit: int | None, pixels_given: bool) -> Dataset:
+    """The first ``limit`` training images of ``dataset`` (None: all), with a notice for each oddity."""
+    counts = class_counts(dataset.y_train, dataset.num_classes)
+    found = [dataset.notice, _missing(dataset, counts), None if pixels_given else _dark(dataset)]
+    if limit is not None and limit < len(dataset.y_train):
+        dataset = replace(dataset, x_train=dataset.x_train[:limit], y_train=dataset.y_train[:limit])
+        found.append(_lost(dataset, counts))
+    return replace(dataset, notice="\n".join(filter(None, found)) or None)
+
+
+def _missing(dataset: Dataset, counts: np.ndarray) -> str | None:
+    """A notice about classes without a training image; the labels of a file often start at 1."""
+    missing = np.flatnonzero(counts == 0)
+    if not missing.size:
+        return None
+    tested = int(np.isin(dataset.y_test, missing).sum())
+    hint = ""
+    if missing.tolist() == [0] and not tested:
+        hint = " If its labels start at 1, subtract 1 from all of them."
+    elif tested:
+        hint = f" {tested:,} of the {len(dataset.y_test):,} test images are of such a class, which cannot be learned."
+    return f"NOTICE: no training image of {_named(dataset, missing)}.{hint}"
+
+
+def _lost(dataset: Dataset, counts: np.ndarray) -> str | None:
+    """A notice if the first images of a set have fewer classes than all of them."""
+    lost = np.flatnonzero((counts > 0) & (class_counts(dataset.y_train, dataset.num_classes) == 0))
+    if not lost.size:
+        return None
+    return (
+        f"NOTICE: the first {len(dataset.y_train):,} training images (`limit`) hold none of {_named(dataset, lost)}. "
+        "Use more, or shuffle the images in the file: it may be sorted by class."
+    )
+
+
+def _named(dataset: Dataset, classes: np.ndarray) -> str:
+    names = ", ".join(shortened(dataset.class_names[k], 40) for k in classes[:MAX_NAMED])
+    more = f" and {len(classes) - MAX_NAMED:,} more" if len(classes) > MAX_NAMED else ""
+    one = f"{len(classes):,} of the {dataset.num_classes:,} classes" if len(classes) > 1 else "the class"
+    return f"{one} ({names}{more})" if len(classes) > 1 else f"{one} {names}"
+
+
+def _dark(dataset: Dataset) -> str | None:
+    """A notice if no training image is bright: its white may be another number than 255."""
+    images = dataset.x_train
+    brightest = int(images.max()) if isinstance(images, np.ndarray) else DARK
+    if brightest >= DARK:
+        return None
+    if not brightest:
+        return "NOTICE: all training images are black."
+    return (
+        f"NOTICE: the brightest pixel of all training images is {brightest} of 255. If white is another number in the "
+        f'files, pass it: `pixels="0..{brightest}"` or, for pictures of 12 bits, `pixels="0..4095"`.'
+    )
