@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import os
+import pickle
 import re
 import struct
 import tarfile
@@ -295,6 +296,35 @@ def test_damaged_folders_raise(tmp_path, damage, words):
     with pytest.raises(DataError, match=words) as caught:
         load("cifar10", data_dir=tmp_path / "data")
     assert FOLDER in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "cifar-10-batches-py/data_batch_1",
+        "cifar10/cifar-10-batches-py/data_batch_1",
+        "data_batch_1",
+        "cifar-10-python.tar.gz",
+        "cifar-10-batches-py-target/cifar-10-batches-py/data_batch_1",
+    ],
+)
+def test_the_python_version_is_named_and_never_unpickled(tmp_path, place, monkeypatch):
+    """torchvision and Keras leave it behind."""
+
+    class Bomb:
+        def __reduce__(self):
+            return pytest.fail, ("unpickled",)
+
+    path = tmp_path / "data" / place
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(DataError, match=r"is the Python version of CIFAR-10\. It is pickled, .*Get the binary version"):
+        load("cifar10", data_dir=tmp_path / "data")
+    monkeypatch.setenv("TINYCNN_DATA", str(tmp_path / "data"))
+    with pytest.raises(DataError, match=r"\$TINYCNN_DATA: .* is the Python version"):
+        load("cifar10", download=False)
+    folder_with(tmp_path)  # the binary version beside it is read
+    check_is_tiny(load("cifar10", data_dir=tmp_path / "data"))
 
 
 def test_a_folder_without_the_data_set_raises(tmp_path):

@@ -120,8 +120,8 @@ def test_damaged_gzip_raises(path, damage, reason):
 
 
 def test_a_missing_file_or_folder_raises(tmp_path):
-    for path in (tmp_path / "nothing", tmp_path):
-        with pytest.raises(DataError, match="no such file"):
+    for path, reason in ((tmp_path / "nothing", "no such file"), (tmp_path, "a folder, expected a file")):
+        with pytest.raises(DataError, match=reason):
             read_idx(path, 3)
 
 

@@ -1,6 +1,8 @@
 """`load`: the search order, damaged files, and the bundled digits."""
 
 import gzip
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,6 +66,31 @@ def test_usual_file_names(tmp_path, suffix, rename):
     check_is(dataset, "mnist", 0)
     assert dataset.source.startswith(str(folder))
     assert "(verified" in dataset.source
+
+
+def in_folders(folder):
+    """As Kaggle's archive unpacks: each file in a folder of its name."""
+    for path in list(folder.iterdir()):
+        path.rename(folder / "moved")
+        path.mkdir()
+        (folder / "moved").rename(path / path.name)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ""])
+@pytest.mark.parametrize("rename", [in_folders, lambda folder: dotted(folder) or in_folders(folder)])
+def test_files_in_folders_of_their_names(tmp_path, suffix, rename):
+    folder = write_set(tmp_path / "unpacked", tiny_arrays(), suffix)
+    rename(folder)
+    check_is(load("mnist", data_dir=folder), "mnist", 0)
+
+
+@pytest.mark.parametrize("given", ["root", "root/{}", "root/{}/raw"])
+def test_the_folders_of_torchvision(tmp_path, given):
+    """Its ``root``, which may hold both data sets, or a folder in it."""
+    for seed, (name, place) in enumerate({"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}.items()):
+        write_set(tmp_path / "root" / place / "raw", tiny_arrays(seed), "" if seed else ".gz")
+        check_is(load(name, data_dir=tmp_path / given.format(place)), name, seed)
+    check_is(load("mnist", data_dir=tmp_path / given.format("MNIST")), "mnist", 0)
 
 
 def test_names_may_be_mixed_and_repacked(tmp_path):
@@ -229,6 +256,55 @@ def test_a_variable_that_names_no_folder_is_an_error(tmp_path, monkeypatch, name
         load(name)
 
 
+def denied(*_):
+    raise PermissionError(13, "Permission denied", "/home/somebody")
+
+
+@pytest.mark.parametrize("function", ["scandir", "stat"])
+def test_a_cache_that_cannot_be_searched_is_named(tmp_path, monkeypatch, function):
+    """As where HOME belongs to another user."""
+    real = getattr(os, function)
+    cache = str(tmp_path / "cache")
+    (tmp_path / "cache" / "tinycnn" / "mnist").mkdir(parents=True)
+
+    def refusing(path=".", **settings):
+        refused = str(path).startswith(cache) and (function == "scandir" or str(path).endswith(os.curdir))
+        return denied() if refused else real(path, **settings)
+
+    monkeypatch.setattr(os, function, refusing)
+    monkeypatch.setattr("tinycnn.data.download.remove_stale", denied)
+    with pytest.raises(DataError, match=r"cache: .* cannot be read \(Permission denied\)") as caught:
+        load("mnist")
+    assert "download: /home/somebody: Permission denied." in str(caught.value)
+    assert load("auto").name == "digits"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes among its files")
+@pytest.mark.parametrize("kind", ["file", "pipe", "unknown home"])
+def test_a_variable_that_names_something_else_is_an_error(tmp_path, monkeypatch, kind):
+    place = tmp_path / kind
+    place.touch() if kind == "file" else os.mkfifo(place)
+    monkeypatch.setenv("TINYCNN_DATA", "~nobody-has-this-name/x" if kind == "unknown home" else str(place))
+    with pytest.raises(DataError, match=r"\$TINYCNN_DATA: .* is not a folder"):
+        load("auto")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes among its files")
+@pytest.mark.parametrize("name", ["mine.npz", "x_train.npy", "y_train.npy", "cat/a.png", *STEMS])
+def test_pipes_in_the_place_of_files_do_not_block(tmp_path, name):
+    """Each is refused, or passed over as if there were no file."""
+    x, y = np.zeros((6, 3, 3), np.uint8), np.arange(6) % 2
+    for file, array in {"x_train": x, "y_train": y, "x_test": x, "y_test": y}.items() if ".npy" in name else ():
+        np.save(tmp_path / f"{file}.npy", array)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    given = "mnist" if name in STEMS else tmp_path / name if name == "mine.npz" else tmp_path
+    with pytest.raises(DataError, match=re.escape(str(tmp_path))):
+        load(given, data_dir=tmp_path)
+
+
 def test_download_can_be_switched_off(monkeypatch):
     monkeypatch.setattr("tinycnn.data.loading.download_files", lambda *_: pytest.fail("it downloads"))
     assert "download: switched off" in load("auto", download=False).notice
@@ -256,6 +332,32 @@ def test_limit_shortens_the_training_set_only(tmp_path):
 def test_limit_is_checked_first(limit):
     with pytest.raises(SettingError, match="limit"):
         load("mnist", limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (
+            "train.csv",
+            b"label,pixel0\n1,0\n",
+            "a CSV file; expected an .npz file. Convert it with NumPy: rows = np.loadtxt",
+        ),
+        ("m.parquet", b"PAR1", "not a format that tinycnn reads; expected an .npz file"),
+        ("data", b"", "not a format that tinycnn reads; expected an .npz file"),
+    ],
+)
+def test_files_of_other_formats_are_refused_with_what_to_do(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}: {told}"):
+        load(tmp_path / name)
+
+
+def test_the_suffix_may_have_capital_letters(tmp_path):
+    path = tmp_path / "MINE.NPZ"
+    x, y = np.zeros((2, 3, 3), np.uint8), np.array([0, 1])
+    with path.open("wb") as file:
+        np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
+    assert load(path).name == "MINE"
 
 
 def test_unknown_name_lists_the_known_ones():

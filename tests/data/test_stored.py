@@ -278,7 +278,7 @@ BAD_IMAGES = {
         "npy: it is not a .npy array, or it is damaged. Write it again with numpy.save",
     ),
     "no file": (lambda path: None, "there is no such file"),
-    "a folder": (lambda path: path.mkdir(), "there is no such file"),
+    "a folder": (lambda path: path.mkdir(), "a folder, expected a file"),
 }
 
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.stored import MEMORY_LIMIT, StoredImages, load_stored
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, printable
 
 PARTS = ("train", "test")
 
 
 def holds_arrays(folder: str | os.PathLike[str]) -> bool:
     """Whether ``folder`` contains images in ``.npy`` files."""
-    return any(_files(Path(folder).expanduser(), part) for part in PARTS)
+    return any(_files(Path(os.path.expanduser(folder)), part) for part in PARTS)
 
 
 def load_arrays(folder: str | os.PathLike[str], *, memory: int = MEMORY_LIMIT) -> Dataset:
@@ -27,7 +27,7 @@ def load_arrays(folder: str | os.PathLike[str], *, memory: int = MEMORY_LIMIT) -
 
     Raises DataError for files that are missing, damaged or inconsistent.
     """
-    root = Path(folder).expanduser()
+    root = Path(os.path.expanduser(folder))
     (x_train, y_train), (x_test, y_test) = (_load(root, part, memory) for part in PARTS)
     return Dataset(
         name=root.resolve().name or "arrays",
@@ -44,7 +44,7 @@ def _load(root: Path, part: str, memory: int) -> tuple[StoredImages, np.ndarray]
     """The images and the labels ``(N,)`` of a part."""
     paths = _files(root, part)
     if not paths:
-        raise DataError(f"{root}: x_{part}.npy is missing.")
+        raise DataError(f"{printable(str(root))}: x_{part}.npy is missing.")
     labels = [load_stored(path, path.with_name("y" + path.name[1:]))[1] for path in paths]
     return StoredImages(*paths, memory=memory), np.concatenate(labels)
 

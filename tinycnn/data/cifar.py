@@ -20,10 +20,13 @@ from tinycnn.data.arrays import check_labels
 from tinycnn.data.bounded_read import CHUNK, Readable, naming, read_exactly
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.sources import BatchSource, file_sha256
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, printable, shortened
+from tinycnn.files import open_regular
 
 MAX_OTHER_BYTES = 1 << 20  # beside the batches: headers, a text, a web page
 MAX_MEMBERS = 100
+PICKLED_BATCH = "data_batch_1"  # the binary version has the suffix .bin
+PICKLED_PLACES = ("batches-py", "batches-py-target/cifar-10-batches-py", "python.tar.gz", "batches-py.tar.gz")
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 Part = dict[str, np.ndarray]  # records (n, 1 + C*H*W) of each batch, by name
@@ -32,9 +35,17 @@ Part = dict[str, np.ndarray]  # records (n, 1 + C*H*W) of each batch, by name
 def find_batches(source: BatchSource, folder: Path) -> Path | None:
     """The archive in ``folder``, otherwise the unpacked folder, otherwise None."""
     archive = folder / source.files[0].name
-    if archive.is_file():
+    if os.path.isfile(archive):
         return archive
-    return next((place for place in (folder / source.folder, folder) if (place / source.test[0]).is_file()), None)
+    places = (folder / source.folder, folder)
+    return next((place for place in places if os.path.isfile(place / source.test[0])), None)
+
+
+def find_pickled(*folders: Path) -> Path | None:
+    """The Python version in one of ``folders``, as torchvision and Keras leave it behind, otherwise None."""
+    names = [f"cifar-10-{place}" for place in PICKLED_PLACES]
+    places = [*(folder / name for folder in folders for name in names), *folders]
+    return next((place for place in places if os.path.isfile(place / PICKLED_BATCH) or os.path.isfile(place)), None)
 
 
 def read_batches(name: str, source: BatchSource, place: Path) -> Dataset:
@@ -59,16 +70,16 @@ def _read_unpacked(source: BatchSource, folder: Path) -> Part:
     parts = {}
     for name in (*source.train, *source.test):
         with naming(name):
-            if not (folder / name).is_file():
-                raise DataError(f"it is missing in {folder}. Unpack the archive again.")
-            with open(folder / name, "rb") as stream:
+            if not os.path.isfile(folder / name):
+                raise DataError(f"it is missing in {printable(str(folder))}. Unpack the archive again.")
+            with open_regular(folder / name) as stream:
                 parts[name] = _read_batch(source, stream, os.fstat(stream.fileno()).st_size)
     return parts
 
 
 def _read_archive(source: BatchSource, path: Path) -> Part:
     parts: Part = {}
-    with _damage_as_data_error(), gzip.open(path, "rb") as unpacked:
+    with _damage_as_data_error(), open_regular(path) as packed, gzip.open(packed, "rb") as unpacked:
         stream = Bounded(
             unpacked, source.records * source.record_bytes * len(source.train + source.test) + MAX_OTHER_BYTES
         )
@@ -96,7 +107,9 @@ def _damage_as_data_error() -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"it is damaged, or not a .tar.gz archive ({error}). Replace it with a fresh copy.") from error
+        raise DataError(
+            f"it is damaged, or not a .tar.gz archive ({shortened(error)}). Replace it with a fresh copy."
+        ) from error
 
 
 def _expected(source: BatchSource, path: str) -> str | None:

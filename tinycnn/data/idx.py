@@ -16,7 +16,7 @@ import numpy as np
 
 from tinycnn.data.bounded_read import MAX_DEFLATE_RATIO, Readable, check_declared, naming, read_exactly
 from tinycnn.errors import DataError
-from tinycnn.files import write_atomically
+from tinycnn.files import open_regular, write_atomically
 
 UBYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
@@ -25,13 +25,13 @@ CONTENTS = {1: "labels", 3: "images"}
 
 def read_idx(path: str | PathLike[str], expected_rank: int) -> np.ndarray:
     """Read an IDX file of unsigned bytes, raw or gzip -> uint8 array of rank ``expected_rank``; else DataError."""
-    with naming(path):
-        if not os.path.isfile(path):  # not a folder, nor a pipe, which could block
-            raise DataError("there is no such file.")
-        packed = _is_gzip(path)
-        with _open(path, packed) as stream:
+    with naming(path), open_regular(path) as file:
+        packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        file.seek(0)
+        with _unpacked(file, packed) as stream:
             shape = _read_header(stream, expected_rank)
-            check_declared(math.prod(shape), os.path.getsize(path), MAX_DEFLATE_RATIO if packed else 1)
+            size = os.fstat(file.fileno()).st_size
+            check_declared(math.prod(shape), size, MAX_DEFLATE_RATIO if packed else 1)
             return read_exactly(stream, math.prod(shape)).reshape(shape)  # (N,) or (N, H, W)
 
 
@@ -52,13 +52,8 @@ def idx_header(shape: tuple[int, ...]) -> bytes:
     return bytes([0, 0, UBYTE, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
 
 
-def _is_gzip(path: str | PathLike[str]) -> bool:
-    with open(path, "rb") as stream:
-        return stream.read(2) == GZIP_MAGIC
-
-
-def _open(path: str | PathLike[str], packed: bool) -> gzip.GzipFile | BufferedReader:
-    return gzip.open(path, "rb") if packed else open(path, "rb")
+def _unpacked(file: BufferedReader, packed: bool) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(file, "rb") if packed else file
 
 
 def _read_header(stream: Readable, expected_rank: int) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from tinycnn.data.pixel_range import PixelRange, parse_range
 from tinycnn.data.published_folder import NotHere, read_folder
 from tinycnn.data.sources import SOURCES
 from tinycnn.data.stored import MEMORY_LIMIT
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import DataError, SettingError, in_words, printable, shortened
 
 DATA_VARIABLE = "TINYCNN_DATA"
 NAMES = ("auto", *SOURCES, "digits")
@@ -62,7 +62,7 @@ def load(
 
 def is_folder(name: str) -> bool:
     """Whether ``name`` is a folder rather than the name of a data set (``./mnist`` is a folder, ``mnist`` is not)."""
-    return name not in ("", *NAMES) and Path(name).expanduser().is_dir()
+    return name not in ("", *NAMES) and os.path.isdir(os.path.expanduser(name))
 
 
 def is_array_folder(name: str) -> bool:
@@ -76,7 +76,7 @@ def _check_limit(limit: int | None) -> None:
 
 
 def _load(name: str, data_dir: str | PathLike[str] | None, download: bool, pixels: PixelRange | None) -> Dataset:
-    if name.endswith(".npz"):
+    if name.lower().endswith(".npz"):
         return load_npz(name, pixels)
     if name == "digits":
         return load_digits()
@@ -84,9 +84,26 @@ def _load(name: str, data_dir: str | PathLike[str] | None, download: bool, pixel
         return _search(name, data_dir, download)
     if name == "auto":
         return _load_auto(data_dir, download)
+    if os.path.isfile(os.path.expanduser(name)):
+        raise DataError(_other_format(name))
     raise SettingError(
-        f"unknown data set {name!r}; expected one of {', '.join(NAMES)}, a path ending in .npz, "
+        f"unknown data set {shortened(name)}; expected one of {', '.join(NAMES)}, a path ending in .npz, "
         "or an existing folder of pictures or .npy files."
+    )
+
+
+def _other_format(name: str) -> str:
+    """What to do with a file that is no .npz file, such as Kaggle's train.csv."""
+    suffix = Path(name).suffix.lower()
+    if suffix == ".csv":
+        return (
+            f"{printable(name)}: a CSV file; expected an .npz file. Convert it with NumPy: "
+            'rows = np.loadtxt(name, np.uint8, delimiter=",", skiprows=1), labels rows[:, 0], images '
+            "rows[:, 1:].reshape(-1, 28, 28), and np.savez_compressed with x_train, y_train, x_test and y_test."
+        )
+    return (
+        f"{printable(name)}: not a format that tinycnn reads; expected an .npz file. Save its arrays with "
+        "np.savez_compressed as x_train, y_train, x_test and y_test."
     )
 
 
@@ -107,7 +124,7 @@ class _NotFound(DataError):
 
 def _search(name: str, data_dir: str | PathLike[str] | None, download: bool) -> Dataset:
     if data_dir is not None:
-        return _read_given(name, Path(data_dir).expanduser())
+        return _read_given(name, Path(os.path.expanduser(data_dir)))
     attempts = []
     for source in (_from_environment, _from_cache, _from_download if download else _without_download):
         try:
@@ -128,10 +145,11 @@ def _from_environment(name: str) -> Dataset:
     folder = os.environ.get(DATA_VARIABLE)
     if not folder:
         raise NotHere(f"${DATA_VARIABLE}: not set.")
-    path = Path(folder).expanduser()
-    if not path.is_dir():
+    path = Path(os.path.expanduser(folder))
+    if not os.path.isdir(path):
         raise DataError(
-            f"${DATA_VARIABLE}: {folder} is not a folder; correct the variable, or unset it to search elsewhere"
+            f"${DATA_VARIABLE}: {printable(folder)} is not a folder; correct the variable, or unset it to search "
+            "elsewhere"
         )
     try:
         return read_folder(name, path)
@@ -154,6 +172,8 @@ def _from_download(name: str) -> Dataset:
         return read_folder(name, folder)
     except DataError as error:
         raise NotHere(f"download: {error}") from None
+    except OSError as error:  # the cache cannot be written, or not even searched
+        raise NotHere(f"download: {in_words(error)}.") from None
 
 
 def _without_download(name: str) -> Dataset:

@@ -3,6 +3,7 @@
 An .npz file is a zip archive of .npy files; ``npy.py`` reads each of them.
 """
 
+import os
 import zipfile
 from os import PathLike
 from pathlib import Path
@@ -25,7 +26,7 @@ def load_npz(path: str | PathLike[str], pixels: PixelRange | None = None) -> Dat
 
     ``pixels`` is the range of its images (None: the one they show).
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     return to_dataset(read_npz(path), path, pixels)
 
 

@@ -52,7 +52,7 @@ def load_pictures(
     """
     _check_numbers(image_size, test_fraction)
     parse_range(pixels)
-    root = Path(folder).expanduser()
+    root = Path(os.path.expanduser(folder))
     with naming(root):
         found = _find(root, test_fraction, seed)
         (train, y_train), (test, y_test) = (_mixed(part, seed) for part in (found.train, found.test))

@@ -4,20 +4,23 @@ There are three results. The folder holds no file of the data set, or files of t
 continues elsewhere. A file is damaged: DataError. Otherwise: a `Dataset` whose ``source`` states what was verified.
 """
 
+import os
 from dataclasses import replace
-from os import path as os_path
 from pathlib import Path
 
 import numpy as np
 
 from tinycnn.data.arrays import check_labels
 from tinycnn.data.bounded_read import naming
-from tinycnn.data.cifar import find_batches, read_batches
+from tinycnn.data.cifar import find_batches, find_pickled, read_batches
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.idx import read_idx
 from tinycnn.data.npz import read_npz, to_dataset
 from tinycnn.data.sources import SOURCES, BatchSource, recognise
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, printable, shortened
+
+TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # a folder in its ``root`` ...
+TORCHVISION_RAW = "raw"  # ... and the folder of the files in that one
 
 
 class NotHere(DataError):
@@ -25,19 +28,22 @@ class NotHere(DataError):
 
 
 def read_folder(name: str, folder: Path) -> Dataset:
-    """Read "mnist", "fashion_mnist" or "cifar10" from ``folder``, or from its sub-folder of that name -> Dataset."""
+    """Read "mnist", "fashion_mnist" or "cifar10" from ``folder``, its sub-folder of that name or torchvision's.
+
+    Raises NotHere if the folder does not hold the data set, DataError if it is damaged or cannot be read.
+    """
     _check_is_folder(folder)
     source = SOURCES[name]
     if isinstance(source, BatchSource):
         return _read_batch_folder(name, source, folder)
-    for place in (folder / name, folder):
+    for place in (folder / name, *_torchvision_places(name, folder), folder, folder / TORCHVISION_RAW):
         paths = _find_idx_files(name, place)
         if paths:
             return _read_idx_set(name, place, paths)
-        if os_path.isfile(place / f"{name}.npz"):
+        if os.path.isfile(place / f"{name}.npz"):
             return _read_npz_set(name, place / f"{name}.npz")
     stems = ", ".join(file.stem for file in source.files)
-    raise NotHere(f"{folder} holds neither {name}.npz nor any of {stems} (.gz or unpacked).")
+    raise NotHere(f"{printable(str(folder))} holds neither {name}.npz nor any of {stems} (.gz or unpacked).")
 
 
 def _read_batch_folder(name: str, source: BatchSource, folder: Path) -> Dataset:
@@ -45,20 +51,45 @@ def _read_batch_folder(name: str, source: BatchSource, folder: Path) -> Dataset:
         found = find_batches(source, place)
         if found is not None:
             return read_batches(name, source, found)
-    raise NotHere(f"{folder} holds neither {source.files[0].name} nor the folder {source.folder}.")
+    pickled = find_pickled(folder, folder / name)
+    if pickled is not None:
+        raise NotHere(
+            f"{printable(str(pickled))} is the Python version of {source.title}. It is pickled, and unpickling can run "
+            f"foreign code, so tinycnn does not read it. Get the binary version, {source.files[0].name}, or convert "
+            "this one to .npz yourself, as the page on data sets shows."
+        )
+    raise NotHere(f"{printable(str(folder))} holds neither {source.files[0].name} nor the folder {source.folder}.")
+
+
+def _torchvision_places(name: str, folder: Path) -> list[Path]:
+    """The folder that torchvision uses for the data set in its ``root``."""
+    return [folder / TORCHVISION[name] / TORCHVISION_RAW] if name in TORCHVISION else []
 
 
 def _check_is_folder(folder: Path) -> None:
-    if not os_path.exists(folder):
-        raise NotHere(f"{folder} does not exist.")
-    if not os_path.isdir(folder):
-        raise NotHere(f"{folder} is not a folder.")
+    """Raise NotHere if there is no such folder, DataError if its files cannot be seen."""
+    shown = printable(str(folder))
+    try:
+        with os.scandir(folder) as entries:
+            next(entries, None)
+        os.stat(os.path.join(folder, os.curdir))  # fails in a folder that can be listed but not searched
+    except FileNotFoundError:
+        raise NotHere(f"{shown} does not exist.") from None
+    except NotADirectoryError:
+        raise NotHere(f"{shown} is not a folder.") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = error.strerror if isinstance(error, OSError) else shortened(error)
+        raise DataError(f"{shown} cannot be read ({reason}).") from None
 
 
 def _variants(stem: str) -> list[str]:
-    """The usual names of a file: compressed or not, with a hyphen or a dot before "idx"."""
+    """The usual names of a file: compressed or not, with a hyphen or a dot before "idx".
+
+    Some programs unpack it into a folder of the same name.
+    """
     dotted = stem.replace("-idx", ".idx")
-    return [f"{stem}.gz", stem, f"{dotted}.gz", dotted]
+    names = [f"{stem}.gz", stem, f"{dotted}.gz", dotted]
+    return [*names, *(f"{outer}/{inner}" for outer in names for inner in names)]
 
 
 def _find_idx_files(name: str, folder: Path) -> dict[str, Path]:
@@ -66,12 +97,14 @@ def _find_idx_files(name: str, folder: Path) -> dict[str, Path]:
     found = {}
     for file in SOURCES[name].files:
         candidates = (folder / variant for variant in _variants(file.stem))
-        path = next((candidate for candidate in candidates if os_path.isfile(candidate)), None)
+        path = next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
         if path is not None:
             found[file.stem] = path
     missing = [file.stem for file in SOURCES[name].files if file.stem not in found]
     if found and missing:
-        raise DataError(f"{folder} is incomplete: {', '.join(missing)} (.gz or unpacked) is missing. Add it.")
+        raise DataError(
+            f"{printable(str(folder))} is incomplete: {', '.join(missing)} (.gz or unpacked) is missing. Add it."
+        )
     return found
 
 
@@ -93,8 +126,9 @@ def _check_pairs(name: str, arrays: dict[str, np.ndarray], paths: dict[str, Path
         with naming(paths[labels]):
             check_labels(arrays[labels], len(SOURCES[name].class_names))
         if len(arrays[images]) != len(arrays[labels]):
+            named = [printable(str(paths[stem])) for stem in (images, labels)]
             raise DataError(
-                f"{paths[images]} holds {len(arrays[images]):,} images, but {paths[labels]} {len(arrays[labels]):,} "
+                f"{named[0]} holds {len(arrays[images]):,} images, but {named[1]} {len(arrays[labels]):,} "
                 "labels. They do not belong together: replace both."
             )
 
@@ -110,13 +144,14 @@ def _check_content(name: str, arrays: dict[str, np.ndarray], paths: dict[str, Pa
 
 def _check_is(name: str, stem: str, found: tuple[str, str], path: Path) -> None:
     found_name, found_stem = found
+    shown = printable(str(path))
     if found_name != name:
         raise NotHere(
-            f"{path} belongs to {SOURCES[found_name].title}, not to {SOURCES[name].title} (the file names are the "
+            f"{shown} belongs to {SOURCES[found_name].title}, not to {SOURCES[name].title} (the file names are the "
             f"same, the content differs). Load `dataset={found_name}`, or use another folder."
         )
     if found_stem != stem:
-        raise DataError(f"{path} has the content of {found_stem}: the files are swapped. Rename them.")
+        raise DataError(f"{shown} has the content of {found_stem}: the files are swapped. Rename them.")
 
 
 def _describe(place: Path, name: str, is_published: bool) -> str:

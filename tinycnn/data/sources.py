@@ -13,6 +13,7 @@ from os import PathLike
 import numpy as np
 
 from tinycnn.data.idx import idx_header
+from tinycnn.files import open_regular
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def content_sha256(array: np.ndarray) -> str:
 
 def file_sha256(path: str | PathLike[str]) -> str:
     """The sha256 of a file on disk."""
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -23,7 +23,8 @@ import numpy as np
 from tinycnn.data.arrays import as_labels
 from tinycnn.data.bounded_read import naming
 from tinycnn.data.npy import read_npy, read_npy_header
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import DataError, SettingError, printable
+from tinycnn.files import open_regular
 
 MEMORY_LIMIT = 256 << 20  # bytes that training from disk holds: one half is used while the other half is read
 BLOCK = 1 << 20  # bytes per read: a hard disk reads them in about the time of one seek
@@ -50,7 +51,7 @@ class StoredImages:
     ndim = 4
 
     def __init__(self, *paths: str | os.PathLike[str], memory: int = MEMORY_LIMIT) -> None:
-        found = [_open(Path(path).expanduser()) for path in paths]
+        found = [_open(Path(os.path.expanduser(path))) for path in paths]
         if not found:
             raise SettingError("no file with images: expected at least one.")
         if memory < 1:
@@ -58,7 +59,8 @@ class StoredImages:
         (first, shape), *others = found
         for run, other in others:
             if other != shape:
-                raise DataError(f"{run.path}: images of shape {other}; expected {shape}, as in {first.path}.")
+                named = [printable(str(path)) for path in (run.path, first.path)]
+                raise DataError(f"{named[0]}: images of shape {other}; expected {shape}, as in {named[1]}.")
         self.runs, self.memory = [run for run, _ in found], memory
         self.starts = np.cumsum([0, *(run.count for run in self.runs)])  # index of the first image of each run; N
         self.places = np.arange(self.starts[-1])  # (N,): the index of each image among those in all files
@@ -167,23 +169,24 @@ def load_stored(
     images: str | os.PathLike[str], labels: str | os.PathLike[str], *, memory: int = MEMORY_LIMIT
 ) -> tuple[StoredImages, np.ndarray]:
     """Two .npy files -> images ``(N, H, W, C)`` that stay on disk, labels ``(N,)`` int64; otherwise DataError."""
-    stored, classes = StoredImages(images, memory=memory), _read_labels(Path(labels).expanduser())
+    stored, classes = StoredImages(images, memory=memory), _read_labels(Path(os.path.expanduser(labels)))
     if len(stored) != len(classes):
         raise DataError(
-            f"{images} holds {len(stored):,} images, {labels} {len(classes):,} labels; expected one label per image."
+            f"{printable(os.fspath(images))} holds {len(stored):,} images, {printable(os.fspath(labels))} "
+            f"{len(classes):,} labels; expected one label per image."
         )
     return stored, classes
 
 
 def _read_labels(path: Path) -> np.ndarray:
-    with naming(path), _existing(path).open("rb") as file:
+    with naming(path), open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         return as_labels(read_npy(file, size, size), "labels")[0]
 
 
 def _open(path: Path) -> tuple[Run, tuple[int, ...]]:
     """All images of a file, and the shape (H, W, C) of one; the length of the file must match its header."""
-    with naming(path), _existing(path).open("rb") as file:
+    with naming(path), open_regular(path) as file:
         shape, fortran_order, dtype = read_npy_header(file)
         if dtype != np.uint8 or len(shape) not in (3, 4) or fortran_order or 0 in shape:
             order = " in Fortran order" if fortran_order else ""
@@ -195,15 +198,9 @@ def _open(path: Path) -> tuple[Run, tuple[int, ...]]:
         return Run(path, offset, shape[0]), (*shape[1:], 1)[:3]
 
 
-def _existing(path: Path) -> Path:
-    if not path.is_file():  # not a pipe, which could block
-        raise DataError("there is no such file.")
-    return path
-
-
 def _read_into(path: Path, offset: int, images: np.ndarray) -> None:
     left = images.reshape(-1).data  # a view: images are contiguous
-    with naming(path), open(path, "rb", buffering=0) as file:
+    with naming(path), open_regular(path) as file:
         file.seek(offset)
         while left:
             count = file.readinto(left)
