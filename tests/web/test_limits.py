@@ -22,7 +22,7 @@ from tinycnn.web import server as module  # noqa: E402
 from tinycnn.web.app import create_app  # noqa: E402
 from tinycnn.web.decoder import Decoder  # noqa: E402
 from tinycnn.web.predictions import Predictor  # noqa: E402
-from tinycnn.web.request_picture import decode_picture  # noqa: E402
+from tinycnn.web.request_picture import MAX_BODY, decode_picture  # noqa: E402
 from tinycnn.web.server import make_server  # noqa: E402
 
 SHORT_S = 0.1
@@ -174,6 +174,20 @@ def test_a_slow_body_gets_408(limits):
         other.sendall(GET)
         assert other.recv(100).startswith(b"HTTP/1.1 200")
         assert_error(read_all(slow), 408, "did not arrive within")
+
+
+def test_clients_that_send_a_large_body_before_they_read_see_the_refusal():
+    length = MAX_BODY + (1 << 22)
+    with page() as running:
+        for head in (predict(length), predict(5).replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")):
+            with running.connect() as client:
+                client.sendall(head + (b"%x\r\n" % length if b"chunked" in head else b""))
+                client.sendall(bytes(length))
+                client.sendall(b"\r\n0\r\n\r\n" if b"chunked" in head else b"")
+                assert_error(read_all(client), 413, "larger than 1,048,576 bytes")
+        with running.connect() as client:
+            client.sendall(predict(web_app.MAX_RECEIVED + 1))
+            assert_error(read_all(client), 413, "larger than 1,048,576 bytes")
 
 
 def test_an_idle_connection_is_closed(limits):

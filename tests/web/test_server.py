@@ -302,10 +302,11 @@ def test_unknown_queries_are_refused(client, query):
     assert "inside" in error_sentence(client.post(f"/predict?{query}", content=drawing(), headers=PNG), 400)
 
 
-def test_a_large_body_is_refused_with_and_without_content_length(client):
-    assert "larger than" in error_sentence(client.post("/predict", content=bytes(MAX_BODY + 1), headers=PNG), 413)
-    pieces = (bytes(1000) for _ in range(MAX_BODY // 1000 + 2))  # sent in chunks: no Content-Length
-    assert "larger than" in error_sentence(client.post("/predict", content=pieces, headers=PNG), 413)
+@pytest.mark.parametrize("size", [MAX_BODY + 1, web_app.MAX_RECEIVED + 1])
+def test_a_large_body_is_refused_with_and_without_content_length(client, size):
+    assert "larger than 1,048,576" in error_sentence(client.post("/predict", content=bytes(size), headers=PNG), 413)
+    pieces = (bytes(1 << 16) for _ in range(size // (1 << 16) + 1))  # sent in chunks: no Content-Length
+    assert "larger than 1,048,576" in error_sentence(client.post("/predict", content=pieces, headers=PNG), 413)
 
 
 PATHS = ["/../pyproject.toml", "/..%2f..%2fpyproject.toml", "/static/page.js", "/page.js/x", "//etc/passwd", "/%00"]

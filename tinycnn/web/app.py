@@ -33,6 +33,7 @@ FILES = {
     "/openapi.json": ("openapi.json", "application/json"),
 }
 MAX_PENDING = 8  # requests that are being decoded or are waiting for a process or the network
+MAX_RECEIVED = 1 << 24  # bytes of a body; beyond them the connection is closed
 BODY_TIMEOUT_S = 10.0
 BAD_DECODING = 10  # a picture whose decoding had to be ended counts as so many unreadable ones
 
@@ -112,26 +113,32 @@ def wants_inside(request: Request) -> bool:
 
 async def read_body(request: Request) -> bytes:
     """The body of the request; raises RequestError above 1 MiB, or when it takes longer than ten seconds."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared[:20]) > MAX_BODY:
-        raise RequestError(413, f"the body is larger than {MAX_BODY:,} bytes.", CLOSE, bad=1)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read_at_most(request, MAX_BODY)
+            body = await _receive_body(request)
     except TimeoutError:
         sentence = f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds."
         raise RequestError(408, sentence, CLOSE, bad=1) from None
     except ClientDisconnect:
         raise RequestError(400, "the connection ended before the body did.") from None
+    if body is None:
+        raise RequestError(413, f"the body is larger than {MAX_BODY:,} bytes.", CLOSE, bad=1)
+    return body
 
 
-async def _read_at_most(request: Request, limit: int) -> bytes:
-    body = bytearray()
+async def _receive_body(request: Request) -> bytes | None:
+    """The body; None above 1 MiB. One that is not much larger is received: before its end, many clients do not read."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared[:20]) > MAX_RECEIVED:
+        return None
+    body, size = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise RequestError(413, f"the body is larger than {limit:,} bytes.", CLOSE, bad=1)
-    return bytes(body)
+        size += len(chunk)
+        if size > MAX_RECEIVED:
+            return None
+        if size <= MAX_BODY:
+            body += chunk
+    return bytes(body) if size <= MAX_BODY else None
 
 
 def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None = None) -> ASGIApp:

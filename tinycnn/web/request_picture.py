@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.data.drawing import normalise, read_drawing
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, shortened
 
 MAX_BODY = 1 << 20  # bytes; the page sends about 5,000
 MAX_PIXELS = 4_000_000
@@ -32,7 +32,7 @@ def picture_type(content_type: str) -> str:
     kind = content_type.partition(";")[0].strip().lower()
     if kind in SIGNATURES or kind == JSON_TYPE:
         return kind
-    raise UnsupportedTypeError(f"Content-Type {kind[:80]!r}: expected {', '.join(SIGNATURES)} or {JSON_TYPE}.")
+    raise UnsupportedTypeError(f"Content-Type {shortened(kind)}: expected {', '.join(SIGNATURES)} or {JSON_TYPE}.")
 
 
 def decode_picture(kind: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
