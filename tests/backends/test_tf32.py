@@ -58,7 +58,10 @@ def im2col(x, KH, KW):
 
 
 class Products:
-    """The matrix products of the GPU backend, and the same in float64 of inputs rounded by ``cut``."""
+    """The matrix products of the GPU backend, and the same in float64 of inputs rounded by ``cut``.
+
+    The gradient of a bias is no product: nothing is rounded.
+    """
 
     def __init__(self, backend, cut):
         self.backend, self.cut = backend, cut
@@ -74,9 +77,10 @@ class Products:
             *there[:2], y, there[3], relu=True, need_grad_x=True, need_grad_weight=True
         )
         mask = self.backend.to_host(y) > 0
+        grad_bias = (np.float64(grad) * mask).sum(axis=0)
         x, weight, grad = self.cut(x), self.cut(weight), self.cut(grad) * mask
         sums = x @ weight + np.float64(bias)
-        return self.both([y, *gradients], [sums * (sums > 0), grad @ weight.T, x.T @ grad, grad.sum(axis=0)])
+        return self.both([y, *gradients], [sums * (sums > 0), grad @ weight.T, x.T @ grad, grad_bias])
 
     def conv(self, N, H, C, K, F):
         x, weight, bias = numbers(N, H, H + 1, C), numbers(K, K, C, F, seed=1), numbers(F)
@@ -87,12 +91,13 @@ class Products:
         gradients = self.backend.fused.conv_backward(
             saved, self.backend.asarray(grad), need_grad_x=True, need_grad_weight=True
         )
+        grad_bias = np.float64(grad).sum(axis=(0, 1, 2))
         x, weight, grad = self.cut(x), self.cut(weight), self.cut(grad)
         wanted = np.einsum("nhwijc,ijcf->nhwf", im2col(x, K, K), weight) + np.float64(bias)
         padded = np.pad(grad, ((0, 0), (K - 1, K - 1), (K - 1, K - 1), (0, 0)))
         grad_x = np.einsum("nhwijf,ijcf->nhwc", im2col(padded, K, K), weight[::-1, ::-1])
         grad_weight = np.einsum("nhwijc,nhwf->ijcf", im2col(x, K, K), grad)
-        return self.both([y, *gradients], [wanted, grad_x, grad_weight, grad.sum(axis=(0, 1, 2))])
+        return self.both([y, *gradients], [wanted, grad_x, grad_weight, grad_bias])
 
 
 SIZES = {  # around the edges of tiles (64 rows; 16, 32, 64 columns) and of the instruction (16, 8, 8)

@@ -239,7 +239,34 @@ class NotRepeatable(NumpyBackend):
         return super().dropout_mask(shape, p, dtype, (key[0], key[1] + self.calls - 1))
 
 
+def one_by_one(x):
+    """The sum over the first axis as a float32 loop adds it."""
+    return np.cumsum(x, axis=0, dtype=np.float32)[-1]
+
+
+class SumsOneByOne(NumpyBackend):
+    def sum(self, x, axis=None, keepdims=False):
+        if x.dtype == np.float32 and axis == 0:
+            return one_by_one(x)
+        return super().sum(x, axis, keepdims)
+
+
+class MeansOneByOne(NumpyBackend):
+    def mean(self, x, axis=None, keepdims=False):
+        if x.dtype == np.float32 and axis == 0:
+            return one_by_one(x) / np.float32(len(x))
+        return super().mean(x, axis, keepdims)
+
+
+class MeanInDoublePrecision(NumpyBackend):
+    def mean(self, x, axis=None, keepdims=False):
+        return super().mean(x, axis, keepdims).astype(np.float64)
+
+
 LIES = [
+    (SumsOneByOne, "sum", "long sums, (20000, 3), axis 0"),
+    (MeansOneByOne, "mean", "long sums, (20000, 3), axis 0"),
+    (MeanInDoublePrecision, "mean", "mean is float64"),
     (SinglePrecisionOnly, "asarray", "came back as float32"),
     (MemoryOrderKept, "asarray", "came back with other values"),
     (OwnsNothing, "asarray", "`backend.owns` is false"),
@@ -429,7 +456,70 @@ def loss_of_one_image(honest):
     return end_step
 
 
+def mean_one_by_one(honest):
+    def norm_forward(x, gamma, beta, mean, var, **settings):
+        y, _, used_var, saved = honest(x, gamma, beta, mean, var, **settings)
+        rows = x.reshape(-1, x.shape[3])
+        return y, one_by_one(rows) / np.float32(len(rows)) if mean is None else mean, used_var, saved
+
+    return norm_forward
+
+
+def variance_one_by_one(honest):
+    def norm_forward(x, gamma, beta, mean, var, **settings):
+        y, used_mean, _, saved = honest(x, gamma, beta, mean, var, **settings)
+        rows = (x - used_mean).reshape(-1, x.shape[3])
+        return y, used_mean, one_by_one(rows**2) / np.float32(len(rows)) if var is None else var, saved
+
+    return norm_forward
+
+
+def beta_one_by_one(honest):
+    def norm_backward(saved, gamma, grad_y, **needs):
+        grad_x, grad_gamma, _ = honest(saved, gamma, grad_y, **needs)
+        return grad_x, grad_gamma, one_by_one(grad_y.reshape(-1, len(gamma)))
+
+    return norm_backward
+
+
+def bias_one_by_one(honest):
+    def backward(*arrays, **settings):
+        *others, grad_bias = honest(*arrays, **settings)
+        grad_y = arrays[-1]
+        plain = grad_bias is not None and len(grad_y) > 30 and (grad_y > 0).all()  # all has passed ReLU
+        return *others, one_by_one(grad_y.reshape(-1, grad_y.shape[-1])) if plain else grad_bias
+
+    return backward
+
+
+def classes_one_by_one(honest):
+    def softmax_cross_entropy(logits, labels):
+        loss, grad = honest(logits, labels)
+        if logits.shape[1] > 100:
+            top = logits.max(axis=1)
+            totals = one_by_one(np.exp(logits - top[:, None]).T)
+            loss = (np.log(totals) + top - logits[np.arange(len(labels)), labels]).mean()
+        return loss, grad
+
+    return softmax_cross_entropy
+
+
+def sums_in_single_precision(honest):
+    def end_step(loss, logits, labels, sums, *rest):
+        honest(loss.astype(np.float32), logits, labels, sums, *rest)
+        sums[0][...] = np.float32(sums[0])
+
+    return end_step
+
+
 FUSED_LIES = [
+    ("norm_forward", mean_one_by_one, "long sums, no pool): mean["),
+    ("norm_forward", variance_one_by_one, "long sums, no pool): var["),
+    ("norm_backward", beta_one_by_one, "long sums, no pool): grad_beta["),
+    ("conv_backward", bias_one_by_one, "no pool): grad_bias["),
+    ("dense_backward", bias_one_by_one, "long sums, 20000 images): grad_bias["),
+    ("softmax_cross_entropy", classes_one_by_one, "long sums, (2, 20000)): loss"),
+    ("end_step", sums_in_single_precision, "array 3"),
     ("conv_forward", forget_bias, "elements differ"),
     ("conv_forward", forget_relu, "ReLU"),
     ("conv_forward", swap_stride, "stride 2x1"),

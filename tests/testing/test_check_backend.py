@@ -49,7 +49,7 @@ def update_statistics(running_mean, running_var, mean, var, momentum):
 
 def end_step(loss, logits, labels, sums, row, table, here):
     loss_sum, correct = sums
-    loss_sum += len(logits) * loss
+    loss_sum += len(logits) * loss.astype(np.float64)
     correct += (logits.argmax(axis=1) == labels).sum()
     row += 1
     if row[0] < len(table):

@@ -194,9 +194,9 @@ class EndStep(Protocol):
     ) -> None:
         """Add ``N · loss`` and the number of correct answers to ``sums``, add 1 to ``row``, copy that row of ``table``.
 
-        ``loss ()``, ``logits (N, K)``, ``labels (N,)``. Changed in place: ``sums`` of loss ``()`` and answers ``()``
-        int64, ``row (1,)`` int64, and ``here (bytes,)``, which gets row ``row`` of ``table (rows, bytes)``, if there is
-        one. The bytes of a row are a multiple of 8.
+        ``loss ()``, ``logits (N, K)``, ``labels (N,)``. Changed in place: ``sums`` of loss ``()`` float64 and answers
+        ``()`` int64, ``row (1,)`` int64, and ``here (bytes,)``, which gets row ``row`` of ``table (rows, bytes)``, if
+        there is one. The bytes of a row are a multiple of 8.
         """
 
 

@@ -8,6 +8,7 @@ from tinycnn.backends.base import Backend
 from tinycnn.errors import KernelError, SettingError
 from tinycnn.testing.fused_cases import CASES as FUSED_CASES
 from tinycnn.testing.kernel_cases import CASES, KernelCase
+from tinycnn.testing.long_sums import CASES as LONG_SUMS
 
 MAX_SHOWN = 3  # failures of a kernel in a report
 
@@ -57,7 +58,7 @@ class BackendReport:
 def check_backend(
     backend: Backend, *, kernels: Collection[str] | None = None, raise_exception: bool = True
 ) -> BackendReport:
-    """Compare every kernel of ``backend`` with the loop oracle, over dtypes, memory layouts, sizes, ties and NaN.
+    """Compare every kernel of ``backend`` with the loop oracle, over dtypes, layouts, sizes, ties, NaN and long sums.
 
     The fused kernels that it has are compared with the plain operations. ``kernels`` chooses some by name. The report
     is true when all cases are right. Raises KernelError with the report when one is wrong, unless ``raise_exception``
@@ -79,7 +80,7 @@ def check_backend(
 def _chosen(backend: Backend, kernels: Collection[str] | None) -> Iterable[KernelCase]:
     """The cases of the kernels that the backend has, and of those that ``kernels`` names among them."""
     fused = {name for kernel in backend.fused.names() for name in _with_partner(kernel)}
-    cases = [*CASES, *(case for case in FUSED_CASES if case.kernel in fused)]
+    cases = [*CASES, *(case for case in (*FUSED_CASES, *LONG_SUMS) if case.kernel in fused)]
     names = dict.fromkeys(case.kernel for case in cases)
     if unknown := sorted(set(kernels or ()) - names.keys()):
         raise SettingError(f"`kernels` contains {', '.join(unknown)}, expected some of {', '.join(names)}")

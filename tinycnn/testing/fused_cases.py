@@ -382,13 +382,14 @@ def check_adam(
 def check_end_step(backend: Backend, dtype: type, row: int) -> None:
     """Loss and number of correct rows are added, the row is counted on, and its bytes are copied."""
     logits, labels = with_ties((6, 4), dtype), np.array([0, 1, 2, 3, 0, 1])
-    loss: np.ndarray = np.array(1.5, dtype)
-    sums: tuple[np.ndarray, np.ndarray] = np.array(2.0, dtype), np.array(3)
+    loss: np.ndarray = np.array(1.1, dtype)
+    sums: tuple[np.ndarray, np.ndarray] = np.array(2.0), np.array(3)
     table = np.random.default_rng(0).integers(0, 256, (3, 16), np.uint8)
     arrays = [loss, logits, labels, *sums, np.array([row]), table, np.zeros(16, np.uint8)]
     correct = (logits.argmax(axis=1) == labels).sum()
     copied = table[row + 1] if row + 1 < len(table) else arrays[-1]
-    expected = [loss, logits, labels, sums[0] + 6 * loss, sums[1] + correct, np.array([row + 1]), table, copied]
+    summed = sums[0] + 6 * loss.astype(np.float64), sums[1] + correct
+    expected = [loss, logits, labels, *summed, np.array([row + 1]), table, copied]
 
     def call(kernel: Callable[..., None], *ours: Array) -> None:
         loss, logits, labels, loss_sum, correct, row, table, here = ours

@@ -21,6 +21,7 @@ from tinycnn.testing.kernel_checks import (
     check_im2col,
     check_max_pool2d,
     check_max_pool2d_backward,
+    check_reduction,
     check_transfer,
     cols_shape,
     pooled_shape,
@@ -218,8 +219,26 @@ def dropout_cases() -> Iterator[KernelCase]:
         yield KernelCase("dropout_mask", f"{np.dtype(dtype)} {shape}, p={p}, key {key}", check)
 
 
+def reduction_cases() -> Iterator[KernelCase]:
+    """Axes, dtypes and memory layouts of ``sum`` and ``mean``; then 0.1 so often that a float32 sum loses it."""
+    for kernel in ("sum", "mean"):
+        for axis, dtype in product((None, 0, 1, -1, (0, 1), (0, 2), (0, 1, 2), (1, 2, 3), ()), DTYPES):
+            keepdims = dtype == np.float64
+            check = partial(check_reduction, kernel=kernel, x=normal((3, 5, 4, 2), dtype), axis=axis, keepdims=keepdims)
+            yield KernelCase(kernel, f"{np.dtype(dtype)}, axis {axis}", check)
+        for name, layout in LAYOUTS.items():
+            x = layout(normal((70, 6, 3), np.float32))
+            check = partial(check_reduction, kernel=kernel, x=x, axis=(0, 1), keepdims=False)
+            yield KernelCase(kernel, f"{name} layout", check)
+        for shape, axis in (((20_000, 3), 0), ((8, 50, 50, 2), (0, 1, 2)), ((2, 20_000), 1), ((20_000,), None)):
+            x = np.full(shape, 0.1, np.float32)
+            check = partial(check_reduction, kernel=kernel, x=x, axis=axis, keepdims=False)
+            yield KernelCase(kernel, f"long sums, {shape}, axis {axis}", check)
+
+
 CASES = [
     *transfer_cases(),
+    *reduction_cases(),
     *image_to_column_cases(),
     *column_to_image_cases(),
     *max_pool_cases(),

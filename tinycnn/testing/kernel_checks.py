@@ -4,6 +4,7 @@ Beyond the values they check that the result is a C-contiguous array of the back
 that the inputs are unchanged, and that a second run returns the same bits.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from tinycnn.testing.layouts import Place, as_it_is
 from tinycnn.testing.loop_backend import LoopBackend
 
 LOOPS = LoopBackend()
+CLOSE = 1e-6  # relative, of a sum in float32: 8 units of the last place
 _remembered: dict[tuple, Any] = {}
 
 
@@ -205,6 +207,28 @@ def check_dropout_mask(backend: Backend, shape: tuple[int, ...], p: float, dtype
     expected = oracle("dropout_mask", shape, p, np.dtype(dtype), key)
     (mask,) = run_kernel(backend, "dropout_mask", [], shape, p, np.dtype(dtype), key)
     compare("mask", mask, expected)
+
+
+def check_reduction(
+    backend: Backend, kernel: str, x: np.ndarray, axis: int | tuple[int, ...] | None, keepdims: bool
+) -> None:
+    """``sum`` or ``mean`` in the dtype of ``x``, within ``CLOSE`` of the sum of magnitudes; 1e-12 in float64.
+
+    The expected sums are those of ``math.fsum``, which rounds once.
+    """
+    (y,) = run_twice(backend, lambda x: [getattr(backend, kernel)(x, axis, keepdims)], [x], any_layout=True)
+    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(a % x.ndim for a in axes)
+    kept = [a for a in range(x.ndim) if a not in axes]
+    rows = x.transpose(*kept, *axes).reshape(*(x.shape[a] for a in kept), -1)  # (kept axes, elements of a sum)
+    count = rows.shape[-1] if kernel == "mean" else 1
+    exact, size = (np.apply_along_axis(lambda row: math.fsum(row.tolist()), -1, r) / count for r in (rows, abs(rows)))
+    if keepdims:
+        exact, size = np.expand_dims(exact, axes), np.expand_dims(size, axes)
+    if y.dtype != x.dtype or y.shape != exact.shape:
+        raise KernelError(f"{kernel} is {y.dtype} {y.shape}, expected {x.dtype} {exact.shape}")
+    tolerance = CLOSE if x.dtype == np.float32 else 1e-12
+    compare_values(kernel, (y - exact) / size, np.zeros(exact.shape), absolute=tolerance)
 
 
 def check_transfer(backend: Backend, array: np.ndarray) -> None:

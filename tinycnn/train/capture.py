@@ -113,7 +113,7 @@ class CapturedSteps:
         self.table = xp.zeros((-(-len(labels) // sampler.batch_size), self.row_type.itemsize), np.uint8)
         self.current = xp.zeros(self.row_type.itemsize, np.uint8)  # the row of the next step
         self.row = xp.zeros(1, np.int64)  # index of that row
-        self.loss_sum, self.correct = xp.zeros((), step.model.dtype), xp.zeros((), np.int64)
+        self.loss_sum, self.correct = xp.zeros((), np.float64), xp.zeros((), np.int64)
         self.drawn, self.drawn_settings = (
             dict[tuple[int, int], np.ndarray | None](),
             "",

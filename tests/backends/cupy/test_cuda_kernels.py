@@ -157,14 +157,14 @@ def test_correct_predictions_and_sums_of_a_step(supervised, images, dtype):
     wanted = (logits.argmax(axis=1) == labels).sum()
     assert supervised.fused.count_correct(*there).item() == wanted
     table = np.random.default_rng(2).integers(0, 256, (3, 8 * 300), np.uint8)
-    sums = supervised.asarray(np.array(0.75, dtype)), supervised.asarray(np.array(5))
+    sums = supervised.asarray(np.array(0.75)), supervised.asarray(np.array(5))
     for row, after in [(0, table[1]), (1, table[2]), (2, np.zeros_like(table[0]))]:
         here, number = supervised.asarray(np.zeros_like(table[0])), supervised.asarray(np.array([row]))
         loss = supervised.asarray(np.array(0.1, dtype))
         supervised.fused.end_step(loss, *there, sums, number, supervised.asarray(table), here)
         assert number.tolist() == [row + 1]
         np.testing.assert_array_equal(here.get(), after)
-    loss_sum, product = dtype(0.75), dtype(0.1) * dtype(images)
+    loss_sum, product = 0.75, float(dtype(0.1)) * images
     for _ in range(3):
         loss_sum += product
     assert sums[0].item() == loss_sum
@@ -208,7 +208,10 @@ PLANTED = [  # file, correct text, wrong text, block that detects the bug
     ("conv2d.cu", "? NOBODY :", "? place :", "conv, relu, pool"),
     ("conv2d_backward.cu", ": y[o] > 0)", ": true)", "two convolutions"),
     ("conv2d_backward.cu", "if (down || across ||", "if (", "wide, overlapping pool"),
-    ("conv2d_backward.cu", "row == rows ? 0 : -1", "row == rows ? -1 : 0", "conv alone"),
+    ("conv2d_backward.cu", "blockIdx.x == gridDim.x - 1", "blockIdx.x == gridDim.x", "conv alone"),
+    ("tile.cuh", "    __syncthreads();  // the lanes are complete\n", "", "dense"),
+    ("tile.cuh", "column0 + column >= columns", "column0 + column > columns", "dense"),
+    ("dense.cu", "(tile - x_tiles - weight_tiles)", "(tile - x_tiles)", "dense"),
     (
         "batch_norm.cu",
         "    __syncthreads();  // the previous sums have been read\n",

@@ -1,52 +1,54 @@
 // Batch normalisation of images (N, H, W, C), followed by a max-pool (windows of one pixel: none). Mathematics in
 // ops/batch_norm.py.
 //
-// Sums over all pixels of a channel are taken in two stages, in a fixed order: blocks write partial sums of their pixels,
-// then one thread per channel adds those up. Launch of the first stage: 256 threads as 32 channels x 8 lanes, so a warp
+// Sums over all pixels of a channel are taken in double, in two stages and a fixed order: blocks write partial sums of their
+// pixels, then one thread per channel adds those up. Launch of the first stage: 256 threads as 32 channels x 8 lanes, so a warp
 // reads 32 neighbouring channels; blockIdx.x counts groups of 32 channels, blockIdx.y ranges of `range` pixels.
 #include "common.cuh"
 
 // The sum of `mine` over the 8 lanes of a channel, the same number for all of them; all 256 threads must come here.
-static __device__ __forceinline__ real sum_of_lanes(real mine, real* memory) {
+static __device__ __forceinline__ double sum_of_lanes(double mine, double* memory) {
     __syncthreads();  // the previous sums have been read
     memory[threadIdx.x] = mine;
     __syncthreads();
-    real sum = 0;
+    double sum = 0;
     for (int lane = 0; lane < 8; lane++) sum += memory[lane * 32 + threadIdx.x % 32];
     return sum;
 }
 
 // x (count, C) -> per range of pixels the mean and the sum of squared distances from it, both (gridDim.y, C). Distances
-// from a mean do not cancel, as the difference of mean square and squared mean does.
+// from a mean do not cancel, as the difference of mean square and squared mean does. They are taken from the mean as a
+// `real`, and the sum of their squares is corrected for that.
 extern "C" __global__ void __launch_bounds__(256) range_moments(
-    const real* x, real* means, real* squares, int range, int count, int C) {
-    __shared__ real memory[256];
+    const real* x, double* means, double* squares, int range, int count, int C) {
+    __shared__ double memory[256];
     int c = blockIdx.x * 32 + threadIdx.x % 32, lane = threadIdx.x / 32, first = blockIdx.y * range;
     int end = first + range < count ? first + range : count;
-    real sum = 0, square = 0;
+    double sum = 0, square = 0;
     for (int i = first + lane; i < end && c < C; i += 8) sum += x[i * C + c];
-    real mean = sum_of_lanes(sum, memory) / (end - first);
-    for (int i = first + lane; i < end && c < C; i += 8) square += (x[i * C + c] - mean) * (x[i * C + c] - mean);
+    double mean = sum_of_lanes(sum, memory) / (end - first);
+    real centre = (real)mean;
+    for (int i = first + lane; i < end && c < C; i += 8) square += (x[i * C + c] - centre) * (x[i * C + c] - centre);
     square = sum_of_lanes(square, memory);
     if (lane == 0 && c < C) {
         means[blockIdx.y * C + c] = mean;
-        squares[blockIdx.y * C + c] = square;
+        squares[blockIdx.y * C + c] = square - (end - first) * (mean - centre) * (mean - centre);
     }
 }
 
 // Those of all ranges -> mean and biased variance (C,) of all pixels (Chan, Golub, LeVeque, 1979).
 extern "C" __global__ void merge_moments(
-    const real* means, const real* squares, real* mean, real* var, int ranges, int range, int count, int C) {
+    const double* means, const double* squares, real* mean, real* var, int ranges, int range, int count, int C) {
     FOR_EACH(c, C) {
-        real sum = 0, square = 0;
+        double sum = 0, square = 0;
         for (int r = 0; r < ranges; r++) sum += means[r * C + c] * (r < ranges - 1 ? range : count - r * range);
-        real middle = sum / count;
+        double middle = sum / count;
         for (int r = 0; r < ranges; r++) {
-            real off = means[r * C + c] - middle;
+            double off = means[r * C + c] - middle;
             square += squares[r * C + c] + off * off * (r < ranges - 1 ? range : count - r * range);
         }
-        mean[c] = middle;
-        var[c] = square / count;
+        mean[c] = (real)middle;
+        var[c] = (real)(square / count);
     }
 }
 
@@ -86,12 +88,12 @@ extern "C" __global__ void normalise_pool(
 // Partial sums of grad_gamma = sum grad_y x_hat and grad_beta = sum grad_y over ranges of the `count` pooled pixels, where
 // x_hat is that of the window's winner. Launch: first stage, see above.
 extern "C" __global__ void __launch_bounds__(256) range_grad_gamma_beta(
-    const real* x, const real* grad_y, const unsigned char* winner, const real* mean, const real* var, real* gammas,
-    real* betas, real eps, Windows pool, int range, int count) {
-    __shared__ real memory[256];
+    const real* x, const real* grad_y, const unsigned char* winner, const real* mean, const real* var, double* gammas,
+    double* betas, real eps, Windows pool, int range, int count) {
+    __shared__ double memory[256];
     int c = blockIdx.x * 32 + threadIdx.x % 32, lane = threadIdx.x / 32, first = blockIdx.y * range;
     int end = first + range < count ? first + range : count;
-    real sum_gamma = 0, sum_beta = 0;
+    double sum_gamma = 0, sum_beta = 0;
     for (int o = first + lane; o < end && c < pool.C; o += 8) {
         int ow = o % pool.OW, rest = o / pool.OW, place = winner[o * pool.C + c];
         int h = rest % pool.OH * pool.SH + place / pool.KW, w = ow * pool.SW + place % pool.KW, n = rest / pool.OH;
@@ -108,15 +110,15 @@ extern "C" __global__ void __launch_bounds__(256) range_grad_gamma_beta(
 }
 
 extern "C" __global__ void merge_grad_gamma_beta(
-    const real* gammas, const real* betas, real* grad_gamma, real* grad_beta, int ranges, int C) {
+    const double* gammas, const double* betas, real* grad_gamma, real* grad_beta, int ranges, int C) {
     FOR_EACH(c, C) {
-        real sum_gamma = 0, sum_beta = 0;
+        double sum_gamma = 0, sum_beta = 0;
         for (int r = 0; r < ranges; r++) {
             sum_gamma += gammas[r * C + c];
             sum_beta += betas[r * C + c];
         }
-        grad_gamma[c] = sum_gamma;
-        grad_beta[c] = sum_beta;
+        grad_gamma[c] = (real)sum_gamma;
+        grad_beta[c] = (real)sum_beta;
     }
 }
 

@@ -91,16 +91,17 @@ FOR_EACH_WIDTH(conv2d_grad_x,
                (grad, weight, grad_x, conv, N))
 
 // grad_weight = im2col(x)^T grad: a row is (kh, kw, c), a column a filter, and the sum runs over all pixels of all outputs.
-// The bias is a weight that always saw a 1: it is one row more. There are few tiles and a long sum, so the sum is cut into
-// gridDim.z ranges of `range` pixels; their partial sums go to parts (gridDim.z, KH*KW*C + 1, F), sum_parts adds them up.
-// Launch: 256 threads; blockIdx.x counts tiles of 64 rows, blockIdx.y tiles of 16*WIDE filters.
+// There are few tiles and a long sum, so the sum is cut into gridDim.z ranges of `range` pixels; their partial sums go to
+// parts (gridDim.z, KH*KW*C + 1, F), sum_parts adds them up. The last row is the bias, whose gradient is the plain sum.
+// Launch: 256 threads; blockIdx.x counts tiles of 64 rows and one block more, for the bias; blockIdx.y tiles of 16*WIDE
+// filters.
 struct LoadSeen {
     const real* x;
     const ConvBackward& conv;
     int kh, kw, c;  // of the one row that this thread fetches
-    int kind;       // 1: a weight, 0: the bias, -1: nothing
+    bool exists;    // such a row
     __device__ __forceinline__ real operator()(int k, int row, int i) const {
-        if (kind <= 0) return kind == 0 ? (real)1 : (real)0;
+        if (!exists) return 0;
         int ow, oh, n = split(split(k, conv.by_OW, &ow), conv.by_OH, &oh);
         int h = oh * conv.win.SH + kh - conv.win.PH, w = ow * conv.win.SW + kw - conv.win.PW;
         bool inside = (unsigned)h < (unsigned)conv.win.H && (unsigned)w < (unsigned)conv.win.W;
@@ -135,14 +136,18 @@ static __device__ __forceinline__ void conv2d_grad_weight(
     real sums[4][WIDE] = {};
     LoadSeen load_seen = {x, conv};
     load_seen.kh = split(split(row, conv.by_C, &load_seen.c), conv.by_KW, &load_seen.kw);
-    load_seen.kind = row < rows ? 1 : row == rows ? 0 : -1;
+    load_seen.exists = row < rows;
     LoadOutputGrad load_grad = {grad, y, winner, conv, filter0};
-    multiply_tile<WIDE, AlongRows<ROWS>, AlongRows<16 * WIDE> >(
-        sums, memory, load_seen, load_grad, first, first + range < count ? first + range : count);
+    int end = first + range < count ? first + range : count;
+    if (blockIdx.x == gridDim.x - 1) {
+        sum_columns<WIDE>(memory, load_grad, first, end, parts + (blockIdx.z * (rows + 1) + rows) * conv.F, filter0, conv.F);
+        return;
+    }
+    multiply_tile<WIDE, AlongRows<ROWS>, AlongRows<16 * WIDE> >(sums, memory, load_seen, load_grad, first, end);
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < WIDE; j++) {
             int r = row0 + row_of(i), f = filter0 + column_of<WIDE>(i, j);
-            if (r <= rows && f < conv.F) parts[(blockIdx.z * (rows + 1) + r) * conv.F + f] = sums[i][j];
+            if (r < rows && f < conv.F) parts[(blockIdx.z * (rows + 1) + r) * conv.F + f] = sums[i][j];
         }
 }
 
@@ -151,16 +156,16 @@ FOR_EACH_WIDTH(conv2d_grad_weight,
                 ConvBackward conv, int range, int count),
                (x, grad, y, winner, parts, conv, range, count))
 
-// parts (ranges, KH*KW*C + 1, F), added up in order -> grad_weight (KH*KW*C, F) and grad_bias (F,). Launch: one thread per
+// parts (ranges, KH*KW*C + 1, F), added up in order, in double -> grad_weight (KH*KW*C, F) and grad_bias (F,). Launch: one thread per
 // weight and bias.
 extern "C" __global__ void sum_parts(
     const real* parts, real* grad_weight, real* grad_bias, int ranges, int weights, int count) {
     FOR_EACH(i, count) {
-        real sum = 0;
+        double sum = 0;
         for (int part = 0; part < ranges; part++) sum += parts[part * count + i];
         if (i < (unsigned)weights)
-            grad_weight[i] = sum;
+            grad_weight[i] = (real)sum;
         else
-            grad_bias[i - weights] = sum;
+            grad_bias[i - weights] = (real)sum;
     }
 }

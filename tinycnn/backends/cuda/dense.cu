@@ -93,13 +93,12 @@ static __device__ __forceinline__ void grad_x_tile(
         }
 }
 
-// grad_weight (in, out) = x^T grad_y; the sum runs over the images. The bias is a weight whose input is always 1: it is
-// row number `in` of the product, and costs no kernel of its own.
+// grad_weight (in, out) = x^T grad_y; the sum runs over the images.
 struct LoadInput {
     const real* x;
     int first, in;
     __device__ __forceinline__ real operator()(int k, int row, int i) const {
-        return first + row < in ? x[k * in + first + row] : first + row == in ? (real)1 : (real)0;
+        return first + row < in ? x[k * in + first + row] : (real)0;
     }
 };
 struct LoadGrad {
@@ -112,10 +111,9 @@ struct LoadGrad {
 
 template <int WIDE>
 static __device__ __forceinline__ void grad_weight_tile(
-    real* memory, int tile, const real* x, const real* grad_y, const real* y, real* grad_weight, real* grad_bias, int N,
-    int in, int out) {
+    real* memory, int tile, const real* x, const real* grad_y, const real* y, real* grad_weight, int N, int in, int out) {
     real sums[4][WIDE] = {};
-    int rows = in / ROWS + 1, row0 = tile % rows * ROWS, column0 = tile / rows * 16 * WIDE;
+    int rows = (in + ROWS - 1) / ROWS, row0 = tile % rows * ROWS, column0 = tile / rows * 16 * WIDE;
     LoadInput load_input = {x, row0, in};
     LoadGrad load_grad = {grad_y, y, column0, out};
     multiply_tile<WIDE, AlongRows<ROWS>, AlongRows<16 * WIDE> >(sums, memory, load_input, load_grad, 0, N);
@@ -123,25 +121,28 @@ static __device__ __forceinline__ void grad_weight_tile(
         for (int j = 0; j < WIDE; j++) {
             int input = row0 + row_of(i), unit = column0 + column_of<WIDE>(i, j);
             if (input < in && unit < out) grad_weight[input * out + unit] = sums[i][j];
-            if (input == in && unit < out) grad_bias[unit] = sums[i][j];
         }
 }
 
-// Both at once, each block a tile of one of them. Launch: 256 threads; blocks for the tiles of grad_x, 64 x 64, `x_tiles` of
-// them (0 if grad_x is not needed), then those of grad_weight, 64 x 16*WIDE.
+// All at once, each block a tile of one of them. Launch: 256 threads; blocks for the tiles of grad_x, 64 x 64, `x_tiles` of
+// them (0 if grad_x is not needed), then those of grad_weight, 64 x 16*WIDE, `weight_tiles` of them, then those of
+// grad_bias = sum of grad_y over the images, 16*WIDE.
 template <int WIDE>
 static __device__ __forceinline__ void dense_backward(
     const real* x, const real* grad_y, const real* y, const real* weight, real* grad_x, real* grad_weight,
-    real* grad_bias, int x_tiles, int N, int in, int out) {
+    real* grad_bias, int x_tiles, int weight_tiles, int N, int in, int out) {
     __shared__ __align__(16) real memory[2 * STEP * PITCH];
-    int tile = blockIdx.x;
+    int tile = blockIdx.x, column0 = (tile - x_tiles - weight_tiles) * 16 * WIDE;
+    LoadGrad load_grad = {grad_y, y, column0, out};
     if (tile < x_tiles)
         grad_x_tile(memory, tile, grad_y, y, weight, grad_x, N, in, out);
+    else if (column0 < 0)
+        grad_weight_tile<WIDE>(memory, tile - x_tiles, x, grad_y, y, grad_weight, N, in, out);
     else
-        grad_weight_tile<WIDE>(memory, tile - x_tiles, x, grad_y, y, grad_weight, grad_bias, N, in, out);
+        sum_columns<WIDE>(memory, load_grad, 0, N, grad_bias, column0, out);
 }
 
 FOR_EACH_WIDTH(dense_backward,
                (const real* x, const real* grad_y, const real* y, const real* weight, real* grad_x, real* grad_weight,
-                real* grad_bias, int x_tiles, int N, int in, int out),
-               (x, grad_y, y, weight, grad_x, grad_weight, grad_bias, x_tiles, N, in, out))
+                real* grad_bias, int x_tiles, int weight_tiles, int N, int in, int out),
+               (x, grad_y, y, weight, grad_x, grad_weight, grad_bias, x_tiles, weight_tiles, N, in, out))

@@ -28,20 +28,16 @@ extern "C" __global__ void count_correct(
     if (threadIdx.x == 0) correct[0] = answers;
 }
 
-// Rounded before it is added to anything: to the same bits as an array operation on the product alone.
-static __device__ __forceinline__ float product(float a, float b) { return __fmul_rn(a, b); }
-static __device__ __forceinline__ double product(double a, double b) { return __dmul_rn(a, b); }
-
 // The sums of the epoch grow, and the next row of the table (rows, words) takes its place in `here`, from where this step
 // had its labels: they have been read when the first barrier is passed.
 extern "C" __global__ void end_step(
-    const real* loss, const real* logits, const long long* labels, real* loss_sum, long long* correct_sum,
+    const real* loss, const real* logits, const long long* labels, double* loss_sum, long long* correct_sum,
     long long* row, const long long* table, long long* here, int N, int K, int rows, int words) {
     int answers = correct_answers(logits, labels, N, K);
     long long next = row[0] + 1;
     __syncthreads();  // all have read which row it was
     if (threadIdx.x == 0) {
-        loss_sum[0] += product(loss[0], (real)N);
+        loss_sum[0] += __dmul_rn((double)loss[0], (double)N);  // rounded before it is added, as array operations do
         correct_sum[0] += answers;
         row[0] = next;
     }

@@ -67,6 +67,22 @@ static __device__ __forceinline__ void multiply_tile(
     }
 }
 
+// sums[n] of column n = sum over k of B(k, n), for the 16*WIDE columns from column0 on, of `columns`: the gradient of a
+// bias. All terms may have one sign, so it is added in double, and with TF32 nothing is rounded.
+template <int WIDE, class Loader>
+static __device__ __forceinline__ void sum_columns(
+    real* memory, const Loader& load, int first_k, int end_k, real* sums, int column0, int columns) {
+    double* lanes = (double*)memory;
+    int column = threadIdx.x % (16 * WIDE);
+    double sum = 0;
+    for (int k = first_k + threadIdx.x / (16 * WIDE); k < end_k; k += 16 / WIDE) sum += load(k, column, 0);
+    lanes[threadIdx.x] = sum;
+    __syncthreads();  // the lanes are complete
+    if (threadIdx.x >= 16 * WIDE || column0 + column >= columns) return;
+    for (int lane = 1; lane < 16 / WIDE; lane++) sum += lanes[lane * 16 * WIDE + column];
+    sums[column0 + column] = (real)sum;
+}
+
 enum { NOBODY = 255 };  // the winner of a pool window whose largest value does not pass ReLU; places are fewer
 
 // So many blocks have room on a multiprocessor at once: a thread may use 80 registers, 128 in double precision. Left to

@@ -152,15 +152,19 @@ class ConvKernels:
         description = conv_backward_of(conv.x.shape, conv.weight.shape, conv.stride, conv.padding, conv.pool)
         winner = conv.winner if pooled else None
         mask = conv.y if pooled and conv.relu and winner is None else None
-        F, rows = grad.shape[3], math.prod(conv.weight.shape[:3]) + 1  # the last one is the bias
+        F, rows = (
+            grad.shape[3],
+            math.prod(conv.weight.shape[:3]) + 1,
+        )  # the last one, the bias, has its own blocks
         grid = window_grid(conv.x.shape, conv.weight.shape[:2], conv.stride, conv.padding)
-        count, tiles = len(grad) * math.prod(grid), tiles_for(rows, F)
+        count, tiles = len(grad) * math.prod(grid), tiles_for(rows - 1, F)
         ranges, size = ranges_for(count, math.prod(tiles))
         parts = self.xp.empty((ranges, rows, F), grad.dtype)
         arguments = conv.x, grad, mask, winner, parts, description, size, count
-        multiply(self.launch, "conv2d_backward.cu", "conv2d_grad_weight", F, grad.dtype, (*tiles, ranges), *arguments)
+        blocks = tiles[0] + 1, tiles[1], ranges
+        multiply(self.launch, "conv2d_backward.cu", "conv2d_grad_weight", F, grad.dtype, blocks, *arguments)
         grad_weight, grad_bias = self.xp.empty(conv.weight.shape, grad.dtype), self.xp.empty(F, grad.dtype)
         sums = parts, grad_weight, grad_bias
-        blocks, sizes = blocks_for(rows * F), (ranges, grad_weight.size, rows * F)
-        self.launch("conv2d_backward.cu", "sum_parts", grad.dtype, blocks, *sums, *sizes)
+        sizes = ranges, grad_weight.size, rows * F
+        self.launch("conv2d_backward.cu", "sum_parts", grad.dtype, blocks_for(rows * F), *sums, *sizes)
         return grad_weight, grad_bias

@@ -46,8 +46,10 @@ class DenseKernels:
         grad_weight = self.xp.empty(weight.shape, x.dtype) if need_grad_weight else None
         grad_bias = self.xp.empty(units, x.dtype) if need_grad_weight else None
         x_tiles = -(-N // ROWS) * -(-inputs // 64) if need_grad_x else 0
-        weight_tiles = math.prod(tiles_for(inputs + 1, units)) if need_grad_weight else 0
-        if x_tiles + weight_tiles:
-            arguments = x, grad_y, mask, weight, grad_x, grad_weight, grad_bias, x_tiles, N, inputs, units
-            multiply(self.launch, "dense.cu", "dense_backward", units, x.dtype, (x_tiles + weight_tiles,), *arguments)
+        rows, columns = tiles_for(inputs, units) if need_grad_weight else (0, 0)
+        weight_tiles, blocks = rows * columns, (x_tiles + rows * columns + columns,)  # the last ones are for the bias
+        if blocks[0]:
+            tiles = x_tiles, weight_tiles
+            arguments = x, grad_y, mask, weight, grad_x, grad_weight, grad_bias, *tiles, N, inputs, units
+            multiply(self.launch, "dense.cu", "dense_backward", units, x.dtype, blocks, *arguments)
         return grad_x, grad_weight, grad_bias

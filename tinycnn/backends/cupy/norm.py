@@ -6,6 +6,8 @@ This file computes shapes and grids; ``cuda/batch_norm.cu`` holds the mathematic
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from tinycnn.backends.array_types import Array, Pair, Pool
 from tinycnn.backends.base import window_grid
 from tinycnn.backends.cupy.conv import Conv, ConvKernels
@@ -15,6 +17,7 @@ from tinycnn.backends.fused_kernels import Gradients
 FILE = "batch_norm.cu"
 CHANNELS = 32  # of a block, each summed by 8 threads
 LEAST_PIXELS, MOST_RANGES = 64, 256
+SUM = np.dtype(np.float64)  # of partial sums, for all dtypes
 
 
 class Norm(NamedTuple):
@@ -59,7 +62,7 @@ class NormKernels:
         """``x (N, H, W, C)`` → mean and biased variance of each channel, ``(C,)`` both."""
         C, count = x.shape[3], math.prod(x.shape[:3])
         ranges, size = pixel_ranges(count)
-        means, squares = (self.xp.empty((ranges, C), x.dtype) for _ in range(2))
+        means, squares = (self.xp.empty((ranges, C), SUM) for _ in range(2))
         self.launch(FILE, "range_moments", x.dtype, (-(-C // CHANNELS), ranges), x, means, squares, size, count, C)
         mean, var = (self.xp.empty(C, x.dtype) for _ in range(2))
         arrays = means, squares, mean, var
@@ -93,7 +96,7 @@ class NormKernels:
         """``grad_y (N, OH, OW, C)`` → ``grad_gamma`` and ``grad_beta``, ``(C,)`` both."""
         C, count, dtype = grad_y.shape[3], math.prod(grad_y.shape[:3]), grad_y.dtype
         ranges, size = pixel_ranges(count)
-        gammas, betas = (self.xp.empty((ranges, C), dtype) for _ in range(2))
+        gammas, betas = (self.xp.empty((ranges, C), SUM) for _ in range(2))
         windows = windows_of(norm.x.shape, *norm.pool, (0, 0))
         arrays = norm.x, grad_y, norm.winner, norm.mean, norm.var, gammas, betas
         grid = -(-C // CHANNELS), ranges
