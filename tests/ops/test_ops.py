@@ -1,6 +1,8 @@
 """Values of every operation against independent formulas, and an error with a reason for every wrong argument."""
 
 import itertools
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from scipy.signal import correlate2d
 
 import tinycnn
 from tinycnn import Tensor, models, ops
-from tinycnn.errors import DataError, SettingError, ShapeError
+from tinycnn.errors import DataError, DtypeError, SettingError, ShapeError, TinyCNNError
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 WINDOWS = pytest.mark.parametrize(
@@ -273,6 +275,14 @@ def zeros(*shape):
 
 
 IMAGES, FILTERS, SCORES = zeros(2, 5, 6, 3), zeros(3, 3, 3, 4), zeros(2, 3)
+NUMBERS = np.ones(3, np.float32)
+
+
+def norm(**settings):
+    statistics = {"running_mean": NUMBERS.copy(), "running_var": NUMBERS.copy()}
+    return ops.batch_norm(SCORES, zeros(3), zeros(3), **statistics | settings)
+
+
 ROWS = [[0.5, 0.5, 0.0], [0.2, 0.2, 0.2]]
 WRONG_CALLS = {
     # convolution
@@ -328,10 +338,78 @@ WRONG_CALLS = {
     "no statistics": (
         lambda: ops.batch_norm(SCORES, zeros(3), zeros(3), training=False), SettingError, "needs `running_mean`",
     ),
+    "statistics of wrong size": (lambda: norm(running_mean=NUMBERS[:2]), ShapeError, r"mean` has shape \(2,\).*\(3,\)"),
+    "statistics of another dtype": (lambda: norm(running_var=np.ones(3)), DtypeError, "var` is float64 and x float32"),
+    "statistics as a list": (lambda: norm(running_mean=[0, 0, 0]), DtypeError, "`running_mean` is of type list"),
+    "eps of 0": (lambda: norm(eps=0), SettingError, r"eps=0: expected .* `eps` above 0"),
+    "eps below 0": (lambda: norm(eps=-1e-3, training=False), SettingError, "`eps` above 0"),
+    "eps NaN": (lambda: norm(eps=np.nan), SettingError, "eps=nan"),
+    "eps of no number": (lambda: norm(eps="small"), SettingError, "eps='small'"),
+    "momentum above 1": (lambda: norm(momentum=1.5), SettingError, r"momentum=1.5.* in \[0, 1\]"),
+    "momentum below 0": (lambda: norm(momentum=-0.1), SettingError, "momentum=-0.1"),
+    "dropout of no number": (lambda: ops.dropout(SCORES, p=None, key=(0, 0)), SettingError, "p=None"),
+    "dropout without a step": (lambda: ops.dropout(SCORES, key=(0,)), SettingError, r"pair of .* \(seed, step\)"),
+    "dropout of a negative seed": (lambda: ops.dropout(SCORES, key=(-1, 0)), SettingError, "non-negative"),
+    "ragged labels": (lambda: ops.nll_loss(SCORES, [[1], [2, 3]]), DataError, "rows of different lengths"),
     "dropout of all": (lambda: ops.dropout(SCORES, p=1, key=(0, 0)), SettingError, r"p=1, expected .* \[0, 1\)"),
     "dropout below 0": (lambda: ops.dropout(SCORES, p=-0.1, key=(0, 0)), SettingError, "p=-0.1"),
     "dropout NaN": (lambda: ops.dropout(SCORES, p=np.nan, key=(0, 0)), SettingError, "p=nan"),
 }  # fmt: skip
+
+
+ODD = [
+    None,
+    "a",
+    -1,
+    1.5,
+    [1, 2],
+    (1, 2, 3),
+    (1.5, 2),
+    {},
+    np.zeros(4, np.float32),
+    zeros(0, 3),
+    zeros(2, 2),
+    object(),
+    1j,
+]
+RIGHT: dict[str, dict[str, Any]] = {
+    "avg_pool2d": {"x": IMAGES, "kernel_size": 1, "stride": 1, "padding": 0},
+    "batch_norm": {"x": SCORES, "gamma": zeros(3), "beta": zeros(3), "running_mean": NUMBERS, "running_var": NUMBERS,
+                   "momentum": 0.1, "eps": 1e-3},
+    "conv2d": {"x": IMAGES, "weight": zeros(1, 1, 3, 2), "bias": zeros(2), "stride": 1, "padding": 0},
+    "dense": {"x": SCORES, "weight": zeros(3, 2), "bias": zeros(2)},
+    "dropout": {"x": SCORES, "p": 0.5, "key": (0, 1)},
+    "flatten": {"x": SCORES},
+    "log_softmax": {"x": SCORES},
+    "max_pool2d": {"x": IMAGES, "kernel_size": 1, "stride": 1, "padding": 0},
+    "nll_loss": {"log_probs": SCORES, "labels": [0, 1]},
+    "relu": {"x": SCORES},
+    "softmax": {"x": SCORES},
+    "softmax_cross_entropy": {"logits": SCORES, "labels": [0, 1]},
+}  # fmt: skip
+
+
+def test_odd_arguments_give_a_result_or_an_error_of_the_family():
+    """Every argument of every operation, with values of a wrong type, shape or size."""
+    assert RIGHT.keys() == set(ops.__all__)
+    messages = []
+    for name, right in RIGHT.items():
+        getattr(ops, name)(**right)
+        for argument, odd in product(right, ODD):
+            arguments = {key: value.copy() if isinstance(value, np.ndarray) else value for key, value in right.items()}
+            try:
+                getattr(ops, name)(**arguments | {argument: odd})
+            except TinyCNNError as error:
+                messages.append(str(error))
+    assert len(messages) > 250
+    assert min(map(len, messages)) > 20
+
+
+@pytest.mark.parametrize("number", [np.int64(2), np.uint8(2)])
+def test_whole_numbers_of_numpy_are_whole_numbers(number):
+    y = ops.conv2d(zeros(1, 5, 5, 3), zeros(2, 2, 3, 4), stride=number, padding=(number, 0))
+    assert y.shape == (1, 4, 2, 4)
+    assert ops.max_pool2d(zeros(1, 4, 4, 1), kernel_size=number).shape == (1, 2, 2, 1)
 
 
 @pytest.mark.parametrize(("call", "error", "words"), WRONG_CALLS.values(), ids=WRONG_CALLS)

@@ -7,6 +7,7 @@ The mean is linear and every pixel of a window has the same weight, so each pixe
 """
 
 from tinycnn.backends.base import Array, Pair, window_grid
+from tinycnn.ops.inputs import tensors
 from tinycnn.ops.windows import check_window, pool_window
 from tinycnn.tensor import Function, Tensor
 
@@ -38,5 +39,6 @@ def avg_pool2d(
     ``OH = (H + 2*PH - KH) // SH + 1``. Raises ShapeError when no window fits, SettingError for settings out of range.
     """
     window = pool_window("avg_pool2d", kernel_size, stride, padding)
+    (x,) = tensors(x)
     check_window("avg_pool2d", x.shape, *window)
     return AvgPool2dFunction(*window)(x)

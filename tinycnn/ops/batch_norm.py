@@ -27,10 +27,14 @@ Source: Ioffe, Szegedy, "Batch normalization", 2015.
 """
 
 import math
+from numbers import Real
+from typing import Any
 
+from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.distributed import sharding
-from tinycnn.errors import SettingError, ShapeError
+from tinycnn.errors import DtypeError, SettingError, ShapeError
+from tinycnn.ops.inputs import tensors
 from tinycnn.ops.running_statistics import update_statistics
 from tinycnn.tensor import Function, Tensor
 
@@ -99,10 +103,14 @@ def batch_norm(
 
     ``training``: normalise with the batch statistics, and move ``running_mean`` and ``running_var`` (arrays ``(C,)``,
     updated in place, or None) towards them by the fraction ``momentum``. Otherwise normalise with the running
-    statistics. Raises ShapeError for incompatible shapes and for an empty training batch, SettingError when running
-    statistics are required but missing.
+    statistics. Raises ShapeError for incompatible shapes and for an empty training batch, DtypeError for statistics of
+    another dtype than ``x``, SettingError for ``momentum`` outside [0, 1], ``eps`` that is not positive, and when
+    running statistics are required but missing.
     """
+    x, gamma, beta = tensors(x, gamma, beta)
     _check(x, gamma, beta, training)
+    _check_statistics(x, running_mean=running_mean, running_var=running_var)
+    check_settings("batch_norm: ", momentum, eps)
     if not training:
         if running_mean is None or running_var is None:
             raise SettingError("batch_norm: `training=False` needs `running_mean` and `running_var`")
@@ -122,6 +130,31 @@ def _check(x: Tensor, gamma: Tensor, beta: Tensor, training: bool) -> None:
         )
     if training:
         check_not_empty(x)
+
+
+def _check_statistics(x: Tensor, **statistics: Array | None) -> None:
+    """Raise ShapeError or DtypeError unless each is an array with one number per channel, in the dtype of ``x``."""
+    for name, array in statistics.items():
+        if array is None:
+            continue
+        if not get_backend().owns(array):
+            raise DtypeError(
+                f"batch_norm: `{name}` is of type {type(array).__name__}, expected an array of the active backend, "
+                f"{x.shape[-1:]} of {x.dtype}"
+            )
+        if array.shape != x.shape[-1:]:
+            raise ShapeError(f"batch_norm: `{name}` has shape {array.shape}, expected {x.shape[-1:]}, one per channel")
+        if array.dtype != x.dtype:
+            raise DtypeError(f"batch_norm: `{name}` is {array.dtype} and x {x.dtype}; convert it with .astype first")
+
+
+def check_settings(whose: str, momentum: Any, eps: Any) -> None:
+    """Raise SettingError unless ``momentum`` is in [0, 1] and ``eps`` a positive number."""
+    numbers = isinstance(momentum, Real) and isinstance(eps, Real)
+    if not (numbers and 0 <= momentum <= 1 and 0 < eps < math.inf):
+        raise SettingError(
+            f"{whose}momentum={momentum!r}, eps={eps!r}: expected `momentum` in [0, 1] and `eps` above 0"
+        )
 
 
 def check_not_empty(x: Tensor) -> None:

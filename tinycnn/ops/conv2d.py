@@ -19,6 +19,7 @@ layout, the axes of the images are never permuted, and ``.T`` of a matrix is a v
 
 from tinycnn.backends.base import Array, Pair, window_grid
 from tinycnn.errors import ShapeError
+from tinycnn.ops.inputs import tensors
 from tinycnn.ops.windows import as_pair, check_window
 from tinycnn.tensor import Function, Tensor
 
@@ -65,11 +66,11 @@ def conv2d(
     incompatible, SettingError for a stride below 1 or a negative padding.
     """
     stride, padding = as_pair(stride, "stride", minimum=1), as_pair(padding, "padding", minimum=0)
-    check_conv2d(x.shape, weight.shape, None if bias is None else bias.shape)
+    x, weight, *biases = tensors(x, weight) if bias is None else tensors(x, weight, bias)
+    check_conv2d(x.shape, weight.shape, biases[0].shape if biases else None)
     KH, KW, _, _ = weight.shape
     check_window("conv2d", x.shape, (KH, KW), stride, padding)
-    inputs = (x, weight) if bias is None else (x, weight, bias)
-    return Conv2dFunction(stride, padding)(*inputs)
+    return Conv2dFunction(stride, padding)(x, weight, *biases)
 
 
 def check_conv2d(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None) -> None:

@@ -10,6 +10,7 @@
 
 from tinycnn.backends.base import Array
 from tinycnn.errors import ShapeError
+from tinycnn.ops.inputs import tensors
 from tinycnn.tensor import Function, Tensor
 
 
@@ -31,12 +32,12 @@ class DenseFunction(Function):
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x (N, in)``, ``weight (in, out)``, ``bias (out,)`` → ``(N, out)``; raises ShapeError on a mismatch."""
+    x, weight, *biases = tensors(x, weight) if bias is None else tensors(x, weight, bias)
     if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[0]:
         raise ShapeError(
             f"dense: x has shape {x.shape} and weight {weight.shape}, expected x (N, in) and weight (in, out); "
             "flatten images first"
         )
-    if bias is not None and bias.shape != weight.shape[1:]:
-        raise ShapeError(f"dense: bias has shape {bias.shape}, expected {weight.shape[1:]}, one number per output")
-    inputs = (x, weight) if bias is None else (x, weight, bias)
-    return DenseFunction()(*inputs)
+    if biases and biases[0].shape != weight.shape[1:]:
+        raise ShapeError(f"dense: bias has shape {biases[0].shape}, expected {weight.shape[1:]}, one number per output")
+    return DenseFunction()(x, weight, *biases)

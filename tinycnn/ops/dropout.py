@@ -6,11 +6,16 @@ The kept values are scaled up so that the expected value of ``y`` is ``x``; at t
 mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Source: Srivastava et al., "Dropout", 2014.
 """
 
+from numbers import Integral, Real
+from typing import Any
+
 from tinycnn.backends import get_backend
+from tinycnn.backends.array_types import StepInMemory
 from tinycnn.backends.base import Array, Pair
 from tinycnn.distributed import sharding
 from tinycnn.errors import SettingError
 from tinycnn.ops.fused import FusedDropoutFunction
+from tinycnn.ops.inputs import tensors
 from tinycnn.tensor import Function, Tensor
 
 
@@ -32,8 +37,10 @@ def dropout(x: Tensor, *, p: float = 0.5, key: Pair, training: bool = True) -> T
     ``key = (seed, step)`` is a pair of non-negative integers that determines the mask: the same key gives the same mask
     on every backend. Raises SettingError for ``p`` outside [0, 1).
     """
-    if not 0 <= p < 1:
-        raise SettingError(f"dropout: p={p}, expected a number in [0, 1); p = 1 would drop every value")
+    if not (isinstance(p, Real) and 0 <= p < 1):
+        raise SettingError(f"dropout: p={p!r}, expected a number in [0, 1); p = 1 would drop every value")
+    _check_key(key)
+    (x,) = tensors(x)
     if not training or p == 0:
         return x
     shard = sharding.current_shard()
@@ -42,6 +49,14 @@ def dropout(x: Tensor, *, p: float = 0.5, key: Pair, training: bool = True) -> T
     if get_backend().fused.dropout:
         return FusedDropoutFunction(p, key)(x)
     return DropoutFunction(p, key)(x)
+
+
+def _check_key(key: Any) -> None:
+    """Raise SettingError unless ``key`` is a pair of non-negative integers; the step may be in memory."""
+    pair = tuple(key) if isinstance(key, tuple | list) else ()
+    numbers = [number for number in pair if not isinstance(number, StepInMemory)]
+    if len(pair) != 2 or not all(isinstance(number, Integral) and int(number) >= 0 for number in numbers):
+        raise SettingError(f"dropout: key={key!r}, expected a pair of non-negative integers (seed, step)")
 
 
 class ShardedDropoutFunction(DropoutFunction):

@@ -11,6 +11,7 @@ as larger than any number. Padding is minus infinity. Rows and columns that do n
 """
 
 from tinycnn.backends.base import Array, Pair
+from tinycnn.ops.inputs import tensors
 from tinycnn.ops.windows import check_window, pool_window
 from tinycnn.tensor import Function, Tensor
 
@@ -36,5 +37,6 @@ def max_pool2d(
     ``OH = (H + 2*PH - KH) // SH + 1``. Raises ShapeError when no window fits, SettingError for settings out of range.
     """
     window = pool_window("max_pool2d", kernel_size, stride, padding)
+    (x,) = tensors(x)
     check_window("max_pool2d", x.shape, *window)
     return MaxPool2dFunction(*window)(x)

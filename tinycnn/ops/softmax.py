@@ -13,6 +13,7 @@ from typing import Any
 
 from tinycnn.backends.base import Array
 from tinycnn.errors import ShapeError
+from tinycnn.ops.inputs import tensors
 from tinycnn.tensor import Function, Tensor
 
 
@@ -42,16 +43,17 @@ class LogSoftmaxFunction(Function):
 
 def softmax(x: Tensor) -> Tensor:
     """Probabilities over the last axis, ``(..., K)`` → ``(..., K)``; raises ShapeError if K is 0 or x is a scalar."""
-    _check_classes("softmax", x)
-    return SoftmaxFunction()(x)
+    return SoftmaxFunction()(_with_classes("softmax", x))
 
 
 def log_softmax(x: Tensor) -> Tensor:
     """Logarithms of the probabilities, ``(..., K)`` → ``(..., K)``; raises ShapeError as ``softmax`` does."""
-    _check_classes("log_softmax", x)
-    return LogSoftmaxFunction()(x)
+    return LogSoftmaxFunction()(_with_classes("log_softmax", x))
 
 
-def _check_classes(op: str, x: Tensor) -> None:
+def _with_classes(op: str, x: Tensor) -> Tensor:
+    """``x`` as a tensor; raises ShapeError unless its last axis has a class."""
+    (x,) = tensors(x)
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ShapeError(f"{op}: x has shape {x.shape}, expected (..., K) with at least one class in the last axis")
+    return x

@@ -23,6 +23,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
 from tinycnn.errors import DataError, ShapeError
 from tinycnn.ops.fused import FusedSoftmaxCrossEntropyFunction
+from tinycnn.ops.inputs import tensors
 from tinycnn.ops.softmax import log_softmax_rows
 from tinycnn.tensor import Function, Tensor
 
@@ -73,6 +74,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     are incompatible, DataError when a label is out of range or a row does not sum to 1; the values of labels on a GPU
     are not checked.
     """
+    (logits,) = tensors(logits)
     labels = checked_labels("softmax_cross_entropy", logits, labels)
     if get_backend().fused.softmax_cross_entropy:
         return FusedSoftmaxCrossEntropyFunction(labels)(logits)
@@ -81,13 +83,17 @@ def softmax_cross_entropy(logits: Tensor, labels: Any) -> Tensor:
 
 def nll_loss(log_probs: Tensor, labels: Any) -> Tensor:
     """Mean negative log-likelihood of ``log_probs (N, K)``, with labels and errors as in ``softmax_cross_entropy``."""
+    (log_probs,) = tensors(log_probs)
     return NLLLossFunction(checked_labels("nll_loss", log_probs, labels))(log_probs)
 
 
 def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
     """``labels`` as an array; raises ShapeError or DataError unless they match ``scores (N, K)``."""
     labels = labels.data if isinstance(labels, Tensor) else labels
-    labels = labels if hasattr(labels, "shape") else np.asarray(labels)
+    try:
+        labels = labels if hasattr(labels, "shape") else np.asarray(labels)
+    except ValueError:
+        raise DataError(f"{op}: labels are rows of different lengths, expected (N,) or (N, K)") from None
     if scores.ndim != 2 or 0 in scores.shape or labels.shape not in (scores.shape[:1], scores.shape):
         raise ShapeError(
             f"{op}: scores have shape {scores.shape} and labels {labels.shape}, expected scores (N, K) with "

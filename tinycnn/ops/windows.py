@@ -1,15 +1,17 @@
 """Validation of the window arguments shared by convolution and pooling."""
 
+from numbers import Integral
+
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.errors import SettingError, ShapeError
 
 
 def as_pair(value: int | Pair, name: str, *, minimum: int) -> Pair:
     """An integer (for both axes) or a pair ``(height, width)`` → a pair; raises SettingError below ``minimum``."""
-    pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, tuple | list) else ()
-    if len(pair) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= minimum for v in pair):
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2 or not all(isinstance(v, Integral) and not isinstance(v, bool) and v >= minimum for v in pair):
         raise SettingError(f"{name}={value!r}: expected an integer >= {minimum}, or a pair (height, width)")
-    return pair
+    return int(pair[0]), int(pair[1])  # NumPy's integers, too
 
 
 def check_window(op: str, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair) -> None:
