@@ -5,7 +5,7 @@ import numpy as np
 import tinycnn
 from tinycnn import data, layers, ops, optim
 
-tinycnn.use_backend("auto")
+tinycnn.use_backend("auto")  # the fastest; with "numpy", every layer is one operation of tinycnn/ops, none is fused
 mnist = data.load("auto")
 print(mnist.notice or f"training on {mnist.name}")
 

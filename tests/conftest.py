@@ -20,6 +20,7 @@ from tinycnn.testing.loop_backend import LoopBackend
 
 tinycnn.register_backend("loops", LoopBackend)
 tinycnn.register_backend("cupy-emulated", EmulatedCupyBackend)
+tinycnn.use_backend("numpy")  # every test begins with it; a program that chooses none begins with `auto`
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

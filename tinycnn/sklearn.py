@@ -37,7 +37,7 @@ DTYPES = (np.float32, np.uint8)  # arrays of another dtype are converted to the 
 NO_LABELS = "no_validation"  # what scikit-learn's validate_data takes for "there is no y"; None would be an error
 MIN_SIDE = 10  # pixels; the two convolutions and poolings of keras_cnn do not fit into smaller images
 
-_backend_lock = threading.RLock()  # the active backend is a setting of the whole process
+_backend_lock = threading.RLock()  # a backend sets the threads of BLAS, for the whole process
 
 
 def _renew_lock() -> None:

@@ -9,6 +9,7 @@ import pytest
 import tinycnn
 from tests.support.backends import usable_backend
 from tinycnn import Tensor, available_backends, backends, get_backend, ops, register_backend, use_backend
+from tinycnn.backends import load_backend
 from tinycnn.backends.base import Backend, window_grid
 from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.errors import BackendError
@@ -21,7 +22,7 @@ def fresh(monkeypatch):
     active = get_backend()
     monkeypatch.setattr(backends, "_LOADERS", dict(backends._LOADERS))
     monkeypatch.setattr(backends, "_loaded", {})
-    monkeypatch.setattr(backends, "_active", None)
+    monkeypatch.setattr(backends, "_of_process", None)
     yield monkeypatch
     active.activate()
 
@@ -67,9 +68,38 @@ def two_kinds_of_arrays(fresh):
     register_backend("numpy", StrictNumpyBackend)
 
 
+class NamedNumpyBackend(NumpyBackend):
+    def __init__(self, name):
+        self.name = name
+
+
+def in_thread(work):
+    """``work()`` in another thread."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+    thread.join(60)
+    return results[0]
+
+
 class TestChoosing:
-    def test_a_fresh_process_uses_numpy(self, fresh):
-        assert get_backend().name == "numpy"
+    def test_a_fresh_process_uses_the_first_usable_one(self, fresh):
+        class Counted(LoopBackend):
+            activated = 0
+
+            def activate(self):
+                Counted.activated += 1
+
+        def not_here():
+            raise BackendError("there is no GPU")
+
+        register_backend("cupy", not_here)
+        register_backend("numba", Counted)
+        assert backends._loaded == {}  # nothing is loaded before it is used
+        Tensor([1.0])
+        assert type(get_backend()) is Counted
+        assert list(backends._loaded) == ["numba"]
+        assert Counted.activated == 1
 
     def test_as_a_function(self, fresh):
         use_backend("loops")
@@ -94,17 +124,60 @@ class TestChoosing:
         assert get_backend().name == "numpy"
 
     def test_restores_even_when_nothing_was_chosen_before(self, fresh):
-        with use_backend("loops"):
+        register_backend("numba", LoopBackend)
+        with use_backend("numpy"):
             pass
+        assert get_backend() is load_backend("auto")
+
+    def test_the_choice_of_the_main_thread_applies_to_all_threads(self, fresh):
+        with use_backend("loops"):
+            assert in_thread(lambda: get_backend().name) == "loops"
+
+    def test_the_choice_of_another_thread_is_its_own(self, fresh):
+        """Two threads compute in turns on two backends, and a third follows the main thread."""
+        use_backend("numpy")
+        turn = threading.Barrier(3, timeout=60)
+
+        def compute(name, seen):
+            def work():
+                x = Tensor(np.ones((1, 2, 2, 1)), requires_grad=True)
+                turn.wait()
+                if name:
+                    with use_backend(name):
+                        turn.wait()
+                        function = ops.max_pool2d(x, kernel_size=2).creator
+                        seen.append((get_backend().name, function.backend.name))
+                        turn.wait()
+                else:
+                    turn.wait()
+                    seen.append((get_backend().name, ops.max_pool2d(x, kernel_size=2).creator.backend.name))
+                    turn.wait()
+                seen.append((get_backend().name,))
+
+            return threading.Thread(target=work)
+
+        seen = {"loops": [], "numba": [], "": []}
+        register_backend("numba", lambda: NamedNumpyBackend("numba"))
+        threads = [compute(name, found) for name, found in seen.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert seen == {
+            "loops": [("loops", "loops"), ("numpy",)], "numba": [("numba", "numba"), ("numpy",)],
+            "": [("numpy", "numpy"), ("numpy",)],
+        }  # fmt: skip
         assert get_backend().name == "numpy"
 
-    def test_applies_to_all_threads(self, fresh):
-        seen = []
-        with use_backend("loops"):
-            thread = threading.Thread(target=lambda: seen.append(get_backend().name))
-            thread.start()
-            thread.join(60)
-        assert seen == ["loops"]
+    def test_a_thread_may_choose_at_once(self, fresh):
+        use_backend("numpy")
+
+        def choose():
+            use_backend("loops")
+            return get_backend().name
+
+        assert in_thread(choose) == "loops"
+        assert get_backend().name == "numpy"
 
     def test_an_unknown_name_raises(self, fresh):
         use_backend("loops")

@@ -46,11 +46,11 @@ def test_a_rank_uses_its_cores_for_kernels_and_for_blas(code):
 
 def test_a_rank_uses_at_most_the_cores_of_its_process():
     assert threads_after(JOIN, cores=1000, OMP_NUM_THREADS="1") == {1}
-    assert threads_after(JOIN, cores=1000) == threads_after(CHOOSE, cores=None)
+    assert threads_after(JOIN, CHOOSE, cores=1000) == threads_after(CHOOSE, cores=None)
 
 
 def test_a_single_process_uses_all_cores():
-    assert threads_after(JOIN, cores=None) == threads_after(CHOOSE, cores=None)
+    assert threads_after(JOIN, CHOOSE, cores=None) == threads_after(CHOOSE, cores=None)
 
 
 @pytest.mark.parametrize(("local_rank", "used"), [(0, [0]), (1, [1]), (4, [1]), (None, [])])

@@ -1,7 +1,12 @@
-"""The active backend: ``use_backend(name)`` sets it, ``get_backend()`` returns it; a backend is loaded at first use."""
+"""The active backend: ``use_backend(name)`` sets it, ``get_backend()`` returns it; a backend is loaded at first use.
+
+The choice of the main thread holds for the process, and that of another thread for this thread alone, so that two
+threads can compute on two backends. A program that chooses none gets ``auto`` when the first array is made.
+"""
 
 import functools
 import importlib.util
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -51,7 +56,8 @@ def _load_cupy() -> Backend:
 
 _LOADERS: dict[str, Callable[[], Backend]] = {"numpy": _load_numpy, "numba": _load_numba, "cupy": _load_cupy}
 _loaded: dict[str, Backend] = {}
-_active: Backend | None = None
+_of_process: Backend | None = None  # chosen by the main thread, or by the first use; None: no choice yet
+_of_thread = threading.local()  # its attribute `backend`: chosen by a thread that is not the main thread
 
 
 def register_backend(name: str, loader: Callable[[], Backend]) -> None:
@@ -91,7 +97,7 @@ def load_backend(name: str) -> Backend:
     if name not in _LOADERS:
         raise BackendError(f"unknown backend {name!r}: choose one of auto, {', '.join(_LOADERS)}")
     if name not in _loaded:
-        _loaded[name] = _LOADERS[name]()
+        _loaded.setdefault(name, _LOADERS[name]())  # the first one, where two threads load it at once
     return _loaded[name]
 
 
@@ -130,11 +136,15 @@ def available_backends() -> list[str]:
 
 
 def get_backend() -> Backend:
-    """The backend that computes now: the one last chosen, ``numpy`` in a fresh process."""
-    global _active
-    if _active is None:
-        _active = load_backend("numpy")
-    return _active
+    """The backend that computes now in this thread: the one last chosen; if there is none, ``auto`` is chosen now."""
+    return getattr(_of_thread, "backend", None) or _of_process or _first_choice()
+
+
+def _first_choice() -> Backend:
+    global _of_process
+    _of_process = load_backend("auto")
+    _of_process.activate()
+    return _of_process
 
 
 def use_tf32(wanted: bool = True) -> None:
@@ -150,13 +160,16 @@ def use_tf32(wanted: bool = True) -> None:
 
 
 class use_backend:  # in lower case, because it reads as a verb: `with use_backend("numba"):`
-    """Choose the backend for the whole process: at once when called, until the block ends when used with ``with``."""
+    """Choose the backend: at once when called, until the block ends when used with ``with``.
+
+    In the main thread, it is the choice of the process; in another thread, of this thread alone. Threads that choose
+    none follow the main thread. Arrays and models belong to the backend on which they were made.
+    """
 
     def __init__(self, name: str) -> None:
-        global _active
-        self.previous = _active
-        self.backend = _active = load_backend(name)
-        self.backend.activate()
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        self.backend = load_backend(name)
+        self.previous = self._choose(self.backend)
 
     def __enter__(self) -> Backend:
         return self.backend
@@ -164,7 +177,14 @@ class use_backend:  # in lower case, because it reads as a verb: `with use_backe
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        global _active
-        _active = self.previous
-        if _active is not None:
-            _active.activate()
+        self._choose(self.previous)
+
+    def _choose(self, backend: Backend | None) -> Backend | None:
+        """Make ``backend`` the choice of the process or the thread; returns the choice before. None: no choice."""
+        global _of_process
+        if self.in_main_thread:
+            previous, _of_process = _of_process, backend
+        else:
+            previous, _of_thread.backend = getattr(_of_thread, "backend", None), backend
+        (backend or _of_process or load_backend("numpy")).activate()
+        return previous

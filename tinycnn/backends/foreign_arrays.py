@@ -15,6 +15,7 @@ from tinycnn.backends.dlpack import DLPackExport, array_from_dlpack
 from tinycnn.errors import AutogradError, DtypeError, ShapeError, TinyCNNError
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
+STRANGE = np.matrix, np.ma.MaskedArray  # NumPy arrays with another arithmetic
 
 
 class ArrayProtocols(DLPackExport):
@@ -134,7 +135,7 @@ def as_float_array(array: Any, dtype: np.dtype = FLOATS[0]) -> Array:
     dtype and for what is no array of numbers, ShapeError for lists of unequal lengths.
     """
     backend = get_backend()
-    if type(array) is not np.ndarray and (isinstance(array, np.ndarray) or not backend.owns(array)):
+    if type(array) is not np.ndarray and (isinstance(array, STRANGE) or not backend.owns(array)):
         array = _as_plain_array(backend, array, dtype)
     if array.dtype.kind in "iub":
         array = array.astype(dtype)
@@ -149,7 +150,7 @@ def _as_plain_array(backend: Backend, array: Any, dtype: np.dtype) -> Array:
         return array.data
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
         raise DtypeError("a masked array has elements without a value: fill them first, as in array.filled(0)")
-    if isinstance(array, np.ndarray | np.generic):  # np.matrix, np.memmap: some of them multiply in another way
+    if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
     if hasattr(array, "toarray") and hasattr(array, "nnz"):
         raise DtypeError(f"{type(array).__name__} is a sparse matrix: pass a dense array, as in matrix.toarray()")
