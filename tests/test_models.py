@@ -1,6 +1,7 @@
 """The published networks: layers, shapes and parameter counts as their authors state them; and our own network."""
 
 import re
+import types
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 import tinycnn
 from tinycnn import Tensor, gradcheck, models, ops
 from tinycnn.data.augment import named
-from tinycnn.errors import SettingError, ShapeError
-from tinycnn.layers import pixel_scale
+from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError
+from tinycnn.layers import Dense, Flatten, Sequential, base, pixel_scale
 from tinycnn.optim import Adam
+from tinycnn.run.build import make_model
 from tinycnn.train import Trainer, evaluate
 
 SEQUENCES = {
@@ -235,3 +237,27 @@ def test_float64_and_seeds():
     assert all(array.dtype == np.float64 for array in first.values())
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not np.array_equal(first["dense_1.weight"], other["dense_1.weight"])
+
+
+# ---------------------------------------------------------------------------------------------------------------- size
+
+
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_the_size_is_known_without_making_the_network(name):
+    for dtype in (np.float32, np.float64):
+        model = models.create(name, classes=3, dtype=dtype)
+        made = sum(array.nbytes for array in model.state_dict().values())
+        assert models.size_of(name, input_shape=model.input_shape, classes=3, dtype=dtype) == made
+
+
+def test_networks_that_are_too_large_take_no_memory(monkeypatch):
+    """It took 12 GB before the network was refused. The number of bytes was computed by hand."""
+    dataset = types.SimpleNamespace(input_shape=(1024, 1024, 3), num_classes=10)
+    config = types.SimpleNamespace(model="batchnorm_cnn", seed=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(models, "create", None)  # is not called
+        with pytest.raises(SettingError, match="the network has 4,162,210,856 bytes; the limit of a model file"):
+            make_model(config, dataset, None)
+    monkeypatch.setattr(base, "free_host_memory", lambda: 1 << 30)
+    with pytest.raises(OutOfMemoryError, match=r"Dense: the weight \(67108864, 4\) takes 3.0 GiB while it is made"):
+        Sequential(Flatten(), Dense(4), input_shape=(8192, 8192, 1))

@@ -26,6 +26,7 @@ from tinycnn.layers import (
     Shape,
     Softmax,
 )
+from tinycnn.layers.base import bytes_of_layers
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,11 @@ def create(
     model = NETWORKS[name]
     shape = model.input_shape if input_shape is None else input_shape
     return Sequential(*model.layers(classes), input_shape=shape, seed=seed, dtype=dtype, fuse=fuse)
+
+
+def size_of(name: str, *, input_shape: Shape, classes: int, dtype: Any = np.float32) -> int:
+    """The bytes of the parameters and buffers of the network ``name``, which is not created."""
+    return bytes_of_layers(NETWORKS[name].layers(classes), input_shape, np.dtype(dtype))
 
 
 def name_of(model: Sequential) -> str:

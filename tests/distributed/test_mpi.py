@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from tests.distributed.test_ranks import EVERYTHING, difference, network, train
-from tinycnn.distributed import mpi
+from tinycnn.distributed import launch, mpi
+from tinycnn.errors import SettingError
 
 ROOT = Path(__file__).resolve().parents[2]
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
@@ -243,3 +244,13 @@ def test_without_mpi4py_the_error_contains_the_package(surrounding, tmp_path):
         "error: training on several ranks requires mpi4py and an MPI library: `pip install 'tinycnn[mpi]'`"
         in done.stderr
     )
+
+
+@pytest.mark.parametrize("text", ["nan", "-1", "0", "ten", "", "-inf"])
+def test_a_time_limit_that_is_none(text, monkeypatch):
+    """Nothing is later than nan: ranks would wait for ever."""
+    monkeypatch.setenv(launch.TIMEOUT, text)
+    with pytest.raises(SettingError, match=f"TINYCNN_TIMEOUT_S={text}: expected a number of seconds above 0"):
+        launch._timeout_s()
+    monkeypatch.setenv(launch.TIMEOUT, "2.5")
+    assert launch._timeout_s() == 2.5

@@ -249,3 +249,10 @@ def test_graphviz_draws_the_graph_where_it_is_installed(monkeypatch):
         pytest.skip("Graphviz is not installed")
     assert b"<svg" in svg
     assert all(name.encode() in svg for name, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_histograms_of_numbers_near_the_largest(dtype):
+    """The deviation of weights ±1e30 is 1e30; their squares do not fit into float32."""
+    weights = {"weight": np.array([1e30, -1e30] * 50, dtype)}
+    assert any("σ 1e+30" in text for text in texts(plots.histograms(weights, weights)))

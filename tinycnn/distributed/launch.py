@@ -1,6 +1,7 @@
 """The first call of a process that becomes a rank: it connects to the others, and they share the machine."""
 
 import importlib.util
+import math
 import os
 import shlex
 import sys
@@ -54,9 +55,12 @@ def _load_mpi() -> Any:
 def _timeout_s() -> float:
     text = os.environ.get(TIMEOUT, str(TIMEOUT_S))
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        raise SettingError(f"{TIMEOUT}={text}: expected a number of seconds") from None
+        seconds = math.nan
+    if not seconds > 0:
+        raise SettingError(f"{TIMEOUT}={text}: expected a number of seconds above 0")
+    return seconds
 
 
 def _place_on_machine(world: Any) -> tuple[int, int]:

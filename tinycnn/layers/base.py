@@ -6,7 +6,9 @@ before training starts.
 """
 
 import inspect
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -14,11 +16,14 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.errors import SettingError, ShapeError
+from tinycnn.backends.host_memory import free_host_memory
+from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError
 from tinycnn.initializers import Initializer
 from tinycnn.tensor import Tensor
 
 Shape = tuple[int, ...]
+LARGE = 1 << 28  # bytes of an array for which it is worth asking how much memory is free
+_measured: ContextVar[list[int] | None] = ContextVar("measured", default=None)  # sizes, inside `bytes_of_layers`
 
 
 class Layer:
@@ -122,6 +127,9 @@ class Layer:
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
     ) -> None:
         """Add a parameter of ``shape`` with the initial values ``initialize(shape, rng)``."""
+        if (sizes := _measured.get()) is not None:
+            sizes.append(math.prod(shape) * dtype.itemsize)
+            return
         self.parameters_by_name[name] = Tensor(
             self._create_values(name, shape, initialize, rng, dtype), requires_grad=True
         )
@@ -130,13 +138,25 @@ class Layer:
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
     ) -> None:
         """Add a buffer of ``shape`` with the initial values ``initialize(shape, rng)``."""
+        if (sizes := _measured.get()) is not None:
+            sizes.append(math.prod(shape) * dtype.itemsize)
+            return
         self.buffers_by_name[name] = self._create_values(name, shape, initialize, rng, dtype)
 
     def _create_values(
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
     ) -> Array:
-        """The initial values; a given array of the wrong shape raises ShapeError before memory is allocated."""
+        """The initial values; a given array of the wrong shape raises ShapeError before memory is allocated.
+
+        Raises OutOfMemoryError, before memory is allocated, for an array that does not fit.
+        """
         given = self.initial_values
+        needed = math.prod(shape) * (dtype.itemsize + 8)  # initializers draw in float64
+        if given is None and needed > LARGE and needed > (free_host_memory() or needed):
+            raise OutOfMemoryError(
+                f"{type(self).__name__}: the {name} {shape} takes {needed / 2**30:.1f} GiB while it is made, and less "
+                "is free: use smaller images, or layers with fewer outputs"
+            )
         values = initialize(shape, rng) if given is None else _checked_values(given, name, shape, dtype)
         return get_backend().asarray(np.array(values, dtype, order="C"))
 
@@ -165,6 +185,18 @@ class _NamedArrays(dict[str, Any]):
             f"{self.kind} has no {name} yet: it is created when the layer is added to a network, "
             f"Sequential({self.kind}(...), input_shape=...)"
         )
+
+
+def bytes_of_layers(layers: Iterable[Layer], input_shape: Shape, dtype: np.dtype) -> int:
+    """The bytes of the parameters and buffers that a network of these new ``layers`` would have; creates none."""
+    sizes: list[int] = []
+    token, shape = _measured.set(sizes), input_shape
+    try:
+        for layer in layers:
+            shape = layer.build(shape, np.random.default_rng(0), dtype)
+    finally:
+        _measured.reset(token)
+    return sum(sizes)
 
 
 def register_layer(cls: type[Layer]) -> type[Layer]:

@@ -136,7 +136,8 @@ def histograms(weights: Mapping[str, np.ndarray], gradients: Mapping[str, np.nda
 
 
 def _draw_histogram(axes: Axes, values: np.ndarray, colour: str, title: str) -> None:
-    counts, edges = np.histogram(values.astype(np.float64), bins=min(60, max(5, values.size)))
+    values = values.astype(np.float64)  # the squares of large float32 numbers would overflow
+    counts, edges = np.histogram(values, bins=min(60, max(5, values.size)))
     plain_axes(axes).stairs(counts, edges, fill=True, color=colour)
     axes.set_yscale("log")
     axes.set_ylim(0.7, 2 * max(counts.max(), 1))

@@ -85,7 +85,8 @@ def draw(output: Path, model: Sequential, dataset: Dataset, results: dict[str, A
     files, failures, on_page = [], [], []
     for picture in pictures(run):
         try:
-            content = picture.make()
+            with np.errstate(all="ignore"):  # the network of a wild run holds numbers near the largest
+                content = picture.make()
         except Exception as error:  # a picture that fails must not end the run
             failures.append(f"{picture.file}: {type(error).__name__}: {error}")
             continue

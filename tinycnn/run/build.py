@@ -10,7 +10,7 @@ from tinycnn.data.augment import Augmentation, Fade, named
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.layers import Sequential
 from tinycnn.run.options import TrainConfig
-from tinycnn.saving.model_file import check_size, load_finite
+from tinycnn.saving.model_file import check_bytes, check_size, load_finite
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.trainer import Trainer
 
@@ -43,6 +43,7 @@ def make_model(config: TrainConfig, dataset: Dataset, source: Sequential | None)
         origin = f"from {config.init_from}: {words}"
     else:
         shape, classes = dataset.input_shape, dataset.num_classes
+        check_bytes(models.size_of(config.model, input_shape=shape, classes=classes))  # before it takes the memory
         model, origin = models.create(config.model, seed=config.seed, input_shape=shape, classes=classes), ""
     check_size(model)
     model.class_names, model.pictures = dataset.class_names, dataset.pictures

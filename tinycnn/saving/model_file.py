@@ -62,9 +62,13 @@ def load(path: str | os.PathLike[str]) -> Sequential:
 
 def check_size(model: Sequential) -> None:
     """Raise SettingError for a network that is too large to be saved; called before training, not after it."""
-    size = sum(
-        array.nbytes for array in [*(p.data for p in model.parameters()), *(b for _, b in model.named_buffers())]
+    check_bytes(
+        sum(array.nbytes for array in [*(p.data for p in model.parameters()), *(b for _, b in model.named_buffers())])
     )
+
+
+def check_bytes(size: int) -> None:
+    """Raise SettingError when a network of ``size`` bytes is too large to be saved."""
     if size > MAX_FILE - MAX_HEADER:
         raise SettingError(
             f"the network has {size:,} bytes; the limit of a model file is {MAX_FILE:,}: use smaller layers"
