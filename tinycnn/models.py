@@ -27,6 +27,7 @@ from tinycnn.layers import (
     Softmax,
 )
 from tinycnn.layers.base import bytes_of_layers
+from tinycnn.layers.pixels import pixel_scale as pixel_scale
 
 
 @dataclass(frozen=True)

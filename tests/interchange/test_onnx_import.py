@@ -1,6 +1,7 @@
 """ONNX import: the network computes what ONNX Runtime and PyTorch compute; unsupported files are refused."""
 
 import json
+import os
 import sys
 import warnings
 from collections import Counter
@@ -803,6 +804,22 @@ def test_files_that_are_not_onnx_are_refused(tmp_path):
         tinycnn.from_onnx(tmp_path)
     with pytest.raises(FileFormatError, match="no such file"):
         tinycnn.from_onnx(tmp_path / "gone.onnx")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.onnx")
+        with pytest.raises(FileFormatError, match="a pipe, expected an ordinary file"):
+            tinycnn.from_onnx(tmp_path / "pipe.onnx")
+
+
+def test_names_of_a_file_do_not_forge_lines(valid, tmp_path):
+    """Nor the operator, which is text as well."""
+    for part in ("name", "op_type"):
+        file = onnx.ModelProto()
+        file.CopyFrom(valid)
+        setattr(file.graph.node[0], part, "Conv\nerror: \x1b[31mred" + "x" * 10_000)
+        file.graph.node[0].attribute.add(name="odd\n", type=onnx.AttributeProto.INT, i=1)
+        text = refused(file, tmp_path)
+        assert text.isprintable()
+        assert "error: " in text
 
 
 def test_every_truncation_of_a_valid_file(valid, tmp_path):
@@ -819,7 +836,9 @@ def with_notes(file, **notes):
 def test_metadata_is_checked(valid, tmp_path, monkeypatch):
     three = json.dumps(["a", "b", "c"])
     (tmp_path / "strange.onnx").write_bytes(with_notes(valid, class_names="cat;dog").SerializeToString())
-    assert tinycnn.from_onnx(tmp_path / "strange.onnx").metadata() == {}  # keys of other programs are ignored
+    assert tinycnn.from_onnx(tmp_path / "strange.onnx").metadata() == {
+        "pixels": "0..1"
+    }  # keys of other programs are ignored
     valid.producer_name = "tinycnn"
     assert "not a readable ONNX file (" in refused(with_notes(valid, class_names="cat;dog"), tmp_path)
     assert "not a readable ONNX file (" in refused(with_notes(valid, class_names="[" * 100_000), tmp_path)
@@ -828,6 +847,8 @@ def test_metadata_is_checked(valid, tmp_path, monkeypatch):
     assert "got 3; expected 1 to 100 printable characters" in refused(
         with_notes(valid, class_names='["a", "b", 3]'), tmp_path
     )
+    assert "expected '0..1' or '0..255'" in refused(with_notes(valid, pixels='"0..2"'), tmp_path)
+    assert "not a readable ONNX file (" in refused(with_notes(valid, pixels='{"a": 1, "a": 2}'), tmp_path)
     assert "expected 'drawing' or 'whole'" in refused(with_notes(valid, pictures="[1]"), tmp_path)
     (tmp_path / "ours.onnx").write_bytes(with_notes(valid, class_names=three).SerializeToString())
     assert tinycnn.from_onnx(tmp_path / "ours.onnx").class_names == ("a", "b", "c")

@@ -8,7 +8,14 @@ import numpy as np
 
 from tinycnn import metrics
 from tinycnn.backends import use_backend
-from tinycnn.commands.shared_options import add_backend, add_dataset, add_model_file, fitting_dataset
+from tinycnn.commands.shared_options import (
+    add_backend,
+    add_dataset,
+    add_model_file,
+    add_model_pixels,
+    fitting_dataset,
+    state_pixels,
+)
 from tinycnn.saving.model_file import load_finite
 from tinycnn.train.evaluation import predict_logits, scores_of
 
@@ -18,6 +25,7 @@ MOST_CLASSES = 20  # with more, the confusion matrix is not printed
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for the model, the data and the backend."""
     add_model_file(parser)
+    add_model_pixels(parser)
     add_dataset(parser)
     add_backend(parser)
 
@@ -26,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
     """Evaluate the model and print the scores."""
     use_backend(options.backend)
     model = load_finite(options.model)
+    state_pixels(options, model)
     dataset = fitting_dataset(options, model)
     if dataset.notice:
         print(options.in_options(dataset.notice), file=sys.stderr, flush=True)

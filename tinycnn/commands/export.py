@@ -7,7 +7,7 @@ Requires: pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 err
 import argparse
 from pathlib import Path
 
-from tinycnn.commands.shared_options import add_model_file
+from tinycnn.commands.shared_options import add_model_file, check_other_file
 from tinycnn.errors import SettingError
 from tinycnn.saving.model_file import load_finite
 
@@ -25,8 +25,7 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.files import write_atomically
     from tinycnn.interchange.onnx.exporter import IR, OPSET, largest_difference, to_onnx
 
-    if options.onnx.exists() and options.onnx.samefile(options.model):
-        raise SettingError(f"--onnx {options.onnx}: this is the model file itself; choose another name")
+    check_other_file("--onnx", options.onnx, options.model, "model file")
     model = load_finite(options.model)
     content = to_onnx(model)
     difference = largest_difference(model, content)

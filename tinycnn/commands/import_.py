@@ -1,8 +1,9 @@
 """Convert an ONNX file, for example from PyTorch or Keras, to a model file, after comparing it with ONNX Runtime.
 
 The network takes images channels last, (N, H, W, C), whatever layout the file has. The file does not record how pixels
-were prepared: give --scale and --offset, for example --scale 0.0127 --offset -0.424 for PyTorch's
-Normalize(0.1307, 0.3081) of pixels from 0 to 1. Without them, the network receives pixels from 0 to 1. Requires:
+were prepared. --pixels states their range; without it, the numbers that the network begins with decide, and the command
+prints what was chosen and why. --scale and --offset add a preparation that is not in the file, for example
+--pixels 0..1 --scale 3.2457 --offset -0.4242 for PyTorch's Normalize(0.1307, 0.3081). Requires:
 pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 error (nothing is written).
 """
 
@@ -10,7 +11,9 @@ import argparse
 import math
 from pathlib import Path
 
+from tinycnn.commands.shared_options import check_other_file, in_pixels
 from tinycnn.errors import SettingError
+from tinycnn.layers.pixels import SCALES as PIXELS
 from tinycnn.saving.model_file import check_finite, save
 
 ALLOWED = 1e-4  # of the largest output, or of 1
@@ -21,7 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("onnx", metavar="FILE", type=Path, help="the ONNX file")
     add("--model", metavar="MODEL_FILE", type=Path, required=True, help="the file to write, model.safetensors")
-    add("--scale", type=float, metavar="X", help="factor of byte pixels in front of the network")
+    add("--pixels", choices=PIXELS, help="the pixels that the network takes (default: judged by its first numbers)")
+    add("--scale", type=float, metavar="X", help="factor of the pixels in front of the network (of bytes by default)")
     add("--offset", type=float, default=0.0, metavar="X", help="added after the factor (default: 0)")
     add("--class-names", nargs="+", metavar="NAME", help="names of the classes (default: from the file)")
 
@@ -31,11 +35,12 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.interchange.onnx.importer import import_onnx, largest_difference
 
     if options.offset and options.scale is None:
-        raise SettingError("--offset: requires --scale; pixels are bytes times scale plus offset")
+        raise SettingError("--offset: requires --scale; the network receives pixels times scale plus offset")
     for option, value in (("--scale", options.scale), ("--offset", options.offset)):
         if value is not None and not math.isfinite(value):
             raise SettingError(f"{option} {value}: expected a finite number")
-    imported = import_onnx(options.onnx, scale=options.scale, offset=options.offset)
+    check_other_file("--model", options.model, options.onnx, "ONNX file")
+    imported = import_onnx(options.onnx, scale=options.scale, offset=options.offset, pixels=options.pixels)
     check_finite(imported.model, options.onnx)
     if options.class_names:
         imported.model.class_names = options.class_names
@@ -44,4 +49,5 @@ def run(options: argparse.Namespace) -> None:
         raise SettingError(f"import: ONNX Runtime gives different results (up to {difference:.1g}); not written")
     save(imported.model, options.model)
     print(imported.model.summary())
+    print(in_pixels(imported.model, options.in_options(imported.reason), "--pixels"))
     print(f"{options.model}: outputs of tinycnn and of ONNX Runtime with {options.onnx} agree up to {difference:.1e}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinycnn import metrics
 from tinycnn.backends import use_backend
-from tinycnn.commands.shared_options import add_backend, add_model_file
+from tinycnn.commands.shared_options import add_backend, add_model_file, add_model_pixels, state_pixels
 from tinycnn.data.drawing import read_drawing
 from tinycnn.data.picture import SUFFIXES, is_picture, read_picture
 from tinycnn.errors import DataError, SettingError, in_words, printable
@@ -28,6 +28,7 @@ MOST_COLUMNS = 10  # with more classes, only the five most probable are printed
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for the model and the pictures."""
     add_model_file(parser)
+    add_model_pixels(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="a picture, or a folder of them")
     add_backend(parser)
 
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Print a line per picture; returns the exit code."""
     use_backend(options.backend)
     model = load_finite(options.model)
+    state_pixels(options, model)
     check_takes_pictures(model)
     paths = [path for given in options.images for path in pictures_in(given)]
     width = max(len(printable(str(path))) for path in paths)

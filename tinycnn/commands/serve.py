@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinycnn.backends import use_backend
+from tinycnn.commands.shared_options import add_model_pixels, state_pixels
 from tinycnn.errors import SettingError
 from tinycnn.saving.model_file import load_finite
 
@@ -28,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model_file", type=Path, metavar="MODEL_FILE", help="a model.safetensors that training wrote")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 selects a free port")
+    add_model_pixels(parser)
     parser.add_argument("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="default: auto")
 
 
@@ -45,7 +47,9 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.web.security import is_loopback
 
     use_backend(options.backend)
-    predictor = Predictor(load_finite(options.model_file))
+    model = load_finite(options.model_file)
+    state_pixels(options, model)
+    predictor = Predictor(model)
     decoder = Decoder()
     try:
         with listen(options.host, options.port) as listener:

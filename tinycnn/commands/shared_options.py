@@ -1,18 +1,29 @@
 """Options that several commands share: network, backend, data set."""
 
 import argparse
+import sys
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 
 from tinycnn import data, models
 from tinycnn.data import Dataset
 from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Sequential
+from tinycnn.layers.pixels import SCALES as PIXELS
 from tinycnn.saving.model_file import load
 
 
 def add_model_file(parser: argparse.ArgumentParser) -> None:
     """Declare ``MODEL_FILE``."""
     parser.add_argument("model", metavar="MODEL_FILE", help="a model.safetensors written by training")
+
+
+def add_model_pixels(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--model-pixels``."""
+    parser.add_argument(
+        "--model-pixels", choices=PIXELS, help="the pixels that the network takes (default: as its file states it)"
+    )
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +41,31 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         "(default: auto)",
     )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
+
+
+def state_pixels(options: argparse.Namespace, model: Sequential) -> None:
+    """Set ``model.pixels`` as the options say; otherwise print a notice where its first numbers suggest others."""
+    from tinycnn.interchange.onnx.pixels import likely_pixels
+
+    if options.model_pixels:
+        model.pixels = options.model_pixels
+    elif "pixels" not in model.metadata():
+        likely, reason = likely_pixels(model)
+        if likely != model.pixels:
+            notice = in_pixels(model, f"the default; but {reason}", "--model-pixels")
+            print(f"NOTICE: {notice}", file=sys.stderr, flush=True)
+
+
+def in_pixels(model: Sequential, reason: str, option: str) -> str:
+    """The line that states which pixels ``model`` takes, and how to state others."""
+    other = next(pixels for pixels in PIXELS if pixels != model.pixels)
+    return f"the network takes pixels {model.pixels} ({reason}); if that is wrong, pass {option} {other}"
+
+
+def check_other_file(option: str, target: Path, source: str | PathLike[str], kind: str) -> None:
+    """Raise SettingError if ``target``, to be written, is the file ``source``, by this or any other name."""
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise SettingError(f"{option} {target}: this is the {kind} itself; choose another name")
 
 
 def open_network(name: str) -> Sequential:

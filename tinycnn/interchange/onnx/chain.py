@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import FileFormatError, TinyCNNError
+from tinycnn.errors import FileFormatError, TinyCNNError, shortened
 from tinycnn.interchange.onnx.file import Graph, Node
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, Sequential
 from tinycnn.layers.sequential import layer_names
-from tinycnn.saving.safetensors_file import shortened
 
 CHANNELS_LAST, CHANNELS_FIRST = "HWC", "CHW"  # axes of one image: tinycnn's order, and that of ONNX operators
 MAX_NUMBERS = 1 << 26  # per image between two layers: 256 MiB

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import FileFormatError
+from tinycnn.errors import FileFormatError, shortened
 from tinycnn.interchange.onnx.file import MAX_AXES, Node
-from tinycnn.saving.safetensors_file import shortened
 
 Arrays = list[np.ndarray]
 VALUES = "value", "value_int", "value_ints", "value_float", "value_floats"  # attributes of Constant

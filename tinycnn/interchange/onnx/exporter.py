@@ -14,7 +14,7 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
 from tinycnn.files import write_atomically
-from tinycnn.interchange.onnx.file import INSTALL_HINT
+from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT
 from tinycnn.layers import (
     AvgPool2d,
     BatchNorm,
@@ -73,7 +73,7 @@ def _as_file(onnx: Any, graph: "_Graph", model: Sequential) -> Any:
     body = onnx.helper.make_graph(graph.nodes, "tinycnn", [images], [scores], initializer=graph.constants)
     file = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR)
     file.producer_name, file.producer_version = "tinycnn", __version__
-    metadata = {"layout": "channels last (N, H, W, C)", "multiply_byte_pixels_by": repr(pixel_scale(model))}
+    metadata = {"layout": "channels last (N, H, W, C)", BYTE_FACTOR: repr(pixel_scale(model))}
     metadata |= {name: json.dumps(value) for name, value in model.metadata().items()}
     onnx.helper.set_model_props(file, metadata)
     return file

@@ -5,7 +5,6 @@ because two bytes can become an object of two hundred. A constant must contain a
 Constants in other files are refused, so no path from the file is ever opened.
 """
 
-import json
 import math
 import os
 from dataclasses import dataclass, field
@@ -13,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import FileFormatError, SettingError
-from tinycnn.saving.safetensors_file import DAMAGED, MAX_FILE, shortened
+from tinycnn.errors import FileFormatError, SettingError, shortened
+from tinycnn.files import open_regular
+from tinycnn.saving.safetensors_file import DAMAGED, MAX_FILE, strict_json
 
 MAX_FIELDS = 200_000  # per file; our largest export has 500. A field takes at most about 200 bytes of memory
 MAX_AXES = 8
 MAX_METADATA = 1 << 22  # characters
+BYTE_FACTOR = "multiply_byte_pixels_by"
+METADATA = "class_names", "pictures", "pixels", BYTE_FACTOR
 OPSETS = range(7, 29)  # older opsets broadcast differently; newer ones do not exist yet
 SINGLE_FILE_HINT = "onnx.save_model(onnx.load(path), path) makes one file (torch.onnx.export: external_data=False)"
 INSTALL_HINT = "ONNX files need two more packages: pip install 'tinycnn[onnx]'"
@@ -36,7 +38,8 @@ class Node:
     attributes: dict[str, Any] = field(repr=False)
 
     def __str__(self) -> str:
-        return f"node {shortened(self.name)} ({self.operator[:50]})"
+        operator = self.operator if self.operator.isalnum() and len(self.operator) <= 50 else shortened(self.operator)
+        return f"node {shortened(self.name)} ({operator})"
 
     def settings(self, **defaults: Any) -> dict[str, Any]:
         """``defaults`` updated with the attributes; raises FileFormatError for an unknown name or another type."""
@@ -67,7 +70,7 @@ class Graph:
     batch: int | None  # N, if the file fixes it
     output_name: str
     size: int  # of the file, in bytes
-    metadata: dict[str, Any]  # class_names and pictures, if tinycnn wrote the file
+    metadata: dict[str, Any]  # by the names in METADATA, if tinycnn wrote the file
 
 
 def read_graph(path: str | os.PathLike[str]) -> Graph:
@@ -89,16 +92,18 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
-    if not os.path.isfile(path):
-        raise FileFormatError("is a folder; give the file in it" if os.path.isdir(path) else "no such file")
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE:
                 raise FileFormatError(f"{size:,} bytes; the limit for ONNX files is {MAX_FILE:,}")
             return file.read(size)
+    except IsADirectoryError:
+        raise FileFormatError("is a folder; give the file in it") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileFormatError("no such file") from None
     except OSError as error:
-        raise FileFormatError(f"cannot be read: {error}") from None
+        raise FileFormatError(f"cannot be read: {error.strerror or error}") from None
 
 
 def _count_fields(message: memoryview, kind: Any, left: int) -> int:
@@ -158,13 +163,13 @@ def _graph(onnx: Any, model: Any, size: int) -> Graph:
 
 
 def _metadata(model: Any) -> dict[str, Any]:
-    """Class names and kind of pictures in a file that tinycnn wrote; other programs use these keys differently."""
+    """What a network knows of its pixels and classes; other programs than tinycnn use these keys differently."""
     if model.producer_name != "tinycnn":
         return {}
-    entries = {entry.key: entry.value for entry in model.metadata_props if entry.key in ("class_names", "pictures")}
+    entries = {entry.key: entry.value for entry in model.metadata_props if entry.key in METADATA}
     if sum(map(len, entries.values())) > MAX_METADATA:
         raise FileFormatError(f"its metadata for class names exceeds {MAX_METADATA:,} characters")
-    return {key: json.loads(value) for key, value in entries.items()}
+    return {key: strict_json(value) for key, value in entries.items()}
 
 
 def _input_kind(onnx: Any, declared: Any) -> tuple[np.dtype, tuple[int, ...], int | None]:

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinycnn.backends import get_backend
-from tinycnn.errors import FileFormatError, SettingError, TinyCNNError
+from tinycnn.errors import FileFormatError, SettingError, TinyCNNError, printable, shortened
 from tinycnn.interchange.onnx.chain import CHANNELS_FIRST, CHANNELS_LAST, Chain, LayoutError, PlannedLayer
 from tinycnn.interchange.onnx.constants import fold_constants, part_of_shape
-from tinycnn.interchange.onnx.file import INSTALL_HINT, Graph, Node, read_graph
+from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT, Graph, Node, read_graph
 from tinycnn.interchange.onnx.operators import STEPS
+from tinycnn.interchange.onnx.pixels import likely_pixels
 from tinycnn.layers import Rescaling, Sequential, pixel_scale
+from tinycnn.layers.metadata import BYTES
+from tinycnn.layers.pixels import SCALES
 from tinycnn.saving.model_file import set_metadata
-from tinycnn.saving.safetensors_file import DAMAGED, shortened
+from tinycnn.saving.safetensors_file import DAMAGED
 from tinycnn.tensor import no_grad
 
 __all__ = ["from_onnx"]
@@ -27,19 +30,27 @@ CHANNELS = 1, 3, 4  # grey, colour, and colour with transparency
 MORE_RESULTS = "Dropout", "BatchNormalization"  # a mask; statistics in training mode, of which the error tells
 
 
-def from_onnx(path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0) -> Sequential:
+def from_onnx(
+    path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0, pixels: str | None = None
+) -> Sequential:
     """The network in the ONNX file ``path``, in evaluation mode; it takes images channels last, ``(N, H, W, C)``.
 
-    ``scale`` and ``offset`` describe the preprocessing of byte pixels that is not in the file, as in
-    ``scale=1 / 255 / 0.3081, offset=-0.1307 / 0.3081``; the network then starts with a Rescaling layer. Needs the
-    package ``onnx``. Raises FileFormatError, which names the node, for unsupported operators and for a damaged file.
+    ``pixels`` states whether it takes pixels from ``0..1`` or ``0..255``, and becomes ``model.pixels``. None: as the
+    file records it (only tinycnn's do), or as the numbers that the network begins with suggest. ``scale`` and
+    ``offset`` describe the preprocessing of these pixels that is not in the file, as in ``scale=1 / 0.3081,
+    offset=-0.1307 / 0.3081, pixels="0..1"``; the network then starts with a Rescaling layer. Without ``pixels``, they
+    apply to bytes. Needs the package ``onnx``. Raises FileFormatError, which names the node, for unsupported operators
+    and for a damaged file.
     """
-    return import_onnx(path, scale=scale, offset=offset).model
+    return import_onnx(path, scale=scale, offset=offset, pixels=pixels).model
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A network, and the layout of the input and output of its file: axes as letters without N, and N if fixed."""
+    """A network, and the layout of the input and output of its file: axes as letters without N, and N if fixed.
+
+    ``reason``: why ``model.pixels`` is what it is.
+    """
 
     model: Sequential
     input_order: str
@@ -48,9 +59,12 @@ class Imported:
     batch: int | None
     scale: float  # of the added Rescaling layer, which is not in the file
     offset: float
+    reason: str
 
 
-def import_onnx(path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0) -> Imported:
+def import_onnx(
+    path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0, pixels: str | None = None
+) -> Imported:
     """Like ``from_onnx``, but also returns what ``largest_difference`` needs to compare the network with the file."""
     rescaling = [] if scale is None else [PlannedLayer(Rescaling, {"scale": float(scale), "offset": float(offset)})]
     try:
@@ -59,8 +73,10 @@ def import_onnx(path: str | os.PathLike[str], *, scale: float | None = None, off
         model = chain.build()
         _set_metadata(model, graph)
     except FileFormatError as error:
-        raise FileFormatError(f"{path}: {error}") from None
-    return Imported(model, chain.order, graph.shape, chain.row, graph.batch, 1.0 if scale is None else scale, offset)
+        raise FileFormatError(f"{printable(os.fspath(path))}: {error}") from None
+    reason = _set_pixels(model, graph, pixels, "scale" if rescaling else None)
+    factor = 1.0 if scale is None else scale
+    return Imported(model, chain.order, graph.shape, chain.row, graph.batch, factor, offset, reason)
 
 
 def _set_metadata(model: Sequential, graph: Graph) -> None:
@@ -68,6 +84,27 @@ def _set_metadata(model: Sequential, graph: Graph) -> None:
         set_metadata(model, graph.metadata)
     except (TinyCNNError, *DAMAGED) as error:
         raise FileFormatError(shortened(error)) from None
+
+
+def _set_pixels(model: Sequential, graph: Graph, given: str | None, added: str | None) -> str:
+    """Set ``model.pixels``, and return the reason; raises SettingError for a ``given`` value that is not a range.
+
+    A network of tinycnn keeps what it had: only what differs from its first layers is stored with it.
+    """
+    if given is not None:
+        model.pixels = given
+        return "as given"
+    if added:
+        model.pixels = BYTES
+        return f"`{added}` applies to bytes"
+    factor = graph.metadata.get(BYTE_FACTOR)
+    recorded = next((pixels for pixels, scale in SCALES.items() if scale == factor), None)
+    if "pixels" not in graph.metadata and recorded is None:
+        model.pixels, reason = likely_pixels(model)
+        return reason
+    if "pixels" not in graph.metadata and recorded != model.pixels:
+        model.pixels = recorded
+    return "as the file records it"
 
 
 def convert(graph: Graph, first_layers: list[PlannedLayer]) -> Chain:
@@ -158,7 +195,8 @@ def largest_difference(imported: Imported, path: str | os.PathLike[str], images:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         theirs = session.run(None, {session.get_inputs()[0].name: file_input.astype(model.dtype)})[0]
     except Exception as error:  # its exceptions have no common base
-        raise SettingError(f"ONNX Runtime cannot run {path}: {error}") from None
+        name = printable(os.fspath(path))
+        raise SettingError(f"ONNX Runtime cannot run {name}: {shortened(error)}") from None
     differences = np.abs(to_file_layout(ours, imported.output_order, theirs.shape[1:]) - theirs)
     return float(differences.max() / max(1.0, np.abs(theirs).max()))
 

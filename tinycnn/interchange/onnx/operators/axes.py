@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import FileFormatError
+from tinycnn.errors import FileFormatError, shortened
 from tinycnn.interchange.onnx.chain import Chain, N
 from tinycnn.interchange.onnx.constants import ELEMENT_TYPES
 from tinycnn.interchange.onnx.file import MAX_AXES, Node
-from tinycnn.saving.safetensors_file import shortened
 
 
 def transpose(chain: Chain, node: Node) -> None:

@@ -4,13 +4,12 @@ import math
 from typing import Any
 
 from tinycnn.backends.base import Pair, window_grid
-from tinycnn.errors import FileFormatError
+from tinycnn.errors import FileFormatError, shortened
 from tinycnn.interchange.onnx.chain import Chain
 from tinycnn.interchange.onnx.file import Node
 from tinycnn.interchange.onnx.operators.axes import axes_of
 from tinycnn.layers import AvgPool2d, Conv2d, MaxPool2d
 from tinycnn.ops.windows import check_window
-from tinycnn.saving.safetensors_file import shortened
 
 WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "auto_pad": "NOTSET"}
 
