@@ -296,6 +296,18 @@ def viewed(g, x, first):
     return g("Reshape", g("Transpose", x, perm=[0, 2, 3, 1]), shape, allowzero=1)
 
 
+def flattened_by_slices(g, x):
+    """Channels last, by the shape of the array before, in int32."""
+    sizes = g("Cast", g("Gather", g("Shape", x), ints(0, 2, 3, 1)), to=onnx.TensorProto.INT32)
+    first = g("Slice", sizes, ints(0), ints(1), ints(0))
+    shape = g("Cast", g("Concat", first, np.array([84], np.int32), axis=0), to=onnx.TensorProto.INT64)
+    return g("Reshape", g("Transpose", x, perm=[0, 2, 3, 1]), shape)
+
+
+def sliced(g, x, start, end, axis, step):
+    return g("Slice", g("Shape", x), ints(start), ints(end), ints(axis), ints(step))
+
+
 def drawn(draw, shape=(2, 7, 6), **settings):
     g = Drawn(*shape, **settings)
     draw(g)
@@ -435,6 +447,14 @@ READ = {
     "mean over joined axes": (lambda g: g("ReduceMean", g("Reshape", "x", ints(0, 0, -1)), axes=[2]), [AvgPool2d]),
     "an older array's first axis": (lambda g: viewed(g, "x", first=g("Gather", g("Shape", "x"), ints(0))), [Flatten]),
     "part of a shape": (lambda g: viewed(g, "x", first=g("Shape", "x", start=0, end=1)), [Flatten]),
+    "flattened as by tf2onnx": (
+        lambda g: g("MatMul", flattened_by_slices(g, g("Relu", "x")), random(84, 3)),
+        [ReLU, Flatten, Dense],
+    ),
+    "the last size, from the end": (
+        lambda g: g("Relu", g("Reshape", "x", g("Concat", ints(-1, 2, 7), sliced(g, "x", -1, -3, 0, -2), axis=0))),
+        [ReLU],
+    ),
     "the sizes of a constant": (
         lambda g: g("Relu", g("Reshape", "x", g("Concat", ints(-1), g("Shape", random(2, 7, 6)), axis=0))),
         [ReLU],
@@ -702,6 +722,10 @@ REFUSED = {
     ),
     "two results": (lambda g: g.more("MaxPool", 2, "x", kernel_shape=[2, 2]), r"\(MaxPool\): has 2 results, expected"),
     "a ratio that is no number": (lambda g: g("Dropout", "x", ints(0, 1)), r"a ratio int64 \(2,\), expected one"),
+    "a slice of weights": (
+        lambda g: g("MatMul", g("Flatten", "x"), g("Slice", random(90, 3), ints(0), ints(84))),
+        r"\(Slice\): computes with a constant of shape \(90, 3\)",
+    ),
     "images where their number should be": (
         lambda g: g("Reshape", "x", g("Concat", ints(84), g("Shape", "x", start=0, end=1), axis=0)),
         r"\(Reshape\): to \[84, N\]; only the first axis may depend on N",

@@ -102,6 +102,21 @@ def part_of_shape(node: Node, sizes: np.ndarray) -> np.ndarray:
     return sizes[settings["start"] : settings["end"]]
 
 
+def part(node: Node, inputs: Arrays) -> np.ndarray:
+    """A slice of a shape; ``axes`` and ``steps`` may be absent."""
+    if "" in node.inputs or len(inputs) < 3:
+        raise FileFormatError(f"{node}: expected a shape, starts, ends, axes and steps")
+    node.settings()
+    array = checked_shape(node, inputs[0])
+    starts, ends, *more = (integers(node, each) for each in inputs[1:])
+    axes = more[0] if more else range(len(starts))
+    steps = more[1] if len(more) > 1 else [1] * len(starts)
+    which = [slice(None)] * array.ndim
+    for axis, *bounds in zip(axes, starts, ends, steps, strict=True):
+        which[axis] = slice(*bounds)
+    return array[tuple(which)]
+
+
 def concat(node: Node, inputs: Arrays) -> np.ndarray:
     """Several shapes joined to one."""
     return np.concatenate([checked_shape(node, array) for array in inputs], axis=node.settings(axis=0)["axis"])
@@ -132,6 +147,7 @@ OPERATORS: dict[str, Callable[[Node, Arrays], Any]] = {
     "Unsqueeze": unsqueeze,
     "Cast": cast,
     "Gather": gather,
+    "Slice": part,
     "Concat": concat,
     "Shape": shape,
 }
