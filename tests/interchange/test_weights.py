@@ -78,6 +78,15 @@ def test_a_round_trip_to_pytorch_changes_nothing():
         assert values.flags.c_contiguous
 
 
+def test_no_layer_is_lost_on_the_way_to_pytorch():
+    model = small_network()
+    with pytest.raises(SettingError, match=r"`names` has \['dense_9'\]; layers with weights are \['conv2d_1', "):
+        tinycnn.convert.to_torch_state_dict(model, names={"dense_9": "fc"})
+    for names in ({"dense_1": "fc", "dense_2": "fc"}, {"dense_1": "dense_2"}):
+        with pytest.raises(SettingError, match="gives two layers one name"):
+            tinycnn.convert.to_torch_state_dict(model, names=names)
+
+
 def test_names_map_layers_to_pytorch():
     """Also to only some of the layers of the file."""
     weights = small_torch_weights()

@@ -92,14 +92,19 @@ def to_torch_state_dict(model: Sequential, *, names: Mapping[str, str] | None = 
     """The weights of ``model`` in PyTorch's layout; ``names`` maps layers to their names in PyTorch, if they differ.
 
     For ``module.load_state_dict({name: torch.from_numpy(array) for name, array in ….items()}, strict=False)``. Use
-    ``strict=True`` only without batch norm, because tinycnn has no ``num_batches_tracked``.
+    ``strict=True`` only without batch norm, because tinycnn has no ``num_batches_tracked``. Raises SettingError for a
+    name of no layer with weights, and for two layers of one name.
     """
-    torch_names = names or {}
+    entries = list(_entries(model))
+    torch_names = {entry.layer_name: entry.layer_name for entry in entries}
+    if unknown := [name for name in names or {} if name not in torch_names]:
+        raise SettingError(f"to_torch_state_dict: `names` has {unknown}; layers with weights are {list(torch_names)}")
+    torch_names |= names or {}
+    if len(set(torch_names.values())) < len(torch_names):
+        raise SettingError(f"to_torch_state_dict: `names` gives two layers one name: {torch_names}")
     return {
-        f"{torch_names.get(entry.layer_name, entry.layer_name)}.{entry.torch_name}": (
-            np.ascontiguousarray(entry.to_torch())
-        )
-        for entry in _entries(model)
+        f"{torch_names[entry.layer_name]}.{entry.torch_name}": np.ascontiguousarray(entry.to_torch())
+        for entry in entries
     }
 
 
