@@ -210,6 +210,55 @@ def test_inverted_and_enlarged_mnist_digits_are_recovered(mnist_folder):
         assert difference(pixels(large), image) < 20
 
 
+def tight(image):
+    """The digit without any margin."""
+    rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+    return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def thick(image):
+    """Strokes wider by a pixel on each side."""
+    wide = np.pad(image, 2)
+    return np.max([np.roll(wide, (down, across), (0, 1)) for down in (-1, 0, 1) for across in (-1, 0, 1)], axis=0)
+
+
+def enlarged(image):
+    height, width = image.shape
+    return np.asarray(Image.fromarray(image).resize((8 * width, 8 * height), Image.Resampling.BICUBIC))
+
+
+CUT = {
+    "tight": tight,
+    "enlarged": lambda image: enlarged(tight(image)),
+    "thick": lambda image: tight(thick(image)),
+    "black and white": lambda image: np.where(tight(image) > 127, np.uint8(255), np.uint8(0)),
+    "on grey paper": lambda image: np.uint8(50 + tight(image) * 0.6),
+}
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_digits_without_a_margin_are_read(mnist_folder, kind):
+    """They touch the edges, and can cover most of their picture. Compared with the same digit and a margin."""
+    images = data.load("mnist", data_dir=mnist_folder).x_test[:100, :, :, 0]
+    wrong = 0
+    for image in images:
+        cut = CUT[kind](image)
+        expected = normalise(np.pad(cut, 10, mode="constant", constant_values=cut.min()) / 255)[0, :, :, 0]
+        for levels in (cut / 255, 1 - cut / 255):
+            wrong += difference(normalise(levels)[0, :, :, 0], expected) > 20
+    assert wrong <= 0.005 * 2 * len(images)
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+@pytest.mark.parametrize("width", [0.3, 0.5, 0.7])
+def test_a_slanted_stroke_that_covers_most_of_its_picture(width, ink):
+    image = draw((60, 200), [(0.5 - width / 2, -0.5), (0.5 + width / 2, 4)], width, ink=ink, paper=255 - ink)
+    assert np.mean(np.asarray(image) == ink) == pytest.approx(width, abs=0.1)
+    with_margin = Image.new("L", (100, 240), 255 - ink)
+    with_margin.paste(image, (20, 20))
+    assert difference(pixels(image), pixels(with_margin)) < 8
+
+
 # --------------------------------------------------------------------------------------------- empty and hostile files
 
 BLANK = {

@@ -23,6 +23,9 @@ BOX, FULL = 20, 28  # side lengths: the digit, the image
 FAINTEST = 0.05  # contrast (1: black against white) below which a pixel holds no ink
 DARKEST = 0.2  # lower bound for the grey level of paper in a division, which would amplify noise
 IN_THE_BOX = 0.1  # ink that counts as part of the digit when its edges are located
+LEVELS = 64  # of the histogram in which two levels are searched
+TOUCHING = 0.02  # of the edges: with less ink there, the digit does not touch them
+NEAR_PAPER = 0.1  # grey levels at this distance from the paper count as paper
 NOTHING = "nothing is drawn on it, or too faintly; draw one digit with a dark pen on light paper."
 
 
@@ -99,18 +102,65 @@ def ink(grey: np.ndarray) -> np.ndarray:
     Paper of one grey level is subtracted exactly. On a photograph, ink is compared with the paper around it, which has
     the same illumination, and differences within the noise of the camera are ignored.
     """
-    paper: np.ndarray | float = paper_level(grey)
-    if _spread(grey - paper) > 0:
-        paper = shading(grey)
-    contrast = grey - paper
-    contrast *= np.sign(np.sum(contrast**3)) or 1  # few pixels far from the paper level outweigh many near it
-    contrast = np.maximum(contrast - 3 * _spread(contrast), 0)
-    if np.ndim(paper):
-        contrast /= np.maximum(paper, DARKEST)
+    contrast = _contrast(grey)
     drawn = contrast[contrast > FAINTEST]
     if not drawn.size:
         raise EmptyDrawingError(NOTHING)
     return np.minimum(contrast / np.quantile(drawn, 0.9), 1).astype(np.float32)
+
+
+def _contrast(grey: np.ndarray) -> np.ndarray:
+    """How far each pixel ``(H, W)`` is from the paper in the direction of ink, at least 0."""
+    paper = np.full_like(grey, paper_level(grey))
+    shaded = _spread(grey - paper) > 0
+    if shaded:
+        paper = shading(grey)
+    threshold = two_levels(grey)
+    if touches_edges(grey, paper, threshold):
+        return _contrast_of_two(grey, threshold)
+    contrast = grey - paper
+    contrast *= np.sign(np.sum(contrast**3)) or 1  # few pixels far from the paper level outweigh many near it
+    contrast = np.maximum(contrast - 3 * _spread(contrast), 0)
+    return contrast / np.maximum(paper, DARKEST) if shaded else contrast
+
+
+def touches_edges(grey: np.ndarray, paper: np.ndarray, threshold: float) -> bool:
+    """Whether the digit touches the edges of its picture: they have two levels, which ``paper`` does not explain.
+
+    Such a digit can cover most of its picture, so that its ink is taken for the paper.
+    """
+    light = float(np.mean(edges(grey) > threshold))
+    explained = float(np.mean(np.abs(edges(grey) - edges(paper)) < NEAR_PAPER))
+    return min(light, 1 - light) >= TOUCHING and explained < 1 - TOUCHING
+
+
+def _contrast_of_two(grey: np.ndarray, threshold: float) -> np.ndarray:
+    """The contrast on a picture of two levels: paper is the one that most of the edges have."""
+    along = edges(grey)
+    ink_is_light = np.mean(along > threshold) < 0.5
+    paper = float(np.median(along[(along > threshold) != ink_is_light]))
+    contrast = grey - paper if ink_is_light else paper - grey
+    of_paper = (grey > threshold) != ink_is_light
+    noise = min(3 * _spread(contrast[of_paper]), contrast.max() / 4)  # strokes blur into the little paper there is
+    return np.maximum(contrast - noise, 0)
+
+
+def two_levels(grey: np.ndarray) -> float:
+    """The threshold between two levels that explains most of the variance.
+
+    N. Otsu, "A threshold selection method from gray-level histograms", 1979.
+    """
+    counts, ends = np.histogram(grey, LEVELS, (0, 1))
+    centres, dark = (ends[:-1] + ends[1:]) / 2, np.cumsum(counts / grey.size)  # (LEVELS,)
+    sums = np.cumsum(centres * counts / grey.size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (sums[-1] * dark - sums) ** 2 / (dark * (1 - dark))
+    return float(ends[1 + np.nan_to_num(between, posinf=0).argmax()])
+
+
+def edges(grey: np.ndarray) -> np.ndarray:
+    """The grey levels along the four edges."""
+    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
 
 
 def paper_level(grey: np.ndarray) -> float:
@@ -118,7 +168,7 @@ def paper_level(grey: np.ndarray) -> float:
 
     The most frequent level would not do: a thick digit can cover more of its picture than the paper does.
     """
-    edge = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    edge = float(np.median(edges(grey)))
     return edge if np.mean(np.abs(grey - edge) < 0.1) > 0.2 else float(np.median(grey))
 
 
