@@ -5,6 +5,7 @@ import math
 import os
 import shlex
 import sys
+from contextlib import suppress
 from typing import Any
 
 from tinycnn.distributed.communicator import Communicator, join
@@ -54,13 +55,10 @@ def _load_mpi() -> Any:
 
 def _timeout_s() -> float:
     text = os.environ.get(TIMEOUT, str(TIMEOUT_S))
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds > 0:
-        raise SettingError(f"{TIMEOUT}={text}: expected a number of seconds above 0")
-    return seconds
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise SettingError(f"{TIMEOUT}={text}: expected a number of seconds above 0")
 
 
 def _place_on_machine(world: Any) -> tuple[int, int]:

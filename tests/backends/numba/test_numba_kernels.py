@@ -7,7 +7,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-import numba
 import numpy as np
 import pytest
 
@@ -15,7 +14,6 @@ from tinycnn.backends import threads
 from tinycnn.backends.numba.kernels import conv_plan as plans
 from tinycnn.backends.numba.kernels.arrays import aligned_empty
 from tinycnn.backends.numba.kernels.conv_plan import conv_plan
-from tinycnn.backends.numba.kernels.jit import kernel
 
 
 @dataclass(frozen=True)
@@ -317,29 +315,6 @@ def test_thread_count_does_not_change_a_bit():
     sums = case.plan.gradients(weight_parts.sum(axis=0), bias_parts.sum(axis=0))
     for got, want in zip((*sums, grad_x), gradients, strict=True):
         assert got.tobytes() == want.tobytes()
-
-
-def test_kernels_compile_without_a_writable_cache(monkeypatch):
-    compile_function = numba.njit
-
-    def refuse(function=None, cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return compile_function(function, **options) if function else compile_function(**options)
-
-    monkeypatch.setattr(numba, "njit", lambda *functions, **options: lambda function: refuse(function, **options))
-
-    def double(a):
-        return 2 * a
-
-    assert kernel(double)(21) == 42
-
-
-def test_an_unknown_lane_count_raises():
-    environment = {**os.environ, "TINYCNN_SIMD_LANES": "5"}
-    command = [sys.executable, "-c", "import tinycnn.backends.numba.kernels.lanes"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    assert "TINYCNN_SIMD_LANES='5': expected one of 16, 8, 4, 0" in result.stderr
 
 
 def test_float64_raises():

@@ -5,12 +5,17 @@ file or another lane count. Both are therefore part of the kernel's name, and so
 """
 
 import hashlib
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numba
 
+from .cache import cache_of
 from .lanes import LANES
 
 # "contract" fuses a * b + c. The other fast-math flags are off: NaNs must stay NaNs to show that a run diverges.
@@ -27,17 +32,50 @@ STAMP = source_stamp()
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile `function` on its first call with each combination of argument types.
-
-    The cache on disk is left out where Numba finds no folder that it can write to.
-    """
+    """Compile `function` on its first call with each combination of argument types, or load it from the disk."""
     function.__qualname__ = f"{function.__name__}_{LANES}lanes_{STAMP}"
-    try:
-        return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no writable folder for the cache
-        return numba.njit(**OPTIONS)(function)
+    compiled = numba.njit(**OPTIONS)(function)
+    compiled._cache = cache_of(function)
+    compiled.compile = signals_afterwards()(compiled.compile)
+    return compiled
 
 
 def inlined(function: Callable) -> Callable:
     """A helper for kernels, always inlined: a real call would write tiles to memory."""
     return numba.njit(forceinline=True, **OPTIONS)(function)
+
+
+_signals_wait = False
+
+
+@contextmanager
+def signals_afterwards() -> Iterator[None]:
+    """Handle Ctrl-C and SIGTERM at the end of the block; a second signal at once.
+
+    LLVM calls Python while it compiles, and Python drops an exception that is raised in such a call: KeyboardInterrupt
+    would be lost, and with it the compiled kernel.
+    """
+    global _signals_wait
+    if _signals_wait or threading.current_thread() is not threading.main_thread():  # Python handles signals only there
+        yield
+        return
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            before[number](number, frame)
+
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if callable(handler)}
+    try:
+        _signals_wait = True
+        for number in before:
+            signal.signal(number, receive)
+        yield
+    finally:
+        _signals_wait = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if received:
+            signal.raise_signal(received[0])

@@ -4,21 +4,23 @@ import os
 
 import llvmlite.binding as llvm
 
+from tinycnn.errors import BackendError
+
 LANE_COUNTS = {"16": 16, "8": 8, "4": 4, "0": 0}
 
 
 def choose_lanes() -> int:
     """16 with AVX-512, 8 with AVX2, else 4 (NEON, SSE). TINYCNN_SIMD_LANES overrides it; 0 stands for plain loops.
 
-    Raises ValueError for another value of TINYCNN_SIMD_LANES.
+    Raises BackendError for another value of TINYCNN_SIMD_LANES.
     """
     requested = os.environ.get("TINYCNN_SIMD_LANES", "")
     if requested in LANE_COUNTS:
         return LANE_COUNTS[requested]
     if requested:
-        raise ValueError(
-            f"TINYCNN_SIMD_LANES={requested!r}: expected one of {', '.join(LANE_COUNTS)}; unset it to let the CPU "
-            "decide"
+        raise BackendError(
+            f"TINYCNN_SIMD_LANES={requested!r}: expected one of {', '.join(LANE_COUNTS)}; "
+            "`unset TINYCNN_SIMD_LANES` to let the CPU decide"
         )
     features = llvm.get_host_cpu_features()
     return 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
