@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from functools import partial
 
 import matplotlib
 import numpy as np
@@ -256,3 +257,30 @@ def test_histograms_of_numbers_near_the_largest(dtype):
     """The deviation of weights ±1e30 is 1e30; their squares do not fit into float32."""
     weights = {"weight": np.array([1e30, -1e30] * 50, dtype)}
     assert any("σ 1e+30" in text for text in texts(plots.histograms(weights, weights)))
+
+
+def values_of_a_wild_run(shape, extreme):
+    values = np.resize(np.array([-3e38, 3e38], np.float32), shape)
+    values.flat[: values.size // 2] = extreme
+    return values
+
+
+@pytest.mark.parametrize("extreme", [3e38, np.inf, -np.inf, np.nan])
+def test_pictures_of_a_wild_run_are_drawn_without_warnings(extreme):
+    """The greatest numbers of float32, whose squares, sums and differences float32 cannot hold."""
+    images, wild = example(4, 1)[0], partial(values_of_a_wild_run, extreme=extreme)
+    histograms = plots.histograms({"w": wild(48)}, {"w": wild(48)})
+    for figure in (
+        plots.filters(wild((3, 3, 1, 8)), "conv2d_1"),
+        plots.feature_maps(images[0], {"conv2d_1": wild((9, 9, 4)), "dense_1": wild(10)}, NAMES[10]),
+        plots.saliency_maps(images[:2], wild(images[:2].shape), ["a", "b"]),
+        histograms,
+    ):
+        assert pixels(figure).std() > 1
+    expected = "w  (σ 2.6e+38)" if np.isfinite(extreme) else "w  (σ 3e+38, 24 not finite)"  # 2.6: √6.75
+    assert expected in texts(histograms)
+
+
+def test_a_histogram_without_a_finite_value():
+    nothing = np.full(7, np.nan)
+    assert "w  (σ –, 7 not finite)" in texts(plots.histograms({"w": nothing}, {"w": nothing}))

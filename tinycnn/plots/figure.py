@@ -58,11 +58,21 @@ def as_picture(image: np.ndarray) -> np.ndarray:
     return image if image.shape[2] == 3 else np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)  # (H, W, 3)
 
 
+def drawable(values: np.ndarray) -> np.ndarray:
+    """``values`` in float64, in which sums and squares of float32 do not overflow; NaN, not drawn, for infinities."""
+    return np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+
+
+def greatest(values: np.ndarray) -> float:
+    """The greatest absolute value, the end of a colour scale; not 0, and NaN does not count."""
+    return float(np.abs(np.nan_to_num(values)).max(initial=1e-12))
+
+
 def mosaic(tiles: np.ndarray, columns: int, gap: tuple[int, int] = (1, 1)) -> np.ndarray:
     """Arrange tiles ``(T, H, W, ...)`` in rows of ``columns``, with NaN in the gaps ``(below, right)`` of each tile."""
     count, H, W, *rest = tiles.shape
     rows = -(-count // columns)
-    sheet = np.full((rows, H + gap[0], columns, W + gap[1], *rest), np.nan, np.float32)
+    sheet = np.full((rows, H + gap[0], columns, W + gap[1], *rest), np.nan)
     for i, tile in enumerate(tiles):
         sheet[i // columns, :H, i % columns, :W] = tile
     return sheet.reshape(rows * (H + gap[0]), columns * (W + gap[1]), *rest)[: -gap[0] or None, : -gap[1] or None]

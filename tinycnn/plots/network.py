@@ -15,6 +15,8 @@ from tinycnn.plots.figure import (
     WIDTH,
     as_picture,
     caption_size,
+    drawable,
+    greatest,
     image_axes,
     mosaic,
     new_figure,
@@ -34,10 +36,10 @@ def filters(weight: np.ndarray, name: str) -> Figure:
     One input channel gives one tile per filter; more give a column per filter and a row per input channel.
     """
     C, F = (min(size, MAX_FILTERS) for size in weight.shape[2:])
-    tiles = np.moveaxis(weight[:, :, :C, :F], (2, 3), (0, 1))  # (C, F, KH, KW)
+    tiles = np.moveaxis(drawable(weight[:, :, :C, :F]), (2, 3), (0, 1))  # (C, F, KH, KW)
     columns = F if C > 1 else min(F, 8)
     sheet = mosaic(tiles.reshape(-1, *weight.shape[:2]), columns)
-    scale = max(float(np.abs(tiles).max()), 1e-12)
+    scale = greatest(tiles)
     height = (WIDTH - 0.9) * min(sheet.shape[0] / sheet.shape[1], 1.5)
     figure = new_figure(height + 0.6)
     axes = image_axes(figure.subplots())
@@ -97,12 +99,13 @@ def _changed_outputs(activations: Mapping[str, np.ndarray]) -> dict[str, np.ndar
 
 def _sheet(output: np.ndarray) -> np.ndarray:
     """``(OH, OW, F)`` → its maps side by side; ``(units,)`` → a strip of cells."""
+    output = drawable(output)
     if output.ndim == 3:
         maps = np.moveaxis(output[:, :, :MAX_MAPS], 2, 0)  # (F, OH, OW)
         return mosaic(maps, min(MAPS_PER_ROW, len(maps)))
     row = output.ravel()
     columns = min(CELLS_PER_ROW, len(row))
-    cells = np.full((-(-len(row) // columns), columns), np.nan, np.float32)
+    cells = np.full((-(-len(row) // columns), columns), np.nan)
     cells.flat[: len(row)] = row
     return cells
 
@@ -119,14 +122,17 @@ def saliency_maps(images: np.ndarray, gradients: np.ndarray, captions: Sequence[
     for top, below, image, gradient, caption in zip(*rows, images, gradients, captions, strict=True):
         image_axes(top).imshow(as_picture(image), interpolation="nearest")
         top.set_title(caption, fontsize=caption_size(captions, tile, most=9))
-        slope = gradient.sum(axis=2)  # (H, W)
-        scale = max(float(np.abs(slope).max()), 1e-12)
+        slope = drawable(gradient).sum(axis=2)  # (H, W)
+        scale = greatest(slope)
         image_axes(below).imshow(slope, cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
     return figure
 
 
 def histograms(weights: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> Figure:
-    """Histograms of each parameter and of its gradient, one row per parameter, with counts on a log scale."""
+    """Histograms of each parameter and of its gradient, one row per parameter, with counts on a log scale.
+
+    Values that are not finite are counted in the title.
+    """
     names = list(weights)
     figure = new_figure(0.4 + 0.92 * len(names))
     for row, name in zip(figure.subplots(len(names), 2, squeeze=False), names, strict=True):
@@ -136,12 +142,15 @@ def histograms(weights: Mapping[str, np.ndarray], gradients: Mapping[str, np.nda
 
 
 def _draw_histogram(axes: Axes, values: np.ndarray, colour: str, title: str) -> None:
-    values = values.astype(np.float64)  # the squares of large float32 numbers would overflow
-    counts, edges = np.histogram(values, bins=min(60, max(5, values.size)))
+    values = drawable(values)
+    finite = values[np.isfinite(values)]
+    counts, edges = np.histogram(finite, bins=min(60, max(5, values.size)))
     plain_axes(axes).stairs(counts, edges, fill=True, color=colour)
-    axes.set_yscale("log")
+    axes.set_yscale("log" if finite.size else "linear")
     axes.set_ylim(0.7, 2 * max(counts.max(), 1))
-    axes.set_title(f"{title}  (σ {values.std():.2g})", fontsize=SMALL, loc="left", pad=2)
+    spread = f"σ {finite.std():.2g}" if finite.size else "σ –"
+    lost = f", {values.size - finite.size:,} not finite" * (finite.size < values.size)
+    axes.set_title(f"{title}  ({spread}{lost})", fontsize=SMALL, loc="left", pad=2)
     axes.tick_params(labelsize=7)
     axes.minorticks_off()
     axes.locator_params(axis="x", nbins=5)

@@ -78,6 +78,7 @@ class Drawn:
     seconds: float
 
 
+@np.errstate(all="ignore")  # a network after a wild run is drawn as it is
 def draw(output: Path, model: Sequential, dataset: Dataset, results: dict[str, Any]) -> Drawn:
     """Write every picture and ``report.html`` into the folder ``output``; raises OSError where it cannot be written."""
     start = time.perf_counter()
