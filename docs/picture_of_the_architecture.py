@@ -30,7 +30,12 @@ ROWS: list[tuple[str, str, list[str], str]] = [  # role, colour, rooms, what the
     ("engine", "#dceef3", ["tensor", "data"], "automatic differentiation; data sets as arrays"),
     ("machines", "#dfe7f5", ["backends"], "the kernels, on NumPy, Numba and CuPy; base.py is the contract"),
     ("ranks", "#dfe7f5", ["distributed"], "several processes that train one network"),
-    ("foundation", "#e8e8ec", ["files", "errors", "version"], "writing files safely; the exceptions; the version"),
+    (
+        "foundation",
+        "#e8e8ec",
+        ["files", "errors", "version", "starting"],
+        "files, exceptions, version; Ctrl-C at the start",
+    ),
 ]
 # The path of a batch: number, room, colour of the direction, what happens.
 STEPS = [

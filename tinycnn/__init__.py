@@ -13,6 +13,9 @@ needed beside it (training, data sets, files, plots) is imported when it is firs
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tinycnn import starting as _starting  # noqa: F401  (first: Ctrl-C while a command loads what follows)
+
+# isort: split
 from tinycnn import errors, initializers, layers, models, ops, optim
 from tinycnn.backends import available_backends, get_backend, register_backend, use_backend
 from tinycnn.backends.base import register_kernel

@@ -15,8 +15,9 @@ from typing import Any
 
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import TinyCNNError, in_words
-from tinycnn.run.console import discard_output
+from tinycnn.run.console import STANDARD_OUTPUT, discard_output, standard_streams
 from tinycnn.run.option_names import OptionNames
+from tinycnn.run.stop_signals import EndingSignals, Stopped
 from tinycnn.version import __version__
 
 COMMANDS = [
@@ -74,24 +75,48 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 for success, 2 for an error, which is reported on stderr."""
     words = sys.argv[1:] if arguments is None else arguments
-    parser, commands = make_parser()
-    in_options: Callable[[str], str] = OptionNames(commands[words[0]]) if words and words[0] in commands else str
     try:
-        if "--distributed" in words:
-            from tinycnn.distributed import start
+        with standard_streams(), EndingSignals() as signals:
+            code, failure = outcome(words, signals)
+            return get_communicator().finish(code, failure)
+    except Stopped as second:  # a second signal, while the first was being reported
+        return second.exit_code
 
-            start()  # before anything is printed: from here on only rank 0 prints
-        options = parser.parse_args(words)
-        if options.run is None:
-            parser.print_help()
-            return 0
-        code, failure = options.run(options) or 0, ""
-        sys.stdout.flush()
-    except BrokenPipeError:
-        discard_output()
-        code, failure = PIPE_CLOSED, ""
-    except KeyboardInterrupt:
-        code, failure = INTERRUPTED, "interrupted"
-    except (TinyCNNError, OSError, MemoryError) as error:  # OSError: a full disk; MemoryError: data that is too large
-        code, failure = 2, f"error: {in_options(in_words(error))}"
-    return get_communicator().finish(code, failure)
+
+def outcome(words: list[str], signals: EndingSignals) -> tuple[int, str]:
+    """Run a command; returns its exit code, and the sentence for stderr if it failed."""
+    in_options: Callable[[str], str] = str
+    try:
+        parser, commands = make_parser()
+        if words and words[0] in commands:
+            in_options = OptionNames(commands[words[0]])
+        try:
+            return execute(words, parser), ""
+        finally:
+            sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
+            discard_output()
+        stopped = error if isinstance(error, Stopped) else signals.stopped  # a lost signal causes any other error
+        if stopped:
+            return stopped.exit_code, str(stopped)
+        if isinstance(error, KeyboardInterrupt):
+            return INTERRUPTED, "interrupted"
+        if isinstance(error, BrokenPipeError) and error.filename == STANDARD_OUTPUT:
+            return PIPE_CLOSED, ""
+        if isinstance(error, TinyCNNError | OSError | MemoryError):  # MemoryError: data that is too large
+            return 2, f"error: {in_options(in_words(error))}"
+        raise
+
+
+def execute(words: list[str], parser: argparse.ArgumentParser) -> int:
+    """Run the command that ``words`` name; returns its exit code."""
+    if "--distributed" in words:
+        from tinycnn.distributed import start
+
+        start()  # before anything is printed: from here on only rank 0 prints
+    options = parser.parse_args(words)
+    if options.run is None:
+        parser.print_help()
+        return 0
+    return options.run(options) or 0
