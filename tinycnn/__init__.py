@@ -10,12 +10,12 @@ The mathematics is in ``tinycnn.tensor`` (the autograd engine) and ``tinycnn.ops
 needed beside it (training, data sets, files, plots) is imported when it is first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from tinycnn import starting as _starting  # noqa: F401  (first: Ctrl-C while a command loads what follows)
 
 # isort: split
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from tinycnn import errors, initializers, layers, models, ops, optim
 from tinycnn.backends import available_backends, get_backend, register_backend, use_backend
 from tinycnn.backends.base import register_kernel

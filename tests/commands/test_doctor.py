@@ -1,6 +1,8 @@
 """``tinycnn doctor``: what it finds on this machine, and what it prints on simulated ones."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import tinycnn
 from tinycnn import backends
 from tinycnn.backends import cuda_driver
 from tinycnn.backends.cuda_driver import GPU, Driver, card_is_plugged_in, cupy_package, find_driver
-from tinycnn.commands import doctor, main
+from tinycnn.commands import doctor, main, make_parser
 from tinycnn.errors import BackendError
 
 NEW = Driver((13, 0), [GPU("NVIDIA H200", "9.0", 141 << 30)])
@@ -121,6 +123,77 @@ def test_timed_kernels_give_correct_results():
     assert doctor.product_seconds(backend, 10) > 0
 
 
+# ---------------------------------------------------------------------------------------------- the advice, followed
+
+
+@pytest.fixture
+def no_room(tmp_path, monkeypatch):
+    """No folder has room for compiled kernels, except those in ``tmp_path / "room"``."""
+    pytest.importorskip("numba")
+    (tmp_path / "room").mkdir()
+
+    def write(path, content):
+        if tmp_path / "room" not in path.parents:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        path.write_bytes(content)
+
+    monkeypatch.setattr(doctor, "write_atomically", write)
+    return tmp_path / "room"
+
+
+def test_a_full_disk_under_the_compiled_kernels(no_room, monkeypatch):
+    monkeypatch.setenv("HOME", str(no_room))
+    finding = doctor.numba_finding()
+    assert finding.works
+    assert "compiled kernels are not cached (" in finding.found
+    assert ": No space left on device)" in finding.found
+    assert finding.repair == f"export NUMBA_CACHE_DIR={no_room / '.numba'}"
+    assert f"to improve: {finding.repair}" in doctor.line(finding)
+    assert doctor.why_no_room(no_room) is None
+    assert list(no_room.iterdir()) == []
+
+
+def test_without_room_at_home_neither_the_disks_are_shown(no_room, monkeypatch):
+    monkeypatch.setenv("HOME", str(no_room.parent))
+    assert doctor.numba_finding().repair == "df -h"
+
+
+def test_no_folder_at_all_for_compiled_kernels(no_room, monkeypatch):
+    from tinycnn.backends.numba.kernels import cache, plain
+
+    monkeypatch.setattr(plain.im2col, "_cache", cache.NullCache())
+    monkeypatch.setattr(cache, "failures", {cache.UNWRITABLE: "no locator available"})
+    assert "compiled kernels are not cached (no locator available)" in doctor.numba_finding().found
+
+
+@pytest.mark.parametrize("refusal", ["backend 'numba' is off: `unset NUMBA_DISABLE_JIT`, or use `backend=\"numpy\"`"])
+@pytest.mark.usefixtures("no_cupy")
+def test_auto_and_doctor_agree_on_a_backend_that_cannot_be_loaded(refusal, monkeypatch, capsys):
+    def refuse():
+        raise BackendError(refusal)
+
+    monkeypatch.setitem(backends._LOADERS, "numba", refuse)
+    monkeypatch.delitem(backends._loaded, "numba", raising=False)
+    code, text = report(capsys, "--no-speed")
+    assert code == 0
+    assert text.count("to repair: unset NUMBA_DISABLE_JIT\n") == 2
+    assert text.splitlines()[-1] == "Training works here with --backend numpy; --backend auto selects numpy."
+    assert backends.load_backend("auto").name == "numpy"
+
+
+def test_doctor_reports_an_automatic_backend_that_fails():
+    expected = "Training works here with --backend numpy; --backend auto selects numba, which fails."
+    assert doctor.verdict(["numpy"], "numba") == expected
+
+
+def test_a_wrong_result_is_examined_with_a_command_that_every_installation_has(monkeypatch):
+    monkeypatch.setattr(doctor, "tiny_losses", lambda name: [1.0, {"numpy": 0.5, "mine": 0.7}[name]])
+    advice = doctor.training_finding("mine").repair
+    assert advice == "tinycnn gradcheck --backend mine --kernels"
+    options = make_parser()[0].parse_args(advice.replace("mine", "numba").split()[1:])
+    assert (options.backend, options.kernels) == ("numba", True)
+
+
 # ------------------------------------------------------------------------------------------------------- CuPy and GPUs
 
 
@@ -163,9 +236,15 @@ def test_the_report_names_the_gpu():
     ("driver", "repair"),
     [(Driver((13, 0), []), "unset CUDA_VISIBLE_DEVICES"), (Driver((13, 0), [], error=999), "nvidia-smi")],
 )
-def test_a_driver_that_does_not_work_is_reported_with_a_remedy(driver, repair):
+def test_a_driver_that_does_not_work_is_reported_with_a_remedy(driver, repair, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     finding = doctor.gpu_finding(driver)
     assert (finding.works, finding.repair) == (False, repair)
+
+
+def test_a_variable_that_is_not_set_is_not_to_be_unset(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert doctor.gpu_finding(Driver((13, 0), [])).repair == "nvidia-smi"
 
 
 @pytest.mark.parametrize(("plugged_in", "works"), [(True, False), (False, None)])

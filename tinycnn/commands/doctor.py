@@ -7,13 +7,16 @@ Exit codes: 0 if at least one backend trains, 1 if none does.
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 import re
+import shlex
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +26,15 @@ from tinycnn.backends import load_backend, use_backend
 from tinycnn.backends.base import Backend
 from tinycnn.backends.cuda_driver import Driver, card_is_plugged_in, cupy_package, find_driver
 from tinycnn.backends.threads import get_threads
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, in_words
+from tinycnn.files import write_atomically
 from tinycnn.train.trainer import Trainer
 from tinycnn.version import __version__
 
 TRIES = 5
 CPU_COPY_BYTES, CPU_MATRIX = 128 << 20, 1024
 GPU_COPY_BYTES, GPU_MATRIX = 1 << 30, 8192
+KERNELS_BYTES = 1 << 20  # the compiled kernels of one network
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         for finding in findings:
             print(line(finding))
-        print(f"\n{verdict(usable)}")
+        print(f"\n{verdict(usable, load_backend('auto').name)}")
     return 0 if usable else 1
 
 
@@ -70,17 +75,18 @@ def line(finding: Finding) -> str:
     """The finding as one line of text, and a second one with the repair, if any."""
     mark = {True: "ok", False: "fails", None: "-"}[finding.works]
     text = f"{finding.name:<18} {mark:<5}  {finding.found}"
-    purpose = "to repair" if finding.works is False else "to install"
+    purpose = {False: "to repair", True: "to improve", None: "to install"}[finding.works]
     if finding.works is None and finding.name.startswith("data "):
         purpose = "to download"
     return text + (f"\n{'':<26}{purpose}: {finding.repair}" if finding.repair else "")
 
 
-def verdict(usable: list[str]) -> str:
-    """The last line."""
+def verdict(usable: list[str], automatic: str) -> str:
+    """The last line: the backends that train here, and the one that auto selects."""
     if not usable:
         return "No backend trains here: start with the first line that fails."
-    return f"Training works here with --backend {' or '.join(usable)}; --backend auto selects {usable[0]}."
+    fails = "" if automatic in usable else ", which fails"
+    return f"Training works here with --backend {' or '.join(usable)}; --backend auto selects {automatic}{fails}."
 
 
 def examine(driver: Driver | None, *, speed: bool) -> Iterator[Finding]:
@@ -120,21 +126,37 @@ def command_in(sentence: str) -> str:
 def numba_finding() -> Finding:
     """Compile one kernel, or load it from the cache, and run it."""
     backend = load_backend("numba")
-    from tinycnn.backends.numba.kernels import lanes, plain
+    from tinycnn.backends.numba.kernels import cache, lanes, plain
 
     start = time.perf_counter()
     cols = backend.im2col(np.ones((1, 4, 4, 1), np.float32), (3, 3), (1, 1), (0, 0))
     took_s = time.perf_counter() - start
     if cols.sum() != 36:
         return Finding("numba", False, "a kernel gave a wrong result", "pip install --force-reinstall numba llvmlite")
-    folder = vars(plain)["im2col"].stats.cache_path
     text = f"{importlib.metadata.version('numba')}, {get_threads()} threads, {lanes.LANES or 'no'} floats per SIMD "
     text += f"register; a kernel was compiled and ran in {took_s:.1f} s; "
-    if folder is None:
-        return Finding(
-            "numba", True, text + "no folder for compiled kernels is writable", "export NUMBA_CACHE_DIR=$HOME/.numba"
-        )
-    return Finding("numba", True, f"{text}compiled kernels are cached in {folder}")
+    folder = vars(plain)["im2col"].stats.cache_path
+    reason = why_no_room(folder) if folder else cache.failures.get(cache.UNWRITABLE, "no folder is writable")
+    if reason is None:
+        return Finding("numba", True, f"{text}compiled kernels are cached in {folder}")
+    return Finding("numba", True, f"{text}compiled kernels are not cached ({reason})", another_folder())
+
+
+def why_no_room(folder: str | Path) -> str | None:
+    """The reason why compiled kernels cannot be written to ``folder``; None if they can."""
+    trial = Path(folder) / f"doctor-{os.getpid()}"
+    try:
+        write_atomically(trial, bytes(KERNELS_BYTES))
+        trial.unlink()
+    except OSError as error:
+        return in_words(error)
+    return None
+
+
+def another_folder() -> str:
+    """The command that moves compiled kernels to the home folder if there is room, else one that shows the disks."""
+    home = Path("~").expanduser()
+    return "df -h" if why_no_room(home) else f"export NUMBA_CACHE_DIR={shlex.quote(str(home / '.numba'))}"
 
 
 def gpu_finding(driver: Driver | None) -> Finding:
@@ -147,7 +169,10 @@ def gpu_finding(driver: Driver | None) -> Finding:
     if driver.error:
         return Finding("gpu", False, f"{version}, which does not start (CUDA error {driver.error})", "nvidia-smi")
     if not driver.gpus:
-        return Finding("gpu", False, f"{version}, but it shows no GPU", "unset CUDA_VISIBLE_DEVICES")
+        hidden = "CUDA_VISIBLE_DEVICES" in os.environ
+        return Finding(
+            "gpu", False, f"{version}, but it shows no GPU", "unset CUDA_VISIBLE_DEVICES" if hidden else "nvidia-smi"
+        )
     names = "; ".join(
         f"{gpu.name}, compute capability {gpu.capability}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in driver.gpus
     )
@@ -218,7 +243,8 @@ def training_finding(name: str) -> Finding:
     """Two steps of a tiny network, compared with those of the NumPy backend."""
     losses, expected = tiny_losses(name), tiny_losses("numpy")
     if not np.allclose(losses, expected, rtol=1e-3):
-        return Finding(f"train {name}", False, f"losses {losses} instead of {expected}", "python -m pytest -q tests")
+        found = f"losses {losses} instead of {expected}"
+        return Finding(f"train {name}", False, found, f"tinycnn gradcheck --backend {name} --kernels")
     return Finding(f"train {name}", True, "a tiny network learns")
 
 

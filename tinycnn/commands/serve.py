@@ -61,8 +61,6 @@ def run(options: argparse.Namespace) -> None:
             print(f"{options.model_file}: draw at {address(options.host, port)} (Ctrl-C ends)", flush=True)
             app = create_app(predictor, decoder.decode, ["localhost", options.host] if is_loopback(bound) else None)
             make_server(app, decoder.stop).run(sockets=[listener])
-    except KeyboardInterrupt:
-        print()
     finally:
         decoder.stop()
 
