@@ -15,13 +15,15 @@ import tinycnn
 from tinycnn import explain, metrics, plots
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential, Softmax
+from tinycnn.layers.metadata import MAX_CLASS_NAME_LENGTH
 from tinycnn.plots import graph
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import EpochResult
 
 NAMES = {
     1: ("one",), 2: ("no", "yes"), 10: tuple("0123456789"),
-    26: tuple("abcdefghijklmnopqrstuvwxyz"), 12: tuple(f"a long <class> & name {i}" for i in range(12)),
+    26: tuple("abcdefghijklmnopqrstuvwxyz"),
+    12: tuple(f"{i:02} $\\frac$ name of a <class> & ".ljust(100, "x") for i in range(12)),
 }  # fmt: skip
 
 
@@ -70,7 +72,7 @@ def every_picture(classes, channels):
         "curves": plots.curves(EPOCHS, Scores(0.3, 0.8)),
         "filters": plots.filters(weight, "conv2d_1"),
         "feature_maps": plots.feature_maps(images[0], explain.activations(model, images[0]), names),
-        "saliency_maps": plots.saliency_maps(images[:3], saliency, ["a", "b", "c"]),
+        "saliency_maps": plots.saliency_maps(images[:3], saliency, [f"predicted {names[k]}" for k in labels[:3]]),
         "histograms": plots.histograms(weights, gradients),
     }
 
@@ -92,6 +94,13 @@ def test_every_picture_for_every_number_of_classes_and_channels(classes, channel
         picture = pixels(figure)
         assert picture.std() > 1, name
         assert is_whole(picture), name
+
+
+def test_the_longest_class_names_are_cut_and_are_not_formulas():
+    assert {len(name) for name in NAMES[12]} == {MAX_CLASS_NAME_LENGTH}
+    scores = metrics.class_scores(np.eye(12, dtype=int))
+    shown = [text.replace(r"\$", "$") for text in texts(plots.precision_recall(scores, NAMES[12]))]
+    assert {text for text in shown if text.startswith("07")} == {"07 $\\frac$ name of a <class…"}
 
 
 def test_is_whole_detects_a_picture_that_is_cut_off():

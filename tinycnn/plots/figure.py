@@ -20,6 +20,7 @@ with requires("matplotlib", "drawing pictures"):
 WIDTH = 5.6  # inches
 DPI = 150
 SMALL = 8  # points; the default is 10
+MAX_LETTERS = 28  # of a class name beside a row, where it takes less than half of the width
 BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#9a9a9a", "#222222"  # Okabe and Ito
 SIGNED = "PuOr_r"  # orange above zero, purple below, white at zero
 RIGHT, WRONG = "✓", "✗"
@@ -76,6 +77,11 @@ def mosaic(tiles: np.ndarray, columns: int, gap: tuple[int, int] = (1, 1)) -> np
     for i, tile in enumerate(tiles):
         sheet[i // columns, :H, i % columns, :W] = tile
     return sheet.reshape(rows * (H + gap[0]), columns * (W + gap[1]), *rest)[: -gap[0] or None, : -gap[1] or None]
+
+
+def short_name(name: str, most: int = MAX_LETTERS) -> str:
+    """A class name as text in a picture: cut at ``most`` letters; ``$`` does not begin a formula of Matplotlib."""
+    return (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
 
 
 def caption_size(captions: Sequence[str], tile: float, most: float = SMALL) -> float:

@@ -20,16 +20,17 @@ from tinycnn.plots.figure import (
     caption_size,
     image_axes,
     new_figure,
+    short_name,
 )
 
 MAX_TITLE = 11  # letters above an image at full font size
-MAX_LETTERS = 14  # of a class name
+MAX_LETTERS = 14  # of a class name above an image or beside its bar
 MAX_BARS = 10  # with more classes, only the most probable ones are drawn
 
 
 def first_images(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Figure:
     """The first 25 of ``images (N, H, W, C)`` bytes, each under its class name; ``labels (N,)``."""
-    captions = [class_names[label] for label in labels[:25]]
+    captions = [short_name(class_names[label], MAX_LETTERS) for label in labels[:25]]
     return image_grid(images[:25], captions, columns=5)
 
 
@@ -49,7 +50,8 @@ def misclassified(
     captions = []
     for i in chosen:
         predicted = int(probs[i].argmax())
-        captions.append(f"{WRONG} {class_names[predicted]} {percent(probs[i, predicted])}\nis {class_names[labels[i]]}")
+        theirs, true = (short_name(class_names[k], MAX_LETTERS) for k in (predicted, labels[i]))
+        captions.append(f"{WRONG} {theirs} {percent(probs[i, predicted])}\nis {true}")
     return image_grid(images[chosen], captions, columns=5, lines=2)
 
 
@@ -111,7 +113,7 @@ def draw_prediction(axes: Axes, image: np.ndarray, label: int, p: np.ndarray, cl
     predicted = int(p.argmax())
     right, colour = predicted == label, verdict_colour(predicted == label)
     image_axes(axes).imshow(as_picture(image), interpolation="nearest")
-    predicted_name, true_name = short_name(class_names[predicted]), short_name(class_names[label])
+    predicted_name, true_name = (short_name(class_names[k], MAX_LETTERS) for k in (predicted, label))
     lines = [f"{RIGHT} {predicted_name}"] if right else [f"{WRONG} {predicted_name}", f"is {true_name}"]
     title = (", " if sum(map(len, lines)) <= MAX_TITLE else "\n").join(lines)
     size = min(10, 10 * MAX_TITLE / max(map(len, lines)))  # points
@@ -131,7 +133,7 @@ def draw_probabilities(axes: Axes, label: int, p: np.ndarray, class_names: Seque
     bars = axes.barh(np.arange(len(shown)), p[shown], color=colours, height=0.75)
     if predicted != label:
         bars[row].set(hatch="////", edgecolor="white")
-    axes.set_yticks(np.arange(len(shown)), [short_name(class_names[k]) for k in shown], fontsize=7)
+    axes.set_yticks(np.arange(len(shown)), [short_name(class_names[k], MAX_LETTERS) for k in shown], fontsize=7)
     for k, text in zip(shown, axes.get_yticklabels(), strict=True):
         text.set_fontweight("bold" if k == label else "normal")
     axes.set_xticks([0, 1], ["0", "1"], fontsize=7)
@@ -145,11 +147,6 @@ def draw_probabilities(axes: Axes, label: int, p: np.ndarray, class_names: Seque
 def verdict_colour(right: bool) -> str:
     """Blue for right, orange for wrong."""
     return BLUE if right else ORANGE
-
-
-def short_name(name: str) -> str:
-    """A class name, cut at ``MAX_LETTERS`` letters."""
-    return name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…"
 
 
 def percent(fraction: float) -> str:

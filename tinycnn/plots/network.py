@@ -21,6 +21,7 @@ from tinycnn.plots.figure import (
     mosaic,
     new_figure,
     plain_axes,
+    short_name,
 )
 
 MAX_FILTERS = 32  # per side of the table of filters
@@ -71,7 +72,7 @@ def feature_maps(image: np.ndarray, activations: Mapping[str, np.ndarray], class
         axes.set_aspect("equal" if shown[name].ndim == 3 else "auto")
         _title(axes, name, shown[name].shape)
     if shown[name].shape == (len(class_names),) and len("".join(class_names)) <= MAX_LETTERS:
-        axes.set_xticks(np.arange(len(class_names)), class_names, fontsize=SMALL)
+        axes.set_xticks(np.arange(len(class_names)), list(map(short_name, class_names)), fontsize=SMALL)
         axes.tick_params(length=0)
     return figure
 
@@ -116,7 +117,7 @@ def saliency_maps(images: np.ndarray, gradients: np.ndarray, captions: Sequence[
     Orange: a brighter pixel raises the score of the class; purple: it lowers the score. The channels are summed.
     """
     H, W = images.shape[1:3]
-    tile = WIDTH / len(images)
+    tile, captions = WIDTH / len(images), list(map(short_name, captions))
     figure = new_figure(2 * tile * H / W + 0.3)
     rows = figure.subplots(2, len(images), squeeze=False, gridspec_kw={"hspace": 0.0})
     for top, below, image, gradient, caption in zip(*rows, images, gradients, captions, strict=True):

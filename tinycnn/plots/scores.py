@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tinycnn.metrics import ClassScores
-from tinycnn.plots.figure import BLUE, GREEN, INK, ORANGE, SMALL, WIDTH, new_figure, plain_axes
+from tinycnn.plots.figure import BLUE, GREEN, INK, ORANGE, SMALL, WIDTH, new_figure, plain_axes, short_name
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import EpochResult
 
@@ -27,7 +27,7 @@ def class_distribution(counts: dict[str, np.ndarray], class_names: Sequence[str]
         style: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
         bars = axes.barh(rows + (i - (len(counts) - 1) / 2) * height, numbers, height, label=part, **style)
         axes.bar_label(bars, [f"{number:,}" for number in numbers], padding=3, fontsize=SMALL)
-    axes.set_yticks(rows, class_names)
+    axes.set_yticks(rows, list(map(short_name, class_names)))
     axes.set(ylim=(len(class_names) - 0.5, -0.5), xlabel="images")
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
@@ -86,8 +86,9 @@ def confusion(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
         colour = "white" if share[i, j] > 0.12 else INK
         axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=SMALL, color=colour)
     is_long = max(map(len, class_names)) > 2
-    axes.set_xticks(np.arange(K), class_names, rotation=90 if is_long else 0)
-    axes.set_yticks(np.arange(K), class_names)
+    names = list(map(short_name, class_names))
+    axes.set_xticks(np.arange(K), names, rotation=90 if is_long else 0)
+    axes.set_yticks(np.arange(K), names)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_xticks(np.arange(-0.5, K), minor=True)
     axes.set_yticks(np.arange(-0.5, K), minor=True)
@@ -109,7 +110,7 @@ def precision_recall(scores: ClassScores, class_names: Sequence[str]) -> Figure:
     recall = "recall: the share of images of the class that are found"
     axes.plot(100 * scores.precision, rows, marker="o", color=BLUE, label=precision, **style)
     axes.plot(100 * scores.recall, rows, marker="D", color=ORANGE, mfc="none", mew=1.8, label=recall, **style)
-    axes.set_yticks(rows, class_names)
+    axes.set_yticks(rows, list(map(short_name, class_names)))
     lowest = 100 * min(scores.precision.min(), scores.recall.min())
     axes.set(ylim=(K - 0.5, -0.5), xlim=(lowest - 0.08 * (100 - lowest) - 0.1, 100), xlabel="%")
     figure.legend(loc="outside upper center", ncols=1, frameon=False)
