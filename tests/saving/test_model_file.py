@@ -354,6 +354,8 @@ def test_missing_files_and_folders_are_refused(tmp_path):
         tinycnn.load(tmp_path / "missing.safetensors")
     with pytest.raises(FileFormatError, match=str(tmp_path)):
         tinycnn.load(tmp_path)
+    with pytest.raises(FileFormatError, match="expected the name of a file, got an empty string"):
+        tinycnn.load("")
 
 
 def test_a_foreign_safetensors_file_is_refused(tmp_path):
@@ -549,10 +551,11 @@ def test_a_pipe_is_refused_without_blocking(tmp_path):
 
 
 def test_save_refuses_files_that_load_would_refuse(tmp_path, monkeypatch):
-    monkeypatch.setattr(io, "MAX_HEADER", 500)
-    with pytest.raises(SettingError, match=r"of them names and settings; the limits are 2,147,483,648 and 500"):
-        saved(small_network(), tmp_path)
-    monkeypatch.setattr(io, "MAX_HEADER", 1 << 20)
+    with monkeypatch.context() as smaller:
+        smaller.setattr("tinycnn.saving.safetensors_file.MAX_HEADER", 500)
+        for refusing in (lambda: saved(small_network(), tmp_path), lambda: io.check_size(small_network())):
+            with pytest.raises(SettingError, match=r"of them names and settings; the limits are 2,147,483,648 and 500"):
+                refusing()
     monkeypatch.setattr(io, "MAX_FILE", len(VALID) - 1)
     with pytest.raises(SettingError, match="use fewer or smaller layers"):
         saved(small_network(), tmp_path)
@@ -561,13 +564,14 @@ def test_save_refuses_files_that_load_would_refuse(tmp_path, monkeypatch):
     assert saved(small_network(), tmp_path).read_bytes() == VALID
 
 
-def test_check_size_refuses_a_network_that_is_too_large(monkeypatch):
+def test_check_size_refuses_a_network_that_is_too_large_before_copying_it(monkeypatch):
     """The reported size is that of the file without its header."""
     arrays = sum(array.nbytes for array in small_network().state_dict().values())
-    monkeypatch.setattr(io, "MAX_HEADER", 0)
-    monkeypatch.setattr(io, "MAX_FILE", arrays)
+    monkeypatch.setattr(io, "MAX_HEADER", len(VALID) - arrays)
+    monkeypatch.setattr(io, "MAX_FILE", len(VALID))
     io.check_size(small_network())
-    monkeypatch.setattr(io, "MAX_FILE", arrays - 1)
+    monkeypatch.setattr(io, "MAX_FILE", len(VALID) - 1)
+    monkeypatch.setattr(io, "to_bytes", None)
     with pytest.raises(SettingError, match=f"the network has {arrays:,} bytes; the limit of a model file is"):
         io.check_size(small_network())
 

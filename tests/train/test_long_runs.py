@@ -278,8 +278,11 @@ def test_a_run_with_too_large_checkpoints_does_not_start(tmp_path, monkeypatch):
         SettingError, match=f"a checkpoint of this run would be {size:,} bytes; the limit is {size - 1:,}"
     ):
         train(make_trainer(), checkpoints=Checkpoints(tmp_path))
-    monkeypatch.setattr("tinycnn.train.checkpoint.MAX_STATE_FILE", size)
+    monkeypatch.setattr("tinycnn.train.checkpoint.MAX_STATE_FILE", size + 10_000)
     train(make_trainer(), checkpoints=Checkpoints(tmp_path), epochs=1)
+    monkeypatch.setattr("tinycnn.saving.safetensors_file.MAX_HEADER", 500)
+    with pytest.raises(SettingError, match=r"a checkpoint of this run would have .* of them names and settings"):
+        train(make_trainer(), checkpoints=Checkpoints(tmp_path))
 
 
 def test_a_checkpoint_may_be_larger_than_a_model(tmp_path, monkeypatch):

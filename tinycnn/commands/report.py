@@ -5,14 +5,15 @@ codes: 0 if all plots are drawn, 1 if some failed (each is reported on stderr), 
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from tinycnn import data
 from tinycnn.backends import use_backend
-from tinycnn.errors import FileFormatError
+from tinycnn.data import Dataset
+from tinycnn.errors import DataError
+from tinycnn.layers import Sequential
+from tinycnn.run.metrics_file import read_metrics
 from tinycnn.saving.model_file import load_finite
 
 
@@ -38,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
         image_size=given.get("image_size"),  # not in the metrics of older runs
         colour=given.get("colour"),
     )
+    check_fits(model, dataset, options.folder)
     drawn = report.draw(options.folder, model, dataset, results)
     for failure in drawn.failures:
         print(f"not drawn: {failure}", file=sys.stderr)
@@ -45,14 +47,11 @@ def run(options: argparse.Namespace) -> int:
     return 1 if drawn.failures else 0
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
-    """The content of ``metrics.json``; raises FileFormatError if it is missing or was not written by a run."""
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileFormatError(f"{path}: no such file; pass the output folder of a training run") from None
-    except ValueError as error:
-        raise FileFormatError(f"{path}: not JSON ({error}); it may be damaged, train again") from None
-    if not (isinstance(results, dict) and {"options", "epochs", "test_accuracy", "versions"} <= results.keys()):
-        raise FileFormatError(f"{path}: not the metrics of a training run")
-    return results
+def check_fits(model: Sequential, dataset: Dataset, folder: Path) -> None:
+    """Raise DataError unless the network in ``folder`` takes the images of ``dataset`` and has one output per class."""
+    ours, theirs = (model.input_shape, model.output_shape), (dataset.input_shape, (dataset.num_classes,))
+    if ours != theirs:
+        raise DataError(
+            f"{folder}: model.safetensors takes images {ours[0]} and returns {ours[1]}, but {dataset.name}, which "
+            f"metrics.json names, has images {theirs[0]} of {theirs[1][0]} classes; pass the output folder of one run"
+        )

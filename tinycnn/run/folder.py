@@ -1,5 +1,6 @@
 """The output folder of a run: locked during the run, and containing the results of one run only."""
 
+import fnmatch
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ RESULTS = ["history.csv", "model.safetensors", BEST_FILE, "report.html", "graph.
 RESULTS += ["augmentation.png", "class_distribution.png", "confusion_matrix.png", "curves.png", "digits.png"]
 RESULTS += ["example_?.png", "feature_maps.png", "filters_*.png", "histograms.png", "misclassified.png"]
 RESULTS += ["misclassified_?.png", "precision_recall.png", "predictions.png", "saliency.png"]
+CHECKPOINTS = "checkpoints"
 STAGED, WHOLE, MOVING = ".results.new", ".results.whole", ".results.moving"  # temporary folders for results
 
 
@@ -45,6 +47,7 @@ def _locked_folder_here(path: Path) -> Iterator[None]:
         try:
             remove_leftovers(path)
             finish_replacement(path)
+            _check_kinds(path)
             yield
         finally:
             if lock is not None:
@@ -65,6 +68,29 @@ def _make_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise SettingError(f"--output {path}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+def _check_kinds(folder: Path) -> None:
+    """Raise SettingError where something that is not a file has the name of a result, before anything is computed.
+
+    ``CHECKPOINTS`` must be a folder in which files can be written.
+    """
+    names = {name for pattern in [METRICS, *RESULTS] for name in fnmatch.filter(os.listdir(folder), pattern)}
+    for path in (folder / name for name in sorted(names)):
+        if path.is_dir() or not path.is_file():
+            kind = "a folder" if path.is_dir() else "not an ordinary file"
+            raise SettingError(f"--output {folder}: {path} is {kind}; move it away, or choose another folder")
+    checkpoints = folder / CHECKPOINTS
+    if not os.path.lexists(checkpoints):
+        return
+    if not checkpoints.is_dir():
+        raise SettingError(f"--output {folder}: {checkpoints} is not a folder; move it away, or choose another folder")
+    try:
+        with tempfile.TemporaryFile(dir=checkpoints):
+            pass
+    except OSError as error:
+        reason = f"{checkpoints} cannot be written ({error.strerror})"
+        raise SettingError(f"--output {folder}: {reason}; choose another folder") from None
 
 
 def _lock(path: Path) -> int | None:

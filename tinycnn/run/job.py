@@ -11,18 +11,21 @@ from typing import Any
 from tinycnn import data, models
 from tinycnn.backends import get_backend, passed_over, use_backend, use_tf32
 from tinycnn.backends.threads import get_threads, set_threads
+from tinycnn.distributed.agreement import check_agreement
 from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
 from tinycnn.errors import SettingError
 from tinycnn.layers import Sequential
 from tinycnn.run.build import make_model, make_trainer, output_folder
 from tinycnn.run.console import command_line, print_line
-from tinycnn.run.folder import locked_folder
+from tinycnn.run.folder import CHECKPOINTS, locked_folder
+from tinycnn.run.interruptible import InterruptedWorkError, interruptible
 from tinycnn.run.options import TrainConfig
 from tinycnn.run.progress import epoch_line, progress_display
 from tinycnn.run.remarks import remarks, training_line
 from tinycnn.run.results import best_epoch, replaced_run, stopped_early, versions, write_results
 from tinycnn.run.stop_signals import StopSignals
-from tinycnn.train.checkpoint import BEST_FILE, Checkpoints, TrainingStopped
+from tinycnn.saving.state_file import fingerprint
+from tinycnn.train.checkpoint import BEST_FILE, BestNetwork, Checkpoints, TrainingStopped
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
 from tinycnn.train.history import best
 from tinycnn.train.warm_up import warm_up
@@ -67,8 +70,9 @@ class TrainingRun:
         in_options: Callable[[str], str],
     ) -> None:
         self.config, self.dataset, self.output, self.in_options = config, dataset, output, in_options
-        self.ranks, self.checkpoints = get_communicator(), checkpoints_in(output, config, self.warn)
-        self.best = self.checkpoints.best if config.save_best and self.ranks.rank == 0 else None
+        self.ranks = get_communicator()
+        self.checkpoints = checkpoints_in(output, config, self.warn, fingerprint(dataset.x_test, dataset.y_test))
+        check_agreement(self.ranks, self.checkpoints.same)
         x_train, y_train, x_valid, y_valid = data.split_validation(
             dataset.x_train, dataset.y_train, config.validation_split, seed=config.seed
         )
@@ -84,14 +88,24 @@ class TrainingRun:
         with StopSignals() as stop:
             try:
                 self.train(stop)
+                with interruptible(stop):
+                    metrics = self.metrics_or_nothing()
+                if self.ranks.rank == 0:
+                    self.write(metrics)
             except TrainingStopped as stopped:
-                self.warn(stopping_message(stopped))
+                self.warn(stopping_message(f"{stopped}", stopped.checkpoint))
                 return stop.exit_code
-        metrics = self.metrics()
-        if self.ranks.rank == 0:
-            self.write(metrics)
-            if not self.config.no_plots:
-                self.draw(metrics)
+            except InterruptedWorkError as interrupted:
+                self.warn(stopping_message("stopped before the results were complete", self.checkpoints.newest))
+                return interrupted.exit_code
+            try:
+                if self.ranks.rank == 0 and not self.config.no_plots:
+                    with interruptible(stop):
+                        self.draw(metrics)
+            except InterruptedWorkError as interrupted:
+                command = shlex.join(["tinycnn", "report", str(self.output)])
+                self.warn(f"\nstopped while drawing; the results are complete. To draw the pictures:\n  {command}")
+                return interrupted.exit_code
         return 0
 
     def info(self, text: str) -> None:
@@ -155,20 +169,30 @@ class TrainingRun:
         try:
             for result in results:
                 self.info(epoch_line(result, config.epochs))
-                if self.best and result is best(self.trainer.history):
-                    self.checkpoints.keep_best(self.model)
+                if config.save_best and self.ranks.rank == 0 and result is best(self.trainer.history):
+                    self.checkpoints.keep_best(self.model, result.epoch)
         except TrainingDivergedError:
             for path in self.checkpoints.paths()[:1]:
                 self.warn(f"the last good checkpoint is {path}")
-            if self.best and self.best.exists():
-                self.warn(f"the best network so far is {self.best}")
+            if config.save_best and self.checkpoints.best_path.exists():
+                self.warn(f"the best network so far is {self.checkpoints.best_path}")
             raise
         self.training_s = time.perf_counter() - start + self.trainer.spent_s
+
+    def metrics_or_nothing(self) -> dict[str, Any]:
+        """``metrics()``; a run whose network cannot be evaluated leaves no checkpoint that was only saved for that."""
+        try:
+            return self.metrics()
+        except TrainingDivergedError:
+            if self.ranks.rank == 0 and not (self.config.resume or self.config.checkpoint_every):
+                self.checkpoints.clear()
+            raise
 
     def metrics(self) -> dict[str, Any]:
         """The content of ``metrics.json``; evaluates the network on the test images."""
         config, dataset, history = self.config, self.dataset, self.trainer.history
         test = evaluate_finite(self.trainer, dataset.x_test, dataset.y_test, "after the last step")
+        kept = self.best_network()
         return {
             "model": config.model,
             "backend": get_backend().name,
@@ -183,20 +207,38 @@ class TrainingRun:
             "test_accuracy": test.accuracy,
             "test_loss": test.loss,
             "stopped_early": stopped_early(history, config.epochs, config.early_stopping),
-            "best": best_epoch(self.best, history, dataset) if self.best else None,
+            "best": best_epoch(kept.content, history, dataset) if kept else None,
             "training_s": self.training_s,
             "compile_s": self.compile_s,
         }
+
+    def best_network(self) -> BestNetwork | None:
+        """The network of the epoch with the smallest validation loss; None without ``save_best``, or if it was lost."""
+        if not self.config.save_best or self.ranks.rank:
+            return None
+        missing = self.checkpoints.missing_best(self.trainer.history)
+        if missing:
+            self.warn(f"the network of the best epoch, {missing}, was not kept, so there is no {BEST_FILE}")
+        return None if missing else self.checkpoints.best
 
     def write(self, metrics: dict[str, Any]) -> None:
         """Write the results to the output folder and print them."""
         if metrics["stopped_early"]:
             self.info(f"stopped   early {metrics['stopped_early']}")
-        written = write_results(self.output, self.model, self.trainer.history, metrics, self.best)
+        kept = self.checkpoints.best if metrics["best"] else None
+        try:
+            written = write_results(
+                self.output, self.model, self.trainer.history, metrics, kept.content if kept else None
+            )
+        except OSError:
+            if self.checkpoints.newest:
+                saved = f"the state after the last step is saved in {self.checkpoints.newest}"
+                self.warn(f"{saved}: to write the results, run the command again with --resume")
+            raise
         if not self.config.checkpoint_every:
             self.checkpoints.clear()
-        elif not self.best:
-            self.checkpoints.best.unlink(missing_ok=True)  # left by an unfinished run
+        elif not self.config.save_best:
+            self.checkpoints.best_path.unlink(missing_ok=True)  # left by an unfinished run
         print_line(result_line(metrics))
         if metrics["best"]:
             epoch, accuracy = metrics["best"]["epoch"], metrics["best"]["test_accuracy"]
@@ -218,10 +260,19 @@ class TrainingRun:
         self.info(f"plots     {len(drawn.files)} files in {drawn.seconds:.1f} s: open {self.output / 'report.html'}")
 
 
-def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], None]) -> Checkpoints:
-    """The checkpoints of the run in ``output``; raises SettingError when there is nothing left to resume."""
+def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], None], test_images: str) -> Checkpoints:
+    """The checkpoints of the run in ``output``; raises SettingError when there is nothing left to resume.
+
+    ``test_images``: their fingerprint.
+    """
     checkpoints = Checkpoints(
-        output / "checkpoints", every=config.checkpoint_every, resume=config.resume, report=report
+        output / CHECKPOINTS,
+        every=config.checkpoint_every,
+        at_end=True,  # so that nothing is lost while the network is evaluated and drawn
+        resume=config.resume,
+        keeps_best=config.save_best,
+        same={"test data": test_images},
+        report=report,
     )
 
     def check_unfinished() -> None:
@@ -234,10 +285,10 @@ def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], No
     return checkpoints
 
 
-def stopping_message(stopped: TrainingStopped) -> str:
-    """Where the run stopped, and the command that resumes it."""
+def stopping_message(stopped: str, checkpoint: Path | None) -> str:
+    """Where the run stopped, where its state is saved, and the command that resumes it."""
     command = get_communicator().launcher + [word for word in command_line() if word != "--resume"]
-    saved = f"saved to {stopped.checkpoint}" if stopped.checkpoint else "this state could not be saved"
+    saved = f"saved to {checkpoint}" if checkpoint else "this state could not be saved"
     return f"\n{stopped}; {saved}. To continue:\n  {shlex.join([*command, '--resume'])}"
 
 

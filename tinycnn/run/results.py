@@ -13,11 +13,13 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset
+from tinycnn.errors import shortened
 from tinycnn.files import write_atomically
 from tinycnn.layers import Sequential
 from tinycnn.run.console import counted
 from tinycnn.run.folder import replacing
-from tinycnn.saving.model_file import load, save
+from tinycnn.run.metrics_file import read_json
+from tinycnn.saving.model_file import of_bytes, save
 from tinycnn.train.checkpoint import BEST_FILE
 from tinycnn.train.evaluation import evaluate
 from tinycnn.train.history import EpochResult, best, stalled
@@ -32,16 +34,16 @@ def write_results(
     model: Sequential,
     history: list[EpochResult],
     metrics: dict[str, Any],
-    best_network: Path | None = None,
+    best_network: bytes | None = None,
 ) -> list[str]:
     """Write the trained network, the history and ``metrics`` to the folder ``output``; returns the file names.
 
-    ``best_network``: a file to be copied to ``BEST_FILE``. The files replace the results of an earlier run, which are
+    ``best_network``: the content of ``BEST_FILE``. The files replace the results of an earlier run, which are
     unchanged if one of the new files cannot be written.
     """
     with replacing(output) as folder:
         if best_network:
-            write_atomically(folder / BEST_FILE, best_network.read_bytes())
+            write_atomically(folder / BEST_FILE, best_network)
         save(model, folder / "model.safetensors")
         write_atomically(folder / "history.csv", history_csv(history).encode())
         write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
@@ -51,12 +53,13 @@ def write_results(
 def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
     """The results of another run in ``output``, which this run will replace, as text; None if there are none."""
     try:
-        earlier = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
-        old_options, accuracy = dict(earlier["options"]), float(earlier["test_accuracy"])
-    except (OSError, ValueError, LookupError, TypeError):
+        earlier = read_json(output / "metrics.json")
+        old_options, accuracy = earlier["options"], float(earlier["test_accuracy"])
+        names = (old_options.keys() | options.keys()) - NO_EFFECT_ON_RESULTS
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
-    names = (old_options.keys() | options.keys()) - NO_EFFECT_ON_RESULTS
-    changed = sorted(f"`{name}`" for name in names if old_options.get(name) != options.get(name))
+    differing = sorted(name for name in names if old_options.get(name) != options.get(name))
+    changed = [f"`{name}`" if name in options else shortened(name, 40) for name in differing]
     if not changed:
         return None
     differences = f"test accuracy {accuracy:.4f}, different {', '.join(changed)}"
@@ -72,12 +75,12 @@ def history_csv(history: list[EpochResult]) -> str:
     return text.getvalue()
 
 
-def best_epoch(network: Path, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:
-    """The epoch with the smallest validation loss, and the test scores of the ``network`` saved after it."""
+def best_epoch(network: bytes, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:
+    """The epoch with the smallest validation loss, and the test scores of the ``network`` kept after it."""
     epoch = best(history)
     if epoch is None:
         return None
-    test = evaluate(load(network), dataset.x_test, dataset.y_test)
+    test = evaluate(of_bytes(network, BEST_FILE), dataset.x_test, dataset.y_test)
     scores = {name: getattr(epoch, name) for name in ("epoch", "validation_loss", "validation_accuracy")}
     return scores | {"test_accuracy": test.accuracy, "test_loss": test.loss, "file": BEST_FILE}
 

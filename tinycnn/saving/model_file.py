@@ -24,7 +24,8 @@ from tinycnn.saving.safetensors_file import (
     DAMAGED,
     MAX_FILE,
     MAX_HEADER,
-    header_length,
+    arrays_of,
+    check_readable,
     read_arrays,
     strict_json,
 )
@@ -38,17 +39,24 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     Raises OSError when ``path`` cannot be written, SettingError for a network that ``load`` would refuse.
     """
-    from safetensors.numpy import save as to_bytes
+    write_atomically(path, to_bytes(model))
+
+
+def to_bytes(model: Sequential) -> bytes:
+    """The content of the file that ``save`` writes; raises SettingError for a network that ``load`` would refuse."""
+    from safetensors.numpy import save as as_safetensors
 
     # safetensors writes the bytes in memory order, so an array that is not C-contiguous would be silently scrambled.
     arrays = {name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
-    content = to_bytes(arrays, metadata={"tinycnn": json.dumps(architecture(model), sort_keys=True)})
-    if len(content) > MAX_FILE or header_length(content) > MAX_HEADER:
-        raise SettingError(
-            f"save: the file would have {len(content):,} bytes, {header_length(content):,} of them names and settings; "
-            f"the limits are {MAX_FILE:,} and {MAX_HEADER:,}: use fewer or smaller layers"
-        )
-    write_atomically(path, content)
+    content = as_safetensors(arrays, metadata={"tinycnn": json.dumps(architecture(model), sort_keys=True)})
+    check_readable(content, MAX_FILE, "save: the file")
+    return content
+
+
+def of_bytes(content: bytes, source: str) -> Sequential:
+    """``load`` for the content of a file; errors name ``source``."""
+    arrays, text = arrays_of(content, "tinycnn", source)
+    return build(text, source, arrays).eval()
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
@@ -61,10 +69,14 @@ def load(path: str | os.PathLike[str]) -> Sequential:
 
 
 def check_size(model: Sequential) -> None:
-    """Raise SettingError for a network that is too large to be saved; called before training, not after it."""
+    """Raise SettingError for a network that ``save`` would refuse: too many bytes, or too many or too long names.
+
+    Called before training, not after it.
+    """
     check_bytes(
         sum(array.nbytes for array in [*(p.data for p in model.parameters()), *(b for _, b in model.named_buffers())])
     )
+    to_bytes(model)
 
 
 def check_bytes(size: int) -> None:
@@ -127,7 +139,7 @@ def set_metadata(model: Sequential, description: dict[str, Any]) -> None:
 
 def _check_version(version: Any, source: str) -> None:
     if type(version) is not int or version < 1:
-        raise ValueError(f"format {shortened(version)}, expected a whole number above 0")
+        raise ValueError(f"format {shortened(version)}, expected a positive integer")
     if version > FORMAT_VERSION:
         raise FileFormatError(f"{source}: written by a newer tinycnn (format {shortened(version)}); update tinycnn")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import FileFormatError, printable, shortened
+from tinycnn.errors import FileFormatError, SettingError, printable, shortened
 from tinycnn.files import open_regular
 
 CHECKPOINT = "tinycnn_checkpoint"  # the metadata key that marks a checkpoint
@@ -21,18 +21,33 @@ LENGTH_BYTES = 8  # a safetensors file begins with the length of its header
 DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 
+class CannotReadError(FileFormatError):
+    """A file that may be whole but cannot be read here and now: no permission, a disk error, too little memory."""
+
+
 def read_arrays(path: str | os.PathLike[str], key: str, most: int | None = None) -> tuple[dict[str, np.ndarray], str]:
     """The arrays of a safetensors file by name, and the text under its metadata ``key``.
 
-    Raises FileFormatError for a damaged file, one without ``key``, or one above ``most`` bytes (None: ``MAX_FILE``).
+    Raises FileFormatError for a damaged file, one without ``key``, or one above ``most`` bytes (None: ``MAX_FILE``);
+    CannotReadError where nothing is known about the content.
     """
-    source, content = printable(os.fspath(path)), _read(path, MAX_FILE if most is None else most)
+    source = printable(os.fspath(path))
+    try:
+        return arrays_of(_read(path, MAX_FILE if most is None else most), key, source)
+    except MemoryError:
+        raise CannotReadError(f"{source}: cannot be read: there is too little memory for it") from None
+
+
+def arrays_of(content: bytes, key: str, source: str) -> tuple[dict[str, np.ndarray], str]:
+    """``read_arrays`` for the content of a file; errors name ``source``."""
     return _arrays(content, source), _text_under(key, content, source)
 
 
 def _read(path: str | os.PathLike[str], most: int) -> bytes:
     """The content of the file, read after its size and the declared length of its header have been checked."""
     name = printable(os.fspath(path))
+    if not name:
+        raise FileFormatError("expected the name of a file, got an empty string")
     try:
         with open_regular(path) as file:
             size, declared = os.fstat(file.fileno()).st_size, header_length(file.read(LENGTH_BYTES))
@@ -54,12 +69,21 @@ def _read(path: str | os.PathLike[str], most: int) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise FileFormatError(f"{name}: no such file") from None
     except OSError as error:
-        raise FileFormatError(f"{name}: cannot be read: {error.strerror or error}") from None
+        raise CannotReadError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
 def header_length(content: bytes) -> int:
     """The length in bytes that a safetensors file declares for its header."""
     return int.from_bytes(content[:LENGTH_BYTES], "little")
+
+
+def check_readable(content: bytes, most: int, what: str) -> None:
+    """Raise SettingError when ``read_arrays`` would refuse ``content``, called ``what``, for its size."""
+    if len(content) > most or header_length(content) > MAX_HEADER:
+        raise SettingError(
+            f"{what} would have {len(content):,} bytes, {header_length(content):,} of them names and settings; "
+            f"the limits are {most:,} and {MAX_HEADER:,}: use fewer or smaller layers, or shorter class names"
+        )
 
 
 def _text_under(key: str, content: bytes, source: str) -> str:
@@ -83,6 +107,8 @@ def _arrays(content: bytes, source: str) -> dict[str, np.ndarray]:
 
     try:
         return from_bytes(content)
+    except MemoryError:  # says nothing about the file
+        raise
     except (SafetensorError, *DAMAGED) as error:
         raise _unreadable(source, error) from None
 

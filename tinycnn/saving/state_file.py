@@ -13,25 +13,37 @@ from typing import Any
 import numpy as np
 
 from tinycnn.data.stored import Images, StoredImages
-from tinycnn.errors import FileFormatError
-from tinycnn.saving.safetensors_file import CHECKPOINT, DAMAGED, read_arrays
+from tinycnn.errors import FileFormatError, printable, shortened
+from tinycnn.saving.safetensors_file import CHECKPOINT, DAMAGED, CannotReadError, read_arrays
 
 FORMAT_VERSION = "1"
-MAX_STATE_FILE = 1 << 33  # bytes: four times a model file, because optimizers keep up to two slots per weight
+MAX_STATE_FILE = 1 << 33  # bytes: four model files, for the weights, two slots of an optimizer and the best network
 ARRAY = "array of the file"  # {ARRAY: name} represents an array in the JSON text
 
 
+class OtherVersionError(FileFormatError):
+    """A checkpoint in the format of another version of tinycnn."""
+
+
 def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The state that ``Checkpoints.write`` wrote to ``path``; raises FileFormatError when any bit has changed."""
+    """The state that ``Checkpoints.write`` wrote to ``path``; raises FileFormatError when any bit has changed.
+
+    Raises CannotReadError and OtherVersionError for a file that may be whole.
+    """
     arrays, version = read_arrays(path, CHECKPOINT, MAX_STATE_FILE)
+    source = printable(os.fspath(path))
     if version != FORMAT_VERSION:
-        raise FileFormatError(f"{path}: a checkpoint of another tinycnn version (format {version[:40]!r})")
-    if not np.array_equal(arrays.pop("sha256", np.empty(0)), _digest(arrays)):
-        raise FileFormatError(f"{path}: damaged (its content does not match its SHA-256)")
+        raise OtherVersionError(f"{source}: a checkpoint of another tinycnn version (format {shortened(version, 40)})")
     try:
+        if not np.array_equal(arrays.pop("sha256", np.empty(0)), _digest(arrays)):
+            raise FileFormatError(f"{source}: damaged (its content does not match its SHA-256)")
         return _decode(arrays)
+    except FileFormatError:
+        raise
+    except MemoryError:
+        raise CannotReadError(f"{source}: cannot be read: there is too little memory for it") from None
     except DAMAGED as error:
-        raise FileFormatError(f"{path}: not a checkpoint of a run ({str(error)[:200]})") from None
+        raise FileFormatError(f"{source}: not a checkpoint of a run ({shortened(error)})") from None
 
 
 def _decode(arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -179,6 +179,7 @@ class Trainer:
             self.history.append(epoch_result(epoch, trained, validated, len(labels_on_backend), self.epoch_s))
             yield self.history[-1]
             manager.after_epoch(epoch)
+        manager.after_last_epoch()
 
     def train_epoch(
         self,
