@@ -56,7 +56,18 @@ def decoding(**options):
     assert not decoder.workers
 
 
+NOISY = """
+import os
+from tinycnn.web import decoder
+decode = decoder.decode_picture
+decoder.decode_picture = lambda *request: print("noise", os.write(1, b"noise"), flush=True) or decode(*request)
+decoder.work()
+"""
+
+
 def test_a_process_decodes_what_this_one_does_and_is_kept(tmp_path, monkeypatch):
+    assert module.COMMAND[1] == "-c"
+    monkeypatch.setattr(module, "COMMAND", [*module.COMMAND[:2], NOISY])  # printing does not get between the pictures
     (tmp_path / "pickle.py").write_text("raise SystemExit")  # a process must not import it
     monkeypatch.chdir(tmp_path)
     with decoding() as decoder:

@@ -26,7 +26,8 @@ from tinycnn.web.request_picture import MAX_BODY, decode_picture  # noqa: E402
 from tinycnn.web.server import make_server  # noqa: E402
 
 SHORT_S = 0.1
-LARGE = 1 << 24  # bytes; more than the system buffers for a connection
+SYSTEM = 1 << 16  # bytes that the system may buffer for the server, per connection
+LARGE = 1 << 20  # more than that
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -36,6 +37,7 @@ class Running:
     def __init__(self, app, stop=lambda: None):
         self.server = make_server(app, stop)
         self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM)  # the connections inherit it
         self.address = self.listener.getsockname()
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]})
 
@@ -58,6 +60,10 @@ class Running:
 
     def connections(self):
         return len(self.server.server_state.connections)
+
+    def unsent(self):
+        """Bytes that the system has not taken for any connection yet."""
+        return sum(one.transport.get_write_buffer_size() for one in list(self.server.server_state.connections))
 
 
 @pytest.fixture
@@ -87,6 +93,13 @@ def until(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def settled(measure):
+    """The value of ``measure()`` once it has been the same, and not 0, for a while."""
+    values = [0]
+    until(lambda: values.append(measure()) or set(values[-10:]) == {values[-1]} != {0})
+    return values[-1]
 
 
 def read_all(client):
@@ -141,11 +154,35 @@ def test_clients_that_do_not_take_their_responses_are_disconnected(limits):
         until(lambda: running.connections() == 0)
 
 
+def test_a_few_bytes_that_are_not_taken_are_enough_to_be_disconnected(limits):
+    """Too few to fill asyncio's buffer: nothing would wait for them, and closing would wait for ever."""
+    limits("IDLE_TIMEOUT_S")
+    sizes = [LARGE]
+
+    async def app(scope, receive, send):
+        await large(sizes[-1])(scope, receive, send)
+
+    with Running(app) as running, running.connect(4096) as first, running.connect(4096) as second:
+        first.sendall(GET)
+        sizes.append(LARGE - settled(running.unsent) + 30_000)
+        first.close()
+        until(lambda: running.connections() == 1)
+        limits("WRITE_TIMEOUT_S")
+        second.sendall(GET)
+        unsent = []
+        until(lambda: unsent.append(running.unsent()) or running.connections() == 0)
+        assert 0 < max(unsent) < 1 << 16
+
+
 def test_a_client_that_takes_its_response_slowly_but_in_time_gets_all_of_it():
     with Running(large()) as running, running.connect(4096) as client:
-        client.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        client.sendall(GET)
         time.sleep(2 * SHORT_S)
-        assert len(read_all(client)) > LARGE
+        content = bytearray()
+        while len(content) < LARGE:
+            content += client.recv(1 << 20)
+        (connection,) = running.server.server_state.connections
+        until(lambda: connection.write_timer.cancelled())
 
 
 def test_slow_and_silent_clients_are_disconnected_and_do_not_block_others(limits):

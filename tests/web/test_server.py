@@ -461,6 +461,7 @@ def test_a_foreign_page_can_neither_predict_nor_lock_the_own_page_out(client):
     for headers in CROSS_ORIGIN * 5:  # more than MAX_BAD
         response = client.post("/predict", content=b"{", headers={**PNG, **headers})
         assert "page of another host" in error_sentence(response, 403), headers
+    assert client.get("/model", headers=CROSS_ORIGIN[0]).status_code == 200  # a link, for instance
     for _ in range(MAX_BAD):  # what a page can send without asking, from a browser that sends neither header
         error_sentence(client.post("/predict", content=b"x", headers={"Content-Type": "text/plain"}), 415)
     for headers in SAME_ORIGIN:
