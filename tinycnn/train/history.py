@@ -72,7 +72,7 @@ class Progress:
     def add(self, loss: Array, correct: Array, count: int) -> None:
         """Add a step on ``count`` images with this mean loss and this number of correct predictions."""
         self.count(count)
-        self.loss_sum = self.loss_sum + loss.astype(np.float64) * float(count)
+        self.loss_sum = self.loss_sum + get_backend().xp.asarray(loss, np.float64) * float(count)
         self.correct = self.correct + correct
 
     def count(self, count: int) -> None:
