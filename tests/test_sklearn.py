@@ -136,7 +136,7 @@ def test_each_optimizer_has_its_usual_rate(digits, optimizer, lr):
         ({"early_stopping": 2.5}, SettingError, "early_stopping=2.5"),
         ({"lr": NAN}, SettingError, "lr=nan"),
         ({"lr": -1}, SettingError, "lr=-1"),
-        ({"epochs": 1, "scale": "x"}, SettingError, "scale=x: expected a number above 0"),
+        ({"epochs": 1, "scale": "x"}, SettingError, "scale='x': expected a number above 0"),
     ],
 )
 def test_mistakes(digits, settings, kind, words):

@@ -1,11 +1,15 @@
 """The exceptions that tinycnn raises deliberately: one family, which a program can distinguish from bugs.
 
-Every message contains what came, what was expected, and what to do now. It names arguments, in backticks.
+Every message contains what came, what was expected, and what to do now. It names arguments, in backticks. The checks
+at the end raise SettingError for single values.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any
 
 MOST_LETTERS = 200  # of a text from a file in a message
 
@@ -93,3 +97,41 @@ def shortened(value: object, most: int = MOST_LETTERS) -> str:
 def printable(text: str, keep: str = "") -> str:
     """``text`` with control characters and characters that cannot be encoded escaped: file names may hold anything."""
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+def in_range(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """``value`` as a float; raises SettingError when it is NaN, infinite, or outside the given bounds."""
+    bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
+    wanted = ", ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        number = math.inf
+    fits = math.isfinite(number)
+    fits = fits and (above is None or number > above) and (at_least is None or number >= at_least)
+    fits = fits and (below is None or number < below) and (at_most is None or number <= at_most)
+    if not fits:
+        raise SettingError(f"{name}={shortened(value)}: expected a number {wanted}".rstrip())
+    return number
+
+
+def whole_number(name: str, value: Any, *, at_least: int = 0) -> int:
+    """``value`` as an int; raises SettingError for a fraction, a bool, and a number below ``at_least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
+        raise SettingError(f"{name}={shortened(value)}: expected a whole number, at least {at_least}")
+    return int(value)
+
+
+def checked_bool(name: str, value: Any) -> bool:
+    """``value``, unchanged; raises SettingError unless it is True or False."""
+    if not isinstance(value, bool):
+        raise SettingError(f"{name}={shortened(value)}: expected True or False")
+    return value

@@ -7,13 +7,14 @@ the gradients and the running statistics of the network unchanged. Results are N
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from tinycnn import ops
 from tinycnn.backends import get_backend
-from tinycnn.errors import SettingError, ShapeError
+from tinycnn.errors import DataError, SettingError, ShapeError, shortened
 from tinycnn.layers import LogSoftmax, Sequential, Softmax, pixel_scale
 from tinycnn.tensor import Tensor, no_grad
 
@@ -23,6 +24,7 @@ def as_input(model: Sequential, images: np.ndarray) -> Tensor:
 
     Raises ShapeError when the images do not have the input shape of the network.
     """
+    images = _checked(model, images)
     if images.shape[1:] != model.input_shape:
         raise ShapeError(f"images have shape {images.shape}, the network takes (N, {str(model.input_shape)[1:]}")
     backend = get_backend()
@@ -32,7 +34,7 @@ def as_input(model: Sequential, images: np.ndarray) -> Tensor:
 
 def activations(model: Sequential, image: np.ndarray) -> dict[str, np.ndarray]:
     """One byte image ``(H, W, C)`` → the output of every layer by name: ``(OH, OW, F)`` or ``(units,)``."""
-    outputs = {}
+    outputs, image = {}, _checked(model, image)
     with _evaluating(model), no_grad():
         x = as_input(model, image[np.newaxis])
         for name, layer in model.layers.items():
@@ -48,19 +50,21 @@ def saliency(model: Sequential, image: np.ndarray, label: int | None = None) -> 
     score is the one before softmax; the pixel is measured in units of the network's input. Source: Simonyan, Vedaldi,
     Zisserman, "Deep inside convolutional networks", 2013. Raises SettingError unless ``label`` is one of the classes.
     """
+    image = _checked(model, image)
     with _evaluating(model):
         x = as_input(model, image[np.newaxis])
         x.requires_grad = True
         scores = plain_logits(model, x)  # (1, K)
         label = int(scores.numpy().argmax()) if label is None else label
-        if not 0 <= label < scores.shape[1]:
-            raise SettingError(f"saliency: label {label}, expected 0 to {scores.shape[1] - 1}")
-        scores.backward(np.eye(scores.shape[1], dtype=model.dtype)[[label]])
+        if not (isinstance(label, Integral) and 0 <= label < scores.shape[1]):
+            raise SettingError(f"saliency: label {shortened(label)}, expected 0 to {scores.shape[1] - 1}")
+        scores.backward(np.eye(scores.shape[1], dtype=model.dtype)[[int(label)]])
         return get_backend().to_host(x.grad)[0].copy()  # (H, W, C)
 
 
 def step_loss(model: Sequential, images: np.ndarray, labels: np.ndarray) -> tuple[Sequential, Tensor]:
     """Compute one training step up to the loss on a copy of ``model``: ``(copy, loss)`` with the autograd graph."""
+    images = _checked(model, images)
     copied = copy.deepcopy(model).train()
     copied.zero_grad()
     return copied, ops.softmax_cross_entropy(plain_logits(copied, as_input(copied, images)), labels)
@@ -81,6 +85,15 @@ def plain_logits(model: Sequential, x: Tensor) -> Tensor:
     for layer in layers[:-1] if isinstance(layers[-1], Softmax | LogSoftmax) else layers:
         x = layer(x)
     return x
+
+
+def _checked(model: Any, images: Any) -> np.ndarray:
+    """``images`` as an array; raises SettingError unless ``model`` is a network, DataError unless they are numbers."""
+    if not isinstance(model, Sequential):
+        raise SettingError(f"`model` is {shortened(model)}: expected a network, such as Sequential(...)")
+    if not isinstance(images, np.ndarray) or images.dtype.kind not in "biuf":
+        raise DataError(f"images are {shortened(images)}: expected an array of bytes (N, H, W, C)")
+    return images
 
 
 @contextmanager

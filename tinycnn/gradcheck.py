@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends import get_backend
-from tinycnn.errors import DtypeError, GradientError, SettingError
+from tinycnn.errors import DtypeError, GradientError, SettingError, checked_bool, in_range
 from tinycnn.tensor import Function, Tensor, no_grad
 
 Place = tuple[int, tuple[int, ...]]  # (number of the input, index into it)
@@ -65,7 +65,13 @@ def gradcheck(
     GradientError (or returns a false result, if not ``raise_exception``) with the input, the index and both
     numbers. Arguments as in ``torch.autograd.gradcheck``.
     """
-    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs) if isinstance(inputs, tuple | list) else ()
+    if not callable(fn) or not all(isinstance(x, Tensor) for x in inputs):
+        raise SettingError("gradcheck takes a function and its inputs, a tensor or a list of tensors")
+    eps = in_range("gradcheck: eps", eps, above=0)
+    atol, rtol = in_range("gradcheck: atol", atol, at_least=0), in_range("gradcheck: rtol", rtol, at_least=0)
+    fast_mode = checked_bool("gradcheck: fast_mode", fast_mode)
+    nondet_tol = in_range("gradcheck: nondet_tol", nondet_tol, at_least=0)
     check = _Check(fn, inputs, eps, atol, rtol)
     try:
         grads = check.analytic_gradients(nondet_tol)
@@ -102,7 +108,10 @@ class _Check:
 
     def evaluate(self) -> np.ndarray:
         with no_grad():
-            return self.fn(*self.inputs).numpy().copy()
+            y = self.fn(*self.inputs)
+        if not isinstance(y, Tensor):
+            raise SettingError(f"gradcheck: the function returned a {type(y).__name__}, expected a Tensor")
+        return y.numpy().copy()
 
     def analytic_gradients(self, nondet_tol: float) -> dict[int, np.ndarray]:
         """The gradient of each wanted input by backward(), run twice and compared with itself."""

@@ -9,11 +9,14 @@ A ratio whose denominator is 0 (a class that never occurs or is never predicted)
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import ShapeError
+from tinycnn.errors import DtypeError, ShapeError, shortened, whole_number
 from tinycnn.ops.softmax import log_softmax_rows
+
+MAX_CLASSES = 10_000  # of a confusion matrix, which then takes 800 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,7 @@ class ClassScores:
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Scores ``(M, K)`` → probabilities ``(M, K)`` in float64: the softmax of each row."""
-    return np.exp(log_softmax_rows(np, logits.astype(np.float64)))
+    return np.exp(log_softmax_rows(np, _numbers("probabilities", "logits", logits, axes=2).astype(np.float64)))
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -36,9 +39,13 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 
     Raises ShapeError unless there is one prediction per label and every number is a class.
     """
-    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    labels = _numbers("confusion_matrix", "labels", labels, axes=1)
+    predicted = _numbers("confusion_matrix", "predicted", predicted, axes=1)
+    classes = whole_number("classes", classes, at_least=1)
     if labels.shape != predicted.shape or labels.ndim != 1:
         raise ShapeError(f"confusion_matrix: labels {labels.shape} and predicted {predicted.shape}, expected both (M,)")
+    if classes > MAX_CLASSES:
+        raise ShapeError(f"confusion_matrix: {classes} classes, expected at most {MAX_CLASSES:,}")
     if labels.size and not (min(labels.min(), predicted.min()) >= 0 and max(labels.max(), predicted.max()) < classes):
         raise ShapeError(f"confusion_matrix: labels and predictions must be whole numbers 0 to {classes - 1}")
     cells = labels.astype(np.int64) * classes + predicted  # (M,)
@@ -47,6 +54,9 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 
 def class_scores(confusion: np.ndarray) -> ClassScores:
     """Precision, recall, F1 and support of every class ``(K,)``, from the counts ``(K, K)`` of ``confusion_matrix``."""
+    confusion = _numbers("class_scores", "confusion", confusion, axes=2)
+    if confusion.shape[0] != confusion.shape[1]:
+        raise ShapeError(f"class_scores: `confusion` has shape {confusion.shape}, expected (K, K)")
     correct = np.diag(confusion)  # (K,)
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)  # (K,), (K,)
     precision, recall = _ratio(correct, predicted), _ratio(correct, support)
@@ -62,5 +72,21 @@ def mistakes(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
 
     Confidence is the probability of the predicted class; equally confident mistakes keep the order of the images.
     """
+    labels, probs = _numbers("mistakes", "labels", labels, axes=1), _numbers("mistakes", "probs", probs, axes=2)
+    if len(labels) != len(probs) or not probs.shape[1]:
+        raise ShapeError(f"mistakes: labels {labels.shape} and probs {probs.shape}, expected (M,) and (M, K)")
     wrong = np.flatnonzero(probs.argmax(axis=1) != labels)
     return wrong[np.argsort(-probs[wrong].max(axis=1, initial=0), kind="stable")]
+
+
+def _numbers(function: str, name: str, value: Any, *, axes: int) -> np.ndarray:
+    """``value`` as an array of real numbers; raises DtypeError or ShapeError, naming the argument."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ShapeError(f"{function}: `{name}` has rows of unequal lengths") from None
+    if array.dtype.kind not in "biuf":
+        raise DtypeError(f"{function}: `{name}` is {shortened(value)}, expected an array of numbers")
+    if array.ndim != axes:
+        raise ShapeError(f"{function}: `{name}` has shape {array.shape}, expected {axes} axes")
+    return array

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, shortened
 from tinycnn.layers import (
     BatchNorm,
     Conv2d,
@@ -204,8 +204,8 @@ def create(
 
     ``input_shape`` None: its default. Raises SettingError for an unknown name, ShapeError for too small images.
     """
-    if name not in NETWORKS:
-        raise SettingError(f"unknown model {name!r}: choose one of {', '.join(NETWORKS)}")
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise SettingError(f"unknown model {shortened(name)}: choose one of {', '.join(NETWORKS)}")
     model = NETWORKS[name]
     shape = model.input_shape if input_shape is None else input_shape
     return Sequential(*model.layers(classes), input_shape=shape, seed=seed, dtype=dtype, fuse=fuse)

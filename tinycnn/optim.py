@@ -8,12 +8,12 @@ Notation: p parameter, g gradient, lr learning rate. Updates happen in place.
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
-from tinycnn.errors import SettingError, ShapeError
+from tinycnn.errors import SettingError, ShapeError, checked_bool, in_range, shortened, whole_number
 from tinycnn.tensor import Tensor
 
 Rate = Any  # a number, or an array () where the number is already on a GPU
@@ -34,7 +34,7 @@ class Optimizer:
     def __init__(self, parameters: Iterable[Tensor], lr: float, schedule: Schedule | None = None) -> None:
         self.base_lr = in_range("lr", lr, above=0)
         if schedule is not None and not callable(schedule):
-            raise SettingError(f"schedule={schedule!r}: expected a function of the step number, such as cosine(steps)")
+            raise SettingError(f"schedule={shortened(schedule)}: expected a function of the step number, as cosine(9)")
         given = checked_parameters(parameters)
         self.parameters = [parameter for parameter in given if parameter.requires_grad]
         if not self.parameters:
@@ -52,10 +52,10 @@ class Optimizer:
 
     def rate(self, step: int) -> float:
         """The learning rate of step ``step``; raises SettingError when the schedule makes it negative or not finite."""
-        rate = self.base_lr * self.schedule(step)
-        if not 0 <= rate < math.inf:
-            raise SettingError(f"the schedule makes the learning rate of step {step} {rate}: expected at least 0")
-        return rate
+        factor = self.schedule(step)
+        if not (isinstance(factor, Real) and 0 <= self.base_lr * factor < math.inf):
+            raise SettingError(f"the schedule returns {shortened(factor)} for step {step}: expected a number from 0 on")
+        return self.base_lr * factor
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
@@ -78,6 +78,9 @@ class Optimizer:
     def move(self, rates: Iterable[Rate], missed: int | None = None) -> None:
         """Update all parameters, or those that missed ``missed`` steps, with these rates; counts no step."""
         chosen = (missed is None or missed == own for own in self.missed)
+        for p in self.parameters:
+            if p.grad is not None and (isinstance(p.grad, Tensor) or getattr(p.grad, "shape", None) != p.shape):
+                raise ShapeError(f"a parameter has the gradient {shortened(p.grad)}: expected an array {p.shape}")
         triples = zip(self.parameters, self.slots, chosen, strict=True)
         moving = [(p.data_to_change(), p.grad, slots) for p, slots, now in triples if now and p.grad is not None]
         if moving:
@@ -173,7 +176,7 @@ def _shapes_and_dtypes(slots: list[dict[str, Array]]) -> list[dict[str, tuple[An
 def gradient_norm(parameters: Iterable[Tensor]) -> Array:
     """The length √(Σ g²) of all gradients as one vector: an array ``()`` of the backend, without waiting for a GPU."""
     backend = get_backend()
-    squares = [backend.sum(p.grad * p.grad) for p in parameters if p.grad is not None]
+    squares = [backend.sum(p.grad * p.grad) for p in checked_parameters(parameters) if p.grad is not None]
     return backend.xp.sqrt(sum(squares))
 
 
@@ -186,9 +189,9 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Array:
     ``max_norm`` is above 0. Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013;
     the 1e-6 is PyTorch's.
     """
-    if max_norm != math.inf:
+    if not (isinstance(max_norm, float) and max_norm == math.inf):
         max_norm = in_range("max_norm", max_norm, above=0)
-    parameters = list(parameters)
+    parameters = checked_parameters(parameters)
     norm = gradient_norm(parameters)
     factor = get_backend().xp.minimum(1.0, max_norm / (norm + 1e-6))
     for parameter in parameters:
@@ -217,7 +220,7 @@ class SGD(Optimizer):
     ) -> None:
         self.momentum = in_range("momentum", momentum, at_least=0, below=1)
         self.weight_decay = in_range("weight_decay", weight_decay, at_least=0)
-        self.nesterov = nesterov
+        self.nesterov = checked_bool("nesterov", nesterov)
         if nesterov and momentum == 0:
             raise SettingError("SGD(nesterov=True) needs a `momentum` above 0")
         super().__init__(parameters, lr, schedule)
@@ -254,7 +257,7 @@ class Adam(Optimizer):
         schedule: Schedule | None = None,
     ) -> None:
         if not (isinstance(betas, tuple | list) and len(betas) == 2):
-            raise SettingError(f"betas={betas!r}: expected two numbers")
+            raise SettingError(f"betas={shortened(betas)}: expected two numbers")
         self.beta1, self.beta2 = (in_range("betas", beta, at_least=0, below=1) for beta in betas)
         self.eps = in_range("eps", eps, above=0)
         self.weight_decay = in_range("weight_decay", weight_decay, at_least=0)
@@ -377,30 +380,3 @@ SCHEDULES: dict[str, Callable[[int], Schedule]] = {
     "cosine": cosine,
     "one_cycle": one_cycle,
 }
-
-
-def in_range(
-    name: str,
-    value: Any,
-    *,
-    above: float | None = None,
-    at_least: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
-) -> float:
-    """``value`` as a float; raises SettingError when it is NaN, infinite, or outside the given bounds."""
-    bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
-    wanted = ", ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
-    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    fits = fits and (above is None or value > above) and (at_least is None or value >= at_least)
-    fits = fits and (below is None or value < below) and (at_most is None or value <= at_most)
-    if not fits:
-        raise SettingError(f"{name}={value}: expected a number {wanted}")
-    return float(value)
-
-
-def whole_number(name: str, value: Any, *, at_least: int = 0) -> int:
-    """``value`` as an int; raises SettingError for a fraction, a bool, and a number below ``at_least``."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
-        raise SettingError(f"{name}={value!r}: expected a whole number, at least {at_least}")
-    return int(value)

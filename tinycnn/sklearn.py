@@ -17,10 +17,10 @@ import numpy as np
 
 from tinycnn import metrics
 from tinycnn.backends import get_backend, use_backend
-from tinycnn.errors import SettingError, ShapeError, requires
+from tinycnn.errors import SettingError, ShapeError, in_range, requires, whole_number
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
-from tinycnn.optim import OPTIMIZERS, in_range, whole_number
+from tinycnn.optim import OPTIMIZERS
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.trainer import Trainer
 

@@ -23,7 +23,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.array_guard import Guard, GuardedArray
 from tinycnn.backends.base import Array, Backend
 from tinycnn.backends.foreign_arrays import ArrayProtocols, as_float_array
-from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError
+from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError, checked_bool, shortened
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _call_order = itertools.count(1)
@@ -165,15 +165,15 @@ class Tensor(GuardedArray, ArrayProtocols):
 
         Raises ShapeError when ``axis`` is not an axis of the tensor.
         """
-        return Sum(axis, keepdims)(self)
+        return Sum(axis, checked_bool("keepdims", keepdims))(self)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The mean over ``axis``, with the arguments of ``sum``; raises ShapeError for an empty tensor."""
-        return Mean(axis, keepdims)(self)
+        return Mean(axis, checked_bool("keepdims", keepdims))(self)
 
     def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The maximum over ``axis``, as for ``sum``; in a tie, the first maximum receives the gradient."""
-        return Max(axis, keepdims)(self)
+        return Max(axis, checked_bool("keepdims", keepdims))(self)
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The same elements in a new shape, ``reshape(2, 3)`` or ``reshape((2, 3))``.
@@ -385,15 +385,19 @@ def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
     return backend.sum(grad, axis=stretched, keepdims=True) if stretched else grad  # shape
 
 
+def _check_broadcast(what: str, a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    try:
+        np.broadcast_shapes(a, b)
+    except ValueError:
+        raise ShapeError(f"{what} shapes {a} and {b} cannot be broadcast together") from None
+
+
 class _Elementwise(Function):
     """A function of two inputs that broadcast against each other."""
 
     def check(self, a: Array, b: Array) -> None:
         """Store the shapes; raise ShapeError unless they can be broadcast together."""
-        try:
-            np.broadcast_shapes(a.shape, b.shape)
-        except ValueError:
-            raise ShapeError(f"{self.name}: shapes {a.shape} and {b.shape} cannot be broadcast together") from None
+        _check_broadcast(f"{self.name}:", a.shape, b.shape)
         self.shapes = a.shape, b.shape
 
     def unbroadcast(self, grad_a: Array, grad_b: Array) -> tuple[Array, Array]:
@@ -513,6 +517,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     a, b = _as_tensors("matmul", (a, b))
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError("matmul: a scalar has no rows or columns; use * instead of @")
+    _check_broadcast("matmul: stacks of", a.shape[:-2], b.shape[:-2])
     row = a.reshape(1, -1) if a.ndim == 1 else a
     column = b.reshape(-1, 1) if b.ndim == 1 else b
     y = MatMul()(row, column)
@@ -588,7 +593,8 @@ class Reshape(Function):
         try:
             return x.reshape(self.shape)
         except (ValueError, TypeError, OverflowError):
-            raise ShapeError(f"reshape: cannot reshape {x.size} elements of shape {x.shape} to {self.shape}") from None
+            wanted = shortened(self.shape)
+            raise ShapeError(f"reshape: cannot reshape {x.size} elements of shape {x.shape} to {wanted}") from None
 
     def backward(self, grad_y: Array) -> Array:
         return grad_y.reshape(self.x_shape)
@@ -603,7 +609,9 @@ class Transpose(Function):
     def forward(self, x: Array) -> Array:
         self.axes = self.axes or tuple(reversed(range(x.ndim)))
         if not _are_axes(self.axes, x) or len({axis % x.ndim for axis in self.axes}) < x.ndim:
-            raise ShapeError(f"transpose: axes {self.axes} are not a permutation of the {x.ndim} axes of {x.shape}")
+            raise ShapeError(
+                f"transpose: axes {shortened(self.axes)} are not a permutation of the {x.ndim} axes of {x.shape}"
+            )
         return x.transpose(self.axes)
 
     def backward(self, grad_y: Array) -> Array:
@@ -614,7 +622,8 @@ def _reduced_axes(axis: int | tuple[int, ...] | None, x: Array) -> tuple[int, ..
     """The axes to reduce, as a sorted tuple of non-negative integers."""
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if not _are_axes(axes, x):
-        raise ShapeError(f"axis {axis} is out of range for shape {x.shape}: expected an integer, several in a tuple")
+        wrong = f"axis {shortened(axis)} is out of range for shape {x.shape}"
+        raise ShapeError(f"{wrong}: expected an integer, several in a tuple")
     reduced = {a % x.ndim for a in axes}
     if len(reduced) < len(axes):
         raise ShapeError(f"axis {axis} names an axis of shape {x.shape} twice")

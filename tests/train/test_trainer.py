@@ -233,7 +233,7 @@ def test_a_trainer_is_made_of_its_parts(settings, words):
         ({"sample_weight": [1, 2, 3, -1]}, SettingError, "`sample_weight`: expected finite numbers of at least 0"),
         ({"sample_weight": [1, 2, 3, float("inf")]}, SettingError, "`sample_weight`: expected finite numbers"),
         ({"sample_weight": [0] * 4}, SettingError, "one above 0"),
-        ({"sample_weight": "balanced"}, SettingError, "`sample_weight` is a str: expected numbers"),
+        ({"sample_weight": "balanced"}, SettingError, "`sample_weight` is 'balanced': expected numbers"),
         ({"validation_weight": [1], "validation": sides(2)}, SettingError, r"`validation_weight` has shape \(1,\)"),
     ],
 )
@@ -394,7 +394,7 @@ def test_augmentations_by_name():
 
 @pytest.mark.parametrize("settings", [{"flip": 1.1}, {"flip": -1}, {"shift": -1}, {"shift": 0.5}, {"shift": 2000}])
 def test_flips_and_crops_out_of_range_raise(settings):
-    with pytest.raises(SettingError, match=r"FlipAndCrop\((flip|shift)=.*: expected"):
+    with pytest.raises(SettingError, match=r"FlipAndCrop: (flip|shift)=.*: expected"):
         FlipAndCrop(**settings)
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from tinycnn.backends.base import Backend
-from tinycnn.errors import BackendError, SettingError
+from tinycnn.errors import BackendError, SettingError, shortened
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -62,6 +62,8 @@ _of_thread = threading.local()  # its attribute `backend`: chosen by a thread th
 
 def register_backend(name: str, loader: Callable[[], Backend]) -> None:
     """Make ``name`` known to ``use_backend``; ``loader()`` runs at first use, raises BackendError where unusable."""
+    if not isinstance(name, str) or not callable(loader):
+        raise SettingError(f"register_backend takes a name and a function, got {shortened(name)}, {shortened(loader)}")
     _LOADERS[name] = loader
 
 
@@ -90,6 +92,8 @@ def load_backend(name: str) -> Backend:
 
     Raises BackendError with the command that repairs it when the backend is unknown or cannot be used here.
     """
+    if not isinstance(name, str):
+        raise BackendError(f"a backend is chosen by its name, such as 'numpy', got {shortened(name)}")
     if name == "auto":
         name = next(candidate for candidate in PREFERENCE if is_available(candidate))
     if name not in _LOADERS:

@@ -114,6 +114,8 @@ class ArrayProtocols(DLPackExport):
             other = _from_python(other)
         try:
             return comparison(to_host(self._array), other)
+        except TypeError:  # words, for instance
+            return NotImplemented
         except ValueError:
             shapes = f"shapes {self._array.shape} and {np.shape(other)}"
             raise ShapeError(f"{shapes} cannot be compared: they do not broadcast together") from None

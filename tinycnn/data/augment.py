@@ -6,12 +6,13 @@ cannot memorise its pixels. One map per image gives, for each pixel of the new i
 """
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar, Protocol
 
 import numpy as np
 
 from tinycnn.backends.base import WAVES
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, in_range, whole_number
 
 
 class Augmentation(Protocol):
@@ -36,8 +37,7 @@ class Affine:
 
     def __post_init__(self) -> None:
         for name, most in (("shift", 1000.0), ("rotation", 360.0), ("scale", 0.9), ("shear", 2.0)):
-            if not 0 <= getattr(self, name) <= most:
-                raise SettingError(f"Affine({name}={getattr(self, name)}): expected a number from 0 to {most:g}")
+            in_range(f"Affine: {name}", getattr(self, name), at_least=0, at_most=most)
 
     def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
         """Random maps ``(count, 2, 3)`` float32: ``(row, column, 1)`` → source ``(row, column)``, both from the centre.
@@ -74,7 +74,7 @@ class Elastic(Affine):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.bend <= 100:
+        if not (isinstance(self.bend, Real) and 0 <= self.bend <= 100):
             raise SettingError(f"Elastic: got `bend={self.bend}`, expected a number of pixels from 0 to 100")
 
     def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
@@ -105,10 +105,8 @@ class FlipAndCrop:
     shift: int = 4
 
     def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1:
-            raise SettingError(f"FlipAndCrop(flip={self.flip}): expected a probability from 0 to 1")
-        if self.shift != int(self.shift) or not 0 <= self.shift <= 1000:
-            raise SettingError(f"FlipAndCrop(shift={self.shift}): expected a whole number of pixels from 0 to 1000")
+        in_range("FlipAndCrop: flip", self.flip, at_least=0, at_most=1)
+        in_range("FlipAndCrop: shift", whole_number("FlipAndCrop: shift", self.shift), at_most=1000)
 
     def maps(self, count: int, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
         """Random maps ``(count, 2, 3)`` float32; ``strength`` scales the probability of mirroring and the shifts."""

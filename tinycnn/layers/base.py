@@ -17,7 +17,7 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.backends.host_memory import free_host_memory
-from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError
+from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
 from tinycnn.tensor import Tensor
 
@@ -50,7 +50,7 @@ class Layer:
         raise NotImplementedError
 
     def __call__(self, x: Tensor | Array) -> Tensor:
-        return self.forward(x)
+        return self.forward(x if isinstance(x, Tensor) else Tensor(x))
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """The parameters, frozen ones included: ``("weight", tensor), ("bias", tensor)``."""
@@ -67,6 +67,8 @@ class Layer:
     def load_counters(self, counters: dict[str, int]) -> None:
         """Restore the result of ``counters()``; raises SettingError for unexpected names or invalid values."""
         names = self.counters().keys()
+        if not isinstance(counters, dict):
+            raise SettingError(f"load_counters: expected a dictionary, got a {type(counters).__name__}")
         if names != counters.keys() or not all(type(value) is int and value >= 0 for value in counters.values()):
             raise SettingError(f"load_counters: expected integers named {sorted(names)}, got {counters}")
 
@@ -208,12 +210,12 @@ def register_layer(cls: type[Layer]) -> type[Layer]:
 def checked_positive_int(layer: str, name: str, value: int) -> int:
     """``value`` as an int; raises SettingError unless it is a positive integer."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise SettingError(f"{layer}({name}={value!r}): expected a positive integer")
+        raise SettingError(f"{layer}({name}={shortened(value)}): expected a positive integer")
     return int(value)
 
 
 def checked_bool(layer: str, name: str, value: bool) -> bool:
     """``value``, unchanged; raises SettingError unless it is True or False."""
     if not isinstance(value, bool):
-        raise SettingError(f"{layer}({name}={value!r}): expected True or False")
+        raise SettingError(f"{layer}({name}={shortened(value)}): expected True or False")
     return value

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinycnn import ops
-from tinycnn.errors import SettingError
+from tinycnn.errors import in_range
 from tinycnn.layers.base import Layer, Shape, register_layer
 from tinycnn.tensor import Tensor
 
@@ -18,9 +18,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise SettingError(f"Dropout(p={p}): expected `p` in [0, 1)")
-        self.p = float(p)
+        self.p = in_range("Dropout: p", p, at_least=0, below=1)
         self.seed = self.step = 0
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:

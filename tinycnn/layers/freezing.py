@@ -4,7 +4,7 @@ import difflib
 import fnmatch
 from collections.abc import Mapping
 
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, shortened
 from tinycnn.layers.base import Layer
 
 
@@ -24,6 +24,8 @@ def freeze_only(layers: Mapping[str, Layer], *patterns: str) -> None:
 def matching_names(layers: Mapping[str, Layer], pattern: str) -> list[str]:
     """The layers with parameters whose names match ``pattern``; raises SettingError when there are none."""
     names = [name for name, layer in layers.items() if layer.parameters()]
+    if not isinstance(pattern, str):
+        raise SettingError(f"freeze_only takes names of layers, such as 'conv2d_1', got {shortened(pattern)}")
     found = fnmatch.filter(names, pattern)
     if not found:
         matches = " or ".join(difflib.get_close_matches(pattern, names, n=2))

@@ -37,7 +37,7 @@ def default_pictures(input_shape: tuple[int, ...]) -> str:
 
 def checked_class_names(names: Iterable[str], output_shape: tuple[int, ...]) -> tuple[str, ...]:
     """``names`` as a tuple; raises SettingError unless they are K distinct printable names for an output ``(K,)``."""
-    listed = [] if isinstance(names, str) else list(names)
+    listed = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else []
     if len(output_shape) != 1 or len(listed) != output_shape[0]:
         raise SettingError(
             f"`class_names`: got {len(listed)} names for outputs of shape {output_shape}; expected one name per class"
@@ -58,7 +58,7 @@ def checked_class_names(names: Iterable[str], output_shape: tuple[int, ...]) -> 
 
 def checked_pictures(pictures: str, input_shape: tuple[int, ...]) -> str:
     """``pictures``; raises SettingError unless it is ``whole``, or ``drawing`` for a network with greyscale input."""
-    if pictures not in (DRAWING, WHOLE):
+    if not isinstance(pictures, str) or pictures not in (DRAWING, WHOLE):
         raise SettingError(f"pictures: got {pictures!r:.120}; expected {DRAWING!r} or {WHOLE!r}")
     if pictures == DRAWING and (len(input_shape) != 3 or input_shape[2] != 1):
         raise SettingError(
@@ -77,6 +77,6 @@ def default_pixels(first: Layer) -> str:
 
 def checked_pixels(pixels: str) -> str:
     """``pixels``; raises SettingError unless it is ``0..1`` or ``0..255``."""
-    if pixels not in (FRACTIONS, BYTES):
+    if not isinstance(pixels, str) or pixels not in (FRACTIONS, BYTES):
         raise SettingError(f"`pixels`: got {pixels!r:.120}; expected {FRACTIONS!r} or {BYTES!r}")
     return pixels

@@ -1,11 +1,9 @@
 """Normalisation: layers that shift and scale every channel to mean 0 and variance 1."""
 
-import math
-
 import numpy as np
 
 from tinycnn import initializers, ops
-from tinycnn.errors import SettingError
+from tinycnn.errors import in_range
 from tinycnn.layers.base import Layer, Shape, register_layer
 from tinycnn.tensor import Tensor
 
@@ -21,11 +19,8 @@ class BatchNorm(Layer):
 
     def __init__(self, momentum: float = 0.1, eps: float = 1e-3) -> None:
         super().__init__()
-        if not (0 <= momentum <= 1 and 0 < eps < math.inf):
-            raise SettingError(
-                f"BatchNorm(momentum={momentum}, eps={eps}): expected `momentum` in [0, 1] and `eps` above 0"
-            )
-        self.momentum, self.eps = float(momentum), float(eps)
+        self.momentum = in_range("BatchNorm: momentum", momentum, at_least=0, at_most=1)
+        self.eps = in_range("BatchNorm: eps", eps, above=0)
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
         channels = input_shape[-1:]

@@ -1,8 +1,6 @@
 """Rescaling of inputs, so that a network can take raw pixels."""
 
-import math
-
-from tinycnn.errors import SettingError
+from tinycnn.errors import in_range
 from tinycnn.layers.base import Layer, register_layer
 from tinycnn.tensor import Tensor
 
@@ -16,9 +14,7 @@ class Rescaling(Layer):
 
     def __init__(self, scale: float, offset: float = 0.0) -> None:
         super().__init__()
-        self.scale, self.offset = float(scale), float(offset)
-        if not (math.isfinite(self.scale) and math.isfinite(self.offset)):
-            raise SettingError(f"Rescaling(scale={scale}, offset={offset}): expected finite numbers")
+        self.scale, self.offset = in_range("Rescaling: scale", scale), in_range("Rescaling: offset", offset)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scale + self.offset if self.offset else x * self.scale

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.errors import DtypeError, SettingError, ShapeError
+from tinycnn.errors import DtypeError, SettingError, ShapeError, shortened, whole_number
 from tinycnn.layers import fusion
 from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer, Shape
@@ -29,7 +29,7 @@ from tinycnn.layers.metadata import (
     default_pictures,
     default_pixels,
 )
-from tinycnn.layers.state import by_layer, check_all_used, copied_state, load_state
+from tinycnn.layers.state import by_layer, check_all_used, checked_state, copied_state, load_state
 from tinycnn.layers.summary import summary
 from tinycnn.tensor import Tensor
 
@@ -57,12 +57,12 @@ class Sequential(Layer):
         self.fuse = fuse
         self.input_shape, self.dtype = _checked_shape(input_shape), _checked_dtype(dtype)
         self.layers = dict(zip(layer_names(layers), layers, strict=True))
-        self.output_shape = self._build(np.random.default_rng(seed), state)
+        self.output_shape = self._build(np.random.default_rng(whole_number("seed", seed)), state)
         self._plan, self._metadata = fusion.PlanCache(), Metadata()
 
     def _build(self, rng: np.random.Generator, given: dict[str, np.ndarray] | None) -> Shape:
         """Build every layer for the output shape of the previous layer; returns the last output shape."""
-        shape, given_by_layer = self.input_shape, None if given is None else by_layer(given)
+        shape, given_by_layer = self.input_shape, None if given is None else by_layer(checked_state(given))
         for name, layer in self.layers.items():
             layer.initial_values = None if given_by_layer is None else given_by_layer.pop(name, {})
             try:
@@ -161,7 +161,7 @@ class Sequential(Layer):
         is not a Dense layer, or ``classes`` is not a positive integer.
         """
         changed = copy.deepcopy(self)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(whole_number("seed", seed))
         changed.output_shape = replace_head(changed.layers, classes, self.input_shape, rng, self.dtype)
         changed._metadata.class_names = None  # the names belong to the old classes
         return changed.train(self.training)
@@ -229,7 +229,7 @@ def layer_names(layers: tuple[Layer, ...]) -> list[str]:
     """``conv2d_1, relu_1, conv2d_2, …``: the class of each layer and its number within the class."""
     for layer in layers:
         if not isinstance(layer, Layer):
-            raise SettingError(f"Sequential takes layers such as Conv2d(32), got {layer!r}")
+            raise SettingError(f"Sequential takes layers such as Conv2d(32), got {shortened(layer)}")
     if not layers or len(set(layers)) < len(layers):
         raise SettingError(f"Sequential takes at least one layer, and no layer twice, got {list(layers)}")
     seen: dict[str, int] = {}
@@ -241,14 +241,17 @@ def layer_names(layers: tuple[Layer, ...]) -> list[str]:
 
 
 def _checked_shape(input_shape: Shape) -> Shape:
-    shape = tuple(input_shape)
+    shape = tuple(input_shape) if isinstance(input_shape, tuple | list) else ()
     if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
-        raise ShapeError(f"input_shape={input_shape!r}: expected positive integers, (H, W, C) or (in,)")
+        raise ShapeError(f"input_shape={shortened(input_shape)}: expected positive integers, (H, W, C) or (in,)")
     return tuple(map(int, shape))
 
 
 def _checked_dtype(dtype: Any) -> np.dtype:
-    checked = np.dtype(dtype)
+    try:
+        checked = np.dtype(dtype)
+    except TypeError:
+        raise DtypeError(f"dtype={shortened(dtype)}: expected float32 or float64") from None
     if checked not in (np.float32, np.float64):
         raise DtypeError(f"dtype={checked}: expected float32 or float64")
     return checked

@@ -1,12 +1,13 @@
 """The state of a network: all parameters and buffers by name, on the host."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.errors import ShapeError
+from tinycnn.errors import SettingError, ShapeError, checked_bool, shortened
 from tinycnn.layers.base import Layer
 
 State = dict[str, np.ndarray]
@@ -29,15 +30,25 @@ def load_state(layer: Layer, state: State, strict: bool) -> None:
     ``strict``: raise ShapeError for a missing or unknown name instead of skipping it. Always raises ShapeError for
     a different shape or dtype. Nothing is changed when an error is raised.
     """
-    targets = arrays_by_name(layer)
+    targets, state, strict = arrays_by_name(layer), checked_state(state), checked_bool("strict", strict)
     missing, unknown = targets.keys() - state.keys(), state.keys() - targets.keys()
     if strict and (missing or unknown):
         raise ShapeError(f"load_state_dict: missing {sorted(missing)}, unknown {sorted(unknown)}")
     common = [name for name in targets if name in state]
     for name in common:
-        _check_same(name, np.asarray(state[name]), targets[name])
+        _check_same(name, state[name], targets[name])
     for name in common:
-        targets[name][...] = get_backend().asarray(np.asarray(state[name]))
+        targets[name][...] = get_backend().asarray(state[name])
+
+
+def checked_state(state: Any) -> State:
+    """``state`` with its values as arrays; raises SettingError unless it is a dictionary of arrays by name."""
+    if not (isinstance(state, Mapping) and all(isinstance(name, str) for name in state)):
+        raise SettingError(f"expected arrays by name, as state_dict() returns them, got {shortened(state)}")
+    try:
+        return {name: np.asarray(value) for name, value in state.items()}
+    except ValueError:
+        raise ShapeError("load_state_dict: lists of unequal lengths are no array") from None
 
 
 def _check_same(name: str, value: np.ndarray, target: Array) -> None:

@@ -39,6 +39,9 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     Raises OSError when ``path`` cannot be written, SettingError for a network that ``load`` would refuse.
     """
+    if not isinstance(model, Sequential):
+        raise SettingError(f"save: `model` is {shortened(model)}: expected a network, such as Sequential(...)")
+    _check_path(path)
     write_atomically(path, to_bytes(model))
 
 
@@ -59,11 +62,17 @@ def of_bytes(content: bytes, source: str) -> Sequential:
     return build(text, source, arrays).eval()
 
 
+def _check_path(path: Any) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise SettingError(f"`path` is {shortened(path)}: expected the name of a file")
+
+
 def load(path: str | os.PathLike[str]) -> Sequential:
     """Load the model that ``save`` wrote to ``path``, in evaluation mode.
 
     Raises FileFormatError with the reason for a file that is damaged, foreign, or from a newer tinycnn.
     """
+    _check_path(path)
     arrays, text = read_arrays(path, "tinycnn")
     return build(text, printable(os.fspath(path)), arrays).eval()
 

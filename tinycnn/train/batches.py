@@ -16,7 +16,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.data.stored import Images, StoredImages
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.train.step import Batch
 
@@ -56,19 +56,29 @@ class Sampler:
         return Batch(images, chosen, labels[chosen], self.maps(len(chosen), epoch, step))
 
 
-def check_examples(images: Images, labels: np.ndarray, model: Sequential) -> None:
-    """Raise DataError unless ``model`` can learn from these images and labels."""
-    for name, array in (("images", images), ("labels", labels)):
-        if not isinstance(array, np.ndarray | StoredImages):
-            raise DataError(f"{name} are a {type(array).__name__}: expected a NumPy array.")
-    if len(images) != len(labels):
-        raise DataError(f"{len(images):,} images and {len(labels):,} labels: expected one label per image.")
-    if not len(images):
+def check_images(images: Images, model: Sequential) -> None:
+    """Raise DataError or SettingError unless ``model`` is a network that takes these images."""
+    if not isinstance(model, Sequential):
+        raise SettingError(f"`model` is {shortened(model)}: expected a network, such as Sequential(...)")
+    if not isinstance(images, np.ndarray | StoredImages):
+        raise DataError(f"images are a {type(images).__name__}: expected a NumPy array.")
+    if not (images.ndim and len(images)):
         raise DataError("no images: expected at least one.")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"labels are {labels.dtype} {labels.shape}: expected integers (M,), not one-hot rows.")
+    if images.dtype.kind not in "biuf":
+        raise DataError(f"images are {images.dtype}: expected numbers.")
     if images.shape[1:] != model.input_shape:
         raise DataError(f"images have shape {images.shape[1:]}: the network takes {model.input_shape}.")
+
+
+def check_examples(images: Images, labels: np.ndarray, model: Sequential) -> None:
+    """Raise DataError unless ``model`` can learn from these images and labels."""
+    check_images(images, model)
+    if not isinstance(labels, np.ndarray):
+        raise DataError(f"labels are a {type(labels).__name__}: expected a NumPy array.")
+    if len(images) != len(labels):
+        raise DataError(f"{len(images):,} images and {len(labels):,} labels: expected one label per image.")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(f"labels are {labels.dtype} {labels.shape}: expected integers (M,), not one-hot rows.")
     if images.dtype != np.uint8 and pixel_scale(model) != 1:
         raise DataError(
             f"images are {images.dtype}, and would be divided by 255 like uint8: pass uint8, or a network that "
@@ -82,14 +92,18 @@ def normalised_weights(name: str, weights: Any, images: Images) -> np.ndarray | 
         return None
     if isinstance(images, StoredImages):
         raise SettingError(f"`{name}` weights images in memory: load them with a larger `memory`")
+    given = weights
     try:
-        weights = np.asarray(weights, dtype=np.float64)
+        weights = np.asarray(given)
+        if weights.dtype.kind not in "biuf":
+            raise TypeError
     except (TypeError, ValueError):
-        raise SettingError(f"`{name}` is a {type(weights).__name__}: expected numbers ({len(images)},)") from None
+        raise SettingError(f"`{name}` is {shortened(given)}: expected numbers ({len(images)},)") from None
     if weights.shape != (len(images),):
         raise SettingError(f"`{name}` has shape {weights.shape}: expected one number for each of {len(images)} images")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
         raise SettingError(f"`{name}`: expected finite numbers of at least 0, and one above 0")
+    weights = weights.astype(np.float64)
     weights = weights / weights.max()  # so that their sum is finite
     return None if (weights == weights[0]).all() else weights / weights.mean()
 

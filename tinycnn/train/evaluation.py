@@ -10,8 +10,10 @@ from tinycnn.backends.base import Array
 from tinycnn.data.stored import Images
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.distributed.sharding import shard_of
+from tinycnn.errors import DataError
 from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.tensor import Tensor, no_grad
+from tinycnn.train.batches import check_examples, check_images
 
 EVALUATION_BATCH = 256  # images per batch; limits the memory use
 
@@ -25,7 +27,11 @@ class Scores:
 
 
 def predict_logits(model: Sequential, images: Images) -> np.ndarray:
-    """Logits of uint8 ``images (M, H, W, C)``, in evaluation mode → ``(M, K)`` on the host."""
+    """Logits of uint8 ``images (M, H, W, C)``, in evaluation mode → ``(M, K)`` on the host.
+
+    Raises DataError for images that the network does not take.
+    """
+    check_images(images, model)
     backend, was_training = get_backend(), model.training
     model.eval()
     try:
@@ -47,8 +53,10 @@ def pixel_batches(model: Sequential, images: Images) -> Iterator[Array]:
 def evaluate(model: Sequential, images: Images, labels: np.ndarray, weights: np.ndarray | None = None) -> Scores:
     """Mean loss in nats and accuracy of ``model`` on uint8 ``images (M, H, W, C)`` with ``labels (M,)``.
 
-    ``weights (M,)``: the factor of each image in both means; None if all count the same.
+    ``weights (M,)``: the factor of each image in both means; None if all count the same. Raises DataError for images
+    that the network does not take, and for labels that are not its classes.
     """
+    check_examples(images, labels, model)
     return scores_of(predict_logits(model, images), labels, weights)
 
 
@@ -67,6 +75,8 @@ def scores_over_ranks(scores: Callable[[slice], Scores], count: int) -> Scores:
 
 def scores_of(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scores:
     """Mean loss in nats and accuracy of ``logits (M, K)`` for ``labels (M,)``, all on the host."""
+    if labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        raise DataError(f"labels range from {labels.min()} to {labels.max()}: expected 0 to {logits.shape[1] - 1}.")
     logits = logits.astype(np.float64)  # (M, K)
     top = logits.max(axis=1, keepdims=True)
     log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))  # (M,)

@@ -19,9 +19,9 @@ from tinycnn.backends.base import Array
 from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.data.stored import Images
 from tinycnn.distributed.communicator import get_communicator
-from tinycnn.errors import SettingError
+from tinycnn.errors import FileFormatError, SettingError, in_range, shortened, whole_number
 from tinycnn.layers import Sequential
-from tinycnn.optim import Optimizer, in_range, whole_number
+from tinycnn.optim import Optimizer
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.batches import Sampler, batches, check_examples, normalised_weights, to_backend
 from tinycnn.train.capture import StepCapture
@@ -125,6 +125,7 @@ class Trainer:
         range and when the checkpoint to resume from belongs to another run.
         """
         epochs = whole_number("epochs", epochs)
+        _check_calls(validation, progress, checkpoints, stop)
         validation = validation if validation and len(validation[0]) else None
         for examples in ((images, labels), validation):
             if examples:
@@ -236,6 +237,9 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the result of ``state_dict()``, bit for bit; raises ShapeError for a different network."""
+        keys = {"model", "counters", "optimizer", "history", "running"}
+        if not isinstance(state, dict) or keys - state.keys():
+            raise FileFormatError(f"expected the state of a trainer, with {', '.join(sorted(keys))}")
         self.model.load_state_dict(state["model"])
         self.model.load_counters(state["counters"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -245,14 +249,25 @@ class Trainer:
         self.spent_s += self.progress.elapsed_s() if self.progress else 0
 
 
+def _check_calls(validation: Any, progress: Any, checkpoints: Any, stop: Any) -> None:
+    """Raise SettingError unless ``fit`` can use these."""
+    pair = isinstance(validation, tuple | list) and len(validation) == 2 and hasattr(validation[0], "__len__")
+    if validation is not None and not pair:
+        raise SettingError(f"`validation` is {shortened(validation)}: expected a pair (images, labels) or None")
+    if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
+        raise SettingError(f"`checkpoints` is {shortened(checkpoints)}: expected Checkpoints(folder) or None")
+    if not callable(stop) or not (progress is None or callable(progress)):
+        raise SettingError("`progress` and `stop` are functions, which fit calls after each step")
+
+
 def _check_parts(model: Any, optimizer: Any, augment: Any, fade: Any) -> None:
     """Raise SettingError unless a trainer is made of these."""
     if not isinstance(model, Sequential):
         raise SettingError(f"`model` is a {type(model).__name__}: expected a network, such as Sequential(...)")
     if not isinstance(optimizer, Optimizer):
         example = "tinycnn.optim.Adam(model.parameters())"
-        raise SettingError(f"`optimizer` is {optimizer!r:.80}: expected an optimizer, such as {example}")
+        raise SettingError(f"`optimizer` is {shortened(optimizer)}: expected an optimizer, such as {example}")
     if augment is not None and not hasattr(augment, "maps"):
-        raise SettingError(f"`augment` is {augment!r:.80}: expected an augmentation, such as Affine(), or None")
+        raise SettingError(f"`augment` is {shortened(augment)}: expected an augmentation, such as Affine(), or None")
     if fade is not None and not isinstance(fade, Fade):
-        raise SettingError(f"`fade` is {fade!r:.80}: expected a Fade or None")
+        raise SettingError(f"`fade` is {shortened(fade)}: expected a Fade or None")

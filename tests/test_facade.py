@@ -1,0 +1,193 @@
+"""Every public function with wrong arguments, one at a time: nothing but the errors of tinycnn may come out.
+
+The table holds calls that work. In each, one argument after the other is replaced by everything in ``WRONG``; what is
+accepted is accepted, and what is refused is refused in a sentence.
+"""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tests.train.test_trainer import sides
+from tinycnn import Sequential, Tensor, explain, gradcheck, initializers, layers, metrics, models, ops, optim
+from tinycnn.data import augment
+from tinycnn.errors import TinyCNNError
+from tinycnn.train import Trainer, evaluate, predict_logits
+
+rng = np.random.default_rng(0)
+LONGEST = 400  # letters of a message
+
+
+def floats(*shape, dtype=np.float32):
+    return rng.uniform(0.1, 1, shape).astype(dtype)
+
+
+WRONG = [
+    None, "text", b"x", -1, 0, 2.5, float("nan"), float("inf"), 10**30, True, (), (1, 2), [], [[1, 2], [3]], {},
+    {1: 1}, object(), np.int64(3), np.float32(0.5), np.zeros(0, np.float32), floats(2, 3, dtype="f8"), floats(1, 2, 2),
+    np.zeros((1, 2, 2, 2), np.uint8), np.array(["a"]), np.array([None]), Tensor([1.0, 2.0]), 1 + 2j, floats(2, 3) + 1j,
+]  # fmt: skip
+
+
+def network():
+    return Sequential(layers.Conv2d(2), layers.ReLU(), layers.Flatten(), layers.Dense(2), input_shape=(8, 8, 1))
+
+
+MODEL, (IMAGES, LABELS) = network(), sides(4)
+
+
+def parameter():
+    return [Tensor([1.0, 2.0], requires_grad=True)]
+
+
+def of_tensor(name):
+    return lambda **arguments: getattr(Tensor(floats(2, 3, 4), requires_grad=True), name)(**arguments)
+
+
+def operator(name):
+    return lambda other: getattr(Tensor(floats(2, 3, 4)), name)(other)
+
+
+def layer(kind, **settings):
+    """The layer in a network, from its settings."""
+    return lambda **changed: Sequential(layers.Flatten(), kind(**settings | changed), input_shape=(8, 8, 1))
+
+
+def on_images(kind, **settings):
+    return lambda **changed: Sequential(kind(**settings | changed), input_shape=(8, 8, 1))
+
+
+def stepped(gradient=None, **settings):
+    parameters = parameter()
+    parameters[0].grad = np.ones(2, np.float32) if gradient is None else gradient
+    optim.SGD(parameters, 0.1, **settings).step()
+
+
+def fitted(images, labels, **settings):
+    next(Trainer(MODEL, optim.SGD(MODEL.parameters()), batch_size=2).fit(images, labels, **settings), None)
+
+
+def returning(result, place):
+    """A function of one's own whose forward or backward returns ``result``."""
+
+    class Odd(tinycnn.Function):
+        def forward(self, x):
+            return result if place == "forward" else x * 1
+
+        def backward(self, grad_y):
+            return result
+
+    Odd()(Tensor([1.0], requires_grad=True)).sum().backward()
+
+
+LOGITS, PROBS = floats(4, 3), np.full((4, 3), 1 / 3)
+ADAM = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0, "schedule": None}
+CALLS = {
+    "Tensor": (Tensor, {"array": [1.0]}),
+    "reshape": (lambda shape: Tensor(floats(2, 3)).reshape(shape), {"shape": (3, 2)}),
+    "transpose": (lambda axes: Tensor(floats(2, 3)).transpose(axes), {"axes": (1, 0)}),
+    "backward": (lambda grad: (Tensor(floats(2), True) * 2).backward(grad), {"grad": floats(2)}),
+    **{name: (of_tensor(name), {"axis": 0, "keepdims": False}) for name in ("sum", "mean", "max")},
+    **{f"__{name}__": (operator(f"__{name}__"), {"other": floats(2, 3, 4)}) for name in ("add", "mul", "rsub", "eq")},
+    "matmul": (operator("__matmul__"), {"other": floats(2, 4, 3)}),
+    "forward": (partial(returning, place="forward"), {"result": np.ones(1, np.float32)}),
+    "backward of a function": (partial(returning, place="backward"), {"result": np.ones(1, np.float32)}),
+    "model": (lambda x: network()(x), {"x": floats(2, 8, 8, 1)}),
+    "Sequential": (
+        lambda **given: Sequential(layers.Flatten(), layers.Dense(2), **given),
+        {"input_shape": (8, 8, 1), "seed": 0, "dtype": np.float32, "state": None},
+    ),
+    "layers": (lambda inner: Sequential(inner, input_shape=(8, 8, 1)), {"inner": layers.ReLU()}),
+    "Conv2d": (on_images(layers.Conv2d, filters=2), {"filters": 2, "kernel_size": 3, "stride": 1, "padding": 0,
+                                                     "bias": True, "initializer": "he_normal"}),
+    "Dense": (layer(layers.Dense), {"units": 2, "bias": True, "initializer": "zeros"}),
+    "BatchNorm": (on_images(layers.BatchNorm), {"momentum": 0.1, "eps": 1e-3}),
+    "Dropout": (on_images(layers.Dropout), {"p": 0.5}),
+    "Rescaling": (on_images(layers.Rescaling), {"scale": 1, "offset": 0}),
+    "MaxPool2d": (on_images(layers.MaxPool2d), {"kernel_size": 2, "stride": 2, "padding": 0}),
+    **{f"{kind}(x)": (Sequential(getattr(layers, kind)(), input_shape=(8, 8, 1)).layers[f"{kind.lower()}_1"],
+                      {"x": floats(2, 8, 8, 1)}) for kind in ("ReLU", "Flatten", "Softmax", "MaxPool2d", "BatchNorm")},
+    "load_state_dict": (lambda **given: network().load_state_dict(**given),
+                        {"state": MODEL.state_dict(), "strict": True}),
+    "load_counters": (lambda counters: network().load_counters(counters), {"counters": {}}),
+    "freeze_only": (lambda name: network().freeze_only(name), {"name": "dense_1"}),
+    "with_head": (lambda **given: network().with_head(**given), {"classes": 3, "seed": 0}),
+    "class_names": (lambda names: setattr(network(), "class_names", names), {"names": ("a", "b")}),
+    "pictures": (lambda text: setattr(network(), "pictures", text), {"text": "whole"}),
+    "create": (models.create, {"name": "lenet", "seed": 0, "input_shape": (16, 16, 1), "classes": 2, "dtype": "f8"}),
+    "SGD": (optim.SGD, {"parameters": parameter(), "lr": 0.1, "momentum": 0.5, "nesterov": True, "weight_decay": 0}),
+    "Adam": (optim.Adam, {"parameters": parameter(), **ADAM}),
+    "AdamW": (optim.AdamW, {"parameters": parameter(), **ADAM}),
+    "step": (stepped, {"gradient": np.ones(2, np.float32)}),
+    "rate": (lambda factor: stepped(schedule=lambda step: factor), {"factor": 1.0}),
+    "optimizer state": (lambda state: optim.Adam(parameter()).load_state_dict(state),
+                        {"state": optim.Adam(parameter()).state_dict()}),
+    "clip_gradients": (optim.clip_gradients, {"parameters": parameter(), "max_norm": 1.0}),
+    "gradient_norm": (optim.gradient_norm, {"parameters": parameter()}),
+    "step_decay": (optim.step_decay, {"total_steps": 9, "drops": 3, "factor": 0.1}),
+    "cosine": (optim.cosine, {"total_steps": 9, "floor": 0.1}),
+    "one_cycle": (optim.one_cycle, {"total_steps": 9, "warmup": 0.3, "start": 0.1, "end": 0.1}),
+    "gradcheck": (partial(gradcheck, lambda x: x * 2), {"inputs": Tensor(np.ones(1), True), "eps": 1e-6, "atol": 1e-5,
+                                                        "rtol": 1e-3, "nondet_tol": 0.0, "fast_mode": False}),
+    "gradcheck of": (lambda result: gradcheck(lambda x: result, Tensor(np.ones(1), True)), {"result": Tensor([1.0])}),
+    "use_backend": (lambda name: tinycnn.use_backend(name).__exit__(None, None, None), {"name": "numpy"}),
+    "register_backend": (lambda name: tinycnn.register_backend(name, None), {"name": 1}),
+    **{name: (getattr(initializers, name), {"shape": (2, 3), "rng": rng})
+       for name in ("glorot_uniform", "he_normal", "he_uniform", "zeros", "ones")},
+    "initializer": (initializers.get, {"name": "zeros"}),
+    "probabilities": (metrics.probabilities, {"logits": LOGITS}),
+    "confusion_matrix": (metrics.confusion_matrix, {"labels": LABELS, "predicted": LABELS, "classes": 3}),
+    "class_scores": (metrics.class_scores, {"confusion": np.eye(3, dtype=int)}),
+    "mistakes": (metrics.mistakes, {"labels": LABELS, "probs": PROBS}),
+    "activations": (explain.activations, {"model": MODEL, "image": IMAGES[0]}),
+    "saliency": (explain.saliency, {"model": MODEL, "image": IMAGES[0], "label": 1}),
+    "step_gradients": (partial(explain.step_gradients, labels=LABELS), {"model": MODEL, "images": IMAGES}),
+    "Trainer": (Trainer, {"model": MODEL, "optimizer": optim.SGD(MODEL.parameters()), "batch_size": 2, "seed": 0,
+                          "augment": None, "fade": None, "label_smoothing": 0.0, "clip_norm": None}),
+    "fit": (fitted, {"images": IMAGES, "labels": LABELS, "epochs": 1, "validation": (IMAGES, LABELS),
+                     "early_stopping": 1, "sample_weight": None, "validation_weight": None, "progress": None,
+                     "checkpoints": None}),
+    "trainer state": (lambda state: Trainer(MODEL, optim.SGD(MODEL.parameters()), batch_size=2).load_state_dict(state),
+                      {"state": Trainer(MODEL, optim.SGD(MODEL.parameters()), batch_size=2).state_dict()}),
+    "evaluate": (evaluate, {"model": MODEL, "images": IMAGES, "labels": LABELS}),
+    "predict_logits": (predict_logits, {"model": MODEL, "images": IMAGES}),
+    "from_dlpack": (tinycnn.from_dlpack, {"x": np.ones(2)}),
+    "save": (lambda model: tinycnn.save(model, "/nowhere/at/all"), {"model": None}),
+    "load": (tinycnn.load, {"path": "/nowhere/at/all"}),
+    "Affine": (augment.Affine, {"shift": 1, "rotation": 1, "scale": 0.1, "shear": 0.1}),
+    "Elastic": (augment.Elastic, {"bend": 1}),
+    "FlipAndCrop": (augment.FlipAndCrop, {"flip": 0.5, "shift": 1}),
+}  # fmt: skip
+REFUSED_THEMSELVES = {"register_backend", "save", "load"}
+
+
+def complaint(call, arguments):
+    """What is wrong with how the call ends; None if it works or is refused in words."""
+    try:
+        call(**arguments)
+    except TinyCNNError as error:
+        return f"a message of {len(str(error))} letters" if len(str(error)) > LONGEST else None
+    except OSError:
+        return None  # a file that is not there
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+@pytest.mark.parametrize("name", CALLS)
+@np.errstate(all="ignore")
+def test_wrong_arguments_are_refused_in_words(name):
+    call, arguments = CALLS[name]
+    if name not in REFUSED_THEMSELVES:
+        call(**arguments)
+    for changed in arguments:
+        for wrong in WRONG:
+            found = complaint(call, arguments | {changed: wrong})
+            assert found is None, f"{name}({changed}={wrong!r}): {found}"
+
+
+def test_a_bare_error_is_found():
+    assert complaint(lambda x: x + 1, {"x": "text"}).startswith("TypeError: can only concatenate")
+    assert complaint(lambda x: ops.relu(Tensor(x)), {"x": "text"}) is None
