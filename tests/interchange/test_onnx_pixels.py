@@ -84,6 +84,11 @@ def test_what_is_given_counts_more(tmp_path):
         assert (found.model.pixels, found.reason) == (pixels, "as given")
     with pytest.raises(SettingError, match=r"`pixels`: got '0\.\.2'; expected '0\.\.1' or '0\.\.255'"):
         tinycnn.from_onnx(path, pixels="0..2")
+    for wrong in (float("nan"), float("inf"), "1", None):
+        with pytest.raises(SettingError, match=r"expected a finite number|`offset`: requires `scale`"):
+            tinycnn.from_onnx(path, scale=wrong, offset=1.0)
+        with pytest.raises(SettingError, match=r"`offset=.*expected a finite number"):
+            tinycnn.from_onnx(path, scale=1.0, offset=wrong)
     path = foreign(network(Conv2d(2)), tmp_path / "m.onnx")
     assert tinycnn.from_onnx(path).pixels == FRACTIONS
     assert tinycnn.from_onnx(path, scale=0.01).pixels == BYTES  # a preparation applies to bytes,

@@ -229,12 +229,28 @@ def test_our_own_names_are_paired_by_name():
     ("state", "match"),
     [
         ({"model": small_torch_weights(), "epoch": 3}, "'model' holds another mapping; pass the weights alone"),
+        ({"a\nerror: b" * 99 + ".weight": np.ones(3)}, "a.nerror: b.*not one for each"),
         ({0: np.ones(3)}, "expected names of arrays, got the key 0"),
     ],
 )
 def test_what_surrounds_the_weights_is_named(state, match):
-    with pytest.raises(SettingError, match=match):
+    with pytest.raises((SettingError, ShapeError), match=match) as caught:
         tinycnn.load_torch_state_dict(small_network(), state)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(("names", "error"), [(["conv"], SettingError), ({"conv2d_1": 3}, ShapeError)])
+def test_names_of_the_wrong_type(names, error):
+    with pytest.raises(error, match=r"as a mapping, got list|not one for each"):
+        tinycnn.load_torch_state_dict(small_network(), small_torch_weights(), names=names)
+
+
+def test_a_name_of_the_file_does_not_forge_a_line():
+    weights = {name.replace("conv", "conv\nerror"): values for name, values in small_torch_weights().items()}
+    weights["conv\nerror.bias"] = np.ones(3, np.float32)
+    with pytest.raises(DtypeError, match=r"^'conv.nerror.bias' is float32") as caught:
+        tinycnn.load_torch_state_dict(small_network(), weights)
+    assert str(caught.value).isprintable()
 
 
 def without(name):

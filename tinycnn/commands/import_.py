@@ -8,7 +8,6 @@ pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 error (nothin
 """
 
 import argparse
-import math
 from pathlib import Path
 
 from tinycnn.commands.shared_options import check_other_file, in_pixels
@@ -34,11 +33,6 @@ def run(options: argparse.Namespace) -> None:
     """Convert, compare, write."""
     from tinycnn.interchange.onnx.importer import import_onnx, largest_difference
 
-    if options.offset and options.scale is None:
-        raise SettingError("--offset: requires --scale; the network receives pixels times scale plus offset")
-    for option, value in (("--scale", options.scale), ("--offset", options.offset)):
-        if value is not None and not math.isfinite(value):
-            raise SettingError(f"{option} {value}: expected a finite number")
     check_other_file("--model", options.model, options.onnx, "ONNX file")
     imported = import_onnx(options.onnx, scale=options.scale, offset=options.offset, pixels=options.pixels)
     check_finite(imported.model, options.onnx)

@@ -12,10 +12,11 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping
 
-from tinycnn.errors import ShapeError
+from tinycnn.errors import ShapeError, shortened
 
 Arrays = dict[str, tuple[int, ...]]  # the shapes of the arrays of one layer, by name
 REGISTERED = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")  # the order within one module
+LONGEST = 2000  # characters of a list of names in a message
 NUMBER = re.compile(r"[0-9]+")
 
 
@@ -32,7 +33,7 @@ def pair_layers(
         return named_pairs(ours, theirs, prefix, dict(names))
     if len(ours) != len(theirs):
         raise ShapeError(
-            f"load_torch_state_dict: layers {list(theirs)} for our {list(ours)}: not one for each; pass `names` to "
+            f"load_torch_state_dict: layers {listed(theirs)} for our {listed(ours)}: not one for each; pass `names` to "
             "state which of them to use"
         )
     if {prefix + name for name in ours} == theirs.keys():  # a network of tinycnn wrote the file
@@ -54,11 +55,12 @@ def named_pairs(
     ours: dict[str, Arrays], theirs: dict[str, Arrays], prefix: str, names: dict[str, str]
 ) -> dict[str, str]:
     """The pairs that ``names`` states, with or without the ``prefix`` of the file."""
-    pairs = {name: their if their in theirs else prefix + their for name, their in names.items()}
+    pairs = {name: their if their in theirs else f"{prefix}{their}" for name, their in names.items()}
     unknown = [name for name in pairs.values() if name not in theirs]
     if pairs.keys() != ours.keys() or unknown or len(set(pairs.values())) < len(pairs):
         raise ShapeError(
-            f"load_torch_state_dict: layers {list(theirs)} for our {list(ours)}, names {names}: not one for each"
+            f"load_torch_state_dict: layers {listed(theirs)} for our {listed(ours)}, "
+            f"names {shortened(names, LONGEST)}: not one for each"
         )
     check_array_names(ours, theirs, pairs)
     return pairs
@@ -69,8 +71,8 @@ def check_array_names(ours: dict[str, Arrays], theirs: dict[str, Arrays], pairs:
     for name, their_name in pairs.items():
         if ours[name].keys() != theirs[their_name].keys():
             raise ShapeError(
-                f"load_torch_state_dict: {their_name} has {sorted(theirs[their_name])}, our {name} needs "
-                f"{sorted(ours[name])}; if they do not belong together, pass `names={{{name!r}: …}}`"
+                f"load_torch_state_dict: {shown(their_name)} has {listed(sorted(theirs[their_name]))}, our {name} "
+                f"needs {sorted(ours[name])}; if they do not belong together, pass `names={{{name!r}: …}}`"
             )
 
 
@@ -108,14 +110,25 @@ def in_order(candidates: list[str], ours: list[str], order: list[str] | None) ->
     if registered is not None and not by_number:
         return registered
     reason = (
-        f"the file lists them as {registered}, their numbers say {sorted_by_number}"
+        f"the file lists them as {listed(registered)}, their numbers say {listed(sorted_by_number)}"
         if registered
         else "neither their names nor the order of the file say which comes first"
     )
     raise ShapeError(
-        f"load_torch_state_dict: our {ours} have equal shapes, and so have {candidates} of the file: {reason}; pass "
-        f"`names`, as in names={{{ours[0]!r}: {candidates[0]!r}, …}}, with every layer that has weights"
+        f"load_torch_state_dict: our {listed(ours)} have equal shapes, and so have {listed(candidates)} of the file: "
+        f"{reason}; pass `names`, as in names={{{ours[0]!r}: {shortened(candidates[0])}, …}}, with every layer that "
+        "has weights"
     )
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: escaped, and cut where there are very many."""
+    return shortened(list(names), LONGEST)
+
+
+def shown(name: str) -> str:
+    """A name from the file for a message: without quotes, unless it has to be escaped or cut."""
+    return name if name.isprintable() and len(name) < LONGEST else shortened(name)
 
 
 def unique(found: Iterable[Arrays]) -> list[Arrays]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.errors import DtypeError, SettingError, ShapeError
-from tinycnn.interchange.layer_pairs import Arrays, pair_layers
+from tinycnn.interchange.layer_pairs import Arrays, pair_layers, shown
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, Sequential, Shape
 
 TORCH_NAMES = {"gamma": "weight", "beta": "bias"}  # of batch norm; all other arrays have the same names
@@ -74,6 +74,8 @@ def load_torch_state_dict(
     """
     if not isinstance(state_dict, Mapping):
         raise SettingError(f"load_torch_state_dict: expected module.state_dict(), got {type(state_dict).__name__}")
+    if names is not None and not isinstance(names, Mapping):
+        raise SettingError(f"load_torch_state_dict: expected `names` as a mapping, got {type(names).__name__}")
     entries = list(_entries(model))
     ours: dict[str, Arrays] = {}
     for entry in entries:
@@ -82,8 +84,8 @@ def load_torch_state_dict(
     converted = {}
     for entry in entries:
         name = f"{pairs[entry.layer_name]}.{entry.torch_name}".removeprefix(".")
-        values = _as_array(name, state_dict[name])
-        _check(name, values, entry.full_name, entry.to_torch().shape, model.dtype)
+        values = _as_array(shown(name), state_dict[name])
+        _check(shown(name), values, entry.full_name, entry.to_torch().shape, model.dtype)
         converted[entry.full_name] = entry.from_torch(values)
     model.load_state_dict(converted)
 

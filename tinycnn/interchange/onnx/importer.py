@@ -6,8 +6,10 @@ change of the last layer (an added bias), or nothing (a Transpose, because tinyc
 evaluates nodes that depend only on constants.
 """
 
+import math
 import os
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -66,17 +68,26 @@ def import_onnx(
     path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0, pixels: str | None = None
 ) -> Imported:
     """Like ``from_onnx``, but also returns what ``largest_difference`` needs to compare the network with the file."""
-    rescaling = [] if scale is None else [PlannedLayer(Rescaling, {"scale": float(scale), "offset": float(offset)})]
+    if scale is None and offset:
+        raise SettingError("`offset`: requires `scale`; the network receives pixels times scale plus offset")
+    factor, term = (finite(name, each) for name, each in (("scale", 1 if scale is None else scale), ("offset", offset)))
+    rescaling = [] if scale is None else [PlannedLayer(Rescaling, {"scale": factor, "offset": term})]
     try:
         graph = read_graph(path)
         chain = convert(graph, rescaling)
         model = chain.build()
         _set_metadata(model, graph)
     except FileFormatError as error:
-        raise FileFormatError(f"{printable(os.fspath(path))}: {error}") from None
+        raise FileFormatError(f"{printable(os.fsdecode(path))}: {error}") from None
     reason = _set_pixels(model, graph, pixels, "scale" if rescaling else None)
-    factor = 1.0 if scale is None else scale
-    return Imported(model, chain.order, graph.shape, chain.row, graph.batch, factor, offset, reason)
+    return Imported(model, chain.order, graph.shape, chain.row, graph.batch, factor, term, reason)
+
+
+def finite(name: str, value: float) -> float:
+    """``value`` as a float; raises SettingError unless it is a finite number."""
+    if not isinstance(value, Real) or not math.isfinite(value):
+        raise SettingError(f"`{name}={value!r:.60}`: expected a finite number")
+    return float(value)
 
 
 def _set_metadata(model: Sequential, graph: Graph) -> None:
@@ -195,7 +206,7 @@ def largest_difference(imported: Imported, path: str | os.PathLike[str], images:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         theirs = session.run(None, {session.get_inputs()[0].name: file_input.astype(model.dtype)})[0]
     except Exception as error:  # its exceptions have no common base
-        name = printable(os.fspath(path))
+        name = printable(os.fsdecode(path))
         raise SettingError(f"ONNX Runtime cannot run {name}: {shortened(error)}") from None
     differences = np.abs(to_file_layout(ours, imported.output_order, theirs.shape[1:]) - theirs)
     return float(differences.max() / max(1.0, np.abs(theirs).max()))
