@@ -291,9 +291,9 @@ def test_a_file_of_keras(shape, moved_by, tmp_path):
 
 
 def viewed(g, x, first):
-    """``x.permute(0, 2, 3, 1).reshape(first, -1)``; ``first``: N, of an array before the permutation."""
-    shape = g("Concat", first, ints(-1), axis=0)
-    return g("Reshape", g("Transpose", x, perm=[0, 2, 3, 1]), shape, allowzero=1)
+    """``x.permute(0, 2, 3, 1).reshape(first(), -1)``; ``first`` adds N of an array before the permutation."""
+    moved = g("Transpose", x, perm=[0, 2, 3, 1])
+    return g("Reshape", moved, g("Concat", first(), ints(-1), axis=0), allowzero=1)
 
 
 def flattened_by_slices(g, x):
@@ -445,8 +445,8 @@ READ = {
         [Dropout, ReLU],
     ),
     "mean over joined axes": (lambda g: g("ReduceMean", g("Reshape", "x", ints(0, 0, -1)), axes=[2]), [AvgPool2d]),
-    "an older array's first axis": (lambda g: viewed(g, "x", first=g("Gather", g("Shape", "x"), ints(0))), [Flatten]),
-    "part of a shape": (lambda g: viewed(g, "x", first=g("Shape", "x", start=0, end=1)), [Flatten]),
+    "an older array's first axis": (lambda g: viewed(g, "x", lambda: g("Gather", g("Shape", "x"), ints(0))), [Flatten]),
+    "part of a shape": (lambda g: viewed(g, "x", lambda: g("Shape", "x", start=0, end=1)), [Flatten]),
     "flattened as by tf2onnx": (
         lambda g: g("MatMul", flattened_by_slices(g, g("Relu", "x")), random(84, 3)),
         [ReLU, Flatten, Dense],

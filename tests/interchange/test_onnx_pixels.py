@@ -175,6 +175,8 @@ def test_a_default_that_the_numbers_contradict_is_noticed(classes_by_brightness,
     said = capsys.readouterr()
     assert "accuracy 1.0000" in said.out
     assert "NOTICE" not in said.err
+    assert main(["export", ask[1], "--onnx", str(tmp_path / "again.onnx"), "--model-pixels", "0..1"]) == 0
+    assert tinycnn.from_onnx(tmp_path / "again.onnx").pixels == FRACTIONS
     for name in tinycnn.models.NETWORKS:  # our own give no reason for a notice
         assert likely_pixels(tinycnn.models.create(name))[0] == tinycnn.models.create(name).pixels
 

@@ -214,11 +214,20 @@ def test_equal_layers_of_unknown_order_are_refused(state, reason):
     assert sorted(loaded_order(state, bias, names=named)) == list(range(count))
 
 
+def last_layer_first(state):
+    """Each layer as it was, so that a module could have registered them in this order."""
+    return {name: state[name] for layer in reversed(layers_in(state)) for name in state if name.startswith(f"{layer}.")}
+
+
+def behind_a_prefix(state):
+    return {f"module.{name}": values for name, values in state.items()}
+
+
 def test_our_own_names_are_paired_by_name():
     """Written back after another change of order; here the names, not their numbers, are what counts."""
     model = tinycnn.Sequential(*(layers.Dense(2) for _ in range(11)), input_shape=(2,), seed=3)
     state = tinycnn.convert.to_torch_state_dict(model)
-    for order in (dict, sorted_by_name, in_reverse, lambda s: {f"module.{name}": w for name, w in s.items()}):
+    for order in (dict, sorted_by_name, in_reverse, last_layer_first, behind_a_prefix):
         again = tinycnn.Sequential(*(layers.Dense(2) for _ in range(11)), input_shape=(2,))
         tinycnn.load_torch_state_dict(again, order(state))
         for name, values in model.state_dict().items():

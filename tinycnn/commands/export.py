@@ -7,7 +7,7 @@ Requires: pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 err
 import argparse
 from pathlib import Path
 
-from tinycnn.commands.shared_options import add_model_file, check_other_file
+from tinycnn.commands.shared_options import add_model_file, add_model_pixels, check_other_file, state_pixels
 from tinycnn.errors import SettingError
 from tinycnn.saving.model_file import load_finite
 
@@ -17,6 +17,7 @@ ALLOWED = 1e-4  # of probabilities or their logarithms
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for the model file and the ONNX file."""
     add_model_file(parser)
+    add_model_pixels(parser)
     parser.add_argument("--onnx", metavar="FILE", type=Path, required=True, help="the file to write")
 
 
@@ -27,6 +28,7 @@ def run(options: argparse.Namespace) -> None:
 
     check_other_file("--onnx", options.onnx, options.model, "model file")
     model = load_finite(options.model)
+    state_pixels(options, model)
     content = to_onnx(model)
     difference = largest_difference(model, content)
     if not difference <= ALLOWED:
