@@ -360,6 +360,15 @@ def test_a_mismatched_weight_list_is_refused():
         tinycnn.load_keras_weights(model, [*weights[:-1], weights[-1].astype(np.float64)])
 
 
+def test_a_list_in_another_order_of_equal_shapes_is_noticed():
+    """As trainable and other weights one after the other, where every array of a batch norm has the same shape."""
+    model = tinycnn.Sequential(layers.BatchNorm(), layers.BatchNorm(), input_shape=(3,))
+    gamma, beta, mean, variance = (np.full(3, number, np.float32) for number in (1, -2, -3, 4))
+    with pytest.raises(SettingError, match=r"weights\[3\] has negative numbers, but batchnorm_1\.running_var holds"):
+        tinycnn.load_keras_weights(model, [gamma, beta, gamma, beta, mean, variance, mean, variance])
+    tinycnn.load_keras_weights(model, 2 * [gamma, beta, mean, variance])
+
+
 def keras_twin(keras, name):
     """The network as its author wrote it (the logits: without the final softmax)."""
     k = keras.layers

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tinycnn import data
 from tinycnn.backends import use_backend
-from tinycnn.commands.shared_options import add_backend, add_dataset
+from tinycnn.commands.shared_options import add_backend, add_dataset, check_not_of_dataset
 from tinycnn.data.augment import NAMES, named
 from tinycnn.errors import SettingError
 from tinycnn.files import write_atomically
@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> None:
     """Draw the picture and print its path."""
     from tinycnn import plots, report
 
+    check_not_of_dataset("--output", options.output, options)
     use_backend(options.backend)
     augment = named(options.augment, bend=options.elastic)
     images = data.load(options.dataset, data_dir=options.data_dir).x_train

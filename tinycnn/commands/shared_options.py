@@ -68,6 +68,15 @@ def check_other_file(option: str, target: Path, source: str | PathLike[str], kin
         raise SettingError(f"{option} {target}: this is the {kind} itself; choose another name")
 
 
+def check_not_of_dataset(option: str, target: Path, options: argparse.Namespace) -> None:
+    """Raise SettingError if ``target``, to be written, is a file of the data set; a picture beside it is none."""
+    for source in (Path(given).expanduser() for given in (options.dataset, options.data_dir) if given):
+        check_other_file(option, target, source, "data set")
+        inside = source.is_dir() and target.exists() and target.resolve().is_relative_to(source.resolve())
+        if inside and not (target.resolve().parent == source.resolve() and target.suffix == ".png"):
+            raise SettingError(f"{option} {target}: this file belongs to the data set {source}; choose another name")
+
+
 def open_network(name: str) -> Sequential:
     """A network of ``models.NETWORKS`` with random weights, or the one in a file; SettingError for another name."""
     if name in models.NETWORKS:

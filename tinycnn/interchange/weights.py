@@ -126,6 +126,11 @@ def load_keras_weights(model: Sequential, weights: Sequence[Any]) -> None:
     for i, (entry, array) in enumerate(zip(entries, weights, strict=True)):
         converted[entry.full_name] = _as_array(f"weights[{i}]", array)
         _check(f"weights[{i}]", converted[entry.full_name], entry.full_name, entry.values.shape, model.dtype)
+        if entry.name == "running_var" and (converted[entry.full_name] < 0).any():
+            raise SettingError(
+                f"weights[{i}] has negative numbers, but {entry.full_name} holds variances; is this the order of "
+                "keras_model.get_weights()?"
+            )
     model.load_state_dict(converted)
 
 
