@@ -280,6 +280,45 @@ def test_evaluate_prints_the_measured_scores(model_file, capsys):
     np.testing.assert_allclose(recall, 100 * np.diag(counts) / np.sum(counts, axis=1), atol=0.0051)
 
 
+@pytest.fixture
+def dark_file(tmp_path):
+    """Digits with white at 16, as scikit-learn stores them, but of 28x28."""
+    digits = data.load("digits", limit=64)
+    parts = {"x_train": digits.x_train // 16, "y_train": digits.y_train, "x_test": digits.x_test[:20] // 16}
+    np.savez(tmp_path / "dark.npz", **parts, y_test=digits.y_test[:20])
+    return tmp_path / "dark.npz"
+
+
+def test_the_range_of_the_pixels_is_an_option(model_file, dark_file, tmp_path, capsys):
+    """Without it, a notice names it in the words of the command."""
+    shown = ["augmentation", "affine", "--output", str(tmp_path / "a.png"), "--dataset", str(dark_file)]
+    for words in (["evaluate", str(model_file[0]), "--dataset", str(dark_file)], shown):
+        assert main(words) == 0
+        notice = capsys.readouterr().err
+        assert notice.startswith("NOTICE: the brightest pixel of all training images is 15 of 255.")
+        assert "pass it: --pixels 0..15 or" in notice
+        assert main([*words, "--pixels", "0..15"]) == 0
+        assert capsys.readouterr().err == ""
+        assert failing(capsys, *words, "--pixels=-1").startswith(
+            "--pixels -1: expected the numbers for black and white"
+        )
+
+
+def test_predict_takes_the_range_of_deep_pictures(tmp_path, capsys):
+    model = models.create("lenet")
+    model.pictures = "whole"
+    tinycnn.save(model, tmp_path / "model")
+    ramp = np.linspace(0, 255, 28, dtype=np.uint16).round() * np.ones((28, 1), np.uint16)
+    Image.fromarray(ramp.astype(np.uint8)).save(tmp_path / "x.png")
+    outputs = []
+    for deep, options in ((None, []), (ramp * 16, ["--pixels", "0..4080"]), (ramp * 257, [])):
+        if deep is not None:
+            Image.fromarray(deep.astype(np.uint16)).save(tmp_path / "x.png")
+        assert main(["predict", str(tmp_path / "model"), str(tmp_path / "x.png"), *options]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
 def test_evaluate_refuses_other_shapes_and_class_counts(tmp_path, capsys):
     tinycnn.save(models.create("lenet", classes=3), tmp_path / "model")
     message = failing(capsys, "evaluate", tmp_path / "model", "--dataset", "digits")

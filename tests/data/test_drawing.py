@@ -266,6 +266,8 @@ BLANK = {
     "black": Image.new("RGB", (280, 280)),
     "transparent": Image.new("RGBA", (280, 280)),
     "one pixel": Image.new("L", (1, 1), 7),
+    "a large number everywhere": Image.new("F", (28, 28), 1e30),
+    "a small number everywhere": Image.new("F", (28, 28), -1e-30),
     "nearly even": Image.fromarray(np.uint8(200 + np.arange(280 * 280).reshape(280, 280) % 3)),
 }
 
@@ -273,7 +275,7 @@ BLANK = {
 @pytest.mark.parametrize("image", BLANK.values(), ids=BLANK)
 def test_an_empty_sheet_raises_empty_drawing_error(image):
     with pytest.raises(EmptyDrawingError, match="nothing is drawn"):
-        read_drawing(encoded(image))
+        read_drawing(encoded(image, "TIFF" if image.mode == "F" else "PNG"))
 
 
 def png_that_declares(width, height):

@@ -1,8 +1,10 @@
 """The pictures and the page of a whole run, on every backend; a failing picture never ends the run."""
 
+import dataclasses
 import json
 import re
 import shutil
+import types
 from html.parser import HTMLParser
 
 import numpy as np
@@ -218,6 +220,26 @@ def test_report_draws_the_pictures_again(trained, tmp_path, capsys):
     assert main(["report", str(again), "--backend", "numpy"]) == 0
     assert f"{len(FILES)} files" in capsys.readouterr().out
     assert all((again / name).read_bytes() == (output / name).read_bytes() for name in FILES)
+
+
+def test_report_loads_the_data_as_the_run_did(trained, tmp_path, capsys, monkeypatch):
+    """With the range of its pixels; a notice about the data is shown."""
+    loaded = []
+
+    def load(name, **settings):
+        loaded.append(settings)
+        return dataclasses.replace(data.load("digits"), notice="NOTICE: pass `data_dir`")
+
+    monkeypatch.setattr("tinycnn.commands.report.data", types.SimpleNamespace(load=load))
+    monkeypatch.setattr("tinycnn.report.draw", lambda *_: report.Drawn([], [], 1.0))
+    shutil.copytree(trained[1], tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["options"]["pixels"] is None
+    metrics["options"]["pixels"] = "0..16"
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert loaded[0]["pixels"] == "0..16"
+    assert capsys.readouterr().err == "NOTICE: pass --data-dir\n"
 
 
 def test_report_returns_1_when_a_picture_failed(trained, capsys, monkeypatch):

@@ -31,6 +31,8 @@ def in_options():
         ('call `use_backend("numba")`', "call --backend numba"),
         ("`every` 0 steps", "--checkpoint-every 0 steps"),
         ("`data_dir` and `lr`", "--data-dir and --lr"),
+        ('pass `pixels="0..16"`', "pass --pixels 0..16"),
+        ('pass `pixels="-1..1"`', "pass --pixels=-1..1"),  # otherwise argparse takes it for an option
     ],
 )
 def test_an_argument_becomes_its_option(library, command, in_options):

@@ -317,6 +317,21 @@ def test_settings_without_effect_are_reported(tmp_path):
     assert "does not use it" not in train(tmp_path, "--limit", 64, "--optimizer", "sgd", "--momentum", 0.5).stdout
 
 
+def test_options_of_other_data_sets_are_reported(tmp_path):
+    digits = data.load("digits", limit=48)
+    for words, told in {
+        "--dataset digits --data-dir x": "--data-dir is for mnist, fashion_mnist, cifar10; digits is not",
+        "--dataset digits --pixels 0..1": "--pixels is for .npz files and folders of images; digits holds bytes",
+    }.items():
+        assert told in "\n".join(remarks(config_of(words), digits, 1000))
+    np.savez(tmp_path / "x.npz", x_train=digits.x_train / 255, y_train=digits.y_train, x_test=digits.x_test / 255,
+             y_test=digits.y_test)  # fmt: skip
+    process = train(tmp_path, "--dataset", "x.npz", "--model", "lenet", "--pixels", "0..1")
+    assert "from x.npz (pixels 0..1: as given)\n" in process.stdout
+    assert "--pixels is" not in process.stdout
+    assert metrics_of(tmp_path / "out")["options"]["pixels"] == "0..1"
+
+
 def test_numbers_out_of_range_are_reported_once_and_without_warnings(tmp_path):
     pytest.importorskip("numba")
     given = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tinycnn import data
 from tinycnn.backends import use_backend
-from tinycnn.commands.shared_options import add_backend, add_dataset, check_not_of_dataset
+from tinycnn.commands.shared_options import add_backend, add_dataset, check_not_of_dataset, show_notice
 from tinycnn.data.augment import NAMES, named
 from tinycnn.errors import SettingError
 from tinycnn.files import write_atomically
@@ -32,7 +32,9 @@ def run(options: argparse.Namespace) -> None:
     check_not_of_dataset("--output", options.output, options)
     use_backend(options.backend)
     augment = named(options.augment, bend=options.elastic)
-    images = data.load(options.dataset, data_dir=options.data_dir).x_train
+    dataset = data.load(options.dataset, data_dir=options.data_dir, pixels=options.pixels)
+    show_notice(dataset, options.in_options)
+    images = dataset.x_train
     if not 0 <= options.image < len(images):
         raise SettingError(f"--image {options.image}: expected a number from 0 to {len(images) - 1}")
     image = images[options.image]

@@ -1,7 +1,6 @@
 """Print accuracy, loss, confusion matrix and per-class scores of a model file on the test images of a data set."""
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from tinycnn.commands.shared_options import (
     add_model_file,
     add_model_pixels,
     fitting_dataset,
+    show_notice,
     state_pixels,
 )
 from tinycnn.saving.model_file import load_finite
@@ -36,8 +36,7 @@ def run(options: argparse.Namespace) -> None:
     model = load_finite(options.model)
     state_pixels(options, model)
     dataset = fitting_dataset(options, model)
-    if dataset.notice:
-        print(options.in_options(dataset.notice), file=sys.stderr, flush=True)
+    show_notice(dataset, options.in_options)
     logits = predict_logits(model, dataset.x_test)
     scores = scores_of(logits, dataset.y_test)
     where = f"on all {len(dataset.x_test):,} {dataset.name} test images"

@@ -30,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model_file(parser)
     add_model_pixels(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="a picture, or a folder of them")
+    parser.add_argument("--pixels", metavar="A..B", help="numbers for black and white in pictures of over 8 bits")
     add_backend(parser)
 
 
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     print(head(model.class_names, width))
     for path in paths:
         try:
-            image = picture_for(path, model)
+            image = picture_for(path, model, options.pixels)
         except DataError as error:
             print(f"error: {options.in_options(in_words(error))}", file=sys.stderr)
             continue
@@ -62,11 +63,11 @@ def check_takes_pictures(model: Sequential) -> None:
         raise SettingError(f"the model takes {shapes}; predict needs (H, W, 1) or (H, W, 3) and classes")
 
 
-def picture_for(path: Path, model: Sequential) -> np.ndarray:
+def picture_for(path: Path, model: Sequential, pixels: str | None = None) -> np.ndarray:
     """The picture prepared as for training ``model``, ``(1, H, W, C)`` bytes; DataError for an unreadable file."""
     if model.pictures == "drawing":
         return read_drawing(path, (model.input_shape[0], model.input_shape[1]))
-    return read_picture(path, model.input_shape)[np.newaxis]
+    return read_picture(path, model.input_shape, pixels=pixels)[np.newaxis]
 
 
 def pictures_in(path: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tinycnn import data
 from tinycnn.backends import use_backend
+from tinycnn.commands.shared_options import show_notice
 from tinycnn.data import Dataset
 from tinycnn.errors import DataError
 from tinycnn.layers import Sequential
@@ -38,8 +39,10 @@ def run(options: argparse.Namespace) -> int:
         limit=given["limit"],
         image_size=given.get("image_size"),  # not in the metrics of older runs
         colour=given.get("colour"),
+        pixels=given.get("pixels"),
     )
     check_fits(model, dataset, options.folder)
+    show_notice(dataset, options.in_options)
     drawn = report.draw(options.folder, model, dataset, results)
     for failure in drawn.failures:
         print(f"not drawn: {failure}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--dataset`` and ``--data-dir``."""
+    """Declare ``--dataset``, ``--data-dir`` and ``--pixels``."""
     add = parser.add_argument
     add(
         "--dataset",
@@ -41,6 +41,7 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         "(default: auto)",
     )
     add("--data-dir", metavar="DIR", help="folder that holds the data set (default: $TINYCNN_DATA, cache, download)")
+    add("--pixels", metavar="A..B", help="numbers for black and white in .npz files and pictures of over 8 bits: 0..1")
 
 
 def state_pixels(options: argparse.Namespace, model: Sequential) -> None:
@@ -89,7 +90,7 @@ def open_network(name: str) -> Sequential:
 def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
     """The data set of the options; raises DataError if ``model`` was made for different images or classes."""
     H, _, C = model.input_shape if len(model.input_shape) == 3 else (None, None, None)
-    dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=H, colour=C == 3)
+    dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=H, colour=C == 3, pixels=options.pixels)
     needs = (model.input_shape, *model.output_shape)
     if (dataset.input_shape, dataset.num_classes) != needs:
         raise DataError(
@@ -98,6 +99,12 @@ def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
         )
     check_same_classes(model.class_names, dataset.class_names, options.model, dataset.name)
     return dataset
+
+
+def show_notice(dataset: Dataset, in_options: Callable[[str], str]) -> None:
+    """Print the notice of a data set, if it has one, on standard error."""
+    if dataset.notice:
+        print(in_options(dataset.notice), file=sys.stderr, flush=True)
 
 
 def check_same_classes(ours: Sequence[str], theirs: Sequence[str], model: str, dataset: str) -> None:

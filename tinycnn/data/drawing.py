@@ -199,7 +199,7 @@ def grey_levels(image: "Image.Image") -> np.ndarray:
     levels = None
     if is_deep(image):  # brightness is relative to the paper, so that any two levels will do
         low, high = extremes(image)
-        levels = PixelRange(low, max(high, low + 1e-30))
+        levels = PixelRange(low, high if high > low else low + 1 + abs(low))
     factor = max(image.size) / WORKING_SIZE
     if factor > 1:
         size = max(1, round(image.width / factor)), max(1, round(image.height / factor))

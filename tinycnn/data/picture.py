@@ -124,7 +124,7 @@ def eight_bits(image: "Image.Image", levels: PixelRange | None) -> "Image.Image"
 
     if levels is None:
         return image
-    bytes_ = (_numbers(image) - levels.black) * (255 / (levels.white - levels.black))
+    bytes_ = (_numbers(image) - levels.black) / (levels.white - levels.black) * 255
     return Image.fromarray(np.rint(np.clip(bytes_, 0, 255)).astype(np.uint8))
 
 

@@ -54,6 +54,7 @@ def load_data(config: TrainConfig) -> data.Dataset:
         limit=config.limit,
         image_size=config.image_size,
         colour=config.colour,
+        pixels=config.pixels,
         memory=config.memory and config.memory << 20,
     )
 

@@ -55,6 +55,7 @@ RUN |= {"epochs": LIST, "test_accuracy": FRACTION, "test_loss": NUMBER, "trainin
 RUN |= {"train_images": COUNT, "validation_images": COUNT, "test_images": COUNT}
 OPTIONS = {"dataset": TEXT, "data_dir": _or_none(TEXT), "limit": _or_none(COUNT)}
 LATER_OPTIONS = {"image_size": _or_none(COUNT), "colour": _or_none(FLAG), "elastic": PIXELS}  # older runs have none
+LATER_OPTIONS |= {"pixels": _or_none(TEXT)}
 LATER_OPTIONS |= {"augment": (_is_augmentation, f"one of {', '.join(NAMES)}, true, false or null")}
 EPOCH = {"epoch": COUNT, "train_loss": NUMBER, "train_accuracy": FRACTION, "epoch_s": NUMBER, "images_per_s": NUMBER}
 VALIDATION = {"validation_loss": _or_none(NUMBER), "validation_accuracy": _or_none(FRACTION)}

@@ -47,7 +47,11 @@ class OptionNames:
         option = self.option_of(name, value)
         if option is None:
             return found[0]
-        return f"{option} {value.strip(QUOTES)}".rstrip() if self.takes_value[option] else option
+        if not (self.takes_value[option] and value):
+            return option
+        value = value.strip(QUOTES)
+        like_an_option = value.startswith("-") and ".." in value  # -1..1, which argparse takes for one
+        return f"{option}={value}" if like_an_option else f"{option} {value}"
 
     def option_of(self, name: str, value: str = "") -> str | None:
         """The option that sets the argument ``name``, to ``value`` if given; None where the command has none."""

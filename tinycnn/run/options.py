@@ -45,6 +45,7 @@ def add_model_and_data_options(add: Callable[..., argparse.Action]) -> None:
     add("--memory", type=int, metavar="MIB", help="for .npy files: memory for images (default: 256, two batches)")
     add("--colour", action="store_true", default=None, help="for a folder of images: convert to RGB")
     add("--grey", dest="colour", action="store_false", help="convert to greyscale (default: unchanged)")
+    add("--pixels", metavar="A..B", help="numbers for black and white in .npz files and pictures of over 8 bits: 0..1")
 
 
 def add_training_options(add: Callable[..., argparse.Action]) -> None:
@@ -115,6 +116,7 @@ class TrainConfig:
     image_size: int | None
     memory: int | None  # MiB
     colour: bool | None  # None: as in the files
+    pixels: str | None  # None: as the files show
     recipe: str
     epochs: int
     batch_size: int

@@ -3,6 +3,7 @@
 from tinycnn import data
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset
+from tinycnn.data.sources import SOURCES
 from tinycnn.layers.metadata import DRAWING
 from tinycnn.run.build import steps_of_run
 from tinycnn.run.console import counted
@@ -35,6 +36,10 @@ def without_effect(config: TrainConfig) -> list[str]:
     pictures = data.is_folder(config.dataset) and not arrays
     if not pictures and (config.image_size is not None or config.colour is not None):
         sentences.append(f"--image-size, --colour and --grey apply only to folders of images, not to {config.dataset}")
+    if config.pixels is not None and not (pictures or config.dataset.lower().endswith(".npz")):
+        sentences.append(f"--pixels is for .npz files and folders of images; {config.dataset} holds bytes")
+    if config.data_dir is not None and config.dataset not in ("auto", *SOURCES):
+        sentences.append(f"--data-dir is for {', '.join(SOURCES)}; {config.dataset} is not searched there")
     if not arrays and config.memory is not None:
         sentences.append(f"--memory is for folders of .npy files; {config.dataset} is held in memory")
     if config.threads is not None and backend != "numba":

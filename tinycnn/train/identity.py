@@ -34,6 +34,7 @@ def run_identity(
     return {
         "network": repr(model),
         "dtype": model.dtype.name,
+        "pixels": model.pixels,
         "backend": backend.name,
         "tf32": backend.tf32,
         "seed": sampler.seed,
