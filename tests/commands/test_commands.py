@@ -1,5 +1,6 @@
 """``tinycnn COMMAND``: output, exit codes, and error messages without tracebacks."""
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -62,6 +63,17 @@ def test_an_unknown_command_lists_the_commands() -> None:
     assert "invalid choice: 'fly'" in done.stderr
     assert "summary" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes no folder that is in use")
+def test_a_deleted_working_directory_is_an_error(tmp_path, capsys):
+    (tmp_path / "gone").mkdir()
+    with contextlib.chdir(tmp_path):
+        os.chdir("gone")
+        (tmp_path / "gone").rmdir()
+        for words in ("summary lenet", "train --epochs 1", "doctor"):
+            sentence = "the working directory cannot be used (No such file or directory): `cd` to another one"
+            assert failing(capsys, *words.split()) == sentence
 
 
 # ---------------------------------------------------------------------------------------------------------- summary

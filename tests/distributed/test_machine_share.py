@@ -8,7 +8,9 @@ import types
 import pytest
 
 from tinycnn.backends.cupy.backend import use_gpu_of_rank
+from tinycnn.distributed import launch
 from tinycnn.distributed.communicator import SingleProcess
+from tinycnn.errors import SettingError
 
 JOIN = """
 from tinycnn.distributed.communicator import SingleProcess, join
@@ -63,3 +65,10 @@ def test_a_rank_uses_one_gpu_of_its_machine(local_rank, used):
     rank.local_rank = local_rank
     use_gpu_of_rank(cupy, rank)
     assert taken == used
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "ten", ""])
+def test_a_time_limit_that_is_no_time_is_refused(seconds, monkeypatch):
+    monkeypatch.setenv("TINYCNN_TIMEOUT_S", seconds)
+    with pytest.raises(SettingError, match=f"TINYCNN_TIMEOUT_S={seconds}: expected a number of seconds above 0"):
+        launch._timeout_s()

@@ -8,13 +8,14 @@ messages that ``run`` prints are passed through ``options.in_options``; ``main``
 import argparse
 import importlib
 import keyword
+import os
 import platform
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from tinycnn.distributed.communicator import get_communicator
-from tinycnn.errors import TinyCNNError, in_words
+from tinycnn.errors import SettingError, TinyCNNError, in_words
 from tinycnn.run.console import STANDARD_OUTPUT, discard_output, standard_streams
 from tinycnn.run.option_names import OptionNames
 from tinycnn.run.stop_signals import EndingSignals, Stopped
@@ -111,6 +112,7 @@ def outcome(words: list[str], signals: EndingSignals) -> tuple[int, str]:
 
 def execute(words: list[str], parser: argparse.ArgumentParser) -> int:
     """Run the command that ``words`` name; returns its exit code."""
+    check_working_directory()
     if "--distributed" in words:
         from tinycnn.distributed import start
 
@@ -120,3 +122,11 @@ def execute(words: list[str], parser: argparse.ArgumentParser) -> int:
         parser.print_help()
         return 0
     return options.run(options) or 0
+
+
+def check_working_directory() -> None:
+    """Raises SettingError if the working directory was deleted: relative paths, and Numba, fail without a reason."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise SettingError(f"the working directory cannot be used ({error.strerror}): `cd` to another one") from None
