@@ -1,6 +1,7 @@
 """``tinycnn train``: what would fail at the end is refused or reported at the start, and nothing is lost."""
 
 import errno
+import itertools
 import json
 import os
 import tempfile
@@ -119,9 +120,30 @@ def test_checkpoints_in_which_nothing_can_be_written_are_refused_before_the_firs
 
 
 @pytest.mark.usefixtures("untrained")
-def test_a_name_that_is_too_long_for_the_file_system(study, tmp_path):
+def test_output_folders_that_cannot_exist(study, tmp_path):
     errors = train(study, tmp_path / ("x" * 300), code=2)
     assert errors == f"error: {tmp_path / ('x' * 300)}: File name too long\n"
+    loop_at(tmp_path / "loop")
+    errors = train(study, tmp_path / "loop" / "out", code=2)
+    assert errors.startswith(
+        f"error: --output {tmp_path}/loop/out: cannot be written (Too many levels of symbolic links)"
+    )
+    errors = train(study, tmp_path / ("a/" * 2000), code=2)
+    assert "argument --output: expected at most 100 folders in each other, got '" in errors
+
+
+def test_a_line_break_in_the_name_of_the_output_folder_forges_no_line(study, tmp_path):
+    output = tmp_path / "out\nforged"
+    words = [word for word in study.words(output, "--checkpoint-every", "100") if word != "--quiet"]
+    process = run_here(*words, folder=study.folder)
+    again = run_here(*words, folder=study.folder)
+    (output / "metrics.json").unlink()
+    (output / "metrics.json").mkdir()
+    wrong = run_here(*words, folder=study.folder)
+    assert (process.returncode, again.returncode, wrong.returncode) == (0, 2, 2)
+    printed = process.stdout + process.stderr + again.stdout + again.stderr + wrong.stderr
+    assert [line for line in printed.splitlines() if line.startswith("forged")] == []
+    assert printed.count(r"out\nforged") == 5
 
 
 # -------------------------------------------------------------------------------------------------- resumed differently
@@ -162,6 +184,16 @@ def test_other_test_images_are_another_run(tmp_path):
     assert errors == (
         "error: the checkpoint belongs to another run: different test data. Resume with the settings of that run\n"
     )
+
+
+@pytest.mark.parametrize("ticks", [itertools.repeat(5.0), itertools.count(1e6, -1.0)], ids=["still", "backwards"])
+def test_a_clock_that_stands_still_or_goes_backwards_ends_no_run(ticks, study, tmp_path, monkeypatch):
+    for name in ("perf_counter", "time"):
+        monkeypatch.setattr(f"time.{name}", lambda: next(ticks))
+    assert train(study, tmp_path / "out") == ""
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert metrics["training_s"] >= 0
+    assert all(epoch["epoch_s"] > 0 and epoch["images_per_s"] > 0 for epoch in metrics["epochs"])
 
 
 # -------------------------------------------------------------------------------------------------- after the last step

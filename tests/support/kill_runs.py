@@ -137,7 +137,7 @@ def arm(moment: str, count: int, output: str) -> Arrivals:
 
 
 SIGNALLED = {"": (Trainer, "step"), "in the test evaluation": (job, "evaluate_finite")}
-SIGNALLED |= {"while drawing": (report, "draw"), "after the last step": (job, "interruptible")}
+SIGNALLED |= {"while drawing": (report, "draw"), "while writing": (job, "write_results")}
 
 
 def may_not_grow(size: int) -> None:
@@ -222,7 +222,14 @@ class Study:
         self.count += 1
         reader, writer = SERVER.Pipe(duplex=False)
         arrived = self.folder / f"arrivals{self.count}"
-        call = self.words(output, *more, plots="drawing" in moment), moment, count, str(output), writer, arrived
+        call = (
+            self.words(output, *more, plots=moment.endswith(("drawing", "writing"))),
+            moment,
+            count,
+            str(output),
+            writer,
+            arrived,
+        )
         process = SERVER.Process(target=inside if self.ranks == 1 else self._with_mpiexec, args=call)
         process.start()
         writer.close()

@@ -62,12 +62,16 @@ def test_a_signal_saves_and_prints_the_resume_command(name, code, study, peace, 
     assert remains(output) == peace
 
 
-@pytest.mark.parametrize(("name", "code"), [("Ctrl-C", 130), ("SIGTERM", 143)])
-def test_a_signal_while_drawing_leaves_complete_results_and_says_how_to_draw(name, code, study, tmp_path):
-    run = study.start(tmp_path / "out", moment=f"{name}: while drawing", count=1)
+@pytest.mark.parametrize(
+    ("moment", "code"),
+    [("Ctrl-C: while drawing", 130), ("SIGTERM: while drawing", 143), ("SIGTERM: while writing", 143)],
+)
+def test_a_signal_after_the_evaluation_leaves_complete_results_and_says_how_to_draw(moment, code, study, tmp_path):
+    run = study.start(tmp_path / "out", moment=moment, count=1)
     assert run.wait() == code, run.errors
     assert run.errors == (
-        f"\nstopped while drawing; the results are complete. To draw the pictures:\n  tinycnn report {tmp_path}/out\n"
+        "\nstopped before the pictures were drawn; the results are complete. To draw them:\n"
+        f"  tinycnn report {tmp_path}/out\n"
     )
     assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
 
@@ -99,10 +103,11 @@ def test_a_second_run_in_the_same_folder_raises(study, tmp_path):
 KB = 1000  # the model of these runs has 25 KB, a checkpoint 103 KB
 RESULTS = {"model.safetensors", "model_best.safetensors", "history.csv", "metrics.json"}
 SAVED = r"the state after the last step is saved in .*step-000000024.safetensors: to write the results, .* --resume\n"
+LOST = r"no checkpoint could be written either: this run is lost\n"
 CHECKPOINT_LOST = r"the checkpoint of step 4 could not be written \(File too large\); kept: none\n"
 TOO_LARGE = {  # file that cannot be written: (moment, size limit of files, what is printed, exit code)
     "checkpoints": ("files may not grow", 60 * KB, CHECKPOINT_LOST, 0),
-    "the model": ("files may not grow", 20 * KB, r"error: .*/model_best\.safetensors: File too large\n", 2),
+    "the model": ("files may not grow", 20 * KB, rf"{LOST}error: .*/model_best\.safetensors: File too large\n", 2),
     "the history": ("files may not grow after the model", 100, rf"{SAVED}error: .*/history\.csv: File too large\n", 2),
     "the metrics": (
         "files may not grow after the model",
@@ -151,7 +156,9 @@ def test_a_run_on_a_full_disk_keeps_its_checkpoints(study, tmp_path, peace):
         assert run.wait() == 2
         assert "could not be written (No space left on device); kept: step-0000000" in run.errors
         assert "Traceback" not in run.errors
-        assert "error: " in run.errors.splitlines()[-1]
+        *_, advice, error = run.errors.splitlines()
+        assert re.fullmatch("the run can continue from .*: run the command again with --resume", advice)
+        assert error.startswith("error: ")
         subprocess.run(["mount", "-o", "remount,size=100m", str(folder)], check=True, timeout=60)
         study.finish(folder / "out", *EVERY, "--resume")
         assert remains(folder / "out") == peace

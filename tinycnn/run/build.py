@@ -24,7 +24,7 @@ def output_folder(config: TrainConfig, dataset: Dataset) -> Path:
     """The folder of the results; raises SettingError if they would overwrite the source network."""
     tuned = "-tuned" if config.init_from else ""
     folder = config.output or Path("runs") / f"{config.model}-{dataset.name}{tuned}"
-    if config.init_from and config.init_from.resolve().parent == folder.resolve():
+    if config.init_from and os.path.dirname(os.path.realpath(config.init_from)) == os.path.realpath(folder):
         raise SettingError(f"--init-from {config.init_from}: the results go to the same folder; use another --output")
     return folder
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tinycnn.distributed.communicator import on_rank_0
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, printable
 from tinycnn.files import flush_folder, remove_leftovers, try_lock
 from tinycnn.train.checkpoint import BEST_FILE
 
@@ -59,15 +59,17 @@ def _locked_folder_here(path: Path) -> Iterator[None]:
 
 
 def _make_writable(path: Path) -> None:
+    name = printable(str(path))
     for parent in (path, *path.parents):
         if parent.exists() and not parent.is_dir():
-            raise SettingError(f"--output {path}: {parent} is a file; choose another folder, or move the file")
+            taken = printable(str(parent))
+            raise SettingError(f"--output {name}: {taken} is a file; choose another folder, or move the file")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise SettingError(f"--output {path}: cannot be written ({error.strerror}); choose another folder") from None
+        raise SettingError(f"--output {name}: cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _check_kinds(folder: Path) -> None:
@@ -75,22 +77,23 @@ def _check_kinds(folder: Path) -> None:
 
     ``CHECKPOINTS`` must be a folder in which files can be written.
     """
+    output = f"--output {printable(str(folder))}"
     names = {name for pattern in [METRICS, *RESULTS] for name in fnmatch.filter(os.listdir(folder), pattern)}
     for path in (folder / name for name in sorted(names)):
         if path.is_dir() or not path.is_file():
             kind = "a folder" if path.is_dir() else "not an ordinary file"
-            raise SettingError(f"--output {folder}: {path} is {kind}; move it away, or choose another folder")
+            raise SettingError(f"{output}: {printable(str(path))} is {kind}; move it away, or choose another folder")
     checkpoints = folder / CHECKPOINTS
+    shown = printable(str(checkpoints))
     if not os.path.lexists(checkpoints):
         return
     if not checkpoints.is_dir():
-        raise SettingError(f"--output {folder}: {checkpoints} is not a folder; move it away, or choose another folder")
+        raise SettingError(f"{output}: {shown} is not a folder; move it away, or choose another folder")
     try:
         with tempfile.TemporaryFile(dir=checkpoints):
             pass
     except OSError as error:
-        reason = f"{checkpoints} cannot be written ({error.strerror})"
-        raise SettingError(f"--output {folder}: {reason}; choose another folder") from None
+        raise SettingError(f"{output}: {shown} cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _lock(path: Path) -> int | None:
@@ -101,7 +104,9 @@ def _lock(path: Path) -> int | None:
     if try_lock(descriptor):
         return descriptor
     os.close(descriptor)
-    raise SettingError(f"--output {path}: another run is using it; wait for it, or choose another folder")
+    raise SettingError(
+        f"--output {printable(str(path))}: another run is using it; wait for it, or choose another folder"
+    )
 
 
 @contextmanager

@@ -13,17 +13,16 @@ from tinycnn.backends import get_backend, passed_over, use_backend, use_tf32
 from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.distributed.agreement import check_agreement
 from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, printable
 from tinycnn.layers import Sequential
 from tinycnn.run.build import make_model, make_trainer, output_folder
 from tinycnn.run.console import command_line, print_line
 from tinycnn.run.folder import CHECKPOINTS, locked_folder
-from tinycnn.run.interruptible import InterruptedWorkError, interruptible
 from tinycnn.run.options import TrainConfig
 from tinycnn.run.progress import epoch_line, progress_display
 from tinycnn.run.remarks import remarks, training_line
 from tinycnn.run.results import best_epoch, replaced_run, stopped_early, versions, write_results
-from tinycnn.run.stop_signals import StopSignals
+from tinycnn.run.stop_signals import Stopped, StopSignals
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.checkpoint import BEST_FILE, BestNetwork, Checkpoints, TrainingStopped
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
@@ -71,6 +70,7 @@ class TrainingRun:
         in_options: Callable[[str], str],
     ) -> None:
         self.config, self.dataset, self.output, self.in_options = config, dataset, output, in_options
+        self.shown = Path(printable(str(output)))  # in messages: the name may contain line breaks
         self.ranks = get_communicator()
         self.checkpoints = checkpoints_in(output, config, self.warn, fingerprint(dataset.x_test, dataset.y_test))
         check_agreement(self.ranks, self.checkpoints.same)
@@ -89,24 +89,28 @@ class TrainingRun:
         with StopSignals() as stop:
             try:
                 self.train(stop)
-                with interruptible(stop):
-                    metrics = self.metrics_or_nothing()
-                if self.ranks.rank == 0:
-                    self.write(metrics)
             except TrainingStopped as stopped:
                 self.warn(stopping_message(f"{stopped}", stopped.checkpoint))
                 return stop.exit_code
-            except InterruptedWorkError as interrupted:
-                self.warn(stopping_message("stopped before the results were complete", self.checkpoints.newest))
-                return interrupted.exit_code
+        try:  # the state is saved: from here on, a signal ends the work at once
+            stop.raise_if_received()
+            metrics = self.metrics_or_nothing()
+            with StopSignals() as stop:  # except for the moment of writing
+                if self.ranks.rank == 0:
+                    self.write(metrics)
+        except Stopped as signalled:
+            self.warn(stopping_message("stopped before the results were complete", self.checkpoints.newest))
+            return signalled.exit_code
+        if self.ranks.rank == 0 and not self.config.no_plots:
             try:
-                if self.ranks.rank == 0 and not self.config.no_plots:
-                    with interruptible(stop):
-                        self.draw(metrics)
-            except InterruptedWorkError as interrupted:
+                stop.raise_if_received()
+                self.draw(metrics)
+            except Stopped as signalled:
                 command = shlex.join(["tinycnn", "report", str(self.output)])
-                self.warn(f"\nstopped while drawing; the results are complete. To draw the pictures:\n  {command}")
-                return interrupted.exit_code
+                self.warn(
+                    f"\nstopped before the pictures were drawn; the results are complete. To draw them:\n  {command}"
+                )
+                return signalled.exit_code
         return 0
 
     def info(self, text: str) -> None:
@@ -174,11 +178,11 @@ class TrainingRun:
                     self.checkpoints.keep_best(self.model, result.epoch)
         except TrainingDivergedError:
             for path in self.checkpoints.paths()[:1]:
-                self.warn(f"the last good checkpoint is {path}")
+                self.warn(f"the last good checkpoint is {printable(str(path))}")
             if config.save_best and self.checkpoints.best_path.exists():
-                self.warn(f"the best network so far is {self.checkpoints.best_path}")
+                self.warn(f"the best network so far is {printable(str(self.checkpoints.best_path))}")
             raise
-        self.training_s = time.perf_counter() - start + self.trainer.spent_s
+        self.training_s = max(time.perf_counter() - start, 0.0) + self.trainer.spent_s
 
     def metrics_or_nothing(self) -> dict[str, Any]:
         """``metrics()``; a run whose network cannot be evaluated leaves no checkpoint that was only saved for that."""
@@ -232,9 +236,7 @@ class TrainingRun:
                 self.output, self.model, self.trainer.history, metrics, kept.content if kept else None
             )
         except OSError:
-            if self.checkpoints.newest:
-                saved = f"the state after the last step is saved in {self.checkpoints.newest}"
-                self.warn(f"{saved}: to write the results, run the command again with --resume")
+            self.warn(self.what_is_saved())
             raise
         if not self.config.checkpoint_every:
             self.checkpoints.clear()
@@ -243,9 +245,18 @@ class TrainingRun:
         print_line(result_line(metrics))
         if metrics["best"]:
             epoch, accuracy = metrics["best"]["epoch"], metrics["best"]["test_accuracy"]
-            print_line(f"best      epoch {epoch}, test accuracy {accuracy:.4f}: {self.output / BEST_FILE}")
+            print_line(f"best      epoch {epoch}, test accuracy {accuracy:.4f}: {self.shown / BEST_FILE}")
         written += ["checkpoints"] * (self.config.checkpoint_every is not None)
-        self.info(f"written   {', '.join(written)} in {self.output}")
+        self.info(f"written   {', '.join(written)} in {self.shown}")
+
+    def what_is_saved(self) -> str:
+        """Where the run can continue when its results could not be written."""
+        if self.checkpoints.newest:
+            saved = f"the state after the last step is saved in {printable(str(self.checkpoints.newest))}"
+            return f"{saved}: to write the results, run the command again with --resume"
+        if paths := self.checkpoints.paths():
+            return f"the run can continue from {printable(str(paths[0]))}: run the command again with --resume"
+        return "no checkpoint could be written either: this run is lost"
 
     def draw(self, metrics: dict[str, Any]) -> None:
         """Write the plots. An error is reported and does not fail the run, as the results are already written."""
@@ -258,7 +269,7 @@ class TrainingRun:
             return
         for failure in drawn.failures:
             self.warn(f"plots     not drawn: {failure}")
-        self.info(f"plots     {len(drawn.files)} files in {drawn.seconds:.1f} s: open {self.output / 'report.html'}")
+        self.info(f"plots     {len(drawn.files)} files in {drawn.seconds:.1f} s: open {self.shown / 'report.html'}")
 
 
 def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], None], test_images: str) -> Checkpoints:
@@ -279,7 +290,8 @@ def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], No
     def check_unfinished() -> None:
         if config.resume and (output / "metrics.json").exists() and not checkpoints.paths():
             raise SettingError(
-                f"--resume: the run in {output} is finished; rerun without --resume, or choose another --output"
+                f"--resume: the run in {printable(str(output))} is finished; rerun without --resume, or choose another "
+                "--output"
             )
 
     on_rank_0(check_unfinished)
@@ -289,7 +301,7 @@ def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], No
 def stopping_message(stopped: str, checkpoint: Path | None) -> str:
     """Where the run stopped, where its state is saved, and the command that resumes it."""
     command = get_communicator().launcher + [word for word in command_line() if word != "--resume"]
-    saved = f"saved to {checkpoint}" if checkpoint else "this state could not be saved"
+    saved = f"saved to {printable(str(checkpoint))}" if checkpoint else "this state could not be saved"
     return f"\n{stopped}; {saved}. To continue:\n  {shlex.join([*command, '--resume'])}"
 
 

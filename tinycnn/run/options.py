@@ -14,6 +14,7 @@ from tinycnn.optim import in_range
 from tinycnn.train.checkpoint import BEST_FILE
 
 MOMENTUM = 0.9  # the default of SGD
+DEEPEST = 100  # folders in each other; pathlib needs a call for each
 
 # -------------------------------------------------------------------------------------------------------- declarations
 
@@ -93,9 +94,11 @@ def add_result_options(add: Callable[..., argparse.Action]) -> None:
 
 
 def folder_name(text: str) -> Path:
-    """The folder called ``text``; raises ArgumentTypeError for an empty name."""
+    """The folder called ``text``; raises ArgumentTypeError for an empty name, and for one in too many folders."""
     if not text:
         raise argparse.ArgumentTypeError("expected the name of a folder, got an empty string")
+    if len(Path(text).parts) > DEEPEST:
+        raise argparse.ArgumentTypeError(f"expected at most {DEEPEST} folders in each other, got {text[:40]!r} …")
     return Path(text)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset
-from tinycnn.errors import shortened
+from tinycnn.errors import printable, shortened
 from tinycnn.files import write_atomically
 from tinycnn.layers import Sequential
 from tinycnn.run.console import counted
@@ -63,7 +63,7 @@ def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
     if not changed:
         return None
     differences = f"test accuracy {accuracy:.4f}, different {', '.join(changed)}"
-    return f"an earlier run in {output} ({differences}); --output keeps both"
+    return f"an earlier run in {printable(str(output))} ({differences}); --output keeps both"
 
 
 def history_csv(history: list[EpochResult]) -> str:

@@ -60,6 +60,11 @@ class StopSignals(Handlers):
     def __call__(self) -> bool:
         return self.number is not None
 
+    def raise_if_received(self) -> None:
+        """Raise ``Stopped`` if a signal was received."""
+        if self.number is not None:
+            raise Stopped(self.number)
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
             raise Stopped(number)

@@ -11,6 +11,8 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.train.evaluation import Scores
 
+SHORTEST_S = 1e-9  # the step of the clock
+
 
 @dataclass(frozen=True)
 class EpochResult:
@@ -26,7 +28,11 @@ class EpochResult:
 
 
 def epoch_result(epoch: int, train: Scores, validation: Scores | None, images: int, epoch_s: float) -> EpochResult:
-    """The result of an epoch that trained on ``images`` images in ``epoch_s`` seconds."""
+    """The result of an epoch that trained on ``images`` images in ``epoch_s`` seconds.
+
+    The clock may stand still: no epoch takes less than ``SHORTEST_S``.
+    """
+    epoch_s = max(epoch_s, SHORTEST_S)
     return EpochResult(
         epoch=epoch,
         train_loss=train.loss,
@@ -67,7 +73,7 @@ class Progress:
 
     def elapsed_s(self) -> float:
         """Seconds spent on this epoch so far."""
-        return self.earlier_s + (0.0 if self.started is None else time.perf_counter() - self.started)
+        return self.earlier_s + (0.0 if self.started is None else max(time.perf_counter() - self.started, 0.0))
 
     def add(self, loss: Array, correct: Array, count: int) -> None:
         """Add a step on ``count`` images with this mean loss and this number of correct predictions."""
