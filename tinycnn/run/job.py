@@ -241,7 +241,7 @@ class TrainingRun:
         if not self.config.checkpoint_every:
             self.checkpoints.clear()
         elif not self.config.save_best:
-            self.checkpoints.best_path.unlink(missing_ok=True)  # left by an unfinished run
+            self.checkpoints.clear_best()  # left by an unfinished run
         print_line(result_line(metrics))
         if metrics["best"]:
             epoch, accuracy = metrics["best"]["epoch"], metrics["best"]["test_accuracy"]

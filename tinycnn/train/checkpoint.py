@@ -144,7 +144,7 @@ class Checkpoints:
                 continue
             for damaged in paths[: paths.index(path)]:  # so that they are not read as the newest next time
                 damaged.replace(damaged.with_suffix(".damaged"))
-            self._delete_old()  # a process killed after writing may have left them
+            self._delete(lambda: self.paths()[MAX_KEPT:])  # a process killed after writing may have left them
             self.newest = path
             return state
         if other_version:
@@ -208,10 +208,7 @@ class Checkpoints:
         except (OSError, MemoryError) as error:
             self.report(f"the checkpoint of step {step} could not be written ({_reason(error)}); kept: {self._kept()}")
             return None
-        try:
-            self._delete_old()
-        except (OSError, CannotReadError) as error:
-            self.report(f"an old checkpoint could not be deleted ({_reason(error)})")
+        self._delete(lambda: self.paths()[MAX_KEPT:])
         self.newest = path
         return path
 
@@ -220,10 +217,6 @@ class Checkpoints:
             return ", ".join(path.stem for path in self.paths()) or "none"
         except CannotReadError:
             return "unknown"
-
-    def _delete_old(self) -> None:
-        for old in self.paths()[MAX_KEPT:]:
-            old.unlink(missing_ok=True)
 
     def keep_best(self, model: Sequential, epoch: int) -> None:
         """Keep ``model``, as it is after ``epoch``, as the best network so far; reports it if its file fails."""
@@ -240,13 +233,20 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Delete all checkpoints and the best network: the run has ended, and its results are written elsewhere."""
-        try:
-            for path in [*self.paths(), self.best_path]:
-                path.unlink(missing_ok=True)
-        except (OSError, CannotReadError) as error:
-            self.report(f"the checkpoints could not be deleted ({_reason(error)}); delete {self._name}")
+        self._delete(lambda: [*self.paths(), self.best_path])
         with suppress(OSError):
             self.folder.rmdir()
+
+    def clear_best(self) -> None:
+        """Delete the file of the best network, which another run may have left."""
+        self._delete(lambda: [self.best_path])
+
+    def _delete(self, files: Callable[[], list[Path]]) -> None:
+        try:
+            for path in files():
+                path.unlink(missing_ok=True)
+        except (OSError, CannotReadError) as error:
+            self.report(f"old checkpoints could not be deleted ({_reason(error)}) in {self._name}")
 
 
 def _reason(error: Exception) -> str:
