@@ -174,6 +174,14 @@ def test_only_the_step_files_were_copied(study, tmp_path):
     assert (tmp_path / "copy" / BEST_FILE).read_bytes() == expected
 
 
+def test_what_a_killed_process_left_of_a_finished_run_is_deleted(study, tmp_path):
+    train(study, tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    assert "is finished; rerun without --resume" in train(study, tmp_path, "--resume", code=2)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
 def test_other_test_images_are_another_run(tmp_path):
     study = Study(tmp_path)
     train(study, tmp_path / "out", "--checkpoint-every", "100")

@@ -34,6 +34,7 @@ from safetensors.numpy import load_file
 
 import tinycnn
 from tinycnn import report
+from tinycnn.backends import available_backends
 from tinycnn.commands import main as tinycnn_main
 from tinycnn.distributed.mpi import mpiexec
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU, Sequential, Softmax
@@ -169,6 +170,7 @@ def inside_rank(words: list[str], moment: str, count: int, output: str) -> None:
 
 # ----------------------------------------------------------------------------------------------- outside the process
 
+available_backends()  # is slow the first time
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.support.kill_runs"])
 

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from tests.train.test_long_runs import after, bits, flip, train
 from tests.train.test_trainer import make_trainer, sides
@@ -150,7 +151,7 @@ def refusing(reason):
     [
         (safetensors_file, "open_regular", PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
         (safetensors_file, "open_regular", OSError(errno.EIO, "Input/output error"), "Input/output error"),
-        (safetensors_file, "_arrays", MemoryError(), "there is too little memory for it"),
+        (safetensors.numpy, "load", MemoryError(), "there is too little memory for it"),
         (state_file, "_digest", MemoryError(), "there is too little memory for it"),
     ],
 )
@@ -209,6 +210,18 @@ def test_disk_errors_around_a_checkpoint_do_not_end_the_run(tmp_path, monkeypatc
     monkeypatch.setattr(checkpoint, "to_bytes", refusing(MemoryError()))
     assert Checkpoints(tmp_path / "c", report=sentences.append).write(5, {}) is None
     assert sentences[-1] == "the checkpoint of step 5 could not be written (too little memory); kept: none"
+
+
+def test_of_a_run_that_has_ended_the_newest_checkpoint_is_deleted_last(stopped, monkeypatch):
+    """A process may be killed in between: as long as a checkpoint is left, the run can be resumed from the newest."""
+    newest, _ = Checkpoints(stopped).paths()
+    deleted, unlink = [], type(newest).unlink
+    monkeypatch.setattr(
+        type(newest), "unlink", lambda path, **settings: deleted.append(path) or unlink(path, **settings)
+    )
+    Checkpoints(stopped).clear()
+    assert deleted[-1] == newest
+    assert not stopped.exists()
 
 
 def test_other_files_in_the_folder_are_not_checkpoints(stopped):

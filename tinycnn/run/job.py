@@ -289,6 +289,7 @@ def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], No
 
     def check_unfinished() -> None:
         if config.resume and (output / "metrics.json").exists() and not checkpoints.paths():
+            checkpoints.clear()  # its process may have been killed before it deleted the empty folder
             raise SettingError(
                 f"--resume: the run in {printable(str(output))} is finished; rerun without --resume, or choose another "
                 "--output"

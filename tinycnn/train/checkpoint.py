@@ -232,8 +232,11 @@ class Checkpoints:
             self.report(f"{BEST_FILE} could not be written ({_reason(error)}); the run keeps it in memory")
 
     def clear(self) -> None:
-        """Delete all checkpoints and the best network: the run has ended, and its results are written elsewhere."""
-        self._delete(lambda: [*self.paths(), self.best_path])
+        """Delete all checkpoints and the best network: the run has ended, and its results are written elsewhere.
+
+        The newest checkpoint is the last: if the process is killed before, the run can be resumed, and ends here again.
+        """
+        self._delete(lambda: [self.best_path, *reversed(self.paths())])
         with suppress(OSError):
             self.folder.rmdir()
 
