@@ -183,6 +183,7 @@ def test_a_client_that_takes_its_response_slowly_but_in_time_gets_all_of_it():
             content += client.recv(1 << 20)
         (connection,) = running.server.server_state.connections
         until(lambda: connection.write_timer.cancelled())
+        assert running.connections() == 1
 
 
 def test_slow_and_silent_clients_are_disconnected_and_do_not_block_others(limits):
@@ -230,8 +231,10 @@ def test_clients_that_send_a_large_body_before_they_read_see_the_refusal():
 def test_an_idle_connection_is_closed(limits):
     limits("IDLE_TIMEOUT_S")
     with page() as running, running.connect() as client:
+        start = time.perf_counter()
         client.sendall(GET * 2)  # the second in advance
         assert read_all(client).count(b"HTTP/1.1 200") == 2
+        assert time.perf_counter() - start < module.HEAD_TIMEOUT_S / 2
 
 
 def test_a_client_that_hangs_up_its_side_or_altogether_leaves_no_connection():
@@ -317,6 +320,7 @@ def test_stopping_ends_decodings_and_uploads_with_503(limits, caplog):
             assert_error(read_all(one), 503, "the server is stopping")
         running.thread.join(10)
         assert time.perf_counter() - start < 3
+        until(lambda: not decoder.workers)
     assert [record for record in caplog.records if record.exc_info] == []  # no traceback
 
 
