@@ -1,7 +1,6 @@
 """Pictures are decoded in processes of their own, which do not outlive a limit of time or memory."""
 
 import os
-import struct
 import sys
 import threading
 import time
@@ -31,19 +30,16 @@ def png():
     return "image/png", stream.getvalue(), SHAPE
 
 
-def many_scans(count=70_000, side=2000):
-    """A progressive JPEG below 1 MiB, whose scans are empty: the decoder visits all of its blocks for each of them."""
+JPEG = "image/jpeg", b"\xff\xd8\xff", SHAPE
+NOISY = 'print("noise", os.write(1, b"noise"), flush=True) or decode(*request)'
+SLOW = 'time.sleep(100) if request[0] == "image/jpeg" else decode(*request)'
 
-    def segment(marker, content):
-        return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
 
-    quantisation = segment(0xDB, b"\0" + b"\1" * 64)
-    frame = segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + b"\1\x11\0")
-    codes = b"\1" + bytes(15)  # one code of one bit
-    tables = segment(0xC4, b"\x00" + codes + b"\x00") + segment(0xC4, b"\x10" + codes + b"\xe0")
-    first, other = segment(0xDA, b"\1\1\0\0\0\0") + b"\0", segment(0xDA, b"\1\1\0\1\x3f\0")
-    body = b"\xff\xd8" + quantisation + frame + tables + first + other * count + b"\xff\xd9"
-    return "image/jpeg", body, SHAPE
+def patched(decode):
+    """The arguments of Python for a process that evaluates ``decode`` where others do ``decode(*request)``."""
+    assert module.COMMAND[1] == "-c"
+    imports = "import os, time; from tinycnn.web import decoder; decode = decoder.decode_picture"
+    return [*module.COMMAND[:2], f"{imports}\ndecoder.decode_picture = lambda *request: {decode}\ndecoder.work()"]
 
 
 @contextmanager
@@ -56,18 +52,8 @@ def decoding(**options):
     assert not decoder.workers
 
 
-NOISY = """
-import os
-from tinycnn.web import decoder
-decode = decoder.decode_picture
-decoder.decode_picture = lambda *request: print("noise", os.write(1, b"noise"), flush=True) or decode(*request)
-decoder.work()
-"""
-
-
 def test_a_process_decodes_what_this_one_does_and_is_kept(tmp_path, monkeypatch):
-    assert module.COMMAND[1] == "-c"
-    monkeypatch.setattr(module, "COMMAND", [*module.COMMAND[:2], NOISY])  # printing does not get between the pictures
+    monkeypatch.setattr(module, "COMMAND", patched(NOISY))  # what it prints does not get between the pictures
     (tmp_path / "pickle.py").write_text("raise SystemExit")  # a process must not import it
     monkeypatch.chdir(tmp_path)
     with decoding() as decoder:
@@ -95,22 +81,23 @@ def process_limits(worker):
     return Path(f"/proc/{worker.process.pid}/limits").read_text().splitlines()
 
 
-def test_a_picture_that_takes_too_long_is_given_up_and_the_next_one_is_decoded():
-    assert len(many_scans()[1]) < 1 << 20
+def test_a_picture_that_takes_too_long_is_given_up_and_the_next_one_is_decoded(monkeypatch):
+    monkeypatch.setattr(module, "COMMAND", patched(SLOW))
     with decoding(limit_s=60) as decoder:
         assert decoder.decode(*PIXELS).shape == (1, 28, 28, 1)
         (worker,) = decoder.workers
         decoder.limit_s = 0.1
         start = time.perf_counter()
         with pytest.raises(DecodingError, match=r"takes more than 0\.1 seconds; save it again"):
-            decoder.decode(*many_scans())
+            decoder.decode(*JPEG)
         assert time.perf_counter() - start < 3
         assert worker.process.returncode is not None
         decoder.limit_s = 60
         assert decoder.decode(*PIXELS).shape == (1, 28, 28, 1)
 
 
-def test_stopping_ends_a_decoding_at_once():
+def test_stopping_ends_a_decoding_at_once(monkeypatch):
+    monkeypatch.setattr(module, "COMMAND", patched(SLOW))
     with decoding(limit_s=60) as decoder:
         assert decoder.decode(*PIXELS).shape == (1, 28, 28, 1)
         (worker,) = decoder.workers
@@ -118,7 +105,7 @@ def test_stopping_ends_a_decoding_at_once():
         timer.start()
         start = time.perf_counter()
         with pytest.raises(StoppedError):
-            decoder.decode(*many_scans())
+            decoder.decode(*JPEG)
         assert time.perf_counter() - start < 3
         timer.join()
         assert worker.process.returncode is not None

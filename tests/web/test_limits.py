@@ -15,9 +15,10 @@ pytest.importorskip("httpx2", reason=MISSING)
 from starlette.responses import PlainTextResponse  # noqa: E402
 
 from tests.support.web_helpers import small_model  # noqa: E402
-from tests.web.test_decoder import many_scans  # noqa: E402
+from tests.web.test_decoder import JPEG, SLOW, patched  # noqa: E402
 from tests.web.test_server import assert_secure  # noqa: E402
 from tinycnn.web import app as web_app  # noqa: E402
+from tinycnn.web import decoder as decoder_module  # noqa: E402
 from tinycnn.web import server as module  # noqa: E402
 from tinycnn.web.app import create_app  # noqa: E402
 from tinycnn.web.decoder import Decoder  # noqa: E402
@@ -306,10 +307,11 @@ def test_further_connections_get_503_and_many_more_are_closed(monkeypatch):
 # ---------------------------------------------------------------------------------------------------------- stopping
 
 
-def test_stopping_ends_decodings_and_uploads_with_503(limits, caplog):
+def test_stopping_ends_decodings_and_uploads_with_503(limits, caplog, monkeypatch):
     limits("STOP_TIMEOUT_S")
+    monkeypatch.setattr(decoder_module, "COMMAND", patched(SLOW))
     decoder = Decoder(limit_s=60)
-    body = many_scans()[1]
+    body = JPEG[1]
     with page(decoder.decode, decoder.stop) as running, running.connect() as decoding, running.connect() as sending:
         decoding.sendall(predict(len(body), body))
         sending.sendall(predict(5000, b"x"))
@@ -324,9 +326,10 @@ def test_stopping_ends_decodings_and_uploads_with_503(limits, caplog):
     assert [record for record in caplog.records if record.exc_info] == []  # no traceback
 
 
-def test_a_picture_that_takes_too_long_is_refused_while_others_are_served():
+def test_a_picture_that_takes_too_long_is_refused_while_others_are_served(monkeypatch):
+    monkeypatch.setattr(decoder_module, "COMMAND", patched(SLOW))
     decoder = Decoder(limit_s=0.3)
-    body = many_scans()[1]
+    body = JPEG[1]
     with page(decoder.decode, decoder.stop) as running, running.connect() as one, running.connect() as other:
         one.sendall(predict(len(body), body).replace(b"Host", b"Connection: close\r\nHost"))
         until(lambda: any(worker.is_ready for worker in decoder.workers))

@@ -1,8 +1,9 @@
 """Decodes pictures in processes of their own, which are ended when a picture takes too long or too much memory.
 
-A JPEG of 1 MiB can keep its decoder busy for 20 seconds, and a thread cannot be ended. The processes are kept for the
-next pictures, and import no large library but NumPy and Pillow. ``concurrent.futures`` cannot end a single task, and
-``anyio.to_process`` counts the start of a process as a part of its first task.
+`tinycnn.data.picture` refuses what is known to be costly; this bounds the time and the memory of any picture. A thread
+cannot be ended. The processes are kept for the next pictures, and import no large library but NumPy and Pillow.
+``concurrent.futures`` cannot end a single task, and ``anyio.to_process`` counts the start of a process as a part of its
+first task.
 """
 
 import contextlib
