@@ -42,7 +42,7 @@ def errors_at(mean, gamma=1.0):
     """The largest errors of ``normalised`` against the formula in float64, those of sums as a share of M terms."""
     rng = np.random.default_rng(1)
     x = (rng.normal(size=(16, 20, 20, 4)) + mean).astype(FLOAT32)
-    grad_y = (rng.normal(size=x.shape) + 1).astype(FLOAT32)
+    grad_y = (rng.normal(size=x.shape) + 1 + (x - mean) / 2).astype(FLOAT32)
     ours = normalised(x, grad_y, 1e-5, gamma)
     x, grad_y, gamma = x.astype(np.float64), grad_y.astype(np.float64), float(FLOAT32(gamma))
     M, inverse_std = x[..., 0].size, 1 / np.sqrt(x.var(axis=(0, 1, 2)) + 1e-5)
@@ -71,7 +71,7 @@ def test_fused_batch_norm_on_the_cpu_puts_back_what_rounding_took_from_the_mean(
         if backend.fused.norm_forward is None:
             pytest.skip("Numba fuses nothing here (TINYCNN_SIMD_LANES=0)")
         y, grad_x, grad_gamma, _ = errors_at(1000, gamma)
-    assert max(y, grad_x / 3, grad_gamma) < 1e-6
+    assert max(y, grad_x / 5, grad_gamma) < 1e-6  # the largest grad_y is 5
 
 
 def test_the_gradient_of_gamma_is_a_long_sum(any_backend):
