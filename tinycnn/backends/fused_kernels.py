@@ -2,7 +2,8 @@
 
 A backend sets ``Backend.fused`` to the kernels that it has. Callers read an attribute, ``backend.fused.conv_forward``,
 and run the plain operations where it is None. A kernel equals the operations that its docstring names, values and
-gradients. Kernels around convolutions, batch norm and dense layers compute in float32 only.
+gradients. Kernels around convolutions, batch norm and dense layers compute in float32 only; their long sums keep the
+rule of ``base.py``.
 
 A forward kernel returns ``saved``, an object of the backend's own that only its backward kernel reads. ``need_grad_*``
 names the gradients to compute; a backward kernel may return None or any array in place of the others. Gradients come in
