@@ -232,6 +232,16 @@ def test_a_weight_of_two_is_two_examples():
     )
 
 
+def test_a_weight_of_0_leaves_an_example_out_to_the_bit():
+    """It is not in a batch, and its numbers do not count for the scale."""
+    X, y, weights = rows_and_weights()
+    X = np.where(weights[:, None] == 0, 1000, X)
+    fitted = small(image_shape=None, epochs=1).fit(X, y, weights)
+    without = small(image_shape=None, epochs=1).fit(X[weights > 0], y[weights > 0], weights[weights > 0])
+    np.testing.assert_array_equal(fitted.predict_proba(X), without.predict_proba(X))
+    assert fitted.scale_ == 1 / 16
+
+
 def test_equal_weights_are_none_to_the_bit(digits):
     X, y = digits
     plain, weighted = small(epochs=1).fit(X, y), small(epochs=1).fit(X, y, sample_weight=np.full(len(y), 0.3))

@@ -14,11 +14,12 @@ from tinycnn.backends import register_backend, use_backend
 from tinycnn.commands import main
 from tinycnn.errors import SettingError
 from tinycnn.exercises import EXERCISES, Exercise, Hole, check_file, copy_out
-from tinycnn.exercises.checking import guess
+from tinycnn.exercises.checking import Mistake, check_gradients, guess
 from tinycnn.exercises.cutting import YOUR_TURN, cut, find_function, lend, source_of
 from tinycnn.exercises.folder import load
 from tinycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD
+from tinycnn.tensor import Function
 from tinycnn.train.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -430,3 +431,22 @@ def test_it_needs_neither_pytest_nor_the_repository(tmp_path: Path) -> None:
         )
         assert done.returncode == code, done.stderr
     assert "0 of 13 right" in done.stdout
+
+
+class InPlaceReLU(Function):
+    """The right gradient, in the array of others."""
+
+    def forward(self, x):
+        self.mask = x > 0
+        return x * self.mask
+
+    def backward(self, grad_y):
+        grad_y *= self.mask
+        return grad_y
+
+
+def test_a_solution_that_changes_grad_y_in_place_is_a_mistake():
+    inputs = {"x": np.array([1.0, -2.0, 3.0])}
+    with pytest.raises(Mistake, match=r"^InPlaceReLU\.backward changed grad_y in place"):
+        check_gradients(lambda x: InPlaceReLU()(x), inputs)
+    check_gradients(lambda x: x * 2.0, inputs)
