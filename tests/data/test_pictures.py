@@ -321,7 +321,8 @@ def test_numbers_in_tiff_files(tmp_path):
         with pytest.raises(DataError, match=f'numbers from {low} to {high}.*`pixels="{low}..{high}"`'):
             read_picture(tmp_path / "x.tif", (1, 2, 1))
         assert read_picture(tmp_path / "x.tif", (1, 2, 1), pixels=f"{low}..{high}").ravel().tolist() == [0, 255]
-    Image.fromarray(np.array([[np.nan, np.inf, 1]], np.float32)).save(tmp_path / "x.tif")
+    signalling = np.array([0x7FA00001], np.uint32).view(np.float32)[0]
+    Image.fromarray(np.array([[signalling, np.inf, 1]], np.float32)).save(tmp_path / "x.tif")
     assert read_picture(tmp_path / "x.tif", (1, 3, 1)).ravel().tolist() == [0, 0, 255]
 
 

@@ -13,18 +13,22 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from safetensors.numpy import load as from_safetensors
 from safetensors.numpy import save as safetensors_bytes
 
 import tinycnn
 from tinycnn import layers
+from tinycnn.data.drawing import EmptyDrawingError, read_drawing
 from tinycnn.data.idx import idx_header, read_idx
 from tinycnn.data.npz import load_npz
+from tinycnn.data.picture import read_picture
 from tinycnn.errors import TinyCNNError
 from tinycnn.interchange.onnx.constants import OPERATORS
 from tinycnn.interchange.onnx.exporter import to_onnx
@@ -97,12 +101,28 @@ def npy_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def picture_bytes(kind: str, mode: str = "RGB", **options: Any) -> bytes:
+    """A small picture file; Pillow reads its format by its content."""
+    buffer = io.BytesIO()
+    pixels = np.arange(9 * 7 * 3, dtype=np.uint8).reshape(9, 7, 3)
+    Image.fromarray(pixels).convert(mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def picture_and_drawing(path: Path) -> None:
+    """Read the file as a whole picture, then as a drawing."""
+    read_picture(path, (8, 8, 3))
+    with suppress(EmptyDrawingError):
+        read_drawing(path)
+
+
 def npz_around(member: bytes) -> bytes:
     """A valid .npz with one member replaced, whose checksum in the zip is right, so that fuzzing reaches the member."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in small_set().items():
-            archive.writestr(f"{name}.npy", member if name == "x_train" else npy_bytes(array))
+            other = npy_bytes(array * 0 if name == "x_test" else array)  # black, which is a part of every range
+            archive.writestr(f"{name}.npy", member if name == "x_train" else other)
     return buffer.getvalue()
 
 
@@ -217,6 +237,13 @@ def value_of(word: str) -> str | float | list[int]:
 
 CHECKPOINT = to_bytes(STATE)
 IDX = idx_header((2, 3, 4)) + bytes(range(24)), idx_header((5,)) + bytes(5)
+PICTURES = (
+    *(picture_bytes(kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM")),
+    picture_bytes("PNG", "LA"),
+    picture_bytes("JPEG", "CMYK", progressive=True),
+    picture_bytes("TIFF", "F", compression="tiff_lzw"),
+    picture_bytes("TIFF", "1", compression="group4"),
+)
 NPZ = npz_bytes(np.savez, small_set()), npz_bytes(np.savez_compressed, small_set())
 TEXT = model_parts()[0]
 NUMBERS = ("0", "-1", "1e9", "1000000000", "9223372036854775808", "NaN", "Infinity", "null", "true", "[]", "{}", '"a"')
@@ -228,10 +255,16 @@ TARGETS = {
     "npy": Target(
         load_npz,
         ".npz",
-        tuple(map(npy_bytes, (small_set()["x_train"], np.ones((4, 3, 2)), np.ones((4, 3, 2), ">i4", "F")))),
+        tuple(
+            map(
+                npy_bytes,
+                (small_set()["x_train"], np.ones((4, 3, 2)), np.ones((4, 3, 2), ">i4", "F"), np.ones((4, 3, 2), bool)),
+            )
+        ),
         ("descr", "fortran_order", "shape", "|u1", "<f8", "|O", "(4, 3, 2)", "True", "\\x93NUMPY", "9999999999"),
         npz_around,
     ),
+    "picture": Target(picture_and_drawing, "", PICTURES, ("IHDR", "IDAT", "\\xff\\xda", "II*\\x00", "RIFF", "VP8L")),
     "model": Target(
         tinycnn.load, ".safetensors", (model_around(TEXT),), ("__metadata__", "data_offsets", "F32", "BF16")
     ),

@@ -129,7 +129,8 @@ def eight_bits(image: "Image.Image", levels: PixelRange | None) -> "Image.Image"
 
 
 def _numbers(image: "Image.Image") -> np.ndarray:
-    return np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
 
 
 # ---------------------------------------------------------------------------------------------------------- the decoder
