@@ -319,6 +319,12 @@ def test_the_error_names_the_file(tmp_path):
     assert np.array_equal(read_drawing(path)[0, :, :, 0], REFERENCE)
 
 
+def test_the_name_of_the_file_is_escaped(tmp_path):
+    with pytest.raises(DataError, match=r"a\\nerror: forged: there is no such file") as caught:
+        read_drawing(tmp_path / "a\nerror: forged")
+    assert str(caught.value).isprintable()
+
+
 def test_a_file_larger_than_any_picture_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(picture, "MAX_FILE", 100)
     path = tmp_path / "large.png"

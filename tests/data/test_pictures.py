@@ -155,7 +155,12 @@ def test_control_characters_in_file_names_are_escaped(pets):
     (odd / "cat" / "empty\x1b[2J.png").write_bytes(b"")
     with pytest.raises(DataError) as caught:
         load_pictures(odd)
-    assert r"empty\x1b[2J.png: not an image" in in_words(caught.value)
+    assert r"empty\x1b[2J.png: not an image" in str(caught.value)
+    (odd / "cat" / "a\nerror: forged").mkdir()
+    with pytest.raises(DataError, match=r"cat/a\\nerror: forged is a folder within a class") as nested:
+        load_pictures(odd)
+    assert str(nested.value).isprintable()
+    (odd / "cat" / "a\nerror: forged").rmdir()
     assert in_words(caught.value).replace("\n", "").isprintable()
 
 

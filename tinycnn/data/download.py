@@ -18,7 +18,7 @@ from typing import Any
 
 from tinycnn.data.progress_bar import progress_bar
 from tinycnn.data.sources import SOURCES, Source, SourceFile
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, printable
 from tinycnn.files import remove_stale, try_lock
 
 MIRRORS_VARIABLE = "TINYCNN_MIRRORS"  # base addresses separated by commas, used instead of the built-in ones
@@ -236,7 +236,7 @@ def _failures() -> tuple[type[Exception], ...]:
 def _explain(error: Exception) -> str:
     """The innermost reason, on one line: requests wraps urllib3, which wraps the operating system."""
     inner = error.args[0] if error.args else error
-    return " ".join(str(getattr(inner, "reason", None) or error).split())[:300]
+    return printable(" ".join(str(getattr(inner, "reason", None) or error).split())[:300])
 
 
 def _pooch() -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from tinycnn.data.bands import scaled
 from tinycnn.data.picture import MAX_PIXELS, eight_bits, extremes, is_deep, open_picture
 from tinycnn.data.pixel_range import PixelRange
-from tinycnn.errors import DataError, requires
+from tinycnn.errors import DataError, printable, requires
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,7 +40,7 @@ def read_drawing(
 
     Raises DataError for a file that is too large, damaged or not an image, EmptyDrawingError if nothing is drawn on it.
     """
-    name = "the image" if isinstance(source, bytes) else os.fspath(source)
+    name = "the image" if isinstance(source, bytes) else printable(os.fspath(source))
     try:
         return normalise(grey_levels(open_picture(source, WORKING_SIZE, max_pixels)), shape)
     except EmptyDrawingError as error:

@@ -150,7 +150,7 @@ def _pictures_in(folder: Path, left_out: list[Path]) -> list[Path]:
     for path in _visible(folder):
         if path.is_dir():
             raise DataError(
-                f"{folder.name}/{path.name} is a folder within a class; move its pictures to {folder.name}. "
+                f"{folder.name}/{printable(path.name)} is a folder within a class; move its pictures to {folder.name}. "
                 f"(Folders of training and test pictures, each with its classes, are called {TRAIN} and {TEST}.)"
             )
         (pictures if is_picture(path) else left_out).append(path)
