@@ -309,6 +309,7 @@ def test_sixteen_bits_are_read_as_eight():
     for channels in ([deep], [deep, opaque], [deep] * 3, [*[deep] * 3, opaque]):
         seen = read_picture(sixteen_bits(*channels), (16, 16, 1))[..., 0]
         np.testing.assert_allclose(seen, ramp, atol=1 if len(channels) > 1 else 0)  # Pillow cuts the others off
+    assert (read_picture(sixteen_bits(np.full((8, 8), 200)), (8, 8, 1)) == round(200 / 257)).all()  # almost black
     assert (read_picture(sixteen_bits(deep // 16), (16, 16, 1), pixels="0..4095")[..., 0] == ramp).all()
     with pytest.raises(DataError, match=r"numbers from 25700 to 51400, not 0\.\.4095; pass .*`pixels="):
         read_picture(sixteen_bits(deep), (16, 16, 1), pixels="0..4095")
