@@ -39,7 +39,7 @@ from tinycnn.commands import main as tinycnn_main
 from tinycnn.distributed.mpi import mpiexec
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU, Sequential, Softmax
 from tinycnn.run import job, results
-from tinycnn.train.checkpoint import Checkpoints
+from tinycnn.train.checkpoint import CheckpointManager, Checkpoints
 from tinycnn.train.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,6 +139,7 @@ def arm(moment: str, count: int, output: str) -> Arrivals:
 
 SIGNALLED = {"": (Trainer, "step"), "in the test evaluation": (job, "evaluate_finite")}
 SIGNALLED |= {"while drawing": (report, "draw"), "while writing": (job, "write_results")}
+SIGNALLED |= {"after the last step": (CheckpointManager, "after_last_epoch")}
 
 
 def may_not_grow(size: int) -> None:

@@ -50,6 +50,7 @@ def test_a_signal_saves_and_prints_the_resume_command(name, code, study, peace, 
     output = tmp_path / "an output"
     for moment, count, step, where in [
         (name, 9, 9, "stopped after step 3 of 6 in epoch 2"),
+        (f"{name}: after the last step", 1, 24, "stopped before the results were complete"),
         (f"{name}: in the test evaluation", 1, 24, "stopped before the results were complete"),
     ]:
         run = study.start(output, *EVERY, "--resume", moment=moment, count=count)
