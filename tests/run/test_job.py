@@ -17,6 +17,7 @@ from tinycnn.errors import SettingError
 from tinycnn.run import folder as run_folder
 from tinycnn.run import job
 from tinycnn.saving import model_file, safetensors_file
+from tinycnn.saving.state_file import read_state
 from tinycnn.train.checkpoint import BEST_FILE, Checkpoints
 from tinycnn.train.trainer import Trainer
 
@@ -163,6 +164,14 @@ def test_save_best_for_a_run_that_began_without_it(study, tmp_path):
     assert (lost in errors) == (not later)
 
 
+def test_the_network_of_another_epoch_is_not_published_as_the_best(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "missing_best", lambda checkpoints, history: 3)
+    errors = train(study, tmp_path)
+    assert errors == f"the network of the best epoch, 3, was not kept, so there is no {BEST_FILE}\n"
+    assert json.loads((tmp_path / "metrics.json").read_text())["best"] is None
+    assert sorted(os.listdir(tmp_path)) == ["history.csv", "metrics.json", "model.safetensors"]
+
+
 def test_only_the_step_files_were_copied(study, tmp_path):
     every = "--checkpoint-every", "100"
     train(study, tmp_path / "out", *every)
@@ -198,8 +207,10 @@ def test_other_test_images_are_another_run(tmp_path):
 def test_a_clock_that_stands_still_or_goes_backwards_ends_no_run(ticks, study, tmp_path, monkeypatch):
     for name in ("perf_counter", "time"):
         monkeypatch.setattr(f"time.{name}", lambda: next(ticks))
-    assert train(study, tmp_path / "out") == ""
+    assert train(study, tmp_path / "out", "--checkpoint-every", "4") == ""
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    within_an_epoch = read_state(tmp_path / "out" / "checkpoints" / "step-000000020.safetensors")["trainer"]["running"]
+    assert within_an_epoch["seconds"] >= 0
     assert metrics["training_s"] >= 0
     assert all(epoch["epoch_s"] > 0 and epoch["images_per_s"] > 0 for epoch in metrics["epochs"])
 
