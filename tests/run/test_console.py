@@ -71,6 +71,30 @@ def test_commands_whose_output_fails_end_in_a_sentence(words, streams):
     assert code_of(words) == (141 if fails != usual else usual)
 
 
+class FullDisk(io.RawIOBase):
+    """A file on a disk that is full until ``room``."""
+
+    room = False
+
+    def writable(self):
+        return True
+
+    def write(self, content):
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return len(content)
+
+
+def test_what_python_has_buffered_is_written_before_the_exit_code_is_known(streams):
+    disk = FullDisk()
+    out, err = streams(io.TextIOWrapper(io.BufferedWriter(disk, 1 << 16)), io.StringIO())
+    for words in ("summary lenet", "--help"):
+        assert code_of(words) == 2
+    assert err.getvalue() == "error: standard output: No space left on device\n" * 2
+    disk.room = True
+    out.close()
+
+
 def code_of(words):
     try:
         return main(words.split())
@@ -106,7 +130,7 @@ import os, sys
 from tinycnn.commands import main
 code = main(["summary", "lenet"])
 with open(os.devnull) as file:
-    sys.exit(code or (file.fileno() if file.fileno() < 3 else 0))
+    sys.exit(code or (0 if file.fileno() > 2 else 10 + file.fileno()))
 """
 
 
