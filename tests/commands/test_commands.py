@@ -346,7 +346,7 @@ def test_evaluate_refuses_other_classes_with_the_same_numbers(tmp_path, capsys, 
     tinycnn.save(model, tmp_path / "model")
     monkeypatch.setattr(data, "load", lambda *names, **settings: clothes)
     message = failing(capsys, "evaluate", tmp_path / "model")
-    assert message == f"class 1 is Boot in {tmp_path / 'model'}, Trouser in clothes; choose another --dataset"
+    assert message == f"class 1 is 'Boot' in {tmp_path / 'model'}, 'Trouser' in clothes; choose another --dataset"
     monkeypatch.setattr(data, "load", lambda *names, **settings: digits)  # names that are numbers are not compared
     assert main(["evaluate", str(tmp_path / "model")]) == 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tinycnn import data, models
 from tinycnn.data import Dataset
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import DataError, SettingError, printable, shortened
 from tinycnn.layers import Sequential
 from tinycnn.layers.pixels import SCALES as PIXELS
 from tinycnn.saving.model_file import load
@@ -94,8 +94,8 @@ def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
     needs = (model.input_shape, *model.output_shape)
     if (dataset.input_shape, dataset.num_classes) != needs:
         raise DataError(
-            f"{dataset.name} has images {dataset.input_shape} of {dataset.num_classes} classes, {options.model} was "
-            f"made for {model.input_shape} and {model.output_shape[0]}; choose another --dataset"
+            f"{dataset.name} has images {dataset.input_shape} of {dataset.num_classes} classes, "
+            f"{printable(options.model)} was made for {model.input_shape} and {model.output_shape[0]}; choose another --dataset"
         )
     check_same_classes(model.class_names, dataset.class_names, options.model, dataset.name)
     return dataset
@@ -113,4 +113,7 @@ def check_same_classes(ours: Sequence[str], theirs: Sequence[str], model: str, d
         return
     for k, (our, their) in enumerate(zip(ours, theirs, strict=True)):
         if our != their:
-            raise DataError(f"class {k} is {our} in {model}, {their} in {dataset}; choose another --dataset")
+            raise DataError(
+                f"class {k} is {shortened(our)} in {printable(model)}, {shortened(their)} in {dataset}; choose another "
+                "--dataset"
+            )

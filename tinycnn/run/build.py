@@ -7,7 +7,7 @@ from typing import Any
 from tinycnn import models, optim
 from tinycnn.data import Dataset
 from tinycnn.data.augment import Augmentation, Fade, named
-from tinycnn.errors import SettingError, ShapeError
+from tinycnn.errors import SettingError, ShapeError, printable
 from tinycnn.layers import Sequential
 from tinycnn.run.options import TrainConfig
 from tinycnn.saving.model_file import check_bytes, check_size, load_finite
@@ -55,8 +55,8 @@ def check_images(model: Sequential, dataset: Dataset, path: str) -> None:
     if model.input_shape != dataset.input_shape:
         takes, has = (f"({', '.join(map(str, shape))})" for shape in (model.input_shape, dataset.input_shape))
         raise ShapeError(
-            f"{path} takes images of shape {takes}, but {dataset.name} has {has}; choose another --dataset, or "
-            "a folder of images without --image-size, --colour and --grey: they are scaled to fit"
+            f"{printable(path)} takes images of shape {takes}, but {dataset.name} has {has}; choose another "
+            "--dataset, or a folder of images without --image-size, --colour and --grey: they are scaled to fit"
         )
 
 
