@@ -95,7 +95,8 @@ def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
     if (dataset.input_shape, dataset.num_classes) != needs:
         raise DataError(
             f"{dataset.name} has images {dataset.input_shape} of {dataset.num_classes} classes, "
-            f"{printable(options.model)} was made for {model.input_shape} and {model.output_shape[0]}; choose another --dataset"
+            f"{printable(options.model)} was made for {model.input_shape} and {model.output_shape[0]}; "
+            "choose another --dataset"
         )
     check_same_classes(model.class_names, dataset.class_names, options.model, dataset.name)
     return dataset
