@@ -82,6 +82,12 @@ def test_numbers_and_bytes_are_scaled(digits):
     assert small(epochs=1, scale=0.5).fit(X, y).scale_ == 0.5
 
 
+def test_a_scale_of_one_leaves_numbers_and_bytes_as_they_are(digits):
+    X, y = digits
+    numbers, same = (small(epochs=1, scale=1).fit(images, y) for images in (X, X.astype(np.uint8)))
+    np.testing.assert_array_equal(same.predict_proba(X.astype(np.uint8)), numbers.predict_proba(X))
+
+
 def test_a_network_of_the_list_and_one_of_your_own():
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 256, (20, 28, 28), np.uint8), np.arange(20) % 4

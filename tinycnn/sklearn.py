@@ -19,6 +19,7 @@ from tinycnn import metrics
 from tinycnn.backends import get_backend, use_backend
 from tinycnn.errors import SettingError, ShapeError, in_range, requires, whole_number
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
+from tinycnn.layers.metadata import BYTES
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
 from tinycnn.optim import OPTIMIZERS
 from tinycnn.train.evaluation import predict_logits
@@ -205,6 +206,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         self.scale_ = self._fitting_scale(images) if self.scale == "auto" else in_range("scale", self.scale, above=0)
         layers = [Rescaling(self.scale_), *self._layers()]
         self.model_, self.history_ = Sequential(*layers, input_shape=self.input_shape_, seed=self._seed), []
+        self.model_.pixels = BYTES  # it takes X as it is, also where `scale_` is 1
         self.__dict__.pop("_trainer", None)
         return self._trainer_again()
 
