@@ -5,6 +5,7 @@ import pytest
 
 import tinycnn
 from tinycnn import explain, models, no_grad
+from tinycnn.data.stored import StoredImages
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential, Softmax
 
@@ -64,6 +65,15 @@ def test_the_gradients_are_those_of_a_training_step(model):
     assert list(gradients) == [name for name, _ in model.named_parameters()]
     for name, parameter in model.named_parameters():
         np.testing.assert_array_equal(gradients[name], tinycnn.get_backend().to_host(parameter.grad))
+
+
+def test_images_on_the_disk_are_read(model, tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    stored = StoredImages(tmp_path / "images.npy")
+    expected = explain.step_gradients(model, IMAGES, LABELS)
+    for name, gradient in explain.step_gradients(model, stored, LABELS).items():
+        np.testing.assert_array_equal(gradient, expected[name])
+    assert explain.as_input(model, stored).shape == IMAGES.shape
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinycnn import ops
 from tinycnn.backends import get_backend
+from tinycnn.data.stored import StoredImages
 from tinycnn.errors import DataError, SettingError, ShapeError, shortened
 from tinycnn.layers import LogSoftmax, Sequential, Softmax, pixel_scale
 from tinycnn.tensor import Tensor, no_grad
@@ -91,6 +92,8 @@ def _checked(model: Any, images: Any) -> np.ndarray:
     """``images`` as an array; raises SettingError unless ``model`` is a network, DataError unless they are numbers."""
     if not isinstance(model, Sequential):
         raise SettingError(f"`model` is {shortened(model)}: expected a network, such as Sequential(...)")
+    if isinstance(images, StoredImages):
+        images = np.asarray(images)
     if not isinstance(images, np.ndarray) or images.dtype.kind not in "biuf":
         raise DataError(f"images are {shortened(images)}: expected an array of bytes (N, H, W, C)")
     return images
