@@ -250,6 +250,12 @@ def test_the_size_is_known_without_making_the_network(name):
         assert models.size_of(name, input_shape=model.input_shape, classes=3, dtype=dtype) == made
 
 
+def test_the_size_of_a_network_that_does_not_fit_names_the_layer():
+    for measure in (models.size_of, models.create):
+        with pytest.raises(ShapeError, match=r"^layer conv2d_2 does not fit: .* 2x2 image"):
+            measure("keras_cnn", input_shape=(6, 6, 1), classes=3)
+
+
 def test_networks_that_are_too_large_take_no_memory(monkeypatch):
     """It took 12 GB before the network was refused. The number of bytes was computed by hand."""
     dataset = types.SimpleNamespace(input_shape=(1024, 1024, 3), num_classes=10)

@@ -28,6 +28,7 @@ from tinycnn.layers import (
 )
 from tinycnn.layers.base import bytes_of_layers
 from tinycnn.layers.pixels import pixel_scale as pixel_scale
+from tinycnn.layers.sequential import layer_names
 
 
 @dataclass(frozen=True)
@@ -212,8 +213,12 @@ def create(
 
 
 def size_of(name: str, *, input_shape: Shape, classes: int, dtype: Any = np.float32) -> int:
-    """The bytes of the parameters and buffers of the network ``name``, which is not created."""
-    return bytes_of_layers(NETWORKS[name].layers(classes), input_shape, np.dtype(dtype))
+    """The bytes of the parameters and buffers of the network ``name``, which is not created.
+
+    Raises ShapeError for too small images.
+    """
+    layers = tuple(NETWORKS[name].layers(classes))
+    return bytes_of_layers(dict(zip(layer_names(layers), layers, strict=True)), input_shape, np.dtype(dtype))
 
 
 def name_of(model: Sequential) -> str:

@@ -7,7 +7,7 @@ before training starts.
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -189,13 +189,19 @@ class _NamedArrays(dict[str, Any]):
         )
 
 
-def bytes_of_layers(layers: Iterable[Layer], input_shape: Shape, dtype: np.dtype) -> int:
-    """The bytes of the parameters and buffers that a network of these new ``layers`` would have; creates none."""
+def bytes_of_layers(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype) -> int:
+    """The bytes of the parameters and buffers that a network of these new ``layers`` would have; creates none.
+
+    Raises ShapeError, with the layer's name, for a layer that does not fit.
+    """
     sizes: list[int] = []
     token, shape = _measured.set(sizes), input_shape
     try:
-        for layer in layers:
-            shape = layer.build(shape, np.random.default_rng(0), dtype)
+        for name, layer in layers.items():
+            try:
+                shape = layer.build(shape, np.random.default_rng(0), dtype)
+            except ShapeError as error:
+                raise ShapeError(f"layer {name} does not fit: {error}") from None
     finally:
         _measured.reset(token)
     return sum(sizes)
