@@ -33,18 +33,14 @@ def test_dlpack_arguments_are_passed_to_the_array():
     tensor = Tensor(np.ones((2, 2), np.float32))
     assert tuple(tensor.__dlpack_device__()) == (1, 0)
     assert "dltensor" in repr(tensor.__dlpack__())
-    if np.lib.NumpyVersion(np.__version__) < "2.1.0":
-        pytest.skip("NumPy 2.0 does not support versions of DLPack")
     assert "dltensor_versioned" in repr(tensor.__dlpack__(max_version=(1, 0)))
     copied = np.from_dlpack(tensor, copy=True)
     assert not np.shares_memory(copied, tensor.data)
-    with pytest.raises(BufferError):
+    with pytest.raises((BufferError, ValueError)):  # ValueError before NumPy 2.4
         tensor.__dlpack__(max_version=(1, 0), dl_device=(2, 0))
 
 
 def test_read_only_arrays_stay_read_only():
-    if np.lib.NumpyVersion(np.__version__) < "2.1.0":
-        pytest.skip("NumPy 2.0 does not export read-only arrays")
     array = np.ones((2, 2), np.float32)
     array.flags.writeable = False
     tensor = from_dlpack(array)
