@@ -1,6 +1,6 @@
 """The exceptions that tinycnn raises deliberately: one family, which a program can distinguish from bugs.
 
-Every message contains what came, what was expected, and what to do now. It names arguments, in backticks. The checks
+Every message states what was received, what was expected, and what to do. It names arguments, in backticks. The checks
 at the end raise SettingError for single values.
 """
 
@@ -88,7 +88,7 @@ def in_words(error: BaseException) -> str:
 def shortened(value: object, most: int = MOST_LETTERS) -> str:
     """A value from a file, or the error of a library about it, as text for a message: on one line, escaped and cut.
 
-    A text is quoted. Files may hold names of any length, with line breaks, that would forge a line of output.
+    Text is quoted. Files may hold names of any length, with line breaks, that would forge a line of output.
     """
     text = str(value) if isinstance(value, BaseException) else repr(value)
     return printable(text if len(text) <= most else f"{text[:most]} …")
@@ -126,7 +126,9 @@ def in_range(
 def whole_number(name: str, value: Any, *, at_least: int = 0) -> int:
     """``value`` as an int; raises SettingError for a fraction, a bool, and a number below ``at_least``."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
-        raise SettingError(f"{name}={shortened(value)}: expected a whole number, at least {at_least}")
+        kinds = {0: "a non-negative integer", 1: "a positive integer"}
+        wanted = kinds.get(at_least, f"an integer, at least {at_least}")
+        raise SettingError(f"{name}={shortened(value)}: expected {wanted}")
     return int(value)
 
 

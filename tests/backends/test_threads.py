@@ -118,7 +118,7 @@ def test_too_many_threads_raise():
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
 def test_an_invalid_thread_count_raises(count):
-    with pytest.raises(SettingError, match="above 0"):
+    with pytest.raises(SettingError, match="expected a positive integer"):
         threads.set_threads(count)
 
 

@@ -98,7 +98,7 @@ def test_every_value_of_another_kind_is_refused_in_a_sentence_or_harmless(tmp_pa
     ("place", "wrong", "words"),
     [
         (("epochs", 1, "train_loss"), "low", "'epochs[1].train_loss' is 'low', expected a number"),
-        (("epochs", 0, "epoch"), True, "'epochs[0].epoch' is True, expected a whole number, at least 0"),
+        (("epochs", 0, "epoch"), True, "'epochs[0].epoch' is True, expected a non-negative integer"),
         (("epochs", 0), 3, "'epochs[0]' is 3, expected an object"),
         (("epochs", 0, "epoch_s"), MISSING, "'epochs[0].epoch_s' is missing"),
         (
@@ -107,7 +107,7 @@ def test_every_value_of_another_kind_is_refused_in_a_sentence_or_harmless(tmp_pa
             "'epochs[1]' and the first epoch differ in whether they have validation",
         ),
         (("test_accuracy",), 1.5, "'test_accuracy' is 1.5, expected a number from 0 to 1"),
-        (("options", "limit"), "all", "'options.limit' is 'all', expected a whole number, at least 0 or null"),
+        (("options", "limit"), "all", "'options.limit' is 'all', expected a non-negative integer or null"),
         (("options", "augment"), "rotate", "'options.augment' is 'rotate', expected one of affine"),
         (("options", "dataset"), MISSING, "'options.dataset' is missing"),
         (("versions", "tinycnn"), 1, "'versions.tinycnn' is 1, expected a text"),

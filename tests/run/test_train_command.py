@@ -464,7 +464,7 @@ def refused(folder, *arguments):
         ("--early-stopping 3", "need validation images: add --validation-split 0.1"),
         ("--save-best", "need validation images: add --validation-split 0.1"),
         ("--checkpoint-every 0", "--checkpoint-every 0: expected at least 1"),
-        ("--threads 0", "--threads 0: expected a whole number above 0"),
+        ("--threads 0", "--threads 0: expected a positive integer"),
         ("--limit 0 --dataset digits", "--limit 0: expected a whole number of training images, at least 1"),
         ("--limit -5 --dataset digits", "--limit -5"),
         ("--output= --dataset digits", "--output: expected the name of a folder, got an empty string"),

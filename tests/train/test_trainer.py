@@ -183,7 +183,7 @@ def test_gradients_are_reset_in_every_step():
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_holds_at_least_one_image(batch_size):
-    with pytest.raises(SettingError, match="expected a whole number, at least 1"):
+    with pytest.raises(SettingError, match="expected a positive integer"):
         make_trainer(batch_size=batch_size)
 
 
@@ -194,7 +194,7 @@ IMAGES, LABELS = sides(4)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"batch_size": 2.5}, "batch_size=2.5: expected a whole number, at least 1"),
+        ({"batch_size": 2.5}, "batch_size=2.5: expected a positive integer"),
         ({"batch_size": True}, "batch_size=True"),
         ({"batch_size": float("nan")}, "batch_size=nan"),
         ({"seed": -1}, "seed=-1"),
@@ -218,7 +218,7 @@ def test_a_trainer_is_made_of_its_parts(settings, words):
 @pytest.mark.parametrize(
     ("settings", "kind", "words"),
     [
-        ({"epochs": 2.5}, SettingError, "epochs=2.5: expected a whole number"),
+        ({"epochs": 2.5}, SettingError, "epochs=2.5: expected a non-negative integer"),
         ({"epochs": -1}, SettingError, "epochs=-1"),
         ({"early_stopping": 0, "validation": sides(4)}, SettingError, "early_stopping=0"),
         ({"images": IMAGES.tolist()}, DataError, "images are a list: expected a NumPy array"),

@@ -117,7 +117,7 @@ def set_threads(count: int) -> None:
     """Use ``count`` threads; results do not depend on it. Raises SettingError outside 1 to ``MAX_THREADS``."""
     global _threads, _workers
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise SettingError(f"`threads={count}`: expected a whole number above 0")
+        raise SettingError(f"`threads={count}`: expected a positive integer")
     if count > MAX_THREADS:
         raise SettingError(f"`threads={count}`: expected at most {MAX_THREADS}, for {_cores} cores")
     with _starting:

@@ -10,7 +10,7 @@ def as_pair(value: int | Pair, name: str, *, minimum: int) -> Pair:
     """An integer (for both axes) or a pair ``(height, width)`` → a pair; raises SettingError below ``minimum``."""
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, Integral) and not isinstance(v, bool) and v >= minimum for v in pair):
-        raise SettingError(f"{name}={value!r}: expected an integer >= {minimum}, or a pair (height, width)")
+        raise SettingError(f"{name}={value!r}: expected an integer, at least {minimum}, or a pair (height, width)")
     return int(pair[0]), int(pair[1])  # NumPy's integers, too
 
 

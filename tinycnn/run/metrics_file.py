@@ -43,7 +43,7 @@ def _or_none(kind: "Kind") -> "Kind":
 Kind = tuple[Callable[[Any], bool], str]  # whether a value is of this kind, and the kind in words
 TEXT: Kind = _is_text, "a text"
 NUMBER: Kind = _is_number, "a number"
-COUNT: Kind = _is_count, "a whole number, at least 0"
+COUNT: Kind = _is_count, "a non-negative integer"
 FRACTION: Kind = _is_fraction, "a number from 0 to 1"
 PIXELS: Kind = (lambda value: _is_number(value) and 0 <= value < 100), "a number from 0, below 100"
 FLAG: Kind = (lambda value: isinstance(value, bool)), "true or false"
@@ -64,7 +64,7 @@ assert EPOCH.keys() == {field.name for field in fields(EpochResult)}
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The content of ``metrics.json``, in which everything that ``report`` uses has the kind that a run writes.
+    """The content of ``metrics.json``, in which every value that ``report`` uses has the type that a run writes.
 
     Raises FileFormatError for a file that is missing, not JSON, or that holds a value of another kind.
     """
