@@ -1,7 +1,7 @@
 """The active backend: ``use_backend(name)`` sets it, ``get_backend()`` returns it; a backend is loaded at first use.
 
-The choice of the main thread holds for the process, and that of another thread for this thread alone, so that two
-threads can compute on two backends. A program that chooses none gets ``auto`` when the first array is made.
+A choice made in the main thread applies to the process. A choice made in another thread applies to that thread only, so
+two threads can compute on two backends. If no backend was chosen, ``auto`` is chosen when the first array is created.
 """
 
 import functools
@@ -101,7 +101,7 @@ def load_backend(name: str) -> Backend:
     if name not in _LOADERS:
         raise BackendError(f"unknown backend {name!r}: choose one of auto, {', '.join(_LOADERS)}")
     if name not in _loaded:
-        _loaded.setdefault(name, _LOADERS[name]())  # the first one, where two threads load it at once
+        _loaded.setdefault(name, _LOADERS[name]())  # keeps the first if two threads load it at once
     return _loaded[name]
 
 
@@ -140,7 +140,7 @@ def available_backends() -> list[str]:
 
 
 def get_backend() -> Backend:
-    """The backend that computes now in this thread: the one last chosen; if there is none, ``auto`` is chosen now."""
+    """The active backend of this thread: the one chosen last; if none was chosen, this call chooses ``auto``."""
     return getattr(_of_thread, "backend", None) or _of_process or _first_choice()
 
 
@@ -166,8 +166,9 @@ def use_tf32(wanted: bool = True) -> None:
 class use_backend:  # in lower case, because it reads as a verb: `with use_backend("numba"):`
     """Choose the backend: at once when called, until the block ends when used with ``with``.
 
-    In the main thread, it is the choice of the process; in another thread, of this thread alone. Threads that choose
-    none follow the main thread. Arrays and models belong to the backend on which they were made.
+    A call in the main thread chooses for the process; a call in another thread chooses for that thread only. Threads
+    that choose none use the backend of the main thread. Arrays and models belong to the backend on which they were
+    created.
     """
 
     def __init__(self, name: str) -> None:
@@ -184,7 +185,7 @@ class use_backend:  # in lower case, because it reads as a verb: `with use_backe
         self._choose(self.previous)
 
     def _choose(self, backend: Backend | None) -> Backend | None:
-        """Make ``backend`` the choice of the process or the thread; returns the choice before. None: no choice."""
+        """Set the choice of the process or the thread to ``backend`` (None: no choice); returns the previous choice."""
         global _of_process
         if self.in_main_thread:
             previous, _of_process = _of_process, backend

@@ -1,11 +1,12 @@
-"""Notice arrays that change between the forward and the backward pass: the gradient would be wrong without a word.
+"""Detect arrays that change between the forward and the backward pass: the gradient would silently be wrong.
 
 Functions compute gradients from the arrays of the forward pass, of which the graph holds no copies. Each tensor of a
 graph therefore has a `Guard`, which lives as long as a function of the graph. The engine marks the guard when it
 changes the array itself (``optimizer.step()``). An array that is handed out (``tensor.data``) may be changed by the
-caller, so the guard copies it at that moment, and ``backward()`` compares. Arrays that stay inside cost no copy.
+caller, so the guard copies it at that moment, and ``backward()`` compares. Arrays that are never handed out are not
+copied.
 
-Not noticed: changes through an array that was handed out before the forward pass, and through another view of it.
+Not detected: changes through an array that was handed out before the forward pass, and through another view of it.
 """
 
 import weakref
@@ -24,7 +25,7 @@ class Guard:
     def __init__(self, array: Array) -> None:
         self.array = array
         self.in_doubt = False  # whether the array was handed out or changed
-        self.copy: Array | None = None  # of the time when it was handed out
+        self.copy: Array | None = None  # made when the array was handed out
 
     def is_intact(self) -> bool:
         if self.copy is None:
@@ -54,7 +55,7 @@ class GuardedArray:
         self._array = array
 
     def data_to_change(self) -> Array:
-        """The array, which the caller is about to change in place: older graphs can no longer run backward."""
+        """The array, for a caller that changes it in place; older graphs can then no longer run backward."""
         guard = self._guard and self._guard()
         if guard:
             guard.copy, guard.in_doubt = None, True

@@ -14,8 +14,8 @@ Rules that every backend keeps, so that all of them train the same network:
 * A batch may hold no image: results and gradients then have N = 0, and gradients of parameters are zeros. What divides
   by the number of images (a mean loss, batch norm in training, ``mean``, ``max``) refuses it with ShapeError.
 * Gradients that arrive are finite; whether 0 · NaN of an already diverged run is NaN or 0 is left open.
-* Sums lose nothing by their length: over the batch or the pixels, add in float64, pairwise or with compensation, and
-  round once. ``sum`` and ``mean`` do so. Matrix products are left to the library.
+* The error of a sum must not grow with its length: sums over the batch or the pixels add in float64, pairwise or with
+  compensation, and round once, as ``sum`` and ``mean`` do. Matrix products are computed by the library.
 * The same input gives the same bits on every run.
 * Random numbers come from a counter, not from a state: the same key gives the same mask on every backend.
 
@@ -111,17 +111,17 @@ class Backend(ABC):
         return None
 
     def sum(self, x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
-        """The sum of ``x`` over ``axis``, of all elements where it is None: added in float64 and rounded once."""
+        """The sum of ``x`` over ``axis`` (all elements if None), added in float64 and rounded once."""
         return self.float64_sum(x, axis, keepdims).astype(x.dtype, copy=False)
 
     def mean(self, x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
-        """The mean of ``x`` over ``axis``, of all elements where it is None, as exact as ``sum``; 0 if empty."""
+        """The mean of ``x`` over ``axis`` (all elements if None), as exact as ``sum``; 0 if there are no elements."""
         total = self.float64_sum(x, axis, keepdims)
         count = x.size // max(total.size, 1)
         return (total / max(count, 1)).astype(x.dtype, copy=False)
 
     def float64_sum(self, x: Array, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
-        """What ``sum`` and ``mean`` round; a backend may have a faster one."""
+        """The float64 sum that ``sum`` and ``mean`` round; a backend may override it with a faster one."""
         return x.sum(axis=axis, dtype=np.float64, keepdims=keepdims)
 
     @abstractmethod

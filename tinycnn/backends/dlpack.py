@@ -10,7 +10,7 @@ import numpy as np
 from tinycnn.backends.base import Array, Backend
 from tinycnn.errors import AutogradError, BackendError
 
-HOST = 1  # DLPack's number of the CPU
+HOST = 1  # DLPack's number for the CPU
 
 
 class DLPackExport:
@@ -45,5 +45,5 @@ def array_from_dlpack(backend: Backend, x: Any) -> Array:
     except (BufferError, RuntimeError, TypeError, ValueError, AttributeError) as error:  # libraries differ
         raise BackendError(
             f"backend {backend.name!r} cannot use this {type(x).__name__} ({error}); detach it from its history, or "
-            "move it to where the backend computes"
+            "move it to the device of the backend"
         ) from None

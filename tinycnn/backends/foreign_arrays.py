@@ -1,7 +1,7 @@
-"""What other libraries may do with a tensor, and what may become one.
+"""How other libraries can use a tensor, and which objects can become one.
 
-NumPy functions, comparisons, indexing and iteration see the plain values. They are no operations of the engine: a
-tensor that needs a gradient refuses to become an array by itself, since its history would be lost without a word.
+NumPy functions, comparisons, indexing and iteration receive the plain values. The engine does not record them. The
+implicit conversion of a tensor that needs a gradient raises an error, because its history would be silently lost.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from tinycnn.backends.dlpack import DLPackExport, array_from_dlpack
 from tinycnn.errors import AutogradError, DtypeError, ShapeError, TinyCNNError
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
-STRANGE = np.matrix, np.ma.MaskedArray  # NumPy arrays with another arithmetic
+STRANGE = np.matrix, np.ma.MaskedArray  # NumPy arrays whose arithmetic differs
 
 
 class ArrayProtocols(DLPackExport):
@@ -58,8 +58,8 @@ class ArrayProtocols(DLPackExport):
         """The values for NumPy; raises AutogradError, as PyTorch does, for a tensor that needs a gradient."""
         if self.requires_grad:
             raise AutogradError(
-                "a tensor that needs a gradient does not become a NumPy array by itself, because what NumPy computes "
-                "is not recorded: use tensor.numpy() or tensor.detach(), or compute it under no_grad()"
+                "a tensor that needs a gradient is not converted to a NumPy array implicitly, because NumPy's results "
+                "are not recorded: use tensor.numpy() or tensor.detach(), or compute it under no_grad()"
             )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
@@ -102,7 +102,7 @@ class ArrayProtocols(DLPackExport):
         return self._compared(np.greater_equal, other)
 
     def _compared(self, comparison: np.ufunc, other: Any) -> Any:
-        """The comparison element by element, on the host; NotImplemented for what is not numeric."""
+        """The comparison element by element, on the host; NotImplemented for a value that is not numeric."""
         to_host = get_backend().to_host
         if isinstance(other, ArrayProtocols):
             other = to_host(other._array)
@@ -114,7 +114,7 @@ class ArrayProtocols(DLPackExport):
             other = _from_python(other)
         try:
             return comparison(to_host(self._array), other)
-        except TypeError:  # words, for instance
+        except TypeError:  # for example text
             return NotImplemented
         except ValueError:
             shapes = f"shapes {self._array.shape} and {np.shape(other)}"
@@ -134,7 +134,7 @@ def as_float_array(array: Any, dtype: np.dtype = FLOATS[0]) -> Array:
     """An array of any library, a number or nested lists → an array of the active backend, float32 or float64.
 
     Floating arrays keep their dtype; integers, lists and Python numbers become ``dtype``. Raises DtypeError for another
-    dtype and for what is no array of numbers, ShapeError for lists of unequal lengths.
+    dtype and for values that are not numbers, ShapeError for lists of unequal lengths.
     """
     backend = get_backend()
     if type(array) is not np.ndarray and (isinstance(array, STRANGE) or not backend.owns(array)):
@@ -165,18 +165,18 @@ def _as_plain_array(backend: Backend, array: Any, dtype: np.dtype) -> Array:
 
 
 def _from_python(values: Any) -> np.ndarray:
-    """``np.asarray(values)``, with errors in words."""
+    """``np.asarray(values)``; its errors become ShapeError or DtypeError."""
     try:
         array = np.asarray(values)
     except TinyCNNError:
         raise
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # each library raises its own
         if "inhomogeneous" in str(error):
-            raise ShapeError("lists of unequal lengths are no array: expected numbers in equally long rows") from None
-        raise DtypeError(f"{type(values).__name__} does not become an array of numbers: {error}") from None
+            raise ShapeError("lists of unequal lengths do not form an array: expected rows of equal length") from None
+        raise DtypeError(f"{type(values).__name__} cannot be converted to an array of numbers: {error}") from None
     if array.dtype.kind == "O":
         raise DtypeError(
-            f"tinycnn computes with float32 and float64, got {type(values).__name__} with elements that are no "
+            f"tinycnn computes with float32 and float64, got {type(values).__name__} with elements that are not "
             "numbers: expected an array, a number or nested lists of numbers"
         )
     return array

@@ -220,7 +220,7 @@ def dropout_cases() -> Iterator[KernelCase]:
 
 
 def reduction_cases() -> Iterator[KernelCase]:
-    """Axes, dtypes and memory layouts of ``sum`` and ``mean``; then 0.1 so often that a float32 sum loses it."""
+    """Axes, dtypes and memory layouts of ``sum`` and ``mean``; then sums of 20,000 values of 0.1."""
     for kernel in ("sum", "mean"):
         for axis, dtype in product((None, 0, 1, -1, (0, 1), (0, 2), (0, 1, 2), (1, 2, 3), ()), DTYPES):
             keepdims = dtype == np.float64

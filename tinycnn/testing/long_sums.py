@@ -1,8 +1,8 @@
 """Sums over many values in the fused kernels: those of a batch norm, of a bias, of a loss.
 
-A float32 sum to which 0.1 is added ten thousand times is wrong in the fifth digit. Terms here have one sign and do not
-come out even in float32, so that nothing cancels. The contract asks for sums in float64, pairwise or with compensation:
-``CLOSE`` allows a few roundings.
+A float32 sum to which 0.1 is added ten thousand times is wrong in the fifth digit. The terms here have one sign and are
+not exact in float32, so that errors do not cancel. The contract asks for sums in float64, pairwise or with
+compensation: ``CLOSE`` allows a few roundings.
 """
 
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ def norm_cases() -> Iterator[KernelCase]:
 
 
 def check_conv_bias(backend: Backend, shape: tuple[int, ...], filters: int, window: dict, pool: Pool | None) -> None:
-    """The gradient of the bias where each output's is 0.1 and has passed ReLU."""
+    """The gradient of the bias if the gradient of each output is 0.1 and passes ReLU."""
     weight = np.zeros((*window["kernel_size"], shape[3], filters), np.float32)
     arrays = [np.zeros(shape, np.float32), weight, np.ones(filters, np.float32)]
     settings = {"stride": window["stride"], "padding": window["padding"], "relu": True, "pool": pool}
@@ -104,7 +104,7 @@ def check_conv_bias(backend: Backend, shape: tuple[int, ...], filters: int, wind
 
 
 def check_dense_bias(backend: Backend, images: int) -> None:
-    """The gradient of the bias where each output's is 0.1 and has passed ReLU."""
+    """The gradient of the bias if the gradient of each output is 0.1 and passes ReLU."""
     x, weight = np.zeros((images, 3), np.float32), np.zeros((3, 2), np.float32)
     arrays = [x, weight, np.ones((images, 2), np.float32), np.full((images, 2), TENTH)]
 

@@ -168,7 +168,7 @@ def test_where_no_folder_can_be_written_kernels_are_compiled(monkeypatch, caplog
 
 def test_disabled_compilation_is_refused(monkeypatch):
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-    with pytest.raises(BackendError, match=r"backend 'numba' only runs compiled, .*`unset NUMBA_DISABLE_JIT`"):
+    with pytest.raises(BackendError, match=r"backend 'numba' needs compilation, .*`unset NUMBA_DISABLE_JIT`"):
         tinycnn.backends.numba._import_numba()
 
 

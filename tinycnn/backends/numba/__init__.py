@@ -12,7 +12,7 @@ from tinycnn.errors import BackendError
 
 
 def _import_numba() -> None:
-    """Raises BackendError where a setting prevents the import, ImportError where a package does."""
+    """Raises BackendError if a setting prevents the import, ImportError if a package does."""
     with warnings.catch_warnings(record=True) as about_settings:
         warnings.simplefilter("always")
         try:
@@ -29,7 +29,7 @@ def _import_numba() -> None:
         logging.getLogger(__name__).warning("%s", str(warning.message).partition("\n")[0])
     if numba.config.DISABLE_JIT:
         raise BackendError(
-            "backend 'numba' only runs compiled, and NUMBA_DISABLE_JIT forbids that: `unset NUMBA_DISABLE_JIT`, or use "
+            "backend 'numba' needs compilation, which NUMBA_DISABLE_JIT disables: `unset NUMBA_DISABLE_JIT`, or use "
             '`backend="numpy"`'
         )
 

@@ -31,7 +31,7 @@ class Norm(NamedTuple):
 
     source: Source
     mean: Array
-    rest: Array  # what the mean lost when it was rounded to float32
+    rest: Array  # the rounding error of the mean in float32
     inverse_std: Array
     beta: Array
     y: Array

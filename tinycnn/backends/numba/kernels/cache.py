@@ -1,11 +1,12 @@
 """Compiled kernels on disk: one file per kernel and argument types, which begins with the SHA-256 of its content.
 
-Numba's own files have no checksum, and an empty or cut file ends every later run in the same EOFError. So does a full
-disk under them. Here neither ends a run: what cannot be read is compiled again and replaced, and what cannot be written
-is compiled by every process. The first failure of each kind is reported.
+Numba's own files have no checksum: an empty or truncated file ends every later run with the same EOFError, and so does
+a full disk. Here neither ends a run. A kernel that cannot be read is compiled again and its file is replaced. A kernel
+that cannot be written is compiled by every process. The first failure of each kind is reported.
 
-The content is pickled machine code. The checksum detects damage, not malice: whoever can write to the folder can run
-code as the user. It is ``__pycache__`` beside the sources, or the user's cache, unless NUMBA_CACHE_DIR names another.
+The content is pickled machine code. The checksum detects damage, not malice: a process that can write to the folder can
+run code as the user. The folder is ``__pycache__`` beside the sources, or the user's cache, unless NUMBA_CACHE_DIR
+names another.
 """
 
 import hashlib
@@ -71,7 +72,7 @@ class KernelCache(FunctionCache):
         self._cache_file = KernelFiles(Path(self.cache_path), self._impl.filename_base, version)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled kernel; None if it is not there or cannot be read."""
+        """The compiled kernel; None if it is missing or cannot be read."""
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # unpickling can raise anything
@@ -87,7 +88,7 @@ class KernelCache(FunctionCache):
 
 
 def cache_of(function: Callable) -> FunctionCache | NullCache:
-    """The cache of a kernel, or one that keeps nothing where no folder for it can be written."""
+    """The cache of a kernel; a cache that stores nothing if no folder is writable."""
     try:
         return KernelCache(function)
     except (RuntimeError, OSError) as error:  # RuntimeError: none of the folders that Numba tries

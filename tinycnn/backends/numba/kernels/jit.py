@@ -50,7 +50,7 @@ _signals_wait = False
 
 @contextmanager
 def signals_afterwards() -> Iterator[None]:
-    """Handle Ctrl-C and SIGTERM at the end of the block; a second signal at once.
+    """Postpone Ctrl-C and SIGTERM to the end of the block; handle a second signal at once.
 
     LLVM calls Python while it compiles, and Python drops an exception that is raised in such a call: KeyboardInterrupt
     would be lost, and with it the compiled kernel.
