@@ -389,8 +389,8 @@ def test_what_is_no_list_of_different_parameters():
         ([w, v, w], "contains a tensor twice"),
         (w, "expected a list of parameters, such as model.parameters.., got a Tensor"),
         (3, "got a int"),
-        ([np.ones(1)], "with a ndarray in it"),
-        ([("weight", w)], "with a tuple in it"),
+        ([np.ones(1)], "got one with a ndarray"),
+        ([("weight", w)], "got one with a tuple"),
     ):
         with pytest.raises(SettingError, match=words):
             SGD(parameters, 0.1)
@@ -399,7 +399,7 @@ def test_what_is_no_list_of_different_parameters():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: step_decay(0), "total_steps=0: expected a whole number, at least 1"),
+        (lambda: step_decay(0), "total_steps=0: expected a positive integer"),
         (lambda: step_decay(10, drops=-1), "drops=-1"),
         (lambda: step_decay(10, factor=NAN), "factor=nan"),
         (lambda: cosine(2.5), "total_steps=2.5"),
@@ -423,7 +423,7 @@ def test_a_schedule_that_makes_no_rate(kind, factor):
     parameter.grad = np.ones(1)
     optimizer = kind([parameter], lr=0.1, schedule=lambda step: factor if step else 1)
     optimizer.step()
-    with pytest.raises(SettingError, match=r"the schedule returns .* for step 1: expected a number from 0 on"):
+    with pytest.raises(SettingError, match=r"the schedule returns .* for step 1: expected a number, at least 0"):
         optimizer.step()
 
 

@@ -11,8 +11,8 @@ is neither of them. The check then repeats with a smaller step. If the two slope
 between them is a valid gradient (a subgradient) of this output, and the result lists the place as a kink. An input may
 lie at the kinks of several outputs at once (overlapping max-pool windows): the ranges of valid values add up.
 
-A ``backward`` that changes ``grad_y`` in place may give right gradients here and wrong ones elsewhere. Every function
-is therefore watched (`watch_arrays`): neither its inputs nor ``grad_y`` may change.
+A ``backward`` that changes ``grad_y`` in place can give correct gradients here and wrong ones elsewhere. `watch_arrays`
+therefore checks that no function changes its inputs or ``grad_y``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -199,7 +199,7 @@ class _Check:
 
 
 def watch_arrays(y: Tensor) -> None:
-    """Make ``y.backward()`` raise GradientError where a function changes ``grad_y`` or one of its inputs in place."""
+    """Make ``y.backward()`` raise GradientError if a function changes ``grad_y`` or one of its inputs in place."""
     seen, to_visit = set(), [y.creator]
     while to_visit:
         function = to_visit.pop()
@@ -210,14 +210,14 @@ def watch_arrays(y: Tensor) -> None:
 
 
 def _watched(function: Function, input_gradients: Callable[..., Any], grad_y: Any) -> Any:
-    """``input_gradients(grad_y)``, with a look at the arrays before and after."""
+    """``input_gradients(grad_y)``; raises GradientError if it changes an array."""
     arrays = {"grad_y": grad_y} | {f"its input {i}": x.data for i, x in enumerate(function.inputs)}
     before = {what: None if array is None else array.copy() for what, array in arrays.items()}
     grads, to_host = input_gradients(grad_y), get_backend().to_host
     for what, copy in before.items():
         if copy is not None and not np.array_equal(to_host(arrays[what]), to_host(copy), equal_nan=True):
             raise GradientError(
-                f"gradcheck: {function.name}.backward changed {what} in place, which others may still need: compute "
+                f"gradcheck: {function.name}.backward changed {what} in place, which other functions may need: compute "
                 "into a new array"
             )
     return grads

@@ -1,7 +1,7 @@
 """Optimizers, which update parameters from their gradients, and schedules, which change the learning rate over a run.
 
 Every optimizer stores a few arrays per parameter, in its shape ("slots", such as the velocity), and counts its steps.
-Where the update depends on the number of updates before (Adam), the steps that a parameter missed are counted too.
+If the update depends on the number of earlier updates (Adam), the steps that a parameter missed are counted too.
 Notation: p parameter, g gradient, lr learning rate. Updates happen in place.
 """
 
@@ -41,7 +41,7 @@ class Optimizer:
             raise SettingError(f"nothing is left to train: all {len(given)} parameters are frozen; unfreeze a layer")
         self.schedule = schedule or constant()
         self.step_count = 0
-        self.missed = [0] * len(self.parameters)  # steps in which a parameter had no gradient, if they matter
+        self.missed = [0] * len(self.parameters)  # steps in which a parameter had no gradient, if they are counted
         xp = get_backend().xp
         self.slots = [{name: xp.zeros(p.shape, p.dtype) for name in self.slot_names} for p in self.parameters]
 
@@ -54,7 +54,9 @@ class Optimizer:
         """The learning rate of step ``step``; raises SettingError when the schedule makes it negative or not finite."""
         factor = self.schedule(step)
         if not (isinstance(factor, Real) and 0 <= self.base_lr * factor < math.inf):
-            raise SettingError(f"the schedule returns {shortened(factor)} for step {step}: expected a number from 0 on")
+            raise SettingError(
+                f"the schedule returns {shortened(factor)} for step {step}: expected a number, at least 0"
+            )
         return self.base_lr * factor
 
     def step(self) -> None:
@@ -65,7 +67,7 @@ class Optimizer:
         self.count_step([i for i, parameter in enumerate(self.parameters) if parameter.grad is None])
 
     def count_step(self, resting: Iterable[int] = ()) -> None:
-        """Count a step, which the parameters with the numbers ``resting`` missed."""
+        """Count a step, and a missed step for each parameter whose index is in ``resting``."""
         self.step_count += 1
         if self.counts_updates:
             for i in resting:
@@ -76,7 +78,7 @@ class Optimizer:
         return (self.rate(step),)
 
     def move(self, rates: Iterable[Rate], missed: int | None = None) -> None:
-        """Update all parameters, or those that missed ``missed`` steps, with these rates; counts no step."""
+        """Update all parameters, or those that missed ``missed`` steps, with these rates; does not count a step."""
         chosen = (missed is None or missed == own for own in self.missed)
         for p in self.parameters:
             if p.grad is not None and (isinstance(p.grad, Tensor) or getattr(p.grad, "shape", None) != p.shape):
@@ -126,7 +128,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """``step`` and copies of all slots on the host, ``{"step": int, "slots": [{name: array}]}``.
 
-        ``missed``, a list of integers, is part of it where a parameter has missed steps.
+        ``missed``, a list of integers, is included if a parameter has missed steps.
         """
         to_host = get_backend().to_host
         slots = [{name: to_host(array).copy() for name, array in slots.items()} for slots in self.slots]
@@ -161,11 +163,9 @@ def checked_parameters(parameters: Iterable[Tensor]) -> list[Tensor]:
         raise SettingError("an optimizer needs at least one parameter")
     strange = next((type(one).__name__ for one in given if not isinstance(one, Tensor)), None)
     if strange:
-        raise SettingError(f"expected a list of tensors, such as model.parameters(), with a {strange} in it")
+        raise SettingError(f"expected a list of tensors, such as model.parameters(), got one with a {strange}")
     if len(set(given)) < len(given):
-        raise SettingError(
-            "the list of parameters contains a tensor twice, which would be updated twice: leave one out"
-        )
+        raise SettingError("the list of parameters contains a tensor twice, which would be updated twice: remove one")
     return given
 
 
@@ -326,7 +326,7 @@ class AdamW(Adam):
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 
 
-# The functions below return schedules that can be pickled: `partial` of a function of the module.
+# The functions below return schedules that can be pickled: `partial` of a module-level function.
 
 
 def constant() -> Schedule:

@@ -72,7 +72,7 @@ class Tensor(GuardedArray, ArrayProtocols):
         return f"Tensor({self._array}, shape={self.shape}, dtype={self.dtype}, requires_grad={self.requires_grad})"
 
     def __reduce__(self) -> Any:
-        """Copies and pickles a leaf; raises AutogradError for the result of a function, as PyTorch does."""
+        """Copy or pickle a leaf; raises AutogradError for the result of a function, as PyTorch does."""
         if self.creator is not None:
             raise AutogradError("only leaves can be copied or pickled, not results with a history: use tensor.detach()")
         return _restored, (self._array, self.requires_grad, self.grad)
@@ -197,8 +197,8 @@ class Function:
 
     ``__init__`` takes settings, ``forward(*arrays) → array`` computes, ``backward(grad_y)`` returns one gradient per
     input (None if it is not needed; a single gradient may be returned without a tuple). ``forward`` stores the values
-    that ``backward`` needs as attributes of ``self``. Neither may change an array that it receives: not its inputs, and
-    not ``grad_y``. Call each instance once: ``y = MyOp(settings)(x, weight)``.
+    that ``backward`` needs as attributes of ``self``. Neither may change an array that it receives, that is, its inputs
+    or ``grad_y``. Call each instance once: ``y = MyOp(settings)(x, weight)``.
 
     Use ``self.backend.xp`` instead of ``numpy``, so that the operation also runs on a GPU. Results and gradients must
     have the dtype of the inputs; for example, ``xp.where(x > 0, 1, 0.1)`` is always float64. ``self.backend.sum`` and
@@ -309,7 +309,7 @@ def _in_reverse_order(last: Function) -> list[Function]:
 
 
 def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
-    """The initial gradient of the backward pass, with the shape and dtype of ``y``: a copy, so that ``grad`` stays."""
+    """The initial gradient of the backward pass, with the shape and dtype of ``y``; a copy, not ``grad``."""
     backend = get_backend()
     if grad is None:
         if y._array.size != 1:
@@ -325,7 +325,7 @@ def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
 
 
 def _add_to_leaf(leaf: Tensor, grad: Array) -> None:
-    """Add ``grad`` to ``leaf.grad``, an array of its own: a view, such as ``Reshape`` returns, is copied."""
+    """Add ``grad`` to ``leaf.grad``, which owns its memory: a view, such as ``Reshape`` returns, is copied."""
     if leaf.grad is not None:
         leaf.grad = leaf.grad + grad
     else:
@@ -542,7 +542,7 @@ class Sum(Function):
 
 
 class Mean(Sum):
-    """y = 1/M Σ x over the M elements of ``axis``: every one of them receives grad_y / M."""
+    """y = 1/M Σ x over the M elements of ``axis``: each receives grad_y / M."""
 
     def forward(self, x: Array) -> Array:
         _check_not_empty("mean", x)
@@ -623,7 +623,7 @@ def _reduced_axes(axis: int | tuple[int, ...] | None, x: Array) -> tuple[int, ..
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if not _are_axes(axes, x):
         wrong = f"axis {shortened(axis)} is out of range for shape {x.shape}"
-        raise ShapeError(f"{wrong}: expected an integer, several in a tuple")
+        raise ShapeError(f"{wrong}: expected an integer or a tuple of integers")
     reduced = {a % x.ndim for a in axes}
     if len(reduced) < len(axes):
         raise ShapeError(f"axis {axis} names an axis of shape {x.shape} twice")
@@ -631,7 +631,7 @@ def _reduced_axes(axis: int | tuple[int, ...] | None, x: Array) -> tuple[int, ..
 
 
 def _are_axes(axes: tuple[Any, ...], x: Array) -> bool:
-    """Whether each of ``axes`` is a number of an axis of ``x``, counted from the front or the back."""
+    """Whether each of ``axes`` is the index of an axis of ``x``, counted from the front or the back."""
     return all(isinstance(a, Integral) and not isinstance(a, bool) and -x.ndim <= a < x.ndim for a in axes)
 
 

@@ -22,7 +22,7 @@ from tinycnn.initializers import Initializer
 from tinycnn.tensor import Tensor
 
 Shape = tuple[int, ...]
-LARGE = 1 << 28  # bytes of an array for which it is worth asking how much memory is free
+LARGE = 1 << 28  # bytes; the free memory is checked before larger arrays are created
 _measured: ContextVar[list[int] | None] = ContextVar("measured", default=None)  # sizes, inside `bytes_of_layers`
 
 

@@ -68,9 +68,9 @@ def checked_pictures(pictures: str, input_shape: tuple[int, ...]) -> str:
 
 
 def default_pixels(first: Layer) -> str:
-    """``0..255`` for a network whose first layer scales its inputs by itself, ``0..1`` for all others.
+    """``0..255`` for a network whose first layer scales its inputs, ``0..1`` for all others.
 
-    A layer that only adds a number does not tell; most networks are trained on fractions.
+    A layer that only adds an offset does not determine the range; ``0..1`` is then assumed, as for most networks.
     """
     return BYTES if isinstance(first, Rescaling) and first.scale != 1 else FRACTIONS
 

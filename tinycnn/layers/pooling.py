@@ -37,8 +37,8 @@ class MaxPool2d(_Pool2d):
 class AvgPool2d(_Pool2d):
     """The mean of each window: ``(H, W, C)`` → ``(OH, OW, C)``. See ``ops/avg_pool2d.py``; arguments as MaxPool2d.
 
-    ``count_padding`` False: the mean is over the pixels of the image alone, as in Keras; otherwise zeros of the padding
-    are included, as in PyTorch.
+    ``count_padding=False``: the mean includes only pixels of the image, as in Keras. Otherwise it includes the zeros of
+    the padding, as in PyTorch.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class AvgPool2d(_Pool2d):
 
 
 def pixels_in_windows(size: int, kernel: int, stride: int, padding: int) -> Array:
-    """How many pixels of the image lie in each window along an axis of ``size`` pixels, the padding not counted."""
+    """The number of image pixels in each window along an axis of ``size`` pixels, excluding padding."""
     xp = get_backend().xp
     start = xp.arange(window_count(size, kernel, stride, padding)) * stride - padding
     return xp.minimum(start + kernel, size) - xp.maximum(start, 0)

@@ -184,8 +184,8 @@ class Sequential(Layer):
     def pictures(self) -> str:
         """How an image of any size becomes an input: ``drawing`` (cropped and centred as in MNIST) or ``whole``.
 
-        The default is ``drawing`` for greyscale images. Stored in model files. None restores the default; any other
-        unsuitable value raises SettingError.
+        The default is ``drawing`` for greyscale images. Stored in model files. None restores the default; an
+        invalid value raises SettingError.
         """
         return self._metadata.pictures or default_pictures(self.input_shape)
 
@@ -198,7 +198,7 @@ class Sequential(Layer):
         """The numbers that the network takes for black and white: ``0..1`` (bytes divided by 255) or ``0..255``.
 
         The default is ``0..255`` if the network starts with a Rescaling layer that multiplies, otherwise ``0..1``.
-        Stored in model files. None restores the default; any other unsuitable value raises SettingError.
+        Stored in model files. None restores the default; an invalid value raises SettingError.
         """
         return self._metadata.pixels or default_pixels(next(iter(self.layers.values())))
 

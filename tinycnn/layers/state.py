@@ -48,7 +48,7 @@ def checked_state(state: Any) -> State:
     try:
         return {name: np.asarray(value) for name, value in state.items()}
     except ValueError:
-        raise ShapeError("load_state_dict: lists of unequal lengths are no array") from None
+        raise ShapeError("load_state_dict: lists of unequal lengths do not form an array") from None
 
 
 def _check_same(name: str, value: np.ndarray, target: Array) -> None:

@@ -52,7 +52,7 @@ def dropout(x: Tensor, *, p: float = 0.5, key: Pair, training: bool = True) -> T
 
 
 def _check_key(key: Any) -> None:
-    """Raise SettingError unless ``key`` is a pair of non-negative integers; the step may be in memory."""
+    """Raise SettingError unless ``key`` is a pair of non-negative integers; the step may be a ``StepInMemory``."""
     pair = tuple(key) if isinstance(key, tuple | list) else ()
     numbers = [number for number in pair if not isinstance(number, StepInMemory)]
     if len(pair) != 2 or not all(isinstance(number, Integral) and int(number) >= 0 for number in numbers):

@@ -1,4 +1,4 @@
-"""What operations accept beside tensors: arrays, numbers and lists, which become constants."""
+"""Conversion of the inputs of operations: arrays, numbers and lists become constant tensors."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ from tinycnn.tensor import Tensor
 
 
 def tensors(*inputs: Any) -> tuple[Tensor, ...]:
-    """Each input as a tensor; raises DtypeError for what is no array of numbers."""
+    """Each input as a tensor; raises DtypeError for a value that is not numeric."""
     return tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)

@@ -52,7 +52,7 @@ def log_softmax(x: Tensor) -> Tensor:
 
 
 def _with_classes(op: str, x: Tensor) -> Tensor:
-    """``x`` as a tensor; raises ShapeError unless its last axis has a class."""
+    """``x`` as a tensor; raises ShapeError unless it has a last axis with at least one class."""
     (x,) = tensors(x)
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ShapeError(f"{op}: x has shape {x.shape}, expected (..., K) with at least one class in the last axis")
