@@ -118,7 +118,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train for one epoch on these examples; the first call makes the network, and must list all ``classes``.
 
-        ``class_weight="balanced"`` is refused, since the numbers of all examples are not known.
+        ``class_weight="balanced"`` is refused, because it needs the class counts of all examples.
         """
         if self.class_weight == "balanced":
             raise ValueError("class_weight='balanced' needs all examples: pass a dictionary to partial_fit")

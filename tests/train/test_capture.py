@@ -285,7 +285,7 @@ def test_a_change_that_invalidates_a_capture_captures_again(change):
         results.append((scores, everything(trainer)))
         if change == "frozen":
             assert sorted(set(trainer.optimizer.missed)) == [0, 5]
-            assert trainer.why_eager == ("a parameter that was frozen for some steps needs rates of its own" * wanted)
+            assert trainer.why_eager == ("a parameter that was frozen for some steps needs its own rates" * wanted)
     assert results[0] == results[1]
 
 

@@ -164,7 +164,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(place, name, rea
         with pytest.raises(FileFormatError) as refused:
             checkpoints.initial_state()
     assert str(refused.value) == (
-        f"{newest}: cannot be read: {words}. It may be whole: mend the cause, and resume again"
+        f"{newest}: cannot be read: {words}. It may be intact: fix the cause, and resume again"
     )
     assert (sentences, sorted(os.listdir(stopped))) == ([], before)
     assert checkpoints.initial_state()["trainer"]["optimizer"]["step"] == 9

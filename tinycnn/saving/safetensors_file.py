@@ -22,7 +22,7 @@ DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, 
 
 
 class CannotReadError(FileFormatError):
-    """A file that may be whole but cannot be read here and now: no permission, a disk error, too little memory."""
+    """A file that may be intact but cannot be read now: no permission, a disk error, too little memory."""
 
 
 def read_arrays(path: str | os.PathLike[str], key: str, most: int | None = None) -> tuple[dict[str, np.ndarray], str]:

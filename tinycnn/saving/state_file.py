@@ -28,7 +28,7 @@ class OtherVersionError(FileFormatError):
 def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The state that ``Checkpoints.write`` wrote to ``path``; raises FileFormatError when any bit has changed.
 
-    Raises CannotReadError and OtherVersionError for a file that may be whole.
+    Raises CannotReadError and OtherVersionError for a file that may be intact.
     """
     arrays, version = read_arrays(path, CHECKPOINT, MAX_STATE_FILE)
     source = printable(os.fspath(path))

@@ -49,7 +49,7 @@ class StepCapture:
         self.steps: CapturedSteps | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled and copied: without recordings, which belong to this process and to these parameters."""
+        """The state to pickle or copy: without recordings, which are valid only for this process and its parameters."""
         return vars(self) | {"steps": None}
 
     @contextmanager
@@ -93,7 +93,7 @@ def reason_not_recordable(step: TrainingStep, images: Array) -> str:
         return f"{', '.join(external)} is not part of tinycnn and may compute something different in every step"
     optimizer = step.optimizer
     if any(missed and p.requires_grad for missed, p in zip(optimizer.missed, optimizer.parameters, strict=True)):
-        return "a parameter that was frozen for some steps needs rates of its own"
+        return "a parameter that was frozen for some steps needs its own rates"
     return ""
 
 

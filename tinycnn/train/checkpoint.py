@@ -28,7 +28,7 @@ from tinycnn.train.history import EpochResult, best
 from tinycnn.train.identity import check_same_run
 
 BEST_FILE = "model_best.safetensors"
-CHECKPOINT_NAME = re.compile(r"step-\d{9}\.safetensors")  # other files, such as copies, are not ours
+CHECKPOINT_NAME = re.compile(r"step-\d{9}\.safetensors")  # other files, such as copies, are ignored
 MAX_KEPT = 2
 MAX_STEPS = 10**8  # per run; a checkpoint with a higher count is damaged
 
@@ -62,9 +62,9 @@ class Checkpoints:
 
     ``every``: steps between two checkpoints; None to save only when the run is stopped. ``at_end``: also after the last
     epoch. ``resume``: continue from the newest checkpoint that is not damaged; otherwise a folder that contains
-    checkpoints raises SettingError. ``keeps_best``: whether the run calls ``keep_best``. ``same``: facts by name, in
-    addition to those that the trainer compares, that must be the same when the run is resumed. ``report`` is called
-    with a message when a checkpoint is damaged or cannot be written; the run continues.
+    checkpoints raises SettingError. ``keeps_best``: whether the run calls ``keep_best``. ``same``: values by name that
+    must be equal when the run is resumed, in addition to those that the trainer compares. ``report`` is called with a
+    message when a checkpoint is damaged or cannot be written; the run continues.
 
     ``best`` is the best network so far. It is part of every checkpoint; the file ``best_path`` is a copy for users.
     """
@@ -84,7 +84,7 @@ class Checkpoints:
             raise SettingError(f"`every={every}`: expected at least 1 step")
         self.folder, self.every, self.resume, self.report = Path(folder), every, resume, report
         self.at_end, self.keeps_best, self.same = at_end, keeps_best, dict(same or {})
-        self.newest: Path | None = None  # the file with the last state that was to be saved; None if that failed
+        self.newest: Path | None = None  # the last state that was saved; None if the last attempt failed
         self.best: BestNetwork | None = None
         self.best_path = self.folder / BEST_FILE
 
@@ -137,14 +137,14 @@ class Checkpoints:
             try:
                 state = read_state(path)
             except CannotReadError as error:
-                raise CannotReadError(f"{error}. It may be whole: mend the cause, and resume again") from None
+                raise CannotReadError(f"{error}. It may be intact: fix the cause, and resume again") from None
             except FileFormatError as error:
                 self.report(f"{error}; skipped")
                 other_version = error if isinstance(error, OtherVersionError) else other_version
                 continue
             for damaged in paths[: paths.index(path)]:  # so that they are not read as the newest next time
                 damaged.replace(damaged.with_suffix(".damaged"))
-            self._delete(lambda: self.paths()[MAX_KEPT:])  # a process killed after writing may have left them
+            self._delete(lambda: self.paths()[MAX_KEPT:])  # a process that was killed after writing may have left them
             self.newest = path
             return state
         if other_version:
@@ -174,7 +174,7 @@ class Checkpoints:
         return False
 
     def check_best(self, history: list[EpochResult]) -> None:
-        """Report it if ``best`` is not the network of the best epoch in ``history``: it was not kept."""
+        """Report if ``best`` is not the network of the best epoch in ``history``, because that network was not kept."""
         missing = self.missing_best(history) if self.keeps_best else None
         if missing:
             self.report(
@@ -219,7 +219,7 @@ class Checkpoints:
             return "unknown"
 
     def keep_best(self, model: Sequential, epoch: int) -> None:
-        """Keep ``model``, as it is after ``epoch``, as the best network so far; reports it if its file fails."""
+        """Keep ``model``, as it is after ``epoch``, as the best network so far; reports an error of its file."""
         self.best = BestNetwork(epoch, model_file.to_bytes(model))
         self._write_best()
 
@@ -234,7 +234,8 @@ class Checkpoints:
     def clear(self) -> None:
         """Delete all checkpoints and the best network: the run has ended, and its results are written elsewhere.
 
-        The newest checkpoint is the last: if the process is killed before, the run can be resumed, and ends here again.
+        The newest checkpoint is deleted last: if the process is killed before that, the run can be resumed, and ends
+        here again.
         """
         self._delete(lambda: [self.best_path, *reversed(self.paths())])
         with suppress(OSError):

@@ -11,7 +11,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.train.evaluation import Scores
 
-SHORTEST_S = 1e-9  # the step of the clock
+SHORTEST_S = 1e-9  # the resolution of the clock
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class EpochResult:
 def epoch_result(epoch: int, train: Scores, validation: Scores | None, images: int, epoch_s: float) -> EpochResult:
     """The result of an epoch that trained on ``images`` images in ``epoch_s`` seconds.
 
-    The clock may stand still: no epoch takes less than ``SHORTEST_S``.
+    Shorter times become ``SHORTEST_S``, because the clock may not have advanced.
     """
     epoch_s = max(epoch_s, SHORTEST_S)
     return EpochResult(

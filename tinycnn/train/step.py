@@ -46,7 +46,7 @@ class Outputs(NamedTuple):
 
 
 def never() -> bool:
-    """The default of ``stop``: a function of the module, so that a trainer can be pickled."""
+    """The default of ``stop``: a module-level function, so that a trainer can be pickled."""
     return False
 
 

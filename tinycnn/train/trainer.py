@@ -109,9 +109,9 @@ class Trainer:
     ) -> Iterator[EpochResult]:
         """Train on uint8 ``images (M, H, W, C)`` and ``labels (M,)`` until the history contains ``epochs`` epochs.
 
-        Returns an iterator over the results of the epochs. Training only runs while it is iterated over:
-        ``for result in trainer.fit(...)``, or ``list(trainer.fit(...))``. Pixels are divided by 255, unless the network
-        starts with a Rescaling layer. `StoredImages` remain on disk.
+        Returns an iterator over the results of the epochs. Training only runs while it is iterated over: ``for result
+        in trainer.fit(...)``, or ``list(trainer.fit(...))``. Pixels are divided by 255, unless ``model.pixels`` is
+        ``0..255``. `StoredImages` remain on disk.
 
         ``sample_weight (M,)`` weights the images: the training loss is ``Σ weight · cross-entropy / Σ weight`` over all
         of them, of which each batch computes its part; the accuracy counts each image once. ``validation_weight``
@@ -250,18 +250,18 @@ class Trainer:
 
 
 def _check_calls(validation: Any, progress: Any, checkpoints: Any, stop: Any) -> None:
-    """Raise SettingError unless ``fit`` can use these."""
+    """Raise SettingError unless these are valid arguments of ``fit``."""
     pair = isinstance(validation, tuple | list) and len(validation) == 2 and hasattr(validation[0], "__len__")
     if validation is not None and not pair:
         raise SettingError(f"`validation` is {shortened(validation)}: expected a pair (images, labels) or None")
     if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
         raise SettingError(f"`checkpoints` is {shortened(checkpoints)}: expected Checkpoints(folder) or None")
     if not callable(stop) or not (progress is None or callable(progress)):
-        raise SettingError("`progress` and `stop` are functions, which fit calls after each step")
+        raise SettingError("`progress` and `stop`: expected functions, which fit calls after each step")
 
 
 def _check_parts(model: Any, optimizer: Any, augment: Any, fade: Any) -> None:
-    """Raise SettingError unless a trainer is made of these."""
+    """Raise SettingError unless these are valid arguments of a Trainer."""
     if not isinstance(model, Sequential):
         raise SettingError(f"`model` is a {type(model).__name__}: expected a network, such as Sequential(...)")
     if not isinstance(optimizer, Optimizer):
