@@ -1,7 +1,7 @@
 """Scaling a large picture in bands of rows, so that only one copy of it is ever in memory.
 
 Each band is scaled along its rows, and the joined results along their columns. Pillow scales a whole picture in this
-way, unless columns first are less work; rounding between the two passes then differs by one grey level.
+way, unless scaling the columns first is less work; rounding between the two passes then differs by one grey level.
 """
 
 from collections.abc import Callable, Iterator

@@ -141,7 +141,7 @@ def _contrast_of_two(grey: np.ndarray, threshold: float) -> np.ndarray:
     paper = float(np.median(along[(along > threshold) != ink_is_light]))
     contrast = grey - paper if ink_is_light else paper - grey
     of_paper = (grey > threshold) != ink_is_light
-    noise = min(3 * _spread(contrast[of_paper]), contrast.max() / 4)  # strokes blur into the little paper there is
+    noise = min(3 * _spread(contrast[of_paper]), contrast.max() / 4)  # strokes blur into the small area of paper
     return np.maximum(contrast - noise, 0)
 
 
@@ -197,7 +197,7 @@ def grey_levels(image: "Image.Image") -> np.ndarray:
     from PIL import Image
 
     levels = None
-    if is_deep(image):  # brightness is relative to the paper, so that any two levels will do
+    if is_deep(image):  # brightness is relative to the paper, so any two levels work
         low, high = extremes(image)
         levels = PixelRange(low, high if high > low else low + 1 + abs(low))
     factor = max(image.size) / WORKING_SIZE

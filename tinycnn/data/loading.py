@@ -44,8 +44,8 @@ def load(
     the first training images; the test set stays whole. ``data_dir`` applies to the first four names, ``image_size``
     and ``colour`` to folders of pictures (see `load_pictures`), ``memory`` to folders of .npy files (see
     `load_arrays`). ``pixels`` states the numbers for black and white in .npz files and in pictures of more than 8 bits,
-    as in ``"0..1"`` or ``"0..4095"``; None: as the file shows. Raises DataError (missing, damaged or wrong data) and
-    SettingError (unknown name, bad limit).
+    as in ``"0..1"`` or ``"0..4095"``; None: inferred from the file. Raises DataError (missing, damaged or wrong data)
+    and SettingError (unknown name, bad limit).
     """
     _check_limit(limit)
     white = parse_range(pixels)
@@ -93,7 +93,7 @@ def _load(name: str, data_dir: str | PathLike[str] | None, download: bool, pixel
 
 
 def _other_format(name: str) -> str:
-    """What to do with a file that is no .npz file, such as Kaggle's train.csv."""
+    """What to do with a file that is not an .npz file, such as Kaggle's train.csv."""
     suffix = Path(name).suffix.lower()
     if suffix == ".csv":
         return (

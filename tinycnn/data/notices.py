@@ -1,6 +1,6 @@
-"""What a data set does not say by itself, and a user should know: classes without images, images that are almost black.
+"""Notices about properties of a data set that are easily missed: classes without images, images that are almost black.
 
-Nothing of it is an error, as each may be wanted.
+None of these is an error, because each can be intended.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ DARK = 128  # of 255: the brightest pixel of almost every data set is far above 
 
 
 def with_notices(dataset: Dataset, *, limit: int | None, pixels_given: bool) -> Dataset:
-    """The first ``limit`` training images of ``dataset`` (None: all), with a notice for each oddity."""
+    """The first ``limit`` training images of ``dataset`` (None: all), with a notice for each unusual property."""
     counts = class_counts(dataset.y_train, dataset.num_classes)
     found = [dataset.notice, _missing(dataset, counts), None if pixels_given else _dark(dataset)]
     if limit is not None and limit < len(dataset.y_train):

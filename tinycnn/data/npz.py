@@ -24,7 +24,7 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 def load_npz(path: str | PathLike[str], pixels: PixelRange | None = None) -> Dataset:
     """Read a data set from an .npz file -> Dataset named after the file; DataError if it is missing or damaged.
 
-    ``pixels`` is the range of its images (None: the one they show).
+    ``pixels`` is the range of its images (None: inferred from their values).
     """
     path = Path(os.path.expanduser(path))
     return to_dataset(read_npz(path), path, pixels)
@@ -55,7 +55,7 @@ def to_dataset(arrays: dict[str, np.ndarray], path: Path, pixels: PixelRange | N
 
 
 def _meaning(choice: Choice) -> str:
-    """What the numbers of the file mean, unless they are bytes as usual."""
+    """The range of the numbers and the reason for it, as text; empty for ordinary bytes."""
     return "" if choice.range == BYTES and choice.exact else f" (pixels {choice.range}: {choice.why})"
 
 

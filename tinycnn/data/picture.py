@@ -42,8 +42,8 @@ def read_picture(
     """An image file, by path or as its bytes → ``(H, W, C)`` uint8, ``shape`` with one channel (grey) or three.
 
     ``pixels``: the numbers for black and white in a picture of more than 8 bits, as in ``"0..4095"``; None: 0 and 65535
-    of 16 bits, and of others those that fit the picture. Raises DataError for a file that is too large, damaged or not
-    an image.
+    for 16 bits; for other formats, the usual range that fits the picture. Raises DataError for a file that is too
+    large, damaged or not an image.
     """
     H, W, C = shape
     given = parse_range(pixels)
@@ -92,9 +92,9 @@ def is_deep(image: "Image.Image") -> bool:
 
 
 def deep_levels(image: "Image.Image", given: PixelRange | None = None) -> PixelRange | None:
-    """The numbers for black and white in a deep image; None for other images. DataError if they are not clear.
+    """The numbers for black and white in a deep image; None for other images. DataError if they are ambiguous.
 
-    They belong to the kind of the picture: its own extremes would make a dark one as bright as any other.
+    They depend on the format: scaling each picture by its own extremes would make a dark one as bright as any other.
     """
     if not is_deep(image):
         return None

@@ -1,4 +1,4 @@
-"""Bounds on the memory and the time that decoding a picture may take: a file of 5 KB can ask for gigabytes, or minutes.
+"""Bounds on the memory and the time that decoding a picture may take: a file of 5 KB can need gigabytes, or minutes.
 
 The number of pixels does not bound them. Decoders hold more than the picture: a WebP decoder four copies, that of a
 progressive JPEG all coefficients, that of a TIFF file a whole tile, which may be larger than the picture.
@@ -28,7 +28,7 @@ _redirecting = Lock()
 def check_cost(image: Any, pixels: int, content: bytes) -> None:
     """Raise DataError if decoding ``image``, opened from ``content``, takes too much memory or time.
 
-    ``pixels`` is their number in the file; a JPEG file that is drafted gives a smaller image.
+    ``pixels`` is the number of pixels in the file; the drafted image of a JPEG file has fewer.
     """
     needed = math.prod(image.size) * SMALL_MODES.get(image.mode, 4) + _beside(image, pixels)
     if needed > MAX_MEMORY:

@@ -1,7 +1,8 @@
 """The range of pixels: the two numbers that stand for black and for white, written as in ``0..1``.
 
 Data sets are bytes, 0 to 255, once they are loaded. Files hold other numbers as well: fractions, signed numbers, 12 or
-16 bits. All parts of a data set have one range: the one that is given, or else the one that every part shows.
+16 bits. All parts of a data set have the same range: the given one, or otherwise the one inferred from the values of
+every part.
 """
 
 import math
@@ -48,7 +49,7 @@ def parse_range(text: str | None) -> PixelRange | None:
 
 @dataclass(frozen=True)
 class Choice:
-    """A range, why it was chosen, and a notice where other data of this kind have another range."""
+    """A range, the reason for it, and a notice if similar data can have another range."""
 
     range: PixelRange
     why: str
@@ -57,9 +58,8 @@ class Choice:
 
 
 def choose_range(parts: dict[str, np.ndarray], given: PixelRange | None) -> Choice:
-    """The range of all ``parts``, arrays of numbers or truth values by name: ``given``, or else the one they show.
-
-    Raises DataError if the parts show different ranges, or one that is not 0..1, -1..1 or 0..255.
+    """The range of all ``parts``, arrays of numbers or truth values by name: ``given``, or otherwise the one inferred
+    from their values. Raises DataError if the inferred ranges differ, or are not 0..1, -1..1 or 0..255.
     """
     if given is not None:
         return Choice(given, "as given", exact=False)
@@ -80,7 +80,7 @@ def choose_range(parts: dict[str, np.ndarray], given: PixelRange | None) -> Choi
 
 
 def _shown(name: str, array: np.ndarray) -> PixelRange | None:
-    """The range that the values show; None if all are 0, which is black in every range."""
+    """The range inferred from the values; None if all are 0, which is black in every range."""
     if array.dtype == bool:
         return UNIT
     low, high = array.min(), array.max()

@@ -67,7 +67,7 @@ def _torchvision_places(name: str, folder: Path) -> list[Path]:
 
 
 def _check_is_folder(folder: Path) -> None:
-    """Raise NotHere if there is no such folder, DataError if its files cannot be seen."""
+    """Raise NotHere if there is no such folder, DataError if its files cannot be accessed."""
     shown = printable(str(folder))
     try:
         with os.scandir(folder) as entries:
