@@ -83,7 +83,7 @@ def test_no_layer_is_lost_on_the_way_to_pytorch():
     with pytest.raises(SettingError, match=r"`names` has \['dense_9'\]; layers with weights are \['conv2d_1', "):
         tinycnn.convert.to_torch_state_dict(model, names={"dense_9": "fc"})
     for names in ({"dense_1": "fc", "dense_2": "fc"}, {"dense_1": "dense_2"}):
-        with pytest.raises(SettingError, match="gives two layers one name"):
+        with pytest.raises(SettingError, match="gives two layers the same name"):
             tinycnn.convert.to_torch_state_dict(model, names=names)
 
 
@@ -111,7 +111,7 @@ def test_names_map_layers_to_pytorch():
 @pytest.mark.parametrize("wrong", [{"dense_2": "fc1"}, {"dense_2": "fc9"}, {"dense_9": "fc2"}, {"dense_2": "bn2"}])
 def test_names_that_do_not_fit(wrong):
     names = {"conv2d_1": "conv", "batchnorm_1": "bn1", "dense_1": "fc1", "batchnorm_2": "bn2", "dense_2": "fc2"}
-    with pytest.raises(ShapeError, match=r"not one for each|bn2 has .*our dense_2 needs .*pass `names="):
+    with pytest.raises(ShapeError, match=r"expected exactly one for each|bn2 has .*our dense_2 needs .*pass `names="):
         tinycnn.load_torch_state_dict(small_network(), small_torch_weights(), names=names | wrong)
 
 
@@ -238,7 +238,7 @@ def test_our_own_names_are_paired_by_name():
     ("state", "match"),
     [
         ({"model": small_torch_weights(), "epoch": 3}, "'model' holds another mapping; pass the weights alone"),
-        ({"a\nerror: b" * 99 + ".weight": np.ones(3)}, "a.nerror: b.*not one for each"),
+        ({"a\nerror: b" * 99 + ".weight": np.ones(3)}, "a.nerror: b.*expected exactly one for each"),
         ({0: np.ones(3)}, "expected names of arrays, got the key 0"),
     ],
 )
@@ -250,7 +250,7 @@ def test_what_surrounds_the_weights_is_named(state, match):
 
 @pytest.mark.parametrize(("names", "error"), [(["conv"], SettingError), ({"conv2d_1": 3}, ShapeError)])
 def test_names_of_the_wrong_type(names, error):
-    with pytest.raises(error, match=r"as a mapping, got list|not one for each"):
+    with pytest.raises(error, match=r"as a mapping, got list|expected exactly one for each"):
         tinycnn.load_torch_state_dict(small_network(), small_torch_weights(), names=names)
 
 
@@ -274,7 +274,7 @@ def put(name, values):
     ("damage", "error", "match"),
     [
         (without("fc2.bias"), ShapeError, r"fc2 has \['weight'\], our dense_2 needs \['bias', 'weight'\]"),
-        (put("fc3.weight", np.ones(3)), ShapeError, r"'fc3'\] for our .*: not one for each"),
+        (put("fc3.weight", np.ones(3)), ShapeError, r"'fc3'\] for our .*: expected exactly one for each"),
         (put("fc1.weight", np.ones((18, 4))), ShapeError, r"fc1\.weight has shape \(18, 4\), .* have \(4, 18\)"),
         (put("conv.weight", np.ones((2, 2, 2, 3))), ShapeError, r"conv\.weight .* conv2d_1\.weight .* \(3, 2, 2, 2\)"),
         (put("fc1.bias", np.ones(4, np.float32)), DtypeError, r"fc1\.bias is float32, the network float64"),
@@ -298,7 +298,7 @@ def test_mismatched_weights_are_refused_and_change_nothing(damage, error, match)
 
 
 def test_names_must_contain_every_layer_once():
-    with pytest.raises(ShapeError, match="not one for each"):
+    with pytest.raises(ShapeError, match="expected exactly one for each"):
         tinycnn.load_torch_state_dict(small_network(), small_torch_weights(), names={"conv2d_1": "conv"})
 
 

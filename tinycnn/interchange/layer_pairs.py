@@ -2,10 +2,11 @@
 
 The order of the entries is not enough: safetensors sorts names, so that ``conv10`` precedes ``conv2``. Layers are
 paired by the names and shapes of their arrays. That leaves a choice only between layers with equal shapes. Their order
-follows from the numbers in their names, if the names differ in numbers alone, and from the order of the entries, if it
-is that in which PyTorch registers modules. If both are known they must agree; if neither is, the pairs are refused.
+follows from the numbers in their names if the names differ only in numbers, and from the order of the entries if
+PyTorch can have registered the modules in this order. If both orders are known, they must agree. If neither is known,
+an error is raised.
 
-A prefix that all names share, such as ``module.`` or ``_orig_mod.``, changes nothing of this.
+A prefix that all names share, such as ``module.`` or ``_orig_mod.``, is ignored.
 """
 
 import itertools
@@ -25,7 +26,7 @@ def pair_layers(
 ) -> dict[str, str]:
     """Map each layer of ``ours`` to one of ``theirs``, by ``names`` if given; ``keys`` are all names of the file.
 
-    Raises ShapeError where a layer has no counterpart, or several that could be exchanged. Layers whose shapes differ
+    Raises ShapeError if a layer has no counterpart, or several that could be exchanged. Layers whose shapes differ
     are paired only if no other are left: the caller reports the shapes.
     """
     prefix = common_prefix(theirs)
@@ -33,8 +34,8 @@ def pair_layers(
         return named_pairs(ours, theirs, prefix, dict(names))
     if len(ours) != len(theirs):
         raise ShapeError(
-            f"load_torch_state_dict: layers {listed(theirs)} for our {listed(ours)}: not one for each; pass `names` to "
-            "state which of them to use"
+            f"load_torch_state_dict: layers {listed(theirs)} for our {listed(ours)}: expected exactly one for each; "
+            "pass `names` to state which of them to use"
         )
     if {prefix + name for name in ours} == theirs.keys():  # a network of tinycnn wrote the file
         return {name: prefix + name for name in ours}
@@ -60,14 +61,14 @@ def named_pairs(
     if pairs.keys() != ours.keys() or unknown or len(set(pairs.values())) < len(pairs):
         raise ShapeError(
             f"load_torch_state_dict: layers {listed(theirs)} for our {listed(ours)}, "
-            f"names {shortened(names, LONGEST)}: not one for each"
+            f"names {shortened(names, LONGEST)}: expected exactly one for each"
         )
     check_array_names(ours, theirs, pairs)
     return pairs
 
 
 def check_array_names(ours: dict[str, Arrays], theirs: dict[str, Arrays], pairs: dict[str, str]) -> None:
-    """Raise ShapeError where a layer and its counterpart do not have arrays of the same names."""
+    """Raise ShapeError if a layer and its counterpart do not have arrays of the same names."""
     for name, their_name in pairs.items():
         if ours[name].keys() != theirs[their_name].keys():
             raise ShapeError(
@@ -112,7 +113,7 @@ def in_order(candidates: list[str], ours: list[str], order: list[str] | None) ->
     reason = (
         f"the file lists them as {listed(registered)}, their numbers say {listed(sorted_by_number)}"
         if registered
-        else "neither their names nor the order of the file say which comes first"
+        else "neither their names nor the order of the file determine which comes first"
     )
     raise ShapeError(
         f"load_torch_state_dict: our {listed(ours)} have equal shapes, and so have {listed(candidates)} of the file: "
@@ -122,7 +123,7 @@ def in_order(candidates: list[str], ours: list[str], order: list[str] | None) ->
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message: escaped, and cut where there are very many."""
+    """Names for a message: escaped, and truncated if there are very many."""
     return shortened(list(names), LONGEST)
 
 

@@ -68,9 +68,9 @@ def load_torch_state_dict(
 
     Layers are paired by the shapes of their arrays. Layers with equal shapes are paired by the numbers in their names,
     or in the order of ``state_dict`` if a module has written it. Where that leaves a choice, pass ``names``, which maps
-    every layer of ``model`` with weights to its name in PyTorch, as in ``{"conv2d_1": "features.0"}``; all else in
-    ``state_dict`` is then ignored. Raises ShapeError when names or shapes do not match, or do not determine the pairs,
-    and DtypeError for a dtype other than that of ``model``; the model is then unchanged.
+    every layer of ``model`` with weights to its name in PyTorch, as in ``{"conv2d_1": "features.0"}``; the other
+    entries of ``state_dict`` are then ignored. Raises ShapeError when names or shapes do not match, or do not determine
+    the pairs, and DtypeError for a dtype other than that of ``model``; the model is then unchanged.
     """
     if not isinstance(state_dict, Mapping):
         raise SettingError(f"load_torch_state_dict: expected module.state_dict(), got {type(state_dict).__name__}")
@@ -95,7 +95,7 @@ def to_torch_state_dict(model: Sequential, *, names: Mapping[str, str] | None = 
 
     For ``module.load_state_dict({name: torch.from_numpy(array) for name, array in ….items()}, strict=False)``. Use
     ``strict=True`` only without batch norm, because tinycnn has no ``num_batches_tracked``. Raises SettingError for a
-    name of no layer with weights, and for two layers of one name.
+    name that is not a layer with weights, and for two layers with the same name.
     """
     entries = list(_entries(model))
     torch_names = {entry.layer_name: entry.layer_name for entry in entries}
@@ -103,7 +103,7 @@ def to_torch_state_dict(model: Sequential, *, names: Mapping[str, str] | None = 
         raise SettingError(f"to_torch_state_dict: `names` has {unknown}; layers with weights are {list(torch_names)}")
     torch_names |= names or {}
     if len(set(torch_names.values())) < len(torch_names):
-        raise SettingError(f"to_torch_state_dict: `names` gives two layers one name: {torch_names}")
+        raise SettingError(f"to_torch_state_dict: `names` gives two layers the same name: {torch_names}")
     return {
         f"{torch_names[entry.layer_name]}.{entry.torch_name}": np.ascontiguousarray(entry.to_torch())
         for entry in entries

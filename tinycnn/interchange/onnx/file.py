@@ -163,7 +163,7 @@ def _graph(onnx: Any, model: Any, size: int) -> Graph:
 
 
 def _metadata(model: Any) -> dict[str, Any]:
-    """What a network knows of its pixels and classes; other programs than tinycnn use these keys differently."""
+    """The pixel settings and class names that tinycnn stored; other programs use these keys differently."""
     if model.producer_name != "tinycnn":
         return {}
     entries = {entry.key: entry.value for entry in model.metadata_props if entry.key in METADATA}

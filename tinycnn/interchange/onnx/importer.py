@@ -29,7 +29,7 @@ from tinycnn.tensor import no_grad
 
 __all__ = ["from_onnx"]
 CHANNELS = 1, 3, 4  # grey, colour, and colour with transparency
-MORE_RESULTS = "Dropout", "BatchNormalization"  # a mask; statistics in training mode, of which the error tells
+MORE_RESULTS = "Dropout", "BatchNormalization"  # a mask; statistics in training mode, which the error names
 
 
 def from_onnx(
@@ -38,7 +38,7 @@ def from_onnx(
     """The network in the ONNX file ``path``, in evaluation mode; it takes images channels last, ``(N, H, W, C)``.
 
     ``pixels`` states whether it takes pixels from ``0..1`` or ``0..255``, and becomes ``model.pixels``. None: as the
-    file records it (only tinycnn's do), or as the numbers that the network begins with suggest. ``scale`` and
+    file records it (only tinycnn's do), or as the first constants of the network suggest. ``scale`` and
     ``offset`` describe the preprocessing of these pixels that is not in the file, as in ``scale=1 / 0.3081,
     offset=-0.1307 / 0.3081, pixels="0..1"``; the network then starts with a Rescaling layer. Without ``pixels``, they
     apply to bytes. Needs the package ``onnx``. Raises FileFormatError, which names the node, for unsupported operators
@@ -51,7 +51,7 @@ def from_onnx(
 class Imported:
     """A network, and the layout of the input and output of its file: axes as letters without N, and N if fixed.
 
-    ``reason``: why ``model.pixels`` is what it is.
+    ``reason``: why ``model.pixels`` has its value.
     """
 
     model: Sequential
@@ -100,7 +100,8 @@ def _set_metadata(model: Sequential, graph: Graph) -> None:
 def _set_pixels(model: Sequential, graph: Graph, given: str | None, added: str | None) -> str:
     """Set ``model.pixels``, and return the reason; raises SettingError for a ``given`` value that is not a range.
 
-    A network of tinycnn keeps what it had: only what differs from its first layers is stored with it.
+    A network that tinycnn exported keeps its pixels; the file holds them only if they differ from the default of its
+    layers.
     """
     if given is not None:
         model.pixels = given

@@ -1,15 +1,15 @@
-"""Which pixels a network takes, judged by the numbers it begins with: 0 to 1, or 0 to 255.
+"""The range of pixels that a network takes, inferred from its first constants: 0 to 1, or 0 to 255.
 
-An ONNX file does not record it. But a network that prepares its pixels itself shows it: one that subtracts 127.5, or
-multiplies by 1/255, was trained on bytes, and one that subtracts 0.5 on fractions. Without such a beginning, fractions
-are assumed, as most networks are trained on them.
+An ONNX file does not record the range, but the preprocessing inside a network shows it: a network that subtracts 127.5,
+or multiplies by 1/255, was trained on bytes, and one that subtracts 0.5 on fractions. Without such preprocessing,
+fractions are assumed, because most networks are trained on them.
 """
 
 from tinycnn.backends import get_backend
 from tinycnn.layers import BatchNorm, Dropout, Flatten, Layer, Rescaling, Sequential
 from tinycnn.layers.metadata import BYTES, FRACTIONS
 
-SMALL_FACTOR = 255**-0.5  # midway, as a ratio, between 1/255 and 1
+SMALL_FACTOR = 255**-0.5  # the geometric mean of 1/255 and 1
 LARGE_SPREAD = 2.0  # fractions have a standard deviation of at most 0.5; that of a new batch norm is 1
 
 
@@ -33,7 +33,7 @@ def first_layer(model: Sequential) -> Layer | None:
 
 
 def by_rescaling(scale: float, offset: float) -> tuple[str, str]:
-    """Judge ``x scale + offset``: by the pixel that becomes 0 if there is one, otherwise by the factor."""
+    """The range inferred from ``x scale + offset``: by the pixel that becomes 0, or by ``scale`` if there is none."""
     zero = -offset / scale if scale else 0.0
     if zero > 0:
         return BYTES if zero > 1 else FRACTIONS, f"the network subtracts {zero:.4g} from them"
@@ -41,7 +41,7 @@ def by_rescaling(scale: float, offset: float) -> tuple[str, str]:
 
 
 def by_statistics(layer: BatchNorm) -> tuple[str, str]:
-    """Judge the mean and the standard deviation of the pixels that a batch norm has seen."""
+    """The range inferred from the mean and the standard deviation of the pixels, as recorded by a batch norm."""
     mean, variance = (float(get_backend().to_host(array).max()) for _, array in layer.named_buffers())
     large = mean > 1 or variance > LARGE_SPREAD**2
     spread = max(variance, 0.0) ** 0.5
