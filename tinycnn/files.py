@@ -27,7 +27,7 @@ NON_BLOCKING = getattr(os, "O_NONBLOCK", 0)  # Windows has no such flag, and no 
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """Open an ordinary file for reading; raises OSError, which names it, for a folder, pipe, socket or device.
 
-    Reading those could wait for ever or never end. Opening does not wait either, should a pipe take the file's place.
+    Reading one of these could block, or never end. Opening does not block either, even if a pipe replaces the file.
     """
     try:
         _check_regular(os.stat(path), path)  # before it is opened, as opening a device can have effects

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM while the command ``tinycnn`` loads its modules, and after its ``main`` has returned.
 
 Importing this module sets their handlers if this process was started as ``tinycnn``, ``python -m tinycnn`` or
-``train_mnist.py``; ``import tinycnn`` in any other program changes nothing. Nothing is unsaved at these times. It
-imports as little as possible, to begin early.
+``train_mnist.py``; ``import tinycnn`` in any other program changes nothing. No unsaved work exists at these times.
+This module imports as little as possible, so that the handlers are set early.
 """
 
 import os

@@ -125,7 +125,7 @@ def execute(words: list[str], parser: argparse.ArgumentParser) -> int:
 
 
 def check_working_directory() -> None:
-    """Raises SettingError if the working directory was deleted: relative paths, and Numba, fail without a reason."""
+    """Raises SettingError if the working directory was deleted: relative paths and Numba would fail later."""
     try:
         os.getcwd()
     except OSError as error:

@@ -171,7 +171,7 @@ def gpu_finding(driver: Driver | None) -> Finding:
     if not driver.gpus:
         hidden = "CUDA_VISIBLE_DEVICES" in os.environ
         return Finding(
-            "gpu", False, f"{version}, but it shows no GPU", "unset CUDA_VISIBLE_DEVICES" if hidden else "nvidia-smi"
+            "gpu", False, f"{version}, but it finds no GPU", "unset CUDA_VISIBLE_DEVICES" if hidden else "nvidia-smi"
         )
     names = "; ".join(
         f"{gpu.name}, compute capability {gpu.capability}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in driver.gpus

@@ -1,10 +1,10 @@
 """Convert an ONNX file, for example from PyTorch or Keras, to a model file, after comparing it with ONNX Runtime.
 
 The network takes images channels last, (N, H, W, C), whatever layout the file has. The file does not record how pixels
-were prepared. --pixels states their range; without it, the numbers that the network begins with decide, and the command
-prints what was chosen and why. --scale and --offset add a preparation that is not in the file, for example
---pixels 0..1 --scale 3.2457 --offset -0.4242 for PyTorch's Normalize(0.1307, 0.3081). Requires:
-pip install 'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 error (nothing is written).
+were prepared. --pixels states their range; without it, the range is inferred from the first constants of the network,
+and the command prints the range and the reason. --scale and --offset add a preparation that is not in the file, for
+example --pixels 0..1 --scale 3.2457 --offset -0.4242 for PyTorch's Normalize(0.1307, 0.3081). Requires: pip install
+'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 error (nothing is written).
 """
 
 import argparse
@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("onnx", metavar="FILE", type=Path, help="the ONNX file")
     add("--model", metavar="MODEL_FILE", type=Path, required=True, help="the file to write, model.safetensors")
-    add("--pixels", choices=PIXELS, help="the pixels that the network takes (default: judged by its first numbers)")
+    add("--pixels", choices=PIXELS, help="the pixels that the network takes (default: inferred from its constants)")
     add("--scale", type=float, metavar="X", help="factor of the pixels in front of the network (of bytes by default)")
     add("--offset", type=float, default=0.0, metavar="X", help="added after the factor (default: 0)")
     add("--class-names", nargs="+", metavar="NAME", help="names of the classes (default: from the file)")

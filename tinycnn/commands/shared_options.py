@@ -22,7 +22,7 @@ def add_model_file(parser: argparse.ArgumentParser) -> None:
 def add_model_pixels(parser: argparse.ArgumentParser) -> None:
     """Declare ``--model-pixels``."""
     parser.add_argument(
-        "--model-pixels", choices=PIXELS, help="the pixels that the network takes (default: as its file states it)"
+        "--model-pixels", choices=PIXELS, help="the pixels that the network takes (default: as stated in its file)"
     )
 
 
@@ -45,7 +45,7 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 
 
 def state_pixels(options: argparse.Namespace, model: Sequential) -> None:
-    """Set ``model.pixels`` as the options say; otherwise print a notice where its first numbers suggest others."""
+    """Set ``model.pixels`` from the options; otherwise print a notice if the first constants suggest another range."""
     from tinycnn.interchange.onnx.pixels import likely_pixels
 
     if options.model_pixels:
@@ -58,7 +58,7 @@ def state_pixels(options: argparse.Namespace, model: Sequential) -> None:
 
 
 def in_pixels(model: Sequential, reason: str, option: str) -> str:
-    """The line that states which pixels ``model`` takes, and how to state others."""
+    """The line that states which pixels ``model`` takes, and how to choose others."""
     other = next(pixels for pixels in PIXELS if pixels != model.pixels)
     return f"the network takes pixels {model.pixels} ({reason}); if that is wrong, pass {option} {other}"
 

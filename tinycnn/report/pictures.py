@@ -78,7 +78,7 @@ class Drawn:
     seconds: float
 
 
-@np.errstate(all="ignore")  # a network after a wild run is drawn as it is
+@np.errstate(all="ignore")  # a diverged network is drawn as it is
 def draw(output: Path, model: Sequential, dataset: Dataset, results: dict[str, Any]) -> Drawn:
     """Write every picture and ``report.html`` into the folder ``output``; raises OSError where it cannot be written."""
     start = time.perf_counter()
@@ -86,7 +86,7 @@ def draw(output: Path, model: Sequential, dataset: Dataset, results: dict[str, A
     files, failures, on_page = [], [], []
     for picture in pictures(run):
         try:
-            with np.errstate(all="ignore"):  # the network of a wild run holds numbers near the largest
+            with np.errstate(all="ignore"):  # a diverged network can hold numbers near the float32 maximum
                 content = picture.make()
         except Exception as error:  # a picture that fails must not end the run
             failures.append(f"{picture.file}: {type(error).__name__}: {error}")

@@ -15,8 +15,8 @@ AGAIN_S = 0.02
 class Stopped(KeyboardInterrupt):
     """Ctrl-C or SIGTERM, as an exception that ends the command.
 
-    A class of its own: after a KeyboardInterrupt in code that was compiled from a string, of which Numba has much,
-    Python ends by the signal and not with the exit code of the command.
+    Not a KeyboardInterrupt: after one in code that was compiled from a string, as Numba's is, Python ends by the signal
+    and not with the exit code of the command.
     """
 
     def __init__(self, number: int) -> None:

@@ -35,7 +35,7 @@ FILES = {
 MAX_PENDING = 8  # requests that are being decoded or are waiting for a process or the network
 MAX_RECEIVED = 1 << 24  # bytes of a body; beyond them the connection is closed
 BODY_TIMEOUT_S = 10.0
-BAD_DECODING = 10  # a picture whose decoding had to be ended counts as so many unreadable ones
+BAD_DECODING = 10  # a picture whose decoding had to be ended counts as this many unreadable requests
 
 Decode = Callable[[str, bytes, tuple[int, int]], np.ndarray]  # as `decode_picture`
 
@@ -127,7 +127,7 @@ async def read_body(request: Request) -> bytes:
 
 
 async def _receive_body(request: Request) -> bytes | None:
-    """The body; None above 1 MiB. One that is not much larger is received: before its end, many clients do not read."""
+    """The body; None above 1 MiB. A slightly larger body is read to its end: many clients read only after sending."""
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared[:20]) > MAX_RECEIVED:
         return None

@@ -1,9 +1,9 @@
 """Decodes pictures in processes of their own, which are ended when a picture takes too long or too much memory.
 
-`tinycnn.data.picture` refuses what is known to be costly; this bounds the time and the memory of any picture. A thread
-cannot be ended. The processes are kept for the next pictures, and import no large library but NumPy and Pillow.
-``concurrent.futures`` cannot end a single task, and ``anyio.to_process`` counts the start of a process as a part of its
-first task.
+`tinycnn.data.picture` refuses pictures that are known to be costly; this module bounds the time and the memory of any
+picture. A thread cannot be ended. The processes are kept for the next pictures, and import no large library but NumPy
+and Pillow. ``concurrent.futures`` cannot end a single task, and ``anyio.to_process`` counts the start of a process as a
+part of its first task.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ START_LIMIT_S = 60.0
 MAX_MEMORY = 1 << 30  # bytes that a process may take beyond its own; enforced on Linux only
 
 COMMAND = ["-P", "-c", "from tinycnn.web.decoder import work; work()"]  # -P: no modules from the working directory
-OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # on Windows what start_new_session is elsewhere
+OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # the equivalent of start_new_session on Windows
 
 
 class DecodingError(DataError):
@@ -47,7 +47,7 @@ class Decoder:
         self._lock = threading.Lock()
 
     def decode(self, kind: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
-        """Returns and raises what `decode_picture` does; raises DecodingError beyond the limits."""
+        """The result or the error of `decode_picture`; raises DecodingError beyond the limits."""
         worker = self._take()
         try:
             worker.wait_until_ready()
@@ -60,7 +60,7 @@ class Decoder:
             self._put_back(worker)
 
     def start(self) -> None:
-        """Start a process now, so that the first picture need not wait for it."""
+        """Start a process now, so that the first picture does not wait for it."""
         self._put_back(self._take())
 
     def stop(self) -> None:
@@ -122,7 +122,7 @@ class Worker:
             self.is_ready = True
 
     def ask(self, request: tuple[str, bytes, tuple[int, int]] | None, limit_s: float) -> Any:
-        """What the process returns for ``request``, or raises. Ended after ``limit_s``, which raises DecodingError."""
+        """The result of the process for ``request``, or its error; DecodingError if it takes more than ``limit_s``."""
         late = threading.Event()
 
         def end_late() -> None:
@@ -162,14 +162,14 @@ class Worker:
     def end(self) -> None:
         """End the process, and close its pipes."""
         self.process.kill()
-        with contextlib.suppress(OSError), self.process:  # a pipe may hold what the process did not read
+        with contextlib.suppress(OSError), self.process:  # a pipe may hold data that the process did not read
             pass
 
 
 def work() -> None:
     """The process: decode one picture after another from the standard input, until it ends."""
     receive, send = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a decoder prints does not get between the pictures
+    os.dup2(2, 1)  # output of a decoder does not mix with the arrays
     limit_memory()
     while True:
         try:

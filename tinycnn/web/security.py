@@ -55,7 +55,7 @@ class BadRequestLimiter:
 
 
 class SecurityMiddleware:
-    """ASGI middleware that adds the security headers, and rejects what a foreign page can make a browser send.
+    """ASGI middleware that adds the security headers, and rejects requests that a foreign page can make a browser send.
 
     ``names``: the accepted host names beside loopback addresses, against DNS rebinding; None: any.
     """
