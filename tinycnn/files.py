@@ -88,7 +88,7 @@ def _write_and_rename(path: Path, content: bytes) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the entries of ``folder`` to the disk, which flushing a file does not. Windows does this by itself."""
+    """Flush the entries of ``folder`` to the disk, which flushing a file does not. Windows does this automatically."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)

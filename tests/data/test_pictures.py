@@ -191,7 +191,7 @@ def test_hidden_files_and_other_files_are_ignored(pets):
     dataset = load_pictures(pets)
     assert len(dataset.x_train) + len(dataset.x_test) == 15
     names = f"{pets / 'README.md'}, {pets / 'cat' / 'names.txt'}"
-    assert dataset.notice == f"NOTICE: 2 that are no pictures of a class were left out: {names}"
+    assert dataset.notice == f"NOTICE: 2 that are not pictures of a class were left out: {names}"
     for i in range(20):
         (pets / f"{i}.txt").write_text("")
     assert load_pictures(pets).notice.endswith("and 17 more")

@@ -52,7 +52,7 @@ class ConvBackward(Protocol):
 
 
 class NormForward(Protocol):
-    """``max_pool2d(batch_norm(x, gamma, beta))``; ``pool`` is ``((1, 1), (1, 1))`` where there is no max-pool."""
+    """``max_pool2d(batch_norm(x, gamma, beta))``; ``pool`` is ``((1, 1), (1, 1))`` if there is no max-pool."""
 
     def __call__(
         self, x: Array, gamma: Array, beta: Array, mean: Array | None, var: Array | None, *, eps: float, pool: Pool

@@ -23,7 +23,7 @@ def scaled(
     method: "Image.Resampling",
     convert: "Callable[[Image.Image], Image.Image]",
 ) -> "Image.Image":
-    """``convert(image).resize(size, method, box)``, where ``convert`` changes each pixel by itself."""
+    """``convert(image).resize(size, method, box)``, where ``convert`` changes each pixel separately."""
     from PIL import Image
 
     if image.width * image.height <= WHOLE:

@@ -202,7 +202,7 @@ def _notice(left_out: Sequence[Path]) -> str | None:
     if not left_out:
         return None
     named = _named(printable(str(path)) for path in left_out)
-    return f"NOTICE: {len(left_out):,} that are no pictures of a class were left out: {named}"
+    return f"NOTICE: {len(left_out):,} that are not pictures of a class were left out: {named}"
 
 
 def _named(words: Iterable[str], between: str = ", ") -> str:

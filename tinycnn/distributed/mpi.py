@@ -6,10 +6,10 @@ adds what it received in the order of the ranks and sends the sum to all ranks. 
 ``2 (size-1)/size`` of its numbers. The order of the additions depends on ``size`` alone, not on the MPI library, the
 network or the timing, so the results of a run are bit-identical every time.
 
-This module also waits by itself. MPI waits busily: with more ranks than cores, ranks that wait would take the cores
-from ranks that work. The loop below polls, yields the core, and later sleeps between two polls; it also has a timeout.
-A large message goes over a network in pieces and only advances during a poll. A sleep is therefore a thousandth of the
-time waited so far.
+This module also has its own way of waiting. MPI waits busily: with more ranks than cores, ranks that wait would take
+the cores from ranks that work. The loop below polls, yields the core, and later sleeps between two polls; it also has a
+timeout. A large message goes over a network in pieces and only advances during a poll. A sleep is therefore a
+thousandth of the time waited so far.
 """
 
 import os

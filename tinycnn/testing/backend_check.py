@@ -62,7 +62,7 @@ def check_backend(
 
     The fused kernels that it has are compared with the plain operations. ``kernels`` chooses some by name. The report
     is true when all cases are right. Raises KernelError with the report when one is wrong, unless ``raise_exception``
-    is false, and SettingError for what is not a backend.
+    is false, and SettingError for a value that is not a backend.
     """
     if not isinstance(backend, Backend):
         raise SettingError(f"`backend` is {backend!r}, expected an instance of tinycnn.backends.base.Backend")

@@ -77,7 +77,7 @@ def change_all(chain: Chain, operator: str, number: float, constant_first: bool)
 def batch_normalization(chain: Chain, node: Node) -> None:
     """``scale, B, mean, var`` → BatchNorm; ONNX's momentum weights the old value, ours the new one."""
     settings = node.settings(epsilon=1e-5, momentum=0.9, training_mode=0, spatial=1)
-    if settings["training_mode"] or any(node.outputs[1:]):  # before opset 14, only more results tell
+    if settings["training_mode"] or any(node.outputs[1:]):  # before opset 14, further outputs are the only sign
         raise FileFormatError(f"{node}: {TRAINS} (training_mode={settings['training_mode']})")
     node.require(settings, spatial=1)
     arrays = [chain.required_weights(node, position) for position in (1, 2, 3, 4)]
