@@ -300,7 +300,7 @@ def test_recorded_steps_follow_freezing_during_a_run():
             list(trainer.fit(*pictures(), epochs=epochs))
         assert bits(recorded) == bits(eager)
         reasons.append(recorded.why_eager)
-    assert reasons == ["", "", "", "a parameter that was frozen for some steps needs rates of its own"]
+    assert reasons == ["", "", "", "a parameter that was frozen for some steps needs its own rates"]
 
 
 # --------------------------------------------------------------------------------------------- what a person sees of it
