@@ -227,6 +227,15 @@ class InterruptedByLlvm:
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture
+def ctrl_c_raises():
+    """Python's own handler; a shell starts commands in the background (`&`) with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
 def test_an_interrupt_in_a_callback_of_llvm_is_not_lost(monkeypatch):
     kernel, interrupt = double(), InterruptedByLlvm()
     with monkeypatch.context() as patch:
