@@ -416,3 +416,10 @@ def test_whole_numbers_of_numpy_are_whole_numbers(number):
 def test_wrong_calls_raise_an_error_with_a_reason(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("padding", [10**30, (0, 10**12)])
+def test_padding_that_no_memory_holds(padding):
+    x, weight, bias = (Tensor(np.ones(shape)) for shape in ((1, 5, 5, 1), (3, 3, 1, 2), (2,)))
+    with pytest.raises(SettingError, match="expected at most 1,048,576 pixels"):
+        ops.conv2d(x, weight, bias, padding=padding)

@@ -5,12 +5,16 @@ from numbers import Integral
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.errors import SettingError, ShapeError
 
+MOST_PIXELS = 1 << 20  # of a window, stride or padding: NumPy's own errors begin far above
+
 
 def as_pair(value: int | Pair, name: str, *, minimum: int) -> Pair:
-    """An integer (for both axes) or a pair ``(height, width)`` → a pair; raises SettingError below ``minimum``."""
+    """An integer (for both axes) or a pair ``(height, width)`` → a pair; raises SettingError out of range."""
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, Integral) and not isinstance(v, bool) and v >= minimum for v in pair):
         raise SettingError(f"{name}={value!r}: expected an integer, at least {minimum}, or a pair (height, width)")
+    if max(pair) > MOST_PIXELS:
+        raise SettingError(f"{name}={value!r}: expected at most {MOST_PIXELS:,} pixels")
     return int(pair[0]), int(pair[1])  # NumPy's integers, too
 
 
