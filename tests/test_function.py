@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.support.planted import InPlaceReLU
 from tinycnn import Function, Tensor, gradcheck, no_grad
 from tinycnn.errors import AutogradError, GradientError
 
@@ -182,18 +183,6 @@ def test_none_means_no_gradient_and_is_refused_where_one_is_needed():
     for second in (weight, weight * 2):  # a leaf, and a result: it was a KeyError
         with pytest.raises(AutogradError, match=r"OnlyTheFirst\.backward returned None for input 1, whose gradient is"):
             OnlyTheFirst(1)(x, second).sum().backward()
-
-
-class InPlaceReLU(Function):
-    """Changes grad_y, which others may still need."""
-
-    def forward(self, x):
-        self.mask = x > 0
-        return x * self.mask
-
-    def backward(self, grad_y):
-        grad_y *= self.mask
-        return grad_y
 
 
 class ZeroesUpstream(ScaledSquare):

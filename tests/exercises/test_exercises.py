@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.planted import InPlaceReLU
 from tinycnn.backends import register_backend, use_backend
 from tinycnn.commands import main
 from tinycnn.errors import SettingError
@@ -19,7 +20,6 @@ from tinycnn.exercises.cutting import YOUR_TURN, cut, find_function, lend, sourc
 from tinycnn.exercises.folder import load
 from tinycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD
-from tinycnn.tensor import Function
 from tinycnn.train.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -431,18 +431,6 @@ def test_it_needs_neither_pytest_nor_the_repository(tmp_path: Path) -> None:
         )
         assert done.returncode == code, done.stderr
     assert "0 of 13 right" in done.stdout
-
-
-class InPlaceReLU(Function):
-    """The right gradient, in the array of others."""
-
-    def forward(self, x):
-        self.mask = x > 0
-        return x * self.mask
-
-    def backward(self, grad_y):
-        grad_y *= self.mask
-        return grad_y
 
 
 def test_a_solution_that_changes_grad_y_in_place_is_a_mistake():
