@@ -15,6 +15,7 @@ from tinycnn.train.batches import Sampler, shuffle_settings
 from tinycnn.train.step import TrainingStep
 
 Examples = tuple[Images, np.ndarray]  # images (M, H, W, C), labels (M,)
+Weights = tuple[np.ndarray | None, np.ndarray | None]  # of the training images (M,), of the validation images
 
 
 def run_identity(
@@ -22,6 +23,7 @@ def run_identity(
     sampler: Sampler,
     training: Examples,
     validation: Examples | None,
+    weights: Weights,
     *,
     early_stopping: int | None,
     initial_weights: str | None,
@@ -31,6 +33,7 @@ def run_identity(
     Reads all images to compute their fingerprint. The description is saved in every checkpoint.
     """
     model, backend = step.model, get_backend()
+    weighted = [array for array in weights if array is not None]
     return {
         "network": repr(model),
         "dtype": model.dtype.name,
@@ -48,6 +51,7 @@ def run_identity(
         "early stopping": early_stopping,
         "training data": fingerprint(*training),
         "validation data": fingerprint(*validation) if validation else None,
+        **({"weights of the images": fingerprint(*weighted)} if weighted else {}),
         **shuffle_settings(training[0]),
         **step.optimizer.settings(),
     }

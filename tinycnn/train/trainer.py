@@ -22,14 +22,13 @@ from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import FileFormatError, SettingError, in_range, shortened, whole_number
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer
-from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.batches import Sampler, batches, check_examples, normalised_weights, to_backend
 from tinycnn.train.capture import StepCapture
 from tinycnn.train.checkpoint import CheckpointManager, Checkpoints
 from tinycnn.train.divergence import DivergenceCheck, evaluate_finite
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import EpochResult, Progress, epoch_result, stalled
-from tinycnn.train.identity import Examples, check_ranks_agree, run_identity
+from tinycnn.train.identity import Examples, Weights, check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.step import StopRequest, TrainingStep, never
 
@@ -146,7 +145,7 @@ class Trainer:
         epochs: int,
         validation: Examples | None,
         early_stopping: int | None,
-        weights: tuple[np.ndarray | None, np.ndarray | None],
+        weights: Weights,
         progress: Callable[[Progress], None] | None,
         checkpoints: Checkpoints | None,
         stop: Callable[[], bool],
@@ -161,11 +160,10 @@ class Trainer:
                 self.sampler,
                 training,
                 validation,
+                weights,
                 early_stopping=early_stopping,
                 initial_weights=self.initial_weights,
             )
-            if any(one is not None for one in weights):
-                identity["weights of the images"] = fingerprint(*(one for one in weights if one is not None))
         check_ranks_agree(identity, self.model, epochs)
         manager = CheckpointManager(self, checkpoints, self.stop_request, identity)
         manager.resume()
