@@ -51,10 +51,12 @@ def _lost(dataset: Dataset, counts: np.ndarray) -> str | None:
 
 
 def _named(dataset: Dataset, classes: np.ndarray) -> str:
+    """``the class '0'``, or ``2 of the 10 classes ('0', '1')``."""
     names = ", ".join(shortened(dataset.class_names[k], 40) for k in classes[:MAX_NAMED])
+    if len(classes) == 1:
+        return f"the class {names}"
     more = f" and {len(classes) - MAX_NAMED:,} more" if len(classes) > MAX_NAMED else ""
-    one = f"{len(classes):,} of the {dataset.num_classes:,} classes" if len(classes) > 1 else "the class"
-    return f"{one} ({names}{more})" if len(classes) > 1 else f"{one} {names}"
+    return f"{len(classes):,} of the {dataset.num_classes:,} classes ({names}{more})"
 
 
 def _dark(dataset: Dataset) -> str | None:

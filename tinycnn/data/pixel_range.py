@@ -73,8 +73,8 @@ def choose_range(parts: dict[str, np.ndarray], given: PixelRange | None) -> Choi
     found = next(iter(shown.values()), BYTES)
     arrays = list(parts.values())
     if found == UNIT and any(array.dtype.kind in "iu" for array in arrays):
-        told = 'taken as black and white; if these are bytes that are almost black, pass `pixels="0..255"`.'
-        return Choice(UNIT, "only 0 and 1", f"NOTICE: the images hold only the whole numbers 0 and 1, {told}")
+        hint = 'taken as black and white; if these are bytes that are almost black, pass `pixels="0..255"`.'
+        return Choice(UNIT, "only 0 and 1", f"NOTICE: the images hold only the whole numbers 0 and 1, {hint}")
     kinds = {UNIT: "fractions", SIGNED: "signed fractions", BYTES: "bytes"}
     return Choice(found, "true and false" if all(array.dtype == bool for array in arrays) else kinds[found])
 

@@ -155,7 +155,7 @@ class TrainingRun:
         """Compile the kernels before the clock starts."""
         self.compile_s = warm_up(self.trainer, *self.training)
         if self.compile_s > 0.1:
-            self.info(f"compiled  in {self.compile_s:.1f} s (cached for later runs; excluded from the times below)")
+            self.info(f"compiled  in {self.compile_s:.1f} s (excluded from the times below)")
         if self.trainer.why_eager:
             self.info(f"note      every step is run from Python, which is slower: {self.trainer.why_eager}")
 

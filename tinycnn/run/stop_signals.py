@@ -15,8 +15,8 @@ AGAIN_S = 0.02
 class Stopped(KeyboardInterrupt):
     """Ctrl-C or SIGTERM, as an exception that ends the command.
 
-    Not a KeyboardInterrupt: after one in code that was compiled from a string, as Numba's is, Python ends by the signal
-    and not with the exit code of the command.
+    A subclass of KeyboardInterrupt, so that code that handles Ctrl-C handles it too. After a KeyboardInterrupt itself in
+    code that was compiled from a string, as Numba's is, Python ends by the signal, not with the command's exit code.
     """
 
     def __init__(self, number: int) -> None:
@@ -72,8 +72,8 @@ class StopSignals(Handlers):
 
     @property
     def exit_code(self) -> int:
-        """The exit code after a signal, by shell convention: Ctrl-C 130, SIGTERM 143."""
-        return 128 + (self.number or signal.SIGINT)
+        """The exit code after the signal that was received."""
+        return Stopped(self.number or signal.SIGINT).exit_code
 
 
 class EndingSignals(Handlers):
