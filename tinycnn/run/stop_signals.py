@@ -15,7 +15,7 @@ AGAIN_S = 0.02
 class Stopped(KeyboardInterrupt):
     """Ctrl-C or SIGTERM, as an exception that ends the command.
 
-    A subclass of KeyboardInterrupt, so that code that handles Ctrl-C handles it too. After a KeyboardInterrupt itself in
+    A subclass of KeyboardInterrupt, so that code that handles Ctrl-C does too. After a KeyboardInterrupt itself in
     code that was compiled from a string, as Numba's is, Python ends by the signal, not with the command's exit code.
     """
 
