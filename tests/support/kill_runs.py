@@ -39,7 +39,8 @@ from tinycnn.commands import main as tinycnn_main
 from tinycnn.distributed.mpi import mpiexec
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU, Sequential, Softmax
 from tinycnn.run import job, results
-from tinycnn.train.checkpoint import CheckpointManager, Checkpoints
+from tinycnn.train.checkpoint import Checkpoints
+from tinycnn.train.checkpoint_manager import CheckpointManager
 from tinycnn.train.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]

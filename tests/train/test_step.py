@@ -18,7 +18,13 @@ from tinycnn.train.batches import Sampler
 from tinycnn.train.step import Batch, StopRequest, TrainingStep, dropout_layers
 
 ROOT = Path(__file__).resolve().parents[2]
-ABOVE = ["tinycnn.train.checkpoint", "tinycnn.train.capture", "tinycnn.train.trainer", "tinycnn.train.batches"]
+ABOVE = [
+    "tinycnn.train.checkpoint",
+    "tinycnn.train.checkpoint_manager",
+    "tinycnn.train.capture",
+    "tinycnn.train.trainer",
+    "tinycnn.train.batches",
+]
 ABOVE += ["tinycnn.saving", "tinycnn.data", "tinycnn.distributed.launch", "tinycnn.distributed.agreement"]
 ABOVE += ["tinycnn.run", "tinycnn.commands", "tinycnn.plots", "mpi4py", "numba", "safetensors", "argparse"]
 

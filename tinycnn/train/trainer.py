@@ -24,7 +24,8 @@ from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer
 from tinycnn.train.batches import Sampler, batches, check_examples, normalised_weights, to_backend
 from tinycnn.train.capture import StepCapture
-from tinycnn.train.checkpoint import CheckpointManager, Checkpoints
+from tinycnn.train.checkpoint import Checkpoints
+from tinycnn.train.checkpoint_manager import CheckpointManager
 from tinycnn.train.divergence import DivergenceCheck, evaluate_finite
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import EpochResult, Progress, epoch_result, stalled
