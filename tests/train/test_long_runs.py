@@ -171,6 +171,21 @@ def test_resuming_another_run_raises_with_the_difference(other, words, tmp_path)
     assert bits(trainer) == before
 
 
+WEIGHTED = {"sample_weight": np.arange(50) % 3, "validation_weight": np.arange(20) % 4 + 1}
+
+
+@pytest.mark.parametrize("changed", WEIGHTED)
+def test_a_weighted_run_resumes_with_the_same_bits_and_not_with_other_weights(changed, tmp_path):
+    with pytest.raises(TrainingStopped):
+        train(make_trainer(), stop=after(5), checkpoints=Checkpoints(tmp_path), **WEIGHTED)
+    which = {"sample_weight": "training", "validation_weight": "validation"}[changed]
+    for other in (WEIGHTED[changed] + 1, None):
+        with pytest.raises(SettingError, match=f"belongs to another run: .*weights of the {which} images"):
+            train(make_trainer(), checkpoints=Checkpoints(tmp_path, resume=True), **WEIGHTED | {changed: other})
+    resumed = train(make_trainer(), checkpoints=Checkpoints(tmp_path, resume=True), **WEIGHTED)
+    assert bits(resumed) == bits(train(make_trainer(), **WEIGHTED)) != bits(train(make_trainer()))
+
+
 def test_resuming_with_other_data_or_network_raises(tmp_path):
     with pytest.raises(TrainingStopped):
         train(make_trainer(), stop=after(5), checkpoints=Checkpoints(tmp_path))

@@ -33,7 +33,7 @@ def run_identity(
     Reads all images to compute their fingerprint. The description is saved in every checkpoint.
     """
     model, backend = step.model, get_backend()
-    weighted = [array for array in weights if array is not None]
+    of_images = zip(("training", "validation"), weights, strict=True)
     return {
         "network": repr(model),
         "dtype": model.dtype.name,
@@ -51,7 +51,7 @@ def run_identity(
         "early stopping": early_stopping,
         "training data": fingerprint(*training),
         "validation data": fingerprint(*validation) if validation else None,
-        **({"weights of the images": fingerprint(*weighted)} if weighted else {}),
+        **{f"weights of the {name} images": fingerprint(array) for name, array in of_images if array is not None},
         **shuffle_settings(training[0]),
         **step.optimizer.settings(),
     }
