@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinycnn.backends import use_backend
 from tinycnn.errors import SettingError, shortened
 from tinycnn.layers import (
     BatchNorm,
@@ -26,9 +27,8 @@ from tinycnn.layers import (
     Shape,
     Softmax,
 )
-from tinycnn.layers.base import bytes_of_layers
+from tinycnn.layers.base import arrays_without_memory
 from tinycnn.layers.pixels import pixel_scale as pixel_scale
-from tinycnn.layers.sequential import layer_names
 
 
 @dataclass(frozen=True)
@@ -213,12 +213,14 @@ def create(
 
 
 def size_of(name: str, *, input_shape: Shape, classes: int, dtype: Any = np.float32) -> int:
-    """The bytes of the parameters and buffers of the network ``name``, which is not created.
+    """The bytes of the parameters and buffers of the network ``name``, without the memory that they take.
 
     Raises ShapeError for too small images.
     """
-    layers = tuple(NETWORKS[name].layers(classes))
-    return bytes_of_layers(dict(zip(layer_names(layers), layers, strict=True)), input_shape, np.dtype(dtype))
+    with use_backend("numpy"), arrays_without_memory():
+        model = create(name, input_shape=input_shape, classes=classes, dtype=dtype)
+    arrays = [*(parameter.data for parameter in model.parameters()), *(buffer for _, buffer in model.named_buffers())]
+    return sum(array.nbytes for array in arrays)
 
 
 def name_of(model: Sequential) -> str:

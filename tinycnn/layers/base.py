@@ -7,7 +7,8 @@ before training starts.
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -23,7 +24,17 @@ from tinycnn.tensor import Tensor
 
 Shape = tuple[int, ...]
 LARGE = 1 << 28  # bytes; the free memory is checked before larger arrays are created
-_measured: ContextVar[list[int] | None] = ContextVar("measured", default=None)  # sizes, inside `bytes_of_layers`
+_without_memory: ContextVar[bool] = ContextVar("without_memory", default=False)
+
+
+@contextmanager
+def arrays_without_memory() -> Iterator[None]:
+    """Inside the block, the parameters and buffers of new layers are zeros that take no memory, for their sizes."""
+    token = _without_memory.set(True)
+    try:
+        yield
+    finally:
+        _without_memory.reset(token)
 
 
 class Layer:
@@ -129,9 +140,6 @@ class Layer:
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
     ) -> None:
         """Add a parameter of ``shape`` with the initial values ``initialize(shape, rng)``."""
-        if (sizes := _measured.get()) is not None:
-            sizes.append(math.prod(shape) * dtype.itemsize)
-            return
         self.parameters_by_name[name] = Tensor(
             self._create_values(name, shape, initialize, rng, dtype), requires_grad=True
         )
@@ -140,9 +148,6 @@ class Layer:
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
     ) -> None:
         """Add a buffer of ``shape`` with the initial values ``initialize(shape, rng)``."""
-        if (sizes := _measured.get()) is not None:
-            sizes.append(math.prod(shape) * dtype.itemsize)
-            return
         self.buffers_by_name[name] = self._create_values(name, shape, initialize, rng, dtype)
 
     def _create_values(
@@ -152,6 +157,8 @@ class Layer:
 
         Raises OutOfMemoryError, before memory is allocated, for an array that does not fit.
         """
+        if _without_memory.get():
+            return np.broadcast_to(np.zeros((), dtype), shape)
         given = self.initial_values
         needed = math.prod(shape) * (dtype.itemsize + 8)  # initializers draw in float64
         if given is None and needed > LARGE and needed > (free_host_memory() or needed):
@@ -187,24 +194,6 @@ class _NamedArrays(dict[str, Any]):
             f"{self.kind} has no {name} yet: it is created when the layer is added to a network, "
             f"Sequential({self.kind}(...), input_shape=...)"
         )
-
-
-def bytes_of_layers(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype) -> int:
-    """The bytes of the parameters and buffers that a network of these new ``layers`` would have; creates none.
-
-    Raises ShapeError, with the layer's name, for a layer that does not fit.
-    """
-    sizes: list[int] = []
-    token, shape = _measured.set(sizes), input_shape
-    try:
-        for name, layer in layers.items():
-            try:
-                shape = layer.build(shape, np.random.default_rng(0), dtype)
-            except ShapeError as error:
-                raise ShapeError(f"layer {name} does not fit: {error}") from None
-    finally:
-        _measured.reset(token)
-    return sum(sizes)
 
 
 def register_layer(cls: type[Layer]) -> type[Layer]:
