@@ -287,3 +287,47 @@ def test_the_page_lists_the_onnx_operators_that_are_read() -> None:
     (listed,) = re.findall(r"\*\*Supported\*\*: (.*?); opset", page, re.DOTALL)
     words = re.sub(r" over the image| with constants", "", " ".join(listed.split()))
     assert set(re.split(r", | and ", words)) == set(STEPS)
+
+
+# ----------------------------------------------------------------------------------------------------- the built pages
+
+
+def shown_from_elsewhere(html: str) -> list[str]:
+    """Addresses of other servers that a browser would fetch to show the page: scripts, styles, pictures, fonts."""
+    fetched = re.findall(r"<(?:script|img|iframe|source)\b[^>]*?\b(?:src|srcset)=[\"'](https?:[^\"']+)", html)
+    return fetched + re.findall(r"<link\b[^>]*?\bhref=[\"'](https?:[^\"']+)", html)
+
+
+def test_the_pages_need_no_other_server(built: Path) -> None:
+    pages = list(built.rglob("*.html"))
+    assert len(pages) > 30
+    assert [address for page in pages for address in shown_from_elsewhere(page.read_text("utf-8"))] == []
+    assert shown_from_elsewhere('<script async src="https://cdn.x.org/m.js"></script>') == ["https://cdn.x.org/m.js"]
+
+
+def test_formulas_are_in_the_pages(built: Path) -> None:
+    """As MathML, complete: no formula is left as TeX, and none was refused."""
+    for page in sorted((ROOT / "docs" / "path").glob("[0-9]*.md")):
+        html = (built / "path" / f"{page.stem}.html").read_text("utf-8")
+        assert html.count("<math") == html.count("</math>") > 10, page.stem
+        assert "merror" not in html
+        assert re.findall(r"<m[a-z]+[^>]*>[^<]*\\[a-z]+[^<]*<", html) == [], page.stem
+
+
+def test_every_page_is_behind_one_of_the_doors() -> None:
+    """And on one list only, so that the side bar keeps tutorial, guides, explanation and reference apart."""
+    docs = ROOT / "docs"
+    listed = []
+    for page in docs.rglob("index.md"):
+        trees = re.findall(r"^```\{toctree\}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        names = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+        listed += [(page.parent / f"{name}.md").resolve() for name in names]
+    assert sorted(listed) == sorted(set(docs.rglob("*.md")) - {docs / "index.md"})
+
+
+@pytest.mark.parametrize("door", ["train", "learn", "build", "reference"])
+def test_a_door_leads_to_every_page_behind_it(door: str) -> None:
+    """The page of the door links every page that the side bar shows below it, with a line that says when to read it."""
+    index, page = ((ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("index", door))
+    (behind,) = re.findall(rf"```\{{toctree\}}\n(?::.*\n)*\n{door}\n((?:.+\n)*)```", index)
+    assert [name for name in behind.split() if f"]({name}.md" not in page] == []

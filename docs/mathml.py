@@ -1,0 +1,27 @@
+"""Formulas as MathML, which every current browser draws by itself: no script, and nothing from another server.
+
+A Sphinx extension: it registers the renderer ``mathml``, which `html_math_renderer` in ``conf.py`` selects.
+"""
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
+
+def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
+    """Write ``$...$``."""
+    self.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
+    """Write ``$$...$$``, in a box of its own that scrolls where the window is too narrow."""
+    self.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>\n')
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
