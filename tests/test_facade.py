@@ -66,7 +66,7 @@ def stepped(gradient=None, **settings):
 
 
 def fitted(images, labels, **settings):
-    next(Trainer(MODEL, optim.SGD(MODEL.parameters()), batch_size=2).fit(images, labels, **settings), None)
+    Trainer(MODEL, optim.SGD(MODEL.parameters()), batch_size=2).fit(images, labels, **settings)
 
 
 def returning(result, place):

@@ -111,7 +111,7 @@ def test_it_is_trained_as_asked(digits):
     model = Sequential(Rescaling(1 / 16), *default_layers((8, 8, 1), 10), input_shape=(8, 8, 1), seed=seed)
     trainer = Trainer(model, SGD(model.parameters(), lr=0.03), batch_size=60, seed=seed)
     with tinycnn.use_backend("numpy"):
-        list(trainer.fit(X.reshape(-1, 8, 8, 1).astype(np.float32), y, epochs=2))
+        trainer.fit(X.reshape(-1, 8, 8, 1).astype(np.float32), y, epochs=2)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(classifier.model_.state_dict()[name], array)
 

@@ -23,6 +23,7 @@ from tinycnn.layers.metadata import BYTES
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
 from tinycnn.optim import OPTIMIZERS
 from tinycnn.train.evaluation import predict_logits
+from tinycnn.train.history import History
 from tinycnn.train.trainer import Trainer
 
 with requires("scikit-learn", "TinyCNNClassifier"):
@@ -112,7 +113,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
                 more |= {"validation": (images[valid], labels[valid]), "sample_weight": _part(weights, train)}
                 more["validation_weight"] = _part(weights, valid)
                 images, labels = images[train], labels[train]
-            self.history_ = list(trainer.fit(images, labels, epochs=self.epochs, **more))
+            self.history_ = trainer.fit(images, labels, epochs=self.epochs, **more)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -134,9 +135,8 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         images, labels, weights = self._weighted(images, np.searchsorted(known, y), sample_weight)
         with _using_backend(self.backend if first else self.backend_) as self.backend_:
             trainer = self._new_trainer(images) if first else self._trainer_again()
-            before = list(trainer.history)
-            fitted = trainer.fit(images, labels, epochs=len(before) + 1, sample_weight=weights)
-            self.history_ = before + list(fitted)
+            trainer.fit(images, labels, epochs=len(trainer.history) + 1, sample_weight=weights)
+            self.history_ = History(trainer.history)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -205,7 +205,8 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         self._seed = int(check_random_state(self.random_state).randint(2**31))
         self.scale_ = self._fitting_scale(images) if self.scale == "auto" else in_range("scale", self.scale, above=0)
         layers = [Rescaling(self.scale_), *self._layers()]
-        self.model_, self.history_ = Sequential(*layers, input_shape=self.input_shape_, seed=self._seed), []
+        self.model_ = Sequential(*layers, input_shape=self.input_shape_, seed=self._seed)
+        self.history_ = History()
         self.model_.pixels = BYTES  # it takes X as it is, also where `scale_` is 1
         self.__dict__.pop("_trainer", None)
         return self._trainer_again()
@@ -216,7 +217,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             lr = OPTIMIZER_DEFAULTS[self.optimizer]["lr"] if self.lr is None else self.lr
             optimizer = OPTIMIZERS[self.optimizer](self.model_.parameters(), lr=lr)
             self._trainer = Trainer(self.model_, optimizer, batch_size=self.batch_size, seed=self._seed)
-            self._trainer.history = list(self.history_)
+            self._trainer.history = History(self.history_)
         return self._trainer
 
     def _fitting_scale(self, images: np.ndarray) -> float:

@@ -49,7 +49,7 @@ def pairs(images, labels):
 
 
 def trained(trainer, images, labels, **settings):
-    list(trainer.fit(images, labels, epochs=EPOCHS, validation=sides(20, 1), **settings))
+    trainer.fit(images, labels, epochs=EPOCHS, validation=sides(20, 1), **settings)
     return trainer
 
 
@@ -438,7 +438,7 @@ dataset = data.load(sys.argv[1], memory=16 << 20)
 x, y, *validation = data.split_validation(dataset.x_train, dataset.y_train, 0.5, seed=0)
 if sys.argv[2] == "memory":
     x = np.asarray(x)
-list(trainer.fit(x, y, epochs=1, validation=validation, checkpoints=Checkpoints(Path(sys.argv[3]))))
+trainer.fit(x, y, epochs=1, validation=validation, checkpoints=Checkpoints(Path(sys.argv[3])))
 evaluate_finite(trainer, dataset.x_test, dataset.y_test, "at the end")
 print(held("VmHWM") - before)
 """

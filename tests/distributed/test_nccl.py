@@ -64,7 +64,7 @@ def test_the_host_waits_once_per_step(gpu, monkeypatch):
 
     for epochs in (1, 2):
         before = fake_cupy.host_reads
-        on_gpus(2, lambda rank, epochs=epochs: list(trainer_for(network()).fit(IMAGES, LABELS, epochs=epochs)))
+        on_gpus(2, lambda rank, epochs=epochs: trainer_for(network()).fit(IMAGES, LABELS, epochs=epochs))
         reads.append(fake_cupy.host_reads - before)
     assert reads[1] - reads[0] == 2 * (5 + 1 + 3)  # two ranks: five steps, end of epoch, reads of one GPU
     assert len(sums) == 3 * 2 * 5 * 3  # three epochs, two ranks, five steps: batch norm forward, backward, gradients

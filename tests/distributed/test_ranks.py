@@ -45,7 +45,7 @@ def trainer_for(model, **settings):
 def train(model, *, epochs=2, fit=None, **settings):
     """``(state, history without times)`` after training."""
     trainer = trainer_for(model, **settings)
-    results = list(trainer.fit(IMAGES, LABELS, epochs=epochs, validation=(IMAGES[:7], LABELS[:7]), **(fit or {})))
+    results = trainer.fit(IMAGES, LABELS, epochs=epochs, validation=(IMAGES[:7], LABELS[:7]), **(fit or {}))
     history = [(r.train_loss, r.train_accuracy, r.validation_loss, r.validation_accuracy) for r in results]
     return model.state_dict(), history
 
@@ -131,7 +131,7 @@ def test_fewer_images_than_ranks_match_one_process(images, batch, monkeypatch):
     def work(_=None):
         trainer = trainer_for(network(), **EVERYTHING)
         validation = IMAGES[:1], LABELS[:1]
-        list(trainer.fit(IMAGES[:images], LABELS[:images], epochs=2, validation=validation))
+        trainer.fit(IMAGES[:images], LABELS[:images], epochs=2, validation=validation)
         return trainer.model.state_dict()
 
     alone, four = work(), on_ranks(4, work)
@@ -147,7 +147,7 @@ def test_stored_images_match_one_process(size, tmp_path, monkeypatch):
     def work(_=None):
         stored = StoredImages(tmp_path / "images.npy", memory=2 * 2 * BATCH * IMAGES[0].size)
         trainer = trainer_for(network(), **EVERYTHING)
-        results = list(trainer.fit(stored, LABELS, epochs=2, validation=(stored[:7], LABELS[:7])))
+        results = trainer.fit(stored, LABELS, epochs=2, validation=(stored[:7], LABELS[:7]))
         return trainer.model.state_dict(), [result.validation_loss for result in results]
 
     state, losses = work()
@@ -194,7 +194,7 @@ def test_every_image_is_computed_once_per_epoch(size, monkeypatch):
         return pixels(self, batch, rows)
 
     def epoch(rank):
-        list(trainer_for(network()).fit(IMAGES, LABELS, epochs=1))
+        trainer_for(network()).fit(IMAGES, LABELS, epochs=1)
         return by_rank[rank.rank]
 
     monkeypatch.setattr(TrainingStep, "pixels", recording)
@@ -205,7 +205,7 @@ def test_every_image_is_computed_once_per_epoch(size, monkeypatch):
 def test_a_step_without_batch_norm_has_one_all_reduce():
     def steps(rank):
         trainer = trainer_for(network(normalise=False))
-        list(trainer.fit(IMAGES, LABELS, epochs=1))
+        trainer.fit(IMAGES, LABELS, epochs=1)
         return rank.reduced, trainer.model.parameter_count()
 
     reduced, parameters = on_ranks(2, steps)[0]
@@ -315,7 +315,7 @@ def test_a_nan_on_one_rank_raises_the_same_error_on_all(monkeypatch):
     def run(rank):
         trainer = trainer_for(network(normalise=False, drop=False))
         with pytest.raises(TrainingDivergedError) as error:
-            list(trainer.fit(IMAGES, LABELS, epochs=1))
+            trainer.fit(IMAGES, LABELS, epochs=1)
         return str(error.value)
 
     monkeypatch.setattr(TrainingStep, "loss", lost_on_rank_1)

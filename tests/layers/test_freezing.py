@@ -246,7 +246,7 @@ FEATURES = ("conv2d_1", "batchnorm_1")
 def test_training_changes_all_parameters_but_the_frozen_ones(frozen):
     trainer = make_trainer(*frozen)
     before = trainer.model.state_dict()
-    list(trainer.fit(*pictures(), epochs=2))
+    trainer.fit(*pictures(), epochs=2)
     after = trainer.model.state_dict()
     kept = {name for name, values in after.items() if np.array_equal(values, before[name])}
     assert kept == {name for name in before if name.partition(".")[0] in frozen}
@@ -256,29 +256,27 @@ def test_training_changes_all_parameters_but_the_frozen_ones(frozen):
 @pytest.mark.parametrize("stop_after", [3, 4, 6])
 def test_a_resumed_run_with_frozen_layers_ends_with_the_same_bits(stop_after, tmp_path):
     expected = make_trainer(*FEATURES)
-    list(expected.fit(*pictures(), epochs=2))
+    expected.fit(*pictures(), epochs=2)
     stopped, again = make_trainer(*FEATURES), make_trainer(*FEATURES)
     with pytest.raises(TrainingStopped):
-        list(
-            stopped.fit(
-                *pictures(),
-                epochs=2,
-                checkpoints=Checkpoints(tmp_path),
-                stop=lambda: stopped.optimizer.step_count >= stop_after,
-            )
+        stopped.fit(
+            *pictures(),
+            epochs=2,
+            checkpoints=Checkpoints(tmp_path),
+            stop=lambda: stopped.optimizer.step_count >= stop_after,
         )
-    list(again.fit(*pictures(), epochs=2, checkpoints=Checkpoints(tmp_path, resume=True, report=lambda _: None)))
+    again.fit(*pictures(), epochs=2, checkpoints=Checkpoints(tmp_path, resume=True, report=lambda _: None))
     assert bits(again) == bits(expected)
 
 
 def test_a_run_is_not_resumed_with_other_frozen_layers(tmp_path):
     stopped = make_trainer(*FEATURES)
     with pytest.raises(TrainingStopped):
-        list(stopped.fit(*pictures(), epochs=2, checkpoints=Checkpoints(tmp_path), stop=lambda: True))
+        stopped.fit(*pictures(), epochs=2, checkpoints=Checkpoints(tmp_path), stop=lambda: True)
     for frozen in ((), ("dense_1",)):
         again = Checkpoints(tmp_path, resume=True)
         with pytest.raises(SettingError, match=r"another run: .*frozen"):
-            list(make_trainer(*frozen).fit(*pictures(), epochs=2, checkpoints=again))
+            make_trainer(*frozen).fit(*pictures(), epochs=2, checkpoints=again)
 
 
 @pytest.fixture(params=["cupy", "cupy-emulated"])
@@ -297,7 +295,7 @@ def test_recorded_steps_follow_freezing_during_a_run():
     for epochs, frozen in enumerate([(), FEATURES, (*FEATURES, "dense_1"), ()], start=1):
         for trainer in (recorded, eager):
             trainer.model.freeze_only(*frozen)
-            list(trainer.fit(*pictures(), epochs=epochs))
+            trainer.fit(*pictures(), epochs=epochs)
         assert bits(recorded) == bits(eager)
         reasons.append(recorded.why_eager)
     assert reasons == ["", "", "", "a parameter that was frozen for some steps needs its own rates"]

@@ -201,7 +201,7 @@ def trained(words, *, stop_after=None, resume=False):
     asked = itertools.count(1)
     stop = (lambda: next(asked) >= stop_after) if stop_after else (lambda: False)
     checkpoints = Checkpoints("checkpoints", resume=resume)
-    list(trainer.fit(few.x_train, few.y_train, epochs=1, checkpoints=checkpoints, stop=stop))
+    trainer.fit(few.x_train, few.y_train, epochs=1, checkpoints=checkpoints, stop=stop)
     return bytes_of(model)
 
 

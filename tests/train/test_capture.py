@@ -72,7 +72,7 @@ def everything(trainer):
 
 
 def train(trainer, epochs=3, count=IMAGES):
-    results = list(trainer.fit(*pictures(count), epochs=epochs, validation=pictures(10, seed=1)))
+    results = trainer.fit(*pictures(count), epochs=epochs, validation=pictures(10, seed=1))
     scores = [(r.train_loss, r.train_accuracy, r.validation_loss, r.validation_accuracy) for r in results]
     return scores, everything(trainer)
 
@@ -177,7 +177,7 @@ def test_new_settings_discard_maps_drawn_ahead(changed):
     ended = []
     for wanted in (True, False):
         trainer = make_trainer(augment=Affine(), fade=Fade(0, 1000), capture=wanted)
-        for result in trainer.fit(*pictures(), epochs=3):
+        for result in trainer.epochs(*pictures(), epochs=3):
             if result.epoch == 1:
                 setattr(trainer, changed, {"augment": FlipAndCrop(), "fade": None, "seed": 2}[changed])
         ended.append(everything(trainer))
@@ -190,11 +190,11 @@ def test_repeating_an_epoch_draws_its_maps_again():
     ended = []
     for wanted in (True, False):
         trainer = make_trainer(augment=Affine(), capture=wanted)
-        list(trainer.fit(*pictures(), epochs=1))
+        trainer.fit(*pictures(), epochs=1)
         state = copy.deepcopy(trainer.state_dict())
-        list(trainer.fit(*pictures(), epochs=3))
+        trainer.fit(*pictures(), epochs=3)
         trainer.load_state_dict(state)
-        list(trainer.fit(*pictures(), epochs=2))
+        trainer.fit(*pictures(), epochs=2)
         ended.append(everything(trainer))
     assert ended[0] == ended[1]
 
@@ -313,7 +313,7 @@ def test_a_stopped_run_has_the_right_counters(stopped_after):
     for wanted in (True, False):
         trainer = make_trainer(capture=wanted)
         with pytest.raises(KeyboardInterrupt):
-            list(trainer.fit(*pictures(), epochs=3, progress=stop))
+            trainer.fit(*pictures(), epochs=3, progress=stop)
         assert trainer.optimizer.step_count == 5 + stopped_after
         states.append(everything(trainer))
     assert states[0] == states[1]
@@ -324,7 +324,7 @@ def test_progress_reads_the_scores_of_the_steps_so_far():
     seen = [], []
     for numbers, wanted in zip(seen, (True, False), strict=True):
         trainer = make_trainer(capture=wanted)
-        list(trainer.fit(*pictures(), epochs=2, progress=lambda p, numbers=numbers: numbers.append(p.scores())))
+        trainer.fit(*pictures(), epochs=2, progress=lambda p, numbers=numbers: numbers.append(p.scores()))
     assert seen[0] == seen[1]
     assert len(set(seen[0])) == 10
 

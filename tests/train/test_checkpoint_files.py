@@ -22,7 +22,7 @@ from tinycnn.train.history import best
 
 def fit_keeping_best(trainer, checkpoints, stop=lambda: False, epochs=3):
     """Train as ``tinycnn train --save-best`` does."""
-    results = trainer.fit(*sides(50), epochs=epochs, validation=sides(20, 1), checkpoints=checkpoints, stop=stop)
+    results = trainer.epochs(*sides(50), epochs=epochs, validation=sides(20, 1), checkpoints=checkpoints, stop=stop)
     for result in results:
         if result is best(trainer.history):
             checkpoints.keep_best(trainer.model, result.epoch)
@@ -200,7 +200,7 @@ def test_disk_errors_around_a_checkpoint_do_not_end_the_run(tmp_path, monkeypatc
     checkpoints = Checkpoints(tmp_path / "b", every=3, report=sentences.append)
     checkpoints.folder = tmp_path / "b" / "c"
     (tmp_path / "b").mkdir()
-    results = trainer.fit(*sides(50), epochs=3, validation=sides(20, 1), checkpoints=checkpoints)
+    results = trainer.epochs(*sides(50), epochs=3, validation=sides(20, 1), checkpoints=checkpoints)
     next(results)
     shutil.rmtree(tmp_path / "b")
     (tmp_path / "b").write_text("in the way")

@@ -39,8 +39,7 @@ def never(trainer):
 
 def train(trainer, epochs=EPOCHS, stop=never, **settings):
     images, labels = sides(50)
-    fitting = trainer.fit(images, labels, epochs=epochs, validation=sides(20, 1), stop=stop(trainer), **settings)
-    list(fitting)
+    trainer.fit(images, labels, epochs=epochs, validation=sides(20, 1), stop=stop(trainer), **settings)
     return trainer
 
 
@@ -193,9 +192,9 @@ def test_resuming_with_other_data_or_network_raises(tmp_path):
     images[49, 7, 7] ^= 1
     again = Checkpoints(tmp_path, resume=True)
     with pytest.raises(SettingError, match=r"belongs to another run: different training data\. Resume"):
-        list(make_trainer().fit(images, labels, epochs=3, validation=sides(20, 1), checkpoints=again))
+        make_trainer().fit(images, labels, epochs=3, validation=sides(20, 1), checkpoints=again)
     with pytest.raises(SettingError, match=r"validation data .* there, None here"):
-        list(make_trainer().fit(*sides(50), epochs=3, checkpoints=again))
+        make_trainer().fit(*sides(50), epochs=3, checkpoints=again)
     model = Sequential(Flatten(), Dense(2), input_shape=(8, 8, 1))
     with pytest.raises(SettingError, match="different network"):
         train(Trainer(model, Adam(model.parameters(), 0.01), batch_size=16), checkpoints=again)
@@ -381,7 +380,7 @@ def test_the_step_and_the_layer_are_named(step, poisoned, monkeypatch):
     words = rf"the loss became nan in epoch 1, step {step} of 30 \(learning rate 0\.01, gradient norm nan\), "
     words += "first in the activations of conv2d_1: try a smaller `lr`"
     with pytest.raises(TrainingDivergedError, match=words):
-        list(trainer.fit(*images_for(30), epochs=2))
+        trainer.fit(*images_for(30), epochs=2)
     assert trainer.optimizer.step_count == step - 1
 
 
@@ -390,10 +389,10 @@ def test_a_diverged_step_restores_the_trainer(poisoned, monkeypatch):
     monkeypatch.setattr("tinycnn.train.divergence.CHECK_EVERY", 20)
     trainer, (images, labels) = make_trainer(batch_size=2, capture=False), images_for(60)
     with pytest.raises(TrainingDivergedError):
-        list(poisoned(trainer, 53, math.inf).fit(images, labels, epochs=1))
+        poisoned(trainer, 53, math.inf).fit(images, labels, epochs=1)
     healthy = make_trainer(batch_size=2)
     with pytest.raises(TrainingStopped):
-        list(healthy.fit(images, labels, epochs=1, stop=after(52)(healthy)))
+        healthy.fit(images, labels, epochs=1, stop=after(52)(healthy))
     assert bits(trainer) == bits(healthy)
 
 
@@ -464,7 +463,7 @@ def test_early_stopping_ends_a_resumed_run_at_the_same_epoch(tmp_path):
 
 def test_early_stopping_without_validation_raises():
     with pytest.raises(SettingError, match="it requires validation images"):
-        next(make_trainer().fit(*sides(20), epochs=1, early_stopping=2))
+        make_trainer().fit(*sides(20), epochs=1, early_stopping=2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

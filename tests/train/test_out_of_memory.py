@@ -126,7 +126,7 @@ def train_here(batch_size, capture):
     model = Sequential(Flatten(), Dense(3), input_shape=(28, 28, 1))
     trainer = Trainer(model, optim.SGD(model.parameters()), batch_size=batch_size, capture=capture)
     images = np.zeros((600, 28, 28, 1), np.uint8)
-    return list(trainer.fit(images, np.arange(600) % 3, epochs=1))
+    return trainer.fit(images, np.arange(600) % 3, epochs=1)
 
 
 @pytest.mark.usefixtures("small_gpu")

@@ -21,7 +21,7 @@ from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.batches import normalised_weights
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
 from tinycnn.train.evaluation import EVALUATION_BATCH, Scores, evaluate, predict_logits
-from tinycnn.train.history import EpochResult, Progress
+from tinycnn.train.history import EpochResult, History, Progress
 from tinycnn.train.step import smooth_labels
 from tinycnn.train.trainer import Trainer
 from tinycnn.train.warm_up import warm_up
@@ -71,7 +71,7 @@ def record_batches(trainer):
 @pytest.mark.usefixtures("backend")
 def test_a_tiny_network_learns_an_easy_task():
     trainer, (images, labels) = make_trainer(), sides(200)
-    results = list(trainer.fit(images, labels, epochs=5, validation=sides(100, seed=1)))
+    results = trainer.fit(images, labels, epochs=5, validation=sides(100, seed=1))
     assert [result.epoch for result in results] == [1, 2, 3, 4, 5]
     assert results[-1].train_loss < results[0].train_loss
     assert results[-1].validation_accuracy > 0.95
@@ -82,7 +82,7 @@ def test_a_tiny_network_learns_an_easy_task():
 def test_every_image_is_used_exactly_once_per_epoch(batch_size):
     trainer, (images, labels) = make_trainer(batch_size=batch_size), sides(33)
     batches = record_batches(trainer)
-    list(trainer.fit(images, labels, epochs=2))
+    trainer.fit(images, labels, epochs=2)
     steps = math.ceil(33 / batch_size)
     assert len(batches) == 2 * steps == trainer.optimizer.step_count
     for epoch in (batches[:steps], batches[steps:]):
@@ -94,7 +94,7 @@ def test_every_image_is_used_exactly_once_per_epoch(batch_size):
 def orders(seed, epochs=2):
     trainer, (images, labels) = make_trainer(seed=seed), sides(40)
     batches = record_batches(trainer)
-    list(trainer.fit(images, labels, epochs=epochs))
+    trainer.fit(images, labels, epochs=epochs)
     return np.concatenate(batches).reshape(epochs, 40).tolist()
 
 
@@ -128,9 +128,32 @@ def test_the_same_seed_twice_gives_the_same_bits(settings):
     assert numbers != others
 
 
-def test_results_are_yielded_after_each_epoch():
+def test_fit_trains_when_it_is_called():
+    (trainer, twin), data = (make_trainer(), make_trainer()), sides(20)
+    history = trainer.fit(*data, epochs=2, validation=sides(20, seed=1))
+    assert trainer.optimizer.step_count == 4
+    assert [result.epoch for result in history] == [1, 2]
+    later = trainer.fit(*data, epochs=3)
+    assert [result.epoch for result in later] == [3]  # of this call
+    assert trainer.history == [*history, *later]
+    twin_results = list(twin.epochs(*data, epochs=2, validation=sides(20, seed=1)))
+    assert history.column("train_loss") == [result.train_loss for result in twin_results]
+
+
+def test_the_columns_of_a_history():
+    history = History([EpochResult(n, n / 4, 0.5, loss, None, 1.0, 2.0) for n, loss in enumerate([3.0, 1.0, 1.0], 1)])
+    assert history.column("validation_loss") == [3.0, 1.0, 1.0]
+    columns = history.to_dict()
+    assert (columns["epoch"], columns["train_loss"]) == ([1, 2, 3], [0.25, 0.5, 0.75])
+    assert history.best is history[1]
+    assert History().best is None
+    with pytest.raises(SettingError, match="no column 'loss': choose one of epoch, train_loss, "):
+        history.column("loss")
+
+
+def test_epochs_yields_after_each_epoch():
     trainer, (images, labels) = make_trainer(), sides(20)
-    run = trainer.fit(images, labels, epochs=3)
+    run = trainer.epochs(images, labels, epochs=3)
     assert trainer.optimizer.step_count == 0
     for epoch in (1, 2, 3):
         result = next(run)
@@ -145,7 +168,7 @@ def test_results_are_yielded_after_each_epoch():
 @pytest.mark.parametrize("validation", [None, sides(0)], ids=["none", "empty"])
 def test_without_validation_its_scores_are_none(validation):
     trainer, (images, labels) = make_trainer(), sides(20)
-    result = next(trainer.fit(images, labels, epochs=1, validation=validation))
+    (result,) = trainer.fit(images, labels, epochs=1, validation=validation)
     assert result.validation_loss is result.validation_accuracy is None
 
 
@@ -153,7 +176,7 @@ def test_validation_does_not_change_the_network():
     states = []
     for validation in (None, sides(30, seed=1)):
         trainer, (images, labels) = make_trainer(), sides(40)
-        list(trainer.fit(images, labels, epochs=2, validation=validation))
+        trainer.fit(images, labels, epochs=2, validation=validation)
         states.append(trainer.model.state_dict())
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -257,7 +280,7 @@ def weighted_run(rank=None):
     trainer = Trainer(model, SGD(model.parameters(), lr=0.1), batch_size=8, seed=1)
     images, labels = sides(17)
     weights = np.arange(17) % 5
-    results = list(trainer.fit(images, labels, epochs=2, sample_weight=weights, validation=(images, labels)))
+    results = trainer.fit(images, labels, epochs=2, sample_weight=weights, validation=(images, labels))
     return results[-1], model
 
 
@@ -271,10 +294,10 @@ def test_several_ranks_weigh_as_one():
 
 def test_a_trainer_can_be_pickled_and_goes_on_to_the_same_bits():
     trainer, data = make_trainer(schedule=cosine(9), augment=Affine()), sides(40)
-    list(trainer.fit(*data, epochs=1))
+    trainer.fit(*data, epochs=1)
     copies = pickle.loads(pickle.dumps(trainer)), copy.deepcopy(trainer)
     for one in (trainer, *copies):
-        list(one.fit(*data, epochs=2))
+        one.fit(*data, epochs=2)
     for one in copies:
         assert one.history[-1].train_loss == trainer.history[-1].train_loss
         assert fingerprint(*one.model.state_dict().values()) == fingerprint(*trainer.model.state_dict().values())
@@ -511,7 +534,7 @@ def test_a_diverged_run_raises_with_an_explanation():
     with pytest.raises(
         TrainingDivergedError, match=r"the loss became (nan|inf) in epoch 1, step .*1e\+30.*smaller `lr`"
     ):
-        list(trainer.fit(images, labels, epochs=2))
+        trainer.fit(images, labels, epochs=2)
 
 
 def test_validation_detects_a_diverged_last_step():
@@ -519,7 +542,7 @@ def test_validation_detects_a_diverged_last_step():
     trainer.optimizer = SGD(trainer.model.parameters(), lr=1e38)
     words = r"the loss became (nan|inf) after epoch 1 .* first in the activations of \w+_1"
     with pytest.raises(TrainingDivergedError, match=words):
-        list(trainer.fit(images, labels, epochs=1, validation=(images, labels)))
+        trainer.fit(images, labels, epochs=1, validation=(images, labels))
 
 
 @pytest.mark.parametrize("bias", [float("nan"), float("inf")])
@@ -561,7 +584,7 @@ def test_progress_weighs_batches_by_their_size():
 def test_progress_is_called_after_every_step():
     trainer, (images, labels) = make_trainer(), sides(40)
     seen = []
-    list(trainer.fit(images, labels, epochs=2, progress=lambda p: seen.append((p.epoch, p.step, p.steps, p.seen))))
+    trainer.fit(images, labels, epochs=2, progress=lambda p: seen.append((p.epoch, p.step, p.steps, p.seen)))
     assert seen == [(epoch, step, 3, min(16 * step, 40)) for epoch in (1, 2) for step in (1, 2, 3)]
 
 
@@ -636,7 +659,7 @@ def test_invalid_examples_raise(change, message):
     """Also for validation, where no images at all mean no validation."""
     good, bad = sides(40), change(*sides(40))
     with pytest.raises(DataError, match=message):
-        list(make_trainer().fit(*bad, epochs=1))
+        make_trainer().fit(*bad, epochs=1)
     if len(bad[0]):
         with pytest.raises(DataError, match=message):
-            list(make_trainer().fit(*good, epochs=1, validation=bad))
+            make_trainer().fit(*good, epochs=1, validation=bad)

@@ -162,7 +162,7 @@ class TrainingRun:
     def train(self, stop: StopSignals) -> None:
         """Train all epochs, or the remaining epochs of a resumed run."""
         config, start = self.config, time.perf_counter()
-        results = self.trainer.fit(
+        results = self.trainer.epochs(
             *self.training,
             epochs=config.epochs,
             validation=self.validation,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
     from tinycnn.train.divergence import TrainingDivergedError
     from tinycnn.train.evaluation import Scores, evaluate, predict_logits
-    from tinycnn.train.history import EpochResult
+    from tinycnn.train.history import EpochResult, History
     from tinycnn.train.step import Batch, TrainingStep
     from tinycnn.train.trainer import Trainer
 
@@ -18,6 +18,7 @@ _MODULE_OF = {
     "Batch": "step",
     "Checkpoints": "checkpoint",
     "EpochResult": "history",
+    "History": "history",
     "Scores": "evaluation",
     "Trainer": "trainer",
     "TrainingDivergedError": "divergence",
@@ -31,6 +32,7 @@ __all__ = [
     "Batch",
     "Checkpoints",
     "EpochResult",
+    "History",
     "Scores",
     "Trainer",
     "TrainingDivergedError",

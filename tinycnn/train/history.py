@@ -1,14 +1,15 @@
-"""The results of a run so far: one `EpochResult` per finished epoch, and the `Progress` of the current epoch."""
+"""The results of a run so far: a `History` of one `EpochResult` per epoch, and the `Progress` of the current epoch."""
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.errors import SettingError, shortened
 from tinycnn.train.evaluation import Scores
 
 SHORTEST_S = 1e-9  # the resolution of the clock
@@ -25,6 +26,26 @@ class EpochResult:
     validation_accuracy: float | None
     epoch_s: float  # training only, excluding validation
     images_per_s: float
+
+
+class History(list[EpochResult]):
+    """The results of epochs: a list of `EpochResult`, and its columns by name."""
+
+    def column(self, name: str) -> list[Any]:
+        """One number of every epoch, such as ``history.column("validation_loss")``; SettingError for another name."""
+        names = [field.name for field in fields(EpochResult)]
+        if name not in names:
+            raise SettingError(f"a history has no column {shortened(name)}: choose one of {', '.join(names)}")
+        return [getattr(result, name) for result in self]
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """All columns by name, as ``pandas.DataFrame`` and ``json.dumps`` take them."""
+        return {field.name: self.column(field.name) for field in fields(EpochResult)}
+
+    @property
+    def best(self) -> EpochResult | None:
+        """The first epoch with the smallest validation loss; None without validation."""
+        return best(self)
 
 
 def epoch_result(epoch: int, train: Scores, validation: Scores | None, images: int, epoch_s: float) -> EpochResult:

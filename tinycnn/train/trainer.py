@@ -1,9 +1,10 @@
 """The training loop: each epoch takes its steps, and then validates the network.
 
-`Trainer.fit` is the loop over epochs, `Trainer.train_epoch` the loop over steps; ``step.py`` is the step itself. Pixels
-and labels are copied to the backend once (`StoredImages` part by part). Each epoch copies one shuffled list of indices
-to the backend and reads two numbers back: the loss and the correct predictions. `Trainer.state_dict` contains
-everything that a run needs to continue after any step with bit-identical results; a checkpoint is this state in a file.
+`Trainer.fit` trains. `Trainer.epochs` is the loop over epochs, `Trainer.train_epoch` the loop over steps, and
+``step.py`` the step itself. Pixels and labels are copied to the backend once (`StoredImages` part by part). Each epoch
+copies one shuffled list of indices to the backend and reads two numbers back: the loss and the correct predictions.
+`Trainer.state_dict` contains everything that a run needs to continue after any step with bit-identical results; a
+checkpoint is this state in a file.
 """
 
 import math
@@ -28,7 +29,7 @@ from tinycnn.train.checkpoint import Checkpoints
 from tinycnn.train.checkpoint_manager import CheckpointManager
 from tinycnn.train.divergence import DivergenceCheck, evaluate_finite
 from tinycnn.train.evaluation import Scores
-from tinycnn.train.history import EpochResult, Progress, epoch_result, stalled
+from tinycnn.train.history import EpochResult, History, Progress, epoch_result, stalled
 from tinycnn.train.identity import Examples, Weights, check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.step import StopRequest, TrainingStep, never
@@ -63,7 +64,7 @@ class Trainer:
         self.augment, self.fade, self.initial_weights = augment, fade, initial_weights
         self.label_smoothing = in_range("label_smoothing", label_smoothing, at_least=0, below=1)
         self.clip_norm = None if clip_norm is None else in_range("clip_norm", clip_norm, above=0)
-        self.history: list[EpochResult] = []
+        self.history = History()  # of all epochs, including those before the loaded checkpoint
         self.progress: Progress | None = None  # of the current epoch; None between two epochs
         self.epoch_s = 0.0  # seconds that the last epoch took
         self.spent_s = 0.0  # seconds of training before the loaded checkpoint
@@ -106,12 +107,12 @@ class Trainer:
         progress: Callable[[Progress], None] | None = None,
         checkpoints: Checkpoints | None = None,
         stop: Callable[[], bool] = never,
-    ) -> Iterator[EpochResult]:
+    ) -> History:
         """Train on uint8 ``images (M, H, W, C)`` and ``labels (M,)`` until the history contains ``epochs`` epochs.
 
-        Returns an iterator over the results of the epochs. Training only runs while it is iterated over: ``for result
-        in trainer.fit(...)``, or ``list(trainer.fit(...))``. Pixels are divided by 255, unless ``model.pixels`` is
-        ``0..255``. `StoredImages` remain on disk.
+        Returns the `History` of these epochs; ``self.history`` also contains those of earlier calls and of the
+        checkpoint that the run was resumed from. Pixels are divided by 255, unless ``model.pixels`` is ``0..255``.
+        `StoredImages` remain on disk.
 
         ``sample_weight (M,)`` weights the images: the training loss is ``Σ weight · cross-entropy / Σ weight`` over all
         of them, of which each batch computes its part; the accuracy counts each image once. ``validation_weight``
@@ -119,10 +120,44 @@ class Trainer:
 
         ``early_stopping=n`` ends the run when the validation loss has not improved for ``n`` epochs. ``progress`` is
         called after every step, and so is ``stop``: when it returns True, the state is saved to ``checkpoints`` and
-        TrainingStopped is raised. After an epoch, the state is saved when the next result is requested, so that it
-        includes changes made by the caller. Raises DataError for images that are not uint8 and for labels that are not
-        class indices, TrainingDivergedError when a number is no longer finite, SettingError for a setting out of its
-        range and when the checkpoint to resume from belongs to another run.
+        TrainingStopped is raised. Raises DataError for images that are not uint8 and for labels that are not class
+        indices, TrainingDivergedError when a number is no longer finite, SettingError for a setting out of its range
+        and when the checkpoint to resume from belongs to another run.
+        """
+        return History(
+            self.epochs(
+                images,
+                labels,
+                epochs=epochs,
+                validation=validation,
+                early_stopping=early_stopping,
+                sample_weight=sample_weight,
+                validation_weight=validation_weight,
+                progress=progress,
+                checkpoints=checkpoints,
+                stop=stop,
+            )
+        )
+
+    def epochs(
+        self,
+        images: Images,
+        labels: np.ndarray,
+        *,
+        epochs: int,
+        validation: Examples | None = None,
+        early_stopping: int | None = None,
+        sample_weight: np.ndarray | None = None,
+        validation_weight: np.ndarray | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        checkpoints: Checkpoints | None = None,
+        stop: Callable[[], bool] = never,
+    ) -> Iterator[EpochResult]:
+        """The epochs of ``fit``, one at a time: ``for result in trainer.epochs(images, labels, epochs=5)``.
+
+        Takes the arguments of ``fit``, and checks them at once. An epoch is trained when its result is requested, so
+        the body of the loop may change network, optimizer and trainer between two epochs. The state is saved when the
+        next result is requested, so that it includes these changes.
         """
         epochs = whole_number("epochs", epochs)
         _check_calls(validation, progress, checkpoints, stop)
@@ -242,7 +277,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.model.load_counters(state["counters"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.history = [EpochResult(**result) for result in state["history"]]
+        self.history = History(EpochResult(**result) for result in state["history"])
         self.progress = Progress.from_state(state["running"]) if state["running"] else None
         self.spent_s = sum(result.epoch_s for result in self.history)
         self.spent_s += self.progress.elapsed_s() if self.progress else 0
