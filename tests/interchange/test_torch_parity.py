@@ -207,6 +207,8 @@ def test_avg_pool2d(settings):
 
 
 WHOLE, SMOOTH = np.array([1, 0, 3, 1]), np.full((4, 5), 0.2)
+SOME, WEIGHTS = np.random.default_rng(5).uniform(size=(4, 5)), np.array([0.5, 2, 0, 1, 3])
+ROWS_OF_5 = SOME / SOME.sum(axis=1, keepdims=True)
 ROWS = {
     "relu": (ops.relu, F.relu),
     "softmax": (ops.softmax, lambda x: F.softmax(x, dim=-1)),
@@ -214,7 +216,26 @@ ROWS = {
     "labels": (lambda x: ops.softmax_cross_entropy(x, WHOLE), lambda x: F.cross_entropy(x, torch.tensor(WHOLE))),
     "smooth": (lambda x: ops.softmax_cross_entropy(x, SMOOTH), lambda x: F.cross_entropy(x, torch.tensor(SMOOTH))),
     "nll_loss": (lambda x: ops.nll_loss(x, WHOLE), lambda x: F.nll_loss(x, torch.tensor(WHOLE))),
+    "mse_loss": (lambda x: ops.mse_loss(x, SOME), lambda x: F.mse_loss(x, torch.tensor(SOME))),
+    "l1_loss": (lambda x: ops.l1_loss(x, SOME), lambda x: F.l1_loss(x, torch.tensor(SOME))),
 }
+bce = F.binary_cross_entropy_with_logits
+for _name, _t, _c in (("labels", SOME.round(), None), ("fractions", SOME, None), ("pos_weight", SOME, WEIGHTS)):
+    ROWS[f"bce, {_name}"] = (
+        lambda x, t=_t, c=_c: ops.binary_cross_entropy_with_logits(x, t, c),
+        lambda x, t=_t, c=_c: bce(x, torch.tensor(t), pos_weight=None if c is None else torch.tensor(c)),
+    )
+for _labels, _smoothing in ((WHOLE, 0.0), (WHOLE, 0.1), (ROWS_OF_5, 0.0), (ROWS_OF_5, 0.1)):
+    ROWS[f"class weights, {_labels.ndim}, {_smoothing}"] = (
+        lambda x, t=_labels, s=_smoothing: ops.softmax_cross_entropy(x, t, WEIGHTS, s),
+        lambda x, t=_labels, s=_smoothing: F.cross_entropy(
+            x, torch.tensor(t), torch.tensor(WEIGHTS), label_smoothing=s
+        ),
+    )
+    ROWS[f"smoothing, {_labels.ndim}, {_smoothing}"] = (
+        lambda x, t=_labels, s=_smoothing: ops.softmax_cross_entropy(x, t, label_smoothing=s),
+        lambda x, t=_labels, s=_smoothing: F.cross_entropy(x, torch.tensor(t), label_smoothing=s),
+    )
 
 
 @pytest.mark.parametrize(("ours", "theirs"), ROWS.values(), ids=ROWS)

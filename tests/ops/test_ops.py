@@ -276,6 +276,7 @@ def zeros(*shape):
 
 IMAGES, FILTERS, SCORES = zeros(2, 5, 6, 3), zeros(3, 3, 3, 4), zeros(2, 3)
 NUMBERS = np.ones(3, np.float32)
+FRACTIONS = np.full((2, 3), 0.5, np.float32)
 
 
 def norm(**settings):
@@ -373,6 +374,8 @@ ODD = [
     1j,
 ]
 RIGHT: dict[str, dict[str, Any]] = {
+    "binary_cross_entropy_with_logits": {"logits": SCORES, "targets": FRACTIONS, "pos_weight": NUMBERS,
+                                         "weights": [1, 2]},
     "avg_pool2d": {"x": IMAGES, "kernel_size": 1, "stride": 1, "padding": 0},
     "batch_norm": {"x": SCORES, "gamma": zeros(3), "beta": zeros(3), "running_mean": NUMBERS, "running_var": NUMBERS,
                    "momentum": 0.1, "eps": 1e-3},
@@ -380,12 +383,15 @@ RIGHT: dict[str, dict[str, Any]] = {
     "dense": {"x": SCORES, "weight": zeros(3, 2), "bias": zeros(2)},
     "dropout": {"x": SCORES, "p": 0.5, "key": (0, 1)},
     "flatten": {"x": SCORES},
+    "l1_loss": {"outputs": SCORES, "targets": FRACTIONS, "weights": [1, 2]},
     "log_softmax": {"x": SCORES},
     "max_pool2d": {"x": IMAGES, "kernel_size": 1, "stride": 1, "padding": 0},
+    "mse_loss": {"outputs": SCORES, "targets": FRACTIONS, "weights": [1, 2]},
     "nll_loss": {"log_probs": SCORES, "labels": [0, 1]},
     "relu": {"x": SCORES},
     "softmax": {"x": SCORES},
-    "softmax_cross_entropy": {"logits": SCORES, "labels": [0, 1]},
+    "softmax_cross_entropy": {"logits": SCORES, "labels": [0, 1], "class_weights": NUMBERS, "label_smoothing": 0.1,
+                              "weights": [1, 2]},
 }  # fmt: skip
 
 

@@ -12,19 +12,19 @@ and, with the factor 1/N of the mean,
     grad_logits = (p - target) / N
 
 This is the difference between predicted and true probabilities, divided by N. ``nll_loss`` is the same loss for a
-network that ends in ``log_softmax``; its gradient is ``-target / N``.
+network that ends in ``log_softmax``; its gradient is ``-target / N``, whatever the targets sum to. Labels with weights
+are such targets (``losses/labels.py``).
 """
 
 from typing import Any
 
-import numpy as np
-
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
-from tinycnn.errors import DataError, ShapeError
+from tinycnn.errors import in_range
 from tinycnn.ops.fused import FusedSoftmaxCrossEntropyFunction
 from tinycnn.ops.inputs import tensors
-from tinycnn.ops.softmax import log_softmax_rows
+from tinycnn.ops.losses.labels import as_targets, checked_labels, checked_weights, smoothed, weighted
+from tinycnn.ops.softmax import log_softmax, log_softmax_rows
 from tinycnn.tensor import Function, Tensor
 
 
@@ -59,56 +59,31 @@ def mean_cross_entropy(backend: Backend, log_p: Array, target: Array) -> Array:
     return -backend.sum(target * backend.xp.where(target != 0, log_p, 0)) / len(log_p)
 
 
-def as_targets(backend: Backend, labels: Array, logits: Array) -> Array:
-    """Integer labels ``(N,)`` or probabilities ``(N, K)`` → target rows ``(N, K)`` in the dtype of ``logits``."""
-    labels = backend.asarray(labels)
-    if labels.ndim == 1:
-        labels = labels[:, None] == backend.xp.arange(logits.shape[1])  # (N, K)
-    return labels.astype(logits.dtype)
-
-
-def softmax_cross_entropy(logits: Tensor, labels: Any) -> Tensor:
+def softmax_cross_entropy(
+    logits: Tensor, labels: Any, class_weights: Any = None, label_smoothing: float = 0.0, *, weights: Any = None
+) -> Tensor:
     """Mean cross-entropy in nats: ``logits (N, K)``, ``labels (N,)`` integers or ``(N, K)`` one-hot → a scalar.
 
-    A row of ``labels (N, K)`` may be any probability distribution (label smoothing). Raises ShapeError when the shapes
-    are incompatible, DataError when a label is out of range or a row does not sum to 1; the values of labels on a GPU
-    are not checked.
+    A row of ``labels (N, K)`` may be any probability distribution. ``label_smoothing``: the fraction of each label that
+    is spread over all classes. ``class_weights (K,)``: the mean counts each image as often as the class of its label
+    says. ``weights (N,)``: the factor of each image. Raises ShapeError when the shapes are incompatible, DataError when
+    a label is out of range or a row does not sum to 1; the values of labels on a GPU are not checked.
     """
+    op = "softmax_cross_entropy"
     (logits,) = tensors(logits)
-    labels = checked_labels("softmax_cross_entropy", logits, labels)
+    labels = checked_labels(op, logits, labels)
+    rows = smoothed(labels, logits.shape[1], in_range("label_smoothing", label_smoothing, at_least=0, below=1))
+    if class_weights is not None or weights is not None:
+        by_class = checked_weights(op, "class_weights", class_weights, logits.shape[1:], logits.dtype)
+        by_image = checked_weights(op, "weights", weights, logits.shape[:1], logits.dtype)
+        rows = weighted(as_targets(get_backend(), rows, logits.data), labels, by_class, by_image)
+        return NLLLossFunction(rows)(log_softmax(logits))
     if get_backend().fused.softmax_cross_entropy:
-        return FusedSoftmaxCrossEntropyFunction(labels)(logits)
-    return SoftmaxCrossEntropyFunction(labels)(logits)
+        return FusedSoftmaxCrossEntropyFunction(rows)(logits)
+    return SoftmaxCrossEntropyFunction(rows)(logits)
 
 
 def nll_loss(log_probs: Tensor, labels: Any) -> Tensor:
     """Mean negative log-likelihood of ``log_probs (N, K)``, with labels and errors as in ``softmax_cross_entropy``."""
     (log_probs,) = tensors(log_probs)
     return NLLLossFunction(checked_labels("nll_loss", log_probs, labels))(log_probs)
-
-
-def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
-    """``labels`` as an array; raises ShapeError or DataError unless they match ``scores (N, K)``."""
-    labels = labels.data if isinstance(labels, Tensor) else labels
-    try:
-        labels = labels if hasattr(labels, "shape") else np.asarray(labels)
-    except ValueError:
-        raise DataError(f"{op}: labels are rows of different lengths, expected (N,) or (N, K)") from None
-    if scores.ndim != 2 or 0 in scores.shape or labels.shape not in (scores.shape[:1], scores.shape):
-        raise ShapeError(
-            f"{op}: scores have shape {scores.shape} and labels {labels.shape}, expected scores (N, K) with "
-            "N and K >= 1 and labels (N,) or one-hot (N, K)"
-        )
-    if isinstance(labels, np.ndarray):
-        _check_label_values(op, labels, scores.shape[1])
-    return labels
-
-
-def _check_label_values(op: str, labels: np.ndarray, K: int) -> None:
-    if labels.ndim == 2:
-        if not (np.all(labels >= 0) and np.allclose(labels.sum(axis=1), 1, atol=1e-4)):
-            raise DataError(f"{op}: every row of labels must hold probabilities that sum to 1, such as a one-hot row")
-    elif labels.dtype.kind not in "iu":
-        raise DataError(f"{op}: labels are {labels.dtype}, expected integers from 0 to {K - 1}")
-    elif labels.min() < 0 or labels.max() >= K:
-        raise DataError(f"{op}: labels range from {labels.min()} to {labels.max()}, expected 0 to {K - 1}")

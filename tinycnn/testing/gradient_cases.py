@@ -18,6 +18,9 @@ from tinycnn.ops.batch_norm import BatchNormFunction, FixedBatchNormFunction
 from tinycnn.ops.conv2d import Conv2dFunction
 from tinycnn.ops.dense import DenseFunction
 from tinycnn.ops.dropout import DropoutFunction
+from tinycnn.ops.losses.binary_cross_entropy import BinaryCrossEntropyFunction
+from tinycnn.ops.losses.l1_loss import AbsoluteErrorFunction
+from tinycnn.ops.losses.mse_loss import SquaredErrorFunction
 from tinycnn.ops.max_pool2d import MaxPool2dFunction
 from tinycnn.ops.relu import ReLUFunction
 from tinycnn.ops.softmax import LogSoftmaxFunction, SoftmaxFunction
@@ -129,6 +132,35 @@ def softmax_cases() -> Iterator[Case]:
             yield Case(NLLLossFunction, f"{N}x{K}-{kind}", lambda x, labels=labels: ops.nll_loss(x, labels), ((N, K),))
 
 
+def loss_cases() -> Iterator[Case]:
+    """Losses of numbers and of several labels, with and without weights."""
+    pairs = ((SquaredErrorFunction, ops.mse_loss), (AbsoluteErrorFunction, ops.l1_loss))
+    for shape, (function, loss) in product([(1,), (5,), (3, 4), (2, 2, 3)], pairs):
+        yield Case(function, f"{shape}", loss, (shape, shape))
+        weights = np.arange(shape[0])
+        yield Case(function, f"{shape}-weights", lambda x, t, f=loss, w=weights: f(x, t, weights=w), (shape, shape))
+    for N, K in [(1, 1), (4, 3)]:
+        targets = np.random.default_rng(0).uniform(size=(N, K))
+        for kind, t in {"labels": targets.round(), "fractions": targets}.items():
+            for settings in ({}, {"pos_weight": np.arange(K) + 0.5, "weights": np.arange(N)}):
+                yield Case(
+                    BinaryCrossEntropyFunction, f"{N}x{K}-{kind}{'-weights' * bool(settings)}",
+                    lambda x, t=t, s=settings: ops.binary_cross_entropy_with_logits(x, t, **s), ((N, K),),
+                )  # fmt: skip
+    for smoothing, labels in product([0.0, 0.2], [np.array([2, 0, 1, 2]), np.eye(3)[[1, 1, 0, 2]]]):
+        by_class = {"class_weights": [0.5, 2, 0], "label_smoothing": smoothing}
+        for settings in (by_class, by_class | {"weights": [1, 0, 3, 0.5]}):
+            yield Case(
+                NLLLossFunction, f"{labels.ndim}-{settings}",
+                lambda x, t=labels, s=settings: ops.softmax_cross_entropy(x, t, **s), ((4, 3),),
+            )  # fmt: skip
+    for smoothing in (0.1, 0.9):
+        yield Case(
+            SoftmaxCrossEntropyFunction, f"smoothing {smoothing}",
+            lambda x, s=smoothing: ops.softmax_cross_entropy(x, [1, 0], label_smoothing=s), ((2, 3),),
+        )  # fmt: skip
+
+
 def batch_norm_cases() -> Iterator[Case]:
     """Batch norm of rows and images, in training and evaluation."""
     for shape, eps in product([(5, 1), (6, 3), (2, 3, 2), (3, 2, 3, 2)], [1e-3, 0.5]):
@@ -237,6 +269,7 @@ CASES = [
     *dense_cases(),
     *elementwise_cases(),
     *softmax_cases(),
+    *loss_cases(),
     *batch_norm_cases(),
     *arithmetic_cases(),
     *matmul_cases(),
