@@ -18,6 +18,7 @@ from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential, pixel_scale
+from tinycnn.train.objective import CLASSIFICATION, Objective
 from tinycnn.train.step import Batch
 
 T = TypeVar("T")
@@ -70,15 +71,14 @@ def check_images(images: Images, model: Sequential) -> None:
         raise DataError(f"images have shape {images.shape[1:]}: the network takes {model.input_shape}.")
 
 
-def check_examples(images: Images, labels: np.ndarray, model: Sequential) -> None:
+def check_examples(images: Images, labels: np.ndarray, model: Sequential, purpose: Objective = CLASSIFICATION) -> None:
     """Raise DataError unless ``model`` can learn from these images and labels."""
     check_images(images, model)
     if not isinstance(labels, np.ndarray):
         raise DataError(f"labels are a {type(labels).__name__}: expected a NumPy array.")
     if len(images) != len(labels):
         raise DataError(f"{len(images):,} images and {len(labels):,} labels: expected one label per image.")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"labels are {labels.dtype} {labels.shape}: expected integers (M,), not one-hot rows.")
+    purpose.check_labels(labels, model)
     if images.dtype != np.uint8 and pixel_scale(model) != 1:
         raise DataError(
             f"images are {images.dtype}, and would be divided by 255 like uint8: pass uint8, or a network that "

@@ -32,6 +32,7 @@ from tinycnn.errors import BackendError
 from tinycnn.optim import OPTIMIZERS
 from tinycnn.train.batches import Sampler
 from tinycnn.train.history import Progress
+from tinycnn.train.objective import CLASSIFICATION
 from tinycnn.train.step import Batch, TrainingStep, all_layers, dropout_layers
 
 STREAMED_IMAGES = "the images are streamed from disk"
@@ -85,6 +86,8 @@ def reason_not_recordable(step: TrainingStep, images: Array) -> str:
         return "several ranks share each batch"
     if step.weights is not None:
         return "the images have weights"
+    if step.objective is not CLASSIFICATION:
+        return f"the loss is {step.objective.name}, and a recorded step computes softmax_cross_entropy"
     layers = [type(layer) for layer in all_layers(step.model)]
     external = [layer.__name__ for layer in layers if not layer.__module__.startswith("tinycnn.")]
     if type(step.optimizer) not in OPTIMIZERS.values():

@@ -1,7 +1,9 @@
 """Loss and accuracy of a network on whole sets of images, in batches of bounded size."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -14,13 +16,14 @@ from tinycnn.errors import DataError
 from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.batches import check_examples, check_images
+from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
 
 EVALUATION_BATCH = 256  # images per batch; limits the memory use
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Mean loss in nats, and accuracy as a fraction, over a set of images."""
+    """Mean loss, and accuracy as a fraction, over a set of images; NaN for a loss without an accuracy, as mse_loss."""
 
     loss: float
     accuracy: float
@@ -31,13 +34,18 @@ def predict_logits(model: Sequential, images: Images) -> np.ndarray:
 
     Raises DataError for images that the network does not take.
     """
+    return predict_for(CLASSIFICATION, model, images)
+
+
+def predict_for(purpose: Objective, model: Sequential, images: Images) -> np.ndarray:
+    """What the loss of ``purpose`` is computed from, for uint8 ``images (M, H, W, C)`` → ``(M, ...)`` on the host."""
     check_images(images, model)
     backend, was_training = get_backend(), model.training
     model.eval()
     try:
         with no_grad():
-            logits = [backend.to_host(model.logits(Tensor(x)).data) for x in pixel_batches(model, images)]
-            return np.concatenate(logits)  # (M, K)
+            batches = pixel_batches(model, images)
+            return np.concatenate([backend.to_host(purpose.outputs(model, Tensor(x)).data) for x in batches])  # (M, K)
     finally:
         model.train(was_training)
 
@@ -50,14 +58,23 @@ def pixel_batches(model: Sequential, images: Images) -> Iterator[Array]:
         yield backend.gather_images(batch, backend.xp.arange(len(batch)), scale, model.dtype)
 
 
-def evaluate(model: Sequential, images: Images, labels: np.ndarray, weights: np.ndarray | None = None) -> Scores:
-    """Mean loss in nats and accuracy of ``model`` on uint8 ``images (M, H, W, C)`` with ``labels (M,)``.
+def evaluate(
+    model: Sequential,
+    images: Images,
+    labels: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    loss: str | LossFunction | Objective = "softmax_cross_entropy",
+) -> Scores:
+    """Mean loss and accuracy of ``model`` on uint8 ``images (M, H, W, C)`` with ``labels (M,)``.
 
-    ``weights (M,)``: the factor of each image in both means; None if all count the same. Raises DataError for images
-    that the network does not take, and for labels that are not its classes.
+    ``loss``, and the labels that it takes: as in ``objective.py``. ``weights (M,)``: the factor of each image in both
+    means; None if all count the same. Raises DataError for images that the network does not take, and for labels that
+    the loss does not take.
     """
-    check_examples(images, labels, model)
-    return scores_of(predict_logits(model, images), labels, weights)
+    purpose = objective(loss)
+    check_examples(images, labels, model, purpose)
+    return scores_of(predict_for(purpose, model, images), labels, weights, purpose)
 
 
 def scores_over_ranks(scores: Callable[[slice], Scores], count: int) -> Scores:
@@ -73,15 +90,30 @@ def scores_over_ranks(scores: Callable[[slice], Scores], count: int) -> Scores:
     return Scores(*map(float, sums / count))
 
 
-def scores_of(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scores:
-    """Mean loss in nats and accuracy of ``logits (M, K)`` for ``labels (M,)``, all on the host."""
+def scores_of(
+    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, purpose: Objective = CLASSIFICATION
+) -> Scores:
+    """Mean loss and accuracy of ``logits (M, K)`` for ``labels (M,)``, all on the host, in float64."""
+    logits = logits.astype(np.float64)  # (M, K)
+    right = purpose.right(logits, labels)  # (M,)
+    accuracy = math.nan if right is None else float((right if weights is None else weights * right).mean())
+    loss = mean_cross_entropy if purpose is CLASSIFICATION else partial(mean_loss, purpose)
+    return Scores(loss(logits, labels, weights), accuracy)
+
+
+def mean_cross_entropy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None) -> float:
+    """The mean cross-entropy in nats of ``logits (M, K)`` for ``labels (M,)``, each times its weight."""
     if labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
         raise DataError(f"labels range from {labels.min()} to {labels.max()}: expected 0 to {logits.shape[1] - 1}.")
-    logits = logits.astype(np.float64)  # (M, K)
     top = logits.max(axis=1, keepdims=True)
     log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))  # (M,)
     cross_entropy = log_sum - logits[np.arange(len(labels)), labels]  # (M,)
-    correct = logits.argmax(axis=1) == labels  # (M,)
-    if weights is not None:
-        cross_entropy, correct = weights * cross_entropy, weights * correct
-    return Scores(float(cross_entropy.mean()), float(correct.mean()))
+    return float((cross_entropy if weights is None else weights * cross_entropy).mean())
+
+
+def mean_loss(purpose: Objective, outputs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None) -> float:
+    """The loss of ``purpose`` for all ``outputs (M, ...)`` together, computed by the backend."""
+    backend = get_backend()
+    settings = {} if weights is None else {"weights": backend.asarray(weights)}
+    with no_grad():
+        return purpose.loss(Tensor(backend.asarray(outputs)), backend.asarray(labels), **settings).item()

@@ -17,7 +17,10 @@ SHORTEST_S = 1e-9  # the resolution of the clock
 
 @dataclass(frozen=True)
 class EpochResult:
-    """The result of one epoch. ``train_*`` are running means over the epoch, during which the network changes."""
+    """The result of one epoch. ``train_*`` are running means over the epoch, during which the network changes.
+
+    An accuracy is NaN if the loss has none, as mse_loss.
+    """
 
     epoch: int
     train_loss: float

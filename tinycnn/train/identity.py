@@ -12,6 +12,7 @@ from tinycnn.errors import SettingError
 from tinycnn.layers import Sequential
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.batches import Sampler, shuffle_settings
+from tinycnn.train.objective import CLASSIFICATION
 from tinycnn.train.step import TrainingStep
 
 Examples = tuple[Images, np.ndarray]  # images (M, H, W, C), labels (M,)
@@ -47,6 +48,7 @@ def run_identity(
         "initial weights": initial_weights,
         "frozen": ", ".join(name for name, p in model.named_parameters() if not p.requires_grad) or None,
         "label smoothing": step.label_smoothing,
+        **({} if step.objective is CLASSIFICATION else {"loss": step.objective.name}),
         "clip norm": step.clip_norm,
         "early stopping": early_stopping,
         "training data": fingerprint(*training),

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tinycnn import ops
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.distributed.communicator import Communicator, get_communicator
@@ -18,6 +17,7 @@ from tinycnn.distributed.sharding import Shard, sharded_batch
 from tinycnn.layers import Dropout, Layer, Sequential, pixel_scale
 from tinycnn.optim import Optimizer, Rate, clip_gradients
 from tinycnn.tensor import Tensor
+from tinycnn.train.objective import LossFunction, Objective, objective
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Batch:
 
     images: Array  # (M, H, W, C) bytes: the data set, or the part of it that is in memory
     chosen: Array  # (N,) indices into images
-    labels: Array  # (N,) the classes of the chosen images
+    labels: Array  # (N,) the classes of the chosen images, or (N, ...) what else the loss takes
     maps: Array | None = None  # (N, 2, T) the coordinate maps of the augmentation, see `Backend.gather_warped`
     rates: Sequence[Rate] | None = None  # of this step, as `Optimizer.rates` returns them
     dropout_steps: Sequence[Any] | None = None  # the step number of the mask of each dropout layer
@@ -40,8 +40,8 @@ class Outputs(NamedTuple):
     """The results of forward and loss, for the n images of the batch that this rank computes."""
 
     loss: Array  # () the mean over n images
-    logits: Array  # (n, K)
-    labels: Array  # (n,)
+    logits: Array  # (n, K), or what else the loss is computed from, see `Objective.outputs`
+    labels: Array  # (n,), or (n, ...)
     shard: Shard  # the part of the batch that this rank computes
 
 
@@ -67,9 +67,9 @@ class StopRequest:
 class TrainingStep:
     """Trains ``model`` with ``optimizer`` on one batch each time it is called.
 
-    ``label_smoothing``: the fraction of each target that is spread over all classes. ``clip_norm``: the maximum
-    gradient norm of a step; None disables clipping. ``weights (M,)``: the factor of each image of the data set in the
-    loss, with a mean of 1; None if all count the same.
+    ``loss``: a name or a function, see ``objective.py``. ``label_smoothing``: the fraction of each target that is
+    spread over all classes. ``clip_norm``: the maximum gradient norm of a step; None disables clipping. ``weights
+    (M,)``: the factor of each image of the data set in the loss, with a mean of 1; None if all count the same.
     """
 
     def __init__(
@@ -77,22 +77,23 @@ class TrainingStep:
         model: Sequential,
         optimizer: Optimizer,
         *,
+        loss: str | LossFunction | Objective = "softmax_cross_entropy",
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
         stop_request: StopRequest | None = None,
         weights: Array | None = None,
     ) -> None:
-        self.model, self.optimizer = model, optimizer
+        self.model, self.optimizer, self.objective = model, optimizer, objective(loss)
         self.label_smoothing, self.clip_norm, self.weights = label_smoothing, clip_norm, weights
         self.stop_request = stop_request or StopRequest()
 
     def __call__(self, batch: Batch) -> tuple[Array, Array]:
-        """Take one step → mean loss ``()`` of the batch in nats, number of correct predictions ``()``.
+        """Take one step → mean loss ``()`` of the batch, number of correct predictions ``()``.
 
         Both stay on the backend, so that the host does not wait for a GPU.
         """
         outputs = self.forward_backward(batch)
-        loss, correct = self.sum_over_ranks(outputs, count_correct(outputs.logits, outputs.labels))
+        loss, correct = self.sum_over_ranks(outputs, self.objective.count_right(outputs.logits, outputs.labels))
         self.update(batch.rates)
         return loss, correct
 
@@ -101,8 +102,8 @@ class TrainingStep:
         with sharded_batch(len(batch.chosen)) as shard, dropout_steps(self.model, batch.dropout_steps):
             x = self.pixels(batch, shard.rows)  # (n, H, W, C)
             labels = batch.labels[shard.rows]  # (n,)
-            # The loss includes a final Softmax or LogSoftmax, so it is computed from the logits.
-            logits = self.model.logits(Tensor(x))  # (n, K)
+            # A cross-entropy includes a final Softmax or LogSoftmax, so it is computed from the logits.
+            logits = self.objective.outputs(self.model, Tensor(x))  # (n, K)
             weights = None if self.weights is None else self.weights[batch.chosen[shard.rows]]  # (n,)
             loss = self.loss(logits, labels, weights)  # ()
             self.optimizer.zero_grad()
@@ -118,12 +119,11 @@ class TrainingStep:
         return backend.gather_warped(batch.images, batch.chosen[rows], maps, scale, dtype)
 
     def loss(self, logits: Tensor, labels: Array, weights: Array | None = None) -> Tensor:
-        """Mean cross-entropy in nats of ``logits (n, K)`` for ``labels (n,)``, each times its weight → ``()``."""
+        """Mean loss of ``logits (n, K)`` for ``labels (n,)``, each times its weight → ``()``."""
         if not len(labels):  # the shard may be empty if the batch is small; sum and gradients are then 0
             return logits.sum()
-        if weights is not None:
-            return weighted_cross_entropy(logits, labels, weights, self.label_smoothing)
-        return ops.softmax_cross_entropy(logits, smooth_labels(labels, logits.shape[1], self.label_smoothing))
+        settings: dict[str, Any] = {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
+        return self.objective.loss(logits, labels, **settings | ({} if weights is None else {"weights": weights}))
 
     def sum_over_ranks(self, outputs: Outputs, correct: Array) -> tuple[Array, Array]:
         """Turn this rank's gradients, loss and correct predictions into those of the whole batch."""
@@ -143,31 +143,6 @@ class TrainingStep:
             self.optimizer.step()
         else:
             self.optimizer.move(rates)
-
-
-def weighted_cross_entropy(logits: Tensor, labels: Array, weights: Array, smoothing: float) -> Tensor:
-    """``1/n Σ_n weight[n] · cross-entropy[n]`` in nats, ``logits (n, K)``, ``labels`` and ``weights (n,)`` → ``()``."""
-    onehot = labels[:, None] == get_backend().xp.arange(logits.shape[1])  # (n, K)
-    target = smooth_labels(labels, logits.shape[1], smoothing) if smoothing else onehot  # (n, K)
-    factors = (target * (weights[:, None] / -len(labels))).astype(logits.dtype)  # (n, K)
-    return (ops.log_softmax(logits) * Tensor(factors)).sum()
-
-
-def smooth_labels(labels: Array, classes: int, smoothing: float) -> Array:
-    """Targets for ``labels (N,)`` → ``(N, K)``: ``1 - s`` for the true class plus ``s / K`` for every class.
-
-    Without smoothing, the labels themselves. Source: Szegedy et al., "Rethinking the Inception architecture", 2016.
-    """
-    if not smoothing:
-        return labels
-    onehot = labels[:, None] == get_backend().xp.arange(classes)  # (N, K)
-    return onehot * (1 - smoothing) + smoothing / classes
-
-
-def count_correct(logits: Array, labels: Array) -> Array:
-    """The number of rows of ``logits (N, K)`` with argmax ``labels (N,)`` → ``()``, on the backend."""
-    fused = get_backend().fused.count_correct
-    return fused(logits, labels) if fused else (logits.argmax(axis=1) == labels).sum()
 
 
 def all_reduce_gradients(ranks: Communicator, parameters: Iterable[Tensor], *numbers: Any) -> Array:
