@@ -22,7 +22,6 @@ from tinycnn.train.batches import normalised_weights
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
 from tinycnn.train.evaluation import EVALUATION_BATCH, Scores, evaluate, predict_logits
 from tinycnn.train.history import EpochResult, History, Progress
-from tinycnn.train.step import smooth_labels
 from tinycnn.train.trainer import Trainer
 from tinycnn.train.warm_up import warm_up
 
@@ -307,17 +306,6 @@ def test_a_trainer_can_be_pickled_and_goes_on_to_the_same_bits():
 def test_label_smoothing_out_of_range_raises(share):
     with pytest.raises(SettingError, match="label_smoothing"):
         make_trainer(label_smoothing=share)
-
-
-def test_smoothed_labels(backend):
-    labels = backend.asarray(np.array([1, 0]))
-
-    def smoothed(share, classes):
-        return backend.to_host(smooth_labels(labels, classes, share))
-
-    assert np.array_equal(smoothed(0.0, 2), [1, 0])
-    np.testing.assert_allclose(smoothed(0.2, 2), [[0.1, 0.9], [0.9, 0.1]])
-    np.testing.assert_allclose(smoothed(0.3, 3)[0], [0.1, 0.8, 0.1])
 
 
 def test_augmented_batches_differ_from_epoch_to_epoch_but_not_from_run_to_run(backend):

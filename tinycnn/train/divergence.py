@@ -23,6 +23,7 @@ from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.batches import Sampler, batches
 from tinycnn.train.evaluation import Scores, evaluate, pixel_batches, scores_over_ranks
 from tinycnn.train.history import Progress
+from tinycnn.train.objective import Objective
 from tinycnn.train.step import Batch, TrainingStep
 
 CHECK_EVERY = 500  # steps between checks; each check synchronises with the GPU
@@ -33,10 +34,11 @@ class TrainingDivergedError(TinyCNNError, ArithmeticError):
 
 
 class HasModelAndOptimizer(Protocol):
-    """The network and optimizer attributes that `TrainingStep` and `Trainer` share."""
+    """The network, optimizer and objective attributes that `TrainingStep` and `Trainer` share."""
 
     model: Sequential
     optimizer: Optimizer
+    objective: Objective
 
 
 def evaluate_finite(
@@ -46,7 +48,8 @@ def evaluate_finite(
     model, optimizer = trained.model, trained.optimizer
 
     def scores_of_part(part: slice) -> Scores:
-        return evaluate(model, images[part], labels[part], None if weights is None else weights[part])
+        part_weights = None if weights is None else weights[part]
+        return evaluate(model, images[part], labels[part], part_weights, loss=trained.objective)
 
     with np.errstate(all="ignore"):  # the error below replaces NumPy's warnings
         scores = scores_over_ranks(scores_of_part, len(labels))

@@ -32,6 +32,7 @@ from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import EpochResult, History, Progress, epoch_result, stalled
 from tinycnn.train.identity import Examples, Weights, check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
+from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
 from tinycnn.train.step import StopRequest, TrainingStep, never
 
 
@@ -39,7 +40,9 @@ class Trainer:
     """Trains ``model`` with ``optimizer`` on uint8 images, and stores everything that changes during a run.
 
     ``seed`` determines the order of the images. ``augment`` changes the images of each batch, with a strength that
-    ``fade`` reduces towards the end of the run. ``label_smoothing`` and ``clip_norm`` are passed to `TrainingStep`.
+    ``fade`` reduces towards the end of the run. ``loss``: a name in ``objective.py``, which lists the labels that each
+    loss takes, or a function ``(outputs, labels) → Tensor ()``. ``label_smoothing`` and ``clip_norm`` are passed to
+    `TrainingStep`.
     ``initial_weights`` is a fingerprint of the weights at the start, for a run whose ``seed`` does not determine them.
     ``capture``: on a GPU, record the steps and replay them (``capture.py``), with bit-identical results.
     """
@@ -53,6 +56,7 @@ class Trainer:
         seed: int = 0,
         augment: Augmentation | None = None,
         fade: Fade | None = None,
+        loss: str | LossFunction | Objective = "softmax_cross_entropy",
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
         initial_weights: str | None = None,
@@ -63,6 +67,9 @@ class Trainer:
         self.batch_size, self.seed = whole_number("batch_size", batch_size, at_least=1), whole_number("seed", seed)
         self.augment, self.fade, self.initial_weights = augment, fade, initial_weights
         self.label_smoothing = in_range("label_smoothing", label_smoothing, at_least=0, below=1)
+        self.objective = objective(loss)
+        if self.label_smoothing and self.objective is not CLASSIFICATION:
+            raise SettingError(f"`label_smoothing` is for softmax_cross_entropy, not for {self.objective.name}")
         self.clip_norm = None if clip_norm is None else in_range("clip_norm", clip_norm, above=0)
         self.history = History()  # of all epochs, including those before the loaded checkpoint
         self.progress: Progress | None = None  # of the current epoch; None between two epochs
@@ -78,6 +85,7 @@ class Trainer:
         return TrainingStep(
             self.model,
             self.optimizer,
+            loss=self.objective,
             label_smoothing=self.label_smoothing,
             clip_norm=self.clip_norm,
             stop_request=self.stop_request,
@@ -114,7 +122,7 @@ class Trainer:
         checkpoint that the run was resumed from. Pixels are divided by 255, unless ``model.pixels`` is ``0..255``.
         `StoredImages` remain on disk.
 
-        ``sample_weight (M,)`` weights the images: the training loss is ``Σ weight · cross-entropy / Σ weight`` over all
+        ``sample_weight (M,)`` weights the images: the training loss is ``Σ weight · loss / Σ weight`` over all
         of them, of which each batch computes its part; the accuracy counts each image once. ``validation_weight``
         weights loss and accuracy of the validation images.
 
@@ -164,7 +172,7 @@ class Trainer:
         validation = validation if validation and len(validation[0]) else None
         for examples in ((images, labels), validation):
             if examples:
-                check_examples(*examples, self.model)
+                check_examples(*examples, self.model, self.objective)
         if early_stopping is not None and not validation:
             raise SettingError("`early_stopping` compares validation losses: it requires validation images")
         if early_stopping is not None:
@@ -173,6 +181,9 @@ class Trainer:
             normalised_weights("sample_weight", sample_weight, images),
             normalised_weights("validation_weight", validation_weight, validation[0] if validation else images),
         )
+        for name, given in zip(("sample_weight", "validation_weight"), weights, strict=True):
+            if given is not None:
+                self.objective.check_weights(name)
         return self._epochs((images, labels), epochs, validation, early_stopping, weights, progress, checkpoints, stop)
 
     def _epochs(

@@ -37,7 +37,13 @@ def warm_up(trainer: Trainer, images: Images, labels: np.ndarray) -> float:
 def _run_every_kernel(trainer: Trainer, images: Images, labels: np.ndarray) -> None:
     """Two steps and a prediction with a copy of the network, on this rank only."""
     model, optimizer = copy.deepcopy((trainer.model, trainer.optimizer))  # together, because they share parameters
-    step = TrainingStep(model, optimizer, label_smoothing=trainer.label_smoothing, clip_norm=trainer.clip_norm)
+    step = TrainingStep(
+        model,
+        optimizer,
+        loss=trainer.objective,
+        label_smoothing=trainer.label_smoothing,
+        clip_norm=trainer.clip_norm,
+    )
     share = -(-trainer.batch_size // get_communicator().size)  # the largest shard of a batch
     sampler, capture = replace(trainer.sampler, batch_size=share), StepCapture(trainer.capture.enabled)
     some = slice(2 * share)  # one step to record, and one to replay
