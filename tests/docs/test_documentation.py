@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -116,23 +117,71 @@ def test_a_missing_file_or_option_would_be_noticed(tmp_path: Path) -> None:
         test_links_lead_somewhere(page)
 
 
+README = (ROOT / "README.md").read_text("utf-8")
+
+
 def test_the_two_commands_stand_on_top() -> None:
-    """The first trains, the second tests; `.ci/run` takes the second from there."""
-    first, second = (" ".join(words) for words in commands(ROOT / "README.md")[:2])
+    """A clone, then a training, then the tests; `.ci/run` takes the last from there."""
+    clone, first, second = (" ".join(words) for words in commands(ROOT / "README.md")[:3])
+    assert clone.startswith("git clone")
     assert first.endswith("examples/train_mnist.py")
     assert second.endswith("python scripts/check")
     assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
 
 
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 120
+
+
 def test_the_readme_tells_the_truth_about_the_minimal_example() -> None:
     lines = len((ROOT / "examples" / "minimal.py").read_text().splitlines())
-    (told,) = re.findall(r"minimal\.py` implements both in (\d+) lines", (ROOT / "README.md").read_text())
+    (told,) = re.findall(r"minimal\.py` implements the training loop itself in (\d+) lines", README)
     assert int(told) - 5 <= lines <= int(told)
+
+
+def test_the_speed_in_the_readme_is_the_one_that_was_measured() -> None:
+    """Its two bounds hold every ratio of a training step to PyTorch that the page of measurements lists."""
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    tables = re.findall(r"<!-- table (?:training|one_thread) -->\n(.*?)<!-- end", page, re.DOTALL)
+    ratios = [float(ratio) for table in tables for ratio in re.findall(r"\*\*(\d\.\d+)\*\*", table)]
+    (bounds,) = re.findall(r"\*\*(\d\.\d+) to (\d\.\d+)\*\* \| of PyTorch's time for a training step", README)
+    assert len(ratios) >= 10
+    assert float(bounds[0]) <= min(ratios) <= max(ratios) <= float(bounds[1])
+
+
+def test_the_accuracy_in_the_readme_is_that_of_its_picture() -> None:
+    figures = json.loads((ROOT / "docs" / "_static" / "run.json").read_text())
+    assert f"the loss of {figures['steps']} training steps" in README
+    assert "**99 %** | of MNIST's test images" in README
+    assert figures["accuracy"] >= 0.99
+    for theme in ("light", "dark"):
+        assert f"docs/_static/run_{theme}.png" in README
+
+
+def for_the_index() -> str:
+    """What the package index shows: the README, as the hook of the build changes it."""
+    spec = importlib.util.spec_from_file_location("readme_hook", ROOT / "scripts" / "readme_hook.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.without_relative_addresses(README)
+
+
+def test_the_package_index_gets_no_address_that_leads_nowhere() -> None:
+    """There, a relative link or picture would be one on the server of the index."""
+    page = for_the_index()
+    assert [link for link in LINK.findall(page) if not URL.match(link)] == []
+    assert "<picture" not in page
+    assert "src" not in page
+    assert "](" in README
+    assert "tinycnn train" in page
+    assert "twelve chapters with" in " ".join(page.split())
 
 
 def test_the_package_says_which_python_it_needs() -> None:
     assert sys.version_info >= (3, 11)
-    assert "Python 3.11 or newer" in (ROOT / "README.md").read_text()
+    assert "Python 3.11 or newer" in README
 
 
 # ------------------------------------------------------------------------------------------------------- the picture
