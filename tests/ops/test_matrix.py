@@ -18,6 +18,9 @@ import tinycnn
 from tests.support.backends import on_backends
 from tinycnn import Tensor, no_grad, ops
 from tinycnn.backends.base import Backend
+from tinycnn.ops.activations.leaky_relu import LeakyReLUFunction
+from tinycnn.ops.activations.sigmoid import SigmoidFunction
+from tinycnn.ops.activations.tanh import TanhFunction
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
 from tinycnn.ops.batch_norm import FixedBatchNormFunction
 from tinycnn.ops.conv2d import Conv2dFunction
@@ -36,7 +39,7 @@ DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}  # of the largest number in the result: sums are short here
 BATCHED = (  # the ops that work image by image, so that the first axis may have any length
     Conv2dFunction, MaxPool2dFunction, AvgPool2dFunction, DenseFunction, ReLUFunction, SoftmaxFunction,
-    LogSoftmaxFunction, FixedBatchNormFunction, DropoutFunction,
+    LogSoftmaxFunction, FixedBatchNormFunction, DropoutFunction, TanhFunction, SigmoidFunction, LeakyReLUFunction,
 )  # fmt: skip
 SPECIAL = {
     "NaN": [np.nan, 1, -2],

@@ -11,7 +11,7 @@ ONE, TWO = "(x, out=None, *, casting='same_kind', dtype=None)", "(x1, x2, out=No
 LIKE = "(a, dtype=None, order='K', subok=None, shape=None)"
 REDUCED = "(a, axis=None, dtype=None, out=None, keepdims=False)"
 FUNCTIONS = {
-    **dict.fromkeys(("abs", "exp", "isfinite", "isnan", "log", "log1p", "sign", "sqrt", "square"), ONE),
+    **dict.fromkeys(("abs", "exp", "isfinite", "isnan", "log", "log1p", "sign", "sqrt", "square", "tanh"), ONE),
     **dict.fromkeys(("maximum", "minimum", "multiply"), TWO),
     **dict.fromkeys(("empty_like", "ones_like", "zeros_like"), LIKE),
     **dict.fromkeys(("argmax", "mean", "sum"), REDUCED),

@@ -1,10 +1,12 @@
 """Layers, and ``Sequential``, which chains them into a network."""
 
 from tinycnn.layers.activations import LogSoftmax, ReLU, Softmax
-from tinycnn.layers.base import Layer, Shape, register_layer
+from tinycnn.layers.base import Layer, Shape, building, register_layer
 from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
 from tinycnn.layers.dropout import Dropout
+from tinycnn.layers.further.activations import LeakyReLU, Sigmoid, Tanh
+from tinycnn.layers.further.branches import Add, Concatenate, Identity, Multiply, Residual
 from tinycnn.layers.normalization import BatchNorm
 from tinycnn.layers.pixels import pixel_scale
 from tinycnn.layers.pooling import AvgPool2d, MaxPool2d
@@ -13,20 +15,29 @@ from tinycnn.layers.reshaping import Flatten
 from tinycnn.layers.sequential import Sequential
 
 __all__ = [
+    "Add",
     "AvgPool2d",
     "BatchNorm",
+    "Concatenate",
     "Conv2d",
     "Dense",
     "Dropout",
     "Flatten",
+    "Identity",
     "Layer",
+    "LeakyReLU",
     "LogSoftmax",
     "MaxPool2d",
+    "Multiply",
     "ReLU",
     "Rescaling",
+    "Residual",
     "Sequential",
     "Shape",
+    "Sigmoid",
     "Softmax",
+    "Tanh",
+    "building",
     "pixel_scale",
     "register_layer",
 ]

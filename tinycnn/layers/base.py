@@ -3,11 +3,14 @@
 A layer is built once, together with its network: ``build`` receives the shape of the input (without the batch axis),
 initialises the parameters, and returns the shape of the output. An invalid architecture therefore raises an error
 before training starts.
+
+A layer may contain others: ``self.conv = Conv2d(8)`` in its ``__init__`` is enough. They are built with it, and
+parameters, modes, freezing and files reach them under their names, as in ``conv.weight``.
 """
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from numbers import Integral
@@ -20,11 +23,13 @@ from tinycnn.backends.base import Array
 from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
-from tinycnn.tensor import Tensor
+from tinycnn.layers.initial_values import State, check_all_used, taken_by_layer, taken_value
+from tinycnn.tensor import Tensor, no_grad
 
 Shape = tuple[int, ...]
 LARGE = 1 << 28  # bytes; the free memory is checked before larger arrays are created
 _without_memory: ContextVar[bool] = ContextVar("without_memory", default=False)
+_build_at_call: ContextVar[Callable[["Layer", Shape], None] | None] = ContextVar("build_at_call", default=None)
 
 
 @contextmanager
@@ -41,10 +46,17 @@ class Layer:
     """Base class: parameters (trained), buffers (saved, not trained), ``training`` mode, and ``__init__`` arguments.
 
     A subclass stores its ``__init__`` arguments as attributes of the same names, and defines ``build`` and ``forward``.
+    Attributes that are layers are layers inside it.
+
+    ``torch_arrays`` states how PyTorch stores arrays that differ in name or layout, ``{"gamma": ("weight", None)}`` or
+    ``{"weight": ("weight", (3, 2, 0, 1))}``: the name there, and our axes in PyTorch's order (None: the same).
     """
 
     registry: ClassVar[dict[str, type["Layer"]]] = {}  # the layers that model files may contain
-    initial_values: dict[str, np.ndarray] | None = None  # by name; None: initialise randomly
+    torch_arrays: ClassVar[dict[str, tuple[str, tuple[int, ...] | None]]] = {}
+    writes_output: ClassVar[bool] = True  # False: the output is the input, or what a layer inside has written
+    initial_values: State | None = None  # by name; None: initialise randomly
+    input_shape: Shape  # both without N, set when the layer is built
     output_shape: Shape
 
     def __init__(self) -> None:
@@ -53,27 +65,78 @@ class Layer:
         self.training = True
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
-        """Create the parameters for ``input_shape`` (without N); returns the output shape (without N)."""
-        return input_shape
+        """Create the parameters for ``input_shape`` (without N); returns the output shape (without N).
+
+        By default, there are none, and the shape stays the same; a layer with others inside runs ``forward`` on one
+        image of zeros, in evaluation mode, and each inner layer is built at its first call.
+        """
+        if not self.sublayers():
+            return input_shape
+        training, not_built = self.training, {layer: name for name, layer in self.sublayers().items()}
+        with building(self, rng, dtype) as build_inner, no_grad(), np.errstate(all="ignore"):
+
+            def build_at_call(layer: Layer, shape: Shape) -> None:
+                if layer in not_built:
+                    del not_built[layer]
+                    build_inner(layer, shape)
+
+            token = _build_at_call.set(build_at_call)
+            try:
+                y = self.eval().forward(Tensor(np.zeros((1, *input_shape), dtype)))
+            finally:
+                _build_at_call.reset(token)
+                self.train(training)
+        for name in not_built.values():
+            raise SettingError(
+                f"{type(self).__name__}: forward does not call its layer {name}, so the shape of its input is unknown: "
+                "define build, or remove the layer"
+            )
+        return y.shape[1:]
 
     def forward(self, x: Tensor) -> Tensor:
         """``x (N, *input_shape)`` → ``(N, *output_shape)``; ``layer(x)`` calls it."""
         raise NotImplementedError
 
     def __call__(self, x: Tensor | Array) -> Tensor:
-        return self.forward(x if isinstance(x, Tensor) else Tensor(x))
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        build = _build_at_call.get()
+        if build:
+            build(self, x.shape[1:])
+        return self.forward(x)
+
+    def sublayers(self) -> dict[str, "Layer"]:
+        """The layers directly inside this one, by name: its attributes, and those in attributes that are lists.
+
+        ``self.conv`` is ``conv``, ``self.blocks[0]`` is ``blocks_1``.
+        """
+        found = dict(_layers_in(vars(self)))
+        return {name: layer for name, layer in found.items() if name == next(n for n in found if found[n] is layer)}
+
+    def all_layers(self) -> Iterator[tuple[str, "Layer"]]:
+        """Every layer inside this one, at any depth, by its full name: ``residual_1``, ``residual_1.body``, …"""
+        for name, layer in self.sublayers().items():
+            yield name, layer
+            yield from ((f"{name}.{inner_name}", inner) for inner_name, inner in layer.all_layers())
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """The parameters, frozen ones included: ``("weight", tensor), ("bias", tensor)``."""
         yield from self.parameters_by_name.items()
+        for name, layer in self.sublayers().items():
+            yield from ((f"{name}.{local_name}", parameter) for local_name, parameter in layer.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
         """The arrays that are saved but not trained, such as the running statistics of batch norm."""
         yield from self.buffers_by_name.items()
+        for name, layer in self.sublayers().items():
+            yield from ((f"{name}.{local_name}", buffer) for local_name, buffer in layer.named_buffers())
 
     def counters(self) -> dict[str, int]:
-        """The integers, by name, that affect the next training step in addition to parameters and buffers."""
-        return {}
+        """The integers, by name, that affect the next training step in addition to parameters and buffers.
+
+        ``dropout_1.step`` is one. Checkpoints store them, model files do not.
+        """
+        found = ((name, layer.counters()) for name, layer in self.sublayers().items())
+        return {f"{name}.{local_name}": value for name, counters in found for local_name, value in counters.items()}
 
     def load_counters(self, counters: dict[str, int]) -> None:
         """Restore the result of ``counters()``; raises SettingError for unexpected names or invalid values."""
@@ -82,6 +145,8 @@ class Layer:
             raise SettingError(f"load_counters: expected a dictionary, got a {type(counters).__name__}")
         if names != counters.keys() or not all(type(value) is int and value >= 0 for value in counters.values()):
             raise SettingError(f"load_counters: expected integers named {sorted(names)}, got {counters}")
+        for name, layer in self.sublayers().items():
+            layer.load_counters({local_name: counters[f"{name}.{local_name}"] for local_name in layer.counters()})
 
     def parameters(self) -> list[Tensor]:
         """All parameters, as an optimizer expects them; the optimizer skips the frozen ones."""
@@ -117,6 +182,8 @@ class Layer:
 
     def train(self, mode: bool = True) -> Self:
         """Training mode: dropout is active, batch norm uses the statistics of the batch."""
+        for layer in self.sublayers().values():
+            layer.train(mode)
         self.training = mode
         return self
 
@@ -130,8 +197,30 @@ class Layer:
             parameter.zero_grad()
 
     def settings(self) -> dict[str, Any]:
-        """The ``__init__`` arguments as plain numbers and strings, from which the layer can be recreated."""
+        """The ``__init__`` arguments, from which the layer can be recreated: numbers, strings, tuples and layers."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> Self:
+        """A new layer with these ``settings()``."""
+        return cls(**settings)
+
+    def flops(self, input_shape: Shape) -> int | None:
+        """Floating-point operations for one image, without those of the layers inside; None if they are unknown.
+
+        ``summary.py`` counts the layers of this package, a layer of your own defines this method.
+        """
+        return None
+
+    def onnx_nodes(self, graph: Any, name: str, x: str) -> str | None:
+        """Add the ONNX nodes of a layer of your own, and return the name of their result; None: there are none.
+
+        ``x`` is the name of the input; images are ``(N, C, H, W)`` in the file. ``graph.add("Softplus", name, [x])``
+        adds a node and returns ``name``, ``graph.constant(f"{name}.weight", array)`` adds an array and returns its
+        name, ``graph.add_layer(f"{name}.conv", self.conv, x)`` adds an inner layer. ``graph.shape`` is the input shape,
+        channels last, without N.
+        """
+        return None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"
@@ -166,18 +255,45 @@ class Layer:
                 f"{type(self).__name__}: the {name} {shape} takes {needed / 2**30:.1f} GiB while it is made, and less "
                 "is free: use smaller images, or layers with fewer outputs"
             )
-        values = initialize(shape, rng) if given is None else _checked_values(given, name, shape, dtype)
+        values = initialize(shape, rng) if given is None else taken_value(given, name, shape, dtype)
         return get_backend().asarray(np.array(values, dtype, order="C"))
 
 
-def _checked_values(given: dict[str, np.ndarray], name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
-    """The values of ``name``, removed from ``given``; raises ShapeError unless they have ``shape`` and ``dtype``."""
-    if name not in given:
-        raise ShapeError(f"{name} is missing")
-    values = given.pop(name)
-    if (values.shape, values.dtype) != (shape, dtype):
-        raise ShapeError(f"{name} is {values.dtype} {values.shape}, the settings require {dtype} {shape}")
-    return values
+def _layers_in(attributes: dict[str, Any]) -> Iterator[tuple[str, Layer]]:
+    """The layers among the attributes of a layer, and in lists, tuples and dictionaries of layers, with their names."""
+    for name, value in attributes.items():
+        if isinstance(value, Layer):
+            yield name, value
+        elif isinstance(value, list | tuple) and all(isinstance(one, Layer) for one in value):
+            yield from ((f"{name}_{number}", layer) for number, layer in enumerate(value, start=1))
+        elif isinstance(value, dict) and all(isinstance(one, Layer) for one in value.values()):
+            yield from ((f"{name}_{key}", layer) for key, layer in value.items())
+
+
+@contextmanager
+def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterator[Callable[[Layer, Shape], Shape]]:
+    """Build the layers inside ``outer``; for its ``build`` method.
+
+    Inside ``with building(self, rng, dtype) as build_inner``, ``build_inner(layer, input_shape)`` builds one of them
+    and returns its output shape. Raises ShapeError, naming the layer, if it does not fit, and after the block for
+    initial values that no layer has used.
+    """
+    names = {layer: name for name, layer in outer.sublayers().items()}
+    given = None if outer.initial_values is None else taken_by_layer(outer.initial_values)
+
+    def build(layer: Layer, input_shape: Shape) -> Shape:
+        name = names[layer]
+        layer.initial_values = None if given is None else given.pop(name, {})
+        try:
+            layer.input_shape, layer.output_shape = input_shape, layer.build(input_shape, rng, dtype)
+            check_all_used(layer.initial_values)
+        except ShapeError as error:
+            raise ShapeError(f"layer {name} does not fit: {error}") from None
+        layer.initial_values = None
+        return layer.output_shape
+
+    yield build
+    check_all_used(given)
 
 
 class _NamedArrays(dict[str, Any]):

@@ -16,6 +16,8 @@ class Dropout(Layer):
     Raises SettingError for ``p`` outside [0, 1).
     """
 
+    writes_output = False
+
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
         self.p = in_range("Dropout: p", p, at_least=0, below=1)

@@ -22,13 +22,19 @@ def replace_head(
 ) -> Shape:
     """Replace the head with a new Dense layer of ``classes`` outputs; returns the new output shape.
 
-    All other layers keep their parameters; layers that have none are rebuilt, so dropout draws new masks. Raises
+    All other layers keep their parameters; layers that have none are rebuilt, so dropout draws new masks, also inside
+    of others. Raises
     SettingError when there is no head, or ``classes`` is not a positive integer.
     """
     name = head_name(layers)
     layers[name] = type(layers[name])(**layers[name].settings() | {"units": classes})
     shape = input_shape
     for layer in layers.values():
-        shape = layer.output_shape if layer.parameters() else layer.build(shape, rng, dtype)
-        layer.output_shape = shape
+        if layer.parameters():
+            for _, inner in layer.all_layers():
+                if not inner.sublayers() and not inner.parameters():
+                    inner.build(inner.input_shape, rng, dtype)
+        else:
+            layer.input_shape, layer.output_shape = shape, layer.build(shape, rng, dtype)
+        shape = layer.output_shape
     return shape

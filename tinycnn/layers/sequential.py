@@ -6,20 +6,20 @@ in order. Other features of a network are in separate files: ``fusion.py``, ``fr
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from numbers import Integral
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from tinycnn.backends import get_backend
-from tinycnn.backends.base import Array
 from tinycnn.errors import DtypeError, SettingError, ShapeError, shortened, whole_number
 from tinycnn.layers import fusion
 from tinycnn.layers.activations import LogSoftmax, Softmax
-from tinycnn.layers.base import Layer, Shape
+from tinycnn.layers.base import Layer, Shape, building
 from tinycnn.layers.freezing import freeze_only
 from tinycnn.layers.heads import head_name, replace_head
+from tinycnn.layers.initial_values import check_all_used
 from tinycnn.layers.metadata import (
     Metadata,
     checked_class_names,
@@ -29,9 +29,13 @@ from tinycnn.layers.metadata import (
     default_pictures,
     default_pixels,
 )
-from tinycnn.layers.state import by_layer, check_all_used, checked_state, copied_state, load_state
+from tinycnn.layers.state import checked_state, copied_state, load_state
 from tinycnn.layers.summary import summary
 from tinycnn.tensor import Tensor
+
+
+class NotBuiltError(SettingError, AttributeError):
+    """A network that is not built has no shapes yet."""
 
 
 class Sequential(Layer):
@@ -42,12 +46,17 @@ class Sequential(Layer):
     runs every layer separately (see ``fusion.py``). ``state`` provides the initial values instead of random ones; it
     must have exactly the names, shapes and dtypes that ``state_dict`` returns. Raises ShapeError, naming the layer,
     when the layers are incompatible.
+
+    Without ``input_shape``, the network is a part of a layer or of another network, which builds it: ``seed``,
+    ``dtype`` and ``state`` are then those of the outer one.
     """
+
+    writes_output = False
 
     def __init__(
         self,
         *layers: Layer,
-        input_shape: Shape,
+        input_shape: Shape | None = None,
         seed: int = 0,
         dtype: Any = np.float32,
         fuse: bool = True,
@@ -55,30 +64,57 @@ class Sequential(Layer):
     ) -> None:
         super().__init__()
         self.fuse = fuse
-        self.input_shape, self.dtype = _checked_shape(input_shape), _checked_dtype(dtype)
         self.layers = dict(zip(layer_names(layers), layers, strict=True))
-        self.output_shape = self._build(np.random.default_rng(whole_number("seed", seed)), state)
         self._plan, self._metadata = fusion.PlanCache(), Metadata()
+        if not fuse:
+            for inner in (inner for _, inner in self.all_layers() if isinstance(inner, Sequential)):
+                inner.fuse = False
+        self.is_part = input_shape is None  # of a layer or network, which builds it
+        if input_shape is not None:
+            self.input_shape, self.dtype = _checked_shape(input_shape), _checked_dtype(dtype)
+            self.initial_values = None if state is None else checked_state(state)
+            self.output_shape = self._build(np.random.default_rng(whole_number("seed", seed)))
+            check_all_used(self.initial_values)
+            self.initial_values = None
+        elif state is not None:
+            raise SettingError("Sequential: `state` needs `input_shape`, the shape of one image (H, W, C)")
 
-    def _build(self, rng: np.random.Generator, given: dict[str, np.ndarray] | None) -> Shape:
+    def sublayers(self) -> dict[str, Layer]:
+        return self.layers
+
+    def flops(self, input_shape: Shape) -> int:
+        return 0  # beside those of its layers
+
+    def _build(self, rng: np.random.Generator) -> Shape:
         """Build every layer for the output shape of the previous layer; returns the last output shape."""
-        shape, given_by_layer = self.input_shape, None if given is None else by_layer(checked_state(given))
-        for name, layer in self.layers.items():
-            layer.initial_values = None if given_by_layer is None else given_by_layer.pop(name, {})
-            try:
-                shape = layer.output_shape = layer.build(shape, rng, self.dtype)
-                check_all_used(layer.initial_values)
-            except ShapeError as error:
-                raise ShapeError(f"layer {name} does not fit: {error}") from None
-            layer.initial_values = None
-        check_all_used(given_by_layer)
+        shape = self.input_shape
+        with building(self, rng, self.dtype) as build_inner:
+            for layer in self.layers.values():
+                shape = build_inner(layer, shape)
         return shape
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
-        """Check that this network, already built, can be a layer of another one; raises ShapeError if not."""
-        if (input_shape, dtype) != (self.input_shape, self.dtype):
+        """Build a network without an input shape; one that has its own must be for the same images and dtype.
+
+        Raises ShapeError if it is not.
+        """
+        if not self.is_part and (input_shape, dtype) != (self.input_shape, self.dtype):
             raise ShapeError(f"it was built for {self.dtype} {self.input_shape}, but receives {dtype} {input_shape}")
+        if self.is_part or self.initial_values:
+            self.input_shape, self.dtype = input_shape, dtype
+            self.output_shape = self._build(rng)
         return self.output_shape
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for an attribute that is missing: the shapes and the dtype of a part that is not built."""
+            if name in ("input_shape", "output_shape", "dtype"):
+                raise NotBuiltError(
+                    "Sequential without `input_shape` is a part of another network: give `input_shape=(H, W, C)`, the "
+                    "shape of one image, or put it into a network that has one"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def forward(self, x: Tensor) -> Tensor:
         """``x (N, *input_shape)`` → ``(N, *output_shape)``."""
@@ -103,20 +139,6 @@ class Sequential(Layer):
             x = step(x)
         return x
 
-    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        for name, layer in self.layers.items():
-            yield from ((f"{name}.{local_name}", parameter) for local_name, parameter in layer.named_parameters())
-
-    def named_buffers(self) -> Iterator[tuple[str, Array]]:
-        for name, layer in self.layers.items():
-            yield from ((f"{name}.{local_name}", buffer) for local_name, buffer in layer.named_buffers())
-
-    def train(self, mode: bool = True) -> Self:
-        for layer in self.layers.values():
-            layer.train(mode)
-        self.training = mode
-        return self
-
     # ------------------------------------------------------------------------------------------------- saved state
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -129,16 +151,6 @@ class Sequential(Layer):
         Always raises ShapeError for a different shape or dtype. Nothing is changed when an error is raised.
         """
         load_state(self, state, strict)
-
-    def counters(self) -> dict[str, int]:
-        """The counters of all layers, such as ``dropout_1.step``: checkpoints store them, model files do not."""
-        found = ((name, layer.counters()) for name, layer in self.layers.items())
-        return {f"{name}.{local_name}": value for name, counters in found for local_name, value in counters.items()}
-
-    def load_counters(self, counters: dict[str, int]) -> None:
-        super().load_counters(counters)
-        for name, layer in self.layers.items():
-            layer.load_counters({local_name: counters[f"{name}.{local_name}"] for local_name in layer.counters()})
 
     # -------------------------------------------------------------------------------------------- transfer learning
 
@@ -213,7 +225,8 @@ class Sequential(Layer):
     # ------------------------------------------------------------------------------------------------------ display
 
     def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers.values()))}, input_shape={self.input_shape})"
+        shape = [] if self.is_part else [f"input_shape={self.input_shape}"]
+        return f"Sequential({', '.join([*map(repr, self.layers.values()), *shape])})"
 
     def parameter_count(self) -> int:
         """The total number of parameter values, including frozen ones."""
@@ -225,13 +238,17 @@ class Sequential(Layer):
         return summary(self.layers, self.input_shape, self.dtype, buffers)
 
 
-def layer_names(layers: tuple[Layer, ...]) -> list[str]:
-    """``conv2d_1, relu_1, conv2d_2, …``: the class of each layer and its number within the class."""
+def layer_names(layers: tuple[Layer, ...], kind: str = "Sequential") -> list[str]:
+    """``conv2d_1, relu_1, conv2d_2, …``: the class of each layer and its number within the class.
+
+    ``kind``: the class that contains the layers, for messages.
+    """
     for layer in layers:
         if not isinstance(layer, Layer):
-            raise SettingError(f"Sequential takes layers such as Conv2d(32), got {shortened(layer)}")
-    if not layers or len(set(layers)) < len(layers):
-        raise SettingError(f"Sequential takes at least one layer, and no layer twice, got {list(layers)}")
+            raise SettingError(f"{kind} takes layers such as Conv2d(32), got {shortened(layer)}")
+    everything = [*layers, *(inner for layer in layers for _, inner in layer.all_layers())]
+    if not layers or len(set(everything)) < len(everything):
+        raise SettingError(f"{kind} takes at least one layer, and no layer twice, got {shortened(list(layers))}")
     seen: dict[str, int] = {}
     names = []
     for kind in (type(layer).__name__.lower() for layer in layers):

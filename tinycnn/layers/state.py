@@ -9,8 +9,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import SettingError, ShapeError, checked_bool, shortened
 from tinycnn.layers.base import Layer
-
-State = dict[str, np.ndarray]
+from tinycnn.layers.initial_values import State
 
 
 def arrays_by_name(layer: Layer) -> dict[str, Array]:
@@ -56,18 +55,3 @@ def _check_same(name: str, value: np.ndarray, target: Array) -> None:
         raise ShapeError(
             f"load_state_dict: {name} is {value.dtype} {value.shape}, the network has {target.dtype} {target.shape}"
         )
-
-
-def by_layer(state: State) -> dict[str, State]:
-    """``{"dense_1.weight": array}`` → ``{"dense_1": {"weight": array}}``."""
-    parts: dict[str, State] = {}
-    for name, array in state.items():
-        layer, _, local_name = name.partition(".")
-        parts.setdefault(layer, {})[local_name] = array
-    return parts
-
-
-def check_all_used(given: dict[str, Any] | None) -> None:
-    """Raise ShapeError if ``given`` is not empty: values are removed from it when they are used."""
-    if given:
-        raise ShapeError(f"unknown names: {', '.join(map(repr, sorted(given)))[:200]}")

@@ -15,6 +15,7 @@ from tinycnn.layers.base import Layer, Shape
 from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
 from tinycnn.layers.dropout import Dropout
+from tinycnn.layers.further.activations import LeakyReLU, Sigmoid, Tanh
 from tinycnn.layers.normalization import BatchNorm
 from tinycnn.layers.pooling import AvgPool2d, MaxPool2d
 from tinycnn.layers.rescaling import Rescaling
@@ -37,15 +38,28 @@ def costs(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype) -> l
     found = []
     for name, layer in layers.items():
         count = sum(parameter.data.size for parameter in layer.parameters())
-        values = 0 if isinstance(layer, Flatten | Dropout) else prod(layer.output_shape)  # these two return their input
+        values = _values(layer)
         label = " ".join(filter(None, [name, _settings(layer), "(frozen)" if layer.frozen else ""]))
         found.append(Cost(label, layer.output_shape, count, flops(layer, input_shape), values * dtype.itemsize))
         input_shape = layer.output_shape
     return found
 
 
+def _values(layer: Layer) -> int:
+    """The numbers that ``layer`` writes for one image, those of the layers inside it included."""
+    own = prod(layer.output_shape) if layer.writes_output else 0
+    return own + sum(_values(inner) for inner in layer.sublayers().values())
+
+
 def flops(layer: Layer, input_shape: Shape) -> int | None:
     """Floating-point operations of ``layer`` for one image; None for a class that is not listed here."""
+    own = _own_flops(layer, input_shape)
+    inner = [flops(one, one.input_shape) for one in layer.sublayers().values()]
+    return None if own is None or None in inner else own + sum(count or 0 for count in inner)
+
+
+def _own_flops(layer: Layer, input_shape: Shape) -> int | None:
+    """Those of the layer itself, without the layers inside it."""
     outputs = prod(layer.output_shape)
     match layer:
         case Conv2d():
@@ -58,11 +72,15 @@ def flops(layer: Layer, input_shape: Shape) -> int | None:
             return 2 * outputs  # in evaluation mode, one multiplication and one addition per value
         case ReLU() | Rescaling():
             return outputs
+        case LeakyReLU():
+            return 2 * outputs  # comparison, product
+        case Tanh() | Sigmoid():
+            return 4 * outputs  # exponential, sum, quotient, and a difference or a sign
         case Softmax() | LogSoftmax():
             return 5 * outputs  # maximum, difference, exponential, sum, quotient
         case Flatten() | Dropout():
             return 0
-    return None
+    return layer.flops(input_shape)
 
 
 def summary(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype, buffers: int) -> str:

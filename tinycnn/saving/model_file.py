@@ -102,19 +102,34 @@ def architecture(model: Sequential) -> dict[str, Any]:
 
 
 def _describe_network(network: Sequential) -> dict[str, Any]:
-    layers = [_describe_layer(layer) for layer in network.layers.values()]
-    return {"input_shape": network.input_shape, "dtype": network.dtype.name, "layers": layers}
+    return {"input_shape": network.input_shape, "dtype": network.dtype.name, "layers": _describe_layers(network)}
+
+
+def _describe_layers(network: Sequential) -> list[dict[str, Any]]:
+    return [_describe_layer(layer) for layer in network.layers.values()]
 
 
 def _describe_layer(layer: Layer) -> dict[str, Any]:
     """Kind and settings of a layer; raises SettingError for an unregistered class, which ``load`` could not build."""
     kind = type(layer).__name__
     if type(layer) is Sequential:
-        return {"kind": NESTED, **_describe_network(layer)}
+        return {"kind": NESTED, **({"layers": _describe_layers(layer)} if layer.is_part else _describe_network(layer))}
     if kind not in Layer.registry:
         advice = "put @tinycnn.layers.register_layer above its class"
         raise SettingError(f"save: {kind} is not a registered layer, so load could not build it; {advice}")
-    return {"kind": kind, "settings": layer.settings()}
+    return {"kind": kind, "settings": {name: _describe_setting(value) for name, value in layer.settings().items()}}
+
+
+def _describe_setting(value: Any) -> Any:
+    """A setting as JSON: a layer, or a tuple of layers, becomes its description."""
+    match value:
+        case Sequential() if type(value) is Sequential:
+            return {"kind": NESTED, "layers": _describe_layers(value)}  # built by the layer that it is a setting of
+        case Layer():
+            return _describe_layer(value)
+        case tuple() | list():
+            return [_describe_setting(one) for one in value]
+    return value
 
 
 def build(text: str, source: str, arrays: dict[str, np.ndarray]) -> Sequential:
@@ -158,8 +173,8 @@ def _make_network(description: dict[str, Any], source: str, arrays: dict[str, np
     layers: list[Layer] = []
     nested = 0
     for entry in description["layers"]:
-        if entry["kind"] == NESTED:
-            nested += 1
+        nested += entry["kind"] == NESTED
+        if entry["kind"] == NESTED and "input_shape" in entry:
             layers.append(_make_network(entry, source, _take_below(f"{NESTED.lower()}_{nested}.", arrays)))
         else:
             layers.append(_make_layer(entry, source))
@@ -174,11 +189,20 @@ def _take_below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndar
 
 
 def _make_layer(entry: dict[str, Any], source: str) -> Layer:
+    if entry["kind"] == NESTED:
+        return Sequential(*(_make_layer(inner, source) for inner in entry["layers"]))
     if entry["kind"] not in Layer.registry:
         known = ", ".join(Layer.registry)
         raise FileFormatError(f"{source}: unknown layer {shortened(entry['kind'])}; the known layers are {known}")
-    settings = {name: tuple(v) if isinstance(v, list) else v for name, v in entry["settings"].items()}
-    return Layer.registry[entry["kind"]](**settings)
+    settings = {name: _make_setting(value, source) for name, value in entry["settings"].items()}
+    return Layer.registry[entry["kind"]].from_settings(settings)
+
+
+def _make_setting(value: Any, source: str) -> Any:
+    """A setting from JSON: a description of a layer becomes a layer, a list a tuple."""
+    if isinstance(value, dict) and "kind" in value:
+        return _make_layer(value, source)
+    return tuple(_make_setting(one, source) for one in value) if isinstance(value, list) else value
 
 
 def load_finite(path: str | os.PathLike[str]) -> Sequential:

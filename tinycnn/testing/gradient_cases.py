@@ -13,6 +13,9 @@ import numpy as np
 from tinycnn import ops, tensor
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import window_grid
+from tinycnn.ops.activations.leaky_relu import LeakyReLUFunction
+from tinycnn.ops.activations.sigmoid import SigmoidFunction
+from tinycnn.ops.activations.tanh import TanhFunction
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
 from tinycnn.ops.batch_norm import BatchNormFunction, FixedBatchNormFunction
 from tinycnn.ops.conv2d import Conv2dFunction
@@ -23,6 +26,7 @@ from tinycnn.ops.losses.l1_loss import AbsoluteErrorFunction
 from tinycnn.ops.losses.mse_loss import SquaredErrorFunction
 from tinycnn.ops.max_pool2d import MaxPool2dFunction
 from tinycnn.ops.relu import ReLUFunction
+from tinycnn.ops.shapes.concatenate import ConcatenateFunction
 from tinycnn.ops.softmax import LogSoftmaxFunction, SoftmaxFunction
 from tinycnn.ops.softmax_cross_entropy import NLLLossFunction, SoftmaxCrossEntropyFunction
 from tinycnn.tensor import Function, Tensor
@@ -113,6 +117,22 @@ def elementwise_cases() -> Iterator[Case]:
     for shape, p, key in product([(9,), (3, 4), (2, 3, 2, 2)], [0.2, 0.5, 0.9], [(0, 0), (2**62, 2**33)]):
         settings = {"p": p, "key": key}
         yield Case(DropoutFunction, f"{shape}-{settings}", lambda x, s=settings: ops.dropout(x, **s), (shape,))
+
+
+SMOOTH: dict[type[Function], Callable[..., Tensor]] = {TanhFunction: ops.tanh, SigmoidFunction: ops.sigmoid}
+WITH_KINKS: dict[type[Function], tuple[Callable[..., Tensor], list[dict]]] = {
+    LeakyReLUFunction: (ops.leaky_relu, [{}, {"slope": 0.2}, {"slope": 1.5}, {"slope": -0.5}])
+}
+
+
+def activation_cases() -> Iterator[Case]:
+    """Activations over shapes, on random numbers, and on whole numbers if they have kinks there."""
+    for shape, (function, call) in product([(), (7,), (2, 3, 2), (0, 3)], SMOOTH.items()):
+        yield Case(function, f"{shape}", call, (shape,))
+    for function, (call, settings) in WITH_KINKS.items():
+        for shape, setting, draw in product([(), (2, 3, 2), (0, 3)], settings, [normal, rounded]):
+            label = f"{shape}-{setting}-{draw.__name__}"
+            yield Case(function, label, lambda x, c=call, s=setting: c(x, **s), (shape,), draw)
 
 
 def softmax_cases() -> Iterator[Case]:
@@ -263,11 +283,21 @@ def shape_cases() -> Iterator[Case]:
     yield Case(tensor.Transpose, "one number", lambda x: x.T, ((),))
 
 
+def joining_cases() -> Iterator[Case]:
+    """Several tensors as one, along every axis."""
+    for axis in (0, 1, 2, -1):
+        shapes = tuple((*(2, 3, 2)[: axis % 3], size, *(2, 3, 2)[axis % 3 + 1 :]) for size in (2, 1, 3, 0))
+        yield Case(ConcatenateFunction, f"{axis}", lambda *x, a=axis: ops.concatenate(x, axis=a), shapes)
+    yield Case(ConcatenateFunction, "one", lambda x: ops.concatenate([x]), ((2, 3),))
+    yield Case(ConcatenateFunction, "one twice", lambda x: ops.concatenate([x, x], axis=1), ((2, 3),))
+
+
 CASES = [
     *conv2d_cases(),
     *pool_cases(),
     *dense_cases(),
     *elementwise_cases(),
+    *activation_cases(),
     *softmax_cases(),
     *loss_cases(),
     *batch_norm_cases(),
@@ -275,4 +305,5 @@ CASES = [
     *matmul_cases(),
     *reduction_cases(),
     *shape_cases(),
+    *joining_cases(),
 ]

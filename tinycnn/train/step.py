@@ -166,9 +166,8 @@ def all_reduce_gradients(ranks: Communicator, parameters: Iterable[Tensor], *num
 def all_layers(layer: Layer) -> Iterator[Layer]:
     """The layer itself and all layers inside it."""
     yield layer
-    if isinstance(layer, Sequential):
-        for inner in layer.layers.values():
-            yield from all_layers(inner)
+    for inner in layer.sublayers().values():
+        yield from all_layers(inner)
 
 
 def dropout_layers(model: Sequential) -> list[Dropout]:

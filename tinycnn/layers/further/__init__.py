@@ -1,0 +1,1 @@
+"""Layers that the five published networks do not need: branches, and activations beyond ReLU."""

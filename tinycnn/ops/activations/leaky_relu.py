@@ -1,0 +1,30 @@
+"""The leaky rectified linear unit of each element: y = x where x > 0, slope·x elsewhere.
+
+Its slope is 1 to the right of 0 and ``slope`` to the left, so ``grad_x = grad_y`` or ``slope · grad_y``. At ``x = 0``
+any number between them is a valid subgradient; tinycnn uses ``slope``, as other libraries do. NaN inputs give NaN
+outputs. Source: Maas, Hannun, Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+"""
+
+from tinycnn.backends.base import Array
+from tinycnn.errors import in_range
+from tinycnn.tensor import Function, Tensor
+
+
+class LeakyReLUFunction(Function):
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        return self.backend.xp.where(x > 0, x, x * self.slope)
+
+    def backward(self, grad_y: Array) -> Array:
+        return self.backend.xp.where(self.x > 0, grad_y, grad_y * self.slope)
+
+
+def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
+    """``x`` where ``x > 0``, ``slope·x`` elsewhere, any shape → the same shape.
+
+    Raises SettingError for a slope that is not a finite number.
+    """
+    return LeakyReLUFunction(in_range("leaky_relu: `slope`", slope))(x)

@@ -1,0 +1,1 @@
+"""Operations that move elements without computing, one file per operation and derivative."""
