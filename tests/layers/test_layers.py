@@ -699,7 +699,7 @@ def test_a_mean_without_the_padding(backend, kernel_size, stride, padding):
     """Against plain loops over the pixels that lie in the image."""
     x = np.random.default_rng(0).normal(size=(2, 7, 6, 3))
     network = Sequential(
-        AvgPool2d(kernel_size, stride, padding, count_padding=False), input_shape=x.shape[1:], dtype=np.float64
+        AvgPool2d(kernel_size, stride, padding, count_include_pad=False), input_shape=x.shape[1:], dtype=np.float64
     )
     layer = network.layers["avgpool2d_1"]
     y = network(backend.asarray(x)).numpy()
@@ -708,5 +708,5 @@ def test_a_mean_without_the_padding(backend, kernel_size, stride, padding):
         window = x[n, max(top, 0) : top + layer.kernel_size[0], max(left, 0) : left + layer.kernel_size[1], c]
         assert abs(y[n, i, j, c] - window.mean()) < 1e-12
     tinycnn.gradcheck(network, Tensor(backend.asarray(x[:1]), requires_grad=True), fast_mode=True)
-    with pytest.raises(SettingError, match=r"AvgPool2d\(count_padding=0\): expected True or False"):
-        AvgPool2d(3, 1, 1, count_padding=0)
+    with pytest.raises(SettingError, match=r"AvgPool2d\(count_include_pad=0\): expected True or False"):
+        AvgPool2d(3, 1, 1, count_include_pad=0)

@@ -9,7 +9,7 @@ from tinycnn.layers.further.activations import LeakyReLU, Sigmoid, Tanh
 from tinycnn.layers.further.branches import Add, Concatenate, Identity, Multiply, Residual
 from tinycnn.layers.normalization import BatchNorm
 from tinycnn.layers.pixels import pixel_scale
-from tinycnn.layers.pooling import AvgPool2d, MaxPool2d
+from tinycnn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
 from tinycnn.layers.rescaling import Rescaling
 from tinycnn.layers.reshaping import Flatten
 from tinycnn.layers.sequential import Sequential
@@ -23,6 +23,8 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAvgPool2d",
+    "GlobalMaxPool2d",
     "Identity",
     "Layer",
     "LeakyReLU",

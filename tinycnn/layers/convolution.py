@@ -1,11 +1,16 @@
 """The convolution layer."""
 
+from typing import Any
+
 import numpy as np
 
 from tinycnn import initializers, ops
-from tinycnn.backends.base import Pair, window_grid
+from tinycnn.backends.base import Pair
+from tinycnn.errors import SettingError
 from tinycnn.layers.base import Layer, Shape, checked_bool, checked_positive_int, register_layer
-from tinycnn.ops.windows import as_pair, check_window
+from tinycnn.ops.convolutions.checks import check_groups
+from tinycnn.ops.windows.checks import as_pair, check_window, grid_of, window_extent
+from tinycnn.ops.windows.padding import Padding, Pads, checked_padding
 from tinycnn.tensor import Tensor
 
 
@@ -13,8 +18,13 @@ from tinycnn.tensor import Tensor
 class Conv2d(Layer):
     """Convolve the image with learned filters: ``(H, W, C)`` → ``(OH, OW, filters)``. See ``ops/conv2d.py``.
 
-    Raises SettingError for settings out of range, ShapeError when the window does not fit into the image.
+    ``padding``: pixels at all sides, ``(PH, PW)``, ``((top, bottom), (left, right))``, ``"same"`` (as in Keras) or
+    ``"valid"``. ``dilation``: the distance between the pixels that a filter sees. ``groups``: into how many parts the
+    channels and the filters are divided; as many as there are channels is a depthwise convolution.
+    Raises SettingError for settings out of range, ShapeError when window or groups do not fit the image.
     """
+
+    pads: Pads  # the padding in pixels, known after ``build``
 
     def __init__(
         self,
@@ -22,7 +32,9 @@ class Conv2d(Layer):
         kernel_size: int | Pair = 3,
         *,
         stride: int | Pair = 1,
-        padding: int | Pair = 0,
+        padding: Padding = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
         bias: bool = True,
         initializer: str = "he_normal",
     ) -> None:
@@ -30,18 +42,25 @@ class Conv2d(Layer):
         self.filters = checked_positive_int("Conv2d", "filters", filters)
         self.kernel_size = as_pair(kernel_size, "kernel_size", minimum=1)
         self.stride = as_pair(stride, "stride", minimum=1)
-        self.padding = as_pair(padding, "padding", minimum=0)
+        self.padding = checked_padding(padding)
+        self.dilation = as_pair(dilation, "dilation", minimum=1)
+        self.groups = checked_positive_int("Conv2d", "groups", groups)
+        if self.filters % self.groups:
+            raise SettingError(f"Conv2d: {filters} `filters` cannot be divided into {groups} equal `groups`")
         self.bias, self.initializer = checked_bool("Conv2d", "bias", bias), initializer
         self._initialize = initializers.get(initializer)
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
-        check_window("Conv2d", (1, *input_shape), self.kernel_size, self.stride, self.padding)
-        weight_shape = (*self.kernel_size, input_shape[2], self.filters)  # (KH, KW, C, F)
+        extent = window_extent(self.kernel_size, self.dilation)
+        self.pads = check_window("Conv2d", (1, *input_shape), extent, self.stride, self.padding)
+        check_groups("Conv2d", self.groups, input_shape[2], self.filters)
+        weight_shape = (*self.kernel_size, input_shape[2] // self.groups, self.filters)  # (KH, KW, C/groups, F)
         self._add_parameter("weight", weight_shape, self._initialize, rng, dtype)
         if self.bias:
             self._add_parameter("bias", (self.filters,), initializers.zeros, rng, dtype)
-        return (*window_grid((1, *input_shape), self.kernel_size, self.stride, self.padding), self.filters)
+        return (*grid_of((1, *input_shape), extent, self.stride, self.pads), self.filters)
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.parameters_by_name["weight"], self.parameters_by_name.get("bias")
-        return ops.conv2d(x, weight, bias, stride=self.stride, padding=self.padding)
+        windows: dict[str, Any] = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+        return ops.conv2d(x, weight, bias, **windows, groups=self.groups)

@@ -23,6 +23,8 @@ from tinycnn.layers.pooling import MaxPool2d
 from tinycnn.ops.batch_norm import check_not_empty
 from tinycnn.ops.fused import FusedConvFunction, FusedConvNormFunction, FusedDenseFunction, FusedNormFunction
 from tinycnn.ops.running_statistics import update_statistics
+from tinycnn.ops.windows.edges import even_padding
+from tinycnn.ops.windows.padding import NO_PADS
 from tinycnn.tensor import Tensor
 
 Step = Callable[[Tensor], Tensor]
@@ -86,10 +88,12 @@ def _next_step(layers: list[Layer], active_rules: list[Rule]) -> tuple[Step, int
 def _can_be_fused(layer: Layer) -> bool:
     """Whether fused kernels support the settings of a layer."""
     match layer:
-        case Conv2d() | Dense():
+        case Conv2d():
+            return layer.bias and layer.groups == 1 and layer.dilation == (1, 1)
+        case Dense():
             return layer.bias
         case MaxPool2d():
-            return layer.padding == (0, 0) and layer.kernel_size[0] * layer.kernel_size[1] <= MAX_POOL_PIXELS
+            return layer.pads == NO_PADS and layer.kernel_size[0] * layer.kernel_size[1] <= MAX_POOL_PIXELS
         case BatchNorm():
             return len(layer.output_shape) == 3
     return True
@@ -99,7 +103,8 @@ def conv_step(conv: Conv2d, relu: ReLU | None = None, pool: MaxPool2d | None = N
     """Convolution, then ReLU and max-pool if given."""
 
     def step(x: Tensor) -> Tensor:
-        function = FusedConvFunction(conv.stride, conv.padding, relu is not None, _window(pool))
+        x, padding = even_padding(x, conv.pads)
+        function = FusedConvFunction(conv.stride, padding, relu is not None, _window(pool))
         return function(x, *conv.parameters())
 
     return step
@@ -125,7 +130,8 @@ def conv_norm_step(conv: Conv2d, relu: ReLU, norm: BatchNorm, pool: MaxPool2d | 
 
     def step(x: Tensor) -> Tensor:
         window = _window(pool) or NO_POOL
-        function = FusedConvNormFunction(conv.stride, conv.padding, *_statistics(norm), norm.eps, window)
+        x, padding = even_padding(x, conv.pads)
+        function = FusedConvNormFunction(conv.stride, padding, *_statistics(norm), norm.eps, window)
         return _with_statistics(norm, function, x, *conv.parameters(), *norm.parameters())
 
     return step

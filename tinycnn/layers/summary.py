@@ -17,7 +17,7 @@ from tinycnn.layers.dense import Dense
 from tinycnn.layers.dropout import Dropout
 from tinycnn.layers.further.activations import LeakyReLU, Sigmoid, Tanh
 from tinycnn.layers.normalization import BatchNorm
-from tinycnn.layers.pooling import AvgPool2d, MaxPool2d
+from tinycnn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
 from tinycnn.layers.rescaling import Rescaling
 from tinycnn.layers.reshaping import Flatten
 
@@ -63,11 +63,13 @@ def _own_flops(layer: Layer, input_shape: Shape) -> int | None:
     outputs = prod(layer.output_shape)
     match layer:
         case Conv2d():
-            return outputs * (2 * prod(layer.kernel_size) * input_shape[-1] + layer.bias)
+            return outputs * (2 * prod(layer.kernel_size) * input_shape[-1] // layer.groups + layer.bias)
         case Dense():
             return outputs * (2 * input_shape[-1] + layer.bias)
         case MaxPool2d() | AvgPool2d():
             return outputs * prod(layer.kernel_size)
+        case GlobalAvgPool2d() | GlobalMaxPool2d():
+            return prod(input_shape)
         case BatchNorm():
             return 2 * outputs  # in evaluation mode, one multiplication and one addition per value
         case ReLU() | Rescaling():

@@ -3,12 +3,16 @@
     y[n, oh, ow, c] = 1/(KH*KW) · Σ_{kh, kw}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
 
 The mean is linear and every pixel of a window has the same weight, so each pixel receives ``grad_y / (KH*KW)``.
-``col2im`` adds the gradients of a pixel that lies in several windows. Padding is zero and is included in the mean.
+``col2im`` adds the gradients of a pixel that lies in several windows. Padding is zero and is included in the mean. With
+``count_include_pad=False`` it is not: the mean is multiplied by ``KH*KW / (pixels of the image in the window)``.
 """
 
 from tinycnn.backends.base import Array, Pair, window_grid
 from tinycnn.ops.inputs import tensors
-from tinycnn.ops.windows import check_window, pool_window
+from tinycnn.ops.windows.checks import check_window, pool_window
+from tinycnn.ops.windows.counts import mean_of_counted
+from tinycnn.ops.windows.edges import even_padding
+from tinycnn.ops.windows.padding import NO_PADS, Padding, pads_for
 from tinycnn.tensor import Function, Tensor
 
 
@@ -32,13 +36,24 @@ class AvgPool2dFunction(Function):
 
 
 def avg_pool2d(
-    x: Tensor, *, kernel_size: int | Pair = 2, stride: int | Pair | None = None, padding: int | Pair = 0
+    x: Tensor,
+    *,
+    kernel_size: int | Pair = 2,
+    stride: int | Pair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Tensor:
     """The mean of each window: ``x (N, H, W, C)`` → ``(N, OH, OW, C)``; ``stride`` defaults to ``kernel_size``.
 
-    ``OH = (H + 2*PH - KH) // SH + 1``. Raises ShapeError when no window fits, SettingError for settings out of range.
+    ``OH``, ``padding`` and ``ceil_mode`` as in ``max_pool2d``. The mean includes the padding, as in PyTorch, unless
+    ``count_include_pad=False`` or, as in Keras, ``padding="same"``. What ``ceil_mode`` adds is never included.
+    Raises ShapeError when no window fits, SettingError for settings out of range.
     """
-    window = pool_window("avg_pool2d", kernel_size, stride, padding)
+    kernel_size, stride, given = pool_window("avg_pool2d", kernel_size, stride, padding)
     (x,) = tensors(x)
-    check_window("avg_pool2d", x.shape, *window)
-    return AvgPool2dFunction(*window)(x)
+    pads = check_window("avg_pool2d", x.shape, kernel_size, stride, given, ceil_mode)
+    shape, (evened, even) = x.shape, even_padding(x, pads)
+    y = AvgPool2dFunction(kernel_size, stride, even)(evened)  # (N, OH, OW, C)
+    counted = pads_for(given, shape, kernel_size, stride) if count_include_pad and given != "same" else NO_PADS
+    return y if counted == pads else mean_of_counted(y, shape, kernel_size, stride, pads, counted)  # (N, OH, OW, C)

@@ -18,9 +18,14 @@ layout, the axes of the images are never permuted, and ``.T`` of a matrix is a v
 """
 
 from tinycnn.backends.base import Array, Pair, window_grid
-from tinycnn.errors import ShapeError
+from tinycnn.ops.convolutions.checks import check_conv2d, checked_groups
+from tinycnn.ops.convolutions.depthwise import DepthwiseConv2dFunction
+from tinycnn.ops.convolutions.dilated import dilated
+from tinycnn.ops.convolutions.grouped import GroupedConv2dFunction
 from tinycnn.ops.inputs import tensors
-from tinycnn.ops.windows import as_pair, check_window
+from tinycnn.ops.windows.checks import as_pair, check_window, grid_of, window_extent
+from tinycnn.ops.windows.edges import add_edges, even_padding
+from tinycnn.ops.windows.padding import Padding, checked_padding
 from tinycnn.tensor import Function, Tensor
 
 
@@ -58,27 +63,35 @@ def conv2d(
     bias: Tensor | None = None,
     *,
     stride: int | Pair = 1,
-    padding: int | Pair = 0,
+    padding: Padding = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
 ) -> Tensor:
     """Convolve images with filters: ``x (N, H, W, C)``, ``weight (KH, KW, C, F)``, ``bias (F,)`` → ``(N, OH, OW, F)``.
 
-    ``OH = (H + 2*PH - KH) // SH + 1``; ``padding`` adds zeros around the image. Raises ShapeError when the shapes are
-    incompatible, SettingError for a stride below 1 or a negative padding.
+    ``OH = (H + 2*PH - KH) // SH + 1``; ``padding`` adds zeros around the image, in one of the forms that
+    ``ops/windows/padding.py`` lists. ``dilation``: the distance between the pixels that a filter sees. ``groups``: the
+    filters are divided among as many equal parts of the channels, so that ``weight`` is ``(KH, KW, C/groups, F)``.
+    Raises ShapeError when the shapes are incompatible, SettingError for settings out of range.
     """
-    stride, padding = as_pair(stride, "stride", minimum=1), as_pair(padding, "padding", minimum=0)
+    stride, dilation = as_pair(stride, "stride", minimum=1), as_pair(dilation, "dilation", minimum=1)
+    groups = checked_groups("conv2d", groups)
     x, weight, *biases = tensors(x, weight) if bias is None else tensors(x, weight, bias)
-    check_conv2d(x.shape, weight.shape, biases[0].shape if biases else None)
-    KH, KW, _, _ = weight.shape
-    check_window("conv2d", x.shape, (KH, KW), stride, padding)
-    return Conv2dFunction(stride, padding)(x, weight, *biases)
+    check_conv2d(x.shape, weight.shape, biases[0].shape if biases else None, groups)
+    extent = window_extent(weight.shape[:2], dilation)
+    pads = check_window("conv2d", x.shape, extent, stride, checked_padding(padding))
+    if dilation == (1, 1):
+        x, even = even_padding(x, pads)
+        return conv2d_function(stride, even, groups, x.shape[3])(x, weight, *biases)
+    convolve = conv2d_function((1, 1), (0, 0), groups, x.shape[3])
+    grid = grid_of(x.shape, extent, stride, pads)
+    return dilated(add_edges(x, pads), lambda x: convolve(x, weight, *biases), grid, stride, dilation)
 
 
-def check_conv2d(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None) -> None:
-    """Raise ShapeError unless the shapes of images, filters and bias are compatible."""
-    if len(x_shape) != 4 or len(weight_shape) != 4 or x_shape[3] != weight_shape[2] or 0 in weight_shape:
-        raise ShapeError(
-            f"conv2d: x has shape {x_shape} and weight {weight_shape}, expected x (N, H, W, C) and weight "
-            "(KH, KW, C, F) with the same number of channels C; images use the channels-last layout"
-        )
-    if bias_shape is not None and bias_shape != weight_shape[3:]:
-        raise ShapeError(f"conv2d: bias has shape {bias_shape}, expected {weight_shape[3:]}, one number per filter")
+def conv2d_function(stride: Pair, padding: Pair, groups: int, channels: int) -> Function:
+    """The function for so many groups of ``channels``."""
+    if groups == 1:
+        return Conv2dFunction(stride, padding)
+    if groups == channels:
+        return DepthwiseConv2dFunction(stride, padding)
+    return GroupedConv2dFunction(stride, padding, groups)

@@ -7,12 +7,17 @@ no effect. So each ``grad_y`` is passed unchanged to the winner of its window, a
 overlapping windows receives the sum of their gradients.
 
 Conventions: in a tie, the first maximum in row-major order is the winner and receives all of ``grad_y``. NaN is treated
-as larger than any number. Padding is minus infinity. Rows and columns that do not fill a whole window are ignored.
+as larger than any number. Padding is minus infinity and never the winner. Rows and columns that do not fill a whole
+window are ignored, unless ``ceil_mode`` completes the last window with padding.
 """
+
+import math
 
 from tinycnn.backends.base import Array, Pair
 from tinycnn.ops.inputs import tensors
-from tinycnn.ops.windows import check_window, pool_window
+from tinycnn.ops.windows.checks import check_window, grid_of, pool_window
+from tinycnn.ops.windows.edges import add_edges, cut_edges
+from tinycnn.ops.windows.padding import Padding
 from tinycnn.tensor import Function, Tensor
 
 
@@ -30,13 +35,22 @@ class MaxPool2dFunction(Function):
 
 
 def max_pool2d(
-    x: Tensor, *, kernel_size: int | Pair = 2, stride: int | Pair | None = None, padding: int | Pair = 0
+    x: Tensor,
+    *,
+    kernel_size: int | Pair = 2,
+    stride: int | Pair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
 ) -> Tensor:
     """The maximum of each window: ``x (N, H, W, C)`` → ``(N, OH, OW, C)``; ``stride`` defaults to ``kernel_size``.
 
-    ``OH = (H + 2*PH - KH) // SH + 1``. Raises ShapeError when no window fits, SettingError for settings out of range.
+    ``OH = (H + 2*PH - KH) // SH + 1``, rounded up instead of down with ``ceil_mode``; ``padding`` as in ``conv2d``.
+    Raises ShapeError when no window fits, SettingError for settings out of range.
     """
-    window = pool_window("max_pool2d", kernel_size, stride, padding)
+    kernel_size, stride, given = pool_window("max_pool2d", kernel_size, stride, padding)
     (x,) = tensors(x)
-    check_window("max_pool2d", x.shape, *window)
-    return MaxPool2dFunction(*window)(x)
+    pads = check_window("max_pool2d", x.shape, kernel_size, stride, given, ceil_mode)
+    grid = grid_of(x.shape, kernel_size, stride, pads)
+    (top, bottom), (left, right) = pads  # what the bottom has in excess is added, and what it lacks is cut off:
+    x = add_edges(x, ((0, max(0, bottom - top)), (0, max(0, right - left))), -math.inf)  # behind the image, no winner
+    return cut_edges(MaxPool2dFunction(kernel_size, stride, (top, left))(x), grid)  # (N, OH, OW, C)

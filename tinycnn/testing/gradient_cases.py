@@ -6,7 +6,9 @@ a test fails for a Function without one.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from tinycnn.ops.activations.tanh import TanhFunction
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
 from tinycnn.ops.batch_norm import BatchNormFunction, FixedBatchNormFunction
 from tinycnn.ops.conv2d import Conv2dFunction
+from tinycnn.ops.convolutions.depthwise import DepthwiseConv2dFunction
+from tinycnn.ops.convolutions.grouped import GroupedConv2dFunction
 from tinycnn.ops.dense import DenseFunction
 from tinycnn.ops.dropout import DropoutFunction
 from tinycnn.ops.losses.binary_cross_entropy import BinaryCrossEntropyFunction
@@ -29,6 +33,7 @@ from tinycnn.ops.relu import ReLUFunction
 from tinycnn.ops.shapes.concatenate import ConcatenateFunction
 from tinycnn.ops.softmax import LogSoftmaxFunction, SoftmaxFunction
 from tinycnn.ops.softmax_cross_entropy import NLLLossFunction, SoftmaxCrossEntropyFunction
+from tinycnn.ops.windows.edges import AddEdgesFunction, CutEdgesFunction
 from tinycnn.tensor import Function, Tensor
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -98,6 +103,37 @@ def pool_cases() -> Iterator[Case]:
             yield Case(
                 function, f"{settings}-{draw.__name__}", lambda x, s=settings, p=pool: p(x, **s), ((2, 5, 6, 2),), draw
             )
+
+
+WINDOWS: list[dict[str, Any]] = [
+    {},
+    {"padding": "same"},
+    {"stride": 2, "padding": "same"},
+    {"stride": (1, 3), "padding": ((0, 2), (1, 0))},
+    {"dilation": 2, "padding": "same"},
+    {"dilation": (1, 3), "padding": ((2, 1), (0, 2)), "stride": (2, 1)},
+]
+
+
+def window_cases() -> Iterator[Case]:
+    """Groups, gaps between the pixels of a filter, and padding that differs between opposite sides."""
+    for settings, groups, bias in product(WINDOWS, (1, 2, 4), (True, False)):
+        function = {1: Conv2dFunction, 2: GroupedConv2dFunction, 4: DepthwiseConv2dFunction}[groups]
+        label, all_settings = f"{settings}-{groups} groups{'-bias' * bias}", settings | {"groups": groups}
+        shapes = ((2, 5, 6, 4), (3, 2, 4 // groups, 8), (8,))[: 2 + bias]
+        yield Case(function, label, lambda *x, s=all_settings: ops.conv2d(*x, **s), shapes)
+    pools: tuple[tuple[type[Function], Callable[..., Tensor], dict[str, Any]], ...] = (
+        (AddEdgesFunction, ops.max_pool2d, {"padding": "same"}),
+        (AddEdgesFunction, ops.max_pool2d, {"padding": (1, 0), "ceil_mode": True}),
+        (CutEdgesFunction, ops.max_pool2d, {"padding": ((1, 0), (1, 0))}),
+        (AddEdgesFunction, ops.avg_pool2d, {"padding": "same"}),
+        (AddEdgesFunction, ops.avg_pool2d, {"padding": ((1, 0), (0, 1))}),
+        (AddEdgesFunction, ops.avg_pool2d, {"padding": (1, 0), "ceil_mode": True}),
+        (AddEdgesFunction, ops.avg_pool2d, {"padding": (1, 0), "ceil_mode": True, "count_include_pad": False}),
+    )
+    for (function, pool, settings), draw in product(pools, (normal, rounded)):
+        call = partial(pool, kernel_size=3, stride=2, **settings)
+        yield Case(function, f"{pool.__name__}-{settings}-{draw.__name__}", call, ((2, 5, 6, 2),), draw)
 
 
 def dense_cases() -> Iterator[Case]:
@@ -295,6 +331,7 @@ def joining_cases() -> Iterator[Case]:
 CASES = [
     *conv2d_cases(),
     *pool_cases(),
+    *window_cases(),
     *dense_cases(),
     *elementwise_cases(),
     *activation_cases(),

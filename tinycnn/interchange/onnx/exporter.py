@@ -22,6 +22,8 @@ from tinycnn.layers import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
     Layer,
     LogSoftmax,
     MaxPool2d,
@@ -31,6 +33,8 @@ from tinycnn.layers import (
     Softmax,
     pixel_scale,
 )
+from tinycnn.ops.windows.checks import window_extent
+from tinycnn.ops.windows.padding import pads_for
 from tinycnn.tensor import no_grad
 from tinycnn.version import __version__
 
@@ -114,9 +118,14 @@ class _Graph:
             case Conv2d():
                 return self._conv2d(name, layer, x)
             case MaxPool2d():
-                return self.add("MaxPool", name, [x], **_window(layer))
+                return self.add("MaxPool", name, [x], **self._window(layer), ceil_mode=int(layer.ceil_mode))
             case AvgPool2d():
-                return self.add("AveragePool", name, [x], **_window(layer), count_include_pad=int(layer.count_padding))
+                mode = {"ceil_mode": int(layer.ceil_mode), "count_include_pad": int(layer.counts_padding)}
+                return self.add("AveragePool", name, [x], **self._window(layer), **mode)
+            case GlobalAvgPool2d() | GlobalMaxPool2d():
+                operation = "GlobalAveragePool" if isinstance(layer, GlobalAvgPool2d) else "GlobalMaxPool"
+                pooled = self.add(operation, f"{name}.pooled", [x])  # (N, C, 1, 1)
+                return self.add("Identity" if layer.keepdims else "Flatten", name, [pooled])
             case Dense():
                 return self.add("Gemm", name, [x, *self._parameters(name, layer)])  # weight (in, out), as here
             case BatchNorm():
@@ -140,7 +149,7 @@ class _Graph:
         inputs = [x, self.constant(f"{name}.weight", weight.transpose(3, 2, 0, 1))]  # (F, C, KH, KW)
         if layer.bias:
             inputs.append(self.constant(f"{name}.bias", layer.parameters_by_name["bias"].data))
-        return self.add("Conv", name, inputs, **_window(layer))
+        return self.add("Conv", name, inputs, **self._window(layer), dilations=layer.dilation, group=layer.groups)
 
     def _flatten(self, name: str, x: str) -> str:
         if len(self.shape) == 3:
@@ -153,16 +162,16 @@ class _Graph:
         )
         return self.add("Add", name, [scaled, self.constant(f"{name}.offset", np.array(layer.offset, self.dtype))])
 
+    def _window(self, layer: Conv2d | MaxPool2d | AvgPool2d) -> dict[str, Any]:
+        extent = window_extent(layer.kernel_size, layer.dilation) if isinstance(layer, Conv2d) else layer.kernel_size
+        (top, bottom), (left, right) = pads_for(layer.padding, (1, *self.shape), extent, layer.stride)
+        return {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": (top, left, bottom, right)}
+
     def _parameters(self, name: str, layer: Layer) -> list[str]:
         return [self.constant(f"{name}.{own}", parameter.data) for own, parameter in layer.named_parameters()]
 
     def _buffers(self, name: str, layer: Layer) -> list[str]:
         return [self.constant(f"{name}.{own}", buffer) for own, buffer in layer.named_buffers()]
-
-
-def _window(layer: Conv2d | MaxPool2d | AvgPool2d) -> dict[str, Any]:
-    PH, PW = layer.padding
-    return {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": (PH, PW, PH, PW)}
 
 
 def largest_difference(model: Sequential, content: bytes, images: int = 5) -> float:

@@ -15,6 +15,7 @@ STEPS: dict[str, Callable[[Chain, Node], None]] = {
     "MaxPool": windows.max_pool,
     "AveragePool": windows.average_pool,
     "GlobalAveragePool": windows.global_average_pool,
+    "GlobalMaxPool": windows.global_max_pool,
     "ReduceMean": windows.reduce_mean,
     "Gemm": dense.gemm,
     "MatMul": dense.matmul,

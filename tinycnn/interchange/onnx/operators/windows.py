@@ -8,8 +8,8 @@ from tinycnn.errors import FileFormatError, shortened
 from tinycnn.interchange.onnx.chain import Chain
 from tinycnn.interchange.onnx.file import Node
 from tinycnn.interchange.onnx.operators.axes import axes_of
-from tinycnn.layers import AvgPool2d, Conv2d, MaxPool2d
-from tinycnn.ops.windows import check_window
+from tinycnn.layers import AvgPool2d, Conv2d, GlobalMaxPool2d, MaxPool2d
+from tinycnn.ops.windows.checks import check_window
 
 WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "auto_pad": "NOTSET"}
 
@@ -39,7 +39,7 @@ def average_pool(chain: Chain, node: Node) -> None:
     settings = node.settings(kernel_shape=(), ceil_mode=0, count_include_pad=0, **WINDOW)
     window = find_window(chain, node, settings)
     without_padding = window["padding"] != (0, 0) and not settings["count_include_pad"]
-    chain.plan(AvgPool2d, **window, count_padding=not without_padding)
+    chain.plan(AvgPool2d, **window, count_include_pad=not without_padding)
 
 
 def find_window(chain: Chain, node: Node, settings: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +93,13 @@ def global_average_pool(chain: Chain, node: Node) -> None:
     """→ AvgPool2d with the image as its window."""
     chain.expect_channels_second(node)
     chain.plan(AvgPool2d, kernel_size=(chain.sizes["H"], chain.sizes["W"]))
+    chain.resize(H=1, W=1)
+
+
+def global_max_pool(chain: Chain, node: Node) -> None:
+    """→ GlobalMaxPool2d, which keeps the axes of height and width."""
+    chain.expect_channels_second(node)
+    chain.plan(GlobalMaxPool2d, keepdims=True)
     chain.resize(H=1, W=1)
 
 
