@@ -55,6 +55,8 @@ OPTIMIZER_DEFAULTS = {  # for an optimizer other than the recipe's
     "sgd": {"lr": 0.05, "weight_decay": 0.0},
     "adam": {"lr": 1e-3, "weight_decay": 0.0},
     "adamw": {"lr": 1e-3, "weight_decay": 0.01},
+    "rmsprop": {"lr": 1e-3, "weight_decay": 0.0},
+    "muon": {"lr": 0.02, "weight_decay": 0.0},
 }
 
 

@@ -270,6 +270,12 @@ OPTIMIZERS = {
     "adam with decay": (optim.Adam, torch.optim.Adam, {"lr": 0.01, "weight_decay": 0.1}),
     "adamw": (optim.AdamW, torch.optim.AdamW, {"lr": 0.01}),
     "adamw with decay": (optim.AdamW, torch.optim.AdamW, {"lr": 0.1, "weight_decay": 0.3}),
+    "rmsprop": (optim.RMSprop, torch.optim.RMSprop, {"lr": 0.01}),
+    "rmsprop with settings": (
+        optim.RMSprop,
+        torch.optim.RMSprop,
+        {"lr": 0.01, "alpha": 0.9, "eps": 1e-3, "momentum": 0.8, "weight_decay": 0.1},
+    ),
 }
 
 
@@ -287,3 +293,30 @@ def test_optimizers_over_ten_steps(backend, ours, theirs, settings):
         twin_optimizer.step()
         for parameter, twin in zip(parameters, twins, strict=True):
             np.testing.assert_allclose(parameter.numpy(), twin.detach().numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"nesterov": False, "momentum": 0.8, "weight_decay": 0.1, "rounds": 3}])
+def test_muon_over_ten_steps(backend, monkeypatch, settings):
+    """PyTorch rounds matrices to bfloat16 first; without that, in float64, both are the same.
+
+    PyTorch's matrices are (out, in), and its momentum is ours times 1 - momentum, which the norm removes.
+    """
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda self: self.clone())
+    shapes = [(3, 4), (5, 2), (3, 2, 2, 20)]
+    parameters = [Tensor(normal(*shape, seed=i), requires_grad=True) for i, shape in enumerate(shapes)]
+    twins = [torch.tensor(as_torch_matrix(p.numpy()), requires_grad=True) for p in parameters]
+    theirs = {"weight_decay": 0.0} | {"ns_steps" if name == "rounds" else name: v for name, v in settings.items()}
+    optimizer, twin_optimizer = optim.Muon(parameters, 0.05, **settings), torch.optim.Muon(twins, 0.05, **theirs)
+    for step in range(10):
+        for i, (parameter, twin) in enumerate(zip(parameters, twins, strict=True)):
+            grad = normal(*parameter.shape, seed=100 * step + i)
+            parameter.grad, twin.grad = backend.asarray(grad), torch.tensor(as_torch_matrix(grad))
+        optimizer.step()
+        twin_optimizer.step()
+    for parameter, twin in zip(parameters, twins, strict=True):
+        np.testing.assert_allclose(as_torch_matrix(parameter.numpy()), twin.detach().numpy(), **CLOSE)
+
+
+def as_torch_matrix(array):
+    """``(in, out)`` or ``(KH, KW, C, F)`` → ``(out, in)``."""
+    return array.reshape(-1, array.shape[-1]).T.copy()

@@ -57,7 +57,7 @@ TARGETS = [
         "test_tensor test_function test_random_graphs test_gradients test_backends test_dlpack",
         f"{NUMPY} and not real",
     ),
-    Target("tinycnn/optim.py", "test_optim", "emulated or not cupy"),
+    Target("tinycnn/optim/*.py", "test_optim test_muon test_groups", "emulated or not cupy"),
     Target("tinycnn/gradcheck.py", "test_gradcheck", "not many_seeds"),
     Target("tinycnn/ops/[!f]*.py", "test_ops test_layers test_gradients", f"{NUMPY} and not real_networks"),
     Target("tinycnn/ops/f*.py", "test_ops test_gradients test_fusion", "not cupy and not loops and not real_networks"),

@@ -74,7 +74,7 @@ def check_steps(optimizer: Any, settings: dict[str, Any], by_hand: Any) -> None:
 EXERCISE = Exercise(
     name="11_optimizers",
     title="SGD with momentum, and Adam.",
-    source="tinycnn.optim",
+    source="tinycnn.optim.sgd_and_adam",
     chapter="docs/path/08_optimizers.md",
     task=TASK,
     hint="first update the slots in place, then move p by them; weight decay is added to the gradient before all else. "

@@ -8,9 +8,8 @@ from typing import Any
 
 from tinycnn import data, models, optim
 from tinycnn.data.augment import NAMES
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, in_range
 from tinycnn.layers import Sequential
-from tinycnn.optim import in_range
 from tinycnn.train.checkpoint import BEST_FILE
 
 MOMENTUM = 0.9  # the default of SGD

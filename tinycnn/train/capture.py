@@ -29,13 +29,14 @@ from tinycnn.backends.fused_kernels import required
 from tinycnn.data.stored import StoredImages
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import BackendError
-from tinycnn.optim import OPTIMIZERS
+from tinycnn.optim import SGD, Adam, AdamW, RMSprop
 from tinycnn.train.batches import Sampler
 from tinycnn.train.history import Progress
 from tinycnn.train.objective import CLASSIFICATION
 from tinycnn.train.step import Batch, TrainingStep, all_layers, dropout_layers
 
 STREAMED_IMAGES = "the images are streamed from disk"
+RECORDABLE = (SGD, Adam, AdamW, RMSprop)
 
 
 class StepCapture:
@@ -90,10 +91,13 @@ def reason_not_recordable(step: TrainingStep, images: Array) -> str:
         return f"the loss is {step.objective.name}, and a recorded step computes softmax_cross_entropy"
     layers = [type(layer) for layer in all_layers(step.model)]
     external = [layer.__name__ for layer in layers if not layer.__module__.startswith("tinycnn.")]
-    if type(step.optimizer) not in OPTIMIZERS.values():
-        external.append(type(step.optimizer).__name__)
+    optimizers = [type(part) for part in step.optimizer.parts]
+    external += [kind.__name__ for kind in optimizers if not kind.__module__.startswith("tinycnn.")]
     if external:
         return f"{', '.join(external)} is not part of tinycnn and may compute something different in every step"
+    unknown = [kind.__name__ for kind in optimizers if kind not in RECORDABLE]
+    if unknown:
+        return f"the update of {', '.join(unknown)} is not recorded"
     optimizer = step.optimizer
     if any(missed and p.requires_grad for missed, p in zip(optimizer.missed, optimizer.parameters, strict=True)):
         return "a parameter that was frozen for some steps needs its own rates"

@@ -12,20 +12,23 @@ from hypothesis import strategies as st
 
 from tinycnn import Tensor
 from tinycnn.backends import base, get_backend
-from tinycnn.errors import SettingError, ShapeError
+from tinycnn.errors import SettingError, ShapeError, in_range
 from tinycnn.optim import (
     OPTIMIZERS,
     SCHEDULES,
     SGD,
     Adam,
     AdamW,
+    Muon,
+    RMSprop,
     clip_gradients,
     constant,
     cosine,
     gradient_norm,
-    in_range,
+    linear,
     one_cycle,
     step_decay,
+    warm_up,
 )
 
 STEPS = 6
@@ -79,6 +82,16 @@ def adamw_formula(p, grads, lr, weight_decay=0.01, **settings):
     return adam_formula(p, grads, lr, weight_decay=weight_decay, decoupled=True, **settings)
 
 
+def rmsprop_formula(p, grads, lr, alpha=0.99, eps=1e-8, momentum=0.0, weight_decay=0.0):
+    v = u = 0.0
+    for g in grads:
+        g = g + weight_decay * p
+        v = alpha * v + (1 - alpha) * g**2
+        u = momentum * u + g / (np.sqrt(v) + eps)
+        p = p - lr * u
+    return p
+
+
 CASES = [
     (SGD, sgd_formula, {"lr": 0.1}),
     (SGD, sgd_formula, {"lr": 0.1, "momentum": 0.9}),
@@ -91,6 +104,8 @@ CASES = [
     (Adam, adam_formula, {"lr": 0.02, "weight_decay": 0.3}),
     (AdamW, adamw_formula, {"lr": 0.02}),
     (AdamW, adamw_formula, {"lr": 0.02, "weight_decay": 0.3, "eps": 1e-3}),
+    (RMSprop, rmsprop_formula, {"lr": 0.01}),
+    (RMSprop, rmsprop_formula, {"lr": 0.01, "alpha": 0.8, "momentum": 0.7, "eps": 1e-3, "weight_decay": 0.1}),
 ]
 
 
@@ -168,7 +183,7 @@ def test_rates_as_arrays_give_the_same_bits(kind, settings, dtype):
 
 
 @pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize(("kind", "formula", "settings"), [CASES[i] for i in (1, 5, 8, 10)])
+@pytest.mark.parametrize(("kind", "formula", "settings"), [CASES[i] for i in (1, 5, 8, 10, 12)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_each_parameter_counts_its_own_updates(kind, formula, settings, dtype):
     """Gradients that come late, and not in every step: each parameter moves as if it were alone. A state keeps this."""
@@ -182,7 +197,7 @@ def test_each_parameter_counts_its_own_updates(kind, formula, settings, dtype):
         state, optimizer = optimizer.state_dict(), kind(parameters, **settings)
         optimizer.load_state_dict(state)
     assert optimizer.step_count == STEPS
-    assert ("missed" in state) == (kind is not SGD)
+    assert ("missed" in state) == (kind in (Adam, AdamW))
     for seed, (parameter, grads, has) in enumerate(zip(parameters, given, has_gradient, strict=True)):
         expected = formula(start((3, 2), seed), [g for g, one in zip(grads, has, strict=True) if one], **settings)
         tolerance = 1e-10 if dtype == np.float64 else 2e-5
@@ -230,7 +245,7 @@ def test_an_older_state_and_a_damaged_one():
 @pytest.mark.parametrize("kind", OPTIMIZERS.values())
 def test_copies_and_pickles_go_on_to_the_same_bits(kind):
     """Together with the parameters, whose copies they update."""
-    for schedule in (None, step_decay(9), cosine(9), one_cycle(9)):
+    for schedule in (None, step_decay(9), cosine(9), one_cycle(9), warm_up(linear(9), 3)):
         parameter = Tensor(start((3,)), requires_grad=True)
         optimizer = kind([parameter], lr=0.1, schedule=schedule)
         run(optimizer, parameter, gradients((3,)))
@@ -243,7 +258,9 @@ def test_copies_and_pickles_go_on_to_the_same_bits(kind):
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("kind", "settings"), [(SGD, {"momentum": 0.9}), (Adam, {}), (AdamW, {})])
+@pytest.mark.parametrize(
+    ("kind", "settings"), [(SGD, {"momentum": 0.9}), (Adam, {}), (AdamW, {}), (RMSprop, {}), (Muon, {})]
+)
 def test_a_state_continues_to_the_bit(kind, settings, dtype):
     def make(values):
         parameter = Tensor(values.astype(dtype), requires_grad=True)
@@ -297,6 +314,12 @@ def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
         (lambda: one_cycle(100), {0: 0.04, 15: 0.52, 30: 1, 65: (1 + 1e-4) / 2, 100: 1e-4, 1000: 1e-4}),
         (lambda: one_cycle(2), {0: 0.04, 1: 1, 2: 1e-4, 3: 1e-4}),
         (lambda: one_cycle(100, warmup=0.5, start=0.2, end=0.1), {0: 0.2, 25: 0.6, 50: 1, 75: 0.55, 100: 0.1}),
+        (lambda: linear(100), {0: 1, 50: 0.5, 100: 0, 1000: 0}),
+        (lambda: linear(10, warmup=0.4, end=0.1), {0: 0.2, 1: 0.4, 3: 0.8, 4: 1, 7: 0.55, 10: 0.1, 11: 0.1}),
+        (lambda: linear(4, warmup=1, start=0.5), {0: 0.6, 3: 0.9, 4: 1, 5: 0}),
+        (lambda: warm_up(constant(), 4), {0: 0.2, 1: 0.4, 3: 0.8, 4: 1, 9: 1}),
+        (lambda: warm_up(cosine(100), 3, start=0.2), {0: 0.4, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0}),
+        (lambda: warm_up(constant(), 0), {0: 1}),
     ],
 )
 def test_schedules_at_start_middle_end_and_beyond(make, expected):
@@ -315,7 +338,7 @@ def test_schedules_stay_between_0_and_1(name, total, step):
 @hypothesis_settings(deadline=None)
 @given(total=st.integers(1, 2000), step=st.integers(0, 3000))
 def test_decreasing_schedules_never_rise(total, step):
-    for schedule in (step_decay(total), cosine(total)):
+    for schedule in (step_decay(total), cosine(total), linear(total)):
         assert schedule(step + 1) <= schedule(step)
 
 
@@ -370,6 +393,10 @@ def test_bad_rates(kind, lr):
         (Adam, {"eps": 0}, "eps"),
         (Adam, {"weight_decay": NAN}, "weight_decay"),
         (AdamW, {"weight_decay": -0.1}, "weight_decay"),
+        (RMSprop, {"alpha": 1}, "alpha=1: expected a number at least 0, below 1"),
+        (RMSprop, {"eps": 0}, "eps=0"),
+        (RMSprop, {"momentum": 1}, "momentum=1"),
+        (RMSprop, {"weight_decay": -1}, "weight_decay=-1"),
     ],
 )
 def test_bad_settings(kind, settings, culprit):
@@ -391,6 +418,7 @@ def test_what_is_no_list_of_different_parameters():
         (3, "got a int"),
         ([np.ones(1)], "got one with a ndarray"),
         ([("weight", w)], "got one with a tuple"),
+        ([{"params": [w]}], "groups with own settings are ParameterGroups"),
     ):
         with pytest.raises(SettingError, match=words):
             SGD(parameters, 0.1)
@@ -409,6 +437,13 @@ def test_what_is_no_list_of_different_parameters():
         (lambda: one_cycle(10, warmup=1.5), "warmup=1.5: expected a number at least 0, at most 1"),
         (lambda: one_cycle(10, start=NAN), "start=nan"),
         (lambda: one_cycle(10, end=-1), "end=-1"),
+        (lambda: linear(0), "total_steps=0"),
+        (lambda: linear(10, warmup=1.5), "warmup=1.5"),
+        (lambda: linear(10, start=-1), "start=-1"),
+        (lambda: linear(10, end=NAN), "end=nan"),
+        (lambda: warm_up("cosine", 3), "schedule='cosine': expected a function"),
+        (lambda: warm_up(cosine(9), -1), "steps=-1"),
+        (lambda: warm_up(cosine(9), 3, start=NAN), "start=nan"),
     ],
 )
 def test_bad_schedules(make, words):

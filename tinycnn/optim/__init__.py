@@ -1,0 +1,41 @@
+"""Optimizers, which update parameters from their gradients, and schedules, which change the learning rate over a run.
+
+``sgd_and_adam.py`` holds those that most networks need; ``optimizer.py`` is what all of them share.
+"""
+
+from tinycnn.optim.average import WeightAverage
+from tinycnn.optim.clipping import clip_gradients, gradient_norm
+from tinycnn.optim.groups import ParameterGroups
+from tinycnn.optim.muon import MatrixMuon, Muon
+from tinycnn.optim.optimizer import Optimizer, Rate, Schedule, constant
+from tinycnn.optim.plateau import ReduceOnPlateau
+from tinycnn.optim.rmsprop import RMSprop
+from tinycnn.optim.schedules import SCHEDULES, cosine, linear, one_cycle, step_decay, warm_up
+from tinycnn.optim.sgd_and_adam import SGD, Adam, AdamW
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "muon": Muon}
+
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "MatrixMuon",
+    "Muon",
+    "Optimizer",
+    "ParameterGroups",
+    "RMSprop",
+    "Rate",
+    "ReduceOnPlateau",
+    "Schedule",
+    "WeightAverage",
+    "clip_gradients",
+    "constant",
+    "cosine",
+    "gradient_norm",
+    "linear",
+    "one_cycle",
+    "step_decay",
+    "warm_up",
+]

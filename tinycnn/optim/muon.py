@@ -1,0 +1,119 @@
+"""Muon: momentum that is made orthogonal, for weights that are matrices.
+
+A gradient ``G = U S Vᵀ`` (its singular value decomposition) is usually dominated by a few large singular values: a step
+along it changes few directions. Muon replaces all of them by about 1 and moves along ``U Vᵀ``, so that rare directions
+learn as fast as frequent ones. No decomposition is needed for that. A polynomial of odd powers of X changes only its
+singular values, because ``X Xᵀ = U S² Uᵀ``:
+
+    a X + b (X Xᵀ) X + c (X Xᵀ)² X = U (a S + b S³ + c S⁵) Vᵀ
+
+With (a, b, c) = (3.4445, -4.7750, 2.0315), the curve ``a s + b s³ + c s⁵`` is steep at 0, and five rounds bring all
+singular values from 0.01 to 1 into the range from 0.68 to 1.14 (Newton-Schulz iteration). Before them, X is divided by
+its Frobenius norm, which is at least its largest singular value.
+
+The filters of a convolution are the matrix ``(KH·KW·C, F)`` that multiplies its ``im2col`` rows. Biases, and gamma and
+beta of batch norm, are no matrices: AdamW trains them. Source: Jordan et al., "Muon: an optimizer for hidden layers in
+neural networks", 2024.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from tinycnn.backends.base import Array, Backend
+from tinycnn.errors import SettingError, checked_bool, in_range, whole_number
+from tinycnn.optim.groups import ParameterGroups
+from tinycnn.optim.optimizer import Optimizer, Rate, Schedule, checked_parameters
+from tinycnn.optim.sgd_and_adam import AdamW
+from tinycnn.tensor import Tensor
+
+A, B, C = 3.4445, -4.7750, 2.0315
+SMALLEST_NORM = 1e-7  # of a gradient that is divided by its norm; smaller ones stay small
+
+
+def orthogonal(backend: Backend, g: Array, rounds: int = 5) -> Array:
+    """About ``U Vᵀ`` of a matrix ``U S Vᵀ``: ``(n, m)`` → ``(n, m)`` with singular values near 1."""
+    wide = g if g.shape[0] <= g.shape[1] else g.T  # so that X Xᵀ is the smaller of two products
+    x = wide / backend.xp.maximum(backend.xp.sqrt(backend.sum(wide * wide)), SMALLEST_NORM)
+    for _ in range(rounds):
+        s2 = x @ x.T  # U S² Uᵀ, (n, n)
+        x = A * x + (B * s2 + C * (s2 @ s2)) @ x
+    return x if wide is g else x.T
+
+
+class MatrixMuon(Optimizer):
+    """The update of Muon for matrices ``(in, out)`` and filters ``(KH, KW, C, F)``, with momentum as in SGD:
+
+    v ← momentum·v + g      p ← (1 - lr·weight_decay) p - lr · √max(1, out/in) · orthogonal(g + momentum·v)
+
+    The root keeps the change of an output independent of the shape. Without ``nesterov``, v is made orthogonal.
+    """
+
+    slot_names = ("v",)
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.02,
+        *,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        weight_decay: float = 0.0,
+        rounds: int = 5,
+        schedule: Schedule | None = None,
+    ) -> None:
+        self.momentum = in_range("momentum", momentum, at_least=0, below=1)
+        self.nesterov = checked_bool("nesterov", nesterov)
+        self.weight_decay = in_range("weight_decay", weight_decay, at_least=0)
+        self.rounds = whole_number("rounds", rounds, at_least=1)
+        super().__init__(parameters, lr, schedule)
+        flat = next((p.shape for p in self.parameters if p.ndim < 2), None)
+        if flat is not None:
+            raise SettingError(f"MatrixMuon trains matrices and filters, got a parameter of shape {flat}: use Muon")
+
+    def rates(self, step: int, missed: int = 0) -> tuple[float, ...]:
+        """The learning rate, and the factor ``1 - lr·weight_decay`` by which weights shrink."""
+        return self.rate(step), 1 - self.rate(step) * self.weight_decay
+
+    def update(self, backend: Backend, p: Array, g: Array, lr: Rate, shrink: Rate, *, v: Array) -> None:
+        v *= self.momentum
+        v += g
+        matrix = (g + self.momentum * v if self.nesterov else v).reshape(-1, p.shape[-1])  # (in, out)
+        direction = orthogonal(backend, matrix, self.rounds)
+        p *= shrink
+        p -= lr * max(1, matrix.shape[1] / matrix.shape[0]) ** 0.5 * direction.reshape(p.shape)
+
+
+class Muon(ParameterGroups):
+    """Muon for all weights of two and more axes, and AdamW for biases, gamma and beta: one optimizer for a network.
+
+    ``others``: matrices that AdamW trains, too; the authors of Muon advise so for the output layer. ``others_lr``: the
+    learning rate of AdamW; ``schedule`` and ``weight_decay`` are for both. `MatrixMuon` states the formula.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.02,
+        *,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        weight_decay: float = 0.0,
+        rounds: int = 5,
+        others: Iterable[Tensor] = (),
+        others_lr: float = 1e-3,
+        schedule: Schedule | None = None,
+    ) -> None:
+        lr, others_lr = in_range("lr", lr, above=0), in_range("others_lr", others_lr, above=0)
+        given, excluded = checked_parameters(parameters), set(others)
+        if excluded - set(given):
+            raise SettingError("`others` contains a tensor that is not among the parameters")
+        trained = [p for p in given if p.requires_grad] or given  # all frozen: the optimizer below refuses them
+        matrices = [p for p in trained if p.ndim > 1 and p not in excluded]
+        rest = [p for p in trained if p.ndim < 2 or p in excluded]
+        settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "rounds": rounds}
+        groups: list[Optimizer] = []
+        if matrices:
+            groups.append(MatrixMuon(matrices, lr, weight_decay=weight_decay, schedule=schedule, **settings))
+        if rest:
+            groups.append(AdamW(rest, others_lr, weight_decay=weight_decay, schedule=schedule))
+        super().__init__(*groups)

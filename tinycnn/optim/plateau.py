@@ -1,0 +1,59 @@
+"""Reduce the learning rate when a loss has stopped improving."""
+
+import math
+from typing import Any
+
+from tinycnn.errors import SettingError, in_range, whole_number
+from tinycnn.optim.optimizer import Optimizer
+
+
+class ReduceOnPlateau:
+    """Multiplies the learning rate by ``factor`` when ``step(loss)`` has not seen a new best for ``patience`` calls.
+
+    A loss is a new best if it is below ``(1 - threshold) · best``. The rate does not fall below ``lowest``. A schedule
+    goes on in proportion, as after any assignment to ``optimizer.learning_rate``. The patience begins anew after each
+    reduction. Source: PyTorch's ``ReduceLROnPlateau``.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        lowest: float = 0.0,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise SettingError(f"expected an optimizer, such as Adam(parameters), got a {type(optimizer).__name__}")
+        self.optimizer = optimizer
+        self.factor, self.patience = in_range("factor", factor, above=0, below=1), whole_number("patience", patience)
+        self.threshold = in_range("threshold", threshold, at_least=0, below=1)
+        self.lowest = in_range("lowest", lowest, at_least=0)
+        self.best, self.waited = math.inf, 0
+
+    def step(self, loss: float) -> bool:
+        """Take notice of a loss, usually that of the validation images after an epoch; returns whether it reduced."""
+        if loss < (1 - self.threshold) * self.best:
+            self.best, self.waited = float(loss), 0
+            return False
+        self.waited += 1
+        if self.waited <= self.patience:
+            return False
+        self.waited = 0
+        rate = max(self.optimizer.learning_rate * self.factor, self.lowest)
+        if not 0 < rate < self.optimizer.learning_rate:
+            return False
+        self.optimizer.learning_rate = rate
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What ``load_state_dict`` restores; the learning rate itself is part of the optimizer's state."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state_dict()`` was called."""
+        try:
+            self.best, self.waited = float(state["best"]), whole_number("waited", state["waited"])
+        except (LookupError, TypeError, ValueError):
+            raise SettingError("expected the state of a ReduceOnPlateau, as state_dict() returns it") from None
