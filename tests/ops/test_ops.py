@@ -379,19 +379,23 @@ RIGHT: dict[str, dict[str, Any]] = {
     "avg_pool2d": {"x": IMAGES, "kernel_size": 1, "stride": 1, "padding": 0},
     "batch_norm": {"x": SCORES, "gamma": zeros(3), "beta": zeros(3), "running_mean": NUMBERS, "running_var": NUMBERS,
                    "momentum": 0.1, "eps": 1e-3},
+    "concatenate": {"inputs": [SCORES, SCORES], "axis": 0},
     "conv2d": {"x": IMAGES, "weight": zeros(1, 1, 3, 2), "bias": zeros(2), "stride": 1, "padding": 0},
     "dense": {"x": SCORES, "weight": zeros(3, 2), "bias": zeros(2)},
     "dropout": {"x": SCORES, "p": 0.5, "key": (0, 1)},
     "flatten": {"x": SCORES},
     "l1_loss": {"outputs": SCORES, "targets": FRACTIONS, "weights": [1, 2]},
+    "leaky_relu": {"x": SCORES, "slope": 0.1},
     "log_softmax": {"x": SCORES},
     "max_pool2d": {"x": IMAGES, "kernel_size": 1, "stride": 1, "padding": 0},
     "mse_loss": {"outputs": SCORES, "targets": FRACTIONS, "weights": [1, 2]},
     "nll_loss": {"log_probs": SCORES, "labels": [0, 1]},
     "relu": {"x": SCORES},
+    "sigmoid": {"x": SCORES},
     "softmax": {"x": SCORES},
     "softmax_cross_entropy": {"logits": SCORES, "labels": [0, 1], "class_weights": NUMBERS, "label_smoothing": 0.1,
                               "weights": [1, 2]},
+    "tanh": {"x": SCORES},
 }  # fmt: skip
 
 
