@@ -58,7 +58,8 @@ HEAVY = {
     "PIL": ["tinycnn.data"],
     "starlette": ["tinycnn.web"],
     "uvicorn": ["tinycnn.web"],
-    "tqdm": ["tinycnn.run", "tinycnn.data"],
+    "tqdm": ["tinycnn.train.callbacks", "tinycnn.data"],
+    "tensorboardX": ["tinycnn.train.callbacks"],
     "matplotlib": ["tinycnn.plots"],
     "onnx": ["tinycnn.interchange"],
     "onnxruntime": ["tinycnn.interchange"],
@@ -67,7 +68,7 @@ HEAVY = {
     "torch": [],
 }
 UNASKED = ["numba", "cupy", "matplotlib", "sklearn", "pooch", "tqdm", "torch", "scipy", "requests", "llvmlite"]
-UNASKED += ["PIL", "starlette", "uvicorn", "onnx", "google.protobuf", "mpi4py"]
+UNASKED += ["PIL", "starlette", "uvicorn", "onnx", "google.protobuf", "mpi4py", "tensorboardX"]
 
 
 # -------------------------------------------------------------------------------------------------------- the checkers

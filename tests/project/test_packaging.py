@@ -116,7 +116,7 @@ SENTENCES = [
         "pip install pillow",
     ),
     ("pillow", "from tinycnn.data.picture import read_picture; read_picture(b'', (8, 8, 1))", "`pip install pillow`"),
-    ("tqdm", ON_A_TERMINAL + "from tinycnn.run import progress; progress.progress_display(1)", "`pip install tqdm`"),
+    ("tqdm", ON_A_TERMINAL + "from tinycnn.run import progress; progress.progress_display()", "`pip install tqdm`"),
     (
         "tqdm",
         ON_A_TERMINAL + "from tinycnn.data.progress_bar import progress_bar; progress_bar('a')",

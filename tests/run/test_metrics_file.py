@@ -39,7 +39,13 @@ WRONG = [
 ]
 WRONG += [{"a": 1}, "\ud800", "x" * 10_000]
 VALID = RESULTS | {"options": config_of("--dataset digits --augment affine").as_json()}
-VALID |= {"epochs": [RESULTS["epochs"][0] | {"validation_loss": 0.5, "validation_accuracy": 0.5} for _ in range(2)]}
+VALID |= {
+    "epochs": [
+        RESULTS["epochs"][0]
+        | {"validation_loss": 0.5, "validation_accuracy": 0.5, "learning_rate": 0.1, "metrics": {"top_3": 0.9}}
+        for _ in range(2)
+    ]
+}
 
 
 def places(value, path=()):

@@ -38,6 +38,7 @@ LATER = [
     "stopped_early",
 ]
 EPOCH = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "epoch_s", "images_per_s"]
+EPOCH += ["learning_rate"]
 FILES = ["history.csv", "metrics.json", "model.safetensors"]
 
 
@@ -96,7 +97,8 @@ def test_metrics_have_all_keys(ordinary):
 
 def test_metrics_hold_every_epoch(ordinary):
     epochs = metrics_of(ordinary[1])["epochs"]
-    assert [list(epoch) for epoch in epochs] == [EPOCH, EPOCH]
+    assert [list(epoch) for epoch in epochs] == [[*EPOCH, "metrics"]] * 2
+    assert all(epoch["metrics"] == {} for epoch in epochs)
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
     for epoch in epochs:
         assert all(isinstance(epoch[key], float) for key in EPOCH[1:])
@@ -109,7 +111,8 @@ def test_history_agrees_with_metrics(ordinary):
     with open(output / "history.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [list(row) for row in rows] == [EPOCH, EPOCH]
-    assert [{key: float(value) for key, value in row.items()} for row in rows] == metrics_of(output)["epochs"]
+    epochs = [{key: epoch[key] for key in EPOCH} for epoch in metrics_of(output)["epochs"]]
+    assert [{key: float(value) for key, value in row.items()} for row in rows] == epochs
 
 
 def test_the_saved_model_reproduces_the_accuracy(ordinary):

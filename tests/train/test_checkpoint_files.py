@@ -22,10 +22,8 @@ from tinycnn.train.history import best
 
 def fit_keeping_best(trainer, checkpoints, stop=lambda: False, epochs=3):
     """Train as ``tinycnn train --save-best`` does."""
-    results = trainer.epochs(*sides(50), epochs=epochs, validation=sides(20, 1), checkpoints=checkpoints, stop=stop)
-    for result in results:
-        if result is best(trainer.history):
-            checkpoints.keep_best(trainer.model, result.epoch)
+    checkpoints.keeps_best = True
+    trainer.fit(*sides(50), epochs=epochs, validation=sides(20, 1), checkpoints=checkpoints, stop=stop)
     return checkpoints.best
 
 
@@ -71,7 +69,7 @@ def test_the_best_network_is_part_of_the_checkpoint_and_its_file_a_copy(harm, st
 def test_a_checkpoint_without_the_best_network_is_reported_at_the_start(at_end, tmp_path):
     trainer = make_trainer()
     with pytest.raises(TrainingStopped):
-        train(trainer, stop=after(9), checkpoints=Checkpoints(tmp_path))  # without keep_best
+        train(trainer, stop=after(9), checkpoints=Checkpoints(tmp_path))  # without keeping the best
     checkpoints, sentences = resumed(tmp_path, keeps_best=True, at_end=at_end)
     fit_keeping_best(trainer := make_trainer(), checkpoints)
     chosen = best(trainer.history).epoch
@@ -87,8 +85,8 @@ def test_a_checkpoint_without_the_best_network_is_reported_at_the_start(at_end, 
 
 
 def test_a_best_network_of_another_epoch_is_not_taken_for_the_best(stopped):
-    checkpoints, _ = resumed(stopped, keeps_best=True)
-    train(trainer := make_trainer(), checkpoints=checkpoints)  # goes on without keep_best
+    checkpoints, _ = resumed(stopped)
+    train(trainer := make_trainer(), checkpoints=checkpoints)  # goes on without keeping the best
     assert best(trainer.history).epoch == 3
     assert checkpoints.best.epoch < 3
     assert checkpoints.missing_best(trainer.history) == 3
@@ -101,7 +99,7 @@ def test_beside_a_checkpoint_of_an_older_version_the_file_counts(stopped):
     del state["best"]
     newest.write_bytes(state_file.to_bytes(state))
     whole = (stopped / BEST_FILE).read_bytes()
-    checkpoints, sentences = resumed(stopped, keeps_best=True, same={"test data": "0123456789abcdef"})
+    checkpoints, sentences = resumed(stopped, same={"test data": "0123456789abcdef"})
     train(trainer := make_trainer(), checkpoints=checkpoints)
     assert (checkpoints.best.epoch, checkpoints.best.content) == (None, whole)
     assert checkpoints.missing_best(trainer.history) is None

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from tinycnn.data.stored import StoredImages
 from tinycnn.errors import DataError, SettingError, TinyCNNError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
 from tinycnn.optim import SGD, Adam, cosine
-from tinycnn.run.progress import PlainLines, ProgressBar, progress_display
+from tinycnn.run.progress import PlainLines, progress_display
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.batches import normalised_weights
+from tinycnn.train.callbacks import ProgressBar
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
 from tinycnn.train.evaluation import EVALUATION_BATCH, Scores, evaluate, predict_logits
 from tinycnn.train.history import EpochResult, History, Progress
@@ -582,10 +584,10 @@ def at_times(monkeypatch, *times):
 
 def test_plain_progress_prints_lines_at_intervals(monkeypatch, capsys):
     at_times(monkeypatch, 100.0, 101.0, 120.0)
-    lines, progress = PlainLines(epochs=3), Progress(epoch=1, steps=9)
+    lines, progress, trainer = PlainLines(), Progress(epoch=1, steps=9), SimpleNamespace(last_epoch=3)
     for _ in range(3):
         progress.add(0.5, 8, 10)
-        lines(progress)
+        lines.on_step_end(trainer, progress)
     captured = capsys.readouterr()
     assert captured.out == "  epoch 1/3 step 3/9: loss 0.5000, accuracy 0.8000, 2 images/s\n"
     assert captured.err == ""
@@ -593,12 +595,15 @@ def test_plain_progress_prints_lines_at_intervals(monkeypatch, capsys):
 
 def test_the_bar_shows_the_scores_and_is_removed(monkeypatch, capsys):
     at_times(monkeypatch, *np.arange(0.0, 5.0))
-    bar, progress = ProgressBar(epochs=3), Progress(epoch=2, steps=2)
-    monkeypatch.setattr(bar, "make_bar", RecordedBar)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    bar, progress, trainer = ProgressBar(leave=False), Progress(epoch=2, steps=2), SimpleNamespace(last_epoch=3)
+    made = []
+    monkeypatch.setattr(bar, "make_bar", lambda **settings: made.append(RecordedBar(**settings)) or made[-1])
     for _ in range(2):
         progress.add(0.5, 8, 10)
-        bar(progress)
-    assert bar.bar.calls == [
+        bar.on_step_end(trainer, progress)
+    (shown,) = made
+    assert shown.calls == [
         ("total", 2),
         ("desc", "epoch 2/3"),
         ("update", 1),
@@ -626,10 +631,10 @@ class RecordedBar:
 
 
 def test_the_display_depends_on_the_output(monkeypatch):
-    assert progress_display(3, quiet=True) is None
+    assert progress_display(quiet=True) == []
     for is_terminal, kind in ((True, ProgressBar), (False, PlainLines)):
         monkeypatch.setattr("sys.stderr.isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
-        assert type(progress_display(3)) is kind
+        assert [type(one) for one in progress_display()] == [kind]
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,13 @@ def on_rank_0(work: Callable[[], T]) -> T | None:
     return result
 
 
+def any_rank(wanted: bool) -> bool:
+    """Whether any rank calls this with True; all ranks call it, and get the same result."""
+    votes = np.array([float(wanted)])
+    get_communicator().all_reduce(votes)
+    return bool(votes[0])
+
+
 def rank_0_first(work: Callable[[], T]) -> T:
     """Call ``work()`` on all ranks, on rank 0 first: the others find its downloads and kernels in the cache."""
     result = on_rank_0(work)

@@ -26,7 +26,6 @@ from tinycnn.run.stop_signals import Stopped, StopSignals
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.checkpoint import BEST_FILE, BestNetwork, Checkpoints, TrainingStopped
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
-from tinycnn.train.history import best
 from tinycnn.train.warm_up import warm_up
 
 
@@ -167,15 +166,13 @@ class TrainingRun:
             epochs=config.epochs,
             validation=self.validation,
             early_stopping=config.early_stopping,
-            progress=progress_display(config.epochs, quiet=config.quiet),
+            callbacks=progress_display(quiet=config.quiet),
             checkpoints=self.checkpoints,
             stop=stop,
         )
         try:
             for result in results:
                 self.info(epoch_line(result, config.epochs))
-                if config.save_best and self.ranks.rank == 0 and result is best(self.trainer.history):
-                    self.checkpoints.keep_best(self.model, result.epoch)
         except TrainingDivergedError:
             for path in self.checkpoints.paths()[:1]:
                 self.warn(f"the last good checkpoint is {printable(str(path))}")

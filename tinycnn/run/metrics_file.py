@@ -60,7 +60,8 @@ LATER_OPTIONS |= {"augment": (_is_augmentation, f"one of {', '.join(NAMES)}, tru
 EPOCH = {"epoch": COUNT, "train_loss": NUMBER, "train_accuracy": FRACTION, "epoch_s": NUMBER, "images_per_s": NUMBER}
 VALIDATION = {"validation_loss": _or_none(NUMBER), "validation_accuracy": _or_none(FRACTION)}
 EPOCH |= VALIDATION
-assert EPOCH.keys() == {field.name for field in fields(EpochResult)}
+LATER_EPOCH = {"learning_rate": _or_none(NUMBER), "metrics": OBJECT}
+assert EPOCH.keys() | LATER_EPOCH.keys() == {field.name for field in fields(EpochResult)}
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -81,7 +82,8 @@ def read_metrics(path: Path) -> dict[str, Any]:
         raise FileFormatError(f"{name}: not the metrics of a training run")
     for wrong in _wrong_values(results):
         raise FileFormatError(f"{name}: not the metrics of a training run, or edited: {wrong}")
-    epochs = [{field: epoch[field] for field in EPOCH} for epoch in results["epochs"]]
+    known = [*EPOCH, *LATER_EPOCH]
+    epochs = [{field: epoch[field] for field in known if field in epoch} for epoch in results["epochs"]]
     return results | {"epochs": epochs}
 
 
@@ -107,7 +109,11 @@ def _wrong_values(results: Mapping[str, Any]) -> Iterator[str]:
     for i, epoch in enumerate(results["epochs"]):
         if not isinstance(epoch, dict):
             yield f"'epochs[{i}]' is {shortened(epoch)}, expected an object"
-        yield from _wrong_in(epoch, EPOCH, f"epochs[{i}].")
+        kinds = EPOCH | {name: kind for name, kind in LATER_EPOCH.items() if name in epoch}
+        yield from _wrong_in(epoch, kinds, f"epochs[{i}].")
+        if isinstance(epoch.get("metrics", {}), dict):
+            metrics = epoch.get("metrics", {})
+            yield from _wrong_in(metrics, dict.fromkeys(metrics, _or_none(NUMBER)), f"epochs[{i}].metrics.")
         if len({values[score] is None for values in (epoch, results["epochs"][0]) for score in VALIDATION}) > 1:
             yield f"'epochs[{i}]' and the first epoch differ in whether they have validation scores"
 

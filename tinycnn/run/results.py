@@ -1,11 +1,8 @@
 """The results of a training run: the network, the history, the metrics, the best epoch."""
 
-import csv
 import importlib
-import io
 import json
 import platform
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ from tinycnn.run.metrics_file import read_json
 from tinycnn.saving.model_file import of_bytes, save
 from tinycnn.train.checkpoint import BEST_FILE
 from tinycnn.train.evaluation import evaluate
-from tinycnn.train.history import EpochResult, best, stalled
+from tinycnn.train.history import EpochResult, History, best, stalled
 from tinycnn.version import __version__
 
 NAMED_AFTER_LIBRARY = ("numba", "cupy")  # backends
@@ -45,7 +42,7 @@ def write_results(
         if best_network:
             write_atomically(folder / BEST_FILE, best_network)
         save(model, folder / "model.safetensors")
-        write_atomically(folder / "history.csv", history_csv(history).encode())
+        write_atomically(folder / "history.csv", History(history).to_csv().encode())
         write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     return ["history.csv", "metrics.json", "model.safetensors"] + [BEST_FILE] * (best_network is not None)
 
@@ -64,15 +61,6 @@ def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
         return None
     differences = f"test accuracy {accuracy:.4f}, different {', '.join(changed)}"
     return f"an earlier run in {printable(str(output))} ({differences}); --output keeps both"
-
-
-def history_csv(history: list[EpochResult]) -> str:
-    """A header and a line per epoch as CSV; without validation, its fields are empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(EpochResult)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(result) for result in history)
-    return text.getvalue()
 
 
 def best_epoch(network: bytes, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:

@@ -7,6 +7,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tinycnn.train.callbacks import (
+        Callback,
+        CSVLogger,
+        EarlyStopping,
+        LearningRateScheduler,
+        ModelCheckpoint,
+        ProgressBar,
+        TensorBoard,
+    )
     from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
     from tinycnn.train.divergence import TrainingDivergedError
     from tinycnn.train.evaluation import Scores, evaluate, predict_logits
@@ -15,11 +24,18 @@ if TYPE_CHECKING:
     from tinycnn.train.trainer import Trainer
 
 _MODULE_OF = {
+    "CSVLogger": "callbacks",
     "Batch": "step",
+    "Callback": "callbacks",
     "Checkpoints": "checkpoint",
+    "EarlyStopping": "callbacks",
     "EpochResult": "history",
     "History": "history",
+    "LearningRateScheduler": "callbacks",
+    "ModelCheckpoint": "callbacks",
+    "ProgressBar": "callbacks",
     "Scores": "evaluation",
+    "TensorBoard": "callbacks",
     "Trainer": "trainer",
     "TrainingDivergedError": "divergence",
     "TrainingStep": "step",
@@ -30,10 +46,17 @@ _MODULE_OF = {
 
 __all__ = [
     "Batch",
+    "CSVLogger",
+    "Callback",
     "Checkpoints",
+    "EarlyStopping",
     "EpochResult",
     "History",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ProgressBar",
     "Scores",
+    "TensorBoard",
     "Trainer",
     "TrainingDivergedError",
     "TrainingStep",

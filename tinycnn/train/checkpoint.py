@@ -57,9 +57,9 @@ class Checkpoints:
 
     ``every``: steps between two checkpoints; None to save only when the run is stopped. ``at_end``: also after the last
     epoch. ``resume``: continue from the newest checkpoint that is not damaged; otherwise a folder that contains
-    checkpoints raises SettingError. ``keeps_best``: whether the run calls ``keep_best``. ``same``: values by name that
-    must be equal when the run is resumed, in addition to those that the trainer compares. ``report`` is called with a
-    message when a checkpoint is damaged or cannot be written; the run continues.
+    checkpoints raises SettingError. ``keeps_best``: whether the network of the best epoch is kept. ``same``: values by
+    name that must be equal when the run is resumed, in addition to those that the trainer compares. ``report`` is
+    called with a message when a checkpoint is damaged or cannot be written; the run continues.
 
     ``best`` is the best network so far. It is part of every checkpoint; the file ``best_path`` is a copy for users.
     """

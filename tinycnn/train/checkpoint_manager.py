@@ -1,18 +1,20 @@
 """The checkpoints of a trainer: save when one is due, resume from the newest, and stop the run on request."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
 from tinycnn.distributed.communicator import get_communicator, on_rank_0
-from tinycnn.errors import FileFormatError, SettingError, TinyCNNError
+from tinycnn.errors import FileFormatError, SettingError, TinyCNNError, printable
+from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer
 from tinycnn.saving.safetensors_file import DAMAGED
 from tinycnn.saving.state_file import of_bytes, to_bytes
 from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
-from tinycnn.train.history import EpochResult
+from tinycnn.train.history import EpochResult, best
 from tinycnn.train.identity import check_same_run
 
 MAX_STEPS = 10**8  # per run; a checkpoint with a higher count is damaged
@@ -90,6 +92,29 @@ class CheckpointManager:
         self.saved_step = step if path else None
         if self.stop():
             raise TrainingStopped(where, path)
+
+    def keep_best(self, model: Sequential, history: list[EpochResult]) -> None:
+        """Keep the network as the best so far, if it is to be kept and the last epoch of ``history`` is the best."""
+        if self.checkpoints and self.checkpoints.keeps_best and self.ranks.rank == 0 and history[-1] is best(history):
+            self.checkpoints.keep_best(model, history[-1].epoch)
+
+    @contextmanager
+    def saving_on_error(self, is_finite: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Around hooks of callbacks: save the state when one raises, so that the run can be resumed.
+
+        Not if it was saved already, and not if ``is_finite()`` is False.
+        """
+        try:
+            yield
+        except Exception:
+            step = self.trainer.optimizer.step_count
+            if self.checkpoints and self.ranks.rank == 0 and step and step != self.saved_step and is_finite():
+                path = self.checkpoints.write(step, self._state(self.checkpoints))
+                if path:
+                    self.checkpoints.report(
+                        f"a callback failed; the state after step {step} is in {printable(str(path))}"
+                    )
+            raise
 
     def _state(self, checkpoints: Checkpoints) -> dict[str, Any]:
         """The content of a checkpoint."""

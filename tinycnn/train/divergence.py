@@ -81,12 +81,13 @@ class DivergenceCheck:
         The error names the first step and layer that were not finite. Network, optimizer and progress are restored to
         the state before that step.
         """
-        if not self._is_finite():
+        if not self.is_finite():
             self.good.restore()
             raise TrainingDivergedError(self._first_bad_step())
         self.good = Snapshot(self.step, self.progress)
 
-    def _is_finite(self) -> bool:
+    def is_finite(self) -> bool:
+        """Whether weights, optimizer and loss are finite; synchronises with a GPU once."""
         return all_finite([*changing_arrays(self.step), self.progress.loss_sum])
 
     def _first_bad_step(self) -> str:
@@ -99,7 +100,7 @@ class DivergenceCheck:
             with np.errstate(all="ignore"):
                 loss, correct = self.step(batch)
                 progress.add(loss, correct, len(chosen))
-                if not self._is_finite():
+                if not self.is_finite():
                     return self._describe(batch, loss, lr, before)
         return "a number was not finite, but all numbers were finite when the steps were repeated: check the hardware"
 

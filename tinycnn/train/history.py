@@ -1,8 +1,12 @@
 """The results of a run so far: a `History` of one `EpochResult` per epoch, and the `Progress` of the current epoch."""
 
 import copy
+import csv
+import io
+import math
 import time
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -29,21 +33,43 @@ class EpochResult:
     validation_accuracy: float | None
     epoch_s: float  # training only, excluding validation
     images_per_s: float
+    learning_rate: float | None = None  # of the last step; None where an older version did not record it
+    metrics: dict[str, float | None] = field(default_factory=dict)  # of the validation images; None: undefined
+
+    def row(self) -> dict[str, Any]:
+        """All numbers by name, with those of ``metrics`` at the end."""
+        numbers = {name: getattr(self, name) for name in FIELDS}
+        return numbers | self.metrics
+
+
+FIELDS = tuple(one.name for one in fields(EpochResult) if one.name != "metrics")
 
 
 class History(list[EpochResult]):
     """The results of epochs: a list of `EpochResult`, and its columns by name."""
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns: the fields of an `EpochResult`, and the metrics of its first epoch."""
+        return [*FIELDS, *(self[0].metrics if self else ())]
+
     def column(self, name: str) -> list[Any]:
         """One number of every epoch, such as ``history.column("validation_loss")``; SettingError for another name."""
-        names = [field.name for field in fields(EpochResult)]
-        if name not in names:
-            raise SettingError(f"a history has no column {shortened(name)}: choose one of {', '.join(names)}")
-        return [getattr(result, name) for result in self]
+        if name not in self.columns:
+            raise SettingError(f"a history has no column {shortened(name)}: choose one of {', '.join(self.columns)}")
+        return [result.row().get(name) for result in self]
 
     def to_dict(self) -> dict[str, list[Any]]:
         """All columns by name, as ``pandas.DataFrame`` and ``json.dumps`` take them."""
-        return {field.name: self.column(field.name) for field in fields(EpochResult)}
+        return {name: self.column(name) for name in self.columns}
+
+    def to_csv(self) -> str:
+        """A header and a line per epoch; the fields of validation are empty where there was none."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(result.row() for result in self)
+        return text.getvalue()
 
     @property
     def best(self) -> EpochResult | None:
@@ -51,32 +77,38 @@ class History(list[EpochResult]):
         return best(self)
 
 
-def epoch_result(epoch: int, train: Scores, validation: Scores | None, images: int, epoch_s: float) -> EpochResult:
-    """The result of an epoch that trained on ``images`` images in ``epoch_s`` seconds.
+def epoch_result(epoch: int, train: Scores, images: int, epoch_s: float, learning_rate: float) -> EpochResult:
+    """The result of an epoch that trained on ``images`` images in ``epoch_s`` seconds, before its validation.
 
     Shorter times become ``SHORTEST_S``, because the clock may not have advanced.
     """
     epoch_s = max(epoch_s, SHORTEST_S)
-    return EpochResult(
-        epoch=epoch,
-        train_loss=train.loss,
-        train_accuracy=train.accuracy,
-        validation_loss=validation.loss if validation else None,
-        validation_accuracy=validation.accuracy if validation else None,
-        epoch_s=epoch_s,
-        images_per_s=images / epoch_s,
-    )
+    return EpochResult(epoch, train.loss, train.accuracy, None, None, epoch_s, images / epoch_s, learning_rate)
 
 
-def best(history: list[EpochResult]) -> EpochResult | None:
-    """The first epoch with the smallest validation loss; None without validation."""
-    validated = [result for result in history if result.validation_loss is not None]
-    return min(validated, key=lambda result: result.validation_loss or 0.0, default=None)
+def with_validation(result: EpochResult, validation: Scores, metrics: dict[str, float | None]) -> EpochResult:
+    """``result`` with the scores and metrics of the validation images."""
+    return replace(result, validation_loss=validation.loss, validation_accuracy=validation.accuracy, metrics=metrics)
 
 
-def stalled(history: list[EpochResult], patience: int | None) -> bool:
-    """Whether the validation loss has not improved for ``patience`` epochs; False if ``patience`` is None."""
-    found = best(history)
+def best(
+    history: Sequence[EpochResult], monitor: str = "validation_loss", *, largest: bool = False, min_delta: float = 0.0
+) -> EpochResult | None:
+    """The first epoch with the smallest ``monitor`` of `EpochResult.row`, or the ``largest``; None if it has none.
+
+    A later epoch must be better by more than ``min_delta`` to replace an earlier one.
+    """
+    found, lowest = None, math.inf
+    for result in history:
+        value = result.row().get(monitor)
+        if value is not None and (-value if largest else value) < lowest - min_delta:
+            found, lowest = result, -value if largest else value
+    return found
+
+
+def stalled(history: Sequence[EpochResult], patience: int | None, monitor: str = "validation_loss", **how: Any) -> bool:
+    """Whether ``monitor`` has not improved, as in ``best``, for ``patience`` epochs; False if ``patience`` is None."""
+    found = best(history, monitor, **how)
     return patience is not None and found is not None and history[-1].epoch - found.epoch >= patience
 
 

@@ -26,12 +26,13 @@ def run_identity(
     validation: Examples | None,
     weights: Weights,
     *,
-    early_stopping: int | None,
+    callbacks: dict[str, Any],
     initial_weights: str | None,
 ) -> dict[str, Any]:
     """Everything that determines the outcome of a run, by name: equal descriptions give bit-identical results.
 
-    Reads all images to compute their fingerprint. The description is saved in every checkpoint.
+    ``callbacks``: what they add. Reads all images to compute their fingerprint. The description is saved in every
+    checkpoint.
     """
     model, backend = step.model, get_backend()
     of_images = zip(("training", "validation"), weights, strict=True)
@@ -50,12 +51,13 @@ def run_identity(
         "label smoothing": step.label_smoothing,
         **({} if step.objective is CLASSIFICATION else {"loss": step.objective.name}),
         "clip norm": step.clip_norm,
-        "early stopping": early_stopping,
+        "early stopping": None,  # unless a callback says otherwise
         "training data": fingerprint(*training),
         "validation data": fingerprint(*validation) if validation else None,
         **{f"weights of the {name} images": fingerprint(array) for name, array in of_images if array is not None},
         **shuffle_settings(training[0]),
         **step.optimizer.settings(),
+        **callbacks,
     }
 
 

@@ -8,9 +8,10 @@ checkpoint is this state in a file.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,21 +20,26 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.data.stored import Images
-from tinycnn.distributed.communicator import get_communicator
+from tinycnn.distributed.communicator import any_rank, get_communicator
 from tinycnn.errors import FileFormatError, SettingError, in_range, shortened, whole_number
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer
 from tinycnn.train.batches import Sampler, batches, check_examples, normalised_weights, to_backend
+from tinycnn.train.callbacks.base import AfterStep, Callback
+from tinycnn.train.callbacks.early_stopping import EarlyStopping
+from tinycnn.train.callbacks.progress_bar import ProgressBar
+from tinycnn.train.callbacks.running import RunningCallbacks, checked_callbacks, load_states, settings_of, states_of
 from tinycnn.train.capture import StepCapture
 from tinycnn.train.checkpoint import Checkpoints
 from tinycnn.train.checkpoint_manager import CheckpointManager
 from tinycnn.train.divergence import DivergenceCheck, evaluate_finite
 from tinycnn.train.evaluation import Scores
-from tinycnn.train.history import EpochResult, History, Progress, epoch_result, stalled
+from tinycnn.train.history import FIELDS, EpochResult, History, Progress, epoch_result, with_validation
 from tinycnn.train.identity import Examples, Weights, check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
 from tinycnn.train.step import StopRequest, TrainingStep, never
+from tinycnn.train.validation import Metric, Metrics, checked_metrics, measure
 
 
 class Trainer:
@@ -78,6 +84,12 @@ class Trainer:
         self.capture = StepCapture(capture)
         self.stop_request = StopRequest()
         self.weights: Array | None = None  # of the training images, see `TrainingStep`
+        self.callbacks: list[Callback] = []  # of the run in progress
+        self.last_epoch, self.stop_training, self.columns = 0, False, list(FIELDS)  # see `TrainerInRun`
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state to pickle or copy: without the callbacks, which belong to one run."""
+        return vars(self) | {"callbacks": []}
 
     @property
     def training_step(self) -> TrainingStep:
@@ -112,7 +124,9 @@ class Trainer:
         early_stopping: int | None = None,
         sample_weight: np.ndarray | None = None,
         validation_weight: np.ndarray | None = None,
-        progress: Callable[[Progress], None] | None = None,
+        metrics: Metrics = (),
+        callbacks: Sequence[Callback] = (),
+        progress: Callable[[Progress], None] | bool | None = None,
         checkpoints: Checkpoints | None = None,
         stop: Callable[[], bool] = never,
     ) -> History:
@@ -126,11 +140,16 @@ class Trainer:
         of them, of which each batch computes its part; the accuracy counts each image once. ``validation_weight``
         weights loss and accuracy of the validation images.
 
-        ``early_stopping=n`` ends the run when the validation loss has not improved for ``n`` epochs. ``progress`` is
-        called after every step, and so is ``stop``: when it returns True, the state is saved to ``checkpoints`` and
-        TrainingStopped is raised. Raises DataError for images that are not uint8 and for labels that are not class
-        indices, TrainingDivergedError when a number is no longer finite, SettingError for a setting out of its range
-        and when the checkpoint to resume from belongs to another run.
+        ``metrics``: functions ``(labels (M,), outputs (M, K)) → number`` of the validation images, in a list or by name
+        in a dictionary; the results are in ``EpochResult.metrics``. ``callbacks``: objects whose methods are called
+        during the run, see `tinycnn.train.Callback`. ``early_stopping=n`` is `EarlyStopping` with this patience.
+        ``progress=True`` shows a progress bar; a function is called after every step.
+
+        ``stop`` is called after every step, too: when it returns True, the state is saved to ``checkpoints`` and
+        TrainingStopped is raised. With several ranks, all of them stop after the same step. Raises DataError for images
+        that are not uint8 and for labels that are not class indices, TrainingDivergedError when a number is no longer
+        finite, SettingError for a setting out of its range and when the checkpoint to resume from belongs to another
+        run.
         """
         return History(
             self.epochs(
@@ -141,6 +160,8 @@ class Trainer:
                 early_stopping=early_stopping,
                 sample_weight=sample_weight,
                 validation_weight=validation_weight,
+                metrics=metrics,
+                callbacks=callbacks,
                 progress=progress,
                 checkpoints=checkpoints,
                 stop=stop,
@@ -157,7 +178,9 @@ class Trainer:
         early_stopping: int | None = None,
         sample_weight: np.ndarray | None = None,
         validation_weight: np.ndarray | None = None,
-        progress: Callable[[Progress], None] | None = None,
+        metrics: Metrics = (),
+        callbacks: Sequence[Callback] = (),
+        progress: Callable[[Progress], None] | bool | None = None,
         checkpoints: Checkpoints | None = None,
         stop: Callable[[], bool] = never,
     ) -> Iterator[EpochResult]:
@@ -175,31 +198,37 @@ class Trainer:
                 check_examples(*examples, self.model, self.objective)
         if early_stopping is not None and not validation:
             raise SettingError("`early_stopping` compares validation losses: it requires validation images")
+        functions = checked_metrics(metrics)
+        if functions and not validation:
+            raise SettingError("`metrics` are computed on validation images: pass `validation=(images, labels)`")
+        self.columns = [name for name in FIELDS if validation or not name.startswith("validation_")] + list(functions)
+        self.callbacks = checked_callbacks(callbacks)
         if early_stopping is not None:
-            early_stopping = whole_number("early_stopping", early_stopping, at_least=1)
+            self.callbacks.insert(0, EarlyStopping(whole_number("early_stopping", early_stopping, at_least=1)))
+        if progress:
+            self.callbacks.append(ProgressBar() if progress is True else AfterStep(progress))
         weights = (
             normalised_weights("sample_weight", sample_weight, images),
             normalised_weights("validation_weight", validation_weight, validation[0] if validation else images),
         )
-        for name, given in zip(("sample_weight", "validation_weight"), weights, strict=True):
-            if given is not None:
+        for name, own in zip(("sample_weight", "validation_weight"), weights, strict=True):
+            if own is not None:
                 self.objective.check_weights(name)
-        return self._epochs((images, labels), epochs, validation, early_stopping, weights, progress, checkpoints, stop)
+        return self._epochs((images, labels), epochs, validation, functions, weights, checkpoints, stop)
 
     def _epochs(
         self,
         training: Examples,
         epochs: int,
         validation: Examples | None,
-        early_stopping: int | None,
+        metrics: dict[str, Metric],
         weights: Weights,
-        progress: Callable[[Progress], None] | None,
         checkpoints: Checkpoints | None,
         stop: Callable[[], bool],
     ) -> Iterator[EpochResult]:
         """The loop over epochs: resume, then train, validate and save until the run ends."""
-        self.stop_request, identity = StopRequest(stop), dict[str, Any]()
-        own = weights[0]
+        self.stop_request, self.stop_training, self.last_epoch = StopRequest(stop), False, epochs
+        own, identity = weights[0], dict[str, Any]()
         self.weights = None if own is None else get_backend().asarray(own.astype(self.model.dtype))
         if checkpoints or get_communicator().size > 1:  # otherwise there is nothing to compare with
             identity = run_identity(
@@ -208,7 +237,7 @@ class Trainer:
                 training,
                 validation,
                 weights,
-                early_stopping=early_stopping,
+                callbacks=settings_of(self.callbacks),
                 initial_weights=self.initial_weights,
             )
         check_ranks_agree(identity, self.model, epochs)
@@ -217,22 +246,30 @@ class Trainer:
         if len(self.history) + (self.progress is not None) > epochs:
             raise SettingError(f"the run is already past epoch {epochs}: continue with more `epochs`")
         images_on_backend, labels_on_backend = to_backend(*training)
-        while len(self.history) < epochs and not stalled(self.history, early_stopping):
-            epoch = len(self.history) + 1
-            trained = self.train_epoch(images_on_backend, labels_on_backend, epoch, progress, manager)
-            when = f"after epoch {epoch}"
-            validated = evaluate_finite(self, *validation, when, weights[1]) if validation else None
-            self.history.append(epoch_result(epoch, trained, validated, len(labels_on_backend), self.epoch_s))
-            yield self.history[-1]
-            manager.after_epoch(epoch)
-        manager.after_last_epoch()
+        with RunningCallbacks(self, self.callbacks) as hooks:
+            while len(self.history) < epochs and not any_rank(self.stop_training):
+                epoch = len(self.history) + 1
+                with manager.saving_on_error():
+                    hooks.epoch_begin(epoch)
+                trained = self.train_epoch(images_on_backend, labels_on_backend, epoch, hooks, manager)
+                result = epoch_result(epoch, trained, len(labels_on_backend), self.epoch_s, self._last_rate())
+                if validation:
+                    validated = evaluate_finite(self, *validation, f"after epoch {epoch}", weights[1])
+                    result = with_validation(result, validated, measure(self.model, *validation, metrics))
+                self.history.append(result)
+                manager.keep_best(self.model, self.history)
+                with manager.saving_on_error():
+                    hooks.epoch_end(result)
+                yield result
+                manager.after_epoch(epoch)
+            manager.after_last_epoch()
 
     def train_epoch(
         self,
         images: Array,
         labels: Array,
         epoch: int,
-        progress: Callable[[Progress], None] | None = None,
+        hooks: RunningCallbacks | None = None,
         manager: CheckpointManager | None = None,
     ) -> Scores:
         """The loop over steps: all images once, in a new order, or the remaining ones of a resumed epoch."""
@@ -243,16 +280,22 @@ class Trainer:
         divergence = DivergenceCheck(step, sampler, images, labels, order, current)
         explained = explain_memory_errors(self.model, -(-self.batch_size // get_communicator().size))
         remaining = batches(images, labels, order, self.batch_size, current.step)
+        watched = hooks if hooks and hooks.look_at_steps else None
+        saving_on_error = partial(manager.saving_on_error, divergence.is_finite) if manager else nullcontext
         with self.capture.epoch(step, sampler, images, labels, current) as captured, explained, closing(remaining):
             for images_on_backend, labels_on_backend, chosen in remaining:
+                if watched:
+                    with saving_on_error():
+                        watched.step_begin(current)
                 with np.errstate(all="ignore"):  # DivergenceCheck replaces these warnings
                     if not (captured and captured.take(current)):
                         current.add(*self.step(images_on_backend, labels_on_backend, chosen, epoch), len(chosen))
                 to_save = manager is not None and manager.due()
                 if to_save or divergence.due():
                     divergence.check()
-                if progress:
-                    progress(current)
+                if watched:
+                    with saving_on_error():
+                        watched.step_end(current)
                 if manager and to_save:
                     manager.save(f"after step {current.step} of {current.steps} in epoch {epoch}")
         scores = current.scores()  # synchronises with the GPU, so its time is included
@@ -262,6 +305,10 @@ class Trainer:
     def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
         """Take one step on the images ``chosen (N,)`` → mean loss ``()``, correct predictions ``()``."""
         return self.training_step(self.sampler.batch(images, labels, chosen, epoch, self.optimizer.step_count))
+
+    def _last_rate(self) -> float:
+        """The learning rate of the last step."""
+        return self.optimizer.rate(self.optimizer.step_count - 1)
 
     def _progress(self, epoch: int, steps: int) -> Progress:
         """The progress of a new or resumed epoch; starts its timer."""
@@ -278,6 +325,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "history": [asdict(result) for result in self.history],
             "running": self.progress.state_dict() if self.progress and self.progress.step else None,
+            "callbacks": states_of(self.callbacks),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -290,6 +338,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = History(EpochResult(**result) for result in state["history"])
         self.progress = Progress.from_state(state["running"]) if state["running"] else None
+        load_states(self.callbacks, state.get("callbacks", []))  # older versions had none
         self.spent_s = sum(result.epoch_s for result in self.history)
         self.spent_s += self.progress.elapsed_s() if self.progress else 0
 
@@ -301,7 +350,7 @@ def _check_calls(validation: Any, progress: Any, checkpoints: Any, stop: Any) ->
         raise SettingError(f"`validation` is {shortened(validation)}: expected a pair (images, labels) or None")
     if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
         raise SettingError(f"`checkpoints` is {shortened(checkpoints)}: expected Checkpoints(folder) or None")
-    if not callable(stop) or not (progress is None or callable(progress)):
+    if not callable(stop) or not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise SettingError("`progress` and `stop`: expected functions, which fit calls after each step")
 
 

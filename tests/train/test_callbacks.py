@@ -1,0 +1,446 @@
+"""Callbacks: called in order, at the right moments; what they raise ends the run, and no state is lost."""
+
+import copy
+import csv
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+from tests.support.thread_ranks import on_ranks
+from tests.train.test_long_runs import after, bits
+from tests.train.test_trainer import make_trainer, sides
+from tinycnn import train
+from tinycnn.distributed.communicator import get_communicator
+from tinycnn.errors import MissingPackageError, SettingError
+from tinycnn.layers import Dense, Flatten, Sequential, Softmax
+from tinycnn.metrics import probabilities
+from tinycnn.saving.model_file import load
+from tinycnn.train.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ProgressBar,
+    TensorBoard,
+)
+from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
+from tinycnn.train.history import best
+from tinycnn.train.validation import measure, network_outputs
+
+HOOKS = ("run_begin", "epoch_begin", "step_begin", "step_end", "epoch_end", "run_end")
+
+
+class Recorder(Callback):
+    """Writes down its calls; raises ``error`` in the call number ``fails_at``, from 0, of the hook ``at``."""
+
+    def __init__(self, at="", fails_at=0, error=None):
+        self.calls, self.at, self.fails_at, self.error = [], at, fails_at, error or RuntimeError("a full disk")
+
+    def _called(self, name, *numbers):
+        seen = [call for call in self.calls if call[0] == name]
+        self.calls.append((name, *numbers))
+        if name == self.at and len(seen) == self.fails_at:
+            raise self.error
+
+    def on_run_begin(self, trainer):
+        self._called("run_begin", len(trainer.history), trainer.last_epoch)
+
+    def on_epoch_begin(self, trainer, epoch):
+        self._called("epoch_begin", epoch)
+
+    def on_step_begin(self, trainer, progress):
+        self._called("step_begin", progress.epoch, progress.step)
+
+    def on_step_end(self, trainer, progress):
+        self._called("step_end", progress.epoch, progress.step)
+
+    def on_epoch_end(self, trainer, result):
+        assert result is trainer.history[-1]
+        self._called("epoch_end", result.epoch)
+
+    def on_run_end(self, trainer, error):
+        self._called("run_end", error)
+
+
+def fit(trainer, *callbacks, epochs=2, **settings):
+    return trainer.fit(*sides(20), epochs=epochs, validation=sides(20, 1), callbacks=callbacks, **settings)
+
+
+# --------------------------------------------------------------------------------------------------------------- hooks
+
+
+def test_hooks_are_called_in_order():
+    recorder = Recorder()
+    fit(make_trainer(), recorder)
+    epochs = [
+        [("epoch_begin", n)]
+        + [(f"step_{moment}", n, k + later) for k in (0, 1) for later, moment in enumerate(("begin", "end"))]
+        + [("epoch_end", n)]
+        for n in (1, 2)
+    ]
+    assert recorder.calls == [("run_begin", 0, 2), *epochs[0], *epochs[1], ("run_end", None)]
+
+
+def test_callbacks_change_no_bits():
+    plain, watched = make_trainer(), make_trainer()
+    fit(plain)
+    fit(watched, Recorder(), ProgressBar(), progress=lambda progress: progress.scores())
+    assert bits(plain) == bits(watched)
+
+
+def test_steps_are_called_only_where_someone_looks(monkeypatch):
+    """So that a recorded run may replay several steps at once."""
+    monkeypatch.setattr(train.callbacks.running.RunningCallbacks, "step_end", pytest.fail)
+    fit(make_trainer(), EarlyStopping(9), CSVLoggerNowhere())
+
+
+class CSVLoggerNowhere(CSVLogger):
+    def __init__(self):
+        pass
+
+    def on_epoch_end(self, trainer, result):
+        assert trainer.history.to_csv().count("\n") == 1 + result.epoch
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_what_a_callback_raises_ends_the_run(hook):
+    other, failing = Recorder(), Recorder(at=hook)
+    with pytest.raises(RuntimeError, match="a full disk") as raised:
+        fit(make_trainer(), other, failing)
+    assert failing.calls[-1][0] in (hook, "run_end")
+    assert other.calls[-1] == ("run_end", None if hook == "run_end" else raised.value)
+
+
+def test_a_second_error_is_a_note_of_the_first():
+    with pytest.raises(RuntimeError, match="the first") as raised:
+        fit(make_trainer(), Recorder("step_end", error=RuntimeError("the first")), Recorder("run_end"))
+    assert raised.value.__notes__ == ["at the end of the run, a callback failed as well: RuntimeError: a full disk"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "fails_at", "steps"),
+    [("step_begin", 3, 3), ("step_end", 2, 3), ("epoch_end", 0, 2), ("epoch_begin", 1, 2)],
+)
+def test_a_failing_callback_loses_no_state(hook, fails_at, steps, tmp_path):
+    whole, messages = make_trainer(), []
+    fit(whole)
+    with pytest.raises(RuntimeError):
+        fit(make_trainer(), Recorder(hook, fails_at), checkpoints=Checkpoints(tmp_path, report=messages.append))
+    path = tmp_path / f"step-00000000{steps}.safetensors"
+    assert messages == [f"a callback failed; the state after step {steps} is in {path}"]
+    again = make_trainer()
+    fit(again, checkpoints=Checkpoints(tmp_path, resume=True, report=messages.append))
+    assert bits(again) == bits(whole)
+
+
+def test_a_state_that_is_saved_is_not_saved_again(tmp_path):
+    messages = []
+    with pytest.raises(RuntimeError):
+        fit(
+            make_trainer(),
+            Recorder("epoch_begin", 1),
+            checkpoints=Checkpoints(tmp_path, every=1, report=messages.append),
+        )
+    assert messages == []
+
+
+def test_numbers_that_are_not_finite_are_not_saved(tmp_path):
+    class Poison(Callback):
+        def on_step_end(self, trainer, progress):
+            trainer.model.parameters()[0].data[...] = np.inf
+            raise RuntimeError("poisoned")
+
+    with pytest.raises(RuntimeError, match="poisoned"):
+        fit(make_trainer(), Poison(), checkpoints=Checkpoints(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hooks_of_epochs_may_change_the_trainer_and_those_of_steps_the_rate_not():
+    class Halving(Callback):
+        def on_epoch_end(self, trainer, result):
+            trainer.optimizer.base_lr /= 2
+
+    trainer = make_trainer(lr=0.01)
+    assert fit(trainer, Halving()).column("learning_rate") == [0.01, 0.005]
+
+    class InAStep(Callback):
+        def on_step_end(self, trainer, progress):
+            trainer.optimizer.base_lr /= 2
+
+    with pytest.raises(SettingError, match="changed the learning rate within an epoch: do it in on_epoch_begin"):
+        fit(make_trainer(), InAStep())
+
+
+def test_a_run_can_be_ended_by_a_callback():
+    class Enough(Callback):
+        def on_epoch_end(self, trainer, result):
+            trainer.stop_training = result.epoch == 2
+
+    trainer = make_trainer()
+    assert len(fit(trainer, Enough(), epochs=5)) == 2
+    assert len(fit(trainer, epochs=3)) == 1  # of a new run
+
+
+def test_one_rank_ends_the_run_for_all():
+    class OnRank1(Callback):
+        def on_epoch_end(self, trainer, result):
+            trainer.stop_training = get_communicator().rank == 1
+
+    epochs = on_ranks(2, lambda rank: len(fit(make_trainer(), OnRank1(), epochs=4)))
+    assert epochs == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "words"),
+    [
+        (EarlyStopping, "contains the class EarlyStopping: expected an object, EarlyStopping"),
+        (["early"], "contains a str: expected objects of classes derived from"),
+        (3, "contains a int"),
+    ],
+)
+def test_other_callbacks_are_refused(callbacks, words):
+    with pytest.raises(SettingError, match=words):
+        make_trainer().fit(*sides(20), epochs=1, callbacks=callbacks)
+
+
+def test_one_callback_needs_no_list():
+    recorder = Recorder()
+    make_trainer().fit(*sides(20), epochs=1, callbacks=recorder)
+    assert recorder.calls
+
+
+def test_a_trainer_is_copied_without_its_callbacks():
+    trainer = make_trainer()
+    fit(trainer, progress=lambda progress: None)
+    assert pickle.loads(pickle.dumps(trainer)).callbacks == copy.deepcopy(trainer).callbacks == []
+
+
+# ------------------------------------------------------------------------------------------------------ ready callbacks
+
+
+def test_early_stopping_by_an_accuracy_with_the_best_weights():
+    kept = {}
+
+    class Keep(Callback):
+        def on_epoch_end(self, trainer, result):
+            kept[result.epoch] = trainer.model.state_dict()
+
+    trainer = make_trainer(lr=0.3)
+    history = fit(trainer, Keep(), EarlyStopping(2, monitor="validation_accuracy", restore_best=True), epochs=30)
+    accuracies = history.column("validation_accuracy")
+    first = accuracies.index(max(accuracies))
+    assert len(history) == first + 1 + 2 < 30
+    state = trainer.model.state_dict()
+    assert all(np.array_equal(state[name], array) for name, array in kept[first + 1].items())
+
+
+def test_early_stopping_ignores_small_gains():
+    history = fit(make_trainer(), EarlyStopping(1, min_delta=1e9), epochs=9)
+    assert len(history) == 2
+    assert history.best.epoch == 2
+
+
+def test_the_best_weights_are_in_the_checkpoint(tmp_path):
+    def stopping():
+        return EarlyStopping(2, restore_best=True)
+
+    whole, again = make_trainer(lr=0.3), make_trainer(lr=0.3)
+    fit(whole, stopping(), epochs=30)
+    last = whole.optimizer.step_count
+    trainer = make_trainer(lr=0.3)
+    with pytest.raises(TrainingStopped):
+        fit(trainer, stopping(), epochs=30, checkpoints=Checkpoints(tmp_path), stop=after(last - 1)(trainer))
+    fit(again, stopping(), epochs=30, checkpoints=Checkpoints(tmp_path, resume=True, report=lambda _: None))
+    again.callbacks = whole.callbacks = []  # their states hold the same arrays, in another order
+    assert bits(again) == bits(whole)
+    other = EarlyStopping(5, restore_best=True)
+    with pytest.raises(SettingError, match="early stopping 2 there, 5 here"):
+        fit(make_trainer(lr=0.3), other, epochs=30, checkpoints=Checkpoints(tmp_path, resume=True))
+
+
+def test_the_history_is_written_after_each_epoch_and_continued(tmp_path):
+    path = tmp_path / "logs" / "history.csv"
+    trainer = make_trainer()
+    fit(trainer, CSVLogger(path), epochs=1, metrics={"half": lambda labels, outputs: 0.5})
+    fit(trainer, CSVLogger(path), epochs=2, metrics={"half": lambda labels, outputs: 0.5})
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert [(row["epoch"], row["learning_rate"], row["half"]) for row in rows] == [
+        ("1", "0.01", "0.5"),
+        ("2", "0.01", "0.5"),
+    ]
+    assert [float(row["train_loss"]) for row in rows] == trainer.history.column("train_loss")
+
+
+def test_the_network_of_the_best_epoch_is_saved(tmp_path):
+    trainer, kept = make_trainer(lr=0.3), {}
+
+    class Keep(Callback):
+        def on_epoch_end(self, trainer, result):
+            kept[result.epoch] = trainer.model.state_dict()
+
+    callbacks = (
+        Keep(),
+        ModelCheckpoint(tmp_path / "best.safetensors"),
+        ModelCheckpoint(tmp_path / "{epoch}.st", best_only=False),
+    )
+    fit(trainer, *callbacks, epochs=5)
+    chosen = best(trainer.history).epoch
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*(f"{n}.st" for n in range(1, 6)), "best.safetensors"]
+    for path, epoch in ((tmp_path / "best.safetensors", chosen), (tmp_path / "3.st", 3)):
+        assert all(np.array_equal(array, kept[epoch][name]) for name, array in load(path).state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: EarlyStopping(1, monitor="accuracy"), "monitors 'accuracy', but this run records epoch, train_loss"),
+        (lambda: ModelCheckpoint("x", monitor="top_5"), "ModelCheckpoint monitors 'top_5'"),
+        (lambda: EarlyStopping(1, mode="smallest"), "`mode` is 'smallest': expected one of auto, min, max"),
+        (lambda: EarlyStopping(0), "patience=0: expected a positive integer"),
+        (lambda: ModelCheckpoint("{step}.safetensors"), "which may contain {epoch}"),
+        (lambda: LearningRateScheduler(0.1), "`rate`: expected a function of the number of the epoch"),
+        (
+            lambda: LearningRateScheduler(lambda epoch: -epoch),
+            "the learning rate of epoch 1=-1: expected a number above 0",
+        ),
+    ],
+)
+def test_callbacks_that_cannot_work_are_refused_before_the_first_step(make, words):
+    trainer = make_trainer()
+    with pytest.raises(SettingError, match=words):
+        fit(trainer, make())
+    assert trainer.optimizer.step_count == 0
+
+
+def test_without_validation_there_is_nothing_to_monitor():
+    with pytest.raises(SettingError, match=r"records epoch, train_loss, .*: pass `validation=\(images, labels\)`"):
+        make_trainer().fit(*sides(20), epochs=1, callbacks=[EarlyStopping(1)])
+
+
+def test_a_rate_for_each_epoch_also_of_a_resumed_one(tmp_path):
+    def scheduler():
+        return LearningRateScheduler(lambda epoch: 0.01 / epoch)
+
+    whole, again, trainer = make_trainer(), make_trainer(), make_trainer()
+    assert fit(whole, scheduler(), epochs=3).column("learning_rate") == [0.01, 0.01 / 2, 0.01 / 3]
+    with pytest.raises(TrainingStopped):
+        fit(trainer, scheduler(), epochs=3, checkpoints=Checkpoints(tmp_path), stop=after(3)(trainer))
+    fit(again, scheduler(), epochs=3, checkpoints=Checkpoints(tmp_path, resume=True, report=lambda _: None))
+    assert bits(again) == bits(whole)
+
+
+class Writer:
+    def __init__(self):
+        self.scalars, self.calls = [], []
+
+    def add_scalar(self, tag, value, step):
+        self.scalars.append((tag, value, step))
+
+    def flush(self):
+        self.calls.append("flush")
+
+    def close(self):
+        self.calls.append("close")
+
+
+def test_numbers_for_tensorboard():
+    writer, trainer = Writer(), make_trainer()
+    fit(trainer, TensorBoard(writer=writer), metrics={"half": lambda labels, outputs: 0.5})
+    values = {(tag, step): value for tag, value, step in writer.scalars}
+    assert len(values) == len(writer.scalars) == 2 * 7
+    assert values["loss/validation", 2] == trainer.history[1].validation_loss
+    assert values["validation/half", 1] == 0.5
+    assert writer.calls == ["flush", "flush"]  # a writer of the caller's is closed by the caller
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(MissingPackageError, match=r"needs tensorboardX .*`pip install tensorboardX`"):
+        TensorBoard("runs")
+
+
+def test_the_log_of_tensorboard_can_be_read(tmp_path):
+    pytest.importorskip("tensorboardX", reason="a log for TensorBoard needs: pip install 'tinycnn[tensorboard]'")
+    fit(make_trainer(), TensorBoard(tmp_path))
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    assert all(tag in content for tag in (b"loss/train", b"accuracy/validation", b"learning_rate"))
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_bar_of_an_epoch_stays_with_its_scores(terminal, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    (result,) = make_trainer().fit(*sides(20), epochs=1, validation=sides(20, 1), progress=True)
+    captured = capsys.readouterr()
+    line = f"loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.4f}, "
+    line += f"validation loss {result.validation_loss:.4f}, accuracy {result.validation_accuracy:.4f}"
+    assert line in (captured.err if terminal else captured.out)
+    assert ("2/2" in captured.err) == terminal
+
+
+# ------------------------------------------------------------------------------------------------------------- metrics
+
+
+def test_metrics_receive_the_labels_and_the_outputs_of_the_network():
+    seen = []
+
+    def accuracy(labels, outputs):
+        seen.append((labels, outputs))
+        return (outputs.argmax(axis=1) == labels).mean()
+
+    trainer, (images, labels) = make_trainer(), sides(20, 1)
+    history = fit(trainer, metrics=[accuracy])
+    assert history.column("accuracy") == history.column("validation_accuracy")
+    assert all(np.array_equal(found, labels) for found, _ in seen)
+    assert np.array_equal(seen[-1][1], train.predict_logits(trainer.model, images))
+
+
+def test_the_outputs_contain_a_final_softmax():
+    model = Sequential(Flatten(), Dense(3), Softmax(), input_shape=(8, 8, 1))
+    images, _ = sides(5)
+    expected = probabilities(train.predict_logits(model, images))
+    np.testing.assert_allclose(network_outputs(model, images), expected, rtol=1e-5)
+
+
+def test_metrics_are_the_same_on_several_ranks():
+    def size(labels, outputs):
+        return np.abs(outputs[np.arange(len(labels)), labels]).sum()
+
+    model, examples = make_trainer().model, sides(20)
+
+    def measured(rank=None):
+        return measure(copy.deepcopy(model), *examples, {"size": size})["size"]
+
+    alone, ranks = measured(), on_ranks(3, measured)
+    assert ranks[0] == ranks[1] == ranks[2]
+    np.testing.assert_allclose(ranks[0], alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ([lambda labels, outputs: 1], "give it a name of its own"),
+        ({"epoch": max}, "contains epoch, which every history has"),
+        ({"top": 5}, "contains 5: expected functions of"),
+        ([3], "contains 3: expected functions"),
+        ({"text": lambda labels, outputs: "much"}, "the metric text returned 'much': expected a number"),
+    ],
+)
+def test_metrics_that_are_none_are_refused(metrics, words):
+    with pytest.raises(SettingError, match=words):
+        fit(make_trainer(), metrics=metrics)
+
+
+def test_a_metric_that_is_not_finite_is_none_and_one_without_validation_is_refused():
+    assert fit(make_trainer(), metrics={"no": lambda labels, outputs: np.nan}).column("no") == [None, None]
+    with pytest.raises(SettingError, match="`metrics` are computed on validation images"):
+        make_trainer().fit(*sides(20), epochs=1, metrics=[max])
+
+
+def test_a_metric_can_be_monitored():
+    falling = iter([5, 4, 3, 2, 1])
+    history = fit(make_trainer(), EarlyStopping(2, monitor="f"), epochs=5, metrics={"f": lambda *_: next(falling)})
+    assert len(history) == 3

@@ -1,0 +1,18 @@
+"""Callbacks: what a run does beside training. `Callback` in ``base.py`` states the hooks, and what each may change."""
+
+from tinycnn.train.callbacks.base import Callback
+from tinycnn.train.callbacks.early_stopping import EarlyStopping
+from tinycnn.train.callbacks.files import CSVLogger, ModelCheckpoint
+from tinycnn.train.callbacks.learning_rate import LearningRateScheduler
+from tinycnn.train.callbacks.progress_bar import ProgressBar
+from tinycnn.train.callbacks.tensorboard import TensorBoard
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ProgressBar",
+    "TensorBoard",
+]

@@ -1,0 +1,82 @@
+"""``Callback``: an object whose methods a trainer calls while it trains.
+
+    hook             called                                          it may change
+    on_run_begin     before the first epoch, after a resume          weights, optimizer and settings of the trainer
+    on_epoch_begin   before the steps of an epoch, and when a        weights, optimizer and settings of the trainer
+                     resumed run continues within an epoch
+    on_step_begin    before a step                                   nothing: it looks
+    on_step_end      after a step                                    nothing: it looks
+    on_epoch_end     after an epoch and its validation, before       weights, optimizer, settings, ``stop_training``
+                     its checkpoint
+    on_run_end       at the end, also of a run that failed           weights
+
+The settings of the trainer are ``augment``, ``fade``, ``label_smoothing``, ``clip_norm`` and what is frozen. Steps only
+look, because several steps may be recorded and replayed at once, and because the trainer repeats steps to find where a
+number was no longer finite; a learning rate that changes from step to step is a ``schedule`` of the optimizer.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tinycnn.layers import Sequential
+from tinycnn.optim import Optimizer
+from tinycnn.train.history import EpochResult, History, Progress
+
+
+class TrainerInRun(Protocol):
+    """What a callback finds in the trainer that calls it."""
+
+    model: Sequential
+    optimizer: Optimizer
+    history: History  # of the finished epochs
+    last_epoch: int  # the number of the last epoch of the run
+    columns: list[str]  # the numbers that the run records for each epoch
+    stop_training: bool  # when True, the run ends after this epoch
+
+
+class Callback:
+    """Base class. Every hook does nothing; override those that you need.
+
+    With several ranks, every rank calls its own callbacks; one that writes files does so on rank 0 only. An exception
+    in a hook ends the run with this exception. With ``checkpoints``, the state is saved first.
+    """
+
+    def on_run_begin(self, trainer: TrainerInRun) -> None:
+        """The run begins, or continues from a checkpoint."""
+
+    def on_epoch_begin(self, trainer: TrainerInRun, epoch: int) -> None:
+        """Epoch number ``epoch``, from 1, begins."""
+
+    def on_step_begin(self, trainer: TrainerInRun, progress: Progress) -> None:
+        """A step begins; ``progress.step`` steps of the epoch are done."""
+
+    def on_step_end(self, trainer: TrainerInRun, progress: Progress) -> None:
+        """A step is done. ``progress.scores()`` is the mean of the epoch so far; reading it waits for a GPU."""
+
+    def on_epoch_end(self, trainer: TrainerInRun, result: EpochResult) -> None:
+        """An epoch and its validation are done; ``result`` is also ``trainer.history[-1]``."""
+
+    def on_run_end(self, trainer: TrainerInRun, error: BaseException | None) -> None:
+        """The run ends: None by itself, otherwise with ``error``. Called if ``on_run_begin`` was."""
+
+    def settings(self) -> dict[str, Any]:
+        """What determines the outcome of a run, by name: a resumed run must have the same."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs, for a checkpoint: nested dictionaries and lists of numbers, texts and arrays."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the result of ``state_dict()``, before ``on_run_begin``; not called where it was empty."""
+
+
+class AfterStep(Callback):
+    """Calls ``function(progress)`` after every step."""
+
+    def __init__(self, function: Callable[[Progress], None]) -> None:
+        self.function = function
+
+    def on_step_end(self, trainer: TrainerInRun, progress: Progress) -> None:
+        """Call the function."""
+        self.function(progress)

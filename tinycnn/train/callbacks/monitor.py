@@ -1,0 +1,40 @@
+"""Which number of an epoch a callback compares, and when it is better."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tinycnn.errors import SettingError, shortened
+from tinycnn.train.callbacks.base import TrainerInRun
+
+MODES = ("auto", "min", "max")
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """A column of the history. ``mode``: "min", "max", or "auto", which is "min" where the name ends with ``loss``."""
+
+    name: str = "validation_loss"
+    mode: str = "auto"
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise SettingError(f"`mode` is {shortened(self.mode)}: expected one of {', '.join(MODES)}")
+
+    def check(self, trainer: TrainerInRun, purpose: str) -> None:
+        """Raise SettingError unless the run of ``trainer`` records this number."""
+        if self.name not in trainer.columns:
+            hint = ": pass `validation=(images, labels)`" if self.name.startswith("validation_") else ""
+            raise SettingError(
+                f"{purpose} monitors {shortened(self.name)}, but this run records {', '.join(trainer.columns)}{hint}"
+            )
+
+    def how(self) -> dict[str, Any]:
+        """The arguments of `history.best`."""
+        largest = self.mode == "max" or (self.mode == "auto" and not self.name.endswith("loss"))
+        return {"monitor": self.name, "largest": largest, "min_delta": self.min_delta}
+
+    def settings(self, purpose: str) -> dict[str, Any]:
+        """The description of a monitor that is not the usual one; {} for the usual one."""
+        usual = Monitor()
+        return {} if self == usual else {f"{purpose} compares": f"{self.name} {self.mode} {self.min_delta}"}

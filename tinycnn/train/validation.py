@@ -1,0 +1,72 @@
+"""Metrics of the validation images: functions of their labels and of the outputs of the network."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinycnn.backends import get_backend
+from tinycnn.data.stored import Images
+from tinycnn.distributed.communicator import get_communicator
+from tinycnn.distributed.sharding import shard_of
+from tinycnn.errors import SettingError, shortened
+from tinycnn.layers import LogSoftmax, Sequential, Softmax
+from tinycnn.tensor import Tensor, no_grad
+from tinycnn.train.evaluation import predict_logits
+from tinycnn.train.history import FIELDS
+
+Metric = Callable[[np.ndarray, np.ndarray], float]  # labels (M,), outputs (M, K) → a number
+Metrics = Sequence[Metric] | Mapping[str, Metric]
+
+
+def checked_metrics(metrics: Any) -> dict[str, Metric]:
+    """``metrics`` by name: of a list, the names of its functions. Raises SettingError for anything else."""
+    given = metrics if isinstance(metrics, Mapping) else {}
+    for one in () if isinstance(metrics, Mapping) else [metrics] if callable(metrics) else metrics:
+        name = getattr(one, "__name__", "<lambda>")
+        if callable(one) and (name == "<lambda>" or name in given):
+            raise SettingError(f"`metrics` contains {shortened(one)}: give it a name of its own, as in {{'top_3': f}}")
+        given = {**given, name: one}
+    for name, one in given.items():
+        if not callable(one):
+            raise SettingError(f"`metrics` contains {shortened(one)}: expected functions of (labels, outputs)")
+        if name in FIELDS:
+            raise SettingError(f"`metrics` contains {name}, which every history has: give it another name")
+    return dict(given)
+
+
+def network_outputs(model: Sequential, images: Images) -> np.ndarray:
+    """What the network returns for ``images (M, H, W, C)``, with a final softmax if it has one → ``(M, K)``, host."""
+    logits, last = predict_logits(model, images), list(model.layers.values())[-1]
+    if not isinstance(last, Softmax | LogSoftmax):
+        return logits
+    with no_grad():
+        return get_backend().to_host(last(Tensor(get_backend().asarray(logits))).data)  # (M, K)
+
+
+def measure(
+    model: Sequential, images: Images, labels: np.ndarray, metrics: dict[str, Metric]
+) -> dict[str, float | None]:
+    """The ``metrics`` of these images by name; None where one is not finite.
+
+    With several ranks, each rank computes the outputs of its shard.
+    """
+    if not metrics:
+        return {}
+    ranks = get_communicator()
+    shard = shard_of(len(labels), ranks)
+    own = network_outputs(model, images[shard]) if shard.stop > shard.start else None
+    outputs = np.zeros((len(labels), *model.output_shape), model.dtype)
+    if own is not None:
+        outputs[shard] = own
+    ranks.all_reduce(outputs)
+    return {name: _number(name, metric(labels, outputs)) for name, metric in metrics.items()}
+
+
+def _number(name: str, value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise SettingError(f"the metric {name} returned {shortened(value)}: expected a number") from None
+    return number if math.isfinite(number) else None
