@@ -55,7 +55,9 @@ def metrics_of(folder):
 
 
 def without_times(metrics):
-    epochs = [{key: epoch[key] for key in EPOCH[:-2]} for epoch in metrics["epochs"]]
+    epochs = [
+        {key: epoch[key] for key in EPOCH if key not in ("epoch_s", "images_per_s")} for epoch in metrics["epochs"]
+    ]
     options = {key: value for key, value in metrics["options"].items() if key != "output"}
     times = {"training_s", "compile_s"}
     return {key: value for key, value in metrics.items() if key not in times} | {"epochs": epochs, "options": options}
