@@ -19,7 +19,7 @@ from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
 from tinycnn.distributed.communicator import SingleProcess, use_communicator
 from tinycnn.errors import BackendError, SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
-from tinycnn.optim import SGD, Adam, AdamW, one_cycle, step_decay
+from tinycnn.optim import SGD, Adam, AdamW, Muon, ParameterGroups, RMSprop, one_cycle, step_decay
 from tinycnn.train import capture
 from tinycnn.train.batches import Sampler
 from tinycnn.train.capture import CapturedSteps
@@ -34,6 +34,7 @@ OPTIMIZERS = {
     "SGD": lambda parameters: SGD(parameters, 0.05, momentum=0.9, nesterov=True, schedule=step_decay(10)),
     "Adam": lambda parameters: Adam(parameters, 0.01, schedule=one_cycle(15)),
     "AdamW": lambda parameters: AdamW(parameters, 0.01, weight_decay=0.1, schedule=one_cycle(15)),
+    "groups": lambda p: ParameterGroups(RMSprop(p[:3], 0.01), Adam(p[3:], 0.01, schedule=one_cycle(15))),
 }
 
 
@@ -101,6 +102,31 @@ def test_recorded_and_eager_steps_give_the_same_bits(optimizer, settings):
     assert recorded.why_eager == ""
     assert set(recorded.capture.steps.replays) == {8, 5}
     assert eager.capture.steps is None
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_rate_assigned_in_the_middle_of_an_epoch_is_used_from_the_next_step_on():
+    states = []
+    for wanted in (True, False):
+        trainer = make_trainer("groups", capture=wanted, augment=Affine())
+
+        def assign(progress, trainer=trainer):
+            if (progress.epoch, progress.step) == (2, 2):
+                trainer.optimizer.learning_rate = 0.002
+
+        trainer.fit(*pictures(), epochs=3, progress=assign)
+        states.append(everything(trainer))
+    assert states[0] == states[1]
+    other = make_trainer("groups", augment=Affine())
+    other.fit(*pictures(), epochs=3)
+    assert everything(other) != states[0]
+
+
+def test_the_matrix_products_of_muon_are_not_recorded(emulated):
+    trainer = make_trainer()
+    trainer.optimizer = Muon(trainer.model.parameters())
+    trainer.fit(*pictures(), epochs=1)
+    assert trainer.why_eager == "the update of MatrixMuon is not recorded"
 
 
 @pytest.mark.usefixtures("gpu")

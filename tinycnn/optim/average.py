@@ -54,8 +54,8 @@ class WeightAverage:
             average += share * (weights - average)
 
     def put_in(self) -> None:
-        """Give the network the averages, until ``take_out``; before the first update, they are its first weights."""
-        if not self.in_network:
+        """Give the network the averages, until ``take_out``; before the first update, there are none to give."""
+        if self.count and not self.in_network:
             self._exchange()
 
     def take_out(self) -> None:

@@ -89,6 +89,8 @@ def reason_not_recordable(step: TrainingStep, images: Array) -> str:
         return "the images have weights"
     if step.objective is not CLASSIFICATION:
         return f"the loss is {step.objective.name}, and a recorded step computes softmax_cross_entropy"
+    if step.average:
+        return "the weights are averaged after every step"
     layers = [type(layer) for layer in all_layers(step.model)]
     external = [layer.__name__ for layer in layers if not layer.__module__.startswith("tinycnn.")]
     optimizers = [type(part) for part in step.optimizer.parts]
@@ -115,6 +117,7 @@ class CapturedSteps:
         self.recorder, self.replays = backend.recorder(), dict[int, Callable[[], None]]()
         self.objects, self.settings = recorded_objects(step), recorded_settings(step, sampler)
         self.dropouts = dropout_layers(step.model)
+        self.base_rates: list[float] = []  # those that the table was made with
         self.resting: list[int] = []  # the parameters without a gradient: frozen after the optimizer was made
         self.row_type = self._row_type()
         self.table = xp.zeros((-(-len(labels) // sampler.batch_size), self.row_type.itemsize), np.uint8)
@@ -139,6 +142,7 @@ class CapturedSteps:
         """Copy the remaining rows and the running sums of this epoch to the memory that the recordings read."""
         backend = get_backend()
         self.step, self.sampler, self.why_eager = step, sampler, ""
+        self.base_rates = [part.base_lr for part in step.optimizer.parts]
         rows = self.rows(progress.epoch, progress.step)
         self.table[...] = backend.asarray(rows.view(np.uint8).reshape(self.table.shape))
         first = min(progress.step, len(rows) - 1)  # a run may be resumed after the last step of an epoch
@@ -148,6 +152,8 @@ class CapturedSteps:
 
     def take(self, progress: Progress) -> bool:
         """Take the next step of the epoch; returns False when it has to be taken eagerly."""
+        if self.base_rates != [part.base_lr for part in self.step.optimizer.parts]:
+            self.begin_epoch(self.step, self.sampler, progress)  # with the rates of the steps that are left
         count = self.count(progress.step)
         if self.why_eager:
             return False

@@ -125,6 +125,7 @@ class Snapshot:
         self.arrays = [array.copy() for array in changing_arrays(step)]
         self.counters = step.model.counters()
         self.step_count, self.missed = step.optimizer.step_count, list(step.optimizer.missed)
+        self.averaged = step.average.count if step.average else 0
         self.saved_progress = progress.copy()
 
     def restore(self) -> None:
@@ -133,14 +134,17 @@ class Snapshot:
             array[...] = values
         self.step.model.load_counters(self.counters)
         self.step.optimizer.step_count, self.step.optimizer.missed = self.step_count, list(self.missed)
+        if self.step.average:
+            self.step.average.count = self.averaged
         self.progress.restore(self.saved_progress)
 
 
 def changing_arrays(step: TrainingStep) -> list[Array]:
-    """The arrays that training changes in place: parameters, buffers, and the slots of the optimizer."""
+    """The arrays that training changes in place: parameters, buffers, their averages, the slots of the optimizer."""
     weights = [parameter.data for parameter in step.model.parameters()]
     buffers = [buffer for _, buffer in step.model.named_buffers()]
-    return weights + buffers + [slot for slots in step.optimizer.slots for slot in slots.values()]
+    averages = step.average.arrays if step.average else []
+    return weights + buffers + averages + [slot for slots in step.optimizer.slots for slot in slots.values()]
 
 
 def all_finite(arrays: Iterable[Array]) -> bool:

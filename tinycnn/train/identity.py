@@ -51,6 +51,7 @@ def run_identity(
         "label smoothing": step.label_smoothing,
         **({} if step.objective is CLASSIFICATION else {"loss": step.objective.name}),
         "clip norm": step.clip_norm,
+        **({"average of weights": step.average.decay} if step.average else {}),
         "early stopping": None,  # unless a callback says otherwise
         "training data": fingerprint(*training),
         "validation data": fingerprint(*validation) if validation else None,

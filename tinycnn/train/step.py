@@ -15,7 +15,7 @@ from tinycnn.backends.base import Array
 from tinycnn.distributed.communicator import Communicator, get_communicator
 from tinycnn.distributed.sharding import Shard, sharded_batch
 from tinycnn.layers import Dropout, Layer, Sequential, pixel_scale
-from tinycnn.optim import Optimizer, Rate, clip_gradients
+from tinycnn.optim import Optimizer, Rate, WeightAverage, clip_gradients
 from tinycnn.tensor import Tensor
 from tinycnn.train.objective import LossFunction, Objective, objective
 
@@ -70,6 +70,7 @@ class TrainingStep:
     ``loss``: a name or a function, see ``objective.py``. ``label_smoothing``: the fraction of each target that is
     spread over all classes. ``clip_norm``: the maximum gradient norm of a step; None disables clipping. ``weights
     (M,)``: the factor of each image of the data set in the loss, with a mean of 1; None if all count the same.
+    ``average``: the moving average of the weights, to which every step adds its own; None for no average.
     """
 
     def __init__(
@@ -82,16 +83,19 @@ class TrainingStep:
         clip_norm: float | None = None,
         stop_request: StopRequest | None = None,
         weights: Array | None = None,
+        average: WeightAverage | None = None,
     ) -> None:
         self.model, self.optimizer, self.objective = model, optimizer, objective(loss)
         self.label_smoothing, self.clip_norm, self.weights = label_smoothing, clip_norm, weights
-        self.stop_request = stop_request or StopRequest()
+        self.stop_request, self.average = stop_request or StopRequest(), average
 
     def __call__(self, batch: Batch) -> tuple[Array, Array]:
         """Take one step → mean loss ``()`` of the batch, number of correct predictions ``()``.
 
         Both stay on the backend, so that the host does not wait for a GPU.
         """
+        if self.average:
+            self.average.take_out()  # the network is trained from its own weights
         outputs = self.forward_backward(batch)
         loss, correct = self.sum_over_ranks(outputs, self.objective.count_right(outputs.logits, outputs.labels))
         self.update(batch.rates)
@@ -136,13 +140,15 @@ class TrainingStep:
         return loss, correct
 
     def update(self, rates: Sequence[Rate] | None = None) -> None:
-        """Clip the gradients and update the parameters; passing ``rates`` leaves the step count unchanged."""
+        """Clip the gradients, update parameters and average; passing ``rates`` leaves the step count unchanged."""
         if self.clip_norm is not None:
             clip_gradients(self.optimizer.parameters, self.clip_norm)
         if rates is None:
             self.optimizer.step()
         else:
             self.optimizer.move(rates)
+        if self.average:
+            self.average.update()
 
 
 def all_reduce_gradients(ranks: Communicator, parameters: Iterable[Tensor], *numbers: Any) -> Array:
