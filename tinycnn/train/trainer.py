@@ -23,7 +23,7 @@ from tinycnn.data.stored import Images
 from tinycnn.distributed.communicator import any_rank, get_communicator
 from tinycnn.errors import FileFormatError, SettingError, in_range, shortened, whole_number
 from tinycnn.layers import Sequential
-from tinycnn.optim import Optimizer
+from tinycnn.optim import Optimizer, WeightAverage
 from tinycnn.train.batches import Sampler, batches, check_examples, normalised_weights, to_backend
 from tinycnn.train.callbacks.base import AfterStep, Callback
 from tinycnn.train.callbacks.early_stopping import EarlyStopping
@@ -48,7 +48,8 @@ class Trainer:
     ``seed`` determines the order of the images. ``augment`` changes the images of each batch, with a strength that
     ``fade`` reduces towards the end of the run. ``loss``: a name in ``objective.py``, which lists the labels that each
     loss takes, or a function ``(outputs, labels) → Tensor ()``. ``label_smoothing`` and ``clip_norm`` are passed to
-    `TrainingStep`.
+    `TrainingStep`. ``average_weights``: the decay of a moving average of the weights, such as 0.999 (`WeightAverage`),
+    with which the network is validated, and which it has whenever it is not being trained; None for no average.
     ``initial_weights`` is a fingerprint of the weights at the start, for a run whose ``seed`` does not determine them.
     ``capture``: on a GPU, record the steps and replay them (``capture.py``), with bit-identical results.
     """
@@ -65,6 +66,7 @@ class Trainer:
         loss: str | LossFunction | Objective = "softmax_cross_entropy",
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
+        average_weights: float | None = None,
         initial_weights: str | None = None,
         capture: bool = True,
     ) -> None:
@@ -77,6 +79,7 @@ class Trainer:
         if self.label_smoothing and self.objective is not CLASSIFICATION:
             raise SettingError(f"`label_smoothing` is for softmax_cross_entropy, not for {self.objective.name}")
         self.clip_norm = None if clip_norm is None else in_range("clip_norm", clip_norm, above=0)
+        self.average = None if average_weights is None else WeightAverage(model, average_weights)
         self.history = History()  # of all epochs, including those before the loaded checkpoint
         self.progress: Progress | None = None  # of the current epoch; None between two epochs
         self.epoch_s = 0.0  # seconds that the last epoch took
@@ -102,6 +105,7 @@ class Trainer:
             clip_norm=self.clip_norm,
             stop_request=self.stop_request,
             weights=self.weights,
+            average=self.average,
         )
 
     @property
@@ -214,7 +218,8 @@ class Trainer:
         for name, own in zip(("sample_weight", "validation_weight"), weights, strict=True):
             if own is not None:
                 self.objective.check_weights(name)
-        return self._epochs((images, labels), epochs, validation, functions, weights, checkpoints, stop)
+        running = self._epochs((images, labels), epochs, validation, functions, weights, checkpoints, stop)
+        return self._averaged(running)
 
     def _epochs(
         self,
@@ -253,6 +258,8 @@ class Trainer:
                     hooks.epoch_begin(epoch)
                 trained = self.train_epoch(images_on_backend, labels_on_backend, epoch, hooks, manager)
                 result = epoch_result(epoch, trained, len(labels_on_backend), self.epoch_s, self._last_rate())
+                if self.average:
+                    self.average.put_in()
                 if validation:
                     validated = evaluate_finite(self, *validation, f"after epoch {epoch}", weights[1])
                     result = with_validation(result, validated, measure(self.model, *validation, metrics))
@@ -264,6 +271,14 @@ class Trainer:
                 manager.after_epoch(epoch)
             manager.after_last_epoch()
 
+    def _averaged(self, results: Iterator[EpochResult]) -> Iterator[EpochResult]:
+        """``results``; when they end, or are not wanted any more, the network has the averages of its weights."""
+        try:
+            yield from results
+        finally:
+            if self.average:
+                self.average.put_in()
+
     def train_epoch(
         self,
         images: Array,
@@ -273,6 +288,8 @@ class Trainer:
         manager: CheckpointManager | None = None,
     ) -> Scores:
         """The loop over steps: all images once, in a new order, or the remaining ones of a resumed epoch."""
+        if self.average:
+            self.average.take_out()
         self.model.train()
         step, sampler = self.training_step, self.sampler
         order = sampler.order(images, epoch)
@@ -319,13 +336,16 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes during a run, on the host: nested dictionaries, lists, numbers and arrays."""
+        with self.average.applied(False) if self.average else nullcontext():
+            weights = self.model.state_dict()
         return {
-            "model": self.model.state_dict(),
+            "model": weights,
             "counters": self.model.counters(),
             "optimizer": self.optimizer.state_dict(),
             "history": [asdict(result) for result in self.history],
             "running": self.progress.state_dict() if self.progress and self.progress.step else None,
             "callbacks": states_of(self.callbacks),
+            **({"average": self.average.state_dict()} if self.average else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -333,6 +353,12 @@ class Trainer:
         keys = {"model", "counters", "optimizer", "history", "running"}
         if not isinstance(state, dict) or keys - state.keys():
             raise FileFormatError(f"expected the state of a trainer, with {', '.join(sorted(keys))}")
+        if ("average" in state) != (self.average is not None):
+            words = "contains an" if "average" in state else "contains no"
+            raise SettingError(f"the state of the trainer {words} average of the weights: see `average_weights`")
+        if self.average:
+            self.average.take_out()
+            self.average.load_state_dict(state["average"])
         self.model.load_state_dict(state["model"])
         self.model.load_counters(state["counters"])
         self.optimizer.load_state_dict(state["optimizer"])
