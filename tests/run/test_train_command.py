@@ -218,6 +218,28 @@ def test_the_optimizer_of_a_recipe_has_its_settings(name, recipe):
     assert settings.get("momentum", 0.9) == 0.9
 
 
+def test_each_optimizer_is_made_with_its_momentum():
+    """Without a momentum, each has its own default."""
+    for name, default in (("sgd", 0.9), ("rmsprop", 0.0), ("muon", 0.95)):
+        for words, expected in (("", default), (" --momentum 0.5", 0.5)):
+            config = config_of(f"--model lenet --optimizer {name}{words}")
+            assert make_optimizer(config, models.create("lenet"), steps=1).parts[0].momentum == expected
+
+
+def test_averaged_weights_are_tested_and_saved(tmp_path):
+    """A decay of 0 averages only the last weights, so its result is that of no average; 0.9 gives another."""
+    results = []
+    for name, options in {"none": (), "last": ("--average-weights", 0), "mean": ("--average-weights", 0.9)}.items():
+        process = train(tmp_path, "--model", "lenet", "--limit", 200, "--epochs", 2, *options, output=name)
+        assert ("weights averaged" in process.stdout) == (name != "none")
+        model = tinycnn.load(tmp_path / name / "model.safetensors")
+        results.append(([array.tobytes() for array in model.state_dict().values()], metrics_of(tmp_path / name)))
+    (own, without), (last, with_0), (averaged, with_9) = results
+    assert last == own != averaged
+    assert with_0["test_loss"] == without["test_loss"] != with_9["test_loss"]
+    assert (with_9["options"]["average_weights"], without["options"]["average_weights"]) == (0.9, None)
+
+
 def test_augmentation_fades_for_the_given_epochs(tmp_path):
     process = train(tmp_path, "--augment", "--fade-epochs", 2, "--epochs", 2, "--limit", 100)
     assert "augmented (affine), fading 2 epochs before the end" in process.stdout
@@ -318,7 +340,7 @@ def test_settings_without_effect_are_reported(tmp_path):
     process = train(tmp_path, "--limit", 64, "--model", "lenet", "--threads", 1, "--momentum", 0.9)
     assert "1 epoch of 64 images is only 1 step; use a smaller --batch-size" in process.stdout
     assert "--threads is for the numba backend; numpy does not use it\n" in process.stdout
-    assert "--momentum is for sgd; adam does not use it\n" in process.stdout
+    assert "--momentum is for sgd, rmsprop, muon; adam does not use it\n" in process.stdout
     assert "does not use it" not in train(tmp_path, "--limit", 64, "--optimizer", "sgd", "--momentum", 0.5).stdout
 
 
@@ -453,6 +475,7 @@ def refused(folder, *arguments):
         ("--lr -0.1", "--lr=-0.1: expected a number above 0"),
         ("--lr 0", "--lr=0.0: expected a number above 0"),
         ("--momentum 1", "--momentum=1.0: expected a number at least 0, below 1"),
+        ("--average-weights 1", "--average-weights=1.0: expected a number at least 0, below 1"),
         ("--validation-split 1", "--validation-split=1.0: expected a number at least 0, below 1"),
         ("--validation-split -0.1", "--validation-split=-0.1: expected"),
         ("--validation-split nan", "--validation-split=nan: expected"),

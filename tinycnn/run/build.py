@@ -9,7 +9,7 @@ from tinycnn.data import Dataset
 from tinycnn.data.augment import Augmentation, Fade, named
 from tinycnn.errors import SettingError, ShapeError, printable
 from tinycnn.layers import Sequential
-from tinycnn.run.options import TrainConfig
+from tinycnn.run.options import WITH_MOMENTUM, TrainConfig
 from tinycnn.saving.model_file import check_bytes, check_size, load_finite
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.trainer import Trainer
@@ -83,7 +83,7 @@ def steps_of_run(config: TrainConfig, images: int) -> int:
 def make_optimizer(config: TrainConfig, model: Sequential, steps: int) -> optim.Optimizer:
     """The optimizer for a run of ``steps`` steps."""
     settings: dict[str, Any] = {"weight_decay": config.weight_decay}
-    if config.optimizer == "sgd":
+    if config.optimizer in WITH_MOMENTUM and config.momentum is not None:
         settings["momentum"] = config.momentum
     schedule = optim.SCHEDULES[config.schedule](steps)
     return optim.OPTIMIZERS[config.optimizer](model.parameters(), config.lr, schedule=schedule, **settings)
@@ -113,6 +113,7 @@ def make_trainer(config: TrainConfig, model: Sequential, images: int) -> Trainer
         fade=fading(config, steps),
         label_smoothing=config.label_smoothing,
         clip_norm=config.clip_norm,
+        average_weights=config.average_weights,
         initial_weights=fingerprint(*model.state_dict().values()) if config.init_from else None,
         capture=not config.no_capture,
     )

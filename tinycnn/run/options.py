@@ -12,7 +12,8 @@ from tinycnn.errors import SettingError, in_range
 from tinycnn.layers import Sequential
 from tinycnn.train.checkpoint import BEST_FILE
 
-MOMENTUM = 0.9  # the default of SGD
+MOMENTUM = 0.9  # the default of SGD; the others have their own
+WITH_MOMENTUM = ("sgd", "rmsprop", "muon")
 DEEPEST = 100  # folders in each other; pathlib needs a call for each
 
 # -------------------------------------------------------------------------------------------------------- declarations
@@ -54,8 +55,8 @@ def add_training_options(add: Callable[..., argparse.Action]) -> None:
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: from the recipe)")
     add("--batch-size", type=int, metavar="N", help="images per step (default: from the recipe)")
     add("--optimizer", choices=optim.OPTIMIZERS, help="default: from the recipe")
-    add("--lr", type=float, metavar="X", help="learning rate (default: from the recipe; else 0.001, for sgd 0.05)")
-    add("--momentum", type=float, metavar="X", help=f"momentum of sgd (default: {MOMENTUM})")
+    add("--lr", type=float, metavar="X", help="learning rate (default: from the recipe; 0.001, sgd 0.05, muon 0.02)")
+    add("--momentum", type=float, metavar="X", help=f"momentum (default: sgd {MOMENTUM}, muon 0.95, rmsprop 0)")
     add("--weight-decay", type=float, metavar="X", help="how strongly weights shrink (default: from the recipe)")
     add("--schedule", choices=optim.SCHEDULES, help="learning-rate schedule (default: from the recipe)")
     add("--augment", nargs="?", const=True, choices=NAMES, help="augment the images; no name: as in the best recipe")
@@ -64,6 +65,7 @@ def add_training_options(add: Callable[..., argparse.Action]) -> None:
     add("--fade-epochs", type=float, metavar="N", help="fade out --augment from N epochs to 1 epoch before the end")
     add("--label-smoothing", type=float, metavar="F", help="fraction of the target spread over all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
+    add("--average-weights", type=float, metavar="D", help="test and save a moving average with this decay; try 0.999")
     add("--clip-norm", type=float, metavar="X", help="clip the gradient of a step to this norm")
 
 
@@ -132,6 +134,7 @@ class TrainConfig:
     fade_epochs: float
     label_smoothing: float
     validation_split: float
+    average_weights: float | None
     clip_norm: float | None
     early_stopping: int | None  # epochs
     save_best: bool
@@ -226,6 +229,7 @@ BOUNDS: dict[str, dict[str, float]] = {
     "validation_split": {"at_least": 0, "below": 1},
     "elastic": {"at_least": 0, "below": 100},
     "label_smoothing": {"at_least": 0, "below": 1},
+    "average_weights": {"at_least": 0, "below": 1},
     "clip_norm": {"above": 0},
 }
 COUNTS = ("epochs", "batch_size", "image_size", "memory", "early_stopping", "checkpoint_every")

@@ -7,7 +7,7 @@ from tinycnn.data.sources import SOURCES
 from tinycnn.layers.metadata import DRAWING
 from tinycnn.run.build import steps_of_run
 from tinycnn.run.console import counted
-from tinycnn.run.options import TrainConfig
+from tinycnn.run.options import WITH_MOMENTUM, TrainConfig
 
 FEW_STEPS = 100  # hardly any network converges in fewer
 
@@ -20,7 +20,8 @@ def training_line(config: TrainConfig) -> str:
     line += f", augmented ({config.augment})" if config.augment else ""
     line += f", distorted by {config.elastic:g} pixels" if config.elastic else ""
     line += f", fading {config.fade_epochs:g} epochs before the end" if config.fade_epochs else ""
-    return line + (f", label smoothing {config.label_smoothing:g}" if config.label_smoothing else "")
+    line += f", label smoothing {config.label_smoothing:g}" if config.label_smoothing else ""
+    return line + ("" if config.average_weights is None else f", weights averaged ({config.average_weights:g})")
 
 
 def remarks(config: TrainConfig, dataset: Dataset, images: int) -> list[str]:
@@ -44,8 +45,8 @@ def without_effect(config: TrainConfig) -> list[str]:
         sentences.append(f"--memory is for folders of .npy files; {config.dataset} is held in memory")
     if config.threads is not None and backend != "numba":
         sentences.append(f"--threads is for the numba backend; {backend} does not use it")
-    if config.optimizer != "sgd" and config.momentum is not None:
-        sentences.append(f"--momentum is for sgd; {config.optimizer} does not use it")
+    if config.optimizer not in WITH_MOMENTUM and config.momentum is not None:
+        sentences.append(f"--momentum is for {', '.join(WITH_MOMENTUM)}; {config.optimizer} does not use it")
     return sentences
 
 
