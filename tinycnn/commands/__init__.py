@@ -26,6 +26,7 @@ COMMANDS = [
     "summary",
     "predict",
     "evaluate",
+    "trace",
     "report",
     "augmentation",
     "export",

@@ -1,11 +1,12 @@
-"""The routes: the three files of the page, two descriptions, and ``POST /predict``.
+"""The routes: the files of the two pages, descriptions, ``POST /predict``, and ``POST /backprop/…`` for the walk.
 
 Files are read once, when the server starts. The routes are a fixed list, so a request cannot name a file.
 """
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,20 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from tinycnn.data.drawing import EmptyDrawingError
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, SettingError, ShapeError
 from tinycnn.web.decoder import PLACES, DecodingError, StoppedError
 from tinycnn.web.predictions import Predictor
-from tinycnn.web.request_picture import MAX_BODY, UnsupportedTypeError, picture_type
+from tinycnn.web.request_picture import JSON_TYPE, MAX_BODY, UnsupportedTypeError, picture_type
 from tinycnn.web.security import CLOSE, RETRY, STOPPING, BadRequestLimiter, SecurityMiddleware, error_response
+from tinycnn.web.walk_requests import FIELDS, walk_request
+from tinycnn.web.walker import Walker
 
 STATIC = Path(__file__).parent / "static"
 FILES = {
     "/": ("index.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
+    "/backprop": ("walk.html", "text/html"),
+    **{f"/{name}": (name, "text/css") for name in ("colours.css", "page.css", "walk.css")},
+    **{f"/{name}": (name, "text/javascript") for name in ("drawing.js", "page.js", "sums.js", "walk.js", "remote.js")},
     "/openapi.json": ("openapi.json", "application/json"),
 }
 MAX_PENDING = 8  # requests that are being decoded or are waiting for a process or the network
@@ -48,47 +52,65 @@ class RequestError(Exception):
         self.response, self.bad = error_response(status, sentence, headers), bad
 
 
-class PredictEndpoint:
-    """``POST /predict``: a picture in, probabilities out."""
+class Admission:
+    """What all endpoints share: the limit on unreadable requests of a client, and that on pending requests."""
 
-    def __init__(self, predictor: Predictor, decode: Decode) -> None:
-        self.predictor, self.decode, self.limiter = predictor, decode, BadRequestLimiter()
-        self.pending, self.places = 0, asyncio.Semaphore(PLACES)
+    def __init__(self) -> None:
+        self.limiter, self.pending = BadRequestLimiter(), 0
 
-    async def __call__(self, request: Request) -> Response:
+    async def respond(self, request: Request, work: Callable[[Request, str], Awaitable[Response]]) -> Response:
+        """The response of ``work(request, client)``, or that of the RequestError that it raises."""
         client = request.client.host if request.client else ""
         try:
-            return JSONResponse(await self._predict(request, client))
+            return await work(request, client)
         except RequestError as error:
             if error.bad:
                 self.limiter.record(client, error.bad)
             return error.response
 
-    async def _predict(self, request: Request, client: str) -> dict[str, Any]:
-        try:
-            kind = picture_type(request.headers.get("content-type", ""))
-        except UnsupportedTypeError as error:
-            raise RequestError(415, str(error)) from None
-        self._check_rate(client)
-        inside = wants_inside(request)
-        body = await read_body(request)
+    def check_rate(self, client: str) -> None:
+        """Raise RequestError while ``client`` has to wait."""
+        if wait := math.ceil(self.limiter.wait_s(client)):
+            sentence = f"too many requests that could not be read; ask again in {wait} s."
+            raise RequestError(429, sentence, {"Retry-After": str(wait)})
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Counts as a pending request until the block ends; raises RequestError when there are too many."""
         if self.pending >= MAX_PENDING:
             raise RequestError(503, "busy; ask again in a second.", RETRY)
         self.pending += 1
         try:
-            async with self.places:
-                self._check_rate(client)  # again: others of its pictures may have been decoded meanwhile
-                picture = await run_in_threadpool(self._decode, kind, body)
-            if picture is None:
-                return {"empty": True, "digit": None, "answer": None, "probabilities": None}
-            return await run_in_threadpool(self.predictor.predict, picture, inside)
+            yield
         finally:
             self.pending -= 1
 
-    def _check_rate(self, client: str) -> None:
-        if wait := math.ceil(self.limiter.wait_s(client)):
-            sentence = f"too many requests that could not be read; ask again in {wait} s."
-            raise RequestError(429, sentence, {"Retry-After": str(wait)})
+
+class PredictEndpoint:
+    """``POST /predict``: a picture in, probabilities out."""
+
+    def __init__(self, predictor: Predictor, decode: Decode, admission: Admission) -> None:
+        self.predictor, self.decode, self.admission = predictor, decode, admission
+        self.places = asyncio.Semaphore(PLACES)
+
+    async def __call__(self, request: Request) -> Response:
+        return await self.admission.respond(request, self._predict)
+
+    async def _predict(self, request: Request, client: str) -> Response:
+        try:
+            kind = picture_type(request.headers.get("content-type", ""))
+        except UnsupportedTypeError as error:
+            raise RequestError(415, str(error)) from None
+        self.admission.check_rate(client)
+        inside = wants_inside(request)
+        body = await read_body(request)
+        with self.admission.place():
+            async with self.places:
+                self.admission.check_rate(client)  # again: others of its pictures may have been decoded meanwhile
+                picture = await run_in_threadpool(self._decode, kind, body)
+            if picture is None:
+                return JSONResponse({"empty": True, "digit": None, "answer": None, "probabilities": None})
+            return JSONResponse(await run_in_threadpool(self.predictor.predict, picture, inside))
 
     def _decode(self, kind: str, body: bytes) -> np.ndarray | None:
         try:
@@ -101,6 +123,35 @@ class PredictEndpoint:
             raise RequestError(400, str(error), bad=1) from None
         except StoppedError:
             raise RequestError(503, STOPPING, CLOSE) from None
+
+
+class WalkEndpoint:
+    """``POST /backprop/KIND``: a picture and its true class in, the numbers of one step out; see ``walk_requests``."""
+
+    def __init__(self, kind: str, walker: Walker, admission: Admission) -> None:
+        self.kind, self.walker, self.admission = kind, walker, admission
+
+    async def __call__(self, request: Request) -> Response:
+        return await self.admission.respond(request, self._walk)
+
+    async def _walk(self, request: Request, client: str) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_TYPE:
+            raise RequestError(415, f"expected a body of the Content-Type {JSON_TYPE}.")
+        self.admission.check_rate(client)
+        body = await read_body(request)
+        with self.admission.place():
+            result = await run_in_threadpool(self._compute, body)
+        if isinstance(result, bytes):
+            return Response(result, media_type="application/octet-stream")
+        return JSONResponse(result)
+
+    def _compute(self, body: bytes) -> Any:
+        (H, W, _), (classes,) = self.walker.model.input_shape, self.walker.model.output_shape
+        try:
+            found = walk_request(self.kind, body, (H, W), classes)
+            return getattr(self.walker, self.kind)(found)
+        except (DataError, SettingError, ShapeError) as error:
+            raise RequestError(400, str(error), bad=1) from None
 
 
 def wants_inside(request: Request) -> bool:
@@ -143,19 +194,33 @@ async def _receive_body(request: Request) -> bytes | None:
 
 def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None = None) -> ASGIApp:
     """The page and its endpoint; ``names`` are the host names it accepts beside loopback addresses (None: any)."""
-    predict = PredictEndpoint(predictor, decode)
+    admission = Admission()
+    predict = PredictEndpoint(predictor, decode, admission)
+    walker = Walker(predictor.model, predictor.lock)
 
     async def describe_model(request: Request) -> Response:
         return JSONResponse(predictor.describe())
 
-    async def answer(request: Request) -> Response:
-        return await predict(request)
+    async def describe_walk(request: Request) -> Response:
+        try:
+            return JSONResponse(await run_in_threadpool(walker.describe))
+        except SettingError as error:  # a network that is too large for the walk
+            return error_response(400, str(error))
 
     routes = [Route(path, _serve_file(name, kind), methods=["GET"]) for path, (name, kind) in FILES.items()]
-    routes += [Route("/model", describe_model, methods=["GET"]), Route("/predict", answer, methods=["POST"])]
+    routes += [Route("/model", describe_model, methods=["GET"]), _post("/predict", predict)]
+    routes += [Route("/backprop/page", describe_walk, methods=["GET"])]
+    routes += [_post(f"/backprop/{kind}", WalkEndpoint(kind, walker, admission)) for kind in FIELDS]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _internal_error})
     app.router.redirect_slashes = False
     return SecurityMiddleware(app, names)  # outermost: an internal error gets the headers, too
+
+
+def _post(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    async def respond(request: Request) -> Response:
+        return await endpoint(request)
+
+    return Route(path, respond, methods=["POST"])
 
 
 def _serve_file(name: str, kind: str) -> Any:

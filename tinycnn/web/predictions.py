@@ -33,7 +33,7 @@ class Predictor:
             raise SettingError(
                 "the page sends drawings, but this network was trained on whole pictures: use the command predict"
             )
-        self.model, self._lock = model.eval(), threading.Lock()
+        self.model, self.lock = model.eval(), threading.Lock()
         self.shape = model.input_shape[0], model.input_shape[1]
         self.shown_layers = layers_to_show(model)
 
@@ -50,7 +50,7 @@ class Predictor:
 
     def predict(self, picture: np.ndarray, inside: bool = False) -> dict[str, Any]:
         """``picture (1, H, W, 1)`` bytes → class and probabilities; with ``inside`` also the maps of every layer."""
-        with self._lock:
+        with self.lock:
             start = time.perf_counter()
             probabilities = metrics.probabilities(predict_logits(self.model, picture))[0]  # (K,)
             maps = self._inside(picture[0]) if inside else {}

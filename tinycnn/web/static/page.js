@@ -1,148 +1,10 @@
-// Draw strokes, send the picture, show the prediction. At most one request is under way; when it returns, only the
-// latest drawing is sent, and the drawings in between are skipped.
+// Send the drawing, show the prediction. At most one request is under way; when it returns, only the latest drawing is
+// sent, and the drawings in between are skipped.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const SIDE = 560; // of the sheet, in canvas units
-const SENT = 280; // side in pixels of the picture that is sent
 const INSIDE_EVERY_MS = 250; // between two requests with feature maps while drawing; probabilities have no limit
-const STEP = SIDE / 28; // distance moved by an arrow key
-
-const sheet = $("sheet");
-let strokes = []; // each {width, points: [{x, y}, …]}
-let drawing = null; // the stroke under the pointer, also in strokes
-let pointer = null; // its pointerId
-let pen = null; // {x, y, down} while drawing with the keyboard
-
-// ------------------------------------------------------------------------------------------------------- drawing
-
-/** Draws a smooth curve through the midpoints of neighbouring points, with the points as controls. */
-function trace(context, { points, width }) {
-  context.lineWidth = width;
-  context.beginPath();
-  context.moveTo(points[0].x, points[0].y);
-  for (let i = 1; i < points.length; i++) {
-    const a = points[i - 1], b = points[i];
-    context.quadraticCurveTo(a.x, a.y, (a.x + b.x) / 2, (a.y + b.y) / 2);
-  }
-  const last = points[points.length - 1];
-  context.lineTo(last.x, last.y);
-  context.stroke();
-}
-
-function paint(canvas, colour) {
-  const context = canvas.getContext("2d");
-  context.setTransform(1, 0, 0, 1, 0, 0);
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  context.scale(canvas.width / SIDE, canvas.height / SIDE);
-  context.lineCap = context.lineJoin = "round";
-  context.strokeStyle = colour;
-  strokes.forEach((stroke) => trace(context, stroke));
-  return context;
-}
-
-const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-function redraw() {
-  const context = paint(sheet, colourOf("--ink"));
-  if (pen && document.activeElement === sheet) {
-    context.strokeStyle = colourOf("--for");
-    context.lineWidth = pen.down ? 6 : 2;
-    context.beginPath();
-    context.arc(pen.x, pen.y, 14, 0, 2 * Math.PI);
-    context.stroke();
-  }
-  $("invitation").hidden = strokes.length > 0 || pen !== null;
-  $("undo").disabled = $("clear").disabled = strokes.length === 0;
-}
-
-function changed() {
-  redraw();
-  requestAnswer();
-}
-
-function place(event) {
-  const box = sheet.getBoundingClientRect();
-  const along = (at, start, size) => Math.min(SIDE, Math.max(0, ((at - start) / size) * SIDE));
-  return { x: along(event.clientX, box.left, box.width), y: along(event.clientY, box.top, box.height) };
-}
-
-function begin(at) {
-  drawing = { width: Number($("pen").value) * 2, points: [at, { x: at.x + 0.1, y: at.y }] };
-  strokes.push(drawing);
-}
-
-sheet.addEventListener("pointerdown", (event) => {
-  if (pointer !== null || event.button !== 0) return;
-  pointer = event.pointerId;
-  sheet.setPointerCapture(pointer);
-  pen = null;
-  begin(place(event));
-  changed();
-});
-
-sheet.addEventListener("pointermove", (event) => {
-  if (event.pointerId !== pointer) return;
-  const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
-  (events.length ? events : [event]).forEach((one) => drawing.points.push(place(one)));
-  changed();
-});
-
-function lift(event) {
-  if (event.pointerId !== pointer) return;
-  pointer = drawing = null;
-  requestAnswer();
-}
-sheet.addEventListener("pointerup", lift);
-sheet.addEventListener("pointercancel", lift);
-
-function undo() {
-  strokes.pop();
-  drawing = null;
-  if (pen) pen.down = false;
-  changed();
-}
-
-function clear() {
-  strokes = [];
-  drawing = pen = null;
-  changed();
-}
-$("undo").addEventListener("click", undo);
-$("clear").addEventListener("click", clear);
-
-// -------------------------------------------------------------------------------------------------------- keyboard
-
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-function movePen([dx, dy]) {
-  const inside = (value) => Math.min(SIDE, Math.max(0, value));
-  pen = { ...pen, x: inside(pen.x + dx * STEP), y: inside(pen.y + dy * STEP) };
-  if (pen.down) drawing.points.push({ x: pen.x, y: pen.y });
-}
-
-function switchPen() {
-  pen.down = !pen.down;
-  if (pen.down) begin({ x: pen.x, y: pen.y });
-  else drawing = null;
-}
-
-sheet.addEventListener("keydown", (event) => {
-  const isUndo = event.key === "Backspace" || (event.key === "z" && (event.ctrlKey || event.metaKey));
-  if (!(event.key in ARROWS || event.key === " " || event.key === "Escape" || isUndo) || pointer !== null) return;
-  event.preventDefault();
-  if (isUndo) return undo();
-  if (event.key === "Escape") return clear();
-  pen = pen || { x: SIDE / 2, y: SIDE / 4, down: false };
-  if (event.key === " ") switchPen();
-  else movePen(ARROWS[event.key]);
-  changed();
-});
-sheet.addEventListener("focus", redraw);
-sheet.addEventListener("blur", () => {
-  if (pen) pen.down = false;
-  redraw();
-});
+const paper = makeSheet(() => requestAnswer());
 
 // ------------------------------------------------------------------------------------------------------ requests
 
@@ -150,15 +12,8 @@ let waiting = false; // a request is under way
 let stale = false; // the drawing has changed since that request was sent
 let lastInside = 0;
 
-function picture() {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = SENT;
-  paint(canvas, "#000");
-  return new Promise((done) => canvas.toBlob(done, "image/png"));
-}
-
 async function ask(inside) {
-  const request = { method: "POST", headers: { "Content-Type": "image/png" }, body: await picture() };
+  const request = { method: "POST", headers: { "Content-Type": "image/png" }, body: await paper.picture() };
   const response = await fetch(inside ? "predict?inside=1" : "predict", request);
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
@@ -173,11 +28,11 @@ async function requestAnswer() {
   waiting = true;
   stale = false;
   $("bars").setAttribute("aria-busy", "true");
-  const inside = drawing === null || performance.now() - lastInside > INSIDE_EVERY_MS;
+  const inside = !paper.isDrawing() || performance.now() - lastInside > INSIDE_EVERY_MS;
   if (inside) lastInside = performance.now();
   try {
-    const answer = strokes.length ? await ask(inside) : { empty: true };
-    if (strokes.length || answer.empty) show(strokes.length ? answer : { empty: true });
+    const answer = paper.isEmpty() ? { empty: true } : await ask(inside);
+    if (!paper.isEmpty() || answer.empty) show(paper.isEmpty() ? { empty: true } : answer);
     trouble("");
   } catch (error) {
     trouble(error instanceof TypeError ? "The server does not answer. Is it still running?" : `The server says: ${error.message}`);
@@ -342,20 +197,22 @@ function useNeutralTexts() {
 async function start() {
   blank($("seen"));
   blank($("saliency"));
-  redraw();
+  paper.redraw();
+  $("backprop").addEventListener("click", paper.keep);
   try {
     const model = await (await fetch("model")).json();
     const size = model.parameters.toLocaleString("en");
     $("about").textContent = `A convolutional network of ${size} parameters reads along (${model.backend} backend).`;
     makeBars(model.class_names);
     if (model.class_names.some((name) => !/^\d$/.test(name))) useNeutralTexts();
+    paper.restore();
   } catch {
     trouble("The server does not answer. Is it still running?");
   }
 }
 
 const repaint = () => {
-  redraw();
+  paper.redraw();
   showInside();
 };
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);

@@ -1,0 +1,380 @@
+"""The walk: its sums are the numbers of the engine, its file works offline, its server is as careful as the page.
+
+The sums are those of ``sums.js``, run by Node; ``test_walk_page.py`` does the same in a browser.
+"""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tinycnn
+from tests.support.in_process import run_here
+from tests.support.web_helpers import small_model
+from tinycnn import explain, models
+from tinycnn.errors import DataError, SettingError
+from tinycnn.explain import Trace, trace_step
+from tinycnn.layers import AvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
+from tinycnn.web import walk
+from tinycnn.web.equations import mathml
+from tinycnn.web.formulas import FORMULAS
+from tinycnn.web.walk import walk_html
+from tinycnn.web.walk_requests import FIELDS, MOST_STEPS, walk_request
+
+HERE = Path(__file__).parent
+NODE = shutil.which("node")
+STATIC = walk.STATIC
+
+
+def picture(shape=(28, 28, 1)):
+    return np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+
+
+# ----------------------------------------------------------------------------------------------------------- the sums
+
+
+def odd_network(**settings):
+    """Windows that overlap, hang over the edge, leave pixels out; a mean with and without the padding."""
+    layers = [
+        *(Conv2d(4, kernel_size=(3, 2), stride=(2, 1), padding=(1, 0)), ReLU(), BatchNorm(), MaxPool2d(3, 2, 1)),
+        *(Conv2d(3, padding=1, bias=False), AvgPool2d(3, 2, 1), AvgPool2d(2, 1, 1, count_padding=False)),
+        *(Flatten(), Dense(5, bias=False), Dense(4)),
+    ]
+    return Sequential(*layers, input_shape=(13, 11, 2), **settings)
+
+
+def sums_of(trace, points, folder):
+    """What ``check_sums.js`` found: a row for each quantity of each layer."""
+    trace.save(folder / "trace.safetensors")
+    command = [NODE, HERE / "check_sums.js", STATIC / "sums.js", folder / "trace.safetensors", str(points)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(NODE is None, reason="Node runs the scripts of the page: apt install nodejs")
+@pytest.mark.parametrize("name", ["lenet", "keras_cnn", "batchnorm_cnn", "three_conv", "odd"])
+def test_every_sum_is_the_number_of_the_engine(name, tmp_path):
+    """To 1e-5, of the number itself in float64, and in float32, in which sums cancel, of it or its largest summand."""
+    for training in (False, True) if name in ("batchnorm_cnn", "odd") else (False,):
+        model = odd_network(dtype=np.float64) if name == "odd" else models.create(name, dtype=np.float64)
+        image = picture(model.input_shape)
+        rows = sums_of(trace_step(model, image, 3, training=training), 50, tmp_path)
+        assert {row["layer"] for row in rows} == {*explain.activations(model, image), "loss"} - {
+            "softmax_1",
+            "logsoftmax_1",
+        }
+        for row in rows:
+            is_zero = training and row["quantity"] == "bias.grad"  # before batch norm, a bias has no effect
+            assert row["worst" if is_zero else "worstStrict"] < 1e-5, row
+            assert row["points"] > 0
+        assert {"y", "grad_x", "weight.grad", "score", "loss"} <= {row["quantity"] for row in rows}
+    single = odd_network() if name == "odd" else models.create(name)
+    assert all(row["worst"] < 1e-5 for row in sums_of(trace_step(single, image, 3), 50, tmp_path))
+
+
+@pytest.mark.skipif(NODE is None, reason="Node runs the scripts of the page: apt install nodejs")
+@pytest.mark.parametrize("array", ["conv2d_1.output", "conv2d_2.weight.grad", "input.grad", "relu_3.output.grad"])
+def test_a_wrong_number_is_noticed(array, tmp_path):
+    trace = trace_step(models.create("lenet", dtype=np.float64), picture(), 3)
+    array = trace.arrays()[array]
+    array += 0.01 * np.abs(array).max()
+    assert max(row["worst"] for row in sums_of(trace, 100, tmp_path)) > 1e-5
+
+
+@pytest.mark.skipif(NODE is None, reason="Node runs the scripts of the page: apt install nodejs")
+def test_the_scripts_can_be_read():
+    for script in STATIC.glob("*.js"):
+        subprocess.run([NODE, "--check", script], check=True, timeout=60)
+
+
+# ----------------------------------------------------------------------------------------------------------- the file
+
+
+class Parts(HTMLParser):
+    """The elements of a page with ids, its scripts and links, and the tags that are open at its end."""
+
+    VOID = ("meta", "link", "input")
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.contents = [], [], {}
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append((tag, dict(attributes).get("id")))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, text):
+        if self.open and self.open[-1][1]:
+            self.contents[self.open[-1][1]] = text
+
+
+def tiny(**settings):
+    layers = [Conv2d(2), ReLU(), MaxPool2d(), Flatten(), Dense(3)]
+    return Sequential(*layers, input_shape=(8, 8, 1), **settings)
+
+
+def test_the_file_is_whole_and_needs_nothing_else():
+    model, image = tiny(), picture((8, 8, 1))
+    model.class_names = ["a", "</script><script>alert(1)</script>", "<b>"]
+    html = walk_html(model, image, 1)
+    parts = Parts(html)
+    assert parts.open == []
+    assert not [attributes for tag, attributes in parts.tags if tag == "script" and "src" in attributes]
+    assert [attributes["href"] for tag, attributes in parts.tags if tag == "link"] == ["data:,"]
+    assert "http:" not in html
+    assert "https:" not in html
+    assert "alert(1)</script>" not in html
+    assert "default-src 'none'" in html
+    trace = trace_step(model, image, 1)
+    assert zlib.decompress(base64.b64decode(parts.contents["trace-data"])) == trace.to_bytes()
+
+
+def test_what_the_file_holds_beside_the_numbers():
+    model, image = tiny(), picture((8, 8, 1))
+    extras = json.loads(Parts(walk_html(model, image, 1)).contents["trace-extras"])
+    trace = trace_step(model, image, 1)
+    assert set(extras["sources"]) == {walk.LOSS, *(call for layer in trace.layers for call in layer.calls)}
+    assert set(extras["formulas"]) == {"Conv2d", "ReLU", "MaxPool2d", "Dense", "loss"}
+    assert {found["name"] for found in extras["checks"]} == {
+        "input",
+        *(f"{layer.name}.{name}" for layer in trace.layers for name in layer.parameters),
+    }
+    for found in extras["checks"]:
+        assert found["numeric"] == pytest.approx(found["gradient"], rel=1e-5, abs=1e-8) or found["at_kink"]
+    assert {(one["optimizer"], one["lr"]) for one in extras["practice"]} == {
+        (name, lr) for name in walk.OPTIMIZERS for lr in walk.RATES
+    }
+    for one in extras["practice"]:
+        assert len(one["losses"]) == walk.STEPS + 1
+        assert one["losses"][0] == pytest.approx(trace.loss, rel=1e-6)
+        sgd = one["optimizer"] == "sgd"
+        for moved in one["moved"]:
+            assert moved["after"] != moved["before"] or moved["gradient"] == 0
+            if sgd:
+                expected = moved["before"] - one["lr"] * moved["gradient"]
+                assert moved["after"] == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    saliency = {name: np.frombuffer(base64.b64decode(text), np.float32) for name, text in extras["saliency"].items()}
+    np.testing.assert_allclose(saliency["gradient"], explain.saliency(model, image).ravel(), rtol=1e-5)
+
+
+def test_a_network_that_is_too_large_is_refused_in_a_sentence():
+    large = Sequential(Flatten(), Dense(2000), Dense(10), input_shape=(28, 28, 1))
+    with pytest.raises(SettingError, match=r"numbers or more, and the walk shows at most 2,000,000: use a smaller"):
+        walk_html(large, picture(), 3)
+    many = Sequential(Flatten(), Dense(101), input_shape=(4, 4, 1))
+    with pytest.raises(SettingError, match="at most 100 classes, this network has 101"):
+        walk_html(many, picture((4, 4, 1)), 3)
+
+
+def test_every_formula_belongs_to_a_quantity_that_the_page_knows():
+    script = (STATIC / "sums.js").read_text(encoding="utf-8")
+    known = re.search(r"const LAYERS = \{(.*?)\};", script, re.DOTALL)[1]
+    for kind, formulas in FORMULAS.items():
+        assert kind == "loss" or f"{kind}:" in known
+        for formula in formulas.values():
+            assert mathml(formula).count("<math") == 1
+
+
+@pytest.mark.parametrize(
+    ("equation", "expected"),
+    [
+        ("y = 2 x", "<mi>y</mi><mo>=</mo><mn>2</mn><mi>x</mi>"),
+        ("w[k, c]", "<msub><mi>w</mi><mrow><mi>k</mi><mo>,</mo><mi>c</mi></mrow></msub>"),
+        ("Σ_{i} x", "<munder><mo>Σ</mo><mrow><mi>i</mi></mrow></munder><mi>x</mi>"),
+        ("Σ_j x", "<munder><mo>Σ</mo><mrow><mi>j</mi></mrow></munder><mi>x</mi>"),
+        ("p_i", "<msub><mi>p</mi><mi>i</mi></msub>"),
+        ("xᵀ", "<msup><mi>x</mi><mi>T</mi></msup>"),
+        ("√(a + b)", "<msqrt><mi>a</mi><mo>+</mo><mi>b</mi></msqrt>"),
+        ("e^{x}", "<msup><mi>e</mi><mrow><mi>x</mi></mrow></msup>"),
+        ("x̂", "<mover><mi>x</mi><mo>^</mo></mover>"),
+        ("grad_x < 1", '<mi mathvariant="normal">grad_x</mi><mo>&lt;</mo><mn>1</mn>'),
+        ('a "if <b>"', "<mi>a</mi><mtext>if &lt;b&gt;</mtext>"),
+        ("(1 - p", "<mrow><mo>(</mo><mn>1</mn><mo>−</mo><mi>p</mi><mo>)</mo></mrow>"),
+    ],
+)
+def test_equations_are_typeset(equation, expected):
+    assert mathml(equation) == f'<math display="block">{expected}</math>'
+
+
+# -------------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """A folder with a network and a picture."""
+    tinycnn.save(small_model(), tmp_path / "model.safetensors")
+    pixels = np.full((60, 60), 255, np.uint8)
+    pixels[10:50, 26:34] = 0
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    return tmp_path
+
+
+def test_the_command_writes_the_walk_and_the_arrays(drawn):
+    options = ["--label", 1, "--html", "walk.html", "--save", "one.safetensors"]
+    done = run_here("trace", "model.safetensors", "one.png", *options, folder=drawn)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.match(
+        r"read as \d \([\d.]+ %\), true answer 1 \([\d.]+ %\), loss [\d.]+ nats\nwalk.html: [\d,]+ bytes\n", done.stdout
+    )
+    trace = Trace.load(drawn / "one.safetensors")
+    assert (trace.label, trace.training, trace.layers[0].x.shape) == (1, False, (28, 28, 1))
+    assert 'id="trace-data"' in (drawn / "walk.html").read_text(encoding="utf-8")
+
+
+def test_without_a_file_the_command_prints_the_layers(drawn):
+    done = run_here("trace", "model.safetensors", "one.png", "--label", "1", "--training", folder=drawn)
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [
+        "layer",
+        "conv2d_1",
+        "relu_1",
+        "maxpool2d_1",
+        "flatten_1",
+        "dense_1",
+    ]
+    assert lines[2].split()[1] == "26×26×4"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["one.png", "--label", "11"], "--label '11': expected one of 0, 1, 2"),
+        (["gone.png", "--label", "1"], "gone.png"),
+        (["one.png", "--label", "1", "--html", "one.png"], "--html one.png: this is the picture itself"),
+        (
+            ["one.png", "--label", "1", "--save", "model.safetensors"],
+            "--save model.safetensors: this is the model file",
+        ),
+    ],
+)
+def test_wrong_words_are_refused(words, sentence, drawn):
+    before = {path: path.read_bytes() for path in drawn.iterdir()}
+    done = run_here("trace", "model.safetensors", *words, folder=drawn)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert {path: path.read_bytes() for path in drawn.iterdir()} == before
+
+
+# --------------------------------------------------------------------------------------------------------- the server
+
+GOOD = {"picture": np.zeros((28, 28), int).tolist(), "label": 3, "training": False}
+MORE = {
+    "check": {"name": "conv2d_1.weight", "index": [0, 0, 0, 0]},
+    "practise": {"optimizer": "sgd", "lr": 0.1, "steps": 2},
+}
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_requests_are_checked(kind):
+    def ask(**changes):
+        body = GOOD | MORE.get(kind, {}) | changes
+        return walk_request(kind, json.dumps(body).encode(), (28, 28), 10)
+
+    found = ask(label=7, training=True)
+    assert (found.label, found.training, found.image.shape, found.image.dtype) == (7, True, (28, 28, 1), np.uint8)
+    wrong = [{"label": 10}, {"label": True}, {"label": 1.0}, {"training": 1}, {"more": 1}]
+    wrong += [
+        {"picture": rows} for rows in ([], [[0] * 28] * 27, [[0] * 27] * 28, [[256] * 28] * 28, [[0.5] * 28] * 28)
+    ]
+    if kind == "check":
+        wrong += [{"name": 1}, {"name": "x" * 300}, {"index": [0.0]}, {"index": [0] * 9}, {"index": "0"}]
+    if kind == "practise":
+        wrong += [
+            {"optimizer": "lion"},
+            {"optimizer": ["sgd"]},
+            {"steps": MOST_STEPS + 1},
+            {"steps": -1},
+            {"steps": True},
+        ]
+        wrong += [{"lr": 0}, {"lr": 11}, {"lr": "1"}, {"lr": float("nan")}]
+    for changes in wrong:
+        with pytest.raises(DataError):
+            ask(**changes)
+    for body in (b"", b"{", b"[]", b"[" * 100_000, b"\xff"):
+        with pytest.raises(DataError):
+            walk_request(kind, body, (28, 28), 10)
+
+
+@pytest.fixture
+def client():
+    httpx = pytest.importorskip("httpx2", reason="pip install -e '.[test]'")
+    assert httpx
+    from tests.web.test_server import client_of
+
+    return client_of(small_model())
+
+
+def test_the_server_computes_what_the_library_computes(client):
+    image = picture()
+    body = GOOD | {"picture": image[:, :, 0].tolist()}
+    model = small_model().eval()
+    trace = trace_step(model, image, 3)
+    assert client.post("/backprop/trace", json=body).content == trace.to_bytes()
+    found = client.post("/backprop/check", json=body | MORE["check"]).json()
+    assert found["gradient"] == explain.nudge(model, image, 3, "conv2d_1.weight", (0, 0, 0, 0)).gradient
+    practised = client.post("/backprop/practise", json=body | MORE["practise"]).content
+    done = explain.practise(model, image, 3, optimizer="sgd", lr=0.1, steps=2)
+    assert json.dumps(list(done.losses)) in practised.decode(errors="replace").replace('\\"', '"')
+    assert practised.endswith(done.trace.to_bytes()[-1000:])
+    maps = client.post("/backprop/saliency", json=body).json()
+    gradient = np.frombuffer(base64.b64decode(maps["gradient"]), np.float32).reshape(28, 28, 1)
+    np.testing.assert_allclose(gradient, explain.saliency(model, image), rtol=1e-4, atol=1e-6)
+    assert 'id="trace-data"' in client.post("/backprop/file", json=body).text
+    page = client.get("/backprop/page").json()
+    assert set(page) == {"version", "sources", "formulas", "optimizers", "rates"}
+
+
+def test_wrong_requests_get_one_sentence_and_the_headers(client):
+    from tests.web.test_server import CROSS_ORIGIN, assert_secure, error_sentence
+    from tinycnn.web.security import MAX_BAD
+
+    for kind in FIELDS:
+        response = client.post(f"/backprop/{kind}", content=b"{", headers={"Content-Type": "application/json"})
+        assert "not JSON" in error_sentence(response, 400)
+        assert_secure(response.headers)
+        error_sentence(client.post(f"/backprop/{kind}", content=b"{}", headers={"Content-Type": "text/plain"}), 415)
+        error_sentence(client.post(f"/backprop/{kind}", json=GOOD, headers=CROSS_ORIGIN[0]), 403)
+        error_sentence(client.get(f"/backprop/{kind}"), 405)
+    unknown = GOOD | {"name": "conv2d_9.weight", "index": [0]}
+    assert "conv2d_9" in error_sentence(client.post("/backprop/check", json=unknown), 400)
+    outside = GOOD | {"name": "conv2d_1.weight", "index": [9, 9, 9, 9]}
+    assert "is not in conv2d_1.weight" in error_sentence(client.post("/backprop/check", json=outside), 400)
+    for _ in range(MAX_BAD):
+        client.post("/backprop/trace", content=b"{", headers={"Content-Type": "application/json"})
+    assert "too many requests" in error_sentence(client.post("/backprop/trace", json=GOOD), 429)
+    assert "too many requests" in error_sentence(client.post("/predict", headers={"Content-Type": "image/png"}), 429)
+
+
+def test_the_page_of_a_network_that_is_too_large_says_so(client):
+    from tests.web.test_server import client_of, error_sentence
+
+    large = client_of(Sequential(Flatten(), Dense(2000), Dense(10), input_shape=(28, 28, 1)))
+    assert "the walk shows at most" in error_sentence(large.get("/backprop/page"), 400)
+    assert "the walk shows at most" in error_sentence(large.post("/backprop/trace", json=GOOD), 400)
+    assert large.get("/model").status_code == 200
+
+
+def test_the_files_of_the_walk_are_served_and_load_nothing_from_elsewhere(client):
+    from tests.web.test_server import assert_secure
+
+    for path in ("/backprop", "/walk.css", "/colours.css", "/sums.js", "/drawing.js", "/walk.js", "/remote.js"):
+        response = client.get(path)
+        assert response.status_code == 200
+        assert_secure(response.headers)
+        assert "http:" not in response.text
+        assert "https:" not in response.text
+    assert all(word not in client.get("/backprop").text for word in ("style=", "onclick", "<style", "javascript:"))

@@ -1,0 +1,94 @@
+"""See backpropagation happen: one step on your picture, forward and backward, every number of it.
+
+--html writes a page that walks through the step and works offline; --save writes all arrays as a safetensors file.
+Without either, a table of the layers is printed. The picture is prepared as for the command predict, and the network
+does not change. Exit codes: 0 traced, 2 error (nothing is written).
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from tinycnn.backends import use_backend
+from tinycnn.commands.predict import check_takes_pictures, picture_for
+from tinycnn.commands.shared_options import add_model_file, add_model_pixels, check_other_file, state_pixels
+from tinycnn.errors import SettingError, shortened
+from tinycnn.explain import Trace, trace_step
+from tinycnn.layers import Sequential
+from tinycnn.saving.model_file import load_finite
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options for the model, the picture, its class, and the files."""
+    add_model_file(parser)
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="a picture: PNG, JPEG and other formats")
+    parser.add_argument("--label", required=True, metavar="CLASS", help="the true answer: name or number of a class")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the walk as one HTML file")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write all arrays as a safetensors file")
+    parser.add_argument(
+        "--training",
+        action="store_true",
+        help="training mode: with dropout, and batch norm over this picture (default: as in a prediction)",
+    )
+    add_model_pixels(parser)
+    parser.add_argument("--pixels", metavar="A..B", help="numbers for black and white in pictures of over 8 bits")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Trace, write, and print what was found."""
+    for name, target in (("--html", options.html), ("--save", options.save)):
+        if target:
+            check_other_file(name, target, options.model, "model file")
+            check_other_file(name, target, options.image, "picture")
+    use_backend("numpy")
+    model = load_finite(options.model)
+    state_pixels(options, model)
+    check_takes_pictures(model)
+    label = class_number(options.label, model)
+    image = picture_for(options.image, model, options.pixels)[0]
+    trace = trace_step(model, image, label, training=options.training)
+    if options.html:
+        write_walk(options.html, model, image, trace)
+    if options.save:
+        trace.save(options.save)
+    print_summary(trace, options.html is None and options.save is None)
+    for target in filter(None, (options.html, options.save)):
+        print(f"{target}: {target.stat().st_size:,} bytes")
+
+
+def write_walk(path: Path, model: Sequential, image: np.ndarray, trace: Trace) -> None:
+    """Write the HTML file."""
+    from tinycnn.files import write_atomically
+    from tinycnn.web.walk import walk_html
+
+    write_atomically(path, walk_html(model, image, trace.label, training=trace.training).encode())
+
+
+def class_number(given: str, model: Sequential) -> int:
+    """The number of the class with the name, or else the number, ``given``; raises SettingError for no such class."""
+    names = list(model.class_names)
+    if given in names:
+        return names.index(given)
+    if given.isdecimal() and int(given) < len(names):
+        return int(given)
+    raise SettingError(f"--label {shortened(given)}: expected one of {', '.join(names[:20])}")
+
+
+def print_summary(trace: Trace, with_layers: bool) -> None:
+    """Print prediction and loss, and with ``with_layers`` the sizes of outputs and gradients, layer by layer."""
+    p, names = trace.probabilities, trace.class_names
+    print(
+        f"read as {names[trace.predicted]} ({100 * p[trace.predicted]:.1f} %), true answer {names[trace.label]} ",
+        end="",
+    )
+    print(f"({100 * p[trace.label]:.1f} %), loss {trace.loss:.4f} nats")
+    if not with_layers:
+        return
+    width = max(len(layer.name) for layer in trace.layers)
+    print(f"{'layer':<{width}}  {'output shape':<14}  {'largest output':>14}  {'largest gradient of output':>26}")
+    for layer in trace.layers:
+        shape = "×".join(map(str, layer.y.shape))
+        print(
+            f"{layer.name:<{width}}  {shape:<14}  {np.abs(layer.y).max():>14.4g}  {np.abs(layer.grad_y).max():>26.4g}"
+        )

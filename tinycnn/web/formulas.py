@@ -1,0 +1,53 @@
+"""What the walk shows beside a sum: the same sum in letters, per kind of layer and quantity, for one image.
+
+The docstrings of ``ops/`` write gradients for a whole batch, often as products of matrices. These are the same
+equations for one number, in the same notation.
+"""
+
+WINDOW = "oh*SH + kh - PH, ow*SW + kw - PW"
+PLACE = "h + PH - oh*SH, w + PW - ow*SW"
+
+FORMULAS = {
+    "Conv2d": {
+        "y": f"y[oh, ow, f] = Σ_{{kh, kw, c}} x[{WINDOW}, c] · weight[kh, kw, c, f] + bias[f]",
+        "grad_x": f"grad_x[h, w, c] = Σ_{{oh, ow, f}} grad_y[oh, ow, f] · weight[{PLACE}, c, f]",
+        "weight.grad": f"grad_weight[kh, kw, c, f] = Σ_{{oh, ow}} x[{WINDOW}, c] · grad_y[oh, ow, f]",
+        "bias.grad": "grad_bias[f] = Σ_{oh, ow} grad_y[oh, ow, f]",
+    },
+    "Dense": {
+        "y": "y[j] = Σ_{i} x[i] · weight[i, j] + bias[j]",
+        "grad_x": "grad_x[i] = Σ_{j} grad_y[j] · weight[i, j]",
+        "weight.grad": "grad_weight[i, j] = x[i] · grad_y[j]",
+        "bias.grad": "grad_bias[j] = grad_y[j]",
+    },
+    "MaxPool2d": {
+        "y": f"y[oh, ow, c] = max_{{kh, kw}} x[{WINDOW}, c]",
+        "grad_x": 'grad_x[h, w, c] = Σ_{"windows that the pixel won"} grad_y[oh, ow, c]',
+    },
+    "AvgPool2d": {
+        "y": f"y[oh, ow, c] = 1/(KH*KW) · Σ_{{kh, kw}} x[{WINDOW}, c]",
+        "grad_x": 'grad_x[h, w, c] = 1/(KH*KW) · Σ_{"windows over the pixel"} grad_y[oh, ow, c]',
+    },
+    "GlobalAvgPool2d": {
+        "y": "y[c] = 1/(H*W) · Σ_{h, w} x[h, w, c]",
+        "grad_x": "grad_x[h, w, c] = grad_y[c] / (H*W)",
+    },
+    "ReLU": {
+        "y": "y = max(x, 0)",
+        "grad_x": 'grad_x = grad_y " if " y > 0, " else " 0',
+    },
+    "Dropout": {
+        "y": "y = x · mask",
+        "grad_x": "grad_x = grad_y · mask",
+    },
+    "BatchNorm": {
+        "y": "y[c] = gamma[c] · (x[c] - mean[c]) / √(var[c] + eps) + beta[c]",
+    },
+    "Rescaling": {
+        "y": "y = x · scale + offset",
+        "grad_x": "grad_x = grad_y · scale",
+    },
+    "loss": {
+        "score": "grad_score[k] = p[k] - t[k]",
+    },
+}

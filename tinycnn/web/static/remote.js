@@ -1,0 +1,174 @@
+// The walk of a server: draw, let the network read it, say what it is, and walk back. The server computes all numbers.
+"use strict";
+
+const Remote = (() => {
+  const el = (id) => document.getElementById(id);
+  const EXAMPLES = {
+    0: [[[0.5, 0.18], [0.36, 0.24], [0.3, 0.42], [0.32, 0.62], [0.4, 0.78], [0.52, 0.82], [0.64, 0.76], [0.7, 0.58], [0.69, 0.38], [0.62, 0.22], [0.5, 0.18]]],
+    1: [[[0.42, 0.28], [0.54, 0.17], [0.53, 0.5], [0.52, 0.84]]],
+    2: [[[0.32, 0.32], [0.38, 0.2], [0.52, 0.16], [0.65, 0.24], [0.64, 0.4], [0.5, 0.58], [0.34, 0.76], [0.33, 0.8], [0.5, 0.78], [0.7, 0.78]]],
+    3: [[[0.33, 0.24], [0.46, 0.16], [0.62, 0.2], [0.66, 0.32], [0.58, 0.43], [0.45, 0.47], [0.6, 0.52], [0.68, 0.64], [0.62, 0.78], [0.46, 0.84], [0.32, 0.78]]],
+    4: [[[0.56, 0.16], [0.42, 0.38], [0.3, 0.58], [0.5, 0.57], [0.72, 0.56]], [[0.58, 0.4], [0.57, 0.62], [0.56, 0.84]]],
+    5: [[[0.66, 0.18], [0.4, 0.19], [0.37, 0.44], [0.52, 0.42], [0.65, 0.52], [0.66, 0.68], [0.54, 0.82], [0.34, 0.8]]],
+    6: [[[0.6, 0.16], [0.45, 0.3], [0.35, 0.52], [0.36, 0.72], [0.48, 0.83], [0.62, 0.76], [0.64, 0.62], [0.52, 0.54], [0.38, 0.62]]],
+    7: [[[0.3, 0.2], [0.5, 0.19], [0.7, 0.18], [0.6, 0.4], [0.5, 0.62], [0.44, 0.84]]],
+    8: [[[0.62, 0.24], [0.5, 0.16], [0.38, 0.24], [0.4, 0.38], [0.52, 0.48], [0.64, 0.6], [0.66, 0.74], [0.52, 0.84], [0.38, 0.76], [0.38, 0.62], [0.5, 0.5], [0.6, 0.38], [0.62, 0.24]]],
+    9: [[[0.64, 0.3], [0.52, 0.18], [0.38, 0.26], [0.37, 0.4], [0.48, 0.48], [0.62, 0.4], [0.65, 0.28], [0.62, 0.55], [0.56, 0.84]]],
+  };
+
+  let description = null, names = []; // of the page, and of the classes
+  let read = null; // the answer of the server for the drawing
+  let asked = null; // {picture, label, training} of the walk that is shown
+  let waiting = false, stale = false;
+  let file = null; // the trace that the walk began with
+
+  async function fetched(path, options) {
+    let response;
+    try {
+      response = await fetch(path, options);
+    } catch {
+      throw new Error("The server does not answer. Is it still running?");
+    }
+    if (!response.ok) throw new Error(`The server says: ${(await response.json()).error}`);
+    return response;
+  }
+
+  const post = (kind, body) =>
+    fetched(`backprop/${kind}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+  function trouble(sentence) {
+    el("trouble").textContent = sentence;
+    el("trouble").hidden = !sentence;
+  }
+
+  // ------------------------------------------------------------------------------------------- reading the drawing
+
+  async function readDrawing(sheet) {
+    if (waiting) return (stale = true);
+    waiting = true;
+    stale = false;
+    try {
+      read = null;
+      if (!sheet.isEmpty()) {
+        const response = await fetched("predict", { method: "POST", headers: { "Content-Type": "image/png" }, body: await sheet.picture() });
+        const answer = await response.json();
+        read = answer.empty ? null : answer;
+      }
+      trouble("");
+    } catch (error) {
+      trouble(error.message);
+    }
+    waiting = false;
+    showRead(sheet);
+    if (stale) readDrawing(sheet);
+  }
+
+  function showRead(sheet) {
+    el("verdict").textContent = read ? `The network reads ${read.answer} (${Walk.percent(read.probabilities[read.digit])}).` : sheet.isEmpty() ? "Nothing drawn yet." : "Nothing can be read.";
+    [...el("classes").querySelectorAll(".share")].forEach((share, k) => (share.textContent = read ? Walk.percent(read.probabilities[k]) : ""));
+    update();
+  }
+
+  const chosenClass = () => el("classes").querySelector("input:checked");
+
+  function update() {
+    el("backward").disabled = !(read && chosenClass() && description);
+  }
+
+  function makeClasses() {
+    const labels = names.map((name, k) => {
+      const input = Walk.make("input", { type: "radio", name: "class", value: k });
+      input.addEventListener("change", update);
+      return Walk.make("label", {}, input, name, Walk.make("span", { className: "share" }));
+    });
+    el("classes").replaceChildren(...labels);
+  }
+
+  function makeExamples(sheet) {
+    if (names.join() !== "0,1,2,3,4,5,6,7,8,9") return;
+    const buttons = Object.entries(EXAMPLES).map(([name, lines]) => {
+      const button = Walk.make("button", { type: "button", className: "link", textContent: name, data: { "aria-label": `Draw a ${name}` } });
+      button.addEventListener("click", () => {
+        sheet.take(lines);
+        el("classes").querySelector(`input[value="${name}"]`).checked = true;
+      });
+      return button;
+    });
+    el("examples").append(...buttons.flatMap((button) => [button, " "]));
+  }
+
+  // --------------------------------------------------------------------------------------------------------- the walk
+
+  async function backward() {
+    const body = { picture: read.picture, label: Number(chosenClass().value), training: el("training").checked };
+    el("backward").disabled = true;
+    try {
+      file = await (await post("trace", body)).arrayBuffer();
+      asked = body;
+      const saliency = await maps(body);
+      Walk.show(file.slice(0), { ...description, checks: [], practice: [], saliency }, services);
+      el("walk").scrollIntoView({ behavior: "auto" });
+      trouble("");
+    } catch (error) {
+      trouble(error.message);
+    }
+    update();
+  }
+
+  async function maps(body) {
+    const found = await (await post("saliency", body)).json();
+    for (const [name, values] of Object.entries(found)) {
+      found[name] = new Float32Array(Uint8Array.from(atob(values), (letter) => letter.charCodeAt(0)).buffer);
+    }
+    return found;
+  }
+
+  const services = {
+    optimizers: [],
+    rates: [],
+    check: async (name, index) => (await post("check", { ...asked, name, index })).json(),
+    async practise({ optimizer, lr, steps }) {
+      const trace = Sums.parse(await (await post("practise", { ...asked, optimizer, lr, steps })).arrayBuffer());
+      return { ...trace.practice, trace };
+    },
+  };
+
+  /** Saves the walk as a file of its own, made by the server. */
+  async function share() {
+    try {
+      const html = await (await post("file", asked)).blob(), link = Walk.make("a", { download: "walk.html", href: URL.createObjectURL(html) });
+      link.click();
+      URL.revokeObjectURL(link.href);
+    } catch (error) {
+      trouble(error.message);
+      el("trouble").scrollIntoView();
+    }
+  }
+
+  async function start() {
+    if (el("trace-data")) return;
+    el("drawing").hidden = false;
+    const sheet = makeSheet(() => readDrawing(sheet));
+    sheet.redraw();
+    el("backward").addEventListener("click", backward);
+    el("share").addEventListener("click", share);
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", sheet.redraw);
+    try {
+      names = (await (await fetched("model")).json()).class_names;
+      makeClasses();
+      makeExamples(sheet);
+      description = await (await fetched("backprop/page")).json();
+      services.optimizers = description.optimizers;
+      services.rates = description.rates;
+    } catch (error) {
+      trouble(error.message);
+    }
+    document.querySelector('a[href="./"]').addEventListener("click", sheet.keep);
+    sheet.restore();
+    update();
+  }
+
+  return { start };
+})();
+
+document.addEventListener("DOMContentLoaded", () => Remote.start());

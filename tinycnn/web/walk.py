@@ -1,0 +1,176 @@
+"""The walk through a trace as one HTML file: page, numbers, source lines and equations, without a server.
+
+The file works offline. Its numbers are the bytes of the trace, compressed without loss. What needs the engine is
+computed when the file is written: finite differences for some numbers of each array, and a few steps of two optimizers.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinycnn.errors import SettingError
+from tinycnn.explain import Nudge, Trace, nudges, practise, saliency_methods, trace_step
+from tinycnn.explain.sources import source_of
+from tinycnn.layers import Sequential
+from tinycnn.version import __version__
+from tinycnn.web.equations import mathml
+from tinycnn.web.formulas import FORMULAS
+
+STATIC = Path(__file__).parent / "static"
+MOST_NUMBERS = 2_000_000  # of a trace: 8 MB in float32; the largest of the published networks has 1.5 million
+MOST_CLASSES = 100
+LOSS = "tinycnn.ops.softmax_cross_entropy.SoftmaxCrossEntropyFunction"
+CHECKED = 60  # numbers that are checked, of all arrays together; at least two of each
+OPTIMIZERS, RATES, STEPS = ("sgd", "adam"), (0.001, 0.01, 0.1), 11
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'"
+
+
+def traced(model: Sequential, image: np.ndarray, label: int, *, training: bool = False) -> Trace:
+    """``trace_step``, for a network that the walk can show; raises SettingError for one that is too large."""
+    classes = model.output_shape[-1]
+    if classes > MOST_CLASSES:
+        raise SettingError(f"the walk shows at most {MOST_CLASSES} classes, this network has {classes}")
+    check_size(2 * model.parameter_count())
+    trace = trace_step(model, image, label, training=training)
+    check_size(trace.size())
+    return trace
+
+
+def check_size(count: int) -> None:
+    """Raise SettingError for a trace of ``count`` numbers if the walk does not show so many."""
+    if count > MOST_NUMBERS:
+        raise SettingError(
+            f"the trace of this network has {count:,} numbers or more, and the walk shows at most {MOST_NUMBERS:,}: "
+            "use a smaller network, or smaller images"
+        )
+
+
+def walk_html(model: Sequential, image: np.ndarray, label: int, *, training: bool = False) -> str:
+    """The walk of one step on the byte image ``(H, W, C)`` as the text of an HTML file.
+
+    Raises SettingError for a network that is too large, and the errors of ``trace_step``.
+    """
+    trace = traced(model, image, label, training=training)
+    extras = {
+        **descriptions(trace),
+        "checks": checks(model, image, trace),
+        "practice": list(practice(model, image, trace)),
+        "saliency": {name: _base64(array) for name, array in saliency_methods(model, image).items()},
+    }
+    return page(trace, extras)
+
+
+def descriptions(*traces: Trace) -> dict[str, Any]:
+    """What the page shows beside the numbers of these traces: lines of the source, and equations as MathML."""
+    layers = [layer for trace in traces for layer in trace.layers]
+    calls = sorted({LOSS, *(call for layer in layers for call in layer.calls)})
+    formulas = {
+        kind: FORMULAS[kind] for kind in sorted({"loss", *(layer.kind for layer in layers)}) if kind in FORMULAS
+    }
+    return {
+        "version": __version__,
+        "sources": {call: _source(call) for call in calls},
+        "formulas": {kind: {name: mathml(one) for name, one in own.items()} for kind, own in formulas.items()},
+    }
+
+
+def _source(call: str) -> dict[str, Any]:
+    source = source_of(call)
+    equations = {left: mathml(equation) for left, equation in source.equations.items()}
+    return {
+        "file": source.file,
+        "start": source.start,
+        "lines": source.lines,
+        "marks": source.marks,
+        "equations": equations,
+    }
+
+
+def checks(model: Sequential, image: np.ndarray, trace: Trace) -> list[dict[str, Any]]:
+    """Finite differences for some numbers of the picture and of each parameter, as the page shows them."""
+    arrays = {"input": trace.layers[0].grad_x}
+    arrays |= {f"{layer.name}.{name}": grad for layer in trace.layers for name, grad in layer.grad_parameters.items()}
+    places = [(name, index) for name, grad in arrays.items() for index in telling(grad, max(2, CHECKED // len(arrays)))]
+    return [as_json(found) for found in nudges(model, image, trace.label, places, training=trace.training)]
+
+
+def telling(gradient: np.ndarray, count: int) -> list[tuple[int, ...]]:
+    """``count`` indices of an array: half of them of the largest gradients, the others drawn."""
+    largest = np.argsort(-np.abs(gradient), axis=None, kind="stable")[: -(-count // 2)]
+    drawn = np.random.default_rng(0).choice(gradient.size, size=min(gradient.size, count // 2), replace=False)
+    positions = dict.fromkeys([*largest.tolist(), *drawn.tolist()])
+    return [tuple(int(i) for i in np.unravel_index(position, gradient.shape)) for position in positions]
+
+
+def as_json(found: Nudge) -> dict[str, Any]:
+    """A check as values for JSON."""
+    numbers = ("name", "index", "value", "eps", "loss", "loss_minus", "loss_plus", "gradient", "numeric", "at_kink")
+    return {number: getattr(found, number) for number in numbers}
+
+
+def practice(model: Sequential, image: np.ndarray, trace: Trace) -> Iterator[dict[str, Any]]:
+    """A few steps on this image for each choice of the page, and how the first one moves the steepest weights."""
+    for optimizer in OPTIMIZERS:
+        for lr in RATES:
+            chosen = {"optimizer": optimizer, "lr": lr, "training": trace.training}
+            whole = practise(model, image, trace.label, steps=STEPS, **chosen)  # type: ignore[arg-type]
+            after = practise(model, image, trace.label, steps=1, **chosen).trace  # type: ignore[arg-type]
+            moved = list(moves(trace, after))
+            rows = {"losses": whole.losses, "probabilities": whole.probabilities.tolist(), "moved": moved}
+            yield {"optimizer": optimizer, "lr": lr, **rows}
+
+
+def moves(before: Trace, after: Trace) -> Iterator[dict[str, Any]]:
+    """The number with the largest gradient of each parameter, with its gradient, before and after."""
+    for old, new in zip(before.layers, after.layers, strict=True):
+        for name, grad in old.grad_parameters.items():
+            index = tuple(int(i) for i in np.unravel_index(np.abs(grad).argmax(), grad.shape))
+            numbers = {"before": old.parameters[name], "gradient": grad, "after": new.parameters[name]}
+            yield {
+                "name": f"{old.name}.{name}",
+                "index": index,
+                **{what: float(array[index]) for what, array in numbers.items()},
+            }
+
+
+def page(trace: Trace, extras: dict[str, Any]) -> str:
+    """The HTML file: the page with its styles and scripts inside, and the data."""
+    html = (STATIC / "walk.html").read_text(encoding="utf-8")
+    for name in ("colours.css", "walk.css"):
+        html = _replaced(html, f'<link rel="stylesheet" href="{name}">', f"<style>\n{_static(name)}</style>")
+    scripts = "".join(f"<script>\n{_static(name)}</script>\n" for name in ("sums.js", "walk.js"))
+    for name in ("sums.js", "drawing.js", "walk.js", "remote.js"):
+        html = _replaced(html, f'  <script src="{name}" defer></script>\n', "")
+    compressed = base64.b64encode(zlib.compress(trace.to_bytes(), 9)).decode()
+    data = f'<script id="trace-data" type="text/plain">{compressed}</script>\n'
+    data += f'<script id="trace-extras" type="application/json">{_json(extras)}</script>\n'
+    html = _replaced(
+        html,
+        '<meta charset="utf-8">',
+        f'<meta charset="utf-8">\n  <meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+    )
+    return _replaced(html, "</body>", f"{data}{scripts}</body>")
+
+
+def _replaced(html: str, old: str, new: str) -> str:
+    if html.count(old) != 1:
+        raise AssertionError(f"walk.html does not have {old!r} exactly once")
+    return html.replace(old, new)
+
+
+def _static(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand inside of a script element, whatever the texts in it."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, np.float32).tobytes()).decode()
