@@ -47,8 +47,7 @@ def train(folder: str | None) -> tuple[dict[str, float], np.ndarray, list[Digit]
         return loss, right
 
     vars(trainer)["step"] = recorded
-    for _ in trainer.fit(mnist.x_train, mnist.y_train, epochs=EPOCHS):
-        pass
+    trainer.fit(mnist.x_train, mnist.y_train, epochs=EPOCHS)
     accuracy = evaluate(model, mnist.x_test, mnist.y_test).accuracy
     figures = {"epochs": EPOCHS, "steps": steps, "accuracy": accuracy, "test_images": len(mnist.y_test)}
     shown = [int(np.flatnonzero(mnist.y_test == label)[0]) for label in SHOWN]

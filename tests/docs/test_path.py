@@ -82,6 +82,15 @@ def test_a_chapter_has_all_it_promises(page: Path) -> None:
     assert all("```python\n" in solution for solution in solutions), "a solution that does not run"
 
 
+def test_the_chapters_link_every_step_and_the_gradients_by_hand() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in CHAPTERS)
+    linked = set(re.findall(r"\]\(steps/(\w+\.py)\)", text))
+    assert linked == {step.name for step in (PATH / "steps").glob("step*.py")}
+    assert text.count("](../../examples/backprop_by_hand.py)") >= 3
+    learn = (PATH.parent / "learn.md").read_text("utf-8")
+    assert re.findall(r"^(\d)\. .*backprop_by_hand", learn, re.MULTILINE) == ["2"]
+
+
 def test_every_exercise_is_named_by_a_chapter() -> None:
     named = {name for page in CHAPTERS for name in re.findall(r"`(\d\d_\w+\.py)`", page.read_text(encoding="utf-8"))}
     assert named == set(

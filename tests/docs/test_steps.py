@@ -1,0 +1,107 @@
+"""The steps in ``docs/path/steps/``: they run, print what they promise, and each builds on the ones before."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tinycnn import data
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "path" / "steps"
+STEPS = sorted(FOLDER.glob("step*.py"))
+QUICK = {  # arguments of `main`, so that it takes a fraction of a second; the least accuracy after them
+    "step05_dense": ({"steps": 100}, 0.85),
+    "step06_softmax": ({"epochs": 1}, 0.6),
+    "step07_convolution": ({"steps": 1}, 0.0),
+    "step08_im2col": ({"epochs": 1}, 0.6),
+    "step09_pooling": ({"epochs": 1}, 0.6),
+}
+LARGE = {"step10_mnist", "step11_faster", "step12_tinycnn"}  # their parts are called below
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+def test_they_are_numbered_short_and_listed() -> None:
+    names = [step.stem for step in STEPS]
+    assert [name[:6] for name in names] == [f"step{number:02}" for number in range(1, 13)]
+    assert [step.name for step in STEPS if len(step.read_text("utf-8").splitlines()) > 120] == []
+    page = (FOLDER / "index.md").read_text("utf-8")
+    assert re.findall(r"^\| \[(\w+\.py)\]\(\1\)", page, re.MULTILINE) == [step.name for step in STEPS]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.stem)
+def test_a_step_takes_what_it_needs_from_earlier_ones(step: Path) -> None:
+    """From the one before it too (arrays begin anew), and from the package no more than the data, until the last."""
+    tree = ast.parse(step.read_text("utf-8"))
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    own = [module for module in modules if module.startswith("step")]
+    assert all(module < step.stem for module in own)
+    number = int(step.stem[4:6])
+    assert number in (1, 4) or f"step{number - 1:02}" in {module[:6] for module in own}
+    package = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom) and "tinycnn" in ast.unparse(node)
+    ]
+    if number < 12:
+        assert all(ast.unparse(node) == "from tinycnn import data" for node in package)
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step.stem not in LARGE], ids=lambda step: step.stem)
+def test_a_step_runs_and_prints_what_it_promises(step: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, least = QUICK.get(step.stem, ({}, None))
+    reached = importlib.import_module(step.stem).main(**arguments)
+    promised = re.findall(r"print\(.*\)  # (.+)$", step.read_text("utf-8"), re.MULTILINE)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line in promised] == promised
+    if step.stem == "step03_learning":
+        assert reached < 1e-6
+        assert [line.split("came ")[1] for line in printed[-4:]] == ["0.0", "1.0", "1.0", "0.0"]
+    elif least is not None:
+        assert reached > least
+
+
+@pytest.fixture
+def few_digits() -> data.Dataset:
+    return data.load("digits")
+
+
+def test_the_large_steps_compute_the_same_and_learn(few_digits: data.Dataset) -> None:
+    tenth, eleventh, last = (importlib.import_module(name) for name in sorted(LARGE))
+    images, labels = few_digits.x_train[:8], few_digits.y_train[:8]
+    slow, fast = (eleventh.gradients(module.network, images, labels) for module in (tenth, eleventh))
+    assert all(np.allclose(one, other, rtol=0, atol=1e-12) for one, other in zip(slow, fast, strict=True))
+    assert last.largest_difference(images, labels) < 1e-12
+    single = eleventh.in_float32(eleventh.gradients, eleventh.network, images, labels)
+    assert {array.dtype for array in single} == {np.dtype(np.float32)}
+    learned = tenth.start()
+    losses = []
+    optimizer = tenth.Adam(learned, rate=0.01)
+    for _ in range(8):
+        loss = tenth.SoftmaxCrossEntropy(labels)(eleventh.network(images, learned))
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.data))
+    assert losses[-1] < losses[0] / 3
+    assert tenth.accuracy_on(images, labels, learned) > 0.8
+
+
+def test_the_last_step_names_what_is_in_the_package() -> None:
+    """Its table of names is the way from here to the source."""
+    text = importlib.import_module("step12_tinycnn").__doc__ or ""
+    for file in re.findall(r"tinycnn/[\w/]+\.py", text):
+        assert (FOLDER.parents[2] / file).exists(), file
+    rows = re.findall(r"^    ([A-Z_a-z0-9, ]+?) {2,}(tinycnn/\S+\.py)", text, re.MULTILINE)
+    assert len(rows) >= 4
+    for names, file in rows:
+        source = (FOLDER.parents[2] / file).read_text("utf-8")
+        if names not in ("largest_error",) and "ops/" not in file:
+            assert all(re.search(rf"(class|def) {name}\b", source) for name in names.split(", ")), (names, file)
+    assert callable(tinycnn.gradcheck)
