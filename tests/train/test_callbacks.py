@@ -24,6 +24,7 @@ from tinycnn.train.callbacks import (
     LearningRateScheduler,
     ModelCheckpoint,
     ProgressBar,
+    ReduceLROnPlateau,
     TensorBoard,
 )
 from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
@@ -158,20 +159,18 @@ def test_numbers_that_are_not_finite_are_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_hooks_of_epochs_may_change_the_trainer_and_those_of_steps_the_rate_not():
+def test_hooks_may_change_the_learning_rate():
     class Halving(Callback):
         def on_epoch_end(self, trainer, result):
-            trainer.optimizer.base_lr /= 2
+            trainer.optimizer.learning_rate /= 2
 
-    trainer = make_trainer(lr=0.01)
-    assert fit(trainer, Halving()).column("learning_rate") == [0.01, 0.005]
+    assert fit(make_trainer(lr=0.01), Halving()).column("learning_rate") == [0.01, 0.005]
 
     class InAStep(Callback):
         def on_step_end(self, trainer, progress):
-            trainer.optimizer.base_lr /= 2
+            trainer.optimizer.learning_rate = progress.step
 
-    with pytest.raises(SettingError, match="changed the learning rate within an epoch: do it in on_epoch_begin"):
-        fit(make_trainer(), InAStep())
+    assert fit(make_trainer(), InAStep()).column("learning_rate") == [2, 2]  # at the end of the epoch
 
 
 def test_a_run_can_be_ended_by_a_callback():
@@ -330,6 +329,26 @@ def test_a_rate_for_each_epoch_also_of_a_resumed_one(tmp_path):
         fit(trainer, scheduler(), epochs=3, checkpoints=Checkpoints(tmp_path), stop=after(3)(trainer))
     fit(again, scheduler(), epochs=3, checkpoints=Checkpoints(tmp_path, resume=True, report=lambda _: None))
     assert bits(again) == bits(whole)
+
+
+def test_a_rate_is_reduced_where_the_loss_does_not_fall_also_in_a_resumed_run(tmp_path):
+    def plateau():
+        return ReduceLROnPlateau(monitor="f", factor=0.5, patience=1)
+
+    def run(trainer, **settings):
+        return fit(trainer, plateau(), epochs=6, metrics={"f": lambda *_: 1.0}, **settings)
+
+    whole, again, trainer = make_trainer(), make_trainer(), make_trainer()
+    assert run(whole).column("learning_rate") == [0.01, 0.01, 0.01, 0.005, 0.005, 0.0025]
+    with pytest.raises(TrainingStopped):
+        run(trainer, checkpoints=Checkpoints(tmp_path), stop=after(5)(trainer))
+    run(again, checkpoints=Checkpoints(tmp_path, resume=True, report=lambda _: None))
+    again.callbacks = whole.callbacks = []
+    assert bits(again) == bits(whole)
+    with pytest.raises(SettingError, match="reduce on plateau"):
+        fit(make_trainer(), checkpoints=Checkpoints(tmp_path, resume=True))
+    with pytest.raises(SettingError, match="factor=2: expected a number"):
+        fit(make_trainer(), ReduceLROnPlateau(factor=2))
 
 
 class Writer:

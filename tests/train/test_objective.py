@@ -161,7 +161,7 @@ WRONG = {
     "name": (lambda: trainer_of("hinge"), SettingError, "`loss` is 'hinge': expected one of softmax_cross_entropy"),
     "number": (lambda: trainer_of(3), SettingError, "`loss` is 3: expected"),
     "smoothing": (lambda: trainer_of(BCE, label_smoothing=0.1), SettingError, "`label_smoothing` is for softmax_cross"),
-    "one-hot": (lambda: fit_on("softmax_cross_entropy", np.eye(2)[[0, 1, 0, 1]]), DataError, "not one-hot rows"),
+    "one-hot": (lambda: fit_on("softmax_cross_entropy", np.eye(2)[[0, 1, 0, 1]] / 2), DataError, "not one-hot"),
     "classes": (lambda: fit_on(BCE, np.array([0, 1, 0, 1])), DataError, r"expects \(M, 2\)"),
     "above 1": (lambda: fit_on(BCE, np.full((4, 2), 3)), DataError, "labels range from 3 to 3: .* expects 0 to 1"),
     "NaN": (lambda: fit_on("mse_loss", np.full((4, 2), np.nan)), DataError, "expected finite numbers"),

@@ -246,7 +246,8 @@ def test_a_trainer_is_made_of_its_parts(settings, words):
         ({"epochs": -1}, SettingError, "epochs=-1"),
         ({"early_stopping": 0, "validation": sides(4)}, SettingError, "early_stopping=0"),
         ({"images": IMAGES.tolist()}, DataError, "images are a list: expected a NumPy array"),
-        ({"labels": LABELS.tolist()}, DataError, "labels are a list: expected a NumPy array"),
+        ({"labels": list("abcd")}, DataError, "labels are <U1"),
+        ({"labels": "abcd"}, DataError, "labels are a str: expected a NumPy array"),
         ({"images": IMAGES[:, 1:]}, DataError, r"images have shape \(7, 8, 1\): the network takes \(8, 8, 1\)"),
         ({"validation": (IMAGES[:, 1:], LABELS)}, DataError, r"images have shape \(7, 8, 1\)"),
         (
@@ -640,10 +641,13 @@ def test_the_display_depends_on_the_output(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x, y: (x / np.float32(255), y), "images are float32, and would be divided by 255"),
+        (
+            lambda x, y: (x.astype(np.float32), y),
+            "images are float32, from .* but the network takes pixels 0..1",
+        ),
         (lambda x, y: (x[:0], y[:0]), "no images: expected at least one"),
         (lambda x, y: (x, y[1:]), "40 images and 39 labels"),
-        (lambda x, y: (x, np.eye(2)[y]), r"labels are float64 \(40, 2\): expected integers"),
+        (lambda x, y: (x, np.eye(2)[y] / 2), "labels: rows of 2 that are not one-hot"),
         (lambda x, y: (x, y.astype(float)), "labels are float64"),
     ],
     ids=["floats", "none", "one label too few", "one-hot", "fractions"],

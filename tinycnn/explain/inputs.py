@@ -24,7 +24,8 @@ def as_input(model: Sequential, images: np.ndarray) -> Tensor:
         raise ShapeError(f"images have shape {images.shape}, the network takes (N, {str(model.input_shape)[1:]}")
     backend = get_backend()
     pixels = backend.asarray(np.ascontiguousarray(images))
-    return Tensor(backend.gather_images(pixels, backend.xp.arange(len(images)), pixel_scale(model), model.dtype))
+    scale = pixel_scale(model, images.dtype)
+    return Tensor(backend.gather_images(pixels, backend.xp.arange(len(images)), scale, model.dtype))
 
 
 def before_softmax(model: Sequential) -> dict[str, Layer]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         LearningRateScheduler,
         ModelCheckpoint,
         ProgressBar,
+        ReduceLROnPlateau,
         TensorBoard,
     )
     from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
@@ -34,6 +35,7 @@ _MODULE_OF = {
     "LearningRateScheduler": "callbacks",
     "ModelCheckpoint": "callbacks",
     "ProgressBar": "callbacks",
+    "ReduceLROnPlateau": "callbacks",
     "Scores": "evaluation",
     "TensorBoard": "callbacks",
     "Trainer": "trainer",
@@ -55,6 +57,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ProgressBar",
+    "ReduceLROnPlateau",
     "Scores",
     "TensorBoard",
     "Trainer",

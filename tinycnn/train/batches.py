@@ -17,7 +17,8 @@ from tinycnn.backends.base import Array
 from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
-from tinycnn.layers import Sequential, pixel_scale
+from tinycnn.layers import Sequential
+from tinycnn.layers.pixels import check_pixels
 from tinycnn.train.objective import CLASSIFICATION, Objective
 from tinycnn.train.step import Batch
 
@@ -68,7 +69,19 @@ def check_images(images: Images, model: Sequential) -> None:
     if images.dtype.kind not in "biuf":
         raise DataError(f"images are {images.dtype}: expected numbers.")
     if images.shape[1:] != model.input_shape:
-        raise DataError(f"images have shape {images.shape[1:]}: the network takes {model.input_shape}.")
+        hint = shape_hint(images.shape[1:], model.input_shape)
+        raise DataError(f"images have shape {images.shape[1:]}: the network takes {model.input_shape}{hint}.")
+    if isinstance(images, np.ndarray):
+        check_pixels(images, model)
+
+
+def shape_hint(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """How images of ``shape`` become those of the shape ``wanted``; "" if that is not clear."""
+    if (*shape, 1) == wanted:
+        return ", so add the channel with images[..., None]"
+    if len(shape) == len(wanted) == 3 and (*shape[1:], shape[0]) == wanted:
+        return ", channels last: images.transpose(0, 2, 3, 1), of a PyTorch tensor images.permute(0, 2, 3, 1)"
+    return ""
 
 
 def check_examples(images: Images, labels: np.ndarray, model: Sequential, purpose: Objective = CLASSIFICATION) -> None:
@@ -79,11 +92,6 @@ def check_examples(images: Images, labels: np.ndarray, model: Sequential, purpos
     if len(images) != len(labels):
         raise DataError(f"{len(images):,} images and {len(labels):,} labels: expected one label per image.")
     purpose.check_labels(labels, model)
-    if images.dtype != np.uint8 and pixel_scale(model) != 1:
-        raise DataError(
-            f"images are {images.dtype}, and would be divided by 255 like uint8: pass uint8, or a network that "
-            "starts with Rescaling."
-        )
 
 
 def normalised_weights(name: str, weights: Any, images: Images) -> np.ndarray | None:

@@ -34,6 +34,7 @@ from tinycnn.train.batches import Sampler
 from tinycnn.train.history import Progress
 from tinycnn.train.objective import CLASSIFICATION
 from tinycnn.train.step import Batch, TrainingStep, all_layers, dropout_layers
+from tinycnn.train.stream import BatchStream
 
 STREAMED_IMAGES = "the images are streamed from disk"
 RECORDABLE = (SGD, Adam, AdamW, RMSprop)
@@ -83,6 +84,8 @@ def reason_not_recordable(step: TrainingStep, images: Array) -> str:
     """
     if isinstance(images, StoredImages):
         return STREAMED_IMAGES
+    if isinstance(images, BatchStream):
+        return "the batches come from an iterable"
     if get_communicator().size > 1:
         return "several ranks share each batch"
     if step.weights is not None:

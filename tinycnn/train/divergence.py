@@ -6,7 +6,7 @@ stay on the backend, because copying them to the host would also synchronise.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from operator import and_
 from typing import Protocol
@@ -20,7 +20,7 @@ from tinycnn.errors import TinyCNNError
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer, gradient_norm
 from tinycnn.tensor import Tensor, no_grad
-from tinycnn.train.batches import Sampler, batches
+from tinycnn.train.batches import Sampler, Selection
 from tinycnn.train.evaluation import Scores, evaluate, pixel_batches, scores_over_ranks
 from tinycnn.train.history import Progress
 from tinycnn.train.objective import Objective
@@ -62,13 +62,19 @@ def evaluate_finite(
 
 
 class DivergenceCheck:
-    """Checks during one epoch that all numbers are finite, and stores the last state in which all were finite."""
+    """Checks during one epoch that all numbers are finite, and stores the last state in which all were finite.
+
+    ``selections(done)`` yields the batches of the epoch again, after the first ``done`` steps; None if they are gone.
+    """
 
     def __init__(
-        self, step: TrainingStep, sampler: Sampler, images: Array, labels: Array, order: np.ndarray, progress: Progress
+        self,
+        step: TrainingStep,
+        sampler: Sampler,
+        selections: Callable[[int], Iterable[Selection]] | None,
+        progress: Progress,
     ) -> None:
-        self.step, self.sampler, self.progress = step, sampler, progress
-        self.images, self.labels, self.order = images, labels, order
+        self.step, self.sampler, self.selections, self.progress = step, sampler, selections, progress
         self.good = Snapshot(step, progress)
 
     def due(self) -> bool:
@@ -82,18 +88,23 @@ class DivergenceCheck:
         the state before that step.
         """
         if not self.is_finite():
+            failed = self.progress.step
             self.good.restore()
-            raise TrainingDivergedError(self._first_bad_step())
+            raise TrainingDivergedError(self._first_bad_step(failed))
         self.good = Snapshot(self.step, self.progress)
 
     def is_finite(self) -> bool:
         """Whether weights, optimizer and loss are finite; synchronises with a GPU once."""
         return all_finite([*changing_arrays(self.step), self.progress.loss_sum])
 
-    def _first_bad_step(self) -> str:
+    def _first_bad_step(self, failed: int) -> str:
         """Repeat the steps since the last good state, until one produces a non-finite number; describe it."""
-        progress, size = self.progress, self.sampler.batch_size
-        for images, labels, chosen in batches(self.images, self.labels, self.order, size, progress.step):
+        progress = self.progress
+        if self.selections is None:
+            where = f"between steps {progress.step + 1} and {failed} of epoch {progress.epoch}"
+            lr = self.step.optimizer.lr
+            return f"a number was no longer finite {where} (learning rate {lr:g}): try a smaller `lr`"
+        for images, labels, chosen in self.selections(progress.step):
             before = Snapshot(self.step, progress)
             lr = self.step.optimizer.lr
             batch = self.sampler.batch(images, labels, chosen, progress.epoch, self.step.optimizer.step_count)

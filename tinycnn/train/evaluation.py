@@ -15,7 +15,8 @@ from tinycnn.distributed.sharding import shard_of
 from tinycnn.errors import DataError
 from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.tensor import Tensor, no_grad
-from tinycnn.train.batches import check_examples, check_images
+from tinycnn.train.batches import check_images
+from tinycnn.train.examples import checked_examples
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
 
 EVALUATION_BATCH = 256  # images per batch; limits the memory use
@@ -52,9 +53,10 @@ def predict_for(purpose: Objective, model: Sequential, images: Images) -> np.nda
 
 def pixel_batches(model: Sequential, images: Images) -> Iterator[Array]:
     """Network inputs for uint8 ``images (M, H, W, C)``, in batches ``(N, H, W, C)``."""
-    backend, scale = get_backend(), pixel_scale(model)
+    backend, scale = get_backend(), pixel_scale(model, images.dtype)
     for start in range(0, len(images), EVALUATION_BATCH):
-        batch = backend.asarray(images[start : start + EVALUATION_BATCH])
+        part = images[start : start + EVALUATION_BATCH]
+        batch = backend.asarray(part.astype(model.dtype, copy=False) if part.dtype.kind == "f" else part)
         yield backend.gather_images(batch, backend.xp.arange(len(batch)), scale, model.dtype)
 
 
@@ -73,7 +75,7 @@ def evaluate(
     the loss does not take.
     """
     purpose = objective(loss)
-    check_examples(images, labels, model, purpose)
+    images, labels = checked_examples(images, labels, model, purpose)
     return scores_of(predict_for(purpose, model, images), labels, weights, purpose)
 
 

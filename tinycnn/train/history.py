@@ -33,7 +33,7 @@ class EpochResult:
     validation_accuracy: float | None
     epoch_s: float  # training only, excluding validation
     images_per_s: float
-    learning_rate: float | None = None  # of the last step; None where an older version did not record it
+    learning_rate: float | None = None  # at its last step; None in files of older versions
     metrics: dict[str, float | None] = field(default_factory=dict)  # of the validation images; None: undefined
 
     def row(self) -> dict[str, Any]:

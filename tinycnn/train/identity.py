@@ -22,7 +22,7 @@ Weights = tuple[np.ndarray | None, np.ndarray | None]  # of the training images 
 def run_identity(
     step: TrainingStep,
     sampler: Sampler,
-    training: Examples,
+    training: Any,
     validation: Examples | None,
     weights: Weights,
     *,
@@ -31,8 +31,8 @@ def run_identity(
 ) -> dict[str, Any]:
     """Everything that determines the outcome of a run, by name: equal descriptions give bit-identical results.
 
-    ``callbacks``: what they add. Reads all images to compute their fingerprint. The description is saved in every
-    checkpoint.
+    ``training``: images and labels, or a stream of batches. ``callbacks``: what they add. Reads all images to compute
+    their fingerprint, but not a stream. The description is saved in every checkpoint.
     """
     model, backend = step.model, get_backend()
     of_images = zip(("training", "validation"), weights, strict=True)
@@ -53,10 +53,10 @@ def run_identity(
         "clip norm": step.clip_norm,
         **({"average of weights": step.average.decay} if step.average else {}),
         "early stopping": None,  # unless a callback says otherwise
-        "training data": fingerprint(*training),
+        "training data": fingerprint(*training) if isinstance(training, tuple) else "batches of an iterable",
         "validation data": fingerprint(*validation) if validation else None,
         **{f"weights of the {name} images": fingerprint(array) for name, array in of_images if array is not None},
-        **shuffle_settings(training[0]),
+        **(shuffle_settings(training[0]) if isinstance(training, tuple) else {}),
         **step.optimizer.settings(),
         **callbacks,
     }

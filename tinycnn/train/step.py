@@ -116,7 +116,8 @@ class TrainingStep:
 
     def pixels(self, batch: Batch, rows: slice) -> Array:
         """The images ``rows`` of ``batch`` as floats, augmented where the batch has maps → ``(n, H, W, C)``."""
-        backend, scale, dtype = get_backend(), pixel_scale(self.model), self.model.dtype
+        backend, dtype = get_backend(), self.model.dtype
+        scale = pixel_scale(self.model, batch.images.dtype)
         if batch.maps is None:
             return backend.gather_images(batch.images, batch.chosen[rows], scale, dtype)
         maps = backend.asarray(batch.maps[rows])  # (n, 2, T)

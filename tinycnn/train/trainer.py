@@ -8,7 +8,7 @@ checkpoint is this state in a file.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -19,12 +19,11 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.data.augment import Augmentation, Fade
-from tinycnn.data.stored import Images
 from tinycnn.distributed.communicator import any_rank, get_communicator
 from tinycnn.errors import FileFormatError, SettingError, in_range, shortened, whole_number
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer, WeightAverage
-from tinycnn.train.batches import Sampler, batches, check_examples, normalised_weights, to_backend
+from tinycnn.train.batches import Sampler, Selection, batches, to_backend
 from tinycnn.train.callbacks.base import AfterStep, Callback
 from tinycnn.train.callbacks.early_stopping import EarlyStopping
 from tinycnn.train.callbacks.progress_bar import ProgressBar
@@ -35,10 +34,12 @@ from tinycnn.train.checkpoint_manager import CheckpointManager
 from tinycnn.train.divergence import DivergenceCheck, evaluate_finite
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import FIELDS, EpochResult, History, Progress, epoch_result, with_validation
-from tinycnn.train.identity import Examples, Weights, check_ranks_agree, run_identity
+from tinycnn.train.identity import check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
+from tinycnn.train.run_data import RunData, run_data
 from tinycnn.train.step import StopRequest, TrainingStep, never
+from tinycnn.train.stream import BatchStream
 from tinycnn.train.validation import Metric, Metrics, checked_metrics, measure
 
 
@@ -82,7 +83,7 @@ class Trainer:
         self.average = None if average_weights is None else WeightAverage(model, average_weights)
         self.history = History()  # of all epochs, including those before the loaded checkpoint
         self.progress: Progress | None = None  # of the current epoch; None between two epochs
-        self.epoch_s = 0.0  # seconds that the last epoch took
+        self.epoch_s, self.epoch_images = 0.0, 0  # seconds and images of the last epoch
         self.spent_s = 0.0  # seconds of training before the loaded checkpoint
         self.capture = StepCapture(capture)
         self.stop_request = StopRequest()
@@ -120,11 +121,13 @@ class Trainer:
 
     def fit(
         self,
-        images: Images,
-        labels: np.ndarray,
+        images: Any,
+        labels: Any = None,
         *,
         epochs: int,
-        validation: Examples | None = None,
+        steps_per_epoch: int | None = None,
+        validation: Any = None,
+        validation_split: float | None = None,
         early_stopping: int | None = None,
         sample_weight: np.ndarray | None = None,
         validation_weight: np.ndarray | None = None,
@@ -134,11 +137,16 @@ class Trainer:
         checkpoints: Checkpoints | None = None,
         stop: Callable[[], bool] = never,
     ) -> History:
-        """Train on uint8 ``images (M, H, W, C)`` and ``labels (M,)`` until the history contains ``epochs`` epochs.
+        """Train on ``images (M, H, W, C)`` and ``labels (M,)`` until the history contains ``epochs`` epochs.
 
         Returns the `History` of these epochs; ``self.history`` also contains those of earlier calls and of the
-        checkpoint that the run was resumed from. Pixels are divided by 255, unless ``model.pixels`` is ``0..255``.
-        `StoredImages` remain on disk.
+        checkpoint that the run was resumed from.
+
+        ``images`` are bytes, which are divided by 255 unless ``model.pixels`` is ``0..255``, or floats in the range
+        that ``model.pixels`` states. `StoredImages` remain on disk. ``labels`` are class indices or one-hot rows
+        ``(M, K)``, or what ``loss`` takes. Instead of both, pass an iterable of batches ``(images, labels)``: an epoch
+        is one pass over it, or ``steps_per_epoch`` batches. ``validation`` is a pair, or such an iterable;
+        ``validation_split`` holds out this fraction of the images instead, chosen by ``seed``.
 
         ``sample_weight (M,)`` weights the images: the training loss is ``Σ weight · loss / Σ weight`` over all
         of them, of which each batch computes its part; the accuracy counts each image once. ``validation_weight``
@@ -151,7 +159,7 @@ class Trainer:
 
         ``stop`` is called after every step, too: when it returns True, the state is saved to ``checkpoints`` and
         TrainingStopped is raised. With several ranks, all of them stop after the same step. Raises DataError for images
-        that are not uint8 and for labels that are not class indices, TrainingDivergedError when a number is no longer
+        that the network and labels that the loss does not take, TrainingDivergedError when a number is no longer
         finite, SettingError for a setting out of its range and when the checkpoint to resume from belongs to another
         run.
         """
@@ -160,7 +168,9 @@ class Trainer:
                 images,
                 labels,
                 epochs=epochs,
+                steps_per_epoch=steps_per_epoch,
                 validation=validation,
+                validation_split=validation_split,
                 early_stopping=early_stopping,
                 sample_weight=sample_weight,
                 validation_weight=validation_weight,
@@ -174,11 +184,13 @@ class Trainer:
 
     def epochs(
         self,
-        images: Images,
-        labels: np.ndarray,
+        images: Any,
+        labels: Any = None,
         *,
         epochs: int,
-        validation: Examples | None = None,
+        steps_per_epoch: int | None = None,
+        validation: Any = None,
+        validation_split: float | None = None,
         early_stopping: int | None = None,
         sample_weight: np.ndarray | None = None,
         validation_weight: np.ndarray | None = None,
@@ -195,53 +207,52 @@ class Trainer:
         next result is requested, so that it includes these changes.
         """
         epochs = whole_number("epochs", epochs)
-        _check_calls(validation, progress, checkpoints, stop)
-        validation = validation if validation and len(validation[0]) else None
-        for examples in ((images, labels), validation):
-            if examples:
-                check_examples(*examples, self.model, self.objective)
-        if early_stopping is not None and not validation:
+        _check_calls(progress, checkpoints, stop)
+        data = run_data(
+            self.model,
+            self.objective,
+            images,
+            labels,
+            steps_per_epoch=steps_per_epoch,
+            validation=validation,
+            validation_split=validation_split,
+            sample_weight=sample_weight,
+            validation_weight=validation_weight,
+            seed=self.seed,
+        )
+        if early_stopping is not None and not data.validation:
             raise SettingError("`early_stopping` compares validation losses: it requires validation images")
         functions = checked_metrics(metrics)
-        if functions and not validation:
+        if functions and not data.validation:
             raise SettingError("`metrics` are computed on validation images: pass `validation=(images, labels)`")
-        self.columns = [name for name in FIELDS if validation or not name.startswith("validation_")] + list(functions)
+        self.columns = [name for name in FIELDS if data.validation or not name.startswith("validation_")]
+        self.columns += functions
         self.callbacks = checked_callbacks(callbacks)
         if early_stopping is not None:
             self.callbacks.insert(0, EarlyStopping(whole_number("early_stopping", early_stopping, at_least=1)))
         if progress:
             self.callbacks.append(ProgressBar() if progress is True else AfterStep(progress))
-        weights = (
-            normalised_weights("sample_weight", sample_weight, images),
-            normalised_weights("validation_weight", validation_weight, validation[0] if validation else images),
-        )
-        for name, own in zip(("sample_weight", "validation_weight"), weights, strict=True):
-            if own is not None:
-                self.objective.check_weights(name)
-        running = self._epochs((images, labels), epochs, validation, functions, weights, checkpoints, stop)
-        return self._averaged(running)
+        return self._averaged(self._epochs(data, epochs, functions, checkpoints, stop))
 
     def _epochs(
         self,
-        training: Examples,
+        data: RunData,
         epochs: int,
-        validation: Examples | None,
         metrics: dict[str, Metric],
-        weights: Weights,
         checkpoints: Checkpoints | None,
         stop: Callable[[], bool],
     ) -> Iterator[EpochResult]:
         """The loop over epochs: resume, then train, validate and save until the run ends."""
         self.stop_request, self.stop_training, self.last_epoch = StopRequest(stop), False, epochs
-        own, identity = weights[0], dict[str, Any]()
+        identity, validation, (own, held) = dict[str, Any](), data.validation, data.weights
         self.weights = None if own is None else get_backend().asarray(own.astype(self.model.dtype))
         if checkpoints or get_communicator().size > 1:  # otherwise there is nothing to compare with
             identity = run_identity(
                 self.training_step,
                 self.sampler,
-                training,
+                data.training,
                 validation,
-                weights,
+                data.weights,
                 callbacks=settings_of(self.callbacks),
                 initial_weights=self.initial_weights,
             )
@@ -250,18 +261,19 @@ class Trainer:
         manager.resume()
         if len(self.history) + (self.progress is not None) > epochs:
             raise SettingError(f"the run is already past epoch {epochs}: continue with more `epochs`")
-        images_on_backend, labels_on_backend = to_backend(*training)
+        stream = data.training if isinstance(data.training, BatchStream) else None
+        images, labels = (stream, None) if isinstance(data.training, BatchStream) else to_backend(*data.training)
         with RunningCallbacks(self, self.callbacks) as hooks:
             while len(self.history) < epochs and not any_rank(self.stop_training):
                 epoch = len(self.history) + 1
                 with manager.saving_on_error():
                     hooks.epoch_begin(epoch)
-                trained = self.train_epoch(images_on_backend, labels_on_backend, epoch, hooks, manager)
-                result = epoch_result(epoch, trained, len(labels_on_backend), self.epoch_s, self._last_rate())
+                trained = self.train_epoch(images, labels, epoch, hooks, manager)
+                result = epoch_result(epoch, trained, self.epoch_images, self.epoch_s, self._last_rate())
                 if self.average:
                     self.average.put_in()
                 if validation:
-                    validated = evaluate_finite(self, *validation, f"after epoch {epoch}", weights[1])
+                    validated = evaluate_finite(self, *validation, f"after epoch {epoch}", held)
                     result = with_validation(result, validated, measure(self.model, *validation, metrics))
                 self.history.append(result)
                 manager.keep_best(self.model, self.history)
@@ -292,11 +304,11 @@ class Trainer:
             self.average.take_out()
         self.model.train()
         step, sampler = self.training_step, self.sampler
-        order = sampler.order(images, epoch)
-        current = self._progress(epoch, math.ceil(len(labels) / self.batch_size))
-        divergence = DivergenceCheck(step, sampler, images, labels, order, current)
+        steps, selections = epoch_of(images, labels, sampler, epoch)
+        current = self._progress(epoch, steps)
+        divergence = DivergenceCheck(step, sampler, None if isinstance(images, BatchStream) else selections, current)
         explained = explain_memory_errors(self.model, -(-self.batch_size // get_communicator().size))
-        remaining = batches(images, labels, order, self.batch_size, current.step)
+        remaining = selections(current.step)
         watched = hooks if hooks and hooks.look_at_steps else None
         saving_on_error = partial(manager.saving_on_error, divergence.is_finite) if manager else nullcontext
         with self.capture.epoch(step, sampler, images, labels, current) as captured, explained, closing(remaining):
@@ -315,8 +327,10 @@ class Trainer:
                         watched.step_end(current)
                 if manager and to_save:
                     manager.save(f"after step {current.step} of {current.steps} in epoch {epoch}")
+        if current.step != current.steps:  # the number of batches was not known
+            divergence.check()
         scores = current.scores()  # synchronises with the GPU, so its time is included
-        self.progress, self.epoch_s = None, current.elapsed_s()
+        self.progress, self.epoch_s, self.epoch_images = None, current.elapsed_s(), current.seen
         return scores
 
     def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
@@ -369,11 +383,18 @@ class Trainer:
         self.spent_s += self.progress.elapsed_s() if self.progress else 0
 
 
-def _check_calls(validation: Any, progress: Any, checkpoints: Any, stop: Any) -> None:
+def epoch_of(
+    images: Array, labels: Array, sampler: Sampler, epoch: int
+) -> tuple[int, Callable[[int], Generator[Selection, None, None]]]:
+    """The steps of an epoch, 0 if not known, and a function that yields its batches after a number of steps."""
+    if isinstance(images, BatchStream):
+        return images.steps, images.selections
+    order = sampler.order(images, epoch)
+    return math.ceil(len(labels) / sampler.batch_size), partial(batches, images, labels, order, sampler.batch_size)
+
+
+def _check_calls(progress: Any, checkpoints: Any, stop: Any) -> None:
     """Raise SettingError unless these are valid arguments of ``fit``."""
-    pair = isinstance(validation, tuple | list) and len(validation) == 2 and hasattr(validation[0], "__len__")
-    if validation is not None and not pair:
-        raise SettingError(f"`validation` is {shortened(validation)}: expected a pair (images, labels) or None")
     if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
         raise SettingError(f"`checkpoints` is {shortened(checkpoints)}: expected Checkpoints(folder) or None")
     if not callable(stop) or not (progress is None or isinstance(progress, bool) or callable(progress)):

@@ -98,12 +98,16 @@ class CupyBackend(Backend):
         return grad_x
 
     def gather_images(self, images: Array, indices: Array, scale: float, dtype: np.dtype) -> Array:
+        if images.dtype != np.uint8:  # the kernel reads bytes
+            return images[indices].astype(dtype) * dtype.type(scale)
         images, x = self.launch.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
         indices, size = self._indices(indices), math.prod(images.shape[1:])
         self.launch.elementwise("gather_images.cu", "gather_images", x, images, indices, x, float(scale), size)
         return x
 
     def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
+        if images.dtype != np.uint8:
+            raise BackendError(f"augmentation on a GPU is for uint8 images, these are {images.dtype}: pass bytes")
         images, x = self.launch.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
         maps = self.xp.ascontiguousarray(maps, dtype)  # (N, 2, T)
         terms = self._warp_terms(x.shape[1], x.shape[2], maps.shape[2], np.dtype(dtype))

@@ -3,7 +3,7 @@
 from tinycnn.train.callbacks.base import Callback
 from tinycnn.train.callbacks.early_stopping import EarlyStopping
 from tinycnn.train.callbacks.files import CSVLogger, ModelCheckpoint
-from tinycnn.train.callbacks.learning_rate import LearningRateScheduler
+from tinycnn.train.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from tinycnn.train.callbacks.progress_bar import ProgressBar
 from tinycnn.train.callbacks.tensorboard import TensorBoard
 
@@ -14,5 +14,6 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ProgressBar",
+    "ReduceLROnPlateau",
     "TensorBoard",
 ]

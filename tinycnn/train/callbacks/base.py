@@ -4,15 +4,16 @@
     on_run_begin     before the first epoch, after a resume          weights, optimizer and settings of the trainer
     on_epoch_begin   before the steps of an epoch, and when a        weights, optimizer and settings of the trainer
                      resumed run continues within an epoch
-    on_step_begin    before a step                                   nothing: it looks
-    on_step_end      after a step                                    nothing: it looks
+    on_step_begin    before a step                                   ``optimizer.learning_rate``
+    on_step_end      after a step                                    ``optimizer.learning_rate``
     on_epoch_end     after an epoch and its validation, before       weights, optimizer, settings, ``stop_training``
                      its checkpoint
     on_run_end       at the end, also of a run that failed           weights
 
-The settings of the trainer are ``augment``, ``fade``, ``label_smoothing``, ``clip_norm`` and what is frozen. Steps only
-look, because several steps may be recorded and replayed at once, and because the trainer repeats steps to find where a
-number was no longer finite; a learning rate that changes from step to step is a ``schedule`` of the optimizer.
+The settings of the trainer are ``augment``, ``fade``, ``label_smoothing``, ``clip_norm`` and what is frozen. Between
+two steps of an epoch nothing else may change, because steps may be recorded and replayed, and because the trainer
+repeats steps to find where a number was no longer finite. A run without hooks of steps is the fastest. A rate that
+depends on the number of the step only is a ``schedule`` of the optimizer.
 """
 
 from collections.abc import Callable

@@ -19,7 +19,6 @@ class RunningCallbacks:
     def __init__(self, trainer: TrainerInRun, callbacks: Sequence[Callback]) -> None:
         self.trainer, self.callbacks = trainer, callbacks
         self.begun: list[Callback] = []
-        self.rate = 0.0  # of this epoch, before the factor of the schedule
         hooks = [getattr(type(one), name) for one in callbacks for name in ("on_step_begin", "on_step_end")]
         self.look_at_steps = any(hook not in (Callback.on_step_begin, Callback.on_step_end) for hook in hooks)
 
@@ -56,31 +55,21 @@ class RunningCallbacks:
         """Call ``on_epoch_begin``."""
         for callback in self.callbacks:
             callback.on_epoch_begin(self.trainer, epoch)
-        self.rate = self.trainer.optimizer.base_lr
 
     def step_begin(self, progress: Progress) -> None:
         """Call ``on_step_begin``."""
         for callback in self.callbacks:
             callback.on_step_begin(self.trainer, progress)
-        self._check_rate()
 
     def step_end(self, progress: Progress) -> None:
         """Call ``on_step_end``."""
         for callback in self.callbacks:
             callback.on_step_end(self.trainer, progress)
-        self._check_rate()
 
     def epoch_end(self, result: EpochResult) -> None:
         """Call ``on_epoch_end``."""
         for callback in self.callbacks:
             callback.on_epoch_end(self.trainer, result)
-
-    def _check_rate(self) -> None:
-        if self.trainer.optimizer.base_lr != self.rate:
-            raise SettingError(
-                "a callback changed the learning rate within an epoch: do it in on_epoch_begin or on_epoch_end, or "
-                "give the optimizer a `schedule`, which is called for every step"
-            )
 
 
 def settings_of(callbacks: Sequence[Callback]) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""Images and labels as people have them, as the arrays that training takes.
+
+Tensors of other libraries become NumPy arrays through ``__array__``, without importing these libraries. One-hot labels
+become class indices where the loss takes classes.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tinycnn.data.arrays import as_labels
+from tinycnn.data.split import split_validation
+from tinycnn.data.stored import Images, StoredImages
+from tinycnn.errors import DataError, SettingError, shortened
+from tinycnn.layers import Sequential
+from tinycnn.train.batches import check_examples
+from tinycnn.train.identity import Examples
+from tinycnn.train.objective import CLASSES, Objective
+
+
+def as_examples(images: Any, labels: Any, purpose: Objective) -> Examples:
+    """Arrays ``(M, H, W, C)`` and ``(M,)``, or the labels that the loss takes; DataError where they cannot be made."""
+    images, labels = as_array("images", images), as_array("labels", labels, or_list=True)
+    is_one_hot = purpose.labels == CLASSES and isinstance(labels, np.ndarray) and labels.ndim == 2
+    return images, as_labels(labels, "labels")[0] if is_one_hot else labels
+
+
+def as_array(name: str, given: Any, *, or_list: bool = False) -> Any:
+    """An array for a tensor of another library, and also for a list with ``or_list``; everything else unchanged."""
+    is_tensor = hasattr(given, "__array__") and not isinstance(given, np.ndarray | StoredImages)
+    if not (is_tensor or (or_list and isinstance(given, list | tuple))):
+        return given
+    try:
+        array = np.asarray(given)
+        return array if array.ndim else given
+    except (TypeError, ValueError, RuntimeError) as error:  # such as a tensor on a GPU, or rows of unequal lengths
+        raise DataError(f"{name} are a {type(given).__name__} that is no array: {shortened(error)}") from None
+
+
+def checked_examples(images: Any, labels: Any, model: Sequential, purpose: Objective) -> Examples:
+    """``as_examples``, images as bytes or in the dtype of the network.
+
+    Raises DataError for what the network or the loss does not take.
+    """
+    images, labels = as_examples(images, labels, purpose)
+    check_examples(images, labels, model, purpose)
+    if not isinstance(images, StoredImages) and images.dtype not in (np.uint8, model.dtype):
+        are_bytes = images.dtype.kind in "iu" and 0 <= images.min() <= images.max() <= 255
+        images = images.astype(np.uint8 if are_bytes else model.dtype)
+    return images, labels
+
+
+def as_validation(given: Any, model: Sequential, purpose: Objective) -> Examples | None:
+    """``(images, labels)``, or an iterable of such batches, which is read once; None where there are no images."""
+    if given is None:
+        return None
+    if isinstance(given, tuple | list) and len(given) == 2 and hasattr(given[0], "__len__"):
+        return checked_examples(given[0], given[1], model, purpose) if len(given[0]) else None
+    if isinstance(given, tuple | list | str | dict) or not isinstance(given, Iterable):
+        raise SettingError(
+            f"`validation` is {shortened(given)}: expected a pair (images, labels), an iterable of batches, or None"
+        )
+    parts = [checked_examples(*pair(batch), model, purpose) for batch in given]
+    if not parts:
+        return None
+    return np.concatenate([np.asarray(part) for part, _ in parts]), np.concatenate([own for _, own in parts])
+
+
+def pair(batch: Any) -> tuple[Any, Any]:
+    """A batch as ``(images, labels)``; raises DataError for anything else."""
+    if not (isinstance(batch, tuple | list) and len(batch) == 2):
+        size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+        raise DataError(f"a batch is a {type(batch).__name__}{size}: expected a pair (images, labels).")
+    return batch[0], batch[1]
+
+
+def held_out(images: Images, count: int, fraction: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of the images that remain for training and of those for validation, as ``split_validation``."""
+    if not isinstance(fraction, float | int) or isinstance(fraction, bool):
+        raise SettingError(f"`validation_split` is {shortened(fraction)}: expected a fraction, at least 0 and below 1")
+    numbers = np.arange(count)
+    training, _, validation, _ = (np.asarray(part) for part in split_validation(numbers, numbers, fraction, seed=seed))
+    if isinstance(images, StoredImages):  # adjacent images are read together
+        training, validation = np.sort(training), np.sort(validation)
+    return training, validation
