@@ -104,7 +104,7 @@ def test_other_parameters_are_those_of_adamw():
         (lambda w: Muon([w], rounds=0), "rounds=0: expected a positive integer"),
         (lambda w: Muon([w], weight_decay=-1), "weight_decay=-1"),
         (lambda w: Muon([w], others_lr=0), "others_lr=0"),
-        (lambda w: Muon([w], others=[Tensor(np.ones((2, 2)))]), "`others` contains a tensor that is not among"),
+        (lambda w: Muon([w], others=[Tensor(np.ones((2, 2)))]), "`others` contains something that is not among"),
         (lambda w: MatrixMuon([Tensor(np.ones(3), requires_grad=True)]), r"a parameter of shape \(3,\): use Muon"),
         (lambda w: Muon([Tensor(np.ones((3, 3)))]), "nothing is left to train: all 1 parameters are frozen"),
     ],

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.errors import SettingError, ShapeError, in_range, whole_number
+from tinycnn.errors import SettingError, ShapeError, in_range, shortened, whole_number
 from tinycnn.tensor import Tensor
 
 
@@ -36,6 +36,8 @@ class WeightAverage:
     """
 
     def __init__(self, model: HasWeights, decay: float = 0.999) -> None:
+        if not hasattr(model, "named_buffers"):
+            raise SettingError(f"`model` is {shortened(model)}: expected a network, such as Sequential(...)")
         self.model, self.decay = model, in_range("decay", decay, at_least=0, below=1)
         self.count = 0  # of updates
         self.in_network = False  # whether the network has the averages, and `arrays` its own weights

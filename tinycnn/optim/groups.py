@@ -27,9 +27,8 @@ class ParameterGroups(Optimizer):
     """
 
     def __init__(self, *optimizers: Optimizer) -> None:
-        strange = next((one for one in optimizers if not isinstance(one, Optimizer)), None)
-        if strange is not None or not optimizers:
-            raise SettingError(f"expected optimizers, such as Adam(parameters), got {shortened(strange)}")
+        if not optimizers or not all(isinstance(one, Optimizer) for one in optimizers):
+            raise SettingError(f"expected optimizers, such as Adam(parameters), got {shortened(optimizers)}")
         self._parts = [part for one in optimizers for part in one.parts]
         if len({part.step_count for part in self._parts}) > 1:
             raise SettingError("the optimizers of several groups have taken different numbers of steps: make new ones")
@@ -52,6 +51,13 @@ class ParameterGroups(Optimizer):
         A parameter belongs to the first pattern that fits. ``common``: the settings of every group, where its own do
         not say otherwise. Raises SettingError for a pattern that fits no parameter.
         """
+        if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+            raise SettingError(f"`kind` is {shortened(kind)}: expected a class of optimizers, such as Adam")
+        if not hasattr(model, "named_parameters"):
+            raise SettingError(f"`model` is {shortened(model)}: expected a network, whose parameters have names")
+        good = isinstance(settings, Mapping) and all(isinstance(own, Mapping) for own in settings.values())
+        if not good or not all(isinstance(pattern, str) and pattern for pattern in settings):
+            raise SettingError(f"`settings` is {shortened(settings)}: expected settings for each pattern of names")
         named = list(model.named_parameters())
         chosen: dict[str, list[Tensor]] = {pattern: [] for pattern in (*settings, "")}
         for name, parameter in named:

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tinycnn.backends.base import Array, Backend
-from tinycnn.errors import SettingError, checked_bool, in_range, whole_number
+from tinycnn.errors import SettingError, checked_bool, in_range, shortened, whole_number
 from tinycnn.optim.groups import ParameterGroups
 from tinycnn.optim.optimizer import Optimizer, Rate, Schedule, checked_parameters
 from tinycnn.optim.sgd_and_adam import AdamW
@@ -104,12 +104,15 @@ class Muon(ParameterGroups):
         schedule: Schedule | None = None,
     ) -> None:
         lr, others_lr = in_range("lr", lr, above=0), in_range("others_lr", others_lr, above=0)
-        given, excluded = checked_parameters(parameters), set(others)
-        if excluded - set(given):
-            raise SettingError("`others` contains a tensor that is not among the parameters")
+        given = checked_parameters(parameters)
+        if isinstance(others, Tensor) or not isinstance(others, Iterable):
+            raise SettingError(f"`others` is {shortened(others)}: expected a list of parameters")
+        excluded = list(others)
+        if not all(any(one is p for p in given) for one in excluded):
+            raise SettingError("`others` contains something that is not among the parameters")
         trained = [p for p in given if p.requires_grad] or given  # all frozen: the optimizer below refuses them
-        matrices = [p for p in trained if p.ndim > 1 and p not in excluded]
-        rest = [p for p in trained if p.ndim < 2 or p in excluded]
+        matrices = [p for p in trained if p.ndim > 1 and p not in set(excluded)]
+        rest = [p for p in trained if p.ndim < 2 or p in set(excluded)]
         settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "rounds": rounds}
         groups: list[Optimizer] = []
         if matrices:

@@ -1,9 +1,10 @@
 """Reduce the learning rate when a loss has stopped improving."""
 
 import math
+from numbers import Real
 from typing import Any
 
-from tinycnn.errors import SettingError, in_range, whole_number
+from tinycnn.errors import SettingError, in_range, shortened, whole_number
 from tinycnn.optim.optimizer import Optimizer
 
 
@@ -34,6 +35,8 @@ class ReduceOnPlateau:
 
     def step(self, loss: float) -> bool:
         """Take notice of a loss, usually that of the validation images after an epoch; returns whether it reduced."""
+        if not isinstance(loss, Real):
+            raise SettingError(f"`loss` is {shortened(loss)}: expected a number")
         if loss < (1 - self.threshold) * self.best:
             self.best, self.waited = float(loss), 0
             return False
