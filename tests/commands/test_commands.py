@@ -292,6 +292,17 @@ def test_evaluate_prints_the_measured_scores(model_file, capsys):
     np.testing.assert_allclose(recall, 100 * np.diag(counts) / np.sum(counts, axis=1), atol=0.0051)
 
 
+def test_evaluate_states_the_views_of_its_scores(model_file, capsys):
+    path, model = model_file
+    assert main(["evaluate", str(path), "--dataset", "digits", "--backend", "numpy", "--views", "shift"]) == 0
+    digits = data.load("digits")
+    scores = evaluate(model, digits.x_test, digits.y_test, views="shift")
+    first = (
+        f"accuracy {scores.accuracy:.4f}, loss {scores.loss:.4f} on all 360 digits test images, from 5 views of each"
+    )
+    assert capsys.readouterr().out.splitlines()[0] == f"{first} (shift)"
+
+
 @pytest.fixture
 def dark_file(tmp_path):
     """Digits with white at 16, as scikit-learn stores them, but of 28x28."""

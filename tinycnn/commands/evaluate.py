@@ -18,6 +18,7 @@ from tinycnn.commands.shared_options import (
 )
 from tinycnn.saving.model_file import load_finite
 from tinycnn.train.evaluation import predict_logits, scores_of
+from tinycnn.train.views import VIEWS
 
 MOST_CLASSES = 20  # with more, the confusion matrix is not printed
 
@@ -28,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model_pixels(parser)
     add_dataset(parser)
     add_backend(parser)
+    parser.add_argument("--views", choices=VIEWS, help="average the predictions of several views of each image")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -37,9 +39,10 @@ def run(options: argparse.Namespace) -> None:
     state_pixels(options, model)
     dataset = fitting_dataset(options, model)
     show_notice(dataset, options.in_options)
-    logits = predict_logits(model, dataset.x_test)
+    logits = predict_logits(model, dataset.x_test, views=options.views)
     scores = scores_of(logits, dataset.y_test)
     where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
+    where += f", from {len(VIEWS[options.views])} views of each ({options.views})" if options.views else ""
     print(f"accuracy {scores.accuracy:.4f}, loss {scores.loss:.4f} {where}\n")
     confusion = metrics.confusion_matrix(dataset.y_test, logits.argmax(axis=1), dataset.num_classes)
     if dataset.num_classes <= MOST_CLASSES:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.batches import check_images
 from tinycnn.train.examples import checked_examples
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
+from tinycnn.train.views import SAME, maps_of
 
 EVALUATION_BATCH = 256  # images per batch; limits the memory use
 
@@ -30,34 +32,44 @@ class Scores:
     accuracy: float
 
 
-def predict_logits(model: Sequential, images: Images) -> np.ndarray:
+def predict_logits(model: Sequential, images: Images, *, views: Any = None) -> np.ndarray:
     """Logits of uint8 ``images (M, H, W, C)``, in evaluation mode → ``(M, K)`` on the host.
 
+    ``views``: test-time augmentation, the mean over several views of each image; a name or maps, as in ``views.py``.
     Raises DataError for images that the network does not take.
     """
-    return predict_for(CLASSIFICATION, model, images)
+    return predict_for(CLASSIFICATION, model, images, views)
 
 
-def predict_for(purpose: Objective, model: Sequential, images: Images) -> np.ndarray:
+def predict_for(purpose: Objective, model: Sequential, images: Images, views: Any = None) -> np.ndarray:
     """What the loss of ``purpose`` is computed from, for uint8 ``images (M, H, W, C)`` → ``(M, ...)`` on the host."""
     check_images(images, model)
     backend, was_training = get_backend(), model.training
+    maps = [None] if views is None else maps_of(views)
     model.eval()
     try:
         with no_grad():
-            batches = pixel_batches(model, images)
-            return np.concatenate([backend.to_host(purpose.outputs(model, Tensor(x)).data) for x in batches])  # (M, K)
+            outputs = [
+                np.concatenate([backend.to_host(purpose.outputs(model, Tensor(x)).data) for x in batches])  # (M, K)
+                for batches in (pixel_batches(model, images, view) for view in maps)
+            ]
     finally:
         model.train(was_training)
+    return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
 
 
-def pixel_batches(model: Sequential, images: Images) -> Iterator[Array]:
-    """Network inputs for uint8 ``images (M, H, W, C)``, in batches ``(N, H, W, C)``."""
+def pixel_batches(model: Sequential, images: Images, view: np.ndarray | None = None) -> Iterator[Array]:
+    """Network inputs for ``view`` of ``images (M, H, W, C)``, in batches ``(N, H, W, C)``."""
     backend, scale = get_backend(), pixel_scale(model, images.dtype)
     for start in range(0, len(images), EVALUATION_BATCH):
         part = images[start : start + EVALUATION_BATCH]
         batch = backend.asarray(part.astype(model.dtype, copy=False) if part.dtype.kind == "f" else part)
-        yield backend.gather_images(batch, backend.xp.arange(len(batch)), scale, model.dtype)
+        chosen = backend.xp.arange(len(batch))
+        if view is None or np.array_equal(view, SAME):
+            yield backend.gather_images(batch, chosen, scale, model.dtype)
+        else:
+            maps = backend.asarray(np.repeat(view[None], len(batch), axis=0))  # (N, 2, 3)
+            yield backend.gather_warped(batch, chosen, maps, scale, model.dtype)
 
 
 def evaluate(
@@ -67,16 +79,17 @@ def evaluate(
     weights: np.ndarray | None = None,
     *,
     loss: str | LossFunction | Objective = "softmax_cross_entropy",
+    views: Any = None,
 ) -> Scores:
     """Mean loss and accuracy of ``model`` on uint8 ``images (M, H, W, C)`` with ``labels (M,)``.
 
     ``loss``, and the labels that it takes: as in ``objective.py``. ``weights (M,)``: the factor of each image in both
-    means; None if all count the same. Raises DataError for images that the network does not take, and for labels that
-    the loss does not take.
+    means; None if all count the same. ``views``: test-time augmentation, as in ``predict_logits``. Raises DataError for
+    images that the network does not take, and for labels that the loss does not take.
     """
     purpose = objective(loss)
     images, labels = checked_examples(images, labels, model, purpose)
-    return scores_of(predict_for(purpose, model, images), labels, weights, purpose)
+    return scores_of(predict_for(purpose, model, images, views), labels, weights, purpose)
 
 
 def scores_over_ranks(scores: Callable[[slice], Scores], count: int) -> Scores:
