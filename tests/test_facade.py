@@ -131,7 +131,7 @@ CALLS = {
                                                        "settings": {"*.bias": {"lr": 0.2}}, "lr": 0.1}),
     "learning rate": (lambda lr: setattr(optim.SGD(parameter()), "learning_rate", lr), {"lr": 0.1}),
     "ReduceOnPlateau": (optim.ReduceOnPlateau, {"optimizer": optim.SGD(parameter()), "factor": 0.5, "patience": 3,
-                                                "threshold": 0.1, "lowest": 0}),
+                                                "mode": "min", "threshold": 0.1, "lowest": 0}),
     "plateau": (lambda loss: optim.ReduceOnPlateau(optim.SGD(parameter())).step(loss), {"loss": 0.5}),
     "plateau state": (lambda state: optim.ReduceOnPlateau(optim.SGD(parameter())).load_state_dict(state),
                       {"state": {"best": 1.0, "waited": 2}}),

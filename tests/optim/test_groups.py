@@ -183,6 +183,10 @@ def test_an_assigned_rate_scales_all_groups():
     groups = ParameterGroups(*(SGD([p], lr) for p, lr in zip(tensors((3,), (2,)), (0.1, 0.4), strict=True)))
     groups.learning_rate = 0.05
     assert [part.learning_rate for part in groups.parts] == pytest.approx([0.05, 0.2])
+    assert (groups.lr, groups.base_lr) == (0.05, 0.05)
+    groups.base_lr = 0.1
+    assert [part.learning_rate for part in groups.parts] == pytest.approx([0.1, 0.4])
+    groups.lr = 0.05
     groups.parts[1].learning_rate = 0.3
     assert [part.learning_rate for part in groups.parts] == pytest.approx([0.05, 0.3])
 
@@ -203,11 +207,21 @@ def test_the_rate_is_reduced_on_a_plateau():
     assert [other.step(loss) for loss in losses[3:]] == reduced[3:]
 
 
+def test_a_plateau_of_an_accuracy():
+    """0.805 is not better than 0.8 by one part in 100; 0.81 is."""
+    plateau = ReduceOnPlateau(SGD(tensors((3,)), 1.0), factor=0.5, patience=1, mode="max", threshold=0.01)
+    values = [0.7, 0.8, 0.805, 0.7, 0.81, 0.8, 0.8]
+    assert [plateau.step(value) for value in values] == [False, False, False, True, False, False, True]
+    assert plateau.optimizer.learning_rate == 0.25
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda o: ReduceOnPlateau("adam"), "expected an optimizer, such as Adam.*, got a str"),
         (lambda o: ReduceOnPlateau(o, factor=1), "factor=1"),
+        (lambda o: ReduceOnPlateau(o, mode="mean"), "`mode` is 'mean': expected min or max"),
+        (lambda o: ReduceOnPlateau(o).step("0.5"), "`loss` is '0.5': expected a number"),
         (lambda o: ReduceOnPlateau(o, patience=-1), "patience=-1"),
         (lambda o: ReduceOnPlateau(o, threshold=1), "threshold=1"),
         (lambda o: ReduceOnPlateau(o, lowest=-1), "lowest=-1"),

@@ -99,18 +99,15 @@ class ParameterGroups(Optimizer):
             part.missed = [next(missing) for _ in part.parameters]
 
     @property
-    def learning_rate(self) -> float:
-        """The learning rate of the first group in the next step; assigning a number scales those of all groups."""
-        return self._parts[0].learning_rate
+    def base_lr(self) -> float:
+        """The learning rate of the first group without its schedule; assigning to it scales those of all groups."""
+        return self._parts[0].base_lr
 
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        first = self._parts[0]
-        before, first.learning_rate = first.base_lr, value
-        for part in self._parts[1:]:
-            part.base_lr *= first.base_lr / before
-
-    lr = learning_rate
+    @base_lr.setter
+    def base_lr(self, value: float) -> None:
+        before = self.base_lr
+        for part in self._parts:
+            part.base_lr = value if part is self._parts[0] else part.base_lr * value / before
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""

@@ -11,37 +11,42 @@ from tinycnn.optim.optimizer import Optimizer
 class ReduceOnPlateau:
     """Multiplies the learning rate by ``factor`` when ``step(loss)`` has not seen a new best for ``patience`` calls.
 
-    A loss is a new best if it is below ``(1 - threshold) · best``. The rate does not fall below ``lowest``. A schedule
-    goes on in proportion, as after any assignment to ``optimizer.learning_rate``. The patience begins anew after each
-    reduction. Source: PyTorch's ``ReduceLROnPlateau``.
+    A loss is a new best if it is below ``best · (1 - threshold)``; with ``mode="max"``, for an accuracy, if it is above
+    ``best · (1 + threshold)``. The call after the patience reduces, and the patience begins anew. The rate does not
+    fall below ``lowest``. A schedule goes on in proportion, as after any assignment to ``optimizer.learning_rate``. In
+    a run of a trainer, use the callback of this name. Source: PyTorch's ``ReduceLROnPlateau``.
     """
 
     def __init__(
         self,
-        optimizer: Optimizer,
+        optimizer: Optimizer | None,
         *,
         factor: float = 0.1,
         patience: int = 10,
+        mode: str = "min",
         threshold: float = 1e-4,
         lowest: float = 0.0,
     ) -> None:
-        if not isinstance(optimizer, Optimizer):
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise SettingError(f"expected an optimizer, such as Adam(parameters), got a {type(optimizer).__name__}")
         self.optimizer = optimizer
         self.factor, self.patience = in_range("factor", factor, above=0, below=1), whole_number("patience", patience)
         self.threshold = in_range("threshold", threshold, at_least=0, below=1)
         self.lowest = in_range("lowest", lowest, at_least=0)
-        self.best, self.waited = math.inf, 0
+        if mode not in ("min", "max"):
+            raise SettingError(f"`mode` is {shortened(mode)}: expected min or max")
+        self.sign = 1 if mode == "min" else -1
+        self.best, self.waited = self.sign * math.inf, 0
 
     def step(self, loss: float) -> bool:
         """Take notice of a loss, usually that of the validation images after an epoch; returns whether it reduced."""
         if not isinstance(loss, Real):
             raise SettingError(f"`loss` is {shortened(loss)}: expected a number")
-        if loss < (1 - self.threshold) * self.best:
+        if self.sign * loss < self.sign * self.best * (1 - self.sign * self.threshold):
             self.best, self.waited = float(loss), 0
             return False
         self.waited += 1
-        if self.waited <= self.patience:
+        if self.waited <= self.patience or self.optimizer is None:
             return False
         self.waited = 0
         rate = max(self.optimizer.learning_rate * self.factor, self.lowest)
