@@ -24,7 +24,6 @@ from tinycnn.train.callbacks import (
     LearningRateScheduler,
     ModelCheckpoint,
     ProgressBar,
-    ReduceLROnPlateau,
     TensorBoard,
 )
 from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
@@ -329,26 +328,6 @@ def test_a_rate_for_each_epoch_also_of_a_resumed_one(tmp_path):
         fit(trainer, scheduler(), epochs=3, checkpoints=Checkpoints(tmp_path), stop=after(3)(trainer))
     fit(again, scheduler(), epochs=3, checkpoints=Checkpoints(tmp_path, resume=True, report=lambda _: None))
     assert bits(again) == bits(whole)
-
-
-def test_a_rate_is_reduced_where_the_loss_does_not_fall_also_in_a_resumed_run(tmp_path):
-    def plateau():
-        return ReduceLROnPlateau(monitor="f", factor=0.5, patience=1)
-
-    def run(trainer, **settings):
-        return fit(trainer, plateau(), epochs=6, metrics={"f": lambda *_: 1.0}, **settings)
-
-    whole, again, trainer = make_trainer(), make_trainer(), make_trainer()
-    assert run(whole).column("learning_rate") == [0.01, 0.01, 0.01, 0.005, 0.005, 0.0025]
-    with pytest.raises(TrainingStopped):
-        run(trainer, checkpoints=Checkpoints(tmp_path), stop=after(5)(trainer))
-    run(again, checkpoints=Checkpoints(tmp_path, resume=True, report=lambda _: None))
-    again.callbacks = whole.callbacks = []
-    assert bits(again) == bits(whole)
-    with pytest.raises(SettingError, match="reduce on plateau"):
-        fit(make_trainer(), checkpoints=Checkpoints(tmp_path, resume=True))
-    with pytest.raises(SettingError, match="factor=2: expected a number"):
-        fit(make_trainer(), ReduceLROnPlateau(factor=2))
 
 
 class Writer:

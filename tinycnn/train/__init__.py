@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         LearningRateScheduler,
         ModelCheckpoint,
         ProgressBar,
-        ReduceLROnPlateau,
+        ReduceOnPlateau,
         TensorBoard,
     )
     from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
@@ -35,7 +35,7 @@ _MODULE_OF = {
     "LearningRateScheduler": "callbacks",
     "ModelCheckpoint": "callbacks",
     "ProgressBar": "callbacks",
-    "ReduceLROnPlateau": "callbacks",
+    "ReduceOnPlateau": "callbacks",
     "Scores": "evaluation",
     "TensorBoard": "callbacks",
     "Trainer": "trainer",
@@ -57,7 +57,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ProgressBar",
-    "ReduceLROnPlateau",
+    "ReduceOnPlateau",
     "Scores",
     "TensorBoard",
     "Trainer",

@@ -3,8 +3,9 @@
 from tinycnn.train.callbacks.base import Callback
 from tinycnn.train.callbacks.early_stopping import EarlyStopping
 from tinycnn.train.callbacks.files import CSVLogger, ModelCheckpoint
-from tinycnn.train.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
+from tinycnn.train.callbacks.learning_rate import LearningRateScheduler
 from tinycnn.train.callbacks.progress_bar import ProgressBar
+from tinycnn.train.callbacks.reduce_on_plateau import ReduceOnPlateau
 from tinycnn.train.callbacks.tensorboard import TensorBoard
 
 __all__ = [
@@ -14,6 +15,6 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ProgressBar",
-    "ReduceLROnPlateau",
+    "ReduceOnPlateau",
     "TensorBoard",
 ]
