@@ -19,8 +19,8 @@ from tests.support.in_process import run_here
 from tests.support.train_configs import config_of
 from tinycnn import data, models
 from tinycnn.backends import passed_over
-from tinycnn.run.build import make_optimizer
-from tinycnn.run.remarks import remarks
+from tinycnn.run.build import callbacks_of, make_optimizer
+from tinycnn.run.remarks import remarks, training_line
 from tinycnn.run.results import replaced_run
 from tinycnn.train import evaluate
 
@@ -224,6 +224,14 @@ def test_each_optimizer_is_made_with_its_momentum():
         for words, expected in (("", default), (" --momentum 0.5", 0.5)):
             config = config_of(f"--model lenet --optimizer {name}{words}")
             assert make_optimizer(config, models.create("lenet"), steps=1).parts[0].momentum == expected
+
+
+def test_the_rate_is_reduced_on_a_plateau():
+    config = config_of("--model lenet --reduce-on-plateau 4 --validation-split 0.1")
+    (callback,) = callbacks_of(config)
+    assert (callback.rule.patience, callback.rule.factor) == (4, 0.1)
+    assert callbacks_of(config_of("--model lenet")) == []
+    assert "reduced after 4 epochs without progress" in training_line(config)
 
 
 def test_averaged_weights_are_tested_and_saved(tmp_path):
@@ -475,6 +483,8 @@ def refused(folder, *arguments):
         ("--lr -0.1", "--lr=-0.1: expected a number above 0"),
         ("--lr 0", "--lr=0.0: expected a number above 0"),
         ("--momentum 1", "--momentum=1.0: expected a number at least 0, below 1"),
+        ("--reduce-on-plateau 0", "--reduce-on-plateau 0: expected at least 1"),
+        ("--reduce-on-plateau 3", "--reduce-on-plateau compares validation losses: add --validation-split 0.1"),
         ("--average-weights 1", "--average-weights=1.0: expected a number at least 0, below 1"),
         ("--validation-split 1", "--validation-split=1.0: expected a number at least 0, below 1"),
         ("--validation-split -0.1", "--validation-split=-0.1: expected"),

@@ -12,6 +12,7 @@ from tinycnn.layers import Sequential
 from tinycnn.run.options import WITH_MOMENTUM, TrainConfig
 from tinycnn.saving.model_file import check_bytes, check_size, load_finite
 from tinycnn.saving.state_file import fingerprint
+from tinycnn.train.callbacks import Callback, ReduceOnPlateau
 from tinycnn.train.trainer import Trainer
 
 
@@ -117,3 +118,8 @@ def make_trainer(config: TrainConfig, model: Sequential, images: int) -> Trainer
         initial_weights=fingerprint(*model.state_dict().values()) if config.init_from else None,
         capture=not config.no_capture,
     )
+
+
+def callbacks_of(config: TrainConfig) -> list[Callback]:
+    """What the options add to the training, beside the display."""
+    return [ReduceOnPlateau(config.reduce_on_plateau)] if config.reduce_on_plateau else []

@@ -15,7 +15,7 @@ from tinycnn.distributed.agreement import check_agreement
 from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
 from tinycnn.errors import SettingError, printable
 from tinycnn.layers import Sequential
-from tinycnn.run.build import make_model, make_trainer, output_folder
+from tinycnn.run.build import callbacks_of, make_model, make_trainer, output_folder
 from tinycnn.run.console import command_line, print_line
 from tinycnn.run.folder import CHECKPOINTS, locked_folder
 from tinycnn.run.options import TrainConfig
@@ -166,7 +166,7 @@ class TrainingRun:
             epochs=config.epochs,
             validation=self.validation,
             early_stopping=config.early_stopping,
-            callbacks=progress_display(quiet=config.quiet),
+            callbacks=[*callbacks_of(config), *progress_display(quiet=config.quiet)],
             checkpoints=self.checkpoints,
             stop=stop,
         )

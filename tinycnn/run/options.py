@@ -59,6 +59,7 @@ def add_training_options(add: Callable[..., argparse.Action]) -> None:
     add("--momentum", type=float, metavar="X", help=f"momentum (default: sgd {MOMENTUM}, muon 0.95, rmsprop 0)")
     add("--weight-decay", type=float, metavar="X", help="how strongly weights shrink (default: from the recipe)")
     add("--schedule", choices=optim.SCHEDULES, help="learning-rate schedule (default: from the recipe)")
+    add("--reduce-on-plateau", type=int, metavar="N", help="divide the rate by 10 after N epochs without progress")
     add("--augment", nargs="?", const=True, choices=NAMES, help="augment the images; no name: as in the best recipe")
     add("--no-augment", dest="augment", action="store_false", default=None, help="do not augment the images")
     add("--elastic", type=float, default=0.0, metavar="X", help="with --augment affine: distort by X pixels; try 1")
@@ -129,6 +130,7 @@ class TrainConfig:
     momentum: float | None
     weight_decay: float
     schedule: str
+    reduce_on_plateau: int | None  # epochs
     augment: str | bool | None  # a name; None or False for none (False: disabled explicitly)
     elastic: float  # pixels
     fade_epochs: float
@@ -232,7 +234,9 @@ BOUNDS: dict[str, dict[str, float]] = {
     "average_weights": {"at_least": 0, "below": 1},
     "clip_norm": {"above": 0},
 }
-COUNTS = ("epochs", "batch_size", "image_size", "memory", "early_stopping", "checkpoint_every")
+COUNTS = (
+    "epochs", "batch_size", "image_size", "memory", "early_stopping", "checkpoint_every", "reduce_on_plateau",
+)  # fmt: skip
 
 
 def check_numbers(config: TrainConfig) -> None:
@@ -256,3 +260,5 @@ def check_combinations(config: TrainConfig) -> None:
         raise SettingError(f"--fade-epochs {config.fade_epochs:g}: requires --augment, and a value from 1 to --epochs")
     if config.save_best and not config.validation_split:
         raise SettingError("--early-stopping and --save-best need validation images: add --validation-split 0.1")
+    if config.reduce_on_plateau and not config.validation_split:
+        raise SettingError("--reduce-on-plateau compares validation losses: add --validation-split 0.1")
