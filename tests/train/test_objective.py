@@ -10,14 +10,15 @@ from tests.train.test_trainer import sides
 from tinycnn import Tensor, ops
 from tinycnn.backends import get_backend
 from tinycnn.errors import DataError, SettingError
-from tinycnn.layers import Dense, Flatten, ReLU, Sequential, Softmax
+from tinycnn.layers import Dense, Flatten, ReLU, Sequential, Sigmoid, Softmax
 from tinycnn.optim import Adam
 from tinycnn.train.capture import reason_not_recordable
 from tinycnn.train.checkpoint import Checkpoints
-from tinycnn.train.evaluation import Scores, evaluate, scores_of
+from tinycnn.train.evaluation import Scores, evaluate, predict_logits, scores_of
 from tinycnn.train.objective import CLASSIFICATION, LOSSES, objective
 from tinycnn.train.step import TrainingStep
 from tinycnn.train.trainer import Trainer
+from tinycnn.train.validation import network_outputs
 
 
 def network(*last, outputs=2):
@@ -99,6 +100,18 @@ def test_a_loss_with_settings_is_the_loss_with_these_settings():
     assert loss.item() == pytest.approx(ops.softmax_cross_entropy(Tensor(logits), labels, [1, 3]).item())
     scores = scores_of(logits, labels, purpose=purpose)
     assert scores == Scores(pytest.approx(loss.item()), float((logits.argmax(axis=1) == labels).mean()))
+
+
+def test_a_final_sigmoid_is_part_of_the_loss():
+    """The same weights and history as without it; the outputs are probabilities."""
+    images = sides(64)[0]
+    with_it, without = trainer_of(BCE, Sigmoid()), trainer_of(BCE)
+    for trainer in (with_it, without):
+        trainer.fit(images, many_labels(images), epochs=2, validation=(images, many_labels(images)))
+    assert with_it.history.column("validation_loss") == without.history.column("validation_loss")
+    assert with_it.history.column("validation_accuracy") == without.history.column("validation_accuracy")
+    logits = predict_logits(with_it.model, images)
+    np.testing.assert_allclose(network_outputs(with_it.model, images), 1 / (1 + np.exp(-logits)), rtol=1e-5)
 
 
 def test_the_accuracy_of_several_labels_by_hand(any_backend):

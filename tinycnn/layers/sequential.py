@@ -18,6 +18,7 @@ from tinycnn.layers import fusion
 from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer, Shape, building
 from tinycnn.layers.freezing import freeze_only
+from tinycnn.layers.further.activations import Sigmoid
 from tinycnn.layers.heads import head_name, replace_head
 from tinycnn.layers.initial_values import check_all_used
 from tinycnn.layers.metadata import (
@@ -121,9 +122,9 @@ class Sequential(Layer):
         return self._run(x, self._steps())
 
     def logits(self, x: Tensor) -> Tensor:
-        """The scores before a final Softmax or LogSoftmax: ``(N, *input_shape)`` → ``(N, K)``."""
+        """The scores before a final Softmax, LogSoftmax or Sigmoid: ``(N, *input_shape)`` → ``(N, K)``."""
         steps, last = self._steps(), list(self.layers.values())[-1]
-        return self._run(x, steps[:-1] if isinstance(last, Softmax | LogSoftmax) else steps)  # never fused
+        return self._run(x, steps[:-1] if isinstance(last, Softmax | LogSoftmax | Sigmoid) else steps)  # never fused
 
     def _steps(self) -> list[fusion.Step]:
         """The layers themselves, or a shorter list of fused steps if the backend has fused kernels (float32 only)."""

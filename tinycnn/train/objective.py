@@ -5,7 +5,8 @@
     mse_loss, l1_loss                    numbers: (M, *output_shape); no accuracy
     a function of your own               any labels with M rows; classes as above if they are integers (M,)
 
-The two cross-entropies are computed from the logits of the network, all others from its outputs.
+The two cross-entropies are computed from the logits of the network, before a final Softmax, LogSoftmax or Sigmoid, all
+others from its outputs.
 """
 
 import inspect

@@ -106,7 +106,7 @@ class TrainingStep:
         with sharded_batch(len(batch.chosen)) as shard, dropout_steps(self.model, batch.dropout_steps):
             x = self.pixels(batch, shard.rows)  # (n, H, W, C)
             labels = batch.labels[shard.rows]  # (n,)
-            # A cross-entropy includes a final Softmax or LogSoftmax, so it is computed from the logits.
+            # A cross-entropy includes a final softmax or sigmoid, so it is computed from the logits.
             logits = self.objective.outputs(self.model, Tensor(x))  # (n, K)
             weights = None if self.weights is None else self.weights[batch.chosen[shard.rows]]  # (n,)
             loss = self.loss(logits, labels, weights)  # ()

@@ -11,7 +11,7 @@ from tinycnn.data.stored import Images
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.distributed.sharding import shard_of
 from tinycnn.errors import SettingError, shortened
-from tinycnn.layers import LogSoftmax, Sequential, Softmax
+from tinycnn.layers import LogSoftmax, Sequential, Sigmoid, Softmax
 from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import FIELDS
@@ -37,9 +37,9 @@ def checked_metrics(metrics: Any) -> dict[str, Metric]:
 
 
 def network_outputs(model: Sequential, images: Images) -> np.ndarray:
-    """What the network returns for ``images (M, H, W, C)``, with a final softmax if it has one → ``(M, K)``, host."""
+    """What the network returns for ``images (M, H, W, C)``, softmax or sigmoid included → ``(M, K)`` on the host."""
     logits, last = predict_logits(model, images), list(model.layers.values())[-1]
-    if not isinstance(last, Softmax | LogSoftmax):
+    if not isinstance(last, Softmax | LogSoftmax | Sigmoid):
         return logits
     with no_grad():
         return get_backend().to_host(last(Tensor(get_backend().asarray(logits))).data)  # (M, K)
