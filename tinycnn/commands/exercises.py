@@ -1,8 +1,8 @@
 """Exercises: write the backward passes of tinycnn yourself.
 
-Copies files with gaps into FOLDER; --check runs them and reports what is wrong. Existing files are never changed: to
-start an exercise again, delete its file and copy again. Exit codes: 0 success, 1 with --check if an exercise is not
-right, 2 error.
+Copies files with gaps into FOLDER; --check runs them and reports what is wrong, and --train trains a network on them.
+Existing files are never changed: to start an exercise again, delete its file and copy again. Exit codes: 0 success, 1
+with --check if an exercise is not right, 2 error.
 """
 
 import argparse
@@ -11,22 +11,42 @@ from pathlib import Path
 
 from tinycnn.errors import SettingError
 
+ACTIONS = "check", "train"
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options for the folder, and for copying or checking."""
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("exercises"), help="default: ./exercises")
+    """Declare the options for the folder, and for copying, checking or training."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="FOLDER",
+        help="default: ./exercises; `check` or `train` before it is --check, --train",
+    )
     parser.add_argument("--check", action="store_true", help="check the exercises in FOLDER")
-    parser.add_argument("--only", type=int, metavar="NUMBER", help="with --check: only this exercise, with its hint")
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="with --check: only this exercise")
+    parser.add_argument(
+        "--hint", type=int, choices=(1, 2, 3), metavar="LEVEL", help="with --check: 1, 2 or 3, the formula"
+    )
+    parser.add_argument("--train", action="store_true", help="train a network on the functions that you wrote")
     parser.add_argument("--solutions", action="store_true", help="write the solutions to FOLDER/solutions")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Copy or check; returns 1 if an exercise is not right."""
-    if options.only is not None and not options.check:
-        raise SettingError("--only: requires --check")
-    if options.check:
-        return check(options.folder, options.only)
-    return copy(options.folder, options.solutions)
+    """Copy, check or train; returns 1 if an exercise is not right."""
+    words = list(options.words)
+    action = words.pop(0) if words and words[0] in ACTIONS else ""
+    if len(words) > 1:
+        raise SettingError(f"exercises: expected one folder, came {' '.join(words)}")
+    folder = Path(words[0]) if words else Path("exercises")
+    checks = options.check or action == "check"
+    for name in ("only", "hint"):
+        if getattr(options, name) is not None and not checks:
+            raise SettingError(f"--{name}: requires --check")
+    if checks:
+        return check(folder, options.only, options.hint or 1)
+    if options.train or action == "train":
+        return train(folder)
+    return copy(folder, options.solutions)
 
 
 def copy(folder: Path, solutions: bool) -> int:
@@ -43,16 +63,16 @@ def copy(folder: Path, solutions: bool) -> int:
     return 0
 
 
-def check(folder: Path, only: int | None) -> int:
-    """Print a line per exercise, what is wrong, and the hint of the first empty one."""
+def check(folder: Path, only: int | None, hint: int) -> int:
+    """Print a line per exercise, what is wrong, and the hint of the first empty one; write the page of all."""
     from tinycnn.exercises import EXERCISES, check_file
+    from tinycnn.exercises.progress import PAGE, write_page
 
     chosen = [exercise for i, exercise in enumerate(EXERCISES, start=1) if only in (None, i)]
     if not chosen:
         raise SettingError(f"--only {only}: the exercises are 1 to {len(EXERCISES)}")
-    if not any((folder / exercise.file_name).exists() for exercise in EXERCISES):
-        raise SettingError(f"no exercises in {folder}: copy them there with `tinycnn exercises {folder}`")
-    outcomes = [check_file(exercise, folder / exercise.file_name) for exercise in chosen]
+    check_folder(folder)
+    outcomes = [check_file(exercise, folder / exercise.file_name, hint) for exercise in chosen]
     empty = [outcome for outcome in outcomes if outcome.state == "empty"]
     for outcome in outcomes:
         print(f"{outcome.state:<8}{outcome.exercise.name}")
@@ -60,7 +80,34 @@ def check(folder: Path, only: int | None) -> int:
             print(*(indented(line) for line in outcome.message.splitlines()), sep="\n")
     right = sum(outcome.state == "right" for outcome in outcomes)
     print(f"{right} of {len(outcomes)} right")
+    if hint < 3 and any("Hint" in outcome.message for outcome in outcomes):
+        print(f"a hint that says more: --hint {hint + 1}")
+    if only is None:
+        print(f"as a page: {write_page(folder / PAGE, outcomes)}")
+    if right == len(EXERCISES):
+        print(f"all yours; now train on them: tinycnn exercises {folder} --train")
     return int(right < len(outcomes))
+
+
+def train(folder: Path) -> int:
+    """Train on the functions in the folder that are right, and print the accuracy."""
+    from tinycnn import data
+    from tinycnn.exercises.training import train_on
+
+    check_folder(folder)
+    dataset = data.load("auto")
+    if dataset.notice:
+        print(dataset.notice)
+    train_on(folder, dataset, print)
+    return 0
+
+
+def check_folder(folder: Path) -> None:
+    """Raise SettingError unless there is an exercise in the folder."""
+    from tinycnn.exercises import EXERCISES
+
+    if not any((folder / exercise.file_name).exists() for exercise in EXERCISES):
+        raise SettingError(f"no exercises in {folder}: copy them there with `tinycnn exercises {folder}`")
 
 
 def indented(line: str) -> str:

@@ -1,30 +1,45 @@
 """Helpers of the checks: gradients are compared with finite differences, and mistakes described in words."""
 
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinycnn.errors import GradientError
+from tinycnn.exercises.diagnosis import ATOL, RTOL, Symptom, diagnosed, wrong_shape
+from tinycnn.exercises.tracing import Returns, student_file
 from tinycnn.gradcheck import watch_arrays
-from tinycnn.tensor import Tensor
+from tinycnn.tensor import Function, Tensor
 
 Arrays = Mapping[str, np.ndarray]
+Suspects = Mapping[str, Callable[[str, np.ndarray], np.ndarray | None]]  # by symptom: (input, grad_y) → its gradient
 EPS = 1e-6
 
 
 class Mistake(Exception):
-    """A mistake in a student's code, described so that the student can find it."""
+    """A mistake in a student's code, described so that the student can find it.
+
+    ``symptom`` and ``about``, the name of the gradient, choose the hints; ``line`` or ``place`` say where to look.
+    """
+
+    def __init__(
+        self, text: str, *, symptom: str = "", about: str = "", line: int | None = None, place: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.symptom, self.about, self.line, self.place = symptom, about, line, place
 
 
 @contextmanager
 def situation(what: str) -> Iterator[None]:
-    """Prefix every ``Mistake`` raised within the block with the situation."""
+    """Name the situation in every error that is raised within the block, whatever its kind."""
     try:
         yield
-    except Mistake as mistake:
-        raise Mistake(f"{what}: {mistake}") from None
+    except Exception as error:
+        error.add_note(what)
+        raise
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -36,32 +51,97 @@ def check_gradients(
     call: Callable[..., Any],
     inputs: Arrays,
     *,
-    kind: Callable[..., Any] = Tensor,
+    of: str = "",
     differences_at: Arrays | None = None,
+    suspects: Suspects | None = None,
 ) -> None:
-    """Raise Mistake unless ``call(*tensors).backward(upstream)`` gives every input the gradient of finite differences.
+    """Raise Mistake unless ``call(*tensors).backward(grad_y)`` gives every input the gradient of finite differences.
 
-    ``kind`` is the tensor class, the engine's or the student's own. ``differences_at``: inputs at which to take the
-    differences instead, where they are not defined at ``inputs``.
+    ``of``: the operation, which with the name of the input is the key of the formula. ``differences_at``: inputs at
+    which to take the differences instead, where they are not defined at ``inputs``.
     """
-    tensors = {name: kind(array.copy(), requires_grad=True) for name, array in inputs.items()}
+    tensors = {name: Tensor(array.copy(), requires_grad=True) for name, array in inputs.items()}
     y = call(*tensors.values())
-    upstream = normal(*y.shape, seed=99)  # random: with ones, errors that cancel in the sum would stay hidden
+    grad_y = normal(*y.shape, seed=99)  # random: with ones, errors that cancel in the sum would stay hidden
+    line = backward(y, grad_y, of)
+    numeric = partial(numeric_gradients, call, differences_at or inputs)
+    numbers = numeric(grad_y)
+    for name, tensor in tensors.items():
+        rows = inputs[name].shape[:1], grad_y.shape[:1], grad_y.shape[:-1]
+        typical: dict[str, Callable[[], np.ndarray | None]] = {
+            key: partial(suspect, name, grad_y) for key, suspect in (suspects or {}).items()
+        }
+        typical["upstream"] = partial(one_of, numeric, np.ones_like(grad_y), name)
+        typical["upstream alone"] = grad_y.copy
+        about = f"{of}.{name}" if of else name
+        what, counts = f"the gradient of {name}", [int(np.prod(shape)) for shape in rows]
+        compare(what, numbers[name], tensor.grad, about=about, line=line, suspects=typical, counts=counts)
+        if not np.array_equal(tensor.data, inputs[name]):
+            text = f"{name} itself has changed: compute into new arrays, the old one is still needed"
+            raise Mistake(text, symptom="in place", about=about, line=line)
+
+
+def one_of(numeric: Callable[[np.ndarray], Mapping[str, np.ndarray]], grad_y: np.ndarray, name: str) -> np.ndarray:
+    """The numeric gradient of one input."""
+    return numeric(grad_y)[name]
+
+
+def backward(y: Tensor, grad_y: np.ndarray, of: str = "") -> int | None:
+    """Call ``y.backward(grad_y)``; returns the line of the last ``return`` in the student's file.
+
+    Raises Mistake when a function of that file returns a gradient of the wrong shape or dtype, or changes an array.
+    """
+    returns = Returns()
+    for function in functions_behind(y):
+        if type(function).backward.__code__.co_filename == student_file.get():
+            function.backward = partial(examined, function, function.backward, returns, of)  # type: ignore[method-assign]
     try:
         watch_arrays(y)
-        y.backward(upstream.copy())
+        with returns.watched():
+            y.backward(grad_y.copy())
     except GradientError as error:
-        raise Mistake(str(error).removeprefix("gradcheck: ")) from None
-    numbers = numeric_gradients(call, differences_at or inputs, upstream, kind)
-    for name, tensor in tensors.items():
-        compare(f"the gradient of {name}", numbers[name], tensor.grad)
-        if not np.array_equal(tensor.data, inputs[name]):
-            raise Mistake(f"{name} itself has changed: compute into new arrays, the old one is still needed")
+        raise Mistake(str(error).removeprefix("gradcheck: "), symptom="in place", line=returns.last) from None
+    return returns.last
 
 
-def numeric_gradients(
-    call: Callable[..., Any], inputs: Arrays, upstream: np.ndarray, kind: Callable[..., Any]
-) -> dict[str, np.ndarray]:
+def functions_behind(y: Tensor) -> set[Function]:
+    """All functions that led to ``y``."""
+    found: set[Function] = set()
+    to_visit = [y.creator]
+    while to_visit:
+        function = to_visit.pop()
+        if function is not None and function not in found:
+            found.add(function)
+            to_visit += [x.creator for x in function.inputs]
+    return found
+
+
+def examined(function: Function, backward: Callable[..., Any], returns: Returns, of: str, grad_y: np.ndarray) -> Any:
+    """``backward(grad_y)``; raises Mistake, which names the input, for a gradient of the wrong shape or dtype."""
+    grads = backward(grad_y)
+    each = tuple(grads) if isinstance(grads, tuple | list) else (grads,)
+    names = list(inspect.signature(type(function).forward).parameters)[1:]
+    where = f"{type(function).__name__}.backward"
+    if len(each) != len(function.inputs):
+        text = f"{where} returned {len(each)} gradients, expected {len(function.inputs)}: for "
+        raise Mistake(text + ", ".join(names[: len(function.inputs)]), symptom="none", line=returns.last)
+    for name, x, grad, needed in zip(names, function.inputs, each, function.needs_grad, strict=False):
+        about = f"{of}.{name}" if of else name
+        if grad is None and needed:
+            text = f"{where} returned None for {name}, whose gradient is needed"
+            raise Mistake(text, symptom="none", about=about, line=returns.last)
+        shape, dtype = np.shape(grad), getattr(grad, "dtype", None)
+        if grad is not None and shape != x.shape:
+            text = f"the gradient of {name} has shape {shape}, expected that of {name}, {x.shape}"
+            text += f"; grad_y has shape {grad_y.shape}"
+            raise Mistake(text, symptom=wrong_shape(x.shape, shape).key, about=about, line=returns.last)
+        if grad is not None and dtype != x.dtype:
+            text = f"the gradient of {name} is {dtype}, expected {x.dtype} as {name} is"
+            raise Mistake(text, symptom="dtype", about=about, line=returns.last)
+    return grads
+
+
+def numeric_gradients(call: Callable[..., Any], inputs: Arrays, upstream: np.ndarray) -> dict[str, np.ndarray]:
     """``(v·f(x + eps) - v·f(x - eps)) / 2 eps`` for every element of every input."""
 
     def slope(name: str, index: tuple[int, ...]) -> float:
@@ -69,7 +149,7 @@ def numeric_gradients(
         for step in (EPS, -EPS):
             moved = {other: array.copy() for other, array in inputs.items()}
             moved[name][index] += step
-            sums.append(float((upstream * call(*map(kind, moved.values())).data).sum()))
+            sums.append(float((upstream * call(*map(Tensor, moved.values())).data).sum()))
         return (sums[0] - sums[1]) / (2 * EPS)
 
     return {
@@ -78,35 +158,40 @@ def numeric_gradients(
     }
 
 
-def compare(what: str, expected: np.ndarray, came: Any, source: str = "finite differences") -> None:
-    """Raise Mistake unless the arrays agree, with the first wrong place, both numbers, and a guess at the reason."""
+def compare(
+    what: str,
+    expected: np.ndarray,
+    came: Any,
+    source: str = "finite differences",
+    *,
+    about: str = "",
+    line: int | None = None,
+    place: str = "",
+    suspects: Mapping[str, Callable[[], np.ndarray | None]] | None = None,
+    counts: Iterable[int] = (),
+) -> None:
+    """Raise Mistake unless the arrays agree, with the first wrong place, both numbers, and the likely mistake.
+
+    ``suspects``: by symptom, a function that returns the numbers to which a typical mistake leads.
+    """
     if came is None:
-        raise Mistake(f"{what} is None: no gradient arrived there")
+        raise Mistake(f"{what} is None: no gradient arrived there", symptom="none", about=about, line=line, place=place)
     came = np.asarray(came)
     if came.shape != expected.shape:
-        raise Mistake(f"{what} has shape {came.shape}, expected {expected.shape}")
-    wrong = ~np.isclose(came, expected, rtol=1e-4, atol=1e-6)
+        text, key = (
+            f"{what} has shape {came.shape}, expected {expected.shape}",
+            wrong_shape(expected.shape, came.shape).key,
+        )
+        raise Mistake(text, symptom=key, about=about, line=line, place=place)
+    wrong = ~np.isclose(came, expected, rtol=RTOL, atol=ATOL)
     if not wrong.any():
         return
     index = tuple(map(int, np.argwhere(wrong)[0]))
-    raise Mistake(
+    symptom: Symptom = diagnosed(expected, came, suspects=suspects, counts=counts)
+    sentence = f"\n  {symptom.sentence}" if symptom.sentence else ""
+    text = (
         f"{what} is wrong at index {index} ({wrong.sum()} of {wrong.size} are):\n"
         f"    expected  {expected[index]:.6g}  ({source})\n"
-        f"    came      {came[index]:.6g}{guess(expected, came)}"
+        f"    came      {came[index]:.6g}{sentence}"
     )
-
-
-def guess(expected: np.ndarray, came: np.ndarray) -> str:
-    """The likely reason, from a pattern in the wrong numbers; empty when there is none."""
-    if not np.isfinite(came).all():
-        return "\n  Some of the numbers are not finite."
-    if not came.any():
-        return "\n  All of them are 0."
-    if np.allclose(came, -expected, rtol=1e-4, atol=1e-6):
-        return "\n  The sign is wrong everywhere."
-    factor = float((came * expected).sum() / max((expected * expected).sum(), 1e-300))
-    if factor and np.allclose(came, factor * expected, rtol=1e-4, atol=1e-6):
-        return f"\n  Everything is {factor:.4g} times what it should be."
-    if np.allclose(np.sort(came.ravel()), np.sort(expected.ravel()), rtol=1e-4, atol=1e-6):
-        return "\n  The numbers are right, but in the wrong places."
-    return ""
+    raise Mistake(text, symptom=symptom.key, about=about, line=line, place=place)

@@ -2,8 +2,9 @@
 
 import ast
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -12,8 +13,8 @@ from tinycnn.errors import SettingError
 NEWLINE = "\n"
 YOUR_TURN = "Your turn. "
 LENT = "the task of another exercise"
-HOW = """Explained in {}. This is {}, with holes: write what is missing where it says "Your turn", then check
-it with `tinycnn exercises` (see docs/exercises.md)."""
+HOW = """Explained in {}. This is {} of {}, with holes: write what is missing where it says
+"Your turn", then check it with `tinycnn exercises` (see docs/exercises.md)."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,11 @@ class Hole:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One file to complete. ``source``: the module that it is cut from; ``check`` raises Mistake for a wrong file."""
+    """One file to complete. ``source``: the module that it is cut from; ``check`` raises Mistake for a wrong file.
+
+    ``check`` may return a remark about a correct file. ``hints``: by symptom, which mistake it is and where to look;
+    ``formulas``: by the name of the gradient, what to write.
+    """
 
     name: str
     title: str
@@ -37,7 +42,10 @@ class Exercise:
     task: str
     hint: str
     holes: tuple[Hole, ...]
-    check: Callable[[ModuleType], None]
+    check: Callable[[ModuleType], str | None]
+    formulas: Mapping[str, str]
+    hints: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    keeps: tuple[str, ...] = ()  # the definitions that the file has; a method becomes a function; empty: all of them
     lent: tuple[str, ...] = ()  # functions of another exercise: here they call tinycnn's own
     spoilers: tuple[tuple[str, str], ...] = ()  # passages that give the answer away, and their replacements
 
@@ -47,11 +55,11 @@ class Exercise:
 
     def solution(self) -> str:
         """The source itself, under the docstring of the exercise."""
-        return with_head(self, source_of(self.source))
+        return with_head(self, self.original())
 
     def text(self) -> str:
         """The source with its holes, under the docstring of the exercise."""
-        text = source_of(self.source)
+        text = self.original()
         for passage, instead in self.spoilers:
             if passage not in text:
                 raise SettingError(f"exercise {self.name}: {self.source} does not contain {passage!r}")
@@ -62,6 +70,15 @@ class Exercise:
             text = cut(text, hole)
         return with_head(self, text)
 
+    def original(self) -> str:
+        """The source, or the part of it that ``keeps`` names."""
+        text = source_of(self.source)
+        return excerpt(text, self.source, self.keeps) if self.keeps else text
+
+    def origin(self, place: str) -> str:
+        """The name of ``place`` in the source: a method that became a function is a method there."""
+        return next((name for name in self.keeps if name.split(".")[-1] == place), place)
+
 
 def source_of(module: str) -> str:
     """The text of a module, which is not executed."""
@@ -71,13 +88,50 @@ def source_of(module: str) -> str:
     return Path(spec.origin).read_text(encoding="utf-8")
 
 
+def excerpt(text: str, module: str, keeps: tuple[str, ...]) -> str:
+    """The definitions ``keeps`` of ``text``, after a docstring and the imports that they need from ``module``."""
+    tree = ast.parse(text)
+    nodes = [find_definition(tree, name) for name in keeps]
+    parts = [lines_of(text, node) for node in nodes]
+    used = {node.id for part in parts for node in ast.walk(ast.parse(part)) if isinstance(node, ast.Name)}
+    imports = [line for node in tree.body for line in needed_imports(node, used)]
+    elsewhere = sorted((used & set(defined_names(tree))) - {name.split(".")[-1] for name in keeps})
+    imports += [f"from {module} import {', '.join(elsewhere)}"] if elsewhere else []
+    return "\n".join(['"""An excerpt."""\n', *imports]) + "\n\n\n" + "\n\n\n".join(parts) + "\n"
+
+
+def lines_of(text: str, node: ast.FunctionDef | ast.ClassDef) -> str:
+    """The lines of a definition with its decorators, moved to the left margin."""
+    first = min(line.lineno for line in (node, *node.decorator_list))
+    return textwrap.dedent("\n".join(text.splitlines()[first - 1 : node.end_lineno]))
+
+
+def needed_imports(node: ast.stmt, used: set[str]) -> Iterator[str]:
+    """The import statement ``node`` with the names in ``used`` alone; nothing if there are none."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        names = [alias for alias in node.names if (alias.asname or alias.name).split(".")[0] in used]
+        if names and isinstance(node, ast.ImportFrom):
+            yield ast.unparse(ast.ImportFrom(node.module, names, node.level))
+        elif names:
+            yield ast.unparse(ast.Import(names))
+
+
+def defined_names(tree: ast.Module) -> Iterator[str]:
+    """The names that the statements of a module define, without its imports."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
 def with_head(exercise: Exercise, text: str) -> str:
     """``text`` with the task in place of its module docstring, which explains the answer."""
     tree, lines = ast.parse(text), text.splitlines()
     docstring = tree.body[0]
-    head = (
-        f'"""{exercise.title}\n\n{exercise.task.strip(NEWLINE)}\n\n{HOW.format(exercise.chapter, exercise.source)}\n"""'
-    )
+    how = HOW.format(exercise.chapter, "part" if exercise.keeps else "all", exercise.source)
+    head = f'"""{exercise.title}\n\n{exercise.task.strip(NEWLINE)}\n\n{how}\n"""'
     return "\n".join([*lines[: docstring.lineno - 1], head, *lines[docstring.end_lineno :]]) + "\n"
 
 
@@ -104,14 +158,22 @@ def with_lines(text: str, removed: list[ast.stmt], instead: list[str]) -> str:
     return "\n".join([*lines[: first.lineno - 1], *indented, *lines[last.end_lineno :]]) + "\n"
 
 
-def find_function(tree: ast.Module, place: str) -> ast.FunctionDef:
-    """The definition of ``function`` or ``Class.method``; raises SettingError when it does not exist."""
+def find_definition(tree: ast.Module, place: str) -> ast.FunctionDef | ast.ClassDef:
+    """The definition of ``function``, ``Class`` or ``Class.method``; raises SettingError when it does not exist."""
     node: ast.AST = tree
     for name in place.split("."):
         inside = [one for one in ast.iter_child_nodes(node) if getattr(one, "name", None) == name]
         if not inside:
             raise SettingError(f"there is no {place} to remove")
         node = inside[0]
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        raise SettingError(f"{place} is not a definition")
+    return node
+
+
+def find_function(tree: ast.Module, place: str) -> ast.FunctionDef:
+    """The definition of ``function`` or ``Class.method``; raises SettingError when it does not exist."""
+    node = find_definition(tree, place)
     if not isinstance(node, ast.FunctionDef):
         raise SettingError(f"{place} is not a function")
     return node

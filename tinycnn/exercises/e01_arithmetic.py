@@ -2,6 +2,8 @@
 
 from types import ModuleType
 
+import numpy as np
+
 from tinycnn.exercises.checking import check_gradients, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 
@@ -25,6 +27,32 @@ SPOILERS = (
 )
 
 
+PLACES = "unbroadcast", "_Elementwise", "Multiply", "Divide", "MatMul"
+FORMULAS = {
+    "Multiply.a": "grad_a = grad_y · b",
+    "Multiply.b": "grad_b = grad_y · a",
+    "Divide.a": "grad_a = grad_y / b",
+    "Divide.b": "grad_b = -grad_y · a / b²",
+    "MatMul.a": "d loss / d a[i, j] = Σ_k grad_y[i, k] b[j, k], that is grad_y bᵀ: (n, k) (k, m) → (n, m)",
+    "MatMul.b": "d loss / d b[j, k] = Σ_i a[i, j] grad_y[i, k], that is aᵀ grad_y: (m, n) (n, k) → (m, k)",
+    "unbroadcast": "sum over the leading axes that the input does not have, then over each axis where it has length 1 "
+    "and grad has not, with keepdims=True",
+    "Multiply.backward": "grad_a = grad_y · b and grad_b = grad_y · a, through self.unbroadcast",
+    "Divide.backward": "grad_a = grad_y / b and grad_b = -grad_y · a / b², through self.unbroadcast",
+    "MatMul.backward": "grad_a = grad_y bᵀ and grad_b = aᵀ grad_y, each through unbroadcast(grad, shape)",
+}
+HINTS = {
+    "factors exchanged": (
+        "each factor got its own value as slope; the slope of a product is the other factor.",
+        "Keep all numbers of y = a b fixed but a. By how much does y grow when a grows by 1?",
+    ),
+    "denominator": (
+        "the denominator is not squared: y = a b⁻¹, and the derivative of b⁻¹ is -b⁻².",
+        "Differentiate a / b by b on paper, with a fixed.",
+    ),
+}
+
+
 def check(student: ModuleType) -> None:
     """Each operation against finite differences, with and without broadcasting."""
     positive = abs(normal(2, 3, seed=1)) + 0.5
@@ -33,13 +61,31 @@ def check(student: ModuleType) -> None:
     columns = {"a": normal(2, 3), "b": positive[:, :1]}
     for broadcast, inputs in {"": pairs, ", b a row": rows, ", b a column": columns}.items():
         with situation(f"in a * b{broadcast}"):
-            check_gradients(lambda a, b: a * b, inputs, kind=student.Tensor)
+            exchanged = {
+                "factors exchanged": lambda name, grad_y, inputs=inputs: summed(grad_y * inputs[name], inputs[name])
+            }
+            check_gradients(lambda a, b: student.Multiply()(a, b), inputs, of="Multiply", suspects=exchanged)
         with situation(f"in a / b{broadcast}"):
-            check_gradients(lambda a, b: a / b, inputs, kind=student.Tensor)
+            not_squared = {"denominator": lambda name, grad_y, inputs=inputs: once_divided(name, grad_y, **inputs)}
+            check_gradients(lambda a, b: student.Divide()(a, b), inputs, of="Divide", suspects=not_squared)
     with situation("in a @ b"):
-        check_gradients(lambda a, b: a @ b, {"a": normal(2, 3), "b": normal(3, 4, seed=1)}, kind=student.Tensor)
+        matrices = {"a": normal(2, 3), "b": normal(3, 4, seed=1)}
+        check_gradients(lambda a, b: student.MatMul()(a, b), matrices, of="MatMul")
     with situation("in a @ b, a batch of matrices times one matrix"):
-        check_gradients(lambda a, b: a @ b, {"a": normal(2, 2, 3), "b": normal(3, 4, seed=1)}, kind=student.Tensor)
+        stacks = {"a": normal(2, 2, 3), "b": normal(3, 4, seed=1)}
+        check_gradients(lambda a, b: student.MatMul()(a, b), stacks, of="MatMul")
+
+
+def summed(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """``grad`` summed over what was repeated, in the shape of ``x``."""
+    added = grad.ndim - x.ndim
+    grad = grad.sum(axis=tuple(range(added)))
+    return grad.sum(axis=tuple(i for i, size in enumerate(x.shape) if size == 1), keepdims=True)
+
+
+def once_divided(name: str, grad_y: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+    """The gradient of ``b`` with b in place of b²."""
+    return summed(-grad_y * a / b, b) if name == "b" else None
 
 
 EXERCISE = Exercise(
@@ -50,6 +96,9 @@ EXERCISE = Exercise(
     task=TASK,
     hint="in a product, keep all numbers fixed but one: its factor is the slope. The gradient of an element that was "
     "used several times is the sum over all its uses.",
+    formulas=FORMULAS,
+    hints=HINTS,
+    keeps=PLACES,
     holes=(
         Hole("unbroadcast", "grad: as the broadcast result, shape: as the input was. Sum over what was repeated."),
         Hole("Multiply.backward", "Two gradients in the shape of y; self.unbroadcast(grad_a, grad_b) does the rest."),
@@ -58,6 +107,5 @@ EXERCISE = Exercise(
              "and let unbroadcast(grad, shape) sum over stacks that were repeated."),
     ),
     check=check,
-    lent=("Tensor.backward", "_in_reverse_order"),
     spoilers=SPOILERS,
 )  # fmt: skip

@@ -19,7 +19,7 @@ Write these three sums with indices, then without a loop.
 
 
 def check(student: ModuleType) -> None:
-    """All inputs; without bias; with an input that needs no gradient."""
+    """All inputs; without bias."""
     inputs = {"x": normal(4, 3), "weight": normal(3, 2, seed=1), "bias": normal(2, seed=2)}
     check_gradients(student.dense, inputs)
     with situation("without a bias"):
@@ -37,5 +37,11 @@ EXERCISE = Exercise(
     holes=(
         Hole("DenseFunction.backward", "grad_y (N, out) → the gradients of x, weight, and of bias if there is one."),
     ),
+    formulas={
+        "x": "grad_x[n, i] = Σ_j grad_y[n, j] W[i, j], that is grad_y Wᵀ: (N, out) (out, in) → (N, in)",
+        "weight": "grad_W[i, j] = Σ_n x[n, i] grad_y[n, j], that is xᵀ grad_y: (in, N) (N, out) → (in, out)",
+        "bias": "grad_b[j] = Σ_n grad_y[n, j], a sum over axis 0",
+        "DenseFunction.backward": "grad_x = grad_y Wᵀ, grad_W = xᵀ grad_y, grad_b = the sum of grad_y over axis 0",
+    },
     check=check,
 )

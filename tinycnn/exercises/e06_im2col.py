@@ -1,5 +1,6 @@
 """Exercise 6: im2col and col2im."""
 
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -52,12 +53,28 @@ def check(student: ModuleType) -> None:
     for window in SETTINGS:
         with situation("with kernel_size {}, stride {}, padding {}".format(*window)):
             expected = slow_im2col(x, *window)
-            compare("im2col(x)", expected, backend.im2col(x.copy(), *window), "the definition")
+            came = backend.im2col(x.copy(), *window)
+            compare("im2col(x)", expected, came, "the definition", about="im2col", place="NumpyBackend.im2col")
             cols = normal(*expected.shape, seed=1)
             came = backend.col2im(cols.copy(), x.shape, *window)
-            compare("col2im(cols)", slow_col2im(cols, x.shape, *window), came, "the sum over all copies of the pixel")
+            summed, source = slow_col2im(cols, x.shape, *window), "the sum over all copies of the pixel"
+            typical = {"overwritten": partial(last_copy, cols, x.shape, *window)}
+            place = "NumpyBackend.col2im"
+            compare("col2im(cols)", summed, came, source, about="col2im", place=place, suspects=typical)
             if backend.im2col(x.astype(np.float32), *window).dtype != np.float32:
-                raise Mistake("im2col of a float32 image is no longer float32; np.empty and np.zeros take a dtype")
+                text = "im2col of a float32 image is no longer float32; np.empty and np.zeros take a dtype"
+                raise Mistake(text, symptom="dtype", about="im2col", place="NumpyBackend.im2col")
+
+
+def last_copy(cols: np.ndarray, x_shape: tuple[int, ...], *window: Any) -> np.ndarray:
+    """``col2im`` with = in place of +=: of all copies of a pixel, the one at the last place of the window is left."""
+    N, H, W, C = x_shape
+    (KH, KW), (SH, SW), (PH, PW) = window
+    OH, OW = window_grid(x_shape, *window)
+    x, cols = np.zeros((N, H + 2 * PH, W + 2 * PW, C)), cols.reshape(N, OH, OW, KH, KW, C)
+    for kh, kw in np.ndindex(KH, KW):
+        x[:, kh : kh + SH * OH : SH, kw : kw + SW * OW : SW] = cols[:, :, :, kh, kw]
+    return x[:, PH : PH + H, PW : PW + W]
 
 
 EXERCISE = Exercise(
@@ -68,6 +85,24 @@ EXERCISE = Exercise(
     task=TASK,
     hint="the two loops are the same; im2col reads from x[window], col2im adds to it (with +=: a pixel lies in several "
     "windows). col2im works on the padded image and cuts the padding off at the end.",
+    formulas={
+        "im2col": "cols (N, OH, OW, KH*KW, C); for each position: cols[:, :, :, position] = x[window]; then reshape to "
+        "(N*OH*OW, KH*KW*C)",
+        "col2im": "reshape cols to (N, OH, OW, KH*KW, C), start with zeros in the shape of the padded image; for each "
+        "position: x[window] += cols[:, :, :, position]; return x without its padding",
+        "NumpyBackend.im2col": "cols (N, OH, OW, KH*KW, C); for each position: cols[:, :, :, position] = x[window]",
+        "NumpyBackend.col2im": "for each position: x[window] += cols[:, :, :, position], with x the padded image",
+    },
+    hints={
+        "overwritten": (
+            "a pixel that lies in several windows keeps only what came last.",
+            "The gradient of a number that was used several times is a sum: += in place of =.",
+        ),
+        "not summed": (
+            "the padding is still there.",
+            "Cut PH rows and PW columns off at each side before you return.",
+        ),
+    },
     holes=(
         Hole("NumpyBackend.im2col", "x (N, H + 2*PH, W + 2*PW, C), padded → cols (N*OH*OW, KH*KW*C), of x.dtype",
              starts="cols ="),

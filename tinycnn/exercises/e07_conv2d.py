@@ -21,7 +21,7 @@ Over which axes is the gradient of the bias a sum, and why?
 
 
 def check(student: ModuleType) -> None:
-    """With stride and padding, without bias, with images that need no gradient."""
+    """With stride and padding, and without a bias."""
     inputs = {"x": normal(2, 5, 4, 2), "weight": normal(3, 2, 2, 3, seed=1), "bias": normal(3, seed=2)}
     check_gradients(student.conv2d, inputs)
     with situation("with stride (2, 1) and padding (1, 1)"):
@@ -38,6 +38,14 @@ EXERCISE = Exercise(
     task=TASK,
     hint="it is the dense layer of exercise 3 on cols: grad_W from cols and grad_Y, grad_cols from grad_Y and W, the "
     "bias summed over all rows, that is, over all images and all pixels.",
+    formulas={
+        "x": "grad_cols = grad_Y Wᵀ: (N*OH*OW, F) (F, KH*KW*C); grad_x = col2im(grad_cols, x_shape, (KH, KW), stride, "
+        "padding)",
+        "weight": "grad_W = colsᵀ grad_Y: (KH*KW*C, N*OH*OW) (N*OH*OW, F), reshaped to (KH, KW, C, F)",
+        "bias": "grad_b[f] = Σ grad_y[n, oh, ow, f] over images and pixels: the sum of grad_Y over axis 0",
+        "Conv2dFunction.backward": "with grad_Y = grad_y as (N*OH*OW, F): grad_W = colsᵀ grad_Y, grad_cols = grad_Y "
+        "Wᵀ, grad_b = the sum of grad_Y over axis 0",
+    },
     holes=(Hole("Conv2dFunction.backward", "grad_y (N, OH, OW, F) → the gradients of x (N, H, W, C), weight\n"
                 "(KH, KW, C, F), and of bias (F,) if len(self.inputs) is 3."),),
     check=check,

@@ -1,11 +1,13 @@
 """Exercise 8: max-pooling, winners and ties."""
 
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
 from tinycnn.backends.base import Pair
-from tinycnn.exercises.checking import compare, normal, numeric_gradients, situation
+from tinycnn.backends.numpy_backend import NumpyBackend, padded, window_positions
+from tinycnn.exercises.checking import Mistake, compare, normal, numeric_gradients, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 
 TASK = """
@@ -17,32 +19,70 @@ grad_y goes undivided to the pixel that won. If windows overlap, a pixel may win
 At a tie, every split of grad_y among the winners is a subgradient, but the full grad_y for each of them is not. Here,
 as in PyTorch on the CPU, the first of the equal maxima in row-major order wins (the one with the smallest kh*KW + kw).
 
-Two conventions: NaN wins over every number, and padding never wins, not even over minus infinity, to which it is equal:
-a gradient sent there would be lost. `inside` is True at the pixels of the image and False in the padding around it.
+Two conventions: NaN wins over every number, and padding, which is minus infinity, never wins: a gradient sent there
+would be lost.
 
-1. max_pool2d: compute `y`, which starts at minus infinity, and `winner`, what your backward needs to know.
+1. max_pool2d: compute `y`, which starts at minus infinity, and `winner`, what your backward needs to know. np.stack of
+   all x[window] and argmax is a good way. So is a loop that remembers the winner so far.
 2. max_pool2d_backward: send grad_y there.
+
+The package also holds to the second convention in a window that has nothing but minus infinity and padding, which are
+equal; that is what `inside`, True at the pixels of the image, is for. Here it is not required.
 """
 STEP = 1e-3  # from one pixel to the next: the first of equals is a little larger, and no other order changes
 Window = tuple[Pair, Pair, Pair]  # kernel_size, stride, padding
 LARGE = 100.0  # stands for NaN, and -LARGE for minus infinity, where differences are taken
 
 
-def check(student: ModuleType) -> None:
-    """The gradient in every case, against differences of the values that the student's own forward takes."""
-    backend = student.NumpyBackend()
-    for what, (x, window) in cases().items():
+REMARK = (
+    "a remark: in a window of minus infinity and padding alone, your padding wins, and the gradient is lost. The "
+    "package starts with the first pixel that is inside[window]."
+)
+
+
+def check(student: ModuleType) -> str | None:
+    """The gradient in every case, against differences of the values that the student's own forward takes.
+
+    Returns a remark if only padding beside minus infinity is not as in the package.
+    """
+    *required, (what, (x, window)) = cases().items()
+    for name, case in required:
+        check_case(student, name, *case)
+    try:
+        check_case(student, what, x, window)
+    except Mistake:
+        return REMARK
+    return None
+
+
+def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) -> None:
+    """Raise Mistake unless the gradient of ``x`` is right."""
+    backend, place = student.NumpyBackend(), "NumpyBackend.max_pool2d_backward"
+    with situation(f"with {what}"):
         y, winner = backend.max_pool2d(x.copy(), *window)
         grad_y = normal(*y.shape, seed=1)
         came = backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window)
-        with situation(f"with {what}"):
-            numbers = numeric_gradients(
-                lambda x, window=window: SimpleNamespace(data=backend.max_pool2d(x, *window)[0]),
-                {"x": where_differences_are_taken(x)},
-                grad_y,
-                kind=np.asarray,
-            )
-            compare("the gradient of x", numbers["x"], came)
+        expected = numeric_gradients(
+            lambda x: SimpleNamespace(data=backend.max_pool2d(x.data, *window)[0]),
+            {"x": where_differences_are_taken(x)},
+            grad_y,
+        )["x"]
+        typical = {key: partial(mistaken, key, x, window, grad_y) for key in ("overwritten", "all winners")}
+        compare("the gradient of x", expected, came, about="x", place=place, suspects=typical)
+
+
+def mistaken(key: str, x: np.ndarray, window: Window, grad_y: np.ndarray) -> np.ndarray:
+    """The gradient of ``x`` with a mistake: = in place of +=, or grad_y for each of several equal winners."""
+    kernel_size, stride, padding = window
+    y, winner = NumpyBackend().max_pool2d(x, *window)
+    pixels, grad_x = padded(x, padding, value=-np.inf), np.zeros_like(padded(x, padding))
+    for position, place in window_positions(kernel_size, stride, (y.shape[1], y.shape[2])):
+        if key == "overwritten":
+            grad_x[place] = grad_y * (winner == position)
+        else:
+            grad_x[place] += grad_y * (pixels[place] == y)
+    (_, H, W, _), (PH, PW) = x.shape, padding
+    return grad_x[:, PH : PH + H, PW : PW + W]
 
 
 def cases() -> dict[str, tuple[np.ndarray, Window]]:
@@ -76,9 +116,28 @@ EXERCISE = Exercise(
     source="tinycnn.backends.numpy_backend",
     chapter="docs/path/06_max_pool.md",
     task=TASK,
-    hint="Go through windows: where x[window] is larger than y so far, or the first NaN, this position wins so far; "
-    " np.maximum keeps NaN. If all pixels are minus infinity, the first that is inside[window] wins. In backward, "
-    "each position adds grad_y where it is the winner, and 0 elsewhere.",
+    hint="go through windows: where x[window] is larger than y so far, or the first NaN, this position wins so far; "
+    "np.maximum keeps NaN. In backward, each position adds grad_y where it is the winner, and 0 elsewhere.",
+    formulas={
+        "x": "for each position: grad_x[window] += grad_y · (winner == position); return it without its padding",
+        "NumpyBackend.max_pool2d": "stack x[window] of all positions; winner = its argmax and y = its max over axis 0",
+        "NumpyBackend.max_pool2d_backward": "for each position: grad_x[window] += grad_y · (winner == position); "
+        "return it without its padding",
+    },
+    hints={
+        "overwritten": (
+            "a pixel that won in several windows keeps only one of their gradients.",
+            "The gradient of a number that is used several times is a sum: += in place of =.",
+        ),
+        "all winners": (
+            "at a tie, grad_y goes to every pixel that is equal to the maximum, so its sum grows.",
+            "One pixel of each window gets grad_y: the first of the equal ones. Remember a position, not x == y.",
+        ),
+        "places": (
+            "the right numbers go to the wrong pixels of a window; at a tie the first is to win.",
+            "In which order do you go through a window? >= instead of > makes the last of equals win.",
+        ),
+    },
     holes=(
         Hole("NumpyBackend.max_pool2d", "windows: (position, slices) pairs; x[slices] and y have the same shape.\n"
              "Return y, winner, which is always `inside`.", starts="winner ="),

@@ -19,13 +19,16 @@ self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key); the same key give
 def check(student: ModuleType) -> None:
     """The values, then the gradient."""
     x, p = np.arange(1.0, 201.0).reshape(10, 20), 0.25
-    factors = student.dropout(Tensor(x), p=p, key=(3, 1)).numpy() / x
-    if not np.isin(np.round(factors, 9), [0, round(1 / (1 - p), 9)]).all():
-        raise Mistake(f"with p = {p} each value is to be multiplied by 0 or by 1/(1 - p) = {1 / (1 - p):.4g}")
+    factors = student.DropoutFunction(p, (3, 1))(Tensor(x)).numpy() / x
     if not 0.1 < (factors == 0).mean() < 0.4:
-        raise Mistake(f"with p = {p}, {(factors == 0).mean():.0%} of the values were dropped")
+        text = f"with p = {p}, {(factors == 0).mean():.0%} of the values were dropped"
+        raise Mistake(text, symptom="wrong share", place="DropoutFunction.forward")
+    if not np.isin(np.round(factors, 9), [0, round(1 / (1 - p), 9)]).all():
+        text = f"with p = {p} each value is to be multiplied by 0 or by 1/(1 - p) = {1 / (1 - p):.4g}"
+        raise Mistake(text, symptom="not scaled", place="DropoutFunction.forward")
     with situation(f"with p = {p}"):
-        check_gradients(lambda x: student.dropout(x, p=p, key=(3, 1)), {"x": x})
+        unscaled = {"not scaled": lambda _, grad_y: grad_y * (factors > 0)}
+        check_gradients(lambda x: student.DropoutFunction(p, (3, 1))(x), {"x": x}, suspects=unscaled)
 
 
 EXERCISE = Exercise(
@@ -36,9 +39,28 @@ EXERCISE = Exercise(
     task=TASK,
     hint="y is a product of x and something that does not depend on x. The gradient needs the same mask "
     "as forward, so forward stores it.",
+    formulas={
+        "x": "grad_x = grad_y · mask",
+        "": "self.mask = the mask; y = x · self.mask; grad_x = grad_y · self.mask",
+    },
+    hints={
+        "not scaled": (
+            "the kept values are not scaled up by 1/(1 - p).",
+            "The mask of the backend holds 0 and 1/(1 - p) already: use its numbers, not only where it is 0.",
+        ),
+        "wrong share": (
+            "p is the probability to drop a value, not to keep it.",
+            "Give the backend p itself.",
+        ),
+        "upstream alone": (
+            "what was dropped in forward gets a gradient in backward.",
+            "y does not depend on a value that was multiplied by 0. The same mask, in both directions.",
+        ),
+    },
     holes=(
         Hole("DropoutFunction.forward", "x → y, the same shape. What will backward need?"),
         Hole("DropoutFunction.backward", "grad_y → grad_x, the same shape."),
     ),
     check=check,
+    keeps=("DropoutFunction",),
 )

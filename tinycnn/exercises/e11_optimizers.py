@@ -1,6 +1,8 @@
 """Exercise 11: SGD with momentum, and Adam."""
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -19,25 +21,47 @@ optimizer hold, and `p = p - ...` would only bind a local name to a new array. M
 old v or the new one? The arguments of Adam are step_size = lr / (1 - β₁ᵗ) and v_scale = 1 / (1 - β₂ᵗ): see `rates`.
 """
 LR, STEPS = 0.1, 4
+Formula = Callable[[float, list[float]], float]  # the start and the gradients → the parameter after the steps
 
 
-def sgd_by_hand(p: float, gradients: list[float], momentum: float, nesterov: bool, weight_decay: float) -> float:
-    """The formula for one number."""
+def sgd_by_hand(
+    p: float,
+    gradients: list[float],
+    *,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    rate: float = LR,
+    late: bool = False,
+) -> float:
+    """The formula for one number; ``late``: with the mistake that the step uses the old velocity."""
     v = 0.0
     for g in gradients:
         g = g + weight_decay * p
-        v = momentum * v + g
-        p = p - LR * (g + momentum * v if nesterov else v)
+        old, v = v, momentum * v + g
+        used = old if late else v
+        p = p - rate * (g + momentum * used if nesterov else used)
     return p
 
 
-def adam_by_hand(p: float, gradients: list[float], beta1: float, beta2: float, eps: float) -> float:
-    """The formula for one number."""
+def adam_by_hand(
+    p: float,
+    gradients: list[float],
+    *,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    rate: float = LR,
+    corrected: bool = True,
+    power: int = 2,
+) -> float:
+    """The formula for one number; with mistakes: v not ``corrected``, or of the ``power`` 1 of the gradient."""
     m = v = 0.0
     for t, g in enumerate(gradients, start=1):
         m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * g * g
-        p = p - LR * (m / (1 - beta1**t)) / (math.sqrt(v / (1 - beta2**t)) + eps)
+        v = beta2 * v + (1 - beta2) * abs(g) ** power
+        v_hat = v / (1 - beta2**t) if corrected else v
+        p = p - rate * (m / (1 - beta1**t)) / (math.sqrt(v_hat) + eps)
     return p
 
 
@@ -46,14 +70,25 @@ def check(student: ModuleType) -> None:
     for momentum, nesterov, weight_decay in ((0.9, False, 0), (0, False, 0), (0.9, True, 0), (0.9, False, 0.1)):
         settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
         with situation(f"SGD with {settings}"):
-            check_steps(student.SGD, settings, lambda p, g, s=settings: sgd_by_hand(p, g, **s))
+            by_hand, uphill = partial(sgd_by_hand, **settings), partial(sgd_by_hand, **settings, rate=-LR)
+            late = partial(sgd_by_hand, **settings, late=True)
+            mistakes = {"uphill": uphill, "velocity late": late}
+            check_steps(student.SGD, settings, by_hand, "SGD.update", mistakes)
     for beta1, beta2, eps in ((0.9, 0.999, 1e-8), (0.5, 0.9, 0.1)):
         with situation(f"Adam with betas ({beta1}, {beta2}) and eps {eps}"):
-            settings, formula = {"betas": (beta1, beta2), "eps": eps}, (beta1, beta2, eps)
-            check_steps(student.Adam, settings, lambda p, g, f=formula: adam_by_hand(p, g, *f))
+            settings = {"betas": (beta1, beta2), "eps": eps}
+            formula = partial(adam_by_hand, beta1=beta1, beta2=beta2, eps=eps)
+            mistakes = {
+                "uphill": partial(formula, rate=-LR),
+                "v not corrected": partial(formula, corrected=False),
+                "square forgotten": partial(formula, power=1),
+            }
+            check_steps(student.Adam, settings, formula, "Adam.adam_update", mistakes)
 
 
-def check_steps(optimizer: Any, settings: dict[str, Any], by_hand: Any) -> None:
+def check_steps(
+    optimizer: Any, settings: dict[str, Any], by_hand: Formula, place: str, mistakes: Mapping[str, Formula]
+) -> None:
     """After each step the parameter is what the formula says, in the array where it was."""
     parameter, gradients = Tensor(normal(2, 3), requires_grad=True), normal(STEPS, 2, 3, seed=1)
     start, array = parameter.data.copy(), parameter.data
@@ -61,14 +96,24 @@ def check_steps(optimizer: Any, settings: dict[str, Any], by_hand: Any) -> None:
     for step in range(STEPS):
         parameter.grad = gradients[step].copy()
         descent.step()
-        places = np.ndindex(start.shape)
-        values = [by_hand(start[place], [g[place] for g in gradients[: step + 1]]) for place in places]
-        expected = np.array(values).reshape(start.shape)
+        expected = stepped(start, gradients[: step + 1], by_hand)
+        if step == 0 and settings.get("momentum") and np.array_equal(array, start):
+            continue  # a step by the old velocity, which is 0: the next one shows whether that is the mistake
         if np.array_equal(array, start):
-            raise Mistake("the parameter has not moved: p must change in place")
-        compare(f"the parameter after step {step + 1}", expected, array, "the formula, number by number")
+            text = "the parameter has not moved: p must change in place"
+            raise Mistake(text, symptom="only a name", about=place, place=place)
+        typical = {key: partial(stepped, start, gradients[: step + 1], wrong) for key, wrong in mistakes.items()}
+        what, source = f"the parameter after step {step + 1}", "the formula, number by number"
+        compare(what, expected, array, source, about=place, place=place, suspects=typical)
         if not np.array_equal(parameter.grad, gradients[step]):
-            raise Mistake("the gradient itself has changed: write g = g + ..., not g += ...")
+            text = "the gradient itself has changed: write g = g + ..., not g += ..."
+            raise Mistake(text, symptom="in place", about=place, place=place)
+
+
+def stepped(start: np.ndarray, gradients: np.ndarray, formula: Formula) -> np.ndarray:
+    """The parameter after the steps of ``formula``, number by number."""
+    values = [formula(float(start[place]), [float(g[place]) for g in gradients]) for place in np.ndindex(start.shape)]
+    return np.array(values).reshape(start.shape)
 
 
 EXERCISE = Exercise(
@@ -79,10 +124,39 @@ EXERCISE = Exercise(
     task=TASK,
     hint="first update the slots in place, then move p by them; weight decay is added to the gradient before all else. "
     "SGD: velocity *= self.momentum, and so on.",
+    formulas={
+        "SGD.update": "velocity *= momentum; velocity += g; p -= lr * velocity; with nesterov p -= lr * (g + momentum "
+        "* velocity)",
+        "Adam.adam_update": "m *= β₁; m += (1 - β₁) g; v *= β₂; v += (1 - β₂) g²; then p -= step_size m / (√(v "
+        "v_scale) + eps)",
+    },
+    hints={
+        "uphill": (
+            "p moves with the gradient; descent goes against it.",
+            "The gradient points to where the loss grows: p -= ..., not p += ...",
+        ),
+        "velocity late": (
+            "p moves by the old velocity; the formula takes the new one.",
+            "First update the velocity, then move p.",
+        ),
+        "v not corrected": (
+            "the running mean v starts at 0 and is not corrected for that.",
+            "v_scale is 1 / (1 - β₂ᵗ): it belongs below the root, as a factor of v.",
+        ),
+        "square forgotten": (
+            "v is a mean of squares of the gradient.",
+            "(1 - β₂) g², not (1 - β₂) |g|.",
+        ),
+        "only a name": (
+            "p = p - ... makes a new array and gives it a local name; the network keeps the old one.",
+            "p -= ... changes the array that the network holds.",
+        ),
+    },
     holes=(
         Hole("SGD.update", "Change p and velocity in place; g stays as it is."),
         Hole("Adam.adam_update", "Change p, m and v in place; g stays as it is. The square root is backend.xp.sqrt.",
              starts="m "),
     ),
     check=check,
+    keeps=("SGD", "Adam"),
 )  # fmt: skip

@@ -104,12 +104,17 @@ def check(student: ModuleType) -> None:
     """Correct gradients must pass, wrong ones must fail."""
     for what, (fn, x) in RIGHT.items():
         try:
-            student.gradcheck(fn, Tensor(x.copy(), requires_grad=True))
+            result = student.gradcheck(fn, Tensor(x.copy(), requires_grad=True))
         except GradientError as error:
-            raise Mistake(f"the checker refuses a correct gradient, {what}: {error}") from None
+            text = f"the checker refuses a correct gradient, {what}: {error}"
+            at_kink = x is WITH_ZERO
+            raise Mistake(text, symptom="refuses" if not at_kink else "kink", place="_Check.compare") from None
+        if x is PLAIN and result.kinks:
+            text = f"{what} is smooth, and the checker finds kinks: its slopes to the left and to the right differ"
+            raise Mistake(text, symptom="slopes", place="_Check._slopes")
     for what, (fn, x) in WRONG.items():
         if student.gradcheck(fn, Tensor(x.copy(), requires_grad=True), raise_exception=False):
-            raise Mistake(f"the checker was fooled by {what}")
+            raise Mistake(f"the checker was fooled by {what}", symptom=f"fooled: {what}", place="_Check.compare")
 
 
 EXERCISE = Exercise(
@@ -120,6 +125,47 @@ EXERCISE = Exercise(
     task=TASK,
     hint="draw the upstream gradient at random (self.rng). Each slope is self.upstream times a difference of outputs "
     "over eps, with self._moved(i, step) for f(x + step) and self.y for f(x).",
+    formulas={
+        "_Check.__init__": "self.upstream = self.rng.normal(size=self.y.shape)",
+        "_Check._slopes": "below, above = f(x - eps d), f(x + eps d) by self._moved; left = upstream (y - below) / "
+        "eps, right = upstream (above - y) / eps",
+        "_Check.compare": "numeric = (left + right).sum() / 2 for each factor of CLOSER; pass if |analytic - numeric| "
+        "<= atol + rtol |numeric|; then a kink if self._is_subgradient(analytic, left, right); else raise "
+        "GradientError",
+        "": "upstream from self.rng.normal; numeric = (left + right).sum() / 2, left = upstream (y - below) / eps, "
+        "right = upstream (above - y) / eps; pass if |analytic - numeric| <= atol + rtol |numeric|",
+    },
+    hints={
+        "fooled: a flipped image whose gradient is not flipped": (
+            "the upstream gradient is all ones, or all equal: what is exchanged between outputs cannot be seen.",
+            "Give every output a random weight of its own, drawn once with self.rng.",
+        ),
+        "fooled: a gradient a thousand times too large": (
+            "the tolerance is too generous.",
+            "A bound that grows with the wrong gradient accepts it: compare with self.atol + self.rtol · |numeric|.",
+        ),
+        "fooled: a gradient that is wrong at its last element": (
+            "one wrong element among right ones is not noticed.",
+            "Is every element compared on its own, and is the error raised for the first that differs?",
+        ),
+        "fooled: a ReLU with slope 2 at its kink": (
+            "at a kink every number is accepted; only those between the two slopes are right.",
+            "Call self._is_subgradient with the slopes to the left and to the right, kept apart, and let it decide.",
+        ),
+        "kink": (
+            "at a kink there are two slopes, and the gradient may be any number between them.",
+            "Before you raise, ask self._is_subgradient(analytic, left, right); note the place in self.result.kinks.",
+        ),
+        "slopes": (
+            "for a smooth function, the slopes to the left and to the right are nearly equal.",
+            "Left: (f(x) - f(x - eps)) / eps. Right: (f(x + eps) - f(x)) / eps. Each side has moved by eps.",
+        ),
+        "refuses": (
+            "the numeric slope is not the derivative.",
+            "Check the mean of left and right, the sum over all outputs, and the division by eps (not 2 eps: each side "
+            "has moved by eps).",
+        ),
+    },
     holes=(
         Hole("_Check.__init__", "self.upstream = ...  (shape of self.y)", starts="self.upstream", count=1),
         Hole("_Check.compare", "For each factor of CLOSER: take the slopes at self.eps * factor; return (after\n"

@@ -4,7 +4,7 @@ from types import ModuleType
 
 import numpy as np
 
-from tinycnn.exercises.checking import Mistake, check_gradients, compare, normal, situation
+from tinycnn.exercises.checking import Mistake, backward, check_gradients, compare, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.tensor import Function, Tensor
 
@@ -34,21 +34,27 @@ def check(student: ModuleType) -> None:
     """Check the values, the gradient, float32, and that the student's own check can fail."""
     x = normal(3, 4)
     came = student.leaky_relu(Tensor(x), slope=0.3).numpy()
-    compare("leaky_relu(x, slope=0.3)", np.array([v if v > 0 else 0.3 * v for v in x.flat]).reshape(x.shape), came)
+    expected = np.array([v if v > 0 else 0.3 * v for v in x.flat]).reshape(x.shape)
+    place = "LeakyReLUFunction.forward"
+    compare("leaky_relu(x, slope=0.3)", expected, came, "the definition", about="forward", place=place)
     with situation("with slope 0.3"):
-        check_gradients(lambda x: student.leaky_relu(x, slope=0.3), {"x": x})
+        as_relu = {"slope left out": lambda _, grad_y: grad_y * (x > 0)}
+        check_gradients(lambda x: student.leaky_relu(x, slope=0.3), {"x": x}, suspects=as_relu)
     with situation("on a float32 input"):
         single = Tensor(x.astype(np.float32), requires_grad=True)
-        student.leaky_relu(single).sum().backward()
+        y = student.leaky_relu(single)
+        backward(y, np.ones_like(y.data))
     if not student.gradient_is_right():
-        raise Mistake("leaky_relu is right, but gradient_is_right() says that it is not")
+        text = "leaky_relu is right, but gradient_is_right() says that it is not"
+        raise Mistake(text, symptom="own check", about="gradient_is_right", place="gradient_is_right")
     vars(student)["leaky_relu"] = lambda x, slope=0.1: WrongLeakyReLU()(x)
     try:
         fooled = student.gradient_is_right()
     except AssertionError:
         return
     if fooled:
-        raise Mistake("gradient_is_right() is true for a wrong leaky_relu too; does it call leaky_relu and gradcheck?")
+        text = "gradient_is_right() is true for a wrong leaky_relu too; does it call leaky_relu and gradcheck?"
+        raise Mistake(text, symptom="own check", about="gradient_is_right", place="gradient_is_right")
 
 
 EXERCISE = Exercise(
@@ -59,6 +65,23 @@ EXERCISE = Exercise(
     task=TASK,
     hint="the factor, 1 or slope, is the same in both directions: keep it. In the check, x needs float64, "
     "requires_grad=True, and values on both sides of 0.",
+    formulas={
+        "x": "grad_x = grad_y where x > 0, else slope · grad_y",
+        "forward": "y = x where x > 0, else slope · x",
+        "LeakyReLUFunction.forward": "self.factor = xp.where(x > 0, 1, slope).astype(x.dtype); y = x · self.factor",
+        "LeakyReLUFunction.backward": "grad_x = grad_y · self.factor",
+        "gradient_is_right": "bool(gradcheck(lambda x: leaky_relu(x), x, raise_exception=False)), x of float64",
+    },
+    hints={
+        "slope left out": (
+            "where x is negative the gradient is 0, as for ReLU; here y still changes, by slope times as much.",
+            "Forward multiplies by 1 or by slope. Backward multiplies by the same factor.",
+        ),
+        "own check": (
+            "the check does not decide between right and wrong.",
+            "Call gradcheck on a function that calls leaky_relu, and return its result as a bool.",
+        ),
+    },
     holes=(
         Hole("LeakyReLUFunction.forward", "x → y, the same shape and dtype."),
         Hole("LeakyReLUFunction.backward", "grad_y → grad_x, the same shape and dtype."),

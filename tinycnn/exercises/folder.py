@@ -1,7 +1,6 @@
 """A student's folder: copies the exercises there, keeps files that exist, and checks what the student wrote."""
 
 import importlib.util
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +24,8 @@ from tinycnn.exercises import (
 )
 from tinycnn.exercises.checking import Mistake
 from tinycnn.exercises.cutting import Exercise
+from tinycnn.exercises.diagnosis import LEVELS, hint
+from tinycnn.exercises.tracing import line_of_error, line_of_function, shapes_at_error, student_file
 
 EXERCISES: list[Exercise] = [
     module.EXERCISE
@@ -48,11 +49,15 @@ EXERCISES: list[Exercise] = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """``state``: right, empty (nothing written yet), wrong or missing; ``message``: a sentence for the student."""
+    """``state``: right, empty (nothing written yet), wrong or missing; ``message``: what the student reads.
+
+    ``symptom`` is the kind of mistake, if the numbers show one.
+    """
 
     exercise: Exercise
     state: str
     message: str = ""
+    symptom: str = ""
 
 
 def copy_out(folder: Path, *, solutions: bool = False) -> tuple[list[Path], list[Path]]:
@@ -69,20 +74,33 @@ def copy_out(folder: Path, *, solutions: bool = False) -> tuple[list[Path], list
     return written, kept
 
 
-def check_file(exercise: Exercise, path: Path) -> Outcome:
-    """Run the file and its check, on the NumPy backend."""
+def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
+    """Run the file and its check, on the NumPy backend; ``level`` of the hint, 1 to 3."""
+    path = path.absolute()  # Python records absolute names
     if not path.exists():
         return Outcome(exercise, "missing", f"there is no {path}")
+    token = student_file.set(str(path))
     try:
         with use_backend("numpy"):
-            exercise.check(load(path))
+            remark = exercise.check(load(path))
     except NotImplementedError as error:
-        return Outcome(exercise, "empty", f"{error}{place(error, path)} is still empty.\n  Hint: {exercise.hint}")
+        text = f"{error}{named_line(line_of_error(error, path), path)} is still empty."
+        return Outcome(exercise, "empty", text + hints(exercise, "", str(error), level))
     except Mistake as mistake:
-        return Outcome(exercise, "wrong", f"{mistake}\n  Hint: {exercise.hint}")
+        line = mistake.line or (line_of_function(path, mistake.place) if mistake.place else None)
+        text = in_situation(mistake, str(mistake)) + with_line(line, path)
+        return Outcome(
+            exercise, "wrong", text + hints(exercise, mistake.symptom, mistake.about, level), mistake.symptom
+        )
     except Exception as error:  # a student's code may raise anything
-        return Outcome(exercise, "wrong", f"{describe(error, path)}\n  Hint: {exercise.hint}")
-    return Outcome(exercise, "right")
+        text = in_situation(error, describe(error, path))
+        shapes = shapes_at_error(error, path)
+        text += f"\n{shapes}" if shapes else ""
+        key = type(error).__name__
+        return Outcome(exercise, "wrong", text + hints(exercise, key, "", level), key)
+    finally:
+        student_file.reset(token)
+    return Outcome(exercise, "right", remark or "")
 
 
 def load(path: Path) -> ModuleType:
@@ -95,14 +113,33 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+def hints(exercise: Exercise, symptom: str, about: str, level: int) -> str:
+    """The hint at ``level``, as lines below a message."""
+    formulas, general = exercise.formulas, (exercise.hint, f"{exercise.chapter} derives it.")
+    special = {"": general, **exercise.hints}
+    found = [formulas[key] for key in (about, about.split(".")[-1], about.split(".")[0]) if key in formulas]
+    formula = found[0] if found else "; ".join(dict.fromkeys(formulas.values()))
+    return f"\n  Hint {level} of {LEVELS}: {hint(symptom, level, special, formula)}"
+
+
 def describe(error: Exception, path: Path) -> str:
     """The error, and the last line of the student's file that led to it."""
     kind = "" if isinstance(error, TinyCNNError) else f"{type(error).__name__}: "
-    return f"{kind}{error}{place(error, path)}"
+    return f"{kind}{error}{named_line(line_of_error(error, path), path)}"
 
 
-def place(error: Exception, path: Path) -> str:
-    """The line in the student's file, as `` (03_dense.py, line 35)``; empty when the error came from elsewhere."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+def in_situation(error: Exception, text: str) -> str:
+    """``text`` behind the situations in which the error was raised, the outermost first."""
+    return ": ".join([*reversed(getattr(error, "__notes__", [])), text])
+
+
+def named_line(line: int | None, path: Path) -> str:
+    """`` (03_dense.py, line 35)``; empty without a line."""
     return f" ({path.name}, line {line})" if line else ""
+
+
+def with_line(line: int | None, path: Path) -> str:
+    """The line and its text, as a line below a message; empty without a line."""
+    if not line:
+        return ""
+    return f"\n    {path.name}, line {line}:  {path.read_text(encoding='utf-8').splitlines()[line - 1].strip()}"

@@ -1,0 +1,57 @@
+"""The page ``progress.html``: which exercises are right, and the message of each of the others."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from tinycnn.exercises.folder import Outcome
+from tinycnn.files import write_atomically
+
+PAGE = "progress.html"
+SYMBOLS = {"right": "✓", "wrong": "✗", "empty": "○", "missing": "–"}
+STYLE = """
+:root { color-scheme: light dark; --line: #d0d7de; --right: #1a7f37; --wrong: #c23b22; --muted: #59636e; }
+@media (prefers-color-scheme: dark) { :root { --line: #3d444d; --right: #3fb950; --wrong: #ff7b72; --muted: #9198a1; } }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }
+progress { width: 100%; height: 1rem; accent-color: var(--right); }
+li { list-style: none; border-top: 1px solid var(--line); padding: 0.6rem 0; }
+ol { padding: 0; }
+.state { display: inline-block; width: 1.6rem; font-weight: bold; }
+.right .state { color: var(--right); } .wrong .state { color: var(--wrong); }
+small { color: var(--muted); }
+pre { overflow-x: auto; white-space: pre-wrap; margin: 0.4rem 0 0 1.6rem; font-size: 0.85rem; }
+"""
+
+
+def write_page(path: Path, outcomes: Sequence[Outcome]) -> Path:
+    """Write the page, which needs no other file."""
+    write_atomically(path, page(outcomes).encode())
+    return path
+
+
+def page(outcomes: Sequence[Outcome]) -> str:
+    """One HTML document."""
+    right = sum(outcome.state == "right" for outcome in outcomes)
+    items = "\n".join(item(outcome) for outcome in outcomes)
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{right} of {len(outcomes)}: exercises of tinycnn</title><style>{STYLE}</style>
+<h1>{right} of {len(outcomes)} exercises are right</h1>
+<progress max="{len(outcomes)}" value="{right}">{right} of {len(outcomes)}</progress>
+<ol>
+{items}
+</ol>
+<p><small>Check again, then reload this page.</small></p>
+</html>
+"""
+
+
+def item(outcome: Outcome) -> str:
+    """The list item of one exercise."""
+    exercise, message = outcome.exercise, escape(outcome.message)
+    return (
+        f'<li class="{outcome.state}"><span class="state">{SYMBOLS[outcome.state]}</span>{escape(exercise.title)} '
+        f"<small>{exercise.file_name}, {outcome.state}; {exercise.chapter}</small>"
+        + (f"<pre>{message}</pre>" if message else "")
+        + "</li>"
+    )
