@@ -22,6 +22,7 @@ from tinycnn.backends.base import register_kernel
 from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
 from tinycnn.layers import Sequential
+from tinycnn.layers.further.fitting import register_training as _register_training
 from tinycnn.tensor import Function, Tensor, no_grad
 from tinycnn.version import __version__
 
@@ -45,6 +46,8 @@ _FUNCTIONS = {
     "load_torch_state_dict": "tinycnn.interchange.weights",
     "save": "tinycnn.saving.model_file",
 }
+
+_register_training(lambda: importlib.import_module("tinycnn.train.one_call"))  # for model.fit and its like
 
 __all__ = [
     "Function",

@@ -19,6 +19,7 @@ from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer, Shape, building
 from tinycnn.layers.freezing import freeze_only
 from tinycnn.layers.further.activations import Sigmoid
+from tinycnn.layers.further.fitting import Fitting
 from tinycnn.layers.heads import head_name, replace_head
 from tinycnn.layers.initial_values import check_all_used
 from tinycnn.layers.metadata import (
@@ -39,7 +40,7 @@ class NotBuiltError(SettingError, AttributeError):
     """A network that is not built has no shapes yet."""
 
 
-class Sequential(Layer):
+class Sequential(Fitting, Layer):
     """A network of consecutive layers, built for images of ``input_shape (H, W, C)`` (or rows ``(in,)``).
 
     ``seed`` determines the initial weights and dropout masks, ``dtype`` is float32 or float64. Each layer is named by

@@ -61,7 +61,12 @@ def as_validation(given: Any, model: Sequential, purpose: Objective) -> Examples
         raise SettingError(
             f"`validation` is {shortened(given)}: expected a pair (images, labels), an iterable of batches, or None"
         )
-    parts = [checked_examples(*pair(batch), model, purpose) for batch in given]
+    return collected(given, model, purpose)
+
+
+def collected(batches: Iterable[Any], model: Sequential, purpose: Objective) -> Examples | None:
+    """The batches of an iterable as one; None if it has none."""
+    parts = [checked_examples(*pair(batch), model, purpose) for batch in batches]
     if not parts:
         return None
     return np.concatenate([np.asarray(part) for part, _ in parts]), np.concatenate([own for _, own in parts])

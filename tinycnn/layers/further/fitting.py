@@ -1,0 +1,42 @@
+"""``fit``, ``evaluate`` and ``predict`` of a network: one call each, for functions of ``tinycnn/train/one_call.py``.
+
+Training imports the layers, so layers cannot import training. ``tinycnn/__init__.py``, which is above both, registers
+a function that imports it when one of these methods is called.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+_training: list[Callable[[], Any]] = []  # the registered function
+
+
+def register_training(load: Callable[[], Any]) -> None:
+    """Make ``load()`` return the module whose ``fit``, ``evaluate`` and ``predict`` the methods call."""
+    _training[:] = [load]
+
+
+class Fitting:
+    """The methods that need training."""
+
+    def fit(self, images: Any, labels: Any = None, *, epochs: int = 1, batch_size: int = 32, **settings: Any) -> Any:
+        """Train this network on images and labels, or on an iterable of batches → `tinycnn.train.History`.
+
+        ``settings``: ``optimizer="adam"`` (a name or an optimizer), ``lr``, ``seed``, ``progress=True`` (a bar), all
+        other settings of `tinycnn.train.Trainer`, and all arguments of its ``fit``. Each call trains ``epochs`` more
+        epochs, with a new trainer.
+        """
+        return _training[0]().fit(self, images, labels, epochs=epochs, batch_size=batch_size, **settings)
+
+    def evaluate(self, images: Any, labels: Any = None, **settings: Any) -> Any:
+        """Loss and accuracy on images and labels, or on an iterable of batches → `tinycnn.train.Scores`.
+
+        ``settings``: those of `tinycnn.train.evaluate`.
+        """
+        return _training[0]().evaluate(self, images, labels, **settings)
+
+    def predict(self, images: Any) -> Any:
+        """The outputs of the network for ``images (M, H, W, C)``, in evaluation mode → ``(M, *output_shape)``.
+
+        After a final Softmax these are probabilities. The result is a NumPy array.
+        """
+        return _training[0]().predict(self, images)
