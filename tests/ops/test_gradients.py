@@ -13,6 +13,8 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.fused_kernels import FusedKernels
 from tinycnn.layers import Dropout, pixel_scale
 from tinycnn.ops.batch_norm import ShardedBatchNormFunction
+from tinycnn.ops.convolutions.depthwise import DepthwiseConv2dFunction
+from tinycnn.ops.convolutions.fused import FusedDepthwiseConv2dFunction
 from tinycnn.ops.dropout import DropoutFunction, ShardedDropoutFunction
 from tinycnn.ops.fused import (
     FusedConvFunction,
@@ -160,6 +162,13 @@ FUSED = [
         (True,),
         lambda x, weight, bias: ops.relu(ops.dense(x, weight, bias)),
         ((5, 7), (7, 6), (6,)),
+    ),
+    Fused(
+        FusedDepthwiseConv2dFunction,
+        lambda fused: fused.depthwise_forward,
+        ((2, 1), (1, 0)),
+        lambda x, weight, bias: DepthwiseConv2dFunction((2, 1), (1, 0))(x, weight, bias),
+        ((2, 6, 7, 3), (3, 3, 1, 6), (6,)),
     ),
     Fused(
         FusedDropoutFunction, lambda fused: fused.dropout, (0.4, (1, 2)),

@@ -134,6 +134,20 @@ class DenseBackward(Protocol):
         """``grad_y (N, out)`` → gradients of ``x``, ``weight``, ``bias``; the last two are needed together."""
 
 
+class DepthwiseForward(Protocol):
+    """``conv2d(x, weight, bias, groups=C)``: each filter sees one channel."""
+
+    def __call__(self, x: Array, weight: Array, bias: Array, *, stride: Pair, padding: Pair) -> tuple[Array, Saved]:
+        """``x (N, H, W, C)``, ``weight (KH, KW, 1, F)``, ``bias (F,)`` → ``y (N, OH, OW, F)``, ``saved``."""
+
+
+class DepthwiseBackward(Protocol):
+    """The gradients of ``DepthwiseForward``."""
+
+    def __call__(self, saved: Saved, grad_y: Array, *, need_grad_x: bool, need_grad_weight: bool) -> Gradients:
+        """``grad_y (N, OH, OW, F)`` → gradients of ``x``, ``weight``, ``bias``; the last two are needed together."""
+
+
 class UpdateStatistics(Protocol):
     """The running statistics of batch norm after a batch."""
 
@@ -213,6 +227,8 @@ class FusedKernels:
     conv_norm_backward: ConvNormBackward | None = None
     dense_forward: DenseForward | None = None
     dense_backward: DenseBackward | None = None
+    depthwise_forward: DepthwiseForward | None = None
+    depthwise_backward: DepthwiseBackward | None = None
     update_statistics: UpdateStatistics | None = None
     dropout: Dropout | None = None
     softmax_cross_entropy: SoftmaxCrossEntropy | None = None

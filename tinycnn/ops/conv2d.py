@@ -19,8 +19,8 @@ layout, the axes of the images are never permuted, and ``.T`` of a matrix is a v
 
 from tinycnn.backends.base import Array, Pair, window_grid
 from tinycnn.ops.convolutions.checks import check_conv2d, checked_groups
-from tinycnn.ops.convolutions.depthwise import DepthwiseConv2dFunction
 from tinycnn.ops.convolutions.dilated import dilated
+from tinycnn.ops.convolutions.fused import depthwise_function
 from tinycnn.ops.convolutions.grouped import GroupedConv2dFunction
 from tinycnn.ops.inputs import tensors
 from tinycnn.ops.windows.checks import as_pair, check_window, grid_of, window_extent
@@ -82,16 +82,16 @@ def conv2d(
     pads = check_window("conv2d", x.shape, extent, stride, checked_padding(padding))
     if dilation == (1, 1):
         x, even = even_padding(x, pads)
-        return conv2d_function(stride, even, groups, x.shape[3])(x, weight, *biases)
-    convolve = conv2d_function((1, 1), (0, 0), groups, x.shape[3])
+        return conv2d_function(x, stride, even, groups)(x, weight, *biases)
+    convolve = conv2d_function(x, (1, 1), (0, 0), groups)
     grid = grid_of(x.shape, extent, stride, pads)
     return dilated(add_edges(x, pads), lambda x: convolve(x, weight, *biases), grid, stride, dilation)
 
 
-def conv2d_function(stride: Pair, padding: Pair, groups: int, channels: int) -> Function:
-    """The function for so many groups of ``channels``."""
+def conv2d_function(x: Tensor, stride: Pair, padding: Pair, groups: int) -> Function:
+    """The function for so many groups of the channels of ``x``."""
     if groups == 1:
         return Conv2dFunction(stride, padding)
-    if groups == channels:
-        return DepthwiseConv2dFunction(stride, padding)
+    if groups == x.shape[3]:
+        return depthwise_function(stride, padding, x.dtype)
     return GroupedConv2dFunction(stride, padding, groups)

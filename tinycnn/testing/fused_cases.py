@@ -103,7 +103,7 @@ class Block:
     def forward(self, backend: Backend, inputs: Sequence[Array], need_grad_x: bool) -> tuple[Any, ...]:
         """What the forward kernel returns, ``saved`` last."""
         missing = (None, None) if self.gamma is not None and not self.statistics else ()
-        wants = {} if self.name == "norm" else {X: need_grad_x}
+        wants = {} if self.name in ("norm", "depthwise") else {X: need_grad_x}
         return fused(backend, f"{self.name}_forward")(*inputs, *missing, **self.settings, **wants)
 
     def compare(self, name: str, ours: np.ndarray, expected: np.ndarray) -> None:
@@ -144,7 +144,7 @@ def check_backward(backend: Backend, block: Block, flags: Sequence[str]) -> None
 
 def block_cases() -> Iterator[KernelCase]:
     """Each block forward, and backward with all gradients and with one group of them at a time."""
-    for block in (*conv_blocks(), *norm_blocks(), *conv_norm_blocks()):
+    for block in (*conv_blocks(), *norm_blocks(), *conv_norm_blocks(), *depthwise_blocks()):
         yield KernelCase(f"{block.name}_forward", block.label, partial(check_forward, block=block))
         all_flags = list(dict.fromkeys(block.flags))
         for flags in (all_flags, [X], *([flag] for flag in all_flags[1:])):
@@ -251,6 +251,39 @@ def conv_norm_reference(
         return [*conv.backward(grad_relu), grad_gamma, grad_beta]
 
     return outputs, gradient
+
+
+def depthwise_blocks() -> Iterator[Block]:
+    """Windows, strides, paddings, channels, filters per channel and memory layouts of a depthwise convolution."""
+    for window in CONVS[2:6:3] + CONVS[3:4]:
+        yield depthwise_block(window_label(window), whole_numbers((3, 9, 8, 5), 1), 1, window)
+    for N, C, M in ((0, 2, 1), (1, 1, 1), (2, 16, 1), (2, 3, 2), (1, 33, 1)):
+        yield depthwise_block(
+            f"{N} images, {C} channels, {M} filters each", whole_numbers((N, 7, 8, C), 2), M, CONVS[2]
+        )
+    for name, layout in LAYOUTS.items():
+        yield depthwise_block(f"{name} layout", layout(whole_numbers((3, 9, 8, 2), 5)), 1, CONVS[2])
+    for name, place in VIEWS.items():
+        yield depthwise_block(name, whole_numbers((3, 9, 8, 2), 5), 1, CONVS[3], place)
+
+
+def depthwise_block(label: str, x: np.ndarray, per_channel: int, window: dict, place: Place = as_it_is) -> Block:
+    """``conv2d(x, weight, bias, groups=C)``, as an ordinary convolution whose other weights are zero."""
+    C, settings = x.shape[3], {name: window[name] for name in ("stride", "padding")}
+    own = np.repeat(np.eye(C), per_channel, axis=1)  # (C, F), 1 where the filter sees the channel
+
+    def reference(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> tuple[list[np.ndarray], Gradient]:
+        conv = plain.Conv(x, weight * own, bias, **settings, relu=False)  # (KH, KW, C, F)
+
+        def gradient(grad_y: np.ndarray) -> list[np.ndarray]:
+            grad_x, grad_weight, grad_bias = conv.backward(grad_y)
+            return [grad_x, (grad_weight * own).sum(axis=2, keepdims=True), grad_bias]
+
+        return [conv.forward()], gradient
+
+    weight = whole_numbers((*window["kernel_size"], 1, C * per_channel), 2)
+    arrays = [x, weight, whole_numbers((C * per_channel,), 3)]
+    return Block("depthwise", label, arrays, settings, [X, WEIGHT, WEIGHT], reference, exact=True, place=place)
 
 
 # --------------------------------------------------------------------------------------------------------------- dense

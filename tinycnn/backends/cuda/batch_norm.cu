@@ -5,16 +5,7 @@
 // pixels, then one thread per channel adds those up. Launch of the first stage: 256 threads as 32 channels x 8 lanes, so a warp
 // reads 32 neighbouring channels; blockIdx.x counts groups of 32 channels, blockIdx.y ranges of `range` pixels.
 #include "common.cuh"
-
-// The sum of `mine` over the 8 lanes of a channel, the same number for all of them; all 256 threads must come here.
-static __device__ __forceinline__ double sum_of_lanes(double mine, double* memory) {
-    __syncthreads();  // the previous sums have been read
-    memory[threadIdx.x] = mine;
-    __syncthreads();
-    double sum = 0;
-    for (int lane = 0; lane < 8; lane++) sum += memory[lane * 32 + threadIdx.x % 32];
-    return sum;
-}
+#include "lane_sums.cuh"
 
 // x (count, C) -> per range of pixels the mean and the sum of squared distances from it, both (gridDim.y, C). Distances
 // from a mean do not cancel, as the difference of mean square and squared mean does. They are taken from the mean as a

@@ -13,6 +13,7 @@ from tinycnn.backends.array_types import Array
 from tinycnn.backends.fused_kernels import FusedKernels, Gradients
 from tinycnn.backends.numba.conv import MOST_PARTIAL_SUMS, added, conv_backward, conv_forward
 from tinycnn.backends.numba.conv_norm import conv_norm_backward, conv_norm_forward
+from tinycnn.backends.numba.depthwise import depthwise_backward, depthwise_forward
 from tinycnn.backends.numba.kernels import plain
 from tinycnn.backends.numba.kernels.lanes import LANES
 from tinycnn.backends.numba.norm import norm_backward, norm_forward
@@ -104,5 +105,7 @@ WITH_SIMD = dataclasses.replace(
     norm_backward=norm_backward,
     dense_forward=dense_forward,
     dense_backward=dense_backward,
+    depthwise_forward=depthwise_forward,
+    depthwise_backward=depthwise_backward,
 )
 FUSED = WITH_SIMD if LANES else WITHOUT_SIMD
