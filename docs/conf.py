@@ -5,12 +5,12 @@ from pathlib import Path
 
 from tinycnn.version import __version__
 
-sys.path.insert(0, str(Path(__file__).parent))  # for mathml.py
+sys.path.insert(0, str(Path(__file__).parent))  # for mathml.py and recorded_walk.py
 
 project = "tinycnn"
 author = "the tinycnn authors"
 version = release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml", "recorded_walk"]
 html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # links to headings, as on GitHub

@@ -166,7 +166,7 @@ const Walk = (() => {
   };
 
   function textOf({ pass, layer }) {
-    if (pass === "loss") return `The network gives the true answer, ${label(trace.label)}, a probability of ${percent(at(trace.arrays.probabilities, trace.label))}. The loss is −log of it: ${text(trace.loss)}.`;
+    if (pass === "loss") return `The network gives the true answer, ${label(trace.label)}, a probability p of ${percent(at(trace.arrays.probabilities, trace.label))}. Loss = −log p = −log ${text(at(trace.arrays.probabilities, trace.label))} = ${text(trace.loss)}.`;
     const own = TEXTS[layer.kind];
     if (own) return own[pass];
     return `${layer.kind}: its numbers are shown, but this page does not know how to write them out as sums.`;
@@ -303,7 +303,7 @@ const Walk = (() => {
 
     function draw() {
       const ratio = Math.max(1, Math.round(window.devicePixelRatio)), cell = cellSize() * ratio, own = slice();
-      choosers.forEach(({ axis, name, output }) => (output.textContent = `${name} ${own[form.axes.indexOf(axis)]} of 0 to ${array.shape[axis] - 1}`));
+      choosers.forEach(({ axis, name, output }) => (output.textContent = `${name} ${own[form.axes.indexOf(axis)]} of 0–${array.shape[axis] - 1}`));
       canvas.width = form.columns * cell;
       canvas.height = form.rows * cell;
       canvas.style.width = `${canvas.width / ratio}px`;
@@ -504,7 +504,8 @@ const Walk = (() => {
   function turnViews() {
     const { sum, layer, quantity, index, look } = chosen;
     for (const view of views) {
-      if (view.layer === layer && view.quantity === quantity && !look) view.show(index);
+      const isPair = !look && view.layer === layer && `${view.quantity}.grad` === quantity; // a weight beside its gradient
+      if (isPair || (view.layer === layer && view.quantity === quantity && !look)) view.show(index);
       else if (sum) {
         const parts = sum.terms.concat(sum.added).flatMap((one) => one.factors.filter(({ array }) => array === view.array.name).map((part) => ({ ...part, size: Math.abs(one.value) })));
         if (parts.length) view.show(parts.reduce((best, one) => (one.size > best.size ? one : best)).index);
@@ -529,6 +530,7 @@ const Walk = (() => {
     el("sum-body").replaceChildren(...body.filter(Boolean));
     const scroller = el("sum-body").querySelector(".code"), marked = scroller && scroller.querySelector(".marked");
     if (marked) scroller.scrollTop = marked.offsetTop - scroller.offsetTop - 40;
+    el("peek").textContent = sum ? `${sentenceOf(chosen)}: ${text(sum.engine)} · show the sum ↓` : sentenceOf(chosen);
     clearTimeout(showSum.timer);
     showSum.timer = setTimeout(() => (el("spoken").textContent = sum ? `${sentenceOf(chosen)}: ${text(sum.engine)}` : sentenceOf(chosen)), 500);
   }
@@ -877,6 +879,7 @@ const Walk = (() => {
     el("ten").addEventListener("click", () => practise(10));
     el("reset").addEventListener("click", reset);
     document.addEventListener("keydown", onKey);
+    el("peek").addEventListener("click", () => el("sum").scrollIntoView());
     const redraw = () => trace && (showStep(steps[current]), select(chosen), showSaliency());
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     window.addEventListener("resize", () => views.forEach((view) => view.draw()));

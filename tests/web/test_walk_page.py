@@ -1,0 +1,224 @@
+"""The walk in a real browser: every number shown is the engine's, and one step of the page is one step of ``optim``.
+
+Needs Chromium and Playwright, as ``test_page.py`` does. ``TINYCNN_WALK_POINTS=300`` compares 300 points of each array,
+and those of the published networks.
+"""
+
+import os
+import re
+
+import numpy as np
+import pytest
+
+from tests.support.web_helpers import serving
+from tests.web.test_page import DESKTOP, PHONE, browser, contrast, draw, sync_api, wait_until  # noqa: F401
+from tests.web.test_page import pytestmark as needs_chromium
+from tinycnn import explain, models
+from tinycnn.explain import trace_step
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential, Softmax
+from tinycnn.web.walk import walk_html
+
+pytestmark = needs_chromium
+POINTS = int(os.environ.get("TINYCNN_WALK_POINTS", "0"))
+IMAGE = np.random.default_rng(1).integers(0, 256, (28, 28, 1), np.uint8)
+SHOWN = """([layer, quantity, index]) => {
+    const step = Walk.trace.layers.find((one) => one.name === layer);
+    Walk.select({ layer: step, quantity, index });
+    return [...document.querySelectorAll("#sum-body tbody tr")].map((row) => row.innerText);
+}"""
+
+ADDED_UP = """([layer, quantity, indices]) => {
+    const step = Walk.trace.layers.find((one) => one.name === layer);
+    return indices.map((index) => Sums.explain(step, quantity, index).total);
+}"""
+
+
+def number(text):
+    """``−1.5·10⁻³`` → -0.0015."""
+    plain = text.replace("−", "-").translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")).replace("·10", "e")
+    return float(plain)
+
+
+def quantities(trace):
+    """Every array that the page writes out as sums: layer, quantity, numbers."""
+    for layer in trace.layers:
+        yield layer.name, "y", layer.y
+        yield layer.name, "grad_x", layer.grad_x
+        for name, grad in layer.grad_parameters.items():
+            yield layer.name, f"{name}.grad", grad
+
+
+def opened(browser, path, **size):  # noqa: F811
+    context = browser.new_context(**(size or DESKTOP))
+    page, problems = context.new_page(), []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(path)
+    page.wait_for_selector("#walk:not([hidden])")
+    return page, problems
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The walk of a network by name, as the address of a file, and its trace."""
+    folder = tmp_path_factory.mktemp("walks")
+
+    def write(name, training=False):
+        model = models.create(name, dtype=np.float64) if name != "small" else small()
+        path = folder / f"{name}{training}.html"
+        if not path.exists():
+            path.write_text(walk_html(model, IMAGE, 3, training=training), encoding="utf-8")
+        return path.as_uri(), trace_step(model, IMAGE, 3, training=training)
+
+    return write
+
+
+def small():
+    layers = [Conv2d(4), ReLU(), BatchNorm(), MaxPool2d(), Flatten(), Dropout(0.5), Dense(10), Softmax()]
+    return Sequential(*layers, input_shape=(28, 28, 1))
+
+
+PUBLISHED = [("lenet", False), ("keras_cnn", False), ("batchnorm_cnn", False), ("batchnorm_cnn", True)]
+
+
+def drawn(array, count):
+    """Random indices of an array, all of them if it has fewer."""
+    positions = np.random.default_rng(0).choice(array.size, size=min(count, array.size), replace=False)
+    return [[int(i) for i in np.unravel_index(position, array.shape)] for position in positions]
+
+
+@pytest.mark.parametrize(("name", "training"), [("small", True), *(PUBLISHED if POINTS else [])])
+def test_every_number_shown_is_the_engine_s(browser, files, name, training):  # noqa: F811
+    path, trace = files(name, training)
+    page, problems = opened(browser, path)
+    compared = 0
+    for layer, quantity, array in quantities(trace):
+        near = 1e-6 if array.dtype == np.float32 else 1e-12  # sums that cancel, as that of a bias before batch norm
+        near = max(near * float(np.abs(array).max()), 1e-13)
+        indices = drawn(array, POINTS or 20)
+        added = page.evaluate(ADDED_UP, [layer, quantity, indices])
+        for index, total in zip(indices, added, strict=True):
+            assert total == pytest.approx(float(array[tuple(index)]), rel=1e-5, abs=near), (layer, quantity, index)
+        for index in drawn(array, 2):
+            rows = page.evaluate(SHOWN, [layer, quantity, index])
+            total, engine = (number(rows[i].split("\t")[-1]) for i in (-2, -1))
+            assert total == pytest.approx(float(array[tuple(index)]), rel=1e-5, abs=near), (layer, quantity, index)
+            assert engine == pytest.approx(float(array[tuple(index)]), rel=1e-5, abs=1e-300)
+            assert "✓" in rows[-1]
+            summands = [number(row.split("\t")[-1]) for row in rows[:-2]]
+            if "largest" not in rows[-2]:
+                assert sum(summands) == pytest.approx(total, rel=1e-3, abs=2e-4 * np.abs(summands).max() + near)
+        compared += len(indices)
+    assert compared > 200
+    print(f"{name}: {compared:,} sums compared")
+    assert problems == []
+    page.context.close()
+
+
+def test_a_walk_from_the_loss_to_the_picture_and_back(browser, files):  # noqa: F811
+    path, trace = files("small")
+    page, problems = opened(browser, f"{path}#loss")
+    title = page.locator("#step-title")
+    assert title.inner_text() == "The loss"
+    assert f"{trace.loss:.2f}"[:4] in page.locator("#step-text").inner_text()
+    assert page.locator(".bars tr").count() == 11
+    for layer in reversed(trace.layers):
+        page.keyboard.press("ArrowRight")
+        assert title.inner_text() == f"{layer.name}, back"
+    assert page.locator("#next").is_disabled()
+    assert page.evaluate("location.hash").startswith("#layer=conv2d_1&pass=backward")
+    page.locator("#track button[aria-label='maxpool2d_1, forward']").click()
+    assert title.inner_text() == "maxpool2d_1, forward"
+    page.goto(f"{path}#layer=maxpool2d_1&pass=backward&of=grad_x&at=0,0,0")
+    assert "row 0, column 0, map 0" in page.locator("#sum-body").inner_text()
+    link = page.locator("#sum-body button.link").first
+    link.click()
+    assert title.inner_text() == "flatten_1, back"
+    page.goto(f"{path}#layer=conv2d_1")
+    canvas = page.locator(".panel", has_text="Gradient of weight").locator("canvas.map")
+    canvas.focus()
+    page.keyboard.press("ArrowDown")
+    first = page.locator("#sum-body .lead").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#sum-body .lead").inner_text() != first
+    assert title.inner_text() == "conv2d_1, back"  # the keys belong to the picture
+    assert page.locator(".code .marked").count() >= 1
+    assert problems == []
+    page.context.close()
+
+
+def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
+    path, _ = files("small")
+    page, problems = opened(browser, f"{path}#layer=conv2d_1&pass=backward&of=weight.grad&at=0,0,0,0")
+    page.get_by_role("button", name="Check me").click()
+    if page.get_by_role("button", name="Go to one of them").count():
+        page.get_by_role("button", name="Go to one of them").click()
+        page.get_by_role("button", name="Check me").click()
+    assert "finite difference" in page.locator("#sum-body").inner_text()
+    page.locator("#one").click()
+    page.locator("#ten").click()
+    rows = page.locator("#practised table").first.locator("tr")
+    assert rows.count() == 13
+    expected = explain.practise(small(), IMAGE, 3, steps=11, lr=0.001).losses
+    shown = [number(row.split("\t")[1]) for row in rows.all_inner_texts()[1:]]
+    assert shown == pytest.approx(expected, rel=1e-3)
+    page.locator("#ten").click()
+    assert "more need a server" in page.locator("#practised").inner_text()
+    page.locator("#reset").click()
+    assert page.locator("#practised table").count() == 0
+    assert problems == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # noqa: F811
+    model = small()
+    with serving(model, tmp_path) as url:
+        context = browser.new_context(**size)
+        page, problems = context.new_page(), []
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(f"{url}/")
+        page.locator("#bars li").first.wait_for()
+        draw(page, [(0.3, 0.2), (0.7, 0.2), (0.4, 0.8)])
+        page.locator("#backprop").click()  # the drawing comes along
+        wait_until(page, lambda: "reads" in page.locator("#verdict").inner_text())
+        page.locator("#classes input").nth(7).check()
+        page.locator("#backward").click()
+        page.wait_for_selector("#walk:not([hidden])")
+        assert page.evaluate("Walk.trace.label") == 7
+        before = page.evaluate("Walk.trace.loss")
+        page.locator("#one").click()
+        wait_until(page, lambda: page.locator("#practised table").count() == 2)
+        image = np.array(page.evaluate("[...Walk.trace.arrays.input.data]"), np.float32).reshape(28, 28, 1)
+        done = explain.practise(model, np.rint(255 * image).astype(np.uint8), 7, steps=1, lr=0.001)
+        assert before == pytest.approx(done.losses[0], rel=1e-5)
+        for layer in done.trace.layers:
+            for name, weight in layer.parameters.items():
+                shown = page.evaluate("([a, b]) => [...Walk.trace.arrays[`${a}.${b}`].data]", [layer.name, name])
+                np.testing.assert_allclose(shown, weight.ravel(), rtol=1e-6, atol=1e-8)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.locator("#reset").click()
+        page.locator("#track button[aria-label='conv2d_1, back']").click()
+        page.get_by_role("button", name="Check me").click()
+        wait_until(page, lambda: "finite difference" in page.locator("#sum-body").inner_text())
+        with page.expect_download() as download:
+            page.locator("#share").click()
+        download.value.save_as(tmp_path / "walk.html")
+        assert problems == []
+        context.close()
+    page, problems = opened(browser, (tmp_path / "walk.html").as_uri(), **size)
+    assert re.search("true answer is 7", page.locator("#about").inner_text())
+    assert problems == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_is_sufficient(browser, files, scheme):  # noqa: F811
+    page, _ = opened(browser, files("small")[0], **DESKTOP, color_scheme=scheme)
+    names = ["--text", "--dim", "--for", "--against", "--mark", "--card", "--zero"]
+    text, dim, above, below, mark, card, zero = page.evaluate("(names) => names.map(Walk.colourOf)", names)
+    assert contrast(text, card) > 7
+    assert min(contrast(one, card) for one in (dim, above, below, mark)) > 4.5
+    assert min(contrast(one, zero) for one in (above, below, mark)) > 3
+    page.context.close()
