@@ -4,55 +4,21 @@ That its Python runs and prints what it says is tested with all other pages in `
 """
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PATH = ROOT / "docs" / "path"
 CHAPTERS = sorted(PATH.glob("[0-9]*.md"))
-SHOWN = re.compile(r"^```\{literalinclude\} (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-INCLUDED = re.compile(r"^```\{include\} (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHOWN = re.compile(r"^<!-- excerpt (tinycnn/\S+)", re.MULTILINE)
 PICTURE = re.compile(r"!\[[^\]]{20,}\]\(pictures/(\w+)\.svg\)")
 SOLUTION = re.compile(r"<details><summary>Solution</summary>\n(.*?)</details>", re.DOTALL)
-
-
-def option(name: str, options: str) -> str:
-    return re.findall(rf"^:{name}: (.+)$", options, re.MULTILINE)[0]
-
-
-def objects_in(source: str) -> set[str]:
-    """The names of all functions, classes and methods: ``f``, ``C``, ``C.method``."""
-    names, to_visit = set(), [("", ast.parse(source))]
-    while to_visit:
-        prefix, tree = to_visit.pop()
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                names.add(f"{prefix}{node.name}")
-                to_visit.append((f"{prefix}{node.name}.", node))
-    return names
-
-
-def stale_excerpts(page: Path) -> list[str]:
-    """Excerpts of a file, object or marker that does not exist, or under the name of another file."""
-    wrong = []
-    for target, options in SHOWN.findall(page.read_text(encoding="utf-8")):
-        file = (page.parent / target).resolve()
-        if not file.exists() or option("caption", options) != file.relative_to(ROOT).as_posix():
-            wrong.append(target)
-        elif ":pyobject:" in options:
-            name = option("pyobject", options)
-            wrong += [name] if name not in objects_in(file.read_text(encoding="utf-8")) else []
-        elif ":start-at:" in options:
-            markers = [option("start-at", options), option("end-at", options)]
-            wrong += [marker for marker in markers if marker not in file.read_text(encoding="utf-8")]
-    for target, options in INCLUDED.findall(page.read_text(encoding="utf-8")):
-        markers = re.findall(r'^:(?:start-after|end-before): "(.+)"$', options, re.MULTILINE)
-        wrong += [marker for marker in markers if marker not in (page.parent / target).read_text(encoding="utf-8")]
-    return wrong
 
 
 def shown_pictures() -> list[str]:
@@ -98,28 +64,46 @@ def test_every_exercise_is_named_by_a_chapter() -> None:
     )
 
 
-@pytest.mark.parametrize("page", CHAPTERS, ids=lambda page: page.stem)
-def test_excerpts_are_not_stale(page: Path) -> None:
-    assert stale_excerpts(page) == []
+def excerpts() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("excerpts", ROOT / "docs" / "excerpts.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-@pytest.mark.parametrize(
-    "block",
-    [
-        "{literalinclude} ../../tinycnn/gone.py\n:pyobject: f\n:caption: tinycnn/gone.py",
-        "{literalinclude} ../../tinycnn/tensor.py\n:pyobject: Tensor.gone\n:caption: tinycnn/tensor.py",
-        "{literalinclude} ../../tinycnn/tensor.py\n:pyobject: Tensor\n:caption: tinycnn/ops/relu.py",
-        '{include} ../../README.md\n:start-after: "## Learn"\n:end-before: "## Gone"',
-        "{literalinclude} ../../tinycnn/tensor.py\n:start-at: class\n:end-at: gone!\n:caption: tinycnn/tensor.py",
-    ],
-)
-def test_a_stale_excerpt_would_be_noticed(block: str, tmp_path: Path) -> None:
-    page = tmp_path / "docs" / "path" / "page.md"
-    page.parent.mkdir(parents=True)
-    for name in ("tinycnn", "README.md"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    page.write_text(f"```{block}\n```\n", encoding="utf-8")
-    assert len(stale_excerpts(page)) == 1
+def test_excerpts_are_equal_to_the_source() -> None:
+    """They are written into the pages, so that a code host shows them too."""
+    script, shown = excerpts(), 0
+    for page in script.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert script.filled_in(text, page.parent) == text, f"{page.name}: run python docs/excerpts.py"
+        assert text.count("<!-- excerpt ") == text.count("<!-- end of excerpt -->") == len(script.MARK.findall(text))
+        assert "{literalinclude}" not in text
+        assert "{include}" not in text
+        shown += text.count("<!-- excerpt tinycnn/")
+    assert shown > 25
+
+
+def test_a_stale_excerpt_is_written_anew() -> None:
+    script = excerpts()
+    page = "a\n\n<!-- excerpt tinycnn/ops/relu.py relu -->\nold lines\n<!-- end of excerpt -->\n\nb\n"
+    filled = script.filled_in(page, ROOT / "docs" / "path")
+    assert filled.startswith(
+        "a\n\n<!-- excerpt tinycnn/ops/relu.py relu -->\n[tinycnn/ops/relu.py](../../tinycnn/ops/relu.py):"
+    )
+    assert "\n```py\ndef relu(x: Tensor) -> Tensor:\n" in filled
+    assert filled.endswith("    return ReLUFunction()(x)\n```\n<!-- end of excerpt -->\n\nb\n")
+    assert script.filled_in(filled, ROOT / "docs" / "path") == filled
+    method = script.filled_in(page.replace("relu.py relu", "relu.py ReLUFunction.backward"), ROOT / "docs")
+    assert "(../tinycnn/ops/relu.py)" in method
+    assert "\n```py\nclass ReLUFunction(Function):\n    def backward(self, grad_y: Array) -> Array:\n" in method
+    table = '<!-- excerpt docs/index.md "tinycnn is" -->\n<!-- end of excerpt -->'
+    assert "its core, about" in script.filled_in(table, ROOT)
+    for gone in ("tinycnn/ops/relu.py gone", "tinycnn/ops/relu.py ReLUFunction.gone", 'docs/index.md "Nothing"'):
+        with pytest.raises(SystemExit, match=r"no \w+"):
+            script.filled_in(f"<!-- excerpt {gone} -->\n<!-- end of excerpt -->", ROOT)
 
 
 def test_pictures_are_those_of_the_script(tmp_path: Path) -> None:
