@@ -6,8 +6,8 @@ function receives ``grad_y = d loss / d y`` and computes ``grad_x = d loss / d x
 was used twice receives two gradients, which are added, as the multivariable chain rule requires.
 
 The first half of this file is the engine. The second half is the arithmetic ``+ - * / ** @ sum mean max exp log reshape
-transpose``, each a function with its derivative. It is defined here rather than in ``ops/`` because the operators of
-``Tensor`` call it, and this module must not import ``ops``. All other operations are in ``ops/``.
+transpose x[index]``, each a function with its derivative. It is defined here rather than in ``ops/`` because the
+operators of ``Tensor`` call it, and this module must not import ``ops``. All other operations are in ``ops/``.
 """
 
 import itertools
@@ -23,6 +23,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.array_guard import Guard, GuardedArray
 from tinycnn.backends.base import Array, Backend
 from tinycnn.backends.foreign_arrays import ArrayProtocols, as_float_array
+from tinycnn.backends.scatter import sums_by_place
 from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError, checked_bool, shortened
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -151,6 +152,13 @@ class Tensor(GuardedArray, ArrayProtocols):
 
     def __neg__(self) -> "Tensor":
         return Multiply()(self, -1.0)
+
+    def __getitem__(self, index: Any) -> "Tensor":
+        """The chosen elements; ``index`` as in NumPy: integers, slices, ``None``, ``...``, arrays of integers or bools.
+
+        Raises ShapeError for an index outside of the tensor, or of another type.
+        """
+        return Index(index)(self)
 
     def exp(self) -> "Tensor":
         """eˣ of each element, any shape → the same shape."""
@@ -493,7 +501,12 @@ class Log(Function):
 
 
 class MatMul(Function):
-    """y = a b for stacks of matrices: dA = dY Bᵀ and dB = Aᵀ dY, the only products whose shapes match."""
+    """y = a b for stacks of matrices: y[i, k] = Σ_j a[i, j] b[j, k].
+
+    Each a[i, j] is a summand of the whole row i of y, of y[i, k] with the factor b[j, k]. So its gradient is the sum
+    grad_a[i, j] = Σ_k grad_y[i, k] b[j, k], which is the matrix product of grad_y and bᵀ. Likewise b[j, k] acts on
+    column k: grad_b[j, k] = Σ_i a[i, j] grad_y[i, k], the product of aᵀ and grad_y.
+    """
 
     def forward(self, a: Array, b: Array) -> Array:
         if a.shape[-1] != b.shape[-2]:
@@ -616,6 +629,33 @@ class Transpose(Function):
 
     def backward(self, grad_y: Array) -> Array:
         return grad_y.transpose(np.argsort([axis % grad_y.ndim for axis in self.axes]).tolist())
+
+
+class Index(Function):
+    """y = x[index]: each element of y is one of x; an element that was chosen several times receives their sum."""
+
+    def __init__(self, index: Any) -> None:
+        self.index = index if isinstance(index, tuple) else (index,)
+
+    def forward(self, x: Array) -> Array:
+        self.x_shape = x.shape
+        try:
+            if all(part is None or part is ... or type(part) in (int, slice) for part in self.index):
+                return x[self.index]
+            places = np.arange(x.size).reshape(x.shape)[self.index]  # on the host, which checks them
+        except (IndexError, ValueError, TypeError) as error:
+            raise ShapeError(f"index {shortened(self.index)} for a tensor of shape {x.shape}: {error}") from None
+        self.places = self.backend.asarray(places)
+        return x.reshape(-1)[self.places]
+
+    def backward(self, grad_y: Array) -> Array:
+        xp = self.backend.xp
+        if hasattr(self, "places"):
+            size = int(np.prod(self.x_shape))
+            return sums_by_place(xp, grad_y.reshape(-1), self.places.reshape(-1), size).reshape(self.x_shape)
+        grad_x = xp.zeros(self.x_shape, grad_y.dtype)
+        grad_x[self.index] = grad_y
+        return grad_x
 
 
 def _reduced_axes(axis: int | tuple[int, ...] | None, x: Array) -> tuple[int, ...]:

@@ -202,7 +202,7 @@ def test_operations_and_memory_of_branches_are_counted_by_hand():
     conv = 72 * (2 * 9 * 2 + 1)
     assert found == {
         "residual_1": (conv + 72 + 72, 3 * 72),
-        "concatenate_1": (108 * (2 * 2 + 1) + 4 * 108, 2 * 108 + 180),
+        "concatenate_1": (108 * (2 * 2 + 1) + 108, 2 * 108 + 180),
         "multiply_1": (5 * 36 + 4 * 5 + 180, 5 + 5 + 180),
         "add_1": (180 + 2 * 180, 2 * 180),
     }

@@ -12,27 +12,37 @@ from tests.support.onnx_networks import LAYERS
 from tinycnn import Tensor, ops
 from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import (
+    ELU,
+    GELU,
     Add,
     AvgPool2d,
     BatchNorm,
+    Clip,
     Concatenate,
     Conv2d,
     Dense,
     Dropout,
     Flatten,
+    GroupNorm,
+    HardSwish,
     Identity,
     Layer,
+    LayerNorm,
     LeakyReLU,
     LogSoftmax,
     MaxPool2d,
     Multiply,
+    Normalization,
+    Pad2d,
     ReLU,
     Rescaling,
     Residual,
     Sequential,
     Sigmoid,
+    SiLU,
     Softmax,
     Tanh,
+    Upsample,
 )
 from tinycnn.layers.summary import costs, flops
 
@@ -86,6 +96,22 @@ def same_arrays(left, right):
         (Multiply(Identity(), [AvgPool2d((5, 4)), Conv2d(3, 1), Sigmoid()]), (5, 4, 3), (5, 4, 3)),
         (Concatenate(Identity(), [Conv2d(2, padding=1), ReLU()], ReLU()), (5, 4, 3), (5, 4, 8)),
         (Concatenate(Identity(), Dense(4)), (7,), (11,)),
+        (ELU(), (5, 4, 3), (5, 4, 3)),
+        (GELU(), (5, 4, 3), (5, 4, 3)),
+        (SiLU(), (7,), (7,)),
+        (HardSwish(), (7,), (7,)),
+        (Clip(0, 6), (7,), (7,)),
+        (LayerNorm(), (5, 4, 3), (5, 4, 3)),
+        (LayerNorm(), (7,), (7,)),
+        (GroupNorm(2), (5, 4, 6), (5, 4, 6)),
+        (GroupNorm(3), (6,), (6,)),
+        (Normalization(0.5, 0.25), (7,), (7,)),
+        (Normalization((0.5, 0.4, 0.3), 0.25), (5, 4, 3), (5, 4, 3)),
+        (Pad2d(2), (5, 4, 3), (9, 8, 3)),
+        (Pad2d((2, 0)), (5, 4, 3), (9, 4, 3)),
+        (Pad2d(((1, 0), (2, 3))), (5, 4, 3), (6, 9, 3)),
+        (Upsample(), (5, 4, 3), (10, 8, 3)),
+        (Upsample((1, 3)), (5, 4, 3), (5, 12, 3)),
     ],
     ids=repr,
 )
@@ -139,6 +165,10 @@ def test_a_network_that_was_built_can_run(shape, kernel, stride, padding, pool):
         ([Conv2d(3), MaxPool2d(5)], (6, 6, 1), "maxpool2d_1", "5x5 window does not fit into the 4x4 image"),
         ([AvgPool2d(2), AvgPool2d(2)], (3, 3, 1), "avgpool2d_2", "2x2 window does not fit into the 1x1 image"),
         ([Flatten(), MaxPool2d()], (4, 4, 1), "maxpool2d_1", "(N, H, W, C)"),
+        ([Flatten(), Pad2d()], (4, 4, 1), "pad2d_1", "(H, W, C)"),
+        ([Flatten(), Upsample()], (4, 4, 1), "upsample_1", "(H, W, C)"),
+        ([GroupNorm(4)], (4, 4, 6), "groupnorm_1", "6 channels cannot form 4 groups"),
+        ([Normalization((1, 2), 1)], (4, 4, 3), "normalization_1", "`mean` has 2 numbers, the input 3 channels"),
     ],
 )
 def test_a_wrong_architecture_names_the_layer(layers, shape, culprit, hint):
@@ -178,6 +208,22 @@ def test_a_wrong_architecture_names_the_layer(layers, shape, culprit, hint):
         lambda: Rescaling(1, offset=float("nan")),
         lambda: LeakyReLU(float("nan")),
         lambda: LeakyReLU("0.1"),
+        lambda: ELU(None),
+        lambda: GELU("tanh"),
+        lambda: Clip(),
+        lambda: Clip(6, 0),
+        lambda: Clip(1, 1),
+        lambda: Clip(0, float("inf")),
+        lambda: LayerNorm(0),
+        lambda: GroupNorm(0),
+        lambda: GroupNorm(2, eps=-1),
+        lambda: Normalization(0, 0),
+        lambda: Normalization((), 1),
+        lambda: Normalization((0, "1"), 1),
+        lambda: Pad2d(-1),
+        lambda: Pad2d((1, 2, 3)),
+        lambda: Pad2d(((1, 2), (3,))),
+        lambda: Upsample(0),
         lambda: Residual(),
         lambda: Residual(ReLU(), shortcut=[]),
         lambda: Residual(ReLU(), shortcut="identity"),
@@ -645,11 +691,17 @@ def test_a_parameter_that_a_layer_does_not_have():
 # ----------------------------------------------------------------------------------------- each layer is in every list
 
 
-WITHOUT_ONNX = {Add, Concatenate, Identity, LeakyReLU, Multiply, Residual, Sigmoid, Tanh}  # not exported yet
+WITHOUT_ONNX = {  # not exported yet
+    Add, Clip, Concatenate, ELU, GELU, GroupNorm, HardSwish, Identity, LayerNorm, LeakyReLU, Multiply, Normalization,
+    Pad2d, Residual, SiLU, Sigmoid, Tanh, Upsample,
+}  # fmt: skip
 EXAMPLES = {
     Conv2d: lambda: Conv2d(3),
     Dense: lambda: Dense(3),
     Rescaling: lambda: Rescaling(3),
+    Clip: lambda: Clip(0, 6),
+    GroupNorm: lambda: GroupNorm(3),
+    Normalization: lambda: Normalization((0.5, 0.4, 0.3), 0.2),
     Residual: lambda: Residual(Tanh(), shortcut=Sigmoid()),
     **{kind: lambda kind=kind: kind([Tanh(), ReLU()], Identity()) for kind in (Add, Multiply, Concatenate)},
 }

@@ -18,9 +18,6 @@ import tinycnn
 from tests.support.backends import on_backends
 from tinycnn import Tensor, no_grad, ops
 from tinycnn.backends.base import Backend
-from tinycnn.ops.activations.leaky_relu import LeakyReLUFunction
-from tinycnn.ops.activations.sigmoid import SigmoidFunction
-from tinycnn.ops.activations.tanh import TanhFunction
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
 from tinycnn.ops.batch_norm import FixedBatchNormFunction
 from tinycnn.ops.conv2d import Conv2dFunction
@@ -30,16 +27,16 @@ from tinycnn.ops.max_pool2d import MaxPool2dFunction
 from tinycnn.ops.relu import ReLUFunction
 from tinycnn.ops.softmax import LogSoftmaxFunction, SoftmaxFunction
 from tinycnn.tensor import Function, Max
-from tinycnn.testing.gradient_cases import CASES, Case, positive, rounded
+from tinycnn.testing.gradient_cases import CASES, SMOOTH, WITH_KINKS, Case, positive, rounded
 from tinycnn.testing.layouts import LAYOUTS
 from tinycnn.testing.loop_backend import LoopBackend
 
-SETTINGS_PER_OP = 4
+SETTINGS_PER_OP = 4  # 2 for those in the folders of ops/, which call no kernel
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}  # of the largest number in the result: sums are short here
 BATCHED = (  # the ops that work image by image, so that the first axis may have any length
     Conv2dFunction, MaxPool2dFunction, AvgPool2dFunction, DenseFunction, ReLUFunction, SoftmaxFunction,
-    LogSoftmaxFunction, FixedBatchNormFunction, DropoutFunction, TanhFunction, SigmoidFunction, LeakyReLUFunction,
+    LogSoftmaxFunction, FixedBatchNormFunction, DropoutFunction, *SMOOTH, *WITH_KINKS,
 )  # fmt: skip
 SPECIAL = {
     "NaN": [np.nan, 1, -2],
@@ -99,7 +96,8 @@ class Special:
 def sample(function: type[Function]) -> list[Case]:
     """A few cases of an op, evenly spread over all its settings."""
     own = [case for case in CASES if case.function is function]
-    count = min(SETTINGS_PER_OP, len(own))
+    plain = function.__module__.count(".") > 2
+    count = min(SETTINGS_PER_OP // (1 + plain), len(own))
     return [own[i * len(own) // count] for i in range(count)]
 
 

@@ -11,18 +11,22 @@ ONE, TWO = "(x, out=None, *, casting='same_kind', dtype=None)", "(x1, x2, out=No
 LIKE = "(a, dtype=None, order='K', subok=None, shape=None)"
 REDUCED = "(a, axis=None, dtype=None, out=None, keepdims=False)"
 FUNCTIONS = {
-    **dict.fromkeys(("abs", "exp", "isfinite", "isnan", "log", "log1p", "sign", "sqrt", "square", "tanh"), ONE),
+    **dict.fromkeys(("abs", "exp", "expm1", "floor", "isfinite", "isnan", "log", "log1p", "sign"), ONE),
+    **dict.fromkeys(("sqrt", "square", "tanh"), ONE),
     **dict.fromkeys(("maximum", "minimum", "multiply"), TWO),
     **dict.fromkeys(("empty_like", "ones_like", "zeros_like"), LIKE),
     **dict.fromkeys(("argmax", "mean", "sum"), REDUCED),
+    "argsort": "(a, axis=-1, kind=None)",
     "arange": "(start, stop=None, step=1, dtype=None)",
     "broadcast_to": "(array, shape)",
     "clip": "(a, a_min, a_max, out=None)",
     "concatenate": "(tup, axis=0, out=None, *, dtype=None, casting='same_kind')",
     "copyto": "(dst, src, casting='same_kind', where=None)",
+    "cumsum": "(a, axis=None, dtype=None, out=None)",
     "expand_dims": "(a, axis)",
     "matmul": "(x1, x2, *, out=None, dtype=None)",
     "moveaxis": "(a, source, destination)",
+    "nonzero": "(a)",
     "repeat": "(a, repeats, axis=None)",
     "reshape": "(a, newshape, order='C', *, copy=None)",
     "stack": "(tup, axis=0, out=None, *, dtype=None, casting='same_kind')",

@@ -1,6 +1,6 @@
 """How other libraries can use a tensor, and which objects can become one.
 
-NumPy functions, comparisons, indexing and iteration receive the plain values. The engine does not record them. The
+NumPy functions and comparisons receive the plain values. The engine does not record them. The
 implicit conversion of a tensor that needs a gradient raises an error, because its history would be silently lost.
 """
 
@@ -72,13 +72,9 @@ class ArrayProtocols(DLPackExport):
             raise ShapeError("len(): a tensor of shape () has no axis")
         return len(self._array)
 
-    def __getitem__(self, index: Any) -> Any:
-        """``tensor.numpy()[index]``, without history; raises AutogradError for a tensor that needs a gradient."""
-        return self.__array__()[index]
-
     def __iter__(self) -> Iterator[Any]:
-        len(self)
-        return iter(self.__array__())
+        """The tensors ``self[0]``, ``self[1]``, …"""
+        return (self[i] for i in range(len(self)))  # type: ignore[index]
 
     def __contains__(self, value: Any) -> bool:
         return bool(np.any(self == value))

@@ -23,7 +23,16 @@ d loss / d input, one array per input, each in the shape of its input. For a pro
 SPOILERS = (
     (", so dy/da = b and dy/db = a.", "."),
     (", so dy/da = 1/b and dy/db = -a/b².", "."),
-    (": dA = dY Bᵀ and dB = Aᵀ dY, the only products whose shapes match.", "."),
+    (
+        """
+
+    Each a[i, j] is a summand of the whole row i of y, of y[i, k] with the factor b[j, k]. So its gradient is the sum
+    grad_a[i, j] = Σ_k grad_y[i, k] b[j, k], which is the matrix product of grad_y and bᵀ. Likewise b[j, k] acts on
+    column k: grad_b[j, k] = Σ_i a[i, j] grad_y[i, k], the product of aᵀ and grad_y.
+    """,
+        """
+    """,
+    ),
 )
 
 

@@ -5,8 +5,10 @@ from tinycnn.layers.base import Layer, Shape, building, register_layer
 from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
 from tinycnn.layers.dropout import Dropout
-from tinycnn.layers.further.activations import LeakyReLU, Sigmoid, Tanh
+from tinycnn.layers.further.activations import ELU, GELU, Clip, HardSwish, LeakyReLU, Sigmoid, SiLU, Tanh
 from tinycnn.layers.further.branches import Add, Concatenate, Identity, Multiply, Residual
+from tinycnn.layers.further.normalization import GroupNorm, LayerNorm, Normalization
+from tinycnn.layers.further.shapes import Pad2d, Upsample
 from tinycnn.layers.normalization import BatchNorm
 from tinycnn.layers.pixels import pixel_scale
 from tinycnn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
@@ -15,9 +17,12 @@ from tinycnn.layers.reshaping import Flatten
 from tinycnn.layers.sequential import Sequential
 
 __all__ = [
+    "ELU",
+    "GELU",
     "Add",
     "AvgPool2d",
     "BatchNorm",
+    "Clip",
     "Concatenate",
     "Conv2d",
     "Dense",
@@ -25,20 +30,27 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "GroupNorm",
+    "HardSwish",
     "Identity",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "LogSoftmax",
     "MaxPool2d",
     "Multiply",
+    "Normalization",
+    "Pad2d",
     "ReLU",
     "Rescaling",
     "Residual",
     "Sequential",
     "Shape",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "Upsample",
     "building",
     "pixel_scale",
     "register_layer",

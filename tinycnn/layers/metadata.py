@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from tinycnn.errors import SettingError
 from tinycnn.layers.base import Layer
+from tinycnn.layers.further.normalization import Normalization
 from tinycnn.layers.rescaling import Rescaling
 
 MAX_CLASS_NAME_LENGTH = 100  # characters, so that a class name fits on one line
@@ -68,10 +71,12 @@ def checked_pictures(pictures: str, input_shape: tuple[int, ...]) -> str:
 
 
 def default_pixels(first: Layer) -> str:
-    """``0..255`` for a network whose first layer scales its inputs, ``0..1`` for all others.
+    """``0..255`` for a network whose first layer scales bytes, ``0..1`` for all others.
 
     A layer that only adds an offset does not determine the range; ``0..1`` is then assumed, as for most networks.
     """
+    if isinstance(first, Normalization):  # fractions have a deviation of at most 0.5
+        return BYTES if np.max(first.std) > 1 else FRACTIONS
     return BYTES if isinstance(first, Rescaling) and first.scale != 1 else FRACTIONS
 
 

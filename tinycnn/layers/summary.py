@@ -1,7 +1,8 @@
 """The cost of a network, layer by layer: parameters, floating-point operations, memory.
 
 Operations are derived from the equations, for one image in evaluation mode: a multiplication and an addition are two
-operations, a comparison or an exponential is one. A backend (im2col, fused kernels) may need fewer or more.
+operations, a comparison or an elementary function, such as an exponential, tanh or erf, is one. A backend (im2col,
+fused kernels) may need fewer or more.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ from tinycnn.layers.base import Layer, Shape
 from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
 from tinycnn.layers.dropout import Dropout
-from tinycnn.layers.further.activations import LeakyReLU, Sigmoid, Tanh
+from tinycnn.layers.further.activations import ELU, GELU, Clip, HardSwish, LeakyReLU, Sigmoid, SiLU, Tanh
+from tinycnn.layers.further.normalization import GroupNorm, LayerNorm, Normalization
+from tinycnn.layers.further.shapes import Pad2d, Upsample
 from tinycnn.layers.normalization import BatchNorm
 from tinycnn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
 from tinycnn.layers.rescaling import Rescaling
@@ -74,10 +77,20 @@ def _own_flops(layer: Layer, input_shape: Shape) -> int | None:
             return 2 * outputs  # in evaluation mode, one multiplication and one addition per value
         case ReLU() | Rescaling():
             return outputs
-        case LeakyReLU():
-            return 2 * outputs  # comparison, product
-        case Tanh() | Sigmoid():
-            return 4 * outputs  # exponential, sum, quotient, and a difference or a sign
+        case LayerNorm() | GroupNorm():
+            return 7 * outputs  # sum, difference, square, sum of squares, product, then as in batch norm
+        case LeakyReLU() | Clip() | Normalization():
+            return 2 * outputs
+        case Tanh():
+            return outputs
+        case Sigmoid() | SiLU() | ELU():
+            return 4 * outputs
+        case GELU():
+            return (9 if layer.approximate else 5) * outputs
+        case HardSwish():
+            return 5 * outputs
+        case Pad2d() | Upsample():
+            return 0
         case Softmax() | LogSoftmax():
             return 5 * outputs  # maximum, difference, exponential, sum, quotient
         case Flatten() | Dropout():

@@ -15,8 +15,13 @@ import numpy as np
 from tinycnn import ops, tensor
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import window_grid
+from tinycnn.ops.activations.clip import ClipFunction
+from tinycnn.ops.activations.elu import ELUFunction
+from tinycnn.ops.activations.gelu import GELUFunction, TanhGELUFunction
+from tinycnn.ops.activations.hardswish import HardSwishFunction
 from tinycnn.ops.activations.leaky_relu import LeakyReLUFunction
 from tinycnn.ops.activations.sigmoid import SigmoidFunction
+from tinycnn.ops.activations.silu import SiLUFunction
 from tinycnn.ops.activations.tanh import TanhFunction
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
 from tinycnn.ops.batch_norm import BatchNormFunction, FixedBatchNormFunction
@@ -25,12 +30,18 @@ from tinycnn.ops.convolutions.depthwise import DepthwiseConv2dFunction
 from tinycnn.ops.convolutions.grouped import GroupedConv2dFunction
 from tinycnn.ops.dense import DenseFunction
 from tinycnn.ops.dropout import DropoutFunction
+from tinycnn.ops.elementwise.abs import AbsFunction
+from tinycnn.ops.elementwise.extrema import MaximumFunction, MinimumFunction
+from tinycnn.ops.elementwise.sqrt import SqrtFunction
 from tinycnn.ops.losses.binary_cross_entropy import BinaryCrossEntropyFunction
 from tinycnn.ops.losses.l1_loss import AbsoluteErrorFunction
 from tinycnn.ops.losses.mse_loss import SquaredErrorFunction
 from tinycnn.ops.max_pool2d import MaxPool2dFunction
+from tinycnn.ops.normalization.standardize import StandardizeFunction
 from tinycnn.ops.relu import ReLUFunction
 from tinycnn.ops.shapes.concatenate import ConcatenateFunction
+from tinycnn.ops.shapes.pad import PadFunction
+from tinycnn.ops.shapes.upsample2d import Upsample2dFunction
 from tinycnn.ops.softmax import LogSoftmaxFunction, SoftmaxFunction
 from tinycnn.ops.softmax_cross_entropy import NLLLossFunction, SoftmaxCrossEntropyFunction
 from tinycnn.ops.windows.edges import AddEdgesFunction, CutEdgesFunction
@@ -155,9 +166,18 @@ def elementwise_cases() -> Iterator[Case]:
         yield Case(DropoutFunction, f"{shape}-{settings}", lambda x, s=settings: ops.dropout(x, **s), (shape,))
 
 
-SMOOTH: dict[type[Function], Callable[..., Tensor]] = {TanhFunction: ops.tanh, SigmoidFunction: ops.sigmoid}
+SMOOTH: dict[type[Function], Callable[..., Tensor]] = {
+    TanhFunction: ops.tanh,
+    SigmoidFunction: ops.sigmoid,
+    SiLUFunction: ops.silu,
+    GELUFunction: ops.gelu,
+    TanhGELUFunction: lambda x: ops.gelu(x, approximate=True),
+}
 WITH_KINKS: dict[type[Function], tuple[Callable[..., Tensor], list[dict]]] = {
-    LeakyReLUFunction: (ops.leaky_relu, [{}, {"slope": 0.2}, {"slope": 1.5}, {"slope": -0.5}])
+    LeakyReLUFunction: (ops.leaky_relu, [{}, {"slope": 0.2}, {"slope": 1.5}, {"slope": -0.5}]),
+    ELUFunction: (ops.elu, [{}, {"alpha": 0.5}, {"alpha": 1.5}]),
+    ClipFunction: (ops.clip, [{"low": -1.0}, {"high": 0.3}, {"low": -1.0, "high": 1.5}]),
+    HardSwishFunction: (ops.hardswish, [{}]),
 }
 
 
@@ -169,6 +189,26 @@ def activation_cases() -> Iterator[Case]:
         for shape, setting, draw in product([(), (2, 3, 2), (0, 3)], settings, [normal, rounded]):
             label = f"{shape}-{setting}-{draw.__name__}"
             yield Case(function, label, lambda x, c=call, s=setting: c(x, **s), (shape,), draw)
+
+
+def spread(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers from -6 to 6, on both sides of the kinks of hard swish."""
+    return rng.uniform(-6, 6, size=shape)
+
+
+def further_elementwise_cases() -> Iterator[Case]:
+    """Activations far from 0, and functions of one or two elements."""
+    yield Case(HardSwishFunction, "spread", ops.hardswish, ((5, 7),), spread)
+    for function, call in SMOOTH.items():
+        yield Case(function, "spread", call, ((5, 7),), spread)
+    for shape in [(), (2, 3), (0, 2)]:
+        yield Case(AbsFunction, f"{shape}", ops.abs, (shape,))
+        yield Case(SqrtFunction, f"{shape}", ops.sqrt, (shape,), positive)
+    for function, call in ((MaximumFunction, ops.maximum), (MinimumFunction, ops.minimum)):
+        for a, b in BROADCASTS:
+            yield Case(function, f"{a}{b}", call, (a, b))
+        yield Case(function, "with itself", lambda x, call=call: call(x, x), ((2, 3),))
+        yield Case(function, "with a number", lambda x, call=call: call(0.2, x), ((2, 3),))
 
 
 def softmax_cases() -> Iterator[Case]:
@@ -326,6 +366,44 @@ def joining_cases() -> Iterator[Case]:
         yield Case(ConcatenateFunction, f"{axis}", lambda *x, a=axis: ops.concatenate(x, axis=a), shapes)
     yield Case(ConcatenateFunction, "one", lambda x: ops.concatenate([x]), ((2, 3),))
     yield Case(ConcatenateFunction, "one twice", lambda x: ops.concatenate([x, x], axis=1), ((2, 3),))
+    for axis in (0, 1, -1):
+        yield Case(ConcatenateFunction, f"stack {axis}", lambda *x, a=axis: ops.stack(x, axis=a), ((2, 3),) * 3)
+
+
+INDICES = [
+    0, -1, (1, 2), slice(None), slice(1, None), slice(None, None, -2), ..., None, (..., 0), (slice(1, 3), None, 0),
+    (0, ..., slice(1)), slice(2, 2), [0, 2], [1, 1, 0, 1, 1, 1], np.array([[0, -1], [2, 0]]), ([0, 0], [1, 1]),
+    (slice(None), [3, 0, 3]), (..., [1, 1, 1], slice(1)), np.arange(24).reshape(3, 4, 2) % 3 == 0, [True, False, True],
+    np.zeros((0, 2), int), np.int64(1), (slice(None), slice(None, None, 3), np.array(1)),
+]  # fmt: skip
+
+
+def index_cases() -> Iterator[Case]:
+    """Basic indices, arrays of integers, some of them repeated, and masks."""
+    for number, index in enumerate(INDICES):
+        label = f"{number}-{str(index)[:40]}".replace("\n", "")
+        yield Case(tensor.Index, label, lambda x, index=index: x[index], ((3, 4, 2),))
+
+
+def further_shape_cases() -> Iterator[Case]:
+    """Padding and upsampling."""
+    for pads in [((0, 0), (1, 2)), ((3, 0), (0, 1)), ((0, 0), (0, 0))]:
+        yield Case(PadFunction, f"{pads}", lambda x, p=pads: ops.pad(x, p), ((2, 3),))
+    yield Case(PadFunction, "ones around", lambda x: ops.pad(x, [(1, 1)] * 3, value=1.0), ((2, 3, 0),))
+    for scale in [1, 2, (3, 1), (1, 2)]:
+        yield Case(Upsample2dFunction, f"{scale}", lambda x, s=scale: ops.upsample2d(x, scale=s), ((2, 3, 2, 2),))
+
+
+def normalization_cases() -> Iterator[Case]:
+    """Layer norm and group norm of rows and images."""
+    for shape, eps in product([(4,), (2, 3), (2, 3, 2, 4)], [1e-3, 0.5]):
+        shapes = (shape, shape[-1:], shape[-1:])
+        label = f"layer-{shape}-eps{eps}"
+        yield Case(StandardizeFunction, label, lambda *x, eps=eps: ops.layer_norm(*x, eps=eps), shapes)
+    for shape, groups in product([(2, 6), (2, 3, 6), (2, 2, 3, 6)], [1, 3, 2]):
+        shapes = (shape, (6,), (6,))
+        label = f"group-{shape}-{groups}"
+        yield Case(StandardizeFunction, label, lambda *x, g=groups: ops.group_norm(*x, groups=g), shapes)
 
 
 CASES = [
@@ -343,4 +421,8 @@ CASES = [
     *reduction_cases(),
     *shape_cases(),
     *joining_cases(),
+    *index_cases(),
+    *further_shape_cases(),
+    *normalization_cases(),
+    *further_elementwise_cases(),
 ]

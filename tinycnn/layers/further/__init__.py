@@ -1,1 +1,1 @@
-"""Layers that the five published networks do not need: branches, and activations beyond ReLU."""
+"""Layers that the five published networks do not need: branches, more activations, normalisations and shapes."""
