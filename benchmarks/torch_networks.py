@@ -1,4 +1,4 @@
-"""The five networks in PyTorch with tinycnn's weights, for comparisons of results and speed."""
+"""The five networks, and others of the same layers, in PyTorch with tinycnn's weights, for results and speed."""
 
 import numpy as np
 import torch
@@ -31,9 +31,15 @@ def twin(model: tinycnn.Sequential) -> nn.Sequential:
 def _module(layer: layers.Layer, shape: tuple[int, ...], flattened: tuple[int, ...] | None) -> nn.Module:
     match layer:
         case layers.Conv2d():
-            module = nn.Conv2d(shape[2], layer.filters, layer.kernel_size, layer.stride, layer.padding)
+            settings = {"dilation": layer.dilation, "groups": layer.groups, "bias": layer.bias}
+            module = nn.Conv2d(shape[2], layer.filters, layer.kernel_size, layer.stride, **settings)
             _copy(module.weight, layer, "weight", lambda w: w.transpose(3, 2, 0, 1))  # (KH, KW, C, F) → (F, C, KH, KW)
-            _copy(module.bias, layer, "bias")
+            if layer.bias:
+                _copy(module.bias, layer, "bias")
+            (top, bottom), (left, right) = layer.pads
+            if (top, left) != (bottom, right):
+                return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), module)
+            module.padding = top, left
             return module
         case layers.Dense():
             linear = nn.Linear(shape[0], layer.units)
@@ -45,6 +51,8 @@ def _module(layer: layers.Layer, shape: tuple[int, ...], flattened: tuple[int, .
             return kind(shape[-1], eps=layer.eps, momentum=layer.momentum)
         case layers.MaxPool2d():
             return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding)
+        case layers.GlobalAvgPool2d():
+            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         case layers.ReLU():
             return nn.ReLU()
         case layers.Flatten():

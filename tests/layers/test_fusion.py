@@ -125,7 +125,9 @@ def test_odd_sizes(
 
 UNCOVERED = {
     "pool without relu": ([Conv2d(4), MaxPool2d(2)], 2),
-    "no bias": ([Conv2d(4, bias=False), ReLU(), MaxPool2d(2)], 3),
+    "groups": ([Conv2d(4, groups=2), ReLU(), MaxPool2d(2)], 3),
+    "dilation": ([Conv2d(4, dilation=2), ReLU(), MaxPool2d(2)], 3),
+    "rounding up": ([Conv2d(4, padding=((0, 1), (0, 1))), ReLU(), MaxPool2d(2, ceil_mode=True)], 2),
     "padded pool": ([Conv2d(4), ReLU(), MaxPool2d(2, padding=1)], 2),
     "dense without bias": ([Flatten(), Dense(7, bias=False), ReLU()], 3),
 }
@@ -134,6 +136,12 @@ UNCOVERED = {
 @pytest.mark.parametrize(("layers", "steps"), list(UNCOVERED.values()), ids=list(UNCOVERED))
 def test_layers_that_no_rule_covers_run_one_by_one(fusing: Backend, layers: list[Layer], steps: int) -> None:
     assert_fused_is_plain(layers, whole_numbers((3, 8, 8, 2), 3), steps)
+
+
+def test_no_bias_is_a_bias_of_zeros(fusing: Backend) -> None:
+    x = whole_numbers((3, 8, 8, 2), 3)
+    assert_fused_is_plain([Conv2d(4, bias=False), ReLU(), MaxPool2d(2)], x, steps=1)
+    assert_fused_is_plain([Conv2d(4, padding="same", stride=2, bias=False)], x, steps=1)
 
 
 @pytest.mark.parametrize("relu", [False, True])

@@ -15,7 +15,7 @@ from tests.support.example_runner import EXAMPLES
 from tinycnn import models, optim
 from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError
-from tinycnn.layers import Dense, Flatten, Sequential
+from tinycnn.layers import Conv2d, Dense, Flatten, GlobalMaxPool2d, Sequential
 from tinycnn.train import memory_estimate as memory
 from tinycnn.train.trainer import Trainer
 
@@ -43,6 +43,16 @@ def test_the_estimate_is_close_to_the_measured_memory(name, batch_size):
     with tinycnn.use_backend("numpy"):
         model = models.create(name)
         assert memory.step_bytes(model, batch_size) == pytest.approx(peak_bytes(model, batch_size), rel=0.1)
+
+
+@pytest.mark.parametrize("window", [{"groups": 8}, {"groups": 4}, {"dilation": 2}], ids=str)
+def test_the_estimate_of_other_convolutions(window):
+    """A depthwise convolution has no columns, a grouped one has them twice, a dilated one moves them about."""
+    for backend in ("numpy", "numba"):
+        with tinycnn.use_backend(backend):
+            layers = Conv2d(8, padding="same"), Conv2d(8, padding="same", **window), GlobalMaxPool2d(), Dense(10)
+            model = Sequential(*layers, input_shape=(28, 28, 1))
+            assert memory.step_bytes(model, 32) == pytest.approx(peak_bytes(model, 32), rel=0.15)
 
 
 def but_the_head(model):

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from tinycnn.backends import get_backend
 from tinycnn.backends.array_types import Array, Pool
 from tinycnn.backends.base import Backend
 from tinycnn.backends.fused_kernels import MAX_POOL_PIXELS, FusedKernels
@@ -68,7 +69,7 @@ class PlanCache:
 
     def steps(self, layers: Sequence[Layer], backend: Backend) -> list[Step]:
         """``plan(layers, backend)``, from the cache if it is still valid."""
-        key = (_kernels(backend), *((layer, _can_be_fused(layer)) for layer in layers))
+        key = (_kernels(backend), *((layer, can_be_fused(layer)) for layer in layers))
         cached_key, steps = self._cached
         if cached_key != key:
             steps = plan(layers, backend)
@@ -80,16 +81,16 @@ def _next_step(layers: list[Layer], active_rules: list[Rule]) -> tuple[Step, int
     """The step that starts with the first layer, and the number of layers that it covers."""
     for layer_types, make_step in active_rules:
         run = layers[: len(layer_types)]
-        if [type(layer) for layer in run] == layer_types and all(map(_can_be_fused, run)):
+        if [type(layer) for layer in run] == layer_types and all(map(can_be_fused, run)):
             return make_step(*run), len(layer_types)
     return layers[0], 1
 
 
-def _can_be_fused(layer: Layer) -> bool:
+def can_be_fused(layer: Layer) -> bool:
     """Whether fused kernels support the settings of a layer."""
     match layer:
         case Conv2d():
-            return layer.bias and layer.groups == 1 and layer.dilation == (1, 1)
+            return layer.groups == 1 and layer.dilation == (1, 1)
         case Dense():
             return layer.bias
         case MaxPool2d():
@@ -105,14 +106,14 @@ def conv_step(conv: Conv2d, relu: ReLU | None = None, pool: MaxPool2d | None = N
     def step(x: Tensor) -> Tensor:
         x, padding = even_padding(x, conv.pads)
         function = FusedConvFunction(conv.stride, padding, relu is not None, _window(pool))
-        return function(x, *conv.parameters())
+        return function(x, *_weight_and_bias(conv))
 
     return step
 
 
 def dense_step(dense: Dense, relu: ReLU | None = None) -> Step:
     """Dense layer, then ReLU if given."""
-    return lambda x: FusedDenseFunction(relu is not None)(x, *dense.parameters())
+    return lambda x: FusedDenseFunction(relu is not None)(x, *_arrays(dense))
 
 
 def norm_step(norm: BatchNorm, pool: MaxPool2d | None = None) -> Step:
@@ -120,7 +121,7 @@ def norm_step(norm: BatchNorm, pool: MaxPool2d | None = None) -> Step:
 
     def step(x: Tensor) -> Tensor:
         function = FusedNormFunction(*_statistics(norm), norm.eps, _window(pool) or NO_POOL)
-        return _with_statistics(norm, function, x, *norm.parameters())
+        return _with_statistics(norm, function, x, *_arrays(norm))
 
     return step
 
@@ -132,9 +133,20 @@ def conv_norm_step(conv: Conv2d, relu: ReLU, norm: BatchNorm, pool: MaxPool2d | 
         window = _window(pool) or NO_POOL
         x, padding = even_padding(x, conv.pads)
         function = FusedConvNormFunction(conv.stride, padding, *_statistics(norm), norm.eps, window)
-        return _with_statistics(norm, function, x, *conv.parameters(), *norm.parameters())
+        return _with_statistics(norm, function, x, *_weight_and_bias(conv), *_arrays(norm))
 
     return step
+
+
+def _arrays(layer: Layer) -> list[Tensor]:
+    """The parameters of a layer without layers inside: ``parameters`` would look for some in every step."""
+    return [*layer.parameters_by_name.values()]
+
+
+def _weight_and_bias(conv: Conv2d) -> list[Tensor]:
+    """The kernels add a bias: zeros where the layer has none, as before batch norm."""
+    weight, *bias = _arrays(conv)
+    return [weight, *(bias or [Tensor(get_backend().xp.zeros(conv.filters, weight.dtype))])]
 
 
 def _window(pool: MaxPool2d | None) -> Pool | None:

@@ -93,7 +93,8 @@ def stages(model: Sequential) -> Iterator[Stage]:
     for layers in layers_by_stage(model):
         y = layers[-1].output_shape
         trained = any(parameter.requires_grad for layer in layers for parameter in layer.parameters())
-        yield Stage(math.prod(shape), math.prod(y), inner_count(layers), column_count(layers, shape), trained)
+        columns = column_count(layers, shape, fuses(model))
+        yield Stage(math.prod(shape), math.prod(y), inner_count(layers), columns, trained)
         shape = y
 
 
@@ -109,18 +110,30 @@ def inner_count(layers: list[Layer]) -> int:
 
 def layers_by_stage(model: Sequential) -> list[list[Layer]]:
     """The layers of each stage in which the active backend computes ``model``."""
-    layers, backend = list(model.layers.values()), get_backend()
-    if not (model.fuse and backend.fused and model.dtype == np.float32):
+    layers = list(model.layers.values())
+    if not fuses(model):
         return [[layer] for layer in layers]
-    return [covered for _, covered in fusion.plan_with_layers(layers, backend)]
+    return [covered for _, covered in fusion.plan_with_layers(layers, get_backend())]
 
 
-def column_count(layers: list[Layer], input_shape: tuple[int, ...]) -> int:
-    """The size of the ``im2col`` matrix of an image ``(H, W, C)``; 0 unless the stage is one unfused Conv2d."""
-    backend = get_backend()
+def fuses(model: Sequential) -> bool:
+    """Whether the active backend has fused kernels and ``model`` may use them."""
+    return model.fuse and bool(get_backend().fused) and model.dtype == np.float32
+
+
+def column_count(layers: list[Layer], input_shape: tuple[int, ...], fused: bool) -> int:
+    """The size of the ``im2col`` matrix of an image ``(H, W, C)``; 0 unless the stage is one unfused Conv2d.
+
+    A depthwise convolution has none: without a kernel of its own, it keeps a padded copy of the image.
+    """
+    kernels = get_backend().fused
     match layers:
-        case [Conv2d() as conv] if not backend.fused.conv_forward:
-            return math.prod(conv.output_shape[:2]) * math.prod(conv.kernel_size) * input_shape[-1]
+        case [Conv2d() as conv] if conv.groups == input_shape[-1] > 1:
+            (H, W, C), ((top, bottom), (left, right)) = input_shape, conv.pads
+            return 0 if kernels.depthwise_forward else (top + H + bottom) * (left + W + right) * C
+        case [Conv2d() as conv] if not (fused and kernels.conv_forward and fusion.can_be_fused(conv)):
+            columns = math.prod(conv.output_shape[:2]) * math.prod(conv.kernel_size) * input_shape[-1]
+            return columns * 3 // 2 if conv.groups > 1 else columns  # the gradient is kept in two orders
     return 0
 
 
