@@ -69,6 +69,30 @@ def test_ranks_match_one_process_in_float64(settings, size):
         assert other_history == found[0][1]
 
 
+@pytest.mark.parametrize("loss", ["binary_cross_entropy_with_logits", "mse_loss"])
+def test_several_labels_numbers_and_averages_match_one_process(loss, monkeypatch):
+    """With 20 ranks, some have no image in a batch; Muon is two groups of parameters."""
+    K = network().output_shape[0]
+    monkeypatch.setattr(
+        "tests.distributed.test_ranks.LABELS", np.random.default_rng(0).integers(0, 2, (len(LABELS), K))
+    )
+
+    def run(rank=None):
+        model = network()
+        trainer = Trainer(model, optim.Muon(model.parameters()), batch_size=BATCH, loss=loss, average_weights=0.8)
+        results = trainer.fit(IMAGES, LABELS, epochs=2, validation=(IMAGES[:7], LABELS[:7]))
+        history = [(r.train_loss, r.train_accuracy, r.validation_loss, r.validation_accuracy) for r in results]
+        return model.state_dict(), history
+
+    state, history = run()
+    assert np.isnan(history[0][1]) == (loss == "mse_loss")
+    for size in (2, 20):
+        found = on_ranks(size, run)
+        assert difference(state, found[0][0]) < 1e-11
+        np.testing.assert_allclose(history, found[0][1], rtol=1e-11)
+        assert all(difference(found[0][0], other) == 0 for other, _ in found[1:])
+
+
 @pytest.mark.parametrize("size", [2, 20])
 def test_fused_kernels_match_one_process(size):
     pytest.importorskip("numba")
