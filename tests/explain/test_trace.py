@@ -9,7 +9,19 @@ import tinycnn
 from tinycnn import explain, models, ops
 from tinycnn.errors import DataError, FileFormatError, SettingError, ShapeError
 from tinycnn.explain import Trace, trace_step
-from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential, Softmax
+from tinycnn.layers import (
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool2d,
+    ReLU,
+    Rescaling,
+    Residual,
+    Sequential,
+    Softmax,
+)
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (9, 8, 2), np.uint8)
 
@@ -94,6 +106,18 @@ def test_a_frozen_parameter_has_no_gradient():
     conv = trace_step(model, IMAGE, 0).layers[0]
     assert set(conv.parameters) == {"weight", "bias"}
     assert conv.grad_parameters == {}
+
+
+def test_a_layer_that_holds_others_is_traced_as_a_whole(tmp_path):
+    block = Residual(Conv2d(2, padding=1), BatchNorm())
+    model = Sequential(block, Flatten(), Dense(5), input_shape=(9, 8, 2))
+    trace = trace_step(model, IMAGE, 0, training=True)
+    trace.save(tmp_path / "step.safetensors")
+    first = Trace.load(tmp_path / "step.safetensors").layers[0]
+    assert first.kind == "Residual"
+    assert set(first.grad_parameters) == {f"body.{name}" for name, _ in block.body.named_parameters()}
+    assert first.kept == {}
+    assert "Conv2d(filters=2" in str(first.settings["layers"])
 
 
 def test_a_network_inside_of_a_network_and_one_without_convolutions():

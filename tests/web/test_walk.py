@@ -22,7 +22,20 @@ from tests.support.web_helpers import small_model
 from tinycnn import explain, models
 from tinycnn.errors import DataError, SettingError
 from tinycnn.explain import Trace, trace_step
-from tinycnn.layers import AvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
+from tinycnn.layers import (
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Flatten,
+    GlobalAvgPool2d,
+    LeakyReLU,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
 from tinycnn.web import walk
 from tinycnn.web.equations import mathml
 from tinycnn.web.formulas import FORMULAS
@@ -45,10 +58,12 @@ def odd_network(**settings):
     """Windows that overlap, hang over the edge, leave pixels out; a mean with and without the padding."""
     layers = [
         *(Conv2d(4, kernel_size=(3, 2), stride=(2, 1), padding=(1, 0)), ReLU(), BatchNorm(), MaxPool2d(3, 2, 1)),
-        *(Conv2d(3, padding=1, bias=False), AvgPool2d(3, 2, 1), AvgPool2d(2, 1, 1, count_padding=False)),
-        *(Flatten(), Dense(5, bias=False), Dense(4)),
+        *(Conv2d(4, padding="same", groups=2, bias=False), AvgPool2d(3, 2, 1, ceil_mode=True)),
+        *(Conv2d(6, padding=((2, 1), (0, 3)), dilation=2), MaxPool2d(3, 2, ((0, 1), (1, 0)), ceil_mode=True)),
+        *(AvgPool2d(2, 1, 1, count_include_pad=False), AvgPool2d(3, 2, "same"), Conv2d(6, groups=6, padding=1)),
+        *(LeakyReLU(), Sigmoid(), GlobalAvgPool2d(keepdims=True), Flatten(), Dense(5, bias=False), Tanh(), Dense(4)),
     ]
-    return Sequential(*layers, input_shape=(13, 11, 2), **settings)
+    return Sequential(*layers, input_shape=(23, 21, 2), **settings)
 
 
 def sums_of(trace, points, folder):

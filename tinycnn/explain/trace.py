@@ -22,7 +22,7 @@ import numpy as np
 from tinycnn import ops
 from tinycnn.backends.base import Array
 from tinycnn.errors import FileFormatError, SettingError, ShapeError, checked_bool
-from tinycnn.explain.inputs import as_input, before_softmax, checked_images, plain_copy
+from tinycnn.explain.inputs import as_input, before_softmax, checked_images, layers_within, plain_copy
 from tinycnn.explain.saliency import checked_label
 from tinycnn.layers import Layer, Sequential
 from tinycnn.saving import trace_file
@@ -158,7 +158,8 @@ def _traced(model: Sequential, image: np.ndarray, label: int, training: bool) ->
     function: Any = loss.creator
     probabilities, target = np.exp(function.log_p[0]), function.target[0].copy()
     parts = [_calls(y, x) for x, y in pairwise(tensors)]
-    kept = [_kept(calls) for calls in parts]
+    single = [len(list(layers_within(layer))) == 1 for layer in layers.values()]
+    kept = [_kept(calls) if alone else {} for calls, alone in zip(parts, single, strict=True)]
     names = [tuple(f"{type(call).__module__}.{type(call).__name__}" for call in calls) for calls in parts]
     values = [tensor.numpy()[0].copy() for tensor in tensors]
     grads: dict[Function, Array] = {}
@@ -194,7 +195,7 @@ def _layer(
     return TracedLayer(
         name=name,
         kind=type(layer).__name__,
-        settings=layer.settings() if type(layer) is not Sequential else {},
+        settings={} if isinstance(layer, Sequential) else {n: _plain(value) for n, value in layer.settings().items()},
         calls=calls,
         x=values[0],
         y=values[1],
@@ -204,6 +205,13 @@ def _layer(
         grad_parameters={own: p.grad.copy() for own, p in parameters.items() if p.grad is not None},
         kept=kept,
     )
+
+
+def _plain(value: Any) -> Any:
+    """A setting as a value that JSON can hold; a layer inside of the layer as text."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 
 def _note(function: Function, grads: dict[Function, Array]) -> None:
@@ -234,8 +242,8 @@ def _calls(y: Tensor, x: Tensor) -> list[Function]:
 
 
 def _kept(calls: list[Function]) -> dict[str, np.ndarray]:
-    """What the only function of a layer kept for its backward, by name."""
-    return {name: array for call in calls[:1] * (len(calls) == 1) for name, array in _arrays_of(call)}
+    """What the functions of a layer kept for their backward, by name."""
+    return {name: array for call in calls for name, array in _arrays_of(call)}
 
 
 def _arrays_of(call: Function) -> Iterator[tuple[str, np.ndarray]]:

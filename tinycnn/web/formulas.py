@@ -47,6 +47,18 @@ FORMULAS = {
         "y": "y = x · scale + offset",
         "grad_x": "grad_x = grad_y · scale",
     },
+    "LeakyReLU": {
+        "y": 'y = x " if " x > 0, " else " slope · x',
+        "grad_x": 'grad_x = grad_y " if " x > 0, " else " slope · grad_y',
+    },
+    "Sigmoid": {
+        "y": "y = 1 / (1 + e^{-x})",
+        "grad_x": "grad_x = grad_y · y · (1 - y)",
+    },
+    "Tanh": {
+        "y": "y = (e^{x} - e^{-x}) / (e^{x} + e^{-x})",
+        "grad_x": "grad_x = grad_y · (1 - y²)",
+    },
     "loss": {
         "score": "grad_score[k] = p[k] - t[k]",
     },

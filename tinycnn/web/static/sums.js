@@ -198,11 +198,16 @@ const Sums = (() => {
     },
   };
 
-  /** What the pixels of a window are divided by: all of it, or only its pixels within the image. */
+  /** What the pixels of a window are divided by: those of the image, or all of the padded image that it covers. */
   function divisor(layer, oh, ow) {
-    const { kernel } = windows(layer), { count_padding: counted, count_include_pad: included, padding } = layer.settings;
-    if (counted === false || included === false || padding === "same") return [...pixelsOf(layer, oh, ow)].length;
-    return kernel[0] * kernel[1];
+    const { kernel, stride, start } = windows(layer), { count_include_pad: included, padding } = layer.settings;
+    if (included === false || padding === "same") return [...pixelsOf(layer, oh, ow)].length;
+    const covered = [oh, ow].map((window, axis) => {
+      const own = padding === "valid" || padding === undefined ? 0 : pair(padding)[axis];
+      const from = window * stride[axis] - start[axis], end = layer.x.shape[axis] + (Array.isArray(own) ? own[1] : own);
+      return Math.min(from + kernel[axis], end) - from; // what ceil_mode adds is not counted
+    });
+    return covered[0] * covered[1];
   }
 
   const avgPool2d = {
@@ -240,6 +245,22 @@ const Sums = (() => {
       return { terms: [{ ...term(factor(layer.grad_y, index, "gradient of the output"), gate), wins: open }] };
     },
   };
+
+  /** An element-wise function: its value, and its slope from the output or the input. */
+  const elementwise = (name, value, slope, words) => ({
+    y(layer, index) {
+      const x = at(layer.x, index);
+      return { terms: [{ value: value(x, layer.settings), factors: [{ ...number(x, `${name} of the input`), array: layer.x.name, index }] }] };
+    },
+    grad_x(layer, index) {
+      const rate = slope(at(layer.y, index), at(layer.x, index), layer.settings);
+      return { terms: [term(factor(layer.grad_y, index, "gradient of the output"), { ...number(rate, `slope ${words}`), array: layer.y.name, index })] };
+    },
+  });
+
+  const leakyReLU = elementwise("LeakyReLU", (x, { slope }) => (x > 0 ? x : slope * x), (y, x, { slope }) => (x > 0 ? 1 : slope), "1 or less");
+  const sigmoid = elementwise("σ", (x) => 1 / (1 + Math.exp(-x)), (y) => y * (1 - y), "y · (1 − y)");
+  const tanh = elementwise("tanh", Math.tanh, (y) => 1 - y * y, "1 − y²");
 
   const flatten = {
     y: (layer, index) => ({ terms: [term(factor(layer.x, unflat(layer.x.shape, flat(layer.y.shape, index)), "input"))] }),
@@ -312,7 +333,8 @@ const Sums = (() => {
 
   const LAYERS = {
     AvgPool2d: avgPool2d, BatchNorm: batchNorm, Conv2d: conv2d, Dense: dense, Dropout: dropout, Flatten: flatten,
-    GlobalAvgPool2d: globalAvgPool2d, Identity: identity, MaxPool2d: maxPool2d, ReLU: relu, Rescaling: rescaling,
+    GlobalAvgPool2d: globalAvgPool2d, Identity: identity, LeakyReLU: leakyReLU, MaxPool2d: maxPool2d, ReLU: relu,
+    Rescaling: rescaling, Sigmoid: sigmoid, Tanh: tanh,
   };
 
   /** Whether every number of this layer can be written out as a sum. */
@@ -327,9 +349,9 @@ const Sums = (() => {
   /** The array of a quantity: "y" the output, "weight" a parameter, "weight.grad" its gradient … */
   function arrayOf(layer, quantity) {
     if (quantity in layer && "data" in Object(layer[quantity])) return layer[quantity];
-    const [name, grad] = quantity.split(".");
-    if (name in layer.weights) return grad ? layer.weights[name].grad : layer.weights[name].value;
-    return layer.kept[quantity];
+    if (quantity in layer.weights) return layer.weights[quantity].value;
+    const name = quantity.replace(/\.grad$/, "");
+    return name in layer.weights ? layer.weights[name].grad : layer.kept[quantity];
   }
 
   /** How the number at an index came about: its summands, their total, and the engine's own number for comparison. */

@@ -162,6 +162,9 @@ const Walk = (() => {
       forward: "Each channel is shifted and scaled to mean 0 and variance 1, then scaled by gamma and shifted by beta.",
       backward: "With fixed statistics, the gradient is scaled as the number was. With statistics of the batch, each number also moved the mean and the variance: two more summands.",
     },
+    LeakyReLU: { forward: "Positive numbers pass, the others are multiplied by a small slope.", backward: "The gradient is multiplied by the same slope: 1 for positive inputs, the small one for others." },
+    Sigmoid: { forward: "Each number becomes one between 0 and 1.", backward: "The gradient is multiplied by the slope of the curve at this place, which is flat far from 0." },
+    Tanh: { forward: "Each number becomes one between −1 and 1.", backward: "The gradient is multiplied by the slope of the curve at this place, which is flat far from 0." },
     Rescaling: { forward: "Each number is multiplied by a constant.", backward: "The gradient is multiplied by the same constant." },
   };
 
@@ -169,6 +172,7 @@ const Walk = (() => {
     if (pass === "loss") return `The network gives the true answer, ${label(trace.label)}, a probability p of ${percent(at(trace.arrays.probabilities, trace.label))}. Loss = −log p = −log ${text(at(trace.arrays.probabilities, trace.label))} = ${text(trace.loss)}.`;
     const own = TEXTS[layer.kind];
     if (own) return own[pass];
+    if (Sums.isKnown(layer)) return `${layer.kind} passes its input on unchanged.`;
     return `${layer.kind}: its numbers are shown, but this page does not know how to write them out as sums.`;
   }
 
@@ -466,7 +470,7 @@ const Walk = (() => {
     if (base === "input") return isGrad ? { layer: trace.layers[0], quantity: "grad_x" } : null;
     if (!base.endsWith(".output")) {
       const layer = trace.layers[layerNumber(base.split(".")[0])];
-      return isGrad && layer ? { layer, quantity: `${base.split(".")[1]}.grad` } : null;
+      return isGrad && layer ? { layer, quantity: `${base.slice(layer.name.length + 1)}.grad` } : null;
     }
     const number = layerNumber(base.slice(0, -7));
     if (!isGrad) return { layer: trace.layers[number], quantity: "y" };
@@ -565,7 +569,8 @@ const Walk = (() => {
 
   /** A factor; if it was computed in another step, a link to there. */
   function makeFactor(part) {
-    const origin = part.array && part.what !== "input − mean" && part.what !== "x̂" ? originOf(part.array) : null;
+    const isDerived = /^(input − mean|x̂|slope .*)$/.test(part.what); // computed from the number that stands there
+    const origin = part.array && !isDerived ? originOf(part.array) : null;
     if (!origin) return make("span", { textContent: brackets(part.value), title: part.what });
     const button = make("button", { type: "button", className: "link number", textContent: brackets(part.value), title: `${part.what}: where does it come from?` });
     button.addEventListener("click", () => go(stepOf(origin), { ...origin, index: part.index }));
@@ -652,7 +657,7 @@ const Walk = (() => {
     button.addEventListener("click", () => {
       const layer = name === "input" ? trace.layers[0] : trace.layers[layerNumber(name.split(".")[0])];
       pinned = true;
-      select({ layer, quantity: name === "input" ? "grad_x" : `${name.split(".")[1]}.grad`, index: some.index });
+      select({ layer, quantity: name === "input" ? "grad_x" : `${name.slice(layer.name.length + 1)}.grad`, index: some.index });
       el("sum-body").querySelector("button:not(.link)").focus();
     });
     return [said, button];
