@@ -3,21 +3,32 @@
 A Sphinx extension: it registers the renderer ``mathml``, which `html_math_renderer` in ``conf.py`` selects.
 """
 
+import re
+
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
+NAME = re.compile(r"\\mathtt\{((?:[^{}\\]|\\_)*)\}")  # \mathtt{grad\_x}: a name of the source
+
+
+def mathml(formula: str, display: str) -> str:
+    """TeX → MathML; names of the source are upright and monospaced, and a function stands apart from its argument."""
+    named = NAME.sub(lambda name: rf"\text{{§{name[1]}}}".replace(r"\_", "_"), formula)
+    text = convert(named, display=display).replace("<mtext>§", '<mtext class="name">')
+    return re.sub(r"(<mi>(?:log|exp|max|min)</mi>)(?!<mo|</)", r'\1<mspace width="0.17em" />', text)
+
 
 def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
     """Write ``$...$``."""
-    self.body.append(convert(node.astext()))
+    self.body.append(mathml(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
     """Write ``$$...$$``, in a box of its own that scrolls where the window is too narrow."""
-    self.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>\n')
+    self.body.append(f'<div class="formula">{mathml(node.astext(), "block")}</div>\n')
     raise nodes.SkipNode
 
 

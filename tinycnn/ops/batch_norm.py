@@ -1,21 +1,30 @@
 """Batch normalisation: normalise each channel to mean 0 and variance 1, then apply a learned scale and shift.
 
-With the mean and variance of each channel over its ``M`` values (all images and pixels of the batch),
+With the mean and variance of each channel over its ``M`` values x_1 … x_M (all images and pixels of the batch),
 
-    mean = Σ x / M      var = Σ (x - mean)² / M      x̂ = (x - mean) / √(var + eps)      y = gamma x̂ + beta
+    mean = 1/M Σ_i x_i     var = 1/M Σ_i (x_i - mean)²     s = 1/√(var + eps)     x̂_i = (x_i - mean) s
+    y_i = gamma x̂_i + beta
 
-``gamma`` and ``beta`` apply to every value of their channel: ``grad_gamma = Σ grad_y x̂`` and ``grad_beta = Σ grad_y``.
-A single ``x`` affects the loss in three ways: directly, through the mean (``d mean/dx = 1/M``) and through the variance
-(``d var/dx = 2 (x - mean)/M``). With ``s = 1/√(var + eps)``, ``d x̂/d mean = -s`` and ``d x̂/d var = -x̂ s²/2``, these
-contributions are
+``gamma`` and ``beta`` apply to every value of their channel, so their gradients are sums: ``grad_gamma = Σ_i grad_y_i
+x̂_i`` and ``grad_beta = Σ_i grad_y_i``. Write h_i = d loss/d x̂_i = gamma grad_y_i.
 
-    direct                  gamma s · grad_y
-    through the mean        1/M · Σ gamma grad_y (-s)                   = -gamma s · grad_beta / M
-    through the variance    2 (x - mean)/M · Σ gamma grad_y (-x̂ s²/2)   = -gamma s · x̂ grad_gamma / M
+A single ``x_i`` affects the loss in three ways. Directly, x̂_i has the slope s. Through the mean and the variance it
+affects all M values x̂_j, so there the chain rule is a sum over j:
+
+    d x̂_j/d mean = -s              so   d loss/d mean = -s Σ_j h_j
+    d x̂_j/d var  = -x̂_j s²/2       so   d loss/d var  = -s²/2 Σ_j h_j x̂_j
+
+(s = (var + eps)^(-1/2) has the derivative -s³/2, and (x_j - mean) s = x̂_j.) The variance also contains the mean, but
+that path is zero: d var/d mean = -2/M Σ_j (x_j - mean), and deviations from a mean sum to 0. With d mean/dx_i = 1/M and
+d var/dx_i = 2 (x_i - mean)/M = 2 x̂_i/(M s), the three contributions are
+
+    direct                  h_i s                                     = gamma s · grad_y_i
+    through the mean        -s Σ_j h_j · 1/M                          = -gamma s · grad_beta / M
+    through the variance    -s²/2 Σ_j h_j x̂_j · 2 x̂_i/(M s)           = -gamma s · x̂_i grad_gamma / M
 
 and their sum is
 
-    grad_x = gamma s · (grad_y - grad_beta / M - x̂ grad_gamma / M)
+    grad_x_i = gamma s · (grad_y_i - grad_beta / M - x̂_i grad_gamma / M)
 
 Up to the factor ``gamma s``, this is grad_y without its mean and without its component along x̂: the normalisation
 undoes any shift or scaling of the channel, so the gradient has no component in these directions.

@@ -2,8 +2,13 @@
 
     y = x · mask,      mask = 0 with probability p, else 1/(1 - p)
 
-The kept values are scaled up so that the expected value of ``y`` is ``x``; at test time the layer is the identity. The
-mask does not depend on ``x``, so ``grad_x = grad_y · mask``. Source: Srivastava et al., "Dropout", 2014.
+The kept values are scaled up so that the expected value of ``y`` is ``x``: p · 0 + (1 - p) · x/(1 - p) = x. The next
+layer therefore sees sums of the same size in training, with some values missing, and at test time, with all of them;
+at test time the layer is the identity.
+
+The mask does not depend on ``x``, so it is a constant factor: dy/dx = mask, and ``grad_x = grad_y · mask``. It must be
+the mask of forward, so forward keeps it: what was dropped did not affect the loss and gets no gradient; what was
+scaled up gets its gradient scaled up. Source: Srivastava et al., "Dropout", 2014.
 """
 
 from numbers import Integral, Real

@@ -2,11 +2,24 @@
 
     p_i = e^{x_i} / Σ_j e^{x_j}            log p_i = x_i - log Σ_j e^{x_j}
 
-Subtracting the largest score of a row from all its scores changes neither result, and bounds every exponential by
-e⁰ = 1. Increasing ``x_j`` increases ``p_j`` and decreases all other probabilities, because they share the sum:
+The second follows from the first: the logarithm of a quotient is a difference, and log e^{x_i} = x_i. Subtracting the
+largest score of a row from all its scores changes neither result, and bounds every exponential by e⁰ = 1.
 
-    dp_i/dx_j     = p_i (δ_ij - p_j)     so   grad_x = p · (grad_p - Σ_i grad_p_i p_i)
-    dlog p_i/dx_j = δ_ij - p_j           so   grad_x = grad_logp - p · Σ_i grad_logp_i
+The derivative of the logarithm is simpler, so take it first. Let s = Σ_j e^{x_j}. Of this sum only one term depends on
+``x_j``, so ds/dx_j = e^{x_j}, and with d log s/ds = 1/s the chain rule gives
+
+    d log s/dx_j = 1/s · e^{x_j} = p_j
+
+With δ_ij = 1 for i = j and 0 otherwise (dx_i/dx_j), and p_i = e^{log p_i}, whose derivative is p_i itself,
+
+    dlog p_i/dx_j = δ_ij - p_j
+    dp_i/dx_j     = p_i (δ_ij - p_j)
+
+Increasing ``x_j`` increases ``p_j`` and decreases all other probabilities, because they share the sum. ``x_j`` acts on
+every output i, so its gradient is a sum over them; δ_ij leaves one term of it:
+
+    grad_x_j = Σ_i grad_logp_i (δ_ij - p_j)  = grad_logp_j - p_j Σ_i grad_logp_i
+    grad_x_j = Σ_i grad_p_i p_i (δ_ij - p_j) = p_j (grad_p_j - Σ_i grad_p_i p_i)
 """
 
 from typing import Any
