@@ -7,7 +7,7 @@
     Dense, ReLU, SoftmaxCrossEntropy       tinycnn/ops/dense.py, relu.py, softmax_cross_entropy.py
     im2col, col2im                         tinycnn/backends/numpy_backend.py
     Conv2d, MaxPool2d                      tinycnn/ops/conv2d.py, max_pool2d.py
-    Adam                                   tinycnn/optim.py
+    Adam                                   tinycnn/optim/sgd_and_adam.py
     largest_error                          tinycnn/gradcheck.py
 
 What the package has besides: any stride and padding, rules for ties, NaN and infinity, errors in sentences, memory that
