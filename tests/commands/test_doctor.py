@@ -3,9 +3,13 @@
 import errno
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +23,9 @@ from tinycnn.errors import BackendError
 
 NEW = Driver((13, 0), [GPU("NVIDIA H200", "9.0", 141 << 30)])
 OLD = Driver((12, 4), [GPU("Tesla T4", "7.5", 15 << 30)])
+ANCIENT = Driver((11, 8), [GPU("Tesla V100", "7.0", 16 << 30)])
+ROOT = Path(__file__).resolve().parents[2]
+INSTALL = "`pip install 'cupy-cuda13x[ctk]'` (CUDA 13 driver) or `pip install 'cupy-cuda12x[ctk]'` (CUDA 12)"
 ROUTES = {
     "no card, no driver": (None, [], None, ""),
     "a card without a GPU driver's package": (NEW, [], False, "pip install 'cupy-cuda13x[ctk]'"),
@@ -192,6 +199,206 @@ def test_a_wrong_result_is_examined_with_a_command_that_every_installation_has(m
     assert advice == "tinycnn gradcheck --backend mine --kernels"
     options = make_parser()[0].parse_args(advice.replace("mine", "numba").split()[1:])
     assert (options.backend, options.kernels) == ("numba", True)
+
+
+class Machine:
+    """A simulated machine: its packages, its driver, its environment. Commands that doctor advises change it."""
+
+    diagnostic = ("nvidia-smi", "df -h", "tinycnn gradcheck")  # these show more and repair nothing
+
+    def __init__(self, monkeypatch, packages=(), driver=NEW, **environment):
+        self.monkeypatch, self.packages, self.driver, self.loaded = monkeypatch, list(packages), driver, []
+        for name, value in environment.items():
+            monkeypatch.setenv(name, str(value))
+
+    def follow(self, advice):
+        """What a shell would do."""
+        for command in advice.split(" && "):
+            words = shlex.split(command)
+            if words[0] == "unset":
+                self.monkeypatch.delenv(words[1])
+            elif words[0] == "export":
+                self.monkeypatch.setenv(*words[1].split("=", 1))
+            elif words[:2] == ["pip", "install"]:
+                self.packages += [word for word in words[2:] if not word.startswith("--")]
+            elif words[:3] == ["pip", "uninstall", "-y"]:
+                self.packages = [name for name in self.packages if name.partition("[")[0] not in words[3:]]
+            elif words[0] == "sudo":
+                self.driver = NEW
+            elif words[:2] == ["python", "-c"]:
+                self.monkeypatch.setattr(tinycnn.data, "load", self.loaded.append)
+                exec(words[2], {})
+            else:
+                assert command.startswith(self.diagnostic), command
+
+    def finds_cupy(self):
+        """What doctor finds; a kernel runs if there are headers, and one CuPy that fits the driver."""
+
+        def load(name):
+            if [cupy_package(self.driver)] != self.packages:
+                raise BackendError(f"no headers: {INSTALL}")
+
+        self.monkeypatch.setattr(doctor, "load_backend", load)
+        return doctor.cupy_finding(self.driver, [f"{name.partition('[')[0]} 14.2.0" for name in self.packages])
+
+
+@pytest.mark.parametrize(
+    ("packages", "driver"),
+    [
+        ([], NEW),
+        ([], OLD),
+        (["cupy-cuda12x[ctk]", "cupy-cuda13x[ctk]"], NEW),
+        (["cupy-cuda12x[ctk]", "cupy-cuda13x[ctk]"], OLD),
+        (["cupy-cuda13x[ctk]"], OLD),
+        (["cupy"], NEW),
+        (["cupy"], OLD),
+    ],
+)
+def test_the_advice_for_cupy_repairs_it(packages, driver, monkeypatch):
+    """Whatever is installed: the command that is printed leads to one CuPy, with headers, for this driver."""
+    machine = Machine(monkeypatch, packages, driver)
+    found = machine.finds_cupy()
+    assert found.works is False
+    machine.follow(found.repair)
+    assert machine.finds_cupy().works, (found.repair, machine.packages)
+
+
+def test_missing_headers_are_installed_for_the_driver_of_this_machine(monkeypatch):
+    """The error names the packages for both CUDA versions; the wrong one would be a second CuPy."""
+    for driver, package in ((OLD, "cupy-cuda12x"), (NEW, "cupy-cuda13x")):
+        machine = Machine(monkeypatch, [package], driver)
+        found = machine.finds_cupy()
+        assert "no headers" in found.found
+        assert found.repair == f"pip install '{package}[ctk]'"
+
+
+@pytest.mark.parametrize(
+    ("tool", "command"), [("ubuntu-drivers", "ubuntu-drivers install"), ("apt", "apt install"), ("dnf", "dnf install")]
+)
+def test_a_driver_that_is_missing_or_too_old_is_installed(tool, command, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: name if name == tool else None)
+    monkeypatch.setattr(doctor, "card_is_plugged_in", lambda: True)
+    for driver in (None, ANCIENT):
+        machine = Machine(monkeypatch, driver=driver)
+        found = doctor.gpu_finding(machine.driver)
+        assert found.works is False
+        assert command in found.repair
+        machine.follow(found.repair)
+        assert doctor.gpu_finding(machine.driver).works
+    assert doctor.cupy_finding(ANCIENT, ["cupy-cuda12x 14.2.0"]).repair == doctor.install_driver()
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert doctor.gpu_finding(None).repair == ""
+    assert "https://www.nvidia.com/drivers" in doctor.gpu_finding(None).found
+
+
+def test_gpus_that_a_variable_hides_are_shown_again(monkeypatch):
+    machine = Machine(monkeypatch, CUDA_VISIBLE_DEVICES="")
+
+    def driver():
+        return Driver(NEW.cuda, [] if "CUDA_VISIBLE_DEVICES" in os.environ else NEW.gpus)
+
+    machine.follow(doctor.gpu_finding(driver()).repair)
+    assert doctor.gpu_finding(driver()).works
+
+
+@pytest.mark.usefixtures("no_cupy")
+def test_compilation_that_is_switched_off_is_switched_on(monkeypatch):
+    numba = pytest.importorskip("numba")
+    from tinycnn.backends.numba import _import_numba
+
+    def load():
+        _import_numba()
+        return backends.load_backend("numpy")
+
+    monkeypatch.setitem(backends._LOADERS, "numba", load)
+    monkeypatch.delitem(backends._loaded, "numba", raising=False)
+    machine = Machine(monkeypatch, NUMBA_DISABLE_JIT="1")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
+    found = doctor.checked("train numba", lambda: doctor.training_finding("numba"), "pip install --upgrade numba")
+    assert (found.works, found.repair) == (False, "unset NUMBA_DISABLE_JIT")
+    machine.follow(found.repair)
+    monkeypatch.setattr(
+        numba.config, "DISABLE_JIT", int(os.environ.get("NUMBA_DISABLE_JIT", "0"))
+    )  # as the next process
+    assert doctor.checked("train numba", lambda: doctor.training_finding("numba")).works
+    backends._loaded.pop("numba", None)
+
+
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+def test_kernels_are_cached_in_the_folder_that_is_advised(reason, tmp_path, monkeypatch):
+    """No write access, a read-only file system, a full disk, a quota: the home folder is tried, and then used."""
+    pytest.importorskip("numba")
+    from numba.core import config
+
+    from tinycnn.backends.numba.kernels import plain
+    from tinycnn.backends.numba.kernels.cache import KernelCache
+
+    def write(path, content):
+        if tmp_path not in path.parents:
+            raise OSError(reason, os.strerror(reason), str(path))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+    monkeypatch.setattr(doctor, "write_atomically", write)
+    machine = Machine(monkeypatch, HOME=tmp_path)
+    found = doctor.numba_finding()
+    assert os.strerror(reason) in found.found
+    machine.follow(found.repair)
+    monkeypatch.setattr(config, "CACHE_DIR", os.environ["NUMBA_CACHE_DIR"])  # as the next process reads it
+    folder = KernelCache(plain.im2col.py_func).cache_path
+    assert tmp_path in Path(folder).parents
+    assert doctor.why_no_room(folder) is None
+
+
+def test_a_damaged_kernel_in_the_cache_needs_no_advice(tmp_path, caplog, monkeypatch):
+    """It is compiled again, which is reported in a sentence, and its file is replaced."""
+    pytest.importorskip("numba")
+    from tinycnn.backends.numba.kernels import cache
+
+    files = cache.KernelFiles(tmp_path, "kernel", "1")
+    files.save("float32", "machine code")
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match="is damaged"):
+        files.load("float32")
+    monkeypatch.setattr(cache, "failures", {})
+    cache.report(cache.UNREADABLE, ValueError(f"{path} is damaged"))
+    assert "is compiled again" in caplog.text
+    files.save("float32", "machine code")
+    assert files.load("float32") == "machine code"
+    assert doctor.numba_finding().works
+
+
+def test_data_that_is_damaged_or_missing_can_be_had_again(tmp_path, monkeypatch):
+    """In the folder that the user named: it is left aside. In the cache: one command loads it anew."""
+    named, cached = tmp_path / "named", tmp_path / "cached"
+    for folder in (named, cached):
+        folder.mkdir()
+        (folder / "train-images-idx3-ubyte").write_bytes(b"nothing of the kind")
+    monkeypatch.setattr("tinycnn.data.loading.cache_folder", lambda name: cached)
+    machine = Machine(monkeypatch, TINYCNN_DATA=named)
+    found = doctor.data_finding("mnist")
+    assert (found.works, found.repair) == (False, "unset TINYCNN_DATA")
+    machine.follow(found.repair)
+    found = doctor.data_finding("mnist")
+    assert found.works is None
+    assert found.found.startswith("damaged, and replaced at first use (")
+    assert f"to download: {found.repair}" in doctor.line(found)
+    (cached / "train-images-idx3-ubyte").unlink()
+    assert doctor.data_finding("mnist").found == "not here yet; it is downloaded at first use"
+    machine.follow(found.repair)
+    assert machine.loaded == ["mnist"]
+
+
+def test_packages_that_are_advised_are_those_of_the_project():
+    """A typing mistake in a command would install another package, or none."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    listed = project["dependencies"] + [name for extra in project["optional-dependencies"].values() for name in extra]
+    known = {re.split(r"[\[<>=; ]", name)[0] for name in listed} | {"cupy", "llvmlite"}
+    source = (ROOT / "tinycnn" / "commands" / "doctor.py").read_text("utf-8")
+    advised = re.findall(r"pip install (?:--[\w-]+ )*([\w -]+)", source)
+    assert len(advised) >= 3
+    assert {name for names in advised for name in names.split() if not name.startswith("-")} <= known
 
 
 # ------------------------------------------------------------------------------------------------------- CuPy and GPUs

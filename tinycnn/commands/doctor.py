@@ -11,10 +11,11 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,13 @@ from tinycnn.version import __version__
 TRIES = 5
 CPU_COPY_BYTES, CPU_MATRIX = 128 << 20, 1024
 GPU_COPY_BYTES, GPU_MATRIX = 1 << 30, 8192
+OLDEST_CUDA = 12, 0  # of a driver that CuPy works with
+DRIVERS = "https://www.nvidia.com/drivers"
+DRIVER_COMMANDS = {  # by the program that shows which system this is
+    "ubuntu-drivers": "sudo ubuntu-drivers install",
+    "apt": "sudo apt install nvidia-driver",
+    "dnf": "sudo dnf install akmod-nvidia",
+}
 KERNELS_BYTES = 1 << 20  # the compiled kernels of one network
 
 
@@ -100,8 +108,11 @@ def examine(driver: Driver | None, *, speed: bool) -> Iterator[Finding]:
     yield cupy
     yield from data_findings()
     for name in ("cupy", "numba", "numpy"):
+        package = cupy_package(driver) if name == "cupy" else name  # not "cupy", which would be a second CuPy
         if name != "cupy" or cupy.works:
-            yield checked(f"train {name}", partial(training_finding, name), f"pip install --upgrade {name}")
+            yield checked(
+                f"train {name}", partial(training_finding, name), f"pip install --upgrade {shlex.quote(package)}"
+            )
     if speed:
         yield checked("speed cpu", partial(speed_finding, "cpu", "numpy", CPU_COPY_BYTES, CPU_MATRIX))
         if cupy.works:
@@ -163,7 +174,7 @@ def gpu_finding(driver: Driver | None) -> Finding:
     """The NVIDIA driver and its GPUs."""
     if driver is None:
         if card_is_plugged_in():
-            return Finding("gpu", False, "an NVIDIA GPU, but no driver for it", "sudo apt install nvidia-driver")
+            return Finding("gpu", False, f"an NVIDIA GPU, but no driver for it: {DRIVERS}", install_driver())
         return Finding("gpu", None, "no NVIDIA GPU")
     version = f"driver for CUDA {driver.cuda[0]}.{driver.cuda[1]}"
     if driver.error:
@@ -173,10 +184,17 @@ def gpu_finding(driver: Driver | None) -> Finding:
         return Finding(
             "gpu", False, f"{version}, but it finds no GPU", "unset CUDA_VISIBLE_DEVICES" if hidden else "nvidia-smi"
         )
+    if driver.cuda < OLDEST_CUDA:
+        return Finding("gpu", False, f"{version}, older than CuPy needs, CUDA 12.0: {DRIVERS}", install_driver())
     names = "; ".join(
         f"{gpu.name}, compute capability {gpu.capability}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in driver.gpus
     )
     return Finding("gpu", True, f"{names}; {version}")
+
+
+def install_driver() -> str:
+    """The command that installs or updates the driver; "" on a system whose packages are not known here."""
+    return next((command for tool, command in DRIVER_COMMANDS.items() if shutil.which(tool)), "")
 
 
 def installed_cupy() -> list[str]:
@@ -205,7 +223,11 @@ def cupy_finding(driver: Driver | None, packages: list[str]) -> Finding:
     if name != "cupy" and not cupy_package(driver).startswith(name) and driver and driver.cuda < (13, 0):
         found = f"{packages[0]} needs a newer driver than one for CUDA {driver.cuda[0]}.{driver.cuda[1]}"
         return Finding("cupy", False, found, f"pip uninstall -y {name} && {wanted}")
-    return checked("cupy", partial(kernel_finding, packages[0]), wanted)
+    if driver and driver.cuda < OLDEST_CUDA:
+        return Finding("cupy", False, f"{packages[0]} needs a driver for CUDA 12.0 or newer", install_driver())
+    repair = wanted if cupy_package(driver).startswith(f"{name}[") else f"pip uninstall -y {name} && {wanted}"
+    finding = checked("cupy", partial(kernel_finding, packages[0]))
+    return finding if finding.works else replace(finding, repair=repair)  # the error names the packages of all drivers
 
 
 def shows_gpu(driver: Driver | None) -> bool:
@@ -233,9 +255,14 @@ def data_finding(name: str) -> Finding:
         found = data.load(name, download=False)
     except DataError as error:
         if "is not available" not in str(error):
-            raise
+            repair = "unset TINYCNN_DATA" if "TINYCNN_DATA" in os.environ else ""
+            return Finding(f"data {name}", False, str(error), repair)
         fetch = f"python -c \"from tinycnn import data; data.load('{name}')\""
-        return Finding(f"data {name}", None, "not here yet; it is downloaded at first use", fetch)
+        cached = re.search(r"cache: (.*)", str(error))
+        damaged = cached is not None and not re.search("holds neither|does not exist", cached[1])
+        text = "not here yet; it is downloaded at first use"
+        text = f"damaged, and replaced at first use ({cached[1]})" if cached and damaged else text
+        return Finding(f"data {name}", None, text, fetch)
     return Finding(f"data {name}", True, f"{len(found.x_train):,} + {len(found.x_test):,} images, {found.source}")
 
 
