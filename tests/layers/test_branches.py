@@ -167,6 +167,30 @@ def test_a_frozen_block_does_not_change():
     assert "residual_1 (frozen)" in network.summary()
 
 
+def test_a_layer_inside_a_block_can_be_frozen_by_its_name():
+    network = branched().freeze_only("residual_1.body.conv2d_*", "residual_2.shortcut")
+    frozen = [name for name, layer in network.all_layers() if layer.frozen]
+    assert frozen == ["residual_1.body.conv2d_1", "residual_1.body.conv2d_2", "residual_2.shortcut"]
+    network.freeze_only("residual_1")
+    assert not network.layers["residual_2"].shortcut.frozen
+    assert network.layers["residual_1"].frozen
+    with pytest.raises(SettingError, match=r"did you mean residual_1.body.conv2d_2 .*: conv2d_1, residual_1, r"):
+        network.freeze_only("residual_1.body.conv2d_7")
+    assert network.layers["residual_1"].frozen  # nothing was changed
+
+
+def test_the_summary_shows_the_layers_of_a_block():
+    rows = branched().summary().splitlines()
+    start = next(i for i, row in enumerate(rows) if row.startswith("residual_2 "))
+    block = [row.split() for row in rows[start : start + 4]]
+    assert [row[0] for row in block] == ["residual_2", "body.conv2d_1", "body.tanh_1", "shortcut"]
+    assert [row.startswith("  ") for row in rows[start : start + 4]] == [False, True, True, True]
+    assert [int(row[-3]) for row in block] == [9 * 4 * 6 + 6 + 4 * 6 + 6, 9 * 4 * 6 + 6, 0, 4 * 6 + 6]
+    (total,) = (row for row in rows if row.startswith("one image, total"))
+    parameters = sum(parameter.data.size for parameter in branched().parameters())
+    assert int(total.split()[3].replace(",", "")) == parameters  # inner rows are not counted twice
+
+
 def test_counters_of_dropout_in_branches_are_saved_and_restored():
     first, second = branched(seed=0), branched(seed=1)
     for _ in range(3):

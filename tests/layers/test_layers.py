@@ -529,6 +529,14 @@ def test_every_layer_can_be_created_again_from_its_settings():
         assert repr(layer).startswith(f"{name}(")
 
 
+def test_normalization_divides_by_given_numbers(backend):
+    x = images(2, (3, 3, 2))
+    network = Sequential(Normalization((0.5, 1.5), 0.25), input_shape=(3, 3, 2))
+    np.testing.assert_allclose(network(x).numpy(), (x - np.array([0.5, 1.5])) / 0.25, rtol=1e-5)
+    pixels = {std: Sequential(Normalization(0.5, std), input_shape=(2,)).pixels for std in (0.25, 60, (0.2, 50))}
+    assert pixels == {0.25: "0..1", 60: "0..255", (0.2, 50): "0..255"}
+
+
 # ------------------------------------------------------------------------------------------------------------- dropout
 
 

@@ -109,8 +109,17 @@ class Layer:
 
         ``self.conv`` is ``conv``, ``self.blocks[0]`` is ``blocks_1``.
         """
-        found = dict(_layers_in(vars(self)))
-        return {name: layer for name, layer in found.items() if name == next(n for n in found if found[n] is layer)}
+        inner = self.__dict__.get("_sublayers")
+        if inner is None:
+            found = {layer: name for name, layer in reversed([*_layers_in(vars(self))])}  # a shared one: its first name
+            inner = {name: layer for layer, name in reversed(found.items())}
+            if "output_shape" in self.__dict__:
+                self.__dict__["_sublayers"] = inner  # steps ask for it several times
+        return inner
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        self.__dict__.pop("_sublayers", None)
 
     def all_layers(self) -> Iterator[tuple[str, "Layer"]]:
         """Every layer inside this one, at any depth, by its full name: ``residual_1``, ``residual_1.body``, …"""

@@ -40,12 +40,21 @@ def costs(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype) -> l
     """The cost of every layer of a network for images of ``input_shape`` (without N)."""
     found = []
     for name, layer in layers.items():
-        count = sum(parameter.data.size for parameter in layer.parameters())
-        values = _values(layer)
-        label = " ".join(filter(None, [name, _settings(layer), "(frozen)" if layer.frozen else ""]))
-        found.append(Cost(label, layer.output_shape, count, flops(layer, input_shape), values * dtype.itemsize))
+        found.append(_cost(name, layer, input_shape, dtype))
         input_shape = layer.output_shape
     return found
+
+
+def _cost(name: str, layer: Layer, input_shape: Shape, dtype: np.dtype) -> Cost:
+    count = sum(parameter.data.size for parameter in layer.parameters())
+    label = " ".join(filter(None, [name, _settings(layer), "(frozen)" if layer.frozen else ""]))
+    return Cost(label, layer.output_shape, count, flops(layer, input_shape), _values(layer) * dtype.itemsize)
+
+
+def _inner_costs(layer: Layer, dtype: np.dtype) -> list[Cost]:
+    """The costs of the layers inside ``layer``, which its own include, without those that only contain others."""
+    inner = [(name, one) for name, one in layer.all_layers() if not one.sublayers()]
+    return [_cost(f"  {name}", one, one.input_shape, dtype) for name, one in inner]
 
 
 def _values(layer: Layer) -> int:
@@ -105,9 +114,11 @@ def summary(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype, bu
         ("layer", "output shape", "parameters", "FLOPs", "bytes out"),
         ("input", _shape(input_shape), "", "", ""),
     ]
-    lines += [
-        (row.name, _shape(row.output_shape), f"{row.parameters:,}", _count(row.flops), f"{row.bytes:,}") for row in rows
-    ]
+    for row, layer in zip(rows, layers.values(), strict=True):
+        lines += [
+            (cost.name, _shape(cost.output_shape), f"{cost.parameters:,}", _count(cost.flops), f"{cost.bytes:,}")
+            for cost in (row, *_inner_costs(layer, dtype))
+        ]
     count = sum(row.parameters for row in rows)
     known = sum(row.flops or 0 for row in rows)
     all_flops = f"{known:,}" if all(row.flops is not None for row in rows) else f"> {known:,}"

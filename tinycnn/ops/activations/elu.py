@@ -18,12 +18,12 @@ class ELUFunction(Function):
 
     def forward(self, x: Array) -> Array:
         xp = self.backend.xp
-        self.x = x
-        return xp.where(x > 0, x, self.alpha * xp.expm1(xp.minimum(x, 0)))
+        self.positive, below = x > 0, xp.minimum(x, 0)
+        self.slope_below = self.alpha * xp.exp(below)
+        return xp.maximum(x, 0) + self.alpha * xp.expm1(below)
 
     def backward(self, grad_y: Array) -> Array:
-        xp = self.backend.xp
-        return grad_y * xp.where(self.x > 0, 1, self.alpha * xp.exp(xp.minimum(self.x, 0)))
+        return grad_y * (self.positive + ~self.positive * self.slope_below)
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:

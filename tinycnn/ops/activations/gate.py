@@ -30,7 +30,8 @@ class _GateFunction(Function):
         xp = self.backend.xp
         a = xp.minimum(xp.abs(x), self.largest)
         s, d = self.tail(a)
-        self.slope = xp.where(x < 0, s - d, 1 - (s - d))
+        left = s - d
+        self.slope = (x < 0) * left + (x >= 0) * (1 - left)
         return xp.maximum(x, 0) - a * s
 
     def backward(self, grad_y: Array) -> Array:

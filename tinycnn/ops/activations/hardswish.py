@@ -14,13 +14,12 @@ class HardSwishFunction(Function):
     def forward(self, x: Array) -> Array:
         xp = self.backend.xp
         self.x = x
-        self.inner = xp.minimum(xp.maximum(x, -3), 3)  # the parabola is exact at its ends, and overflows far outside
-        return xp.where(x >= 3, x, self.inner * (self.inner + 3) / 6)
+        gate = xp.minimum(xp.maximum(x + 3, 0), 6) / 6
+        return xp.maximum(x, -3) * gate  # the maximum keeps minus infinity from 0
 
     def backward(self, grad_y: Array) -> Array:
-        xp = self.backend.xp
-        slope = xp.where(self.x <= -3, 0, (2 * self.inner + 3) / 6)
-        return grad_y * xp.where(self.x >= 3, 1, slope)
+        inside = self.backend.xp.minimum(self.backend.xp.maximum(self.x, -3), 3)
+        return grad_y * ((self.x >= 3) + (abs(self.x) < 3) * ((2 * inside + 3) / 6))
 
 
 def hardswish(x: Tensor) -> Tensor:

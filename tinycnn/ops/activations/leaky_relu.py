@@ -1,4 +1,4 @@
-"""The leaky rectified linear unit of each element: y = x where x > 0, slope·x elsewhere.
+"""The leaky rectified linear unit of each element: y = max(x, 0) + slope·min(x, 0).
 
 Its slope is 1 to the right of 0 and ``slope`` to the left, so ``grad_x = grad_y`` or ``slope · grad_y``. At ``x = 0``
 any number between them is a valid subgradient; tinycnn uses ``slope``, as other libraries do. NaN inputs give NaN
@@ -16,10 +16,10 @@ class LeakyReLUFunction(Function):
 
     def forward(self, x: Array) -> Array:
         self.x = x
-        return self.backend.xp.where(x > 0, x, x * self.slope)
+        return self.backend.xp.maximum(x, 0) + self.slope * self.backend.xp.minimum(x, 0)
 
     def backward(self, grad_y: Array) -> Array:
-        return self.backend.xp.where(self.x > 0, grad_y, grad_y * self.slope)
+        return grad_y * (self.x > 0) + self.slope * (grad_y * (self.x <= 0))
 
 
 def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
