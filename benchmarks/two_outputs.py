@@ -1,6 +1,6 @@
 """The network of ``examples/several_labels.py`` in tinycnn and in PyTorch: accuracy of both outputs, and time.
 
-    python benchmarks/two_outputs.py --data-dir DIR [--seeds 3] [--json FILE]
+    python benchmarks/two_outputs.py --data-dir DIR [--seeds 3] [--threads N] [--json FILE]
 
 Both begin with the same weights, see the same pictures in the same order, and use Adam at the same rate, so they differ
 in rounding only. Every seed trains both, one after the other. The time is that of the training steps; compiling and
@@ -22,7 +22,7 @@ from torch import nn
 
 import tinycnn
 from tinycnn import data, optim
-from tinycnn.backends.threads import get_threads
+from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.train import Trainer, predict_logits
 from tinycnn.train.warm_up import warm_up
 
@@ -104,9 +104,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", metavar="DIR")
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
+    parser.add_argument("--threads", type=int, metavar="N", help="of both libraries (default: all cores)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     tinycnn.use_backend("auto")
+    if options.threads is not None:
+        set_threads(options.threads)
     torch.set_num_threads(get_threads())
     mnist = data.load("mnist", data_dir=options.data_dir)
     pictures, labels = EXAMPLE["pairs"](mnist.x_test, mnist.y_test, 10_000, seed=1)

@@ -37,6 +37,11 @@ class Objective:
     loss: LossFunction
     labels: str  # CLASSES, SEVERAL, NUMBERS or OWN
 
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether predictions are right or wrong; True for a loss of your own, which may have classes."""
+        return self.labels != NUMBERS
+
     def outputs(self, model: Sequential, x: Tensor) -> Tensor:
         """What the loss is computed from: ``x (N, *input_shape)`` → logits or outputs ``(N, ...)``."""
         return model.logits(x) if self.labels in (CLASSES, SEVERAL) else model(x)
