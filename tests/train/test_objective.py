@@ -12,6 +12,8 @@ from tinycnn.backends import get_backend
 from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Dense, Flatten, ReLU, Sequential, Sigmoid, Softmax
 from tinycnn.optim import Adam
+from tinycnn.train.callbacks import EarlyStopping
+from tinycnn.train.callbacks.progress_bar import scores_line
 from tinycnn.train.capture import reason_not_recordable
 from tinycnn.train.checkpoint import Checkpoints
 from tinycnn.train.evaluation import Scores, evaluate, predict_logits, scores_of
@@ -68,6 +70,11 @@ def test_numbers_have_no_accuracy(loss):
     assert math.isnan(last.train_accuracy)
     assert math.isnan(last.validation_accuracy)
     assert last.validation_loss == pytest.approx(evaluate(trainer.model, images, brightness(images), loss=loss).loss)
+    assert scores_line(last) == f"loss {last.train_loss:.4f}, validation loss {last.validation_loss:.4f}"
+    assert [name for name in trainer.columns if "accuracy" in name] == []
+    data = {"validation": (images, brightness(images)), "callbacks": [EarlyStopping(2, monitor="validation_accuracy")]}
+    with pytest.raises(SettingError, match="monitors 'validation_accuracy', but this run records epoch, train_loss"):
+        trainer.fit(images, brightness(images), epochs=9, **data)
 
 
 def test_a_loss_of_your_own_gets_the_outputs_and_any_labels():

@@ -1,5 +1,6 @@
 """A progress bar for each epoch: in a terminal, in a notebook, and as a line per epoch elsewhere."""
 
+import math
 import sys
 import time
 import warnings
@@ -32,7 +33,7 @@ class EpochClock:
         """Loss, accuracy and speed as text."""
         scores, elapsed_s = progress.scores(), now - self.started
         speed = f"{(progress.seen - self.seen) / elapsed_s:,.0f} images/s" if elapsed_s > 0 else ""
-        return f"loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}, {speed}"
+        return f"loss {scores.loss:.4f}{accuracy_text(scores.accuracy)}, {speed}"
 
 
 class ProgressBar(Callback):
@@ -102,7 +103,12 @@ class ProgressBar(Callback):
 
 def scores_line(result: EpochResult) -> str:
     """Losses, accuracies and metrics of an epoch as text."""
-    line = f"loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.4f}"
+    line = f"loss {result.train_loss:.4f}{accuracy_text(result.train_accuracy)}"
     if result.validation_loss is not None:
-        line += f", validation loss {result.validation_loss:.4f}, accuracy {result.validation_accuracy:.4f}"
+        line += f", validation loss {result.validation_loss:.4f}{accuracy_text(result.validation_accuracy)}"
     return line + "".join(f", {name} {value:.4f}" for name, value in result.metrics.items() if value is not None)
+
+
+def accuracy_text(accuracy: float | None) -> str:
+    """The accuracy behind a comma; nothing for a loss that has none, as mse_loss."""
+    return "" if accuracy is None or math.isnan(accuracy) else f", accuracy {accuracy:.4f}"
