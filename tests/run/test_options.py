@@ -17,7 +17,7 @@ from tinycnn.run.options import TrainConfig, train_config
 KEYS = """model init_from new_head freeze backend dataset data_dir image_size memory colour pixels recipe epochs
 batch_size optimizer lr momentum weight_decay schedule reduce_on_plateau augment elastic fade_epochs label_smoothing
 validation_split average_weights clip_norm early_stopping save_best checkpoint_every resume threads distributed seed
-limit no_capture tf32 output no_plots quiet"""
+limit no_capture tf32 output csv tensorboard no_plots quiet"""
 
 
 def test_the_settings_of_a_run_do_not_change():

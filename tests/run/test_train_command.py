@@ -188,11 +188,20 @@ def test_without_validation_its_fields_are_empty(tmp_path):
 
 def test_every_option_at_once(tmp_path):
     settings = {"optimizer": "sgd", "lr": 0.02, "momentum": 0.5, "schedule": "cosine", "batch_size": 50}
-    settings |= {"label_smoothing": 0.1, "threads": 1, "seed": 7, "recipe": "best", "limit": 200, "epochs": 2}
+    settings |= {
+        "label_smoothing": 0.1,
+        "threads": 1,
+        "seed": 7,
+        "recipe": "best",
+        "limit": 200,
+        "epochs": 2,
+        "csv": "live.csv",
+    }
     arguments = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
     train(tmp_path, *arguments, "--no-augment")
     options = metrics_of(tmp_path / "out")["options"]
     assert {name: options[name] for name in settings} == settings
+    assert (tmp_path / "live.csv").read_bytes() == (tmp_path / "out" / "history.csv").read_bytes()
     assert options["augment"] is False
 
 
@@ -266,29 +275,34 @@ def test_a_second_run_replaces_the_first(tmp_path):
     words = f"test accuracy {accuracy:.4f}, different --save-best, --seed, --validation-split"
     assert second.stderr == f"replaces  an earlier run in out ({words}); --output keeps both\n"
     assert metrics_of(tmp_path / "out")["seed"] == 2
+    accuracy = metrics_of(tmp_path / "out")["test_accuracy"]
+    again = train(tmp_path, "--limit", 100, "--seed", 2)
+    words = f"test accuracy {accuracy:.4f}, the same options"
+    assert again.stderr == f"replaces  an earlier run in out ({words}); --output keeps both\n"
     assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "mine.png"])  # no file of the first run is left
 
 
 @pytest.mark.parametrize(
     ("options", "others"),
     [
-        ({"seed": 1, "lr": 0.1, "quiet": True, "output": "elsewhere"}, None),
+        ({"seed": 1, "lr": 0.1, "quiet": True, "output": "elsewhere", "csv": "a.csv"}, "the same options"),
         ({"seed": 2, "lr": 0.1}, "different `seed`"),
         ({"seed": 2, "lr": 0.2, "new": 1}, "different `lr`, `new`, `seed`"),
     ],
 )
-def test_replacing_another_run_is_reported_and_the_same_run_is_not(options, others, tmp_path):
+def test_replacing_an_earlier_run_is_reported(options, others, tmp_path):
     results = {"options": {"seed": 1, "lr": 0.1, "quiet": False, "output": None}, "test_accuracy": 0.5}
     (tmp_path / "metrics.json").write_text(json.dumps(results))
-    replaced = replaced_run(tmp_path, options)
-    assert replaced is None if others is None else f"(test accuracy 0.5000, {others})" in replaced
+    assert f"(test accuracy 0.5000, {others})" in replaced_run(tmp_path, options)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"options": 3, "test_accuracy": 1}', "\xff"])
-def test_files_of_another_program_are_not_an_earlier_run(content, tmp_path):
-    if content is not None:
-        (tmp_path / "metrics.json").write_bytes(content.encode("latin-1"))
-    assert replaced_run(tmp_path, {"seed": 1}) is None
+def test_a_file_that_is_replaced_is_reported_even_if_it_cannot_be_read(content, tmp_path):
+    if content is None:
+        assert replaced_run(tmp_path, {"seed": 1}) is None
+        return
+    (tmp_path / "metrics.json").write_bytes(content.encode("latin-1"))
+    assert replaced_run(tmp_path, {"seed": 1}).endswith("whose metrics.json cannot be read; --output keeps both")
 
 
 def test_an_npz_file(tmp_path):

@@ -28,6 +28,8 @@ COMMANDS = [
     "evaluate",
     "trace",
     "report",
+    "runs",
+    "lr-find",
     "augmentation",
     "export",
     "import",
@@ -60,7 +62,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands = {}
     for name in COMMANDS:
-        module = importlib.import_module(f"tinycnn.commands.{name}{'_' if keyword.iskeyword(name) else ''}")
+        module = importlib.import_module(f"tinycnn.commands.{module_name(name)}")
         text = (module.__doc__ or "").strip()
         commands[name] = chosen.add_parser(
             name,
@@ -72,6 +74,11 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
         module.add_options(commands[name])
         commands[name].set_defaults(run=module.run, in_options=OptionNames(commands[name]))
     return parser, commands
+
+
+def module_name(command: str) -> str:
+    """The module of a command: ``lr_find`` of ``lr-find``, ``import_`` of ``import``, which is a keyword."""
+    return f"{command.replace('-', '_')}{'_' if keyword.iskeyword(command) else ''}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,11 +12,13 @@ from tinycnn.plots.figure import save, to_png
 from tinycnn.plots.graph import graph_dot, graph_mermaid, graph_svg
 from tinycnn.plots.images import augmented, first_images, misclassified, predictions, single_prediction
 from tinycnn.plots.network import feature_maps, filters, histograms, saliency_maps
+from tinycnn.plots.runs import compared_runs, rate_sweep
 from tinycnn.plots.scores import class_distribution, confusion, curves, precision_recall
 
 __all__ = [
     "augmented",
     "class_distribution",
+    "compared_runs",
     "confusion",
     "curves",
     "feature_maps",
@@ -29,6 +31,7 @@ __all__ = [
     "misclassified",
     "precision_recall",
     "predictions",
+    "rate_sweep",
     "saliency_maps",
     "save",
     "single_prediction",

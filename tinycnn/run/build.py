@@ -12,7 +12,7 @@ from tinycnn.layers import Sequential
 from tinycnn.run.options import WITH_MOMENTUM, TrainConfig
 from tinycnn.saving.model_file import check_bytes, check_size, load_finite
 from tinycnn.saving.state_file import fingerprint
-from tinycnn.train.callbacks import Callback, ReduceOnPlateau
+from tinycnn.train.callbacks import Callback, CSVLogger, ReduceOnPlateau, TensorBoard
 from tinycnn.train.trainer import Trainer
 
 
@@ -121,5 +121,15 @@ def make_trainer(config: TrainConfig, model: Sequential, images: int) -> Trainer
 
 
 def callbacks_of(config: TrainConfig) -> list[Callback]:
-    """What the options add to the training, beside the display."""
-    return [ReduceOnPlateau(config.reduce_on_plateau)] if config.reduce_on_plateau else []
+    """What the options add to the training, beside the display.
+
+    Raises MissingPackageError if one of them needs a package that is missing.
+    """
+    callbacks: list[Callback] = []
+    if config.reduce_on_plateau:
+        callbacks.append(ReduceOnPlateau(config.reduce_on_plateau))
+    if config.csv:
+        callbacks.append(CSVLogger(config.csv))
+    if config.tensorboard:
+        callbacks.append(TensorBoard(config.tensorboard))
+    return callbacks

@@ -79,6 +79,7 @@ class TrainingRun:
         self.training, self.validation = (x_train, y_train), (x_valid, y_valid)
         self.model, self.origin = make_model(config, dataset, source)
         self.trainer = make_trainer(config, self.model, len(x_train))
+        self.callbacks = callbacks_of(config)
         self.compile_s = self.training_s = 0.0
 
     def complete(self) -> int:
@@ -166,7 +167,7 @@ class TrainingRun:
             epochs=config.epochs,
             validation=self.validation,
             early_stopping=config.early_stopping,
-            callbacks=[*callbacks_of(config), *progress_display(quiet=config.quiet)],
+            callbacks=[*self.callbacks, *progress_display(quiet=config.quiet)],
             checkpoints=self.checkpoints,
             stop=stop,
         )

@@ -91,8 +91,18 @@ def add_run_options(add: Callable[..., argparse.Action]) -> None:
 def add_result_options(add: Callable[..., argparse.Action]) -> None:
     """Declare the options for the output folder and what is written to it."""
     add("--output", type=folder_name, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
+    add("--csv", type=Path, metavar="FILE", help="also write the history to FILE after each epoch, to watch a run")
+    add("--tensorboard", type=Path, metavar="DIR", help="write a log for TensorBoard to DIR (needs tensorboardX)")
     add("--no-plots", action="store_true", help="do not write plots or report.html")
     add("--quiet", action="store_true", help="print only the result")
+
+
+NOT_OF_LR_FIND: dict[str, Any] = {  # the options of a run that `tinycnn lr-find` does not have, and their values there
+    **dict.fromkeys(("epochs", "lr", "schedule", "fade_epochs", "validation_split", "clip_norm", "average_weights")),
+    **dict.fromkeys(("early_stopping", "reduce_on_plateau", "checkpoint_every", "csv", "tensorboard")),
+    **dict.fromkeys(("save_best", "resume", "distributed", "tf32", "augment"), False),
+    **{"elastic": 0.0, "no_capture": True, "no_plots": True, "quiet": True},
+}
 
 
 def folder_name(text: str) -> Path:
@@ -149,6 +159,8 @@ class TrainConfig:
     no_capture: bool
     tf32: bool
     output: Path | None
+    csv: Path | None
+    tensorboard: Path | None
     no_plots: bool
     quiet: bool
 

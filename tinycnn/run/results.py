@@ -24,6 +24,7 @@ from tinycnn.version import __version__
 
 NAMED_AFTER_LIBRARY = ("numba", "cupy")  # backends
 NO_EFFECT_ON_RESULTS = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}
+NO_EFFECT_ON_RESULTS |= {"csv", "tensorboard"}
 
 
 def write_results(
@@ -48,19 +49,20 @@ def write_results(
 
 
 def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
-    """The results of another run in ``output``, which this run will replace, as text; None if there are none."""
+    """The results of an earlier run in ``output``, which this run will replace, as text; None if there are none."""
     try:
         earlier = read_json(output / "metrics.json")
         old_options, accuracy = earlier["options"], float(earlier["test_accuracy"])
         names = (old_options.keys() | options.keys()) - NO_EFFECT_ON_RESULTS
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        return f"an earlier run in {printable(str(output))}, whose metrics.json cannot be read; --output keeps both"
     differing = sorted(name for name in names if old_options.get(name) != options.get(name))
     changed = [f"`{name}`" if name in options else shortened(name, 40) for name in differing]
-    if not changed:
-        return None
-    differences = f"test accuracy {accuracy:.4f}, different {', '.join(changed)}"
-    return f"an earlier run in {printable(str(output))} ({differences}); --output keeps both"
+    differences = f"different {', '.join(changed)}" if changed else "the same options"
+    where = printable(str(output))
+    return f"an earlier run in {where} (test accuracy {accuracy:.4f}, {differences}); --output keeps both"
 
 
 def best_epoch(network: bytes, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:

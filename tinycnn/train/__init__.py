@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tinycnn.train.divergence import TrainingDivergedError
     from tinycnn.train.evaluation import Scores, evaluate, predict_logits
     from tinycnn.train.history import EpochResult, History
+    from tinycnn.train.lr_find import RateSweep, find_learning_rate
     from tinycnn.train.step import Batch, TrainingStep
     from tinycnn.train.trainer import Trainer
 
@@ -35,6 +36,7 @@ _MODULE_OF = {
     "LearningRateScheduler": "callbacks",
     "ModelCheckpoint": "callbacks",
     "ProgressBar": "callbacks",
+    "RateSweep": "lr_find",
     "ReduceOnPlateau": "callbacks",
     "Scores": "evaluation",
     "TensorBoard": "callbacks",
@@ -43,6 +45,7 @@ _MODULE_OF = {
     "TrainingStep": "step",
     "TrainingStopped": "checkpoint",
     "evaluate": "evaluation",
+    "find_learning_rate": "lr_find",
     "predict_logits": "evaluation",
 }
 
@@ -57,6 +60,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ProgressBar",
+    "RateSweep",
     "ReduceOnPlateau",
     "Scores",
     "TensorBoard",
@@ -65,6 +69,7 @@ __all__ = [
     "TrainingStep",
     "TrainingStopped",
     "evaluate",
+    "find_learning_rate",
     "predict_logits",
 ]
 

@@ -21,8 +21,15 @@ class CSVLogger(Callback):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
+    def on_run_begin(self, trainer: TrainerInRun) -> None:
+        """Write the history so far, so that a file that cannot be written fails before the first step."""
+        self._write(trainer)
+
     def on_epoch_end(self, trainer: TrainerInRun, result: EpochResult) -> None:
         """Write the file."""
+        self._write(trainer)
+
+    def _write(self, trainer: TrainerInRun) -> None:
         if get_communicator().rank == 0:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, trainer.history.to_csv().encode())
