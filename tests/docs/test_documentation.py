@@ -21,6 +21,7 @@ from tinycnn import backends
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+PAGES += [ROOT / "SECURITY.md", ROOT / "CODE_OF_CONDUCT.md"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 URL = re.compile(r"https?:[^\s)>\]`'\"}|]*")
