@@ -18,6 +18,7 @@ import pytest
 
 import tinycnn
 from tinycnn import backends
+from tinycnn.commands import main, make_parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
@@ -37,7 +38,10 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line.strip()]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != TUTORIAL], ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, as one program per page; what a comment at the end of a line promises is printed."""
     monkeypatch.setattr(backends, "_LOADERS", dict(backends._LOADERS))  # a page may register a backend of its own
@@ -48,6 +52,34 @@ def test_python_blocks_run(page: Path, capsys: pytest.CaptureFixture[str], monke
     promised = re.findall(r"print\(.*\)  # (.+)$", "\n".join(blocks(page, "python")), re.MULTILINE)
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if line in promised] == promised
+
+
+def test_the_tutorial_can_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Step by step in an empty folder; in the place of two epochs of MNIST, a network that has learned nothing."""
+    monkeypatch.chdir(tmp_path)
+    steps = {words[1]: words[1:] for words in commands(TUTORIAL) if words[0] == "tinycnn"}
+    assert list(steps) == ["doctor", "train", "predict", "serve"]
+    trained = make_parser()[0].parse_args(steps["train"])
+    Path(trained.output).mkdir(parents=True)
+    with tinycnn.use_backend("numpy"):
+        tinycnn.save(tinycnn.models.create("keras_cnn"), Path(trained.output) / "model.safetensors")
+        test_python_blocks_run(TUTORIAL, capsys, monkeypatch)  # draws my_digit.png
+    assert main([*steps["predict"], "--backend", "numpy"]) == 0
+    printed, header = capsys.readouterr().out.splitlines(), "picture        class       0     1"
+    assert printed[0].startswith(header)
+    assert printed[1].startswith("my_digit.png")
+    assert header in TUTORIAL.read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_tinycnn_are_understood(page: Path) -> None:
+    parser = make_parser()[0]
+    for words in commands(page):
+        line = " ".join(words)
+        if words[0] == "tinycnn" and len(words) > 1 and not set("|&>$") & set(line):
+            parser.parse_args(words[1:])
 
 
 def anchors(page: Path) -> set[str]:
