@@ -15,7 +15,7 @@ from tests.support.example_runner import EXAMPLES
 from tinycnn import models, optim
 from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError
-from tinycnn.layers import Conv2d, Dense, Flatten, GlobalMaxPool2d, Sequential
+from tinycnn.layers import Conv2d, Dense, Flatten, GlobalMaxPool2d, Residual, Sequential, Tanh
 from tinycnn.train import memory_estimate as memory
 from tinycnn.train.trainer import Trainer
 
@@ -53,6 +53,19 @@ def test_the_estimate_of_other_convolutions(window):
             layers = Conv2d(8, padding="same"), Conv2d(8, padding="same", **window), GlobalMaxPool2d(), Dense(10)
             model = Sequential(*layers, input_shape=(28, 28, 1))
             assert memory.step_bytes(model, 32) == pytest.approx(peak_bytes(model, 32), rel=0.15)
+
+
+def test_the_estimate_of_blocks():
+    """Within 15 % of the measured memory, and equal for a chain and for the same chain within another."""
+    with tinycnn.use_backend("numpy"):
+        body = [Conv2d(16, padding=1), Tanh(), Conv2d(16, padding=1), Tanh(), Conv2d(16, padding=1)]
+        model = Sequential(Conv2d(16, padding=1), Residual(*body), Flatten(), Dense(10), input_shape=(16, 16, 1))
+        assert memory.step_bytes(model, 64) == pytest.approx(peak_bytes(model, 64), rel=0.15)
+        chain, within = (
+            Sequential(*wrap(Conv2d(4), Tanh(), Conv2d(4)), Flatten(), Dense(10), input_shape=(9, 9, 1))
+            for wrap in (lambda *layers: layers, lambda *layers: [Sequential(*layers)])
+        )
+        assert memory.step_bytes(chain, 8) == memory.step_bytes(within, 8)
 
 
 def but_the_head(model):

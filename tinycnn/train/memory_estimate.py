@@ -89,13 +89,23 @@ def live_elements(stages: Iterable[Stage]) -> Iterator[int]:
 
 def stages(model: Sequential) -> Iterator[Stage]:
     """The stages in which the active backend computes ``model``."""
-    shape = model.input_shape
     for layers in layers_by_stage(model):
-        y = layers[-1].output_shape
+        yield from stages_of(layers, fuses(model))
+
+
+def stages_of(layers: list[Layer], fused: bool) -> Iterator[Stage]:
+    """The stage of these layers; for a layer that contains others, their stages, and that of its own result."""
+    x, y = math.prod(layers[0].input_shape), math.prod(layers[-1].output_shape)
+    if not layers[0].sublayers():
         trained = any(parameter.requires_grad for layer in layers for parameter in layer.parameters())
-        columns = column_count(layers, shape, fuses(model))
-        yield Stage(math.prod(shape), math.prod(y), inner_count(layers), columns, trained)
-        shape = y
+        yield Stage(x, y, inner_count(layers), column_count(layers, layers[0].input_shape, fused), trained)
+        return
+    if isinstance(layers[0], Sequential):
+        yield from stages(layers[0])
+        return
+    for inner in layers[0].sublayers().values():
+        yield from stages_of([inner], fused)
+    yield Stage(x, y, 0, 0, trained=False)
 
 
 def inner_count(layers: list[Layer]) -> int:
