@@ -384,6 +384,24 @@ def test_an_own_layer_can_build_its_inner_layers_itself():
     assert (cost.flops, cost.bytes) == (3 * 9 + 2 * 7 + 2, 4 * (3 + 2 + 2))
 
 
+def test_a_layer_that_is_called_in_training_only_is_built():
+    class Own(Layer):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.drop = BatchNorm(), Dropout(0.5)
+
+        def forward(self, x):
+            return self.drop(self.norm(x)) if self.training else x
+
+    network = Sequential(Own(), input_shape=(4,))
+    assert network.layers["own_1"].drop.seed > 0
+    assert network.counters()["own_1.drop.step"] == 0
+    assert not network.state_dict()["own_1.norm.running_mean"].any()
+    assert network.state_dict()["own_1.norm.running_var"].all()
+    network(np.ones((2, 4), np.float32))
+    assert network.counters()["own_1.drop.step"] == 1
+
+
 def test_a_layer_that_forward_does_not_call_is_named():
     class Own(Layer):
         def __init__(self):

@@ -14,7 +14,7 @@ import pytest
 import tinycnn
 from tests.support import fake_cupy
 from tests.support.backends import activated
-from tinycnn import models
+from tinycnn import layers, models
 from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
 from tinycnn.distributed.communicator import SingleProcess, use_communicator
 from tinycnn.errors import BackendError, SettingError
@@ -150,6 +150,27 @@ def test_the_five_networks_are_recorded(name):
         results.append((losses, everything(trainer)))
         assert trainer.why_eager == ""
         assert (trainer.capture.steps is not None and set(trainer.capture.steps.replays) == {4, 2}) == wanted
+    assert results[0] == results[1]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_blocks_and_further_layers_are_recorded():
+    """Dropout inside of blocks takes its step from memory, and no layer copies anything from the host."""
+    results = []
+    for wanted in (True, False):
+        model = Sequential(
+            layers.Normalization(0.5, (0.25,)), layers.Pad2d(1), Conv2d(4), layers.GroupNorm(2), layers.SiLU(),
+            layers.Residual(Conv2d(4, padding=1), layers.GELU(), Dropout(0.3), layers.LayerNorm()),
+            layers.Concatenate(layers.Identity(), [layers.GELU(approximate=True), MaxPool2d(), layers.Upsample()]),
+            layers.Multiply(layers.Tanh(), [layers.GlobalAvgPool2d(keepdims=True), Conv2d(8, 1), layers.Sigmoid()]),
+            layers.Add(layers.ELU(), layers.HardSwish(), [layers.Clip(0, 6), layers.LeakyReLU(), Dropout(0.3)]),
+            Flatten(), Dense(3), input_shape=(8, 8, 1),
+        )  # fmt: skip
+        trainer = Trainer(model, Adam(model.parameters()), batch_size=BATCH, seed=1, capture=wanted)
+        trainer.fit(*pictures(17), epochs=2)
+        assert trainer.why_eager == ""
+        assert (trainer.capture.steps is not None and set(trainer.capture.steps.replays) == {8, 1}) == wanted
+        results.append((everything(trainer), model.counters()))
     assert results[0] == results[1]
 
 

@@ -82,7 +82,11 @@ class Layer:
 
             token = _build_at_call.set(build_at_call)
             try:
-                y = self.eval().forward(Tensor(np.zeros((1, *input_shape), dtype)))
+                x = Tensor(np.zeros((1, *input_shape), dtype))
+                y = self.eval().forward(x)
+                if not_built:  # perhaps called in training only; the inner layers stay in evaluation mode
+                    self.training = True
+                    self.forward(x)
             finally:
                 _build_at_call.reset(token)
                 self.train(training)

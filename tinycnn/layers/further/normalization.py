@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinycnn import initializers, ops
+from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError, ShapeError, in_range, shortened
 from tinycnn.layers.base import Layer, Shape, checked_positive_int, register_layer
 from tinycnn.tensor import Tensor
@@ -81,10 +82,11 @@ class Normalization(Layer):
                     f"Normalization: `{name}` has {len(numbers)} numbers, the input {input_shape[-1]} channels: "
                     "expected one for each channel, or a single number"
                 )
+        self._arrays = [get_backend().asarray(np.array(numbers, dtype)) for numbers in (self.mean, self.std)]
         return input_shape
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, std = (Tensor(np.array(numbers, x.dtype)) for numbers in (self.mean, self.std))  # (C,) or ()
+        mean, std = map(Tensor, self._arrays)  # (C,) or ()
         return (x - mean) / std
 
 
