@@ -10,6 +10,7 @@ from tests.support.backends import usable_backend
 from tinycnn import Tensor, ops
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.layers import AvgPool2d, Conv2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d, Sequential
+from tinycnn.layers.summary import flops
 from tinycnn.ops.windows.padding import pads_for
 
 CONVS = [
@@ -198,6 +199,20 @@ def test_layers_on_every_backend_and_from_a_file(any_backend, tmp_path):
         again = tinycnn.load(tmp_path / "m.tinycnn")
         assert repr(again) == repr(network)
         np.testing.assert_array_equal(again(x).numpy(), y)
+
+
+def test_operations_are_counted():
+    """Per output of a convolution: a product and a sum for each weight of its filter, and the bias."""
+    for layer, expected in {
+        Conv2d(8, padding="same"): 7 * 6 * 8 * (2 * 9 * 4 + 1),
+        Conv2d(8, padding="same", groups=2): 7 * 6 * 8 * (2 * 9 * 2 + 1),
+        Conv2d(8, (3, 1), padding="same", groups=4, dilation=2, bias=False): 7 * 6 * 8 * 2 * 3,
+        GlobalAvgPool2d(): 7 * 6 * 4,
+        GlobalMaxPool2d(keepdims=True): 7 * 6 * 4,
+        AvgPool2d(2, ceil_mode=True): 4 * 3 * 4 * 4,
+    }.items():
+        Sequential(layer, input_shape=(7, 6, 4))
+        assert flops(layer, (7, 6, 4)) == expected, layer
 
 
 def test_global_pools(any_backend):

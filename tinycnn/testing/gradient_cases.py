@@ -44,7 +44,6 @@ from tinycnn.ops.shapes.pad import PadFunction
 from tinycnn.ops.shapes.upsample2d import Upsample2dFunction
 from tinycnn.ops.softmax import LogSoftmaxFunction, SoftmaxFunction
 from tinycnn.ops.softmax_cross_entropy import NLLLossFunction, SoftmaxCrossEntropyFunction
-from tinycnn.ops.windows.edges import AddEdgesFunction, CutEdgesFunction
 from tinycnn.tensor import Function, Tensor
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -134,13 +133,13 @@ def window_cases() -> Iterator[Case]:
         shapes = ((2, 5, 6, 4), (3, 2, 4 // groups, 8), (8,))[: 2 + bias]
         yield Case(function, label, lambda *x, s=all_settings: ops.conv2d(*x, **s), shapes)
     pools: tuple[tuple[type[Function], Callable[..., Tensor], dict[str, Any]], ...] = (
-        (AddEdgesFunction, ops.max_pool2d, {"padding": "same"}),
-        (AddEdgesFunction, ops.max_pool2d, {"padding": (1, 0), "ceil_mode": True}),
-        (CutEdgesFunction, ops.max_pool2d, {"padding": ((1, 0), (1, 0))}),
-        (AddEdgesFunction, ops.avg_pool2d, {"padding": "same"}),
-        (AddEdgesFunction, ops.avg_pool2d, {"padding": ((1, 0), (0, 1))}),
-        (AddEdgesFunction, ops.avg_pool2d, {"padding": (1, 0), "ceil_mode": True}),
-        (AddEdgesFunction, ops.avg_pool2d, {"padding": (1, 0), "ceil_mode": True, "count_include_pad": False}),
+        (PadFunction, ops.max_pool2d, {"padding": "same"}),
+        (PadFunction, ops.max_pool2d, {"padding": (1, 0), "ceil_mode": True}),
+        (tensor.Index, ops.max_pool2d, {"padding": ((1, 0), (1, 0))}),
+        (PadFunction, ops.avg_pool2d, {"padding": "same"}),
+        (PadFunction, ops.avg_pool2d, {"padding": ((1, 0), (0, 1))}),
+        (PadFunction, ops.avg_pool2d, {"padding": (1, 0), "ceil_mode": True}),
+        (PadFunction, ops.avg_pool2d, {"padding": (1, 0), "ceil_mode": True, "count_include_pad": False}),
     )
     for (function, pool, settings), draw in product(pools, (normal, rounded)):
         call = partial(pool, kernel_size=3, stride=2, **settings)
