@@ -14,7 +14,8 @@ from tinycnn.backends.fused_kernels import FusedKernels
 from tinycnn.layers import Dropout, pixel_scale
 from tinycnn.ops.batch_norm import ShardedBatchNormFunction
 from tinycnn.ops.convolutions.depthwise import DepthwiseConv2dFunction
-from tinycnn.ops.convolutions.fused import FusedDepthwiseConv2dFunction
+from tinycnn.ops.convolutions.fused import FusedDepthwiseConv2dFunction, FusedGroupedConv2dFunction
+from tinycnn.ops.convolutions.grouped import GroupedConv2dFunction
 from tinycnn.ops.dropout import DropoutFunction, ShardedDropoutFunction
 from tinycnn.ops.fused import (
     FusedConvFunction,
@@ -169,6 +170,13 @@ FUSED = [
         ((2, 1), (1, 0)),
         lambda x, weight, bias: DepthwiseConv2dFunction((2, 1), (1, 0))(x, weight, bias),
         ((2, 6, 7, 3), (3, 3, 1, 6), (6,)),
+    ),
+    Fused(
+        FusedGroupedConv2dFunction,
+        lambda fused: fused.conv_forward,
+        ((2, 1), (1, 0), 3),
+        lambda x, weight, bias: GroupedConv2dFunction((2, 1), (1, 0), 3)(x, weight, bias),
+        ((2, 6, 7, 6), (3, 3, 2, 9), (9,)),
     ),
     Fused(
         FusedDropoutFunction, lambda fused: fused.dropout, (0.4, (1, 2)),

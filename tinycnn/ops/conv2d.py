@@ -19,8 +19,9 @@ layout, the axes of the images are never permuted, and ``.T`` of a matrix is a v
 
 from tinycnn.backends.base import Array, Pair, window_grid
 from tinycnn.ops.convolutions.checks import check_conv2d, checked_groups
+from tinycnn.ops.convolutions.depthwise import DepthwiseConv2dFunction
 from tinycnn.ops.convolutions.dilated import dilated
-from tinycnn.ops.convolutions.fused import depthwise_function
+from tinycnn.ops.convolutions.fused import fused_function
 from tinycnn.ops.convolutions.grouped import GroupedConv2dFunction
 from tinycnn.ops.inputs import tensors
 from tinycnn.ops.windows.checks import as_pair, check_window, grid_of, window_extent
@@ -82,16 +83,19 @@ def conv2d(
     pads = check_window("conv2d", x.shape, extent, stride, checked_padding(padding))
     if dilation == (1, 1):
         x, even = even_padding(x, pads)
-        return conv2d_function(x, stride, even, groups)(x, weight, *biases)
+        function = Conv2dFunction(stride, even) if groups == 1 else conv2d_function(x, stride, even, groups)
+        return function(x, weight, *biases)
     convolve = conv2d_function(x, (1, 1), (0, 0), groups)
     grid = grid_of(x.shape, extent, stride, pads)
     return dilated(add_edges(x, pads), lambda x: convolve(x, weight, *biases), grid, stride, dilation)
 
 
 def conv2d_function(x: Tensor, stride: Pair, padding: Pair, groups: int) -> Function:
-    """The function for so many groups of the channels of ``x``."""
+    """The function for so many groups of the channels of ``x``, with kernels where the backend has some."""
+    if fused := fused_function(x, stride, padding, groups):
+        return fused
     if groups == 1:
         return Conv2dFunction(stride, padding)
     if groups == x.shape[3]:
-        return depthwise_function(stride, padding, x.dtype)
+        return DepthwiseConv2dFunction(stride, padding)
     return GroupedConv2dFunction(stride, padding, groups)

@@ -132,19 +132,26 @@ def fuses(model: Sequential) -> bool:
 
 
 def column_count(layers: list[Layer], input_shape: tuple[int, ...], fused: bool) -> int:
-    """The size of the ``im2col`` matrix of an image ``(H, W, C)``; 0 unless the stage is one unfused Conv2d.
+    """The size of the ``im2col`` matrix of an image ``(H, W, C)``, or of the copies made in its place; often 0.
 
-    A depthwise convolution has none: without a kernel of its own, it keeps a padded copy of the image.
+    Without columns, groups and dilation take the padded image apart, and a depthwise convolution keeps it.
     """
-    kernels = get_backend().fused
-    match layers:
-        case [Conv2d() as conv] if conv.groups == input_shape[-1] > 1:
-            (H, W, C), ((top, bottom), (left, right)) = input_shape, conv.pads
-            return 0 if kernels.depthwise_forward else (top + H + bottom) * (left + W + right) * C
-        case [Conv2d() as conv] if not (fused and kernels.conv_forward and fusion.can_be_fused(conv)):
-            columns = math.prod(conv.output_shape[:2]) * math.prod(conv.kernel_size) * input_shape[-1]
-            return columns * 3 // 2 if conv.groups > 1 else columns  # the gradient is kept in two orders
-    return 0
+    if len(layers) != 1 or not isinstance(layers[0], Conv2d):
+        return 0
+    conv, kernels = layers[0], get_backend().fused
+    (H, W, C), ((top, bottom), (left, right)) = input_shape, conv.pads
+    padded, columns = (
+        (top + H + bottom) * (left + W + right) * C,
+        math.prod((*conv.output_shape[:2], *conv.kernel_size, C)),
+    )
+    fast = conv.parameters_by_name["weight"].dtype == np.float32  # see ops/convolutions/fused.py
+    if fusion.can_be_fused(conv):
+        return 0 if fused and kernels.conv_forward else columns
+    if conv.groups == C > 1:
+        return 0 if fast and kernels.depthwise_forward else padded
+    if fast and kernels.conv_forward:
+        return padded
+    return columns * 3 // 2 if conv.groups > 1 else columns  # the gradient of grouped columns has two orders
 
 
 def format_bytes(count: int) -> str:
