@@ -44,8 +44,20 @@ def test_the_network_has_the_averages_when_it_is_validated_and_in_the_end():
     own.fit(*DATA, epochs=2)
     with trainer.average.applied(False):
         assert weights_of(trainer) == weights_of(own)
+    saved = trainer.state_dict()["model"]
+    assert {name: array.tobytes() for name, array in saved.items()} == weights_of(own)
+    assert trainer.average.in_network
     trainer.fit(*DATA, epochs=3)  # goes on from its own weights
     assert weights_of(trainer) == by_hand(0.8, 3)[-1][0]
+
+
+def test_a_step_trains_from_the_weights_of_the_network():
+    """Also a single step after the run, when the network has the averages."""
+    trainer, own = make_trainer(average_weights=0.8), make_trainer()
+    for one in (trainer, own):
+        one.fit(*DATA, epochs=1)
+        one.step(*DATA, np.arange(16), epoch=2)
+    assert weights_of(trainer) == weights_of(own)
 
 
 @pytest.mark.parametrize("steps", [2, 3, 5])
