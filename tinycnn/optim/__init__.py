@@ -7,7 +7,7 @@ from tinycnn.optim.average import WeightAverage
 from tinycnn.optim.clipping import clip_gradients, gradient_norm
 from tinycnn.optim.groups import ParameterGroups
 from tinycnn.optim.muon import MatrixMuon, Muon
-from tinycnn.optim.optimizer import Optimizer, Rate, Schedule, constant
+from tinycnn.optim.optimizer import Optimizer, Schedule, constant
 from tinycnn.optim.plateau import ReduceOnPlateau
 from tinycnn.optim.rmsprop import RMSprop
 from tinycnn.optim.schedules import SCHEDULES, cosine, linear, one_cycle, step_decay, warm_up
@@ -26,7 +26,6 @@ __all__ = [
     "Optimizer",
     "ParameterGroups",
     "RMSprop",
-    "Rate",
     "ReduceOnPlateau",
     "Schedule",
     "WeightAverage",

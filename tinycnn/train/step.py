@@ -15,7 +15,8 @@ from tinycnn.backends.base import Array
 from tinycnn.distributed.communicator import Communicator, get_communicator
 from tinycnn.distributed.sharding import Shard, sharded_batch
 from tinycnn.layers import Dropout, Layer, Sequential, pixel_scale
-from tinycnn.optim import Optimizer, Rate, WeightAverage, clip_gradients
+from tinycnn.optim import Optimizer, WeightAverage, clip_gradients
+from tinycnn.optim.optimizer import Rate
 from tinycnn.tensor import Tensor
 from tinycnn.train.objective import LossFunction, Objective, objective
 
