@@ -381,3 +381,39 @@ def test_the_usual_variable_limits_threads(text, count, monkeypatch):
     threads, cores = map(int, done.stdout.split())
     assert threads == (count or cores)
     assert get_threads() >= 1
+
+
+def test_logarithms_of_probabilities(digits):
+    classifier = small(epochs=1).fit(*digits)
+    logarithms = classifier.predict_log_proba(digits[0][:20])
+    np.testing.assert_allclose(np.exp(logarithms), classifier.predict_proba(digits[0][:20]), rtol=1e-6)
+    for parameter in classifier.model_.parameters():
+        parameter.data[...] *= 1000
+    assert np.isfinite(classifier.predict_log_proba(digits[0][:20])).all()
+
+
+def test_an_evaluation_set_validates_every_epoch(digits):
+    X, y = digits
+    names = np.array(list("abcdefghij"))[y]
+    held = X[200:260], names[200:260]
+    plain = small(epochs=2).fit(X[:200], names[:200])
+    for eval_set in (held, [held]):
+        classifier = small(epochs=2).fit(X[:200], names[:200], eval_set=eval_set)
+        assert classifier.history_[-1].validation_accuracy == pytest.approx(classifier.score(*held))
+        np.testing.assert_array_equal(classifier.predict_proba(X), plain.predict_proba(X))
+    stopping = small(epochs=2, early_stopping=2).fit(X[:200], names[:200], eval_set=held)
+    np.testing.assert_array_equal(stopping.predict_proba(X), plain.predict_proba(X))  # nothing is held back
+
+
+@pytest.mark.parametrize(
+    ("eval_set", "words"),
+    [
+        ([], r"expected a pair \(X, y\), or a list of one pair"),
+        ("digits", "expected a pair"),
+        ((np.ones((2, 64)), [1, 11]), "y contains \\[11\\], which is not among the classes"),
+        ((np.ones((2, 3)), [1, 2]), "X has 3 features"),
+    ],
+)
+def test_another_evaluation_set_is_refused(eval_set, words, digits):
+    with pytest.raises(ValueError, match=words):
+        small(epochs=1).fit(*digits, eval_set=eval_set)

@@ -21,6 +21,7 @@ from tinycnn.errors import SettingError, ShapeError, in_range, requires, whole_n
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
 from tinycnn.layers.metadata import BYTES
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
+from tinycnn.ops.softmax import log_softmax_rows
 from tinycnn.optim import OPTIMIZERS
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import History
@@ -95,11 +96,13 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
         self.class_weight = class_weight
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Self:
         """Train a new network; raises ValueError unless ``X`` is finite and ``y`` holds classes.
 
         ``sample_weight (n,)`` weights the loss, ``Σ weight · loss / Σ weight``: a weight of 2 counts an example twice,
-        and one of 0 leaves it out. It is multiplied by the weights of ``class_weight``.
+        and one of 0 leaves it out. It is multiplied by the weights of ``class_weight``. ``eval_set``: a pair
+        ``(X, y)``, or a list of one pair, on which every epoch is validated; ``early_stopping`` then holds nothing
+        back. Its scores are in ``history_``.
         """
         images, y = self._checked(X, y, reset=True)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -107,7 +110,9 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         with _using_backend(self.backend) as self.backend_:
             trainer = self._new_trainer(images)
             more: dict[str, Any] = {"sample_weight": weights, "early_stopping": self.early_stopping}
-            if self.early_stopping is not None:
+            if eval_set is not None:
+                more["validation"] = self._evaluated(eval_set)
+            elif self.early_stopping is not None:
                 held = {"test_size": self.validation_fraction, "random_state": trainer.seed}
                 train, valid = train_test_split(np.arange(len(labels)), **held)
                 more |= {"validation": (images[valid], labels[valid]), "sample_weight": _part(weights, train)}
@@ -128,11 +133,9 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("the first call of partial_fit must list all classes: partial_fit(X, y, classes=...)")
         images, y = self._checked(X, y, reset=first)
         known = np.unique(classes) if first else self.classes_
-        unknown = np.setdiff1d(y, known)
-        if unknown.size:
-            raise ValueError(f"y contains {unknown[:5]}, which is not among the classes {known[:20]}")
+        labels = numbered(y, known)
         self.classes_ = known
-        images, labels, weights = self._weighted(images, np.searchsorted(known, y), sample_weight)
+        images, labels, weights = self._weighted(images, labels, sample_weight)
         with _using_backend(self.backend if first else self.backend_) as self.backend_:
             trainer = self._new_trainer(images) if first else self._trainer_again()
             trainer.fit(images, labels, epochs=len(trainer.history) + 1, sample_weight=weights)
@@ -145,6 +148,13 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         images = self._checked(X)
         with _using_backend(self.backend_):
             return metrics.probabilities(predict_logits(self.model_, images))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """The logarithm of the probability of each class, ``(n, K)``; finite also where the probability is not."""
+        check_is_fitted(self)
+        images = self._checked(X)
+        with _using_backend(self.backend_):
+            return log_softmax_rows(np, predict_logits(self.model_, images).astype(np.float64))
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each example, ``(n,)``."""
@@ -169,6 +179,14 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         if not len(kept):
             raise ValueError("all weights are 0: there is nothing to learn from")
         return images[kept], labels[kept], weights[kept]
+
+    def _evaluated(self, eval_set: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The images and labels of ``eval_set``; raises ValueError unless it is one pair, of the classes of ``fit``."""
+        pairs = [eval_set] if isinstance(eval_set, tuple) else eval_set
+        if not (isinstance(pairs, list) and len(pairs) == 1 and isinstance(pairs[0], tuple) and len(pairs[0]) == 2):
+            raise ValueError("eval_set: expected a pair (X, y), or a list of one pair")
+        images, y = self._checked(*pairs[0])
+        return images, numbered(y, self.classes_)
 
     def _checked(self, X: Any, y: Any = NO_LABELS, reset: bool = False) -> Any:
         """``X`` as checked images or rows ``(n, *input_shape_)``; with ``y``, a pair of both."""
@@ -239,6 +257,14 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             )
         layers = NETWORKS[self.model].layers(classes)
         return layers[1:] if isinstance(layers[0], Rescaling) else layers
+
+
+def numbered(y: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The index in the classes ``known`` of each of ``y``, ``(n,)``; raises ValueError for a class not among them."""
+    unknown = np.setdiff1d(y, known)
+    if unknown.size:
+        raise ValueError(f"y contains {unknown[:5]}, which is not among the classes {known[:20]}")
+    return np.searchsorted(known, y)
 
 
 def _part(weights: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:
