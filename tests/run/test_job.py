@@ -144,7 +144,7 @@ def test_a_line_break_in_the_name_of_the_output_folder_forges_no_line(study, tmp
     assert (process.returncode, again.returncode, wrong.returncode) == (0, 2, 2)
     printed = process.stdout + process.stderr + again.stdout + again.stderr + wrong.stderr
     assert [line for line in printed.splitlines() if line.startswith("forged")] == []
-    assert printed.count(r"out\nforged") == 5
+    assert printed.count(r"out\nforged") == 6
 
 
 # -------------------------------------------------------------------------------------------------- resumed differently

@@ -294,6 +294,7 @@ def test_replacing_an_earlier_run_is_reported(options, others, tmp_path):
     results = {"options": {"seed": 1, "lr": 0.1, "quiet": False, "output": None}, "test_accuracy": 0.5}
     (tmp_path / "metrics.json").write_text(json.dumps(results))
     assert f"(test accuracy 0.5000, {others})" in replaced_run(tmp_path, options)
+    assert (replaced_run(tmp_path, options, resumed=True) is None) == (others == "the same options")
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"options": 3, "test_accuracy": 1}', "\xff"])

@@ -127,7 +127,7 @@ class TrainingRun:
         info, config, dataset = self.info, self.config, self.dataset
         if dataset.notice:
             self.warn(dataset.notice)
-        replaced = replaced_run(self.output, config.as_json())
+        replaced = replaced_run(self.output, config.as_json(), resumed=config.resume)
         if replaced:
             self.warn(f"replaces  {replaced}")
         train, validation, test = self.counts().values()

@@ -48,8 +48,11 @@ def write_results(
     return ["history.csv", "metrics.json", "model.safetensors"] + [BEST_FILE] * (best_network is not None)
 
 
-def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
-    """The results of an earlier run in ``output``, which this run will replace, as text; None if there are none."""
+def replaced_run(output: Path, options: dict[str, Any], *, resumed: bool = False) -> str | None:
+    """The results of an earlier run in ``output``, which this run will replace, as text; None if there are none.
+
+    A ``resumed`` run replaces its own results, which have the same options: None, too.
+    """
     try:
         earlier = read_json(output / "metrics.json")
         old_options, accuracy = earlier["options"], float(earlier["test_accuracy"])
@@ -60,6 +63,8 @@ def replaced_run(output: Path, options: dict[str, Any]) -> str | None:
         return f"an earlier run in {printable(str(output))}, whose metrics.json cannot be read; --output keeps both"
     differing = sorted(name for name in names if old_options.get(name) != options.get(name))
     changed = [f"`{name}`" if name in options else shortened(name, 40) for name in differing]
+    if resumed and not changed:
+        return None
     differences = f"different {', '.join(changed)}" if changed else "the same options"
     where = printable(str(output))
     return f"an earlier run in {where} (test accuracy {accuracy:.4f}, {differences}); --output keeps both"
