@@ -1,9 +1,11 @@
 """The pictures: any number of classes and channels, correct content, and no change to global state."""
 
+import dataclasses
 import io
 import subprocess
 import sys
 from functools import partial
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -19,6 +21,13 @@ from tinycnn.layers.metadata import MAX_CLASS_NAME_LENGTH
 from tinycnn.plots import graph
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import EpochResult
+
+
+@pytest.fixture(autouse=True)
+def fewer_dots(monkeypatch):
+    """Pictures of half of the size, which take a fraction of the time."""
+    monkeypatch.setattr(plots.figure, "DPI", 150)
+
 
 NAMES = {
     1: ("one",), 2: ("no", "yes"), 10: tuple("0123456789"),
@@ -73,6 +82,9 @@ def every_picture(classes, channels):
         "filters": plots.filters(weight, "conv2d_1"),
         "feature_maps": plots.feature_maps(images[0], explain.activations(model, images[0]), names),
         "saliency_maps": plots.saliency_maps(images[:3], saliency, [f"predicted {names[k]}" for k in labels[:3]]),
+        "saliency_comparison": plots.saliency_comparison(
+            images[:2], {"one": saliency[:2].sum(axis=3), "two": -saliency[:2].sum(axis=3)}, ["a", "b"]
+        ),
         "histograms": plots.histograms(weights, gradients),
     }
 
@@ -160,7 +172,8 @@ def test_with_many_classes_the_most_probable_are_shown():
 
 
 @pytest.mark.parametrize(
-    ("fraction", "text"), [(1.0, "100.0 %"), (0.99999, ">99.9 %"), (0.123, "12.3 %"), (0, "0.0 %")]
+    ("fraction", "text"),
+    [(1.0, "100.0 %"), (0.99999, ">99.9 %"), (0.123, "12.3 %"), (0.0001, "<0.1 %"), (0, "0.0 %")],
 )
 def test_percent(fraction, text):
     from tinycnn.plots.images import percent
@@ -182,6 +195,40 @@ def test_curves_show_the_measured_values():
     assert accuracy["training"] == [50.0, 70.0]
     without = [EpochResult(1, 0.9, 0.5, None, None, 1.0, 10.0)]
     assert [line.get_label() for line in plots.curves(without).axes[0].lines] == ["training"]
+
+
+def test_the_learning_rate_is_shown_where_it_is_known():
+    epochs = [dataclasses.replace(result, learning_rate=0.1 / result.epoch) for result in EPOCHS]
+    *_, lowest = plots.curves(epochs, Scores(0.3, 0.8)).axes
+    assert [list(line.get_ydata()) for line in lowest.lines] == [[0.1, 0.05]]
+    assert lowest.get_ylabel() == "learning rate"
+    assert len(plots.curves(EPOCHS).axes) == 2
+
+
+def test_colours_mean_the_same_as_on_the_page():
+    """Blue above zero, orange below, white at zero."""
+    weight = np.zeros((1, 3, 1, 1))
+    weight[0, :, 0, 0] = [-1, 0, 1]
+    (image,) = plots.filters(weight, "conv2d_1").axes[0].images
+    below, zero, above = image.to_rgba(weight[:, :, 0, 0])[0][:, :3]
+    assert below[0] > below[2]
+    assert above[2] > above[0]
+    np.testing.assert_allclose(zero, 1, atol=0.01)
+
+
+def test_deep_filters_are_summarised():
+    weight = np.zeros((3, 3, 9, 5), np.float32)
+    weight[:, :, 4, 2], weight[1, 1, 7, 0] = 2.0, -9.0
+    figure = plots.filters(weight, "conv2d_2")
+    strength = figure.axes[0].images[0].get_array()
+    assert strength.shape == (9, 5)
+    assert strength[4, 2] == pytest.approx(6)  # the root of nine times 4
+    assert strength[7, 0] == pytest.approx(9)
+    pieces = figure.axes[1].images[0].get_array()
+    np.testing.assert_array_equal(pieces[:3, :3], weight[:, :, 7, 0])
+    np.testing.assert_array_equal(pieces[:3, 4:7], weight[:, :, 4, 2])
+    assert "conv2d_2: how strongly 5 filters (across) read 9 maps (down)" in texts(figure)
+    assert "filters across, 3 input channels down" in " ".join(texts(plots.filters(np.ones((3, 3, 3, 5)), "c")))
 
 
 def test_feature_maps_leave_out_layers_that_change_nothing():
@@ -249,16 +296,29 @@ def test_mermaid_text():
     assert "  n1 --> n0" in lines
 
 
-def test_graphviz_draws_the_graph_where_it_is_installed(monkeypatch):
-    model, loss = step(None)
+def test_the_graph_is_drawn_without_graphviz(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert plots.graph_svg(loss) is None
-    monkeypatch.undo()
-    svg = plots.graph_svg(loss, dict(model.named_parameters()))
-    if svg is None:
-        pytest.skip("Graphviz is not installed")
-    assert b"<svg" in svg
-    assert all(name.encode() in svg for name, _ in model.named_parameters())
+    model, loss = step(None)
+    svg = ElementTree.fromstring(plots.graph_svg(loss, dict(model.named_parameters())))
+    shown = ["".join(text.itertext()) for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"SoftmaxCrossEntropy", "Conv2d", "data", *(name for name, _ in model.named_parameters())} <= set(shown)
+    found = graph.graph_of(loss, dict(model.named_parameters()))
+    places = graph._places(found)
+    assert len(set(places.values())) == len(found.nodes)  # no box on another
+    for start, end in found.edges:
+        if found.nodes[start][2]:
+            assert places[start][1] < places[end][1]  # down
+        else:
+            assert places[start][1] == places[end][1]  # beside
+    assert len(list(svg.iter("{http://www.w3.org/2000/svg}path"))) == len(found.edges) + 1  # the tip of the arrows
+
+
+def test_the_graph_of_two_branches():
+    x = tinycnn.Tensor(np.ones(3), requires_grad=True)
+    y = x.exp()
+    places = graph._places(graph.graph_of((y.log() * 2.0 + y).sum(), {"<x>": x}))
+    assert len(set(places.values())) == len(places)
+    assert b"&lt;x&gt;" in plots.graph_svg((x * 2.0).sum(), {"<x>": x})
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -11,6 +11,7 @@ softmax. Positive numbers speak for the class, negative ones against it. They di
 """
 
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -90,17 +91,26 @@ def grad_cam(model: Sequential, image: np.ndarray, label: int | None = None, *, 
 
 
 def occlusion(
-    model: Sequential, image: np.ndarray, label: int | None = None, *, patch: int = 5, paper: int = 0
+    model: Sequential,
+    image: np.ndarray,
+    label: int | None = None,
+    *,
+    patch: int = 5,
+    paper: int = 0,
+    stride: int = 1,
 ) -> np.ndarray:
     """How far the score falls when a square of ``patch`` pixels around each place is ``paper``: ``(H, W)``.
 
-    The honest check of the others: it needs no derivative, but one prediction per pixel. Source: Zeiler, Fergus,
-    "Visualizing and understanding convolutional networks", 2014.
+    The honest check of the others: it needs no derivative, but one prediction per place; ``stride`` covers every so
+    many pixels only, and fills in between. Source: Zeiler, Fergus, "Visualizing and understanding convolutional
+    networks", 2014.
     """
     image, patch = checked_images(model, image), whole_number("occlusion: patch", patch, at_least=1)
+    stride = whole_number("occlusion: stride", stride, at_least=1)
     H, W = image.shape[:2]
-    covered = np.repeat(image[np.newaxis], H * W, axis=0)  # (H*W, H, W, C)
-    for n, (h, w) in enumerate(np.ndindex(H, W)):
+    rows, columns = (np.unique(np.linspace(0, n - 1, -(-(n - 1) // stride) + 1).round().astype(int)) for n in (H, W))
+    covered = np.repeat(image[np.newaxis], len(rows) * len(columns), axis=0)  # (places, H, W, C)
+    for n, (h, w) in enumerate((h, w) for h in rows for w in columns):
         top, left = h - patch // 2, w - patch // 2
         covered[n, max(0, top) : max(0, top + patch), max(0, left) : max(0, left + patch)] = paper
     with evaluating(model), no_grad():
@@ -108,7 +118,8 @@ def occlusion(
         label = checked_label("occlusion", int(whole.argmax()) if label is None else label, len(whole))
         parts = np.array_split(covered, max(1, len(covered) // 128))
         scores = [plain_logits(model, as_input(model, part)).numpy()[:, label] for part in parts]
-    return (whole[label] - np.concatenate(scores)).reshape(H, W)  # (H, W)
+    falls = (whole[label] - np.concatenate(scores)).reshape(len(rows), len(columns))
+    return falls if stride == 1 else enlarged(falls, (H, W))  # (H, W)
 
 
 METHODS: dict[str, Callable[..., np.ndarray]] = {
@@ -120,12 +131,15 @@ METHODS: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def saliency_methods(model: Sequential, image: np.ndarray, label: int | None = None) -> dict[str, np.ndarray]:
+def saliency_methods(
+    model: Sequential, image: np.ndarray, label: int | None = None, *, stride: int = 1
+) -> dict[str, np.ndarray]:
     """Every method by name, each as one number per place ``(H, W)``; the channels of a gradient are summed.
 
-    Grad-CAM is left out where no layer has maps.
+    Grad-CAM is left out where no layer has maps. ``stride``: of the occlusion, which takes the most time.
     """
     methods = {name: method for name, method in METHODS.items() if name != "Grad-CAM" or map_layers(model)}
+    methods["occlusion"] = partial(occlusion, stride=stride)
     maps = {name: method(model, image, label) for name, method in methods.items()}
     return {name: each.sum(axis=2) if each.ndim == 3 else each for name, each in maps.items()}
 

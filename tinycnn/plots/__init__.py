@@ -5,13 +5,14 @@
     plots.save(plots.confusion(counts, class_names), "confusion_matrix.png")
 
 Figures are created without pyplot, so there is no global state and no display is needed. The colours are those of Okabe
-and Ito, which can be distinguished with any kind of colour vision; right and wrong also differ in symbols and lines.
+and Ito, which can be distinguished with any kind of colour vision. Blue is positive and right, orange negative and
+wrong; right and wrong also differ in symbols and lines.
 """
 
 from tinycnn.plots.figure import save, to_png
 from tinycnn.plots.graph import graph_dot, graph_mermaid, graph_svg
 from tinycnn.plots.images import augmented, first_images, misclassified, predictions, single_prediction
-from tinycnn.plots.network import feature_maps, filters, histograms, saliency_maps
+from tinycnn.plots.network import feature_maps, filters, histograms, saliency_comparison, saliency_maps
 from tinycnn.plots.runs import compared_runs, rate_sweep
 from tinycnn.plots.scores import class_distribution, confusion, curves, precision_recall
 
@@ -32,6 +33,7 @@ __all__ = [
     "precision_recall",
     "predictions",
     "rate_sweep",
+    "saliency_comparison",
     "saliency_maps",
     "save",
     "single_prediction",

@@ -15,14 +15,15 @@ from tinycnn.files import write_atomically
 
 with requires("matplotlib", "drawing pictures"):
     from matplotlib.axes import Axes
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
 WIDTH = 5.6  # inches
-DPI = 150
+DPI = 264  # the report shows a picture 736 CSS pixels wide: two pixels for each
 SMALL = 8  # points; the default is 10
 MAX_LETTERS = 28  # of a class name beside a row, where it takes less than half of the width
 BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#9a9a9a", "#222222"  # Okabe and Ito
-SIGNED = "PuOr_r"  # orange above zero, purple below, white at zero
+SIGNED = LinearSegmentedColormap.from_list("signed", [ORANGE, "white", BLUE])  # below zero, zero, above: as on the page
 RIGHT, WRONG = "✓", "✗"
 
 

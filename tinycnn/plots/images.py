@@ -101,7 +101,7 @@ def predictions(images: np.ndarray, labels: np.ndarray, probs: np.ndarray, class
 
 def single_prediction(image: np.ndarray, label: int, p: np.ndarray, class_names: Sequence[str]) -> Figure:
     """One image ``(H, W, C)``, its true class, and the predicted probabilities ``p (K,)``."""
-    figure = new_figure(2.4, width=4.6)
+    figure = new_figure(2.4 + 0.18 * (len(title_of(label, p, class_names).split("\n")) + 1), width=4.6)
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
     draw_prediction(left, image, label, p, class_names)
     draw_probabilities(right, label, p, class_names)
@@ -110,18 +110,23 @@ def single_prediction(image: np.ndarray, label: int, p: np.ndarray, class_names:
 
 def draw_prediction(axes: Axes, image: np.ndarray, label: int, p: np.ndarray, class_names: Sequence[str]) -> None:
     """The image under the predicted class; a wrong prediction gets a dashed frame and the true class."""
-    predicted = int(p.argmax())
-    right, colour = predicted == label, verdict_colour(predicted == label)
+    right = int(p.argmax()) == label
+    title, colour = title_of(label, p, class_names), verdict_colour(right)
     image_axes(axes).imshow(as_picture(image), interpolation="nearest")
-    predicted_name, true_name = (short_name(class_names[k], MAX_LETTERS) for k in (predicted, label))
-    lines = [f"{RIGHT} {predicted_name}"] if right else [f"{WRONG} {predicted_name}", f"is {true_name}"]
-    title = (", " if sum(map(len, lines)) <= MAX_TITLE else "\n").join(lines)
-    size = min(10, 10 * MAX_TITLE / max(map(len, lines)))  # points
+    size = min(10, 10 * MAX_TITLE / max(map(len, title.split("\n"))))  # points
     axes.set_title(title, color=colour, fontsize=size, fontweight="normal" if right else "bold")
     H, W = image.shape[:2]
     axes.add_patch(
         Rectangle((-0.5, -0.5), W, H, fill=False, clip_on=False, color=colour, lw=2, ls="-" if right else (0, (3, 2)))
     )
+
+
+def title_of(label: int, p: np.ndarray, class_names: Sequence[str]) -> str:
+    """``✓ 7``, or ``✗ 7, is 9``: on two lines where it is long."""
+    predicted = int(p.argmax())
+    predicted_name, true_name = (short_name(class_names[k], MAX_LETTERS) for k in (predicted, label))
+    parts = [f"{RIGHT} {predicted_name}"] if predicted == label else [f"{WRONG} {predicted_name}", f"is {true_name}"]
+    return (", " if sum(map(len, parts)) <= MAX_TITLE else "\n").join(parts)
 
 
 def draw_probabilities(axes: Axes, label: int, p: np.ndarray, class_names: Sequence[str]) -> None:
@@ -150,6 +155,8 @@ def verdict_colour(right: bool) -> str:
 
 
 def percent(fraction: float) -> str:
-    """A probability as text of at most seven characters; ``100.0 %`` only for exactly 1."""
+    """A probability as text of at most seven characters; ``100.0 %`` only for exactly 1, ``0.0 %`` only for 0."""
     text = f"{100 * fraction:.1f}"
-    return ">99.9 %" if text == "100.0" and fraction < 1 else f"{text} %"
+    if text == "100.0" and fraction < 1:
+        return ">99.9 %"
+    return "<0.1 %" if text == "0.0" and fraction > 0 else f"{text} %"

@@ -24,7 +24,9 @@ from tinycnn.plots.figure import (
     short_name,
 )
 
-MAX_FILTERS = 32  # per side of the table of filters
+MAX_FILTERS = 32  # side by side
+MOST_CHANNELS = 4  # of filters whose weights are shown one by one
+STRONGEST, PIECES_PER_ROW = 32, 16  # of deep filters
 MAX_MAPS = 64
 MAPS_PER_ROW = 16
 CELLS_PER_ROW = 64
@@ -32,23 +34,49 @@ MAX_LETTERS = 40  # of all class names together, side by side
 
 
 def filters(weight: np.ndarray, name: str) -> Figure:
-    """The filters ``(KH, KW, C, F)`` of the convolution ``name``: orange weights are positive, purple negative.
+    """The filters ``(KH, KW, C, F)`` of the convolution ``name``: blue weights are positive, orange ones negative.
 
-    One input channel gives one tile per filter; more give a column per filter and a row per input channel.
+    One input channel gives one tile per filter; up to four give a column per filter and a row per channel. Filters that
+    read more maps are summarised: how strongly each reads each map, and the strongest pieces.
     """
-    C, F = (min(size, MAX_FILTERS) for size in weight.shape[2:])
-    tiles = np.moveaxis(drawable(weight[:, :, :C, :F]), (2, 3), (0, 1))  # (C, F, KH, KW)
+    if weight.shape[2] > MOST_CHANNELS:
+        return deep_filters(weight, name)
+    C, F = weight.shape[2], min(weight.shape[3], MAX_FILTERS)
+    tiles = np.moveaxis(drawable(weight[:, :, :, :F]), (2, 3), (0, 1))  # (C, F, KH, KW)
     columns = F if C > 1 else min(F, 8)
     sheet = mosaic(tiles.reshape(-1, *weight.shape[:2]), columns)
-    scale = greatest(tiles)
     height = (WIDTH - 0.9) * min(sheet.shape[0] / sheet.shape[1], 1.5)
     figure = new_figure(height + 0.6)
-    axes = image_axes(figure.subplots())
-    image = axes.imshow(sheet, cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
-    channels = f" across, {_count_text(C, weight.shape[2])} input channels down" if C > 1 else ""
+    axes = figure.subplots()
+    channels = f" across, {C} input channels down" if C > 1 else ""
     axes.set_title(f"{name}: {_count_text(F, weight.shape[3])} filters{channels}", fontsize=10)
-    figure.colorbar(image, ax=axes, shrink=0.7, aspect=30).ax.tick_params(labelsize=SMALL)
+    _draw_signed(figure, axes, sheet, greatest(tiles))
     return figure
+
+
+def deep_filters(weight: np.ndarray, name: str) -> Figure:
+    """Filters that read many maps, ``(KH, KW, C, F)``: the length of each piece ``(KH, KW)``, and the longest ones."""
+    KH, KW, C, F = weight.shape
+    pieces = np.moveaxis(drawable(weight), (2, 3), (0, 1)).reshape(C * F, KH, KW)  # (C*F, KH, KW)
+    length = np.sqrt(np.nansum((pieces / greatest(pieces)) ** 2, axis=(1, 2))) * greatest(pieces)  # without overflow
+    strongest = np.argsort(-length, kind="stable")[:STRONGEST]
+    sheet = mosaic(pieces[strongest], PIECES_PER_ROW)
+    across = (WIDTH - 0.9) * min(C / F, 1.2)
+    below = (WIDTH - 0.9) * sheet.shape[0] / sheet.shape[1]
+    figure = new_figure(across + below + 1.6)
+    top, bottom = figure.subplots(2, 1, height_ratios=[across, below])
+    top.set_title(f"{name}: how strongly {F} filters (across) read {C} maps (down)", fontsize=10)
+    image = image_axes(top).imshow(length.reshape(C, F), cmap="Greys", vmin=0, interpolation="nearest")
+    figure.colorbar(image, ax=top, shrink=0.7, aspect=30).ax.tick_params(labelsize=SMALL)
+    bottom.set_title(f"the {len(strongest)} strongest pieces, of {C * F:,}", fontsize=10)
+    _draw_signed(figure, bottom, sheet, greatest(pieces[strongest]))
+    return figure
+
+
+def _draw_signed(figure: Figure, axes: Axes, sheet: np.ndarray, scale: float) -> None:
+    """Positive numbers in blue, negative ones in orange, with the scale beside them."""
+    image = image_axes(axes).imshow(sheet, cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
+    figure.colorbar(image, ax=axes, shrink=0.7, aspect=30).ax.tick_params(labelsize=SMALL)
 
 
 def _count_text(shown: int, total: int) -> str:
@@ -114,18 +142,30 @@ def _sheet(output: np.ndarray) -> np.ndarray:
 def saliency_maps(images: np.ndarray, gradients: np.ndarray, captions: Sequence[str]) -> Figure:
     """Images ``(N, H, W, C)`` above their gradients ``(N, H, W, C)``, from ``explain.saliency``.
 
-    Orange: a brighter pixel raises the score of the class; purple: it lowers the score. The channels are summed.
+    Blue: a brighter pixel raises the score of the class; orange: it lowers the score. The channels are summed.
+    """
+    return saliency_comparison(images, {"": [drawable(gradient).sum(axis=2) for gradient in gradients]}, captions)
+
+
+def saliency_comparison(
+    images: np.ndarray, maps: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str]
+) -> Figure:
+    """Images ``(N, H, W, C)`` above one row of maps ``(H, W)`` per method, from ``explain.saliency_methods``.
+
+    Blue speaks for the class, orange against it. Each map has a scale of its own.
     """
     H, W = images.shape[1:3]
     tile, captions = WIDTH / len(images), list(map(short_name, captions))
-    figure = new_figure(2 * tile * H / W + 0.3)
-    rows = figure.subplots(2, len(images), squeeze=False, gridspec_kw={"hspace": 0.0})
-    for top, below, image, gradient, caption in zip(*rows, images, gradients, captions, strict=True):
-        image_axes(top).imshow(as_picture(image), interpolation="nearest")
-        top.set_title(caption, fontsize=caption_size(captions, tile, most=9))
-        slope = drawable(gradient).sum(axis=2)  # (H, W)
-        scale = greatest(slope)
-        image_axes(below).imshow(slope, cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
+    figure = new_figure((1 + len(maps)) * tile * H / W + 0.3)
+    first, *others = figure.subplots(1 + len(maps), len(images), squeeze=False, gridspec_kw={"hspace": 0.0})
+    for axes, image, caption in zip(first, images, captions, strict=True):
+        image_axes(axes).imshow(as_picture(image), interpolation="nearest")
+        axes.set_title(caption, fontsize=caption_size(captions, tile, most=9))
+    for row, (name, each) in zip(others, maps.items(), strict=True):
+        row[0].set_ylabel(name, fontsize=SMALL)
+        for axes, values in zip(row, each, strict=True):
+            scale = greatest(drawable(values))
+            image_axes(axes).imshow(drawable(values), cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
     return figure
 
 

@@ -38,10 +38,14 @@ def class_distribution(counts: dict[str, np.ndarray], class_names: Sequence[str]
 def curves(epochs: Sequence[EpochResult], test: Scores | None = None) -> Figure:
     """Loss and accuracy of training and, if there was one, validation after each epoch; the final test as a star.
 
-    Training values are means over the epoch, while the network was still changing and dropout was active.
+    Training values are means over the epoch, while the network was still changing and dropout was active. Below, the
+    learning rate at the end of each epoch, where it is known.
     """
-    figure = new_figure(5.4)
-    for axes, score, unit in zip(figure.subplots(2, 1, sharex=True), ("loss", "accuracy"), ("nats", "%"), strict=True):
+    rates = [result.learning_rate for result in epochs if result.learning_rate is not None]
+    figure = new_figure(5.4 + 1.3 * bool(rates))
+    ratios = [2.4, 2.4, 1.2] if rates else [1, 1]
+    upper, middle, *lowest = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
+    for axes, score, unit in zip((upper, middle), ("loss", "accuracy"), ("nats", "%"), strict=True):
         scale = 100 if score == "accuracy" else 1
         numbers = [result.epoch for result in epochs]
         draw_curve(axes, numbers, [scale * getattr(r, f"train_{score}") for r in epochs], "training")
@@ -58,7 +62,12 @@ def curves(epochs: Sequence[EpochResult], test: Scores | None = None) -> Figure:
             axes.plot(numbers[-1], scale * getattr(test, score), label="test, at the end", zorder=3, **style)
         plain_axes(axes).set_ylabel(f"{score} ({unit})")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("epoch")
+    for one in lowest:
+        plain_axes(one).plot(
+            [r.epoch for r in epochs if r.learning_rate is not None], rates, color=INK, marker="o", ms=4
+        )
+        one.set(ylabel="learning rate", ylim=(0, 1.15 * max(rates)))
+    (lowest or [middle])[0].set_xlabel("epoch")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     return figure
 

@@ -9,24 +9,32 @@ from typing import Any
 from tinycnn.metrics import ClassScores
 
 STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
+:root { color-scheme: light dark; --page: #fff; --text: #222; --dim: #555; --line: #ddd; --box: #f6f6f6; }
+:root { --link: #1b5fc1; --notice: #d55e00; --noticed: #fff5ee; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #12161d; --text: #e7ebf2; --dim: #9da8ba; --line: #343d4c; --box: #1b212b; }
+  :root { --link: #7ab2ff; --notice: #ff9d52; --noticed: #2b1f17; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); }
 body { margin: 0 auto; padding: 1rem; max-width: 46rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: .5rem 0; }
-h2 { font-size: 1.15rem; margin: 2.5rem 0 .25rem; border-top: 1px solid #ddd; padding-top: 1rem; }
+h2 { font-size: 1.15rem; margin: 2.5rem 0 .25rem; border-top: 1px solid var(--line); padding-top: 1rem; }
 p { margin: .25rem 0 .75rem; }
-img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
+a { color: var(--link); }
+nav ul { columns: 2 16rem; margin: .25rem 0; padding: 0 0 0 1.2rem; }
+img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff; border-radius: .25rem; }
 dl.numbers { display: flex; flex-wrap: wrap; gap: .75rem 2rem; margin: 1rem 0; }
-dl.numbers dt { font-size: .8rem; color: #555; }
+dl.numbers dt { font-size: .8rem; color: var(--dim); }
 dl.numbers dd { margin: 0; font-size: 1.35rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #eee; }
+th, td { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); }
 th { white-space: nowrap; font-weight: 600; }
 td { overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; }
-pre { font-size: .72rem; line-height: 1.4; overflow-x: auto; background: #f6f6f6; padding: .6rem; }
-.notice { border-left: 4px solid #d55e00; padding: .25rem .75rem; background: #fff5ee; white-space: pre-line; }
+pre { font-size: .72rem; line-height: 1.4; overflow-x: auto; background: var(--box); padding: .6rem; }
+.notice { border-left: 4px solid var(--notice); padding: .25rem .75rem; background: var(--noticed); }
+.notice { white-space: pre-line; }
 """
 
 
@@ -50,16 +58,19 @@ def page(
 ) -> str:
     """The page as HTML; ``results`` is the content of ``metrics.json``. All texts from outside are escaped."""
     title = f"{results['model']} on {results['dataset']}"
+    sections = [
+        *((picture.heading, _picture(picture)) for picture in pictures),
+        ("Scores of every class", _class_table(scores, class_names)),
+        ("The network", f"<pre>{escape(summary)}</pre>"),
+        ("Settings", _table(_settings(results))),
+        ("Versions", _table(results["versions"].items())),
+    ]
     parts = [
         f"<h1>{escape(title)}</h1>",
         _headline(results),
         *(f'<p class="notice">Not drawn: {escape(failure)}</p>' for failure in failures),
-        *map(_section, pictures),
-        "<h2>Scores of every class</h2>",
-        _class_table(scores, class_names),
-        f"<h2>The network</h2>\n<pre>{escape(summary)}</pre>",
-        f"<h2>Settings</h2>\n{_table(_settings(results))}",
-        f"<h2>Versions</h2>\n{_table(results['versions'].items())}",
+        _contents([heading for heading, _ in sections]),
+        *(f'<h2 id="part-{i}">{escape(heading)}</h2>\n{text}' for i, (heading, text) in enumerate(sections, start=1)),
     ]
     head = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -83,14 +94,18 @@ def _headline(results: Mapping[str, Any]) -> str:
     return f'<dl class="numbers">{cells}</dl>'
 
 
-def _section(picture: ReportPicture) -> str:
-    """Heading, picture (or Mermaid text), explanation."""
-    head = f"<h2>{escape(picture.heading)}</h2>\n<p>{escape(picture.text)}</p>"
-    if picture.file.endswith(".mmd"):
-        return f"{head}\n<pre>{escape(picture.content.decode())}</pre>"
+def _contents(headings: Sequence[str]) -> str:
+    """The table of contents."""
+    items = "".join(f'<li><a href="#part-{i}">{escape(name)}</a></li>' for i, name in enumerate(headings, start=1))
+    return f'<nav aria-label="Contents"><ul>{items}</ul></nav>'
+
+
+def _picture(picture: ReportPicture) -> str:
+    """Explanation and picture; a heading is its text where it cannot be seen."""
     kind = "svg+xml" if picture.file.endswith(".svg") else "png"
     data = base64.b64encode(picture.content).decode()
-    return f'{head}\n<img alt="{escape(picture.heading)}" src="data:image/{kind};base64,{data}">'
+    image = f'<img alt="{escape(picture.heading)}" src="data:image/{kind};base64,{data}">'
+    return f"<p>{escape(picture.text)}</p>\n{image}"
 
 
 def _class_table(scores: ClassScores, class_names: Sequence[str]) -> str:

@@ -19,12 +19,31 @@ from tinycnn.data import Dataset, class_counts
 from tinycnn.data.augment import Augmentation, named
 from tinycnn.files import write_atomically
 from tinycnn.layers import Conv2d, Sequential
+from tinycnn.plots.network import MOST_CHANNELS
 from tinycnn.report.page import ReportPicture, page
 from tinycnn.train.evaluation import Scores, predict_logits
 from tinycnn.train.history import EpochResult
 
 EXAMPLES = 5  # example_*.png and misclassified_*.png files of each kind
 STEP_IMAGES = 64  # images in the batch whose gradients are shown
+
+
+FIRST_FILTERS = (
+    "What the layer detects in the image: blue weights respond to bright pixels, orange ones to dark pixels. Each "
+    "filter is one tile, or one column if the image has colours."
+)
+DEEP_FILTERS = (
+    "These filters read the maps of an earlier layer, not the image, so that single weights say little. Above, how "
+    "strongly each filter reads each map: the length of the weights between the two. Below, the strongest of these "
+    "pieces; blue weights are positive, orange ones negative."
+)
+METHODS = {
+    "gradient": "which way the score would move if the pixel became a little brighter",
+    "input × gradient": "how much the pixel, as bright as it is, contributes",
+    "SmoothGrad": "the gradient as a mean over noisy copies",
+    "Grad-CAM": "where the maps of the last convolutions raised the score",
+    "occlusion": "how far the score falls when a patch is covered; no gradient, so it checks the others",
+}
 
 
 @dataclass(frozen=True)
@@ -164,7 +183,7 @@ def _of_network(run: Run) -> Iterator[Picture]:
     for name, layer in model.layers.items():
         if isinstance(layer, Conv2d):
             weight = get_backend().to_host(layer.parameters_by_name["weight"].data)
-            text = "What the layer detects: orange weights respond to bright pixels, purple ones to dark pixels."
+            text = DEEP_FILTERS if weight.shape[2] > MOST_CHANNELS else FIRST_FILTERS
             make = partial(_figure, plots.filters, weight, name)
             yield Picture(f"filters_{name}.png", f"Filters of {name}", text, make)
     image = data.x_test[0]
@@ -173,9 +192,10 @@ def _of_network(run: Run) -> Iterator[Picture]:
         "A convolution outputs one map per filter.",
         lambda: _figure(plots.feature_maps, image, explain.activations(model, image), names),
     )  # fmt: skip
+    methods = "; ".join(f"{name}: {words}" for name, words in METHODS.items())
     yield Picture(
-        "saliency.png", "Which pixels mattered", "Below each image, the gradient of the predicted class's score at "
-        "every pixel, computed by backward(). Orange: a brighter pixel raises the score; purple: it lowers the score.",
+        "saliency.png", "Which pixels mattered", "Below each image, five ways to ask what spoke for the predicted "
+        f"class (blue) and against it (orange). {methods}.",
         lambda: _saliency(run),
     )  # fmt: skip
     yield Picture(
@@ -190,9 +210,11 @@ def _saliency(run: Run) -> bytes:
     labels, predicted = run.dataset.y_test, run.probs.argmax(axis=1)
     first = [np.flatnonzero(labels == k)[:1] for k in range(run.dataset.num_classes)]  # one image of each class
     chosen = np.concatenate([index for index in first if len(index)])[:5]
-    gradients = np.stack([explain.saliency(run.model, run.dataset.x_test[i]) for i in chosen])
+    images = run.dataset.x_test[chosen]
+    each = [explain.saliency_methods(run.model, image, stride=3) for image in images]
+    maps = {name: [found[name] for found in each] for name in each[0]}
     captions = [f"predicted {run.dataset.class_names[predicted[i]]}" for i in chosen]
-    return _figure(plots.saliency_maps, run.dataset.x_test[chosen], gradients, captions)
+    return _figure(plots.saliency_comparison, images, maps, captions)
 
 
 def _histograms(run: Run) -> bytes:
@@ -205,18 +227,16 @@ def _histograms(run: Run) -> bytes:
 
 
 def _graph(run: Run) -> Picture:
-    model, loss = explain.step_loss(run.model, *run.training_part)
-    parameters = dict(model.named_parameters())
-    svg = plots.graph_svg(loss, parameters)
     text = (
-        "One training step as the autograd engine records it: functions in blue, parameters and data in white, "
-        "with their shapes. backward() walks it from the bottom to the top."
+        "One training step as the autograd engine records it: functions in blue, parameters and data in white, with "
+        "their shapes. The numbers go down the arrows; backward() follows them up."
     )
-    if svg is None:
-        mermaid = plots.graph_mermaid(loss, parameters).encode()
-        text += " (This is Mermaid text; with Graphviz installed it is a picture.)"
-        return Picture("graph.mmd", "The graph of one step", text, lambda: mermaid)
-    return Picture("graph.svg", "The graph of one step", text, lambda: svg)
+
+    def make() -> bytes:
+        model, loss = explain.step_loss(run.model, *run.training_part)
+        return plots.graph_svg(loss, dict(model.named_parameters()))
+
+    return Picture("graph.svg", "The graph of one step", text, make)
 
 
 def _of_data(run: Run) -> Iterator[Picture]:
