@@ -324,6 +324,15 @@ def test_requests_are_checked(kind):
             walk_request(kind, body, (28, 28), 10)
 
 
+def test_the_description_lists_the_requests_and_their_fields():
+    description = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
+    for kind, fields in FIELDS.items():
+        operation = description["paths"][f"/backprop/{kind}"]["post"]
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        assert set(schema["properties"]) == set(schema["required"]) == {"picture", "label", "training"} | fields
+        assert {"200", "400", "403", "408", "413", "415", "429", "503"} == set(operation["responses"])
+
+
 @pytest.fixture
 def client():
     httpx = pytest.importorskip("httpx2", reason="pip install -e '.[test]'")

@@ -3,6 +3,7 @@
 import base64
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from tinycnn import explain, metrics
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
+from tinycnn.explain.saliency import map_layers
 from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, Layer, LogSoftmax, ReLU, Rescaling, Sequential, Softmax
 from tinycnn.train.evaluation import predict_logits
 
@@ -70,7 +72,15 @@ class Predictor:
         return {
             "layers": [encode_maps(label, outputs[name]) for name, label in self.shown_layers.items()],
             "saliency": encode_maps("saliency", explain.saliency(self.model, picture)),
+            "saliencies": [encode_maps(name, each) for name, each in self._readable(picture)],
         }
+
+    def _readable(self, picture: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Maps of what mattered that are easier to read than the gradient, and fast enough while a person draws."""
+        yield "input × gradient", explain.input_times_gradient(self.model, picture)
+        yield "SmoothGrad", explain.smooth_grad(self.model, picture, samples=8)
+        if map_layers(self.model):
+            yield "Grad-CAM", explain.grad_cam(self.model, picture)[:, :, np.newaxis]
 
 
 def layers_to_show(model: Sequential) -> dict[str, str]:

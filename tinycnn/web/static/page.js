@@ -49,7 +49,13 @@ function trouble(sentence) {
 
 // -------------------------------------------------------------------------------------------------------- showing
 
-const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)} %`;
+/** A probability with one decimal; 100.0 % only for exactly 1, 0.0 % only for 0 (as in tinycnn/plots/images.py). */
+function percent(share) {
+  const text = (100 * share).toFixed(1);
+  if (text === "100.0" && share < 1) return ">99.9 %";
+  return text === "0.0" && share > 0 ? "<0.1 %" : `${text} %`;
+}
+
 let latest = { empty: true }; // shown again when the colour scheme changes
 let speechTimer = 0;
 
@@ -144,7 +150,7 @@ function showInside() {
   }
   put($("seen"), greyPixels(latest.picture));
   if (!latest.layers) return;
-  const { maps, shape } = latest.saliency;
+  const { maps, shape } = latest.saliencies.find(({ name }) => name === $("method").value) || latest.saliency;
   put($("saliency"), signedPixels(bytesOf(maps), shape[1], shape[0]));
   const shown = [...$("layers").querySelectorAll(".layer")];
   if (shown.length !== latest.layers.length) $("layers").replaceChildren(...latest.layers.map(makeLayer));
@@ -199,6 +205,7 @@ async function start() {
   blank($("saliency"));
   paper.redraw();
   $("backprop").addEventListener("click", paper.keep);
+  $("method").addEventListener("change", showInside);
   try {
     const model = await (await fetch("model")).json();
     const size = model.parameters.toLocaleString("en");

@@ -46,7 +46,14 @@ const Walk = (() => {
     return `${Number(mantissa)}·10${exponent < 0 ? "⁻" : ""}${raised}`;
   }
 
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+  /** A probability with one decimal; 100.0 % only for exactly 1, 0.0 % only for 0 (as in tinycnn/plots/images.py). */
+  function percent(share) {
+    const text = (100 * share).toFixed(1);
+    if (text === "100.0" && share < 1) return ">99.9 %";
+    return text === "0.0" && share > 0 ? "<0.1 %" : `${text} %`;
+  }
+
   const brackets = (value) => (value < 0 ? `(${text(value)})` : text(value));
   const label = (k) => trace.class_names[k];
   const layerNumber = (name) => trace.layers.findIndex((layer) => layer.name === name);
