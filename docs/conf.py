@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for mathml.py and recorded_wal
 
 project = "tinycnn"
 author = "the tinycnn authors"
+project_copyright = "the tinycnn authors; MIT licence"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml", "recorded_walk"]
 html_math_renderer = "mathml"

@@ -11,6 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 NAME = re.compile(r"\\mathtt\{((?:[^{}\\]|\\_)*)\}")  # \mathtt{grad\_x}: a name of the source
+BOX = re.compile(r"\\boxed\{(.*)\}", re.DOTALL)  # a whole formula in a frame, which MathML does not have
 
 
 def mathml(formula: str, display: str) -> str:
@@ -28,7 +29,10 @@ def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
 
 def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
     """Write ``$$...$$``, in a box of its own that scrolls where the window is too narrow."""
-    self.body.append(f'<div class="formula">{mathml(node.astext(), "block")}</div>\n')
+    formula = node.astext()
+    boxed = BOX.fullmatch(formula.strip())
+    formula, kind = (boxed[1], "formula boxed") if boxed else (formula, "formula")
+    self.body.append(f'<div class="{kind}">{mathml(formula, "block")}</div>\n')
     raise nodes.SkipNode
 
 
