@@ -263,6 +263,24 @@ def test_the_advice_for_cupy_repairs_it(packages, driver, monkeypatch):
     assert machine.finds_cupy().works, (found.repair, machine.packages)
 
 
+def test_a_cupy_that_does_not_train_is_upgraded_and_not_installed_twice(monkeypatch):
+    monkeypatch.setitem(backends._LOADERS, "cupy", backends._load_numpy)
+    monkeypatch.setattr(doctor, "installed_cupy", lambda: ["cupy-cuda12x 14.2.0"])
+    monkeypatch.setattr(doctor, "data_findings", lambda: [])
+
+    def broken(name):
+        raise OSError("a library is missing")
+
+    monkeypatch.setattr(doctor, "training_finding", broken)
+    try:
+        found = {finding.name: finding for finding in doctor.examine(OLD, speed=False)}
+    finally:
+        backends._loaded.pop("cupy", None)
+    assert found["cupy"].works
+    assert found["train cupy"].repair == "pip install --upgrade 'cupy-cuda12x[ctk]'"
+    assert found["train numpy"].repair == "pip install --upgrade numpy"
+
+
 def test_missing_headers_are_installed_for_the_driver_of_this_machine(monkeypatch):
     """The error names the packages for both CUDA versions; the wrong one would be a second CuPy."""
     for driver, package in ((OLD, "cupy-cuda12x"), (NEW, "cupy-cuda13x")):

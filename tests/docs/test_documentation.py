@@ -396,6 +396,23 @@ def test_formulas_are_in_the_pages(built: Path) -> None:
         assert re.findall(r"<m[a-z]+[^>]*>[^<]*\\[a-z]+[^<]*<", html) == [], page.stem
 
 
+def test_names_of_the_source_and_frames_in_formulas() -> None:
+    """What TeX has and MathML has not: a monospaced name, a space behind a function, a frame around a formula."""
+    pytest.importorskip("latex2mathml", reason="the formulas of the pages need: pip install 'tinycnn[docs]'")
+    spec = importlib.util.spec_from_file_location("mathml", ROOT / "docs" / "mathml.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.mathml(r"\mathtt{grad\_x}_i = \log p_i", "inline")
+    assert '<mtext class="name">grad_x</mtext>' in text
+    assert '<mi>log</mi><mspace width="0.17em" /><msub>' in text
+    assert "§" not in text
+    assert module.BOX.fullmatch("\\boxed{a\n= b}")[1] == "a\n= b"
+    page = (ROOT / "docs" / "path" / "07_batch_norm_and_dropout.md").read_text("utf-8")
+    assert page.count("\\boxed{") == 1 == len(re.findall(r"\$\$ \\boxed\{.*\} \$\$", page))
+
+
 def test_every_page_is_behind_one_of_the_doors() -> None:
     """And on one list only, so that the side bar keeps tutorial, guides, explanation and reference apart."""
     docs = ROOT / "docs"
