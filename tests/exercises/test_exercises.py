@@ -263,7 +263,8 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     "no transpose": (
         "03",
         {"grad_y @ self.weight.T": "grad_y @ self.weight"},
-        r"^ValueError: matmul.* \(03_dense\.py, line \d+\)\n    grad_x = .*\n    with grad_y \(4, 2\), self\.weight",
+        r"^ValueError: the inner sizes of the matrix product differ, 2 and 3 \(03_dense\.py, line \d+\)\n"
+        r"    grad_x = .*\n    with grad_y \(4, 2\), self\.weight",
         "ValueError",
     ),
     "one row of the weight": (
@@ -472,7 +473,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "13",
         {".astype(x.dtype)": ""},
         "forward returned float64 for inputs of float32",
-        "AutogradError",
+        "dtype",
     ),
     "a promoted gradient": (
         "13",
@@ -561,6 +562,7 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, monkeypatch: pytest
         "bias averaged": "return grad_x, grad_weight, grad_y.mean(axis=0)",
         "weight transposed": "return grad_x, grad_weight, self.backend.sum",
         "only without a bias": "return grad_x, 2 * grad_weight",
+        "variance taken as constant": "return self.gamma * self.inverse_std * (grad_y - grad_beta / self.M)",
         "leaf overwritten": "for function in functions:",  # where backward ends
         "pixel overwritten": "def col2im(",
         "velocity times momentum": "def update(",

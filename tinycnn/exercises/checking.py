@@ -63,7 +63,7 @@ def check_gradients(
     tensors = {name: Tensor(array.copy(), requires_grad=True) for name, array in inputs.items()}
     y = call(*tensors.values())
     grad_y = normal(*y.shape, seed=99)  # random: with ones, errors that cancel in the sum would stay hidden
-    line = backward(y, grad_y, of)
+    returns = backward(y, grad_y, of)
     numeric = partial(numeric_gradients, call, differences_at or inputs)
     numbers = numeric(grad_y)
     for name, tensor in tensors.items():
@@ -75,6 +75,7 @@ def check_gradients(
         typical["upstream alone"] = grad_y.copy
         about = f"{of}.{name}" if of else name
         what, counts = f"the gradient of {name}", [int(np.prod(shape)) for shape in rows]
+        line = returns.line_of(f"grad_{name}")
         compare(what, numbers[name], tensor.grad, about=about, line=line, suspects=typical, counts=counts)
         if not np.array_equal(tensor.data, inputs[name]):
             text = f"{name} itself has changed: compute into new arrays, the old one is still needed"
@@ -86,8 +87,8 @@ def one_of(numeric: Callable[[np.ndarray], Mapping[str, np.ndarray]], grad_y: np
     return numeric(grad_y)[name]
 
 
-def backward(y: Tensor, grad_y: np.ndarray, of: str = "") -> int | None:
-    """Call ``y.backward(grad_y)``; returns the line of the last ``return`` in the student's file.
+def backward(y: Tensor, grad_y: np.ndarray, of: str = "") -> Returns:
+    """Call ``y.backward(grad_y)``; returns the lines of the last ``return`` of the functions in the student's file.
 
     Raises Mistake when a function of that file returns a gradient of the wrong shape or dtype, or changes an array.
     """
@@ -101,7 +102,7 @@ def backward(y: Tensor, grad_y: np.ndarray, of: str = "") -> int | None:
             y.backward(grad_y.copy())
     except GradientError as error:
         raise Mistake(str(error).removeprefix("gradcheck: "), symptom="in place", line=returns.last) from None
-    return returns.last
+    return returns
 
 
 def functions_behind(y: Tensor) -> set[Function]:

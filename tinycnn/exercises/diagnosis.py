@@ -77,6 +77,11 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "the gradient of an input always has the shape of that input.",
         "Print the shapes of grad_y and of what you combine it with.",
     ),
+    "ValueError": (
+        "the shapes do not fit together: a transpose is missing, or an axis is in the wrong place.",
+        "Write the shapes below each factor. In a matrix product the inner two must be equal and disappear; the outer "
+        "two must be those of the input.",
+    ),
     "dtype": (
         "a function such as np.zeros, np.where with numbers, or a Python list makes float64.",
         "Give the new array the dtype of the input: dtype=x.dtype, or .astype(x.dtype).",

@@ -1,6 +1,7 @@
 """A student's folder: copies the exercises there, keeps files that exist, and checks what the student wrote."""
 
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +46,9 @@ EXERCISES: list[Exercise] = [
         e13_leaky_relu,
     )
 ]
+
+
+MATMUL = re.compile(r"matmul: Input operand .*\(size (\d+) is different from (\d+)\)")  # NumPy's words
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         text = in_situation(error, describe(error, path))
         shapes = shapes_at_error(error, path)
         text += f"\n{shapes}" if shapes else ""
-        key = type(error).__name__
+        key = "dtype" if "returned float64 for inputs" in str(error) else type(error).__name__
         return Outcome(exercise, "wrong", text + hints(exercise, key, "", level), key)
     finally:
         student_file.reset(token)
@@ -125,7 +129,8 @@ def hints(exercise: Exercise, symptom: str, about: str, level: int) -> str:
 def describe(error: Exception, path: Path) -> str:
     """The error, and the last line of the student's file that led to it."""
     kind = "" if isinstance(error, TinyCNNError) else f"{type(error).__name__}: "
-    return f"{kind}{error}{named_line(line_of_error(error, path), path)}"
+    text = MATMUL.sub(r"the inner sizes of the matrix product differ, \2 and \1", str(error))
+    return f"{kind}{text}{named_line(line_of_error(error, path), path)}"
 
 
 def in_situation(error: Exception, text: str) -> str:

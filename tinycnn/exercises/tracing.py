@@ -25,6 +25,10 @@ class Returns:
         """The line of the latest one."""
         return next(reversed(self.lines.values()), None)
 
+    def line_of(self, name: str) -> int | None:
+        """The line of the function or method ``name``, if it has returned; else of the latest one."""
+        return next((line for place, line in self.lines.items() if place.split(".")[-1] == name), self.last)
+
     @contextmanager
     def watched(self) -> Iterator["Returns"]:
         """Note the lines inside the block."""
