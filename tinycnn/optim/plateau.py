@@ -33,7 +33,7 @@ class ReduceOnPlateau:
         self.factor, self.patience = in_range("factor", factor, above=0, below=1), whole_number("patience", patience)
         self.threshold = in_range("threshold", threshold, at_least=0, below=1)
         self.lowest = in_range("lowest", lowest, at_least=0)
-        if mode not in ("min", "max"):
+        if not isinstance(mode, str) or mode not in ("min", "max"):
             raise SettingError(f"`mode` is {shortened(mode)}: expected min or max")
         self.sign = 1 if mode == "min" else -1
         self.best, self.waited = self.sign * math.inf, 0

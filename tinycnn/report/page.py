@@ -9,13 +9,13 @@ from typing import Any
 from tinycnn.metrics import ClassScores
 
 STYLE = """
-:root { color-scheme: light dark; --page: #fff; --text: #222; --dim: #555; --line: #ddd; --box: #f6f6f6; }
+:root { color-scheme: light dark; --paper: #fff; --text: #222; --dim: #555; --line: #ddd; --box: #f6f6f6; }
 :root { --link: #1b5fc1; --notice: #d55e00; --noticed: #fff5ee; }
 @media (prefers-color-scheme: dark) {
-  :root { --page: #12161d; --text: #e7ebf2; --dim: #9da8ba; --line: #343d4c; --box: #1b212b; }
+  :root { --paper: #12161d; --text: #e7ebf2; --dim: #9da8ba; --line: #343d4c; --box: #1b212b; }
   :root { --link: #7ab2ff; --notice: #ff9d52; --noticed: #2b1f17; }
 }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--paper); }
 body { margin: 0 auto; padding: 1rem; max-width: 46rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: .5rem 0; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .25rem; border-top: 1px solid var(--line); padding-top: 1rem; }
