@@ -105,3 +105,30 @@ def test_the_last_step_names_what_is_in_the_package() -> None:
         if names not in ("largest_error",) and "ops/" not in file:
             assert all(re.search(rf"(class|def) {name}\b", source) for name in names.split(", ")), (names, file)
     assert callable(tinycnn.gradcheck)
+
+
+@pytest.mark.parametrize(
+    ("name", "passage", "instead"),
+    [
+        ("step02_each_once", "x.grad += slope", "x.grad = slope"),
+        ("step02_each_once", ", reverse=True", ""),
+        ("step05_dense", "self.x.T @ grad_y", "(self.x.T @ grad_y)[::-1]"),
+        ("step08_im2col", "] += cols", "] = cols"),
+        ("step09_pooling", "grad_y * (self.winner == number)", "grad_y"),
+    ],
+)
+def test_what_a_lesson_breaks_is_noticed(
+    name: str, passage: str, instead: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A planted mistake changes what the step prints, or ends it: `docs/teaching.md` lets students plant some."""
+    source = (FOLDER / f"{name}.py").read_text("utf-8")
+    assert passage in source
+    arguments = {key: 0 for key in QUICK.get(name, ({}, 0))[0]}
+    names: dict[str, object] = {"__name__": "broken"}
+    exec(compile(source.replace(passage, instead, 1), name, "exec"), names)
+    main = names["main"]
+    assert callable(main)
+    main(**arguments)
+    promised = re.findall(r"print\(.*\)  # (.+)$", source, re.MULTILINE)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line in promised] != promised
