@@ -221,7 +221,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     "recursion": (
         "02",
         {"    found, to_visit = {last}, [last]\n": RECURSIVE},
-        "^in a chain of 5,000 operations: RecursionError",
+        "^in a chain of 2,000 operations: RecursionError",
         "RecursionError",
     ),
     "gradient for constants": (

@@ -1,6 +1,7 @@
 """Cuts an exercise from a source file: the statements of some functions are replaced by a line that raises."""
 
 import ast
+import functools
 import importlib.util
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -80,6 +81,7 @@ class Exercise:
         return next((name for name in self.keeps if name.split(".")[-1] == place), place)
 
 
+@functools.cache
 def source_of(module: str) -> str:
     """The text of a module, which is not executed."""
     spec = importlib.util.find_spec(module)
@@ -88,6 +90,7 @@ def source_of(module: str) -> str:
     return Path(spec.origin).read_text(encoding="utf-8")
 
 
+@functools.cache
 def excerpt(text: str, module: str, keeps: tuple[str, ...]) -> str:
     """The definitions ``keeps`` of ``text``, after a docstring and the imports that they need from ``module``."""
     tree = ast.parse(text)

@@ -15,7 +15,7 @@ The core of tinycnn. Every tensor that an operation computed has a `creator`, a 
 loss.backward() goes from the loss to the leaves, the tensors without a creator.
 
 1. _in_reverse_order: all functions that `last` depends on, with every user of a result before its creator. Why is this
-   order necessary? Do not use recursion: a chain of 5,000 operations is deeper than Python's stack.
+   order necessary? Do not use recursion: a chain of 2,000 operations is deeper than Python's stack.
 2. backward, the loop: for each function, function.input_gradients(grad_y) returns one gradient per input (or None).
    For a leaf, add it with _add_to_leaf; otherwise it is part of the gradient of the output of x.creator. What if
    another part has arrived there before? (In the package, backward is a method of Tensor; self is the loss.)
@@ -107,9 +107,9 @@ def check_leaves() -> None:
 
 def check_long_chain() -> None:
     """Longer than Python's stack is deep."""
-    with situation("in a chain of 5,000 operations"):
+    with situation("in a chain of 2,000 operations"):
         end = start = Tensor(np.ones(1), requires_grad=True)
-        for _ in range(5000):
+        for _ in range(2000):
             end = end + 1.0
         end.backward()
         compare("the gradient of its start", np.ones(1), start.grad)
