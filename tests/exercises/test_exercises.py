@@ -114,6 +114,13 @@ def test_functions_of_other_exercises_work(exercise: Exercise, tmp_path: Path) -
     assert outcome_of(exercise, answer, tmp_path).state == "right"
 
 
+def test_what_exercise_2_starts_from_is_given() -> None:
+    """The walk itself is the task, not where it begins."""
+    text = BY_NAME["02_engine"].text()
+    given = text.index("grad_of_output = {self.creator: _upstream_gradient(self, grad)}")
+    assert text.index("function.check_arrays_unchanged()") < given < text.index(YOUR_TURN)
+
+
 def test_the_numbers_are_in_order() -> None:
     assert [int(exercise.name[:2]) for exercise in EXERCISES] == list(range(1, len(EXERCISES) + 1))
 

@@ -100,7 +100,9 @@ def excerpt(text: str, module: str, keeps: tuple[str, ...]) -> str:
     imports = [line for node in tree.body for line in needed_imports(node, used)]
     elsewhere = sorted((used & set(defined_names(tree))) - {name.split(".")[-1] for name in keeps})
     imports += [f"from {module} import {', '.join(elsewhere)}"] if elsewhere else []
-    return "\n".join(['"""An excerpt."""\n', *imports]) + "\n\n\n" + "\n\n\n".join(parts) + "\n"
+    standard = [line for line in imports if not line.split()[1].startswith(("tinycnn", "numpy"))]
+    blocks = ["\n".join(block) for block in (standard, imports[len(standard) :]) if block]
+    return '"""An excerpt."""\n\n' + "\n\n".join(blocks) + "\n\n\n" + "\n\n\n".join(parts) + "\n"
 
 
 def lines_of(text: str, node: ast.FunctionDef | ast.ClassDef) -> str:

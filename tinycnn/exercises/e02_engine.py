@@ -128,7 +128,7 @@ EXERCISE = Exercise(
     "the order of the calls. A second gradient for the same thing is added to the first.",
     holes=(
         Hole("backward", "Visit every function once. grad_of_output.pop(function) is its complete grad_y; call\n"
-             "function.free() when it is done.", starts="for function in"),
+             "function.free() when it is done.", starts="for function in functions:\n        grad_y"),
         Hole("_in_reverse_order", "A list of functions, `last` first. A function without inputs has been used\n"
              "already: raise AutogradError for it."),
     ),
