@@ -2,22 +2,28 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tinycnn
 from tinycnn import Tensor, ops
 from tinycnn.backends import get_backend
 from tinycnn.errors import FileFormatError, SettingError, ShapeError
 from tinycnn.layers import (
+    GELU,
     Add,
     AvgPool2d,
     BatchNorm,
+    Clip,
     Concatenate,
     Conv2d,
     Dense,
     Dropout,
     Flatten,
+    GroupNorm,
     Identity,
     Layer,
+    LayerNorm,
     MaxPool2d,
     Multiply,
     ReLU,
@@ -25,10 +31,12 @@ from tinycnn.layers import (
     Sequential,
     Sigmoid,
     Tanh,
+    Upsample,
     building,
     register_layer,
 )
 from tinycnn.layers.summary import costs
+from tinycnn.saving.model_file import of_bytes, to_bytes
 from tinycnn.train.step import dropout_layers
 
 SHAPE = (6, 6, 2)
@@ -275,6 +283,55 @@ def test_a_layer_in_two_branches_is_refused():
             make()
 
 
+layers = st.sampled_from(
+    [
+        lambda: Conv2d(2, padding=1),
+        lambda: Conv2d(2, 1, stride=2),
+        lambda: MaxPool2d(3, 1, 1),
+        BatchNorm,
+        lambda: LayerNorm(0.1),
+        lambda: GroupNorm(2),
+        GELU,
+        lambda: Clip(-1, 1),
+        Dropout,
+        Identity,
+        Upsample,
+    ]
+).map(lambda make: make())
+blocks = st.recursive(
+    layers,
+    lambda inner: st.builds(
+        lambda kind, first, second: kind(first, shortcut=second) if kind is Residual else kind(first, second),
+        st.sampled_from([Residual, Add, Multiply, Concatenate]),
+        inner,
+        st.lists(inner, min_size=1, max_size=3),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=25)
+@given(block=blocks)
+def test_whatever_was_built_runs_trains_and_is_restored(block):
+    """Blocks in blocks: shapes, gradients, counts and model files, or a sentence that names the layer."""
+    try:
+        network = Sequential(block, Flatten(), Dense(2), input_shape=(4, 4, 2))
+    except ShapeError as error:
+        network, words = None, str(error)
+    assert network or "does not fit" in words
+    if network is None:
+        return
+    x = np.random.default_rng(0).normal(size=(3, 4, 4, 2)).astype(np.float32)
+    network(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert block(Tensor(x)).shape == (3, *block.output_shape)
+    assert len(network.state_dict()) == len([*network.named_parameters(), *network.named_buffers()])  # names differ
+    assert None not in [cost.flops for cost in costs(network.layers, (4, 4, 2), network.dtype)]
+    again = of_bytes(to_bytes(network), "test")
+    assert repr(again) == repr(network)
+    assert np.array_equal(again(x).numpy(), network.eval()(x).numpy())
+
+
 # ------------------------------------------------------------------------------------------------- parts of a network
 
 
@@ -283,7 +340,10 @@ def test_a_network_without_an_input_shape_says_what_it_needs(tmp_path):
     for use in (
         lambda: part(images(1, np.float32)),
         part.summary,
+        part.parameters,
+        part.state_dict,
         lambda: part.input_shape,
+        lambda: part.class_names,
         lambda: tinycnn.save(part, tmp_path / "part.safetensors"),
         lambda: Sequential(Dense(2), state={}),
     ):

@@ -6,7 +6,7 @@ in order. Other features of a network are in separate files: ``fusion.py``, ``fr
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,7 +37,13 @@ from tinycnn.tensor import Tensor
 
 
 class NotBuiltError(SettingError, AttributeError):
-    """A network that is not built has no shapes yet."""
+    """A network that is not built has no shapes and parameters yet."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Sequential without `input_shape` is a part of another network: give `input_shape=(H, W, C)`, the shape of "
+            "one image, or put it into a network that has one"
+        )
 
 
 class Sequential(Fitting, Layer):
@@ -87,6 +93,11 @@ class Sequential(Fitting, Layer):
     def flops(self, input_shape: Shape) -> int:
         return 0  # beside those of its layers
 
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        if "output_shape" not in vars(self):
+            raise NotBuiltError  # not an empty list, which an optimizer would be given
+        return super().named_parameters()
+
     def _build(self, rng: np.random.Generator) -> Shape:
         """Build every layer for the output shape of the previous layer; returns the last output shape."""
         shape = self.input_shape
@@ -110,12 +121,10 @@ class Sequential(Fitting, Layer):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Called for an attribute that is missing: the shapes and the dtype of a part that is not built."""
-            if name in ("input_shape", "output_shape", "dtype"):
-                raise NotBuiltError(
-                    "Sequential without `input_shape` is a part of another network: give `input_shape=(H, W, C)`, the "
-                    "shape of one image, or put it into a network that has one"
-                )
+            """Called for an attribute that is missing, such as the shapes of a part that is not built."""
+            needs_shape = isinstance(getattr(type(self), name, None), property)
+            if name in ("input_shape", "output_shape", "dtype") or needs_shape:
+                raise NotBuiltError
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def forward(self, x: Tensor) -> Tensor:
