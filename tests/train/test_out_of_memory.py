@@ -15,7 +15,7 @@ from tests.support.example_runner import EXAMPLES
 from tinycnn import models, optim
 from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError
-from tinycnn.layers import Conv2d, Dense, Flatten, GlobalMaxPool2d, Residual, Sequential, Tanh
+from tinycnn.layers import GELU, Conv2d, Dense, Flatten, GlobalMaxPool2d, LayerNorm, Residual, Sequential, Tanh
 from tinycnn.train import memory_estimate as memory
 from tinycnn.train.trainer import Trainer
 
@@ -57,10 +57,18 @@ def test_the_estimate_of_other_convolutions(window):
 
 def test_the_estimate_of_blocks():
     """Within 15 % of the measured memory, and equal for a chain and for the same chain within another."""
+
+    def conv(kernel_size=3):
+        return Conv2d(16, kernel_size, padding="same")
+
     with tinycnn.use_backend("numpy"):
-        body = [Conv2d(16, padding=1), Tanh(), Conv2d(16, padding=1), Tanh(), Conv2d(16, padding=1)]
-        model = Sequential(Conv2d(16, padding=1), Residual(*body), Flatten(), Dense(10), input_shape=(16, 16, 1))
-        assert memory.step_bytes(model, 64) == pytest.approx(peak_bytes(model, 64), rel=0.15)
+        for body in (
+            [Residual(conv(), Tanh(), conv(), Tanh(), conv())],
+            [GELU() if i % 2 else conv(1) for i in range(1, 12)],
+            [LayerNorm() if i % 2 else conv(1) for i in range(1, 12)],
+        ):
+            model = Sequential(conv(), *body, Flatten(), Dense(10), input_shape=(16, 16, 1))
+            assert memory.step_bytes(model, 32) == pytest.approx(peak_bytes(model, 32), rel=0.15), body
         chain, within = (
             Sequential(*wrap(Conv2d(4), Tanh(), Conv2d(4)), Flatten(), Dense(10), input_shape=(9, 9, 1))
             for wrap in (lambda *layers: layers, lambda *layers: [Sequential(*layers)])

@@ -18,7 +18,20 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.errors import OutOfMemoryError
-from tinycnn.layers import BatchNorm, Conv2d, Layer, Sequential, fusion
+from tinycnn.layers import (
+    ELU,
+    GELU,
+    BatchNorm,
+    Conv2d,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    Normalization,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    fusion,
+)
 
 
 @contextmanager
@@ -57,7 +70,7 @@ class Stage:
 
     x: int  # input
     y: int  # output
-    inner: int  # what batch norm stores in addition to its output
+    inner: int  # what it stores in addition to its output
     columns: int  # the im2col matrix of the input
     trained: bool  # whether any of its parameters is trained
 
@@ -109,8 +122,12 @@ def stages_of(layers: list[Layer], fused: bool) -> Iterator[Stage]:
 
 
 def inner_count(layers: list[Layer]) -> int:
-    """The elements per image that batch norm stores besides its output: its normalised input."""
+    """The elements per image that layers store besides their outputs: slopes, and normalised inputs."""
     match layers:
+        case [Sigmoid() | SiLU() | GELU() | ELU() | Normalization() as layer]:
+            return math.prod(layer.output_shape)
+        case [LayerNorm() | GroupNorm() as norm]:
+            return 2 * math.prod(norm.output_shape)  # without and with the scale
         case [BatchNorm() as norm] if not get_backend().fused.norm_forward:
             return math.prod(norm.output_shape)
         case [first, *others] if any(isinstance(layer, BatchNorm) for layer in others):
