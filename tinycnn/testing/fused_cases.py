@@ -255,7 +255,8 @@ def conv_norm_reference(
 
 def depthwise_blocks() -> Iterator[Block]:
     """Windows, strides, paddings, channels, filters per channel and memory layouts of a depthwise convolution."""
-    for window in CONVS[2:6:3] + CONVS[3:4]:
+    wide = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (3, 1)}  # as wide as a filter
+    for window in (CONVS[2], CONVS[3], CONVS[5], wide):
         yield depthwise_block(window_label(window), whole_numbers((3, 9, 8, 5), 1), 1, window)
     for N, C, M in ((0, 2, 1), (1, 1, 1), (2, 16, 1), (2, 3, 2), (1, 33, 1)):
         yield depthwise_block(
