@@ -213,6 +213,8 @@ def test_operations_are_counted():
     }.items():
         Sequential(layer, input_shape=(7, 6, 4))
         assert flops(layer, (7, 6, 4)) == expected, layer
+    table = Sequential(Conv2d(8, groups=2), Conv2d(8), input_shape=(7, 6, 4)).summary()
+    assert [line[:22] for line in table.splitlines()[3:5]] == ["conv2d_1 3x3 groups=2 ", "conv2d_2 3x3          "]
 
 
 def test_global_pools(any_backend):

@@ -138,8 +138,9 @@ def _shape(shape: Shape) -> str:
 
 
 def _settings(layer: Layer) -> str:
-    """The settings shown in the table: kernel size and dropout probability."""
+    """The settings shown in the table: kernel size, groups if there are several, dropout probability."""
     settings = {name: getattr(layer, name) for name in ("kernel_size", "p") if hasattr(layer, name)}
+    settings |= {"groups": layer.groups} if isinstance(layer, Conv2d) and layer.groups > 1 else {}
     return " ".join("x".join(map(str, v)) if isinstance(v, tuple) else f"{k}={v}" for k, v in settings.items())
 
 
