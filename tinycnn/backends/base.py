@@ -7,7 +7,8 @@ Rules that every backend keeps, so that all of them train the same network:
 
 * Images are channels last, ``(N, H, W, C)``; kernels accept any memory layout and return C-contiguous arrays.
 * The result has the dtype of the input (float32 or float64); nothing is up- or downcast.
-* Windows: ``OH = (H + 2*PH - KH) // SH + 1``, rows and columns that fill no whole window are ignored.
+* Windows: ``OH = (H + 2*PH - KH) // SH + 1``, rows and columns that fill no whole window are ignored. Kernels need not
+  know other paddings, dilation or groups: ``ops/windows`` and ``ops/convolutions`` reduce them to these windows.
 * Max-pool: padding is minus infinity and never the winner, a tie goes to the first position in row-major order, NaN
   wins over every number.
 * ReLU passes gradient where its output is positive, so its derivative at 0 is 0.
