@@ -2,7 +2,7 @@
 
     python benchmarks/depthwise.py --data-dir DIR [--seeds 3] [--json FILE]
 
-Both begin with the same weights, see the same images in the same order, and use Adam at the same rate, so they differ
+Both begin with the same weights, see the same images in the same order, and use Adam at the same rates, so they differ
 in rounding only. Every seed trains both, one after the other. Compiling and evaluation are not part of the time.
 """
 
@@ -31,7 +31,7 @@ EXAMPLE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "exampl
 
 def train_tinycnn(model: tinycnn.Sequential, mnist: data.Dataset, epochs: int, seed: int) -> tuple[float, float]:
     """Accuracy on the test images, and seconds of training."""
-    adam = optim.Adam(model.parameters(), EXAMPLE["RATE"])
+    adam = optim.Adam(model.parameters(), EXAMPLE["RATE"], schedule=optim.cosine(steps(mnist, epochs)))
     trainer = Trainer(model, adam, batch_size=EXAMPLE["BATCH_SIZE"], seed=seed)
     warm_up(trainer, mnist.x_train, mnist.y_train)
     history = trainer.fit(mnist.x_train, mnist.y_train, epochs=epochs)
@@ -43,6 +43,7 @@ def train_torch(model: tinycnn.Sequential, mnist: data.Dataset, epochs: int, see
     """The same in PyTorch: all pixels are converted before the clock starts."""
     network, x, y = twin(model), channels_first(mnist.x_train), torch.from_numpy(np.asarray(mnist.y_train, np.int64))
     loss_of, adam = nn.CrossEntropyLoss(), torch.optim.Adam(network.parameters(), EXAMPLE["RATE"])
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps(mnist, epochs))
     start = time.perf_counter()
     for epoch in range(1, epochs + 1):
         order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(x)))  # as `Sampler.order`
@@ -50,11 +51,17 @@ def train_torch(model: tinycnn.Sequential, mnist: data.Dataset, epochs: int, see
             adam.zero_grad()
             loss_of(network(x[chosen]), y[chosen]).backward()
             adam.step()
+            rates.step()
     seconds = time.perf_counter() - start
     network.eval()
     with torch.no_grad():
         logits = torch.cat([network(part) for part in channels_first(mnist.x_test).split(256)]).numpy()
     return float((logits.argmax(axis=1) == mnist.y_test).mean()), seconds
+
+
+def steps(mnist: data.Dataset, epochs: int) -> int:
+    """The steps of a run."""
+    return epochs * -(-len(mnist.y_train) // EXAMPLE["BATCH_SIZE"])
 
 
 def channels_first(images: Any) -> torch.Tensor:

@@ -45,7 +45,8 @@ def main() -> None:
     print(mnist.notice or f"training on {mnist.name}")
     model = network()
     print(f"{model.parameter_count():,} parameters")
-    trainer = Trainer(model, optim.Adam(model.parameters(), RATE), batch_size=BATCH_SIZE)
+    rates = optim.cosine(EPOCHS * -(-len(mnist.y_train) // BATCH_SIZE))  # from RATE down to 0 in so many steps
+    trainer = Trainer(model, optim.Adam(model.parameters(), RATE, schedule=rates), batch_size=BATCH_SIZE)
     start = time.perf_counter()
     for result in trainer.epochs(mnist.x_train, mnist.y_train, epochs=EPOCHS):
         print(f"epoch {result.epoch}: loss {result.train_loss:.4f}, {time.perf_counter() - start:.0f} s")
