@@ -241,6 +241,12 @@ def test_global_pools(any_backend):
         (lambda: Conv2d(4, groups=3), "4 `filters` cannot be divided into 3 equal `groups`"),
         (lambda: MaxPool2d(3, padding=((0, 2), (0, 0))), "is more than half of kernel_size"),
         (lambda: MaxPool2d(3, ceil_mode=1), r"MaxPool2d\(ceil_mode=1\): expected True or False"),
+        (
+            lambda: ops.max_pool2d(Tensor(normal(1, 4, 4, 2)), ceil_mode="yes"),
+            "ceil_mode='yes': expected True or False",
+        ),
+        (lambda: ops.avg_pool2d(Tensor(normal(1, 4, 4, 2)), ceil_mode=0), "ceil_mode=0: expected True or False"),
+        (lambda: ops.avg_pool2d(Tensor(normal(1, 4, 4, 2)), count_include_pad=2), "count_include_pad=2: expected"),
         (lambda: GlobalMaxPool2d(keepdims=0), r"GlobalMaxPool2d\(keepdims=0\): expected True or False"),
         (
             lambda: ops.conv2d(*map(Tensor, (normal(1, 4, 4, 2), normal(3, 3, 2, 2))), groups=1.0),

@@ -8,6 +8,7 @@ The mean is linear and every pixel of a window has the same weight, so each pixe
 """
 
 from tinycnn.backends.base import Array, Pair, window_grid
+from tinycnn.errors import checked_bool
 from tinycnn.ops.inputs import tensors
 from tinycnn.ops.windows.checks import check_window, pool_window
 from tinycnn.ops.windows.counts import mean_of_counted
@@ -52,8 +53,9 @@ def avg_pool2d(
     """
     kernel_size, stride, given = pool_window("avg_pool2d", kernel_size, stride, padding)
     (x,) = tensors(x)
-    pads = check_window("avg_pool2d", x.shape, kernel_size, stride, given, ceil_mode)
+    pads = check_window("avg_pool2d", x.shape, kernel_size, stride, given, checked_bool("ceil_mode", ceil_mode))
     shape, (evened, even) = x.shape, even_padding(x, pads)
     y = AvgPool2dFunction(kernel_size, stride, even)(evened)  # (N, OH, OW, C)
-    counted = pads_for(given, shape, kernel_size, stride) if count_include_pad and given != "same" else NO_PADS
+    counts = checked_bool("count_include_pad", count_include_pad) and given != "same"
+    counted = pads_for(given, shape, kernel_size, stride) if counts else NO_PADS
     return y if counted == pads else mean_of_counted(y, shape, kernel_size, stride, pads, counted)  # (N, OH, OW, C)

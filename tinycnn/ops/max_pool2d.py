@@ -14,6 +14,7 @@ window are ignored, unless ``ceil_mode`` completes the last window with padding.
 import math
 
 from tinycnn.backends.base import Array, Pair
+from tinycnn.errors import checked_bool
 from tinycnn.ops.inputs import tensors
 from tinycnn.ops.windows.checks import check_window, grid_of, pool_window
 from tinycnn.ops.windows.edges import add_edges, cut_edges
@@ -49,7 +50,7 @@ def max_pool2d(
     """
     kernel_size, stride, given = pool_window("max_pool2d", kernel_size, stride, padding)
     (x,) = tensors(x)
-    pads = check_window("max_pool2d", x.shape, kernel_size, stride, given, ceil_mode)
+    pads = check_window("max_pool2d", x.shape, kernel_size, stride, given, checked_bool("ceil_mode", ceil_mode))
     grid = grid_of(x.shape, kernel_size, stride, pads)
     (top, bottom), (left, right) = pads  # what the bottom has in excess is added, and what it lacks is cut off:
     x = add_edges(x, ((0, max(0, bottom - top)), (0, max(0, right - left))), -math.inf)  # behind the image, no winner
