@@ -142,6 +142,18 @@ def test_no_bias_is_a_bias_of_zeros(fusing: Backend) -> None:
     x = whole_numbers((3, 8, 8, 2), 3)
     assert_fused_is_plain([Conv2d(4, bias=False), ReLU(), MaxPool2d(2)], x, steps=1)
     assert_fused_is_plain([Conv2d(4, padding="same", stride=2, bias=False)], x, steps=1)
+    layers, grad_y = (
+        [Conv2d(4, padding=((0, 1), (1, 1)), bias=False), ReLU(), BatchNorm()],
+        whole_numbers((3, 7, 8, 4), 9),
+    )
+    fused, plain = (
+        forward_and_backward(
+            with_whole_weights(Sequential(*layers_again(layers), input_shape=(8, 8, 2), fuse=fuse)), x, grad_y
+        )
+        for fuse in (True, False)
+    )
+    for name, values in plain.items():
+        np.testing.assert_allclose(fused[name], values, rtol=1e-4, atol=1e-4 * abs(values).max(), err_msg=name)
 
 
 @pytest.mark.parametrize("relu", [False, True])
