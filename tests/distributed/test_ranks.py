@@ -1,11 +1,13 @@
 """Several ranks give the results of one process, up to the order of summation; here ranks are threads, without MPI."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import tinycnn
 from tests.support.thread_ranks import on_ranks
-from tinycnn import layers, optim
+from tinycnn import layers, ops, optim
 from tinycnn.backends import get_backend
 from tinycnn.data import StoredImages
 from tinycnn.data.augment import Affine
@@ -91,6 +93,17 @@ def test_several_labels_numbers_and_averages_match_one_process(loss, monkeypatch
         assert difference(state, found[0][0]) < 1e-11
         np.testing.assert_allclose(history, found[0][1], rtol=1e-11)
         assert all(difference(found[0][0], other) == 0 for other, _ in found[1:])
+
+
+def test_class_weights_are_refused_where_each_rank_has_a_part_of_the_batch():
+    loss = partial(ops.softmax_cross_entropy, class_weights=[1, 2, 3])
+    with pytest.raises(SettingError, match=r"pass the weight of each image, `sample_weight=class_weights\[labels\]`"):
+        on_ranks(2, lambda rank: train(network(), loss=loss))
+    weights = np.array([1, 2, 3])[LABELS]
+    state, history = train(network(), fit={"sample_weight": weights})
+    found, other_history = on_ranks(2, lambda rank: train(network(), fit={"sample_weight": weights}))[0]
+    assert difference(state, found) < 1e-12
+    assert np.allclose(history, other_history, rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", [2, 20])

@@ -84,6 +84,14 @@ class Objective:
         if not any(one.name == "weights" or one.kind is one.VAR_KEYWORD for one in parameters):
             raise SettingError(f"`{name}` needs a loss with an argument `weights`, which {self.name} does not have")
 
+    def check_ranks(self, ranks: int) -> None:
+        """Raise SettingError if the mean over a batch is not the mean over the shards of several ``ranks``."""
+        if ranks > 1 and "class_weights" in getattr(self.loss, "keywords", {}):
+            raise SettingError(
+                "`class_weights` divides by the weights of a batch, but a rank has only its shard: pass the weight of "
+                "each image, `sample_weight=class_weights[labels]`"
+            )
+
 
 def are_classes(labels: Array) -> bool:
     """Whether these are integers ``(M,)``."""

@@ -226,6 +226,7 @@ class Trainer:
         if functions and not data.validation:
             raise SettingError("`metrics` are computed on validation images: pass `validation=(images, labels)`")
         self.columns = [name for name in FIELDS if data.validation or not name.startswith("validation_")]
+        self.objective.check_ranks(get_communicator().size)
         if not self.objective.has_accuracy:
             self.columns = [name for name in self.columns if not name.endswith("_accuracy")]
         self.columns += functions
