@@ -60,7 +60,7 @@ TARGETS = [
     Target("tinycnn/optim/*.py", "test_optim test_muon test_groups optim/test_average", "emulated or not cupy"),
     Target("tinycnn/gradcheck.py", "test_gradcheck", "not many_seeds"),
     Target("tinycnn/ops/[!f]*.py", "test_ops test_layers test_gradients", f"{NUMPY} and not real_networks"),
-    Target("tinycnn/ops/losses/*.py", "test_losses", f"{NUMPY} and not loops"),
+    Target("tinycnn/ops/losses/*.py", "test_losses test_ops", f"{NUMPY} and not loops"),
     Target("tinycnn/ops/f*.py", "test_ops test_gradients test_fusion", "not cupy and not loops and not real_networks"),
     Target("tinycnn/backends/numpy_[bw]*.py", "test_kernels test_backends", NUMPY),
     Target("tinycnn/backends/numba/[cfn]*.py", "test_numba_blocks test_fusion test_optim", NUMBA),

@@ -41,9 +41,10 @@ def test_errors_by_hand(any_backend, dtype):
 
 
 def test_targets_may_require_a_gradient_and_be_whole_numbers():
-    x, t = (Tensor(array, requires_grad=True) for array in (X, T))
-    ops.mse_loss(x, t).backward()
-    assert np.array_equal(t.grad, -x.grad)
+    for loss in (ops.mse_loss, ops.l1_loss):
+        x, t = (Tensor(array, requires_grad=True) for array in (X, T))
+        loss(x, t).backward()
+        assert np.array_equal(t.grad, -x.grad)
     assert ops.mse_loss(Tensor(X.astype(np.float32)), np.array([[1, 2, 3], [4, 5, 6]], np.uint8)).dtype == np.float32
 
 
@@ -86,7 +87,7 @@ def cross_entropy_by_hand(x, labels, class_weights, smoothing, weights):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("class_weights", [None, [1, 2, 0.5]], ids=["equal", "weighted"])
+@pytest.mark.parametrize("class_weights", [None, [1, 2, 0.5], [0.1, 0.02, 0.05]], ids=["equal", "weighted", "small"])
 @pytest.mark.parametrize("weights", [None, [0.5, 0, 2, 1]], ids=["", "images"])
 def test_cross_entropy_with_weights_and_smoothing(any_backend, smoothing, class_weights, weights):
     x, labels = np.random.default_rng(0).normal(size=(4, 3)), [2, 0, 1, 2]
