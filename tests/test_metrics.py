@@ -56,3 +56,7 @@ def test_probabilities_are_those_of_scipy_even_for_large_scores():
 
     logits = np.array([[1e4, 0, -1e4], [1, 2, 3]], np.float32)
     np.testing.assert_allclose(metrics.probabilities(logits), softmax(logits.astype(np.float64), axis=1), rtol=1e-12)
+
+
+def test_a_fraction_as_text():
+    assert [metrics.percent(fraction) for fraction in (0, 0.98765, 1)] == ["0.00 %", "98.77 %", "100.00 %"]

@@ -29,6 +29,11 @@ class ClassScores:
     support: np.ndarray
 
 
+def percent(fraction: float) -> str:
+    """``98.76 %``: a fraction as text, in the form of every line, table and page."""
+    return f"{100 * fraction:.2f} %"
+
+
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Scores ``(M, K)`` → probabilities ``(M, K)`` in float64: the softmax of each row."""
     return np.exp(log_softmax_rows(np, _numbers("probabilities", "logits", logits, axes=2).astype(np.float64)))

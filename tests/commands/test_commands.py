@@ -282,7 +282,7 @@ def test_evaluate_prints_the_measured_scores(model_file, capsys):
     out = capsys.readouterr().out
     digits = data.load("digits")
     scores = evaluate(model, digits.x_test, digits.y_test)
-    first = f"accuracy {scores.accuracy:.4f}, loss {scores.loss:.4f} on all 360 digits test images"
+    first = f"accuracy {100 * scores.accuracy:.2f} %, loss {scores.loss:.4f} on all 360 digits test images"
     assert out.splitlines()[0] == first
     answers = predict_logits(model, digits.x_test).argmax(axis=1)
     rows = [line.split()[1:] for line in out.splitlines()[4:14]]
@@ -297,9 +297,8 @@ def test_evaluate_states_the_views_of_its_scores(model_file, capsys):
     assert main(["evaluate", str(path), "--dataset", "digits", "--backend", "numpy", "--views", "shift"]) == 0
     digits = data.load("digits")
     scores = evaluate(model, digits.x_test, digits.y_test, views="shift")
-    first = (
-        f"accuracy {scores.accuracy:.4f}, loss {scores.loss:.4f} on all 360 digits test images, from 5 views of each"
-    )
+    first = f"accuracy {100 * scores.accuracy:.2f} %, loss {scores.loss:.4f} on all 360 digits test images"
+    first += ", from 5 views of each"
     assert capsys.readouterr().out.splitlines()[0] == f"{first} (shift)"
 
 

@@ -146,9 +146,9 @@ def test_the_commands_say_which_pixels_and_why(classes_by_brightness, tmp_path, 
         in capsys.readouterr().out
     )
     assert main([*ask, "--backend", "numpy"]) == 0
-    assert "accuracy 1.0000" in capsys.readouterr().out
+    assert "accuracy 100.00 %" in capsys.readouterr().out
     assert main([*ask, "--backend", "numpy", "--model-pixels", "0..255"]) == 0
-    assert "accuracy 0.5" in capsys.readouterr().out
+    assert "accuracy 5" in capsys.readouterr().out
     assert main([*command, "--pixels", "0..255"]) == 0
     assert "takes pixels 0..255 (as given); if that is wrong, pass --pixels 0..1" in capsys.readouterr().out
     assert tinycnn.load(target).pixels == BYTES
@@ -173,7 +173,7 @@ def test_a_default_that_the_numbers_contradict_is_noticed(classes_by_brightness,
     )
     assert main([*ask, "--model-pixels", "0..1"]) == 0
     said = capsys.readouterr()
-    assert "accuracy 1.0000" in said.out
+    assert "accuracy 100.00 %" in said.out
     assert "NOTICE" not in said.err
     assert main(["export", ask[1], "--onnx", str(tmp_path / "again.onnx"), "--model-pixels", "0..1"]) == 0
     assert tinycnn.from_onnx(tmp_path / "again.onnx").pixels == FRACTIONS

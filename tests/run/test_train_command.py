@@ -134,10 +134,11 @@ def test_what_is_printed(ordinary):
     assert "numpy" in process.stdout
     assert "60,074 trainable parameters" in process.stdout
     for epoch in metrics["epochs"]:
-        line = rf"epoch {epoch['epoch']}/2  loss {epoch['train_loss']:.4f}  accuracy {epoch['train_accuracy']:.4f}"
+        accuracy = f"accuracy {100 * epoch['train_accuracy']:.2f} %"
+        line = rf"epoch {epoch['epoch']}/2  loss {epoch['train_loss']:.4f}  {accuracy}"
         assert re.search(rf"^{line}  validation loss {epoch['validation_loss']:.4f} .* images/s$", process.stdout, re.M)
-    test = f"accuracy {metrics['test_accuracy']:.4f}, loss {metrics['test_loss']:.4f} on all 360 digits test images"
-    assert test in process.stdout
+    test = f"accuracy {100 * metrics['test_accuracy']:.2f} %, loss {metrics['test_loss']:.4f}"
+    assert f"{test} on all 360 digits test images" in process.stdout
 
 
 def test_in_a_pipe_there_are_plain_lines(ordinary):
@@ -173,7 +174,7 @@ def test_every_model_trains_with_the_fastest_backend(name, tmp_path):
 
 def test_quiet_prints_the_result_and_nothing_else(tmp_path):
     process = train(tmp_path, "--quiet", "--limit", 100)
-    assert re.fullmatch(r"test +accuracy 0\.\d{4}, loss \d+\.\d{4} on all 360 digits test images\n", process.stdout)
+    assert re.fullmatch(r"test +accuracy \d+\.\d\d %, loss \d+\.\d{4} on all 360 digits test images\n", process.stdout)
     assert process.stderr == ""
     assert sorted(os.listdir(tmp_path / "out")) == FILES
 
@@ -272,12 +273,12 @@ def test_a_second_run_replaces_the_first(tmp_path):
     accuracy = metrics_of(tmp_path / "out")["test_accuracy"]
     second = train(tmp_path, "--limit", 100, "--seed", 2)
     assert first.stderr == ""
-    words = f"test accuracy {accuracy:.4f}, different --save-best, --seed, --validation-split"
+    words = f"test accuracy {100 * accuracy:.2f} %, different --save-best, --seed, --validation-split"
     assert second.stderr == f"replaces  an earlier run in out ({words}); --output keeps both\n"
     assert metrics_of(tmp_path / "out")["seed"] == 2
     accuracy = metrics_of(tmp_path / "out")["test_accuracy"]
     again = train(tmp_path, "--limit", 100, "--seed", 2)
-    words = f"test accuracy {accuracy:.4f}, the same options"
+    words = f"test accuracy {100 * accuracy:.2f} %, the same options"
     assert again.stderr == f"replaces  an earlier run in out ({words}); --output keeps both\n"
     assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "mine.png"])  # no file of the first run is left
 
@@ -293,7 +294,7 @@ def test_a_second_run_replaces_the_first(tmp_path):
 def test_replacing_an_earlier_run_is_reported(options, others, tmp_path):
     results = {"options": {"seed": 1, "lr": 0.1, "quiet": False, "output": None}, "test_accuracy": 0.5}
     (tmp_path / "metrics.json").write_text(json.dumps(results))
-    assert f"(test accuracy 0.5000, {others})" in replaced_run(tmp_path, options)
+    assert f"(test accuracy 50.00 %, {others})" in replaced_run(tmp_path, options)
     assert (replaced_run(tmp_path, options, resumed=True) is None) == (others == "the same options")
 
 

@@ -101,6 +101,9 @@ class CSVLoggerNowhere(CSVLogger):
     def __init__(self):
         pass
 
+    def on_run_begin(self, trainer):
+        """Write nothing."""
+
     def on_epoch_end(self, trainer, result):
         assert trainer.history.to_csv().count("\n") == 1 + result.epoch
 
@@ -373,8 +376,8 @@ def test_the_bar_of_an_epoch_stays_with_its_scores(terminal, monkeypatch, capsys
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
     (result,) = make_trainer().fit(*sides(20), epochs=1, validation=sides(20, 1), progress=True)
     captured = capsys.readouterr()
-    line = f"loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.4f}, "
-    line += f"validation loss {result.validation_loss:.4f}, accuracy {result.validation_accuracy:.4f}"
+    line = f"loss {result.train_loss:.4f}, accuracy {100 * result.train_accuracy:.2f} %, "
+    line += f"validation loss {result.validation_loss:.4f}, accuracy {100 * result.validation_accuracy:.2f} %"
     assert line in (captured.err if terminal else captured.out)
     assert ("2/2" in captured.err) == terminal
 

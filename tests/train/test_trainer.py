@@ -590,7 +590,7 @@ def test_plain_progress_prints_lines_at_intervals(monkeypatch, capsys):
         progress.add(0.5, 8, 10)
         lines.on_step_end(trainer, progress)
     captured = capsys.readouterr()
-    assert captured.out == "  epoch 1/3 step 3/9: loss 0.5000, accuracy 0.8000, 2 images/s\n"
+    assert captured.out == "  epoch 1/3 step 3/9: loss 0.5000, accuracy 80.00 %, 2 images/s\n"
     assert captured.err == ""
 
 
@@ -609,7 +609,7 @@ def test_the_bar_shows_the_scores_and_is_removed(monkeypatch, capsys):
         ("desc", "epoch 2/3"),
         ("update", 1),
         ("update", 1),
-        ("postfix", "loss 0.5000, accuracy 0.8000, 20 images/s"),
+        ("postfix", "loss 0.5000, accuracy 80.00 %, 20 images/s"),
         ("close", None),
     ]
     assert capsys.readouterr().out == ""

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     scores = scores_of(logits, dataset.y_test)
     where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
     where += f", from {len(VIEWS[options.views])} views of each ({options.views})" if options.views else ""
-    print(f"accuracy {scores.accuracy:.4f}, loss {scores.loss:.4f} {where}\n")
+    print(f"accuracy {metrics.percent(scores.accuracy)}, loss {scores.loss:.4f} {where}\n")
     confusion = metrics.confusion_matrix(dataset.y_test, logits.argmax(axis=1), dataset.num_classes)
     if dataset.num_classes <= MOST_CLASSES:
         print("\n".join(confusion_lines(confusion, dataset.class_names)), end="\n\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tinycnn.errors import FileFormatError, SettingError, printable
-from tinycnn.run.console import percent
+from tinycnn.metrics import percent
 from tinycnn.run.folder import METRICS, STAGED
 from tinycnn.run.metrics_file import read_metrics
 from tinycnn.run.results import NO_EFFECT_ON_RESULTS

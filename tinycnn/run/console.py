@@ -93,11 +93,6 @@ class _Stream:
                 raise OSError(number, os.strerror(number), self.name) from None
 
 
-def percent(fraction: float) -> str:
-    """``98.76 %``: a fraction as every table and page shows it."""
-    return f"{100 * fraction:.2f} %"
-
-
 def counted(number: int, noun: str) -> str:
     """``1 epoch``, ``2 epochs``."""
     return f"{number} {noun}" + "s" * (number != 1)

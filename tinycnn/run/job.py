@@ -15,6 +15,7 @@ from tinycnn.distributed.agreement import check_agreement
 from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
 from tinycnn.errors import SettingError, printable
 from tinycnn.layers import Sequential
+from tinycnn.metrics import percent
 from tinycnn.run.build import callbacks_of, make_model, make_trainer, output_folder
 from tinycnn.run.console import command_line, print_line
 from tinycnn.run.folder import CHECKPOINTS, locked_folder
@@ -243,7 +244,7 @@ class TrainingRun:
         print_line(result_line(metrics))
         if metrics["best"]:
             epoch, accuracy = metrics["best"]["epoch"], metrics["best"]["test_accuracy"]
-            print_line(f"best      epoch {epoch}, test accuracy {accuracy:.4f}: {self.shown / BEST_FILE}")
+            print_line(f"best      epoch {epoch}, test accuracy {percent(accuracy)}: {self.shown / BEST_FILE}")
         written += ["checkpoints"] * (self.config.checkpoint_every is not None)
         self.info(f"written   {', '.join(written)} in {self.shown}")
 
@@ -308,4 +309,4 @@ def result_line(metrics: dict[str, Any]) -> str:
     """Accuracy and loss on the test images."""
     where = f"on all {metrics['test_images']:,} {metrics['dataset']} test images"
     where += " (after the last epoch)" if metrics["options"]["save_best"] else ""
-    return f"test      accuracy {metrics['test_accuracy']:.4f}, loss {metrics['test_loss']:.4f} {where}"
+    return f"test      accuracy {percent(metrics['test_accuracy'])}, loss {metrics['test_loss']:.4f} {where}"

@@ -3,6 +3,7 @@
 import sys
 import time
 
+from tinycnn.metrics import percent
 from tinycnn.run.console import print_line
 from tinycnn.train.callbacks.base import Callback, TrainerInRun
 from tinycnn.train.callbacks.progress_bar import EpochClock, ProgressBar
@@ -45,7 +46,8 @@ def progress_display(*, quiet: bool = False) -> list[Callback]:
 def epoch_line(result: EpochResult, epochs: int) -> str:
     """The line printed after an epoch: losses, accuracies, seconds and speed."""
     line = f"epoch {result.epoch:>{len(str(epochs))}}/{epochs}"
-    line += f"  loss {result.train_loss:.4f}  accuracy {result.train_accuracy:.4f}"
+    line += f"  loss {result.train_loss:.4f}  accuracy {percent(result.train_accuracy)}"
     if result.validation_loss is not None:
-        line += f"  validation loss {result.validation_loss:.4f}  accuracy {result.validation_accuracy:.4f}"
+        accuracy = percent(result.validation_accuracy or 0)
+        line += f"  validation loss {result.validation_loss:.4f}  accuracy {accuracy}"
     return f"{line}  {result.epoch_s:.1f} s  {result.images_per_s:,.0f} images/s"

@@ -13,6 +13,7 @@ from tinycnn.data import Dataset
 from tinycnn.errors import printable, shortened
 from tinycnn.files import write_atomically
 from tinycnn.layers import Sequential
+from tinycnn.metrics import percent
 from tinycnn.run.console import counted
 from tinycnn.run.folder import replacing
 from tinycnn.run.metrics_file import read_json
@@ -67,7 +68,7 @@ def replaced_run(output: Path, options: dict[str, Any], *, resumed: bool = False
         return None
     differences = f"different {', '.join(changed)}" if changed else "the same options"
     where = printable(str(output))
-    return f"an earlier run in {where} (test accuracy {accuracy:.4f}, {differences}); --output keeps both"
+    return f"an earlier run in {where} (test accuracy {percent(accuracy)}, {differences}); --output keeps both"
 
 
 def best_epoch(network: bytes, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import requires
+from tinycnn.metrics import percent
 from tinycnn.train.callbacks.base import Callback, TrainerInRun
 from tinycnn.train.history import EpochResult, Progress
 
@@ -99,6 +100,11 @@ class ProgressBar(Callback):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def accuracy_text(accuracy: float | None) -> str:
+    """``, accuracy 98.76 %``; "" for a loss without an accuracy."""
+    return "" if accuracy is None or math.isnan(accuracy) else f", accuracy {percent(accuracy)}"
 
 
 def scores_line(result: EpochResult) -> str:
