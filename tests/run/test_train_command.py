@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tests.support.in_process import run_here
 from tests.support.train_configs import config_of
 from tinycnn import data, models
 from tinycnn.backends import passed_over
+from tinycnn.errors import MissingPackageError
 from tinycnn.run.build import callbacks_of, make_optimizer
 from tinycnn.run.remarks import remarks, training_line
 from tinycnn.run.results import replaced_run
@@ -242,6 +244,15 @@ def test_the_rate_is_reduced_on_a_plateau():
     assert (callback.rule.patience, callback.rule.factor) == (4, 0.1)
     assert callbacks_of(config_of("--model lenet")) == []
     assert "reduced after 4 epochs without progress" in training_line(config)
+
+
+def test_logs_are_callbacks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace())
+    csv_log, tensorboard = callbacks_of(config_of("--model lenet --csv a.csv --tensorboard logs"))
+    assert (str(csv_log.path), tensorboard.folder) == ("a.csv", "logs")
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(MissingPackageError, match="pip install tensorboardX"):
+        callbacks_of(config_of("--model lenet --tensorboard logs"))
 
 
 def test_averaged_weights_are_tested_and_saved(tmp_path):
