@@ -9,7 +9,7 @@ from tests.train.test_trainer import make_trainer, sides
 from tinycnn.backends import get_backend
 from tinycnn.data import split_validation
 from tinycnn.data.augment import Affine
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import BackendError, DataError, SettingError
 from tinycnn.explain import activations
 from tinycnn.layers import Dense, Flatten, Sequential
 from tinycnn.optim import SGD
@@ -69,8 +69,13 @@ def test_standardised_images_are_taken_as_they_are():
     np.testing.assert_array_equal(trainer.training_step.pixels(batch, slice(None)), standardised[:5])
 
 
+@pytest.mark.usefixtures("backend")
 def test_augmented_floats_are_warped_as_bytes_are():
     fractions = (IMAGES / 255).astype(np.float32)
+    if get_backend().xp is not np:
+        with pytest.raises(BackendError, match="augmentation on a GPU is for uint8 images, these are float32"):
+            fitted(fractions, trainer=make_trainer(augment=Affine()))
+        return
     trainers = [make_trainer(augment=Affine()) for _ in range(2)]
     pixels = [
         trainer.training_step.pixels(trainer.sampler.batch(images, LABELS, np.arange(9), 1, 0), slice(None))
