@@ -136,6 +136,18 @@ def test_predict_prints_the_output_of_the_network(model_file, drawings, capsys):
         np.testing.assert_allclose(np.array(line.split()[2:], float), 100 * expected, atol=0.051)
 
 
+def test_predict_and_trace_of_several_digits(model_file, drawings, capsys):
+    path, _ = model_file
+    two = np.concatenate([255 - data.load("digits").x_test[i, :, :, 0] for i in (0, 1)], axis=1)
+    Image.fromarray(two).resize((400, 200)).save(drawings / "two.png")
+    assert main(["predict", str(path), str(drawings / "two.png"), "--backend", "numpy"]) == 0
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert "two.png (1 of 2)" in first
+    assert "two.png (2 of 2)" in second
+    error = failing(capsys, "trace", path, drawings / "two.png", "--label", 1)
+    assert error.endswith("two.png: 2 digits are on it, expected one: cut out one of them")
+
+
 def test_predict_classifies_the_readable_pictures_of_a_folder(model_file, drawings, capsys):
     assert main(["predict", str(model_file[0]), str(drawings)]) == 1
     captured = capsys.readouterr()

@@ -93,7 +93,7 @@ def test_predictions_equal_those_of_the_network(client, model):
     logits = predict_logits(model, picture)[0].astype(np.float64)
     wanted = np.exp(logits) / np.exp(logits).sum()
     answer = client.post("/predict", content=drawing(), headers=PNG).json()
-    assert set(answer) == {"empty", "digit", "answer", "probabilities", "picture", "compute_ms"}
+    assert set(answer) == {"empty", "digit", "answer", "probabilities", "several", "picture", "compute_ms"}
     np.testing.assert_allclose(answer["probabilities"], wanted, rtol=1e-6)
     assert answer["digit"] == wanted.argmax()
     assert answer["answer"] == str(answer["digit"])
@@ -480,6 +480,20 @@ def test_the_page_loads_nothing_from_other_hosts():
     assert "http:" not in html + css + script
     assert "https:" not in html + css + script
     assert all(word not in html for word in ("style=", "onclick", "<style", "javascript:"))
+
+
+def test_several_digits_are_read_one_by_one(client, model):
+    image = Image.new("L", (420, 200), 255)
+    pen = ImageDraw.Draw(image)
+    for left in (60, 200, 340):
+        pen.line([(left, 40), (left + 10, 160)], fill=0, width=16)
+    stream = BytesIO()
+    image.save(stream, "PNG")
+    answer = client.post("/predict", content=stream.getvalue(), headers=PNG).json()
+    assert len(answer["several"]) == 3
+    assert answer["several"][0]["digit"] == answer["digit"]
+    assert answer["several"][0]["probability"] == pytest.approx(max(answer["probabilities"]))
+    assert client.post("/predict", content=drawing(), headers=PNG).json()["several"] == []
 
 
 def test_openapi_describes_the_responses(client):

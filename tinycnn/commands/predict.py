@@ -1,8 +1,9 @@
 """Classify your own images: PNG, JPEG and other formats, of any size.
 
 For a network trained on MNIST, the drawn digit, dark on light or light on dark, is cut out, scaled and centred as in
-MNIST. For a network trained on a folder of pictures, each picture is prepared as in training. Exit codes: 0 all
-pictures classified, 1 some could not be read (each is reported on stderr), 2 if none, or for another error.
+MNIST; several digits side by side are read one by one. For a network trained on a folder of pictures, each picture is
+prepared as in training. Exit codes: 0 all pictures classified, 1 some could not be read (each is reported on stderr), 2
+if none, or for another error.
 """
 
 import argparse
@@ -15,8 +16,8 @@ import numpy as np
 from tinycnn import metrics
 from tinycnn.backends import use_backend
 from tinycnn.commands.shared_options import add_backend, add_model_file, add_model_pixels, state_pixels
-from tinycnn.data.drawing import read_drawing
 from tinycnn.data.picture import SUFFIXES, is_picture, read_picture
+from tinycnn.data.several import read_digits
 from tinycnn.errors import DataError, SettingError, in_words, printable
 from tinycnn.layers import Sequential
 from tinycnn.saving.model_file import load_finite
@@ -46,12 +47,13 @@ def run(options: argparse.Namespace) -> int:
     print(head(model.class_names, width))
     for path in paths:
         try:
-            image = picture_for(path, model, options.pixels)
+            images = pictures_for(path, model, options.pixels)
         except DataError as error:
             print(f"error: {options.in_options(in_words(error))}", file=sys.stderr)
             continue
-        p = metrics.probabilities(predict_logits(model, image))[0]  # (K,)
-        print(line(path, p, model.class_names, width), flush=True)
+        for number, p in enumerate(metrics.probabilities(predict_logits(model, images)), start=1):  # (K,)
+            which = f" ({number} of {len(images)})" if len(images) > 1 else ""
+            print(line(f"{path}{which}", p, model.class_names, width), flush=True)
         classified += 1
     return 0 if classified == len(paths) else 1 if classified else 2
 
@@ -64,9 +66,17 @@ def check_takes_pictures(model: Sequential) -> None:
 
 
 def picture_for(path: Path, model: Sequential, pixels: str | None = None) -> np.ndarray:
-    """The picture prepared as for training ``model``, ``(1, H, W, C)`` bytes; DataError for an unreadable file."""
+    """The picture prepared as for training ``model``, ``(H, W, C)`` bytes; DataError for several digits, too."""
+    images = pictures_for(path, model, pixels)
+    if len(images) > 1:
+        raise DataError(f"{printable(str(path))}: {len(images)} digits are on it, expected one: cut out one of them")
+    return images[0]
+
+
+def pictures_for(path: Path, model: Sequential, pixels: str | None = None) -> np.ndarray:
+    """The digits of a drawing, or the whole picture, ``(D, H, W, C)`` bytes; DataError for an unreadable file."""
     if model.pictures == "drawing":
-        return read_drawing(path, (model.input_shape[0], model.input_shape[1]))
+        return read_digits(path, (model.input_shape[0], model.input_shape[1])).pictures
     return read_picture(path, model.input_shape, pixels=pixels)[np.newaxis]
 
 
@@ -89,9 +99,9 @@ def head(names: Sequence[str], width: int) -> str:
     return start + "".join(f"{name:>{column(name)}}" for name in names) + "  %"
 
 
-def line(path: Path, p: np.ndarray, names: Sequence[str], width: int) -> str:
+def line(path: str, p: np.ndarray, names: Sequence[str], width: int) -> str:
     """The predicted class and the probability of every class, in percent."""
-    start = f"{printable(str(path)):<{width}}  {names[int(p.argmax())]:>{longest(names)}}  "
+    start = f"{printable(path):<{width}}  {names[int(p.argmax())]:>{longest(names)}}  "
     if len(p) > MOST_COLUMNS:
         return start + ", ".join(f"{names[k]}: {100 * p[k]:.1f}" for k in np.argsort(-p)[:5])
     return start + "".join(f"{100 * value:>{column(name)}.1f}" for name, value in zip(names, p, strict=True))

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     state_pixels(options, model)
     check_takes_pictures(model)
     label = class_number(options.label, model)
-    image = picture_for(options.image, model, options.pixels)[0]
+    image = picture_for(options.image, model, options.pixels)
     trace = trace_step(model, image, label, training=options.training)
     if options.html:
         write_walk(options.html, model, image, trace)

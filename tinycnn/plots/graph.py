@@ -128,7 +128,7 @@ def _places(graph: Graph) -> dict[str, tuple[int, int]]:
 
 def _corner(place: tuple[int, int]) -> tuple[int, int]:
     column, row = place
-    return GAP + column * (BOX + GAP), GAP // 2 + row * ROW
+    return GAP + column * (BOX + GAP), GAP + row * ROW
 
 
 def _box(place: tuple[int, int], name: str, shape: str, is_function: bool) -> str:

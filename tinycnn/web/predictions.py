@@ -51,10 +51,14 @@ class Predictor:
         }
 
     def predict(self, picture: np.ndarray, inside: bool = False) -> dict[str, Any]:
-        """``picture (1, H, W, 1)`` bytes → class and probabilities; with ``inside`` also the maps of every layer."""
+        """``picture (D, H, W, 1)`` bytes → class and probabilities; with ``inside`` also the maps of every layer.
+
+        All of these are for the first of D digits; if there are more, ``several`` lists what each is read as.
+        """
         with self.lock:
             start = time.perf_counter()
-            probabilities = metrics.probabilities(predict_logits(self.model, picture))[0]  # (K,)
+            each = metrics.probabilities(predict_logits(self.model, picture))  # (D, K)
+            probabilities = each[0]
             maps = self._inside(picture[0]) if inside else {}
             compute_ms = 1000 * (time.perf_counter() - start)
         return {
@@ -62,10 +66,15 @@ class Predictor:
             "digit": int(probabilities.argmax()),
             "answer": self.model.class_names[int(probabilities.argmax())],
             "probabilities": probabilities.tolist(),
+            "several": [self._read(p) for p in each] if len(each) > 1 else [],
             "picture": picture[0, :, :, 0].tolist(),
             **maps,
             "compute_ms": round(compute_ms, 2),
         }
+
+    def _read(self, p: np.ndarray) -> dict[str, Any]:
+        digit = int(p.argmax())
+        return {"digit": digit, "answer": self.model.class_names[digit], "probability": float(p[digit])}
 
     def _inside(self, picture: np.ndarray) -> dict[str, Any]:
         outputs = explain.activations(self.model, picture)

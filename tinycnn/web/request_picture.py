@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.data.drawing import normalise, read_drawing
+from tinycnn.data.drawing import normalise
+from tinycnn.data.several import digits_in, read_digits
 from tinycnn.errors import DataError, shortened
 
 MAX_BODY = 1 << 20  # bytes; the page sends about 5,000
@@ -36,16 +37,19 @@ def picture_type(content_type: str) -> str:
 
 
 def decode_picture(kind: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """An image file, or JSON ``{"pixels": rows of numbers, 0 to 255}`` → ``(1, H, W, 1)`` bytes; ``shape`` is (H, W).
+    """An image file, or JSON ``{"pixels": rows of numbers, 0 to 255}`` → ``(D, H, W, 1)`` bytes; ``shape`` is (H, W).
 
-    ``kind`` is a type that `picture_type` returned. Raises EmptyDrawingError when nothing is drawn, DataError for any
-    other body that cannot be read, or that is of another type.
+    D is 1, or the number of digits from left to right. ``kind`` is a type that `picture_type` returned. Raises
+    EmptyDrawingError when nothing is drawn, DataError for any other body that cannot be read, or that is of another
+    type.
     """
     if kind == JSON_TYPE:
-        return normalise(decode_pixels(body), shape)
+        grey = decode_pixels(body)
+        whole, digits = normalise(grey, shape), digits_in(grey, shape)
+        return digits.pictures if digits else whole
     if not SIGNATURES[kind].match(body):
         raise DataError(f"the body is not an image of its Content-Type, {kind}.")
-    return read_drawing(body, shape, max_pixels=MAX_PIXELS)
+    return read_digits(body, shape, max_pixels=MAX_PIXELS).pictures
 
 
 def decode_pixels(body: bytes) -> np.ndarray:

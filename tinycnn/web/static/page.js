@@ -94,7 +94,10 @@ function show(answer) {
   $("digit").classList.toggle("word", !empty && name.length > 2);
   $("confidence").textContent = empty ? "Nothing drawn yet" : verdict(probabilities[digit]);
   showBars(empty ? null : probabilities, empty ? null : digit);
-  speak(empty ? "Nothing drawn." : `${name}, ${percent(probabilities[digit])}`);
+  const several = answer.several || [];
+  $("several").hidden = several.length === 0;
+  $("several").textContent = `${several.length} digits, each read by itself: ${several.map((one) => `${one.answer} (${percent(one.probability)})`).join(", ")}. The pictures below are of the first.`;
+  speak(several.length ? several.map((one) => one.answer).join(" ") : empty ? "Nothing drawn." : `${name}, ${percent(probabilities[digit])}`);
   latest = answer.layers || empty ? answer : { ...latest, picture: answer.picture, empty: false };
   showInside();
 }

@@ -64,7 +64,7 @@ const Remote = (() => {
   }
 
   function showRead(sheet) {
-    el("verdict").textContent = read ? `The network reads ${read.answer} (${Walk.percent(read.probabilities[read.digit])}).` : sheet.isEmpty() ? "Nothing drawn yet." : "Nothing can be read.";
+    el("verdict").textContent = read ? `The network reads ${read.answer} (${Walk.percent(read.probabilities[read.digit])}).${read.several.length ? " It is the first of several digits; the walk takes this one." : ""}` : sheet.isEmpty() ? "Nothing drawn yet." : "Nothing can be read.";
     [...el("classes").querySelectorAll(".share")].forEach((share, k) => (share.textContent = read ? Walk.percent(read.probabilities[k]) : ""));
     update();
   }
