@@ -530,7 +530,7 @@ const Walk = (() => {
   function sentenceOf({ layer, quantity, index, sum, plain }) {
     const array = quantity === "score" ? null : Sums.arrayOf(layer, quantity);
     if (plain || !sum) return `${array.name}, ${place(array, index)}: ${text(Sums.at(array, index), 6)}`;
-    if (quantity === "score") return `Score of ${label(index[0])}: its gradient is p − t, the probability minus the target.`;
+    if (quantity === "score") return `Score of ${label(index[0])}: its gradient is p − t, the probability minus the target`;
     const what = array.name === "input.grad" ? "Gradient of the pixel" : `${layer.name}: ${nameOf(quantity)}`;
     return `${what} at ${place(array, index)}`;
   }
@@ -571,7 +571,7 @@ const Walk = (() => {
     const where = one.factors.find(({ array }) => array), index = where ? where.index.join(", ") : "";
     const words = one.factors.map(({ what }) => what).join(" × ");
     const title = !same ? words : index ? `(${index})` : words;
-    return make("tr", { className: isMax && !one.wins ? "lost" : "", title: `${words} ${index}` }, make("td", { textContent: title }), formula, cell(text(one.value)));
+    return make("tr", { className: isMax && !one.wins ? "lost" : "", title: `${words} ${index}` }, make("td", { textContent: title, className: title.startsWith("(") ? "number" : "" }), formula, cell(text(one.value)));
   }
 
   /** A factor; if it was computed in another step, a link to there. */
@@ -690,7 +690,7 @@ const Walk = (() => {
     const p = trace.arrays.probabilities, t = trace.arrays.target, g = trace.layers.at(-1).grad_y;
     const rows = trace.class_names.map((name, k) => {
       const row = make("tr", { tabIndex: 0, data: { "aria-selected": "false" } },
-        make("th", { textContent: `${name}${k === trace.label ? " ✓" : ""}` }), cell(text(at(p, k), 3)), cell(text(at(t, k))), cell(text(at(g, k), 3)),
+        make("th", { textContent: `${name}${k === trace.label ? " ✓" : ""}` }), cell(text(at(p, k), 4)), cell(text(at(t, k))), cell(text(at(g, k), 4)),
         make("td", { className: "rail" }, barOf(at(g, k))));
       const choose = () => {
         pinned = true;
