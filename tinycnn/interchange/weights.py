@@ -2,14 +2,16 @@
 
 Keras uses the same layout as tinycnn. PyTorch puts channels first, and outputs before inputs:
 
-    convolution             (F, C, KH, KW)                ↔  (KH, KW, C, F)
+    convolution             (F, C/groups, KH, KW)         ↔  (KH, KW, C/groups, F)
     dense                   (out, in)                     ↔  (in, out)
     dense after Flatten     inputs in order (C, H, W)     ↔  inputs in order (H, W, C)
-    batch norm              weight, bias, running_*       ↔  gamma, beta, running_*
+    norms                   weight, bias, running_*       ↔  gamma, beta, running_*
 
 Two settings that a weight file does not contain must agree as well: ``eps`` of batch norm (1e-5 in PyTorch, 1e-3 in
 Keras and tinycnn), and whether pixels range from 0 to 1 or from 0 to 255 (``model.pixels``). Neither library is
-imported; the functions accept anything that NumPy can read. ``layer_pairs.py`` finds the layers that belong together.
+imported; the functions accept anything that NumPy can read. ``layer_pairs.py`` finds the layers that belong together,
+``row_orders.py`` the dense layers whose inputs are in another order. A layer of one's own states its layout in
+``torch_arrays``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +23,12 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.interchange.layer_pairs import Arrays, pair_layers, shown
-from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, Sequential, Shape
+from tinycnn.interchange.row_orders import Order, row_orders
+from tinycnn.layers import BatchNorm, Conv2d, Dense, GroupNorm, Layer, LayerNorm, Sequential
 
-TORCH_NAMES = {"gamma": "weight", "beta": "bias"}  # of batch norm; all other arrays have the same names
+NORMS = BatchNorm, LayerNorm, GroupNorm
+TORCH_NAMES = {"gamma": "weight", "beta": "bias"}  # of NORMS; all other arrays have the same names
+HALVES = "float16", "bfloat16"  # every such number is a float32 number
 ONLY_TORCH = "num_batches_tracked"  # a counter of PyTorch's batch norm that does not affect any result
 
 
@@ -34,7 +39,7 @@ class _Entry:
     layer: Layer
     layer_name: str
     name: str
-    order: Any  # input i here is input order[i] in PyTorch; slice(None) where both orders are equal
+    order: Order  # input i here is input order[i] in PyTorch; None where both orders are equal
     values: np.ndarray
 
     @property
@@ -43,22 +48,47 @@ class _Entry:
 
     @property
     def torch_name(self) -> str:
-        return TORCH_NAMES.get(self.name, self.name)
+        if self.name in self.layer.torch_arrays:
+            return self.layer.torch_arrays[self.name][0]
+        return TORCH_NAMES.get(self.name, self.name) if isinstance(self.layer, NORMS) else self.name
+
+    @property
+    def torch_axes(self) -> tuple[int, ...] | None:
+        """Our axes in PyTorch's order; None: the same."""
+        if self.name in self.layer.torch_arrays:
+            return self.layer.torch_arrays[self.name][1]
+        if isinstance(self.layer, Conv2d) and self.name == "weight":
+            return (3, 2, 0, 1)  # (F, C/groups, KH, KW)
+        return (1, 0) if isinstance(self.layer, Dense) and self.name == "weight" else None  # (out, in)
+
+    @property
+    def input_order(self) -> np.ndarray:
+        return np.arange(len(self.values)) if self.order is None else self.order
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether its first axis follows the order of a flattened image; a bias has one number per output."""
+        return self.order is not None and (isinstance(self.layer, NORMS) or self.values.ndim == 2)
 
     def to_torch(self) -> np.ndarray:
-        values, inverse = self.values, self.order if isinstance(self.order, slice) else np.argsort(self.order)
-        if values.ndim == 4:
-            return values.transpose(3, 2, 0, 1)  # (F, C, KH, KW)
-        if values.ndim == 2:
-            return values[inverse].T  # (out, in)
-        return values[inverse] if isinstance(self.layer, BatchNorm) else values  # a bias has one number per output
+        values = self.values[np.argsort(self.input_order)] if self.is_ordered else self.values
+        return values if self.torch_axes is None else values.transpose(self.torch_axes)
 
     def from_torch(self, values: np.ndarray) -> np.ndarray:
-        if values.ndim == 4:
-            return values.transpose(2, 3, 1, 0)  # (KH, KW, C, F)
-        if values.ndim == 2:
-            return values.T[self.order]  # (in, out)
-        return values[self.order] if isinstance(self.layer, BatchNorm) else values
+        values = values if self.torch_axes is None else values.transpose(np.argsort(self.torch_axes))
+        return values[self.input_order] if self.is_ordered else values
+
+    def to_keras(self) -> np.ndarray:
+        """Keras stores depthwise filters as ``(KH, KW, C, multiplier)``."""
+        if not (self.is_depthwise and isinstance(self.layer, Conv2d)):
+            return self.values
+        KH, KW, _, F = self.values.shape
+        return self.values.reshape(KH, KW, self.layer.groups, F // self.layer.groups)
+
+    @property
+    def is_depthwise(self) -> bool:
+        layer, shape = self.layer, self.values.shape
+        return isinstance(layer, Conv2d) and layer.groups > 1 and len(shape) == 4 and shape[2] == 1
 
 
 def load_torch_state_dict(
@@ -118,13 +148,15 @@ def load_keras_weights(model: Sequential, weights: Sequence[Any]) -> None:
     """
     if isinstance(weights, Mapping) or not isinstance(weights, Sequence):
         raise SettingError(f"load_keras_weights: expected keras_model.get_weights(), got {type(weights).__name__}")
-    entries = list(_entries(model))
+    entries = list(_entries(model, keras=True))
     if len(weights) != len(entries):
         ours = ", ".join(entry.full_name for entry in entries)
         raise ShapeError(f"load_keras_weights: got {len(weights)} arrays, the network has {len(entries)}: {ours}")
     converted = {}
     for i, (entry, array) in enumerate(zip(entries, weights, strict=True)):
         converted[entry.full_name] = _as_array(f"weights[{i}]", array)
+        if entry.is_depthwise and converted[entry.full_name].shape == entry.to_keras().shape:
+            converted[entry.full_name] = converted[entry.full_name].reshape(entry.values.shape)
         _check(f"weights[{i}]", converted[entry.full_name], entry.full_name, entry.values.shape, model.dtype)
         if entry.name == "running_var" and (converted[entry.full_name] < 0).any():
             raise SettingError(
@@ -136,30 +168,24 @@ def load_keras_weights(model: Sequential, weights: Sequence[Any]) -> None:
 
 def to_keras_weights(model: Sequential) -> list[np.ndarray]:
     """The weights of ``model`` as the list that ``keras_model.set_weights(list)`` takes."""
-    return [entry.values.copy() for entry in _entries(model)]
+    return [entry.to_keras().copy() for entry in _entries(model, keras=True)]
 
 
-def _entries(model: Sequential) -> Iterator[_Entry]:
+def _entries(model: Sequential, *, keras: bool = False) -> Iterator[_Entry]:
     """Every array of the network, in the order of Keras; raises SettingError for a layer without a conversion."""
-    order: Any = slice(None)
-    shape, to_host = model.input_shape, get_backend().to_host
-    for layer_name, layer in model.layers.items():
-        arrays = {name: parameter.data for name, parameter in layer.named_parameters()} | dict(layer.named_buffers())
-        if arrays and not isinstance(layer, Conv2d | Dense | BatchNorm):
+    orders = {} if keras else row_orders(model)
+    to_host = get_backend().to_host
+    for layer_name, layer in model.all_layers():
+        arrays = {name: parameter.data for name, parameter in layer.parameters_by_name.items()} | layer.buffers_by_name
+        known = isinstance(layer, (Conv2d, Dense, *NORMS)) or arrays.keys() <= layer.torch_arrays.keys()
+        if arrays and not known:
             kind = type(layer).__name__
-            raise SettingError(f"{layer_name}: no rule for how PyTorch or Keras store the weights of a {kind} layer")
-        if isinstance(layer, Flatten) and len(shape) == 3:
-            order = _channels_first_index(shape)
+            raise SettingError(
+                f"{layer_name}: no rule for how PyTorch or Keras store the weights of a {kind} layer; set "
+                "`torch_arrays` of the class"
+            )
+        order = orders.get(layer)
         yield from (_Entry(layer, layer_name, name, order, to_host(array)) for name, array in arrays.items())
-        if isinstance(layer, Dense):
-            order = slice(None)  # its outputs have no spatial order
-        shape = layer.output_shape
-
-
-def _channels_first_index(shape: Shape) -> np.ndarray:
-    """The index of each feature of a flattened image ``(H, W, C)`` in the same image flattened channels first."""
-    H, W, C = shape
-    return np.arange(C * H * W).reshape(C, H, W).transpose(1, 2, 0).ravel()  # (H*W*C,)
 
 
 def _torch_layers(state_dict: Mapping[str, Any]) -> dict[str, Arrays]:
@@ -184,12 +210,17 @@ def _shape(values: Any) -> tuple[int, ...]:
 
 
 def _as_array(name: str, values: Any) -> np.ndarray:
-    """Convert an array, a tensor on any device, or nested lists to a NumPy array; raises DtypeError unless floating."""
+    """Convert an array, a tensor on any device, or nested lists to a NumPy array; halves become float32.
+
+    Raises DtypeError unless the numbers are floating-point numbers.
+    """
     if hasattr(values, "detach"):
         values = values.detach().cpu()
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values  # NumPy does not have it
     try:
         array = np.asarray(values)
-    except (TypeError, ValueError, RuntimeError):  # for example bfloat16, which NumPy does not have
+        array = array.astype(np.float32) if array.dtype.name in HALVES else array
+    except (TypeError, ValueError, RuntimeError):
         array = np.empty(0, dtype=object)
     if array.dtype.kind != "f":
         kind = getattr(values, "dtype", type(values).__name__)

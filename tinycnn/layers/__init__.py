@@ -8,6 +8,7 @@ from tinycnn.layers.dropout import Dropout
 from tinycnn.layers.further.activations import ELU, GELU, Clip, HardSwish, LeakyReLU, Sigmoid, SiLU, Tanh
 from tinycnn.layers.further.branches import Add, Concatenate, Identity, Multiply, Residual
 from tinycnn.layers.further.normalization import GroupNorm, LayerNorm, Normalization
+from tinycnn.layers.further.reshape import Reshape
 from tinycnn.layers.further.shapes import Pad2d, Upsample
 from tinycnn.layers.normalization import BatchNorm
 from tinycnn.layers.pixels import pixel_scale
@@ -43,6 +44,7 @@ __all__ = [
     "Pad2d",
     "ReLU",
     "Rescaling",
+    "Reshape",
     "Residual",
     "Sequential",
     "Shape",

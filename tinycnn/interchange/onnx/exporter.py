@@ -1,8 +1,8 @@
 """Export a network as an ONNX file, which ONNX Runtime and many other programs can run.
 
 Inputs and outputs keep tinycnn's layout: images channels last, ``(N, H, W, C)``, for any N. ONNX operators take
-channels second, so the file has one Transpose after the input and one before the dense layers. Filters are written as
-``(F, C, KH, KW)``; dense weights stay ``(in, out)``. The file uses opset 17 and IR 8, which recent runtimes support.
+channels second, so the file has one Transpose after the input and one before the dense layers. ``export_nodes.py``
+holds the nodes of every layer. The file uses opset 17 and IR 8, which recent runtimes support.
 """
 
 import json
@@ -14,32 +14,13 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
 from tinycnn.files import write_atomically
+from tinycnn.interchange.onnx.export_nodes import NODES, TO_CHANNELS_LAST, TO_CHANNELS_SECOND
 from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT
-from tinycnn.layers import (
-    AvgPool2d,
-    BatchNorm,
-    Conv2d,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    GlobalMaxPool2d,
-    Layer,
-    LogSoftmax,
-    MaxPool2d,
-    ReLU,
-    Rescaling,
-    Sequential,
-    Softmax,
-    pixel_scale,
-)
-from tinycnn.ops.windows.checks import window_extent
-from tinycnn.ops.windows.padding import pads_for
+from tinycnn.layers import Layer, Sequential, pixel_scale
 from tinycnn.tensor import no_grad
 from tinycnn.version import __version__
 
 OPSET, IR = 17, 8
-TO_CHANNELS_SECOND, TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 def export_onnx(model: Sequential, path: str | os.PathLike[str]) -> None:
@@ -104,74 +85,21 @@ class _Graph:
         return name
 
     def add_layer(self, name: str, layer: Layer, x: str) -> str:
-        """Add the nodes of one layer and return the name of its result; images are ``(N, C, H, W)`` between layers."""
-        result = self._nodes_of(name, layer, x)
+        """Add the nodes of one layer and return the name of its result; images are ``(N, C, H, W)`` between layers.
+
+        A layer of one's own adds them in its method ``onnx_nodes``; otherwise the class that it is derived from counts.
+        """
+        result = layer.onnx_nodes(self, name, x)
+        if result is None:
+            kind = next((kind for kind in type(layer).__mro__ if kind in NODES), None)
+            if kind is None or (kind is not type(layer) and type(layer).forward is not kind.forward):
+                raise SettingError(
+                    f"export: ONNX has no operation for the layer {name} ({type(layer).__name__}); define its method "
+                    "`onnx_nodes`"
+                )
+            result = NODES[kind](self, name, layer, x)
         self.shape = layer.output_shape
         return result
-
-    def _nodes_of(self, name: str, layer: Layer, x: str) -> str:
-        match layer:
-            case Sequential():
-                for own, inner in layer.layers.items():
-                    x = self.add_layer(f"{name}.{own}", inner, x)
-                return x
-            case Conv2d():
-                return self._conv2d(name, layer, x)
-            case MaxPool2d():
-                return self.add("MaxPool", name, [x], **self._window(layer), ceil_mode=int(layer.ceil_mode))
-            case AvgPool2d():
-                mode = {"ceil_mode": int(layer.ceil_mode), "count_include_pad": int(layer.counts_padding)}
-                return self.add("AveragePool", name, [x], **self._window(layer), **mode)
-            case GlobalAvgPool2d() | GlobalMaxPool2d():
-                operation = "GlobalAveragePool" if isinstance(layer, GlobalAvgPool2d) else "GlobalMaxPool"
-                pooled = self.add(operation, f"{name}.pooled", [x])  # (N, C, 1, 1)
-                return self.add("Identity" if layer.keepdims else "Flatten", name, [pooled])
-            case Dense():
-                return self.add("Gemm", name, [x, *self._parameters(name, layer)])  # weight (in, out), as here
-            case BatchNorm():
-                values = [*self._parameters(name, layer), *self._buffers(name, layer)]
-                old = 1 - layer.momentum  # ONNX's momentum is the weight of the old value
-                return self.add("BatchNormalization", name, [x, *values], epsilon=layer.eps, momentum=old)
-            case Flatten():
-                return self._flatten(name, x)
-            case Rescaling():
-                return self._rescaling(name, layer, x)
-            case ReLU():
-                return self.add("Relu", name, [x])
-            case Softmax() | LogSoftmax():
-                return self.add(type(layer).__name__, name, [x], axis=1)  # classes, or channels
-            case Dropout():
-                return x  # the identity in evaluation mode
-        raise SettingError(f"export: ONNX has no operation for the layer {name} ({type(layer).__name__})")
-
-    def _conv2d(self, name: str, layer: Conv2d, x: str) -> str:
-        weight = get_backend().to_host(layer.parameters_by_name["weight"].data)  # (KH, KW, C, F)
-        inputs = [x, self.constant(f"{name}.weight", weight.transpose(3, 2, 0, 1))]  # (F, C, KH, KW)
-        if layer.bias:
-            inputs.append(self.constant(f"{name}.bias", layer.parameters_by_name["bias"].data))
-        return self.add("Conv", name, inputs, **self._window(layer), dilations=layer.dilation, group=layer.groups)
-
-    def _flatten(self, name: str, x: str) -> str:
-        if len(self.shape) == 3:
-            x = self.add("Transpose", f"{name}.channels_last", [x], perm=TO_CHANNELS_LAST)  # (N, H, W, C)
-        return self.add("Flatten", name, [x], axis=1)  # (N, H*W*C)
-
-    def _rescaling(self, name: str, layer: Rescaling, x: str) -> str:
-        scaled = self.add(
-            "Mul", f"{name}.scaled", [x, self.constant(f"{name}.scale", np.array(layer.scale, self.dtype))]
-        )
-        return self.add("Add", name, [scaled, self.constant(f"{name}.offset", np.array(layer.offset, self.dtype))])
-
-    def _window(self, layer: Conv2d | MaxPool2d | AvgPool2d) -> dict[str, Any]:
-        extent = window_extent(layer.kernel_size, layer.dilation) if isinstance(layer, Conv2d) else layer.kernel_size
-        (top, bottom), (left, right) = pads_for(layer.padding, (1, *self.shape), extent, layer.stride)
-        return {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": (top, left, bottom, right)}
-
-    def _parameters(self, name: str, layer: Layer) -> list[str]:
-        return [self.constant(f"{name}.{own}", parameter.data) for own, parameter in layer.named_parameters()]
-
-    def _buffers(self, name: str, layer: Layer) -> list[str]:
-        return [self.constant(f"{name}.{own}", buffer) for own, buffer in layer.named_buffers()]
 
 
 def largest_difference(model: Sequential, content: bytes, images: int = 5) -> float:

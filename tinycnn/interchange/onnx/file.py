@@ -24,6 +24,8 @@ METADATA = "class_names", "pictures", "pixels", BYTE_FACTOR
 OPSETS = range(7, 29)  # older opsets broadcast differently; newer ones do not exist yet
 SINGLE_FILE_HINT = "onnx.save_model(onnx.load(path), path) makes one file (torch.onnx.export: external_data=False)"
 INSTALL_HINT = "ONNX files need two more packages: pip install 'tinycnn[onnx]'"
+HALF = 10, 16  # float16 and bfloat16 in TensorProto, which are read as float32
+ELEMENT_TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64, 10: np.float32, 16: np.float32}
 GROUPS, VARINT, EIGHT_BYTES, WITH_LENGTH, FOUR_BYTES = (3, 4), 0, 1, 2, 5  # protobuf's wire types
 
 
@@ -59,7 +61,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """The nodes in the order of the file, its constants by name, its single input and its single output."""
+    """The nodes in the order of the file, its constants by name, its input and its single output.
+
+    ``half``: whether the file computes in float16 or bfloat16; tinycnn does so in float32, to which its constants are
+    converted. ``inputs``: other inputs, for which the file has no constant.
+    """
 
     nodes: list[Node]
     constants: dict[str, np.ndarray]
@@ -71,6 +77,8 @@ class Graph:
     output_name: str
     size: int  # of the file, in bytes
     metadata: dict[str, Any]  # by the names in METADATA, if tinycnn wrote the file
+    half: bool = False
+    inputs: tuple[str, ...] = ()
 
 
 def read_graph(path: str | os.PathLike[str]) -> Graph:
@@ -89,6 +97,29 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"not a readable ONNX file ({shortened(error)})") from None
+
+
+def in_float32(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file that ``read_graph`` has read, with float32 in place of float16 and bfloat16.
+
+    So programs compute in float32 what the file says, as tinycnn does.
+    """
+    import onnx
+
+    model = onnx.ModelProto.FromString(_read(path))
+    del model.graph.value_info[:]
+    for declared in (*model.graph.input, *model.graph.output):
+        if declared.type.tensor_type.elem_type in HALF:
+            declared.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
+    tensors = [*model.graph.initializer, *(one.t for one in attributes if one.type == onnx.AttributeProto.TENSOR)]
+    for tensor in tensors:
+        if tensor.data_type in HALF:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(_constant(onnx, tensor), tensor.name))
+    for attribute in attributes:
+        if attribute.name == "to" and attribute.i in HALF:
+            attribute.i = onnx.TensorProto.FLOAT
+    return model.SerializeToString()
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
@@ -150,16 +181,41 @@ def _graph(onnx: Any, model: Any, size: int) -> Graph:
     constants = {tensor.name: _constant(onnx, tensor) for tensor in graph.initializer}
     if len(constants) < len(graph.initializer):
         raise FileFormatError("two constants have the same name")
-    inputs = [one for one in graph.input if one.name not in constants]  # old files list constants as inputs, too
-    if len(inputs) != 1 or len(graph.output) != 1 or graph.sparse_initializer:
+    taken = {name for node in graph.node for name in node.input}
+    declared = [one for one in graph.input if one.name not in constants]  # old files list constants as inputs, too
+    inputs = [one for one in declared if one.name in taken] or declared[:1]
+    if not inputs or len(graph.output) != 1 or graph.sparse_initializer or len(open_inputs(inputs)) > 1:
         raise FileFormatError(
-            f"{len(inputs)} inputs, {len(graph.output)} outputs, {len(graph.sparse_initializer)} sparse constants; "
-            "expected one input, one output, none sparse"
+            f"{len(open_inputs(inputs))} inputs, {len(graph.output)} outputs, {len(graph.sparse_initializer)} sparse "
+            "constants; expected one input, one output, none sparse"
         )
-    dtype, shape, batch = _input_kind(onnx, inputs[0])
-    nodes = [_node(onnx, number, node) for number, node in enumerate(graph.node)]
-    metadata = _metadata(model)
-    return Graph(nodes, constants, opset, inputs[0].name, dtype, shape, batch, graph.output[0].name, size, metadata)
+    first = open_inputs(inputs)[0]
+    dtype, shape, batch = _input_kind(onnx, first)
+    half = first.type.tensor_type.elem_type in HALF or any(one.data_type in HALF for one in graph.initializer)
+    return Graph(
+        nodes=[_node(onnx, number, node) for number, node in enumerate(graph.node)],
+        constants=constants,
+        opset=opset,
+        input_name=first.name,
+        dtype=dtype,
+        shape=shape,
+        batch=batch,
+        output_name=graph.output[0].name,
+        size=size,
+        metadata=_metadata(model),
+        half=half,
+        inputs=tuple(one.name for one in declared if one is not first),
+    )
+
+
+def open_inputs(inputs: list[Any]) -> list[Any]:
+    """The ``inputs`` with an open number of images; where none is open, those whose first axis may be N.
+
+    tf2onnx lists constants that it does not store as inputs of a fixed shape, which starts with 1.
+    """
+    shapes = [one.type.tensor_type.shape.dim for one in inputs]
+    opened = [one for one, shape in zip(inputs, shapes, strict=True) if shape and not shape[0].HasField("dim_value")]
+    return opened or inputs
 
 
 def _metadata(model: Any) -> dict[str, Any]:
@@ -175,14 +231,17 @@ def _metadata(model: Any) -> dict[str, Any]:
 def _input_kind(onnx: Any, declared: Any) -> tuple[np.dtype, tuple[int, ...], int | None]:
     """Dtype, shape without N, and N (None if the file leaves it open)."""
     kind = declared.type.tensor_type
-    names = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
-    if kind.elem_type not in names:
-        raise FileFormatError(f"its input {shortened(declared.name)} is neither float32 nor float64, as images must be")
+    dtype = np.dtype(ELEMENT_TYPES.get(kind.elem_type, np.bool_))
+    if dtype.kind != "f":
+        raise FileFormatError(
+            f"its input {shortened(declared.name)} holds no floating-point numbers, as images must: float32, float64, "
+            "float16 or bfloat16"
+        )
     batch, *shape = [one.dim_value if one.HasField("dim_value") else 0 for one in kind.shape.dim] or [0]
     if not shape or len(shape) > MAX_AXES or min(shape) < 1:
         found = shortened((batch, *shape))
         raise FileFormatError(f"its input has shape {found} (0: open); all sizes but the first must be fixed")
-    return np.dtype(names[kind.elem_type]), tuple(shape), batch if batch > 0 else None
+    return dtype, tuple(shape), batch if batch > 0 else None
 
 
 def _node(onnx: Any, number: int, node: Any) -> Node:
@@ -217,11 +276,17 @@ def _constant(onnx: Any, tensor: Any) -> np.ndarray:
         kinds.INT64: "int64_data",
         kinds.INT32: "int32_data",
         kinds.BOOL: "int32_data",
+        kinds.FLOAT16: "int32_data",
+        kinds.BFLOAT16: "int32_data",
     }
     if tensor.data_type not in typed or tensor.HasField("segment"):
         kind = kinds.DataType.Name(tensor.data_type) if tensor.data_type in kinds.DataType.values() else "unknown"
-        raise FileFormatError(f"{name} is {kind}; tinycnn reads FLOAT and DOUBLE (and INT32, INT64, BOOL for settings)")
-    itemsize = {kinds.DOUBLE: 8, kinds.INT64: 8, kinds.BOOL: 1}.get(tensor.data_type, 4)
+        raise FileFormatError(
+            f"{name} is {kind}; tinycnn reads floating-point numbers (and INT32, INT64, BOOL for settings)"
+        )
+    itemsize = {kinds.DOUBLE: 8, kinds.INT64: 8, kinds.BOOL: 1, kinds.FLOAT16: 2, kinds.BFLOAT16: 2}.get(
+        tensor.data_type, 4
+    )
     held = (
         len(tensor.raw_data) / itemsize
         if tensor.HasField("raw_data")
@@ -230,4 +295,5 @@ def _constant(onnx: Any, tensor: Any) -> np.ndarray:
     fits = len(tensor.dims) <= MAX_AXES and all(size >= 0 for size in tensor.dims) and math.prod(tensor.dims) == held
     if not fits:
         raise FileFormatError(f"{name} has shape {shortened(tuple(tensor.dims))} and holds {held:g} numbers")
-    return onnx.numpy_helper.to_array(tensor)
+    array = onnx.numpy_helper.to_array(tensor)
+    return array.astype(np.float32) if tensor.data_type in HALF else array

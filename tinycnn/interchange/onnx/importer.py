@@ -15,11 +15,13 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.errors import FileFormatError, SettingError, TinyCNNError, printable, shortened
-from tinycnn.interchange.onnx.chain import CHANNELS_FIRST, CHANNELS_LAST, Chain, LayoutError, PlannedLayer
+from tinycnn.interchange.onnx.chain import CHANNELS_FIRST, CHANNELS_LAST, Chain, Conversion, LayoutError
 from tinycnn.interchange.onnx.constants import fold_constants, part_of_shape
-from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT, Graph, Node, read_graph
+from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT, Graph, Node, in_float32, read_graph
+from tinycnn.interchange.onnx.merging import JOINING, merge
 from tinycnn.interchange.onnx.operators import STEPS
 from tinycnn.interchange.onnx.pixels import likely_pixels
+from tinycnn.interchange.onnx.planned import PlannedLayer
 from tinycnn.layers import Rescaling, Sequential, pixel_scale
 from tinycnn.layers.metadata import BYTES
 from tinycnn.layers.pixels import SCALES
@@ -51,7 +53,7 @@ def from_onnx(
 class Imported:
     """A network, and the layout of the input and output of its file: axes as letters without N, and N if fixed.
 
-    ``reason``: why ``model.pixels`` has its value.
+    ``reason``: why ``model.pixels`` has its value. ``half``: whether the file computes in float16 or bfloat16.
     """
 
     model: Sequential
@@ -62,6 +64,7 @@ class Imported:
     scale: float  # of the added Rescaling layer, which is not in the file
     offset: float
     reason: str
+    half: bool = False
 
 
 def import_onnx(
@@ -80,7 +83,7 @@ def import_onnx(
     except FileFormatError as error:
         raise FileFormatError(f"{printable(os.fsdecode(path))}: {error}") from None
     reason = _set_pixels(model, graph, pixels, "scale" if rescaling else None)
-    return Imported(model, chain.order, graph.shape, chain.row, graph.batch, factor, term, reason)
+    return Imported(model, chain.whole.order, graph.shape, chain.row, graph.batch, factor, term, reason, graph.half)
 
 
 def finite(name: str, value: float) -> float:
@@ -120,76 +123,84 @@ def _set_pixels(model: Sequential, graph: Graph, given: str | None, added: str |
 
 
 def convert(graph: Graph, first_layers: list[PlannedLayer]) -> Chain:
-    """Convert ``graph`` to a chain of layers that starts with ``first_layers``.
+    """Convert ``graph`` to the chain of layers of its output, which starts with ``first_layers``.
 
     The input of an ONNX file does not declare which axis holds the channels, but the convolutions of the file show it.
     Without convolutions it is the first axis after N, as in all ONNX operators, unless the file starts with a Transpose
-    that moves the last axis there, or only the last axis is as long as pictures have channels.
+    that moves the last axis there, or only the last axis is as long as pictures have channels. The same question
+    arises where a row becomes an image.
     """
-    if len(graph.shape) != 3:
-        return convert_with_order(graph, {1: "C", 2: "HW"}.get(len(graph.shape), ""), first_layers)
-    to_second = bool(graph.nodes) and graph.nodes[0].attributes.get("perm") == (0, 3, 1, 2)
-    as_last = graph.shape[2] in CHANNELS and graph.shape[0] not in CHANNELS
-    likely, other = (CHANNELS_LAST, CHANNELS_FIRST) if to_second or as_last else (CHANNELS_FIRST, CHANNELS_LAST)
-    try:
-        return convert_with_order(graph, likely, first_layers)
-    except LayoutError as first:
-        try:
-            return convert_with_order(graph, other, first_layers)
-        except LayoutError:
-            raise first from None
+    orders = [{1: "C", 2: "HW"}.get(len(graph.shape), "")]
+    if len(graph.shape) == 3:
+        to_second = bool(graph.nodes) and graph.nodes[0].attributes.get("perm") == (0, 3, 1, 2)
+        as_last = graph.shape[2] in CHANNELS and graph.shape[0] not in CHANNELS
+        orders = [CHANNELS_FIRST, CHANNELS_LAST][:: -1 if to_second or as_last else 1]
+    reason = None
+    for order in orders:
+        for rows_become in (CHANNELS_FIRST, CHANNELS_LAST):
+            try:
+                return convert_with_order(graph, order, rows_become, first_layers)
+            except LayoutError as error:
+                reason = reason or error
+    raise reason or AssertionError
 
 
 @np.errstate(all="ignore")  # values that are not finite are detected when the network is used
-def convert_with_order(graph: Graph, order: str, first_layers: list[PlannedLayer]) -> Chain:
+def convert_with_order(graph: Graph, order: str, rows_become: str, first_layers: list[PlannedLayer]) -> Chain:
     """Convert all nodes, given the ``order`` of the input's axes; raises FileFormatError, which names the node."""
     if not order:
         raise FileFormatError(f"its input has {len(graph.shape)} axes beside N; images have three, rows one")
-    chain = Chain(graph, order, first_layers)
-    for node in graph.nodes:
+    whole = Conversion(graph, order, rows_become)
+    whole.begin(first_layers)
+    for node in whole.nodes:
         try:
-            convert_node(chain, node)
+            convert_node(whole, node)
         except FileFormatError:
             raise
         except (TinyCNNError, *DAMAGED) as error:
             raise FileFormatError(f"{node}: {shortened(error)}") from None
+    if graph.output_name not in whole.arrays:
+        raise FileFormatError(f"its output {shortened(graph.output_name)} does not depend on its input")
+    chain = whole.arrays[graph.output_name]
     chain.check_output()
     return chain
 
 
-def convert_node(chain: Chain, node: Node) -> None:
-    """Convert one node that takes the current array, or evaluate one whose inputs are all constants."""
+def convert_node(whole: Conversion, node: Node) -> None:
+    """Convert one node that takes arrays computed from the input, or evaluate one whose inputs are all constants."""
     if not any(node.outputs[:1]) or (any(node.outputs[1:]) and node.operator not in MORE_RESULTS):
         raise FileFormatError(f"{node}: has {len(node.outputs)} results, expected one")
     inputs, result = [name for name in node.inputs if name], node.outputs[0]
-    if result in chain.constants or result in chain.shapes:
+    if result in whole.constants or result in whole.arrays or result in whole.graph.inputs:
         raise FileFormatError(f"{node}: its result has the name {shortened(result)}, which is already used in the file")
-    if node.operator == "Shape" and len(inputs) == 1 and inputs[0] in chain.shapes:
-        chain.constants[result] = part_of_shape(node, chain.shapes[inputs[0]])
-    elif chain.current in inputs and node.operator != "Shape":
-        convert_operator(chain, node)
-        chain.set_current(result)
-    elif unknown := [name for name in inputs if name not in chain.constants]:
+    if unknown := [name for name in inputs if name not in whole.constants and name not in whole.arrays]:
+        missing = "which the exporter did not store in the file; export it again with constant folding"
+        reason = missing if unknown[0] in whole.graph.inputs else "which no earlier node computes"
+        raise FileFormatError(f"{node}: takes {shortened(unknown[0])}, {reason}")
+    arrays = [name for name in inputs if name in whole.arrays]
+    if node.operator == "Shape" and len(inputs) == 1 and arrays:
+        whole.constants[result] = part_of_shape(node, whole.arrays[arrays[0]].file_shape())
+    elif not arrays:
+        whole.constants[result] = fold_constants(node, [whole.constants.get(name) for name in node.inputs], whole)
+    elif node.operator not in STEPS and node.operator not in JOINING:
         raise FileFormatError(
-            f"{node}: takes {shortened(unknown[0])}, which is neither a constant nor the result of the previous node; "
-            "tinycnn supports only one chain of layers"
+            f"{node}: tinycnn has no layer for this operator; docs/interoperation.md lists the others"
         )
     else:
-        chain.constants[result] = fold_constants(node, [chain.constants[name] for name in inputs])
-
-
-def convert_operator(chain: Chain, node: Node) -> None:
-    """Apply the conversion of the operator in ``STEPS``; raises FileFormatError for an unknown operator."""
-    if node.operator not in STEPS:
-        raise FileFormatError(f"{node}: unsupported operator; tinycnn reads {', '.join(STEPS)}")
-    STEPS[node.operator](chain, node)
-    chain.check_size(node)
+        if len(arrays) > 1 or node.operator not in STEPS:
+            chain = merge(whole, node)
+        else:
+            chain = whole.arrays[arrays[0]].copy()
+            STEPS[node.operator](chain, node)
+        chain.check_size(node)
+        whole.add(result, chain)
 
 
 def largest_difference(imported: Imported, path: str | os.PathLike[str], images: int = 5) -> float:
     """The largest difference between the network's output and ONNX Runtime's for the file, over random images.
 
-    It is relative to the largest output, if that is above 1. Raises SettingError where ONNX Runtime is not installed
+    It is relative to the largest output, if that is above 1. A file that computes in float16 or bfloat16 is compared in
+    float32. Raises SettingError where ONNX Runtime is not installed
     or cannot run the file.
     """
     try:
@@ -204,7 +215,8 @@ def largest_difference(imported: Imported, path: str | os.PathLike[str], images:
         ours = get_backend().to_host(model(get_backend().asarray(x)).data)
     file_input = to_file_layout(x * imported.scale + imported.offset, imported.input_order, imported.input_shape)
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        content = in_float32(path) if imported.half else os.fspath(path)
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         theirs = session.run(None, {session.get_inputs()[0].name: file_input.astype(model.dtype)})[0]
     except Exception as error:  # its exceptions have no common base
         name = printable(os.fsdecode(path))

@@ -5,8 +5,10 @@ or multiplies by 1/255, was trained on bytes, and one that subtracts 0.5 on frac
 fractions are assumed, because most networks are trained on them.
 """
 
+import numpy as np
+
 from tinycnn.backends import get_backend
-from tinycnn.layers import BatchNorm, Dropout, Flatten, Layer, Rescaling, Sequential
+from tinycnn.layers import BatchNorm, Dropout, Flatten, Layer, Normalization, Rescaling, Sequential
 from tinycnn.layers.metadata import BYTES, FRACTIONS
 
 SMALL_FACTOR = 255**-0.5  # the geometric mean of 1/255 and 1
@@ -18,6 +20,8 @@ def likely_pixels(model: Sequential) -> tuple[str, str]:
     first = first_layer(model)
     if isinstance(first, Rescaling):
         return by_rescaling(first.scale, first.offset)
+    if isinstance(first, Normalization):
+        return by_numbers(np.max(first.mean), np.max(first.std), "the network normalises them with")
     if isinstance(first, BatchNorm):
         return by_statistics(first)
     return FRACTIONS, "nothing in the network suggests bytes"
@@ -43,9 +47,10 @@ def by_rescaling(scale: float, offset: float) -> tuple[str, str]:
 def by_statistics(layer: BatchNorm) -> tuple[str, str]:
     """The range inferred from the mean and the standard deviation of the pixels, as recorded by a batch norm."""
     mean, variance = (float(get_backend().to_host(array).max()) for _, array in layer.named_buffers())
-    large = mean > 1 or variance > LARGE_SPREAD**2
-    spread = max(variance, 0.0) ** 0.5
-    return (
-        BYTES if large else FRACTIONS,
-        f"its batch norm has seen a mean of {mean:.4g} and a deviation of {spread:.4g}",
-    )
+    return by_numbers(mean, max(variance, 0.0) ** 0.5, "its batch norm has seen")
+
+
+def by_numbers(mean: float, spread: float, words: str) -> tuple[str, str]:
+    """The range inferred from the largest mean and standard deviation of a channel."""
+    large = mean > 1 or spread > LARGE_SPREAD
+    return BYTES if large else FRACTIONS, f"{words} a mean of {mean:.4g} and a deviation of {spread:.4g}"

@@ -7,9 +7,28 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import FileFormatError, shortened
-from tinycnn.interchange.onnx.chain import Chain, N
-from tinycnn.interchange.onnx.constants import ELEMENT_TYPES
-from tinycnn.interchange.onnx.file import MAX_AXES, Node
+from tinycnn.interchange.onnx.chain import CHANNELS_FIRST, CHANNELS_LAST, Chain, LayoutError, N
+from tinycnn.interchange.onnx.file import ELEMENT_TYPES, MAX_AXES, Node
+from tinycnn.interchange.onnx.planned import Step, backwards
+from tinycnn.layers import (
+    ELU,
+    GELU,
+    BatchNorm,
+    Clip,
+    Dense,
+    Dropout,
+    HardSwish,
+    LeakyReLU,
+    ReLU,
+    Rescaling,
+    Reshape,
+    Sigmoid,
+    SiLU,
+    Tanh,
+    Upsample,
+)
+
+ROW_LAYERS = BatchNorm, Clip, ELU, GELU, HardSwish, LeakyReLU, ReLU, Rescaling, Sigmoid, SiLU, Tanh
 
 
 def transpose(chain: Chain, node: Node) -> None:
@@ -30,7 +49,7 @@ def flatten(chain: Chain, node: Node) -> None:
 
 
 def reshape(chain: Chain, node: Node) -> None:
-    """Join axes, or move, add and remove axes of length 1."""
+    """Join axes, move, add and remove axes of length 1, divide channels into groups, or turn a row into an image."""
     settings = node.settings(allowzero=0)
     first, *sizes = shape_of(chain, node)
     if 0 in (first, *sizes):  # with allowzero=0, 0 means the old length; otherwise an empty axis
@@ -63,14 +82,79 @@ def shape_of(chain: Chain, node: Node) -> list[Any]:
 
 def regrouped(chain: Chain, node: Node, sizes: list[int]) -> list[str]:
     """The letters of the axes with these sizes; raises FileFormatError where an axis would be split."""
-    left, axes = chain.row, []
+    left, axes = chain.row, list[str]()
     for size in sizes:
         count = next((n for n in range(len(left) + 1) if chain.length(left[:n]) >= size), 0)
+        taken = left[:count]
+        if chain.is_image and taken.endswith("C") and chain.length(taken) > size:  # the channels are divided
+            groups, remainder = divmod(size, chain.length(taken[:-1]))
+            if not remainder and groups > 1 and chain.sizes["C"] % groups == 0:
+                chain.sizes |= {"g": groups, "c": chain.sizes["C"] // groups}
+                left = left.replace("C", "gc", 1)
         axes.append(left[:count])
         left = left[count:]
-    if [chain.length(axis) for axis in axes] != sizes:
-        raise FileFormatError(f"{node}: to {sizes} for each image, which splits an axis; tinycnn has no layer for this")
-    return axes
+    if repeated := [axis for axis in axes if axis in ("Hy", "Wx")]:
+        repeat_pixels(chain, repeated)
+        axes = [axis if axis not in repeated else axis[0] for axis in axes]
+    if any("cg" in axis or (axis == "c" and "g" not in axes) for axis in axes):
+        raise FileFormatError(f"{node}: puts the channels into another order; tinycnn has no layer for this")
+    if [chain.length(axis) for axis in axes] == sizes:
+        return axes
+    if not chain.is_image and len(sizes) == 3 and len(chain.axes) == 2:
+        return image_from_row(chain, node, sizes)
+    raise FileFormatError(f"{node}: to {sizes} for each image, which splits an axis; tinycnn has no layer for this")
+
+
+def expand(chain: Chain, node: Node) -> None:
+    """Rows or columns of pixels repeated in a new axis behind them → Upsample, once a Reshape joins the two axes."""
+    settings, sizes = node.settings(repeats=()), shape_of(chain, node)
+    axes = list(chain.axes)
+    if settings["repeats"] or len(sizes) != len(axes) or sizes[0] not in (1, -1, N, chain.graph.batch):
+        raise FileFormatError(f"{node}: to {sizes} from {chain.described()}; tinycnn repeats pixels only")
+    for i, (size, letters) in enumerate(zip(sizes, chain.axes, strict=True)):
+        if i == 0 or size in (-1, 1) or (size == chain.length(letters) and node.operator == "Expand"):
+            continue
+        letter = {"H": "y", "W": "x"}.get(chain.axes[i - 1])
+        if letters or letter is None or not chain.is_image:
+            raise LayoutError(f"{node}: to {sizes} from {chain.described()}; tinycnn repeats pixels only")
+        chain.sizes |= {letter: size}
+        axes[i] = letter
+    chain.axes = tuple(axes)
+
+
+def repeat_pixels(chain: Chain, axes: list[str]) -> None:
+    """Plan the Upsample for joined axes: ``y`` repeats rows, ``x`` columns."""
+    down, across = (chain.sizes[letter] if pair in axes else 1 for pair, letter in (("Hy", "y"), ("Wx", "x")))
+    chain.plan(Upsample, scale=(down, across))
+    chain.sizes |= {"H": down * chain.sizes["H"], "W": across * chain.sizes["W"]}
+
+
+def image_from_row(chain: Chain, node: Node, sizes: list[int]) -> list[str]:
+    """Rows cut into images of three axes → Reshape; a row in the order of the file gets tinycnn's order before."""
+    order = chain.whole.rows_become
+    if chain.index is not None or chain.row != "C":
+        raise FileFormatError(f"{node}: to {sizes}, from a row that was an image of another shape")
+    chain.sizes = dict(zip(order, sizes, strict=True))
+    H, W, C = (chain.sizes[axis] for axis in CHANNELS_LAST)
+    if order == CHANNELS_FIRST and C > 1 and H * W > 1:
+        reorder_row(chain, node, np.arange(C * H * W).reshape(C, H, W).transpose(1, 2, 0).ravel())
+    chain.plan(Reshape, shape=(H, W, C))
+    chain.is_image = True
+    return list(map(chain.letters, order))
+
+
+def reorder_row(chain: Chain, node: Node, order: np.ndarray) -> None:
+    """Put the elements of a row in another ``order``, by changing the dense layer that computed it."""
+    steps = list(backwards(chain.last, chain.sealed))
+    count = next((i for i, step in enumerate(steps) if step.layer.kind is Dense), None)
+    if count is None or any(step.layer.kind not in (*ROW_LAYERS, Dropout) for step in steps[:count]):
+        raise FileFormatError(
+            f"{node}: turns a row into images, channels first; tinycnn reads this after a dense layer"
+        )
+    chain.last = steps[count].before
+    for step in reversed(steps[: count + 1]):
+        arrays = {name: array[..., order] for name, array in step.layer.arrays.items()}
+        chain.last = Step(step.layer.with_arrays(**arrays), chain.last)
 
 
 def squeeze(chain: Chain, node: Node) -> None:
@@ -113,9 +197,11 @@ def numbers(constant: np.ndarray | None) -> list[int]:
 
 
 def cast(chain: Chain, node: Node) -> None:
-    """Accept a conversion to the dtype that the array already has."""
-    number = next(number for number, dtype in ELEMENT_TYPES.items() if dtype == chain.graph.dtype)
-    node.require(node.settings(to=0, saturate=1), to=number)
+    """Accept a conversion to the dtype that the array has, or between halves and float32 in a file of halves."""
+    to = node.settings(to=0, saturate=1, round_mode="up")["to"]
+    same = [number for number, dtype in ELEMENT_TYPES.items() if dtype == chain.graph.dtype]
+    if to not in (same if chain.graph.half else same[:1]):
+        raise FileFormatError(f"{node}: to={to}; tinycnn supports only {same[0]}, the dtype of the input")
 
 
 def identity(chain: Chain, node: Node) -> None:

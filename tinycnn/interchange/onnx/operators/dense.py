@@ -3,9 +3,9 @@
 import numpy as np
 
 from tinycnn.errors import FileFormatError
-from tinycnn.interchange.onnx.chain import Chain
+from tinycnn.interchange.onnx.chain import CHANNELS_LAST, Chain, LayoutError
 from tinycnn.interchange.onnx.file import Node
-from tinycnn.layers import Dense
+from tinycnn.layers import Conv2d, Dense
 
 
 def gemm(chain: Chain, node: Node) -> None:
@@ -14,23 +14,31 @@ def gemm(chain: Chain, node: Node) -> None:
     node.require(settings, transA=0)
     weight, bias = chain.required_weights(node, 1), chain.weights(node, 2)
     weight = weight.T if settings["transB"] else weight  # (in, out)
-    dense(chain, node, weight if settings["alpha"] == 1 else weight * settings["alpha"])
-    if bias is not None:
-        full_bias = np.broadcast_to(bias, (1, weight.shape[1]))[0]  # (out,)
-        chain.planned[-1].arrays["bias"] = full_bias if settings["beta"] == 1 else full_bias * settings["beta"]
+    bias = None if bias is None else np.broadcast_to(bias, (1, weight.shape[1]))[0]  # (out,)
+    if bias is not None and settings["beta"] != 1:
+        bias = bias * settings["beta"]
+    dense(chain, node, weight if settings["alpha"] == 1 else weight * settings["alpha"], bias)
 
 
 def matmul(chain: Chain, node: Node) -> None:
-    """``x weight`` → Dense without bias; an Add after it becomes the bias."""
-    dense(chain, node, chain.required_weights(node, 1))
+    """``x weight`` → Dense without bias; an Add after it becomes the bias. Of images, channels last → 1x1 Conv2d."""
+    weight = chain.required_weights(node, 1)
+    if chain.is_image and len(chain.axes) == 4 and weight.ndim == 2:
+        if chain.axes != ("N", *map(chain.letters, CHANNELS_LAST)) or len(weight) != chain.shape[-1]:
+            raise LayoutError(f"{node}: weight {weight.shape} for images with the axes {chain.described()}")
+        chain.plan(Conv2d, {"weight": weight[np.newaxis, np.newaxis]}, filters=weight.shape[1], kernel_size=(1, 1))
+        chain.sizes |= {"C": weight.shape[1]}
+        chain.axes = ("N", *map(chain.letters, CHANNELS_LAST))
+        return
+    dense(chain, node, weight, None)
 
 
-def dense(chain: Chain, node: Node, weight: np.ndarray) -> None:
+def dense(chain: Chain, node: Node, weight: np.ndarray, bias: np.ndarray | None) -> None:
     """``weight (in, out)``, with its rows in the order of the file → Dense."""
     if chain.is_image or len(chain.axes) != 2:
         raise FileFormatError(f"{node}: multiplies an array with axes {chain.described()}; a Dense layer takes rows")
     if weight.ndim != 2 or len(weight) != chain.length(chain.row):
         raise FileFormatError(f"{node}: weight {weight.shape} for rows of {chain.length(chain.row)} numbers")
-    chain.plan(Dense, {"weight": weight[chain.file_index()]}, units=weight.shape[1])
-    chain.sizes = {"H": 1, "W": 1, "C": weight.shape[1]}
-    chain.axes = ("N", chain.letters("C"))
+    arrays = {"weight": weight[chain.file_index()]} | ({} if bias is None else {"bias": bias})
+    chain.plan(Dense, arrays, units=weight.shape[1])
+    chain.become_row(weight.shape[1])

@@ -1,60 +1,96 @@
-"""Operators that keep the shape: arithmetic, activations, batch norm, dropout, softmax."""
+"""Operators that keep the shape: arithmetic with constants, normalisation, dropout, softmax."""
+
+from typing import Any
 
 import numpy as np
 
 from tinycnn.errors import FileFormatError
 from tinycnn.interchange.onnx.chain import Chain, LayoutError
 from tinycnn.interchange.onnx.file import Node
-from tinycnn.layers import BatchNorm, Dropout, LogSoftmax, ReLU, Rescaling, Softmax
+from tinycnn.interchange.onnx.patterns import Reciprocal
+from tinycnn.interchange.onnx.planned import Affine, PlannedLayer
+from tinycnn.layers import BatchNorm, Dropout, GroupNorm, LayerNorm, LogSoftmax, Rescaling, Softmax
 
 TRAINS = "is in training mode; export the network in evaluation mode"
 DIGITS = 7  # after the point: what is left of 1 - momentum, where momentum is a float32
 
 
 def arithmetic(chain: Chain, node: Node) -> None:
-    """``+ - * /`` with a constant, on either side → part of the previous layer, or a Rescaling."""
+    """``+ - * /`` with a constant, on either side → part of the previous layer, a Rescaling, or a BatchNorm."""
     node.settings()
+    if len(node.inputs) != 2:
+        raise FileFormatError(f"{node}: expected two inputs, got {len(node.inputs)}")
     first = chain.current == node.inputs[0]
     constant = chain.weights(node, 1 if first else 0)
     if constant is None:
-        raise FileFormatError(f"{node}: expected two inputs, got {len(node.inputs)}")
+        raise FileFormatError(f"{node}: expected two inputs, one of them a constant")
     if not first and node.operator == "Div":
-        raise FileFormatError(f"{node}: divides by the result of the previous layers; tinycnn has no layer for this")
+        divide(chain, node, constant)
+        return
     if constant.ndim > len(chain.axes):
         raise FileFormatError(
             f"{node}: a constant of shape {constant.shape} adds axes to an array with {chain.described()}"
         )
     if node.operator == "Div" and not constant.all():
         raise FileFormatError(f"{node}: divides by 0")
-    last = chain.planned[-1] if chain.planned else None
-    if last and last.is_linear and is_per_channel(chain, constant):
-        change_linear(last.arrays, node.operator, constant.ravel(), constant_first=not first)
+    channels, last = chain.channel_constant(constant), chain.foldable
+    if channels is not None and last and (last.is_linear or (last.kind in NORMS and constant.size > 1)):
+        change = change_linear if last.is_linear else change_norm
+        chain.replace_last(change(last, node.operator, channels, constant_first=not first))
     elif constant.size == 1:
         change_all(chain, node.operator, decimal(constant.ravel()[0]), constant_first=not first)
+    elif channels is not None:
+        chain.append(change_norm(affine(channels), node.operator, channels, constant_first=not first))
     else:
         raise FileFormatError(
-            f"{node}: a constant of shape {constant.shape}; tinycnn supports only one number, or one per channel after "
-            "a convolution or dense layer"
+            f"{node}: a constant of shape {constant.shape}; tinycnn supports only one number, or one per channel"
         )
 
 
-def is_per_channel(chain: Chain, constant: np.ndarray) -> bool:
-    """Whether the constant has one number per channel, along the axis of the channels."""
-    axes = [axis - constant.ndim for axis, size in enumerate(constant.shape) if size > 1]
-    if constant.size != chain.sizes["C"] or constant.ndim > len(chain.axes):
-        return False
-    return all(chain.axes[axis] == "C" for axis in axes)
+def divide(chain: Chain, node: Node, constant: np.ndarray) -> None:
+    """A constant divided by the array → the reciprocal as a part of a layer norm."""
+    if constant.size != 1 or constant.ravel()[0] != 1:
+        raise FileFormatError(f"{node}: divides by the result of the previous layers; tinycnn has no layer for this")
+    chain.plan(Reciprocal, node=str(node))
 
 
-def change_linear(arrays: dict[str, np.ndarray], operator: str, constant: np.ndarray, constant_first: bool) -> None:
+def change_linear(layer: PlannedLayer, operator: str, constant: np.ndarray, constant_first: bool) -> PlannedLayer:
     """Apply ``constant (F,)`` to the output of a layer, by changing its weights ``(..., F)`` and bias ``(F,)``."""
+    arrays = dict(layer.arrays)
     if operator in ("Mul", "Div"):
-        arrays |= {name: array * constant if operator == "Mul" else array / constant for name, array in arrays.items()}
-        return
+        changed = {name: array * constant if operator == "Mul" else array / constant for name, array in arrays.items()}
+        return layer.with_arrays(**changed)
     if operator == "Sub" and constant_first:
         arrays |= {name: -array for name, array in arrays.items()}
     term = -constant if operator == "Sub" and not constant_first else constant
     arrays["bias"] = arrays["bias"] + term if "bias" in arrays else term
+    return layer.with_arrays(**arrays)
+
+
+def change_norm(layer: PlannedLayer, operator: str, constant: np.ndarray, constant_first: bool) -> PlannedLayer:
+    """Apply ``constant (C,)`` to the output of a normalisation, by changing its gamma and beta."""
+    arrays = dict(layer.arrays)
+    gamma, beta = arrays["gamma"], arrays["beta"]
+    match operator:
+        case "Mul":
+            gamma, beta = gamma * constant, beta * constant
+        case "Div":
+            gamma, beta = gamma / constant, beta / constant
+        case "Add":
+            beta = beta + constant
+        case _ if constant_first:
+            gamma, beta = -gamma, constant - beta
+        case _:
+            beta = beta - constant
+    return layer.with_arrays(gamma=gamma, beta=beta)
+
+
+NORMS = Affine, BatchNorm, LayerNorm, GroupNorm
+
+
+def affine(like: np.ndarray) -> PlannedLayer:
+    """A factor of 1 and a term of 0 for ``like (C,)`` channels."""
+    return PlannedLayer(Affine, {}, {"gamma": np.ones_like(like), "beta": np.zeros_like(like)})
 
 
 def change_all(chain: Chain, operator: str, number: float, constant_first: bool) -> None:
@@ -68,10 +104,13 @@ def change_all(chain: Chain, operator: str, number: float, constant_first: bool)
             factor, term = number, 0.0
         case _:
             factor, term = 1 / number, 0.0
-    if not (chain.planned and chain.planned[-1].kind is Rescaling):
-        chain.plan(Rescaling, scale=1.0, offset=0.0)
-    settings = chain.planned[-1].settings
-    settings |= {"scale": settings["scale"] * factor, "offset": settings["offset"] * factor + term}
+    scale, offset = 1.0, 0.0
+    if chain.final and chain.final.kind is Rescaling:
+        scale, offset = (chain.final.settings[name] for name in ("scale", "offset"))
+        chain.drop_last()
+    settings: dict[str, Any] = {"scale": scale * factor, "offset": offset * factor + term}
+    if settings != {"scale": 1.0, "offset": 0.0} or chain.last is None:
+        chain.plan(Rescaling, **settings)
 
 
 def batch_normalization(chain: Chain, node: Node) -> None:
@@ -92,10 +131,56 @@ def batch_normalization(chain: Chain, node: Node) -> None:
     chain.plan(BatchNorm, values, momentum=round(1 - old, DIGITS), eps=eps)
 
 
-def relu(chain: Chain, node: Node) -> None:
-    """→ ReLU."""
-    node.settings()
-    chain.plan(ReLU)
+def layer_normalization(chain: Chain, node: Node) -> None:
+    """``Scale, B`` over the last axis of the file, which must hold the channels → LayerNorm."""
+    settings = node.settings(axis=-1, epsilon=1e-5, stash_type=1)
+    rank, axis = len(chain.axes), settings["axis"]
+    over = chain.axes[axis] if axis in (-1, rank - 1) else "?"
+    if over != (chain.letters("C") if chain.is_image else chain.row) or (not chain.is_image and rank != 2):
+        kind = LayoutError if chain.is_image else FileFormatError
+        raise kind(f"{node}: over axis {axis} of {chain.described()}; tinycnn supports only the channels, C")
+    channels = chain.shape[-1]
+    scale, beta = chain.required_weights(node, 1), chain.weights(node, 2)
+    beta = np.zeros_like(scale) if beta is None else beta
+    if not scale.shape == beta.shape == (channels,):
+        raise FileFormatError(f"{node}: constants {[scale.shape, beta.shape]} for {channels} channels")
+    order = slice(None) if chain.is_image else chain.file_index()
+    eps = decimal(np.float32(settings["epsilon"]))
+    chain.plan(LayerNorm, {"gamma": scale[order], "beta": beta[order]}, eps=eps)
+
+
+def instance_normalization(chain: Chain, node: Node) -> None:
+    """Each group of channels normalised over its pixels → GroupNorm; channels that are no group are groups of one.
+
+    PyTorch writes a group norm as a Reshape to (N, groups, …), this operator, and a Reshape back.
+    """
+    settings = node.settings(epsilon=1e-5)
+    scale, beta = chain.required_weights(node, 1), chain.required_weights(node, 2)
+    second, rest = chain.axes[1] if len(chain.axes) > 2 else "?", "".join(chain.axes[2:])
+    groups = chain.length(second) if second in ("", "g", "C") else 0
+    if not chain.is_image or not groups or sorted(rest + second) != sorted(chain.row) or scale.shape != beta.shape:
+        raise LayoutError(f"{node}: normalises {chain.described()}; tinycnn has no layer for this")
+    if scale.shape != (groups,):
+        raise FileFormatError(f"{node}: constants {[scale.shape, beta.shape]} for {groups} groups")
+    size = chain.sizes["C"] // groups
+    arrays = {"gamma": np.repeat(scale, size), "beta": np.repeat(beta, size)}
+    chain.plan(GroupNorm, arrays, groups=groups, eps=decimal(np.float32(settings["epsilon"])))
+
+
+def group_normalization(chain: Chain, node: Node) -> None:
+    """→ GroupNorm; before opset 21, scale and bias have one number per group."""
+    settings = node.settings(epsilon=1e-5, num_groups=0, stash_type=1)
+    chain.expect_channels_second(node)
+    scale, beta = chain.required_weights(node, 1), chain.required_weights(node, 2)
+    groups, channels = settings["num_groups"], chain.sizes["C"]
+    if groups < 1 or channels % groups:
+        raise FileFormatError(f"{node}: {groups} groups of {channels} channels")
+    if chain.graph.opset < 21 and scale.shape == beta.shape == (groups,):
+        scale, beta = np.repeat(scale, channels // groups), np.repeat(beta, channels // groups)
+    if not scale.shape == beta.shape == (channels,):
+        raise FileFormatError(f"{node}: constants {[scale.shape, beta.shape]} for {channels} channels")
+    eps = decimal(np.float32(settings["epsilon"]))
+    chain.plan(GroupNorm, {"gamma": scale, "beta": beta}, groups=groups, eps=eps)
 
 
 def dropout(chain: Chain, node: Node) -> None:
@@ -110,12 +195,13 @@ def dropout(chain: Chain, node: Node) -> None:
 
 
 def softmax(chain: Chain, node: Node) -> None:
-    """→ Softmax or LogSoftmax over the channels."""
+    """→ Softmax or LogSoftmax over the channels; before opset 13, over all axes from ``axis`` on."""
     modern = chain.graph.opset >= 13
     axis = node.settings(axis=-1 if modern else 1)["axis"]
     rank = len(chain.axes)
     over = chain.axes[axis] if -rank <= axis < rank else "?"
-    if (over != chain.letters("C") if chain.is_image else over != chain.row) or (not modern and rank != 2):
+    alone = modern or axis in (-1, rank - 1)
+    if (over != chain.letters("C") if chain.is_image else over != chain.row) or not alone:
         kind = LayoutError if chain.is_image else FileFormatError
         raise kind(f"{node}: over axis {axis} of {chain.described()}; tinycnn supports only the channels, C")
     chain.plan(Softmax if node.operator == "Softmax" else LogSoftmax)

@@ -1,0 +1,354 @@
+"""ONNX graphs with branches, and layers that exporters write as several operators: read right, or refused."""
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tinycnn.errors import FileFormatError
+from tinycnn.interchange.onnx import planned
+from tinycnn.interchange.onnx.importer import import_onnx
+from tinycnn.layers import (
+    ELU,
+    GELU,
+    Add,
+    BatchNorm,
+    Clip,
+    Concatenate,
+    Conv2d,
+    Dense,
+    Flatten,
+    GlobalAvgPool2d,
+    GroupNorm,
+    HardSwish,
+    LayerNorm,
+    MaxPool2d,
+    Multiply,
+    Normalization,
+    Pad2d,
+    ReLU,
+    Rescaling,
+    Reshape,
+    Residual,
+    SiLU,
+    Upsample,
+)
+
+pytest.importorskip("onnxruntime", reason="running them needs: pip install 'tinycnn[onnx]'")
+from tests.support.onnx_graphs import drawn, imported, ints, kinds, random
+
+
+def conv(g, x, C=2, F=2, K=3, **attributes):
+    """A convolution that keeps the size of the image."""
+    return g("Conv", x, random(F, C, K, K), random(F), **({"pads": [K // 2] * 4} | attributes))
+
+
+def normalised(g, x, axes=(1,), eps=1e-5):
+    """A layer norm as PyTorch writes it before opset 17: the centred input divided by the root of its mean square."""
+    centred = g("Sub", x, g("ReduceMean", x, axes=list(axes)))
+    variance = g("ReduceMean", g("Pow", centred, np.float32(2)), axes=list(axes))
+    return g("Div", centred, g("Sqrt", g("Add", variance, np.float32(eps))))
+
+
+def gelu(g, x, half_first=False):
+    scaled = g("Erf", g("Div", x, np.float32(2**0.5)))
+    x = g("Mul", x, np.float32(0.5)) if half_first else x
+    product = g("Mul", x, g("Add", scaled, np.float32(1)))
+    return product if half_first else g("Mul", product, np.float32(0.5))
+
+
+def gelu_by_tanh(g, x):
+    cube = g("Mul", x, g("Mul", x, x))
+    total = g("Add", x, g("Mul", np.float32(0.044715), cube))
+    bent = g("Tanh", g("Mul", np.float32((2 / np.pi) ** 0.5), total))
+    return g("Mul", np.float32(0.5), g("Mul", x, g("Add", np.float32(1), bent)))
+
+
+def dense_block(g, x):
+    """Every layer takes all arrays of before, which each Concat lists again, as PyTorch writes it."""
+    arrays = [g("Concat", x, axis=1)]
+    for number in range(3):
+        joined = g("Concat", *arrays, axis=1) if number else arrays[0]
+        arrays.append(g("Relu", conv(g, joined, C=2 + 3 * number, F=3)))
+    return g("Concat", *arrays, axis=1)
+
+
+def group_norm(g, x, groups=2):
+    reshaped = g("Reshape", x, ints(0, groups, -1))
+    normal = g("InstanceNormalization", reshaped, np.ones(groups, np.float32), np.zeros(groups, np.float32))
+    return g("Add", g("Mul", g("Reshape", normal, ints(-1, 4, 7, 6)), random(4, 1, 1)), random(4, 1, 1))
+
+
+def excited(g, x):
+    """Squeeze and excite by rows, as Keras does it: the row becomes an image of one pixel."""
+    row = g("Squeeze", g("GlobalAveragePool", x), ints(2, 3))
+    gate = g("Sigmoid", g("MatMul", g("Relu", g("MatMul", row, random(4, 3))), random(3, 4)))
+    return g("Mul", x, g("Reshape", gate, ints(-1, 4, 1, 1)))
+
+
+def last(g, x):
+    return g("Transpose", x, perm=[0, 2, 3, 1])
+
+
+READ = {
+    "residual": (lambda g: g("Add", g("Relu", conv(g, "x")), "x"), [Residual]),
+    "residual, the input first": (lambda g: g("Add", "x", g("Relu", conv(g, "x"))), [Residual]),
+    "shortcut": (lambda g: g("Add", conv(g, g("Relu", conv(g, "x"))), conv(g, "x", K=1)), [Add]),
+    "residual after residual": (
+        lambda g: (y := g("Add", "x", conv(g, "x"))) and g("Relu", g("Add", conv(g, g("Relu", y)), y)),
+        [Residual, Residual, ReLU],
+    ),
+    "residual in residual": (
+        lambda g: (y := conv(g, "x")) and g("Add", "x", conv(g, g("Add", y, conv(g, g("Tanh", y))))),
+        [Residual],
+    ),
+    "difference": (lambda g: g("Sub", conv(g, "x"), g("Tanh", "x")), [Add]),
+    "sum of three": (lambda g: g("Sum", conv(g, "x"), "x", g("Sigmoid", "x")), [Add]),
+    "twice the input": (lambda g: g("Add", "x", "x"), [Add]),
+    "a square": (lambda g: conv(g, g("Mul", "x", "x")), [Multiply, Conv2d]),
+    "a cube": (lambda g: g("Pow", "x", np.float32(3)), [Multiply]),
+    "concatenation": (lambda g: g("Concat", conv(g, "x", F=3), "x", axis=1), [Concatenate]),
+    "concatenation of channels last": (
+        lambda g: g("Concat", last(g, conv(g, "x", F=3)), last(g, "x"), axis=-1),
+        [Concatenate],
+    ),
+    "concatenation of grey images": (
+        lambda g: g("Concat", conv(g, "x", F=1), conv(g, "x", F=1), axis=1),
+        [Concatenate],
+    ),
+    "dense block": (lambda g: g("Relu", dense_block(g, "x")), [Concatenate, Concatenate, Concatenate, ReLU]),
+    "flattened branches": (
+        lambda g: g(
+            "MatMul",
+            g(
+                "Concat",
+                g("Flatten", conv(g, "x", F=3)),
+                g("Flatten", g("AveragePool", "x", kernel_shape=[2, 2])),
+                axis=1,
+            ),
+            random(126 + 60, 4),
+        ),
+        [Concatenate, Dense],
+    ),
+    "sum of flattened branches": (
+        lambda g: g("MatMul", g("Add", g("Flatten", conv(g, "x")), g("Flatten", "x")), random(84, 4)),
+        [Add, Dense],
+    ),
+    "gate": (
+        lambda g: (y := conv(g, "x", F=4)) and g("Mul", y, g("Sigmoid", conv(g, g("GlobalAveragePool", y), 4, 4, 1))),
+        [Conv2d, Multiply],
+    ),
+    "gate by rows": (lambda g: excited(g, conv(g, "x", F=4)), [Conv2d, Multiply]),
+    "a gate of one channel": (lambda g: g("Mul", "x", g("Sigmoid", conv(g, "x", F=1))), [Multiply]),
+    "casts between": (
+        lambda g: g("Add", g("Cast", "x", to=1), g("Cast", conv(g, g("Cast", "x", to=1)), to=1)),
+        [Residual],
+    ),
+    "SiLU": (lambda g: g("Mul", "x", g("Sigmoid", "x")), [SiLU]),
+    "hard swish": (lambda g: g("Mul", "x", g("HardSigmoid", "x", alpha=1 / 6, beta=0.5)), [HardSwish]),
+    "hard swish, by its formula": (
+        lambda g: g(
+            "Div", g("Mul", "x", g("Clip", g("Add", "x", np.float32(3)), np.float32(0), np.float32(6))), np.float32(6)
+        ),
+        [HardSwish],
+    ),
+    "x times a clip that is no hard swish": (
+        lambda g: g("Mul", "x", g("Clip", g("Add", "x", np.float32(2)), np.float32(0), np.float32(6))),
+        [Multiply],
+    ),
+    "GELU": (lambda g: gelu(g, "x"), [GELU]),
+    "GELU, the half first": (lambda g: gelu(g, "x", half_first=True), [GELU]),
+    "GELU by tanh": (lambda g: gelu_by_tanh(g, "x"), [GELU]),
+    "SELU, CELU": (lambda g: g("Celu", g("Selu", "x"), alpha=0.5), [ELU, Rescaling, ELU, Rescaling]),
+    "a slope per channel": (lambda g: g("PRelu", "x", random(2, 1, 1)), [Add]),
+    "layer norm": (lambda g: g("LayerNormalization", last(g, "x"), random(2), random(2), axis=-1), [LayerNorm]),
+    "layer norm, written out": (
+        lambda g: g("Add", g("Mul", normalised(g, "x"), random(2, 1, 1)), random(2, 1, 1)),
+        [LayerNorm],
+    ),
+    "layer norm of rows": (
+        lambda g: g("Mul", normalised(g, g("MatMul", g("Flatten", "x"), random(84, 5))), random(5)),
+        [Flatten, Dense, LayerNorm],
+    ),
+    "group norm": (lambda g: group_norm(g, conv(g, "x", F=4)), [Conv2d, GroupNorm]),
+    "group norm of one group": (lambda g: group_norm(g, conv(g, "x", F=4), groups=1), [Conv2d, GroupNorm]),
+    "instance norm": (lambda g: g("InstanceNormalization", "x", random(2), random(2)), [GroupNorm]),
+    "batch norm, written out": (
+        lambda g: g("Add", g("Mul", g("Relu", "x"), random(2, 1, 1)), random(2, 1, 1)),
+        [ReLU, BatchNorm],
+    ),
+    "a factor for every channel of the input": (
+        lambda g: g("Div", g("Sub", "x", random(2, 1, 1)), random(2, 1, 1) ** 2 + 1),
+        [Normalization],
+    ),
+    "negative factors of the input": (lambda g: g("Mul", "x", np.float32([[[2]], [[-1]]])), [BatchNorm]),
+    "bias of a convolution that others take": (
+        lambda g: (y := g("Conv", "x", random(2, 2, 1, 1))) and g("Mul", g("Add", y, random(2, 1, 1)), g("Tanh", y)),
+        [Conv2d, Multiply],
+    ),
+    "a border": (lambda g: g("Relu", g("Pad", "x", ints(0, 0, 1, 0, 0, 0, 2, 3))), [Pad2d, ReLU]),
+    "a border of a convolution": (
+        lambda g: g("Conv", g("Pad", "x", ints(0, 0, 0, 1, 0, 0, 1, 0)), random(3, 2, 2, 2), pads=[1, 0, 0, 0]),
+        [Conv2d],
+    ),
+    "a border of a max-pool": (
+        lambda g: g(
+            "MaxPool", g("Pad", "x", ints(0, 0, 0, 0, 0, 0, 1, 0), mode="edge"), kernel_shape=[2, 2], strides=[2, 2]
+        ),
+        [MaxPool2d],
+    ),
+    "upsampled": (
+        lambda g: g(
+            "Resize",
+            "x",
+            "",
+            np.float32([1, 1, 2, 3]),
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+        [Upsample],
+    ),
+    "a row as an image": (
+        lambda g: conv(
+            g, g("Reshape", g("Relu", g("MatMul", g("Flatten", "x"), random(84, 24))), ints(-1, 4, 2, 3)), C=4
+        ),
+        [Flatten, Dense, ReLU, Reshape, Conv2d],
+    ),
+    "clip in two halves": (lambda g: g("Min", g("Max", "x", np.float32(-1)), np.float32(0.5)), [Clip]),
+    "ReLU6 in two halves": (lambda g: g("Clip", g("Relu", "x"), "", np.float32(6)), [Clip]),
+    "a product with channels, last": (lambda g: g("MatMul", last(g, conv(g, "x")), random(2, 5)), [Conv2d, Conv2d]),
+    "sum of pixels": (
+        lambda g: g("ReduceSum", conv(g, "x"), ints(2, 3), keepdims=0),
+        [Conv2d, GlobalAvgPool2d, Rescaling],
+    ),
+}
+
+
+@pytest.mark.parametrize(("draw", "layers"), READ.values(), ids=list(READ))
+def test_read(draw, layers, tmp_path):
+    model = imported(drawn(draw), tmp_path)
+    assert kinds(model) == layers
+    assert model.input_shape == (7, 6, 2)
+
+
+def shared(g):
+    """One convolution in two of three branches that no nesting expresses."""
+    first = conv(g, "x")
+    second = g("Tanh", conv(g, "x"))
+    return g("Add", g("Mul", first, second), g("Add", g("Sigmoid", second), first))
+
+
+def crossed_channels(g):
+    x = g("Transpose", g("Reshape", conv(g, "x", F=4), ints(0, 2, 2, 7, 6)), perm=[0, 2, 1, 3, 4])
+    return g("Reshape", x, ints(0, 4, 7, 6))
+
+
+REFUSED = {
+    "layers in two branches": (shared, r"\(Add\): its inputs share layers with weights"),
+    "the larger of two branches": (
+        lambda g: g("Max", conv(g, "x"), "x"),
+        r"\(Max\): takes several computed arrays; tiny",
+    ),
+    "quotient of branches": (
+        lambda g: g("Div", "x", g("Sigmoid", "x")),
+        r"\(Div\): divides computed arrays by each other",
+    ),
+    "rows one below the other": (
+        lambda g: g("Concat", "x", conv(g, "x"), axis=2),
+        r"along axis 2; tinycnn joins channels only",
+    ),
+    "images one after the other": (lambda g: g("Concat", "x", conv(g, "x"), axis=0), r"along axis 0"),
+    "an array and a constant": (lambda g: g("Concat", "x", random(1, 1, 7, 6), axis=1), r"and the constant 'c0'"),
+    "channels first and last": (
+        lambda g: g("Add", "x", g("Transpose", "x", perm=[0, 1, 3, 2])),
+        r"needs the same axes|shapes",
+    ),
+    "two sizes": (
+        lambda g: g("Add", g("MaxPool", "x", kernel_shape=[2, 2]), "x"),
+        r"joins arrays of shapes \(6, 5, 2\) and",
+    ),
+    "erf alone": (lambda g: g("Erf", "x"), r"'erf_0' \(Erf\): tinycnn reads this operator only as a part of GELU"),
+    "erf of another scale": (
+        lambda g: g("Mul", "x", g("Add", g("Erf", "x"), np.float32(1))),
+        r"\(Erf\): tinycnn reads",
+    ),
+    "a border of the edge": (
+        lambda g: conv(g, g("Pad", "x", ints(0, 0, 1, 1, 0, 0, 1, 1), mode="edge")),
+        r"part of a max-pool",
+    ),
+    "a mirrored border": (lambda g: g("Pad", "x", ints(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect"), r"mode='reflect'"),
+    "a border of ones": (
+        lambda g: g("Pad", "x", ints(0, 0, 1, 1, 0, 0, 1, 1), np.float32(1)),
+        r"tinycnn pads with zeros",
+    ),
+    "a border of channels": (lambda g: g("Pad", "x", ints(0, 1, 0, 0, 0, 0, 0, 0)), r"tinycnn pads H and W only"),
+    "an image cut": (lambda g: g("Pad", "x", ints(0, 0, -1, 0, 0, 0, 0, 0)), r"tinycnn adds pixels to images"),
+    "pixels between pixels": (
+        lambda g: g("Resize", "x", "", np.float32([1, 1, 2, 2]), mode="linear"),
+        r"\(Resize\): mode='linear'; tinycnn supports only nearest",
+    ),
+    "half pixels": (lambda g: g("Resize", "x", "", np.float32([1, 1, 2.5, 2])), r"tinycnn repeats pixels only"),
+    "pixels of unequal size": (
+        lambda g: g("Resize", "x", "", np.float32([1, 1, 3, 3]), coordinate_transformation_mode="align_corners"),
+        r"does not repeat each pixel equally",
+    ),
+    "channels in another order": (crossed_channels, r"\(Reshape\): puts the channels into another order"),
+    "layer norm of the image": (lambda g: normalised(g, "x", axes=(1, 2, 3)), r"a mean over axes \[1, 2, 3\]"),
+    "layer norm over rows of pixels": (
+        lambda g: g("LayerNormalization", "x", random(7, 6), axis=2),
+        r"over axis 2 of N, C, H, W",
+    ),
+    "a slope for every pixel": (lambda g: g("PRelu", "x", random(2, 7, 6)), r"one slope, or one per channel"),
+    "bounds in the wrong order": (lambda g: g("Clip", "x", np.float32(1), np.float32(0)), r"bounds 1.0 and 0.0"),
+    "another power": (lambda g: g("Pow", "x", np.float32(2.5)), r"the power 2.5"),
+}
+
+
+@pytest.mark.parametrize(("draw", "words"), REFUSED.values(), ids=list(REFUSED))
+def test_refused(draw, words, tmp_path):
+    path = drawn(draw).save(tmp_path)
+    with pytest.raises(FileFormatError, match=words) as caught:
+        tinycnn.from_onnx(path)
+    assert len(str(caught.value)) < 700
+
+
+def test_what_the_output_does_not_need_is_not_read(tmp_path):
+    def draw(g):
+        g("Softsign", "x")
+        g("Relu", "x")
+
+    assert kinds(imported(drawn(draw), tmp_path)) == [ReLU]
+
+
+def test_branches_have_limits(tmp_path, monkeypatch):
+    """Of depth, of their number together, and of those that a short file repeats in every branch."""
+
+    def nested(g, depth=40):
+        if depth == 0:
+            return g("Relu", "x")
+        g.last = g("Add", nested(g, depth - 1), g("Tanh", "x"))
+        return g("Sigmoid", g.last)
+
+    def doubled(g):
+        x = y = "x"
+        for _ in range(60):
+            x, y = g("Add", g("Relu", x), g("Tanh", y)), g("Relu", x)
+        return x
+
+    for draw, words in (
+        (nested, "branches within branches, more than 32 deep"),
+        (doubled, "deep|have more than 4,096"),
+    ):
+        with pytest.raises(FileFormatError, match=words):
+            tinycnn.from_onnx(drawn(draw).save(tmp_path))
+    monkeypatch.setattr("tinycnn.interchange.onnx.chain.MAX_LAYERS", 3)
+    with pytest.raises(FileFormatError, match="more than 3 layers one after the other"):
+        tinycnn.from_onnx(drawn(lambda g: g("Relu", g("Tanh", g("Relu", g("Tanh", "x"))))).save(tmp_path))
+    assert planned.MAX_DEPTH == 32
+
+
+def test_weights_are_found_in_branches(tmp_path):
+    model = import_onnx(drawn(lambda g: g("Add", conv(g, "x"), g("Mul", "x", conv(g, "x")))).save(tmp_path)).model
+    names = [name for name in model.state_dict() if name.endswith("weight")]
+    assert len(names) == 2
+    assert names[0].startswith("add_1.")
