@@ -1,10 +1,12 @@
 """Model files: load restores the saved model, other tools read it, and damaged or hostile files are refused."""
 
+import io as io_module
 import json
 import os
 import stat
 import struct
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -361,6 +363,34 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 def test_a_foreign_safetensors_file_is_refused(tmp_path):
     assert "not written by tinycnn" in refused(safetensors_bytes({"a": np.zeros(3, np.float32)}), tmp_path)
     assert "not written by tinycnn" in refused(safetensors_bytes({}, metadata={"format": "pt"}), tmp_path)
+
+
+def zipped(*names):
+    content = io_module.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("weights.pt", zipped("weights/data.pkl", "weights/version"), "a file of torch.save; .*load_torch_state_dict"),
+        ("old.pth", b"\x80\x02}q\x00X\x06\x00", "weights_only=True"),
+        ("network.keras", zipped("metadata.json", "config.json", "model.weights.h5"), "a file of Keras; .*load_keras"),
+        ("network.weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(40), "a file of Keras"),
+        ("network.onnx", b"\x08\x08\x12\x07pytorch" + bytes(40), "an ONNX file, which `tinycnn import` converts"),
+        ("damaged.pt", b"PK\x03\x04" + bytes(40), "a file of torch.save"),
+        ("any.bin", b"\x01" * 40, "not a readable safetensors file"),
+    ],
+)
+def test_a_file_of_another_program_names_what_reads_it(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FileFormatError, match=words):
+        tinycnn.load(tmp_path / name)
+    plain = safetensors_bytes({"conv.weight": np.zeros(3, np.float32)})
+    assert "pass safetensors.numpy.load_file(path) to tinycnn.load_torch_state_dict" in refused(plain, tmp_path)
 
 
 BITS = {"BF16": 16, "F16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "I64": 64, "BOOL": 8, "C64": 64}

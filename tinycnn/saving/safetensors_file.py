@@ -13,6 +13,7 @@ import numpy as np
 
 from tinycnn.errors import FileFormatError, SettingError, printable, shortened
 from tinycnn.files import open_regular
+from tinycnn.saving.foreign_files import SAFETENSORS, described
 
 CHECKPOINT = "tinycnn_checkpoint"  # the metadata key that marks a checkpoint
 MAX_HEADER = 1 << 20  # bytes of names and architecture; also bounds layers and nesting; our networks need up to 3,000
@@ -50,8 +51,11 @@ def _read(path: str | os.PathLike[str], most: int) -> bytes:
         raise FileFormatError("expected the name of a file, got an empty string")
     try:
         with open_regular(path) as file:
-            size, declared = os.fstat(file.fileno()).st_size, header_length(file.read(LENGTH_BYTES))
+            size, first = os.fstat(file.fileno()).st_size, file.read(LENGTH_BYTES)
+            declared = header_length(first)
             if declared > max(MAX_HEADER, size):
+                if foreign := described(os.fspath(path), first):
+                    raise FileFormatError(f"{name}: {foreign}")
                 raise FileFormatError(
                     f"{name}: not a tinycnn model file (not a readable safetensors file): its first "
                     f"{LENGTH_BYTES} bytes are not the length of a header; give a model.safetensors that training wrote"
@@ -96,7 +100,7 @@ def _text_under(key: str, content: bytes, source: str) -> str:
     if not isinstance(text, str):
         if CHECKPOINT in metadata:
             raise FileFormatError(f"{source}: a checkpoint, to resume a run from; give a model.safetensors")
-        raise FileFormatError(f"{source}: a safetensors file, but not written by tinycnn (no {key!r} in its metadata)")
+        raise FileFormatError(f"{source}: not written by tinycnn, but {SAFETENSORS}")
     return text
 
 

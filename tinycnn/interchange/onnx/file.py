@@ -258,7 +258,7 @@ def _attribute(onnx: Any, node: str, attribute: Any) -> Any:
     if attribute.type == kinds.TENSOR:
         return _constant(onnx, attribute.t)
     if attribute.type == kinds.STRING:
-        return attribute.s.decode()
+        return attribute.s.decode(errors="replace")  # programs store bytes in operators of their own
     if attribute.type in (kinds.INT, kinds.FLOAT, kinds.INTS, kinds.FLOATS):
         value = onnx.helper.get_attribute_value(attribute)
         return value if isinstance(value, int | float) else tuple(value)

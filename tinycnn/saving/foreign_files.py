@@ -1,0 +1,42 @@
+"""Files of other programs that are given to ``load``: what they are, and what reads them.
+
+Only the first bytes and the names in a zip archive are looked at; nothing in the file is unpickled or run.
+"""
+
+import zipfile
+
+ONNX = "an ONNX file, which `tinycnn import` converts, and tinycnn.from_onnx reads"
+TORCH = (
+    "a file of torch.save; read it with torch.load(path, weights_only=True), and pass the weights to "
+    "tinycnn.load_torch_state_dict(model, state_dict)"
+)
+KERAS = (
+    "a file of Keras; pass keras_model.get_weights() to tinycnn.load_keras_weights(model, weights), or write the "
+    'network with keras_model.export(path, format="onnx"), which `tinycnn import` converts'
+)
+SAFETENSORS = (
+    "a safetensors file of another program; pass safetensors.numpy.load_file(path) to "
+    "tinycnn.load_torch_state_dict(model, arrays)"
+)
+HDF5, ZIP, PICKLE, IR_VERSION = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80", b"\x08"
+
+
+def described(path: str, first: bytes) -> str | None:
+    """What the file at ``path`` is, which begins with ``first``, and what reads it; None if that is unknown."""
+    suffix = path.lower().rpartition(".")[2]
+    if first.startswith(HDF5):
+        return KERAS
+    if first.startswith(ZIP):
+        return KERAS if "config.json" in _names(path) else TORCH
+    if suffix == "onnx" and first.startswith(IR_VERSION):
+        return ONNX
+    return TORCH if suffix in ("pt", "pth", "bin", "ckpt") and first.startswith(PICKLE) else None
+
+
+def _names(path: str) -> list[str]:
+    """The names in a zip archive; none if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return []
