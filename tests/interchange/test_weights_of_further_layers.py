@@ -1,5 +1,7 @@
 """Weights from and to PyTorch and Keras: branches, groups, norms, half precision, and layers of one's own."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -126,7 +128,7 @@ def test_half_precision_becomes_float32():
 class Scaled(Layer):
     """A layer of one's own, with the two hooks."""
 
-    torch_arrays = {"factor": ("scale", (1, 0))}
+    torch_arrays: ClassVar = {"factor": ("scale", (1, 0))}
 
     def build(self, input_shape, rng, dtype):
         self._add_parameter("factor", (1, input_shape[-1]), initializers.ones, rng, dtype)
