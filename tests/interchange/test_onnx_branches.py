@@ -6,11 +6,12 @@ import pytest
 import tinycnn
 from tinycnn.errors import FileFormatError
 from tinycnn.interchange.onnx import planned
-from tinycnn.interchange.onnx.importer import import_onnx
+from tinycnn.interchange.onnx.importer import import_onnx, largest_difference
 from tinycnn.layers import (
     ELU,
     GELU,
     Add,
+    AvgPool2d,
     BatchNorm,
     Clip,
     Concatenate,
@@ -33,8 +34,9 @@ from tinycnn.layers import (
     Upsample,
 )
 
+onnx = pytest.importorskip("onnx", reason="ONNX files need: pip install 'tinycnn[onnx]'")
 pytest.importorskip("onnxruntime", reason="running them needs: pip install 'tinycnn[onnx]'")
-from tests.support.onnx_graphs import drawn, imported, ints, kinds, random
+from tests.support.onnx_graphs import drawn, imported, ints, kinds, random  # noqa: E402
 
 
 def conv(g, x, C=2, F=2, K=3, **attributes):
@@ -352,3 +354,56 @@ def test_weights_are_found_in_branches(tmp_path):
     names = [name for name in model.state_dict() if name.endswith("weight")]
     assert len(names) == 2
     assert names[0].startswith("add_1.")
+
+
+@pytest.mark.parametrize("half", ["FLOAT16", "BFLOAT16"])
+def test_a_file_in_half_precision_is_read_in_float32(half, tmp_path):
+    """And compared with ONNX Runtime in float32, in which the numbers of the file are exact."""
+    kind = getattr(onnx.TensorProto, half)
+    model = drawn(lambda g: g("Relu", g("Cast", g("Conv", "x", random(3, 2, 3, 3), random(3)), to=kind))).proto()
+    model.graph.input[0].type.tensor_type.elem_type = model.graph.output[0].type.tensor_type.elem_type = kind
+    weights = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    for tensor, array in zip(model.graph.initializer, weights, strict=True):
+        tensor.CopyFrom(onnx.helper.make_tensor(tensor.name, kind, array.shape, array.ravel().tolist()))
+    path = tmp_path / "half.onnx"
+    path.write_bytes(model.SerializeToString())
+    found = import_onnx(path)
+    assert (found.half, found.model.dtype) == (True, np.float32)
+    ours = found.model.state_dict()["conv2d_1.weight"].transpose(3, 2, 0, 1)
+    np.testing.assert_allclose(ours, weights[0], rtol=2**-7)
+    assert not np.array_equal(ours, weights[0])
+    assert largest_difference(found, path) < 1e-5
+
+
+def repeated(g, x, axis, times):
+    """Rows or columns of pixels repeated, as Keras' PyTorch backend writes it."""
+    sizes = [1] * 5
+    sizes[axis] = times
+    shape = [-1, 7, 6, 2]
+    shape[axis - 1] *= times
+    return g("Reshape", g("Expand", g("Unsqueeze", x, ints(axis)), ints(*sizes)), ints(*shape))
+
+
+def test_repeated_pixels_are_upsampled(tmp_path):
+    model = imported(
+        drawn(lambda g: conv(g, g("Transpose", repeated(g, last(g, conv(g, "x")), 2, 3), perm=[0, 3, 1, 2]))), tmp_path
+    )
+    assert kinds(model) == [Conv2d, Upsample, Conv2d]
+    assert model.layers["upsample_1"].scale == (3, 1)
+    with pytest.raises(FileFormatError, match="tinycnn repeats pixels only"):
+        tinycnn.from_onnx(
+            drawn(lambda g: g("Expand", g("Unsqueeze", "x", ints(1)), ints(1, 2, 1, 1, 1))).save(tmp_path)
+        )
+
+
+def test_a_mean_of_repeated_edges(tmp_path):
+    """Keras' PyTorch backend repeats the last pixel in front of an average pool; the mean is that of the image."""
+
+    def draw(g, K=2):
+        x = g("Pad", conv(g, "x"), ints(0, 0, 0, 0, 0, 0, 1, 0), mode="edge")
+        return g("AveragePool", x, kernel_shape=[K, K], strides=[2, 2])
+
+    model = imported(drawn(draw), tmp_path)
+    assert kinds(model) == [Conv2d, AvgPool2d]
+    with pytest.raises(FileFormatError, match="part of a max-pool"):
+        tinycnn.from_onnx(drawn(lambda g: draw(g, K=3)).save(tmp_path))
