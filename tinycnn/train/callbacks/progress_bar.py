@@ -113,8 +113,3 @@ def scores_line(result: EpochResult) -> str:
     if result.validation_loss is not None:
         line += f", validation loss {result.validation_loss:.4f}{accuracy_text(result.validation_accuracy)}"
     return line + "".join(f", {name} {value:.4f}" for name, value in result.metrics.items() if value is not None)
-
-
-def accuracy_text(accuracy: float | None) -> str:
-    """The accuracy behind a comma; nothing for a loss that has none, as mse_loss."""
-    return "" if accuracy is None or math.isnan(accuracy) else f", accuracy {accuracy:.4f}"
