@@ -176,7 +176,7 @@ def test_special_values(backend: Backend, special: Special) -> None:
         wanted = list(map(without_subnormals, wanted))
     largest = np.abs(wanted[0][np.isfinite(wanted[0])]).max(initial=0)
     near = [np.isclose(got, one, rtol=0, atol=TOLERANCE[dtype] * largest, equal_nan=True) for one in wanted]
-    if "cupy" in backend.name and special.values == "huge":
+    if backend.name != "numpy" and special.values == "huge":
         near.append(~np.isfinite(got) & ~np.isfinite(wanted[0]))
     assert np.any(near, axis=0).all(), (got, wanted)
 

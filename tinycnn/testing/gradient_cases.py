@@ -133,13 +133,13 @@ def window_cases() -> Iterator[Case]:
         shapes = ((2, 5, 6, 4), (3, 2, 4 // groups, 8), (8,))[: 2 + bias]
         yield Case(function, label, lambda *x, s=all_settings: ops.conv2d(*x, **s), shapes)
     pools: tuple[tuple[type[Function], Callable[..., Tensor], dict[str, Any]], ...] = (
-        (PadFunction, ops.max_pool2d, {"padding": "same"}),
-        (PadFunction, ops.max_pool2d, {"padding": (1, 0), "ceil_mode": True}),
-        (tensor.Index, ops.max_pool2d, {"padding": ((1, 0), (1, 0))}),
-        (PadFunction, ops.avg_pool2d, {"padding": "same"}),
-        (PadFunction, ops.avg_pool2d, {"padding": ((1, 0), (0, 1))}),
-        (PadFunction, ops.avg_pool2d, {"padding": (1, 0), "ceil_mode": True}),
-        (PadFunction, ops.avg_pool2d, {"padding": (1, 0), "ceil_mode": True, "count_include_pad": False}),
+        (MaxPool2dFunction, ops.max_pool2d, {"padding": "same"}),
+        (MaxPool2dFunction, ops.max_pool2d, {"padding": (1, 0), "ceil_mode": True}),
+        (MaxPool2dFunction, ops.max_pool2d, {"padding": ((1, 0), (1, 0))}),
+        (AvgPool2dFunction, ops.avg_pool2d, {"padding": "same"}),
+        (AvgPool2dFunction, ops.avg_pool2d, {"padding": ((1, 0), (0, 1))}),
+        (AvgPool2dFunction, ops.avg_pool2d, {"padding": (1, 0), "ceil_mode": True}),
+        (AvgPool2dFunction, ops.avg_pool2d, {"padding": (1, 0), "ceil_mode": True, "count_include_pad": False}),
     )
     for (function, pool, settings), draw in product(pools, (normal, rounded)):
         call = partial(pool, kernel_size=3, stride=2, **settings)
