@@ -86,6 +86,8 @@ def every_picture(classes, channels):
             images[:2], {"one": saliency[:2].sum(axis=3), "two": -saliency[:2].sum(axis=3)}, ["a", "b"]
         ),
         "histograms": plots.histograms(weights, gradients),
+        "compared_runs": plots.compared_runs(dict.fromkeys(names[:9], EPOCHS) | {"plain": WITHOUT_VALIDATION}),
+        "rate_sweep": plots.rate_sweep(*SWEEP, 1.25e-5),
     }
 
 
@@ -95,6 +97,8 @@ def small_model(classes=5, channels=2):
 
 
 EPOCHS = [EpochResult(1, 0.9, 0.5, 0.8, 0.6, 1.0, 10.0), EpochResult(2, 0.5, 0.7, 0.6, 0.75, 1.0, 10.0)]
+WITHOUT_VALIDATION = [EpochResult(1, 0.9, 0.5, None, None, 1.0, 10.0)]
+SWEEP = np.logspace(-6, 1, 30), np.linspace(3, 1, 30), np.linspace(3, 2, 30)  # rates, losses, their average
 SHAPES = [(10, 1), (12, 3), (26, 2), (1, 4)]
 
 
@@ -353,3 +357,24 @@ def test_pictures_of_a_wild_run_are_drawn_without_warnings(extreme):
 def test_a_histogram_without_a_finite_value():
     nothing = np.full(7, np.nan)
     assert "w  (σ –, 7 not finite)" in texts(plots.histograms({"w": nothing}, {"w": nothing}))
+
+
+def test_compared_runs_show_validation_where_there_was_one():
+    figure = plots.compared_runs({"a": EPOCHS, "b": WITHOUT_VALIDATION, "c": []})
+    loss, accuracy = figure.axes
+    assert [line.get_ydata().tolist() for line in loss.lines] == [[0.8, 0.6], [0.9]]
+    assert [line.get_ydata().tolist() for line in accuracy.lines] == [[60, 75], [50]]
+    assert {"a", "b (training)"} <= set(texts(figure))
+    styles = plots.compared_runs({str(n): EPOCHS for n in range(20)}).axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in styles}) == 20
+    with pytest.raises(SettingError, match="no run has an epoch"):
+        plots.compared_runs({"c": []})
+
+
+def test_the_rate_that_is_suggested_is_marked():
+    rates, losses, smoothed = SWEEP
+    axes = plots.rate_sweep(rates, losses, smoothed, 0.01).axes[0]
+    assert [line.get_ydata().tolist() for line in axes.lines[:2]] == [losses.tolist(), smoothed.tolist()]
+    assert axes.lines[2].get_xdata() == [0.01, 0.01]
+    assert len(plots.rate_sweep(rates, losses, smoothed).axes[0].lines) == 2
+    assert plots.rate_sweep(np.zeros(0), np.zeros(0), np.zeros(0)).axes
