@@ -399,11 +399,38 @@ def test_repeated_pixels_are_upsampled(tmp_path):
 def test_a_mean_of_repeated_edges(tmp_path):
     """Keras' PyTorch backend repeats the last pixel in front of an average pool; the mean is that of the image."""
 
-    def draw(g, K=2):
+    def draw(g, K=2, S=2):
         x = g("Pad", conv(g, "x"), ints(0, 0, 0, 0, 0, 0, 1, 0), mode="edge")
-        return g("AveragePool", x, kernel_shape=[K, K], strides=[2, 2])
+        return g("AveragePool", x, kernel_shape=[K, K], strides=[S, S])
 
     model = imported(drawn(draw), tmp_path)
     assert kinds(model) == [Conv2d, AvgPool2d]
     with pytest.raises(FileFormatError, match="part of a max-pool"):
-        tinycnn.from_onnx(drawn(lambda g: draw(g, K=3)).save(tmp_path))
+        tinycnn.from_onnx(drawn(lambda g: draw(g, K=3, S=1)).save(tmp_path))
+
+
+def test_groups_with_a_scale_each(tmp_path):
+    """Before opset 21, GroupNormalization has one per group, and InstanceNormalization has one in all files."""
+
+    def of_instances(g):
+        x = g("Reshape", conv(g, "x", F=6), ints(0, 3, -1))
+        return g("Reshape", g("InstanceNormalization", x, random(3), random(3)), ints(-1, 6, 7, 6))
+
+    def of_groups(count):
+        return lambda g: g("GroupNormalization", conv(g, "x", F=6), random(count), random(count), num_groups=3)
+
+    assert kinds(imported(drawn(of_instances), tmp_path)) == [Conv2d, GroupNorm]
+    assert kinds(imported(drawn(of_groups(3), opset=18), tmp_path)) == [Conv2d, GroupNorm]
+    assert kinds(imported(drawn(of_groups(6), opset=21), tmp_path)) == [Conv2d, GroupNorm]
+    with pytest.raises(FileFormatError, match=r"constants \[\(3,\), \(3,\)\] for 6 channels"):
+        tinycnn.from_onnx(drawn(of_groups(3), opset=21).save(tmp_path))
+
+
+def test_shapes_are_divided_towards_zero(tmp_path):
+    """-3 / 2 is -1, the size that a Reshape infers; rounded down it would be -2, which is no size."""
+
+    def draw(g):
+        inferred = g("Div", g("Sub", ints(4), ints(7)), ints(2))
+        return g("Relu", g("Reshape", "x", g("Concat", inferred, ints(2, 7, 6), axis=0)))
+
+    assert kinds(imported(drawn(draw), tmp_path)) == [ReLU]
