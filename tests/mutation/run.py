@@ -57,7 +57,7 @@ TARGETS = [
         "test_tensor test_function test_random_graphs test_gradients test_backends test_dlpack",
         f"{NUMPY} and not real",
     ),
-    Target("tinycnn/optim/*.py", "test_optim test_muon test_groups optim/test_average", "emulated or not cupy"),
+    Target("tinycnn/optim/*.py", "test_optim test_muon test_groups test_weight_average", "emulated or not cupy"),
     Target("tinycnn/gradcheck.py", "test_gradcheck", "not many_seeds"),
     Target("tinycnn/ops/[!f]*.py", "test_ops test_layers test_gradients", f"{NUMPY} and not real_networks"),
     Target("tinycnn/ops/losses/*.py", "test_losses test_ops", f"{NUMPY} and not loops"),

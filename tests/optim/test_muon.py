@@ -39,6 +39,7 @@ def test_five_rounds_bring_singular_values_near_1():
     assert 0.68 < after.min() < 0.69
     assert 1.13 < after.max() < 1.14
     assert not orthogonal(get_backend(), np.zeros((3, 2))).any()
+    assert Muon([Tensor(np.ones((3, 2)), requires_grad=True)], rounds=1).parts[0].rounds == 1
 
 
 def muon_formula(p, grads, lr, momentum, nesterov, weight_decay):
@@ -103,6 +104,8 @@ def test_other_parameters_are_those_of_adamw():
         (lambda w: Muon([w], nesterov=1), "nesterov=1: expected True or False"),
         (lambda w: Muon([w], rounds=0), "rounds=0: expected a positive integer"),
         (lambda w: Muon([w], weight_decay=-1), "weight_decay=-1"),
+        (lambda w: Muon([w], others=3), "`others` is 3: expected a list of parameters"),
+        (lambda w: Muon([w], others=w), "`others` is Tensor.*: expected a list of parameters"),
         (lambda w: Muon([w], others_lr=0), "others_lr=0"),
         (lambda w: Muon([w], others=[Tensor(np.ones((2, 2)))]), "`others` contains something that is not among"),
         (lambda w: MatrixMuon([Tensor(np.ones(3), requires_grad=True)]), r"a parameter of shape \(3,\): use Muon"),
