@@ -76,7 +76,11 @@ def test_a_state_continues_to_the_bit():
         change(models[0], step)
         averages[0].update()
     averages[0].put_in()
+    change(models[1], 7)
+    averages[1].update()
+    averages[1].put_in()  # a state may be loaded while the network has the averages
     averages[1].load_state_dict(averages[0].state_dict())
+    assert all(map(np.array_equal, arrays_of(models[0]), arrays_of(models[1])))
     for average, model in zip(averages, models, strict=True):
         average.take_out()
         change(model, 9)
