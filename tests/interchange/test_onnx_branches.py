@@ -337,7 +337,18 @@ def test_branches_have_limits(tmp_path, monkeypatch):
             x, y = g("Add", g("Relu", x), g("Tanh", y)), g("Relu", x)
         return x
 
+    def repeated_branches(g):
+        x = "x"
+        for number in range(300):
+            x = g("Tanh" if number % 2 else "Relu", x)
+        return g("Sum", *[x] * 20, "x")
+
+    step = planned.Step(planned.PlannedLayer(ReLU), None)
+    with pytest.raises(FileFormatError, match="more than 4,096 layers"):  # before they are listed
+        planned.branches_between("node", None, [step] * 4097)
     for draw, words in (
+        (lambda g: g("Sum", *["x"] * 300), "joins 300 arrays, more than 256"),
+        (repeated_branches, "its branches have more than 4,096 layers"),
         (nested, "branches within branches, more than 32 deep"),
         (doubled, "deep|have more than 4,096"),
     ):

@@ -11,10 +11,11 @@ from tinycnn.errors import FileFormatError, shortened
 from tinycnn.interchange.onnx.chain import CHANNELS_LAST, Chain, Conversion
 from tinycnn.interchange.onnx.file import Node
 from tinycnn.interchange.onnx.patterns import joined
-from tinycnn.interchange.onnx.planned import PlannedLayer, checked_branches, common_step, layers_between
+from tinycnn.interchange.onnx.planned import PlannedLayer, branches_between, checked_branches, common_step
 from tinycnn.layers import Add, Concatenate, LayerNorm, Multiply, Rescaling
 
 NEGATIVE = PlannedLayer(Rescaling, {"scale": -1.0, "offset": 0.0})
+MAX_BRANCHES = 256
 MISSING = 99  # an axis that no array has
 JOINING = "Add", "Sub", "Sum", "Mul", "Div", "Concat"
 
@@ -25,6 +26,8 @@ def merge(whole: Conversion, node: Node) -> Chain:
         raise FileFormatError(f"{node}: takes several computed arrays; tinycnn joins them by {', '.join(JOINING)}")
     if constants := [name for name in node.inputs if name not in whole.arrays]:
         raise FileFormatError(f"{node}: joins computed arrays and the constant {shortened(constants[0])}")
+    if len(node.inputs) > MAX_BRANCHES:
+        raise FileFormatError(f"{node}: joins {len(node.inputs):,} arrays, more than {MAX_BRANCHES}")
     chains = [whole.arrays[name].copy() for name in node.inputs]
     if node.operator == "Concat":
         return concatenated(whole, node, chains)
@@ -35,7 +38,7 @@ def merge(whole: Conversion, node: Node) -> Chain:
     result = broadcast(node, chains)
     steps = [chain.last for chain in chains]
     common = common_step(steps)
-    branches = tuple(layers_between(common, step) for step in steps)
+    branches = branches_between(node, common, steps)
     result.last = common
     pattern = joined(node.operator, common.layer if common else None, *branches) if len(branches) == 2 else None
     if pattern is not None:
@@ -110,7 +113,7 @@ def concatenated(whole: Conversion, node: Node, chains: list[Chain]) -> Chain:
     result = concatenated_layout(node, chains, axis)
     steps = [chain.last for chain in chains]
     result.last = common = common_step(steps)
-    branches = tuple(layers_between(common, step) for step in steps)
+    branches = branches_between(node, common, steps)
     checked_branches(node, branches)
     result.append(PlannedLayer(Concatenate, branches=branches))
     whole.joined[axis, *keys] = result

@@ -110,6 +110,15 @@ def common_step(steps: list[Step | None]) -> Step | None:
     return first
 
 
+def branches_between(
+    node: object, common: Step | None, steps: list[Step | None]
+) -> tuple[tuple[PlannedLayer, ...], ...]:
+    """The layers from ``common`` to each of ``steps``; raises FileFormatError where they are very many."""
+    if sum(place(step) - place(common) for step in steps) > MAX_LAYERS:
+        raise FileFormatError(f"{node}: its branches have more than {MAX_LAYERS:,} layers")
+    return tuple(layers_between(common, step) for step in steps)
+
+
 def checked_branches(node: object, branches: tuple[tuple[PlannedLayer, ...], ...]) -> None:
     """Raise FileFormatError where branches share weights, or where there are too many layers."""
     layers = [layer for branch in branches for layer in branch]
