@@ -1,7 +1,7 @@
 """Recorded steps: the same bits as eager ones, whatever changes from step to step; eager where recording fails.
 
-Runs on a GPU where there is one, and on the stand-in, which refuses during a capture what the real one refuses, runs
-nothing while it records, and fills the memory of what it did not compute with NaN.
+Runs on the CPU, on a GPU where there is one, and on its stand-in, which refuses during a capture what the real one
+refuses, runs nothing while it records, and fills the memory of what it did not compute with NaN.
 """
 
 import contextlib
@@ -17,8 +17,9 @@ from tests.support.backends import activated
 from tinycnn import layers, models
 from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
 from tinycnn.distributed.communicator import SingleProcess, use_communicator
-from tinycnn.errors import BackendError, SettingError
+from tinycnn.errors import BackendError, DataError, SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
+from tinycnn.ops.relu import ReLUFunction
 from tinycnn.optim import SGD, Adam, AdamW, Muon, ParameterGroups, RMSprop, one_cycle, step_decay
 from tinycnn.train import capture
 from tinycnn.train.batches import Sampler
@@ -38,9 +39,15 @@ OPTIMIZERS = {
 }
 
 
+@pytest.fixture(params=["numba", "cupy", "cupy-emulated"])
+def recording(request):
+    """A backend that records steps."""
+    yield from activated(request)
+
+
 @pytest.fixture(params=["cupy", "cupy-emulated"])
 def gpu(request):
-    """A backend that captures steps."""
+    """A GPU, or its stand-in: all arithmetic of CuPy can be recorded, while NumPy's sums cannot."""
     yield from activated(request)
 
 
@@ -93,7 +100,7 @@ def counted_steps(monkeypatch):
 # ------------------------------------------------------------------------------------------------------- the same bits
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 @pytest.mark.parametrize("settings", [{}, EXTRAS], ids=["plain", "augmented, smoothed, clipped"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_recorded_and_eager_steps_give_the_same_bits(optimizer, settings):
@@ -104,7 +111,7 @@ def test_recorded_and_eager_steps_give_the_same_bits(optimizer, settings):
     assert eager.capture.steps is None
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_a_rate_assigned_in_the_middle_of_an_epoch_is_used_from_the_next_step_on():
     states = []
     for wanted in (True, False):
@@ -129,7 +136,7 @@ def test_the_matrix_products_of_muon_are_not_recorded(emulated):
     assert trainer.why_eager == "the update of MatrixMuon is not recorded"
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 @pytest.mark.parametrize("count", [1, 8, 9, 16, 17])
 def test_partial_batches_give_the_bits_of_eager_steps(count):
     recorded, eager = (make_trainer(capture=capture) for capture in (True, False))
@@ -137,7 +144,7 @@ def test_partial_batches_give_the_bits_of_eager_steps(count):
     assert set(recorded.capture.steps.replays) == {size for size in (min(count, BATCH), count % BATCH) if size}
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 @pytest.mark.parametrize("name", models.MODELS)
 def test_the_five_networks_are_recorded(name):
     rng = np.random.default_rng(0)
@@ -174,7 +181,7 @@ def test_blocks_and_further_layers_are_recorded():
     assert results[0] == results[1]
 
 
-def test_float64_gives_the_bits_of_eager_steps(gpu, monkeypatch):
+def test_float64_gives_the_bits_of_eager_steps(recording, monkeypatch):
     """Float64 has no fused kernels: its matrix products are CuPy's, which only the stand-in allows in a capture."""
     monkeypatch.setattr(fake_cupy, "BLAS", set())
     trainers = []
@@ -182,13 +189,15 @@ def test_float64_gives_the_bits_of_eager_steps(gpu, monkeypatch):
         model = Sequential(Flatten(), Dropout(0.5), Dense(3), input_shape=(8, 8, 1), dtype=np.float64)
         trainers.append(Trainer(model, AdamW(model.parameters()), batch_size=BATCH, capture=wanted))
     assert train(trainers[0]) == train(trainers[1])
-    if gpu.name == "cupy":
+    if recording.name == "cupy":
         assert "cuBLAS" in trainers[0].why_eager
+    elif recording.name == "numba":
+        assert trainers[0].why_eager == "Dense: NumPy's `matmul` is not a kernel"
     else:
         assert trainers[0].capture.steps.replays
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 @pytest.mark.parametrize("augment", [Elastic(), FlipAndCrop()])
 def test_other_augmentations_are_captured(augment):
     recorded, eager = (make_trainer(augment=augment, capture=wanted) for wanted in (True, False))
@@ -196,7 +205,7 @@ def test_other_augmentations_are_captured(augment):
     assert recorded.capture.steps.replays
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_maps_of_the_next_epoch_are_drawn_during_this_epoch(monkeypatch):
     drawn, taken = [], []
     trainer, maps = make_trainer(augment=Elastic()), Sampler.maps
@@ -218,7 +227,7 @@ def test_maps_of_the_next_epoch_are_drawn_during_this_epoch(monkeypatch):
     assert drawn == first + ahead
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 @pytest.mark.parametrize("changed", ["augment", "fade", "seed"])
 def test_new_settings_discard_maps_drawn_ahead(changed):
     ended = []
@@ -232,7 +241,7 @@ def test_new_settings_discard_maps_drawn_ahead(changed):
     assert ended[0] == ended[1]
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_repeating_an_epoch_draws_its_maps_again():
     ended = []
     for wanted in (True, False):
@@ -247,7 +256,7 @@ def test_repeating_an_epoch_draws_its_maps_again():
 
 
 @pytest.mark.parametrize("frozen", ["rates", "dropout_steps", "chosen", "maps"])
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_a_field_frozen_by_the_capture_is_detected(frozen, monkeypatch):
     """If every step read one field from the first row of the table, the network would differ."""
     rows = capture.CapturedSteps.rows
@@ -265,11 +274,11 @@ def test_a_field_frozen_by_the_capture_is_detected(frozen, monkeypatch):
 # ------------------------------------------------------------------------------------------------------ really recorded
 
 
-@pytest.mark.usefixtures("gpu")
-def test_python_runs_two_steps_per_batch_size_and_then_none(monkeypatch):
+def test_python_runs_two_steps_per_batch_size_and_then_none(recording, monkeypatch):
     taken, trainer = counted_steps(monkeypatch), make_trainer()
     train(trainer, epochs=4)
-    assert sorted(taken) == [5, 5, 8, 8]  # one eager and one captured
+    verified = [8, 5] * recording.verifies_recordings  # beside the first replay
+    assert sorted(taken) == sorted([5, 5, 8, 8, *verified])  # one eager and one recorded
     assert trainer.optimizer.step_count == 20
 
 
@@ -285,7 +294,7 @@ def test_the_number_of_host_reads_does_not_depend_on_the_steps():
     assert waits == [4, 4]  # the check for finite values, the end of the queue, the loss, the correct predictions
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_steps_are_captured_once():
     trainer, (images, labels) = make_trainer(), map(tinycnn.get_backend().asarray, pictures())
     trainer.train_epoch(images, labels, epoch=1)
@@ -295,7 +304,7 @@ def test_steps_are_captured_once():
     assert trainer.capture.steps is first
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 @pytest.mark.parametrize(
     "change",
     ["data", "optimizer", "parameter", "setting", "batch size", "augmentation", "clipping", "layer", "frozen"],
@@ -336,7 +345,7 @@ def test_a_change_that_invalidates_a_capture_captures_again(change):
     assert results[0] == results[1]
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_a_captured_step_uses_loaded_weights():
     trainer, eager = make_trainer(), make_trainer(capture=False)
     state = make_trainer("SGD").model.state_dict()
@@ -349,7 +358,7 @@ def test_a_captured_step_uses_loaded_weights():
     assert results[0] == results[1]
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 @pytest.mark.parametrize("stopped_after", [1, 3, 5])
 def test_a_stopped_run_has_the_right_counters(stopped_after):
     def stop(progress):
@@ -366,7 +375,7 @@ def test_a_stopped_run_has_the_right_counters(stopped_after):
     assert states[0] == states[1]
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_progress_reads_the_scores_of_the_steps_so_far():
     seen = [], []
     for numbers, wanted in zip(seen, (True, False), strict=True):
@@ -376,7 +385,7 @@ def test_progress_reads_the_scores_of_the_steps_so_far():
     assert len(set(seen[0])) == 10
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_a_warm_up_does_not_change_the_captured_state():
     trainer, eager = make_trainer(), make_trainer(capture=False)
     before = everything(trainer)
@@ -415,7 +424,7 @@ def test_memory_is_freed_with_its_capture(lost):
 )
 @pytest.mark.parametrize("when", ["run", "recorded"])
 def test_memory_is_freed_when_a_capture_fails(lost, when, error):
-    def work():
+    def work(track):
         fake_cupy.zeros(1000)
         if (fake_cupy.capture is not None) == (when == "recorded"):
             raise error
@@ -435,7 +444,7 @@ def test_a_capture_can_use_free_blocks_of_other_pools(monkeypatch):
     monkeypatch.setattr(fake_cupy.default_pool, "free_all_blocks", lambda: emptied.append(True))
     recorder = tinycnn.get_backend().recorder()
     with recorder.session():
-        recorder.record(lambda: None)
+        recorder.record(lambda track: None)
     assert emptied == [True]
 
 
@@ -457,7 +466,7 @@ def test_a_graph_in_the_default_memory_pool_is_detected(monkeypatch):
 def test_a_graph_without_its_memory_is_detected():
     recorder = tinycnn.get_backend().recorder()
     with recorder.session():
-        recording = recorder.record(lambda: fake_cupy.zeros(1000))
+        recording = recorder.record(lambda track: fake_cupy.zeros(1000))
         recording()
         with fake_cupy.cuda.using_allocator(recording.pool.malloc), pytest.raises(RuntimeError, match="outside the"):
             fake_cupy.zeros(10)
@@ -467,6 +476,33 @@ def test_a_graph_without_its_memory_is_detected():
 
 
 # --------------------------------------------------------------------------------------------------- eager fallback
+
+
+def relu_unnoticed(self, x):
+    """ReLU by NumPy on a copy of the memory: assignments to ordinary arrays cannot be noticed."""
+    self.y = np.zeros(x.shape, x.dtype)
+    self.y[...] = x
+    np.maximum(self.y, 0, out=self.y)
+    return self.y
+
+
+def test_a_recording_that_misses_something_is_not_used(monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(ReLUFunction, "forward", relu_unnoticed)
+    with tinycnn.use_backend("numba"):
+        recorded, eager = (make_trainer(capture=wanted) for wanted in (True, False))
+        assert train(recorded) == train(eager)
+    assert recorded.why_eager == "a replayed step gave other numbers than the same step run from Python"
+
+
+def test_a_label_that_is_no_class_raises_as_in_a_step_from_python():
+    pytest.importorskip("numba")
+    images, labels = pictures()
+    labels[-1] = 3
+    with tinycnn.use_backend("numba"):
+        for wanted in (True, False):
+            with pytest.raises(DataError, match="labels range from 0 to 3, expected 0 to 2"):
+                make_trainer(capture=wanted).fit(images, labels, epochs=1)
 
 
 class Noise(Layer):
@@ -483,7 +519,7 @@ class Custom(Adam):
     """A custom optimizer."""
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_custom_layers_and_optimizers_are_not_captured():
     recorded, eager = (make_trainer(extra=[Noise()], capture=capture) for capture in (True, False))
     assert train(recorded) == train(eager)
@@ -499,7 +535,9 @@ def test_an_operation_that_cannot_be_captured_runs_eagerly_with_a_reason(monkeyp
     recorded, eager = (make_trainer(capture=capture) for capture in (True, False))
     recorded.model.fuse = eager.model.fuse = False  # so that matrix products are CuPy's
     assert train(recorded) == train(eager)
-    assert recorded.why_eager.startswith("a CUDA graph cannot hold it (NotImplementedError: matmul calls cuBLAS")
+    assert recorded.why_eager.startswith(
+        "Conv2d: a CUDA graph cannot hold it (NotImplementedError: matmul calls cuBLAS"
+    )
     assert fake_cupy.capture is None  # the capture that failed was ended
     assert recorded.capture.steps.replays == {}
 
@@ -519,7 +557,7 @@ class FirstOfTwo(SingleProcess):
     size = 2
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_a_warm_up_reports_that_several_ranks_do_not_capture(monkeypatch):
     trainer, taken = make_trainer(), counted_steps(monkeypatch)
     with use_communicator(FirstOfTwo()):
@@ -546,7 +584,7 @@ def test_an_error_in_the_step_is_raised_and_not_attributed_to_the_capture(monkey
         train(make_trainer())
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("recording")
 def test_a_captured_epoch_resumes_at_any_step():
     """As after resuming: the table begins at the next step, the sums at their values so far."""
     backend = tinycnn.get_backend()

@@ -61,14 +61,27 @@ def window_grid(x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, paddi
     return window_count(x_shape[1], KH, SH, PH), window_count(x_shape[2], KW, SW, PW)
 
 
+class Replay(Protocol):
+    """Recorded work."""
+
+    def __call__(self) -> None:
+        """Do the work again, with the values that its arrays have now."""
+
+    def is_valid(self) -> bool:
+        """Whether Python would still start the same kernels: some decisions depend on values."""
+
+
 class Recorder(Protocol):
     """Records work that only reads and writes memory, so that it can be replayed without Python (``capture.py``)."""
 
     def session(self) -> AbstractContextManager[None]:
         """Inside, all work, replays included, runs in the order of the calls."""
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Run ``work`` once, then record it; raises BackendError when it ran but cannot be recorded."""
+    def record(self, work: Callable[[Callable[[Array], Array]], None]) -> Replay:
+        """Run ``work`` once, then record it; raises BackendError when it ran but cannot be recorded.
+
+        ``work(track)`` passes every array that it changes, or that changes between steps, through ``track``.
+        """
 
 
 WAVES = [(i, j) for i in range(4) for j in range(4) if (i, j) != (0, 0)]  # half waves down and across an image
@@ -94,6 +107,7 @@ class Backend(ABC):
     fused_norm_over_ranks: bool = True  # whether fused batch norm takes the statistics of a batch that ranks share
     tf32: bool | None = None  # whether matrix products may round their inputs for tensor cores; None: there are none
     recorder: Callable[[], Recorder] | None = None  # makes one, on a machine where starting kernels costs time
+    verifies_recordings: bool = False  # whether to compare a first replay with the work run from Python
 
     def activate(self) -> None:  # noqa: B027  (a backend may have nothing to do here)
         """Called when this backend becomes the active one: the moment to claim the machine's threads."""

@@ -187,6 +187,13 @@ class AdamAll(Protocol):
         """
 
 
+class GradientNorm(Protocol):
+    """``√(Σ g²)`` of all gradients."""
+
+    def __call__(self, gradients: list[Array]) -> Array:
+        """Arrays of any shapes and one type → their length as one vector, ``()``."""
+
+
 class CountCorrect(Protocol):
     """``(logits.argmax(axis=1) == labels).sum()``"""
 
@@ -233,6 +240,7 @@ class FusedKernels:
     dropout: Dropout | None = None
     softmax_cross_entropy: SoftmaxCrossEntropy | None = None
     adam_all: AdamAll | None = None
+    gradient_norm: GradientNorm | None = None
     count_correct: CountCorrect | None = None
     end_step: EndStep | None = None
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from tinycnn.backends.recording import of_thread
 from tinycnn.distributed.communicator import Communicator, when_joined
 from tinycnn.errors import SettingError
 
@@ -34,6 +35,7 @@ _blas_threads: int | None = None  # the last argument of limit_blas
 _blas_share: int | None = None  # threads for BLAS where several ranks share the machine
 POLL_S = 1e-4  # between two checks, when another thread takes long
 WORTH_HANDING_OUT = 4e6  # operations: about 40 µs, where the 20 µs for handing over still matter
+WORTH_RECORDING = 4e5  # the same in a recorded step, where it takes half a microsecond
 MEMORY_ACCESS = 16  # operations that take as long as reading or writing one float
 
 
@@ -63,6 +65,18 @@ class _Job:
         return count
 
 
+class _Help:
+    """Work for threads that have none; nobody waits for it."""
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.done = work, np.zeros(1, np.int64)
+        self.context = contextvars.copy_context()
+
+    def take_parts(self, thread: int) -> int:
+        self.work(thread)
+        return 0
+
+
 class _Workers:
     """Daemon threads that share one queue of jobs; ``news[0]`` changes with every job, for the threads that poll it."""
 
@@ -70,7 +84,7 @@ class _Workers:
         from tinycnn.backends.numba.kernels import spin
 
         self.spin, self.count = spin, count
-        self.jobs, self.news = queue.SimpleQueue[_Job | None](), np.zeros(1, np.int64)
+        self.jobs, self.news = queue.SimpleQueue[_Job | _Help | None](), np.zeros(1, np.int64)
         for number in range(1, count + 1):  # 0 is the thread that submits the job
             threading.Thread(target=self._serve, args=[number], name=f"tinycnn-{number}", daemon=True).start()
 
@@ -80,7 +94,7 @@ class _Workers:
             done, count = job.done, job.context.copy().run(job.take_parts, number)
             del job  # otherwise its arrays would live until the next job arrives
 
-    def _next_job(self, done: np.ndarray, count: int) -> _Job | None:
+    def _next_job(self, done: np.ndarray, count: int) -> _Job | _Help | None:
         """Add ``count`` to ``done``; poll for the next job for a while, then sleep until it arrives."""
         while True:
             seen = int(self.news[0])  # read before the queue, so that a job submitted later changes it
@@ -91,10 +105,13 @@ class _Workers:
             except queue.Empty:
                 pass  # another worker was faster
 
-    def run(self, job: _Job, helpers: int) -> None:
+    def submit(self, job: "_Job | _Help", helpers: int) -> None:
         for _ in range(helpers):
             self.jobs.put(job)
         self.news[0] += 1
+
+    def run(self, job: _Job, helpers: int) -> None:
+        self.submit(job, helpers)
         by_others = job.parts - job.take_parts(0)
         while by_others and not self.spin.wait_until(job.done, by_others):
             time.sleep(POLL_S)
@@ -144,8 +161,21 @@ def _get_workers() -> _Workers:
         return _workers
 
 
+def current_workers() -> object:
+    """The threads beside the calling one, as one object: another object means that they have been replaced."""
+    return _get_workers() if _threads > 1 else None
+
+
+def call_workers(work: Work, count: int) -> None:
+    """Let ``count`` other threads call ``work(number of the thread)`` when they have time; does not wait for them."""
+    _get_workers().submit(_Help(work), count)
+
+
 def in_parallel(work: Work, parts: int) -> None:
     """Call ``work(part)`` once for every part in ``range(parts)``; the calling thread does some of them."""
+    if of_thread.recorder is not None:
+        of_thread.recorder.in_parallel(work, parts)
+        return
     helpers = min(_threads, parts) - 1
     if helpers <= 0:
         for part in range(parts):
@@ -157,15 +187,18 @@ def in_parallel(work: Work, parts: int) -> None:
         raise job.error
 
 
-def pieces(count: int, work_per_item: float, most: int = 32) -> list[tuple[int, int]]:
+def pieces(count: int, work_per_item: float, most: int = 32, *, added: bool = False) -> list[tuple[int, int]]:
     """Cut ``count`` items into ranges that are large enough to hand out. The number of ranges depends on the work
     alone, so that results do not depend on the number of threads.
 
     ``work_per_item`` is in floating point operations; count ``MEMORY_ACCESS`` for a float that is read or written. The
     number of ranges is a power of two, so that 2, 4 or 8 threads get equal shares. More than four ranges must be larger
     ones: few machines gain from them, and every machine pays for handing them out.
+
+    A recorded step hands out smaller ranges, because that takes less time there. ``added``: the results of the ranges
+    are added later. Their number then affects the rounding, and is the same in a recorded step.
     """
-    worth = count * work_per_item / WORTH_HANDING_OUT
+    worth = count * work_per_item / (WORTH_HANDING_OUT if added or of_thread.recorder is None else WORTH_RECORDING)
     wanted = min(count, most, max(worth / 4, min(worth, 4)))
     return ranges(count, 1 << max(int(wanted).bit_length() - 1, 0))
 

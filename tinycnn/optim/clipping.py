@@ -13,8 +13,10 @@ from tinycnn.tensor import Tensor
 def gradient_norm(parameters: Iterable[Tensor]) -> Array:
     """The length √(Σ g²) of all gradients as one vector: an array ``()`` of the backend, without waiting for a GPU."""
     backend = get_backend()
-    squares = [backend.sum(p.grad * p.grad) for p in checked_parameters(parameters) if p.grad is not None]
-    return backend.xp.sqrt(sum(squares))
+    gradients = [p.grad for p in checked_parameters(parameters) if p.grad is not None]
+    if backend.fused.gradient_norm and gradients:
+        return backend.fused.gradient_norm(gradients)
+    return backend.xp.sqrt(sum(backend.sum(g * g) for g in gradients))
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Array:

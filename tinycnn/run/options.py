@@ -84,7 +84,7 @@ def add_run_options(add: Callable[..., argparse.Action]) -> None:
     add("--distributed", action="store_true", help="run as a rank of `mpiexec -n N tinycnn train ...`")
     add("--seed", type=int, default=0, metavar="N", help="determines weights, shuffling and dropout (default: 0)")
     add("--limit", type=int, metavar="N", help="use only the first N training images")
-    add("--no-capture", action="store_true", help="on a GPU: run every step from Python, without a CUDA graph")
+    add("--no-capture", action="store_true", help="run every step from Python: do not record steps")
     add("--tf32", action="store_true", help="on a GPU: matrix products on tensor cores, inputs rounded to 10 bits")
 
 

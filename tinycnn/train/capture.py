@@ -1,22 +1,25 @@
 """Whole training steps, recorded once and replayed: no Python runs between kernels.
 
-A step of a small network launches about eighty kernels. Launching one from Python takes 5 to 8 µs on the host, which is
-longer than most of them run. A recording (a CUDA graph) launches them all at once. Its addresses and values are fixed,
-so everything that changes from step to step is read from memory: the fields of a `Batch`. Before each epoch, a table
-with one row per step is copied to the GPU:
+A step of a small network starts about eighty kernels. Starting one from Python takes 5 to 60 µs, which is longer than
+most of them run. A recording holds them all. On a GPU it is a CUDA graph, which the driver replays (``cupy/graph.py``),
+on a CPU a table of calls, which one compiled loop per thread walks (``numba/step_table.py``). Addresses and values in a
+recording are fixed, so everything that changes from step to step is read from memory: the fields of a `Batch`. Before
+each epoch, a table with one row per step is copied to the backend:
 
     indices of the images | labels | rates of the optimizer | step numbers of the dropout masks | augmentation maps
 
 The recorded step computes what `TrainingStep` computes, on the batch in the current row. It then adds to the loss and
 the correct predictions of the epoch, and loads the next row. The rows are made on the host by the code that eager steps
-use, so both give bit-identical results. During the epoch the host only counts steps, and draws the maps of the next
-epoch while the GPU computes. Its counters are correct between steps, so a run may stop after any step.
+use, so both give bit-identical results. During the epoch Python only counts steps, and draws the maps of the next epoch
+(while a GPU computes). Its counters are correct between steps, so a run may stop after any step.
 
-The first step of each batch size runs eagerly, on the memory pool of its recording; then it is recorded. A smaller last
-batch has a separate recording. Steps that cannot be recorded run eagerly; ``why_eager`` gives the reason.
+The first step of each batch size runs eagerly; then it is recorded. On a CPU the first replay is compared, bit for bit,
+with the same step run from Python. A smaller last batch has a separate recording. Steps that cannot be recorded run
+eagerly; ``why_eager`` gives the reason.
 """
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -25,16 +28,20 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.array_types import Array, StepInMemory
+from tinycnn.backends.base import Replay
 from tinycnn.backends.fused_kernels import required
+from tinycnn.backends.recording import as_it_is
 from tinycnn.data.stored import StoredImages
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import BackendError
 from tinycnn.optim import SGD, Adam, AdamW, RMSprop
 from tinycnn.train.batches import Sampler
+from tinycnn.train.divergence import changing_arrays
 from tinycnn.train.history import Progress
 from tinycnn.train.objective import CLASSIFICATION
 from tinycnn.train.step import Batch, TrainingStep, all_layers, dropout_layers
 from tinycnn.train.stream import BatchStream
+from tinycnn.train.tracking import Track, place_of, with_tracked_arrays
 
 STREAMED_IMAGES = "the images are streamed from disk"
 RECORDABLE = (SGD, Adam, AdamW, RMSprop)
@@ -117,7 +124,11 @@ class CapturedSteps:
         assert backend.recorder is not None
         self.step, self.sampler, self.why_eager = step, sampler, ""
         self.images, self.labels, self.labels_on_host = images, labels, backend.to_host(labels)
-        self.recorder, self.replays = backend.recorder(), dict[int, Callable[[], None]]()
+        self.unusable = why_wrong(
+            self.labels_on_host, step.model.output_shape[-1]
+        )  # a reason for all steps; "" if none
+        self.recorder, self.replays = backend.recorder(), dict[int, Replay]()
+        self.verified: set[int] = set()  # the batch sizes whose first replay has been compared
         self.objects, self.settings = recorded_objects(step), recorded_settings(step, sampler)
         self.dropouts = dropout_layers(step.model)
         self.base_rates: list[float] = []  # those that the table was made with
@@ -139,12 +150,13 @@ class CapturedSteps:
         """Whether the recorded objects and settings are still those that the step uses."""
         now = [images, labels, *recorded_objects(step)]
         then = [self.images, self.labels, *self.objects]
-        return list(map(id, now)) == list(map(id, then)) and recorded_settings(step, sampler) == self.settings
+        same = list(map(id, now)) == list(map(id, then)) and recorded_settings(step, sampler) == self.settings
+        return same and all(replay.is_valid() for replay in self.replays.values())
 
     def begin_epoch(self, step: TrainingStep, sampler: Sampler, progress: Progress) -> None:
         """Copy the remaining rows and the running sums of this epoch to the memory that the recordings read."""
         backend = get_backend()
-        self.step, self.sampler, self.why_eager = step, sampler, ""
+        self.step, self.sampler, self.why_eager = step, sampler, self.unusable
         self.base_rates = [part.base_lr for part in step.optimizer.parts]
         rows = self.rows(progress.epoch, progress.step)
         self.table[...] = backend.asarray(rows.view(np.uint8).reshape(self.table.shape))
@@ -160,10 +172,12 @@ class CapturedSteps:
         count = self.count(progress.step)
         if self.why_eager:
             return False
-        if count in self.replays:
-            self.replays[count]()
-        else:
+        if count not in self.replays:
             self._record(count)
+        elif get_backend().verifies_recordings and count not in self.verified:
+            self._verify(count)
+        else:
+            self.replays[count]()
         self._draw_ahead(progress.epoch + 1, progress.step)
         self.step.optimizer.count_step(self.resting)
         for dropout in self.dropouts:
@@ -176,24 +190,40 @@ class CapturedSteps:
         try:
             self.replays[count] = self.recorder.record(partial(self._compute, count))
         except BackendError as error:
-            self.why_eager = str(error)
+            self.why_eager = f"{place_of(error)}{error}"
 
-    def _compute(self, count: int) -> None:
+    def _verify(self, count: int) -> None:
+        """Take a step as a replay and from Python; record no more steps if the results differ in a bit."""
+        arrays = [*changing_arrays(self.step), self.loss_sum, self.correct, self.row, self.current]
+        before = [array.copy() for array in arrays]
+        self.replays[count]()
+        replayed = [array.tobytes() for array in arrays]
+        for array, values in zip(arrays, before, strict=True):
+            array[...] = values
+        self._compute(count, as_it_is)
+        self.verified.add(count)
+        if replayed != [array.tobytes() for array in arrays]:
+            self.unusable = self.why_eager = "a replayed step gave other numbers than the same step run from Python"
+
+    def _compute(self, count: int, track: Track) -> None:
         """The recorded step: train on the ``count`` images of the current row, then load the next row."""
-        batch = self._current_batch(count)
-        outputs = self.step.forward_backward(batch)
-        self.resting = [i for i, parameter in enumerate(self.step.optimizer.parameters) if parameter.grad is None]
-        self.step.update(batch.rates)
-        self.step.optimizer.zero_grad()  # so that recording starts with the same memory state
-        sums = self.loss_sum, self.correct
+        step = copy.copy(self.step)
+        step.model, step.optimizer = with_tracked_arrays(step.model, step.optimizer, track)
+        current = track(self.current)
+        batch = self._current_batch(count, current, track(self.images))
+        outputs = step.forward_backward(batch)
+        self.resting = [i for i, parameter in enumerate(step.optimizer.parameters) if parameter.grad is None]
+        step.update(batch.rates)
+        step.optimizer.zero_grad()  # so that recording starts with the same memory state
+        sums = track(self.loss_sum), track(self.correct)
         end_step = required(get_backend().fused.end_step)  # adds to the sums, and copies the next row of the table
-        end_step(outputs.loss, outputs.logits, batch.labels, sums, self.row, self.table, self.current)
+        end_step(outputs.loss, outputs.logits, batch.labels, sums, track(self.row), track(self.table), current)
 
-    def _current_batch(self, count: int) -> Batch:
-        """The batch of ``count`` images in the current row; its fields are views, not copies."""
-        row = {name: self._field(name) for name in self.row_type.names or ()}
+    def _current_batch(self, count: int, current: Array, images: Array) -> Batch:
+        """The batch of ``count`` images in the row ``current``; its fields are views, not copies."""
+        row = {name: self._field(name, current) for name in self.row_type.names or ()}
         return Batch(
-            self.images,
+            images,
             row["chosen"][:count],
             row["labels"][:count],
             row["maps"][:count] if self.sampler.augment else None,
@@ -201,12 +231,12 @@ class CapturedSteps:
             dropout_steps=[StepInMemory(row["dropout_steps"][i, ...]) for i in range(len(self.dropouts))],
         )
 
-    def _field(self, name: str) -> Array:
-        """The field ``name`` of the current row."""
+    def _field(self, name: str, current: Array) -> Array:
+        """The field ``name`` of the row ``current``."""
         assert self.row_type.fields is not None
         kind, offset = self.row_type.fields[name][:2]
         base, shape = kind.subdtype or (kind, ())
-        return self.current[offset : offset + kind.itemsize].view(base).reshape(shape)  # shape of the field
+        return current[offset : offset + kind.itemsize].view(base).reshape(shape)  # shape of the field
 
     def _row_type(self) -> np.dtype:
         """The fields of a row, aligned as a C structure."""
@@ -262,6 +292,12 @@ class CapturedSteps:
         """Discard maps that were drawn ahead with other settings."""
         if settings != self.drawn_settings:
             self.drawn, self.drawn_settings = {}, settings
+
+
+def why_wrong(labels: np.ndarray, classes: int) -> str:
+    """Why a recorded step cannot use these labels, whose values only a step run from Python checks; "" if it can."""
+    fit = not labels.size or 0 <= labels.min() <= labels.max() < classes
+    return "" if fit else f"a label is not one of the {classes} classes"
 
 
 def recorded_objects(step: TrainingStep) -> list[object]:

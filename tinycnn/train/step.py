@@ -1,7 +1,7 @@
 """One training step: forward, loss, backward, all-reduce, clipping, update. Read it from top to bottom.
 
 A step receives everything that changes from one step to the next as a `Batch`. It stores what stays constant: the
-network, the optimizer and two settings. ``trainer.py`` loops over steps, ``capture.py`` records one on a GPU, and
+network, the optimizer and two settings. ``trainer.py`` loops over steps, ``capture.py`` records one, and
 ``divergence.py`` repeats steps to find where NaN or infinity first appeared.
 """
 

@@ -52,7 +52,7 @@ class Trainer:
     `TrainingStep`. ``average_weights``: the decay of a moving average of the weights, such as 0.999 (`WeightAverage`),
     with which the network is validated, and which it has whenever it is not being trained; None for no average.
     ``initial_weights`` is a fingerprint of the weights at the start, for a run whose ``seed`` does not determine them.
-    ``capture``: on a GPU, record the steps and replay them (``capture.py``), with bit-identical results.
+    ``capture``: record the steps and replay them (``capture.py``), with bit-identical results.
     """
 
     def __init__(

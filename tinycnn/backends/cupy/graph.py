@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from tinycnn.backends.recording import as_it_is
 from tinycnn.errors import BackendError
 
-Work = Callable[[], None]
+Work = Callable[[Callable[[Any], Any]], None]
 
 
 class GraphRecorder:
@@ -37,7 +38,7 @@ class GraphRecorder:
             finally:
                 self.stream.synchronize()
 
-    def record(self, work: Work) -> Work:
+    def record(self, work: Work) -> "Recording":
         """Run ``work`` once, then record it; returns a function that replays it. Call it within a session.
 
         Raises BackendError, saying why, when the work ran but cannot be recorded.
@@ -45,7 +46,7 @@ class GraphRecorder:
         self.cupy.get_default_memory_pool().free_all_blocks()  # what it keeps for itself, another pool does not get
         recording = Recording(self.stream, self.cupy.cuda.MemoryPool())
         with self.cupy.cuda.using_allocator(recording.pool.malloc):
-            work()
+            work(as_it_is)
             try:
                 recording.graph = self._capture(work)
             except Exception as error:  # whatever CuPy and the driver may raise
@@ -56,7 +57,7 @@ class GraphRecorder:
     def _capture(self, work: Work) -> Any:
         self.stream.begin_capture()
         try:
-            work()
+            work(as_it_is)
         except BaseException:
             self._abandon()
             raise
@@ -81,6 +82,10 @@ class Recording:
     def __init__(self, stream: Any, pool: Any) -> None:
         self.stream, self.pool = stream, pool
         weakref.finalize(self, pool.free_all_blocks).atexit = False
+
+    def is_valid(self) -> bool:
+        """The work reads no values on the host, so nothing that it decided can change."""
+        return True
 
     def __call__(self) -> None:
         self.graph.launch(self.stream)

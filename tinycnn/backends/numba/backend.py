@@ -14,7 +14,10 @@ import numpy as np
 from tinycnn.backends.base import Pair, warp_terms, window_grid
 from tinycnn.backends.numba.fused import FUSED
 from tinycnn.backends.numba.kernels import plain
+from tinycnn.backends.numba.kernels.arrays import contiguous, empty
 from tinycnn.backends.numba.kernels.lanes import LANES
+from tinycnn.backends.numba.recorded_array import RecordedArray
+from tinycnn.backends.numba.step_table import StepRecorder
 from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.backends.philox import keep_threshold
 from tinycnn.backends.threads import in_parallel, limit_blas, pieces
@@ -37,14 +40,19 @@ class NumbaBackend(NumpyBackend):
     name = "numba"
     compiles = True
     fused = FUSED
+    recorder = StepRecorder
+    verifies_recordings = True  # NumPy could compute something unnoticed
 
     def activate(self) -> None:
         limit_blas(1 if LANES else None)  # the plain path needs BLAS to use all cores
 
+    def asarray(self, array: np.ndarray) -> np.ndarray:
+        return array if isinstance(array, RecordedArray) else np.asarray(array)
+
     def im2col(self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
         N, _, _, C = x.shape
         OH, OW = window_grid(x.shape, kernel_size, stride, padding)
-        cols = np.empty((N, OH, OW, *kernel_size, C), dtype=x.dtype)
+        cols = empty((N, OH, OW, *kernel_size, C), dtype=x.dtype)
         for_ranges(plain.im2col, N, cols[:1].size, x, kernel_size, stride, padding, cols)
         return cols.reshape(N * OH * OW, kernel_size[0] * kernel_size[1] * C)  # (N*OH*OW, KH*KW*C)
 
@@ -53,8 +61,8 @@ class NumbaBackend(NumpyBackend):
     ) -> np.ndarray:
         N, _, _, C = x_shape
         OH, OW = window_grid(x_shape, kernel_size, stride, padding)
-        cols = np.ascontiguousarray(cols).reshape(N, OH, OW, *kernel_size, C)  # (N, OH, OW, KH, KW, C)
-        x = np.empty(x_shape, dtype=cols.dtype)
+        cols = contiguous(cols).reshape(N, OH, OW, *kernel_size, C)  # (N, OH, OW, KH, KW, C)
+        x = empty(x_shape, dtype=cols.dtype)
         for_ranges(plain.col2im, N, cols[:1].size, cols, kernel_size, stride, padding, x)
         return x
 
@@ -62,8 +70,8 @@ class NumbaBackend(NumpyBackend):
         self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair
     ) -> tuple[np.ndarray, np.ndarray]:
         y_shape = (len(x), *window_grid(x.shape, kernel_size, stride, padding), x.shape[3])
-        y = np.empty(y_shape, dtype=x.dtype)
-        winner = np.empty(y_shape, dtype=np.min_scalar_type(math.prod(kernel_size) - 1))
+        y = empty(y_shape, dtype=x.dtype)
+        winner = empty(y_shape, dtype=np.min_scalar_type(math.prod(kernel_size) - 1))
         for_ranges(plain.max_pool2d, len(x), x[:1].size, x, kernel_size, stride, padding, y, winner)
         return y, winner
 
@@ -76,19 +84,19 @@ class NumbaBackend(NumpyBackend):
         stride: Pair,
         padding: Pair,
     ) -> np.ndarray:
-        grad_x = np.empty(x_shape, dtype=grad_y.dtype)
+        grad_x = empty(x_shape, dtype=grad_y.dtype)
         size = grad_x[:1].size
         for_ranges(plain.max_pool2d_backward, len(grad_x), size, grad_y, winner, kernel_size, stride, padding, grad_x)
         return grad_x
 
     def gather_images(self, images: np.ndarray, indices: np.ndarray, scale: float, dtype: np.dtype) -> np.ndarray:
-        x = np.empty((len(indices), *images.shape[1:]), dtype=dtype)
+        x = empty((len(indices), *images.shape[1:]), dtype=dtype)
         pixels, rows = images.reshape(len(images), -1), x.reshape(len(x), math.prod(images.shape[1:]))
         for_ranges(plain.gather_images, len(x), x[:1].size, pixels, indices, dtype.type(scale), rows)
         return x
 
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> np.ndarray:
-        mask = np.empty(math.prod(shape), dtype=dtype)
+        mask = empty((math.prod(shape),), dtype=dtype)
         seed, step = map(np.uint64, key)
         kept = dtype.type(1 / (1 - p))
         for_ranges(plain.dropout_mask, -(-mask.size // 4), 16, seed, step, np.uint64(keep_threshold(p)), kept, mask)
@@ -97,8 +105,8 @@ class NumbaBackend(NumpyBackend):
     def gather_warped(
         self, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: np.dtype
     ) -> np.ndarray:
-        x = np.empty((len(indices), *images.shape[1:]), dtype=dtype)
-        maps, terms = maps.astype(dtype), warp_terms(x.shape[1], x.shape[2], maps.shape[2]).astype(dtype)
+        x = empty((len(indices), *images.shape[1:]), dtype=dtype)
+        maps, terms = maps.astype(dtype, copy=False), warp_terms(x.shape[1], x.shape[2], maps.shape[2]).astype(dtype)
         work = 8 * x[:1].size + 2 * terms.size
         for_ranges(plain.gather_warped, len(x), work, images, indices, maps, terms, dtype.type(scale), x)
         return x

@@ -13,7 +13,8 @@ import numpy as np
 from tinycnn.backends.array_types import Array, Pair, Pool
 from tinycnn.backends.base import window_grid
 from tinycnn.backends.fused_kernels import Gradients
-from tinycnn.backends.numba.kernels import plain
+from tinycnn.backends.numba.kernels import packing, plain
+from tinycnn.backends.numba.kernels.arrays import contiguous, empty
 from tinycnn.backends.numba.kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
 from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 
@@ -26,8 +27,13 @@ LANES_USED = 16  # fewer filters than lanes in a SIMD register take as long as a
 def padded_images(x: Array, padding: Pair) -> Array:
     """``x (N, H, W, C)`` with zeros around the edge, C-contiguous as the kernels require."""
     PH, PW = padding
-    x = np.pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0))) if PH or PW else x
-    return np.ascontiguousarray(x)  # (N, H + 2*PH, W + 2*PW, C)
+    if not (PH or PW):
+        return contiguous(x)
+    N, H, W, C = x.shape
+    y = empty((N, H + 2 * PH, W + 2 * PW, C), x.dtype)
+    parts = pieces(N, MEMORY_ACCESS * y[:1].size)
+    in_parallel(lambda part: packing.pad_images(x, padding, y, *parts[part]), len(parts))
+    return y
 
 
 class Conv(NamedTuple):
@@ -65,22 +71,22 @@ class Conv(NamedTuple):
         time, so that its result is used while it is in the cache.
         """
         plan, x = self.plan, self.x
-        grad_x = np.empty(x.shape, np.float32) if need_grad_x else None
-        parts = pieces(len(x), self.flops, MOST_PARTIAL_SUMS)
+        grad_x = empty(x.shape) if need_grad_x else None
+        parts = pieces(len(x), self.flops, MOST_PARTIAL_SUMS, added=True)
         weight_parts, bias_parts = plan.new_parts(len(parts) if need_grad_weight else 0)
         block = max(1, SCRATCH_BYTES // (4 * math.prod(plan.output_shape)))
 
         def work(part: int) -> None:
             sums: Sums | None = None
             if need_grad_weight:
-                weight_parts[part] = bias_parts[part] = 0
                 sums = weight_parts[part], bias_parts[part]
+                packing.clear(sums[0].reshape(-1), sums[1])
             for some in blocks(*parts[part], block):
                 self.add_gradients(some, grad_of(some), sums, grad_x)
 
         in_parallel(work, len(parts))
-        sums = plan.gradients(added(weight_parts), added(bias_parts)) if need_grad_weight else (None, None)
-        return (None if grad_x is None else cropped(grad_x, self.padding)), *sums
+        gradients = added_parts(plan, weight_parts, bias_parts) if need_grad_weight else (None, None)
+        return (None if grad_x is None else cropped(grad_x, self.padding)), *gradients
 
 
 def blocks(start: int, stop: int, size: int) -> list[slice]:
@@ -91,15 +97,24 @@ def blocks(start: int, stop: int, size: int) -> list[slice]:
 def cropped(x: Array, padding: Pair) -> Array:
     """``x`` without the edge that ``padded_images`` added."""
     PH, PW = padding
-    return np.ascontiguousarray(x[:, PH : x.shape[1] - PH, PW : x.shape[2] - PW])
+    if not (PH or PW):
+        return x
+    N, H, W, C = x.shape
+    y = empty((N, H - 2 * PH, W - 2 * PW, C), x.dtype)
+    parts = pieces(N, MEMORY_ACCESS * y[:1].size)
+    in_parallel(lambda part: packing.crop_images(x, padding, y, *parts[part]), len(parts))
+    return y
 
 
-def added(parts: Array) -> Array:
-    """The sum of the partial sums ``(parts, …)``, added in order."""
-    total = np.empty(parts.shape[1:], parts.dtype)
-    some = pieces(len(total), MEMORY_ACCESS * parts[:, :1].size)
-    in_parallel(lambda part: np.sum(parts[:, slice(*some[part])], axis=0, out=total[slice(*some[part])]), len(some))
-    return total
+def added_parts(plan: ConvPlan, weight_parts: Array, bias_parts: Array) -> Sums:
+    """The sums of all parts: ``grad_weight (KH, KW, C, F)`` and ``grad_bias (F,)``."""
+    g, rows = plan.geometry, plan.rows_to_add
+    grad_weight, grad_bias = empty((*g.kernel, g.image[2], g.filters)), empty((g.filters,))
+    some = pieces(rows, MEMORY_ACCESS * len(weight_parts) * (g.depth * g.filters // rows))
+    in_parallel(
+        lambda part: plan.add_parts(weight_parts, bias_parts, grad_weight, grad_bias, slice(*some[part])), len(some)
+    )
+    return grad_weight, grad_bias
 
 
 def make_conv(
@@ -118,9 +133,9 @@ def make_conv(
     x = padded_images(x, padding)
     plan = conv_plan(x.shape[1:], (KH, KW), F, stride, *(pool or ()))
     packed = plan.new_packed(need_grad_x)
-    plan.pack(np.ascontiguousarray(weight), bias, packed)
-    y = np.empty((len(x), *plan.output_shape), np.float32)
-    winner = np.empty(y.shape if pool else (len(x), 0), np.uint8)
+    plan.pack(contiguous(weight), bias, packed)
+    y = empty((len(x), *plan.output_shape))
+    winner = empty(y.shape if pool else (len(x), 0), np.uint8)
     OH, OW = window_grid(x.shape, (KH, KW), stride, (0, 0))
     flops = 2 * OH * OW * KH * KW * C * max(F, LANES_USED)
     return Conv(plan, packed, padding, x, y, winner, relu, pool is not None, flops)
@@ -146,12 +161,12 @@ def conv_forward(
 
 def conv_backward(saved: Conv, grad_y: Array, *, need_grad_x: bool, need_grad_weight: bool) -> Gradients:
     """``grad_y (N, OH, OW, F)`` → ``grad_x (N, H, W, C)``, ``grad_weight (KH, KW, C, F)``, ``grad_bias``, or None."""
-    conv, grad_y = saved, np.ascontiguousarray(grad_y)
+    conv, grad_y = saved, contiguous(grad_y)
     if conv.pooled or not conv.relu:  # a pooled block's winners record where ReLU was off
         return conv.gradients(grad_y.__getitem__, need_grad_x, need_grad_weight)
 
     def masked(some: slice) -> Array:
-        grad = np.empty_like(grad_y[some])
+        grad = empty(grad_y[some].shape)
         plain.relu_backward(grad_y[some].reshape(-1), conv.y[some].reshape(-1), grad.reshape(-1))
         return grad
 

@@ -6,13 +6,13 @@ The convolution passes a few images at a time to the batch normalisation, and ba
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-
 from tinycnn.backends.array_types import Array, Pair, Pool
 from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.conv import Conv, make_conv
 from tinycnn.backends.numba.kernels import batch_norm
+from tinycnn.backends.numba.kernels.arrays import contiguous, empty
 from tinycnn.backends.numba.norm import Norm, Source, inverse, needed_sums, norm_grad_x, normalise
+from tinycnn.backends.recording import decide, values_of
 from tinycnn.backends.threads import in_parallel, pieces
 
 NO_POOL: Pool = ((1, 1), (1, 1))
@@ -47,7 +47,8 @@ def conv_norm_forward(
         y, used_mean, used_var, norm = normalise(source, gamma, beta, mean, var, eps, pool)
         return y, used_mean, used_var, (conv, norm)
 
-    if mean is not None and var is not None and pool != NO_POOL and (gamma > 0).all():
+    gammas = values_of(gamma)
+    if mean is not None and var is not None and pool != NO_POOL and decide(lambda: bool((gammas > 0).all())):
         y = pooled_then_scaled(make(pool=pool, need_grad_x=False), mean, gamma * inverse(var, eps), beta)
         return y, mean, var, lambda: unpooled()[3]
     y, used_mean, used_var, saved = unpooled()
@@ -78,14 +79,14 @@ def conv_norm_backward(
 ) -> Gradients:
     """``grad_y (N, OH, OW, F)`` → the gradients of ``x, weight, bias, gamma, beta``."""
     conv, norm = saved()
-    grad_y = np.ascontiguousarray(grad_y)
+    grad_y = contiguous(grad_y)
     sums = needed_sums(norm, gamma, grad_y, need_grad_gamma)
     if not (need_grad_x or need_grad_weight):
         return None, None, None, *sums
-    factors = norm.factors(gamma, *sums)
+    factors = norm.factors(*sums)
 
     def before_relu(some: slice) -> Array:
-        grad = np.empty_like(conv.y[some])
+        grad = empty(conv.y[some].shape)
         norm_grad_x(norm, grad_y, factors, some, True, grad)
         return grad
 

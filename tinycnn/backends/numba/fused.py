@@ -1,100 +1,133 @@
 """Fused kernels of the Numba backend: several layers in one pass.
 
 ``fused_kernels.py`` in the folder above is their contract. Convolution and batch normalisation are in ``conv.py``,
-``norm.py`` and ``conv_norm.py``. This file contains the dense layer with its ReLU, the loss, Adam, and the list of all.
+``norm.py`` and ``conv_norm.py``, the dense layer in ``dense.py``. This file contains the rest of a training step, and
+the list of all.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from tinycnn.backends.array_types import Array
-from tinycnn.backends.fused_kernels import FusedKernels, Gradients
-from tinycnn.backends.numba.conv import MOST_PARTIAL_SUMS, added, conv_backward, conv_forward
+from tinycnn.backends.array_types import Array, RandomKey, StepInMemory
+from tinycnn.backends.fused_kernels import FusedKernels
+from tinycnn.backends.numba.conv import MOST_PARTIAL_SUMS, conv_backward, conv_forward
 from tinycnn.backends.numba.conv_norm import conv_norm_backward, conv_norm_forward
+from tinycnn.backends.numba.dense import dense_backward, dense_forward
 from tinycnn.backends.numba.depthwise import depthwise_backward, depthwise_forward
-from tinycnn.backends.numba.kernels import plain
+from tinycnn.backends.numba.kernels import plain, step
+from tinycnn.backends.numba.kernels.arrays import contiguous, empty
 from tinycnn.backends.numba.kernels.lanes import LANES
-from tinycnn.backends.numba.norm import norm_backward, norm_forward
+from tinycnn.backends.numba.norm import norm_backward, norm_forward, update_statistics
+from tinycnn.backends.philox import keep_threshold
 from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
-
-
-def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
-    """``x (N, in)`` → ``y (N, out)``, ReLU if ``relu``.
-
-    A thread multiplies some of the inputs by their rows of the weights. It takes the rows that it changed in the last
-    step, see ``dense_backward`` and ``adam_all``, which may still be in its cache.
-    """
-    rows = pieces(len(weight), 2 * len(x) * weight.shape[1], MOST_PARTIAL_SUMS)
-    products = np.empty((len(rows), len(x), weight.shape[1]), np.float32)
-
-    def work(part: int) -> None:
-        some = slice(*rows[part])
-        np.matmul(x[:, some], weight[some], out=products[part])
-
-    in_parallel(work, len(rows))
-    y = added(products) if len(rows) > 1 else products[0]  # (N, out)
-    plain.add_bias_relu(y, bias, relu, y)
-    return y
-
-
-def dense_backward(
-    x: Array, weight: Array, y: Array, grad_y: Array, *, relu: bool, need_grad_x: bool, need_grad_weight: bool
-) -> Gradients:
-    """``grad_y (N, out)`` → ``grad_x (N, in)`` or None, ``grad_weight (in, out)`` or None, ``grad_bias (out,)``."""
-    if relu:
-        grad_y = grad_y * (y > 0)
-    grad_x = np.empty_like(x) if need_grad_x else None
-    grad_weight = np.empty_like(weight) if need_grad_weight else None
-    rows = pieces(len(weight), 2 * len(x) * weight.shape[1])  # each part has its own inputs: nothing to add
-
-    def work(part: int) -> None:
-        some = slice(*rows[part])
-        if grad_weight is not None:
-            np.matmul(x[:, some].T, grad_y, out=grad_weight[some])
-        if grad_x is not None:
-            grad_x[:, some] = grad_y @ weight[some].T
-
-    in_parallel(work, len(rows))
-    return grad_x, grad_weight, grad_y.sum(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def adam_all(
     arrays: list[tuple[Array, Array, Array, Array]],
-    rates: Sequence[float],
+    rates: Sequence[Any],
     beta1: float,
     beta2: float,
     eps: float,
     weight_decay: float,
 ) -> None:
     """One step in place for all ``(p, g, m, v)``, see ``optim.Adam``; a third rate is AdamW's factor for ``p``."""
-    kept = rates[2] if len(rates) == 3 else 1.0
-    settings = (*rates[:2], kept, beta1, beta2, eps, weight_decay)
-    for flat in ([array.reshape(-1) for array in some] for some in arrays):
-        parts = pieces(flat[0].size, MEMORY_ACCESS)
-        if len(parts) == 1:
-            plain.adam(*flat, *settings)
-        else:
-            step_in_parts(flat, settings, [slice(*part) for part in parts])
+    kind = arrays[0][0].dtype
+    in_memory = [rate if isinstance(rate, np.ndarray) else np.array(rate, kind) for rate in (*rates, 1.0)[:3]]
+    settings = (*in_memory, beta1, beta2, eps, weight_decay)
+    flat = [[array.reshape(-1) for array in some] for some in arrays]
+    starts = [0, *itertools.accumulate(p.size for p, *_ in flat)]  # of each parameter, if they lay one after the other
+    parts = pieces(starts[-1], MEMORY_ACCESS)
 
+    def work(part: int) -> None:
+        start, stop = parts[part]
+        for some, begin, end in zip(flat, starts, starts[1:], strict=False):
+            own = slice(max(start, begin) - begin, min(stop, end) - begin)
+            if own.start < own.stop:
+                plain.adam(*(array[own] for array in some), *settings)
 
-def step_in_parts(flat: list[Array], settings: tuple[float, ...], parts: list[slice]) -> None:
-    """One Adam step of one large parameter, computed by all threads."""
-    in_parallel(lambda part: plain.adam(*(array[parts[part]] for array in flat), *settings), len(parts))
+    in_parallel(work, len(parts))
 
 
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """``logits (N, K)``, ``labels (N,)`` or ``(N, K)`` → mean loss ``()`` and its gradient ``(N, K)``."""
-    if labels.ndim == 1:
-        labels = labels[:, None] == np.arange(logits.shape[1])  # (N, K)
-    losses, grad = np.empty(len(logits), np.float64), np.empty(logits.shape, logits.dtype)
-    plain.softmax_cross_entropy(logits, labels.astype(logits.dtype), losses, grad)
-    return losses.mean().astype(logits.dtype), grad
+    target = targets(labels, logits)
+    losses, loss, grad = empty((len(logits),), np.float64), empty((), logits.dtype), empty(logits.shape, logits.dtype)
+    plain.softmax_cross_entropy(logits, target, losses, grad)
+    step.mean_of(losses, loss)
+    return loss, grad
+
+
+def targets(labels: Array, logits: Array) -> Array:
+    """``labels (N,)`` or ``(N, K)`` → ``(N, K)`` in the type of ``logits (N, K)``."""
+    if labels.ndim == 2:
+        return labels.astype(logits.dtype, copy=False)
+    target = empty(logits.shape, logits.dtype)
+    step.one_hot(contiguous(labels.astype(np.int64, copy=False)), target)
+    return target
+
+
+def dropout(x: Array, p: float, key: RandomKey) -> Array:
+    """``x · mask`` of any shape, for a value or its gradient; the mask of ``key`` is computed, never stored."""
+    x = contiguous(x)
+    y = empty(x.shape, x.dtype)
+    seed, number = key
+    number = number if isinstance(number, StepInMemory) else StepInMemory(np.array(number, np.uint64))
+    base, more = number.base.view(np.uint64), number.more
+    draw = np.uint64(seed), base, np.uint64(more), np.uint64(keep_threshold(p)), x.dtype.type(1 / (1 - p))
+    parts = pieces(-(-x.size // 4), 16 * MEMORY_ACCESS)
+    flat = x.reshape(-1), y.reshape(-1)
+    in_parallel(lambda part: step.dropout(flat[0], *draw, flat[1], *parts[part]), len(parts))
+    return y
+
+
+def gradient_norm(gradients: list[Array]) -> Array:
+    """The length of all gradients as one vector, ``()``; the squares are added in float64."""
+    kind = gradients[0].dtype
+    pieces_of = [pieces(gradient.size, MEMORY_ACCESS, MOST_PARTIAL_SUMS, added=True) for gradient in gradients]
+    parts = [(gradient, piece) for gradient, some in zip(gradients, pieces_of, strict=True) for piece in some]
+    squares, norm = empty((len(parts),), np.float64), empty((), kind)
+
+    def work(part: int) -> None:
+        gradient, piece = parts[part]
+        step.sum_of_squares(contiguous(gradient).reshape(-1), *piece, squares[part : part + 1])
+
+    if sum(map(len, pieces_of)) == len(gradients):  # small: not worth handing out
+        for part in range(len(parts)):
+            work(part)
+    else:
+        in_parallel(work, len(parts))
+    step.root_of_sum(squares, norm)
+    return norm
+
+
+def count_correct(logits: Array, labels: Array) -> Array:
+    """``logits (N, K)``, ``labels (N,)`` → how many are largest where the label says, ``()`` int64."""
+    correct = empty((), np.int64)
+    step.count_correct(contiguous(logits), contiguous(labels.astype(np.int64, copy=False)), correct)
+    return correct
+
+
+def end_step(
+    loss: Array, logits: Array, labels: Array, sums: tuple[Array, Array], row: Array, table: Array, here: Array
+) -> None:
+    """Add ``loss`` of all images and correct answers to ``sums``; row number ``row + 1`` of ``table`` → ``here``."""
+    step.end_step(loss, count_correct(logits, labels), len(labels), *sums, row, table, here)
 
 
 # Without SIMD registers, im2col and the matrix product of BLAS are faster than compiled loops.
-WITHOUT_SIMD = FusedKernels(softmax_cross_entropy=softmax_cross_entropy, adam_all=adam_all)
+WITHOUT_SIMD = FusedKernels(
+    update_statistics=update_statistics,
+    dropout=dropout,
+    softmax_cross_entropy=softmax_cross_entropy,
+    adam_all=adam_all,
+    gradient_norm=gradient_norm,
+    count_correct=count_correct,
+    end_step=end_step,
+)
 WITH_SIMD = dataclasses.replace(
     WITHOUT_SIMD,
     conv_forward=conv_forward,

@@ -13,8 +13,8 @@ import numpy as np
 from tinycnn.backends.array_types import Array
 from tinycnn.backends.fused_kernels import MAX_POOL_PIXELS
 
-from . import conv_block, conv_block_backward, conv_dense, winograd
-from .arrays import aligned_empty, aligned_zeros, flat
+from . import conv_block, conv_block_backward, conv_dense, packing, winograd
+from .arrays import aligned_empty, flat
 from .geometry import ConvGeometry, TileShape
 from .lanes import WIDTH
 
@@ -23,7 +23,10 @@ CACHE_FLOATS = 1 << 14  # floats of images and gradients processed at a time
 
 @dataclass
 class PackedWeight:
-    """The weights and bias in the orders in which kernels read them; packed anew in each forward pass."""
+    """The weights and bias in the orders in which kernels read them; packed anew in each forward pass.
+
+    Lanes that belong to no weight are 0.
+    """
 
     bias: Array  # (F rounded up,)
     filters: Array  # (blocks, depth, floats in a tile's row)
@@ -59,21 +62,19 @@ class ConvPlan:
         return max(1, CACHE_FLOATS // (self.geometry.image_size + int(np.prod(self.output_shape))))
 
     def new_packed(self, need_grad_x: bool = True) -> PackedWeight:
-        """Arrays for `pack` to fill, zero so far; the first layer needs no grad_x."""
+        """Arrays for `pack` to fill; the first layer needs no grad_x."""
         g, nothing = self.geometry, np.empty((0, 0, 0, 0), np.float32)
-        filters = aligned_zeros((g.blocks, g.depth, g.columns * WIDTH))
-        patches = aligned_zeros((g.kernel[0], g.filters, g.padded_run)) if need_grad_x else nothing
-        return PackedWeight(aligned_zeros((self.padded_filters,)), filters, patches, nothing, nothing)
+        filters = aligned_empty((g.blocks, g.depth, g.columns * WIDTH))
+        patches = aligned_empty((g.kernel[0], g.filters, g.padded_run)) if need_grad_x else nothing
+        return PackedWeight(aligned_empty((self.padded_filters,)), filters, patches, nothing, nothing)
 
     def pack(self, weight: Array, bias: Array, packed: PackedWeight) -> None:
         """(KH, KW, C, F), (F,) -> `packed`, from which forward and grad_x read."""
-        g, width = self.geometry, packed.filters.shape[2]
-        packed.bias[: g.filters] = bias
-        for block, filters in enumerate(packed.filters):
-            part = weight.reshape(g.depth, g.filters)[:, block * width : (block + 1) * width]
-            filters[:, : part.shape[1]] = part
+        g = self.geometry
+        packing.pack_bias(bias, packed.bias)
+        packing.pack_filters(weight.reshape(g.depth, g.filters), packed.filters, 0, g.depth)
         if packed.patches.size:
-            packed.patches[:, :, : g.run] = weight.reshape(g.kernel[0], g.run, g.filters).transpose(0, 2, 1)
+            packing.pack_patches(weight.reshape(g.kernel[0], g.run, g.filters), packed.patches, 0, g.filters)
 
     def forward(
         self, x: Array, packed: PackedWeight, y: Array, winner: Array, start: int, stop: int, relu: bool = True
@@ -96,11 +97,19 @@ class ConvPlan:
         weight_parts = aligned_empty((parts, self.geometry.depth, self.padded_filters))
         return weight_parts, aligned_empty((parts, self.padded_filters), np.float64)
 
-    def gradients(self, weight_sum: Array, bias_sum: Array) -> tuple[Array, Array]:
-        """The sums of all parts -> grad_weight (KH, KW, C, F), grad_bias (F,)."""
+    def add_parts(
+        self, weight_parts: Array, bias_parts: Array, grad_weight: Array, grad_bias: Array, some: slice
+    ) -> None:
+        """Rows `some` of the sum of all parts -> grad_weight (KH, KW, C, F); with the first row grad_bias (F,)."""
         g = self.geometry
-        weight = weight_sum[:, : g.filters]  # (depth, F)
-        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum[: g.filters].astype(np.float32)
+        packing.add_weight_parts(weight_parts, grad_weight.reshape(g.depth, g.filters), some.start, some.stop)
+        if some.start == 0:
+            packing.add_bias_parts(bias_parts, grad_bias)
+
+    @property
+    def rows_to_add(self) -> int:
+        """The number of rows in the sums of `add_parts`."""
+        return self.geometry.depth
 
 
 class PooledPlan(ConvPlan):
@@ -129,10 +138,15 @@ class PooledPlan(ConvPlan):
         weight_parts = aligned_empty((parts, g.filters, g.kernel[0], g.padded_run))
         return weight_parts, aligned_empty((parts, g.filters), np.float64)
 
-    def gradients(self, weight_sum, bias_sum):
+    def add_parts(self, weight_parts, bias_parts, grad_weight, grad_bias, some):
         g = self.geometry
-        weight = weight_sum[:, :, : g.run].transpose(1, 2, 0)  # (KH, KW * C, F)
-        return weight.reshape(*g.kernel, g.image[2], g.filters), bias_sum.astype(np.float32)
+        packing.add_patch_parts(weight_parts, grad_weight.reshape(g.kernel[0], g.run, g.filters), some.start, some.stop)
+        if some.start == 0:
+            packing.add_bias_parts(bias_parts, grad_bias)
+
+    @property
+    def rows_to_add(self):
+        return self.geometry.filters
 
     def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
         conv_block_backward.sparse_grad_x(
@@ -144,7 +158,7 @@ class PooledPlan(ConvPlan):
 class ShortRunPlan(PooledPlan):
     """With a pool, and patches whose rows are too short to fill a vector, as in the first layer."""
 
-    new_parts, gradients = ConvPlan.new_parts, ConvPlan.gradients
+    new_parts, add_parts, rows_to_add = ConvPlan.new_parts, ConvPlan.add_parts, ConvPlan.rows_to_add
 
     def __init__(self, geometry):
         super().__init__(geometry)
@@ -211,7 +225,7 @@ class WinogradPooledPlan(PooledPlan):
 
     def new_packed(self, need_grad_x=True):
         packed = super().new_packed(need_grad_x)
-        packed.transformed = aligned_zeros((len(packed.filters), 16, self.geometry.image[2], packed.filters.shape[2]))
+        packed.transformed = aligned_empty((len(packed.filters), 16, self.geometry.image[2], packed.filters.shape[2]))
         return packed
 
     def pack(self, weight, bias, packed):
@@ -242,10 +256,10 @@ class WinogradDensePlan(DensePlan):
 
     def new_packed(self, need_grad_x=True):
         packed, g = super().new_packed(need_grad_x), self.geometry
-        packed.transformed = aligned_zeros((g.blocks, 16, g.image[2], packed.filters.shape[2]))
+        packed.transformed = aligned_empty((g.blocks, 16, g.image[2], packed.filters.shape[2]))
         if need_grad_x:
             width = len(self.grad_x_tile[0]) * WIDTH
-            packed.transformed_patches = aligned_zeros((-(-g.image[2] // width), 16, g.filters, width))
+            packed.transformed_patches = aligned_empty((-(-g.image[2] // width), 16, g.filters, width))
         return packed
 
     def pack(self, weight, bias, packed):

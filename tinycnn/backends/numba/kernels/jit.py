@@ -14,6 +14,9 @@ from types import FrameType
 from typing import Any
 
 import numba
+from numba.core.registry import CPUDispatcher
+
+from tinycnn.backends.recording import of_thread
 
 from .cache import cache_of
 from .lanes import LANES
@@ -31,13 +34,26 @@ def source_stamp() -> str:
 STAMP = source_stamp()
 
 
-def kernel(function: Callable) -> Callable:
+class Kernel(CPUDispatcher):
+    """A compiled function. While this thread records a step, calls are noted and not run."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        recorder = of_thread.recorder
+        return super().__call__(*arguments) if recorder is None else recorder.call(self, arguments)
+
+
+def kernel(function: Callable, options: dict[str, Any] = OPTIONS) -> Kernel:
     """Compile `function` on its first call with each combination of argument types, or load it from the disk."""
     function.__qualname__ = f"{function.__name__}_{LANES}lanes_{STAMP}"
-    compiled = numba.njit(**OPTIONS)(function)
+    compiled = Kernel(py_func=function, targetoptions={"nopython": True, **options})
     compiled._cache = cache_of(function)
     compiled.compile = signals_afterwards()(compiled.compile)
     return compiled
+
+
+def exact_kernel(function: Callable) -> Kernel:
+    """A kernel with the roundings of NumPy: `a * b + c` is rounded twice."""
+    return kernel(function, OPTIONS | {"fastmath": False})
 
 
 def inlined(function: Callable) -> Callable:

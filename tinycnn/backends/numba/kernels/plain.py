@@ -144,12 +144,12 @@ def add_bias_relu(product, bias, relu, y):
 
 @kernel
 def adam(p, g, m, v, step_size, v_scale, left, beta1, beta2, eps, weight_decay):
-    """One Adam step over flat arrays: one pass instead of five.
+    """One Adam step over flat arrays: one pass instead of five. The rates, up to ``left``, are arrays ``()``.
 
     The loop starts at 0, not at a ``start`` argument: then Numba knows that no index is negative.
     """
     number = p.dtype.type  # for float32 parameters all arithmetic is float32
-    step_size, v_scale, left, eps = number(step_size), number(v_scale), number(left), number(eps)
+    step_size, v_scale, left, eps = step_size[()], v_scale[()], left[()], number(eps)
     beta1, rest1, beta2, rest2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
     weight_decay = number(weight_decay)
     for i in range(p.size):
@@ -180,20 +180,26 @@ def softmax_cross_entropy(logits, target, losses, grad):
             grad[n, k] = (grad[n, k] / total - target[n, k]) * (one / logits.dtype.type(N))
 
 
+@inlined
+def random_words(seed, step, block):
+    """Philox4x32-10, as in ``philox.py``: the four random words of a block, 32 bits each."""
+    low = np.uint64(0xFFFFFFFF)
+    k0, k1 = seed & low, seed >> np.uint64(32)
+    c0, c1 = np.uint64(block) & low, np.uint64(block) >> np.uint64(32)
+    c2, c3 = step & low, step >> np.uint64(32)
+    for _ in range(10):
+        left, right = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+        c0, c2 = (right >> np.uint64(32)) ^ c1 ^ k0, (left >> np.uint64(32)) ^ c3 ^ k1
+        c1, c3 = right & low, left & low
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
+    return c0, c1, c2, c3
+
+
 @kernel
 def dropout_mask(seed, step, threshold, kept, mask, start, stop):
-    """Elements ``[4 start, 4 stop)`` of a flat mask: Philox4x32-10, four words per block, as in ``philox.py``."""
-    low = np.uint64(0xFFFFFFFF)
+    """Elements ``[4 start, 4 stop)`` of a flat mask; a block holds four words."""
     for block in range(start, stop):
-        k0, k1 = seed & low, seed >> np.uint64(32)
-        c0, c1 = np.uint64(block) & low, np.uint64(block) >> np.uint64(32)
-        c2, c3 = step & low, step >> np.uint64(32)
-        for _ in range(10):
-            left, right = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
-            c0, c2 = (right >> np.uint64(32)) ^ c1 ^ k0, (left >> np.uint64(32)) ^ c3 ^ k1
-            c1, c3 = right & low, left & low
-            k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
-        words = (c0, c1, c2, c3)
+        words = random_words(seed, step, block)
         for lane in range(4):
             i = 4 * block + lane
             if i < mask.size:

@@ -1,0 +1,81 @@
+"""A compiled kernel as a function of one pointer, so that one loop can call all kernels.
+
+Numba compiles a kernel to a function of many numbers: an array becomes its address, sizes and strides, a tuple its
+elements. A *block* holds these numbers, 8 bytes each, behind the address of the kernel. The *entry* of a signature
+reads a block and calls the kernel. It contains a few instructions, which every process compiles in a millisecond; the
+kernel itself is the code that Python calls.
+
+The block holds addresses only. The caller keeps the arrays alive.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import typeof, types
+from numba.core.compiler_lock import global_compiler_lock
+
+BYTE_POINTER, INT, WORD = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
+FORMATS = {"double": np.float64, "float": np.float32}
+
+_entries: dict[str, tuple[int, Any]] = {}  # the LLVM type of a kernel → the address of its entry, the code itself
+
+
+def block_of(kernel: Any, arguments: tuple[Any, ...]) -> tuple[int, np.ndarray]:
+    """The entry that calls `kernel`, as an address, and the block of these arguments."""
+    kinds = tuple(typeof(argument) for argument in arguments)
+    if kinds not in kernel.overloads:
+        kernel.compile(kinds)
+    compiled = kernel.overloads[kinds]
+    convention, description = compiled.target_context.call_conv, compiled.fndesc
+    function_type = convention.get_function_type(description.restype, description.argtypes)
+    slots = function_type.args[2:]  # behind the pointers to the result and to an exception
+    numbers = [number for argument, kind in zip(arguments, kinds, strict=True) for number in flat(argument, kind)]
+    if len(slots) != len(numbers):
+        raise TypeError(f"{kernel.py_func.__name__} takes {len(slots)} numbers, not {len(numbers)}")
+    block = np.zeros(1 + len(slots), np.int64)
+    block[0] = compiled.library.get_pointer_to_function(description.llvm_func_name)
+    for i, (slot, number) in enumerate(zip(slots, numbers, strict=True), start=1):
+        place = block[i : i + 1].view(FORMATS.get(str(slot), np.int64))
+        place[0] = np.uint64(number).view(np.int64) if place.dtype == np.int64 and number >= 1 << 63 else number
+    return entry_of(compiled.target_context, function_type), block
+
+
+def flat(argument: Any, kind: types.Type) -> Iterator[Any]:
+    """The numbers that Numba's compiled functions receive for an argument of this type."""
+    if isinstance(kind, types.Array):
+        yield from (0, 0, argument.size, argument.itemsize, argument.__array_interface__["data"][0])
+        yield from (*argument.shape, *argument.strides)
+    elif isinstance(kind, types.BaseTuple):
+        for element, element_kind in zip(argument, kind, strict=True):
+            yield from flat(element, element_kind)
+    else:
+        yield 0 if argument is None else argument
+
+
+@global_compiler_lock
+def entry_of(context: Any, function_type: ir.FunctionType) -> int:
+    """The address of `status = entry(block)` for kernels of this type; the status is 0 without an error."""
+    name = str(function_type)
+    if name not in _entries:
+        library = context.codegen().create_library("entry")
+        module = library.create_ir_module("entry")
+        emit_entry(module, function_type)
+        library.add_ir_module(module)
+        library.finalize()
+        _entries[name] = library.get_pointer_to_function("entry"), library
+    return _entries[name][0]
+
+
+def emit_entry(module: ir.Module, function_type: ir.FunctionType) -> None:
+    """Define `entry` in the module."""
+    function = ir.Function(module, ir.FunctionType(INT, [BYTE_POINTER]), "entry")
+    builder = ir.IRBuilder(function.append_basic_block())
+    words = builder.bitcast(function.args[0], WORD.as_pointer())
+    target = builder.inttoptr(builder.load(words), function_type.as_pointer())
+    arguments = [builder.alloca(pointer.pointee) for pointer in function_type.args[:2]]
+    for i, kind in enumerate(function_type.args[2:], start=1):
+        place = builder.gep(words, [WORD(i)])
+        arguments.append(builder.load(builder.bitcast(place, kind.as_pointer())))
+    builder.ret(builder.call(target, arguments))
