@@ -19,6 +19,7 @@ from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.batches import check_images
 from tinycnn.train.examples import checked_examples
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
+from tinycnn.train.recorded_forward import recorded_forward
 from tinycnn.train.views import SAME, maps_of
 
 EVALUATION_BATCH = 256  # images per batch; limits the memory use
@@ -44,26 +45,40 @@ def predict_logits(model: Sequential, images: Images, *, views: Any = None) -> n
 def predict_for(purpose: Objective, model: Sequential, images: Images, views: Any = None) -> np.ndarray:
     """What the loss of ``purpose`` is computed from, for uint8 ``images (M, H, W, C)`` → ``(M, ...)`` on the host."""
     check_images(images, model)
-    backend, was_training = get_backend(), model.training
+    was_training = model.training
     maps = [None] if views is None else maps_of(views)
     model.eval()
     try:
         with no_grad():
-            outputs = [
-                np.concatenate([backend.to_host(purpose.outputs(model, Tensor(x)).data) for x in batches])  # (M, K)
-                for batches in (pixel_batches(model, images, view) for view in maps)
-            ]
+            outputs = [np.concatenate(list(output_batches(purpose, model, images, view))) for view in maps]  # (M, K)
     finally:
         model.train(was_training)
     return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
 
 
+def output_batches(
+    purpose: Objective, model: Sequential, images: Images, view: np.ndarray | None
+) -> Iterator[np.ndarray]:
+    """What the loss of ``purpose`` is computed from, in batches ``(N, ...)`` on the host."""
+    if view is not None:
+        to_host = get_backend().to_host
+        yield from (to_host(purpose.outputs(model, Tensor(x)).data) for x in pixel_batches(model, images, view))
+        return
+    with recorded_forward(model, purpose) as forward:
+        yield from map(forward, image_batches(model, images))
+
+
+def image_batches(model: Sequential, images: Images) -> Iterator[Array]:
+    """``images (M, H, W, C)`` on the backend, in batches ``(N, H, W, C)`` of bytes or of the network's floats."""
+    for start in range(0, len(images), EVALUATION_BATCH):
+        part = images[start : start + EVALUATION_BATCH]
+        yield get_backend().asarray(part.astype(model.dtype, copy=False) if part.dtype.kind == "f" else part)
+
+
 def pixel_batches(model: Sequential, images: Images, view: np.ndarray | None = None) -> Iterator[Array]:
     """Network inputs for ``view`` of ``images (M, H, W, C)``, in batches ``(N, H, W, C)``."""
     backend, scale = get_backend(), pixel_scale(model, images.dtype)
-    for start in range(0, len(images), EVALUATION_BATCH):
-        part = images[start : start + EVALUATION_BATCH]
-        batch = backend.asarray(part.astype(model.dtype, copy=False) if part.dtype.kind == "f" else part)
+    for batch in image_batches(model, images):
         chosen = backend.xp.arange(len(batch))
         if view is None or np.array_equal(view, SAME):
             yield backend.gather_images(batch, chosen, scale, model.dtype)
