@@ -27,6 +27,7 @@ COMMANDS = [
     "predict",
     "evaluate",
     "trace",
+    "explain-step",
     "report",
     "runs",
     "lr-find",
