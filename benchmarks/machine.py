@@ -34,6 +34,15 @@ def versions() -> dict[str, str]:
     return found
 
 
+def torch_build() -> str | None:
+    """For which device PyTorch was built, "CPU" or its version of CUDA; None without PyTorch."""
+    try:
+        import torch.version
+    except ImportError:
+        return None
+    return f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
+
+
 def simd_lanes() -> int | None:
     """The number of floats per SIMD register of the Numba backend; None without Numba."""
     try:
@@ -51,6 +60,7 @@ def describe(threads: int) -> dict[str, object]:
         "simd_lanes": simd_lanes(),
         "system": platform.platform(),
         "versions": versions(),
+        "torch_build": torch_build(),
     }
 
 

@@ -2,6 +2,8 @@
 
     python benchmarks/train_step.py --backend numba --against torch
     python benchmarks/train_step.py --backend numpy --model keras_cnn --against torch --json result.json
+    python benchmarks/train_step.py --against torch --inference --batch-size 256 --torch-modes eager frozen
+    python benchmarks/train_step.py --against torch --model lenet --busy 4
 
 ``gpu_steps.py`` describes the measurement with ``--backend cupy``. On the CPU:
 
@@ -10,16 +12,24 @@ sides are compared on the same weights and images. Every contestant runs in its 
 not spin on the cores of another. Contestants take turns of about half a second, so that a change of the machine's speed
 affects all of them. The first quarter of a turn refills the caches and is not counted. The ratio is the median of
 tinycnn divided by the median of PyTorch's fastest mode.
+
+tinycnn takes the steps as ``Trainer.fit`` does: recorded, with the preparation of each epoch in the time
+(``numba-python`` is the same backend with every step run from Python). PyTorch uses its fused Adam in every mode. For
+inference, ``frozen`` is a traced network after ``torch.jit.optimize_for_inference``. ``bfloat16`` is autocast, which
+computes with eight bits of precision: it is shown, and is no rival. ``--busy N`` measures beside N processes that keep
+the cores busy. The result file names PyTorch's build: one for CUDA takes several hundred MiB more.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -35,23 +45,29 @@ import tinycnn
 from tinycnn import models, optim
 from tinycnn.backends.threads import limit_blas, set_threads
 from tinycnn.layers import Sequential, pixel_scale
+from tinycnn.train.evaluation import predict_logits
+from tinycnn.train.history import Progress
 from tinycnn.train.trainer import Trainer
 
 Step = Callable[[np.ndarray], Any]
 IMAGES = 4096
 TURN_MS = 400.0  # approximate length of a contestant's turn
-TORCH_MODES = ("eager", "channels_last", "compile", "graph")  # the last only on a GPU
+TORCH_MODES = ("eager", "channels_last", "compile", "frozen", "bfloat16", "graph")  # the last only on a GPU
+NO_RIVALS = ("bfloat16",)  # modes with less precision
+FROM_PYTHON = "numba-python"  # the Numba backend without recorded steps
+EPOCH = 4096  # images of a recorded epoch
 
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", nargs="*", choices=list(models.MODELS), default=list(models.MODELS))
-    parser.add_argument("--backend", nargs="*", default=["numba"], help="numpy, numba, cupy")
+    parser.add_argument("--backend", nargs="*", default=["numba"], help="numpy, numba, numba-python, cupy")
     parser.add_argument("--batch-size", nargs="*", type=int, help="default: each network's own")
     parser.add_argument("--against", choices=["torch"], help="measure PyTorch in the same run")
     parser.add_argument("--torch-modes", nargs="*", choices=TORCH_MODES, default=["eager", "channels_last"])
     parser.add_argument("--inference", action="store_true", help="time the forward pass in evaluation mode instead")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="processes that keep the cores busy meanwhile")
     parser.add_argument("--turns", type=int, default=6, help="turns (on a GPU: epochs) that each contestant takes")
     parser.add_argument("--precision", nargs="*", choices=["float32", "tf32"], default=["float32"], help="on a GPU")
     parser.add_argument("--limit", type=int, metavar="N", help="on a GPU: images of an epoch (default: all 60,000)")
@@ -67,21 +83,32 @@ def fake_mnist(count: int = IMAGES) -> tuple[np.ndarray, np.ndarray]:
     return images, rng.integers(0, 10, count)
 
 
-def tinycnn_step(name: str, batch_size: int, images: np.ndarray, labels: np.ndarray, inference: bool) -> Step:
+def tinycnn_step(
+    name: str, batch_size: int, images: np.ndarray, labels: np.ndarray, inference: bool, capture: bool = True
+) -> Step:
     model = models.create(name)
-    trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=batch_size)
     backend = tinycnn.get_backend()
+    if inference:
+        return lambda chosen: predict_logits(model, images[chosen])
+    trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=batch_size, capture=capture)
     images, labels = backend.asarray(images), backend.asarray(labels)
-    if not inference:
+    if backend.recorder is None or not capture:
         return lambda chosen: backend.to_host(trainer.step(images, labels, backend.asarray(chosen))[0])
-    model.eval()
+    whole = EPOCH // batch_size * batch_size
+    steps = recorded_steps(trainer, images[:whole], labels[:whole])
+    return lambda chosen: next(steps)  # the trainer chooses the images
 
-    def forward(chosen: np.ndarray) -> Any:
-        x = backend.gather_images(images, backend.asarray(chosen), pixel_scale(model), model.dtype)
-        with tinycnn.no_grad():
-            return model.logits(tinycnn.Tensor(x)).numpy()
 
-    return forward
+def recorded_steps(trainer: Trainer, images: Any, labels: Any) -> Iterator[None]:
+    """Take the steps of one epoch after the other, recorded, as ``Trainer.train_epoch`` does."""
+    step = trainer.training_step
+    for epoch in itertools.count(1):
+        progress = Progress(epoch, len(labels) // trainer.batch_size)
+        with trainer.capture.epoch(step, trainer.sampler, images, labels, progress) as captured:
+            for _ in range(progress.steps):
+                if captured is None or not captured.take(progress):
+                    raise SystemExit(f"the step is not recorded: {trainer.why_eager}")
+                yield
 
 
 def torch_step(name: str, mode: str, images: np.ndarray, labels: np.ndarray, inference: bool) -> Step:
@@ -97,23 +124,42 @@ def torch_step(name: str, mode: str, images: np.ndarray, labels: np.ndarray, inf
     network = network.to(memory_format=layout)
     network.train(not inference)
     run: Any = torch.compile(network) if mode == "compile" else network
-    adam, loss_function = torch.optim.Adam(network.parameters(), lr=1e-3), torch.nn.CrossEntropyLoss()
+    adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    loss_function, less = torch.nn.CrossEntropyLoss(), torch.autocast("cpu", torch.bfloat16, enabled=mode == "bfloat16")
+    if mode == "frozen":
+        run = frozen(network, x_all[: len(x_all) // 16].float() * scale)
 
     def batch(chosen: np.ndarray) -> Any:
         return (x_all[torch.from_numpy(chosen)].float() * scale).contiguous(memory_format=layout)
 
     def forward(chosen: np.ndarray) -> Any:
-        with torch.inference_mode():
-            return run(batch(chosen)).numpy()
+        with torch.inference_mode(), less:
+            return run(batch(chosen)).float().numpy()
 
     def step(chosen: np.ndarray) -> Any:
-        loss = loss_function(run(batch(chosen)), y_all[torch.from_numpy(chosen)])
+        with less:
+            loss = loss_function(run(batch(chosen)), y_all[torch.from_numpy(chosen)])
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
         return loss.item()
 
     return forward if inference else step
+
+
+def frozen(network: Any, examples: Any) -> Any:
+    """The network as TorchScript runs it fastest in evaluation."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, and still the fastest for small networks
+        return torch.jit.optimize_for_inference(torch.jit.trace(network, examples))
+
+
+def keep_busy() -> None:
+    """Use a core until the process is ended."""
+    while True:
+        sum(range(10_000))
 
 
 def check_same(name: str, images: np.ndarray, labels: np.ndarray, most: float = 1e-4) -> float:
@@ -170,10 +216,10 @@ def contestant(pipe: Connection, name: str, side: str, batch_size: int, inferenc
         step = torch_step(name, side.removeprefix("torch "), images, labels, inference)
     else:
         set_threads(threads)
-        tinycnn.use_backend(side)
+        tinycnn.use_backend("numba" if side == FROM_PYTHON else side)
         if side == "numpy":
             limit_blas(threads)
-        step = tinycnn_step(name, batch_size, images, labels, inference)
+        step = tinycnn_step(name, batch_size, images, labels, inference, capture=side != FROM_PYTHON)
     while (batches := pipe.recv()) is not None:
         taken = [milliseconds(step, chosen) for chosen in batches]
         pipe.send((taken, machine.peak_memory_mib()))
@@ -196,6 +242,7 @@ def take_turns(
         settings = (other_end, name, side, batch_size, options.inference, options.threads)
         processes.append(context.Process(target=contestant, args=settings, daemon=True))
         processes[-1].start()
+    busy = [context.Process(target=keep_busy, daemon=True) for _ in range(options.busy)]
     rng = np.random.default_rng(1)
     times: dict[str, list[float]] = {side: [] for side in sides}
     memory: dict[str, float] = {}
@@ -209,6 +256,10 @@ def take_turns(
                 times[side] += taken[steps // 4 :]
             else:  # the first turn compiles, warms up and determines the number of steps per turn
                 steps = max(steps, min(200, round(TURN_MS / statistics.median(taken))))
+        for process in busy if turn == 0 else []:
+            process.start()
+    for process in busy:
+        process.kill()
     for pipe in pipes.values():
         pipe.send(None)
     for process in processes:
@@ -220,13 +271,13 @@ def measure(name: str, batch_size: int, options: argparse.Namespace) -> dict[str
     gap = None
     if options.against:
         images, labels = fake_mnist()
-        for backend in options.backend:
+        for backend in {side.removesuffix("-python") for side in options.backend}:
             with tinycnn.use_backend(backend):
                 gap = max(gap or 0.0, check_same(name, images, labels))
     rivals = [f"torch {mode}" for mode in options.torch_modes] if options.against else []
     times, memory = take_turns([*options.backend, *rivals], name, batch_size, options)
     medians = {side: statistics.median(taken) for side, taken in times.items()}
-    best = min((medians[side] for side in rivals), default=None)
+    best = min((medians[side] for side in rivals if side.removeprefix("torch ") not in NO_RIVALS), default=None)
     return {
         "model": name,
         "batch_size": batch_size,
@@ -236,6 +287,7 @@ def measure(name: str, batch_size: int, options: argparse.Namespace) -> dict[str
         "peak_memory_mib": memory,
         "ratio_to_torch": {b: medians[b] / best for b in options.backend} if best else None,
         "difference_to_torch": gap,
+        "busy_processes": options.busy,
     }
 
 
@@ -258,6 +310,8 @@ def main() -> None:
         return
     if "cupy" in options.backend or "graph" in options.torch_modes:
         raise SystemExit("time cupy and PyTorch's graphs in a separate run: --backend cupy")
+    if "frozen" in options.torch_modes and not options.inference:
+        raise SystemExit("PyTorch's frozen networks do not train: add --inference")
     about = machine.describe(options.threads)
     print(json.dumps(about))
     results = []
