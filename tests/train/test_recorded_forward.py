@@ -11,6 +11,7 @@ import tinycnn
 from tests.train.test_capture import relu_unnoticed
 from tinycnn import models
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Sequential
+from tinycnn.ops.fused import FusedDenseFunction
 from tinycnn.ops.relu import ReLUFunction
 from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train import recorded_forward
@@ -120,6 +121,24 @@ def test_a_recording_that_misses_something_is_not_used(monkeypatch):
         images = pictures(5)
         assert predict_logits(model, images).tobytes() == from_python(model, images).tobytes()
         model.parameters()[0].data[...] *= 2
+    assert recordings(model) == {}
+
+
+def test_weights_that_numpy_reads_unnoticed_are_never_those_of_the_recording(monkeypatch):
+    """A copy of the weights would be right in the first replays, and wrong when the weights have changed."""
+    forward = FusedDenseFunction.forward
+
+    def with_copied_weights(self, x, weight, bias):
+        copied = np.zeros(weight.shape, weight.dtype)
+        copied[...] = weight
+        return forward(self, x, copied, bias)
+
+    monkeypatch.setattr(FusedDenseFunction, "forward", with_copied_weights)
+    model, images = Sequential(Flatten(), Dense(3), input_shape=(8, 8, 1)), pictures(5)
+    for step in range(6):
+        assert predict_logits(model, images).tobytes() == from_python(model, images).tobytes()
+        if step >= 3:
+            model.parameters()[0].data[...] *= 2
     assert recordings(model) == {}
 
 
