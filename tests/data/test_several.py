@@ -88,6 +88,9 @@ def test_a_broad_slanted_stroke_is_no_line():
     rows, columns = np.indices((280, 280))
     stroke = np.where(np.abs(rows - 140 - 0.05 * (columns - 140)) < 10, 1.0, 0.0)
     assert not without_lines(stroke)[1]
+    triangle = np.where((columns < rows) & (rows < 201), 1.0, 0.0)  # five rows are inked across, with one sharp edge
+    assert not without_lines(triangle)[1]
+    assert not without_lines(triangle[::-1])[1]
 
 
 def test_low_pieces_belong_to_their_neighbour():

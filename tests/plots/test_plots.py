@@ -165,6 +165,16 @@ def test_bar_lengths_are_the_probabilities():
     np.testing.assert_allclose([bar.get_width() for bar in bars], probs[0])
 
 
+@pytest.mark.parametrize("label", [3, 7])
+def test_the_title_of_a_single_prediction_is_whole(label):
+    """On one line or two, above a square image, which takes all of the height."""
+    for names in (NAMES[10], tuple(f"class number {k}" for k in range(10))):
+        figure = plots.single_prediction(np.zeros((28, 28, 1), np.uint8), label, np.eye(10)[3], names)
+        figure.savefig(io.BytesIO(), dpi=50)
+        title = figure.axes[0].title.get_window_extent()
+        assert title.y1 <= figure.bbox.y1
+
+
 def test_with_many_classes_the_most_probable_are_shown():
     p = np.full(26, 0.01)
     p[[3, 20]] = 0.5, 0.26

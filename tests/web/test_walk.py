@@ -158,6 +158,12 @@ def test_the_file_is_whole_and_needs_nothing_else():
     assert zlib.decompress(base64.b64decode(parts.contents["trace-data"])) == trace.to_bytes()
 
 
+def test_texts_cannot_end_the_script_that_holds_them():
+    text = walk._json({"name": "</script><!--"})
+    assert "<" not in text
+    assert json.loads(text) == {"name": "</script><!--"}
+
+
 def test_what_the_file_holds_beside_the_numbers():
     model, image = tiny(), picture((8, 8, 1))
     extras = json.loads(Parts(walk_html(model, image, 1)).contents["trace-extras"])
@@ -186,7 +192,8 @@ def test_what_the_file_holds_beside_the_numbers():
     np.testing.assert_allclose(saliency["gradient"], explain.saliency(model, image).ravel(), rtol=1e-5)
 
 
-def test_a_network_that_is_too_large_is_refused_in_a_sentence():
+def test_a_network_that_is_too_large_is_refused_in_a_sentence(monkeypatch):
+    monkeypatch.setattr(walk, "trace_step", None)  # it is refused before anything is computed
     large = Sequential(Flatten(), Dense(2000), Dense(10), input_shape=(28, 28, 1))
     with pytest.raises(SettingError, match=r"numbers or more, and the walk shows at most 2,000,000: use a smaller"):
         walk_html(large, picture(), 3)

@@ -7,6 +7,7 @@ Everything is computed in float64, in which the rounding of the loss is small en
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -73,6 +74,8 @@ def nudge(
     ``name``: a parameter such as ``conv2d_1.weight``, or ``input`` for a pixel (in units of the network's input).
     Raises SettingError for a name that the network does not have, ShapeError for an index outside of its array.
     """
+    if not (isinstance(index, tuple | list) and all(isinstance(i, Integral) for i in index)):
+        raise SettingError(f"nudge: index {shortened(index)}: expected whole numbers, one per axis")
     (found,) = nudges(model, image, label, [(name, tuple(index))], eps=eps, training=training)
     return found
 
@@ -133,7 +136,7 @@ class _Nudges:
 
     def _checked_place(self, name: str, index: tuple[int, ...]) -> tuple[int, ...]:
         """``index`` with the batch axis of the picture; raises an error unless it is in the array ``name``."""
-        if name not in self.tensors:
+        if not isinstance(name, str) or name not in self.tensors:
             known = ", ".join(list(self.tensors)[1:])
             raise SettingError(f"nudge: name {shortened(name)}: expected input or one of {known}")
         tensor, place = self.tensors[name], (0, *index) if name == INPUT else tuple(index)

@@ -11,6 +11,8 @@ from tinycnn.explain.saliency import checked_label
 from tinycnn.explain.trace import Trace, trace_step
 from tinycnn.layers import Sequential
 
+MOST_STEPS = 10_000
+
 
 @dataclass(frozen=True)
 class Practice:
@@ -38,8 +40,10 @@ def practise(
     optimizer or a rate that is not above 0.
     """
     image, steps = checked_images(model, image), whole_number("practise: steps", steps)
+    if steps > MOST_STEPS:
+        raise SettingError(f"practise: steps={steps}: expected at most {MOST_STEPS:,}; train.Trainer takes more")
     label = checked_label("practise", label, model.output_shape[-1])
-    if optimizer not in optim.OPTIMIZERS:
+    if not isinstance(optimizer, str) or optimizer not in optim.OPTIMIZERS:
         known = ", ".join(optim.OPTIMIZERS)
         raise SettingError(f"practise: optimizer {shortened(optimizer)}: expected one of {known}")
     with plain_copy(model, training=training) as copied:

@@ -17,7 +17,7 @@ from numbers import Integral
 import numpy as np
 
 from tinycnn.backends import get_backend
-from tinycnn.errors import SettingError, in_range, shortened, whole_number
+from tinycnn.errors import SettingError, ShapeError, in_range, shortened, whole_number
 from tinycnn.explain.inputs import as_input, before_softmax, checked_images, evaluating, plain_logits
 from tinycnn.layers import Sequential
 from tinycnn.tensor import Tensor, no_grad
@@ -57,6 +57,8 @@ def smooth_grad(
     """
     image, samples = checked_images(model, image), whole_number("smooth_grad: samples", samples, at_least=1)
     noise = in_range("smooth_grad: noise", noise, at_least=0)
+    if samples > MOST_SAMPLES:
+        raise SettingError(f"smooth_grad: samples={samples}: expected at most {MOST_SAMPLES:,}")
     with evaluating(model):
         x = as_input(model, image[np.newaxis]).numpy()
         label = predicted(model, x) if label is None else label
@@ -96,7 +98,7 @@ def occlusion(
     label: int | None = None,
     *,
     patch: int = 5,
-    paper: int = 0,
+    paper: float = 0,
     stride: int = 1,
 ) -> np.ndarray:
     """How far the score falls when a square of ``patch`` pixels around each place is ``paper``: ``(H, W)``.
@@ -106,8 +108,14 @@ def occlusion(
     networks", 2014.
     """
     image, patch = checked_images(model, image), whole_number("occlusion: patch", patch, at_least=1)
-    stride = whole_number("occlusion: stride", stride, at_least=1)
+    stride, paper = (
+        whole_number("occlusion: stride", stride, at_least=1),
+        in_range("occlusion: paper", paper, at_least=0, at_most=255),
+    )
+    if image.shape != model.input_shape or image.ndim != 3:
+        raise ShapeError(f"occlusion: the image has shape {image.shape}, the network takes {model.input_shape}")
     H, W = image.shape[:2]
+    patch, stride = min(patch, 2 * max(H, W)), min(stride, max(H, W))  # which cover everything, and go past the end
     rows, columns = (np.unique(np.linspace(0, n - 1, -(-(n - 1) // stride) + 1).round().astype(int)) for n in (H, W))
     covered = np.repeat(image[np.newaxis], len(rows) * len(columns), axis=0)  # (places, H, W, C)
     for n, (h, w) in enumerate((h, w) for h in rows for w in columns):
@@ -122,6 +130,7 @@ def occlusion(
     return falls if stride == 1 else enlarged(falls, (H, W))  # (H, W)
 
 
+MOST_SAMPLES = 1000  # they are computed at once
 METHODS: dict[str, Callable[..., np.ndarray]] = {
     "gradient": saliency,
     "input × gradient": input_times_gradient,
