@@ -1,4 +1,4 @@
-"""Copy the pictures of training runs to docs/pictures, smaller and with fewer colours, so that the files are small.
+"""Copy the pictures of training runs to docs/pictures, with fewer colours so that the files are small.
 
 python docs/pictures_of_the_runs.py runs/keras_cnn runs/batchnorm_cnn
 """
@@ -10,7 +10,6 @@ from pathlib import Path
 from PIL import Image
 
 COLOURS = 128
-SIZE = 150 / 264  # of the pictures in the report, which are drawn for screens of twice the density
 
 
 def main(folders: list[str]) -> None:
@@ -19,9 +18,7 @@ def main(folders: list[str]) -> None:
         target = Path(__file__).parent / "pictures" / folder.name
         target.mkdir(parents=True, exist_ok=True)
         for picture in sorted(folder.glob("*.png")):
-            large = Image.open(picture).convert("RGB")
-            small = large.resize([round(SIZE * side) for side in large.size], Image.Resampling.LANCZOS)
-            few = small.quantize(COLOURS, dither=Image.Dither.NONE)
+            few = Image.open(picture).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
             few.save(target / picture.name, optimize=True)
         for drawing in folder.glob("*.svg"):
             shutil.copy(drawing, target)
