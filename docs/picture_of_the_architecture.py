@@ -47,7 +47,7 @@ STEPS = [
     ("6", "tensor", BACKWARD, "loss.backward(): latest function first"),
     ("7", "ops", BACKWARD, "backward: grad_y → grad_x, grad_weight, grad_bias"),
     ("8", "distributed", BACKWARD, "all-reduce: sum the gradients of all ranks"),
-    ("9", "optim", BACKWARD, "Optimizer.step: each parameter along its gradient"),
+    ("9", "optim", BACKWARD, "Optimizer.step: each parameter against its gradient"),
 ]
 
 
