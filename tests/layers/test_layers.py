@@ -524,7 +524,8 @@ def test_repr_shows_the_settings():
 
 
 def test_every_layer_can_be_created_again_from_its_settings():
-    for name, kind in Layer.registry.items():
+    ours = {name: kind for name, kind in Layer.registry.items() if kind.__module__.startswith("tinycnn.")}
+    for name, kind in ours.items():  # not those that the tests of other files registered
         layer = example(kind)
         assert repr(kind.from_settings(layer.settings())) == repr(layer)
         assert repr(layer).startswith(f"{name}(")

@@ -24,10 +24,10 @@ from tinycnn.version import __version__
 COMMANDS = [
     "train",
     "summary",
+    "explain-step",
     "predict",
     "evaluate",
     "trace",
-    "explain-step",
     "report",
     "runs",
     "lr-find",

@@ -18,6 +18,7 @@ SAFETENSORS = (
     "a safetensors file of another program; pass safetensors.numpy.load_file(path) to "
     "tinycnn.load_torch_state_dict(model, arrays)"
 )
+PICKLED = ("pt", "pth", "bin", "ckpt")  # suffixes of files of torch.save
 HDF5, ZIP, PICKLE, IR_VERSION = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80", b"\x08"
 
 
@@ -27,10 +28,13 @@ def described(path: str, first: bytes) -> str | None:
     if first.startswith(HDF5):
         return KERAS
     if first.startswith(ZIP):
-        return KERAS if "config.json" in _names(path) else TORCH
+        names = _names(path)
+        if "config.json" in names:
+            return KERAS
+        return TORCH if any(name.endswith("/data.pkl") for name in names) or suffix in PICKLED else None
     if suffix == "onnx" and first.startswith(IR_VERSION):
         return ONNX
-    return TORCH if suffix in ("pt", "pth", "bin", "ckpt") and first.startswith(PICKLE) else None
+    return TORCH if suffix in PICKLED and first.startswith(PICKLE) else None
 
 
 def _names(path: str) -> list[str]:

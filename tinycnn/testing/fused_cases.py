@@ -413,6 +413,16 @@ def check_adam(
     check_in_place(backend, "adam_all", arrays, call, expected)
 
 
+def check_gradient_norm(backend: Backend, shapes: list[tuple[int, ...]], dtype: type) -> None:
+    """The length of several gradients as one vector."""
+    gradients = [3 * normal(shape, dtype, seed) for seed, shape in enumerate(shapes)]
+    expected = np.sqrt(sum(np.square(gradient.astype(np.float64)).sum() for gradient in gradients))
+
+    kernel = fused(backend, "gradient_norm")
+    (norm,) = run(backend, lambda *ours: [kernel(list(ours))], gradients)
+    compare_close("norm", norm, np.array(expected))
+
+
 def check_end_step(backend: Backend, dtype: type, row: int) -> None:
     """Loss and number of correct rows are added, the row is counted on, and its bytes are copied."""
     logits, labels = with_ties((6, 4), dtype), np.array([0, 1, 2, 3, 0, 1])
@@ -433,7 +443,7 @@ def check_end_step(backend: Backend, dtype: type, row: int) -> None:
 
 
 def small_cases() -> Iterator[KernelCase]:
-    """The loss, dropout, the statistics of batch norm, Adam, and the end of a step."""
+    """The loss, dropout, the statistics of batch norm, Adam, the norm of gradients, and the end of a step."""
     for (N, K), dtype in product([(1, 1), (1, 3), (4, 2), (5, 10), (130, 7)], DTYPES):
         logits, rng = 4 * normal((N, K), dtype), np.random.default_rng(0)
         labels = rng.integers(0, K, N)
@@ -457,6 +467,9 @@ def small_cases() -> Iterator[KernelCase]:
         for rates, decay in (((0.1, 1.5), 0.0), ((0.1, 1.5), 0.3), ((0.1, 1.5, 0.9), 0.0)):
             check = partial(check_adam, shapes=shapes, dtype=dtype, rates=rates, decay=decay)
             yield KernelCase("adam_all", f"{np.dtype(dtype)} {shapes}, rates {rates}, decay {decay}", check)
+    for shapes, dtype in product(parameters, DTYPES):
+        check = partial(check_gradient_norm, shapes=shapes, dtype=dtype)
+        yield KernelCase("gradient_norm", f"{np.dtype(dtype)} {shapes}", check)
     for dtype, row in product(DTYPES, [0, 1, 2]):
         yield KernelCase("end_step", f"{np.dtype(dtype)}, row {row}", partial(check_end_step, dtype=dtype, row=row))
 

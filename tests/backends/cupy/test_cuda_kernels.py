@@ -213,7 +213,7 @@ PLANTED = [  # file, correct text, wrong text, block that detects the bug
     ("tile.cuh", "column0 + column >= columns", "column0 + column > columns", "dense"),
     ("dense.cu", "(tile - x_tiles - weight_tiles)", "(tile - x_tiles)", "dense"),
     (
-        "batch_norm.cu",
+        "lane_sums.cuh",
         "    __syncthreads();  // the previous sums have been read\n",
         "",
         "norm of many channels",

@@ -48,7 +48,7 @@ class ProgressBar(Callback):
     def __init__(self, *, leave: bool = True) -> None:
         self.leave, self.clock, self.shown = leave, EpochClock(), 0.0
         self.bar: Any = None
-        self.in_notebook = "ipykernel" in sys.modules
+        self.in_notebook = in_notebook()
         self.shows_bars = self.in_notebook or sys.stderr.isatty()
         if self.shows_bars:
             with requires("tqdm", "a progress bar"), warnings.catch_warnings():
@@ -100,6 +100,12 @@ class ProgressBar(Callback):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def in_notebook() -> bool:
+    """Whether this is code of a notebook: IPython runs it, for a kernel."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def accuracy_text(accuracy: float | None) -> str:
