@@ -386,5 +386,6 @@ def test_the_rate_that_is_suggested_is_marked():
     axes = plots.rate_sweep(rates, losses, smoothed, 0.01).axes[0]
     assert [line.get_ydata().tolist() for line in axes.lines[:2]] == [losses.tolist(), smoothed.tolist()]
     assert axes.lines[2].get_xdata() == [0.01, 0.01]
+    assert axes.get_ylim()[0] < losses.min()
     assert len(plots.rate_sweep(rates, losses, smoothed).axes[0].lines) == 2
     assert plots.rate_sweep(np.zeros(0), np.zeros(0), np.zeros(0)).axes

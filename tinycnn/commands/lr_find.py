@@ -1,7 +1,8 @@
 """Find a learning rate: a short run in which it grows from step to step, and a picture of its loss.
 
 Prints the rate at which the loss falls fastest, which is a good value for --lr, or for the peak of a schedule. The
-network is trained from random weights and thrown away. Exit codes: 0 success, 2 error.
+network is trained from random weights and thrown away. If the loss does not fall clearly, or falls fastest at an end of
+the sweep, the command prints what to change instead. Exit codes: 0 success, 2 error.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
     figure = plots.rate_sweep(sweep.rates, sweep.losses, sweep.smoothed, sweep.suggestion)
     write_atomically(picture, plots.to_png(figure))
     if sweep.suggestion is None:
-        print("the loss never falls: try a smaller --lowest, or more --steps")
+        print(f"no rate is suggested: {options.in_options(sweep.advice)}")
     else:
         print(f"the loss falls fastest at a learning rate of {sweep.suggestion:.2g}: try --lr {sweep.suggestion:.1g}")
     print(f"written   {picture}")

@@ -42,7 +42,7 @@ def compared_runs(runs: Mapping[str, Sequence[EpochResult]]) -> Figure:
 def rate_sweep(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, suggestion: float | None = None) -> Figure:
     """The loss of each step over its learning rate, all ``(steps,)``, as `find_learning_rate` returns them.
 
-    ``suggestion`` is marked by a vertical line.
+    ``suggestion`` is marked by a vertical line. Losses far above the first ones are cut off.
     """
     figure = new_figure(3.4)
     axes = plain_axes(figure.subplots())
@@ -52,7 +52,7 @@ def rate_sweep(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, sugg
         axes.axvline(suggestion, color=ORANGE, linestyle="--", label=f"falls fastest at {suggestion:.2g}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
     if len(smoothed):
-        low, high = float(smoothed.min()), float(max(smoothed[0], np.median(smoothed)))
+        low, high = float(min(losses.min(), smoothed.min())), float(max(smoothed[0], np.median(smoothed)))
         axes.set_ylim(low - 0.1 * (high - low) - 1e-3, high + 0.6 * (high - low) + 1e-3)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure

@@ -17,6 +17,7 @@ from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import SettingError, in_range, whole_number
 from tinycnn.train.batches import batches, to_backend
 from tinycnn.train.examples import checked_examples
+from tinycnn.train.rate_choice import choose_rate
 from tinycnn.train.trainer import Trainer
 
 SMOOTHING = 0.9  # of the loss before: the mean reaches over about ten steps
@@ -27,13 +28,15 @@ TOO_HIGH = 4.0  # times the smallest loss: the sweep ends
 class RateSweep:
     """The learning rate and the loss of each step, ``(steps,)``, and the loss as a moving average.
 
-    ``suggestion``: the rate at which the average falls fastest; None if it never falls.
+    ``suggestion``: the rate at which the loss falls fastest. None if the loss does not fall clearly, or falls fastest
+    at an end of the sweep; ``advice`` is then the reason, and what to change.
     """
 
     rates: np.ndarray
     losses: np.ndarray
     smoothed: np.ndarray
     suggestion: float | None
+    advice: str = ""
 
 
 def find_learning_rate(
@@ -89,9 +92,4 @@ def _smoothed(losses: list[float]) -> np.ndarray:
 
 
 def _sweep(rates: np.ndarray, losses: np.ndarray) -> RateSweep:
-    smoothed = _smoothed(list(losses))
-    if len(rates) < 3:
-        return RateSweep(rates, losses, smoothed, None)
-    slope = np.gradient(smoothed, np.log(rates))  # (steps,)
-    steepest = int(slope.argmin())
-    return RateSweep(rates, losses, smoothed, float(rates[steepest]) if slope[steepest] < 0 else None)
+    return RateSweep(rates, losses, _smoothed(list(losses)), *choose_rate(rates, losses))
