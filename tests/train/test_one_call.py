@@ -1,16 +1,23 @@
 """``model.fit``, ``model.evaluate`` and ``model.predict`` are short for a trainer and the functions of evaluation."""
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 
+import tinycnn
 from tests.train.test_fit_data import Loader, Tensor
 from tests.train.test_trainer import sides
+from tinycnn import optim
 from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Dense, Flatten, Sequential, Softmax
+from tinycnn.layers.further.fitting import ELSEWHERE
 from tinycnn.metrics import probabilities
 from tinycnn.optim import SGD, Adam
 from tinycnn.train import Trainer, evaluate, predict_logits
 from tinycnn.train.history import History
+from tinycnn.train.one_call import INSTEAD, OF_FIT, OF_TRAINER
 
 IMAGES, LABELS = sides(40)
 
@@ -65,7 +72,15 @@ def test_evaluate_and_predict():
 @pytest.mark.parametrize(
     ("work", "kind", "words"),
     [
-        (lambda m: m.fit(IMAGES, LABELS, epoch=3), SettingError, "fit has no setting epoch: choose from augment, "),
+        (lambda m: m.fit(IMAGES, LABELS, epoch=3), SettingError, r"fit has no setting epoch: did you mean epochs\?"),
+        (lambda m: m.fit(IMAGES, LABELS, zzz=3), SettingError, "fit has no setting zzz: choose from augment, "),
+        (lambda m: m.fit(IMAGES, LABELS, schedule="cosine"), SettingError, r"schedule=optim.cosine\(steps\)"),
+        (lambda m: m.fit(IMAGES, LABELS, validation_data=1), SettingError, r"pass `validation=\(images, labels\)`"),
+        (lambda m: m.fit(IMAGES, LABELS, verbose=2), SettingError, "pass `progress=True`, or `progress=False`"),
+        (lambda m: m.fit(IMAGES, LABELS, weight_decay=2), SettingError, r"\(.*0.001, weight_decay=...\)"),
+        (lambda m: m.save("m.safetensors"), AttributeError, r"use `tinycnn.save\(model, path\)`"),
+        (lambda m: m.compile("adam"), AttributeError, "attribute 'compile': use the settings of `fit`"),
+        (lambda m: m.anything, AttributeError, "attribute 'anything'$"),
         (
             lambda m: m.fit(IMAGES, LABELS, optimizer="adamm"),
             SettingError,
@@ -80,3 +95,20 @@ def test_evaluate_and_predict():
 def test_other_calls_are_refused(work, kind, words):
     with pytest.raises(kind, match=words):
         work(network())
+
+
+def test_what_is_advised_works():
+    """Every setting that the table of other names advises is accepted."""
+    model, advised = network(), " ".join(INSTEAD.values())
+    for name in re.findall(r"`(\w+)=", advised):
+        assert name in OF_TRAINER | OF_FIT | {"optimizer", "lr"}
+    schedule = optim.cosine(2 * 2)
+    model.fit(IMAGES, LABELS, epochs=2, optimizer=Adam(model.parameters(), 0.001, schedule=schedule), progress=False)
+    assert not INSTEAD.keys() & (OF_TRAINER | OF_FIT)
+    for name in ("betas", "eps", "weight_decay"):
+        assert name in inspect.signature(Adam).parameters
+    for words in ELSEWHERE.values():
+        for name in re.findall(r"`tinycnn\.(\w+)", words):
+            assert hasattr(tinycnn, name)
+        for name in re.findall(r"`(fit|state_dict|load_state_dict)", words):
+            assert callable(getattr(model, name))

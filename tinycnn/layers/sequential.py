@@ -19,7 +19,7 @@ from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer, Shape, building
 from tinycnn.layers.freezing import freeze_only
 from tinycnn.layers.further.activations import Sigmoid
-from tinycnn.layers.further.fitting import Fitting
+from tinycnn.layers.further.fitting import Fitting, use_instead
 from tinycnn.layers.heads import head_name, replace_head
 from tinycnn.layers.initial_values import check_all_used
 from tinycnn.layers.metadata import (
@@ -125,7 +125,7 @@ class Sequential(Fitting, Layer):
             needs_shape = isinstance(getattr(type(self), name, None), property)
             if name in ("input_shape", "output_shape", "dtype") or needs_shape:
                 raise NotBuiltError
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{use_instead(name)}")
 
     def forward(self, x: Tensor) -> Tensor:
         """``x (N, *input_shape)`` → ``(N, *output_shape)``."""

@@ -1,5 +1,6 @@
 """``model.fit``, ``evaluate`` and ``predict``: a `Trainer` with defaults, and the functions of ``evaluation.py``."""
 
+import difflib
 import inspect
 from typing import Any
 
@@ -21,6 +22,19 @@ from tinycnn.train.validation import network_outputs
 
 OF_TRAINER = set(inspect.signature(Trainer).parameters) - {"model", "optimizer"}
 OF_FIT = set(inspect.signature(Trainer.fit).parameters) - {"self", "images", "labels"}
+OF_ADAM = "`optimizer=optim.Adam(model.parameters(), 0.001, {0}=...)`, or another optimizer of tinycnn.optim"
+INSTEAD = {  # names that people know from other libraries, and settings of an optimizer → what to pass
+    "class_weight": "`loss=functools.partial(ops.softmax_cross_entropy, class_weights=[1, 5])`",
+    "learning_rate": "`lr=0.001`",
+    "momentum": "`optimizer=optim.SGD(model.parameters(), 0.1, momentum=0.9)`",
+    "schedule": "`optimizer=optim.Adam(model.parameters(), 0.001, schedule=optim.cosine(steps))`; `steps` are those "
+    "of the run, the epochs times the batches of one",
+    "validation_data": "`validation=(images, labels)`",
+    "verbose": "`progress=True`, or `progress=False`",
+    "x": "`images`",
+    "y": "`labels`",
+    **{name: OF_ADAM.format(name) for name in ("betas", "eps", "weight_decay")},
+}
 
 
 def fit(
@@ -39,8 +53,7 @@ def fit(
     """
     unknown = sorted(settings.keys() - OF_TRAINER - OF_FIT)
     if unknown:
-        names = ", ".join(sorted(OF_TRAINER | OF_FIT | {"optimizer", "lr"}))
-        raise SettingError(f"fit has no setting {unknown[0]}: choose from {names}")
+        raise SettingError(f"fit has no setting {unknown[0]}: {_instead(unknown[0])}")
     trainer = Trainer(
         model,
         _optimizer(model, optimizer, lr),
@@ -48,6 +61,15 @@ def fit(
     )
     others = {name: value for name, value in settings.items() if name in OF_FIT}
     return trainer.fit(images, labels, progress=progress, **others)
+
+
+def _instead(name: str) -> str:
+    """What to pass in the place of the unknown setting ``name``."""
+    names = sorted(OF_TRAINER | OF_FIT | {"optimizer", "lr", "progress"})
+    if name in INSTEAD:
+        return f"pass {INSTEAD[name]}"
+    similar = difflib.get_close_matches(name, names, n=2)
+    return f"did you mean {' or '.join(similar)}?" if similar else f"choose from {', '.join(names)}"
 
 
 def _optimizer(model: Sequential, optimizer: str | Optimizer, lr: float | None) -> Optimizer:

@@ -7,12 +7,28 @@ a function that imports it when one of these methods is called.
 from collections.abc import Callable
 from typing import Any
 
+ELSEWHERE = {  # methods of networks in Keras and PyTorch → what does the same here
+    "compile": "the settings of `fit`: `optimizer`, `lr`, `loss`",
+    "cuda": '`tinycnn.use_backend("cupy")` before the network is created',
+    "export": "`tinycnn.export_onnx(model, path)`",
+    "get_weights": "`state_dict()`",
+    "load_weights": "`tinycnn.load(path)`",
+    "save": "`tinycnn.save(model, path)`",
+    "save_weights": "`tinycnn.save(model, path)`",
+    "set_weights": "`load_state_dict(state)`",
+    "to": '`tinycnn.use_backend("cupy")` before the network is created',
+}
 _training: list[Callable[[], Any]] = []  # the registered function
 
 
 def register_training(load: Callable[[], Any]) -> None:
     """Make ``load()`` return the module whose ``fit``, ``evaluate`` and ``predict`` the methods call."""
     _training[:] = [load]
+
+
+def use_instead(name: str) -> str:
+    """The end of the sentence about a missing method: what does the same; "" if nothing is known."""
+    return f": use {ELSEWHERE[name]}" if name in ELSEWHERE else ""
 
 
 class Fitting:
