@@ -214,12 +214,14 @@ CALLS = {
     "predict_logits": (predict_logits, {"model": MODEL, "images": IMAGES, "views": "shift"}),
     "from_dlpack": (tinycnn.from_dlpack, {"x": np.ones(2)}),
     "save": (lambda model: tinycnn.save(model, "/nowhere/at/all"), {"model": None}),
+    "export_onnx": (lambda model: tinycnn.export_onnx(model, "/nowhere/at/all"), {"model": None}),
+    "to_onnx": (tinycnn.to_onnx, {"model": MODEL}),
     "load": (tinycnn.load, {"path": "/nowhere/at/all"}),
     "Affine": (augment.Affine, {"shift": 1, "rotation": 1, "scale": 0.1, "shear": 0.1}),
     "Elastic": (augment.Elastic, {"bend": 1}),
     "FlipAndCrop": (augment.FlipAndCrop, {"flip": 0.5, "shift": 1}),
 }  # fmt: skip
-REFUSED_THEMSELVES = {"register_backend", "save", "load"}
+REFUSED_THEMSELVES = {"register_backend", "save", "load", "export_onnx"}
 
 
 def complaint(call, arguments):

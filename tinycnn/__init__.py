@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tinycnn import data, distributed, explain, metrics, plots, report, train
     from tinycnn.interchange import weights as convert
     from tinycnn.interchange.dlpack import from_dlpack
+    from tinycnn.interchange.onnx.exporter import export_onnx, to_onnx
     from tinycnn.interchange.onnx.importer import from_onnx
     from tinycnn.interchange.weights import load_keras_weights, load_torch_state_dict
     from tinycnn.saving.model_file import load, save
@@ -39,12 +40,14 @@ _MODULES = {
 }
 _MODULES |= {"convert": "tinycnn.interchange.weights"}
 _FUNCTIONS = {
+    "export_onnx": "tinycnn.interchange.onnx.exporter",
     "from_dlpack": "tinycnn.interchange.dlpack",
     "from_onnx": "tinycnn.interchange.onnx.importer",
     "load": "tinycnn.saving.model_file",
     "load_keras_weights": "tinycnn.interchange.weights",
     "load_torch_state_dict": "tinycnn.interchange.weights",
     "save": "tinycnn.saving.model_file",
+    "to_onnx": "tinycnn.interchange.onnx.exporter",
 }
 
 _register_training(lambda: importlib.import_module("tinycnn.train.one_call"))  # for model.fit and its like
@@ -61,6 +64,7 @@ __all__ = [
     "distributed",
     "errors",
     "explain",
+    "export_onnx",
     "from_dlpack",
     "from_onnx",
     "get_backend",
@@ -80,6 +84,7 @@ __all__ = [
     "register_kernel",
     "report",
     "save",
+    "to_onnx",
     "train",
     "use_backend",
 ]

@@ -4,7 +4,8 @@ The network takes images channels last, (N, H, W, C), whatever layout the file h
 were prepared. --pixels states their range; without it, the range is inferred from the first constants of the network,
 and the command prints the range and the reason. --scale and --offset add a preparation that is not in the file, for
 example --pixels 0..1 --scale 3.2457 --offset -0.4242 for PyTorch's Normalize(0.1307, 0.3081). Requires: pip install
-'tinycnn[onnx]'. Exit codes: 0 compared and written, 2 error (nothing is written).
+'tinycnn[onnx]' (in the repository: pip install -e '.[onnx]'). Exit codes:
+0 compared and written, 2 error (nothing is written).
 """
 
 import argparse

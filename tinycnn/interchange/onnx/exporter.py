@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends import get_backend
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, shortened
 from tinycnn.files import write_atomically
 from tinycnn.interchange.onnx.export_nodes import NODES, TO_CHANNELS_LAST, TO_CHANNELS_SECOND
 from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT
@@ -35,6 +35,8 @@ def to_onnx(model: Sequential) -> bytes:
     except ImportError:
         raise SettingError(INSTALL_HINT) from None
 
+    if not isinstance(model, Sequential):
+        raise SettingError(f"export: expected a network (Sequential), got {shortened(model)}")
     if len(model.input_shape) not in (1, 3):
         raise SettingError(f"export: images are {model.input_shape}, expected (H, W, C) or (in,)")
     graph = _Graph(onnx.helper, model)
