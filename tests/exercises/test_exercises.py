@@ -21,7 +21,7 @@ from tinycnn.errors import SettingError
 from tinycnn.exercises import EXERCISES, Exercise, Hole, check_file, copy_out, training
 from tinycnn.exercises.checking import Mistake, check_gradients
 from tinycnn.exercises.cutting import YOUR_TURN, cut, find_definition, find_function, lend, lines_of, source_of
-from tinycnn.exercises.diagnosis import HINTS, diagnosed
+from tinycnn.exercises.diagnosis import BOTH, HINTS, diagnosed
 from tinycnn.exercises.folder import load
 from tinycnn.exercises.progress import PAGE, write_page
 from tinycnn.exercises.tracing import shapes_at_error
@@ -171,6 +171,7 @@ VELOCITY = """        velocity *= self.momentum
         velocity += g
         p -= lr * (g + self.momentum * velocity if self.nesterov else velocity)
 """
+NO_BIAS = "        if len(self.inputs) == 2:\n            return grad_x, grad_weight\n"
 BIAS = "self.backend.sum(grad_y, axis=0)"
 CHECK_LOOP = "        for factor in CLOSER:"
 SKIP_LAST = "        if index == (2, 1):\n            return\n"
@@ -272,7 +273,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         {"grad_y @ self.weight.T": "grad_y @ self.weight"},
         r"^ValueError: the inner sizes of the matrix product differ, 2 and 3 \(03_dense\.py, line \d+\)\n"
         r"    grad_x = .*\n    with grad_y \(4, 2\), self\.weight",
-        "ValueError",
+        "matrix product",
     ),
     "one row of the weight": (
         "03",
@@ -293,8 +294,138 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     "an error without a bias": (
         "03",
         {"            return grad_x, grad_weight\n": "            return grad_x, self.kernel\n"},
-        "^without a bias: AttributeError",
+        "^without a bias: AttributeError.*\n.*\n.*\n    there are self.needs_grad, self.x, self.weight, self.inputs\n",
         "AttributeError",
+    ),
+    "whether the bias that is not there needs a gradient": (
+        "03",
+        {NO_BIAS: ""},
+        r"^without a bias: IndexError: tuple index out of range \(03_dense\.py, line ",
+        "IndexError",
+    ),
+    "a gradient for the bias that is not there": (
+        "03",
+        {NO_BIAS: "", " if self.needs_grad[2] else None": ""},
+        "^without a bias: .* returned 3 gradients, expected 2 gradients: of x, weight; bias was not given\n",
+        "too many",
+    ),
+    "a convolution with a gradient for the bias that is not there": (
+        "07",
+        {NO_BIAS: "", " if self.needs_grad[2] else None": ""},
+        "^without a bias: .* returned 3 gradients, expected 2 gradients: of x, weight; bias was not given\n",
+        "too many",
+    ),
+    "None for the bias that is not there": (
+        "03",
+        {"            return grad_x, grad_weight\n": "            return grad_x, grad_weight, None\n"},
+        "^without a bias: .* returned 3 gradients, expected 2",
+        "too many",
+    ),
+    "one gradient instead of three": (
+        "03",
+        {"return grad_x, grad_weight, self.backend": "return grad_x  #"},
+        "returned 1 gradient, expected 3 gradients: of x, weight, bias\n",
+        "none",
+    ),
+    "return forgotten": (
+        "03",
+        {"return grad_x, grad_weight, self.backend": "grads = grad_x, grad_weight, self.backend"},
+        "^DenseFunction.backward returned None, expected 3 gradients: of x, weight, bias\n",
+        "return",
+    ),
+    "return forgotten for one input": (
+        "04",
+        {"return grad_y * (self.y > 0)": "grad_x = grad_y * (self.y > 0)"},
+        "^ReLUFunction.backward returned None, expected 1 gradient: of x\n",
+        "return",
+    ),
+    "return of im2col forgotten": (
+        "06",
+        {"return cols.reshape(": "(cols.reshape)("},
+        "NumpyBackend.im2col returned None\n",
+        "return",
+    ),
+    "return of max_pool2d forgotten": ("08", {"return y, winner\n": "pass\n"}, "max_pool2d returned None\n", "return"),
+    "return of forward forgotten": (
+        "10",
+        {"return x * self.mask": "y = x * self.mask"},
+        "^forward returned None\n",
+        "return",
+    ),
+    "return of a helper forgotten": (
+        "02",
+        {"return sorted(": "sorted("},
+        "^in a chain of three operations: TypeError: 'NoneType' object",
+        "return",
+    ),
+    "return of the own check forgotten": (
+        "13",
+        {"return bool(gradcheck(": "(gradcheck("},
+        "^gradient_is_right returned None\n",
+        "return",
+    ),
+    "bias over the wrong axis": (
+        "03",
+        {BIAS: "grad_y.sum(axis=1)"},
+        r"^the gradient of bias has shape \(4,\), expected that of bias, \(2,\)",
+        "wrong axis",
+    ),
+    "bias over all axes": ("03", {BIAS: "grad_y.sum()"}, r"has shape \(\), expected", "wrong axis"),
+    "bias with keepdims": ("03", {BIAS: "grad_y.sum(axis=0, keepdims=True)"}, r"shape \(1, 2\)", "axis of length 1"),
+    "the wrong axis with keepdims": (
+        "03",
+        {BIAS: "grad_y.sum(axis=1, keepdims=True)"},
+        r"has shape \(4, 1\)",
+        "wrong axis",
+    ),
+    "a column without keepdims": (
+        "01",
+        {"axis=stretched, keepdims=True": "axis=stretched"},
+        "a co",
+        "axis of length 1",
+    ),
+    "gamma not summed": (
+        "09",
+        {"self.backend.sum(grad_y * self.x_hat, axis=self.axes)": "grad_y * self.x_hat"},
+        "gradient of gamma has shape",
+        "not summed",
+    ),
+    "gradients in another order": (
+        "03",
+        {"return grad_x, grad_weight, self.backend": "return grad_weight, grad_x, self.backend"},
+        r"^the gradient of x has shape \(3, 2\), expected that of x, \(4, 3\); \(3, 2\) is the shape of weight\n",
+        "order",
+    ),
+    "gamma and beta exchanged": (
+        "09",
+        {"return grad_x, grad_gamma, grad_beta\n\n    def": "return grad_x, grad_beta, grad_gamma\n\n    def"},
+        "the gradient of gamma is wrong",
+        "order",
+    ),
+    "a wrong name": ("03", {"self.x.T @ grad_y": "x.T @ grad_y"}, "^NameError: name 'x' is not defined", "NameError"),
+    "a name of its own too late": (
+        "03",
+        {"self.x.T @ grad_y if": "grad_weight.T if"},
+        "^UnboundLocalError: ",
+        "NameError",
+    ),
+    "no Python": (
+        "03",
+        {"grad_y @ self.weight.T": "grad_y @"},
+        r"^SyntaxError: invalid syntax \(03_dense\.py, line \d+\)\n  Hint",
+        "SyntaxError",
+    ),
+    "indented by mistake": (
+        "03",
+        {"        grad_weight =": "          grad_weight ="},
+        r"^IndentationError: unexpected indent \(03_dense\.py, line \d+\)\n",
+        "SyntaxError",
+    ),
+    "number by number": (
+        "03",
+        {"grad_y @ self.weight.T": "grad_y * self.weight.T"},
+        "^ValueError: operands could not be broadcast.*\n.*\n    with grad_y ",
+        "broadcast",
     ),
     "slope 1 at zero": (
         "04",
@@ -318,7 +449,95 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     ),
     "N forgotten": ("05", {"(grad_loss / len(p))": "grad_loss"}, "Everything is 4 times.*4 rows", "not averaged"),
     "N twice": ("05", {"(grad_loss / len(p))": "(grad_loss / len(p) / len(p))"}, "0\\.25 times.*4 rows", "averaged"),
-    "loss taken as the end": ("05", {"(grad_loss / len(p))": "(1 / len(p))"}, "gradient of the scores", "upstream"),
+    "loss taken as the end": (
+        "05",
+        {"(grad_loss / len(p))": "(1 / len(p))"},
+        "the gradient of logits is wrong",
+        "upstream",
+    ),
+    "N and grad_loss forgotten": (
+        "05",
+        {"* (grad_loss / len(p))": "* 1.0"},
+        "Several mistakes .* 4 times .*: there are 4 rows",
+        "upstream + not averaged",
+    ),
+    "N, grad_loss and the sign": (
+        "05",
+        {"(p - self.target) * (grad_loss / len(p))": "self.target - p"},
+        "Several mistakes .* -4 times .*: the sign is wrong, and there are 4 rows",
+        "upstream + sign + not averaged",
+    ),
+    "N and the sign": (
+        "05",
+        {"(p - self.target) * (grad_loss / len(p))": "(self.target - p) * grad_loss"},
+        "Everything is -4 times what it should be: the sign is wrong, and there are 4 rows",
+        "sign + not averaged",
+    ),
+    "K in place of N": (
+        "05",
+        {"(grad_loss / len(p))": "(grad_loss / p.shape[1])"},
+        "1\\.333 times .*, which is 4/3: there are 4 rows and 3 columns",
+        "other count",
+    ),
+    "N K in place of N": (
+        "05",
+        {"(grad_loss / len(p))": "(grad_loss / p.size)"},
+        "0\\.3333 times .*, which is 1/3: there are 3 columns",
+        "other count",
+    ),
+    "the sign and a factor": (
+        "03",
+        {"self.x.T @ grad_y": "-2 * self.x.T @ grad_y"},
+        "-2 times",
+        "sign + factor",
+    ),
+    "log p in place of p": ("05", {"xp.exp(self.log_p)": "xp.asarray(self.log_p)"}, "gradient of logits", "log p"),
+    "logits in place of p": ("05", {"(p - self.target)": "(self.inputs[0].data - self.target)"}, "logits", "logits"),
+    "softmax alone": ("05", {"(p - self.target)": "(p * (1 - p))"}, "gradient of logits", "softmax alone"),
+    "softmax alone, not averaged": (
+        "05",
+        {"(p - self.target) * (grad_loss / len(p))": "p * (1 - p) * grad_loss"},
+        "gradient of logits",
+        "softmax alone + not averaged",
+    ),
+    "p alone": (
+        "05",
+        {"(p - self.target) * (grad_loss / len(p))": "p"},
+        "Several mistakes",
+        "target left out + upstream + not averaged",
+    ),
+    "the other factor and no minus": (
+        "01",
+        {"-grad_y * self.a / (self.b * self.b)": "grad_y * self.a / self.b"},
+        "^in a / b: the gradient of b",
+        "denominator + sign",
+    ),
+    "p forgotten": ("05", {"(p - self.target)": "-self.target"}, "gradient of logits", "p left out"),
+    "labels in place of target": (
+        "05",
+        {"(p - self.target)": "(p - self.labels)"},
+        "ValueError: operands could not be broadcast",
+        "broadcast",
+    ),
+    "p squared": ("05", {"(p - self.target)": "(p * p - self.target)"}, "gradient of logits", ""),
+    "nll as from logits": (
+        "05",
+        {"return -self.target": "return (self.backend.xp.exp(self.inputs[0].data) - self.target)"},
+        "in nll_loss with labels: the gradient of log_p is wrong",
+        "as from logits",
+    ),
+    "nll times log p": (
+        "05",
+        {"return -self.target": "return -self.target * self.inputs[0].data"},
+        "in nll_loss with labels: the gradient of log_p is wrong",
+        "log p as a factor",
+    ),
+    "nll too short": (
+        "05",
+        {"return -self.target * (grad_loss / len(self.target))": "return (-self.target * grad_loss)[:, 0]"},
+        r"the gradient of log_p has shape \(4,\)",
+        "shape",
+    ),
     "target minus p": ("05", {"(p - self.target)": "(self.target - p)"}, "The sign is wrong everywhere", "sign"),
     "target forgotten": ("05", {"(p - self.target)": "p"}, "in softmax_cross_entropy with labels", "target left out"),
     "nll without its minus": (
@@ -392,6 +611,15 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "statistics left out",
     ),
     "gamma forgotten": ("09", {"return self.gamma * self": "return self"}, "gradient of x", "gamma left out"),
+    "gamma and the variance forgotten": (
+        "09",
+        {
+            "return self.gamma * self.inverse": "return self.inverse",
+            " - self.x_hat * (grad_gamma / self.M))": ")",
+        },
+        "gradient of x",
+        "gamma left out + variance left out",
+    ),
     "another mask": (
         "10",
         {"grad_y * self.mask": "grad_y * self.backend.xp.roll(self.mask, 1)"},
@@ -421,6 +649,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         {"(backend.xp.sqrt(v * v_scale)": "(backend.xp.sqrt(v)"},
         "Adam with",
         "v not corrected",
+    ),
+    "uphill, and no bias correction": (
+        "11",
+        {"(backend.xp.sqrt(v * v_scale)": "(backend.xp.sqrt(v)", "p -= step_size": "p += step_size"},
+        "Adam with",
+        "uphill + v not corrected",
     ),
     "no square": ("11", {"(g * g)": "abs(g)"}, "^Adam with betas", "square forgotten"),
     "velocity times momentum": ("11", {"velocity += g\n": "velocity += self.momentum * g\n"}, "after step 1", ""),
@@ -523,13 +757,18 @@ def test_a_wrong_answer_does_not_pass(label: str, tmp_path: Path) -> None:
     assert outcome.state == "wrong"
     assert re.search(message, outcome.message), outcome.message
     assert outcome.symptom == symptom, outcome.message
-    hint = exercise.hints.get(symptom) or HINTS.get(symptom) or (exercise.hint, "")
-    assert outcome.message.endswith(f"\n  Hint 1 of 3: {hint[0]}")
+    hints = [(exercise.hints.get(key) or HINTS.get(key) or (exercise.hint, ""))[0] for key in symptom.split(BOTH)]
+    told = outcome.message.partition("\n  Hint 1 of 3: ")[2]
+    if len(hints) == 1:
+        assert told == hints[0]
+    else:
+        numbered = " ".join(f"({i}) {one}" for i, one in enumerate(hints, start=1))
+        assert told == f"{len(hints)} mistakes at once. {numbered}"
 
 
 def test_every_hint_has_a_planted_mistake() -> None:
     """Those of each exercise, and those for all of them: no hint is written for a mistake that it is not shown for."""
-    shown = {(number, symptom) for number, _, _, symptom in WRONG.values()}
+    shown = {(number, key) for number, _, _, symptom in WRONG.values() for key in (symptom, *symptom.split(BOTH))}
     of_exercises = {(exercise.name[:2], symptom) for exercise in EXERCISES for symptom in exercise.hints}
     assert of_exercises - shown == set()
     assert set(HINTS) - {symptom for _, symptom in shown} == set()
@@ -543,6 +782,14 @@ def test_hints_come_in_three_levels(tmp_path: Path) -> None:
     assert told[0] == f"1 of 3: {HINTS['averaged'][0]}"
     assert told[1] == f"2 of 3: {HINTS['averaged'][1]}"
     assert told[2] == "3 of 3: grad_b[j] = Σ_n grad_y[n, j], a sum over axis 0"
+    for label, formula in {
+        "a gradient for the bias that is not there": "grad_W) if len(self.inputs) is 2, else (grad_x, grad_W, grad_b)",
+        "labels in place of target": "grad_logits = grad_loss · (p - target) / N, with p = exp(self.log_p)",
+    }.items():
+        exercise, answer = planted(label)
+        path = tmp_path / exercise.file_name
+        path.write_text(answer)
+        assert check_file(exercise, path, 3).message.endswith(formula)  # of the function where it happened, no other
 
 
 @ALL
@@ -617,7 +864,7 @@ def test_a_message_has_the_place_and_both_numbers(tmp_path: Path) -> None:
 def test_an_error_in_the_file_is_reported_with_its_line(tmp_path: Path) -> None:
     exercise = BY_NAME["04_relu"]
     unfinished = outcome_of(exercise, "x = 1\ndef backward(:\n", tmp_path)
-    assert re.match(r"SyntaxError: .*line 2\)\n", unfinished.message)
+    assert re.match(r"SyntaxError: [^()]* \(04_relu\.py, line 2\)\n", unfinished.message)  # the place stands once
     text = exercise.solution().replace("return grad_y * (self.y > 0)", "return grad_y * self.x")
     line = 1 + text[: text.index("return grad_y * self.x")].count("\n")
     told = outcome_of(exercise, text, tmp_path).message
@@ -654,13 +901,20 @@ def test_the_backend_of_exercise_6_trains_a_network(tmp_path: Path) -> None:
         ([2, 4, 1], "places"),
         ([1, 2, 7], ""),
         ([3, 3, 3], "suspected"),
-        ([[1, 2, 4]], "not summed"),
+        ([-5, -10, -20], "sign + not averaged"),
+        ([5 / 3, 10 / 3, 20 / 3], "other count"),
+        ([-1 / 3, -2 / 3, -4 / 3], "sign + other count"),
+        ([-10, -20, -40], "sign + factor"),
+        ([-15, -15, -15], "suspected + sign + not averaged"),
+        ([[1, 2, 4]], "axis of length 1"),
+        ([[1, 2, 4], [1, 2, 4]], "not summed"),
         ([1], "shape"),
     ],
 )
 def test_diagnosis(came: list[float], key: str) -> None:
     expected, suspects = np.array([1.0, 2.0, 4.0]), {"suspected": lambda: np.full(3, 3.0), "nothing": lambda: None}
-    assert diagnosed(expected, np.array(came), suspects=suspects, counts=[1, 5]).key == key
+    counts = [(1, "rows"), (5, "rows"), (3, "columns")]
+    assert diagnosed(expected, np.array(came), suspects=suspects, counts=counts).key == key
 
 
 def test_a_square_matrix_that_is_transposed() -> None:
@@ -717,12 +971,13 @@ def test_the_command_from_beginning_to_end(tmp_path: Path, capsys: pytest.Captur
     assert "1 of 13 right" in out
     assert out.count("Hint 1 of 3:") == 1  # that of the next one, not of all
     assert f"as a page: {folder}/progress.html" in out
-    assert main(["exercises", folder, "--check", "--only", "4"]) == 0
-    assert capsys.readouterr().out == "right   04_relu\n1 of 1 right\n"
+    for name in ("4", "04", "relu", "04_relu", "04_relu.py", f"{folder}/04_relu.py"):
+        assert main(["exercises", folder, "--check", "--only", name]) == 0
+        assert capsys.readouterr().out == "right   04_relu\n1 of 1 right\n"
     assert main(["exercises", folder, "--check", "--only", "7"]) == 1
     out = capsys.readouterr().out
     assert "a hint that says more: --hint 2\n" in out
-    assert "Conv2dFunction.backward (07_conv2d.py, line 4" in out
+    assert "Conv2dFunction.backward (07_conv2d.py, line 50)" in out
     assert main(["exercises", folder, "--solutions"]) == 0
     assert main(["exercises", f"{folder}/solutions", "--check"]) == 0
     out = capsys.readouterr().out
@@ -735,8 +990,9 @@ def test_the_command_from_beginning_to_end(tmp_path: Path, capsys: pytest.Captur
     [
         (["--check"], "no exercises in"),
         (["--check", "--only", "99"], "the exercises are 1 to 13"),
-        (["--only", "1"], "--only: requires --check"),
-        (["--hint", "2", "--train"], "--hint: requires --check"),
+        (["--check", "--only", "pool"], "--only pool: the exercises are 1 to 13: 01_arithmetic, "),
+        (["--only", "1"], "--only requires --check"),
+        (["--hint", "2", "--train"], "--hint requires --check"),
         (["--train"], "no exercises in"),
         (["elsewhere"], "expected one folder"),
     ],

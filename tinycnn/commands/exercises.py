@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="default: ./exercises; `check` or `train` before it is --check, --train",
     )
     parser.add_argument("--check", action="store_true", help="check the exercises in FOLDER")
-    parser.add_argument("--only", type=int, metavar="NUMBER", help="with --check: only this exercise")
+    parser.add_argument("--only", metavar="EXERCISE", help="with --check: only this one, such as 3 or dense")
     parser.add_argument(
         "--hint", type=int, choices=(1, 2, 3), metavar="LEVEL", help="with --check: 1, 2 or 3, the formula"
     )
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     checks = options.check or action == "check"
     for name in ("only", "hint"):
         if getattr(options, name) is not None and not checks:
-            raise SettingError(f"--{name}: requires --check")
+            raise SettingError(f"--{name} requires --check")
     if checks:
         return check(folder, options.only, options.hint or 1)
     if options.train or action == "train":
@@ -63,14 +63,15 @@ def copy(folder: Path, solutions: bool) -> int:
     return 0
 
 
-def check(folder: Path, only: int | None, hint: int) -> int:
+def check(folder: Path, only: str | None, hint: int) -> int:
     """Print a line per exercise, what is wrong, and the hint of the first empty one; write the page of all."""
     from tinycnn.exercises import EXERCISES, check_file
     from tinycnn.exercises.progress import PAGE, write_page
 
-    chosen = [exercise for i, exercise in enumerate(EXERCISES, start=1) if only in (None, i)]
+    chosen = [exercise for exercise in EXERCISES if only is None or is_meant(only, exercise.name)]
     if not chosen:
-        raise SettingError(f"--only {only}: the exercises are 1 to {len(EXERCISES)}")
+        names = ", ".join(exercise.name for exercise in EXERCISES)
+        raise SettingError(f"--only {only}: the exercises are 1 to {len(EXERCISES)}: {names}")
     check_folder(folder)
     outcomes = [check_file(exercise, folder / exercise.file_name, hint) for exercise in chosen]
     empty = [outcome for outcome in outcomes if outcome.state == "empty"]
@@ -87,6 +88,13 @@ def check(folder: Path, only: int | None, hint: int) -> int:
     if right == len(EXERCISES):
         print(f"all yours; now train on them: tinycnn exercises {folder} --train")
     return int(right < len(outcomes))
+
+
+def is_meant(word: str, name: str) -> bool:
+    """Whether ``word`` is the number or the name of the exercise, or that of its file."""
+    number, _, rest = name.partition("_")
+    word = Path(word).name.removesuffix(".py")
+    return word in (name, rest) or (word.isdecimal() and int(word) == int(number))
 
 
 def train(folder: Path) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import GradientError
-from tinycnn.exercises.diagnosis import ATOL, RTOL, Symptom, diagnosed, wrong_shape
+from tinycnn.exercises.diagnosis import ATOL, BOTH, RTOL, Count, Symptom, diagnosed, wrong_shape
 from tinycnn.exercises.tracing import Returns, student_file
 from tinycnn.gradcheck import watch_arrays
 from tinycnn.tensor import Function, Tensor
@@ -67,14 +67,16 @@ def check_gradients(
     numeric = partial(numeric_gradients, call, differences_at or inputs)
     numbers = numeric(grad_y)
     for name, tensor in tensors.items():
-        rows = inputs[name].shape[:1], grad_y.shape[:1], grad_y.shape[:-1]
         typical: dict[str, Callable[[], np.ndarray | None]] = {
             key: partial(suspect, name, grad_y) for key, suspect in (suspects or {}).items()
         }
-        typical["upstream"] = partial(one_of, numeric, np.ones_like(grad_y), name)
+        ones = np.ones_like(grad_y)
+        typical |= {f"{key}{BOTH}upstream": partial(suspect, name, ones) for key, suspect in (suspects or {}).items()}
+        typical["upstream"] = partial(one_of, numeric, ones, name)
         typical["upstream alone"] = grad_y.copy
+        typical["order"] = partial(of_another, numbers, name)
         about = f"{of}.{name}" if of else name
-        what, counts = f"the gradient of {name}", [int(np.prod(shape)) for shape in rows]
+        what, counts = f"the gradient of {name}", counts_in(inputs[name].shape, grad_y.shape)
         line = returns.line_of(f"grad_{name}")
         compare(what, numbers[name], tensor.grad, about=about, line=line, suspects=typical, counts=counts)
         if not np.array_equal(tensor.data, inputs[name]):
@@ -85,6 +87,20 @@ def check_gradients(
 def one_of(numeric: Callable[[np.ndarray], Mapping[str, np.ndarray]], grad_y: np.ndarray, name: str) -> np.ndarray:
     """The numeric gradient of one input."""
     return numeric(grad_y)[name]
+
+
+def of_another(numbers: Arrays, name: str) -> np.ndarray | None:
+    """The numeric gradient of another input of the same shape; None if there is none."""
+    shape = numbers[name].shape
+    return next((other for key, other in numbers.items() if key != name and other.shape == shape), None)
+
+
+def counts_in(x: tuple[int, ...], y: tuple[int, ...]) -> list[Count]:
+    """What a mean in forward or backward may have counted, the likely first."""
+    counts = [(int(np.prod(shape)), "rows") for shape in (x[:1], y[:1], y[:-1])]
+    if y == () and len(x) == 2:  # a loss
+        counts += [(x[1], "columns"), (x[0] * x[1], "numbers")]
+    return counts
 
 
 def backward(y: Tensor, grad_y: np.ndarray, of: str = "") -> Returns:
@@ -121,12 +137,21 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
     """``backward(grad_y)``; raises Mistake, which names the input, for a gradient of the wrong shape or dtype."""
     grads = backward(grad_y)
     each = tuple(grads) if isinstance(grads, tuple | list) else (grads,)
-    names = list(inspect.signature(type(function).forward).parameters)[1:]
+    parameters = list(inspect.signature(type(function).forward).parameters)[1:]
+    names, absent = parameters[: len(function.inputs)], parameters[len(function.inputs) :]
     where = f"{type(function).__name__}.backward"
-    if len(each) != len(function.inputs):
-        text = f"{where} returned {len(each)} gradients, expected {len(function.inputs)}: for "
-        raise Mistake(text + ", ".join(names[: len(function.inputs)]), symptom="none", line=returns.last)
-    for name, x, grad, needed in zip(names, function.inputs, each, function.needs_grad, strict=False):
+    of_all = f"{gradients(len(names))}: of {', '.join(names)}"
+    if grads is None:
+        raise Mistake(f"{where} returned None, expected {of_all}", symptom="return", about=where, line=returns.last)
+    if len(each) != len(names):
+        text = f"{where} returned {gradients(len(each))}, expected {of_all}"
+        given = len(each) > len(names) and absent
+        text += f"; {' and '.join(absent)} was not given" if given else ""
+        symptom = "too many" if len(each) > len(names) else "none"
+        raise Mistake(text, symptom=symptom, about=where, line=returns.last)
+    exchanged = sorted(map(np.shape, each)) == sorted(x.shape for x in function.inputs)
+    owners = {x.shape: name for name, x in zip(names, function.inputs, strict=True)} if exchanged else {}
+    for name, x, grad, needed in zip(names, function.inputs, each, function.needs_grad, strict=True):
         about = f"{of}.{name}" if of else name
         if grad is None and needed:
             text = f"{where} returned None for {name}, whose gradient is needed"
@@ -134,12 +159,25 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
         shape, dtype = np.shape(grad), getattr(grad, "dtype", None)
         if grad is not None and shape != x.shape:
             text = f"the gradient of {name} has shape {shape}, expected that of {name}, {x.shape}"
-            text += f"; grad_y has shape {grad_y.shape}"
-            raise Mistake(text, symptom=wrong_shape(x.shape, shape).key, about=about, line=returns.last)
+            owner, symptom = owners.get(shape), wrong_shape(x.shape, shape, grad_y.shape).key
+            text += f"; {shape} is the shape of {owner}" if owner else f"; grad_y has shape {grad_y.shape}"
+            raise Mistake(text, symptom="order" if owner else symptom, about=about, line=returns.last)
         if grad is not None and dtype != x.dtype:
             text = f"the gradient of {name} is {dtype}, expected {x.dtype} as {name} is"
             raise Mistake(text, symptom="dtype", about=about, line=returns.last)
     return grads
+
+
+def gradients(count: int) -> str:
+    """``1 gradient``, ``2 gradients``."""
+    return f"{count} gradient{'s' * (count != 1)}"
+
+
+def returned(value: Any, place: str) -> Any:
+    """``value``, which the student's ``place`` returned; raises Mistake for None."""
+    if value is None:
+        raise Mistake(f"{place} returned None", symptom="return", about=place, place=place)
+    return value
 
 
 def numeric_gradients(call: Callable[..., Any], inputs: Arrays, upstream: np.ndarray) -> dict[str, np.ndarray]:
@@ -169,7 +207,7 @@ def compare(
     line: int | None = None,
     place: str = "",
     suspects: Mapping[str, Callable[[], np.ndarray | None]] | None = None,
-    counts: Iterable[int] = (),
+    counts: Iterable[Count] = (),
 ) -> None:
     """Raise Mistake unless the arrays agree, with the first wrong place, both numbers, and the likely mistake.
 

@@ -1,17 +1,24 @@
 """From wrong numbers to the likely mistake: a symptom, the sentence that states it, and hints in three levels."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, product
 
 import numpy as np
 
 RTOL, ATOL = 1e-4, 1e-6
 LEVELS = 3  # of hints
+BOTH = " + "  # between the keys of two mistakes in one gradient
+Count = tuple[int, str]  # a number by which a mean divides, and what it counts: (4, "rows")
+Suspects = Mapping[str, Callable[[], np.ndarray | None]]  # by symptom: the numbers to which a typical mistake leads
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """What is wrong with a gradient: the key of its hints, and a sentence about the numbers, possibly empty."""
+    """What is wrong with a gradient: the key of its hints, and a sentence about the numbers, possibly empty.
+
+    The keys of several mistakes at once are joined by ``BOTH``.
+    """
 
     key: str
     sentence: str = ""
@@ -27,6 +34,11 @@ HINTS: Mapping[str, tuple[str, str]] = {
     "not averaged": (
         "a factor 1/N is missing: forward takes a mean, so each of its N terms has only 1/N of the effect.",
         "Look for the mean in forward, and divide by the same number in backward, once.",
+    ),
+    "other count": (
+        "it is divided by another number than the mean in forward divides by.",
+        "Forward takes the mean over the N images, which are the rows: divide by N, that is len(...), once. mean() and "
+        "size of a matrix count its columns too.",
     ),
     "factor": (
         "a constant factor is missing or stands there twice.",
@@ -44,6 +56,19 @@ HINTS: Mapping[str, tuple[str, str]] = {
     "not summed": (
         "the input was used several times (for each row, or wherever it was repeated), and the uses are not added up.",
         "Sum over the axes that the input does not have. Its gradient has the shape of the input, always.",
+    ),
+    "wrong axis": (
+        "it is summed over the wrong axes.",
+        "Which axes of grad_y does the input not have? Sum over these; those that the input has remain.",
+    ),
+    "axis of length 1": (
+        "the shapes differ only in an axis of length 1.",
+        "keepdims=True keeps an axis that was summed over, with length 1; without it the axis disappears. Which of the "
+        "two has the shape of the input?",
+    ),
+    "order": (
+        "the gradient of one input stands in the place of another.",
+        "backward returns the gradients in the order in which forward takes its inputs.",
     ),
     "upstream": (
         "the gradient that arrives, grad_y, is not used, as if it were all ones.",
@@ -70,17 +95,47 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "Print the values before the division or the logarithm, at the index above.",
     ),
     "none": (
-        "no gradient was returned for this input.",
-        "backward returns one gradient per input of forward, in the same order.",
+        "a gradient is missing.",
+        "backward returns one gradient for each input that forward was given, in the same order.",
+    ),
+    "too many": (
+        "forward was called without an optional input, and an input that is not there has no gradient, not even None.",
+        "self.inputs holds what forward was given. Return len(self.inputs) gradients: test this length first.",
+    ),
+    "return": (
+        "None stands where a result belongs: a function ends without returning what it computed.",
+        "Does yours end with `return`, followed by the result, on every path?",
     ),
     "shape": (
         "the gradient of an input always has the shape of that input.",
         "Print the shapes of grad_y and of what you combine it with.",
     ),
-    "ValueError": (
+    "matrix product": (
         "the shapes do not fit together: a transpose is missing, or an axis is in the wrong place.",
         "Write the shapes below each factor. In a matrix product the inner two must be equal and disappear; the outer "
         "two must be those of the input.",
+    ),
+    "broadcast": (
+        "two arrays are combined number by number, and their shapes do not fit.",
+        "Compare the shapes above from the right: each pair of lengths must be equal, or one of them 1. Is each the "
+        "array that you meant?",
+    ),
+    "IndexError": (
+        "an index is larger than what it is applied to.",
+        "self.inputs and self.needs_grad have one entry for each input that forward was given; without an optional "
+        "input they are shorter. Test len(self.inputs) first.",
+    ),
+    "SyntaxError": (
+        "Python cannot read the file; nothing has been checked yet.",
+        "Look at this line and at the end of the one before it: a bracket, a colon, the indentation.",
+    ),
+    "NameError": (
+        "this name has no value here: it is spelled differently, or belongs to self.",
+        "What forward stored is read as self.name; forward's own variables are gone in backward.",
+    ),
+    "AttributeError": (
+        "there is no attribute of this name.",
+        "Compare the spelling. Of self, backward can read only what forward assigned.",
     ),
     "dtype": (
         "a function such as np.zeros, np.where with numbers, or a Python list makes float64.",
@@ -94,31 +149,34 @@ HINTS: Mapping[str, tuple[str, str]] = {
 
 
 def diagnosed(
-    expected: np.ndarray,
-    came: np.ndarray,
-    *,
-    suspects: Mapping[str, Callable[[], np.ndarray | None]] | None = None,
-    counts: Iterable[int] = (),
+    expected: np.ndarray, came: np.ndarray, *, suspects: Suspects | None = None, counts: Iterable[Count] = ()
 ) -> Symptom:
-    """The likely mistake behind ``came``. ``suspects``: by symptom, the numbers to which a typical mistake leads.
-
-    ``counts``: the numbers of rows over which a mean may have been taken.
-    """
+    """The likely mistake behind ``came``, or the two or three at once. ``counts``: by what a mean may have divided."""
     if came.shape != expected.shape:
         return wrong_shape(expected.shape, came.shape)
     if not np.isfinite(came).all():
         return Symptom("not finite", "Some of the numbers are not finite.")
-    for key, suspect in (suspects or {}).items():
-        numbers = suspect()
-        if numbers is not None and numbers.shape == came.shape and close(came, numbers):
+    numbers = {key: suspect() for key, suspect in (suspects or {}).items()}
+    typical = {key: one for key, one in numbers.items() if one is not None and one.shape == came.shape}
+    for key, suspect in typical.items():
+        if close(came, suspect):
             return Symptom(key)
     if not came.any():
         return Symptom("zero", "All of them are 0.")
     if close(came, -expected):
         return Symptom("sign", "The sign is wrong everywhere.")
+    known = list(known_factors(list(dict.fromkeys(counts))))
+    for factor, key, sentence in known:
+        if close(came, factor * expected):
+            return Symptom(key, f"Everything is {factor:.4g} times what it should be{sentence}")
+    for (factor, key, sentence), (typical_key, suspect) in product(known, typical.items()):
+        if suspect.any() and close(came, factor * suspect):
+            text = f"Several mistakes meet here. Apart from one, everything is {factor:.4g} times what it should be"
+            return Symptom(f"{typical_key}{BOTH}{key}", text + sentence)
     factor = float((came * expected).sum() / max((expected * expected).sum(), 1e-300))
     if factor and close(came, factor * expected):
-        return of_factor(factor, counts)
+        key = "factor" if factor > 0 else f"sign{BOTH}factor"
+        return Symptom(key, f"Everything is {factor:.4g} times what it should be.")
     if came.ndim == 2 and came.shape[0] == came.shape[1] and close(came, expected.T):
         return Symptom("transposed", "It is the transpose of what it should be.")
     if close(np.sort(came.ravel()), np.sort(expected.ravel())):
@@ -126,24 +184,43 @@ def diagnosed(
     return Symptom("")
 
 
-def of_factor(factor: float, counts: Iterable[int]) -> Symptom:
-    """The symptom of numbers that all are ``factor`` times what they should be."""
-    sentence = f"Everything is {factor:.4g} times what it should be"
-    for count in sorted(set(counts) - {0, 1}):
-        if close(np.array(factor), np.array(1 / count)):
-            return Symptom("averaged", f"{sentence}, which is 1/{count}: there are {count} rows.")
-        if close(np.array(factor), np.array(float(count))):
-            return Symptom("not averaged", f"{sentence}, and there are {count} rows.")
-    return Symptom("factor", f"{sentence}.")
+def known_factors(counts: Sequence[Count]) -> Iterator[tuple[float, str, str]]:
+    """Factors that a wrong mean or sign leaves, each with its key and the end of a sentence about it."""
+    for sign in (1, -1):
+        before, minus = ("sign" + BOTH, "the sign is wrong, and ") if sign < 0 else ("", "")
+        if sign < 0:
+            yield -1.0, "sign", ": the sign is wrong."
+        for count, what in counts:
+            if count > 1:
+                key = "averaged" if what == "rows" else "other count"
+                there = f": {minus}there are {count} {what}."
+                yield sign / count, before + key, f", which is {'-' * (sign < 0)}1/{count}{there}"
+                yield float(sign * count), before + ("not averaged" if what == "rows" else "other count"), there
+        for (rows, what), (others, other) in product(counts, counts):
+            if rows > 1 and others > 1 and what == "rows" and other != "rows":
+                there = f": {minus}there are {rows} rows and {others} {other}."
+                fraction = f"{'-' * (sign < 0)}{rows}/{others}"
+                yield sign * rows / others, f"{before}other count", f", which is {fraction}{there}"
 
 
-def wrong_shape(expected: tuple[int, ...], came: tuple[int, ...]) -> Symptom:
-    """The symptom of a gradient of the wrong shape."""
+def wrong_shape(expected: tuple[int, ...], came: tuple[int, ...], grad_y: tuple[int, ...] = ()) -> Symptom:
+    """The symptom of a gradient of the wrong shape; ``grad_y``: the shape of what arrived, if that is known."""
     if len(came) > 1 and came == expected[::-1]:
         return Symptom("transposed")
+    squeezed, target = without_ones(came), without_ones(expected)
+    if squeezed == target:
+        return Symptom("axis of length 1")
+    fewer = {kept for n in range(len(grad_y)) for kept in combinations(without_ones(grad_y), n)}
+    if squeezed in fewer and target in fewer and len(squeezed) <= len(target):
+        return Symptom("wrong axis")
     if len(came) > len(expected) or (len(came) == len(expected) and np.prod(came) > np.prod(expected)):
         return Symptom("not summed")
     return Symptom("shape")
+
+
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` without its axes of length 1."""
+    return tuple(length for length in shape if length != 1)
 
 
 def close(a: np.ndarray, b: np.ndarray) -> bool:
@@ -154,6 +231,12 @@ def close(a: np.ndarray, b: np.ndarray) -> bool:
 def hint(key: str, level: int, special: Mapping[str, tuple[str, str]], formula: str) -> str:
     """The hint for a symptom at ``level``, 1 to 3; the third is the formula.
 
-    ``special``: the hints of the exercise by symptom; those of the symptom "" are for all others.
+    ``special``: the hints of the exercise by symptom; those of the symptom "" are for all others. Of several mistakes
+    at once, each has its number.
     """
-    return (*(special.get(key) or HINTS.get(key) or special[""]), formula)[level - 1]
+    if level == LEVELS:
+        return formula
+    found = [(special.get(one) or HINTS.get(one) or special[""])[level - 1] for one in key.split(BOTH)]
+    if len(found) == 1:
+        return found[0]
+    return " ".join([f"{len(found)} mistakes at once.", *(f"({i}) {one}" for i, one in enumerate(found, start=1))])

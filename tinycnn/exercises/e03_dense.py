@@ -14,7 +14,8 @@ Every gradient is a sum over the uses of that number:
     b[j]    is added to y[n, j], for every image n of the batch.
     x[n, i] is used in every y[n, j].
 
-Write these three sums with indices, then without a loop.
+Write these three sums with indices, then without a loop. The bias is optional: without it, backward returns two
+gradients.
 """
 
 
@@ -35,13 +36,15 @@ EXERCISE = Exercise(
     hint="the gradient of b[j] has one summand for each image of the batch. Shapes guide you: weight (in, out) can "
     "only come from x (N, in) and grad_y (N, out) in one way.",
     holes=(
-        Hole("DenseFunction.backward", "grad_y (N, out) → the gradients of x, weight, and of bias if there is one."),
+        Hole("DenseFunction.backward", "grad_y (N, out) → the gradients of x (N, in), weight (in, out), and of bias\n"
+             "(out,) if len(self.inputs) is 3."),
     ),
     formulas={
         "x": "grad_x[n, i] = Σ_j grad_y[n, j] W[i, j], that is grad_y Wᵀ: (N, out) (out, in) → (N, in)",
         "weight": "grad_W[i, j] = Σ_n x[n, i] grad_y[n, j], that is xᵀ grad_y: (in, N) (N, out) → (in, out)",
         "bias": "grad_b[j] = Σ_n grad_y[n, j], a sum over axis 0",
-        "DenseFunction.backward": "grad_x = grad_y Wᵀ, grad_W = xᵀ grad_y, grad_b = the sum of grad_y over axis 0",
+        "DenseFunction.backward": "grad_x = grad_y Wᵀ, grad_W = xᵀ grad_y, grad_b = the sum of grad_y over axis 0; "
+        "return (grad_x, grad_W) if len(self.inputs) is 2, else (grad_x, grad_W, grad_b)",
     },
     check=check,
-)
+)  # fmt: skip

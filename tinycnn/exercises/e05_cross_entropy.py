@@ -15,13 +15,17 @@ TASK = """
 
 `target` is the one-hot row of the label, or any row that sums to 1. Use
 
-    log p_i = x_i - log Σ_j e^{x_j}      to find      d log p_i / d x_j,
+    log p_i = z_i - log Σ_j e^{z_j}      to find      d log p_i / d z_j,           z: a row of logits
 
 insert it into the loss, and use that the targets of a row sum to 1. The result is short, which is one reason why
 softmax and cross-entropy are one operation here. Then NLLLoss: its input is log p itself.
 
 grad_loss is a single number, the gradient of the loss. It need not be 1.
 """
+HINT = (
+    "d log p_i / d z_j = δ_ij - p_j, where δ_ij is 1 if i = j and else 0. The loss is a mean over the batch: where "
+    "does the 1/N go? And every gradient is a multiple of the one that arrives."
+)
 
 
 def check(student: ModuleType) -> None:
@@ -30,16 +34,34 @@ def check(student: ModuleType) -> None:
     for op in (student.softmax_cross_entropy, student.nll_loss):
         for what, target in {"labels": labels, "probabilities as targets": smooth}.items():
             with situation(f"in {op.__name__} with {what}"):
-                scores = normal(4, 3)
-                probs = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-                typical = {"target left out": lambda _, grad_loss, probs=probs: grad_loss * probs / len(probs)}
-                call = partial(on_scores, op, target)
-                check_gradients(call, {"the scores": scores}, of=op.__name__, suspects=typical)
+                name, x = ("logits" if op is student.softmax_cross_entropy else "log_p"), normal(4, 3)
+                rows = np.eye(3)[target] if target.ndim == 1 else target
+                typical = {key: partial(mistaken, numbers) for key, numbers in mistakes(name, x, rows).items()}
+                check_gradients(partial(loss_of, op, target), {name: x}, of=op.__name__, suspects=typical)
 
 
-def on_scores(op: Callable[..., Tensor], target: np.ndarray, scores: Tensor) -> Tensor:
-    """The loss."""
-    return op(scores, target)
+def mistakes(name: str, x: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+    """By symptom, what stands in the place of ``p - target``, or of ``-target`` for ``log_p``."""
+    p = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    if name == "log_p":
+        return {"as from logits": np.exp(x) - target, "log p as a factor": -target * x}
+    return {
+        "target left out": p,
+        "p left out": -target,
+        "log p": np.log(p) - target,
+        "logits": x - target,
+        "softmax alone": p * (1 - p),
+    }
+
+
+def mistaken(numbers: np.ndarray, _: str, grad_loss: np.ndarray) -> np.ndarray:
+    """The gradient with a mistake."""
+    return numbers * grad_loss / len(numbers)
+
+
+def loss_of(op: Callable[..., Tensor], target: np.ndarray, x: Tensor) -> Tensor:
+    """The loss of the logits or of log p."""
+    return op(x, target)
 
 
 EXERCISE = Exercise(
@@ -48,8 +70,7 @@ EXERCISE = Exercise(
     source="tinycnn.ops.softmax_cross_entropy",
     chapter="docs/path/04_softmax_cross_entropy.md",
     task=TASK,
-    hint="d log p_i / d x_j = δ_ij - p_j. The loss is a mean over the batch: where does the 1/N go? And every gradient "
-    "is a multiple of the one that arrives.",
+    hint=HINT,
     formulas={
         "softmax_cross_entropy": "grad_logits = grad_loss · (p - target) / N, with p = exp(self.log_p)",
         "nll_loss": "grad_log_p = -grad_loss · target / N",
@@ -59,11 +80,45 @@ EXERCISE = Exercise(
     hints={
         "upstream": (
             "grad_loss is not used, as if the loss were the end of the computation.",
-            "Somebody may compute 0.5 · loss. Every gradient is a multiple of the one that arrives.",
+            "The loss may be used further, as in 0.5 · loss. Every gradient is a multiple of the one that arrives.",
         ),
         "target left out": (
-            "the target is missing: this is the gradient of log Σ e^x alone.",
-            "loss = log Σ_j e^{x_j} - x_t. The second term has a derivative, too: which x does it depend on?",
+            "the target is missing: this is the gradient of log Σ_j e^{z_j} alone.",
+            "-log p_t = log Σ_j e^{z_j} - z_t, for the label t. The second term has a derivative, too: which z is it?",
+        ),
+        "p left out": (
+            "only the target is there: the gradient of -z_t, without that of log Σ_j e^{z_j}.",
+            "-log p_t = log Σ_j e^{z_j} - z_t, for the label t. Every z has an effect on the sum: how large is it?",
+        ),
+        "log p": (
+            "log p stands where p belongs.",
+            "Forward stored self.log_p, the logarithm. The gradient needs p itself: exp undoes the logarithm.",
+        ),
+        "logits": (
+            "the logits stand where p belongs.",
+            "p = softmax(logits), the numbers from 0 to 1; forward stored their logarithm, self.log_p.",
+        ),
+        "as from logits": (
+            "this is the gradient of the logits; here log p itself is the input.",
+            "loss = -1/N Σ target · log p is linear in log p: its factor is the gradient.",
+        ),
+        "log p as a factor": (
+            "log p is still there: it is the input, and the derivative of c · log p by log p is c.",
+            "Keep all numbers fixed but one log p: by how much does the loss grow when it grows by 1?",
+        ),
+        "softmax alone": (
+            "p (1 - p) is d p_i / d z_i: the derivative of softmax alone, and only where both indices are equal.",
+            "Put d log p_i / d z_j = δ_ij - p_j into loss = -Σ_i target_i log p_i, and sum over i.",
+        ),
+        "broadcast": (
+            "two arrays are combined number by number, and their shapes do not fit.",
+            "self.target (N, K) is the one-hot form of self.labels, which may be (N,): subtract a row of K numbers, "
+            "not a label.",
+        ),
+        "": (
+            HINT,
+            "On paper, for one image: loss = -Σ_i target_i log p_i. Replace d log p_i / d z_j by δ_ij - p_j. Of the "
+            "sum over i, one term is left from δ_ij, and -p_j comes out of the other because the targets sum to 1.",
         ),
     },
     holes=(

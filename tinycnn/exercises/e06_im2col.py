@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends.base import Pair, window_grid
-from tinycnn.exercises.checking import Mistake, compare, normal, situation
+from tinycnn.exercises.checking import Mistake, compare, normal, returned, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 
 TASK = """
@@ -53,10 +53,10 @@ def check(student: ModuleType) -> None:
     for window in SETTINGS:
         with situation("with kernel_size {}, stride {}, padding {}".format(*window)):
             expected = slow_im2col(x, *window)
-            came = backend.im2col(x.copy(), *window)
+            came = returned(backend.im2col(x.copy(), *window), "NumpyBackend.im2col")
             compare("im2col(x)", expected, came, "the definition", about="im2col", place="NumpyBackend.im2col")
             cols = normal(*expected.shape, seed=1)
-            came = backend.col2im(cols.copy(), x.shape, *window)
+            came = returned(backend.col2im(cols.copy(), x.shape, *window), "NumpyBackend.col2im")
             summed, source = slow_col2im(cols, x.shape, *window), "the sum over all copies of the pixel"
             typical = {"overwritten": partial(last_copy, cols, x.shape, *window)}
             place = "NumpyBackend.col2im"

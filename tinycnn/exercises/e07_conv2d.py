@@ -16,7 +16,8 @@ patches, grad_cols, becomes the gradient of the pixels by
 
     self.backend.col2im(cols, x_shape, kernel_size, stride, padding)
 
-Over which axes is the gradient of the bias a sum, and why?
+Over which axes is the gradient of the bias a sum, and why? The bias is optional: without it, backward returns two
+gradients.
 """
 
 
@@ -44,7 +45,8 @@ EXERCISE = Exercise(
         "weight": "grad_W = colsᵀ grad_Y: (KH*KW*C, N*OH*OW) (N*OH*OW, F), reshaped to (KH, KW, C, F)",
         "bias": "grad_b[f] = Σ grad_y[n, oh, ow, f] over images and pixels: the sum of grad_Y over axis 0",
         "Conv2dFunction.backward": "with grad_Y = grad_y as (N*OH*OW, F): grad_W = colsᵀ grad_Y, grad_cols = grad_Y "
-        "Wᵀ, grad_b = the sum of grad_Y over axis 0",
+        "Wᵀ, grad_b = the sum of grad_Y over axis 0; return (grad_x, grad_W) if len(self.inputs) is 2, else (grad_x, "
+        "grad_W, grad_b)",
     },
     holes=(Hole("Conv2dFunction.backward", "grad_y (N, OH, OW, F) → the gradients of x (N, H, W, C), weight\n"
                 "(KH, KW, C, F), and of bias (F,) if len(self.inputs) is 3."),),

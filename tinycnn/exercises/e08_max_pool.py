@@ -7,7 +7,7 @@ import numpy as np
 
 from tinycnn.backends.base import Pair
 from tinycnn.backends.numpy_backend import NumpyBackend, padded, window_positions
-from tinycnn.exercises.checking import Mistake, compare, normal, numeric_gradients, situation
+from tinycnn.exercises.checking import Mistake, compare, normal, numeric_gradients, returned, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 
 TASK = """
@@ -59,9 +59,9 @@ def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) ->
     """Raise Mistake unless the gradient of ``x`` is right."""
     backend, place = student.NumpyBackend(), "NumpyBackend.max_pool2d_backward"
     with situation(f"with {what}"):
-        y, winner = backend.max_pool2d(x.copy(), *window)
+        y, winner = returned(backend.max_pool2d(x.copy(), *window), "NumpyBackend.max_pool2d")
         grad_y = normal(*y.shape, seed=1)
-        came = backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window)
+        came = returned(backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window), place)
         expected = numeric_gradients(
             lambda x: SimpleNamespace(data=backend.max_pool2d(x.data, *window)[0]),
             {"x": where_differences_are_taken(x)},

@@ -7,6 +7,7 @@ import numpy as np
 
 from tinycnn.exercises.checking import Arrays, check_gradients, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.diagnosis import BOTH
 
 TASK = """
 Per channel, over the M values of the batch (all images and pixels):
@@ -29,6 +30,9 @@ PATHS = {  # the mistakes that leave out a path: (through the mean, through the 
     "mean left out": (0.0, 1.0, 1.0),
     "statistics left out": (0.0, 0.0, 1.0),
     "gamma left out": (1.0, 1.0, 0.0),
+    f"gamma left out{BOTH}variance left out": (1.0, 0.0, 0.0),
+    f"gamma left out{BOTH}mean left out": (0.0, 1.0, 0.0),
+    f"gamma left out{BOTH}statistics left out": (0.0, 0.0, 0.0),
 }
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import combinations
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from tinycnn.exercises.checking import Mistake, compare, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.diagnosis import BOTH
 from tinycnn.tensor import Tensor
 
 TASK = """
@@ -70,26 +72,32 @@ def check(student: ModuleType) -> None:
     for momentum, nesterov, weight_decay in ((0.9, False, 0), (0, False, 0), (0.9, True, 0), (0.9, False, 0.1)):
         settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
         with situation(f"SGD with {settings}"):
-            by_hand, uphill = partial(sgd_by_hand, **settings), partial(sgd_by_hand, **settings, rate=-LR)
-            late = partial(sgd_by_hand, **settings, late=True)
-            mistakes = {"uphill": uphill, "velocity late": late}
+            by_hand, mistakes = (
+                partial(sgd_by_hand, **settings),
+                {"uphill": {"rate": -LR}, "velocity late": {"late": True}},
+            )
             check_steps(student.SGD, settings, by_hand, "SGD.update", mistakes)
     for beta1, beta2, eps in ((0.9, 0.999, 1e-8), (0.5, 0.9, 0.1)):
         with situation(f"Adam with betas ({beta1}, {beta2}) and eps {eps}"):
             settings = {"betas": (beta1, beta2), "eps": eps}
             formula = partial(adam_by_hand, beta1=beta1, beta2=beta2, eps=eps)
             mistakes = {
-                "uphill": partial(formula, rate=-LR),
-                "v not corrected": partial(formula, corrected=False),
-                "square forgotten": partial(formula, power=1),
+                "uphill": {"rate": -LR},
+                "v not corrected": {"corrected": False},
+                "square forgotten": {"power": 1},
             }
             check_steps(student.Adam, settings, formula, "Adam.adam_update", mistakes)
 
 
 def check_steps(
-    optimizer: Any, settings: dict[str, Any], by_hand: Formula, place: str, mistakes: Mapping[str, Formula]
+    optimizer: Any, settings: dict[str, Any], by_hand: Callable[..., float], place: str, mistakes: Mapping[str, Any]
 ) -> None:
-    """After each step the parameter is what the formula says, in the array where it was."""
+    """After each step the parameter is what the formula says, in the array where it was.
+
+    ``mistakes``: by symptom, the settings of ``by_hand`` that make the mistake; two of them may meet.
+    """
+    pairs = {f"{a}{BOTH}{b}": mistakes[a] | mistakes[b] for a, b in combinations(mistakes, 2)}
+    wrongs = {key: partial(by_hand, **changed) for key, changed in {**mistakes, **pairs}.items()}
     parameter, gradients = Tensor(normal(2, 3), requires_grad=True), normal(STEPS, 2, 3, seed=1)
     start, array = parameter.data.copy(), parameter.data
     descent = optimizer([parameter], lr=LR, **settings)
@@ -102,7 +110,7 @@ def check_steps(
         if np.array_equal(array, start):
             text = "the parameter has not moved: p must change in place"
             raise Mistake(text, symptom="only a name", about=place, place=place)
-        typical = {key: partial(stepped, start, gradients[: step + 1], wrong) for key, wrong in mistakes.items()}
+        typical = {key: partial(stepped, start, gradients[: step + 1], wrong) for key, wrong in wrongs.items()}
         what, source = f"the parameter after step {step + 1}", "the formula, number by number"
         compare(what, expected, array, source, about=place, place=place, suspects=typical)
         if not np.array_equal(parameter.grad, gradients[step]):

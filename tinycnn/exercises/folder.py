@@ -26,7 +26,14 @@ from tinycnn.exercises import (
 from tinycnn.exercises.checking import Mistake
 from tinycnn.exercises.cutting import Exercise
 from tinycnn.exercises.diagnosis import LEVELS, hint
-from tinycnn.exercises.tracing import line_of_error, line_of_function, shapes_at_error, student_file
+from tinycnn.exercises.tracing import (
+    function_of_error,
+    line_of_error,
+    line_of_function,
+    shapes_at_error,
+    student_file,
+)
+from tinycnn.tensor import Function
 
 EXERCISES: list[Exercise] = [
     module.EXERCISE
@@ -100,8 +107,10 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         text = in_situation(error, describe(error, path))
         shapes = shapes_at_error(error, path)
         text += f"\n{shapes}" if shapes else ""
-        key = "dtype" if "returned float64 for inputs" in str(error) else type(error).__name__
-        return Outcome(exercise, "wrong", text + hints(exercise, key, "", level), key)
+        names = names_of(error)
+        text += f"\n    {names}" if names else ""
+        key = symptom_of(error)
+        return Outcome(exercise, "wrong", text + hints(exercise, key, function_of_error(error, path), level), key)
     finally:
         student_file.reset(token)
     return Outcome(exercise, "right", remark or "")
@@ -129,8 +138,35 @@ def hints(exercise: Exercise, symptom: str, about: str, level: int) -> str:
 def describe(error: Exception, path: Path) -> str:
     """The error, and the last line of the student's file that led to it."""
     kind = "" if isinstance(error, TinyCNNError) else f"{type(error).__name__}: "
-    text = MATMUL.sub(r"the inner sizes of the matrix product differ, \2 and \1", str(error))
+    words = error.msg if isinstance(error, SyntaxError) else str(error)  # whose str() has the line, too
+    words = "forward returned None" if "got NoneType" in words else words
+    text = MATMUL.sub(r"the inner sizes of the matrix product differ, \2 and \1", words)
     return f"{kind}{text}{named_line(line_of_error(error, path), path)}"
+
+
+def symptom_of(error: Exception) -> str:
+    """The kind of mistake behind an error that the student's code raised."""
+    text = str(error)
+    if "returned float64 for inputs" in text:
+        return "dtype"
+    if "NoneType" in text and not isinstance(error, AttributeError):
+        return "return"
+    if isinstance(error, ValueError) and "matmul" in text:
+        return "matrix product"
+    if isinstance(error, ValueError) and "broadcast" in text:
+        return "broadcast"
+    kinds = (SyntaxError, NameError)  # with their special cases, such as IndentationError
+    return next((kind.__name__ for kind in kinds if isinstance(error, kind)), type(error).__name__)
+
+
+def names_of(error: Exception) -> str:
+    """For an attribute that a Function of the student does not have: those that it has."""
+    owner = error.obj if isinstance(error, AttributeError) else None
+    if not isinstance(owner, Function):
+        return ""
+    hidden = {"backend", "guards"}
+    names = [f"self.{name}" for name, value in vars(owner).items() if name not in hidden and not callable(value)]
+    return f"there are {', '.join(name for name in names if '._' not in name)}"
 
 
 def in_situation(error: Exception, text: str) -> str:

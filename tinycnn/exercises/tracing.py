@@ -65,6 +65,12 @@ def line_of_error(error: BaseException, path: Path) -> int | None:
     return frames[-1] if frames else None
 
 
+def function_of_error(error: BaseException, path: Path) -> str:
+    """The last function of the file that led to the error, as ``Class.method``; empty when it came from elsewhere."""
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((code.co_qualname for code in reversed(frames) if code.co_filename == str(path)), "")
+
+
 def shapes_at_error(error: BaseException, path: Path) -> str:
     """The statement of the file that raised the error, and the shapes of the arrays in it; empty if there are none."""
     last, walk = None, error.__traceback__
