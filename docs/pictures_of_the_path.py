@@ -142,8 +142,8 @@ def dense_and_relu() -> Figure:
 def softmax_cross_entropy() -> Figure:
     """Probabilities, one-hot labels, and their difference, which is the gradient."""
     figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.3), sharey=True)
-    probs, onehot = np.array([1, 2, 5]) / 8, np.array([0.0, 1, 0])
-    columns = (("probs", probs, FORWARD), ("onehot", onehot, INK), ("probs − onehot", probs - onehot, BACKWARD))
+    p, target = np.array([1, 2, 5]) / 8, np.array([0.0, 1, 0])
+    columns = (("p", p, FORWARD), ("target", target, INK), ("p − target", p - target, BACKWARD))
     for axes, (title, heights, colour) in zip(panels, columns, strict=True):
         axes.bar(range(3), heights, color=colour, width=0.6)
         axes.axhline(0, color=INK, linewidth=0.8)
