@@ -52,19 +52,23 @@ def forward(x: Any, conv_weight: Any, conv_bias: Any, dense_weight: Any, dense_b
     logits = flat @ dense_weight + dense_bias  # (N, K)
 
     exps = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probs = exps / exps.sum(axis=1, keepdims=True)  # (N, K)
-    loss = -np.log(probs[np.arange(N), labels]).mean()
-    return {"conv": conv, "relu": relu, "pool": pool, "winner": winner, "logits": logits, "probs": probs, "loss": loss}
+    p = exps / exps.sum(axis=1, keepdims=True)  # (N, K)
+    loss = -np.log(p[np.arange(N), labels]).mean()
+    return {"conv": conv, "relu": relu, "pool": pool, "winner": winner, "logits": logits, "p": p, "loss": loss}
 
 
 def backward(x: Any, conv_weight: Any, dense_weight: Any, labels: Any, seen: Arrays) -> Arrays:
     """The gradient of the loss with respect to every array, by name; ``seen`` is the result of ``forward``."""
     N, F = len(x), conv_weight.shape[3]
 
-    # loss = mean of -log p[label], and d log p[i] / d logit[k] = (1 if i == k else 0) - p[k], since the derivative of
-    # log Σ e^logit is e^logit / Σ e^logit = p. So one image contributes p[k] - onehot[k], and the mean divides by N.
-    onehot = np.eye(3)[labels]  # (N, K)
-    grad_logits = (seen["probs"] - onehot) / N  # (N, K)
+    # loss = mean of -log p[label]. From p[i] = e^logit[i] / Σ_j e^logit[j] follows
+    #     log p[i] = logit[i] - log Σ_j e^logit[j].
+    #   d logit[i] / d logit[k] is 1 if i == k, else 0.
+    #   d log Σ_j e^logit[j] / d logit[k] is e^logit[k] / Σ_j e^logit[j], which is p[k].
+    # So d log p[i] / d logit[k] = (1 if i == k else 0) - p[k]. One image contributes p[k] - target[k], where target is
+    # 1 at the label and 0 elsewhere; the mean divides by N.
+    target = np.eye(3)[labels]  # (N, K)
+    grad_logits = (seen["p"] - target) / N  # (N, K)
 
     # logits[n, k] = Σ_i flat[n, i] W[i, k] + b[k].
     #   W[i, k] was used once per image, times flat[n, i]: sum over n.
