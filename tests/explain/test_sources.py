@@ -68,6 +68,28 @@ def test_equations_are_cut_out_of_docstrings():
     ]
 
 
+def test_a_condition_behind_an_equation_is_part_of_it():
+    """Without it, the equation would be false: the gradient of ReLU is not ``grad_y`` everywhere."""
+    relu = source_of("tinycnn.ops.relu.ReLUFunction")
+    assert relu.equations["grad_x"] == 'grad_x = grad_y " where the output is positive, and 0 elsewhere"'
+    text = "Title.\n\nSo ``a = b`` if\n``b`` is odd; ``c = d`` then.\n"
+    assert list(equations_in(text)) == [("a", 'a = b " if b is odd"'), ("c", "c = d")]
+
+
+def test_the_kernels_that_a_function_calls_are_shown():
+    pool = source_of("tinycnn.ops.max_pool2d.MaxPool2dFunction")
+    assert set(pool.called) == {"max_pool2d", "max_pool2d_backward"}
+    assert set(source_of(LOSS).called) >= {"log_softmax_rows", "mean_cross_entropy"}
+    for call in calls():
+        for name, kernel in source_of(call).called.items():
+            lines = (ROOT / kernel.file).read_text(encoding="utf-8").splitlines()
+            assert lines[kernel.start - 1 : kernel.start - 1 + len(kernel.lines)] == list(kernel.lines), call
+            assert kernel.lines[0].strip().startswith(f"def {name}("), call
+    kernel = pool.called["max_pool2d_backward"]
+    marked = [kernel.lines[number - kernel.start].strip() for number in kernel.marks]
+    assert marked == ["grad_x[window] += grad_y * (winner == position)"]
+
+
 @pytest.mark.parametrize(
     "call", ["tinycnn.ops.conv2d.Nothing", "os.path.join", "nowhere.Class", "tinycnn.errors.DataError"]
 )

@@ -8,12 +8,15 @@ import ast
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from tinycnn import tensor
+from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.errors import SettingError, shortened
 from tinycnn.tensor import Function
 
@@ -24,6 +27,17 @@ STEPS = {
 }
 EQUATION = re.compile(r"(?<![=<>!])=(?!=)")
 REMARK = re.compile(r",? (?!\w+ =)[a-z]\w*(?: [a-z]+){4,}.*| so (?=d).*")  # a sentence behind an equation
+CONDITION = r"(?: ((?:where|if|for|unless) [^.;:]*))?"  # behind an equation in a sentence, and part of what it says
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A function that a `Source` calls: its lines, from number ``start`` on, and ``marks``, those in its loops."""
+
+    file: str
+    start: int
+    lines: tuple[str, ...]
+    marks: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,7 @@ class Source:
     """One function of the engine: its file, its lines from number ``start``, and which of them compute what.
 
     ``marks``: quantity → numbers of lines. ``equations``: left side → equation, as in the docstring. ``text``: the
-    docstring that they are from.
+    docstring that they are from. ``called``: by name, the kernels of the NumPy backend and functions of ``ops``.
     """
 
     file: str
@@ -40,6 +54,7 @@ class Source:
     marks: dict[str, tuple[int, ...]]
     equations: dict[str, str]
     text: str
+    called: dict[str, Lines]
 
 
 def source_of(call: str) -> Source:
@@ -63,7 +78,28 @@ def source_of(call: str) -> Source:
         marks={quantity: tuple(numbers) for quantity, numbers in marks_in("".join(lines), start).items()},
         equations=dict(equations_in(text)),
         text=text,
+        called=dict(called_in("".join(lines), module)),
     )
+
+
+def called_in(source: str, module: Any) -> Iterator[tuple[str, Lines]]:
+    """What the class ``source`` of ``module`` calls: kernels of the NumPy backend, and functions of ``ops``."""
+    for call in ast.walk(ast.parse(source)):
+        if not isinstance(call, ast.Call):
+            continue
+        if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "self.backend":
+            name, function = call.func.attr, vars(NumpyBackend).get(call.func.attr)
+        elif isinstance(call.func, ast.Name):
+            name, function = call.func.id, getattr(module, call.func.id, None)
+        else:
+            continue
+        if inspect.isfunction(function) and function.__module__.startswith(("tinycnn.ops", NumpyBackend.__module__)):
+            lines, start = inspect.getsourcelines(function)
+            tree = ast.parse(textwrap.dedent("".join(lines)))
+            loops = [node for node in ast.walk(tree) if isinstance(node, ast.For)]
+            marks = sorted({line for loop in loops for node in loop.body for line in lines_of(node, start)})
+            text = tuple(line.rstrip("\n") for line in lines)
+            yield name, Lines(file_of(inspect.getmodule(function)), start, text, tuple(marks))
 
 
 def file_of(module: Any) -> str:
@@ -127,16 +163,20 @@ def sets_none(node: ast.stmt) -> bool:
 def equations_in(text: str) -> Iterator[tuple[str, str]]:
     """The equations of a docstring, ``(left side, equation)``: in indented lines, in backticks, after a colon.
 
-    Two or more spaces separate an equation from the next, or from a remark.
+    Two or more spaces separate an equation from the next, or from a remark. A condition behind an equation in
+    backticks, "where …" or "if …", belongs to it.
     """
     title, *lines = text.splitlines()
-    candidates = [title.rpartition(": ")[2].strip("`.")]
-    for line in lines:
-        if line.startswith("    "):
-            candidates += re.split(r"(?<![=:\s]),?\s{3,}(?![\s=])|,\s{2,}", line.strip())
-        candidates += re.findall(r"``([^`]+)``", line) if not line.startswith("    ") else []
-    for candidate in candidates:
+    candidates = [(title.rpartition(": ")[2].strip("`."), "")]
+    for is_indented, group in groupby(lines, key=lambda line: line.startswith("    ")):
+        if is_indented:
+            split = [re.split(r"(?<![=:\s]),?\s{3,}(?![\s=])|,\s{2,}", line.strip()) for line in group]
+            candidates += [(candidate, "") for each in split for candidate in each]
+        else:
+            candidates += re.findall(r"``([^`]+)``" + CONDITION, " ".join(group))
+    for candidate, condition in candidates:
         equation = REMARK.sub("", re.sub(r"\s+", " ", candidate)).strip(" ,;")
+        equation += ' " {}"'.format(condition.replace("`", "").strip()) if condition else ""
         left, separator, right = equation.partition(" = ")
         if separator and right and re.fullmatch(r"[\w∂./ ]+(\[.*\])?", left):
             yield re.sub(r"\[.*", "", left).strip(), equation
