@@ -17,6 +17,7 @@ function random(below) {
 }
 
 function distance(sum) {
+  if (sum.combine === "quotient") return strict(sum);
   const largest = Math.max(...[...sum.terms, ...sum.added].map((one) => Math.abs(one.value)), 0);
   return Math.abs(sum.total - sum.engine) / (Math.max(Math.abs(sum.engine), largest) || 1);
 }
@@ -43,5 +44,7 @@ for (const layer of trace.layers) {
 }
 const scores = trace.class_names.map((_, k) => distance(Sums.explainScore(trace, k)));
 found.push({ layer: "loss", quantity: "score", points: scores.length, worst: Math.max(...scores), worstStrict: 0, nonzero: 1 });
+const shares = trace.class_names.map((_, k) => distance(Sums.explainProbability(trace, k)));
+found.push({ layer: "loss", quantity: "p", points: shares.length, worst: Math.max(...shares), worstStrict: Math.max(...shares), nonzero: 1 });
 found.push({ layer: "loss", quantity: "loss", points: 1, worst: Math.abs(Sums.lossOf(trace) - trace.loss) / trace.loss, worstStrict: 0, nonzero: 1 });
 console.log(JSON.stringify(found));

@@ -22,6 +22,7 @@ from tests.support.web_helpers import small_model
 from tinycnn import explain, models
 from tinycnn.errors import DataError, SettingError
 from tinycnn.explain import Trace, trace_step
+from tinycnn.explain.sources import source_of
 from tinycnn.layers import (
     AvgPool2d,
     BatchNorm,
@@ -91,7 +92,7 @@ def test_every_sum_is_the_number_of_the_engine(name, tmp_path):
             is_zero = training and row["quantity"] == "bias.grad"  # before batch norm, a bias has no effect
             assert row["worst" if is_zero else "worstStrict"] < 1e-5, row
             assert row["points"] > 0
-        assert {"y", "grad_x", "weight.grad", "score", "loss"} <= {row["quantity"] for row in rows}
+        assert {"y", "grad_x", "weight.grad", "score", "p", "loss"} <= {row["quantity"] for row in rows}
     single = odd_network() if name == "odd" else models.create(name)
     assert all(row["worst"] < 1e-5 for row in sums_of(trace_step(single, image, 3), 50, tmp_path))
 
@@ -208,7 +209,20 @@ def test_every_formula_belongs_to_a_quantity_that_the_page_knows():
     for kind, formulas in FORMULAS.items():
         assert kind == "loss" or f"{kind}:" in known
         for formula in formulas.values():
-            assert mathml(formula).count("<math") == 1
+            lines = formula.split("\n")
+            assert walk._lines(formula).count("<math") == len(lines)
+
+
+def test_no_sign_of_the_notation_is_shown_as_it_is():
+    """``max_{kh, kw}`` once stood on the page literally, as in the docstring."""
+    names = ["conv2d.Conv2d", "max_pool2d.MaxPool2d", "avg_pool2d.AvgPool2d", "softmax.Softmax", "batch_norm.BatchNorm"]
+    sources = [source_of(f"tinycnn.ops.{name}Function") for name in names] + [source_of(walk.LOSS)]
+    equations = [equation for source in sources for equation in source.equations.values()]
+    equations += [formula for own in FORMULAS.values() for formula in own.values()]
+    assert len(equations) > 40
+    for equation in equations:
+        shown = re.sub("<[^>]*>", "", walk._lines(equation))
+        assert not re.search(r"[_^]\{|[{}\\\\\"]", shown), shown
 
 
 @pytest.mark.parametrize(
@@ -225,6 +239,13 @@ def test_every_formula_belongs_to_a_quantity_that_the_page_knows():
         ("x̂", "<mover><mi>x</mi><mo>^</mo></mover>"),
         ("grad_x < 1", '<mi mathvariant="normal">grad_x</mi><mo>&lt;</mo><mn>1</mn>'),
         ('a "if <b>"', "<mi>a</mi><mtext>if &lt;b&gt;</mtext>"),
+        ('a " if " b', "<mi>a</mi><mtext>\u00a0if\u00a0</mtext><mi>b</mi>"),
+        ("log p", '<mi mathvariant="normal">log</mi><mspace width="0.17em"></mspace><mi>p</mi>'),
+        (
+            "max_{k} x",
+            '<munder><mi mathvariant="normal">max</mi><mrow><mi>k</mi></mrow></munder>'
+            '<mspace width="0.17em"></mspace><mi>x</mi>',
+        ),
         ("(1 - p", "<mrow><mo>(</mo><mn>1</mn><mo>−</mo><mi>p</mi><mo>)</mo></mrow>"),
     ],
 )

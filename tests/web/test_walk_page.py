@@ -213,6 +213,132 @@ def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # no
     page.context.close()
 
 
+SHOWN_MAPS = (
+    "[...document.querySelectorAll('.panel .chooser output')].map((one) => parseInt(one.innerText.split(' ')[1]))"
+)
+
+
+def test_a_probability_is_written_out_and_the_gradient_derived(browser, files):  # noqa: F811
+    path, trace = files("small")
+    page, problems = opened(browser, f"{path}#loss&of=p&at=6")
+    scores = np.exp(trace.layers[-1].y.astype(np.float64))
+    rows = page.locator("#sum-body tbody tr").all_inner_texts()
+    shown = [number(row.split("\t")[-1]) for row in rows]
+    assert shown[:10] == pytest.approx(scores, rel=1e-4)
+    assert shown[10:] == pytest.approx([scores.sum(), scores[6] / scores.sum(), trace.probabilities[6]], rel=1e-4)
+    assert "✓" in rows[-1]
+    assert "log_softmax_rows" in page.locator("#sum-body").inner_text()
+    panel = page.locator("#panels").inner_text()
+    assert "Why p − t?" in panel
+    assert "docs/path/04_softmax_cross_entropy.md" in panel
+    page.locator(".bars tr").nth(4).locator("button").nth(1).click()  # the p of class 3
+    assert "Probability p of 3" in page.locator("#sum-body").inner_text()
+    page.locator(".bars tr").nth(4).locator("button").nth(0).click()  # its score
+    assert page.locator("#step-title").inner_text() == f"{trace.layers[-1].name}, forward"
+    assert problems == []
+    page.context.close()
+
+
+def test_all_pictures_of_a_step_show_the_map_of_the_chosen_number(browser, files):  # noqa: F811
+    path, _ = files("small", training=True)
+    page, problems = opened(browser, path)
+    for layer in ("relu_1", "batchnorm_1", "maxpool2d_1"):
+        page.goto(f"{path}#layer={layer}")
+        shown = page.evaluate(SHOWN_MAPS)
+        assert len(shown) == 3, layer
+        assert len(set(shown)) == 1, layer
+        page.locator("#panels .chooser button").nth(1).click()  # the next map
+        turned = page.evaluate(SHOWN_MAPS)
+        assert len(set(turned)) == 1, layer
+        assert turned != shown, layer
+    page.goto(f"{path}#layer=flatten_1&of=grad_x&at=1,2,3")
+    assert page.evaluate(SHOWN_MAPS) == [3, 3]
+    assert problems == []
+    page.context.close()
+
+
+def test_what_a_step_received_stays_in_this_step(browser, files):  # noqa: F811
+    """Pointing at a number of another step shows it here, with the way to there, and not the sum of the other step."""
+    path, _ = files("small")
+    page, problems = opened(browser, f"{path}#layer=maxpool2d_1")
+    page.locator("#panels canvas.map").first.hover()
+    said = page.locator("#sum-body").inner_text()
+    assert said.startswith("maxpool2d_1: gradient of the output at row")
+    assert page.locator("#sum-body table").count() == 0
+    page.locator("#panels canvas.map").first.click()
+    assert page.locator("#step-title").inner_text() == "maxpool2d_1, back"
+    page.get_by_role("button", name="Show how: flatten_1, back").click()
+    assert page.locator("#step-title").inner_text() == "flatten_1, back"
+    assert page.locator("#sum-body table").count() == 1
+    assert problems == []
+    page.context.close()
+
+
+TIED = """() => {
+    const pool = Walk.trace.layers.find(({ kind }) => kind === "MaxPool2d"), { shape, data } = pool.y;
+    const isTied = (index) => {
+        const values = Sums.explain(pool, "y", index).terms.map(({ value }) => value).sort((a, b) => a - b);
+        return values.at(-1) === values.at(-2);
+    };
+    return [...data.keys()].map((i) => Sums.unflat(shape, i)).find(isTied);
+}"""
+
+
+def test_pooling_says_what_ties_and_losers_are_and_shows_its_kernel(browser, files):  # noqa: F811
+    path, trace = files("small")
+    page, problems = opened(browser, f"{path}#layer=maxpool2d_1")
+    panel = page.locator("#sum-body")
+    assert "max_pool2d_backward, in tinycnn/backends/numpy_backend.py" in panel.inner_text()
+    assert "grad_x[window] += grad_y * (winner == position)" in page.locator(".code").nth(1).inner_text()
+    tied = page.evaluate(TIED)
+    page.goto(f"{path}#layer=maxpool2d_1&pass=forward&of=y&at={','.join(map(str, tied))}")
+    assert "are equally large. The first" in panel.inner_text()
+    assert "the first of them wins, row by row" in page.locator("#step-text").inner_text()
+    pool = trace.layers[3]
+    winner = divmod(int(pool.kept["winner"][0, 0, 0]), 2)
+    loser = (1 - winner[0], winner[1])
+    page.goto(f"{path}#layer=maxpool2d_1&of=grad_x&at={loser[0]},{loser[1]},0")
+    assert f"won by ({winner[0]}, {winner[1]})" in panel.inner_text()
+    assert "windows that the pixel won" not in panel.inner_text()
+    assert problems == []
+    page.context.close()
+
+
+def test_a_wrong_address_is_reported(browser, files):  # noqa: F811
+    path, _ = files("small")
+    page, _ = opened(browser, path)
+    for address, words in {
+        "layer=conv2d_1&of=x.grad&at=0,0,0": "x.grad of conv2d_1, which has: y, grad_x, weight.grad",
+        "layer=conv2d_1&of=grad_x&at=0,99,0": "Its shape is 28×28×1",
+        "layer=conv2d_9": "conv2d_9, which this network does not have. It has: conv2d_1",
+        "layer=conv2d_1&pass=sideways": "Expected: forward or backward",
+        "loss&of=p&at=10": "The loss has p and score, at 0 to 9",
+    }.items():
+        page.goto(f"{path}#{address}")
+        assert words in page.locator("#notice").inner_text(), address
+        page.keyboard.press("ArrowLeft")
+        assert page.locator("#notice").is_hidden()
+    page.context.close()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_nothing_is_cut_off_beside_the_pictures(browser, files, size):  # noqa: F811
+    """Every equation of every layer fits its box, and so do the lines of the source; all letters are explained."""
+    path, _ = files("small")
+    page, _ = opened(browser, path, **size)
+    for address in ("layer=conv2d_1", "layer=conv2d_1&pass=forward", "layer=maxpool2d_1", "layer=batchnorm_1", "loss"):
+        page.goto(f"{path}#{address}")
+        wide = "[...document.querySelectorAll('.equations, .code')].filter((e) => e.scrollWidth > e.clientWidth + 1)"
+        assert page.evaluate(f"{wide}.map((e) => e.innerText)") == [], address
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), address
+    page.goto(f"{path}#layer=conv2d_1")
+    key = page.locator("#sum-body .key").inner_text()
+    assert "SH, SW: stride, here 1, 1" in key
+    assert "PH, PW: padding above and on the left, here 0, 0" in key
+    assert "cols: the pixels below each window" in key
+    page.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_is_sufficient(browser, files, scheme):  # noqa: F811
     page, _ = opened(browser, files("small")[0], **DESKTOP, color_scheme=scheme)

@@ -10,12 +10,14 @@ from html import escape
 
 LETTER = r"(?![ᵀ²³⁰¹Σ])[^\W\d_]"
 TOKEN = re.compile(
-    rf"(?P<words>\"[^\"]*\")|(?P<name>{LETTER}(?:{LETTER}|[\d_])*\u0302?)|(?P<number>\d[\d.]*\d|\d)|(?P<space>\s+)|(?P<raised>[ᵀ²³⁰¹]+)|(?P<sign>.)",
+    rf"(?P<words>\"[^\"]*\")|(?P<name>{LETTER}(?:{LETTER}|\d|_(?!\{{))*\u0302?)|(?P<number>\d[\d.]*\d|\d)|(?P<space>\s+)|(?P<raised>[ᵀ²³⁰¹]+)|(?P<sign>.)",
     re.DOTALL,
 )
+NO_BREAK = "\u00a0"  # a plain space at the edge of <mtext> is not shown
 RAISED = {"ᵀ": "<mi>T</mi>", "²": "<mn>2</mn>", "³": "<mn>3</mn>", "⁰": "<mn>0</mn>", "¹": "<mn>1</mn>"}
 SIGNS = {"*": "·", "-": "−"}
 CLOSING = {"[": "]", "{": "}", "(": ")"}
+GAP = '<mspace width="0.17em"></mspace>'  # between a function and its argument
 FUNCTIONS = ("exp", "log", "max", "min", "mean")  # set upright, with what is below them below
 
 
@@ -59,6 +61,8 @@ def _row(tokens: list[tuple[str, str]]) -> Iterator[str]:
                 i += 1
             else:
                 break
+        if text in FUNCTIONS and i < len(tokens) and tokens[i][0] == "space":
+            element += GAP
         yield element
 
 
@@ -81,7 +85,9 @@ def _inside(tokens: list[tuple[str, str]], i: int) -> tuple[str, int]:
 def _element(kind: str, text: str) -> str:
     """One token: a name in italics if it is one letter, a number, or a sign."""
     if kind == "words":
-        return f"<mtext>{escape(text[1:-1])}</mtext>"
+        inner = text[1:-1]
+        padded = inner.startswith(" ") * NO_BREAK + inner.strip() + inner.endswith(" ") * NO_BREAK
+        return f"<mtext>{escape(padded)}</mtext>"
     if kind == "name" and text.endswith("\u0302"):
         return f"<mover><mi>{escape(text[:-1])}</mi><mo>^</mo></mover>"
     if kind == "name":

@@ -1,17 +1,18 @@
 """What the walk shows beside a sum: the same sum in letters, per kind of layer and quantity, for one image.
 
 The docstrings of ``ops/`` write gradients for a whole batch, often as products of matrices. These are the same
-equations for one number, in the same notation.
+equations for one number, in the same notation. Each line is an equation; the lines
+below the first say what its letters stand for.
 """
 
-WINDOW = "oh*SH + kh - PH, ow*SW + kw - PW"
-PLACE = "h + PH - oh*SH, w + PW - ow*SW"
+PIXEL = "h = oh*SH + kh - PH\nw = ow*SW + kw - PW"
+PLACE = "kh = h + PH - oh*SH\nkw = w + PW - ow*SW"
 
 FORMULAS = {
     "Conv2d": {
-        "y": f"y[oh, ow, f] = Σ_{{kh, kw, c}} x[{WINDOW}, c] · weight[kh, kw, c, f] + bias[f]",
-        "grad_x": f"grad_x[h, w, c] = Σ_{{oh, ow, f}} grad_y[oh, ow, f] · weight[{PLACE}, c, f]",
-        "weight.grad": f"grad_weight[kh, kw, c, f] = Σ_{{oh, ow}} x[{WINDOW}, c] · grad_y[oh, ow, f]",
+        "y": f"y[oh, ow, f] = Σ_{{kh, kw, c}} x[h, w, c] · weight[kh, kw, c, f] + bias[f]\n{PIXEL}",
+        "grad_x": f"grad_x[h, w, c] = Σ_{{oh, ow, f}} grad_y[oh, ow, f] · weight[kh, kw, c, f]\n{PLACE}",
+        "weight.grad": f"grad_weight[kh, kw, c, f] = Σ_{{oh, ow}} x[h, w, c] · grad_y[oh, ow, f]\n{PIXEL}",
         "bias.grad": "grad_bias[f] = Σ_{oh, ow} grad_y[oh, ow, f]",
     },
     "Dense": {
@@ -21,11 +22,12 @@ FORMULAS = {
         "bias.grad": "grad_bias[j] = grad_y[j]",
     },
     "MaxPool2d": {
-        "y": f"y[oh, ow, c] = max_{{kh, kw}} x[{WINDOW}, c]",
-        "grad_x": 'grad_x[h, w, c] = Σ_{"windows that the pixel won"} grad_y[oh, ow, c]',
+        "y": f"y[oh, ow, c] = max_{{kh, kw}} x[h, w, c]\n{PIXEL}",
+        "grad_x": 'grad_x[h, w, c] = Σ_{"windows over the pixel"} grad_y[oh, ow, c] · won\n'
+        'won = 1 " if the pixel won the window, else " 0',
     },
     "AvgPool2d": {
-        "y": f"y[oh, ow, c] = 1/(KH*KW) · Σ_{{kh, kw}} x[{WINDOW}, c]",
+        "y": f"y[oh, ow, c] = 1/(KH*KW) · Σ_{{kh, kw}} x[h, w, c]\n{PIXEL}",
         "grad_x": 'grad_x[h, w, c] = 1/(KH*KW) · Σ_{"windows over the pixel"} grad_y[oh, ow, c]',
     },
     "GlobalAvgPool2d": {
@@ -61,5 +63,8 @@ FORMULAS = {
     },
     "loss": {
         "score": "grad_score[k] = p[k] - t[k]",
+        "p": "p[k] = e^{z[k]} / Σ_{j} e^{z[j]}",
+        "loss": "loss = -log p[c] = log S - z[c]\nS = Σ_{j} e^{z[j]}",
+        "derivation": "∂loss/∂z[k] = 1/S · e^{z[k]} - t[k] = p[k] - t[k]",
     },
 }

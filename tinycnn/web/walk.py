@@ -50,9 +50,10 @@ def check_size(count: int) -> None:
         )
 
 
-def walk_html(model: Sequential, image: np.ndarray, label: int, *, training: bool = False) -> str:
+def walk_html(model: Sequential, image: np.ndarray, label: int, *, training: bool = False, chapters: str = "") -> str:
     """The walk of one step on the byte image ``(H, W, C)`` as the text of an HTML file.
 
+    ``chapters``: the address of the folder with the chapters of ``docs/path`` as pages, for links to them.
     Raises SettingError for a network that is too large, and the errors of ``trace_step``.
     """
     trace = traced(model, image, label, training=training)
@@ -61,6 +62,7 @@ def walk_html(model: Sequential, image: np.ndarray, label: int, *, training: boo
         "checks": checks(model, image, trace),
         "practice": list(practice(model, image, trace)),
         "saliency": {name: _base64(array) for name, array in saliency_methods(model, image).items()},
+        "chapters": chapters,
     }
     return page(trace, extras)
 
@@ -75,8 +77,13 @@ def descriptions(*traces: Trace) -> dict[str, Any]:
     return {
         "version": __version__,
         "sources": {call: _source(call) for call in calls},
-        "formulas": {kind: {name: mathml(one) for name, one in own.items()} for kind, own in formulas.items()},
+        "formulas": {kind: {name: _lines(one) for name, one in own.items()} for kind, own in formulas.items()},
     }
+
+
+def _lines(formula: str) -> str:
+    """An equation, or several, one on each line."""
+    return "".join(map(mathml, formula.split("\n")))
 
 
 def _source(call: str) -> dict[str, Any]:
@@ -88,6 +95,7 @@ def _source(call: str) -> dict[str, Any]:
         "lines": source.lines,
         "marks": source.marks,
         "equations": equations,
+        "called": {name: vars(one) for name, one in source.called.items()},
     }
 
 

@@ -372,6 +372,18 @@ const Sums = (() => {
     return { quantity: "score", index: [k], combine: "sum", terms, added: [], total: p.value - t.value, engine: at(logits, [k]) };
   }
 
+  /** The probability of class k, e^z_k / Σ_j e^z_j, from the scores z: the outputs of the last layer. */
+  function explainProbability(trace, k) {
+    const scores = trace.layers.at(-1).y, largest = Math.max(...scores.data);
+    const shift = Math.abs(largest) > 600 ? largest : 0; // e^700 is the largest that a number can hold
+    const terms = Array.from(scores.data, (z, j) => {
+      const factors = [{ ...factor(scores, [j], "e to the power of the score"), isPower: true }];
+      return { value: Math.exp(z - shift), factors: shift ? [...factors, number(Math.exp(-shift), `e^(−${shift})`)] : factors, wins: j === k };
+    });
+    const whole = terms.reduce((total, one) => total + one.value, 0), part = terms[k].value;
+    return { quantity: "p", index: [k], combine: "quotient", terms, added: [], part, whole, total: part / whole, engine: at(trace.arrays.probabilities, [k]) };
+  }
+
   const lossOf = (trace) => -Math.log(at(trace.arrays.probabilities, [trace.label]));
 
   /** The summands that a person reads: all if they are few, else the `most` largest, and the rest as one. */
@@ -382,7 +394,7 @@ const Sums = (() => {
     return { shown: ordered.slice(0, most), rest: others.reduce((total, one) => total + one.value, 0), count: others.length };
   }
 
-  return { parse, explain, explainScore, lossOf, quantities, isKnown, arrayOf, shortened, size, flat, unflat, at, windows, winnerOf };
+  return { parse, explain, explainScore, explainProbability, lossOf, quantities, isKnown, arrayOf, shortened, size, flat, unflat, at, windows, winnerOf };
 })();
 
 if (typeof module !== "undefined") module.exports = Sums;

@@ -81,7 +81,7 @@ const Walk = (() => {
   function makeTrack() {
     const track = el("track"), lines = [make("span", { className: "line", textContent: "forward →" }), make("span", { className: "line", textContent: "← back" })];
     const buttonOf = (step) => {
-      const button = make("button", { type: "button", textContent: step.pass === "loss" ? "loss" : step.layer.name });
+      const button = make("button", { type: "button", textContent: step.pass === "loss" ? "softmax, loss" : step.layer.name });
       button.addEventListener("click", () => go(steps.indexOf(step)));
       if (step.pass === "loss") button.className = "both";
       else button.setAttribute("aria-label", titleOf(step));
@@ -103,6 +103,7 @@ const Walk = (() => {
     el("step-title").textContent = titleOf(step);
     pinned = selection !== null;
     chosen = null;
+    notice("");
     showStep(step);
     select(selection || firstChoice(step));
     restartAnimation();
@@ -134,12 +135,12 @@ const Walk = (() => {
 
   const TEXTS = {
     Conv2d: {
-      forward: "A filter slides over its input. At each place, what lies on top of each other is multiplied, and the products are added: one output pixel.",
+      forward: "A filter slides over its input. At each place, every weight is multiplied by the pixel below it, and the products are added: one output pixel.",
       backward: "Each weight was used at every place, so its gradient is the sum over all places: pixel below it × gradient of the output there. Each input pixel lay under several windows, so its gradient is a sum over them.",
     },
     MaxPool2d: {
-      forward: "Each window passes on its largest number, the winner (dot). The others are forgotten.",
-      backward: "Only the winner (dot) changed the output, so it gets the whole gradient of its window. The losers get 0: moving them a little would change nothing.",
+      forward: "Each window passes on its largest number, the winner (dot). The others have no effect. If several are equally large, as in a window of zeros, the first of them wins, row by row from the top left.",
+      backward: "Only the winner (dot) changed the output, so it gets the whole gradient of its window. The losers get 0: moving them a little would change nothing. In a tie, the first of the largest wins, row by row, and gets everything: so there is one dot in each window of zeros too.",
     },
     AvgPool2d: {
       forward: "Each window becomes its mean.",
@@ -176,7 +177,10 @@ const Walk = (() => {
   };
 
   function textOf({ pass, layer }) {
-    if (pass === "loss") return `The network gives the true answer, ${label(trace.label)}, a probability p of ${percent(at(trace.arrays.probabilities, trace.label))}. Loss = −log p = −log ${text(at(trace.arrays.probabilities, trace.label))} = ${text(trace.loss)}.`;
+    if (pass === "loss") {
+      const p = at(trace.arrays.probabilities, trace.label), last = trace.layers.at(-1).name, head = trace.head ? ` (the layer ${trace.head})` : "";
+      return `${last} computed one score for each class. Softmax${head} turns the scores into probabilities p. The true class, ${label(trace.label)}, gets p = ${text(p)}. Loss = −log p = −log ${text(p)} = ${text(trace.loss)}, with the natural logarithm.`;
+    }
     const own = TEXTS[layer.kind];
     if (own) return own[pass];
     if (Sums.isKnown(layer)) return `${layer.kind} passes its input on unchanged.`;
@@ -189,18 +193,22 @@ const Walk = (() => {
     const after = trace === first ? "" : `After ${practised.steps} ${practised.steps === 1 ? "step" : "steps"} of practice. `;
     el("step-text").textContent = after + textOf(step);
     views = [];
-    if (step.pass === "loss") return el("panels").replaceChildren(makeBars());
+    if (step.pass === "loss") {
+      el("panels").replaceChildren(makeBars());
+      return fitEquations(el("panels"));
+    }
     const { layer } = step, isBack = step.pass === "backward", panels = [];
     const show = (quantity, title) => {
       const array = Sums.arrayOf(layer, quantity);
       if (array) panels.push((views[views.length] = makeView(step, array, quantity, title)).node);
     };
     if (isBack) {
-      show("grad_y", "Arrives: gradient of the output");
+      const after = trace.layers[trace.layers.indexOf(layer) + 1], before = trace.layers[trace.layers.indexOf(layer) - 1];
+      show("grad_y", `Arrives from ${after ? after.name : "the loss"}: gradient of the output`);
       show("x", layer.x.name === "input" ? "The picture" : "Input, on the way forward");
       for (const name of layer.parameters) show(`${name}.grad`, `Gradient of ${name}`);
       for (const name of layer.parameters) show(name, name);
-      show("grad_x", layer.x.name === "input" ? "Gradient of the picture" : "Passed on: gradient of the input");
+      show("grad_x", layer.x.name === "input" ? "Gradient of the picture" : `Passed on to ${before && before.name}: gradient of the input`);
     } else {
       show("x", layer.x.name === "input" ? "The picture" : "Input");
       for (const name of layer.parameters) show(name, name);
@@ -245,7 +253,7 @@ const Walk = (() => {
       return (layer.winners = layer.winners || winnersOf(layer)).has(Sums.flat(layer.x.shape, index)) ? "dot" : null;
     }
     const gated = quantity === "y" || quantity === "grad_x";
-    if (layer.kind === "ReLU" && gated) return Sums.at(layer.y, index) > 0 ? null : "stroke";
+    if (layer.kind === "ReLU" && (gated || quantity === "x")) return Sums.at(layer.y, index) > 0 ? null : "stroke";
     if ("mask" in layer.kept && gated) return Sums.at(layer.kept.mask, index) > 0 ? null : "stroke";
     return null;
   }
@@ -298,7 +306,11 @@ const Walk = (() => {
       slices.set(array.name, next);
       if (chosen && chosen.layer === layer && chosen.quantity === quantity) {
         const [r, c] = form.cell(chosen.index);
-        select({ layer, quantity, index: form.index(r, c, next) });
+        select({ ...chosen, index: form.index(r, c, next) });
+      } else if (chosen && chosen.layer === layer && keepsMaps(layer) && array.shape.length === 3 && chosen.index.length === 3) {
+        select({ ...chosen, index: [...chosen.index.slice(0, 2), ...next] }); // the other pictures turn with this one
+      } else if (chosen && chosen.layer === layer && keepsMaps(layer) && array.shape.length === 3 && chosen.index.length === 1) {
+        select({ ...chosen, index: next }); // a number of a channel, such as gamma of batch norm
       } else draw();
     }
 
@@ -314,7 +326,7 @@ const Walk = (() => {
 
     function draw() {
       const ratio = Math.max(1, Math.round(window.devicePixelRatio)), cell = cellSize() * ratio, own = slice();
-      choosers.forEach(({ axis, name, output }) => (output.textContent = `${name} ${own[form.axes.indexOf(axis)]} of 0–${array.shape[axis] - 1}`));
+      choosers.forEach(({ axis, name, output }) => (output.textContent = `${name} ${own[form.axes.indexOf(axis)]} (of 0 to ${array.shape[axis] - 1})`));
       canvas.width = form.columns * cell;
       canvas.height = form.rows * cell;
       canvas.style.width = `${canvas.width / ratio}px`;
@@ -350,7 +362,7 @@ const Walk = (() => {
       const here = parts.filter((index) => form.cell(index)[2].join() === own.join());
       if (here.length > 40) outline(context, here, cell, ratio);
       else here.forEach((index) => frame(index, 1.5));
-      if (chosen.layer === layer && chosen.quantity === quantity) frame(chosen.index, 3);
+      if (isChosen(view) || isPartner(view)) frame(chosen.index, 3);
     }
 
     /** One frame around many cells. */
@@ -401,18 +413,13 @@ const Walk = (() => {
       return r >= 0 && c >= 0 && r < form.rows && c < form.columns ? form.index(r, c, slice()) : null;
     }
 
-    const choose = (index) => {
-      if (!index) return;
-      if (canChoose) return select({ layer, quantity, index });
-      const origin = originOf(array.name);
-      if (origin) select({ ...origin, index, look: true });
-      else select({ layer, quantity, index, plain: true });
-    };
+    const choose = (index) => index && select({ layer, quantity, index, plain: !canChoose });
     canvas.addEventListener("pointermove", (event) => {
-      if (event.pointerType === "mouse" && !pinned && canChoose) choose(indexAt(event));
+      if (event.pointerType === "mouse" && !pinned) choose(indexAt(event));
     });
     canvas.addEventListener("click", (event) => {
-      pinned = canChoose ? !(pinned && chosen && String(indexAt(event)) === String(chosen.index)) : true;
+      const isSame = chosen && chosen.quantity === quantity && String(indexAt(event)) === String(chosen.index);
+      pinned = !(pinned && isSame);
       choose(indexAt(event));
     });
     canvas.addEventListener("keydown", (event) => {
@@ -473,6 +480,7 @@ const Walk = (() => {
 
   /** The step and the quantity that computed an array; null for the picture, weights, and what layers kept. */
   function originOf(name) {
+    if (name === "probabilities") return { quantity: "p" };
     const isGrad = name.endsWith(".grad"), base = isGrad ? name.slice(0, -5) : name;
     if (base === "input") return isGrad ? { layer: trace.layers[0], quantity: "grad_x" } : null;
     if (!base.endsWith(".output")) {
@@ -484,8 +492,10 @@ const Walk = (() => {
     return number + 1 < trace.layers.length ? { layer: trace.layers[number + 1], quantity: "grad_x" } : { quantity: "score" };
   }
 
+  const isOfLoss = (quantity) => quantity === "score" || quantity === "p";
+
   const stepOf = ({ layer, quantity }) =>
-    quantity === "score" ? trace.layers.length : steps.findIndex((step) => step.layer === layer && step.pass === (quantity === "y" ? "forward" : "backward"));
+    isOfLoss(quantity) ? trace.layers.length : steps.findIndex((step) => step.layer === layer && step.pass === (quantity === "y" ? "forward" : "backward"));
 
   /** The indices of the numbers that a sum is made of, by array. */
   function partsOf({ sum }) {
@@ -501,8 +511,9 @@ const Walk = (() => {
 
   function select(selection) {
     const { layer, quantity, index, plain } = selection;
-    const canExplain = !plain && (quantity === "score" || (Sums.isKnown(layer) && Sums.quantities(layer).includes(quantity)));
-    const sum = canExplain ? (quantity === "score" ? Sums.explainScore(trace, index[0]) : Sums.explain(layer, quantity, index)) : null;
+    const canExplain = !plain && (isOfLoss(quantity) || (Sums.isKnown(layer) && Sums.quantities(layer).includes(quantity)));
+    const ofLoss = { score: Sums.explainScore, p: Sums.explainProbability }[quantity];
+    const sum = canExplain ? (ofLoss ? ofLoss(trace, index[0]) : Sums.explain(layer, quantity, index)) : null;
     chosen = { ...selection, sum };
     turnViews();
     views.forEach((view) => view.draw());
@@ -513,23 +524,35 @@ const Walk = (() => {
 
   /** Turns every picture to the slice with the largest summand, so that what belongs to the sum can be seen. */
   function turnViews() {
-    const { sum, layer, quantity, index, look } = chosen;
+    const { sum, index } = chosen, left = [];
     for (const view of views) {
-      const isPair = !look && view.layer === layer && `${view.quantity}.grad` === quantity; // a weight beside its gradient
-      if (isPair || (view.layer === layer && view.quantity === quantity && !look)) view.show(index);
-      else if (sum) {
-        const parts = sum.terms.concat(sum.added).flatMap((one) => one.factors.filter(({ array }) => array === view.array.name).map((part) => ({ ...part, size: Math.abs(one.value) })));
-        if (parts.length) view.show(parts.reduce((best, one) => (one.size > best.size ? one : best)).index);
-      }
+      const parts = sum ? sum.terms.concat(sum.added).flatMap((one) => one.factors.filter(({ array }) => array === view.array.name).map((part) => ({ ...part, size: Math.abs(one.value) }))) : [];
+      if (isChosen(view) || isPartner(view)) view.show(index);
+      else if (parts.length) view.show(parts.reduce((best, one) => (one.size > best.size ? one : best)).index);
+      else left.push(view);
+    }
+    for (const view of left) { // the input and its gradient show the same map, and so do all pictures of a layer that keeps maps apart
+      const other = views.find((one) => !left.includes(one) && one.array.shape.length === 3 && (isSamePlace(one, view) || keepsMaps(view.layer)));
+      if (other && view.array.shape.length === 3) slices.set(view.array.name, slices.get(other.array.name));
     }
   }
 
-  const NAMES = { y: "output", grad_x: "gradient of the input", score: "gradient of the score" };
+  const isSamePlace = (one, other) => [one.quantity, other.quantity].sort().join() === "grad_x,x";
+  const isChosen = (view) => view.layer === chosen.layer && view.quantity === chosen.quantity;
+
+  /** Whether a picture has the same number before it became a gradient, or the gradient of it: a weight, the input. */
+  const isPartner = (view) => view.layer === chosen.layer && (`${view.quantity}.grad` === chosen.quantity || `${chosen.quantity}.grad` === view.quantity || isSamePlace(view, chosen));
+
+  /** Whether each map of the output comes from the map of the input with the same number. */
+  const keepsMaps = ({ kind, x, y }) => x.shape.length === 3 && y.shape.length === 3 && x.shape[2] === y.shape[2] && !kind.endsWith("Conv2d") && Sums.isKnown({ kind });
+
+  const NAMES = { x: "input", y: "output", grad_x: "gradient of the input", grad_y: "gradient of the output", score: "gradient of the score" };
   const nameOf = (quantity) => NAMES[quantity] || (quantity.endsWith(".grad") ? `gradient of ${quantity.slice(0, -5)}` : quantity);
 
   function sentenceOf({ layer, quantity, index, sum, plain }) {
-    const array = quantity === "score" ? null : Sums.arrayOf(layer, quantity);
-    if (plain || !sum) return `${array.name}, ${place(array, index)}: ${text(Sums.at(array, index), 6)}`;
+    const array = isOfLoss(quantity) ? null : Sums.arrayOf(layer, quantity);
+    if (plain || !sum) return `${array.name === "input" ? "The picture" : `${layer.name}: ${nameOf(quantity)}`} at ${place(array, index)}: ${text(Sums.at(array, index), 6)}`;
+    if (quantity === "p") return `Probability p of ${label(index[0])}: its share in the sum of e^score over all classes`;
     if (quantity === "score") return `Score of ${label(index[0])}: its gradient is p − t, the probability minus the target`;
     const what = array.name === "input.grad" ? "Gradient of the pixel" : `${layer.name}: ${nameOf(quantity)}`;
     return `${what} at ${place(array, index)}`;
@@ -538,7 +561,9 @@ const Walk = (() => {
   function showSum() {
     const { sum } = chosen, body = [make("p", { className: "lead", textContent: sentenceOf(chosen) })];
     if (sum) body.push(makeEquations(), makeTable(sum), makeActions(), makeCode());
+    else if (chosen.layer) body.push(makeOrigin());
     el("sum-body").replaceChildren(...body.filter(Boolean));
+    fitEquations(el("sum-body"));
     const scroller = el("sum-body").querySelector(".code"), marked = scroller && scroller.querySelector(".marked");
     if (marked) scroller.scrollTop = marked.offsetTop - scroller.offsetTop - 40;
     el("peek").textContent = sum ? `${sentenceOf(chosen)}: ${text(sum.engine)} · show the sum ↓` : sentenceOf(chosen);
@@ -546,7 +571,22 @@ const Walk = (() => {
     showSum.timer = setTimeout(() => (el("spoken").textContent = sum ? `${sentenceOf(chosen)}: ${text(sum.engine)}` : sentenceOf(chosen)), 500);
   }
 
+  /** For a number that another step computed, or training: how to get to where it came from. */
+  function makeOrigin() {
+    const { layer, quantity, index } = chosen, array = Sums.arrayOf(layer, quantity);
+    const isWeight = layer.parameters.includes(quantity), origin = isWeight ? { layer, quantity: `${quantity}.grad` } : originOf(array.name);
+    if (array.name === "input") return make("p", { textContent: "A number of the picture, as the network receives it." });
+    const isHere = origin && origin.layer === layer && origin.quantity === quantity; // a layer whose sums are not known
+    if (!origin || isHere || (isWeight && !layer.weights[quantity].grad)) return null;
+    const there = titleOf(steps[stepOf(origin)]);
+    const button = make("button", { type: "button", textContent: isWeight ? `Its gradient: ${there}` : `Show how: ${there}` });
+    button.addEventListener("click", () => go(stepOf(origin), { ...origin, index }));
+    const words = isWeight ? "A number that training sets." : `This step received the number. It was computed in another step: ${there}.`;
+    return make("div", {}, make("p", { textContent: words }), make("p", { className: "row" }, button));
+  }
+
   function makeTable(sum) {
+    if (sum.combine === "quotient") return makeQuotient(sum);
     const { shown, rest, count } = Sums.shortened(sum, 8), isMax = sum.combine === "max", several = sum.terms.length > 1;
     const words = wordsOf(shown[0] || { factors: [] }), same = shown.every((one) => wordsOf(one) === words);
     const rows = shown.map((one) => makeRow(one, isMax, same));
@@ -558,7 +598,26 @@ const Walk = (() => {
     rows.push(make("tr", {}, make("td", { textContent: agrees ? "the engine's number ✓" : "the engine's number differs", colSpan: 2 }), cell(text(sum.engine, 7))));
     const head = make("tr", {}, make("th", { textContent: same && several ? "at" : "" }), make("th", { textContent: same && several ? words : "" }), make("th"));
     const order = count ? `The ${shown.length} largest of ${sum.terms.length.toLocaleString("en")} summands:` : several ? `${sum.terms.length} ${isMax ? "candidates" : "summands"}:` : "";
-    return make("div", {}, make("p", { className: "hint", textContent: order }), make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
+    const ties = isMax ? sum.terms.filter(({ value }) => value === sum.total).length : 0;
+    const tie = ties > 1 ? make("p", { className: "hint", textContent: `A tie: ${ties} of them are equally large. The first, row by row from the top left, wins, and gets the whole gradient.` }) : "";
+    return make("div", {}, make("p", { className: "hint", textContent: order }), make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), tie);
+  }
+
+  /** p as a share: every e^score, their sum, and one divided by the other. */
+  function makeQuotient(sum) {
+    const { shown, rest, count } = Sums.shortened(sum, 12), row = (words, value, total = "") => make("tr", { className: total }, make("td", { textContent: words, colSpan: 2 }), cell(text(value, 7)));
+    const rows = shown.map((one) => {
+      const [{ index: [j] }] = one.factors, formula = make("td", { className: "number" });
+      one.factors.forEach((part, i) => formula.append(i ? " × " : "", part.isPower ? make("span", {}, "e", make("sup", {}, makeFactor(part))) : text(part.value)));
+      return make("tr", { className: one.wins ? "mark" : "" }, make("td", { textContent: label(j) }), formula, cell(text(one.value)));
+    });
+    if (count) rows.push(row(`the other ${count} together`, rest));
+    const agrees = Math.abs(sum.total - sum.engine) <= 1e-5 * Math.max(sum.engine, 1e-30);
+    rows.push(row("their sum, Σ e^score", sum.whole, "total"), row(`p = ${text(sum.part)} / ${text(sum.whole)}`, sum.total, "total"));
+    rows.push(row(agrees ? "the engine's number ✓" : "the engine's number differs", sum.engine));
+    const head = make("tr", {}, ...["class", "e^score", ""].map((name) => make("th", { textContent: name })));
+    const why = "e to the power of a score is positive, whatever its sign. Divided by their sum, these numbers are positive and add up to 1: probabilities.";
+    return make("div", {}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), make("p", { className: "hint", textContent: why }));
   }
 
   const cell = (content, className = "") => make("td", { textContent: content, className });
@@ -570,7 +629,8 @@ const Walk = (() => {
     one.factors.forEach((part, i) => formula.append(i ? " × " : "", makeFactor(part)));
     const where = one.factors.find(({ array }) => array), index = where ? where.index.join(", ") : "";
     const words = one.factors.map(({ what }) => what).join(" × ");
-    const title = !same ? words : index ? `(${index})` : words;
+    const lost = /^lost this window to (.*)$/.exec(one.factors.at(-1).what);
+    const title = !same ? words : index ? `(${index})${lost ? `, won by ${lost[1]}` : ""}` : words;
     return make("tr", { className: isMax && !one.wins ? "lost" : "", title: `${words} ${index}` }, make("td", { textContent: title, className: title.startsWith("(") ? "number" : "" }), formula, cell(text(one.value)));
   }
 
@@ -591,17 +651,40 @@ const Walk = (() => {
     "gamma.grad": ["grad_gamma"], "beta.grad": ["grad_beta"], score: ["grad_logits"],
   };
 
-  const callsOf = ({ layer, quantity }) => (quantity === "score" ? ["tinycnn.ops.softmax_cross_entropy.SoftmaxCrossEntropyFunction"] : layer.calls);
+  const callsOf = ({ layer, quantity }) => (isOfLoss(quantity) ? ["tinycnn.ops.softmax_cross_entropy.SoftmaxCrossEntropyFunction"] : layer.calls);
 
   function makeEquations() {
-    const { layer, quantity } = chosen, kind = quantity === "score" ? "loss" : layer.kind;
+    const { layer, quantity } = chosen, kind = isOfLoss(quantity) ? "loss" : layer.kind;
     const own = (extras.formulas[kind] || {})[quantity];
     const source = extras.sources[callsOf(chosen).at(-1)] || { equations: {} };
-    const told = (SYMBOLS[quantity] || [quantity]).map((name) => source.equations[name]).filter(Boolean);
+    const isLong = own && quantity === "y" && layer.x.shape.length === 3; // the docstring says the same, with one index more
+    const told = isLong ? [] : (SYMBOLS[quantity] || [quantity]).map((name) => source.equations[name]).filter(Boolean);
     const box = make("div", { className: "equations" });
     if (own) box.append(...typeset(own));
     if (told.length) box.append(make("p", { className: "hint", textContent: `As the docstring of ${source.file} writes it, for a whole batch:` }), ...told.flatMap(typeset));
+    box.append(...[makeKey(box), isOfLoss(quantity) ? null : makeChapter(kind)].filter(Boolean));
     return box;
+  }
+
+  /** What the letters of the equations mean, with the numbers of this layer: of those that occur. */
+  function makeKey(equations) {
+    const names = new Set([...equations.querySelectorAll("mi")].map((one) => one.textContent));
+    const { layer } = chosen, meanings = [], has = (name) => names.has(name);
+    if (isOfLoss(chosen.quantity)) return make("p", { className: "hint key", textContent: "k: the class in question. c: the true class. j: each class in turn. z: the scores." });
+    if (layer.x.shape.length === 3 && ("kernel_size" in layer.settings || layer.weights.weight)) {
+      const { kernel, stride, start } = Sums.windows(layer);
+      if (has("oh")) meanings.push("oh, ow: row and column of the output");
+      if (has("kh")) meanings.push("kh, kw: row and column inside the window");
+      if (has("h")) meanings.push("h, w: row and column of the input");
+      if (has("f")) meanings.push("f: filter");
+      if (has("c")) meanings.push(chosen.layer.weights.weight ? "c: channel (map) of the input" : "c: map");
+      if (has("SH")) meanings.push(`SH, SW: stride, here ${stride.join(", ")}`);
+      if (has("PH")) meanings.push(`PH, PW: padding above and on the left, here ${start.join(", ")}`);
+      if (has("KH")) meanings.push(`KH, KW: size of the window, here ${kernel.join(", ")}`);
+    }
+    if (has("cols") || has("grad_cols")) meanings.push("cols: the pixels below each window, one window per row (im2col copies them there, and col2im adds the gradients of the copies); W, Y: weights and outputs as matrices");
+    if (has("T")) meanings.push("T: transposed");
+    return meanings.length ? make("p", { className: "hint key", textContent: `${meanings.join(". ")}.` }) : null;
   }
 
   /** MathML, made by tinycnn/web/equations.py from the sources of the package, as elements. */
@@ -609,15 +692,30 @@ const Walk = (() => {
     return [...new DOMParser().parseFromString(mathml, "text/html").body.children].map((node) => document.importNode(node, true));
   }
 
+  /** Makes equations that are wider than their box smaller, down to two thirds; what is wider still can be scrolled. */
+  function fitEquations(box) {
+    for (const math of box.querySelectorAll(".equations math")) {
+      const room = math.parentElement.clientWidth, width = math.getBoundingClientRect().width;
+      if (room && width > room) math.style.fontSize = `${Math.max(2 / 3, (0.98 * room) / width) * 1.05}rem`;
+    }
+  }
+
   function makeCode() {
-    const { quantity } = chosen, isForward = quantity === "y", boxes = [];
+    const { quantity } = chosen, isForward = quantity === "y" || quantity === "p", boxes = [];
     for (const call of callsOf(chosen)) {
       const source = extras.sources[call];
       if (!source) continue;
-      const name = quantity.endsWith(".grad") ? `grad_${quantity.slice(0, -5)}` : quantity === "score" ? "grad_x" : quantity;
-      const marks = new Set(source.marks[name] || source.marks[isForward ? "y" : "other"] || []);
-      const lines = source.lines.map((line, i) => make("span", { className: marks.has(source.start + i) ? "marked" : "" }, make("b", { textContent: source.start + i }), line || " "));
-      boxes.push(make("p", { className: "hint", textContent: `Computed by the marked lines of ${source.file}:` }), make("pre", { className: "code", tabIndex: 0, data: { "aria-label": `Source of ${call.split(".").at(-1)}` } }, ...lines));
+      const name = quantity.endsWith(".grad") ? `grad_${quantity.slice(0, -5)}` : { score: "grad_x", p: "y" }[quantity] || quantity;
+      const ofP = source.lines.flatMap((line, i) => (/^ +(self\.log_p|p) = /.test(line) ? [source.start + i] : []));
+      const marks = new Set(quantity === "p" ? ofP : source.marks[name] || source.marks[isForward ? "y" : "other"] || []);
+      const show = ({ lines, start }, marked, name) => make("pre", { className: "code", tabIndex: 0, data: { "aria-label": `Source of ${name}` } },
+        ...lines.map((line, i) => make("span", { className: marked.has(start + i) ? "marked" : "" }, make("b", { textContent: start + i }), line || " ")));
+      boxes.push(make("p", { className: "hint", textContent: `Computed by the marked lines of ${source.file}:` }), show(source, marks, call.split(".").at(-1)));
+      const text = source.lines.filter((_, i) => marks.has(source.start + i)).join("\n");
+      for (const [called, one] of Object.entries(source.called || {})) {
+        if (!new RegExp(`\\b${called}\\(`).test(text)) continue;
+        boxes.push(make("p", { className: "hint", textContent: `The marked lines call ${called}, in ${one.file}:` }), show(one, new Set(one.marks), called));
+      }
     }
     if (!boxes.length && chosen.layer) boxes.push(make("p", { className: "hint", textContent: "The layer returned its input; no function ran." }));
     return make("div", {}, ...boxes);
@@ -658,7 +756,7 @@ const Walk = (() => {
   /** In a file, only the numbers that were checked when it was written. */
   function offerChecked(name) {
     const some = extras.checks.find((one) => one.name === name);
-    const said = make("p", { textContent: "A file has no engine, so it holds the check of some numbers only." });
+    const said = make("p", { textContent: "This page is a file without the engine, so it cannot compute new checks. It holds the checks of some numbers." });
     if (!some) return [said];
     const button = make("button", { type: "button", textContent: "Go to one of them" });
     button.addEventListener("click", () => {
@@ -675,7 +773,7 @@ const Walk = (() => {
     const difference = Math.abs(gradient - numeric) / Math.max(Math.abs(numeric), Math.abs(gradient), 1e-12);
     const verdict = kink
       ? "The slopes on the two sides differ: a gate or a pool switches here, so no single number is the slope."
-      : `(loss above − loss below) / 2ε is what backward() computed, up to ${text(difference, 1)} of it.`;
+      : `The finite difference is (loss at + ε minus loss at − ε) / 2ε. It and the gradient by backward() differ by ${text(difference, 1)}, relative to the larger.`;
     return [
       make("table", {}, make("tbody", {},
         row(`loss at ${text(value, 6)} − ε`, below.toPrecision(14)), row(`loss at ${text(value, 6)} + ε`, above.toPrecision(14)),
@@ -687,25 +785,48 @@ const Walk = (() => {
   // ----------------------------------------------------------------------------------------------------- the loss
 
   function makeBars() {
-    const p = trace.arrays.probabilities, t = trace.arrays.target, g = trace.layers.at(-1).grad_y;
+    const z = trace.layers.at(-1).y, p = trace.arrays.probabilities, t = trace.arrays.target, g = trace.layers.at(-1).grad_y;
     const rows = trace.class_names.map((name, k) => {
-      const row = make("tr", { tabIndex: 0, data: { "aria-selected": "false" } },
-        make("th", { textContent: `${name}${k === trace.label ? " ✓" : ""}` }), cell(text(at(p, k), 4)), cell(text(at(t, k))), cell(text(at(g, k), 4)),
-        make("td", { className: "rail" }, barOf(at(g, k))));
-      const choose = () => {
-        pinned = true;
-        select({ quantity: "score", index: [k] });
+      const choose = (quantity, hold) => {
+        if (!hold && pinned) return;
+        pinned = hold;
+        select({ quantity, index: [k] });
       };
-      row.addEventListener("click", choose);
-      row.addEventListener("keydown", (event) => (event.key === "Enter" || event.key === " ") && (event.preventDefault(), choose()));
+      const score = make("button", { type: "button", className: "link number", textContent: text(at(z, k), 4), title: "the score: where does it come from?" });
+      score.addEventListener("click", (event) => (event.stopPropagation(), go(trace.layers.length - 1, { layer: trace.layers.at(-1), quantity: "y", index: [k] })));
+      const share = make("button", { type: "button", className: "link number", textContent: text(at(p, k), 4), title: "p: how is it computed?" });
+      share.addEventListener("click", (event) => (event.stopPropagation(), choose("p", true)));
+      const probability = make("td", {}, share);
+      const row = make("tr", { tabIndex: 0, data: { "aria-selected": "false" } },
+        make("th", { textContent: `${name}${k === trace.label ? " ✓" : ""}` }), make("td", {}, score), probability, cell(text(at(t, k))), cell(text(at(g, k), 4)),
+        make("td", { className: "rail" }, barOf(at(g, k))));
+      row.addEventListener("click", () => choose("score", true));
+      row.addEventListener("pointermove", (event) => event.pointerType === "mouse" && choose(probability.contains(event.target) ? "p" : "score", false));
+      row.addEventListener("keydown", (event) => event.target === row && (event.key === "Enter" || event.key === " ") && (event.preventDefault(), choose("score", true)));
       return row;
     });
-    const head = make("tr", {}, ...["class", "p", "t", "p − t", ""].map((name) => make("th", { textContent: name })));
-    const source = extras.sources[callsOf({ quantity: "score" })[0]];
-    const box = make("div", {}, make("table", { className: "bars" }, make("tbody", {}, head, ...rows)));
-    box.append(make("p", { className: "hint", textContent: "p: the probability that the network gives to the class. t: the target, 1 for the true class (✓) and 0 for the others. Their difference p − t is the gradient of the loss at the score: raise the score of the true class, lower the others, each as far as it is wrong." }));
-    if (source && source.equations.loss) box.append(...typeset(source.equations.loss));
+    const head = make("tr", {}, ...["class", "score z", "p", "t", "p − t", ""].map((name) => make("th", { textContent: name })));
+    const formulas = extras.formulas.loss || {}, hint = (words) => make("p", { className: "hint", textContent: words });
+    const box = make("div", { className: "lossbox" }, make("table", { className: "bars" }, make("tbody", {}, head, ...rows)));
+    box.append(hint("z: the score, the output of the last layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the true class (✓; also called the label or the true answer) and 0 for the others."));
+    box.append(hint("p − t is the gradient of the loss at the score. A gradient says what raises the loss; a training step goes the other way. So a step raises the score of the true class, where p − t is negative (orange), and lowers the other scores, where it is positive (blue), each in proportion to p − t."));
+    box.append(make("h3", { textContent: "Why p − t?" }), make("div", { className: "equations" }, ...typeset(formulas.p || ""), ...typeset(formulas.loss || "")));
+    box.append(hint("c is the true class. The logarithm of a fraction is a difference, and log e^z = z. Now differentiate by one score z[k]. The slope of log S is 1/S, and of the sum S only the summand e^z[k] depends on z[k]; the slope of −z[c] is −1 for k = c and 0 otherwise, which is −t[k]:"));
+    box.append(make("div", { className: "equations" }, ...typeset(formulas.derivation || "")), makeChapter("loss"));
     return box;
+  }
+
+  const CHAPTERS = {
+    loss: ["04_softmax_cross_entropy", "4"], Dense: ["03_dense_and_relu", "3"], ReLU: ["03_dense_and_relu", "3"], Conv2d: ["05_convolution", "5"],
+    MaxPool2d: ["06_max_pool", "6"], AvgPool2d: ["06_max_pool", "6"], BatchNorm: ["07_batch_norm_and_dropout", "7"], Dropout: ["07_batch_norm_and_dropout", "7"],
+  };
+
+  /** The chapter that derives it: a link where the page stands beside the chapters, else the name of the file. */
+  function makeChapter(kind) {
+    if (!(kind in CHAPTERS)) return null;
+    const [file, number] = CHAPTERS[kind], words = `chapter ${number}`;
+    const link = extras.chapters ? make("a", { href: `${extras.chapters}${file}.html`, target: "_top", textContent: words }) : `${words} (docs/path/${file}.md)`;
+    return make("p", { className: "hint chapter" }, "Derived step by step in ", link, ".");
   }
 
   function barOf(value) {
@@ -810,7 +931,7 @@ const Walk = (() => {
         context.fillStyle = paint(values[name === "the picture" ? i * image.shape[2] : i]);
         context.fillRect(i % W, Math.floor(i / W), 1, 1);
       }
-      return make("figure", {}, canvas, make("figcaption", { textContent: name }));
+      return make("figure", {}, canvas, make("figcaption", { textContent: name === "gradient" ? "gradient of the score" : name }));
     });
     el("maps").replaceChildren(...figures);
   }
@@ -819,9 +940,9 @@ const Walk = (() => {
 
   /** The address of a step: #layer=conv2d_1&pass=backward&of=weight.grad&at=0,0,0,1. Without a pass: the way back. */
   function remember() {
-    const { pass, layer } = steps[current], { quantity, index, plain, look } = chosen;
+    const { pass, layer } = steps[current], { quantity, index, plain } = chosen;
     const parts = pass === "loss" ? ["loss"] : [`layer=${layer.name}`, `pass=${pass}`];
-    if (!plain && !look && quantity !== "score" && pinned) parts.push(`of=${quantity}`, `at=${index.join(",")}`);
+    if (!plain && pinned) parts.push(`of=${quantity}`, `at=${index.join(",")}`);
     try {
       history.replaceState(null, "", `#${parts.join("&")}`);
     } catch {
@@ -832,11 +953,27 @@ const Walk = (() => {
   function goToAddress() {
     const fields = new Map(location.hash.slice(1).split("&").map((part) => part.split("=").map(decodeURIComponent)));
     const layer = trace.layers[layerNumber(fields.get("layer"))], pass = fields.get("pass") || "backward";
-    if (!layer) return go(trace.layers.length);
     const quantity = fields.get("of"), index = (fields.get("at") || "").split(",").map(Number);
-    const array = quantity && Sums.quantities(layer).includes(quantity) ? Sums.arrayOf(layer, quantity) : null;
-    const isInside = array && index.length === array.shape.length && index.every((i, axis) => Number.isInteger(i) && i >= 0 && i < array.shape[axis]);
-    go(steps.findIndex((step) => step.layer === layer && step.pass === pass), isInside ? { layer, quantity, index } : null);
+    const isPlace = (shape) => index.length === shape.length && index.every((i, axis) => Number.isInteger(i) && i >= 0 && i < shape[axis]);
+    if (!layer) {
+      const isOfIt = isOfLoss(quantity) && isPlace([trace.class_names.length]);
+      go(trace.layers.length, isOfIt ? { quantity, index } : null);
+      if (fields.has("layer")) notice(`The address names the layer ${fields.get("layer")}, which this network does not have. It has: ${trace.layers.map(({ name }) => name).join(", ")}.`);
+      else if (quantity && !isOfIt) notice(`The address asks for ${quantity} at ${fields.get("at")}. The loss has p and score, at 0 to ${trace.class_names.length - 1}.`);
+      return;
+    }
+    const known = Sums.quantities(layer), array = known.includes(quantity) ? Sums.arrayOf(layer, quantity) : null;
+    const isInside = array && isPlace(array.shape), number = steps.findIndex((step) => step.layer === layer && step.pass === pass);
+    go(number < 0 ? stepOf({ layer, quantity: "grad_x" }) : number, isInside ? { layer, quantity, index } : null);
+    if (number < 0) notice(`The address names the pass ${pass}. Expected: forward or backward.`);
+    else if (quantity && !array) notice(`The address asks for ${quantity} of ${layer.name}, which has: ${known.join(", ")}. Another number is shown.`);
+    else if (array && !isInside) notice(`The address asks for ${quantity} at ${fields.get("at") || "no place"}. Its shape is ${array.shape.join("×")}, counted from 0. Another number is shown.`);
+  }
+
+  /** Says above the step what was wrong with an address; goes with the next step. */
+  function notice(words) {
+    el("notice").textContent = words;
+    el("notice").hidden = !words;
   }
 
   function play(on) {
@@ -871,8 +1008,8 @@ const Walk = (() => {
     preparePractice();
     showSaliency();
     const read = trace.arrays.probabilities.data, best = read.indexOf(Math.max(...read));
-    el("about").textContent = `The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log p = ${text(trace.loss)}. Point at any number to see the sum that it is.`;
-    el("origin").textContent = `Every number was computed by tinycnn${extras.version ? ` ${extras.version}` : ""} with NumPy in ${trace.dtype || "float32"}, in ${trace.training ? "training" : "evaluation"} mode; this page only adds up what it shows.`;
+    el("about").textContent = `The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log p = ${text(trace.loss)} (natural logarithm). Point at any number to see the sum that it is.`;
+    el("origin").textContent = `Every number was computed by tinycnn${extras.version ? ` ${extras.version}` : ""} with NumPy in ${trace.dtype || "float32"}, in ${trace.training ? "training" : "evaluation"} mode; this page multiplies and adds them again, to show that the same number results.`;
     goToAddress();
   }
 
