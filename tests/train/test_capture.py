@@ -19,6 +19,7 @@ from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
 from tinycnn.distributed.communicator import SingleProcess, use_communicator
 from tinycnn.errors import BackendError, DataError, SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
+from tinycnn.ops.convolutions.fused import FusedGroupedConv2dFunction
 from tinycnn.ops.relu import ReLUFunction
 from tinycnn.optim import SGD, Adam, AdamW, Muon, ParameterGroups, RMSprop, one_cycle, step_decay
 from tinycnn.train import capture
@@ -160,25 +161,71 @@ def test_the_five_networks_are_recorded(name):
     assert results[0] == results[1]
 
 
-@pytest.mark.usefixtures("gpu")
-def test_blocks_and_further_layers_are_recorded():
+def blocks():
+    """Layers of every kind, also inside of blocks."""
+    return Sequential(
+        layers.Normalization(0.5, (0.25,)), layers.Pad2d(1), Conv2d(4), layers.GroupNorm(2), layers.SiLU(),
+        layers.Residual(Conv2d(4, padding=1), layers.GELU(), Dropout(0.3), layers.LayerNorm()),
+        layers.Concatenate(layers.Identity(), [layers.GELU(approximate=True), MaxPool2d(), layers.Upsample()]),
+        layers.Multiply(layers.Tanh(), [layers.GlobalAvgPool2d(keepdims=True), Conv2d(8, 1), layers.Sigmoid()]),
+        layers.Add(layers.ELU(), layers.HardSwish(), [layers.Clip(0, 6), layers.LeakyReLU(), Dropout(0.3)]),
+        Flatten(), Dense(3), input_shape=(8, 8, 1),
+    )  # fmt: skip
+
+
+def windows():
+    """Windows of every kind: uneven padding adds an edge to the images, or cuts one off again."""
+    return Sequential(
+        Conv2d(4, 3, stride=2, padding="same"), layers.Upsample(2), Conv2d(4, 2, padding=((0, 1), (1, 0))), ReLU(),
+        MaxPool2d(2, 1, padding=((0, 1), (0, 1))), layers.AvgPool2d(3, 2, padding="same"), layers.Upsample(2),
+        Conv2d(4, 3, padding=1, groups=4), Conv2d(8, 3, padding=1, groups=4, bias=False), Conv2d(4, 3, padding=1,
+        groups=2), Conv2d(8, 3, padding=1, dilation=2), layers.AvgPool2d(), layers.Residual(Conv2d(8, 1, bias=False)),
+        layers.Concatenate(Conv2d(4, 3, padding="same", bias=False), Conv2d(3, 1)), layers.GlobalMaxPool2d(),
+        Dense(6, bias=False), ReLU(), Dense(3), input_shape=(8, 8, 1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("network", [blocks, windows])
+def test_blocks_and_further_layers_are_recorded(recording, network):
     """Dropout inside of blocks takes its step from memory, and no layer copies anything from the host."""
+    if network is windows and recording.name != "numba":
+        pytest.skip("products with cuBLAS cannot be captured")
     results = []
     for wanted in (True, False):
-        model = Sequential(
-            layers.Normalization(0.5, (0.25,)), layers.Pad2d(1), Conv2d(4), layers.GroupNorm(2), layers.SiLU(),
-            layers.Residual(Conv2d(4, padding=1), layers.GELU(), Dropout(0.3), layers.LayerNorm()),
-            layers.Concatenate(layers.Identity(), [layers.GELU(approximate=True), MaxPool2d(), layers.Upsample()]),
-            layers.Multiply(layers.Tanh(), [layers.GlobalAvgPool2d(keepdims=True), Conv2d(8, 1), layers.Sigmoid()]),
-            layers.Add(layers.ELU(), layers.HardSwish(), [layers.Clip(0, 6), layers.LeakyReLU(), Dropout(0.3)]),
-            Flatten(), Dense(3), input_shape=(8, 8, 1),
-        )  # fmt: skip
+        model = network()
         trainer = Trainer(model, Adam(model.parameters()), batch_size=BATCH, seed=1, capture=wanted)
-        trainer.fit(*pictures(17), epochs=2)
+        trainer.fit(*pictures(18), epochs=2)
         assert trainer.why_eager == ""
-        assert (trainer.capture.steps is not None and set(trainer.capture.steps.replays) == {8, 1}) == wanted
+        assert (trainer.capture.steps is not None and set(trainer.capture.steps.replays) == {8, 2}) == wanted
         results.append((everything(trainer), model.counters()))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("broken", ["forward", "backward"])
+def test_the_reason_names_the_layer_by_its_full_name(broken, monkeypatch):
+    """Also where only the function of the layer is known, as in a backward pass."""
+    pytest.importorskip("numba")
+    kind, before = FusedGroupedConv2dFunction, getattr(FusedGroupedConv2dFunction, broken)
+    monkeypatch.setattr(kind, broken, lambda self, x, *rest: (x.argmax(), before(self, x, *rest))[1])
+    with tinycnn.use_backend("numba"):
+        inner = layers.Residual(layers.Tanh(), Conv2d(4, 3, padding=1, groups=2))
+        model = Sequential(Conv2d(4), inner, Flatten(), Dense(3), input_shape=(8, 8, 1))
+        trainer = Trainer(model, Adam(model.parameters()), batch_size=BATCH)
+        trainer.fit(*pictures(17), epochs=1)
+    reason = "it uses NumPy's `argmax`, which a recorded step cannot contain"
+    assert trainer.why_eager == f"residual_1.body.conv2d_1 (Conv2d): {reason}"
+
+
+@pytest.mark.parametrize("progress", [True, None])
+def test_fit_reports_once_why_steps_are_not_recorded(progress, capsys):
+    pytest.importorskip("numba")
+    with tinycnn.use_backend("numba"):
+        trainer = make_trainer(extra=[Noise()])
+        for epochs in (2, 3):
+            trainer.fit(*pictures(17), epochs=epochs, progress=progress)
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes == [f"note: every step is run from Python, which is slower: {trainer.why_eager}"] * bool(progress)
+    assert trainer.why_eager.startswith("Noise is not part of tinycnn")
 
 
 def test_float64_gives_the_bits_of_eager_steps(recording, monkeypatch):
@@ -192,7 +239,9 @@ def test_float64_gives_the_bits_of_eager_steps(recording, monkeypatch):
     if recording.name == "cupy":
         assert "cuBLAS" in trainers[0].why_eager
     elif recording.name == "numba":
-        assert trainers[0].why_eager == "Dense: NumPy's `matmul` is not a kernel"
+        assert trainers[0].why_eager == (
+            "dense_1 (Dense): it uses NumPy's `matmul`, which a recorded step cannot contain"
+        )
     else:
         assert trainers[0].capture.steps.replays
 
@@ -536,7 +585,7 @@ def test_an_operation_that_cannot_be_captured_runs_eagerly_with_a_reason(monkeyp
     recorded.model.fuse = eager.model.fuse = False  # so that matrix products are CuPy's
     assert train(recorded) == train(eager)
     assert recorded.why_eager.startswith(
-        "Conv2d: a CUDA graph cannot hold it (NotImplementedError: matmul calls cuBLAS"
+        "conv2d_1 (Conv2d): a CUDA graph cannot hold it (NotImplementedError: matmul calls cuBLAS"
     )
     assert fake_cupy.capture is None  # the capture that failed was ended
     assert recorded.capture.steps.replays == {}

@@ -24,6 +24,15 @@ class FollowsCalls(Protocol):
     def cast(self, array: Any, dtype: Any) -> Any:
         """Note a copy of an array in another type, or in the same."""
 
+    def matmul(self, a: Any, b: Any) -> Any:
+        """Note ``a @ b`` of NumPy."""
+
+    def assign(self, target: Any, value: Any) -> None:
+        """Note ``target[...] = value``."""
+
+    def function(self, function: Any, arguments: Any, settings: Any) -> Any:
+        """Note ``function(*arguments, **settings)`` of NumPy, which creates views or copies."""
+
     def real(self, array: Any) -> Any:
         """The array that ``array`` stands for, with its values."""
 

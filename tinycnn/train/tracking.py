@@ -32,14 +32,33 @@ def with_tracked_arrays(model: Sequential, optimizer: Any, track: Track) -> tupl
 
 
 def place_of(error: BaseException) -> str:
-    """The layer or function in which an error was raised, ``"GELU: "``; "" for an error raised elsewhere."""
+    """The layer in which an error was raised, by its full name, ``"residual_1.body.gelu_2 (GELU): "``.
+
+    For an error in a backward pass, it is the layer whose parameters the function received; the name of the function
+    if it received none. "" for an error raised elsewhere.
+    """
     trace = (error.__cause__ or error).__traceback__
-    layer = function = ""
+    names: dict[int, str] = {}  # of the layers of the network
+    owners: dict[int, Layer] = {}  # of its parameters
+    layer: Layer | None = None
+    function: Function | None = None
     while trace:
-        one = trace.tb_frame.f_locals.get("self")
+        here = trace.tb_frame.f_locals
+        for one in [*here.values(), getattr(here.get("self"), "model", None)]:
+            if isinstance(one, Sequential) and not names:  # the outermost one is the network
+                names = {id(inner): name for name, inner in one.all_layers()}
+                owners = {id(p): inner for _, inner in one.all_layers() for p in inner.parameters_by_name.values()}
+        one = here.get("self")
         if isinstance(one, Function):
-            function = one.name
+            function = one
         elif isinstance(one, Layer) and not isinstance(one, Sequential):
-            layer = type(one).__name__
+            layer = one
+        elif not isinstance(one, Layer):  # a fused step holds its layers
+            layer = next((one for one in here.values() if isinstance(one, Layer) and id(one) in names), layer)
         trace = trace.tb_next
-    return f"{layer or function}: " if layer or function else ""
+    if layer is None and function is not None:
+        layer = next((owners[id(x)] for x in function.inputs if id(x) in owners), None)
+    if layer is None:
+        return f"{function.name}: " if function else ""
+    kind = type(layer).__name__
+    return f"{names[id(layer)]} ({kind}): " if id(layer) in names else f"{kind}: "

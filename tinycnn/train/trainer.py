@@ -85,7 +85,7 @@ class Trainer:
         self.progress: Progress | None = None  # of the current epoch; None between two epochs
         self.epoch_s, self.epoch_images = 0.0, 0  # seconds and images of the last epoch
         self.spent_s = 0.0  # seconds of training before the loaded checkpoint
-        self.capture = StepCapture(capture)
+        self.capture, self.reported = StepCapture(capture), ""  # the reason that was reported last
         self.stop_request = StopRequest()
         self.weights: Array | None = None  # of the training images, see `TrainingStep`
         self.callbacks: list[Callback] = []  # of the run in progress
@@ -282,9 +282,17 @@ class Trainer:
                 manager.keep_best(self.model, self.history)
                 with manager.saving_on_error():
                     hooks.epoch_end(result)
+                self._report_why_eager()
                 yield result
                 manager.after_epoch(epoch)
             manager.after_last_epoch()
+
+    def _report_why_eager(self) -> None:
+        """Where progress is shown, report once why steps are not recorded."""
+        shown = any(isinstance(callback, ProgressBar) and callback.leave for callback in self.callbacks)
+        if shown and self.why_eager not in ("", self.reported) and get_communicator().rank == 0:
+            self.reported = self.why_eager
+            print(f"note: every step is run from Python, which is slower: {self.why_eager}", flush=True)
 
     def _averaged(self, results: Iterator[EpochResult]) -> Iterator[EpochResult]:
         """``results``; when they end, or are not wanted any more, the network has the averages of its weights."""

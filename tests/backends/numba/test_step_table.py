@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from tinycnn.backends import threads
+from tinycnn.backends import get_backend, threads, use_backend
 from tinycnn.backends.numba import numpy_loops
 from tinycnn.backends.numba.dense import dense_backward, dense_forward
 from tinycnn.backends.numba.kernels import packing, replay
@@ -243,14 +243,20 @@ REFUSED = {
     "argmax": lambda x: x.argmax(),
     "matmul": lambda x: x @ x.T,
     "where": lambda x: np.where(x > 0, x, 0),
-    "concatenate": lambda x: np.concatenate([x, x]),
+    "concatenate into": lambda x: np.concatenate([x, x], out=numbers(6, 3)),
+    "matmul of one row": lambda x: x[:1] @ numbers(3, 3),
+    "matmul of other steps": lambda x: x[:, ::2] @ numbers(2, 3),
+    "matmul of doubles": lambda x: x.astype(np.float64) @ numbers(3, 3),
     "pad": lambda x: np.pad(x, 1),
+    "stack of two types": lambda x: np.stack([x, x > 0]),
+    "repeat by counts": lambda x: np.repeat(x, [1, 2, 1], axis=0),
     "float": lambda x: float(x[0, 0]),
     "bool": lambda x: bool(x[0, 0] > 0),
-    "assignment": lambda x: x.__setitem__(0, 1),
+    "assignment of an element": lambda x: x.__setitem__((0, 0), 1),
+    "assignment by numbers": lambda x: x.__setitem__(np.array([0, 1]), 1),
     "element": lambda x: x[0, 0],
     "fancy indexing": lambda x: x[np.array([0, 1])],
-    "copying reshape": lambda x: x.T.reshape(-1),
+    "reshape by columns": lambda x: x.reshape(-1, order="F"),
     "sort": lambda x: x.sort(),
     "list": lambda x: x.tolist(),
     "accumulate": lambda x: np.add.accumulate(x),
@@ -270,7 +276,7 @@ def test_numpy_operations_that_would_be_missing_are_refused(name, following):
 def test_a_refused_operation_is_named(following):
     of_thread.recorder = None
     x = numbers(3, 3)
-    with pytest.raises(BackendError, match=r"^NumPy's `matmul` is not a kernel$"):
+    with pytest.raises(BackendError, match=r"^it uses NumPy's `matmul`, which a recorded step cannot contain$"):
         recorded(lambda x: x @ x, x)
     assert of_thread.recorder is None
 
@@ -368,3 +374,64 @@ def test_every_float_loop_is_found_by_its_types():
         address, _ = numpy_loops.loop_of(ufunc, kinds)
         assert address
     assert numpy_loops.loop_of(np.add, (np.dtype(np.float32), np.dtype(bool), np.dtype(np.float32))) is None
+
+
+# ------------------------------------------------------------------------------------------ views, copies, new arrays
+
+
+def padded(x):
+    y = get_backend().xp.full((5, 6), 0.5, x.dtype)
+    y[1:4, 2:6] = x
+    return y
+
+
+def shifted(x):
+    y = x.copy()
+    y[1:] = y[:-1]  # NumPy copies what overlaps
+    y[:, 1:] += x[:, :-1]
+    return y
+
+
+def cut_and_turned(x):
+    y = get_backend().xp.zeros((4, 3), bool)
+    y[...] = x.T > 0
+    y[::2] = True
+    return y * x.T
+
+
+MADE = {
+    "padding": padded,
+    "overlapping": shifted,
+    "booleans": cut_and_turned,
+    "one number": lambda x: get_backend().xp.ones(3) * x[:, 0],
+    "transposed copy": lambda x: x.T.copy(),
+    "transposed, other type": lambda x: x.T.astype(np.float64),
+    "copying reshape": lambda x: x.T.reshape(2, -1),
+    "every third": lambda x: x[:, ::3].reshape(-1),
+    "contiguous": lambda x: get_backend().xp.ascontiguousarray(x[:, 1:]) + 1,
+    "concatenate": lambda x: np.concatenate([x, x[:, :1]], axis=-1),
+    "stack": lambda x: np.stack([x, x + 1], axis=1),
+    "repeat": lambda x: np.repeat(x, 3, axis=-1),
+    "spread": lambda x: np.broadcast_to(np.expand_dims(x, 1), (3, 2, 4)) * np.swapaxes(x[:, None], 0, 1)[:, :1],
+    "products": lambda x: (x @ numbers_of(4, 5)) @ (x @ numbers_of(4, 5) + 1).T,
+    "sums": lambda x: get_backend().sum(x, axis=0) + get_backend().mean(x[:, :3].T, axis=(-2, 1), keepdims=True),
+}
+
+
+def numbers_of(*shape):
+    return np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_new_arrays_views_and_copies_hold_the_numbers_of_each_step(name):
+    """An array that NumPy made while the step was recorded would hold NaN, or the numbers of the first step."""
+    x, made = numbers(3, 4), []
+    with use_backend("numba"):
+        recording = recorded(lambda x: made.append(MADE[name](x)), x)
+        for _ in range(2):
+            x += np.float32(1)
+            recording()
+            expected = MADE[name](x)
+            found = made[1].view(np.ndarray)
+            assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+            assert found.tobytes() == expected.tobytes()

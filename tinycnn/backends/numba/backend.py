@@ -7,6 +7,7 @@ of the work: two thread pools on the same cores would slow each other down.
 
 import math
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from tinycnn.backends.numba.kernels import plain
 from tinycnn.backends.numba.kernels.arrays import contiguous, empty
 from tinycnn.backends.numba.kernels.lanes import LANES
 from tinycnn.backends.numba.recorded_array import RecordedArray
+from tinycnn.backends.numba.recorded_numpy import RECORDED_NUMPY
 from tinycnn.backends.numba.step_table import StepRecorder
 from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.backends.philox import keep_threshold
+from tinycnn.backends.recording import of_thread
 from tinycnn.backends.threads import in_parallel, limit_blas, pieces
 
 PLAIN_LOOP = 64  # operations of a SIMD kernel that take as long as a plain loop takes for one float
@@ -34,6 +37,19 @@ def for_ranges(kernel: Callable[..., None], count: int, floats_per_item: int, *a
     in_parallel(lambda part: kernel(*arguments, *parts[part]), len(parts))
 
 
+def halved(x: np.ndarray, axis: int) -> np.ndarray:
+    """The sum over ``axis``, of which 1 element remains: pairwise, so that the error hardly grows with the length."""
+    before = (slice(None),) * axis
+    while x.shape[axis] > 1:
+        half, odd = divmod(x.shape[axis], 2)
+        first, second = x[(*before, slice(half))], x[(*before, slice(half, 2 * half))]
+        added = first + second
+        if odd:
+            added[(*before, slice(1))] += x[(*before, slice(2 * half, None))]
+        x = added
+    return x
+
+
 class NumbaBackend(NumpyBackend):
     """Compiled kernels on all cores; see ``threads.set_threads``."""
 
@@ -43,11 +59,29 @@ class NumbaBackend(NumpyBackend):
     recorder = StepRecorder
     verifies_recordings = True  # NumPy could compute something unnoticed
 
+    @property
+    def xp(self) -> ModuleType:  # type: ignore[override]
+        """NumPy; while this thread records a step, with arrays that belong to the recording."""
+        return np if of_thread.recorder is None else RECORDED_NUMPY
+
     def activate(self) -> None:
         limit_blas(1 if LANES else None)  # the plain path needs BLAS to use all cores
 
     def asarray(self, array: np.ndarray) -> np.ndarray:
         return array if isinstance(array, RecordedArray) else np.asarray(array)
+
+    def float64_sum(self, x: np.ndarray, axis: int | tuple[int, ...] | None, keepdims: bool) -> np.ndarray:
+        """As in the contract; float32 by halves, ``x[:M/2] + x[M/2:]`` again and again, which can be recorded."""
+        if x.dtype != np.float32 or not x.size:
+            return super().float64_sum(x, axis, keepdims)
+        axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        total, shape = contiguous(x).astype(np.float64), list(x.shape)
+        for axis in {one % x.ndim for one in axes}:
+            total = halved(total, axis)
+            shape[axis] = 1
+        if not keepdims:
+            shape = [size for i, size in enumerate(x.shape) if i - x.ndim not in axes and i not in axes]
+        return total.reshape(shape)
 
     def im2col(self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
         N, _, _, C = x.shape

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tinycnn.backends.numba.kernels import depthwise
 from tinycnn.backends.numba.kernels.geometry import Layout
 
 REPEATS = 20  # of each row; the shortest time counts
@@ -33,6 +34,9 @@ def operations_of(kernel: Any, arguments: tuple[Any, ...]) -> int:
         return 2 * c.shape[0] * c.shape[1] * a.shape[0 if values["transpose_a"] else 1]
     if name == "adam":
         return 12 * int(values["p"].size)
+    if kernel.py_func.__module__ == depthwise.__name__:
+        one = depthwise.Layout(*values["layout"])
+        return 2 * one.taps.size * one.channels * one.outputs.size * (values["stop"] - values["start"])
     if "layout" in values:
         layout = Layout(*values["layout"])
         outputs = layout.windows.size * (layout.pixels.size - 1) if name == "pooled_forward" else layout.outputs.size

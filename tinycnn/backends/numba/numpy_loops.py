@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends.numba.kernels import loops
-from tinycnn.backends.numba.recorded_array import NotRecordedError, RecordedArray
+from tinycnn.backends.numba.recorded_array import NotRecordedError, RecordedArray, plain
 from tinycnn.backends.numba.stand_ins import address_of
 from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 
@@ -84,12 +84,36 @@ def operand(recorder: Any, x: Any, kind: np.dtype) -> Any:
 
 
 def record_cast(recorder: Any, x: np.ndarray, kind: np.dtype) -> RecordedArray:
-    """Record a copy of ``x`` in this type."""
+    """Record a contiguous copy of ``x`` in this type."""
+    copied = recorder.empty(x.shape, x.dtype if not x.flags.c_contiguous else kind)
     if not x.flags.c_contiguous:
-        raise NotRecordedError("copy")
-    copied = recorder.empty(x.shape, kind)
+        record_copy(recorder, x, copied)
+        return copied if copied.dtype == kind else record_cast(recorder, copied, kind)
     loops.cast(x.reshape(-1), copied.reshape(-1))
     return copied
+
+
+def record_copy(recorder: Any, source: Any, target: np.ndarray) -> None:
+    """Record ``target[...] = source``, which is broadcast; both may have any strides."""
+    source = operand(recorder, source, target.dtype)
+    if np.may_share_memory(plain(recorder.real(source)), plain(recorder.real(target))):
+        same = (address_of(source), source.shape, source.strides) == (address_of(target), target.shape, target.strides)
+        if same:
+            return  # as in `x[1:] += y`, which assigns the view that it has changed
+        source = record_cast(recorder, source.reshape(source.shape), source.dtype)  # NumPy copies what overlaps
+    spread = np.broadcast_to(plain(source), target.shape)
+    source = view_with_owner(spread, source) if isinstance(source, RecordedArray) else spread
+    if target.dtype.kind == "b":
+        record_elementwise(recorder, np.logical_or, (source, source), target)
+    else:
+        record_elementwise(recorder, np.positive, (source,), target)
+
+
+def view_with_owner(view: np.ndarray, array: RecordedArray) -> RecordedArray:
+    """A view of ``array`` that NumPy made of its memory, as an array of the recording."""
+    recorded = view.view(RecordedArray)
+    recorded.owner = array if array.owner is None else array.owner
+    return recorded
 
 
 def strides_in(array: np.ndarray, shape: tuple[int, ...]) -> list[int]:

@@ -1,8 +1,9 @@
 """Arrays in a recording: kernels take their addresses, and so do the elementwise functions of NumPy.
 
 While a step is recorded nothing is computed, so the values of its arrays are meaningless. Views, such as slices and
-reshapes, are allowed, and elementwise functions are recorded (``numpy_loops.py``). Every other NumPy operation would be
-missing in the recording. It raises `NotRecordedError`.
+reshapes, are allowed, and elementwise functions and copies are recorded (``numpy_loops.py``). So are the functions of
+NumPy in ``recorded_numpy.py``, which only make views and copies. Every other NumPy operation would be missing in the
+recording. It raises `NotRecordedError`.
 
 This holds for the thread that records. In other threads, which may use the same network meanwhile, these are ordinary
 arrays.
@@ -48,7 +49,9 @@ class RecordedArray(np.ndarray):
             settings = {name: plain(value) for name, value in settings.items()}
             return getattr(ufunc, method)(*plain(inputs), **settings)
         (out,) = settings.pop("out", (None,))
-        plain_call = method == "__call__" and not settings and ufunc.signature is None  # matmul has a signature
+        if ufunc is np.matmul and method == "__call__" and out is None and not settings:
+            return recorder.matmul(*inputs)
+        plain_call = method == "__call__" and not settings and ufunc.signature is None
         if not plain_call or not isinstance(out, RecordedArray | None):
             raise NotRecordedError(f"{ufunc.__name__}.{method}".removesuffix(".__call__"))
         return recorder.elementwise(ufunc, inputs, out)
@@ -56,16 +59,19 @@ class RecordedArray(np.ndarray):
     def __array_function__(self, function: Any, kinds: Any, arguments: Any, settings: Any) -> Any:
         if of_thread.recorder is None:
             return super().__array_function__(function, kinds, arguments, settings)
-        raise NotRecordedError(function.__name__)
+        return of_thread.recorder.function(function, arguments, settings)
 
     def __getitem__(self, key: Any) -> Any:
         return self._view_of(super().__getitem__(key), "indexing") if of_thread.recorder else plain(self)[key]
 
     def reshape(self, *shape: Any, **settings: Any) -> Any:
-        """A view in another shape."""
+        """A view in another shape; a copy, made by a kernel, where NumPy copies, too."""
         if of_thread.recorder is None:
             return plain(self).reshape(*shape, **settings)
-        return self._view_of(super().reshape(*shape, **settings), "reshape")
+        result = super().reshape(*shape, **settings)
+        if settings or self._shares_memory(result):
+            return self._view_of(result, "reshape")
+        return self.copy().reshape(*shape)
 
     def astype(self, dtype: Any, *settings: Any, copy: bool = True, **more: Any) -> Any:  # type: ignore[override]
         """The array itself if it has that type already, else a copy, made by a kernel."""
@@ -82,10 +88,20 @@ class RecordedArray(np.ndarray):
 
     def _view_of(self, result: Any, what: str) -> "RecordedArray":
         """``result`` if it is a view; raises NotRecordedError for a copy and for a number."""
-        is_array = isinstance(result, RecordedArray)
-        if not is_array or (result.size and not np.may_share_memory(plain(result), plain(self))):
+        if not isinstance(result, RecordedArray) or not self._shares_memory(result):
             raise NotRecordedError(what)
         return result
+
+    def _shares_memory(self, result: np.ndarray) -> bool:
+        """Whether ``result``, made from this array, is a view."""
+        return not result.size or np.may_share_memory(plain(result), plain(self))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Copy ``value`` to a part of the array, by a kernel."""
+        if of_thread.recorder is None:
+            plain(self)[key] = plain(value)
+            return
+        of_thread.recorder.assign(self._view_of(super().__getitem__(key), "assignment"), value)
 
 
 def refused(name: str) -> Callable[..., Any]:
@@ -100,7 +116,7 @@ def refused(name: str) -> Callable[..., Any]:
 
 
 READ_OR_WRITE = """
-__bool__ __complex__ __contains__ __copy__ __deepcopy__ __float__ __index__ __int__ __reduce__ __reduce_ex__ __setitem__
+__bool__ __complex__ __contains__ __copy__ __deepcopy__ __float__ __index__ __int__ __reduce__ __reduce_ex__
 argmax argmin argpartition argsort byteswap choose compress cumprod cumsum diagonal dot dump fill flatten item nonzero
 partition put ravel repeat resize round searchsorted setfield sort take tobytes tofile tolist trace
 """

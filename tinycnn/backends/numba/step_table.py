@@ -5,7 +5,8 @@ the step is recorded, its Python runs once without computing anything: every cal
 table, every call of ``threads.in_parallel`` a row with parts. Consecutive calls outside it share one row with one part,
 so nothing waits between them. Arrays get memory that belongs to the recording.
 
-Only kernels are recorded. A NumPy operation on an array of the step raises BackendError, see ``recorded_array.py``.
+Only kernels are recorded, and what NumPy can be made to do like one, see ``recorded_array.py``. Every other NumPy
+operation on an array of the step raises BackendError.
 """
 
 import time
@@ -21,8 +22,10 @@ from tinycnn.backends.numba.described import RowDescription, describe, operation
 from tinycnn.backends.numba.kernels import replay
 from tinycnn.backends.numba.kernels.entry import block_of
 from tinycnn.backends.numba.memory import Memory
-from tinycnn.backends.numba.numpy_loops import record_cast, record_elementwise
+from tinycnn.backends.numba.numpy_loops import record_cast, record_copy, record_elementwise
 from tinycnn.backends.numba.recorded_array import NotRecordedError, RecordedArray, plain
+from tinycnn.backends.numba.recorded_matmul import record_matmul
+from tinycnn.backends.numba.recorded_numpy import record_function
 from tinycnn.backends.numba.stand_ins import StandIns
 from tinycnn.backends.recording import as_it_is, of_thread
 from tinycnn.errors import BackendError
@@ -65,7 +68,7 @@ class StepRecorder:
             try:
                 work(recording.stand_ins.track)
             except NotRecordedError as error:
-                raise BackendError(f"NumPy's `{error}` is not a kernel") from error
+                raise BackendError(f"it uses NumPy's `{error}`, which a recorded step cannot contain") from error
         recording.finish()
         return recording
 
@@ -140,6 +143,18 @@ class Recording:
     def cast(self, array: Array, dtype: np.dtype) -> RecordedArray:
         """Note a copy."""
         return record_cast(self, array, dtype)
+
+    def matmul(self, a: Any, b: Any) -> RecordedArray:
+        """Note a matrix product of NumPy."""
+        return record_matmul(self, a, b)
+
+    def assign(self, target: Array, value: Any) -> None:
+        """Note a copy to a part of an array."""
+        record_copy(self, value, target)
+
+    def function(self, function: Any, arguments: Any, settings: Any) -> Any:
+        """Note the copies that a function of NumPy makes."""
+        return record_function(function, arguments, settings)
 
     def real(self, array: Array) -> Array:
         """The array from outside that ``array`` stands for."""
