@@ -7,6 +7,8 @@ refuses, runs nothing while it records, and fills the memory of what it did not 
 import contextlib
 import copy
 import gc
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from tinycnn.train import capture
 from tinycnn.train.batches import Sampler
 from tinycnn.train.capture import CapturedSteps
 from tinycnn.train.history import Progress
-from tinycnn.train.step import TrainingStep
+from tinycnn.train.step import TrainingStep, all_layers
 from tinycnn.train.trainer import Trainer
 from tinycnn.train.warm_up import warm_up
 
@@ -169,7 +171,7 @@ def blocks():
         layers.Concatenate(layers.Identity(), [layers.GELU(approximate=True), MaxPool2d(), layers.Upsample()]),
         layers.Multiply(layers.Tanh(), [layers.GlobalAvgPool2d(keepdims=True), Conv2d(8, 1), layers.Sigmoid()]),
         layers.Add(layers.ELU(), layers.HardSwish(), [layers.Clip(0, 6), layers.LeakyReLU(), Dropout(0.3)]),
-        Flatten(), Dense(3), input_shape=(8, 8, 1),
+        layers.Rescaling(2), layers.Reshape((8, 64)), Flatten(), Dense(3), layers.Softmax(), input_shape=(8, 8, 1),
     )  # fmt: skip
 
 
@@ -181,8 +183,30 @@ def windows():
         Conv2d(4, 3, padding=1, groups=4), Conv2d(8, 3, padding=1, groups=4, bias=False), Conv2d(4, 3, padding=1,
         groups=2), Conv2d(8, 3, padding=1, dilation=2), layers.AvgPool2d(), layers.Residual(Conv2d(8, 1, bias=False)),
         layers.Concatenate(Conv2d(4, 3, padding="same", bias=False), Conv2d(3, 1)), layers.GlobalMaxPool2d(),
-        Dense(6, bias=False), ReLU(), Dense(3), input_shape=(8, 8, 1),
+        Dense(6, bias=False), BatchNorm(), ReLU(), Dense(3), layers.LogSoftmax(), input_shape=(8, 8, 1),
     )  # fmt: skip
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "captured_step.md"
+
+
+def test_the_page_lists_the_layers_that_are_recorded():
+    listed = PAGE.read_text("utf-8").split("with any of their settings:")[1].split("Steps that cannot")[0]
+    recorded = {type(layer).__name__ for network in (blocks, windows) for layer in all_layers(network())}
+    assert set(re.findall(r"`(\w+)`", listed)) == recorded
+    kinds = {name for name in layers.__all__ if isinstance(getattr(layers, name), type)} - {"Layer"}
+    assert recorded == kinds
+
+
+def test_the_page_states_the_size_of_the_table_of_lenet():
+    pytest.importorskip("numba")
+    with tinycnn.use_backend("numba"):
+        model = models.create("lenet")
+        trainer = Trainer(model, Adam(model.parameters()), batch_size=64)
+        trainer.fit(np.zeros((128, 28, 28, 1), np.uint8), np.arange(128) % 10, epochs=1)
+    rows = trainer.capture.steps.replays[64].rows
+    calls = sum(len(part) for row in rows for part in row)
+    assert f"`lenet` has {len(rows)} rows with {calls} calls." in PAGE.read_text("utf-8")
 
 
 @pytest.mark.parametrize("network", [blocks, windows])
