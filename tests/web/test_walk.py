@@ -193,6 +193,17 @@ def test_what_the_file_holds_beside_the_numbers():
     np.testing.assert_allclose(saliency["gradient"], explain.saliency(model, image).ravel(), rtol=1e-5)
 
 
+def test_the_chapters_that_the_page_names_exist():
+    script = (STATIC / "walk.js").read_text(encoding="utf-8")
+    chapters = re.findall(r'\["(\d\d_\w+)", "(\d+)"\]', script)
+    assert len(chapters) >= 8
+    for name, number in chapters:
+        assert int(name[:2]) == int(number)
+        assert (HERE.parents[1] / "docs" / "path" / f"{name}.md").exists()
+    extras = json.loads(Parts(walk_html(tiny(), picture((8, 8, 1)), 1, chapters="../path/")).contents["trace-extras"])
+    assert extras["chapters"] == "../path/"
+
+
 def test_a_network_that_is_too_large_is_refused_in_a_sentence(monkeypatch):
     monkeypatch.setattr(walk, "trace_step", None)  # it is refused before anything is computed
     large = Sequential(Flatten(), Dense(2000), Dense(10), input_shape=(28, 28, 1))
