@@ -89,6 +89,14 @@ def test_the_learning_rate_finder_draws_and_suggests(tmp_path):
     assert (tmp_path / "lr_find.png").read_bytes().startswith(PNG)
 
 
+def test_without_a_fall_the_finder_names_the_options(tmp_path):
+    words = ["--dataset", "digits", "--model", "lenet", "--backend", "numpy", "--limit", "64", "--batch-size", "8"]
+    process = run_here("lr-find", *words, "--steps", "12", "--highest", "1e-5", folder=tmp_path)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "no rate is suggested: the loss does not fall clearly, compared with its noise: " in process.stdout
+    assert " --highest or --batch-size, or more --steps\n" in process.stdout
+
+
 def test_a_wrong_sweep_names_the_option(tmp_path):
     process = run_here("lr-find", "--dataset", "digits", "--backend", "numpy", "--steps", "3", folder=tmp_path)
     assert process.returncode == 2

@@ -15,7 +15,9 @@ AS_STEEP = 0.5  # of the steepest slope: an end of the sweep that falls like thi
 RISEN = 0.3  # of the fall so far: the rates have become too large
 
 TOO_HIGH = "the loss rises from the first rates on: try a smaller `lowest`"
-NO_FALL = "the loss does not fall clearly, compared with its noise: try more `steps`, or a larger `batch_size`"
+NO_FALL = (
+    "the loss does not fall clearly, compared with its noise: try a larger `highest` or `batch_size`, or more `steps`"
+)
 AT_THE_FIRST = "the loss falls fastest at the first rates, a better one may be below: try a smaller `lowest`"
 AT_THE_LAST = "the loss still falls at the last rates, a better one may be above: try a larger `highest`"
 
