@@ -61,3 +61,11 @@ def test_flat_rising_and_cut_off_curves_get_advice(curve, advice, noise):
 
 def test_a_sweep_of_a_few_steps_has_no_suggestion():
     assert choose_rate(np.geomspace(1e-2, 1, 5), np.array([2.0, 1.5, 1.0, 0.5, 0.1])) == (None, TOO_HIGH)
+
+
+@pytest.mark.parametrize("steps", [60, 200])
+def test_in_strong_noise_a_rate_is_refused_rather_than_guessed(steps):
+    """A slow fall by 1, between 1e-4 and 1e-2, in noise of 0.6: of 40 sweeps, hardly one suggests another rate."""
+    found = [sweep(lambda x: 2.3 - 1 / (1 + np.exp(-3 * (x + 3))), 0.6, steps, seed)[0] for seed in range(40)]
+    assert sum(rate is not None and not 1e-4 < rate < 1e-2 for rate in found) <= 2
+    assert None in found
