@@ -81,7 +81,7 @@ class NumbaBackend(NumpyBackend):
             shape[axis] = 1
         if not keepdims:
             shape = [size for i, size in enumerate(x.shape) if i - x.ndim not in axes and i not in axes]
-        return total.reshape(shape)
+        return total.reshape(shape) + 0.0  # NumPy, too, begins with 0: a sum of negative zeros is 0
 
     def im2col(self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
         N, _, _, C = x.shape
