@@ -22,6 +22,7 @@ from tinycnn.distributed.communicator import SingleProcess, use_communicator
 from tinycnn.errors import BackendError, DataError, SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
 from tinycnn.ops.convolutions.fused import FusedGroupedConv2dFunction
+from tinycnn.ops.fused import FusedDenseFunction
 from tinycnn.ops.relu import ReLUFunction
 from tinycnn.optim import SGD, Adam, AdamW, Muon, ParameterGroups, RMSprop, one_cycle, step_decay
 from tinycnn.train import capture
@@ -225,11 +226,18 @@ def test_blocks_and_further_layers_are_recorded(recording, network):
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("broken", ["forward", "backward"])
-def test_the_reason_names_the_layer_by_its_full_name(broken, monkeypatch):
-    """Also where only the function of the layer is known, as in a backward pass."""
+@pytest.mark.parametrize(
+    ("kind", "broken", "name"),
+    [
+        (FusedGroupedConv2dFunction, "forward", "residual_1.body.conv2d_1 (Conv2d)"),
+        (FusedGroupedConv2dFunction, "backward", "residual_1.body.conv2d_1 (Conv2d)"),
+        (FusedDenseFunction, "forward", "dense_1 (Dense)"),
+    ],
+)
+def test_the_reason_names_the_layer_by_its_full_name(kind, broken, name, monkeypatch):
+    """Also where only the function of the layer is known, as in a backward pass, and for fused layers."""
     pytest.importorskip("numba")
-    kind, before = FusedGroupedConv2dFunction, getattr(FusedGroupedConv2dFunction, broken)
+    before = getattr(kind, broken)
     monkeypatch.setattr(kind, broken, lambda self, x, *rest: (x.argmax(), before(self, x, *rest))[1])
     with tinycnn.use_backend("numba"):
         inner = layers.Residual(layers.Tanh(), Conv2d(4, 3, padding=1, groups=2))
@@ -237,7 +245,7 @@ def test_the_reason_names_the_layer_by_its_full_name(broken, monkeypatch):
         trainer = Trainer(model, Adam(model.parameters()), batch_size=BATCH)
         trainer.fit(*pictures(17), epochs=1)
     reason = "it uses NumPy's `argmax`, which a recorded step cannot contain"
-    assert trainer.why_eager == f"residual_1.body.conv2d_1 (Conv2d): {reason}"
+    assert trainer.why_eager == f"{name}: {reason}"
 
 
 @pytest.mark.parametrize("progress", [True, None])
