@@ -7,16 +7,14 @@ in rounding only. Every seed trains both, one after the other. Compiling and eva
 """
 
 import argparse
-import json
 import runpy
-import statistics
 import time
 from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
 import torch
-from machine import describe
 from torch import nn
 from torch_networks import twin
 
@@ -85,13 +83,7 @@ def main() -> None:
             accuracy, seconds = train(EXAMPLE["network"](seed), mnist, options.epochs, seed)
             runs.append({"library": name, "seed": seed, "accuracy": accuracy, "seconds": seconds})
             print(runs[-1], flush=True)
-    for name in ("tinycnn", "pytorch"):
-        own = [run for run in runs if run["library"] == name]
-        means = {key: statistics.mean(run[key] for run in own) for key in ("accuracy", "seconds")}
-        print(name, {key: round(value, 4) for key, value in means.items()})
-    if options.json:
-        result = {"runs": runs, "machine": describe(get_threads())}
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    machine.report(runs, get_threads(), options.json)
 
 
 if __name__ == "__main__":

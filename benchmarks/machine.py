@@ -1,9 +1,12 @@
-"""Describes the machine of a measurement for its result file: processor, threads, versions."""
+"""The machine of a measurement for its result file, and the report of runs: processor, threads, versions, means."""
 
 import importlib.metadata
+import json
 import os
 import platform
+import statistics
 from pathlib import Path
+from typing import Any
 
 
 def processor() -> str:
@@ -69,3 +72,13 @@ def peak_memory_mib() -> float:
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))
+
+
+def report(runs: list[dict[str, Any]], threads: int, path: Path | None) -> None:
+    """Print the means of the runs of each library, over the seeds; write runs and machine to ``path``, if given."""
+    for name in dict.fromkeys(run["library"] for run in runs):
+        own = [run for run in runs if run["library"] == name]
+        means = {key: statistics.mean(run[key] for run in own) for key in own[0] if key not in ("library", "seed")}
+        print(name, {key: round(value, 4) for key, value in means.items()})
+    if path:
+        path.write_text(json.dumps({"runs": runs, "machine": describe(threads)}, indent=1) + "\n", encoding="utf-8")

@@ -8,16 +8,14 @@ evaluation are not part of it.
 """
 
 import argparse
-import json
 import runpy
-import statistics
 import time
 from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
 import torch
-from machine import describe
 from torch import nn
 
 import tinycnn
@@ -120,13 +118,7 @@ def main() -> None:
             logits, seconds = train(EXAMPLE["network"](seed), training, pictures, seed)
             runs.append({"library": name, "seed": seed, "seconds": seconds, **scores(logits, labels)})
             print(runs[-1], flush=True)
-    for name in ("tinycnn", "pytorch"):
-        own = [run for run in runs if run["library"] == name]
-        means = {key: statistics.mean(run[key] for run in own) for key in own[0] if key not in ("library", "seed")}
-        print(name, {key: round(value, 4) for key, value in means.items()})
-    if options.json:
-        result = {"runs": runs, "machine": describe(get_threads())}
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    machine.report(runs, get_threads(), options.json)
 
 
 if __name__ == "__main__":

@@ -62,10 +62,9 @@ def accuracy(scores, labels):
     return float((scores.data.argmax(axis=1) == labels).mean())
 
 
-def main(epochs=15):
-    """Train, and print the accuracy on images that were not trained on."""
+def train(network, learned, epochs):
+    """Train on the digits; print and return the accuracy on images that were not trained on."""
     (images, labels), (test_images, test_labels) = digits()
-    learned = parameters((64, 32), (32,), (32, 10), (10,))
     for epoch in range(epochs):
         for x, y in batches(images, labels, size=32, seed=epoch):
             SoftmaxCrossEntropy(y)(network(x, learned)).backward()
@@ -73,6 +72,11 @@ def main(epochs=15):
     reached = accuracy(network(test_images, learned), test_labels)
     print(f"{reached:.0%} of the test digits are read correctly")
     return reached
+
+
+def main(epochs=15):
+    """Train the dense network."""
+    return train(network, parameters((64, 32), (32,), (32, 10), (10,)), epochs)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 from step04_tensor import Function, largest_error
-from step05_dense import descend, parameters
-from step06_softmax import SoftmaxCrossEntropy, accuracy, batches, digits
+from step05_dense import parameters
+from step06_softmax import SoftmaxCrossEntropy, digits, train
 from step07_convolution import Conv2d as ByLoops
 from step07_convolution import Flatten, network, start
 
@@ -83,17 +83,10 @@ def main(epochs=8):
     loss = lambda: SoftmaxCrossEntropy(np.array([1, 0]))(Flatten()(Conv2d()(x, *learned)))  # noqa: E731
     print(largest_error(loss, x, *learned) < 1e-7)  # True
 
-    (images, labels), (test_images, test_labels) = digits()
+    (images, labels), _ = digits()
     seconds = [step_s(images[:32], labels[:32], convolution) for convolution in (ByLoops, Conv2d)]
     print(f"a step of 32 images: {seconds[0] * 1e3:.1f} ms by loops, {seconds[1] * 1e3:.1f} ms as a product")
-    learned = start()
-    for epoch in range(epochs):
-        for x, y in batches(images, labels, size=32, seed=epoch):
-            SoftmaxCrossEntropy(y)(network(x, learned, Conv2d)).backward()
-            descend(learned, rate=0.3)
-    reached = accuracy(network(test_images, learned, Conv2d), test_labels)
-    print(f"{reached:.0%} of the test digits are read correctly")
-    return reached
+    return train(lambda x, learned: network(x, learned, Conv2d), start(), epochs)
 
 
 if __name__ == "__main__":

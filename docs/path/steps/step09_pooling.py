@@ -9,8 +9,8 @@ to remember which place in the window it had. Among equals the first one wins.
 
 import numpy as np
 from step04_tensor import Function, Tensor, largest_error
-from step05_dense import Dense, ReLU, descend, parameters
-from step06_softmax import SoftmaxCrossEntropy, accuracy, batches, digits
+from step05_dense import Dense, ReLU, parameters
+from step06_softmax import SoftmaxCrossEntropy, digits, train
 from step07_convolution import Flatten
 from step08_im2col import Conv2d
 
@@ -46,19 +46,13 @@ def network(images, learned):
 
 def main(epochs=12):
     """Check the gradient of every weight of the whole network, then train it."""
-    (images, labels), (test_images, test_labels) = digits()
+    (images, labels), _ = digits()
     learned = parameters((3, 3, 1, 8), (8,), (72, 10), (10,))
     loss = lambda: SoftmaxCrossEntropy(labels[:5])(network(images[:5], learned))  # noqa: E731
     print(largest_error(loss, *learned) < 1e-5)  # True
-    for epoch in range(epochs):
-        for x, y in batches(images, labels, size=32, seed=epoch):
-            for tensor in learned:
-                tensor.grad = 0.0
-            SoftmaxCrossEntropy(y)(network(x, learned)).backward()
-            descend(learned, rate=0.3)
-    reached = accuracy(network(test_images, learned), test_labels)
-    print(f"{reached:.0%} of the test digits are read correctly")
-    return reached
+    for tensor in learned:
+        tensor.grad = 0.0  # of the check
+    return train(network, learned, epochs)
 
 
 if __name__ == "__main__":
