@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.train.test_trainer import make_trainer, sides
+from tinycnn.backends import use_backend
 from tinycnn.errors import SettingError
 from tinycnn.optim import WeightAverage
-from tinycnn.train.capture import reason_not_recordable
 from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
 from tinycnn.train.divergence import Snapshot, TrainingDivergedError
 from tinycnn.train.evaluation import evaluate
@@ -126,9 +126,20 @@ def test_a_diverged_run_keeps_finite_averages():
     assert all(np.isfinite(array).all() for array in trainer.model.state_dict().values())
 
 
-def test_a_recorded_step_says_why_it_runs_eagerly():
-    step = make_trainer(average_weights=0.8).training_step
-    assert reason_not_recordable(step, DATA[0]) == "the weights are averaged after every step"
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_recorded_steps_are_averaged_to_the_bit(epochs):
+    """5 batches of 10 images make an epoch, the last of 8: one is recorded, one compared, the others are replayed."""
+    found = {}
+    with use_backend("numba"):
+        for capture in (True, False):
+            trainer = make_trainer(average_weights=0.8, batch_size=10, capture=capture)
+            trainer.fit(*DATA, epochs=epochs)
+            assert not trainer.why_eager
+            assert bool(trainer.capture.steps) == capture
+            assert trainer.average.count == 5 * epochs
+            with trainer.average.applied(False):
+                found[capture] = weights_of(trainer), [array.tobytes() for array in trainer.average.arrays]
+    assert found[True] == found[False]
 
 
 def test_a_rate_assigned_between_two_epochs_is_resumed(tmp_path):

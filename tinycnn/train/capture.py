@@ -99,8 +99,6 @@ def reason_not_recordable(step: TrainingStep, images: Array) -> str:
         return "the images have weights"
     if step.objective is not CLASSIFICATION:
         return f"the loss is {step.objective.name}, and a recorded step computes softmax_cross_entropy"
-    if step.average:
-        return "the weights are averaged after every step"
     layers = [type(layer) for layer in all_layers(step.model)]
     external = [layer.__name__ for layer in layers if not layer.__module__.startswith("tinycnn.")]
     optimizers = [type(part) for part in step.optimizer.parts]
@@ -172,6 +170,8 @@ class CapturedSteps:
         count = self.count(progress.step)
         if self.why_eager:
             return False
+        if self.step.average:
+            self.step.average.take_out()
         if count not in self.replays:
             self._record(count)
         elif get_backend().verifies_recordings and count not in self.verified:
@@ -180,6 +180,8 @@ class CapturedSteps:
             self.replays[count]()
         self._draw_ahead(progress.epoch + 1, progress.step)
         self.step.optimizer.count_step(self.resting)
+        if self.step.average:  # its update is not recorded: one pass over the weights, between two steps
+            self.step.average.update()
         for dropout in self.dropouts:
             dropout.step += 1
         progress.count(count)
@@ -208,6 +210,7 @@ class CapturedSteps:
     def _compute(self, count: int, track: Track) -> None:
         """The recorded step: train on the ``count`` images of the current row, then load the next row."""
         step = copy.copy(self.step)
+        step.average = None
         step.model, step.optimizer = with_tracked_arrays(step.model, step.optimizer, track)
         current = track(self.current)
         batch = self._current_batch(count, current, track(self.images))
