@@ -14,7 +14,8 @@ import pytest
 from tests.support.data_helpers import STEMS, publish, raw_idx, real_mnist, tiny_arrays, write_set
 from tinycnn.data import load, write_idx
 from tinycnn.data.digits import enlarge
-from tinycnn.data.sources import FASHION_MNIST, MNIST, SOURCES
+from tinycnn.data.idx import read_idx
+from tinycnn.data.sources import FASHION_MNIST, MNIST, SOURCES, DebianPackage, recognise
 from tinycnn.errors import DataError, SettingError
 
 pooch = pytest.importorskip("pooch", reason="pooch, which downloads, is not installed: pip install pooch")
@@ -223,6 +224,59 @@ def test_environment_that_lacks_the_set_is_passed_over_but_named(tmp_path, monke
     monkeypatch.setenv("TINYCNN_DATA", str(tmp_path / "f"))
     with pytest.raises(DataError, match=r"\$TINYCNN_DATA: .*belongs to Fashion-MNIST"):
         load("mnist")
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The folder of a Debian package with Fashion-MNIST, which compresses the published files again."""
+    source = replace(
+        publish(tmp_path / "f", "Fashion-MNIST"), package=DebianPackage("a-package", str(tmp_path / "deb"))
+    )
+    monkeypatch.setitem(SOURCES, "fashion_mnist", source)
+    (tmp_path / "deb").mkdir()
+    for stem, array in tiny_arrays(1).items():
+        (tmp_path / "deb" / f"{stem}.gz").write_bytes(gzip.compress(raw_idx(array), mtime=1))
+    return tmp_path / "deb"
+
+
+def test_the_folder_of_debians_package_is_found_without_an_option(tmp_path, monkeypatch, package):
+    check_is(load("fashion_mnist"), "fashion_mnist", 1)
+    assert load("fashion_mnist", download=False).source == f"{package} (verified: the published Fashion-MNIST files)"
+    shutil.copytree(tmp_path / "f", tmp_path / "cache" / "tinycnn" / "fashion_mnist")
+    assert load("fashion_mnist").source.startswith(str(tmp_path / "cache"))
+    monkeypatch.setenv("TINYCNN_DATA", str(tmp_path / "f"))
+    assert load("fashion_mnist").source.startswith(str(tmp_path / "f"))
+    with pytest.raises(DataError, match="belongs to MNIST, not to Fashion-MNIST"):
+        load("fashion_mnist", data_dir=tmp_path / "m")
+
+
+@pytest.mark.parametrize("fault", ["missing", "damaged"])
+def test_without_a_usable_package_the_error_names_it_and_the_download(package, fault):
+    if fault == "missing":
+        shutil.rmtree(package)
+    else:
+        (package / f"{LABELS}.gz").write_bytes(b"no gzip")
+    with pytest.raises(DataError) as caught:
+        load("fashion_mnist")
+    message = str(caught.value)
+    for part in (f"Debian's package a-package: {package}", "the network is unplugged", "apt-get install a-package"):
+        assert part in message
+    with pytest.raises(DataError) as caught:
+        load("mnist")
+    assert "Debian" not in str(caught.value)
+
+
+def test_the_packaged_fashion_mnist_is_the_published_one(monkeypatch):
+    monkeypatch.setitem(SOURCES, "fashion_mnist", FASHION_MNIST)
+    package = FASHION_MNIST.package
+    assert package.name == "dataset-fashion-mnist"
+    assert all(file.content_sha256 for file in FASHION_MNIST.files)
+    if not os.path.isdir(package.folder):
+        pytest.skip(f"{package.name} is not installed")
+    for file in FASHION_MNIST.files[1:]:  # the largest file would take a second
+        assert recognise(read_idx(f"{package.folder}/{file.name}", file.rank), f"{package.folder}/{file.name}") == (
+            "fashion_mnist", file.stem
+        )  # fmt: skip
 
 
 def test_home_folder_is_expanded(tmp_path, monkeypatch):

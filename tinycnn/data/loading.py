@@ -1,6 +1,7 @@
 """`load`: the places where it searches for a data set, in order, and the errors if the data set is missing.
 
-    data_dir (if given: only there) -> $TINYCNN_DATA -> the user's cache -> download -> (auto only) bundled digits
+    data_dir (if given: only there) -> $TINYCNN_DATA -> the user's cache -> Debian's package (Fashion-MNIST)
+    -> download -> (auto only) bundled digits
 
 A damaged file in a folder named by the user is always an error. `Dataset.notice` reports every fallback.
 """
@@ -126,7 +127,8 @@ def _search(name: str, data_dir: str | PathLike[str] | None, download: bool) -> 
     if data_dir is not None:
         return _read_given(name, Path(os.path.expanduser(data_dir)))
     attempts = []
-    for source in (_from_environment, _from_cache, _from_download if download else _without_download):
+    packaged = [_from_package] if SOURCES[name].package else []
+    for source in (_from_environment, _from_cache, *packaged, _from_download if download else _without_download):
         try:
             return source(name)
         except NotHere as error:
@@ -165,6 +167,16 @@ def _from_cache(name: str) -> Dataset:
         raise NotHere(f"cache: {error}") from None
 
 
+def _from_package(name: str) -> Dataset:
+    """The folder of Debian's package. Damage there is not an error either: a download does not need the package."""
+    package = SOURCES[name].package
+    assert package is not None
+    try:
+        return read_folder(name, Path(package.folder))
+    except DataError as error:
+        raise NotHere(f"Debian's package {package.name}: {error}") from None
+
+
 def _from_download(name: str) -> Dataset:
     try:
         folder = cache_folder(name)
@@ -187,8 +199,9 @@ def _bullets(lines: list[str]) -> str:
 def _advice(name: str) -> str:
     source = SOURCES[name]
     files = ", ".join(file.name for file in source.files)
+    install = f"on Debian and Ubuntu, run `apt-get install {source.package.name}`; or " if source.package else ""
     return (
-        f"To get {source.title}: run once with network access, or put {files} (from {source.mirrors[0]}) "
+        f"To get {source.title}: run once with network access; or {install}put {files} (from {source.mirrors[0]}) "
         f"into a folder and pass it as `data_dir` or in ${DATA_VARIABLE}."
     )
 

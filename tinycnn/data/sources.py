@@ -1,7 +1,7 @@
 """The published data sets: their files, their mirrors, and the hashes that identify their content.
 
-MNIST and Fashion-MNIST use the same file names, so only the content distinguishes their files. For MNIST the hashes of
-the unpacked bytes are known, which also identify a recompressed file; for Fashion-MNIST only those of the .gz files.
+MNIST and Fashion-MNIST use the same file names, so only the content distinguishes their files. The hashes of the
+unpacked bytes also identify a file that was compressed again, such as those in Debian's package.
 """
 
 import hashlib
@@ -36,6 +36,14 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class DebianPackage:
+    """A package of Debian and Ubuntu that holds a data set: its name, and the folder into which it puts the files."""
+
+    name: str
+    folder: str
+
+
+@dataclass(frozen=True)
 class Source:
     """One published data set: its title, its files, its mirrors in order, its class names."""
 
@@ -44,6 +52,7 @@ class Source:
     mirrors: tuple[str, ...]
     class_names: tuple[str, ...]
     pictures: str | None = None  # as in Dataset
+    package: DebianPackage | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,24 +120,28 @@ FASHION_MNIST = Source(
             3,
             26_421_880,
             "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
         ),
         SourceFile(
             "train-labels-idx1-ubyte",
             1,
             29_515,
             "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
         ),
         SourceFile(
             "t10k-images-idx3-ubyte",
             3,
             4_422_102,
             "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
         ),
         SourceFile(
             "t10k-labels-idx1-ubyte",
             1,
             5_148,
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
     ),
     mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # without https: the hash protects
@@ -144,6 +157,7 @@ FASHION_MNIST = Source(
         "Bag",
         "Ankle boot",
     ),
+    package=DebianPackage("dataset-fashion-mnist", "/usr/share/datasets/fashion-mnist"),
 )
 
 CIFAR10 = BatchSource(
