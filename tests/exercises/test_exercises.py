@@ -977,7 +977,7 @@ def test_the_command_from_beginning_to_end(tmp_path: Path, capsys: pytest.Captur
     assert main(["exercises", folder, "--check", "--only", "7"]) == 1
     out = capsys.readouterr().out
     assert "a hint that says more: --hint 2\n" in out
-    assert "Conv2dFunction.backward (07_conv2d.py, line 50)" in out
+    assert re.search(r"Conv2dFunction\.backward \(07_conv2d\.py, line \d+\) is still empty", out)
     assert main(["exercises", folder, "--solutions"]) == 0
     assert main(["exercises", f"{folder}/solutions", "--check"]) == 0
     out = capsys.readouterr().out

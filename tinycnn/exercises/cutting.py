@@ -14,8 +14,9 @@ from tinycnn.errors import SettingError
 NEWLINE = "\n"
 YOUR_TURN = "Your turn. "
 LENT = "the task of another exercise"
-HOW = """Explained in {}. This is {} of {}, with holes: write what is missing where it says
-"Your turn", then check it with `tinycnn exercises` (see docs/exercises.md)."""
+HOW = """Explained in {}. The code below is {} of
+{}, with gaps: write what is missing where it says "Your turn".
+Check it with `tinycnn exercises check FOLDER --only {}`; --hint 2 and --hint 3 say more."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def with_head(exercise: Exercise, text: str) -> str:
     """``text`` with the task in place of its module docstring, which explains the answer."""
     tree, lines = ast.parse(text), text.splitlines()
     docstring = tree.body[0]
-    how = HOW.format(exercise.chapter, "part" if exercise.keeps else "all", exercise.source)
+    how = HOW.format(exercise.chapter, "part" if exercise.keeps else "all", exercise.source, int(exercise.name[:2]))
     head = f'"""{exercise.title}\n\n{exercise.task.strip(NEWLINE)}\n\n{how}\n"""'
     return "\n".join([*lines[: docstring.lineno - 1], head, *lines[docstring.end_lineno :]]) + "\n"
 

@@ -15,7 +15,9 @@ d loss / d input, one array per input, each in the shape of its input. For a pro
 
 1. Multiply.backward and Divide.backward: dy/da and dy/db on paper first, then in code. Which inputs of forward does
    each need? They are attributes of self.
-2. unbroadcast: in `matrix + row` the row was added to every row of the matrix. What is its gradient?
+2. unbroadcast: in `matrix + row` the row was added to every row of the matrix. What is its gradient? `grad` has the
+   shape of the result. `shape`, that of the input, may lack leading axes, such as (3,) for a result of (2, 3), or have
+   length 1 where the result is longer, such as (2, 1).
 3. MatMul.backward: y[i, k] = Σ_j a[i, j] b[j, k]. Which y does a[i, j] act on, and how strongly? Write the sum: it
    is a matrix product. The shapes leave only one way to write it: a (n, m), b (m, k), grad_y (n, k).
 """
@@ -24,14 +26,13 @@ SPOILERS = (
     (", so dy/da = b and dy/db = a.", "."),
     (", so dy/da = 1/b and dy/db = -a/b².", "."),
     (
-        """
+        '''
 
     Each a[i, j] is a summand of the whole row i of y, of y[i, k] with the factor b[j, k]. So its gradient is the sum
     grad_a[i, j] = Σ_k grad_y[i, k] b[j, k], which is the matrix product of grad_y and bᵀ. Likewise b[j, k] acts on
     column k: grad_b[j, k] = Σ_i a[i, j] grad_y[i, k], the product of aᵀ and grad_y.
-    """,
-        """
-    """,
+    """''',
+        '"""',
     ),
 )
 

@@ -11,14 +11,16 @@ from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.tensor import Tensor
 
 TASK = """
-The core of tinycnn. Every tensor that an operation computed has a `creator`, a Function; every Function has `inputs`.
-loss.backward() goes from the loss to the leaves, the tensors without a creator.
+The core of tinycnn. Every tensor that an operation computed has a `creator`, a Function. A Function has `inputs`, a
+tuple of tensors, and `_order`, the number of its call: 1 for the first operation of the program. loss.backward() goes
+from the loss to the leaves, the tensors without a creator.
 
 1. _in_reverse_order: all functions that `last` depends on, with every user of a result before its creator. Why is this
    order necessary? Do not use recursion: a chain of 2,000 operations is deeper than Python's stack.
-2. backward, the loop: for each function, function.input_gradients(grad_y) returns one gradient per input (or None).
-   For a leaf, add it with _add_to_leaf; otherwise it is part of the gradient of the output of x.creator. What if
-   another part has arrived there before? (In the package, backward is a method of Tensor; self is the loss.)
+2. backward, the loop: for each function, function.input_gradients(grad_y) returns one gradient per input x, or None.
+   Skip it if it is None or if x.requires_grad is False. If x is a leaf, _add_to_leaf(x, grad_x) adds it; otherwise it
+   is part of the gradient of the output of x.creator. What if another part has arrived there before? (In the package,
+   backward is a method of Tensor; self is the loss.)
 """
 
 
@@ -129,8 +131,8 @@ EXERCISE = Exercise(
     holes=(
         Hole("backward", "Visit every function once. grad_of_output.pop(function) is its complete grad_y; call\n"
              "function.free() when it is done.", starts="for function in functions:\n        grad_y"),
-        Hole("_in_reverse_order", "A list of functions, `last` first. A function without inputs has been used\n"
-             "already: raise AutogradError for it."),
+        Hole("_in_reverse_order", "Return a list of functions, `last` first. If a function has no inputs, free()\n"
+             "has emptied it in an earlier backward(): raise AutogradError."),
     ),
     check=check,
 )  # fmt: skip

@@ -15,12 +15,14 @@ Convolution becomes one matrix product when every patch of the image is a row of
 
     cols = im2col(x):   cols[(n, oh, ow), (kh, kw, c)] = x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]     0 outside of x
 
-im2col copies a pixel into every window that contains it. In the backward pass, a pixel receives the sum of the
-gradients of all its copies: col2im. It is the transpose of im2col: <im2col(x), cols> = <x, col2im(cols)> for any x and
-any cols.
+im2col is used on the way forward: it copies a pixel into every window that contains it. On the way back, a pixel
+receives the sum of the gradients of all its copies: col2im. You write both. col2im is the transpose of im2col: for any
+x and any cols, the sum of im2col(x) * cols is the sum of x * col2im(cols).
 
-Do not loop over pixels: window_positions gives, for each of the KH*KW places in a window, the slices of the (padded)
-image that all windows read there. This file is a whole backend; once it works, a network trains on it.
+Do not loop over pixels: window_positions(kernel_size, stride, (OH, OW)) gives, for each of the KH*KW places in a
+window, its number kh*KW + kw, and slices: x[slices], of shape (N, OH, OW, C), is what all windows read there from the
+padded image. This file is a whole backend, of which you need only the two functions; once they work, a network trains
+on it.
 """
 SETTINGS: list[tuple[Pair, Pair, Pair]] = [((3, 3), (1, 1), (0, 0)), ((2, 2), (2, 2), (0, 0)), ((2, 3), (2, 1), (1, 1))]
 

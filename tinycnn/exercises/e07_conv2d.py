@@ -14,7 +14,7 @@ patches instead of images:
 So its gradients are those of a dense layer. Two reshapes bring grad_y and grad_W into their shapes. The gradient of the
 patches, grad_cols, becomes the gradient of the pixels by
 
-    self.backend.col2im(cols, x_shape, kernel_size, stride, padding)
+    self.backend.col2im(grad_cols, self.x_shape, (KH, KW), self.stride, self.padding)
 
 Over which axes is the gradient of the bias a sum, and why? The bias is optional: without it, backward returns two
 gradients.

@@ -22,12 +22,17 @@ as in PyTorch on the CPU, the first of the equal maxima in row-major order wins 
 Two conventions: NaN wins over every number, and padding, which is minus infinity, never wins: a gradient sent there
 would be lost.
 
-1. max_pool2d: compute `y`, which starts at minus infinity, and `winner`, what your backward needs to know. np.stack of
-   all x[window] and argmax is a good way. So is a loop that remembers the winner so far.
-2. max_pool2d_backward: send grad_y there.
+You write both directions, for what backward needs is what forward has to remember:
 
-The package also holds to the second convention in a window that has nothing but minus infinity and padding, which are
-equal; that is what `inside`, True at the pixels of the image, is for. Here it is not required.
+1. max_pool2d returns (y, winner): the maximum of each window, and whatever your backward needs to know about it.
+   `windows` has a pair for each of the KH*KW places in a window: its number kh*KW + kw, and slices; x[slices], of the
+   shape of y, is what all windows read there. np.stack of all x[slices], with max and argmax, is a good way. So is a
+   loop that starts with y, which is minus infinity, and remembers the winner so far.
+2. max_pool2d_backward gets your `winner`, and sends grad_y there. It is the loop of col2im in exercise 6, with an image
+   padded as there; window_positions(kernel_size, stride, grid) gives the windows again.
+
+You may leave `inside` unused. It is True at the pixels of the image and False at the padding: the package uses it for
+windows that have nothing but minus infinity and padding, which are equal.
 """
 STEP = 1e-3  # from one pixel to the next: the first of equals is a little larger, and no other order changes
 Window = tuple[Pair, Pair, Pair]  # kernel_size, stride, padding
@@ -139,9 +144,10 @@ EXERCISE = Exercise(
         ),
     },
     holes=(
-        Hole("NumpyBackend.max_pool2d", "windows: (position, slices) pairs; x[slices] and y have the same shape.\n"
-             "Return y, winner, which is always `inside`.", starts="winner ="),
-        Hole("NumpyBackend.max_pool2d_backward", "grad_y (N, OH, OW, C), winner as you made it → grad_x (N, H, W, C)",
+        Hole("NumpyBackend.max_pool2d", "x, padded by minus infinity, and windows as described above → (y, winner).",
+             starts="winner ="),
+        Hole("NumpyBackend.max_pool2d_backward", "grad_y (N, OH, OW, C), and winner as your max_pool2d returned it\n"
+             "→ grad_x (N, H, W, C), without the padding.",
              starts="grad_x ="),
     ),
     check=check,

@@ -12,7 +12,8 @@ TASK = """
     y = x · mask,      mask = 0 with probability p, else 1/(1 - p)
 
 The factor 1/(1 - p) makes the expected value of y equal to x, so that at test time the layer does nothing. The mask is
-self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key); the same key gives the same mask.
+self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key); the same key gives the same mask. You write forward and
+backward.
 """
 
 

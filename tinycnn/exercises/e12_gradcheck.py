@@ -17,11 +17,12 @@ A gradient can be checked without calculus: for outputs y = f(x) and an upstream
 
 1. __init__: the upstream gradient v, in the shape of y. Many checkers take all ones; then errors that cancel in the sum
    stay hidden. (Is a flipped image visible in the sum of its pixels?)
-2. _slopes: the slopes to the left and to the right, kept apart, one summand per output.
-3. compare: the mean of left and right is the numeric slope. A gradient passes when
-   |analytic - numeric| <= self.atol + self.rtol·|numeric|. If it does not, and self._is_subgradient returns True
-   (a kink: ReLU at 0, a tie in a max), append the place to self.result.kinks. Otherwise raise GradientError with the
-   input, the index, and both numbers.
+2. _slopes: how fast v·y grows on the way from x - eps·direction to x (left) and from x to x + eps·direction (right):
+   two arrays, with one summand for each output. self._moved(i, step) is f with `step` added to input i, self.y is f(x).
+3. compare: the numeric slope is the mean of left and right, summed over the outputs. A gradient passes when
+   |analytic - numeric| <= self.atol + self.rtol·|numeric|. If it does not, and
+   self._is_subgradient(analytic, left, right) returns True (a kink: ReLU at 0, a tie in a max), append the place to
+   self.result.kinks. Otherwise raise GradientError with the input, the index, and both numbers.
 """
 
 
@@ -168,8 +169,9 @@ EXERCISE = Exercise(
     },
     holes=(
         Hole("_Check.__init__", "self.upstream = ...  (shape of self.y)", starts="self.upstream", count=1),
-        Hole("_Check.compare", "For each factor of CLOSER: take the slopes at self.eps * factor; return (after\n"
-             "self._note_error) if they agree with `analytic`. Then the kink, then the error.", starts="for factor"),
+        Hole("_Check.compare", "For each factor of CLOSER: take the slopes with eps = self.eps * factor; if they\n"
+             "agree with `analytic`, call self._note_error(|analytic - numeric|, numeric) and return.\n"
+             "After the loop: the kink, then the error.", starts="for factor"),
         Hole("_Check._slopes", "Two arrays of the shape of y: (to the left, to the right)."),
     ),
     check=check,

@@ -9,13 +9,13 @@ from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.tensor import Function, Tensor
 
 TASK = """
-An operation of your own, with the check of its gradient:
+The operation:
 
     y = x  where x > 0,      y = slope · x  elsewhere
 
-forward computes on arrays and stores what backward needs; backward returns grad_x for grad_y. Use self.backend.xp in
-place of numpy, and mind the dtype: xp.where(x > 0, 1, 0.1) is float64 for any x. Then write gradient_is_right, with
-gradcheck.
+You write forward and backward: forward computes on arrays and stores what backward needs; backward returns grad_x for
+grad_y. Use self.backend.xp in place of numpy, and mind the dtype: xp.where(x > 0, 1, 0.1) is float64 for any x. Then
+write gradient_is_right, with gradcheck.
 """
 
 
