@@ -1061,7 +1061,7 @@ def test_a_network_trains_on_the_files_of_a_student(solved: Path) -> None:
     called = dict(re.findall(r"^(\S+) +called ([\d,]+) times", "\n".join(lines), re.MULTILINE))
     assert list(called) == list(BY_NAME)
     assert all(int(count.replace(",", "")) >= 2 for count in called.values())
-    assert lines[-1] == f"{accuracy:.1%} of 50 test images are read correctly; 13 of 13 files of it are yours"
+    assert lines[-1] == f"{accuracy:.1%} of 50 test images are read correctly; 13 of 13 files are yours"
     assert before == (tensor.Tensor.backward, NumpyBackend.im2col, vars(tensor)["unbroadcast"])
 
 
@@ -1081,7 +1081,7 @@ def test_a_file_that_is_not_right_does_not_take_part(solved: Path, tmp_path: Pat
         "tinycnn's own: yours is empty",
         "tinycnn's own: yours is missing",
     ]
-    assert "2 of 13 files of it are yours" in lines[-1]
+    assert "2 of 13 files are yours" in lines[-1]
 
 
 def test_the_training_learns(solved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def copy(folder: Path, solutions: bool) -> int:
     written, kept = copy_out(folder, solutions=solutions)
     if kept:
         print(f"kept unchanged: {', '.join(path.name for path in kept)}")
-    print(f"{len(written)} files written to {folder}")
+    print(f"{len(written)} file{'s' * (len(written) != 1)} written to {folder}")
     if not solutions:
         print(f"open {folder}/01_arithmetic.py, then: tinycnn exercises {folder} --check")
     return 0

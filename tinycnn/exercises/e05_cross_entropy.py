@@ -13,7 +13,7 @@ from tinycnn.tensor import Tensor
 TASK = """
     loss = -1/N Σ_n Σ_k  target[n, k] · log p[n, k],      p = softmax(logits)          logits, p, target: (N, K)
 
-`target` is the one-hot row of the label, or any row that sums to 1. Use
+`target` has a row for each image: 1 at its label and 0 elsewhere (one-hot), or any numbers that sum to 1. Use
 
     log p_i = z_i - log Σ_j e^{z_j}      to find      d log p_i / d z_j,           z: a row of logits
 
@@ -84,11 +84,11 @@ EXERCISE = Exercise(
         ),
         "target left out": (
             "the target is missing: this is the gradient of log Σ_j e^{z_j} alone.",
-            "-log p_t = log Σ_j e^{z_j} - z_t, for the label t. The second term has a derivative, too: which z is it?",
+            "-log p_c = log Σ_j e^{z_j} - z_c, for the label c. The second term has a derivative, too: which z is it?",
         ),
         "p left out": (
-            "only the target is there: the gradient of -z_t, without that of log Σ_j e^{z_j}.",
-            "-log p_t = log Σ_j e^{z_j} - z_t, for the label t. Every z has an effect on the sum: how large is it?",
+            "only the target is there: the gradient of -z_c, without that of log Σ_j e^{z_j}.",
+            "-log p_c = log Σ_j e^{z_j} - z_c, for the label c. Every z has an effect on the sum: how large is it?",
         ),
         "log p": (
             "log p stands where p belongs.",

@@ -51,8 +51,8 @@ def train_on(folder: Path, dataset: Dataset, report: Callable[[str], None], step
     yours = [outcome.exercise.name for outcome in outcomes if outcome.state == "right"]
     for name in yours:
         report(f"{name:<18}called {calls[name]:,} times")
-    count = f"{len(yours)} of {len(EXERCISES)} files"
-    report(f"{accuracy:.1%} of {len(dataset.y_test):,} test images are read correctly; {count} of it are yours")
+    count = f"{len(yours)} of {len(EXERCISES)} files are yours"
+    report(f"{accuracy:.1%} of {len(dataset.y_test):,} test images are read correctly; {count}")
     return accuracy
 
 

@@ -3,8 +3,9 @@
     python docs/path/steps/step01_number.py
 
 Each result keeps the numbers that it was computed from, and for each of them a slope: by how much the result changes
-per change of that input. This is all the calculus there is. The chain rule says how to go on: what the result does to
-the loss, multiplied by the slope, is what the input does to the loss through this result.
+per change of that input. This is all the calculus there is. The chain rule says how to go on: the gradient of the
+result (by how much the loss changes per change of the result), multiplied by the slope, is what the input contributes
+to the loss through this result.
 """
 
 
@@ -34,11 +35,12 @@ def main():
     error = w * x + b + minus_5
     loss = error * error
     loss.backward()
-    print(loss.value, w.grad, x.grad, b.grad)  # 4.0 12.0 8.0 4.0
+    print("loss", loss.value)  # loss 4.0
+    print("gradients: w", w.grad, "x", x.grad, "b", b.grad)  # gradients: w 12.0 x 8.0 b 4.0
 
-    # The 12 is a prediction: raise w by 0.001, and the loss rises by 0.012.
+    # The 12 is a prediction: raise w by 0.001, and the loss rises by about 0.012.
     moved = (2.001 * 3.0 + 1.0 - 5.0) ** 2
-    print(round((moved - loss.value) / 0.001, 1))  # 12.0
+    print("measured for w:", round((moved - loss.value) / 0.001, 1))  # measured for w: 12.0
 
 
 if __name__ == "__main__":

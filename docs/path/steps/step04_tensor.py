@@ -109,7 +109,9 @@ def main():
     rng = np.random.default_rng(0)
     matrix, row = Tensor(rng.normal(size=(3, 2))), Tensor(rng.normal(size=2))
     loss = lambda: Mean()(Multiply()(Add()(matrix, row), Multiply()(matrix, row)))  # noqa: E731
-    print(largest_error(loss, matrix, row) < 1e-8, row.grad.shape)  # True (2,)
+    error = largest_error(loss, matrix, row)
+    print("gradients agree with finite differences:", error < 1e-8)  # gradients agree with finite differences: True
+    print("the gradient of the row has the shape", row.grad.shape)  # the gradient of the row has the shape (2,)
 
 
 if __name__ == "__main__":

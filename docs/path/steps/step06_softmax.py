@@ -2,11 +2,12 @@
 
     python docs/path/steps/step06_softmax.py
 
-The network ends in one score per class. Softmax makes probabilities of them, and the loss is the negative logarithm of
-the probability of the right class, averaged over the batch. With z the scores and t the right class,
+The network ends in one score per class, its logit. Softmax makes probabilities of them, and the loss is the negative
+logarithm of the probability of the label, averaged over the batch. With z the logits, c the label, and the target t,
+which is 1 at the label and 0 elsewhere,
 
-    loss = -log p_t = log(sum_j exp(z_j)) - z_t
-    d loss / d z_k = exp(z_k) / sum_j exp(z_j) - (1 if k is t) = p_k - (1 if k is t)
+    loss = -log p_c = log(sum_j exp(z_j)) - z_c
+    d loss / d z_k = exp(z_k) / sum_j exp(z_j) - t_k = p_k - t_k
 
 since the derivative of log(s) is 1/s, and of the sum only exp(z_k) depends on z_k. Chapter 4 has every line of it.
 """
@@ -18,7 +19,7 @@ from step05_dense import Dense, ReLU, descend, parameters
 
 
 class SoftmaxCrossEntropy(Function):
-    """Scores (N, K) → the mean of -log p[label], one number."""
+    """Logits (N, K) → the mean of -log p[label], one number."""
 
     def __init__(self, labels):
         self.labels = labels  # (N,)
@@ -30,7 +31,7 @@ class SoftmaxCrossEntropy(Function):
 
     def backward(self, grad_loss):
         grad = self.p.copy()
-        grad[np.arange(len(grad)), self.labels] -= 1  # p - (1 at the right class), (N, K)
+        grad[np.arange(len(grad)), self.labels] -= 1  # p - target, (N, K)
         return grad_loss * grad / len(grad)  # / N: the loss is a mean
 
 
@@ -50,16 +51,16 @@ def batches(images, labels, size, seed):
 
 
 def network(images, learned):
-    """Images → scores: 64 pixels, 32 neurons, 10 scores."""
+    """Images → logits: 64 pixels, 32 neurons, 10 logits."""
     first_weight, first_bias, second_weight, second_bias = learned
     pixels = Tensor(images.reshape(len(images), -1))  # (N, 64)
     hidden = ReLU()(Dense()(pixels, first_weight, first_bias))  # (N, 32)
     return Dense()(hidden, second_weight, second_bias)  # (N, 10)
 
 
-def accuracy(scores, labels):
-    """The share of images whose highest score is that of the right class."""
-    return float((scores.data.argmax(axis=1) == labels).mean())
+def accuracy(logits, labels):
+    """The share of images whose highest logit is that of the label."""
+    return float((logits.data.argmax(axis=1) == labels).mean())
 
 
 def train(network, learned, epochs):

@@ -50,7 +50,7 @@ class Flatten(Function):
 
 
 def network(images, learned, convolution=Conv2d):
-    """Images (N, 8, 8, 1) → four filters → (N, 6, 6, 4) → 10 scores."""
+    """Images (N, 8, 8, 1) → four filters → (N, 6, 6, 4) → 10 logits."""
     filters, filter_bias, weight, bias = learned
     seen = ReLU()(convolution()(Tensor(images), filters, filter_bias))  # (N, 6, 6, 4)
     return Dense()(Flatten()(seen), weight, bias)  # (N, 10)
@@ -65,7 +65,8 @@ def main(steps=47):
     """Check every gradient, and take a few slow steps."""
     x, *learned = parameters((2, 4, 5, 3), (3, 3, 3, 2), (2,))
     loss = lambda: SoftmaxCrossEntropy(np.array([1, 0]))(Flatten()(Conv2d()(x, *learned)))  # noqa: E731
-    print(largest_error(loss, x, *learned) < 1e-7)  # True
+    error = largest_error(loss, x, *learned)
+    print("gradients agree with finite differences:", error < 1e-7)  # gradients agree with finite differences: True
 
     (images, labels), (test_images, test_labels) = digits()
     learned = start()

@@ -16,7 +16,11 @@ from step08_im2col import Conv2d
 
 
 class MaxPool2d(Function):
-    """(N, H, W, C) → (N, H//2, W//2, C); an odd last row or column is in no window."""
+    """(N, H, W, C) → (N, H//2, W//2, C); an odd last row or column is in no window.
+
+    The windows do not overlap, so each pixel is in at most one, and backward may store with ``=``. Where windows
+    overlap, a pixel can win several times: then ``+=``, as in step 8's col2im.
+    """
 
     def forward(self, x):
         self.x_shape = x.shape
@@ -38,7 +42,7 @@ class MaxPool2d(Function):
 
 
 def network(images, learned):
-    """Images (N, 8, 8, 1) → eight filters → pooled (N, 3, 3, 8) → 10 scores."""
+    """Images (N, 8, 8, 1) → eight filters → pooled (N, 3, 3, 8) → 10 logits."""
     filters, filter_bias, weight, bias = learned
     seen = ReLU()(Conv2d()(Tensor(images), filters, filter_bias))  # (N, 6, 6, 8)
     return Dense()(Flatten()(MaxPool2d()(seen)), weight, bias)  # (N, 10)
@@ -49,7 +53,8 @@ def main(epochs=12):
     (images, labels), _ = digits()
     learned = parameters((3, 3, 1, 8), (8,), (72, 10), (10,))
     loss = lambda: SoftmaxCrossEntropy(labels[:5])(network(images[:5], learned))  # noqa: E731
-    print(largest_error(loss, *learned) < 1e-5)  # True
+    error = largest_error(loss, *learned)
+    print("gradients agree with finite differences:", error < 1e-5)  # gradients agree with finite differences: True
     for tensor in learned:
         tensor.grad = 0.0  # of the check
     return train(network, learned, epochs)

@@ -46,7 +46,7 @@ def start():
 
 
 def network(images, learned):
-    """Byte images (N, 28, 28, 1) → 10 scores."""
+    """Byte images (N, 28, 28, 1) → 10 logits."""
     filters1, bias1, filters2, bias2, weight, bias = learned
     x = Tensor(images / 255)
     x = MaxPool2d()(ReLU()(Conv2d()(x, filters1, bias1)))  # (N, 13, 13, 8)

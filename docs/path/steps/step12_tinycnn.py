@@ -29,7 +29,7 @@ from tinycnn.train.warm_up import warm_up
 
 
 def network(images, learned):
-    """Byte images (N, 28, 28, 1) → 10 scores, from the operations of the package."""
+    """Byte images (N, 28, 28, 1) → 10 logits, from the operations of the package."""
     filters1, bias1, filters2, bias2, weight, bias = learned
     x = Tensor(images / 255)
     x = ops.max_pool2d(ops.relu(ops.conv2d(x, filters1, bias1)), kernel_size=2)  # (N, 13, 13, 8)
@@ -55,7 +55,8 @@ def largest_difference(images, labels):
 def main(limit=None):
     """The same gradients; then one epoch on the fastest backend of this machine, written with layers."""
     mnist = data.load("auto")
-    print(largest_difference(mnist.x_train[:64], mnist.y_train[:64]) < 1e-12)  # True
+    difference = largest_difference(mnist.x_train[:64], mnist.y_train[:64])
+    print("the same gradients as in step 11:", difference < 1e-12)  # the same gradients as in step 11: True
     parts = [layers.Conv2d(8), layers.ReLU(), layers.MaxPool2d(), layers.Conv2d(16), layers.ReLU(), layers.MaxPool2d()]
     model = tinycnn.Sequential(*parts, layers.Flatten(), layers.Dense(10), input_shape=mnist.input_shape)
     trainer = train.Trainer(model, optim.Adam(model.parameters(), lr=2e-3), batch_size=64)
