@@ -13,6 +13,10 @@ def twin(model: tinycnn.Sequential) -> nn.Sequential:
 
     A final Softmax or LogSoftmax is omitted, since ``nn.CrossEntropyLoss`` takes logits, as in ``Sequential.logits``.
     """
+    return _chain(model).to(torch.float64 if model.dtype == np.float64 else torch.float32)
+
+
+def _chain(model: tinycnn.Sequential) -> nn.Sequential:
     modules: list[nn.Module] = []
     shape: tuple[int, ...] = model.input_shape
     flattened: tuple[int, ...] | None = None
@@ -24,8 +28,7 @@ def twin(model: tinycnn.Sequential) -> nn.Sequential:
             flattened = shape if isinstance(layer, layers.Flatten) else None
         modules.append(module)
         shape = layer.output_shape
-    dtype = torch.float64 if model.dtype == np.float64 else torch.float32
-    return nn.Sequential(*modules).to(dtype)
+    return nn.Sequential(*modules)
 
 
 def _module(layer: layers.Layer, shape: tuple[int, ...], flattened: tuple[int, ...] | None) -> nn.Module:
@@ -51,10 +54,18 @@ def _module(layer: layers.Layer, shape: tuple[int, ...], flattened: tuple[int, .
             return kind(shape[-1], eps=layer.eps, momentum=layer.momentum)
         case layers.MaxPool2d():
             return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding)
+        case layers.AvgPool2d():
+            return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding)
         case layers.GlobalAvgPool2d():
             return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         case layers.ReLU():
             return nn.ReLU()
+        case layers.Tanh():
+            return nn.Tanh()
+        case layers.Identity():
+            return nn.Identity()
+        case layers.Residual():
+            return Sum(_branch(layer.body, shape), _branch(layer.shortcut, shape))
         case layers.Flatten():
             return nn.Flatten()
         case layers.Dropout():
@@ -62,6 +73,21 @@ def _module(layer: layers.Layer, shape: tuple[int, ...], flattened: tuple[int, .
         case layers.Rescaling():
             return Rescale(layer.scale, layer.offset)
     raise TypeError(f"no PyTorch twin for {layer!r}")
+
+
+def _branch(layer: layers.Layer, shape: tuple[int, ...]) -> nn.Module:
+    return _chain(layer) if isinstance(layer, tinycnn.Sequential) else _module(layer, shape, None)
+
+
+class Sum(nn.Module):
+    """``body(x) + shortcut(x)``."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x) + self.shortcut(x)
 
 
 class Rescale(nn.Module):
