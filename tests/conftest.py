@@ -7,15 +7,19 @@ with its kernels compiled by g++ (``cuda_emulator``) and CuPy's arrays played by
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import tinycnn
 from tests.support.backends import BACKENDS, EmulatedCupyBackend, activated
+from tests.support.batches import Batch
 from tests.support.data_helpers import real_mnist
+from tinycnn.backends import load_backend
 from tinycnn.backends.base import Backend
+from tinycnn.errors import BackendError
 from tinycnn.testing.loop_backend import LoopBackend
 
 tinycnn.register_backend("loops", LoopBackend)
@@ -33,18 +37,54 @@ ONE_IN = 7  # shares no factor with how settings repeat
 NUMBA, GPU = (re.compile(rf"[\[-]{name}") for name in ("numba", "cupy"))  # in the name of a case
 
 
+ON_A_GPU = re.compile(r"[\[-]cupy(?!-emulated)[\]-]")  # in the name of a case
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--fast``, leave out the cases of the GPU backends and six in seven of Numba's."""
+    """Leave out cases: those that a machine without a GPU would skip, but for one of each test; more with ``--fast``.
+
+    ``--fast`` leaves out the cases of the GPU backends and six in seven of Numba's.
+    """
+    left_out = []
     if config.getoption("--fast"):
         left_out = [item for item in items if GPU.search(item.name)]
         numba = [item for item in items if NUMBA.search(item.name) and not GPU.search(item.name)]
         left_out += [item for i, item in enumerate(numba) if i % ONE_IN]
+    elif not config.getoption("--require-cupy") and not usable("cupy"):
+        seen: set[tuple[Path, str]] = set()
+        for item in items:
+            test = item.path, item.name.partition("[")[0]
+            if ON_A_GPU.search(item.name):
+                left_out += [item] if test in seen else []
+                seen.add(test)
+    if left_out:
         config.hook.pytest_deselected(items=left_out)
+        config.stash[LEFT_OUT] = sum(map(cases_of, left_out))
         names = {item.nodeid for item in left_out}
         items[:] = [item for item in items if item.nodeid not in names]
 
 
-ON_A_GPU = re.compile(r"[\[-]cupy(?!-emulated)[\]-]")  # in the name of a case
+LEFT_OUT = pytest.StashKey[int]()  # the number of cases
+
+
+def usable(name: str) -> bool:
+    """Whether this machine can use a backend."""
+    try:
+        load_backend(name)
+    except BackendError:
+        return False
+    return True
+
+
+def cases_of(item: pytest.Item) -> int:
+    """The number of cases in one test."""
+    return sum(len(value.cases) - 1 for value in parameters_of(item) if isinstance(value, Batch)) + 1
+
+
+def parameters_of(item: pytest.Item) -> Iterable[object]:
+    return item.callspec.params.values() if hasattr(item, "callspec") else ()
+
+
 TESTS = Path(__file__).parent
 EVIDENCE = {  # what the cases below these folders and files show; the first line that fits counts
     "gradients": "ops/test_gradients.py test_gradcheck.py test_random_graphs.py test_function.py",
@@ -55,17 +95,22 @@ EVIDENCE = {  # what the cases below these folders and files show; the first lin
 }
 
 
+@cache
 def shown_by(path: Path) -> str:
     """The line of EVIDENCE for a test file, or "everything else"."""
     places = {TESTS / place: what for what, places in reversed(EVIDENCE.items()) for place in places.split()}
     return next((places[place] for place in (path, *path.parents) if place in places), "everything else")
 
 
-def pytest_report_collectionfinish(items: list[pytest.Item]) -> str:
-    """How many cases there are, by what they show, and how many of all need a GPU."""
-    counts = Counter(shown_by(item.path) for item in items)
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str:
+    """How many cases there are, by what they show, how many of all need a GPU, and how many are left out."""
+    counts: Counter[str] = Counter()
+    for item in items:
+        counts[shown_by(item.path)] += cases_of(item)
     text = ", ".join(f"{counts[what]:,} {what}" for what in EVIDENCE)
-    return f"cases: {text}; of all, {sum(bool(ON_A_GPU.search(item.name)) for item in items):,} on a GPU"
+    on_a_gpu = sum(cases_of(item) for item in items if ON_A_GPU.search(item.name))
+    left_out = config.stash.get(LEFT_OUT, 0)
+    return f"cases: {text}; of all {counts.total():,}, {on_a_gpu:,} on a GPU; {left_out:,} more are left out"
 
 
 @pytest.fixture(autouse=True)

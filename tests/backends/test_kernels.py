@@ -4,11 +4,14 @@ The cases are those of ``tinycnn/testing/kernel_cases.py``. ``tests/testing/test
 wrong kernels.
 """
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
 from scipy.signal import correlate2d
 
 import tinycnn
+from tests.support.batches import Batch, batches
 from tinycnn.backends import load_backend
 from tinycnn.backends.philox import philox4x32, random_bits
 from tinycnn.testing.fused_cases import CASES as FUSED_CASES
@@ -19,7 +22,6 @@ from tinycnn.testing.kernel_cases import (
     OVERLAPPING,
     SETTINGS,
     TWO,
-    KernelCase,
     bytes_of,
     cols_shape,
     normal,
@@ -33,9 +35,12 @@ from tinycnn.testing.loop_backend import LoopBackend, philox
 LOOPS = LoopBackend()
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_kernel(backend, case: KernelCase):
-    case.check(backend)
+BY_KERNEL = attrgetter("kernel")
+
+
+@pytest.mark.parametrize("batch", batches(CASES, BY_KERNEL), ids=str)
+def test_kernel(backend, batch: Batch):
+    batch.check(lambda case: case.check(backend))
 
 
 FUSED_VIEWS = [case for case in FUSED_CASES if " view" in case.label]
@@ -44,12 +49,12 @@ DEPTHWISE = [case for case in FUSED_CASES if case.kernel.startswith("depthwise")
 FUSED_CASES_HERE = dict.fromkeys([*FUSED_VIEWS, *SOME, *DEPTHWISE, *LONG_SUMS])
 
 
-@pytest.mark.parametrize("case", FUSED_CASES_HERE, ids=str)
+@pytest.mark.parametrize("batch", batches(FUSED_CASES_HERE, BY_KERNEL), ids=str)
 @pytest.mark.parametrize("backend", ["numba", "cupy", "cupy-emulated"], indirect=True)
-def test_fused_kernel(backend, case: KernelCase):
-    if getattr(backend.fused, case.kernel) is None:
-        pytest.skip(f"backend {backend.name!r} has no {case.kernel}")
-    case.check(backend)
+def test_fused_kernel(backend, batch: Batch):
+    if getattr(backend.fused, batch.key) is None:
+        pytest.skip(f"backend {backend.name!r} has no {batch.key}")
+    batch.check(lambda case: case.check(backend))
 
 
 def only_result(backend, kernel, arrays, *settings):

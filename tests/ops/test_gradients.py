@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
 
 import tinycnn
 from tests.support.backends import on_backends
+from tests.support.batches import Batch
 from tinycnn import Function, Tensor, gradcheck, models, no_grad, ops
 from tinycnn.backends import get_backend
 from tinycnn.backends.fused_kernels import FusedKernels
@@ -69,8 +71,12 @@ def test_every_case_runs_the_function_it_is_for():
     assert wrong == []
 
 
-@pytest.mark.parametrize(("backend", "case"), on_backends(CASES), indirect=["backend"])
-def test_every_element(backend, case: Case):
+@pytest.mark.parametrize(("backend", "batch"), on_backends(CASES), indirect=["backend"])
+def test_every_element(backend, batch: Batch):
+    batch.check(partial(check_every_element, backend))
+
+
+def check_every_element(backend, case: Case) -> None:
     """On the emulated GPU, which is slow, one random direction per input; test_kernels.py compares its kernels, too."""
     inputs, emulated = case.inputs(), backend.name == "cupy-emulated"
     result = gradcheck(case.call, inputs, fast_mode=emulated)
@@ -81,9 +87,13 @@ def test_every_element(backend, case: Case):
 
 
 @pytest.mark.parametrize(
-    ("backend", "case"), on_backends(case for case in CASES if case.draw is rounded), indirect=["backend"]
+    ("backend", "batch"), on_backends(case for case in CASES if case.draw is rounded), indirect=["backend"]
 )
-def test_ties_along_random_directions(backend, case: Case):
+def test_ties_along_random_directions(backend, batch: Batch):
+    batch.check(check_ties)
+
+
+def check_ties(case: Case) -> None:
     """A tie whose gradient goes to all winners looks right element by element, but not along a direction."""
     for seed in range(3):
         assert gradcheck(case.call, case.inputs(seed), fast_mode=True)

@@ -9,13 +9,14 @@ the loop oracle, in float64, from contiguous arrays. A sample of each op's setti
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
 
 import tinycnn
 from tests.support.backends import on_backends
+from tests.support.batches import Batch
 from tinycnn import Tensor, no_grad, ops
 from tinycnn.backends.base import Backend
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
@@ -155,13 +156,17 @@ def check(entry: Entry) -> None:
         np.testing.assert_array_equal(array, copy, err_msg="an input was changed")
 
 
-@pytest.mark.parametrize(("backend", "entry"), on_backends(ENTRIES), indirect=["backend"])
-def test_values_and_gradients(backend: Backend, entry: Entry) -> None:
-    check(entry)
+@pytest.mark.parametrize(("backend", "batch"), on_backends(ENTRIES), indirect=["backend"])
+def test_values_and_gradients(backend: Backend, batch: Batch) -> None:
+    batch.check(check)
 
 
-@pytest.mark.parametrize(("backend", "special"), on_backends(SPECIALS), indirect=["backend"])
-def test_special_values(backend: Backend, special: Special) -> None:
+@pytest.mark.parametrize(("backend", "batch"), on_backends(SPECIALS), indirect=["backend"])
+def test_special_values(backend: Backend, batch: Batch) -> None:
+    batch.check(partial(check_special, backend))
+
+
+def check_special(backend: Backend, special: Special) -> None:
     """Where the loop oracle, computing in the same dtype, has NaN or an infinity, so has every backend.
 
     To a GPU, a subnormal number is itself or zero, as an operation will have it: CuPy compiles with ``-ftz=true``. And
@@ -208,9 +213,9 @@ def check_ties(case: Case) -> None:
     np.testing.assert_allclose(at, beside, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("backend", "case"), on_backends(TIED), indirect=["backend"])
-def test_ties_go_to_the_first(backend: Backend, case: Case) -> None:
-    check_ties(case)
+@pytest.mark.parametrize(("backend", "batch"), on_backends(TIED), indirect=["backend"])
+def test_ties_go_to_the_first(backend: Backend, batch: Batch) -> None:
+    batch.check(check_ties)
 
 
 # ------------------------------------------------------------------------------------------------- is it a matrix?

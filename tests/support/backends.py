@@ -1,12 +1,14 @@
 """The backends that the tests run on, the emulated GPU backend among them."""
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import pytest
 
 import tinycnn
 from tests.support import fake_cupy
+from tests.support.batches import batches
 from tests.support.cuda_emulator import COMPILER
 from tinycnn.backends import load_backend
 from tinycnn.backends.base import Backend
@@ -39,16 +41,16 @@ class EmulatedCupyBackend(CupyBackend):
 
 
 def on_backends(cases: Iterable[Any]) -> list[Any]:
-    """Parameters ``("backend", "case")``: every case on every backend; on numba, only functions with Numba kernels.
+    """Parameters ``("backend", "batch")``: every case on every backend; on numba, only functions with Numba kernels.
 
     For all other functions, ``tests/backends/numba/test_array_arithmetic.py`` checks that the results have NumPy's
-    bits. Each case has an attribute ``function``.
+    bits. Each case has an attribute ``function``, the key of its batch.
     """
     return [
-        pytest.param(backend, case, id=f"{backend}-{case}")
-        for case in cases
+        pytest.param(backend, batch, id=f"{backend}-{batch}")
+        for batch in batches(cases, attrgetter("function"))
         for backend in BACKENDS
-        if backend != "numba" or case.function in WITH_NUMBA_KERNELS
+        if backend != "numba" or batch.key in WITH_NUMBA_KERNELS
     ]
 
 

@@ -34,7 +34,7 @@ def test_numba_gives_the_bits_of_numpy(function, request):
 
 def test_all_cases_run_on_every_other_backend():
     run = [tuple(parameters.values) for parameters in on_backends(CASES)]
-    assert {(name, str(case)) for name, case in run} == {
+    assert {(name, str(case)) for name, batch in run for case in batch.cases} == {
         (name, str(case))
         for name in ("numpy", "numba", "cupy", "cupy-emulated")
         for case in CASES
