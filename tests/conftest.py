@@ -110,7 +110,8 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     text = ", ".join(f"{counts[what]:,} {what}" for what in EVIDENCE)
     on_a_gpu = sum(cases_of(item) for item in items if ON_A_GPU.search(item.name))
     left_out = config.stash.get(LEFT_OUT, 0)
-    return f"cases: {text}; of all {counts.total():,}, {on_a_gpu:,} on a GPU; {left_out:,} more are left out"
+    more = f"; {left_out:,} more are left out" if left_out else ""
+    return f"cases: {text}; of all {counts.total():,}, {on_a_gpu:,} on a GPU{more}"
 
 
 @pytest.fixture(autouse=True)
