@@ -69,6 +69,7 @@ class Page(HTMLParser):
         self.text += text if "style" not in self.open else ""
 
 
+@pytest.mark.parametrize("backend", ["numpy", "cupy", "cupy-emulated"], indirect=True)  # Numba's arrays are NumPy's
 def test_a_run_is_drawn_on_every_backend(backend, digits, tmp_path):
     model = models.create("lenet")
     drawn = report.draw(tmp_path, model, digits, RESULTS)

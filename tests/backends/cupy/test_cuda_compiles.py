@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from functools import cache
 
 import pytest
 
@@ -23,6 +24,7 @@ def compiler():
         pytest.skip("no CUDA compiler: pip install nvidia-cuda-nvrtc-cu12")
 
 
+@cache
 def compiled(text, gpu="sm_90", real="float", *more):
     """``(code, messages)``; raises AssertionError if a kernel does not fit on a GPU."""
     code, messages, used = nvrtc.compile_kernels(text, gpu, f"-DREAL={real}", "-DPLACE=unsigned char", *more)
