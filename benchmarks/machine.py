@@ -4,7 +4,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +76,23 @@ def peak_memory_mib() -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))
 
 
-def report(runs: list[dict[str, Any]], threads: int, path: Path | None) -> None:
-    """Print the means of the runs of each library, over the seeds; write runs and machine to ``path``, if given."""
-    for name in dict.fromkeys(run["library"] for run in runs):
-        own = [run for run in runs if run["library"] == name]
-        means = {key: statistics.mean(run[key] for run in own) for key in own[0] if key not in ("library", "seed")}
-        print(name, {key: round(value, 4) for key, value in means.items()})
+def report(runs: list[dict[str, Any]], threads: int, path: Path | None, by: tuple[str, ...] = ("library",)) -> None:
+    """Print mean ± standard deviation over the seeds for all runs with the same ``by``; write them to ``path``."""
+    for group in dict.fromkeys(tuple(run[key] for key in by) for run in runs):
+        own = [run for run in runs if tuple(run[key] for key in by) == group]
+        columns = {key: [run[key] for run in own] for key in own[0] if key not in (*by, "seed")}
+        print(*group, f"({len(own)} seeds)", {key: mean_and_deviation(values) for key, values in columns.items()})
     if path:
-        path.write_text(json.dumps({"runs": runs, "machine": describe(threads)}, indent=1) + "\n", encoding="utf-8")
+        write(runs, threads, path)
+
+
+def mean_and_deviation(values: list[float]) -> str:
+    """Such as ``0.9905 ± 0.0004``; without the deviation for a single value."""
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{deviation}"
+
+
+def write(runs: list[dict[str, Any]], threads: int, path: Path) -> None:
+    """Write runs, command and machine to the result file ``path``."""
+    found = {"command": shlex.join(["python", *sys.argv]), "runs": runs, "machine": describe(threads)}
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
