@@ -55,14 +55,18 @@ def normalise(grey: np.ndarray, shape: tuple[int, int] = (FULL, FULL)) -> np.nda
     The digit is cut out, scaled so that its longer side fills 20 of 28 pixels, and placed by its centre of mass. Raises
     EmptyDrawingError if nothing is drawn.
     """
-    with requires("pillow", "reading drawings"):
-        from PIL import Image
+    return centred(cut_out(ink(grey)), shape)
 
-    digit = Image.fromarray(cut_out(ink(grey)))
+
+def centred(digit: np.ndarray, shape: tuple[int, int] = (FULL, FULL)) -> np.ndarray:
+    """The ink of a digit ``(any, any)``, cut out → ``(1, H, W, 1)`` uint8, in the size and the place of MNIST's."""
+    from PIL import Image
+
+    image = Image.fromarray(digit)
     box = [max(1, round(size * BOX / FULL)) for size in shape]
-    scale = min(box[0] / digit.height, box[1] / digit.width)
-    size = max(1, round(digit.width * scale)), max(1, round(digit.height * scale))
-    small = np.asarray(digit.resize(size, Image.Resampling.BILINEAR))  # averages where it shrinks
+    scale = min(box[0] / image.height, box[1] / image.width)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    small = np.asarray(image.resize(size, Image.Resampling.BILINEAR))  # averages where it shrinks
     picture = np.zeros(shape, np.uint8)
     top, left = (_offset(mass, full) for mass, full in zip((small.sum(1), small.sum(0)), shape, strict=True))
     picture[top : top + small.shape[0], left : left + small.shape[1]] = np.rint(255 * np.clip(small, 0, 1))
@@ -80,7 +84,8 @@ def cut_out(ink: np.ndarray) -> np.ndarray:
 
     It is located on a coarse copy, on which a speck of one pixel fades, and then exactly.
     """
-    from PIL import Image
+    with requires("pillow", "reading drawings"):
+        from PIL import Image
 
     factor = max(1, max(ink.shape) // COARSE)
     rows, columns = _extent(np.asarray(Image.fromarray(ink).reduce(factor)) * factor)  # keeps one-pixel lines
