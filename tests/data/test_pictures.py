@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.support.memory_held import linux_only, output_of
-from tinycnn.data import bands, is_folder, load, load_pictures, picture, picture_folder
+from tinycnn.data import bands, is_folder, load, load_pictures, picture, picture_cache, picture_folder
 from tinycnn.data.picture import grey, read_picture
 from tinycnn.errors import DataError, SettingError, in_words
 
@@ -34,6 +34,12 @@ def fill(folder, names, *, suffix=".png", seed=0, **size):
     for i, name in enumerate(names):
         pixels(seed + i, **size).save(folder / f"{name}{suffix}")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    """The cache of the user is left alone."""
+    monkeypatch.setenv("TINYCNN_PICTURE_CACHE", "off")
 
 
 @pytest.fixture
@@ -638,6 +644,181 @@ def test_reading_many_pictures_is_reported(pets, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     load_pictures(pets)
     assert "reading pictures" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------------------ the cache
+
+
+@pytest.fixture
+def kept(pets, tmp_path, monkeypatch):
+    """Every folder counts as a large one; returns the function that loads ``pets`` and says how often it decoded."""
+    monkeypatch.setenv("TINYCNN_PICTURE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(picture_folder, "MANY", 15)
+    decoded = []
+    monkeypatch.setattr(
+        picture_folder, "read_picture", lambda path, *a, **k: decoded.append(path) or read_picture(path, *a, **k)
+    )
+
+    def loaded(**settings):
+        decoded.clear()
+        return load_pictures(pets, **settings), len(decoded)
+
+    return loaded
+
+
+def entries(tmp_path):
+    return sorted((tmp_path / "cache").iterdir())
+
+
+def test_unchanged_pictures_are_decoded_once(kept, tmp_path, pets):
+    before = sorted(pets.rglob("*"))
+    first, decoded = kept()
+    assert decoded == 15
+    second, decoded = kept()
+    assert decoded == 0
+    for part in ("x_train", "y_train", "x_test", "y_test"):
+        np.testing.assert_array_equal(getattr(first, part), getattr(second, part))
+    (file,) = entries(tmp_path)
+    assert second.source == first.source[:-1] + f"; their pixels from the cache {file})"
+    assert file.stat().st_size == 64 + 15 * 32 * 32 * 3
+    assert sorted(pets.rglob("*")) == before  # nothing is written into the folder
+    assert kept(image_size=8)[1] == 15  # which has an entry of its own
+    assert kept()[1] == kept(image_size=8)[1] == 0
+    assert kept(colour=False)[0].input_shape == (32, 32, 1)
+
+
+def changed_content(pets):
+    pixels(77).save(pets / "cat" / "3.png")
+
+
+def changed_time(pets):
+    os.utime(pets / "dog" / "1.png", ns=(5, 5))
+
+
+def same_size_and_time(pets):
+    path = pets / "dog" / "1.png"
+    status, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def renamed(pets):
+    (pets / "cat" / "3.png").rename(pets / "cat" / "33.png")
+
+
+def removed(pets):
+    (pets / "cat" / "3.png").unlink()
+    pixels(99).save(pets / "cat" / "new.png")
+
+
+@pytest.mark.parametrize("change", [changed_content, changed_time, same_size_and_time, renamed, removed])
+def test_a_changed_folder_is_decoded_again(kept, tmp_path, pets, change):
+    if change is same_size_and_time and sys.platform == "win32":
+        pytest.skip("Windows has no time of the last change of a file's entry")
+    kept()
+    change(pets)
+    dataset, decoded = kept()
+    assert decoded == 15
+    assert kept()[1] == 0
+    assert len(entries(tmp_path)) == 1  # the old pixels are replaced
+    assert len(as_stored(pets, dataset)["train"]) == 12
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def emptied(file):
+    file.write_bytes(b"")
+
+
+def flipped(file):
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 4
+    file.write_bytes(content)
+
+
+def flipped_header(file):
+    content = bytearray(file.read_bytes())
+    content[40] ^= 4
+    file.write_bytes(content)
+
+
+def a_folder(file):
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, flipped, flipped_header])
+def test_a_damaged_cache_is_noticed_and_replaced(kept, tmp_path, damage):
+    first, _ = kept()
+    (file,) = entries(tmp_path)
+    damage(file)
+    second, decoded = kept()
+    assert decoded == 15
+    np.testing.assert_array_equal(first.x_train, second.x_train)
+    assert kept()[1] == 0
+
+
+def test_a_cache_that_cannot_be_written_is_a_notice(kept, tmp_path):
+    kept()
+    a_folder(*entries(tmp_path))
+    dataset, decoded = kept()
+    assert decoded == 15
+    assert dataset.notice.startswith("NOTICE: the pixels cannot be kept for the next run: ")
+
+
+def test_the_cache_is_switched_off(kept, tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYCNN_PICTURE_CACHE", "off")
+    assert [kept()[1], kept()[1]] == [15, 15]
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setenv("TINYCNN_PICTURE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(picture_folder, "MANY", 16)  # few pictures are decoded in a moment
+    assert [kept()[1], kept()[1]] == [15, 15]
+
+
+def test_without_the_package_that_knows_the_place_nothing_is_kept(kept, monkeypatch):
+    monkeypatch.delenv("TINYCNN_PICTURE_CACHE")
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    assert [kept()[1], kept()[1]] == [15, 15]
+
+
+def test_another_version_of_the_decoder_decodes_again(kept, monkeypatch):
+    kept()
+    monkeypatch.setattr("PIL.__version__", "0.0")
+    assert kept()[1] == 15
+
+
+def test_the_cache_has_a_limit(kept, tmp_path, monkeypatch):
+    """The entries that were not used for longest are deleted."""
+    size = [64 + 15 * side * side * 3 for side in (8, 9, 10)]
+    monkeypatch.setattr(picture_cache, "MOST", sum(size) - 1)
+    for side in (8, 9):
+        kept(image_size=side)
+    for file, seconds in zip(sorted(entries(tmp_path), key=lambda path: path.stat().st_size), (100, 50), strict=True):
+        os.utime(file, (seconds, seconds))
+    assert kept(image_size=9)[1] == 0  # used: 8 is older now
+    kept(image_size=10)
+    assert [kept(image_size=side)[1] for side in (9, 10, 8)] == [0, 0, 15]
+    monkeypatch.setattr(picture_cache, "MOST", 64)
+    assert [kept(image_size=11)[1], kept(image_size=11)[1]] == [15, 15]  # larger than the limit
+
+
+def test_two_processes_replace_the_file_as_a_whole(kept, tmp_path, monkeypatch):
+    """Until one has written everything, the other finds no file."""
+    found, replace = [], os.replace
+
+    def replaced(source, target):
+        if not found:
+            found.append(None)
+            found[0] = kept()[1]  # another process, before the file has its name
+        replace(source, target)
+
+    monkeypatch.setattr("tinycnn.files.os.replace", replaced)
+    kept()
+    assert found == [15]
+    assert kept()[1] == 0
+    assert len(entries(tmp_path)) == 1  # no temporary file is left
 
 
 def test_a_wrongly_read_picture_is_detected(pets, monkeypatch):

@@ -47,10 +47,10 @@ def read_picture(
     """
     H, W, C = shape
     given = parse_range(pixels)
-    name = "the picture" if isinstance(source, bytes) else printable(os.fspath(source))
     try:
         rgb = fitted(open_picture(source, max(H, W)), H, W, given)
     except DataError as error:
+        name = "the picture" if isinstance(source, bytes) else printable(os.fspath(source))
         raise DataError(f"{name}: {error}") from None
     return rgb if C == 3 else grey(rgb)
 
@@ -144,7 +144,7 @@ def open_picture(source: str | os.PathLike[str] | bytes, side: int, max_pixels: 
     with requires("pillow", "reading pictures"):
         from PIL import Image, ImageOps
 
-    content = source if isinstance(source, bytes) else _read(Path(source))
+    content = source if isinstance(source, bytes) else _read(source if isinstance(source, Path) else Path(source))
     try:
         with warnings.catch_warnings(action="ignore"):  # warnings about wrong metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)

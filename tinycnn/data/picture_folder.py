@@ -17,9 +17,10 @@ import numpy as np
 from tinycnn.data.bounded_read import MAX_BYTES, naming
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.picture import SUFFIXES, grey, is_picture, read_picture
+from tinycnn.data.picture_cache import new_content, picture_cache
 from tinycnn.data.pixel_range import parse_range
 from tinycnn.data.progress_bar import progress_bar
-from tinycnn.errors import DataError, SettingError, printable
+from tinycnn.errors import DataError, SettingError, in_words, printable
 
 IMAGE_SIZE = 32  # pixels a side
 TEST_FRACTION = 0.2
@@ -27,7 +28,7 @@ TRAIN, TEST = "train", "test"
 COLOUR = 10  # of 255: a pixel whose red, green and blue differ by more has a colour
 MAX_LETTERS = 100  # of a class name
 MAX_NAMED = 5  # files in a message
-MANY = 1000  # pictures take seconds to read: progress is reported
+MANY = 1000  # pictures take a while to decode: progress is reported, and the pixels are kept for the next run
 BLOCK = 1024  # pictures converted at a time
 
 Classes = dict[str, list[Path]]  # the pictures of each class
@@ -56,7 +57,7 @@ def load_pictures(
     with naming(root):
         found = _find(root, test_fraction, seed)
         (train, y_train), (test, y_test) = (_mixed(part, seed) for part in (found.train, found.test))
-        images = _read([*train, *test], root, image_size, colour, pixels)
+        images, cache = _read([*train, *test], root, image_size, colour, pixels)
         return Dataset(
             name=root.resolve().name or "pictures",
             x_train=images[: len(train)],
@@ -64,8 +65,8 @@ def load_pictures(
             x_test=images[len(train) :],
             y_test=y_test,
             class_names=tuple(_ordered(found.train)),
-            source=f"{root} ({_looks(images)}; {found.split})",
-            notice=_notice(found.left_out),
+            source=f"{root} ({_looks(images)}; {found.split}{cache.origin})",
+            notice="\n".join(filter(None, (_notice(found.left_out), cache.notice))) or None,
             pictures="whole",
         )
 
@@ -214,21 +215,46 @@ def _named(words: Iterable[str], between: str = ", ") -> str:
 # -------------------------------------------------------------------------------------------------------- their pixels
 
 
-def _read(files: Sequence[Path], root: Path, size: int, colour: bool | None, pixels: str | None) -> np.ndarray:
-    """Pictures, decoded one at a time → (N, size, size, C) uint8; DataError with the names of unreadable ones."""
+@dataclass
+class Cached:
+    """What is reported about the cache of the pixels (``picture_cache.py``)."""
+
+    origin: str = ""
+    notice: str | None = None
+
+
+def _read(
+    files: Sequence[Path], root: Path, size: int, colour: bool | None, pixels: str | None
+) -> tuple[np.ndarray, Cached]:
+    """Pictures → (N, size, size, C) uint8; those of a large folder from the cache, if they are unchanged."""
+    shape, report = (len(files), size, size, 3), Cached()
     if len(files) * size * size * 3 > MAX_BYTES:
         raise DataError(f"{len(files):,} pictures of {size}x{size} are more than {MAX_BYTES:,} bytes; scale to fewer.")
-    images = np.empty((len(files), size, size, 3), np.uint8)
+    content, images = new_content(shape)
+    cache = picture_cache(files, root, f"{size}x{size}, pixels {pixels}") if len(files) >= MANY else None
+    if cache and cache.read(content):
+        report.origin = f"; their pixels from the cache {cache.path}"
+    else:
+        _decode(files, root, images, pixels)
+        if cache:
+            try:
+                cache.write(content)
+            except OSError as error:
+                report.notice = f"NOTICE: the pixels cannot be kept for the next run: {in_words(error)}"
+    return (images if _in_colour(images, colour) else _as_grey(images)), report
+
+
+def _decode(files: Sequence[Path], root: Path, images: np.ndarray, pixels: str | None) -> None:
+    """Pictures, decoded one at a time → ``images (N, H, W, 3)``; DataError with the names of unreadable ones."""
     failures = []
     for i, path in enumerate(_with_progress(files, root)):
         try:
-            images[i] = read_picture(path, (size, size, 3), pixels=pixels)
+            images[i] = read_picture(path, images.shape[1:], pixels=pixels)
         except DataError as error:
             failures.append(str(error))
     if failures:
         count = f"{len(failures):,} of {len(files):,} pictures cannot be read; replace or remove them"
         raise DataError(f"{count}:\n  - {_named(failures, chr(10) + '  - ')}")
-    return images if _in_colour(images, colour) else _as_grey(images)
 
 
 def _with_progress(files: Sequence[Path], root: Path) -> Iterable[Path]:
