@@ -116,7 +116,11 @@ def test_a_layer_that_holds_others_is_traced_as_a_whole(tmp_path):
     first = Trace.load(tmp_path / "step.safetensors").layers[0]
     assert first.kind == "Residual"
     assert set(first.grad_parameters) == {f"body.{name}" for name, _ in block.body.named_parameters()}
-    assert first.kept == {}
+    np.testing.assert_array_equal(first.y, first.kept["body.out"] + first.x)
+    for name in ("body", "shortcut"):
+        np.testing.assert_array_equal(first.kept[f"{name}.out.grad"], first.grad_y)
+    np.testing.assert_array_equal(first.kept["shortcut.in.grad"], first.grad_y)
+    np.testing.assert_allclose(first.kept["body.in.grad"], first.grad_x - first.grad_y, rtol=1e-4, atol=1e-6)
     assert "Conv2d(filters=2" in str(first.settings["layers"])
 
 

@@ -24,15 +24,20 @@ from tinycnn.errors import DataError, SettingError
 from tinycnn.explain import Trace, trace_step
 from tinycnn.explain.sources import source_of
 from tinycnn.layers import (
+    Add,
     AvgPool2d,
     BatchNorm,
+    Concatenate,
     Conv2d,
     Dense,
     Flatten,
     GlobalAvgPool2d,
+    Identity,
     LeakyReLU,
     MaxPool2d,
+    Multiply,
     ReLU,
+    Residual,
     Sequential,
     Sigmoid,
     Tanh,
@@ -67,6 +72,21 @@ def odd_network(**settings):
     return Sequential(*layers, input_shape=(23, 21, 2), **settings)
 
 
+def network_with_branches(**settings):
+    """Sums of two and of four branches, one repeated; a product; a row; an input that goes through unchanged."""
+    gate = [GlobalAvgPool2d(keepdims=True), Conv2d(8, 1), Sigmoid()]
+    layers = [
+        *(Conv2d(4, padding=1), Residual(Conv2d(4, padding=1), ReLU(), Conv2d(4, padding=1))),
+        *(Residual(Conv2d(6, 1), shortcut=Conv2d(6, 1)), Concatenate(Identity(), [Conv2d(2, padding=1), ReLU()])),
+        *(Multiply(Identity(), gate), Add(Identity(), Identity(), ReLU(), GlobalAvgPool2d(keepdims=True))),
+        *(Add(Residual(ReLU()), Sigmoid()), Flatten(), Dense(5)),
+    ]
+    return Sequential(*layers, input_shape=(8, 7, 2), **settings)
+
+
+NETWORKS = {"odd": odd_network, "branches": network_with_branches}
+
+
 def sums_of(trace, points, folder):
     """What ``check_sums.js`` found: a row for each quantity of each layer."""
     trace.save(folder / "trace.safetensors")
@@ -77,11 +97,11 @@ def sums_of(trace, points, folder):
 
 
 @pytest.mark.skipif(NODE is None, reason="Node runs the scripts of the page: apt install nodejs")
-@pytest.mark.parametrize("name", ["lenet", "keras_cnn", "batchnorm_cnn", "three_conv", "odd"])
+@pytest.mark.parametrize("name", ["lenet", "keras_cnn", "batchnorm_cnn", "three_conv", *NETWORKS])
 def test_every_sum_is_the_number_of_the_engine(name, tmp_path):
     """To 1e-5, of the number itself in float64, and in float32, in which sums cancel, of it or its largest summand."""
     for training in (False, True) if name in ("batchnorm_cnn", "odd") else (False,):
-        model = odd_network(dtype=np.float64) if name == "odd" else models.create(name, dtype=np.float64)
+        model = NETWORKS[name](dtype=np.float64) if name in NETWORKS else models.create(name, dtype=np.float64)
         image = picture(model.input_shape)
         rows = sums_of(trace_step(model, image, 3, training=training), 50, tmp_path)
         assert {row["layer"] for row in rows} == {*explain.activations(model, image), "loss"} - {
@@ -93,7 +113,9 @@ def test_every_sum_is_the_number_of_the_engine(name, tmp_path):
             assert row["worst" if is_zero else "worstStrict"] < 1e-5, row
             assert row["points"] > 0
         assert {"y", "grad_x", "weight.grad", "score", "p", "loss"} <= {row["quantity"] for row in rows}
-    single = odd_network() if name == "odd" else models.create(name)
+        if name == "branches":
+            assert sum(row["quantity"].endswith(".out.grad") for row in rows) == 14
+    single = NETWORKS[name]() if name in NETWORKS else models.create(name)
     assert all(row["worst"] < 1e-5 for row in sums_of(trace_step(single, image, 3), 50, tmp_path))
 
 
@@ -245,6 +267,7 @@ def test_no_sign_of_the_notation_is_shown_as_it_is():
         ("Σ_j x", "<munder><mo>Σ</mo><mrow><mi>j</mi></mrow></munder><mi>x</mi>"),
         ("p_i", "<msub><mi>p</mi><mi>i</mi></msub>"),
         ("xᵀ", "<msup><mi>x</mi><mi>T</mi></msup>"),
+        ("xᵀ y", '<msup><mi>x</mi><mi>T</mi></msup><mspace width="0.17em"></mspace><mi>y</mi>'),
         ("√(a + b)", "<msqrt><mi>a</mi><mo>+</mo><mi>b</mi></msqrt>"),
         ("e^{x}", "<msup><mi>e</mi><mrow><mi>x</mi></mrow></msup>"),
         ("x̂", "<mover><mi>x</mi><mo>^</mo></mover>"),

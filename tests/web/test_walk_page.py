@@ -35,7 +35,9 @@ ADDED_UP = """([layer, quantity, indices]) => {
 
 def number(text):
     """``−1.5·10⁻³`` → -0.0015."""
-    plain = text.replace("−", "-").translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")).replace("·10", "e")
+    plain = (
+        text.strip("()").replace("−", "-").translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")).replace("·10", "e")
+    )
     return float(plain)
 
 
@@ -147,27 +149,60 @@ def test_a_walk_from_the_loss_to_the_picture_and_back(browser, files):  # noqa: 
     page.context.close()
 
 
+HELD = """() => JSON.parse(document.getElementById("trace-extras").textContent).checks
+    .filter(({ name }) => name === "conv2d_1.weight").map(({ index }) => index)"""
+
+
 def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     path, _ = files("small")
     page, problems = opened(browser, f"{path}#layer=conv2d_1&pass=backward&of=weight.grad&at=0,0,0,0")
-    page.get_by_role("button", name="Check me").click()
-    if page.get_by_role("button", name="Go to one of them").count():
-        page.get_by_role("button", name="Go to one of them").click()
-        page.get_by_role("button", name="Check me").click()
-    assert "finite difference" in page.locator("#sum-body").inner_text()
+    held = page.evaluate(HELD)
+    absent = next(k for k in range(9) if [k // 3, k % 3, 0, 0] not in held)
+    page.goto(f"{path}#layer=conv2d_1&of=weight.grad&at={absent // 3},{absent % 3},0,0")
+    check = page.get_by_role("button", name="Check this number")
+    assert check.is_disabled()
+    assert "This number is not among them" in page.locator("#sum-body").inner_text()
+    page.get_by_role("button", name="Go to one of them").click()
+    assert check.is_enabled()
+    check.click()
+    assert "backpropagation is right about this number" in page.locator("#sum-body").inner_text()
     page.locator("#one").click()
+    said = page.locator("#practised").inner_text()
+    assert "still shows the numbers before the first step" in said
+    assert_written_out(said, page.locator("#practised table").nth(1).locator("tr").all_inner_texts())
     page.locator("#ten").click()
+    assert "after 11 steps" in page.locator("#practised table").nth(1).inner_text()
+    assert "do not explain the whole change" in page.locator("#practised").inner_text()
     rows = page.locator("#practised table").first.locator("tr")
     assert rows.count() == 13
     expected = explain.practise(small(), IMAGE, 3, steps=11, lr=0.001).losses
     shown = [number(row.split("\t")[1]) for row in rows.all_inner_texts()[1:]]
     assert shown == pytest.approx(expected, rel=1e-3)
-    page.locator("#ten").click()
-    assert "more need a server" in page.locator("#practised").inner_text()
+    assert page.locator("#one").is_disabled()
+    assert page.locator("#ten").is_disabled()
+    assert "all 11 steps that this file holds" in page.locator("#practised").inner_text()
+    page.locator("#optimizer").select_option("adam")  # the steps of another optimizer begin anew
+    assert page.locator("#practised table").count() == 0
+    page.locator("#one").click()
+    assert "moves by about the rate" in page.locator("#practised").inner_text()
     page.locator("#reset").click()
     assert page.locator("#practised table").count() == 0
     assert problems == []
     page.context.close()
+
+
+def assert_written_out(said, rows):
+    """The numbers with the largest gradients are in order, and new = before - rate × gradient, also in a sentence."""
+    assert rows[0].split("\t") == ["weight or bias", "before", "gradient before", "after the first step"]
+    numbers = np.array([[number(cell) for cell in row.split("\t")[1:]] for row in rows[1:]])
+    assert len(numbers) == 10
+    sizes = np.abs(numbers[:, 1])
+    assert (np.diff(sizes) <= 0).all()
+    np.testing.assert_allclose(numbers[:, 2], numbers[:, 0] - 0.001 * numbers[:, 1], rtol=1e-4, atol=1e-6)
+    before, gradient, after = (
+        number(each) for each in re.search(r"out: (\S+) − 0.001 × (\S+) = (\S+)\.", said).groups()
+    )
+    assert before - 0.001 * gradient == pytest.approx(after, rel=1e-4)
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -188,20 +223,23 @@ def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # no
         page.wait_for_selector("#walk:not([hidden])")
         assert page.evaluate("Walk.trace.label") == 7
         before = page.evaluate("Walk.trace.loss")
+        about = page.locator("#about").inner_text()
         page.locator("#one").click()
         wait_until(page, lambda: page.locator("#practised table").count() == 2)
         image = np.array(page.evaluate("[...Walk.trace.arrays.input.data]"), np.float32).reshape(28, 28, 1)
         done = explain.practise(model, np.rint(255 * image).astype(np.uint8), 7, steps=1, lr=0.001)
         assert before == pytest.approx(done.losses[0], rel=1e-5)
+        assert page.locator("#about").inner_text().startswith("After 1 training step on it: ")
         for layer in done.trace.layers:
             for name, weight in layer.parameters.items():
                 shown = page.evaluate("([a, b]) => [...Walk.trace.arrays[`${a}.${b}`].data]", [layer.name, name])
                 np.testing.assert_allclose(shown, weight.ravel(), rtol=1e-6, atol=1e-8)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         page.locator("#reset").click()
-        page.locator("#track button[aria-label='conv2d_1, back']").click()
-        page.get_by_role("button", name="Check me").click()
-        wait_until(page, lambda: "finite difference" in page.locator("#sum-body").inner_text())
+        assert page.locator("#about").inner_text() == about
+        page.evaluate("Walk.go(2 * Walk.trace.layers.length)")
+        page.get_by_role("button", name="Check this number").click()
+        wait_until(page, lambda: "backpropagation is right" in page.locator("#sum-body").inner_text())
         with page.expect_download() as download:
             page.locator("#share").click()
         download.value.save_as(tmp_path / "walk.html")
@@ -306,6 +344,113 @@ def test_pooling_says_what_ties_and_losers_are_and_shows_its_kernel(browser, fil
     page.context.close()
 
 
+def test_a_fixed_number_says_so_and_is_released(browser, files):  # noqa: F811
+    path, _ = files("small")
+    page, problems = opened(browser, f"{path}#layer=maxpool2d_1")
+    canvas, said, held = page.locator("#panels canvas.map").last, page.locator("#sum-body .lead"), page.locator("#held")
+    for let_go in (lambda: page.keyboard.press("Escape"), lambda: page.locator("#release").click()):
+        assert held.is_hidden()
+        canvas.click(position={"x": 60, "y": 60})
+        assert held.is_visible()
+        fixed = said.inner_text()
+        canvas.hover(position={"x": 100, "y": 100})
+        assert said.inner_text() == fixed
+        let_go()
+        assert held.is_hidden()
+        canvas.hover(position={"x": 100, "y": 100})
+        assert said.inner_text() != fixed
+    assert problems == []
+    page.context.close()
+
+
+def test_the_summands_say_where_their_factors_stand(browser, files):  # noqa: F811
+    path, trace = files("small")
+    page, problems = opened(browser, f"{path}#layer=conv2d_1&of=weight.grad&at=0,2,0,1")
+    head, rows = page.locator("#sum-body thead"), page.locator("#sum-body tbody tr")
+    assert re.sub(r"\s+", " ", head.inner_text()).startswith("pixel at row, column output at row, column (map 1)")
+    x, grad_y = trace.layers[0].x, trace.layers[0].grad_y
+    for row in rows.all_inner_texts()[:8]:
+        pixel, output, product, _ = row.split("\t")
+        (h, w), (oh, ow) = (tuple(map(int, each.split(", "))) for each in (pixel, output))
+        assert (h, w) == (oh, ow + 2)
+        factors = [number(each) for each in product.split(" × ")]
+        assert factors == pytest.approx([x[h, w, 0], grad_y[oh, ow, 1]], rel=1e-4)
+    rows.nth(3).hover()
+    assert "spot" in rows.nth(3).get_attribute("class")
+    for address, words in {
+        "layer=conv2d_1&of=grad_x&at=9,9,0": "output at row, column, map weight at row, column",
+        "layer=conv2d_1&pass=forward&of=y&at=9,9,0": "pixel at row, column weight at row, column",
+        "layer=maxpool2d_1&pass=forward&of=y&at=3,3,0": "pixel at row, column",
+        "layer=dense_1&of=grad_x&at=3": "output gradient of the output × weight",
+        "layer=relu_1&of=grad_x&at=3,3,1": "output at row, column, map",
+    }.items():
+        page.goto(f"{path}#{address}")
+        assert re.sub(r"\s+", " ", head.inner_text()).startswith(words), address
+    assert problems == []
+    page.context.close()
+
+
+def test_a_pixel_in_no_window_is_explained(browser, tmp_path):  # noqa: F811
+    model = Sequential(Conv2d(2), MaxPool2d(), Flatten(), Dense(10), input_shape=(13, 13, 1))
+    image = IMAGE[:13, :13]
+    (tmp_path / "walk.html").write_text(walk_html(model, image, 3), encoding="utf-8")
+    page, problems = opened(browser, (tmp_path / "walk.html").as_uri() + "#layer=maxpool2d_1&of=grad_x&at=10,3,0")
+    said = page.locator("#sum-body").inner_text()
+    assert "No window covers this place: windows of 2×2, moved by 2 and 2, do not fill 11×11" in said
+    assert "cross: in no window" in page.locator("#panels").inner_text()
+    assert problems == []
+    page.context.close()
+
+
+def test_the_sum_is_whole_and_its_words_are_plain(browser, files):  # noqa: F811
+    """On 1280x900 the total is visible beside the pictures; one minus sign; no word of the source without a meaning."""
+    path, _ = files("small", training=True)
+    page, _ = opened(browser, f"{path}#loss", **DESKTOP)
+    texts = [page.locator("body").inner_text()]
+    for layer in ("conv2d_1", "batchnorm_1", "maxpool2d_1", "relu_1", "flatten_1", "dropout_1", "dense_1"):
+        for way in ("forward", "backward"):
+            page.goto(f"{path}#layer={layer}&pass={way}")
+            page.evaluate("document.querySelector('.stage').scrollIntoView()")
+            total = page.locator("#sum-body tr.total").bounding_box()
+            assert total["y"] + total["height"] < 900, (layer, way)
+            texts += [
+                page.locator("#panels").inner_text(),
+                *page.locator("#sum-body > :not(.source)").all_inner_texts(),
+            ]
+    for text in texts:
+        assert not re.search(
+            r"(?<!\w)-\d|\de[-−+]?\d|im2col|col2im|docstring|engine|evaluation mode|backward\(\)", text
+        ), text
+    page.context.close()
+
+
+def test_a_finger_moves_enlarges_and_finds_its_way(browser, files):  # noqa: F811
+    path, _ = files("small")
+    page, problems = opened(browser, f"{path}#layer=conv2d_1&of=grad_x&at=9,9,0", **PHONE)
+    said = page.locator("#sum-body .lead")
+    page.locator("#peek [data-move='0,1']").tap()
+    assert "row 9, column 10" in said.inner_text()
+    panel = page.locator(".panel", has_text="Gradient of the picture")
+    before = panel.locator("canvas.map").bounding_box()["width"]
+    panel.get_by_role("button", name="Enlarge").tap()
+    assert panel.locator("canvas.map").bounding_box()["width"] > 2 * before
+    page.locator("#peek [data-move='1,0']").tap()
+    assert "row 10, column 10" in said.inner_text()
+    page.locator("#peek-sum").tap()
+    top = "document.getElementById('sum').getBoundingClientRect().top"
+    assert 0 <= page.evaluate(top) < 200
+    page.locator("#sum-body button.link").first.tap()  # a factor: to the step that computed it
+    assert page.locator("#step-title").inner_text() == "relu_1, back"
+    assert 0 <= page.locator("#step-title").bounding_box()["y"] < 300
+    page.locator("#jump").select_option(label="dense_1, back (9/15)")
+    assert page.locator("#step-title").inner_text() == "dense_1, back"
+    for button in ("#one", "#ten"):
+        page.locator(button).tap()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert problems == []
+    page.context.close()
+
+
 def test_a_wrong_address_is_reported(browser, files):  # noqa: F811
     path, _ = files("small")
     page, _ = opened(browser, path)
@@ -334,10 +479,10 @@ def test_nothing_is_cut_off_beside_the_pictures(browser, files, size):  # noqa: 
         assert page.evaluate(f"{wide}.map((e) => e.innerText)") == [], address
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), address
     page.goto(f"{path}#layer=conv2d_1")
-    key = page.locator("#sum-body .key").inner_text()
+    key = " ".join(page.locator("#sum-body .key").all_inner_texts())
     assert "SH, SW: stride, here 1, 1" in key
     assert "PH, PW: padding above and on the left, here 0, 0" in key
-    assert "cols: the pixels below each window" in key
+    assert "cols: a matrix with a row for each window" in key
     page.context.close()
 
 

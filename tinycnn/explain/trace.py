@@ -22,6 +22,7 @@ import numpy as np
 from tinycnn import ops
 from tinycnn.backends.base import Array
 from tinycnn.errors import FileFormatError, SettingError, ShapeError, checked_bool
+from tinycnn.explain.branches import KINDS, Branches
 from tinycnn.explain.inputs import as_input, before_softmax, checked_images, layers_within, plain_copy
 from tinycnn.explain.saliency import checked_label
 from tinycnn.layers import Layer, Sequential
@@ -38,8 +39,8 @@ class TracedLayer:
     """One layer of a trace. All arrays are without the batch axis; ``grad_`` is the gradient of the loss.
 
     ``calls``: the functions that the layer called, as ``module.Class``. ``kept``: what they kept for the way back, such
-    as the ``winner`` of each pooling window, the ``mask`` of dropout, ``mean`` and ``var`` of batch norm. A frozen
-    parameter has no entry in ``grad_parameters``.
+    as the ``winner`` of each pooling window, the ``mask`` of dropout, ``mean`` and ``var`` of batch norm, and for a layer
+    with branches what `Branches.kept` lists. A frozen parameter has no entry in ``grad_parameters``.
     """
 
     name: str
@@ -160,6 +161,11 @@ def _traced(model: Sequential, image: np.ndarray, label: int, training: bool) ->
     parts = [_calls(y, x) for x, y in pairwise(tensors)]
     single = [len(list(layers_within(layer))) == 1 for layer in layers.values()]
     kept = [_kept(calls) if alone else {} for calls, alone in zip(parts, single, strict=True)]
+    branches = {
+        i: Branches(layer, tensors[i], tensors[i + 1])
+        for i, layer in enumerate(layers.values())
+        if isinstance(layer, KINDS)
+    }
     names = [tuple(f"{type(call).__module__}.{type(call).__name__}" for call in calls) for calls in parts]
     values = [tensor.numpy()[0].copy() for tensor in tensors]
     grads: dict[Function, Array] = {}
@@ -167,6 +173,8 @@ def _traced(model: Sequential, image: np.ndarray, label: int, training: bool) ->
         if tensor.creator and tensor.creator not in grads:
             _note(tensor.creator, grads)
     loss.backward()
+    for i, one in branches.items():
+        kept[i] = one.kept()
     at = [(grads[y.creator] if y.creator else _gradient_of(x))[0].copy() for y in tensors]
     return Trace(
         layers=tuple(

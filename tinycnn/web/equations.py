@@ -17,7 +17,7 @@ NO_BREAK = "\u00a0"  # a plain space at the edge of <mtext> is not shown
 RAISED = {"ᵀ": "<mi>T</mi>", "²": "<mn>2</mn>", "³": "<mn>3</mn>", "⁰": "<mn>0</mn>", "¹": "<mn>1</mn>"}
 SIGNS = {"*": "·", "-": "−"}
 CLOSING = {"[": "]", "{": "}", "(": ")"}
-GAP = '<mspace width="0.17em"></mspace>'  # between a function and its argument
+GAP = '<mspace width="0.17em"></mspace>'  # between a function and its argument, and between two factors
 FUNCTIONS = ("exp", "log", "max", "min", "mean")  # set upright, with what is below them below
 
 
@@ -34,6 +34,8 @@ def _row(tokens: list[tuple[str, str]]) -> Iterator[str]:
         kind, text = tokens[i]
         i += 1
         if kind == "space":
+            if i < len(tokens) and tokens[i][0] == "name" and _ends_factor(tokens[: i - 1]):
+                yield GAP
             continue
         element, is_large = _element(kind, text), text in ("Σ", *FUNCTIONS)
         if text == "√" and i < len(tokens) and tokens[i][1] == "(":
@@ -64,6 +66,14 @@ def _row(tokens: list[tuple[str, str]]) -> Iterator[str]:
         if text in FUNCTIONS and i < len(tokens) and tokens[i][0] == "space":
             element += GAP
         yield element
+
+
+def _ends_factor(tokens: list[tuple[str, str]]) -> bool:
+    """Whether a product may go on behind these tokens with nothing but a space between: ``xᵀ grad_y``, ``W[f] x``."""
+    if not tokens or (len(tokens) > 1 and tokens[-2][1] in ("_", "^")):
+        return False
+    kind, text = tokens[-1]
+    return (kind == "name" and text not in FUNCTIONS) or kind == "raised" or text in ("]", ")")
 
 
 def _argument(tokens: list[tuple[str, str]], i: int) -> tuple[str, int]:

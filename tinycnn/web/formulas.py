@@ -61,10 +61,30 @@ FORMULAS = {
         "y": "y = (e^{x} - e^{-x}) / (e^{x} + e^{-x})",
         "grad_x": "grad_x = grad_y · (1 - y²)",
     },
+    "Residual": {
+        "y": 'y = "body(x)" + "shortcut(x)"',
+        "branch": '"gradient of the output of a branch" = grad_y',
+        "grad_x": 'grad_x = "what the body passes back" + "what the shortcut passes back"',
+    },
+    "Add": {
+        "y": 'y = "branch"_{1}(x) + "branch"_{2}(x) + …',
+        "branch": '"gradient of the output of a branch" = grad_y',
+        "grad_x": 'grad_x = Σ_{"branches"} "what the branch passes back"',
+    },
+    "Multiply": {
+        "y": 'y = "branch"_{1}(x) · "branch"_{2}(x) · …',
+        "branch": '"gradient of the output of a branch" = grad_y · "outputs of the others"',
+        "grad_x": 'grad_x = Σ_{"branches"} "what the branch passes back"',
+    },
+    "Concatenate": {
+        "y": 'y[c] = "map c, counted over all branches"',
+        "branch": '"gradient of the output of a branch" = "its maps of " grad_y',
+        "grad_x": 'grad_x = Σ_{"branches"} "what the branch passes back"',
+    },
     "loss": {
         "score": "grad_score[k] = p[k] - t[k]",
-        "p": "p[k] = e^{z[k]} / Σ_{j} e^{z[j]}",
-        "loss": "loss = -log p[c] = log S - z[c]\nS = Σ_{j} e^{z[j]}",
+        "p": "p[k] = e^{z[k]} / S\nS = Σ_{j} e^{z[j]}",
+        "loss": "loss = -log p[c] = log S - z[c]",
         "derivation": "∂loss/∂z[k] = 1/S · e^{z[k]} - t[k] = p[k] - t[k]",
     },
 }

@@ -26,6 +26,7 @@ MOST_NUMBERS = 2_000_000  # of a trace: 8 MB in float32; the largest of the publ
 MOST_CLASSES = 100
 LOSS = "tinycnn.ops.softmax_cross_entropy.SoftmaxCrossEntropyFunction"
 CHECKED = 60  # numbers that are checked, of all arrays together; at least two of each
+MOST_MOVED = 10  # numbers of all parameters, whose way through the steps the file holds
 OPTIMIZERS, RATES, STEPS = ("sgd", "adam"), (0.001, 0.01, 0.1), 11
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'"
 
@@ -122,28 +123,37 @@ def as_json(found: Nudge) -> dict[str, Any]:
 
 
 def practice(model: Sequential, image: np.ndarray, trace: Trace) -> Iterator[dict[str, Any]]:
-    """A few steps on this image for each choice of the page, and how the first one moves the steepest weights."""
+    """A few steps on this image for each choice of the page, and how they move the steepest weights."""
     for optimizer in OPTIMIZERS:
         for lr in RATES:
             chosen = {"optimizer": optimizer, "lr": lr, "training": trace.training}
             whole = practise(model, image, trace.label, steps=STEPS, **chosen)  # type: ignore[arg-type]
             after = practise(model, image, trace.label, steps=1, **chosen).trace  # type: ignore[arg-type]
-            moved = list(moves(trace, after))
+            moved = list(moves(trace, after, whole.trace))
             rows = {"losses": whole.losses, "probabilities": whole.probabilities.tolist(), "moved": moved}
             yield {"optimizer": optimizer, "lr": lr, **rows}
 
 
-def moves(before: Trace, after: Trace) -> Iterator[dict[str, Any]]:
-    """The number with the largest gradient of each parameter, with its gradient, before and after."""
-    for old, new in zip(before.layers, after.layers, strict=True):
-        for name, grad in old.grad_parameters.items():
-            index = tuple(int(i) for i in np.unravel_index(np.abs(grad).argmax(), grad.shape))
-            numbers = {"before": old.parameters[name], "gradient": grad, "after": new.parameters[name]}
-            yield {
-                "name": f"{old.name}.{name}",
-                "index": index,
-                **{what: float(array[index]) for what, array in numbers.items()},
-            }
+def moves(before: Trace, after: Trace, last: Trace) -> Iterator[dict[str, Any]]:
+    """The numbers with the largest gradients in all parameters, the largest first: before, the gradient, and two later.
+
+    ``after`` is the trace after the first step, ``last`` that after all steps.
+    """
+    found = []
+    for i, layer in enumerate(before.layers):
+        for name, grad in layer.grad_parameters.items():
+            for position in np.argsort(-np.abs(grad), axis=None, kind="stable")[:MOST_MOVED].tolist():
+                index = tuple(int(i) for i in np.unravel_index(position, grad.shape))
+                found.append((abs(float(grad[index])), i, name, index))
+    for _, i, name, index in sorted(found, key=lambda one: -one[0])[:MOST_MOVED]:
+        old, new, end = (trace.layers[i] for trace in (before, after, last))
+        numbers = {"before": old.parameters[name], "gradient": old.grad_parameters[name]}
+        numbers |= {"after": new.parameters[name], "last": end.parameters[name]}
+        yield {
+            "name": f"{old.name}.{name}",
+            "index": index,
+            **{what: float(array[index]) for what, array in numbers.items()},
+        }
 
 
 def page(trace: Trace, extras: dict[str, Any]) -> str:

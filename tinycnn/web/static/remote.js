@@ -126,6 +126,7 @@ const Remote = (() => {
   const services = {
     optimizers: [],
     rates: [],
+    most: 100, // steps of one request
     check: async (name, index) => (await post("check", { ...asked, name, index })).json(),
     async practise({ optimizer, lr, steps }) {
       const trace = Sums.parse(await (await post("practise", { ...asked, optimizer, lr, steps })).arrayBuffer());

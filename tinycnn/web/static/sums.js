@@ -28,6 +28,8 @@ const Sums = (() => {
         layer.weights[own] = { value: arrays[`${entry.name}.${own}`], grad: arrays[`${entry.name}.${own}.grad`] };
       }
       layer.kept = Object.fromEntries(entry.kept.map((own) => [own, arrays[`${entry.name}.${own}`]]));
+      const branches = entry.kept.filter((own) => own.endsWith(".out")).map((own) => own.slice(0, -4));
+      if (branches.length) layer.branches = branches;
       return layer;
     });
     return trace;
@@ -97,6 +99,25 @@ const Sums = (() => {
         }
       }
     }
+  }
+
+  /** The windows over a pixel, as a list. */
+  const covering = (layer, h, w) => [...windowsOver(layer, h, w)];
+
+  /** The rows and the columns of the input, [first, end), below the window at (oh, ow), without the padding. */
+  function windowBox(layer, oh, ow) {
+    const { kernel, stride, dilation, start } = windows(layer);
+    const side = (axis, place) => {
+      const first = place * stride[axis] - start[axis], end = first + (kernel[axis] - 1) * dilation[axis] + 1;
+      return [Math.max(0, first), Math.min(layer.x.shape[axis], end)];
+    };
+    return { rows: side(0, oh), columns: side(1, ow) };
+  }
+
+  /** Whether the windows lie side by side: no pixel is in two of them. */
+  function isTiling(layer) {
+    const { kernel, stride, dilation } = windows(layer);
+    return [0, 1].every((axis) => stride[axis] >= kernel[axis] && dilation[axis] === 1);
   }
 
   // -------------------------------------------------------------------------------------------- the sums of each layer
@@ -331,8 +352,51 @@ const Sums = (() => {
     grad_x: (layer, index) => ({ terms: [term(factor(layer.grad_y, index, "gradient of the output"))] }),
   };
 
+  // Layers of branches: `NAME.out` is the output of a branch, `NAME.in.grad` the gradient that it passes back.
+
+  const outOf = (layer, name) => layer.kept[`${name}.out`];
+  const outFactor = (layer, name, index) => factor(outOf(layer, name), repeated(outOf(layer, name), index), `output of ${name}`);
+
+  /** The index in an array that is repeated along its axes of size 1. */
+  const repeated = ({ shape }, index) => index.map((i, axis) => (shape[axis] === 1 ? 0 : i));
+
+  /** The indices of the output in which one number of a branch takes part: several, where it is repeated. */
+  function* usesOf(layer, name, index) {
+    const out = outOf(layer, name), { shape } = layer.y, repeats = shape.map((length, axis) => (out.shape[axis] === 1 ? length : 1));
+    for (let i = 0; i < size(repeats); i++) yield unflat(repeats, i).map((step, axis) => (out.shape[axis] === 1 ? step : index[axis]));
+  }
+
+  const passedBack = (layer, index) => ({ terms: layer.branches.map((name) => term(factor(layer.kept[`${name}.in.grad`], index, `passed back by ${name}`))) });
+
+  const addition = {
+    y: (layer, index) => ({ terms: layer.branches.map((name) => term(outFactor(layer, name, index))) }),
+    branch: (layer, index, name) => ({ terms: [...usesOf(layer, name, index)].map((use) => term(factor(layer.grad_y, use, "gradient of the output"))) }),
+    grad_x: passedBack,
+  };
+
+  const multiplication = {
+    y: (layer, index) => ({ terms: [term(...layer.branches.map((name) => outFactor(layer, name, index)))] }),
+    branch: (layer, index, name) => ({
+      terms: [...usesOf(layer, name, index)].map((use) =>
+        term(factor(layer.grad_y, use, "gradient of the output"), ...layer.branches.filter((other) => other !== name).map((other) => outFactor(layer, other, use)))),
+    }),
+    grad_x: passedBack,
+  };
+
+  /** The first channel of a branch in the output of a concatenation. */
+  const firstChannel = (layer, name) => layer.branches.slice(0, layer.branches.indexOf(name)).reduce((sum, one) => sum + outOf(layer, one).shape.at(-1), 0);
+
+  const concatenation = {
+    y(layer, index) {
+      const name = layer.branches.findLast((one) => firstChannel(layer, one) <= index.at(-1)), inside = [...index.slice(0, -1), index.at(-1) - firstChannel(layer, name)];
+      return { terms: [term(factor(outOf(layer, name), inside, `output of ${name}`))] };
+    },
+    branch: (layer, index, name) => ({ terms: [term(factor(layer.grad_y, [...index.slice(0, -1), index.at(-1) + firstChannel(layer, name)], "gradient of the output"))] }),
+    grad_x: passedBack,
+  };
+
   const LAYERS = {
-    AvgPool2d: avgPool2d, BatchNorm: batchNorm, Conv2d: conv2d, Dense: dense, Dropout: dropout, Flatten: flatten,
+    Add: addition, Concatenate: concatenation, Multiply: multiplication, Residual: addition, AvgPool2d: avgPool2d, BatchNorm: batchNorm, Conv2d: conv2d, Dense: dense, Dropout: dropout, Flatten: flatten,
     GlobalAvgPool2d: globalAvgPool2d, Identity: identity, LeakyReLU: leakyReLU, MaxPool2d: maxPool2d, ReLU: relu,
     Rescaling: rescaling, Sigmoid: sigmoid, Tanh: tanh,
   };
@@ -343,7 +407,8 @@ const Sums = (() => {
   /** The quantities of a layer that have a sum: "y", "grad_x", "weight.grad" … */
   function quantities(layer) {
     const own = layer.parameters.filter((name) => layer.weights[name].grad).map((name) => `${name}.grad`);
-    return isKnown(layer) ? ["y", "grad_x", ...own].filter((name) => name in LAYERS[layer.kind]) : [];
+    const found = isKnown(layer) ? ["y", "grad_x", ...own].filter((name) => name in LAYERS[layer.kind]) : [];
+    return found.concat((layer.branches || []).map((name) => `${name}.out.grad`));
   }
 
   /** The array of a quantity: "y" the output, "weight" a parameter, "weight.grad" its gradient … */
@@ -356,7 +421,8 @@ const Sums = (() => {
 
   /** How the number at an index came about: its summands, their total, and the engine's own number for comparison. */
   function explain(layer, quantity, index) {
-    const { terms, added = [], combine = "sum" } = LAYERS[layer.kind][quantity](layer, index);
+    const [, name] = /^(.*)\.out\.grad$/.exec(quantity) || [], recipe = LAYERS[layer.kind][name ? "branch" : quantity];
+    const { terms, added = [], combine = "sum" } = recipe(layer, index, name);
     const all = [...terms, ...added];
     const add = (total, one) => total + one.value;
     const winner = terms.find((one) => one.wins);
@@ -366,9 +432,9 @@ const Sums = (() => {
 
   /** The gradient at the score of class k, p - t, and the loss -log p of the true class. */
   function explainScore(trace, k) {
-    const p = factor(trace.arrays.probabilities, [k], "probability"), t = factor(trace.arrays.target, [k], "target");
+    const p = factor(trace.arrays.probabilities, [k], "p, the probability"), t = factor(trace.arrays.target, [k], "target");
     const logits = trace.layers.at(-1).grad_y;
-    const terms = [term(p), term(number(-1, "minus"), t)];
+    const terms = [term(p), term(number(t.value ? -t.value : 0, "−t, minus the target"))];
     return { quantity: "score", index: [k], combine: "sum", terms, added: [], total: p.value - t.value, engine: at(logits, [k]) };
   }
 
@@ -394,7 +460,7 @@ const Sums = (() => {
     return { shown: ordered.slice(0, most), rest: others.reduce((total, one) => total + one.value, 0), count: others.length };
   }
 
-  return { parse, explain, explainScore, explainProbability, lossOf, quantities, isKnown, arrayOf, shortened, size, flat, unflat, at, windows, winnerOf };
+  return { parse, explain, explainScore, explainProbability, lossOf, quantities, isKnown, arrayOf, shortened, size, flat, unflat, at, windows, covering, windowBox, isTiling, winnerOf };
 })();
 
 if (typeof module !== "undefined") module.exports = Sums;

@@ -6,7 +6,9 @@ const Walk = (() => {
   const el = (id) => document.getElementById(id);
   const MOST_TILES = 64; // of the strip of small pictures below a large one
   const PLAY_MS = 3000; // per step
-  const NUMBERS_FROM = 36; // side in pixels of a cell that has room for its number
+  const NUMBERS_FROM = 30; // width in pixels of a cell that has room for its number
+  const ZOOMED = 38; // side in pixels of a cell of an enlarged picture
+  const FINGER = 24; // cells below this are too small for a finger, so that the picture can be enlarged
 
   let trace = null, first = null; // the trace shown, and the one before any practice
   let extras = { sources: {}, formulas: {}, checks: [], practice: [], saliency: null };
@@ -15,7 +17,9 @@ const Walk = (() => {
   let chosen = null; // {layer, quantity, index, sum}, or {quantity: "score", …} at the loss
   let pinned = false;
   let views = []; // the pictures of this step
+  let spot = null; // the summand whose numbers are marked most in the pictures
   const slices = new Map(); // array name → the chosen filter, channel or unit
+  const zoomed = new Set(); // names of the arrays whose pictures are enlarged
   let practised = null;
 
   // ----------------------------------------------------------------------------------------------------- small things
@@ -47,24 +51,29 @@ const Walk = (() => {
   }
 
 
-  /** A probability with one decimal; 100.0 % only for exactly 1, 0.0 % only for 0 (as in tinycnn/plots/images.py). */
+  /** A probability with one decimal, as in tinycnn/plots/images.py. Softmax makes no 0 and no 1; both are rounded. */
   function percent(share) {
     const text = (100 * share).toFixed(1);
-    if (text === "100.0" && share < 1) return ">99.9 %";
-    return text === "0.0" && share > 0 ? "<0.1 %" : `${text} %`;
+    return text === "100.0" ? ">99.9 %" : text === "0.0" ? "<0.1 %" : `${text} %`;
   }
+
+  /** A loss is never 0; below 0.0001 it is only rounded to it. */
+  const lossText = (loss) => (loss < 1e-4 ? "< 0.0001" : text(loss));
+
+  const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
   const brackets = (value) => (value < 0 ? `(${text(value)})` : text(value));
   const label = (k) => trace.class_names[k];
   const layerNumber = (name) => trace.layers.findIndex((layer) => layer.name === name);
 
+  const AXES = { 1: ["unit"], 2: ["input", "unit"], 3: ["row", "column", "map"], 4: ["row", "column", "channel", "filter"] };
+  const axesOf = (shape) => AXES[shape.length] || shape.map((_, axis) => `axis ${axis}`);
+
   /** Where a number stands, in words: "row 3, column 4, map 2". Counted from 0, as in the source. */
   function place(array, index) {
-    const words = { 1: ["unit"], 2: ["input", "unit"], 3: ["row", "column", "map"], 4: ["row", "column", "channel", "filter"] };
-    const names = words[index.length] || index.map((_, axis) => `axis ${axis}`);
-    const isImage = array && (array.name === "input" || array.name === "input.grad");
-    if (isImage && array.shape[2] === 1) return `row ${index[0]}, column ${index[1]}`;
-    return index.map((i, axis) => `${names[axis]} ${i}`).join(", ");
+    const names = axesOf(array.shape), isImage = array.name === "input" || array.name === "input.grad";
+    const kept = isImage && array.shape[2] === 1 ? 2 : index.length;
+    return index.slice(0, kept).map((i, axis) => `${names[axis]} ${i}`).join(", ");
   }
 
   // --------------------------------------------------------------------------------------------------------- the steps
@@ -79,7 +88,7 @@ const Walk = (() => {
     pass === "loss" ? "The loss" : `${layer.name}, ${pass === "forward" ? "forward" : "back"}`;
 
   function makeTrack() {
-    const track = el("track"), lines = [make("span", { className: "line", textContent: "forward →" }), make("span", { className: "line", textContent: "← back" })];
+    const track = el("track"), lines = [make("span", { className: "line", textContent: "forward →" }), make("span", { className: "line", textContent: "back ←" })];
     const buttonOf = (step) => {
       const button = make("button", { type: "button", textContent: step.pass === "loss" ? "softmax, loss" : step.layer.name });
       button.addEventListener("click", () => go(steps.indexOf(step)));
@@ -90,6 +99,7 @@ const Walk = (() => {
     const n = trace.layers.length;
     const columns = trace.layers.flatMap((_, i) => [buttonOf(steps[i]), buttonOf(steps[2 * n - i])]);
     track.replaceChildren(...lines, ...columns, buttonOf(steps[n]));
+    el("jump").replaceChildren(...steps.map((step, i) => make("option", { value: i, textContent: `${titleOf(step)} (${i + 1}/${steps.length})` })));
   }
 
   function go(number, selection = null) {
@@ -98,8 +108,11 @@ const Walk = (() => {
     for (const one of steps) one.button.removeAttribute("aria-current");
     step.button.setAttribute("aria-current", "step");
     reveal(step.button);
-    el("previous").disabled = current === 0;
-    el("next").disabled = current === steps.length - 1;
+    el("jump").value = String(current);
+    for (const [id, other] of [["previous", steps[current - 1]], ["next", steps[current + 1]]]) {
+      el(id).disabled = !other;
+      el(id).title = other ? titleOf(other) : "";
+    }
     el("step-title").textContent = titleOf(step);
     pinned = selection !== null;
     chosen = null;
@@ -107,6 +120,7 @@ const Walk = (() => {
     showStep(step);
     select(selection || firstChoice(step));
     restartAnimation();
+    if (el("step-title").getBoundingClientRect().top < el("track").parentElement.offsetHeight * (getComputedStyle(el("track").parentElement).position === "sticky")) el("step-title").scrollIntoView();
   }
 
   function reveal(button) {
@@ -125,22 +139,26 @@ const Walk = (() => {
   function firstChoice(step) {
     if (step.pass === "loss") return { quantity: "score", index: [trace.label] };
     const known = Sums.quantities(step.layer);
+    if (step.layer.branches && step.pass === "backward") return largest(step.layer, "grad_x");
     const wanted = step.pass === "forward" ? ["y"] : ["weight.grad", "gamma.grad", "grad_x"];
-    const quantity = wanted.find((name) => known.includes(name)) || (step.pass === "forward" ? "y" : "grad_x");
-    const array = Sums.arrayOf(step.layer, quantity);
+    return largest(step.layer, wanted.find((name) => known.includes(name)) || (step.pass === "forward" ? "y" : "grad_x"));
+  }
+
+  function largest(layer, quantity) {
+    const array = Sums.arrayOf(layer, quantity);
     let best = 0;
     array.data.forEach((value, i) => (best = Math.abs(value) > Math.abs(array.data[best]) ? i : best));
-    return { layer: step.layer, quantity, index: Sums.unflat(array.shape, best) };
+    return { layer, quantity, index: Sums.unflat(array.shape, best) };
   }
 
   const TEXTS = {
     Conv2d: {
-      forward: "A filter slides over its input. At each place, every weight is multiplied by the pixel below it, and the products are added: one output pixel.",
-      backward: "Each weight was used at every place, so its gradient is the sum over all places: pixel below it × gradient of the output there. Each input pixel lay under several windows, so its gradient is a sum over them.",
+      forward: "A filter slides over its input. At each place, every weight is multiplied by the pixel under it, and the products are added: one output pixel.",
+      backward: "Each weight was used at every place, so its gradient is the sum over all places: the pixel that was under the weight × the gradient of the output pixel that was computed there. Each input pixel lay in several windows, so its gradient is a sum over them.",
     },
     MaxPool2d: {
       forward: "Each window passes on its largest number, the winner (dot). The others have no effect. If several are equally large, as in a window of zeros, the first of them wins, row by row from the top left.",
-      backward: "Only the winner (dot) changed the output, so it gets the whole gradient of its window. The losers get 0: moving them a little would change nothing. In a tie, the first of the largest wins, row by row, and gets everything: so there is one dot in each window of zeros too.",
+      backward: "The output of a window is a copy of its winner (dot), so the winner gets the whole gradient of the window. Raising a smaller pixel a little would not change the output, so it gets 0. In a tie, several pixels are equally large; the first of them, row by row, counts as the winner. So there is one dot in each window of zeros, too.",
     },
     AvgPool2d: {
       forward: "Each window becomes its mean.",
@@ -163,26 +181,41 @@ const Walk = (() => {
       backward: "A weight multiplied one input, so its gradient is that input × the gradient of the unit. An input went into every unit, so its gradient is a sum over all units.",
     },
     Dropout: {
-      forward: "In training, numbers are dropped at random (struck out), and the others are scaled up. In evaluation, all pass.",
+      forward: "In training mode, numbers are dropped at random (struck out), and the others are scaled up. In a prediction, all pass.",
       backward: "The gradient is multiplied by the same mask: what was dropped had no effect, so its gradient is 0.",
     },
     BatchNorm: {
       forward: "Each channel is shifted and scaled to mean 0 and variance 1, then scaled by gamma and shifted by beta.",
-      backward: "With fixed statistics, the gradient is scaled as the number was. With statistics of the batch, each number also moved the mean and the variance: two more summands.",
+      backward: "With a fixed mean and variance (as in a prediction), the gradient is scaled as the number was. In training mode, mean and variance are those of this very picture, and each number also moved them: two more summands.",
     },
     LeakyReLU: { forward: "Positive numbers pass, the others are multiplied by a small slope.", backward: "The gradient is multiplied by the same slope: 1 for positive inputs, the small one for others." },
     Sigmoid: { forward: "Each number becomes one between 0 and 1.", backward: "The gradient is multiplied by the slope of the curve at this place, which is flat far from 0." },
     Tanh: { forward: "Each number becomes one between −1 and 1.", backward: "The gradient is multiplied by the slope of the curve at this place, which is flat far from 0." },
     Rescaling: { forward: "Each number is multiplied by a constant.", backward: "The gradient is multiplied by the same constant." },
+    Add: {
+      forward: "The input goes into several branches, and their outputs are added.",
+      backward: "Each branch gets a copy of the gradient that arrives, since a sum grows as fast as each summand. Each branch passes a gradient back to the input; these are added, because the input went into all of them.",
+    },
+    Multiply: {
+      forward: "The input goes into several branches, and their outputs are multiplied.",
+      backward: "Each branch gets the gradient that arrives × the outputs of the other branches. Each passes a gradient back to the input; these are added, because the input went into all of them.",
+    },
+    Concatenate: {
+      forward: "The input goes into several branches. Their maps are put one behind the other; nothing is computed.",
+      backward: "Each branch gets the gradients of its own maps. Each passes a gradient back to the input; these are added, because the input went into all of them.",
+    },
   };
+
+  TEXTS.Residual = { ...TEXTS.Add, forward: "The input takes two ways, through the layers of the body and through the shortcut, and the two outputs are added." };
+  const INSIDE = " The layers inside the branches are not written out: of their weights, the page shows the gradients without sums.";
 
   function textOf({ pass, layer }) {
     if (pass === "loss") {
-      const p = at(trace.arrays.probabilities, trace.label), last = trace.layers.at(-1).name, head = trace.head ? ` (the layer ${trace.head})` : "";
-      return `${last} computed one score for each class. Softmax${head} turns the scores into probabilities p. The true class, ${label(trace.label)}, gets p = ${text(p)}. Loss = −log p = −log ${text(p)} = ${text(trace.loss)}, with the natural logarithm.`;
+      const p = at(trace.arrays.probabilities, trace.label), last = trace.layers.at(-1).name;
+      return `${last} computed one score for each class. Softmax turns the scores into probabilities p, which are positive and add up to 1. The true class, ${label(trace.label)}, gets p = ${text(p)}. Loss = −log p = −log ${text(p)} = ${lossText(trace.loss)}, with the natural logarithm.`;
     }
     const own = TEXTS[layer.kind];
-    if (own) return own[pass];
+    if (own) return own[pass] + (layer.branches && layer.parameters.length ? INSIDE : "");
     if (Sums.isKnown(layer)) return `${layer.kind} passes its input on unchanged.`;
     return `${layer.kind}: its numbers are shown, but this page does not know how to write them out as sums.`;
   }
@@ -190,7 +223,7 @@ const Walk = (() => {
   const at = (array, i) => array.data[i];
 
   function showStep(step) {
-    const after = trace === first ? "" : `After ${practised.steps} ${practised.steps === 1 ? "step" : "steps"} of practice. `;
+    const after = trace === first ? "" : `After ${count(practised.steps, "training step", "training steps")}: `;
     el("step-text").textContent = after + textOf(step);
     views = [];
     if (step.pass === "loss") {
@@ -202,16 +235,24 @@ const Walk = (() => {
       const array = Sums.arrayOf(layer, quantity);
       if (array) panels.push((views[views.length] = makeView(step, array, quantity, title)).node);
     };
+    const branches = layer.branches || [];
     if (isBack) {
       const after = trace.layers[trace.layers.indexOf(layer) + 1], before = trace.layers[trace.layers.indexOf(layer) - 1];
       show("grad_y", `Arrives from ${after ? after.name : "the loss"}: gradient of the output`);
       show("x", layer.x.name === "input" ? "The picture" : "Input, on the way forward");
-      for (const name of layer.parameters) show(`${name}.grad`, `Gradient of ${name}`);
-      for (const name of layer.parameters) show(name, name);
+      for (const name of branches) {
+        show(`${name}.out.grad`, `Goes into ${name}: gradient of its output`);
+        show(`${name}.in.grad`, `${name} passes back: its part of the gradient of the input`);
+      }
+      for (const name of layer.parameters) {
+        show(`${name}.grad`, `Gradient of ${name}`);
+        show(name, name);
+      }
       show("grad_x", layer.x.name === "input" ? "Gradient of the picture" : `Passed on to ${before && before.name}: gradient of the input`);
     } else {
       show("x", layer.x.name === "input" ? "The picture" : "Input");
       for (const name of layer.parameters) show(name, name);
+      for (const name of branches) show(`${name}.out`, `Output of ${name}`);
       if ("mask" in layer.kept) show("mask", "mask");
       show("y", "Output");
     }
@@ -223,10 +264,7 @@ const Walk = (() => {
 
   /** How an array is laid out as a picture of rows and columns, with the axes that are chosen one at a time. */
   function layout(shape) {
-    const grid = (length) => {
-      const columns = length <= 12 ? length : Math.min(length, Math.max(10, Math.ceil(Math.sqrt(length * 1.6))));
-      return { rows: Math.ceil(length / columns), columns };
-    };
+    const columnsOf = (length) => (length <= 12 ? length : length <= 200 ? 10 : length <= 600 ? 20 : length <= 2000 ? 40 : 100);
     if (shape.length === 3) {
       return { rows: shape[0], columns: shape[1], axes: [2], names: ["map"], index: (r, c, [map]) => [r, c, map], cell: ([r, c, map]) => [r, c, [map]] };
     }
@@ -236,26 +274,52 @@ const Walk = (() => {
         index: (r, c, [filter, channel]) => [r, c, channel, filter], cell: ([r, c, channel, filter]) => [r, c, [filter, channel]],
       };
     }
-    const { rows, columns } = grid(shape[0]), units = shape.length === 2;
+    const columns = columnsOf(shape[0]), rows = Math.ceil(shape[0] / columns), units = shape.length === 2;
     const inside = (r, c) => r * columns + c < shape[0];
     return {
-      rows, columns, axes: units ? [1] : [], names: ["unit"],
+      rows, columns, axes: units ? [1] : [], names: ["unit"], isVector: true,
       index: (r, c, [unit]) => (inside(r, c) ? (units ? [r * columns + c, unit] : [r * columns + c]) : null),
       cell: ([i, unit]) => [Math.floor(i / columns), i % columns, units ? [unit] : []],
     };
   }
 
   const largestOf = (array) => array.data.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0) || 1;
+  const isPool = ({ kind }) => kind === "MaxPool2d" || kind === "AvgPool2d";
+  const isPixels = (quantity) => quantity === "x" || quantity === "grad_x";
 
-  /** Dots and strokes over cells: the winners of a pool, closed gates, dropped values. */
+  /** Dots and strokes over cells: the winners of a pool, closed gates, dropped values, and pixels in no window. */
   function markOf(layer, quantity, index) {
-    if (layer.kind === "MaxPool2d" && (quantity === "x" || quantity === "grad_x")) {
+    if (isPixels(quantity) && uncovered(layer).has(index.slice(0, 2).join())) return "cross";
+    if (layer.kind === "MaxPool2d" && isPixels(quantity)) {
       return (layer.winners = layer.winners || winnersOf(layer)).has(Sums.flat(layer.x.shape, index)) ? "dot" : null;
     }
     const gated = quantity === "y" || quantity === "grad_x";
     if (layer.kind === "ReLU" && (gated || quantity === "x")) return Sums.at(layer.y, index) > 0 ? null : "stroke";
     if ("mask" in layer.kept && gated) return Sums.at(layer.kept.mask, index) > 0 ? null : "stroke";
     return null;
+  }
+
+  /** What the marks of a picture mean. */
+  function meaningOfMarks(layer, quantity) {
+    const words = [];
+    if (isPixels(quantity) && layer.kind === "MaxPool2d") words.push("dot: the winner of its window");
+    if (isPixels(quantity) && isPool(layer) && Sums.isTiling(layer)) words.push("lines: the windows");
+    if (isPixels(quantity) && uncovered(layer).size) words.push("cross: in no window");
+    if (layer.kind === "ReLU" && quantity !== "grad_y") words.push("stroke: the gate is closed");
+    if ("mask" in layer.kept && (quantity === "y" || quantity === "grad_x")) words.push("stroke: dropped");
+    return words.length ? make("p", { className: "hint marks", textContent: words.join("; ") }) : null;
+  }
+
+  /** The places "row,column" of the input that no window of the layer reaches. */
+  function uncovered(layer) {
+    if (!layer.uncovered) {
+      layer.uncovered = new Set();
+      const [H, W] = layer.x.shape, isWindowed = isPool(layer) || layer.kind === "Conv2d";
+      for (let h = 0; isWindowed && h < H; h++) {
+        for (let w = 0; w < W; w++) if (!Sums.covering(layer, h, w).length) layer.uncovered.add(`${h},${w}`);
+      }
+    }
+    return layer.uncovered;
   }
 
   function winnersOf(layer) {
@@ -270,14 +334,21 @@ const Walk = (() => {
 
   function makeView(step, array, quantity, title) {
     const { layer } = step, form = layout(array.shape), scale = largestOf(array);
+    const isPicture = array.name === "input" && array.data.every((value) => value >= 0);
     const canChoose = Sums.quantities(layer).includes(quantity) && (step.pass === "forward") === (quantity === "y");
     const canvas = make("canvas", { className: "map", tabIndex: 0, data: { role: "img" } });
     const strip = make("canvas", { className: "strip", data: { "aria-hidden": "true" } });
     const choosers = form.axes.filter((axis) => array.shape[axis] > 1).map((axis) => makeChooser(axis));
-    const legend = make("div", { className: "legend", data: { "aria-hidden": "true" } }, `−${text(scale, 3)}`, make("i"), text(scale, 3));
-    const size = array.shape.join("×");
-    const node = make("div", { className: "panel" }, make("h3", {}, `${title} `, make("small", { textContent: size })), ...choosers.map(({ row }) => row), canvas, strip, legend);
-    const view = { node, array, quantity, layer, draw, show, canChoose };
+    const legend = make("div", { className: isPicture ? "legend ink" : "legend", data: { "aria-hidden": "true" } }, isPicture ? "0" : `−${text(scale, 3)}`, make("i"), text(scale, 3));
+    const size = array.shape.join("×"), pane = make("div", { className: "pane" }, canvas);
+    const larger = make("button", { type: "button", className: "larger" }), tools = make("div", { className: "tools row" }, ...choosers.map(({ row }) => row), larger);
+    const counted = form.isVector && form.rows > 1 ? make("p", { className: "hint marks", textContent: `${array.shape.length === 2 ? "input" : "index"}: the number on the left plus the number above` }) : null;
+    const node = make("div", { className: "panel" }, make("h3", {}, `${title} `, make("small", { textContent: size })), tools, pane, counted, meaningOfMarks(layer, quantity), strip, legend);
+    const view = { node, array, quantity, layer, draw, show, canChoose, moveBy };
+    larger.addEventListener("click", () => {
+      if (!zoomed.delete(array.name)) zoomed.add(array.name);
+      draw();
+    });
 
     const slice = () => {
       if (!slices.has(array.name)) slices.set(array.name, form.axes.map(() => 0));
@@ -319,72 +390,105 @@ const Walk = (() => {
       slices.set(array.name, form.cell(index)[2]);
     }
 
-    function cellSize() {
-      const room = Math.min(node.parentElement ? node.parentElement.clientWidth : 320, array.shape.length === 4 ? 180 : 300);
-      return Math.max(4, Math.min(48, Math.floor(room / form.columns)));
+    /** Width and height of a cell, and the room for the indices on the left and above, in pixels of the page. */
+    function geometry() {
+      const labels = String(form.isVector ? (form.rows - 1) * form.columns : form.rows - 1), left = 6 * labels.length + 5, top = 13;
+      const room = Math.min(node.clientWidth || 300, array.shape.length === 4 ? 220 : 352) - left;
+      const natural = Math.max(3, Math.min(48, Math.floor(room / form.columns)));
+      const isLarge = zoomed.has(array.name), width = isLarge ? Math.max(ZOOMED, natural) : natural;
+      return { left, top, width, height: form.isVector && width >= NUMBERS_FROM ? 26 : width, isLarge, isSmall: natural < FINGER };
     }
 
     function draw() {
-      const ratio = Math.max(1, Math.round(window.devicePixelRatio)), cell = cellSize() * ratio, own = slice();
+      const ratio = Math.max(1, Math.round(window.devicePixelRatio)), own = slice(), room = geometry();
+      const scaled = Object.fromEntries(["left", "top", "width", "height"].map((name) => [name, room[name] * ratio])), { left, top, width, height } = scaled;
       choosers.forEach(({ axis, name, output }) => (output.textContent = `${name} ${own[form.axes.indexOf(axis)]} (of 0 to ${array.shape[axis] - 1})`));
-      canvas.width = form.columns * cell;
-      canvas.height = form.rows * cell;
+      larger.hidden = !(room.isSmall || room.isLarge);
+      larger.textContent = room.isLarge ? "Reduce" : "Enlarge";
+      larger.setAttribute("aria-label", `${larger.textContent}: ${title}`);
+      tools.hidden = larger.hidden && !choosers.length;
+      pane.classList.toggle("large", room.isLarge);
+      canvas.width = left + form.columns * width;
+      canvas.height = top + form.rows * height;
       canvas.style.width = `${canvas.width / ratio}px`;
-      const context = canvas.getContext("2d"), paint = painter(scale);
+      const context = canvas.getContext("2d"), paint = painter(scale, isPicture);
+      writeLabels(context, scaled, ratio);
       for (let r = 0; r < form.rows; r++) {
         for (let c = 0; c < form.columns; c++) {
           const index = form.index(r, c, own);
           if (!index) continue;
-          const value = Sums.at(array, index), inner = cell > 6 * ratio ? 1 : 0;
+          const value = Sums.at(array, index), inner = width > 6 * ratio ? 1 : 0, x = left + c * width, y = top + r * height;
           context.fillStyle = paint(value);
-          context.fillRect(c * cell, r * cell, cell - inner, cell - inner);
-          drawMark(context, markOf(layer, quantity, index), c * cell, r * cell, cell - inner, ratio);
-          if (cell >= NUMBERS_FROM * ratio) writeNumber(context, value, scale, c * cell, r * cell, cell, ratio);
+          context.fillRect(x, y, width - inner, height - inner);
+          const isStrong = !isPicture && Math.sqrt(Math.abs(value) / scale) > 0.6, ink = colourOf(isStrong ? "--card" : "--text"), hasNumber = width >= NUMBERS_FROM * ratio;
+          drawMark(context, markOf(layer, quantity, index), x, y, Math.min(width, height) - inner, ratio, ink, hasNumber);
+          if (hasNumber) writeNumber(context, value, isPicture && value / scale > 0.5 ? colourOf("--card") : ink, x, y, width, height, ratio);
         }
       }
-      drawFrames(context, cell, ratio, own);
+      drawWindows(context, scaled, ratio);
+      drawFrames(context, scaled, ratio, own);
       drawStrip(ratio);
       canvas.setAttribute("aria-label", `${title}, ${size}${canChoose ? ". Arrow keys choose a number" : ""}`);
     }
 
-    function drawFrames(context, cell, ratio, own) {
-      if (!chosen) return;
-      const frame = (index, width) => {
-        const [r, c, there] = form.cell(index);
-        if (there.join() !== own.join()) return;
-        for (const [colour, more] of [[colourOf("--card"), 2], [colourOf("--mark"), 0]]) {
-          context.strokeStyle = colour;
-          context.lineWidth = (width + more) * ratio;
-          context.strokeRect(c * cell + ratio, r * cell + ratio, cell - 2 * ratio, cell - 2 * ratio);
-        }
-      };
-      const parts = partsOf(chosen).get(array.name) || [];
-      const here = parts.filter((index) => form.cell(index)[2].join() === own.join());
-      if (here.length > 40) outline(context, here, cell, ratio);
-      else here.forEach((index) => frame(index, 1.5));
-      if (isChosen(view) || isPartner(view)) frame(chosen.index, 3);
+    /** The indices of rows and columns; of a vector, each number is the sum of both. */
+    function writeLabels(context, { left, top, width, height }, ratio) {
+      const every = (room, least) => [1, 2, 5, 10, 20, 50, 100].find((step) => step * room >= least * ratio) || 100;
+      context.fillStyle = colourOf("--dim");
+      context.font = `${9 * ratio}px system-ui, sans-serif`;
+      context.textBaseline = "middle";
+      context.textAlign = "center";
+      for (let c = 0; c < form.columns; c += every(width, 14)) context.fillText(c, left + (c + 0.5) * width, top / 2);
+      context.textAlign = "right";
+      for (let r = 0; r < form.rows; r += every(height, 10)) context.fillText(form.isVector ? r * form.columns : r, left - 3 * ratio, top + (r + 0.5) * height);
     }
 
-    /** One frame around many cells. */
-    function outline(context, indices, cell, ratio) {
-      const cells = indices.map((index) => form.cell(index)), rows = cells.map(([r]) => r), columns = cells.map(([, c]) => c);
-      const [top, left] = [Math.min(...rows), Math.min(...columns)];
-      context.strokeStyle = colourOf("--mark");
-      context.lineWidth = 2 * ratio;
-      context.strokeRect(left * cell + ratio, top * cell + ratio, (Math.max(...columns) - left + 1) * cell - 2 * ratio, (Math.max(...rows) - top + 1) * cell - 2 * ratio);
+    /** The windows of a pool, if they lie side by side. */
+    function drawWindows(context, { left, top, width, height }, ratio) {
+      if (!isPixels(quantity) || !isPool(layer) || !Sums.isTiling(layer)) return;
+      context.strokeStyle = colourOf("--dim");
+      context.lineWidth = ratio;
+      for (let oh = 0; oh < layer.y.shape[0]; oh++) {
+        for (let ow = 0; ow < layer.y.shape[1]; ow++) {
+          const { rows, columns } = Sums.windowBox(layer, oh, ow);
+          context.strokeRect(left + columns[0] * width - ratio / 2, top + rows[0] * height - ratio / 2, (columns[1] - columns[0]) * width, (rows[1] - rows[0]) * height);
+        }
+      }
+    }
+
+    function drawFrames(context, { left, top, width, height }, ratio, own) {
+      if (!chosen) return;
+      const box = (rows, columns, line) => {
+        const inset = (line / 2 + 0.5) * ratio, [r, c] = [Math.min(...rows), Math.min(...columns)];
+        const sides = [left + c * width + inset, top + r * height + inset, (Math.max(...columns) - c + 1) * width - 2 * inset - ratio, (Math.max(...rows) - r + 1) * height - 2 * inset - ratio];
+        for (const [colour, more] of [[colourOf("--card"), 1.5], [colourOf("--mark"), 0]]) {
+          context.strokeStyle = colour;
+          context.lineWidth = (line + more) * ratio;
+          context.strokeRect(...sides);
+        }
+      };
+      const isHere = (index) => form.cell(index)[2].join() === own.join();
+      const cellsOf = (indices) => indices.filter(isHere).map((index) => form.cell(index));
+      const parts = cellsOf(partsOf(chosen).get(array.name) || []);
+      const distinct = new Set(parts.map(([r, c]) => `${r},${c}`)).size, [rows, columns] = [0, 1].map((axis) => parts.map((cell) => cell[axis]));
+      const span = (numbers) => Math.max(...numbers) - Math.min(...numbers) + 1;
+      if (parts.length && (distinct > 40 || distinct === span(rows) * span(columns))) box(rows, columns, 1.5); // one frame around all
+      else parts.forEach(([r, c]) => box([r], [c], 1.5));
+      for (const [r, c] of cellsOf(spot ? spot.factors.filter((part) => part.array === array.name).map((part) => part.index) : [])) box([r], [c], 3);
+      if (isChosen(view) || isPartner(view)) for (const [r, c] of cellsOf([chosen.index])) box([r], [c], 3);
     }
 
     function drawStrip(ratio) {
-      const axis = form.axes[0], count = axis === undefined ? 1 : array.shape[axis];
-      strip.hidden = count < 2 || array.shape.length === 2;
+      const axis = form.axes[0], tilesOf = axis === undefined ? 1 : array.shape[axis];
+      strip.hidden = tilesOf < 2 || array.shape.length === 2;
       if (strip.hidden) return;
-      const tiles = Math.min(count, MOST_TILES), own = slice(), side = 40 * ratio, gap = 4 * ratio;
+      const tiles = Math.min(tilesOf, MOST_TILES), own = slice(), side = 40 * ratio, gap = 4 * ratio;
       const columns = Math.max(1, Math.min(tiles, Math.floor((300 * ratio + gap) / (side + gap))));
       const rows = Math.ceil(tiles / columns);
       strip.width = columns * (side + gap);
       strip.height = rows * (side + gap);
       strip.style.width = `${strip.width / ratio}px`;
-      const context = strip.getContext("2d"), paint = painter(scale);
+      const context = strip.getContext("2d"), paint = painter(scale, isPicture);
       for (let k = 0; k < tiles; k++) {
         const left = (k % columns) * (side + gap), top = Math.floor(k / columns) * (side + gap);
         const there = [...own];
@@ -408,8 +512,9 @@ const Walk = (() => {
     }
 
     function indexAt(event) {
-      const box = canvas.getBoundingClientRect();
-      const r = Math.floor(((event.clientY - box.top) / box.height) * form.rows), c = Math.floor(((event.clientX - box.left) / box.width) * form.columns);
+      const box = canvas.getBoundingClientRect(), { left, top, width, height } = geometry();
+      const shrunk = box.width / (left + form.columns * width);
+      const r = Math.floor(((event.clientY - box.top) / shrunk - top) / height), c = Math.floor(((event.clientX - box.left) / shrunk - left) / width);
       return r >= 0 && c >= 0 && r < form.rows && c < form.columns ? form.index(r, c, slice()) : null;
     }
 
@@ -418,13 +523,32 @@ const Walk = (() => {
       if (event.pointerType === "mouse" && !pinned) choose(indexAt(event));
     });
     canvas.addEventListener("click", (event) => {
-      const isSame = chosen && chosen.quantity === quantity && String(indexAt(event)) === String(chosen.index);
-      pinned = !(pinned && isSame);
-      choose(indexAt(event));
+      const index = indexAt(event), isSame = chosen && chosen.quantity === quantity && String(index) === String(chosen.index);
+      if (index) pinned = !(pinned && isSame);
+      choose(index);
     });
+
+    /** Chooses the number so many rows and columns away; the first one, if none is chosen here. */
+    function moveBy(down, right) {
+      const mine = chosen && chosen.layer === layer && chosen.quantity === quantity;
+      const [r, c] = mine ? form.cell(chosen.index) : [0, 0], by = mine ? [down, right] : [0, 0];
+      const next = [Math.max(0, Math.min(form.rows - 1, r + by[0])), Math.max(0, Math.min(form.columns - 1, c + by[1]))];
+      pinned = true;
+      choose(form.index(...next, slice()));
+      reach(next);
+    }
+
+    /** Scrolls an enlarged picture to a cell. */
+    function reach([r, c]) {
+      const { left, top, width, height } = geometry();
+      const within = (now, room, from, size) => Math.min(Math.max(now, from + size - room), from);
+      pane.scrollLeft = within(pane.scrollLeft, pane.clientWidth, left + c * width, width);
+      pane.scrollTop = within(pane.scrollTop, pane.clientHeight, top + r * height, height);
+    }
+
     canvas.addEventListener("keydown", (event) => {
       const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-      if (event.key === "Escape") return canvas.blur();
+      if (event.key === "Escape") return release(), canvas.blur();
       if (event.key === "+" || event.key === "-") {
         event.preventDefault();
         if (choosers.length) move(choosers[0].axis, event.key === "+" ? 1 : -1);
@@ -433,47 +557,49 @@ const Walk = (() => {
       if (!(event.key in moves)) return;
       event.preventDefault();
       event.stopPropagation();
-      const mine = chosen && chosen.layer === layer && chosen.quantity === quantity;
-      const [r, c] = mine ? form.cell(chosen.index) : [0, 0], [down, right] = mine ? moves[event.key] : [0, 0];
-      const next = [Math.max(0, Math.min(form.rows - 1, r + down)), Math.max(0, Math.min(form.columns - 1, c + right))];
-      pinned = true;
-      choose(form.index(...next, slice()));
+      moveBy(...moves[event.key]);
     });
     return view;
   }
 
-  /** A function from numbers to colours: orange below zero, blue above, stronger with the root of the number. */
-  function painter(scale) {
-    const zero = rgb("--zero"), above = rgb("--for"), below = rgb("--against");
+  /** A function from numbers to colours: orange below zero, blue above, stronger with the root of the number; or ink. */
+  function painter(scale, isPicture = false) {
+    const zero = rgb("--zero"), above = rgb(isPicture ? "--ink" : "--for"), below = rgb("--against");
     return (value) => {
       if (!Number.isFinite(value)) return colourOf("--trouble");
-      const share = Math.sqrt(Math.min(1, Math.abs(value) / scale)), end = value < 0 ? below : above;
+      const part = Math.min(1, Math.abs(value) / scale), share = isPicture ? part : Math.sqrt(part), end = value < 0 ? below : above;
       return `rgb(${zero.map((channel, i) => Math.round(channel + (end[i] - channel) * share)).join(" ")})`;
     };
   }
 
-  function drawMark(context, mark, left, top, size, ratio) {
+  /** A dot, a stroke or a cross; in a cell with a number, the dot goes into its corner, and the others are pale. */
+  function drawMark(context, mark, left, top, size, ratio, ink, hasNumber) {
     if (!mark) return;
-    context.strokeStyle = context.fillStyle = colourOf(mark === "dot" ? "--text" : "--dim");
+    context.save();
+    context.strokeStyle = context.fillStyle = ink;
     context.lineWidth = ratio;
+    context.globalAlpha = mark === "dot" ? 1 : hasNumber ? 0.35 : 0.7;
     context.beginPath();
-    if (mark === "dot") context.arc(left + size / 2, top + size / 2, Math.max(1.2 * ratio, size / 8), 0, 2 * Math.PI);
+    if (mark === "dot") context.arc(left + size * (hasNumber ? 0.16 : 0.5), top + size * (hasNumber ? 0.16 : 0.5), hasNumber ? 2.5 * ratio : Math.max(1.2 * ratio, size / 8), 0, 2 * Math.PI);
     else {
-      context.moveTo(left + size * 0.25, top + size * 0.75);
-      context.lineTo(left + size * 0.75, top + size * 0.25);
+      context.moveTo(left + size * 0.2, top + size * 0.8);
+      context.lineTo(left + size * 0.8, top + size * 0.2);
+    }
+    if (mark === "cross") {
+      context.moveTo(left + size * 0.2, top + size * 0.2);
+      context.lineTo(left + size * 0.8, top + size * 0.8);
     }
     if (mark === "dot") context.fill();
     else context.stroke();
+    context.restore();
   }
 
-  function writeNumber(context, value, scale, left, top, cell, ratio) {
-    const isStrong = Math.sqrt(Math.abs(value) / scale) > 0.6;
-    context.fillStyle = colourOf(isStrong ? "--card" : "--text");
-    context.font = `${11 * ratio}px system-ui, sans-serif`;
+  function writeNumber(context, value, ink, left, top, width, height, ratio) {
+    context.fillStyle = ink;
+    context.font = `${(width >= 36 * ratio ? 11 : 10) * ratio}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    const short = value !== 0 && Math.abs(value) < 0.005 ? value.toExponential(0).replace("-", "−") : Number(value.toPrecision(2)).toString();
-    context.fillText(short.replace(/^-/, "−"), left + cell / 2, top + cell / 2, cell - 2 * ratio);
+    context.fillText(text(value, 2), left + width / 2, top + height / 2, width - 6 * ratio);
   }
 
   // ------------------------------------------------------------------------------------------------- what is chosen
@@ -481,6 +607,9 @@ const Walk = (() => {
   /** The step and the quantity that computed an array; null for the picture, weights, and what layers kept. */
   function originOf(name) {
     if (name === "probabilities") return { quantity: "p" };
+    const branched = /^([^.]+)\.(.+\.out\.grad)$/.exec(name); // the gradient that goes into a branch
+    if (branched) return { layer: trace.layers[layerNumber(branched[1])], quantity: branched[2] };
+    if (/\.(out|in\.grad)$/.test(name)) return null; // what a branch computed, which is not written out
     const isGrad = name.endsWith(".grad"), base = isGrad ? name.slice(0, -5) : name;
     if (base === "input") return isGrad ? { layer: trace.layers[0], quantity: "grad_x" } : null;
     if (!base.endsWith(".output")) {
@@ -514,7 +643,8 @@ const Walk = (() => {
     const canExplain = !plain && (isOfLoss(quantity) || (Sums.isKnown(layer) && Sums.quantities(layer).includes(quantity)));
     const ofLoss = { score: Sums.explainScore, p: Sums.explainProbability }[quantity];
     const sum = canExplain ? (ofLoss ? ofLoss(trace, index[0]) : Sums.explain(layer, quantity, index)) : null;
-    chosen = { ...selection, sum };
+    chosen = { ...selection, sum, shown: sum ? Sums.shortened(sum, sum.combine === "quotient" ? 12 : 8) : null };
+    spot = sum && sum.terms.length > 1 ? chosen.shown.shown[0] : null;
     turnViews();
     views.forEach((view) => view.draw());
     showSum();
@@ -547,7 +677,31 @@ const Walk = (() => {
   const keepsMaps = ({ kind, x, y }) => x.shape.length === 3 && y.shape.length === 3 && x.shape[2] === y.shape[2] && !kind.endsWith("Conv2d") && Sums.isKnown({ kind });
 
   const NAMES = { x: "input", y: "output", grad_x: "gradient of the input", grad_y: "gradient of the output", score: "gradient of the score" };
-  const nameOf = (quantity) => NAMES[quantity] || (quantity.endsWith(".grad") ? `gradient of ${quantity.slice(0, -5)}` : quantity);
+  const nameOf = (quantity) =>
+    NAMES[quantity] ||
+    (quantity.endsWith(".out") ? `output of ${quantity.slice(0, -4)}`
+      : quantity.endsWith(".out.grad") ? `gradient of the output of ${quantity.slice(0, -9)}`
+        : quantity.endsWith(".in.grad") ? `gradient that ${quantity.slice(0, -8)} passes back`
+          : quantity.endsWith(".grad") ? `gradient of ${quantity.slice(0, -5)}` : quantity);
+
+  /** Lets the sum follow the pointer again. */
+  function release() {
+    pinned = false;
+    if (!chosen) return;
+    el("held").hidden = true;
+    remember();
+  }
+
+  /** Marks the numbers of one summand in the pictures, and its row. */
+  function setSpot(one) {
+    if (spot === one) return;
+    spot = one;
+    for (const { array, index } of one.factors) views.find((view) => view.array.name === array && !isChosen(view))?.show(index);
+    views.forEach((view) => view.draw());
+    markRow();
+  }
+
+  const markRow = () => el("sum-body").querySelectorAll("tbody tr").forEach((row) => row.classList.toggle("spot", Boolean(spot) && row.summand === spot));
 
   function sentenceOf({ layer, quantity, index, sum, plain }) {
     const array = isOfLoss(quantity) ? null : Sums.arrayOf(layer, quantity);
@@ -560,15 +714,16 @@ const Walk = (() => {
 
   function showSum() {
     const { sum } = chosen, body = [make("p", { className: "lead", textContent: sentenceOf(chosen) })];
-    if (sum) body.push(makeEquations(), makeTable(sum), makeActions(), makeCode());
+    if (sum) body.push(makeTable(sum), makeActions(), makeEquations(), makeCode());
     else if (chosen.layer) body.push(makeOrigin());
+    el("held").hidden = !pinned;
     el("sum-body").replaceChildren(...body.filter(Boolean));
+    markRow();
     fitEquations(el("sum-body"));
-    const scroller = el("sum-body").querySelector(".code"), marked = scroller && scroller.querySelector(".marked");
-    if (marked) scroller.scrollTop = marked.offsetTop - scroller.offsetTop - 40;
-    el("peek").textContent = sum ? `${sentenceOf(chosen)}: ${text(sum.engine)} · show the sum ↓` : sentenceOf(chosen);
+    const said = sum ? `${sentenceOf(chosen)}: ${text(sum.engine)}` : sentenceOf(chosen);
+    showPeek();
     clearTimeout(showSum.timer);
-    showSum.timer = setTimeout(() => (el("spoken").textContent = sum ? `${sentenceOf(chosen)}: ${text(sum.engine)}` : sentenceOf(chosen)), 500);
+    showSum.timer = setTimeout(() => (el("spoken").textContent = said), 500);
   }
 
   /** For a number that another step computed, or training: how to get to where it came from. */
@@ -576,45 +731,83 @@ const Walk = (() => {
     const { layer, quantity, index } = chosen, array = Sums.arrayOf(layer, quantity);
     const isWeight = layer.parameters.includes(quantity), origin = isWeight ? { layer, quantity: `${quantity}.grad` } : originOf(array.name);
     if (array.name === "input") return make("p", { textContent: "A number of the picture, as the network receives it." });
+    if (layer.branches && (quantity.includes("."))) return make("p", { textContent: isWeight || layer.parameters.includes(quantity.replace(/\.grad$/, "")) ? `It belongs to a layer inside ${layer.name}. The page shows its number, but does not write it out as a sum.` : "It was computed by the layers of this branch, which the page does not write out as sums." });
     const isHere = origin && origin.layer === layer && origin.quantity === quantity; // a layer whose sums are not known
     if (!origin || isHere || (isWeight && !layer.weights[quantity].grad)) return null;
     const there = titleOf(steps[stepOf(origin)]);
     const button = make("button", { type: "button", textContent: isWeight ? `Its gradient: ${there}` : `Show how: ${there}` });
     button.addEventListener("click", () => go(stepOf(origin), { ...origin, index }));
-    const words = isWeight ? "A number that training sets." : `This step received the number. It was computed in another step: ${there}.`;
+    const words = isWeight ? "It was not computed from this picture: training steps change it." : `This step received the number. It was computed in another step: ${there}.`;
     return make("div", {}, make("p", { textContent: words }), make("p", { className: "row" }, button));
   }
 
   function makeTable(sum) {
     if (sum.combine === "quotient") return makeQuotient(sum);
-    const { shown, rest, count } = Sums.shortened(sum, 8), isMax = sum.combine === "max", several = sum.terms.length > 1;
+    const { shown, rest, count: others } = chosen.shown, isMax = sum.combine === "max", several = sum.terms.length > 1;
     const words = wordsOf(shown[0] || { factors: [] }), same = shown.every((one) => wordsOf(one) === words);
-    const rows = shown.map((one) => makeRow(one, isMax, same));
-    if (count) rows.push(make("tr", {}, make("td", { textContent: `the other ${count.toLocaleString("en")} together`, colSpan: 2 }), cell(text(rest))));
-    for (const one of sum.added) rows.push(makeRow(one, false, false));
+    const places = same ? placesOf(sum) : [], wide = Math.max(1, places.length);
+    const rows = shown.map((one) => makeRow(one, isMax, same, places));
+    if (others) rows.push(make("tr", {}, make("td", { textContent: `the other ${others.toLocaleString("en")} together`, colSpan: wide + 1 }), cell(text(rest))));
+    for (const one of sum.added) rows.push(makeRow(one, false, false, places));
     const difference = Math.abs(sum.total - sum.engine), scale = Math.max(Math.abs(sum.engine), ...sum.terms.map(({ value }) => Math.abs(value)));
     const agrees = difference <= 1e-5 * (scale || 1);
-    rows.push(make("tr", { className: "total" }, make("th", { textContent: isMax ? "the largest" : several || sum.added.length ? "total" : "result", colSpan: 2 }), cell(text(sum.total, 7))));
-    rows.push(make("tr", {}, make("td", { textContent: agrees ? "the engine's number ✓" : "the engine's number differs", colSpan: 2 }), cell(text(sum.engine, 7))));
-    const head = make("tr", {}, make("th", { textContent: same && several ? "at" : "" }), make("th", { textContent: same && several ? words : "" }), make("th"));
-    const order = count ? `The ${shown.length} largest of ${sum.terms.length.toLocaleString("en")} summands:` : several ? `${sum.terms.length} ${isMax ? "candidates" : "summands"}:` : "";
+    rows.push(make("tr", { className: "total" }, make("th", { textContent: isMax ? "the largest" : several || sum.added.length ? "total" : "result", colSpan: wide + 1 }), cell(text(sum.total, 6))));
+    rows.push(make("tr", {}, make("td", { textContent: comparison(sum, agrees), colSpan: wide + 1 }), cell(text(sum.engine, 6))));
+    const titles = places.map(({ array, title, names, fixed }) => array.shape.length === 1 ? make("th", { className: "at", textContent: title }) : make("th", { className: "at" }, `${title} at`, make("br"), names + (fixed ? ` (${fixed})` : "")));
+    const head = make("tr", {}, ...(titles.length ? titles : [make("th", { textContent: same ? "" : "summand" })]), make("th", { textContent: same ? words : "" }), make("th", { textContent: shown.some(({ factors }) => factors.length > 1) ? "product" : "" }));
+    const order = !sum.terms.length ? none(chosen) : others ? `The ${shown.length} largest of ${sum.terms.length.toLocaleString("en")} summands:` : several ? `${sum.terms.length} ${isMax ? "candidates" : "summands"}:` : "One summand:";
     const ties = isMax ? sum.terms.filter(({ value }) => value === sum.total).length : 0;
     const tie = ties > 1 ? make("p", { className: "hint", textContent: `A tie: ${ties} of them are equally large. The first, row by row from the top left, wins, and gets the whole gradient.` }) : "";
-    return make("div", {}, make("p", { className: "hint", textContent: order }), make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), tie);
+    return make("div", { className: "scroller" }, make("p", { className: "hint", textContent: order }), make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), tie);
+  }
+
+  /** Whether the sum of the page is the number that the network computed, in words. */
+  function comparison(sum, agrees) {
+    if (!agrees) return "tinycnn computed another number";
+    return text(sum.total, 6) === text(sum.engine, 6) ? "computed by tinycnn: the same ✓" : "computed by tinycnn: the same up to rounding ✓";
+  }
+
+  /** Why a number has no summands: no window reaches its place. */
+  function none({ layer }) {
+    const { kernel, stride } = Sums.windows(layer), { shape } = layer.x;
+    return `No window covers this place: windows of ${kernel.join("×")}, moved by ${stride.join(" and ")}, do not fill ${shape[0]}×${shape[1]}. So it has no effect on the output, and its gradient is 0.`;
+  }
+
+  /** The columns that say where the factors stand: for each factor in a picture its title, the axes that are shown, and those that are the same in all summands. */
+  function placesOf(sum) {
+    const first = sum.terms[0], { layer } = chosen, found = [];
+    if (!first || !layer) return found;
+    first.factors.forEach((part, i) => {
+      const array = part.array && trace.arrays[part.array], title = array && titleOfPlace(layer, array);
+      if (!title || found.some((one) => one.array === array)) return;
+      const names = axesOf(array.shape), indices = sum.terms.map(({ factors }) => factors[i].index);
+      const varies = names.map((_, axis) => indices.length === 1 || indices.some((index) => index[axis] !== indices[0][axis]));
+      const axes = names.map((_, axis) => axis).filter((axis) => axis < 2 || varies[axis]);
+      const fixed = names.map((name, axis) => (axes.includes(axis) ? null : `${name} ${indices[0][axis]}`)).filter(Boolean);
+      found.push({ i, array, title, axes, names: axes.map((axis) => names[axis]).join(", "), fixed: array.name === "input" && array.shape[2] === 1 ? "" : fixed.join(", ") });
+    });
+    return found;
+  }
+
+  function titleOfPlace(layer, array) {
+    const isMaps = array.shape.length === 3;
+    if (array === layer.x) return isMaps ? "pixel" : "input";
+    if (array === layer.y || array === layer.grad_y) return "output";
+    return array.shape.length === 4 ? "weight" : null;
   }
 
   /** p as a share: every e^score, their sum, and one divided by the other. */
   function makeQuotient(sum) {
-    const { shown, rest, count } = Sums.shortened(sum, 12), row = (words, value, total = "") => make("tr", { className: total }, make("td", { textContent: words, colSpan: 2 }), cell(text(value, 7)));
+    const { shown, rest, count: others } = chosen.shown, row = (words, value, total = "") => make("tr", { className: total }, make("td", { textContent: words, colSpan: 2 }), cell(text(value, 6)));
     const rows = shown.map((one) => {
       const [{ index: [j] }] = one.factors, formula = make("td", { className: "number" });
       one.factors.forEach((part, i) => formula.append(i ? " × " : "", part.isPower ? make("span", {}, "e", make("sup", {}, makeFactor(part))) : text(part.value)));
       return make("tr", { className: one.wins ? "mark" : "" }, make("td", { textContent: label(j) }), formula, cell(text(one.value)));
     });
-    if (count) rows.push(row(`the other ${count} together`, rest));
+    if (others) rows.push(row(`the other ${others} together`, rest));
     const agrees = Math.abs(sum.total - sum.engine) <= 1e-5 * Math.max(sum.engine, 1e-30);
     rows.push(row("their sum, Σ e^score", sum.whole, "total"), row(`p = ${text(sum.part)} / ${text(sum.whole)}`, sum.total, "total"));
-    rows.push(row(agrees ? "the engine's number ✓" : "the engine's number differs", sum.engine));
+    rows.push(row(comparison(sum, agrees), sum.engine));
     const head = make("tr", {}, ...["class", "e^score", ""].map((name) => make("th", { textContent: name })));
     const why = "e to the power of a score is positive, whatever its sign. Divided by their sum, these numbers are positive and add up to 1: probabilities.";
     return make("div", {}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), make("p", { className: "hint", textContent: why }));
@@ -623,15 +816,19 @@ const Walk = (() => {
   const cell = (content, className = "") => make("td", { textContent: content, className });
   const wordsOf = (one) => one.factors.map(({ what }) => what.replace(/^(won|lost) this window.*$/, "1 if it won, else 0")).join(" × ");
 
-  /** One summand: where it stands (and what it is, if the rows differ), its factors, its value. */
-  function makeRow(one, isMax, same) {
-    const formula = make("td", { className: "number" });
+  /** One summand: where its factors stand (or what it is, if the rows differ), its factors, its value. */
+  function makeRow(one, isMax, same, places) {
+    const formula = make("td", { className: "number formula" });
     one.factors.forEach((part, i) => formula.append(i ? " × " : "", makeFactor(part)));
-    const where = one.factors.find(({ array }) => array), index = where ? where.index.join(", ") : "";
-    const words = one.factors.map(({ what }) => what).join(" × ");
-    const lost = /^lost this window to (.*)$/.exec(one.factors.at(-1).what);
-    const title = !same ? words : index ? `(${index})${lost ? `, won by ${lost[1]}` : ""}` : words;
-    return make("tr", { className: isMax && !one.wins ? "lost" : "", title: `${words} ${index}` }, make("td", { textContent: title, className: title.startsWith("(") ? "number" : "" }), formula, cell(text(one.value)));
+    const words = one.factors.map(({ what }) => what).join(" × "), last = one.factors.at(-1).what;
+    const lost = /^lost this window to (.*)$/.exec(last), won = last === "won this window";
+    const remark = lost ? `; won by ${lost[1]}` : won ? "; won" : "";
+    const where = places.map(({ i, axes }) => cell((same ? axes.map((axis) => one.factors[i].index[axis]).join(", ") : "") + (i ? "" : remark), "number at"));
+    const heads = same && where.length ? where : [make("td", { textContent: same ? "" : words, colSpan: Math.max(1, places.length) })];
+    const row = make("tr", { className: isMax && !one.wins ? "lost" : "", title: words }, ...heads, formula, cell(text(one.value)));
+    row.summand = one;
+    for (const event of ["pointerenter", "focusin", "click"]) row.addEventListener(event, () => chosen.sum && setSpot(one));
+    return row;
   }
 
   /** A factor; if it was computed in another step, a link to there. */
@@ -651,26 +848,37 @@ const Walk = (() => {
     "gamma.grad": ["grad_gamma"], "beta.grad": ["grad_beta"], score: ["grad_logits"],
   };
 
-  const callsOf = ({ layer, quantity }) => (isOfLoss(quantity) ? ["tinycnn.ops.softmax_cross_entropy.SoftmaxCrossEntropyFunction"] : layer.calls);
+  function callsOf({ layer, quantity }) {
+    if (isOfLoss(quantity)) return ["tinycnn.ops.softmax_cross_entropy.SoftmaxCrossEntropyFunction"];
+    if (!layer.branches) return layer.calls;
+    return quantity === "grad_x" ? [] : layer.calls.slice(-1); // the call that joins the branches
+  }
 
   function makeEquations() {
-    const { layer, quantity } = chosen, kind = isOfLoss(quantity) ? "loss" : layer.kind;
-    const own = (extras.formulas[kind] || {})[quantity];
-    const source = extras.sources[callsOf(chosen).at(-1)] || { equations: {} };
-    const isLong = own && quantity === "y" && layer.x.shape.length === 3; // the docstring says the same, with one index more
-    const told = isLong ? [] : (SYMBOLS[quantity] || [quantity]).map((name) => source.equations[name]).filter(Boolean);
-    const box = make("div", { className: "equations" });
-    if (own) box.append(...typeset(own));
-    if (told.length) box.append(make("p", { className: "hint", textContent: `As the docstring of ${source.file} writes it, for a whole batch:` }), ...told.flatMap(typeset));
+    const { layer, quantity } = chosen, kind = isOfLoss(quantity) ? "loss" : layer.kind, named = /\.out\.grad$/.test(quantity) ? "branch" : quantity;
+    const own = (extras.formulas[kind] || {})[named], box = make("div", { className: "equations" });
+    if (own) box.append(make("h3", { textContent: "The equation" }), ...typeset(own));
+    else if (toldBySource().length) return null;
     box.append(...[makeKey(box), isOfLoss(quantity) ? null : makeChapter(kind)].filter(Boolean));
     return box;
+  }
+
+  /** The equations of the docstring about the chosen number. */
+  function toldBySource() {
+    const { layer, quantity } = chosen, source = extras.sources[callsOf(chosen).at(-1)] || { equations: {} };
+    const isShown = quantity === "y" && layer.x.shape.length === 3 && (extras.formulas[layer.kind] || {}).y; // the same, with one index less
+    if (isShown) return [];
+    return (SYMBOLS[quantity] || [quantity]).map((name) => source.equations[name]).filter(Boolean);
   }
 
   /** What the letters of the equations mean, with the numbers of this layer: of those that occur. */
   function makeKey(equations) {
     const names = new Set([...equations.querySelectorAll("mi")].map((one) => one.textContent));
     const { layer } = chosen, meanings = [], has = (name) => names.has(name);
-    if (isOfLoss(chosen.quantity)) return make("p", { className: "hint key", textContent: "k: the class in question. c: the true class. j: each class in turn. z: the scores." });
+    if (isOfLoss(chosen.quantity)) {
+      const words = has("N") ? "logits: the scores. N: how many pictures the batch has, here 1." : "k: the class in question. j: each class in turn. z: the scores.";
+      return make("p", { className: "hint key", textContent: words });
+    }
     if (layer.x.shape.length === 3 && ("kernel_size" in layer.settings || layer.weights.weight)) {
       const { kernel, stride, start } = Sums.windows(layer);
       if (has("oh")) meanings.push("oh, ow: row and column of the output");
@@ -682,8 +890,10 @@ const Walk = (() => {
       if (has("PH")) meanings.push(`PH, PW: padding above and on the left, here ${start.join(", ")}`);
       if (has("KH")) meanings.push(`KH, KW: size of the window, here ${kernel.join(", ")}`);
     }
-    if (has("cols") || has("grad_cols")) meanings.push("cols: the pixels below each window, one window per row (im2col copies them there, and col2im adds the gradients of the copies); W, Y: weights and outputs as matrices");
-    if (has("T")) meanings.push("T: transposed");
+    if (has("cols") || has("grad_cols")) meanings.push("cols: a matrix with a row for each window, which holds the pixels below it. W, Y: the weights and the outputs as matrices");
+    if (has("N")) meanings.push("N: how many pictures the batch has, here 1");
+    if (has("n")) meanings.push("n: the picture in the batch");
+    if (has("T")) meanings.push("T: transposed, rows and columns exchanged");
     return meanings.length ? make("p", { className: "hint key", textContent: `${meanings.join(". ")}.` }) : null;
   }
 
@@ -700,6 +910,9 @@ const Walk = (() => {
     }
   }
 
+  const CALLED = { im2col: " (copies the pixels below each window into a row of a matrix)", col2im: " (adds the gradients of these copies, pixel by pixel)" };
+
+  /** The lines of the source that computed the number, with the equation that stands at its head. */
   function makeCode() {
     const { quantity } = chosen, isForward = quantity === "y" || quantity === "p", boxes = [];
     for (const call of callsOf(chosen)) {
@@ -708,56 +921,81 @@ const Walk = (() => {
       const name = quantity.endsWith(".grad") ? `grad_${quantity.slice(0, -5)}` : { score: "grad_x", p: "y" }[quantity] || quantity;
       const ofP = source.lines.flatMap((line, i) => (/^ +(self\.log_p|p) = /.test(line) ? [source.start + i] : []));
       const marks = new Set(quantity === "p" ? ofP : source.marks[name] || source.marks[isForward ? "y" : "other"] || []);
-      const show = ({ lines, start }, marked, name) => make("pre", { className: "code", tabIndex: 0, data: { "aria-label": `Source of ${name}` } },
-        ...lines.map((line, i) => make("span", { className: marked.has(start + i) ? "marked" : "" }, make("b", { textContent: start + i }), line || " ")));
-      boxes.push(make("p", { className: "hint", textContent: `Computed by the marked lines of ${source.file}:` }), show(source, marks, call.split(".").at(-1)));
+      boxes.push(make("p", { className: "hint", textContent: `Computed by the marked lines of ${source.file}:` }), makeLines(source, marks, call.split(".").at(-1)));
       const text = source.lines.filter((_, i) => marks.has(source.start + i)).join("\n");
       for (const [called, one] of Object.entries(source.called || {})) {
         if (!new RegExp(`\\b${called}\\(`).test(text)) continue;
-        boxes.push(make("p", { className: "hint", textContent: `The marked lines call ${called}, in ${one.file}:` }), show(one, new Set(one.marks), called));
+        boxes.push(make("p", { className: "hint", textContent: `The marked lines call ${called}${CALLED[called] || ""}, in ${one.file}:` }), makeLines(one, new Set(one.marks), called));
       }
     }
-    if (!boxes.length && chosen.layer) boxes.push(make("p", { className: "hint", textContent: "The layer returned its input; no function ran." }));
-    return make("div", {}, ...boxes);
+    if (!boxes.length && chosen.layer && chosen.layer.branches) return make("p", { className: "hint", textContent: "Where a number is used several times, Tensor.backward in tinycnn/tensor.py adds its gradients." });
+    if (!boxes.length) return chosen.layer ? make("p", { className: "hint", textContent: "The layer returned its input; no function ran." }) : null;
+    const told = toldBySource(), head = [];
+    if (told.length) {
+      head.push(make("p", { className: "hint", textContent: "Its comment has the equation for a whole batch, several pictures at once:" }), make("div", { className: "equations" }, ...told.flatMap(typeset)));
+      head.push(makeKey(head[1]));
+    }
+    return make("div", { className: "source" }, make("h3", { textContent: "The source" }), ...boxes, ...head.filter(Boolean));
   }
 
-  // ------------------------------------------------------------------------------------------------------- check me
+  /** The marked lines with the head of their function and the lines around them; a button shows the others. */
+  function makeLines({ lines, start }, marked, name) {
+    const rows = lines.map((line, i) => make("span", { className: marked.has(start + i) ? "marked" : "" }, make("b", { textContent: start + i }), line || " "));
+    const places = [...marked].map((number) => number - start), near = (i) => places.some((place) => Math.abs(i - place) <= 1);
+    const heads = places.map((place) => lines.slice(0, place + 1).findLastIndex((line) => /^\s*def /.test(line)));
+    const pre = make("pre", { className: "code", tabIndex: 0, data: { "aria-label": `Source of ${name}` } });
+    const isShown = (i) => !places.length || near(i) || heads.includes(i);
+    const show = (all) => pre.replaceChildren(...rows.flatMap((row, i) => (all || isShown(i) ? [row] : isShown(i - 1) && i < rows.length ? [make("span", { className: "gap", textContent: "…" })] : [])));
+    show(false);
+    if (rows.every((_, i) => isShown(i))) return pre;
+    const more = make("button", { type: "button", className: "link", textContent: `Show all ${lines.length} lines` });
+    more.addEventListener("click", () => (show(true), more.remove()));
+    return make("div", {}, pre, more);
+  }
+
+  // ------------------------------------------------------------------------------------------------------- check
 
   /** The name under which the engine knows the chosen number, if a nudge can check its gradient. */
   function nudgeable() {
     const { layer, quantity, index } = chosen;
-    if (quantity === "grad_x" && layer.x.name === "input") return { name: "input", index };
-    return layer && quantity.endsWith(".grad") ? { name: `${layer.name}.${quantity.slice(0, -5)}`, index } : null;
+    if (quantity === "grad_x" && layer.x.name === "input") return { name: "input", index, what: "this pixel" };
+    const name = quantity.replace(/\.grad$/, "");
+    return layer && name !== quantity && layer.parameters.includes(name) ? { name: `${layer.name}.${name}`, index, what: `this ${name}` } : null;
   }
 
   function makeActions() {
     const target = nudgeable();
     if (!target) return null;
-    const result = make("div", { data: { role: "status" } }), button = make("button", { type: "button", textContent: "Check me" });
-    const words = make("span", { className: "hint", textContent: "Nudge the number up and down, and see how far the loss moves." });
-    button.addEventListener("click", () => check(target, result, button));
-    return make("div", {}, make("p", { className: "row" }, button, words), result);
+    const known = extras.checks.find((one) => one.name === target.name && one.index.join() === target.index.join());
+    const result = make("div", { data: { role: "status" } }), button = make("button", { type: "button", textContent: "Check this number" });
+    const words = make("span", { className: "hint", textContent: `Raises and lowers ${target.what} by 0.00001, runs the network both times, and measures how far the loss moves.` });
+    const others = [];
+    if (trace !== first) {
+      words.textContent = "The check is of the network before the training steps: press Reset first.";
+      button.disabled = true;
+    } else if (!known && !services) {
+      words.textContent = `A check runs the network, and this file only holds the results of ${extras.checks.length} checks. This number is not among them.`;
+      button.disabled = true;
+      others.push(goToChecked(target.name));
+    }
+    button.addEventListener("click", () => check(target, known, result, button));
+    return make("div", {}, make("p", { className: "row" }, button, ...others.filter(Boolean), words), result);
   }
 
-  async function check({ name, index }, result, button) {
-    if (trace !== first) return result.replaceChildren(make("p", { textContent: "These are the numbers after some steps. Press Reset first: the check is of the network before them." }));
-    const known = extras.checks.find((one) => one.name === name && one.index.join() === index.join());
-    if (!known && !services) return result.replaceChildren(...offerChecked(name));
+  async function check({ name, index }, known, result, button) {
     button.disabled = true;
     try {
-      const found = known || (await services.check(name, index));
-      result.replaceChildren(...checkedText(found));
+      result.replaceChildren(...checkedText(known || (await services.check(name, index))));
     } catch (error) {
       result.replaceChildren(make("p", { className: "trouble", textContent: error.message }));
     }
     button.disabled = false;
   }
 
-  /** In a file, only the numbers that were checked when it was written. */
-  function offerChecked(name) {
+  /** In a file: a button to a number of the same array whose check it holds. */
+  function goToChecked(name) {
     const some = extras.checks.find((one) => one.name === name);
-    const said = make("p", { textContent: "This page is a file without the engine, so it cannot compute new checks. It holds the checks of some numbers." });
-    if (!some) return [said];
+    if (!some) return null;
     const button = make("button", { type: "button", textContent: "Go to one of them" });
     button.addEventListener("click", () => {
       const layer = name === "input" ? trace.layers[0] : trace.layers[layerNumber(name.split(".")[0])];
@@ -765,20 +1003,23 @@ const Walk = (() => {
       select({ layer, quantity: name === "input" ? "grad_x" : `${name.slice(layer.name.length + 1)}.grad`, index: some.index });
       el("sum-body").querySelector("button:not(.link)").focus();
     });
-    return [said, button];
+    return button;
   }
 
   function checkedText({ value, eps, loss_minus: below, loss_plus: above, gradient, numeric, at_kink: kink }) {
     const row = (words, ...numbers) => make("tr", {}, make("td", { textContent: words }), ...numbers.map((one) => cell(one)));
     const difference = Math.abs(gradient - numeric) / Math.max(Math.abs(numeric), Math.abs(gradient), 1e-12);
+    const digits = Math.min(8, Math.floor(-Math.log10(difference || 1e-9))), bothZero = Math.max(Math.abs(gradient), Math.abs(numeric)) < 1e-9;
     const verdict = kink
-      ? "The slopes on the two sides differ: a gate or a pool switches here, so no single number is the slope."
-      : `The finite difference is (loss at + ε minus loss at − ε) / 2ε. It and the gradient by backward() differ by ${text(difference, 1)}, relative to the larger.`;
+      ? "The slopes on the two sides differ: between the two losses a gate or a pooling window switches, so no single number is the slope here."
+      : bothZero ? "Both are 0 up to rounding: backpropagation is right about this number."
+        : digits >= 3 ? `Both agree in their first ${digits} digits: backpropagation is right about this number. The rest is rounding, and the curve of the loss between the two.`
+          : "They differ: one of the two is wrong.";
     return [
       make("table", {}, make("tbody", {},
-        row(`loss at ${text(value, 6)} − ε`, below.toPrecision(14)), row(`loss at ${text(value, 6)} + ε`, above.toPrecision(14)),
-        row(`finite difference, ε = ${text(eps)}`, text(numeric, 8)), row("gradient by backward(), in float64", text(gradient, 8)))),
-      make("p", { className: "hint", textContent: verdict }),
+        row(`loss at ${text(value, 6)} − ε`, text(below, 12)), row(`loss at ${text(value, 6)} + ε`, text(above, 12)),
+        row(`measured slope: difference of these losses / 2ε, with ε = ${text(eps)}`, text(numeric, 8)), row("gradient from backpropagation", text(gradient, 8)))),
+      make("p", { className: "hint", textContent: `${verdict} Here everything is computed with 64-bit numbers (16 digits), so the last digits can differ from those above.` }),
     ];
   }
 
@@ -798,7 +1039,7 @@ const Walk = (() => {
       share.addEventListener("click", (event) => (event.stopPropagation(), choose("p", true)));
       const probability = make("td", {}, share);
       const row = make("tr", { tabIndex: 0, data: { "aria-selected": "false" } },
-        make("th", { textContent: `${name}${k === trace.label ? " ✓" : ""}` }), make("td", {}, score), probability, cell(text(at(t, k))), cell(text(at(g, k), 4)),
+        make("th", {}, name, k === trace.label ? make("small", { textContent: " true" }) : ""), make("td", {}, score), probability, cell(text(at(t, k))), cell(text(at(g, k), 4)),
         make("td", { className: "rail" }, barOf(at(g, k))));
       row.addEventListener("click", () => choose("score", true));
       row.addEventListener("pointermove", (event) => event.pointerType === "mouse" && choose(probability.contains(event.target) ? "p" : "score", false));
@@ -808,10 +1049,10 @@ const Walk = (() => {
     const head = make("tr", {}, ...["class", "score z", "p", "t", "p − t", ""].map((name) => make("th", { textContent: name })));
     const formulas = extras.formulas.loss || {}, hint = (words) => make("p", { className: "hint", textContent: words });
     const box = make("div", { className: "lossbox" }, make("table", { className: "bars" }, make("tbody", {}, head, ...rows)));
-    box.append(hint("z: the score, the output of the last layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the true class (✓; also called the label or the true answer) and 0 for the others."));
+    box.append(hint("z: the score, the output of the last layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the true class (also called the label, or the true answer) and 0 for the others."));
     box.append(hint("p − t is the gradient of the loss at the score. A gradient says what raises the loss; a training step goes the other way. So a step raises the score of the true class, where p − t is negative (orange), and lowers the other scores, where it is positive (blue), each in proportion to p − t."));
     box.append(make("h3", { textContent: "Why p − t?" }), make("div", { className: "equations" }, ...typeset(formulas.p || ""), ...typeset(formulas.loss || "")));
-    box.append(hint("c is the true class. The logarithm of a fraction is a difference, and log e^z = z. Now differentiate by one score z[k]. The slope of log S is 1/S, and of the sum S only the summand e^z[k] depends on z[k]; the slope of −z[c] is −1 for k = c and 0 otherwise, which is −t[k]:"));
+    box.append(hint("S is the sum over all classes j, and c is the true class. The logarithm of a fraction is a difference, and log e^z = z. Now take the derivative with respect to one score z[k]. The slope of log S is 1/S, and of the sum S only the summand e^z[k] depends on z[k]; the slope of −z[c] is −1 for k = c and 0 otherwise, which is −t[k]:"));
     box.append(make("div", { className: "equations" }, ...typeset(formulas.derivation || "")), makeChapter("loss"));
     return box;
   }
@@ -841,7 +1082,16 @@ const Walk = (() => {
     el("panels").querySelectorAll(".bars tr[aria-selected]").forEach((row, k) => row.setAttribute("aria-selected", String(k === chosen.index[0])));
   }
 
-  // -------------------------------------------------------------------------------------------------- take one step
+  // ------------------------------------------------------------------------------------------- train on this picture
+
+  const MOST_MOVED = 10; // numbers in the list of those with the largest gradients
+  const HOW = { // what each optimizer does with a gradient, in its first step
+    sgd: (lr) => `SGD: new number = number before − rate × gradient, here with the rate ${lr}.`,
+    adam: (lr) => `Adam divides each gradient by the usual size of this gradient so far. In the first step this is its own size, so every number moves by about the rate, ${lr}, whatever its gradient.`,
+    adamw: (lr) => `AdamW divides each gradient by the usual size of this gradient so far. In the first step this is its own size, so every number moves by about the rate, ${lr}, whatever its gradient; weights are also pulled a little towards 0.`,
+    rmsprop: (lr) => `RMSprop divides each gradient by the usual size of this gradient so far. So in the first step every number moves by the same multiple of the rate, ${lr}, whatever its gradient.`,
+    muon: (lr) => `Muon does not use the gradient of a weight alone: it takes those of the whole matrix, and makes all directions in it equally strong before it multiplies by the rate, ${lr}.`,
+  };
 
   function preparePractice() {
     const choices = services ? services.optimizers : [...new Set(extras.practice.map(({ optimizer }) => optimizer))];
@@ -853,26 +1103,39 @@ const Walk = (() => {
     showPractice();
   }
 
+  const settings = () => ({ optimizer: el("optimizer").value, lr: Number(el("rate").value) });
+
   async function practise(more) {
-    const optimizer = el("optimizer").value, lr = Number(el("rate").value);
-    const done = practised && practised.optimizer === optimizer && practised.lr === lr ? practised.steps : 0;
-    const wanted = { optimizer, lr, steps: done + more };
+    const wanted = { ...settings(), steps: (practised ? practised.steps : 0) + more };
+    practiceTrouble("");
+    el("one").disabled = el("ten").disabled = true;
     try {
       const result = services ? await services.practise(wanted) : recorded(wanted);
       practised = { ...result, ...wanted };
       if (result.trace) replaceTrace(result.trace);
     } catch (error) {
-      return el("practised").replaceChildren(make("p", { className: "trouble", textContent: error.message }));
+      practiceTrouble(error.message);
     }
     showPractice();
   }
 
-  function recorded({ optimizer, lr, steps: wanted }) {
-    const found = extras.practice.find((one) => one.optimizer === optimizer && one.lr === lr);
-    if (!found) throw new Error(`This file holds no steps of ${optimizer} with the rate ${lr}; choose another rate.`);
-    const most = found.losses.length - 1;
-    if (wanted > most) throw new Error(`This file holds ${most} steps; more need a server: tinycnn serve.`);
-    return { losses: found.losses.slice(0, wanted + 1), probabilities: found.probabilities.slice(0, wanted + 1), moved: found.moved };
+  function practiceTrouble(words) {
+    el("practice-trouble").textContent = words;
+    el("practice-trouble").hidden = !words;
+  }
+
+  const recordedFor = ({ optimizer, lr }) => extras.practice.find((one) => one.optimizer === optimizer && one.lr === lr);
+
+  function recorded(wanted) {
+    const found = recordedFor(wanted);
+    if (!found) throw new Error(`This file holds no steps of ${wanted.optimizer} with the rate ${wanted.lr}; choose another rate.`);
+    return { losses: found.losses.slice(0, wanted.steps + 1), probabilities: found.probabilities.slice(0, wanted.steps + 1), moved: found.moved };
+  }
+
+  /** How many more steps can be taken: in a file, only those that it holds. */
+  function stepsLeft() {
+    const found = services ? null : recordedFor(settings()), done = practised ? practised.steps : 0;
+    return services ? Math.max(0, services.most - done) : found ? found.losses.length - 1 - done : 0;
   }
 
   /** Shows the numbers after some steps, at the step of the walk that is open. */
@@ -880,58 +1143,89 @@ const Walk = (() => {
     trace = next;
     steps = listSteps();
     makeTrack();
+    showAbout();
     go(current);
   }
 
   function reset() {
     practised = null;
+    practiceTrouble("");
     if (trace !== first) replaceTrace(first);
     showPractice();
   }
 
   function showPractice() {
-    el("reset").disabled = el("ten").disabled = !practised;
-    if (!practised) return el("practised").replaceChildren(make("p", { className: "hint", textContent: `Loss now: ${text(first.loss)}` }));
-    const { losses, probabilities, moved, optimizer, lr } = practised;
+    const left = stepsLeft(), hint = (words) => make("p", { className: "hint", textContent: words });
+    el("one").disabled = left < 1;
+    el("ten").disabled = left < 10;
+    el("reset").disabled = !practised;
+    if (!practised) return el("practised").replaceChildren(hint(`No step taken yet. Loss: ${lossText(first.loss)}`));
+    const { losses, probabilities, moved, optimizer, lr, steps: done } = practised, table = (head, rows) => make("div", { className: "scroller" }, make("table", {}, make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { textContent: name })))), make("tbody", {}, ...rows)));
     const read = (p) => {
       const best = p.indexOf(Math.max(...p));
       return `${label(best)} (${percent(p[best])})`;
     };
-    const head = make("tr", {}, ...["after step", "loss", `p of ${label(first.label)}`, "read as"].map((name) => make("th", { textContent: name })));
-    const rows = losses.map((loss, i) => make("tr", {}, cell(i), cell(text(loss)), cell(percent(probabilities[i][first.label])), cell(read(probabilities[i]))));
-    const tables = [make("table", {}, make("tbody", {}, head, ...rows))];
-    const list = moved || movedBy(first, trace);
-    if (list.length) {
-      const words = ["weight", "before", "gradient", losses.length === 2 || moved ? "after one step" : `after ${losses.length - 1} steps`];
-      const lines = list.map(({ name, index, before, gradient, after }) => make("tr", {}, cell(`${name} ${index.join(", ")}`), cell(text(before, 6)), cell(text(gradient, 4)), cell(text(after, 6))));
-      tables.push(make("p", { className: "hint", textContent: `The weights with the largest gradients (${optimizer}, rate ${lr}):` }), make("table", {}, make("tbody", {}, make("tr", {}, ...words.map((name) => make("th", { textContent: name }))), ...lines)));
-    }
-    el("practised").replaceChildren(...tables);
+    const rows = losses.map((loss, i) => make("tr", {}, cell(i), cell(lossText(loss)), cell(percent(probabilities[i][first.label])), cell(read(probabilities[i]))));
+    const parts = [];
+    if (!services) parts.push(hint(`${left < 1 ? `These are all ${done} steps that this file holds; a server takes more: tinycnn serve. ` : left < 10 ? `This file holds ${count(left, "more step", "more steps")}. ` : ""}A file cannot run the network, so everything above still shows the numbers before the first step.`));
+    else parts.push(hint(`Everything above now shows the numbers after ${count(done, "step", "steps")}. Reset returns to those before.`));
+    parts.push(table(["after step", "loss", `p of ${label(first.label)}`, "read as"], rows));
+    parts.push(...movedParts(moved || movedBy(first, trace), { optimizer, lr, done, isRecorded: Boolean(moved) }, table, hint));
+    el("practised").replaceChildren(...parts);
   }
 
-  /** The weight of each array whose gradient is largest: before, its gradient, after. */
+  /** The numbers with the largest gradients, before and after, and how the optimizer computed the new ones. */
+  function movedParts(list, { optimizer, lr, done, isRecorded }, table, hint) {
+    if (!list.length) return [];
+    const isLast = isRecorded && done === recordedFor({ optimizer, lr }).losses.length - 1;
+    const after = isRecorded && done > 1 && !isLast ? 1 : done; // a file holds the weights after the first and after the last step
+    const lines = list.map((one) => make("tr", {}, cell(nameOfWeight(one)), cell(text(one.before, 6)), cell(text(one.gradient, 4)), cell(text(isRecorded && after > 1 ? one.last : one.after, 6))));
+    const [largestOne] = list, parts = [make("h3", { textContent: "The weights and biases with the largest gradients" })];
+    parts.push(hint((HOW[optimizer] || (() => `The optimizer ${optimizer} computes the new numbers from the gradients.`))(lr)));
+    if (optimizer === "sgd" && after === 1) parts.push(hint(`The first row, written out: ${text(largestOne.before, 6)} − ${lr} × ${brackets(largestOne.gradient)} = ${text(largestOne.before - lr * largestOne.gradient, 6)}.`));
+    if (after > 1) parts.push(hint(`Each of the ${after} steps used the gradients of its own moment. The table has only those before the first step, so they do not explain the whole change.`));
+    parts.push(table(["weight or bias", "before", "gradient before", after === 1 ? "after the first step" : `after ${after} steps`], lines));
+    return parts;
+  }
+
+  function nameOfWeight({ name, index }) {
+    const [layer, ...own] = name.split("."), names = axesOf(index);
+    return `${own.join(".")} of ${layer}, ${index.map((i, axis) => `${names[axis]} ${i}`).join(", ")}`;
+  }
+
+  /** The numbers with the largest gradients in all arrays: before, the gradient, after. */
   function movedBy(old, now) {
-    return old.layers.flatMap((layer, i) => layer.parameters.filter((name) => layer.weights[name].grad).map((name) => {
-      const { value, grad } = layer.weights[name];
-      const k = grad.data.reduce((best, one, j) => (Math.abs(one) > Math.abs(grad.data[best]) ? j : best), 0);
-      return { name: `${layer.name}.${name}`, index: Sums.unflat(value.shape, k), before: value.data[k], gradient: grad.data[k], after: now.layers[i].weights[name].value.data[k] };
+    const all = old.layers.flatMap((layer, i) => layer.parameters.filter((name) => layer.weights[name].grad).flatMap((name) => {
+      const { value, grad } = layer.weights[name], after = now.layers[i].weights[name].value;
+      const best = [...grad.data.keys()].sort((a, b) => Math.abs(grad.data[b]) - Math.abs(grad.data[a])).slice(0, MOST_MOVED);
+      return best.map((k) => ({ name: `${layer.name}.${name}`, index: Sums.unflat(value.shape, k), before: value.data[k], gradient: grad.data[k], after: after.data[k] }));
     }));
+    return all.sort((a, b) => Math.abs(b.gradient) - Math.abs(a.gradient)).slice(0, MOST_MOVED);
   }
 
   // ---------------------------------------------------------------------------------------------------------- saliency
+
+  const METHODS = {
+    gradient: ["gradient of the score", "how the score changes if the pixel becomes a little brighter. It holds every small kink of the network, so it looks like noise."],
+    "input × gradient": ["input × gradient", "this gradient times the pixel: what the pixel contributes, as bright as it is. A black pixel contributes 0."],
+    SmoothGrad: ["SmoothGrad", "the mean of the gradient over copies of the picture with random noise, in which the noise of the first cancels."],
+    "Grad-CAM": ["Grad-CAM", "the last maps of the network, weighted by how much each raises the score. It shows regions, not pixels."],
+    occlusion: ["occlusion", "how far the score falls when a patch around the pixel is covered. It needs no derivative, so it checks the others."],
+  };
 
   function showSaliency() {
     el("saliency").hidden = !extras.saliency;
     if (!extras.saliency) return;
     const image = trace.arrays.input, [H, W] = image.shape;
     const figures = [["the picture", image.data], ...Object.entries(extras.saliency)].map(([name, values]) => {
-      const canvas = make("canvas", { width: W, height: H, data: { role: "img", "aria-label": name } });
-      const context = canvas.getContext("2d"), paint = painter(Math.max(...Array.from(values, Math.abs)) || 1);
+      const isPicture = name === "the picture", [title, words] = METHODS[name] || [name, ""];
+      const canvas = make("canvas", { width: W, height: H, data: { role: "img", "aria-label": title } });
+      const context = canvas.getContext("2d"), paint = painter(Math.max(...Array.from(values, Math.abs)) || 1, isPicture);
       for (let i = 0; i < H * W; i++) {
-        context.fillStyle = paint(values[name === "the picture" ? i * image.shape[2] : i]);
+        context.fillStyle = paint(values[isPicture ? i * image.shape[2] : i]);
         context.fillRect(i % W, Math.floor(i / W), 1, 1);
       }
-      return make("figure", {}, canvas, make("figcaption", { textContent: name === "gradient" ? "gradient of the score" : name }));
+      return make("figure", {}, canvas, make("figcaption", {}, make("b", { textContent: title }), words ? `: ${words}` : ""));
     });
     el("maps").replaceChildren(...figures);
   }
@@ -985,6 +1279,7 @@ const Walk = (() => {
 
   function onKey(event) {
     const busy = event.target.closest && event.target.closest("canvas, select, input, pre");
+    if (trace && event.key === "Escape" && pinned) return release();
     if (!trace || busy || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "ArrowRight") go(current + 1);
     else if (event.key === "ArrowLeft") go(current - 1);
@@ -993,7 +1288,23 @@ const Walk = (() => {
     event.preventDefault();
   }
 
+  /** On a narrow page, the bar at the bottom: the chosen number, and the way to its sum or back to the pictures. */
+  function showPeek() {
+    if (!chosen) return;
+    const isThere = el("sum").getBoundingClientRect().top < window.innerHeight / 2, isPast = el("sum").getBoundingClientRect().bottom < 0;
+    const { sum } = chosen, said = sum ? `${sentenceOf(chosen)}: ${text(sum.engine)}` : sentenceOf(chosen);
+    el("peek-sum").textContent = `${said} · ${isThere ? "↑ back to the pictures" : "↓ show the sum"}`;
+    el("peek").hidden = isPast;
+    el("peek").querySelector(".pad").hidden = isThere || !views.length;
+  }
+
   // ------------------------------------------------------------------------------------------------------------ start
+
+  function showAbout() {
+    const read = trace.arrays.probabilities.data, best = read.indexOf(Math.max(...read));
+    const after = trace === first ? "" : `After ${count(practised.steps, "training step", "training steps")} on it: `;
+    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log p = ${lossText(trace.loss)} (natural logarithm). Point at any number to see how it was computed.`;
+  }
 
   /** Shows a trace. `more`: sources, formulas and what else belongs to it; `server`: the services of a server, or null. */
   function show(bytes, more, server = null) {
@@ -1007,9 +1318,8 @@ const Walk = (() => {
     makeTrack();
     preparePractice();
     showSaliency();
-    const read = trace.arrays.probabilities.data, best = read.indexOf(Math.max(...read));
-    el("about").textContent = `The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log p = ${text(trace.loss)} (natural logarithm). Point at any number to see the sum that it is.`;
-    el("origin").textContent = `Every number was computed by tinycnn${extras.version ? ` ${extras.version}` : ""} with NumPy in ${trace.dtype || "float32"}, in ${trace.training ? "training" : "evaluation"} mode; this page multiplies and adds them again, to show that the same number results.`;
+    showAbout();
+    el("origin").textContent = `Every number was computed by tinycnn${extras.version ? ` ${extras.version}` : ""} with NumPy in ${trace.dtype === "float64" ? "64-bit numbers (16 digits)" : "32-bit numbers (7 digits)"}. ${trace.training ? "Training mode: dropout drops numbers, and batch norm uses the mean of this one picture." : "Dropout and batch norm, if there are any, behave as in a prediction."} This page multiplies and adds the numbers again, to show that the same results.`;
     goToAddress();
   }
 
@@ -1028,7 +1338,21 @@ const Walk = (() => {
     el("ten").addEventListener("click", () => practise(10));
     el("reset").addEventListener("click", reset);
     document.addEventListener("keydown", onKey);
-    el("peek").addEventListener("click", () => el("sum").scrollIntoView());
+    el("jump").addEventListener("change", () => go(Number(el("jump").value)));
+    el("release").addEventListener("click", release);
+    el("peek-sum").addEventListener("click", () => {
+      const { top } = el("sum").getBoundingClientRect(), isThere = top < window.innerHeight / 2;
+      el(isThere ? "step-title" : "sum").scrollIntoView();
+    });
+    for (const button of document.querySelectorAll("#peek [data-move]")) {
+      button.addEventListener("click", () => {
+        const mine = views.find((view) => isChosen(view)) || views[0];
+        if (mine) mine.moveBy(...button.dataset.move.split(",").map(Number));
+      });
+    }
+    for (const id of ["optimizer", "rate"]) el(id).addEventListener("change", reset);
+    window.addEventListener("scroll", showPeek, { passive: true });
+    window.addEventListener("resize", showPeek);
     const redraw = () => trace && (showStep(steps[current]), select(chosen), showSaliency());
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     window.addEventListener("resize", () => views.forEach((view) => view.draw()));
