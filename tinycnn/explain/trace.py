@@ -39,8 +39,8 @@ class TracedLayer:
     """One layer of a trace. All arrays are without the batch axis; ``grad_`` is the gradient of the loss.
 
     ``calls``: the functions that the layer called, as ``module.Class``. ``kept``: what they kept for the way back, such
-    as the ``winner`` of each pooling window, the ``mask`` of dropout, ``mean`` and ``var`` of batch norm, and for a layer
-    with branches what `Branches.kept` lists. A frozen parameter has no entry in ``grad_parameters``.
+    as the ``winner`` of each pooling window, the ``mask`` of dropout, ``mean`` and ``var`` of batch norm, and what
+    `Branches.kept` lists for a layer with branches. A frozen parameter has no entry in ``grad_parameters``.
     """
 
     name: str
