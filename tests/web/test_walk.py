@@ -454,6 +454,30 @@ def test_the_page_of_a_network_that_is_too_large_says_so(client):
     assert large.get("/model").status_code == 200
 
 
+def test_the_server_offers_test_images_of_the_classes_of_the_network(client, tmp_path, monkeypatch):
+    from tests.web.test_server import assert_secure, client_of
+    from tinycnn.web import sample_images
+
+    response = client.get("/backprop/images")
+    assert_secure(response.headers)
+    images = response.json()
+    dataset = sample_images.fitting_data(small_model())
+    assert images["name"] == sample_images.DATA_SETS[dataset.name]
+    assert images["labels"] == [k for k in range(10) for _ in range(10)]
+    pictures = np.frombuffer(base64.b64decode(images["pictures"]), np.uint8).reshape(-1, 28, 28, 1)
+    np.testing.assert_array_equal(pictures, dataset.x_test[images["numbers"]])
+    np.testing.assert_array_equal(images["labels"], dataset.y_test[images["numbers"]])
+    trace = trace_step(small_model().eval(), pictures[35], 3)
+    np.testing.assert_allclose(images["probabilities"][35], trace.probabilities, rtol=1e-4, atol=1e-6)
+    named = small_model()
+    named.class_names = tuple("abcdefghij")
+    assert client_of(named).get("/backprop/images").json() == {"name": "", "pictures": "", "labels": []}
+    loaded = []
+    monkeypatch.setattr(sample_images.data, "load", lambda name, download: loaded.append((name, download)) or dataset)
+    assert sample_images.fitting_data(small_model()) is dataset
+    assert loaded == [("mnist", False)]  # nothing is downloaded
+
+
 def test_the_files_of_the_walk_are_served_and_load_nothing_from_elsewhere(client):
     from tests.web.test_server import assert_secure
 

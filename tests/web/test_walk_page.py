@@ -16,6 +16,7 @@ from tests.web.test_page import pytestmark as needs_chromium
 from tinycnn import explain, models
 from tinycnn.explain import trace_step
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential, Softmax
+from tinycnn.web.sample_images import fitting_data
 from tinycnn.web.walk import walk_html
 
 pytestmark = needs_chromium
@@ -230,6 +231,7 @@ def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # no
         done = explain.practise(model, np.rint(255 * image).astype(np.uint8), 7, steps=1, lr=0.001)
         assert before == pytest.approx(done.losses[0], rel=1e-5)
         assert page.locator("#about").inner_text().startswith("After 1 training step on it: ")
+        assert page.locator("#practised").bounding_box()["y"] < size["viewport"]["height"]  # the page stays where it is
         for layer in done.trace.layers:
             for name, weight in layer.parameters.items():
                 shown = page.evaluate("([a, b]) => [...Walk.trace.arrays[`${a}.${b}`].data]", [layer.name, name])
@@ -361,6 +363,31 @@ def test_a_fixed_number_says_so_and_is_released(browser, files):  # noqa: F811
         assert said.inner_text() != fixed
     assert problems == []
     page.context.close()
+
+
+def test_a_test_image_is_walked_through_on_the_page(browser, tmp_path):  # noqa: F811
+    with serving(small(), tmp_path) as url:
+        context = browser.new_context(**PHONE)
+        page, problems = context.new_page(), []
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(f"{url}/backprop")
+        page.locator("#test-images button").nth(4).tap()
+        assert re.search(
+            r"Shown: image \d+ of the test set, whose class is 4\.", page.locator("#test-image").inner_text()
+        )
+        assert re.search(r"The network reads \d \([<>]?[\d.]+ %\)", page.locator("#verdict").inner_text())
+        page.locator("#backward").tap()
+        page.wait_for_selector("#walk:not([hidden])")
+        image = np.array(page.evaluate("[...Walk.trace.arrays.input.data]"))
+        assert page.evaluate("Walk.trace.label") == 4
+        pictures = fitting_data(small()).x_test.reshape(-1, 784)
+        assert (np.rint(255 * image).astype(np.uint8) == pictures).all(axis=1).sum() == 1
+        page.locator("#clear").tap()
+        wait_until(page, lambda: page.locator("#verdict").inner_text() == "Nothing drawn yet.")
+        assert page.locator("#test-image").inner_text() == ""
+        assert problems == []
+        context.close()
 
 
 def test_the_summands_say_where_their_factors_stand(browser, files):  # noqa: F811

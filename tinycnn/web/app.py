@@ -24,6 +24,7 @@ from tinycnn.errors import DataError, SettingError, ShapeError
 from tinycnn.web.decoder import PLACES, DecodingError, StoppedError
 from tinycnn.web.predictions import Predictor
 from tinycnn.web.request_picture import JSON_TYPE, MAX_BODY, UnsupportedTypeError, picture_type
+from tinycnn.web.sample_images import SampleImages
 from tinycnn.web.security import CLOSE, RETRY, STOPPING, BadRequestLimiter, SecurityMiddleware, error_response
 from tinycnn.web.walk_requests import FIELDS, walk_request
 from tinycnn.web.walker import Walker
@@ -197,6 +198,7 @@ def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None
     admission = Admission()
     predict = PredictEndpoint(predictor, decode, admission)
     walker = Walker(predictor.model, predictor.lock)
+    samples = SampleImages(predictor.model, predictor.lock)
 
     async def describe_model(request: Request) -> Response:
         return JSONResponse(predictor.describe())
@@ -207,9 +209,13 @@ def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None
         except SettingError as error:  # a network that is too large for the walk
             return error_response(400, str(error))
 
+    async def describe_images(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(samples.describe))
+
     routes = [Route(path, _serve_file(name, kind), methods=["GET"]) for path, (name, kind) in FILES.items()]
     routes += [Route("/model", describe_model, methods=["GET"]), _post("/predict", predict)]
     routes += [Route("/backprop/page", describe_walk, methods=["GET"])]
+    routes += [Route("/backprop/images", describe_images, methods=["GET"])]
     routes += [_post(f"/backprop/{kind}", WalkEndpoint(kind, walker, admission)) for kind in FIELDS]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _internal_error})
     app.router.redirect_slashes = False

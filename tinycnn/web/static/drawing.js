@@ -16,6 +16,7 @@ function makeSheet(changed, lifted = changed) {
   let drawing = null; // the stroke under the pointer, also in strokes
   let pointer = null; // its pointerId
   let pen = null; // {x, y, down} while drawing with the keyboard
+  let shown = null; // a canvas with a given picture, until the next stroke
 
   /** Draws a smooth curve through the midpoints of neighbouring points, with the points as controls. */
   function trace(context, { points, width }) {
@@ -44,6 +45,10 @@ function makeSheet(changed, lifted = changed) {
 
   function redraw() {
     const context = paint(sheet, colourOf("--ink"));
+    if (shown) {
+      context.imageSmoothingEnabled = false;
+      context.drawImage(shown, 0, 0, SIDE, SIDE);
+    }
     if (pen && document.activeElement === sheet) {
       context.strokeStyle = colourOf("--mark");
       context.lineWidth = pen.down ? 6 : 2;
@@ -51,8 +56,9 @@ function makeSheet(changed, lifted = changed) {
       context.arc(pen.x, pen.y, 14, 0, 2 * Math.PI);
       context.stroke();
     }
-    part("invitation").hidden = strokes.length > 0 || pen !== null;
-    part("undo").disabled = part("clear").disabled = strokes.length === 0;
+    part("invitation").hidden = strokes.length > 0 || pen !== null || shown !== null;
+    part("undo").disabled = strokes.length === 0;
+    part("clear").disabled = strokes.length === 0 && shown === null;
   }
 
   function change() {
@@ -69,6 +75,7 @@ function makeSheet(changed, lifted = changed) {
   const width = () => Number(part("pen").value) * 2;
 
   function begin(at) {
+    shown = null;
     drawing = { width: width(), points: [at, { x: at.x + 0.1, y: at.y }] };
     strokes.push(drawing);
   }
@@ -106,7 +113,7 @@ function makeSheet(changed, lifted = changed) {
 
   function clear() {
     strokes = [];
-    drawing = pen = null;
+    drawing = pen = shown = null;
     change();
   }
   part("undo").addEventListener("click", undo);
@@ -153,9 +160,17 @@ function makeSheet(changed, lifted = changed) {
 
   /** Replaces the drawing by lines through points, from 0 to 1 across the sheet. */
   function take(lines) {
-    pen = drawing = null;
+    pen = drawing = shown = null;
     strokes = lines.map((line) => ({ width: width(), points: line.map(([x, y]) => ({ x: x * SIDE, y: y * SIDE })) }));
     change();
+  }
+
+  /** Shows a given picture, a canvas, in place of a drawing, until the next stroke. */
+  function showPicture(canvas) {
+    pen = drawing = null;
+    strokes = [];
+    shown = canvas;
+    redraw();
   }
 
   /** Keeps the drawing for the other page, until the tab is closed. */
@@ -172,5 +187,5 @@ function makeSheet(changed, lifted = changed) {
     }
   }
 
-  return { isEmpty: () => strokes.length === 0, isDrawing: () => drawing !== null, picture, redraw, take, keep, restore };
+  return { isEmpty: () => strokes.length === 0, isDrawing: () => drawing !== null, picture, redraw, take, showPicture, keep, restore };
 }

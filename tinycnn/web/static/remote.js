@@ -20,6 +20,7 @@ const Remote = (() => {
   let read = null; // the answer of the server for the drawing
   let asked = null; // {picture, label, training} of the walk that is shown
   let waiting = false, stale = false;
+  let given = false; // the picture is a test image, not a drawing
   let file = null; // the trace that the walk began with
 
   async function fetched(path, options) {
@@ -46,19 +47,21 @@ const Remote = (() => {
   async function readDrawing(sheet) {
     if (waiting) return (stale = true);
     waiting = true;
-    stale = false;
+    stale = given = false;
+    el("test-image").textContent = "";
+    let answer = null;
     try {
-      read = null;
       if (!sheet.isEmpty()) {
         const response = await fetched("predict", { method: "POST", headers: { "Content-Type": "image/png" }, body: await sheet.picture() });
-        const answer = await response.json();
-        read = answer.empty ? null : answer;
+        answer = await response.json();
       }
       trouble("");
     } catch (error) {
       trouble(error.message);
     }
     waiting = false;
+    if (given) return; // a test image was taken while the server read the drawing
+    read = answer && !answer.empty ? answer : null;
     showRead(sheet);
     if (stale) readDrawing(sheet);
   }
@@ -95,6 +98,53 @@ const Remote = (() => {
       return button;
     });
     el("examples").append(...buttons.flatMap((button) => [button, " "]));
+  }
+
+  // ----------------------------------------------------------------------------------------------------- test images
+
+  /** Buttons for images of a test set that the server has, if it has one with the classes of the network. */
+  async function offerImages(sheet, [H, W]) {
+    const images = await (await fetched("backprop/images")).json();
+    if (!images.name) return;
+    const bytes = Uint8Array.from(atob(images.pictures), (letter) => letter.charCodeAt(0));
+    const give = (title, words, ofClass) => {
+      const button = Walk.make("button", { type: "button", className: "link", textContent: title, data: { "aria-label": words } });
+      button.addEventListener("click", () => {
+        const those = images.labels.flatMap((label, i) => (ofClass === null || label === ofClass ? [i] : []));
+        const k = those[Math.floor(Math.random() * those.length)];
+        takeImage(sheet, bytes.subarray(k * H * W, (k + 1) * H * W), [H, W], images, k);
+      });
+      return button;
+    };
+    const buttons = names.map((name, k) => give(name, `A test image of class ${name}`, k));
+    el("tests-of").textContent = `test image of ${images.name}, of the class`;
+    el("test-images").replaceChildren(...buttons.flatMap((button) => [button, " "]), give("any", "A test image of any class", null));
+    el("tests").hidden = false;
+  }
+
+  /** Takes one image as the picture, with its class, and what the network read it as. */
+  function takeImage(sheet, pixels, [H, W], images, k) {
+    const p = images.probabilities[k], best = p.indexOf(Math.max(...p));
+    stale = false;
+    given = true;
+    sheet.showPicture(inked(pixels, H, W));
+    el("classes").querySelector(`input[value="${images.labels[k]}"]`).checked = true;
+    read = {
+      digit: best, answer: names[best], probabilities: p, several: [],
+      picture: Array.from({ length: H }, (_, r) => [...pixels.subarray(r * W, (r + 1) * W)]),
+    };
+    trouble("");
+    showRead(sheet);
+    el("test-image").textContent = `Shown: image ${images.numbers[k]} of the test set, whose class is ${names[images.labels[k]]}.`;
+  }
+
+  /** Bytes, 255 for ink, as a canvas in the colour of the ink. */
+  function inked(pixels, H, W) {
+    const canvas = Walk.make("canvas", { width: W, height: H }), context = canvas.getContext("2d"), image = context.createImageData(W, H);
+    const ink = [1, 3, 5].map((i) => parseInt(colourOf("--ink").slice(i, i + 2), 16));
+    pixels.forEach((value, i) => image.data.set([...ink, value], 4 * i));
+    context.putImageData(image, 0, 0);
+    return canvas;
   }
 
   // --------------------------------------------------------------------------------------------------------- the walk
@@ -155,12 +205,14 @@ const Remote = (() => {
     el("share").addEventListener("click", share);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", sheet.redraw);
     try {
-      names = (await (await fetched("model")).json()).class_names;
+      const model = await (await fetched("model")).json();
+      names = model.class_names;
       makeClasses();
       makeExamples(sheet);
       description = await (await fetched("backprop/page")).json();
       services.optimizers = description.optimizers;
       services.rates = description.rates;
+      offerImages(sheet, model.input_shape).catch((error) => trouble(error.message));
     } catch (error) {
       trouble(error.message);
     }

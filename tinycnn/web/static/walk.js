@@ -102,7 +102,7 @@ const Walk = (() => {
     el("jump").replaceChildren(...steps.map((step, i) => make("option", { value: i, textContent: `${titleOf(step)} (${i + 1}/${steps.length})` })));
   }
 
-  function go(number, selection = null) {
+  function go(number, selection = null, { scrolls = true, holds = selection !== null } = {}) {
     current = Math.max(0, Math.min(steps.length - 1, number));
     const step = steps[current];
     for (const one of steps) one.button.removeAttribute("aria-current");
@@ -114,13 +114,13 @@ const Walk = (() => {
       el(id).title = other ? titleOf(other) : "";
     }
     el("step-title").textContent = titleOf(step);
-    pinned = selection !== null;
+    pinned = holds;
     chosen = null;
     notice("");
     showStep(step);
     select(selection || firstChoice(step));
     restartAnimation();
-    if (el("step-title").getBoundingClientRect().top < el("track").parentElement.offsetHeight * (getComputedStyle(el("track").parentElement).position === "sticky")) el("step-title").scrollIntoView();
+    if (scrolls && el("step-title").getBoundingClientRect().top < el("track").parentElement.offsetHeight * (getComputedStyle(el("track").parentElement).position === "sticky")) el("step-title").scrollIntoView();
   }
 
   function reveal(button) {
@@ -458,7 +458,8 @@ const Walk = (() => {
 
     function drawFrames(context, { left, top, width, height }, ratio, own) {
       if (!chosen) return;
-      const box = (rows, columns, line) => {
+      const box = (rows, columns, wanted) => {
+        const line = width < 36 * ratio && width >= NUMBERS_FROM * ratio ? Math.min(wanted, 1.75) : wanted; // the number stays readable
         const inset = (line / 2 + 0.5) * ratio, [r, c] = [Math.min(...rows), Math.min(...columns)];
         const sides = [left + c * width + inset, top + r * height + inset, (Math.max(...columns) - c + 1) * width - 2 * inset - ratio, (Math.max(...rows) - r + 1) * height - 2 * inset - ratio];
         for (const [colour, more] of [[colourOf("--card"), 1.5], [colourOf("--mark"), 0]]) {
@@ -599,7 +600,8 @@ const Walk = (() => {
     context.font = `${(width >= 36 * ratio ? 11 : 10) * ratio}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillText(text(value, 2), left + width / 2, top + height / 2, width - 6 * ratio);
+    const two = text(value, 2);
+    context.fillText(two.length > 6 ? text(value, 1) : two, left + width / 2, top + height / 2, width - 6 * ratio);
   }
 
   // ------------------------------------------------------------------------------------------------- what is chosen
@@ -1140,11 +1142,12 @@ const Walk = (() => {
 
   /** Shows the numbers after some steps, at the step of the walk that is open. */
   function replaceTrace(next) {
+    const { layer, quantity, index, plain } = chosen, same = layer && next.layers.find(({ name }) => name === layer.name);
     trace = next;
     steps = listSteps();
     makeTrack();
     showAbout();
-    go(current);
+    go(current, { layer: same, quantity, index, plain }, { scrolls: false, holds: pinned });
   }
 
   function reset() {
@@ -1291,10 +1294,10 @@ const Walk = (() => {
   /** On a narrow page, the bar at the bottom: the chosen number, and the way to its sum or back to the pictures. */
   function showPeek() {
     if (!chosen) return;
-    const isThere = el("sum").getBoundingClientRect().top < window.innerHeight / 2, isPast = el("sum").getBoundingClientRect().bottom < 0;
-    const { sum } = chosen, said = sum ? `${sentenceOf(chosen)}: ${text(sum.engine)}` : sentenceOf(chosen);
-    el("peek-sum").textContent = `${said} · ${isThere ? "↑ back to the pictures" : "↓ show the sum"}`;
-    el("peek").hidden = isPast;
+    const { top, bottom } = el("sum").getBoundingClientRect(), isThere = top < window.innerHeight / 2, { sum, layer } = chosen;
+    const words = sentenceOf(chosen), short = layer && words.startsWith(`${layer.name}: `) ? words.slice(layer.name.length + 2) : words;
+    el("peek-sum").replaceChildren(make("b", { textContent: isThere ? "↑ pictures" : "↓ sum" }), ` ${short}${sum ? `: ${text(sum.engine)}` : ""}`);
+    el("peek").hidden = bottom < window.innerHeight / 3;
     el("peek").querySelector(".pad").hidden = isThere || !views.length;
   }
 
