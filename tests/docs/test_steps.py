@@ -110,9 +110,11 @@ def test_the_last_step_names_what_is_in_the_package() -> None:
 @pytest.mark.parametrize(
     ("name", "passage", "instead"),
     [
+        ("step01_number", "(other.value, self.value)", "(self.value, other.value)"),
         ("step02_each_once", "x.grad += slope", "x.grad = slope"),
         ("step02_each_once", ", reverse=True", ""),
         ("step05_dense", "self.x.T @ grad_y", "(self.x.T @ grad_y)[::-1]"),
+        ("step07_convolution", "grad_x[place] += ", "grad_x[place] = "),
         ("step08_im2col", "] += cols", "] = cols"),
         ("step09_pooling", "grad_y * (self.winner == number)", "grad_y"),
     ],
