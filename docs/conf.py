@@ -5,13 +5,13 @@ from pathlib import Path
 
 from tinycnn.version import __version__
 
-sys.path.insert(0, str(Path(__file__).parent))  # for mathml.py and recorded_walk.py
+sys.path.insert(0, str(Path(__file__).parent))  # for api_tables.py, mathml.py and recorded_walk.py
 
 project = "tinycnn"
 author = "the tinycnn authors"
 project_copyright = "the tinycnn authors; MIT licence"
 version = release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml", "recorded_walk"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "api_tables", "mathml", "recorded_walk"]
 html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # links to headings, as on GitHub

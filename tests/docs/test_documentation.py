@@ -343,6 +343,39 @@ def test_every_public_name_is_in_the_reference(built: Path) -> None:
     assert [f"{module}.{name}" for module, name in names if described.isdisjoint(places(module, name))] == []
 
 
+def api_tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("api_tables", ROOT / "docs" / "api_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_lists_every_public_name_as_plain_markdown() -> None:
+    """With the first sentence of its docstring: a code host shows nothing of what Sphinx adds."""
+    script = api_tables()
+    page = script.PAGE.read_text("utf-8")
+    assert script.filled_in(page) == page, "run python docs/api_tables.py"
+    rows = dict(re.findall(r"^\| \[`([\w.]+)`\]\(\.\./tinycnn/\S+\) \| (.+) \|$", page, re.MULTILINE))
+    listed = {id(value) for block in script.BLOCK.findall(page) for _, value in script.described(f"{block}\n")}
+    names = [(module, name) for module, name in public_names() if not name.startswith("_")]
+    values = [(f"{module}.{name}", getattr(importlib.import_module(module), name)) for module, name in names]
+    assert [name for name, value in values if id(value) not in listed] == []
+    assert rows["ops.relu"] == "`max(x, 0)` of each element, any shape → the same shape."
+    assert rows["ops.abs"].startswith("`\\|x\\|` of each element")
+    assert rows["optim.Optimizer"].startswith("Base class. `lr`: learning rate")
+    changed = page.replace("`max(x, 0)` of each element", "something else")
+    assert script.filled_in(changed) == page
+
+
+def test_the_names_of_the_reference_lead_to_their_descriptions(built: Path) -> None:
+    html = (built / "api.html").read_text("utf-8")
+    anchors = re.findall(r'<a href="#(tinycnn\.[\w.]+)"><code>', html)
+    assert len(anchors) > 150
+    assert [anchor for anchor in anchors if f'id="{anchor}"' not in html] == []
+
+
 def places(module: str, name: str) -> set[str]:
     """The names by which the reference may call it: where it is offered, where it is defined, or the top."""
     value = getattr(importlib.import_module(module), name)
