@@ -94,7 +94,7 @@ CALLS = {
     **{f"__{name}__": (operator(f"__{name}__"), {"other": floats(2, 3, 4)}) for name in ("add", "mul", "rsub", "eq")},
     "index": (lambda index: Tensor(floats(2, 3, 4))[index], {"index": 1}),
     **{name: (getattr(ops, name), {"x": floats(2, 3)})
-       for name in ("abs", "sqrt", "tanh", "sigmoid", "silu", "hardswish")},
+       for name in ("abs", "sqrt", "tanh", "sigmoid", "silu", "softplus", "hardswish")},
     "leaky_relu": (ops.leaky_relu, {"x": floats(2, 3), "slope": 0.1}),
     "elu": (ops.elu, {"x": floats(2, 3), "alpha": 0.1}),
     "gelu": (ops.gelu, {"x": floats(2, 3), "approximate": True}),
@@ -104,6 +104,10 @@ CALLS = {
     "concatenate": (ops.concatenate, {"inputs": [floats(2, 3), floats(1, 3)], "axis": 0}),
     "stack": (ops.stack, {"inputs": [floats(2, 3), floats(2, 3)], "axis": 0}),
     "pad": (ops.pad, {"x": floats(2, 3), "pads": ((0, 1), (2, 0)), "value": 0.5}),
+    "conv_transpose2d": (ops.conv_transpose2d, {
+        "x": floats(1, 2, 3, 1), "weight": floats(2, 2, 3, 1), "bias": floats(3), "stride": 2, "padding": 1,
+        "output_padding": 1,
+    }),
     "upsample2d": (ops.upsample2d, {"x": floats(1, 2, 3, 1), "scale": 2}),
     "layer_norm": (ops.layer_norm, {"x": floats(2, 3), "gamma": floats(3), "beta": floats(3), "eps": 0.1}),
     "group_norm": (ops.group_norm, {"x": floats(2, 4), "gamma": floats(4), "beta": floats(4), "groups": 2, "eps": 0.1}),

@@ -123,7 +123,8 @@ class RandomGraph:
         names = ["arithmetic"] * 3 + ["relu", "dropout", "softmax", "transpose", "flatten", "reshape"]
         names += ["squeeze", "unsqueeze", "cast", "identity", "viewed", "mean", "activation", "activation", "joined"]
         names += ["clip", "power", "gated", "prelu", "reduced"] + ["layer_norm"] * (self.opset >= 17)
-        names += ["padded", "resized", "group_norm", "instance_norm"] * images
+        names += ["padded", "resized", "group_norm", "instance_norm", "conv_transpose", "moments"] * images
+        names += ["sliced"]
         names += ["batch_norm"] if self.opset >= 14 else []  # the reference takes older ones to be in training mode
         names += ["conv", "conv", "pool", "pool", "global_pool"] * images + ["gemm", "matmul"] * (3 if rows else 0)
         names += ["gemm", "matmul", "conv", "pool"] * self.chance(0.05)
@@ -207,7 +208,7 @@ class RandomGraph:
         return operator, inputs, {}
 
     def activation(self):
-        plain = ["Sigmoid", "Tanh", "Neg", "Erf"] + ["HardSwish"] * (self.opset >= 14)
+        plain = ["Sigmoid", "Tanh", "Neg", "Erf", "Softplus"] + ["HardSwish"] * (self.opset >= 14)
         alpha = {"LeakyRelu": 0.3, "Elu": 0.5, "Selu": 1.2, "HardSigmoid": 0.3} | (
             {"Celu": 2.0} if self.opset > 11 else {}
         )
@@ -281,6 +282,49 @@ class RandomGraph:
         one, zero = self.constant(np.ones(groups, self.dtype)), self.constant(np.zeros(groups, self.dtype))
         x = self.add("InstanceNormalization", [x, one, zero], epsilon=0.01)
         return "Reshape", [x, self.constant(np.array([-1, *shape[1:]], np.int64))], {}
+
+    def moments(self):
+        """A norm with a common factor, as TensorFlow writes it; over wrong axes, too."""
+        axes, x = self.pick([1], [1], [1], [3], [1, 2, 3], [2, 3]), self.last
+        channels = (1, self.value.shape[1], 1, 1) if self.chance(0.8) else (1, 1, 1, self.value.shape[3])
+        mean = self.mean_of(x, axes)
+        centred = self.add("Sub", [x, mean])
+        variance = self.mean_of(self.add("Mul", [centred, centred]), axes)
+        root = self.add("Sqrt", [self.add("Add", [variance, self.constant(np.array(0.1, self.dtype))])])
+        w = self.add("Mul", [self.add("Reciprocal", [root]), self.constant(self.normal(*channels))])
+        shift = self.add("Mul", [self.add("Neg", [mean]), w])
+        shift = self.add("Add", [shift, self.constant(self.normal(*channels))]) if self.chance(0.7) else shift
+        return "Add", [self.add("Mul", [x, w]), shift], {}
+
+    def mean_of(self, name, axes):
+        if self.opset < 18:
+            return self.add("ReduceMean", [name], axes=axes, keepdims=1)
+        return self.add("ReduceMean", [name, self.constant(np.array(axes, np.int64))], keepdims=1)
+
+    def sliced(self):
+        count = self.pick(1, 1, 2)
+        axes = self.rng.choice(self.value.ndim, min(count, self.value.ndim), replace=False).tolist()
+        starts = [self.pick(0, 0, 1, -2) for _ in axes]
+        ends = [self.pick(2**31 - 1, 2**40, -1, 3, self.value.shape[axis]) for axis in axes]
+        if self.opset < 10:
+            return "Slice", [self.last], {"starts": starts, "ends": ends, "axes": axes}
+        lists = [starts, ends, axes] + [[self.pick(1, 1, 2, -1) for _ in axes]] * self.chance(0.2)
+        return "Slice", [self.last, *(self.constant(np.array(one, np.int64), direct=True) for one in lists)], {}
+
+    def conv_transpose(self):
+        K, F = (self.pick(1, 2, 3), self.pick(1, 2, 3)), self.pick(1, 2, 4)
+        inputs = [self.last, self.constant(self.normal(self.value.shape[1], F, *K))]
+        inputs += [self.constant(self.normal(F))] * self.chance(0.5)
+        strides = [self.pick(1, 2, 3), self.pick(1, 2)]
+        attributes = {"strides": strides} | ({"kernel_shape": list(K)} if self.chance(0.5) else {})
+        match self.rng.integers(4):
+            case 0:
+                attributes |= {"pads": self.rng.integers(0, 2, 4).tolist()}
+            case 1:
+                attributes |= {"output_padding": [size - 1 for size in strides]}
+            case 2:
+                attributes |= {"auto_pad": self.pick("SAME_UPPER", "SAME_LOWER", "VALID")}
+        return "ConvTranspose", inputs, attributes | ({"group": 2} if self.chance(0.05) else {})
 
     def padded(self):
         pads = self.rng.integers(0, 2, 4).tolist()

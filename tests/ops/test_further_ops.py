@@ -111,6 +111,38 @@ FROM_TORCH = {
             1.0,
         ],
     ),
+    "softplus": (
+        [
+            0.0,
+            3.7266462281239904e-06,
+            0.04858735157374206,
+            0.10020655891674721,
+            0.38687100611489994,
+            0.6931471800599454,
+            0.6931471805599453,
+            0.6931471810599453,
+            0.9740769841801067,
+            1.7014132779827524,
+            3.048587351573742,
+            4.264163456931505,
+            1000.0,
+        ],
+        [
+            0.0,
+            3.726639284186561e-06,
+            0.04742587317756678,
+            0.09534946489910949,
+            0.320821300824607,
+            0.49999999975,
+            0.5,
+            0.50000000025,
+            0.6224593312018546,
+            0.8175744761936437,
+            0.9525741268224334,
+            0.9859363729567544,
+            1.0,
+        ],
+    ),
     "gelu": (
         [
             -0.0,
@@ -272,7 +304,7 @@ CALLS = {
     "leaky_relu": lambda x: ops.leaky_relu(x, 0.2),
     "clip": lambda x: ops.clip(x, -2.25, 3.0),
     "relu6": lambda x: ops.clip(x, 0, 6),
-    **{name: getattr(ops, name) for name in ("tanh", "sigmoid", "silu", "gelu", "hardswish")},
+    **{name: getattr(ops, name) for name in ("tanh", "sigmoid", "silu", "softplus", "gelu", "hardswish")},
 }
 
 
@@ -321,6 +353,7 @@ LIMITS = {  # the limits of output and slope to the left and to the right; None:
     "tanh": ((-1, 0), (1, 0)),
     "sigmoid": ((0, 0), (1, 0)),
     "silu": ((0, 0), (None, 1)),
+    "softplus": ((0, 0), (None, 1)),
     "gelu": ((0, 0), (None, 1)),
     "gelu approximate": ((0, 0), (None, 1)),
     "elu": ((-0.7, 0), (None, 1)),
@@ -395,9 +428,38 @@ def test_joining_and_padding_are_those_of_numpy(backend):
     np.testing.assert_array_equal(ops.upsample2d(images, scale=(3, 2)).numpy(), wanted)
 
 
+def test_a_transposed_convolution_by_hand(backend):
+    """Two pixels paint windows of three, two apart: they share a column; the rest is cut off or added at the right."""
+    x, weight, bias = np.array([[[[1.0], [10.0]]]]), np.array([[[[2.0]], [[3.0]], [[4.0]]]]), np.array([0.5])
+    for windows, wanted in (
+        ({}, [2.5, 3.5, 24.5, 30.5, 40.5]),
+        ({"padding": (0, 1)}, [3.5, 24.5, 30.5]),
+        ({"padding": ((0, 0), (2, 0)), "output_padding": (0, 1)}, [24.5, 30.5, 40.5, 0.5]),
+        ({"padding": "same"}, [2.5, 3.5, 24.5, 30.5]),
+    ):
+        y = ops.conv_transpose2d(x, weight, bias, stride=(1, 2), **windows)
+        assert y.numpy()[0, 0, :, 0].tolist() == wanted
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "words"),
     [
+        (
+            lambda: ops.conv_transpose2d(np.ones((1, 2, 2, 3)), np.ones((2, 2, 3, 4))),
+            ShapeError, "expected x .N, H, W, C. and weight .KH, KW, F, C.",
+        ),
+        (
+            lambda: ops.conv_transpose2d(np.ones((1, 2, 2, 1)), np.ones((2, 2, 3, 1)), np.ones(2)),
+            ShapeError, "bias has shape .2,., expected .3,.",
+        ),
+        (
+            lambda: ops.conv_transpose2d(np.ones((1, 2, 2, 1)), np.ones((2, 2, 1, 1)), padding=2),
+            ShapeError, "leaves -1x-1 pixels",
+        ),
+        (
+            lambda: ops.conv_transpose2d(np.ones((1, 2, 2, 1)), np.ones((2, 2, 1, 1)), stride=2, output_padding=2),
+            SettingError, "output_padding=2: expected less than the stride",
+        ),
         (lambda: ops.concatenate([]), SettingError, "expected a list of at least one tensor"),
         (lambda: ops.concatenate([np.ones((2, 3)), np.ones((3, 2))]), ShapeError, "differ in another axis than 0"),
         (lambda: ops.concatenate([np.ones((2, 3)), np.ones(3)]), ShapeError, "differ in another axis"),
@@ -521,6 +583,7 @@ def test_everything_against_pytorch():
         "tanh": (ops.tanh, torch.tanh, [x]),
         "sigmoid": (ops.sigmoid, torch.sigmoid, [x]),
         "silu": (ops.silu, F.silu, [x]),
+        "softplus": (ops.softplus, lambda x: F.softplus(x, threshold=1e9), [x]),
         "gelu": (ops.gelu, F.gelu, [x]),
         "gelu tanh": (lambda x: ops.gelu(x, True), lambda x: F.gelu(x, approximate="tanh"), [x]),
         "elu": (lambda x: ops.elu(x, 1.3), lambda x: F.elu(x, 1.3), [x]),
@@ -534,6 +597,11 @@ def test_everything_against_pytorch():
         "concatenate": (lambda *x: ops.concatenate(x, 2), lambda *x: torch.cat(x, 2), [x, other[:, :, :2]]),
         "stack": (lambda *x: ops.stack(x, 1), lambda *x: torch.stack(x, 1), [x, other]),
         "pad": (lambda x: ops.pad(x, ((0, 0), (1, 2), (3, 0), (0, 0))), lambda x: F.pad(x, (0, 0, 3, 0, 1, 2)), [x]),
+        "conv_transpose": (
+            lambda x, w, b: ops.conv_transpose2d(x, w, b, stride=(3, 2), padding=(1, 0), output_padding=(2, 1)),
+            lambda x, w, b: last(F.conv_transpose2d(second(x), w.permute(3, 2, 0, 1), b, (3, 2), (1, 0), (2, 1))),
+            [x, rng.normal(size=(3, 4, 5, 8)), rng.normal(size=5)],
+        ),
         "upsample": (
             lambda x: ops.upsample2d(x, scale=3), lambda x: last(F.interpolate(second(x), scale_factor=3)), [x]
         ),

@@ -406,7 +406,12 @@ RIGHT: dict[str, dict[str, Any]] = {
     "maximum": {"a": SCORES, "b": SCORES},
     "minimum": {"a": SCORES, "b": SCORES},
     "pad": {"x": SCORES, "pads": [(0, 1), (1, 0)], "value": 0.0},
+    "conv_transpose2d": {
+        "x": IMAGES, "weight": zeros(2, 2, 3, IMAGES.shape[3]), "bias": zeros(3), "stride": 2, "padding": 1,
+        "output_padding": 1,
+    },
     "silu": {"x": SCORES},
+    "softplus": {"x": SCORES},
     "sqrt": {"x": SCORES},
     "stack": {"inputs": [SCORES, SCORES], "axis": 0},
     "upsample2d": {"x": IMAGES, "scale": 2},

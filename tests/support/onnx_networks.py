@@ -11,6 +11,8 @@ from tinycnn.layers import (
     Clip,
     Concatenate,
     Conv2d,
+    ConvTranspose2d,
+    Crop2d,
     Dense,
     Dropout,
     Flatten,
@@ -34,7 +36,9 @@ from tinycnn.layers import (
     Sigmoid,
     SiLU,
     Softmax,
+    Softplus,
     Tanh,
+    Transpose2d,
     Upsample,
 )
 
@@ -43,6 +47,13 @@ LAYERS = {
     "convolution in groups": [Conv2d(4, 3, groups=2), Conv2d(8, 2, groups=4, bias=False)],
     "convolution with gaps": [Conv2d(4, 2, dilation=(3, 2), stride=2)],
     "convolution, uneven padding": [Conv2d(4, 3, stride=2, padding="same"), Conv2d(2, 3, padding=((0, 2), (1, 0)))],
+    "transposed convolution": [
+        ConvTranspose2d(3, (3, 2), stride=(2, 1), padding=((0, 2), (1, 0)), output_padding=(1, 0))
+    ],
+    "transposed convolution, same": [
+        ConvTranspose2d(3, 4, stride=2, padding="same"),
+        ConvTranspose2d(2, 2, stride=3, padding="same", bias=False),
+    ],
     "without bias": [Conv2d(4, 1, bias=False), Flatten(), Dense(3, bias=False)],
     "max-pool": [MaxPool2d((3, 2), stride=(2, 1), padding=(1, 1))],
     "max-pool, uneven padding": [MaxPool2d(2, padding="same"), MaxPool2d(3, stride=1, padding=((1, 0), (0, 1)))],
@@ -66,6 +77,11 @@ LAYERS = {
     "GELU, SiLU": [GELU(), Conv2d(3), SiLU(), GELU(approximate=True)],
     "hard swish, clip": [HardSwish(), Conv2d(3), Clip(-0.5, 1.5)],
     "upsampling": [Conv2d(3), Upsample(2)],
+    "softplus": [Softplus(), Conv2d(3), Softplus()],
+    "edges cut off": [Crop2d(((1, 0), (2, 1))), Conv2d(2), Crop2d((1, 0))],
+    "rows as columns": [Conv2d(3), Transpose2d(), Conv2d(2, (1, 2)), Transpose2d(), ReLU()],
+    "rows as columns at the end": [Conv2d(3), Transpose2d()],
+    "rows as columns, flattened": [Conv2d(3), Transpose2d(), Flatten(), Dense(2)],
     "zeros around the image": [Pad2d(((1, 0), (2, 3))), ReLU()],
     "a row as an image": [Flatten(), Dense(24), Reshape((2, 3, 4)), Conv2d(2, 2), Reshape((4,))],
     "a network within": [Sequential(Conv2d(3), ReLU(), input_shape=(7, 6, 2)), Flatten(), Dense(2)],

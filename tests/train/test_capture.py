@@ -168,7 +168,7 @@ def blocks():
     """Layers of every kind, also inside of blocks."""
     return Sequential(
         layers.Normalization(0.5, (0.25,)), layers.Pad2d(1), Conv2d(4), layers.GroupNorm(2), layers.SiLU(),
-        layers.Residual(Conv2d(4, padding=1), layers.GELU(), Dropout(0.3), layers.LayerNorm()),
+        layers.Softplus(), layers.Residual(Conv2d(4, padding=1), layers.GELU(), Dropout(0.3), layers.LayerNorm()),
         layers.Concatenate(layers.Identity(), [layers.GELU(approximate=True), MaxPool2d(), layers.Upsample()]),
         layers.Multiply(layers.Tanh(), [layers.GlobalAvgPool2d(keepdims=True), Conv2d(8, 1), layers.Sigmoid()]),
         layers.Add(layers.ELU(), layers.HardSwish(), [layers.Clip(0, 6), layers.LeakyReLU(), Dropout(0.3)]),
@@ -179,7 +179,9 @@ def blocks():
 def windows():
     """Windows of every kind: uneven padding adds an edge to the images, or cuts one off again."""
     return Sequential(
-        Conv2d(4, 3, stride=2, padding="same"), layers.Upsample(2), Conv2d(4, 2, padding=((0, 1), (1, 0))), ReLU(),
+        Conv2d(4, 3, stride=2, padding="same"), layers.ConvTranspose2d(4, stride=2, padding=1, output_padding=1),
+        layers.Crop2d(((2, 2), (1, 3))), layers.Transpose2d(), layers.Upsample(2),
+        Conv2d(4, 2, padding=((0, 1), (1, 0))), ReLU(),
         MaxPool2d(2, 1, padding=((0, 1), (0, 1))), layers.AvgPool2d(3, 2, padding="same"), layers.Upsample(2),
         Conv2d(4, 3, padding=1, groups=4), Conv2d(8, 3, padding=1, groups=4, bias=False), Conv2d(4, 3, padding=1,
         groups=2), Conv2d(8, 3, padding=1, dilation=2), layers.AvgPool2d(), layers.Residual(Conv2d(8, 1, bias=False)),

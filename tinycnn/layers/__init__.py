@@ -5,11 +5,12 @@ from tinycnn.layers.base import Layer, Shape, building, register_layer
 from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
 from tinycnn.layers.dropout import Dropout
-from tinycnn.layers.further.activations import ELU, GELU, Clip, HardSwish, LeakyReLU, Sigmoid, SiLU, Tanh
+from tinycnn.layers.further.activations import ELU, GELU, Clip, HardSwish, LeakyReLU, Sigmoid, SiLU, Softplus, Tanh
 from tinycnn.layers.further.branches import Add, Concatenate, Identity, Multiply, Residual
+from tinycnn.layers.further.convolution import ConvTranspose2d
 from tinycnn.layers.further.normalization import GroupNorm, LayerNorm, Normalization
 from tinycnn.layers.further.reshape import Reshape
-from tinycnn.layers.further.shapes import Pad2d, Upsample
+from tinycnn.layers.further.shapes import Crop2d, Pad2d, Transpose2d, Upsample
 from tinycnn.layers.normalization import BatchNorm
 from tinycnn.layers.pixels import pixel_scale
 from tinycnn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
@@ -26,6 +27,8 @@ __all__ = [
     "Clip",
     "Concatenate",
     "Conv2d",
+    "ConvTranspose2d",
+    "Crop2d",
     "Dense",
     "Dropout",
     "Flatten",
@@ -51,7 +54,9 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "Tanh",
+    "Transpose2d",
     "Upsample",
     "building",
     "pixel_scale",

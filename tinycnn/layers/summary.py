@@ -16,9 +16,10 @@ from tinycnn.layers.base import Layer, Shape
 from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
 from tinycnn.layers.dropout import Dropout
-from tinycnn.layers.further.activations import ELU, GELU, Clip, HardSwish, LeakyReLU, Sigmoid, SiLU, Tanh
+from tinycnn.layers.further.activations import ELU, GELU, Clip, HardSwish, LeakyReLU, Sigmoid, SiLU, Softplus, Tanh
+from tinycnn.layers.further.convolution import ConvTranspose2d
 from tinycnn.layers.further.normalization import GroupNorm, LayerNorm, Normalization
-from tinycnn.layers.further.shapes import Pad2d, Upsample
+from tinycnn.layers.further.shapes import Crop2d, Pad2d, Transpose2d, Upsample
 from tinycnn.layers.normalization import BatchNorm
 from tinycnn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
 from tinycnn.layers.rescaling import Rescaling
@@ -76,6 +77,8 @@ def _own_flops(layer: Layer, input_shape: Shape) -> int | None:
     match layer:
         case Conv2d():
             return outputs * (2 * prod(layer.kernel_size) * input_shape[-1] // layer.groups + layer.bias)
+        case ConvTranspose2d():
+            return 2 * prod(input_shape) * prod(layer.kernel_size) * layer.filters + outputs * layer.bias
         case Dense():
             return outputs * (2 * input_shape[-1] + layer.bias)
         case MaxPool2d() | AvgPool2d():
@@ -98,7 +101,9 @@ def _own_flops(layer: Layer, input_shape: Shape) -> int | None:
             return (9 if layer.approximate else 5) * outputs
         case HardSwish():
             return 5 * outputs
-        case Pad2d() | Upsample():
+        case Softplus():
+            return 5 * outputs  # absolute value, exponential, logarithm, maximum, sum
+        case Pad2d() | Crop2d() | Transpose2d() | Upsample():
             return 0
         case Softmax() | LogSoftmax():
             return 5 * outputs  # maximum, difference, exponential, sum, quotient

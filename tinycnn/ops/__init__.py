@@ -7,10 +7,12 @@ from tinycnn.ops.activations.hardswish import hardswish
 from tinycnn.ops.activations.leaky_relu import leaky_relu
 from tinycnn.ops.activations.sigmoid import sigmoid
 from tinycnn.ops.activations.silu import silu
+from tinycnn.ops.activations.softplus import softplus
 from tinycnn.ops.activations.tanh import tanh
 from tinycnn.ops.avg_pool2d import avg_pool2d
 from tinycnn.ops.batch_norm import batch_norm
 from tinycnn.ops.conv2d import conv2d
+from tinycnn.ops.convolutions.transposed import conv_transpose2d
 from tinycnn.ops.dense import dense
 from tinycnn.ops.dropout import dropout
 from tinycnn.ops.elementwise.abs import abs
@@ -37,6 +39,7 @@ __all__ = [
     "clip",
     "concatenate",
     "conv2d",
+    "conv_transpose2d",
     "dense",
     "dropout",
     "elu",
@@ -59,6 +62,7 @@ __all__ = [
     "silu",
     "softmax",
     "softmax_cross_entropy",
+    "softplus",
     "sqrt",
     "stack",
     "tanh",

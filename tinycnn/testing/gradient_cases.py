@@ -22,12 +22,14 @@ from tinycnn.ops.activations.hardswish import HardSwishFunction
 from tinycnn.ops.activations.leaky_relu import LeakyReLUFunction
 from tinycnn.ops.activations.sigmoid import SigmoidFunction
 from tinycnn.ops.activations.silu import SiLUFunction
+from tinycnn.ops.activations.softplus import SoftplusFunction
 from tinycnn.ops.activations.tanh import TanhFunction
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
 from tinycnn.ops.batch_norm import BatchNormFunction, FixedBatchNormFunction
 from tinycnn.ops.conv2d import Conv2dFunction
 from tinycnn.ops.convolutions.depthwise import DepthwiseConv2dFunction
 from tinycnn.ops.convolutions.grouped import GroupedConv2dFunction
+from tinycnn.ops.convolutions.transposed import ConvTranspose2dFunction
 from tinycnn.ops.dense import DenseFunction
 from tinycnn.ops.dropout import DropoutFunction
 from tinycnn.ops.elementwise.abs import AbsFunction
@@ -146,6 +148,24 @@ def window_cases() -> Iterator[Case]:
         yield Case(function, f"{pool.__name__}-{settings}-{draw.__name__}", call, ((2, 5, 6, 2),), draw)
 
 
+TRANSPOSED: list[dict[str, Any]] = [
+    {},
+    {"stride": 2},
+    {"stride": (2, 3), "padding": (1, 0)},
+    {"stride": (3, 2), "padding": ((0, 2), (1, 0)), "output_padding": (2, 1)},
+    {"stride": (4, 1), "padding": "same"},
+    {"padding": "same"},
+]
+
+
+def transposed_cases() -> Iterator[Case]:
+    """Transposed convolution: windows that overlap, touch, or leave gaps, with and without bias."""
+    for settings, bias in product(TRANSPOSED, (True, False)):
+        shapes = ((2, 3, 2, 3), (3, 2, 4, 3), (4,))[: 2 + bias]
+        call = partial(ops.conv_transpose2d, **settings)
+        yield Case(ConvTranspose2dFunction, f"{settings}{'-bias' * bias}", call, shapes)
+
+
 def dense_cases() -> Iterator[Case]:
     """Shapes that include ones and an empty batch, with and without bias."""
     for (N, inputs, outputs), bias in product([(1, 1, 1), (3, 4, 2), (5, 1, 3), (1, 6, 1), (0, 2, 3)], [True, False]):
@@ -169,6 +189,7 @@ SMOOTH: dict[type[Function], Callable[..., Tensor]] = {
     TanhFunction: ops.tanh,
     SigmoidFunction: ops.sigmoid,
     SiLUFunction: ops.silu,
+    SoftplusFunction: ops.softplus,
     GELUFunction: ops.gelu,
     TanhGELUFunction: lambda x: ops.gelu(x, approximate=True),
 }
@@ -409,6 +430,7 @@ CASES = [
     *conv2d_cases(),
     *pool_cases(),
     *window_cases(),
+    *transposed_cases(),
     *dense_cases(),
     *elementwise_cases(),
     *activation_cases(),

@@ -19,7 +19,8 @@ from tinycnn.errors import FileFormatError, TinyCNNError, shortened
 from tinycnn.interchange.onnx.building import built
 from tinycnn.interchange.onnx.file import Graph, Node
 from tinycnn.interchange.onnx.planned import MAX_LAYERS, PlannedLayer, Step, layers_between, place
-from tinycnn.layers import Dropout, Flatten, GlobalAvgPool2d, GlobalMaxPool2d, Layer, Reshape, Sequential
+from tinycnn.interchange.onnx.rewriting import rewritten
+from tinycnn.layers import Dropout, Flatten, GlobalAvgPool2d, GlobalMaxPool2d, Layer, Reshape, Sequential, Transpose2d
 
 CHANNELS_LAST, CHANNELS_FIRST = "HWC", "CHW"  # axes of one image: tinycnn's order, and that of ONNX operators
 MAX_NUMBERS = 1 << 26  # per image between two layers: 256 MiB
@@ -51,7 +52,7 @@ class Conversion:
         self.constants = dict(graph.constants)
         self.folded_bytes = self.weight_bytes = 0
         self.arrays: dict[str, Chain] = {}
-        self.nodes = needed_nodes(graph)
+        self.nodes = needed_nodes(graph.output_name, rewritten(graph))
         self.uses = Counter(name for node in self.nodes if node.operator != "Shape" for name in set(node.inputs))
         self.uses[graph.output_name] += 1
         self.steps: dict[Any, Step] = {}  # layers without weights, which need not be planned twice
@@ -73,10 +74,10 @@ class Conversion:
         self.arrays[name] = chain
 
 
-def needed_nodes(graph: Graph) -> list[Node]:
-    """The nodes that the output depends on, in the order of the file."""
-    needed, nodes = {graph.output_name}, []
-    for node in reversed(graph.nodes):
+def needed_nodes(output: str, all_nodes: list[Node]) -> list[Node]:
+    """The nodes that ``output`` depends on, in the order of the file."""
+    needed, nodes = {output}, []
+    for node in reversed(all_nodes):
         if not needed.isdisjoint(node.outputs):
             needed.update(name for name in node.inputs if name)
             nodes.append(node)
@@ -172,6 +173,8 @@ class Chain:
             self.become_image(node)
         if not self.is_image:
             raise FileFormatError(f"{node}: takes images, but its input has rows of {self.shape[0]} numbers")
+        if self.axes == ("N", *map(self.letters, "CWH")) and min(self.sizes["H"], self.sizes["W"]) > 1:
+            self.exchange_rows_and_columns()
         if self.axes != ("N", *map(self.letters, CHANNELS_FIRST)):
             raise LayoutError(f"{node}: takes images (N, C, H, W), but gets the axes {self.described()}")
 
@@ -267,6 +270,12 @@ class Chain:
         else:
             self.plan(Reshape, shape=self.shape)
 
+    def exchange_rows_and_columns(self) -> None:
+        """Append a Transpose2d: what the file calls rows are then the rows in tinycnn, too."""
+        self.plan(Transpose2d)
+        self.sizes |= {"H": self.sizes["W"], "W": self.sizes["H"]}
+        self.axes = tuple({"H": "W", "W": "H"}.get(axis, axis) for axis in self.axes)
+
     def described(self) -> str:
         """The axes of the current array in the file, for a message: ``N, C, H, W``; 1 is an axis of length 1."""
         return ", ".join(axis or "1" for axis in self.axes)
@@ -287,6 +296,9 @@ class Chain:
         if not self.is_image and not isinstance(self.file_index(), slice):
             raise LayoutError("its output is a flattened image, channels first; tinycnn supports only channels last")
         found = self.axes[1:]
+        if self.is_image and "WH" in self.row.replace("C", "") and set(self.axes) <= {"N", "", "H", "W", "C"}:
+            self.exchange_rows_and_columns()
+            found = self.axes[1:]
         joined = self.is_image and any(len(axis) > 1 or axis in ("g", "c", "x", "y") for axis in found)
         if joined or len(found) not in ((2, 3) if self.is_image else (1,)):
             raise FileFormatError(

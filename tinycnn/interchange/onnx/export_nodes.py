@@ -20,6 +20,8 @@ from tinycnn.layers import (
     Clip,
     Concatenate,
     Conv2d,
+    ConvTranspose2d,
+    Crop2d,
     Dense,
     Dropout,
     Flatten,
@@ -44,7 +46,9 @@ from tinycnn.layers import (
     Sigmoid,
     SiLU,
     Softmax,
+    Softplus,
     Tanh,
+    Transpose2d,
     Upsample,
 )
 from tinycnn.ops.windows.padding import as_pads
@@ -123,6 +127,15 @@ def conv2d(graph: Graph, name: str, layer: Conv2d, x: str) -> str:
     if layer.bias:
         inputs.append(graph.constant(f"{name}.bias", layer.parameters_by_name["bias"].data))
     return graph.add("Conv", name, inputs, **window(layer), dilations=layer.dilation, group=layer.groups)
+
+
+def conv_transpose2d(graph: Graph, name: str, layer: ConvTranspose2d, x: str) -> str:
+    """The weight is ``(C, F, KH, KW)`` in the file."""
+    weight = get_backend().to_host(layer.parameters_by_name["weight"].data)  # (KH, KW, F, C)
+    inputs = [x, graph.constant(f"{name}.weight", weight.transpose(3, 2, 0, 1))]  # (C, F, KH, KW)
+    if layer.bias:
+        inputs.append(graph.constant(f"{name}.bias", layer.parameters_by_name["bias"].data))
+    return graph.add("ConvTranspose", name, inputs, **window(layer), output_padding=layer.added)
 
 
 def window(layer: Any) -> dict[str, Any]:
@@ -279,6 +292,19 @@ def pad2d(graph: Graph, name: str, layer: Pad2d, x: str) -> str:
     return graph.add("Pad", name, [x, graph.constant(f"{name}.pads", pads)])
 
 
+def crop2d(graph: Graph, name: str, layer: Crop2d, x: str) -> str:
+    """A part of the rows and columns."""
+    H, W, _ = graph.shape
+    (top, bottom), (left, right) = layer.cropping
+    lists = {"starts": [top, left], "ends": [H - bottom, W - right], "axes": [2, 3]}
+    return graph.add("Slice", name, [x, *(graph.constant(f"{name}.{key}", np.array(v)) for key, v in lists.items())])
+
+
+def transpose2d(graph: Graph, name: str, layer: Transpose2d, x: str) -> str:
+    """Height and width exchanged."""
+    return graph.add("Transpose", name, [x], perm=(0, 1, 3, 2))
+
+
 def arrays(graph: Graph, name: str, layer: Layer) -> list[str]:
     """The parameters and buffers of a layer as constants, in their order."""
     found = [(own, parameter.data) for own, parameter in layer.named_parameters()] + list(layer.named_buffers())
@@ -294,12 +320,15 @@ NODES: dict[type[Layer], Callable[[Graph, str, Any, str], str]] = {
     Identity: nothing,
     Dropout: nothing,
     Conv2d: conv2d,
+    ConvTranspose2d: conv_transpose2d,
     MaxPool2d: max_pool2d,
     AvgPool2d: avg_pool2d,
     GlobalAvgPool2d: global_pool("GlobalAveragePool"),
     GlobalMaxPool2d: global_pool("GlobalMaxPool"),
     Upsample: upsample,
     Pad2d: pad2d,
+    Crop2d: crop2d,
+    Transpose2d: transpose2d,
     Dense: dense,
     BatchNorm: batch_norm,
     LayerNorm: layer_norm,
@@ -313,6 +342,7 @@ NODES: dict[type[Layer], Callable[[Graph, str, Any, str], str]] = {
     ELU: operator("Elu", alpha="alpha"),
     Tanh: operator("Tanh"),
     Sigmoid: operator("Sigmoid"),
+    Softplus: operator("Softplus"),
     HardSwish: operator("HardSwish"),
     GELU: gelu,
     SiLU: silu,

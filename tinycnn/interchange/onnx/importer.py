@@ -19,9 +19,10 @@ from tinycnn.interchange.onnx.chain import CHANNELS_FIRST, CHANNELS_LAST, Chain,
 from tinycnn.interchange.onnx.constants import fold_constants, part_of_shape
 from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT, Graph, Node, in_float32, read_graph
 from tinycnn.interchange.onnx.merging import JOINING, merge
-from tinycnn.interchange.onnx.operators import STEPS
+from tinycnn.interchange.onnx.operators import REWRITTEN, STEPS
 from tinycnn.interchange.onnx.pixels import likely_pixels
 from tinycnn.interchange.onnx.planned import PlannedLayer
+from tinycnn.interchange.onnx.rewriting import Structure
 from tinycnn.layers import Rescaling, Sequential, pixel_scale
 from tinycnn.layers.metadata import BYTES
 from tinycnn.layers.pixels import SCALES
@@ -182,6 +183,12 @@ def convert_node(whole: Conversion, node: Node) -> None:
         whole.constants[result] = part_of_shape(node, whole.arrays[arrays[0]].file_shape())
     elif not arrays:
         whole.constants[result] = fold_constants(node, [whole.constants.get(name) for name in node.inputs], whole)
+    elif isinstance(node, Structure):
+        if arrays != node.inputs[:1]:
+            raise FileFormatError(f"{node}: expected one computed array, got {len(arrays)}")
+        chain = whole.arrays[arrays[0]].copy()
+        REWRITTEN[node.operator](chain, node)
+        whole.add(result, chain)
     elif node.operator not in STEPS and node.operator not in JOINING:
         raise FileFormatError(
             f"{node}: tinycnn has no layer for this operator; docs/interoperation.md lists the others"

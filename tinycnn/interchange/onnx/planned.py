@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import FileFormatError
-from tinycnn.layers import Conv2d, Dense, Dropout, Layer
+from tinycnn.layers import Conv2d, ConvTranspose2d, Dense, Dropout, Layer
 
 MAX_DEPTH = 32  # of branches in branches
 MAX_LAYERS = 4096  # counted with the layers of all branches
@@ -41,7 +41,7 @@ class PlannedLayer:
 
     @property
     def is_linear(self) -> bool:
-        return issubclass(self.kind, Conv2d | Dense)
+        return issubclass(self.kind, Conv2d | ConvTranspose2d | Dense)
 
     @cached_property
     def count(self) -> int:

@@ -77,6 +77,14 @@ class SiLU(Layer):
 
 
 @register_layer
+class Softplus(Layer):
+    """``log(1 + eˣ)``, any shape → the same shape. See ``ops/activations/softplus.py``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.softplus(x)
+
+
+@register_layer
 class HardSwish(Layer):
     """``x · min(max(x + 3, 0), 6) / 6``, any shape → the same shape. See ``ops/activations/hardswish.py``."""
 

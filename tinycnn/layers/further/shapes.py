@@ -1,4 +1,4 @@
-"""Layers that change height and width without computing: zeros around an image, and larger pixels."""
+"""Layers that change height and width without computing: edges added or cut off, larger pixels, exchanged axes."""
 
 import numpy as np
 
@@ -33,6 +33,45 @@ class Pad2d(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.pad(x, ((0, 0), *self.padding, (0, 0)))
+
+
+@register_layer
+class Crop2d(Layer):
+    """The image without its edges: ``(H, W, C)`` → ``(H - top - bottom, W - left - right, C)``.
+
+    ``cropping``: pixels on every side, or ``(down, across)``, or ``((top, bottom), (left, right))``. Raises
+    SettingError for anything else, ShapeError where no pixel is left.
+    """
+
+    def __init__(self, cropping: int | Pair | Pads = 1) -> None:
+        super().__init__()
+        checked = checked_padding(cropping)
+        if checked == "same":
+            raise SettingError("Crop2d: cropping='same' needs a window; expected numbers of pixels")
+        self.cropping = as_pads(checked)
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
+        H, W, C = image_shape("Crop2d", input_shape)
+        OH, OW = (size - sum(sides) for size, sides in zip((H, W), self.cropping, strict=True))
+        if min(OH, OW) < 1:
+            raise ShapeError(f"Crop2d: `cropping` {self.cropping} leaves no pixel of a {H}x{W} image: cut off less")
+        return OH, OW, C
+
+    def forward(self, x: Tensor) -> Tensor:
+        (top, bottom), (left, right) = self.cropping
+        return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+
+
+@register_layer
+class Transpose2d(Layer):
+    """The image with rows as columns: ``(H, W, C)`` → ``(W, H, C)``; raises ShapeError if the input is no image."""
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
+        H, W, C = image_shape("Transpose2d", input_shape)
+        return W, H, C
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 2, 1, 3)
 
 
 @register_layer

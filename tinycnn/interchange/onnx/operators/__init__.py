@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 from tinycnn.interchange.onnx.chain import Chain
 from tinycnn.interchange.onnx.file import Node
-from tinycnn.interchange.onnx.operators import activations, axes, dense, elementwise, windows
+from tinycnn.interchange.onnx.operators import activations, axes, dense, elementwise, transposed, windows
+from tinycnn.interchange.onnx.rewriting import DENSE_OF_PIXELS, MOMENTS
 
 STEPS: dict[str, Callable[[Chain, Node], None]] = {
     "Conv": windows.conv,
+    "ConvTranspose": transposed.conv_transpose,
     "MaxPool": windows.max_pool,
     "AveragePool": windows.average_pool,
     "GlobalAveragePool": windows.global_average_pool,
@@ -20,6 +22,7 @@ STEPS: dict[str, Callable[[Chain, Node], None]] = {
     "ReduceMax": windows.reduce,
     "ReduceSum": windows.reduce,
     "Pad": windows.pad,
+    "Slice": windows.crop,
     "Resize": windows.resize,
     "Upsample": windows.resize,
     "Gemm": dense.gemm,
@@ -41,6 +44,7 @@ STEPS: dict[str, Callable[[Chain, Node], None]] = {
     "Sigmoid": activations.plain,
     "Tanh": activations.plain,
     "HardSwish": activations.plain,
+    "Softplus": activations.plain,
     "LeakyRelu": activations.leaky_relu,
     "PRelu": activations.p_relu,
     "Elu": activations.elu,
@@ -64,3 +68,4 @@ STEPS: dict[str, Callable[[Chain, Node], None]] = {
     "Cast": axes.cast,
     "Identity": axes.identity,
 }
+REWRITTEN = {MOMENTS: elementwise.moments_normalization, DENSE_OF_PIXELS: dense.dense_of_pixels}

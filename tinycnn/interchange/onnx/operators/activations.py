@@ -20,10 +20,11 @@ from tinycnn.layers import (
     ReLU,
     Rescaling,
     Sigmoid,
+    Softplus,
     Tanh,
 )
 
-PLAIN = {"Relu": ReLU, "Sigmoid": Sigmoid, "Tanh": Tanh, "HardSwish": HardSwish}
+PLAIN = {"Relu": ReLU, "Sigmoid": Sigmoid, "Tanh": Tanh, "HardSwish": HardSwish, "Softplus": Softplus}
 PARTS = {"Erf": Erf, "Sqrt": Root, "Reciprocal": Reciprocal}
 
 

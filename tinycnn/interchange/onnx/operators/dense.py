@@ -24,13 +24,29 @@ def matmul(chain: Chain, node: Node) -> None:
     """``x weight`` → Dense without bias; an Add after it becomes the bias. Of images, channels last → 1x1 Conv2d."""
     weight = chain.required_weights(node, 1)
     if chain.is_image and len(chain.axes) == 4 and weight.ndim == 2:
-        if chain.axes != ("N", *map(chain.letters, CHANNELS_LAST)) or len(weight) != chain.shape[-1]:
-            raise LayoutError(f"{node}: weight {weight.shape} for images with the axes {chain.described()}")
-        chain.plan(Conv2d, {"weight": weight[np.newaxis, np.newaxis]}, filters=weight.shape[1], kernel_size=(1, 1))
-        chain.sizes |= {"C": weight.shape[1]}
-        chain.axes = ("N", *map(chain.letters, CHANNELS_LAST))
+        pixelwise(chain, node, weight)
         return
     dense(chain, node, weight, None)
+
+
+def pixelwise(chain: Chain, node: Node, weight: np.ndarray) -> None:
+    """``weight (C, F)`` applied to every pixel of images, channels last → 1x1 Conv2d."""
+    if chain.axes != ("N", *map(chain.letters, CHANNELS_LAST)) or len(weight) != chain.shape[-1]:
+        raise LayoutError(f"{node}: weight {weight.shape} for images with the axes {chain.described()}")
+    chain.plan(Conv2d, {"weight": weight[np.newaxis, np.newaxis]}, filters=weight.shape[1], kernel_size=(1, 1))
+    chain.sizes |= {"C": weight.shape[1]}
+    chain.axes = ("N", *map(chain.letters, CHANNELS_LAST))
+
+
+def dense_of_pixels(chain: Chain, node: Node) -> None:
+    """``x, weight, shape`` (``rewriting.py``) → 1x1 Conv2d; the shape must be that of the images."""
+    weight, shape = chain.required_weights(node, 1), chain.constant(node, 2)
+    if not chain.is_image or weight.ndim != 2:
+        raise FileFormatError(f"{node}: weight {weight.shape} for an array with the axes {chain.described()}")
+    pixelwise(chain, node, weight)
+    sizes = chain.file_shape()[1:].tolist()
+    if shape is None or shape.ravel().tolist()[1:] != sizes:
+        raise FileFormatError(f"{node}: returns another shape than {sizes}; tinycnn has no layer for this")
 
 
 def dense(chain: Chain, node: Node, weight: np.ndarray, bias: np.ndarray | None) -> None:

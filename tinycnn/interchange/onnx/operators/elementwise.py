@@ -9,7 +9,7 @@ from tinycnn.interchange.onnx.chain import Chain, LayoutError
 from tinycnn.interchange.onnx.file import Node
 from tinycnn.interchange.onnx.patterns import Reciprocal
 from tinycnn.interchange.onnx.planned import Affine, PlannedLayer
-from tinycnn.layers import BatchNorm, Dropout, GroupNorm, LayerNorm, LogSoftmax, Rescaling, Softmax
+from tinycnn.layers import BatchNorm, ConvTranspose2d, Dropout, GroupNorm, LayerNorm, LogSoftmax, Rescaling, Softmax
 
 TRAINS = "is in training mode; export the network in evaluation mode"
 DIGITS = 7  # after the point: what is left of 1 - momentum, where momentum is a float32
@@ -55,10 +55,19 @@ def divide(chain: Chain, node: Node, constant: np.ndarray) -> None:
 
 
 def change_linear(layer: PlannedLayer, operator: str, constant: np.ndarray, constant_first: bool) -> PlannedLayer:
-    """Apply ``constant (F,)`` to the output of a layer, by changing its weights ``(..., F)`` and bias ``(F,)``."""
+    """Apply ``constant (F,)`` to the output of a layer, by changing its weights ``(..., F)`` and bias ``(F,)``.
+
+    Those of a transposed convolution are ``(..., F, C)``.
+    """
     arrays = dict(layer.arrays)
     if operator in ("Mul", "Div"):
-        changed = {name: array * constant if operator == "Mul" else array / constant for name, array in arrays.items()}
+        factors = dict.fromkeys(arrays, constant)
+        if layer.kind is ConvTranspose2d:
+            factors["weight"] = constant[:, np.newaxis]  # (F, 1)
+        changed = {
+            name: array * factors[name] if operator == "Mul" else array / factors[name]
+            for name, array in arrays.items()
+        }
         return layer.with_arrays(**changed)
     if operator == "Sub" and constant_first:
         arrays |= {name: -array for name, array in arrays.items()}
@@ -181,6 +190,44 @@ def group_normalization(chain: Chain, node: Node) -> None:
         raise FileFormatError(f"{node}: constants {[scale.shape, beta.shape]} for {channels} channels")
     eps = decimal(np.float32(settings["epsilon"]))
     chain.plan(GroupNorm, {"gamma": scale, "beta": beta}, groups=groups, eps=eps)
+
+
+def moments_normalization(chain: Chain, node: Node) -> None:
+    """``x, gamma, beta`` and reshaped means (``rewriting.py``) → LayerNorm or GroupNorm, by the axes of the mean."""
+    axes = {axis % len(chain.axes) for axis in node.attributes["axes"] if -len(chain.axes) <= axis < len(chain.axes)}
+    sizes = [-1 if axis == 0 else 1 if axis in axes else size for axis, size in enumerate(chain.file_shape().tolist())]
+    for position in range(3, len(node.inputs)):
+        shape = chain.constant(node, position)
+        if shape is None or [-1, *shape.ravel().tolist()[1:]] != sizes:
+            raise FileFormatError(f"{node}: its mean is reshaped; tinycnn expects the shape {sizes}")
+    over = "".join(chain.axes[axis] for axis in sorted(axes))
+    channels, C = chain.letters("C") if chain.is_image else chain.row, chain.shape[-1]
+    eps, dtype = decimal(np.float32(node.attributes["epsilon"])), chain.graph.dtype
+    if over == channels and over:
+        kind: type = LayerNorm
+        settings: dict[str, Any] = {"eps": eps}
+    elif chain.is_image and 0 not in axes and over.replace("C", "").replace("c", "") == chain.letters("HW"):
+        groups = 1 if "C" in over else chain.sizes["g"] if "c" in over else C
+        kind, settings = GroupNorm, {"groups": groups, "eps": eps}
+    else:
+        raise LayoutError(f"{node}: normalises over {over} of {chain.described()}; tinycnn has no layer for this")
+    arrays = {"gamma": np.ones(C, dtype), "beta": np.zeros(C, dtype)}
+    for position, name in ((1, "gamma"), (2, "beta")):
+        constant = chain.weights(node, position)
+        if constant is not None:
+            arrays[name] = of_channels(chain, node, constant)
+    chain.plan(kind, arrays, **settings)
+
+
+def of_channels(chain: Chain, node: Node, constant: np.ndarray) -> np.ndarray:
+    """``constant`` with one number for every channel, which may be divided into groups → ``(C,)``."""
+    channels, count = chain.letters("C") if chain.is_image else chain.row, constant.ndim
+    axes = [
+        chain.axes[axis - count] for axis, size in enumerate(constant.shape) if size > 1 and count <= len(chain.axes)
+    ]
+    if constant.size != chain.shape[-1] or "".join(axes).replace("gc", "C") != channels:
+        raise LayoutError(f"{node}: a constant of shape {constant.shape} for {chain.shape[-1]} channels")
+    return constant.ravel() if chain.is_image else constant.ravel()[chain.file_index()]
 
 
 def dropout(chain: Chain, node: Node) -> None:

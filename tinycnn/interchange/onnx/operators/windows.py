@@ -14,6 +14,7 @@ from tinycnn.interchange.onnx.patterns import ChannelMean, EdgePad
 from tinycnn.layers import (
     AvgPool2d,
     Conv2d,
+    Crop2d,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
     Layer,
@@ -26,6 +27,7 @@ from tinycnn.layers import (
 Sides = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "auto_pad": "NOTSET"}
 MAX_PAD = 1 << 20  # pixels
+EVERYTHING = (1 << 31) - 1  # the end of a Slice up to the last element
 
 
 def conv(chain: Chain, node: Node) -> None:
@@ -218,6 +220,40 @@ def pad(chain: Chain, node: Node) -> None:
     chain.sizes |= {"H": chain.sizes["H"] + sum(sides[0]), "W": chain.sizes["W"] + sum(sides[1])}
     order = "HWC" if channels_last else "CHW"
     chain.axes = ("N", *map(chain.letters, order)) if len(axes_before) == 4 else axes_before
+
+
+def crop(chain: Chain, node: Node) -> None:
+    """A part of the rows and columns → Crop2d; before opset 10, the lists are attributes."""
+    settings, rank = node.settings(starts=(), ends=(), axes=()), len(chain.axes)
+    if node.inputs[0] != chain.current:
+        raise FileFormatError(f"{node}: expected the result of the previous layers as input 0")
+    lists = [settings[name] or numbers(chain.constant(node, i)) for i, name in enumerate(("starts", "ends", "axes"), 1)]
+    starts, ends, listed = lists[0], lists[1], lists[2] or range(len(lists[0]))
+    steps = numbers(chain.constant(node, 4)) or [1] * len(starts)
+    axes = [axis + rank if axis < 0 else axis for axis in listed]
+    if not len(starts) == len(ends) == len(axes) == len(set(axes)) == len(steps) or not set(axes) <= set(range(rank)):
+        raise FileFormatError(f"{node}: starts {shortened(starts)}, ends {shortened(ends)}, axes {shortened(axes)}")
+    edges = {"H": (0, 0), "W": (0, 0)}
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if axis == 0 and (start, step) == (0, 1) and end >= EVERYTHING:
+            continue
+        first, stop, stride = slice(start, end, step).indices(chain.length(chain.axes[axis])) if step else (0, 0, 0)
+        size, letter = chain.length(chain.axes[axis]), chain.axes[axis]
+        if stride != 1 or axis == 0 or (letter not in edges and (first, stop) != (0, size)) or stop <= first:
+            raise FileFormatError(
+                f"{node}: {start}:{end}:{step} of axis {axis} of {chain.described()}; tinycnn cuts off edges of images"
+            )
+        if letter in edges:
+            edges[letter] = first, size - stop
+    if not any(map(any, edges.values())):
+        return
+    if not chain.is_image:
+        raise FileFormatError(f"{node}: takes a part of a row; tinycnn cuts off the edges of images")
+    chain.plan(Crop2d, cropping=(edges["H"], edges["W"]))
+    sizes = {letter: chain.sizes[letter] - sum(sides) for letter, sides in edges.items()}
+    axes_left = tuple("" if sizes.get(axis) == 1 else axis for axis in chain.axes)
+    chain.sizes |= sizes
+    chain.axes = axes_left
 
 
 def resize(chain: Chain, node: Node) -> None:
