@@ -50,6 +50,23 @@ def test_another_call_trains_more_epochs():
     assert weights(model) == weights(other)
 
 
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"epochs": 3}, 6),  # 40 images in batches of 32
+        ({"epochs": 3, "batch_size": 8, "validation_split": 0.25}, 12),
+        ({"epochs": 2, "optimizer": "sgd"}, 4),
+    ],
+)
+def test_a_schedule_by_name_reaches_over_the_whole_run(settings, steps, capsys):
+    history = network().fit(IMAGES, LABELS, schedule="cosine", lr=0.1, progress=False, **settings)
+    assert history[-1].learning_rate == pytest.approx(0.1 * optim.cosine(steps)(steps - 1))
+    named = network().fit(Loader(), schedule="one_cycle", epochs=2, lr=0.1, progress=False)
+    assert named[-1].learning_rate == pytest.approx(0.1 * optim.one_cycle(6)(5))
+    own = network().fit(IMAGES, LABELS, schedule=lambda step: 0.5, lr=0.1, progress=False)
+    assert own[-1].learning_rate == 0.05
+
+
 def test_an_optimizer_of_your_own_keeps_its_state():
     model = network()
     adam = Adam(model.parameters())
@@ -74,7 +91,20 @@ def test_evaluate_and_predict():
     [
         (lambda m: m.fit(IMAGES, LABELS, epoch=3), SettingError, r"fit has no setting epoch: did you mean epochs\?"),
         (lambda m: m.fit(IMAGES, LABELS, zzz=3), SettingError, "fit has no setting zzz: choose from augment, "),
-        (lambda m: m.fit(IMAGES, LABELS, schedule="cosine"), SettingError, r"schedule=optim.cosine\(steps\)"),
+        (
+            lambda m: m.fit(IMAGES, LABELS, schedule="cosin"),
+            SettingError,
+            "`schedule` is 'cosin': expected one of const",
+        ),
+        (lambda m: m.fit(iter(Loader()), schedule="cosine"), SettingError, "pass `steps_per_epoch`"),
+        (lambda m: m.fit(IMAGES, LABELS, schedule="cosine", epochs=-1), SettingError, "epochs=-1: expected"),
+        (lambda m: m.fit(IMAGES, LABELS, schedule="cosine", batch_size=0), SettingError, "batch_size=0: exp"),
+        (
+            lambda m: m.fit(IMAGES, LABELS, optimizer=SGD(m.parameters()), schedule="cosine"),
+            SettingError,
+            "`schedule` is for an optimizer that is given by its name; this one has its own",
+        ),
+        (lambda m: m.fit(IMAGES, LABELS, shuffle=False), SettingError, "every epoch has another order"),
         (lambda m: m.fit(IMAGES, LABELS, validation_data=1), SettingError, r"pass `validation=\(images, labels\)`"),
         (lambda m: m.fit(IMAGES, LABELS, verbose=2), SettingError, "pass `progress=True`, or `progress=False`"),
         (lambda m: m.fit(IMAGES, LABELS, weight_decay=2), SettingError, r"\(.*0.001, weight_decay=...\)"),

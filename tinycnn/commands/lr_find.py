@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
     """Sweep, draw the picture, and print the rate."""
     from tinycnn import plots
     from tinycnn.backends import get_backend, use_backend
+    from tinycnn.backends.preparation import announcing
     from tinycnn.backends.threads import set_threads
     from tinycnn.run.build import make_model, make_trainer, read_source
     from tinycnn.run.job import load_data
@@ -56,14 +57,15 @@ def run(options: argparse.Namespace) -> None:
     trainer = make_trainer(config, model, len(dataset.x_train))
     print(f"{models.name_of(model) if source else config.model} on {dataset.name}, {config.optimizer}, batch ", end="")
     print(f"{config.batch_size}, backend {get_backend().name}: {options.steps} steps", flush=True)
-    sweep = find_learning_rate(
-        trainer,
-        dataset.x_train,
-        dataset.y_train,
-        lowest=options.lowest,
-        highest=options.highest,
-        steps=options.steps,
-    )
+    with announcing(print):
+        sweep = find_learning_rate(
+            trainer,
+            dataset.x_train,
+            dataset.y_train,
+            lowest=options.lowest,
+            highest=options.highest,
+            steps=options.steps,
+        )
     figure = plots.rate_sweep(sweep.rates, sweep.losses, sweep.smoothed, sweep.suggestion)
     write_atomically(picture, plots.to_png(figure))
     if sweep.suggestion is None:

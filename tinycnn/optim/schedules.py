@@ -80,6 +80,15 @@ def _warm_up(schedule: Schedule, steps: int, start: float, step: int) -> float:
     return rise * schedule(step)
 
 
+def length_of(schedule: Schedule) -> int | None:
+    """The number of steps that a schedule of this module was made for; None for a constant, or one of your own."""
+    if not isinstance(schedule, partial):
+        return None
+    if schedule.func is _warm_up:
+        return length_of(schedule.args[0])
+    return schedule.args[0] if schedule.func in (_step_decay, _cosine, _one_cycle, _linear) else None
+
+
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {
     "constant": lambda total_steps: constant(),
     "step": step_decay,

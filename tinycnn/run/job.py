@@ -10,6 +10,7 @@ from typing import Any
 
 from tinycnn import data, models
 from tinycnn.backends import get_backend, passed_over, use_backend, use_tf32
+from tinycnn.backends.preparation import announcing
 from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.distributed.agreement import check_agreement
 from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
@@ -154,7 +155,8 @@ class TrainingRun:
 
     def compile(self) -> None:
         """Compile the kernels before the clock starts."""
-        self.compile_s = warm_up(self.trainer, *self.training)
+        with announcing(self.info):
+            self.compile_s = warm_up(self.trainer, *self.training)
         if self.compile_s > 0.1:
             self.info(f"compiled  in {self.compile_s:.1f} s (excluded from the times below)")
         if self.trainer.why_eager:

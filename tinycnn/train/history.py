@@ -4,7 +4,6 @@ import copy
 import csv
 import io
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.backends.preparation import working_time
 from tinycnn.errors import SettingError, shortened
 from tinycnn.train.evaluation import Scores
 
@@ -31,7 +31,7 @@ class EpochResult:
     train_accuracy: float
     validation_loss: float | None
     validation_accuracy: float | None
-    epoch_s: float  # training only, excluding validation
+    epoch_s: float  # training only, without validation, compiling kernels and recording steps
     images_per_s: float
     learning_rate: float | None = None  # at its last step; None in files of older versions
     metrics: dict[str, float | None] = field(default_factory=dict)  # of the validation images; None: undefined
@@ -121,15 +121,15 @@ class Progress:
         self.loss_sum: Any = 0.0
         self.correct: Any = 0
         self.earlier_s = 0.0  # spent on this epoch before the run was interrupted
-        self.started: float | None = None  # a time.perf_counter() reading
+        self.started: float | None = None  # a reading of `working_time`
 
     def start_clock(self) -> None:
         """Start the timer, which adds to the seconds spent before an interruption."""
-        self.started = time.perf_counter()
+        self.started = working_time()
 
     def elapsed_s(self) -> float:
-        """Seconds spent on this epoch so far."""
-        return self.earlier_s + (0.0 if self.started is None else max(time.perf_counter() - self.started, 0.0))
+        """Seconds spent on this epoch so far, without those of ``preparing``."""
+        return self.earlier_s + (0.0 if self.started is None else max(working_time() - self.started, 0.0))
 
     def add(self, loss: Array, correct: Array, count: int) -> None:
         """Add a step on ``count`` images with this mean loss and this number of correct predictions."""

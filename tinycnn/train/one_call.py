@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import DataError, SettingError, shortened
+from tinycnn.errors import DataError, SettingError, shortened, whole_number
 from tinycnn.layers import Sequential
 from tinycnn.models import OPTIMIZER_DEFAULTS
-from tinycnn.optim import OPTIMIZERS, Optimizer
+from tinycnn.optim import OPTIMIZERS, SCHEDULES, Optimizer, Schedule
 from tinycnn.train.batches import check_images
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.evaluation import evaluate as evaluate_arrays
-from tinycnn.train.examples import as_array, collected
+from tinycnn.train.examples import as_array, collected, held_out
 from tinycnn.train.history import History
 from tinycnn.train.objective import objective
 from tinycnn.train.stream import is_stream
@@ -27,8 +27,7 @@ INSTEAD = {  # names that people know from other libraries, and settings of an o
     "class_weight": "`loss=functools.partial(ops.softmax_cross_entropy, class_weights=[1, 5])`",
     "learning_rate": "`lr=0.001`",
     "momentum": "`optimizer=optim.SGD(model.parameters(), 0.1, momentum=0.9)`",
-    "schedule": "`optimizer=optim.Adam(model.parameters(), 0.001, schedule=optim.cosine(steps))`; `steps` are those "
-    "of the run, the epochs times the batches of one",
+    "shuffle": "nothing: every epoch has another order, and `seed` determines all of them",
     "validation_data": "`validation=(images, labels)`",
     "verbose": "`progress=True`, or `progress=False`",
     "x": "`images`",
@@ -44,19 +43,21 @@ def fit(
     *,
     optimizer: str | Optimizer = "adam",
     lr: float | None = None,
+    schedule: str | Schedule | None = None,
     progress: Any = True,
     **settings: Any,
 ) -> History:
     """Train ``model`` with a new `Trainer`; ``lr=None`` is the default rate of the optimizer.
 
-    Raises SettingError for a setting that neither the trainer nor its ``fit`` has.
+    ``schedule``: the name of a schedule in ``tinycnn.optim``, which then reaches over this call, or a function of the
+    step number. Raises SettingError for a setting that neither the trainer nor its ``fit`` has.
     """
     unknown = sorted(settings.keys() - OF_TRAINER - OF_FIT)
     if unknown:
         raise SettingError(f"fit has no setting {unknown[0]}: {_instead(unknown[0])}")
     trainer = Trainer(
         model,
-        _optimizer(model, optimizer, lr),
+        _optimizer(model, optimizer, lr, _schedule(schedule, images, labels, settings)),
         **{name: value for name, value in settings.items() if name in OF_TRAINER},
     )
     others = {name: value for name, value in settings.items() if name in OF_FIT}
@@ -65,23 +66,49 @@ def fit(
 
 def _instead(name: str) -> str:
     """What to pass in the place of the unknown setting ``name``."""
-    names = sorted(OF_TRAINER | OF_FIT | {"optimizer", "lr", "progress"})
+    names = sorted(OF_TRAINER | OF_FIT | {"optimizer", "lr", "schedule", "progress"})
     if name in INSTEAD:
         return f"pass {INSTEAD[name]}"
     similar = difflib.get_close_matches(name, names, n=2)
     return f"did you mean {' or '.join(similar)}?" if similar else f"choose from {', '.join(names)}"
 
 
-def _optimizer(model: Sequential, optimizer: str | Optimizer, lr: float | None) -> Optimizer:
+def _schedule(schedule: Any, images: Any, labels: Any, settings: dict[str, Any]) -> Schedule | None:
+    """The schedule, made for the steps of this call if it is given by its name."""
+    if not isinstance(schedule, str):
+        return schedule
+    if schedule not in SCHEDULES:
+        names = ", ".join(SCHEDULES)
+        raise SettingError(f"`schedule` is {shortened(schedule)}: expected one of {names}, or a function of the step")
+    size = whole_number("batch_size", settings["batch_size"], at_least=1)
+    epochs = whole_number("epochs", settings["epochs"])
+    return SCHEDULES[schedule](max(epochs * _steps_per_epoch(images, labels, size, settings), 1))
+
+
+def _steps_per_epoch(images: Any, labels: Any, batch_size: int, settings: dict[str, Any]) -> int:
+    """The batches of one epoch, as `Trainer.fit` will count them; it checks the images and labels themselves."""
+    if is_stream(images, labels):
+        try:
+            return settings.get("steps_per_epoch") or len(images)
+        except TypeError:
+            raise SettingError("`schedule` needs the number of batches: pass `steps_per_epoch`") from None
+    count = len(images) if hasattr(images, "__len__") else 1
+    if fraction := settings.get("validation_split"):
+        count = len(held_out(images, count, fraction, settings.get("seed", 0))[0])
+    return -(-count // batch_size)
+
+
+def _optimizer(model: Sequential, optimizer: str | Optimizer, lr: float | None, schedule: Schedule | None) -> Optimizer:
     if isinstance(optimizer, Optimizer):
-        if lr is not None:
-            raise SettingError("`lr` is the rate of an optimizer that is given by its name; this one has its own")
+        if lr is not None or schedule is not None:
+            name = "schedule" if lr is None else "lr"
+            raise SettingError(f"`{name}` is for an optimizer that is given by its name; this one has its own")
         return optimizer
     if optimizer not in OPTIMIZERS:
         names = ", ".join(OPTIMIZERS)
         raise SettingError(f"`optimizer` is {shortened(optimizer)}: expected one of {names}, or an optimizer")
     settings: dict[str, Any] = OPTIMIZER_DEFAULTS[optimizer] | ({} if lr is None else {"lr": lr})
-    return OPTIMIZERS[optimizer](model.parameters(), **settings)
+    return OPTIMIZERS[optimizer](model.parameters(), schedule=schedule, **settings)
 
 
 def evaluate(model: Sequential, images: Any, labels: Any = None, **settings: Any) -> Scores:

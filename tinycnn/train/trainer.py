@@ -7,6 +7,7 @@ copies one shuffled list of indices to the backend and reads two numbers back: t
 checkpoint is this state in a file.
 """
 
+import logging
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
@@ -18,6 +19,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.backends.preparation import announcing
 from tinycnn.data.augment import Augmentation, Fade
 from tinycnn.distributed.communicator import any_rank, get_communicator
 from tinycnn.errors import FileFormatError, SettingError, in_range, shortened, whole_number
@@ -37,6 +39,7 @@ from tinycnn.train.history import FIELDS, EpochResult, History, Progress, epoch_
 from tinycnn.train.identity import check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
+from tinycnn.train.remarks import remark, schedule_ends_early
 from tinycnn.train.run_data import RunData, run_data
 from tinycnn.train.step import StopRequest, TrainingStep, never
 from tinycnn.train.stream import BatchStream
@@ -85,7 +88,7 @@ class Trainer:
         self.progress: Progress | None = None  # of the current epoch; None between two epochs
         self.epoch_s, self.epoch_images = 0.0, 0  # seconds and images of the last epoch
         self.spent_s = 0.0  # seconds of training before the loaded checkpoint
-        self.capture, self.reported = StepCapture(capture), ""  # the reason that was reported last
+        self.capture, self.remarks = StepCapture(capture), set[str]()  # the sentences that were reported
         self.stop_request = StopRequest()
         self.weights: Array | None = None  # of the training images, see `TrainingStep`
         self.callbacks: list[Callback] = []  # of the run in progress
@@ -264,9 +267,16 @@ class Trainer:
         manager.resume()
         if len(self.history) + (self.progress is not None) > epochs:
             raise SettingError(f"the run is already past epoch {epochs}: continue with more `epochs`")
-        stream = data.training if isinstance(data.training, BatchStream) else None
-        images, labels = (stream, None) if isinstance(data.training, BatchStream) else to_backend(*data.training)
-        with RunningCallbacks(self, self.callbacks) as hooks:
+        images: Any
+        labels: Any
+        if isinstance(data.training, BatchStream):
+            images, labels, steps = data.training, None, data.training.steps
+        else:
+            images, labels = to_backend(*data.training)
+            steps = math.ceil(len(labels) / self.batch_size)
+        steps = (epochs - len(self.history)) * steps - (self.progress.step if self.progress else 0)
+        self._report("note: ", schedule_ends_early(self.optimizer, steps), logging.WARNING)
+        with announcing(partial(self._report, "")), RunningCallbacks(self, self.callbacks) as hooks:
             while len(self.history) < epochs and not any_rank(self.stop_training):
                 epoch = len(self.history) + 1
                 with manager.saving_on_error():
@@ -282,17 +292,16 @@ class Trainer:
                 manager.keep_best(self.model, self.history)
                 with manager.saving_on_error():
                     hooks.epoch_end(result)
-                self._report_why_eager()
+                self._report("note: every step is run from Python, which is slower: ", self.why_eager)
                 yield result
                 manager.after_epoch(epoch)
             manager.after_last_epoch()
 
-    def _report_why_eager(self) -> None:
-        """Where progress is shown, report once why steps are not recorded."""
-        shown = any(isinstance(callback, ProgressBar) and callback.leave for callback in self.callbacks)
-        if shown and self.why_eager not in ("", self.reported) and get_communicator().rank == 0:
-            self.reported = self.why_eager
-            print(f"note: every step is run from Python, which is slower: {self.why_eager}", flush=True)
+    def _report(self, label: str, sentence: str, level: int = logging.INFO) -> None:
+        """Print or log a sentence, see ``remarks.py``, unless it is empty or this trainer has reported it before."""
+        if sentence and sentence not in self.remarks:
+            self.remarks.add(sentence)
+            remark(label + sentence, self.callbacks, level)
 
     def _averaged(self, results: Iterator[EpochResult]) -> Iterator[EpochResult]:
         """``results``; when they end, or are not wanted any more, the network has the averages of its weights."""

@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from numba.core.caching import CacheImpl, NullCache  # noqa: E402
 from numba.core.codegen import CPUCodeLibrary  # noqa: E402
 
 import tinycnn  # noqa: E402
+from tinycnn.backends import preparation  # noqa: E402
 from tinycnn.backends.numba.kernels import cache, jit  # noqa: E402
 from tinycnn.backends.numba.kernels.cache import UNREADABLE, UNWRITABLE, KernelFiles  # noqa: E402
 from tinycnn.backends.numba.kernels.lanes import choose_lanes  # noqa: E402
@@ -50,6 +52,18 @@ def test_a_compiled_kernel_is_kept_in_one_file(tmp_path):
     assert second(0.25) == 0.5
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 2  # one per type of argument
     assert cache.failures == {}
+
+
+def test_compiling_and_loading_are_preparation_and_only_compiling_is_announced():
+    """The clock of training stands still: compiling takes far longer than the microseconds of the call."""
+    announced, first, second = list[str](), double(), double()
+    for kernel, sentences in ((first, 1), (second, 1)):
+        before, start = preparation.working_time(), time.perf_counter()
+        with preparation.announcing(announced.append):
+            kernel(21)
+        assert preparation.working_time() - before < 0.5 * (time.perf_counter() - start)
+        assert announced == [preparation.COMPILING] * sentences
+    assert loaded(second) == 1
 
 
 FOREIGN = pickle.dumps(os.getcwd)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from tinycnn.backends.preparation import preparing
 from tinycnn.backends.recording import as_it_is
 from tinycnn.errors import BackendError
 
@@ -48,7 +49,8 @@ class GraphRecorder:
         with self.cupy.cuda.using_allocator(recording.pool.malloc):
             work(as_it_is)
             try:
-                recording.graph = self._capture(work)
+                with preparing():
+                    recording.graph = self._capture(work)
             except Exception as error:  # whatever CuPy and the driver may raise
                 first = (str(error).splitlines() or [""])[0]
                 raise BackendError(f"a CUDA graph cannot hold it ({type(error).__name__}: {first})") from error

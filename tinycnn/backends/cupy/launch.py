@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends.base import Array, Pair, window_grid
+from tinycnn.backends.preparation import preparing
 from tinycnn.errors import SettingError
 
 CUDA_FOLDER = Path(__file__).parents[1] / "cuda"
@@ -88,7 +89,8 @@ class Launcher:
         """
         key = file, kernel, dtype, place, tf32 and dtype == np.float32
         if key not in self.kernels:
-            self.kernels[key] = self.compile(file, *key[2:]).get_function(kernel)
+            with preparing():
+                self.kernels[key] = self.compile(file, *key[2:]).get_function(kernel)
         self.kernels[key](grid, block, tuple(self.argument(value, dtype) for value in arguments))
 
     @functools.cache  # noqa: B019  (one launcher per process)

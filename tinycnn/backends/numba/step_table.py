@@ -27,6 +27,7 @@ from tinycnn.backends.numba.recorded_array import NotRecordedError, RecordedArra
 from tinycnn.backends.numba.recorded_matmul import record_matmul
 from tinycnn.backends.numba.recorded_numpy import record_function
 from tinycnn.backends.numba.stand_ins import StandIns
+from tinycnn.backends.preparation import preparing
 from tinycnn.backends.recording import as_it_is, of_thread
 from tinycnn.errors import BackendError
 
@@ -64,7 +65,7 @@ class StepRecorder:
         """
         work(as_it_is)
         recording = Recording()
-        with recording.following():
+        with preparing(), recording.following():
             try:
                 work(recording.stand_ins.track)
             except NotRecordedError as error:

@@ -37,9 +37,9 @@ class Fitting:
     def fit(self, images: Any, labels: Any = None, *, epochs: int = 1, batch_size: int = 32, **settings: Any) -> Any:
         """Train this network on images and labels, or on an iterable of batches → `tinycnn.train.History`.
 
-        ``settings``: ``optimizer="adam"`` (a name or an optimizer), ``lr``, ``seed``, ``progress=True`` (a bar), all
-        other settings of `tinycnn.train.Trainer`, and all arguments of its ``fit``. Each call trains ``epochs`` more
-        epochs, with a new trainer.
+        ``settings``: ``optimizer="adam"`` (a name or an optimizer), ``lr``, ``schedule`` (such as ``"cosine"``),
+        ``seed``, ``progress=True`` (a bar), all other settings of `tinycnn.train.Trainer`, and all arguments of its
+        ``fit``. Each call trains ``epochs`` more epochs, with a new trainer.
         """
         return _training[0]().fit(self, images, labels, epochs=epochs, batch_size=batch_size, **settings)
 

@@ -20,6 +20,7 @@ import numba
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.serialize import dumps
 
+from tinycnn.backends.preparation import before_compiling
 from tinycnn.errors import in_words
 from tinycnn.files import write_atomically
 
@@ -73,11 +74,14 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled kernel; None if it is missing or cannot be read."""
+        compiled = None
         try:
-            return super().load_overload(sig, target_context)
+            compiled = super().load_overload(sig, target_context)
         except Exception as error:  # unpickling can raise anything
             report(UNREADABLE, error)
-            return None
+        if compiled is None:
+            before_compiling()
+        return compiled
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Write the compiled kernel, if possible."""

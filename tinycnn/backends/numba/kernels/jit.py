@@ -16,6 +16,7 @@ from typing import Any
 import numba
 from numba.core.registry import CPUDispatcher
 
+from tinycnn.backends.preparation import preparing
 from tinycnn.backends.recording import of_thread
 
 from .cache import cache_of
@@ -47,7 +48,7 @@ def kernel(function: Callable, options: dict[str, Any] = OPTIONS) -> Kernel:
     function.__qualname__ = f"{function.__name__}_{LANES}lanes_{STAMP}"
     compiled = Kernel(py_func=function, targetoptions={"nopython": True, **options})
     compiled._cache = cache_of(function)
-    compiled.compile = signals_afterwards()(compiled.compile)
+    compiled.compile = preparing()(signals_afterwards()(compiled.compile))
     return compiled
 
 

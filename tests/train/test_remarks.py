@@ -1,0 +1,123 @@
+"""What a run reports beside its results: printed with a progress bar, logged without one, never twice."""
+
+import logging
+from threading import Thread
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tests.train.test_trainer import make_trainer, sides
+from tinycnn import optim
+from tinycnn.backends import preparation
+from tinycnn.optim import Adam, ParameterGroups
+from tinycnn.optim.schedules import SCHEDULES, length_of
+from tinycnn.train import Trainer
+
+TOO_SHORT = (
+    "the schedule has 4 steps, but the run ends after step 6: the rest has a learning rate of 0, at which nothing is "
+    "learned; pass the number of steps of the run to the schedule"
+)
+
+
+def with_schedule(schedule):
+    model = make_trainer().model
+    return Trainer(model, Adam(model.parameters(), 0.1, schedule=schedule), batch_size=16)
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_schedule_that_ends_before_the_run_is_reported_once(progress, capsys, caplog):
+    trainer, examples = with_schedule(optim.cosine(4)), sides(40)
+    for _ in range(2):
+        trainer.history.clear()
+        trainer.optimizer.step_count = 0
+        trainer.fit(*examples, epochs=2, progress=progress)
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: the schedule")]
+    logged = [(record.levelno, record.message) for record in caplog.records]
+    assert printed == [f"note: {TOO_SHORT}"] * progress
+    assert logged == [(logging.WARNING, f"note: {TOO_SHORT}")] * (not progress)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "rest"),
+    [
+        (optim.cosine(6), 2, ""),
+        (optim.cosine(5, floor=0.5), 2, "a learning rate of 0.05;"),
+        (optim.one_cycle(5), 2, "a learning rate of 1e-05;"),
+        (optim.step_decay(5), 2, "a learning rate of 0.0001;"),
+        (optim.warm_up(optim.linear(5), 2), 2, "a learning rate of 0, at"),
+        (optim.constant(), 2, ""),
+        (lambda step: 0.0, 2, ""),  # one of your own may end as it likes
+        (optim.cosine(3), 1, ""),
+    ],
+)
+def test_only_schedules_that_end_are_reported(schedule, epochs, rest, caplog):
+    with_schedule(schedule).fit(*sides(40), epochs=epochs)
+    assert [record.message for record in caplog.records if rest not in record.message] == []
+    assert len(caplog.records) == bool(rest)
+
+
+def test_the_steps_before_and_every_group_count(caplog):
+    trainer, examples = with_schedule(optim.cosine(6)), sides(40)
+    trainer.fit(*examples, epochs=1)
+    trainer.fit(*examples, epochs=2)
+    assert not caplog.records
+    trainer.fit(*examples, epochs=3)
+    assert "has 6 steps, but the run ends after step 9" in caplog.text
+    model = make_trainer().model
+    first, *others = model.parameters()
+    groups = ParameterGroups(Adam([first], 0.1), Adam(others, 0.1, schedule=optim.cosine(2)))
+    Trainer(model, groups, batch_size=16).fit(*examples, epochs=1)
+    assert "has 2 steps, but the run ends after step 3" in caplog.text
+
+
+def test_every_schedule_of_the_list_has_its_length():
+    lengths = {name: length_of(make(7)) for name, make in SCHEDULES.items()}
+    assert lengths == {name: None if name == "constant" else 7 for name in SCHEDULES}
+
+
+@pytest.mark.parametrize("progress", [True, None])
+def test_the_first_kernel_that_is_compiled_is_announced(progress, capsys, caplog, monkeypatch):
+    """Not the second, and not after the run."""
+    trainer, examples, step = make_trainer(), sides(40), Trainer.step
+
+    def compiling(self, *arguments):
+        preparation.before_compiling()
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "step", compiling)
+    caplog.set_level(logging.INFO, "tinycnn.train")
+    with tinycnn.use_backend("numpy"):
+        trainer.fit(*examples, epochs=2, progress=progress)
+    preparation.before_compiling()
+    printed = capsys.readouterr().out.splitlines().count(preparation.COMPILING)
+    assert (printed, [record.message for record in caplog.records]) == (
+        (1, []) if progress else (0, [preparation.COMPILING])
+    )
+
+
+def test_preparation_is_no_part_of_an_epoch(monkeypatch):
+    """A clock that moves by a second whenever it is read: only the reading inside ``preparing`` is left out."""
+    now = iter(np.arange(1e6))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(now)))
+    before = preparation.working_time()  # at 0
+    with preparation.preparing():  # from 1
+        with preparation.preparing():
+            assert preparation.working_time() - before == pytest.approx(1)
+        next(now)
+        next(now)
+    assert preparation.working_time() - before == pytest.approx(2)  # until 4; read at 5
+
+
+def test_the_preparation_of_other_threads_does_not_count(monkeypatch):
+    def prepare():
+        with preparation.preparing():
+            pass
+
+    now = iter(np.arange(1e6))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(now)))
+    before = preparation.working_time()  # at 0
+    thread = Thread(target=prepare)  # from 1 to 2
+    thread.start()
+    thread.join()
+    assert preparation.working_time() - before == pytest.approx(3)

@@ -1,0 +1,37 @@
+"""Sentences about a run that are not errors: printed where a progress bar is shown, otherwise sent to ``logging``."""
+
+import logging
+from collections.abc import Sequence
+
+from tinycnn.distributed.communicator import get_communicator
+from tinycnn.optim import Optimizer
+from tinycnn.optim.schedules import length_of
+from tinycnn.train.callbacks.base import Callback
+from tinycnn.train.callbacks.progress_bar import ProgressBar
+
+LOGGER = logging.getLogger("tinycnn.train")
+
+
+def remark(text: str, callbacks: Sequence[Callback], level: int = logging.INFO) -> None:
+    """Print ``text`` if one of the callbacks leaves its bars on the screen, or log it; on rank 0 only."""
+    if get_communicator().rank:
+        return
+    if any(isinstance(callback, ProgressBar) and callback.leave for callback in callbacks):
+        print(text, flush=True)
+    else:
+        LOGGER.log(level, "%s", text)
+
+
+def schedule_ends_early(optimizer: Optimizer, steps: int) -> str:
+    """A sentence if a schedule ends before the optimizer has taken ``steps`` more steps; "" if none does."""
+    total = optimizer.step_count + steps
+    for part in optimizer.parts:
+        length = length_of(part.schedule)
+        if length is not None and length < total and steps > 0:
+            rate = part.rate(total - 1)
+            effect = f"{rate:g}" if rate else "0, at which nothing is learned"
+            return (
+                f"the schedule has {length:,} steps, but the run ends after step {total:,}: the rest has a learning "
+                f"rate of {effect}; pass the number of steps of the run to the schedule"
+            )
+    return ""
