@@ -338,8 +338,24 @@ def test_early_stopping_is_reported_and_keeps_the_best(tmp_path):
         f"after epoch {best + 1}: the validation loss has not improved for 1 epoch; best: epoch {best}"
     )
     assert f"stopped   early {metrics['stopped_early']}\n" in process.stdout
+    assert f"\nbest      epoch {best}, whose network is in out/model.safetensors\n" in process.stdout
+    kept, best_file = (tinycnn.load(tmp_path / "out" / f"model{end}.safetensors") for end in ("", "_best"))
+    assert all(np.array_equal(array, best_file.state_dict()[name]) for name, array in kept.state_dict().items())
+    digits = data.load("digits", limit=100)
+    assert evaluate(kept, digits.x_test, digits.y_test).accuracy == metrics["test_accuracy"]
+    assert metrics["test_accuracy"] == metrics["best"]["test_accuracy"]
+    assert metrics["test_loss"] == metrics["best"]["test_loss"]
+
+
+def test_the_best_epoch_alone_leaves_the_last_network(tmp_path):
+    options = ["--validation-split", 0.2, "--limit", 100, "--lr", 0.6, "--save-best", "--epochs", 2]
+    process = train(tmp_path, *options, "--model", "lenet")
+    metrics = metrics_of(tmp_path / "out")
     assert "digits test images (after the last epoch)\n" in process.stdout
-    assert re.search(rf"^best      epoch {best}, test accuracy .*: out/model_best.safetensors$", process.stdout, re.M)
+    words = rf"^best      epoch {metrics['best']['epoch']}, test accuracy .*: out/model_best.safetensors$"
+    assert re.search(words, process.stdout, re.M)
+    assert metrics["best"]["epoch"] == 1
+    assert metrics["test_loss"] != metrics["best"]["test_loss"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows reports closed pipes differently")

@@ -25,6 +25,7 @@ from tinycnn.run.progress import epoch_line, progress_display
 from tinycnn.run.remarks import remarks, training_line
 from tinycnn.run.results import best_epoch, replaced_run, stopped_early, versions, write_results
 from tinycnn.run.stop_signals import Stopped, StopSignals
+from tinycnn.saving.model_file import of_bytes
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.checkpoint import BEST_FILE, BestNetwork, Checkpoints, TrainingStopped
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
@@ -197,8 +198,10 @@ class TrainingRun:
     def metrics(self) -> dict[str, Any]:
         """The content of ``metrics.json``; evaluates the network on the test images."""
         config, dataset, history = self.config, self.dataset, self.trainer.history
-        test = evaluate_finite(self.trainer, dataset.x_test, dataset.y_test, "after the last step")
         kept = self.best_network()
+        if config.early_stopping is not None:
+            self.restore(kept)
+        test = evaluate_finite(self.trainer, dataset.x_test, dataset.y_test, "after the last step")
         return {
             "model": config.model,
             "backend": get_backend().name,
@@ -227,6 +230,12 @@ class TrainingRun:
             self.warn(f"the network of the best epoch, {missing}, was not kept, so there is no {BEST_FILE}")
         return None if missing else self.checkpoints.best
 
+    def restore(self, kept: BestNetwork | None) -> None:
+        """Put the weights of ``kept``, which rank 0 has, into the network of every rank; None changes nothing."""
+        content = self.ranks.broadcast(kept.content if kept else b"")
+        if content:
+            self.model.load_state_dict(of_bytes(content, BEST_FILE).state_dict())
+
     def write(self, metrics: dict[str, Any]) -> None:
         """Write the results to the output folder and print them."""
         if metrics["stopped_early"]:
@@ -245,8 +254,7 @@ class TrainingRun:
             self.checkpoints.clear_best()  # left by an unfinished run
         print_line(result_line(metrics))
         if metrics["best"]:
-            epoch, accuracy = metrics["best"]["epoch"], metrics["best"]["test_accuracy"]
-            print_line(f"best      epoch {epoch}, test accuracy {percent(accuracy)}: {self.shown / BEST_FILE}")
+            print_line(best_line(metrics, self.shown))
         written += ["checkpoints"] * (self.config.checkpoint_every is not None)
         self.info(f"written   {', '.join(written)} in {self.shown}")
 
@@ -310,5 +318,18 @@ def stopping_message(stopped: str, checkpoint: Path | None) -> str:
 def result_line(metrics: dict[str, Any]) -> str:
     """Accuracy and loss on the test images."""
     where = f"on all {metrics['test_images']:,} {metrics['dataset']} test images"
-    where += " (after the last epoch)" if metrics["options"]["save_best"] else ""
+    where += " (after the last epoch)" if metrics["options"]["save_best"] and not is_best(metrics) else ""
     return f"test      accuracy {percent(metrics['test_accuracy'])}, loss {metrics['test_loss']:.4f} {where}"
+
+
+def is_best(metrics: dict[str, Any]) -> bool:
+    """Whether the network of the run is that of the best epoch, as after early stopping."""
+    return metrics["options"]["early_stopping"] is not None and metrics["best"] is not None
+
+
+def best_line(metrics: dict[str, Any], output: Path) -> str:
+    """The best epoch, and where its network is."""
+    epoch, accuracy = metrics["best"]["epoch"], metrics["best"]["test_accuracy"]
+    if is_best(metrics):
+        return f"best      epoch {epoch}, whose network is in {output / 'model.safetensors'}"
+    return f"best      epoch {epoch}, test accuracy {percent(accuracy)}: {output / BEST_FILE}"

@@ -72,7 +72,7 @@ def add_training_options(add: Callable[..., argparse.Action]) -> None:
 
 def add_checkpoint_options(add: Callable[..., argparse.Action]) -> None:
     """Declare the options for checkpoints, the best epoch and early stopping."""
-    add("--early-stopping", type=int, metavar="N", help=f"stop after N epochs without progress; writes {BEST_FILE}")
+    add("--early-stopping", type=int, metavar="N", help="stop after N epochs without progress, and keep the best")
     add("--save-best", action="store_true", help=f"keep the epoch with the smallest validation loss as {BEST_FILE}")
     add("--checkpoint-every", type=int, metavar="N", help="save the state of the run every N steps, and each epoch")
     add("--resume", action="store_true", help="continue from the newest checkpoint in the output folder")
