@@ -9,13 +9,19 @@ from functools import partial
 from tinycnn.backends.array_types import Array, Pair, Pool
 from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.conv import Conv, make_conv
-from tinycnn.backends.numba.kernels import batch_norm
 from tinycnn.backends.numba.kernels.arrays import contiguous, empty
-from tinycnn.backends.numba.norm import Norm, Source, inverse, needed_sums, norm_grad_x, normalise
+from tinycnn.backends.numba.norm import (
+    NO_POOL,
+    Norm,
+    Source,
+    inverse,
+    needed_sums,
+    norm_grad_x,
+    normalise,
+    normalise_pool,
+)
 from tinycnn.backends.recording import decide, values_of
 from tinycnn.backends.threads import in_parallel, pieces
-
-NO_POOL: Pool = ((1, 1), (1, 1))
 
 
 def conv_norm_forward(
@@ -62,7 +68,7 @@ def pooled_then_scaled(conv: Conv, mean: Array, slope: Array, shift: Array) -> A
     def work(part: int) -> None:
         some = slice(*parts[part])
         y = conv.compute(some)
-        batch_norm.normalise_pool(y, mean, slope, shift, NO_POOL, y, conv.winner[some])
+        normalise_pool(y, mean, slope, shift, NO_POOL, y, conv.winner[some])
 
     in_parallel(work, len(parts))
     return conv.y

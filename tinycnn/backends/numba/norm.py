@@ -9,9 +9,12 @@ from tinycnn.backends.array_types import Array, Pool
 from tinycnn.backends.base import window_grid
 from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.kernels import batch_norm, norm_sums
-from tinycnn.backends.numba.kernels.arrays import contiguous, empty
+from tinycnn.backends.numba.kernels.arrays import contiguous, empty, flat
+from tinycnn.backends.numba.kernels.lanes import LANES
 from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 from tinycnn.distributed import sharding
+
+NO_POOL: Pool = ((1, 1), (1, 1))
 
 
 class Source(NamedTuple):
@@ -100,10 +103,28 @@ def normalise(
 
     def work(part: int) -> None:
         some = slice(*parts[part])
-        batch_norm.normalise_pool(visit(some), mean, slope, shift, pool, y[some], winner[some])
+        normalise_pool(visit(some), mean, slope, shift, pool, y[some], winner[some])
 
     in_parallel(work, len(parts))
     return y, mean, var, Norm(source, mean, rest, inverse_std, slope, beta, y, winner, pool, batch)
+
+
+def normalise_pool(x: Array, mean: Array, slope: Array, shift: Array, pool: Pool, y: Array, winner: Array) -> None:
+    """``x (N, H, W, C)`` → ``y`` and ``winner``, both ``(N, OH, OW, C)``; ``y`` may be ``x`` where there is no pool."""
+    sizes = sizes_for(x.shape, y.shape, pool)
+    batch_norm.normalise_pool(flat(x), mean, slope, shift, sizes, pool, count_of(x), flat(y), flat(winner))
+
+
+def sizes_for(x_shape: tuple[int, ...], y_shape: tuple[int, ...], pool: Pool) -> tuple[int, ...]:
+    """``N, H, W, C, OH, OW`` for kernels; without a pool, all pixels are one row, because short rows take longer."""
+    N, H, W, C = x_shape
+    return (1, 1, N * H * W, C, 1, N * H * W) if pool == NO_POOL else (N, H, W, C, *y_shape[1:3])
+
+
+def count_of(x: Array) -> int | None:
+    """The number of channels, or None where they fill whole SIMD registers, see ``simd.py``."""
+    channels = x.shape[-1]
+    return channels if channels % LANES else None
 
 
 def update_statistics(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float) -> None:
@@ -167,5 +188,9 @@ def norm_backward(saved: Norm, gamma: Array, grad_y: Array, *, need_grad_x: bool
 
 def norm_grad_x(norm: Norm, grad_y: Array, factors: tuple[Array, ...], some: slice, relu: bool, out: Array) -> None:
     """Write the gradient of some images of the source to ``out``; if ``relu``, of the input of the ReLU before it."""
-    arrays = norm.source.again(some), grad_y[some], norm.winner[some]
-    batch_norm.grad_x(*arrays, norm.mean, factors, norm.window, relu, out)
+    x, grad, winner = norm.source.again(some), grad_y[some], norm.winner[some]
+    if norm.window[0] != norm.window[1]:
+        batch_norm.grad_x_of_any_windows(x, grad, winner, norm.mean, factors, norm.window, relu, out)
+        return
+    arrays, sizes = (flat(x), flat(grad), flat(winner)), sizes_for(x.shape, grad.shape, norm.window)
+    batch_norm.grad_x(*arrays, norm.mean, factors, sizes, norm.window, relu, count_of(x), flat(out))

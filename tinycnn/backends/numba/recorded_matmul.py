@@ -19,7 +19,8 @@ def record_matmul(recorder: Any, a: Any, b: Any) -> RecordedArray:
     if not sgemm or not all(isinstance(x, np.ndarray) and x.dtype == np.float32 and x.ndim == 2 for x in matrices):
         raise NotRecordedError("matmul")
     real = [plain(recorder.real(x)) for x in matrices]
-    if min(*a.shape, *b.shape) < 2 or a.shape[1] != b.shape[0] or np.may_share_memory(*real):
+    transposed = np.may_share_memory(*real) and real[0].strides != real[1].strides
+    if min(*a.shape, *b.shape) < 2 or a.shape[1] != b.shape[0] or transposed:
         raise NotRecordedError("matmul")
     turned = [not has_contiguous_rows(x) for x in matrices]
     a, b = (x.T if transposed else x for x, transposed in zip(matrices, turned, strict=True))

@@ -6,12 +6,18 @@ activations are never stored; backward computes them again from mean and varianc
 Sums over the rows of a channel are float64. Eight rows are first added in float32, pairwise, which takes less time than
 adding each to the sum, loses three roundings at most, and nothing where all eight are equal.
 
-``window`` is ``((KH, KW), (SH, SW))``: the kernel size and the stride of the pool.
+``window`` is ``((KH, KW), (SH, SW))``: the kernel size and the stride of the pool. Passes over all pixels are written
+with SIMD vectors, because the compiler uses none in loops with a condition.
 """
 
 import numpy as np
 
+from . import simd
+from .conv_block import remaining
 from .jit import inlined, kernel
+from .lanes import LANES
+
+ROW = ((0,),)  # one vector
 
 
 @inlined
@@ -85,28 +91,32 @@ def channel_moments(x, mean, squares):
 
 
 @kernel
-def normalise_pool(x, mean, scale, shift, window, y, winner):
+def normalise_pool(x, mean, scale, shift, sizes, window, count, y, winner):
     """``y (N, OH, OW, C)`` = max over the window of ``(x - mean) · scale + shift``, and the index of the winning pixel.
 
-    The mean is subtracted first: where it is large, ``scale · x`` would be rounded at its size.
+    The mean is subtracted first: where it is large, ``scale · x`` would be rounded at its size. Images are flat,
+    ``sizes`` is ``(N, H, W, C, OH, OW)``, and ``count`` as in simd.py.
     """
-    N, OH, OW, C = y.shape
-    kernel_size, stride = window
+    N, H, W, C, OH, OW = sizes
+    (KH, KW), (SH, SW) = window
     for n in range(N):
         for oh in range(OH):
-            for ow in range(OW):
-                h, w = oh * stride[0], ow * stride[1]
-                for c in range(C):
-                    y[n, oh, ow, c] = (x[n, h, w, c] - mean[c]) * scale[c] + shift[c]
-                    winner[n, oh, ow, c] = 0
-                for place in range(1, kernel_size[0] * kernel_size[1]):
-                    kh, kw = place // kernel_size[1], place % kernel_size[1]
-                    for c in range(C):
-                        value = (x[n, h + kh, w + kw, c] - mean[c]) * scale[c] + shift[c]
-                        best = y[n, oh, ow, c]
-                        wins = value > best or (value != value and best == best)
-                        y[n, oh, ow, c] = value if wins else best
-                        winner[n, oh, ow, c] = place if wins else winner[n, oh, ow, c]
+            for column in range(0, C, LANES):
+                left = remaining(count, column)
+                m, s = simd.load(ROW, mean, (0,), column, left), simd.load(ROW, scale, (0,), column, left)
+                t = simd.load(ROW, shift, (0,), column, left)
+                for ow in range(OW):
+                    first = ((n * H + oh * SH) * W + ow * SW) * C + column
+                    best = simd.fma(simd.subtract(simd.load(ROW, x, (0,), first, left), m), s, t)
+                    index = simd.full(ROW, 0.0)
+                    for kh in range(KH):
+                        for kw in range(kh == 0, KW):
+                            pixel = first + (kh * W + kw) * C
+                            value = simd.fma(simd.subtract(simd.load(ROW, x, (0,), pixel, left), m), s, t)
+                            best, index = simd.update_max(best, index, value, kh * KW + kw)
+                    target = ((n * OH + oh) * OW + ow) * C + column
+                    simd.store(y, (0,), target, left, best)
+                    simd.store(winner, (0,), target, left, index)
 
 
 @kernel
@@ -145,13 +155,58 @@ def grad_gamma_beta_from_y(y, beta, grad_y, grad_gamma, grad_beta):
             grad_beta[c] += grad_y[i, c]
 
 
+@inlined
+def without_grad(x, pixel, left, mean, minus_offset, minus_stretch):
+    """One vector of ``x``, and its gradient where it won no window."""
+    value = simd.load(ROW, x, (0,), pixel, left)
+    return value, simd.fma(minus_stretch, simd.subtract(value, mean), minus_offset)
+
+
+@inlined
+def after_relu(value, grad, zero, relu):
+    """The gradient of the ReLU's input, if there is a ReLU."""
+    return simd.where_greater(value, zero, grad, zero) if relu else grad
+
+
 @kernel
-def grad_x(x, grad_y, winner, mean, factors, window, relu, grad_x):
+def grad_x(x, grad_y, winner, mean, factors, sizes, window, relu, count, grad_x):
     """``grad_x = slope · grad - offset - stretch · (x - mean)``, where ``grad`` is 0 outside the winners.
 
-    ``factors`` is ``(slope, offset, stretch)``, each ``(C,)``. ``relu``: ``x`` is the output of a ReLU, and ``grad_x``
-    the gradient of that ReLU's input, 0 where ``x`` is 0.
+    Windows lie side by side, as in most networks: the stride is the kernel size. ``factors`` is ``(slope, offset,
+    stretch)``, each ``(C,)``. ``relu``: ``x`` is the output of a ReLU, and ``grad_x`` the gradient of that ReLU's
+    input, 0 where ``x`` is 0. Images are flat, ``sizes`` is ``(N, H, W, C, OH, OW)``, and ``count`` as in simd.py.
     """
+    N, H, W, C, OH, OW = sizes
+    (KH, KW), _ = window
+    slope, offset, stretch = factors
+    zero = simd.full(ROW, 0.0)
+    for n in range(N):
+        for row in range(0, H, KH):  # the last pixels may lie in no window
+            outputs = OW if row < OH * KH else 0
+            for column in range(0, C, LANES):
+                left = remaining(count, column)
+                m, s = simd.load(ROW, mean, (0,), column, left), simd.load(ROW, slope, (0,), column, left)
+                o = simd.negative(simd.load(ROW, offset, (0,), column, left))
+                t = simd.negative(simd.load(ROW, stretch, (0,), column, left))
+                for kh in range(min(KH, H - row)):
+                    start = (n * H + row + kh) * W * C + column
+                    for kw in range(KW):
+                        place = simd.full(ROW, kh * KW + kw)
+                        for ow in range(outputs):
+                            source, pixel = ((n * OH + row // KH) * OW + ow) * C + column, start + (ow * KW + kw) * C
+                            value, result = without_grad(x, pixel, left, m, o, t)
+                            grad = simd.load(ROW, grad_y, (0,), source, left)
+                            index = simd.load(ROW, winner, (0,), source, left)
+                            result = simd.fma(s, simd.where_equal(index, place, grad, zero), result)
+                            simd.store(grad_x, (0,), pixel, left, after_relu(value, result, zero, relu))
+                    for w in range(outputs * KW, W):
+                        value, result = without_grad(x, start + w * C, left, m, o, t)
+                        simd.store(grad_x, (0,), start + w * C, left, after_relu(value, result, zero, relu))
+
+
+@kernel
+def grad_x_of_any_windows(x, grad_y, winner, mean, factors, window, relu, grad_x):
+    """The same for windows that overlap or leave gaps, ``x (N, H, W, C)`` and ``grad_y (N, OH, OW, C)``."""
     N, OH, OW, C = grad_y.shape
     kernel_size, stride = window
     slope, offset, stretch = factors

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinycnn.backends.array_types import Array
 from tinycnn.backends.fused_kernels import MAX_POOL_PIXELS
+from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 
 from . import conv_block, conv_block_backward, conv_dense, packing, winograd
 from .arrays import aligned_empty, flat
@@ -74,7 +75,8 @@ class ConvPlan:
         packing.pack_bias(bias, packed.bias)
         packing.pack_filters(weight.reshape(g.depth, g.filters), packed.filters, 0, g.depth)
         if packed.patches.size:
-            packing.pack_patches(weight.reshape(g.kernel[0], g.run, g.filters), packed.patches, 0, g.filters)
+            runs, some = weight.reshape(g.kernel[0], g.run, g.filters), pieces(g.filters, MEMORY_ACCESS * g.depth)
+            in_parallel(lambda part: packing.pack_patches(runs, packed.patches, *some[part]), len(some))
 
     def forward(
         self, x: Array, packed: PackedWeight, y: Array, winner: Array, start: int, stop: int, relu: bool = True

@@ -7,6 +7,8 @@ import numpy as np
 
 from .jit import kernel
 
+LINE = 16  # floats in a cache line
+
 
 @kernel
 def pad_images(x, padding, y, start, stop):
@@ -92,14 +94,23 @@ def add_weight_parts(parts, total, start, stop):
 
 @kernel
 def add_patch_parts(parts, total, start, stop):
-    """Filters [start, stop): `parts (P, F, KH, run or more)` -> `total (KH, run, F)`, added in order."""
+    """Filters [start, stop): `parts (P, F, KH, run or more)` -> `total (KH, run, F)`, added in order.
+
+    The numbers of a run are contiguous in the parts, those of all filters in the total.
+    """
+    runs = np.empty((LINE, total.shape[1]), np.float32)
     for kh in range(total.shape[0]):
-        for i in range(total.shape[1]):
-            for f in range(start, stop):
-                value = parts[0, f, kh, i]
+        for first in range(start, stop, LINE):
+            size = min(LINE, stop - first)
+            for f in range(size):
+                for i in range(runs.shape[1]):
+                    runs[f, i] = parts[0, first + f, kh, i]
                 for part in range(1, parts.shape[0]):
-                    value += parts[part, f, kh, i]
-                total[kh, i, f] = value
+                    for i in range(runs.shape[1]):
+                        runs[f, i] += parts[part, first + f, kh, i]
+            for i in range(runs.shape[1]):
+                for f in range(size):
+                    total[kh, i, first + f] = runs[f, i]
 
 
 @kernel

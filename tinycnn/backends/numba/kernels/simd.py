@@ -283,6 +283,12 @@ def multiply(typing_context, a, b):
 
 
 @intrinsic
+def fma(typing_context, a, b, c):
+    """a * b + c, element by element, rounded once."""
+    return a(a, b, c), elementwise(multiply_add)
+
+
+@intrinsic
 def negative(typing_context, a):
     """-a."""
     return a(a), elementwise(lambda builder, a: builder.fneg(a))
@@ -318,6 +324,16 @@ def where_equal(typing_context, a, b, then, otherwise):
 
     def emit_vector(builder, a, b, then, otherwise):
         return builder.select(builder.fcmp_ordered("==", a, b), then, otherwise)
+
+    return then(a, b, then, otherwise), elementwise(emit_vector)
+
+
+@intrinsic
+def where_greater(typing_context, a, b, then, otherwise):
+    """`then` in the lanes where a > b, else `otherwise`."""
+
+    def emit_vector(builder, a, b, then, otherwise):
+        return builder.select(builder.fcmp_ordered(">", a, b), then, otherwise)
 
     return then(a, b, then, otherwise), elementwise(emit_vector)
 
