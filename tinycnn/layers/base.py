@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -197,7 +198,7 @@ class Layer:
         """Training mode: dropout is active, batch norm uses the statistics of the batch."""
         for layer in self.sublayers().values():
             layer.train(mode)
-        self.training = mode
+        vars(self)["training"] = mode  # `sublayers` stays as it is
         return self
 
     def eval(self) -> Self:
@@ -211,7 +212,8 @@ class Layer:
 
     def settings(self) -> dict[str, Any]:
         """The ``__init__`` arguments, from which the layer can be recreated: numbers, strings, tuples and layers."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        kind: Any = type(self)
+        return {name: getattr(self, name) for name in setting_names(kind)}
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Self:
@@ -270,6 +272,12 @@ class Layer:
             )
         values = initialize(shape, rng) if given is None else taken_value(given, name, shape, dtype)
         return get_backend().asarray(np.array(values, dtype, order="C"))
+
+
+@cache
+def setting_names(kind: Any) -> tuple[str, ...]:
+    """The names of the ``__init__`` arguments of a class: reading them takes longer than a small step."""
+    return tuple(inspect.signature(kind).parameters)
 
 
 def _layers_in(attributes: dict[str, Any]) -> Iterator[tuple[str, Layer]]:
