@@ -133,11 +133,37 @@ def test_a_rate_assigned_in_the_middle_of_an_epoch_is_used_from_the_next_step_on
     assert everything(other) != states[0]
 
 
-def test_the_matrix_products_of_muon_are_not_recorded(emulated):
-    trainer = make_trainer()
-    trainer.optimizer = Muon(trainer.model.parameters())
+def muon_trainer(capture=True):
+    trainer = make_trainer(capture=capture)
+    trainer.optimizer = Muon(trainer.model.parameters(), schedule=one_cycle(15))
+    return trainer
+
+
+def test_muon_is_recorded_on_a_cpu():
+    with tinycnn.use_backend("numba"):
+        recorded, eager = muon_trainer(), muon_trainer(capture=False)
+        assert train(recorded) == train(eager)
+        assert recorded.why_eager == ""
+
+
+def test_the_matrix_products_of_muon_are_not_recorded_on_a_gpu(emulated):
+    trainer = muon_trainer()
     trainer.fit(*pictures(), epochs=1)
-    assert trainer.why_eager == "the update of MatrixMuon is not recorded"
+    assert "matmul" in trainer.why_eager
+
+
+@pytest.mark.usefixtures("recording")
+def test_averages_of_recorded_steps_have_the_bits_of_eager_ones():
+    """Also where a run goes on after its network was given the averages."""
+    recorded, eager = (make_trainer(capture=capture, average_weights=0.8) for capture in (True, False))
+    for trainer in (recorded, eager):
+        train(trainer, epochs=1)
+    assert train(recorded) == train(eager)
+    averages = [trainer.average.state_dict() for trainer in (recorded, eager)]
+    assert averages[0]["count"] == averages[1]["count"] == 15
+    assert [array.tobytes() for array in averages[0]["arrays"]] == [array.tobytes() for array in averages[1]["arrays"]]
+    assert recorded.why_eager == ""
+    assert set(recorded.capture.steps.replays) == {8, 5}
 
 
 @pytest.mark.usefixtures("recording")

@@ -139,6 +139,10 @@ class Backend(ABC):
         """The float64 sum that ``sum`` and ``mean`` round; a backend may override it with a faster one."""
         return x.sum(axis=axis, dtype=np.float64, keepdims=keepdims)
 
+    def gram(self, x: Array) -> Array:
+        """``x (n, m)`` → ``x xᵀ (n, n)``."""
+        return x @ x.T
+
     @abstractmethod
     def owns(self, array: object) -> bool:
         """Whether ``array`` already is this backend's kind of array."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import SettingError, ShapeError, in_range, shortened, whole_number
+from tinycnn.optim.optimizer import Rate
 from tinycnn.tensor import Tensor
 
 
@@ -51,7 +52,14 @@ class WeightAverage:
         """Add the weights after a step to the average, ``a ← a + (1 - d) / (1 - dᵗ) · (p - a)``."""
         self.take_out()
         self.count += 1
-        share = (1 - self.decay) / (1 - self.decay**self.count)
+        self.move(self.share(self.count))
+
+    def share(self, count: int) -> float:
+        """What the weights of update number ``count`` contribute to the average."""
+        return (1 - self.decay) / (1 - self.decay**count)
+
+    def move(self, share: Rate) -> None:
+        """``a ← a + share · (p - a)``; a recorded step reads the share from memory."""
         for average, weights in zip(self.arrays, self._weights(), strict=True):
             average += share * (weights - average)
 

@@ -32,10 +32,10 @@ SMALLEST_NORM = 1e-7  # of a gradient that is divided by its norm; smaller ones 
 
 def orthogonal(backend: Backend, g: Array, rounds: int = 5) -> Array:
     """About ``U Vᵀ`` of a matrix ``U S Vᵀ``: ``(n, m)`` → ``(n, m)`` with singular values near 1."""
-    wide = g if g.shape[0] <= g.shape[1] else g.T  # so that X Xᵀ is the smaller of two products
+    wide = g if g.shape[0] <= g.shape[1] else backend.xp.ascontiguousarray(g.T)  # X Xᵀ is the smaller product
     x = wide / backend.xp.maximum(backend.xp.sqrt(backend.sum(wide * wide)), SMALLEST_NORM)
     for _ in range(rounds):
-        s2 = x @ x.T  # U S² Uᵀ, (n, n)
+        s2 = backend.gram(x)  # X Xᵀ = U S² Uᵀ, (n, n)
         x = A * x + (B * s2 + C * (s2 @ s2)) @ x
     return x if wide is g else x.T
 
@@ -80,7 +80,7 @@ class MatrixMuon(Optimizer):
         matrix = (g + self.momentum * v if self.nesterov else v).reshape(-1, p.shape[-1])  # (in, out)
         direction = orthogonal(backend, matrix, self.rounds)
         p *= shrink
-        p -= lr * max(1, matrix.shape[1] / matrix.shape[0]) ** 0.5 * direction.reshape(p.shape)
+        p -= lr * (max(1, matrix.shape[1] / matrix.shape[0]) ** 0.5 * direction.reshape(p.shape))
 
 
 class Muon(ParameterGroups):

@@ -6,7 +6,8 @@ on a CPU a table of calls, which one compiled loop per thread walks (``numba/ste
 recording are fixed, so everything that changes from step to step is read from memory: the fields of a `Batch`. Before
 each epoch, a table with one row per step is copied to the backend:
 
-    indices of the images | labels | rates of the optimizer | step numbers of the dropout masks | augmentation maps
+    indices of the images | labels | rates of the optimizer | the share of the new weights in their average
+    | step numbers of the dropout masks | augmentation maps
 
 The recorded step computes what `TrainingStep` computes, on the batch in the current row. It then adds to the loss and
 the correct predictions of the epoch, and loads the next row. The rows are made on the host by the code that eager steps
@@ -34,7 +35,7 @@ from tinycnn.backends.recording import as_it_is
 from tinycnn.data.stored import StoredImages
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import BackendError
-from tinycnn.optim import SGD, Adam, AdamW, RMSprop
+from tinycnn.optim import SGD, Adam, AdamW, MatrixMuon, RMSprop
 from tinycnn.train.batches import Sampler
 from tinycnn.train.divergence import changing_arrays
 from tinycnn.train.history import Progress
@@ -44,7 +45,7 @@ from tinycnn.train.stream import BatchStream
 from tinycnn.train.tracking import Track, place_of, with_tracked_arrays
 
 STREAMED_IMAGES = "the images are streamed from disk"
-RECORDABLE = (SGD, Adam, AdamW, RMSprop)
+RECORDABLE = (SGD, Adam, AdamW, RMSprop, MatrixMuon)
 
 
 class StepCapture:
@@ -180,8 +181,8 @@ class CapturedSteps:
             self.replays[count]()
         self._draw_ahead(progress.epoch + 1, progress.step)
         self.step.optimizer.count_step(self.resting)
-        if self.step.average:  # its update is not recorded: one pass over the weights, between two steps
-            self.step.average.update()
+        if self.step.average:
+            self.step.average.count += 1
         for dropout in self.dropouts:
             dropout.step += 1
         progress.count(count)
@@ -210,13 +211,12 @@ class CapturedSteps:
     def _compute(self, count: int, track: Track) -> None:
         """The recorded step: train on the ``count`` images of the current row, then load the next row."""
         step = copy.copy(self.step)
-        step.average = None
-        step.model, step.optimizer = with_tracked_arrays(step.model, step.optimizer, track)
+        step.model, step.optimizer, step.average = with_tracked_arrays(step.model, step.optimizer, step.average, track)
         current = track(self.current)
         batch = self._current_batch(count, current, track(self.images))
         outputs = step.forward_backward(batch)
         self.resting = [i for i, parameter in enumerate(step.optimizer.parameters) if parameter.grad is None]
-        step.update(batch.rates)
+        step.update(batch.rates, batch.share)
         step.optimizer.zero_grad()  # so that recording starts with the same memory state
         sums = track(self.loss_sum), track(self.correct)
         end_step = required(get_backend().fused.end_step)  # adds to the sums, and copies the next row of the table
@@ -231,6 +231,7 @@ class CapturedSteps:
             row["labels"][:count],
             row["maps"][:count] if self.sampler.augment else None,
             rates=[row["rates"][i, ...] for i in range(len(row["rates"]))],
+            share=row["share"][0, ...] if self.step.average else None,
             dropout_steps=[StepInMemory(row["dropout_steps"][i, ...]) for i in range(len(self.dropouts))],
         )
 
@@ -251,6 +252,7 @@ class CapturedSteps:
                 ("labels", np.int64, (size,)),
                 ("dropout_steps", np.int64, (len(self.dropouts),)),
                 ("rates", step.model.dtype, (len(step.optimizer.rates(0)),)),
+                ("share", step.model.dtype, (1 if step.average else 0,)),
                 ("maps", np.float32, (maps, 2, terms)),
             ],
             align=True,
@@ -269,6 +271,8 @@ class CapturedSteps:
         for step in range(done, steps):
             number = optimizer.step_count + step - done  # step number within the run
             rows["rates"][step] = optimizer.rates(number)
+            if self.step.average:
+                rows["share"][step] = self.step.average.share(self.step.average.count + step - done + 1)
             rows["dropout_steps"][step] = [dropout.step + step - done for dropout in self.dropouts]
             if self.sampler.augment:
                 rows["maps"][step, : self.count(step)] = self._maps(epoch, step, number)
@@ -307,6 +311,7 @@ def recorded_objects(step: TrainingStep) -> list[object]:
     """The objects whose memory a recording uses: replacing one of them invalidates the recording."""
     parts = [step.model, step.optimizer, *(parameter.data for parameter in step.optimizer.parameters)]
     parts += [slot for slots in step.optimizer.slots for slot in slots.values()]
+    parts += [step.average, *step.average.arrays] if step.average else []
     return parts + [buffer for _, buffer in step.model.named_buffers()]
 
 

@@ -81,7 +81,8 @@ class RecordedForward:
         self.images, self.outputs = np.array(other_than(images)), np.empty(0)
 
         def work(track: Track) -> None:
-            self.outputs = outputs(with_tracked_arrays(model, None, track)[0], purpose, track(self.images))  # (N, ...)
+            twin, *_ = with_tracked_arrays(model, None, None, track)
+            self.outputs = outputs(twin, purpose, track(self.images))  # (N, ...)
 
         self.recording = recorder().record(work)
         self.outputs = self.outputs.view(np.ndarray)

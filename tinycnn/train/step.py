@@ -25,8 +25,8 @@ from tinycnn.train.objective import LossFunction, Objective, objective
 class Batch:
     """Everything that changes from one step to the next. N is the size of the whole batch, even if ranks share it.
 
-    ``rates`` and ``dropout_steps`` are None if the optimizer and the dropout layers count their own steps. A recorded
-    step reads both from the memory of the GPU.
+    ``rates``, ``share`` and ``dropout_steps`` are None if the optimizer, the average of the weights and the dropout
+    layers count their own steps. A recorded step reads them from memory.
     """
 
     images: Array  # (M, H, W, C) bytes: the data set, or the part of it that is in memory
@@ -34,6 +34,7 @@ class Batch:
     labels: Array  # (N,) the classes of the chosen images, or (N, ...) what else the loss takes
     maps: Array | None = None  # (N, 2, T) the coordinate maps of the augmentation, see `Backend.gather_warped`
     rates: Sequence[Rate] | None = None  # of this step, as `Optimizer.rates` returns them
+    share: Rate | None = None  # of the weights after this step in their average, see `WeightAverage`
     dropout_steps: Sequence[Any] | None = None  # the step number of the mask of each dropout layer
 
 
@@ -99,7 +100,7 @@ class TrainingStep:
             self.average.take_out()  # the network is trained from its own weights
         outputs = self.forward_backward(batch)
         loss, correct = self.sum_over_ranks(outputs, self.objective.count_right(outputs.logits, outputs.labels))
-        self.update(batch.rates)
+        self.update(batch.rates, batch.share)
         return loss, correct
 
     def forward_backward(self, batch: Batch) -> Outputs:
@@ -141,16 +142,18 @@ class TrainingStep:
         loss, correct, self.stop_request.stop_votes = sums
         return loss, correct
 
-    def update(self, rates: Sequence[Rate] | None = None) -> None:
-        """Clip the gradients, update parameters and average; passing ``rates`` leaves the step count unchanged."""
+    def update(self, rates: Sequence[Rate] | None = None, share: Rate | None = None) -> None:
+        """Clip the gradients, update parameters and average; with ``rates`` and ``share``, no step is counted."""
         if self.clip_norm is not None:
             clip_gradients(self.optimizer.parameters, self.clip_norm)
         if rates is None:
             self.optimizer.step()
         else:
             self.optimizer.move(rates)
-        if self.average:
+        if self.average and share is None:
             self.average.update()
+        elif self.average:
+            self.average.move(share)
 
 
 def all_reduce_gradients(ranks: Communicator, parameters: Iterable[Tensor], *numbers: Any) -> Array:

@@ -13,14 +13,15 @@ from tinycnn.train.step import all_layers
 Track = Callable[[Array], Array]  # an array → the same memory, as a recorder wants it
 
 
-def with_tracked_arrays(model: Sequential, optimizer: Any, track: Track) -> tuple[Sequential, Any]:
-    """A copy of both whose parameters, buffers and slots are ``track(array)``; themselves if nothing is recorded.
+def with_tracked_arrays(model: Sequential, optimizer: Any, average: Any, track: Track) -> tuple[Sequential, Any, Any]:
+    """A copy of the three whose arrays are ``track(array)``; themselves if nothing is recorded.
 
-    A copy, because other threads may use the network meanwhile. ``optimizer`` may be None.
+    The arrays are parameters, buffers, slots, and the averages of the weights. A copy, because other threads may use
+    the network meanwhile. ``optimizer`` and ``average`` may be None.
     """
     if track is as_it_is:
-        return model, optimizer
-    twin, twin_optimizer = copy.deepcopy((model, optimizer))  # together, because they share parameters
+        return model, optimizer, average
+    twin, twin_optimizer, twin_average = copy.deepcopy((model, optimizer, average))  # together: parameters are shared
     for parameter, tracked in zip(model.parameters(), twin.parameters(), strict=True):
         tracked._array = track(parameter._array)
     for layer, twin_layer in zip(all_layers(model), all_layers(twin), strict=True):
@@ -28,7 +29,9 @@ def with_tracked_arrays(model: Sequential, optimizer: Any, track: Track) -> tupl
     if optimizer is not None:
         for slots, twin_slots in zip(optimizer.slots, twin_optimizer.slots, strict=True):
             twin_slots.update({name: track(array) for name, array in slots.items()})
-    return twin, twin_optimizer
+    if average is not None:
+        twin_average.arrays = [track(array) for array in average.arrays]
+    return twin, twin_optimizer, twin_average
 
 
 def place_of(error: BaseException) -> str:
