@@ -76,6 +76,15 @@ def peak_memory_mib() -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))
 
 
+def write_results(path: Path, measured: str, threads: int, results: list[dict[str, Any]]) -> None:
+    """Write the figures and the machine to ``path``: under another name first, so that a file is always complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    contents = {"measured": measured, "machine": describe(threads), "results": results}
+    beside.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
 def report(runs: list[dict[str, Any]], threads: int, path: Path | None, by: tuple[str, ...] = ("library",)) -> None:
     """Print mean ± standard deviation over the seeds for all runs with the same ``by``; write them to ``path``."""
     for group in dict.fromkeys(tuple(run[key] for key in by) for run in runs):

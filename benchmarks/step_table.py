@@ -1,6 +1,6 @@
 """Nanoseconds that a row of a recorded step costs beside its arithmetic, for one thread and more.
 
-    python benchmarks/step_table.py
+    python benchmarks/step_table.py --json benchmarks/results/step_table_cpu.json
 
 The table has 2,000 rows with as many parts as threads. A part adds one number, so what is timed is the hand-over: the
 threads take their parts, and begin a row when the row before is done.
@@ -8,9 +8,15 @@ threads take their parts, and begin a row when the row before is done.
 
 import argparse
 import os
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import machine
 
 import tinycnn
 from tinycnn.backends.numba.kernels import packing
@@ -41,9 +47,15 @@ def nanoseconds_per_row(threads: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--threads", nargs="*", type=int, default=sorted({1, 2, os.cpu_count() or 1}))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    options = parser.parse_args()
     tinycnn.use_backend("numba")
-    for threads in parser.parse_args().threads:
-        print(f"{threads} threads: {nanoseconds_per_row(threads):.0f} ns per row", flush=True)
+    results = []
+    for threads in options.threads:
+        results.append({"threads": threads, "ns_per_row": nanoseconds_per_row(threads)})
+        print(f"{threads} threads: {results[-1]['ns_per_row']:.0f} ns per row", flush=True)
+    if options.json:
+        machine.write_results(options.json, "hand-over of a row", max(options.threads), results)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,45 @@ def widths() -> str:
     return rows(f"lanes | {names}", lines)
 
 
+def second_core() -> str:
+    """A table of recorded steps with one thread and with two, and of the same steps run from Python."""
+    one, two = results("train_step_cpu_1thread"), results("train_step_cpu_2threads")
+    lines = []
+    for alone, both in zip(one, two, strict=True):
+        alone_ms, both_ms = alone["median_ms"]["numba"], both["median_ms"]["numba"]
+        all_ms = alone_ms, both_ms, both["median_ms"]["numba-python"]
+        lines.append([title(both), *(f"{ms:.2f}" for ms in all_ms), f"{alone_ms / both_ms:.2f}"])
+    return rows("ms per step | one thread | two threads | two threads, from Python | gain of the second core", lines)
+
+
+def all_modes() -> str:
+    """A table of all modes of PyTorch; bfloat16 has less precision than the others."""
+    found = results("train_step_cpu_modes")
+    modes = list(found[0]["median_ms"])
+    lines = [[title(one), *(f"{one['median_ms'][mode]:.2f}" for mode in modes)] for one in found]
+    return rows(f"ms per step | {' | '.join(mode.replace('torch', 'PyTorch') for mode in modes)}", lines)
+
+
+def busy() -> str:
+    """A table of mean steps beside N other processes. A fair share is one of N + 1 equal shares of all cores."""
+    contents = json.loads((RESULTS / "train_step_cpu_busy.json").read_text())
+    alone = {title(one): one["median_ms"]["numba"] for one in results("train_step_cpu_1thread")}
+    lines = []
+    for result in contents["results"]:
+        means = result["mean_ms"]
+        fair = alone[title(result)] * (result["busy_processes"] + 1) / contents["machine"]["cores"]
+        torch_ms = min(ms for side, ms in means.items() if side.startswith("torch"))
+        ours_ms = means["numba"]
+        lines.append([title(result), f"{fair:.2f}", f"{ours_ms:.2f}", f"{ours_ms / fair:.2f}", f"{torch_ms:.0f}"])
+    return rows("mean ms per step | with a fair share | measured | ratio | PyTorch", lines)
+
+
+def hand_over() -> str:
+    """A table of what a row of a recorded step costs."""
+    lines = [[str(one["threads"]), f"{one['ns_per_row']:.0f}"] for one in results("step_table_cpu")]
+    return rows("threads | ns per row", lines)
+
+
 def scaling(name: str = "scaling_cpu") -> Result:
     """The contents of a result file of ``scaling.py``."""
     return dict(json.loads((RESULTS / f"{name}.json").read_text()))
@@ -139,12 +178,25 @@ TABLES = {
     "inference_one_thread": lambda: compared("inference_cpu_1thread"),
     "numpy": with_numpy,
     "widths": widths,
+    "second_core": second_core,
+    "all_modes": all_modes,
+    "busy": busy,
+    "hand_over": hand_over,
 }
+NOT_MEASURED = "Not measured yet: `sh benchmarks/measure_cpu.sh`.\n"
+
+
+def table(name: str) -> str:
+    """The table of this name; a sentence instead where its figures have not been measured."""
+    try:
+        return TABLES[name]()
+    except (FileNotFoundError, KeyError):
+        return NOT_MEASURED
 
 
 def filled_in(page: str) -> str:
     """The text of the page with every marked table generated again."""
-    return MARKED.sub(lambda mark: mark[1] + TABLES[mark[2]]() + mark[3], page)
+    return MARKED.sub(lambda mark: mark[1] + table(mark[2]) + mark[3], page)
 
 
 def marks(page: str) -> Iterator[str]:
@@ -159,8 +211,8 @@ def main() -> None:
         for page in PAGES:
             page.write_text(filled_in(page.read_text()))
         return
-    for name, table in TABLES.items():
-        print(f"{name}\n\n{table()}")
+    for name in TABLES:
+        print(f"{name}\n\n{table(name)}")
 
 
 if __name__ == "__main__":

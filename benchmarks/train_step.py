@@ -17,7 +17,8 @@ tinycnn takes the steps as ``Trainer.fit`` does: recorded, with the preparation 
 (``numba-python`` is the same backend with every step run from Python). PyTorch uses its fused Adam in every mode. For
 inference, ``frozen`` is a traced network after ``torch.jit.optimize_for_inference``. ``bfloat16`` is autocast, which
 computes with eight bits of precision: it is shown, and is no rival. ``--busy N`` measures beside N processes that keep
-the cores busy. The result file names PyTorch's build: one for CUDA takes several hundred MiB more.
+the cores busy; there the mean says more than the median, which leaves out the steps that had to wait. The result file
+names PyTorch's build: one for CUDA takes several hundred MiB more.
 """
 
 import argparse
@@ -52,6 +53,7 @@ from tinycnn.train.trainer import Trainer
 Step = Callable[[np.ndarray], Any]
 IMAGES = 4096
 TURN_MS = 400.0  # approximate length of a contestant's turn
+MOST_MS = 2000.0  # a turn ends earlier than planned where steps take much longer than at first
 TORCH_MODES = ("eager", "channels_last", "compile", "frozen", "bfloat16", "graph")  # the last only on a GPU
 NO_RIVALS = ("bfloat16",)  # modes with less precision
 FROM_PYTHON = "numba-python"  # the Numba backend without recorded steps
@@ -221,7 +223,11 @@ def contestant(pipe: Connection, name: str, side: str, batch_size: int, inferenc
             limit_blas(threads)
         step = tinycnn_step(name, batch_size, images, labels, inference, capture=side != FROM_PYTHON)
     while (batches := pipe.recv()) is not None:
-        taken = [milliseconds(step, chosen) for chosen in batches]
+        taken: list[float] = []
+        for chosen in batches:
+            taken.append(milliseconds(step, chosen))
+            if sum(taken) > MOST_MS:
+                break
         pipe.send((taken, machine.peak_memory_mib()))
 
 
@@ -253,7 +259,7 @@ def take_turns(
             pipe.send(batches)
             taken, memory[side] = pipe.recv()
             if turn > 0:
-                times[side] += taken[steps // 4 :]
+                times[side] += taken[len(taken) // 4 :]
             else:  # the first turn compiles, warms up and determines the number of steps per turn
                 steps = max(steps, min(200, round(TURN_MS / statistics.median(taken))))
         for process in busy if turn == 0 else []:
@@ -282,6 +288,7 @@ def measure(name: str, batch_size: int, options: argparse.Namespace) -> dict[str
         "model": name,
         "batch_size": batch_size,
         "median_ms": medians,
+        "mean_ms": {side: statistics.mean(taken) for side, taken in times.items()},
         "quartiles_ms": {side: statistics.quantiles(taken, n=4) for side, taken in times.items()},
         "s_per_epoch": {side: ms * 60 / batch_size for side, ms in medians.items()},
         "peak_memory_mib": memory,
@@ -312,17 +319,15 @@ def main() -> None:
         raise SystemExit("time cupy and PyTorch's graphs in a separate run: --backend cupy")
     if "frozen" in options.torch_modes and not options.inference:
         raise SystemExit("PyTorch's frozen networks do not train: add --inference")
-    about = machine.describe(options.threads)
-    print(json.dumps(about))
+    print(json.dumps(machine.describe(options.threads)))
     results = []
     for name in options.model:
         for batch_size in options.batch_size or [models.MODELS[name].author.batch_size]:
             results.append(measure(name, batch_size, options))
             show(results[-1])
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
         kind = "inference" if options.inference else "training step"
-        options.json.write_text(json.dumps({"measured": kind, "machine": about, "results": results}, indent=2) + "\n")
+        machine.write_results(options.json, kind, options.threads, results)
 
 
 if __name__ == "__main__":
