@@ -1,5 +1,6 @@
 """Accuracy of networks on digits drawn too small, off-centre, thick, thin or rotated.
 
+    python benchmarks/robustness.py                                              # the network that comes with tinycnn
     python benchmarks/robustness.py runs/keras_cnn-mnist/model.safetensors
 
 Each of MNIST's test digits is changed as the row states and pasted onto a sheet of 280x280 pixels. ``data/drawing.py``
@@ -12,11 +13,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import machine
 import numpy as np
-from PIL import Image, ImageFilter
+from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
 
 import tinycnn
-from tinycnn import data
+from tinycnn import data, models
+from tinycnn.backends.threads import get_threads
 from tinycnn.data.drawing import normalise
 from tinycnn.train.evaluation import predict_logits
 
@@ -43,9 +47,22 @@ def turned(degrees: float) -> Change:
     return lambda image, rng: placed(image.rotate(degrees * rng.choice((-1, 1)), Image.Resampling.BICUBIC, expand=True))
 
 
-def filtered(kind: Callable[[int], ImageFilter.RankFilter], size: int) -> Change:
-    """Thicken the strokes (maximum filter) or thin them (minimum filter)."""
-    return lambda image, rng: placed(image.filter(kind(size)))
+def thick(size: int) -> Change:
+    """Draw with a square pen that adds ``size - 1`` pixels to the width of a stroke."""
+    return lambda image, rng: placed(Image.fromarray(highest(np.asarray(image), size)))
+
+
+def thin(size: int) -> Change:
+    """Take ``size - 1`` pixels away from the width of a stroke."""
+    return lambda image, rng: placed(Image.fromarray(255 - highest(255 - np.asarray(image), size)))
+
+
+def highest(levels: np.ndarray, size: int) -> np.ndarray:
+    """The highest level within a square of ``size`` pixels around each pixel: a maximum filter, axis by axis."""
+    for axis in (0, 1):
+        margin = [(size // 2, size // 2) if i == axis else (0, 0) for i in (0, 1)]
+        levels = sliding_window_view(np.pad(levels, margin, mode="edge"), size, axis).max(axis=-1)
+    return levels
 
 
 CHANGES: dict[str, tuple[int, Change]] = {  # row → size of the digit's box on the sheet, change
@@ -53,9 +70,9 @@ CHANGES: dict[str, tuple[int, Change]] = {  # row → size of the digit's box on
     "off-centre": (100, lambda image, rng: placed(image, *rng.random(2))),
     "small (a fifth of the sheet)": (56, lambda image, rng: placed(image, *rng.random(2))),
     "large (fills the sheet)": (276, lambda image, rng: placed(image)),
-    "thick pen": (DIGIT, filtered(ImageFilter.MaxFilter, 17)),
-    "very thick pen": (DIGIT, filtered(ImageFilter.MaxFilter, 29)),
-    "thin pen": (DIGIT, filtered(ImageFilter.MinFilter, 9)),
+    "thick pen": (DIGIT, thick(17)),
+    "very thick pen": (DIGIT, thick(29)),
+    "thin pen": (DIGIT, thin(9)),
     "turned by 15 degrees": (DIGIT, turned(15)),
     "turned by 30 degrees": (DIGIT, turned(30)),
     "dark on light": (DIGIT, lambda image, rng: placed(image).point(lambda level: 255 - level)),
@@ -94,14 +111,14 @@ def accuracy(model: tinycnn.Sequential, images: np.ndarray, labels: np.ndarray) 
 Table = dict[str, dict[str, float]]
 
 
-def measure(models: dict[str, tinycnn.Sequential], images: np.ndarray, labels: np.ndarray) -> Table:
-    """Row → column → accuracy; the column "raw" is that of the first model."""
+def measure(networks: dict[str, tinycnn.Sequential], images: np.ndarray, labels: np.ndarray) -> Table:
+    """Row → column → accuracy; the column "raw" is that of the first network."""
     table: Table = {}
     for change in CHANGES:
         drawn = sheets(images, change)
-        row = {"raw": accuracy(next(iter(models.values())), shrunk(drawn), labels)}
+        row = {"raw": accuracy(next(iter(networks.values())), shrunk(drawn), labels)}
         seen = prepared(drawn)
-        table[change] = row | {name: accuracy(model, seen, labels) for name, model in models.items()}
+        table[change] = row | {name: accuracy(model, seen, labels) for name, model in networks.items()}
     return table
 
 
@@ -116,18 +133,24 @@ def as_text(table: Table) -> str:
 def main() -> None:
     """Measure the accuracies, print them and write them to a file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
-    parser.add_argument("model_file", type=Path, nargs="+", help="model.safetensors of a training run")
+    parser.add_argument("model_file", type=Path, nargs="*", help="model.safetensors of a training run")
     parser.add_argument("--limit", type=int, default=2000, metavar="N", help="test digits (default: 2000)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds MNIST")
+    parser.add_argument("--held-out", action="store_true", help="the first of the last 10,000 training digits instead")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON, too")
     options = parser.parse_args()
     tinycnn.use_backend("auto")
     dataset = data.load("mnist", data_dir=options.data_dir)
-    models = {str(path.parent.name): tinycnn.load(path) for path in options.model_file}
-    table = measure(models, dataset.x_test[: options.limit, :, :, 0], dataset.y_test[: options.limit])
+    networks = {path.parent.name: tinycnn.load(path) for path in options.model_file} or {"digit_cnn": models.trained()}
+    images, labels = dataset.x_test, dataset.y_test
+    if options.held_out:
+        images, labels = dataset.x_train[-10000:], dataset.y_train[-10000:]
+    images, labels = images[: options.limit, :, :, 0], labels[: options.limit]
+    table = measure(networks, images, labels)
     print(as_text(table))
     if options.output:
-        options.output.write_text(json.dumps({"images": options.limit, "accuracy": table}, indent=2) + "\n")
+        report = {"images": len(labels), "machine": machine.describe(get_threads()), "accuracy": table}
+        options.output.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinycnn
-from tinycnn import Tensor, gradcheck, models, ops
+from tests.support.train_configs import config_of
+from tinycnn import Tensor, data, gradcheck, models, ops
 from tinycnn.data.augment import named
+from tinycnn.data.redrawn import redrawn
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError
 from tinycnn.layers import Dense, Flatten, Sequential, base, pixel_scale
 from tinycnn.optim import Adam
-from tinycnn.run.build import make_model
+from tinycnn.run.build import make_model, make_trainer
+from tinycnn.saving.model_file import check_finite
 from tinycnn.train import Trainer, evaluate
+from tinycnn.train.capture import reason_not_recordable
 
 SEQUENCES = {
     "lenet": """
@@ -35,6 +39,9 @@ SEQUENCES = {
         Rescaling  Conv2d(32) ReLU MaxPool2d  Conv2d(64) ReLU MaxPool2d  Conv2d(128) ReLU MaxPool2d  Flatten
         Dropout(0.5)  Dense(64) ReLU  Dense(10)""",
 }
+DIGITS = """
+    Conv2d(24) ReLU BatchNorm MaxPool2d  Conv2d(48) ReLU BatchNorm MaxPool2d
+    Conv2d(64) ReLU BatchNorm  Conv2d(96) ReLU BatchNorm  Flatten  Dense(10) LogSoftmax"""
 OURS = """
     Conv2d(32) ReLU BatchNorm  Conv2d(32) ReLU BatchNorm MaxPool2d
     Conv2d(64) ReLU BatchNorm  Conv2d(64) ReLU BatchNorm MaxPool2d
@@ -60,7 +67,7 @@ def test_models_lists_the_five_published_networks():
 
 
 def test_networks_adds_our_own():
-    assert list(models.NETWORKS) == [*SEQUENCES, "cifar_cnn"]
+    assert list(models.NETWORKS) == [*SEQUENCES, "digit_cnn", "cifar_cnn"]
 
 
 def as_word(layer):
@@ -132,6 +139,54 @@ def test_author_recipes(name):
     assert recipe.validation_split == (0.2 if name == "single_conv" else 0)
     assert not recipe.augment
     assert models.MODELS[name].recipe("best").epochs <= 20
+
+
+def test_our_network_for_digits():
+    network = models.create("digit_cnn")
+    assert [as_word(layer) for layer in network.layers.values()] == DIGITS.split()
+    convolutions = [(1, 24), (24, 48), (48, 64), (64, 96)]  # channels in and out
+    expected = sum(9 * C * F + F + 2 * F for C, F in convolutions) + (3 * 3 * 96 + 1) * 10
+    assert network.parameter_count() == expected == 102_874 < 400_000
+    recipe = models.NETWORKS["digit_cnn"].recipe("best")
+    assert recipe.epochs <= 20
+    assert recipe.average_weights
+    assert models.create("digit_cnn", input_shape=(18, 19, 3), classes=3).output_shape == (3,)
+    with pytest.raises(ShapeError, match="layer conv2d_4 does not fit"):
+        models.create("digit_cnn", input_shape=(17, 18, 1))
+
+
+def test_the_recipe_of_our_network_for_digits_is_recorded():
+    """Steps from Python would take much longer than three minutes."""
+    words = ["--model", "digit_cnn", "--recipe", "best", "--dataset", "digits", "--threads", "1"]
+    config = config_of(words)
+    with tinycnn.use_backend("numba"):
+        trainer = make_trainer(config, models.create("digit_cnn"), 60_000)
+        step, images = trainer.training_step, np.zeros((1, 28, 28, 1), np.uint8)
+        assert step.average
+        assert reason_not_recordable(step, images) == ""
+
+
+# --------------------------------------------------------------------------------------------- the network that we ship
+
+
+def test_the_network_that_comes_with_the_package():
+    network = models.trained()
+    assert models.TRAINED.stat().st_size < 500_000
+    assert models.name_of(network) == "digit_cnn"
+    assert not network.training
+    assert network.class_names == tuple("0123456789")
+    assert network.pictures == "drawing"
+    check_finite(network, models.TRAINED)
+
+
+def test_it_reads_digits(mnist_folder):
+    """The first 500 test images, and some of them redrawn, with other pens and turned by up to 35 degrees."""
+    mnist = data.load("mnist", data_dir=mnist_folder)
+    images, labels = mnist.x_test[:500], mnist.y_test[:500]
+    network = models.trained()
+    assert evaluate(network, images, labels).accuracy > 0.99
+    for seed in (1, 2):
+        assert evaluate(network, redrawn(images[:250], seed), labels[:250]).accuracy > 0.95
 
 
 def test_our_network_for_colour_images():

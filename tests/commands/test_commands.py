@@ -164,6 +164,33 @@ def test_predict_without_a_readable_picture_is_an_error(model_file, drawings, tm
     assert "no picture in this folder" in failing(capsys, "predict", model_file[0], tmp_path / "empty")
 
 
+def test_predict_without_a_model_file_uses_the_network_of_the_package(model_file, drawings, capsys):
+    """A picture as the first word, and a folder; the model file, where there is one, is the first word."""
+    a, b, path = str(drawings / "a.png"), str(drawings / "b.JPG"), str(model_file[0])
+    read = {}
+    for words in ([a], [a, b], [drawings], [drawings, b], [path, a, b], ["--backend", "numpy", path, a]):
+        code = main(["predict", *map(str, words)])
+        captured = capsys.readouterr()
+        read[len(read)] = [line.split()[:2] for line in captured.out.splitlines()[1:]]
+        assert code == (drawings in words)  # two files in the folder hold no digit
+        assert ("NOTICE: read by digit_cnn, which comes with tinycnn" in captured.err) == (path not in words)
+    expected = predict_logits(models.trained(), np.concatenate([data.drawing.read_drawing(name) for name in (a, b)]))
+    digits = [[name, str(digit)] for name, digit in zip((a, b), expected.argmax(axis=1), strict=True)]
+    assert [read[i] for i in range(4)] == [digits[:1], digits, digits, [*digits, digits[1]]]
+    assert [len(read[i]) for i in (4, 5)] == [2, 1]
+
+
+def test_predict_takes_options_between_model_file_and_pictures(model_file, drawings, capsys):
+    assert main(["predict", str(model_file[0]), "--backend", "numpy", str(drawings / "a.png")]) == 0
+    assert "NOTICE" not in capsys.readouterr().err
+
+
+def test_predict_needs_a_picture(model_file, drawings, capsys):
+    file = model_file[0]
+    assert failing(capsys, "predict", file).endswith("expected a picture after this model file")
+    assert f"is a folder; give the file in it: {file}" in failing(capsys, "predict", file.parent, drawings / "a.png")
+
+
 def test_predict_refuses_unsuitable_models(drawings, tmp_path, capsys):
     assert "no such file" in failing(capsys, "predict", tmp_path / "gone", drawings)
     tinycnn.save(models.create("keras_cnn", input_shape=(28, 28, 2)), tmp_path / "two")

@@ -598,6 +598,9 @@ def test_serve_warns_where_others_can_reach_it_and_accepts_its_own_name(tmp_path
         assert "draw at http://" in printed.out
         assert ("warning: every machine that can reach" in printed.err) == (names is None)
         assert apps[-1].names == names
+    with tinycnn.use_backend("numpy"):
+        assert main(["serve", "--port", "0", "--backend", "numpy"]) == 0
+    assert capsys.readouterr().out.startswith("digit_cnn, which comes with tinycnn: draw at http://127.0.0.1:")
 
 
 def test_addresses():

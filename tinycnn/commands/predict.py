@@ -1,9 +1,9 @@
 """Classify your own images: PNG, JPEG and other formats, of any size.
 
-For a network trained on MNIST, the drawn digit, dark on light or light on dark, is cut out, scaled and centred as in
-MNIST; several digits side by side are read one by one. For a network trained on a folder of pictures, each picture is
-prepared as in training. Exit codes: 0 all pictures classified, 1 some could not be read (each is reported on stderr), 2
-if none, or for another error.
+Without MODEL_FILE, digit_cnn reads them, a network for digits that comes with tinycnn. For a network trained on MNIST,
+the drawn digit, dark on light or light on dark, is cut out, scaled and centred as in MNIST; several digits side by side
+are read one by one. For a network trained on a folder of pictures, each picture is prepared as in training. Exit codes:
+0 all pictures classified, 1 some could not be read (each is reported on stderr), 2 if none, or for another error.
 """
 
 import argparse
@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tinycnn import metrics
+from tinycnn import metrics, models
 from tinycnn.backends import use_backend
-from tinycnn.commands.shared_options import add_backend, add_model_file, add_model_pixels, state_pixels
+from tinycnn.commands.shared_options import PACKAGED, add_backend, add_model_pixels, given_or_packaged, state_pixels
 from tinycnn.data.picture import SUFFIXES, is_picture, read_picture
 from tinycnn.data.several import read_digits
 from tinycnn.errors import DataError, SettingError, in_words, printable
 from tinycnn.layers import Sequential
-from tinycnn.saving.model_file import load_finite
 from tinycnn.train.evaluation import predict_logits
 
 MOST_COLUMNS = 10  # with more classes, only the five most probable are printed
@@ -28,9 +27,11 @@ MOST_COLUMNS = 10  # with more classes, only the five most probable are printed
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for the model and the pictures."""
-    add_model_file(parser)
+    words = f"a model.safetensors written by training (default: {PACKAGED})"
+    parser.add_argument("model", metavar="[MODEL_FILE]", help=words)
     add_model_pixels(parser)
-    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="a picture, or a folder of them")
+    images = parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="a picture, or a folder of them")
+    images.required = False  # a single word is a picture: see `model_and_pictures`
     parser.add_argument("--pixels", metavar="A..B", help="numbers for black and white in pictures of over 8 bits")
     add_backend(parser)
 
@@ -38,10 +39,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print a line per picture; returns the exit code."""
     use_backend(options.backend)
-    model = load_finite(options.model)
+    file, words = model_and_pictures(options.model, options.images or [])
+    model, name = given_or_packaged(file)
+    if file is None:
+        print(f"NOTICE: read by {name}", file=sys.stderr, flush=True)
     state_pixels(options, model)
     check_takes_pictures(model)
-    paths = [path for given in options.images for path in pictures_in(given)]
+    paths = [path for given in words for path in pictures_in(given)]
     width = max(len(printable(str(path))) for path in paths)
     classified = 0
     print(head(model.class_names, width))
@@ -56,6 +60,15 @@ def run(options: argparse.Namespace) -> int:
             print(line(f"{path}{which}", p, model.class_names, width), flush=True)
         classified += 1
     return 0 if classified == len(paths) else 1 if classified else 2
+
+
+def model_and_pictures(first: str, others: list[Path]) -> tuple[str | None, list[Path]]:
+    """The model file and the pictures; the file is None if the ``first`` word is a picture or a folder of them, too."""
+    path = Path(first)
+    if not others and path.suffix == models.TRAINED.suffix:
+        raise SettingError(f"{printable(first)}: expected a picture after this model file")
+    folder = path.is_dir() and not (path / "model.safetensors").exists()
+    return (None, [path, *others]) if not others or is_picture(path) or folder else (first, others)
 
 
 def check_takes_pictures(model: Sequential) -> None:

@@ -1,8 +1,8 @@
 """Serve a web page that recognises a digit while you draw it.
 
-The page is at http://127.0.0.1:8000, on this machine only; --host 0.0.0.0 makes it available on your network, for
-example to a phone. POST /predict returns the same as JSON (docs/page.md). Requires: pip install 'tinycnn[web]'
-(in the repository: pip install -e '.[web]')
+Without MODEL_FILE, digit_cnn reads it, a network that comes with tinycnn. The page is at http://127.0.0.1:8000, on this
+machine only; --host 0.0.0.0 makes it available on your network, for example to a phone. POST /predict returns the same
+as JSON (docs/page.md). Requires: pip install 'tinycnn[web]' (in the repository: pip install -e '.[web]')
 """
 
 import argparse
@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinycnn.backends import use_backend
-from tinycnn.commands.shared_options import add_model_pixels, state_pixels
+from tinycnn.commands.shared_options import PACKAGED, add_model_pixels, given_or_packaged, state_pixels
 from tinycnn.errors import SettingError
-from tinycnn.saving.model_file import load_finite
 
 if TYPE_CHECKING:
     from tinycnn.web.predictions import Predictor
@@ -27,7 +26,8 @@ OPEN = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for the network and the address."""
-    parser.add_argument("model_file", type=Path, metavar="MODEL_FILE", help="a model.safetensors that training wrote")
+    words = f"a model.safetensors that training wrote (default: {PACKAGED})"
+    parser.add_argument("model_file", type=Path, nargs="?", metavar="MODEL_FILE", help=words)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 selects a free port")
     add_model_pixels(parser)
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.web.security import is_loopback
 
     use_backend(options.backend)
-    model = load_finite(options.model_file)
+    model, name = given_or_packaged(options.model_file)
     state_pixels(options, model)
     predictor = Predictor(model)
     decoder = Decoder()
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
             bound, port = listener.getsockname()[:2]
             if not is_loopback(bound):
                 print(OPEN, file=sys.stderr)
-            print(f"{options.model_file}: draw at {address(options.host, port)} (Ctrl-C ends)", flush=True)
+            print(f"{name}: draw at {address(options.host, port)} (Ctrl-C ends)", flush=True)
             app = create_app(predictor, decoder.decode, ["localhost", options.host] if is_loopback(bound) else None)
             make_server(app, decoder.stop).run(sockets=[listener])
     finally:

@@ -1,6 +1,7 @@
 """Options that several commands share: network, backend, data set."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -11,7 +12,9 @@ from tinycnn.data import Dataset
 from tinycnn.errors import DataError, SettingError, printable, shortened
 from tinycnn.layers import Sequential
 from tinycnn.layers.pixels import SCALES as PIXELS
-from tinycnn.saving.model_file import load
+from tinycnn.saving.model_file import load, load_finite
+
+PACKAGED = f"{models.TRAINED.stem}, which comes with tinycnn"
 
 
 def add_model_file(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +88,11 @@ def open_network(name: str) -> Sequential:
     if "." not in name and "/" not in name:
         raise SettingError(f"{name!r}: expected a model file, or one of {', '.join(models.NETWORKS)}")
     return load(name)
+
+
+def given_or_packaged(path: str | PathLike[str] | None) -> tuple[Sequential, str]:
+    """The network in the file ``path``, or for None the one that comes with tinycnn, and what messages call it."""
+    return (models.trained(), PACKAGED) if path is None else (load_finite(path), os.fspath(path))
 
 
 def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:

@@ -1,0 +1,113 @@
+"""The accuracy of a network with its best recipe, over several seeds; and without one trick of the recipe at a time.
+
+    python benchmarks/recipe.py digit_cnn --held-out 10000 --seeds 2 --ablation    # how recipes are compared
+    python benchmarks/recipe.py digit_cnn --seeds 5 --json digit_cnn.json          # the published figure
+
+With ``--held-out`` the last training images are not trained on, and evaluated; the test images stay unseen. Other
+options are those of ``tinycnn train``, such as ``--epochs 8 --lr 0.05 --threads 2``.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+
+from tinycnn import data, models
+from tinycnn.backends import use_backend
+from tinycnn.backends.threads import get_threads, set_threads
+from tinycnn.run.build import make_trainer
+from tinycnn.run.options import add_train_options, train_config
+from tinycnn.train import evaluate
+from tinycnn.train.warm_up import warm_up
+
+ABLATION = {  # the trick that is left out → options of `tinycnn train`
+    "nothing": [],
+    "augmentation": ["--no-augment"],
+    "average of the weights": ["--average-weights", "0"],
+    "one-cycle rate": ["--schedule", "constant", "--lr", "0.02"],
+    "weight decay": ["--weight-decay", "0"],
+    "the recipe: that of the author": ["--recipe", "author"],
+}
+Examples = tuple[Any, np.ndarray]  # images and labels
+
+
+def run(words: list[str], training: Examples, judged: Examples, dataset: data.Dataset) -> dict[str, Any]:
+    """Train with the options ``words`` of `tinycnn train`; accuracies on the images ``judged``, and seconds."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_train_options(parser)
+    config = train_config(parser.parse_args(words))
+    if config.threads is not None:
+        set_threads(config.threads)
+    shape, classes = dataset.input_shape, dataset.num_classes
+    model = models.create(config.model, seed=config.seed, input_shape=shape, classes=classes)
+    trainer = make_trainer(config, model, len(training[0]))
+    warm_up(trainer, *training)
+    start = time.perf_counter()
+    trainer.fit(*training, epochs=config.epochs)
+    seconds = time.perf_counter() - start
+    scores = evaluate(model, *judged)
+    views = evaluate(model, *judged, views="shift")
+    return {
+        "seed": config.seed,
+        "accuracy": scores.accuracy,
+        "loss": scores.loss,
+        "accuracy_of_5_views": views.accuracy,
+        "seconds": seconds,
+        "epochs": config.epochs,
+        "why_eager": trainer.why_eager,
+    }
+
+
+def line(name: str, runs: list[dict[str, Any]]) -> str:
+    """Mean and standard deviation of both accuracies, in percent, and the mean time."""
+    words = []
+    for key in ("accuracy", "accuracy_of_5_views"):
+        values = [100 * one[key] for one in runs]
+        spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+        words.append(f"{statistics.mean(values):.3f}{spread} %")
+    return f"{name}: {words[0]}, of 5 views {words[1]}, {statistics.mean(one['seconds'] for one in runs):.0f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
+    parser.add_argument("model", choices=models.NETWORKS)
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N-1 (default: 5)")
+    parser.add_argument("--held-out", type=int, default=0, metavar="N", help="judge by the last N training images")
+    parser.add_argument("--ablation", action="store_true", help="leave out one trick at a time")
+    parser.add_argument("--dataset", default="mnist", help="default: mnist")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and the machine, too")
+    options, others = parser.parse_known_args()
+    use_backend("auto")
+    dataset = data.load(options.dataset, data_dir=options.data_dir)
+    training, judged = (dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)
+    if options.held_out:
+        (x, y), kept = training, len(training[0]) - options.held_out
+        training, judged = (x[:kept], y[:kept]), (x[kept:], y[kept:])
+    results: dict[str, list[dict[str, Any]]] = {}
+    for name, words in (ABLATION if options.ablation else {"nothing": []}).items():
+        results[name] = []
+        for seed in range(options.seeds):
+            given = ["--model", options.model, "--recipe", "best", "--seed", str(seed), *others, *words]
+            results[name].append(run(given, training, judged, dataset))
+            print(f"  seed {seed}: {results[name][-1]['accuracy']:.2%}", flush=True)
+        print(line(f"without {name}" if name != "nothing" else "whole recipe", results[name]), flush=True)
+        if options.json:
+            report = {
+                "model": options.model,
+                "judged by": f"the last {options.held_out} training images" if options.held_out else "all test images",
+                "images": {"training": len(training[0]), "judged": len(judged[0])},
+                "options": others,
+                "left out": results,
+                "machine": machine.describe(get_threads()),
+            }
+            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

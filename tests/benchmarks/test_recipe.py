@@ -1,0 +1,64 @@
+"""The comparison of recipes: what each row of the ablation leaves out, and which images judge."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.train_configs import config_of
+from tinycnn import data
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+LEFT_OUT = {
+    "nothing": set(),
+    "augmentation": {"augment"},
+    "average of the weights": {"average_weights"},
+    "one-cycle rate": {"schedule", "lr"},
+    "weight decay": {"weight_decay"},
+}
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    spec = importlib.util.spec_from_file_location("recipe", FOLDER / "recipe.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_each_row_leaves_out_what_it_names(recipe):
+    whole = config_of("--model digit_cnn --recipe best").as_json()
+    for name, words in recipe.ABLATION.items():
+        config = config_of(["--model", "digit_cnn", "--recipe", "best", *words]).as_json()
+        changed = {key for key in config if config[key] != whole[key]}
+        assert changed == LEFT_OUT.get(name, changed), name
+        assert changed or name == "nothing"
+    assert set(LEFT_OUT) <= set(recipe.ABLATION)
+
+
+@pytest.mark.parametrize("held_out", [0, 37])
+def test_held_out_images_judge_and_are_not_trained_on(recipe, held_out, monkeypatch, capsys):
+    digits, seen = data.load("digits"), []
+
+    def run(words, training, judged, dataset):
+        seen.append((words, training, judged))
+        return {"seed": 0, "accuracy": 0.5, "accuracy_of_5_views": 0.75, "seconds": 2}
+
+    monkeypatch.setattr(recipe, "run", run)
+    monkeypatch.setattr(recipe, "use_backend", lambda _: None)
+    options = ["digit_cnn", "--dataset", "digits", "--seeds", "2", "--held-out", str(held_out), "--epochs", "3"]
+    monkeypatch.setattr(sys, "argv", ["recipe.py", *options])
+    recipe.main()
+    assert [words for words, *_ in seen] == [
+        ["--model", "digit_cnn", "--recipe", "best", "--seed", seed, "--epochs", "3"] for seed in "01"
+    ]
+    _, (x, y), (x_judged, y_judged) = seen[0]
+    kept = len(digits.x_train) - held_out
+    assert np.array_equal(x, digits.x_train[:kept])
+    assert np.array_equal(y, digits.y_train[:kept])
+    assert np.array_equal(x_judged, digits.x_train[kept:] if held_out else digits.x_test)
+    assert np.array_equal(y_judged, digits.y_train[kept:] if held_out else digits.y_test)
+    assert "whole recipe: 50.000 ± 0.000 %, of 5 views 75.000 ± 0.000 %, 2 s" in capsys.readouterr().out
