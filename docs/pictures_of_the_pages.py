@@ -6,6 +6,7 @@ The model file is for the page for drawing; the walk is that of docs/walk. Needs
 """
 
 import io
+import math
 import re
 import shutil
 import subprocess
@@ -17,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 import recorded_walk
 
-FOLDER, COLOURS = Path(__file__).parent / "pictures", 128
+FOLDER, COLOURS = Path(__file__).parent / "pictures", 256
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
@@ -30,42 +31,44 @@ PHONE: dict[str, Any] = {
     "is_mobile": True,
     "has_touch": True,
 }
-THREE = [(0.33, 0.2), (0.5, 0.14), (0.66, 0.24), (0.62, 0.4), (0.48, 0.48), (0.66, 0.58), (0.66, 0.76), (0.46, 0.86)]
-THREE += [(0.28, 0.74)]
+PAGE: dict[str, Any] = {"viewport": {"width": 1100, "height": 1040}}
+UPPER = [(0.47 + 0.17 * math.cos(a / 10), 0.32 + 0.17 * math.sin(a / 10)) for a in range(-28, 16)]
+LOWER = [(0.47 + 0.2 * math.cos(a / 10), 0.68 + 0.19 * math.sin(a / 10)) for a in range(-15, 27)]
+THREE = [*UPPER, *LOWER]
 
 
 def save(name: str, picture: bytes) -> None:
     """Write a screenshot as docs/pictures/NAME.png."""
-    few = Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    few = Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, kmeans=3, dither=Image.Dither.NONE)
     few.save(FOLDER / f"{name}.png", optimize=True)
 
 
 def draw_walk(browser: Browser, address: str) -> None:
-    """The way back through the first convolution, on a desktop and a phone, in both colour schemes."""
-    for device, size in {"": DESKTOP, "_phone": PHONE}.items():
-        for scheme, suffix in {"light": "", "dark": "_dark"}.items():
-            context = browser.new_context(**size, color_scheme=scheme)  # type: ignore[arg-type]
-            page = context.new_page()
-            page.goto(f"{address}#layer=conv2d_1")
-            page.wait_for_selector("#walk:not([hidden])")
-            page.evaluate("document.querySelector('.way').scrollIntoView()")
-            page.wait_for_timeout(500)
-            save(f"walk{device}{suffix}", page.screenshot())
-            context.close()
+    """The way back through the first convolution: on a desktop in both colour schemes, and on a phone."""
+    for name, size, scheme in (
+        ("walk", DESKTOP, "light"),
+        ("walk_dark", DESKTOP, "dark"),
+        ("walk_phone", PHONE, "light"),
+    ):
+        context = browser.new_context(**size, color_scheme=scheme)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.goto(f"{address}#layer=conv2d_1")
+        page.wait_for_selector("#walk:not([hidden])")
+        page.evaluate("scrollTo(0, document.querySelector('.colours').getBoundingClientRect().bottom + scrollY)")
+        page.wait_for_timeout(500)
+        save(name, page.screenshot())
+        context.close()
 
 
 def draw_page(browser: Browser, address: str) -> None:
     """A drawn three, read by the network."""
-    for scheme, suffix in {"light": "", "dark": "_dark"}.items():
-        context = browser.new_context(**DESKTOP, color_scheme=scheme)  # type: ignore[arg-type]
-        page = context.new_page()
-        page.goto(address)
-        page.locator("#bars li").first.wait_for()
-        stroke(page)
-        page.wait_for_function("document.getElementById('digit').innerText === '3'")
-        page.wait_for_timeout(1000)
-        save(f"page{suffix}", page.screenshot())
-        context.close()
+    page = browser.new_page(**PAGE)
+    page.goto(address)
+    page.locator("#bars li").first.wait_for()
+    stroke(page)
+    expect(page.locator("#digit")).to_have_text("3")
+    page.wait_for_timeout(1000)
+    save("page", page.screenshot())
 
 
 def stroke(page: Page) -> None:
@@ -76,7 +79,7 @@ def stroke(page: Page) -> None:
     page.mouse.move(*points[0])
     page.mouse.down()
     for point in points[1:]:
-        page.mouse.move(*point, steps=6)
+        page.mouse.move(*point)
     page.mouse.up()
 
 
@@ -85,11 +88,13 @@ def serving(model: str) -> Iterator[str]:
     """The address of ``tinycnn serve`` with this model, until the block ends."""
     command = [sys.executable, "-m", "tinycnn", "serve", model, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        found = re.search(r"http\S+", server.stdout.readline())
-        assert found is not None
-        yield found.group()
-        server.terminate()
+        try:
+            assert server.stdout is not None
+            found = re.search(r"http\S+", server.stdout.readline())
+            assert found is not None
+            yield found.group()
+        finally:
+            server.terminate()
 
 
 def main(model: str) -> None:

@@ -460,7 +460,7 @@ const Walk = (() => {
       if (!chosen) return;
       const box = (rows, columns, wanted) => {
         const line = width < 36 * ratio && width >= NUMBERS_FROM * ratio ? Math.min(wanted, 1.75) : wanted; // the number stays readable
-        const inset = (line / 2 + 0.5) * ratio, [r, c] = [Math.min(...rows), Math.min(...columns)];
+        const inset = (width < 18 * ratio && rows.length === 1 ? -line / 2 : line / 2 + 0.5) * ratio, [r, c] = [Math.min(...rows), Math.min(...columns)];
         const sides = [left + c * width + inset, top + r * height + inset, (Math.max(...columns) - c + 1) * width - 2 * inset - ratio, (Math.max(...rows) - r + 1) * height - 2 * inset - ratio];
         for (const [colour, more] of [[colourOf("--card"), 1.5], [colourOf("--mark"), 0]]) {
           context.strokeStyle = colour;
