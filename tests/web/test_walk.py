@@ -87,10 +87,10 @@ def network_with_branches(**settings):
 NETWORKS = {"odd": odd_network, "branches": network_with_branches}
 
 
-def sums_of(trace, points, folder):
+def sums_of(trace, points, folder, script=STATIC / "sums.js"):
     """What ``check_sums.js`` found: a row for each quantity of each layer."""
     trace.save(folder / "trace.safetensors")
-    command = [NODE, HERE / "check_sums.js", STATIC / "sums.js", folder / "trace.safetensors", str(points)]
+    command = [NODE, HERE / "check_sums.js", script, folder / "trace.safetensors", str(points)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -126,6 +126,40 @@ def test_a_wrong_number_is_noticed(array, tmp_path):
     array = trace.arrays()[array]
     array += 0.01 * np.abs(array).max()
     assert max(row["worst"] for row in sums_of(trace, 100, tmp_path)) > 1e-5
+
+
+WRONG = {  # a mistake in one kind of sum, and the quantities that show it
+    "c < count; c++": ("c < count - 1; c++", {"conv2d_1 y", "conv2d_2 y"}),
+    'factor(layer.grad_y, [oh, ow, f], "gradient of the output"), used': (
+        'factor(layer.y, [oh, ow, f], "gradient of the output"), used',
+        {"conv2d_1 grad_x", "conv2d_2 grad_x"},
+    ),
+    "const pixel = factor(layer.x, [h, w, first + c]": (
+        "const pixel = factor(layer.x, [oh, ow, first + c]",
+        {"conv2d_1 weight.grad", "conv2d_2 weight.grad"},
+    ),
+    'term(factor(layer.grad_y, [j], "gradient of the output"), factor(weight.value, [i, j]': (
+        'term(factor(layer.grad_y, [j], "gradient of the output"), factor(weight.value, [i, 0]',
+        {"dense_1 grad_x", "dense_2 grad_x"},
+    ),
+    "number(wins ? 1 : 0, wins": ("number(wins ? 0 : 1, wins", {"maxpool2d_1 grad_x", "maxpool2d_2 grad_x"}),
+    "total: p.value - t.value": ("total: p.value + t.value", {"loss score"}),
+}
+
+
+@pytest.mark.skipif(NODE is None, reason="Node runs the scripts of the page: apt install nodejs")
+def test_a_wrong_summand_is_noticed(tmp_path):
+    model = Sequential(
+        *(Conv2d(3), ReLU(), MaxPool2d(), Conv2d(2), ReLU(), MaxPool2d(), Flatten(), Dense(6), ReLU(), Dense(10)),
+        input_shape=(13, 13, 1),
+        dtype=np.float64,
+    )
+    trace, script = trace_step(model, picture((13, 13, 1)), 3), (STATIC / "sums.js").read_text(encoding="utf-8")
+    for right, (wrong, where) in WRONG.items():
+        assert right in script
+        (tmp_path / "sums.js").write_text(script.replace(right, wrong), encoding="utf-8")
+        rows = sums_of(trace, 200, tmp_path, tmp_path / "sums.js")
+        assert {f"{row['layer']} {row['quantity']}" for row in rows if not row["worst"] < 1e-5} == where, wrong
 
 
 @pytest.mark.skipif(NODE is None, reason="Node runs the scripts of the page: apt install nodejs")

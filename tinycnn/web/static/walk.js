@@ -821,7 +821,7 @@ const Walk = (() => {
   /** One summand: where its factors stand (or what it is, if the rows differ), its factors, its value. */
   function makeRow(one, isMax, same, places) {
     const formula = make("td", { className: "number formula" });
-    one.factors.forEach((part, i) => formula.append(i ? " × " : "", makeFactor(part)));
+    one.factors.forEach((part, i) => formula.append(i ? " × " : "", makeFactor(part, one.factors.length > 1 ? brackets : text)));
     const words = one.factors.map(({ what }) => what).join(" × "), last = one.factors.at(-1).what;
     const lost = /^lost this window to (.*)$/.exec(last), won = last === "won this window";
     const remark = lost ? `; won by ${lost[1]}` : won ? "; won" : "";
@@ -834,11 +834,11 @@ const Walk = (() => {
   }
 
   /** A factor; if it was computed in another step, a link to there. */
-  function makeFactor(part) {
+  function makeFactor(part, write = brackets) {
     const isDerived = /^(input − mean|x̂|slope .*)$/.test(part.what); // computed from the number that stands there
     const origin = part.array && !isDerived ? originOf(part.array) : null;
-    if (!origin) return make("span", { textContent: brackets(part.value), title: part.what });
-    const button = make("button", { type: "button", className: "link number", textContent: brackets(part.value), title: `${part.what}: where does it come from?` });
+    if (!origin) return make("span", { textContent: write(part.value), title: part.what });
+    const button = make("button", { type: "button", className: "link number", textContent: write(part.value), title: `${part.what}: where does it come from?` });
     button.addEventListener("click", () => go(stepOf(origin), { ...origin, index: part.index }));
     return button;
   }
@@ -1362,7 +1362,7 @@ const Walk = (() => {
     window.addEventListener("hashchange", () => trace && goToAddress());
     const data = el("trace-data");
     if (!data) return;
-    el("share").hidden = true; // the file itself is what can be shared
+    el("share").parentElement.hidden = true; // the file itself is what can be shared
     const more = JSON.parse(el("trace-extras").textContent);
     if (more.saliency) {
       for (const [name, values] of Object.entries(more.saliency)) more.saliency[name] = new Float32Array(Uint8Array.from(atob(values), (letter) => letter.charCodeAt(0)).buffer);
