@@ -34,6 +34,12 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f} %"
 
 
+def probability_percent(p: float) -> str:
+    """``98.8 %``: a probability as text. Softmax returns neither 0 nor 1, so these are ``<0.1 %`` and ``>99.9 %``."""
+    text = f"{100 * p:.1f}"
+    return {"0.0": "<0.1 %", "100.0": ">99.9 %"}.get(text, f"{text} %")
+
+
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Scores ``(M, K)`` → probabilities ``(M, K)`` in float64: the softmax of each row."""
     return np.exp(log_softmax_rows(np, _numbers("probabilities", "logits", logits, axes=2).astype(np.float64)))

@@ -187,12 +187,10 @@ def test_with_many_classes_the_most_probable_are_shown():
 
 @pytest.mark.parametrize(
     ("fraction", "text"),
-    [(1.0, "100.0 %"), (0.99999, ">99.9 %"), (0.123, "12.3 %"), (0.0001, "<0.1 %"), (0, "0.0 %")],
+    [(1.0, ">99.9 %"), (0.99999, ">99.9 %"), (0.999, "99.9 %"), (0.123, "12.3 %"), (0.0001, "<0.1 %"), (0, "<0.1 %")],
 )
 def test_percent(fraction, text):
-    from tinycnn.plots.images import percent
-
-    assert percent(fraction) == text
+    assert metrics.probability_percent(fraction) == text
 
 
 def test_without_mistakes_the_picture_says_none():

@@ -16,6 +16,7 @@ from tinycnn.commands.shared_options import add_model_file, add_model_pixels, ch
 from tinycnn.errors import SettingError, shortened
 from tinycnn.explain import Trace, trace_step
 from tinycnn.layers import Sequential
+from tinycnn.metrics import probability_percent
 from tinycnn.saving.model_file import load_finite
 
 
@@ -79,10 +80,9 @@ def print_summary(trace: Trace, with_layers: bool) -> None:
     """Print prediction and loss, and with ``with_layers`` the sizes of outputs and gradients, layer by layer."""
     p, names = trace.probabilities, trace.class_names
     print(
-        f"read as {names[trace.predicted]} ({100 * p[trace.predicted]:.1f} %), true answer {names[trace.label]} ",
-        end="",
+        f"read as {names[trace.predicted]} ({probability_percent(p[trace.predicted])}), "
+        f"true answer {names[trace.label]} ({probability_percent(p[trace.label])}), loss {trace.loss:.4f} nats"
     )
-    print(f"({100 * p[trace.label]:.1f} %), loss {trace.loss:.4f} nats")
     if not with_layers:
         return
     width = max(len(layer.name) for layer in trace.layers)

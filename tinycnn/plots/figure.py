@@ -22,7 +22,9 @@ WIDTH = 5.6  # inches
 DPI = 264  # the report shows a picture 736 CSS pixels wide: two pixels for each
 SMALL = 8  # points; the default is 10
 MAX_LETTERS = 28  # of a class name beside a row, where it takes less than half of the width
-BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#9a9a9a", "#222222"  # Okabe and Ito
+# Of Okabe and Ito. Blue is a positive number or what is right, orange a negative one or what is wrong, in all pictures;
+# lines and bars that are neither are green, ink and grey.
+BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#9a9a9a", "#222222"
 SIGNED = LinearSegmentedColormap.from_list("signed", [ORANGE, "white", BLUE])  # below zero, zero, above: as on the page
 RIGHT, WRONG = "✓", "✗"
 

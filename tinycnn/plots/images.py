@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from tinycnn.metrics import probability_percent
 from tinycnn.plots.figure import (
     BLUE,
     GREY,
@@ -51,7 +52,7 @@ def misclassified(
     for i in chosen:
         predicted = int(probs[i].argmax())
         theirs, true = (short_name(class_names[k], MAX_LETTERS) for k in (predicted, labels[i]))
-        captions.append(f"{WRONG} {theirs} {percent(probs[i, predicted])}\nis {true}")
+        captions.append(f"{WRONG} {theirs} {probability_percent(probs[i, predicted])}\nis {true}")
     return image_grid(images[chosen], captions, columns=5, lines=2)
 
 
@@ -146,17 +147,9 @@ def draw_probabilities(axes: Axes, label: int, p: np.ndarray, class_names: Seque
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_bounds(0, 1)
     axes.tick_params(length=0)
-    axes.text(p[predicted] + 0.03, row, percent(p[predicted]), fontsize=SMALL, va="center")
+    axes.text(p[predicted] + 0.03, row, probability_percent(p[predicted]), fontsize=SMALL, va="center")
 
 
 def verdict_colour(right: bool) -> str:
     """Blue for right, orange for wrong."""
     return BLUE if right else ORANGE
-
-
-def percent(fraction: float) -> str:
-    """A probability as text of at most seven characters; ``100.0 %`` only for exactly 1, ``0.0 %`` only for 0."""
-    text = f"{100 * fraction:.1f}"
-    if text == "100.0" and fraction < 1:
-        return ">99.9 %"
-    return "<0.1 %" if text == "0.0" and fraction > 0 else f"{text} %"

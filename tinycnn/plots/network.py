@@ -7,9 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tinycnn.plots.figure import (
-    BLUE,
+    GREEN,
     INK,
-    ORANGE,
     SIGNED,
     SMALL,
     WIDTH,
@@ -27,6 +26,7 @@ from tinycnn.plots.figure import (
 MAX_FILTERS = 32  # side by side
 MOST_CHANNELS = 4  # of filters whose weights are shown one by one
 STRONGEST, PIECES_PER_ROW = 32, 16  # of deep filters
+BETWEEN = "#d8d8d8"  # the maps of a layer
 MAX_MAPS = 64
 MAPS_PER_ROW = 16
 CELLS_PER_ROW = 64
@@ -86,7 +86,8 @@ def _count_text(shown: int, total: int) -> str:
 def feature_maps(image: np.ndarray, activations: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
     """An image ``(H, W, C)`` and the output of every layer for it, from ``explain.activations``.
 
-    Every layer has its own scale, dark to bright. Layers that do not change the values (dropout, flatten) are left out.
+    Every layer has its own scale: blue is positive, orange negative, as on the page. Layers that do not change the
+    values (dropout, flatten) are left out.
     """
     shown = _changed_outputs(activations)
     sheets = {name: _sheet(output) for name, output in shown.items()}
@@ -96,7 +97,9 @@ def feature_maps(image: np.ndarray, activations: Mapping[str, np.ndarray], class
     image_axes(first).imshow(as_picture(image), interpolation="nearest")
     _title(first, "the image", image.shape)
     for axes, (name, sheet) in zip(others, sheets.items(), strict=True):
-        image_axes(axes).imshow(sheet, cmap="cividis", interpolation="nearest")
+        scale = greatest(sheet)
+        image_axes(axes).imshow(sheet, cmap=SIGNED, vmin=-scale, vmax=scale, interpolation="nearest")
+        axes.patch.set(visible=True, facecolor=BETWEEN)
         axes.set_aspect("equal" if shown[name].ndim == 3 else "auto")
         _title(axes, name, shown[name].shape)
     if shown[name].shape == (len(class_names),) and len("".join(class_names)) <= MAX_LETTERS:
@@ -177,8 +180,8 @@ def histograms(weights: Mapping[str, np.ndarray], gradients: Mapping[str, np.nda
     names = list(weights)
     figure = new_figure(0.4 + 0.92 * len(names))
     for row, name in zip(figure.subplots(len(names), 2, squeeze=False), names, strict=True):
-        _draw_histogram(row[0], weights[name], BLUE, name)
-        _draw_histogram(row[1], gradients[name], ORANGE, "gradient")
+        _draw_histogram(row[0], weights[name], GREEN, name)
+        _draw_histogram(row[1], gradients[name], INK, "gradient")
     return figure
 
 

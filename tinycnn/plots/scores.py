@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tinycnn.metrics import ClassScores
-from tinycnn.plots.figure import BLUE, GREEN, INK, ORANGE, SMALL, WIDTH, new_figure, plain_axes, short_name
+from tinycnn.plots.figure import GREEN, GREY, INK, SMALL, WIDTH, new_figure, plain_axes, short_name
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import EpochResult
 
@@ -22,7 +22,7 @@ def class_distribution(counts: dict[str, np.ndarray], class_names: Sequence[str]
     figure = new_figure(0.9 + 0.34 * max(4, len(class_names)))
     axes = plain_axes(figure.subplots())
     rows, height = np.arange(len(class_names)), 0.8 / len(counts)
-    styles = [(BLUE, ""), (ORANGE, "///"), (GREEN, "...")]
+    styles = [(GREEN, ""), (GREY, "///"), (INK, "...")]
     for i, ((part, numbers), (colour, hatch)) in enumerate(zip(counts.items(), styles, strict=False)):
         style: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
         bars = axes.barh(rows + (i - (len(counts) - 1) / 2) * height, numbers, height, label=part, **style)
@@ -74,9 +74,9 @@ def curves(epochs: Sequence[EpochResult], test: Scores | None = None) -> Figure:
 
 def draw_curve(axes: Axes, numbers: list[int], values: list[float], label: str) -> None:
     """A line over the epochs; training and validation differ in colour, line style and marker."""
-    style: dict[str, Any] = {"color": BLUE, "marker": "o"}
+    style: dict[str, Any] = {"color": GREEN, "marker": "o"}
     if label == "validation":
-        style = {"color": ORANGE, "marker": "s", "linestyle": "--"}
+        style = {"color": INK, "marker": "s", "linestyle": "--"}
     axes.plot(numbers, values, label=label, markersize=5, clip_on=False, **style)
 
 
@@ -117,8 +117,8 @@ def precision_recall(scores: ClassScores, class_names: Sequence[str]) -> Figure:
     style: dict[str, Any] = {"linestyle": "none", "clip_on": False, "markersize": 8}
     precision = "precision: the share of predictions that are right"
     recall = "recall: the share of images of the class that are found"
-    axes.plot(100 * scores.precision, rows, marker="o", color=BLUE, label=precision, **style)
-    axes.plot(100 * scores.recall, rows, marker="D", color=ORANGE, mfc="none", mew=1.8, label=recall, **style)
+    axes.plot(100 * scores.precision, rows, marker="o", color=GREEN, label=precision, **style)
+    axes.plot(100 * scores.recall, rows, marker="D", color=INK, mfc="none", mew=1.8, label=recall, **style)
     axes.set_yticks(rows, list(map(short_name, class_names)))
     lowest = 100 * min(scores.precision.min(), scores.recall.min())
     axes.set(ylim=(K - 0.5, -0.5), xlim=(lowest - 0.08 * (100 - lowest) - 0.1, 100), xlabel="%")

@@ -188,7 +188,8 @@ def _of_network(run: Run) -> Iterator[Picture]:
             yield Picture(f"filters_{name}.png", f"Filters of {name}", text, make)
     image = data.x_test[0]
     yield Picture(
-        "feature_maps.png", "One image on its way through the network", "The output of every layer; bright is large. "
+        "feature_maps.png", "One image on its way through the network",
+        "The output of every layer, each with its own scale: blue is positive, orange negative. "
         "A convolution outputs one map per filter.",
         lambda: _figure(plots.feature_maps, image, explain.activations(model, image), names),
     )  # fmt: skip

@@ -49,11 +49,10 @@ function trouble(sentence) {
 
 // -------------------------------------------------------------------------------------------------------- showing
 
-/** A probability with one decimal; 100.0 % only for exactly 1, 0.0 % only for 0 (as in tinycnn/plots/images.py). */
+/** A probability with one decimal. Softmax makes no 0 and no 1; both are rounded (as in tinycnn/metrics.py). */
 function percent(share) {
   const text = (100 * share).toFixed(1);
-  if (text === "100.0" && share < 1) return ">99.9 %";
-  return text === "0.0" && share > 0 ? "<0.1 %" : `${text} %`;
+  return text === "100.0" ? ">99.9 %" : text === "0.0" ? "<0.1 %" : `${text} %`;
 }
 
 let latest = { empty: true }; // shown again when the colour scheme changes

@@ -51,7 +51,7 @@ const Walk = (() => {
   }
 
 
-  /** A probability with one decimal, as in tinycnn/plots/images.py. Softmax makes no 0 and no 1; both are rounded. */
+  /** A probability with one decimal, as in tinycnn/metrics.py. Softmax makes no 0 and no 1; both are rounded. */
   function percent(share) {
     const text = (100 * share).toFixed(1);
     return text === "100.0" ? ">99.9 %" : text === "0.0" ? "<0.1 %" : `${text} %`;
