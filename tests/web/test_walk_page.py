@@ -293,6 +293,8 @@ def test_all_pictures_of_a_step_show_the_map_of_the_chosen_number(browser, files
         assert turned != shown, layer
     page.goto(f"{path}#layer=flatten_1&of=grad_x&at=1,2,3")
     assert page.evaluate(SHOWN_MAPS) == [3, 3]
+    page.goto(f"{path}#layer=dense_1&of=grad_x&at=7")
+    assert len(set(page.evaluate(SHOWN_MAPS))) == 1  # of the weight and its gradient
     page.goto(f"{path}#layer=conv2d_1&of=weight.grad&at=0,0,0,2")
     assert page.evaluate(SHOWN_MAPS) == [2, 2, 2]  # what arrives, the gradient of the weight, the weight
     assert problems == []

@@ -473,7 +473,8 @@ const Walk = (() => {
       const parts = cellsOf(partsOf(chosen).get(array.name) || []);
       const distinct = new Set(parts.map(([r, c]) => `${r},${c}`)).size, [rows, columns] = [0, 1].map((axis) => parts.map((cell) => cell[axis]));
       const span = (numbers) => Math.max(...numbers) - Math.min(...numbers) + 1;
-      if (parts.length && (distinct > 40 || distinct === span(rows) * span(columns))) box(rows, columns, 1.5); // one frame around all
+      const isAll = form.isVector && distinct > 1 && distinct === array.shape[0];
+      if (parts.length && (isAll || distinct > 40 || distinct === span(rows) * span(columns))) box(rows, columns, 1.5); // one frame around all
       else parts.forEach(([r, c]) => box([r], [c], 1.5));
       for (const [r, c] of cellsOf(spot ? spot.factors.filter((part) => part.array === array.name).map((part) => part.index) : [])) box([r], [c], 3);
       if (isChosen(view) || isPartner(view)) for (const [r, c] of cellsOf([chosen.index])) box([r], [c], 3);
@@ -663,12 +664,17 @@ const Walk = (() => {
       else if (parts.length) view.show(parts.reduce((best, one) => (one.size > best.size ? one : best)).index);
       else left.push(view);
     }
+    for (const view of left) { // a weight and its gradient show the same slice
+      const other = views.find((one) => !left.includes(one) && isGradientOf(one, view));
+      if (other) slices.set(view.array.name, slices.get(other.array.name));
+    }
     for (const view of left) { // the input and its gradient show the same map, and so do all pictures of a layer that keeps maps apart
       const other = views.find((one) => !left.includes(one) && one.array.shape.length === 3 && (isSamePlace(one, view) || keepsMaps(view.layer)));
       if (other && view.array.shape.length === 3) slices.set(view.array.name, slices.get(other.array.name));
     }
   }
 
+  const isGradientOf = (one, other) => one.quantity === `${other.quantity}.grad` || other.quantity === `${one.quantity}.grad`;
   const isSamePlace = (one, other) => [one.quantity, other.quantity].sort().join() === "grad_x,x";
   const isChosen = (view) => view.layer === chosen.layer && view.quantity === chosen.quantity;
 
@@ -816,7 +822,7 @@ const Walk = (() => {
   }
 
   const cell = (content, className = "") => make("td", { textContent: content, className });
-  const wordsOf = (one) => one.factors.map(({ what }) => what.replace(/^(won|lost) this window.*$/, "1 if it won, else 0")).join(" × ");
+  const wordsOf = (one) => one.factors.map(({ what }) => what.replace(/^(won|lost) this window.*$/, "1 if it won, else 0").replace(/^the gate is (open|closed)$/, "1 if the gate is open, else 0")).join(" × ");
 
   /** One summand: where its factors stand (or what it is, if the rows differ), its factors, its value. */
   function makeRow(one, isMax, same, places) {
