@@ -28,7 +28,7 @@ def filled_in(text: str) -> str:
 def table(block: str) -> str:
     """The table of the names that a block of directives describes."""
     rows = [row(name, value) for name, value in described(f"{block}\n")]
-    return "\n".join(["<!-- names -->", "| name | |", "| --- | --- |", *rows, "<!-- end of names -->"])
+    return "\n".join(["<!-- names -->", "| name | what it is |", "| --- | --- |", *rows, "<!-- end of names -->"])
 
 
 def described(block: str) -> Iterator[tuple[str, Any]]:

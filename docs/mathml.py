@@ -11,14 +11,16 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 NAME = re.compile(r"\\mathtt\{((?:[^{}\\]|\\_)*)\}")  # \mathtt{grad\_x}: a name of the source
+FUNCTION, SPACE = "<mi>(?:log|ln|exp|max|min)</mi>", '<mspace width="0.17em" />'
 BOX = re.compile(r"\\boxed\{(.*)\}", re.DOTALL)  # a whole formula in a frame, which MathML does not have
 
 
 def mathml(formula: str, display: str) -> str:
-    """TeX → MathML; names of the source are upright and monospaced, and a function stands apart from its argument."""
+    """TeX → MathML; names of the source are upright and monospaced, and a function stands apart from its neighbours."""
     named = NAME.sub(lambda name: rf"\text{{§{name[1]}}}".replace(r"\_", "_"), formula)
     text = convert(named, display=display).replace("<mtext>§", '<mtext class="name">')
-    return re.sub(r"(<mi>(?:log|exp|max|min)</mi>)(?!<mo|</)", r'\1<mspace width="0.17em" />', text)
+    text = re.sub(rf"({FUNCTION})(?!<mo|</)", rf"\1{SPACE}", text)
+    return re.sub(rf"(</(?:mi|mn|msub|msup)>)({FUNCTION})", rf"\1{SPACE}\2", text)
 
 
 def visit_inline(self: HTML5Translator, node: nodes.math) -> None:

@@ -440,6 +440,8 @@ def test_names_of_the_source_and_frames_in_formulas() -> None:
     text = module.mathml(r"\mathtt{grad\_x}_i = \log p_i", "inline")
     assert '<mtext class="name">grad_x</mtext>' in text
     assert '<mi>log</mi><mspace width="0.17em" /><msub>' in text
+    text += module.mathml(r"t_i \ln p_i", "inline")
+    assert '</msub><mspace width="0.17em" /><mi>ln</mi><mspace width="0.17em" /><msub>' in text
     assert "§" not in text
     assert module.BOX.fullmatch("\\boxed{a\n= b}")[1] == "a\n= b"
     page = (ROOT / "docs" / "path" / "07_batch_norm_and_dropout.md").read_text("utf-8")
