@@ -191,14 +191,14 @@ def test_the_accuracy_in_the_readme_is_that_of_its_picture() -> None:
         assert f"docs/_static/run_{theme}.png" in README
 
 
-def for_the_index() -> str:
+def for_the_index(address: str = "") -> str:
     """What the package index shows: the README, as the hook of the build changes it."""
     spec = importlib.util.spec_from_file_location("readme_hook", ROOT / "scripts" / "readme_hook.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.without_relative_addresses(README)
+    return module.for_the_index(README, address)
 
 
 def test_the_package_index_gets_no_address_that_leads_nowhere() -> None:
@@ -210,6 +210,17 @@ def test_the_package_index_gets_no_address_that_leads_nowhere() -> None:
     assert "](" in README
     assert "tinycnn train" in page
     assert "twelve chapters with" in " ".join(page.split())
+    assert "Contributing ·" not in page  # a row of links that lead nowhere
+    assert page.count("\n## ") == README.count("\n## ")
+
+
+def test_with_the_address_of_the_repository_links_and_pictures_lead_there() -> None:
+    page = for_the_index("https://code.example/tinycnn")
+    assert '<img src="https://code.example/tinycnn/raw/HEAD/docs/_static/run_light.png"' in page
+    assert 'srcset="https://code.example/tinycnn/raw/HEAD/docs/_static/run_dark.png"' in page
+    assert "](https://code.example/tinycnn/blob/HEAD/docs/tutorial.md)" in page
+    assert all(URL.match(link) for link in LINK.findall(page))
+    assert len(LINK.findall(page)) == len(LINK.findall(README))
 
 
 def test_the_package_says_which_python_it_needs() -> None:
