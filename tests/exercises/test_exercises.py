@@ -964,6 +964,9 @@ def test_the_command_from_beginning_to_end(tmp_path: Path, capsys: pytest.Captur
     folder = str(tmp_path / "work")
     assert main(["exercises", folder]) == 0
     assert f"13 files written to {folder}" in capsys.readouterr().out
+    (tmp_path / "work" / "04_relu.py").unlink()
+    assert main(["exercises", folder]) == 0
+    assert f"1 file written to {folder}" in capsys.readouterr().out
     (tmp_path / "work" / "04_relu.py").write_text(BY_NAME["04_relu"].solution())
     assert main(["exercises", folder, "--check"]) == 1
     out = capsys.readouterr().out
