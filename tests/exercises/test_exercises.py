@@ -402,7 +402,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "the gradient of gamma is wrong",
         "order",
     ),
-    "a wrong name": ("03", {"self.x.T @ grad_y": "x.T @ grad_y"}, "^NameError: name 'x' is not defined", "NameError"),
+    "a wrong name": (
+        "03",
+        {"self.x.T @ grad_y": "x.T @ grad_y"},
+        r"^NameError: name 'x' is not defined .*\n.*\n.*\n    there are self\.needs_grad, self\.x, self\.weight, ",
+        "NameError",
+    ),
     "a name of its own too late": (
         "03",
         {"self.x.T @ grad_y if": "grad_weight.T if"},
@@ -512,7 +517,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "^in a / b: the gradient of b",
         "denominator + sign",
     ),
-    "p forgotten": ("05", {"(p - self.target)": "-self.target"}, "gradient of logits", "p left out"),
+    "p forgotten": (
+        "05",
+        {"(p - self.target)": "-self.target"},
+        "gradient of logits .*\n.*\n    came      0\n",
+        "p left out",
+    ),
     "labels in place of target": (
         "05",
         {"(p - self.target)": "(p - self.labels)"},

@@ -231,6 +231,6 @@ def compare(
     text = (
         f"{what} is wrong at index {index} ({wrong.sum()} of {wrong.size} are):\n"
         f"    expected  {expected[index]:.6g}  ({source})\n"
-        f"    came      {came[index]:.6g}{sentence}"
+        f"    came      {came[index] + 0.0:.6g}{sentence}"  # + 0.0: not "-0"
     )
     raise Mistake(text, symptom=symptom.key, about=about, line=line, place=place)

@@ -30,6 +30,7 @@ from tinycnn.exercises.tracing import (
     function_of_error,
     line_of_error,
     line_of_function,
+    self_of_error,
     shapes_at_error,
     student_file,
 )
@@ -107,7 +108,7 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         text = in_situation(error, describe(error, path))
         shapes = shapes_at_error(error, path)
         text += f"\n{shapes}" if shapes else ""
-        names = names_of(error)
+        names = names_of(error, path)
         text += f"\n    {names}" if names else ""
         key = symptom_of(error)
         return Outcome(exercise, "wrong", text + hints(exercise, key, function_of_error(error, path), level), key)
@@ -159,9 +160,10 @@ def symptom_of(error: Exception) -> str:
     return next((kind.__name__ for kind in kinds if isinstance(error, kind)), type(error).__name__)
 
 
-def names_of(error: Exception) -> str:
-    """For an attribute that a Function of the student does not have: those that it has."""
+def names_of(error: Exception, path: Path) -> str:
+    """For a name or an attribute that does not exist in a Function of the student: the attributes that exist."""
     owner = error.obj if isinstance(error, AttributeError) else None
+    owner = self_of_error(error, path) if isinstance(error, NameError) else owner
     if not isinstance(owner, Function):
         return ""
     hidden = {"backend", "guards"}

@@ -71,6 +71,12 @@ def function_of_error(error: BaseException, path: Path) -> str:
     return next((code.co_qualname for code in reversed(frames) if code.co_filename == str(path)), "")
 
 
+def self_of_error(error: BaseException, path: Path) -> Any:
+    """``self`` in the last function of the file that led to the error; None if there is none."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+    return frames[-1].f_locals.get("self") if frames else None
+
+
 def shapes_at_error(error: BaseException, path: Path) -> str:
     """The statement of the file that raised the error, and the shapes of the arrays in it; empty if there are none."""
     last, walk = None, error.__traceback__
