@@ -126,7 +126,7 @@ def test_omp_num_threads_limits_the_threads(mpiexec, tmp_path):
 
 
 def test_the_example_trains_on_pictures_with_two_ranks(mpiexec, tmp_path):
-    """The data set is a folder of pictures; only rank 0 restores the best epoch."""
+    """The data set is a folder of pictures; all ranks restore the best epoch."""
     rng = np.random.default_rng(0)
     for number in range(24):
         path = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"

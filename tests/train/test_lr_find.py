@@ -40,13 +40,14 @@ def test_the_losses_are_those_of_steps_with_these_rates(schedule):
     np.testing.assert_allclose(sweep.smoothed, average, rtol=1e-5)
 
 
-def test_the_suggestion_is_where_the_loss_falls_fastest():
+def test_the_suggestion_is_where_most_of_the_fall_is_done():
     model = Sequential(Flatten(), Dense(2), input_shape=(8, 8, 1))
     trainer = Trainer(model, SGD(model.parameters()), batch_size=50)
     sweep = find_learning_rate(trainer, *EXAMPLES, steps=60)
-    falls = np.diff(sweep.losses)  # without noise: every step takes all images
+    first, lowest = sweep.losses[0], sweep.losses.min()  # without noise: every step takes all images
+    done = (first - sweep.losses) / (first - lowest)
     assert 1e-4 < sweep.suggestion < 10
-    assert abs(int(np.searchsorted(sweep.rates, sweep.suggestion)) - int(falls.argmin())) <= 2
+    assert 0.7 < done[np.searchsorted(sweep.rates, sweep.suggestion)] < 0.95
 
 
 def test_the_sweep_ends_when_the_loss_explodes():

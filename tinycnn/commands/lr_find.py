@@ -1,6 +1,6 @@
 """Find a learning rate: a short run in which it grows from step to step, and a picture of its loss.
 
-Prints the rate at which the loss falls fastest, which is a good value for --lr, or for the peak of a schedule. The
+Prints the rate at which most of the fall of the loss is done, a good value for --lr, or for the peak of a schedule. The
 network is trained from random weights and thrown away. If the loss does not fall clearly, or falls fastest at an end of
 the sweep, the command prints what to change instead. Exit codes: 0 success, 2 error.
 """
@@ -71,5 +71,5 @@ def run(options: argparse.Namespace) -> None:
     if sweep.suggestion is None:
         print(f"no rate is suggested: {options.in_options(sweep.advice)}")
     else:
-        print(f"the loss falls fastest at a learning rate of {sweep.suggestion:.2g}: try --lr {sweep.suggestion:.1g}")
+        print(f"most of the fall of the loss is done at {sweep.suggestion:.2g}: try --lr {sweep.suggestion:.1g}")
     print(f"written   {picture}")

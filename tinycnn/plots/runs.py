@@ -49,7 +49,7 @@ def rate_sweep(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, sugg
     axes.plot(rates, losses, color=GREY, linewidth=0.8, label="loss of the step")
     axes.plot(rates, smoothed, color=GREEN, label="moving average")
     if suggestion is not None:
-        axes.axvline(suggestion, color=INK, linestyle="--", label=f"falls fastest at {suggestion:.2g}")
+        axes.axvline(suggestion, color=INK, linestyle="--", label=f"suggested: {suggestion:.2g}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
     if len(smoothed):
         low, high = float(min(losses.min(), smoothed.min())), float(max(smoothed[0], np.median(smoothed)))

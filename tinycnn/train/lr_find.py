@@ -1,7 +1,7 @@
 """A learning-rate finder: one short run in which the learning rate grows from step to step.
 
-While the rate is too small the loss stays; where it falls fastest, training learns most per step; where it rises, the
-rate is too large. Source: Smith, "Cyclical learning rates for training neural networks", 2017, section 3.3.
+While the rate is too small the loss stays; where it rises, the rate is too large; a good rate is large, and the loss
+still falls there. Source: Smith, "Cyclical learning rates for training neural networks", 2017, section 3.3.
 """
 
 import copy
@@ -28,8 +28,8 @@ TOO_HIGH = 4.0  # times the smallest loss: the sweep ends
 class RateSweep:
     """The learning rate and the loss of each step, ``(steps,)``, and the loss as a moving average.
 
-    ``suggestion``: the rate at which the loss falls fastest. None if the loss does not fall clearly, or falls fastest
-    at an end of the sweep; ``advice`` is then the reason, and what to change.
+    ``suggestion``: the rate at which most of the fall of the loss is done (``rate_choice.py``). None if the loss does
+    not fall clearly, or falls fastest at an end of the sweep; ``advice`` is then the reason, and what to change.
     """
 
     rates: np.ndarray

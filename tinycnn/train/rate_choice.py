@@ -1,8 +1,11 @@
-"""Which rate of a learning-rate sweep to train with: where the loss falls fastest, if it falls clearly and inside it.
+"""Which rate of a learning-rate sweep to train with: a large one of those with which the loss still falls.
 
 A straight line is fitted to the losses of each window of neighbouring steps, over the logarithm of the rate. Its middle
 is the level of the loss there, its slope how fast the loss falls. Small rates change nothing, so the first losses show
-the noise of the batches; a fall counts only if it is large against it.
+the noise of the batches; a fall counts only if it is large against it, and if its steepest part lies inside the sweep.
+
+The steepest part alone is a poor choice: with batch norm, or on few images, most of the fall takes place at rates that
+are far too small for a whole training. So the rate is the one at which `MOST` of the fall is done.
 """
 
 import numpy as np
@@ -12,6 +15,7 @@ CLEAR = 4.0  # standard errors
 SMALLEST = 0.02  # of the first level: a smaller fall is none
 EXPLODED = 1.1  # times the first level: what falls after it is only a recovery
 AS_STEEP = 0.5  # of the steepest slope: an end of the sweep that falls like this may be a part of a longer fall
+MOST = 0.8  # of the fall
 RISEN = 0.3  # of the fall so far: the rates have become too large
 
 TOO_HIGH = "the loss rises from the first rates on: try a smaller `lowest`"
@@ -23,7 +27,7 @@ AT_THE_LAST = "the loss still falls at the last rates, a better one may be above
 
 
 def choose_rate(rates: np.ndarray, losses: np.ndarray) -> tuple[float | None, str]:
-    """The rate at which the loss falls fastest, and an empty text; or None, and why there is none and what to change.
+    """The rate at which most of the fall is done, and an empty text; or None, and why there is none and what to change.
 
     ``rates`` and ``losses`` are ``(steps,)``; the rates grow by the same factor from step to step.
     """
@@ -32,7 +36,7 @@ def choose_rate(rates: np.ndarray, losses: np.ndarray) -> tuple[float | None, st
     noise = _noise(losses[: max(len(losses) // 3, FEWEST)])
     for share in (8, 4):  # a narrow window is more exact, a wide one finds a slow fall
         half = max(len(losses) // (2 * share), 3)
-        rate, advice = _steepest(rates, losses, noise, half)
+        rate, advice = _end_of_fall(rates, losses, noise, half)
         if advice != NO_FALL:
             break
     return rate, advice
@@ -43,7 +47,7 @@ def _noise(losses: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.diff(losses, 2) ** 2) / 6))
 
 
-def _steepest(rates: np.ndarray, losses: np.ndarray, noise: float, half: int) -> tuple[float | None, str]:
+def _end_of_fall(rates: np.ndarray, losses: np.ndarray, noise: float, half: int) -> tuple[float | None, str]:
     """The result of `choose_rate` with windows of ``2 half + 1`` steps."""
     levels, slopes = _lines(losses, half)  # (windows,): window i has its middle at step i + half
     steps = np.arange(-half, half + 1)
@@ -66,7 +70,9 @@ def _steepest(rates: np.ndarray, losses: np.ndarray, noise: float, half: int) ->
         return None, AT_THE_FIRST
     if as_steep[-1] or steepest >= len(levels) - 1 - half // 2:
         return None, AT_THE_LAST
-    return float(rates[steepest + half]), ""
+    floor = lowest[bottom] + doubt / 2  # the lowest of many noisy levels is too low
+    most = int((lowest <= first - MOST * (first - floor)).argmax())
+    return float(rates[max(steepest, most) + half]), ""
 
 
 def _lines(losses: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
