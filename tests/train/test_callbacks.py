@@ -26,6 +26,7 @@ from tinycnn.train.callbacks import (
     ProgressBar,
     TensorBoard,
 )
+from tinycnn.train.callbacks.running import SAME
 from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
 from tinycnn.train.history import best
 from tinycnn.train.validation import measure, network_outputs
@@ -194,12 +195,28 @@ def test_one_rank_ends_the_run_for_all():
     assert epochs == [1, 1]
 
 
+def test_the_progress_of_an_epoch_comes_before_what_callbacks_print(capsys):
+    class Speaks(Callback):
+        def on_epoch_end(self, trainer, result):
+            print("mine")
+
+    make_trainer().fit(*sides(40), epochs=2, callbacks=[Speaks()], progress=True)
+    lines = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["epoch 1/2", "mine", "epoch 2/2", "mine"]
+
+
+@pytest.mark.parametrize("name", SAME.values())
+def test_what_stands_for_a_callback_of_keras_exists(name):
+    assert issubclass(getattr(train, name), Callback)
+
+
 @pytest.mark.parametrize(
     ("callbacks", "words"),
     [
         (EarlyStopping, "contains the class EarlyStopping: expected an object, EarlyStopping"),
         (["early"], "contains a str: expected objects of classes derived from"),
         (3, "contains a int"),
+        (type("ReduceLROnPlateau", (), {})(), "derived from tinycnn.train.Callback, such as tinycnn.train.ReduceOnPl"),
     ],
 )
 def test_other_callbacks_are_refused(callbacks, words):

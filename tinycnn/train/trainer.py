@@ -236,8 +236,10 @@ class Trainer:
         self.callbacks = checked_callbacks(callbacks)
         if early_stopping is not None:
             self.callbacks.insert(0, EarlyStopping(whole_number("early_stopping", early_stopping, at_least=1)))
-        if progress:
-            self.callbacks.append(ProgressBar() if progress is True else AfterStep(progress))
+        if progress is True:
+            self.callbacks.insert(0, ProgressBar())  # its line comes before what other callbacks print
+        elif progress:
+            self.callbacks.append(AfterStep(progress))
         return self._averaged(self._epochs(data, epochs, functions, checkpoints, stop))
 
     def _epochs(

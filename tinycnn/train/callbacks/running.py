@@ -8,6 +8,16 @@ from tinycnn.errors import SettingError
 from tinycnn.train.callbacks.base import Callback, TrainerInRun
 from tinycnn.train.history import EpochResult, Progress
 
+SAME = {  # classes of Keras → those that do the same here
+    "CSVLogger": "CSVLogger",
+    "EarlyStopping": "EarlyStopping",
+    "LearningRateScheduler": "LearningRateScheduler",
+    "ModelCheckpoint": "ModelCheckpoint",
+    "ProgbarLogger": "ProgressBar",
+    "ReduceLROnPlateau": "ReduceOnPlateau",
+    "TensorBoard": "TensorBoard",
+}
+
 
 class RunningCallbacks:
     """The callbacks of one run of ``trainer``. As a block, it calls ``on_run_begin`` and ``on_run_end``.
@@ -104,8 +114,9 @@ def checked_callbacks(callbacks: Any) -> list[Callback]:
                 f"`callbacks` contains the class {one.__name__}: expected an object, {one.__name__}(...)"
             )
         if not isinstance(one, Callback):
+            kind = type(one).__name__
+            same = f", such as tinycnn.train.{SAME[kind]}" if kind in SAME else ""
             raise SettingError(
-                f"`callbacks` contains a {type(one).__name__}: expected objects of classes derived from "
-                "tinycnn.train.Callback"
+                f"`callbacks` contains a {kind}: expected objects of classes derived from tinycnn.train.Callback{same}"
             )
     return given
