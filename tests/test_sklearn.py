@@ -315,7 +315,11 @@ def test_early_stopping(digits):
     assert 1 < len(classifier.history_) < 50
     assert round(classifier.history_[0].images_per_s * classifier.history_[0].epoch_s) == 300
     assert again.history_[0].validation_loss == classifier.history_[0].validation_loss
-    assert classifier.history_[-1].validation_loss >= min(result.validation_loss for result in classifier.history_)
+    assert classifier.history_[-1].validation_loss > classifier.history_.best.validation_loss
+    seed = int(np.random.RandomState(0).randint(2**31))
+    _, valid = train_test_split(np.arange(len(y)), test_size=0.25, random_state=seed)
+    p = classifier.predict_proba(X[valid])[np.arange(len(valid)), y[valid]]
+    assert -np.log(p.astype(float)).mean() == pytest.approx(classifier.history_.best.validation_loss, rel=1e-4)
 
 
 def test_the_backend_and_blas_are_left_as_they_were(digits):

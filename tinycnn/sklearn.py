@@ -23,6 +23,7 @@ from tinycnn.layers.metadata import BYTES
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
 from tinycnn.ops.softmax import log_softmax_rows
 from tinycnn.optim import OPTIMIZERS
+from tinycnn.train.callbacks import EarlyStopping
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import History
 from tinycnn.train.trainer import Trainer
@@ -69,7 +70,8 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
     ``model``: a name of ``tinycnn.models``, a function ``(input_shape, classes) → layers``, or ``"auto"``: convolutions
     for images, one hidden layer for rows. ``scale`` multiplies ``X``; ``"auto"`` is 1/255 for bytes, else one over the
     largest absolute value in the ``X`` of ``fit``. ``early_stopping=n`` holds ``validation_fraction`` of the data back,
-    and stops when the loss on it has not improved for ``n`` epochs. ``lr=None`` is the default rate of the optimizer.
+    stops when the loss on it has not improved for ``n`` epochs, and keeps the weights of the best epoch, as
+    ``MLPClassifier`` does. ``lr=None`` is the default rate of the optimizer.
     ``class_weight``: a dictionary from class to weight, or ``"balanced"``, which weights each class by
     ``n / (classes · examples of the class)``. ``fit`` raises SettingError for a setting that is out of its range.
     """
@@ -109,7 +111,9 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         images, labels, weights = self._weighted(images, labels, sample_weight)
         with _using_backend(self.backend) as self.backend_:
             trainer = self._new_trainer(images)
-            more: dict[str, Any] = {"sample_weight": weights, "early_stopping": self.early_stopping}
+            more: dict[str, Any] = {"sample_weight": weights}
+            if self.early_stopping is not None:
+                more["callbacks"] = [EarlyStopping(self.early_stopping, restore_best=True)]
             if eval_set is not None:
                 more["validation"] = self._evaluated(eval_set)
             elif self.early_stopping is not None:
