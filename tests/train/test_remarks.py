@@ -96,6 +96,16 @@ def test_the_first_kernel_that_is_compiled_is_announced(progress, capsys, caplog
     )
 
 
+def test_the_reason_for_steps_from_python_is_logged_once(caplog, monkeypatch):
+    monkeypatch.setattr(Trainer, "why_eager", property(lambda self: "noise_1 (Noise): of your own"))
+    caplog.set_level(logging.INFO, "tinycnn.train")
+    trainer = make_trainer()
+    for epochs in (2, 3):
+        trainer.fit(*sides(40), epochs=epochs)
+    words = "note: every step is run from Python, which is slower: noise_1 (Noise): of your own"
+    assert [(record.levelno, record.message) for record in caplog.records] == [(logging.INFO, words)]
+
+
 def test_preparation_is_no_part_of_an_epoch(monkeypatch):
     """A clock that moves by a second whenever it is read: only the reading inside ``preparing`` is left out."""
     now = iter(np.arange(1e6))
