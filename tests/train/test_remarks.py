@@ -1,5 +1,6 @@
 """What a run reports beside its results: printed with a progress bar, logged without one, never twice."""
 
+import importlib
 import logging
 from threading import Thread
 
@@ -13,6 +14,7 @@ from tinycnn.backends import preparation
 from tinycnn.optim import Adam, ParameterGroups
 from tinycnn.optim.schedules import SCHEDULES, length_of
 from tinycnn.train import Trainer
+from tinycnn.train.history import Progress
 
 TOO_SHORT = (
     "the schedule has 4 steps, but the run ends after step 6: the rest has a learning rate of 0, at which nothing is "
@@ -117,6 +119,25 @@ def test_preparation_is_no_part_of_an_epoch(monkeypatch):
         next(now)
         next(now)
     assert preparation.working_time() - before == pytest.approx(2)  # until 4; read at 5
+
+
+def test_the_seconds_of_an_epoch_are_those_of_this_clock(monkeypatch):
+    now = iter(np.arange(1e6))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(now)))
+    progress = Progress(1, 5)
+    progress.start_clock()  # at 0
+    with preparation.preparing():  # from 1 to 52
+        for _ in range(50):
+            next(now)
+    assert progress.elapsed_s() == pytest.approx(2)  # at 53
+
+
+def test_recording_a_step_is_preparation_and_its_first_run_is_not():
+    """The first run is a step of the training."""
+    pytest.importorskip("numba")
+    depths, recorder = [], importlib.import_module("tinycnn.backends.numba.step_table").StepRecorder()
+    recorder.record(lambda track: depths.append(preparation._thread.depth))
+    assert depths == [0, 1]
 
 
 def test_the_preparation_of_other_threads_does_not_count(monkeypatch):
