@@ -479,6 +479,7 @@ def test_a_network_does_not_share_memory_with_the_state_it_loaded():
 
 def test_the_summary_adds_up():
     text = small_network().summary()
+    assert repr(text) == text  # as a notebook shows it
     counts = {"conv2d_1": 9 * 2 * 4 + 4, "batchnorm_1": 2 * 4, "dense_1": 16 * 3 + 3}
     for name in small_network().layers:
         row = next(line for line in text.splitlines() if line.startswith(f"{name} "))

@@ -26,6 +26,13 @@ from tinycnn.layers.rescaling import Rescaling
 from tinycnn.layers.reshaping import Flatten
 
 
+class Table(str):
+    """A text that a notebook and Python's prompt show line by line, without ``print``."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 @dataclass(frozen=True)
 class Cost:
     """The cost of one layer per image: ``flops`` (None for a class not listed below) and ``bytes`` of output."""
@@ -131,7 +138,8 @@ def summary(layers: Mapping[str, Layer], input_shape: Shape, dtype: np.dtype, bu
     trained = sum(p.data.size for layer in layers.values() for p in layer.parameters() if p.requires_grad)
     total = f"{count:,} parameters ({trained:,} trainable)" if trained < count else f"{count:,} trainable parameters"
     total += f" and {buffers:,} running statistics" if buffers else ""
-    return "\n".join([*_table(lines), f"{total}, {dtype}, {(count + buffers) * dtype.itemsize / 1024:,.1f} KiB"])
+    size = f"{(count + buffers) * dtype.itemsize / 1024:,.1f} KiB"
+    return Table("\n".join([*_table(lines), f"{total}, {dtype}, {size}"]))
 
 
 def _count(number: int | None) -> str:
