@@ -315,6 +315,8 @@ def test_the_network_of_the_best_epoch_is_saved(tmp_path):
     ("make", "words"),
     [
         (lambda: EarlyStopping(1, monitor="accuracy"), "monitors 'accuracy', but this run records epoch, train_loss"),
+        (lambda: EarlyStopping(1, monitor="accuracy"), "learning_rate; did you mean train_accuracy?"),
+        (lambda: EarlyStopping(1, monitor="val_loss"), "learning_rate; did you mean validation_loss?"),
         (lambda: ModelCheckpoint("x", monitor="top_5"), "ModelCheckpoint monitors 'top_5'"),
         (lambda: EarlyStopping(1, mode="smallest"), "`mode` is 'smallest': expected one of auto, min, max"),
         (lambda: EarlyStopping(0), "patience=0: expected a positive integer"),
@@ -336,6 +338,8 @@ def test_callbacks_that_cannot_work_are_refused_before_the_first_step(make, word
 def test_without_validation_there_is_nothing_to_monitor():
     with pytest.raises(SettingError, match=r"records epoch, train_loss, .*: pass `validation=\(images, labels\)`"):
         make_trainer().fit(*sides(20), epochs=1, callbacks=[EarlyStopping(1)])
+    with pytest.raises(SettingError, match=r"learning_rate: pass `validation=\(images, labels\)`$"):
+        make_trainer().fit(*sides(20), epochs=1, callbacks=[EarlyStopping(1, monitor="val_loss")])
 
 
 def test_a_rate_for_each_epoch_also_of_a_resumed_one(tmp_path):

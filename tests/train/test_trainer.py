@@ -148,6 +148,9 @@ def test_the_columns_of_a_history():
     assert (columns["epoch"], columns["train_loss"]) == ([1, 2, 3], [0.25, 0.5, 0.75])
     assert history.best is history[1]
     assert History().best is None
+    with pytest.raises(AttributeError, match=r"'History' object has no attribute 'history': use `to_dict\(\)`, or"):
+        history.history  # noqa: B018  (as with Keras)
+    assert copy.deepcopy(history) == pickle.loads(pickle.dumps(history)) == history
     with pytest.raises(SettingError, match="no column 'loss': choose one of epoch, train_loss, "):
         history.column("loss")
 

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,6 +62,13 @@ class History(list[EpochResult]):
     def to_dict(self) -> dict[str, list[Any]]:
         """All columns by name, as ``pandas.DataFrame`` and ``json.dumps`` take them."""
         return {name: self.column(name) for name in self.columns}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """For ``history.history``, the dictionary of Keras: an error that names ``to_dict``."""
+            instead = ": use `to_dict()`, or `column(name)`" if name == "history" else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{instead}")
 
     def to_csv(self) -> str:
         """A header and a line per epoch; the fields of validation are empty where there was none."""

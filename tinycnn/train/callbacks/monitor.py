@@ -7,6 +7,12 @@ from tinycnn.errors import SettingError, shortened
 from tinycnn.train.callbacks.base import TrainerInRun
 
 MODES = ("auto", "min", "max")
+HERE = {  # names of Keras → those of the columns here
+    "loss": "train_loss",
+    "accuracy": "train_accuracy",
+    "val_loss": "validation_loss",
+    "val_accuracy": "validation_accuracy",
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,10 @@ class Monitor:
     def check(self, trainer: TrainerInRun, purpose: str) -> None:
         """Raise SettingError unless the run of ``trainer`` records this number."""
         if self.name not in trainer.columns:
-            hint = ": pass `validation=(images, labels)`" if self.name.startswith("validation_") else ""
+            name = HERE.get(self.name, self.name)
+            hint = "" if name == self.name else f"; did you mean {name}?"
+            if name.startswith("validation_") and name not in trainer.columns:
+                hint = ": pass `validation=(images, labels)`"
             raise SettingError(
                 f"{purpose} monitors {shortened(self.name)}, but this run records {', '.join(trainer.columns)}{hint}"
             )
