@@ -77,10 +77,14 @@ def peak_memory_mib() -> float:
 
 
 def write_results(path: Path, measured: str, threads: int, results: list[dict[str, Any]]) -> None:
-    """Write the figures and the machine to ``path``: under another name first, so that a file is always complete."""
+    """Write the figures and the machine to ``path``."""
+    replace(path, {"measured": measured, "machine": describe(threads), "results": results})
+
+
+def replace(path: Path, contents: dict[str, Any]) -> None:
+    """Write ``contents`` under another name first, so that the file ``path`` is always complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
-    contents = {"measured": measured, "machine": describe(threads), "results": results}
     beside.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
     beside.replace(path)
 
@@ -103,5 +107,9 @@ def mean_and_deviation(values: list[float]) -> str:
 
 def write(runs: list[dict[str, Any]], threads: int, path: Path) -> None:
     """Write runs, command and machine to the result file ``path``."""
-    found = {"command": shlex.join(["python", *sys.argv]), "runs": runs, "machine": describe(threads)}
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    replace(path, {"command": shlex.join(["python", *sys.argv]), "machine": describe(threads), "runs": runs})
+
+
+def runs_in(path: Path | None) -> list[dict[str, Any]]:
+    """The runs that the result file already contains."""
+    return json.loads(path.read_text(encoding="utf-8"))["runs"] if path and path.exists() else []

@@ -45,9 +45,9 @@ FILES = ["history.csv", "metrics.json", "model.safetensors"]
 
 
 def train(folder, *arguments, output="out", mnist=None, run=run_here):
-    """Train on the bundled digits for one epoch, unless ``arguments`` differ; returns the successful process."""
-    given = ("--dataset", "digits", "--epochs", 1, "--backend", "numpy", "--output", output, "--no-plots", *arguments)
-    process = run("train", *given, folder=folder, mnist=mnist)
+    """Train on the bundled digits as on MNIST, for one epoch, unless ``arguments`` differ; the successful process."""
+    given = ("--dataset", "digits", "--recipe", "author", "--epochs", 1, "--backend", "numpy", "--output", output)
+    process = run("train", *given, "--no-plots", *arguments, folder=folder, mnist=mnist)
     assert process.returncode == 0, process.stderr
     return process
 
@@ -221,8 +221,26 @@ def test_options_replace_the_optimizer_of_a_recipe():
     assert (given.optimizer, given.lr, given.weight_decay) == ("adam", 0.5, 0.25)
 
 
+def test_the_digits_have_a_recipe_of_their_own():
+    """Wherever they come from; a file that is called digits is another data set, and every given option wins."""
+    digits = models.DIGITS
+    for words in ("--dataset digits", ""):
+        config = config_of(words, "digits")
+        assert {name: getattr(config, name) for name in vars(digits)} == vars(digits)
+        assert config.recipe == "digits"
+    for words, loaded in (("", "mnist"), ("--dataset digits.npz", "digits"), ("--dataset ./digits", "digits")):
+        assert config_of(words, loaded) == config_of(f"{words} --recipe author", loaded)
+    assert config_of("", "digits") == config_of("--recipe digits", "digits")
+    given = config_of("--epochs 3 --no-augment --optimizer sgd", "digits")
+    assert (given.epochs, given.augment, given.optimizer, given.lr) == (3, False, "sgd", 0.05)
+    assert (given.batch_size, given.schedule) == (digits.batch_size, digits.schedule)
+    for name in ("author", "best"):
+        chosen = config_of(f"--recipe {name}", "digits")
+        assert (chosen.recipe, chosen.batch_size) == (name, models.MODELS["keras_cnn"].recipe(name).batch_size)
+
+
 @pytest.mark.parametrize("name", models.NETWORKS)
-@pytest.mark.parametrize("recipe", ["author", "best"])
+@pytest.mark.parametrize("recipe", models.RECIPES)
 def test_the_optimizer_of_a_recipe_has_its_settings(name, recipe):
     config = config_of(["--model", name, "--recipe", recipe])
     settings = make_optimizer(config, models.create(name), steps=1).settings()

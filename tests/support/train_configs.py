@@ -13,13 +13,13 @@ def train_parser():
     return parser
 
 
-def config_and_source(words):
-    """``(TrainConfig, network of --init-from)`` of the options ``words``, a string or a list."""
+def config_and_source(words, dataset=None):
+    """``(TrainConfig, network of --init-from)`` of the options ``words``, a string or a list, for a loaded data set."""
     options = train_parser().parse_args(words.split() if isinstance(words, str) else list(words))
     source = read_source(options.init_from)
-    return train_config(options, source), source
+    return train_config(options, source, dataset), source
 
 
-def config_of(words):
-    """The TrainConfig of the options ``words``."""
-    return config_and_source(words)[0]
+def config_of(words, dataset=None):
+    """The TrainConfig of the options ``words``, for a loaded data set."""
+    return config_and_source(words, dataset)[0]

@@ -7,7 +7,7 @@ same command with --resume continues. Exit codes: 0 success, 2 error, 130 or 143
 
 import argparse
 
-from tinycnn.run.options import add_train_options, train_config
+from tinycnn.run.options import TrainConfig, add_train_options, train_config
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,4 +21,8 @@ def run(options: argparse.Namespace) -> int:
     from tinycnn.run.job import train
 
     source = read_source(options.init_from)
-    return train(train_config(options, source), source, in_options=options.in_options)
+
+    def config_for(dataset: str | None = None) -> TrainConfig:
+        return train_config(options, source, dataset)
+
+    return train(config_for(), source, config_for=config_for, in_options=options.in_options)

@@ -12,6 +12,7 @@ from tinycnn.errors import SettingError, in_range
 from tinycnn.layers import Sequential
 from tinycnn.train.checkpoint import BEST_FILE
 
+RECIPE_HELP = "defaults for the training (default: author, for the data set digits: digits)"
 MOMENTUM = 0.9  # the default of SGD; the others have their own
 WITH_MOMENTUM = ("sgd", "rmsprop", "muon")
 DEEPEST = 100  # folders in each other; pathlib needs a call for each
@@ -51,7 +52,7 @@ def add_model_and_data_options(add: Callable[..., argparse.Action]) -> None:
 
 def add_training_options(add: Callable[..., argparse.Action]) -> None:
     """Declare the training options; the recipe of the network sets the defaults."""
-    add("--recipe", choices=["author", "best"], default="author", help="defaults for the training (default: author)")
+    add("--recipe", choices=models.RECIPES, help=RECIPE_HELP)
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: from the recipe)")
     add("--batch-size", type=int, metavar="N", help="images per step (default: from the recipe)")
     add("--optimizer", choices=optim.OPTIMIZERS, help="default: from the recipe")
@@ -173,15 +174,20 @@ class TrainConfig:
         }
 
 
-def train_config(options: argparse.Namespace, source: Sequential | None = None) -> TrainConfig:
+def train_config(
+    options: argparse.Namespace, source: Sequential | None = None, dataset: str | None = None
+) -> TrainConfig:
     """The settings of a run, from parsed options; ``source`` is the network in the file ``init_from``.
 
-    Fills in the defaults of the network, its recipe and the optimizer. Raises SettingError for a number out of range
-    and for incompatible options.
+    ``dataset``: the name of the data set, once it is loaded, since ``auto`` may be another one. Fills in the defaults
+    of the data set, the network, its recipe and the optimizer. Raises SettingError for a number out of range and for
+    incompatible options.
     """
     values = {field.name: getattr(options, field.name) for field in fields(TrainConfig)}
     values["freeze"] = tuple(options.freeze)
     values |= network_settings(options, source)
+    name = dataset if values["dataset"] == "auto" else values["dataset"]
+    values["recipe"] = values["recipe"] or ("digits" if name == "digits" else "author")
     values = with_recipe(values)
     values["save_best"] |= values["early_stopping"] is not None
     if values["momentum"] is None and values["optimizer"] == "sgd":
