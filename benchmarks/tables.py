@@ -1,4 +1,4 @@
-"""Generates the tables of docs/performance.md and docs/distributed.md from the result files.
+"""Generates the tables of PAGES from the result files.
 
     python benchmarks/tables.py          # prints the tables
     python benchmarks/tables.py --write  # replaces the tables in the pages
@@ -9,6 +9,7 @@ In a page, a table is between `<!-- table NAME -->` and `<!-- end of table -->`.
 import argparse
 import json
 import re
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from scaling_model import NETWORKS, RANKS, network_ms, speedup
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = [ROOT / "docs" / "performance.md", ROOT / "docs" / "distributed.md"]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("performance", "distributed", "networks", "records")]
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 LANES = {16: "AVX-512", 8: "as with AVX2", 4: "as with NEON", 0: "no SIMD kernels"}
 Result = dict[str, Any]
@@ -168,6 +169,56 @@ def over_a_cable() -> str:
     return rows("ms per step of two ranks | without the cable | with it, predicted | with it, measured", lines)
 
 
+def groups(name: str, key: str) -> dict[str, list[Result]]:
+    """The runs in a result file, by their value of ``key``."""
+    found: dict[str, list[Result]] = {}
+    for run in json.loads((RESULTS / f"{name}.json").read_text())["runs"]:
+        found.setdefault(run[key], []).append(run)
+    return found
+
+
+def accuracy(runs: list[Result]) -> str:
+    """Mean ± standard deviation over the seeds, in %."""
+    values = [100 * run["accuracy"] for run in runs]
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{deviation} %" if values else "–"
+
+
+def accuracies() -> str:
+    """A table of the accuracies of the published networks with both recipes."""
+    lines = []
+    for model, runs in groups("networks", "model").items():
+        parts = [[run for run in runs if run["recipe"] == recipe] for recipe in ("author", "best")]
+        lines.append([f"`{model}`", *(cell for part in parts for cell in (accuracy(part), f"{len(part)}"))])
+    return rows("network | author's training | seeds | best recipe | seeds", lines)
+
+
+def speedrun() -> str:
+    """A table of the race to 99 %; with times only where PyTorch was timed in the same run."""
+    runs = groups("speedrun", "library")
+    medians = {library: statistics.median(run["seconds"] for run in own) for library, own in runs.items()}
+    lines = []
+    for library, own in runs.items():
+        reached = sum(run["accuracy"] >= 0.99 for run in own)
+        time = [f"{medians[library]:.2f}", f"{medians['tinycnn'] / medians[library]:.2f}"] if len(runs) > 1 else []
+        lines.append([library, accuracy(own), f"{reached} of {len(own)}", *time])
+    timed = " | median s | tinycnn's share of it" if len(runs) > 1 else ""
+    return rows(f"library | test images read correctly | seeds at 99 % or more{timed}", lines)
+
+
+def ablation() -> str:
+    """A table of the variants of the recipe for 99 %."""
+    runs = groups("ablation", "variant")
+    medians = {name: statistics.median(run["cpu_seconds"] for run in own) for name, own in runs.items()}
+    full = statistics.mean(run["accuracy"] for run in runs["the recipe"])
+    lines = []
+    for name, own in runs.items():
+        difference = 100 * (statistics.mean(run["accuracy"] for run in own) - full)
+        change = "" if name == "the recipe" else f"{difference:+.2f}".replace("-", "−")
+        lines.append([name, accuracy(own), change, f"{len(own)}", f"{medians[name] / medians['the recipe']:.1f}"])
+    return rows("variant | held-out images read correctly | change | seeds | CPU time", lines)
+
+
 TABLES = {
     "over_a_cable": over_a_cable,
     "shared_cores": shared_cores,
@@ -182,6 +233,9 @@ TABLES = {
     "all_modes": all_modes,
     "busy": busy,
     "hand_over": hand_over,
+    "networks": accuracies,
+    "speedrun": speedrun,
+    "ablation": ablation,
 }
 NOT_MEASURED = "Not measured yet: `sh benchmarks/measure_cpu.sh`.\n"
 
