@@ -12,7 +12,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class AheadSampler(Sampler):
     coming: list[Future] = field(default_factory=list)  # the maps of the next step; none before the first
     thread: ClassVar = ThreadPoolExecutor(1)
 
-    def maps(self, count: int, epoch: int, step: int) -> np.ndarray | None:
+    def maps(self, count: int, epoch: int, step: int, chosen: Any = None) -> np.ndarray | None:
         """Return the maps computed during the previous step."""
         drawn = self.coming.pop().result() if self.coming else super().maps(count, epoch, step)
         self.coming.append(self.thread.submit(super().maps, count, epoch, step + 1))
@@ -45,7 +45,7 @@ class BeforeSampler(Sampler):
 
     drawn: list[np.ndarray | None] = field(default_factory=list)  # of each step of the epoch
 
-    def maps(self, count: int, epoch: int, step: int) -> np.ndarray | None:
+    def maps(self, count: int, epoch: int, step: int, chosen: Any = None) -> np.ndarray | None:
         """Return the maps of the first epoch in every epoch."""
         if not self.drawn:
             self.drawn.extend(super(BeforeSampler, self).maps(count, epoch, i) for i in range(BATCHES))

@@ -17,7 +17,7 @@ import tinycnn
 from tests.support import fake_cupy
 from tests.support.backends import activated
 from tinycnn import layers, models
-from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop
+from tinycnn.data.augment import Affine, AlternatingFlip, Elastic, Fade, FlipAndCrop
 from tinycnn.distributed.communicator import SingleProcess, use_communicator
 from tinycnn.errors import BackendError, DataError, SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
@@ -307,7 +307,7 @@ def test_float64_gives_the_bits_of_eager_steps(recording, monkeypatch):
 
 
 @pytest.mark.usefixtures("recording")
-@pytest.mark.parametrize("augment", [Elastic(), FlipAndCrop()])
+@pytest.mark.parametrize("augment", [Elastic(), FlipAndCrop(), AlternatingFlip()])
 def test_other_augmentations_are_captured(augment):
     recorded, eager = (make_trainer(augment=augment, capture=wanted) for wanted in (True, False))
     assert train(recorded) == train(eager)
@@ -319,9 +319,9 @@ def test_maps_of_the_next_epoch_are_drawn_during_this_epoch(monkeypatch):
     drawn, taken = [], []
     trainer, maps = make_trainer(augment=Elastic()), Sampler.maps
 
-    def counting(self, count, epoch, step):
+    def counting(self, count, epoch, step, chosen):
         drawn.append((epoch, step, len(taken)))
-        return maps(self, count, epoch, step)
+        return maps(self, count, epoch, step, chosen)
 
     def stepping(self, progress, take=CapturedSteps.take):
         done = take(self, progress)

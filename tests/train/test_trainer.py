@@ -12,14 +12,14 @@ from tests.support.thread_ranks import on_ranks
 from tinycnn import models
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import warp_terms
-from tinycnn.data.augment import Affine, Elastic, Fade, FlipAndCrop, named
+from tinycnn.data.augment import Affine, AlternatingFlip, Elastic, Fade, FlipAndCrop, named
 from tinycnn.data.stored import StoredImages
 from tinycnn.errors import DataError, SettingError, TinyCNNError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
 from tinycnn.optim import SGD, Adam, cosine
 from tinycnn.run.progress import PlainLines, progress_display
 from tinycnn.saving.state_file import fingerprint
-from tinycnn.train.batches import normalised_weights
+from tinycnn.train.batches import Sampler, normalised_weights
 from tinycnn.train.callbacks import ProgressBar
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
 from tinycnn.train.evaluation import EVALUATION_BATCH, Scores, evaluate, predict_logits
@@ -399,13 +399,44 @@ def test_reduced_strength_gives_fewer_flips_and_smaller_whole_shifts():
     assert np.array_equal(half[:, :, 2], np.rint(full[:, :, 2] / 2))
 
 
+@pytest.mark.usefixtures("backend")
+def test_alternating_flips_show_both_sides_of_every_image_in_two_epochs():
+    """Whatever the batches are: the images are shuffled anew in every epoch."""
+    sampler, to_host = Sampler(16, seed=3, augment=AlternatingFlip(shift=0)), get_backend().to_host
+    images, labels = (
+        get_backend().asarray(array) for array in (np.zeros((100, 4, 4, 1), np.uint8), np.zeros(100, int))
+    )
+    seen = np.zeros((4, 100))
+    for epoch in range(4):
+        order = sampler.order(images, epoch)
+        for step in range(7):
+            chosen = get_backend().asarray(order[step * 16 :][:16])
+            batch = sampler.batch(images, labels, chosen, epoch, step)
+            seen[epoch, to_host(chosen)] = to_host(get_backend().asarray(batch.maps))[:, 1, 1]
+    assert np.array_equal(seen[0], -seen[1])
+    assert np.array_equal(seen[0], seen[2])
+    assert np.array_equal(seen[1], seen[3])
+    assert 35 < (seen[0] < 0).sum() < 65
+    assert np.abs(np.diff(seen[0])).sum() / 2 > 30  # neighbours differ, whatever the order of the file
+
+
+def test_alternating_flips_fade_and_shift():
+    augment, numbers = AlternatingFlip(shift=3), np.arange(2000)
+    none, half, full = (augment.maps_in_epoch(numbers, 1, np.random.default_rng(0), part) for part in (0, 0.5, 1))
+    assert np.array_equal(none, np.broadcast_to(np.eye(2, 3, dtype=np.float32), none.shape))
+    assert (half[:, 1, 1] < 0).mean() == pytest.approx(0.25, abs=0.03)
+    assert (full[:, 1, 1] < 0).mean() == pytest.approx(0.5, abs=0.01)
+    assert set(full[:, :, 2].ravel()) == {-3, -2, -1, 0, 1, 2, 3}
+
+
 def test_augmentations_by_name():
     assert named("affine") == Affine()
     assert named("affine", bend=2.0) == Elastic(bend=2.0)
     assert named("flip_and_crop") == FlipAndCrop(flip=0.5, shift=4)
-    with pytest.raises(SettingError, match=r"'flips': expected affine or flip_and_crop$"):
+    assert named("alternating_flip") == AlternatingFlip(flip=0.5, shift=2)
+    with pytest.raises(SettingError, match=r"'flips': expected affine, flip_and_crop or alternating_flip$"):
         named("flips")
-    with pytest.raises(SettingError, match="'flip_and_crop': expected affine or flip_and_crop, affine to bend"):
+    with pytest.raises(SettingError, match=r"'flip_and_crop': expected .* or alternating_flip, affine to"):
         named("flip_and_crop", bend=1.0)
 
 

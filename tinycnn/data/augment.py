@@ -118,19 +118,42 @@ class FlipAndCrop:
         return maps
 
 
-NAMES = ("affine", "flip_and_crop")
+@dataclass(frozen=True)
+class AlternatingFlip(FlipAndCrop):
+    """Mirrors each image in every second epoch, instead of at random, and shifts it by up to ``shift`` whole pixels.
+
+    Mirrored at random, an image looks the same in two successive epochs with probability 1/2. Here the network always
+    sees both sides of it. Which half of the images begins with the mirror image depends on their numbers. Source:
+    Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024.
+    """
+
+    shift: int = 2
+
+    def maps_in_epoch(
+        self, numbers: np.ndarray, epoch: int, rng: np.random.Generator, strength: float = 1.0
+    ) -> np.ndarray:
+        """Maps ``(count, 2, 3)`` as in ``maps``, for the images with these ``numbers (count,)`` in ``epoch``."""
+        upright = FlipAndCrop(flip=0.0, shift=self.shift).maps(len(numbers), rng, strength)
+        half = (numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(63)  # 0 or 1, as if at random
+        mirrored = ((half + np.uint64(epoch)) % 2 == 0) & (rng.random(len(numbers)) < 2 * self.flip * strength)
+        upright[mirrored, 1, 1] = -1
+        return upright
+
+
+NAMES = ("affine", "flip_and_crop", "alternating_flip")
 
 
 def named(name: str, *, bend: float = 0.0) -> Augmentation:
     """The augmentation called ``name`` with its default settings; ``bend`` in pixels turns "affine" into `Elastic`.
 
-    Raises SettingError for an unknown name, and for ``bend`` with "flip_and_crop".
+    Raises SettingError for an unknown name, and for ``bend`` with another name.
     """
     if name == "affine":
         return Elastic(bend=bend) if bend else Affine()
-    if name == "flip_and_crop" and not bend:
-        return FlipAndCrop()
-    raise SettingError(f"augmentation {name!r}: expected {' or '.join(NAMES)}" + ", affine to bend" * bool(bend))
+    if name in ("flip_and_crop", "alternating_flip") and not bend:
+        return FlipAndCrop() if name == "flip_and_crop" else AlternatingFlip()
+    known = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
+    raise SettingError(f"augmentation {name!r}: expected {known}" + ", affine to bend" * bool(bend))
 
 
 @dataclass(frozen=True)

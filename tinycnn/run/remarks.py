@@ -60,9 +60,9 @@ def without_effect(config: TrainConfig) -> list[str]:
 
 def unsuitable(config: TrainConfig, dataset: Dataset) -> list[str]:
     """A note on an augmentation that makes images of this data set meaningless."""
-    if config.augment != "flip_and_crop" or dataset.pictures != DRAWING:
+    if config.augment not in ("flip_and_crop", "alternating_flip") or dataset.pictures != DRAWING:
         return []
-    mirrored = "flip_and_crop mirrors half of the images, and mirrored digits are not valid digits"
+    mirrored = f"{config.augment} mirrors half of the images, and mirrored digits are not valid digits"
     return [f"{mirrored}; use --augment affine for {dataset.name}"]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.data.augment import Augmentation, Fade
+from tinycnn.data.augment import AlternatingFlip, Augmentation, Fade
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
@@ -46,16 +46,26 @@ class Sampler:
             return images.order(rng, self.batch_size)
         return rng.permutation(len(images))
 
-    def maps(self, count: int, epoch: int, step: int) -> np.ndarray | None:
-        """The augmentation maps of ``count`` images in step ``step`` of the run → ``(count, 2, T)`` on the host."""
+    @property
+    def by_number(self) -> bool:
+        """Whether the augmentation of an image depends on its number, as that of `AlternatingFlip`."""
+        return isinstance(self.augment, AlternatingFlip)
+
+    def maps(self, count: int, epoch: int, step: int, chosen: Array | None = None) -> np.ndarray | None:
+        """The augmentation maps of ``count`` images in step ``step`` of the run → ``(count, 2, T)`` on the host.
+
+        ``chosen (count,)``: their numbers, which matter only if ``by_number``.
+        """
         if self.augment is None:
             return None
-        strength = self.fade.strength(step) if self.fade else 1.0
-        return self.augment.maps(count, np.random.default_rng([self.seed, epoch, step]), strength)
+        strength, rng = self.fade.strength(step) if self.fade else 1.0, np.random.default_rng([self.seed, epoch, step])
+        if isinstance(self.augment, AlternatingFlip) and chosen is not None:
+            return self.augment.maps_in_epoch(get_backend().to_host(chosen), epoch, rng, strength)
+        return self.augment.maps(count, rng, strength)
 
     def batch(self, images: Array, labels: Array, chosen: Array, epoch: int, step: int) -> Batch:
         """The images ``chosen (N,)`` with their labels, augmented for step ``step`` of the run."""
-        return Batch(images, chosen, labels[chosen], self.maps(len(chosen), epoch, step))
+        return Batch(images, chosen, labels[chosen], self.maps(len(chosen), epoch, step, chosen))
 
 
 def check_images(images: Images, model: Sequential) -> None:

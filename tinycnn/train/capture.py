@@ -141,6 +141,7 @@ class CapturedSteps:
             dict[tuple[int, int], np.ndarray | None](),
             "",
         )  # keyed by (epoch, step of the run)
+        self.orders = dict[tuple[int, int], np.ndarray]()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """Return None: a copied trainer creates its own recordings."""
@@ -287,7 +288,16 @@ class CapturedSteps:
         """The maps of step ``step`` of ``epoch`` (step ``number`` of the run), drawn ahead of time or now."""
         if (epoch, number) in self.drawn:
             return self.drawn.pop((epoch, number))
-        return self.sampler.maps(self.count(step), epoch, number)
+        return self.sampler.maps(self.count(step), epoch, number, self._numbers(epoch, step))
+
+    def _numbers(self, epoch: int, step: int) -> np.ndarray | None:
+        """The numbers of the images in step ``step`` of ``epoch``, if their augmentation depends on them."""
+        if not self.sampler.by_number:
+            return None
+        key = (self.sampler.seed, epoch)
+        if key not in self.orders:
+            self.orders = {key: self.sampler.order(self.images, epoch)}  # of one epoch at a time
+        return self.orders[key][step * self.sampler.batch_size :][: self.count(step)]
 
     def _draw_ahead(self, epoch: int, step: int) -> None:
         """Draw the maps of the same step in the next ``epoch``, while the GPU is busy."""
