@@ -13,7 +13,10 @@ def twin(model: tinycnn.Sequential) -> nn.Sequential:
 
     A final Softmax or LogSoftmax is omitted, since ``nn.CrossEntropyLoss`` takes logits, as in ``Sequential.logits``.
     """
-    return _chain(model).to(torch.float64 if model.dtype == np.float64 else torch.float32)
+    network = _chain(model).to(torch.float64 if model.dtype == np.float64 else torch.float32)
+    for ours, theirs in zip(model.parameters(), network.parameters(), strict=True):
+        theirs.requires_grad_(ours.requires_grad)  # frozen layers
+    return network
 
 
 def _chain(model: tinycnn.Sequential) -> nn.Sequential:

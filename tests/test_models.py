@@ -67,7 +67,7 @@ def test_models_lists_the_five_published_networks():
 
 
 def test_networks_adds_our_own():
-    assert list(models.NETWORKS) == [*SEQUENCES, "digit_cnn", "cifar_cnn"]
+    assert list(models.NETWORKS) == [*SEQUENCES, "digit_cnn", "cifar_cnn", "whitened_cnn"]
 
 
 def as_word(layer):
@@ -197,6 +197,25 @@ def test_our_network_for_colour_images():
     expected = sum(9 * C * F + F + 2 * F for C, F in pairs) + (4 * 4 * 128 + 1) * 10
     assert network.parameter_count() == expected == 308_394
     assert sum(buffer.size for _, buffer in network.named_buffers()) == 2 * sum(F for _, F in pairs)
+
+
+WHITENED = """
+    Conv2d(24) ReLU
+    Conv2d(48) ReLU BatchNorm MaxPool2d  Conv2d(48) ReLU BatchNorm
+    Conv2d(96) ReLU BatchNorm MaxPool2d  Conv2d(96) ReLU BatchNorm
+    Conv2d(192) ReLU BatchNorm MaxPool2d  Conv2d(192) ReLU BatchNorm
+    GlobalAvgPool2d  Dense(10) LogSoftmax"""
+
+
+def test_our_network_with_a_whitened_first_layer():
+    network = models.create("whitened_cnn")
+    assert [as_word(layer) for layer in network.layers.values()] == WHITENED.split()
+    pairs = [(24, 48), (48, 48), (48, 96), (96, 96), (96, 192), (192, 192)]  # channels in and out
+    expected = (4 * 3 + 1) * 24 + sum(9 * C * F + F + 2 * F for C, F in pairs) + (192 + 1) * 10
+    assert network.parameter_count() == expected == 657_442
+    assert models.create("whitened_cnn", input_shape=(28, 28, 1), classes=3).output_shape == (3,)
+    assert models.create("whitened_cnn", input_shape=(9, 9, 3)).output_shape == (10,)
+    assert [name for name, model in models.NETWORKS.items() if model.whitened] == ["whitened_cnn"]
 
 
 def test_our_network_takes_other_images_and_classes():

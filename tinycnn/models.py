@@ -20,6 +20,7 @@ from tinycnn.layers import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool2d,
     Layer,
     LogSoftmax,
     MaxPool2d,
@@ -46,6 +47,7 @@ class Recipe:
     epochs: int
     batch_size: int
     optimizer: str = "adam"  # a name in optim.OPTIMIZERS; SGD has a momentum of 0.9
+    momentum: float | None = None  # None: the optimizer's default
     lr: float = 1e-3
     weight_decay: float = 0.0
     schedule: str = "constant"
@@ -74,6 +76,7 @@ class Model:
     author: Recipe
     best: Recipe
     input_shape: Shape = (28, 28, 1)  # the default; other shapes work too
+    whitened: bool = False  # whether the first layer is computed from the training images (``train/whitening.py``)
 
     def recipe(self, name: str) -> Recipe:
         """A name in RECIPES; raises SettingError for another one."""
@@ -179,6 +182,26 @@ def cifar_cnn(classes: int = 10) -> list[Layer]:
     ]
 
 
+def whitened_cnn(classes: int = 10) -> list[Layer]:
+    """Our own, for photographs and clothes: 657,442 parameters for 10 classes, 32x32 pixels in colour.
+
+    After the network of Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, with fewer filters and ReLU.
+    The first layer is computed from the training images instead of trained (``train/whitening.py``). In each of three
+    blocks, the first convolution is followed by the pool, so that the second one costs little.
+    """
+
+    def block(filters: int) -> list[Layer]:
+        first = [Conv2d(filters, padding=1), ReLU(), BatchNorm(), MaxPool2d()]
+        return [*first, Conv2d(filters, padding=1), ReLU(), BatchNorm()]
+
+    return [
+        *(Conv2d(24, 2), ReLU()),
+        *(layer for filters in (48, 96, 192) for layer in block(filters)),
+        GlobalAvgPool2d(),
+        *(Dense(classes), LogSoftmax()),
+    ]
+
+
 BEST = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment="affine")
 DIGITS = replace(BEST, batch_size=32)  # 900 steps with the 1,437 digits of data/digits.py
 RECIPES = ("author", "best", "digits")
@@ -202,11 +225,29 @@ MODELS = {
 
 DIGITS = replace(BEST, optimizer="sgd", lr=0.1, weight_decay=5e-4, average_weights=0.999)
 PHOTOGRAPHS = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment="flip_and_crop")  # not tuned
+WHITENED = Recipe(
+    epochs=16,
+    batch_size=256,
+    optimizer="muon",
+    momentum=0.6,
+    lr=0.1,
+    schedule="one_cycle",
+    augment="alternating_flip",
+    label_smoothing=0.2,
+)
 
 NETWORKS = MODELS | {
     "digit_cnn": Model(digit_cnn, "ours, for digits", Recipe(epochs=10, batch_size=128), DIGITS),
     "cifar_cnn": Model(
         cifar_cnn, "ours, for small colour images", Recipe(epochs=20, batch_size=128), PHOTOGRAPHS, (32, 32, 3)
+    ),
+    "whitened_cnn": Model(
+        whitened_cnn,
+        "ours, for photographs, with a whitened first layer",
+        Recipe(epochs=20, batch_size=128),
+        WHITENED,
+        (32, 32, 3),
+        whitened=True,
     ),
 }
 

@@ -217,6 +217,10 @@ def test_options_replace_the_optimizer_of_a_recipe():
     assert chosen.weight_decay
     assert (other.optimizer, other.lr, other.weight_decay) == ("adamw", 0.001, 0.01)
     assert other.epochs == recipe.epochs
+    muon = ["--model", "whitened_cnn", "--recipe", "best"]
+    assert config_of(muon).momentum == models.NETWORKS["whitened_cnn"].best.momentum == 0.6
+    assert config_of([*muon, "--optimizer", "sgd"]).momentum == 0.9
+    assert config_of([*muon, "--optimizer", "adam"]).momentum is None
     given = config_of([*best, "--optimizer", "adam", "--lr", "0.5", "--weight-decay", "0.25"])
     assert (given.optimizer, given.lr, given.weight_decay) == ("adam", 0.5, 0.25)
 
@@ -245,7 +249,7 @@ def test_the_optimizer_of_a_recipe_has_its_settings(name, recipe):
     config = config_of(["--model", name, "--recipe", recipe])
     settings = make_optimizer(config, models.create(name), steps=1).settings()
     assert settings["weight_decay"] == models.NETWORKS[name].recipe(recipe).weight_decay
-    assert settings.get("momentum", 0.9) == 0.9
+    assert settings.get("momentum", 0.9) == (models.NETWORKS[name].recipe(recipe).momentum or 0.9)
 
 
 def test_each_optimizer_is_made_with_its_momentum():

@@ -14,6 +14,7 @@ from tinycnn.saving.model_file import check_bytes, check_size, load_finite
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.callbacks import Callback, CSVLogger, ReduceOnPlateau, TensorBoard
 from tinycnn.train.trainer import Trainer
+from tinycnn.train.whitening import whiten
 
 
 def read_source(path: str | os.PathLike[str] | None) -> Sequential | None:
@@ -46,6 +47,9 @@ def make_model(config: TrainConfig, dataset: Dataset, source: Sequential | None)
         shape, classes = dataset.input_shape, dataset.num_classes
         check_bytes(models.size_of(config.model, input_shape=shape, classes=classes))  # before it takes the memory
         model, origin = models.create(config.model, seed=config.seed, input_shape=shape, classes=classes), ""
+        if models.NETWORKS[config.model].whitened:
+            whiten(model, dataset.x_train)
+            origin = "random, except for the first layer, which is whitened for these images"
     check_size(model)
     model.class_names, model.pictures = dataset.class_names, dataset.pictures
     return model, origin

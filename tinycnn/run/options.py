@@ -232,7 +232,7 @@ def with_recipe(values: dict[str, Any]) -> dict[str, Any]:
     model = models.network_or_default(values["model"])
     defaults = asdict(model.recipe(values["recipe"]))
     if values["optimizer"] not in (None, defaults["optimizer"]):
-        defaults |= models.OPTIMIZER_DEFAULTS[values["optimizer"]]
+        defaults |= models.OPTIMIZER_DEFAULTS[values["optimizer"]] | {"momentum": None}
     longest_fade = 0.0 if values["augment"] is False else values["epochs"] or defaults["epochs"]
     defaults["fade_epochs"] = min(defaults["fade_epochs"], longest_fade)
     if values["augment"] is True:  # --augment without a name

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tinycnn.train.lr_find import RateSweep, find_learning_rate
     from tinycnn.train.step import Batch, TrainingStep
     from tinycnn.train.trainer import Trainer
+    from tinycnn.train.whitening import whiten
 
 _MODULE_OF = {
     "CSVLogger": "callbacks",
@@ -47,6 +48,7 @@ _MODULE_OF = {
     "evaluate": "evaluation",
     "find_learning_rate": "lr_find",
     "predict_logits": "evaluation",
+    "whiten": "whitening",
 }
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "evaluate",
     "find_learning_rate",
     "predict_logits",
+    "whiten",
 ]
 
 
