@@ -15,7 +15,7 @@ from tinycnn import Tensor, data, gradcheck, models, ops
 from tinycnn.data.augment import named
 from tinycnn.data.redrawn import redrawn
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError
-from tinycnn.layers import Dense, Flatten, Sequential, base, pixel_scale
+from tinycnn.layers import Dense, Dropout, Flatten, Sequential, base, pixel_scale
 from tinycnn.optim import Adam
 from tinycnn.run.build import make_model, make_trainer
 from tinycnn.saving.model_file import check_finite
@@ -226,11 +226,14 @@ def test_our_network_takes_other_images_and_classes():
 
 
 @pytest.mark.parametrize("backend_name", ["numpy", "numba"])
-def test_the_gradients_of_our_network(backend_name):
+@pytest.mark.parametrize(("name", "shape"), [("cifar_cnn", (8, 8, 3)), ("digit_cnn", (18, 18, 1))])
+def test_the_gradients_of_our_networks(backend_name, name, shape):
     with tinycnn.use_backend(backend_name):
-        network = models.create("cifar_cnn", input_shape=(8, 8, 3), dtype=np.float64)
-        network.layers["dropout_1"].eval()  # it draws a different mask in every call
-        x = Tensor(np.random.default_rng(0).uniform(size=(3, 8, 8, 3)), requires_grad=True)
+        network = models.create(name, input_shape=shape, dtype=np.float64)
+        for layer in network.layers.values():
+            if isinstance(layer, Dropout):
+                layer.eval()  # it draws a different mask in every call
+        x = Tensor(np.random.default_rng(0).uniform(size=(3, *shape)), requires_grad=True)
         inputs = [x, *network.parameters()]
         result = gradcheck(lambda *_: ops.softmax_cross_entropy(network.logits(x), [1, 9, 4]), inputs, fast_mode=True)
         assert result.checked == len(inputs)
