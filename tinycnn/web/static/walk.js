@@ -289,7 +289,7 @@ const Walk = (() => {
 
   /** Dots and strokes over cells: the winners of a pool, closed gates, dropped values, and pixels in no window. */
   function markOf(layer, quantity, index) {
-    if (isPixels(quantity) && uncovered(layer).has(index.slice(0, 2).join())) return "cross";
+    if (isPixels(quantity) && uncovered(layer).size && uncovered(layer).has(index.slice(0, 2).join())) return "cross";
     if (layer.kind === "MaxPool2d" && isPixels(quantity)) {
       return (layer.winners = layer.winners || winnersOf(layer)).has(Sums.flat(layer.x.shape, index)) ? "dot" : null;
     }
@@ -1057,7 +1057,7 @@ const Walk = (() => {
     const head = make("tr", {}, ...["class", "score z", "p", "t", "p − t", ""].map((name) => make("th", { textContent: name })));
     const formulas = extras.formulas.loss || {}, hint = (words) => make("p", { className: "hint", textContent: words });
     const box = make("div", { className: "lossbox" }, make("table", { className: "bars" }, make("tbody", {}, head, ...rows)));
-    box.append(hint("z: the score, the output of the last layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the true class (also called the label, or the true answer) and 0 for the others."));
+    box.append(hint("z: the score, the output of the last layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the true class (also called the label, or the true answer) and 0 for the others; chapter 4 writes δ for it."));
     box.append(hint("p − t is the gradient of the loss at the score. A gradient says what raises the loss; a training step goes the other way. So a step raises the score of the true class, where p − t is negative (orange), and lowers the other scores, where it is positive (blue), each in proportion to p − t."));
     box.append(make("h3", { textContent: "Why p − t?" }), make("div", { className: "equations" }, ...typeset(formulas.p || ""), ...typeset(formulas.loss || "")));
     box.append(hint("S is the sum over all classes j, and c is the true class. The logarithm of a fraction is a difference, and log e^z = z. Now take the derivative with respect to one score z[k]. The slope of log S is 1/S, and of the sum S only the summand e^z[k] depends on z[k]; the slope of −z[c] is −1 for k = c and 0 otherwise, which is −t[k]:"));
