@@ -484,7 +484,10 @@ const Walk = (() => {
       const axis = form.axes[0], tilesOf = axis === undefined ? 1 : array.shape[axis];
       strip.hidden = tilesOf < 2 || array.shape.length === 2;
       if (strip.hidden) return;
-      const tiles = Math.min(tilesOf, MOST_TILES), own = slice(), side = 40 * ratio, gap = 4 * ratio;
+      const own = slice(), drawn = [own.join(), ratio, colourOf("--zero")].join(); // what the strip depends on
+      if (strip.drawn === drawn) return;
+      strip.drawn = drawn;
+      const tiles = Math.min(tilesOf, MOST_TILES), side = 40 * ratio, gap = 4 * ratio;
       const columns = Math.max(1, Math.min(tiles, Math.floor((300 * ratio + gap) / (side + gap))));
       const rows = Math.ceil(tiles / columns);
       strip.width = columns * (side + gap);
