@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tinycnn import data, distributed, explain, metrics, plots, report, train
     from tinycnn.interchange import weights as convert
     from tinycnn.interchange.dlpack import from_dlpack
+    from tinycnn.interchange.keras.importer import from_keras
     from tinycnn.interchange.onnx.exporter import export_onnx, to_onnx
     from tinycnn.interchange.onnx.importer import from_onnx
     from tinycnn.interchange.weights import load_keras_weights, load_torch_state_dict
@@ -42,6 +43,7 @@ _MODULES |= {"convert": "tinycnn.interchange.weights"}
 _FUNCTIONS = {
     "export_onnx": "tinycnn.interchange.onnx.exporter",
     "from_dlpack": "tinycnn.interchange.dlpack",
+    "from_keras": "tinycnn.interchange.keras.importer",
     "from_onnx": "tinycnn.interchange.onnx.importer",
     "load": "tinycnn.saving.model_file",
     "load_keras_weights": "tinycnn.interchange.weights",
@@ -66,6 +68,7 @@ __all__ = [
     "explain",
     "export_onnx",
     "from_dlpack",
+    "from_keras",
     "from_onnx",
     "get_backend",
     "gradcheck",

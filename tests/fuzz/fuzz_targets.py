@@ -235,6 +235,57 @@ def value_of(word: str) -> str | float | list[int]:
         return word
 
 
+def keras_layer(kind: str, **config: Any) -> dict[str, Any]:
+    """A layer as Keras describes it."""
+    return {"class_name": kind, "config": {"name": kind.lower(), **config}}
+
+
+def keras_configs() -> tuple[bytes, ...]:
+    """A Sequential, and a functional network, whose layers have the arrays of ``hdf5_bytes``."""
+    first = keras_layer("InputLayer", batch_shape=[None, 4, 5, 1])
+    window = {"kernel_size": [2, 2], "strides": [1, 1], "padding": "same"}
+    conv, dense = keras_layer("Conv2D", filters=2, **window), keras_layer("Dense", units=3, activation="softmax")
+    pool = keras_layer("MaxPooling2D", pool_size=[2, 2], strides=None, padding="valid")
+    row = keras_layer("GlobalAveragePooling2D", keepdims=False)
+    sequential = {"class_name": "Sequential", "config": {"layers": [first, conv, pool, row, dense]}}
+    calls: list[Any] = [[], [[["inputlayer", 0, 0, {}]]], [[["conv2d", 0, 0, {}], ["conv2d", 0, 0, {}]]]]
+    tensor = {"class_name": "__keras_tensor__", "config": {"keras_history": ["add", 0, 0]}}
+    calls += [[{"args": [tensor], "kwargs": {}}], [[["globalaveragepooling2d", 0, 0, {}]]]]
+    layers = [one | {"inbound_nodes": call} for one, call in
+              zip([first, conv, keras_layer("Add"), row, dense], calls, strict=True)]  # fmt: skip
+    ends = {"input_layers": [["inputlayer", 0, 0]], "output_layers": [["dense", 0, 0]]}
+    functional = {"class_name": "Functional", "config": {"layers": layers} | ends}
+    return json.dumps(sequential).encode(), json.dumps(functional).encode()
+
+
+def hdf5_bytes() -> bytes:
+    """The weights of these layers in the newer, shorter format of HDF5."""
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver="latest") as file:
+        for kind, shapes in {"conv2d": ((2, 2, 1, 2), (2,)), "dense": ((2, 3), (3,))}.items():
+            for i, shape in enumerate(shapes):
+                file.create_dataset(f"layers/{kind}/vars/{i}", data=np.ones(shape, np.float32))
+    return buffer.getvalue()
+
+
+def keras_around(config: bytes) -> bytes:
+    """A ``.keras`` archive with this config, whose checksum in the zip is right, so that fuzzing reaches the layers."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        members = {"config.json": config, "metadata.json": b"{}", "model.weights.h5": HDF5_WEIGHTS}
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def into_small_network(path: Path) -> None:
+    """Read the file as weights alone."""
+    network = layers.Sequential(layers.Conv2d(2, 2), layers.Flatten(), layers.Dense(3), input_shape=(2, 2, 1))
+    tinycnn.load_keras_weights(network, path)
+
+
 CHECKPOINT = to_bytes(STATE)
 IDX = idx_header((2, 3, 4)) + bytes(range(24)), idx_header((5,)) + bytes(5)
 PICTURES = (
@@ -290,3 +341,13 @@ if importlib.util.find_spec("onnx"):  # an extra
     TARGETS["onnx"] = Target(tinycnn.from_onnx, ".onnx", (to_onnx(small_model()), onnx_around(NODES)), ONNX_WORDS)
     NAMES = *(f" {name}" for name in (*ONNX_ARRAYS, "x", "n0", "n3", "-1,", "0,-1", "0.5")), "\\x0a"
     TARGETS["nodes"] = Target(tinycnn.from_onnx, ".onnx", (NODES, MORE_NODES), (*ONNX_WORDS, *NAMES), onnx_around)
+if importlib.util.find_spec("h5py"):  # an extra
+    from tinycnn.interchange.keras.layers import ACTIVATIONS, LAYERS
+
+    HDF5_WEIGHTS = hdf5_bytes()
+    WORDS = *LAYERS, *ACTIVATIONS, *NUMBERS, "axis", "use_bias", "same", "inbound_nodes", "args", "kwargs", "dtype"
+    TARGETS["keras"] = Target(tinycnn.from_keras, ".keras", keras_configs(), WORDS, keras_around)
+    TARGETS["keras_archive"] = Target(
+        tinycnn.from_keras, ".keras", (keras_around(keras_configs()[0]),), ("PK\\x03\\x04", "config.json")
+    )
+    TARGETS["hdf5"] = Target(into_small_network, ".weights.h5", (HDF5_WEIGHTS,), ("\\x89HDF", "OHDR", "FRHP", "vars"))

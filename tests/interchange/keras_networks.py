@@ -175,7 +175,7 @@ def outcome(read: Any, path: Path, x: np.ndarray, y: np.ndarray) -> str:
 def main() -> None:
     import keras
 
-    counts: dict[str, Counter[str]] = {"ONNX": Counter()}
+    counts: dict[str, Counter[str]] = {"ONNX": Counter(), "file": Counter()}
     chosen = {name: make for name, make in networks().items() if name in sys.argv[1:] or not sys.argv[1:]}
     with tempfile.TemporaryDirectory() as folder:
         for name, make in chosen.items():
@@ -183,7 +183,7 @@ def main() -> None:
             model = unlike_fresh(make())
             x = np.random.default_rng(1).random((2, *model.input_shape[1:])).astype(np.float32)
             y = np.asarray(keras.ops.convert_to_numpy(model(x, training=False)))
-            for kind, suffix, read in (("ONNX", "onnx", tinycnn.from_onnx),):
+            for kind, suffix, read in (("ONNX", "onnx", tinycnn.from_onnx), ("file", "keras", tinycnn.from_keras)):
                 path = Path(folder) / f"{name}.{suffix}"
                 try:
                     with contextlib.redirect_stdout(io.StringIO()):

@@ -61,6 +61,7 @@ HEAVY = {
     "tqdm": ["tinycnn.train.callbacks", "tinycnn.data"],
     "tensorboardX": ["tinycnn.train.callbacks"],
     "matplotlib": ["tinycnn.plots"],
+    "h5py": ["tinycnn.interchange"],
     "onnx": ["tinycnn.interchange"],
     "onnxruntime": ["tinycnn.interchange"],
     "google": ["tinycnn.interchange"],  # protobuf, which onnx needs
@@ -68,7 +69,7 @@ HEAVY = {
     "torch": [],
 }
 UNASKED = ["numba", "cupy", "matplotlib", "sklearn", "pooch", "tqdm", "torch", "scipy", "requests", "llvmlite"]
-UNASKED += ["PIL", "starlette", "uvicorn", "onnx", "google.protobuf", "mpi4py", "tensorboardX"]
+UNASKED += ["PIL", "starlette", "uvicorn", "h5py", "onnx", "google.protobuf", "mpi4py", "tensorboardX"]
 
 
 # -------------------------------------------------------------------------------------------------------- the checkers

@@ -26,6 +26,7 @@ MISSING = {  # package for pip: the names in site-packages that are hidden
     "urllib3": ("urllib3",),
     "pillow": ("PIL",),
     "tqdm": ("tqdm",),
+    "h5py": ("h5py",),
     "onnx": ("onnx",),
     "onnxruntime": ("onnxruntime",),
     "starlette": ("starlette",),
@@ -122,6 +123,7 @@ SENTENCES = [
         ON_A_TERMINAL + "from tinycnn.data.progress_bar import progress_bar; progress_bar('a')",
         "pip install tqdm",
     ),
+    ("h5py", "import tinycnn; tinycnn.from_keras('a.keras')", "pip install 'tinycnn[keras]'"),
     ("onnx", "import tinycnn; tinycnn.from_onnx('a.onnx')", "pip install 'tinycnn[onnx]'"),
     ("onnx", "from tinycnn.interchange.onnx.exporter import to_onnx; to_onnx(None)", "pip install 'tinycnn[onnx]'"),
     (

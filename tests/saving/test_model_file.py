@@ -378,7 +378,7 @@ def zipped(*names):
     [
         ("weights.pt", zipped("weights/data.pkl", "weights/version"), "a file of torch.save; .*load_torch_state_dict"),
         ("old.pth", b"\x80\x02}q\x00X\x06\x00", "weights_only=True"),
-        ("network.keras", zipped("metadata.json", "config.json", "model.weights.h5"), "a file of Keras; .*load_keras"),
+        ("network.keras", zipped("metadata.json", "config.json", "model.weights.h5"), "a file of Keras, .*from_keras"),
         ("network.weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(40), "a file of Keras"),
         ("network.onnx", b"\x08\x08\x12\x07pytorch" + bytes(40), "an ONNX file, which `tinycnn import` converts"),
         ("damaged.pt", b"PK\x03\x04" + bytes(40), "a file of torch.save"),

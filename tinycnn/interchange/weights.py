@@ -14,6 +14,7 @@ imported; the functions accept anything that NumPy can read. ``layer_pairs.py`` 
 ``torch_arrays``.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -140,12 +141,17 @@ def to_torch_state_dict(model: Sequential, *, names: Mapping[str, str] | None = 
     }
 
 
-def load_keras_weights(model: Sequential, weights: Sequence[Any]) -> None:
+def load_keras_weights(model: Sequential, weights: Sequence[Any] | str | os.PathLike[str]) -> None:
     """Copy the weights of a Keras model into ``model``: ``load_keras_weights(model, keras_model.get_weights())``.
 
-    Raises ShapeError when the number of arrays or a shape does not match, and DtypeError for a dtype other than that of
-    ``model``; the model is then unchanged.
+    ``weights`` may also be the name of a file: ``.weights.h5``, ``.keras`` or ``.h5`` (needs the package ``h5py``).
+    Raises FileFormatError for a file that is damaged or has other layers, ShapeError when the number of arrays or a
+    shape does not match, and DtypeError for a dtype other than that of ``model``; the model is then unchanged.
     """
+    if isinstance(weights, str | os.PathLike):
+        from tinycnn.interchange.keras.weights_file import weights_for
+
+        weights = weights_for(model, weights)
     if isinstance(weights, Mapping) or not isinstance(weights, Sequence):
         raise SettingError(f"load_keras_weights: expected keras_model.get_weights(), got {type(weights).__name__}")
     entries = list(_entries(model, keras=True))

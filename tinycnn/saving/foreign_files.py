@@ -11,8 +11,8 @@ TORCH = (
     "tinycnn.load_torch_state_dict(model, state_dict)"
 )
 KERAS = (
-    "a file of Keras; pass keras_model.get_weights() to tinycnn.load_keras_weights(model, weights), or write the "
-    'network with keras_model.export(path, format="onnx"), which `tinycnn import` converts'
+    "a file of Keras, which `tinycnn import` converts, and tinycnn.from_keras reads; weights alone are read by "
+    "tinycnn.load_keras_weights(model, path)"
 )
 SAFETENSORS = (
     "a safetensors file of another program; pass safetensors.numpy.load_file(path) to "

@@ -151,7 +151,10 @@ def convert_with_order(graph: Graph, order: str, rows_become: str, first_layers:
     """Convert all nodes, given the ``order`` of the input's axes; raises FileFormatError, which names the node."""
     if not order:
         raise FileFormatError(f"its input has {len(graph.shape)} axes beside N; images have three, rows one")
-    whole = Conversion(graph, order, rows_become)
+    try:
+        whole = Conversion(graph, order, rows_become)
+    except DAMAGED as error:  # attributes of odd types, in nodes that are compared with known structures
+        raise FileFormatError(f"its nodes cannot be read ({shortened(error)})") from None
     whole.begin(first_layers)
     for node in whole.nodes:
         try:

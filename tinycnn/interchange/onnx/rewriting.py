@@ -42,6 +42,8 @@ class Structures:
 
     def found(self, node: Node) -> Structure | None:
         """The node that replaces ``node``; None: it ends no known structure."""
+        if len(node.outputs) != 1:
+            return None
         return {"Add": self.norm, "Reshape": self.dense_of_pixels}.get(node.operator, lambda node: None)(node)
 
     def origin(self, name: str) -> Node | None:

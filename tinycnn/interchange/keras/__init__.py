@@ -1,0 +1,1 @@
+"""Files of Keras: ``.keras``, ``.h5`` and ``.weights.h5``."""
