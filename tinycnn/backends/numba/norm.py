@@ -150,7 +150,8 @@ def grad_gamma_beta(norm: Norm, gamma: Array, grad_y: Array) -> tuple[Array, Arr
 
     def work(part: int) -> None:
         some, sums = slice(*parts[part]), (gamma_parts[part], beta_parts[part])
-        arrays = norm.y[some], norm.source.again(some), grad_y[some], norm.winner[some], gamma, norm.beta
+        rows = norm.y[some].reshape(-1, C), grad_y[some].reshape(-1, C)
+        arrays = rows, norm.source.again(some), grad_y[some], norm.winner[some], gamma, norm.beta
         norm_sums.grad_gamma_beta(*arrays, norm.mean, norm.inverse_std, norm.window, *sums)
 
     in_parallel(work, len(parts))

@@ -28,6 +28,7 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 UNREADABLE = "a compiled kernel could not be read from the disk and is compiled again"
 UNWRITABLE = "compiled kernels could not be written to the disk, so the next run compiles them again"
 
+_refreshed = False
 failures: dict[str, str] = {}  # of this process: the kind of failure → the first error of that kind
 
 
@@ -73,10 +74,17 @@ class KernelCache(FunctionCache):
         self._cache_file = KernelFiles(Path(self.cache_path), self._impl.filename_base, version)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled kernel; None if it is missing or cannot be read."""
+        """The compiled kernel; None if it is missing or cannot be read.
+
+        Numba refreshes its registries before every kernel. Compiled code needs none of them but the first time.
+        """
+        global _refreshed
         compiled = None
         try:
-            compiled = super().load_overload(sig, target_context)
+            if not _refreshed:
+                target_context.refresh()
+                _refreshed = True
+            compiled = self._load_overload(sig, target_context)
         except Exception as error:  # unpickling can raise anything
             report(UNREADABLE, error)
         if compiled is None:

@@ -9,6 +9,7 @@ The block holds addresses only. The caller keeps the arrays alive.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numba import typeof, types
 from numba.core.compiler_lock import global_compiler_lock
 
 BYTE_POINTER, INT, WORD = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
-FORMATS = {"double": np.float64, "float": np.float32}
+FORMATS: dict[str, type] = {"double": np.float64, "float": np.float32}
 
 _entries: dict[str, tuple[int, Any]] = {}  # the LLVM type of a kernel → the address of its entry, the code itself
 
@@ -25,21 +26,35 @@ _entries: dict[str, tuple[int, Any]] = {}  # the LLVM type of a kernel → the a
 def block_of(kernel: Any, arguments: tuple[Any, ...]) -> tuple[int, np.ndarray]:
     """The entry that calls `kernel`, as an address, and the block of these arguments."""
     kinds = tuple(typeof(argument) for argument in arguments)
+    entry, address, formats = callable_code(kernel, kinds)
+    numbers = [number for argument, kind in zip(arguments, kinds, strict=True) for number in flat(argument, kind)]
+    if len(formats) != len(numbers):
+        raise TypeError(f"{kernel.py_func.__name__} takes {len(formats)} numbers, not {len(numbers)}")
+    block = np.zeros(1 + len(formats), np.int64)
+    block[0] = address
+    for i, (kind, number) in enumerate(zip(formats, numbers, strict=True), start=1):
+        if kind is np.int64:
+            block[i] = np.uint64(number).view(np.int64) if number >= 1 << 63 else number
+        else:
+            block[i : i + 1].view(kind)[0] = number
+    return entry, block
+
+
+@cache
+def callable_code(kernel: Any, kinds: tuple[types.Type, ...]) -> tuple[int, int, list[type]]:
+    """The addresses of the entry and of the kernel for arguments of these types, and how the block holds each number.
+
+    Looked up once: a step has hundreds of calls of a few dozen kernels.
+    """
     if kinds not in kernel.overloads:
         kernel.compile(kinds)
     compiled = kernel.overloads[kinds]
     convention, description = compiled.target_context.call_conv, compiled.fndesc
     function_type = convention.get_function_type(description.restype, description.argtypes)
     slots = function_type.args[2:]  # behind the pointers to the result and to an exception
-    numbers = [number for argument, kind in zip(arguments, kinds, strict=True) for number in flat(argument, kind)]
-    if len(slots) != len(numbers):
-        raise TypeError(f"{kernel.py_func.__name__} takes {len(slots)} numbers, not {len(numbers)}")
-    block = np.zeros(1 + len(slots), np.int64)
-    block[0] = compiled.library.get_pointer_to_function(description.llvm_func_name)
-    for i, (slot, number) in enumerate(zip(slots, numbers, strict=True), start=1):
-        place = block[i : i + 1].view(FORMATS.get(str(slot), np.int64))
-        place[0] = np.uint64(number).view(np.int64) if place.dtype == np.int64 and number >= 1 << 63 else number
-    return entry_of(compiled.target_context, function_type), block
+    address = compiled.library.get_pointer_to_function(description.llvm_func_name)
+    formats = [FORMATS.get(str(slot), np.int64) for slot in slots]
+    return entry_of(compiled.target_context, function_type), address, formats
 
 
 def flat(argument: Any, kind: types.Type) -> Iterator[Any]:

@@ -64,15 +64,16 @@ def recoverable(gamma, beta):
 
 
 @kernel
-def grad_gamma_beta(y, x, grad_y, winner, gamma, beta, mean, inverse_std, window, grad_gamma, grad_beta):
-    """Sums over some images, ``y (N, OH, OW, C)`` and ``x (N, H, W, C)``; overwrites float64 sums.
+def grad_gamma_beta(rows, x, grad_y, winner, gamma, beta, mean, inverse_std, window, grad_gamma, grad_beta):
+    """Sums over some images, ``grad_y (N, OH, OW, C)`` and ``x (N, H, W, C)``; overwrites float64 sums.
+
+    ``rows``: the output ``y`` and its gradient, both ``(N·OH·OW, C)``.
 
     The winners' ``x̂`` are computed from ``y``, which takes a quarter of the memory of ``x``. Where a gamma is small, or
     small compared with its beta, rounding has lost them; then they are computed from ``x``.
     """
-    C = gamma.size
     if recoverable(gamma, beta):
-        batch_norm.grad_gamma_beta_from_y(y.reshape((-1, C)), beta, grad_y.reshape((-1, C)), grad_gamma, grad_beta)
+        batch_norm.grad_gamma_beta_from_y(rows[0], beta, rows[1], grad_gamma, grad_beta)
     else:
         batch_norm.grad_gamma_beta(x, grad_y, winner, mean, inverse_std, window, grad_gamma, grad_beta)
 
