@@ -1,6 +1,7 @@
 """Recorded predictions: the bits of the pass from Python, whatever changes between two calls."""
 
 import gc
+import inspect
 import threading
 import weakref
 
@@ -10,7 +11,7 @@ import pytest
 import tinycnn
 from tests.train.test_capture import relu_unnoticed
 from tinycnn import models
-from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Sequential
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Sequential, base
 from tinycnn.ops.fused import FusedDenseFunction
 from tinycnn.ops.relu import ReLUFunction
 from tinycnn.tensor import Tensor, no_grad
@@ -66,6 +67,17 @@ def test_batches_are_replayed_from_the_third_on(monkeypatch):
     assert called == [EVALUATION_BATCH] * 4 + [7]  # one plain, two to record, one to compare
     whole = np.concatenate([from_python(model, images[i : i + 256]) for i in range(0, len(images), 256)])
     assert found.tobytes() == whole.tobytes()
+
+
+def test_a_replay_reads_no_signature_and_searches_no_layer_for_others(monkeypatch):
+    """Both took longer than the arithmetic of a small network."""
+    model, asked = network(), []
+    predict_often(model)
+    signature = inspect.signature
+    monkeypatch.setattr(inspect, "signature", lambda *given, **more: asked.append(given) or signature(*given, **more))
+    monkeypatch.setattr(base, "_layers_in", lambda attributes: asked.append(attributes) or iter(()))
+    predict_logits(model, pictures(5))
+    assert not asked
 
 
 @pytest.mark.parametrize("name", models.MODELS)

@@ -7,8 +7,9 @@ import pytest
 
 from tinycnn.backends.numba.conv import make_conv
 from tinycnn.backends.numba.fused import adam_all
+from tinycnn.backends.numba.kernels import batch_norm, packing
 from tinycnn.backends.numba.kernels.lanes import LANES
-from tinycnn.backends.numba.norm import Source, image_parts, norm_backward, norm_forward
+from tinycnn.backends.numba.norm import Source, image_parts, norm_backward, norm_forward, norm_grad_x
 
 pytestmark = pytest.mark.skipif(not LANES, reason="TINYCNN_SIMD_LANES=0: nothing is fused")
 
@@ -95,3 +96,31 @@ def test_batch_norm_computes_the_gamma_gradient_from_pooled_values():
     gradients = norm_backward(norm, gamma, np.ones_like(y), need_grad_x=False, need_grad_gamma=True)
     assert np.isfinite(gradients[1]).all()
     assert gradients[2].tolist() == [8, 8, 8]
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(("channels", "pool"), [(32, 2), (5, 2), (5, 1), (48, 1), (3, 3)])
+def test_windows_side_by_side_get_the_gradients_of_any_windows(channels, pool, relu):
+    """The same bits from both kernels, also for pixels that lie in no window, and after a ReLU that was off."""
+    rng = np.random.default_rng(4)
+    x = np.maximum(rng.normal(size=(3, 9, 7, channels)), 0 if relu else -9).astype(np.float32)
+    gamma, beta = rng.normal(size=(2, channels)).astype(np.float32)
+    y, _, _, norm = norm_forward(x, gamma, beta, None, None, eps=1e-3, pool=((pool, pool), (pool, pool)))
+    grad_y = rng.normal(size=y.shape).astype(np.float32)
+    factors = tuple(rng.normal(size=(3, channels)).astype(np.float32))
+    one, other = np.full_like(x, 7), np.full_like(x, 7)
+    norm_grad_x(norm, grad_y, factors, slice(3), relu, one)
+    batch_norm.grad_x_of_any_windows(x, grad_y, norm.winner, norm.mean, factors, norm.window, relu, other)
+    assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 20), (3, 20), (4, 7)])
+def test_partial_sums_of_patches_are_added_in_order(start, stop):
+    """All filters or some, more than fill a cache line, with runs shorter than those of the parts."""
+    rng = np.random.default_rng(5)
+    parts, total = rng.normal(size=(3, 20, 2, 16)).astype(np.float32), np.zeros((2, 5, 20), np.float32)
+    packing.add_patch_parts(parts, total, start, stop)
+    expected = ((parts[0] + parts[1]) + parts[2])[:, :, :5].transpose(1, 2, 0)
+    assert total[:, :, start:stop].tolist() == expected[:, :, start:stop].tolist()
+    assert not total[:, :, :start].any()
+    assert not total[:, :, stop:].any()

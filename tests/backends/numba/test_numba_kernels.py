@@ -162,27 +162,16 @@ def check(case, x, weight, bias, grad_y):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4, err_msg=f"grad_{name} of {case}")
 
 
-SIZES = (
-    (1, 1),
-    (2, 3),
-    (3, 4),
-    (5, 6),
-    (7, 7),
-    (1, 4),
-    (2, 6),
-    (3, 7),
-    (5, 1),
-    (7, 3),
-    (3, 3),
-    (5, 7),
-)
+# Each size of a tile is a kernel of its own, half a second to compile: these are the smallest and largest tiles, with
+# and without a mask, and few between.
+SIZES = ((1, 1), (3, 4), (7, 7), (1, 4), (2, 6), (5, 1), (3, 3))
 KERNELS = [Case(image=(10, 11, 2), kernel=kernel) for kernel in SIZES]
-FILTERS = [Case(filters=filters) for filters in (1, 3, 4, 8, 15, 16, 17, 32, 33, 48, 64, 65, 80, 100)]
-CHANNELS = [Case(image=(7, 8, channels)) for channels in (1, 2, 4, 5, 6, 8, 16, 21, 32, 48, 64, 130)]
+FILTERS = [Case(filters=filters) for filters in (1, 3, 4, 8, 15, 16, 32, 33, 48, 64, 65, 80, 100)]
+CHANNELS = [Case(image=(7, 8, channels)) for channels in (1, 2, 4, 6, 8, 16, 64, 130)]
 STRIDES = [Case(image=(12, 13, 3), stride=stride) for stride in itertools.product((1, 2, 3), (1, 2, 4))]
 POOLS = [
     Case(image=(12, 13, 3), pool=pool, pool_stride=stride)
-    for pool in ((1, 1), (1, 2), (2, 3), (3, 3), (5, 1), (4, 4), (7, 7))
+    for pool in ((1, 1), (2, 3), (5, 1), (4, 4), (7, 7))
     for stride in (None, (1, 1), (2, 1), (3, 4))
 ]
 REAL = [

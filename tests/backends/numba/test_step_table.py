@@ -277,7 +277,7 @@ def test_a_refused_operation_is_named(following):
     of_thread.recorder = None
     x = numbers(3, 3)
     with pytest.raises(BackendError, match=r"^it uses NumPy's `matmul`, which a recorded step cannot contain$"):
-        recorded(lambda x: x @ x, x)
+        recorded(lambda x: x @ x.T, x)
     assert of_thread.recorder is None
 
 
@@ -414,8 +414,14 @@ MADE = {
     "repeat": lambda x: np.repeat(x, 3, axis=-1),
     "spread": lambda x: np.broadcast_to(np.expand_dims(x, 1), (3, 2, 4)) * np.swapaxes(x[:, None], 0, 1)[:, :1],
     "products": lambda x: (x @ numbers_of(4, 5)) @ (x @ numbers_of(4, 5) + 1).T,
+    "products with itself": lambda x: get_backend().gram(x[:, 1:]) @ get_backend().gram(x.T[:3]),
+    "squares": lambda x: squared(get_backend().gram(x)),
     "sums": lambda x: get_backend().sum(x, axis=0) + get_backend().mean(x[:, :3].T, axis=(-2, 1), keepdims=True),
 }
+
+
+def squared(x):
+    return x @ x
 
 
 def numbers_of(*shape):
