@@ -198,6 +198,10 @@ def test_transposed_convolutions_that_are_refused(attributes, words, tmp_path):
 # ------------------------------------------------------------------------------------------------ edges, rows, softplus
 
 
+def softplus_of_pytorch(g, x, limit, other=None):
+    return g("Where", g("Greater", x, np.float32(limit)), other or x, g("Softplus", x))
+
+
 READ = {
     "rows and columns": (lambda g: g("Slice", "x", ints(1, 2), ints(6, -1), ints(2, 3)), [Crop2d]),
     "to the end": (lambda g: g("Slice", "x", ints(0, 1), ints(2**31 - 1, 2**63 - 1), ints(0, -1)), [Crop2d]),
@@ -214,13 +218,22 @@ READ = {
                     random(126, 3)), [Conv2d, Flatten, Dense]),
     "softplus": (lambda g: g("Softplus", g("Mul", "x", np.float32(3))), [Rescaling, Softplus]),
     "mish": (lambda g: g("Mul", "x", g("Tanh", g("Softplus", "x"))), [Multiply]),
+    "softplus of PyTorch": (lambda g: softplus_of_pytorch(g, g("Mul", "x", np.float32(9)), 20), [Rescaling, Softplus]),
+    "mish as one operator": (lambda g: g("Mish", g("Conv", "x", random(3, 2, 1, 1))), [Conv2d, Multiply]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", READ)
 def test_further_operators(name, tmp_path):
     draw, wanted = READ[name]
-    assert kinds(imported(drawn(draw), tmp_path)) == wanted
+    assert kinds(imported(drawn(draw, opset=18 if "one operator" in name else 17), tmp_path)) == wanted
+
+
+def test_other_choices_between_two_arrays_are_refused(tmp_path):
+    for limit, other in ((2, None), (20, "x"), (float("nan"), None)):
+        g = drawn(lambda g, limit=limit, other=other: softplus_of_pytorch(g, g("Relu", "x"), limit, other))
+        with pytest.raises(FileFormatError, match=r"\(Greater\)|\(Where\)"):
+            from_onnx(g.save(tmp_path))
 
 
 def test_the_lists_of_a_slice_were_attributes(tmp_path):

@@ -13,6 +13,7 @@ from tinycnn.layers import (
     Add,
     Concatenate,
     Conv2d,
+    ConvTranspose2d,
     Dense,
     Flatten,
     GlobalAvgPool2d,
@@ -66,6 +67,17 @@ def test_groups_and_norms_of_torch():
     np.testing.assert_array_equal(ours["conv2d_1.weight"][:, :, 0, 3], state["conv.weight"][3, 0])
     np.testing.assert_array_equal(ours["groupnorm_1.gamma"], state["gn.weight"])
     np.testing.assert_array_equal(ours["layernorm_1.beta"], state["ln.bias"])
+
+
+def test_a_transposed_convolution():
+    """PyTorch stores ``(C, F, KH, KW)``, Keras ``(KH, KW, F, C)`` as tinycnn does."""
+    model = Sequential(ConvTranspose2d(3, (2, 4)), input_shape=(4, 4, 2))
+    state = {"up.weight": random(2, 3, 2, 4), "up.bias": random(3)}
+    tinycnn.load_torch_state_dict(model, state)
+    weight = model.state_dict()["convtranspose2d_1.weight"]
+    assert (weight.shape, weight[1, 3, 2, 0]) == ((2, 4, 3, 2), state["up.weight"][0, 2, 1, 3])
+    np.testing.assert_array_equal(convert.to_torch_state_dict(model)["convtranspose2d_1.weight"], state["up.weight"])
+    np.testing.assert_array_equal(convert.to_keras_weights(model)[0], weight)
 
 
 @pytest.mark.parametrize("join", [Add, Concatenate])

@@ -519,6 +519,17 @@ def test_operations_and_memory_are_counted_by_hand():
     assert last.split()[-2:] == [flops, memory]
 
 
+def test_operations_of_layers_that_enlarge_and_cut_by_hand():
+    """A transposed convolution multiplies each of its 5 * 6 * 2 numbers with the 2 * 3 * 4 weights of its channel."""
+    layers = [ConvTranspose2d(4, (2, 3), stride=2), Softplus(), Crop2d(1), Transpose2d()]
+    network = Sequential(*layers, input_shape=(5, 6, 2))
+    found = [(cost.flops, cost.bytes) for cost in costs(network.layers, (5, 6, 2), network.dtype)]
+    large, small = 10 * 13 * 4, 8 * 11 * 4
+    assert found == [
+        (5 * 6 * 2 * (2 * 2 * 3 * 4) + large, 4 * large), (5 * large, 4 * large), (0, 4 * small), (0, 4 * small)
+    ]  # fmt: skip
+
+
 def test_the_operations_of_a_custom_layer_are_unknown():
     class Odd(Layer):
         def forward(self, x):

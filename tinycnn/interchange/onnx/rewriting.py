@@ -4,9 +4,10 @@ TensorFlow and Keras compute a layer norm and a group norm with a common factor,
 
     y = x w + (beta - mean w)
 
-and a dense layer of pixels as ``Reshape(MatMul(Reshape(x), weight))``, where the shapes are computed from N. Only the
-structure is compared here; ``operators/`` checks the shapes. A node that is replaced keeps its name and its result, and
-the nodes before it that nothing else needs are left out.
+and a dense layer of pixels as ``Reshape(MatMul(Reshape(x), weight))``, where the shapes are computed from N. PyTorch
+replaces a softplus of more than 20 by its input, which is the same to nine digits. Only the structure is compared here;
+``operators/`` checks the shapes. A node that is replaced keeps its name and its result, and the nodes before it that
+nothing else needs are left out.
 """
 
 from typing import Any
@@ -18,6 +19,7 @@ from tinycnn.interchange.onnx.file import ELEMENT_TYPES, Graph, Node
 
 MOMENTS, DENSE_OF_PIXELS = "Add of a norm", "Reshape of a dense layer"
 DEPTH = 8  # nodes that compute a shape
+NEARLY_LINEAR = 17.0  # log(1 + eˣ) is x in float32
 
 
 class Structure(Node):
@@ -40,11 +42,13 @@ class Structures:
         self.graph = graph
         self.by_result = {node.outputs[0]: node for node in graph.nodes if len(node.outputs) == 1}
 
-    def found(self, node: Node) -> Structure | None:
+    def found(self, node: Node) -> Node | None:
         """The node that replaces ``node``; None: it ends no known structure."""
         if len(node.outputs) != 1:
             return None
-        return {"Add": self.norm, "Reshape": self.dense_of_pixels}.get(node.operator, lambda node: None)(node)
+        return {"Add": self.norm, "Reshape": self.dense_of_pixels, "Where": self.softplus}.get(
+            node.operator, lambda node: None
+        )(node)
 
     def origin(self, name: str) -> Node | None:
         """The node that computes ``name``, in front of conversions to float32."""
@@ -156,7 +160,18 @@ class Structures:
         """The axes over which ``name`` is the mean of ``x``; none if it is not."""
         return self.axes(name) if self.reduced(name) == x else ()
 
-    # --------------------------------------------------------------------------------------- a dense layer of pixels
+    # ------------------------------------------------------------------------------------------------- two other ones
+
+    def softplus(self, node: Node) -> Node | None:
+        """``Where(x > 20, x, Softplus(x))``."""
+        if len(node.inputs) != 3:
+            return None
+        condition, x, y = node.inputs
+        compared = self.inputs(condition, "Greater")
+        limit = self.number(compared[1]) if compared and compared[0] == x else None
+        if limit is None or not limit >= NEARLY_LINEAR or self.inputs(y, "Softplus", 1) != [x]:
+            return None
+        return Node("Softplus", node.name, [x], node.outputs, {})
 
     def dense_of_pixels(self, node: Node) -> Structure | None:
         """``Reshape(MatMul(Reshape(x), weight))``: the rows of the last axis are multiplied."""

@@ -52,6 +52,7 @@ STEPS: dict[str, Callable[[Chain, Node], None]] = {
     "Selu": activations.selu,
     "HardSigmoid": activations.hard_sigmoid,
     "Gelu": activations.gelu,
+    "Mish": activations.mish,
     "Clip": activations.clip,
     "Max": activations.extreme,
     "Min": activations.extreme,

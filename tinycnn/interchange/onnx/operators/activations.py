@@ -17,6 +17,7 @@ from tinycnn.layers import (
     Clip,
     HardSwish,
     LeakyReLU,
+    Multiply,
     ReLU,
     Rescaling,
     Sigmoid,
@@ -97,6 +98,13 @@ def gelu(chain: Chain, node: Node) -> None:
     if approximate not in ("none", "tanh"):
         raise FileFormatError(f"{node}: approximate={approximate!r:.40}, expected none or tanh")
     chain.plan(GELU, approximate=approximate == "tanh")
+
+
+def mish(chain: Chain, node: Node) -> None:
+    """``x tanh(softplus(x))`` → Multiply of two branches."""
+    node.settings()
+    gate = PlannedLayer(Softplus), PlannedLayer(Tanh)
+    chain.append(PlannedLayer(Multiply, branches=((), gate)))
 
 
 def clip(chain: Chain, node: Node) -> None:
