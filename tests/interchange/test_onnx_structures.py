@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("onnx", reason="ONNX files need: pip install 'tinycnn[onnx]'")
 from tests.support.onnx_graphs import Drawn, drawn, imported, ints, kinds, random
 from tinycnn.errors import FileFormatError
+from tinycnn.interchange.onnx.exporter import export_onnx
 from tinycnn.interchange.onnx.importer import from_onnx
 from tinycnn.layers import (
     BatchNorm,
@@ -22,6 +23,7 @@ from tinycnn.layers import (
     Multiply,
     ReLU,
     Rescaling,
+    Sequential,
     Softplus,
     Transpose2d,
 )
@@ -234,6 +236,15 @@ def test_other_choices_between_two_arrays_are_refused(tmp_path):
         g = drawn(lambda g, limit=limit, other=other: softplus_of_pytorch(g, g("Relu", "x"), limit, other))
         with pytest.raises(FileFormatError, match=r"\(Greater\)|\(Where\)"):
             from_onnx(g.save(tmp_path))
+
+
+def test_rows_as_columns_at_the_end(tmp_path):
+    """The layout of the output of a file may be any; only exchanged rows and columns are a layer."""
+    model = Sequential(Conv2d(3), Transpose2d(), input_shape=(7, 6, 2)).eval()
+    export_onnx(model, tmp_path / "a.onnx")
+    again, x = from_onnx(tmp_path / "a.onnx"), random(2, 7, 6, 2)
+    assert kinds(again) == [Conv2d, Transpose2d]
+    np.testing.assert_array_equal(again(x).numpy(), model(x).numpy())
 
 
 def test_the_lists_of_a_slice_were_attributes(tmp_path):
