@@ -82,7 +82,7 @@ class Model:
         """A name in RECIPES; raises SettingError for another one."""
         if name not in RECIPES:
             raise SettingError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
-        return {"author": self.author, "best": self.best, "digits": DIGITS}[name]
+        return {"author": self.author, "best": self.best, "digits": FEW_DIGITS}[name]
 
 
 def lenet(classes: int = 10) -> list[Layer]:
@@ -203,7 +203,7 @@ def whitened_cnn(classes: int = 10) -> list[Layer]:
 
 
 BEST = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment="affine")
-DIGITS = replace(BEST, batch_size=32)  # 900 steps with the 1,437 digits of data/digits.py
+FEW_DIGITS = replace(BEST, batch_size=32)  # 900 steps with the 1,437 digits of data/digits.py
 RECIPES = ("author", "best", "digits")
 
 MODELS = {

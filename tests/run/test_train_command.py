@@ -227,7 +227,7 @@ def test_options_replace_the_optimizer_of_a_recipe():
 
 def test_the_digits_have_a_recipe_of_their_own():
     """Wherever they come from; a file that is called digits is another data set, and every given option wins."""
-    digits = models.DIGITS
+    digits = models.FEW_DIGITS
     for words in ("--dataset digits", ""):
         config = config_of(words, "digits")
         assert {name: getattr(config, name) for name in vars(digits)} == vars(digits)
