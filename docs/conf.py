@@ -19,5 +19,6 @@ html_theme = "furo"
 html_title = f"tinycnn {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_show_search_summary = False  # it fetches the pages, which a browser refuses for files
 exclude_patterns = ["_build"]
 autodoc_member_order = "bysource"

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zlib
@@ -26,6 +27,7 @@ PAGES += [ROOT / "SECURITY.md", ROOT / "CODE_OF_CONDUCT.md"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 URL = re.compile(r"https?:[^\s)>\]`'\"}|]*")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -429,6 +431,39 @@ def test_the_pages_need_no_other_server(built: Path) -> None:
     assert len(pages) > 30
     assert [address for page in pages for address in shown_from_elsewhere(page.read_text("utf-8"))] == []
     assert shown_from_elsewhere('<script async src="https://cdn.x.org/m.js"></script>') == ["https://cdn.x.org/m.js"]
+
+
+CUT_OFF = """() => {
+    const width = document.documentElement.clientWidth;
+    const scrolls = element => element.tagName !== "ARTICLE" && (
+        /auto|scroll/.test(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
+    const wide = [...document.querySelectorAll("article *")].filter(
+        element => element.getBoundingClientRect().right > width + 1 && !scrolls(element.parentElement));
+    return wide.map(element => element.outerHTML.slice(0, 80));
+}"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt install chromium")
+def test_nothing_is_cut_off_on_a_desktop_or_a_phone(built: Path) -> None:
+    """Only tables, formulas and sources scroll, each by itself; no script fails, without a network."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="a browser needs: pip install 'tinycnn[test]'")
+    failed: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(offline=True).new_page()
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        for name in ("index", "teaching", "path/steps/index", "api"):
+            page.goto((built / f"{name}.html").as_uri())
+            for width in (1280, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                assert page.evaluate(CUT_OFF) == [], (name, width)
+        page.evaluate("document.querySelector('article').append(document.createElement('p'))")
+        page.evaluate("document.querySelector('article > p:last-child').style.width = '2000px'")
+        assert page.evaluate(CUT_OFF) != []
+        page.goto(f"{(built / 'search.html').as_uri()}?q=im2col")
+        page.locator("#search-results a", has_text="im2col").first.wait_for(timeout=20_000)
+        browser.close()
+    assert failed == [], failed
 
 
 def test_formulas_are_in_the_pages(built: Path) -> None:
