@@ -154,10 +154,10 @@ def test_the_matrix_products_of_muon_are_not_recorded_on_a_gpu(emulated):
 
 @pytest.mark.usefixtures("recording")
 def test_averages_of_recorded_steps_have_the_bits_of_eager_ones():
-    """Also where a run goes on after its network was given the averages."""
+    """Also where a run goes on after its network was given the averages, between two steps or two epochs."""
     recorded, eager = (make_trainer(capture=capture, average_weights=0.8) for capture in (True, False))
     for trainer in (recorded, eager):
-        train(trainer, epochs=1)
+        trainer.fit(*pictures(), epochs=1, progress=lambda progress, trainer=trainer: trainer.average.put_in())
     assert train(recorded) == train(eager)
     averages = [trainer.average.state_dict() for trainer in (recorded, eager)]
     assert averages[0]["count"] == averages[1]["count"] == 15
