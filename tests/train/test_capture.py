@@ -134,7 +134,8 @@ def test_a_rate_assigned_in_the_middle_of_an_epoch_is_used_from_the_next_step_on
 
 
 def muon_trainer(capture=True):
-    trainer = make_trainer(capture=capture)
+    """One layer has more outputs than inputs: there the rate is multiplied by a root."""
+    trainer = make_trainer(capture=capture, extra=(Dense(9),))
     trainer.optimizer = Muon(trainer.model.parameters(), schedule=one_cycle(15))
     return trainer
 
