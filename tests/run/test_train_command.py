@@ -501,8 +501,11 @@ def test_auto_without_mnist_names_digits_everywhere(tmp_path):
     assert "Connection refused" in process.stderr
     assert "data      digits:" in process.stdout
     assert "on all 360 digits test images" in process.stdout
-    assert metrics_of(tmp_path / "runs" / "lenet-digits")["dataset"] == "digits"
-    assert "digits bundled with scikit-learn" in metrics_of(tmp_path / "runs" / "lenet-digits")["data_source"]
+    metrics = metrics_of(tmp_path / "runs" / "lenet-digits")
+    assert metrics["dataset"] == "digits"
+    assert "digits bundled with scikit-learn" in metrics["data_source"]
+    assert (metrics["options"]["recipe"], metrics["options"]["batch_size"]) == ("digits", models.FEW_DIGITS.batch_size)
+    assert process.stdout.count("by the recipe for so few digits: ") == 1
 
 
 def test_the_notice_is_not_silenced_by_quiet(tmp_path):
