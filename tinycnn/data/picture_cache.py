@@ -1,4 +1,4 @@
-"""The cache of scaled pictures: 60,000 files take about ten seconds to decode, their pixels one second to read.
+"""The cache of scaled pictures: 60,000 files take 10 to 20 seconds to decode, their pixels one or two to read.
 
     a folder of many pictures → one file:   fingerprint (32 bytes) | SHA-256 of the pixels (32) | pixels (N, H, W, 3)
 
