@@ -163,7 +163,7 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     check = page.get_by_role("button", name="Check this number")
     assert check.is_disabled()
     assert "This number is not among them" in page.locator("#sum-body").inner_text()
-    page.get_by_role("button", name="Go to one of them").click()
+    page.get_by_role("button", name="Go to a number that was checked").click()
     assert check.is_enabled()
     check.click()
     assert "backpropagation is right about this number" in page.locator("#sum-body").inner_text()

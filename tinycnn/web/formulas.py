@@ -85,6 +85,6 @@ FORMULAS = {
         "score": "grad_score[k] = p[k] - t[k]",
         "p": "p[k] = e^{z[k]} / S\nS = Σ_{j} e^{z[j]}",
         "loss": "loss = -log p[c] = log S - z[c]",
-        "derivation": "∂loss/∂z[k] = 1/S · e^{z[k]} - t[k] = p[k] - t[k]",
+        "derivation": "∂loss/∂z[k] = e^{z[k]} / S - t[k] = p[k] - t[k]",
     },
 }

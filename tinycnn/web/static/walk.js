@@ -58,7 +58,7 @@ const Walk = (() => {
   }
 
   /** A loss is never 0; below 0.0001 it is only rounded to it. */
-  const lossText = (loss) => (loss < 1e-4 ? "< 0.0001" : text(loss));
+  const lossText = (loss) => (loss < 1e-4 ? "< 0.0001" : loss < 1e5 ? loss.toPrecision(5) : text(loss));
 
   const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
@@ -140,21 +140,22 @@ const Walk = (() => {
     if (step.pass === "loss") return { quantity: "score", index: [trace.label] };
     const known = Sums.quantities(step.layer);
     if (step.layer.branches && step.pass === "backward") return largest(step.layer, "grad_x");
+    if (step.layer.kind === "MaxPool2d" && step.pass === "backward") return largest(step.layer, "grad_x", (i) => step.layer.x.data[i] > 0); // no tie of zeros
     const wanted = step.pass === "forward" ? ["y"] : ["weight.grad", "gamma.grad", "grad_x"];
     return largest(step.layer, wanted.find((name) => known.includes(name)) || (step.pass === "forward" ? "y" : "grad_x"));
   }
 
-  function largest(layer, quantity) {
+  function largest(layer, quantity, isWanted = () => true) {
     const array = Sums.arrayOf(layer, quantity);
-    let best = 0;
-    array.data.forEach((value, i) => (best = Math.abs(value) > Math.abs(array.data[best]) ? i : best));
+    let best = Math.max(0, [...array.data.keys()].findIndex(isWanted));
+    array.data.forEach((value, i) => (best = isWanted(i) && Math.abs(value) > Math.abs(array.data[best]) ? i : best));
     return { layer, quantity, index: Sums.unflat(array.shape, best) };
   }
 
   const TEXTS = {
     Conv2d: {
       forward: "A filter slides over its input. At each place, every weight is multiplied by the pixel under it, and the products are added: one output pixel.",
-      backward: "Each weight was used at every place, so its gradient is the sum over all places: the pixel that was under the weight × the gradient of the output pixel that was computed there. Each input pixel lay in several windows, so its gradient is a sum over them.",
+      backward: "Each weight was used at every place, so its gradient is the sum over all places: the pixel that was under the weight × the gradient of the output pixel that was computed there. Each input pixel lay in several windows, so its gradient is a sum over them: the gradient of the output pixel of the window × the weight by which the window multiplied it.",
     },
     MaxPool2d: {
       forward: "Each window passes on its largest number, the winner (dot). The others have no effect. If several are equally large, as in a window of zeros, the first of them wins, row by row from the top left.",
@@ -225,6 +226,7 @@ const Walk = (() => {
   function showStep(step) {
     const after = trace === first ? "" : `After ${count(practised.steps, "training step", "training steps")}: `;
     el("step-text").textContent = after + textOf(step);
+    el("chain-rule").hidden = step.pass !== "backward";
     views = [];
     if (step.pass === "loss") {
       el("panels").replaceChildren(makeBars());
@@ -348,6 +350,9 @@ const Walk = (() => {
     larger.addEventListener("click", () => {
       if (!zoomed.delete(array.name)) zoomed.add(array.name);
       draw();
+      const part = spot && spot.factors.find((one) => one.array === array.name);
+      const seen = isChosen(view) || isPartner(view) ? chosen.index : part ? part.index : null;
+      if (seen) reach(form.cell(seen), true);
     });
 
     const slice = () => {
@@ -544,8 +549,13 @@ const Walk = (() => {
     }
 
     /** Scrolls an enlarged picture to a cell. */
-    function reach([r, c]) {
+    function reach([r, c], centred = false) {
       const { left, top, width, height } = geometry();
+      if (centred) {
+        pane.scrollLeft = left + (c + 0.5) * width - pane.clientWidth / 2;
+        pane.scrollTop = top + (r + 0.5) * height - pane.clientHeight / 2;
+        return;
+      }
       const within = (now, room, from, size) => Math.min(Math.max(now, from + size - room), from);
       pane.scrollLeft = within(pane.scrollLeft, pane.clientWidth, left + c * width, width);
       pane.scrollTop = within(pane.scrollTop, pane.clientHeight, top + r * height, height);
@@ -766,10 +776,20 @@ const Walk = (() => {
     rows.push(make("tr", {}, make("td", { textContent: comparison(sum, agrees), colSpan: wide + 1 }), cell(text(sum.engine, 6))));
     const titles = places.map(({ array, title, names, fixed }) => array.shape.length === 1 ? make("th", { className: "at", textContent: title }) : make("th", { className: "at" }, `${title} at`, make("br"), names + (fixed ? ` (${fixed})` : "")));
     const head = make("tr", {}, ...(titles.length ? titles : [make("th", { textContent: same ? "" : "summand" })]), make("th", { textContent: same ? words : "" }), make("th", { textContent: shown.some(({ factors }) => factors.length > 1) ? "product" : "" }));
-    const order = !sum.terms.length ? none(chosen) : others ? `The ${shown.length} largest of ${sum.terms.length.toLocaleString("en")} summands:` : several ? `${sum.terms.length} ${isMax ? "candidates" : "summands"}:` : "One summand:";
+    const order = !sum.terms.length ? none(chosen) : others ? `The ${shown.length} largest of ${sum.terms.length.toLocaleString("en")} summands, whatever their signs:` : several ? `${sum.terms.length} ${isMax ? "candidates" : "summands"}:` : "One summand:";
     const ties = isMax ? sum.terms.filter(({ value }) => value === sum.total).length : 0;
-    const tie = ties > 1 ? make("p", { className: "hint", textContent: `A tie: ${ties} of them are equally large. The first, row by row from the top left, wins, and gets the whole gradient.` }) : "";
+    const tie = tieOnTheWayBack() || ties > 1 ? make("p", { className: "hint", textContent: tieOnTheWayBack() || `A tie: ${ties} of them are equally large. The first, row by row from the top left, wins, and gets the whole gradient.` }) : "";
     return make("div", { className: "scroller" }, make("p", { className: "hint", textContent: order }), make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), tie);
+  }
+
+  /** A sentence about the gradient of a pixel that won a window in which several are equally large, or "". */
+  function tieOnTheWayBack() {
+    const { layer, quantity, index, sum } = chosen;
+    if (quantity !== "grad_x" || layer.kind !== "MaxPool2d") return "";
+    const won = sum.terms.find((one) => one.wins);
+    if (!won) return "";
+    const terms = Sums.explain(layer, "y", won.factors[0].index).terms, equal = terms.filter(({ value }) => value === Sums.at(layer.x, index)).length;
+    return equal > 1 ? `A tie: ${equal} pixels of this window are equally large (${text(Sums.at(layer.x, index))}). This one is the first of them, so it gets the whole gradient.` : "";
   }
 
   /** Whether the sum of the page is the number that the network computed, in words. */
@@ -887,9 +907,14 @@ const Walk = (() => {
     const names = new Set([...equations.querySelectorAll("mi")].map((one) => one.textContent));
     const { layer } = chosen, meanings = [], has = (name) => names.has(name);
     if (isOfLoss(chosen.quantity)) {
-      const words = has("N") ? "logits: the scores. N: how many pictures the batch has, here 1." : "k: the class in question. j: each class in turn. z: the scores.";
-      return make("p", { className: "hint key", textContent: words });
+      const letters = { logits: "logits: the scores", N: "N: how many pictures the batch has, here 1", k: "k: the class in question", j: "j: each class in turn", z: "z: the scores" };
+      const words = Object.keys(letters).filter(has).map((letter) => letters[letter]);
+      return words.length ? make("p", { className: "hint key", textContent: `${words.join(". ")}.` }) : null;
     }
+    if (has("grad_y")) meanings.push("grad_y: gradient of the output, which arrives");
+    if (has("grad_x")) meanings.push("grad_x: gradient of the input");
+    if (has("grad_weight")) meanings.push("grad_weight: gradient of the weight");
+    if (has("x")) meanings.push("x: the input");
     if (layer.x.shape.length === 3 && ("kernel_size" in layer.settings || layer.weights.weight)) {
       const { kernel, stride, start } = Sums.windows(layer);
       if (has("oh")) meanings.push("oh, ow: row and column of the output");
@@ -990,7 +1015,7 @@ const Walk = (() => {
       others.push(goToChecked(target.name));
     }
     button.addEventListener("click", () => check(target, known, result, button));
-    return make("div", {}, make("p", { className: "row" }, button, ...others.filter(Boolean), words), result);
+    return make("div", {}, make("p", { className: "row" }, button, words, ...others.filter(Boolean)), result);
   }
 
   async function check({ name, index }, known, result, button) {
@@ -1001,13 +1026,14 @@ const Walk = (() => {
       result.replaceChildren(make("p", { className: "trouble", textContent: error.message }));
     }
     button.disabled = false;
+    result.scrollIntoView({ block: "nearest" });
   }
 
   /** In a file: a button to a number of the same array whose check it holds. */
   function goToChecked(name) {
     const some = extras.checks.find((one) => one.name === name);
     if (!some) return null;
-    const button = make("button", { type: "button", textContent: "Go to one of them" });
+    const button = make("button", { type: "button", textContent: "Go to a number that was checked" });
     button.addEventListener("click", () => {
       const layer = name === "input" ? trace.layers[0] : trace.layers[layerNumber(name.split(".")[0])];
       pinned = true;
@@ -1024,7 +1050,7 @@ const Walk = (() => {
     const verdict = kink
       ? "The slopes on the two sides differ: between the two losses a gate or a pooling window switches, so no single number is the slope here."
       : bothZero ? "Both are 0 up to rounding: backpropagation is right about this number."
-        : digits >= 3 ? `Both agree in their first ${digits} digits: backpropagation is right about this number. The rest is rounding, and the curve of the loss between the two.`
+        : digits >= 3 ? `Both agree in their first ${digits} digits: backpropagation is right about this number. The rest is rounding, and that the loss is a curve and not a straight line.`
           : "They differ: one of the two is wrong.";
     return [
       make("table", {}, make("tbody", {},
@@ -1061,7 +1087,7 @@ const Walk = (() => {
     const formulas = extras.formulas.loss || {}, hint = (words) => make("p", { className: "hint", textContent: words });
     const box = make("div", { className: "lossbox" }, make("table", { className: "bars" }, make("tbody", {}, head, ...rows)));
     box.append(hint("z: the score, the output of the last layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the true class (also called the label, or the true answer) and 0 for the others; chapter 4 writes δ for it."));
-    box.append(hint("p − t is the gradient of the loss at the score. A gradient says what raises the loss; a training step goes the other way. So a step raises the score of the true class, where p − t is negative (orange), and lowers the other scores, where it is positive (blue), each in proportion to p − t."));
+    box.append(hint("p − t is the gradient of the loss at the score. A gradient says what raises the loss; a training step goes the other way. So a step is meant to raise the score of the true class, where p − t is negative (orange), and to lower the other scores, where it is positive (blue). It moves weights, which all scores share, so the scores follow only roughly."));
     box.append(make("h3", { textContent: "Why p − t?" }), make("div", { className: "equations" }, ...typeset(formulas.p || ""), ...typeset(formulas.loss || "")));
     box.append(hint("S is the sum over all classes j, and c is the true class. The logarithm of a fraction is a difference, and log e^z = z. Now take the derivative with respect to one score z[k]. The slope of log S is 1/S, and of the sum S only the summand e^z[k] depends on z[k]; the slope of −z[c] is −1 for k = c and 0 otherwise, which is −t[k]:"));
     box.append(make("div", { className: "equations" }, ...typeset(formulas.derivation || "")), makeChapter("loss"));
@@ -1191,7 +1217,7 @@ const Walk = (() => {
     if (!list.length) return [];
     const isLast = isRecorded && done === recordedFor({ optimizer, lr }).losses.length - 1;
     const after = isRecorded && done > 1 && !isLast ? 1 : done; // a file holds the weights after the first and after the last step
-    const lines = list.map((one) => make("tr", {}, cell(nameOfWeight(one)), cell(text(one.before, 6)), cell(text(one.gradient, 4)), cell(text(isRecorded && after > 1 ? one.last : one.after, 6))));
+    const lines = list.map((one) => make("tr", {}, cell(nameOfWeight(one)), cell(text(one.before, 6)), cell(text(one.gradient)), cell(text(isRecorded && after > 1 ? one.last : one.after, 6))));
     const [largestOne] = list, parts = [make("h3", { textContent: "The weights and biases with the largest gradients" })];
     parts.push(hint((HOW[optimizer] || (() => `The optimizer ${optimizer} computes the new numbers from the gradients.`))(lr)));
     if (optimizer === "sgd" && after === 1) parts.push(hint(`The first row, written out: ${text(largestOne.before, 6)} − ${lr} × ${brackets(largestOne.gradient)} = ${text(largestOne.before - lr * largestOne.gradient, 6)}.`));
@@ -1218,10 +1244,10 @@ const Walk = (() => {
   // ---------------------------------------------------------------------------------------------------------- saliency
 
   const METHODS = {
-    gradient: ["gradient of the score", "how the score changes if the pixel becomes a little brighter. It holds every small kink of the network, so it looks like noise."],
-    "input × gradient": ["input × gradient", "this gradient times the pixel: what the pixel contributes, as bright as it is. A black pixel contributes 0."],
-    SmoothGrad: ["SmoothGrad", "the mean of the gradient over copies of the picture with random noise, in which the noise of the first cancels."],
-    "Grad-CAM": ["Grad-CAM", "the last maps of the network, weighted by how much each raises the score. It shows regions, not pixels."],
+    gradient: ["gradient of the score", "how the score changes if the pixel gets a little more ink. It changes abruptly from pixel to pixel, so it looks like noise."],
+    "input × gradient": ["input × gradient", "this gradient times the pixel: what the ink that is there contributes. A pixel without ink is 0 and contributes 0."],
+    SmoothGrad: ["SmoothGrad", "the mean of this gradient over many copies of the picture, each with other random noise. What differs by chance cancels."],
+    "Grad-CAM": ["Grad-CAM", "the maps of the last layer that has maps, added up; each counts as much as it raises the score. It shows regions, not pixels."],
     occlusion: ["occlusion", "how far the score falls when a patch around the pixel is covered. It needs no derivative, so it checks the others."],
   };
 
@@ -1315,7 +1341,7 @@ const Walk = (() => {
   function showAbout() {
     const read = trace.arrays.probabilities.data, best = read.indexOf(Math.max(...read));
     const after = trace === first ? "" : `After ${count(practised.steps, "training step", "training steps")} on it: `;
-    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log p = ${lossText(trace.loss)} (natural logarithm). Point at any number to see how it was computed.`;
+    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p = ${lossText(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed. The walk opens at the loss, in its middle: before it lies the way forward, from the picture to the scores, and after it the way back.`;
   }
 
   /** Shows a trace. `more`: sources, formulas and what else belongs to it; `server`: the services of a server, or null. */
@@ -1353,8 +1379,9 @@ const Walk = (() => {
     el("jump").addEventListener("change", () => go(Number(el("jump").value)));
     el("release").addEventListener("click", release);
     el("peek-sum").addEventListener("click", () => {
-      const { top } = el("sum").getBoundingClientRect(), isThere = top < window.innerHeight / 2;
-      el(isThere ? "step-title" : "sum").scrollIntoView();
+      const { top } = el("sum").getBoundingClientRect(), isThere = top < window.innerHeight / 2, mine = views.find((view) => isChosen(view));
+      if (isThere && mine) mine.node.scrollIntoView({ block: "center" });
+      else el(isThere ? "step-title" : "sum").scrollIntoView();
     });
     for (const button of document.querySelectorAll("#peek [data-move]")) {
       button.addEventListener("click", () => {
