@@ -137,6 +137,9 @@ def test_a_walk_from_the_loss_to_the_picture_and_back(browser, files):  # noqa: 
     link = page.locator("#sum-body button.link").first
     link.click()
     assert title.inner_text() == "flatten_1, back"
+    page.go_back()
+    assert title.inner_text() == "maxpool2d_1, back"
+    assert "row 0, column 0, map 0" in page.locator("#sum-body").inner_text()
     page.goto(f"{path}#layer=conv2d_1")
     canvas = page.locator(".panel", has_text="Gradient of weight").locator("canvas.map")
     canvas.focus()

@@ -102,7 +102,8 @@ const Walk = (() => {
     el("jump").replaceChildren(...steps.map((step, i) => make("option", { value: i, textContent: `${titleOf(step)} (${i + 1}/${steps.length})` })));
   }
 
-  function go(number, selection = null, { scrolls = true, holds = selection !== null } = {}) {
+  function go(number, selection = null, { scrolls = true, holds = selection !== null, pushes = scrolls && selection !== null } = {}) {
+    if (pushes) remember(true); // Back in the browser returns to where a link was followed
     current = Math.max(0, Math.min(steps.length - 1, number));
     const step = steps[current];
     for (const one of steps) one.button.removeAttribute("aria-current");
@@ -1271,12 +1272,13 @@ const Walk = (() => {
   // ------------------------------------------------------------------------------------------------ address, keys, play
 
   /** The address of a step: #layer=conv2d_1&pass=backward&of=weight.grad&at=0,0,0,1. Without a pass: the way back. */
-  function remember() {
+  function remember(pushes = false) {
+    if (!chosen) return;
     const { pass, layer } = steps[current], { quantity, index, plain } = chosen;
     const parts = pass === "loss" ? ["loss"] : [`layer=${layer.name}`, `pass=${pass}`];
     if (!plain && pinned) parts.push(`of=${quantity}`, `at=${index.join(",")}`);
     try {
-      history.replaceState(null, "", `#${parts.join("&")}`);
+      history[pushes ? "pushState" : "replaceState"](null, "", `#${parts.join("&")}`);
     } catch {
       // a page inside another document may not have an address of its own
     }
@@ -1289,14 +1291,14 @@ const Walk = (() => {
     const isPlace = (shape) => index.length === shape.length && index.every((i, axis) => Number.isInteger(i) && i >= 0 && i < shape[axis]);
     if (!layer) {
       const isOfIt = isOfLoss(quantity) && isPlace([trace.class_names.length]);
-      go(trace.layers.length, isOfIt ? { quantity, index } : null);
+      go(trace.layers.length, isOfIt ? { quantity, index } : null, { pushes: false });
       if (fields.has("layer")) notice(`The address names the layer ${fields.get("layer")}, which this network does not have. It has: ${trace.layers.map(({ name }) => name).join(", ")}.`);
       else if (quantity && !isOfIt) notice(`The address asks for ${quantity} at ${fields.get("at")}. The loss has p and score, at 0 to ${trace.class_names.length - 1}.`);
       return;
     }
     const known = Sums.quantities(layer), array = known.includes(quantity) ? Sums.arrayOf(layer, quantity) : null;
     const isInside = array && isPlace(array.shape), number = steps.findIndex((step) => step.layer === layer && step.pass === pass);
-    go(number < 0 ? stepOf({ layer, quantity: "grad_x" }) : number, isInside ? { layer, quantity, index } : null);
+    go(number < 0 ? stepOf({ layer, quantity: "grad_x" }) : number, isInside ? { layer, quantity, index } : null, { pushes: false });
     if (number < 0) notice(`The address names the pass ${pass}. Expected: forward or backward.`);
     else if (quantity && !array) notice(`The address asks for ${quantity} of ${layer.name}, which has: ${known.join(", ")}. Another number is shown.`);
     else if (array && !isInside) notice(`The address asks for ${quantity} at ${fields.get("at") || "no place"}. Its shape is ${array.shape.join("×")}, counted from 0. Another number is shown.`);
