@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="fashion_mnist", help="fashion_mnist, or the folder of pictures")
     parser.add_argument("--model", choices=models.NETWORKS, default="whitened_cnn")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, metavar="N", help="default: those of the recipe")
     parser.add_argument("--held-out", action="store_true", help="evaluate on training images that are not trained on")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="folder for networks and checkpoints")
@@ -75,13 +76,14 @@ def main(arguments: list[str] | None = None) -> None:
     if options.held_out:
         dataset = held_out(dataset)
         name = stored(dataset, options.runs)
+    further = [*options.further, *(["--epochs", str(options.epochs)] if options.epochs else [])]
     known = options.json and options.json.exists()
     runs: list[dict[str, Any]] = json.loads(options.json.read_text(encoding="utf-8"))["runs"] if known else []
     for seed in options.seeds:
         if any((run["model"], run["seed"], run["dataset"]) == (options.model, seed, dataset.name) for run in runs):
             continue
         folder = options.runs / f"{options.model}-{dataset.name}-{seed}"
-        taken = train(name, options.model, seed, folder, ["--threads", str(options.threads), *options.further])
+        taken = train(name, options.model, seed, folder, ["--threads", str(options.threads), *further])
         network = load(folder / "model.safetensors")
         found = {view: evaluate(network, dataset.x_test, dataset.y_test, views=view).accuracy for view in VIEWS}
         found = {"plain": evaluate(network, dataset.x_test, dataset.y_test).accuracy} | found

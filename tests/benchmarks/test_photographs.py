@@ -44,9 +44,10 @@ def commands(photographs, monkeypatch):
 
 def test_runs_are_continued_and_not_repeated(photographs, commands, tmp_path, capsys):
     arguments = ["--seeds", "0", "1", "--runs", str(tmp_path / "runs"), "--json", str(tmp_path / "found.json")]
-    photographs.main([*arguments, "--", "--lr", "0.05"])
+    photographs.main([*arguments, "--epochs", "6", "--", "--lr", "0.05"])
     assert [line[line.index("--seed") + 1] for line in commands] == ["0", "1"]
     assert all(line[line.index("--lr") + 1] == "0.05" and "--resume" not in line for line in commands)
+    assert all(line[line.index("--epochs") + 1] == "6" for line in commands)
     first, second = json.loads((tmp_path / "found.json").read_text())["runs"]
     assert (first["seed"], second["seed"], first["epochs"], first["s"]) == (0, 1, 16, 2.5)
     assert (first["plain"], first["mirror"], first["mirror_and_shift"]) == (0.5, 0.6, 0.75)
