@@ -160,6 +160,7 @@ RECURSIVE = """    def behind(function):
     return sorted(behind(last), key=lambda function: function._order, reverse=True)
 """
 LAST = "len(windows) - 1 - np.stack([x[window] for _, window in windows][::-1]).argmax(axis=0)"
+MEAN = "np.stack([x[window] for _, window in windows]).mean(axis=0)"
 SENSIBLE_ARGMAX = "np.stack([x[window] for _, window in windows]).argmax(axis=0)"
 FIRST_BUT_NAN = "np.stack([(x[window] == y) & inside[window] for _, window in windows]).argmax(axis=0)"
 ALL_WINNERS = "np.stack([x[window] == y for _, window in windows])"
@@ -596,6 +597,29 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "all winners",
     ),
     "NaN never equal": ("08", {"return y, winner\n": f"return y, {FIRST_BUT_NAN}\n"}, "with NaN, which wins", ""),
+    "an average in place of a maximum": (
+        "08",
+        {"return y, winner\n": f"return {MEAN}, winner\n"},
+        r"^with 2x2 windows: y is wrong at index .*\n    expected .*\(the maximum of each window\)",
+        "",
+    ),
+    "padding by 0": (
+        "08",
+        {
+            "x = padded(x, padding, value=-np.inf)": "x = padded(x, padding)",
+            "inside[window] for": "inside[window] | True for",
+        },
+        r"^with padding \(it never wins\): y is wrong",
+        "",
+    ),
+    "to every pixel of the window": ("08", {" * (winner == position)": ""}, "the gradient of x is wrong", "everywhere"),
+    "as for an average": ("08", {" * (winner == position)": " / 4"}, "the gradient of x is wrong", "shared"),
+    "padding kept in the pool's gradient": (
+        "08",
+        {"np.ascontiguousarray(grad_x[:, PH : PH + H, PW : PW + W])": "grad_x"},
+        "the gradient of x has shape",
+        "not summed",
+    ),
     "winner of two windows": (
         "08",
         {"grad_x[window] += grad_y": "grad_x[window] = grad_y"},

@@ -1,5 +1,6 @@
 """Exercise 8: max-pooling, winners and ties."""
 
+import math
 from functools import partial
 from types import ModuleType, SimpleNamespace
 
@@ -39,6 +40,7 @@ Window = tuple[Pair, Pair, Pair]  # kernel_size, stride, padding
 LARGE = 100.0  # stands for NaN, and -LARGE for minus infinity, where differences are taken
 
 
+MISTAKES = "overwritten", "all winners", "everywhere", "shared"
 REMARK = (
     "a remark: in a window of minus infinity and padding alone, your padding wins, and the gradient is lost. The "
     "package starts with the first pixel that is inside[window]."
@@ -61,10 +63,13 @@ def check(student: ModuleType) -> str | None:
 
 
 def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) -> None:
-    """Raise Mistake unless the gradient of ``x`` is right."""
+    """Raise Mistake unless ``y`` is the maximum of each window and the gradient of ``x`` is right."""
     backend, place = student.NumpyBackend(), "NumpyBackend.max_pool2d_backward"
     with situation(f"with {what}"):
         y, winner = returned(backend.max_pool2d(x.copy(), *window), "NumpyBackend.max_pool2d")
+        maximum, _ = NumpyBackend().max_pool2d(x, *window)
+        forward = "NumpyBackend.max_pool2d"
+        compare("y", finite(maximum), finite(np.asarray(y)), "the maximum of each window", about=forward, place=forward)
         grad_y = normal(*y.shape, seed=1)
         came = returned(backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window), place)
         expected = numeric_gradients(
@@ -72,20 +77,22 @@ def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) ->
             {"x": where_differences_are_taken(x)},
             grad_y,
         )["x"]
-        typical = {key: partial(mistaken, key, x, window, grad_y) for key in ("overwritten", "all winners")}
+        typical = {key: partial(mistaken, key, x, window, grad_y) for key in MISTAKES}
         compare("the gradient of x", expected, came, about="x", place=place, suspects=typical)
 
 
 def mistaken(key: str, x: np.ndarray, window: Window, grad_y: np.ndarray) -> np.ndarray:
-    """The gradient of ``x`` with a mistake: = in place of +=, or grad_y for each of several equal winners."""
+    """The gradient of ``x`` with a mistake, one of ``MISTAKES``."""
     kernel_size, stride, padding = window
     y, winner = NumpyBackend().max_pool2d(x, *window)
     pixels, grad_x = padded(x, padding, value=-np.inf), np.zeros_like(padded(x, padding))
     for position, place in window_positions(kernel_size, stride, (y.shape[1], y.shape[2])):
         if key == "overwritten":
             grad_x[place] = grad_y * (winner == position)
-        else:
+        elif key == "all winners":
             grad_x[place] += grad_y * (pixels[place] == y)
+        else:
+            grad_x[place] += grad_y / (math.prod(kernel_size) if key == "shared" else 1)
     (_, H, W, _), (PH, PW) = x.shape, padding
     return grad_x[:, PH : PH + H, PW : PW + W]
 
@@ -110,9 +117,14 @@ def cases() -> dict[str, tuple[np.ndarray, Window]]:
 
 def where_differences_are_taken(x: np.ndarray) -> np.ndarray:
     """``x`` itself if it is finite and distinct; else numbers in the same order, the first of equals the largest."""
-    finite = np.nan_to_num(x, nan=LARGE, neginf=-LARGE)
-    has_ties = np.unique(finite).size < finite.size
-    return finite - STEP * np.arange(20).reshape(5, 4, 1) if has_ties else finite
+    numbers = finite(x)
+    has_ties = np.unique(numbers).size < numbers.size
+    return numbers - STEP * np.arange(20).reshape(5, 4, 1) if has_ties else numbers
+
+
+def finite(x: np.ndarray) -> np.ndarray:
+    """``x`` with a large number for NaN, and its negative for minus infinity."""
+    return np.nan_to_num(x, nan=LARGE, neginf=-LARGE)
 
 
 EXERCISE = Exercise(
@@ -121,8 +133,7 @@ EXERCISE = Exercise(
     source="tinycnn.backends.numpy_backend",
     chapter="docs/path/06_max_pool.md",
     task=TASK,
-    hint="go through windows: where x[window] is larger than y so far, or the first NaN, this position wins so far; "
-    "np.maximum keeps NaN. In backward, each position adds grad_y where it is the winner, and 0 elsewhere.",
+    hint="a window passes on one of its pixels. Which one must be known in backward; everything else need not be.",
     formulas={
         "x": "for each position: grad_x[window] += grad_y · (winner == position); return it without its padding",
         "NumpyBackend.max_pool2d": "stack x[window] of all positions; winner = its argmax and y = its max over axis 0",
@@ -137,6 +148,23 @@ EXERCISE = Exercise(
         "all winners": (
             "at a tie, grad_y goes to every pixel that is equal to the maximum, so its sum grows.",
             "One pixel of each window gets grad_y: the first of the equal ones. Remember a position, not x == y.",
+        ),
+        "everywhere": (
+            "every pixel of a window gets its grad_y.",
+            "A small change of a pixel that did not win changes nothing. Where is winner used in your backward?",
+        ),
+        "shared": (
+            "grad_y is divided among all pixels of the window, as for an average.",
+            "The winner changes y by as much as it changes itself, whatever the size of the window: undivided.",
+        ),
+        "not summed": (
+            "the padding is still there.",
+            "Cut PH rows and PW columns off at each side before you return.",
+        ),
+        "": (
+            "a window passes on one of its pixels. Which one must be known in backward; everything else need not be.",
+            "Go through windows: where x[slices] is larger than y so far, or the first NaN, this place wins so far; "
+            "np.maximum keeps NaN, and np.argmax finds it. In backward, each place adds grad_y where it is the winner.",
         ),
         "places": (
             "the right numbers go to the wrong pixels of a window; at a tie the first is to win.",
