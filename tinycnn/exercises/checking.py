@@ -97,9 +97,8 @@ def of_another(numbers: Arrays, name: str) -> np.ndarray | None:
 
 def counts_in(x: tuple[int, ...], y: tuple[int, ...]) -> list[Count]:
     """What a mean in forward or backward may have counted, the likely first."""
-    images = len(x) == 4
-    counts = [(shape[0], "images" if images else "rows") for shape in (x[:1], y[:1]) if shape]
-    counts.append((int(np.prod(y[:-1])), "windows" if images else "rows"))
+    counts = [(shape[0], "images" if len(shape) == 4 else "rows") for shape in (x, y) if shape]
+    counts.append((int(np.prod(y[:-1])), "windows" if len(y) == 4 else "rows"))
     if y == () and len(x) == 2:  # a loss
         counts += [(x[1], "columns"), (x[0] * x[1], "numbers")]
     return counts

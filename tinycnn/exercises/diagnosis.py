@@ -10,6 +10,7 @@ RTOL, ATOL = 1e-4, 1e-6
 LEVELS = 3  # of hints
 BOTH = " + "  # between the keys of two mistakes in one gradient
 Count = tuple[int, str]  # a number by which a mean divides, and what it counts: (4, "rows")
+OF_A_BATCH = "rows", "images", "windows"  # by which a mean over the batch divides
 Suspects = Mapping[str, Callable[[], np.ndarray | None]]  # by symptom: the numbers to which a typical mistake leads
 
 
@@ -192,12 +193,12 @@ def known_factors(counts: Sequence[Count]) -> Iterator[tuple[float, str, str]]:
             yield -1.0, "sign", ": the sign is wrong."
         for count, what in counts:
             if count > 1:
-                key = "averaged" if what == "rows" else "other count"
+                key = "averaged" if what in OF_A_BATCH else "other count"
                 there = f": {minus}there are {count} {what}."
                 yield sign / count, before + key, f", which is {'-' * (sign < 0)}1/{count}{there}"
-                yield float(sign * count), before + ("not averaged" if what == "rows" else "other count"), there
+                yield float(sign * count), before + ("not averaged" if what in OF_A_BATCH else "other count"), there
         for (rows, what), (others, other) in product(counts, counts):
-            if rows > 1 and others > 1 and what == "rows" and other != "rows":
+            if rows > 1 and others > 1 and what == "rows" and other not in OF_A_BATCH:
                 there = f": {minus}there are {rows} rows and {others} {other}."
                 fraction = f"{'-' * (sign < 0)}{rows}/{others}"
                 yield sign * rows / others, f"{before}other count", f", which is {fraction}{there}"
