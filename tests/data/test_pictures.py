@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.support.memory_held import linux_only, output_of
-from tinycnn.data import bands, is_folder, load, load_pictures, picture, picture_cache, picture_folder
+from tinycnn import layers
+from tinycnn.data import bands, is_folder, load, load_picture, load_pictures, picture, picture_cache, picture_folder
 from tinycnn.data.picture import grey, read_picture
 from tinycnn.errors import DataError, SettingError, in_words
 
@@ -826,3 +827,47 @@ def test_a_wrongly_read_picture_is_detected(pets, monkeypatch):
     dataset = load_pictures(pets, colour=True)
     with pytest.raises(AssertionError):
         as_stored(pets, dataset)
+
+
+def network(*input_shape):
+    return layers.Sequential(layers.Flatten(), layers.Dense(2), input_shape=input_shape)
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_new_picture_is_prepared_like_those_of_the_folder(pets, colour):
+    dataset = load_pictures(pets, image_size=8, colour=colour)
+    model = network(8, 8, 3 if colour else 1)
+    model.pictures = dataset.pictures
+    for part in ("cat", "dog"):
+        for path in (pets / part).iterdir():
+            image = load_picture(path, model)  # (1, 8, 8, C)
+            assert image.dtype == np.uint8
+            assert any((image[0] == known).all() for known in [*dataset.x_train, *dataset.x_test])
+            np.testing.assert_array_equal(load_picture(path.read_bytes(), model), image)
+    assert model.predict(image).shape == (1, 2)
+
+
+def test_a_new_drawing_is_prepared_as_a_digit(tmp_path):
+    Image.new("L", (90, 60), 255).save(tmp_path / "empty.png")
+    sheet = Image.new("L", (90, 60), 255)
+    for left in (20, 60):
+        sheet.paste(0, (left, 10, left + 6, 50))
+    sheet.save(tmp_path / "eleven.png")
+    model = network(28, 28, 1)
+    assert load_picture(tmp_path / "eleven.png", model).shape == (2, 28, 28, 1)
+    with pytest.raises(DataError):
+        load_picture(tmp_path / "empty.png", model)
+
+
+def test_a_new_picture_is_refused_for_a_network_that_takes_none(pets):
+    path = next((pets / "cat").iterdir())
+    with pytest.raises(SettingError, match=r"takes inputs \(8, 8, 2\), expected pictures: \(H, W, 1\) or \(H, W, 3\)"):
+        load_picture(path, network(8, 8, 2))
+
+
+def test_the_range_of_a_deep_new_picture_can_be_stated(tmp_path):
+    Image.fromarray(np.full((9, 9), 4095, np.uint16)).save(tmp_path / "deep.png")
+    model = network(9, 9, 1)
+    model.pictures = "whole"
+    assert load_picture(tmp_path / "deep.png", model, pixels="0..4095").min() == 255
+    assert load_picture(tmp_path / "deep.png", model).max() == 16

@@ -16,8 +16,8 @@ import numpy as np
 from tinycnn import metrics, models
 from tinycnn.backends import use_backend
 from tinycnn.commands.shared_options import PACKAGED, add_backend, add_model_pixels, given_or_packaged, state_pixels
-from tinycnn.data.picture import SUFFIXES, is_picture, read_picture
-from tinycnn.data.several import read_digits
+from tinycnn.data.new_picture import load_picture
+from tinycnn.data.picture import SUFFIXES, is_picture
 from tinycnn.errors import DataError, SettingError, in_words, printable
 from tinycnn.layers import Sequential
 from tinycnn.train.evaluation import predict_logits
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     print(head(model.class_names, width))
     for path in paths:
         try:
-            images = pictures_for(path, model, options.pixels)
+            images = load_picture(path, model, pixels=options.pixels)
         except DataError as error:
             print(f"error: {options.in_options(in_words(error))}", file=sys.stderr)
             continue
@@ -80,17 +80,10 @@ def check_takes_pictures(model: Sequential) -> None:
 
 def picture_for(path: Path, model: Sequential, pixels: str | None = None) -> np.ndarray:
     """The picture prepared as for training ``model``, ``(H, W, C)`` bytes; DataError for several digits, too."""
-    images = pictures_for(path, model, pixels)
+    images = load_picture(path, model, pixels=pixels)
     if len(images) > 1:
         raise DataError(f"{printable(str(path))}: {len(images)} digits are on it, expected one: cut out one of them")
     return images[0]
-
-
-def pictures_for(path: Path, model: Sequential, pixels: str | None = None) -> np.ndarray:
-    """The digits of a drawing, or the whole picture, ``(D, H, W, C)`` bytes; DataError for an unreadable file."""
-    if model.pictures == "drawing":
-        return read_digits(path, (model.input_shape[0], model.input_shape[1])).pictures
-    return read_picture(path, model.input_shape, pixels=pixels)[np.newaxis]
 
 
 def pictures_in(path: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from tinycnn.data.arrays import class_counts, one_hot
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.idx import read_idx, write_idx
 from tinycnn.data.loading import is_array_folder, is_folder, load
+from tinycnn.data.new_picture import load_picture
 from tinycnn.data.picture_folder import load_pictures
 from tinycnn.data.split import split_validation
 from tinycnn.data.stored import StoredImages, load_stored
@@ -20,6 +21,7 @@ __all__ = [
     "is_folder",
     "load",
     "load_arrays",
+    "load_picture",
     "load_pictures",
     "load_stored",
     "one_hot",
