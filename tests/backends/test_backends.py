@@ -12,7 +12,7 @@ from tinycnn import Tensor, available_backends, backends, get_backend, ops, regi
 from tinycnn.backends import load_backend
 from tinycnn.backends.base import Backend, window_grid
 from tinycnn.backends.numpy_backend import NumpyBackend
-from tinycnn.errors import BackendError
+from tinycnn.errors import BackendError, SettingError
 from tinycnn.testing.loop_backend import LoopBackend
 
 
@@ -105,6 +105,14 @@ class TestChoosing:
         use_backend("loops")
         assert get_backend().name == "loops"
         use_backend("numpy")
+        assert get_backend().name == "numpy"
+
+    def test_an_unknown_setting_changes_nothing(self, fresh):
+        use_backend("numpy")
+        with pytest.raises(
+            SettingError, match=r"unknown setting 'threads'.*tinycnn\.backends\.threads\.set_threads\(1\)"
+        ):
+            use_backend("loops", threads=1)
         assert get_backend().name == "numpy"
 
     def test_as_a_context_manager(self, fresh):

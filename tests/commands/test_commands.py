@@ -15,6 +15,7 @@ from sklearn.metrics import confusion_matrix
 
 import tinycnn
 from tinycnn import Function, data, models
+from tinycnn.backends import threads
 from tinycnn.commands import COMMANDS, main
 from tinycnn.data import drawing
 from tinycnn.layers import Dense, Flatten, Sequential
@@ -183,6 +184,19 @@ def test_predict_without_a_model_file_uses_the_network_of_the_package(model_file
 def test_predict_takes_options_between_model_file_and_pictures(model_file, drawings, capsys):
     assert main(["predict", str(model_file[0]), "--backend", "numpy", str(drawings / "a.png")]) == 0
     assert "NOTICE" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_the_number_of_threads_is_an_option(command, model_file, drawings, capsys):
+    rest = [drawings / "a.png"] if command == "predict" else ["--dataset", "digits"]
+    before = threads.get_threads()
+    try:
+        refused = failing(capsys, command, model_file[0], *rest, "--backend", "numpy", "--threads", 0)
+        assert refused == "--threads 0: expected a positive integer"
+        assert main([command, *map(str, [model_file[0], *rest]), "--backend", "numpy", "--threads", "2"]) == 0
+        assert threads.get_threads() == 2
+    finally:
+        threads.set_threads(before)
 
 
 def test_predict_needs_a_picture(model_file, drawings, capsys):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PREFERENCE = ("cupy", "numba", "numpy")  # the order in which "auto" looks
 ENTRY_POINTS = "tinycnn.backends"  # the group in which other packages declare their backends
 NO_GPU = "no NVIDIA GPU was found"
+THREADS_ADVICE = "it takes a name; the number of threads is set by tinycnn.backends.threads.set_threads(1)"
 
 
 def _load_numpy() -> Backend:
@@ -171,7 +172,9 @@ class use_backend:  # in lower case, because it reads as a verb: `with use_backe
     created.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, **unknown: object) -> None:
+        if unknown:
+            raise SettingError(f"use_backend: unknown setting {shortened(next(iter(unknown)))}; {THREADS_ADVICE}")
         self.in_main_thread = threading.current_thread() is threading.main_thread()
         self.backend = load_backend(name)
         self.previous = self._choose(self.backend)

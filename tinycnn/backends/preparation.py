@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-COMPILING = "compiling kernels, once per machine: this can take a minute"
+COMPILING = "compiling the kernels of this network that are not on the disk yet: this can take a minute"
 
 
 class _OfThread(threading.local):

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tinycnn import metrics
-from tinycnn.backends import use_backend
 from tinycnn.commands.shared_options import (
     add_backend,
     add_dataset,
     add_model_file,
     add_model_pixels,
+    add_threads,
+    choose_backend,
     fitting_dataset,
     show_notice,
     state_pixels,
@@ -29,12 +30,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model_pixels(parser)
     add_dataset(parser)
     add_backend(parser)
+    add_threads(parser)
     parser.add_argument("--views", choices=VIEWS, help="average the predictions of several views of each image")
 
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate the model and print the scores."""
-    use_backend(options.backend)
+    choose_backend(options)
     model = load_finite(options.model)
     state_pixels(options, model)
     dataset = fitting_dataset(options, model)

@@ -1,7 +1,7 @@
 """Write a model file as an ONNX file, after comparing it with ONNX Runtime.
 
 Images stay channels last, (N, H, W, C), with any N; multiply byte pixels by the factor in the metadata of the file.
-Requires: pip install 'tinycnn[onnx]' (in the repository: pip install -e '.[onnx]').
+Requires: pip install 'tinycnn[onnx]'.
 Exit codes: 0 compared and written, 2 error (nothing is written).
 """
 

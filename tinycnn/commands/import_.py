@@ -6,8 +6,8 @@ and the command prints the range and the reason. --scale and --offset add a prep
 example --pixels 0..1 --scale 3.2457 --offset -0.4242 for PyTorch's Normalize(0.1307, 0.3081).
 
 An ONNX file is compared with ONNX Runtime before the model file is written. A file of weights alone (.weights.h5) needs
---into, a network with the same layers. Requires: pip install 'tinycnn[onnx]' or 'tinycnn[keras]' (in the repository:
-pip install -e '.[onnx,keras]'). Exit codes: 0 written, 2 error (nothing is written).
+--into, a network with the same layers. Requires: pip install 'tinycnn[onnx]' or 'tinycnn[keras]'.
+Exit codes: 0 written, 2 error (nothing is written).
 """
 
 import argparse

@@ -14,8 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from tinycnn import metrics, models
-from tinycnn.backends import use_backend
-from tinycnn.commands.shared_options import PACKAGED, add_backend, add_model_pixels, given_or_packaged, state_pixels
+from tinycnn.commands.shared_options import (
+    PACKAGED,
+    add_backend,
+    add_model_pixels,
+    add_threads,
+    choose_backend,
+    given_or_packaged,
+    state_pixels,
+)
 from tinycnn.data.new_picture import load_picture
 from tinycnn.data.picture import SUFFIXES, is_picture
 from tinycnn.errors import DataError, SettingError, in_words, printable
@@ -34,11 +41,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     images.required = False  # a single word is a picture: see `model_and_pictures`
     parser.add_argument("--pixels", metavar="A..B", help="numbers for black and white in pictures of over 8 bits")
     add_backend(parser)
+    add_threads(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a line per picture; returns the exit code."""
-    use_backend(options.backend)
+    choose_backend(options)
     file, words = model_and_pictures(options.model, options.images or [])
     model, name = given_or_packaged(file)
     if file is None:

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 
 from tinycnn import data, models
+from tinycnn.backends import use_backend
+from tinycnn.backends.threads import set_threads
 from tinycnn.data import Dataset
 from tinycnn.errors import DataError, SettingError, printable, shortened
 from tinycnn.layers import Sequential
@@ -32,6 +34,19 @@ def add_model_pixels(parser: argparse.ArgumentParser) -> None:
 def add_backend(parser: argparse.ArgumentParser) -> None:
     """Declare ``--backend``."""
     parser.add_argument("--backend", default="auto", metavar="NAME", help="auto, numpy, numba or cupy (default: auto)")
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--threads``."""
+    words = "threads of the numba backend; same results (default: all cores)"
+    parser.add_argument("--threads", type=int, metavar="N", help=words)
+
+
+def choose_backend(options: argparse.Namespace) -> None:
+    """Use the backend and the number of threads of the options."""
+    if options.threads is not None:
+        set_threads(options.threads)
+    use_backend(options.backend)
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from tinycnn.distributed.communicator import Communicator, join
 from tinycnn.distributed.mpi import TIMEOUT_S, MpiCommunicator, mpiexec, own_mpiexec
 from tinycnn.errors import SettingError
 
-INSTALL = "`pip install 'tinycnn[mpi]'` (in the repository: `pip install -e '.[mpi]'`)"
+INSTALL = "`pip install 'tinycnn[mpi]'`"
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # environment variables of a rank: the number of ranks
 NUMBERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")  # and its own number
 TIMEOUT = "TINYCNN_TIMEOUT_S"  # environment variable: seconds to wait for a rank that does not respond
