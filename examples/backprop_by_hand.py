@@ -36,7 +36,7 @@ def forward(x: Any, conv_weight: Any, conv_bias: Any, dense_weight: Any, dense_b
 
     conv = np.zeros((N, 4, 4, F))
     for n, oh, ow in np.ndindex(N, 4, 4):
-        window = x[n, oh : oh + 3, ow : ow + 3]  # (3, 3, C): the patch under the filter
+        window = x[n, oh : oh + 3, ow : ow + 3]  # (3, 3, C): the pixels under the filter
         conv[n, oh, ow] = (window[..., None] * conv_weight).sum(axis=(0, 1, 2)) + conv_bias  # (F,)
 
     relu = np.maximum(conv, 0)  # (N, 4, 4, F)

@@ -1107,6 +1107,12 @@ def test_a_network_trains_on_the_files_of_a_student(solved: Path) -> None:
     assert before == (tensor.Tensor.backward, NumpyBackend.im2col, vars(tensor)["unbroadcast"])
 
 
+def test_nothing_is_trained_without_a_file_that_is_right(tmp_path: Path) -> None:
+    (tmp_path / "04_relu.py").write_text(BY_NAME["04_relu"].text())
+    with pytest.raises(SettingError, match=r"no file in .* is right yet: `tinycnn exercises check .*`"):
+        train_on(tmp_path, data.load("digits"), [].append, steps=0)
+
+
 def test_a_file_that_is_not_right_does_not_take_part(solved: Path, tmp_path: Path) -> None:
     for exercise in EXERCISES[:3]:
         (tmp_path / exercise.file_name).write_text((solved / exercise.file_name).read_text())

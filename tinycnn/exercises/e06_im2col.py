@@ -11,7 +11,7 @@ from tinycnn.exercises.checking import Mistake, compare, normal, returned, situa
 from tinycnn.exercises.cutting import Exercise, Hole
 
 TASK = """
-Convolution becomes one matrix product when every patch of the image is a row of a matrix:
+Convolution becomes one matrix product when every window of the image is a row of a matrix:
 
     cols = im2col(x):   cols[(n, oh, ow), (kh, kw, c)] = x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]     0 outside of x
 

@@ -7,12 +7,12 @@ from tinycnn.exercises.cutting import Exercise, Hole
 
 TASK = """
 With cols = im2col(x) (N*OH*OW, KH*KW*C) and W = weight.reshape(KH*KW*C, F), convolution is a dense layer whose rows are
-patches instead of images:
+windows instead of images:
 
     Y = cols W + bias                                                  Y (N*OH*OW, F)
 
 So its gradients are those of a dense layer. Two reshapes bring grad_y and grad_W into their shapes. The gradient of the
-patches, grad_cols, becomes the gradient of the pixels by
+windows, grad_cols, becomes the gradient of the pixels by
 
     self.backend.col2im(grad_cols, self.x_shape, (KH, KW), self.stride, self.padding)
 

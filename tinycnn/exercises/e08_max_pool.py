@@ -27,8 +27,8 @@ You write both directions, for what backward needs is what forward has to rememb
 
 1. max_pool2d returns (y, winner): the maximum of each window, and whatever your backward needs to know about it.
    `windows` has a pair for each of the KH*KW places in a window: its number kh*KW + kw, and slices; x[slices], of the
-   shape of y, is what all windows read there. np.stack of all x[slices], with max and argmax, is a good way. So is a
-   loop that starts with y, which is minus infinity, and remembers the winner so far.
+   shape of y, is what all windows read there. np.stack of all x[slices], with max and argmax, is a good way. Another is
+   a loop over `windows` that keeps the largest value and the winner so far; y starts as minus infinity.
 2. max_pool2d_backward gets your `winner`, and sends grad_y there. It is the loop of col2im in exercise 6, with an image
    padded as there; window_positions(kernel_size, stride, grid) gives the windows again.
 

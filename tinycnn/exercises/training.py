@@ -16,6 +16,7 @@ import numpy as np
 
 from tinycnn.backends import use_backend
 from tinycnn.data import Dataset
+from tinycnn.errors import SettingError
 from tinycnn.exercises import leaky_relu
 from tinycnn.exercises.folder import EXERCISES, Outcome, check_file, load
 from tinycnn.gradcheck import gradcheck
@@ -39,10 +40,13 @@ def train_on(folder: Path, dataset: Dataset, report: Callable[[str], None], step
     """Train one epoch (or ``steps``) on the files of ``folder`` that are right; returns the accuracy on test images.
 
     ``report`` takes each line for the student. In the place of a file that is not right, tinycnn's own code works.
+    Raises SettingError if no file is right.
     """
     outcomes = [check_file(exercise, folder / exercise.file_name) for exercise in EXERCISES]
     for outcome in outcomes:
         report(f"{outcome.exercise.name:<18}{whose(outcome)}")
+    if not any(outcome.state == "right" for outcome in outcomes):
+        raise SettingError(f"no file in {folder} is right yet: `tinycnn exercises check {folder}` says why")
     with use_backend("numpy"), borrowed(folder, outcomes) as calls:
         check_a_gradient()
         model = network(dataset.input_shape, dataset.num_classes)

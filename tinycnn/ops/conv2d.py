@@ -1,13 +1,13 @@
 """Convolution as one matrix product (im2col).
 
-An output pixel is the sum of the element-wise product of a ``KH x KW x C`` patch and a filter of the same size:
+An output pixel is the sum of the element-wise product of a ``KH x KW x C`` window and a filter of the same size:
 
     y[n, oh, ow, f] = Σ_{kh, kw, c}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c] · weight[kh, kw, c, f]  +  bias[f]
 
-Write each patch as a row of ``cols = im2col(x)`` and each filter as a column of ``W = weight.reshape(KH*KW*C, F)``.
+Write each window as a row of ``cols = im2col(x)`` and each filter as a column of ``W = weight.reshape(KH*KW*C, F)``.
 Then all the sums are one matrix product, ``Y = cols W + bias``, and the gradients are those of any matrix product:
 
-    grad_W    = colsᵀ grad_Y      every patch that was multiplied by a filter contributes to its gradient
+    grad_W    = colsᵀ grad_Y      every window that was multiplied by a filter contributes to its gradient
     grad_bias = Σ_rows grad_Y     the bias was added to every row
     grad_cols = grad_Y Wᵀ
     grad_x    = col2im(grad_cols) im2col copies a pixel into several rows; its gradient is the sum over these copies

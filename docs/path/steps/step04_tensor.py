@@ -7,7 +7,7 @@ array, and an operation is an object of its own, a Function: ``forward`` compute
 what the derivative needs, ``backward`` turns grad_y, d loss / d y, into one gradient per input. The engine is that of
 step 2.
 
-New is one question only: ``matrix + row`` adds the row to every row of the matrix. The row is used once per row of the
+One question is new: ``matrix + row`` adds the row to every row of the matrix. The row is used once per row of the
 matrix, so its gradient is a sum over them: ``unbroadcast``.
 """
 

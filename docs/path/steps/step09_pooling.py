@@ -1,4 +1,4 @@
-"""Step 9: max-pooling. Where exactly a stroke is matters little, that it is there matters much.
+"""Step 9: max-pooling. That a stroke is there matters more than where exactly.
 
     python docs/path/steps/step09_pooling.py
 
