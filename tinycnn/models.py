@@ -32,7 +32,6 @@ from tinycnn.layers import (
 )
 from tinycnn.layers.base import arrays_without_memory
 from tinycnn.layers.pixels import pixel_scale as pixel_scale
-from tinycnn.saving.model_file import load
 
 
 @dataclass(frozen=True)
@@ -282,6 +281,8 @@ def create(
 
 def trained() -> Sequential:
     """The trained network that comes with the package, which reads drawn digits, in evaluation mode."""
+    from tinycnn.saving.model_file import load  # here, so that importing a training step loads no files
+
     return load(TRAINED)
 
 

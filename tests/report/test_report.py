@@ -208,6 +208,7 @@ def test_a_new_run_replaces_every_picture(digits, tmp_path):
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     options = ("--dataset", "digits", "--model", "lenet", "--epochs", 1, "--limit", 100, "--backend", "numpy")
+    options = (*options, "--recipe", "author")
     process = run_example("train_mnist.py", *options, "--output", "out", folder=folder)
     assert process.returncode == 0, process.stderr
     return process, folder / "out"

@@ -405,7 +405,7 @@ def test_mirrored_digits_are_reported(tmp_path):
 @pytest.mark.parametrize(("images", "steps"), [(48, "5 steps"), (19 * 128, "95 steps"), (19 * 128 + 1, "")])
 def test_a_run_of_few_steps_is_reported(images, steps):
     """Of 128 images each, in the 5 epochs of keras_cnn: one image more than 19 batches makes 100 steps, enough."""
-    dataset, config = data.load("digits", limit=48), config_of("--dataset digits")
+    dataset, config = data.load("digits", limit=48), config_of("--dataset digits --recipe author")
     sentence = f"5 epochs of {images} images are only {steps}; use a smaller --batch-size or more --epochs"
     assert remarks(config, dataset, images) == ([sentence] if steps else [])
 

@@ -18,14 +18,15 @@ from tinycnn.ops.avg_pool2d import AvgPool2dFunction
 from tinycnn.ops.conv2d import Conv2dFunction
 from tinycnn.ops.convolutions.depthwise import DepthwiseConv2dFunction
 from tinycnn.ops.convolutions.grouped import GroupedConv2dFunction
+from tinycnn.ops.convolutions.transposed import ConvTranspose2dFunction
 from tinycnn.ops.dropout import DropoutFunction
 from tinycnn.ops.max_pool2d import MaxPool2dFunction
 from tinycnn.ops.softmax_cross_entropy import SoftmaxCrossEntropyFunction
 
 BACKENDS = ("numpy", "numba", "cupy", "cupy-emulated")
 WITH_NUMBA_KERNELS = (  # for all others the Numba backend uses NumPy's array arithmetic
-    Conv2dFunction, GroupedConv2dFunction, DepthwiseConv2dFunction, MaxPool2dFunction, AvgPool2dFunction,
-    DropoutFunction, SoftmaxCrossEntropyFunction,
+    Conv2dFunction, GroupedConv2dFunction, DepthwiseConv2dFunction, ConvTranspose2dFunction, MaxPool2dFunction,
+    AvgPool2dFunction, DropoutFunction, SoftmaxCrossEntropyFunction,
 )  # fmt: skip
 
 

@@ -96,6 +96,7 @@ def normalise(
         batch, *exact = batch_moments(source)
         visit, mean, var, rest = source.again, empty((C,)), empty((C,)), empty((C,))
         norm_sums.round_moments(*exact, mean, var, rest)
+    mean = contiguous(mean)
     inverse_std, slope, shift = empty((C,)), empty((C,)), empty((C,))
     norm_sums.scales(var, rest, gamma, beta, np.float32(eps), inverse_std, slope, shift)
     y = empty((N, *window_grid(source.shape, *pool, (0, 0)), C))
@@ -112,7 +113,8 @@ def normalise(
 def normalise_pool(x: Array, mean: Array, slope: Array, shift: Array, pool: Pool, y: Array, winner: Array) -> None:
     """``x (N, H, W, C)`` → ``y`` and ``winner``, both ``(N, OH, OW, C)``; ``y`` may be ``x`` where there is no pool."""
     sizes = sizes_for(x.shape, y.shape, pool)
-    batch_norm.normalise_pool(flat(x), mean, slope, shift, sizes, pool, count_of(x), flat(y), flat(winner))
+    scales = contiguous(mean), contiguous(slope), contiguous(shift)  # kernels load them into SIMD registers
+    batch_norm.normalise_pool(flat(x), *scales, sizes, pool, count_of(x), flat(y), flat(winner))
 
 
 def sizes_for(x_shape: tuple[int, ...], y_shape: tuple[int, ...], pool: Pool) -> tuple[int, ...]:
