@@ -231,6 +231,10 @@ def test_what_the_file_holds_beside_the_numbers():
         "input",
         *(f"{layer.name}.{name}" for layer in trace.layers for name in layer.parameters),
     }
+    conv = trace.layers[0].grad_parameters["weight"]
+    *_, shown = np.unravel_index(np.abs(conv).argmax(), conv.shape)  # the filter that the page shows first
+    held = {tuple(found["index"]) for found in extras["checks"] if found["name"] == "conv2d_1.weight"}
+    assert held >= {(kh, kw, 0, int(shown)) for kh in range(3) for kw in range(3)}
     for found in extras["checks"]:
         assert found["numeric"] == pytest.approx(found["gradient"], rel=1e-5, abs=1e-8) or found["at_kink"]
     assert {(one["optimizer"], one["lr"]) for one in extras["practice"]} == {

@@ -161,15 +161,23 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     path, _ = files("small")
     page, problems = opened(browser, f"{path}#layer=conv2d_1&pass=backward&of=weight.grad&at=0,0,0,0")
     held = page.evaluate(HELD)
-    absent = next(k for k in range(9) if [k // 3, k % 3, 0, 0] not in held)
-    page.goto(f"{path}#layer=conv2d_1&of=weight.grad&at={absent // 3},{absent % 3},0,0")
+    absent = next([k // 12, k // 4 % 3, 0, k % 4] for k in range(36) if [k // 12, k // 4 % 3, 0, k % 4] not in held)
+    page.goto(f"{path}#layer=conv2d_1&of=weight.grad&at={','.join(map(str, absent))}")
     check = page.get_by_role("button", name="Check this number")
     assert check.is_disabled()
     assert "This number is not among them" in page.locator("#sum-body").inner_text()
-    page.get_by_role("button", name="Go to a number that was checked").click()
+    page.get_by_role("button", name="Go to the nearest number that was checked").click()
+    found = page.evaluate("Walk.chosen.index")
+    assert found in held
+    assert found[3] == absent[3] or all(one[3] != absent[3] for one in held)  # of the same filter, if there is one
     assert check.is_enabled()
     check.click()
-    assert "backpropagation is right about this number" in page.locator("#sum-body").inner_text()
+    verdict = page.locator(".result > :first-child")
+    assert "backpropagation is right about this number" in verdict.inner_text()
+    assert 0 < verdict.bounding_box()["y"] < DESKTOP["viewport"]["height"] - 30
+    assert (
+        "dark corner: this file holds its check" in page.locator(".panel", has_text="Gradient of weight").inner_text()
+    )
     page.locator("#one").click()
     said = page.locator("#practised").inner_text()
     assert "still shows the numbers before the first step" in said
@@ -187,12 +195,87 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     assert "all 11 steps that this file holds" in page.locator("#practised").inner_text()
     page.locator("#optimizer").select_option("adam")  # the steps of another optimizer begin anew
     assert page.locator("#practised table").count() == 0
+    said = page.locator("#practised").inner_text()
+    assert "so the steps start again. For comparison: 11 steps of sgd with the rate 0.001" in said
     page.locator("#one").click()
     assert "moves by about the rate" in page.locator("#practised").inner_text()
     page.locator("#reset").click()
     assert page.locator("#practised table").count() == 0
+    assert "For comparison" not in page.locator("#practised").inner_text()
+    for rate, losses, words in (
+        ("0.1", [2.0, 0.01], "knows this one picture by heart"),
+        ("0.01", [2.0, 3.0], "rate is too large"),
+    ):
+        page.evaluate(LOSSES, [rate, losses])
+        assert words in page.locator("#practised").inner_text()
     assert problems == []
     page.context.close()
+
+
+def test_the_mouse_that_passes_changes_no_map(browser, files):  # noqa: F811
+    path, _ = files("small")
+    page, problems = opened(browser, f"{path}#layer=conv2d_1&of=weight.grad&at=0,0,0,2")
+    page.keyboard.press("Escape")
+    assert page.evaluate(SHOWN_MAPS) == [2, 2, 2]
+    canvas, said = (
+        page.locator(".panel", has_text="Gradient of the picture").locator("canvas.map"),
+        page.locator("#sum-body .lead"),
+    )
+    for x in range(60, 300, 40):
+        canvas.hover(position={"x": x, "y": x})
+        assert "Gradient of the pixel" in said.first.inner_text()
+        assert page.evaluate(SHOWN_MAPS) == [2, 2, 2]
+    rows = page.locator("#sum-body tbody tr")
+    rows.nth(0).hover()
+    assert page.evaluate(SHOWN_MAPS) == [2, 2, 2]
+    rows.nth(0).locator("td").nth(0).click()  # a click turns the pictures to the numbers of the row
+    assert page.evaluate(SHOWN_MAPS)[0] == int(rows.nth(0).inner_text().split("\t")[0].split(", ")[2])
+    page.locator("#sum").hover(position={"x": 5, "y": 5})
+    canvas.scroll_into_view_if_needed()
+    heading, bar = page.locator("#sum-title").bounding_box(), page.locator(".way").bounding_box()
+    assert heading["y"] >= bar["y"] + bar["height"]  # which number it is stays in sight
+    assert problems == []
+    page.context.close()
+
+
+def test_the_way_back_and_the_keys(browser, files):  # noqa: F811
+    path, trace = files("small")
+    page, problems = opened(browser, f"{path}#layer=maxpool2d_1&of=grad_x&at=0,0,0")
+    assert page.locator("#return").is_hidden()
+    page.locator("#sum-body button.link").first.click()
+    page.locator("#return").click()
+    wait_until(page, lambda: page.locator("#step-title").inner_text() == "maxpool2d_1, back")
+    assert page.locator("#return").is_hidden()
+    assert "row 0, column 0, map 0" in page.locator("#sum-body").inner_text()
+    page.locator("#track [aria-current]").focus()
+    page.keyboard.press("ArrowRight")  # along the way, and the focus goes along
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "batchnorm_1, back"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "previous"
+    canvas = page.locator("#panels canvas.map").last
+    canvas.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Escape")  # releases the number, but stays in the picture
+    assert page.locator("#held").is_hidden()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#step-title").inner_text() == "batchnorm_1, back"
+    page.evaluate(f"Walk.go({2 * len(trace.layers)})")
+    page.locator("#play").click()  # at the end: from the start
+    assert page.locator("#step-title").inner_text() == "conv2d_1, forward"
+    page.locator("#play").click()
+    assert problems == []
+    page.context.close()
+
+
+LOSSES = """([rate, losses]) => {
+    const pick = document.getElementById("rate");
+    const own = Walk.extras.practice.find(({ optimizer, lr }) => optimizer === "adam" && String(lr) === rate);
+    own.losses = [...losses, ...losses];
+    pick.value = rate;
+    pick.dispatchEvent(new Event("change"));
+    document.getElementById("one").click();
+    return new Promise((done) => setTimeout(done, 50));
+}"""
 
 
 def assert_written_out(said, rows):
@@ -204,7 +287,7 @@ def assert_written_out(said, rows):
     assert (np.diff(sizes) <= 0).all()
     np.testing.assert_allclose(numbers[:, 2], numbers[:, 0] - 0.001 * numbers[:, 1], rtol=1e-4, atol=1e-6)
     before, gradient, after = (
-        number(each) for each in re.search(r"out: (\S+) − 0.001 × (\S+) = (\S+)\.", said).groups()
+        number(each) for each in re.search(r"out: (\S+) − 0.001 × (\S+) = (\S+), all rounded", said).groups()
     )
     assert before - 0.001 * gradient == pytest.approx(after, rel=1e-4)
 

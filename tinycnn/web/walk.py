@@ -105,7 +105,17 @@ def checks(model: Sequential, image: np.ndarray, trace: Trace) -> list[dict[str,
     arrays = {"input": trace.layers[0].grad_x}
     arrays |= {f"{layer.name}.{name}": grad for layer in trace.layers for name, grad in layer.grad_parameters.items()}
     places = [(name, index) for name, grad in arrays.items() for index in telling(grad, max(2, CHECKED // len(arrays)))]
+    places += [(name, index) for name, grad in arrays.items() for index in shown_first(grad)]
+    places = list(dict.fromkeys(places))
     return [as_json(found) for found in nudges(model, image, trace.label, places, training=trace.training)]
+
+
+def shown_first(gradient: np.ndarray) -> list[tuple[int, ...]]:
+    """All places of the filter, in one channel, that the page shows first: that with the largest gradient."""
+    if gradient.ndim != 4:
+        return []
+    *_, channel, filter_ = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
+    return [(kh, kw, int(channel), int(filter_)) for kh, kw in np.ndindex(gradient.shape[:2])]
 
 
 def telling(gradient: np.ndarray, count: int) -> list[tuple[int, ...]]:

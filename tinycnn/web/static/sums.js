@@ -456,8 +456,9 @@ const Sums = (() => {
   function shortened({ terms }, most = 12) {
     if (terms.length <= most + 1) return { shown: terms, rest: 0, count: 0 };
     const ordered = [...terms].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-    const others = ordered.slice(most);
-    return { shown: ordered.slice(0, most), rest: others.reduce((total, one) => total + one.value, 0), count: others.length };
+    const nonzero = ordered.filter(({ value }) => value !== 0).length, shown = Math.min(most, nonzero || most); // one line for all zeros
+    const others = ordered.slice(shown);
+    return { shown: ordered.slice(0, shown), rest: others.reduce((total, one) => total + one.value, 0), count: others.length };
   }
 
   return { parse, explain, explainScore, explainProbability, lossOf, quantities, isKnown, arrayOf, shortened, size, flat, unflat, at, windows, covering, windowBox, isTiling, winnerOf };

@@ -5,11 +5,10 @@
 const Walk = (() => {
   const el = (id) => document.getElementById(id);
   const MOST_TILES = 64; // of the strip of small pictures below a large one
-  const PLAY_MS = 3000; // per step
+  const PLAY_MS = 5000; // per step
   const NUMBERS_FROM = 30; // width in pixels of a cell that has room for its number
-  const ZOOMED = 38; // side in pixels of a cell of an enlarged picture
-  const FINGER = 24; // cells below this are too small for a finger, so that the picture can be enlarged
-
+  const ZOOMED = 48; // side in pixels of a cell of an enlarged picture
+  
   let trace = null, first = null; // the trace shown, and the one before any practice
   let extras = { sources: {}, formulas: {}, checks: [], practice: [], saliency: null };
   let services = null; // {check(name, index), practise(settings)} of a server; null in a file
@@ -20,7 +19,7 @@ const Walk = (() => {
   let spot = null; // the summand whose numbers are marked most in the pictures
   const slices = new Map(); // array name → the chosen filter, channel or unit
   const zoomed = new Set(); // names of the arrays whose pictures are enlarged
-  let practised = null;
+  let practised = null, dropped = ""; // the steps taken, and a sentence about those that another setting ended
 
   // ----------------------------------------------------------------------------------------------------- small things
 
@@ -62,7 +61,7 @@ const Walk = (() => {
 
   const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
-  const brackets = (value) => (value < 0 ? `(${text(value)})` : text(value));
+  const brackets = (value, digits = 5) => (value < 0 ? `(${text(value, digits)})` : text(value, digits));
   const label = (k) => trace.class_names[k];
   const layerNumber = (name) => trace.layers.findIndex((layer) => layer.name === name);
 
@@ -96,18 +95,27 @@ const Walk = (() => {
       else button.setAttribute("aria-label", titleOf(step));
       return (step.button = button);
     };
-    const n = trace.layers.length;
-    const columns = trace.layers.flatMap((_, i) => [buttonOf(steps[i]), buttonOf(steps[2 * n - i])]);
-    track.replaceChildren(...lines, ...columns, buttonOf(steps[n]));
+    const n = trace.layers.length, last = steps.length - 1, buttons = steps.map(buttonOf); // in the order of the walk
+    [...lines, ...buttons].forEach((node, k) => {
+      const i = k - lines.length; // the step, or one of the two titles on the left
+      node.style.gridColumn = i < 0 ? 1 : (i <= n ? i : last - i) + 2;
+      node.style.gridRow = i === n ? "1 / span 2" : i < 0 ? k + 1 : i < n ? 1 : 2;
+    });
+    track.replaceChildren(...lines, ...buttons);
     el("jump").replaceChildren(...steps.map((step, i) => make("option", { value: i, textContent: `${titleOf(step)} (${i + 1}/${steps.length})` })));
   }
 
   function go(number, selection = null, { scrolls = true, holds = selection !== null, pushes = scrolls && selection !== null } = {}) {
     if (pushes) remember(true); // Back in the browser returns to where a link was followed
+    const isInTrack = el("track").contains(document.activeElement);
     current = Math.max(0, Math.min(steps.length - 1, number));
     const step = steps[current];
-    for (const one of steps) one.button.removeAttribute("aria-current");
+    for (const one of steps) {
+      one.button.removeAttribute("aria-current");
+      one.button.tabIndex = one === step ? 0 : -1; // Tab stops once in the row of steps; the arrows go along the way
+    }
     step.button.setAttribute("aria-current", "step");
+    if (isInTrack) step.button.focus({ preventScroll: true });
     reveal(step.button);
     el("jump").value = String(current);
     for (const [id, other] of [["previous", steps[current - 1]], ["next", steps[current + 1]]]) {
@@ -119,7 +127,7 @@ const Walk = (() => {
     chosen = null;
     notice("");
     showStep(step);
-    select(selection || firstChoice(step));
+    select(selection || firstChoice(step), true);
     restartAnimation();
     if (scrolls && el("step-title").getBoundingClientRect().top < el("track").parentElement.offsetHeight * (getComputedStyle(el("track").parentElement).position === "sticky")) el("step-title").scrollIntoView();
   }
@@ -156,11 +164,11 @@ const Walk = (() => {
   const TEXTS = {
     Conv2d: {
       forward: "A filter slides over its input. At each place, every weight is multiplied by the pixel under it, and the products are added: one output pixel.",
-      backward: "Each weight was used at every place, so its gradient is the sum over all places: the pixel that was under the weight × the gradient of the output pixel that was computed there. Each input pixel lay in several windows, so its gradient is a sum over them: the gradient of the output pixel of the window × the weight by which the window multiplied it.",
+      backward: "Each weight was used at every place, so its gradient is a sum over all places. Each place adds one product: (the pixel under the weight) × (the gradient of the output pixel computed there). Each input pixel lay in several windows, so its gradient is a sum over these windows. Each window adds one product: (the gradient of its output pixel) × (the weight on the input pixel).",
     },
     MaxPool2d: {
       forward: "Each window passes on its largest number, the winner (dot). The others have no effect. If several are equally large, as in a window of zeros, the first of them wins, row by row from the top left.",
-      backward: "The output of a window is a copy of its winner (dot), so the winner gets the whole gradient of the window. Raising a smaller pixel a little would not change the output, so it gets 0. In a tie, several pixels are equally large; the first of them, row by row, counts as the winner. So there is one dot in each window of zeros, too.",
+      backward: "The output of a window is a copy of its winner (dot), so the winner gets the whole gradient of the window. Raising a smaller pixel a little would not change the output, so it gets 0. In a tie, several pixels are equally large; the first of them, row by row, counts as the winner. A window of zeros therefore has a dot, too.",
     },
     AvgPool2d: {
       forward: "Each window becomes its mean.",
@@ -180,7 +188,7 @@ const Walk = (() => {
     },
     Dense: {
       forward: "Every unit is a weighted sum of all inputs, plus a bias.",
-      backward: "A weight multiplied one input, so its gradient is that input × the gradient of the unit. An input went into every unit, so its gradient is a sum over all units.",
+      backward: "A unit is one number of the output. A weight multiplied one input for one unit, so its gradient is one product: (the input) × (the gradient of the unit). An input went into every unit, so its gradient is a sum over all units of (the gradient of the unit) × (the weight between the two).",
     },
     Dropout: {
       forward: "In training mode, numbers are dropped at random (struck out), and the others are scaled up. In a prediction, all pass.",
@@ -214,7 +222,7 @@ const Walk = (() => {
   function textOf({ pass, layer }) {
     if (pass === "loss") {
       const p = at(trace.arrays.probabilities, trace.label), last = trace.layers.at(-1).name;
-      return `${last} computed one score for each class. Softmax turns the scores into probabilities p, which are positive and add up to 1. The true class, ${label(trace.label)}, gets p = ${text(p)}. Loss = −log p = −log ${text(p)} = ${lossText(trace.loss)}, with the natural logarithm.`;
+      return `${last} computed one score for each class. Softmax turns the scores into probabilities p, which are positive and add up to 1. The label (the true class), ${label(trace.label)}, gets p = ${text(p)}. Loss = −log p = −log ${text(p)} = ${lossText(trace.loss)}, with the natural logarithm.`;
     }
     const own = TEXTS[layer.kind];
     if (own) return own[pass] + (layer.branches && layer.parameters.length ? INSIDE : "");
@@ -302,6 +310,12 @@ const Walk = (() => {
     return null;
   }
 
+  /** The numbers of a gradient, as "0,1,0,2", whose checks the file holds; with a server, every number can be checked. */
+  function checkedOf(layer, quantity) {
+    const name = quantity === "grad_x" && layer.x.name === "input" ? "input" : quantity.endsWith(".grad") ? `${layer.name}.${quantity.slice(0, -5)}` : "";
+    return new Set(services || trace !== first ? [] : extras.checks.filter((one) => one.name === name).map(({ index }) => index.join()));
+  }
+
   /** What the marks of a picture mean. */
   function meaningOfMarks(layer, quantity) {
     const words = [];
@@ -310,6 +324,7 @@ const Walk = (() => {
     if (isPixels(quantity) && uncovered(layer).size) words.push("cross: in no window");
     if (layer.kind === "ReLU" && quantity !== "grad_y") words.push("stroke: the gate is closed");
     if ("mask" in layer.kept && (quantity === "y" || quantity === "grad_x")) words.push("stroke: dropped");
+    if (checkedOf(layer, quantity).size) words.push("dark corner: this file holds its check");
     return words.length ? make("p", { className: "hint marks", textContent: words.join("; ") }) : null;
   }
 
@@ -338,6 +353,7 @@ const Walk = (() => {
   function makeView(step, array, quantity, title) {
     const { layer } = step, form = layout(array.shape), scale = largestOf(array);
     const isPicture = array.name === "input" && array.data.every((value) => value >= 0);
+    const checked = checkedOf(layer, quantity);
     const canChoose = Sums.quantities(layer).includes(quantity) && (step.pass === "forward") === (quantity === "y");
     const canvas = make("canvas", { className: "map", tabIndex: 0, data: { role: "img" } });
     const strip = make("canvas", { className: "strip", data: { "aria-hidden": "true" } });
@@ -347,7 +363,7 @@ const Walk = (() => {
     const larger = make("button", { type: "button", className: "larger" }), tools = make("div", { className: "tools row" }, ...choosers.map(({ row }) => row), larger);
     const counted = form.isVector && form.rows > 1 ? make("p", { className: "hint marks", textContent: `${array.shape.length === 2 ? "input" : "index"}: the number on the left plus the number above` }) : null;
     const node = make("div", { className: "panel" }, make("h3", {}, `${title} `, make("small", { textContent: size })), tools, pane, counted, meaningOfMarks(layer, quantity), strip, legend);
-    const view = { node, array, quantity, layer, draw, show, canChoose, moveBy };
+    const view = { node, array, quantity, layer, draw, show, isAt, canChoose, moveBy };
     larger.addEventListener("click", () => {
       if (!zoomed.delete(array.name)) zoomed.add(array.name);
       draw();
@@ -396,13 +412,18 @@ const Walk = (() => {
       slices.set(array.name, form.cell(index)[2]);
     }
 
+    /** Whether the slice that is shown holds an index. */
+    function isAt(index) {
+      return form.cell(index)[2].join() === slice().join();
+    }
+
     /** Width and height of a cell, and the room for the indices on the left and above, in pixels of the page. */
     function geometry() {
-      const labels = String(form.isVector ? (form.rows - 1) * form.columns : form.rows - 1), left = 6 * labels.length + 5, top = 13;
+      const labels = String(form.isVector ? (form.rows - 1) * form.columns : form.rows - 1), left = 7 * labels.length + 5, top = 15;
       const room = Math.min(node.clientWidth || 300, array.shape.length === 4 ? 220 : 352) - left;
       const natural = Math.max(3, Math.min(48, Math.floor(room / form.columns)));
       const isLarge = zoomed.has(array.name), width = isLarge ? Math.max(ZOOMED, natural) : natural;
-      return { left, top, width, height: form.isVector && width >= NUMBERS_FROM ? 26 : width, isLarge, isSmall: natural < FINGER };
+      return { left, top, width, height: form.isVector && width >= NUMBERS_FROM ? 26 : width, isLarge, isSmall: natural < NUMBERS_FROM };
     }
 
     function draw() {
@@ -414,11 +435,11 @@ const Walk = (() => {
       larger.setAttribute("aria-label", `${larger.textContent}: ${title}`);
       tools.hidden = larger.hidden && !choosers.length;
       pane.classList.toggle("large", room.isLarge);
+      node.classList.toggle("wide-panel", room.isLarge);
       canvas.width = left + form.columns * width;
       canvas.height = top + form.rows * height;
       canvas.style.width = `${canvas.width / ratio}px`;
       const context = canvas.getContext("2d"), paint = painter(scale, isPicture);
-      writeLabels(context, scaled, ratio);
       for (let r = 0; r < form.rows; r++) {
         for (let c = 0; c < form.columns; c++) {
           const index = form.index(r, c, own);
@@ -426,6 +447,7 @@ const Walk = (() => {
           const value = Sums.at(array, index), inner = width > 6 * ratio ? 1 : 0, x = left + c * width, y = top + r * height;
           context.fillStyle = paint(value);
           context.fillRect(x, y, width - inner, height - inner);
+          if (checked.has(index.join())) markCorner(context, x + width - inner, y, Math.min(width, height), ratio);
           const isStrong = !isPicture && Math.sqrt(Math.abs(value) / scale) > 0.6, ink = colourOf(isStrong ? "--card" : "--text"), hasNumber = width >= NUMBERS_FROM * ratio;
           drawMark(context, markOf(layer, quantity, index), x, y, Math.min(width, height) - inner, ratio, ink, hasNumber);
           if (hasNumber) writeNumber(context, value, isPicture && value / scale > 0.5 ? colourOf("--card") : ink, x, y, width, height, ratio);
@@ -433,20 +455,27 @@ const Walk = (() => {
       }
       drawWindows(context, scaled, ratio);
       drawFrames(context, scaled, ratio, own);
+      writeLabels(context, scaled, ratio, room.isLarge);
       drawStrip(ratio);
       canvas.setAttribute("aria-label", `${title}, ${size}${canChoose ? ". Arrow keys choose a number" : ""}`);
     }
 
     /** The indices of rows and columns; of a vector, each number is the sum of both. */
-    function writeLabels(context, { left, top, width, height }, ratio) {
+    function writeLabels(context, { left, top, width, height }, ratio, isLarge) {
+      const [right, down] = isLarge ? [pane.scrollLeft * ratio, pane.scrollTop * ratio] : [0, 0]; // they stay in sight
+      context.fillStyle = colourOf("--card");
+      context.fillRect(0, down, canvas.width, top);
+      context.fillRect(right, 0, left - ratio, canvas.height);
       const every = (room, least) => [1, 2, 5, 10, 20, 50, 100].find((step) => step * room >= least * ratio) || 100;
       context.fillStyle = colourOf("--dim");
-      context.font = `${9 * ratio}px system-ui, sans-serif`;
+      context.font = `${11 * ratio}px system-ui, sans-serif`;
       context.textBaseline = "middle";
       context.textAlign = "center";
-      for (let c = 0; c < form.columns; c += every(width, 14)) context.fillText(c, left + (c + 0.5) * width, top / 2);
+      for (let c = 0; c < form.columns; c += every(width, 16)) context.fillText(c, left + (c + 0.5) * width, down + top / 2);
       context.textAlign = "right";
-      for (let r = 0; r < form.rows; r += every(height, 10)) context.fillText(form.isVector ? r * form.columns : r, left - 3 * ratio, top + (r + 0.5) * height);
+      for (let r = 0; r < form.rows; r += every(height, 12)) context.fillText(form.isVector ? r * form.columns : r, right + left - 3 * ratio, top + (r + 0.5) * height);
+      context.fillStyle = colourOf("--card");
+      if (isLarge) context.fillRect(right, down, left - ratio, top); // the corner of both
     }
 
     /** The windows of a pool, if they lie side by side. */
@@ -529,6 +558,7 @@ const Walk = (() => {
       return r >= 0 && c >= 0 && r < form.rows && c < form.columns ? form.index(r, c, slice()) : null;
     }
 
+    pane.addEventListener("scroll", () => geometry().isLarge && draw());
     const choose = (index) => index && select({ layer, quantity, index, plain: !canChoose });
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerType === "mouse" && !pinned) choose(indexAt(event));
@@ -557,14 +587,14 @@ const Walk = (() => {
         pane.scrollTop = top + (r + 0.5) * height - pane.clientHeight / 2;
         return;
       }
-      const within = (now, room, from, size) => Math.min(Math.max(now, from + size - room), from);
-      pane.scrollLeft = within(pane.scrollLeft, pane.clientWidth, left + c * width, width);
-      pane.scrollTop = within(pane.scrollTop, pane.clientHeight, top + r * height, height);
+      const within = (now, room, from, size, labels) => Math.min(Math.max(now, from + size - room), from - labels);
+      pane.scrollLeft = within(pane.scrollLeft, pane.clientWidth, left + c * width, width, left);
+      pane.scrollTop = within(pane.scrollTop, pane.clientHeight, top + r * height, height, top);
     }
 
     canvas.addEventListener("keydown", (event) => {
       const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-      if (event.key === "Escape") return release(), canvas.blur();
+      if (event.key === "Escape") return geometry().isLarge && !pinned ? larger.click() : release();
       if (event.key === "+" || event.key === "-") {
         event.preventDefault();
         if (choosers.length) move(choosers[0].axis, event.key === "+" ? 1 : -1);
@@ -610,13 +640,24 @@ const Walk = (() => {
     context.restore();
   }
 
+  /** Marks a cell in its upper right corner. */
+  function markCorner(context, right, top, size, ratio) {
+    const side = Math.max(3 * ratio, Math.min(9 * ratio, size / 3));
+    context.fillStyle = colourOf("--text");
+    context.beginPath();
+    context.moveTo(right - side, top);
+    context.lineTo(right, top);
+    context.lineTo(right, top + side);
+    context.fill();
+  }
+
   function writeNumber(context, value, ink, left, top, width, height, ratio) {
     context.fillStyle = ink;
-    context.font = `${(width >= 36 * ratio ? 11 : 10) * ratio}px system-ui, sans-serif`;
+    context.font = `${(width >= 36 * ratio ? 12 : 11) * ratio}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    const two = text(value, 2);
-    context.fillText(two.length > 6 ? text(value, 1) : two, left + width / 2, top + height / 2, width - 6 * ratio);
+    const two = text(value, 2), room = width - 4 * ratio;
+    context.fillText(context.measureText(two).width > room ? text(value, 1) : two, left + width / 2, top + height / 2, room);
   }
 
   // ------------------------------------------------------------------------------------------------- what is chosen
@@ -655,27 +696,32 @@ const Walk = (() => {
     return found;
   }
 
-  function select(selection) {
+  /** Chooses a number. `entering` a step, every picture turns to the largest summand; later, only where it has to. */
+  function select(selection, entering = false) {
     const { layer, quantity, index, plain } = selection;
     const canExplain = !plain && (isOfLoss(quantity) || (Sums.isKnown(layer) && Sums.quantities(layer).includes(quantity)));
     const ofLoss = { score: Sums.explainScore, p: Sums.explainProbability }[quantity];
     const sum = canExplain ? (ofLoss ? ofLoss(trace, index[0]) : Sums.explain(layer, quantity, index)) : null;
     chosen = { ...selection, sum, shown: sum ? Sums.shortened(sum, sum.combine === "quotient" ? 12 : 8) : null };
-    spot = sum && sum.terms.length > 1 ? chosen.shown.shown[0] : null;
-    turnViews();
+    turnViews(entering);
+    spot = sum && sum.terms.length > 1 ? chosen.shown.shown.find(isInSight) || null : null;
     views.forEach((view) => view.draw());
     showSum();
     if (steps[current].pass === "loss") markBar();
     remember();
   }
 
-  /** Turns every picture to the slice with the largest summand, so that what belongs to the sum can be seen. */
-  function turnViews() {
+  /** Whether the pictures show the factors of a summand, with the maps and filters that they have now. */
+  const isInSight = ({ factors }) => factors.every(({ array, index }) => views.every((view) => view.array.name !== array || view.isAt(index)));
+
+  /** Turns each picture to a slice that belongs to the sum: `entering`, to that of the largest summand, else only if its own has none. */
+  function turnViews(entering) {
     const { sum, index } = chosen, left = [];
     for (const view of views) {
       const parts = sum ? sum.terms.concat(sum.added).flatMap((one) => one.factors.filter(({ array }) => array === view.array.name).map((part) => ({ ...part, size: Math.abs(one.value) }))) : [];
       if (isChosen(view) || isPartner(view)) view.show(index);
-      else if (parts.length) view.show(parts.reduce((best, one) => (one.size > best.size ? one : best)).index);
+      else if (parts.length && (entering || !parts.some((part) => view.isAt(part.index)))) view.show(parts.reduce((best, one) => (one.size > best.size ? one : best)).index);
+      else if (parts.length) continue;
       else left.push(view);
     }
     for (const view of left) { // a weight and its gradient show the same slice
@@ -714,11 +760,11 @@ const Walk = (() => {
     remember();
   }
 
-  /** Marks the numbers of one summand in the pictures, and its row. */
-  function setSpot(one) {
-    if (spot === one) return;
+  /** Marks the numbers of one summand in the pictures, and its row; `turns` the pictures to them, if it is not the mouse that passes. */
+  function setSpot(one, turns) {
+    if (spot === one && !turns) return;
     spot = one;
-    for (const { array, index } of one.factors) views.find((view) => view.array.name === array && !isChosen(view))?.show(index);
+    for (const { array, index } of turns ? one.factors : []) views.find((view) => view.array.name === array && !isChosen(view))?.show(index);
     views.forEach((view) => view.draw());
     markRow();
   }
@@ -739,6 +785,7 @@ const Walk = (() => {
     if (sum) body.push(makeTable(sum), makeActions(), makeEquations(), makeCode());
     else if (chosen.layer) body.push(makeOrigin());
     el("held").hidden = !pinned;
+    el("sum-title").textContent = titleOfSum(sum);
     el("sum-body").replaceChildren(...body.filter(Boolean));
     markRow();
     fitEquations(el("sum-body"));
@@ -747,6 +794,9 @@ const Walk = (() => {
     clearTimeout(showSum.timer);
     showSum.timer = setTimeout(() => (el("spoken").textContent = said), 500);
   }
+
+  const titleOfSum = (sum) =>
+    !sum ? "The number" : sum.combine === "max" ? "The maximum" : sum.combine === "quotient" ? "The fraction" : sum.terms.length + sum.added.length > 1 ? "The sum" : "The product";
 
   /** For a number that another step computed, or training: how to get to where it came from. */
   function makeOrigin() {
@@ -766,10 +816,11 @@ const Walk = (() => {
   function makeTable(sum) {
     if (sum.combine === "quotient") return makeQuotient(sum);
     const { shown, rest, count: others } = chosen.shown, isMax = sum.combine === "max", several = sum.terms.length > 1;
+    const all = sum.terms.length.toLocaleString("en"), nonzero = sum.terms.filter(({ value }) => value !== 0).length;
     const words = wordsOf(shown[0] || { factors: [] }), same = shown.every((one) => wordsOf(one) === words);
     const places = same ? placesOf(sum) : [], wide = Math.max(1, places.length);
     const rows = shown.map((one) => makeRow(one, isMax, same, places));
-    if (others) rows.push(make("tr", {}, make("td", { textContent: `the other ${others.toLocaleString("en")} together`, colSpan: wide + 1 }), cell(text(rest))));
+    if (others) rows.push(make("tr", {}, make("td", { textContent: `the other ${others.toLocaleString("en")}${shown.length === nonzero ? ", each" : " together"}`, colSpan: wide + 1 }), cell(text(rest))));
     for (const one of sum.added) rows.push(makeRow(one, false, false, places));
     const difference = Math.abs(sum.total - sum.engine), scale = Math.max(Math.abs(sum.engine), ...sum.terms.map(({ value }) => Math.abs(value)));
     const agrees = difference <= 1e-5 * (scale || 1);
@@ -777,7 +828,7 @@ const Walk = (() => {
     rows.push(make("tr", {}, make("td", { textContent: comparison(sum, agrees), colSpan: wide + 1 }), cell(text(sum.engine, 6))));
     const titles = places.map(({ array, title, names, fixed }) => array.shape.length === 1 ? make("th", { className: "at", textContent: title }) : make("th", { className: "at" }, `${title} at`, make("br"), names + (fixed ? ` (${fixed})` : "")));
     const head = make("tr", {}, ...(titles.length ? titles : [make("th", { textContent: same ? "" : "summand" })]), make("th", { textContent: same ? words : "" }), make("th", { textContent: shown.some(({ factors }) => factors.length > 1) ? "product" : "" }));
-    const order = !sum.terms.length ? none(chosen) : others ? `The ${shown.length} largest of ${sum.terms.length.toLocaleString("en")} summands, whatever their signs:` : several ? `${sum.terms.length} ${isMax ? "candidates" : "summands"}:` : "One summand:";
+    const order = !sum.terms.length ? none(chosen) : others && nonzero === shown.length ? `Of ${all} summands, ${count(nonzero, "is", "are")} not 0:` : others ? `The ${shown.length} largest of ${all} summands, by size without the sign:` : several ? `${sum.terms.length} ${isMax ? "candidates" : "summands"}:` : "One summand:";
     const ties = isMax ? sum.terms.filter(({ value }) => value === sum.total).length : 0;
     const tie = tieOnTheWayBack() || ties > 1 ? make("p", { className: "hint", textContent: tieOnTheWayBack() || `A tie: ${ties} of them are equally large. The first, row by row from the top left, wins, and gets the whole gradient.` }) : "";
     return make("div", { className: "scroller" }, make("p", { className: "hint", textContent: order }), make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), tie);
@@ -859,7 +910,7 @@ const Walk = (() => {
     const heads = same && where.length ? where : [make("td", { textContent: same ? "" : words, colSpan: Math.max(1, places.length) })];
     const row = make("tr", { className: isMax && !one.wins ? "lost" : "", title: words }, ...heads, formula, cell(text(one.value)));
     row.summand = one;
-    for (const event of ["pointerenter", "focusin", "click"]) row.addEventListener(event, () => chosen.sum && setSpot(one));
+    for (const event of ["pointerenter", "focusin", "click"]) row.addEventListener(event, () => chosen.sum && setSpot(one, event !== "pointerenter"));
     return row;
   }
 
@@ -868,7 +919,7 @@ const Walk = (() => {
     const isDerived = /^(input − mean|x̂|slope .*)$/.test(part.what); // computed from the number that stands there
     const origin = part.array && !isDerived ? originOf(part.array) : null;
     if (!origin) return make("span", { textContent: write(part.value), title: part.what });
-    const button = make("button", { type: "button", className: "link number", textContent: write(part.value), title: `${part.what}: where does it come from?` });
+    const button = make("button", { type: "button", className: "link number", textContent: write(part.value), title: `${part.what}: to the step that computed it, ${titleOf(steps[stepOf(origin)])}` });
     button.addEventListener("click", () => go(stepOf(origin), { ...origin, index: part.index }));
     return button;
   }
@@ -912,10 +963,14 @@ const Walk = (() => {
       const words = Object.keys(letters).filter(has).map((letter) => letters[letter]);
       return words.length ? make("p", { className: "hint key", textContent: `${words.join(". ")}.` }) : null;
     }
-    if (has("grad_y")) meanings.push("grad_y: gradient of the output, which arrives");
-    if (has("grad_x")) meanings.push("grad_x: gradient of the input");
+    if (has("grad_y")) meanings.push("grad_y: gradient of the loss at the output, which arrives");
+    if (has("grad_x")) meanings.push("grad_x: gradient of the loss at the input");
     if (has("grad_weight")) meanings.push("grad_weight: gradient of the weight");
     if (has("x")) meanings.push("x: the input");
+    if (has("y")) meanings.push("y: the output, on the way forward");
+    if (has("i")) meanings.push("i: the input in question");
+    if (has("j")) meanings.push("j: the unit in question");
+    if (has("grad_bias")) meanings.push("grad_bias: gradient of the bias");
     if (layer.x.shape.length === 3 && ("kernel_size" in layer.settings || layer.weights.weight)) {
       const { kernel, stride, start } = Sums.windows(layer);
       if (has("oh")) meanings.push("oh, ow: row and column of the output");
@@ -1004,7 +1059,7 @@ const Walk = (() => {
     const target = nudgeable();
     if (!target) return null;
     const known = extras.checks.find((one) => one.name === target.name && one.index.join() === target.index.join());
-    const result = make("div", { data: { role: "status" } }), button = make("button", { type: "button", textContent: "Check this number" });
+    const result = make("div", { className: "result", data: { role: "status" } }), button = make("button", { type: "button", textContent: "Check this number" });
     const words = make("span", { className: "hint", textContent: `Raises and lowers ${target.what} by 0.00001, runs the network both times, and measures how far the loss moves.` });
     const others = [];
     if (trace !== first) {
@@ -1013,7 +1068,7 @@ const Walk = (() => {
     } else if (!known && !services) {
       words.textContent = `A check runs the network, and this file only holds the results of ${extras.checks.length} checks. This number is not among them.`;
       button.disabled = true;
-      others.push(goToChecked(target.name));
+      others.push(goToChecked(target));
     }
     button.addEventListener("click", () => check(target, known, result, button));
     return make("div", {}, make("p", { className: "row" }, button, words, ...others.filter(Boolean)), result);
@@ -1028,13 +1083,15 @@ const Walk = (() => {
     }
     button.disabled = false;
     result.scrollIntoView({ block: "nearest" });
+    result.firstChild.scrollIntoView({ block: "nearest" }); // its first sentence, if there is no room for all of it
   }
 
-  /** In a file: a button to a number of the same array whose check it holds. */
-  function goToChecked(name) {
-    const some = extras.checks.find((one) => one.name === name);
+  /** In a file: a button to the nearest number of the same array whose check it holds, if possible of the same filter. */
+  function goToChecked({ name, index }) {
+    const farness = (one) => one.index.reduce((sum, i, axis) => sum + Math.abs(i - index[axis]) * (axis < 2 ? 1 : 1000), 0);
+    const [some] = extras.checks.filter((one) => one.name === name).sort((a, b) => farness(a) - farness(b));
     if (!some) return null;
-    const button = make("button", { type: "button", textContent: "Go to a number that was checked" });
+    const button = make("button", { type: "button", textContent: "Go to the nearest number that was checked" });
     button.addEventListener("click", () => {
       const layer = name === "input" ? trace.layers[0] : trace.layers[layerNumber(name.split(".")[0])];
       pinned = true;
@@ -1051,13 +1108,15 @@ const Walk = (() => {
     const verdict = kink
       ? "The slopes on the two sides differ: between the two losses a gate or a pooling window switches, so no single number is the slope here."
       : bothZero ? "Both are 0 up to rounding: backpropagation is right about this number."
-        : digits >= 3 ? `Both agree in their first ${digits} digits: backpropagation is right about this number. The rest is rounding, and that the loss is a curve and not a straight line.`
+        : digits >= 3 ? `Both agree in their first ${digits} digits: backpropagation is right about this number.`
           : "They differ: one of the two is wrong.";
+    const rest = kink || bothZero || digits < 3 ? "" : "They differ in later digits because numbers are rounded, and because the loss is a curve: over 2ε it is not quite straight. ";
     return [
+      make("p", { className: "lead verdict", textContent: verdict }),
       make("table", {}, make("tbody", {},
         row(`loss at ${text(value, 6)} − ε`, text(below, 12)), row(`loss at ${text(value, 6)} + ε`, text(above, 12)),
         row(`measured slope: difference of these losses / 2ε, with ε = ${text(eps)}`, text(numeric, 8)), row("gradient from backpropagation", text(gradient, 8)))),
-      make("p", { className: "hint", textContent: `${verdict} Here everything is computed with 64-bit numbers (16 digits), so the last digits can differ from those above.` }),
+      make("p", { className: "hint", textContent: `${rest}Here everything is computed with 64-bit numbers (16 digits), so the last digits can differ from those above.` }),
     ];
   }
 
@@ -1074,6 +1133,7 @@ const Walk = (() => {
       const score = make("button", { type: "button", className: "link number", textContent: text(at(z, k), 4), title: "the score: where does it come from?" });
       score.addEventListener("click", (event) => (event.stopPropagation(), go(trace.layers.length - 1, { layer: trace.layers.at(-1), quantity: "y", index: [k] })));
       const share = make("button", { type: "button", className: "link number", textContent: text(at(p, k), 4), title: "p: how is it computed?" });
+      share.classList.add("here");
       share.addEventListener("click", (event) => (event.stopPropagation(), choose("p", true)));
       const probability = make("td", {}, share);
       const row = make("tr", { tabIndex: 0, data: { "aria-selected": "false" } },
@@ -1085,15 +1145,23 @@ const Walk = (() => {
       return row;
     });
     const head = make("tr", {}, ...["class", "score z", "p", "t", "p − t", ""].map((name) => make("th", { textContent: name })));
-    const formulas = extras.formulas.loss || {}, hint = (words) => make("p", { className: "hint", textContent: words });
+    const formulas = extras.formulas.loss || {}, hint = (words) => make("p", { className: "hint" }, ...lettered(words));
     const box = make("div", { className: "lossbox" }, make("table", { className: "bars" }, make("tbody", {}, head, ...rows)));
-    box.append(hint("z: the score, the output of the last layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the true class (also called the label, or the true answer) and 0 for the others; chapter 4 writes δ for it."));
-    box.append(hint("p − t is the gradient of the loss at the score. A gradient says what raises the loss; a training step goes the other way. So a step is meant to raise the score of the true class, where p − t is negative (orange), and to lower the other scores, where it is positive (blue). It moves weights, which all scores share, so the scores follow only roughly."));
+    box.append(hint("z: the score, the output of the last layer; a click on it leads to this layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the label (the true class) and 0 for the others; chapter 4 writes δ for it."));
+    box.append(hint("p − t is the gradient of the loss at the score: the derivative of the loss with respect to z. A gradient says what raises the loss; a training step goes the other way. So a step is meant to raise the score of the label, where p − t is negative (orange), and to lower the other scores, where it is positive (blue). It does so by moving weights and biases. Most weights lie in earlier layers and act on all scores at once, so the scores do not move exactly in proportion to p − t."));
     box.append(make("h3", { textContent: "Why p − t?" }), make("div", { className: "equations" }, ...typeset(formulas.p || ""), ...typeset(formulas.loss || "")));
-    box.append(hint("S is the sum over all classes j, and c is the true class. The logarithm of a fraction is a difference, and log e^z = z. Now take the derivative with respect to one score z[k]. The slope of log S is 1/S, and of the sum S only the summand e^z[k] depends on z[k]; the slope of −z[c] is −1 for k = c and 0 otherwise, which is −t[k]:"));
+    box.append(hint("S is the sum over all classes j, and c is the label. The logarithm of a fraction is a difference, and log e^z = z. Now take the derivative with respect to one score z[k]. The slope of log S is 1/S, and of the sum S only the summand e^z[k] depends on z[k]; the slope of −z[c] is −1 for k = c and 0 otherwise, which is −t[k]:"));
     box.append(make("div", { className: "equations" }, ...typeset(formulas.derivation || "")), makeChapter("loss"));
     return box;
   }
+
+  /** Words in which z[k] and e^z are set as in the formulas, with the letters lowered and raised. */
+  const lettered = (words) => words.split(/(\^?[a-zS]\[\w\]|\^\w)/).flatMap((part) => {
+    const [, power, letter, , index] = /^(\^?)(\w)(\[(\w)\])?$/.exec(part) || [];
+    if (!letter || part.length < 2) return [part];
+    const set = [letter, index ? make("sub", { textContent: index }) : ""];
+    return power ? [make("sup", {}, ...set)] : set;
+  });
 
   const CHAPTERS = {
     loss: ["04_softmax_cross_entropy", "4"], Dense: ["03_dense_and_relu", "3"], ReLU: ["03_dense_and_relu", "3"], Conv2d: ["05_convolution", "5"],
@@ -1104,7 +1172,7 @@ const Walk = (() => {
   function makeChapter(kind) {
     if (!(kind in CHAPTERS)) return null;
     const [file, number] = CHAPTERS[kind], words = `chapter ${number}`;
-    const link = extras.chapters ? make("a", { href: `${extras.chapters}${file}.html`, target: "_top", textContent: words }) : `${words} (docs/path/${file}.md)`;
+    const link = extras.chapters ? make("a", { href: `${extras.chapters}${file}.html`, target: "_top", textContent: words }) : `${words} (docs/path/${file}.md in the repository of tinycnn)`;
     return make("p", { className: "hint chapter" }, "Derived step by step in ", link, ".");
   }
 
@@ -1138,6 +1206,7 @@ const Walk = (() => {
     el("rate").replaceChildren(...rates.map((lr) => make("option", { textContent: lr })));
     el("rate").value = String(rates.includes(0.001) ? 0.001 : rates[0]);
     practised = null;
+    dropped = "";
     showPractice();
   }
 
@@ -1186,7 +1255,13 @@ const Walk = (() => {
     go(current, { layer: same, quantity, index, plain }, { scrolls: false, holds: pinned });
   }
 
-  function reset() {
+  function reset(event) {
+    const isSetting = event && event.type === "change";
+    if (!isSetting) dropped = "";
+    else if (practised) {
+      const { optimizer, lr, steps: done, losses } = practised;
+      dropped = `The setting was changed, so the steps start again. For comparison: ${count(done, "step", "steps")} of ${optimizer} with the rate ${lr} led from the loss ${lossText(losses[0])} to ${lossText(losses[done])}.`;
+    }
     practised = null;
     practiceTrouble("");
     if (trace !== first) replaceTrace(first);
@@ -1198,19 +1273,28 @@ const Walk = (() => {
     el("one").disabled = left < 1;
     el("ten").disabled = left < 10;
     el("reset").disabled = !practised;
-    if (!practised) return el("practised").replaceChildren(hint(`No step taken yet. Loss: ${lossText(first.loss)}`));
+    if (!practised) return el("practised").replaceChildren(...(dropped ? [hint(dropped)] : []), hint(`No step taken yet. Loss: ${lossText(first.loss)}`));
     const { losses, probabilities, moved, optimizer, lr, steps: done } = practised, table = (head, rows) => make("div", { className: "scroller" }, make("table", {}, make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { textContent: name })))), make("tbody", {}, ...rows)));
     const read = (p) => {
       const best = p.indexOf(Math.max(...p));
       return `${label(best)} (${percent(p[best])})`;
     };
     const rows = losses.map((loss, i) => make("tr", {}, cell(i), cell(lossText(loss)), cell(percent(probabilities[i][first.label])), cell(read(probabilities[i]))));
-    const parts = [];
-    if (!services) parts.push(hint(`${left < 1 ? `These are all ${done} steps that this file holds; a server takes more: tinycnn serve. ` : left < 10 ? `This file holds ${count(left, "more step", "more steps")}. ` : ""}A file cannot run the network, so everything above still shows the numbers before the first step.`));
+    const parts = [...(dropped ? [hint(dropped)] : []), ...lessonOf(losses).map(hint)];
+    if (!services) parts.push(hint(`${left < 1 ? `These are all ${done} steps that this file holds. The command tinycnn serve opens this page with a running network, which takes more. ` : left < 10 ? `This file holds ${count(left, "more step", "more steps")}. ` : ""}The steps were taken when the file was written, and everything above still shows the numbers before the first step.`));
     else parts.push(hint(`Everything above now shows the numbers after ${count(done, "step", "steps")}. Reset returns to those before.`));
     parts.push(table(["after step", "loss", `p of ${label(first.label)}`, "read as"], rows));
     parts.push(...movedParts(moved || movedBy(first, trace), { optimizer, lr, done, isRecorded: Boolean(moved) }, table, hint));
     el("practised").replaceChildren(...parts);
+  }
+
+  /** What the losses of the steps show: a rate that is too large, or a picture learned by heart. */
+  function lessonOf(losses) {
+    const found = [], last = losses.at(-1), rose = losses.findIndex((loss, i) => i > 0 && loss > losses[i - 1] + 1e-3);
+    if (rose > 0) found.push(`In step ${rose} the loss rose: the rate is too large. The gradient holds for small changes only; a step that is too long passes the lowest point.`);
+    if (last < 1e-4 && losses.length > 2) found.push("With a loss this close to 0, the gradients are close to 0, too, so further steps hardly change a number.");
+    if (last < 0.05) found.push("The network now knows this one picture by heart, which says nothing about other pictures. A training therefore takes each step on many pictures at once, with a rate at which no single one decides.");
+    return found;
   }
 
   /** The numbers with the largest gradients, before and after, and how the optimizer computed the new ones. */
@@ -1218,10 +1302,10 @@ const Walk = (() => {
     if (!list.length) return [];
     const isLast = isRecorded && done === recordedFor({ optimizer, lr }).losses.length - 1;
     const after = isRecorded && done > 1 && !isLast ? 1 : done; // a file holds the weights after the first and after the last step
-    const lines = list.map((one) => make("tr", {}, cell(nameOfWeight(one)), cell(text(one.before, 6)), cell(text(one.gradient)), cell(text(isRecorded && after > 1 ? one.last : one.after, 6))));
+    const lines = list.map((one) => make("tr", {}, cell(nameOfWeight(one)), cell(text(one.before, 6)), cell(text(one.gradient, 6)), cell(text(isRecorded && after > 1 ? one.last : one.after, 6))));
     const [largestOne] = list, parts = [make("h3", { textContent: "The weights and biases with the largest gradients" })];
     parts.push(hint((HOW[optimizer] || (() => `The optimizer ${optimizer} computes the new numbers from the gradients.`))(lr)));
-    if (optimizer === "sgd" && after === 1) parts.push(hint(`The first row, written out: ${text(largestOne.before, 6)} − ${lr} × ${brackets(largestOne.gradient)} = ${text(largestOne.before - lr * largestOne.gradient, 6)}.`));
+    if (optimizer === "sgd" && after === 1) parts.push(hint(`The first row, written out: ${text(largestOne.before, 6)} − ${lr} × ${brackets(largestOne.gradient, 6)} = ${text(largestOne.before - lr * largestOne.gradient, 6)}, all rounded to 6 digits.`));
     if (after > 1) parts.push(hint(`Each of the ${after} steps used the gradients of its own moment. The table has only those before the first step, so they do not explain the whole change.`));
     parts.push(table(["weight or bias", "before", "gradient before", after === 1 ? "after the first step" : `after ${after} steps`], lines));
     return parts;
@@ -1264,7 +1348,9 @@ const Walk = (() => {
         context.fillStyle = paint(values[isPicture ? i * image.shape[2] : i]);
         context.fillRect(i % W, Math.floor(i / W), 1, 1);
       }
-      return make("figure", {}, canvas, make("figcaption", {}, make("b", { textContent: title }), words ? `: ${words}` : ""));
+      const most = text(Math.max(...Array.from(values, Math.abs)), 3);
+      const legend = make("div", { className: isPicture ? "legend ink" : "legend", data: { "aria-hidden": "true" } }, isPicture ? "0" : `−${most}`, make("i"), most);
+      return make("figure", {}, canvas, legend, make("figcaption", {}, make("b", { textContent: title }), words ? `: ${words}` : ""));
     });
     el("maps").replaceChildren(...figures);
   }
@@ -1278,7 +1364,11 @@ const Walk = (() => {
     const parts = pass === "loss" ? ["loss"] : [`layer=${layer.name}`, `pass=${pass}`];
     if (!plain && pinned) parts.push(`of=${quantity}`, `at=${index.join(",")}`);
     try {
-      history[pushes ? "pushState" : "replaceState"](null, "", `#${parts.join("&")}`);
+      history[pushes ? "pushState" : "replaceState"](pushes ? { from: titleOf(steps[current]) } : history.state, "", `#${parts.join("&")}`);
+      const from = history.state && history.state.from;
+      el("return").hidden = !from;
+      el("return").textContent = `↩ ${from}`;
+      el("return").setAttribute("aria-label", `Back to where the link was: ${from}`);
     } catch {
       // a page inside another document may not have an address of its own
     }
@@ -1312,7 +1402,10 @@ const Walk = (() => {
 
   function play(on) {
     clearInterval(timer);
-    timer = on ? setInterval(() => (current + 1 < steps.length ? go(current + 1) : play(false)), PLAY_MS) : null;
+    const isLast = () => current + 1 === steps.length;
+    if (on && isLast()) go(0); // from the end, it plays from the start
+    timer = on ? setInterval(() => (go(current + 1), isLast() && play(false)), PLAY_MS) : null;
+    el("play").title = `a new step every ${PLAY_MS / 1000} seconds`;
     el("play").textContent = on ? "Pause" : "Play";
     el("play").setAttribute("aria-pressed", String(on));
   }
@@ -1343,7 +1436,8 @@ const Walk = (() => {
   function showAbout() {
     const read = trace.arrays.probabilities.data, best = read.indexOf(Math.max(...read));
     const after = trace === first ? "" : `After ${count(practised.steps, "training step", "training steps")} on it: `;
-    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p = ${lossText(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed. The walk opens at the loss, in its middle: before it lies the way forward, from the picture to the scores, and after it the way back.`;
+    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p = ${lossText(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed. The walk opens at the loss, between the way forward and the way back.`;
+    el("begin").hidden = false;
   }
 
   /** Shows a trace. `more`: sources, formulas and what else belongs to it; `server`: the services of a server, or null. */
@@ -1374,6 +1468,8 @@ const Walk = (() => {
     el("previous").addEventListener("click", () => go(current - 1));
     el("next").addEventListener("click", () => go(current + 1));
     el("play").addEventListener("click", () => play(!timer));
+    el("begin").addEventListener("click", () => go(0));
+    el("return").addEventListener("click", () => history.back());
     el("one").addEventListener("click", () => practise(1));
     el("ten").addEventListener("click", () => practise(10));
     el("reset").addEventListener("click", reset);
@@ -1400,7 +1496,7 @@ const Walk = (() => {
     window.addEventListener("hashchange", () => trace && goToAddress());
     const data = el("trace-data");
     if (!data) return;
-    el("share").parentElement.hidden = true; // the file itself is what can be shared
+    el("share").hidden = true; // the file itself is what can be shared
     const more = JSON.parse(el("trace-extras").textContent);
     if (more.saliency) {
       for (const [name, values] of Object.entries(more.saliency)) more.saliency[name] = new Float32Array(Uint8Array.from(atob(values), (letter) => letter.charCodeAt(0)).buffer);
@@ -1408,7 +1504,7 @@ const Walk = (() => {
     show(await inflated(data.textContent.trim()), more);
   }
 
-  return { show, start, text, get trace() { return trace; }, get chosen() { return chosen; }, select, go, colourOf, percent, make };
+  return { show, start, text, get trace() { return trace; }, get extras() { return extras; }, get chosen() { return chosen; }, select, go, colourOf, percent, make };
 })();
 
 document.addEventListener("DOMContentLoaded", () => Walk.start());
