@@ -54,7 +54,12 @@ def draw_walk(browser: Browser, address: str) -> None:
         page = context.new_page()
         page.goto(f"{address}#layer=conv2d_1")
         page.wait_for_selector("#walk:not([hidden])")
-        page.evaluate("scrollTo(0, document.querySelector('.colours').getBoundingClientRect().bottom + scrollY)")
+        top = (
+            "#panels').getBoundingClientRect().top - 80"
+            if size is PHONE
+            else ".colours').getBoundingClientRect().bottom"
+        )
+        page.evaluate(f"scrollTo(0, document.querySelector('{top} + scrollY)")
         page.wait_for_timeout(500)
         save(name, page.screenshot())
         context.close()

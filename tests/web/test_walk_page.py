@@ -257,7 +257,7 @@ def test_the_way_back_and_the_keys(browser, files):  # noqa: F811
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Escape")  # releases the number, but stays in the picture
     assert page.locator("#held").is_hidden()
-    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
     assert page.locator("#step-title").inner_text() == "batchnorm_1, back"
     page.evaluate(f"Walk.go({2 * len(trace.layers)})")
     page.locator("#play").click()  # at the end: from the start
