@@ -228,7 +228,7 @@ def test_without_mpi_the_error_contains_the_package(tmp_path):
     command = [sys.executable, *TRAIN]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert re.fullmatch(r"error: mpi4py cannot find MPI \(.*\): `pip install 'tinycnn\[mpi\]'` .*\n", done.stderr)
+    assert re.fullmatch(r"error: mpi4py cannot find MPI \(.*\): `pip install 'tinycnn\[mpi\]'`\n", done.stderr)
 
 
 @pytest.mark.parametrize("surrounding", [{"PMI_RANK": "0", "PMI_SIZE": "2"}, {}], ids=["as a rank", "alone"])
