@@ -21,7 +21,7 @@ from tinycnn.interchange.keras.layers import ACTIVATIONS, LAYERS, Layers, Source
 from tinycnn.interchange.onnx.building import built, created
 from tinycnn.interchange.onnx.importer import finite
 from tinycnn.interchange.onnx.pixels import likely_pixels
-from tinycnn.interchange.onnx.planned import (
+from tinycnn.interchange.planned import (
     MAX_DEPTH,
     MAX_LAYERS,
     PlannedLayer,

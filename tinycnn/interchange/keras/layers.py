@@ -15,7 +15,7 @@ import numpy as np
 from tinycnn.backends.base import Pair
 from tinycnn.errors import FileFormatError, shortened
 from tinycnn.interchange.keras.file import Variable
-from tinycnn.interchange.onnx.planned import Affine, PlannedLayer
+from tinycnn.interchange.planned import Affine, PlannedLayer
 from tinycnn.layers import (
     ELU,
     GELU,

@@ -14,7 +14,7 @@ import numpy as np
 from tinycnn.errors import FileFormatError, shortened
 from tinycnn.interchange.keras.file import BEFORE_2_16, SavedNetwork, Tree, Variable, opened, variables_in
 from tinycnn.interchange.keras.importer import config_of, entries, group_names, kind_of, name_of, snake_case
-from tinycnn.interchange.onnx.planned import MAX_LAYERS
+from tinycnn.interchange.planned import MAX_LAYERS
 from tinycnn.layers import (
     BatchNorm,
     Conv2d,

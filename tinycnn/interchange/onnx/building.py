@@ -6,7 +6,7 @@ import numpy as np
 
 from tinycnn.errors import FileFormatError
 from tinycnn.interchange.onnx.patterns import Power
-from tinycnn.interchange.onnx.planned import Affine, Part, PlannedLayer
+from tinycnn.interchange.planned import Affine, Part, PlannedLayer
 from tinycnn.layers import (
     Add,
     BatchNorm,

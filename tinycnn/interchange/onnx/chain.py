@@ -18,8 +18,8 @@ import numpy as np
 from tinycnn.errors import FileFormatError, TinyCNNError, shortened
 from tinycnn.interchange.onnx.building import built
 from tinycnn.interchange.onnx.file import Graph, Node
-from tinycnn.interchange.onnx.planned import MAX_LAYERS, PlannedLayer, Step, layers_between, place
 from tinycnn.interchange.onnx.rewriting import rewritten
+from tinycnn.interchange.planned import MAX_LAYERS, PlannedLayer, Step, layers_between, place
 from tinycnn.layers import Dropout, Flatten, GlobalAvgPool2d, GlobalMaxPool2d, Layer, Reshape, Sequential, Transpose2d
 
 CHANNELS_LAST, CHANNELS_FIRST = "HWC", "CHW"  # axes of one image: tinycnn's order, and that of ONNX operators

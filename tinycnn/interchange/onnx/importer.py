@@ -21,8 +21,8 @@ from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT, Graph, Node
 from tinycnn.interchange.onnx.merging import JOINING, merge
 from tinycnn.interchange.onnx.operators import REWRITTEN, STEPS
 from tinycnn.interchange.onnx.pixels import likely_pixels
-from tinycnn.interchange.onnx.planned import PlannedLayer
 from tinycnn.interchange.onnx.rewriting import Structure
+from tinycnn.interchange.planned import PlannedLayer
 from tinycnn.layers import Rescaling, Sequential, pixel_scale
 from tinycnn.layers.metadata import BYTES
 from tinycnn.layers.pixels import SCALES

@@ -11,7 +11,7 @@ from tinycnn.errors import FileFormatError, shortened
 from tinycnn.interchange.onnx.chain import CHANNELS_LAST, Chain, Conversion
 from tinycnn.interchange.onnx.file import Node
 from tinycnn.interchange.onnx.patterns import joined
-from tinycnn.interchange.onnx.planned import PlannedLayer, branches_between, checked_branches, common_step
+from tinycnn.interchange.planned import PlannedLayer, branches_between, checked_branches, common_step
 from tinycnn.layers import Add, Concatenate, LayerNorm, Multiply, Rescaling
 
 NEGATIVE = PlannedLayer(Rescaling, {"scale": -1.0, "offset": 0.0})

@@ -6,7 +6,7 @@ their layers. Factors that the exporter put elsewhere, such as the 0.5 of GELU, 
 
 import math
 
-from tinycnn.interchange.onnx.planned import Part, PlannedLayer
+from tinycnn.interchange.planned import Part, PlannedLayer
 from tinycnn.layers import GELU, Clip, HardSwish, LayerNorm, Rescaling, Sigmoid, SiLU, Tanh
 
 Layers = tuple[PlannedLayer, ...]

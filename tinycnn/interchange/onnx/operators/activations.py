@@ -9,7 +9,7 @@ from tinycnn.interchange.onnx.chain import Chain
 from tinycnn.interchange.onnx.file import Node
 from tinycnn.interchange.onnx.operators.elementwise import affine, change_all, change_norm, decimal
 from tinycnn.interchange.onnx.patterns import Erf, Power, Reciprocal, Root
-from tinycnn.interchange.onnx.planned import PlannedLayer
+from tinycnn.interchange.planned import PlannedLayer
 from tinycnn.layers import (
     ELU,
     GELU,

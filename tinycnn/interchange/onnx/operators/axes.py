@@ -9,7 +9,7 @@ import numpy as np
 from tinycnn.errors import FileFormatError, shortened
 from tinycnn.interchange.onnx.chain import CHANNELS_FIRST, CHANNELS_LAST, Chain, LayoutError, N
 from tinycnn.interchange.onnx.file import ELEMENT_TYPES, MAX_AXES, Node
-from tinycnn.interchange.onnx.planned import Step, backwards
+from tinycnn.interchange.planned import Step, backwards
 from tinycnn.layers import (
     ELU,
     GELU,

@@ -8,7 +8,7 @@ from tinycnn.errors import FileFormatError
 from tinycnn.interchange.onnx.chain import Chain, LayoutError
 from tinycnn.interchange.onnx.file import Node
 from tinycnn.interchange.onnx.patterns import Reciprocal
-from tinycnn.interchange.onnx.planned import Affine, PlannedLayer
+from tinycnn.interchange.planned import Affine, PlannedLayer
 from tinycnn.layers import BatchNorm, ConvTranspose2d, Dropout, GroupNorm, LayerNorm, LogSoftmax, Rescaling, Softmax
 
 TRAINS = "is in training mode; export the network in evaluation mode"
