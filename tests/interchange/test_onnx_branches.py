@@ -5,7 +5,7 @@ import pytest
 
 import tinycnn
 from tinycnn.errors import FileFormatError
-from tinycnn.interchange.onnx import planned
+from tinycnn.interchange import planned
 from tinycnn.interchange.onnx.importer import import_onnx, largest_difference
 from tinycnn.layers import (
     ELU,
