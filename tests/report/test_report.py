@@ -23,7 +23,7 @@ from tinycnn.run.folder import results_in
 SINGLE = [f"{kind}_{i}.png" for kind in ("example", "misclassified") for i in range(1, 6)]
 OF_SCORES = ["curves.png", "confusion_matrix.png", "precision_recall.png", "predictions.png", "misclassified.png"]
 OF_NETWORK = ["filters_conv2d_1.png", "filters_conv2d_2.png", "feature_maps.png", "saliency.png", "histograms.png"]
-OF_DATA = ["digits.png", "class_distribution.png"]
+OF_DATA = ["first_images.png", "class_distribution.png"]
 GRAPH = "graph.svg"
 FILES = sorted([*SINGLE, *OF_SCORES, *OF_NETWORK, *OF_DATA, GRAPH, "report.html"])
 

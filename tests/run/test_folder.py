@@ -40,10 +40,10 @@ def test_new_results_replace_all_earlier_ones_and_nothing_else(folder):
 
 
 def test_a_folder_without_results_keeps_files_with_the_names_of_results(tmp_path):
-    write(tmp_path, {"digits.png": "mine", "graph.svg": "mine"})
+    write(tmp_path, {"first_images.png": "mine", "graph.svg": "mine"})
     with replacing(tmp_path) as place:
         write(place, NEW)
-    assert content(tmp_path) == NEW | {"digits.png": "mine", "graph.svg": "mine"}
+    assert content(tmp_path) == NEW | {"first_images.png": "mine", "graph.svg": "mine"}
 
 
 def fail_after_writing(place, error):

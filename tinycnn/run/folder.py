@@ -16,7 +16,7 @@ from tinycnn.train.checkpoint import BEST_FILE
 
 METRICS = "metrics.json"  # every run writes it: a folder without it contains no earlier results
 RESULTS = ["history.csv", "model.safetensors", BEST_FILE, "report.html", "graph.svg", "graph.mmd"]
-RESULTS += ["augmentation.png", "class_distribution.png", "confusion_matrix.png", "curves.png", "digits.png"]
+RESULTS += ["augmentation.png", "class_distribution.png", "confusion_matrix.png", "curves.png", "first_images.png"]
 RESULTS += ["example_?.png", "feature_maps.png", "filters_*.png", "histograms.png", "misclassified.png"]
 RESULTS += ["misclassified_?.png", "precision_recall.png", "predictions.png", "saliency.png"]
 CHECKPOINTS = "checkpoints"
