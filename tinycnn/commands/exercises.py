@@ -80,7 +80,8 @@ def check(folder: Path, only: str | None, hint: int) -> int:
         if outcome.message and outcome not in empty[1:]:
             print(*(indented(line) for line in outcome.message.splitlines()), sep="\n")
     right = sum(outcome.state == "right" for outcome in outcomes)
-    print(f"{right} of {len(outcomes)} right")
+    part = sum(outcome.state == "part" for outcome in outcomes)
+    print(f"{right} of {len(outcomes)} right" + (f", {part} without the extra step" if part else ""))
     if hint < 3 and any("Hint" in outcome.message for outcome in outcomes):
         print(f"a hint that says more: --hint {hint + 1}")
     if only is None:

@@ -42,6 +42,16 @@ def situation(what: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def extra_step(first_task: str) -> Iterator[None]:
+    """A mistake within the block leaves ``first_task``, which has been checked before, right."""
+    try:
+        yield
+    except Exception as error:
+        error.first_task = first_task  # type: ignore[attr-defined]
+        raise
+
+
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     """Normally distributed numbers, the same on every call."""
     return np.random.default_rng(seed).normal(size=shape)
@@ -57,6 +67,7 @@ def check_gradients(
 ) -> None:
     """Raise Mistake unless ``call(*tensors).backward(grad_y)`` gives every input the gradient of finite differences.
 
+    On float32 inputs, the gradients must be float32, too: networks are trained on these.
     ``of``: the operation, which with the name of the input is the key of the formula. ``differences_at``: inputs at
     which to take the differences instead, where they are not defined at ``inputs``.
     """
@@ -82,6 +93,9 @@ def check_gradients(
         if not np.array_equal(tensor.data, inputs[name]):
             text = f"{name} itself has changed: compute into new arrays, the old one is still needed"
             raise Mistake(text, symptom="in place", about=about, line=line)
+    with situation("on float32 inputs"):
+        y = call(*(Tensor(array.astype(np.float32), requires_grad=True) for array in inputs.values()))
+        backward(y, grad_y.astype(np.float32), of)
 
 
 def one_of(numeric: Callable[[np.ndarray], Mapping[str, np.ndarray]], grad_y: np.ndarray, name: str) -> np.ndarray:
@@ -179,6 +193,12 @@ def returned(value: Any, place: str) -> Any:
     if value is None:
         raise Mistake(f"{place} returned None", symptom="return", about=place, place=place)
     return value
+
+
+def check_float32(what: str, came: np.ndarray, place: str) -> None:
+    """Raise Mistake unless ``came``, which ``place`` computed from float32 numbers, is float32."""
+    if came.dtype != np.float32:
+        raise Mistake(f"{what} of float32 numbers is {came.dtype}", symptom="dtype", about=place, place=place)
 
 
 def numeric_gradients(call: Callable[..., Any], inputs: Arrays, upstream: np.ndarray) -> dict[str, np.ndarray]:

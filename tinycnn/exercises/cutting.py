@@ -13,7 +13,6 @@ from tinycnn.errors import SettingError
 
 NEWLINE = "\n"
 YOUR_TURN = "Your turn. "
-LENT = "the task of another exercise"
 HOW = """Explained in {}. The code below is {} of
 {}, with gaps: write what is missing where it says "Your turn".
 Check it with `tinycnn exercises check FOLDER --only {}`; --hint 2 and --hint 3 say more."""
@@ -48,7 +47,7 @@ class Exercise:
     formulas: Mapping[str, str]
     hints: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     keeps: tuple[str, ...] = ()  # the definitions that the file has; a method becomes a function; empty: all of them
-    lent: tuple[str, ...] = ()  # functions of another exercise: here they call tinycnn's own
+    part_of: str = ""  # the class whose methods in ``keeps`` stay methods; the file's class inherits the others
     spoilers: tuple[tuple[str, str], ...] = ()  # passages that give the answer away, and their replacements
 
     @property
@@ -66,8 +65,6 @@ class Exercise:
             if passage not in text:
                 raise SettingError(f"exercise {self.name}: {self.source} does not contain {passage!r}")
             text = text.replace(passage, instead)
-        for place in self.lent:
-            text = lend(text, place, self.source)
         for hole in self.holes:
             text = cut(text, hole)
         return with_head(self, text)
@@ -75,7 +72,7 @@ class Exercise:
     def original(self) -> str:
         """The source, or the part of it that ``keeps`` names."""
         text = source_of(self.source)
-        return excerpt(text, self.source, self.keeps) if self.keeps else text
+        return excerpt(text, self.source, self.keeps, self.part_of) if self.keeps else text
 
     def origin(self, place: str) -> str:
         """The name of ``place`` in the source: a method that became a function is a method there."""
@@ -92,17 +89,25 @@ def source_of(module: str) -> str:
 
 
 @functools.cache
-def excerpt(text: str, module: str, keeps: tuple[str, ...]) -> str:
+def excerpt(text: str, module: str, keeps: tuple[str, ...], part_of: str = "") -> str:
     """The definitions ``keeps`` of ``text``, after a docstring and the imports that they need from ``module``."""
     tree = ast.parse(text)
-    nodes = [find_definition(tree, name) for name in keeps]
-    parts = [lines_of(text, node) for node in nodes]
+    methods = [name for name in keeps if part_of and name.startswith(f"{part_of}.")]
+    parts = [lines_of(text, find_definition(tree, name)) for name in keeps if name not in methods]
+    package, _, own = module.rpartition(".")
+    if methods:
+        bodies = (textwrap.indent(lines_of(text, find_definition(tree, name)), "    ") for name in methods)
+        head = f'class {part_of}({own}.{part_of}):\n    """The functions of the task; the others are inherited."""'
+        parts.append("\n\n".join([head, *bodies]))
     used = {node.id for part in parts for node in ast.walk(ast.parse(part)) if isinstance(node, ast.Name)}
     imports = [line for node in tree.body for line in needed_imports(node, used)]
+    imports += [f"from {package} import {own}"] if methods else []
     elsewhere = sorted((used & set(defined_names(tree))) - {name.split(".")[-1] for name in keeps})
     imports += [f"from {module} import {', '.join(elsewhere)}"] if elsewhere else []
-    standard = [line for line in imports if not line.split()[1].startswith(("tinycnn", "numpy"))]
-    blocks = ["\n".join(block) for block in (standard, imports[len(standard) :]) if block]
+    ours = sorted((line for line in imports if line.split()[1].startswith("tinycnn")), key=lambda line: line.split()[1])
+    numpy = [line for line in imports if line.split()[1] == "numpy"]
+    standard = [line for line in imports if line not in ours + numpy]
+    blocks = ["\n".join(block) for block in (standard, numpy, ours) if block]
     return '"""An excerpt."""\n\n' + "\n\n".join(blocks) + "\n\n\n" + "\n\n\n".join(parts) + "\n"
 
 
@@ -147,14 +152,6 @@ def cut(text: str, hole: Hole) -> str:
     removed = removed_statements(text, function, hole)
     comments = [f"# {line}" for line in (YOUR_TURN + hole.task).splitlines()]
     return with_lines(text, removed, [*comments, f'raise NotImplementedError("{hole.place}")'])
-
-
-def lend(text: str, place: str, module: str) -> str:
-    """``text`` in which the function ``place`` calls the one in ``module``, so that its code is not shown."""
-    function = find_function(ast.parse(text), place)
-    arguments = ", ".join(argument.arg for argument in function.args.args)
-    instead = [f"import {module} as own  # {LENT}", "", f"return own.{place}({arguments})"]
-    return with_lines(text, removed_statements(text, function, Hole(place, "")), instead)
 
 
 def with_lines(text: str, removed: list[ast.stmt], instead: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends.base import Pair, window_grid
-from tinycnn.exercises.checking import Mistake, compare, normal, returned, situation
+from tinycnn.exercises.checking import check_float32, compare, normal, returned, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 
 TASK = """
@@ -21,8 +21,7 @@ x and any cols, the sum of im2col(x) * cols is the sum of x * col2im(cols).
 
 Do not loop over pixels: window_positions(kernel_size, stride, (OH, OW)) gives, for each of the KH*KW places in a
 window, its number kh*KW + kw, and slices: x[slices], of shape (N, OH, OW, C), is what all windows read there from the
-padded image. This file is a whole backend, of which you need only the two functions; once they work, a network trains
-on it.
+padded image. The class is a whole backend; once your two functions work, a network trains on it.
 """
 SETTINGS: list[tuple[Pair, Pair, Pair]] = [((3, 3), (1, 1), (0, 0)), ((2, 2), (2, 2), (0, 0)), ((2, 3), (2, 1), (1, 1))]
 
@@ -63,9 +62,10 @@ def check(student: ModuleType) -> None:
             typical = {"overwritten": partial(last_copy, cols, x.shape, *window)}
             place = "NumpyBackend.col2im"
             compare("col2im(cols)", summed, came, source, about="col2im", place=place, suspects=typical)
-            if backend.im2col(x.astype(np.float32), *window).dtype != np.float32:
-                text = "im2col of a float32 image is no longer float32; np.empty and np.zeros take a dtype"
-                raise Mistake(text, symptom="dtype", about="im2col", place="NumpyBackend.im2col")
+    with situation("on float32 images"):
+        cols = backend.im2col(x.astype(np.float32), *window)
+        check_float32("im2col(x)", cols, "NumpyBackend.im2col")
+        check_float32("col2im(cols)", backend.col2im(cols, x.shape, *window), "NumpyBackend.col2im")
 
 
 def last_copy(cols: np.ndarray, x_shape: tuple[int, ...], *window: Any) -> np.ndarray:
@@ -111,5 +111,6 @@ EXERCISE = Exercise(
         Hole("NumpyBackend.col2im", "cols (N*OH*OW, KH*KW*C) → x (N, H, W, C), C-contiguous", starts="cols ="),
     ),
     check=check,
-    lent=("NumpyBackend.max_pool2d", "NumpyBackend.max_pool2d_backward"),
+    keeps=("window_positions", "NumpyBackend.im2col", "NumpyBackend.col2im"),
+    part_of="NumpyBackend",
 )  # fmt: skip

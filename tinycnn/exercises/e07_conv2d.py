@@ -24,11 +24,12 @@ gradients.
 def check(student: ModuleType) -> None:
     """With stride and padding, and without a bias."""
     inputs = {"x": normal(2, 5, 4, 2), "weight": normal(3, 2, 2, 3, seed=1), "bias": normal(3, seed=2)}
-    check_gradients(student.conv2d, inputs)
+    check_gradients(lambda *tensors: student.Conv2dFunction((1, 1), (0, 0))(*tensors), inputs)
     with situation("with stride (2, 1) and padding (1, 1)"):
-        check_gradients(lambda *arrays: student.conv2d(*arrays, stride=(2, 1), padding=(1, 1)), inputs)
+        check_gradients(lambda *tensors: student.Conv2dFunction((2, 1), (1, 1))(*tensors), inputs)
     with situation("without a bias"):
-        check_gradients(student.conv2d, {name: inputs[name] for name in ("x", "weight")})
+        without = {name: inputs[name] for name in ("x", "weight")}
+        check_gradients(lambda *tensors: student.Conv2dFunction((1, 1), (0, 0))(*tensors), without)
 
 
 EXERCISE = Exercise(
@@ -51,4 +52,5 @@ EXERCISE = Exercise(
     holes=(Hole("Conv2dFunction.backward", "grad_y (N, OH, OW, F) → the gradients of x (N, H, W, C), weight\n"
                 "(KH, KW, C, F), and of bias (F,) if len(self.inputs) is 3."),),
     check=check,
+    keeps=("Conv2dFunction",),
 )  # fmt: skip

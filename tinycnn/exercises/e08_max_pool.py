@@ -8,42 +8,51 @@ import numpy as np
 
 from tinycnn.backends.base import Pair
 from tinycnn.backends.numpy_backend import NumpyBackend, padded, window_positions
-from tinycnn.exercises.checking import Mistake, compare, normal, numeric_gradients, returned, situation
+from tinycnn.exercises.checking import (
+    Mistake,
+    check_float32,
+    compare,
+    extra_step,
+    normal,
+    numeric_gradients,
+    returned,
+    situation,
+)
 from tinycnn.exercises.cutting import Exercise, Hole
 
 TASK = """
     y[n, oh, ow, c] = max_{kh, kw}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
 
 A small change of the largest pixel changes y by the same amount; a small change of the others changes nothing. So each
-grad_y goes undivided to the pixel that won. If windows overlap, a pixel may win several times.
+grad_y goes undivided to the pixel that won. At a tie, the first of the equal maxima in row-major order wins (the one
+with the smallest kh*KW + kw), as in PyTorch on the CPU. You write both directions:
 
-At a tie, every split of grad_y among the winners is a subgradient, but the full grad_y for each of them is not. Here,
-as in PyTorch on the CPU, the first of the equal maxima in row-major order wins (the one with the smallest kh*KW + kw).
+- max_pool2d returns (y, winner): the maximum of each window, and whatever your backward needs to know about it.
+  `windows` has a pair for each of the KH*KW places in a window: its number kh*KW + kw, and slices; x[slices], of the
+  shape of y, is what all windows read there. np.stack of all x[slices], with max and argmax, is a good way. Another is
+  a loop over `windows` that keeps the largest value and the winner so far; y starts as minus infinity.
+- max_pool2d_backward gets your `winner`, and sends grad_y there; window_positions(kernel_size, stride, grid) gives the
+  windows again.
 
-Two conventions: NaN wins over every number, and padding, which is minus infinity, never wins: a gradient sent there
-would be lost.
+First task: 2x2 windows side by side, without padding (PH = PW = 0). The check reports when it is right. Extra step:
 
-You write both directions, for what backward needs is what forward has to remember:
-
-1. max_pool2d returns (y, winner): the maximum of each window, and whatever your backward needs to know about it.
-   `windows` has a pair for each of the KH*KW places in a window: its number kh*KW + kw, and slices; x[slices], of the
-   shape of y, is what all windows read there. np.stack of all x[slices], with max and argmax, is a good way. Another is
-   a loop over `windows` that keeps the largest value and the winner so far; y starts as minus infinity.
-2. max_pool2d_backward gets your `winner`, and sends grad_y there. It is the loop of col2im in exercise 6, with an image
-   padded as there; window_positions(kernel_size, stride, grid) gives the windows again.
-
-You may leave `inside` unused. It is True at the pixels of the image and False at the padding: the package uses it for
-windows that have nothing but minus infinity and padding, which are equal.
+- windows that overlap, in which a pixel may win several times;
+- padding, which is minus infinity and never wins; grad_x is returned without it, as in col2im of exercise 6;
+- NaN, which wins over every number.
 """
+FIRST_TASK = "2x2 windows side by side, ties included"
 STEP = 1e-3  # from one pixel to the next: the first of equals is a little larger, and no other order changes
 Window = tuple[Pair, Pair, Pair]  # kernel_size, stride, padding
 LARGE = 100.0  # stands for NaN, and -LARGE for minus infinity, where differences are taken
 
 
+INSIDE = """\
+        inside = padded(np.ones((1, *x.shape[1:3], 1), dtype=bool), padding, value=False)  # (1, H + 2*PH, W + 2*PW, 1)
+"""  # only the winner of a window of minus infinity needs it
 MISTAKES = "overwritten", "all winners", "everywhere", "shared"
 REMARK = (
-    "a remark: in a window of minus infinity and padding alone, your padding wins, and the gradient is lost. The "
-    "package starts with the first pixel that is inside[window]."
+    "a remark: in a window of minus infinity and padding alone, your padding wins, and the gradient is lost. In the "
+    "package the first pixel of the image wins there."
 )
 
 
@@ -52,9 +61,14 @@ def check(student: ModuleType) -> str | None:
 
     Returns a remark if only padding beside minus infinity is not as in the package.
     """
-    *required, (what, (x, window)) = cases().items()
-    for name, case in required:
+    *required, (what, (x, window)) = extra_cases().items()
+    for name, case in first_cases().items():
         check_case(student, name, *case)
+    with situation("on float32 images"):
+        check_dtypes(student, *case)
+    with extra_step(FIRST_TASK):
+        for name, case in required:
+            check_case(student, name, *case)
     try:
         check_case(student, what, x, window)
     except Mistake:
@@ -81,6 +95,15 @@ def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) ->
         compare("the gradient of x", expected, came, about="x", place=place, suspects=typical)
 
 
+def check_dtypes(student: ModuleType, x: np.ndarray, window: Window) -> None:
+    """Raise Mistake unless ``y`` and the gradient of a float32 image are float32."""
+    backend, x = student.NumpyBackend(), x.astype(np.float32)
+    y, winner = backend.max_pool2d(x, *window)
+    check_float32("y", y, "NumpyBackend.max_pool2d")
+    place = "NumpyBackend.max_pool2d_backward"
+    check_float32("the gradient of x", backend.max_pool2d_backward(np.ones_like(y), winner, x.shape, *window), place)
+
+
 def mistaken(key: str, x: np.ndarray, window: Window, grad_y: np.ndarray) -> np.ndarray:
     """The gradient of ``x`` with a mistake, one of ``MISTAKES``."""
     kernel_size, stride, padding = window
@@ -97,19 +120,28 @@ def mistaken(key: str, x: np.ndarray, window: Window, grad_y: np.ndarray) -> np.
     return grad_x[:, PH : PH + H, PW : PW + W]
 
 
-def cases() -> dict[str, tuple[np.ndarray, Window]]:
-    """``x (N, H, W, C)`` and a window: distinct values, overlapping windows, padding, ties, NaN, minus infinity."""
-    distinct, tied = normal(2, 5, 4, 2), np.round(normal(2, 5, 4, 2))
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """Images ``(N, H, W, C)`` of distinct numbers, and of numbers of which many are equal."""
+    return normal(2, 5, 4, 2), np.round(normal(2, 5, 4, 2))
+
+
+def first_cases() -> dict[str, tuple[np.ndarray, Window]]:
+    """``x (N, H, W, C)`` and a window: the first task."""
+    distinct, tied = images()
+    apart = ((2, 2), (2, 2), (0, 0))
+    return {"2x2 windows": (distinct, apart), "ties, where the first pixel is to win": (tied, apart)}
+
+
+def extra_cases() -> dict[str, tuple[np.ndarray, Window]]:
+    """``x (N, H, W, C)`` and a window: overlapping windows, padding, NaN, minus infinity."""
+    distinct, tied = images()
     with_nan, with_infinity = (np.where(tied > 0.5, bad, tied) for bad in (np.nan, -np.inf))
     with_infinity[0, :2, :2] = -np.inf  # a corner whose window has nothing else
-    overlapping, apart = ((2, 2), (1, 1), (0, 0)), ((2, 2), (2, 2), (0, 0))
-    with_padding = ((3, 3), (2, 2), (1, 1))
+    overlapping, with_padding = ((2, 2), (1, 1), (0, 0)), ((3, 3), (2, 2), (1, 1))
     return {
-        "2x2 windows": (distinct, apart),
         "overlapping windows": (distinct, overlapping),
-        "padding (it never wins)": (distinct - 5, with_padding),
-        "ties, where the first pixel is to win": (tied, apart),
         "ties in overlapping windows": (tied, overlapping),
+        "padding (it never wins)": (distinct - 5, with_padding),
         "NaN, which wins": (with_nan, overlapping),
         "minus infinity, which wins over padding": (with_infinity, with_padding),
     }
@@ -179,5 +211,7 @@ EXERCISE = Exercise(
              starts="grad_x ="),
     ),
     check=check,
-    lent=("NumpyBackend.im2col", "NumpyBackend.col2im"),
+    keeps=("window_positions", "NumpyBackend.max_pool2d", "NumpyBackend.max_pool2d_backward"),
+    part_of="NumpyBackend",
+    spoilers=((INSIDE, ""),),
 )  # fmt: skip

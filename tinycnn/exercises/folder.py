@@ -61,7 +61,7 @@ MATMUL = re.compile(r"matmul: Input operand .*\(size (\d+) is different from (\d
 
 @dataclass(frozen=True)
 class Outcome:
-    """``state``: right, empty (nothing written yet), wrong or missing; ``message``: what the student reads.
+    """``state``: right, part (an extra step is left), empty, wrong or missing; ``message``: what the student reads.
 
     ``symptom`` is the kind of mistake, if the numbers show one.
     """
@@ -101,9 +101,8 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
     except Mistake as mistake:
         line = mistake.line or (line_of_function(path, mistake.place) if mistake.place else None)
         text = in_situation(mistake, str(mistake)) + with_line(line, path)
-        return Outcome(
-            exercise, "wrong", text + hints(exercise, mistake.symptom, mistake.about, level), mistake.symptom
-        )
+        text += hints(exercise, mistake.symptom, mistake.about, level)
+        return not_right(exercise, mistake, text, mistake.symptom)
     except Exception as error:  # a student's code may raise anything
         text = in_situation(error, describe(error, path))
         shapes = shapes_at_error(error, path)
@@ -111,10 +110,18 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         names = names_of(error, path)
         text += f"\n    {names}" if names else ""
         key = symptom_of(error)
-        return Outcome(exercise, "wrong", text + hints(exercise, key, function_of_error(error, path), level), key)
+        text += hints(exercise, key, function_of_error(error, path), level)
+        return not_right(exercise, error, text, key)
     finally:
         student_file.reset(token)
     return Outcome(exercise, "right", remark or "")
+
+
+def not_right(exercise: Exercise, error: Exception, text: str, symptom: str) -> Outcome:
+    """Wrong; or, after an error in the extra step of the exercise, right in part."""
+    if first_task := getattr(error, "first_task", ""):
+        return Outcome(exercise, "part", f"Your first task is right: {first_task}. The extra step:\n{text}", symptom)
+    return Outcome(exercise, "wrong", text, symptom)
 
 
 def load(path: Path) -> ModuleType:

@@ -8,7 +8,7 @@ from tinycnn.exercises.folder import Outcome
 from tinycnn.files import write_atomically
 
 PAGE = "progress.html"
-SYMBOLS = {"right": "✓", "wrong": "✗", "empty": "○", "missing": "–"}
+SYMBOLS = {"right": "✓", "part": "◐", "wrong": "✗", "empty": "○", "missing": "–"}
 STYLE = """
 :root { color-scheme: light dark; --line: #d0d7de; --right: #1a7f37; --wrong: #c23b22; --muted: #59636e; }
 @media (prefers-color-scheme: dark) { :root { --line: #3d444d; --right: #3fb950; --wrong: #ff7b72; --muted: #9198a1; } }
@@ -17,7 +17,7 @@ progress { width: 100%; height: 1rem; accent-color: var(--right); }
 li { list-style: none; border-top: 1px solid var(--line); padding: 0.6rem 0; }
 ol { padding: 0; }
 .state { display: inline-block; width: 1.6rem; font-weight: bold; }
-.right .state { color: var(--right); } .wrong .state { color: var(--wrong); }
+.right .state, .part .state { color: var(--right); } .wrong .state { color: var(--wrong); }
 small { color: var(--muted); }
 pre { overflow-x: auto; white-space: pre-wrap; margin: 0.4rem 0 0 1.6rem; font-size: 0.85rem; }
 """

@@ -39,20 +39,22 @@ class LeakyReLU(Layer):
 def train_on(folder: Path, dataset: Dataset, report: Callable[[str], None], steps: int | None = None) -> float:
     """Train one epoch (or ``steps``) on the files of ``folder`` that are right; returns the accuracy on test images.
 
+    Of an exercise with an extra step, the first task is enough: the network needs no more.
+
     ``report`` takes each line for the student. In the place of a file that is not right, tinycnn's own code works.
     Raises SettingError if no file is right.
     """
     outcomes = [check_file(exercise, folder / exercise.file_name) for exercise in EXERCISES]
     for outcome in outcomes:
         report(f"{outcome.exercise.name:<18}{whose(outcome)}")
-    if not any(outcome.state == "right" for outcome in outcomes):
+    if not any(is_used(outcome) for outcome in outcomes):
         raise SettingError(f"no file in {folder} is right yet: `tinycnn exercises check {folder}` says why")
     with use_backend("numpy"), borrowed(folder, outcomes) as calls:
         check_a_gradient()
         model = network(dataset.input_shape, dataset.num_classes)
         train(model, dataset, report, steps)
         accuracy = evaluate(model, dataset)
-    yours = [outcome.exercise.name for outcome in outcomes if outcome.state == "right"]
+    yours = [outcome.exercise.name for outcome in outcomes if is_used(outcome)]
     for name in yours:
         report(f"{name:<18}called {calls[name]:,} times")
     count = f"{len(yours)} of {len(EXERCISES)} files are yours"
@@ -60,9 +62,14 @@ def train_on(folder: Path, dataset: Dataset, report: Callable[[str], None], step
     return accuracy
 
 
+def is_used(outcome: Outcome) -> bool:
+    """Whether the network can run on this file."""
+    return outcome.state in ("right", "part")
+
+
 def whose(outcome: Outcome) -> str:
     """Whose code runs."""
-    return "yours" if outcome.state == "right" else f"tinycnn's own: yours is {outcome.state}"
+    return "yours" if is_used(outcome) else f"tinycnn's own: yours is {outcome.state}"
 
 
 @contextmanager
@@ -71,7 +78,7 @@ def borrowed(folder: Path, outcomes: Sequence[Outcome]) -> Iterator[Counter[str]
     calls: Counter[str] = Counter()
     replaced: list[tuple[Any, str, Any]] = []
     try:
-        for exercise in (outcome.exercise for outcome in outcomes if outcome.state == "right"):
+        for exercise in (outcome.exercise for outcome in outcomes if is_used(outcome)):
             theirs, ours = load((folder / exercise.file_name).absolute()), importlib.import_module(exercise.source)
             for hole in exercise.holes:
                 owner, name = owner_of(ours, exercise.origin(hole.place))
