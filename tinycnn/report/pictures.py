@@ -243,8 +243,8 @@ def _graph(run: Run) -> Picture:
 def _of_data(run: Run) -> Iterator[Picture]:
     data, names = run.dataset, run.dataset.class_names
     yield Picture(
-        "first_images.png", "The first training images", "Pixels are bytes, 0 to 255; the network takes them divided by "
-        "255.",
+        "first_images.png", "The first training images", "Pixels are bytes, 0 to 255; the network takes them divided "
+        "by 255.",
         lambda: _figure(plots.first_images, data.x_train, data.y_train, names),
     )  # fmt: skip
     counts = {"training": class_counts(data.y_train, len(names)), "test": class_counts(data.y_test, len(names))}
