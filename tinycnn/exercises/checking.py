@@ -4,13 +4,15 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinycnn.errors import GradientError
-from tinycnn.exercises.diagnosis import ATOL, BOTH, RTOL, Count, Symptom, diagnosed, wrong_shape
-from tinycnn.exercises.tracing import Returns, student_file
+from tinycnn.exercises.diagnosis import ATOL, BOTH, FORM, RTOL, Count, Symptom, diagnosed, wrong_shape
+from tinycnn.exercises.tracing import Returns, line_of_value, student_file
 from tinycnn.gradcheck import watch_arrays
 from tinycnn.tensor import Function, Tensor
 
@@ -43,12 +45,15 @@ def situation(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def extra_step(first_task: str) -> Iterator[None]:
-    """A mistake within the block leaves ``first_task``, which has been checked before, right."""
+def after(first_task: str, *, is_extra: bool = False) -> Iterator[None]:
+    """Errors raised within the block say that ``first_task``, which was checked before, is right.
+
+    ``is_extra``: the block is an extra step, without which the file can be used.
+    """
     try:
         yield
     except Exception as error:
-        error.first_task = first_task  # type: ignore[attr-defined]
+        error.first_task, error.is_extra = first_task, is_extra  # type: ignore[attr-defined]
         raise
 
 
@@ -64,32 +69,45 @@ def check_gradients(
     of: str = "",
     differences_at: Arrays | None = None,
     suspects: Suspects | None = None,
+    has_mean: bool = False,
 ) -> None:
     """Raise Mistake unless ``call(*tensors).backward(grad_y)`` gives every input the gradient of finite differences.
 
     On float32 inputs, the gradients must be float32, too: networks are trained on these.
     ``of``: the operation, which with the name of the input is the key of the formula. ``differences_at``: inputs at
-    which to take the differences instead, where they are not defined at ``inputs``.
+    which to take the differences instead, where they are not defined at ``inputs``. ``has_mean``: whether forward takes
+    a mean; a loss does.
     """
     tensors = {name: Tensor(array.copy(), requires_grad=True) for name, array in inputs.items()}
     y = call(*tensors.values())
     grad_y = normal(*y.shape, seed=99)  # random: with ones, errors that cancel in the sum would stay hidden
     returns = backward(y, grad_y, of)
-    numeric = partial(numeric_gradients, call, differences_at or inputs)
-    numbers = numeric(grad_y)
-    for name, tensor in tensors.items():
+    numeric = partial(numeric_gradient, call, differences_at or inputs)
+    numbers = {name: numeric(grad_y, name) for name in inputs}
+    for index, (name, tensor) in enumerate(tensors.items()):
         typical: dict[str, Callable[[], np.ndarray | None]] = {
             key: partial(suspect, name, grad_y) for key, suspect in (suspects or {}).items()
         }
         ones = np.ones_like(grad_y)
         typical |= {f"{key}{BOTH}upstream": partial(suspect, name, ones) for key, suspect in (suspects or {}).items()}
-        typical["upstream"] = partial(one_of, numeric, ones, name)
+        typical["upstream"] = partial(numeric, ones, name)
         typical["upstream alone"] = grad_y.copy
         typical["order"] = partial(of_another, numbers, name)
+        for form, part in enumerate(single_uses(grad_y)):
+            typical[f"overwritten{FORM}{form}"] = partial(numeric, part, name)
         about = f"{of}.{name}" if of else name
         what, counts = f"the gradient of {name}", counts_in(inputs[name].shape, grad_y.shape)
-        line = returns.line_of(f"grad_{name}")
-        compare(what, numbers[name], tensor.grad, about=about, line=line, suspects=typical, counts=counts)
+        line = made_at(returns.line_of(f"grad_{name}"), index)
+        compare(
+            what,
+            numbers[name],
+            tensor.grad,
+            about=about,
+            line=line,
+            suspects=typical,
+            counts=counts,
+            has_mean=has_mean or y.shape == (),
+        )
         if not np.array_equal(tensor.data, inputs[name]):
             text = f"{name} itself has changed: compute into new arrays, the old one is still needed"
             raise Mistake(text, symptom="in place", about=about, line=line)
@@ -98,9 +116,22 @@ def check_gradients(
         backward(y, grad_y.astype(np.float32), of)
 
 
-def one_of(numeric: Callable[[np.ndarray], Mapping[str, np.ndarray]], grad_y: np.ndarray, name: str) -> np.ndarray:
-    """The numeric gradient of one input."""
-    return numeric(grad_y)[name]
+def single_uses(grad_y: np.ndarray) -> Iterator[np.ndarray]:
+    """``grad_y`` at the last, and at the first, image, window or column alone, and 0 elsewhere.
+
+    A loop with = in place of += leaves what the last one contributes.
+    """
+    axes = [(0,), (1, 2), (0, 1, 2), (3,)] if grad_y.ndim == 4 else [(axis,) for axis in range(grad_y.ndim)]
+    for index, fixed in product((-1, 0), axes):
+        place = tuple(slice(index, index + 1 or None) if axis in fixed else slice(None) for axis in range(grad_y.ndim))
+        part = np.zeros_like(grad_y)
+        part[place] = grad_y[place]
+        yield part
+
+
+def made_at(line: int | None, index: int = 0) -> int | None:
+    """The line where the student's file makes the value that it returns at ``line`` and ``index``."""
+    return line_of_value(Path(student_file.get()), line, index)
 
 
 def of_another(numbers: Arrays, name: str) -> np.ndarray | None:
@@ -166,20 +197,23 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
         raise Mistake(text, symptom=symptom, about=where, line=returns.last)
     exchanged = sorted(map(np.shape, each)) == sorted(x.shape for x in function.inputs)
     owners = {x.shape: name for name, x in zip(names, function.inputs, strict=True)} if exchanged else {}
-    for name, x, grad, needed in zip(names, function.inputs, each, function.needs_grad, strict=True):
+    for index, (name, x, grad, needed) in enumerate(
+        zip(names, function.inputs, each, function.needs_grad, strict=True)
+    ):
+        line = made_at(returns.last, index)
         about = f"{of}.{name}" if of else name
         if grad is None and needed:
             text = f"{where} returned None for {name}, whose gradient is needed"
-            raise Mistake(text, symptom="none", about=about, line=returns.last)
+            raise Mistake(text, symptom="none", about=about, line=line)
         shape, dtype = np.shape(grad), getattr(grad, "dtype", None)
         if grad is not None and shape != x.shape:
             text = f"the gradient of {name} has shape {shape}, expected that of {name}, {x.shape}"
             owner, symptom = owners.get(shape), wrong_shape(x.shape, shape, grad_y.shape).key
             text += f"; {shape} is the shape of {owner}" if owner else f"; grad_y has shape {grad_y.shape}"
-            raise Mistake(text, symptom="order" if owner else symptom, about=about, line=returns.last)
+            raise Mistake(text, symptom="order" if owner else symptom, about=about, line=line)
         if grad is not None and dtype != x.dtype:
             text = f"the gradient of {name} is {dtype}, expected {x.dtype} as {name} is"
-            raise Mistake(text, symptom="dtype", about=about, line=returns.last)
+            raise Mistake(text, symptom="dtype", about=about, line=line)
     return grads
 
 
@@ -201,10 +235,10 @@ def check_float32(what: str, came: np.ndarray, place: str) -> None:
         raise Mistake(f"{what} of float32 numbers is {came.dtype}", symptom="dtype", about=place, place=place)
 
 
-def numeric_gradients(call: Callable[..., Any], inputs: Arrays, upstream: np.ndarray) -> dict[str, np.ndarray]:
-    """``(v·f(x + eps) - v·f(x - eps)) / 2 eps`` for every element of every input."""
+def numeric_gradient(call: Callable[..., Any], inputs: Arrays, upstream: np.ndarray, name: str) -> np.ndarray:
+    """``(v·f(x + eps) - v·f(x - eps)) / 2 eps`` for every element of the input ``name``."""
 
-    def slope(name: str, index: tuple[int, ...]) -> float:
+    def slope(index: tuple[int, ...]) -> float:
         sums = []
         for step in (EPS, -EPS):
             moved = {other: array.copy() for other, array in inputs.items()}
@@ -212,10 +246,8 @@ def numeric_gradients(call: Callable[..., Any], inputs: Arrays, upstream: np.nda
             sums.append(float((upstream * call(*map(Tensor, moved.values())).data).sum()))
         return (sums[0] - sums[1]) / (2 * EPS)
 
-    return {
-        name: np.array([slope(name, index) for index in np.ndindex(array.shape)]).reshape(array.shape)
-        for name, array in inputs.items()
-    }
+    shape = inputs[name].shape
+    return np.array([slope(index) for index in np.ndindex(shape)]).reshape(shape)
 
 
 def compare(
@@ -229,6 +261,7 @@ def compare(
     place: str = "",
     suspects: Mapping[str, Callable[[], np.ndarray | None]] | None = None,
     counts: Iterable[Count] = (),
+    has_mean: bool = True,
 ) -> None:
     """Raise Mistake unless the arrays agree, with the first wrong place, both numbers, and the likely mistake.
 
@@ -247,7 +280,7 @@ def compare(
     if not wrong.any():
         return
     index = tuple(map(int, np.argwhere(wrong)[0]))
-    symptom: Symptom = diagnosed(expected, came, suspects=suspects, counts=counts)
+    symptom: Symptom = diagnosed(expected, came, suspects=suspects, counts=counts, has_mean=has_mean)
     sentence = f"\n  {symptom.sentence}" if symptom.sentence else ""
     text = (
         f"{what} is wrong at index {index} ({wrong.sum()} of {wrong.size} are):\n"

@@ -9,6 +9,7 @@ import numpy as np
 RTOL, ATOL = 1e-4, 1e-6
 LEVELS = 3  # of hints
 BOTH = " + "  # between the keys of two mistakes in one gradient
+FORM = "|"  # between the key of a mistake and the number of one of the forms that it has
 Count = tuple[int, str]  # a number by which a mean divides, and what it counts: (4, "rows")
 OF_A_BATCH = "rows", "images", "windows"  # by which a mean over the batch divides
 Suspects = Mapping[str, Callable[[], np.ndarray | None]]  # by symptom: the numbers to which a typical mistake leads
@@ -150,9 +151,17 @@ HINTS: Mapping[str, tuple[str, str]] = {
 
 
 def diagnosed(
-    expected: np.ndarray, came: np.ndarray, *, suspects: Suspects | None = None, counts: Iterable[Count] = ()
+    expected: np.ndarray,
+    came: np.ndarray,
+    *,
+    suspects: Suspects | None = None,
+    counts: Iterable[Count] = (),
+    has_mean: bool = True,
 ) -> Symptom:
-    """The likely mistake behind ``came``, or the two or three at once. ``counts``: by what a mean may have divided."""
+    """The likely mistake behind ``came``, or the two or three at once. ``counts``: by what a mean may have divided.
+
+    ``has_mean``: whether forward takes a mean, so that backward may lack the division by the count.
+    """
     if came.shape != expected.shape:
         return wrong_shape(expected.shape, came.shape)
     if not np.isfinite(came).all():
@@ -161,19 +170,19 @@ def diagnosed(
     typical = {key: one for key, one in numbers.items() if one is not None and one.shape == came.shape}
     for key, suspect in typical.items():
         if close(came, suspect):
-            return Symptom(key)
+            return Symptom(key.partition(FORM)[0])
     if not came.any():
         return Symptom("zero", "All of them are 0.")
     if close(came, -expected):
         return Symptom("sign", "The sign is wrong everywhere.")
-    known = list(known_factors(list(dict.fromkeys(counts))))
+    known = list(known_factors(list(dict.fromkeys(counts)), has_mean))
     for factor, key, sentence in known:
         if close(came, factor * expected):
             return Symptom(key, f"Everything is {factor:.4g} times what it should be{sentence}")
     for (factor, key, sentence), (typical_key, suspect) in product(known, typical.items()):
         if suspect.any() and close(came, factor * suspect):
             text = f"Several mistakes meet here. Apart from one, everything is {factor:.4g} times what it should be"
-            return Symptom(f"{typical_key}{BOTH}{key}", text + sentence)
+            return Symptom(f"{typical_key.partition(FORM)[0]}{BOTH}{key}", text + sentence)
     factor = float((came * expected).sum() / max((expected * expected).sum(), 1e-300))
     if factor and close(came, factor * expected):
         key = "factor" if factor > 0 else f"sign{BOTH}factor"
@@ -185,7 +194,7 @@ def diagnosed(
     return Symptom("")
 
 
-def known_factors(counts: Sequence[Count]) -> Iterator[tuple[float, str, str]]:
+def known_factors(counts: Sequence[Count], has_mean: bool) -> Iterator[tuple[float, str, str]]:
     """Factors that a wrong mean or sign leaves, each with its key and the end of a sentence about it."""
     for sign in (1, -1):
         before, minus = ("sign" + BOTH, "the sign is wrong, and ") if sign < 0 else ("", "")
@@ -196,7 +205,8 @@ def known_factors(counts: Sequence[Count]) -> Iterator[tuple[float, str, str]]:
                 key = "averaged" if what in OF_A_BATCH else "other count"
                 there = f": {minus}there are {count} {what}."
                 yield sign / count, before + key, f", which is {'-' * (sign < 0)}1/{count}{there}"
-                yield float(sign * count), before + ("not averaged" if what in OF_A_BATCH else "other count"), there
+                if has_mean:
+                    yield float(sign * count), before + ("not averaged" if what in OF_A_BATCH else "other count"), there
         for (rows, what), (others, other) in product(counts, counts):
             if rows > 1 and others > 1 and what == "rows" and other not in OF_A_BATCH:
                 there = f": {minus}there are {rows} rows and {others} {other}."
@@ -213,6 +223,8 @@ def wrong_shape(expected: tuple[int, ...], came: tuple[int, ...], grad_y: tuple[
         return Symptom("axis of length 1")
     fewer = {kept for n in range(len(grad_y)) for kept in combinations(without_ones(grad_y), n)}
     if squeezed in fewer and target in fewer and len(squeezed) <= len(target):
+        return Symptom("wrong axis")
+    if target == grad_y[-1:] and came == (int(np.prod(grad_y[:-1])),):  # of grad_y as rows
         return Symptom("wrong axis")
     if len(came) > len(expected) or (len(came) == len(expected) and np.prod(came) > np.prod(expected)):
         return Symptom("not summed")

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends.base import Pair, window_grid
-from tinycnn.exercises.checking import check_float32, compare, normal, returned, situation
+from tinycnn.exercises.checking import check_float32, compare, made_at, normal, returned, situation
 from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.tracing import Returns
 
 TASK = """
 Convolution becomes one matrix product when every window of the image is a row of a matrix:
@@ -23,7 +24,7 @@ Do not loop over pixels: window_positions(kernel_size, stride, (OH, OW)) gives, 
 window, its number kh*KW + kw, and slices: x[slices], of shape (N, OH, OW, C), is what all windows read there from the
 padded image. The class is a whole backend; once your two functions work, a network trains on it.
 """
-SETTINGS: list[tuple[Pair, Pair, Pair]] = [((3, 3), (1, 1), (0, 0)), ((2, 2), (2, 2), (0, 0)), ((2, 3), (2, 1), (1, 1))]
+SETTINGS: list[tuple[Pair, Pair, Pair]] = [((3, 3), (1, 1), (0, 0)), ((2, 2), (2, 2), (0, 0)), ((2, 3), (2, 1), (1, 2))]
 
 
 def slow_im2col(x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
@@ -54,28 +55,38 @@ def check(student: ModuleType) -> None:
     for window in SETTINGS:
         with situation("with kernel_size {}, stride {}, padding {}".format(*window)):
             expected = slow_im2col(x, *window)
-            came = returned(backend.im2col(x.copy(), *window), "NumpyBackend.im2col")
-            compare("im2col(x)", expected, came, "the definition", about="im2col", place="NumpyBackend.im2col")
+            lines = Returns()
+            with lines.watched():
+                came = returned(backend.im2col(x.copy(), *window), "NumpyBackend.im2col")
+            compare("im2col(x)", expected, came, "the definition", about="im2col", line=made_at(lines.last))
             cols = normal(*expected.shape, seed=1)
-            came = returned(backend.col2im(cols.copy(), x.shape, *window), "NumpyBackend.col2im")
+            with lines.watched():
+                came = returned(backend.col2im(cols.copy(), x.shape, *window), "NumpyBackend.col2im")
             summed, source = slow_col2im(cols, x.shape, *window), "the sum over all copies of the pixel"
-            typical = {"overwritten": partial(last_copy, cols, x.shape, *window)}
-            place = "NumpyBackend.col2im"
-            compare("col2im(cols)", summed, came, source, about="col2im", place=place, suspects=typical)
+            typical = {key: partial(mistaken, key, cols, x.shape, *window) for key in ("overwritten", "cut elsewhere")}
+            line = made_at(lines.last)
+            compare("col2im(cols)", summed, came, source, about="col2im", line=line, suspects=typical)
     with situation("on float32 images"):
         cols = backend.im2col(x.astype(np.float32), *window)
         check_float32("im2col(x)", cols, "NumpyBackend.im2col")
         check_float32("col2im(cols)", backend.col2im(cols, x.shape, *window), "NumpyBackend.col2im")
 
 
-def last_copy(cols: np.ndarray, x_shape: tuple[int, ...], *window: Any) -> np.ndarray:
-    """``col2im`` with = in place of +=: of all copies of a pixel, the one at the last place of the window is left."""
+def mistaken(
+    key: str, cols: np.ndarray, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair
+) -> np.ndarray:
+    """``col2im`` with a mistake. ``overwritten``: of all copies, the one at the last place of the window is left.
+
+    ``by windows``: the one in the last window is left. ``cut elsewhere``: the padding is cut off at the wrong edges.
+    """
     N, H, W, C = x_shape
-    (KH, KW), (SH, SW), (PH, PW) = window
-    OH, OW = window_grid(x_shape, *window)
+    (KH, KW), (SH, SW), (PH, PW) = kernel_size, stride, padding
+    OH, OW = window_grid(x_shape, kernel_size, stride, padding)
     x, cols = np.zeros((N, H + 2 * PH, W + 2 * PW, C)), cols.reshape(N, OH, OW, KH, KW, C)
-    for kh, kw in np.ndindex(KH, KW):
-        x[:, kh : kh + SH * OH : SH, kw : kw + SW * OW : SW] = cols[:, :, :, kh, kw]
+    for kh, kw in list(np.ndindex(KH, KW))[:: -1 if key == "by windows" else 1]:
+        place = (slice(None), slice(kh, kh + SH * OH, SH), slice(kw, kw + SW * OW, SW))
+        x[place] = cols[:, :, :, kh, kw] + (x[place] if key == "cut elsewhere" else 0)
+    PH, PW = (0, 0) if key == "cut elsewhere" else padding
     return x[:, PH : PH + H, PW : PW + W]
 
 
@@ -99,6 +110,10 @@ EXERCISE = Exercise(
         "overwritten": (
             "a pixel that lies in several windows keeps only what came last.",
             "The gradient of a number that was used several times is a sum: += in place of =.",
+        ),
+        "cut elsewhere": (
+            "the padding is cut off at the wrong edges.",
+            "In the padded image, the image begins at row PH and column PW.",
         ),
         "not summed": (
             "the padding is still there.",

@@ -1,9 +1,16 @@
 """Exercise 7: convolution."""
 
+from functools import partial
 from types import ModuleType
 
-from tinycnn.exercises.checking import check_gradients, normal, situation
+import numpy as np
+
+from tinycnn.backends.base import Pair
+from tinycnn.backends.numpy_backend import NumpyBackend
+from tinycnn.exercises import e06_im2col
+from tinycnn.exercises.checking import Arrays, check_gradients, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.diagnosis import FORM
 
 TASK = """
 With cols = im2col(x) (N*OH*OW, KH*KW*C) and W = weight.reshape(KH*KW*C, F), convolution is a dense layer whose rows are
@@ -19,17 +26,37 @@ windows, grad_cols, becomes the gradient of the pixels by
 Over which axes is the gradient of the bias a sum, and why? The bias is optional: without it, backward returns two
 gradients.
 """
+MISTAKES = f"overwritten{FORM}by windows", "filter turned", "not transposed"
 
 
 def check(student: ModuleType) -> None:
     """With stride and padding, and without a bias."""
-    inputs = {"x": normal(2, 5, 4, 2), "weight": normal(3, 2, 2, 3, seed=1), "bias": normal(3, seed=2)}
-    check_gradients(lambda *tensors: student.Conv2dFunction((1, 1), (0, 0))(*tensors), inputs)
-    with situation("with stride (2, 1) and padding (1, 1)"):
-        check_gradients(lambda *tensors: student.Conv2dFunction((2, 1), (1, 1))(*tensors), inputs)
+    inputs = {"x": normal(3, 5, 4, 2), "weight": normal(3, 2, 2, 3, seed=1), "bias": normal(3, seed=2)}
+    check_window(student, inputs, (1, 1), (0, 0))
+    with situation("with stride (2, 1) and padding (1, 0)"):
+        check_window(student, inputs, (2, 1), (1, 0))
     with situation("without a bias"):
-        without = {name: inputs[name] for name in ("x", "weight")}
-        check_gradients(lambda *tensors: student.Conv2dFunction((1, 1), (0, 0))(*tensors), without)
+        check_window(student, {name: inputs[name] for name in ("x", "weight")}, (1, 1), (0, 0))
+
+
+def check_window(student: ModuleType, inputs: Arrays, stride: Pair, padding: Pair) -> None:
+    """The gradients with one stride and padding."""
+    mistakes = {key: partial(mistaken, key, inputs, stride, padding) for key in MISTAKES}
+    check_gradients(lambda *arrays: student.Conv2dFunction(stride, padding)(*arrays), inputs, suspects=mistakes)
+
+
+def mistaken(key: str, inputs: Arrays, stride: Pair, padding: Pair, name: str, grad_y: np.ndarray) -> np.ndarray | None:
+    """The gradient of ``x`` with a mistake, one of ``MISTAKES``; None for the other inputs."""
+    if name != "x":
+        return None
+    x, weight = inputs["x"], inputs["weight"]
+    KH, KW, _, F = weight.shape
+    turned = weight[::-1, ::-1] if key == "filter turned" else weight
+    matrix = turned.reshape(F, -1) if key == "not transposed" else turned.reshape(-1, F).T  # (F, KH*KW*C)
+    grad_cols = grad_y.reshape(-1, F) @ matrix  # (N*OH*OW, KH*KW*C)
+    if key == f"overwritten{FORM}by windows":
+        return e06_im2col.mistaken("by windows", grad_cols, x.shape, (KH, KW), stride, padding)
+    return NumpyBackend().col2im(grad_cols, x.shape, (KH, KW), stride, padding)
 
 
 EXERCISE = Exercise(
@@ -48,6 +75,16 @@ EXERCISE = Exercise(
         "Conv2dFunction.backward": "with grad_Y = grad_y as (N*OH*OW, F): grad_W = colsᵀ grad_Y, grad_cols = grad_Y "
         "Wᵀ, grad_b = the sum of grad_Y over axis 0; return (grad_x, grad_W) if len(self.inputs) is 2, else (grad_x, "
         "grad_W, grad_b)",
+    },
+    hints={
+        "filter turned": (
+            "the filter is turned by 180°, as if backward were another convolution.",
+            "Each window's gradient is grad_y times the filter as it is; col2im puts it where the window was.",
+        ),
+        "not transposed": (
+            "the weight was reshaped to (F, KH*KW*C), which keeps the order of its numbers; that is no transpose.",
+            "Reshape it to (KH*KW*C, F), as in forward, and transpose this matrix.",
+        ),
     },
     holes=(Hole("Conv2dFunction.backward", "grad_y (N, OH, OW, F) → the gradients of x (N, H, W, C), weight\n"
                 "(KH, KW, C, F), and of bias (F,) if len(self.inputs) is 3."),),

@@ -10,15 +10,18 @@ from tinycnn.backends.base import Pair
 from tinycnn.backends.numpy_backend import NumpyBackend, padded, window_positions
 from tinycnn.exercises.checking import (
     Mistake,
+    after,
     check_float32,
     compare,
-    extra_step,
+    made_at,
     normal,
-    numeric_gradients,
+    numeric_gradient,
     returned,
     situation,
 )
 from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.diagnosis import FORM
+from tinycnn.exercises.tracing import Returns
 
 TASK = """
     y[n, oh, ow, c] = max_{kh, kw}  x[n, oh*SH + kh - PH, ow*SW + kw - PW, c]
@@ -49,10 +52,10 @@ LARGE = 100.0  # stands for NaN, and -LARGE for minus infinity, where difference
 INSIDE = """\
         inside = padded(np.ones((1, *x.shape[1:3], 1), dtype=bool), padding, value=False)  # (1, H + 2*PH, W + 2*PW, 1)
 """  # only the winner of a window of minus infinity needs it
-MISTAKES = "overwritten", "all winners", "everywhere", "shared"
+MISTAKES = "overwritten", f"overwritten{FORM}where it wins", "cut elsewhere", "all winners", "everywhere", "shared"
 REMARK = (
-    "a remark: in a window of minus infinity and padding alone, your padding wins, and the gradient is lost. In the "
-    "package the first pixel of the image wins there."
+    "a remark, for a case that the exercise does not ask for: in a window of minus infinity and padding alone, all are "
+    "equal. Yours lets the padding win there; the package lets the first pixel of the image win."
 )
 
 
@@ -66,7 +69,7 @@ def check(student: ModuleType) -> str | None:
         check_case(student, name, *case)
     with situation("on float32 images"):
         check_dtypes(student, *case)
-    with extra_step(FIRST_TASK):
+    with after(FIRST_TASK, is_extra=True):
         for name, case in required:
             check_case(student, name, *case)
     try:
@@ -80,19 +83,23 @@ def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) ->
     """Raise Mistake unless ``y`` is the maximum of each window and the gradient of ``x`` is right."""
     backend, place = student.NumpyBackend(), "NumpyBackend.max_pool2d_backward"
     with situation(f"with {what}"):
-        y, winner = returned(backend.max_pool2d(x.copy(), *window), "NumpyBackend.max_pool2d")
+        forward, lines = "NumpyBackend.max_pool2d", Returns()
+        with lines.watched():
+            y, winner = returned(backend.max_pool2d(x.copy(), *window), forward)
         maximum, _ = NumpyBackend().max_pool2d(x, *window)
-        forward = "NumpyBackend.max_pool2d"
-        compare("y", finite(maximum), finite(np.asarray(y)), "the maximum of each window", about=forward, place=forward)
+        source, line = "the maximum of each window", made_at(lines.last)
+        compare("y", finite(maximum), finite(np.asarray(y)), source, about=forward, line=line)
         grad_y = normal(*y.shape, seed=1)
-        came = returned(backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window), place)
-        expected = numeric_gradients(
+        with lines.watched():
+            came = returned(backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window), place)
+        expected = numeric_gradient(
             lambda x: SimpleNamespace(data=backend.max_pool2d(x.data, *window)[0]),
             {"x": where_differences_are_taken(x)},
             grad_y,
-        )["x"]
+            "x",
+        )
         typical = {key: partial(mistaken, key, x, window, grad_y) for key in MISTAKES}
-        compare("the gradient of x", expected, came, about="x", place=place, suspects=typical)
+        compare("the gradient of x", expected, came, about="x", line=made_at(lines.last), suspects=typical)
 
 
 def check_dtypes(student: ModuleType, x: np.ndarray, window: Window) -> None:
@@ -112,11 +119,15 @@ def mistaken(key: str, x: np.ndarray, window: Window, grad_y: np.ndarray) -> np.
     for position, place in window_positions(kernel_size, stride, (y.shape[1], y.shape[2])):
         if key == "overwritten":
             grad_x[place] = grad_y * (winner == position)
+        elif key == "cut elsewhere":
+            grad_x[place] += grad_y * (winner == position)
+        elif FORM in key:
+            grad_x[place] = np.where(winner == position, grad_y, grad_x[place])
         elif key == "all winners":
             grad_x[place] += grad_y * (pixels[place] == y)
         else:
             grad_x[place] += grad_y / (math.prod(kernel_size) if key == "shared" else 1)
-    (_, H, W, _), (PH, PW) = x.shape, padding
+    (_, H, W, _), (PH, PW) = x.shape, (0, 0) if key == "cut elsewhere" else padding
     return grad_x[:, PH : PH + H, PW : PW + W]
 
 
@@ -137,7 +148,7 @@ def extra_cases() -> dict[str, tuple[np.ndarray, Window]]:
     distinct, tied = images()
     with_nan, with_infinity = (np.where(tied > 0.5, bad, tied) for bad in (np.nan, -np.inf))
     with_infinity[0, :2, :2] = -np.inf  # a corner whose window has nothing else
-    overlapping, with_padding = ((2, 2), (1, 1), (0, 0)), ((3, 3), (2, 2), (1, 1))
+    overlapping, with_padding = ((2, 2), (1, 1), (0, 0)), ((3, 2), (2, 1), (1, 0))
     return {
         "overlapping windows": (distinct, overlapping),
         "ties in overlapping windows": (tied, overlapping),
@@ -188,6 +199,10 @@ EXERCISE = Exercise(
         "shared": (
             "grad_y is divided among all pixels of the window, as for an average.",
             "The winner changes y by as much as it changes itself, whatever the size of the window: undivided.",
+        ),
+        "cut elsewhere": (
+            "the padding is cut off at the wrong edges.",
+            "In the padded image, the image begins at row PH and column PW.",
         ),
         "not summed": (
             "the padding is still there.",

@@ -46,6 +46,7 @@ def check(student: ModuleType) -> None:
                 lambda x, gamma, beta: student.BatchNormFunction(EPS)(x, gamma, beta),
                 inputs,
                 suspects={key: partial(without, inputs, paths) for key, paths in PATHS.items()},
+                has_mean=True,
             )
 
 

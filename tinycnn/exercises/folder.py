@@ -97,7 +97,7 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
             remark = exercise.check(load(path))
     except NotImplementedError as error:
         text = f"{error}{named_line(line_of_error(error, path), path)} is still empty."
-        return Outcome(exercise, "empty", text + hints(exercise, "", str(error), level))
+        return Outcome(exercise, "empty", with_first_task(error, text + hints(exercise, "", str(error), level)))
     except Mistake as mistake:
         line = mistake.line or (line_of_function(path, mistake.place) if mistake.place else None)
         text = in_situation(mistake, str(mistake)) + with_line(line, path)
@@ -119,9 +119,15 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
 
 def not_right(exercise: Exercise, error: Exception, text: str, symptom: str) -> Outcome:
     """Wrong; or, after an error in the extra step of the exercise, right in part."""
-    if first_task := getattr(error, "first_task", ""):
-        return Outcome(exercise, "part", f"Your first task is right: {first_task}. The extra step:\n{text}", symptom)
-    return Outcome(exercise, "wrong", text, symptom)
+    state = "part" if getattr(error, "is_extra", False) else "wrong"
+    return Outcome(exercise, state, with_first_task(error, text), symptom)
+
+
+def with_first_task(error: Exception, text: str) -> str:
+    """``text`` below a line that says which task is right, if the error was raised after it."""
+    first_task, is_extra = getattr(error, "first_task", ""), getattr(error, "is_extra", False)
+    rest = "The extra step" if is_extra else "The rest"
+    return f"Your first task is right: {first_task}. {rest}:\n{text}" if first_task else text
 
 
 def load(path: Path) -> ModuleType:

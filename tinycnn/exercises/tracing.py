@@ -46,6 +46,36 @@ class Returns:
             sys.setprofile(before)
 
 
+def line_of_value(path: Path, line: int | None, index: int = 0) -> int | None:
+    """Where the value was made that the ``return`` at ``line`` returns at ``index``: the last assignment to its name.
+
+    ``line`` itself if the value is no name, or if there is no ``return``.
+    """
+    if line is None:
+        return None
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    returns = [node for node in ast.walk(tree) if isinstance(node, ast.Return) and spans(node, line)]
+    value: ast.expr | None = returns[0].value if returns else None
+    if isinstance(value, ast.Tuple):
+        value = value.elts[index] if index < len(value.elts) else None
+    value = value.body if isinstance(value, ast.IfExp) else value
+    if not isinstance(value, ast.Name):
+        return line
+    around = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and spans(node, line)]
+    function = max(around, key=lambda node: node.lineno)
+    statements = [node for node in ast.walk(function) if isinstance(node, ast.Assign | ast.AugAssign)]
+    made = [node.lineno for node in statements if value.id in assigned_names(node) and node.lineno < line]
+    return max(made, default=line)
+
+
+def assigned_names(statement: ast.Assign | ast.AugAssign) -> set[str]:
+    """The names that an assignment gives a value to, or changes at an index."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    single = [one for target in targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    roots = [one.value if isinstance(one, ast.Subscript) else one for one in single]
+    return {root.id for root in roots if isinstance(root, ast.Name)}
+
+
 def line_of_function(path: Path, place: str) -> int | None:
     """The line where the file defines ``Class.method`` or ``function``."""
     node: ast.AST = ast.parse(path.read_text(encoding="utf-8"))
