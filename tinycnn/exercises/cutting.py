@@ -15,7 +15,7 @@ NEWLINE = "\n"
 YOUR_TURN = "Your turn. "
 HOW = """Explained in {}. The code below is {} of
 {}, with gaps: write what is missing where it says "Your turn".
-Check it with `tinycnn exercises check FOLDER --only {}`; --hint 2 and --hint 3 say more."""
+Check it with `tinycnn exercises FOLDER --check --only {}`; --hint 2 and --hint 3 say more."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Symptom:
 # The first level says which mistake it is, the second where to look. Exercises replace those that they know better.
 HINTS: Mapping[str, tuple[str, str]] = {
     "averaged": (
-        "an average stands where a sum belongs, or something is divided by the batch a second time.",
+        "there is a mean where a sum belongs, or a second division by the batch.",
         "A number that is used in N places collects the gradients of all N: a sum. Backward divides by N only where "
         "forward takes a mean.",
     ),

@@ -176,7 +176,7 @@ EXERCISE = Exercise(
     source="tinycnn.backends.numpy_backend",
     chapter="docs/path/06_max_pool.md",
     task=TASK,
-    hint="a window passes on one of its pixels. Which one must be known in backward; everything else need not be.",
+    hint="a window passes on one of its pixels. Backward needs to know which one, and nothing else.",
     formulas={
         "x": "for each position: grad_x[window] += grad_y · (winner == position); return it without its padding",
         "NumpyBackend.max_pool2d": "stack x[window] of all positions; winner = its argmax and y = its max over axis 0",
@@ -209,7 +209,7 @@ EXERCISE = Exercise(
             "Cut PH rows and PW columns off at each side before you return.",
         ),
         "": (
-            "a window passes on one of its pixels. Which one must be known in backward; everything else need not be.",
+            "a window passes on one of its pixels. Backward needs to know which one, and nothing else.",
             "Go through windows: where x[slices] is larger than y so far, or the first NaN, this place wins so far; "
             "np.maximum keeps NaN, and np.argmax finds it. In backward, each place adds grad_y where it is the winner.",
         ),

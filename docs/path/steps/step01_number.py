@@ -3,9 +3,9 @@
     python docs/path/steps/step01_number.py
 
 Each result keeps the numbers that it was computed from, and for each of them a slope: by how much the result changes
-per change of that input. This is all the calculus there is. The chain rule says how to go on: the gradient of the
-result (by how much the loss changes per change of the result), multiplied by the slope, is what the input contributes
-to the loss through this result.
+per change of that input. No other calculus is needed. The chain rule says how to go on: the gradient of the result
+(by how much the loss changes per change of the result), multiplied by the slope, is what the input contributes to the
+loss through this result.
 """
 
 

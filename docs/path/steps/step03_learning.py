@@ -2,12 +2,14 @@
 
     python docs/path/steps/step03_learning.py
 
-A neuron multiplies its inputs by weights, adds a bias, and bends the sum (here: ReLU, max(x, 0)). Without the bend, any
-number of neurons would be one straight line, and no straight line separates this table. The network begins with random
-weights, measures how wrong it is by one number, the loss, and moves every weight a little against its gradient.
+A neuron multiplies its inputs by weights and adds a bias. Two of the three then apply ReLU, max(x, 0), to the sum.
+Without ReLU, any number of neurons would be one straight line, and no straight line separates this table. The network
+begins with random weights, measures how wrong it is by one number, the loss, and moves every weight a little against
+its gradient.
 
-Try other seeds: most get stuck. A neuron whose sum is negative for all four inputs has slope 0 and never learns again;
-with two bent neurons there is none to spare. Real layers have hundreds.
+Try other seeds: most get stuck. With seed 1 or 3, the sum of one neuron, or of both, is negative for all four inputs:
+its slope is 0, and it never learns again. With seed 2, both outputs are 0 for (0, 0) and for (1, 0), so the last neuron
+cannot tell these two apart. Real layers have hundreds of neurons. Try the rate 0.3, too: the steps are too long.
 """
 
 import random
@@ -29,7 +31,7 @@ def weights(seed):
 
 
 def network(layers, inputs):
-    """Two bent neurons, and one that is not bent, since its output may be any number."""
+    """Two neurons with ReLU, and one without, since its output may be any number."""
     *hidden, last = layers
     outputs = [relu(neuron(own, inputs)) for own in hidden]
     return neuron(last, outputs)
@@ -52,20 +54,20 @@ def loss_of(layers):
     return total
 
 
-def main(steps=201, rate=0.1):
-    """Descend, and print the loss and what the network then says."""
+def main(steps=301, rate=0.02):
+    """Descend, and print the loss and the outputs of the network."""
     layers = weights(seed=14)
     for step in range(steps):
         loss = loss_of(layers)
         loss.backward()
         if step % 50 == 0:
-            print(f"step {step:3}  loss {loss.value:.4f}")
+            print(f"step {step:3}  loss {loss.value:.4g}")
         for weight in (weight for own in layers for weight in own):
             weight.value -= rate * weight.grad  # downhill
-            weight.grad = 0.0  # the next step collects anew
+            weight.grad = 0.0  # the next step adds up its own
     for inputs, wanted in TABLE:
         output = network(layers, [Number(float(x)) for x in inputs]).value
-        print(inputs, "wanted", wanted, "came", round(abs(output), 1))
+        print(inputs, "wanted", wanted, "output", round(abs(output), 1))
     return loss_of(layers).value
 
 
