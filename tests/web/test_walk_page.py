@@ -157,8 +157,11 @@ HELD = """() => JSON.parse(document.getElementById("trace-extras").textContent).
     .filter(({ name }) => name === "conv2d_1.weight").map(({ index }) => index)"""
 
 
+PROMISE = r"the loss changes by −rate × Σ g² = .* = (\S+)\. It went from (\S+) to (\S+), so it changed by (\S+)\."
+
+
 def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
-    path, _ = files("small")
+    path, trace = files("small")
     page, problems = opened(browser, f"{path}#layer=conv2d_1&pass=backward&of=weight.grad&at=0,0,0,0")
     held = page.evaluate(HELD)
     absent = next([k // 12, k // 4 % 3, 0, k % 4] for k in range(36) if [k // 12, k // 4 % 3, 0, k % 4] not in held)
@@ -182,6 +185,12 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     said = page.locator("#practised").inner_text()
     assert "still shows the numbers before the first step" in said
     assert_written_out(said, page.locator("#practised table").nth(1).locator("tr").all_inner_texts())
+    promised, before, after, changed = map(number, re.search(PROMISE, said).groups())
+    squares = sum(float((grad**2).sum()) for layer in trace.layers for grad in layer.grad_parameters.values())
+    assert promised == pytest.approx(-0.001 * squares, rel=1e-3)
+    assert (before, after) == pytest.approx(explain.practise(small(), IMAGE, 3, steps=1, lr=0.001).losses, abs=1e-4)
+    assert changed == pytest.approx(after - before, abs=2e-4)
+    assert changed == pytest.approx(promised, rel=0.1)  # the rate is small
     page.locator("#ten").click()
     assert "after 11 steps" in page.locator("#practised table").nth(1).inner_text()
     assert "do not explain the whole change" in page.locator("#practised").inner_text()
@@ -204,6 +213,7 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     assert "For comparison" not in page.locator("#practised").inner_text()
     for rate, losses, words in (
         ("0.1", [2.0, 0.01], "knows this one picture by heart"),
+        ("0.1", [0.01, 0.001], "was almost nothing to learn from it. To see large gradients, choose a picture"),
         ("0.01", [2.0, 3.0], "rate is too large"),
     ):
         page.evaluate(LOSSES, [rate, losses])
@@ -545,6 +555,14 @@ def test_a_finger_moves_enlarges_and_finds_its_way(browser, files):  # noqa: F81
     said = page.locator("#sum-body .lead")
     page.locator("#peek [data-move='0,1']").tap()
     assert "row 9, column 10" in said.inner_text()
+    rows = page.locator("#sum-body tbody tr").all_inner_texts()  # the bar shows the picture's number and its sum in brief
+    brief = page.locator("#peek-brief").inner_text().replace("(", "").replace(")", "")
+    total, one, other, more = re.match(r"(\S+) = (\S+ × \S+) \+ (\S+ × \S+) \+ (\d+) more summands", brief).groups()
+    assert number(total) == pytest.approx(number(rows[-1].split("\t")[-1]), rel=1e-3)
+    for product, row in zip((one, other), rows, strict=False):
+        left, right = map(number, product.split(" × "))
+        assert left * right == pytest.approx(number(row.split("\t")[-1]), rel=1e-2)
+    assert 2 + int(more) == len(page.evaluate("Walk.chosen.sum.terms"))
     panel = page.locator(".panel", has_text="Gradient of the picture")
     before = panel.locator("canvas.map").bounding_box()["width"]
     panel.get_by_role("button", name="Enlarge").tap()

@@ -153,6 +153,8 @@ def describe(error: Exception, path: Path) -> str:
     """The error, and the last line of the student's file that led to it."""
     kind = "" if isinstance(error, TinyCNNError) else f"{type(error).__name__}: "
     words = error.msg if isinstance(error, SyntaxError) else str(error)  # whose str() has the line, too
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], Function):
+        words = f"there is no entry for the {error.args[0].name} yet"
     words = "forward returned None" if "got NoneType" in words else words
     text = MATMUL.sub(r"the inner sizes of the matrix product differ, \2 and \1", words)
     return f"{kind}{text}{named_line(line_of_error(error, path), path)}"

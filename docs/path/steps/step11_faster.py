@@ -53,7 +53,7 @@ class MaxPool2d(StackedMaxPool2d):
 
 
 def network(images, learned):
-    """As in step 10; ReLU stands behind the pool."""
+    """As in step 10; ReLU comes after the pool."""
     filters1, bias1, filters2, bias2, weight, bias = learned
     x = Tensor(images / Tensor.dtype(255))
     x = ReLU()(MaxPool2d()(Conv2d()(x, filters1, bias1)))  # (N, 13, 13, 8)

@@ -27,6 +27,7 @@ async function requestAnswer() {
   }
   waiting = true;
   stale = false;
+  if (!paper.isEmpty() && latest.empty) $("confidence").textContent = "reading …";
   $("bars").setAttribute("aria-busy", "true");
   const inside = !paper.isDrawing() || performance.now() - lastInside > INSIDE_EVERY_MS;
   if (inside) lastInside = performance.now();
@@ -211,7 +212,7 @@ async function start() {
   try {
     const model = await (await fetch("model")).json();
     const size = model.parameters.toLocaleString("en");
-    $("about").textContent = `A convolutional network of ${size} parameters reads along (${model.backend} backend).`;
+    $("about").textContent = `A convolutional network with ${size} parameters reads your drawing while you draw.`;
     makeBars(model.class_names);
     if (model.class_names.some((name) => !/^\d$/.test(name))) useNeutralTexts();
     paper.restore();

@@ -211,7 +211,7 @@ const Walk = (() => {
       backward: "Each branch gets the gradient that arrives × the outputs of the other branches. Each passes a gradient back to the input; these are added, because the input went into all of them.",
     },
     Concatenate: {
-      forward: "The input goes into several branches. Their maps are put one behind the other; nothing is computed.",
+      forward: "The input goes into several branches. Their maps are put one after the other; nothing is computed.",
       backward: "Each branch gets the gradients of its own maps. Each passes a gradient back to the input; these are added, because the input went into all of them.",
     },
   };
@@ -1060,7 +1060,7 @@ const Walk = (() => {
     if (!target) return null;
     const known = extras.checks.find((one) => one.name === target.name && one.index.join() === target.index.join());
     const result = make("div", { className: "result", data: { role: "status" } }), button = make("button", { type: "button", textContent: "Check this number" });
-    const words = make("span", { className: "hint", textContent: `Raises and lowers ${target.what} by 0.00001, runs the network both times, and measures how far the loss moves.` });
+    const words = make("span", { className: "hint", textContent: `Raises and lowers ${target.what} by 0.00001, runs the network both times, and measures by how much the loss changes.` });
     const others = [];
     if (trace !== first) {
       words.textContent = "The check is of the network before the training steps: press Reset first.";
@@ -1147,7 +1147,7 @@ const Walk = (() => {
     const head = make("tr", {}, ...["class", "score z", "p", "t", "p − t", ""].map((name) => make("th", { textContent: name })));
     const formulas = extras.formulas.loss || {}, hint = (words) => make("p", { className: "hint" }, ...lettered(words));
     const box = make("div", { className: "lossbox" }, make("table", { className: "bars" }, make("tbody", {}, head, ...rows)));
-    box.append(hint("z: the score, the output of the last layer; a click on it leads to this layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the label (the true class) and 0 for the others; chapter 4 writes δ for it."));
+    box.append(hint("z: the score, the output of the last layer; a click on it leads to this layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the label (the true class) and 0 for the others."));
     box.append(hint("p − t is the gradient of the loss at the score: the derivative of the loss with respect to z. A gradient says what raises the loss; a training step goes the other way. So a step is meant to raise the score of the label, where p − t is negative (orange), and to lower the other scores, where it is positive (blue). It does so by moving weights and biases. Most weights lie in earlier layers and act on all scores at once, so the scores do not move exactly in proportion to p − t."));
     box.append(make("h3", { textContent: "Why p − t?" }), make("div", { className: "equations" }, ...typeset(formulas.p || ""), ...typeset(formulas.loss || "")));
     box.append(hint("S is the sum over all classes j, and c is the label. The logarithm of a fraction is a difference, and log e^z = z. Now take the derivative with respect to one score z[k]. The slope of log S is 1/S, and of the sum S only the summand e^z[k] depends on z[k]; the slope of −z[c] is −1 for k = c and 0 otherwise, which is −t[k]:"));
@@ -1190,6 +1190,7 @@ const Walk = (() => {
 
   // ------------------------------------------------------------------------------------------- train on this picture
 
+  const WRONG_ANSWER = "To see large gradients, choose a picture that the network reads wrongly, or give a wrong answer on purpose.";
   const MOST_MOVED = 10; // numbers in the list of those with the largest gradients
   const HOW = { // what each optimizer does with a gradient, in its first step
     sgd: (lr) => `SGD: new number = number before − rate × gradient, here with the rate ${lr}.`,
@@ -1280,7 +1281,7 @@ const Walk = (() => {
       return `${label(best)} (${percent(p[best])})`;
     };
     const rows = losses.map((loss, i) => make("tr", {}, cell(i), cell(lossText(loss)), cell(percent(probabilities[i][first.label])), cell(read(probabilities[i]))));
-    const parts = [...(dropped ? [hint(dropped)] : []), ...lessonOf(losses).map(hint)];
+    const parts = [...(dropped ? [hint(dropped)] : []), ...(optimizer === "sgd" ? [hint(promise(losses, lr))] : []), ...lessonOf(losses).map(hint)];
     if (!services) parts.push(hint(`${left < 1 ? `These are all ${done} steps that this file holds. The command tinycnn serve opens this page with a running network, which takes more. ` : left < 10 ? `This file holds ${count(left, "more step", "more steps")}. ` : ""}The steps were taken when the file was written, and everything above still shows the numbers before the first step.`));
     else parts.push(hint(`Everything above now shows the numbers after ${count(done, "step", "steps")}. Reset returns to those before.`));
     parts.push(table(["after step", "loss", `p of ${label(first.label)}`, "read as"], rows));
@@ -1288,12 +1289,21 @@ const Walk = (() => {
     el("practised").replaceChildren(...parts);
   }
 
+  /** By how much the first step was to change the loss according to the gradients, and by how much it did. */
+  function promise(losses, lr) {
+    const gradients = first.layers.flatMap((layer) => layer.parameters.map((name) => layer.weights[name].grad).filter(Boolean));
+    const squares = gradients.reduce((sum, { data }) => data.reduce((total, gradient) => total + gradient * gradient, sum), 0);
+    const words = `The first step, with SGD: every number moves by −rate × its gradient g, so according to the gradients the loss changes by −rate × Σ g² = −${lr} × ${text(squares, 4)} = ${text(-lr * squares, 4)}. It went from ${lossText(losses[0])} to ${lossText(losses[1])}, so it changed by ${text(losses[1] - losses[0], 4)}.`;
+    return `${words} The two are close for a small rate; along a longer step, the gradients themselves change.`;
+  }
+
   /** What the losses of the steps show: a rate that is too large, or a picture learned by heart. */
   function lessonOf(losses) {
     const found = [], last = losses.at(-1), rose = losses.findIndex((loss, i) => i > 0 && loss > losses[i - 1] + 1e-3);
     if (rose > 0) found.push(`In step ${rose} the loss rose: the rate is too large. The gradient holds for small changes only; a step that is too long passes the lowest point.`);
     if (last < 1e-4 && losses.length > 2) found.push("With a loss this close to 0, the gradients are close to 0, too, so further steps hardly change a number.");
-    if (last < 0.05) found.push("The network now knows this one picture by heart, which says nothing about other pictures. A training therefore takes each step on many pictures at once, with a rate at which no single one decides.");
+    if (losses[0] < 0.05) found.push(`The loss was close to 0 before the first step: the network read this picture as ${label(first.label)}, and was sure. So there was almost nothing to learn from it. ${WRONG_ANSWER}`);
+    else if (last < 0.05) found.push("The network now knows this one picture by heart, which says nothing about other pictures. A training therefore takes each step on many pictures at once, and makes it so small that no single picture determines the weights.");
     return found;
   }
 
@@ -1421,12 +1431,24 @@ const Walk = (() => {
     event.preventDefault();
   }
 
-  /** On a narrow page, the bar at the bottom: the chosen number, and the way to its sum or back to the pictures. */
+  const BRIEF = 2; // summands in the bar at the bottom
+
+  /** The number and the largest of its summands, in one line; empty where it has none. */
+  function inBrief(sum) {
+    if (sum.combine === "quotient" || !sum.terms.length) return "";
+    const product = ({ factors }) => factors.map(({ value }) => brackets(value, 3)).join(" × ");
+    if (sum.combine === "max") return `${text(sum.engine)} is the largest of ${sum.terms.map(product).join(", ")}`;
+    const all = [...chosen.shown.shown, ...sum.added], more = sum.terms.length + sum.added.length - Math.min(BRIEF, all.length);
+    return `${text(sum.engine)} = ${all.slice(0, BRIEF).map(product).join(" + ")}${more ? ` + ${count(more, "more summand", "more summands")}` : ""}`;
+  }
+
+  /** On a narrow page, the bar at the bottom: the chosen number, its sum in brief, and the way to its sum or back to the pictures. */
   function showPeek() {
     if (!chosen) return;
     const { top, bottom } = el("sum").getBoundingClientRect(), isThere = top < window.innerHeight / 2, { sum, layer } = chosen;
     const words = sentenceOf(chosen), short = layer && words.startsWith(`${layer.name}: `) ? words.slice(layer.name.length + 2) : words;
-    el("peek-sum").replaceChildren(make("b", { textContent: isThere ? "↑ pictures" : "↓ sum" }), ` ${short}${sum ? `: ${text(sum.engine)}` : ""}`);
+    el("peek-sum").replaceChildren(make("b", { textContent: isThere ? "↑ pictures" : "↓ whole sum" }), ` ${short}${sum ? `: ${text(sum.engine)}` : ""}`);
+    el("peek-brief").textContent = isThere || !sum ? "" : inBrief(sum);
     el("peek").hidden = bottom < window.innerHeight / 3;
     el("peek").querySelector(".pad").hidden = isThere || !views.length;
   }
@@ -1453,7 +1475,7 @@ const Walk = (() => {
     preparePractice();
     showSaliency();
     showAbout();
-    el("origin").textContent = `Every number was computed by tinycnn${extras.version ? ` ${extras.version}` : ""} with NumPy in ${trace.dtype === "float64" ? "64-bit numbers (16 digits)" : "32-bit numbers (7 digits)"}. ${trace.training ? "Training mode: dropout drops numbers, and batch norm uses the mean of this one picture." : "Dropout and batch norm, if there are any, behave as in a prediction."} This page multiplies and adds the numbers again, to show that the same results.`;
+    el("origin").textContent = `Every number was computed by tinycnn${extras.version ? ` ${extras.version}` : ""} with NumPy in ${trace.dtype === "float64" ? "64-bit numbers (16 digits)" : "32-bit numbers (7 digits)"}. ${trace.training ? "Training mode: dropout drops numbers, and batch norm uses the mean of this one picture." : "Dropout and batch norm, if there are any, behave as in a prediction."} This page multiplies and adds the numbers again, to show that the result is the same.`;
     goToAddress();
   }
 
