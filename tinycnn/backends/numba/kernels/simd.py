@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from .lanes import WIDTH
+from .lanes import MAX_ACCUMULATORS, WIDTH
 
 FLOAT, INT, BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
 VECTOR, DOUBLES = ir.VectorType(FLOAT, WIDTH), ir.VectorType(ir.DoubleType(), WIDTH)
@@ -76,6 +76,15 @@ def mask_of(builder, count, column):
     """A mask of the lanes in vector `column` of a row that belong to the row's first `count` floats."""
     lanes = ir.Constant(ir.VectorType(INT, WIDTH), [column * WIDTH + lane for lane in range(WIDTH)])
     return builder.icmp_signed("<", lanes, splat(builder, builder.trunc(count, INT)))
+
+
+def keep_rolled(builder, tile):
+    """Keep the loop around from being unrolled where the tile is large: two copies of it would not fit the registers.
+
+    LLVM unrolls no loop that contains assembly, even if it is empty.
+    """
+    if tile.rows * tile.columns > MAX_ACCUMULATORS // 2:
+        builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], side_effect=True)
 
 
 def element_of(address):
@@ -227,6 +236,7 @@ def add_outer(typing_context, tile, array, bases, offset, row):
 
     def emit(context, builder, signature, arguments):
         tile_value, array_value, bases_value, offset_value, row_value = arguments
+        keep_rolled(builder, tile)
         memory, vectors, result = Memory(context, builder, array, array_value), unpack(builder, row_value), []
         sums = iter(unpack(builder, tile_value))
         for base in cgutils.unpack_tuple(builder, bases_value, tile.rows):
