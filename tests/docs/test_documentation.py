@@ -180,7 +180,8 @@ def test_the_speed_in_the_readme_is_the_one_that_was_measured() -> None:
     page = (ROOT / "docs" / "performance.md").read_text("utf-8")
     tables = re.findall(r"<!-- table (?:training|one_thread) -->\n(.*?)<!-- end", page, re.DOTALL)
     ratios = [float(ratio) for table in tables for ratio in re.findall(r"\*\*(\d\.\d+)\*\*", table)]
-    (bounds,) = re.findall(r"A training step .* takes \*\*(\d\.\d+) to (\d\.\d+)\*\* times as long as PyTorch's", README)
+    sentence = r"A training step .* takes \*\*(\d\.\d+) to (\d\.\d+)\*\* times as long as PyTorch's"
+    (bounds,) = re.findall(sentence, README)
     assert len(ratios) >= 10
     assert float(bounds[0]) <= min(ratios) <= max(ratios) <= float(bounds[1])
 

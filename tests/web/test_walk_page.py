@@ -555,7 +555,7 @@ def test_a_finger_moves_enlarges_and_finds_its_way(browser, files):  # noqa: F81
     said = page.locator("#sum-body .lead")
     page.locator("#peek [data-move='0,1']").tap()
     assert "row 9, column 10" in said.inner_text()
-    rows = page.locator("#sum-body tbody tr").all_inner_texts()  # the bar shows the picture's number and its sum in brief
+    rows = page.locator("#sum-body tbody tr").all_inner_texts()  # the bar has the picture's number and its sum in brief
     brief = page.locator("#peek-brief").inner_text().replace("(", "").replace(")", "")
     total, one, other, more = re.match(r"(\S+) = (\S+ × \S+) \+ (\S+ × \S+) \+ (\d+) more summands", brief).groups()
     assert number(total) == pytest.approx(number(rows[-1].split("\t")[-1]), rel=1e-3)

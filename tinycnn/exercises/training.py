@@ -48,7 +48,7 @@ def train_on(folder: Path, dataset: Dataset, report: Callable[[str], None], step
     for outcome in outcomes:
         report(f"{outcome.exercise.name:<18}{whose(outcome)}")
     if not any(is_used(outcome) for outcome in outcomes):
-        raise SettingError(f"no file in {folder} is right yet: `tinycnn exercises {folder} --check` says why")
+        raise SettingError(f"no file in {folder} is right yet: `tinycnn exercises check {folder}` says why")
     with use_backend("numpy"), borrowed(folder, outcomes) as calls:
         check_a_gradient()
         model = network(dataset.input_shape, dataset.num_classes)

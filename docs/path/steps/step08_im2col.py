@@ -3,9 +3,9 @@
     python docs/path/steps/step08_im2col.py
 
 In a Python loop, each window costs microseconds beside its arithmetic, far more than the arithmetic itself. So all
-windows are first copied side by side, each as one row of a matrix ``cols`` (im2col), and then there is one product: step 5's dense layer, with the
-windows in the place of the images. Its gradients are those of step 5. ``grad_cols`` has one entry for each copy of
-a pixel; a pixel collects from all of its copies (col2im).
+windows are first copied side by side, each as one row of a matrix ``cols`` (im2col), and then there is one product:
+step 5's dense layer, with the windows in the place of the images. Its gradients are those of step 5. ``grad_cols``
+has one entry for each copy of a pixel; a pixel collects from all of its copies (col2im).
 """
 
 import time
