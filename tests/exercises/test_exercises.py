@@ -1302,7 +1302,7 @@ def test_a_network_trains_on_the_files_of_a_student(solved: Path) -> None:
 
 def test_nothing_is_trained_without_a_file_that_is_right(tmp_path: Path) -> None:
     (tmp_path / "04_relu.py").write_text(BY_NAME["04_relu"].text())
-    with pytest.raises(SettingError, match=r"no file in .* is right yet: `tinycnn exercises .* --check`"):
+    with pytest.raises(SettingError, match=r"no file in .* is right yet: `tinycnn exercises check .*` says why"):
         train_on(tmp_path, data.load("digits"), [].append, steps=0)
 
 
