@@ -119,6 +119,12 @@ def test_the_longest_class_names_are_cut_and_are_not_formulas():
     assert {text for text in shown if text.startswith("07")} == {"07 $\\frac$ name of a <class…"}
 
 
+def test_scores_without_a_mistake_have_an_axis_that_is_not_a_tenth_of_a_percent():
+    scores = metrics.class_scores(np.eye(3, dtype=int))
+    (axes,) = plots.precision_recall(scores, ("a", "b", "c")).axes
+    assert axes.get_xlim() == (90, 100)
+
+
 def test_is_whole_detects_a_picture_that_is_cut_off():
     figure = Figure()
     figure.text(0.95, 0.5, "far too long for this place")

@@ -88,6 +88,11 @@ def test_a_run_is_drawn_on_every_backend(backend, digits, tmp_path):
     assert links == [attributes["id"] for tag, attributes in page.tags if tag == "h2"]
     assert len(links) == in_page + 4
     assert "prefers-color-scheme: dark" in html
+    charts = {image["alt"] for image in images if image.get("class") == "chart"}  # inverted on a dark page
+    assert charts == {
+        *("Learning", "Confusion matrix", "Precision and recall", "Weights and gradients"),
+        *("How often each class occurs", "The graph of one step"),
+    }
 
 
 def test_text_is_escaped():
@@ -186,6 +191,8 @@ def test_colour_images_of_three_classes_without_mistakes(tmp_path):
     assert drawn.failures == []
     assert "misclassified.png" in drawn.files
     assert "misclassified_1.png" not in drawn.files
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "0 of 70 test images are misclassified.</p>" in html
 
 
 def test_a_new_run_replaces_every_picture(digits, tmp_path):

@@ -121,6 +121,7 @@ def precision_recall(scores: ClassScores, class_names: Sequence[str]) -> Figure:
     axes.plot(100 * scores.recall, rows, marker="D", color=INK, mfc="none", mew=1.8, label=recall, **style)
     axes.set_yticks(rows, list(map(short_name, class_names)))
     lowest = 100 * min(scores.precision.min(), scores.recall.min())
-    axes.set(ylim=(K - 0.5, -0.5), xlim=(lowest - 0.08 * (100 - lowest) - 0.1, 100), xlabel="%")
+    left = lowest - 0.08 * (100 - lowest) - 0.1 if lowest < 100 else 90
+    axes.set(ylim=(K - 0.5, -0.5), xlim=(left, 100), xlabel="%")
     figure.legend(loc="outside upper center", ncols=1, frameon=False)
     return figure

@@ -23,6 +23,10 @@ p { margin: .25rem 0 .75rem; }
 a { color: var(--link); }
 nav ul { columns: 2 16rem; margin: .25rem 0; padding: 0 0 0 1.2rem; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff; border-radius: .25rem; }
+@media (prefers-color-scheme: dark) {
+  img { filter: brightness(.85); }
+  img.chart { filter: invert(.93) hue-rotate(180deg); }
+}
 dl.numbers { display: flex; flex-wrap: wrap; gap: .75rem 2rem; margin: 1rem 0; }
 dl.numbers dt { font-size: .8rem; color: var(--dim); }
 dl.numbers dd { margin: 0; font-size: 1.35rem; }
@@ -36,6 +40,12 @@ pre { font-size: .72rem; line-height: 1.4; overflow-x: auto; background: var(--b
 .notice { border-left: 4px solid var(--notice); padding: .25rem .75rem; background: var(--noticed); }
 .notice { white-space: pre-line; }
 """
+
+
+CHARTS = (  # pictures without an image: a dark page shows them light on dark, each colour in its hue
+    *("curves.png", "confusion_matrix.png", "precision_recall.png", "histograms.png", "class_distribution.png"),
+    "graph.svg",
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,8 @@ def _picture(picture: ReportPicture) -> str:
     """Explanation and picture; a heading is its text where it cannot be seen."""
     kind = "svg+xml" if picture.file.endswith(".svg") else "png"
     data = base64.b64encode(picture.content).decode()
-    image = f'<img alt="{escape(picture.heading)}" src="data:image/{kind};base64,{data}">'
+    chart = ' class="chart"' if picture.file in CHARTS else ""
+    image = f'<img{chart} alt="{escape(picture.heading)}" src="data:image/{kind};base64,{data}">'
     return f"<p>{escape(picture.text)}</p>\n{image}"
 
 

@@ -167,9 +167,10 @@ def _of_predictions(run: Run) -> Iterator[Picture]:
         "wrong (cross, dashed frame), with the probability of every class; the true class in bold.",
         lambda: _figure(plots.predictions, *arguments(sample)),
     )  # fmt: skip
+    misread = f"{len(run.mistakes):,} of {len(data.x_test):,} test images are misclassified"
+    misread += "; these are the ones with the highest confidence." if len(run.mistakes) else "."
     yield Picture(
-        "misclassified.png", "The most confident mistakes", f"{len(run.mistakes):,} of {len(data.x_test):,} test "
-        "images are misclassified; these are the ones with the highest confidence.",
+        "misclassified.png", "The most confident mistakes", misread,
         lambda: _figure(plots.misclassified, data.x_test, data.y_test, run.probs, names, run.mistakes[:25]),
     )  # fmt: skip
     for kind, chosen in (("example", np.arange(len(data.x_test))), ("misclassified", run.mistakes)):
