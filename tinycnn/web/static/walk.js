@@ -1458,7 +1458,7 @@ const Walk = (() => {
   function showAbout() {
     const read = trace.arrays.probabilities.data, best = read.indexOf(Math.max(...read));
     const after = trace === first ? "" : `After ${count(practised.steps, "training step", "training steps")} on it: `;
-    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p = ${lossText(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed. The walk opens at the loss, between the way forward and the way back.`;
+    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p = ${lossText(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed.`;
     el("begin").hidden = false;
   }
 
