@@ -57,6 +57,7 @@ const Walk = (() => {
   }
 
   /** A loss is never 0; below 0.0001 it is only rounded to it. */
+  const isLoss = (loss) => (loss < 1e-4 ? ", which is below 0.0001" : ` = ${lossText(loss)}`); // after a term for it
   const lossText = (loss) => (loss < 1e-4 ? "< 0.0001" : loss < 1e5 ? loss.toPrecision(5) : text(loss));
 
   const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
@@ -222,7 +223,7 @@ const Walk = (() => {
   function textOf({ pass, layer }) {
     if (pass === "loss") {
       const p = at(trace.arrays.probabilities, trace.label), last = trace.layers.at(-1).name;
-      return `${last} computed one score for each class. Softmax turns the scores into probabilities p, which are positive and add up to 1. The label (the true class), ${label(trace.label)}, gets p = ${text(p)}. Loss = −log p = −log ${text(p)} = ${lossText(trace.loss)}, with the natural logarithm.`;
+      return `${last} computed one score for each class. Softmax turns the scores into probabilities p, which are positive and add up to 1. The label (the true class), ${label(trace.label)}, gets p = ${text(p)}. Loss = −log p = −log ${text(p)}${isLoss(trace.loss)}, with the natural logarithm.`;
     }
     const own = TEXTS[layer.kind];
     if (own) return own[pass] + (layer.branches && layer.parameters.length ? INSIDE : "");
@@ -1458,7 +1459,7 @@ const Walk = (() => {
   function showAbout() {
     const read = trace.arrays.probabilities.data, best = read.indexOf(Math.max(...read));
     const after = trace === first ? "" : `After ${count(practised.steps, "training step", "training steps")} on it: `;
-    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p = ${lossText(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed.`;
+    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p${isLoss(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed.`;
     el("begin").hidden = false;
   }
 
