@@ -94,7 +94,7 @@ CALLS = {
     **{f"__{name}__": (operator(f"__{name}__"), {"other": floats(2, 3, 4)}) for name in ("add", "mul", "rsub", "eq")},
     "index": (lambda index: Tensor(floats(2, 3, 4))[index], {"index": 1}),
     **{name: (getattr(ops, name), {"x": floats(2, 3)})
-       for name in ("abs", "sqrt", "tanh", "sigmoid", "silu", "softplus", "hardswish")},
+       for name in ("abs", "sqrt", "tanh", "sigmoid", "silu", "softplus", "softsign", "hardswish")},
     "leaky_relu": (ops.leaky_relu, {"x": floats(2, 3), "slope": 0.1}),
     "elu": (ops.elu, {"x": floats(2, 3), "alpha": 0.1}),
     "gelu": (ops.gelu, {"x": floats(2, 3), "approximate": True}),

@@ -201,14 +201,14 @@ class RandomGraph:
     def joined(self):
         other, self.other = self.other or self.pick(*self.arrays), None
         inputs = [self.last, other] if self.chance(0.5) else [other, self.last]
-        operator = self.pick("Add", "Add", "Mul", "Sub", "Div", "Concat", "Concat", "Sum", "Max")
+        operator = self.pick("Add", "Add", "Mul", "Sub", "Div", "Concat", "Concat", "Sum", "Max", "Min")
         if operator == "Concat":
             inputs += [self.pick(*self.arrays)] * self.chance(0.2)
             return operator, inputs, {"axis": self.pick(1, 1, 1, -1, self.value.ndim - 1, 0)}
         return operator, inputs, {}
 
     def activation(self):
-        plain = ["Sigmoid", "Tanh", "Neg", "Erf", "Softplus"] + ["HardSwish"] * (self.opset >= 14)
+        plain = ["Sigmoid", "Tanh", "Neg", "Erf", "Softplus", "Softsign", "Abs"] + ["HardSwish"] * (self.opset >= 14)
         alpha = {"LeakyRelu": 0.3, "Elu": 0.5, "Selu": 1.2, "HardSigmoid": 0.3} | (
             {"Celu": 2.0} if self.opset > 11 else {}
         )

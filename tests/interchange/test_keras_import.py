@@ -172,6 +172,18 @@ ALONE = {  # one layer each: its config, its arrays, the shape of the input, and
         [random(2, 2, 2, 3)], [ConvTranspose2d]),
     "dense of pixels": (layer("Dense", units=2, activation="relu"), [random(3, 2), random(2)], [Conv2d, ReLU]),
     "Reshape": (layer("Reshape", target_shape=[-1]), [], [Reshape]),
+    "PReLU of every number": (layer("PReLU", shared_axes=None), [random(4, 5, 3)], [Flatten, Add, Reshape]),
+    "LayerNormalization of the image": (
+        layer("LayerNormalization", axis=[1, 2, 3], scale=False), [random(4, 5, 3)], [Flatten, LayerNorm, Reshape]),
+    "ReLU with slope and limit": (layer("ReLU", max_value=6, negative_slope=0.5), [], [LeakyReLU, Clip]),
+    "CenterCrop": (layer("CenterCrop", height=2, width=2), [], [Crop2d]),
+    "dropout of channels": (layer("Dropout", rate=0.2, noise_shape=[None, 1, 1, 1]), [], [Identity]),
+    "transposed, with more rows": (
+        layer("Conv2DTranspose", filters=2, kernel_size=3, strides=2, padding="valid", output_padding=[1, 0],
+              use_bias=False), [random(3, 3, 2, 3)], "output_padding=(1, 0)"),
+    "transposed, as long as the stride": (
+        layer("Conv2DTranspose", filters=2, kernel_size=3, strides=2, padding="same", output_padding=1,
+              use_bias=False), [random(3, 3, 2, 3)], "padding='same'"),
     "without effect": (layer("RandomFlip", mode="horizontal"), [], [Identity]),
     "float16": (layer("Dense", units=2, use_bias=False), [random(3, 2).astype(np.float16)], [Conv2d]),
 }  # fmt: skip
@@ -254,6 +266,52 @@ def test_arithmetic_and_shared_activations(tmp_path):
     np.testing.assert_allclose(model(x).numpy(), np.maximum(a, 0) - gelu + np.maximum(1 - a, 0), atol=1e-6)
 
 
+def cut(start=None, stop=None, step=None):
+    return {"class_name": "__slice__", "config": {"start": start, "stop": stop, "step": step}}
+
+
+X = random(2, 4, 5, 3)
+OPERATIONS = {  # of keras.ops, with the result for X
+    "Mean": (operation("Mean", "a", tensor("x"), axis=[1, 2], keepdims=False), X.mean((1, 2))),
+    "Max": (
+        operation("Max", "a", tensor("x"), axis=[-3, -2], keepdims=True, initial=None),
+        X.max((1, 2), keepdims=True),
+    ),
+    "Reshape": (operation("Reshape", "a", tensor("x"), newshape=[-1, 5, 4, 3]), X.reshape(2, 5, 4, 3)),
+    "GetItem": (operation("GetItem", "a", tensor("x"), cut(), cut(1, -1), cut(stop=3)), X[:, 1:-1, :3]),
+    "Concatenate": (operation("Concatenate", "a", [tensor("x"), tensor("x")], axis=-1), np.concatenate([X, X], -1)),
+    "Maximum": (operation("Maximum", "a", tensor("x"), tensor("n")), abs(X)),
+    "Minimum": (operation("Minimum", "a", tensor("n"), tensor("x")), -abs(X)),
+    "Absolute": (operation("Absolute", "a", tensor("x")), abs(X)),
+    "Softsign": (operation("Softsign", "a", tensor("x")), X / (1 + abs(X))),
+    "Maximum, a layer": (layer("Maximum", [call([tensor("x"), tensor("n")])], name="a"), abs(X)),
+    "augmentation": (layer("RandomFlip", [call(tensor("x"), training=True)], name="a"), X),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_functions_in_a_functional_network(name, tmp_path):
+    entry, wanted = OPERATIONS[name]
+    negative = operation("Multiply", "n", tensor("x"), -1.0)
+    model = imported(functional(negative, entry, output="a"), tmp_path)
+    np.testing.assert_allclose(model(X).numpy(), wanted, rtol=1e-6)
+
+
+def test_single_layers_by_hand(tmp_path):
+    """Those that are written with Flatten and Reshape, and a crop."""
+    slope, beta = random(4, 5, 3), random(4, 5, 3)
+    for config, arrays, wanted in (
+        (layer("PReLU", shared_axes=None), [slope], np.where(X > 0, X, slope * X)),
+        (layer("LayerNormalization", axis=[1, 2, 3], epsilon=0.25, scale=False), [beta],
+         (X - X.mean((1, 2, 3), keepdims=True)) / np.sqrt(X.var((1, 2, 3), keepdims=True) + 0.25) + beta),
+        (layer("CenterCrop", height=3, width=2), [], X[:, :3, 1:3]),
+        (layer("ReLU", max_value=1.5, negative_slope=0.5), [], np.minimum(np.where(X > 0, X, X / 2), 1.5)),
+        (layer("Activation", activation="log_sigmoid"), [], -np.log1p(np.exp(-X))),
+    ):  # fmt: skip
+        model = imported(sequential(config), tmp_path, variables(snake_case(config["class_name"]), *arrays))
+        np.testing.assert_allclose(model(X).numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_the_order_in_the_file_need_not_be_that_of_the_calls(tmp_path):
     layers = [layer("ReLU", [call(tensor("p"))], name="q"), layer("Softmax", [call(tensor("x"))], name="p")]
     assert kinds(imported(functional(*layers, output="q"), tmp_path)) == [Softmax, ReLU]
@@ -269,7 +327,7 @@ REFUSED = {
     "a class of one's own": (
         (sequential(layer("Mine", module="my.code")), {}), r"layer 'mine' \(Mine\): Mine is a class of one's own"),
     "a network of one's own": (({"class_name": "Net", "config": {}}, {}), "the network is a 'Net'"),
-    "an unknown layer": (of_one("LSTM", units=3), r"'lstm' \(LSTM\): tinycnn has no layer for this class"),
+    "an unknown layer": (of_one("LSTM", units=3), r"'lstm' \(LSTM\): tinycnn has layers for convol.*not for sequences"),
     "an unknown setting": (of_one("Flatten", order="F"), "does not know its setting 'order'"),
     "an unknown activation": (of_one("Activation", activation="cubed"), "the activation 'cubed'"),
     "channels first": (of_one("Conv2D", **CONV | {"data_format": "channels_first"}), "data_format='channels_first'"),
@@ -289,9 +347,22 @@ REFUSED = {
     "odd settings": (of_one("Dense", [random(3, 2)], units=[], use_bias=False), "'dense'"),
     "quadratic images": (
         (sequential(layer("Softmax"), shape=(4, 3)), {}), "supports only the last axis"),
-    "a slope for every pixel": (of_one("PReLU", [random(4, 5, 3)], shared_axes=None), "one slope per channel"),
+    "a slope for every row": (of_one("PReLU", [random(4, 1, 3)], shared_axes=[2]), "tinycnn supports None and"),
+    "another output padding": (
+        of_one("Conv2DTranspose", [random(3, 3, 2, 3)], filters=2, kernel_size=3, strides=2, padding="same",
+               output_padding=0, use_bias=False), r"output_padding=\(0, 0\); with 'same', tinycnn supports None"),
+    "a crop that enlarges": (of_one("CenterCrop", height=9, width=2), "to a larger size than 4x5"),
+    "attention": (of_one("MultiHeadAttention", num_heads=2), "not for sequences: no recurrent layers, no attention"),
+    "one dimension": (
+        (sequential(layer("Conv1D", filters=2), shape=(9, 3)), {}), r"the same layer for images \(L, 1, C\)"),
+    "pixels joined by index": (
+        (functional(operation("GetItem", "a", tensor("x"), 3), output="a"), {}), "of keras.ops only"),
+    "every second row": (
+        (functional(operation("GetItem", "a", tensor("x"), cut(), cut(step=2)), output="a"), {}), "of keras.ops only"),
+    "a mean of channels": ((functional(operation("Mean", "a", tensor("x"), axis=[3]), output="a"), {}), "of keras.ops"),
     "no layers": (({"class_name": "Sequential", "config": {"layers": []}}, {}), "its layers are"),
-    "an open input": ((sequential(layer("Flatten"), shape=(None, 3, 1)), {}), "its input has the shape"),
+    "an open input": ((sequential(layer("Flatten"), shape=(None, 3, 1)), {}), r"make the network with keras.Input\("),
+    "an unknown class": (of_one("UnitNormalization"), "no layer for this class; docs/interoperation.md lists"),
     "no object": (([1], {}), "config.json: .*expected an object"),
     "two inputs": (
         ({"class_name": "Model", "config": functional(output="x")["config"] | {"input_layers": [["x", 0, 0]] * 2}}, {}),
@@ -302,8 +373,8 @@ REFUSED = {
         "form a circle"),
     "an unknown input": ((functional(layer("ReLU", [call(tensor("y"))], name="a"), output="a"), {}), "takes .*'y'"),
     "training mode": (
-        (functional(layer("Dropout", [call(tensor("x"), training=True)], name="a", rate=0.1), output="a"), {}),
-        "'a' is called with 'training'=True"),
+        (functional(layer("Dropout", [[["x", 0, 0, {"training": True}]]], name="a", rate=0.1), output="a"), {}),
+        "'a' is called with 'training'=True"),  # of Keras 2, which keeps it in evaluation
     "a layer called twice": (
         (functional(layer("Dense", [call(tensor("x")), call(tensor("a"))], name="a", units=3), output="a"),
          variables("dense", random(3, 3), random(3))), "'a' is called 2 times"),
@@ -577,7 +648,7 @@ def test_the_preparation_of_pixels():
 def test_the_page_lists_the_layers_that_are_read():
     page = (Path(__file__).parents[2] / "docs" / "interoperation.md").read_text("utf-8")
     listed = page.split("- **Layers of Keras**: ")[1].split(";")[0]
-    wanted = {*LAYERS, "InputLayer", "Add", "Subtract", "Multiply", "Average", "Concatenate"}
+    wanted = {*LAYERS, "InputLayer", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"}
     assert {name.strip() for name in listed.replace("\n", " ").split(",")} == wanted
 
 

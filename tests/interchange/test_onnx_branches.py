@@ -22,7 +22,9 @@ from tinycnn.layers import (
     GroupNorm,
     HardSwish,
     LayerNorm,
+    Maximum,
     MaxPool2d,
+    Minimum,
     Multiply,
     Normalization,
     Pad2d,
@@ -219,6 +221,11 @@ READ = {
     "clip in two halves": (lambda g: g("Min", g("Max", "x", np.float32(-1)), np.float32(0.5)), [Clip]),
     "ReLU6 in two halves": (lambda g: g("Clip", g("Relu", "x"), "", np.float32(6)), [Clip]),
     "a product with channels, last": (lambda g: g("MatMul", last(g, conv(g, "x")), random(2, 5)), [Conv2d, Conv2d]),
+    "the larger of two branches": (lambda g: g("Max", conv(g, "x", F=2), "x"), [Maximum]),
+    "the smallest of three branches": (
+        lambda g: g("Min", conv(g, "x", F=2), g("Softsign", "x"), g("Abs", "x")),
+        [Minimum],
+    ),
     "sum of pixels": (
         lambda g: g("ReduceSum", conv(g, "x"), ints(2, 3), keepdims=0),
         [Conv2d, GlobalAvgPool2d, Rescaling],
@@ -247,10 +254,6 @@ def crossed_channels(g):
 
 REFUSED = {
     "layers in two branches": (shared, r"\(Add\): its inputs share layers with weights"),
-    "the larger of two branches": (
-        lambda g: g("Max", conv(g, "x"), "x"),
-        r"\(Max\): takes several computed arrays; tiny",
-    ),
     "quotient of branches": (
         lambda g: g("Div", "x", g("Sigmoid", "x")),
         r"\(Div\): divides computed arrays by each other",
@@ -306,6 +309,14 @@ REFUSED = {
 }
 
 
+def test_a_row_becomes_an_image_whose_channels_are_last(tmp_path):
+    """As Keras writes ``Reshape((7, 6, 2))`` in front of a convolution."""
+    g = drawn(lambda g: conv(g, g("Transpose", g("Reshape", "x", ints(-1, 7, 6, 2)), perm=[0, 3, 1, 2])), shape=(84,))
+    model = imported(g, tmp_path)
+    assert kinds(model) == [Reshape, Conv2d]
+    assert model.input_shape == (84,)
+
+
 @pytest.mark.parametrize(("draw", "words"), REFUSED.values(), ids=list(REFUSED))
 def test_refused(draw, words, tmp_path):
     path = drawn(draw).save(tmp_path)
@@ -316,7 +327,7 @@ def test_refused(draw, words, tmp_path):
 
 def test_what_the_output_does_not_need_is_not_read(tmp_path):
     def draw(g):
-        g("Softsign", "x")
+        g("Sign", "x")
         g("Relu", "x")
 
     assert kinds(imported(drawn(draw), tmp_path)) == [ReLU]

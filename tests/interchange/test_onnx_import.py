@@ -543,8 +543,8 @@ def test_an_added_rescaling_before_one_in_the_file(tmp_path):
 
 REFUSED = {
     "operator": (
-        lambda g: g("Softsign", "x"),
-        r"node 'softsign_0' \(Softsign\): tinycnn has no layer for this operator; docs/interoperation.md lists",
+        lambda g: g("Sign", "x"),
+        r"node 'sign_0' \(Sign\): tinycnn has no layer for this operator; docs/interoperation.md lists",
     ),
     "groups of another size": (
         lambda g: g("Conv", "x", random(3, 1, 3, 3), group=2),
@@ -610,7 +610,7 @@ REFUSED = {
     ),
     "dense of two inputs": (
         lambda g: g("MatMul", g("Flatten", "x"), "flatten_0"),
-        r"\(MatMul\): takes several computed arrays; tinycnn joins them by Add, Sub, Sum, Mul, Div, Concat",
+        r"\(MatMul\): takes several computed arrays; tinycnn joins them by Add, Sub, Sum, Mul, Div, Max, Min, Concat",
     ),
     "weight first": (
         lambda g: g("MatMul", random(3, 84), g("Flatten", "x")),

@@ -25,6 +25,7 @@ from tinycnn.layers import (
     Rescaling,
     Sequential,
     Softplus,
+    Softsign,
     Transpose2d,
 )
 
@@ -221,6 +222,7 @@ READ = {
     "softplus": (lambda g: g("Softplus", g("Mul", "x", np.float32(3))), [Rescaling, Softplus]),
     "mish": (lambda g: g("Mul", "x", g("Tanh", g("Softplus", "x"))), [Multiply]),
     "softplus of PyTorch": (lambda g: softplus_of_pytorch(g, g("Mul", "x", np.float32(9)), 20), [Rescaling, Softplus]),
+    "softsign of PyTorch": (lambda g: g("Div", "x", g("Add", g("Abs", "x"), np.float32(1))), [Softsign]),
     "mish as one operator": (lambda g: g("Mish", g("Conv", "x", random(3, 2, 1, 1))), [Conv2d, Multiply]),
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.layers import (
     ELU,
     GELU,
+    Abs,
     Add,
     AvgPool2d,
     BatchNorm,
@@ -32,7 +33,9 @@ from tinycnn.layers import (
     LayerNorm,
     LeakyReLU,
     LogSoftmax,
+    Maximum,
     MaxPool2d,
+    Minimum,
     Multiply,
     Normalization,
     Pad2d,
@@ -45,6 +48,7 @@ from tinycnn.layers import (
     SiLU,
     Softmax,
     Softplus,
+    Softsign,
     Tanh,
     Transpose2d,
     Upsample,
@@ -122,6 +126,10 @@ def same_arrays(left, right):
         (Crop2d(((1, 0), (2, 1))), (5, 4, 3), (4, 1, 3)),
         (Transpose2d(), (5, 4, 3), (4, 5, 3)),
         (Softplus(), (7,), (7,)),
+        (Softsign(), (7,), (7,)),
+        (Abs(), (7,), (7,)),
+        (Maximum(Identity(), [AvgPool2d((5, 4)), Conv2d(3, 1)]), (5, 4, 3), (5, 4, 3)),
+        (Minimum(Dense(4), Dense(1)), (7,), (4,)),
         (Upsample(), (5, 4, 3), (10, 8, 3)),
         (Upsample((1, 3)), (5, 4, 3), (5, 12, 3)),
     ],
@@ -741,7 +749,10 @@ EXAMPLES = {
     GroupNorm: lambda: GroupNorm(3),
     Normalization: lambda: Normalization((0.5, 0.4, 0.3), 0.2),
     Residual: lambda: Residual(Tanh(), shortcut=Sigmoid()),
-    **{kind: lambda kind=kind: kind([Tanh(), ReLU()], Identity()) for kind in (Add, Multiply, Concatenate)},
+    **{
+        kind: lambda kind=kind: kind([Tanh(), ReLU()], Identity())
+        for kind in (Add, Multiply, Maximum, Minimum, Concatenate)
+    },
 }
 
 

@@ -316,6 +316,12 @@ def value_and_gradients(call, *arrays, upstream=None):
     return y.numpy(), *(get_backend().to_host(x.grad) for x in inputs)
 
 
+def test_softsign_has_its_numbers_by_hand(backend):
+    y, slope = value_and_gradients(ops.softsign, [-3.0, 0.0, 1.0, 1e9])
+    np.testing.assert_allclose(y, [-0.75, 0, 0.5, 1 - 1 / (1 + 1e9)], rtol=1e-15)
+    np.testing.assert_allclose(slope, [1 / 16, 1, 1 / 4, 1 / (1 + 1e9) ** 2], rtol=1e-15)
+
+
 @pytest.mark.parametrize("name", FROM_TORCH)
 def test_activations_have_the_numbers_of_pytorch(name, backend):
     for got, wanted in zip(value_and_gradients(CALLS[name], X), FROM_TORCH[name], strict=True):
@@ -584,6 +590,7 @@ def test_everything_against_pytorch():
         "sigmoid": (ops.sigmoid, torch.sigmoid, [x]),
         "silu": (ops.silu, F.silu, [x]),
         "softplus": (ops.softplus, lambda x: F.softplus(x, threshold=1e9), [x]),
+        "softsign": (ops.softsign, F.softsign, [x]),
         "gelu": (ops.gelu, F.gelu, [x]),
         "gelu tanh": (lambda x: ops.gelu(x, True), lambda x: F.gelu(x, approximate="tanh"), [x]),
         "elu": (lambda x: ops.elu(x, 1.3), lambda x: F.elu(x, 1.3), [x]),

@@ -412,6 +412,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     },
     "silu": {"x": SCORES},
     "softplus": {"x": SCORES},
+    "softsign": {"x": SCORES},
     "sqrt": {"x": SCORES},
     "stack": {"inputs": [SCORES, SCORES], "axis": 0},
     "upsample2d": {"x": IMAGES, "scale": 2},

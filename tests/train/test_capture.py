@@ -198,6 +198,7 @@ def blocks():
         layers.Softplus(), layers.Residual(Conv2d(4, padding=1), layers.GELU(), Dropout(0.3), layers.LayerNorm()),
         layers.Concatenate(layers.Identity(), [layers.GELU(approximate=True), MaxPool2d(), layers.Upsample()]),
         layers.Multiply(layers.Tanh(), [layers.GlobalAvgPool2d(keepdims=True), Conv2d(8, 1), layers.Sigmoid()]),
+        layers.Maximum(layers.Softsign(), layers.Minimum(layers.Identity(), layers.Abs())),
         layers.Add(layers.ELU(), layers.HardSwish(), [layers.Clip(0, 6), layers.LeakyReLU(), Dropout(0.3)]),
         layers.Rescaling(2), layers.Reshape((8, 64)), Flatten(), Dense(3), layers.Softmax(), input_shape=(8, 8, 1),
     )  # fmt: skip

@@ -5,8 +5,20 @@ from tinycnn.layers.base import Layer, Shape, building, register_layer
 from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
 from tinycnn.layers.dropout import Dropout
-from tinycnn.layers.further.activations import ELU, GELU, Clip, HardSwish, LeakyReLU, Sigmoid, SiLU, Softplus, Tanh
-from tinycnn.layers.further.branches import Add, Concatenate, Identity, Multiply, Residual
+from tinycnn.layers.further.activations import (
+    ELU,
+    GELU,
+    Abs,
+    Clip,
+    HardSwish,
+    LeakyReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softsign,
+    Tanh,
+)
+from tinycnn.layers.further.branches import Add, Concatenate, Identity, Maximum, Minimum, Multiply, Residual
 from tinycnn.layers.further.convolution import ConvTranspose2d
 from tinycnn.layers.further.normalization import GroupNorm, LayerNorm, Normalization
 from tinycnn.layers.further.reshape import Reshape
@@ -21,6 +33,7 @@ from tinycnn.layers.sequential import Sequential
 __all__ = [
     "ELU",
     "GELU",
+    "Abs",
     "Add",
     "AvgPool2d",
     "BatchNorm",
@@ -42,6 +55,8 @@ __all__ = [
     "LeakyReLU",
     "LogSoftmax",
     "MaxPool2d",
+    "Maximum",
+    "Minimum",
     "Multiply",
     "Normalization",
     "Pad2d",
@@ -55,6 +70,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Softsign",
     "Tanh",
     "Transpose2d",
     "Upsample",

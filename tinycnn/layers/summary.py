@@ -16,7 +16,19 @@ from tinycnn.layers.base import Layer, Shape
 from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
 from tinycnn.layers.dropout import Dropout
-from tinycnn.layers.further.activations import ELU, GELU, Clip, HardSwish, LeakyReLU, Sigmoid, SiLU, Softplus, Tanh
+from tinycnn.layers.further.activations import (
+    ELU,
+    GELU,
+    Abs,
+    Clip,
+    HardSwish,
+    LeakyReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softsign,
+    Tanh,
+)
 from tinycnn.layers.further.convolution import ConvTranspose2d
 from tinycnn.layers.further.normalization import GroupNorm, LayerNorm, Normalization
 from tinycnn.layers.further.shapes import Crop2d, Pad2d, Transpose2d, Upsample
@@ -100,7 +112,7 @@ def _own_flops(layer: Layer, input_shape: Shape) -> int | None:
             return 7 * outputs  # sum, difference, square, sum of squares, product, then as in batch norm
         case LeakyReLU() | Clip() | Normalization():
             return 2 * outputs
-        case Tanh():
+        case Tanh() | Abs():
             return outputs
         case Sigmoid() | SiLU() | ELU():
             return 4 * outputs
@@ -110,6 +122,8 @@ def _own_flops(layer: Layer, input_shape: Shape) -> int | None:
             return 5 * outputs
         case Softplus():
             return 5 * outputs  # absolute value, exponential, logarithm, maximum, sum
+        case Softsign():
+            return 3 * outputs  # absolute value, sum, quotient
         case Pad2d() | Crop2d() | Transpose2d() | Upsample():
             return 0
         case Softmax() | LogSoftmax():

@@ -8,6 +8,7 @@ from tinycnn.ops.activations.leaky_relu import leaky_relu
 from tinycnn.ops.activations.sigmoid import sigmoid
 from tinycnn.ops.activations.silu import silu
 from tinycnn.ops.activations.softplus import softplus
+from tinycnn.ops.activations.softsign import softsign
 from tinycnn.ops.activations.tanh import tanh
 from tinycnn.ops.avg_pool2d import avg_pool2d
 from tinycnn.ops.batch_norm import batch_norm
@@ -63,6 +64,7 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softplus",
+    "softsign",
     "sqrt",
     "stack",
     "tanh",

@@ -23,6 +23,7 @@ from tinycnn.ops.activations.leaky_relu import LeakyReLUFunction
 from tinycnn.ops.activations.sigmoid import SigmoidFunction
 from tinycnn.ops.activations.silu import SiLUFunction
 from tinycnn.ops.activations.softplus import SoftplusFunction
+from tinycnn.ops.activations.softsign import SoftsignFunction
 from tinycnn.ops.activations.tanh import TanhFunction
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
 from tinycnn.ops.batch_norm import BatchNormFunction, FixedBatchNormFunction
@@ -190,6 +191,7 @@ SMOOTH: dict[type[Function], Callable[..., Tensor]] = {
     SigmoidFunction: ops.sigmoid,
     SiLUFunction: ops.silu,
     SoftplusFunction: ops.softplus,
+    SoftsignFunction: ops.softsign,
     GELUFunction: ops.gelu,
     TanhGELUFunction: lambda x: ops.gelu(x, approximate=True),
 }

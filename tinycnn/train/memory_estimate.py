@@ -31,6 +31,7 @@ from tinycnn.layers import (
     Sigmoid,
     SiLU,
     Softplus,
+    Softsign,
     fusion,
 )
 
@@ -125,7 +126,7 @@ def stages_of(layers: list[Layer], fused: bool) -> Iterator[Stage]:
 def inner_count(layers: list[Layer]) -> int:
     """The elements per image that layers store besides their outputs: slopes, and normalised inputs."""
     match layers:
-        case [Sigmoid() | SiLU() | Softplus() | GELU() | ELU() | Normalization() as layer]:
+        case [Sigmoid() | SiLU() | Softplus() | Softsign() | GELU() | ELU() | Normalization() as layer]:
             return math.prod(layer.output_shape)
         case [LayerNorm() | GroupNorm() as norm]:
             return 2 * math.prod(norm.output_shape)  # without and with the scale

@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import FileFormatError, SettingError, TinyCNNError, printable, shortened
-from tinycnn.interchange.keras.file import SavedNetwork, as_mapping, opened
-from tinycnn.interchange.keras.layers import ACTIVATIONS, LAYERS, Layers, Source, as_number, rescaling
+from tinycnn.interchange.keras.file import SavedNetwork, Variable, as_mapping, opened
+from tinycnn.interchange.keras.layers import LAYERS, Layers, Source, as_number, rescaling
+from tinycnn.interchange.keras.operations import FUNCTIONS, OPERATIONS, READ, operation_as_layer
 from tinycnn.interchange.onnx.building import built, created
 from tinycnn.interchange.onnx.importer import finite
 from tinycnn.interchange.onnx.pixels import likely_pixels
@@ -32,7 +34,7 @@ from tinycnn.interchange.planned import (
     layers_between,
     place,
 )
-from tinycnn.layers import GELU, Add, Concatenate, Identity, Multiply, Rescaling, Sequential
+from tinycnn.layers import GELU, Add, Concatenate, Identity, Maximum, Minimum, Multiply, Rescaling, Sequential
 from tinycnn.layers.base import Layer, arrays_without_memory
 from tinycnn.layers.metadata import BYTES
 from tinycnn.saving.safetensors_file import DAMAGED
@@ -40,17 +42,20 @@ from tinycnn.saving.safetensors_file import DAMAGED
 __all__ = ["from_keras"]
 MAX_NUMBERS = 1 << 26  # per image between two layers
 NETWORKS = "Sequential", "Functional", "Model"
-JOINS = "Add", "Subtract", "Multiply", "Average", "Concatenate"
-OPERATIONS = {"Add": "Add", "Subtract": "Subtract", "Multiply": "Multiply", "TrueDivide": "Divide", "Divide": "Divide"}
-FUNCTIONS = {
-    name: ACTIVATIONS[snake]
-    for name, snake in (
-        ("Relu", "relu"), ("Relu6", "relu6"), ("Sigmoid", "sigmoid"), ("Tanh", "tanh"), ("Silu", "silu"),
-        ("Softplus", "softplus"), ("HardSigmoid", "hard_sigmoid"), ("HardSilu", "hard_silu"), ("Selu", "selu"),
-    )
-}  # fmt: skip
+JOINS = "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"
+CONTAINERS = {"Concatenate": Concatenate, "Multiply": Multiply, "Maximum": Maximum, "Minimum": Minimum}
+OF_SCOPE = "tinycnn has layers for convolutional networks, not for sequences: no recurrent layers, no attention"
+INSTEAD = {  # refused layers that people meet → what to do
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional", "Embedding", "TimeDistributed"), OF_SCOPE),
+    **dict.fromkeys(("MultiHeadAttention", "Attention", "GroupedQueryAttention", "AdditiveAttention"), OF_SCOPE),
+    **dict.fromkeys(
+        ("Conv1D", "MaxPooling1D", "AveragePooling1D", "SeparableConv1D", "DepthwiseConv1D"),
+        "for rows of numbers (L, C): the same layer for images (L, 1, C), with windows (k, 1), is read",
+    ),
+    "Resizing": "tinycnn does not enlarge or shrink images in the network: resize them before, and save it without",
+}
 NEGATIVE = rescaling(-1.0)
-HARMLESS = "training", "mask", "name", "_keras_mask"  # arguments of calls
+HARMLESS = "training", "mask", "name", "_keras_mask"  # arguments of calls; Keras 3 replaces training=True in evaluation
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,10 @@ class Conversion:
             raise FileFormatError("two layers have the same name")
         inputs, outputs = ends(config.get("input_layers")), ends(config.get("output_layers"))
         if len(inputs) != 1 or len(outputs) != 1:
-            raise FileFormatError(f"{len(inputs)} inputs and {len(outputs)} outputs; tinycnn supports one of each")
+            raise FileFormatError(
+                f"{len(inputs)} inputs and {len(outputs)} outputs; tinycnn supports one of each: save one part, "
+                "keras.Model(model.inputs, model.outputs[0])"
+            )
         calls: dict[tuple[str, int], list[Any]] = {}
         for name, (entry, _) in by_name.items():
             nodes = entry.get("inbound_nodes") or []
@@ -207,15 +215,21 @@ class Conversion:
                 return self.joined(kind, config_of(entry), values)
             if kind not in LAYERS or len(values) != 1 or len(inputs) != 1:
                 raise FileFormatError(refusal(kind, len(inputs)))
-            source = Source(kind, name, config_of(entry), values[0].shape, self.saved.version, self.dtype)
-            source.variables = self.saved.variables.of(path, name)
-            layers = LAYERS[kind](source)
-            source.check_all_used()
-            return self.appended(values[0], layers)
+            variables = self.saved.variables.of(path, name)
+            return self.appended(values[0], self.converted(kind, config_of(entry), values[0], name, variables))
         except (TinyCNNError, *DAMAGED) as error:
             if isinstance(error, FileFormatError) and str(error).startswith("layer "):
                 raise
             raise FileFormatError(f"layer {shortened(name)} ({printable(kind)[:60]}): {shorter(error)}") from None
+
+    def converted(
+        self, kind: str, config: dict[str, Any], value: Value, name: str = "", variables: Sequence[Variable] = ()
+    ) -> Layers:
+        """The planned layers of one layer of Keras."""
+        source = Source(kind, name, config, value.shape, self.saved.version, self.dtype, list(variables))
+        layers = LAYERS[kind](source)
+        source.check_all_used()
+        return layers
 
     def operation(self, entry: dict[str, Any], kind: str, inputs: list[Any]) -> Value:
         """``+ - * /`` of a functional network, with an array and a number, or two arrays; an activation."""
@@ -227,8 +241,14 @@ class Conversion:
         if len(inputs) == len(values) == 1 and (kind == "Gelu" or (kind in FUNCTIONS and not settings)):
             approximate = {"approximate": True} if settings.get("approximate", kind == "Gelu") else {}
             return self.appended(values[0], [PlannedLayer(GELU, approximate)] if kind == "Gelu" else FUNCTIONS[kind]())
+        if kind == "Concatenate" and len(inputs) == len(values) > 1:
+            return self.joined(kind, config_of(entry), values)
+        if len(values) == 1 and inputs[0] is values[0]:
+            as_layer = operation_as_layer(kind, config_of(entry), values[0].shape, inputs[1:])
+            if as_layer is not None:
+                return self.appended(values[0], self.converted(*as_layer, values[0]))
         if kind not in OPERATIONS.values() or len(inputs) != 2 or len(values) != 1:
-            raise FileFormatError(f"tinycnn reads of keras.ops only {', '.join((*OPERATIONS, 'Gelu', *FUNCTIONS))}")
+            raise FileFormatError(f"tinycnn reads of keras.ops only {', '.join(READ)}")
         first, second = (one if isinstance(one, Value) else as_number("a constant", one) for one in inputs)
         if isinstance(first, Value) and isinstance(second, float):
             scale, offset = {
@@ -275,8 +295,7 @@ class Conversion:
         if kind == "Subtract":
             branches = branches[0], (*branches[1], NEGATIVE)
         checked_branches(kind, branches)
-        container = {"Concatenate": Concatenate, "Multiply": Multiply}.get(kind, Add)
-        last = Step(PlannedLayer(container, branches=branches), common)
+        last = Step(PlannedLayer(CONTAINERS.get(kind, Add), branches=branches), common)
         if kind == "Average":
             last = Step(rescaling(1 / len(values)), last)
         return self.appended(Value(shape, last), [])
@@ -288,7 +307,7 @@ def refusal(kind: str, count: int) -> str:
         return "it contains Python code, which tinycnn does not run"
     if kind in LAYERS:
         return f"takes {count} arrays, expected one"
-    return "tinycnn has no layer for this class"
+    return INSTEAD.get(kind, "tinycnn has no layer for this class; docs/interoperation.md lists those that are read")
 
 
 def shorter(error: Exception) -> str:
@@ -392,7 +411,8 @@ def input_shape(kind: str, config: dict[str, Any], layers: list[dict[str, Any]])
     shape = shape or (as_mapping(built_with, "build_config").get("input_shape") if built_with else None)
     if not isinstance(shape, list) or not 2 <= len(shape) <= 4 or not all(type(n) is int and n > 0 for n in shape[1:]):
         raise FileFormatError(
-            f"its input has the shape {shortened(shape)}; expected (N, H, W, C) or (N, in), all but N"
+            f"its input has the shape {shortened(shape)}; expected (N, H, W, C) or (N, in), all but N: make the "
+            "network with keras.Input((H, W, C)), take over the weights, and save it again"
         )
     return tuple(shape[1:])
 
@@ -419,6 +439,7 @@ def arguments(name: str, node: Any) -> list[Any]:
     else:
         call = as_mapping(node, f"a call of {shortened(name)}")
         further, found = [as_mapping(call.get("kwargs", {}), "a call")], leaves(call.get("args", []), 0)
+        further = [{key: value for key, value in further[0].items() if key != "training"}]
     for key, value in ((key, value) for each in further for key, value in each.items()):
         if value is not None and not (key in HARMLESS and value is False) and key != "mask":
             raise FileFormatError(f"layer {shortened(name)} is called with {shortened(key)}={shortened(value)}")

@@ -48,6 +48,7 @@ from tinycnn.layers import (
     SiLU,
     Softmax,
     Softplus,
+    Softsign,
     Tanh,
     Transpose2d,
     Upsample,
@@ -174,6 +175,8 @@ ACTIVATIONS: dict[str, Callable[[], Layers]] = {
     "celu": lambda: [planned(ELU)],
     "selu": lambda: [planned(ELU, alpha=1.6732632423543772), rescaling(1.0507009873554805)],
     "softplus": lambda: [planned(Softplus)],
+    "softsign": lambda: [planned(Softsign)],
+    "log_sigmoid": lambda: [rescaling(-1.0), planned(Softplus), rescaling(-1.0)],
     "mish": lambda: [planned_branches(Multiply, [planned(Identity)], [planned(Softplus), planned(Tanh)])],
     "softmax": lambda: [planned(Softmax)],
     "log_softmax": lambda: [planned(LogSoftmax)],
@@ -201,12 +204,12 @@ def activation(source: Source, key: str = "activation") -> Layers:
 
 
 def relu(source: Source) -> Layers:
-    """→ ReLU, LeakyReLU or Clip."""
+    """→ ReLU, LeakyReLU, Clip, or the latter two."""
     source.require(threshold=(0, None))
     slope, most = source.get("negative_slope", 0), source.get("max_value")
     slope = as_number("negative_slope", 0 if slope is None else slope)
     if slope and most is not None:
-        raise FileFormatError("has both negative_slope and max_value; tinycnn has no layer for this")
+        return [planned(LeakyReLU, slope=slope), planned(Clip, high=as_number("max_value", most))]
     if most is not None:
         return [planned(Clip, low=0.0, high=as_number("max_value", most))]
     return [planned(LeakyReLU, slope=slope) if slope else planned(ReLU)]
@@ -223,14 +226,22 @@ def elu(source: Source) -> Layers:
 
 
 def p_relu(source: Source) -> Layers:
-    """A slope for every channel: ``relu(x) - slope relu(-x)``, as two branches."""
+    """A slope for every channel, or every number: ``relu(x) - slope relu(-x)``, as two branches."""
     shared = source.get("shared_axes")
-    expected = [1, 2] if len(source.shape) == 3 else None
-    if (sorted(shared) if isinstance(shared, list | tuple) else shared) != expected:
-        raise FileFormatError(f"shared_axes={shortened(shared)}; tinycnn supports one slope per channel, {expected}")
-    (slope,) = source.arrays((*[1] * (len(source.shape) - 1), source.channels))
+    shared = sorted(shared) if isinstance(shared, list | tuple) else shared
+    if shared not in (None, [1, 2]) or (shared and len(source.shape) != 3):
+        raise FileFormatError(f"shared_axes={shortened(shared)}; tinycnn supports None and [1, 2], a slope per channel")
+    (slope,) = source.arrays((1, 1, source.channels) if shared else source.shape)
     below = planned(Affine, {"gamma": -slope.ravel(), "beta": np.zeros_like(slope.ravel())})
-    return [planned_branches(Add, [planned(ReLU)], [rescaling(-1.0), planned(ReLU), below])]
+    bent = planned_branches(Add, [planned(ReLU)], [rescaling(-1.0), planned(ReLU), below])
+    return [bent] if shared else of_all_numbers(source, bent)
+
+
+def of_all_numbers(source: Source, layer: PlannedLayer) -> Layers:
+    """``layer`` for which every number of an image is a channel of its own."""
+    if len(source.shape) == 1:
+        return [layer]
+    return [planned(Flatten), layer, planned(Reshape, shape=source.shape)]
 
 
 def softmax(source: Source) -> Layers:
@@ -309,11 +320,16 @@ def separable(source: Source) -> Layers:
 def conv_transpose(source: Source) -> Layers:
     """→ ConvTranspose2d; a window below the stride leaves gaps, which belong to the output in Keras."""
     _, _, C = source.expect_image()
-    source.require(groups=(1,), output_padding=(None,), dilation_rate=([1, 1], (1, 1), 1))
+    source.require(groups=(1,), dilation_rate=([1, 1], (1, 1), 1))
     filters, window = source.get("filters"), windows(source, "kernel_size", "strides")
     (weight,), bias = kernels_and_bias(source, filters, (*window["kernel_size"], filters, C))
-    gaps = tuple(max(S - K, 0) for K, S in zip(window["kernel_size"], window["stride"], strict=True))
-    more = {"output_padding": gaps} if window["padding"] == "valid" and any(gaps) else {}
+    sizes = list(zip(window["kernel_size"], window["stride"], strict=True))
+    added = tuple(max(S - K, 0) for K, S in sizes)
+    if source.get("output_padding") is not None:
+        added = source.pair("output_padding")
+        if window["padding"] == "same" and added != tuple(S - K + 2 * (K // 2) for K, S in sizes):
+            raise FileFormatError(f"output_padding={added}; with 'same', tinycnn supports None: S times the input size")
+    more = {"output_padding": added} if window["padding"] == "valid" and any(added) else {}
     return [planned(ConvTranspose2d, {"weight": weight} | bias, filters=filters, **window, **more), *activation(source)]
 
 
@@ -365,24 +381,29 @@ def batch_norm(source: Source) -> Layers:
     return [planned(BatchNorm, arrays, eps=source.number("epsilon", 1e-3), momentum=momentum)]
 
 
-def norm_arrays(source: Source, others: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def norm_arrays(source: Source, others: int = 0, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Gamma and beta, ones and zeros where the layer has none; ``others``: the number of arrays behind them."""
-    flags = [bool(source.get(name, True)) for name in ("scale", "center")]
-    C = source.channels
-    if len(source.variables) != sum(flags) + others or any(one.shape != (C,) for one in source.variables[: sum(flags)]):
+    flags, size = [bool(source.get(name, True)) for name in ("scale", "center")], shape or (source.channels,)
+    count = sum(flags)
+    if len(source.variables) != count + others or any(one.shape != size for one in source.variables[:count]):
         shapes = [variable.shape for variable in source.variables]
-        raise FileFormatError(f"its arrays have the shapes {shortened(shapes)}, expected {sum(flags) + others} of {C}")
-    given = iter([source.as_dtype(variable.read()) for variable in source.variables[: sum(flags)]])
-    ones, zeros = np.ones(C, source.dtype), np.zeros(C, source.dtype)
+        raise FileFormatError(
+            f"its arrays have the shapes {shortened(shapes)}, expected {count + others} of {', '.join(map(str, size))}"
+        )
+    given = iter([source.as_dtype(variable.read()) for variable in source.variables[:count]])
+    ones, zeros = np.ones(size, source.dtype), np.zeros(size, source.dtype)
     return next(given) if flags[0] else ones, next(given) if flags[1] else zeros
 
 
 def layer_norm(source: Source) -> Layers:
-    """→ LayerNorm."""
-    source.expect_last_axis()
+    """→ LayerNorm, over the channels or the whole image."""
     source.require(rms_scaling=(False,))
-    gamma, beta = norm_arrays(source)
-    return [planned(LayerNorm, {"gamma": gamma, "beta": beta}, eps=source.number("epsilon", 1e-3))]
+    whole = source.get("axis") in ([1, 2, 3], [-3, -2, -1]) and len(source.shape) == 3
+    if not whole:
+        source.expect_last_axis()
+    gamma, beta = norm_arrays(source, shape=source.shape if whole else (source.channels,))
+    norm = planned(LayerNorm, {"gamma": gamma.ravel(), "beta": beta.ravel()}, eps=source.number("epsilon", 1e-3))
+    return of_all_numbers(source, norm) if whole else [norm]
 
 
 def group_norm(source: Source) -> Layers:
@@ -474,6 +495,15 @@ def zero_padding(source: Source) -> Layers:
     return [planned(Pad2d, padding=sides(source, "padding"))]
 
 
+def center_crop(source: Source) -> Layers:
+    """→ Crop2d; an odd edge is cut off behind."""
+    H, W, _ = source.expect_image()
+    edges = [size - source.get(key) for size, key in ((H, "height"), (W, "width"))]
+    if min(edges) < 0:
+        raise FileFormatError(f"to a larger size than {H}x{W}, which enlarges the image")
+    return [planned(Crop2d, cropping=tuple((edge // 2, edge - edge // 2) for edge in edges))]
+
+
 def cropping(source: Source) -> Layers:
     """→ Crop2d."""
     source.expect_image()
@@ -488,9 +518,9 @@ def upsampling(source: Source) -> Layers:
 
 
 def dropout(source: Source) -> Layers:
-    """→ Dropout."""
-    source.require(noise_shape=(None,))
-    return [planned(Dropout, p=source.number("rate"))]
+    """→ Dropout; where numbers share their noise, nothing, as for SpatialDropout2D."""
+    rate = source.number("rate")
+    return [planned(Dropout, p=rate)] if source.get("noise_shape") is None else []
 
 
 def nothing(source: Source) -> Layers:
@@ -525,6 +555,7 @@ LAYERS: dict[str, Callable[[Source], Layers]] = {
     "Permute": permute,
     "ZeroPadding2D": zero_padding,
     "Cropping2D": cropping,
+    "CenterCrop": center_crop,
     "UpSampling2D": upsampling,
     "Dropout": dropout,
     **dict.fromkeys(

@@ -22,6 +22,7 @@ MAX_METADATA = 1 << 22  # characters
 BYTE_FACTOR = "multiply_byte_pixels_by"
 METADATA = "class_names", "pictures", "pixels", BYTE_FACTOR
 OPSETS = range(7, 29)  # older opsets broadcast differently; newer ones do not exist yet
+RANDOM_HINT = ". This type belongs to random numbers: export the network without its augmentation"
 SINGLE_FILE_HINT = "onnx.save_model(onnx.load(path), path) makes one file (torch.onnx.export: external_data=False)"
 INSTALL_HINT = "ONNX files need two more packages: pip install 'tinycnn[onnx]'"
 HALF = 10, 16  # float16 and bfloat16 in TensorProto, which are read as float32
@@ -281,9 +282,8 @@ def _constant(onnx: Any, tensor: Any) -> np.ndarray:
     }
     if tensor.data_type not in typed or tensor.HasField("segment"):
         kind = kinds.DataType.Name(tensor.data_type) if tensor.data_type in kinds.DataType.values() else "unknown"
-        raise FileFormatError(
-            f"{name} is {kind}; tinycnn reads floating-point numbers (and INT32, INT64, BOOL for settings)"
-        )
+        numbers = f"{name} is {kind}; tinycnn reads floating-point numbers (and INT32, INT64, BOOL for settings)"
+        raise FileFormatError(f"{numbers}{RANDOM_HINT if kind in ('UINT32', 'UINT64') else ''}")
     itemsize = {kinds.DOUBLE: 8, kinds.INT64: 8, kinds.BOOL: 1, kinds.FLOAT16: 2, kinds.BFLOAT16: 2}.get(
         tensor.data_type, 4
     )

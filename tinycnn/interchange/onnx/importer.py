@@ -178,7 +178,9 @@ def convert_node(whole: Conversion, node: Node) -> None:
     if result in whole.constants or result in whole.arrays or result in whole.graph.inputs:
         raise FileFormatError(f"{node}: its result has the name {shortened(result)}, which is already used in the file")
     if unknown := [name for name in inputs if name not in whole.constants and name not in whole.arrays]:
-        missing = "which the exporter did not store in the file; export it again with constant folding"
+        missing = (
+            "which the exporter did not store in the file; export with constant folding, or import the .keras file"
+        )
         reason = missing if unknown[0] in whole.graph.inputs else "which no earlier node computes"
         raise FileFormatError(f"{node}: takes {shortened(unknown[0])}, {reason}")
     arrays = [name for name in inputs if name in whole.arrays]

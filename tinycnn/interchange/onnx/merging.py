@@ -1,4 +1,4 @@
-"""Nodes that join several arrays of the file: Add, Sub, Mul, Div, Sum and Concat of branches.
+"""Nodes that join several arrays of the file: Add, Sub, Mul, Div, Sum, Max, Min and Concat of branches.
 
 The branches of a node are the layers after the last step that its inputs have in common.
 """
@@ -12,12 +12,13 @@ from tinycnn.interchange.onnx.chain import CHANNELS_LAST, Chain, Conversion
 from tinycnn.interchange.onnx.file import Node
 from tinycnn.interchange.onnx.patterns import joined
 from tinycnn.interchange.planned import PlannedLayer, branches_between, checked_branches, common_step
-from tinycnn.layers import Add, Concatenate, LayerNorm, Multiply, Rescaling
+from tinycnn.layers import Add, Concatenate, LayerNorm, Maximum, Minimum, Multiply, Rescaling
 
 NEGATIVE = PlannedLayer(Rescaling, {"scale": -1.0, "offset": 0.0})
 MAX_BRANCHES = 256
 MISSING = 99  # an axis that no array has
-JOINING = "Add", "Sub", "Sum", "Mul", "Div", "Concat"
+JOINING = "Add", "Sub", "Sum", "Mul", "Div", "Max", "Min", "Concat"
+CONTAINERS = {"Mul": Multiply, "Max": Maximum, "Min": Minimum}
 
 
 def merge(whole: Conversion, node: Node) -> Chain:
@@ -52,7 +53,7 @@ def merge(whole: Conversion, node: Node) -> Chain:
     if node.operator == "Sub":
         branches = branches[0], (*branches[1], NEGATIVE)
     checked_branches(node, branches)
-    result.append(PlannedLayer(Multiply if node.operator == "Mul" else Add, branches=branches))
+    result.append(PlannedLayer(CONTAINERS.get(node.operator, Add), branches=branches))
     return result
 
 

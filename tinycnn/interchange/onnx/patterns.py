@@ -1,4 +1,4 @@
-"""Layers that exporters write as several operators, with branches: GELU, SiLU, HardSwish, LayerNorm, and powers.
+"""Layers that exporters write as several operators, with branches: GELU, SiLU, HardSwish, Softsign, LayerNorm, powers.
 
 An operator that is no layer by itself is planned as a ``Part``. Where two branches are joined, ``joined`` looks at
 their layers. Factors that the exporter put elsewhere, such as the 0.5 of GELU, become a Rescaling.
@@ -7,9 +7,10 @@ their layers. Factors that the exporter put elsewhere, such as the 0.5 of GELU, 
 import math
 
 from tinycnn.interchange.planned import Part, PlannedLayer
-from tinycnn.layers import GELU, Clip, HardSwish, LayerNorm, Rescaling, Sigmoid, SiLU, Tanh
+from tinycnn.layers import GELU, Abs, Clip, HardSwish, LayerNorm, Rescaling, Sigmoid, SiLU, Softsign, Tanh
 
 Layers = tuple[PlannedLayer, ...]
+ONE_MORE = {"scale": 1.0, "offset": 1.0}
 CLOSE = 1e-6  # relative; constants of the file are float32
 
 
@@ -69,6 +70,8 @@ def joined(operator: str, before: PlannedLayer | None, first: Layers, second: La
         return 0, (PlannedLayer(Centred, node=second[0].node),)
     if operator == "Div" and not first and before and before.kind is Centred:
         return layer_norm(second)
+    if operator == "Div" and not first and kinds(second) == [Abs, Rescaling] and second[1].settings == ONE_MORE:
+        return 0, (PlannedLayer(Softsign),)
     return None
 
 

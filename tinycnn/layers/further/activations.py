@@ -85,6 +85,22 @@ class Softplus(Layer):
 
 
 @register_layer
+class Softsign(Layer):
+    """``x / (1 + |x|)``, any shape → the same shape. See ``ops/activations/softsign.py``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.softsign(x)
+
+
+@register_layer
+class Abs(Layer):
+    """``|x|``, any shape → the same shape. See ``ops/elementwise/abs.py``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.abs(x)
+
+
+@register_layer
 class HardSwish(Layer):
     """``x · min(max(x + 3, 0), 6) / 6``, any shape → the same shape. See ``ops/activations/hardswish.py``."""
 

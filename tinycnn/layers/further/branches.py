@@ -11,6 +11,7 @@ et al., "Squeeze-and-excitation networks", 2017.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from math import prod
 from typing import Any, Self
 
@@ -153,6 +154,28 @@ class Multiply(_Branches):
         for y in others:
             first = first * y
         return first
+
+
+@register_layer
+class Maximum(_Branches):
+    """The largest of the outputs of several branches, which have the same shape, or broadcast as ``(1, 1, C)`` does.
+
+    Raises ShapeError if they do not. Of equal numbers, the first receives the gradient.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return reduce(ops.maximum, [branch(x) for branch in self.branches])
+
+
+@register_layer
+class Minimum(_Branches):
+    """The smallest of the outputs of several branches, which have the same shape, or broadcast as ``(1, 1, C)`` does.
+
+    Raises ShapeError if they do not. Of equal numbers, the first receives the gradient.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return reduce(ops.minimum, [branch(x) for branch in self.branches])
 
 
 @register_layer

@@ -45,6 +45,8 @@ STEPS: dict[str, Callable[[Chain, Node], None]] = {
     "Tanh": activations.plain,
     "HardSwish": activations.plain,
     "Softplus": activations.plain,
+    "Softsign": activations.plain,
+    "Abs": activations.plain,
     "LeakyRelu": activations.leaky_relu,
     "PRelu": activations.p_relu,
     "Elu": activations.elu,

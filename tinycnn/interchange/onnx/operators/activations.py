@@ -13,6 +13,7 @@ from tinycnn.interchange.planned import PlannedLayer
 from tinycnn.layers import (
     ELU,
     GELU,
+    Abs,
     Add,
     Clip,
     HardSwish,
@@ -22,10 +23,12 @@ from tinycnn.layers import (
     Rescaling,
     Sigmoid,
     Softplus,
+    Softsign,
     Tanh,
 )
 
 PLAIN = {"Relu": ReLU, "Sigmoid": Sigmoid, "Tanh": Tanh, "HardSwish": HardSwish, "Softplus": Softplus}
+PLAIN |= {"Softsign": Softsign, "Abs": Abs}
 PARTS = {"Erf": Erf, "Sqrt": Root, "Reciprocal": Reciprocal}
 
 

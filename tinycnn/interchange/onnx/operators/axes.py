@@ -148,9 +148,7 @@ def reorder_row(chain: Chain, node: Node, order: np.ndarray) -> None:
     steps = list(backwards(chain.last, chain.sealed))
     count = next((i for i, step in enumerate(steps) if step.layer.kind is Dense), None)
     if count is None or any(step.layer.kind not in (*ROW_LAYERS, Dropout) for step in steps[:count]):
-        raise FileFormatError(
-            f"{node}: turns a row into images, channels first; tinycnn reads this after a dense layer"
-        )
+        raise LayoutError(f"{node}: turns a row into images, channels first; tinycnn reads this after a dense layer")
     chain.last = steps[count].before
     for step in reversed(steps[: count + 1]):
         arrays = {name: array[..., order] for name, array in step.layer.arrays.items()}
