@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -91,7 +92,14 @@ class Package:
 
     def imports(self, module: str) -> set[str]:
         """The full names that ``module`` imports anywhere: inside functions and under ``TYPE_CHECKING``, too."""
-        return {name for node in ast.walk(self.trees[module]) for name in self._names(module, node)}
+        return self._imports[module]
+
+    @cached_property
+    def _imports(self) -> dict[str, set[str]]:
+        return {
+            module: {name for node in ast.walk(tree) for name in self._names(module, node)}
+            for module, tree in self.trees.items()
+        }
 
     def own_imports(self, module: str) -> set[str]:
         """Those of them that are modules of this package."""
