@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import logging
 import pickle
 import sys
 
@@ -24,6 +25,7 @@ from tinycnn.train.callbacks import (
     LearningRateScheduler,
     ModelCheckpoint,
     ProgressBar,
+    ReduceOnPlateau,
     TensorBoard,
 )
 from tinycnn.train.callbacks.running import SAME
@@ -318,6 +320,9 @@ def test_the_network_of_the_best_epoch_is_saved(tmp_path):
         (lambda: EarlyStopping(1, monitor="accuracy"), "learning_rate; did you mean train_accuracy?"),
         (lambda: EarlyStopping(1, monitor="val_loss"), "learning_rate; did you mean validation_loss?"),
         (lambda: ModelCheckpoint("x", monitor="top_5"), "ModelCheckpoint monitors 'top_5'"),
+        (lambda: EarlyStopping(1, monitor="images_per_s"), "early stopping: the name 'images_per_s' does not say"),
+        (lambda: ModelCheckpoint("x", monitor="epoch_s"), 'ModelCheckpoint: .*: pass `mode="min"` or `mode="max"`'),
+        (lambda: ReduceOnPlateau(monitor="epoch_s"), "the name 'epoch_s' does not say whether a small or a large"),
         (lambda: EarlyStopping(1, mode="smallest"), "`mode` is 'smallest': expected one of auto, min, max"),
         (lambda: EarlyStopping(0), "patience=0: expected a positive integer"),
         (lambda: ModelCheckpoint("{step}.safetensors"), "which may contain {epoch}"),
@@ -462,7 +467,81 @@ def test_a_metric_that_is_not_finite_is_none_and_one_without_validation_is_refus
         make_trainer().fit(*sides(20), epochs=1, metrics=[max])
 
 
-def test_a_metric_can_be_monitored():
-    falling = iter([5, 4, 3, 2, 1])
-    history = fit(make_trainer(), EarlyStopping(2, monitor="f"), epochs=5, metrics={"f": lambda *_: next(falling)})
-    assert len(history) == 3
+ERRORS = [5.0, 6.0, 3.0, 4.0, 4.5, 1.0]  # of epochs; with a patience of 2, the smallest is found in the third
+
+
+def monitored(*callbacks, name, epochs=6, **settings):
+    """A run with a metric whose values are ``ERRORS``."""
+    values = iter(ERRORS)
+    return fit(make_trainer(), *callbacks, epochs=epochs, metrics={name: lambda *_: next(values)}, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "epochs", "best_epoch"),
+    [("errors", "min", 5, 3), ("errors", "max", 4, 2), ("hinge_loss", "auto", 5, 3), ("own_accuracy", "auto", 4, 2)],
+)
+def test_a_metric_is_monitored_in_the_direction_that_is_stated_or_clear(name, mode, epochs, best_epoch, tmp_path):
+    kept = {}
+
+    class Keep(Callback):
+        def on_epoch_end(self, trainer, result):
+            kept[result.epoch] = trainer.model.state_dict()
+
+        def on_run_end(self, trainer, error):
+            kept["trainer"] = trainer
+
+    stopping = EarlyStopping(2, monitor=name, mode=mode, restore_best=True)
+    saving = ModelCheckpoint(tmp_path / "best.safetensors", monitor=name, mode=mode)
+    history = monitored(Keep(), stopping, saving, name=name)
+    assert (len(history), stopping.best, history.best_by(name, mode)) == (epochs, *[history[best_epoch - 1]] * 2)
+    for state in (kept["trainer"].model.state_dict(), load(tmp_path / "best.safetensors").state_dict()):
+        assert all(np.array_equal(array, kept[best_epoch][key]) for key, array in state.items())
+
+
+@pytest.mark.parametrize("name", ["err_rate", "mae", "f", "top_5_errors"])
+def test_the_direction_of_a_metric_is_not_guessed(name):
+    """Without `mode`, the largest error would be the best: its weights would be restored."""
+    expected = f"the name '{name}' does not say whether a small or a large number is better: pass `mode="
+    for make in (EarlyStopping, lambda _, **how: ModelCheckpoint("x", **how), ReduceOnPlateau):
+        with pytest.raises(SettingError, match=expected):
+            monitored(make(2, monitor=name), name=name)
+    history = monitored(name=name)
+    with pytest.raises(SettingError, match=expected):
+        history.best_by(name)
+    with pytest.raises(SettingError, match="a history has no column 'val_loss'"):
+        history.best_by("val_loss")
+
+
+# ---------------------------------------------------------------------------------------------- what callbacks report
+
+
+def reports(capsys, *callbacks, epochs=6, **settings):
+    """What a run with ``ERRORS`` prints beside the lines of its epochs."""
+    monitored(*callbacks, name="error", epochs=epochs, progress=True, **settings)
+    return [line for line in capsys.readouterr().out.splitlines() if not line.startswith(("epoch", "compiling"))]
+
+
+def test_the_end_of_early_stopping_is_reported(capsys):
+    how = {"monitor": "error", "mode": "min"}
+    stopped = "stopped early after epoch 5: no better error than that of epoch 3 for 2 epochs"
+    assert reports(capsys, EarlyStopping(2, **how)) == [stopped]
+    restored = f"{stopped}; the network has the weights of epoch 3"
+    assert reports(capsys, EarlyStopping(2, restore_best=True, **how)) == [restored]
+    last = "the network has the weights of epoch 3, which has the best error"
+    assert reports(capsys, EarlyStopping(2, restore_best=True, **how), epochs=4) == [last]
+    assert reports(capsys, EarlyStopping(9, **how)) == []
+    assert reports(capsys, EarlyStopping(1, **how), epochs=2) == []  # the last epoch, too
+    one = "stopped early after epoch 2: no better error than that of epoch 1 for 1 epoch"
+    assert reports(capsys, EarlyStopping(1, **how)) == [one]
+
+
+def test_a_reduced_rate_is_reported(capsys):
+    plateau = ReduceOnPlateau(1, monitor="error", mode="min")
+    assert reports(capsys, plateau) == ["after epoch 5: no better error, learning rate 0.01 to 0.001"]
+
+
+def test_without_a_progress_bar_the_end_is_logged(caplog, capsys):
+    with caplog.at_level(logging.INFO, "tinycnn.train"):
+        monitored(EarlyStopping(2, monitor="error", mode="min"), name="error")
+    assert [record.message[:27] for record in caplog.records] == ["stopped early after epoch 5"]
+    assert capsys.readouterr().out == ""

@@ -83,6 +83,30 @@ class History(list[EpochResult]):
         """The first epoch with the smallest validation loss; None without validation."""
         return best(self)
 
+    def best_by(self, name: str, mode: str = "auto") -> EpochResult | None:
+        """The first epoch with the best number of a column; None if it has none. ``mode``: see `is_largest_best`."""
+        self.column(name)  # or an error
+        return best(self, name, largest=is_largest_best(name, mode))
+
+
+MODES = ("auto", "min", "max")
+
+
+def is_largest_best(name: str, mode: str = "auto") -> bool:
+    """Whether the largest number of a column is its best.
+
+    ``mode``: "min", "max", or "auto": "min" for a name that ends with ``loss``, "max" for one that ends with
+    ``accuracy``. Raises SettingError for "auto" and any other name.
+    """
+    if mode not in MODES:
+        raise SettingError(f"`mode` is {shortened(mode)}: expected one of {', '.join(MODES)}")
+    if mode == "auto" and not name.endswith(("loss", "accuracy")):
+        raise SettingError(
+            f"the name {shortened(name)} does not say whether a small or a large number is better: pass "
+            '`mode="min"` or `mode="max"`'
+        )
+    return mode == "max" or (mode == "auto" and name.endswith("accuracy"))
+
 
 def epoch_result(epoch: int, train: Scores, images: int, epoch_s: float, learning_rate: float) -> EpochResult:
     """The result of an epoch that trained on ``images`` images in ``epoch_s`` seconds, before its validation.

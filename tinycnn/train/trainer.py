@@ -299,6 +299,10 @@ class Trainer:
                 manager.after_epoch(epoch)
             manager.after_last_epoch()
 
+    def report(self, sentence: str) -> None:
+        """Print or log a sentence of a callback."""
+        self._report("", sentence)
+
     def _report(self, label: str, sentence: str, level: int = logging.INFO) -> None:
         """Print or log a sentence, see ``remarks.py``, unless it is empty or this trainer has reported it before."""
         if sentence and sentence not in self.remarks:

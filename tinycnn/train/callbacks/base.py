@@ -34,6 +34,9 @@ class TrainerInRun(Protocol):
     columns: list[str]  # the numbers that the run records for each epoch
     stop_training: bool  # when True, the run ends after this epoch
 
+    def report(self, sentence: str) -> None:
+        """Print a sentence where a progress bar is shown, otherwise send it to the logger ``tinycnn.train``."""
+
 
 class Callback:
     """Base class. Every hook does nothing; override those that you need.

@@ -14,9 +14,11 @@ class EarlyStopping(Callback):
     """Ends the run when ``monitor`` has not improved by more than ``min_delta`` for ``patience`` epochs.
 
     ``monitor``: a column of the history, such as "validation_accuracy" or the name of a metric. ``mode``: "min", "max",
-    or "auto", which is "min" where the name ends with ``loss``. ``restore_best``: at the end of the run, also one that
-    reaches its last epoch, load the weights of the best epoch. The decision depends on the history only, so a resumed
-    run ends after the same epoch. Raises SettingError at the start of a run that does not record ``monitor``.
+    or "auto", which is "min" where the name ends with ``loss``, "max" where it ends with ``accuracy``, and an error
+    elsewhere. ``restore_best``: at the end of the run, also one that reaches its last epoch, load the weights of the
+    best epoch. Afterwards, ``best`` is the result of this epoch, and a sentence reports both. The decision depends on
+    the history only, so a resumed run ends after the same epoch. Raises SettingError at the start of a run that does
+    not record ``monitor``.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class EarlyStopping(Callback):
         self.monitor = Monitor(monitor, mode, in_range("min_delta", min_delta, at_least=0))
         self.restore_best = checked_bool("restore_best", restore_best)
         self.best_weights: dict[str, np.ndarray] = {}
+        self.best: EpochResult | None = None
 
     def on_run_begin(self, trainer: TrainerInRun) -> None:
         """End a resumed run that had already ended."""
@@ -40,18 +43,37 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, trainer: TrainerInRun, result: EpochResult) -> None:
         """End the run if the epoch was the last of its patience."""
-        if self.restore_best and result is best(trainer.history, **self.monitor.how()):
+        if self.restore_best and result is self._best(trainer):
             self.best_weights = trainer.model.state_dict()
         self._stop_if_stalled(trainer)
 
     def on_run_end(self, trainer: TrainerInRun, error: BaseException | None) -> None:
-        """Load the weights of the best epoch, if requested."""
+        """Load the weights of the best epoch, if requested, and report what was done."""
         if self.best_weights and error is None:
             trainer.model.load_state_dict(self.best_weights)
+        if error is None and self._best(trainer):
+            trainer.report(self._what_was_done(trainer))
+
+    def _best(self, trainer: TrainerInRun) -> EpochResult | None:
+        self.best = best(trainer.history, **self.monitor.how())
+        return self.best
+
+    def _is_stalled(self, trainer: TrainerInRun) -> bool:
+        return stalled(trainer.history, self.patience, **self.monitor.how())
 
     def _stop_if_stalled(self, trainer: TrainerInRun) -> None:
-        if stalled(trainer.history, self.patience, **self.monitor.how()):
+        if self._is_stalled(trainer):
             trainer.stop_training = True
+
+    def _what_was_done(self, trainer: TrainerInRun) -> str:
+        """The end of the run as a sentence; "" for a run that reached its last epoch and keeps its weights."""
+        name, number, last = self.monitor.name, self.best.epoch if self.best else 0, len(trainer.history)
+        weights = f"the network has the weights of epoch {number}" if self.best_weights else ""
+        if last < trainer.last_epoch and self._is_stalled(trainer):
+            epochs = "1 epoch" if self.patience == 1 else f"{self.patience} epochs"
+            stopped = f"stopped early after epoch {last}: no better {name} than that of epoch {number} for {epochs}"
+            return f"{stopped}; {weights}" if weights else stopped
+        return f"{weights}, which has the best {name}" if weights else ""
 
     def settings(self) -> dict[str, Any]:
         """Patience and monitor."""

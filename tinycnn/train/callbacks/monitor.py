@@ -5,8 +5,8 @@ from typing import Any
 
 from tinycnn.errors import SettingError, shortened
 from tinycnn.train.callbacks.base import TrainerInRun
+from tinycnn.train.history import MODES, is_largest_best
 
-MODES = ("auto", "min", "max")
 HERE = {  # names of Keras → those of the columns here
     "loss": "train_loss",
     "accuracy": "train_accuracy",
@@ -17,7 +17,7 @@ HERE = {  # names of Keras → those of the columns here
 
 @dataclass(frozen=True)
 class Monitor:
-    """A column of the history. ``mode``: "min", "max", or "auto", which is "min" where the name ends with ``loss``."""
+    """A column of the history. ``mode``: "min", "max", or "auto", which `is_largest_best` decides by the name."""
 
     name: str = "validation_loss"
     mode: str = "auto"
@@ -28,7 +28,7 @@ class Monitor:
             raise SettingError(f"`mode` is {shortened(self.mode)}: expected one of {', '.join(MODES)}")
 
     def check(self, trainer: TrainerInRun, purpose: str) -> None:
-        """Raise SettingError unless the run of ``trainer`` records this number."""
+        """Raise SettingError unless the run of ``trainer`` records this number, and its best is known."""
         if self.name not in trainer.columns:
             name = HERE.get(self.name, self.name)
             hint = "" if name == self.name else f"; did you mean {name}?"
@@ -38,9 +38,14 @@ class Monitor:
                 f"{purpose} monitors {shortened(self.name)}, but this run records {', '.join(trainer.columns)}{hint}"
             )
 
+        try:
+            is_largest_best(self.name, self.mode)
+        except SettingError as error:
+            raise SettingError(f"{purpose}: {error}") from None
+
     def how(self) -> dict[str, Any]:
         """The arguments of `history.best`."""
-        largest = self.mode == "max" or (self.mode == "auto" and not self.name.endswith("loss"))
+        largest = is_largest_best(self.name, self.mode)
         return {"monitor": self.name, "largest": largest, "min_delta": self.min_delta}
 
     def settings(self, purpose: str) -> dict[str, Any]:

@@ -39,8 +39,10 @@ class ReduceOnPlateau(Callback):
     def on_epoch_end(self, trainer: TrainerInRun, result: EpochResult) -> None:
         """Reduce the rate, if it is time to."""
         value = {**result.metrics, **vars(result)}[self.monitor.name]
-        self.rule.optimizer = trainer.optimizer
-        self.rule.step(math.nan if value is None else value)
+        self.rule.optimizer, before = trainer.optimizer, trainer.optimizer.learning_rate
+        if self.rule.step(math.nan if value is None else value):
+            rates = f"{before:.3g} to {trainer.optimizer.learning_rate:.3g}"
+            trainer.report(f"after epoch {result.epoch}: no better {self.monitor.name}, learning rate {rates}")
 
     def settings(self) -> dict[str, Any]:
         """Factor, patience and monitor."""
