@@ -1,5 +1,7 @@
 """What ``fit`` takes as data: floats, one-hot labels, batches of iterables, tensors of other libraries."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from tinycnn.optim import SGD
 from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
 from tinycnn.train.divergence import TrainingDivergedError
 from tinycnn.train.evaluation import evaluate, predict_logits
+from tinycnn.train.shape_hints import shape_message
 from tinycnn.train.trainer import Trainer
 
 IMAGES, LABELS = sides(40)
@@ -90,6 +93,45 @@ def test_the_outputs_of_layers_are_those_of_the_same_image_as_floats():
         np.testing.assert_allclose(activations(model, IMAGES[0] / 255)[name], output, rtol=1e-4, atol=1e-6)
 
 
+def with_number(number, *places):
+    images = (IMAGES / 255).astype(np.float32)
+    for place in places:
+        images[place, 3, 3] = number
+    return images
+
+
+SHAPES = {  # of an array that is passed → what is done to it where the network takes (8, 8, 3) or (8, 8, 1)
+    (8, 8, 3): ((8, 8, 3), "images[None]"),
+    (8, 8): ((8, 8, 1), "images[None, ..., None]"),
+    (5, 8, 8): ((8, 8, 3), "np.repeat(images[..., None], 3, axis=-1)"),
+    (5, 8, 8, 1): ((8, 8, 3), "np.repeat(images, 3, axis=-1)"),
+    (5, 8, 8, 3): ((8, 8, 1), "images.mean(axis=-1, keepdims=True).astype(images.dtype)"),
+    (5, 8, 8, 4): ((8, 8, 3), "images[..., :3]"),
+    (5, 3, 8, 8): ((8, 8, 3), "images.transpose(0, 2, 3, 1)"),
+    (5, 64): ((8, 8, 1), "images.reshape(-1, 8, 8, 1)"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_change_that_an_error_proposes_makes_the_images_fit(shape):
+    wanted, change = SHAPES[shape]
+    images = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
+    message = shape_message(shape, wanted)
+    assert change in message
+    assert eval(change).shape[1:] == wanted
+    network = Sequential(Flatten(), Dense(2), input_shape=wanted)
+    with pytest.raises(DataError, match=re.escape(message)):
+        network.predict(images)
+    assert network.predict(eval(change)).shape[1] == 2
+
+
+def test_other_images_are_described():
+    size = "so scale them to 8x8 pixels, or create the network with input_shape=(9, 9, 1)."
+    assert shape_message((5, 9, 9, 1), (8, 8, 1)) == f"images have shape (9, 9, 1): the network takes (8, 8, 1), {size}"
+    assert shape_message((5, 2, 2, 2), (8, 8, 1)) == "images have shape (2, 2, 2): the network takes (8, 8, 1)."
+    assert shape_message((5, 3), (4,)) == "images have shape (3,): the network takes (4,)."
+
+
 def test_other_integers_are_bytes():
     assert fitted(IMAGES.astype(np.int64))[0] == fitted()[0]
 
@@ -102,8 +144,11 @@ def test_other_integers_are_bytes():
             r"images are float64, from 0 to 19\d, but the network takes pixels 0",
         ),
         (lambda x: x + 0.25, r"from 0.25 to 19\d.25, but the network takes pixels 0\.\.1"),
-        (lambda x: np.where(x > 190, np.nan, x / 255), "contain NaN or infinity"),
-        (lambda x: np.where(x > 190, np.inf, x / 255), "contain NaN or infinity"),
+        (lambda x: np.where(x > 190, np.nan, x / 255), "images contain NaN or infinity, first in images"),
+        (
+            lambda x: with_number(np.inf, 7, 9),
+            r"2 of 40 images contain NaN or infinity, first in images\[7\]:",
+        ),
         (lambda x: x.astype(np.int32) * 2, "expected bytes, 0 to 255, or floats from 0 to 1"),
         (lambda x: x.astype(np.int32) - 50, "images are int32, from -50"),
         (lambda x: x > 99, r"truth values: convert them with images\.astype"),
@@ -113,7 +158,7 @@ def test_other_integers_are_bytes():
         ),
         (
             lambda x: x.transpose(0, 3, 1, 2),
-            r"takes \(8, 8, 1\), channels last: images\.transpose\(0, 2, 3, 1\)",
+            r"takes \(8, 8, 1\), so put the channels last: images\.transpose\(0, 2, 3, 1\)",
         ),
     ],
 )
@@ -132,6 +177,46 @@ def test_images_that_would_be_misread_are_refused(change, words):
 def test_labels_of_other_forms(labels):
     assert fitted(labels=labels, validation=(IMAGES, labels)) == fitted(validation=(IMAGES, LABELS))
     assert evaluate(make_trainer().model, IMAGES, labels) == evaluate(make_trainer().model, IMAGES, LABELS)
+
+
+def test_truth_values_are_two_classes():
+    assert fitted(labels=LABELS == 1) == fitted()
+
+
+WRONG_LABELS = {  # labels of two classes → the message, and the change that it proposes
+    "text": (np.array(["a", "b"])[LABELS], "labels are <U1 (40,): expected class numbers", True),
+    "objects": (np.array(["a", "b"], object)[LABELS], "labels are object (40,): expected class numbers", True),
+    "floats": (LABELS.astype(float), "labels are float64 (40,): expected integers. Pass labels.astype(int).", True),
+    "measurements": (LABELS + 0.5, 'expected integers. For numbers that are not classes, pass `loss="mse', False),
+    "from 1": (LABELS + 1, "from 1 to 2, but the network has 2 outputs, for the classes 0 to 1: pass labels - 1", True),
+    "-1 and 1": (2 * LABELS - 1, "labels range from -1 to 1, but the network has 2 outputs", True),
+    "even": (2 * LABELS, "for the classes 0 to 1: end it with Dense(3), or number the classes anew.", True),
+    "rows": (np.ones((40, 2)), 'class numbers. For several labels per image, pass `loss="binary_', False),
+    "images": (np.zeros((40, 2, 2)), "labels are float64 (40, 2, 2): expected class numbers (M,).", False),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_LABELS)
+def test_wrong_labels_are_refused_with_the_change_that_repairs_them(case):
+    labels, words, is_repaired = WRONG_LABELS[case]
+    for work in (
+        lambda: fitted(labels=labels),
+        lambda: fitted(validation=(IMAGES, labels)),
+        lambda: fitted([(IMAGES, labels)], None),
+        lambda: evaluate(make_trainer().model, IMAGES, labels),
+    ):
+        with pytest.raises(DataError, match=re.escape(words)) as raised:
+            work()
+    change = re.search(r"labels - 1|labels\.astype\(int\)|np\.unique\(.*\)\[1\]", str(raised.value))
+    assert bool(change) == is_repaired
+    if change:
+        assert fitted(labels=eval(change[0])) == fitted()
+
+
+def test_one_output_for_two_classes():
+    model = Sequential(Flatten(), Dense(1), input_shape=(8, 8, 1))
+    with pytest.raises(DataError, match=r"0 to 1, but the network has 1 output, .*: end it with Dense\(2\)"):
+        Trainer(model, SGD(model.parameters(), 0.1), batch_size=40).fit(IMAGES, LABELS, epochs=1)
 
 
 class Tensor:

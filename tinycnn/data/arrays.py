@@ -4,6 +4,7 @@ import numpy as np
 
 from tinycnn.errors import DataError, SettingError
 
+NUMBER_THEM = "Number the classes: np.unique(labels, return_inverse=True)[1]."
 MAX_CLASSES = 100_000  # larger numbers are not classes but row numbers, years or hashes
 
 
@@ -11,7 +12,7 @@ def check_labels(labels: np.ndarray, num_classes: int, name: str = "labels") -> 
     """Labels (N,) of any integer type -> (N,) int64, each in [0, num_classes); else DataError."""
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        hint = " Convert them: labels.astype(int)." if labels.dtype.kind == "f" else ""
+        hint = {"f": " Convert them: labels.astype(int).", "U": f" {NUMBER_THEM}"}.get(labels.dtype.kind, "")
         raise DataError(f"{name}: got {labels.dtype} of shape {labels.shape}; expected integers of shape (N,).{hint}")
     if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
         raise DataError(
@@ -56,5 +57,5 @@ def as_labels(array: np.ndarray, name: str) -> tuple[np.ndarray, int]:
 def _from_one_hot(array: np.ndarray, name: str) -> np.ndarray:
     is_one = array == 1
     if not (np.all(is_one.sum(axis=1) == 1) and np.all(is_one | (array == 0))):
-        raise DataError(f"{name}: rows of {array.shape[1]} that are not one-hot (one 1, else 0). Store class numbers.")
+        raise DataError(f"{name}: rows of {array.shape[1]} that are not one-hot (one 1, else 0). Use class numbers.")
     return is_one.argmax(axis=1)  # (N,)

@@ -9,6 +9,7 @@ from typing import IO
 
 import numpy as np
 
+from tinycnn.data.arrays import NUMBER_THEM
 from tinycnn.data.bounded_read import MAX_DEFLATE_RATIO, check_declared, read_exactly
 from tinycnn.errors import DataError, shortened
 
@@ -38,9 +39,7 @@ def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]
 def _check_layout(shape: tuple[int, ...], dtype: np.dtype) -> int:
     """The declared size in bytes, computed with Python's integers because NumPy's overflow."""
     if dtype.kind in "SU":
-        raise DataError(
-            "it holds text; expected numbers. Number the classes: np.unique(labels, return_inverse=True)[1]."
-        )
+        raise DataError(f"it holds text; expected numbers. {NUMBER_THEM}")
     if dtype.kind not in "biuf":
         hint = " Pickled objects are never loaded." if dtype.hasobject else ""
         raise DataError(f"it holds values of type {shortened(dtype, 60)}; expected numbers.{hint}")

@@ -85,7 +85,9 @@ def _shown(name: str, array: np.ndarray) -> PixelRange | None:
         return UNIT
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise DataError(f"{name}: {array.dtype} values that are not finite. Store uint8, 0 to 255.")
+        wrong = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+        where = f"{len(wrong):,} of {len(array):,} images contain values that are not finite, the first of them"
+        raise DataError(f"{name}: {where} {name}[{wrong[0]}]. Repair them, or leave them out.")
     if low >= 0 and high <= 255:
         return None if high == 0 else UNIT if high <= 1 else BYTES
     if array.dtype.kind == "f" and low >= -1 and high <= 1:

@@ -32,7 +32,9 @@ def check_pixels(images: np.ndarray, model: Sequential) -> None:
     low, high, kind = images.min(), images.max(), images.dtype.kind
     found = f"images are {images.dtype}, from {low:.6g} to {high:.6g}"
     if kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
-        raise DataError(f"images are {images.dtype} and contain NaN or infinity.")
+        wrong = np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))
+        where = f"{len(wrong):,} of {len(images):,} images contain NaN or infinity, first in images[{wrong[0]}]"
+        raise DataError(f"{where}: repair them, or leave them out.")
     if model.pixels == BYTES:
         return
     if kind == "b":

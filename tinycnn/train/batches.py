@@ -20,6 +20,7 @@ from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
 from tinycnn.layers.pixels import check_pixels
 from tinycnn.train.objective import CLASSIFICATION, Objective
+from tinycnn.train.shape_hints import shape_message
 from tinycnn.train.step import Batch
 
 T = TypeVar("T")
@@ -79,19 +80,9 @@ def check_images(images: Images, model: Sequential) -> None:
     if images.dtype.kind not in "biuf":
         raise DataError(f"images are {images.dtype}: expected numbers.")
     if images.shape[1:] != model.input_shape:
-        hint = shape_hint(images.shape[1:], model.input_shape)
-        raise DataError(f"images have shape {images.shape[1:]}: the network takes {model.input_shape}{hint}.")
+        raise DataError(shape_message(images.shape, model.input_shape))
     if isinstance(images, np.ndarray):
         check_pixels(images, model)
-
-
-def shape_hint(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """How images of ``shape`` become those of the shape ``wanted``; "" if that is not clear."""
-    if (*shape, 1) == wanted:
-        return ", so add the channel with images[..., None]"
-    if len(shape) == len(wanted) == 3 and (*shape[1:], shape[0]) == wanted:
-        return ", channels last: images.transpose(0, 2, 3, 1), of a PyTorch tensor images.permute(0, 2, 3, 1)"
-    return ""
 
 
 def check_examples(images: Images, labels: np.ndarray, model: Sequential, purpose: Objective = CLASSIFICATION) -> None:

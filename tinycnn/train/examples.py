@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.data.arrays import as_labels
 from tinycnn.data.split import split_validation
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
 from tinycnn.train.batches import check_examples
+from tinycnn.train.class_labels import as_classes
 from tinycnn.train.identity import Examples
 from tinycnn.train.objective import CLASSES, Objective
 
@@ -22,8 +22,8 @@ from tinycnn.train.objective import CLASSES, Objective
 def as_examples(images: Any, labels: Any, purpose: Objective) -> Examples:
     """Arrays ``(M, H, W, C)`` and ``(M,)``, or the labels that the loss takes; DataError where they cannot be made."""
     images, labels = as_array("images", images), as_array("labels", labels, or_list=True)
-    is_one_hot = purpose.labels == CLASSES and isinstance(labels, np.ndarray) and labels.ndim == 2
-    return images, as_labels(labels, "labels")[0] if is_one_hot else labels
+    takes_classes = purpose.labels == CLASSES and isinstance(labels, np.ndarray)
+    return images, as_classes(labels) if takes_classes else labels
 
 
 def as_array(name: str, given: Any, *, or_list: bool = False) -> Any:

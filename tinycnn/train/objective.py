@@ -24,6 +24,7 @@ from tinycnn.backends.base import Array
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
 from tinycnn.tensor import Tensor
+from tinycnn.train.class_labels import check_classes
 
 LossFunction = Callable[..., Tensor]  # (outputs, labels) → the mean loss of the batch (); may take `weights=(N,)`
 CLASSES, SEVERAL, NUMBERS, OWN = "classes", "several labels", "numbers", "labels of a loss of your own"
@@ -64,9 +65,10 @@ class Objective:
 
     def check_labels(self, labels: np.ndarray, model: Sequential) -> None:
         """Raise DataError unless the loss takes ``labels`` with ``M`` rows for the outputs of ``model``."""
+        if self.labels == CLASSES:
+            check_classes(labels, model.output_shape)
+            return
         got = f"labels are {labels.dtype} {labels.shape}"
-        if self.labels == CLASSES and not are_classes(labels):
-            raise DataError(f"{got}: expected integers (M,), not one-hot rows.")
         if labels.dtype.kind not in "biuf":
             raise DataError(f"{got}: expected numbers.")
         if self.labels in (SEVERAL, NUMBERS):

@@ -99,9 +99,10 @@ def _check_label_values(op: str, labels: np.ndarray, K: int) -> None:
         if not (np.all(labels >= 0) and np.allclose(labels.sum(axis=1), 1, atol=1e-4)):
             raise DataError(f"{op}: every row of labels must hold probabilities that sum to 1, such as a one-hot row")
     elif labels.dtype.kind not in "iu":
-        raise DataError(f"{op}: labels are {labels.dtype}, expected integers from 0 to {K - 1}")
+        raise DataError(f"{op}: labels are {labels.dtype}, expected integers from 0 to {K - 1}: labels.astype(int)")
     elif labels.min() < 0 or labels.max() >= K:
-        raise DataError(f"{op}: labels range from {labels.min()} to {labels.max()}, expected 0 to {K - 1}")
+        found = f"labels range from {labels.min()} to {labels.max()}, expected 0 to {K - 1}, for scores of {K} classes"
+        raise DataError(f"{op}: {found}: number the classes from 0")
 
 
 def checked_targets(op: str, outputs: Tensor, targets: Any, *, fractions: bool = False) -> Tensor:

@@ -1,0 +1,50 @@
+"""Labels that are classes: what ``softmax_cross_entropy`` is trained with, and what to do with labels that are not."""
+
+import numpy as np
+
+from tinycnn.data.arrays import NUMBER_THEM, as_labels
+from tinycnn.errors import DataError
+from tinycnn.layers import Shape
+
+SEVERAL = 'For several labels per image, pass `loss="binary_cross_entropy_with_logits"`.'
+REGRESSION = 'For numbers that are not classes, pass `loss="mse_loss"`.'
+
+
+def as_classes(labels: np.ndarray) -> np.ndarray:
+    """Class numbers ``(M,)`` for one-hot rows ``(M, K)``, a column ``(M, 1)`` and truth values; others unchanged.
+
+    Raises DataError for rows that are not one-hot.
+    """
+    if labels.ndim != 2 and labels.dtype != bool:
+        return labels
+    try:
+        return as_labels(labels, "labels")[0]  # (M,)
+    except DataError as error:
+        raise DataError(f"{error} {SEVERAL}") from None
+
+
+def check_classes(labels: np.ndarray, output_shape: Shape) -> None:
+    """Raise DataError unless ``labels`` are class numbers ``(M,)`` of a network with these outputs."""
+    got = f"labels are {labels.dtype} {labels.shape}"
+    if labels.ndim != 1:
+        raise DataError(f"{got}: expected class numbers (M,).")
+    if labels.dtype.kind == "f":
+        whole = np.isfinite(labels).all() and (labels == np.rint(labels)).all()
+        raise DataError(f"{got}: expected integers. " + ("Pass labels.astype(int)." if whole else REGRESSION))
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{got}: expected class numbers. {NUMBER_THEM}")
+    if len(output_shape) == 1 and labels.size:
+        check_numbers(int(labels.min()), int(labels.max()), output_shape[0])
+
+
+def check_numbers(low: int, high: int, outputs: int) -> None:
+    """Raise DataError unless labels from ``low`` to ``high`` are classes of a network with this number of outputs."""
+    if low >= 0 and high < outputs:
+        return
+    found = f"labels range from {low} to {high}, but the network has {outputs} output{'s' * (outputs != 1)}, for"
+    wanted = f"{found} the classes 0 to {outputs - 1}"
+    if low == 1 and high == outputs:
+        raise DataError(f"{wanted}: pass labels - 1.")
+    if low >= 0:
+        raise DataError(f"{wanted}: end it with Dense({high + 1}), or number the classes anew. {NUMBER_THEM}")
+    raise DataError(f"{wanted}. {NUMBER_THEM}")
