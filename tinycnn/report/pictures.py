@@ -230,8 +230,8 @@ def _histograms(run: Run) -> bytes:
 
 def _graph(run: Run) -> Picture:
     text = (
-        "One training step as the autograd engine records it: functions in blue, parameters and data in white, with "
-        "their shapes. The numbers go down the arrows; backward() follows them up."
+        "One training step as the autograd engine records it: functions in blue boxes, parameters and data in "
+        "rounded ones, with their shapes. The numbers go down the arrows; backward() follows them up."
     )
 
     def make() -> bytes:
