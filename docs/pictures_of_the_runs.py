@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-COLOURS = 128
+COLOURS = 256  # with 128, the grey pixels of a digit get a tint
 
 
 def main(folders: list[str]) -> None:
@@ -18,7 +18,7 @@ def main(folders: list[str]) -> None:
         target = Path(__file__).parent / "pictures" / folder.name
         target.mkdir(parents=True, exist_ok=True)
         for picture in sorted(folder.glob("*.png")):
-            few = Image.open(picture).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            few = Image.open(picture).convert("RGB").quantize(COLOURS, kmeans=3, dither=Image.Dither.NONE)
             few.save(target / picture.name, optimize=True)
         for drawing in folder.glob("*.svg"):
             shutil.copy(drawing, target)

@@ -1448,8 +1448,9 @@ const Walk = (() => {
     if (!chosen) return;
     const { top, bottom } = el("sum").getBoundingClientRect(), isThere = top < window.innerHeight / 2, { sum, layer } = chosen;
     const words = sentenceOf(chosen), short = layer && words.startsWith(`${layer.name}: `) ? words.slice(layer.name.length + 2) : words;
-    el("peek-sum").replaceChildren(make("b", { textContent: isThere ? "↑ pictures" : "↓ whole sum" }), ` ${short}${sum ? `: ${text(sum.engine)}` : ""}`);
-    el("peek-brief").textContent = isThere || !sum ? "" : inBrief(sum);
+    const brief = isThere || !sum ? "" : inBrief(sum);
+    el("peek-sum").replaceChildren(make("b", { textContent: isThere ? "↑ pictures" : "↓ whole sum" }), ` ${short}${sum && !brief ? `: ${text(sum.engine)}` : ""}`);
+    el("peek-brief").textContent = brief;
     el("peek").hidden = bottom < window.innerHeight / 3;
     el("peek").querySelector(".pad").hidden = isThere || !views.length;
   }
