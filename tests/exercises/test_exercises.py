@@ -262,7 +262,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "^when a leaf is used twice",
         "overwritten",
     ),
-    "makers first": ("02", {"reverse=True": "reverse=False"}, "^in a chain of three operations: KeyError", "KeyError"),
+    "makers first": (
+        "02",
+        {"reverse=True": "reverse=False"},
+        "^in a chain of three operations: KeyError: there is no entry for the (Exp|Multiply) yet",
+        "KeyError",
+    ),
     "depth first": (
         "02",
         {"    found, to_visit = {last}, [last]\n": DEPTH_FIRST},
@@ -1034,6 +1039,29 @@ def test_the_first_task_of_max_pooling_is_right_without_the_extra_step(
     assert f"{exercise.name:<18}yours" in lines
     added = text.replace("grad_x[place] = grad_y", "grad_x[place] += grad_y")
     assert outcome_of(exercise, added, tmp_path).message.splitlines()[1].startswith("with padding (it never wins): ")
+
+
+def test_products_of_numbers_are_checked_before_broadcasting_is_written(tmp_path: Path) -> None:
+    """As in a first lesson: Multiply and Divide are there, the other two functions are not."""
+    exercise = BY_NAME["01_arithmetic"]
+    for second, state, words in (
+        (
+            "-grad_y * self.a / self.b**2",
+            "empty",
+            "Your first task is right: Multiply and Divide, for arrays of one shape",
+        ),
+        ("grad_y * self.a / self.b**2", "wrong", "in a / b: the gradient of b is wrong"),
+    ):
+        text = exercise.text()
+        for place, grads in {
+            "Multiply": "grad_y * self.b, grad_y * self.a",
+            "Divide": f"grad_y / self.b, {second}",
+        }.items():
+            text = filled(text, f"{place}.backward", f"return self.unbroadcast({grads})")
+        outcome = outcome_of(exercise, text, tmp_path)
+        assert outcome.state == state
+        assert outcome.message.startswith(words)
+        assert ("unbroadcast (01_arithmetic.py, line " in outcome.message) == (state == "empty")
 
 
 def test_a_mistake_is_reported_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

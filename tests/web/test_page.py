@@ -137,6 +137,15 @@ def test_the_prediction_updates_while_the_pen_is_down(page):
     wait_for(page, "7")
 
 
+def test_a_drawing_that_has_no_answer_yet_is_not_called_nothing(page):
+    held = []
+    page.route("**/predict*", held.append)  # the answer does not come
+    draw(page, SEVEN)
+    wait_until(page, lambda: page.locator("#confidence").inner_text() == "reading …")
+    wait_until(page, lambda: held)
+    held[0].continue_()
+
+
 def test_undo_and_clear(page):
     undo, clear = page.locator("#undo"), page.locator("#clear")
     assert undo.is_disabled()
