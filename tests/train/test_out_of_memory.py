@@ -16,7 +16,22 @@ from tinycnn import models, optim
 from tinycnn.backends import threads
 from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError
-from tinycnn.layers import GELU, Conv2d, Dense, Flatten, GlobalMaxPool2d, LayerNorm, Residual, Sequential, Tanh
+from tinycnn.layers import (
+    GELU,
+    AvgPool2d,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
+    LayerNorm,
+    Residual,
+    Sequential,
+    SiLU,
+    Tanh,
+)
 from tinycnn.train import memory_estimate as memory
 from tinycnn.train.trainer import Trainer
 
@@ -63,6 +78,28 @@ def test_the_estimate_of_other_convolutions(window):
             layers = Conv2d(8, padding="same"), Conv2d(8, padding="same", **window), GlobalMaxPool2d(), Dense(10)
             model = Sequential(*layers, input_shape=(28, 28, 1))
             assert memory.step_bytes(model, 32) == pytest.approx(peak_bytes(model, 32), rel=0.15)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: ConvTranspose2d(8, 3, stride=2),
+        lambda: ConvTranspose2d(8, 4, stride=2, padding="same", bias=False),
+        lambda: AvgPool2d(3, 1, padding=1),
+        lambda: GlobalAvgPool2d(keepdims=True),
+        lambda: Dropout(0.3),
+        GELU,
+        SiLU,
+    ],
+    ids=["transposed", "transposed, same", "windows", "global", "dropout", "gelu", "silu"],
+)
+def test_the_estimate_counts_what_exists_only_while_a_layer_computes(backend, layer):
+    with tinycnn.use_backend(backend):
+        model = Sequential(Conv2d(8, 1), layer(), GlobalMaxPool2d(), Dense(10), input_shape=(16, 16, 8))
+        estimate, peak = memory.step_bytes(model, 32), peak_bytes(model, 32)
+        assert 0.75 * peak < estimate < 1.35 * peak, f"{estimate / peak:.2f} of the peak"
 
 
 def test_the_estimate_of_blocks():

@@ -6,11 +6,14 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tinycnn
 from tests.train.test_trainer import make_trainer, sides
-from tinycnn import optim
+from tinycnn import layers, optim
 from tinycnn.backends import preparation
+from tinycnn.commands import main
+from tinycnn.layers import Sequential
 from tinycnn.optim import Adam, ParameterGroups
 from tinycnn.optim.schedules import SCHEDULES, length_of
 from tinycnn.train import Trainer
@@ -96,6 +99,52 @@ def test_the_first_kernel_that_is_compiled_is_announced(progress, capsys, caplog
     assert (printed, [record.message for record in caplog.records]) == (
         (1, []) if progress else (0, [preparation.COMPILING])
     )
+
+
+def test_the_inner_block_announces_once(capsys):
+    """A block within it is silent once a kernel was announced, and so is one that is only for itself."""
+    said = []
+    with preparation.announcing(lambda text: said.append("outer")):
+        with preparation.announcing(lambda text: said.append("never"), unless_others=True):
+            pass
+        with preparation.announcing(lambda text: said.append("inner")):
+            preparation.before_compiling()
+            preparation.before_compiling()
+        preparation.before_compiling()
+    preparation.before_compiling()
+    with preparation.announcing(lambda text: said.append("alone"), unless_others=True):
+        preparation.before_compiling()
+    assert said == ["inner", "alone"]
+
+
+def compiling_forward(self, x):
+    preparation.before_compiling()
+    return x
+
+
+@pytest.mark.parametrize("use", [lambda model, x, y: model.evaluate(x, y), lambda model, x, y: model.predict(x)])
+def test_evaluation_announces_compiling_to_the_log(use, caplog, monkeypatch):
+    model = Sequential(layers.Identity(), layers.Flatten(), layers.Dense(2), input_shape=(4, 4, 1))
+    monkeypatch.setattr(layers.Identity, "forward", compiling_forward)
+    caplog.set_level(logging.INFO, "tinycnn.train")
+    with tinycnn.use_backend("numpy"):
+        use(model, np.zeros((3, 4, 4, 1), np.uint8), np.zeros(3, int))
+    assert [record.message for record in caplog.records] == [preparation.COMPILING]
+
+
+def test_commands_announce_compiling_on_stderr(tmp_path, monkeypatch, capsys):
+    """Once, for many pictures."""
+    model = Sequential(layers.Identity(), layers.Flatten(), layers.Dense(10), input_shape=(28, 28, 1))
+    monkeypatch.setattr(layers.Identity, "forward", compiling_forward)
+    tinycnn.save(model, tmp_path / "model.safetensors")
+    for name in "ab":
+        Image.fromarray(np.eye(28, dtype=np.uint8) * 255).save(tmp_path / f"{name}.png")
+    words = ["predict", str(tmp_path / "model.safetensors"), str(tmp_path), "--backend", "numpy"]
+    with tinycnn.use_backend("numpy"):
+        assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.err.count(f"NOTICE: {preparation.COMPILING}\n") == 1
+    assert preparation.COMPILING not in said.out
 
 
 def test_the_reason_for_steps_from_python_is_logged_once(caplog, monkeypatch):

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 COMPILING = "compiling the kernels of this network that are not on the disk yet: this can take a minute"
 
@@ -19,7 +20,17 @@ class _OfThread(threading.local):
 
 
 _thread = _OfThread()
-_announce: list[Callable[[str], None]] = []
+
+
+@dataclass(eq=False)
+class _Announcement:
+    """A block that announces; ``done``: a kernel was compiled in it, and this block or an inner one has said so."""
+
+    announce: Callable[[str], None]
+    done: bool = False
+
+
+_blocks: list[_Announcement] = []
 
 
 @contextmanager
@@ -42,17 +53,25 @@ def working_time() -> float:
 
 
 @contextmanager
-def announcing(announce: Callable[[str], None]) -> Iterator[None]:
-    """In the block, call ``announce`` with a sentence before the first kernel is compiled."""
-    _announce.append(announce)
+def announcing(announce: Callable[[str], None], *, unless_others: bool = False) -> Iterator[None]:
+    """In the block, call ``announce`` with a sentence before the first kernel is compiled.
+
+    Of blocks within each other, the inner one announces; with ``unless_others``, only the outermost.
+    """
+    if unless_others and _blocks:
+        yield
+        return
+    block = _Announcement(announce)
+    _blocks.append(block)
     try:
         yield
     finally:
-        if announce in _announce:
-            _announce.remove(announce)
+        _blocks.remove(block)
 
 
 def before_compiling() -> None:
     """Called by a backend before it compiles a kernel."""
-    while _announce:
-        _announce.pop()(COMPILING)
+    if _blocks and not any(block.done for block in _blocks):
+        for block in _blocks:
+            block.done = True
+        _blocks[-1].announce(COMPILING)

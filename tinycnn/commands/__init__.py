@@ -6,6 +6,7 @@ messages that ``run`` prints are passed through ``options.in_options``; ``main``
 """
 
 import argparse
+import contextlib
 import importlib
 import keyword
 import os
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from tinycnn.backends.preparation import announcing
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import SettingError, TinyCNNError, in_words
 from tinycnn.run.console import STANDARD_OUTPUT, discard_output, standard_streams
@@ -39,6 +41,7 @@ COMMANDS = [
     "exercises",
     "serve",
 ]  # fmt: skip
+OWN_NOTICES = "train", "lr-find"  # commands that themselves announce that kernels are compiled
 PIPE_CLOSED = 141  # as a shell reports a command whose output pipe was closed: 128 + SIGPIPE
 INTERRUPTED = 130  # 128 + SIGINT
 
@@ -130,7 +133,13 @@ def execute(words: list[str], parser: argparse.ArgumentParser) -> int:
     if options.run is None:
         parser.print_help()
         return 0
-    return options.run(options) or 0
+    with contextlib.nullcontext() if words[0] in OWN_NOTICES else announcing(notice):
+        return options.run(options) or 0
+
+
+def notice(text: str) -> None:
+    """Print a sentence that is not a result, on stderr."""
+    print(f"NOTICE: {text}", file=sys.stderr, flush=True)
 
 
 def check_working_directory() -> None:

@@ -1,5 +1,6 @@
 """Loss and accuracy of a network on whole sets of images, in batches of bounded size."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
+from tinycnn.backends.preparation import announcing
 from tinycnn.data.stored import Images
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.distributed.sharding import shard_of
@@ -49,7 +51,7 @@ def predict_for(purpose: Objective, model: Sequential, images: Images, views: An
     maps = [None] if views is None else maps_of(views)
     model.eval()
     try:
-        with no_grad():
+        with no_grad(), announcing(logging.getLogger("tinycnn.train").info, unless_others=True):
             outputs = [np.concatenate(list(output_batches(purpose, model, images, view))) for view in maps]  # (M, K)
     finally:
         model.train(was_training)

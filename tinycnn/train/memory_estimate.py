@@ -1,11 +1,11 @@
 """An estimate of the memory that a training step takes, for the error message when memory runs out.
 
 It counts the arrays that exist at the same time at the peak: the outputs of the stages of the network, which the
-forward pass keeps for the backward pass; the columns of convolutions that are computed by ``im2col``; and the gradients
-of one stage. A stage is one layer, or several that a fused kernel computes together. Frozen layers below the first
-trained layer keep nothing. For the networks in ``models.py`` on NumPy, frozen or not, the estimate is within 15 % of
-the measured peak for batches of 128 and more. For smaller batches, the optimizer's temporary arrays, which are not
-counted, are a larger share.
+forward pass keeps for the backward pass; the columns of convolutions that are computed by ``im2col``; the gradients
+of one stage, and what it needs only while it computes. A stage is one layer, or several that a fused kernel computes
+together. Frozen layers below the first trained layer keep nothing. For the networks in ``models.py`` on NumPy, frozen
+or not, the estimate is within 15 % of the measured peak for batches of 128 and more. For smaller batches, the
+optimizer's temporary arrays, which are not counted, are a larger share.
 """
 
 import math
@@ -21,11 +21,17 @@ from tinycnn.errors import OutOfMemoryError
 from tinycnn.layers import (
     ELU,
     GELU,
+    AvgPool2d,
     BatchNorm,
     Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    GlobalAvgPool2d,
     GroupNorm,
+    HardSwish,
     Layer,
     LayerNorm,
+    LeakyReLU,
     Normalization,
     Sequential,
     Sigmoid,
@@ -75,6 +81,7 @@ class Stage:
     inner: int  # what it stores in addition to its output
     columns: int  # the im2col matrix of the input
     trained: bool  # whether any of its parameters is trained
+    passing: int = 0  # what exists only while it computes
 
 
 def step_bytes(model: Sequential, batch_size: int) -> int:
@@ -96,9 +103,9 @@ def live_elements(stages: Iterable[Stage]) -> Iterator[int]:
         if training:
             kept += stage.y + stage.inner + stage.columns
             grad_x = 0 if lowest else stage.x + stage.columns  # the lowest trained stage does not compute it
-            yield kept + stage.y + stage.inner + grad_x
+            yield kept + stage.y + stage.inner + grad_x + stage.passing
         else:
-            yield kept + stage.y + 2 * stage.inner + stage.columns
+            yield kept + stage.y + 2 * stage.inner + stage.columns + stage.passing
             kept = stage.y
 
 
@@ -113,7 +120,8 @@ def stages_of(layers: list[Layer], fused: bool) -> Iterator[Stage]:
     x, y = math.prod(layers[0].input_shape), math.prod(layers[-1].output_shape)
     if not layers[0].sublayers():
         trained = any(parameter.requires_grad for layer in layers for parameter in layer.parameters())
-        yield Stage(x, y, inner_count(layers), column_count(layers, layers[0].input_shape, fused), trained)
+        columns = column_count(layers, layers[0].input_shape, fused)
+        yield Stage(x, y, inner_count(layers), columns, trained, passing_count(layers))
         return
     if isinstance(layers[0], Sequential):
         yield from stages(layers[0])
@@ -134,6 +142,31 @@ def inner_count(layers: list[Layer]) -> int:
             return math.prod(norm.output_shape)
         case [first, *others] if any(isinstance(layer, BatchNorm) for layer in others):
             return math.prod(first.output_shape)
+    return 0
+
+
+def passing_count(layers: list[Layer]) -> int:
+    """The elements per image of arrays that exist only while layers compute, besides their outputs and gradients.
+
+    A fused backend adds float32 numbers as float64, in an array of twice the size that is then halved.
+    """
+    fused, y = bool(get_backend().fused), math.prod(layers[-1].output_shape)
+    match layers:
+        case [ConvTranspose2d() as conv]:
+            columns = math.prod((*conv.input_shape[:2], *conv.kernel_size, conv.filters))
+            return columns + 3 * y * (fused and conv.bias)
+        case [AvgPool2d() as pool]:
+            return math.prod(pool.kernel_size) * y * (4 if fused else 1)
+        case [GlobalAvgPool2d() as pool] if fused:
+            return 3 * math.prod(pool.input_shape)
+        case [Dropout()] if not fused:
+            return 4 * y  # random numbers of 64 bits, and what becomes of them
+        case [GELU()]:
+            return 3 * y
+        case [SiLU()]:
+            return 2 * y
+        case [HardSwish() | LeakyReLU()]:
+            return y
     return 0
 
 
