@@ -3,7 +3,9 @@
     python benchmarks/example_networks.py lenet5_1998 [--data-dir DIR] [--seeds 3] [--threads N] [--json FILE]
 
 Both begin with the same weights, see the same images in the same order, and use Adam at the same rates, so they differ
-in rounding only. Every seed trains both, one after the other. Compiling and evaluation are not part of the time.
+in rounding only. Every seed trains both, one after the other. Compiling and evaluation are not part of the time. After
+each training the result file is written. Trainings that it already contains are not repeated, so the same command
+continues where it was stopped.
 """
 
 import argparse
@@ -73,7 +75,7 @@ def channels_first(images: Any) -> torch.Tensor:
     return torch.from_numpy(np.asarray(images).transpose(0, 3, 1, 2).astype(np.float32) / 255)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("example", choices=DATASETS)
     parser.add_argument("--data-dir", metavar="DIR")
@@ -82,7 +84,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     parser.add_argument("--threads", type=int, metavar="N", help="of both libraries (default: all cores)")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     tinycnn.use_backend("auto")
     if options.threads is not None:
         set_threads(options.threads)
@@ -91,12 +93,17 @@ def main() -> None:
     images = data.load(DATASETS[options.example], data_dir=options.data_dir, limit=options.limit)
     epochs, size = options.epochs or example["EPOCHS"], example["BATCH_SIZE"]
     training = Training(epochs, size, example["RATE"], epochs * -(-len(images.y_train) // size))
-    runs: list[dict[str, Any]] = []
+    runs = machine.runs_in(options.json)
+    done = {(run["library"], run["seed"]) for run in runs}
     for seed in range(options.seeds):
         for name, train in (("tinycnn", train_tinycnn), ("pytorch", train_torch)):
+            if (name, seed) in done:
+                continue
             accuracy, seconds = train(example["network"](seed), images, training, seed)
             runs.append({"library": name, "seed": seed, "accuracy": accuracy, "seconds": seconds})
             print(runs[-1], flush=True)
+            if options.json:
+                machine.write(runs, get_threads(), options.json)
     machine.report(runs, get_threads(), options.json)
 
 

@@ -4,7 +4,8 @@
 
 Both begin with the same weights, see the same pictures in the same order, and use Adam at the same rate, so they differ
 in rounding only. Every seed trains both, one after the other. The time is that of the training steps; compiling and
-evaluation are not part of it.
+evaluation are not part of it. After each training the result file is written. Trainings that it already contains are
+not repeated, so the same command continues where it was stopped.
 """
 
 import argparse
@@ -57,23 +58,25 @@ def as_torch(values: np.ndarray) -> np.ndarray:
 
 
 def train_tinycnn(
-    model: tinycnn.Sequential, training: Any, pictures: np.ndarray, seed: int
+    model: tinycnn.Sequential, training: Any, pictures: np.ndarray, seed: int, epochs: int
 ) -> tuple[np.ndarray, float]:
     """Logits of the test pictures ``(M, 13)``, and seconds of training."""
     adam = optim.Adam(model.parameters(), EXAMPLE["RATE"])
     trainer = Trainer(model, adam, batch_size=EXAMPLE["BATCH_SIZE"], seed=seed, loss=EXAMPLE["LOSS"])
     warm_up(trainer, *training)
-    history = trainer.fit(*training, epochs=EXAMPLE["EPOCHS"])
+    history = trainer.fit(*training, epochs=epochs)
     return predict_logits(model, pictures), sum(result.epoch_s for result in history)
 
 
-def train_torch(model: tinycnn.Sequential, training: Any, pictures: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
+def train_torch(
+    model: tinycnn.Sequential, training: Any, pictures: np.ndarray, seed: int, epochs: int
+) -> tuple[np.ndarray, float]:
     """The same in PyTorch: all pixels are converted before the clock starts."""
     network, (images, labels) = TwoOutputs(model), training
     x, y = (torch.from_numpy(np.ascontiguousarray(array)) for array in (channels_first(images), labels.astype("f4")))
     loss_of, adam = nn.BCEWithLogitsLoss(), torch.optim.Adam(network.parameters(), EXAMPLE["RATE"])
     start = time.perf_counter()
-    for epoch in range(1, EXAMPLE["EPOCHS"] + 1):
+    for epoch in range(1, epochs + 1):
         order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(x)))  # as `Sampler.order`
         for chosen in order.split(EXAMPLE["BATCH_SIZE"]):
             adam.zero_grad()
@@ -98,26 +101,33 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return found | {"right labels": float(right.mean())}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data-dir", metavar="DIR")
+    parser.add_argument("--epochs", type=int, default=EXAMPLE["EPOCHS"], metavar="N")
+    parser.add_argument("--limit", type=int, default=EXAMPLE["TRAINING"], metavar="N", help="pictures to train with")
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     parser.add_argument("--threads", type=int, metavar="N", help="of both libraries (default: all cores)")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     tinycnn.use_backend("auto")
     if options.threads is not None:
         set_threads(options.threads)
     torch.set_num_threads(get_threads())
     mnist = data.load("mnist", data_dir=options.data_dir)
     pictures, labels = EXAMPLE["pairs"](mnist.x_test, mnist.y_test, 10_000, seed=1)
-    runs: list[dict[str, Any]] = []
+    runs = machine.runs_in(options.json)
+    done = {(run["library"], run["seed"]) for run in runs}
     for seed in range(options.seeds):
-        training = EXAMPLE["pairs"](mnist.x_train, mnist.y_train, EXAMPLE["TRAINING"], seed=10 + seed)
+        training = EXAMPLE["pairs"](mnist.x_train, mnist.y_train, options.limit, seed=10 + seed)
         for name, train in (("tinycnn", train_tinycnn), ("pytorch", train_torch)):
-            logits, seconds = train(EXAMPLE["network"](seed), training, pictures, seed)
+            if (name, seed) in done:
+                continue
+            logits, seconds = train(EXAMPLE["network"](seed), training, pictures, seed, options.epochs)
             runs.append({"library": name, "seed": seed, "seconds": seconds, **scores(logits, labels)})
             print(runs[-1], flush=True)
+            if options.json:
+                machine.write(runs, get_threads(), options.json)
     machine.report(runs, get_threads(), options.json)
 
 
