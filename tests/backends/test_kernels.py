@@ -45,8 +45,8 @@ def test_kernel(backend, batch: Batch):
 
 FUSED_VIEWS = [case for case in FUSED_CASES if " view" in case.label]
 SOME = FUSED_CASES[::7]  # test_fusion.py runs the kernels in networks, except these:
-DEPTHWISE = [case for case in FUSED_CASES if case.kernel.startswith("depthwise")]
-FUSED_CASES_HERE = dict.fromkeys([*FUSED_VIEWS, *SOME, *DEPTHWISE, *LONG_SUMS])
+OTHERS = [case for case in FUSED_CASES if case.kernel.startswith("depthwise") or case.kernel.endswith("inference")]
+FUSED_CASES_HERE = dict.fromkeys([*FUSED_VIEWS, *SOME, *OTHERS, *LONG_SUMS])
 
 
 @pytest.mark.parametrize("batch", batches(FUSED_CASES_HERE, BY_KERNEL), ids=str)

@@ -550,6 +550,8 @@ FUSED_LIES = [
     ("dense_forward", forget_relu, "ReLU"),
     ("dense_forward", assume_contiguous, "Fortran layout"),
     ("dense_backward", forget_relu, "ReLU"),
+    ("conv_inference", forget_bias, "elements differ"),
+    ("dense_inference", forget_relu, "ReLU"),
     ("dense_backward", scale_gradient(1), "grad_weight"),
     ("softmax_cross_entropy", sum_of_losses, "loss["),
     ("softmax_cross_entropy", hard_labels, "probabilities"),

@@ -5,6 +5,8 @@ and run the plain operations where it is None. A kernel equals the operations th
 gradients. Kernels around convolutions, batch norm and dense layers compute in float32 only; their long sums keep the
 rule of ``base.py``.
 
+``*_inference`` is what a backend may have beside a forward kernel, for less work where no gradient will be needed.
+
 A forward kernel returns ``saved``, an object of the backend's own that only its backward kernel reads. ``need_grad_*``
 names the gradients to compute; a backward kernel may return None or any array in place of the others. Gradients come in
 the order of the forward kernel's arrays.
@@ -42,6 +44,15 @@ class ConvForward(Protocol):
         need_grad_x: bool,
     ) -> tuple[Array, Saved]:
         """``x (N, H, W, C)``, ``weight (KH, KW, C, F)``, ``bias (F,)`` → ``y (N, OH, OW, F)``, ``saved``."""
+
+
+class ConvInference(Protocol):
+    """``ConvForward`` where no gradient will be needed."""
+
+    def __call__(
+        self, x: Array, weight: Array, bias: Array, *, stride: Pair, padding: Pair, relu: bool, pool: Pool | None
+    ) -> Array:
+        """``x (N, H, W, C)``, ``weight (KH, KW, C, F)``, ``bias (F,)`` → ``y (N, OH, OW, F)``."""
 
 
 class ConvBackward(Protocol):
@@ -112,6 +123,13 @@ class ConvNormBackward(Protocol):
 
 class DenseForward(Protocol):
     """``relu(dense(x, weight, bias))``, ReLU if ``relu``."""
+
+    def __call__(self, x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
+        """``x (N, in)``, ``weight (in, out)``, ``bias (out,)`` → ``y (N, out)``."""
+
+
+class DenseInference(Protocol):
+    """``DenseForward`` where no gradient will be needed; it may add in another order."""
 
     def __call__(self, x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
         """``x (N, in)``, ``weight (in, out)``, ``bias (out,)`` → ``y (N, out)``."""
@@ -227,12 +245,14 @@ class FusedKernels:
     """The optional kernels of a backend; None for each that it does not have."""
 
     conv_forward: ConvForward | None = None
+    conv_inference: ConvInference | None = None
     conv_backward: ConvBackward | None = None
     norm_forward: NormForward | None = None
     norm_backward: NormBackward | None = None
     conv_norm_forward: ConvNormForward | None = None
     conv_norm_backward: ConvNormBackward | None = None
     dense_forward: DenseForward | None = None
+    dense_inference: DenseInference | None = None
     dense_backward: DenseBackward | None = None
     depthwise_forward: DepthwiseForward | None = None
     depthwise_backward: DepthwiseBackward | None = None

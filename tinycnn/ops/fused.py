@@ -18,6 +18,9 @@ class FusedConvFunction(Function):
         self.windows, self.relu, self.pool = {"stride": stride, "padding": padding}, relu, pool
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
+        inference = self.backend.fused.conv_inference
+        if inference and not any(self.needs_grad):
+            return inference(x, weight, bias, **self.windows, relu=self.relu, pool=self.pool)
         forward = required(self.backend.fused.conv_forward)
         y, self.saved = forward(
             x, weight, bias, **self.windows, relu=self.relu, pool=self.pool, need_grad_x=self.needs_grad[0]
@@ -78,6 +81,9 @@ class FusedDenseFunction(Function):
         self.relu = relu
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
+        inference = self.backend.fused.dense_inference
+        if inference and not any(self.needs_grad):
+            return inference(x, weight, bias, relu=self.relu)
         self.x, self.weight = x, weight
         self.y = required(self.backend.fused.dense_forward)(x, weight, bias, relu=self.relu)
         return self.y

@@ -290,11 +290,13 @@ def depthwise_block(label: str, x: np.ndarray, per_channel: int, window: dict, p
 # --------------------------------------------------------------------------------------------------------------- dense
 
 
-def check_dense_forward(backend: Backend, arrays: list[np.ndarray], relu: bool, place: Place = as_it_is) -> None:
+def check_dense_forward(
+    backend: Backend, arrays: list[np.ndarray], relu: bool, place: Place = as_it_is, kernel: str = "dense_forward"
+) -> None:
     """Exactly the plain operations."""
     x, weight, bias = arrays
-    kernel = fused(backend, "dense_forward")
-    (y,) = run(backend, lambda *inputs: [kernel(*inputs, relu=relu)], arrays, place)
+    forward = fused(backend, kernel)
+    (y,) = run(backend, lambda *inputs: [forward(*inputs, relu=relu)], arrays, place)
     compare("y", y, plain.dense(x, weight, bias, relu))
 
 
@@ -474,4 +476,31 @@ def small_cases() -> Iterator[KernelCase]:
         yield KernelCase("end_step", f"{np.dtype(dtype)}, row {row}", partial(check_end_step, dtype=dtype, row=row))
 
 
-CASES = [*block_cases(), *dense_cases(), *small_cases()]
+# ----------------------------------------------------------------------------------------------- without any gradient
+
+
+def check_conv_inference(backend: Backend, block: Block) -> None:
+    """Exactly the plain operations."""
+    kernel = fused(backend, "conv_inference")
+    (y,) = run(backend, lambda *inputs: [kernel(*inputs, **block.settings)], block.arrays, block.place)
+    block.compare("y", y, block.plain[0][0])
+
+
+def inference_cases() -> Iterator[KernelCase]:
+    """Pools, an empty batch and views of a convolution; images and inputs of a dense layer that fill no tile."""
+    x, pool = whole_numbers((3, 9, 8, 2), 5), POOLS["pool 2x2"]
+    blocks = [conv_block(name, x, 5, CONVS[2], relu=True, pool=POOLS[name]) for name in POOLS]
+    blocks += [conv_block("no image", x[:0], 5, CONVS[2], relu=True, pool=pool)]
+    blocks += [conv_block(name, x, 5, CONVS[2], relu=True, pool=pool, place=place) for name, place in VIEWS.items()]
+    for block in blocks:
+        yield KernelCase("conv_inference", block.label, partial(check_conv_inference, block=block))
+    sizes = [(0, 3, 20), (11, 30, 20), (12, 0, 20), (12, 1, 17), (64, 33, 130), (200, 600, 130), (25, 1100, 40)]
+    places: list[tuple[str, tuple[int, int, int], Place]] = [(str(size), size, as_it_is) for size in sizes]
+    places += [(name, (25, 50, 40), place) for name, place in VIEWS.items()]
+    for (label, (N, inputs, outputs), place), relu in product(places, [False, True]):
+        arrays = [whole_numbers(shape, i) for i, shape in enumerate([(N, inputs), (inputs, outputs), (outputs,)])]
+        check = partial(check_dense_forward, arrays=arrays, relu=relu, place=place, kernel="dense_inference")
+        yield KernelCase("dense_inference", f"{label}{', ReLU' * relu}", check)
+
+
+CASES = [*block_cases(), *dense_cases(), *small_cases(), *inference_cases()]

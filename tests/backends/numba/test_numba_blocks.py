@@ -1,15 +1,19 @@
 """How the Numba backend splits its work: this changes speed and memory, but no result."""
 
+import dataclasses
+import functools
 import math
 
 import numpy as np
 import pytest
 
+import tinycnn
 from tinycnn.backends.numba.conv import make_conv
 from tinycnn.backends.numba.fused import adam_all
 from tinycnn.backends.numba.kernels import batch_norm, packing
 from tinycnn.backends.numba.kernels.lanes import LANES
 from tinycnn.backends.numba.norm import Source, image_parts, norm_backward, norm_forward, norm_grad_x
+from tinycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
 
 pytestmark = pytest.mark.skipif(not LANES, reason="TINYCNN_SIMD_LANES=0: nothing is fused")
 
@@ -124,3 +128,22 @@ def test_partial_sums_of_patches_are_added_in_order(start, stop):
     assert total[:, :, start:stop].tolist() == expected[:, :, start:stop].tolist()
     assert not total[:, :, :start].any()
     assert not total[:, :, stop:].any()
+
+
+def test_predictions_use_the_kernels_without_gradients(monkeypatch):
+    model = Sequential(Conv2d(3), ReLU(), MaxPool2d(), Flatten(), Dense(20), input_shape=(6, 6, 1))
+    called, images = [], np.ones((12, 6, 6, 1), np.float32)
+    with tinycnn.use_backend("numba") as backend:
+        fused = backend.fused
+
+        def noted(name, *arrays, **settings):
+            called.append(name)
+            return getattr(fused, name)(*arrays, **settings)
+
+        kernels = {name: functools.partial(noted, name) for name in ("conv_inference", "dense_inference")}
+        monkeypatch.setattr(backend, "fused", dataclasses.replace(fused, **kernels))
+        trained = model(images)
+        assert not called
+        with tinycnn.no_grad():
+            np.testing.assert_allclose(model(images).numpy(), trained.numpy(), rtol=1e-5, atol=1e-6)
+    assert called == ["conv_inference", "dense_inference"]

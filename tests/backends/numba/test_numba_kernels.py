@@ -229,6 +229,19 @@ def test_the_first_nan_wins_and_passes_its_gradient(case):
     np.testing.assert_allclose(grad_x, expected[4], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("case", [Case(image=(9, 9, 1)), REAL[0]], ids=str)
+def test_outputs_are_the_same_without_winners(case):
+    """The same bits, and NaN where one of a window's outputs is NaN, whichever it is."""
+    x, weight, bias, _ = draw(case)
+    x[0, 2, 3, 0] = x[0, 5, 5, 0] = np.nan
+    y, _ = run_forward(case, x, weight, bias)
+    without = np.full_like(y, 77)
+    assert case.plan.skips_winners
+    case.plan.forward(x, pack(case, weight, bias), without, None, 0, len(x))
+    np.testing.assert_array_equal(without, y)
+    assert 0 < np.isnan(y).mean() < 0.5
+
+
 @pytest.mark.parametrize("case", SPLIT, ids=str)
 def test_splitting_the_images_does_not_change_a_bit(case):
     x, weight, bias, grad_y = draw(case)

@@ -44,7 +44,7 @@ class Conv(NamedTuple):
     padding: Pair
     x: Array  # padded
     y: Array
-    winner: Array
+    winner: Array | None
     relu: bool
     pooled: bool
     flops: int  # per image
@@ -54,8 +54,15 @@ class Conv(NamedTuple):
         self.plan.forward(self.x, self.packed, self.y, self.winner, some.start, some.stop, self.relu)
         return self.y[some]
 
+    def compute_all(self) -> Array:
+        """Compute all images; returns ``y``."""
+        parts = pieces(len(self.x), self.flops)
+        in_parallel(lambda part: self.compute(slice(*parts[part])), len(parts))
+        return self.y
+
     def add_gradients(self, some: slice, grad: Array, sums: Sums | None, grad_x: Array | None) -> None:
         """Add the gradients of weight and bias for some images to ``sums``, and fill their ``grad_x``, unless None."""
+        assert self.winner is not None
         winner = self.winner[some]
         if sums is not None:
             self.plan.grad_weight(self.x[some], grad, winner, *sums, 0, len(grad))
@@ -127,6 +134,7 @@ def make_conv(
     relu: bool,
     pool: Pool | None,
     need_grad_x: bool,
+    need_winner: bool = True,
 ) -> Conv:
     """A convolution with packed weights; ``y`` and ``winner`` are not computed yet."""
     KH, KW, C, F = weight.shape
@@ -135,7 +143,8 @@ def make_conv(
     packed = plan.new_packed(need_grad_x)
     plan.pack(contiguous(weight), bias, packed)
     y = empty((len(x), *plan.output_shape))
-    winner = empty(y.shape if pool else (len(x), 0), np.uint8)
+    noted = need_winner or not plan.skips_winners
+    winner = empty(y.shape if pool else (len(x), 0), np.uint8) if noted else None
     OH, OW = window_grid(x.shape, (KH, KW), stride, (0, 0))
     flops = 2 * OH * OW * KH * KW * C * max(F, LANES_USED)
     return Conv(plan, packed, padding, x, y, winner, relu, pool is not None, flops)
@@ -154,9 +163,15 @@ def conv_forward(
 ) -> tuple[Array, Conv]:
     """Convolve, ReLU if ``relu``, max-pool if ``pool (window, stride)``: ``x (N, H, W, C)`` → ``(N, OH, OW, F)``."""
     conv = make_conv(x, weight, bias, stride, padding, relu=relu, pool=pool, need_grad_x=need_grad_x)
-    parts = pieces(len(conv.x), conv.flops)
-    in_parallel(lambda part: conv.compute(slice(*parts[part])), len(parts))
-    return conv.y, conv
+    return conv.compute_all(), conv
+
+
+def conv_inference(
+    x: Array, weight: Array, bias: Array, *, stride: Pair, padding: Pair, relu: bool, pool: Pool | None
+) -> Array:
+    """``conv_forward`` where no gradient will be needed: winners that take time to find are not noted."""
+    needs = {"need_grad_x": False, "need_winner": False}
+    return make_conv(x, weight, bias, stride, padding, relu=relu, pool=pool, **needs).compute_all()
 
 
 def conv_backward(saved: Conv, grad_y: Array, *, need_grad_x: bool, need_grad_weight: bool) -> Gradients:

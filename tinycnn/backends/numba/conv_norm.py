@@ -6,6 +6,8 @@ The convolution passes a few images at a time to the batch normalisation, and ba
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
+
 from tinycnn.backends.array_types import Array, Pair, Pool
 from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.conv import Conv, make_conv
@@ -55,7 +57,8 @@ def conv_norm_forward(
 
     gammas = values_of(gamma)
     if mean is not None and var is not None and pool != NO_POOL and decide(lambda: bool((gammas > 0).all())):
-        y = pooled_then_scaled(make(pool=pool, need_grad_x=False), mean, gamma * inverse(var, eps), beta)
+        conv = make(pool=pool, need_grad_x=False, need_winner=False)
+        y = pooled_then_scaled(conv, mean, gamma * inverse(var, eps), beta)
         return y, mean, var, lambda: unpooled()[3]
     y, used_mean, used_var, saved = unpooled()
     return y, used_mean, used_var, lambda: saved
@@ -68,7 +71,7 @@ def pooled_then_scaled(conv: Conv, mean: Array, slope: Array, shift: Array) -> A
     def work(part: int) -> None:
         some = slice(*parts[part])
         y = conv.compute(some)
-        normalise_pool(y, mean, slope, shift, NO_POOL, y, conv.winner[some])
+        normalise_pool(y, mean, slope, shift, NO_POOL, y, empty(y.shape, np.uint8))  # each pixel wins alone
 
     in_parallel(work, len(parts))
     return conv.y

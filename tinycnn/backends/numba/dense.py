@@ -8,8 +8,10 @@ from tinycnn.backends.numba.blas import find_sgemm
 from tinycnn.backends.numba.conv import MOST_PARTIAL_SUMS
 from tinycnn.backends.numba.kernels import dense, packing, plain
 from tinycnn.backends.numba.kernels.arrays import contiguous, empty
+from tinycnn.backends.numba.kernels.lanes import LANES
 from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 
+MOST_READS = 8  # of all weights in a prediction: each part of the images reads them
 LEAST_PRODUCT = 2.5e6  # operations; OpenBLAS computes smaller products in another way, and may round differently
 
 
@@ -41,6 +43,27 @@ def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
     in_parallel(work, len(rows))
     y = added(products)  # (N, out)
     plain.add_bias_relu(y, bias, relu, y)
+    return y
+
+
+def dense_inference(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:
+    """``dense_forward`` where no gradient will be needed: a thread computes some of the images, and nothing is added.
+
+    BLAS copies matrices into an order of its own, and reads the weights more often. Training keeps it, because its
+    gradients and results would be rounded in another way.
+    """
+    (N, inputs), outputs, rows = x.shape, weight.shape[1], len(dense.TILE)
+    if 2 * rows > N or outputs <= LANES or not inputs:
+        return dense_forward(x, weight, bias, relu=relu)
+    arrays = contiguous(x).reshape(-1), contiguous(weight).reshape(-1), contiguous(bias)
+    y = empty((N, outputs))
+    tiles = pieces(-(-N // rows), 2 * weight.size * rows, min(MOST_READS, N // (2 * rows)))
+
+    def work(part: int) -> None:
+        first, last = tiles[part]
+        dense.images_times_weight(*arrays, dense.TILE, relu, y.reshape(-1), first * rows, min(last * rows, N))
+
+    in_parallel(work, len(tiles))
     return y
 
 

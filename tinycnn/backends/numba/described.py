@@ -32,6 +32,8 @@ def operations_of(kernel: Any, arguments: tuple[Any, ...]) -> int:
     if name == "matrix_product":
         a, c = values["a"], values["c"]
         return 2 * c.shape[0] * c.shape[1] * a.shape[0 if values["transpose_a"] else 1]
+    if name == "images_times_weight":
+        return 2 * int(values["weight"].size) * (values["stop"] - values["start"])
     if name == "adam":
         return 12 * int(values["p"].size)
     if kernel.py_func.__module__ == depthwise.__name__:

@@ -14,9 +14,9 @@ import numpy as np
 
 from tinycnn.backends.array_types import Array, RandomKey, StepInMemory
 from tinycnn.backends.fused_kernels import FusedKernels
-from tinycnn.backends.numba.conv import MOST_PARTIAL_SUMS, conv_backward, conv_forward
+from tinycnn.backends.numba.conv import MOST_PARTIAL_SUMS, conv_backward, conv_forward, conv_inference
 from tinycnn.backends.numba.conv_norm import conv_norm_backward, conv_norm_forward
-from tinycnn.backends.numba.dense import dense_backward, dense_forward
+from tinycnn.backends.numba.dense import dense_backward, dense_forward, dense_inference
 from tinycnn.backends.numba.depthwise import depthwise_backward, depthwise_forward
 from tinycnn.backends.numba.kernels import plain, step
 from tinycnn.backends.numba.kernels.arrays import contiguous, empty
@@ -131,12 +131,14 @@ WITHOUT_SIMD = FusedKernels(
 WITH_SIMD = dataclasses.replace(
     WITHOUT_SIMD,
     conv_forward=conv_forward,
+    conv_inference=conv_inference,
     conv_backward=conv_backward,
     conv_norm_forward=conv_norm_forward,
     conv_norm_backward=conv_norm_backward,
     norm_forward=norm_forward,
     norm_backward=norm_backward,
     dense_forward=dense_forward,
+    dense_inference=dense_inference,
     dense_backward=dense_backward,
     depthwise_forward=depthwise_forward,
     depthwise_backward=depthwise_backward,

@@ -44,7 +44,7 @@ def convolve(total, x, bases, taps, weight, start, shape):
 def pooled_forward(x, weight, bias, layout, shape, count, y, winner, start, stop):
     """Images [start, stop): y (N, PH, PW, F), and the index of the winning output in its window, as winner.
 
-    The index is the number of outputs in a window where ReLU is off.
+    The index is the number of outputs in a window where ReLU is off. winner is None where no gradient will be needed.
     """
     layout = Layout(*layout)
     taps, windows, pixels, outputs_in_window = layout.taps, layout.windows, layout.pixels, layout.pixels.size - 1
@@ -59,8 +59,12 @@ def pooled_forward(x, weight, bias, layout, shape, count, y, winner, start, stop
                     bases = simd.gather(shape, pixels, first, n * layout.image_size + windows[w])
                     zeros = simd.full(shape, 0.0)
                     outputs = convolve(zeros, x, bases, taps, weight, block * taps.size * width, shape)
-                    best, index = simd.update_max(best, index, outputs, first)
+                    if winner is None:
+                        best = simd.largest(best, outputs)
+                    else:
+                        best, index = simd.update_max(best, index, outputs, first)
                 value = simd.add(best, simd.load(shape[:1], bias, (0,), block * width, None))
                 target = (n * windows.size + w) * layout.filters + block * width
                 simd.store(y, (0,), target, left, simd.where_positive(value, value, zero))
-                simd.store(winner, (0,), target, left, simd.where_positive(value, index, off))
+                if winner is not None:
+                    simd.store(winner, (0,), target, left, simd.where_positive(value, index, off))

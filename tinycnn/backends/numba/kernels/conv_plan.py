@@ -42,6 +42,7 @@ class ConvPlan:
     forward_tile: TileShape
     grad_weight_tile: TileShape
     grad_x_tile: TileShape
+    skips_winners = False  # whether `forward` takes less time where no gradient will be needed
 
     def __init__(self, geometry: ConvGeometry):
         self.geometry = geometry
@@ -79,9 +80,12 @@ class ConvPlan:
             in_parallel(lambda part: packing.pack_patches(runs, packed.patches, *some[part]), len(some))
 
     def forward(
-        self, x: Array, packed: PackedWeight, y: Array, winner: Array, start: int, stop: int, relu: bool = True
+        self, x: Array, packed: PackedWeight, y: Array, winner: Array | None, start: int, stop: int, relu: bool = True
     ) -> None:
-        """x (N, H, W, C) -> y (N, PH, PW, F) and, with a pool, winner (N, PH, PW, F) of bytes; both overwritten."""
+        """x (N, H, W, C) -> y (N, PH, PW, F) and, with a pool, winner (N, PH, PW, F) of bytes; both overwritten.
+
+        The winner may be None where the plan `skips_winners`.
+        """
         raise NotImplementedError
 
     def grad_weight(
@@ -126,7 +130,7 @@ class PooledPlan(ConvPlan):
     def forward(self, x, packed, y, winner, start, stop, relu=True):
         conv_block.pooled_forward(
             flat(x), flat(packed.filters), packed.bias, self.layout, self.forward_tile, self.geometry.count,
-            flat(y), flat(winner), start, stop,
+            flat(y), None if winner is None else flat(winner), start, stop,
         )  # fmt: skip
 
     def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
@@ -161,6 +165,7 @@ class ShortRunPlan(PooledPlan):
     """With a pool, and patches whose rows are too short to fill a vector, as in the first layer."""
 
     new_parts, add_parts, rows_to_add = ConvPlan.new_parts, ConvPlan.add_parts, ConvPlan.rows_to_add
+    skips_winners = True  # nine products per output: finding the winner takes a quarter of the time
 
     def __init__(self, geometry):
         super().__init__(geometry)

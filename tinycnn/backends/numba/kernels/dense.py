@@ -5,7 +5,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from . import simd
+from .geometry import TileShape, tile_shape
 from .jit import exact_kernel, inlined, kernel
+from .lanes import LANES, MAX_ACCUMULATORS
+
+COLUMNS = 4 if MAX_ACCUMULATORS > 12 else 2
+IN_CACHE = 512  # rows of weights: those of a tile take 128 KiB, and fit the second cache
+TILE: TileShape = tile_shape(MAX_ACCUMULATORS // COLUMNS, COLUMNS)  # some images x some outputs
 
 FLOAT, FLOATS, INT = ir.FloatType(), ir.FloatType().as_pointer(), ir.IntType(32)
 ROW_MAJOR, NOT_TRANSPOSED, TRANSPOSED = 101, 111, 112  # of CBLAS
@@ -94,3 +101,36 @@ def sum_rows(grad_y, total):
             sums[f] += grad_y[n, f]
     for f in range(total.size):
         total[f] = sums[f]
+
+
+@kernel
+def images_times_weight(x, weight, bias, shape, relu, y, start, stop):
+    """Images [start, stop), at least as many as a tile has rows: `y (N, out) = relu(x (N, in) @ weight + bias)`.
+
+    All are flat. Some rows of the weights at a time are multiplied by all images, while they are in the cache. The sum
+    over each such part begins at 0, which also rounds less than one long sum.
+    """
+    outputs, rows, width = bias.size, len(shape), len(shape[0]) * LANES
+    inputs = weight.size // outputs
+    tiles = -(-(stop - start) // rows)
+    sums, zeros = np.zeros(tiles * rows * width, np.float32), simd.full(shape, 0.0)
+    for column in range(0, outputs, width):
+        left = outputs - column
+        for first in range(0, inputs, IN_CACHE):
+            last = min(first + IN_CACHE, inputs)
+            for tile in range(tiles):
+                image, total = min(start + tile * rows, stop - rows), zeros  # the last tile overlaps the one before
+                sources = simd.spaced(shape, image * inputs, inputs)
+                for i in range(first, last):
+                    row = simd.load(shape[:1], weight, (0,), i * outputs + column, left)
+                    total = simd.add_outer(total, x, sources, i, row)
+                places = simd.spaced(shape, tile * rows * width, width)
+                if first > 0:
+                    total = simd.add(total, simd.load(shape, sums, places, 0, None))
+                if last < inputs:
+                    simd.store(sums, places, 0, None, total)
+                    continue
+                total = simd.add(total, simd.load(shape, bias, simd.spaced(shape, 0, 0), column, left))
+                if relu:
+                    total = simd.where_positive(total, total, zeros)
+                simd.store(y, simd.spaced(shape, image * outputs, outputs), column, left, total)

@@ -395,6 +395,25 @@ def update_max(typing_context, best, winner, tile, first):
 
 
 @intrinsic
+def largest(typing_context, best, tile):
+    """The largest of `best`, one row, and the rows of `tile`; NaN where one of them is NaN."""
+
+    def emit(context, builder, signature, arguments):
+        tops, rows = unpack(builder, arguments[0]), unpack(builder, arguments[1])
+        for column in range(tile.columns):
+            values = rows[column :: tile.columns]
+            for value in values:  # one instruction: a NaN in the result stays, one in `value` gets lost
+                wins = builder.fcmp_ordered(">", value, tops[column])
+                tops[column] = builder.select(wins, value, tops[column])
+            pairs = zip(values[::2], [*values[1::2], values[-1]], strict=False)
+            found = functools.reduce(builder.or_, [builder.fcmp_unordered("uno", a, b) for a, b in pairs])
+            tops[column] = builder.select(found, ir.Constant(VECTOR, [float("nan")] * WIDTH), tops[column])
+        return pack(builder, tops)
+
+    return best(best, tile), emit
+
+
+@intrinsic
 def gather(typing_context, shape, table, index, start):
     """(start + table[index], start + table[index + 1], ...), one for each row of the tile: bases read from a table."""
     result = types.UniTuple(types.intp, len(shape))
