@@ -575,7 +575,7 @@ def refused(folder, *arguments):
         ("--limit 0 --dataset digits", "--limit 0: expected a whole number of training images, at least 1"),
         ("--limit -5 --dataset digits", "--limit -5"),
         ("--output= --dataset digits", "--output: expected the name of a folder, got an empty string"),
-        ("--epoch 3", "unrecognized arguments: --epoch 3"),
+        ("--epoch 3", "there is no option --epoch; did you mean --epochs?"),
         ("--dataset missing.npz", "missing.npz: there is no such file"),
         ("--dataset mnist", "MNIST is not available"),
         ("--dataset mnist --data-dir nowhere", "nowhere does not exist"),

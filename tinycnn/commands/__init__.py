@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinycnn.backends.preparation import announcing
+from tinycnn.commands.parser import CommandParser
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import SettingError, TinyCNNError, in_words
 from tinycnn.run.console import STANDARD_OUTPUT, discard_output, standard_streams
@@ -58,9 +59,9 @@ class ShowVersions(argparse.Action):
         parser.exit()
 
 
-def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def make_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
     """The parser of ``tinycnn``, and the parsers of its commands by name."""
-    parser = argparse.ArgumentParser(prog="tinycnn", description="Train convolutional networks, and use them.")
+    parser = CommandParser(prog="tinycnn", description="Train convolutional networks, and use them.")
     parser.add_argument("--version", action=ShowVersions, nargs=0, help="print versions and backends, and exit")
     parser.set_defaults(run=None)
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND")
