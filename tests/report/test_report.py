@@ -227,6 +227,7 @@ def test_a_training_run_ends_with_pictures(trained):
     assert re.search(
         rf"^plots     {len(FILES)} files in \d+\.\d s: open out/report.html$", process.stdout, re.MULTILINE
     )
+    assert "plots     are being drawn, which can take a minute; --no-plots leaves them out\n" in process.stdout
     assert {path.name for path in output.iterdir()} == {*FILES, "metrics.json", "history.csv", "model.safetensors"}
     assert sorted(results_in(output)) == sorted(output.iterdir())
 

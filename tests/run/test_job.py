@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import shutil
 import tempfile
 
 import numpy as np
@@ -135,16 +136,39 @@ def test_output_folders_that_cannot_exist(study, tmp_path):
 
 def test_a_line_break_in_the_name_of_the_output_folder_forges_no_line(study, tmp_path):
     output = tmp_path / "out\nforged"
-    words = [word for word in study.words(output, "--checkpoint-every", "100") if word != "--quiet"]
+    words = [word for word in study.words(output, "--checkpoint-every", "100", "--threads", "1") if word != "--quiet"]
     process = run_here(*words, folder=study.folder)
     again = run_here(*words, folder=study.folder)
+    shutil.rmtree(output / "checkpoints")
+    replacing = run_here(*words, folder=study.folder)
     (output / "metrics.json").unlink()
     (output / "metrics.json").mkdir()
     wrong = run_here(*words, folder=study.folder)
-    assert (process.returncode, again.returncode, wrong.returncode) == (0, 2, 2)
-    printed = process.stdout + process.stderr + again.stdout + again.stderr + wrong.stderr
+    runs = [process, again, replacing, wrong]
+    assert [run.returncode for run in runs] == [0, 2, 0, 2]
+    assert ", 1 thread (" in process.stdout
+    printed = "".join(run.stdout + run.stderr for run in runs)
     assert [line for line in printed.splitlines() if line.startswith("forged")] == []
-    assert printed.count(r"out\nforged") == 6
+    assert [(run.stdout + run.stderr).count(r"out\nforged") for run in runs] == [2, 1, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], "contains checkpoints of an earlier run (step-000000024): resume it with --resume, delete the folder, or"),
+        (["--resume", "--batch-size", "16"], "the checkpoint belongs to another run: batch size "),
+        (["--resume", "--epochs", "1"], "the run is already past epoch 1: continue with more --epochs"),
+    ],
+)
+def test_what_cannot_be_continued_is_refused_before_anything_else(more, words, study, tmp_path, monkeypatch):
+    """Compiling takes up to a minute, and the table of layers hides the error."""
+    train(study, tmp_path, "--checkpoint-every", "100")
+    monkeypatch.setattr(job, "warm_up", None)
+    again = [word for word in study.words(tmp_path, "--checkpoint-every", "100", *more) if word != "--quiet"]
+    process = run_here(*again, folder=study.folder)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert words in process.stderr
+    assert process.stderr.splitlines()[-1].startswith("error: ")
 
 
 # -------------------------------------------------------------------------------------------------- resumed differently

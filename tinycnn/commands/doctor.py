@@ -29,6 +29,7 @@ from tinycnn.backends.cuda_driver import Driver, card_is_plugged_in, cupy_packag
 from tinycnn.backends.threads import get_threads
 from tinycnn.errors import DataError, in_words
 from tinycnn.files import write_atomically
+from tinycnn.run.console import counted
 from tinycnn.train.trainer import Trainer
 from tinycnn.version import __version__
 
@@ -144,8 +145,8 @@ def numba_finding() -> Finding:
     took_s = time.perf_counter() - start
     if cols.sum() != 36:
         return Finding("numba", False, "a kernel gave a wrong result", "pip install --force-reinstall numba llvmlite")
-    text = f"{importlib.metadata.version('numba')}, {get_threads()} threads, {lanes.LANES or 'no'} floats per SIMD "
-    text += f"register; a kernel was compiled and ran in {took_s:.1f} s; "
+    text = f"{importlib.metadata.version('numba')}, {counted(get_threads(), 'thread')}, {lanes.LANES or 'no'} floats "
+    text += f"per SIMD register; a kernel was compiled and ran in {took_s:.1f} s; "
     folder = vars(plain)["im2col"].stats.cache_path
     reason = why_no_room(folder) if folder else cache.failures.get(cache.UNWRITABLE, "no folder is writable")
     if reason is None:
@@ -215,10 +216,10 @@ def cupy_finding(driver: Driver | None, packages: list[str]) -> Finding:
         found = f"{' and '.join(packages)} are installed together and break each other"
         return Finding("cupy", False, found, f"pip uninstall -y {names} && {wanted}")
     if not packages:
-        found = "not installed" if shows_gpu(driver) else "not installed, and useless without a GPU"
+        found = "not installed" if shows_gpu(driver) else "not installed; it is needed only with a GPU"
         return Finding("cupy", False if shows_gpu(driver) else None, found, wanted if shows_gpu(driver) else "")
     if not shows_gpu(driver):
-        return Finding("cupy", None, f"{packages[0]}, useless without a GPU")
+        return Finding("cupy", None, f"{packages[0]}, but no GPU was found")
     name = packages[0].split()[0]
     if name != "cupy" and not cupy_package(driver).startswith(name) and driver and driver.cuda < (13, 0):
         found = f"{packages[0]} needs a newer driver than one for CUDA {driver.cuda[0]}.{driver.cuda[1]}"

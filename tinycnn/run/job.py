@@ -18,7 +18,7 @@ from tinycnn.errors import SettingError, printable
 from tinycnn.layers import Sequential
 from tinycnn.metrics import percent
 from tinycnn.run.build import callbacks_of, make_model, make_trainer, output_folder
-from tinycnn.run.console import command_line, print_line
+from tinycnn.run.console import command_line, counted, print_line
 from tinycnn.run.folder import CHECKPOINTS, locked_folder
 from tinycnn.run.options import TrainConfig
 from tinycnn.run.progress import epoch_line, progress_display
@@ -29,6 +29,7 @@ from tinycnn.saving.model_file import of_bytes
 from tinycnn.saving.state_file import fingerprint
 from tinycnn.train.checkpoint import BEST_FILE, BestNetwork, Checkpoints, TrainingStopped
 from tinycnn.train.divergence import TrainingDivergedError, evaluate_finite
+from tinycnn.train.step import never
 from tinycnn.train.warm_up import warm_up
 
 
@@ -92,6 +93,16 @@ class TrainingRun:
         self.trainer = make_trainer(config, self.model, len(x_train))
         self.callbacks = callbacks_of(config)
         self.compile_s = self.training_s = 0.0
+        self.stop: Callable[[], bool] = never  # the signals, while they are waited for
+        self.epochs = self.trainer.epochs(  # resumes now: what it refuses is known before anything is compiled
+            *self.training,
+            epochs=config.epochs,
+            validation=self.validation,
+            early_stopping=config.early_stopping,
+            callbacks=[*self.callbacks, *progress_display(quiet=config.quiet)],
+            checkpoints=self.checkpoints,
+            stop=lambda: self.stop(),
+        )
 
     def complete(self) -> int:
         """Execute the run; returns the exit code."""
@@ -145,7 +156,7 @@ class TrainingRun:
         info(f"data      {dataset.name}: {train:,} training, {validation:,} validation, {test:,} test images")
         info(f"          from {dataset.source}")
         computing = ", ".join(f"{name} {version}" for name, version in versions().items())
-        info(f"backend   {get_backend().name}, {get_threads()} threads ({computing})")
+        info(f"backend   {get_backend().name}, {counted(get_threads(), 'thread')} ({computing})")
         for reason in passed_over(get_backend().name) if config.backend == "auto" else ():
             info(f"          because {reason}")
         if self.ranks.size > 1:
@@ -173,18 +184,9 @@ class TrainingRun:
 
     def train(self, stop: StopSignals) -> None:
         """Train all epochs, or the remaining epochs of a resumed run."""
-        config, start = self.config, time.perf_counter()
-        results = self.trainer.epochs(
-            *self.training,
-            epochs=config.epochs,
-            validation=self.validation,
-            early_stopping=config.early_stopping,
-            callbacks=[*self.callbacks, *progress_display(quiet=config.quiet)],
-            checkpoints=self.checkpoints,
-            stop=stop,
-        )
+        config, start, self.stop = self.config, time.perf_counter(), stop
         try:
-            for result in results:
+            for result in self.epochs:
                 self.info(epoch_line(result, config.epochs))
         except TrainingDivergedError:
             for path in self.checkpoints.paths()[:1]:
@@ -277,6 +279,7 @@ class TrainingRun:
 
     def draw(self, metrics: dict[str, Any]) -> None:
         """Write the plots. An error is reported and does not fail the run, as the results are already written."""
+        self.info("plots     are being drawn, which can take a minute; --no-plots leaves them out")
         try:
             from tinycnn import report  # loads Matplotlib
 

@@ -205,9 +205,9 @@ class Trainer:
     ) -> Iterator[EpochResult]:
         """The epochs of ``fit``, one at a time: ``for result in trainer.epochs(images, labels, epochs=5)``.
 
-        Takes the arguments of ``fit``, and checks them at once. An epoch is trained when its result is requested, so
-        the body of the loop may change network, optimizer and trainer between two epochs. The state is saved when the
-        next result is requested, so that it includes these changes.
+        Takes the arguments of ``fit``; checks them, and resumes from a checkpoint, at once. An epoch is trained when
+        its result is requested, so the body of the loop may change network, optimizer and trainer between two epochs.
+        The state is saved when the next result is requested, so that it includes these changes.
         """
         epochs = whole_number("epochs", epochs)
         _check_calls(progress, checkpoints, stop)
@@ -240,26 +240,19 @@ class Trainer:
             self.callbacks.insert(0, ProgressBar())  # its line comes before what other callbacks print
         elif progress:
             self.callbacks.append(AfterStep(progress))
-        return self._averaged(self._epochs(data, epochs, functions, checkpoints, stop))
+        self.stop_request = StopRequest(stop)
+        return self._averaged(self._epochs(data, epochs, functions, self._resumed(data, epochs, checkpoints)))
 
-    def _epochs(
-        self,
-        data: RunData,
-        epochs: int,
-        metrics: dict[str, Metric],
-        checkpoints: Checkpoints | None,
-        stop: Callable[[], bool],
-    ) -> Iterator[EpochResult]:
-        """The loop over epochs: resume, then train, validate and save until the run ends."""
-        self.stop_request, self.stop_training, self.last_epoch = StopRequest(stop), False, epochs
-        identity, validation, (own, held) = dict[str, Any](), data.validation, data.weights
+    def _resumed(self, data: RunData, epochs: int, checkpoints: Checkpoints | None) -> CheckpointManager:
+        """Compare the run with those of the other ranks and of its checkpoints, and resume it if there are any."""
+        identity, (own, _) = dict[str, Any](), data.weights
         self.weights = None if own is None else get_backend().asarray(own.astype(self.model.dtype))
         if checkpoints or get_communicator().size > 1:  # otherwise there is nothing to compare with
             identity = run_identity(
                 self.training_step,
                 self.sampler,
                 data.training,
-                validation,
+                data.validation,
                 data.weights,
                 callbacks=settings_of(self.callbacks),
                 initial_weights=self.initial_weights,
@@ -269,6 +262,13 @@ class Trainer:
         manager.resume()
         if len(self.history) + (self.progress is not None) > epochs:
             raise SettingError(f"the run is already past epoch {epochs}: continue with more `epochs`")
+        return manager
+
+    def _epochs(
+        self, data: RunData, epochs: int, metrics: dict[str, Metric], manager: CheckpointManager
+    ) -> Iterator[EpochResult]:
+        """The loop over epochs: train, validate and save until the run ends."""
+        self.stop_training, self.last_epoch, validation, (_, held) = False, epochs, data.validation, data.weights
         images: Any
         labels: Any
         if isinstance(data.training, BatchStream):
