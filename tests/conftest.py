@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import tinycnn
+import tinycnn.commands
 from tests.support.backends import BACKENDS, EmulatedCupyBackend, activated
 from tests.support.batches import Batch
 from tests.support.data_helpers import real_mnist
@@ -128,6 +129,12 @@ def backend_of_before() -> Iterator[None]:
     yield
     if tinycnn.get_backend() is not before:
         tinycnn.use_backend(before.name)
+
+
+@pytest.fixture(autouse=True)
+def cold_cache_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands of this process do not announce compiling: stderr is the same, whatever is on the disk."""
+    monkeypatch.setattr(tinycnn.commands, "notice", lambda text: None)
 
 
 @pytest.fixture(params=BACKENDS)

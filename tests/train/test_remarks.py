@@ -10,7 +10,7 @@ from PIL import Image
 
 import tinycnn
 from tests.train.test_trainer import make_trainer, sides
-from tinycnn import layers, optim
+from tinycnn import commands, layers, optim
 from tinycnn.backends import preparation
 from tinycnn.commands import main
 from tinycnn.layers import Sequential
@@ -23,6 +23,7 @@ TOO_SHORT = (
     "the schedule has 4 steps, but the run ends after step 6: the rest has a learning rate of 0, at which nothing is "
     "learned; pass the number of steps of the run to the schedule"
 )
+NOTICE = commands.notice  # conftest.py silences it during a test
 
 
 def with_schedule(schedule):
@@ -140,6 +141,7 @@ def test_commands_announce_compiling_on_stderr(tmp_path, monkeypatch, capsys):
     for name in "ab":
         Image.fromarray(np.eye(28, dtype=np.uint8) * 255).save(tmp_path / f"{name}.png")
     words = ["predict", str(tmp_path / "model.safetensors"), str(tmp_path), "--backend", "numpy"]
+    monkeypatch.setattr(commands, "notice", NOTICE)
     with tinycnn.use_backend("numpy"):
         assert main(words) == 0
     said = capsys.readouterr()
