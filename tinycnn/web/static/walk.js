@@ -1282,7 +1282,7 @@ const Walk = (() => {
       return `${label(best)} (${percent(p[best])})`;
     };
     const rows = losses.map((loss, i) => make("tr", {}, cell(i), cell(lossText(loss)), cell(percent(probabilities[i][first.label])), cell(read(probabilities[i]))));
-    const parts = [...(dropped ? [hint(dropped)] : []), ...(optimizer === "sgd" ? [hint(promise(losses, lr))] : []), ...lessonOf(losses).map(hint)];
+    const parts = [...(dropped ? [hint(dropped)] : []), ...(optimizer === "sgd" ? [hint(prediction(losses, lr))] : []), ...lessonOf(losses).map(hint)];
     if (!services) parts.push(hint(`${left < 1 ? `These are all ${done} steps that this file holds. The command tinycnn serve opens this page with a running network, which takes more. ` : left < 10 ? `This file holds ${count(left, "more step", "more steps")}. ` : ""}The steps were taken when the file was written, and everything above still shows the numbers before the first step.`));
     else parts.push(hint(`Everything above now shows the numbers after ${count(done, "step", "steps")}. Reset returns to those before.`));
     parts.push(table(["after step", "loss", `p of ${label(first.label)}`, "read as"], rows));
@@ -1291,7 +1291,7 @@ const Walk = (() => {
   }
 
   /** By how much the first step was to change the loss according to the gradients, and by how much it did. */
-  function promise(losses, lr) {
+  function prediction(losses, lr) {
     const gradients = first.layers.flatMap((layer) => layer.parameters.map((name) => layer.weights[name].grad).filter(Boolean));
     const squares = gradients.reduce((sum, { data }) => data.reduce((total, gradient) => total + gradient * gradient, sum), 0);
     const words = `The first step, with SGD: every number moves by −rate × its gradient g, so according to the gradients the loss changes by −rate × Σ g² = −${lr} × ${text(squares, 4)} = ${text(-lr * squares, 4)}. It went from ${lossText(losses[0])} to ${lossText(losses[1])}, so it changed by ${text(losses[1] - losses[0], 4)}.`;
