@@ -182,6 +182,12 @@ WRONG = {
     "number": (lambda: trainer_of(3), SettingError, "`loss` is 3: expected"),
     "smoothing": (lambda: trainer_of(BCE, label_smoothing=0.1), SettingError, "`label_smoothing` is for softmax_cross"),
     "one-hot": (lambda: fit_on("softmax_cross_entropy", np.eye(2)[[0, 1, 0, 1]] / 2), DataError, "not one-hot"),
+    "names": (lambda: fit_on("softmax_cross_entropy", np.array(list("abab"))), DataError, "np.unique"),
+    "floats": (lambda: fit_on("softmax_cross_entropy", np.ones(4)), DataError, r"Pass labels.astype\(int\)"),
+    "one output": (
+        lambda: Sequential(Flatten(), Dense(1), input_shape=IMAGES.shape[1:]).fit(IMAGES, [0, 1, 0, 1], epochs=1),
+        DataError, "the network has 1 output, for the classes 0 to 0: pass .loss=.binary",
+    ),
     "classes": (lambda: fit_on(BCE, np.array([0, 1, 0, 1])), DataError, r"expects \(M, 2\)"),
     "above 1": (lambda: fit_on(BCE, np.full((4, 2), 3)), DataError, "labels range from 3 to 3: .* expects 0 to 1"),
     "NaN": (lambda: fit_on("mse_loss", np.full((4, 2), np.nan)), DataError, "expected finite numbers"),
@@ -203,6 +209,18 @@ def fit_on(loss, labels, **settings):
 def test_wrong_losses_and_labels(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("loss", [BCE, "mse_loss"])
+def test_labels_of_one_output_need_no_second_axis(loss):
+    """As people have them who know Keras; the same training as with the axis."""
+    histories = []
+    for labels in ([0, 1, 0, 1], np.array([[0], [1], [0], [1]])):
+        model = Sequential(Flatten(), Dense(1), Sigmoid(), input_shape=IMAGES.shape[1:])
+        model.fit(IMAGES, labels, epochs=2, loss=loss, validation=(IMAGES, labels), progress=False)
+        histories.append((model.evaluate(IMAGES, labels, loss=loss).loss, model.state_dict()["dense_1.weight"]))
+    assert histories[0][0] == histories[1][0]
+    np.testing.assert_array_equal(histories[0][1], histories[1][1])
 
 
 def test_names_of_losses_are_those_of_the_operations():

@@ -8,6 +8,7 @@ from tinycnn.layers import Shape
 
 SEVERAL = 'For several labels per image, pass `loss="binary_cross_entropy_with_logits"`.'
 REGRESSION = 'For numbers that are not classes, pass `loss="mse_loss"`.'
+ONE_OUTPUT = '`loss="binary_cross_entropy_with_logits"`'
 
 
 def as_classes(labels: np.ndarray) -> np.ndarray:
@@ -43,6 +44,8 @@ def check_numbers(low: int, high: int, outputs: int) -> None:
         return
     found = f"labels range from {low} to {high}, but the network has {outputs} output{'s' * (outputs != 1)}, for"
     wanted = f"{found} the classes 0 to {outputs - 1}"
+    if low >= 0 and outputs == 1:
+        raise DataError(f"{wanted}: pass {ONE_OUTPUT}, or end it with Dense({high + 1}).")
     if low == 1 and high == outputs:
         raise DataError(f"{wanted}: pass labels - 1.")
     if low >= 0:

@@ -16,7 +16,7 @@ from tinycnn.layers import Sequential
 from tinycnn.train.batches import check_examples
 from tinycnn.train.class_labels import as_classes
 from tinycnn.train.identity import Examples
-from tinycnn.train.objective import CLASSES, Objective
+from tinycnn.train.objective import CLASSES, NUMBERS, SEVERAL, Objective
 
 
 def as_examples(images: Any, labels: Any, purpose: Objective) -> Examples:
@@ -39,11 +39,13 @@ def as_array(name: str, given: Any, *, or_list: bool = False) -> Any:
 
 
 def checked_examples(images: Any, labels: Any, model: Sequential, purpose: Objective) -> Examples:
-    """``as_examples``, images as bytes or in the dtype of the network.
+    """``as_examples``, images as bytes or in the dtype of the network; labels ``(M,)`` of one output as ``(M, 1)``.
 
     Raises DataError for what the network or the loss does not take.
     """
     images, labels = as_examples(images, labels, purpose)
+    if purpose.labels in (SEVERAL, NUMBERS) and model.output_shape == (1,) and np.ndim(labels) == 1:
+        labels = np.asarray(labels)[:, None]  # (M, 1)
     check_examples(images, labels, model, purpose)
     if not isinstance(images, StoredImages) and images.dtype not in (np.uint8, model.dtype):
         are_bytes = images.dtype.kind in "iu" and 0 <= images.min() <= images.max() <= 255
