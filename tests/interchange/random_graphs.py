@@ -18,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from tests.support import onnx_runtime
 from tinycnn import no_grad
 from tinycnn.errors import FileFormatError
 from tinycnn.interchange.onnx.importer import Imported, import_onnx, to_file_layout
@@ -548,8 +549,7 @@ def runtime(graph: RandomGraph) -> np.ndarray | None:
 
     onnxruntime.set_default_logger_severity(4)
     try:
-        session = onnxruntime.InferenceSession(graph.proto().SerializeToString(), providers=["CPUExecutionProvider"])
-        return session.run(None, {"x": graph.x})[0]
+        return onnx_runtime.outputs(graph.proto().SerializeToString(), {"x": graph.x})[0]
     except Exception:  # its exceptions have no common base
         return None
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinycnn
+from tests.support import onnx_runtime
 from tests.support.onnx_networks import LAYERS, unlike_fresh
 from tinycnn import explain, models, no_grad
 from tinycnn.commands import main
@@ -14,12 +15,11 @@ from tinycnn.interchange.onnx.exporter import export_onnx, largest_difference, t
 from tinycnn.layers import Conv2d, Dense, Layer, ReLU, Sequential, Softmax
 
 onnx = pytest.importorskip("onnx", reason="ONNX files need: pip install 'tinycnn[onnx]'")
-onnxruntime = pytest.importorskip("onnxruntime", reason="running them needs: pip install 'tinycnn[onnx]'")
+pytest.importorskip("onnxruntime", reason="running them needs: pip install 'tinycnn[onnx]'")
 
 
 def onnx_outputs(content, images):
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return session.run(None, {"images": images})[0]
+    return onnx_runtime.outputs(content, {"images": images})[0]
 
 
 @pytest.mark.parametrize("name", models.NETWORKS)
