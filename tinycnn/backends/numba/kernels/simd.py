@@ -459,3 +459,26 @@ def write(typing_context, array, index, value):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, array.dtype), emit
+
+
+def prefetch_with(write):
+    """The intrinsic that begins to load the cache line of array[index], to be read or written; it changes nothing.
+
+    The index may lie outside of the array.
+    """
+
+    @intrinsic
+    def prefetch(typing_context, array, index):
+        def emit(context, builder, signature, arguments):
+            data = context.make_array(array)(context, builder, arguments[0]).data
+            address = builder.bitcast(builder.gep(data, [arguments[1]]), BYTE.as_pointer())
+            near, data_cache = INT(3), INT(1)
+            call(builder, "llvm.prefetch.p0", ir.VoidType(), address, INT(write), near, data_cache)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), emit
+
+    return prefetch
+
+
+prefetch, prefetch_to_write = prefetch_with(0), prefetch_with(1)

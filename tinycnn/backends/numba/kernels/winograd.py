@@ -6,6 +6,9 @@ dimensions, for the 2x2 outputs of one 4x4 patch d and one filter g, summed over
 Filters are transformed once per step, and patches once for all filters. The rest is 16 small matrix products
 (patches x channels) @ (channels x filters), one for each place in the 4x4 patch. The rounding error is that of im2col.
 
+The products leave the memory idle. While they are computed, the kernels fetch what they will read and write one image
+later, a few cache lines at a time (`ahead_of`): a sixth of the time where the images do not fit the second cache.
+
 One 2x2 output tile is exactly one 2x2 pool window. The transformations spread infinities and NaNs to other outputs of
 the patch. Where an output is NaN, the outputs are therefore computed again by the definition; gradients are not.
 """
@@ -24,6 +27,7 @@ from .lanes import LANES, MAX_ACCUMULATORS
 ROW = ((0,),)  # one vector
 COLUMN = ((0,), (0,), (0,), (0,))  # four vectors, one below the other
 MIN_CHANNELS = 8  # and filters: below it the transformations take longer than the products they save
+LINE = 16  # floats in a cache line
 MIN_PATCHES = 32  # in a matrix product of grad_weight
 
 
@@ -162,10 +166,35 @@ def transform_patch(x, start, row_size, channels, patches, target, place):
 
 
 @inlined
-def multiply(patches, filters, start, channels, depth, shape, products):
+def ahead_of(first, count, tiles, size, steps):
+    """What to fetch in `steps` steps: where the first begins, and how many floats each of them takes.
+
+    It is the share of `count` tiles, from `first` on, in an image of `size` floats and `tiles` tiles, one image later.
+    """
+    return (first + tiles) * size // tiles, -(-count * size // (tiles * steps * LINE)) * LINE
+
+
+@inlined
+def fetch(array, ahead, step):
+    """Fetch the share of one step, which will be read."""
+    for i in range(ahead[0] + step * ahead[1], ahead[0] + (step + 1) * ahead[1], LINE):
+        simd.prefetch(array, i)
+
+
+@inlined
+def fetch_to_write(array, ahead, step):
+    """The same for what will be written."""
+    for i in range(ahead[0] + step * ahead[1], ahead[0] + (step + 1) * ahead[1], LINE):
+        simd.prefetch_to_write(array, i)
+
+
+@inlined
+def multiply(patches, filters, start, channels, depth, shape, products, source, read, target, written, step):
     """For each of the 16 places: (patches x channels) @ (channels x filters) -> products (16, rows, width)."""
     width, rows = len(shape[0]) * LANES, len(shape)
     for place in range(16):
+        fetch(source, read, step + place)
+        fetch_to_write(target, written, step + place)
         total, bases = simd.full(shape, 0.0), simd.spaced(shape, place * rows * depth, depth)
         for c in range(channels):
             row = simd.load(shape[:1], filters, (0,), start + (place * channels + c) * width, None)
@@ -214,12 +243,18 @@ def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
     patches, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
     zero, off, last = simd.full(ROW, 0.0), simd.full(ROW, 4), stop * windows.size - 1
+    steps = 16 * (bias.size // width)
     for first in range(start * windows.size, stop * windows.size, rows):
+        read = ahead_of(first, rows, windows.size, image_size, steps)
+        written = ahead_of(first, rows, windows.size, windows.size * filters, steps)
         for r in range(rows):  # rows beyond the last window repeat it
             n, w = divmod(min(first + r, last), windows.size)
             transform_patch(x, n * image_size + windows[w], row_size, channels, patches, r * depth, rows * depth)
         for block in range(bias.size // width):
-            multiply(patches, transformed, block * 16 * channels * width, channels, depth, shape, products)
+            multiply(
+                patches, transformed, block * 16 * channels * width, channels, depth, shape, products,
+                x, read, y, written, 16 * block,
+            )  # fmt: skip
             for r in range(min(rows, last + 1 - first)):
                 n, w = divmod(first + r, windows.size)
                 base = n * image_size + windows[w]
@@ -244,13 +279,18 @@ def dense_forward(x, weight, transformed, bias, layout, tiling, shape, count, re
     outputs = layout.outputs.size
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
     patches, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
-    last, zeros = stop * tiles.size - 1, simd.full(COLUMN, 0.0)
+    last, zeros, steps = stop * tiles.size - 1, simd.full(COLUMN, 0.0), 16 * (bias.size // width)
     for first in range(start * tiles.size, stop * tiles.size, rows):
+        read = ahead_of(first, rows, tiles.size, image_size, steps)
+        written = ahead_of(first, rows, tiles.size, outputs * filters, steps)
         for r in range(rows):
             n, t = divmod(min(first + r, last), tiles.size)
             transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, r * depth, rows * depth)
         for block in range(bias.size // width):
-            multiply(patches, transformed, block * 16 * channels * width, channels, depth, shape, products)
+            multiply(
+                patches, transformed, block * 16 * channels * width, channels, depth, shape, products,
+                x, read, y, written, 16 * block,
+            )  # fmt: skip
             for r in range(min(rows, last + 1 - first)):
                 n, t = divmod(first + r, tiles.size)
                 base, target = n * image_size + tiles[t], (n * outputs + targets[t]) * filters + block * width
@@ -317,8 +357,11 @@ def dense_grad_weight(x, grad_y, layout, tiling, shape, count, block, grad_weigh
     depth, padded, most = -(-channels // LANES) * LANES, grad_bias.size, block * tiles.size
     patches, grads = np.empty(16 * most * depth, np.float32), np.zeros(16 * most * padded, np.float32)
     sums, below = np.zeros(16 * channels * padded, np.float32), tiling.output_width * filters
+    steps = 16 * (padded // (len(shape[0]) * LANES)) * (channels // len(shape))
     for begin in range(start, stop, block):
         end = min(begin + block, stop)
+        read = ahead_of((end - 1) * tiles.size, most, tiles.size, image_size, steps)
+        also_read = ahead_of((end - 1) * tiles.size, most, tiles.size, outputs * filters, steps)
         for i in range((end - begin) * tiles.size):
             n, t = divmod(begin * tiles.size + i, tiles.size)
             source = (n * outputs + targets[t]) * filters
@@ -327,17 +370,25 @@ def dense_grad_weight(x, grad_y, layout, tiling, shape, count, block, grad_weigh
         for place in range(16):
             first = place * most
             last = first + (end - begin) * tiles.size
-            add_products(patches, grads, first, last, channels, depth, padded, shape, sums, place * channels * padded)
+            add_products(
+                patches, grads, first, last, channels, depth, padded, shape, sums, place * channels * padded,
+                x, read, grad_y, also_read, place * steps // 16,
+            )  # fmt: skip
         add_bias(grad_y, begin * outputs, end * outputs, filters, count, grad_bias)
     for i in range(0, channels * padded, LANES):
         finish_grad_weight(sums, i, channels * padded, grad_weight)
 
 
 @inlined
-def add_products(patches, grads, first, last, channels, depth, padded, shape, sums, start):
+def add_products(
+    patches, grads, first, last, channels, depth, padded, shape, sums, start, x, read, grad_y, also_read, step
+):
     """For one place: (channels x patches) @ (patches x filters), added to `sums` (channels, padded)."""
     for column in range(0, padded, len(shape[0]) * LANES):
         for c in range(0, channels, len(shape)):
+            fetch(x, read, step)
+            fetch(grad_y, also_read, step)
+            step += 1
             bases, rows = simd.spaced(shape, c, 1), simd.spaced(shape, start + c * padded, padded)
             total = simd.load(shape, sums, rows, column, None)
             for i in range(first, last):
@@ -377,15 +428,21 @@ def dense_grad_x(transformed, grad_y, layout, tiling, shape, grad_x, start, stop
     image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-filters // LANES) * LANES
     grads, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
-    below, last = tiling.output_width * filters, stop * tiles.size - 1
-    grad_x[start * image_size : stop * image_size] = 0
+    below, last, steps = tiling.output_width * filters, stop * tiles.size - 1, 16 * -(-channels // width)
     for first in range(start * tiles.size, stop * tiles.size, rows):
+        read = ahead_of(first, rows, tiles.size, outputs * filters, steps)
+        written = ahead_of(first, rows, tiles.size, image_size, steps)
         for r in range(rows):
             n, t = divmod(min(first + r, last), tiles.size)
+            if t == 0:
+                grad_x[n * image_size : (n + 1) * image_size] = 0
             source = (n * outputs + targets[t]) * filters
             transform_grad(grad_y, source, below, filters, keep, t, grads, r * depth, rows * depth)
         for column in range(0, channels, width):
-            multiply(grads, transformed, 16 * filters * column, filters, depth, shape, products)
+            multiply(
+                grads, transformed, 16 * filters * column, filters, depth, shape, products,
+                grad_y, read, grad_x, written, 16 * column // width,
+            )  # fmt: skip
             for r in range(min(rows, last + 1 - first)):
                 n, t = divmod(first + r, tiles.size)
                 for c in range(0, min(width, channels - column), LANES):
