@@ -79,11 +79,17 @@ def check(student: ModuleType) -> None:
             check_elementwise(student, {"a": a, "b": b[0]}, ", b a row")
             check_elementwise(student, {"a": a, "b": b[:, :1]}, ", b a column")
             check_elementwise(student, {"a": a.reshape(1, 2, 3), "b": b[0]}, ", b a row for a stack of matrices")
+            check_elementwise(student, {"a": a[0], "b": b[:, :1]}, ", a a row and b a column")
+            check_elementwise(student, {"a": a, "b": b[:1, :1]}, ", b a single number in a matrix")
+            check_elementwise(
+                student, {"a": a[:, :1], "b": normal(4, 2, 3, seed=2)}, ", a a column for a stack of matrices"
+            )
         for shapes, what in {
             ((2, 3), (3, 4)): "",
             ((2, 2, 3), (3, 4)): ", a batch of matrices times one matrix",
             ((2, 3), (2, 3, 4)): ", one matrix times a batch of matrices",
             ((2, 2, 3), (2, 3, 4)): ", two batches of matrices",
+            ((5, 1, 2, 3), (2, 3, 4)): ", two batches that are both repeated",
         }.items():
             with situation(f"in a @ b{what}"):
                 matrices = {"a": normal(*shapes[0]), "b": normal(*shapes[1], seed=1)}

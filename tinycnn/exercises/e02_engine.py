@@ -6,9 +6,10 @@ from types import ModuleType
 
 import numpy as np
 
+from tinycnn.errors import AutogradError
 from tinycnn.exercises.checking import Mistake, check_gradients, compare, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
-from tinycnn.tensor import Tensor
+from tinycnn.tensor import Function, Tensor
 
 TASK = """
 The core of tinycnn. Every tensor that an operation computed has a `creator`, a Function. A Function has `inputs`, a
@@ -23,7 +24,7 @@ from the loss to the leaves, the tensors without a creator.
    backward is a method of Tensor; self is the loss.)
 """
 
-
+DOUBLINGS, MANY = 12, 1000  # a visit of every path looks at the inputs more than 4,000 times
 FORMULAS = {
     "backward": "for each function, latest first: grad_y = grad_of_output.pop(function); for each input x with its "
     "grad_x: skip None; _add_to_leaf(x, grad_x) if x.creator is None; else add grad_x to grad_of_output[x.creator], or "
@@ -43,6 +44,19 @@ HINTS = {
     "RecursionError": (
         "the walk calls itself for each function of the chain, and Python's stack is not that deep.",
         "Keep a list of the functions still to visit and a set of those found; loop while the list is not empty.",
+    ),
+    "every path": (
+        "functions are visited once for each path that leads to them, and each line doubles the paths.",
+        "Keep a set of the functions found so far. Put on the list only those that are not in it.",
+    ),
+    "used twice": (
+        "a second backward() through the same graph has to raise AutogradError, since its arrays are gone.",
+        "backward() calls function.free() for each function that is done. _in_reverse_order raises AutogradError when "
+        "it meets a function without inputs, wherever it is.",
+    ),
+    "none": (
+        "an input whose grad_x is None is not skipped.",
+        "Skip an input whose grad_x is None or which does not require a gradient.",
     ),
     "constant": (
         "an input with requires_grad=False got a gradient.",
@@ -68,6 +82,8 @@ def check(student: ModuleType) -> None:
         check_paths()
         check_leaves()
         check_long_chain()
+        check_visits()
+        check_second_use()
 
 
 def check_paths() -> None:
@@ -115,6 +131,77 @@ def check_long_chain() -> None:
             end = end + 1.0
         end.backward()
         compare("the gradient of its start", np.ones(1), start.grad)
+
+
+class Twice(Function):
+    """y = a + b; counts how often its inputs are read, and raises Mistake when that is more than visits need."""
+
+    looks = 0
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        Twice.looks += 1
+        if Twice.looks > MANY:
+            text = f"the inputs of {DOUBLINGS} functions have been read more than {MANY:,} times"
+            raise Mistake(text, symptom="every path", about="_in_reverse_order", place="_in_reverse_order")
+        return self.__dict__.get("_inputs", ())
+
+    @inputs.setter
+    def inputs(self, tensors: tuple[Tensor, ...]) -> None:
+        self._inputs = tensors
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a + b
+
+    def backward(self, grad_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return grad_y, grad_y
+
+
+class Partial(Function):
+    """y = x + c, without a gradient for c."""
+
+    def forward(self, x: np.ndarray, c: np.ndarray) -> np.ndarray:
+        return x + c
+
+    def backward(self, grad_y: np.ndarray) -> tuple[np.ndarray, None]:
+        return grad_y, None
+
+
+def check_visits() -> None:
+    """Each function once; an input without a gradient is skipped."""
+    with situation(f"in {DOUBLINGS} doublings, y = y * 1 + y * 1"):
+        end = start = Tensor(np.ones(1), requires_grad=True)
+        for _ in range(DOUBLINGS):
+            end = Twice()(end * 1.0, end * 1.0)
+        Twice.looks = 0
+        end.backward()
+        compare("the gradient of its start", np.array([2.0**DOUBLINGS]), start.grad, "2 each time")
+    with situation("when a function returns None for an input"):
+        x, c = Tensor(np.ones(2), requires_grad=True), Tensor(np.ones(2))
+        y = Partial()(x, c)
+        c.requires_grad = True  # too late for y
+        try:
+            y.sum().backward()
+        except (AttributeError, TypeError) as error:
+            raise Mistake(f"{type(error).__name__}: {error}", symptom="none", place="backward") from None
+
+
+def check_second_use() -> None:
+    """A graph whose arrays are gone is not used again, neither the whole nor a part of it."""
+    for what in ("of the same loss again", "of another loss that shares a part of the graph"):
+        with situation(f"when backward() is called {what}"):
+            shared = (Tensor(np.ones(2), requires_grad=True) * 2.0).exp()
+            first, other = shared.sum(), (shared * 3.0).sum()
+            first.backward()
+            try:
+                (first if "same" in what else other).backward()
+            except AutogradError:
+                continue
+            except Exception as error:  # whatever its loop meets in a function that is empty
+                text = f"{type(error).__name__} in place of AutogradError"
+            else:
+                text = "no error"
+            raise Mistake(text, symptom="used twice", about="_in_reverse_order", place="_in_reverse_order")
 
 
 EXERCISE = Exercise(

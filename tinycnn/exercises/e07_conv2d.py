@@ -30,8 +30,8 @@ MISTAKES = f"overwritten{FORM}by windows", "filter turned", "not transposed"
 
 
 def check(student: ModuleType) -> None:
-    """With stride and padding, and without a bias."""
-    inputs = {"x": normal(3, 5, 4, 2), "weight": normal(3, 2, 2, 3, seed=1), "bias": normal(3, seed=2)}
+    """With stride and padding, and without a bias; no two axes of the filters have the same length."""
+    inputs = {"x": normal(3, 4, 3, 4), "weight": normal(3, 2, 4, 5, seed=1), "bias": normal(5, seed=2)}
     check_window(student, inputs, (1, 1), (0, 0))
     with situation("with stride (2, 1) and padding (1, 0)"):
         check_window(student, inputs, (2, 1), (1, 0))

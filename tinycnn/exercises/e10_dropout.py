@@ -4,6 +4,7 @@ from types import ModuleType
 
 import numpy as np
 
+from tinycnn.backends import get_backend
 from tinycnn.exercises.checking import Mistake, check_gradients, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.tensor import Tensor
@@ -27,6 +28,13 @@ def check(student: ModuleType) -> None:
     if not np.isin(np.round(factors, 9), [0, round(1 / (1 - p), 9)]).all():
         text = f"with p = {p} each value is to be multiplied by 0 or by 1/(1 - p) = {1 / (1 - p):.4g}"
         raise Mistake(text, symptom="not scaled", place="DropoutFunction.forward")
+    for p, key in ((0.25, (3, 1)), (0.25, (4, 1)), (0.5, (3, 1))):
+        y = student.DropoutFunction(p, key)(Tensor(x)).numpy()
+        masked, place = x * get_backend().dropout_mask(x.shape, p, x.dtype, key), "DropoutFunction.forward"
+        if not np.allclose(y, masked):
+            text = f"with p = {p} and key {key}, y is not x times the mask of the backend"
+            raise Mistake(text, symptom="another mask", about=place, place=place)
+    p = 0.25
     with situation(f"with p = {p}"):
         unscaled = {"not scaled": lambda _, grad_y: grad_y * (factors > 0)}
         check_gradients(lambda x: student.DropoutFunction(p, (3, 1))(x), {"x": x}, suspects=unscaled)
@@ -48,6 +56,10 @@ EXERCISE = Exercise(
         "not scaled": (
             "the kept values are not scaled up by 1/(1 - p).",
             "The mask of the backend holds 0 and 1/(1 - p) already: use its numbers, not only where it is 0.",
+        ),
+        "another mask": (
+            "the mask is not the one that the backend makes from the shape, p and key.",
+            "self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key) has a number of its own for every element.",
         ),
         "wrong share": (
             "p is the probability to drop a value, not to keep it.",

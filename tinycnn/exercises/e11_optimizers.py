@@ -35,12 +35,13 @@ def sgd_by_hand(
     weight_decay: float,
     rate: float = LR,
     late: bool = False,
+    forgets: bool = False,
 ) -> float:
-    """The formula for one number; ``late``: with the mistake that the step uses the old velocity."""
+    """The formula for one number; with mistakes: the step uses the old velocity (``late``), or ``forgets`` it."""
     v = 0.0
     for g in gradients:
         g = g + weight_decay * p
-        old, v = v, momentum * v + g
+        old, v = v, g if forgets else momentum * v + g
         used = old if late else v
         p = p - rate * (g + momentum * used if nesterov else used)
     return p
@@ -56,10 +57,14 @@ def adam_by_hand(
     rate: float = LR,
     corrected: bool = True,
     power: int = 2,
+    forgets: str = "",
 ) -> float:
-    """The formula for one number; with mistakes: v not ``corrected``, or of the ``power`` 1 of the gradient."""
+    """The formula for one number; with mistakes: v not ``corrected``, or of the ``power`` 1 of the gradient; the
+    running mean that is forgotten after each step, ``m`` or ``v``.
+    """
     m = v = 0.0
     for t, g in enumerate(gradients, start=1):
+        m, v = 0.0 if forgets == "m" else m, 0.0 if forgets == "v" else v
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * abs(g) ** power
         v_hat = v / (1 - beta2**t) if corrected else v
@@ -69,12 +74,14 @@ def adam_by_hand(
 
 def check(student: ModuleType) -> None:
     """Some steps of each, number by number."""
-    for momentum, nesterov, weight_decay in ((0.9, False, 0), (0, False, 0), (0.9, True, 0), (0.9, False, 0.1)):
+    for momentum, nesterov, weight_decay in (
+        (0.9, False, 0), (0, False, 0), (0.9, True, 0), (0.5, False, 0.1), (0.9, True, 0.1),
+    ):  # fmt: skip
         settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
         with situation(f"SGD with {settings}"):
             by_hand, mistakes = (
                 partial(sgd_by_hand, **settings),
-                {"uphill": {"rate": -LR}, "velocity late": {"late": True}},
+                {"uphill": {"rate": -LR}, "velocity late": {"late": True}, "velocity lost": {"forgets": True}},
             )
             check_steps(student.SGD, settings, by_hand, "SGD.update", mistakes)
     for beta1, beta2, eps in ((0.9, 0.999, 1e-8), (0.5, 0.9, 0.1)):
@@ -85,6 +92,8 @@ def check(student: ModuleType) -> None:
                 "uphill": {"rate": -LR},
                 "v not corrected": {"corrected": False},
                 "square forgotten": {"power": 1},
+                "m lost": {"forgets": "m"},
+                "v lost": {"forgets": "v"},
             }
             check_steps(student.Adam, settings, formula, "Adam.adam_update", mistakes)
 
@@ -159,6 +168,13 @@ EXERCISE = Exercise(
             "p = p - ... makes a new array and gives it a local name; the network keeps the old one.",
             "p -= ... changes the array that the network holds.",
         ),
+        **{
+            f"{slot} lost": (
+                f"{slot} begins with zeros in every step: the array that the optimizer holds has not changed.",
+                f"{slot} = ... gives a new array a local name; {slot} *= ... and {slot} += ... change the old one.",
+            )
+            for slot in ("velocity", "m", "v")
+        },
     },
     holes=(
         Hole("SGD.update", "Change p and velocity in place; g stays as it is."),

@@ -1,5 +1,6 @@
 """Exercise 13: a new operation."""
 
+from contextlib import suppress
 from types import ModuleType
 
 import numpy as np
@@ -20,7 +21,7 @@ write gradient_is_right, with gradcheck.
 
 
 class WrongLeakyReLU(Function):
-    """Its gradient is that of ReLU."""
+    """Its gradient is that of ReLU: wrong where x is negative."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.x = x
@@ -30,27 +31,37 @@ class WrongLeakyReLU(Function):
         return grad_y * (self.x > 0)
 
 
+class AllLeaking(WrongLeakyReLU):
+    """Its gradient is wrong where x is positive."""
+
+    def backward(self, grad_y: np.ndarray) -> np.ndarray:
+        return grad_y * 0.1
+
+
 def check(student: ModuleType) -> None:
     """Check the values, the gradient, float32, and that the student's own check can fail."""
-    x = normal(3, 4)
-    came = student.leaky_relu(Tensor(x), slope=0.3).numpy()
-    expected = np.array([v if v > 0 else 0.3 * v for v in x.flat]).reshape(x.shape)
-    place = "LeakyReLUFunction.forward"
-    compare("leaky_relu(x, slope=0.3)", expected, came, "the definition", about="forward", place=place)
-    with situation("with slope 0.3"):
-        as_relu = {"slope left out": lambda _, grad_y: grad_y * (x > 0)}
-        check_gradients(lambda x: student.leaky_relu(x, slope=0.3), {"x": x}, suspects=as_relu)
+    x, place = normal(3, 4), "LeakyReLUFunction.forward"
+    for slope in (0.3, 2.0, -0.5):
+        came = student.leaky_relu(Tensor(x.copy()), slope=slope).numpy()
+        expected = np.array([v if v > 0 else slope * v for v in x.flat]).reshape(x.shape)
+        what = f"leaky_relu(x, slope={slope})"
+        compare(what, expected, came, "the definition", about="forward", place=place)
+    for slope in (0.3, 2.0, -0.5):
+        with situation(f"with slope {slope}"):
+            check_gradients(
+                lambda x, slope=slope: student.leaky_relu(x, slope=slope),
+                {"x": x},
+                suspects={"slope left out": lambda _, grad_y: grad_y * (x > 0)},
+            )
     if not returned(student.gradient_is_right(), "gradient_is_right"):
         text = "leaky_relu is right, but gradient_is_right() says that it is not"
         raise Mistake(text, symptom="own check", about="gradient_is_right", place="gradient_is_right")
-    vars(student)["leaky_relu"] = lambda x, slope=0.1: WrongLeakyReLU()(x)
-    try:
-        fooled = student.gradient_is_right()
-    except AssertionError:
-        return
-    if fooled:
-        text = "gradient_is_right() is true for a wrong leaky_relu too; does it call leaky_relu and gradcheck?"
-        raise Mistake(text, symptom="own check", about="gradient_is_right", place="gradient_is_right")
+    for wrong, where in ((WrongLeakyReLU, "negative"), (AllLeaking, "positive")):
+        vars(student)["leaky_relu"] = lambda x, slope=0.1, wrong=wrong: wrong()(x)
+        with suppress(AssertionError):
+            if student.gradient_is_right():
+                text = f"gradient_is_right() is true for a leaky_relu whose gradient is wrong where x is {where}"
+                raise Mistake(text, symptom="own check", about="gradient_is_right", place="gradient_is_right")
 
 
 EXERCISE = Exercise(
@@ -75,7 +86,8 @@ EXERCISE = Exercise(
         ),
         "own check": (
             "the check does not decide between right and wrong.",
-            "Call gradcheck on a function that calls leaky_relu, and return its result as a bool.",
+            "Call gradcheck on a function that calls leaky_relu, with an x that has values on both sides of 0, and "
+            "return its result as a bool.",
         ),
     },
     holes=(
