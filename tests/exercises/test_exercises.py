@@ -1512,6 +1512,12 @@ def test_a_file_that_is_not_right_does_not_take_part(solved: Path, tmp_path: Pat
     assert "2 of 13 files are yours" in lines[-1]
 
 
+def test_the_training_says_how_long_it_will_take() -> None:
+    assert training.remaining(0, 937, 0.1) == ""
+    assert training.remaining(100, 937, 5.0) == ", about 42 s left"
+    assert training.remaining(100, 1000, 60.0) == ", about 9 minutes left"
+
+
 def test_the_training_learns(solved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On tinycnn's own code, which is that of the solutions: the loss falls."""
     lines: list[str] = []
@@ -1523,4 +1529,5 @@ def test_the_training_learns(solved: Path, monkeypatch: pytest.MonkeyPatch) -> N
         training.train(model, few, lines.append, steps=101)
         assert training.evaluate(model, replace(digits, x_test=few.x_train, y_test=few.y_train)) > 0.9
     first, last = (float(line.rpartition(" ")[2]) for line in lines)
+    assert re.match(r"step  100 of 101, about \d+ s left: loss ", lines[-1])
     assert last < first / 5

@@ -6,6 +6,7 @@ dropout, and a dense layer whose weights are kept small by a penalty of products
 
 import functools
 import importlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -128,6 +129,7 @@ def train(model: Sequential, dataset: Dataset, report: Callable[[str], None], st
     optimizer, rng = Adam(model.parameters(), lr=LEARNING_RATE), np.random.default_rng(0)
     size = len(dataset.y_train)
     steps = max(size // BATCH_SIZE, MIN_STEPS) if steps is None else steps
+    begin = time.monotonic()
     orders = np.concatenate([rng.permutation(size) for _ in range(-(-steps * BATCH_SIZE // size))])
     for step in range(steps):
         chosen = orders[step * BATCH_SIZE :][:BATCH_SIZE]
@@ -137,7 +139,14 @@ def train(model: Sequential, dataset: Dataset, report: Callable[[str], None], st
         loss.backward()
         optimizer.step()
         if step % 100 == 0:
-            report(f"step {step:4} of {steps}: loss {loss.item():.3f}")
+            left = remaining(step, steps, time.monotonic() - begin)
+            report(f"step {step:4} of {steps}{left}: loss {loss.item():.3f}")
+
+
+def remaining(step: int, steps: int, seconds: float) -> str:
+    """How long the other steps take if they take as long as the first ``step``; empty at the first."""
+    left = seconds / step * (steps - step) if step else 0
+    return "" if not step else f", about {left:.0f} s left" if left < 90 else f", about {left / 60:.0f} minutes left"
 
 
 def penalty(weight: Tensor) -> Tensor:
