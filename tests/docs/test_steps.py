@@ -62,8 +62,11 @@ def test_a_step_runs_and_prints_what_it_promises(step: Path, capsys: pytest.Capt
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if line in promised] == promised
     if step.stem == "step03_learning":
-        assert reached < 1e-6
+        assert reached < 1e-4
         assert [line.split("output ")[1] for line in printed[-4:]] == ["0.0", "1.0", "1.0", "0.0"]
+        losses = [float(line.split("loss ")[1]) for line in printed[:-4]]
+        assert losses == sorted(losses, reverse=True)
+        assert losses[4] > 0.03  # it falls visibly, line by line
     elif least is not None:
         assert reached > least
 
@@ -71,6 +74,38 @@ def test_a_step_runs_and_prints_what_it_promises(step: Path, capsys: pytest.Capt
 @pytest.fixture
 def few_digits() -> data.Dataset:
     return data.load("digits")
+
+
+@pytest.mark.parametrize(
+    ("rate", "seed", "last"),
+    [(0.1, 14, 0.0), (0.2, 14, 0.67), (0.02, 1, 0.67), (0.02, 2, 0.5), (0.02, 3, 1.0)],
+)
+def test_where_the_loss_of_step_3_stops(
+    rate: float, seed: int, last: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `docs/teaching.md` says, for a larger rate and for other seeds."""
+    reached = importlib.import_module("step03_learning").main(rate=rate, seed=seed)
+    assert reached == pytest.approx(last, abs=0.01)
+    assert "above 1000" not in capsys.readouterr().out
+
+
+def test_a_rate_that_is_too_large_ends_step_3(capsys: pytest.CaptureFixture[str]) -> None:
+    importlib.import_module("step03_learning").main(rate=0.3)
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^step   7 .* above 1000: each step goes too far", printed, re.MULTILINE)) == 1
+    assert max(map(len, printed.splitlines())) < 100
+
+
+def test_the_minutes_of_each_lesson_add_up() -> None:
+    """Each row of 45 includes five minutes to start the computers."""
+    text = (FOLDER.parents[1] / "teaching.md").read_text("utf-8")
+    short = re.findall(r"^\| ([A-D]) \| \[.*?\]\(.*?\): (start 5, .*) \| .* \|$", text, re.MULTILINE)
+    assert [name for name, _ in short] == ["A", "B", "C", "D"]
+    assert {name: sum(map(int, re.findall(r" (\d+)\b", parts))) for name, parts in short} == dict.fromkeys("ABCD", 45)
+    lessons = re.findall(r"^## Lesson (\d): .*?\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)
+    minutes = r"^\d\. \*\*.* \((\d+) minutes\)"
+    long = {int(number): sum(map(int, re.findall(minutes, body, re.MULTILINE))) for number, body in lessons}
+    assert long == {1: 85, 2: 90, 3: 85, 5: 90, 7: 90}
 
 
 def test_the_large_steps_compute_the_same_and_learn(few_digits: data.Dataset) -> None:

@@ -7,9 +7,10 @@ Without ReLU, any number of neurons would be one straight line, and no straight 
 begins with random weights, measures how wrong it is by one number, the loss, and moves every weight a little against
 its gradient.
 
-Try other seeds: most get stuck. With seed 1 or 3, the sum of one neuron, or of both, is negative for all four inputs:
-its slope is 0, and it never learns again. With seed 2, both outputs are 0 for (0, 0) and for (1, 0), so the last neuron
-cannot tell these two apart. Real layers have hundreds of neurons. Try the rate 0.3, too: the steps are too long.
+Try the rates 0.1, 0.2 and 0.3 in `main`. Try other seeds: of 1 to 20, only 14, 15, 19 and 20 learn the table, and 20
+takes 500 steps. With seed 1 or 3, the sum of one neuron, or of both, is negative for all four inputs: its slope is 0,
+and it never learns again. With seed 2, both outputs are 0 for (0, 0) and for (1, 0), so the last neuron cannot tell
+these two apart. Real layers have hundreds of neurons.
 """
 
 import random
@@ -54,14 +55,17 @@ def loss_of(layers):
     return total
 
 
-def main(steps=301, rate=0.02):
+def main(steps=201, rate=0.02, seed=14):
     """Descend, and print the loss and the outputs of the network."""
-    layers = weights(seed=14)
+    layers = weights(seed)
     for step in range(steps):
         loss = loss_of(layers)
         loss.backward()
-        if step % 50 == 0:
-            print(f"step {step:3}  loss {loss.value:.4g}")
+        if step % 20 == 0:
+            print(f"step {step:3}  loss {loss.value:.4f}")
+        if loss.value > 1000:
+            print(f"step {step:3}  loss above 1000: each step goes too far, and the next one farther")
+            break
         for weight in (weight for own in layers for weight in own):
             weight.value -= rate * weight.grad  # downhill
             weight.grad = 0.0  # the next step adds up its own
