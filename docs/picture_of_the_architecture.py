@@ -33,7 +33,7 @@ ROWS: list[tuple[str, str, list[str], str]] = [  # role, colour, rooms, what the
     (
         "foundation",
         "#e8e8ec",
-        ["files", "errors", "version", "starting"],
+        ["files", "errors", "other_names", "version", "starting"],
         "files, exceptions, version; Ctrl-C at the start",
     ),
 ]

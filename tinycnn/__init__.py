@@ -23,6 +23,7 @@ from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
 from tinycnn.layers import Sequential
 from tinycnn.layers.further.fitting import register_training as _register_training
+from tinycnn.other_names import missing_name as _missing_name
 from tinycnn.tensor import Function, Tensor, no_grad
 from tinycnn.version import __version__
 
@@ -100,7 +101,7 @@ def __getattr__(name: str) -> Any:
     elif name in _FUNCTIONS:
         value = getattr(importlib.import_module(_FUNCTIONS[name]), name)
     else:
-        raise AttributeError(f"module 'tinycnn' has no attribute {name!r}")
+        raise _missing_name(__name__, name, __all__)
     globals()[name] = value
     return value
 

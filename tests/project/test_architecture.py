@@ -33,6 +33,7 @@ ONLY = {
     "tinycnn.errors": [],
     "tinycnn.files": [],
     "tinycnn.version": [],
+    "tinycnn.other_names": ["tinycnn.errors"],
     "tinycnn.backends.array_types": [],
     "tinycnn.backends.fused_kernels": ["tinycnn.backends.array_types", "tinycnn.errors"],
     "tinycnn.backends.base": ["tinycnn.backends.array_types", "tinycnn.backends.fused_kernels"],
@@ -41,7 +42,7 @@ ONLY = {
     "tinycnn.distributed.communicator": ["tinycnn.errors"],
     "tinycnn.data": ["tinycnn.errors", "tinycnn.files", "tinycnn.backends.base"],  # data sets know no networks
     "tinycnn.initializers": ["tinycnn.errors"],
-    "tinycnn.optim": ["tinycnn.tensor", "tinycnn.backends", "tinycnn.errors"],
+    "tinycnn.optim": ["tinycnn.tensor", "tinycnn.backends", "tinycnn.errors", "tinycnn.other_names"],
     "tinycnn.gradcheck": ["tinycnn.tensor", "tinycnn.backends", "tinycnn.errors"],
 }
 # Third-party modules that are large or optional, and the only places that may import them.

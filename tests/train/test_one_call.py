@@ -15,9 +15,10 @@ from tinycnn.layers import Dense, Flatten, Sequential, Softmax
 from tinycnn.layers.further.fitting import ELSEWHERE
 from tinycnn.metrics import probabilities
 from tinycnn.optim import SGD, Adam
+from tinycnn.other_names import INSTEAD
 from tinycnn.train import Trainer, evaluate, predict_logits
 from tinycnn.train.history import History
-from tinycnn.train.one_call import INSTEAD, OF_FIT, OF_TRAINER
+from tinycnn.train.one_call import OF_FIT, OF_TRAINER
 
 IMAGES, LABELS = sides(40)
 
@@ -131,10 +132,9 @@ def test_what_is_advised_works():
     """Every setting that the table of other names advises is accepted."""
     model, advised = network(), " ".join(INSTEAD.values())
     for name in re.findall(r"`(\w+)=", advised):
-        assert name in OF_TRAINER | OF_FIT | {"optimizer", "lr"}
+        assert name in OF_TRAINER | OF_FIT | {"optimizer", "lr", "input_shape"}
     schedule = optim.cosine(2 * 2)
     model.fit(IMAGES, LABELS, epochs=2, optimizer=Adam(model.parameters(), 0.001, schedule=schedule), progress=False)
-    assert not INSTEAD.keys() & (OF_TRAINER | OF_FIT)
     for name in ("betas", "eps", "weight_decay"):
         assert name in inspect.signature(Adam).parameters
     for words in ELSEWHERE.values():

@@ -1,5 +1,7 @@
 """Layers, and ``Sequential``, which chains them into a network."""
 
+from typing import TYPE_CHECKING, Any
+
 from tinycnn.layers.activations import LogSoftmax, ReLU, Softmax
 from tinycnn.layers.base import Layer, Shape, building, register_layer
 from tinycnn.layers.convolution import Conv2d
@@ -29,6 +31,7 @@ from tinycnn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, 
 from tinycnn.layers.rescaling import Rescaling
 from tinycnn.layers.reshaping import Flatten
 from tinycnn.layers.sequential import Sequential
+from tinycnn.other_names import missing_name
 
 __all__ = [
     "ELU",
@@ -78,3 +81,8 @@ __all__ = [
     "pixel_scale",
     "register_layer",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, __all__)

@@ -25,6 +25,7 @@ from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
 from tinycnn.layers.initial_values import State, check_all_used, taken_by_layer, taken_value
+from tinycnn.other_names import NamedArguments
 from tinycnn.tensor import Tensor, no_grad
 
 Shape = tuple[int, ...]
@@ -43,7 +44,7 @@ def arrays_without_memory() -> Iterator[None]:
         _without_memory.reset(token)
 
 
-class Layer:
+class Layer(NamedArguments):
     """Base class: parameters (trained), buffers (saved, not trained), ``training`` mode, and ``__init__`` arguments.
 
     A subclass stores its ``__init__`` arguments as attributes of the same names, and defines ``build`` and ``forward``.

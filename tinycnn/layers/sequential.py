@@ -33,6 +33,7 @@ from tinycnn.layers.metadata import (
 )
 from tinycnn.layers.state import checked_state, copied_state, load_state
 from tinycnn.layers.summary import summary
+from tinycnn.other_names import not_a_layer
 from tinycnn.tensor import Tensor
 
 
@@ -256,7 +257,9 @@ def layer_names(layers: tuple[Layer, ...], kind: str = "Sequential") -> list[str
     """
     for layer in layers:
         if not isinstance(layer, Layer):
-            raise SettingError(f"{kind} takes layers such as Conv2d(32), got {shortened(layer)}")
+            raise SettingError(
+                f"{kind} takes layers such as Conv2d(32), got {shortened(layer)}{not_a_layer(layer, kind)}"
+            )
     everything = [*layers, *(inner for layer in layers for _, inner in layer.all_layers())]
     if not layers or len(set(everything)) < len(everything):
         raise SettingError(f"{kind} takes at least one layer, and no layer twice, got {shortened(list(layers))}")

@@ -1,5 +1,7 @@
 """Differentiable operations on tensors, one file per operation."""
 
+from typing import TYPE_CHECKING, Any
+
 from tinycnn.ops.activations.clip import clip
 from tinycnn.ops.activations.elu import elu
 from tinycnn.ops.activations.gelu import gelu
@@ -31,6 +33,7 @@ from tinycnn.ops.shapes.stack import stack
 from tinycnn.ops.shapes.upsample2d import upsample2d
 from tinycnn.ops.softmax import log_softmax, softmax
 from tinycnn.ops.softmax_cross_entropy import nll_loss, softmax_cross_entropy
+from tinycnn.other_names import missing_name
 
 __all__ = [
     "abs",
@@ -70,3 +73,8 @@ __all__ = [
     "tanh",
     "upsample2d",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, __all__)

@@ -3,6 +3,8 @@
 ``sgd_and_adam.py`` holds those that most networks need; ``optimizer.py`` is what all of them share.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from tinycnn.optim.average import WeightAverage
 from tinycnn.optim.clipping import clip_gradients, gradient_norm
 from tinycnn.optim.groups import ParameterGroups
@@ -12,6 +14,7 @@ from tinycnn.optim.plateau import ReduceOnPlateau
 from tinycnn.optim.rmsprop import RMSprop
 from tinycnn.optim.schedules import SCHEDULES, cosine, linear, one_cycle, step_decay, warm_up
 from tinycnn.optim.sgd_and_adam import SGD, Adam, AdamW
+from tinycnn.other_names import missing_name
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "muon": Muon}
 
@@ -38,3 +41,8 @@ __all__ = [
     "step_decay",
     "warm_up",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, __all__)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
 from tinycnn.errors import SettingError, ShapeError, in_range, shortened, whole_number
+from tinycnn.other_names import NamedArguments
 from tinycnn.tensor import Tensor
 
 Rate = Any  # a number, or an array () where the number is already on a GPU
@@ -20,7 +21,7 @@ Schedule = Callable[[int], float]  # step number, from 0 → factor of the learn
 Moving = list[tuple[Array, Array, dict[str, Array]]]  # parameters, their gradients, their slots
 
 
-class Optimizer:
+class Optimizer(NamedArguments):
     """Base class. ``lr``: learning rate; ``schedule(step)``: its factor, by default 1.
 
     ``optimizer.learning_rate`` (or ``lr``) is the learning rate of the next step. A number assigned to it is exactly

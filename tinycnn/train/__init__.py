@@ -6,6 +6,8 @@ The names below are imported when they are first used, so that importing one mod
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tinycnn.other_names import missing_name
+
 if TYPE_CHECKING:
     from tinycnn.train.callbacks import (
         Callback,
@@ -79,7 +81,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise missing_name(__name__, name, __all__)
     value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value

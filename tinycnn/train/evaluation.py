@@ -17,6 +17,7 @@ from tinycnn.distributed.communicator import get_communicator
 from tinycnn.distributed.sharding import shard_of
 from tinycnn.errors import DataError
 from tinycnn.layers import Sequential, pixel_scale
+from tinycnn.other_names import named_arguments
 from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.batches import check_images
 from tinycnn.train.examples import checked_examples
@@ -89,6 +90,7 @@ def pixel_batches(model: Sequential, images: Images, view: np.ndarray | None = N
             yield backend.gather_warped(batch, chosen, maps, scale, model.dtype)
 
 
+@named_arguments
 def evaluate(
     model: Sequential,
     images: Images,

@@ -23,6 +23,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
+from tinycnn.other_names import loss_meant
 from tinycnn.tensor import Tensor
 from tinycnn.train.class_labels import check_classes
 
@@ -117,7 +118,8 @@ def objective(loss: str | LossFunction | Objective) -> Objective:
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]
     if isinstance(loss, str) or not callable(loss):
-        raise SettingError(f"`loss` is {shortened(loss)}: expected one of {', '.join(LOSSES)}, or a function")
+        hint = f"; did you mean {loss_meant(loss)}?" if loss_meant(loss) in LOSSES else ""
+        raise SettingError(f"`loss` is {shortened(loss)}: expected one of {', '.join(LOSSES)}, or a function{hint}")
     function = loss.func if isinstance(loss, partial) else loss
     name = getattr(function, "__qualname__", type(function).__name__)
     if isinstance(loss, partial):

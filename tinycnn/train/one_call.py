@@ -1,6 +1,5 @@
 """``model.fit``, ``evaluate`` and ``predict``: a `Trainer` with defaults, and the functions of ``evaluation.py``."""
 
-import difflib
 import inspect
 from typing import Any
 
@@ -10,6 +9,7 @@ from tinycnn.errors import DataError, SettingError, shortened, whole_number
 from tinycnn.layers import Sequential
 from tinycnn.models import OPTIMIZER_DEFAULTS
 from tinycnn.optim import OPTIMIZERS, SCHEDULES, Optimizer, Schedule
+from tinycnn.other_names import UnknownArgumentError, instead
 from tinycnn.train.batches import check_images
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.evaluation import evaluate as evaluate_arrays
@@ -22,18 +22,6 @@ from tinycnn.train.validation import network_outputs
 
 OF_TRAINER = set(inspect.signature(Trainer).parameters) - {"model", "optimizer"}
 OF_FIT = set(inspect.signature(Trainer.fit).parameters) - {"self", "images", "labels"}
-OF_ADAM = "`optimizer=optim.Adam(model.parameters(), 0.001, {0}=...)`, or another optimizer of tinycnn.optim"
-INSTEAD = {  # names that people know from other libraries, and settings of an optimizer → what to pass
-    "class_weight": "`loss=functools.partial(ops.softmax_cross_entropy, class_weights=[1, 5])`",
-    "learning_rate": "`lr=0.001`",
-    "momentum": "`optimizer=optim.SGD(model.parameters(), 0.1, momentum=0.9)`",
-    "shuffle": "nothing: every epoch has another order, and `seed` determines all of them",
-    "validation_data": "`validation=(images, labels)`",
-    "verbose": "`progress=True`, or `progress=False`",
-    "x": "`images`",
-    "y": "`labels`",
-    **{name: OF_ADAM.format(name) for name in ("betas", "eps", "weight_decay")},
-}
 
 
 def fit(
@@ -54,7 +42,8 @@ def fit(
     """
     unknown = sorted(settings.keys() - OF_TRAINER - OF_FIT)
     if unknown:
-        raise SettingError(f"fit has no setting {unknown[0]}: {_instead(unknown[0])}")
+        names = sorted(OF_TRAINER | OF_FIT | {"images", "labels", "optimizer", "lr", "schedule", "progress"})
+        raise UnknownArgumentError(f"fit has no setting {unknown[0]}: {instead(unknown[0], names)}")
     trainer = Trainer(
         model,
         _optimizer(model, optimizer, lr, _schedule(schedule, images, labels, settings)),
@@ -62,15 +51,6 @@ def fit(
     )
     others = {name: value for name, value in settings.items() if name in OF_FIT}
     return trainer.fit(images, labels, progress=progress, **others)
-
-
-def _instead(name: str) -> str:
-    """What to pass in the place of the unknown setting ``name``."""
-    names = sorted(OF_TRAINER | OF_FIT | {"optimizer", "lr", "schedule", "progress"})
-    if name in INSTEAD:
-        return f"pass {INSTEAD[name]}"
-    similar = difflib.get_close_matches(name, names, n=2)
-    return f"did you mean {' or '.join(similar)}?" if similar else f"choose from {', '.join(names)}"
 
 
 def _schedule(schedule: Any, images: Any, labels: Any, settings: dict[str, Any]) -> Schedule | None:
@@ -106,7 +86,8 @@ def _optimizer(model: Sequential, optimizer: str | Optimizer, lr: float | None, 
         return optimizer
     if optimizer not in OPTIMIZERS:
         names = ", ".join(OPTIMIZERS)
-        raise SettingError(f"`optimizer` is {shortened(optimizer)}: expected one of {names}, or an optimizer")
+        hint = f"; did you mean {optimizer.lower()}?" if str(optimizer).lower() in OPTIMIZERS else ""
+        raise SettingError(f"`optimizer` is {shortened(optimizer)}: expected one of {names}, or an optimizer{hint}")
     settings: dict[str, Any] = OPTIMIZER_DEFAULTS[optimizer] | ({} if lr is None else {"lr": lr})
     return OPTIMIZERS[optimizer](model.parameters(), schedule=schedule, **settings)
 

@@ -25,6 +25,7 @@ from tinycnn.distributed.communicator import any_rank, get_communicator
 from tinycnn.errors import FileFormatError, SettingError, in_range, shortened, whole_number
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer, WeightAverage
+from tinycnn.other_names import NamedArguments, named_arguments
 from tinycnn.train.batches import Sampler, Selection, batches, to_backend
 from tinycnn.train.callbacks.base import AfterStep, Callback
 from tinycnn.train.callbacks.early_stopping import EarlyStopping
@@ -46,7 +47,7 @@ from tinycnn.train.stream import BatchStream
 from tinycnn.train.validation import Metric, Metrics, checked_metrics, measure
 
 
-class Trainer:
+class Trainer(NamedArguments):
     """Trains ``model`` with ``optimizer`` on uint8 images, and stores everything that changes during a run.
 
     ``seed`` determines the order of the images. ``augment`` changes the images of each batch, with a strength that
@@ -122,6 +123,7 @@ class Trainer:
         """Why steps are not recorded despite ``capture``; "" if they are, or if the backend cannot record."""
         return self.capture.why_eager
 
+    @named_arguments
     def fit(
         self,
         images: Any,
@@ -185,6 +187,7 @@ class Trainer:
             )
         )
 
+    @named_arguments
     def epochs(
         self,
         images: Any,

@@ -7,15 +7,28 @@ a function that imports it when one of these methods is called.
 from collections.abc import Callable
 from typing import Any
 
+from tinycnn.other_names import named_arguments
+
 ELSEWHERE = {  # methods of networks in Keras and PyTorch → what does the same here
+    "add": "`Sequential(*layers, input_shape=...)`, with all layers at once",
+    "append": "`Sequential(*layers, input_shape=...)`, with all layers at once",
+    "children": "`layers.values()`",
+    "count_params": "`parameter_count()`",
+    "cpu": '`tinycnn.use_backend("numba")` before the network is created',
     "compile": "the settings of `fit`: `optimizer`, `lr`, `loss`",
     "cuda": '`tinycnn.use_backend("cupy")` before the network is created',
     "export": "`tinycnn.export_onnx(model, path)`",
     "get_weights": "`state_dict()`",
+    "get_layer": "`layers[name]`",
     "load_weights": "`tinycnn.load(path)`",
+    "modules": "`all_layers()`",
+    "named_modules": "`all_layers()`",
+    "requires_grad_": "`freeze()` and `unfreeze()`",
     "save": "`tinycnn.save(model, path)`",
     "save_weights": "`tinycnn.save(model, path)`",
     "set_weights": "`load_state_dict(state)`",
+    "trainable_variables": "`parameters()`",
+    "weights": "`parameters()`, or `state_dict()`",
     "to": '`tinycnn.use_backend("cupy")` before the network is created',
 }
 _training: list[Callable[[], Any]] = []  # the registered function
@@ -50,6 +63,7 @@ class Fitting:
         """
         return _training[0]().evaluate(self, images, labels, **settings)
 
+    @named_arguments
     def predict(self, images: Any) -> Any:
         """The outputs of the network for ``images (M, H, W, C)``, in evaluation mode → ``(M, *output_shape)``.
 

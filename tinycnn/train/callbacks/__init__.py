@@ -1,5 +1,8 @@
 """Callbacks: what a run does beside training. `Callback` in ``base.py`` states the hooks, and what each may change."""
 
+from typing import TYPE_CHECKING, Any
+
+from tinycnn.other_names import missing_name
 from tinycnn.train.callbacks.base import Callback
 from tinycnn.train.callbacks.early_stopping import EarlyStopping
 from tinycnn.train.callbacks.files import CSVLogger, ModelCheckpoint
@@ -18,3 +21,8 @@ __all__ = [
     "ReduceOnPlateau",
     "TensorBoard",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, __all__)

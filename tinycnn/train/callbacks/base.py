@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer
+from tinycnn.other_names import NamedArguments
 from tinycnn.train.history import EpochResult, History, Progress
 
 
@@ -38,7 +39,7 @@ class TrainerInRun(Protocol):
         """Print a sentence where a progress bar is shown, otherwise send it to the logger ``tinycnn.train``."""
 
 
-class Callback:
+class Callback(NamedArguments):
     """Base class. Every hook does nothing; override those that you need.
 
     With several ranks, every rank calls its own callbacks; one that writes files does so on rank 0 only. An exception

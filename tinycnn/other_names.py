@@ -1,0 +1,288 @@
+"""What the names of Keras and PyTorch are called here, for errors about names that do not exist.
+
+The tables lead from a name to the end of the sentence. ``missing_name`` is for names of modules, `NamedArguments` and
+``named_arguments`` are for arguments of classes and functions.
+"""
+
+import difflib
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, Self, TypeVar
+
+from tinycnn.errors import SettingError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class UnknownArgumentError(SettingError, TypeError):
+    """An argument that a class or function does not have."""
+
+
+def _for_all(names: str, sentence: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), sentence)
+
+
+CONVOLUTION = "use Conv2d(filters, kernel_size), which infers the channels of its input"
+ONLY_IMAGES = "the layers of tinycnn are for images: Conv2d, Dense and their like"
+LAYERS = {
+    **_for_all("Conv1D Conv1d Conv3D Conv3d Embedding LSTM GRU RNN SimpleRNN MultiHeadAttention", ONLY_IMAGES),
+    **_for_all("Conv2D Convolution2D", CONVOLUTION),
+    **_for_all("Conv2DTranspose Conv2dTranspose", "use ConvTranspose2d(filters, kernel_size)"),
+    **_for_all("DepthwiseConv2D", "use Conv2d(filters, groups=channels)"),
+    **_for_all("SeparableConv2D", "use Conv2d(channels, groups=channels) and Conv2d(filters, 1)"),
+    **_for_all("Linear LazyLinear", "use Dense(units), which infers the size of its input"),
+    **_for_all("BatchNormalization BatchNorm1d BatchNorm2d", "use BatchNorm(), which infers the channels"),
+    **_for_all("LayerNormalization", "use LayerNorm()"),
+    **_for_all("GroupNormalization InstanceNorm2d", "use GroupNorm(groups)"),
+    **_for_all("MaxPooling2D MaxPool2D", "use MaxPool2d(kernel_size)"),
+    **_for_all("AveragePooling2D AvgPool2D", "use AvgPool2d(kernel_size)"),
+    **_for_all("GlobalAveragePooling2D AdaptiveAvgPool2d", "use GlobalAvgPool2d()"),
+    **_for_all("GlobalMaxPooling2D AdaptiveMaxPool2d", "use GlobalMaxPool2d()"),
+    **_for_all("Dropout2d SpatialDropout2D AlphaDropout", "use Dropout(p)"),
+    **_for_all("ZeroPadding2D ZeroPad2d ConstantPad2d", "use Pad2d(padding)"),
+    **_for_all("Cropping2D", "use Crop2d(cropping)"),
+    **_for_all("UpSampling2D UpsamplingNearest2d", "use Upsample(scale)"),
+    **_for_all("Permute", "use Transpose2d(), which exchanges rows and columns"),
+    **_for_all("Unflatten", "use Reshape(shape)"),
+    **_for_all("ReLU6", "use Clip(0, 6)"),
+    **_for_all("Hardswish", "use HardSwish()"),
+    **_for_all("Swish", "use SiLU()"),
+    **_for_all("Activation", "use the layer itself, such as ReLU()"),
+    **_for_all("Input InputLayer", "pass the shape of one image, Sequential(..., input_shape=(28, 28, 1))"),
+    **_for_all("Module Model", "derive a class from Layer, or chain layers with Sequential"),
+    **_for_all("ModuleList", "use a list: a layer finds the layers in its attributes"),
+    **_for_all("Average Subtract Maximum Minimum Dot Lambda", "derive a class from Layer"),
+    **_for_all("RandomFlip RandomRotation RandomZoom RandomCrop", "pass `augment` to fit: see tinycnn.data.augment"),
+    **_for_all("CrossEntropyLoss MSELoss L1Loss BCEWithLogitsLoss", "losses are functions of tinycnn.ops"),
+}
+TRAIN = {
+    **_for_all("ReduceLROnPlateau", "use ReduceOnPlateau(patience)"),
+    **_for_all("ProgbarLogger RichProgressBar TQDMProgressBar", "use ProgressBar(), or fit(progress=True)"),
+    **_for_all("BackupAndRestore", "use Checkpoints(folder), as `checkpoints` of fit"),
+    **_for_all("LambdaCallback", "derive a class from Callback"),
+    **_for_all("TerminateOnNaN", "every run ends when a number is no longer finite"),
+    **_for_all("DataLoader TensorDataset", "pass arrays, or any iterable of batches, to fit"),
+    **_for_all("fit", "call model.fit(images, labels, epochs=5)"),
+}
+FIVE = "there are SGD, Adam, AdamW, RMSprop and Muon"
+OPTIM = {
+    **_for_all("Adadelta Adagrad Adamax Nadam NAdam RAdam Lion LBFGS Ftrl", FIVE),
+    **_for_all("lr_scheduler", "pass a `schedule` to the optimizer, such as optim.cosine(steps)"),
+    **_for_all("CosineAnnealingLR CosineDecay", "use cosine(steps), as `schedule` of the optimizer"),
+    **_for_all("StepLR MultiStepLR ExponentialLR", "use step_decay(steps), as `schedule` of the optimizer"),
+    **_for_all("OneCycleLR", "use one_cycle(steps), as `schedule` of the optimizer"),
+    **_for_all("LinearLR PolynomialLR PolynomialDecay", "use linear(steps), as `schedule` of the optimizer"),
+    **_for_all("LambdaLR", "pass a function of the number of the step as `schedule` of the optimizer"),
+    **_for_all("ReduceLROnPlateau", "use ReduceOnPlateau"),
+    **_for_all("swa_utils AveragedModel ExponentialMovingAverage", "use Trainer(average_weights=0.999)"),
+    **_for_all("clip_grad_norm_", "use clip_gradients(parameters, max_norm), or Trainer(clip_norm=1.0)"),
+}
+CROSS_ENTROPY = "use softmax_cross_entropy(logits, labels)"
+OPS = {
+    **_for_all("cross_entropy CrossEntropyLoss categorical_crossentropy", CROSS_ENTROPY),
+    **_for_all("sparse_categorical_crossentropy SparseCategoricalCrossentropy CategoricalCrossentropy", CROSS_ENTROPY),
+    **_for_all("bce binary_cross_entropy binary_crossentropy BCELoss", "use binary_cross_entropy_with_logits"),
+    **_for_all("BCEWithLogitsLoss BinaryCrossentropy", "use binary_cross_entropy_with_logits"),
+    **_for_all("mse MSELoss mean_squared_error MeanSquaredError", "use mse_loss"),
+    **_for_all("mae L1Loss mean_absolute_error MeanAbsoluteError smooth_l1_loss", "use l1_loss"),
+    **_for_all("linear", "use dense(x, weight, bias)"),
+    **_for_all("cat", "use concatenate"),
+    **_for_all("relu6", "use clip(x, 0, 6)"),
+    **_for_all("interpolate", "use upsample2d"),
+    **_for_all("adaptive_avg_pool2d", "use layers.GlobalAvgPool2d()"),
+    **_for_all("matmul", "write x @ weight"),
+    **_for_all("exp log sum mean max reshape", "it is a method of Tensor"),
+}
+FACADE = {
+    **_for_all("nn", "use tinycnn.layers"),
+    **_for_all("keras", "use tinycnn.Sequential and tinycnn.layers"),
+    **_for_all("Model", "use tinycnn.Sequential, or derive a class from tinycnn.layers.Layer"),
+    **_for_all("losses", "use the functions of tinycnn.ops, such as softmax_cross_entropy"),
+    **_for_all("callbacks", "use tinycnn.train"),
+    **_for_all("optimizers", "use tinycnn.optim"),
+    **_for_all("datasets", "use tinycnn.data"),
+    **_for_all("load_model", "use tinycnn.load(path)"),
+    **_for_all("from_numpy as_tensor", "use tinycnn.Tensor(array)"),
+    **_for_all("manual_seed set_random_seed", "pass `seed` to Sequential and to fit"),
+    **_for_all("device cuda", 'use tinycnn.use_backend("cupy")'),
+    **_for_all("fit", "call model.fit(images, labels, epochs=5)"),
+}
+MODULES = {
+    "tinycnn": FACADE,
+    "tinycnn.layers": LAYERS,
+    "tinycnn.ops": OPS,
+    "tinycnn.optim": OPTIM,
+    "tinycnn.train": TRAIN,
+    "tinycnn.train.callbacks": TRAIN,
+}
+
+# Arguments with the same meaning. Where several are given, it is the first that the class or function has.
+SAME = {
+    "alpha": "slope",
+    "batch_norm_momentum": "momentum",
+    "beta_1": "betas",
+    "beta_2": "betas",
+    "clip_value": "clip_norm",
+    "clip_grad_norm": "clip_norm",
+    "dilation_rate": "dilation",
+    "epsilon": "eps",
+    "filename": "path",
+    "filepath": "path",
+    "gradient_clip_val": "clip_norm",
+    "kernel_initializer": "initializer",
+    "learning_rate": "lr",
+    "log_dir": "folder",
+    "max_epochs": "epochs",
+    "min_lr": "lowest",
+    "model_parameters": "parameters",
+    "negative_slope": "slope",
+    "num_epochs": "epochs",
+    "num_groups": "groups",
+    "out_channels": "filters",
+    "out_features": "units",
+    "params": "parameters",
+    "pool_size": "kernel_size",
+    "rate": "p",
+    "restore_best_weights": "restore_best",
+    "rho": "alpha",
+    "save_best_only": "best_only",
+    "scale_factor": "scale",
+    "size": "scale",
+    "strides": "stride",
+    "target_shape": "shape",
+    "unflattened_size": "shape",
+    "use_bias": "bias",
+}
+SAME_TOO = {"schedule": "rate", "size": "cropping", "min_delta": "threshold", "x": "images", "y": "labels"}
+OF_ADAM = "pass `optimizer=optim.Adam(model.parameters(), 0.001, {0}=...)`, or another optimizer of tinycnn.optim"
+INSTEAD = {  # arguments without a counterpart → what to do
+    **{name: OF_ADAM.format(name) for name in ("betas", "eps", "weight_decay")},
+    **_for_all("activation", "add a layer after it, such as ReLU()"),
+    **_for_all("in_channels in_features num_features normalized_shape", "leave it out: it is inferred"),
+    **_for_all("num_channels input_dim", "leave it out: it is inferred"),
+    **_for_all("input_shape batch_input_shape", "pass `input_shape=(H, W, C)` to Sequential"),
+    **_for_all("data_format", "leave it out: images are always channels last"),
+    **_for_all("name", "leave it out: layers are named by class and number"),
+    **_for_all("layers", "pass the layers without a name, Sequential(a, b), or Sequential(*layers)"),
+    **_for_all("inplace device trainable affine center axis", "leave it out"),
+    **_for_all("padding_mode", "add the layer Pad2d(padding) before it, which pads with zeros"),
+    **_for_all("kernel_regularizer bias_regularizer", "pass `weight_decay` to the optimizer"),
+    **_for_all("bias_initializer", "leave it out: a bias starts at 0"),
+    **_for_all("class_weight", "pass `loss=functools.partial(ops.softmax_cross_entropy, class_weights=[1, 5])`"),
+    **_for_all("lr learning_rate", "pass `lr` to the optimizer, or to model.fit"),
+    **_for_all("momentum", "pass `optimizer=optim.SGD(model.parameters(), 0.1, momentum=0.9)`"),
+    **_for_all("amsgrad foreach fused", "leave it out"),
+    **_for_all("augment batch_size clip_norm label_smoothing optimizer", "it is a setting of Trainer and of model.fit"),
+    **_for_all("use_ema ema_momentum", "pass `average_weights=0.999` to fit or to Trainer"),
+    **_for_all("clipnorm global_clipnorm clipvalue gradient_clip_val", "pass `clip_norm=1.0` to fit or to Trainer"),
+    **_for_all("shuffle", "pass nothing: every epoch has another order, and `seed` determines all of them"),
+    **_for_all("validation_data", "pass `validation=(images, labels)`"),
+    **_for_all("verbose", "pass `progress=True`, or `progress=False`, to fit"),
+    **_for_all("x", "pass `images`"),
+    **_for_all("y", "pass `labels`"),
+    **_for_all("save_weights_only save_freq append separator histogram_freq", "leave it out"),
+    **_for_all("cooldown start_from_epoch baseline", "there is nothing like it; derive a class from Callback"),
+}
+POSITIONAL = {  # classes whose PyTorch counterparts begin with the number of inputs
+    "Conv2d": "the channels of the input are inferred: nn.Conv2d(1, 32, 3) is Conv2d(32, 3)",
+    "ConvTranspose2d": "the channels of the input are inferred: nn.ConvTranspose2d(1, 32, 3) is ConvTranspose2d(32, 3)",
+}
+
+
+def missing_name(module: str, name: str, known: Iterable[str]) -> Exception:
+    """The error for ``name``, which the module does not have; to be raised by its ``__getattr__``.
+
+    In ``from module import name``, Python would replace the sentence of an AttributeError by its own. A name of the
+    tables then becomes an ImportError.
+    """
+    table, plain = MODULES[module], f"module {module!r} has no attribute {name!r}"
+    if name in table:
+        kind = ImportError if sys._getframe(2).f_code.co_name == "_handle_fromlist" else AttributeError
+        return kind(f"{plain}: {table[name]}")
+    lower = {one.lower(): one for one in known}
+    similar = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.75)
+    hint = f"; did you mean {lower[similar[0]]}?" if similar and not name.startswith("_") else ""
+    return AttributeError(plain + hint)
+
+
+class NamedArguments:
+    """A base of classes that refuse unknown arguments with a sentence that names the right one."""
+
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        check_arguments(cls.__name__, cls.__init__, (cls, *given), named)
+        return super().__new__(cls)
+
+
+def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, which refuses unknown arguments with a sentence that names the right one."""
+
+    @functools.wraps(function)
+    def checked(*given: P.args, **named: P.kwargs) -> R:
+        check_arguments(function.__name__, function, given, named)
+        return function(*given, **named)
+
+    return checked
+
+
+def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """Raise UnknownArgumentError for a name, and for more values without a name, than ``function`` takes."""
+    names, bound, most, takes_all = _parameters(function)
+    unknown = [] if takes_all else [name for name in named if name not in names]
+    if unknown:
+        raise UnknownArgumentError(f"{owner} has no setting {unknown[0]}: {instead(unknown[0], names)}")
+    if most is not None and len(given) > most:
+        rest = (
+            f"pass the others by name: {', '.join(names[most - bound :])}"
+            if len(names) > most - bound
+            else "it has none"
+        )
+        counts = f"takes at most {most - bound} values without a name, got {len(given) - bound}"
+        raise UnknownArgumentError(f"{owner} {counts}: {POSITIONAL.get(owner, rest)}")
+
+
+def instead(name: str, names: Iterable[str]) -> str:
+    """What to do in the place of an unknown argument; ``names`` are those that there are."""
+    names = list(names)
+    for table in (SAME, SAME_TOO):
+        if table.get(name) in names:
+            return f"pass `{table[name]}`"
+    if name in INSTEAD:
+        return INSTEAD[name]
+    similar = difflib.get_close_matches(name, names, n=2)
+    if similar:
+        return f"did you mean {' or '.join(similar)}?"
+    return f"choose from {', '.join(names)}" if names else "it has none"
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], int, int | None, bool]:
+    """The names of the arguments without ``self``, and whether there is a ``self`` (0 or 1).
+
+    Then, how many arguments may be passed without a name (None: any number), and whether any name is taken.
+    """
+    if function is object.__init__:
+        return (), 1, 1, False
+    parameters = list(inspect.signature(function).parameters.values())
+    bound, kinds = int(parameters[0].name == "self"), [one.kind for one in parameters]
+    names = tuple(one.name for one in parameters[bound:] if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD))
+    most = sum(kind.name in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD") for kind in kinds)
+    takes = {kind.name for kind in kinds}
+    return names, bound, None if "VAR_POSITIONAL" in takes else most, "VAR_KEYWORD" in takes
+
+
+def loss_meant(name: Any) -> str:
+    """The loss of tinycnn that a name of Keras or PyTorch stands for; "" if it stands for none."""
+    words = OPS.get(name, "") if isinstance(name, str) else ""
+    return words.removeprefix("use ").partition("(")[0]
+
+
+def not_a_layer(given: Any, kind: str) -> str:
+    """What to do with something that was passed to a network in the place of a layer."""
+    if isinstance(given, list | tuple):
+        return f": pass the layers without the brackets, {kind}(a, b), or {kind}(*layers)"
+    if isinstance(given, type):
+        return f": pass an object, {given.__name__}()"
+    return ": layers are objects, such as ReLU()" if isinstance(given, str) else ""
