@@ -366,7 +366,12 @@ def check_origin(entry: dict[str, Any], kind: str) -> None:
 
 
 def is_operation(entry: dict[str, Any]) -> bool:
-    """Whether this is a function of ``keras.ops``, not a layer."""
+    """Whether this is a function of ``keras.ops``, not a layer; ``.h5`` files do not state the module.
+
+    Layers have settings that a function does not have.
+    """
+    if "module" not in entry and kind_of(entry) not in NETWORKS:
+        return not {"trainable", "dtype", "batch_shape", "batch_input_shape"} & config_of(entry).keys()
     return str(entry.get("module", "")).startswith(("keras.src.ops", "keras.ops"))
 
 
