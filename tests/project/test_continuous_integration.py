@@ -1,9 +1,11 @@
 """The files of hosted CI and of pre-commit are valid, and run the checks that a developer runs."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,42 @@ def test_ci_and_the_readme_run_the_same_script():
     assert (ROOT / "README.md").read_text(encoding="utf-8").count("python scripts/check\n") == 1
     assert WORKFLOW.read_text(encoding="utf-8").count("- run: python scripts/check\n") == 1
     assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def script(arguments, monkeypatch):
+    """``scripts/check`` with these arguments: its exit status, and the commands it starts; every one of them fails."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # beside the script
+    loader = SourceFileLoader("check", str(ROOT / "scripts" / "check"))
+    check = importlib.util.module_from_spec(importlib.util.spec_from_loader("check", loader))
+    loader.exec_module(check)
+    commands = []
+
+    def fails(command, **settings):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(check.subprocess, "run", fails)
+    monkeypatch.setattr(check, "cores", lambda: 8)
+    monkeypatch.setattr(os, "environ", {"MKL_NUM_THREADS": "5", "PYTHONDONTWRITEBYTECODE": "1"})
+    monkeypatch.setattr(sys, "argv", ["check", *arguments])
+    return check.main(), commands
+
+
+@pytest.mark.parametrize(("jobs", "share"), [(1, "8"), (3, "2"), (8, "1"), (20, "1"), (0, "8")])
+def test_the_processes_of_the_check_share_the_cores_for_blas(jobs, share, monkeypatch):
+    script(["--jobs", str(jobs)], monkeypatch)
+    threads = {name: text for name, text in os.environ.items() if "THREADS" in name}
+    assert threads.pop("MKL_NUM_THREADS") == "5"  # chosen by the user
+    assert threads["OPENBLAS_NUM_THREADS"] == share
+    assert set(threads.values()) == {share}
+    assert not os.environ["PYTHONDONTWRITEBYTECODE"]
+
+
+def test_what_fails_runs_again_with_the_values_of_its_assertions(monkeypatch):
+    status, (first, second) = script(["--jobs", "2", "--", "tests/ops"], monkeypatch)
+    assert status == 1
+    assert "--assert=plain" in first
+    assert second == [*first, "--assert=rewrite", "--last-failed"]
 
 
 def test_the_run_with_the_lowest_versions_is_that_of_contributing():
