@@ -1,6 +1,7 @@
 """Compiled kernels on disk: damage is noticed, a folder without room ends nothing, and no signal is lost."""
 
 import errno
+import gc
 import os
 import pickle
 import signal
@@ -306,3 +307,25 @@ def test_ignored_signals_stay_ignored(received):
 def test_other_threads_set_no_handlers(received):
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(jit.signals_afterwards()(lambda: 42)).result(60) == 42
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_garbage_is_not_collected_while_a_kernel_is_compiled(before):
+    """Also where one compilation is inside of another; afterwards it is as before, even if the compilation fails."""
+    seen = []
+
+    def compiled():
+        with jit.without_garbage_collection():
+            seen.append(gc.isenabled())
+        seen.append(gc.isenabled())
+        raise ZeroDivisionError
+
+    was_enabled = gc.isenabled()
+    (gc.enable if before else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            jit.without_garbage_collection()(compiled)()
+        seen.append(gc.isenabled())
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+    assert seen == [False, False, before]

@@ -4,6 +4,7 @@ Numba recompiles a cached kernel only when the file that defines it changes. It 
 file or another lane count. Both are therefore part of the kernel's name, and so of the name of its cache file.
 """
 
+import gc
 import hashlib
 import signal
 import threading
@@ -54,7 +55,7 @@ def kernel(function: Callable, options: dict[str, Any] = OPTIONS) -> Kernel:
     function.__qualname__ = f"{function.__name__}_{LANES}lanes_{STAMP}"
     compiled = Kernel(py_func=function, targetoptions={"nopython": True, **options})
     compiled._cache = cache_of(function)
-    compiled.compile = preparing()(signals_afterwards()(compiled.compile))
+    compiled.compile = preparing()(signals_afterwards()(without_garbage_collection()(compiled.compile)))
     return compiled
 
 
@@ -66,6 +67,18 @@ def exact_kernel(function: Callable) -> Kernel:
 def inlined(function: Callable) -> Callable:
     """A helper for kernels, always inlined: a real call would write tiles to memory. Python cannot call it."""
     return numba.njit(forceinline=True, no_cpython_wrapper=True, **OPTIONS)(function)
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Do not search for garbage in the block: Numba creates millions of objects; the search takes an eighth of it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 _signals_wait = False
