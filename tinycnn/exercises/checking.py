@@ -93,7 +93,7 @@ def check_gradients(
         typical["upstream"] = partial(weighted, slopes[name], ones)
         typical["upstream alone"] = grad_y.copy
         typical["order"] = partial(of_another, numbers, name)
-        for form, part in enumerate(single_uses(grad_y)):
+        for form, part in single_uses(grad_y).items():
             typical[f"overwritten{FORM}{form}"] = partial(weighted, slopes[name], part)
         about = f"{of}.{name}" if of else name
         what, counts = f"the gradient of {name}", counts_in(inputs[name].shape, grad_y.shape)
@@ -117,17 +117,19 @@ def check_gradients(
         backward(y, grad_y.astype(np.float32), of)
 
 
-def single_uses(grad_y: np.ndarray) -> Iterator[np.ndarray]:
-    """``grad_y`` at the last, and at the first, image, window or column alone, and 0 elsewhere.
+def single_uses(grad_y: np.ndarray, name: str = "grad_y") -> dict[str, np.ndarray]:
+    """``grad_y`` at the last, and at the first, image, window or column alone, and 0 elsewhere; by names for it.
 
-    A loop with = in place of += leaves what the last one contributes.
+    A loop with = in place of += leaves what the last one contributes. A name is ``grad_y[:, -1]``, for instance.
     """
     axes = [(0,), (1, 2), (0, 1, 2), (3,)] if grad_y.ndim == 4 else [(axis,) for axis in range(grad_y.ndim)]
-    for index, fixed in product((-1, 0), axes):
-        place = tuple(slice(index, index + 1 or None) if axis in fixed else slice(None) for axis in range(grad_y.ndim))
+    parts = {}
+    for end, fixed in product((-1, 0), axes):
+        place = tuple(end if axis in fixed else slice(None) for axis in range(max(fixed) + 1))
         part = np.zeros_like(grad_y)
         part[place] = grad_y[place]
-        yield part
+        parts[f"{name}[{', '.join(':' if one == slice(None) else str(one) for one in place)}]"] = part
+    return parts
 
 
 def made_at(line: int | None, index: int = 0) -> int | None:
@@ -279,10 +281,12 @@ def compare(
     suspects: Mapping[str, Callable[[], np.ndarray | None]] | None = None,
     counts: Iterable[Count] = (),
     has_mean: bool = True,
+    grad_y: tuple[int, ...] = (),
 ) -> None:
     """Raise Mistake unless the arrays agree, with the first wrong place, both numbers, and the likely mistake.
 
-    ``suspects``: by symptom, a function that returns the numbers to which a typical mistake leads.
+    ``suspects``: by symptom, a function that returns the numbers to which a typical mistake leads. ``grad_y``: the
+    shape of what was summed, if it is known.
     """
     if came is None:
         raise Mistake(f"{what} is None: no gradient arrived there", symptom="none", about=about, line=line, place=place)
@@ -290,7 +294,7 @@ def compare(
     if came.shape != expected.shape:
         text, key = (
             f"{what} has shape {came.shape}, expected {expected.shape}",
-            wrong_shape(expected.shape, came.shape).key,
+            wrong_shape(expected.shape, came.shape, grad_y).key,
         )
         raise Mistake(text, symptom=key, about=about, line=line, place=place)
     wrong = ~np.isclose(came, expected, rtol=RTOL, atol=ATOL)

@@ -9,7 +9,7 @@ import numpy as np
 RTOL, ATOL = 1e-4, 1e-6
 LEVELS = 3  # of hints
 BOTH = " + "  # between the keys of two mistakes in one gradient
-FORM = "|"  # between the key of a mistake and the number of one of the forms that it has
+FORM = "|"  # between the key of a mistake and one of the forms that it has, such as what of grad_y is left
 Count = tuple[int, str]  # a number by which a mean divides, and what it counts: (4, "rows")
 OF_A_BATCH = "rows", "images", "windows"  # by which a mean over the batch divides
 Suspects = Mapping[str, Callable[[], np.ndarray | None]]  # by symptom: the numbers to which a typical mistake leads
@@ -170,7 +170,8 @@ def diagnosed(
     typical = {key: one for key, one in numbers.items() if one is not None and one.shape == came.shape}
     for key, suspect in typical.items():
         if close(came, suspect):
-            return Symptom(key.partition(FORM)[0])
+            symptom, _, form = key.partition(FORM)
+            return Symptom(symptom, f"It is what {form} alone contributes." if form.startswith("grad") else "")
     if not came.any():
         return Symptom("zero", "All of them are 0.")
     if close(came, -expected):
@@ -202,7 +203,7 @@ def known_factors(counts: Sequence[Count], has_mean: bool) -> Iterator[tuple[flo
             yield -1.0, "sign", ": the sign is wrong."
         for count, what in counts:
             if count > 1:
-                key = "averaged" if what in OF_A_BATCH else "other count"
+                key = "averaged" if what in OF_A_BATCH or not has_mean else "other count"
                 there = f": {minus}there are {count} {what}."
                 yield sign / count, before + key, f", which is {'-' * (sign < 0)}1/{count}{there}"
                 if has_mean:

@@ -2,13 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 
 import numpy as np
 
 from tinycnn import tensor
-from tinycnn.exercises.checking import Arrays, Mistake, after, check_gradients, normal, situation
+from tinycnn.exercises.checking import (
+    Arrays,
+    after,
+    check_gradients,
+    compare,
+    made_at,
+    normal,
+    returned,
+    single_uses,
+    situation,
+)
 from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.diagnosis import FORM
+from tinycnn.exercises.tracing import Returns
 
 TASK = """
 The chain rule, one operation at a time. grad_y is d loss / d y, and has the shape of y; every backward returns
@@ -66,6 +79,11 @@ HINTS = {
 }
 
 
+REPEATED: dict[tuple[int, ...], list[tuple[int, ...]]] = {
+    (2, 3): [(2, 3), (3,), (2, 1), (1, 3), (1, 1), (1,), ()],
+    (4, 2, 3): [(3,), (2, 1), (4, 1, 1), ()],
+    (1, 2, 3): [(3,)],
+}
 FIRST_TASK = "Multiply and Divide, for arrays of one shape"
 
 
@@ -75,15 +93,10 @@ def check(student: ModuleType) -> None:
     with own_unbroadcast(student):
         check_elementwise(student, {"a": a, "b": b})
     with after(FIRST_TASK):
-        with blames_unbroadcast():
-            check_elementwise(student, {"a": a, "b": b[0]}, ", b a row")
-            check_elementwise(student, {"a": a, "b": b[:, :1]}, ", b a column")
-            check_elementwise(student, {"a": a.reshape(1, 2, 3), "b": b[0]}, ", b a row for a stack of matrices")
-            check_elementwise(student, {"a": a[0], "b": b[:, :1]}, ", a a row and b a column")
-            check_elementwise(student, {"a": a, "b": b[:1, :1]}, ", b a single number in a matrix")
-            check_elementwise(
-                student, {"a": a[:, :1], "b": normal(4, 2, 3, seed=2)}, ", a a column for a stack of matrices"
-            )
+        check_unbroadcast(student)
+        check_elementwise(student, {"a": a, "b": b[0]}, ", b a row")
+        check_elementwise(student, {"a": a, "b": b[:, :1]}, ", b a column")
+        check_elementwise(student, {"a": a[0], "b": b[:, :1]}, ", a a row and b a column")
         for shapes, what in {
             ((2, 3), (3, 4)): "",
             ((2, 2, 3), (3, 4)): ", a batch of matrices times one matrix",
@@ -99,7 +112,7 @@ def check(student: ModuleType) -> None:
 def check_elementwise(student: ModuleType, inputs: Arrays, broadcast: str = "") -> None:
     """Products and quotients of ``a`` and ``b``."""
     with situation(f"in a * b{broadcast}"):
-        exchanged = {"factors exchanged": lambda name, grad_y: summed(grad_y * inputs[name], inputs[name])}
+        exchanged = {"factors exchanged": lambda name, grad_y: summed(grad_y * inputs[name], inputs[name].shape)}
         check_gradients(lambda a, b: student.Multiply()(a, b), inputs, of="Multiply", suspects=exchanged)
     with situation(f"in a / b{broadcast}"):
         not_squared = {"denominator": lambda name, grad_y: once_divided(name, grad_y, **inputs)}
@@ -117,26 +130,35 @@ def own_unbroadcast(student: ModuleType) -> Iterator[None]:
         vars(student)["unbroadcast"] = theirs
 
 
-@contextmanager
-def blames_unbroadcast() -> Iterator[None]:
-    """Mistakes raised within the block point to ``unbroadcast``: all else is right without broadcasting."""
-    try:
-        yield
-    except Mistake as mistake:
-        mistake.line, mistake.place, mistake.about = None, "unbroadcast", "unbroadcast"
-        raise
+def check_unbroadcast(student: ModuleType) -> None:
+    """Alone, so that its mistakes are not shown at the line of a product."""
+    place = "unbroadcast"
+    for grad_shape, shapes in REPEATED.items():
+        grad = normal(*grad_shape, seed=99)
+        for shape in shapes:
+            expected, lines = summed(grad, shape), Returns()
+            with situation(f"in unbroadcast of a gradient {grad_shape} to {shape}"):
+                with lines.watched():
+                    came = returned(student.unbroadcast(grad.copy(), shape), place)
+                uses = {
+                    f"overwritten{FORM}{name}": summed(part, shape) for name, part in single_uses(grad, "grad").items()
+                }
+                compare(
+                    "its result", expected, came, "the sum over what was repeated", about=place,
+                    line=made_at(lines.last), suspects={key: partial(np.array, part) for key, part in uses.items()},
+                    counts=[(grad.size // expected.size, "copies")], has_mean=False, grad_y=grad_shape,
+                )  # fmt: skip
 
 
-def summed(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """``grad`` summed over what was repeated, in the shape of ``x``."""
-    added = grad.ndim - x.ndim
-    grad = grad.sum(axis=tuple(range(added)))
-    return grad.sum(axis=tuple(i for i, size in enumerate(x.shape) if size == 1), keepdims=True)
+def summed(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``grad`` summed over what was repeated, in ``shape``."""
+    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
+    return grad.sum(axis=tuple(i for i, size in enumerate(shape) if size == 1), keepdims=True)
 
 
 def once_divided(name: str, grad_y: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
     """The gradient of ``b`` with b in place of b²."""
-    return summed(-grad_y * a / b, b) if name == "b" else None
+    return summed(-grad_y * a / b, b.shape) if name == "b" else None
 
 
 EXERCISE = Exercise(
