@@ -158,6 +158,11 @@ def test_predict_classifies_the_readable_pictures_of_a_folder(model_file, drawin
     assert empty.startswith(f"error: {drawings / 'd.png'}: nothing is drawn on it")
 
 
+def test_predict_prints_no_table_where_nothing_is_classified(model_file, drawings, capsys):
+    assert main(["predict", str(model_file[0]), str(drawings / "c.png"), str(drawings / "gone.png")]) == 2
+    assert capsys.readouterr().out == ""
+
+
 def test_predict_without_a_readable_picture_is_an_error(model_file, drawings, tmp_path, capsys):
     assert failing(capsys, "predict", model_file[0], drawings / "c.png").count("\n") == 0
     assert "there is no such file" in failing(capsys, "predict", model_file[0], tmp_path / "gone.png")
@@ -394,11 +399,15 @@ def test_predict_takes_the_range_of_deep_pictures(tmp_path, capsys):
     assert outputs[0] == outputs[1] == outputs[2]
 
 
-def test_evaluate_refuses_other_shapes_and_class_counts(tmp_path, capsys):
+def test_evaluate_refuses_other_shapes_and_class_counts(tmp_path, capsys, monkeypatch):
+    digits = data.load("digits")
     tinycnn.save(models.create("lenet", classes=3), tmp_path / "model")
     message = failing(capsys, "evaluate", tmp_path / "model", "--dataset", "digits")
     assert message.startswith("digits has images (28, 28, 1) of 10 classes")
     assert "made for (28, 28, 1) and 3; choose another --dataset" in message
+    monkeypatch.setattr(data, "load", lambda *names, **settings: digits)
+    expected = "(28, 28, 1) and 3: name its data set with --dataset; without it, digits is taken, which has images"
+    assert expected in failing(capsys, "evaluate", tmp_path / "model")
 
 
 def test_evaluate_refuses_other_classes_with_the_same_numbers(tmp_path, capsys, monkeypatch):

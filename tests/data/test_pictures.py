@@ -416,7 +416,7 @@ def test_one_coloured_picture_is_enough(tmp_path):
 # --------------------------------------------------------------------------------------------------------------- errors
 
 
-WANTED = "it must hold a folder of pictures for each class, two at least; there is"
+WANTED = "expected at least two folders of pictures, one for each class; found"
 
 
 def test_folders_without_classes_raise(tmp_path, pets):
@@ -424,7 +424,11 @@ def test_folders_without_classes_raise(tmp_path, pets):
     (tmp_path / "empty").mkdir()
     assert refused(tmp_path / "empty") == f"{WANTED} none."
     fill(tmp_path / "flat", range(3))
-    assert refused(tmp_path / "flat") == f"{WANTED} none."
+    flat = "It holds 3 pictures itself: put them into such folders"
+    assert refused(tmp_path / "flat") == f"{WANTED} none. {flat}, or give the folder above, {tmp_path.name}."
+    fill(tmp_path / "unsorted" / "train", range(3))
+    fill(tmp_path / "unsorted" / "test", range(3))
+    assert refused(tmp_path / "unsorted") == f"train: {WANTED} none. {flat}."
     fill(tmp_path / "one" / "cat", range(3))
     assert refused(tmp_path / "one") == f"{WANTED} only one, cat."
     fill(tmp_path / "parted" / "train" / "cat", range(3))

@@ -755,6 +755,25 @@ def test_unsupported_files_are_refused(draw, words, tmp_path):
 # ------------------------------------------------------------------------------------------ damaged and hostile files
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "cat.png",
+            b"\x89PNG\r\n\x1a\n" + bytes(40),
+            "this is a picture, not a network",
+        ),
+        ("cat.webp", b"RIFF\0\0\0\0WEBPVP8 " + bytes(40), "this is a picture"),
+        ("cat.jpg", b"\xff\xd8\xff\xe0" + bytes(40), "this is a picture"),
+        ("mine.onnx", b"\x89HDF\r\n\x1a\n" + bytes(40), "this is a file of Keras"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FileFormatError, match="expected an ONNX file, but " + words):
+        tinycnn.from_onnx(tmp_path / name)
+
+
 def refused(content, folder):
     """The error message for a file of these bytes."""
     path = folder / "hostile.onnx"

@@ -327,7 +327,7 @@ HOSTILE = {
     "empty": b"",
     "short": b"\x01\x02",
     "text": b"this is not a model, but a shopping list",
-    "png": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "bytes that are no text": b"\x89ABC\r\n\x1a\n" + bytes(100),
     "pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.",
     "truncated in the header": VALID[:100],
     "truncated in the weights": VALID[:-1],
@@ -382,6 +382,8 @@ def zipped(*names):
         ("network.weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(40), "a file of Keras"),
         ("network.onnx", b"\x08\x08\x12\x07pytorch" + bytes(40), "an ONNX file, which `tinycnn import` converts"),
         ("damaged.pt", b"PK\x03\x04" + bytes(40), "a file of torch.save"),
+        ("cat.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "a picture, not a network; .* `tinycnn predict` classifies"),
+        ("data.npz", zipped("x_train.npy", "y_train.npy"), "arrays of NumPy, such as a data set, not a network"),
         ("any.bin", b"\x01" * 40, "not a readable safetensors file"),
     ],
 )

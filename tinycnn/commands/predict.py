@@ -56,13 +56,14 @@ def run(options: argparse.Namespace) -> int:
     paths = [path for given in words for path in pictures_in(given)]
     width = max(len(printable(str(path))) for path in paths)
     classified = 0
-    print(head(model.class_names, width))
     for path in paths:
         try:
             images = load_picture(path, model, pixels=options.pixels)
         except DataError as error:
             print(f"error: {options.in_options(in_words(error))}", file=sys.stderr)
             continue
+        if not classified:
+            print(head(model.class_names, width))
         for number, p in enumerate(metrics.probabilities(predict_logits(model, images)), start=1):  # (K,)
             which = f" ({number} of {len(images)})" if len(images) > 1 else ""
             print(line(f"{path}{which}", p, model.class_names, width), flush=True)

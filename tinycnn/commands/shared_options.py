@@ -116,11 +116,12 @@ def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
     dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=H, colour=C == 3, pixels=options.pixels)
     needs = (model.input_shape, *model.output_shape)
     if (dataset.input_shape, dataset.num_classes) != needs:
-        raise DataError(
-            f"{dataset.name} has images {dataset.input_shape} of {dataset.num_classes} classes, "
-            f"{printable(options.model)} was made for {model.input_shape} and {model.output_shape[0]}; "
-            "choose another --dataset"
-        )
+        made_for = f"{printable(options.model)} was made for {model.input_shape} and {model.output_shape[0]}"
+        has = f"has images {dataset.input_shape} of {dataset.num_classes} classes"
+        if options.dataset == "auto":
+            taken = f"without it, {dataset.name} is taken, which {has}"
+            raise DataError(f"{made_for}: name its data set with --dataset; {taken}")
+        raise DataError(f"{dataset.name} {has}, {made_for}; choose another --dataset")
     check_same_classes(model.class_names, dataset.class_names, options.model, dataset.name)
     return dataset
 

@@ -130,8 +130,18 @@ def _classes_in(folder: Path, left_out: list[Path]) -> Classes:
             classes.setdefault(_class_name(path), []).extend(_pictures_in(path, left_out))
     if len(classes) < 2:
         found = f"only one, {next(iter(classes))}" if classes else "none"
-        raise DataError(f"it must hold a folder of pictures for each class, two at least; there is {found}.")
+        own = 0 if classes else sum(path.parent == folder and is_picture(path) for path in left_out)
+        wanted = "expected at least two folders of pictures, one for each class"
+        raise DataError(f"{wanted}; found {found}.{_about_pictures_outside(own, folder)}")
     return classes
+
+
+def _about_pictures_outside(count: int, folder: Path) -> str:
+    """What to do with ``count`` pictures that are in ``folder`` itself; "" if there are none."""
+    if not count:
+        return ""
+    above = "" if folder.name in (TRAIN, TEST) else f", or give the folder above, {folder.absolute().parent.name}"
+    return f" It holds {count} pictures itself: put them into such folders{above}."
 
 
 def _composed(name: str) -> str:

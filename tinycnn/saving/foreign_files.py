@@ -18,19 +18,28 @@ SAFETENSORS = (
     "a safetensors file of another program; pass safetensors.numpy.load_file(path) to "
     "tinycnn.load_torch_state_dict(model, arrays)"
 )
+PICTURE = "a picture, not a network; pictures are what `tinycnn predict` classifies"
+ARRAYS = "arrays of NumPy, such as a data set, not a network"
 PICKLED = ("pt", "pth", "bin", "ckpt")  # suffixes of files of torch.save
 HDF5, ZIP, PICKLE, IR_VERSION = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80", b"\x08"
+PICTURES = b"\x89PNG", b"\xff\xd8\xff", b"GIF8"
 
 
 def described(path: str, first: bytes) -> str | None:
     """What the file at ``path`` is, which begins with ``first``, and what reads it; None if that is unknown."""
     suffix = path.lower().rpartition(".")[2]
+    if first.startswith(PICTURES) or (first.startswith(b"RIFF") and first[8:12] == b"WEBP"):
+        return PICTURE
+    if first.startswith(b"\x93NUMPY"):
+        return ARRAYS
     if first.startswith(HDF5):
         return KERAS
     if first.startswith(ZIP):
         names = _names(path)
         if "config.json" in names:
             return KERAS
+        if names and all(name.endswith(".npy") for name in names):
+            return ARRAYS
         return TORCH if any(name.endswith("/data.pkl") for name in names) or suffix in PICKLED else None
     if suffix == "onnx" and first.startswith(IR_VERSION):
         return ONNX

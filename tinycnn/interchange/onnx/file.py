@@ -14,6 +14,7 @@ import numpy as np
 
 from tinycnn.errors import FileFormatError, SettingError, shortened
 from tinycnn.files import open_regular
+from tinycnn.saving.foreign_files import ONNX, described
 from tinycnn.saving.safetensors_file import DAMAGED, MAX_FILE, strict_json
 
 MAX_FIELDS = 200_000  # per file; our largest export has 500. A field takes at most about 200 bytes of memory
@@ -97,6 +98,9 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
     except (DecodeError, *DAMAGED) as error:
         if isinstance(error, FileFormatError):
             raise
+        found = described(os.fspath(path), content[:16])
+        if found not in (None, ONNX):
+            raise FileFormatError(f"expected an ONNX file, but this is {found}") from None
         raise FileFormatError(f"not a readable ONNX file ({shortened(error)})") from None
 
 
