@@ -29,6 +29,7 @@ ABLATION = {  # the trick that is left out → options of `tinycnn train`
     "nothing": [],
     "augmentation": ["--no-augment"],
     "average of the weights": ["--average-weights", "0"],
+    "fading of the augmentation": ["--fade-epochs", "0"],
     "one-cycle rate": ["--schedule", "constant", "--lr", "0.02"],
     "weight decay": ["--weight-decay", "0"],
     "the recipe: that of the author": ["--recipe", "author"],
@@ -51,12 +52,13 @@ def run(words: list[str], training: Examples, judged: Examples, dataset: data.Da
     trainer.fit(*training, epochs=config.epochs)
     seconds = time.perf_counter() - start
     scores = evaluate(model, *judged)
-    views = evaluate(model, *judged, views="shift")
+    five, nine = (evaluate(model, *judged, views=views) for views in ("shift", "shift_9"))
     return {
         "seed": config.seed,
         "accuracy": scores.accuracy,
         "loss": scores.loss,
-        "accuracy_of_5_views": views.accuracy,
+        "accuracy_of_5_views": five.accuracy,
+        "accuracy_of_9_views": nine.accuracy,
         "seconds": seconds,
         "epochs": config.epochs,
         "why_eager": trainer.why_eager,
@@ -64,13 +66,14 @@ def run(words: list[str], training: Examples, judged: Examples, dataset: data.Da
 
 
 def line(name: str, runs: list[dict[str, Any]]) -> str:
-    """Mean and standard deviation of both accuracies, in percent, and the mean time."""
+    """Mean and standard deviation of the accuracies, in percent, and the mean time."""
     words = []
-    for key in ("accuracy", "accuracy_of_5_views"):
+    for key in ("accuracy", "accuracy_of_5_views", "accuracy_of_9_views"):
         values = [100 * one[key] for one in runs]
         spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
         words.append(f"{statistics.mean(values):.3f}{spread} %")
-    return f"{name}: {words[0]}, of 5 views {words[1]}, {statistics.mean(one['seconds'] for one in runs):.0f} s"
+    seconds = statistics.mean(one["seconds"] for one in runs)
+    return f"{name}: {words[0]}, of 5 views {words[1]}, of 9 views {words[2]}, {seconds:.0f} s"
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """Test-time augmentation: views by hand, their mean, and its scores."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,13 @@ def test_views_of_pixels(backend, settings, expected):
 
 
 def test_the_names_stand_for_these_views():
-    assert {name: len(maps) for name, maps in VIEWS.items()} == {"mirror": 2, "shift": 5, "mirror_and_shift": 10}
+    assert {name: len(maps) for name, maps in VIEWS.items()} == {
+        "mirror": 2,
+        "shift": 5,
+        "shift_9": 9,
+        "mirror_and_shift": 10,
+    }
+    assert {tuple(by) for by in VIEWS["shift_9"][:, :, 2]} == set(itertools.product((-1, 0, 1), repeat=2))
     for maps in VIEWS.values():
         assert np.array_equal(maps[0], view())
         assert len({array.tobytes() for array in maps}) == len(maps)
@@ -59,5 +67,5 @@ def test_predictions_are_the_mean_of_those_of_the_views():
 
 @pytest.mark.parametrize("views", ["turn", np.zeros((0, 2, 3)), np.zeros((2, 3)), np.full((1, 2, 3), np.nan), 3])
 def test_what_is_no_view(views):
-    with pytest.raises(SettingError, match="expected mirror, shift, mirror_and_shift, or an array"):
+    with pytest.raises(SettingError, match="expected mirror, shift, shift_9, mirror_and_shift, or an array"):
         maps_of(views)

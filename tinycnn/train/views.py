@@ -23,13 +23,19 @@ def view(*, down: float = 0, right: float = 0, mirrored: bool = False) -> np.nda
 
 STILL, BOTH = [(0, 0)], (False, True)
 SHIFTS = [*STILL, (1, 0), (-1, 0), (0, 1), (0, -1)]  # pixels down and to the right
+DIAGONAL = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
 
 
 def _views(shifts: list[tuple[int, int]], mirrored: tuple[bool, ...]) -> np.ndarray:
     return np.stack([view(down=down, right=right, mirrored=turn) for turn in mirrored for down, right in shifts])
 
 
-VIEWS = {"mirror": _views(STILL, BOTH), "shift": _views(SHIFTS, (False,)), "mirror_and_shift": _views(SHIFTS, BOTH)}
+VIEWS = {
+    "mirror": _views(STILL, BOTH),
+    "shift": _views(SHIFTS, (False,)),
+    "shift_9": _views(SHIFTS + DIAGONAL, (False,)),
+    "mirror_and_shift": _views(SHIFTS, BOTH),
+}
 
 
 def maps_of(views: Any) -> np.ndarray:
