@@ -140,7 +140,7 @@ def test_an_input_shape_that_no_picture_has_decides_nothing(shape, settings):
     [
         ("--init-from nowhere.safetensors", FileFormatError, "^nowhere.safetensors: no such file$"),
         ("--init-from .", FileFormatError, "is a folder; give the file in it: model.safetensors"),
-        ("--init-from few.npz", FileFormatError, "few.npz: not a tinycnn model file"),
+        ("--init-from few.npz", FileFormatError, "few.npz: arrays of NumPy, such as a data set, not a network"),
         ("--init-from sick.safetensors", FileFormatError, r"conv2d_1.weight is not finite .*: its training went wrong"),
         (f"--init-from {LENET} --model lenet", SettingError, "--model lenet: the network comes from --init-from"),
         ("--freeze conv2d_1", SettingError, "--freeze: .* use it with --init-from"),
