@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import typeof, types
 from numba.core.compiler_lock import global_compiler_lock
@@ -20,7 +21,7 @@ from numba.core.compiler_lock import global_compiler_lock
 BYTE_POINTER, INT, WORD = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
 FORMATS: dict[str, type] = {"double": np.float64, "float": np.float32}
 
-_entries: dict[str, tuple[int, Any]] = {}  # the LLVM type of a kernel → the address of its entry, the code itself
+_entries: dict[str, int] = {}  # the LLVM type of a kernel → the address of its entry
 
 
 def block_of(kernel: Any, arguments: tuple[Any, ...]) -> tuple[int, np.ndarray]:
@@ -54,7 +55,7 @@ def callable_code(kernel: Any, kinds: tuple[types.Type, ...]) -> tuple[int, int,
     slots = function_type.args[2:]  # behind the pointers to the result and to an exception
     address = compiled.library.get_pointer_to_function(description.llvm_func_name)
     formats = [FORMATS.get(str(slot), np.int64) for slot in slots]
-    return entry_of(compiled.target_context, function_type), address, formats
+    return entry_of(function_type), address, formats
 
 
 def flat(argument: Any, kind: types.Type) -> Iterator[Any]:
@@ -70,22 +71,29 @@ def flat(argument: Any, kind: types.Type) -> Iterator[Any]:
 
 
 @global_compiler_lock
-def entry_of(context: Any, function_type: ir.FunctionType) -> int:
+def entry_of(function_type: ir.FunctionType) -> int:
     """The address of `status = entry(block)` for kernels of this type; the status is 0 without an error."""
-    name = str(function_type)
-    if name not in _entries:
-        library = context.codegen().create_library("entry")
-        module = library.create_ir_module("entry")
-        emit_entry(module, function_type)
-        library.add_ir_module(module)
-        library.finalize()
-        _entries[name] = library.get_pointer_to_function("entry"), library
-    return _entries[name][0]
+    kind = str(function_type)
+    if kind not in _entries:
+        name = f"entry_{len(_entries)}"
+        module = ir.Module(name)
+        emit_entry(module, function_type, name)
+        engine().add_module(llvm.parse_assembly(str(module)))
+        engine().finalize_object()
+        _entries[kind] = engine().get_function_address(name)
+    return _entries[kind]
 
 
-def emit_entry(module: ir.Module, function_type: ir.FunctionType) -> None:
-    """Define `entry` in the module."""
-    function = ir.Function(module, ir.FunctionType(INT, [BYTE_POINTER]), "entry")
+@cache
+def engine() -> llvm.ExecutionEngine:
+    """A compiler without Numba's passes over the code, which take longer than all else and find nothing in an entry."""
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine()
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def emit_entry(module: ir.Module, function_type: ir.FunctionType, name: str) -> None:
+    """Define the entry in the module."""
+    function = ir.Function(module, ir.FunctionType(INT, [BYTE_POINTER]), name)
     builder = ir.IRBuilder(function.append_basic_block())
     words = builder.bitcast(function.args[0], WORD.as_pointer())
     target = builder.inttoptr(builder.load(words), function_type.as_pointer())
