@@ -54,7 +54,7 @@ LAYERS = {
     **_for_all("Input InputLayer", "pass the shape of one image, Sequential(..., input_shape=(28, 28, 1))"),
     **_for_all("Module Model", "derive a class from Layer, or chain layers with Sequential"),
     **_for_all("ModuleList", "use a list: a layer finds the layers in its attributes"),
-    **_for_all("Average Subtract Maximum Minimum Dot Lambda", "derive a class from Layer"),
+    **_for_all("Average Subtract Dot Lambda", "derive a class from Layer"),
     **_for_all("RandomFlip RandomRotation RandomZoom RandomCrop", "pass `augment` to fit: see tinycnn.data.augment"),
     **_for_all("CrossEntropyLoss MSELoss L1Loss BCEWithLogitsLoss", "losses are functions of tinycnn.ops"),
 }
