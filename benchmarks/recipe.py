@@ -30,6 +30,7 @@ ABLATION = {  # the trick that is left out → options of `tinycnn train`
     "augmentation": ["--no-augment"],
     "average of the weights": ["--average-weights", "0"],
     "fading of the augmentation": ["--fade-epochs", "0"],
+    "elastic distortion": ["--elastic", "0"],
     "one-cycle rate": ["--schedule", "constant", "--lr", "0.02"],
     "weight decay": ["--weight-decay", "0"],
     "the recipe: that of the author": ["--recipe", "author"],

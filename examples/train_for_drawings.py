@@ -5,7 +5,7 @@
 
 An epoch has each training digit of MNIST twice: as it is, and redrawn, that is, turned by up to 35 degrees, with a
 thinner or thicker pen, and prepared as the page prepares a drawing (``data/redrawn.py``). Network and recipe are those
-of ``tinycnn train --model digit_cnn --recipe best``, with half as many epochs, and without the fading augmentation.
+of ``tinycnn train --model digit_cnn --recipe best``, with half as many epochs, without fading and distortion.
 """
 
 import argparse

@@ -39,6 +39,7 @@ class Recipe:
     """How a network is trained.
 
     ``augment``: one of ``data.augment.NAMES``, or None.
+    ``elastic``: how far "affine" augmentation also bends an image, in pixels (``data.augment.Elastic``).
     ``fade_epochs``: how many epochs before the end augmentation begins to fade (``data.augment.Fade``); 0: never.
     ``average_weights``: the decay of a moving average of the weights (``optim.WeightAverage``), or None.
     """
@@ -52,6 +53,7 @@ class Recipe:
     schedule: str = "constant"
     validation_split: float = 0.0
     augment: str | None = None
+    elastic: float = 0.0
     fade_epochs: float = 0.0
     label_smoothing: float = 0.0
     average_weights: float | None = None
@@ -222,7 +224,7 @@ MODELS = {
     ),
 }
 
-DIGITS = replace(BEST, optimizer="sgd", lr=0.1, weight_decay=5e-4, average_weights=0.999, fade_epochs=5)
+DIGITS = replace(BEST, optimizer="sgd", lr=0.1, weight_decay=5e-4, average_weights=0.999, fade_epochs=5, elastic=0.5)
 PHOTOGRAPHS = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment="flip_and_crop")  # not tuned
 WHITENED = Recipe(
     epochs=16,

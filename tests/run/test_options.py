@@ -58,3 +58,13 @@ def test_the_model_file_is_read_once(tmp_path, monkeypatch):
     assert read == [config.init_from] == [Path(path)]
     assert model is source
     assert config.model == "lenet"
+
+
+def test_the_distortion_of_a_recipe_needs_its_augmentation():
+    best = "--model digit_cnn --recipe best"
+    assert config_of(best).elastic == models.DIGITS.elastic > 0
+    assert config_of(f"{best} --augment").elastic == models.DIGITS.elastic
+    assert config_of(f"{best} --elastic 1").elastic == 1
+    assert config_of(f"{best} --no-augment").elastic == 0
+    assert config_of(f"{best} --augment flip_and_crop").elastic == 0
+    assert config_of("--model digit_cnn").elastic == 0

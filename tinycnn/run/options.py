@@ -63,7 +63,7 @@ def add_training_options(add: Callable[..., argparse.Action]) -> None:
     add("--reduce-on-plateau", type=int, metavar="N", help="divide the rate by 10 after N epochs without progress")
     add("--augment", nargs="?", const=True, choices=NAMES, help="augment the images; no name: as in the best recipe")
     add("--no-augment", dest="augment", action="store_false", default=None, help="do not augment the images")
-    add("--elastic", type=float, default=0.0, metavar="X", help="with --augment affine: distort by X pixels; try 1")
+    add("--elastic", type=float, metavar="X", help="with --augment affine: distort by X pixels; try 1")
     add("--fade-epochs", type=float, metavar="N", help="fade out --augment from N epochs to 1 epoch before the end")
     add("--label-smoothing", type=float, metavar="F", help="fraction of the target spread over all classes, in [0, 1)")
     add("--validation-split", type=float, metavar="F", help="fraction of the training images held out, in [0, 1)")
@@ -237,6 +237,8 @@ def with_recipe(values: dict[str, Any]) -> dict[str, Any]:
     defaults["fade_epochs"] = min(defaults["fade_epochs"], longest_fade)
     if values["augment"] is True:  # --augment without a name
         values = values | {"augment": model.best.augment}
+    if values["augment"] not in (None, "affine"):
+        defaults["elastic"] = 0.0
     return values | {name: default for name, default in defaults.items() if values[name] is None}
 
 
