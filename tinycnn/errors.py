@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from typing import Any
 
 MOST_LETTERS = 200  # of a text from a file in a message
+NUMBER_THEM = "Number the classes: np.unique(labels, return_inverse=True)[1]."  # for labels that are not numbers
 
 
 class TinyCNNError(Exception):

@@ -237,7 +237,7 @@ def value_of(word: str) -> str | float | list[int]:
 
 def keras_layer(kind: str, **config: Any) -> dict[str, Any]:
     """A layer as Keras describes it."""
-    return {"class_name": kind, "config": {"name": kind.lower(), **config}}
+    return {"class_name": kind, "config": {"name": kind.lower(), "trainable": True, **config}}
 
 
 def keras_configs() -> tuple[bytes, ...]:

@@ -650,7 +650,7 @@ def test_the_preparation_of_pixels():
 
 def test_the_page_lists_the_layers_that_are_read():
     page = (Path(__file__).parents[2] / "docs" / "interoperation.md").read_text("utf-8")
-    listed = page.split("- **Layers of Keras**: ")[1].split(";")[0]
+    listed = page.split("- **Layers of Keras**: ")[1].split(".")[0]
     wanted = {*LAYERS, "InputLayer", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"}
     assert {name.strip() for name in listed.replace("\n", " ").split(",")} == wanted
 

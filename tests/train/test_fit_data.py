@@ -215,7 +215,7 @@ def test_wrong_labels_are_refused_with_the_change_that_repairs_them(case):
 
 def test_one_output_for_two_classes():
     model = Sequential(Flatten(), Dense(1), input_shape=(8, 8, 1))
-    with pytest.raises(DataError, match=r"0 to 1, but the network has 1 output, .*: end it with Dense\(2\)"):
+    with pytest.raises(DataError, match=r"0 to 1, but the network has 1 output, .*, or end it with Dense\(2\)"):
         Trainer(model, SGD(model.parameters(), 0.1), batch_size=40).fit(IMAGES, LABELS, epochs=1)
 
 

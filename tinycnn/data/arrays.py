@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import NUMBER_THEM, DataError, SettingError
 
-NUMBER_THEM = "Number the classes: np.unique(labels, return_inverse=True)[1]."
 MAX_CLASSES = 100_000  # larger numbers are not classes but row numbers, years or hashes
 
 

@@ -9,9 +9,8 @@ from typing import IO
 
 import numpy as np
 
-from tinycnn.data.arrays import NUMBER_THEM
 from tinycnn.data.bounded_read import MAX_DEFLATE_RATIO, check_declared, read_exactly
-from tinycnn.errors import DataError, shortened
+from tinycnn.errors import NUMBER_THEM, DataError, shortened
 
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 

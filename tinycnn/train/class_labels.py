@@ -2,26 +2,12 @@
 
 import numpy as np
 
-from tinycnn.data.arrays import NUMBER_THEM, as_labels
-from tinycnn.errors import DataError
+from tinycnn.errors import NUMBER_THEM, DataError
 from tinycnn.layers import Shape
 
 SEVERAL = 'For several labels per image, pass `loss="binary_cross_entropy_with_logits"`.'
 REGRESSION = 'For numbers that are not classes, pass `loss="mse_loss"`.'
 ONE_OUTPUT = '`loss="binary_cross_entropy_with_logits"`'
-
-
-def as_classes(labels: np.ndarray) -> np.ndarray:
-    """Class numbers ``(M,)`` for one-hot rows ``(M, K)``, a column ``(M, 1)`` and truth values; others unchanged.
-
-    Raises DataError for rows that are not one-hot.
-    """
-    if labels.ndim != 2 and labels.dtype != bool:
-        return labels
-    try:
-        return as_labels(labels, "labels")[0]  # (M,)
-    except DataError as error:
-        raise DataError(f"{error} {SEVERAL}") from None
 
 
 def check_classes(labels: np.ndarray, output_shape: Shape) -> None:

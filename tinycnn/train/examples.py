@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from tinycnn.data.arrays import as_labels
 from tinycnn.data.split import split_validation
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
 from tinycnn.train.batches import check_examples
-from tinycnn.train.class_labels import as_classes
+from tinycnn.train.class_labels import SEVERAL as SEVERAL_HINT
 from tinycnn.train.identity import Examples
 from tinycnn.train.objective import CLASSES, NUMBERS, SEVERAL, Objective
 
@@ -24,6 +25,19 @@ def as_examples(images: Any, labels: Any, purpose: Objective) -> Examples:
     images, labels = as_array("images", images), as_array("labels", labels, or_list=True)
     takes_classes = purpose.labels == CLASSES and isinstance(labels, np.ndarray)
     return images, as_classes(labels) if takes_classes else labels
+
+
+def as_classes(labels: np.ndarray) -> np.ndarray:
+    """Class numbers ``(M,)`` for one-hot rows ``(M, K)``, a column ``(M, 1)`` and truth values; others unchanged.
+
+    Raises DataError for rows that are not one-hot.
+    """
+    if labels.ndim != 2 and labels.dtype != bool:
+        return labels
+    try:
+        return as_labels(labels, "labels")[0]  # (M,)
+    except DataError as error:
+        raise DataError(f"{error} {SEVERAL_HINT}") from None
 
 
 def as_array(name: str, given: Any, *, or_list: bool = False) -> Any:
