@@ -171,6 +171,8 @@ RECURSIVE = """    def behind(function):
 LAST = "len(windows) - 1 - np.stack([x[window] for _, window in windows][::-1]).argmax(axis=0)"
 MEAN = "np.stack([x[window] for _, window in windows]).mean(axis=0)"
 SENSIBLE_ARGMAX = "np.stack([x[window] for _, window in windows]).argmax(axis=0)"
+SOFTMAX_OF_LOG_P = "self.backend.xp.exp(log_softmax_rows(self.backend.xp, self.inputs[0].data))"
+MAXIMUM_OF_NUMBERS = "np.fmax.reduce([x[window] for _, window in windows])"
 FIRST_BUT_NAN = "np.stack([(x[window] == y) & inside[window] for _, window in windows]).argmax(axis=0)"
 ALL_WINNERS = "np.stack([x[window] == y for _, window in windows])"
 VELOCITY_LATE = """        p -= lr * (g + self.momentum * velocity if self.nesterov else velocity)
@@ -265,6 +267,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         },
         "^in a @ b, two batches that are both repeated: the gradient of a has shape",
         "not summed",
+    ),
+    "a matrix reshaped in place of transposed": (
+        "01",
+        {"grad_y @ self.b.swapaxes(-1, -2)": "grad_y @ self.b.reshape(self.b.shape[-1], -1)"},
+        "^in a @ b: the gradient of a is wrong",
+        "not transposed",
     ),
     "as if grad_y were ones": (
         "01",
@@ -365,6 +373,31 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         r"^the gradient of weight has shape \(2, 3\), expected that of weight, \(3, 2\)",
         "transposed",
     ),
+    "weight reshaped in place of transposed": (
+        "03",
+        {"grad_y @ self.weight.T": "grad_y @ self.weight.reshape(self.weight.shape[1], -1)"},
+        "^the gradient of x is wrong",
+        "not transposed",
+    ),
+    "x reshaped in place of transposed": (
+        "03",
+        {"self.x.T @ grad_y": "self.x.reshape(self.x.shape[1], -1) @ grad_y"},
+        "^the gradient of weight is wrong",
+        "not transposed",
+    ),
+    "x with its square": (
+        "03",
+        {"grad_y @ self.weight.T": "grad_y @ self.weight.T ** 2"},
+        "^the gradient of x is wrong",
+        "of x",
+    ),
+    "weight with a square": (
+        "03",
+        {"self.x.T @ grad_y": "self.x.T ** 2 @ grad_y"},
+        "^the gradient of weight is wrong",
+        "of weight",
+    ),
+    "bias with a square": ("03", {BIAS: "(grad_y ** 2).sum(axis=0)"}, "^the gradient of bias is wrong", "of bias"),
     "no transpose": (
         "03",
         {"grad_y @ self.weight.T": "grad_y @ self.weight"},
@@ -633,6 +666,24 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "in nll_loss with labels: the gradient of log_p is wrong",
         "as from logits",
     ),
+    "nll as from logits, with softmax": (
+        "05",
+        {"return -self.target": f"p = {SOFTMAX_OF_LOG_P}\n        return (p - self.target)"},
+        "in nll_loss with labels: the gradient of log_p is wrong",
+        "as from logits",
+    ),
+    "nll as from logits, with what is at hand": (
+        "05",
+        {"return -self.target": "p = self.backend.xp.exp(self.target)\n        return (p - self.target)"},
+        "in nll_loss with labels: the gradient of log_p is wrong",
+        "as from logits",
+    ),
+    "nll with a square": (
+        "05",
+        {"return -self.target": "return -self.inputs[0].data ** 2 * self.target"},
+        "in nll_loss with labels: the gradient of log_p is wrong",
+        "of nll_loss",
+    ),
     "nll times log p": (
         "05",
         {"return -self.target": "return -self.target * self.inputs[0].data"},
@@ -740,6 +791,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "gradient of x",
         "filter turned",
     ),
+    "cols reshaped in place of transposed": (
+        "07",
+        {"self.cols.T @ grad_y": "self.cols.reshape(self.cols.shape[::-1]) @ grad_y"},
+        "gradient of weight",
+        "not transposed",
+    ),
     "reshaped in place of transposed": (
         "07",
         {"self.weight.reshape(KH * KW * C, F).T": "self.weight.reshape(F, KH * KW * C)"},
@@ -790,13 +847,28 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     ),
     "the last of equals wins": (
         "08",
-        {"return y, winner\n": f"return y, {LAST}\n"},
+        {"return y, winner\n": f"winner = {LAST}\n        return y, winner\n"},
         "with ties, where the first pixel is to win",
-        "places",
+        "last wins",
+    ),
+    "the winner over the number of pixels": (
+        "08",
+        {"+= grad_y * (winner": "+= grad_y / 4 * (winner"},
+        "0.25 times what it should be, which is 1/4: there are 4 pixels in a window",
+        "averaged",
+    ),
+    "the maximum of the numbers": (
+        "08",
+        {"return y, winner\n": f"return {MAXIMUM_OF_NUMBERS}, winner\n"},
+        r"^with NaN, which wins: y .*\n    expected  100  \(the maximum of each window; 100 stands for NaN\)\n",
+        "NaN loses",
     ),
     "a tie to all winners": (
         "08",
-        {"return y, winner\n": f"return y, {ALL_WINNERS}\n", "(winner == position)": "winner[position]"},
+        {
+            "return y, winner\n": f"winner = {ALL_WINNERS}\n        return y, winner\n",
+            "(winner == position)": "winner[position]",
+        },
         "with ties, where the first pixel is to win",
         "all winners",
     ),
@@ -805,7 +877,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "08",
         {"return y, winner\n": f"return {MEAN}, winner\n"},
         r"^with 2x2 windows: y is wrong at index .*\n    expected .*\(the maximum of each window\)",
-        "",
+        "of NumpyBackend.max_pool2d",
     ),
     "padding by 0": (
         "08",
@@ -814,7 +886,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
             "inside[window] for": "inside[window] | True for",
         },
         r"^with padding \(it never wins\): y is wrong",
-        "",
+        "of NumpyBackend.max_pool2d",
     ),
     "to every pixel of the window": ("08", {" * (winner == position)": ""}, "the gradient of x is wrong", "everywhere"),
     "as for an average": ("08", {" * (winner == position)": " / 4"}, "the gradient of x is wrong", "shared"),
@@ -1078,6 +1150,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     ),
 }
 IN_THE_EXTRA_STEP = (
+    "the maximum of the numbers",
     "NaN never equal",
     "padding by 0",
     "padding kept in the pool's gradient",
@@ -1234,8 +1307,15 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, monkeypatch: pytest
         "only without a bias": "return grad_x, 2 * grad_weight",
         "variance taken as constant": "return self.gamma * self.inverse_std * (grad_y - grad_beta / self.M)",
         "leaf overwritten": "for function in functions:",  # where backward ends
-        "pixel overwritten": "return np.ascontiguousarray(x[",
-        "to every pixel of the window": "return np.ascontiguousarray(grad_x[",
+        "pixel overwritten": "x[window] = cols",
+        "col2im cuts elsewhere": "return np.ascontiguousarray(x[",
+        "padding kept": "return x",
+        "to every pixel of the window": "grad_x[window] += grad_y",
+        "the winner over the number of pixels": "grad_x[window] += grad_y / 4",
+        "a pool that cuts elsewhere": "return np.ascontiguousarray(grad_x[",
+        "padding kept in the pool's gradient": "return grad_x",
+        "the last of equals wins": "winner = len(windows)",
+        "a tie to all winners": "winner = np.stack",
         "broadcasting averaged": "return backend.sum(grad, axis=stretched",
         "an average in place of a maximum": "return np.stack([",
         "velocity times momentum": "def update(",

@@ -57,6 +57,17 @@ def after(first_task: str, *, is_extra: bool = False) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def shown_at(line: int | None, symptoms: Iterable[str], about: str = "") -> Iterator[None]:
+    """Mistakes with one of the symptoms, raised within the block, belong to ``line`` and, if it is given, ``about``."""
+    try:
+        yield
+    except Mistake as mistake:
+        if mistake.symptom in symptoms:
+            mistake.line, mistake.about = line, about or mistake.about
+        raise
+
+
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     """Normally distributed numbers, the same on every call."""
     return np.random.default_rng(seed).normal(size=shape)

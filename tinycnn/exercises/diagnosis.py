@@ -55,6 +55,10 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "Write the shapes below each factor. In a matrix product the inner two must be equal and disappear; the outer "
         "two must be those of the input.",
     ),
+    "not transposed": (
+        "a reshape stands where a transpose is needed: it has the right shape, but keeps the order of the numbers.",
+        "W.T[j, i] is W[i, j]. Which numbers stand in the first row of W.T, and which in the first row of yours?",
+    ),
     "not summed": (
         "the input was used several times (for each row, or wherever it was repeated), and the uses are not added up.",
         "Sum over the axes that the input does not have. Its gradient has the shape of the input, always.",

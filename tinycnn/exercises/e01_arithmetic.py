@@ -106,7 +106,8 @@ def check(student: ModuleType) -> None:
         }.items():
             with situation(f"in a @ b{what}"):
                 matrices = {"a": normal(*shapes[0]), "b": normal(*shapes[1], seed=1)}
-                check_gradients(lambda a, b: student.MatMul()(a, b), matrices, of="MatMul")
+                reshaped = {"not transposed": partial(with_reshapes, matrices)}
+                check_gradients(lambda a, b: student.MatMul()(a, b), matrices, of="MatMul", suspects=reshaped)
 
 
 def check_elementwise(student: ModuleType, inputs: Arrays, broadcast: str = "") -> None:
@@ -154,6 +155,14 @@ def summed(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """``grad`` summed over what was repeated, in ``shape``."""
     grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
     return grad.sum(axis=tuple(i for i, size in enumerate(shape) if size == 1), keepdims=True)
+
+
+def with_reshapes(inputs: Arrays, name: str, grad_y: np.ndarray) -> np.ndarray | None:
+    """The gradient of a matrix product with a reshape in place of the transpose; None for a batch of matrices."""
+    a, b = inputs["a"], inputs["b"]
+    if a.ndim > 2 or b.ndim > 2:
+        return None
+    return grad_y @ b.reshape(b.shape[::-1]) if name == "a" else a.reshape(a.shape[::-1]) @ grad_y
 
 
 def once_divided(name: str, grad_y: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray | None:

@@ -1,8 +1,11 @@
 """Exercise 3: the dense layer."""
 
+from functools import partial
 from types import ModuleType
 
-from tinycnn.exercises.checking import check_gradients, normal, situation
+import numpy as np
+
+from tinycnn.exercises.checking import Arrays, check_gradients, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 
 TASK = """
@@ -22,9 +25,19 @@ gradients.
 def check(student: ModuleType) -> None:
     """All inputs; without bias."""
     inputs = {"x": normal(4, 3), "weight": normal(3, 2, seed=1), "bias": normal(2, seed=2)}
-    check_gradients(student.dense, inputs)
+    check_gradients(student.dense, inputs, suspects={"not transposed": partial(with_reshapes, inputs)})
     with situation("without a bias"):
         check_gradients(student.dense, {name: inputs[name] for name in ("x", "weight")})
+
+
+def with_reshapes(inputs: Arrays, name: str, grad_y: np.ndarray) -> np.ndarray | None:
+    """The gradient with a reshape in place of the transpose; None for the bias."""
+    x, weight = inputs["x"], inputs["weight"]
+    reshaped = {
+        "x": grad_y @ weight.reshape(weight.shape[::-1]),  # (N, out) (out, in)
+        "weight": x.reshape(x.shape[::-1]) @ grad_y,  # (in, N) (N, out)
+    }
+    return reshaped.get(name)
 
 
 EXERCISE = Exercise(
@@ -45,6 +58,22 @@ EXERCISE = Exercise(
         "bias": "grad_b[j] = Σ_n grad_y[n, j], a sum over axis 0",
         "DenseFunction.backward": "grad_x = grad_y Wᵀ, grad_W = xᵀ grad_y, grad_b = the sum of grad_y over axis 0; "
         "return (grad_x, grad_W) if len(self.inputs) is 2, else (grad_x, grad_W, grad_b)",
+    },
+    hints={
+        "of x": (
+            "x[n, i] is in every y[n, j], multiplied by W[i, j]. So its gradient is a sum over j.",
+            "Compute grad_x[0, 0] on paper, from the first row of grad_y and the first row of weight. What does your "
+            "line take in their place?",
+        ),
+        "of weight": (
+            "W[i, j] is in y[n, j] for every image n, multiplied by x[n, i]. So its gradient is a sum over n.",
+            "Compute grad_weight[0, 0] on paper, from the first column of x and the first column of grad_y. What does "
+            "your line take in their place?",
+        ),
+        "of bias": (
+            "b[j] is added in y[n, j], for every image n. So its gradient is the sum of grad_y[n, j] over n.",
+            "Which axis of grad_y counts the images? The sum over it has one number for each output.",
+        ),
     },
     check=check,
 )  # fmt: skip

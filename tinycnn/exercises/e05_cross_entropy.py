@@ -8,6 +8,7 @@ import numpy as np
 
 from tinycnn.exercises.checking import check_gradients, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.diagnosis import FORM
 from tinycnn.tensor import Tensor
 
 TASK = """
@@ -41,10 +42,15 @@ def check(student: ModuleType) -> None:
 
 
 def mistakes(name: str, x: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
-    """By symptom, what stands in the place of ``p - target``, or of ``-target`` for ``log_p``."""
+    """By symptom, what stands in the place of ``p - target``, or of ``-target`` for ``log_p``.
+
+    NLLLoss has no ``self.log_p``, so a copy of the line above it takes the exponential of something else.
+    """
     p = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
     if name == "log_p":
-        return {"as from logits": np.exp(x) - target, "log p as a factor": -target * x}
+        copies = {"exp(log p)": np.exp(x), "softmax": p, "exp(target)": np.exp(target)}
+        as_from_logits = {f"as from logits{FORM}{form}": numbers - target for form, numbers in copies.items()}
+        return {**as_from_logits, "log p as a factor": -target * x}
     return {
         "target left out": p,
         "p left out": -target,
@@ -99,7 +105,7 @@ EXERCISE = Exercise(
             "p = softmax(logits), the numbers from 0 to 1; forward stored their logarithm, self.log_p.",
         ),
         "as from logits": (
-            "this is the gradient of the logits; here log p itself is the input.",
+            "this is the gradient for logits, p - target. Here the input is log p itself: there is no softmax.",
             "loss = -1/N Σ target · log p is linear in log p: its factor is the gradient.",
         ),
         "log p as a factor": (
@@ -114,6 +120,11 @@ EXERCISE = Exercise(
             "two arrays are combined number by number, and their shapes do not fit.",
             "self.target (N, K) is the one-hot form of self.labels, which may be (N,): subtract a row of K numbers, "
             "not a label.",
+        ),
+        "of nll_loss": (
+            "here log p itself is the input, so there is no softmax, and no other log p has an effect on its summand.",
+            "loss = -1/N Σ target · log p. Keep all numbers fixed but one log p: by how much does the loss grow when "
+            "it grows by 1?",
         ),
         "": (
             HINT,

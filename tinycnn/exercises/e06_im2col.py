@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends.base import Pair, window_grid
-from tinycnn.exercises.checking import check_float32, compare, made_at, normal, returned, situation
+from tinycnn.exercises.checking import check_float32, compare, made_at, normal, returned, shown_at, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.exercises.tracing import Returns
 
@@ -39,6 +39,9 @@ def slow_im2col(x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -
     return cols.reshape(N * OH * OW, KH * KW * C)
 
 
+WRONG_CUTS = "cut elsewhere", "not summed", "shape"  # mistakes with the padding, which the last line cuts off
+
+
 def slow_col2im(cols: np.ndarray, x_shape: tuple[int, ...], *window: Any) -> np.ndarray:
     """For each pixel: which places of ``cols`` are copies of it, and their sum."""
     grad_x = np.zeros(x_shape)
@@ -65,7 +68,8 @@ def check(student: ModuleType) -> None:
             summed, source = slow_col2im(cols, x.shape, *window), "the sum over all copies of the pixel"
             typical = {key: partial(mistaken, key, cols, x.shape, *window) for key in ("overwritten", "cut elsewhere")}
             line = made_at(lines.last)
-            compare("col2im(cols)", summed, came, source, about="col2im", line=line, suspects=typical)
+            with shown_at(lines.last, WRONG_CUTS):
+                compare("col2im(cols)", summed, came, source, about="col2im", line=line, suspects=typical)
     with situation("on float32 images"):
         cols = backend.im2col(x.astype(np.float32), *window)
         check_float32("im2col(x)", cols, "NumpyBackend.im2col")

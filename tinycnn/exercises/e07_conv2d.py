@@ -46,11 +46,14 @@ def check_window(student: ModuleType, inputs: Arrays, stride: Pair, padding: Pai
 
 
 def mistaken(key: str, inputs: Arrays, stride: Pair, padding: Pair, name: str, grad_y: np.ndarray) -> np.ndarray | None:
-    """The gradient of ``x`` with a mistake, one of ``MISTAKES``; None for the other inputs."""
-    if name != "x":
-        return None
+    """The gradient of ``x`` with a mistake, one of ``MISTAKES``; of ``weight`` with the last one; else None."""
     x, weight = inputs["x"], inputs["weight"]
     KH, KW, _, F = weight.shape
+    if name == "weight" and key == "not transposed":
+        cols = NumpyBackend().im2col(x, (KH, KW), stride, padding)  # (N*OH*OW, KH*KW*C)
+        return (cols.reshape(cols.shape[::-1]) @ grad_y.reshape(-1, F)).reshape(weight.shape)  # (KH, KW, C, F)
+    if name != "x":
+        return None
     turned = weight[::-1, ::-1] if key == "filter turned" else weight
     matrix = turned.reshape(F, -1) if key == "not transposed" else turned.reshape(-1, F).T  # (F, KH*KW*C)
     grad_cols = grad_y.reshape(-1, F) @ matrix  # (N*OH*OW, KH*KW*C)
@@ -82,8 +85,8 @@ EXERCISE = Exercise(
             "Each window's gradient is grad_y times the filter as it is; col2im puts it where the window was.",
         ),
         "not transposed": (
-            "the weight was reshaped to (F, KH*KW*C), which keeps the order of its numbers; that is no transpose.",
-            "Reshape it to (KH*KW*C, F), as in forward, and transpose this matrix.",
+            "a reshape stands where a transpose is needed: it has the right shape, but keeps the order of the numbers.",
+            "The matrices of forward are cols, and the weight reshaped to (KH*KW*C, F): transpose these.",
         ),
     },
     holes=(Hole("Conv2dFunction.backward", "grad_y (N, OH, OW, F) → the gradients of x (N, H, W, C), weight\n"

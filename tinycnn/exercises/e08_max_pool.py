@@ -17,10 +17,12 @@ from tinycnn.exercises.checking import (
     normal,
     numeric_gradient,
     returned,
+    shown_at,
     situation,
 )
 from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.exercises.diagnosis import FORM
+from tinycnn.exercises.e06_im2col import WRONG_CUTS
 from tinycnn.exercises.tracing import Returns
 
 TASK = """
@@ -52,7 +54,16 @@ LARGE = 100.0  # stands for NaN, and -LARGE for minus infinity, where difference
 INSIDE = """\
         inside = padded(np.ones((1, *x.shape[1:3], 1), dtype=bool), padding, value=False)  # (1, H + 2*PH, W + 2*PW, 1)
 """  # only the winner of a window of minus infinity needs it
-MISTAKES = "overwritten", f"overwritten{FORM}where it wins", "cut elsewhere", "all winners", "everywhere", "shared"
+MISTAKES = (
+    "overwritten",
+    f"overwritten{FORM}where it wins",
+    "cut elsewhere",
+    "all winners",
+    "last wins",
+    "everywhere",
+    "shared",
+)
+OF_FORWARD = "all winners", "last wins"  # mistakes in what forward remembers, which only the gradient shows
 REMARK = (
     "a remark, for a case that the exercise does not ask for: in a window of minus infinity and padding alone, all are "
     "equal. Yours lets the padding win there; the package lets the first pixel of the image win."
@@ -87,8 +98,10 @@ def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) ->
         with lines.watched():
             y, winner = returned(backend.max_pool2d(x.copy(), *window), forward)
         maximum, _ = NumpyBackend().max_pool2d(x, *window)
-        source, line = "the maximum of each window", made_at(lines.last)
-        compare("y", finite(maximum), finite(np.asarray(y)), source, about=forward, line=line)
+        source = f"the maximum of each window{f'; {LARGE:.0f} stands for NaN' * bool(np.isnan(x).any())}"
+        line, line_of_winner = made_at(lines.last), made_at(lines.last, 1)
+        ignored = {"NaN loses": partial(maximum_of_numbers, x, window)}
+        compare("y", finite(maximum), finite(np.asarray(y)), source, about=forward, line=line, suspects=ignored)
         grad_y = normal(*y.shape, seed=1)
         with lines.watched():
             came = returned(backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window), place)
@@ -99,7 +112,18 @@ def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) ->
             "x",
         )
         typical = {key: partial(mistaken, key, x, window, grad_y) for key in MISTAKES}
-        compare("the gradient of x", expected, came, about="x", line=made_at(lines.last), suspects=typical)
+        line, places = made_at(lines.last), [(math.prod(window[0]), "pixels in a window")]
+        with shown_at(lines.last, WRONG_CUTS), shown_at(line_of_winner, OF_FORWARD, forward):
+            compare(
+                "the gradient of x",
+                expected,
+                came,
+                about="x",
+                line=line,
+                suspects=typical,
+                counts=places,
+                has_mean=False,
+            )
 
 
 def check_dtypes(student: ModuleType, x: np.ndarray, window: Window) -> None:
@@ -116,7 +140,9 @@ def mistaken(key: str, x: np.ndarray, window: Window, grad_y: np.ndarray) -> np.
     kernel_size, stride, padding = window
     y, winner = NumpyBackend().max_pool2d(x, *window)
     pixels, grad_x = padded(x, padding, value=-np.inf), np.zeros_like(padded(x, padding))
-    for position, place in window_positions(kernel_size, stride, (y.shape[1], y.shape[2])):
+    places = list(window_positions(kernel_size, stride, (y.shape[1], y.shape[2])))
+    last = len(places) - 1 - np.argmax([pixels[place] for _, place in reversed(places)], axis=0)  # as y
+    for position, place in places:
         if key == "overwritten":
             grad_x[place] = grad_y * (winner == position)
         elif key == "cut elsewhere":
@@ -125,10 +151,17 @@ def mistaken(key: str, x: np.ndarray, window: Window, grad_y: np.ndarray) -> np.
             grad_x[place] = np.where(winner == position, grad_y, grad_x[place])
         elif key == "all winners":
             grad_x[place] += grad_y * (pixels[place] == y)
+        elif key == "last wins":
+            grad_x[place] += grad_y * (last == position)
         else:
             grad_x[place] += grad_y / (math.prod(kernel_size) if key == "shared" else 1)
     (_, H, W, _), (PH, PW) = x.shape, (0, 0) if key == "cut elsewhere" else padding
     return grad_x[:, PH : PH + H, PW : PW + W]
+
+
+def maximum_of_numbers(x: np.ndarray, window: Window) -> np.ndarray:
+    """``y`` where NaN never wins, as in a loop that asks for a larger one."""
+    return finite(NumpyBackend().max_pool2d(np.where(np.isnan(x), -np.inf, x), *window)[0])
 
 
 def images() -> tuple[np.ndarray, np.ndarray]:
@@ -208,14 +241,27 @@ EXERCISE = Exercise(
             "the padding is still there.",
             "Cut PH rows and PW columns off at each side before you return.",
         ),
+        "averaged": (
+            "grad_y is divided by the number of pixels in a window, as for an average.",
+            "The winner changes y by as much as it changes itself, whatever the size of the window: undivided.",
+        ),
+        "NaN loses": (
+            "NaN loses against numbers. Every comparison with NaN is False, x > NaN as well as NaN > y.",
+            "A place wins where x[slices] is larger than y so far, or where it has the first NaN: np.isnan finds NaN.",
+        ),
+        "last wins": (
+            "at a tie, the last of the equal pixels wins; it is to be the first.",
+            "In which order does forward go through a window? >= in place of > lets a later equal pixel win.",
+        ),
+        "of NumpyBackend.max_pool2d": (
+            "y is to be the largest number of each window, and NaN where the window has one.",
+            "Go through windows: where x[slices] is larger than y so far, or the first NaN, this place wins so far; "
+            "np.maximum keeps NaN, and np.argmax finds it.",
+        ),
         "": (
             "a window passes on one of its pixels. Backward needs to know which one, and nothing else.",
-            "Go through windows: where x[slices] is larger than y so far, or the first NaN, this place wins so far; "
-            "np.maximum keeps NaN, and np.argmax finds it. In backward, each place adds grad_y where it is the winner.",
-        ),
-        "places": (
-            "the right numbers go to the wrong pixels of a window; at a tie the first is to win.",
-            "In which order do you go through a window? >= instead of > makes the last of equals win.",
+            "In forward, the winner is the first place with the largest number or with NaN. In backward, each place "
+            "adds grad_y where it is the winner.",
         ),
     },
     holes=(

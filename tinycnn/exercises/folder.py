@@ -101,8 +101,9 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
     except Mistake as mistake:
         line = mistake.line or (line_of_function(path, mistake.place) if mistake.place else None)
         text = in_situation(mistake, str(mistake)) + with_line(line, path)
-        text += hints(exercise, mistake.symptom, mistake.about, level)
-        return not_right(exercise, mistake, text, mistake.symptom)
+        key = mistake.symptom or general_key(exercise, mistake.about)
+        text += hints(exercise, key, mistake.about, level)
+        return not_right(exercise, mistake, text, key)
     except Exception as error:  # a student's code may raise anything
         text = in_situation(error, describe(error, path))
         shapes = shapes_at_error(error, path)
@@ -144,9 +145,19 @@ def hints(exercise: Exercise, symptom: str, about: str, level: int) -> str:
     """The hint at ``level``, as lines below a message."""
     formulas, general = exercise.formulas, (exercise.hint, f"{exercise.chapter} derives it.")
     special = {"": general, **exercise.hints}
-    found = [formulas[key] for key in (about, about.split(".")[-1], about.split(".")[0]) if key in formulas]
+    found = [formulas[name] for name in names_in(about) if name in formulas]
     formula = found[0] if found else "; ".join(dict.fromkeys(formulas.values()))
     return f"\n  Hint {level} of {LEVELS}: {hint(symptom, level, special, formula)}"
+
+
+def general_key(exercise: Exercise, about: str) -> str:
+    """The key of the hints for ``about`` if its numbers show no mistake that is known; empty if there are none."""
+    return next((key for name in names_in(about) if (key := f"of {name}") in exercise.hints), "")
+
+
+def names_in(about: str) -> tuple[str, str, str]:
+    """``Class.method`` or ``op.input``, its last part, its first part."""
+    return about, about.split(".")[-1], about.split(".")[0]
 
 
 def describe(error: Exception, path: Path) -> str:

@@ -49,7 +49,8 @@ class Returns:
 def line_of_value(path: Path, line: int | None, index: int = 0) -> int | None:
     """Where the value was made that the ``return`` at ``line`` returns at ``index``: the last assignment to its name.
 
-    ``line`` itself if the value is no name, or if there is no ``return``.
+    The value may be a part of the name, such as ``grad_x[:, 1:]``. ``line`` itself if the value is no name, or if there
+    is no ``return``.
     """
     if line is None:
         return None
@@ -59,6 +60,9 @@ def line_of_value(path: Path, line: int | None, index: int = 0) -> int | None:
     if isinstance(value, ast.Tuple):
         value = value.elts[index] if index < len(value.elts) else None
     value = value.body if isinstance(value, ast.IfExp) else value
+    if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("ascontiguousarray"):
+        (value,) = value.args
+    value = value.value if isinstance(value, ast.Subscript) else value
     if not isinstance(value, ast.Name):
         return line
     around = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and spans(node, line)]
