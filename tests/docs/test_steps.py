@@ -3,13 +3,16 @@
 import ast
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import data
+from tinycnn import data, models
+from tinycnn.data.drawing import read_drawing
+from tinycnn.explain import practise
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "path" / "steps"
 STEPS = sorted(FOLDER.glob("step*.py"))
@@ -106,6 +109,29 @@ def test_the_minutes_of_each_lesson_add_up() -> None:
     minutes = r"^\d\. \*\*.* \((\d+) minutes\)"
     long = {int(number): sum(map(int, re.findall(minutes, body, re.MULTILINE))) for number, body in lessons}
     assert long == {1: 85, 2: 90, 3: 85, 5: 90, 7: 90}
+
+
+def test_a_digit_learns_a_wrong_answer_as_lesson_3_says() -> None:
+    """The losses, the number of steps, and the check before them: the button is disabled afterwards."""
+    docs = FOLDER.parents[1]
+    part = (docs / "teaching.md").read_text("utf-8").partition("4. **A digit, and")[2].partition("\n5. ")[0]
+    ((first, *later),) = (shown.split(" → ") for shown in re.findall(r"\d\.\d(?: → \d\.\d)+", part))
+    (picture,) = read_drawing(docs / "walk" / "three.png")
+    done = practise(tinycnn.load(models.TRAINED), picture, 8, steps=len(later), optimizer="sgd", lr=0.001)
+    assert [f"{loss:.1f}" for loss in done.losses] == [first, *later]
+    assert done.probabilities.argmax(axis=1).tolist() == [3, *[3] * (len(later) - 1), 8]
+    places = [part.index(f"**{button}**") for button in ("Check this number", "Take one training step", "Reset")]
+    assert places == sorted(places)
+
+
+def test_the_first_three_programs_need_no_package() -> None:
+    """A school can run them without an installation: they import each other and the standard library."""
+    for path in sorted(FOLDER.glob("step0[123]_*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        imported |= {one.name for node in ast.walk(tree) if isinstance(node, ast.Import) for one in node.names}
+        others = {name for name in imported if str(name).partition(".")[0] not in sys.stdlib_module_names}
+        assert {str(name)[:5] for name in others} <= {"step0"}, path.name
 
 
 def test_the_large_steps_compute_the_same_and_learn(few_digits: data.Dataset) -> None:
