@@ -117,6 +117,14 @@ def test_pictures_are_those_of_the_script(tmp_path: Path) -> None:
     assert all(path.stat().st_size < 60_000 for path in (PATH / "pictures").iterdir())
 
 
+def test_the_picture_of_chapter_1_has_the_names_of_its_text() -> None:
+    """p, s and e, the names of the steps, with their values."""
+    (line,) = re.findall(r"^\$\$ (p = .*) \$\$$", (PATH / "01_chain_rule.md").read_text("utf-8"), re.MULTILINE)
+    named = [f"{name} = {value}" for name, value in re.findall(r"(\w+)\}? = [^=]* = (\d)", line)]
+    assert named == ["p = 6", "s = 7", "e = 2", "loss = 4"]
+    assert set(named) <= set(words_in(PATH / "pictures" / "chain_rule.svg"))
+
+
 def words_in(picture: Path) -> list[str]:
     """All text of an SVG file: what may not change unnoticed, whatever the version of Matplotlib."""
     return re.findall(r"<text[^>]*>(.*?)</text>", picture.read_text(encoding="utf-8"), re.DOTALL)

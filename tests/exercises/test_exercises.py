@@ -19,7 +19,7 @@ from tinycnn.backends import register_backend, use_backend
 from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.commands import main
 from tinycnn.errors import SettingError
-from tinycnn.exercises import EXERCISES, Exercise, Hole, check_file, copy_out, training
+from tinycnn.exercises import EXERCISES, Exercise, Hole, check_file, copy_out, progress, training
 from tinycnn.exercises.checking import Mistake, check_gradients
 from tinycnn.exercises.cutting import YOUR_TURN, cut, find_definition, find_function, lines_of, source_of
 from tinycnn.exercises.diagnosis import BOTH, HINTS, diagnosed
@@ -1542,8 +1542,39 @@ def test_the_page_shows_every_exercise_and_needs_no_other_file(tmp_path: Path) -
     assert '<progress max="4" value="1">' in html
     assert "ValueError: &lt;script&gt; (03_dense.py, line 2)" in html
     assert all(exercise.file_name in html for exercise in EXERCISES[2:6])
-    assert re.findall(r"<script|src=|href=|url\(", html) == []
     assert "prefers-color-scheme: dark" in html
+    assert re.findall(r"<script|src=|url\(", html) == []
+    links = re.findall(r'<a href="file://(.*?)">(docs/path/\w+\.md)</a>', html)
+    assert [chapter for _, chapter in links] == [exercise.chapter for exercise in EXERCISES[2:6]]
+    assert all(Path(path).is_file() for path, _ in links)
+
+
+def test_a_chapter_that_is_not_on_this_machine_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "CHECKOUT", tmp_path)
+    assert progress.chapter_link("docs/path/01_chain_rule.md") == "docs/path/01_chain_rule.md"
+    built = tmp_path / "docs/_build/path/01_chain_rule.html"
+    built.parent.mkdir(parents=True)
+    built.touch()
+    assert progress.chapter_link("docs/path/01_chain_rule.md") == (
+        f'<a href="{built.as_uri()}">docs/path/01_chain_rule.md</a>'
+    )
+
+
+@pytest.mark.parametrize(("words", "meant"), [(["chek"], "check"), (["trian"], "train"), (["chek", "work"], "check")])
+def test_a_misspelt_action_makes_no_folder(
+    words: list[str], meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["exercises", *words]) == 2
+    assert f"{' '.join(words)}; did you mean {meant}?" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_the_name_of_an_action_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("./chek", "training", "chek"):  # the last one exists by then
+        assert main(["exercises", folder]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["chek", "training"]
 
 
 @pytest.fixture(scope="module")

@@ -506,7 +506,7 @@ def test_auto_without_mnist_names_digits_everywhere(tmp_path):
     assert metrics["dataset"] == "digits"
     assert "digits bundled with scikit-learn" in metrics["data_source"]
     assert (metrics["options"]["recipe"], metrics["options"]["batch_size"]) == ("digits", models.FEW_DIGITS.batch_size)
-    assert process.stdout.count("by the recipe for so few digits: ") == 1
+    assert process.stdout.count("with the recipe for small sets of digits: ") == 1
 
 
 def test_the_notice_is_not_silenced_by_quiet(tmp_path):

@@ -344,7 +344,7 @@ def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # no
         assert problems == []
         context.close()
     page, problems = opened(browser, (tmp_path / "walk.html").as_uri(), **size)
-    assert re.search("true answer is 7", page.locator("#about").inner_text())
+    assert re.search("label is 7", page.locator("#about").inner_text())
     assert problems == []
     page.context.close()
 

@@ -6,9 +6,11 @@ with --check if an exercise is not right, 2 error.
 """
 
 import argparse
+import difflib
 import textwrap
 from pathlib import Path
 
+from tinycnn.commands.parser import did_you_mean
 from tinycnn.errors import SettingError
 
 ACTIONS = "check", "train"
@@ -35,8 +37,11 @@ def run(options: argparse.Namespace) -> int:
     """Copy, check or train; returns 1 if an exercise is not right."""
     words = list(options.words)
     action = words.pop(0) if words and words[0] in ACTIONS else ""
+    meant = did_you_mean(difflib.get_close_matches(words[0], ACTIONS, n=1, cutoff=0.8)) if words else ""
     if len(words) > 1:
-        raise SettingError(f"exercises: expected one folder, came {' '.join(words)}")
+        raise SettingError(f"exercises: expected one folder, came {' '.join(words)}{meant}")
+    if meant and not Path(words[0]).exists():
+        raise SettingError(f"exercises: there is no folder {words[0]}{meant} To make this folder, write ./{words[0]}")
     folder = Path(words[0]) if words else Path("exercises")
     checks = options.check or action == "check"
     for name in ("only", "hint"):

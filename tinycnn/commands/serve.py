@@ -1,8 +1,8 @@
 """Serve a web page that recognises a digit while you draw it.
 
-Without MODEL_FILE, digit_cnn reads it, a network that comes with tinycnn. The page is at http://127.0.0.1:8000, on this
-machine only; --host 0.0.0.0 makes it available on your network, for example to a phone. POST /predict returns the same
-as JSON (docs/page.md). Requires: pip install 'tinycnn[web]'
+Without MODEL_FILE, the digit is read by digit_cnn, a network that comes with tinycnn. The page is at
+http://127.0.0.1:8000, on this machine only; --host 0.0.0.0 makes it available on your network, for example to a phone.
+POST /predict returns the same as JSON (docs/page.md). Requires: pip install 'tinycnn[web]'
 """
 
 import argparse

@@ -43,7 +43,7 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "size of a matrix count its columns too.",
     ),
     "factor": (
-        "a constant factor is missing or stands there twice.",
+        "a constant factor is missing, or is applied twice.",
         "Compare forward and backward: a constant that forward multiplies or divides by appears in the derivative.",
     ),
     "sign": (
@@ -136,7 +136,7 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "Look at this line and at the end of the one before it: a bracket, a colon, the indentation.",
     ),
     "NameError": (
-        "this name has no value here: it is spelled differently, or belongs to self.",
+        "this name is not defined here: it is spelled differently, or is an attribute of self.",
         "What forward stored is read as self.name; forward's own variables are gone in backward.",
     ),
     "AttributeError": (

@@ -9,6 +9,7 @@ from tinycnn.files import write_atomically
 
 PAGE = "progress.html"
 SYMBOLS = {"right": "✓", "part": "◐", "wrong": "✗", "empty": "○", "missing": "–"}
+CHECKOUT = Path(__file__).parents[2]  # has the chapters, unless the package was installed without them
 STYLE = """
 :root { color-scheme: light dark; --line: #d0d7de; --right: #1a7f37; --wrong: #c23b22; --muted: #59636e; }
 @media (prefers-color-scheme: dark) { :root { --line: #3d444d; --right: #3fb950; --wrong: #ff7b72; --muted: #9198a1; } }
@@ -46,12 +47,19 @@ def page(outcomes: Sequence[Outcome]) -> str:
 """
 
 
+def chapter_link(chapter: str) -> str:
+    """The name of a chapter, as a link if this machine has it: as a built page, or else as Markdown."""
+    built = (CHECKOUT / "docs/_build" / chapter.removeprefix("docs/")).with_suffix(".html")
+    found = next((path for path in (built, CHECKOUT / chapter) if path.is_file()), None)
+    return f'<a href="{escape(found.as_uri())}">{escape(chapter)}</a>' if found else escape(chapter)
+
+
 def item(outcome: Outcome) -> str:
     """The list item of one exercise."""
     exercise, message = outcome.exercise, escape(outcome.message)
     return (
         f'<li class="{outcome.state}"><span class="state">{SYMBOLS[outcome.state]}</span>{escape(exercise.title)} '
-        f"<small>{exercise.file_name}, {outcome.state}; {exercise.chapter}</small>"
+        f"<small>{exercise.file_name}, {outcome.state}; {chapter_link(exercise.chapter)}</small>"
         + (f"<pre>{message}</pre>" if message else "")
         + "</li>"
     )

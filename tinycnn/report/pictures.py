@@ -196,8 +196,8 @@ def _of_network(run: Run) -> Iterator[Picture]:
     )  # fmt: skip
     methods = "; ".join(f"{name}: {words}" for name, words in METHODS.items())
     yield Picture(
-        "saliency.png", "Which pixels mattered", "Below each image, five ways to ask what spoke for the predicted "
-        f"class (blue) and against it (orange). {methods}.",
+        "saliency.png", "Which pixels mattered", "Below each image, five ways to ask which pixels supported the "
+        f"predicted class (blue) and which opposed it (orange). {methods}.",
         lambda: _saliency(run),
     )  # fmt: skip
     yield Picture(

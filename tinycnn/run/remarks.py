@@ -34,7 +34,7 @@ def recipe(config: TrainConfig) -> list[str]:
     """Why this recipe was chosen, where it is not that of the network."""
     if config.recipe != "digits":
         return []
-    return ["by the recipe for so few digits: more epochs, augmented; --recipe author trains as on MNIST"]
+    return ["with the recipe for small sets of digits: more epochs, augmented; --recipe author trains as on MNIST"]
 
 
 def without_effect(config: TrainConfig) -> list[str]:

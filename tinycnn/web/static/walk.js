@@ -165,7 +165,7 @@ const Walk = (() => {
   const TEXTS = {
     Conv2d: {
       forward: "A filter slides over its input. At each place, every weight is multiplied by the pixel under it, and the products are added: one output pixel.",
-      backward: "Each weight was used at every place, so its gradient is a sum over all places. Each place adds one product: (the pixel under the weight) × (the gradient of the output pixel computed there). Each input pixel lay in several windows, so its gradient is a sum over these windows. Each window adds one product: (the gradient of its output pixel) × (the weight on the input pixel).",
+      backward: "Each weight was used at every place, so its gradient is a sum over all places. Each place adds one product: (the pixel under the weight) × (the gradient of the output pixel computed there). Each input pixel was part of several windows, so its gradient is a sum over these windows. Each window adds one product: (the gradient of its output pixel) × (the weight on the input pixel).",
     },
     MaxPool2d: {
       forward: "Each window passes on its largest number, the winner (dot). The others have no effect. If several are equally large, as in a window of zeros, the first of them wins, row by row from the top left.",
@@ -1138,7 +1138,7 @@ const Walk = (() => {
       share.addEventListener("click", (event) => (event.stopPropagation(), choose("p", true)));
       const probability = make("td", {}, share);
       const row = make("tr", { tabIndex: 0, data: { "aria-selected": "false" } },
-        make("th", {}, name, k === trace.label ? make("small", { textContent: " true" }) : ""), make("td", {}, score), probability, cell(text(at(t, k))), cell(text(at(g, k), 4)),
+        make("th", {}, name, k === trace.label ? make("small", { textContent: " label" }) : ""), make("td", {}, score), probability, cell(text(at(t, k))), cell(text(at(g, k), 4)),
         make("td", { className: "rail" }, barOf(at(g, k))));
       row.addEventListener("click", () => choose("score", true));
       row.addEventListener("pointermove", (event) => event.pointerType === "mouse" && choose(probability.contains(event.target) ? "p" : "score", false));
@@ -1148,7 +1148,7 @@ const Walk = (() => {
     const head = make("tr", {}, ...["class", "score z", "p", "t", "p − t", ""].map((name) => make("th", { textContent: name })));
     const formulas = extras.formulas.loss || {}, hint = (words) => make("p", { className: "hint" }, ...lettered(words));
     const box = make("div", { className: "lossbox" }, make("table", { className: "bars" }, make("tbody", {}, head, ...rows)));
-    box.append(hint("z: the score, the output of the last layer; a click on it leads to this layer. p: the probability that softmax makes of it; point at a p, or tap it, to see how. t: the target, 1 for the label (the true class) and 0 for the others."));
+    box.append(hint("z: the score, the output of the last layer; a click on it leads to this layer. p: the probability that softmax computes from it; point at a p, or tap it, to see how. t: the target, 1 for the label (the true class) and 0 for the others."));
     box.append(hint("p − t is the gradient of the loss at the score: the derivative of the loss with respect to z. A gradient says what raises the loss; a training step goes the other way. So a step is meant to raise the score of the label, where p − t is negative (orange), and to lower the other scores, where it is positive (blue). It does so by moving weights and biases. Most weights lie in earlier layers and act on all scores at once, so the scores do not move exactly in proportion to p − t."));
     box.append(make("h3", { textContent: "Why p − t?" }), make("div", { className: "equations" }, ...typeset(formulas.p || ""), ...typeset(formulas.loss || "")));
     box.append(hint("S is the sum over all classes j, and c is the label. The logarithm of a fraction is a difference, and log e^z = z. Now take the derivative with respect to one score z[k]. The slope of log S is 1/S, and of the sum S only the summand e^z[k] depends on z[k]; the slope of −z[c] is −1 for k = c and 0 otherwise, which is −t[k]:"));
@@ -1460,7 +1460,7 @@ const Walk = (() => {
   function showAbout() {
     const read = trace.arrays.probabilities.data, best = read.indexOf(Math.max(...read));
     const after = trace === first ? "" : `After ${count(practised.steps, "training step", "training steps")} on it: `;
-    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The true answer is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p${isLoss(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed.`;
+    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The label is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p${isLoss(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed.`;
     el("begin").hidden = false;
   }
 
