@@ -138,6 +138,17 @@ def test_the_replacements_of_arguments_exist():
     assert not {"kernel_size", "filters", "patience", "monitor"} & {*SAME, *INSTEAD}
 
 
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Muon])
+def test_an_optimizer_needs_the_parameters(kind):
+    words = f"{kind.__name__} needs `parameters`: {kind.__name__}(model.parameters(), ...); or pass `optimizer="
+    for named in ({"lr": 0.1}, {"weight_decay": 0.1, "lr": 1}):
+        with pytest.raises(TypeError, match=re.escape(words)) as caught:
+            kind(**named)
+        assert isinstance(caught.value, SettingError)
+    optimizer = kind(parameters=WEIGHTS, lr=0.1)
+    assert copy.deepcopy(optimizer).lr == 0.1  # copies are made without arguments
+
+
 class Several(train.Callback):
     def __init__(self, *values, **names):
         self.values, self.names = values, names

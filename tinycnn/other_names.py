@@ -21,6 +21,10 @@ class UnknownArgumentError(SettingError, TypeError):
     """An argument that a class or function does not have."""
 
 
+class MissingArgumentError(SettingError, TypeError):
+    """An argument without which a class or function cannot be called."""
+
+
 def _for_all(names: str, sentence: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), sentence)
 
@@ -228,11 +232,17 @@ def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> None:
-    """Raise UnknownArgumentError for a name, and for more values without a name, than ``function`` takes."""
+    """Raise UnknownArgumentError for a name, and for more values without a name, than ``function`` takes.
+
+    Raises MissingArgumentError where other arguments are given without ``parameters``, as to optimizers of Keras.
+    """
     names, bound, most, takes_all = _parameters(function)
     unknown = [] if takes_all else [name for name in named if name not in names]
     if unknown:
         raise UnknownArgumentError(f"{owner} has no setting {unknown[0]}: {instead(unknown[0], names)}")
+    if named and len(given) == bound == 1 and "parameters" in names and "parameters" not in named:  # none: a copy
+        by_fit = 'pass `optimizer="adam"` and `lr` to fit, which creates the optimizer'
+        raise MissingArgumentError(f"{owner} needs `parameters`: {owner}(model.parameters(), ...); or {by_fit}")
     if most is not None and len(given) > most:
         rest = (
             f"pass the others by name: {', '.join(names[most - bound :])}"

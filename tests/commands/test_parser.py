@@ -36,6 +36,7 @@ def refused(words, capsys):
         ("train --epochs 3 --lerning 2 more", "there is no option --lerning (all options: tinycnn train --help)"),
         ("train --model lenett", "argument --model: invalid choice: 'lenett', expected lenet, keras_cnn, "),
         ("train --model lenett", "whitened_cnn; did you mean lenet? (all options: tinycnn train --help)"),
+        ("train --model resnet", "cifar_cnn, whitened_cnn (all options: tinycnn train --help)"),
         ("train --optimizer Adam", "expected sgd, adam, adamw, rmsprop, muon; did you mean adam?"),
         ("train lenet", "unexpected 'lenet'; did you mean --model lenet?"),
         ("train mine.npz", "unexpected 'mine.npz'; did you mean --dataset mine.npz?"),

@@ -426,6 +426,14 @@ def with_more(state):
     return state | {"dense_2.weight": np.zeros((3, 3), np.float32)}
 
 
+def of_torch(state):
+    return {name.replace("conv2d_1", "0").replace("dense_1", "features.4"): array for name, array in state.items()}
+
+
+def of_torch_by_attributes(state):
+    return {name.replace("conv2d_1", "conv").replace("dense_1", "fc"): array for name, array in state.items()}
+
+
 def with_wrong_shape(state):
     return state | {"dense_1.weight": state["dense_1.weight"].T.copy()}
 
@@ -443,6 +451,8 @@ def with_lists(state):
     [
         (renamed, "missing ['dense_1.bias', 'dense_1.weight'], unknown ['thick_1.bias', 'thick_1.weight']"),
         (with_more, "missing [], unknown ['dense_2.weight']"),
+        (of_torch, "; a state of PyTorch is loaded with tinycnn.load_torch_state_dict(model, state)"),
+        (of_torch_by_attributes, "; a state of PyTorch is loaded with tinycnn.load_torch_state_dict(model, state)"),
         (without_dense, "missing ['dense_1.bias', 'dense_1.weight'], unknown []"),
         (with_wrong_shape, "dense_1.weight is float32 (3, 16), the network has float32 (16, 3)"),
         (with_wrong_dtype, "dense_1.bias is float64 (3,), the network has float32 (3,)"),
@@ -455,6 +465,15 @@ def test_a_state_that_does_not_fit_changes_nothing(damage, words):
     with pytest.raises(ShapeError, match=re.escape(words)):
         network.load_state_dict(damage(small_network(1).state_dict()))
     assert same_arrays(network.state_dict(), before)
+
+
+def test_a_network_for_grey_images_needs_their_channel():
+    for layers in ([Conv2d(3), Flatten()], [MaxPool2d(), Flatten()]):
+        with pytest.raises(ShapeError, match=r"; pass grey images as `input_shape=\(8, 6, 1\)`$"):
+            Sequential(*layers, Dense(2), input_shape=(8, 6))
+    with pytest.raises(ShapeError, match=r"channels$"):
+        Sequential(Conv2d(3), input_shape=(8,))
+    assert Sequential(Flatten(), Dense(2), input_shape=(8, 6)).output_shape == (2,)
 
 
 def test_not_strict_takes_what_fits_by_name():

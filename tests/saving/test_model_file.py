@@ -200,6 +200,9 @@ def test_a_colour_network_takes_no_drawings():
         model.pictures = "drawing"
     with pytest.raises(SettingError, match="got 2 names for outputs of shape"):
         Sequential(Conv2d(2), input_shape=(4, 4, 3)).class_names = ["a", "b"]
+    for names in ("ab", 2):
+        with pytest.raises(SettingError, match=rf"`class_names`: got {names!r}; expected a list of names"):
+            model.class_names = names
 
 
 SCRAMBLES = {

@@ -453,6 +453,7 @@ def test_metrics_are_the_same_on_several_ranks():
         ({"epoch": max}, "contains epoch, which every history has"),
         ({"top": 5}, "contains 5: expected functions of"),
         ([3], "contains 3: expected functions"),
+        (["accuracy"], r"contains 'accuracy': .*; leave accuracy out: it is always measured$"),
         ({"text": lambda labels, outputs: "much"}, "the metric text returned 'much': expected a number"),
     ],
 )

@@ -111,6 +111,10 @@ def test_evaluate_and_predict():
         (lambda m: m.fit(IMAGES, LABELS, weight_decay=2), SettingError, r"\(.*0.001, weight_decay=...\)"),
         (lambda m: m.save("m.safetensors"), AttributeError, r"use `tinycnn.save\(model, path\)`"),
         (lambda m: m.compile("adam"), AttributeError, "attribute 'compile': use the settings of `fit`"),
+        (lambda m: m.predict_proba(IMAGES), AttributeError, r"use `predict\(images\)`, which returns probabilities"),
+        (lambda m: m.score(IMAGES, LABELS), AttributeError, r"use `evaluate\(images, labels\)\.accuracy`"),
+        (lambda m: m.evaluate(IMAGES), DataError, "there are no labels: pass one per image, as the second argument"),
+        (lambda m: m.predict("a.png"), DataError, r"pass tinycnn\.data\.load_picture\(path, model\)"),
         (lambda m: m.anything, AttributeError, "attribute 'anything'$"),
         (
             lambda m: m.fit(IMAGES, LABELS, optimizer="adamm"),
@@ -140,5 +144,5 @@ def test_what_is_advised_works():
     for words in ELSEWHERE.values():
         for name in re.findall(r"`tinycnn\.(\w+)", words):
             assert hasattr(tinycnn, name)
-        for name in re.findall(r"`(fit|state_dict|load_state_dict)", words):
+        for name in re.findall(r"`(fit|state_dict|load_state_dict|predict|evaluate)\b", words):
             assert callable(getattr(model, name))

@@ -74,8 +74,17 @@ class CommandParser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             choices = list(map(str, action.choices))
-            hint = did_you_mean(difflib.get_close_matches(str(value).lower(), choices, n=1))
+            hint = did_you_mean(difflib.get_close_matches(str(value).lower(), choices, n=1, cutoff=0.75))
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}, expected {', '.join(choices)}{hint}")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError:
+            kind = {int: "a whole number", float: "a number"}.get(action.type)  # type: ignore[arg-type]
+            if kind is None:
+                raise
+            raise argparse.ArgumentError(action, f"expected {kind}, came {arg_string!r}") from None
 
 
 def did_you_mean(words: list[str]) -> str:

@@ -310,7 +310,9 @@ def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterato
             layer.input_shape, layer.output_shape = input_shape, layer.build(input_shape, rng, dtype)
             check_all_used(layer.initial_values)
         except ShapeError as error:
-            raise ShapeError(f"layer {name} does not fit: {error}") from None
+            needs_channels = len(input_shape) == 2 and "(N, H, W, C)" in str(error)
+            hint = f"; pass grey images as `input_shape={(*input_shape, 1)}`" if needs_channels else ""
+            raise ShapeError(f"layer {name} does not fit: {error}{hint}") from None
         layer.initial_values = None
         return layer.output_shape
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, shortened
 from tinycnn.layers.base import Layer
 from tinycnn.layers.further.normalization import Normalization
 from tinycnn.layers.rescaling import Rescaling
@@ -40,7 +40,9 @@ def default_pictures(input_shape: tuple[int, ...]) -> str:
 
 def checked_class_names(names: Iterable[str], output_shape: tuple[int, ...]) -> tuple[str, ...]:
     """``names`` as a tuple; raises SettingError unless they are K distinct printable names for an output ``(K,)``."""
-    listed = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else []
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise SettingError(f"`class_names`: got {shortened(names)}; expected a list of names, one per class")
+    listed = list(names)
     if len(output_shape) != 1 or len(listed) != output_shape[0]:
         raise SettingError(
             f"`class_names`: got {len(listed)} names for outputs of shape {output_shape}; expected one name per class"

@@ -11,6 +11,8 @@ from tinycnn.errors import SettingError, ShapeError, checked_bool, shortened
 from tinycnn.layers.base import Layer
 from tinycnn.layers.initial_values import State
 
+FROM_TORCH = "a state of PyTorch is loaded with tinycnn.load_torch_state_dict(model, state)"
+
 
 def arrays_by_name(layer: Layer) -> dict[str, Array]:
     """The parameters and buffers themselves, on the backend, by name."""
@@ -32,12 +34,19 @@ def load_state(layer: Layer, state: State, strict: bool) -> None:
     targets, state, strict = arrays_by_name(layer), checked_state(state), checked_bool("strict", strict)
     missing, unknown = targets.keys() - state.keys(), state.keys() - targets.keys()
     if strict and (missing or unknown):
-        raise ShapeError(f"load_state_dict: missing {sorted(missing)}, unknown {sorted(unknown)}")
+        hint = f"; {FROM_TORCH}" if missing and any(is_of_torch(name) for name in unknown) else ""
+        raise ShapeError(f"load_state_dict: missing {sorted(missing)}, unknown {sorted(unknown)}{hint}")
     common = [name for name in targets if name in state]
     for name in common:
         _check_same(name, state[name], targets[name])
     for name in common:
         targets[name][...] = get_backend().asarray(state[name])
+
+
+def is_of_torch(name: str) -> bool:
+    """Whether ``name`` looks like ``0.weight``, ``features.0.weight`` or ``fc.weight``, not like ``dense_1.weight``."""
+    layer, *inner = name.split(".")
+    return "_" not in layer or any(part.isdecimal() for part in inner)
 
 
 def checked_state(state: Any) -> State:

@@ -5,6 +5,7 @@ the backend one part at a time, and a batch is a list of indices into that part.
 thread reads the next.
 """
 
+import os
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -74,7 +75,9 @@ def check_images(images: Images, model: Sequential) -> None:
     if not isinstance(model, Sequential):
         raise SettingError(f"`model` is {shortened(model)}: expected a network, such as Sequential(...)")
     if not isinstance(images, np.ndarray | StoredImages):
-        raise DataError(f"images are a {type(images).__name__}: expected a NumPy array.")
+        is_file = isinstance(images, str | os.PathLike)
+        hint = " For a picture file, pass tinycnn.data.load_picture(path, model)." if is_file else ""
+        raise DataError(f"images are a {type(images).__name__}: expected a NumPy array.{hint}")
     if not (images.ndim and len(images)):
         raise DataError("no images: expected at least one.")
     if images.dtype.kind not in "biuf":
@@ -89,6 +92,8 @@ def check_examples(images: Images, labels: np.ndarray, model: Sequential, purpos
     """Raise DataError unless ``model`` can learn from these images and labels."""
     check_images(images, model)
     if not isinstance(labels, np.ndarray):
+        if labels is None:
+            raise DataError("there are no labels: pass one per image, as the second argument.")
         raise DataError(f"labels are a {type(labels).__name__}: expected a NumPy array.")
     if len(images) != len(labels):
         raise DataError(f"{len(images):,} images and {len(labels):,} labels: expected one label per image.")

@@ -30,7 +30,8 @@ def checked_metrics(metrics: Any) -> dict[str, Metric]:
         given = {**given, name: one}
     for name, one in given.items():
         if not callable(one):
-            raise SettingError(f"`metrics` contains {shortened(one)}: expected functions of (labels, outputs)")
+            hint = "; leave accuracy out: it is always measured" if one in ("accuracy", "acc") else ""
+            raise SettingError(f"`metrics` contains {shortened(one)}: expected functions of (labels, outputs){hint}")
         if name in FIELDS:
             raise SettingError(f"`metrics` contains {name}, which every history has: give it another name")
     return dict(given)
