@@ -17,6 +17,7 @@ import tinycnn
 from tinycnn import Function, data, models
 from tinycnn.backends import threads
 from tinycnn.commands import COMMANDS, main
+from tinycnn.commands.evaluate import confusion_lines
 from tinycnn.data import drawing
 from tinycnn.layers import Dense, Flatten, Sequential
 from tinycnn.testing import gradient_cases
@@ -332,6 +333,18 @@ def test_a_picture_of_an_augmentation(tmp_path, capsys):
 
 
 # --------------------------------------------------------------------------------------------------------- evaluate
+
+
+def test_the_columns_of_a_confusion_matrix_have_names_where_these_fit():
+    names, counts = ["circle", "square", "triangle"], np.array([[3, 0, 0], [1, 4, 0], [0, 0, 1000]])
+    assert confusion_lines(counts, names) == [
+        "          predicted class",
+        "true        circle    square  triangle",
+        "circle           3         .         .",
+        "square           1         4         .",
+        "triangle         .         .      1000",
+    ]
+    assert confusion_lines(np.eye(10, dtype=int), [f"a kind of {i}" for i in range(10)])[1].split()[1:3] == ["0", "1"]
 
 
 def test_evaluate_prints_the_measured_scores(model_file, capsys):

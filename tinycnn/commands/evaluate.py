@@ -21,6 +21,7 @@ from tinycnn.saving.model_file import load_finite
 from tinycnn.train.evaluation import predict_logits, scores_of
 from tinycnn.train.views import VIEWS
 
+WIDTH = 100  # of a line of the confusion matrix
 MOST_CLASSES = 20  # with more, the confusion matrix is not printed
 
 
@@ -53,9 +54,15 @@ def run(options: argparse.Namespace) -> None:
 
 
 def confusion_lines(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """The counts ``(K, K)`` as text: a row per true class, a column per predicted class, by its number."""
+    """The counts ``(K, K)`` as text: a row per true class, a column per predicted class.
+
+    The head has the names of the classes, or their numbers where the names would make the lines too long.
+    """
     names, cell = max(5, *map(len, class_names)), len(str(confusion.max())) + 2
-    lines = [f"{'':<{names}}  predicted class", f"{'true':<{names}}" + _cells(range(len(confusion)), cell)]
+    named = max(cell, max(map(len, class_names)) + 2)
+    fits = names + named * len(confusion) <= WIDTH
+    head, cell = (class_names, named) if fits else (range(len(confusion)), cell)
+    lines = [f"{'':<{names}}  predicted class", f"{'true':<{names}}" + _cells(head, cell)]
     rows = zip(class_names, confusion, strict=True)
     return lines + [f"{name:<{names}}" + _cells(("." if n == 0 else n for n in row), cell) for name, row in rows]
 

@@ -81,7 +81,8 @@ class CommandParser(argparse.ArgumentParser):
         try:
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError:
-            kind = {int: "a whole number", float: "a number"}.get(action.type)  # type: ignore[arg-type]
+            kinds: dict[Any, str] = {int: "a whole number", float: "a number"}
+            kind = kinds.get(action.type)
             if kind is None:
                 raise
             raise argparse.ArgumentError(action, f"expected {kind}, came {arg_string!r}") from None
