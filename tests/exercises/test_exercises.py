@@ -1209,6 +1209,7 @@ def test_hints_come_in_three_levels(tmp_path: Path) -> None:
     assert told[2] == "3 of 3: grad_b[j] = Σ_n grad_y[n, j], a sum over axis 0"
     for label, formula in {
         "a gradient for the bias that is not there": "grad_W) if len(self.inputs) is 2, else (grad_x, grad_W, grad_b)",
+        "the last of equals wins": "winner = its argmax and y = its max over axis 0",
         "labels in place of target": "grad_logits = grad_loss · (p - target) / N, with p = exp(self.log_p)",
     }.items():
         exercise, answer = planted(label)
