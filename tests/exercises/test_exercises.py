@@ -1207,6 +1207,13 @@ def test_hints_come_in_three_levels(tmp_path: Path) -> None:
     assert told[0] == f"1 of 3: {HINTS['averaged'][0]}"
     assert told[1] == f"2 of 3: {HINTS['averaged'][1]}"
     assert told[2] == "3 of 3: grad_b[j] = Σ_n grad_y[n, j], a sum over axis 0"
+    for label, is_computed in {"filter upside down": True, "velocity times momentum": True, "recursion": False}.items():
+        exercise, answer = planted(label)  # whose numbers show no mistake that is known
+        path = tmp_path / exercise.file_name
+        path.write_text(answer)
+        second = check_file(exercise, path, 2).message.partition("\n  Hint 2 of 3: ")[2]
+        assert ("Compute the number at the index above on paper" in second) is is_computed
+        assert second.endswith(f"{exercise.chapter} derives it.") or not is_computed
     for label, formula in {
         "a gradient for the bias that is not there": "grad_W) if len(self.inputs) is 2, else (grad_x, grad_W, grad_b)",
         "the last of equals wins": "winner = its argmax and y = its max over axis 0",

@@ -56,6 +56,10 @@ EXERCISES: list[Exercise] = [
 ]
 
 
+COMPUTE_IT = (
+    "Compute the number at the index above on paper, term by term, and print the same terms in your code: which is the "
+    "first that differs?"
+)
 MATMUL = re.compile(r"matmul: Input operand .*\(size (\d+) is different from (\d+)\)")  # NumPy's words
 
 
@@ -102,7 +106,7 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         line = mistake.line or (line_of_function(path, mistake.place) if mistake.place else None)
         text = in_situation(mistake, str(mistake)) + with_line(line, path)
         key = mistake.symptom or general_key(exercise, mistake.about)
-        text += hints(exercise, key, mistake.about, level)
+        text += hints(exercise, key, mistake.about, level, has_index=" at index " in str(mistake))
         return not_right(exercise, mistake, text, key)
     except Exception as error:  # a student's code may raise anything
         text = in_situation(error, describe(error, path))
@@ -141,9 +145,10 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-def hints(exercise: Exercise, symptom: str, about: str, level: int) -> str:
-    """The hint at ``level``, as lines below a message."""
-    formulas, general = exercise.formulas, (exercise.hint, f"{exercise.chapter} derives it.")
+def hints(exercise: Exercise, symptom: str, about: str, level: int, *, has_index: bool = False) -> str:
+    """The hint at ``level``, as lines below a message. ``has_index``: the message names the index of a wrong number."""
+    first = f"{COMPUTE_IT} " if has_index else ""
+    formulas, general = exercise.formulas, (exercise.hint, f"{first}{exercise.chapter} derives it.")
     special = {"": general, **exercise.hints}
     found = [formulas[name] for name in names_in(about) if name in formulas]
     formula = found[0] if found else "; ".join(dict.fromkeys(formulas.values()))
