@@ -298,3 +298,16 @@ def test_a_run_succeeds_without_matplotlib(tmp_path):
     )
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["test_images"] == 360
     assert tinycnn.load(tmp_path / "out" / "model.safetensors").parameter_count() == 60_074
+
+
+def test_a_saliency_map_of_a_wrong_prediction_names_the_true_class(monkeypatch):
+    assert report.caption(["circle", "square"], 1, 1) == "predicted square"
+    assert report.caption(["circle", "square"], 1, 0) == "predicted square\nis circle"
+    titles = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda axes, text, **_: titles.append(text))
+    image = np.zeros((1, 4, 4, 1), np.uint8)
+    plots.saliency_comparison(image, {"gradient": [np.ones((4, 4))]}, [f"predicted square\nis {'c' * 60}"])
+    first, second = titles[0].split("\n")
+    assert first == "predicted square"
+    assert second.startswith("is ccc")
+    assert second.endswith("c…")

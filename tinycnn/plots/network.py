@@ -158,7 +158,7 @@ def saliency_comparison(
     Blue speaks for the class, orange against it. Each map has a scale of its own.
     """
     H, W = images.shape[1:3]
-    tile, captions = WIDTH / len(images), list(map(short_name, captions))
+    tile, captions = WIDTH / len(images), ["\n".join(map(short_name, one.split("\n"))) for one in captions]
     figure = new_figure((1 + len(maps)) * tile * H / W + 0.3)
     first, *others = figure.subplots(1 + len(maps), len(images), squeeze=False, gridspec_kw={"hspace": 0.0})
     for axes, image, caption in zip(first, images, captions, strict=True):

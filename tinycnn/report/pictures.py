@@ -5,7 +5,7 @@ place; the other pictures and the saved results are not affected. The command ``
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -215,8 +215,13 @@ def _saliency(run: Run) -> bytes:
     images = run.dataset.x_test[chosen]
     each = [explain.saliency_methods(run.model, image, stride=3) for image in images]
     maps = {name: [found[name] for found in each] for name in each[0]}
-    captions = [f"predicted {run.dataset.class_names[predicted[i]]}" for i in chosen]
+    captions = [caption(run.dataset.class_names, predicted[i], labels[i]) for i in chosen]
     return _figure(plots.saliency_comparison, images, maps, captions)
+
+
+def caption(names: Sequence[str], predicted: int, label: int) -> str:
+    """The predicted class, and the true one below it if that is another."""
+    return f"predicted {names[predicted]}" + (f"\nis {names[label]}" if predicted != label else "")
 
 
 def _histograms(run: Run) -> bytes:
