@@ -106,7 +106,7 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         line = mistake.line or (line_of_function(path, mistake.place) if mistake.place else None)
         text = in_situation(mistake, str(mistake)) + with_line(line, path)
         key = mistake.symptom or general_key(exercise, mistake.about)
-        text += hints(exercise, key, mistake.about, level, has_index=" at index " in str(mistake))
+        text += hints(exercise, key, mistake.about, level, has_index=True)
         return not_right(exercise, mistake, text, key)
     except Exception as error:  # a student's code may raise anything
         text = in_situation(error, describe(error, path))
