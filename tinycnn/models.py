@@ -224,7 +224,7 @@ MODELS = {
     ),
 }
 
-DIGITS = replace(BEST, optimizer="sgd", lr=0.1, weight_decay=5e-4, average_weights=0.999, fade_epochs=5, elastic=0.5)
+DIGITS = replace(BEST, optimizer="sgd", lr=0.1, weight_decay=5e-4, average_weights=0.999, fade_epochs=5, elastic=1.0)
 PHOTOGRAPHS = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment="flip_and_crop")  # not tuned
 WHITENED = Recipe(
     epochs=16,
