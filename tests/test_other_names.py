@@ -169,3 +169,19 @@ def test_classes_of_your_own():
         Dense()
     assert pickle.loads(pickle.dumps(Dense(3))).units == copy.deepcopy(Dense(3)).units == 3
     assert train.evaluate(model=MODEL, images=IMAGES, labels=LABELS) == MODEL.evaluate(IMAGES, LABELS)
+
+
+@pytest.mark.parametrize(("name", "ours"), other_names.HOOKS.items())
+def test_hooks_of_other_libraries_would_never_be_called(name, ours):
+    assert hasattr(train.Callback, ours)
+    assert not hasattr(train.Callback, name)
+    with pytest.raises(SettingError, match=f"Own.{name} would never be called: name it {ours}$"):
+        type("Own", (train.Callback,), {name: lambda self: None})
+
+
+def test_an_optimizer_of_another_network_trains_nothing():
+    """As after a network was built again, in a notebook."""
+    model, other = (tinycnn.Sequential(layers.Flatten(), layers.Dense(2), input_shape=(4, 4, 1)) for _ in range(2))
+    images, labels = np.zeros((4, 4, 4, 1), np.float32), np.array([0, 1, 0, 1])
+    with pytest.raises(SettingError, match=r"`optimizer` has no parameter of this network.*: make it anew, with model"):
+        model.fit(images, labels, epochs=1, optimizer=optim.Adam(other.parameters()))

@@ -29,6 +29,14 @@ def _for_all(names: str, sentence: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), sentence)
 
 
+HOOKS = {
+    **_for_all("on_train_begin on_fit_start on_train_start", "on_run_begin"),
+    **_for_all("on_train_end on_fit_end", "on_run_end"),
+    **_for_all("on_epoch_start on_train_epoch_start", "on_epoch_begin"),
+    **_for_all("on_train_epoch_end on_validation_epoch_end on_test_end", "on_epoch_end"),
+    **_for_all("on_batch_begin on_train_batch_begin on_train_batch_start", "on_step_begin"),
+    **_for_all("on_batch_end on_train_batch_end", "on_step_end"),
+}
 CONVOLUTION = "use Conv2d(filters, kernel_size), which infers the channels of its input"
 ONLY_IMAGES = "the layers of tinycnn are for images: Conv2d, Dense and their like"
 LAYERS = {

@@ -145,7 +145,7 @@ HINTS: Mapping[str, tuple[str, str]] = {
     ),
     "dtype": (
         "a function such as np.zeros, np.where with numbers, or a Python list makes float64.",
-        "Give the new array the dtype of the input: dtype=x.dtype, or .astype(x.dtype).",
+        "Give the new array the dtype of an array that comes in: dtype=grad_y.dtype, or .astype(grad_y.dtype).",
     ),
     "in place": (
         "an array that others still need is changed.",

@@ -65,7 +65,8 @@ MATMUL = re.compile(r"matmul: Input operand .*\(size (\d+) is different from (\d
 
 @dataclass(frozen=True)
 class Outcome:
-    """``state``: right, part (an extra step is left), empty, wrong or missing; ``message``: what the student reads.
+    """``state``: right, part (an extra step is left), begun (the first task is right, the rest is empty), empty, wrong
+    or missing; ``message``: what the student reads.
 
     ``symptom`` is the kind of mistake, if the numbers show one.
     """
@@ -101,7 +102,10 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
             remark = exercise.check(load(path))
     except NotImplementedError as error:
         text = f"{error}{named_line(line_of_error(error, path), path)} is still empty."
-        return Outcome(exercise, "empty", with_first_task(error, text + hints(exercise, "", str(error), level)))
+        begun = getattr(error, "first_task", "") and not getattr(error, "is_extra", False)
+        if not begun or level > 1:  # the first hint is about the first task
+            text += hints(exercise, "", str(error), level)
+        return Outcome(exercise, "begun" if begun else "empty", with_first_task(error, text))
     except Mistake as mistake:
         line = mistake.line or (line_of_function(path, mistake.place) if mistake.place else None)
         text = in_situation(mistake, str(mistake)) + with_line(line, path)

@@ -8,7 +8,7 @@ from tinycnn.exercises.folder import Outcome
 from tinycnn.files import write_atomically
 
 PAGE = "progress.html"
-SYMBOLS = {"right": "✓", "part": "◐", "wrong": "✗", "empty": "○", "missing": "–"}
+SYMBOLS = {"right": "✓", "part": "◐", "begun": "◔", "wrong": "✗", "empty": "○", "missing": "–"}
 CHECKOUT = Path(__file__).parents[2]  # has the chapters, unless the package was installed without them
 STYLE = """
 :root { color-scheme: light dark; --line: #d0d7de; --right: #1a7f37; --wrong: #c23b22; --muted: #59636e; }

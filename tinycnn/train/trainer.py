@@ -437,6 +437,10 @@ def _check_parts(model: Any, optimizer: Any, augment: Any, fade: Any) -> None:
     if not isinstance(optimizer, Optimizer):
         example = "tinycnn.optim.Adam(model.parameters())"
         raise SettingError(f"`optimizer` is {shortened(optimizer)}: expected an optimizer, such as {example}")
+    own = {id(parameter) for _, parameter in model.named_parameters()}
+    if not any(id(parameter) in own for parameter in optimizer.parameters):
+        others = "`optimizer` has no parameter of this network, so nothing would be trained"
+        raise SettingError(f"{others}: make it anew, with model.parameters()")
     if augment is not None and not hasattr(augment, "maps"):
         raise SettingError(f"`augment` is {shortened(augment)}: expected an augmentation, such as Affine(), or None")
     if fade is not None and not isinstance(fade, Fade):

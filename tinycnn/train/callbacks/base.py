@@ -19,9 +19,10 @@ depends on the number of the step only is a ``schedule`` of the optimizer.
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from tinycnn.errors import SettingError
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer
-from tinycnn.other_names import NamedArguments
+from tinycnn.other_names import HOOKS, NamedArguments
 from tinycnn.train.history import EpochResult, History, Progress
 
 
@@ -45,6 +46,12 @@ class Callback(NamedArguments):
     With several ranks, every rank calls its own callbacks; one that writes files does so on rank 0 only. An exception
     in a hook ends the run with this exception. With ``checkpoints``, the state is saved first.
     """
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Raise SettingError for a hook with its name in Keras or Lightning, which would never be called."""
+        super().__init_subclass__(**settings)
+        for name in vars(cls).keys() & HOOKS.keys():
+            raise SettingError(f"{cls.__name__}.{name} would never be called: name it {HOOKS[name]}")
 
     def on_run_begin(self, trainer: TrainerInRun) -> None:
         """The run begins, or continues from a checkpoint."""
