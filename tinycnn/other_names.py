@@ -111,7 +111,7 @@ OPS = {
 FACADE = {
     **_for_all("nn", "use tinycnn.layers"),
     **_for_all("keras", "use tinycnn.Sequential and tinycnn.layers"),
-    **_for_all("Model", "use tinycnn.Sequential, or derive a class from tinycnn.layers.Layer"),
+    **_for_all("Model Module", "use tinycnn.Sequential, or derive a class from tinycnn.layers.Layer"),
     **_for_all("losses", "use the functions of tinycnn.ops, such as softmax_cross_entropy"),
     **_for_all("callbacks", "use tinycnn.train"),
     **_for_all("optimizers", "use tinycnn.optim"),

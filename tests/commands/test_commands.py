@@ -171,6 +171,11 @@ def test_predict_without_a_readable_picture_is_an_error(model_file, drawings, tm
     assert "no picture in this folder" in failing(capsys, "predict", model_file[0], tmp_path / "empty")
 
 
+def test_the_model_file_comes_before_the_pictures(model_file, drawings, capsys):
+    words = failing(capsys, "predict", drawings / "a.png", model_file[0])
+    assert f"{model_file[0]}: the model file comes first: tinycnn predict {model_file[0]} PICTURE" in words
+
+
 def test_predict_without_a_model_file_uses_the_network_of_the_package(model_file, drawings, capsys):
     """A picture as the first word, and a folder; the model file, where there is one, is the first word."""
     a, b, path = str(drawings / "a.png"), str(drawings / "b.JPG"), str(model_file[0])

@@ -76,6 +76,9 @@ def model_and_pictures(first: str, others: list[Path]) -> tuple[str | None, list
     path = Path(first)
     if not others and path.suffix == models.TRAINED.suffix:
         raise SettingError(f"{printable(first)}: expected a picture after this model file")
+    late = next((str(other) for other in others if other.suffix == models.TRAINED.suffix), None)
+    if late is not None and path.suffix != models.TRAINED.suffix:
+        raise SettingError(f"{printable(late)}: the model file comes first: tinycnn predict {printable(late)} PICTURE")
     folder = path.is_dir() and not (path / "model.safetensors").exists()
     return (None, [path, *others]) if not others or is_picture(path) or folder else (first, others)
 
