@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,3 +68,15 @@ def test_held_out_images_judge_and_are_not_trained_on(recipe, held_out, monkeypa
         "whole recipe: 50.000 ± 0.000 %, of 5 views 75.000 ± 0.000 %, of 9 views 100.000 ± 0.000 %, 2 s"
         in capsys.readouterr().out
     )
+
+
+def test_each_accuracy_is_that_of_its_views(recipe, monkeypatch):
+    found = {None: 0.1, "shift": 0.5, "shift_9": 0.9}
+    monkeypatch.setattr(recipe, "make_trainer", lambda *_: SimpleNamespace(fit=lambda *_, epochs: None, why_eager=""))
+    monkeypatch.setattr(recipe, "warm_up", lambda *_: None)
+    monkeypatch.setattr(recipe, "evaluate", lambda *_, views=None: SimpleNamespace(accuracy=found[views], loss=0.0))
+    digits = data.load("digits")
+    examples = digits.x_train, digits.y_train
+    result = recipe.run(["--model", "lenet", "--recipe", "best"], examples, examples, digits)
+    names = ("accuracy", "accuracy_of_5_views", "accuracy_of_9_views")
+    assert [result[name] for name in names] == list(found.values())

@@ -5,9 +5,8 @@ import numpy as np
 from tinycnn.errors import NUMBER_THEM, DataError
 from tinycnn.layers import Shape
 
-SEVERAL = 'For several labels per image, pass `loss="binary_cross_entropy_with_logits"`.'
-REGRESSION = 'For numbers that are not classes, pass `loss="mse_loss"`.'
 ONE_OUTPUT = '`loss="binary_cross_entropy_with_logits"`'
+REGRESSION = 'For numbers that are not classes, pass `loss="mse_loss"`.'
 
 
 def check_classes(labels: np.ndarray, output_shape: Shape) -> None:

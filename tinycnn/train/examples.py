@@ -15,9 +15,10 @@ from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
 from tinycnn.train.batches import check_examples
-from tinycnn.train.class_labels import SEVERAL as SEVERAL_HINT
 from tinycnn.train.identity import Examples
 from tinycnn.train.objective import CLASSES, NUMBERS, SEVERAL, Objective
+
+FOR_SEVERAL = 'For several labels per image, pass `loss="binary_cross_entropy_with_logits"`.'
 
 
 def as_examples(images: Any, labels: Any, purpose: Objective) -> Examples:
@@ -37,7 +38,7 @@ def as_classes(labels: np.ndarray) -> np.ndarray:
     try:
         return as_labels(labels, "labels")[0]  # (M,)
     except DataError as error:
-        raise DataError(f"{error} {SEVERAL_HINT}") from None
+        raise DataError(f"{error} {FOR_SEVERAL}") from None
 
 
 def as_array(name: str, given: Any, *, or_list: bool = False) -> Any:

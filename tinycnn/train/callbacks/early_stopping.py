@@ -43,20 +43,23 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, trainer: TrainerInRun, result: EpochResult) -> None:
         """End the run if the epoch was the last of its patience."""
-        if self.restore_best and result is self._best(trainer):
+        self._find_best(trainer)
+        if self.restore_best and result is self.best:
             self.best_weights = trainer.model.state_dict()
         self._stop_if_stalled(trainer)
 
     def on_run_end(self, trainer: TrainerInRun, error: BaseException | None) -> None:
         """Load the weights of the best epoch, if requested, and report what was done."""
-        if self.best_weights and error is None:
+        if error is not None:
+            return
+        if self.best_weights:
             trainer.model.load_state_dict(self.best_weights)
-        if error is None and self._best(trainer):
+        self._find_best(trainer)  # of a resumed run that had already ended, too
+        if self.best:
             trainer.report(self._what_was_done(trainer))
 
-    def _best(self, trainer: TrainerInRun) -> EpochResult | None:
+    def _find_best(self, trainer: TrainerInRun) -> None:
         self.best = best(trainer.history, **self.monitor.how())
-        return self.best
 
     def _is_stalled(self, trainer: TrainerInRun) -> bool:
         return stalled(trainer.history, self.patience, **self.monitor.how())
