@@ -11,7 +11,8 @@ import tinycnn
 from tinycnn.backends.numba.conv import make_conv
 from tinycnn.backends.numba.fused import adam_all
 from tinycnn.backends.numba.kernels import batch_norm, packing
-from tinycnn.backends.numba.kernels.lanes import LANES
+from tinycnn.backends.numba.kernels.geometry import ConvGeometry
+from tinycnn.backends.numba.kernels.lanes import LANES, MAX_ACCUMULATORS, WIDTH
 from tinycnn.backends.numba.norm import Source, image_parts, norm_backward, norm_forward, norm_grad_x
 from tinycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
 
@@ -31,6 +32,16 @@ def test_operation_count_per_image(filters, counted):
     conv = conv_of((2, 9, 8, 3), (3, 2), filters, stride=(2, 1), padding=(1, 0))
     assert conv.y.shape == (2, 5, 7, filters)
     assert conv.flops == 2 * 5 * 7 * (3 * 2 * 3) * counted
+
+
+@pytest.mark.parametrize("vectors", range(1, 17))
+def test_tiles_compute_at_most_one_vector_of_filters_too_many(vectors):
+    """Six vectors of filters are two tiles of three: two tiles of four would compute a third more."""
+    geometry = ConvGeometry((9, 9, 8), (3, 3), vectors * WIDTH)
+    computed = geometry.blocks * geometry.columns
+    assert vectors <= computed <= vectors + vectors % 2
+    if MAX_ACCUMULATORS > 12 and vectors % 3 == 0:
+        assert computed == vectors
 
 
 def test_only_a_pool_allocates_winners():

@@ -258,7 +258,7 @@ class WinogradDensePlan(DensePlan):
 
     @property
     def block(self) -> int:
-        """The number of images processed at a time: with enough patches that reading the sums takes little time."""
+        """The number of images whose bias gradients are added at a time."""
         return winograd.images_at_a_time(self.geometry)
 
     def new_packed(self, need_grad_x=True):

@@ -43,9 +43,15 @@ def tile_shape(rows: int, columns: int) -> TileShape:
 
 
 def vectors_in_tile(floats: int) -> int:
-    """The number of vectors in a tile's row for `floats` floats: 1, 2 or, with enough registers, 4."""
+    """The number of vectors in a tile's row for `floats` floats: 1 to 4, or to 2 with few registers.
+
+    Tiles of that size compute the fewest vectors: 3 x 1 for 48 floats, 3 x 2 for 96. Among those, the widest is chosen.
+    """
     vectors = -(-floats // WIDTH)
-    return min(4 if MAX_ACCUMULATORS > 12 else 2, 1 << (vectors - 1).bit_length())
+    if vectors == 1:
+        return 1
+    sizes = range(4 if MAX_ACCUMULATORS > 12 else 2, 1, -1)
+    return min(sizes, key=lambda size: -(-vectors // size) * size)
 
 
 def largest_divisor(number: int, limit: int) -> int:

@@ -28,7 +28,7 @@ ROW = ((0,),)  # one vector
 COLUMN = ((0,), (0,), (0,), (0,))  # four vectors, one below the other
 MIN_CHANNELS = 8  # and filters: below it the transformations take longer than the products they save
 LINE = 16  # floats in a cache line
-MIN_PATCHES = 32  # in a matrix product of grad_weight
+PATCHES = 32  # in a matrix product of grad_weight
 
 
 class Tiling(NamedTuple):
@@ -67,9 +67,9 @@ def supports(geometry: ConvGeometry) -> bool:
 
 
 def images_at_a_time(geometry: ConvGeometry) -> int:
-    """The number of images whose patches `dense_grad_weight` multiplies at a time."""
+    """The number of images whose bias gradients `dense_grad_weight` adds at a time."""
     OH, OW = geometry.conv_shape
-    return max(1, MIN_PATCHES // (-(-OH // 2) * -(-OW // 2)))
+    return max(1, PATCHES // (-(-OH // 2) * -(-OW // 2)))
 
 
 def forward_tile(geometry: ConvGeometry) -> TileShape:
@@ -151,6 +151,15 @@ def transform_filters(filters, start, steps, items, floats, width, transformed):
 
 
 @inlined
+def place_size(floats):
+    """The distance between two of the 16 places in scratch memory, for `floats` floats of each.
+
+    With a power of two, all 16 lines that a transformation writes would belong to the same few sets of the first cache.
+    """
+    return floats + LINE
+
+
+@inlined
 def transform_patch(x, start, row_size, channels, patches, target, place):
     """Bt d B of one 4x4 patch for all channels; the 16 results lie `place` floats apart."""
     for c in range(0, channels, LANES):
@@ -189,13 +198,13 @@ def fetch_to_write(array, ahead, step):
 
 
 @inlined
-def multiply(patches, filters, start, channels, depth, shape, products, source, read, target, written, step):
+def multiply(patches, size, filters, start, channels, depth, shape, products, source, read, target, written, step):
     """For each of the 16 places: (patches x channels) @ (channels x filters) -> products (16, rows, width)."""
     width, rows = len(shape[0]) * LANES, len(shape)
     for place in range(16):
         fetch(source, read, step + place)
         fetch_to_write(target, written, step + place)
-        total, bases = simd.full(shape, 0.0), simd.spaced(shape, place * rows * depth, depth)
+        total, bases = simd.full(shape, 0.0), simd.spaced(shape, place * size, depth)
         for c in range(channels):
             row = simd.load(shape[:1], filters, (0,), start + (place * channels + c) * width, None)
             total = simd.add_outer(total, patches, bases, c, row)
@@ -241,7 +250,8 @@ def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner
     taps, windows, pixels, filters = layout.taps, layout.windows, layout.pixels, layout.filters
     image_size, row_size, channels = layout.image_size, layout.row_size, layout.channels
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
-    patches, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
+    size = place_size(rows * depth)
+    patches, products = np.empty(16 * size, np.float32), np.empty(16 * rows * width, np.float32)
     zero, off, last = simd.full(ROW, 0.0), simd.full(ROW, 4), stop * windows.size - 1
     steps = 16 * (bias.size // width)
     for first in range(start * windows.size, stop * windows.size, rows):
@@ -249,10 +259,10 @@ def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner
         written = ahead_of(first, rows, windows.size, windows.size * filters, steps)
         for r in range(rows):  # rows beyond the last window repeat it
             n, w = divmod(min(first + r, last), windows.size)
-            transform_patch(x, n * image_size + windows[w], row_size, channels, patches, r * depth, rows * depth)
+            transform_patch(x, n * image_size + windows[w], row_size, channels, patches, r * depth, size)
         for block in range(bias.size // width):
             multiply(
-                patches, transformed, block * 16 * channels * width, channels, depth, shape, products,
+                patches, size, transformed, block * 16 * channels * width, channels, depth, shape, products,
                 x, read, y, written, 16 * block,
             )  # fmt: skip
             for r in range(min(rows, last + 1 - first)):
@@ -278,17 +288,18 @@ def dense_forward(x, weight, transformed, bias, layout, tiling, shape, count, re
     image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
     outputs = layout.outputs.size
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
-    patches, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
+    size = place_size(rows * depth)
+    patches, products = np.empty(16 * size, np.float32), np.empty(16 * rows * width, np.float32)
     last, zeros, steps = stop * tiles.size - 1, simd.full(COLUMN, 0.0), 16 * (bias.size // width)
     for first in range(start * tiles.size, stop * tiles.size, rows):
         read = ahead_of(first, rows, tiles.size, image_size, steps)
         written = ahead_of(first, rows, tiles.size, outputs * filters, steps)
         for r in range(rows):
             n, t = divmod(min(first + r, last), tiles.size)
-            transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, r * depth, rows * depth)
+            transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, r * depth, size)
         for block in range(bias.size // width):
             multiply(
-                patches, transformed, block * 16 * channels * width, channels, depth, shape, products,
+                patches, size, transformed, block * 16 * channels * width, channels, depth, shape, products,
                 x, read, y, written, 16 * block,
             )  # fmt: skip
             for r in range(min(rows, last + 1 - first)):
@@ -350,38 +361,41 @@ def scaled_load(array, start, left, factor):
 
 @kernel
 def dense_grad_weight(x, grad_y, layout, tiling, shape, count, block, grad_weight, grad_bias, start, stop):
-    """Images [start, stop): adds to grad_weight and grad_bias, as `conv_dense.dense_grad_weight`."""
+    """Images [start, stop): adds to grad_weight and grad_bias, as `conv_dense.dense_grad_weight`.
+
+    The products take `PATCHES` patches at a time, of one image or of several.
+    """
     layout, tiling = Layout(*layout), Tiling(*tiling)
     tiles, targets, keep, outputs = tiling.patches, tiling.targets, tiling.keep, layout.outputs.size
     image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
-    depth, padded, most = -(-channels // LANES) * LANES, grad_bias.size, block * tiles.size
-    patches, grads = np.empty(16 * most * depth, np.float32), np.zeros(16 * most * padded, np.float32)
+    depth, padded = -(-channels // LANES) * LANES, grad_bias.size
+    patch_step, grad_step = place_size(PATCHES * depth), place_size(PATCHES * padded)
+    patches, grads = np.empty(16 * patch_step, np.float32), np.zeros(16 * grad_step, np.float32)
     sums, below = np.zeros(16 * channels * padded, np.float32), tiling.output_width * filters
     steps = 16 * (padded // (len(shape[0]) * LANES)) * (channels // len(shape))
-    for begin in range(start, stop, block):
-        end = min(begin + block, stop)
-        read = ahead_of((end - 1) * tiles.size, most, tiles.size, image_size, steps)
-        also_read = ahead_of((end - 1) * tiles.size, most, tiles.size, outputs * filters, steps)
-        for i in range((end - begin) * tiles.size):
-            n, t = divmod(begin * tiles.size + i, tiles.size)
+    for begin in range(start * tiles.size, stop * tiles.size, PATCHES):
+        size = min(PATCHES, stop * tiles.size - begin)
+        read = ahead_of(begin + PATCHES - tiles.size, PATCHES, tiles.size, image_size, steps)
+        also_read = ahead_of(begin + PATCHES - tiles.size, PATCHES, tiles.size, outputs * filters, steps)
+        for i in range(size):
+            n, t = divmod(begin + i, tiles.size)
             source = (n * outputs + targets[t]) * filters
-            transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, i * depth, most * depth)
-            transform_grad(grad_y, source, below, filters, keep, t, grads, i * padded, most * padded)
+            transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, i * depth, patch_step)
+            transform_grad(grad_y, source, below, filters, keep, t, grads, i * padded, grad_step)
         for place in range(16):
-            first = place * most
-            last = first + (end - begin) * tiles.size
             add_products(
-                patches, grads, first, last, channels, depth, padded, shape, sums, place * channels * padded,
-                x, read, grad_y, also_read, place * steps // 16,
+                patches, place * patch_step, grads, place * grad_step, size, channels, depth, padded, shape, sums,
+                place * channels * padded, x, read, grad_y, also_read, place * steps // 16,
             )  # fmt: skip
-        add_bias(grad_y, begin * outputs, end * outputs, filters, count, grad_bias)
+    for begin in range(start, stop, block):
+        add_bias(grad_y, begin * outputs, min(begin + block, stop) * outputs, filters, count, grad_bias)
     for i in range(0, channels * padded, LANES):
         finish_grad_weight(sums, i, channels * padded, grad_weight)
 
 
 @inlined
 def add_products(
-    patches, grads, first, last, channels, depth, padded, shape, sums, start, x, read, grad_y, also_read, step
+    patches, patch, grads, first, size, channels, depth, padded, shape, sums, start, x, read, grad_y, also_read, step
 ):
     """For one place: (channels x patches) @ (patches x filters), added to `sums` (channels, padded)."""
     for column in range(0, padded, len(shape[0]) * LANES):
@@ -389,10 +403,10 @@ def add_products(
             fetch(x, read, step)
             fetch(grad_y, also_read, step)
             step += 1
-            bases, rows = simd.spaced(shape, c, 1), simd.spaced(shape, start + c * padded, padded)
+            bases, rows = simd.spaced(shape, patch + c, 1), simd.spaced(shape, start + c * padded, padded)
             total = simd.load(shape, sums, rows, column, None)
-            for i in range(first, last):
-                grad = simd.load(shape[:1], grads, (0,), i * padded + column, None)
+            for i in range(size):
+                grad = simd.load(shape[:1], grads, (0,), first + i * padded + column, None)
                 total = simd.add_outer(total, patches, bases, i * depth, grad)
             simd.store(sums, rows, column, None, total)
 
@@ -427,7 +441,8 @@ def dense_grad_x(transformed, grad_y, layout, tiling, shape, grad_x, start, stop
     tiles, targets, keep, outputs = tiling.patches, tiling.targets, tiling.keep, layout.outputs.size
     image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-filters // LANES) * LANES
-    grads, products = np.empty(16 * rows * depth, np.float32), np.empty(16 * rows * width, np.float32)
+    size = place_size(rows * depth)
+    grads, products = np.empty(16 * size, np.float32), np.empty(16 * rows * width, np.float32)
     below, last, steps = tiling.output_width * filters, stop * tiles.size - 1, 16 * -(-channels // width)
     for first in range(start * tiles.size, stop * tiles.size, rows):
         read = ahead_of(first, rows, tiles.size, outputs * filters, steps)
@@ -437,10 +452,10 @@ def dense_grad_x(transformed, grad_y, layout, tiling, shape, grad_x, start, stop
             if t == 0:
                 grad_x[n * image_size : (n + 1) * image_size] = 0
             source = (n * outputs + targets[t]) * filters
-            transform_grad(grad_y, source, below, filters, keep, t, grads, r * depth, rows * depth)
+            transform_grad(grad_y, source, below, filters, keep, t, grads, r * depth, size)
         for column in range(0, channels, width):
             multiply(
-                grads, transformed, 16 * filters * column, filters, depth, shape, products,
+                grads, size, transformed, 16 * filters * column, filters, depth, shape, products,
                 grad_y, read, grad_x, written, 16 * column // width,
             )  # fmt: skip
             for r in range(min(rows, last + 1 - first)):
