@@ -7,7 +7,8 @@ import pytest
 
 from tinycnn.backends import get_backend, threads, use_backend
 from tinycnn.backends.numba import numpy_loops
-from tinycnn.backends.numba.dense import dense_backward, dense_forward
+from tinycnn.backends.numba.blas import find_sgemm
+from tinycnn.backends.numba.dense import dense_backward, dense_forward, row_blocks
 from tinycnn.backends.numba.kernels import packing, replay
 from tinycnn.backends.numba.kernels.entry import block_of
 from tinycnn.backends.numba.kernels.jit import kernel
@@ -441,3 +442,29 @@ def test_new_arrays_views_and_copies_hold_the_numbers_of_each_step(name):
             found = made[1].view(np.ndarray)
             assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
             assert found.tobytes() == expected.tobytes()
+
+
+def test_threads_share_the_rows_of_large_products():
+    """As in Muon: four blocks of rows, and two of a product with itself, of which only the upper half is computed."""
+    x, made = numbers(160, 320), []
+    with use_backend("numba"):
+        recording = recorded(lambda x: made.append((get_backend().gram(x), x[:, :160] @ x)), x)
+        recording()
+        square, product = get_backend().gram(x), x[:, :160] @ x
+    parts = {len(row) for row in recording.rows if row[0][0].kernel == "matrix_product"}
+    assert parts == ({2, 4} if find_sgemm().sums_in_order else {2, 1})
+    for found, expected in zip(made[1], (square, product), strict=True):
+        assert found.view(np.ndarray).tobytes() == expected.tobytes()
+    np.testing.assert_array_equal(square, square.T)
+    np.testing.assert_allclose(square, x.astype(np.float64) @ x.T.astype(np.float64), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "most", "expected"), [
+    (192, 9.0, [(0, 48), (48, 96), (96, 144), (144, 192)]),
+    (100, 2.9, [(0, 48), (48, 100)]),
+    (17, 4.0, [(0, 16), (16, 17)]),
+    (64, 0.3, [(0, 64)]),
+    (3, 4.0, [(0, 3)]),
+])  # fmt: skip
+def test_blocks_of_rows_are_whole_register_tiles(rows, most, expected):
+    assert row_blocks(rows, most) == expected

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends.base import Pair, warp_terms, window_grid
-from tinycnn.backends.numba.dense import matrix_product
+from tinycnn.backends.numba.dense import gram
 from tinycnn.backends.numba.fused import FUSED
 from tinycnn.backends.numba.kernels import plain
 from tinycnn.backends.numba.kernels.arrays import contiguous, empty
@@ -88,9 +88,7 @@ class NumbaBackend(NumpyBackend):
         """As in the contract, by the function for all products: NumPy's own for these cannot be recorded."""
         if x.dtype != np.float32:
             return super().gram(x)
-        x, y = contiguous(x), empty((len(x), len(x)))
-        matrix_product(x, x, y, transpose_b=True)
-        return y
+        return gram(contiguous(x))
 
     def im2col(self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:
         N, _, _, C = x.shape

@@ -19,6 +19,7 @@ class Sgemm(NamedTuple):
 
     address: int
     bits: int
+    sums_in_order: bool  # some rows of a large product have the same bits as in the whole, as with OpenBLAS
 
 
 @cache
@@ -29,5 +30,6 @@ def find_sgemm() -> Sgemm | None:
         functions = ctypes.CDLL(library.filepath)
         for name, bits in NAMES.items():
             if hasattr(functions, name):
-                return Sgemm(ctypes.cast(getattr(functions, name), ctypes.c_void_p).value or 0, bits)
+                address = ctypes.cast(getattr(functions, name), ctypes.c_void_p).value or 0
+                return Sgemm(address, bits, library.internal_api == "openblas")
     return None

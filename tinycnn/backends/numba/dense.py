@@ -9,9 +9,11 @@ from tinycnn.backends.numba.conv import MOST_PARTIAL_SUMS
 from tinycnn.backends.numba.kernels import dense, packing, plain
 from tinycnn.backends.numba.kernels.arrays import contiguous, empty
 from tinycnn.backends.numba.kernels.lanes import LANES
-from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
+from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces, ranges
 
 MOST_READS = 8  # of all weights in a prediction: each part of the images reads them
+MOST_BLOCKS = 4  # of a product of matrices
+TILE_ROWS = 16  # BLAS may round the rows that are left over in another way
 LEAST_PRODUCT = 2.5e6  # operations; OpenBLAS computes smaller products in another way, and may round differently
 
 
@@ -19,9 +21,31 @@ def matrix_product(a: Array, b: Array, c: Array, *, transpose_a: bool = False, t
     """``c = a @ b``, either of them transposed; rows are contiguous."""
     sgemm = find_sgemm()
     if sgemm:
-        dense.matrix_product(*sgemm, a, transpose_a, b, transpose_b, c)
+        dense.matrix_product(*sgemm[:2], a, transpose_a, b, transpose_b, c)
     else:
         np.matmul(a.T if transpose_a else a, b.T if transpose_b else b, out=c)
+
+
+def row_blocks(rows: int, most: float) -> list[tuple[int, int]]:
+    """``range(rows)`` in at most ``most`` blocks, and at most four; all but the last are of whole register tiles."""
+    tiles = -(-rows // TILE_ROWS)
+    blocks = ranges(tiles, max(1, min(MOST_BLOCKS, tiles, int(most))))
+    return [(start * TILE_ROWS, min(stop * TILE_ROWS, rows)) for start, stop in blocks]
+
+
+def gram(x: Array) -> Array:
+    """``x @ x.T`` of a C-contiguous ``(n, m)``, which is symmetric: the blocks below the diagonal are copied."""
+    n, m = x.shape
+    y, blocks = empty((n, n)), row_blocks(n, n * (2 * m / LEAST_PRODUCT) ** 0.5)  # the last block is a square
+
+    def work(part: int) -> None:
+        start, stop = blocks[part]
+        matrix_product(x[start:stop], x[start:], y[start:stop, start:], transpose_b=True)
+
+    in_parallel(work, len(blocks))
+    for start, stop in blocks[1:]:
+        y[start:stop, :start] = y[:start, start:stop].T
+    return y
 
 
 def dense_forward(x: Array, weight: Array, bias: Array, *, relu: bool) -> Array:

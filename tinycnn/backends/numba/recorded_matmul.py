@@ -1,7 +1,7 @@
 """Matrix products of NumPy in a recorded step: the BLAS function that NumPy calls, with the same arguments.
 
 NumPy computes some products in other ways: those with a vector, those of a matrix with its own transpose, and those of
-matrices that BLAS cannot read. They are refused.
+matrices that BLAS cannot read. They are refused. Threads compute blocks of rows where that gives the same bits.
 """
 
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends.numba.blas import find_sgemm
+from tinycnn.backends.numba.dense import LEAST_PRODUCT, row_blocks
 from tinycnn.backends.numba.kernels import dense
 from tinycnn.backends.numba.recorded_array import NotRecordedError, RecordedArray, plain
+from tinycnn.backends.threads import in_parallel
 
 
 def record_matmul(recorder: Any, a: Any, b: Any) -> RecordedArray:
@@ -27,7 +29,14 @@ def record_matmul(recorder: Any, a: Any, b: Any) -> RecordedArray:
     if not (has_contiguous_rows(a) and has_contiguous_rows(b)):
         raise NotRecordedError("matmul")
     c = recorder.empty((a.shape[1 if turned[0] else 0], b.shape[0 if turned[1] else 1]), np.float32)
-    dense.matrix_product(*sgemm, a, turned[0], b, turned[1], c)
+    whole = turned[0] or not sgemm.sums_in_order
+    blocks = row_blocks(len(c), 1 if whole else 2 * a.size * c.shape[1] / LEAST_PRODUCT)
+
+    def work(part: int) -> None:
+        some = slice(*blocks[part])
+        dense.matrix_product(*sgemm[:2], a if whole else a[some], turned[0], b, turned[1], c[some])
+
+    in_parallel(work, len(blocks))
     return c
 
 
