@@ -466,6 +466,15 @@ def test_missing_scikit_learn_raises_with_the_install_command(monkeypatch):
         load("digits")
 
 
+def test_a_scikit_learn_without_the_digits_raises_with_the_install_command(tmp_path, monkeypatch):
+    (tmp_path / "sklearn").mkdir()
+    (tmp_path / "sklearn" / "__init__.py").write_text("raise ImportError('reading the digits needs no import')")
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError, match=r"digits\.csv\.gz.*`pip install --force-reinstall scikit-learn`"):
+        load("digits")
+
+
 def test_missing_pooch_leaves_auto_working(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     assert "pip install pooch" in load("auto").notice

@@ -4,10 +4,14 @@ They are scaled like MNIST, to 20x20 pixels in the middle of 28x28, so that ever
 Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI.
 """
 
+import gzip
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 
 from tinycnn.data.dataset import Dataset
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, in_words
 
 SMALL, BOX, FULL = 8, 20, 28  # side lengths: the bundled digit, the scaled digit, the image
 TOP = 16  # the maximum of a bundled digit
@@ -67,9 +71,17 @@ def _bilinear_tenths() -> np.ndarray:
 
 
 def _bundled() -> tuple[np.ndarray, np.ndarray]:
+    """Digits (N, 8, 8) and labels (N,), read from scikit-learn's file: importing scikit-learn takes a second."""
+    found = importlib.util.find_spec("sklearn")
+    if found is None:
+        raise DataError("the data set digits needs scikit-learn: `pip install scikit-learn`")
+    folder = Path(next(iter(found.submodule_search_locations or ()), ""))
     try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise DataError(f"the data set digits needs scikit-learn ({error}): `pip install scikit-learn`") from None
-    bunch = datasets.load_digits()
-    return bunch.images, bunch.target.astype(np.int64)
+        with gzip.open(folder / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+            rows = np.loadtxt(file, delimiter=",")  # (N, 64 + 1)
+    except OSError as error:
+        raise DataError(
+            f"the data set digits is a file of scikit-learn ({in_words(error)}): "
+            "`pip install --force-reinstall scikit-learn`"
+        ) from None
+    return rows[:, :-1].reshape(-1, SMALL, SMALL), rows[:, -1].astype(np.int64)
