@@ -129,12 +129,12 @@ def test_ranges_cover_everything_once(count, parts):
 
 
 def trained_weights(count: int, name: str) -> bytes:
-    """Return the weights after three steps with ``count`` threads."""
+    """Return the weights after two steps with ``count`` threads."""
     threads.set_threads(count)
     rng = np.random.default_rng(0)
     with tinycnn.use_backend("numba"):
         model = models.create(name)
-        images, labels = rng.integers(0, 256, (150, *model.input_shape), dtype=np.uint8), rng.integers(0, 10, 150)
+        images, labels = rng.integers(0, 256, (100, *model.input_shape), dtype=np.uint8), rng.integers(0, 10, 100)
         trainer = Trainer(model, optim.Adam(model.parameters()), batch_size=50)
         trainer.fit(images, labels, epochs=1)
         return b"".join(array.tobytes() for array in model.state_dict().values())

@@ -152,15 +152,24 @@ def test_in_a_pipe_there_are_plain_lines(ordinary):
 # ---------------------------------------------------------------------------------------------------- variations of it
 
 
+def write_few(path):
+    """A file with 128 digits to train on, and 40 for the test, which costs as much as the training otherwise."""
+    digits = data.load("digits", limit=128)
+    test = {"x_test": digits.x_test[:40], "y_test": digits.y_test[:40]}
+    np.savez(path, x_train=digits.x_train, y_train=digits.y_train, **test)
+    return "--dataset", path
+
+
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_the_same_seed_twice_gives_the_same_bits(backend, tmp_path):
     pytest.importorskip(backend)
+    options = (*write_few(tmp_path / "few.npz"), "--backend", backend, "--model", "batchnorm_cnn")
     for output, run in (("first", run_here), ("again", run_command)):  # another process changes no bit
-        train(tmp_path, "--limit", 128, "--backend", backend, "--model", "batchnorm_cnn", output=output, run=run)
+        train(tmp_path, *options, output=output, run=run)
     first, again = tmp_path / "first", tmp_path / "again"
     assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
     assert without_times(metrics_of(first)) == without_times(metrics_of(again))
-    train(tmp_path, "--limit", 128, "--backend", backend, "--model", "batchnorm_cnn", "--seed", 1, output="other")
+    train(tmp_path, *options, "--seed", 1, output="other")
     assert (first / "model.safetensors").read_bytes() != (tmp_path / "other" / "model.safetensors").read_bytes()
 
 
@@ -342,9 +351,7 @@ def test_a_file_that_is_replaced_is_reported_even_if_it_cannot_be_read(content, 
 
 
 def test_an_npz_file(tmp_path):
-    digits = data.load("digits", limit=120)
-    arrays = {name: getattr(digits, name) for name in ("x_train", "y_train", "x_test", "y_test")}
-    np.savez(tmp_path / "mine.npz", **arrays)
+    write_few(tmp_path / "mine.npz")
     process = run_here("train", "--dataset", "mine.npz", "--epochs", 1, "--backend", "numpy", folder=tmp_path)
     assert process.returncode == 0, process.stderr
     assert metrics_of(tmp_path / "runs" / "keras_cnn-mine")["dataset"] == "mine"
@@ -494,9 +501,8 @@ def test_auto_is_mnist_where_there_is_one(tmp_path, mnist_folder):
 
 
 def test_auto_without_mnist_names_digits_everywhere(tmp_path):
-    process = run_command(
-        "train", "--model", "lenet", "--backend", "numpy", "--epochs", 1, "--limit", 200, folder=tmp_path
-    )
+    options = ["--model", "lenet", "--backend", "numpy", "--epochs", 1, "--limit", 100, "--no-plots"]
+    process = run_here("train", *options, folder=tmp_path)
     assert process.returncode == 0, process.stderr
     assert "NOTICE: this is NOT MNIST" in process.stderr
     assert "Connection refused" in process.stderr

@@ -94,7 +94,7 @@ class NumbaBackend(NumpyBackend):
         N, _, _, C = x.shape
         OH, OW = window_grid(x.shape, kernel_size, stride, padding)
         cols = empty((N, OH, OW, *kernel_size, C), dtype=x.dtype)
-        for_ranges(plain.im2col, N, cols[:1].size, x, kernel_size, stride, padding, cols)
+        for_ranges(plain.im2col, N, cols[:1].size, contiguous(x), kernel_size, stride, padding, cols)
         return cols.reshape(N * OH * OW, kernel_size[0] * kernel_size[1] * C)  # (N*OH*OW, KH*KW*C)
 
     def col2im(
@@ -111,6 +111,7 @@ class NumbaBackend(NumpyBackend):
         self, x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair
     ) -> tuple[np.ndarray, np.ndarray]:
         y_shape = (len(x), *window_grid(x.shape, kernel_size, stride, padding), x.shape[3])
+        x = contiguous(x)  # a kernel is compiled for each order of the axes
         y = empty(y_shape, dtype=x.dtype)
         winner = empty(y_shape, dtype=np.min_scalar_type(math.prod(kernel_size) - 1))
         for_ranges(plain.max_pool2d, len(x), x[:1].size, x, kernel_size, stride, padding, y, winner)
@@ -126,7 +127,7 @@ class NumbaBackend(NumpyBackend):
         padding: Pair,
     ) -> np.ndarray:
         grad_x = empty(x_shape, dtype=grad_y.dtype)
-        size = grad_x[:1].size
+        size, grad_y, winner = grad_x[:1].size, contiguous(grad_y), contiguous(winner)
         for_ranges(plain.max_pool2d_backward, len(grad_x), size, grad_y, winner, kernel_size, stride, padding, grad_x)
         return grad_x
 
