@@ -76,7 +76,7 @@ MAKERS = {
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_a_run_resumed_after_any_step_ends_with_the_same_bits(make, backend, tmp_path):
-    """On the emulated GPU, which is slow, each kind of run has a third of the steps, and all of them have every step."""
+    """On the emulated GPU, which is slow, each kind of run has a third of the steps, and together they have all."""
     expected = bits(train(make()))
     assert len(expected[0]) == EPOCHS
     every = 3 if backend.name == "cupy-emulated" else 1
