@@ -8,7 +8,7 @@ with its kernels compiled by g++ (``cuda_emulator``) and CuPy's arrays played by
 import gc
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -122,19 +122,26 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     return f"cases: {text}; of all {counts.total():,}, {on_a_gpu:,} on a GPU{more}"
 
 
-@pytest.fixture(autouse=True)
-def backend_of_before() -> Iterator[None]:
-    """Activate the backend of before again after a test that runs a command in this process."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Activate the backend of before again after a test that runs a command in this process.
+
+    No fixture, because ten thousand set-ups of one take seconds.
+    """
     before = tinycnn.get_backend()
-    yield
-    if tinycnn.get_backend() is not before:
-        tinycnn.use_backend(before.name)
+    try:
+        return (yield)
+    finally:
+        if tinycnn.get_backend() is not before:
+            tinycnn.use_backend(before.name)
 
 
-@pytest.fixture(autouse=True)
-def cold_cache_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def cold_cache_is_silent() -> Iterator[None]:
     """Commands of this process do not announce compiling: stderr is the same, whatever is on the disk."""
-    monkeypatch.setattr(tinycnn.commands, "notice", lambda text: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tinycnn.commands, "notice", lambda text: None)
+        yield
 
 
 @pytest.fixture(params=BACKENDS)

@@ -2,16 +2,18 @@
 
 import time
 import tracemalloc
+from operator import itemgetter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.fuzz_targets import TARGETS, Target, corpus
+from tests.support.batches import Batch, batches
 
 MOST_BYTES = 30 << 20  # valid files have a few hundred bytes, those of the corpus up to four thousand
 MOST_SECONDS = 5.0
-RECORDED = [pytest.param(name, data, id=f"{name}-{i}") for name in TARGETS for i, data in enumerate(corpus(name))]
+RECORDED = batches(((name, data) for name in TARGETS for data in corpus(name)), itemgetter(0))
 numbers = st.integers(0, 10_000)
 edits = st.lists(
     st.tuples(st.just("set"), numbers, st.integers(0, 255))
@@ -63,10 +65,14 @@ def test_seed_files_are_valid(name, tmp_path):
     )
 
 
-@pytest.mark.parametrize(("name", "data"), RECORDED)
-def test_corpus_inputs_are_read_or_raise(name, data, tmp_path):
-    outcome = run_within_limits(TARGETS[name], data, tmp_path)
-    assert outcome == "read" or str(tmp_path) in outcome
+@pytest.mark.parametrize("batch", RECORDED, ids=str)
+def test_corpus_inputs_are_read_or_raise(batch: Batch, tmp_path):
+    def check(case):
+        name, data = case
+        outcome = run_within_limits(TARGETS[name], data, tmp_path)
+        assert outcome == "read" or str(tmp_path) in outcome
+
+    batch.check(check)
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -3,12 +3,14 @@
 It works channels first. Gradients are not its business: those are held to finite differences and to PyTorch.
 """
 
+import itertools
 import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from tests.support.batches import Batch, batches
 from tinycnn import Tensor, ops
 from tinycnn.backends.base import Backend
 from tinycnn.testing.gradient_cases import window_settings
@@ -68,9 +70,17 @@ def window_attributes(settings: dict) -> dict[str, list[int]]:
     }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("settings", WINDOWS, ids=str)
-def test_conv2d(backend: Backend, settings: dict, dtype: type) -> None:
+def in_batches(windows: list[dict]) -> list[Batch]:
+    return batches(itertools.product(windows, DTYPES), lambda case: case[1])
+
+
+@pytest.mark.parametrize("batch", in_batches(WINDOWS), ids=str)
+def test_conv2d(backend: Backend, batch: Batch) -> None:
+    batch.check(check_conv2d)
+
+
+def check_conv2d(case: tuple[dict, type]) -> None:
+    settings, dtype = case
     x, weight = normal(*IMAGE, dtype=dtype), normal(*settings["kernel_size"], 2, 4, dtype=dtype, seed=1)
     bias = normal(4, dtype=dtype, seed=2)
     inputs = {"x": channels_first(x), "w": np.ascontiguousarray(weight.transpose(3, 2, 0, 1)), "b": bias}
@@ -79,9 +89,13 @@ def test_conv2d(backend: Backend, settings: dict, dtype: type) -> None:
     assert_close(ops.conv2d(Tensor(x), Tensor(weight), Tensor(bias), **windows), wanted)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("settings", POOLS, ids=str)
-def test_pools(backend: Backend, settings: dict, dtype: type) -> None:
+@pytest.mark.parametrize("batch", in_batches(POOLS), ids=str)
+def test_pools(backend: Backend, batch: Batch) -> None:
+    batch.check(check_pools)
+
+
+def check_pools(case: tuple[dict, type]) -> None:
+    settings, dtype = case
     x, attributes = normal(*IMAGE, dtype=dtype), window_attributes(settings)
     largest = evaluate("MaxPool", {"x": channels_first(x)}, **attributes)
     assert_close(ops.max_pool2d(Tensor(x), **settings), channels_last(largest))

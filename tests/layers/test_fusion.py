@@ -10,12 +10,14 @@ import dataclasses
 import itertools
 import pickle
 from collections.abc import Iterator
+from operator import itemgetter
 
 import numpy as np
 import pytest
 
 import tinycnn
 from tests.support.backends import activated
+from tests.support.batches import Batch, batches
 from tinycnn import models, no_grad, ops
 from tinycnn.backends.base import Backend
 from tinycnn.backends.fused_kernels import FusedKernels
@@ -102,9 +104,16 @@ POOLS = {
 }
 
 
-@pytest.mark.parametrize("pool", list(POOLS))
-@pytest.mark.parametrize("conv", list(conv_settings()), ids=str)
-def test_conv_block(fusing: Backend, conv: dict, pool: str) -> None:
+CONV_BLOCKS = [(pool, conv) for pool in POOLS for conv in conv_settings()]
+
+
+@pytest.mark.parametrize("batch", batches(CONV_BLOCKS, itemgetter(0)), ids=str)
+def test_conv_block(fusing: Backend, batch: Batch) -> None:
+    batch.check(check_conv_block)
+
+
+def check_conv_block(case: tuple[str, dict]) -> None:
+    pool, conv = case
     layers: list[Layer] = [Conv2d(5, **conv), ReLU(), *([POOLS[pool]] if POOLS[pool] else [])]
     x = whole_numbers((3, 14, 13, 2), 1)
     assert_fused_is_plain(layers, x, steps=1)
