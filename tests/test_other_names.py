@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import layers, ops, optim, other_names, train
+from tinycnn import data, layers, ops, optim, other_names, train
 from tinycnn.errors import SettingError
 from tinycnn.layers import Conv2d, Dense, Flatten, ReLU, Sequential
 from tinycnn.other_names import INSTEAD, MODULES, SAME, SAME_TOO, UnknownArgumentError
@@ -34,7 +34,7 @@ def test_every_name_of_a_module_leads_to_something_that_exists(name):
             exec(f"from {name} import {other}")
         used = re.match(r"use (?:tinycnn\.)?(?:\w+\.)?(?!the |a )(\w+)", words)
         if used:
-            places = (tinycnn, layers, ops, optim, train)
+            places = (tinycnn, data, layers, ops, optim, train)
             assert any(used[1] in dir(place) or hasattr(place, used[1]) for place in places), words
 
 
@@ -79,7 +79,15 @@ CALLS = {
     "LeakyReLU has no setting negative_slope: pass `slope`": lambda: layers.LeakyReLU(negative_slope=0.1),
     "Upsample has no setting size: pass `scale`": lambda: layers.Upsample(size=2),
     "ReLU has no setting inplace: leave it out": lambda: ReLU(inplace=True),
-    "ReLU takes at most 0 values without a name, got 1: it has none": lambda: ReLU(6),
+    "ReLU(6): it has no settings, and never changes its input": lambda: ReLU(6),
+    "nn.Linear(128, 10) is Dense(10)": lambda: Dense(128, 10),
+    "BatchNorm(8): the channels are inferred": lambda: layers.BatchNorm(8),
+    "LayerNorm([8]): the channels are inferred": lambda: layers.LayerNorm([8]),
+    "nn.GroupNorm(4, 8) is GroupNorm(4)": lambda: layers.GroupNorm(4, 8),
+    "nn.Flatten(1) is Flatten()": lambda: Flatten(1),
+    "nn.Softmax(1) is Softmax()": lambda: layers.Softmax(1),
+    "nn.Upsample(None, 2) is Upsample(2)": lambda: layers.Upsample(None, 2),
+    "Dense has no setting trainable: call freeze()": lambda: Dense(10, trainable=False),
     "Sequential has no setting name: leave it out: layers are named": lambda: Sequential(ReLU(), name="mine"),
     "Sequential has no setting layers: pass the layers without a name": lambda: Sequential(layers=[ReLU()]),
     "[ReLU()]: pass the layers without the brackets, Sequential(a, b)": lambda: Sequential([ReLU()]),
@@ -113,6 +121,12 @@ CALLS = {
         IMAGES, LABELS, epochs=1, batch_size=2
     ),
     "epochs has no setting verbose: pass `progress=True`": lambda: TRAINER.epochs(IMAGES, LABELS, epochs=1, verbose=1),
+    "fit has no setting x: pass `images`": lambda: MODEL.fit(x=IMAGES, y=LABELS),
+    "evaluate has no setting x: pass `images`": lambda: MODEL.evaluate(x=IMAGES, y=LABELS),
+    "Trainer needs `optimizer` and `batch_size`: Trainer(model, optim.Adam": lambda: train.Trainer(MODEL),
+    "fit needs `epochs`: fit(images, labels, epochs=5)": lambda: TRAINER.fit(IMAGES, LABELS),
+    "fit needs `images`": lambda: MODEL.fit(epochs=1),
+    "predict needs `images`: model.predict(images)": lambda: MODEL.predict(),
     "fit has no setting num_epochs: pass `epochs`": lambda: MODEL.fit(IMAGES, LABELS, num_epochs=1),
     "predict has no setting verbose: pass `progress": lambda: MODEL.predict(IMAGES, verbose=0),
     "evaluate has no setting batch_size: it is a": lambda: MODEL.evaluate(IMAGES, LABELS, batch_size=2),
@@ -166,7 +180,7 @@ def test_classes_of_your_own():
         with pytest.raises(UnknownArgumentError, match="it has none"):
             call()
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'units'"):
-        Dense()
+        Dense()  # as a copy, whose attributes are set later, is made
     assert pickle.loads(pickle.dumps(Dense(3))).units == copy.deepcopy(Dense(3)).units == 3
     assert train.evaluate(model=MODEL, images=IMAGES, labels=LABELS) == MODEL.evaluate(IMAGES, LABELS)
 
@@ -177,6 +191,213 @@ def test_hooks_of_other_libraries_would_never_be_called(name, ours):
     assert not hasattr(train.Callback, name)
     with pytest.raises(SettingError, match=f"Own.{name} would never be called: name it {ours}$"):
         type("Own", (train.Callback,), {name: lambda self: None})
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "ours"),
+    [
+        ("on_epoch_end", lambda self, epoch, logs=None: None, "on_epoch_end(self, trainer, result)"),
+        ("on_epoch_begin", lambda self, epoch: None, "on_epoch_begin(self, trainer, epoch)"),
+        ("on_step_end", lambda self, batch, logs: None, "on_step_end(self, trainer, progress)"),
+    ],
+)
+def test_hooks_with_the_arguments_of_keras_would_receive_others(name, given, ours):
+    with pytest.raises(SettingError, match=re.escape(ours)):
+        type("Own", (train.Callback,), {name: given})
+    type("Own", (train.Callback,), {name: lambda self, trainer, result: None, "on_my_own": given})
+
+
+# ---------------------------------------------------------------------------------------------------------- attributes
+
+
+class OwnCallback(train.Callback):
+    """A callback whose hooks are those of Keras in all but their names."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def on_epoch_end(self, trainer, result):
+        self.act(self, trainer, result)
+
+
+def assign(name, value):
+    return lambda thing: setattr(thing, name, value)
+
+
+NO_EFFECT = {
+    "Dense.trainable = False would have no effect: call freeze(), or": lambda: assign("trainable", False)(
+        MODEL.layers["dense_1"]
+    ),
+    "Sequential.trainable = False would have no effect: call freeze()": lambda: assign("trainable", False)(MODEL),
+    "Flatten.requires_grad = False would have no effect": lambda: assign("requires_grad", False)(Flatten()),
+    "Sequential.stop_training = True would have no effect: set trainer.stop_training": lambda: assign(
+        "stop_training", True
+    )(MODEL),
+    "Sequential.optimizer = 'adam' would have no effect: pass it to fit": lambda: assign("optimizer", "adam")(MODEL),
+    "Dense.weight = 3 would have no effect: call model.load_state_dict(": lambda: assign("weight", 3)(
+        MODEL.layers["dense_1"]
+    ),
+    "Dense.bias = 3 would have no effect": lambda: assign("bias", 3)(MODEL.layers["dense_1"]),
+    "BatchNorm.running_mean = 0 would have no effect": lambda: assign("running_mean", 0)(
+        Sequential(layers.BatchNorm(), input_shape=(3,)).layers["batchnorm_1"]
+    ),
+    "Trainer.should_stop = True would have no effect: set trainer.stop_training = True": lambda: assign(
+        "should_stop", True
+    )(TRAINER),
+    "Trainer.learning_rate = 1 would have no effect: set trainer.optimizer": lambda: assign("learning_rate", 1)(
+        TRAINER
+    ),
+    "OwnCallback.stop_training = True would have no effect: set trainer.stop": lambda: assign("stop_training", True)(
+        OwnCallback(abs)
+    ),
+}
+
+
+@pytest.mark.parametrize("words", NO_EFFECT)
+def test_attributes_that_nothing_reads_cannot_be_assigned(words):
+    with pytest.raises(SettingError, match=re.escape(words)):
+        NO_EFFECT[words]()
+
+
+def test_an_attribute_of_your_own_class_can_be_assigned():
+    class Own(layers.Layer):
+        def __init__(self, trainable=True):
+            super().__init__()
+            self.trainable = trainable
+
+    class Stopping(train.Callback):
+        stop_training = False
+
+    own, stopping = Own(False), Stopping()
+    own.kernel, stopping.stop_training = 3, True
+    assert (own.trainable, own.kernel, stopping.stop_training) == (False, 3, True)
+
+
+def test_training_assigned_to_a_network_reaches_its_layers():
+    model = Sequential(layers.Residual(layers.Dropout(0.5)), input_shape=(4,))
+    dropout = dict(model.all_layers())["residual_1.body.dropout_1"]
+    model.training = False
+    assert not dropout.training
+    model.training = True
+    assert dropout.training
+
+
+MISSING = {
+    "use `freeze()` and `unfreeze()`": lambda: MODEL.requires_grad_(False),
+    "use `parameters()` or `named_parameters()`": lambda: MODEL.trainable_weights,
+    'use `parameters_by_name["weight"]`': lambda: MODEL.layers["dense_1"].kernel,
+    "use the settings of `fit`": lambda: MODEL.compile(optimizer="adam"),
+    "use `trainer.model`: every hook receives the trainer": lambda: OwnCallback(abs).model,
+    "use `fit(images, labels, epochs=5)`": lambda: TRAINER.train(),
+    "use `learning_rate`, which may be assigned": lambda: optim.Adam(WEIGHTS).param_groups,
+    "no attribute 'qqqq'": lambda: MODEL.layers["dense_1"].qqqq,
+}
+
+
+@pytest.mark.parametrize("words", MISSING)
+def test_attributes_of_other_libraries(words):
+    with pytest.raises(AttributeError, match=re.escape(words)):
+        MISSING[words]()
+
+
+@pytest.mark.parametrize(
+    ("find", "words"),
+    [
+        (lambda: MODEL.layers[0], "write model.layers['flatten_1'], or list(model.layers.values())[0]"),
+        (lambda: MODEL.layers[:-1], "or list(model.layers.values())[start:stop]"),
+        (lambda: MODEL.layers["dense1"], "did you mean dense_1?"),
+        (lambda: MODEL.layers["head"], "there are flatten_1, dense_1"),
+        (lambda: MODEL[0], "model[0]: the layers of a network are in model.layers"),
+        (lambda: list(MODEL), "the layers of a network are in model.layers"),
+    ],
+)
+def test_layers_are_found_by_name(find, words):
+    with pytest.raises(SettingError, match=re.escape(words)):
+        find()
+    assert copy.deepcopy(MODEL).layers.keys() == pickle.loads(pickle.dumps(MODEL)).layers.keys() == {*MODEL.layers}
+
+
+# ------------------------------------------------------------------------------------------------- results of training
+
+RESULT = train.EpochResult(1, 0.5, 0.75, 0.25, 1.0, 1.0, 9.0, 0.1, {"top_3": 1.0})
+HISTORY = train.History([RESULT, RESULT])
+
+
+@pytest.mark.parametrize(("name", "ours"), other_names.COLUMNS.items())
+def test_the_names_of_keras_for_the_numbers_of_an_epoch(name, ours):
+    for read in (RESULT.__getitem__, RESULT.row().__getitem__, HISTORY.__getitem__, HISTORY.to_dict().__getitem__):
+        assert read(ours) in (getattr(RESULT, ours), [getattr(RESULT, ours)] * 2)
+        with pytest.raises(SettingError, match=f"column '{name}': it is '{ours}'$"):
+            read(name)
+    for thing, words in ((RESULT, f"use `{ours}`"), (HISTORY, f'use `history["{ours}"]`')):
+        with pytest.raises(AttributeError, match=re.escape(words)):
+            getattr(thing, name)
+
+
+def test_other_ways_to_read_the_results():
+    with pytest.raises(AttributeError, match=r"use `to_dict\(\)`, or `history\[name\]`$"):
+        _ = HISTORY.history["loss"]
+    with pytest.raises(AttributeError, match=r"use `row\(\)`"):
+        RESULT.get("val_loss")
+    with pytest.raises(SettingError, match=r"no column 'f1': choose one of epoch, train_loss, .*, top_3"):
+        _ = RESULT["f1"]
+    assert (HISTORY["top_3"], HISTORY[-1], HISTORY[:1]["epoch"]) == ([1.0, 1.0], RESULT, [1])
+    scores = train.Scores(0.25, 0.75)
+    loss, accuracy = scores
+    assert (loss, accuracy) == (scores[0], scores["accuracy"]) == (0.25, 0.75)
+    assert pickle.loads(pickle.dumps(RESULT)) == copy.deepcopy(RESULT) == RESULT
+
+
+def test_a_second_fit_with_the_same_epochs_reports_that_nothing_was_trained(capsys):
+    model = Sequential(Flatten(), Dense(2), input_shape=(3, 3, 1))
+    trainer = train.Trainer(model, optim.SGD(model.parameters()), batch_size=2)
+    assert len(trainer.fit(IMAGES, LABELS, epochs=2, progress=True)) == 2
+    assert "nothing was trained" not in capsys.readouterr().out
+    assert trainer.fit(IMAGES, LABELS, epochs=2, progress=True) == []
+    said = "nothing was trained: the history already ends with epoch 2, and `epochs` counts those of earlier calls, too"
+    assert capsys.readouterr().out == f"note: {said}; pass epochs=4 for 2 more\n"
+    assert len(trainer.fit(IMAGES, LABELS, epochs=3, progress=True)) == 1
+    assert len(train.Trainer(model, optim.SGD(model.parameters()), batch_size=2).fit(IMAGES, LABELS, epochs=0)) == 0
+    assert "nothing" not in capsys.readouterr().out
+
+
+def f1_score(labels, classes):
+    """As scikit-learn's: only classes."""
+    if classes.ndim > 1:
+        raise ValueError("Classification metrics can't handle a mix of multiclass and continuous-multioutput targets")
+    return float(np.mean(labels == classes))
+
+
+def test_metrics_of_scikit_learn_take_classes(monkeypatch):
+    settings = {"epochs": 1, "batch_size": 2, "validation": (IMAGES, LABELS), "progress": False}
+    instead = "{'f1': lambda labels, outputs: f1_score(labels, outputs.argmax(axis=1))}"
+    with pytest.raises(SettingError, match=re.escape(instead)) as raised:
+        MODEL.fit(IMAGES, LABELS, metrics={"f1": f1_score}, **settings)
+    assert "f1 does not take labels (4,) and outputs (4, 2)" in str(raised.value)
+    monkeypatch.setattr(f1_score, "__module__", "sklearn.metrics._classification")
+    with pytest.raises(SettingError, match=f"`metrics` contains f1_score of scikit-learn. .*{re.escape(instead)}"):
+        MODEL.fit(IMAGES, LABELS, metrics={"f1": f1_score}, **settings)  # before the first epoch
+    history = MODEL.fit(IMAGES, LABELS, metrics={"f1": lambda a, b: f1_score(a, b.argmax(axis=1))}, **settings)
+    assert 0 <= history["f1"][0] <= 1
+
+
+# ----------------------------------------------------------------------------------------- a network that is called
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_array_means_the_same_to_a_network_that_is_called_as_to_predict(dtype):
+    model = Sequential(Flatten(), Dense(2), input_shape=(3, 3, 1), dtype=dtype)
+    images = np.arange(18, dtype=np.uint8).reshape(2, 3, 3, 1) * 14
+    expected = (images / 255).reshape(2, 9) @ model.layers["dense_1"].parameters_by_name["weight"].data  # (2, 2)
+    for given in (images, images.astype(np.int64), images / 255, (images / 255).astype(np.float32)):
+        np.testing.assert_allclose(model(given).data, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(model.logits(given).data, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(model.predict(given), expected, rtol=1e-5, atol=1e-6)
+        assert model(given).dtype == dtype
+    tensor = tinycnn.Tensor(images.astype(dtype))  # is taken as it is
+    np.testing.assert_allclose(model(tensor).data, 255 * expected, rtol=1e-5)
+    model.pixels = "0..255"
+    np.testing.assert_allclose(model(images).data, 255 * expected, rtol=1e-5)
 
 
 def test_an_optimizer_of_another_network_trains_nothing():

@@ -1,7 +1,7 @@
 """What the names of Keras and PyTorch are called here, for errors about names that do not exist.
 
 The tables lead from a name to the end of the sentence. ``missing_name`` is for names of modules, `NamedArguments` and
-``named_arguments`` are for arguments of classes and functions.
+``named_arguments`` are for arguments of classes and functions, `NamedAttributes` is for attributes of objects.
 """
 
 import difflib
@@ -9,9 +9,9 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, shortened
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +23,10 @@ class UnknownArgumentError(SettingError, TypeError):
 
 class MissingArgumentError(SettingError, TypeError):
     """An argument without which a class or function cannot be called."""
+
+
+class NoEffectError(SettingError, AttributeError):
+    """An attribute that was assigned, and that nothing reads."""
 
 
 def _for_all(names: str, sentence: str) -> dict[str, str]:
@@ -39,6 +43,7 @@ HOOKS = {
 }
 CONVOLUTION = "use Conv2d(filters, kernel_size), which infers the channels of its input"
 ONLY_IMAGES = "the layers of tinycnn are for images: Conv2d, Dense and their like"
+AUGMENT = "pass `augment` to fit: see tinycnn.data.augment"
 LAYERS = {
     **_for_all("Conv1D Conv1d Conv3D Conv3d Embedding LSTM GRU RNN SimpleRNN MultiHeadAttention", ONLY_IMAGES),
     **_for_all("Conv2D Convolution2D", CONVOLUTION),
@@ -67,7 +72,7 @@ LAYERS = {
     **_for_all("Module Model", "derive a class from Layer, or chain layers with Sequential"),
     **_for_all("ModuleList", "use a list: a layer finds the layers in its attributes"),
     **_for_all("Average Subtract Dot Lambda", "derive a class from Layer"),
-    **_for_all("RandomFlip RandomRotation RandomZoom RandomCrop", "pass `augment` to fit: see tinycnn.data.augment"),
+    **_for_all("RandomFlip RandomRotation RandomZoom RandomCrop", AUGMENT),
     **_for_all("CrossEntropyLoss MSELoss L1Loss BCEWithLogitsLoss", "losses are functions of tinycnn.ops"),
 }
 TRAIN = {
@@ -108,6 +113,19 @@ OPS = {
     **_for_all("matmul", "write x @ weight"),
     **_for_all("exp log sum mean max reshape", "it is a method of Tensor"),
 }
+FOLDER = 'use load("folder") for a folder with one subfolder of pictures per class, or load_pictures(path)'
+DATA = {
+    **_for_all("ImageFolder DatasetFolder image_dataset_from_directory flow_from_directory", FOLDER),
+    **_for_all("MNIST FashionMNIST mnist fashion_mnist load_digits", 'use load("mnist"), or load("fashion_mnist")'),
+    **_for_all("CIFAR10 cifar10", 'use load("cifar10")'),
+    **_for_all("load_data load_dataset fetch_openml", 'use load("auto"), or load with another name or a folder'),
+    **_for_all("DataLoader TensorDataset BatchSampler", "pass arrays, or any iterable of batches, to fit"),
+    **_for_all("ImageDataGenerator RandomCrop RandomHorizontalFlip RandomRotation transforms", AUGMENT),
+    **_for_all("to_categorical get_dummies", "use one_hot(labels, classes); fit takes the numbers of the classes, too"),
+    **_for_all("random_split train_test_split", "use split_validation, or pass `validation_split=0.1` to fit"),
+    **_for_all("read_image load_img imread", "use load_picture(path, model)"),
+    **_for_all("ToTensor Normalize", "pass bytes to fit, which divides by 255; see layers.Normalization"),
+}
 FACADE = {
     **_for_all("nn", "use tinycnn.layers"),
     **_for_all("keras", "use tinycnn.Sequential and tinycnn.layers"),
@@ -115,7 +133,14 @@ FACADE = {
     **_for_all("losses", "use the functions of tinycnn.ops, such as softmax_cross_entropy"),
     **_for_all("callbacks", "use tinycnn.train"),
     **_for_all("optimizers", "use tinycnn.optim"),
-    **_for_all("datasets", "use tinycnn.data"),
+    **_for_all("datasets preprocessing", "use tinycnn.data"),
+    **_for_all("image_dataset_from_directory ImageFolder", "use tinycnn.data.load_pictures(folder)"),
+    **_for_all("to_categorical", "use tinycnn.data.one_hot(labels, classes)"),
+    **_for_all("save_model", "use tinycnn.save(model, path)"),
+    **_for_all("activations", "use tinycnn.layers, such as ReLU(), or tinycnn.ops"),
+    **_for_all("functional F relu softmax sigmoid tanh", "use tinycnn.ops"),
+    **_for_all("transforms", "use tinycnn.data.augment"),
+    **_for_all("utils", "use tinycnn.data, tinycnn.train or tinycnn.plots"),
     **_for_all("load_model", "use tinycnn.load(path)"),
     **_for_all("from_numpy as_tensor", "use tinycnn.Tensor(array)"),
     **_for_all("manual_seed set_random_seed", "pass `seed` to Sequential and to fit"),
@@ -124,6 +149,7 @@ FACADE = {
 }
 MODULES = {
     "tinycnn": FACADE,
+    "tinycnn.data": DATA,
     "tinycnn.layers": LAYERS,
     "tinycnn.ops": OPS,
     "tinycnn.optim": OPTIM,
@@ -179,7 +205,8 @@ INSTEAD = {  # arguments without a counterpart → what to do
     **_for_all("data_format", "leave it out: images are always channels last"),
     **_for_all("name", "leave it out: layers are named by class and number"),
     **_for_all("layers", "pass the layers without a name, Sequential(a, b), or Sequential(*layers)"),
-    **_for_all("inplace device trainable affine center axis", "leave it out"),
+    **_for_all("inplace device affine center axis dim", "leave it out"),
+    **_for_all("trainable", "call freeze() of the layer when it is in a network"),
     **_for_all("padding_mode", "add the layer Pad2d(padding) before it, which pads with zeros"),
     **_for_all("kernel_regularizer bias_regularizer", "pass `weight_decay` to the optimizer"),
     **_for_all("bias_initializer", "leave it out: a bias starts at 0"),
@@ -198,9 +225,117 @@ INSTEAD = {  # arguments without a counterpart → what to do
     **_for_all("save_weights_only save_freq append separator histogram_freq", "leave it out"),
     **_for_all("cooldown start_from_epoch baseline", "there is nothing like it; derive a class from Callback"),
 }
-POSITIONAL = {  # classes whose PyTorch counterparts begin with the number of inputs
-    "Conv2d": "the channels of the input are inferred: nn.Conv2d(1, 32, 3) is Conv2d(32, 3)",
-    "ConvTranspose2d": "the channels of the input are inferred: nn.ConvTranspose2d(1, 32, 3) is ConvTranspose2d(32, 3)",
+COLUMNS = {  # the numbers of an epoch
+    **_for_all("loss", "train_loss"),
+    **_for_all("accuracy acc", "train_accuracy"),
+    **_for_all("val_loss", "validation_loss"),
+    **_for_all("val_accuracy val_acc", "validation_accuracy"),
+    **_for_all("lr", "learning_rate"),
+}
+FREEZE = "call freeze(), or unfreeze(), before the optimizer is created"
+STOP = "set trainer.stop_training = True; every hook receives the trainer"
+LAYER_NO_EFFECT = {
+    **_for_all("trainable requires_grad", FREEZE),
+    **_for_all("stop_training", STOP),
+}
+LAYER_ATTRIBUTES = {
+    **_for_all("requires_grad_", "`freeze()` and `unfreeze()`"),
+    **_for_all("trainable requires_grad", "`frozen`, the opposite"),
+    **_for_all("weight kernel", '`parameters_by_name["weight"]`'),
+    **_for_all("bias", '`parameters_by_name["bias"]`'),
+    **_for_all("gamma beta", '`parameters_by_name["gamma"]` and `parameters_by_name["beta"]`'),
+    **_for_all("running_mean moving_mean", '`buffers_by_name["running_mean"]`'),
+    **_for_all("running_var moving_variance", '`buffers_by_name["running_var"]`'),
+    **_for_all("weights trainable_weights trainable_variables variables", "`parameters()` or `named_parameters()`"),
+    **_for_all("non_trainable_weights non_trainable_variables buffers", "`named_buffers()`"),
+    **_for_all("get_weights set_weights", "`state_dict()` and `load_state_dict(state)` of the network"),
+    **_for_all("count_params", "`sum(p.data.size for p in layer.parameters())`"),
+    **_for_all("add_weight register_parameter", "`_add_parameter` in `build`"),
+    **_for_all("add_module register_module", "an attribute: a layer finds the layers in its attributes"),
+    **_for_all("register_buffer", "`_add_buffer` in `build`"),
+    **_for_all("get_config", "`settings()`"),
+    **_for_all("from_config", "`from_settings(settings)`"),
+    **_for_all("input", "`input_shape`"),
+    **_for_all("output", "`output_shape`"),
+    **_for_all("named_modules modules children", "`sublayers()`, or `all_layers()`"),
+    **_for_all("cuda to", '`tinycnn.use_backend("cupy")` before the network is created'),
+}
+IN_THE_TRAINER = "`trainer.{0}`: every hook receives the trainer"
+CALLBACK_NO_EFFECT = _for_all("stop_training should_stop", STOP)
+CALLBACK_ATTRIBUTES = {
+    **{name: IN_THE_TRAINER.format(name) for name in ("model", "optimizer", "history")},
+    **_for_all("params", "the attributes of the trainer, which every hook receives"),
+    **_for_all("stop_training should_stop", IN_THE_TRAINER.format("stop_training")),
+}
+TRAINER_NO_EFFECT = {
+    **_for_all("should_stop", "set trainer.stop_training = True"),
+    **_for_all("lr learning_rate", "set trainer.optimizer.learning_rate"),
+    **_for_all("max_epochs num_epochs", "pass `epochs` to fit"),
+    **_for_all("gradient_clip_val clipnorm max_norm", "set trainer.clip_norm"),
+    **_for_all("augmentation transform", "set trainer.augment"),
+}
+TRAINER_ATTRIBUTES = {
+    **_for_all("should_stop", "`stop_training`"),
+    **_for_all("lr learning_rate", "`optimizer.learning_rate`"),
+    **_for_all("train", "`fit(images, labels, epochs=5)`"),
+    **_for_all("evaluate test validate", "`model.evaluate(images, labels)`"),
+    **_for_all("predict", "`model.predict(images)`"),
+    **_for_all("save save_checkpoint", "`tinycnn.save(model, path)`, or pass `checkpoints` to fit"),
+    **_for_all("current_epoch", "`len(history)`"),
+    **_for_all("global_step", "`optimizer.step_count`"),
+    **_for_all("callback_metrics logged_metrics", "`history[-1]`"),
+}
+OPTIMIZER_ATTRIBUTES = {
+    **_for_all("param_groups", "`learning_rate`, which may be assigned, or `ParameterGroups`"),
+    **_for_all("apply_gradients minimize", "`step()` after `loss.backward()`"),
+    **_for_all("add_param_group", "`ParameterGroups`"),
+}
+
+
+def _whole(*values: Any) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+
+
+_Values = tuple[Any, ...]
+_CONVOLUTION = "the channels of the input are inferred: nn.{0}(1, 32, 3) is {0}(32, 3)"
+_NORM = "the channels are inferred: nn.{0}({1}) is {2}"
+INPUTS: dict[str, tuple[Callable[[_Values], bool], str]] = {  # classes whose PyTorch counterparts begin with the inputs
+    "Conv2d": (lambda given: len(given) > 2, _CONVOLUTION.format("Conv2d")),
+    "ConvTranspose2d": (lambda given: len(given) > 2, _CONVOLUTION.format("ConvTranspose2d")),
+    "Dense": (
+        lambda given: len(given) > 1 and _whole(*given[:2]),
+        "the size of the input is inferred: nn.Linear(128, 10) is Dense(10)",
+    ),
+    "BatchNorm": (lambda given: _whole(*given[:1]) and len(given) > 0, _NORM.format("BatchNorm2d", 8, "BatchNorm()")),
+    "LayerNorm": (
+        lambda given: len(given) > 0 and (_whole(*given[:1]) or isinstance(given[0], list | tuple)),
+        _NORM.format("LayerNorm", 8, "LayerNorm()"),
+    ),
+    "GroupNorm": (lambda given: len(given) > 1 and _whole(given[1]), _NORM.format("GroupNorm", "4, 8", "GroupNorm(4)")),
+    "Flatten": (lambda given: len(given) > 0, "the axis of the images always stays: nn.Flatten(1) is Flatten()"),
+    "Softmax": (lambda given: len(given) > 0, "it is over the classes: nn.Softmax(1) is Softmax()"),
+    "LogSoftmax": (lambda given: len(given) > 0, "it is over the classes: nn.LogSoftmax(1) is LogSoftmax()"),
+    "Upsample": (lambda given: len(given) > 0 and given[0] is None, "nn.Upsample(None, 2) is Upsample(2)"),
+    **dict.fromkeys(
+        ("ReLU", "SiLU", "HardSwish"),
+        (lambda given: len(given) > 0, "it has no settings, and never changes its input in place"),
+    ),
+    "AvgPool2d": (
+        lambda given: any(isinstance(value, bool) for value in given[:3]),
+        "the order is kernel_size, stride, padding",
+    ),
+}
+_TRAINER = "Trainer(model, optim.Adam(model.parameters()), batch_size=32)"
+EXAMPLES = {  # of calls with what is needed
+    "Trainer": f"{_TRAINER}; or call model.fit, which creates one",
+    "fit": "fit(images, labels, epochs=5)",
+    "epochs": "epochs(images, labels, epochs=5)",
+    "evaluate": "model.evaluate(images, labels)",
+    "predict": "model.predict(images)",
+    "Dense": "Dense(10), with the number of outputs",
+    "Conv2d": "Conv2d(32, 3), with the number of filters and their size",
+    "ConvTranspose2d": "ConvTranspose2d(32, 3), with the number of filters and their size",
+    "GroupNorm": "GroupNorm(4), with the number of groups",
 }
 
 
@@ -224,8 +359,41 @@ class NamedArguments:
     """A base of classes that refuse unknown arguments with a sentence that names the right one."""
 
     def __new__(cls, *given: Any, **named: Any) -> Self:
-        check_arguments(cls.__name__, cls.__init__, (cls, *given), named)
+        if given or named:  # none of them: perhaps a copy, whose attributes are set later
+            check_arguments(cls.__name__, cls.__init__, (cls, *given), named)
         return super().__new__(cls)
+
+
+class NamedAttributes:
+    """A base of classes that refuse attributes of other libraries with a sentence that says what to use here.
+
+    ``elsewhere``: attributes that objects do not have. ``no_effect``: those that nothing reads, so that assigning them
+    would be ignored. A class that defines such an attribute, or takes it as an argument, has it.
+    """
+
+    elsewhere: ClassVar[dict[str, str]] = {}
+    no_effect: ClassVar[dict[str, str]] = {}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for an attribute that is missing."""
+            instead_of = _of_all_bases(type(self), "elsewhere").get(name)
+            hint = f": use {instead_of}" if instead_of else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind: Any = type(self)
+        instead_of = _of_all_bases(kind, "no_effect").get(name)
+        if instead_of and not hasattr(kind, name) and name not in _parameters(kind.__init__)[0]:
+            raise NoEffectError(f"{kind.__name__}.{name} = {shortened(value)} would have no effect: {instead_of}")
+        super().__setattr__(name, value)
+
+
+@functools.cache
+def _of_all_bases(kind: Any, table: str) -> dict[str, str]:
+    """The entries of this table of a class and of its bases."""
+    return {name: words for base in reversed(kind.__mro__) for name, words in vars(base).get(table, {}).items()}
 
 
 def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
@@ -245,12 +413,15 @@ def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, 
     Raises MissingArgumentError where other arguments are given without ``parameters``, as to optimizers of Keras.
     """
     names, bound, most, takes_all = _parameters(function)
-    unknown = [] if takes_all else [name for name in named if name not in names]
-    if unknown:
+    unknown = [name for name in named if name not in names]
+    absent = [name for name in _required(function) if name not in named and name not in names[: len(given) - bound]]
+    if unknown and not (takes_all and {SAME.get(unknown[0]), SAME_TOO.get(unknown[0])}.isdisjoint(absent)):
         raise UnknownArgumentError(f"{owner} has no setting {unknown[0]}: {instead(unknown[0], names)}")
-    if named and len(given) == bound == 1 and "parameters" in names and "parameters" not in named:  # none: a copy
+    if named and len(given) == bound == 1 and "parameters" in names and "parameters" not in named:
         by_fit = 'pass `optimizer="adam"` and `lr` to fit, which creates the optimizer'
         raise MissingArgumentError(f"{owner} needs `parameters`: {owner}(model.parameters(), ...); or {by_fit}")
+    if owner in INPUTS and INPUTS[owner][0](given[bound:]):
+        raise UnknownArgumentError(f"{owner}({', '.join(map(repr, given[bound:]))}): {INPUTS[owner][1]}")
     if most is not None and len(given) > most:
         rest = (
             f"pass the others by name: {', '.join(names[most - bound :])}"
@@ -258,7 +429,10 @@ def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, 
             else "it has none"
         )
         counts = f"takes at most {most - bound} values without a name, got {len(given) - bound}"
-        raise UnknownArgumentError(f"{owner} {counts}: {POSITIONAL.get(owner, rest)}")
+        raise UnknownArgumentError(f"{owner} {counts}: {rest}")
+    if absent:
+        every = " and ".join(f"`{name}`" for name in absent)
+        raise MissingArgumentError(f"{owner} needs {every}: {EXAMPLES.get(owner, 'pass them by name')}")
 
 
 def instead(name: str, names: Iterable[str]) -> str:
@@ -289,6 +463,16 @@ def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], int, int
     most = sum(kind.name in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD") for kind in kinds)
     takes = {kind.name for kind in kinds}
     return names, bound, None if "VAR_POSITIONAL" in takes else most, "VAR_KEYWORD" in takes
+
+
+@functools.cache
+def _required(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of the arguments without a default, except ``self``."""
+    if function is object.__init__:
+        return ()
+    parameters = [one for name, one in inspect.signature(function).parameters.items() if name != "self"]
+    plain = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    return tuple(one.name for one in plain if one.default is one.empty)
 
 
 def loss_meant(name: Any) -> str:

@@ -40,7 +40,8 @@ ONLY = {
     "tinycnn.backends.philox": [],
     "tinycnn.distributed": ["tinycnn.errors"],
     "tinycnn.distributed.communicator": ["tinycnn.errors"],
-    "tinycnn.data": ["tinycnn.errors", "tinycnn.files", "tinycnn.backends.base"],  # data sets know no networks
+    # data sets know no networks
+    "tinycnn.data": ["tinycnn.errors", "tinycnn.other_names", "tinycnn.files", "tinycnn.backends.base"],
     "tinycnn.initializers": ["tinycnn.errors"],
     "tinycnn.optim": ["tinycnn.tensor", "tinycnn.backends", "tinycnn.errors", "tinycnn.other_names"],
     "tinycnn.gradcheck": ["tinycnn.tensor", "tinycnn.backends", "tinycnn.errors"],

@@ -16,7 +16,7 @@ from pathlib import Path
 from tinycnn.commands.shared_options import check_other_file, in_pixels, open_network
 from tinycnn.errors import SettingError, printable
 from tinycnn.layers import Sequential
-from tinycnn.layers.pixels import SCALES as PIXELS
+from tinycnn.layers.metadata import SCALES as PIXELS
 from tinycnn.saving.model_file import check_finite, save
 
 ALLOWED = 1e-4  # of the largest output, or of 1

@@ -13,7 +13,7 @@ from tinycnn.backends.threads import set_threads
 from tinycnn.data import Dataset
 from tinycnn.errors import DataError, SettingError, printable, shortened
 from tinycnn.layers import Sequential
-from tinycnn.layers.pixels import SCALES as PIXELS
+from tinycnn.layers.metadata import SCALES as PIXELS
 from tinycnn.saving.model_file import load, load_finite
 
 PACKAGED = f"{models.TRAINED.stem}, which comes with tinycnn"

@@ -3,6 +3,8 @@
 ``load("auto")`` is the entry point: it returns a checked `Dataset` of uint8 images (N, H, W, C) and int64 labels (N,).
 """
 
+from typing import Any
+
 from tinycnn.data.array_folder import load_arrays
 from tinycnn.data.arrays import class_counts, one_hot
 from tinycnn.data.dataset import Dataset
@@ -12,6 +14,7 @@ from tinycnn.data.new_picture import load_picture
 from tinycnn.data.picture_folder import load_pictures
 from tinycnn.data.split import split_validation
 from tinycnn.data.stored import StoredImages, load_stored
+from tinycnn.other_names import missing_name
 
 __all__ = [
     "Dataset",
@@ -29,3 +32,7 @@ __all__ = [
     "split_validation",
     "write_idx",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing_name(__name__, name, __all__)

@@ -25,7 +25,7 @@ from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
 from tinycnn.layers.initial_values import State, check_all_used, taken_by_layer, taken_value
-from tinycnn.other_names import NamedArguments
+from tinycnn.other_names import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, NamedArguments, NamedAttributes, NoEffectError
 from tinycnn.tensor import Tensor, no_grad
 
 Shape = tuple[int, ...]
@@ -44,7 +44,7 @@ def arrays_without_memory() -> Iterator[None]:
         _without_memory.reset(token)
 
 
-class Layer(NamedArguments):
+class Layer(NamedArguments, NamedAttributes):
     """Base class: parameters (trained), buffers (saved, not trained), ``training`` mode, and ``__init__`` arguments.
 
     A subclass stores its ``__init__`` arguments as attributes of the same names, and defines ``build`` and ``forward``.
@@ -56,6 +56,8 @@ class Layer(NamedArguments):
 
     registry: ClassVar[dict[str, type["Layer"]]] = {}  # the layers that model files may contain
     torch_arrays: ClassVar[dict[str, tuple[str, tuple[int, ...] | None]]] = {}
+    elsewhere: ClassVar[dict[str, str]] = LAYER_ATTRIBUTES
+    no_effect: ClassVar[dict[str, str]] = LAYER_NO_EFFECT
     writes_output: ClassVar[bool] = True  # False: the output is the input, or what a layer inside has written
     initial_values: State | None = None  # by name; None: initialise randomly
     input_shape: Shape  # both without N, set when the layer is built
@@ -87,7 +89,7 @@ class Layer(NamedArguments):
                 x = Tensor(np.zeros((1, *input_shape), dtype))
                 y = self.eval().forward(x)
                 if not_built:  # perhaps called in training only; the inner layers stay in evaluation mode
-                    self.training = True
+                    vars(self)["training"] = True
                     self.forward(x)
             finally:
                 _build_at_call.reset(token)
@@ -124,8 +126,17 @@ class Layer(NamedArguments):
         return inner
 
     def __setattr__(self, name: str, value: Any) -> None:
+        attributes = self.__dict__
+        if name in attributes.get("parameters_by_name", ()) or name in attributes.get("buffers_by_name", ()):
+            raise NoEffectError(
+                f"{type(self).__name__}.{name} = {shortened(value, 60)} would have no effect: call "
+                f'model.load_state_dict({{"layer.{name}": array}}, strict=False), with the name of the layer'
+            )
+        if name == "training" and "output_shape" in attributes:
+            self.train(bool(value))  # with the layers inside
+            return
         super().__setattr__(name, value)
-        self.__dict__.pop("_sublayers", None)
+        attributes.pop("_sublayers", None)
 
     def all_layers(self) -> Iterator[tuple[str, "Layer"]]:
         """Every layer inside this one, at any depth, by its full name: ``residual_1``, ``residual_1.body``, …"""

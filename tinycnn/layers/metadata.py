@@ -13,6 +13,7 @@ from tinycnn.layers.rescaling import Rescaling
 MAX_CLASS_NAME_LENGTH = 100  # characters, so that a class name fits on one line
 DRAWING, WHOLE = "drawing", "whole"  # how an image of any size becomes an input: see data/drawing.py, data/picture.py
 FRACTIONS, BYTES = "0..1", "0..255"  # the numbers that a network takes for black and white
+SCALES = {FRACTIONS: 1 / 255, BYTES: 1.0}  # of bytes
 
 
 class Metadata:

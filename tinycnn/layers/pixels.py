@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import DataError
-from tinycnn.layers.metadata import BYTES, FRACTIONS
+from tinycnn.layers.metadata import BYTES, SCALES
 from tinycnn.layers.sequential import Sequential
 
-SCALES = {FRACTIONS: 1 / 255, BYTES: 1.0}
 MOST_STANDARDISED = 50  # pixels with a mean of 0 and a deviation of 1 stay far below this number
 
 

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from tinycnn.backends import get_backend
+from tinycnn.backends.base import Array
 from tinycnn.errors import DtypeError, SettingError, ShapeError, shortened, whole_number
 from tinycnn.layers import fusion
 from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer, Shape, building
 from tinycnn.layers.freezing import freeze_only
 from tinycnn.layers.further.activations import Sigmoid
-from tinycnn.layers.further.fitting import Fitting, use_instead
+from tinycnn.layers.further.by_name import LayersByName
+from tinycnn.layers.further.fitting import Fitting
 from tinycnn.layers.heads import head_name, replace_head
 from tinycnn.layers.initial_values import check_all_used
 from tinycnn.layers.metadata import (
+    SCALES,
     Metadata,
     checked_class_names,
     checked_pictures,
@@ -73,7 +76,7 @@ class Sequential(Fitting, Layer):
     ) -> None:
         super().__init__()
         self.fuse = fuse
-        self.layers = dict(zip(layer_names(layers), layers, strict=True))
+        self.layers = LayersByName(zip(layer_names(layers), layers, strict=True))
         self._plan, self._metadata = fusion.PlanCache(), Metadata()
         if not fuse:
             for inner in (inner for _, inner in self.all_layers() if isinstance(inner, Sequential)):
@@ -126,7 +129,23 @@ class Sequential(Fitting, Layer):
             needs_shape = isinstance(getattr(type(self), name, None), property)
             if name in ("input_shape", "output_shape", "dtype") or needs_shape:
                 raise NotBuiltError
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{use_instead(name)}")
+            return super().__getattr__(name)
+
+    def __call__(self, x: Tensor | Array) -> Tensor:
+        """``x (N, *input_shape)`` → ``(N, *output_shape)``, for an array as ``predict`` takes it, or a Tensor.
+
+        An array is converted to ``dtype``, and integers are bytes, which are divided by 255 unless ``pixels`` is
+        ``0..255``. A Tensor is taken as it is.
+        """
+        return super().__call__(self._as_tensor(x))
+
+    def _as_tensor(self, x: Tensor | Array) -> Tensor:
+        if isinstance(x, Tensor):
+            return x
+        given, are_bytes = Tensor(x), getattr(getattr(x, "dtype", None), "kind", "") in ("i", "u")
+        if not are_bytes and given.dtype == self.dtype:
+            return given
+        return Tensor(given.data.astype(self.dtype) * (SCALES[self.pixels] if are_bytes else 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
         """``x (N, *input_shape)`` → ``(N, *output_shape)``."""
@@ -143,7 +162,7 @@ class Sequential(Fitting, Layer):
         return self._plan.steps(layers, get_backend()) if self.fuse and self.dtype == np.float32 else [*layers]
 
     def _run(self, x: Tensor, steps: list[fusion.Step]) -> Tensor:
-        x = x if isinstance(x, Tensor) else Tensor(x)
+        x = self._as_tensor(x)
         if x.shape[1:] != self.input_shape:
             expected = ", ".join(map(str, ("N", *self.input_shape)))
             raise ShapeError(f"the network takes images of shape ({expected}), got {x.shape}")

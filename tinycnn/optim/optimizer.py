@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
 from tinycnn.errors import SettingError, ShapeError, in_range, shortened, whole_number
-from tinycnn.other_names import NamedArguments
+from tinycnn.other_names import OPTIMIZER_ATTRIBUTES, NamedArguments, NamedAttributes
 from tinycnn.tensor import Tensor
 
 Rate = Any  # a number, or an array () where the number is already on a GPU
@@ -21,7 +21,7 @@ Schedule = Callable[[int], float]  # step number, from 0 → factor of the learn
 Moving = list[tuple[Array, Array, dict[str, Array]]]  # parameters, their gradients, their slots
 
 
-class Optimizer(NamedArguments):
+class Optimizer(NamedArguments, NamedAttributes):
     """Base class. ``lr``: learning rate; ``schedule(step)``: its factor, by default 1.
 
     ``optimizer.learning_rate`` (or ``lr``) is the learning rate of the next step. A number assigned to it is exactly
@@ -31,6 +31,7 @@ class Optimizer(NamedArguments):
     SettingError when there is nothing to train, or when a parameter is given twice.
     """
 
+    elsewhere: ClassVar[dict[str, str]] = OPTIMIZER_ATTRIBUTES
     slot_names: ClassVar[tuple[str, ...]] = ()
     counts_updates: ClassVar[bool] = False  # whether the rates of a parameter depend on how often it was updated
 

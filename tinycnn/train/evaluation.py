@@ -35,6 +35,16 @@ class Scores:
     loss: float
     accuracy: float
 
+    def __iter__(self) -> Iterator[float]:
+        """Both numbers, for ``loss, accuracy = model.evaluate(images, labels)``."""
+        return iter((self.loss, self.accuracy))
+
+    def __getitem__(self, key: int | str) -> float:
+        """``scores[1]``, and ``scores["accuracy"]``."""
+        if isinstance(key, str):
+            return dict(vars(self))[key]
+        return (self.loss, self.accuracy)[key]
+
 
 def predict_logits(model: Sequential, images: Images, *, views: Any = None) -> np.ndarray:
     """Logits of uint8 ``images (M, H, W, C)``, in evaluation mode → ``(M, K)`` on the host.

@@ -14,6 +14,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.backends.preparation import working_time
 from tinycnn.errors import SettingError, shortened
+from tinycnn.other_names import COLUMNS
 from tinycnn.train.evaluation import Scores
 
 SHORTEST_S = 1e-9  # the resolution of the clock
@@ -39,7 +40,32 @@ class EpochResult:
     def row(self) -> dict[str, Any]:
         """All numbers by name, with those of ``metrics`` at the end."""
         numbers = {name: getattr(self, name) for name in FIELDS}
-        return numbers | self.metrics
+        return Columns(numbers | self.metrics)
+
+    def __getitem__(self, name: str) -> Any:
+        """A number by name, such as ``result["validation_loss"]``; SettingError for a name that there is not."""
+        return self.row()[name]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for a name that is missing, such as those of Keras."""
+            hint = f": use `{COLUMNS[name]}`" if name in COLUMNS else ""
+            hint = ": use `row()`" if name in ("get", "items", "keys") else hint
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+
+
+class Columns(dict[str, Any]):
+    """Numbers by name; another name raises SettingError with the names that there are."""
+
+    def __missing__(self, name: Any) -> Any:
+        raise SettingError(f"there is no column {shortened(name)}: {_column_meant(name, list(self))}")
+
+
+def _column_meant(name: Any, columns: list[str]) -> str:
+    """What to write in the place of the name of a column that there is not."""
+    ours = COLUMNS.get(name) if isinstance(name, str) else None
+    return f"it is {ours!r}" if ours else f"choose one of {', '.join(columns)}"
 
 
 FIELDS = tuple(one.name for one in fields(EpochResult) if one.name != "metrics")
@@ -56,19 +82,28 @@ class History(list[EpochResult]):
     def column(self, name: str) -> list[Any]:
         """One number of every epoch, such as ``history.column("validation_loss")``; SettingError for another name."""
         if name not in self.columns:
-            raise SettingError(f"a history has no column {shortened(name)}: choose one of {', '.join(self.columns)}")
+            raise SettingError(f"a history has no column {shortened(name)}: {_column_meant(name, self.columns)}")
         return [result.row().get(name) for result in self]
 
     def to_dict(self) -> dict[str, list[Any]]:
         """All columns by name, as ``pandas.DataFrame`` and ``json.dumps`` take them."""
-        return {name: self.column(name) for name in self.columns}
+        return Columns((name, self.column(name)) for name in self.columns)
 
     if not TYPE_CHECKING:
 
+        def __getitem__(self, key: Any) -> Any:
+            """``history[-1]`` is an epoch, ``history["train_loss"]`` a column, ``history[2:]`` a history."""
+            if isinstance(key, str):
+                return self.column(key)
+            found = super().__getitem__(key)
+            return History(found) if isinstance(key, slice) else found
+
         def __getattr__(self, name: str) -> Any:
-            """For ``history.history``, the dictionary of Keras: an error that names ``to_dict``."""
-            instead = ": use `to_dict()`, or `column(name)`" if name == "history" else ""
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{instead}")
+            """Called for a name that is missing, such as those of Keras: AttributeError says what to use."""
+            hint = ": use `to_dict()`, or `history[name]`" if name in ("history", "keys", "items", "values") else ""
+            if name in COLUMNS or name in FIELDS:
+                hint = f': use `history["{COLUMNS.get(name, name)}"]`'
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def to_csv(self) -> str:
         """A header and a line per epoch; the fields of validation are empty where there was none."""

@@ -22,6 +22,14 @@ def remark(text: str, callbacks: Sequence[Callback], level: int = logging.INFO) 
         LOGGER.log(level, "%s", text)
 
 
+def nothing_to_train(epochs: int) -> str:
+    """The sentence for a run that has all of its epochs before it begins."""
+    return (
+        f"nothing was trained: the history already ends with epoch {epochs}, and `epochs` counts those of earlier "
+        f"calls, too; pass epochs={2 * epochs} for {epochs} more"
+    )
+
+
 def schedule_ends_early(optimizer: Optimizer, steps: int) -> str:
     """A sentence if a schedule ends before the optimizer has taken ``steps`` more steps; "" if none does."""
     total = optimizer.step_count + steps

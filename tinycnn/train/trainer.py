@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,7 +25,13 @@ from tinycnn.distributed.communicator import any_rank, get_communicator
 from tinycnn.errors import FileFormatError, SettingError, in_range, shortened, whole_number
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer, WeightAverage
-from tinycnn.other_names import NamedArguments, named_arguments
+from tinycnn.other_names import (
+    TRAINER_ATTRIBUTES,
+    TRAINER_NO_EFFECT,
+    NamedArguments,
+    NamedAttributes,
+    named_arguments,
+)
 from tinycnn.train.batches import Sampler, Selection, batches, to_backend
 from tinycnn.train.callbacks.base import AfterStep, Callback
 from tinycnn.train.callbacks.early_stopping import EarlyStopping
@@ -40,14 +46,14 @@ from tinycnn.train.history import FIELDS, EpochResult, History, Progress, epoch_
 from tinycnn.train.identity import check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
-from tinycnn.train.remarks import remark, schedule_ends_early
+from tinycnn.train.remarks import nothing_to_train, remark, schedule_ends_early
 from tinycnn.train.run_data import RunData, run_data
 from tinycnn.train.step import StopRequest, TrainingStep, never
 from tinycnn.train.stream import BatchStream
 from tinycnn.train.validation import Metric, Metrics, checked_metrics, measure
 
 
-class Trainer(NamedArguments):
+class Trainer(NamedArguments, NamedAttributes):
     """Trains ``model`` with ``optimizer`` on uint8 images, and stores everything that changes during a run.
 
     ``seed`` determines the order of the images. ``augment`` changes the images of each batch, with a strength that
@@ -58,6 +64,9 @@ class Trainer(NamedArguments):
     ``initial_weights`` is a fingerprint of the weights at the start, for a run whose ``seed`` does not determine them.
     ``capture``: record the steps and replay them (``capture.py``), with bit-identical results.
     """
+
+    elsewhere: ClassVar[dict[str, str]] = TRAINER_ATTRIBUTES
+    no_effect: ClassVar[dict[str, str]] = TRAINER_NO_EFFECT
 
     def __init__(
         self,
@@ -263,8 +272,11 @@ class Trainer(NamedArguments):
         check_ranks_agree(identity, self.model, epochs)
         manager = CheckpointManager(self, checkpoints, self.stop_request, identity)
         manager.resume()
-        if len(self.history) + (self.progress is not None) > epochs:
+        done = len(self.history)
+        if done + (self.progress is not None) > epochs:
             raise SettingError(f"the run is already past epoch {epochs}: continue with more `epochs`")
+        if 0 < done == epochs:
+            self._report("note: ", nothing_to_train(done), logging.WARNING)
         return manager
 
     def _epochs(

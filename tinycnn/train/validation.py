@@ -17,6 +17,10 @@ from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import FIELDS
 
 Metric = Callable[[np.ndarray, np.ndarray], float]  # labels (M,), outputs (M, K) → a number
+FOR_CLASSES = (
+    "A metric receives the outputs of the network; for one of predicted classes, pass "
+    "{{{0!r}: lambda labels, outputs: {1}(labels, outputs.argmax(axis=1))}}"
+)
 Metrics = Sequence[Metric] | Mapping[str, Metric]
 
 
@@ -32,9 +36,25 @@ def checked_metrics(metrics: Any) -> dict[str, Metric]:
         if not callable(one):
             hint = "; leave accuracy out: it is always measured" if one in ("accuracy", "acc") else ""
             raise SettingError(f"`metrics` contains {shortened(one)}: expected functions of (labels, outputs){hint}")
+        if takes_classes(one):
+            raise SettingError(f"`metrics` contains {one.__name__} of scikit-learn. {_for_classes(name, one)}")
         if name in FIELDS:
             raise SettingError(f"`metrics` contains {name}, which every history has: give it another name")
     return dict(given)
+
+
+def _for_classes(name: str, metric: Metric) -> str:
+    return FOR_CLASSES.format(name, getattr(metric, "__name__", name))
+
+
+def takes_classes(metric: Any) -> bool:
+    """Whether it is a metric of scikit-learn of two arrays of classes, such as f1_score; there, scores are `y_score`.
+
+    Regression has functions with the same arguments, in a module of its own.
+    """
+    module, name = getattr(metric, "__module__", None) or "", getattr(metric, "__name__", "")
+    takes_scores = any(word in name for word in ("log_loss", "brier", "hinge"))
+    return module == "sklearn.metrics._classification" and not takes_scores
 
 
 def network_outputs(model: Sequential, images: Images) -> np.ndarray:
@@ -62,10 +82,17 @@ def measure(
     if own is not None:
         outputs[shard] = own
     ranks.all_reduce(outputs)
-    return {name: _number(name, metric(labels, outputs)) for name, metric in metrics.items()}
+    return {name: _number(name, metric, labels, outputs) for name, metric in metrics.items()}
 
 
-def _number(name: str, value: Any) -> float | None:
+def _number(name: str, metric: Metric, labels: np.ndarray, outputs: np.ndarray) -> float | None:
+    try:
+        value = metric(labels, outputs)
+    except (TypeError, ValueError) as error:
+        raise SettingError(
+            f"the metric {name} does not take labels {labels.shape} and outputs {outputs.shape}, one per class: "
+            f"{shortened(error)}. {_for_classes(name, metric)}"
+        ) from error
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -24,8 +24,7 @@ from tinycnn.interchange.onnx.pixels import likely_pixels
 from tinycnn.interchange.onnx.rewriting import Structure
 from tinycnn.interchange.planned import PlannedLayer
 from tinycnn.layers import Rescaling, Sequential, pixel_scale
-from tinycnn.layers.metadata import BYTES
-from tinycnn.layers.pixels import SCALES
+from tinycnn.layers.metadata import BYTES, SCALES
 from tinycnn.saving.model_file import set_metadata
 from tinycnn.saving.safetensors_file import DAMAGED
 from tinycnn.tensor import no_grad

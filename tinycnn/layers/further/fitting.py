@@ -5,32 +5,43 @@ a function that imports it when one of these methods is called.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+from tinycnn.errors import SettingError
 from tinycnn.other_names import named_arguments
 
-ELSEWHERE = {  # methods of networks in Keras and PyTorch → what does the same here
+SETTINGS = "the settings of `fit`: `optimizer`, `lr`, `loss`, `metrics`"
+ELSEWHERE = {  # attributes of networks in Keras and PyTorch → what does the same here
     "add": "`Sequential(*layers, input_shape=...)`, with all layers at once",
     "append": "`Sequential(*layers, input_shape=...)`, with all layers at once",
     "children": "`layers.values()`",
     "count_params": "`parameter_count()`",
     "cpu": '`tinycnn.use_backend("numba")` before the network is created',
-    "compile": "the settings of `fit`: `optimizer`, `lr`, `loss`",
+    "compile": SETTINGS,
     "cuda": '`tinycnn.use_backend("cupy")` before the network is created',
+    "double": "`Sequential(..., dtype=numpy.float64)`",
     "export": "`tinycnn.export_onnx(model, path)`",
+    "fit_generator": "`fit(batches, epochs=5)`, with an iterable of batches",
     "get_weights": "`state_dict()`",
     "get_layer": "`layers[name]`",
+    "half": "float32 or float64: `Sequential(..., dtype=...)`",
+    "history": "what `fit` returns",
     "load_weights": "`tinycnn.load(path)`",
+    "loss": SETTINGS,
+    "metrics": SETTINGS,
     "modules": "`all_layers()`",
+    "name": "`layers`: the layers are named by class and number",
+    "named_children": "`layers.items()`",
     "named_modules": "`all_layers()`",
+    "optimizer": SETTINGS,
     "predict_classes": "`predict(images).argmax(axis=1)`",
     "predict_proba": "`predict(images)`, which returns probabilities after a final Softmax",
-    "requires_grad_": "`freeze()` and `unfreeze()`",
     "save": "`tinycnn.save(model, path)`",
     "save_weights": "`tinycnn.save(model, path)`",
     "score": "`evaluate(images, labels).accuracy`",
     "set_weights": "`load_state_dict(state)`",
-    "trainable_variables": "`parameters()`",
+    "test_on_batch": "`evaluate(images, labels)`",
+    "train_on_batch": "`fit(images, labels, batch_size=len(images))`",
     "weights": "`parameters()`, or `state_dict()`",
     "to": '`tinycnn.use_backend("cupy")` before the network is created',
 }
@@ -42,14 +53,21 @@ def register_training(load: Callable[[], Any]) -> None:
     _training[:] = [load]
 
 
-def use_instead(name: str) -> str:
-    """The end of the sentence about a missing method: what does the same; "" if nothing is known."""
-    return f": use {ELSEWHERE[name]}" if name in ELSEWHERE else ""
-
-
 class Fitting:
     """The methods that need training."""
 
+    elsewhere: ClassVar[dict[str, str]] = ELSEWHERE
+    no_effect: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("loss", "metrics", "optimizer"), "pass it to fit"),
+        **dict.fromkeys(("lr", "learning_rate"), "pass `lr` to fit"),
+        **dict.fromkeys(("kernel_regularizer", "weight_decay"), "pass `weight_decay` to an optimizer"),
+    }
+
+    def __getitem__(self, key: Any) -> Any:
+        """Networks are neither lists nor dictionaries, as in PyTorch: SettingError says where the layers are."""
+        raise SettingError(f"model[{key!r}]: the layers of a network are in model.layers, by name")
+
+    @named_arguments
     def fit(self, images: Any, labels: Any = None, *, epochs: int = 1, batch_size: int = 32, **settings: Any) -> Any:
         """Train this network on images and labels, or on an iterable of batches → `tinycnn.train.History`.
 
@@ -59,6 +77,7 @@ class Fitting:
         """
         return _training[0]().fit(self, images, labels, epochs=epochs, batch_size=batch_size, **settings)
 
+    @named_arguments
     def evaluate(self, images: Any, labels: Any = None, **settings: Any) -> Any:
         """Loss and accuracy on images and labels, or on an iterable of batches → `tinycnn.train.Scores`.
 

@@ -16,13 +16,14 @@ repeats steps to find where a number was no longer finite. A run without hooks o
 depends on the number of the step only is a ``schedule`` of the optimizer.
 """
 
+import inspect
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tinycnn.errors import SettingError
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer
-from tinycnn.other_names import HOOKS, NamedArguments
+from tinycnn.other_names import CALLBACK_ATTRIBUTES, CALLBACK_NO_EFFECT, HOOKS, NamedArguments, NamedAttributes
 from tinycnn.train.history import EpochResult, History, Progress
 
 
@@ -40,18 +41,22 @@ class TrainerInRun(Protocol):
         """Print a sentence where a progress bar is shown, otherwise send it to the logger ``tinycnn.train``."""
 
 
-class Callback(NamedArguments):
+class Callback(NamedArguments, NamedAttributes):
     """Base class. Every hook does nothing; override those that you need.
 
     With several ranks, every rank calls its own callbacks; one that writes files does so on rank 0 only. An exception
     in a hook ends the run with this exception. With ``checkpoints``, the state is saved first.
     """
 
+    elsewhere: ClassVar[dict[str, str]] = CALLBACK_ATTRIBUTES
+    no_effect: ClassVar[dict[str, str]] = CALLBACK_NO_EFFECT
+
     def __init_subclass__(cls, **settings: Any) -> None:
-        """Raise SettingError for a hook with its name in Keras or Lightning, which would never be called."""
+        """Raise SettingError for a hook with its name, or its arguments, in Keras or Lightning."""
         super().__init_subclass__(**settings)
         for name in vars(cls).keys() & HOOKS.keys():
             raise SettingError(f"{cls.__name__}.{name} would never be called: name it {HOOKS[name]}")
+        check_hooks(cls, Callback)
 
     def on_run_begin(self, trainer: TrainerInRun) -> None:
         """The run begins, or continues from a checkpoint."""
@@ -81,6 +86,18 @@ class Callback(NamedArguments):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the result of ``state_dict()``, before ``on_run_begin``; not called where it was empty."""
+
+
+def check_hooks(own: type, base: type) -> None:
+    """Raise SettingError for a hook of ``own`` with the arguments of Keras, which are not those of ``base`` here."""
+    for name, hook in vars(own).items():
+        if name.startswith("on_") and inspect.isfunction(hook) and hasattr(base, name):
+            given = list(inspect.signature(hook).parameters)
+            takes = ", ".join(inspect.signature(getattr(base, name)).parameters)
+            if "logs" in given or given[1:2] in (["epoch"], ["batch"]):
+                raise SettingError(
+                    f"{own.__name__}.{name}({', '.join(given)}) has the arguments of another library: {name}({takes})"
+                )
 
 
 class AfterStep(Callback):

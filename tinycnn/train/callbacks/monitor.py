@@ -4,15 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinycnn.errors import SettingError, shortened
+from tinycnn.other_names import COLUMNS
 from tinycnn.train.callbacks.base import TrainerInRun
 from tinycnn.train.history import MODES, is_largest_best
-
-HERE = {  # names of Keras → those of the columns here
-    "loss": "train_loss",
-    "accuracy": "train_accuracy",
-    "val_loss": "validation_loss",
-    "val_accuracy": "validation_accuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class Monitor:
     def check(self, trainer: TrainerInRun, purpose: str) -> None:
         """Raise SettingError unless the run of ``trainer`` records this number, and its best is known."""
         if self.name not in trainer.columns:
-            name = HERE.get(self.name, self.name)
+            name = COLUMNS.get(self.name, self.name)
             hint = "" if name == self.name else f"; did you mean {name}?"
             if name.startswith("validation_") and name not in trainer.columns:
                 hint = ": pass `validation=(images, labels)`"

@@ -1,0 +1,23 @@
+"""The layers of a network by name: a dictionary whose errors say how a layer is found."""
+
+import difflib
+from typing import Any
+
+from tinycnn.errors import SettingError, shortened
+from tinycnn.layers.base import Layer
+
+
+class LayersByName(dict[str, Layer]):
+    """``{"conv2d_1": layer, …}``. Any other key raises SettingError with the names that there are."""
+
+    def __getitem__(self, key: Any) -> Layer:
+        if isinstance(key, str) and key in self:
+            return super().__getitem__(key)
+        names = list(self)
+        if isinstance(key, int | slice):
+            where = f"[{key}]" if isinstance(key, int) else "[start:stop]"
+            hint = f"write model.layers[{names[0]!r}], or list(model.layers.values()){where}"
+        else:
+            similar = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(names)}"
+        raise SettingError(f"layers are found by name, there is none {shortened(key)}: {hint}")
