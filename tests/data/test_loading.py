@@ -538,3 +538,16 @@ def test_importing_the_package_loads_no_library_that_only_loading_needs():
     code = "import sys, tinycnn.data; print([m for m in ('pooch', 'sklearn', 'tqdm', 'requests') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_similar_folder_is_proposed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "shapes.npz").touch()
+    (tmp_path / "notes.txt").touch()
+    for name, meant in (("picture", "pictures"), ("shape.npz2", "shapes.npz"), (f"{tmp_path}/pictuers", "pictures")):
+        with pytest.raises(SettingError, match=rf"unknown data set .*; did you mean \S*{meant}\?$"):
+            load(name)
+    for name in ("note", "zzz", "nowhere/pictures"):
+        with pytest.raises(SettingError, match=r"or \.npy files\.$"):
+            load(name)

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from tinycnn.run.folder import locked_folder, replacing, results_in
+from tinycnn.errors import SettingError
+from tinycnn.run.folder import keep_earlier, locked_folder, replacing, results_in
 
 OLD = {"metrics.json": "old", "model.safetensors": "old", "model_best.safetensors": "old", "filters_a.png": "old"}
 OLD |= {"report.html": "old", "misclassified_5.png": "old", "graph.svg": "old"}
@@ -37,6 +38,36 @@ def test_new_results_replace_all_earlier_ones_and_nothing_else(folder):
         assert content(folder).items() >= (OLD | OTHERS).items()
     assert content(folder) == NEW | OTHERS
     assert not any(path.name.startswith(".") for path in folder.iterdir())
+
+
+def earlier_in(folder):
+    """The content of each folder of earlier results."""
+    return [content(kept) for kept in sorted((folder / "earlier").iterdir())]
+
+
+def test_earlier_results_with_another_network_are_kept(folder):
+    os.utime(folder / "metrics.json", (0, 0))
+    replace(folder, keeping=True)
+    assert earlier_in(folder) == [OLD]
+    assert {name: text for name, text in content(folder).items() if "earlier" not in name} == NEW | OTHERS
+    replace(folder, keeping=True)  # the same network: nothing would be lost
+    assert earlier_in(folder) == [OLD]
+    write(folder, {"metrics.json": "other", "model.safetensors": "other"})
+    os.utime(folder / "metrics.json", (0, 0))  # at the same moment
+    replace(folder, keeping=True)
+    assert earlier_in(folder) == [OLD, NEW | {"metrics.json": "other", "model.safetensors": "other"}]
+
+
+def test_the_best_network_of_an_earlier_run_is_kept_too(tmp_path):
+    write(tmp_path, NEW | {"model_best.safetensors": "best"})
+    replace(tmp_path, keeping=True)
+    assert earlier_in(tmp_path) == [NEW | {"model_best.safetensors": "best"}]
+
+
+def test_a_file_with_the_name_of_the_folder_of_earlier_results(folder):
+    write(folder, {"earlier": "mine"})
+    with pytest.raises(SettingError, match="earlier is not a folder; move it away"), locked_folder(folder):
+        pass
 
 
 def test_a_folder_without_results_keeps_files_with_the_names_of_results(tmp_path):
@@ -103,7 +134,29 @@ def test_a_process_that_is_killed_at_any_moment_leaves_no_mixture(tmp_path):
     assert ends == ["old"] * 2 + ["new"] * (1 + len(OLD) + 1 + len(NEW) + 1)
 
 
-def replace(folder):
+def test_a_process_that_is_killed_while_it_keeps_earlier_results_loses_none(tmp_path):
+    for moment in range(1, 100):
+        folder = tmp_path / str(moment)
+        write(folder, OLD | OTHERS)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            killed_at(moment, monkeypatch)
+            try:
+                replace(folder, keeping=True)
+            except Killed:
+                pass
+            else:
+                break
+        with locked_folder(folder):
+            found = content(folder)
+        kept = [text for name, text in found.items() if name.startswith("earlier")]
+        assert (found["metrics.json"], len(kept)) in (("old", 0), ("new", len(OLD))), moment
+        assert set(kept) <= {"old"}
+    assert moment > len(OLD) + len(NEW)
+
+
+def replace(folder, keeping=False):
     with replacing(folder) as place:
         for name, text in NEW.items():
             (place / name).write_text(text)
+        if keeping:
+            keep_earlier(folder, place)

@@ -147,7 +147,7 @@ def test_files_that_are_not_json_or_not_files(tmp_path, capsys, monkeypatch):
         (b" " * 1_000_001, "not JSON (more than 1,000,000 bytes)"),
     ]:
         path.write_bytes(content)
-        assert "whose metrics.json cannot be read; --output keeps both" in replaced_run(tmp_path, {"seed": 1})
+        assert "whose metrics.json cannot be read; it will be kept" in replaced_run(tmp_path, {"seed": 1})
         assert main(["report", str(tmp_path)]) == 2
         assert words in capsys.readouterr().err
     path.unlink()

@@ -308,22 +308,31 @@ def test_augmentation_fades_for_the_given_epochs(tmp_path):
     assert (options["augment"], options["fade_epochs"]) == ("affine", 2)
 
 
-def test_a_second_run_replaces_the_first(tmp_path):
+def test_a_second_run_replaces_the_first_and_keeps_another_network(tmp_path):
     first = train(tmp_path, "--limit", 100, "--seed", 1, "--validation-split", 0.2, "--save-best")
     assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "model_best.safetensors"])
+    network = (tmp_path / "out/model.safetensors").read_bytes()
     for name in ("report.html", "filters_conv2d_9.png", "mine.png"):
         (tmp_path / "out" / name).write_text("older")
     accuracy = metrics_of(tmp_path / "out")["test_accuracy"]
     second = train(tmp_path, "--limit", 100, "--seed", 2)
     assert first.stderr == ""
     words = f"test accuracy {100 * accuracy:.2f} %, different --save-best, --seed, --validation-split"
-    assert second.stderr == f"replaces  an earlier run in out ({words}); --output keeps both\n"
+    kept = f"it will be kept in {os.path.join('out', 'earlier')}, unless this run gives the same network"
+    assert second.stderr == f"earlier   a run in out ({words}); {kept}\n"
+    (earlier,) = (tmp_path / "out/earlier").iterdir()
+    assert f"kept      the earlier run, in {earlier.relative_to(tmp_path)}\n" in second.stdout
+    assert (earlier / "model.safetensors").read_bytes() == network
+    names = [*FILES, "model_best.safetensors", "report.html", "filters_conv2d_9.png"]
+    assert (sorted(os.listdir(earlier)), metrics_of(earlier)["seed"]) == (sorted(names), 1)
     assert metrics_of(tmp_path / "out")["seed"] == 2
     accuracy = metrics_of(tmp_path / "out")["test_accuracy"]
     again = train(tmp_path, "--limit", 100, "--seed", 2)
     words = f"test accuracy {100 * accuracy:.2f} %, the same options"
-    assert again.stderr == f"replaces  an earlier run in out ({words}); --output keeps both\n"
-    assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "mine.png"])  # no file of the first run is left
+    assert again.stderr == f"earlier   a run in out ({words}); {kept}\n"
+    assert "kept" not in again.stdout  # the same network
+    assert sorted(os.listdir(tmp_path / "out")) == sorted([*FILES, "mine.png", "earlier"])
+    assert list((tmp_path / "out/earlier").iterdir()) == [earlier]
 
 
 @pytest.mark.parametrize(
@@ -347,7 +356,7 @@ def test_a_file_that_is_replaced_is_reported_even_if_it_cannot_be_read(content, 
         assert replaced_run(tmp_path, {"seed": 1}) is None
         return
     (tmp_path / "metrics.json").write_bytes(content.encode("latin-1"))
-    assert replaced_run(tmp_path, {"seed": 1}).endswith("whose metrics.json cannot be read; --output keeps both")
+    assert replaced_run(tmp_path, {"seed": 1}).endswith("unless this run gives the same network")
 
 
 def test_an_npz_file(tmp_path):
@@ -542,7 +551,8 @@ def refused(folder, *arguments):
     [
         ("--model lenot", "invalid choice: 'lenot'"),
         ("--backend torch", "invalid choice: 'torch'"),
-        ("--dataset minst", "unknown data set 'minst'; expected one of auto, mnist"),
+        ("--dataset minst", "an existing folder of pictures or .npy files; did you mean mnist?"),
+        ("--dataset Fashion-MNIST", "did you mean fashion_mnist?"),
         ("--dataset=", "unknown data set ''; expected one of auto, mnist"),
         ("--recipe worst", "invalid choice: 'worst'"),
         ("--optimizer adagrad", "invalid choice: 'adagrad'"),

@@ -6,6 +6,7 @@
 A damaged file in a folder named by the user is always an error. `Dataset.notice` reports every fallback.
 """
 
+import difflib
 import os
 from os import PathLike
 from pathlib import Path
@@ -89,8 +90,21 @@ def _load(name: str, data_dir: str | PathLike[str] | None, download: bool, pixel
         raise DataError(_other_format(name))
     raise SettingError(
         f"unknown data set {shortened(name)}; expected one of {', '.join(NAMES)}, a path ending in .npz, "
-        "or an existing folder of pictures or .npy files."
+        f"or an existing folder of pictures or .npy files{_similar(name) or '.'}"
     )
+
+
+def _similar(name: str) -> str:
+    """The end of the sentence about an unknown data set: a similar name, or a similar folder or file beside it."""
+    known = difflib.get_close_matches(name.lower().replace("-", "_"), NAMES, n=1)
+    if not known and name:
+        path = Path(os.path.expanduser(name))
+        try:
+            beside = [one.name for one in path.parent.iterdir() if one.is_dir() or one.suffix.lower() == ".npz"]
+        except OSError:
+            beside = []
+        known = [str(path.parent / one) for one in difflib.get_close_matches(path.name, beside, n=1)]
+    return f"; did you mean {printable(known[0])}?" if known else ""
 
 
 def _other_format(name: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tinycnn import models, optim
-from tinycnn.data import Dataset
+from tinycnn.data import Dataset, is_array_folder, is_folder
 from tinycnn.data.augment import Augmentation, Fade, named
 from tinycnn.errors import SettingError, ShapeError, printable
 from tinycnn.layers import Sequential
@@ -45,7 +45,7 @@ def make_model(config: TrainConfig, dataset: Dataset, source: Sequential | None)
         origin = f"from {config.init_from}: {words}"
     else:
         shape, classes = dataset.input_shape, dataset.num_classes
-        check_bytes(models.size_of(config.model, input_shape=shape, classes=classes))  # before it takes the memory
+        check_bytes(size_for(config, dataset))  # before it takes the memory
         model, origin = models.create(config.model, seed=config.seed, input_shape=shape, classes=classes), ""
         if models.NETWORKS[config.model].whitened:
             whiten(model, dataset.x_train)
@@ -53,6 +53,33 @@ def make_model(config: TrainConfig, dataset: Dataset, source: Sequential | None)
     check_size(model)
     model.class_names, model.pictures = dataset.class_names, dataset.pictures
     return model, origin
+
+
+def size_for(config: TrainConfig, dataset: Dataset) -> int:
+    """The bytes of the network; raises ShapeError if it does not take images of this size, with the smallest size."""
+    shape, classes = dataset.input_shape, dataset.num_classes
+    try:
+        return models.size_of(config.model, input_shape=shape, classes=classes)
+    except ShapeError as error:
+        larger = next(
+            (size for size in range(min(shape[:2]) + 1, 65) if _takes(config.model, (size, size, *shape[2:]), classes)),
+            None,
+        )
+        hint = "choose another --model"
+        if larger and is_folder(config.dataset) and not is_array_folder(config.dataset):
+            hint = f"use --image-size {larger} or more, or {hint}"
+        elif larger:
+            hint = f"it takes images from {larger}x{larger}; {hint}"
+        size, why = "x".join(map(str, shape[:2])), str(error).partition("; use")[0]
+        raise ShapeError(f"{config.model} does not take images of {size} pixels: {hint} ({why})") from None
+
+
+def _takes(name: str, shape: tuple[int, ...], classes: int) -> bool:
+    try:
+        models.size_of(name, input_shape=shape, classes=classes)
+    except ShapeError:
+        return False
+    return True
 
 
 def check_images(model: Sequential, dataset: Dataset, path: str) -> None:

@@ -1,10 +1,15 @@
-"""The output folder of a run: locked during the run, and containing the results of one run only."""
+"""The output folder of a run: locked during the run, and containing the results of one run only.
 
+The results of an earlier run move to a folder inside, ``earlier/DATE_TIME``, unless the new networks are the same.
+"""
+
+import filecmp
 import fnmatch
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +25,8 @@ RESULTS += ["augmentation.png", "class_distribution.png", "confusion_matrix.png"
 RESULTS += ["example_?.png", "feature_maps.png", "filters_*.png", "histograms.png", "misclassified.png"]
 RESULTS += ["misclassified_?.png", "precision_recall.png", "predictions.png", "saliency.png"]
 CHECKPOINTS = "checkpoints"
+EARLIER = "earlier"  # the folder of results that were replaced
+KEEP = ".keep"  # a file beside new results: the name of the folder for the earlier ones
 STAGED, WHOLE, MOVING = ".results.new", ".results.whole", ".results.moving"  # temporary folders for results
 
 
@@ -75,7 +82,7 @@ def _make_writable(path: Path) -> None:
 def _check_kinds(folder: Path) -> None:
     """Raise SettingError where something that is not a file has the name of a result, before anything is computed.
 
-    ``CHECKPOINTS`` must be a folder in which files can be written.
+    ``CHECKPOINTS`` and ``EARLIER`` must be folders in which files can be written.
     """
     output = f"--output {printable(str(folder))}"
     names = {name for pattern in [METRICS, *RESULTS] for name in fnmatch.filter(os.listdir(folder), pattern)}
@@ -83,17 +90,18 @@ def _check_kinds(folder: Path) -> None:
         if path.is_dir() or not path.is_file():
             kind = "a folder" if path.is_dir() else "not an ordinary file"
             raise SettingError(f"{output}: {printable(str(path))} is {kind}; move it away, or choose another folder")
-    checkpoints = folder / CHECKPOINTS
-    shown = printable(str(checkpoints))
-    if not os.path.lexists(checkpoints):
-        return
-    if not checkpoints.is_dir():
-        raise SettingError(f"{output}: {shown} is not a folder; move it away, or choose another folder")
-    try:
-        with tempfile.TemporaryFile(dir=checkpoints):
-            pass
-    except OSError as error:
-        raise SettingError(f"{output}: {shown} cannot be written ({error.strerror}); choose another folder") from None
+    for inner in (folder / CHECKPOINTS, folder / EARLIER):
+        shown = printable(str(inner))
+        if not os.path.lexists(inner):
+            continue
+        if not inner.is_dir():
+            raise SettingError(f"{output}: {shown} is not a folder; move it away, or choose another folder")
+        try:
+            with tempfile.TemporaryFile(dir=inner):
+                pass
+        except OSError as error:
+            reason = error.strerror
+            raise SettingError(f"{output}: {shown} cannot be written ({reason}); choose another folder") from None
 
 
 def _lock(path: Path) -> int | None:
@@ -113,7 +121,8 @@ def _lock(path: Path) -> int | None:
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty folder; when the block ends, its files replace all earlier results in ``folder``.
 
-    After an exception, or when the process is killed, the earlier results are unchanged. Other files are kept.
+    After an exception, or when the process is killed, the earlier results are unchanged. Other files are kept. Inside
+    the block, ``keep_earlier`` has the earlier results moved instead of deleted.
     """
     staged = folder / STAGED
     staged.mkdir()
@@ -127,11 +136,41 @@ def replacing(folder: Path) -> Iterator[Path]:
     finish_replacement(folder)
 
 
+def keep_earlier(folder: Path, staged: Path) -> Path | None:
+    """Let `replacing` move the earlier results into the folder that is returned.
+
+    None if there are none, and if the networks in ``staged`` are the same, byte for byte: then nothing would be lost.
+    """
+    earlier = results_in(folder)
+    networks = [path for path in earlier if path.suffix == ".safetensors"]
+    same = [
+        (staged / path.name).is_file() and filecmp.cmp(path, staged / path.name, shallow=False) for path in networks
+    ]
+    if not earlier or (same and all(same)):
+        return None
+    written = time.localtime(min(max((folder / METRICS).stat().st_mtime, 0), time.time()))
+    name = moment = time.strftime("%Y-%m-%d_%H-%M-%S", written)
+    number = 1
+    while os.path.lexists(folder / EARLIER / name):
+        number += 1
+        name = f"{moment}_{number}"
+    (staged / KEEP).write_text(name, encoding="ascii")
+    return folder / EARLIER / name
+
+
 def finish_replacement(folder: Path) -> None:
     """Replace earlier results with complete new ones, or finish a replacement that was interrupted."""
     staged, whole, moving = (folder / name for name in (STAGED, WHOLE, MOVING))
     shutil.rmtree(staged, ignore_errors=True)
     if whole.is_dir():
+        keep = whole / KEEP
+        if keep.is_file():
+            kept = folder / EARLIER / Path(keep.read_text(encoding="ascii")).name
+            kept.mkdir(parents=True, exist_ok=True)
+            for path in results_in(folder):
+                path.replace(kept / path.name)
+            flush_folder(kept)
+            keep.unlink()
         for path in results_in(folder):
             path.unlink()
         flush_folder(folder)

@@ -151,7 +151,7 @@ class TrainingRun:
             self.warn(dataset.notice)
         replaced = replaced_run(self.output, config.as_json(), resumed=config.resume)
         if replaced:
-            self.warn(f"replaces  {replaced}")
+            self.warn(f"earlier   {replaced}")
         train, validation, test = self.counts().values()
         info(f"data      {dataset.name}: {train:,} training, {validation:,} validation, {test:,} test images")
         info(f"          from {dataset.source}")
@@ -252,7 +252,7 @@ class TrainingRun:
             self.info(f"stopped   early {metrics['stopped_early']}")
         kept = self.checkpoints.best if metrics["best"] else None
         try:
-            written = write_results(
+            written, earlier = write_results(
                 self.output, self.model, self.trainer.history, metrics, kept.content if kept else None
             )
         except OSError:
@@ -267,6 +267,8 @@ class TrainingRun:
             print_line(best_line(metrics, self.shown))
         written += ["checkpoints"] * (self.config.checkpoint_every is not None)
         self.info(f"written   {', '.join(written)} in {self.shown}")
+        if earlier:
+            self.info(f"kept      the earlier run, in {printable(str(earlier))}")
 
     def what_is_saved(self) -> str:
         """Where the run can continue when its results could not be written."""

@@ -15,7 +15,7 @@ from tinycnn.files import write_atomically
 from tinycnn.layers import Sequential
 from tinycnn.metrics import percent
 from tinycnn.run.console import counted
-from tinycnn.run.folder import replacing
+from tinycnn.run.folder import EARLIER, keep_earlier, replacing
 from tinycnn.run.metrics_file import read_json
 from tinycnn.saving.model_file import of_bytes, save
 from tinycnn.train.checkpoint import BEST_FILE
@@ -26,6 +26,7 @@ from tinycnn.version import __version__
 NAMED_AFTER_LIBRARY = ("numba", "cupy")  # backends
 NO_EFFECT_ON_RESULTS = {"quiet", "no_plots", "output", "threads", "resume", "checkpoint_every"}
 NO_EFFECT_ON_RESULTS |= {"csv", "tensorboard"}
+KEPT = "it will be kept in {0}, unless this run gives the same network"
 
 
 def write_results(
@@ -34,11 +35,12 @@ def write_results(
     history: list[EpochResult],
     metrics: dict[str, Any],
     best_network: bytes | None = None,
-) -> list[str]:
+) -> tuple[list[str], Path | None]:
     """Write the trained network, the history and ``metrics`` to the folder ``output``; returns the file names.
 
     ``best_network``: the content of ``BEST_FILE``. The files replace the results of an earlier run, which are
-    unchanged if one of the new files cannot be written.
+    unchanged if one of the new files cannot be written. Returns also the folder to which the earlier results have
+    moved; None if there were none, or the same network.
     """
     with replacing(output) as folder:
         if best_network:
@@ -46,7 +48,8 @@ def write_results(
         save(model, folder / "model.safetensors")
         write_atomically(folder / "history.csv", History(history).to_csv().encode())
         write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
-    return ["history.csv", "metrics.json", "model.safetensors"] + [BEST_FILE] * (best_network is not None)
+        kept = keep_earlier(output, folder)
+    return ["history.csv", "metrics.json", "model.safetensors"] + [BEST_FILE] * (best_network is not None), kept
 
 
 def replaced_run(output: Path, options: dict[str, Any], *, resumed: bool = False) -> str | None:
@@ -54,6 +57,7 @@ def replaced_run(output: Path, options: dict[str, Any], *, resumed: bool = False
 
     A ``resumed`` run replaces its own results, which have the same options: None, too.
     """
+    where, earlier_in = printable(str(output)), printable(str(output / EARLIER))
     try:
         earlier = read_json(output / "metrics.json")
         old_options, accuracy = earlier["options"], float(earlier["test_accuracy"])
@@ -61,14 +65,13 @@ def replaced_run(output: Path, options: dict[str, Any], *, resumed: bool = False
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
-        return f"an earlier run in {printable(str(output))}, whose metrics.json cannot be read; --output keeps both"
+        return f"a run in {where}, whose metrics.json cannot be read; {KEPT.format(earlier_in)}"
     differing = sorted(name for name in names if old_options.get(name) != options.get(name))
     changed = [f"`{name}`" if name in options else shortened(name, 40) for name in differing]
     if resumed and not changed:
         return None
     differences = f"different {', '.join(changed)}" if changed else "the same options"
-    where = printable(str(output))
-    return f"an earlier run in {where} (test accuracy {percent(accuracy)}, {differences}); --output keeps both"
+    return f"a run in {where} (test accuracy {percent(accuracy)}, {differences}); {KEPT.format(earlier_in)}"
 
 
 def best_epoch(network: bytes, history: list[EpochResult], dataset: Dataset) -> dict[str, Any] | None:
