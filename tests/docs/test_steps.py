@@ -195,3 +195,14 @@ def test_what_a_lesson_breaks_is_noticed(
     promised = re.findall(r"print\(.*\)  # (.+)$", source, re.MULTILINE)
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if line in promised] != promised
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_python_that_the_lessons_explain_is_in_the_program(number: int) -> None:
+    page = (FOLDER.parents[1] / "teaching.md").read_text(encoding="utf-8")
+    table = page.partition(f"The Python of step {number}")[2].partition("\n\n")[2].partition("\n\n")[0]
+    source = STEPS[number - 1].read_text(encoding="utf-8")
+    code = [one for row in table.splitlines()[2:] for one in re.findall("`(.+?)`", re.split(r"(?<!\\) \| ", row)[0])]
+    assert len(code) >= 7
+    for one in code:
+        assert all(part in source for part in one.replace(r"\|", "|").split("...")), one
