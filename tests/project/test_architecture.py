@@ -333,7 +333,7 @@ def test_the_step_loads_nothing_of_a_run():
 
 
 def test_what_is_loaded_is_seen():
-    loaded = modules_loaded_by("from tinycnn.data import load; import tinycnn.run.job; load('digits')")
+    loaded = modules_loaded_by("import tinycnn.run.job, tinycnn.sklearn")
     assert {"sklearn", "tinycnn.train.checkpoint", "tinycnn.run"} <= loaded
 
 

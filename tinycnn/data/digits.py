@@ -6,12 +6,13 @@ Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
 
 import gzip
 import importlib.util
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from tinycnn.data.dataset import Dataset
-from tinycnn.errors import DataError, in_words
+from tinycnn.errors import DataError
 
 SMALL, BOX, FULL = 8, 20, 28  # side lengths: the bundled digit, the scaled digit, the image
 TOP = 16  # the maximum of a bundled digit
@@ -71,17 +72,15 @@ def _bilinear_tenths() -> np.ndarray:
 
 
 def _bundled() -> tuple[np.ndarray, np.ndarray]:
-    """Digits (N, 8, 8) and labels (N,), read from scikit-learn's file: importing scikit-learn takes a second."""
-    found = importlib.util.find_spec("sklearn")
-    if found is None:
-        raise DataError("the data set digits needs scikit-learn: `pip install scikit-learn`")
-    folder = Path(next(iter(found.submodule_search_locations or ()), ""))
-    try:
-        with gzip.open(folder / "datasets" / "data" / "digits.csv.gz", "rt") as file:
-            rows = np.loadtxt(file, delimiter=",")  # (N, 64 + 1)
-    except OSError as error:
-        raise DataError(
-            f"the data set digits is a file of scikit-learn ({in_words(error)}): "
-            "`pip install --force-reinstall scikit-learn`"
-        ) from None
-    return rows[:, :-1].reshape(-1, SMALL, SMALL), rows[:, -1].astype(np.int64)
+    """Digits (N, 8, 8) and labels (N,), from scikit-learn's file: importing scikit-learn would take a second."""
+    spec = importlib.util.find_spec("sklearn")
+    folder = Path(next(iter((spec and spec.submodule_search_locations) or ()), ""))
+    with suppress(OSError), gzip.open(folder / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        rows = np.loadtxt(file, delimiter=",")  # (N, 64 + 1)
+        return rows[:, :-1].reshape(-1, SMALL, SMALL), rows[:, -1].astype(np.int64)
+    try:  # the file has another place in this version
+        from sklearn import datasets
+    except ImportError as error:
+        raise DataError(f"the data set digits needs scikit-learn ({error}): `pip install scikit-learn`") from None
+    bunch = datasets.load_digits()
+    return bunch.images, bunch.target.astype(np.int64)
