@@ -15,7 +15,7 @@ from tinycnn import Tensor, data, gradcheck, models, ops
 from tinycnn.data.augment import named
 from tinycnn.data.redrawn import redrawn
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError
-from tinycnn.layers import Dense, Dropout, Flatten, Sequential, base, pixel_scale
+from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, Sequential, base, pixel_scale
 from tinycnn.optim import Adam
 from tinycnn.run.build import make_model, make_trainer
 from tinycnn.saving.model_file import check_finite
@@ -67,7 +67,7 @@ def test_models_lists_the_five_published_networks():
 
 
 def test_networks_adds_our_own():
-    assert list(models.NETWORKS) == [*SEQUENCES, "digit_cnn", "cifar_cnn", "whitened_cnn"]
+    assert list(models.NETWORKS) == [*SEQUENCES, "digit_cnn", "cifar_cnn", "whitened_cnn", "wide_whitened_cnn"]
 
 
 def as_word(layer):
@@ -215,7 +215,17 @@ def test_our_network_with_a_whitened_first_layer():
     assert network.parameter_count() == expected == 657_442
     assert models.create("whitened_cnn", input_shape=(28, 28, 1), classes=3).output_shape == (3,)
     assert models.create("whitened_cnn", input_shape=(9, 9, 3)).output_shape == (10,)
-    assert [name for name, model in models.NETWORKS.items() if model.whitened] == ["whitened_cnn"]
+    whitened = [name for name, model in models.NETWORKS.items() if model.whitened]
+    assert whitened == ["whitened_cnn", "wide_whitened_cnn"]
+
+
+def test_the_wide_network_has_the_filters_of_its_source():
+    network = models.create("wide_whitened_cnn")
+    filters = [layer.filters for layer in network.layers.values() if isinstance(layer, Conv2d)]
+    assert filters == [24, 64, 64, 256, 256, 256, 256]
+    pairs = [(24, 64), (64, 64), (64, 256), (256, 256), (256, 256), (256, 256)]  # channels in and out
+    expected = (4 * 3 + 1) * 24 + sum(9 * C * F + F + 2 * F for C, F in pairs) + (256 + 1) * 10
+    assert network.parameter_count() == expected
 
 
 def test_our_network_takes_other_images_and_classes():
