@@ -259,7 +259,7 @@ NETWORKS = MODELS | {
         wide_whitened_cnn,
         "ours, as whitened_cnn with more filters",
         Recipe(epochs=20, batch_size=128),
-        replace(WHITENED, epochs=12, batch_size=500, lr=0.17, weight_decay=0.03),
+        replace(WHITENED, epochs=10, batch_size=500, lr=0.17, weight_decay=0.03),
         (32, 32, 3),
         whitened=True,
     ),
