@@ -230,8 +230,7 @@ MODELS = {
 }
 
 DIGITS = replace(BEST, optimizer="sgd", lr=0.1, weight_decay=5e-4, average_weights=0.999, fade_epochs=5, elastic=1.0)
-PHOTOGRAPHS = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment="flip_and_crop")  # not tuned
-WHITENED = Recipe(
+PHOTOGRAPHS = Recipe(
     epochs=16,
     batch_size=256,
     optimizer="muon",
@@ -241,6 +240,7 @@ WHITENED = Recipe(
     augment="alternating_flip",
     label_smoothing=0.2,
 )
+WIDE = replace(PHOTOGRAPHS, epochs=10, batch_size=500, lr=0.17, weight_decay=0.03)
 
 NETWORKS = MODELS | {
     "digit_cnn": Model(digit_cnn, "ours, for digits", Recipe(epochs=10, batch_size=128), DIGITS),
@@ -251,7 +251,7 @@ NETWORKS = MODELS | {
         whitened_cnn,
         "ours, for photographs, with a whitened first layer",
         Recipe(epochs=20, batch_size=128),
-        WHITENED,
+        PHOTOGRAPHS,
         (32, 32, 3),
         whitened=True,
     ),
@@ -259,7 +259,7 @@ NETWORKS = MODELS | {
         wide_whitened_cnn,
         "ours, as whitened_cnn with more filters",
         Recipe(epochs=20, batch_size=128),
-        replace(WHITENED, epochs=10, batch_size=500, lr=0.17, weight_decay=0.03),
+        WIDE,
         (32, 32, 3),
         whitened=True,
     ),

@@ -159,7 +159,7 @@ def test_the_example_trains_cifar_cnn(tmp_path, capsys):
     assert train.main(["--model", "cifar_cnn", "--dataset", "cifar10", *where, *options]) == 0
     output = capsys.readouterr().out
     assert "cifar10: 35 training, 0 validation, 7 test images" in output
-    assert "augmented (flip_and_crop)" in output
+    assert "augmented (alternating_flip)" in output
     model = tinycnn.load(tmp_path / "out" / "model.safetensors")
     assert (model.input_shape, model.pictures) == ((32, 32, 3), "whole")
     assert model.class_names[:2] == ("airplane", "automobile")
