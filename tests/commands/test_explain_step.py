@@ -1,12 +1,14 @@
 """``tinycnn explain-step``: every kernel of a step, in the order of its table."""
 
+import dataclasses
 import re
 
 import pytest
 
 import tinycnn
+from tinycnn import models
 from tinycnn.commands import main
-from tinycnn.layers import Dense, Flatten, Sequential, Softmax
+from tinycnn.layers import Conv2d, Dense, Flatten, ReLU, Sequential, Softmax
 
 pytest.importorskip("numba")
 
@@ -30,6 +32,16 @@ def test_operations_are_those_of_the_definition(capsys):
     forward = 2 * (6 * 9 * 26 * 26 + 16 * 54 * 10 * 10) * 2
     assert sum(map(float, found)) > forward / 1e6
     assert 3 * forward / 1e6 + 6 * 2 * 59_000 / 1e6 + 12 * 60_074 / 1e6 > sum(map(float, found))
+
+
+def test_a_whitened_first_layer_has_no_gradients(capsys, monkeypatch):
+    """As in a run, where it is frozen."""
+    layers = lambda classes=10: [Conv2d(8, 2), ReLU(), Flatten(), Dense(classes)]  # noqa: E731
+    for name, whitened in (("trained", False), ("whitened", True)):
+        small = dataclasses.replace(models.NETWORKS["lenet"], layers=layers, input_shape=(5, 5, 1), whitened=whitened)
+        monkeypatch.setitem(models.NETWORKS, name, small)
+        assert main(["explain-step", name, "--batch-size", "2"]) == 0
+        assert ("dense_grad_weight" in capsys.readouterr().out) != whitened
 
 
 def test_a_step_that_is_not_recorded_is_an_error(capsys, tmp_path):

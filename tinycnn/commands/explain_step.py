@@ -16,6 +16,7 @@ from tinycnn.commands.shared_options import open_network
 from tinycnn.errors import SettingError
 from tinycnn.optim import Adam
 from tinycnn.train.trainer import Trainer
+from tinycnn.train.whitening import whiten
 
 WIDTH = 44  # of the column with kernels
 
@@ -38,6 +39,8 @@ def run(options: argparse.Namespace) -> None:
     size = options.batch_size or (known.author.batch_size if known else 64)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3 * size, *model.input_shape), dtype=np.uint8)
+    if options.model in models.NETWORKS and models.NETWORKS[options.model].whitened:
+        whiten(model, images)  # as a run begins: the step computes no gradients of the first layer
     trainer = Trainer(model, Adam(model.parameters()), batch_size=size)
     trainer.train_epoch(images, rng.integers(0, model.output_shape[-1], 3 * size), epoch=1)
     if trainer.why_eager or trainer.capture.steps is None:
