@@ -67,9 +67,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Leave the tests out of later garbage collections: ten thousand of them cost a second each time."""
+    """Leave the tests out of later garbage collections, and collect less often: that takes a twentieth of the time."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 LEFT_OUT = pytest.StashKey[int]()  # the number of cases

@@ -361,7 +361,8 @@ def test_a_file_that_is_replaced_is_reported_even_if_it_cannot_be_read(content, 
 
 def test_an_npz_file(tmp_path):
     write_few(tmp_path / "mine.npz")
-    process = run_here("train", "--dataset", "mine.npz", "--epochs", 1, "--backend", "numpy", folder=tmp_path)
+    options = ["--epochs", 1, "--backend", "numpy", "--no-plots"]
+    process = run_here("train", "--dataset", "mine.npz", *options, folder=tmp_path)
     assert process.returncode == 0, process.stderr
     assert metrics_of(tmp_path / "runs" / "keras_cnn-mine")["dataset"] == "mine"
 

@@ -30,10 +30,12 @@ def window_positions(kernel_size: Pair, stride: Pair, grid: Pair) -> Iterator[tu
 
 def padded(x: np.ndarray, padding: Pair, value: float = 0.0) -> np.ndarray:
     """``x (N, H, W, C)`` → ``(N, H + 2*PH, W + 2*PW, C)``, ``value`` around the edge; ``x`` itself without padding."""
-    PH, PW = padding
+    (N, H, W, C), (PH, PW) = x.shape, padding
     if PH == PW == 0:
         return x
-    return np.pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0)), constant_values=value)
+    framed = np.full((N, H + 2 * PH, W + 2 * PW, C), value, x.dtype)
+    framed[:, PH : PH + H, PW : PW + W] = x
+    return framed  # np.pad gives the same; it takes 50 µs more, as long as a small convolution
 
 
 class NumpyBackend(Backend):
