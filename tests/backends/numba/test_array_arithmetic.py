@@ -40,3 +40,22 @@ def test_all_cases_run_on_every_other_backend():
         for case in CASES
         if name != "numba" or case.function not in LEFT_OUT
     }
+
+
+def test_arrays_in_any_order_of_axes_share_a_kernel(request):
+    """A kernel of its own for each order would take half a second to compile."""
+    backend = usable_backend("numba", request.config)
+    from tinycnn.backends.numba.kernels import plain
+
+    kernels = plain.im2col, plain.max_pool2d, plain.max_pool2d_backward
+    x, settings = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype(np.float32), ((2, 2), (2, 2), (0, 0))
+
+    def run(order):
+        cols, (y, winner) = backend.im2col(order(x), *settings), backend.max_pool2d(order(x), *settings)
+        return [cols, y, winner, backend.max_pool2d_backward(order(y), order(winner), x.shape, *settings)]
+
+    expected = run(np.ascontiguousarray)
+    compiled = [len(kernel.signatures) for kernel in kernels]
+    for order in (np.asfortranarray, lambda array: np.repeat(array, 2, axis=1)[:, ::2]):
+        assert [one.tobytes() for one in run(order)] == [one.tobytes() for one in expected]
+    assert [len(kernel.signatures) for kernel in kernels] == compiled
