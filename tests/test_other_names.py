@@ -11,13 +11,14 @@ import pytest
 
 import tinycnn
 from tinycnn import data, layers, ops, optim, other_names, train
-from tinycnn.errors import SettingError
+from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Conv2d, Dense, Flatten, ReLU, Sequential
 from tinycnn.other_names import INSTEAD, MODULES, SAME, SAME_TOO, UnknownArgumentError
 
 MODEL = Sequential(Flatten(), Dense(2), input_shape=(3, 3, 1))
 IMAGES, LABELS = np.zeros((4, 3, 3, 1), np.uint8), np.array([0, 1, 0, 1])
 WEIGHTS = MODEL.parameters()
+DATASET = data.Dataset("mine", IMAGES, LABELS, IMAGES, LABELS, ("a", "b"), "here")
 TRAINER = train.Trainer(MODEL, optim.SGD(WEIGHTS), batch_size=2)
 
 
@@ -133,6 +134,10 @@ CALLS = {
     "`loss` is 'mse': expected one of softmax_cross_entropy, ": lambda: MODEL.fit(IMAGES, LABELS, loss="mse"),
     "or a function; did you mean mse_loss?": lambda: MODEL.fit(IMAGES, LABELS, loss="mse"),
     "did you mean softmax_cross_entropy?": lambda: MODEL.fit(IMAGES, LABELS, loss="sparse_categorical_crossentropy"),
+    "pass 'adam', or Adam(model.parameters())": lambda: MODEL.fit(IMAGES, LABELS, optimizer=optim.Adam),
+    "a Dataset is neither pairs nor batches: use its x_train": lambda: MODEL.fit(DATASET),
+    "save writes safetensors files; use tinycnn.export_onnx": lambda: tinycnn.save(MODEL, "model.onnx"),
+    "'model.H5': save writes safetensors files; name it": lambda: tinycnn.save(MODEL, "model.H5"),
     "or an optimizer; did you mean adam?": lambda: MODEL.fit(IMAGES, LABELS, optimizer="Adam"),
 }
 
@@ -290,6 +295,8 @@ MISSING = {
     "use `trainer.model`: every hook receives the trainer": lambda: OwnCallback(abs).model,
     "use `fit(images, labels, epochs=5)`": lambda: TRAINER.train(),
     "use `learning_rate`, which may be assigned": lambda: optim.Adam(WEIGHTS).param_groups,
+    "use `x_train`": lambda: DATASET.X_train,
+    "use `y_train` or `y_test`": lambda: DATASET.target,
     "no attribute 'qqqq'": lambda: MODEL.layers["dense_1"].qqqq,
 }
 
@@ -379,6 +386,18 @@ def test_metrics_of_scikit_learn_take_classes(monkeypatch):
         MODEL.fit(IMAGES, LABELS, metrics={"f1": f1_score}, **settings)  # before the first epoch
     history = MODEL.fit(IMAGES, LABELS, metrics={"f1": lambda a, b: f1_score(a, b.argmax(axis=1))}, **settings)
     assert 0 <= history["f1"][0] <= 1
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (list(IMAGES), LABELS, "images are a list: expected a NumPy array. Pass numpy.stack(images)."),
+        ((IMAGES, LABELS), None, "expected a pair (images, labels). For two arrays, call fit(images, labels)."),
+    ],
+)
+def test_arrays_in_lists(images, labels, words):
+    with pytest.raises(DataError, match=re.escape(words) + "$"):
+        MODEL.fit(images, labels, progress=False)
 
 
 # ----------------------------------------------------------------------------------------- a network that is called

@@ -285,6 +285,19 @@ TRAINER_ATTRIBUTES = {
     **_for_all("global_step", "`optimizer.step_count`"),
     **_for_all("callback_metrics logged_metrics", "`history[-1]`"),
 }
+DATASET_ATTRIBUTES = {
+    **_for_all("X_train train_images", "`x_train`"),
+    **_for_all("train_labels", "`y_train`"),
+    **_for_all("X_test test_images", "`x_test`"),
+    **_for_all("test_labels", "`y_test`"),
+    **_for_all("X data images", "`x_train` or `x_test`"),
+    **_for_all("y target targets labels", "`y_train` or `y_test`"),
+    **_for_all("train", "`x_train` and `y_train`"),
+    **_for_all("test", "`x_test` and `y_test`"),
+    **_for_all("classes target_names", "`class_names`"),
+    **_for_all("shape", "`input_shape`, or `x_train.shape`"),
+    **_for_all("x_val y_val x_valid y_valid validation", "data.split_validation, or `validation_split` of fit"),
+}
 OPTIMIZER_ATTRIBUTES = {
     **_for_all("param_groups", "`learning_rate`, which may be assigned, or `ParameterGroups`"),
     **_for_all("apply_gradients minimize", "`step()` after `loss.backward()`"),

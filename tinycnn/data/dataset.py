@@ -1,16 +1,19 @@
 """`Dataset`: images and labels that are checked once, when it is created."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tinycnn.data.arrays import check_labels
 from tinycnn.data.stored import Images, StoredImages
-from tinycnn.errors import DataError, printable
+from tinycnn.errors import DataError, SettingError, printable
+from tinycnn.other_names import DATASET_ATTRIBUTES, NamedAttributes
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(NamedAttributes):
     """Training and test images (N, H, W, C) uint8 with labels (N,) int64; images (N, H, W) get a channel axis.
 
     Images may be `StoredImages`, which stay on disk.
@@ -19,6 +22,8 @@ class Dataset:
     shows an entire picture, "drawing" if it shows a drawing cut out of one, None if unknown. Raises DataError for
     arrays that are empty or inconsistent.
     """
+
+    elsewhere: ClassVar[dict[str, str]] = DATASET_ATTRIBUTES
 
     name: str
     x_train: Images = field(repr=False)
@@ -41,6 +46,10 @@ class Dataset:
             object.__setattr__(self, f"x_{part}", images)  # how a frozen dataclass changes its fields
             object.__setattr__(self, f"y_{part}", labels)
         self._check_same_shape()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Raise SettingError, for ``(x_train, y_train), (x_test, y_test) = load_data()`` and ``fit(dataset)``."""
+        raise SettingError("a Dataset is neither pairs nor batches: use its x_train, y_train, x_test and y_test")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

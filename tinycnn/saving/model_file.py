@@ -34,14 +34,28 @@ FORMAT_VERSION = 1  # incremented when an older tinycnn would misread a file, no
 NESTED = "Sequential"  # the ``kind`` of a network that is a layer of another
 
 
+NAMED = "name it model.safetensors"
+OTHER_FORMATS = {
+    **dict.fromkeys((".h5", ".hdf5", ".keras"), f"{NAMED}, or see tinycnn.convert.to_keras_weights(model)"),
+    ".onnx": "use tinycnn.export_onnx(model, path)",
+    **dict.fromkeys((".pt", ".pth", ".bin"), f"{NAMED}, or see tinycnn.convert.to_torch_state_dict(model)"),
+    **dict.fromkeys((".pickle", ".pkl", ".joblib", ".npy", ".npz"), NAMED),
+}
+
+
 def save(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write ``model`` to ``path`` (``.safetensors``), atomically.
 
-    Raises OSError when ``path`` cannot be written, SettingError for a network that ``load`` would refuse.
+    Raises OSError when ``path`` cannot be written, SettingError for a network that ``load`` would refuse, and for a
+    path with the ending of another format.
     """
     if not isinstance(model, Sequential):
         raise SettingError(f"save: `model` is {shortened(model)}: expected a network, such as Sequential(...)")
     _check_path(path)
+    ending = os.path.splitext(os.fspath(path))[1].lower()
+    if ending in OTHER_FORMATS:
+        instead = OTHER_FORMATS[ending]
+        raise SettingError(f"`path` is {shortened(path)}: save writes safetensors files; {instead}")
     write_atomically(path, to_bytes(model))
 
 

@@ -77,6 +77,7 @@ def check_images(images: Images, model: Sequential) -> None:
     if not isinstance(images, np.ndarray | StoredImages):
         is_file = isinstance(images, str | os.PathLike)
         hint = " For a picture file, pass tinycnn.data.load_picture(path, model)." if is_file else ""
+        hint = " Pass numpy.stack(images)." if isinstance(images, list | tuple) else hint
         raise DataError(f"images are a {type(images).__name__}: expected a NumPy array.{hint}")
     if not (images.ndim and len(images)):
         raise DataError("no images: expected at least one.")

@@ -93,7 +93,8 @@ def pair(batch: Any) -> tuple[Any, Any]:
     """A batch as ``(images, labels)``; raises DataError for anything else."""
     if not (isinstance(batch, tuple | list) and len(batch) == 2):
         size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
-        raise DataError(f"a batch is a {type(batch).__name__}{size}: expected a pair (images, labels).")
+        hint = " For two arrays, call fit(images, labels)." if hasattr(batch, "__array__") else ""
+        raise DataError(f"a batch is a {type(batch).__name__}{size}: expected a pair (images, labels).{hint}")
     return batch[0], batch[1]
 
 

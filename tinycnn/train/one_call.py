@@ -87,6 +87,8 @@ def _optimizer(model: Sequential, optimizer: str | Optimizer, lr: float | None, 
     if optimizer not in OPTIMIZERS:
         names = ", ".join(OPTIMIZERS)
         hint = f"; did you mean {optimizer.lower()}?" if str(optimizer).lower() in OPTIMIZERS else ""
+        if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+            hint = f": pass {optimizer.__name__.lower()!r}, or {optimizer.__name__}(model.parameters())"
         raise SettingError(f"`optimizer` is {shortened(optimizer)}: expected one of {names}, or an optimizer{hint}")
     settings: dict[str, Any] = OPTIMIZER_DEFAULTS[optimizer] | ({} if lr is None else {"lr": lr})
     return OPTIMIZERS[optimizer](model.parameters(), schedule=schedule, **settings)
