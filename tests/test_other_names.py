@@ -11,7 +11,7 @@ import pytest
 
 import tinycnn
 from tinycnn import data, layers, ops, optim, other_names, train
-from tinycnn.errors import DataError, SettingError
+from tinycnn.errors import DataError, SettingError, ShapeError
 from tinycnn.layers import Conv2d, Dense, Flatten, ReLU, Sequential
 from tinycnn.other_names import INSTEAD, MODULES, SAME, SAME_TOO, UnknownArgumentError
 
@@ -82,8 +82,17 @@ CALLS = {
     "ReLU has no setting inplace: leave it out": lambda: ReLU(inplace=True),
     "ReLU(6): it has no settings, and never changes its input": lambda: ReLU(6),
     "nn.Linear(128, 10) is Dense(10)": lambda: Dense(128, 10),
-    "BatchNorm(8): the channels are inferred": lambda: layers.BatchNorm(8),
-    "LayerNorm([8]): the channels are inferred": lambda: layers.LayerNorm([8]),
+    "Conv2d takes at most 2 values without a name, got 3: pass the others by name: stride,": lambda: Conv2d(
+        8, 3, "same"
+    ),
+    "1 is the number of filters here: nn.Conv2d(1, 32, 3)": lambda: Sequential(Conv2d(1, 32), input_shape=(8, 8, 1)),
+    "Own.call would never be called: name it forward": lambda: type("Own", (layers.Layer,), {"call": abs}),
+    "scores have a loss and an accuracy, no 'acc'": lambda: train.Scores(1.0, 0.5)["acc"],
+    "leave accuracy out: it is always measured": lambda: MODEL.fit(
+        IMAGES, LABELS, metrics="accuracy", validation=(IMAGES, LABELS)
+    ),
+    "BatchNorm(8): the channels of the input are inferred": lambda: layers.BatchNorm(8),
+    "LayerNorm([8]): the channels of the input are inferred": lambda: layers.LayerNorm([8]),
     "nn.GroupNorm(4, 8) is GroupNorm(4)": lambda: layers.GroupNorm(4, 8),
     "nn.Flatten(1) is Flatten()": lambda: Flatten(1),
     "nn.Softmax(1) is Softmax()": lambda: layers.Softmax(1),
@@ -108,6 +117,8 @@ CALLS = {
     "ModelCheckpoint has no setting save_best_only: pass `best_only`": lambda: train.ModelCheckpoint(
         "x", save_best_only=True
     ),
+    "'best.keras': save writes safetensors files": lambda: train.ModelCheckpoint("best.keras"),
+    "EarlyStopping('val_loss'): the first value is `patience`": lambda: train.EarlyStopping("val_loss"),
     "ModelCheckpoint has no setting filepath: pass `path`": lambda: train.ModelCheckpoint(filepath="x"),
     "ReduceOnPlateau has no setting min_lr: pass `lowest`": lambda: train.ReduceOnPlateau(min_lr=1e-5),
     "ReduceOnPlateau has no setting min_delta: pass `threshold`": lambda: train.ReduceOnPlateau(min_delta=1e-5),
@@ -144,7 +155,7 @@ CALLS = {
 
 @pytest.mark.parametrize("words", CALLS)
 def test_arguments_of_other_libraries(words):
-    with pytest.raises(SettingError, match=re.escape(words)):
+    with pytest.raises((SettingError, ShapeError), match=re.escape(words)):
         CALLS[words]()
 
 
@@ -225,6 +236,16 @@ class OwnCallback(train.Callback):
         self.act(self, trainer, result)
 
 
+class WithoutSuper(layers.Layer):
+    """A network in the style of PyTorch whose author forgot a line."""
+
+    def __init__(self):
+        self.dense = Dense(3)
+
+    def forward(self, x):
+        return self.dense(x)
+
+
 def assign(name, value):
     return lambda thing: setattr(thing, name, value)
 
@@ -297,6 +318,7 @@ MISSING = {
     "use `learning_rate`, which may be assigned": lambda: optim.Adam(WEIGHTS).param_groups,
     "use `x_train`": lambda: DATASET.X_train,
     "use `y_train` or `y_test`": lambda: DATASET.target,
+    "use `super().__init__()` at the beginning of `__init__`": lambda: Sequential(WithoutSuper(), input_shape=(4,)),
     "no attribute 'qqqq'": lambda: MODEL.layers["dense_1"].qqqq,
 }
 
@@ -366,6 +388,11 @@ def test_a_second_fit_with_the_same_epochs_reports_that_nothing_was_trained(caps
     assert len(trainer.fit(IMAGES, LABELS, epochs=3, progress=True)) == 1
     assert len(train.Trainer(model, optim.SGD(model.parameters()), batch_size=2).fit(IMAGES, LABELS, epochs=0)) == 0
     assert "nothing" not in capsys.readouterr().out
+
+
+def test_no_metrics_and_no_callbacks():
+    settings = {"epochs": 1, "batch_size": 2, "progress": False, "metrics": None, "callbacks": None}
+    assert len(MODEL.fit(IMAGES, LABELS, **settings)) == 1
 
 
 def f1_score(labels, classes):

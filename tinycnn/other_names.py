@@ -255,6 +255,7 @@ LAYER_ATTRIBUTES = {
     **_for_all("register_buffer", "`_add_buffer` in `build`"),
     **_for_all("get_config", "`settings()`"),
     **_for_all("from_config", "`from_settings(settings)`"),
+    **_for_all("training parameters_by_name buffers_by_name", "`super().__init__()` at the beginning of `__init__`"),
     **_for_all("input", "`input_shape`"),
     **_for_all("output", "`output_shape`"),
     **_for_all("named_modules modules children", "`sublayers()`, or `all_layers()`"),
@@ -305,38 +306,57 @@ OPTIMIZER_ATTRIBUTES = {
 }
 
 
+_Given = tuple[Any, ...]  # the values without a name
+
+
 def _whole(*values: Any) -> bool:
     return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
 
 
-_Values = tuple[Any, ...]
-_CONVOLUTION = "the channels of the input are inferred: nn.{0}(1, 32, 3) is {0}(32, 3)"
-_NORM = "the channels are inferred: nn.{0}({1}) is {2}"
-INPUTS: dict[str, tuple[Callable[[_Values], bool], str]] = {  # classes whose PyTorch counterparts begin with the inputs
-    "Conv2d": (lambda given: len(given) > 2, _CONVOLUTION.format("Conv2d")),
-    "ConvTranspose2d": (lambda given: len(given) > 2, _CONVOLUTION.format("ConvTranspose2d")),
-    "Dense": (
-        lambda given: len(given) > 1 and _whole(*given[:2]),
-        "the size of the input is inferred: nn.Linear(128, 10) is Dense(10)",
+def _always(given: _Given) -> bool:
+    return True
+
+
+def _begins_with_a_number(given: _Given) -> bool:
+    return _whole(given[0]) or isinstance(given[0], list | tuple)
+
+
+def _two_numbers(given: _Given) -> bool:
+    return len(given) > 1 and _whole(*given[:2])
+
+
+def _three_numbers(given: _Given) -> bool:
+    return len(given) > 2 and _whole(*given[:2]) and not isinstance(given[2], str)
+
+
+def _begins_with_text(given: _Given) -> bool:
+    return isinstance(given[0], str)
+
+
+_CHANNELS = "the channels of the input are inferred: nn.{0} is {1}"
+_STRIDE = "; pass stride and padding by name"
+_OVER_CLASSES = "it is over the classes: nn.{0}(1) is {0}()"
+_PLAIN = "it has no settings, and never changes its input in place"
+_PATIENCE = "the first value is `patience`: {0}(3, monitor='validation_loss')"
+ORDER: dict[str, tuple[Callable[[_Given], bool], str]] = {  # values in the order of another library → what to do
+    "Conv2d": (_three_numbers, _CHANNELS.format("Conv2d(1, 32, 3)", "Conv2d(32, 3)") + _STRIDE),
+    "ConvTranspose2d": (
+        _three_numbers,
+        _CHANNELS.format("ConvTranspose2d(1, 32, 3)", "ConvTranspose2d(32, 3)") + _STRIDE,
     ),
-    "BatchNorm": (lambda given: _whole(*given[:1]) and len(given) > 0, _NORM.format("BatchNorm2d", 8, "BatchNorm()")),
-    "LayerNorm": (
-        lambda given: len(given) > 0 and (_whole(*given[:1]) or isinstance(given[0], list | tuple)),
-        _NORM.format("LayerNorm", 8, "LayerNorm()"),
-    ),
-    "GroupNorm": (lambda given: len(given) > 1 and _whole(given[1]), _NORM.format("GroupNorm", "4, 8", "GroupNorm(4)")),
-    "Flatten": (lambda given: len(given) > 0, "the axis of the images always stays: nn.Flatten(1) is Flatten()"),
-    "Softmax": (lambda given: len(given) > 0, "it is over the classes: nn.Softmax(1) is Softmax()"),
-    "LogSoftmax": (lambda given: len(given) > 0, "it is over the classes: nn.LogSoftmax(1) is LogSoftmax()"),
-    "Upsample": (lambda given: len(given) > 0 and given[0] is None, "nn.Upsample(None, 2) is Upsample(2)"),
-    **dict.fromkeys(
-        ("ReLU", "SiLU", "HardSwish"),
-        (lambda given: len(given) > 0, "it has no settings, and never changes its input in place"),
-    ),
-    "AvgPool2d": (
-        lambda given: any(isinstance(value, bool) for value in given[:3]),
-        "the order is kernel_size, stride, padding",
-    ),
+    "Dense": (_two_numbers, "the size of the input is inferred: nn.Linear(128, 10) is Dense(10)"),
+    "BatchNorm": (_begins_with_a_number, _CHANNELS.format("BatchNorm2d(8)", "BatchNorm()")),
+    "LayerNorm": (_begins_with_a_number, _CHANNELS.format("LayerNorm(8)", "LayerNorm()")),
+    "GroupNorm": (_two_numbers, _CHANNELS.format("GroupNorm(4, 8)", "GroupNorm(4)")),
+    "Flatten": (_always, "the axis of the images always stays: nn.Flatten(1) is Flatten()"),
+    "Softmax": (_always, _OVER_CLASSES.format("Softmax")),
+    "LogSoftmax": (_always, _OVER_CLASSES.format("LogSoftmax")),
+    "Upsample": (lambda given: given[0] is None, "nn.Upsample(None, 2) is Upsample(2)"),
+    "ReLU": (_always, _PLAIN),
+    "SiLU": (_always, _PLAIN),
+    "HardSwish": (_always, _PLAIN),
+    "EarlyStopping": (_begins_with_text, _PATIENCE.format("EarlyStopping")),
+    "ReduceOnPlateau": (_begins_with_text, _PATIENCE.format("ReduceOnPlateau")),
 }
 _TRAINER = "Trainer(model, optim.Adam(model.parameters()), batch_size=32)"
 EXAMPLES = {  # of calls with what is needed
@@ -433,8 +453,8 @@ def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, 
     if named and len(given) == bound == 1 and "parameters" in names and "parameters" not in named:
         by_fit = 'pass `optimizer="adam"` and `lr` to fit, which creates the optimizer'
         raise MissingArgumentError(f"{owner} needs `parameters`: {owner}(model.parameters(), ...); or {by_fit}")
-    if owner in INPUTS and INPUTS[owner][0](given[bound:]):
-        raise UnknownArgumentError(f"{owner}({', '.join(map(repr, given[bound:]))}): {INPUTS[owner][1]}")
+    if owner in ORDER and len(given) > bound and ORDER[owner][0](given[bound:]):
+        raise UnknownArgumentError(f"{owner}({', '.join(map(repr, given[bound:]))}): {ORDER[owner][1]}")
     if most is not None and len(given) > most:
         rest = (
             f"pass the others by name: {', '.join(names[most - bound :])}"

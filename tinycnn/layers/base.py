@@ -63,6 +63,12 @@ class Layer(NamedArguments, NamedAttributes):
     input_shape: Shape  # both without N, set when the layer is built
     output_shape: Shape
 
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Raise SettingError for a class with ``call``, the ``forward`` of Keras."""
+        super().__init_subclass__(**settings)
+        if "call" in vars(cls) and "forward" not in vars(cls):
+            raise SettingError(f"{cls.__name__}.call would never be called: name it forward")
+
     def __init__(self) -> None:
         self.parameters_by_name: dict[str, Tensor] = _NamedArrays(type(self).__name__)
         self.buffers_by_name: dict[str, Array] = _NamedArrays(type(self).__name__)
@@ -103,7 +109,7 @@ class Layer(NamedArguments, NamedAttributes):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x (N, *input_shape)`` → ``(N, *output_shape)``; ``layer(x)`` calls it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, x: Tensor | Array) -> Tensor:
         x = x if isinstance(x, Tensor) else Tensor(x)
@@ -323,6 +329,8 @@ def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterato
         except ShapeError as error:
             needs_channels = len(input_shape) == 2 and "(N, H, W, C)" in str(error)
             hint = f"; pass grey images as `input_shape={(*input_shape, 1)}`" if needs_channels else ""
+            if "window does not fit" in str(error) and layer.settings().get("filters") == input_shape[-1]:
+                hint = f"; {input_shape[-1]} is the number of filters here: nn.Conv2d(1, 32, 3) is Conv2d(32, 3)"
             raise ShapeError(f"layer {name} does not fit: {error}{hint}") from None
         layer.initial_values = None
         return layer.output_shape

@@ -51,12 +51,17 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
     """
     if not isinstance(model, Sequential):
         raise SettingError(f"save: `model` is {shortened(model)}: expected a network, such as Sequential(...)")
+    check_ending(path)
+    write_atomically(path, to_bytes(model))
+
+
+def check_ending(path: Any) -> None:
+    """Raise SettingError for what is no path, and for a path with the ending of another format."""
     _check_path(path)
     ending = os.path.splitext(os.fspath(path))[1].lower()
     if ending in OTHER_FORMATS:
         instead = OTHER_FORMATS[ending]
         raise SettingError(f"`path` is {shortened(path)}: save writes safetensors files; {instead}")
-    write_atomically(path, to_bytes(model))
 
 
 def to_bytes(model: Sequential) -> bytes:

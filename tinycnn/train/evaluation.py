@@ -15,7 +15,7 @@ from tinycnn.backends.preparation import announcing
 from tinycnn.data.stored import Images
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.distributed.sharding import shard_of
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.other_names import named_arguments
 from tinycnn.tensor import Tensor, no_grad
@@ -42,7 +42,9 @@ class Scores:
     def __getitem__(self, key: int | str) -> float:
         """``scores[1]``, and ``scores["accuracy"]``."""
         if isinstance(key, str):
-            return dict(vars(self))[key]
+            if key not in vars(self):
+                raise SettingError(f"scores have a loss and an accuracy, no {shortened(key)}")
+            return float(getattr(self, key))
         return (self.loss, self.accuracy)[key]
 
 

@@ -26,8 +26,9 @@ Metrics = Sequence[Metric] | Mapping[str, Metric]
 
 def checked_metrics(metrics: Any) -> dict[str, Metric]:
     """``metrics`` by name: of a list, the names of its functions. Raises SettingError for anything else."""
+    metrics = () if metrics is None else [metrics] if callable(metrics) or isinstance(metrics, str) else metrics
     given = metrics if isinstance(metrics, Mapping) else {}
-    for one in () if isinstance(metrics, Mapping) else [metrics] if callable(metrics) else metrics:
+    for one in () if isinstance(metrics, Mapping) else metrics:
         name = getattr(one, "__name__", "<lambda>")
         if callable(one) and (name == "<lambda>" or name in given):
             raise SettingError(f"`metrics` contains {shortened(one)}: give it a name of its own, as in {{'top_3': f}}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import SettingError, checked_bool
 from tinycnn.files import write_atomically
-from tinycnn.saving.model_file import save
+from tinycnn.saving.model_file import check_ending, save
 from tinycnn.train.callbacks.base import Callback, TrainerInRun
 from tinycnn.train.callbacks.monitor import Monitor
 from tinycnn.train.history import EpochResult, best
@@ -55,6 +55,7 @@ class ModelCheckpoint(Callback):
             Monitor(monitor, mode),
             checked_bool("best_only", best_only),
         )
+        check_ending(path)
         try:
             self.path.format(epoch=1)
         except (LookupError, ValueError) as error:

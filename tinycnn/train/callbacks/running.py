@@ -105,8 +105,8 @@ def load_states(callbacks: Sequence[Callback], states: list[dict[str, Any]]) -> 
 
 def checked_callbacks(callbacks: Any) -> list[Callback]:
     """``callbacks`` as a list; raises SettingError unless they are objects of classes derived from Callback."""
-    if isinstance(callbacks, Callback):
-        return [callbacks]
+    if callbacks is None or isinstance(callbacks, Callback):
+        return [callbacks] if callbacks else []
     given = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
     for one in given:
         if isinstance(one, type) and issubclass(one, Callback):
