@@ -377,7 +377,7 @@ def test_other_ways_to_read_the_results():
     assert pickle.loads(pickle.dumps(RESULT)) == copy.deepcopy(RESULT) == RESULT
 
 
-def test_a_second_fit_with_the_same_epochs_reports_that_nothing_was_trained(capsys):
+def test_a_second_fit_with_the_same_epochs_reports_that_nothing_was_trained(capsys, tmp_path):
     model = Sequential(Flatten(), Dense(2), input_shape=(3, 3, 1))
     trainer = train.Trainer(model, optim.SGD(model.parameters()), batch_size=2)
     assert len(trainer.fit(IMAGES, LABELS, epochs=2, progress=True)) == 2
@@ -388,6 +388,14 @@ def test_a_second_fit_with_the_same_epochs_reports_that_nothing_was_trained(caps
     assert len(trainer.fit(IMAGES, LABELS, epochs=3, progress=True)) == 1
     assert len(train.Trainer(model, optim.SGD(model.parameters()), batch_size=2).fit(IMAGES, LABELS, epochs=0)) == 0
     assert "nothing" not in capsys.readouterr().out
+    checkpoints = train.Checkpoints(tmp_path, at_end=True)
+    trainer = train.Trainer(model, optim.SGD(model.parameters()), batch_size=2)
+    trainer.fit(IMAGES, LABELS, epochs=1, checkpoints=checkpoints)
+    resumed = train.Trainer(model, optim.SGD(model.parameters()), batch_size=2)
+    capsys.readouterr()
+    resumed.fit(IMAGES, LABELS, epochs=1, progress=True, checkpoints=train.Checkpoints(tmp_path, resume=True))
+    assert len(resumed.history) == 1
+    assert "nothing" not in capsys.readouterr().out  # it went on from its last step
 
 
 def test_no_metrics_and_no_callbacks():

@@ -271,9 +271,9 @@ class Trainer(NamedArguments, NamedAttributes):
             )
         check_ranks_agree(identity, self.model, epochs)
         manager = CheckpointManager(self, checkpoints, self.stop_request, identity)
-        manager.resume()
         done = len(self.history)
-        if done + (self.progress is not None) > epochs:
+        manager.resume()
+        if len(self.history) + (self.progress is not None) > epochs:
             raise SettingError(f"the run is already past epoch {epochs}: continue with more `epochs`")
         if 0 < done == epochs:
             self._report("note: ", nothing_to_train(done), logging.WARNING)
