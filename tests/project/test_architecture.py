@@ -92,6 +92,11 @@ class Package:
                 self.initializers.add(name)
         self.packages = {name.rpartition(".")[0] for name in self.trees}
 
+    @cached_property
+    def nodes(self) -> dict[str, list[ast.AST]]:
+        """All nodes of each module."""
+        return {module: list(ast.walk(tree)) for module, tree in self.trees.items()}
+
     def imports(self, module: str) -> set[str]:
         """The full names that ``module`` imports anywhere: inside functions and under ``TYPE_CHECKING``, too."""
         return self._imports[module]
@@ -99,8 +104,8 @@ class Package:
     @cached_property
     def _imports(self) -> dict[str, set[str]]:
         return {
-            module: {name for node in ast.walk(tree) for name in self._names(module, node)}
-            for module, tree in self.trees.items()
+            module: {name for node in nodes for name in self._names(module, node)}
+            for module, nodes in self.nodes.items()
         }
 
     def own_imports(self, module: str) -> set[str]:
@@ -116,7 +121,9 @@ class Package:
                 for alias in names:
                     full = f"{base}.{alias.name}"
                     yield full if full in self.trees or full in self.packages else base
-            case ast.Call(func, [ast.Constant(str(name)), *_]) if ast.unparse(func).endswith("import_module"):
+            case ast.Call(
+                ast.Name("import_module") | ast.Attribute(attr="import_module"), [ast.Constant(str(name)), *_]
+            ):
                 yield name
 
     def _base(self, module: str, node: ast.ImportFrom) -> str:
@@ -207,7 +214,7 @@ def heavy_imports(package: Package) -> list[str]:
 
 def hidden_classes(package: Package) -> list[str]:
     """Aliases of ``Any`` that have the name of a class of the package: they hide an import that would point up."""
-    nodes = [(module, node) for module, tree in package.trees.items() for node in ast.walk(tree)]
+    nodes = [(module, node) for module, nodes in package.nodes.items() for node in nodes]
     classes = {node.name for _, node in nodes if isinstance(node, ast.ClassDef)}
     return [f"{module}.{name}" for module, node in nodes for name in aliases_of_any(node) if name in classes]
 
@@ -227,9 +234,9 @@ def options_named(package: Package) -> list[str]:
     options = {name for command in make_parser()[1].values() for name in command._option_string_actions}
     return [
         f"{module}:{node.lineno}: {found}"
-        for module, tree in package.trees.items()
+        for module, nodes in package.nodes.items()
         if is_in(module, "tinycnn") and not any(is_in(module, place) for place in COMMAND_LINE)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         for found in option.findall(node.value)
         if found in options
