@@ -138,7 +138,7 @@ def test_a_transparent_canvas_is_an_empty_drawing(client):
     assert client.post("/predict", content=stream.getvalue(), headers=PNG).json()["empty"] is True
 
 
-def test_concurrent_predictions_equal_sequential_ones(model, backend):
+def test_concurrent_predictions_equal_sequential_ones(backend, model):
     """Calls `Predictor` directly from sixteen threads, which share the one backend of the process."""
     predictor, slow = Predictor(model), backend.name == "cupy-emulated"
     pictures = [read_drawing(drawing(seed)) for seed in range(4 if slow else 16)]
