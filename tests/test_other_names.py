@@ -264,6 +264,9 @@ NO_EFFECT = {
         MODEL.layers["dense_1"]
     ),
     "Dense.bias = 3 would have no effect": lambda: assign("bias", 3)(MODEL.layers["dense_1"]),
+    "Dense.units = 5 would have no effect: the parameters have their shapes": lambda: assign("units", 5)(
+        MODEL.layers["dense_1"]
+    ),
     "BatchNorm.running_mean = 0 would have no effect": lambda: assign("running_mean", 0)(
         Sequential(layers.BatchNorm(), input_shape=(3,)).layers["batchnorm_1"]
     ),
@@ -294,6 +297,9 @@ def test_an_attribute_of_your_own_class_can_be_assigned():
     class Stopping(train.Callback):
         stop_training = False
 
+    dropout = Sequential(layers.Dropout(0.5), input_shape=(4,)).layers["dropout_1"]
+    dropout.p = 0.25  # is read in every step
+    assert dropout.p == 0.25
     own, stopping = Own(False), Stopping()
     own.kernel, stopping.stop_training = 3, True
     assert (own.trainable, own.kernel, stopping.stop_training) == (False, 3, True)
@@ -319,6 +325,9 @@ MISSING = {
     "use `x_train`": lambda: DATASET.X_train,
     "use `y_train` or `y_test`": lambda: DATASET.target,
     "use `super().__init__()` at the beginning of `__init__`": lambda: Sequential(WithoutSuper(), input_shape=(4,)),
+    "use layers['dense_1']": lambda: MODEL.layers.dense_1,
+    "use `copy.deepcopy(model)`": lambda: MODEL.clone(),
+    "use `tinycnn.plots.curves(history)`": lambda: train.History().plot(),
     "no attribute 'qqqq'": lambda: MODEL.layers["dense_1"].qqqq,
 }
 

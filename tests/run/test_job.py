@@ -149,7 +149,7 @@ def test_a_line_break_in_the_name_of_the_output_folder_forges_no_line(study, tmp
     assert ", 1 thread (" in process.stdout
     printed = "".join(run.stdout + run.stderr for run in runs)
     assert [line for line in printed.splitlines() if line.startswith("forged")] == []
-    assert [(run.stdout + run.stderr).count(r"out\nforged") for run in runs] == [2, 1, 3, 2]
+    assert [(run.stdout + run.stderr).count(r"out\nforged") for run in runs] == [2, 1, 4, 2]
 
 
 @pytest.mark.parametrize(

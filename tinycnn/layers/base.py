@@ -29,6 +29,7 @@ from tinycnn.other_names import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, NamedArgument
 from tinycnn.tensor import Tensor, no_grad
 
 Shape = tuple[int, ...]
+BUILT = ("units", "filters", "kernel_size", "bias", "initializer")  # settings that only `build` reads
 LARGE = 1 << 28  # bytes; the free memory is checked before larger arrays are created
 _without_memory: ContextVar[bool] = ContextVar("without_memory", default=False)
 _build_at_call: ContextVar[Callable[["Layer", Shape], None] | None] = ContextVar("build_at_call", default=None)
@@ -137,6 +138,11 @@ class Layer(NamedArguments, NamedAttributes):
             raise NoEffectError(
                 f"{type(self).__name__}.{name} = {shortened(value, 60)} would have no effect: call "
                 f'model.load_state_dict({{"layer.{name}": array}}, strict=False), with the name of the layer'
+            )
+        if name in BUILT and "output_shape" in attributes and attributes["parameters_by_name"]:
+            raise NoEffectError(
+                f"{type(self).__name__}.{name} = {shortened(value, 60)} would have no effect: the parameters have "
+                "their shapes already; create a new network, or call model.with_head(classes)"
             )
         if name == "training" and "output_shape" in attributes:
             self.train(bool(value))  # with the layers inside

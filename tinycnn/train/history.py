@@ -101,6 +101,7 @@ class History(list[EpochResult]):
         def __getattr__(self, name: str) -> Any:
             """Called for a name that is missing, such as those of Keras: AttributeError says what to use."""
             hint = ": use `to_dict()`, or `history[name]`" if name in ("history", "keys", "items", "values") else ""
+            hint = ": use `tinycnn.plots.curves(history)`" if name.startswith("plot") else hint
             if name in COLUMNS or name in FIELDS:
                 hint = f': use `history["{COLUMNS.get(name, name)}"]`'
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")

@@ -454,6 +454,7 @@ def _check_parts(model: Any, optimizer: Any, augment: Any, fade: Any) -> None:
         others = "`optimizer` has no parameter of this network, so nothing would be trained"
         raise SettingError(f"{others}: make it anew, with model.parameters()")
     if augment is not None and not hasattr(augment, "maps"):
-        raise SettingError(f"`augment` is {shortened(augment)}: expected an augmentation, such as Affine(), or None")
+        example = "tinycnn.data.augment.Affine()"
+        raise SettingError(f"`augment` is {shortened(augment)}: expected an augmentation, such as {example}, or None")
     if fade is not None and not isinstance(fade, Fade):
         raise SettingError(f"`fade` is {shortened(fade)}: expected a Fade or None")

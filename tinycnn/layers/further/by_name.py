@@ -1,7 +1,7 @@
 """The layers of a network by name: a dictionary whose errors say how a layer is found."""
 
 import difflib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinycnn.errors import SettingError, shortened
 from tinycnn.layers.base import Layer
@@ -9,6 +9,13 @@ from tinycnn.layers.base import Layer
 
 class LayersByName(dict[str, Layer]):
     """``{"conv2d_1": layer, …}``. Any other key raises SettingError with the names that there are."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for an attribute that is missing, such as the name of a layer."""
+            hint = f": use layers[{name!r}]" if name in self else ""
+            raise AttributeError(f"'layers' has no attribute {name!r}{hint}")
 
     def __getitem__(self, key: Any) -> Layer:
         if isinstance(key, str) and key in self:
