@@ -1,7 +1,8 @@
 """What the names of Keras and PyTorch are called here, for errors about names that do not exist.
 
 The tables lead from a name to the end of the sentence. ``missing_name`` is for names of modules, `NamedArguments` and
-``named_arguments`` are for arguments of classes and functions, `NamedAttributes` is for attributes of objects.
+``named_arguments`` are for arguments of classes and functions, `NamedAttributes` and `CheckedAttributes` for attributes
+of objects.
 """
 
 import difflib
@@ -398,14 +399,9 @@ class NamedArguments:
 
 
 class NamedAttributes:
-    """A base of classes that refuse attributes of other libraries with a sentence that says what to use here.
-
-    ``elsewhere``: attributes that objects do not have. ``no_effect``: those that nothing reads, so that assigning them
-    would be ignored. A class that defines such an attribute, or takes it as an argument, has it.
-    """
+    """A base of classes whose errors about missing attributes say what to use here: ``elsewhere``, by name."""
 
     elsewhere: ClassVar[dict[str, str]] = {}
-    no_effect: ClassVar[dict[str, str]] = {}
 
     if not TYPE_CHECKING:
 
@@ -414,6 +410,15 @@ class NamedAttributes:
             instead_of = _of_all_bases(type(self), "elsewhere").get(name)
             hint = f": use {instead_of}" if instead_of else ""
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+
+
+class CheckedAttributes(NamedAttributes):
+    """A base of classes that also refuse to be given attributes that nothing reads: ``no_effect``, by name.
+
+    A class that defines such an attribute, or takes it as an argument, has it.
+    """
+
+    no_effect: ClassVar[dict[str, str]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind: Any = type(self)

@@ -25,7 +25,7 @@ from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
 from tinycnn.layers.initial_values import State, check_all_used, taken_by_layer, taken_value
-from tinycnn.other_names import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, NamedArguments, NamedAttributes, NoEffectError
+from tinycnn.other_names import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, CheckedAttributes, NamedArguments, NoEffectError
 from tinycnn.tensor import Tensor, no_grad
 
 Shape = tuple[int, ...]
@@ -45,7 +45,7 @@ def arrays_without_memory() -> Iterator[None]:
         _without_memory.reset(token)
 
 
-class Layer(NamedArguments, NamedAttributes):
+class Layer(NamedArguments, CheckedAttributes):
     """Base class: parameters (trained), buffers (saved, not trained), ``training`` mode, and ``__init__`` arguments.
 
     A subclass stores its ``__init__`` arguments as attributes of the same names, and defines ``build`` and ``forward``.

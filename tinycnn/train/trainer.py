@@ -28,8 +28,8 @@ from tinycnn.optim import Optimizer, WeightAverage
 from tinycnn.other_names import (
     TRAINER_ATTRIBUTES,
     TRAINER_NO_EFFECT,
+    CheckedAttributes,
     NamedArguments,
-    NamedAttributes,
     named_arguments,
 )
 from tinycnn.train.batches import Sampler, Selection, batches, to_backend
@@ -53,7 +53,7 @@ from tinycnn.train.stream import BatchStream
 from tinycnn.train.validation import Metric, Metrics, checked_metrics, measure
 
 
-class Trainer(NamedArguments, NamedAttributes):
+class Trainer(NamedArguments, CheckedAttributes):
     """Trains ``model`` with ``optimizer`` on uint8 images, and stores everything that changes during a run.
 
     ``seed`` determines the order of the images. ``augment`` changes the images of each batch, with a strength that

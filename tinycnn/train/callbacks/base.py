@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Protocol
 from tinycnn.errors import SettingError
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer
-from tinycnn.other_names import CALLBACK_ATTRIBUTES, CALLBACK_NO_EFFECT, HOOKS, NamedArguments, NamedAttributes
+from tinycnn.other_names import CALLBACK_ATTRIBUTES, CALLBACK_NO_EFFECT, HOOKS, CheckedAttributes, NamedArguments
 from tinycnn.train.history import EpochResult, History, Progress
 
 
@@ -41,7 +41,7 @@ class TrainerInRun(Protocol):
         """Print a sentence where a progress bar is shown, otherwise send it to the logger ``tinycnn.train``."""
 
 
-class Callback(NamedArguments, NamedAttributes):
+class Callback(NamedArguments, CheckedAttributes):
     """Base class. Every hook does nothing; override those that you need.
 
     With several ranks, every rank calls its own callbacks; one that writes files does so on rank 0 only. An exception
