@@ -129,9 +129,18 @@ def test_the_numbers_are_in_order() -> None:
 
 def test_the_page_lists_them_with_their_chapters() -> None:
     page = (ROOT / "docs" / "exercises.md").read_text()
-    rows = re.findall(r"^\| `(\S+)` \|.*\]\((\S+)\) \|$", page, re.MULTILINE)
-    assert [(name, f"docs/{chapter}") for name, chapter in rows] == [(e.file_name, e.chapter) for e in EXERCISES]
-    assert all((ROOT / exercise.chapter).exists() for exercise in EXERCISES)
+    rows = re.findall(r"^\| `(\S+)` \|.*\| (.*) \|$", page, re.MULTILINE)
+    linked = [(name, [f"docs/{page}" for page in re.findall(r"\]\((\S+)\)", chapters)]) for name, chapters in rows]
+    assert linked == [(exercise.file_name, list(exercise.pages)) for exercise in EXERCISES]
+    assert all((ROOT / page).exists() for exercise in EXERCISES for page in exercise.pages)
+
+
+def test_each_chapter_names_the_functions_that_it_is_said_to_explain() -> None:
+    for exercise in EXERCISES:
+        for page, functions in exercise.pages.items():
+            text = (ROOT / page).read_text()
+            assert all(f"`{function}`" in text for function in functions), (exercise.name, page)
+            assert all(function in exercise.text() for function in functions)
 
 
 OF_A_STUDENT = """
@@ -237,7 +246,20 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "01",
         {"grad_y @ self.b.swapaxes(-1, -2)": "grad_y @ self.b.T"},
         "in a @ b, one matrix times a batch of matrices: ",
-        "matrix product",
+        "T of a stack",
+    ),
+    "all axes of a exchanged": (
+        "01",
+        {"self.a.swapaxes(-1, -2) @ grad_y": "self.a.T @ grad_y"},
+        r"^in a @ b, a batch of matrices times one matrix: ValueError: the axes in front of the two of each matrix do "
+        r"not fit together in the matrix product \(01_arithmetic\.py, line \d+\)\n",
+        "T of a stack",
+    ),
+    "a product turned": (
+        "01",
+        {"self.a.swapaxes(-1, -2) @ grad_y": "(grad_y.swapaxes(-1, -2) @ self.a).reshape(self.b.shape)"},
+        "^in a @ b: the gradient of b is wrong",
+        "turned",
     ),
     "a not summed over the batch": (
         "01",
@@ -298,8 +320,26 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     "makers first": (
         "02",
         {"reverse=True": "reverse=False"},
-        "^in a chain of three operations: KeyError: there is no entry for the (Exp|Multiply) yet",
+        "^in a chain of three operations: KeyError: there is no entry for .*: the Multiply is visited before the Exp",
         "KeyError",
+    ),
+    "no first entry": (
+        "02",
+        {"if x.creator in grad_of_output:": "if True:"},
+        "^in a chain of three operations: KeyError: there is no entry for the Exp: the order is right, ",
+        "no first entry",
+    ),
+    "a function listed twice": (
+        "02",
+        {"sorted(found,": "sorted([*found, *found],"},
+        "^in a chain of three operations: KeyError: .* has a function twice\n",
+        "visited twice",
+    ),
+    "last left out": (
+        "02",
+        {"sorted(found,": "sorted(found - {last},"},
+        "^in a chain of three operations: KeyError: .* does not begin with `last`\n",
+        "left out",
     ),
     "depth first": (
         "02",
@@ -328,13 +368,13 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     "never freed": (
         "02",
         {"function.free()": "pass"},
-        "^when backward\\(\\) is called of the same loss again: no error\n",
-        "used twice",
+        "^when backward\\(\\) is called on the same loss again: no error: .* function.free\\(\\) was not called",
+        "not freed",
     ),
     "a part of a graph used again": (
         "02",
         {"        if not function.inputs:": "        if not last.inputs:"},
-        "^when backward\\(\\) is called of another loss that shares a part of the graph: ",
+        "^when backward\\(\\) is called on another loss that shares a part of the graph: ",
         "used twice",
     ),
     "None for a gradient": (
@@ -569,6 +609,72 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "closed kink",
     ),
     "slope 1 wherever y is 0": ("04", {"self.y > 0": "self.y >= 0"}, "the gradient of x is wrong", "upstream alone"),
+    "the mask alone": (
+        "04",
+        {"return grad_y * (self.y > 0)": "return self.y > 0"},
+        "^the gradient of x is bool, expected float64 as x is\n",
+        "bool",
+    ),
+    "the winners alone": (
+        "08",
+        {"return np.ascontiguousarray(grad_x": "return np.ascontiguousarray((grad_x != 0)"},
+        "^with 2x2 windows: the gradient of x is bool: True and False",
+        "bool",
+    ),
+    "1 to each winner": (
+        "08",
+        {WINNER_ADDS: "grad_x[window] += winner == position"},
+        "^with 2x2 windows: the gradient of x is wrong",
+        "upstream",
+    ),
+    "y without winner": (
+        "08",
+        {"return y, winner\n": "return y\n"},
+        r"^with 2x2 windows: NumpyBackend\.max_pool2d returned one array, expected the pair \(y, winner\)\n",
+        "pair",
+    ),
+    "the maximum over the channels": (
+        "08",
+        {"return y, winner\n": "return np.stack([x[window] for _, window in windows]).max(axis=-1), winner\n"},
+        r"^with 2x2 windows: y has shape \(4, 2, 2, 2\), expected \(2, 2, 2, 2\)\n",
+        "shape of y",
+    ),
+    "one image of a pool": (
+        "08",
+        {"np.ascontiguousarray(grad_x[:,": "np.ascontiguousarray(grad_x[:1,"},
+        "^with 2x2 windows: the gradient of x has shape",
+        "shape",
+    ),
+    "places in front": (
+        "06",
+        {"return cols.reshape(": "return cols.transpose(3, 0, 1, 2, 4) if 1 else ("},
+        r"^with kernel_size .*: im2col\(x\) has shape",
+        "shape of cols",
+    ),
+    "one image of col2im": (
+        "06",
+        {"np.ascontiguousarray(x[:,": "np.ascontiguousarray(x[:1,"},
+        r"^with kernel_size .*: col2im\(cols\) has shape",
+        "shape of x",
+    ),
+    "NumPy without an import": (
+        "05",
+        {"return -self.target": "return -np.asarray(self.target)"},
+        r"^in nll_loss with labels: NameError: name 'np' is not defined \(05_cross_entropy\.py, line \d+\)\n",
+        "np",
+    ),
+    "a convolution turned": (
+        "07",
+        {"(self.cols.T @ grad_y)": "(grad_y.T @ self.cols)"},
+        "^the gradient of weight is wrong",
+        "turned",
+    ),
+    "grad_y with four axes": (
+        "07",
+        {"        grad_y = grad_y.reshape(-1, F)": "        pass"},
+        r"^ValueError: .*\n    .*\n    with grad_y \(3, ",
+        "not rows",
+    ),
     "upstream forgotten": (
         "04",
         {"return grad_y * (self.y > 0)": "return 1.0 * (self.y > 0)"},
@@ -708,25 +814,25 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     "always float64": (
         "06",
         {"KH * KW, C), dtype=x.dtype)": "KH * KW, C))"},
-        "^on float32 images: im2col.x. of float32 numbers is float64",
+        r"^on float32 images: the numbers of im2col\(x\) are right, .*\n    06_im2col\.py, line \d+:  cols = np",
         "dtype",
     ),
     "col2im always float64": (
         "06",
         {"(N, H + 2 * PH, W + 2 * PW, C), dtype=cols.dtype)": "(N, H + 2 * PH, W + 2 * PW, C))"},
-        "^on float32 images: col2im.cols. of float32 numbers is float64",
+        r"^on float32 images: the numbers of col2im\(cols\) are right, .*\n    06_im2col\.py, line \d+:  x = np",
         "dtype",
     ),
     "a pool whose gradient is always float64": (
         "08",
         {"(N, H + 2 * PH, W + 2 * PW, C), dtype=grad_y.dtype)": "(N, H + 2 * PH, W + 2 * PW, C))"},
-        "^on float32 images: the gradient of x of float32 numbers is float64",
+        r"^on float32 images: the numbers of the gradient .*\n    08_max_pool\.py, line \d+:  grad_x = np",
         "dtype",
     ),
     "a pool that is always float64": (
         "08",
         {"return y, winner": "return y.astype(float), winner"},
-        "^on float32 images: y of float32 numbers is float64",
+        "^on float32 images: the numbers of y are right, but their dtype is float64",
         "dtype",
     ),
     "a gradient that is always float64": (

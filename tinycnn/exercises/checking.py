@@ -19,6 +19,7 @@ from tinycnn.tensor import Function, Tensor
 Arrays = Mapping[str, np.ndarray]
 Suspects = Mapping[str, Callable[[str, np.ndarray], np.ndarray | None]]  # by symptom: (input, grad_y) → its gradient
 EPS = 1e-6
+WRONG_SHAPES = "shape", "not summed", "wrong axis", "axis of length 1", "transposed"  # symptoms of ``wrong_shape``
 
 
 class Mistake(Exception):
@@ -54,6 +55,17 @@ def after(first_task: str, *, is_extra: bool = False) -> Iterator[None]:
         yield
     except Exception as error:
         error.first_task, error.is_extra = first_task, is_extra  # type: ignore[attr-defined]
+        raise
+
+
+@contextmanager
+def renamed(symptoms: Iterable[str], key: str) -> Iterator[None]:
+    """Mistakes with one of the symptoms, raised within the block, get the hints of ``key``."""
+    try:
+        yield
+    except Mistake as mistake:
+        if mistake.symptom in symptoms:
+            mistake.symptom = key
         raise
 
 
@@ -148,6 +160,11 @@ def made_at(line: int | None, index: int = 0) -> int | None:
     return line_of_value(Path(student_file.get()), line, index)
 
 
+def created_at(line: int | None, index: int = 0) -> int | None:
+    """The line where the array was created that the student's file returns at ``line`` and ``index``."""
+    return line_of_value(Path(student_file.get()), line, index, created=True)
+
+
 def of_another(numbers: Arrays, name: str) -> np.ndarray | None:
     """The numeric gradient of another input of the same shape; None if there is none."""
     shape = numbers[name].shape
@@ -227,7 +244,8 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
             raise Mistake(text, symptom=symptom, about=about, line=made_at(returns.last, index))
         if grad is not None and dtype != x.dtype:
             text = f"the gradient of {name} is {dtype}, expected {x.dtype} as {name} is"
-            raise Mistake(text, symptom="dtype", about=about, line=made_at(returns.last, index))
+            symptom = "bool" if dtype == np.bool_ else "dtype"
+            raise Mistake(text, symptom=symptom, about=about, line=created_at(returns.last, index))
     return grads
 
 
@@ -243,10 +261,11 @@ def returned(value: Any, place: str) -> Any:
     return value
 
 
-def check_float32(what: str, came: np.ndarray, place: str) -> None:
-    """Raise Mistake unless ``came``, which ``place`` computed from float32 numbers, is float32."""
+def check_float32(what: str, came: np.ndarray, place: str, line: int | None) -> None:
+    """Raise Mistake unless ``came``, which ``place`` computed from float32 numbers, is float32; ``line``: where."""
     if came.dtype != np.float32:
-        raise Mistake(f"{what} of float32 numbers is {came.dtype}", symptom="dtype", about=place, place=place)
+        text = f"the numbers of {what} are right, but their dtype is {came.dtype}, expected that of the input, float32"
+        raise Mistake(text, symptom="dtype", about=place, line=line, place=place)
 
 
 def numeric_gradient(call: Callable[..., Any], inputs: Arrays, upstream: np.ndarray, name: str) -> np.ndarray:
@@ -308,6 +327,9 @@ def compare(
             wrong_shape(expected.shape, came.shape, grad_y).key,
         )
         raise Mistake(text, symptom=key, about=about, line=line, place=place)
+    if came.dtype == bool:
+        text = f"{what} is bool: True and False, expected numbers"
+        raise Mistake(text, symptom="bool", about=about, line=line, place=place)
     wrong = ~np.isclose(came, expected, rtol=RTOL, atol=ATOL)
     if not wrong.any():
         return

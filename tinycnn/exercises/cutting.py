@@ -13,8 +13,9 @@ from tinycnn.errors import SettingError
 
 NEWLINE = "\n"
 YOUR_TURN = "Your turn. "
-HOW = """Explained in {}. The code below is {} of
-{}, with gaps: write what is missing where it says "Your turn".
+HOW = """Explained in {}.
+The code below is {} of {}, with gaps:
+write what is missing where it says "Your turn".
 Check it with `tinycnn exercises FOLDER --check --only {}`; --hint 2 and --hint 3 say more."""
 
 
@@ -48,7 +49,16 @@ class Exercise:
     hints: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     keeps: tuple[str, ...] = ()  # the definitions that the file has; a method becomes a function; empty: all of them
     part_of: str = ""  # the class whose methods in ``keeps`` stay methods; the file's class inherits the others
+    chapters: Mapping[str, str] = field(default_factory=dict)  # by function: another page that explains this one
     spoilers: tuple[tuple[str, str], ...] = ()  # passages that give the answer away, and their replacements
+
+    @property
+    def pages(self) -> dict[str, list[str]]:
+        """The pages that explain the exercise: the chapter, and by each other page the functions that it explains."""
+        pages: dict[str, list[str]] = {self.chapter: []}
+        for function, page in self.chapters.items():
+            pages.setdefault(page, []).append(function)
+        return pages
 
     @property
     def file_name(self) -> str:
@@ -141,7 +151,8 @@ def with_head(exercise: Exercise, text: str) -> str:
     """``text`` with the task in place of its module docstring, which explains the answer."""
     tree, lines = ast.parse(text), text.splitlines()
     docstring = tree.body[0]
-    how = HOW.format(exercise.chapter, "part" if exercise.keeps else "all", exercise.source, int(exercise.name[:2]))
+    explained = [f"{' and '.join(places)} in {page}" if places else page for page, places in exercise.pages.items()]
+    how = HOW.format("; ".join(explained), "part" if exercise.keeps else "all", exercise.source, int(exercise.name[:2]))
     head = f'"""{exercise.title}\n\n{exercise.task.strip(NEWLINE)}\n\n{how}\n"""'
     return "\n".join([*lines[: docstring.lineno - 1], head, *lines[docstring.end_lineno :]]) + "\n"
 

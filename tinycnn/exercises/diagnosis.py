@@ -92,9 +92,13 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "nothing arrives: a gradient stays at its initial zeros, or everything is masked out.",
         "Print grad_y and what you multiply it with, at the index above.",
     ),
+    "turned": (
+        "it is the transpose of the right product, to which a reshape gave the right shape; a reshape keeps the order.",
+        "(a b)ᵀ = bᵀ aᵀ: exchange the two factors, and transpose each. The product then has the order of the input.",
+    ),
     "places": (
-        "every number is right, but they stand in the wrong places.",
-        "Look for a reversed or missing index, a reshape in place of a transpose, or an axis in the wrong order.",
+        "look for an axis that is reversed or in the wrong order, or a reshape in place of a transpose.",
+        "Find the number that is expected at the index above in your array. How does its index differ?",
     ),
     "not finite": (
         "a number is divided by 0, or the logarithm of 0 is taken.",
@@ -121,6 +125,10 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "Write the shapes below each factor. In a matrix product the inner two must be equal and disappear; the outer "
         "two must be those of the input.",
     ),
+    "T of a stack": (
+        ".T reverses all axes. With more than two, a matrix product needs only the last two exchanged.",
+        "a.swapaxes(-1, -2), or a.mT, exchanges the last two axes and leaves those in front of them.",
+    ),
     "broadcast": (
         "two arrays are combined number by number, and their shapes do not fit.",
         "Compare the shapes above from the right: each pair of lengths must be equal, or one of them 1. Is each the "
@@ -139,9 +147,18 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "this name is not defined here: it is spelled differently, or is an attribute of self.",
         "What forward stored is read as self.name; forward's own variables are gone in backward.",
     ),
+    "np": (
+        "this file does not import NumPy: it takes NumPy's functions from the backend, which may also be a GPU.",
+        "In a method of a Function, self.backend.xp is NumPy: self.backend.xp.exp(x). In a function with an argument "
+        "`backend`, it is backend.xp.",
+    ),
     "AttributeError": (
         "there is no attribute of this name.",
         "Compare the spelling. Of self, backward can read only what forward assigned.",
+    ),
+    "bool": (
+        "a condition, which is True or False, stands where numbers belong.",
+        "In a product, True counts as 1 and False as 0: what is the condition to be multiplied by?",
     ),
     "dtype": (
         "a function such as np.zeros, np.where with numbers, or a Python list makes float64.",
@@ -194,9 +211,19 @@ def diagnosed(
         return Symptom(key, f"Everything is {factor:.4g} times what it should be.")
     if came.ndim == 2 and came.shape[0] == came.shape[1] and close(came, expected.T):
         return Symptom("transposed", "It is the transpose of what it should be.")
+    if is_turned(expected, came):
+        return Symptom("turned", "The numbers are right, but in the order of the transpose.")
     if close(np.sort(came.ravel()), np.sort(expected.ravel())):
         return Symptom("places", "The numbers are right, but in the wrong places.")
     return Symptom("")
+
+
+def is_turned(expected: np.ndarray, came: np.ndarray) -> bool:
+    """Whether ``came`` is the transpose of ``expected`` as a matrix, reshaped; the last or first axis is one side."""
+    if expected.ndim < 2:
+        return False
+    matrices = expected.reshape(-1, expected.shape[-1]), expected.reshape(expected.shape[0], -1)
+    return any(close(came.ravel(), matrix.T.ravel()) for matrix in matrices)
 
 
 def known_factors(counts: Sequence[Count], has_mean: bool) -> Iterator[tuple[float, str, str]]:

@@ -175,6 +175,7 @@ EXERCISE = Exercise(
     title="Products, quotients, broadcasting, matrix products.",
     source="tinycnn.tensor",
     chapter="docs/path/01_chain_rule.md",
+    chapters=dict.fromkeys(("unbroadcast", "MatMul"), "docs/path/03_dense_and_relu.md"),
     task=TASK,
     hint="in a product, keep all numbers fixed but one: its factor is the slope. The gradient of an element that was "
     "used several times is the sum over all its uses.",

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from tinycnn.errors import AutogradError
-from tinycnn.exercises.checking import Mistake, check_gradients, compare, normal, situation
+from tinycnn.exercises.checking import Mistake, check_gradients, compare, functions_behind, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.tracing import frame_of_error, student_file
 from tinycnn.tensor import Function, Tensor
 
 TASK = """
@@ -24,6 +27,12 @@ from the loss to the leaves, the tensors without a creator.
    backward is a method of Tensor; self is the loss.)
 """
 
+PLACES = {  # by why a function has no entry: the function where the mistake is
+    "KeyError": "_in_reverse_order",
+    "visited twice": "_in_reverse_order",
+    "left out": "_in_reverse_order",
+    "no first entry": "backward",
+}
 DOUBLINGS, MANY = 12, 1000  # a visit of every path looks at the inputs more than 4,000 times
 FORMULAS = {
     "backward": "for each function, latest first: grad_y = grad_of_output.pop(function); for each input x with its "
@@ -41,6 +50,18 @@ HINTS = {
         "a function is visited before all of its users, so the gradient of its output is not complete yet.",
         "function._order counts the calls. A result is always created after what it was made from.",
     ),
+    "visited twice": (
+        "a function is visited twice: the first visit takes its entry out, and the second finds none.",
+        "Add a function to the list only if it is not there yet: keep a set of those found.",
+    ),
+    "left out": (
+        "the walk has to begin with `last`, and go on with the creators of its inputs until there are none.",
+        "Start with found = {last} and to_visit = [last], and return all that was found, the latest first.",
+    ),
+    "no first entry": (
+        "the first gradient that arrives has nothing to be added to.",
+        "Is x.creator in grad_of_output already? If so, add grad_x to what is there; if not, store grad_x.",
+    ),
     "RecursionError": (
         "the walk calls itself for each function of the chain, and Python's stack is not that deep.",
         "Keep a list of the functions still to visit and a set of those found; loop while the list is not empty.",
@@ -49,10 +70,14 @@ HINTS = {
         "functions are visited once for each path that leads to them, and each line doubles the paths.",
         "Keep a set of the functions found so far. Put on the list only those that are not in it.",
     ),
+    "not freed": (
+        "backward does not call function.free(), so the arrays of the graph stay in memory, and a second call works.",
+        "Call function.free() at the end of each turn of the loop, when its input gradients are stored.",
+    ),
     "used twice": (
         "a second backward() through the same graph has to raise AutogradError, since its arrays are gone.",
-        "backward() calls function.free() for each function that is done. _in_reverse_order raises AutogradError when "
-        "it meets a function without inputs, wherever it is.",
+        "function.free() has emptied the functions: one without inputs is used up. _in_reverse_order raises "
+        "AutogradError when it meets such a function, wherever it is.",
     ),
     "none": (
         "an input whose grad_x is None is not skipped.",
@@ -65,11 +90,43 @@ HINTS = {
 }
 
 
+def explained(backward: Callable[..., None]) -> Callable[..., None]:
+    """``backward`` of the student; where it finds no entry for a function, the Mistake says why."""
+
+    def walk(self: Tensor, grad: Any = None) -> None:
+        try:
+            backward(self, grad)
+        except KeyError as error:
+            missing, path = error.args[0], Path(student_file.get())
+            found = frame_of_error(error, path)
+            functions = found[0].f_locals.get("functions") if found else None
+            if not isinstance(missing, Function) or not isinstance(functions, list):
+                raise
+            key, why = reason_of(missing, functions)
+            text = f"KeyError: there is no entry for the {missing.name}: {why}"
+            raise Mistake(text, symptom=key, about=PLACES[key], line=found[1] if found else None) from None
+
+    return walk
+
+
+def reason_of(missing: Function, functions: list[Function]) -> tuple[str, str]:
+    """Why ``missing`` has no entry in ``grad_of_output``, and a sentence; ``functions`` is the student's order."""
+    if len(set(functions)) < len(functions):
+        return "visited twice", "the list of _in_reverse_order has a function twice"
+    for index, function in enumerate(functions):
+        later = [user for user in functions[index + 1 :] if any(x.creator is function for x in user.inputs)]
+        if later:
+            return "KeyError", f"the {function.name} is visited before the {later[0].name}, which uses its result"
+    if missing not in functions or missing is functions[0]:
+        return "left out", "the list of _in_reverse_order does not have all functions, or does not begin with `last`"
+    return "no first entry", "the order is right, and this is the first gradient that arrives there"
+
+
 @contextmanager
 def engine(backward: Callable[..., None]) -> Iterator[None]:
     """Tensors have the method ``backward`` of the student inside the block."""
     own = Tensor.backward
-    Tensor.backward = backward  # type: ignore[method-assign]
+    Tensor.backward = explained(backward)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -188,11 +245,15 @@ def check_visits() -> None:
 
 def check_second_use() -> None:
     """A graph whose arrays are gone is not used again, neither the whole nor a part of it."""
-    for what in ("of the same loss again", "of another loss that shares a part of the graph"):
+    for what in ("on the same loss again", "on another loss that shares a part of the graph"):
         with situation(f"when backward() is called {what}"):
             shared = (Tensor(np.ones(2), requires_grad=True) * 2.0).exp()
             first, other = shared.sum(), (shared * 3.0).sum()
+            to_free = functions_behind(first)
             first.backward()
+            if any(function.inputs for function in to_free):
+                text = "no error: the functions still hold their inputs; function.free() was not called for each"
+                raise Mistake(text, symptom="not freed", about="backward", place="backward")
             try:
                 (first if "same" in what else other).backward()
             except AutogradError:

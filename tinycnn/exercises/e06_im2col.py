@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 
 from tinycnn.backends.base import Pair, window_grid
-from tinycnn.exercises.checking import check_float32, compare, made_at, normal, returned, shown_at, situation
+from tinycnn.exercises.checking import (
+    WRONG_SHAPES,
+    check_float32,
+    compare,
+    created_at,
+    made_at,
+    normal,
+    renamed,
+    returned,
+    shown_at,
+    situation,
+)
 from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.exercises.tracing import Returns
 
@@ -19,6 +30,8 @@ Convolution becomes one matrix product when every window of the image is a row o
 im2col is used on the way forward: it copies a pixel into every window that contains it. On the way back, a pixel
 receives the sum of the gradients of all its copies: col2im. You write both. col2im is the transpose of im2col: for any
 x and any cols, the sum of im2col(x) * cols is the sum of x * col2im(cols).
+
+Both return the dtype of what comes in: networks are trained in float32, and np.zeros alone makes float64.
 
 Do not loop over pixels: window_positions(kernel_size, stride, (OH, OW)) gives, for each of the KH*KW places in a
 window, its number kh*KW + kw, and slices: x[slices], of shape (N, OH, OW, C), is what all windows read there from the
@@ -61,19 +74,25 @@ def check(student: ModuleType) -> None:
             lines = Returns()
             with lines.watched():
                 came = returned(backend.im2col(x.copy(), *window), "NumpyBackend.im2col")
-            compare("im2col(x)", expected, came, "the definition", about="im2col", line=made_at(lines.last))
+            with renamed(WRONG_SHAPES, "shape of cols"):
+                compare("im2col(x)", expected, came, "the definition", about="im2col", line=made_at(lines.last))
             cols = normal(*expected.shape, seed=1)
             with lines.watched():
                 came = returned(backend.col2im(cols.copy(), x.shape, *window), "NumpyBackend.col2im")
             summed, source = slow_col2im(cols, x.shape, *window), "the sum over all copies of the pixel"
             typical = {key: partial(mistaken, key, cols, x.shape, *window) for key in ("overwritten", "cut elsewhere")}
             line = made_at(lines.last)
-            with shown_at(lines.last, WRONG_CUTS):
+            wrong_shapes = () if any(window[2]) else WRONG_SHAPES
+            with renamed(wrong_shapes, "shape of x"), shown_at(lines.last, WRONG_CUTS):
                 compare("col2im(cols)", summed, came, source, about="col2im", line=line, suspects=typical)
     with situation("on float32 images"):
-        cols = backend.im2col(x.astype(np.float32), *window)
-        check_float32("im2col(x)", cols, "NumpyBackend.im2col")
-        check_float32("col2im(cols)", backend.col2im(cols, x.shape, *window), "NumpyBackend.col2im")
+        lines = Returns()
+        with lines.watched():
+            cols = backend.im2col(x.astype(np.float32), *window)
+        check_float32("im2col(x)", cols, "NumpyBackend.im2col", created_at(lines.last))
+        with lines.watched():
+            came = backend.col2im(cols, x.shape, *window)
+        check_float32("col2im(cols)", came, "NumpyBackend.col2im", created_at(lines.last))
 
 
 def mistaken(
@@ -118,6 +137,14 @@ EXERCISE = Exercise(
         "cut elsewhere": (
             "the padding is cut off at the wrong edges.",
             "In the padded image, the image begins at row PH and column PW.",
+        ),
+        "shape of cols": (
+            "cols has one row for each window, and in it one number for each place of the window and channel.",
+            "np.stack of all x[slices] along axis 3 is (N, OH, OW, KH*KW, C); a reshape makes it (N*OH*OW, KH*KW*C).",
+        ),
+        "shape of x": (
+            "col2im returns an array in the shape of x.",
+            "The shape is x_shape, plus the padding until it is cut off. Is cols reshaped to (N, OH, OW, KH*KW, C)?",
         ),
         "not summed": (
             "the padding is still there.",

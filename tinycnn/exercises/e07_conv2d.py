@@ -80,6 +80,10 @@ EXERCISE = Exercise(
         "grad_W, grad_b)",
     },
     hints={
+        "not rows": (
+            "an array with four axes meets a matrix. The matrix product needs its windows as rows.",
+            "grad_Y = grad_y.reshape(-1, F) has the rows of cols: (N*OH*OW, F). Reshape it first; all three use it.",
+        ),
         "filter turned": (
             "the filter is turned by 180°, as if backward were another convolution.",
             "Each window's gradient is grad_y times the filter as it is; col2im puts it where the window was.",

@@ -3,19 +3,23 @@
 import math
 from functools import partial
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 from tinycnn.backends.base import Pair
 from tinycnn.backends.numpy_backend import NumpyBackend, padded, window_positions
 from tinycnn.exercises.checking import (
+    WRONG_SHAPES,
     Mistake,
     after,
     check_float32,
     compare,
+    created_at,
     made_at,
     normal,
     numeric_gradient,
+    renamed,
     returned,
     shown_at,
     situation,
@@ -38,6 +42,7 @@ with the smallest kh*KW + kw), as in PyTorch on the CPU. You write both directio
   a loop over `windows` that keeps the largest value and the winner so far; y starts as minus infinity.
 - max_pool2d_backward gets your `winner`, and sends grad_y there; window_positions(kernel_size, stride, grid) gives the
   windows again.
+- Both return the dtype of what comes in: networks are trained in float32, and np.zeros alone makes float64.
 
 First task: 2x2 windows side by side, without padding (PH = PW = 0). The check reports when it is right. Extra step:
 
@@ -96,12 +101,13 @@ def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) ->
     with situation(f"with {what}"):
         forward, lines = "NumpyBackend.max_pool2d", Returns()
         with lines.watched():
-            y, winner = returned(backend.max_pool2d(x.copy(), *window), forward)
-        maximum, _ = NumpyBackend().max_pool2d(x, *window)
+            y, winner = pair(returned(backend.max_pool2d(x.copy(), *window), forward), forward)
+        maximum, first_place = NumpyBackend().max_pool2d(x, *window)
         source = f"the maximum of each window{f'; {LARGE:.0f} stands for NaN' * bool(np.isnan(x).any())}"
         line, line_of_winner = made_at(lines.last), made_at(lines.last, 1)
         ignored = {"NaN loses": partial(maximum_of_numbers, x, window)}
-        compare("y", finite(maximum), finite(np.asarray(y)), source, about=forward, line=line, suspects=ignored)
+        with renamed(WRONG_SHAPES, "shape of y"):
+            compare("y", finite(maximum), finite(np.asarray(y)), source, about=forward, line=line, suspects=ignored)
         grad_y = normal(*y.shape, seed=1)
         with lines.watched():
             came = returned(backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window), place)
@@ -112,8 +118,15 @@ def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) ->
             "x",
         )
         typical = {key: partial(mistaken, key, x, window, grad_y) for key in MISTAKES}
+        ones = np.ones_like(grad_y)
+        typical["upstream"] = partial(NumpyBackend().max_pool2d_backward, ones, first_place, x.shape, *window)
+        wrong_shapes = () if any(window[2]) else WRONG_SHAPES  # without padding, it is not the padding
         line, places = made_at(lines.last), [(math.prod(window[0]), "pixels in a window")]
-        with shown_at(lines.last, WRONG_CUTS), shown_at(line_of_winner, OF_FORWARD, forward):
+        with (
+            renamed(wrong_shapes, "shape"),
+            shown_at(lines.last, WRONG_CUTS),
+            shown_at(line_of_winner, OF_FORWARD, forward),
+        ):
             compare(
                 "the gradient of x",
                 expected,
@@ -129,10 +142,22 @@ def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) ->
 def check_dtypes(student: ModuleType, x: np.ndarray, window: Window) -> None:
     """Raise Mistake unless ``y`` and the gradient of a float32 image are float32."""
     backend, x = student.NumpyBackend(), x.astype(np.float32)
-    y, winner = backend.max_pool2d(x, *window)
-    check_float32("y", y, "NumpyBackend.max_pool2d")
-    place = "NumpyBackend.max_pool2d_backward"
-    check_float32("the gradient of x", backend.max_pool2d_backward(np.ones_like(y), winner, x.shape, *window), place)
+    lines = Returns()
+    with lines.watched():
+        y, winner = backend.max_pool2d(x, *window)
+    check_float32("y", y, "NumpyBackend.max_pool2d", created_at(lines.last))
+    with lines.watched():
+        came = backend.max_pool2d_backward(np.ones_like(y), winner, x.shape, *window)
+    check_float32("the gradient of x", came, "NumpyBackend.max_pool2d_backward", created_at(lines.last))
+
+
+def pair(value: Any, place: str) -> tuple[Any, Any]:
+    """``value`` if it is a pair; raises Mistake for a single array."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        count = f"{len(value)} values" if isinstance(value, tuple | list) else "one array"
+        text = f"{place} returned {count}, expected the pair (y, winner)"
+        raise Mistake(text, symptom="pair", about=place, place=place)
+    return value[0], value[1]
 
 
 def mistaken(key: str, x: np.ndarray, window: Window, grad_y: np.ndarray) -> np.ndarray:
@@ -217,6 +242,18 @@ EXERCISE = Exercise(
         "return it without its padding",
     },
     hints={
+        "pair": (
+            "forward returns two things: y, and what your backward needs to know.",
+            "return y, winner: winner is all that max_pool2d_backward gets from forward.",
+        ),
+        "shape of y": (
+            "y has one number for each window and channel: (N, OH, OW, C).",
+            "np.stack puts the KH*KW places of a window in front, so max and argmax go over axis 0.",
+        ),
+        "upstream": (
+            "the winners get 1: grad_y, the gradient that arrives, is not used.",
+            "backward returns d loss / d x. A winner changes y as much as itself, and y changes the loss by grad_y.",
+        ),
         "overwritten": (
             "a pixel that won in several windows keeps only one of their gradients.",
             "The gradient of a number that is used several times is a sum: += in place of =.",

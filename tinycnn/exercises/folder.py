@@ -27,6 +27,7 @@ from tinycnn.exercises.checking import Mistake
 from tinycnn.exercises.cutting import Exercise
 from tinycnn.exercises.diagnosis import LEVELS, hint
 from tinycnn.exercises.tracing import (
+    arrays_at_error,
     function_of_error,
     line_of_error,
     line_of_function,
@@ -56,11 +57,13 @@ EXERCISES: list[Exercise] = [
 ]
 
 
+NUMPY = "np", "numpy"  # names that most files do not have
 COMPUTE_IT = (
     "Compute the number at the index above on paper, term by term, and print the same terms in your code: which is the "
     "first that differs?"
 )
 MATMUL = re.compile(r"matmul: Input operand .*\(size (\d+) is different from (\d+)\)")  # NumPy's words
+STACKS = re.compile(r"operands could not be broadcast together with remapped shapes .*")  # of a matrix product
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         text += f"\n{shapes}" if shapes else ""
         names = names_of(error, path)
         text += f"\n    {names}" if names else ""
-        key = symptom_of(error)
+        key = symptom_of(error, exercise, path)
         text += hints(exercise, key, function_of_error(error, path), level)
         return not_right(exercise, error, text, key)
     finally:
@@ -152,7 +155,8 @@ def load(path: Path) -> ModuleType:
 def hints(exercise: Exercise, symptom: str, about: str, level: int, *, has_index: bool = False) -> str:
     """The hint at ``level``, as lines below a message. ``has_index``: the message names the index of a wrong number."""
     first = f"{COMPUTE_IT} " if has_index else ""
-    formulas, general = exercise.formulas, (exercise.hint, f"{first}{exercise.chapter} derives it.")
+    chapter = next((exercise.chapters[name] for name in names_in(about) if name in exercise.chapters), exercise.chapter)
+    formulas, general = exercise.formulas, (exercise.hint, f"{first}{chapter} derives it.")
     special = {"": general, **exercise.hints}
     found = [formulas[name] for name in names_in(about) if name in formulas]
     formula = found[0] if found else "; ".join(dict.fromkeys(formulas.values()))
@@ -177,18 +181,25 @@ def describe(error: Exception, path: Path) -> str:
         words = f"there is no entry for the {error.args[0].name} yet"
     words = "forward returned None" if "got NoneType" in words else words
     text = MATMUL.sub(r"the inner sizes of the matrix product differ, \2 and \1", words)
+    text = STACKS.sub("the axes in front of the two of each matrix do not fit together in the matrix product", text)
     return f"{kind}{text}{named_line(line_of_error(error, path), path)}"
 
 
-def symptom_of(error: Exception) -> str:
+def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
     """The kind of mistake behind an error that the student's code raised."""
     text = str(error)
+    if isinstance(error, NameError) and error.name in NUMPY:
+        return "np"
     if "returned float64 for inputs" in text:
         return "dtype"
     if "NoneType" in text and not isinstance(error, AttributeError):
         return "return"
-    if isinstance(error, ValueError) and "matmul" in text:
-        return "matrix product"
+    if isinstance(error, ValueError) and ("matmul" in text or STACKS.search(text)):
+        arrays = arrays_at_error(error, path)
+        if any(name.endswith(".T") and len(shape) > 2 for name, shape in arrays.items()):
+            return "T of a stack"
+        is_image = any(len(shape) == 4 for shape in arrays.values())
+        return "not rows" if is_image and "not rows" in exercise.hints else "matrix product"
     if isinstance(error, ValueError) and "broadcast" in text:
         return "broadcast"
     kinds = (SyntaxError, NameError)  # with their special cases, such as IndentationError
@@ -197,6 +208,8 @@ def symptom_of(error: Exception) -> str:
 
 def names_of(error: Exception, path: Path) -> str:
     """For a name or an attribute that does not exist in a Function of the student: the attributes that exist."""
+    if isinstance(error, NameError) and error.name in NUMPY:
+        return ""
     owner = error.obj if isinstance(error, AttributeError) else None
     owner = self_of_error(error, path) if isinstance(error, NameError) else owner
     if not isinstance(owner, Function):

@@ -59,7 +59,7 @@ def item(outcome: Outcome) -> str:
     exercise, message = outcome.exercise, escape(outcome.message)
     return (
         f'<li class="{outcome.state}"><span class="state">{SYMBOLS[outcome.state]}</span>{escape(exercise.title)} '
-        f"<small>{exercise.file_name}, {outcome.state}; {chapter_link(exercise.chapter)}</small>"
+        f"<small>{exercise.file_name}, {outcome.state}; {', '.join(map(chapter_link, exercise.pages))}</small>"
         + (f"<pre>{message}</pre>" if message else "")
         + "</li>"
     )

@@ -46,11 +46,12 @@ class Returns:
             sys.setprofile(before)
 
 
-def line_of_value(path: Path, line: int | None, index: int = 0) -> int | None:
+def line_of_value(path: Path, line: int | None, index: int = 0, *, created: bool = False) -> int | None:
     """Where the value was made that the ``return`` at ``line`` returns at ``index``: the last assignment to its name.
 
     The value may be a part of the name, such as ``grad_x[:, 1:]``. ``line`` itself if the value is no name, or if there
-    is no ``return``.
+    is no ``return``. ``created``: assignments into the array, such as ``grad_x[0] = 1``, do not count, and the value
+    may be reshaped.
     """
     if line is None:
         return None
@@ -62,21 +63,30 @@ def line_of_value(path: Path, line: int | None, index: int = 0) -> int | None:
     value = value.body if isinstance(value, ast.IfExp) else value
     if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("ascontiguousarray"):
         (value,) = value.args
+    if (
+        created
+        and isinstance(value, ast.Call)
+        and isinstance(value.func, ast.Attribute)
+        and value.func.attr == "reshape"
+    ):
+        value = value.func.value
     value = value.value if isinstance(value, ast.Subscript) else value
     if not isinstance(value, ast.Name):
         return line
     around = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and spans(node, line)]
     function = max(around, key=lambda node: node.lineno)
     statements = [node for node in ast.walk(function) if isinstance(node, ast.Assign | ast.AugAssign)]
-    made = [node.lineno for node in statements if value.id in assigned_names(node) and node.lineno < line]
+    made = [node.lineno for node in statements if value.id in assigned_names(node, created) and node.lineno < line]
     return max(made, default=line)
 
 
-def assigned_names(statement: ast.Assign | ast.AugAssign) -> set[str]:
-    """The names that an assignment gives a value to, or changes at an index."""
+def assigned_names(statement: ast.Assign | ast.AugAssign, created: bool = False) -> set[str]:
+    """The names that an assignment gives a value to, or changes at an index; ``created``: the former alone."""
+    if created and isinstance(statement, ast.AugAssign):
+        return set()
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
     single = [one for target in targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
-    roots = [one.value if isinstance(one, ast.Subscript) else one for one in single]
+    roots = [one.value if isinstance(one, ast.Subscript) and not created else one for one in single]
     return {root.id for root in roots if isinstance(root, ast.Name)}
 
 
@@ -111,21 +121,32 @@ def self_of_error(error: BaseException, path: Path) -> Any:
     return frames[-1].f_locals.get("self") if frames else None
 
 
+def frame_of_error(error: BaseException, path: Path) -> tuple[FrameType, int] | None:
+    """The last frame of the file that led to the error, and its line; None when the error came from elsewhere."""
+    frames = [one for one in traceback.walk_tb(error.__traceback__) if one[0].f_code.co_filename == str(path)]
+    return frames[-1] if frames else None
+
+
 def shapes_at_error(error: BaseException, path: Path) -> str:
     """The statement of the file that raised the error, and the shapes of the arrays in it; empty if there are none."""
-    last, walk = None, error.__traceback__
-    while walk is not None:
-        last = walk if walk.tb_frame.f_code.co_filename == str(path) else last
-        walk = walk.tb_next
-    if last is None or isinstance(error, NotImplementedError):
+    found = frame_of_error(error, path)
+    if found is None or isinstance(error, NotImplementedError):
         return ""
+    frame, line = found
     text = path.read_text(encoding="utf-8")
-    statement = statement_at(ast.parse(text), last.tb_lineno)
+    statement = statement_at(ast.parse(text), line)
     if statement is None:
         return ""
-    shapes = shapes_in(statement, last.tb_frame)
+    shapes = [f"{name} {shape}" for name, shape in sorted(shapes_in(statement, frame).items())]
     source = " ".join((ast.get_source_segment(text, statement) or "").split())
     return f"    {source}\n    with {', '.join(shapes)}" if shapes else ""
+
+
+def arrays_at_error(error: BaseException, path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each array in the statement of the file that raised the error, by name; ``x.T`` is one, too."""
+    found = frame_of_error(error, path)
+    statement = statement_at(ast.parse(path.read_text(encoding="utf-8")), found[1]) if found else None
+    return shapes_in(statement, found[0], transposes=True) if found and statement else {}
 
 
 def statement_at(tree: ast.AST, line: int) -> ast.stmt | None:
@@ -139,16 +160,23 @@ def spans(node: ast.stmt, line: int) -> bool:
     return node.lineno <= line <= (node.end_lineno or node.lineno)
 
 
-def shapes_in(statement: ast.stmt, frame: FrameType) -> list[str]:
-    """``name (shape)`` for each array that the statement reads, names and attributes such as ``self.x``."""
+def shapes_in(statement: ast.stmt, frame: FrameType, *, transposes: bool = False) -> dict[str, tuple[int, ...]]:
+    """The shape of each array that the statement reads, by name or attribute such as ``self.x``.
+
+    ``transposes``: also of each ``.T`` of one, by ``self.x.T``.
+    """
     found = {}
     for node in ast.walk(statement):
         if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             shape = getattr(value_of(node, frame), "shape", None)
             if isinstance(shape, tuple):
                 found[ast.unparse(node)] = shape
+            elif transposes and isinstance(node, ast.Attribute) and node.attr == "T":
+                shape = getattr(value_of(node.value, frame), "shape", None)
+                if isinstance(shape, tuple):
+                    found[ast.unparse(node)] = shape[::-1]
     inner = {name for name in found if any(other.startswith(f"{name}.") for other in found)}
-    return [f"{name} {shape}" for name, shape in sorted(found.items()) if name not in inner]
+    return {name: shape for name, shape in found.items() if name not in inner}
 
 
 def value_of(node: ast.expr, frame: FrameType) -> Any:
