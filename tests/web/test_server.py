@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import socket
 import threading
 import time
@@ -600,7 +601,9 @@ def test_serve_warns_where_others_can_reach_it_and_accepts_its_own_name(tmp_path
         assert apps[-1].names == names
     with tinycnn.use_backend("numpy"):
         assert main(["serve", "--port", "0", "--backend", "numpy"]) == 0
-    assert capsys.readouterr().out.startswith("digit_cnn, which comes with tinycnn: draw at http://127.0.0.1:")
+    out = capsys.readouterr().out
+    assert out.startswith("digit_cnn, which comes with tinycnn: draw at http://127.0.0.1:")
+    assert re.search(r"^backpropagation, every number: http://127\.0\.0\.1:\d+/backprop$", out, re.MULTILINE)
 
 
 def test_addresses():

@@ -284,6 +284,23 @@ def test_every_formula_belongs_to_a_quantity_that_the_page_knows():
             assert walk._lines(formula).count("<math") == len(lines)
 
 
+def test_every_quantity_of_batch_norm_has_its_equation():
+    """The default network has batch norm; on the way back its sums stood there without an equation."""
+    script = (STATIC / "sums.js").read_text(encoding="utf-8")
+    recipe = re.search(r"const batchNorm = \{\n(.*?)\n  \};", script, re.DOTALL)[1]
+    quantities = re.findall(r'^    "?([a-z_.]+)"?(?:\(|: )', recipe, re.MULTILINE)
+    assert quantities == ["y", "grad_x", "gamma.grad", "beta.grad"]
+    assert set(quantities) | {"grad_x in training mode"} == set(FORMULAS["BatchNorm"])
+    assert "<mover><mi>x</mi><mo>^</mo></mover>" in walk._lines(FORMULAS["BatchNorm"]["gamma.grad"])
+
+
+def test_the_words_of_the_page_are_explained():
+    page = (STATIC / "walk.html").read_text(encoding="utf-8")
+    explained = " ".join(re.findall(r"<dt>(.*?)</dd>", page, re.DOTALL))
+    for word in ("batch norm", "gamma", "beta", "x̂", "grad_loss", "unit", "filter", "map"):
+        assert word in explained, word
+
+
 def test_no_sign_of_the_notation_is_shown_as_it_is():
     """``max_{kh, kw}`` once stood on the page literally, as in the docstring."""
     names = ["conv2d.Conv2d", "max_pool2d.MaxPool2d", "avg_pool2d.AvgPool2d", "softmax.Softmax", "batch_norm.BatchNorm"]

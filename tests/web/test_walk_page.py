@@ -207,6 +207,12 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     said = page.locator("#practised").inner_text()
     assert "so the steps start again. For comparison: 11 steps of sgd with the rate 0.001" in said
     page.locator("#one").click()
+    page.locator("#one").click()
+    assert page.locator("#ten").inner_text() == "9 more"
+    assert "This file holds 9 more steps" in page.locator("#practised").inner_text()
+    assert "bias of conv2d_1, filter " in page.evaluate("Walk.nameOfWeight({ name: 'conv2d_1.bias', index: [2] })")
+    page.locator("#reset").click()
+    page.locator("#one").click()
     assert "moves by about the rate" in page.locator("#practised").inner_text()
     page.locator("#reset").click()
     assert page.locator("#practised table").count() == 0
@@ -315,7 +321,9 @@ def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # no
         draw(page, [(0.3, 0.2), (0.7, 0.2), (0.4, 0.8)])
         page.locator("#backprop").click()  # the drawing comes along
         wait_until(page, lambda: "reads" in page.locator("#verdict").inner_text())
+        assert page.locator("#missing").inner_text() == "Backward needs an answer: choose one above."
         page.locator("#classes input").nth(7).check()
+        assert page.locator("#missing").inner_text() == ""
         page.locator("#backward").click()
         page.wait_for_selector("#walk:not([hidden])")
         assert page.evaluate("Walk.trace.label") == 7
@@ -508,6 +516,7 @@ def test_the_summands_say_where_their_factors_stand(browser, files):  # noqa: F8
         "layer=maxpool2d_1&pass=forward&of=y&at=3,3,0": "pixel at row, column",
         "layer=dense_1&of=grad_x&at=3": "output gradient of the output × weight",
         "layer=relu_1&of=grad_x&at=3,3,1": "output at row, column, map",
+        "layer=batchnorm_1&of=gamma.grad&at=1": "output at row, column (map 1) x̂ at row, column (map 1)",
     }.items():
         page.goto(f"{path}#{address}")
         assert re.sub(r"\s+", " ", head.inner_text()).startswith(words), address

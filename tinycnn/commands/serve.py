@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
             if not is_loopback(bound):
                 print(OPEN, file=sys.stderr)
             print(f"{name}: draw at {address(options.host, port)} (Ctrl-C ends)", flush=True)
+            print(f"backpropagation, every number: {address(options.host, port)}/backprop", flush=True)
             app = create_app(predictor, decoder.decode, ["localhost", options.host] if is_loopback(bound) else None)
             make_server(app, decoder.stop).run(sockets=[listener])
     finally:

@@ -44,6 +44,11 @@ FORMULAS = {
     },
     "BatchNorm": {
         "y": "y[c] = gamma[c] · (x[c] - mean[c]) / √(var[c] + eps) + beta[c]",
+        "grad_x": "grad_x[c] = grad_y[c] · gamma[c] / √(var[c] + eps)",
+        "grad_x in training mode": "grad_x[c] = d · gamma[c] / √(var[c] + eps)\n"
+        "d = grad_y[c] - grad_beta[c] / M - x̂[c] · grad_gamma[c] / M",
+        "gamma.grad": 'grad_gamma[c] = Σ_{"places of the map c"} grad_y[c] · x̂[c]',
+        "beta.grad": 'grad_beta[c] = Σ_{"places of the map c"} grad_y[c]',
     },
     "Rescaling": {
         "y": "y = x · scale + offset",

@@ -76,6 +76,7 @@ const Remote = (() => {
 
   function update() {
     el("backward").disabled = !(read && chosenClass() && description);
+    el("missing").textContent = !read ? "Backward needs a digit: draw one, or take one." : !chosenClass() ? "Backward needs an answer: choose one above." : "";
   }
 
   function makeClasses() {

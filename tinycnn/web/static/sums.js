@@ -461,7 +461,7 @@ const Sums = (() => {
     return { shown: ordered.slice(0, shown), rest: others.reduce((total, one) => total + one.value, 0), count: others.length };
   }
 
-  return { parse, explain, explainScore, explainProbability, lossOf, quantities, isKnown, arrayOf, shortened, size, flat, unflat, at, windows, covering, windowBox, isTiling, winnerOf };
+  return { parse, isFixed, explain, explainScore, explainProbability, lossOf, quantities, isKnown, arrayOf, shortened, size, flat, unflat, at, windows, covering, windowBox, isTiling, winnerOf };
 })();
 
 if (typeof module !== "undefined") module.exports = Sums;

@@ -67,11 +67,21 @@ const Walk = (() => {
   const layerNumber = (name) => trace.layers.findIndex((layer) => layer.name === name);
 
   const AXES = { 1: ["unit"], 2: ["input", "unit"], 3: ["row", "column", "map"], 4: ["row", "column", "channel", "filter"] };
-  const axesOf = (shape) => AXES[shape.length] || shape.map((_, axis) => `axis ${axis}`);
+  const axesOf = (shape, name = "") => (shape.length === 1 ? [unitOf(name)] : AXES[shape.length]) || shape.map((_, axis) => `axis ${axis}`);
+
+  /** What a number of a row is: of a bias, that of one filter; of batch norm, that of one map; of a dense layer, a unit. */
+  function unitOf(name) {
+    const number = layerNumber(name.split(".")[0]), layer = trace.layers[number];
+    if (!layer) return "unit";
+    if (layer.kind.endsWith("Conv2d")) return "filter";
+    if (layer.y.shape.length === 3 || layer.kind === "GlobalAvgPool2d") return "map";
+    const made = trace.layers.slice(0, number + 1).findLast(({ kind, x, y }) => kind === "Dense" || x.shape.length !== y.shape.length);
+    return made && made.kind !== "Dense" ? "number" : "unit"; // a flattened map has no units
+  }
 
   /** Where a number stands, in words: "row 3, column 4, map 2". Counted from 0, as in the source. */
   function place(array, index) {
-    const names = axesOf(array.shape), isImage = array.name === "input" || array.name === "input.grad";
+    const names = axesOf(array.shape, array.name), isImage = array.name === "input" || array.name === "input.grad";
     const kept = isImage && array.shape[2] === 1 ? 2 : index.length;
     return index.slice(0, kept).map((i, axis) => `${names[axis]} ${i}`).join(", ");
   }
@@ -862,9 +872,9 @@ const Walk = (() => {
     const first = sum.terms[0], { layer } = chosen, found = [];
     if (!first || !layer) return found;
     first.factors.forEach((part, i) => {
-      const array = part.array && trace.arrays[part.array], title = array && titleOfPlace(layer, array);
+      const array = part.array && trace.arrays[part.array], title = array && (part.what === "x̂" ? "x̂" : titleOfPlace(layer, array));
       if (!title || found.some((one) => one.array === array)) return;
-      const names = axesOf(array.shape), indices = sum.terms.map(({ factors }) => factors[i].index);
+      const names = axesOf(array.shape, array.name), indices = sum.terms.map(({ factors }) => factors[i].index);
       const varies = names.map((_, axis) => indices.length === 1 || indices.some((index) => index[axis] !== indices[0][axis]));
       const axes = names.map((_, axis) => axis).filter((axis) => axis < 2 || varies[axis]);
       const fixed = names.map((name, axis) => (axes.includes(axis) ? null : `${name} ${indices[0][axis]}`)).filter(Boolean);
@@ -939,7 +949,8 @@ const Walk = (() => {
   }
 
   function makeEquations() {
-    const { layer, quantity } = chosen, kind = isOfLoss(quantity) ? "loss" : layer.kind, named = /\.out\.grad$/.test(quantity) ? "branch" : quantity;
+    const { layer, quantity } = chosen, kind = isOfLoss(quantity) ? "loss" : layer.kind, isBatch = kind === "BatchNorm" && !Sums.isFixed(layer);
+    const named = /\.out\.grad$/.test(quantity) ? "branch" : isBatch && quantity === "grad_x" ? "grad_x in training mode" : quantity;
     const own = (extras.formulas[kind] || {})[named], box = make("div", { className: "equations" });
     if (own) box.append(make("h3", { textContent: "The equation" }), ...typeset(own));
     else if (toldBySource().length) return null;
@@ -960,7 +971,7 @@ const Walk = (() => {
     const names = new Set([...equations.querySelectorAll("mi")].map((one) => one.textContent));
     const { layer } = chosen, meanings = [], has = (name) => names.has(name);
     if (isOfLoss(chosen.quantity)) {
-      const letters = { logits: "logits: the scores", N: "N: how many pictures the batch has, here 1", k: "k: the class in question", j: "j: each class in turn", z: "z: the scores" };
+      const letters = { logits: "logits: the scores", N: "N: how many pictures the batch has, here 1", k: "k: the class in question", j: "j: each class in turn", z: "z: the scores", grad_loss: "grad_loss: the gradient of the loss itself, here 1" };
       const words = Object.keys(letters).filter(has).map((letter) => letters[letter]);
       return words.length ? make("p", { className: "hint key", textContent: `${words.join(". ")}.` }) : null;
     }
@@ -982,6 +993,16 @@ const Walk = (() => {
       if (has("SH")) meanings.push(`SH, SW: stride, here ${stride.join(", ")}`);
       if (has("PH")) meanings.push(`PH, PW: padding above and on the left, here ${start.join(", ")}`);
       if (has("KH")) meanings.push(`KH, KW: size of the window, here ${kernel.join(", ")}`);
+    }
+    if (layer.kind === "BatchNorm") {
+      meanings.push(`c: the ${layer.x.shape.length === 3 ? "map" : "number of the row"} in question`);
+      if (has("gamma")) meanings.push("gamma, beta: the scale and the shift that training finds, one of each per map");
+      if (has("var")) meanings.push(`mean, var: mean and variance, ${Sums.isFixed(layer) ? "as training has left them" : "of this picture"}`);
+      if (has("var") || equations.querySelector("mover")) meanings.push("eps: a small constant, so that nothing is divided by 0");
+      if (equations.querySelector("mover")) meanings.push("x̂: the input, shifted and scaled: (x − mean) / √(var + eps)");
+      if (has("grad_gamma")) meanings.push("grad_gamma: gradient of gamma");
+      if (has("grad_beta")) meanings.push("grad_beta: gradient of beta");
+      if (has("M")) meanings.push(`M: how many numbers share a mean, here ${layer.x.data.length / layer.x.shape.at(-1)}`);
     }
     if (has("cols") || has("grad_cols")) meanings.push("cols: a matrix with a row for each window, which holds the pixels below it. W, Y: the weights and the outputs as matrices");
     if (has("N")) meanings.push("N: how many pictures the batch has, here 1");
@@ -1273,7 +1294,8 @@ const Walk = (() => {
   function showPractice() {
     const left = stepsLeft(), hint = (words) => make("p", { className: "hint", textContent: words });
     el("one").disabled = left < 1;
-    el("ten").disabled = left < 10;
+    el("ten").disabled = left < 1;
+    el("ten").textContent = left < 1 || left >= 10 ? "Ten more" : `${left} more`;
     el("reset").disabled = !practised;
     if (!practised) return el("practised").replaceChildren(...(dropped ? [hint(dropped)] : []), hint(`No step taken yet. Loss: ${lossText(first.loss)}`));
     const { losses, probabilities, moved, optimizer, lr, steps: done } = practised, table = (head, rows) => make("div", { className: "scroller" }, make("table", {}, make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { textContent: name })))), make("tbody", {}, ...rows)));
@@ -1323,7 +1345,7 @@ const Walk = (() => {
   }
 
   function nameOfWeight({ name, index }) {
-    const [layer, ...own] = name.split("."), names = axesOf(index);
+    const [layer, ...own] = name.split("."), names = axesOf(index, name);
     return `${own.join(".")} of ${layer}, ${index.map((i, axis) => `${names[axis]} ${i}`).join(", ")}`;
   }
 
@@ -1495,7 +1517,7 @@ const Walk = (() => {
     el("begin").addEventListener("click", () => go(0));
     el("return").addEventListener("click", () => history.back());
     el("one").addEventListener("click", () => practise(1));
-    el("ten").addEventListener("click", () => practise(10));
+    el("ten").addEventListener("click", () => practise(Math.min(10, stepsLeft())));
     el("reset").addEventListener("click", reset);
     document.addEventListener("keydown", onKey);
     el("jump").addEventListener("change", () => go(Number(el("jump").value)));
@@ -1528,7 +1550,7 @@ const Walk = (() => {
     show(await inflated(data.textContent.trim()), more);
   }
 
-  return { show, start, text, get trace() { return trace; }, get extras() { return extras; }, get chosen() { return chosen; }, select, go, colourOf, percent, make };
+  return { show, start, text, nameOfWeight, get trace() { return trace; }, get extras() { return extras; }, get chosen() { return chosen; }, select, go, colourOf, percent, make };
 })();
 
 document.addEventListener("DOMContentLoaded", () => Walk.start());
