@@ -155,6 +155,6 @@ def test_the_core_has_as_many_lines_as_the_path_says() -> None:
         r"about ([\d,]+) lines, of which ([\d,]+) are code", (PATH / "index.md").read_text(encoding="utf-8")
     )
     for said, counted in zip(told.groups(), core_lines(), strict=True):
-        assert abs(int(said.replace(",", "")) - counted) <= 150
+        assert abs(int(said.replace(",", "")) - counted) <= 50  # rounded to hundreds
     for page in ("README.md", "docs/index.md"):
         assert f"about {told[1]} lines" in (ROOT / page).read_text(encoding="utf-8")

@@ -197,7 +197,43 @@ def test_what_a_lesson_breaks_is_noticed(
     assert [line for line in printed if line in promised] != promised
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+LINES_OF_U, LINES_OF_V = "grad_x += grad_u * y\ngrad_y += grad_u * x\n", "grad_u += grad_v * 1\ngrad_x += grad_v * 1\n"
+SWAPPED = (f"{LINES_OF_V}# u = x * y\n{LINES_OF_U}", f"{LINES_OF_U}{LINES_OF_V}")
+
+
+@pytest.mark.parametrize(
+    ("lesson", "changes", "gradients"),
+    [
+        ("a", [], "w 12.0 x 8.0 b 4.0"),
+        (
+            "a",
+            [("grad_w = grad_p * x", "grad_w = grad_p * w"), ("grad_x = grad_p * w", "grad_x = grad_p * x")],
+            "w 8.0 x 12.0 b 4.0",
+        ),
+        ("a", [("grad_e = 2 * e", "grad_e = e")], "w 6.0 x 4.0 b 2.0"),
+        ("a", [("3.0, 2.0, 1.0", "3.0, 4 / 3, 1.0")], "w 0.0 x 0.0 b 0.0"),
+        ("b", [], "u 14.0 v 6.0 x 48.0 y 28.0"),
+        ("b", [("+=", "=")], "u 6.0 v 6.0 x 18.0 y 12.0"),
+        ("b", [SWAPPED], "u 14.0 v 6.0 x 30.0 y 16.0"),
+    ],
+)
+def test_the_programs_without_a_class_print_what_the_lessons_say(
+    lesson: str, changes: list[tuple[str, str]], gradients: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = (FOLDER / f"lesson_{lesson}.py").read_text("utf-8")
+    promised = re.findall(r"print\(.*\)  # (.+)$", source, re.MULTILINE)
+    used = {type(node) for node in ast.walk(ast.parse(source))}
+    assert not used & {ast.ClassDef, ast.FunctionDef, ast.Import, ast.ImportFrom, ast.For, ast.While}
+    for passage, instead in changes:
+        assert passage in source
+        source = source.replace(passage, instead)
+    exec(compile(source, lesson, "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert f"gradients: {gradients}" in printed
+    assert changes or printed == promised
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 7])
 def test_the_python_that_the_lessons_explain_is_in_the_program(number: int) -> None:
     page = (FOLDER.parents[1] / "teaching.md").read_text(encoding="utf-8")
     table = page.partition(f"The Python of step {number}")[2].partition("\n\n")[2].partition("\n\n")[0]

@@ -74,7 +74,7 @@ HINTS = {
     ),
     "denominator": (
         "the denominator is not squared: y = a b⁻¹, and the derivative of b⁻¹ is -b⁻².",
-        "Differentiate a / b by b on paper, with a fixed.",
+        "Differentiate a / b with respect to b on paper, with a fixed.",
     ),
 }
 

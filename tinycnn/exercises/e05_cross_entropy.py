@@ -109,7 +109,7 @@ EXERCISE = Exercise(
             "loss = -1/N Σ target · log p is linear in log p: its factor is the gradient.",
         ),
         "log p as a factor": (
-            "log p is still there: it is the input, and the derivative of c · log p by log p is c.",
+            "log p is still there: it is the input, and d (c · log p) / d log p is c.",
             "Keep all numbers fixed but one log p: by how much does the loss grow when it grows by 1?",
         ),
         "softmax alone": (
