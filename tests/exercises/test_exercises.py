@@ -1072,6 +1072,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     ),
     "p kept instead of dropped": ("10", {"x.shape, self.p,": "x.shape, 1 - self.p,"}, "of the values", "wrong share"),
     "no mask in backward": ("10", {"return grad_y * self.mask": "return grad_y * 1.0"}, "of x is", "upstream alone"),
+    "a backend that an optimizer does not have": (
+        "11",
+        {"backend.xp.sqrt(": "self.backend.xp.sqrt("},
+        "^Adam with .*: AttributeError: 'Adam' object has no attribute 'backend'",
+        "AttributeError",
+    ),
     "uphill": ("11", {"p -= lr * (g": "p += lr * (g"}, "the parameter after step 1 is wrong", "uphill"),
     "Adam uphill": ("11", {"p -= step_size": "p += step_size"}, "the parameter after step 1 is wrong", "uphill"),
     "only a local name": ("11", {"p -= lr * (g": "p = p - lr * (g"}, "p must change in place", "only a name"),

@@ -157,8 +157,8 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "Compare the spelling. Of self, backward can read only what forward assigned.",
     ),
     "bool": (
-        "a condition, which is True or False, stands where numbers belong.",
-        "In a product, True counts as 1 and False as 0: what is the condition to be multiplied by?",
+        "True or False is the slope alone, 1 or 0: grad_y, the gradient that arrives, is not used.",
+        "backward returns grad_y times the slope. In a product, True counts as 1 and False as 0.",
     ),
     "dtype": (
         "a function such as np.zeros, np.where with numbers, or a Python list makes float64.",

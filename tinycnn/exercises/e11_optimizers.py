@@ -148,6 +148,10 @@ EXERCISE = Exercise(
         "v_scale) + eps)",
     },
     hints={
+        "AttributeError": (
+            "there is no attribute of this name. An optimizer has no self.backend.",
+            "The backend is an argument of adam_update: backend.xp.sqrt. Settings are attributes, such as self.eps.",
+        ),
         "uphill": (
             "p moves with the gradient; descent goes against it.",
             "The gradient points to where the loss grows: p -= ..., not p += ...",
