@@ -210,6 +210,8 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     page.locator("#one").click()
     assert page.locator("#ten").inner_text() == "9 more"
     assert "This file holds 9 more steps" in page.locator("#practised").inner_text()
+    page.locator("#ten").click()
+    assert "These are all 11 steps that this file holds" in page.locator("#practised").inner_text()
     assert "bias of conv2d_1, filter " in page.evaluate("Walk.nameOfWeight({ name: 'conv2d_1.bias', index: [2] })")
     page.locator("#reset").click()
     page.locator("#one").click()
