@@ -25,6 +25,7 @@ from tinycnn.backends.base import Array, Backend
 from tinycnn.backends.foreign_arrays import ArrayProtocols, as_float_array
 from tinycnn.backends.scatter import sums_by_place
 from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError, checked_bool, shortened
+from tinycnn.other_names import named_arguments
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _call_order = itertools.count(1)
@@ -168,6 +169,7 @@ class Tensor(GuardedArray, ArrayProtocols):
         """ln x of each element, any shape → the same shape."""
         return Log()(self)
 
+    @named_arguments
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The sum over ``axis`` (all axes if None); ``keepdims`` keeps the reduced axes with length 1.
 
@@ -175,10 +177,12 @@ class Tensor(GuardedArray, ArrayProtocols):
         """
         return Sum(axis, checked_bool("keepdims", keepdims))(self)
 
+    @named_arguments
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The mean over ``axis``, with the arguments of ``sum``; raises ShapeError for an empty tensor."""
         return Mean(axis, checked_bool("keepdims", keepdims))(self)
 
+    @named_arguments
     def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The maximum over ``axis``, as for ``sum``; in a tie, the first maximum receives the gradient."""
         return Max(axis, checked_bool("keepdims", keepdims))(self)

@@ -12,13 +12,14 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
 from tinycnn.backends.dlpack import DLPackExport, array_from_dlpack
+from tinycnn.backends.foreign_names import ForeignNames
 from tinycnn.errors import AutogradError, DtypeError, ShapeError, TinyCNNError
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 STRANGE = np.matrix, np.ma.MaskedArray  # NumPy arrays whose arithmetic differs
 
 
-class ArrayProtocols(DLPackExport):
+class ArrayProtocols(DLPackExport, ForeignNames):
     """The special methods of a tensor that are not differentiable operations. Comparisons return boolean arrays."""
 
     __slots__ = ()

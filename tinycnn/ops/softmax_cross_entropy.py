@@ -25,6 +25,7 @@ from tinycnn.ops.fused import FusedSoftmaxCrossEntropyFunction
 from tinycnn.ops.inputs import tensors
 from tinycnn.ops.losses.labels import as_targets, checked_labels, checked_weights, smoothed, weighted
 from tinycnn.ops.softmax import log_softmax, log_softmax_rows
+from tinycnn.other_names import named_arguments
 from tinycnn.tensor import Function, Tensor
 
 
@@ -59,6 +60,7 @@ def mean_cross_entropy(backend: Backend, log_p: Array, target: Array) -> Array:
     return -backend.sum(target * backend.xp.where(target != 0, log_p, 0)) / len(log_p)
 
 
+@named_arguments
 def softmax_cross_entropy(
     logits: Tensor, labels: Any, class_weights: Any = None, label_smoothing: float = 0.0, *, weights: Any = None
 ) -> Tensor:
@@ -83,6 +85,7 @@ def softmax_cross_entropy(
     return SoftmaxCrossEntropyFunction(rows)(logits)
 
 
+@named_arguments
 def nll_loss(log_probs: Tensor, labels: Any) -> Tensor:
     """Mean negative log-likelihood of ``log_probs (N, K)``, with labels and errors as in ``softmax_cross_entropy``."""
     (log_probs,) = tensors(log_probs)

@@ -24,6 +24,7 @@ from tinycnn.backends.base import Array
 from tinycnn.ops.inputs import tensors
 from tinycnn.ops.losses.labels import checked_targets, checked_weights
 from tinycnn.ops.losses.mean import mean_loss
+from tinycnn.other_names import named_arguments
 from tinycnn.tensor import Function, Tensor
 
 
@@ -43,6 +44,7 @@ class BinaryCrossEntropyFunction(Function):
         return grad_y * ((ct + 1 - self.t) * self.p - ct)
 
 
+@named_arguments
 def binary_cross_entropy_with_logits(
     logits: Tensor, targets: Any, pos_weight: Any = None, *, weights: Any = None
 ) -> Tensor:

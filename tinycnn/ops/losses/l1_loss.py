@@ -13,6 +13,7 @@ from tinycnn.backends.base import Array
 from tinycnn.ops.inputs import tensors
 from tinycnn.ops.losses.labels import checked_targets
 from tinycnn.ops.losses.mean import mean_loss
+from tinycnn.other_names import named_arguments
 from tinycnn.tensor import Function, Tensor
 
 
@@ -26,6 +27,7 @@ class AbsoluteErrorFunction(Function):
         return grad_x, -grad_x
 
 
+@named_arguments
 def l1_loss(outputs: Tensor, targets: Any, *, weights: Any = None) -> Tensor:
     """Mean absolute error of ``outputs (N, ...)`` from ``targets`` of the same shape → a scalar.
 

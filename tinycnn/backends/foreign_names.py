@@ -1,0 +1,74 @@
+"""Attributes and operators of the tensors of other libraries: errors that say what to write here."""
+
+from typing import TYPE_CHECKING, Any
+
+from tinycnn.errors import AutogradError
+
+
+def _each(names: str, words: str) -> dict[str, str]:
+    """``words`` for each of ``names``; ``{}`` in it is the name."""
+    return {name: words.format(name) for name in names.split()}
+
+
+ELSEWHERE = {
+    **_each(
+        "all any argmax argmin argsort cumprod cumsum nonzero prod round sort tolist",
+        "`x.numpy().{}(...)`, without a gradient",
+    ),
+    **_each("size numel nelement nbytes", "`x.shape`, or `x.data.size`, the number of elements"),
+    **_each("dim", "`x.ndim`"),
+    **_each("view reshape_as flatten ravel squeeze view_as", "`x.reshape(...)`"),
+    **_each("unsqueeze expand_dims", "`x[:, None]`, with None at the place of the new axis"),
+    **_each("permute swapaxes t mT", "`x.transpose(...)`, with the numbers of all axes"),
+    **_each("cpu", "`x.numpy()`, the values on the host"),
+    **_each("to cuda device", '`tinycnn.use_backend("cupy")` before the tensor is created'),
+    **_each("astype type float double", "`Tensor(x.data.astype(numpy.float64))`, or another dtype"),
+    **_each("half bfloat16", "float32 or float64"),
+    **_each("clone copy", "`Tensor(x.data.copy())`, or `x + 0`, which is recorded"),
+    **_each("requires_grad_", "`x.requires_grad = True`"),
+    **_each("grad_fn", "`x.creator`"),
+    **_each("is_leaf", "`x.creator is None`"),
+    **_each("retain_grad register_hook", "`requires_grad=True` at a leaf: results keep no gradient"),
+    **_each("gradient", "`x.backward()`, and `leaf.grad`"),
+    **_each("min amin", "`-(-x).max(...)`"),
+    **_each("amax", "`x.max(...)`"),
+    **_each("std var", "`((x - x.mean()) ** 2).mean()`, the variance"),
+    **_each("sqrt", "`x ** 0.5`"),
+    **_each("pow square", "`x ** exponent`"),
+    **_each("mm bmm matmul dot", "`x @ y`"),
+    **_each("add sub subtract mul multiply div divide neg", "the operators `+`, `-`, `*` and `/`"),
+    **_each("relu sigmoid softmax log_softmax tanh gelu", "`tinycnn.ops.{}(x)`"),
+    **_each("clamp clip", "`tinycnn.ops.clip(x, lowest, highest)`"),
+    **_each("add_ sub_ mul_ div_ copy_ fill_ zero_ normal_ uniform_ clamp_ assign", "`x.data[...] = values`"),
+    **_each("assign_sub assign_add", "`x.data -= values`"),
+}
+
+
+def _in_place(operator: str) -> Any:
+    def method(self: Any, other: Any) -> Any:
+        """Refuse ``p -= rate * gradient``, which would only bind the name ``p`` to another tensor."""
+        if self.requires_grad and self.creator is None:
+            raise AutogradError(
+                f"x {operator}= y would leave the parameter x as it is, because arithmetic makes a new tensor: write "
+                f"x.data {operator}= y to change the parameter, or x = x {operator} y for a new tensor"
+            )
+        return NotImplemented  # Python then computes x = x + y
+
+    return method
+
+
+class ForeignNames:
+    """The base of tensors: what they have in other libraries, and not here."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for an attribute that is missing."""
+            hint = f": use {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+
+        __iadd__, __isub__, __imul__, __itruediv__, __ipow__, __imatmul__ = map(
+            _in_place, ("+", "-", "*", "/", "**", "@")
+        )
