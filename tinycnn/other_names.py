@@ -245,7 +245,7 @@ LAYER_NO_EFFECT = {
 }
 LAYER_ATTRIBUTES = {
     **_for_all("requires_grad_", "`freeze()` and `unfreeze()`"),
-    **_for_all("trainable requires_grad", "`frozen`, the opposite"),
+    **_for_all("trainable requires_grad", "`freeze()` and `unfreeze()`, and `frozen`, the opposite"),
     **_for_all("weight kernel", '`parameters_by_name["weight"]`'),
     **_for_all("bias", '`parameters_by_name["bias"]`'),
     **_for_all("gamma beta", '`parameters_by_name["gamma"]` and `parameters_by_name["beta"]`'),

@@ -144,6 +144,11 @@ class Layer(NamedArguments, CheckedAttributes):
                 f"{type(self).__name__}.{name} = {shortened(value, 60)} would have no effect: the parameters have "
                 "their shapes already; create a new network, or call model.with_head(classes)"
             )
+        if name == "activation" and isinstance(value, str) and name not in attributes and "output_shape" in attributes:
+            raise NoEffectError(
+                f"{type(self).__name__}.activation = {shortened(value, 60)} would have no effect: create a new network "
+                "with a layer such as ReLU() after this one"
+            )
         if name == "training" and "output_shape" in attributes:
             self.train(bool(value))  # with the layers inside
             return
@@ -195,6 +200,10 @@ class Layer(NamedArguments, CheckedAttributes):
         """Whether the layer has parameters and none of them is trained."""
         parameters = self.parameters()
         return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+    @frozen.setter
+    def frozen(self, value: bool) -> None:
+        raise NoEffectError(f"{type(self).__name__}.frozen cannot be assigned: call freeze() or unfreeze()")
 
     def freeze(self) -> Self:
         """Stop training the parameters: no gradient is computed for them, and running statistics are not updated.

@@ -27,7 +27,7 @@ def replace_head(
     SettingError when there is no head, or ``classes`` is not a positive integer.
     """
     name = head_name(layers)
-    layers[name] = type(layers[name])(**layers[name].settings() | {"units": classes})
+    layers |= {name: type(layers[name])(**layers[name].settings() | {"units": classes})}
     shape = input_shape
     for layer in layers.values():
         if layer.parameters():

@@ -179,7 +179,8 @@ class Sequential(Fitting, Layer):
     def load_state_dict(self, state: dict[str, np.ndarray], strict: bool = True) -> None:
         """Load values by name. ``strict``: raise ShapeError for a missing or unknown name instead of skipping it.
 
-        Always raises ShapeError for a different shape or dtype. Nothing is changed when an error is raised.
+        Always raises ShapeError for a different shape or dtype, and if no name is known. Nothing is changed when an
+        error is raised.
         """
         load_state(self, state, strict)
 

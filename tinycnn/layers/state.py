@@ -29,12 +29,14 @@ def load_state(layer: Layer, state: State, strict: bool) -> None:
     """Copy the values of ``state`` into the parameters and buffers of the same names.
 
     ``strict``: raise ShapeError for a missing or unknown name instead of skipping it. Always raises ShapeError for
-    a different shape or dtype. Nothing is changed when an error is raised.
+    a different shape or dtype, and if no name is known. Nothing is changed when an error is raised.
     """
     targets, state, strict = arrays_by_name(layer), checked_state(state), checked_bool("strict", strict)
     missing, unknown = targets.keys() - state.keys(), state.keys() - targets.keys()
+    hint = f"; {FROM_TORCH}" if missing and any(is_of_torch(name) for name in unknown) else ""
+    if unknown == state.keys() and unknown:
+        raise ShapeError(f"load_state_dict: no name is known, expected {sorted(targets)}, got {sorted(unknown)}{hint}")
     if strict and (missing or unknown):
-        hint = f"; {FROM_TORCH}" if missing and any(is_of_torch(name) for name in unknown) else ""
         raise ShapeError(f"load_state_dict: missing {sorted(missing)}, unknown {sorted(unknown)}{hint}")
     common = [name for name in targets if name in state]
     for name in common:

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from tinycnn.errors import SettingError, shortened
 from tinycnn.layers.base import Layer
+from tinycnn.other_names import NoEffectError
+
+INSTEAD = "a network has the layers that it was created with; create a new Sequential, or call model.with_head(classes)"
 
 
 class LayersByName(dict[str, Layer]):
@@ -16,6 +19,12 @@ class LayersByName(dict[str, Layer]):
             """Called for an attribute that is missing, such as the name of a layer."""
             hint = f": use layers[{name!r}]" if name in self else ""
             raise AttributeError(f"'layers' has no attribute {name!r}{hint}")
+
+    def __setitem__(self, name: str, layer: Layer) -> None:
+        """Refuse another layer in the place of one, which would not be built for the shape of its input."""
+        if name in self:
+            raise NoEffectError(f"layers[{name!r}] = {shortened(layer, 60)} would have no effect: {INSTEAD}")
+        super().__setitem__(name, layer)
 
     def __getitem__(self, key: Any) -> Layer:
         if isinstance(key, str) and key in self:

@@ -7,8 +7,10 @@ a function that imports it when one of these methods is called.
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from tinycnn.errors import SettingError
-from tinycnn.other_names import named_arguments
+from tinycnn.errors import SettingError, shortened
+from tinycnn.layers.base import Layer
+from tinycnn.layers.further.by_name import INSTEAD
+from tinycnn.other_names import NoEffectError, named_arguments
 
 SETTINGS = "the settings of `fit`: `optimizer`, `lr`, `loss`, `metrics`"
 ELSEWHERE = {  # attributes of networks in Keras and PyTorch → what does the same here
@@ -64,6 +66,14 @@ class Fitting:
         **dict.fromkeys(("lr", "learning_rate"), "pass `lr` to fit"),
         **dict.fromkeys(("kernel_regularizer", "weight_decay"), "pass `weight_decay` to an optimizer"),
     }
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        layers = vars(self).get("layers")
+        is_new = isinstance(value, Layer) and layers is not None and value not in layers.values()
+        if is_new or (name == "layers" and layers is not None):
+            kind = type(self).__name__
+            raise NoEffectError(f"{kind}.{name} = {shortened(value, 60)} would have no effect: {INSTEAD}")
+        super().__setattr__(name, value)
 
     def __getitem__(self, key: Any) -> Any:
         """Networks are neither lists nor dictionaries, as in PyTorch: SettingError says where the layers are."""
