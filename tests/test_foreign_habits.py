@@ -1,16 +1,17 @@
 """Habits of Keras, PyTorch and scikit-learn that would silently do something else, or fail without a hint."""
 
 import copy
+import logging
 import re
 
 import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import ops
+from tinycnn import ops, train
 from tinycnn.backends.foreign_names import ELSEWHERE
-from tinycnn.errors import AutogradError, SettingError, ShapeError
-from tinycnn.layers import Conv2d, Dense, Flatten, Sequential
+from tinycnn.errors import AutogradError, DataError, SettingError, ShapeError
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Sequential
 from tinycnn.tensor import Tensor, no_grad
 
 VECTOR = Tensor([1.0, 2.0], requires_grad=True)
@@ -145,3 +146,90 @@ def test_a_state_without_any_name_of_the_network_is_not_skipped():
     model.load_state_dict({}, strict=False)
     model.load_state_dict({"fc.weight": zeros, "dense_1.bias": before["dense_1.bias"] + 1}, strict=False)
     assert (model.state_dict()["dense_1.bias"] == before["dense_1.bias"] + 1).all()
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+BYTES = np.full((6, 4, 4, 1), 255, np.uint8)
+CLASSES = np.array([0, 1, 2, 0, 1, 2])
+FIT = {"epochs": 1, "progress": False}
+
+
+@pytest.mark.parametrize(
+    "labels", [np.linspace(0, 0.9, 6)[:, None], np.linspace(0, 0.9, 6), np.ones((6, 1)), np.ones(6), np.zeros(6, int)]
+)
+def test_numbers_need_the_loss_that_the_network_was_trained_with(labels):
+    """No hint to integers: with one output, their loss is 0 and their accuracy 1."""
+    model = network(Flatten(), Dense(1))
+    with pytest.raises(DataError, match=r'pass `loss="mse_loss"`\.$') as caught:
+        model.evaluate(BYTES, labels)
+    assert "astype" not in str(caught.value)
+    assert model.evaluate(BYTES, labels, loss="mse_loss").loss >= 0
+
+
+def test_rows_of_numbers_need_another_loss():
+    with pytest.raises(DataError, match=r'rows of 3 .*_with_logits"`\. For numbers .*pass `loss="mse_loss"`\.$'):
+        network().evaluate(BYTES, np.full((6, 3), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("images", "brightest"),
+    [(BYTES // 255, 1), ((BYTES > 0).astype(int), 1), (BYTES // 16, 15), (BYTES, None), (BYTES * 0, None)],
+)
+def test_integers_that_are_almost_black_after_the_division_by_255(images, brightest, caplog):
+    caplog.set_level(logging.WARNING, "tinycnn.train")
+    network(Flatten(), Dense(3)).fit(images, CLASSES, **FIT)
+    words = f"note: the brightest pixel of all training images is {brightest} of 255, and integers are divided by 255; "
+    words += f"if {brightest} is white, pass floats, images / {brightest}"
+    assert [record.message for record in caplog.records] == ([words] if brightest else [])
+
+
+def test_small_integers_are_right_for_a_network_that_takes_bytes(caplog):
+    model = network(Flatten(), Dense(3))
+    model.pixels = "0..255"
+    model.fit(BYTES // 255, CLASSES, **FIT)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("momentum", "noted"), [(0.99, True), (0.9, True), (0.1, False), (0.5, False), (1.0, False)])
+def test_a_momentum_of_keras_is_noted(momentum, noted, caplog):
+    caplog.set_level(logging.WARNING, "tinycnn.train")
+    network(BatchNorm(momentum), Flatten(), Dense(3)).fit(BYTES, CLASSES, **FIT)
+    words = f"{momentum:g} in Keras is {1 - momentum:.3g} here"
+    assert [words in record.message for record in caplog.records] == [True] * noted
+
+
+def named(function_name, module):
+    def metric(labels, outputs):
+        raise ValueError("they do not fit")
+
+    metric.__name__, metric.__module__ = function_name, module
+    return metric
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        (
+            [named("log_loss", "sklearn.metrics._classification")],
+            "log_loss(labels, tinycnn.metrics.probabilities(outputs))}",
+        ),
+        (
+            [named("roc_auc_score", "sklearn.metrics._ranking")],
+            "probabilities(outputs), multi_class='ovr')} (outputs itself",
+        ),
+        ([named("mine", "here")], "pass {'mine': lambda labels, outputs: mine(labels, outputs.argmax(axis=1))}"),
+        ({"a": lambda labels, outputs: float("x")}, "receives the outputs of the network: outputs.argmax(axis=1) are"),
+    ],
+)
+def test_the_advice_on_a_metric_that_fails(metrics, words):
+    with pytest.raises(SettingError, match=re.escape(words)) as caught:
+        network(Flatten(), Dense(3)).fit(BYTES, CLASSES, metrics=metrics, validation=(BYTES, CLASSES), **FIT)
+    assert "<lambda>" not in str(caught.value)
+
+
+def test_a_rate_that_follows_from_the_rate_before():
+    with pytest.raises(SettingError, match="`rate` takes more than the number of the epoch: the rate must follow"):
+        train.LearningRateScheduler(lambda epoch, lr: lr * 0.9)
+    for rate in (lambda epoch, factor=0.5: factor, lambda *given: 1, float):
+        assert train.LearningRateScheduler(rate).rate is rate

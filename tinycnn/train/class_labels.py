@@ -16,7 +16,8 @@ def check_classes(labels: np.ndarray, output_shape: Shape) -> None:
         raise DataError(f"{got}: expected class numbers (M,).")
     if labels.dtype.kind == "f":
         whole = np.isfinite(labels).all() and (labels == np.rint(labels)).all()
-        raise DataError(f"{got}: expected integers. " + ("Pass labels.astype(int)." if whole else REGRESSION))
+        as_integers = whole and output_shape != (1,)
+        raise DataError(f"{got}: expected integers. " + ("Pass labels.astype(int)." if as_integers else REGRESSION))
     if labels.dtype.kind not in "iu":
         raise DataError(f"{got}: expected class numbers. {NUMBER_THEM}")
     if len(output_shape) == 1 and labels.size:
@@ -24,13 +25,16 @@ def check_classes(labels: np.ndarray, output_shape: Shape) -> None:
 
 
 def check_numbers(low: int, high: int, outputs: int) -> None:
-    """Raise DataError unless labels from ``low`` to ``high`` are classes of a network with this number of outputs."""
-    if low >= 0 and high < outputs:
+    """Raise DataError unless labels from ``low`` to ``high`` are classes of a network with this number of outputs.
+
+    The softmax of one output is always 1, so a network with one has no classes, even if all labels are 0.
+    """
+    if low >= 0 and high < outputs and outputs > 1:
         return
     found = f"labels range from {low} to {high}, but the network has {outputs} output{'s' * (outputs != 1)}, for"
     wanted = f"{found} the classes 0 to {outputs - 1}"
     if low >= 0 and outputs == 1:
-        raise DataError(f"{wanted}: pass {ONE_OUTPUT}, or end it with Dense({high + 1}).")
+        raise DataError(f"{wanted}: pass {ONE_OUTPUT}, or end it with Dense({max(high, 1) + 1}). {REGRESSION}")
     if low == 1 and high == outputs:
         raise DataError(f"{wanted}: pass labels - 1.")
     if low >= 0:

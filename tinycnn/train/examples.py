@@ -15,6 +15,7 @@ from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
 from tinycnn.train.batches import check_examples
+from tinycnn.train.class_labels import REGRESSION
 from tinycnn.train.identity import Examples
 from tinycnn.train.objective import CLASSES, NUMBERS, SEVERAL, Objective
 
@@ -35,10 +36,13 @@ def as_classes(labels: np.ndarray) -> np.ndarray:
     """
     if labels.ndim != 2 and labels.dtype != bool:
         return labels
+    if labels.dtype.kind == "f" and labels.shape[1:] == (1,):
+        return labels[:, 0]  # (M,), which `check_classes` refuses
     try:
         return as_labels(labels, "labels")[0]  # (M,)
     except DataError as error:
-        raise DataError(f"{error} {FOR_SEVERAL}") from None
+        numbers = "" if ((labels == 0) | (labels == 1)).all() else f" {REGRESSION}"
+        raise DataError(f"{error} {FOR_SEVERAL}{numbers}") from None
 
 
 def as_array(name: str, given: Any, *, or_list: bool = False) -> Any:

@@ -2,8 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+
+from tinycnn.data.notices import DARK
 from tinycnn.distributed.communicator import get_communicator
+from tinycnn.layers import BatchNorm, Sequential
+from tinycnn.layers.metadata import BYTES
 from tinycnn.optim import Optimizer
 from tinycnn.optim.schedules import length_of
 from tinycnn.train.callbacks.base import Callback
@@ -41,5 +47,29 @@ def schedule_ends_early(optimizer: Optimizer, steps: int) -> str:
             return (
                 f"the schedule has {length:,} steps, but the run ends after step {total:,}: the rest has a learning "
                 f"rate of {effect}; pass the number of steps of the run to the schedule"
+            )
+    return ""
+
+
+def dark_images(model: Sequential, images: Any) -> str:
+    """A sentence if bytes, which are divided by 255, are all almost black, such as truth values as integers."""
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or model.pixels == BYTES:
+        return ""
+    brightest = int(images.max(initial=0))
+    if not 0 < brightest < DARK:
+        return ""
+    return (
+        f"the brightest pixel of all training images is {brightest} of 255, and integers are divided by 255; if "
+        f"{brightest} is white, pass floats, images / {brightest}"
+    )
+
+
+def momentum_of_keras(model: Sequential) -> str:
+    """A sentence if a momentum of batch norm is one of Keras, where it weights the old statistics."""
+    for name, layer in model.all_layers():
+        if isinstance(layer, BatchNorm) and 0.9 <= layer.momentum < 1:
+            return (
+                f"{name} has momentum={layer.momentum:g}, the weight of the newest batch in the running statistics; "
+                f"{layer.momentum:g} in Keras is {1 - layer.momentum:.3g} here"
             )
     return ""

@@ -46,7 +46,7 @@ from tinycnn.train.history import FIELDS, EpochResult, History, Progress, epoch_
 from tinycnn.train.identity import check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
-from tinycnn.train.remarks import nothing_to_train, remark, schedule_ends_early
+from tinycnn.train.remarks import dark_images, momentum_of_keras, nothing_to_train, remark, schedule_ends_early
 from tinycnn.train.run_data import RunData, run_data
 from tinycnn.train.step import StopRequest, TrainingStep, never
 from tinycnn.train.stream import BatchStream
@@ -289,9 +289,11 @@ class Trainer(NamedArguments, CheckedAttributes):
         if isinstance(data.training, BatchStream):
             images, labels, steps = data.training, None, data.training.steps
         else:
+            self._report("note: ", dark_images(self.model, data.training[0]), logging.WARNING)
             images, labels = to_backend(*data.training)
             steps = math.ceil(len(labels) / self.batch_size)
         steps = (epochs - len(self.history)) * steps - (self.progress.step if self.progress else 0)
+        self._report("note: ", momentum_of_keras(self.model), logging.WARNING)
         self._report("note: ", schedule_ends_early(self.optimizer, steps), logging.WARNING)
         with announcing(partial(self._report, "")), RunningCallbacks(self, self.callbacks) as hooks:
             while len(self.history) < epochs and not any_rank(self.stop_training):

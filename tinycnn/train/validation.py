@@ -17,10 +17,8 @@ from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import FIELDS
 
 Metric = Callable[[np.ndarray, np.ndarray], float]  # labels (M,), outputs (M, K) → a number
-FOR_CLASSES = (
-    "A metric receives the outputs of the network; for one of predicted classes, pass "
-    "{{{0!r}: lambda labels, outputs: {1}(labels, outputs.argmax(axis=1))}}"
-)
+RECEIVES = "A metric receives the outputs of the network"
+PROBABILITIES = "tinycnn.metrics.probabilities(outputs)"
 Metrics = Sequence[Metric] | Mapping[str, Metric]
 
 
@@ -38,14 +36,27 @@ def checked_metrics(metrics: Any) -> dict[str, Metric]:
             hint = "; leave accuracy out: it is always measured" if one in ("accuracy", "acc") else ""
             raise SettingError(f"`metrics` contains {shortened(one)}: expected functions of (labels, outputs){hint}")
         if takes_classes(one):
-            raise SettingError(f"`metrics` contains {one.__name__} of scikit-learn. {_for_classes(name, one)}")
+            raise SettingError(f"`metrics` contains {one.__name__} of scikit-learn. {_advice(name, one)}")
         if name in FIELDS:
             raise SettingError(f"`metrics` contains {name}, which every history has: give it another name")
     return dict(given)
 
 
-def _for_classes(name: str, metric: Metric) -> str:
-    return FOR_CLASSES.format(name, getattr(metric, "__name__", name))
+def _advice(name: str, metric: Metric) -> str:
+    """What a metric receives, and how to pass one that takes classes or probabilities."""
+    function = getattr(metric, "__name__", "<lambda>")
+    if function == "<lambda>":
+        classes = "outputs.argmax(axis=1) are the predicted classes"
+        return f"{RECEIVES}: {classes}, and {PROBABILITIES} are probabilities, unless it ends with Softmax"
+    if takes_probabilities(metric):
+        which, more = "probabilities", ", multi_class='ovr'" if function == "roc_auc_score" else ""
+        given = f"{PROBABILITIES}{more}"
+        end = " (outputs itself if the network ends with Softmax)"
+    else:
+        which, given, end = "predicted classes", "outputs.argmax(axis=1)", ""
+    return (
+        f"{RECEIVES}; for one of {which}, pass {{{name!r}: lambda labels, outputs: {function}(labels, {given})}}{end}"
+    )
 
 
 def takes_classes(metric: Any) -> bool:
@@ -53,9 +64,14 @@ def takes_classes(metric: Any) -> bool:
 
     Regression has functions with the same arguments, in a module of its own.
     """
+    return getattr(metric, "__module__", None) == "sklearn.metrics._classification" and not takes_probabilities(metric)
+
+
+def takes_probabilities(metric: Any) -> bool:
+    """Whether it is a metric of scikit-learn of probabilities or other scores, such as log_loss."""
     module, name = getattr(metric, "__module__", None) or "", getattr(metric, "__name__", "")
-    takes_scores = any(word in name for word in ("log_loss", "brier", "hinge"))
-    return module == "sklearn.metrics._classification" and not takes_scores
+    of_scores = any(word in name for word in ("log_loss", "brier", "hinge"))
+    return module.startswith("sklearn.metrics") and (of_scores or module.endswith("_ranking"))
 
 
 def network_outputs(model: Sequential, images: Images) -> np.ndarray:
@@ -92,7 +108,7 @@ def _number(name: str, metric: Metric, labels: np.ndarray, outputs: np.ndarray) 
     except (TypeError, ValueError) as error:
         raise SettingError(
             f"the metric {name} does not take labels {labels.shape} and outputs {outputs.shape}, one per class: "
-            f"{shortened(error)}. {_for_classes(name, metric)}"
+            f"{shortened(error)}. {_advice(name, metric)}"
         ) from error
     try:
         number = float(value)
