@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import ops, train
+from tinycnn import data, ops, train
 from tinycnn.backends.foreign_names import ELSEWHERE
+from tinycnn.commands import main
 from tinycnn.errors import AutogradError, DataError, SettingError, ShapeError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Sequential
 from tinycnn.tensor import Tensor, no_grad
@@ -233,3 +234,44 @@ def test_a_rate_that_follows_from_the_rate_before():
         train.LearningRateScheduler(lambda epoch, lr: lr * 0.9)
     for rate in (lambda epoch, factor=0.5: factor, lambda *given: 1, float):
         assert train.LearningRateScheduler(rate).rate is rate
+
+
+def test_one_hot_rows_have_as_many_columns_as_the_network_has_outputs():
+    model, rows = network(Flatten(), Dense(3)), np.eye(10, dtype=int)[CLASSES]
+    words = r"one-hot rows \(6, 10\), but the network returns \(M, 3\): end it with Dense\(10\), or pass class numbers"
+    for use in (lambda: model.fit(BYTES, rows, **FIT), lambda: model.evaluate(BYTES, rows.tolist())):
+        with pytest.raises(DataError, match=words):
+            use()
+    assert model.evaluate(BYTES, rows[:, :3]).loss > 0
+    assert model.evaluate(BYTES, rows.argmax(axis=1)[:, None]).loss > 0
+
+
+# ------------------------------------------------------------------------------------------------------------ commands
+
+
+@pytest.mark.parametrize("size", [(32, 32), 32.5, "32", True])
+def test_the_size_of_pictures_is_one_number(size, tmp_path):
+    with pytest.raises(SettingError, match=r"`image_size=.*: expected 1 to 1024 pixels") as caught:
+        data.load(tmp_path, image_size=size)
+    assert str(caught.value).endswith("one number: pictures become squares") == isinstance(size, tuple)
+
+
+def test_a_model_file_needs_no_import(tmp_path, capsys):
+    path = tmp_path / "model.safetensors"
+    tinycnn.save(network(), path)
+    assert main(["import", str(path), "--model", str(tmp_path / "other.safetensors")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {path}: this is a model file of tinycnn already")
+    path.write_bytes(b"no model")
+    assert main(["import", str(path), "--model", str(tmp_path / "other.safetensors")]) == 2
+    assert "already" not in capsys.readouterr().err
+
+
+def test_the_file_to_export_has_one_name(tmp_path, capsys):
+    words = "expected one file to write: tinycnn export MODEL_FILE --onnx FILE"
+    for given in ([], ["a.onnx", "--onnx", "b.onnx"]):
+        assert main(["export", "model.safetensors", *given]) == 2
+        assert words in capsys.readouterr().err
+    path = tmp_path / "model.safetensors"
+    tinycnn.save(network(), path)
+    assert main(["export", str(path), str(path)]) == 2  # it goes on, and refuses to replace the model file
+    assert f"--onnx {path}: this is the model file itself" in capsys.readouterr().err

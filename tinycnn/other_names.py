@@ -230,6 +230,10 @@ INSTEAD = {  # arguments without a counterpart → what to do
     **_for_all("save_weights_only save_freq append separator histogram_freq", "leave it out"),
     **_for_all("cooldown start_from_epoch baseline", "there is nothing like it; derive a class from Callback"),
 }
+IN_ONE_CALL = {  # the same for functions that only compute, whatever the others say
+    "verbose": "leave it out: nothing is printed",
+    "batch_size": "leave it out: the batches have a size that fits the memory",
+}
 COLUMNS = {  # the numbers of an epoch
     **_for_all("loss", "train_loss"),
     **_for_all("accuracy acc", "train_accuracy"),
@@ -458,7 +462,8 @@ def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, 
     unknown = [name for name in named if name not in names]
     absent = [name for name in _required(function) if name not in named and name not in names[: len(given) - bound]]
     if unknown and not (takes_all and {SAME.get(unknown[0]), SAME_TOO.get(unknown[0])}.isdisjoint(absent)):
-        raise UnknownArgumentError(f"{owner} has no setting {unknown[0]}: {instead(unknown[0], names)}")
+        words = IN_ONE_CALL.get(unknown[0]) if owner in ("evaluate", "predict") else None
+        raise UnknownArgumentError(f"{owner} has no setting {unknown[0]}: {words or instead(unknown[0], names)}")
     if named and len(given) == bound == 1 and "parameters" in names and "parameters" not in named:
         by_fit = 'pass `optimizer="adam"` and `lr` to fit, which creates the optimizer'
         raise MissingArgumentError(f"{owner} needs `parameters`: {owner}(model.parameters(), ...); or {by_fit}")

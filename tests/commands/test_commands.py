@@ -169,6 +169,9 @@ def test_predict_without_a_readable_picture_is_an_error(model_file, drawings, tm
     assert "there is no such file" in failing(capsys, "predict", model_file[0], tmp_path / "gone.png")
     (tmp_path / "empty").mkdir()
     assert "no picture in this folder" in failing(capsys, "predict", model_file[0], tmp_path / "empty")
+    assert f"with tinycnn evaluate MODEL_FILE --dataset {tmp_path}" in failing(
+        capsys, "predict", model_file[0], tmp_path
+    )
 
 
 def test_the_model_file_comes_before_the_pictures(model_file, drawings, capsys):

@@ -41,6 +41,10 @@ def refused(words, capsys):
         ("train lenet", "unexpected 'lenet'; did you mean --model lenet?"),
         ("train mine.npz", "unexpected 'mine.npz'; did you mean --dataset mine.npz?"),
         ("gradcheck mine", "unexpected 'mine' (all options: tinycnn gradcheck --help)"),
+        (
+            "predict --model m.safetensors a.png",
+            "there is no option --model: write the model without --model, as in tinycnn predict [MODEL_FILE] IMAGE",
+        ),
         ("predict --bakend numpy a.png", "did you mean --backend?"),
         ("evaluate", "the following arguments are required: MODEL_FILE (all options: tinycnn evaluate --help)"),
         ("trian", "argument COMMAND: invalid choice: 'trian', expected train, summary, "),

@@ -483,7 +483,8 @@ def test_resume_does_not_train_a_finished_run_again(tmp_path):
     train(tmp_path, "--limit", 64, "--model", "lenet")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
     message = refused(tmp_path, "--dataset", "digits", "--limit", 64, "--model", "lenet", "--output", "out", "--resume")
-    assert message == "--resume: the run in out is finished; rerun without --resume, or choose another --output"
+    words = "--resume: the run in out is finished; rerun without --resume, or choose another --output; to train its "
+    assert message == words + "network further, pass --init-from with its model.safetensors"
     assert {name: (tmp_path / "out" / name).read_bytes() for name in FILES} == before
 
 
@@ -526,9 +527,10 @@ def test_auto_without_mnist_names_digits_everywhere(tmp_path):
 
 
 def test_the_notice_is_not_silenced_by_quiet(tmp_path):
-    process = train(tmp_path, "--dataset", "auto", "--quiet", "--limit", 100)
+    process = train(tmp_path, "--dataset", "auto", "--quiet", "--limit", 100, "--momentum", 0.9)
     assert "NOTICE: this is NOT MNIST" in process.stderr
     assert "digits test images" in process.stdout
+    assert "--momentum is for sgd, rmsprop, muon; adam does not use it\n" in process.stderr
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

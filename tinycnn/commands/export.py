@@ -19,7 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for the model file and the ONNX file."""
     add_model_file(parser)
     add_model_pixels(parser)
-    parser.add_argument("--onnx", metavar="FILE", type=Path, required=True, help="the file to write")
+    parser.add_argument("--onnx", metavar="FILE", type=Path, help="the file to write")
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the same, without --onnx")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -27,6 +28,9 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.files import write_atomically
     from tinycnn.interchange.onnx.exporter import IR, OPSET, largest_difference, to_onnx
 
+    if (options.onnx is None) == (options.file is None):
+        raise SettingError("expected one file to write: tinycnn export MODEL_FILE --onnx FILE")
+    options.onnx = options.onnx or options.file
     check_other_file("--onnx", options.onnx, options.model, "model file")
     model = load_finite(options.model)
     state_pixels(options, model)

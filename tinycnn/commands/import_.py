@@ -17,7 +17,7 @@ from tinycnn.commands.shared_options import check_other_file, in_pixels, open_ne
 from tinycnn.errors import SettingError, printable
 from tinycnn.layers import Sequential
 from tinycnn.layers.metadata import SCALES as PIXELS
-from tinycnn.saving.model_file import check_finite, save
+from tinycnn.saving.model_file import check_finite, load, save
 
 ALLOWED = 1e-4  # of the largest output, or of 1
 
@@ -38,6 +38,9 @@ def run(options: argparse.Namespace) -> None:
     """Convert, compare where that is possible, write."""
     from tinycnn.interchange.keras.file import is_of_keras
 
+    if options.file.suffix.lower() == ".safetensors":
+        load(options.file)  # or the reason why it is none of ours
+        raise SettingError(f"{options.file}: this is a model file of tinycnn already, which all commands take as it is")
     of_keras = is_of_keras(options.file)
     check_other_file("--model", options.model, options.file, "file of Keras" if of_keras else "ONNX file")
     if options.into is not None:

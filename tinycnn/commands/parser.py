@@ -59,7 +59,16 @@ class CommandParser(argparse.ArgumentParser):
             hint = f"; did you mean {option} {word}?" if option in self._option_string_actions else ""
             return f"unexpected {word!r}{hint}"
         name = word.partition("=")[0]
+        bare = name.lstrip("-").replace("-", "_")
+        if any(bare == action.dest for action in self._actions if not action.option_strings):
+            return (
+                f"there is no option {name}: write the {bare} without {name}, as in {self.prog} {self._first_words()}"
+            )
         return f"there is no option {name}{did_you_mean(self._similar(name))}"
+
+    def _first_words(self) -> str:
+        """The words without an option, as the usage names them."""
+        return " ".join(str(action.metavar or action.dest) for action in self._actions if not action.option_strings)
 
     def _similar(self, name: str) -> list[str]:
         """Options that were probably meant by ``name``."""

@@ -104,6 +104,11 @@ def pictures_in(path: Path) -> Iterator[Path]:
         yield path
         return
     found = sorted(filter(is_picture, path.iterdir()))
+    if not found and any(child.is_dir() for child in path.iterdir()):
+        raise DataError(
+            f"{path}: only folders are in this folder: pass one of them, or measure the accuracy of a model on all, "
+            f"with tinycnn evaluate MODEL_FILE --dataset {path}"
+        )
     if not found:
         raise DataError(f"{path}: no picture in this folder ({', '.join(sorted(SUFFIXES))})")
     yield from found

@@ -10,6 +10,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from tinycnn.data.picture import SUFFIXES, grey, is_picture, read_picture
 from tinycnn.data.picture_cache import new_content, picture_cache
 from tinycnn.data.pixel_range import parse_range
 from tinycnn.data.progress_bar import progress_bar
-from tinycnn.errors import DataError, SettingError, in_words, printable
+from tinycnn.errors import DataError, SettingError, in_words, printable, shortened
 
 IMAGE_SIZE = 32  # pixels a side
 TEST_FRACTION = 0.2
@@ -72,8 +73,9 @@ def load_pictures(
 
 
 def _check_numbers(image_size: int, test_fraction: float) -> None:
-    if not 1 <= image_size <= 1024:
-        raise SettingError(f"`image_size={image_size}`: expected 1 to 1024 pixels")
+    if not isinstance(image_size, Integral) or isinstance(image_size, bool) or not 1 <= image_size <= 1024:
+        hint = ", one number: pictures become squares" if isinstance(image_size, tuple | list) else ""
+        raise SettingError(f"`image_size={shortened(image_size)}`: expected 1 to 1024 pixels{hint}")
     if not 0 < test_fraction < 1:
         raise SettingError(f"`test_fraction={test_fraction}`: expected above 0 and below 1, for instance 0.2")
 

@@ -22,7 +22,7 @@ from tinycnn.run.console import command_line, counted, print_line
 from tinycnn.run.folder import CHECKPOINTS, locked_folder
 from tinycnn.run.options import TrainConfig
 from tinycnn.run.progress import epoch_line, progress_display
-from tinycnn.run.remarks import remarks, training_line
+from tinycnn.run.remarks import remarks, training_line, without_effect
 from tinycnn.run.results import best_epoch, replaced_run, stopped_early, versions, write_results
 from tinycnn.run.stop_signals import Stopped, StopSignals
 from tinycnn.saving.model_file import of_bytes
@@ -164,6 +164,8 @@ class TrainingRun:
         info(f"training  {training_line(config)}")
         for sentence in remarks(config, dataset, train):
             info(f"          {sentence}")
+        for sentence in without_effect(config) if config.quiet else ():
+            self.warn(sentence)
         if self.origin:
             info(f"start     {self.origin}")
         info(f"\n{config.model}: {models.network_or_default(config.model).description}\n{self.model.summary()}\n")
@@ -314,7 +316,7 @@ def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], No
             checkpoints.clear()  # its process may have been killed before it deleted the empty folder
             raise SettingError(
                 f"--resume: the run in {printable(str(output))} is finished; rerun without --resume, or choose another "
-                "--output"
+                "--output; to train its network further, pass --init-from with its model.safetensors"
             )
 
     on_rank_0(check_unfinished)

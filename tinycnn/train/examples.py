@@ -62,10 +62,17 @@ def checked_examples(images: Any, labels: Any, model: Sequential, purpose: Objec
 
     Raises DataError for what the network or the loss does not take.
     """
-    images, labels = as_examples(images, labels, purpose)
+    given = as_array("labels", labels, or_list=True)
+    images, labels = as_examples(images, given, purpose)
     if purpose.labels in (SEVERAL, NUMBERS) and model.output_shape == (1,) and np.ndim(labels) == 1:
         labels = np.asarray(labels)[:, None]  # (M, 1)
     check_examples(images, labels, model, purpose)
+    if purpose.labels == CLASSES and given.ndim == 2 and given.shape[1] > 1 and given.shape[1:] != model.output_shape:
+        outputs = ", ".join(map(str, ("M", *model.output_shape)))
+        raise DataError(
+            f"labels are one-hot rows {given.shape}, but the network returns ({outputs}): end it with "
+            f"Dense({given.shape[1]}), or pass class numbers (M,)."
+        )
     if not isinstance(images, StoredImages) and images.dtype not in (np.uint8, model.dtype):
         are_bytes = images.dtype.kind in "iu" and 0 <= images.min() <= images.max() <= 255
         images = images.astype(np.uint8 if are_bytes else model.dtype)
