@@ -25,16 +25,13 @@ def check_classes(labels: np.ndarray, output_shape: Shape) -> None:
 
 
 def check_numbers(low: int, high: int, outputs: int) -> None:
-    """Raise DataError unless labels from ``low`` to ``high`` are classes of a network with this number of outputs.
-
-    The softmax of one output is always 1, so a network with one has no classes, even if all labels are 0.
-    """
-    if low >= 0 and high < outputs and outputs > 1:
+    """Raise DataError unless labels from ``low`` to ``high`` are classes of a network with this number of outputs."""
+    if low >= 0 and high < outputs:
         return
     found = f"labels range from {low} to {high}, but the network has {outputs} output{'s' * (outputs != 1)}, for"
     wanted = f"{found} the classes 0 to {outputs - 1}"
     if low >= 0 and outputs == 1:
-        raise DataError(f"{wanted}: pass {ONE_OUTPUT}, or end it with Dense({max(high, 1) + 1}). {REGRESSION}")
+        raise DataError(f"{wanted}: pass {ONE_OUTPUT}, or end it with Dense({high + 1}). {REGRESSION}")
     if low == 1 and high == outputs:
         raise DataError(f"{wanted}: pass labels - 1.")
     if low >= 0:
