@@ -299,9 +299,12 @@ def test_images_of_another_shape_are_refused():
         network(images(5, (6, 2)))
 
 
-def test_images_of_another_precision_are_refused():
+def test_a_tensor_of_another_precision_is_refused_and_an_array_converted():
+    network, x = small_network().eval(), images(2, dtype=np.float64)
     with pytest.raises(DtypeError):
-        small_network()(images(2, dtype=np.float64))
+        network(Tensor(x))
+    assert network(x).dtype == np.float32
+    np.testing.assert_array_equal(network(x).numpy(), network(x.astype(np.float32)).numpy())
 
 
 # --------------------------------------------------------------------------------------------------- names and weights
