@@ -584,8 +584,8 @@ def test_weights_of_other_layers(tmp_path):
         with pytest.raises(kind, match=words):
             tinycnn.load_keras_weights(model, path)
         assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
-    wide = same_layers()
-    wide = Sequential(*wide.layers.values(), input_shape=(9, 8, 3))
+    new = [type(layer)(**layer.settings()) for layer in same_layers().layers.values()]
+    wide = Sequential(*new, input_shape=(9, 8, 3))
     with pytest.raises(ShapeError, match=r"is it the same network\?"):
         tinycnn.load_keras_weights(wide, path)
     with pytest.raises(FileFormatError, match=r"holds weights alone.*load_keras_weights"):

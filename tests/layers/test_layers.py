@@ -299,6 +299,31 @@ def test_images_of_another_shape_are_refused():
         network(images(5, (6, 2)))
 
 
+def test_layers_of_another_network_keep_their_weights():
+    first = small_network(seed=3)
+    x, state = images(2), first.state_dict()
+    expected = first.eval()(x).numpy()
+    kept = list(first.layers.values())[:-1]
+    kept[0].freeze()
+    second = Sequential(*kept, Dense(7), input_shape=first.input_shape, seed=4).eval()
+    assert second(x).shape == (2, 7)
+    np.testing.assert_array_equal(first(x).numpy(), expected)
+    for name, array in first.state_dict().items():
+        np.testing.assert_array_equal(array, state[name])
+    weight = kept[0].parameters_by_name["weight"]
+    assert kept[0].frozen
+    assert all(any(weight is one for one in network.parameters()) for network in (first, second))
+
+
+def test_layers_of_another_network_are_for_the_same_input():
+    dense = Dense(3)
+    Sequential(dense, input_shape=(4,))
+    with pytest.raises(ShapeError, match=r"dense_1 does not fit: it has weights for float32 \(4,\), from an earl"):
+        Sequential(dense, input_shape=(5,))
+    with pytest.raises(ShapeError, match=r"and receives float64 \(4,\): create a new layer"):
+        Sequential(dense, input_shape=(4,), dtype=np.float64)
+
+
 def test_a_tensor_of_another_precision_is_refused_and_an_array_converted():
     network, x = small_network().eval(), images(2, dtype=np.float64)
     with pytest.raises(DtypeError):

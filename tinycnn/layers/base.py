@@ -329,8 +329,8 @@ def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterato
     """Build the layers inside ``outer``; for its ``build`` method.
 
     Inside ``with building(self, rng, dtype) as build_inner``, ``build_inner(layer, input_shape)`` builds one of them
-    and returns its output shape. Raises ShapeError, naming the layer, if it does not fit, and after the block for
-    initial values that no layer has used.
+    and returns its output shape. A layer of another network keeps its weights. Raises ShapeError, naming the layer, if
+    it does not fit, and after the block for initial values that no layer has used.
     """
     names = {layer: name for name, layer in outer.sublayers().items()}
     given = None if outer.initial_values is None else taken_by_layer(outer.initial_values)
@@ -339,6 +339,8 @@ def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterato
         name = names[layer]
         layer.initial_values = None if given is None else given.pop(name, {})
         try:
+            if given is None and _keeps_weights(layer, input_shape, dtype):
+                return layer.output_shape
             layer.input_shape, layer.output_shape = input_shape, layer.build(input_shape, rng, dtype)
             check_all_used(layer.initial_values)
         except ShapeError as error:
@@ -352,6 +354,22 @@ def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterato
 
     yield build
     check_all_used(given)
+
+
+def _keeps_weights(layer: Layer, input_shape: Shape, dtype: np.dtype) -> bool:
+    """Whether the layer has weights from another network, which both networks then share, as in Keras and PyTorch.
+
+    Raises ShapeError if they are for another input: creating new ones would destroy those of the other network.
+    """
+    parameters = layer.parameters() if "output_shape" in vars(layer) else []
+    if not parameters:
+        return False
+    if (layer.input_shape, parameters[0].dtype) != (input_shape, dtype):
+        raise ShapeError(
+            f"it has weights for {parameters[0].dtype} {layer.input_shape}, from an earlier network, and receives "
+            f"{dtype} {input_shape}: create a new layer"
+        )
+    return True
 
 
 class _NamedArrays(dict[str, Any]):
