@@ -409,6 +409,8 @@ class NamedArguments:
 class NamedAttributes:
     """A base of classes whose errors about missing attributes say what to use here: ``elsewhere``, by name."""
 
+    __slots__ = ()
+
     elsewhere: ClassVar[dict[str, str]] = {}
 
     if not TYPE_CHECKING:

@@ -113,45 +113,39 @@ def killed_at(moment, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", dying(shutil.rmtree))
 
 
-def test_a_process_that_is_killed_at_any_moment_leaves_no_mixture(tmp_path):
-    ends = []  # which results the folder held at the end
+def killed_at_every_moment(tmp_path, keeping=False):
+    """Yield what a folder holds after each moment at which ``replace`` can be killed, once the next run locked it."""
     for moment in range(1, 100):
         folder = tmp_path / str(moment)
         write(folder, OLD | OTHERS)
         with pytest.MonkeyPatch.context() as monkeypatch:
             killed_at(moment, monkeypatch)
             try:
-                replace(folder)
+                replace(folder, keeping)
             except Killed:
                 pass
             else:
-                break
+                return
         with locked_folder(folder):
             found = content(folder)
-        assert found in (OLD | OTHERS, NEW | OTHERS), moment
-        ends.append(found["metrics.json"])
+        yield found
+
+
+def test_a_process_that_is_killed_at_any_moment_leaves_no_mixture(tmp_path):
+    found = list(killed_at_every_moment(tmp_path))
+    assert all(one in (OLD | OTHERS, NEW | OTHERS) for one in found)
     # One mkdir and one rename come first, then a change per old file, per new file, and for the two temporary names.
+    ends = [one["metrics.json"] for one in found]
     assert ends == ["old"] * 2 + ["new"] * (1 + len(OLD) + 1 + len(NEW) + 1)
 
 
 def test_a_process_that_is_killed_while_it_keeps_earlier_results_loses_none(tmp_path):
-    for moment in range(1, 100):
-        folder = tmp_path / str(moment)
-        write(folder, OLD | OTHERS)
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            killed_at(moment, monkeypatch)
-            try:
-                replace(folder, keeping=True)
-            except Killed:
-                pass
-            else:
-                break
-        with locked_folder(folder):
-            found = content(folder)
+    every = list(killed_at_every_moment(tmp_path, keeping=True))
+    for found in every:
         kept = [text for name, text in found.items() if name.startswith("earlier")]
-        assert (found["metrics.json"], len(kept)) in (("old", 0), ("new", len(OLD))), moment
+        assert (found["metrics.json"], len(kept)) in (("old", 0), ("new", len(OLD)))
         assert set(kept) <= {"old"}
-    assert moment > len(OLD) + len(NEW)
+    assert len(every) >= len(OLD) + len(NEW)
 
 
 def replace(folder, keeping=False):

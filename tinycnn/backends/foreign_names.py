@@ -1,8 +1,9 @@
 """Attributes and operators of the tensors of other libraries: errors that say what to write here."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinycnn.errors import AutogradError
+from tinycnn.other_names import NamedAttributes
 
 
 def _each(names: str, words: str) -> dict[str, str]:
@@ -57,18 +58,14 @@ def _in_place(operator: str) -> Any:
     return method
 
 
-class ForeignNames:
+class ForeignNames(NamedAttributes):
     """The base of tensors: what they have in other libraries, and not here."""
 
     __slots__ = ()
 
+    elsewhere: ClassVar[dict[str, str]] = ELSEWHERE
+
     if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Called for an attribute that is missing."""
-            hint = f": use {ELSEWHERE[name]}" if name in ELSEWHERE else ""
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
-
         __iadd__, __isub__, __imul__, __itruediv__, __ipow__, __imatmul__ = map(
             _in_place, ("+", "-", "*", "/", "**", "@")
         )

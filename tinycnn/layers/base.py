@@ -24,12 +24,12 @@ from tinycnn.backends.base import Array
 from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
+from tinycnn.layers.assigned import check_assigned
 from tinycnn.layers.initial_values import State, check_all_used, taken_by_layer, taken_value
 from tinycnn.other_names import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, CheckedAttributes, NamedArguments, NoEffectError
 from tinycnn.tensor import Tensor, no_grad
 
 Shape = tuple[int, ...]
-BUILT = ("units", "filters", "kernel_size", "bias", "initializer")  # settings that only `build` reads
 LARGE = 1 << 28  # bytes; the free memory is checked before larger arrays are created
 _without_memory: ContextVar[bool] = ContextVar("without_memory", default=False)
 _build_at_call: ContextVar[Callable[["Layer", Shape], None] | None] = ContextVar("build_at_call", default=None)
@@ -133,27 +133,12 @@ class Layer(NamedArguments, CheckedAttributes):
         return inner
 
     def __setattr__(self, name: str, value: Any) -> None:
-        attributes = self.__dict__
-        if name in attributes.get("parameters_by_name", ()) or name in attributes.get("buffers_by_name", ()):
-            raise NoEffectError(
-                f"{type(self).__name__}.{name} = {shortened(value, 60)} would have no effect: call "
-                f'model.load_state_dict({{"layer.{name}": array}}, strict=False), with the name of the layer'
-            )
-        if name in BUILT and "output_shape" in attributes and attributes["parameters_by_name"]:
-            raise NoEffectError(
-                f"{type(self).__name__}.{name} = {shortened(value, 60)} would have no effect: the parameters have "
-                "their shapes already; create a new network, or call model.with_head(classes)"
-            )
-        if name == "activation" and isinstance(value, str) and name not in attributes and "output_shape" in attributes:
-            raise NoEffectError(
-                f"{type(self).__name__}.activation = {shortened(value, 60)} would have no effect: create a new network "
-                "with a layer such as ReLU() after this one"
-            )
-        if name == "training" and "output_shape" in attributes:
+        check_assigned(self, name, value)
+        if name == "training" and "output_shape" in vars(self):
             self.train(bool(value))  # with the layers inside
             return
         super().__setattr__(name, value)
-        attributes.pop("_sublayers", None)
+        vars(self).pop("_sublayers", None)
 
     def all_layers(self) -> Iterator[tuple[str, "Layer"]]:
         """Every layer inside this one, at any depth, by its full name: ``residual_1``, ``residual_1.body``, …"""
