@@ -14,10 +14,11 @@ import numpy as np
 
 from . import simd
 from .conv_block import remaining
+from .geometry import tile_shape
 from .jit import inlined, kernel
 from .lanes import LANES
 
-ROW = ((0,),)  # one vector
+ROW = tile_shape(1, 1)  # one vector
 
 
 @inlined

@@ -10,7 +10,7 @@ from .geometry import ConvGeometry, Layout, TileShape, largest_divisor, tile_sha
 from .jit import inlined, kernel
 from .lanes import LANES, MAX_ACCUMULATORS, WIDTH
 
-ONE, FOUR = ((0,),), ((0,), (0,), (0,), (0,))  # rows of one vector
+ONE, FOUR = tile_shape(1, 1), tile_shape(4, 1)  # rows of one vector
 GRAD_X_ROWS = 4  # outputs in a tile of grad_x, at least
 
 

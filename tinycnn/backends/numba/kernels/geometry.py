@@ -15,7 +15,7 @@ import numpy as np
 from .lanes import MAX_ACCUMULATORS, WIDTH
 
 Table = np.ndarray  # of int64: positions in a flat array
-TileShape = tuple[tuple[int, ...], ...]  # `rows` tuples of `columns` zeros, see simd.py
+TileShape = tuple[tuple[None, ...], ...]  # `rows` tuples of `columns` Nones, see simd.py
 
 
 class Layout(NamedTuple):
@@ -39,7 +39,7 @@ class Layout(NamedTuple):
 
 def tile_shape(rows: int, columns: int) -> TileShape:
     """The shape of a tile of rows x columns vectors, as the functions in simd.py take it."""
-    return ((0,) * columns,) * rows
+    return ((None,) * columns,) * rows
 
 
 def vectors_in_tile(floats: int) -> int:

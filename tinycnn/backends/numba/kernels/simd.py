@@ -2,8 +2,8 @@
 
 Numba keeps array elements in memory: every `acc[i] += a * b` is a load and a store. A `Tile` is a value, rows x columns
 vectors of LANES float32 each, which LLVM keeps in registers while a loop runs. Kernels see a small matrix with
-`columns * LANES` floats in each row. They state its size as a `shape`: a tuple of `rows` tuples of `columns` zeros. The
-length of a tuple is part of its type, so each shape is compiled separately.
+`columns * LANES` floats in each row. They state its size as a `shape`: a tuple of `rows` tuples of `columns` Nones. The
+length of a tuple is part of its type, so each shape is compiled separately; None costs the least to pass.
 
 The rows of a tile may lie anywhere in memory: row r starts at `array[bases[r] + offset]` of a flat array. `count` is
 the number of floats in each row that exist there: the others read as zero and are not written. None stands for all.

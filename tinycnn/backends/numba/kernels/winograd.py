@@ -24,8 +24,8 @@ from .geometry import ConvGeometry, Layout, Table, TileShape, grid, largest_divi
 from .jit import inlined, kernel
 from .lanes import LANES, MAX_ACCUMULATORS
 
-ROW = ((0,),)  # one vector
-COLUMN = ((0,), (0,), (0,), (0,))  # four vectors, one below the other
+ROW = tile_shape(1, 1)  # one vector
+COLUMN = tile_shape(4, 1)  # four vectors, one below the other
 MIN_CHANNELS = 8  # and filters: below it the transformations take longer than the products they save
 LINE = 16  # floats in a cache line
 PATCHES = 32  # in a matrix product of grad_weight
