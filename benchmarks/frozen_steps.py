@@ -33,8 +33,8 @@ def main() -> None:
     tinycnn.use_backend("auto")
     for name in ("lenet", "keras_cnn", "batchnorm_cnn"):
         model = models.create(name)
-        features = [layer for layer in model.layers if layer.startswith(("conv2d", "batchnorm"))]
-        body = [layer for layer in model.layers if layer != model.head()]
+        features = [layer for layer, _ in model.layers.items() if layer.startswith(("conv2d", "batchnorm"))]
+        body = [layer for layer, _ in model.layers.items() if layer != model.head()]
         frozen = {"nothing": [], "features": features, "all but the head": body}
         times = {what: step_ms(model.freeze_only(*names)) for what, names in frozen.items()}
         print(f"{name:<14}", ", ".join(f"{what} frozen: {ms:.1f} ms" for what, ms in times.items()), flush=True)

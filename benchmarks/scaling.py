@@ -56,7 +56,7 @@ def part(model_name: str, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "model": model_name,
         "parameters": trainer.model.parameter_count(),
-        "norms": sum(name.startswith("batchnorm") for name in trainer.model.layers),
+        "norms": sum(name.startswith("batchnorm") for name, _ in trainer.model.layers.items()),
         "step_ms": {str(size): float(np.median(times[FIRST:])) for size, times in taken.items()},
     }
 

@@ -99,6 +99,7 @@ NO_EFFECT = {
     "Sequential.dense_2 = Dense(": lambda model: setattr(model, "dense_2", Dense(5)),
     "Sequential.layers = [Dense(": lambda model: setattr(model, "layers", [Dense(5)]),
     "layers['dense_2'] = Dense(": lambda model: model.layers.__setitem__("dense_2", Dense(5)),
+    "layers[0] = Dense(": lambda model: model.layers.__setitem__(0, Dense(5)),
 }
 
 
@@ -107,6 +108,24 @@ def test_layers_that_would_never_be_called(words):
     advice = "would have no effect: a network has the layers that it was created with; create a new Sequential, or call"
     with pytest.raises(SettingError, match=f"^{re.escape(words)}.*{re.escape(advice)} model.with_head"):
         NO_EFFECT[words](network())
+
+
+def test_the_layers_of_a_network_are_visited_in_order():
+    model = network()
+    conv, flatten, hidden, last = given = list(model.layers.values())
+    assert [type(layer).__name__ for layer in model.layers] == ["Conv2d", "Flatten", "Dense", "Dense"]
+    assert [*model.layers] == given
+    assert [*reversed(model.layers)] == given[::-1]
+    assert model.layers[0] is conv
+    assert model.layers[-1] is last is model.layers["dense_2"]
+    assert model.layers[1:3] == [flatten, hidden]
+    assert hidden in model.layers
+    assert "dense_1" in model.layers
+    assert Dense(4) not in model.layers
+    assert [*model.layers.keys()] == [*dict(model.layers)] == [*model.sublayers()]
+    with pytest.raises(AttributeError, match="'append': a network has the layers that it was created with"):
+        model.layers.append(Dense(5))
+    assert model.sublayers() == {"conv2d_1": conv, "flatten_1": flatten, "dense_1": hidden, "dense_2": last}
 
 
 def test_layers_of_a_network_can_have_other_names_too():
@@ -147,6 +166,73 @@ def test_a_state_without_any_name_of_the_network_is_not_skipped():
     model.load_state_dict({}, strict=False)
     model.load_state_dict({"fc.weight": zeros, "dense_1.bias": before["dense_1.bias"] + 1}, strict=False)
     assert (model.state_dict()["dense_1.bias"] == before["dense_1.bias"] + 1).all()
+
+
+# -------------------------------------------------------------------------------------------------------------- pixels
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (PIXELS.astype(np.float32), "pixels 0..1: divide them by 255"),
+        (PIXELS.astype(np.float64), "pixels 0..1: divide them by 255"),
+        (PIXELS.tolist(), "pixels 0..1: divide them by 255"),
+        (PIXELS.astype(int) * 16, "expected bytes, 0 to 255"),
+        (PIXELS > 100, "images are truth values"),
+        (np.where(PIXELS > 240, np.nan, PIXELS / 255), "of 3 images contain NaN or infinity"),
+    ],
+)
+@pytest.mark.parametrize("use", ["__call__", "logits", "forward"])
+def test_a_call_refuses_the_arrays_that_predict_refuses(use, given, words):
+    model = network()
+    with pytest.raises(DataError, match=re.escape(words)):
+        getattr(model, use)(given)
+    with pytest.raises(DataError):
+        model.predict(given)
+
+
+class OfAnotherLibrary:
+    """An array with a dtype that is not one of NumPy, such as a tensor of PyTorch."""
+
+    dtype = "torch.uint8"
+
+    def __array__(self, dtype=None, copy=None):
+        return PIXELS
+
+
+def test_the_arrays_that_both_take_have_the_same_result():
+    model = network()
+    expected = model.predict(PIXELS)
+    for given in (PIXELS, PIXELS.astype(np.int64), PIXELS / 255, OfAnotherLibrary()):
+        np.testing.assert_allclose(model(given).numpy(), expected, rtol=1e-5, atol=1e-6)
+    model.pixels = "0..255"
+    np.testing.assert_array_equal(model(PIXELS.astype(np.float32)).numpy(), model.predict(PIXELS))
+
+
+def noted(caplog):
+    messages = [record.message for record in caplog.records]
+    caplog.clear()
+    return messages
+
+
+def test_a_tensor_of_bytes_is_taken_as_it_is_and_noted_once(caplog):
+    model, words = network(), "note: a tensor with numbers up to 248 was given to a network that takes pixels 0..1"
+    for harmless in (PIXELS / 255, PIXELS / 64 - 1):
+        model(Tensor(harmless.astype(np.float32)))
+    assert noted(caplog) == []
+    as_given = model(Tensor(PIXELS)).numpy()
+    assert [one.partition(",")[0] for one in noted(caplog)] == [words]
+    model.logits(Tensor(PIXELS))
+    assert noted(caplog) == []
+    model.pixels = "0..255"
+    np.testing.assert_array_equal(as_given, model(PIXELS).numpy())
+    other = network()
+    other.pixels = "0..255"
+    other(Tensor(PIXELS))
+    Sequential(Flatten(), Sequential(Dense(3)), input_shape=(4, 4, 1))(PIXELS)
+    assert noted(caplog) == []
 
 
 # ------------------------------------------------------------------------------------------------------------ training

@@ -341,8 +341,8 @@ def test_attributes_of_other_libraries(words):
 @pytest.mark.parametrize(
     ("find", "words"),
     [
-        (lambda: MODEL.layers[0], "write model.layers['flatten_1'], or list(model.layers.values())[0]"),
-        (lambda: MODEL.layers[:-1], "or list(model.layers.values())[start:stop]"),
+        (lambda: MODEL.layers[2], "layers[2]: there are 2, flatten_1, dense_1"),
+        (lambda: MODEL.layers[-3], "layers[-3]: there are 2, flatten_1, dense_1"),
         (lambda: MODEL.layers["dense1"], "did you mean dense_1?"),
         (lambda: MODEL.layers["head"], "there are flatten_1, dense_1"),
         (lambda: MODEL[0], "model[0]: the layers of a network are in model.layers"),
@@ -352,7 +352,7 @@ def test_attributes_of_other_libraries(words):
 def test_layers_are_found_by_name(find, words):
     with pytest.raises(SettingError, match=re.escape(words)):
         find()
-    assert copy.deepcopy(MODEL).layers.keys() == pickle.loads(pickle.dumps(MODEL)).layers.keys() == {*MODEL.layers}
+    assert copy.deepcopy(MODEL).layers.keys() == pickle.loads(pickle.dumps(MODEL)).layers.keys() == MODEL.layers.keys()
 
 
 # ------------------------------------------------------------------------------------------------- results of training

@@ -55,7 +55,7 @@ def test_each_layer_has_the_numbers_of_its_neighbours(name):
     trace = trace_step(model, image, 3)
     outputs = explain.activations(model, image)
     assert [layer.name for layer in trace.layers] + ["softmax"] * bool(trace.head) == [
-        name if "softmax" not in name else "softmax" for name in model.layers
+        name if "softmax" not in name else "softmax" for name, _ in model.layers.items()
     ]
     for layer, following in zip(trace.layers, trace.layers[1:], strict=False):
         assert np.array_equal(layer.y, following.x)

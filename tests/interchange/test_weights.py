@@ -135,9 +135,9 @@ def loaded_order(state, bias=True, **how):
     model = chain_of_equal_layers(len(state) // (2 if bias else 1), bias)
     tinycnn.load_torch_state_dict(model, state, **how)
     found = model.state_dict()
-    for name in model.layers:
+    for name, _ in model.layers.items():
         assert len({float(value) for own in found if own.startswith(f"{name}.") for value in found[own].flat}) == 1
-    return [int(found[f"{name}.weight"][0, 0]) for name in model.layers]
+    return [int(found[f"{name}.weight"][0, 0]) for name, _ in model.layers.items()]
 
 
 def in_reverse(state):

@@ -179,7 +179,7 @@ def test_frozen_weights_cost_no_matrix_product(monkeypatch):
 def test_a_frozen_batch_norm_uses_and_keeps_its_statistics(fuse):
     model, x = normed(fuse=fuse), batch()[0].astype(np.float32)
     expected, before = model.eval()(x).numpy(), model.state_dict()
-    model.freeze_only(*[name for name in model.layers if name.startswith("batchnorm")]).train()
+    model.freeze_only(*[name for name, _ in model.layers.items() if name.startswith("batchnorm")]).train()
     np.testing.assert_allclose(model(x).numpy(), expected, rtol=1e-5, atol=1e-6)  # pooled first, or normalised first
     assert_same(model.state_dict(), before)
     model.unfreeze()

@@ -303,7 +303,7 @@ def test_layers_of_another_network_keep_their_weights():
     first = small_network(seed=3)
     x, state = images(2), first.state_dict()
     expected = first.eval()(x).numpy()
-    kept = list(first.layers.values())[:-1]
+    kept = first.layers[:-1]
     kept[0].freeze()
     second = Sequential(*kept, Dense(7), input_shape=first.input_shape, seed=4).eval()
     assert second(x).shape == (2, 7)
@@ -338,7 +338,8 @@ def test_a_tensor_of_another_precision_is_refused_and_an_array_converted():
 def test_names_count_within_each_kind():
     layers = Conv2d(2), ReLU(), Conv2d(2, bias=False), ReLU(), Flatten(), BatchNorm(), Dense(3)
     network = Sequential(*layers, input_shape=(6, 6, 1))
-    assert list(network.layers) == ["conv2d_1", "relu_1", "conv2d_2", "relu_2", "flatten_1", "batchnorm_1", "dense_1"]
+    names = ["conv2d_1", "relu_1", "conv2d_2", "relu_2", "flatten_1", "batchnorm_1", "dense_1"]
+    assert list(network.layers.keys()) == names
     assert {name: parameter.shape for name, parameter in network.named_parameters()} == {
         "conv2d_1.weight": (3, 3, 1, 2),
         "conv2d_1.bias": (2,),
@@ -536,7 +537,7 @@ def test_the_summary_adds_up():
     text = small_network().summary()
     assert repr(text) == text  # as a notebook shows it
     counts = {"conv2d_1": 9 * 2 * 4 + 4, "batchnorm_1": 2 * 4, "dense_1": 16 * 3 + 3}
-    for name in small_network().layers:
+    for name, _ in small_network().layers.items():
         row = next(line for line in text.splitlines() if line.startswith(f"{name} "))
         assert int(row.split()[-3].replace(",", "")) == counts.get(name, 0)
     total = sum(counts.values())

@@ -131,7 +131,7 @@ FROZEN = {
     "the first": lambda model: ["conv2d_1"],
     "convolutions": lambda model: [name for name in but_the_head(model) if not name.startswith("dense")],
     "all but the head": but_the_head,
-    "the last convolution": lambda model: [name for name in model.layers if name.startswith("conv2d")][-1:],
+    "the last convolution": lambda model: [name for name, _ in model.layers.items() if name.startswith("conv2d")][-1:],
 }
 
 

@@ -187,7 +187,7 @@ def _traced(model: Sequential, image: np.ndarray, label: int, training: bool) ->
         target=target,
         training=training,
         class_names=model.class_names,
-        head=type(list(model.layers.values())[-1]).__name__ if len(layers) < len(model.layers) else "",
+        head=type(model.layers[-1]).__name__ if len(layers) < len(model.layers) else "",
     )
 
 

@@ -1,7 +1,5 @@
 """The head of a classifier: its last Dense layer, which is replaced so that the network can recognise other classes."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from tinycnn.errors import SettingError
@@ -9,9 +7,9 @@ from tinycnn.layers.base import Layer, Shape
 from tinycnn.layers.dense import Dense
 
 
-def head_name(layers: Mapping[str, Layer]) -> str:
+def head_name(layers: dict[str, Layer]) -> str:
     """The name of the last layer with parameters; raises SettingError unless it is a Dense layer."""
-    last = next((name for name in reversed(list(layers)) if layers[name].parameters()), "none")
+    last = next((name for name, layer in reversed(layers.items()) if layer.parameters()), "none")
     if not isinstance(layers.get(last), Dense):
         raise SettingError(f"the last layer with parameters is {last}, expected a Dense layer (the head)")
     return last

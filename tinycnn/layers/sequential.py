@@ -22,10 +22,10 @@ from tinycnn.layers.freezing import freeze_only
 from tinycnn.layers.further.activations import Sigmoid
 from tinycnn.layers.further.by_name import LayersByName
 from tinycnn.layers.further.fitting import Fitting
+from tinycnn.layers.further.inputs import as_input
 from tinycnn.layers.heads import head_name, replace_head
 from tinycnn.layers.initial_values import check_all_used
 from tinycnn.layers.metadata import (
-    SCALES,
     Metadata,
     checked_class_names,
     checked_pictures,
@@ -92,7 +92,7 @@ class Sequential(Fitting, Layer):
             raise SettingError("Sequential: `state` needs `input_shape`, the shape of one image (H, W, C)")
 
     def sublayers(self) -> dict[str, Layer]:
-        return self.layers
+        return dict(self.layers.items())
 
     def flops(self, input_shape: Shape) -> int:
         return 0  # beside those of its layers
@@ -135,17 +135,9 @@ class Sequential(Fitting, Layer):
         """``x (N, *input_shape)`` → ``(N, *output_shape)``, for an array as ``predict`` takes it, or a Tensor.
 
         An array is converted to ``dtype``, and integers are bytes, which are divided by 255 unless ``pixels`` is
-        ``0..255``. A Tensor is taken as it is.
+        ``0..255``. Raises DataError where ``predict`` does. A Tensor is taken as it is.
         """
-        return super().__call__(self._as_tensor(x))
-
-    def _as_tensor(self, x: Tensor | Array) -> Tensor:
-        if isinstance(x, Tensor):
-            return x
-        given, are_bytes = Tensor(x), getattr(getattr(x, "dtype", None), "kind", "") in ("i", "u")
-        if not are_bytes and given.dtype == self.dtype:
-            return given
-        return Tensor(given.data.astype(self.dtype) * (SCALES[self.pixels] if are_bytes else 1.0))
+        return super().__call__(as_input(self, x))
 
     def forward(self, x: Tensor) -> Tensor:
         """``x (N, *input_shape)`` → ``(N, *output_shape)``."""
@@ -153,7 +145,7 @@ class Sequential(Fitting, Layer):
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores before a final Softmax, LogSoftmax or Sigmoid: ``(N, *input_shape)`` → ``(N, K)``."""
-        steps, last = self._steps(), list(self.layers.values())[-1]
+        steps, last = self._steps(), self.layers[-1]
         return self._run(x, steps[:-1] if isinstance(last, Softmax | LogSoftmax | Sigmoid) else steps)  # never fused
 
     def _steps(self) -> list[fusion.Step]:
@@ -162,7 +154,7 @@ class Sequential(Fitting, Layer):
         return self._plan.steps(layers, get_backend()) if self.fuse and self.dtype == np.float32 else [*layers]
 
     def _run(self, x: Tensor, steps: list[fusion.Step]) -> Tensor:
-        x = self._as_tensor(x)
+        x = as_input(self, x)
         if x.shape[1:] != self.input_shape:
             expected = ", ".join(map(str, ("N", *self.input_shape)))
             raise ShapeError(f"the network takes images of shape ({expected}), got {x.shape}")

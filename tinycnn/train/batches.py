@@ -19,7 +19,7 @@ from tinycnn.data.augment import AlternatingFlip, Augmentation, Fade
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
-from tinycnn.layers.pixels import check_pixels
+from tinycnn.layers.further.inputs import check_pixels
 from tinycnn.train.objective import CLASSIFICATION, Objective
 from tinycnn.train.shape_hints import shape_message
 from tinycnn.train.step import Batch
@@ -86,7 +86,7 @@ def check_images(images: Images, model: Sequential) -> None:
     if images.shape[1:] != model.input_shape:
         raise DataError(shape_message(images.shape, model.input_shape))
     if isinstance(images, np.ndarray):
-        check_pixels(images, model)
+        check_pixels(images, model.pixels)
 
 
 def check_examples(images: Images, labels: np.ndarray, model: Sequential, purpose: Objective = CLASSIFICATION) -> None:

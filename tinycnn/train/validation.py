@@ -76,7 +76,7 @@ def takes_probabilities(metric: Any) -> bool:
 
 def network_outputs(model: Sequential, images: Images) -> np.ndarray:
     """What the network returns for ``images (M, H, W, C)``, softmax or sigmoid included → ``(M, K)`` on the host."""
-    logits, last = predict_logits(model, images), list(model.layers.values())[-1]
+    logits, last = predict_logits(model, images), model.layers[-1]
     if not isinstance(last, Softmax | LogSoftmax | Sigmoid):
         return logits
     with no_grad():

@@ -16,7 +16,7 @@ SETTINGS = "the settings of `fit`: `optimizer`, `lr`, `loss`, `metrics`"
 ELSEWHERE = {  # attributes of networks in Keras and PyTorch → what does the same here
     "add": "`Sequential(*layers, input_shape=...)`, with all layers at once",
     "append": "`Sequential(*layers, input_shape=...)`, with all layers at once",
-    "children": "`layers.values()`",
+    "children": "`layers`",
     "count_params": "`parameter_count()`",
     "cpu": '`tinycnn.use_backend("numba")` before the network is created',
     "clone": "`copy.deepcopy(model)`",
@@ -77,7 +77,7 @@ class Fitting:
 
     def __getitem__(self, key: Any) -> Any:
         """Networks are neither lists nor dictionaries, as in PyTorch: SettingError says where the layers are."""
-        raise SettingError(f"model[{key!r}]: the layers of a network are in model.layers, by name")
+        raise SettingError(f"model[{key!r}]: the layers of a network are in model.layers, by name and by number")
 
     @named_arguments
     def fit(self, images: Any, labels: Any = None, *, epochs: int = 1, batch_size: int = 32, **settings: Any) -> Any:
