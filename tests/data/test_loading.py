@@ -1,5 +1,6 @@
 """`load`: the search order, damaged files, and the bundled digits."""
 
+import contextlib
 import gzip
 import os
 import re
@@ -10,11 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.data_helpers import STEMS, publish, raw_idx, real_mnist, tiny_arrays, write_set
 from tinycnn.data import load, write_idx
 from tinycnn.data.digits import enlarge
 from tinycnn.data.idx import read_idx
+from tinycnn.data.load_options import applicable
 from tinycnn.data.sources import FASHION_MNIST, MNIST, SOURCES, DebianPackage, recognise
 from tinycnn.errors import DataError, SettingError
 
@@ -553,3 +556,46 @@ def test_a_similar_folder_is_proposed(tmp_path, monkeypatch):
     for name in ("note", "zzz", "nowhere/pictures"):
         with pytest.raises(SettingError, match=r"or \.npy files\.$"):
             load(name)
+
+
+# ------------------------------------------------------------------------------------ arguments that are for other sets
+
+
+@pytest.fixture
+def one_of_each_kind(tmp_path):
+    arrays = {f"{axis}_{part}": np.arange(4, dtype=np.uint8) % 2 for axis in "xy" for part in ("train", "test")}
+    arrays |= {f"x_{part}": np.full((4, 2, 2), 200, np.uint8) for part in ("train", "test")}
+    np.savez(tmp_path / "a.npz", **arrays)
+    for folder in ("arrays", "pictures/a", "pictures/b"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, array in arrays.items():
+        np.save(tmp_path / "arrays" / f"{name}.npy", array)
+    for place in ("a/0", "a/1", "b/0", "b/1"):
+        Image.new("RGB", (2, 2), (200, 0, 0)).save(tmp_path / "pictures" / f"{place}.png")
+    sets = {"digits": "digits", "mnist": "mnist"}
+    return sets | {name: str(tmp_path / name) for name in ("a.npz", "arrays", "pictures")}
+
+
+USED = {
+    "image_size": (["pictures"], 5),
+    "colour": (["pictures"], False),
+    "memory": (["arrays"], 1 << 20),
+    "pixels": (["a.npz", "pictures"], "0..255"),
+    "data_dir": (["mnist"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize("option", USED)
+def test_an_argument_that_a_data_set_does_not_use_is_refused(option, one_of_each_kind):
+    kinds, value = USED[option]
+    for kind, name in one_of_each_kind.items():
+        assert applicable(name, **{option: value}) == ({option: value} if kind in kinds else {})
+        words = re.escape(f"`{option}={value!r}` has no effect on {name}: it is for")
+        with contextlib.nullcontext() if kind in kinds else pytest.raises(SettingError, match=words):
+            if kind == "mnist" and kind in kinds:
+                with pytest.raises(DataError, match="nowhere does not exist"):
+                    load(name, **{option: value})
+            else:
+                load(name, **{option: value})
+    with pytest.raises(SettingError, match="unknown data set"):
+        load("qqqq", **{option: value})

@@ -123,14 +123,41 @@ def test_folders_train_and_test_define_the_split(tmp_path):
     for part, count in (("train", 3), ("test", 2)):
         for k, name in enumerate(("cat", "dog")):
             fill(tmp_path / "pets" / part / name, range(count), seed=count * 10 + k * 100)
-    (tmp_path / "pets" / "validation").mkdir()
+    (tmp_path / "pets" / "extra").mkdir()
     dataset = load_pictures(tmp_path / "pets")
     assert np.bincount(dataset.y_train).tolist() == [3, 3]
     assert np.bincount(dataset.y_test).tolist() == [2, 2]
     expected = {read_picture(path, (32, 32, 3)).tobytes() for path in (tmp_path / "pets" / "test").rglob("*.png")}
     assert {image.tobytes() for image in dataset.x_test} == expected
     assert "train and test as they are" in dataset.source
-    assert dataset.notice.endswith(f"left out: {tmp_path / 'pets' / 'validation'}")
+    assert dataset.notice.endswith(f"left out: {tmp_path / 'pets' / 'extra'}")
+
+
+@pytest.mark.parametrize(
+    ("train", "held"),
+    [("train", "val"), ("training", "validation"), ("Train", "Valid"), ("train", "testing"), ("TRAIN", "TEST")],
+)
+def test_other_names_of_a_divided_folder(tmp_path, train, held):
+    for kind in ("cat", "dog"):
+        fill(tmp_path / train / kind, range(3))
+        fill(tmp_path / held / kind, range(2))
+    dataset = load_pictures(tmp_path)
+    assert (len(dataset.x_train), len(dataset.x_test), dataset.class_names) == (6, 4, ("cat", "dog"))
+    assert f"{train} and {held} as they are" in dataset.source
+    assert dataset.notice is None
+    with pytest.raises(SettingError, match=f"`test_fraction=0.3` has no effect on .*: the pictures in {held} are held"):
+        load_pictures(tmp_path, test_fraction=0.3)
+
+
+def test_a_third_part_is_not_dropped_silently(tmp_path):
+    for part in ("train", "val", "test"):
+        for kind in ("cat", "dog"):
+            fill(tmp_path / part / kind, range(1 + len(part) % 3))
+    dataset = load_pictures(tmp_path)
+    assert (len(dataset.x_train), len(dataset.x_test)) == (6, 4)
+    words = "NOTICE: the pictures in val are not used, because those in test are held out. For validation images, pass"
+    assert dataset.notice.startswith(words)
+    assert "not pictures of a class" not in dataset.notice
 
 
 def test_train_without_test_is_a_class(tmp_path):
@@ -212,7 +239,7 @@ def test_links_are_followed_once_and_not_in_circles(pets, tmp_path):
     (pets / "dog" / "all").symlink_to(pets)
     assert (
         refused(pets) == "dog/all is a folder within a class; move its pictures to dog. "
-        "(Folders of training and test pictures, each with its classes, are called train and test.)"
+        "(Folders of training and test pictures, each with its classes, are called train and test, or val.)"
     )
     (pets / "dog" / "all").unlink()
     (pets / "dog" / "a.png").symlink_to("a.png")

@@ -10,6 +10,7 @@ from tinycnn import data
 from tinycnn.backends import use_backend
 from tinycnn.commands.shared_options import add_backend, add_dataset, check_not_of_dataset, show_notice
 from tinycnn.data.augment import NAMES, named
+from tinycnn.data.load_options import applicable
 from tinycnn.errors import SettingError
 from tinycnn.files import write_atomically
 
@@ -32,7 +33,8 @@ def run(options: argparse.Namespace) -> None:
     check_not_of_dataset("--output", options.output, options)
     use_backend(options.backend)
     augment = named(options.augment, bend=options.elastic)
-    dataset = data.load(options.dataset, data_dir=options.data_dir, pixels=options.pixels)
+    given = {"data_dir": options.data_dir, "pixels": options.pixels}
+    dataset = data.load(options.dataset, **applicable(options.dataset, **given))
     show_notice(dataset, options.in_options)
     images = dataset.x_train
     if not 0 <= options.image < len(images):

@@ -12,6 +12,7 @@ from tinycnn import data
 from tinycnn.backends import use_backend
 from tinycnn.commands.shared_options import show_notice
 from tinycnn.data import Dataset
+from tinycnn.data.load_options import applicable
 from tinycnn.errors import DataError
 from tinycnn.layers import Sequential
 from tinycnn.run.metrics_file import read_metrics
@@ -35,11 +36,14 @@ def run(options: argparse.Namespace) -> int:
     model = load_finite(options.folder / "model.safetensors")
     dataset = data.load(
         given["dataset"],
-        data_dir=options.data_dir or given["data_dir"],
         limit=given["limit"],
-        image_size=given.get("image_size"),  # not in the metrics of older runs
-        colour=given.get("colour"),
-        pixels=given.get("pixels"),
+        **applicable(
+            given["dataset"],
+            data_dir=options.data_dir or given["data_dir"],
+            image_size=given.get("image_size"),  # not in the metrics of older runs
+            colour=given.get("colour"),
+            pixels=given.get("pixels"),
+        ),
     )
     check_fits(model, dataset, options.folder)
     show_notice(dataset, options.in_options)

@@ -11,6 +11,7 @@ from tinycnn import data, models
 from tinycnn.backends import use_backend
 from tinycnn.backends.threads import set_threads
 from tinycnn.data import Dataset
+from tinycnn.data.load_options import applicable
 from tinycnn.errors import DataError, SettingError, printable, shortened
 from tinycnn.layers import Sequential
 from tinycnn.layers.metadata import SCALES as PIXELS
@@ -113,7 +114,8 @@ def given_or_packaged(path: str | PathLike[str] | None) -> tuple[Sequential, str
 def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
     """The data set of the options; raises DataError if ``model`` was made for different images or classes."""
     H, _, C = model.input_shape if len(model.input_shape) == 3 else (None, None, None)
-    dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=H, colour=C == 3, pixels=options.pixels)
+    given = {"data_dir": options.data_dir, "image_size": H, "colour": C == 3, "pixels": options.pixels}
+    dataset = data.load(options.dataset, **applicable(options.dataset, **given))
     needs = (model.input_shape, *model.output_shape)
     if (dataset.input_shape, dataset.num_classes) != needs:
         made_for = f"{printable(options.model)} was made for {model.input_shape} and {model.output_shape[0]}"

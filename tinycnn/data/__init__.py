@@ -9,7 +9,8 @@ from tinycnn.data.array_folder import load_arrays
 from tinycnn.data.arrays import class_counts, one_hot
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.idx import read_idx, write_idx
-from tinycnn.data.loading import is_array_folder, is_folder, load
+from tinycnn.data.load_options import is_array_folder, is_folder
+from tinycnn.data.loading import load
 from tinycnn.data.new_picture import load_picture
 from tinycnn.data.picture_folder import load_pictures
 from tinycnn.data.split import split_validation

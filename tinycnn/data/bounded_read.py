@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tinycnn.errors import DataError, printable, shortened
+from tinycnn.errors import DataError, SettingError, printable, shortened
 
 MAX_BYTES = 2**31  # 2 GiB: 45 times the size of MNIST, and within the memory of a small machine
 MAX_DEFLATE_RATIO = 1032  # deflate cannot pack more than 1,032 bytes into one
@@ -35,6 +35,8 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
     name = printable(fspath(path))
     try:
         yield
+    except SettingError:
+        raise
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     except (FileNotFoundError, NotADirectoryError):

@@ -11,10 +11,11 @@ import os
 from os import PathLike
 from pathlib import Path
 
-from tinycnn.data.array_folder import holds_arrays, load_arrays
+from tinycnn.data.array_folder import load_arrays
 from tinycnn.data.dataset import Dataset
 from tinycnn.data.digits import load_digits
 from tinycnn.data.download import cache_folder, download_files
+from tinycnn.data.load_options import NAMES, check_options, is_array_folder, is_folder
 from tinycnn.data.notices import with_notices
 from tinycnn.data.npz import load_npz
 from tinycnn.data.picture_folder import IMAGE_SIZE, load_pictures
@@ -25,7 +26,6 @@ from tinycnn.data.stored import MEMORY_LIMIT
 from tinycnn.errors import DataError, SettingError, in_words, printable, shortened
 
 DATA_VARIABLE = "TINYCNN_DATA"
-NAMES = ("auto", *SOURCES, "digits")
 
 
 def load(
@@ -47,11 +47,12 @@ def load(
     and ``colour`` to folders of pictures (see `load_pictures`), ``memory`` to folders of .npy files (see
     `load_arrays`). ``pixels`` states the numbers for black and white in .npz files and in pictures of more than 8 bits,
     as in ``"0..1"`` or ``"0..4095"``; None: inferred from the file. Raises DataError (missing, damaged or wrong data)
-    and SettingError (unknown name, bad limit).
+    and SettingError (unknown name, bad limit, an argument that the data set does not use).
     """
     _check_limit(limit)
     white = parse_range(pixels)
     name = os.fspath(name)
+    check_options(name, data_dir=data_dir, image_size=image_size, colour=colour, memory=memory, pixels=pixels)
     if is_array_folder(name):
         dataset = load_arrays(name, memory=MEMORY_LIMIT if memory is None else memory)
     elif is_folder(name):
@@ -60,16 +61,6 @@ def load(
     else:
         dataset = _load(name, data_dir, download, white)
     return with_notices(dataset, limit=limit, pixels_given=white is not None)
-
-
-def is_folder(name: str) -> bool:
-    """Whether ``name`` is a folder rather than the name of a data set (``./mnist`` is a folder, ``mnist`` is not)."""
-    return name not in ("", *NAMES) and os.path.isdir(os.path.expanduser(name))
-
-
-def is_array_folder(name: str) -> bool:
-    """Whether ``name`` is a folder of .npy files."""
-    return is_folder(name) and holds_arrays(name)
 
 
 def _check_limit(limit: int | None) -> None:

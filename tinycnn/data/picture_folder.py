@@ -1,8 +1,8 @@
 """A folder of your own pictures as a data set: ``FOLDER/CLASS/PICTURE``, of any size and in any common format.
 
-If FOLDER contains ``train`` and ``test``, these contain the classes; otherwise every fifth picture of each class is a
-test image. The names of the files determine the choice. When pictures are added later, hardly any other picture changes
-sides, so a network is not tested on pictures that it was trained on.
+If FOLDER contains ``train`` and ``test`` (or ``val``), these contain the classes; otherwise every fifth picture of each
+class is a test image. The names of the files determine the choice. When pictures are added later, hardly any other
+picture changes sides, so a network is not tested on pictures that it was trained on.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ from tinycnn.data.picture import SUFFIXES, grey, is_picture, read_picture
 from tinycnn.data.picture_cache import new_content, picture_cache
 from tinycnn.data.pixel_range import parse_range
 from tinycnn.data.progress_bar import progress_bar
+from tinycnn.data.split_folders import TEST, TRAIN, VALIDATION, SplitFolders, split_folders
 from tinycnn.errors import DataError, SettingError, in_words, printable, shortened
 
 IMAGE_SIZE = 32  # pixels a side
 TEST_FRACTION = 0.2
-TRAIN, TEST = "train", "test"
 COLOUR = 10  # of 255: a pixel whose red, green and blue differ by more has a colour
 MAX_LETTERS = 100  # of a class name
 MAX_NAMED = 5  # files in a message
@@ -40,17 +40,17 @@ def load_pictures(
     *,
     image_size: int = IMAGE_SIZE,
     colour: bool | None = None,
-    test_fraction: float = TEST_FRACTION,
+    test_fraction: float | None = None,
     seed: int = 0,
     pixels: str | None = None,
 ) -> Dataset:
     """Read ``folder/class/picture``, or ``folder/train/class/picture`` and ``folder/test/class/picture`` → Dataset.
 
     Pictures are cropped to the square in their middle and scaled to ``image_size`` pixels. ``colour``: three channels
-    (True) or one (False); None: three if any picture is coloured. ``pixels``: see `read_picture`. Without a folder
-    ``test``, a ``test_fraction`` of each class, chosen by ``seed`` and the names of the files, is for testing. Raises
-    DataError for fewer than two classes, for a class with too few pictures and for unreadable pictures, SettingError
-    for numbers out of range.
+    (True) or one (False); None: three if any picture is coloured. ``pixels``: see `read_picture`. Instead of
+    ``test``, the folder may be ``val``. Without it, a ``test_fraction`` of each class (0.2), chosen by ``seed`` and the
+    names of the files, is for testing. Raises DataError for fewer than two classes, for a class with too few pictures
+    and for unreadable pictures, SettingError for numbers out of range, and for a fraction where there is such a folder.
     """
     _check_numbers(image_size, test_fraction)
     parse_range(pixels)
@@ -67,16 +67,16 @@ def load_pictures(
             y_test=y_test,
             class_names=tuple(_ordered(found.train)),
             source=f"{root} ({_looks(images)}; {found.split}{cache.origin})",
-            notice="\n".join(filter(None, (_notice(found.left_out), cache.notice))) or None,
+            notice="\n".join(filter(None, (found.notice, _notice(found.left_out), cache.notice))) or None,
             pictures="whole",
         )
 
 
-def _check_numbers(image_size: int, test_fraction: float) -> None:
+def _check_numbers(image_size: int, test_fraction: float | None) -> None:
     if not isinstance(image_size, Integral) or isinstance(image_size, bool) or not 1 <= image_size <= 1024:
         hint = ", one number: pictures become squares" if isinstance(image_size, tuple | list) else ""
         raise SettingError(f"`image_size={shortened(image_size)}`: expected 1 to 1024 pixels{hint}")
-    if not 0 < test_fraction < 1:
+    if test_fraction is not None and not 0 < test_fraction < 1:
         raise SettingError(f"`test_fraction={test_fraction}`: expected above 0 and below 1, for instance 0.2")
 
 
@@ -91,16 +91,21 @@ class Found:
     test: Classes
     split: str
     left_out: list[Path]
+    notice: str | None = None
 
 
-def _find(root: Path, test_fraction: float, seed: int) -> Found:
+def _find(root: Path, test_fraction: float | None, seed: int) -> Found:
     if not root.is_dir():
         raise DataError("there is no such folder.")
-    return _find_split(root) if _is_split(root) else _find_whole(root, test_fraction, seed)
-
-
-def _is_split(root: Path) -> bool:
-    return (root / TRAIN).is_dir() and (root / TEST).is_dir()
+    split = split_folders(root)
+    if split is None:
+        return _find_whole(root, TEST_FRACTION if test_fraction is None else test_fraction, seed)
+    if test_fraction is not None:
+        raise SettingError(
+            f"`test_fraction={test_fraction}` has no effect on {root}: the pictures in {split.test.name} are held out; "
+            "leave it out"
+        )
+    return _find_split(root, split)
 
 
 def _find_whole(root: Path, test_fraction: float, seed: int) -> Found:
@@ -109,18 +114,19 @@ def _find_whole(root: Path, test_fraction: float, seed: int) -> Found:
     return Found(train, test, f"{100 * test_fraction:g} % of each class for testing, chosen by their names", left_out)
 
 
-def _find_split(root: Path) -> Found:
-    left_out = [path for path in _visible(root) if path.name not in (TRAIN, TEST)]
-    train, test = (_named_classes(root, part, left_out) for part in (TRAIN, TEST))
+def _find_split(root: Path, split: SplitFolders) -> Found:
+    left_out = [path for path in _visible(root) if path not in (split.train, split.test, split.unused)]
+    train, test = (_named_classes(part, left_out) for part in (split.train, split.test))
+    parts = f"{split.train.name} and {split.test.name}"
     if train.keys() != test.keys():
         different = ", ".join(sorted(train.keys() ^ test.keys())[:MAX_NAMED])
-        raise DataError(f"{TRAIN} and {TEST} must hold folders of the same names; only one of them has: {different}.")
-    return Found(train, test, f"{TRAIN} and {TEST} as they are", left_out)
+        raise DataError(f"{parts} must hold folders of the same names; only one of them has: {different}.")
+    return Found(train, test, f"{parts} as they are", left_out, split.notice)
 
 
-def _named_classes(root: Path, part: str, left_out: list[Path]) -> Classes:
-    with naming(part):
-        return _classes_in(root / part, left_out)
+def _named_classes(part: Path, left_out: list[Path]) -> Classes:
+    with naming(part.name):
+        return _classes_in(part, left_out)
 
 
 def _classes_in(folder: Path, left_out: list[Path]) -> Classes:
@@ -142,7 +148,8 @@ def _about_pictures_outside(count: int, folder: Path) -> str:
     """What to do with ``count`` pictures that are in ``folder`` itself; "" if there are none."""
     if not count:
         return ""
-    above = "" if folder.name in (TRAIN, TEST) else f", or give the folder above, {folder.absolute().parent.name}"
+    is_part = folder.name.lower() in (*TRAIN, *TEST, *VALIDATION)
+    above = "" if is_part else f", or give the folder above, {folder.absolute().parent.name}"
     return f" It holds {count} pictures itself: put them into such folders{above}."
 
 
@@ -164,7 +171,7 @@ def _pictures_in(folder: Path, left_out: list[Path]) -> list[Path]:
         if path.is_dir():
             raise DataError(
                 f"{folder.name}/{printable(path.name)} is a folder within a class; move its pictures to {folder.name}. "
-                f"(Folders of training and test pictures, each with its classes, are called {TRAIN} and {TEST}.)"
+                "(Folders of training and test pictures, each with its classes, are called train and test, or val.)"
             )
         (pictures if is_picture(path) else left_out).append(path)
     if not pictures:

@@ -12,6 +12,7 @@ from tinycnn import data, models
 from tinycnn.backends import get_backend, passed_over, use_backend, use_tf32
 from tinycnn.backends.preparation import announcing
 from tinycnn.backends.threads import get_threads, set_threads
+from tinycnn.data.load_options import applicable
 from tinycnn.distributed.agreement import check_agreement
 from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
 from tinycnn.errors import SettingError, printable
@@ -60,12 +61,15 @@ def load_data(config: TrainConfig) -> data.Dataset:
     """The data set of a run."""
     return data.load(
         config.dataset,
-        data_dir=config.data_dir,
         limit=config.limit,
-        image_size=config.image_size,
-        colour=config.colour,
-        pixels=config.pixels,
-        memory=config.memory and config.memory << 20,
+        **applicable(
+            config.dataset,
+            data_dir=config.data_dir,
+            image_size=config.image_size,
+            colour=config.colour,
+            pixels=config.pixels,
+            memory=config.memory and config.memory << 20,
+        ),
     )
 
 
