@@ -147,6 +147,75 @@ def test_an_ordinary_file_is_read(tmp_path):
         assert file.read() == b"content"
 
 
+# ----------------------------------------------------------------------------------------------- as `open` would do
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes among its files")
+def test_a_pipe_is_not_replaced_by_a_file_also_behind_a_link(tmp_path):
+    """As root, a device would be: /dev/null, or /dev/stdout, which is a link."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="a pipe, expected an ordinary file") as caught:
+            write_atomically(tmp_path / name, b"new")
+        assert caught.value.filename == str(tmp_path / name)
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("elsewhere/file")
+    write_atomically(tmp_path / "link", b"new")
+    assert ((tmp_path / "link").is_symlink(), (tmp_path / "elsewhere/file").read_bytes()) == (True, b"new")
+    (tmp_path / "dangling").symlink_to("elsewhere/other")
+    write_atomically(tmp_path / "dangling", b"other")
+    assert sorted(os.listdir(tmp_path / "elsewhere")) == ["file", "other"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+@pytest.mark.parametrize("permissions", [0o600, 0o664])
+def test_an_existing_file_keeps_its_permissions(permissions, tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(permissions)
+    write_atomically(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == permissions
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_a_new_file_has_the_permissions_of_the_process_whose_umask_does_not_change(tmp_path, monkeypatch):
+    """Two threads that each set the umask to read it could leave it at 0, and every later file open to all."""
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "umask", lambda mask: pytest.fail("the umask belongs to all threads"))
+            write_atomically(tmp_path / "file", b"new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_a_write_protected_file_is_not_replaced(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"kept")
+    path.chmod(0o444)
+    with pytest.raises(PermissionError, match="write-protected") as caught:
+        write_atomically(path, b"new")
+    assert (caught.value.filename, path.read_bytes()) == (str(path), b"kept")
+    path.chmod(0o666)
+
+
+def test_every_name_that_a_file_can_have_is_written(tmp_path):
+    for name in ("x" * 255, "字" * 85):  # both 255 bytes in UTF-8
+        write_atomically(tmp_path / name, b"content")
+        assert (tmp_path / name).read_bytes() == b"content"
+    with pytest.raises(OSError, match="not a possible name"):
+        write_atomically("a\0b", b"content")
+
+
 # ------------------------------------------------------------------------------------------ what killed processes leave
 
 

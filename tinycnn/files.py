@@ -7,9 +7,9 @@ for an hour and no living process holds its lock.
 import errno
 import glob
 import os
+import secrets
 import stat
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from io import BufferedReader
@@ -18,7 +18,10 @@ from pathlib import Path
 UNFINISHED = ".unfinished"  # suffix of a temporary name
 STALE_S = 3600.0
 NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}  # from systems that cannot flush a folder
-
+MOST_OF_NAME = 200  # bytes of a name that its temporary name repeats
+FOR_ALL, FOR_OWNER = 0o666, 0o600  # permissions
+ANY_MAY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+NOT_A_NAME = "not a possible name"
 
 KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 NON_BLOCKING = getattr(os, "O_NONBLOCK", 0)  # Windows has no such flag, and no named pipes among its files
@@ -32,7 +35,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     try:
         _check_regular(os.stat(path), path)  # before it is opened, as opening a device can have effects
     except ValueError:  # a null character, or letters that the file system cannot encode
-        raise OSError(errno.EINVAL, "not a possible name", os.fspath(path)) from None
+        raise OSError(errno.EINVAL, NOT_A_NAME, os.fspath(path)) from None
     return open(path, "rb", opener=_open_regular)
 
 
@@ -57,34 +60,59 @@ def _check_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None
 def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
     """Write a file so that ``path`` always holds either the old or the new content, even after a power failure.
 
-    Raises OSError with ``path`` as its file name.
+    As with ``open(path, "wb")``, a symbolic link is followed, and an existing file keeps its permissions. Raises
+    OSError with ``path`` as its file name, also for a pipe, a device and a write-protected file, which do not change.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; create it, or pass another path")
-    remove_stale(path.parent, f".{glob.escape(path.name)}.*{UNFINISHED}")
     try:
-        _write_and_rename(path, content)
-        flush_folder(path.parent)
+        target, permissions = _target(Path(path))
+        remove_stale(target.parent, f"{glob.escape(_temporary_prefix(target))}*{UNFINISHED}")
+        _write_and_rename(target, content, permissions)
+        flush_folder(target.parent)
+    except ValueError:  # a null character, or letters that the file system cannot encode
+        raise OSError(errno.EINVAL, NOT_A_NAME, os.fspath(path)) from None
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+        if error.errno is None:  # a sentence of `_target`
+            raise
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from None
 
 
-def _write_and_rename(path: Path, content: bytes | memoryview) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
+def _target(path: Path) -> tuple[Path, int | None]:
+    """The file that ``path`` leads to, and its permissions; None if it does not exist."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {target.parent}; create it, or pass another path")
     try:
-        with os.fdopen(handle, "wb") as file:
+        status = os.stat(target)
+    except FileNotFoundError:
+        return target, None
+    _check_regular(status, path)
+    if not status.st_mode & ANY_MAY_WRITE:
+        raise PermissionError(errno.EACCES, "write-protected", path)
+    return target, stat.S_IMODE(status.st_mode)
+
+
+def _write_and_rename(path: Path, content: bytes | memoryview, permissions: int | None) -> None:
+    temporary = path.with_name(f"{_temporary_prefix(path)}{secrets.token_hex(8)}{UNFINISHED}")
+    first = FOR_ALL if permissions is None else FOR_OWNER  # less the umask, which cannot be read without changing it
+    try:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, first)) as file:
             try_lock(file.fileno())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        if permissions is not None:
+            os.chmod(temporary, permissions)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def _temporary_prefix(path: Path) -> str:
+    """The beginning of the temporary name; a longer one would exceed the 255 bytes that a name may have."""
+    return f".{os.fsencode(path.name)[:MOST_OF_NAME].decode(errors='ignore')}."
 
 
 def flush_folder(folder: Path) -> None:
@@ -99,12 +127,6 @@ def flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
