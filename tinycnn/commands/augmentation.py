@@ -13,6 +13,7 @@ from tinycnn.data.augment import NAMES, named
 from tinycnn.data.load_options import applicable
 from tinycnn.errors import SettingError
 from tinycnn.files import write_atomically
+from tinycnn.saving.endings import PNG, check_ending
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn import plots, report
 
     check_not_of_dataset("--output", options.output, options)
+    check_ending(options.output, PNG, "--output")
     use_backend(options.backend)
     augment = named(options.augment, bend=options.elastic)
     given = {"data_dir": options.data_dir, "pixels": options.pixels}

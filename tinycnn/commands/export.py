@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tinycnn.commands.shared_options import add_model_file, add_model_pixels, check_other_file, state_pixels
 from tinycnn.errors import SettingError
+from tinycnn.saving.endings import ONNX, check_ending
 from tinycnn.saving.model_file import load_finite
 
 ALLOWED = 1e-4  # of probabilities or their logarithms
@@ -32,6 +33,7 @@ def run(options: argparse.Namespace) -> None:
         raise SettingError("expected one file to write: tinycnn export MODEL_FILE --onnx FILE")
     options.onnx = options.onnx or options.file
     check_other_file("--onnx", options.onnx, options.model, "model file")
+    check_ending(options.onnx, ONNX, "--onnx")
     model = load_finite(options.model)
     state_pixels(options, model)
     content = to_onnx(model)

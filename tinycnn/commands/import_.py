@@ -44,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
     of_keras = is_of_keras(options.file)
     check_other_file("--model", options.model, options.file, "file of Keras" if of_keras else "ONNX file")
     if options.into is not None:
+        check_other_file("--model", options.model, options.into, "network of --into")
         model, compared = with_weights(options)
         reason = "as in the network"
     else:

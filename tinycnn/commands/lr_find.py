@@ -12,6 +12,7 @@ from tinycnn import models, optim
 from tinycnn.commands.shared_options import check_not_of_dataset, show_notice
 from tinycnn.files import write_atomically
 from tinycnn.run.options import NOT_OF_LR_FIND, RECIPE_HELP, add_model_and_data_options, train_config
+from tinycnn.saving.endings import PNG, check_ending
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.train.lr_find import find_learning_rate
 
     check_not_of_dataset("--output", options.output, options)
+    check_ending(options.output, PNG, "--output")
     picture, options.output = options.output, None
     source = read_source(options.init_from)
     config = train_config(options, source)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tinycnn.files import write_atomically
 from tinycnn.run.comparison import COLUMNS, differences, find_runs, rows, table
+from tinycnn.saving.endings import HTML, check_ending
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, and write the page."""
+    if options.page:
+        check_ending(options.page, HTML, "--page")
     runs, failures = find_runs(options.folder)
     print(table(COLUMNS, rows(runs)))
     differing = differences(runs)

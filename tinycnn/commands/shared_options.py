@@ -89,11 +89,15 @@ def check_other_file(option: str, target: Path, source: str | PathLike[str], kin
 
 
 def check_not_of_dataset(option: str, target: Path, options: argparse.Namespace) -> None:
-    """Raise SettingError if ``target``, to be written, is a file of the data set; a picture beside it is none."""
+    """Raise SettingError if ``target``, to be written, is a file of the data set; a picture beside it is none.
+
+    Nor is a CSV file, anywhere in its folder.
+    """
     for source in (Path(given).expanduser() for given in (options.dataset, options.data_dir) if given):
         check_other_file(option, target, source, "data set")
         inside = source.is_dir() and target.exists() and target.resolve().is_relative_to(source.resolve())
-        if inside and not (target.resolve().parent == source.resolve() and target.suffix == ".png"):
+        beside = target.resolve().parent == source.resolve() and target.suffix == ".png"
+        if inside and target.suffix != ".csv" and not beside:
             raise SettingError(f"{option} {target}: this file belongs to the data set {source}; choose another name")
 
 

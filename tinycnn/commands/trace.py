@@ -17,6 +17,7 @@ from tinycnn.errors import SettingError, shortened
 from tinycnn.explain import Trace, trace_step
 from tinycnn.layers import Sequential
 from tinycnn.metrics import probability_percent
+from tinycnn.saving.endings import HTML, SAFETENSORS, check_ending
 from tinycnn.saving.model_file import load_finite
 
 
@@ -38,10 +39,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Trace, write, and print what was found."""
-    for name, target in (("--html", options.html), ("--save", options.save)):
+    for name, target, endings in (("--html", options.html, HTML), ("--save", options.save, SAFETENSORS)):
         if target:
             check_other_file(name, target, options.model, "model file")
             check_other_file(name, target, options.image, "picture")
+            check_ending(target, endings, name)
     use_backend("numpy")
     model = load_finite(options.model)
     state_pixels(options, model)

@@ -7,7 +7,9 @@ same command with --resume continues. Exit codes: 0 success, 2 error, 130 or 143
 
 import argparse
 
+from tinycnn.commands.shared_options import check_not_of_dataset
 from tinycnn.run.options import TrainConfig, add_train_options, train_config
+from tinycnn.saving.endings import CSV, check_ending
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +22,9 @@ def run(options: argparse.Namespace) -> int:
     from tinycnn.run.build import read_source
     from tinycnn.run.job import train
 
+    if options.csv:
+        check_not_of_dataset("--csv", options.csv, options)
+        check_ending(options.csv, CSV, "--csv")
     source = read_source(options.init_from)
 
     def config_for(dataset: str | None = None) -> TrainConfig:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinycnn.errors import requires
 from tinycnn.files import write_atomically
+from tinycnn.saving.endings import PNG, check_ending
 
 with requires("matplotlib", "drawing pictures"):
     from matplotlib.axes import Axes
@@ -35,7 +36,11 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write ``figure`` as a PNG file, atomically; the same figure gives the same bytes."""
+    """Write ``figure`` as a PNG file, atomically; the same figure gives the same bytes.
+
+    Raises SettingError for a path with the ending of another format.
+    """
+    check_ending(path, PNG)
     write_atomically(path, to_png(figure))
 
 

@@ -20,6 +20,8 @@ import numpy as np
 from tinycnn.errors import FileFormatError, SettingError, printable, shortened
 from tinycnn.files import write_atomically
 from tinycnn.layers import Layer, Sequential
+from tinycnn.saving import endings
+from tinycnn.saving.endings import check_path
 from tinycnn.saving.safetensors_file import (
     DAMAGED,
     MAX_FILE,
@@ -39,7 +41,6 @@ OTHER_FORMATS = {
     **dict.fromkeys((".h5", ".hdf5", ".keras"), f"{NAMED}, or see tinycnn.convert.to_keras_weights(model)"),
     ".onnx": "use tinycnn.export_onnx(model, path)",
     **dict.fromkeys((".pt", ".pth", ".bin"), f"{NAMED}, or see tinycnn.convert.to_torch_state_dict(model)"),
-    **dict.fromkeys((".pickle", ".pkl", ".joblib", ".npy", ".npz"), NAMED),
 }
 
 
@@ -57,11 +58,12 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
 
 def check_ending(path: Any) -> None:
     """Raise SettingError for what is no path, and for a path with the ending of another format."""
-    _check_path(path)
+    check_path(path)
     ending = os.path.splitext(os.fspath(path))[1].lower()
     if ending in OTHER_FORMATS:
         instead = OTHER_FORMATS[ending]
         raise SettingError(f"`path` is {shortened(path)}: save writes safetensors files; {instead}")
+    endings.check_ending(path, endings.SAFETENSORS)
 
 
 def to_bytes(model: Sequential) -> bytes:
@@ -81,17 +83,12 @@ def of_bytes(content: bytes, source: str) -> Sequential:
     return build(text, source, arrays).eval()
 
 
-def _check_path(path: Any) -> None:
-    if not isinstance(path, str | os.PathLike):
-        raise SettingError(f"`path` is {shortened(path)}: expected the name of a file")
-
-
 def load(path: str | os.PathLike[str]) -> Sequential:
     """Load the model that ``save`` wrote to ``path``, in evaluation mode.
 
     Raises FileFormatError with the reason for a file that is damaged, foreign, or from a newer tinycnn.
     """
-    _check_path(path)
+    check_path(path)
     arrays, text = read_arrays(path, "tinycnn")
     return build(text, printable(os.fspath(path)), arrays).eval()
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinycnn.errors import FileFormatError, printable, shortened
 from tinycnn.files import write_atomically
+from tinycnn.saving.endings import SAFETENSORS, check_ending, check_path
 from tinycnn.saving.safetensors_file import DAMAGED, MAX_FILE, check_readable, read_arrays, strict_json
 
 KEY = "tinycnn_trace"
@@ -27,12 +28,17 @@ def to_bytes(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> byte
 
 
 def save(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
-    """Write a trace file, atomically; raises OSError when ``path`` cannot be written."""
+    """Write a trace file, atomically; raises OSError when ``path`` cannot be written.
+
+    Raises SettingError for a path with the ending of another format.
+    """
+    check_ending(path, SAFETENSORS)
     write_atomically(path, to_bytes(arrays, description))
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and the description of a trace file; raises FileFormatError for any other file."""
+    check_path(path)
     arrays, text = read_arrays(path, KEY)
     try:
         description = strict_json(text)

@@ -37,6 +37,7 @@ from tinycnn.interchange.planned import (
 from tinycnn.layers import GELU, Add, Concatenate, Identity, Maximum, Minimum, Multiply, Rescaling, Sequential
 from tinycnn.layers.base import Layer, arrays_without_memory
 from tinycnn.layers.metadata import BYTES
+from tinycnn.saving.endings import check_path
 from tinycnn.saving.safetensors_file import DAMAGED
 
 __all__ = ["from_keras"]
@@ -86,6 +87,7 @@ def import_keras(
     path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0, pixels: str | None = None
 ) -> tuple[Sequential, str]:
     """Like ``from_keras``, but also returns why ``model.pixels`` has its value."""
+    check_path(path)
     if scale is None and offset:
         raise SettingError("`offset`: requires `scale`; the network receives pixels times scale plus offset")
     first = [] if scale is None else [rescaling(finite("scale", scale), finite("offset", offset))]

@@ -17,6 +17,7 @@ from tinycnn.files import write_atomically
 from tinycnn.interchange.onnx.export_nodes import NODES, TO_CHANNELS_LAST, TO_CHANNELS_SECOND
 from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT
 from tinycnn.layers import Layer, Sequential, pixel_scale
+from tinycnn.saving.endings import ONNX, check_ending
 from tinycnn.tensor import no_grad
 from tinycnn.version import __version__
 
@@ -24,7 +25,11 @@ OPSET, IR = 17, 8
 
 
 def export_onnx(model: Sequential, path: str | os.PathLike[str]) -> None:
-    """Write ``model`` in evaluation mode to ``path``; raises SettingError for a layer without an ONNX operator."""
+    """Write ``model`` in evaluation mode to ``path`` (``.onnx``), atomically.
+
+    Raises SettingError for a layer without an ONNX operator, and for a path with the ending of another format.
+    """
+    check_ending(path, ONNX)
     write_atomically(path, to_onnx(model))
 
 

@@ -25,6 +25,7 @@ from tinycnn.interchange.onnx.rewriting import Structure
 from tinycnn.interchange.planned import PlannedLayer
 from tinycnn.layers import Rescaling, Sequential, pixel_scale
 from tinycnn.layers.metadata import BYTES, SCALES
+from tinycnn.saving.endings import check_path
 from tinycnn.saving.model_file import set_metadata
 from tinycnn.saving.safetensors_file import DAMAGED
 from tinycnn.tensor import no_grad
@@ -71,6 +72,7 @@ def import_onnx(
     path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0, pixels: str | None = None
 ) -> Imported:
     """Like ``from_onnx``, but also returns what ``largest_difference`` needs to compare the network with the file."""
+    check_path(path)
     if scale is None and offset:
         raise SettingError("`offset`: requires `scale`; the network receives pixels times scale plus offset")
     factor, term = (finite(name, each) for name, each in (("scale", 1 if scale is None else scale), ("offset", offset)))
