@@ -169,6 +169,18 @@ def test_undo_and_clear(page):
     assert clear.is_disabled()
 
 
+def test_a_second_finger_can_undo_the_stroke_of_the_first(page):
+    """The rest of the stroke is not drawn; an error would fail the fixture."""
+    page.mouse.move(*on_the_sheet(page, (0.3, 0.3)))
+    page.mouse.down()
+    page.mouse.move(*on_the_sheet(page, (0.5, 0.5)))
+    page.evaluate("document.getElementById('undo').click()")
+    page.mouse.move(*on_the_sheet(page, (0.7, 0.7)))
+    page.mouse.up()
+    assert page.locator("#undo").is_disabled()
+    wait_until(page, lambda: page.locator("#digit").inner_text() == "?")
+
+
 def test_the_keyboard_can_draw(page):
     page.locator("#sheet").focus()
     for key in ["ArrowUp"] * 4 + [" "] + ["ArrowDown"] * 18 + [" "]:

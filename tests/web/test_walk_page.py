@@ -359,6 +359,58 @@ def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # no
     page.context.close()
 
 
+def test_results_that_come_too_late_do_not_replace_what_is_shown(browser, tmp_path):  # noqa: F811
+    """Steps of settings that were changed meanwhile, an older walk, a walk without its maps."""
+    with serving(small(), tmp_path) as url:
+        context = browser.new_context(**DESKTOP)
+        page, problems, held, asked = context.new_page(), [], [], []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(f"{url}/backprop")
+        page.locator("#classes input").first.wait_for()
+        draw(page, [(0.3, 0.2), (0.7, 0.2), (0.4, 0.8)])
+        wait_until(page, lambda: "reads" in page.locator("#verdict").inner_text())
+        page.locator("#classes input").nth(7).check()
+        page.locator("#backward").click()
+        page.wait_for_selector("#walk:not([hidden])")
+        loss = page.evaluate("Walk.trace.loss")
+
+        page.route("**/backprop/practise", lambda route: held.append(route))
+        page.locator("#ten").click()
+        wait_until(page, lambda: held)
+        page.locator("#rate").select_option("0.1")
+        with page.expect_response("**/backprop/practise"):
+            held.pop().continue_()
+        page.wait_for_timeout(100)
+        assert page.locator("#practised").inner_text().startswith("No step taken yet.")
+        assert page.evaluate("Walk.trace.loss") == loss
+
+        page.route("**/backprop/saliency", lambda route: route.fulfill(status=503, json={"error": "busy"}))
+        page.locator("#classes input").nth(2).check()
+        page.locator("#backward").click()
+        wait_until(page, lambda: "busy" in page.locator("#trouble").inner_text())
+        assert page.evaluate("Walk.trace.label") == 7
+        page.route("**/backprop/check", lambda route: (asked.append(route.request.post_data_json), route.continue_()))
+        page.evaluate("Walk.go(2 * Walk.trace.layers.length)")
+        page.get_by_role("button", name="Check this number").click()
+        wait_until(page, lambda: "backpropagation is right" in page.locator("#sum-body").inner_text())
+        assert asked[0]["label"] == 7  # the walk that is shown
+
+        page.unroute("**/backprop/saliency")
+        page.route("**/backprop/trace", lambda route: held.append(route))
+        page.locator("#backward").click()
+        wait_until(page, lambda: held)
+        page.unroute("**/backprop/trace")
+        page.locator("#classes input").nth(3).check()  # enables the button
+        page.locator("#backward").click()
+        wait_until(page, lambda: page.evaluate("Walk.trace.label") == 3)
+        with page.expect_response("**/backprop/trace"):
+            held.pop().continue_()
+        page.wait_for_timeout(200)
+        assert page.evaluate("Walk.trace.label") == 3
+        assert problems == []
+        context.close()
+
+
 SHOWN_MAPS = (
     "[...document.querySelectorAll('.panel .chooser output')].map((one) => parseInt(one.innerText.split(' ')[1]))"
 )

@@ -90,7 +90,7 @@ function makeSheet(changed, lifted = changed) {
   });
 
   sheet.addEventListener("pointermove", (event) => {
-    if (event.pointerId !== pointer) return;
+    if (event.pointerId !== pointer || !drawing) return; // a second finger may have undone the stroke
     const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
     (events.length ? events : [event]).forEach((one) => drawing.points.push(place(one)));
     change();

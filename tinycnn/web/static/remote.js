@@ -21,7 +21,7 @@ const Remote = (() => {
   let asked = null; // {picture, label, training} of the walk that is shown
   let waiting = false, stale = false;
   let given = false; // the picture is a test image, not a drawing
-  let file = null; // the trace that the walk began with
+  let walks = 0; // that were asked for; an earlier one may come after a later one
 
   async function fetched(path, options) {
     let response;
@@ -152,12 +152,13 @@ const Remote = (() => {
 
   async function backward() {
     const body = { picture: read.picture, label: Number(chosenClass().value), training: el("training").checked };
+    const mine = (walks += 1);
     el("backward").disabled = true;
     try {
-      file = await (await post("trace", body)).arrayBuffer();
+      const bytes = await (await post("trace", body)).arrayBuffer(), saliency = await maps(body);
+      if (mine !== walks) return;
       asked = body;
-      const saliency = await maps(body);
-      Walk.show(file.slice(0), { ...description, checks: [], practice: [], saliency }, services);
+      Walk.show(bytes, { ...description, checks: [], practice: [], saliency }, services);
       el("walk").scrollIntoView({ behavior: "auto" });
       trouble("");
     } catch (error) {

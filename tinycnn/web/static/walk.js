@@ -20,6 +20,7 @@ const Walk = (() => {
   const slices = new Map(); // array name → the chosen filter, channel or unit
   const zoomed = new Set(); // names of the arrays whose pictures are enlarged
   let practised = null, dropped = ""; // the steps taken, and a sentence about those that another setting ended
+  let round = 0; // of practice: steps that arrive in a later round than that in which they were asked for are dropped
 
   // ----------------------------------------------------------------------------------------------------- small things
 
@@ -1230,20 +1231,23 @@ const Walk = (() => {
     el("rate").value = String(rates.includes(0.001) ? 0.001 : rates[0]);
     practised = null;
     dropped = "";
+    round += 1;
     showPractice();
   }
 
   const settings = () => ({ optimizer: el("optimizer").value, lr: Number(el("rate").value) });
 
   async function practise(more) {
-    const wanted = { ...settings(), steps: (practised ? practised.steps : 0) + more };
+    const wanted = { ...settings(), steps: (practised ? practised.steps : 0) + more }, mine = round;
     practiceTrouble("");
     el("one").disabled = el("ten").disabled = true;
     try {
       const result = services ? await services.practise(wanted) : recorded(wanted);
+      if (mine !== round) return;
       practised = { ...result, ...wanted };
       if (result.trace) replaceTrace(result.trace);
     } catch (error) {
+      if (mine !== round) return;
       practiceTrouble(error.message);
     }
     showPractice();
@@ -1286,6 +1290,7 @@ const Walk = (() => {
       dropped = `The setting was changed, so the steps start again. For comparison: ${count(done, "step", "steps")} of ${optimizer} with the rate ${lr} led from the loss ${lossText(losses[0])} to ${lossText(losses[done])}.`;
     }
     practised = null;
+    round += 1;
     practiceTrouble("");
     if (trace !== first) replaceTrace(first);
     showPractice();
