@@ -378,6 +378,18 @@ def test_a_histogram_without_a_finite_value():
     assert "w  (σ –, 7 not finite)" in texts(plots.histograms({"w": nothing}, {"w": nothing}))
 
 
+def test_pictures_of_nothing_say_none():
+    """Of no images, as without a mistake, and of a network without weights."""
+    nothing = np.zeros((0, 5, 5, 1), np.uint8)
+    assert texts(plots.saliency_maps(nothing, nothing.astype(float), [])) == ["None."]
+    assert texts(plots.histograms({}, {})) == ["None."]
+
+
+def test_a_learning_rate_of_0_is_drawn():
+    rated = [dataclasses.replace(epoch, learning_rate=0.0) for epoch in EPOCHS]
+    assert plots.curves(rated).axes[-1].get_ylim() == (0, 1)
+
+
 def test_compared_runs_show_validation_where_there_was_one():
     figure = plots.compared_runs({"a": EPOCHS, "b": WITHOUT_VALIDATION, "c": []})
     loss, accuracy = figure.axes

@@ -35,6 +35,13 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def message(text: str) -> Figure:
+    """A figure that shows only ``text``, for example why there is no picture."""
+    figure = new_figure(0.6)
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write ``figure`` as a PNG file, atomically; the same figure gives the same bytes.
 

@@ -20,6 +20,7 @@ from tinycnn.plots.figure import (
     as_picture,
     caption_size,
     image_axes,
+    message,
     new_figure,
     short_name,
 )
@@ -72,13 +73,6 @@ def image_grid(images: np.ndarray, captions: Sequence[str], *, columns: int, lin
         axes.imshow(as_picture(image), extent=(left, left + 0.92, top + height * 0.92, top), interpolation="nearest")
         axes.text(left + 0.46, top - 0.03, caption, ha="center", va="bottom", fontsize=letters, color=INK)
     axes.set(xlim=(0, columns), ylim=(rows * (room + height * 0.92) + 0.06 / tile, 0), aspect="equal")
-    return figure
-
-
-def message(text: str) -> Figure:
-    """A figure that shows only ``text``, for example why there is no picture."""
-    figure = new_figure(0.6)
-    figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure
 
 

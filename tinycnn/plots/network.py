@@ -17,6 +17,7 @@ from tinycnn.plots.figure import (
     drawable,
     greatest,
     image_axes,
+    message,
     mosaic,
     new_figure,
     plain_axes,
@@ -157,6 +158,8 @@ def saliency_comparison(
 
     Blue speaks for the class, orange against it. Each map has a scale of its own.
     """
+    if not len(images):
+        return message("None.")
     H, W = images.shape[1:3]
     tile, captions = WIDTH / len(images), ["\n".join(map(short_name, one.split("\n"))) for one in captions]
     figure = new_figure((1 + len(maps)) * tile * H / W + 0.3)
@@ -178,6 +181,8 @@ def histograms(weights: Mapping[str, np.ndarray], gradients: Mapping[str, np.nda
     Values that are not finite are counted in the title.
     """
     names = list(weights)
+    if not names:
+        return message("None.")
     figure = new_figure(0.4 + 0.92 * len(names))
     for row, name in zip(figure.subplots(len(names), 2, squeeze=False), names, strict=True):
         _draw_histogram(row[0], weights[name], GREEN, name)

@@ -66,7 +66,7 @@ def curves(epochs: Sequence[EpochResult], test: Scores | None = None) -> Figure:
         plain_axes(one).plot(
             [r.epoch for r in epochs if r.learning_rate is not None], rates, color=INK, marker="o", ms=4
         )
-        one.set(ylabel="learning rate", ylim=(0, 1.15 * max(rates)))
+        one.set(ylabel="learning rate", ylim=(0, 1.15 * max(rates) or 1))  # or 1: a rate of 0
     (lowest or [middle])[0].set_xlabel("epoch")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     return figure
