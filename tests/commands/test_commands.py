@@ -245,14 +245,26 @@ def test_a_folder_as_model_file_is_an_error(tmp_path, capsys):
     [
         ("augmentation affine --dataset digits --elastic -1", "--elastic -1.0, expected a number of pixels"),
         ("gradcheck --import=", "--import : Empty module name; pass the name of a module"),
+        ("gradcheck --import .nothing", "--import .nothing: "),
+        ("gradcheck --kernels --op relu", "--op and --quick choose how gradients are checked; --kernels checks all"),
+        ("gradcheck --kernels --quick", "--op and --quick choose how gradients are checked; --kernels checks all"),
+        ("explain-step lenet --batch-size 0", "--batch-size=0: expected a positive integer"),
+        ("explain-step lenet --batch-size -5", "--batch-size=-5: expected a positive integer"),
+        ("explain-step lenet --threads 0", "--threads 0: expected a positive integer"),
+        (f"exercises FOLDER --check --only {'9' * 5000}", "the exercises are 1 to 13"),
+        ("exercises check FOLDER --train", "expected only one of --check, --train and --solutions"),
+        ("exercises FOLDER --check --solutions", "expected only one of --check, --train and --solutions"),
+        ("summary FOLDER", "FOLDER: is a folder; give the file in it"),
+        ("summary FILE", "FILE: not a readable safetensors file"),
         ("import FOLDER --model m", "FOLDER: is a folder; give the file in it"),
         ("report FILE", "FILE/metrics.json: no such file; pass the output folder of a training run"),
     ],
 )
-def test_a_wrong_value_names_the_option(words, expected, tmp_path, capsys):
+def test_a_wrong_value_names_the_option(words, expected, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "FILE").touch()
     (tmp_path / "FOLDER").mkdir()
-    message = failing(capsys, *(tmp_path / word if word.isupper() else word for word in words.split()))
+    message = failing(capsys, *words.split())
     assert expected in message.replace(f"{tmp_path}{os.sep}", "").replace(os.sep, "/")
 
 

@@ -33,6 +33,7 @@ def folder(tmp_path):
 
 
 def test_the_table_begins_with_the_best(folder):
+    assert run_here("runs", ".", "--no-page", "--page", "a.html", folder=folder).returncode == 2
     process = run_here("runs", ".", "--no-page", folder=folder)
     assert (process.returncode, process.stderr) == (0, "")
     head, *lines = process.stdout.splitlines()[:4]

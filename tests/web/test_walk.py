@@ -385,6 +385,7 @@ def test_without_a_file_the_command_prints_the_layers(drawn):
     ("words", "sentence"),
     [
         (["one.png", "--label", "11"], "--label '11': expected one of 0, 1, 2"),
+        (["one.png", "--label", "9" * 5000], "…: expected one of 0, 1, 2"),  # int() refuses so many digits
         (["gone.png", "--label", "1"], "gone.png"),
         (["one.png", "--label", "1", "--html", "one.png"], "--html one.png: this is the picture itself"),
         (

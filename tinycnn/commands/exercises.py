@@ -43,13 +43,15 @@ def run(options: argparse.Namespace) -> int:
     if meant and not Path(words[0]).exists():
         raise SettingError(f"exercises: there is no folder {words[0]}{meant} To make this folder, write ./{words[0]}")
     folder = Path(words[0]) if words else Path("exercises")
-    checks = options.check or action == "check"
+    checks, trains = options.check or action == "check", options.train or action == "train"
+    if checks + trains + options.solutions > 1:
+        raise SettingError("exercises: expected only one of --check, --train and --solutions")
     for name in ("only", "hint"):
         if getattr(options, name) is not None and not checks:
             raise SettingError(f"--{name} requires --check")
     if checks:
         return check(folder, options.only, options.hint or 1)
-    if options.train or action == "train":
+    if trains:
         return train(folder)
     return copy(folder, options.solutions)
 
@@ -100,7 +102,7 @@ def is_meant(word: str, name: str) -> bool:
     """Whether ``word`` is the number or the name of the exercise, or that of its file."""
     number, _, rest = name.partition("_")
     word = Path(word).name.removesuffix(".py")
-    return word in (name, rest) or (word.isdecimal() and int(word) == int(number))
+    return word in (name, rest, number, number.lstrip("0"))
 
 
 def train(folder: Path) -> int:

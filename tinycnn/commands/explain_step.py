@@ -13,7 +13,7 @@ from tinycnn import models
 from tinycnn.backends import use_backend
 from tinycnn.backends.threads import set_threads
 from tinycnn.commands.shared_options import open_network
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, whole_number
 from tinycnn.optim import Adam
 from tinycnn.train.trainer import Trainer
 from tinycnn.train.whitening import whiten
@@ -32,11 +32,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Record a step, print its table."""
     use_backend("numba")
-    if options.threads:
+    if options.threads is not None:
         set_threads(options.threads)
     model = open_network(options.model)
     known = models.MODELS.get(options.model)
-    size = options.batch_size or (known.author.batch_size if known else 64)
+    size = known.author.batch_size if known else 64
+    if options.batch_size is not None:
+        size = whole_number("--batch-size", options.batch_size, at_least=1)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3 * size, *model.input_shape), dtype=np.uint8)
     if options.model in models.NETWORKS and models.NETWORKS[options.model].whitened:

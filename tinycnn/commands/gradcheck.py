@@ -43,6 +43,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the table; returns the exit code."""
+    if options.kernels and (options.op or options.quick):
+        raise SettingError("--op and --quick choose how gradients are checked; --kernels checks all kernels, in full")
     if options.module is not None:
         import_module(options.module)
     backend = use_backend(options.backend).backend
@@ -55,7 +57,11 @@ def import_module(name: str) -> None:
         sys.path.append(os.getcwd())
     try:
         importlib.import_module(name)
-    except (ImportError, ValueError) as error:  # ValueError: an empty name
+    except (
+        ImportError,
+        ValueError,
+        TypeError,
+    ) as error:  # the last two: an empty name, .name
         raise SettingError(
             f"--import {name}: {error}; pass the name of a module that is in this folder or installed"
         ) from error

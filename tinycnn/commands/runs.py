@@ -24,8 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="the outputs of runs (default: runs)",
     )
-    add("--page", type=Path, metavar="FILE", help="the page (default: runs.html in the folder)")
-    add("--no-page", action="store_true", help="print the table only")
+    page = parser.add_mutually_exclusive_group().add_argument
+    page("--page", type=Path, metavar="FILE", help="the page (default: runs.html in the folder)")
+    page("--no-page", action="store_true", help="print the table only")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -105,7 +105,7 @@ def open_network(name: str) -> Sequential:
     """A network of ``models.NETWORKS`` with random weights, or the one in a file; SettingError for another name."""
     if name in models.NETWORKS:
         return models.create(name)
-    if "." not in name and "/" not in name:
+    if "." not in name and "/" not in name and not Path(name).exists():
         raise SettingError(f"{name!r}: expected a model file, or one of {', '.join(models.NETWORKS)}")
     return load(name)
 

@@ -73,8 +73,9 @@ def class_number(given: str, model: Sequential) -> int:
     names = list(model.class_names)
     if given in names:
         return names.index(given)
-    if given.isdecimal() and int(given) < len(names):
-        return int(given)
+    numbers = list(map(str, range(len(names))))
+    if given in numbers:
+        return numbers.index(given)
     raise SettingError(f"--label {shortened(given)}: expected one of {', '.join(names[:20])}")
 
 
