@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -42,7 +43,7 @@ from tinycnn.layers import (
     Sigmoid,
     Tanh,
 )
-from tinycnn.web import walk
+from tinycnn.web import walk, walker
 from tinycnn.web.equations import mathml
 from tinycnn.web.formulas import FORMULAS
 from tinycnn.web.walk import walk_html
@@ -478,6 +479,15 @@ def test_the_server_computes_what_the_library_computes(client):
     assert 'id="trace-data"' in client.post("/backprop/file", json=body).text
     page = client.get("/backprop/page").json()
     assert set(page) == {"version", "sources", "formulas", "optimizers", "rates"}
+
+
+def test_what_all_pages_show_is_computed_once(monkeypatch):
+    """Two steps take most of a second, in which no drawing is read: a class opens the page at the same time."""
+    computed = []
+    monkeypatch.setattr(walker, "traced", lambda *given, **more: computed.append(given) or walk.traced(*given, **more))
+    engine = walker.Walker(small_model(), threading.Lock())
+    assert engine.describe() == engine.describe()
+    assert len(computed) == 2  # in training and in evaluation
 
 
 def test_wrong_requests_get_one_sentence_and_the_headers(client):

@@ -1,6 +1,6 @@
 """The engine behind the walk of a server: one step, checks of its gradients, practice.
 
-It keeps nothing between requests. Every request holds the picture, so clients do not see each other's steps, and the
+It keeps nothing of a request. Every request holds the picture, so clients do not see each other's steps, and the
 served network never changes.
 """
 
@@ -23,13 +23,19 @@ class Walker:
 
     def __init__(self, model: Sequential, lock: threading.Lock) -> None:
         self.model, self.lock = model, lock
+        self.description: dict[str, Any] | None = None
 
     def describe(self) -> dict[str, Any]:
-        """What the page shows beside the numbers; raises SettingError for a network that is too large for it."""
+        """What the page shows beside the numbers; raises SettingError for a network that is too large for it.
+
+        Computed at the first call: a class that opens the page at the same time would wait for two steps per page.
+        """
         with self.lock:
-            blank = np.zeros(self.model.input_shape, np.uint8)
-            both = [traced(self.model, blank, 0, training=training) for training in (False, True)]
-        return {**descriptions(*both), "optimizers": list(OPTIMIZERS), "rates": RATES}
+            if self.description is None:
+                blank = np.zeros(self.model.input_shape, np.uint8)
+                both = [traced(self.model, blank, 0, training=training) for training in (False, True)]
+                self.description = {**descriptions(*both), "optimizers": list(OPTIMIZERS), "rates": RATES}
+            return self.description
 
     def trace(self, request: WalkRequest) -> bytes:
         """One step, as the bytes of a trace file."""
