@@ -77,6 +77,23 @@ def test_a_folder_without_results_keeps_files_with_the_names_of_results(tmp_path
     assert content(tmp_path) == NEW | {"first_images.png": "mine", "graph.svg": "mine"}
 
 
+def test_files_that_no_run_wrote_are_kept_too(tmp_path):
+    """A network that a program saved here, or a picture that will be drawn; not a copy of what is written."""
+    mine = {"model.safetensors": "mine", "curves.png": "mine"}
+    write(tmp_path, mine | {"history.csv": "new", "notes.txt": "mine"})
+    replace(tmp_path, keeping=True)
+    assert earlier_in(tmp_path) == [mine | {"history.csv": "new"}]
+    rest = {name: text for name, text in content(tmp_path).items() if "earlier" not in name}
+    assert rest == NEW | {"notes.txt": "mine"}
+
+
+def test_a_live_history_is_not_kept_beside_the_same_history(tmp_path):
+    """``--csv DIR/history.csv`` in the output folder."""
+    write(tmp_path, {"history.csv": "new"})
+    replace(tmp_path, keeping=True)
+    assert content(tmp_path) == NEW
+
+
 def fail_after_writing(place, error):
     write(place, {"metrics.json": "new"})
     raise error

@@ -350,6 +350,13 @@ def test_replacing_an_earlier_run_is_reported(options, others, tmp_path):
     assert (replaced_run(tmp_path, options, resumed=True) is None) == (others == "the same options")
 
 
+def test_files_that_no_run_wrote_are_reported(tmp_path):
+    for name in ("model.safetensors", "curves.png", "notes.txt"):
+        (tmp_path / name).touch()
+    words = f"files that no run wrote in {tmp_path} (model.safetensors, curves.png); they will be kept in"
+    assert replaced_run(tmp_path, {}) == f"{words} {tmp_path / 'earlier'}, unless they are the same"
+
+
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"options": 3, "test_accuracy": 1}', "\xff"])
 def test_a_file_that_is_replaced_is_reported_even_if_it_cannot_be_read(content, tmp_path):
     if content is None:

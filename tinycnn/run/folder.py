@@ -1,6 +1,7 @@
 """The output folder of a run: locked during the run, and containing the results of one run only.
 
 The results of an earlier run move to a folder inside, ``earlier/DATE_TIME``, unless the new networks are the same.
+So do files that no run wrote and that have the name of a result, such as a ``model.safetensors`` of one's own.
 """
 
 import filecmp
@@ -137,18 +138,16 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def keep_earlier(folder: Path, staged: Path) -> Path | None:
-    """Let `replacing` move the earlier results into the folder that is returned.
+    """Let `replacing` move the earlier results into the folder that is returned; also files that only have their names.
 
-    None if there are none, and if the networks in ``staged`` are the same, byte for byte: then nothing would be lost.
+    None if nothing would be lost: if there are none, and if the networks of an earlier run, or all files that no run
+    wrote, are the same in ``staged``, byte for byte.
     """
-    earlier = results_in(folder)
-    networks = [path for path in earlier if path.suffix == ".safetensors"]
-    same = [
-        (staged / path.name).is_file() and filecmp.cmp(path, staged / path.name, shallow=False) for path in networks
-    ]
-    if not earlier or (same and all(same)):
+    earlier = named_as_results(folder)
+    compared = [path for path in results_in(folder) if path.suffix == ".safetensors"] or earlier
+    if all(_is_same(path, staged / path.name) for path in compared):
         return None
-    written = time.localtime(min(max((folder / METRICS).stat().st_mtime, 0), time.time()))
+    written = time.localtime(min(max(earlier[-1].stat().st_mtime, 0), time.time()))
     name = moment = time.strftime("%Y-%m-%d_%H-%M-%S", written)
     number = 1
     while os.path.lexists(folder / EARLIER / name):
@@ -156,6 +155,10 @@ def keep_earlier(folder: Path, staged: Path) -> Path | None:
         name = f"{moment}_{number}"
     (staged / KEEP).write_text(name, encoding="ascii")
     return folder / EARLIER / name
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return other.is_file() and filecmp.cmp(path, other, shallow=False)
 
 
 def finish_replacement(folder: Path) -> None:
@@ -167,7 +170,7 @@ def finish_replacement(folder: Path) -> None:
         if keep.is_file():
             kept = folder / EARLIER / Path(keep.read_text(encoding="ascii")).name
             kept.mkdir(parents=True, exist_ok=True)
-            for path in results_in(folder):
+            for path in named_as_results(folder):
                 path.replace(kept / path.name)
             flush_folder(kept)
             keep.unlink()
@@ -183,6 +186,9 @@ def finish_replacement(folder: Path) -> None:
 
 def results_in(folder: Path) -> list[Path]:
     """The files in ``folder`` that an earlier run wrote: results, plots, report.html, and ``METRICS`` last."""
-    if not (folder / METRICS).is_file():
-        return []
+    return named_as_results(folder) if (folder / METRICS).is_file() else []
+
+
+def named_as_results(folder: Path) -> list[Path]:
+    """The files in ``folder`` that have the name of a result, whoever wrote them; ``METRICS`` last."""
     return [path for pattern in [*RESULTS, METRICS] for path in folder.glob(pattern) if path.is_file()]

@@ -20,7 +20,7 @@ from tinycnn.layers import Sequential
 from tinycnn.metrics import percent
 from tinycnn.run.build import callbacks_of, make_model, make_trainer, output_folder
 from tinycnn.run.console import command_line, counted, print_line
-from tinycnn.run.folder import CHECKPOINTS, locked_folder
+from tinycnn.run.folder import CHECKPOINTS, METRICS, locked_folder
 from tinycnn.run.options import TrainConfig
 from tinycnn.run.progress import epoch_line, progress_display
 from tinycnn.run.remarks import remarks, training_line, without_effect
@@ -274,7 +274,8 @@ class TrainingRun:
         written += ["checkpoints"] * (self.config.checkpoint_every is not None)
         self.info(f"written   {', '.join(written)} in {self.shown}")
         if earlier:
-            self.info(f"kept      the earlier run, in {printable(str(earlier))}")
+            what = "run" if (earlier / METRICS).exists() else "files"
+            self.info(f"kept      the earlier {what}, in {printable(str(earlier))}")
 
     def what_is_saved(self) -> str:
         """Where the run can continue when its results could not be written."""

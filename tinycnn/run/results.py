@@ -15,7 +15,7 @@ from tinycnn.files import write_atomically
 from tinycnn.layers import Sequential
 from tinycnn.metrics import percent
 from tinycnn.run.console import counted
-from tinycnn.run.folder import EARLIER, keep_earlier, replacing
+from tinycnn.run.folder import EARLIER, keep_earlier, named_as_results, replacing
 from tinycnn.run.metrics_file import read_json
 from tinycnn.saving.model_file import of_bytes, save
 from tinycnn.train.checkpoint import BEST_FILE
@@ -53,7 +53,7 @@ def write_results(
 
 
 def replaced_run(output: Path, options: dict[str, Any], *, resumed: bool = False) -> str | None:
-    """The results of an earlier run in ``output``, which this run will replace, as text; None if there are none.
+    """The earlier results in ``output``, which this run will replace, as text; None if there are none.
 
     A ``resumed`` run replaces its own results, which have the same options: None, too.
     """
@@ -63,7 +63,12 @@ def replaced_run(output: Path, options: dict[str, Any], *, resumed: bool = False
         old_options, accuracy = earlier["options"], float(earlier["test_accuracy"])
         names = (old_options.keys() | options.keys()) - NO_EFFECT_ON_RESULTS
     except FileNotFoundError:
-        return None
+        names = ", ".join(path.name for path in named_as_results(output))
+        return (
+            f"files that no run wrote in {where} ({names}); they will be kept in {earlier_in}, unless they are the same"
+            if names
+            else None
+        )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return f"a run in {where}, whose metrics.json cannot be read; {KEPT.format(earlier_in)}"
     differing = sorted(name for name in names if old_options.get(name) != options.get(name))
