@@ -221,7 +221,7 @@ class Function:
     inputs: tuple[Tensor, ...] = ()
     guards: tuple[Guard, ...] = ()  # of the inputs and of the output
     needs_grad: tuple[bool, ...] = ()
-    none_means_one: bool = False  # True: backward(None) means grad_y = 1, which saves an array and a product
+    grad_y_may_be_none: bool = False  # True: for grad_y = 1, backward gets None, which saves an array and a product
     _order: int = 0  # the call number, starting at 1; 0 before the call
 
     def forward(self, *arrays: Array) -> Array:
@@ -326,7 +326,7 @@ def _upstream_gradient(y: Tensor, grad: Any) -> Array | None:
     if grad is None:
         if y._array.size != 1:
             raise AutogradError(f"backward() for shape {y.shape} needs a gradient: pass `grad`, or reduce with .sum()")
-        return None if y.creator and y.creator.none_means_one else backend.xp.ones(y.shape, y.dtype)
+        return None if y.creator and y.creator.grad_y_may_be_none else backend.xp.ones(y.shape, y.dtype)
     grad = grad.data if isinstance(grad, Tensor) else grad
     grad = grad.copy() if backend.owns(grad) else as_float_array(grad, y.dtype)
     if grad.ndim == 0 and y._array.size == 1:
@@ -507,9 +507,10 @@ class Log(Function):
 class MatMul(Function):
     """y = a b for stacks of matrices: y[i, k] = Σ_j a[i, j] b[j, k].
 
-    Each a[i, j] is a summand of the whole row i of y, of y[i, k] with the factor b[j, k]. So its gradient is the sum
-    grad_a[i, j] = Σ_k grad_y[i, k] b[j, k], which is the matrix product of grad_y and bᵀ. Likewise b[j, k] acts on
-    column k: grad_b[j, k] = Σ_i a[i, j] grad_y[i, k], the product of aᵀ and grad_y.
+    a[i, j] is used once for each k, in the term a[i, j] b[j, k] of y[i, k], so there its slope is b[j, k]. Its gradient
+    is the sum over these uses: grad_a[i, j] = Σ_k grad_y[i, k] b[j, k], the matrix product of grad_y and bᵀ. Likewise
+    b[j, k] is used once for each i, with the slope a[i, j]: grad_b[j, k] = Σ_i a[i, j] grad_y[i, k], the product of aᵀ
+    and grad_y.
     """
 
     def forward(self, a: Array, b: Array) -> Array:

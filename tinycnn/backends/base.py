@@ -84,13 +84,15 @@ class Recorder(Protocol):
         """
 
 
-WAVES = [(i, j) for i in range(4) for j in range(4) if (i, j) != (0, 0)]  # half waves down and across an image
+# (i, j): a cosine with i half periods from the top of an image to the bottom and j from the left to the right
+WAVES = [(i, j) for i in range(4) for j in range(4) if (i, j) != (0, 0)]
 
 
 def warp_terms(H: int, W: int, count: int) -> np.ndarray:
-    """What a map of ``gather_warped`` weighs, ``(count, H, W)``: place from the centre, 1, then cosine waves.
+    """The functions of a pixel's position whose weighted sums are the maps of ``gather_warped``, ``(count, H, W)``.
 
-    The first three, ``(h - (H-1)/2, w - (W-1)/2, 1)``, make affine maps; the 15 waves bend an image smoothly.
+    The first three are the row and the column, both counted from the centre, and the constant 1: their weighted sums
+    are the affine maps. Up to 15 cosines (``WAVES``) follow, which bend an image smoothly.
     """
     h, w = np.indices((H, W))
     waves = (np.cos(np.pi * i * (h + 0.5) / H) * np.cos(np.pi * j * (w + 0.5) / W) for i, j in WAVES[: count - 3])

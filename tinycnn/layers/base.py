@@ -59,7 +59,7 @@ class Layer(NamedArguments, CheckedAttributes):
     torch_arrays: ClassVar[dict[str, tuple[str, tuple[int, ...] | None]]] = {}
     elsewhere: ClassVar[dict[str, str]] = LAYER_ATTRIBUTES
     no_effect: ClassVar[dict[str, str]] = LAYER_NO_EFFECT
-    writes_output: ClassVar[bool] = True  # False: the output is the input, or what a layer inside has written
+    writes_output: ClassVar[bool] = True  # False: forward returns its input, or an inner layer's output
     initial_values: State | None = None  # by name; None: initialise randomly
     input_shape: Shape  # both without N, set when the layer is built
     output_shape: Shape

@@ -20,9 +20,8 @@ def replace_head(
 ) -> Shape:
     """Replace the head with a new Dense layer of ``classes`` outputs; returns the new output shape.
 
-    All other layers keep their parameters; layers that have none are rebuilt, so dropout draws new masks, also inside
-    of others. Raises
-    SettingError when there is no head, or ``classes`` is not a positive integer.
+    All other layers keep their parameters. Layers without parameters, also those inside other layers, are rebuilt, so
+    dropout draws new masks. Raises SettingError when there is no head, or ``classes`` is not a positive integer.
     """
     name = head_name(layers)
     layers |= {name: type(layers[name])(**layers[name].settings() | {"units": classes})}

@@ -95,7 +95,7 @@ class Sequential(Fitting, Layer):
         return dict(self.layers.items())
 
     def flops(self, input_shape: Shape) -> int:
-        return 0  # beside those of its layers
+        return 0  # besides those of its layers
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         if "output_shape" not in vars(self):

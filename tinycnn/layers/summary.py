@@ -72,7 +72,7 @@ def _cost(name: str, layer: Layer, input_shape: Shape, dtype: np.dtype) -> Cost:
 
 
 def _inner_costs(layer: Layer, dtype: np.dtype) -> list[Cost]:
-    """The costs of the layers inside ``layer``, which its own include, without those that only contain others."""
+    """The costs of the layers inside ``layer``, part of its own; layers that only contain others are left out."""
     inner = [(name, one) for name, one in layer.all_layers() if not one.sublayers()]
     return [_cost(f"  {name}", one, one.input_shape, dtype) for name, one in inner]
 

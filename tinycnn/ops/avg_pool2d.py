@@ -11,7 +11,7 @@ from tinycnn.backends.base import Array, Pair, window_grid
 from tinycnn.errors import checked_bool
 from tinycnn.ops.inputs import tensors
 from tinycnn.ops.windows.checks import check_window, pool_window
-from tinycnn.ops.windows.counts import mean_of_counted
+from tinycnn.ops.windows.counts import without_padding
 from tinycnn.ops.windows.edges import even_padding
 from tinycnn.ops.windows.padding import NO_PADS, Padding, pads_for
 from tinycnn.tensor import Function, Tensor
@@ -54,8 +54,8 @@ def avg_pool2d(
     kernel_size, stride, given = pool_window("avg_pool2d", kernel_size, stride, padding)
     (x,) = tensors(x)
     pads = check_window("avg_pool2d", x.shape, kernel_size, stride, given, checked_bool("ceil_mode", ceil_mode))
-    shape, (evened, even) = x.shape, even_padding(x, pads)
-    y = AvgPool2dFunction(kernel_size, stride, even)(evened)  # (N, OH, OW, C)
-    counts = checked_bool("count_include_pad", count_include_pad) and given != "same"
-    counted = pads_for(given, shape, kernel_size, stride) if counts else NO_PADS
-    return y if counted == pads else mean_of_counted(y, shape, kernel_size, stride, pads, counted)  # (N, OH, OW, C)
+    shape, (x, padding_of_kernel) = x.shape, even_padding(x, pads)
+    y = AvgPool2dFunction(kernel_size, stride, padding_of_kernel)(x)  # (N, OH, OW, C)
+    includes_padding = checked_bool("count_include_pad", count_include_pad) and given != "same"
+    included = pads_for(given, shape, kernel_size, stride) if includes_padding else NO_PADS
+    return y if included == pads else without_padding(y, shape, kernel_size, stride, pads, included)  # (N, OH, OW, C)

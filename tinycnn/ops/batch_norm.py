@@ -26,6 +26,9 @@ and their sum is
 
     grad_x_i = gamma s · (grad_y_i - grad_beta / M - x̂_i grad_gamma / M)
 
+Besides grad_y, the three gradients contain only x̂, s, gamma and M. So forward stores these for backward, and the mean
+and the variance for the running statistics.
+
 Up to the factor ``gamma s``, this is grad_y without its mean and without its component along x̂: the normalisation
 undoes any shift or scaling of the channel, so the gradient has no component in these directions.
 

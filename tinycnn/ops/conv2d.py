@@ -91,7 +91,7 @@ def conv2d(
 
 
 def conv2d_function(x: Tensor, stride: Pair, padding: Pair, groups: int) -> Function:
-    """The function for so many groups of the channels of ``x``, with kernels where the backend has some."""
+    """The function for ``groups`` groups of channels; the one with fused kernels where the backend has them."""
     if fused := fused_function(x, stride, padding, groups):
         return fused
     if groups == 1:

@@ -113,7 +113,7 @@ class FusedSoftmaxCrossEntropyFunction(Function):
     """``softmax_cross_entropy``: loss and gradient in one pass, during the forward pass."""
 
     name = "SoftmaxCrossEntropy"
-    none_means_one = True
+    grad_y_may_be_none = True
 
     def __init__(self, labels: Array) -> None:
         self.labels = labels
@@ -124,5 +124,5 @@ class FusedSoftmaxCrossEntropyFunction(Function):
         return loss
 
     def backward(self, grad_loss: Array | None) -> Array:
-        grad, self.grad_logits = self.grad_logits, None  # released: the engine copies arrays that self still stores
+        grad, self.grad_logits = self.grad_logits, None  # not stored any more: the engine copies stored arrays
         return grad if grad_loss is None else grad * grad_loss  # (N, K)

@@ -52,6 +52,8 @@ def max_pool2d(
     (x,) = tensors(x)
     pads = check_window("max_pool2d", x.shape, kernel_size, stride, given, checked_bool("ceil_mode", ceil_mode))
     grid = grid_of(x.shape, kernel_size, stride, pads)
-    (top, bottom), (left, right) = pads  # what the bottom has in excess is added, and what it lacks is cut off:
-    x = add_edges(x, ((0, max(0, bottom - top)), (0, max(0, right - left))), -math.inf)  # behind the image, no winner
+    # The kernel pads the bottom as much as the top, and the right as much as the left. If they need more, -inf is added
+    # to the image first; if they need less, the last windows are cut off.
+    (top, bottom), (left, right) = pads
+    x = add_edges(x, ((0, max(0, bottom - top)), (0, max(0, right - left))), -math.inf)
     return cut_edges(MaxPool2dFunction(kernel_size, stride, (top, left))(x), grid)  # (N, OH, OW, C)

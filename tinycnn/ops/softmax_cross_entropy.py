@@ -12,8 +12,8 @@ and, with the factor 1/N of the mean,
     grad_logits = (p - target) / N
 
 This is the difference between predicted and true probabilities, divided by N. ``nll_loss`` is the same loss for a
-network that ends in ``log_softmax``; its gradient is ``-target / N``, whatever the targets sum to. Labels with weights
-are such targets (``losses/labels.py``).
+network that ends in ``log_softmax``. Its gradient is ``-target / N`` even where the rows of ``target`` do not sum to 1,
+as those with ``class_weights`` or ``weights`` (``losses/labels.py``).
 """
 
 from typing import Any
@@ -67,9 +67,10 @@ def softmax_cross_entropy(
     """Mean cross-entropy in nats: ``logits (N, K)``, ``labels (N,)`` integers or ``(N, K)`` one-hot → a scalar.
 
     A row of ``labels (N, K)`` may be any probability distribution. ``label_smoothing``: the fraction of each label that
-    is spread over all classes. ``class_weights (K,)``: the mean counts each image as often as the class of its label
-    says. ``weights (N,)``: the factor of each image. Raises ShapeError when the shapes are incompatible, DataError when
-    a label is out of range or a row does not sum to 1; the values of labels on a GPU are not checked.
+    is spread over all classes. ``class_weights (K,)``: the loss is a weighted mean, and the class of an image gives its
+    weight. ``weights (N,)``: the loss of each image is multiplied by its own. Raises ShapeError when the shapes are
+    incompatible, DataError when a label is out of range or a row does not sum to 1; the values of labels on a GPU are
+    not checked.
     """
     op = "softmax_cross_entropy"
     (logits,) = tensors(logits)

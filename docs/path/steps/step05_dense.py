@@ -1,4 +1,4 @@
-"""Step 5: a dense layer and ReLU. A network of 16 neurons learns which points lie inside of a circle.
+"""Step 5: a dense layer and ReLU. A network of 16 neurons learns which points lie inside a circle.
 
     python docs/path/steps/step05_dense.py
 
@@ -11,7 +11,7 @@ y (N, O). Written with indices, y[n, o] = sum_i x[n, i] weight[i, o] + bias[o], 
 """
 
 import numpy as np
-from step04_tensor import Function, Mean, Multiply, Tensor, largest_error
+from step04_tensor import Add, Function, Mean, Multiply, Tensor, largest_error
 
 
 class Dense(Function):
@@ -37,7 +37,7 @@ class ReLU(Function):
 
 
 def parameters(*shapes, seed=0):
-    """Weights of a size that keeps the size of the values, and biases of 0 (chapter 3)."""
+    """Random weights with variance 2 / inputs, so that values keep their size (chapter 3), and biases of 0."""
     rng = np.random.default_rng(seed)
     fan_in = lambda shape: np.prod(shape[:-1])  # noqa: E731
     return [Tensor(rng.normal(size=s) * np.sqrt(2 / fan_in(s)) if len(s) > 1 else np.zeros(s)) for s in shapes]
@@ -51,7 +51,7 @@ def descend(tensors, rate):
 
 
 def main(steps=300):
-    """Points in a square; 1 inside of the circle, -1 outside; the loss is the mean square of the error."""
+    """Points in a square; 1 inside the circle, -1 outside; the loss is the mean square of the error."""
     points = np.random.default_rng(1).uniform(-1, 1, size=(200, 2))
     wanted = np.where((points**2).sum(axis=1, keepdims=True) < 0.6, 1.0, -1.0)  # (200, 1)
     learned = parameters((2, 16), (16,), (16, 1), (1,))
@@ -62,7 +62,7 @@ def main(steps=300):
         return Dense()(hidden, second_weight, second_bias)  # (200, 1)
 
     def loss():
-        error = Dense()(output(), Tensor([[1.0]]), Tensor(-wanted))  # output - wanted
+        error = Add()(output(), Tensor(-wanted))  # output - wanted, (200, 1)
         return Mean()(Multiply()(error, error))
 
     error = largest_error(loss, *learned)

@@ -2,10 +2,10 @@
 
     python docs/path/steps/step07_convolution.py
 
-The dense network of step 6 does not know that two pixels are neighbours, and has to learn a stroke at every place anew.
-A filter is a small dense layer that looks at one window of 3x3 pixels; the same filter goes over the whole image.
-Loops in Python are slow, so only a few steps are taken, on 100 digits: the accuracy is below that of step 6, until
-step 8 makes them fast.
+The dense network of step 6 does not know which pixels are neighbours, and has to learn the same stroke again at each
+place. A filter is a small dense layer that looks at one window of 3x3 pixels; the same filter goes over the whole
+image. Loops in Python are slow, so only a few steps are taken, and the test has 100 digits. The accuracy is below that
+of step 6, until step 8 makes the steps fast.
 
 Each weight is used once per window, and a pixel once per window that covers it. The gradient of a number that is used
 several times is the sum over its uses, and so both gradients are a ``+=`` in the same loop.

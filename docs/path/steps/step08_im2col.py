@@ -2,10 +2,10 @@
 
     python docs/path/steps/step08_im2col.py
 
-In a Python loop, each window costs microseconds beside its arithmetic, far more than the arithmetic itself. So all
-windows are first copied side by side, each as one row of a matrix ``cols`` (im2col), and then there is one product:
-step 5's dense layer, with the windows in the place of the images. Its gradients are those of step 5. ``grad_cols``
-has one entry for each copy of a pixel; a pixel collects from all of its copies (col2im).
+A Python loop takes microseconds for each window, far more than the arithmetic of the window. So each window is first
+copied into one row of a matrix ``cols`` (im2col), and then there is one product: step 5's dense layer, with windows in
+place of images. Its gradients are those of step 5. ``grad_cols`` has one entry for each copy of a pixel, and the
+gradient of a pixel is the sum over its copies (col2im).
 """
 
 import time
@@ -53,7 +53,7 @@ class Conv2d(Function):
         return self.grad_x(grad_y), grad_weight, grad_y.sum(axis=0)
 
     def grad_x(self, grad_y):
-        """The gradient of the images, in the same shape as they."""
+        """The gradient of the images, in their shape."""
         KH, KW, _, F = self.weight.shape
         return col2im(grad_y @ self.weight.reshape(-1, F).T, self.x_shape, KH, KW)
 

@@ -1,4 +1,4 @@
-"""Step 9: max-pooling. That a stroke is there matters more than where exactly.
+"""Step 9: max-pooling. Whether there is a stroke matters more than its exact position.
 
     python docs/path/steps/step09_pooling.py
 

@@ -3,7 +3,7 @@
     python docs/path/steps/step10_mnist.py             # one epoch: about a minute
     python docs/path/steps/step10_mnist.py 10000       # the first 10,000 images only
 
-Nothing new but size, and the optimizer. Plain descent takes the same rate for every weight; Adam divides by the typical
+Only the size and the optimizer are new. Plain descent takes the same rate for every weight; Adam divides by the typical
 size of each weight's gradient, so the rate is about the distance that a weight moves per step (chapter 8). Only the
 reading of the files is the package's: without MNIST and the internet it gives 1,797 smaller digits, scaled up.
 """

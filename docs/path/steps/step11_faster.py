@@ -10,8 +10,9 @@ Four changes, each a few lines:
   ReLU needs a quarter of the work.
 - The pool's winner without a copy of all four places: a running maximum.
 
-What NumPy cannot do is keep a block of numbers in the processor while it is convolved, bent and pooled; each line of
-step 10 goes through memory again. Chapter 11 counts what is left, and the kernels in tinycnn/backends/numba get it.
+NumPy cannot keep a block of numbers in the processor's cache through convolution, ReLU and pooling: each line of
+step 10 reads its input from memory and writes its output there. Chapter 11 counts what can still be saved, and the
+kernels in tinycnn/backends/numba save it.
 """
 
 import sys
@@ -31,7 +32,7 @@ from tinycnn import data
 
 
 class Conv2d(CompleteConv2d):
-    """Without the gradient of what nothing made: the images."""
+    """Without the gradient of the images, which no function made."""
 
     def grad_x(self, grad_y):
         return 0.0 if self.inputs[0].creator is None else super().grad_x(grad_y)

@@ -1,4 +1,4 @@
-"""Convolutions by the kernels of a backend that has some; the mathematics are in the files beside this one."""
+"""Convolutions that run as one kernel of the backend, if it has one; the other files here have the mathematics."""
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Pair

@@ -176,7 +176,7 @@ const Walk = (() => {
   const TEXTS = {
     Conv2d: {
       forward: "A filter slides over its input. At each place, every weight is multiplied by the pixel under it, and the products are added: one output pixel.",
-      backward: "Each weight was used at every place, so its gradient is a sum over all places. Each place adds one product: (the pixel under the weight) × (the gradient of the output pixel computed there). Each input pixel was part of several windows, so its gradient is a sum over these windows. Each window adds one product: (the gradient of its output pixel) × (the weight on the input pixel).",
+      backward: "Each weight was used at every place, so its gradient is a sum over all places. Each place adds one product: (the pixel under the weight) × (the gradient of the output pixel computed there). Each input pixel was part of several windows, so its gradient is a sum over these windows. Each window adds one product: (the gradient of its output pixel) × (the weight on the input pixel). The bias of a filter was added at every place, so its gradient is the sum of the gradients of all output pixels of this filter.",
     },
     MaxPool2d: {
       forward: "Each window passes on its largest number, the winner (dot). The others have no effect. If several are equally large, as in a window of zeros, the first of them wins, row by row from the top left.",
@@ -200,7 +200,7 @@ const Walk = (() => {
     },
     Dense: {
       forward: "Every unit is a weighted sum of all inputs, plus a bias.",
-      backward: "A unit is one number of the output. A weight multiplied one input for one unit, so its gradient is one product: (the input) × (the gradient of the unit). An input went into every unit, so its gradient is a sum over all units of (the gradient of the unit) × (the weight between the two).",
+      backward: "A unit is one number of the output. A weight multiplied one input for one unit, so its gradient is one product: (the input) × (the gradient of the unit). An input went into every unit, so its gradient is a sum over all units of (the gradient of the unit) × (the weight between the two). A bias was added to one unit, so its gradient is that of the unit.",
     },
     Dropout: {
       forward: "In training mode, numbers are dropped at random (struck out), and the others are scaled up. In a prediction, all pass.",
@@ -208,7 +208,7 @@ const Walk = (() => {
     },
     BatchNorm: {
       forward: "Each channel is shifted and scaled to mean 0 and variance 1, then scaled by gamma and shifted by beta.",
-      backward: "With a fixed mean and variance (as in a prediction), the gradient is scaled as the number was. In training mode, mean and variance are those of this very picture, and each number also moved them: two more summands.",
+      backward: "With a fixed mean and variance (as in a prediction), the gradient is scaled as the number was. In training mode, mean and variance are those of this very picture, and each number also moved them: two more summands. Gamma and beta were used at every place of their channel, so their gradients are sums over these places.",
     },
     LeakyReLU: { forward: "Positive numbers pass, the others are multiplied by a small slope.", backward: "The gradient is multiplied by the same slope: 1 for positive inputs, the small one for others." },
     Sigmoid: { forward: "Each number becomes one between 0 and 1.", backward: "The gradient is multiplied by the slope of the curve at this place, which is flat far from 0." },
