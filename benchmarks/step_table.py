@@ -1,4 +1,4 @@
-"""Nanoseconds that a row of a recorded step costs beside its arithmetic, for one thread and more.
+"""Nanoseconds that a row of a recorded step costs besides its arithmetic, for one thread and more.
 
     python benchmarks/step_table.py --json benchmarks/results/step_table_cpu.json
 

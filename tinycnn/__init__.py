@@ -6,8 +6,8 @@
     loss = tinycnn.ops.softmax_cross_entropy(model.logits(images), labels)
     loss.backward()
 
-The mathematics is in ``tinycnn.tensor`` (the autograd engine) and ``tinycnn.ops`` (one file, one derivative). What is
-needed beside it (training, data sets, files, plots) is imported when it is first used.
+The mathematics is in ``tinycnn.tensor`` (the autograd engine) and ``tinycnn.ops`` (one file, one derivative). The rest
+(training, data sets, files, plots) is imported when it is first used.
 """
 
 from tinycnn import starting as _starting  # noqa: F401  (first: Ctrl-C while a command loads what follows)

@@ -687,11 +687,11 @@ REFUSED = {
     "an axis squeezed twice": (lambda g: g("Squeeze", "x", ints(1, -3)), r"axes \[1, 1\] of 4; expected existing axes"),
     "an output with joined axes": (
         lambda g: g("Relu", g("Reshape", "x", ints(0, 0, -1))),
-        r"its output has 2 axes beside N, N, C, HW; tinycnn returns images with three, rows with one",
+        r"its output has 2 axes besides N, N, C, HW; tinycnn returns images with three, rows with one",
     ),
     "a row as an image": (
         lambda g: g("Relu", g("Unsqueeze", g("MatMul", g("Flatten", "x"), random(84, 3)), ints(2))),
-        r"its output has 2 axes beside N, N, C, 1; tinycnn returns",
+        r"its output has 2 axes besides N, N, C, 1; tinycnn returns",
     ),
     "always drops": (lambda g: g("Dropout", "x", np.float32(0.5), np.array(True)), r"\(Dropout\): is in training mode"),
     "an axis twice": (lambda g: g("Transpose", "x", perm=[0, 1, 1, 3]), r"perm=\(0, 1, 1, 3\) of 4 axes"),

@@ -28,7 +28,7 @@ PACKAGES = {
 # Only these may name an option of the command; the last writes the command into the files of the exercises.
 COMMAND_LINE = ("tinycnn.run", "tinycnn.commands", "tinycnn.__main__", "tinycnn.exercises.cutting")
 
-# What these places may import of the package, beside themselves. All other rooms are only kept free of circles.
+# What these places may import of the package, besides themselves. All other rooms are only kept free of circles.
 ONLY = {
     "tinycnn.errors": [],
     "tinycnn.files": [],

@@ -517,7 +517,7 @@ def test_the_direction_of_a_metric_is_not_guessed(name):
 
 
 def reports(capsys, *callbacks, epochs=6, **settings):
-    """What a run with ``ERRORS`` prints beside the lines of its epochs."""
+    """What a run with ``ERRORS`` prints besides the lines of its epochs."""
     monitored(*callbacks, name="error", epochs=epochs, progress=True, **settings)
     return [line for line in capsys.readouterr().out.splitlines() if not line.startswith(("epoch", "compiling"))]
 

@@ -388,7 +388,7 @@ def test_a_field_frozen_by_the_capture_is_detected(frozen, monkeypatch):
 def test_python_runs_two_steps_per_batch_size_and_then_none(recording, monkeypatch):
     taken, trainer = counted_steps(monkeypatch), make_trainer()
     train(trainer, epochs=4)
-    verified = [8, 5] * recording.verifies_recordings  # beside the first replay
+    verified = [8, 5] * recording.verifies_recordings  # besides the first replay
     assert sorted(taken) == sorted([5, 5, 8, 8, *verified])  # one eager and one recorded
     assert trainer.optimizer.step_count == 20
 

@@ -1,4 +1,4 @@
-"""What a run reports beside its results: printed with a progress bar, logged without one, never twice."""
+"""What a run reports besides its results: printed with a progress bar, logged without one, never twice."""
 
 import importlib
 import logging

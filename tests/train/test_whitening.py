@@ -14,7 +14,7 @@ from tinycnn.train.whitening import patch_statistics, whiten, whitening_filters
 
 
 def photographs(count=40, size=8, channels=3, seed=0):
-    """Images whose adjacent pixels are alike, as in photographs: smoothed noise, and some noise beside it."""
+    """Images whose adjacent pixels are alike, as in photographs: smoothed noise, with some noise added."""
     rng = np.random.default_rng(seed)
     rough = rng.normal(size=(count, size + 4, size + 4, channels))
     smooth = sum(rough[:, i : i + size, j : j + size] for i in range(4) for j in range(4)) / 4

@@ -5,7 +5,7 @@ and run the plain operations where it is None. A kernel equals the operations th
 gradients. Kernels around convolutions, batch norm and dense layers compute in float32 only; their long sums keep the
 rule of ``base.py``.
 
-``*_inference`` is what a backend may have beside a forward kernel, for less work where no gradient will be needed.
+``*_inference`` is what a backend may have besides a forward kernel, for less work where no gradient will be needed.
 
 A forward kernel returns ``saved``, an object of the backend's own that only its backward kernel reads. ``need_grad_*``
 names the gradients to compute; a backward kernel may return None or any array in place of the others. Gradients come in

@@ -162,7 +162,7 @@ def _get_workers() -> _Workers:
 
 
 def current_workers() -> object:
-    """The threads beside the calling one, as one object: another object means that they have been replaced."""
+    """The threads other than the calling one, as one object: another object means that they have been replaced."""
     return _get_workers() if _threads > 1 else None
 
 

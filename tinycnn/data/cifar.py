@@ -23,7 +23,7 @@ from tinycnn.data.sources import BatchSource, file_sha256
 from tinycnn.errors import DataError, printable, shortened
 from tinycnn.files import open_regular
 
-MAX_OTHER_BYTES = 1 << 20  # beside the batches: headers, a text, a web page
+MAX_OTHER_BYTES = 1 << 20  # besides the batches: headers, a text, a web page
 MAX_MEMBERS = 100
 PICKLED_BATCH = "data_batch_1"  # the binary version has the suffix .bin
 PICKLED_PLACES = ("batches-py", "batches-py-target/cifar-10-batches-py", "python.tar.gz", "batches-py.tar.gz")

@@ -42,7 +42,7 @@ def check_cost(image: Any, pixels: int, content: bytes) -> None:
 
 
 def _beside(image: Any, pixels: int) -> int:
-    """The bytes that the decoder holds beside the picture."""
+    """The bytes that the decoder holds besides the picture."""
     if image.format == "WEBP":
         return pixels * 12
     if image.format in ("JPEG", "MPO"):

@@ -44,9 +44,10 @@ SPOILERS = (
     (
         '''
 
-    Each a[i, j] is a summand of the whole row i of y, of y[i, k] with the factor b[j, k]. So its gradient is the sum
-    grad_a[i, j] = Σ_k grad_y[i, k] b[j, k], which is the matrix product of grad_y and bᵀ. Likewise b[j, k] acts on
-    column k: grad_b[j, k] = Σ_i a[i, j] grad_y[i, k], the product of aᵀ and grad_y.
+    a[i, j] is used once for each k, in the term a[i, j] b[j, k] of y[i, k], so there its slope is b[j, k]. Its gradient
+    is the sum over these uses: grad_a[i, j] = Σ_k grad_y[i, k] b[j, k], the matrix product of grad_y and bᵀ. Likewise
+    b[j, k] is used once for each i, with the slope a[i, j]: grad_b[j, k] = Σ_i a[i, j] grad_y[i, k], the product of aᵀ
+    and grad_y.
     """''',
         '"""',
     ),

@@ -78,7 +78,7 @@ REMARK = (
 def check(student: ModuleType) -> str | None:
     """The gradient in every case, against differences of the values that the student's own forward takes.
 
-    Returns a remark if only padding beside minus infinity is not as in the package.
+    Returns a remark if all but padding next to minus infinity is as in the package.
     """
     *required, (what, (x, window)) = extra_cases().items()
     for name, case in first_cases().items():

@@ -29,7 +29,7 @@ from tinycnn.layers import Layer, Sequential
 from tinycnn.saving import trace_file
 from tinycnn.tensor import Function, Tensor
 
-KEPT = ("winner", "mask", "mean", "var", "inverse_std", "x_hat")  # what functions keep, beside inputs and outputs
+KEPT = ("winner", "mask", "mean", "var", "inverse_std", "x_hat")  # what functions keep, besides inputs and outputs
 BATCHED = ("winner", "mask", "x_hat")  # those with a batch axis
 FORMAT = 1
 

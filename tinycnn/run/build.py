@@ -152,7 +152,7 @@ def make_trainer(config: TrainConfig, model: Sequential, images: int) -> Trainer
 
 
 def callbacks_of(config: TrainConfig) -> list[Callback]:
-    """What the options add to the training, beside the display.
+    """What the options add to the training, besides the display.
 
     Raises MissingPackageError if one of them needs a package that is missing.
     """

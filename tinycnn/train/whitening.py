@@ -1,9 +1,9 @@
 """A whitened first layer: filters that are computed from the training images, and then stay as they are.
 
 Adjacent pixels of an image are nearly equal, so the few values that say where an edge is, the differences, are small
-beside the common brightness. A layer that learns from such patches first has to find the differences, which takes many
-steps. Whitening computes filters whose outputs all vary equally and independently, so that the next layer can learn
-from each of them at once.
+compared with the common brightness. A layer that learns from such patches first has to find the differences, which
+takes many steps. Whitening computes filters whose outputs all vary equally and independently, so that the next layer
+can learn from each of them at once.
 
 A patch p of KH x KW pixels with C channels is a vector of d = KH·KW·C numbers, with mean m and covariance Σ over all
 patches of the training images. Σ is symmetric: Σ = V Λ Vᵀ, with the eigenvectors as the columns of V and the variances

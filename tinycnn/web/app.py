@@ -194,7 +194,7 @@ async def _receive_body(request: Request) -> bytes | None:
 
 
 def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None = None) -> ASGIApp:
-    """The page and its endpoint; ``names`` are the host names it accepts beside loopback addresses (None: any)."""
+    """The page and its endpoint; ``names`` are the host names it accepts besides loopback addresses (None: any)."""
     admission = Admission()
     predict = PredictEndpoint(predictor, decode, admission)
     walker = Walker(predictor.model, predictor.lock)

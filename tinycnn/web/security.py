@@ -57,7 +57,7 @@ class BadRequestLimiter:
 class SecurityMiddleware:
     """ASGI middleware that adds the security headers, and rejects requests that a foreign page can make a browser send.
 
-    ``names``: the accepted host names beside loopback addresses, against DNS rebinding; None: any.
+    ``names``: the accepted host names besides loopback addresses, against DNS rebinding; None: any.
     """
 
     def __init__(self, app: ASGIApp, names: Iterable[str] | None = None) -> None:

@@ -69,7 +69,7 @@ def walk_html(model: Sequential, image: np.ndarray, label: int, *, training: boo
 
 
 def descriptions(*traces: Trace) -> dict[str, Any]:
-    """What the page shows beside the numbers of these traces: lines of the source, and equations as MathML."""
+    """What the page shows besides the numbers of these traces: lines of the source, and equations as MathML."""
     layers = [layer for trace in traces for layer in trace.layers]
     calls = sorted({LOSS, *(call for layer in layers for call in layer.calls)})
     formulas = {

@@ -26,7 +26,7 @@ class Walker:
         self.description: dict[str, Any] | None = None
 
     def describe(self) -> dict[str, Any]:
-        """What the page shows beside the numbers; raises SettingError for a network that is too large for it.
+        """What the page shows besides the numbers; raises SettingError for a network that is too large for it.
 
         Computed at the first call: a class that opens the page at the same time would wait for two steps per page.
         """

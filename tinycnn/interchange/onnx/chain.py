@@ -302,7 +302,7 @@ class Chain:
         joined = self.is_image and any(len(axis) > 1 or axis in ("g", "c", "x", "y") for axis in found)
         if joined or len(found) not in ((2, 3) if self.is_image else (1,)):
             raise FileFormatError(
-                f"its output has {len(found)} axes beside N, {self.described()}; tinycnn returns images with three, "
+                f"its output has {len(found)} axes besides N, {self.described()}; tinycnn returns images with three, "
                 "rows with one"
             )
 

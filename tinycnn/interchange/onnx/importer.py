@@ -151,7 +151,7 @@ def convert(graph: Graph, first_layers: list[PlannedLayer]) -> Chain:
 def convert_with_order(graph: Graph, order: str, rows_become: str, first_layers: list[PlannedLayer]) -> Chain:
     """Convert all nodes, given the ``order`` of the input's axes; raises FileFormatError, which names the node."""
     if not order:
-        raise FileFormatError(f"its input has {len(graph.shape)} axes beside N; images have three, rows one")
+        raise FileFormatError(f"its input has {len(graph.shape)} axes besides N; images have three, rows one")
     try:
         whole = Conversion(graph, order, rows_become)
     except DAMAGED as error:  # attributes of odd types, in nodes that are compared with known structures

@@ -1,4 +1,4 @@
-"""Callbacks: what a run does beside training. `Callback` in ``base.py`` states the hooks, and what each may change."""
+"""Callbacks: what a run does besides training. `Callback` in ``base.py`` states the hooks, and what each may change."""
 
 from typing import TYPE_CHECKING, Any
 
