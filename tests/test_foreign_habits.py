@@ -12,7 +12,22 @@ from tinycnn import data, ops, train
 from tinycnn.backends.foreign_names import ELSEWHERE
 from tinycnn.commands import main
 from tinycnn.errors import AutogradError, DataError, SettingError, ShapeError
-from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, Sequential
+from tinycnn.layers import (
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
+    LogSoftmax,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 from tinycnn.tensor import Tensor, no_grad
 
 VECTOR = Tensor([1.0, 2.0], requires_grad=True)
@@ -138,6 +153,48 @@ def test_layers_of_a_network_can_have_other_names_too():
     model = copy.deepcopy(Named())
     assert model.head is model.layers["dense_1"]
     assert model.with_head(5).output_shape == (5,)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "noted"),
+    [
+        (lambda: Conv2d(3, 8), (32, 32, 3), "Conv2d(3, 8) has 3 filters of 8x8 pixels, and infers the channels"),
+        (lambda: Conv2d(1, 8), (28, 28, 1), "Conv2d(1, 8) has 1 filter of 8x8 pixels, and infers the channels"),
+        (lambda: ConvTranspose2d(3, 16), (4, 4, 3), "ConvTranspose2d(3, 16) has 3 filters of 16x16 pixels"),
+        (lambda: Conv2d(8, 3), (32, 32, 3), ""),
+        (lambda: Conv2d(1, 5), (28, 28, 1), ""),
+        (lambda: Conv2d(3, 4, stride=4), (32, 32, 3), ""),
+        (lambda: Conv2d(3, 8, groups=3), (32, 32, 3), ""),
+        (lambda: Conv2d(16, 8), (32, 32, 3), ""),
+    ],
+)
+def test_channels_before_filters_are_noted_once(layer, shape, noted, caplog, monkeypatch):
+    monkeypatch.setattr("tinycnn.layers.further.channel_habits._noted", set())
+    for _ in range(2):
+        Sequential(layer(), input_shape=shape)
+    assert [record.message.startswith(f"note: {noted}") for record in caplog.records] == [True] * bool(noted)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: Conv2d(1, 8, kernel_size=3), "Conv2d(1, 8, kernel_size=3) gives `kernel_size` twice: the channels"),
+        (lambda: Conv2d(1, filters=8), "Conv2d(1, filters=8) gives `filters` twice: the channels of the input are"),
+        (
+            lambda: ConvTranspose2d(1, 8, kernel_size=3),
+            "ConvTranspose2d(1, 8, kernel_size=3) gives `kernel",
+        ),
+        (lambda: Dense(128, units=10), "Dense(128, units=10) gives `units` twice: the size of the input is inferred"),
+        (lambda: Dropout(0.5, p=0.1), "Dropout(0.5, p=0.1) gives `p` twice: pass it once"),
+        (lambda: Dense(10, "relu"), "and Dense(10, 'relu') is Dense(10), ReLU()"),
+        (lambda: GlobalAvgPool2d(1), "the result is always one pixel: nn.AdaptiveAvgPool2d(1) is GlobalAvgPool2d()"),
+        (lambda: GlobalMaxPool2d((1, 1)), "nn.AdaptiveMaxPool2d(1) is GlobalMaxPool2d()"),
+        (lambda: VECTOR.sum(0, axis=0), "sum(0, axis=0) gives `axis` twice: pass it once"),
+    ],
+)
+def test_arguments_in_the_order_of_another_library(call, words):
+    with pytest.raises(TypeError, match=re.escape(words)):
+        call()
 
 
 def test_an_activation_is_a_layer():
@@ -330,6 +387,127 @@ def test_one_hot_rows_have_as_many_columns_as_the_network_has_outputs():
             use()
     assert model.evaluate(BYTES, rows[:, :3]).loss > 0
     assert model.evaluate(BYTES, rows.argmax(axis=1)[:, None]).loss > 0
+
+
+@pytest.mark.parametrize("labels", [CLASSES * 0, (CLASSES * 0)[:, None], np.ones((6, 1), int)])
+def test_one_output_and_one_class_is_no_classification(labels):
+    words = 'labels are all 0, and the network has 1 output: a loss over one class is always 0; pass `loss="binary_'
+    model = network(Flatten(), Dense(1))
+    for use in (lambda: model.fit(BYTES, labels, **FIT), lambda: model.evaluate(BYTES, labels)):
+        if labels.any():
+            with pytest.raises(DataError, match="the network has 1 output"):
+                use()
+        else:
+            with pytest.raises(DataError, match=re.escape(words)):
+                use()
+
+
+def test_one_score_per_image_has_a_loss_of_its_own():
+    scores = Tensor(np.zeros((3, 1)))
+    words = "for one score per image, call binary_cross_entropy_with_logits(scores, labels[:, None])"
+    with pytest.raises(DataError, match=re.escape(words)):
+        ops.softmax_cross_entropy(scores, np.array([0, 1, 0]))
+    assert ops.binary_cross_entropy_with_logits(scores, np.array([0, 1, 0])[:, None]).item() == pytest.approx(np.log(2))
+
+
+PAIRS = list(zip(BYTES, CLASSES, strict=True))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.fit(PAIRS, **FIT),
+        lambda model: model.fit(BYTES, CLASSES, validation=PAIRS, **FIT),
+        lambda model: model.evaluate(PAIRS),
+        lambda model: model.fit(iter(PAIRS), steps_per_epoch=2, **FIT),
+    ],
+)
+def test_pairs_of_one_image_are_no_batches(use):
+    words = "each element is one image and its label, where batches are expected: pass two arrays, as in images, labels"
+    with pytest.raises(DataError, match=re.escape(words)):
+        use(network(Flatten(), Dense(3)))
+    images, labels = map(np.stack, zip(*PAIRS, strict=True))
+    assert network(Flatten(), Dense(3)).evaluate(images, labels).loss > 0
+
+
+def test_a_zip_of_two_arrays():
+    with pytest.raises(SettingError, match=r"a zip has no length: .*; for two arrays, call fit\(images, labels\)"):
+        network(Flatten(), Dense(3)).fit(zip(BYTES, CLASSES, strict=True), **FIT)
+
+
+def test_validation_takes_a_list_of_batches():
+    batches = [(BYTES[:2], CLASSES[:2]), (BYTES[2:], CLASSES[2:])]
+    losses = []
+    for given in ((BYTES, CLASSES), batches, tuple(batches), [*batches[:1], *batches[1:]]):
+        history = network(Flatten(), Dense(3)).fit(BYTES, CLASSES, validation=given, **FIT)
+        losses.append(history[-1].validation_loss)
+    assert losses == [losses[0]] * 4
+
+
+@pytest.mark.parametrize("loss", ["mse_loss", "l1_loss", "binary_cross_entropy_with_logits"])
+def test_evaluate_needs_the_loss_of_the_training(loss):
+    model, labels = network(Flatten(), Dense(1)), CLASSES % 2
+    model.fit(BYTES, labels, loss=loss, **FIT)
+    words = f'and the network was trained with {loss}: pass `loss="{loss}"` here, too.'
+    for use in (lambda: model.evaluate(BYTES, labels), lambda: model.evaluate([(BYTES, labels)])):
+        with pytest.raises(DataError, match=re.escape(words) + "$"):
+            use()
+    with pytest.raises(DataError, match="6 images and 2 labels"):
+        model.evaluate(BYTES, labels[:2])
+    assert model.evaluate(BYTES, labels, loss=loss).loss >= 0
+
+
+LIMITS = (
+    "relu_1 limits the scores of the last layer with weights: softmax_cross_entropy takes scores of any size, positive"
+)
+
+
+@pytest.mark.parametrize(
+    ("layers", "settings", "words"),
+    [
+        ((Flatten(), Dense(3), ReLU()), {}, LIMITS),
+        ((Flatten(), Dense(3), ReLU(), Softmax()), {}, LIMITS),
+        ((Flatten(), Dense(3), ReLU(), Dropout(0.1), LogSoftmax()), {}, LIMITS),
+        ((Flatten(), Dense(3), Tanh()), {}, "tanh_1 limits the scores"),
+        (
+            (Flatten(), Dense(3), Softmax(), Softmax()),
+            {},
+            "softmax_1 is not the last layer, so the loss is computed from",
+        ),
+        ((Flatten(), Dense(1), ReLU()), {"loss": "mse_loss"}, ""),
+        ((Flatten(), Dense(3), Softmax()), {}, ""),
+        ((Flatten(), Dense(4), ReLU(), Dense(3), Sigmoid()), {}, ""),
+        ((Softmax(),), {}, ""),
+    ],
+)
+def test_a_layer_that_limits_the_scores_of_the_loss(layers, settings, words, caplog, monkeypatch):
+    monkeypatch.setattr("tinycnn.ops.losses.probabilities._noted", {"softmax_cross_entropy"})
+    images = BYTES if isinstance(layers[0], Flatten) else BYTES.reshape(6, -1)[:, :3]
+    model = Sequential(*copy.deepcopy(layers), input_shape=images.shape[1:])
+    model.fit(images, CLASSES, **settings, **FIT) if model.parameters() else None
+    assert [record.message.startswith(f"note: {words}") for record in caplog.records] == [True] * bool(words)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "words"),
+    [
+        (Softmax(), ops.softmax_cross_entropy, "softmax_cross_entropy was given the result of a softmax"),
+        (Sigmoid(), ops.softmax_cross_entropy, "softmax_cross_entropy was given the result of a sigmoid"),
+        (Softmax(), ops.nll_loss, "nll_loss was given the result of a softmax; it takes logarithms of probabilities"),
+        (Sigmoid(), ops.binary_cross_entropy_with_logits, "binary_cross_entropy_with_logits was given the result of a"),
+        (LogSoftmax(), ops.softmax_cross_entropy, ""),
+        (LogSoftmax(), ops.nll_loss, ""),
+        (Softmax(), ops.mse_loss, ""),
+    ],
+)
+def test_probabilities_in_the_place_of_scores_are_noted_once(last, loss, words, caplog, monkeypatch):
+    monkeypatch.setattr("tinycnn.ops.losses.probabilities._noted", set())
+    model = network(Flatten(), Dense(3), copy.deepcopy(last))
+    labels = np.eye(3)[CLASSES] if loss in (ops.mse_loss, ops.binary_cross_entropy_with_logits) else CLASSES
+    for _ in range(2):
+        loss(model(BYTES), labels)
+        loss(model.logits(BYTES), labels)
+    assert [record.message.startswith(f"note: {words}") for record in caplog.records] == [True] * bool(words)
 
 
 # ------------------------------------------------------------------------------------------------------------ commands

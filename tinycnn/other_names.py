@@ -334,6 +334,10 @@ def _two_numbers(given: _Given) -> bool:
     return len(given) > 1 and _whole(*given[:2])
 
 
+def _number_or_text(given: _Given) -> bool:
+    return _two_numbers(given) or (len(given) > 1 and isinstance(given[1], str))
+
+
 def _three_numbers(given: _Given) -> bool:
     return len(given) > 2 and _whole(*given[:2]) and not isinstance(given[2], str)
 
@@ -345,6 +349,7 @@ def _begins_with_text(given: _Given) -> bool:
 _CHANNELS = "the channels of the input are inferred: nn.{0} is {1}"
 _STRIDE = "; pass stride and padding by name"
 _OVER_CLASSES = "it is over the classes: nn.{0}(1) is {0}()"
+_ONE_PIXEL = "the result is always one pixel: nn.Adaptive{0}Pool2d(1) is Global{0}Pool2d()"
 _PLAIN = "it has no settings, and never changes its input in place"
 _PATIENCE = "the first value is `patience`: {0}(3, monitor='validation_loss')"
 ORDER: dict[str, tuple[Callable[[_Given], bool], str]] = {  # values in the order of another library → what to do
@@ -353,7 +358,13 @@ ORDER: dict[str, tuple[Callable[[_Given], bool], str]] = {  # values in the orde
         _three_numbers,
         _CHANNELS.format("ConvTranspose2d(1, 32, 3)", "ConvTranspose2d(32, 3)") + _STRIDE,
     ),
-    "Dense": (_two_numbers, "the size of the input is inferred: nn.Linear(128, 10) is Dense(10)"),
+    "Dense": (
+        _number_or_text,
+        "the size of the input is inferred, and an activation is a layer: nn.Linear(128, 10) is Dense(10), and "
+        "Dense(10, 'relu') is Dense(10), ReLU()",
+    ),
+    "GlobalAvgPool2d": (_begins_with_a_number, _ONE_PIXEL.format("Avg")),
+    "GlobalMaxPool2d": (_begins_with_a_number, _ONE_PIXEL.format("Max")),
     "BatchNorm": (_begins_with_a_number, _CHANNELS.format("BatchNorm2d(8)", "BatchNorm()")),
     "LayerNorm": (_begins_with_a_number, _CHANNELS.format("LayerNorm(8)", "LayerNorm()")),
     "GroupNorm": (_two_numbers, _CHANNELS.format("GroupNorm(4, 8)", "GroupNorm(4)")),
@@ -462,6 +473,7 @@ def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, 
     """
     names, bound, most, takes_all = _parameters(function)
     unknown = [name for name in named if name not in names]
+    twice = [name for name in named if most is not None and name in names[: max(min(len(given), most) - bound, 0)]]
     absent = [name for name in _required(function) if name not in named and name not in names[: len(given) - bound]]
     if unknown and not (takes_all and {SAME.get(unknown[0]), SAME_TOO.get(unknown[0])}.isdisjoint(absent)):
         words = IN_ONE_CALL.get(unknown[0]) if owner in ("evaluate", "predict") else None
@@ -471,6 +483,10 @@ def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, 
         raise MissingArgumentError(f"{owner} needs `parameters`: {owner}(model.parameters(), ...); or {by_fit}")
     if owner in ORDER and len(given) > bound and ORDER[owner][0](given[bound:]):
         raise UnknownArgumentError(f"{owner}({', '.join(map(repr, given[bound:]))}): {ORDER[owner][1]}")
+    if twice:
+        call = ", ".join([*map(repr, given[bound:]), *(f"{name}={named[name]!r}" for name in twice)])
+        words = ORDER[owner][1] if owner in ORDER else "pass it once"
+        raise UnknownArgumentError(f"{owner}({call}) gives `{twice[0]}` twice: {words}")
     if most is not None and len(given) > most:
         rest = (
             f"pass the others by name: {', '.join(names[most - bound :])}"

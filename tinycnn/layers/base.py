@@ -25,6 +25,7 @@ from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
 from tinycnn.layers.assigned import check_assigned
+from tinycnn.layers.further.channel_habits import hint_for_misfit, note_misread
 from tinycnn.layers.initial_values import State, check_all_used, taken_by_layer, taken_value
 from tinycnn.other_names import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, CheckedAttributes, NamedArguments, NoEffectError
 from tinycnn.tensor import Tensor, no_grad
@@ -328,11 +329,11 @@ def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterato
                 return layer.output_shape
             layer.input_shape, layer.output_shape = input_shape, layer.build(input_shape, rng, dtype)
             check_all_used(layer.initial_values)
+            note_misread(layer, input_shape[-1])
         except ShapeError as error:
             needs_channels = len(input_shape) == 2 and "(N, H, W, C)" in str(error)
             hint = f"; pass grey images as `input_shape={(*input_shape, 1)}`" if needs_channels else ""
-            if "window does not fit" in str(error) and layer.settings().get("filters") == input_shape[-1]:
-                hint = f"; {input_shape[-1]} is the number of filters here: nn.Conv2d(1, 32, 3) is Conv2d(32, 3)"
+            hint = hint_for_misfit(layer, input_shape[-1]) if "window does not fit" in str(error) else hint
             raise ShapeError(f"layer {name} does not fit: {error}{hint}") from None
         layer.initial_values = None
         return layer.output_shape

@@ -26,6 +26,9 @@ def check_classes(labels: np.ndarray, output_shape: Shape) -> None:
 
 def check_numbers(low: int, high: int, outputs: int) -> None:
     """Raise DataError unless labels from ``low`` to ``high`` are classes of a network with this number of outputs."""
+    if low == high == 0 and outputs == 1:
+        found = "labels are all 0, and the network has 1 output: a loss over one class is always 0"
+        raise DataError(f"{found}; pass {ONE_OUTPUT}, or end it with Dense(2). {REGRESSION}")
     if low >= 0 and high < outputs:
         return
     found = f"labels range from {low} to {high}, but the network has {outputs} output{'s' * (outputs != 1)}, for"

@@ -21,7 +21,7 @@ from tinycnn.other_names import named_arguments
 from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.batches import check_images
 from tinycnn.train.examples import checked_examples
-from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
+from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, checking_for, objective
 from tinycnn.train.recorded_forward import recorded_forward
 from tinycnn.train.views import SAME, maps_of
 
@@ -119,7 +119,8 @@ def evaluate(
     images that the network does not take, and for labels that the loss does not take.
     """
     purpose = objective(loss)
-    images, labels = checked_examples(images, labels, model, purpose)
+    with checking_for(model, purpose):
+        images, labels = checked_examples(images, labels, model, purpose)
     return scores_of(predict_for(purpose, model, images, views), labels, weights, purpose)
 
 

@@ -83,9 +83,12 @@ def as_validation(given: Any, model: Sequential, purpose: Objective) -> Examples
     """``(images, labels)``, or an iterable of such batches, which is read once; None where there are no images."""
     if given is None:
         return None
-    if isinstance(given, tuple | list) and len(given) == 2 and hasattr(given[0], "__len__"):
+    are_batches = (
+        isinstance(given, list | tuple) and bool(given) and all(isinstance(one, list | tuple) for one in given)
+    )
+    if isinstance(given, tuple | list) and not are_batches and len(given) == 2 and hasattr(given[0], "__len__"):
         return checked_examples(given[0], given[1], model, purpose) if len(given[0]) else None
-    if isinstance(given, tuple | list | str | dict) or not isinstance(given, Iterable):
+    if not are_batches and (isinstance(given, tuple | list | str | dict) or not isinstance(given, Iterable)):
         raise SettingError(
             f"`validation` is {shortened(given)}: expected a pair (images, labels), an iterable of batches, or None"
         )
@@ -94,18 +97,23 @@ def as_validation(given: Any, model: Sequential, purpose: Objective) -> Examples
 
 def collected(batches: Iterable[Any], model: Sequential, purpose: Objective) -> Examples | None:
     """The batches of an iterable as one; None if it has none."""
-    parts = [checked_examples(*pair(batch), model, purpose) for batch in batches]
+    parts = [checked_examples(*pair(batch, model), model, purpose) for batch in batches]
     if not parts:
         return None
     return np.concatenate([np.asarray(part) for part, _ in parts]), np.concatenate([own for _, own in parts])
 
 
-def pair(batch: Any) -> tuple[Any, Any]:
-    """A batch as ``(images, labels)``; raises DataError for anything else."""
+def pair(batch: Any, model: Sequential) -> tuple[Any, Any]:
+    """A batch as ``(images, labels)``; raises DataError for anything else, such as one image with its label."""
     if not (isinstance(batch, tuple | list) and len(batch) == 2):
         size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
         hint = " For two arrays, call fit(images, labels)." if hasattr(batch, "__array__") else ""
         raise DataError(f"a batch is a {type(batch).__name__}{size}: expected a pair (images, labels).{hint}")
+    if getattr(batch[0], "shape", None) == model.input_shape:
+        raise DataError(
+            "each element is one image and its label, where batches are expected: pass two arrays, as in "
+            "images, labels = map(numpy.stack, zip(*pairs)). A DataLoader makes batches if it is given a batch_size."
+        )
     return batch[0], batch[1]
 
 

@@ -11,7 +11,9 @@ others from its outputs.
 
 import inspect
 import math
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -127,6 +129,28 @@ def objective(loss: str | LossFunction | Objective) -> Objective:
         name = f"{name}({', '.join(map(str, values))})"
     known = next((one for one in LOSSES.values() if one.loss is function), None)
     return known if known and loss is function else Objective(name, loss, known.labels if known else OWN)
+
+
+_trained: weakref.WeakKeyDictionary[Sequential, Objective] = weakref.WeakKeyDictionary()
+
+
+def remember(model: Sequential, purpose: Objective) -> None:
+    """Remember what ``model`` is trained for, for the messages of ``checking_for``."""
+    _trained[model] = purpose
+
+
+@contextmanager
+def checking_for(model: Any, purpose: Objective) -> Iterator[None]:
+    """Labels are checked inside the block; if the network was trained with another loss, an error begins with that."""
+    try:
+        yield
+    except DataError as error:
+        trained = _trained.get(model) if isinstance(model, Sequential) else None
+        if trained is None or trained.labels == purpose.labels or not str(error).startswith("labels"):
+            raise
+        same = f'`loss="{trained.name}"`' if trained.name in LOSSES else "the same `loss`"
+        found = f"{purpose.name} does not take these labels, and the network was trained with {trained.name}"
+        raise DataError(f"{found}: pass {same} here, too.") from None
 
 
 def _plain(value: Any) -> Any:

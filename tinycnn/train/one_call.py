@@ -15,7 +15,7 @@ from tinycnn.train.evaluation import Scores
 from tinycnn.train.evaluation import evaluate as evaluate_arrays
 from tinycnn.train.examples import as_array, collected, held_out
 from tinycnn.train.history import History
-from tinycnn.train.objective import objective
+from tinycnn.train.objective import checking_for, objective
 from tinycnn.train.stream import is_stream
 from tinycnn.train.trainer import Trainer
 from tinycnn.train.validation import network_outputs
@@ -97,7 +97,9 @@ def _optimizer(model: Sequential, optimizer: str | Optimizer, lr: float | None, 
 def evaluate(model: Sequential, images: Any, labels: Any = None, **settings: Any) -> Scores:
     """Loss and accuracy; without labels, ``images`` is an iterable of batches, which is read once."""
     if is_stream(images, labels):
-        examples = collected(images, model, objective(settings.get("loss", "softmax_cross_entropy")))
+        purpose = objective(settings.get("loss", "softmax_cross_entropy"))
+        with checking_for(model, purpose):
+            examples = collected(images, model, purpose)
         if examples is None:
             raise DataError("no images: expected at least one.")
         images, labels = examples

@@ -8,14 +8,17 @@ import numpy as np
 
 from tinycnn.data.notices import DARK
 from tinycnn.distributed.communicator import get_communicator
-from tinycnn.layers import BatchNorm, Sequential
+from tinycnn.layers import BatchNorm, Clip, Dropout, Layer, LogSoftmax, ReLU, Sequential, Sigmoid, Softmax, Tanh
 from tinycnn.layers.metadata import BYTES
 from tinycnn.optim import Optimizer
 from tinycnn.optim.schedules import length_of
 from tinycnn.train.callbacks.base import Callback
 from tinycnn.train.callbacks.progress_bar import ProgressBar
+from tinycnn.train.objective import CLASSES, SEVERAL, Objective
 
 LOGGER = logging.getLogger("tinycnn.train")
+HEADS = Softmax | LogSoftmax | Sigmoid
+TAKES = "takes scores of any size, positive and negative"
 
 
 def remark(text: str, callbacks: Sequence[Callback], level: int = logging.INFO) -> None:
@@ -72,4 +75,26 @@ def momentum_of_keras(model: Sequential) -> str:
                 f"{name} has momentum={layer.momentum:g}, the weight of the newest batch in the running statistics; "
                 f"{layer.momentum:g} in Keras is {1 - layer.momentum:.3g} here"
             )
+    return ""
+
+
+def last_layer(model: Sequential, purpose: Objective) -> str:
+    """A sentence if the scores that a cross-entropy takes come from a layer that limits them, such as a last ReLU.
+
+    A final Softmax, LogSoftmax or Sigmoid is left to the loss (`Sequential.logits`); here it is a second one.
+    """
+    if purpose.labels not in (CLASSES, SEVERAL):
+        return ""
+    layers: list[tuple[str, Layer]] = list(model.layers.items())
+    if isinstance(layers[-1][1], HEADS):
+        layers.pop()
+    while layers and isinstance(layers[-1][1], Dropout):
+        layers.pop()
+    if not layers:
+        return ""
+    name, layer = layers[-1]
+    if isinstance(layer, Softmax | Sigmoid):
+        return f"{name} is not the last layer, so the loss is computed from its probabilities: {purpose.name} {TAKES}"
+    if isinstance(layer, ReLU | Clip | Tanh):
+        return f"{name} limits the scores of the last layer with weights: {purpose.name} {TAKES}; leave {name} out"
     return ""

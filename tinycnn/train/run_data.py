@@ -10,7 +10,7 @@ from tinycnn.layers import Sequential
 from tinycnn.train.batches import normalised_weights
 from tinycnn.train.examples import as_validation, checked_examples, held_out
 from tinycnn.train.identity import Examples, Weights
-from tinycnn.train.objective import Objective
+from tinycnn.train.objective import Objective, remember
 from tinycnn.train.stream import BatchStream, is_stream
 
 
@@ -39,6 +39,7 @@ def run_data(
     """Check and convert the arguments of ``fit``; ``seed`` chooses the images that ``validation_split`` holds out."""
     if validation_split and validation is not None:
         raise SettingError("`validation` and `validation_split` both give validation images: pass one of them")
+    remember(model, purpose)
     held = as_validation(validation, model, purpose)
     if is_stream(images, labels):
         if validation_split or sample_weight is not None:

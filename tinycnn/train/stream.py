@@ -26,7 +26,10 @@ class BatchStream:
         self.source, self.model, self.purpose = source, model, purpose
         self.is_iterator = isinstance(source, Iterator)
         if steps_per_epoch is None and self.is_iterator:
-            raise SettingError("a generator has no length: pass `steps_per_epoch`, the number of batches in an epoch")
+            arrays = "; for two arrays, call fit(images, labels)" if isinstance(source, zip) else ""
+            kind = "zip" if arrays else "generator"
+            wanted = f"pass `steps_per_epoch`, the number of batches in an epoch{arrays}"
+            raise SettingError(f"a {kind} has no length: {wanted}")
         given = steps_per_epoch is not None
         self.steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch, at_least=1) if given else None
         if get_communicator().size > 1:
@@ -72,7 +75,7 @@ class BatchStream:
         raise DataError("the batches ended within an epoch: pass fewer `steps_per_epoch` or fewer `epochs`.")
 
     def _checked(self, batch: Any) -> Examples:
-        return checked_examples(*pair(batch), self.model, self.purpose)
+        return checked_examples(*pair(batch, self.model), self.model, self.purpose)
 
 
 def is_stream(images: Any, labels: Any) -> bool:

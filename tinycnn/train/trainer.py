@@ -46,7 +46,14 @@ from tinycnn.train.history import FIELDS, EpochResult, History, Progress, epoch_
 from tinycnn.train.identity import check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
-from tinycnn.train.remarks import dark_images, momentum_of_keras, nothing_to_train, remark, schedule_ends_early
+from tinycnn.train.remarks import (
+    dark_images,
+    last_layer,
+    momentum_of_keras,
+    nothing_to_train,
+    remark,
+    schedule_ends_early,
+)
 from tinycnn.train.run_data import RunData, run_data
 from tinycnn.train.step import StopRequest, TrainingStep, never
 from tinycnn.train.stream import BatchStream
@@ -294,6 +301,7 @@ class Trainer(NamedArguments, CheckedAttributes):
             steps = math.ceil(len(labels) / self.batch_size)
         steps = (epochs - len(self.history)) * steps - (self.progress.step if self.progress else 0)
         self._report("note: ", momentum_of_keras(self.model), logging.WARNING)
+        self._report("note: ", last_layer(self.model, self.objective), logging.WARNING)
         self._report("note: ", schedule_ends_early(self.optimizer, steps), logging.WARNING)
         with announcing(partial(self._report, "")), RunningCallbacks(self, self.callbacks) as hooks:
             while len(self.history) < epochs and not any_rank(self.stop_training):

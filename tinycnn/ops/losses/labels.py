@@ -21,6 +21,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
 from tinycnn.backends.recording import of_thread
 from tinycnn.errors import DataError, SettingError, ShapeError, shortened
+from tinycnn.ops.losses.probabilities import note_probabilities
 from tinycnn.tensor import Tensor
 
 
@@ -79,6 +80,7 @@ def checked_weights(op: str, name: str, weights: Any, shape: tuple[int, ...], dt
 
 def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
     """``labels`` as an array; raises ShapeError or DataError unless they match ``scores (N, K)``."""
+    note_probabilities(op, scores)
     labels = labels.data if isinstance(labels, Tensor) else labels
     try:
         labels = labels if hasattr(labels, "shape") else np.asarray(labels)
@@ -102,7 +104,8 @@ def _check_label_values(op: str, labels: np.ndarray, K: int) -> None:
         raise DataError(f"{op}: labels are {labels.dtype}, expected integers from 0 to {K - 1}: labels.astype(int)")
     elif labels.min() < 0 or labels.max() >= K:
         found = f"labels range from {labels.min()} to {labels.max()}, expected 0 to {K - 1}, for scores of {K} classes"
-        raise DataError(f"{op}: {found}: number the classes from 0")
+        one = "for one score per image, call binary_cross_entropy_with_logits(scores, labels[:, None])"
+        raise DataError(f"{op}: {found}: {one if K == 1 else 'number the classes from 0'}")
 
 
 def checked_targets(op: str, outputs: Tensor, targets: Any, *, fractions: bool = False) -> Tensor:
@@ -111,6 +114,7 @@ def checked_targets(op: str, outputs: Tensor, targets: Any, *, fractions: bool =
     Nothing is broadcast: ``(N,)`` targets for ``(N, 1)`` outputs would otherwise become ``(N, N)`` differences.
     ``fractions``: they must lie in [0, 1].
     """
+    note_probabilities(op, outputs)
     array = targets.data if isinstance(targets, Tensor) else targets
     try:
         array = array if hasattr(array, "shape") else np.asarray(array)
