@@ -193,6 +193,47 @@ def test_a_forked_child_can_compute():
     assert done.stdout.strip() == "child 0", done.stderr
 
 
+FORK_WHILE_HELD = """
+import os, threading, tinycnn
+from numba.core.compiler_lock import global_compiler_lock
+from tinycnn.backends.numba.kernels import jit
+from tinycnn.data import picture_cost
+from tinycnn.train import recorded_forward
+
+locks = {"compiler": global_compiler_lock._lock, "pictures": picture_cost._redirecting}
+free = {name: lambda lock=lock: lock.acquire(timeout=1) for name, lock in locks.items()}
+free["forward"] = lambda: recorded_forward._in_use.acquire(blocking=False)
+recorded_forward._in_use.acquire()
+held = threading.Event()
+
+def hold():
+    for lock in locks.values():
+        lock.acquire()
+    held.set()
+    threading.Event().wait(0.2)
+    for lock in locks.values():
+        lock.release()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    os._exit(sum(1 << i for i, is_free in enumerate(free.values()) if not is_free()))
+_, status = os.waitpid(child, 0)
+thread.join()
+print("held in the child:", [name for i, name in enumerate(free) if os.waitstatus_to_exitcode(status) >> i & 1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_that_is_forked_while_another_thread_compiles_does_not_wait_for_it():
+    """Otherwise it waits forever, or Numba reports a compiler that is re-entrant."""
+    command = [sys.executable, "-W", "ignore", "-c", FORK_WHILE_HELD]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "held in the child: []", done.stderr
+
+
 def test_runs_without_a_writable_kernel_cache(tmp_path):
     """Numba raises where it finds no writable cache folder; kernels are then compiled in every process."""
     code = (

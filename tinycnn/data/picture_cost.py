@@ -23,6 +23,10 @@ TILE_WIDTH, TILE_HEIGHT, ROWS_PER_STRIP, BITS, SAMPLES = 322, 323, 278, 258, 277
 STDERR = 2
 
 _redirecting = Lock()
+if hasattr(os, "register_at_fork"):  # otherwise a child that is forked while another thread holds it would wait forever
+    os.register_at_fork(
+        before=_redirecting.acquire, after_in_parent=_redirecting.release, after_in_child=_redirecting.release
+    )
 
 
 def check_cost(image: Any, pixels: int, content: bytes) -> None:

@@ -5,6 +5,7 @@ to a fixed place before each replay. The first replay of each size is compared, 
 Python; a network that cannot be recorded runs from Python.
 """
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -113,13 +114,24 @@ _known: weakref.WeakKeyDictionary[Sequential, RecordedForwards] = weakref.WeakKe
 _in_use = threading.Lock()
 
 
+def _renew_lock() -> None:
+    """Replace the lock in a forked child, where the thread that holds it does not exist."""
+    global _in_use
+    _in_use = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 @contextmanager
 def recorded_forward(model: Sequential, purpose: Objective) -> Iterator[Forward]:
     """A function for batches of images that replays ``model``, in its current mode, where that is possible.
 
     Only one thread replays at a time; the others run the network from Python.
     """
-    if not (get_backend().verifies_recordings and is_ours(model) and _in_use.acquire(blocking=False)):
+    lock = _in_use
+    if not (get_backend().verifies_recordings and is_ours(model) and lock.acquire(blocking=False)):
         yield lambda images: forward(model, purpose, images)
         return
     try:
@@ -128,7 +140,7 @@ def recorded_forward(model: Sequential, purpose: Objective) -> Iterator[Forward]
             known = _known[model] = RecordedForwards(model, purpose)
         yield known
     finally:
-        _in_use.release()
+        lock.release()
 
 
 def is_ours(model: Sequential) -> bool:

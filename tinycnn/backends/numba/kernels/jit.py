@@ -6,6 +6,7 @@ file or another lane count. Both are therefore part of the kernel's name, and so
 
 import gc
 import hashlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
 from tinycnn.backends.preparation import preparing
@@ -40,6 +42,14 @@ def source_stamp() -> str:
 
 
 STAMP = source_stamp()
+
+if hasattr(os, "register_at_fork"):
+    # A child that is forked while another thread compiles would wait for that thread forever: it does not exist there.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 class Kernel(CPUDispatcher):
