@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tinycnn import models, optim
 from tinycnn.commands.shared_options import check_not_of_dataset, show_notice
+from tinycnn.errors import in_range, whole_number
 from tinycnn.files import write_atomically
 from tinycnn.run.options import NOT_OF_LR_FIND, RECIPE_HELP, add_model_and_data_options, train_config
 from tinycnn.saving.endings import PNG, check_ending
@@ -47,6 +48,8 @@ def run(options: argparse.Namespace) -> None:
 
     check_not_of_dataset("--output", options.output, options)
     check_ending(options.output, PNG, "--output")
+    in_range("--highest", options.highest, above=in_range("--lowest", options.lowest, above=0))
+    whole_number("--steps", options.steps, at_least=10)
     picture, options.output = options.output, None
     source = read_source(options.init_from)
     config = train_config(options, source)

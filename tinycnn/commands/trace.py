@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for the model, the picture, its class, and the files."""
     add_model_file(parser)
     parser.add_argument("image", metavar="IMAGE", type=Path, help="a picture: PNG, JPEG and other formats")
-    parser.add_argument("--label", required=True, metavar="CLASS", help="the true answer: name or number of a class")
+    parser.add_argument("--label", required=True, metavar="CLASS", help="the true class: its name or number")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the walk as one HTML file")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write all arrays as a safetensors file")
     parser.add_argument(

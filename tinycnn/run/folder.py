@@ -1,7 +1,7 @@
 """The output folder of a run: locked during the run, and containing the results of one run only.
 
 The results of an earlier run move to a folder inside, ``earlier/DATE_TIME``, unless the new networks are the same.
-So do files that no run wrote and that have the name of a result, such as a ``model.safetensors`` of one's own.
+So do files that no run wrote and that have the name of a result, such as the ``model.safetensors`` of a script.
 """
 
 import filecmp
@@ -190,5 +190,5 @@ def results_in(folder: Path) -> list[Path]:
 
 
 def named_as_results(folder: Path) -> list[Path]:
-    """The files in ``folder`` that have the name of a result, whoever wrote them; ``METRICS`` last."""
+    """The files in ``folder`` that have the name of a result, even if no run wrote them; ``METRICS`` last."""
     return [path for pattern in [*RESULTS, METRICS] for path in folder.glob(pattern) if path.is_file()]

@@ -87,8 +87,8 @@ def needed_nodes(output: str, all_nodes: list[Node]) -> list[Node]:
 class Chain:
     """The chain of layers from the input of the file to one of its arrays, and the layout of this array.
 
-    An operator takes a copy of the chain of its input, and changes it. Only the order of channels that several rows
-    were joined from is not told by letters: ``index`` is then the index in the file of each element of the row.
+    An operator takes a copy of the chain of its input, and changes it. Letters cannot express the order of a row that
+    was joined from several flattened images: ``index`` is then the index in the file of each element of the row.
     """
 
     def __init__(self, whole: Conversion) -> None:

@@ -213,8 +213,7 @@ def largest_difference(imported: Imported, path: str | os.PathLike[str], images:
     """The largest difference between the network's output and ONNX Runtime's for the file, over random images.
 
     It is relative to the largest output, if that is above 1. A file that computes in float16 or bfloat16 is compared in
-    float32. Raises SettingError where ONNX Runtime is not installed
-    or cannot run the file.
+    float32. Raises SettingError where ONNX Runtime is not installed or cannot run the file.
     """
     try:
         import onnxruntime
