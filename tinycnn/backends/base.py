@@ -105,7 +105,7 @@ class Backend(ABC):
     name: str
     compiles: bool = False  # whether the first step takes long because kernels are compiled
     xp: ModuleType  # numpy, or a module with the same functions
-    fused: FusedKernels = FusedKernels()  # those that it has
+    fused: FusedKernels = FusedKernels()  # the optional kernels that it has
     fused_norm_over_ranks: bool = True  # whether fused batch norm takes the statistics of a batch that ranks share
     tf32: bool | None = None  # whether matrix products may round their inputs for tensor cores; None: there are none
     recorder: Callable[[], Recorder] | None = None  # makes one, on a machine where starting kernels costs time
@@ -186,8 +186,8 @@ class Backend(ABC):
     def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
         """As ``gather_images``, each image seen through its map ``maps (N, 2, T)`` (see ``data/augment.py``).
 
-        Pixel ``(h, w)`` of image ``n`` is read at ``maps[n] @ warp_terms(H, W, T)[:, h, w]`` from the centre, between
-        the four nearest pixels in proportion to how near they are (bilinear); outside the image all is zero.
+        Pixel ``(h, w)`` of image ``n`` is read at ``maps[n] @ warp_terms(H, W, T)[:, h, w]``, row and column counted
+        from the centre, by bilinear interpolation between the four nearest pixels. Outside the image, all is zero.
         """
 
     @abstractmethod

@@ -176,7 +176,7 @@ const Walk = (() => {
   const TEXTS = {
     Conv2d: {
       forward: "A filter slides over its input. At each place, every weight is multiplied by the pixel under it, and the products are added: one output pixel.",
-      backward: "Each weight was used at every place, so its gradient is a sum over all places. Each place adds one product: (the pixel under the weight) × (the gradient of the output pixel computed there). Each input pixel was part of several windows, so its gradient is a sum over these windows. Each window adds one product: (the gradient of its output pixel) × (the weight on the input pixel). The bias of a filter was added at every place, so its gradient is the sum of the gradients of all output pixels of this filter.",
+      backward: "Each weight was used at every place, so its gradient is a sum over all places of (the pixel under the weight) × (the gradient of the output pixel computed there). An input pixel was part of several windows, so its gradient is a sum over these windows of (the gradient of the output pixel) × (the weight on the input pixel). The bias of a filter was added at every place, so its gradient is the sum of the gradients of all its output pixels.",
     },
     MaxPool2d: {
       forward: "Each window passes on its largest number, the winner (dot). The others have no effect. If several are equally large, as in a window of zeros, the first of them wins, row by row from the top left.",
