@@ -57,6 +57,19 @@ def test_the_chapters_link_every_step_and_the_gradients_by_hand() -> None:
     assert re.findall(r"^(\d)\. .*backprop_by_hand", learn, re.MULTILINE) == ["2"]
 
 
+@pytest.mark.parametrize("name", ["GuardedArray", "ArrayProtocols", "guards", "xp", "he_normal", "fan_in", "nesterov"])
+def test_a_name_of_the_source_is_explained_before_an_excerpt_shows_it(name: str) -> None:
+    """In the text of the same chapter or of an earlier one."""
+    text, shown = "", False
+    for page in CHAPTERS:
+        chapter = page.read_text(encoding="utf-8")
+        code = "".join(re.findall(r"^```py\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL))
+        text += re.sub(r"^<!-- excerpt .*?^<!-- end of excerpt -->$", "", chapter, flags=re.MULTILINE | re.DOTALL)
+        shown = shown or bool(re.search(rf"\b{name}\b", code))
+        assert not shown or re.search(rf"\b{name}\b", text), page.name
+    assert shown
+
+
 def test_every_exercise_is_named_by_a_chapter() -> None:
     named = {name for page in CHAPTERS for name in re.findall(r"`(\d\d_\w+\.py)`", page.read_text(encoding="utf-8"))}
     assert named == set(

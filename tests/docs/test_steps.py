@@ -5,6 +5,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,21 @@ def test_a_step_takes_what_it_needs_from_earlier_ones(step: Path) -> None:
         assert all(ast.unparse(node) == "from tinycnn import data" for node in package)
 
 
+@pytest.fixture
+def _shapes_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each backward pass of steps 4 to 9 leaves gradients in the shapes of the arrays, as step 4 says."""
+    tensor = importlib.import_module("step04_tensor").Tensor
+    plain = tensor.backward
+
+    def backward(self: Any) -> None:
+        plain(self)
+        for function in self.functions_behind():
+            assert [np.shape(x.grad) for x in function.inputs] == [x.data.shape for x in function.inputs], function
+
+    monkeypatch.setattr(tensor, "backward", backward)
+
+
+@pytest.mark.usefixtures("_shapes_are_checked")
 @pytest.mark.parametrize("step", [step for step in STEPS if step.stem not in LARGE], ids=lambda step: step.stem)
 def test_a_step_runs_and_prints_what_it_promises(step: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, least = QUICK.get(step.stem, ({}, None))
@@ -132,6 +148,15 @@ def test_the_first_three_programs_need_no_package() -> None:
         imported |= {one.name for node in ast.walk(tree) if isinstance(node, ast.Import) for one in node.names}
         others = {name for name in imported if str(name).partition(".")[0] not in sys.stdlib_module_names}
         assert {str(name)[:5] for name in others} <= {"step0"}, path.name
+
+
+@pytest.mark.parametrize(
+    "step", [step for step in STEPS if step.stem in LARGE - {"step10_mnist"}], ids=lambda step: step.stem
+)
+def test_a_check_names_the_step_that_it_compares_with(step: Path) -> None:
+    source = step.read_text("utf-8")
+    (compared,) = re.findall(r"^from step(\d\d)_\w+ import network as \w+_network$", source, re.MULTILINE)
+    assert re.findall(r'print\("the same gradients as in step (\d+):"', source) == [compared]
 
 
 def test_the_large_steps_compute_the_same_and_learn(few_digits: data.Dataset) -> None:

@@ -275,6 +275,14 @@ def test_a_network_that_is_too_large_is_refused_in_a_sentence(monkeypatch):
         walk_html(many, picture((4, 4, 1)), 3)
 
 
+@pytest.mark.parametrize("kind", [kind for kind, own in FORMULAS.items() if any(".grad" in name for name in own)])
+def test_the_text_of_a_step_says_how_each_parameter_gets_its_gradient(kind):
+    script = (STATIC / "walk.js").read_text("utf-8")
+    text = re.search(rf'^    {kind}: {{\n      forward: .*\n      backward: "(.*)",$', script, re.MULTILINE)[1].lower()
+    parameters = [name.removesuffix(".grad") for name in FORMULAS[kind] if name.endswith(".grad")]
+    assert [name for name in parameters if name not in text] == []
+
+
 def test_every_formula_belongs_to_a_quantity_that_the_page_knows():
     script = (STATIC / "sums.js").read_text(encoding="utf-8")
     known = re.search(r"const LAYERS = \{(.*?)\};", script, re.DOTALL)[1]
