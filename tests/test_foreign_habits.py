@@ -2,15 +2,18 @@
 
 import copy
 import logging
+import operator
+import pickle
 import re
 
 import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import data, ops, train
+from tinycnn import data, ops, other_names, train
 from tinycnn.backends.foreign_names import ELSEWHERE
 from tinycnn.commands import main
+from tinycnn.data import augment
 from tinycnn.errors import AutogradError, DataError, SettingError, ShapeError
 from tinycnn.layers import (
     BatchNorm,
@@ -33,9 +36,9 @@ from tinycnn.tensor import Tensor, no_grad
 VECTOR = Tensor([1.0, 2.0], requires_grad=True)
 
 
-def changed_in_place(operator, x):
+def changed_in_place(sign, x):
     names = {"x": x}
-    exec(f"x {operator}= 2.0" if operator != "@" else "x @= x", names)
+    exec(f"x {sign}= 2.0" if sign != "@" else "x @= x", names)
     return names["x"]
 
 
@@ -100,6 +103,145 @@ def test_other_missing_names_of_a_tensor():
 def test_foreign_arguments_of_functions_of_tensors(call, words):
     with pytest.raises(TypeError, match=re.escape(words)):
         call()
+
+
+ARRAY = np.array([3.0, 4.0], np.float32)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.eq, operator.ne,
+        operator.lt, operator.le, operator.gt, operator.ge, operator.iadd, operator.imul,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("left", [ARRAY, np.float32(3)])
+def test_an_array_on_the_left_of_an_operator(operation, left):
+    result = operation(copy.copy(left), VECTOR)
+    recorded = isinstance(result, Tensor)
+    assert recorded == (operation.__name__ not in ("eq", "ne", "lt", "le", "gt", "ge"))
+    np.testing.assert_allclose(result.numpy() if recorded else result, operation(left, VECTOR.numpy()))
+    assert not recorded or result.creator is not None
+
+
+def test_a_matrix_on_the_left():
+    product = np.eye(2, dtype=np.float32) @ Tensor(np.eye(2, dtype=np.float32), requires_grad=True)
+    assert product.creator is not None
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: np.exp(x), "np.exp of a tensor would not be recorded: use `x.exp()`, or np.exp(x.numpy())"),
+        (lambda x: np.sqrt(x), "use `x ** 0.5`, or np.sqrt(x.numpy())"),
+        (lambda x: np.tanh(x), "use `tinycnn.ops.tanh(x)`"),
+        (lambda x: np.abs(x), "use `tinycnn.ops.abs(x)`"),
+        (lambda x: np.maximum(x, 0), "use `tinycnn.ops.maximum(x, y)`"),
+        (lambda x: np.add(x, 1), "use the operators `+`, `-`, `*` and `/`"),
+        (lambda x: np.add.reduce(x), "use the operators"),
+        (lambda x: np.sin(x), "np.sin of a tensor would not be recorded: use np.sin(x.numpy()), without a gradient"),
+    ],
+)
+def test_functions_of_numpy_would_lose_the_history(call, words):
+    for x in (VECTOR, VECTOR.detach()):
+        with pytest.raises(TypeError, match=re.escape(words)):
+            call(x)
+
+
+def test_reductions_of_numpy_name_those_that_are_recorded():
+    with pytest.raises(
+        AutogradError, match=re.escape("np.mean of a tensor that needs a gradient would not be recorded: ")
+    ):
+        np.mean(VECTOR)
+    with pytest.raises(AutogradError, match="not converted to a NumPy array implicitly"):
+        np.argmax(VECTOR)
+    assert np.mean(VECTOR.detach()) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: VECTOR.sum().backward(retain_graph=True),
+            "backward has no setting retain_graph: leave it out: ",
+        ),
+        (lambda: (VECTOR * 2).backward(gradient=ARRAY), "backward has no setting gradient: pass `grad`"),
+        (lambda: VECTOR.zero_grad(set_to_none=True), "zero_grad has no setting set_to_none: leave it out"),
+        (lambda: Tensor([1.0], dtype="float64"), "Tensor has no setting dtype: convert the array first"),
+        (lambda: Tensor([1.0], device="cpu"), "Tensor has no setting device: leave it out"),
+        (lambda: Tensor(data=[1.0]), "Tensor has no setting data: pass `array`"),
+        (lambda: Tensor(), "Tensor needs `array`: Tensor(array)"),
+        (lambda: ops.relu(VECTOR, inplace=True), "relu has no setting inplace: leave it out"),
+        (lambda: ops.softmax(VECTOR, dim=1), "softmax has no setting dim: leave it out"),
+        (lambda: ops.leaky_relu(VECTOR, negative_slope=0.1), "leaky_relu has no setting negative_slope: pass `slope`"),
+        (lambda: ops.max_pool2d(VECTOR, 2), "max_pool2d takes at most 1 values without a name, got 2: pass the others"),
+        (lambda: ops.max_pool2d(VECTOR, pool_size=2), "max_pool2d has no setting pool_size: pass `kernel_size`"),
+        (lambda: ops.concatenate([VECTOR], dim=0), "concatenate has no setting dim: pass `axis`"),
+        (lambda: ops.dense(VECTOR), "dense needs `weight`: dense(x, weight)"),
+        (lambda: ops.softmax_cross_entropy(VECTOR), "needs `labels`: softmax_cross_entropy(logits, labels)"),
+        (lambda: ops.softmax_cross_entropy(input=VECTOR, target=[0]), "no setting input: pass `logits`"),
+        (lambda: tinycnn.tensor([1.0]), "tinycnn.tensor is a module: use tinycnn.Tensor(array)"),
+    ],
+)
+def test_arguments_of_other_libraries(call, words):
+    with pytest.raises(TypeError, match=re.escape(words)):
+        call()
+
+
+def test_other_type_errors_are_those_of_python():
+    explained = other_names.explained(lambda x: x + None)
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        explained(1)
+    assert not isinstance(caught.value, other_names.UnknownArgumentError)
+    assert pickle.loads(pickle.dumps(ops.leaky_relu)) is ops.leaky_relu
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "words"),
+    [
+        (tinycnn, "EarlyStopping", "use tinycnn.train.EarlyStopping"),
+        (tinycnn, "Conv2d", "use tinycnn.layers.Conv2d"),
+        (tinycnn, "Adam", "use tinycnn.optim.Adam"),
+        (tinycnn, "Dataset", "use tinycnn.data.Dataset"),
+        (tinycnn, "Affine", "use tinycnn.data.augment.Affine"),
+        (tinycnn, "confusion_matrix", "use tinycnn.metrics.confusion_matrix"),
+        (tinycnn, "callbacks", "use tinycnn.train"),
+        (tinycnn, "set_seed", "pass `seed` to Sequential and to fit"),
+        (tinycnn, "load_data", 'in tinycnn.data, use load("auto")'),
+        (tinycnn, "DataLoader", "pass arrays, or any iterable of batches, to fit"),
+        (tinycnn.layers, "Adam", "use tinycnn.optim.Adam"),
+        (tinycnn.metrics, "accuracy", "use model.evaluate(images, labels).accuracy"),
+        (data, "load_folder", 'use load("folder") for a folder'),
+        (augment, "RandomFlip", "use FlipAndCrop()"),
+        (tinycnn.plots, "plot_history", "use curves(history)"),
+        (tinycnn.initializers, "HeNormal", "did you mean he_normal?"),
+        (tinycnn.explain, "gradcam", "did you mean grad_cam?"),
+    ],
+)
+def test_names_of_other_libraries_lead_to_what_exists(module, name, words):
+    with pytest.raises(AttributeError, match=re.escape(words)):
+        getattr(module, name)
+
+
+def test_a_foreign_name_is_explained_by_an_import_too():
+    with pytest.raises(ImportError, match=r"use tinycnn\.train\.EarlyStopping"):
+        exec("from tinycnn import EarlyStopping")
+    assert not hasattr(tinycnn, "__wrapped__")
+    assert not hasattr(tinycnn.metrics, "__all__")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (True, "early_stopping=True: expected a positive integer, the number of epochs without an improvement"),
+        (False, "leave it out to train all epochs"),
+        (train.EarlyStopping(2), "`early_stopping` is a number of epochs: pass an EarlyStopping in `callbacks=[...]`"),
+        (0, "early_stopping=0: expected a positive integer"),
+    ],
+)
+def test_early_stopping_is_a_number(given, words):
+    with pytest.raises(SettingError, match=re.escape(words)):
+        network().fit(BYTES, CLASSES, validation=(BYTES, CLASSES), early_stopping=given, **FIT)
 
 
 # -------------------------------------------------------------------------------------------------------------- layers

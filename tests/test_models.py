@@ -1,5 +1,7 @@
 """The published networks: layers, shapes and parameter counts as their authors state them; and our own network."""
 
+import copy
+import pickle
 import re
 import tracemalloc
 import types
@@ -357,3 +359,24 @@ def test_networks_that_are_too_large_take_no_memory(monkeypatch):
     monkeypatch.setattr(base, "free_host_memory", lambda: 1 << 30)
     with pytest.raises(OutOfMemoryError, match=r"Dense: the weight \(67108864, 4\) takes 3.0 GiB while it is made"):
         Sequential(Flatten(), Dense(4), input_shape=(8192, 8192, 1))
+
+
+def test_a_list_of_layers_says_how_it_becomes_a_network():
+    layers = models.keras_cnn(3)
+    words = re.escape("keras_cnn() is a list of layers; models.create('keras_cnn') is the network")
+    assert isinstance(layers, list)
+    assert [*layers[:1], *layers[1:]] == layers
+    with pytest.raises(AttributeError, match=f"no attribute 'fit': {words}"):
+        layers.fit(np.zeros((1, 28, 28, 1)), [0])
+    with pytest.raises(TypeError, match=words):
+        layers(np.zeros((1, 28, 28, 1)))
+    assert copy.deepcopy(layers).made_by == pickle.loads(pickle.dumps(layers)).made_by == "keras_cnn"
+    with pytest.raises(TypeError, match="lenet has no setting input_shape: pass `input_shape="):
+        models.lenet(input_shape=(28, 28, 1))
+    for name in (models.lenet, models.lenet()):
+        with pytest.raises(SettingError, match=r"unknown model .*: pass its name, 'lenet'$"):
+            models.create(name)
+    with pytest.raises(AttributeError, match=r"'LeNet'; did you mean lenet\?$"):
+        _ = models.LeNet
+    with pytest.raises(AttributeError, match=r"'resnet18': choose one of NETWORKS for create\(name\), or build it"):
+        _ = models.resnet18

@@ -14,6 +14,7 @@ from tinycnn import starting as _starting  # noqa: F401  (first: Ctrl-C while a 
 
 # isort: split
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tinycnn import errors, initializers, layers, models, ops, optim
@@ -23,6 +24,7 @@ from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
 from tinycnn.layers import Sequential
 from tinycnn.layers.further.fitting import register_training as _register_training
+from tinycnn.other_names import CallableModule as _CallableModule
 from tinycnn.other_names import missing_name as _missing_name
 from tinycnn.tensor import Function, Tensor, no_grad
 from tinycnn.version import __version__
@@ -53,6 +55,7 @@ _FUNCTIONS = {
     "to_onnx": "tinycnn.interchange.onnx.exporter",
 }
 
+sys.modules["tinycnn.tensor"].__class__ = _CallableModule  # `tinycnn.tensor(array)` is a habit of PyTorch
 _register_training(lambda: importlib.import_module("tinycnn.train.one_call"))  # for model.fit and its like
 
 __all__ = [
@@ -101,6 +104,8 @@ def __getattr__(name: str) -> Any:
     elif name in _FUNCTIONS:
         value = getattr(importlib.import_module(_FUNCTIONS[name]), name)
     else:
+        if not name.startswith("_"):
+            _ = [importlib.import_module(one) for one in ("tinycnn.train", "tinycnn.data.augment", "tinycnn.metrics")]
         raise _missing_name(__name__, name, __all__)
     globals()[name] = value
     return value

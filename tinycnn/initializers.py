@@ -7,12 +7,15 @@ float64 from a ``numpy.random.Generator`` on the host, so the initial weights ar
 """
 
 import math
+import sys
 from collections.abc import Callable
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinycnn.errors import SettingError, ShapeError, shortened
+from tinycnn.other_names import missing_name, public_names
 
 Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 
@@ -77,3 +80,8 @@ def get(name: str) -> Initializer:
     if not isinstance(name, str) or name not in INITIALIZERS:
         raise SettingError(f"unknown initializer {shortened(name)}: choose one of {', '.join(INITIALIZERS)}")
     return INITIALIZERS[name]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, public_names(sys.modules[__name__]))

@@ -8,13 +8,15 @@
 A ratio whose denominator is 0 (a class that never occurs or is never predicted) is 0.
 """
 
+import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinycnn.errors import DtypeError, ShapeError, shortened, whole_number
 from tinycnn.ops.softmax import log_softmax_rows
+from tinycnn.other_names import missing_name, public_names
 
 MAX_CLASSES = 10_000  # of a confusion matrix, which then takes 800 MB
 
@@ -101,3 +103,9 @@ def _numbers(function: str, name: str, value: Any, *, axes: int) -> np.ndarray:
     if array.ndim != axes:
         raise ShapeError(f"{function}: `{name}` has shape {array.shape}, expected {axes} axes")
     return array
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, public_names(sys.modules[__name__]))

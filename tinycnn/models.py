@@ -1,14 +1,15 @@
 """Five published MNIST networks, each with its author's training recipe, and four networks of our own.
 
-All convolutions are 3x3 and all pools 2x2; the five published networks use no padding. ``create(name)`` builds a
-network. ``MODELS`` holds the five published networks with their recipes, ``NETWORKS`` all nine. ``trained()`` is the
-network that comes with the package, ready to read digits.
+All convolutions are 3x3 and all pools 2x2; the five published networks use no padding. ``create("lenet")`` builds a
+network; ``lenet()`` and the other functions return the list of its layers. ``MODELS`` holds the five published networks
+with their recipes, ``NETWORKS`` all nine. ``trained()`` is the packaged network, which reads digits.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +32,9 @@ from tinycnn.layers import (
     Softmax,
 )
 from tinycnn.layers.base import arrays_without_memory
+from tinycnn.layers.further.layer_list import layer_list
 from tinycnn.layers.pixels import pixel_scale as pixel_scale
+from tinycnn.other_names import missing_name, public_names
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Model:
         return {"author": self.author, "best": self.best, "digits": FEW_DIGITS}[name]
 
 
+@layer_list
 def lenet(classes: int = 10) -> list[Layer]:
     """PyTorch LeNet: 60,074 parameters for 10 classes, 28x28 pixels."""
     return [  # one line per block; * unpacks its layers into the list
@@ -98,6 +102,7 @@ def lenet(classes: int = 10) -> list[Layer]:
     ]
 
 
+@layer_list
 def keras_cnn(classes: int = 10) -> list[Layer]:
     """Keras, two convolutions: 225,034 parameters."""
     return [
@@ -109,6 +114,7 @@ def keras_cnn(classes: int = 10) -> list[Layer]:
     ]
 
 
+@layer_list
 def batchnorm_cnn(classes: int = 10) -> list[Layer]:
     """Keras, batch norm and dropout: 249,610 parameters (its author writes "~1.2 M", which does not match).
 
@@ -126,6 +132,7 @@ def batchnorm_cnn(classes: int = 10) -> list[Layer]:
     ]
 
 
+@layer_list
 def single_conv(classes: int = 10) -> list[Layer]:
     """Keras, one convolution: 693,962 parameters."""
     return [
@@ -136,6 +143,7 @@ def single_conv(classes: int = 10) -> list[Layer]:
     ]
 
 
+@layer_list
 def three_conv(classes: int = 10) -> list[Layer]:
     """Keras, three convolutions, takes raw pixels: 101,578 parameters (the filters 32, 64, 128 are our choice)."""
     return [
@@ -150,6 +158,7 @@ def three_conv(classes: int = 10) -> list[Layer]:
     ]
 
 
+@layer_list
 def digit_cnn(classes: int = 10) -> list[Layer]:
     """Our own, for digits: 102,874 parameters for 10 classes, 28x28 pixels.
 
@@ -165,6 +174,7 @@ def digit_cnn(classes: int = 10) -> list[Layer]:
     ]
 
 
+@layer_list
 def cifar_cnn(classes: int = 10) -> list[Layer]:
     """Our own, for colour images as in CIFAR-10: 308,394 parameters for 10 classes, 32x32 pixels.
 
@@ -183,6 +193,7 @@ def cifar_cnn(classes: int = 10) -> list[Layer]:
     ]
 
 
+@layer_list
 def whitened_cnn(classes: int = 10, filters: tuple[int, int, int] = (48, 96, 192)) -> list[Layer]:
     """Our own, for photographs and clothes: 657,442 parameters for 10 classes, 32x32 pixels in colour.
 
@@ -203,6 +214,7 @@ def whitened_cnn(classes: int = 10, filters: tuple[int, int, int] = (48, 96, 192
     ]
 
 
+@layer_list
 def wide_whitened_cnn(classes: int = 10) -> list[Layer]:
     """`whitened_cnn` with the numbers of filters of its source: 1,973,954 parameters, three times the operations."""
     return whitened_cnn(classes, filters=(64, 256, 256))
@@ -288,7 +300,9 @@ def create(
     ``input_shape`` None: its default. Raises SettingError for an unknown name, ShapeError for too small images.
     """
     if not isinstance(name, str) or name not in NETWORKS:
-        raise SettingError(f"unknown model {shortened(name)}: choose one of {', '.join(NETWORKS)}")
+        named = getattr(name, "__name__", getattr(name, "made_by", ""))
+        hint = f"pass its name, {named!r}" if named in NETWORKS else f"choose one of {', '.join(NETWORKS)}"
+        raise SettingError(f"unknown model {shortened(name)}: {hint}")
     model = NETWORKS[name]
     shape = model.input_shape if input_shape is None else input_shape
     return Sequential(*model.layers(classes), input_shape=shape, seed=seed, dtype=dtype, fuse=fuse)
@@ -319,3 +333,9 @@ def name_of(model: Sequential) -> str:
         if layers == [repr(layer) for layer in network.layers(model.output_shape[-1])]:
             return name
     return OWN
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, public_names(sys.modules[__name__]))

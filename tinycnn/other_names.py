@@ -10,6 +10,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
 from tinycnn.errors import SettingError, shortened
@@ -123,9 +124,45 @@ DATA = {
     **_for_all("DataLoader TensorDataset BatchSampler", "pass arrays, or any iterable of batches, to fit"),
     **_for_all("ImageDataGenerator RandomCrop RandomHorizontalFlip RandomRotation transforms", AUGMENT),
     **_for_all("to_categorical get_dummies", "use one_hot(labels, classes); fit takes the numbers of the classes, too"),
+    **_for_all("load_folder load_images", FOLDER),
+    **_for_all("load_mnist", 'use load("mnist")'),
     **_for_all("random_split train_test_split", "use split_validation, or pass `validation_split=0.1` to fit"),
-    **_for_all("read_image load_img imread", "use load_picture(path, model)"),
+    **_for_all("read_image load_image load_img imread", "use load_picture(path, model)"),
     **_for_all("ToTensor Normalize", "pass bytes to fit, which divides by 255; see layers.Normalization"),
+}
+METRICS = {
+    **_for_all(
+        "accuracy accuracy_score Accuracy SparseCategoricalAccuracy",
+        "use model.evaluate(images, labels).accuracy, or (outputs.argmax(axis=1) == labels).mean()",
+    ),
+    **_for_all(
+        "f1_score precision_score recall_score precision recall classification_report",
+        "use class_scores(confusion_matrix(labels, predicted, classes))",
+    ),
+    **_for_all(
+        "roc_auc_score auc log_loss top_k_accuracy top_k_accuracy_score AUC",
+        "use that of scikit-learn, with the labels and probabilities(outputs)",
+    ),
+}
+ONE = "pass one augmentation to fit: Affine shifts, turns, scales and slants at once"
+AUGMENTATIONS = {
+    **_for_all("RandomFlip RandomHorizontalFlip HorizontalFlip Flip RandomCrop", "use FlipAndCrop()"),
+    **_for_all("RandomRotation RandomAffine RandomZoom RandomTranslation Rotation Shift", "use Affine(rotation=10)"),
+    **_for_all("ElasticTransform RandomElastic", "use Elastic()"),
+    **_for_all("Compose Sequential Pipeline", ONE),
+    **_for_all("Cutout RandomErasing Mixup CutMix ColorJitter RandomBrightness RandomContrast", ONE),
+}
+MODELS = {
+    **_for_all(
+        "resnet resnet18 resnet50 vgg16 mobilenet_v2 densenet121 ResNet50 VGG16",
+        "choose one of NETWORKS for create(name), or build it from layers, as examples/resnet8.py does",
+    ),
+    **_for_all("load_model", "use tinycnn.load(path)"),
+}
+PLOTS = {
+    **_for_all("plot_history history plot_curves learning_curves", "use curves(history)"),
+    **_for_all("confusion_matrix plot_confusion_matrix ConfusionMatrixDisplay", "use confusion(counts, class_names)"),
+    **_for_all("show", "use save(figure, path); a notebook shows a figure that a cell returns"),
 }
 FACADE = {
     **_for_all("nn", "use tinycnn.layers"),
@@ -144,16 +181,37 @@ FACADE = {
     **_for_all("utils", "use tinycnn.data, tinycnn.train or tinycnn.plots"),
     **_for_all("load_model", "use tinycnn.load(path)"),
     **_for_all("from_numpy as_tensor", "use tinycnn.Tensor(array)"),
-    **_for_all("manual_seed set_random_seed", "pass `seed` to Sequential and to fit"),
+    **_for_all(
+        "manual_seed set_random_seed set_seed seed seed_everything random", "pass `seed` to Sequential and to fit"
+    ),
+    **_for_all(
+        "zeros ones rand randn arange eye full empty zeros_like ones_like",
+        "create the array with NumPy, tinycnn.Tensor(array)",
+    ),
+    **_for_all("loss", "use the functions of tinycnn.ops, such as softmax_cross_entropy"),
+    **_for_all("optimizer", "use tinycnn.optim, or pass `optimizer` to fit"),
+    **_for_all("regularizers", "pass `weight_decay` to an optimizer"),
+    **_for_all("init", "use tinycnn.initializers"),
+    **_for_all("GradientTape autograd grad", "call loss.backward(), and read the `grad` of a parameter"),
+    **_for_all("inference_mode enable_grad set_grad_enabled", "use tinycnn.no_grad()"),
+    **_for_all("compile jit", "leave it out: a step that can be recorded is replayed without Python"),
+    **_for_all("set_num_threads", "call set_threads(1), from tinycnn.backends.threads"),
+    **_for_all("predict evaluate summary", "it is a method of a network, such as model.predict(images)"),
     **_for_all("device cuda", 'use tinycnn.use_backend("cupy")'),
     **_for_all("fit", "call model.fit(images, labels, epochs=5)"),
 }
 MODULES = {
     "tinycnn": FACADE,
     "tinycnn.data": DATA,
+    "tinycnn.data.augment": AUGMENTATIONS,
+    "tinycnn.explain": {},
+    "tinycnn.initializers": {},
     "tinycnn.layers": LAYERS,
+    "tinycnn.metrics": METRICS,
+    "tinycnn.models": MODELS,
     "tinycnn.ops": OPS,
     "tinycnn.optim": OPTIM,
+    "tinycnn.plots": PLOTS,
     "tinycnn.train": TRAIN,
     "tinycnn.train.callbacks": TRAIN,
 }
@@ -165,13 +223,16 @@ SAME = {
     "beta_1": "betas",
     "beta_2": "betas",
     "clip_value": "clip_norm",
+    "data": "array",
     "clip_grad_norm": "clip_norm",
     "dilation_rate": "dilation",
     "dim": "axis",
     "epsilon": "eps",
     "filename": "path",
     "filepath": "path",
+    "gradient": "grad",
     "gradient_clip_val": "clip_norm",
+    "input": "logits",
     "keepdim": "keepdims",
     "kernel_initializer": "initializer",
     "learning_rate": "lr",
@@ -193,11 +254,21 @@ SAME = {
     "scale_factor": "scale",
     "size": "scale",
     "strides": "stride",
+    "target": "labels",
     "target_shape": "shape",
     "unflattened_size": "shape",
     "use_bias": "bias",
+    "y_pred": "logits",
+    "y_true": "labels",
 }
-SAME_TOO = {"schedule": "rate", "size": "cropping", "min_delta": "threshold", "x": "images", "y": "labels"}
+SAME_TOO = {
+    "input": "x",
+    "schedule": "rate",
+    "size": "cropping",
+    "min_delta": "threshold",
+    "x": "images",
+    "y": "labels",
+}
 OF_ADAM = "pass `optimizer=optim.Adam(model.parameters(), 0.001, {0}=...)`, or another optimizer of tinycnn.optim"
 INSTEAD = {  # arguments without a counterpart → what to do
     **{name: OF_ADAM.format(name) for name in ("betas", "eps", "weight_decay")},
@@ -220,6 +291,13 @@ INSTEAD = {  # arguments without a counterpart → what to do
     **_for_all("augment batch_size clip_norm label_smoothing optimizer", "it is a setting of Trainer and of model.fit"),
     **_for_all("use_ema ema_momentum", "pass `average_weights=0.999` to fit or to Trainer"),
     **_for_all("clipnorm global_clipnorm clipvalue gradient_clip_val", "pass `clip_norm=1.0` to fit or to Trainer"),
+    **_for_all("dtype", "convert the array first, as in numpy.asarray(values, numpy.float64)"),
+    **_for_all(
+        "retain_graph create_graph",
+        "leave it out: backward() frees the graph; run the forward pass again before a second one, and add losses for "
+        "the sum of their gradients",
+    ),
+    **_for_all("set_to_none start_dim end_dim", "leave it out"),
     **_for_all("reduction", "leave it out: the loss is the mean over the batch"),
     **_for_all("from_logits", "leave it out: every cross-entropy here takes logits"),
     **_for_all("shuffle", "pass nothing: every epoch has another order, and `seed` determines all of them"),
@@ -396,16 +474,41 @@ def missing_name(module: str, name: str, known: Iterable[str]) -> Exception:
     """The error for ``name``, which the module does not have; to be raised by its ``__getattr__``.
 
     In ``from module import name``, Python would replace the sentence of an AttributeError by its own. A name of the
-    tables then becomes an ImportError.
+    tables, and one that another module has, then becomes an ImportError.
     """
-    table, plain = MODULES[module], f"module {module!r} has no attribute {name!r}"
-    if name in table:
+    plain, words = f"module {module!r} has no attribute {name!r}", _words_for(module, name)
+    if words:
         kind = ImportError if sys._getframe(2).f_code.co_name == "_handle_fromlist" else AttributeError
-        return kind(f"{plain}: {table[name]}")
+        return kind(f"{plain}: {words}")
     lower = {one.lower(): one for one in known}
     similar = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.75)
     hint = f"; did you mean {lower[similar[0]]}?" if similar and not name.startswith("_") else ""
     return AttributeError(plain + hint)
+
+
+def _words_for(module: str, name: str) -> str:
+    """What to use in the place of a missing name: by the table of the module, in a module that has it, by any table."""
+    if name in MODULES[module]:
+        return MODULES[module][name]
+    if name.startswith("_"):
+        return ""
+    for home in MODULES:
+        loaded = sys.modules.get(home)
+        if home != module and name in public_names(loaded):
+            return f"use {home}.{name}"
+    home, words = next(((home, table[name]) for home, table in MODULES.items() if name in table), ("", ""))
+    return f"in {home}, {words}" if words.startswith("use ") and "tinycnn." not in words else words
+
+
+def public_names(module: Any) -> list[str]:
+    """The names that a module offers: its ``__all__``, or what it defines; none for None."""
+    if module is None:
+        return []
+    if "__all__" in vars(module):
+        return list(module.__all__)
+    members = {name: one for name, one in vars(module).items() if not isinstance(one, ModuleType)}
+    own = [name for name, one in members.items() if getattr(one, "__module__", None) == module.__name__]
+    return [name for name in own if not name.startswith("_")]
 
 
 class NamedArguments:
@@ -466,6 +569,40 @@ def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
+def explained(function: Callable[P, R], owner: str | None = None) -> Callable[P, R]:
+    """The same function; a TypeError about its arguments gets a sentence. A call that works costs nothing more."""
+
+    @functools.wraps(function)
+    def call(*given: P.args, **named: P.kwargs) -> R:
+        try:
+            return function(*given, **named)
+        except TypeError as error:
+            problem = error
+        check_arguments(owner or function.__name__, function, given, named)
+        raise problem
+
+    return call
+
+
+def explain_functions(module: str, names: Iterable[str]) -> None:
+    """Make ``explained`` functions of those of a package, where they are defined too, unless they check themselves."""
+    package = sys.modules[module]
+    for name in names:
+        function = getattr(package, name)
+        if not hasattr(function, "__wrapped__"):
+            better = explained(function)
+            for place in (package, sys.modules[function.__module__]):
+                setattr(place, name, better)
+
+
+class CallableModule(ModuleType):
+    """A module that users of other libraries call, as ``torch.tensor``: the error says what to call."""
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        kind = self.__name__.rpartition(".")[2].capitalize()
+        raise UnknownArgumentError(f"{self.__name__} is a module: use tinycnn.{kind}(array)")
+
+
 def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> None:
     """Raise UnknownArgumentError for a name, and for more values without a name, than ``function`` takes.
 
@@ -497,7 +634,8 @@ def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, 
         raise UnknownArgumentError(f"{owner} {counts}: {rest}")
     if absent:
         every = " and ".join(f"`{name}`" for name in absent)
-        raise MissingArgumentError(f"{owner} needs {every}: {EXAMPLES.get(owner, 'pass them by name')}")
+        example = EXAMPLES.get(owner, f"{owner}({', '.join(_required(function))})")
+        raise MissingArgumentError(f"{owner} needs {every}: {example}")
 
 
 def instead(name: str, names: Iterable[str]) -> str:

@@ -49,7 +49,6 @@ class Tensor(GuardedArray, ArrayProtocols):
     """
 
     __slots__ = ("__weakref__", "creator", "grad", "requires_grad")
-    __array_ufunc__ = None  # so that `numpy_array + tensor` calls Tensor.__radd__
 
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         self._array: Array = as_float_array(array)

@@ -42,7 +42,7 @@ ONLY = {
     "tinycnn.distributed.communicator": ["tinycnn.errors"],
     # data sets know no networks
     "tinycnn.data": ["tinycnn.errors", "tinycnn.other_names", "tinycnn.files", "tinycnn.backends.base"],
-    "tinycnn.initializers": ["tinycnn.errors"],
+    "tinycnn.initializers": ["tinycnn.errors", "tinycnn.other_names"],
     "tinycnn.optim": ["tinycnn.tensor", "tinycnn.backends", "tinycnn.errors", "tinycnn.other_names"],
     "tinycnn.gradcheck": ["tinycnn.tensor", "tinycnn.backends", "tinycnn.errors"],
 }

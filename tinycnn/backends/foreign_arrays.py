@@ -12,7 +12,7 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
 from tinycnn.backends.dlpack import DLPackExport, array_from_dlpack
-from tinycnn.backends.foreign_names import ForeignNames
+from tinycnn.backends.foreign_names import ForeignNames, recorded_instead
 from tinycnn.errors import AutogradError, DtypeError, ShapeError, TinyCNNError
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
@@ -66,6 +66,12 @@ class ArrayProtocols(DLPackExport, ForeignNames):
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
         """NumPy's functions, as in ``np.argmax(tensor)``: computed from the plain values."""
+        words = recorded_instead(type(self), function.__name__) if self.requires_grad else ""
+        if words:
+            raise AutogradError(
+                f"np.{function.__name__} of a tensor that needs a gradient would not be recorded: use {words}, or "
+                f"np.{function.__name__}(x.numpy()), without a gradient"
+            )
         return function(*_plain(args), **_plain(kwargs))
 
     def __len__(self) -> int:

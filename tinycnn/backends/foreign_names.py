@@ -1,9 +1,16 @@
-"""Attributes and operators of the tensors of other libraries: errors that say what to write here."""
+"""Attributes, operators and arguments of the tensors of other libraries: errors that say what to write here."""
 
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from tinycnn.errors import AutogradError
-from tinycnn.other_names import NamedAttributes
+from tinycnn.other_names import NamedAttributes, explained
+
+
+class NotRecordedError(AutogradError, TypeError):
+    """A function of NumPy was to compute with a tensor, whose history would be lost."""
 
 
 def _each(names: str, words: str) -> dict[str, str]:
@@ -39,6 +46,8 @@ ELSEWHERE = {
     **_each("mm bmm matmul dot", "`x @ y`"),
     **_each("add sub subtract mul multiply div divide neg", "the operators `+`, `-`, `*` and `/`"),
     **_each("relu sigmoid softmax log_softmax tanh gelu", "`tinycnn.ops.{}(x)`"),
+    **_each("abs absolute fabs", "`tinycnn.ops.abs(x)`"),
+    **_each("maximum minimum", "`tinycnn.ops.{}(x, y)`"),
     **_each("clamp clip", "`tinycnn.ops.clip(x, lowest, highest)`"),
     **_each("add_ sub_ mul_ div_ copy_ fill_ zero_ normal_ uniform_ clamp_ assign", "`x.data[...] = values`"),
     **_each("assign_sub assign_add", "`x.data -= values`"),
@@ -58,12 +67,55 @@ def _in_place(operator: str) -> Any:
     return method
 
 
+REFLECTED = {  # what computes array ∘ tensor → the method of the tensor
+    np.add: "__radd__",
+    np.subtract: "__rsub__",
+    np.multiply: "__rmul__",
+    np.divide: "__rtruediv__",
+    np.power: "__rpow__",
+    np.matmul: "__rmatmul__",
+    np.equal: "__eq__",
+    np.not_equal: "__ne__",
+    np.less: "__gt__",
+    np.less_equal: "__ge__",
+    np.greater: "__lt__",
+    np.greater_equal: "__le__",
+}
+
+
+def recorded_instead(kind: type, function: str) -> str:
+    """What to write for ``np.function(x)`` with a tensor ``x``, so that it is recorded; "" if there is nothing."""
+    if callable(getattr(kind, function, None)):
+        return f"`x.{function}()`"
+    words = ELSEWHERE.get(function, "")
+    return "" if "without a gradient" in words else words
+
+
 class ForeignNames(NamedAttributes):
     """The base of tensors: what they have in other libraries, and not here."""
 
     __slots__ = ()
 
     elsewhere: ClassVar[dict[str, str]] = ELSEWHERE
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Let errors about arguments of the methods, and of the class, say what to write here."""
+        super().__init_subclass__(**settings)
+        for name, method in list(vars(cls).items()):
+            is_public = name == "__init__" or not name.startswith("_")
+            if is_public and isinstance(method, FunctionType) and not hasattr(method, "__wrapped__"):
+                setattr(cls, name, explained(method, cls.__name__ if name == "__init__" else name))
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+        """``array + tensor`` calls ``Tensor.__radd__``; ``np.exp(tensor)`` raises, because it would not be recorded."""
+        if method == "__call__" and ufunc in REFLECTED and len(inputs) == 2 and inputs[0] is not self:
+            return getattr(self, REFLECTED[ufunc])(inputs[0])
+        name = ufunc.__name__
+        words = recorded_instead(type(self), name)
+        what = f"use {words}, or " if words else "use "
+        raise NotRecordedError(
+            f"np.{name} of a tensor would not be recorded: {what}np.{name}(x.numpy()), without a gradient"
+        )
 
     if not TYPE_CHECKING:
         __iadd__, __isub__, __imul__, __itruediv__, __ipow__, __imatmul__ = map(

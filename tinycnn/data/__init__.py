@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from tinycnn.data import augment as augment
 from tinycnn.data.array_folder import load_arrays
 from tinycnn.data.arrays import class_counts, one_hot
 from tinycnn.data.dataset import Dataset

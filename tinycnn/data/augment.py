@@ -5,14 +5,16 @@ cannot memorise its pixels. One map per image gives, for each pixel of the new i
 ``Backend.gather_warped`` samples there. ``named`` returns an augmentation by its name.
 """
 
+import sys
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from tinycnn.backends.base import WAVES
 from tinycnn.errors import SettingError, in_range, whole_number
+from tinycnn.other_names import missing_name, public_names
 
 
 class Augmentation(Protocol):
@@ -182,3 +184,9 @@ class Fade:
         if self.full < step < self.gone:
             return (self.gone - step) / (self.gone - self.full)
         return float(step < self.gone)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, public_names(sys.modules[__name__]))

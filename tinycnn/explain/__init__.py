@@ -9,6 +9,8 @@ All functions compute layer by layer, without fused kernels, so that every outpu
 the gradients and the running statistics of the network unchanged. Results are NumPy arrays on the host.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from tinycnn.explain.activations import activations
 from tinycnn.explain.check import Nudge, nudge, nudges
 from tinycnn.explain.inputs import as_input, plain_logits
@@ -23,6 +25,7 @@ from tinycnn.explain.saliency import (
 )
 from tinycnn.explain.steps import step_gradients, step_loss
 from tinycnn.explain.trace import Trace, TracedLayer, trace_step
+from tinycnn.other_names import missing_name
 
 __all__ = [
     "Nudge",
@@ -45,3 +48,8 @@ __all__ = [
     "step_loss",
     "trace_step",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, __all__)

@@ -33,7 +33,7 @@ from tinycnn.ops.shapes.stack import stack
 from tinycnn.ops.shapes.upsample2d import upsample2d
 from tinycnn.ops.softmax import log_softmax, softmax
 from tinycnn.ops.softmax_cross_entropy import nll_loss, softmax_cross_entropy
-from tinycnn.other_names import missing_name
+from tinycnn.other_names import explain_functions, missing_name
 
 __all__ = [
     "abs",
@@ -73,6 +73,8 @@ __all__ = [
     "tanh",
     "upsample2d",
 ]
+
+explain_functions(__name__, __all__)
 
 if not TYPE_CHECKING:
 

@@ -9,6 +9,9 @@ and Ito, which can be distinguished with any kind of colour vision. Blue is posi
 wrong; right and wrong also differ in symbols and lines.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from tinycnn.other_names import missing_name
 from tinycnn.plots.figure import save, to_png
 from tinycnn.plots.graph import graph_dot, graph_mermaid, graph_svg
 from tinycnn.plots.images import augmented, first_images, misclassified, predictions, single_prediction
@@ -39,3 +42,8 @@ __all__ = [
     "single_prediction",
     "to_png",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, __all__)

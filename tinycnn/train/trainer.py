@@ -34,7 +34,7 @@ from tinycnn.other_names import (
 )
 from tinycnn.train.batches import Sampler, Selection, batches, to_backend
 from tinycnn.train.callbacks.base import AfterStep, Callback
-from tinycnn.train.callbacks.early_stopping import EarlyStopping
+from tinycnn.train.callbacks.early_stopping import stopping_after
 from tinycnn.train.callbacks.progress_bar import ProgressBar
 from tinycnn.train.callbacks.running import RunningCallbacks, checked_callbacks, load_states, settings_of, states_of
 from tinycnn.train.capture import StepCapture
@@ -254,7 +254,7 @@ class Trainer(NamedArguments, CheckedAttributes):
         self.columns += functions
         self.callbacks = checked_callbacks(callbacks)
         if early_stopping is not None:
-            self.callbacks.insert(0, EarlyStopping(whole_number("early_stopping", early_stopping, at_least=1)))
+            self.callbacks.insert(0, stopping_after(early_stopping))
         if progress is True:
             self.callbacks.insert(0, ProgressBar())  # its line comes before what other callbacks print
         elif progress:

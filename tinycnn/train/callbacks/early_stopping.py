@@ -4,10 +4,22 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import checked_bool, in_range, whole_number
+from tinycnn.errors import SettingError, checked_bool, in_range, whole_number
 from tinycnn.train.callbacks.base import Callback, TrainerInRun
 from tinycnn.train.callbacks.monitor import Monitor
 from tinycnn.train.history import EpochResult, best, stalled
+
+
+def stopping_after(early_stopping: Any) -> "EarlyStopping":
+    """The callback for the argument ``early_stopping`` of ``fit``, a number of epochs; SettingError for others."""
+    if isinstance(early_stopping, EarlyStopping):
+        raise SettingError("`early_stopping` is a number of epochs: pass an EarlyStopping in `callbacks=[...]`")
+    if isinstance(early_stopping, bool):
+        raise SettingError(
+            f"early_stopping={early_stopping}: expected a positive integer, the number of epochs without an "
+            "improvement after which to stop, such as early_stopping=3; leave it out to train all epochs"
+        )
+    return EarlyStopping(whole_number("early_stopping", early_stopping, at_least=1))
 
 
 class EarlyStopping(Callback):
