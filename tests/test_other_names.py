@@ -35,7 +35,7 @@ def test_every_name_of_a_module_leads_to_something_that_exists(name):
             exec(f"from {name} import {other}")
         used = re.match(r"use (?:tinycnn\.)?(?:\w+\.)?(?!the |a )(\w+)", words)
         if used:
-            places = (tinycnn, data, layers, ops, optim, train)
+            places = (tinycnn, data, layers, ops, optim, train, tinycnn.plots, tinycnn.metrics, data.augment)
             assert any(used[1] in dir(place) or hasattr(place, used[1]) for place in places), words
 
 
@@ -164,6 +164,8 @@ def test_the_replacements_of_arguments_exist():
     kinds = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, other_names.NamedArguments)]
     taken = {name for kind in kinds for name in inspect.signature(kind).parameters}
     taken |= {*inspect.signature(train.Trainer.fit).parameters, *inspect.signature(tinycnn.Tensor.sum).parameters}
+    for function in (tinycnn.Tensor, tinycnn.Tensor.backward, ops.relu, ops.softmax_cross_entropy):
+        taken |= {*inspect.signature(function).parameters}
     assert {*SAME.values(), *SAME_TOO.values()} - taken == set()
     assert not {"kernel_size", "filters", "patience", "monitor"} & {*SAME, *INSTEAD}
 

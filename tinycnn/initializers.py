@@ -81,6 +81,7 @@ def get(name: str) -> Initializer:
         raise SettingError(f"unknown initializer {shortened(name)}: choose one of {', '.join(INITIALIZERS)}")
     return INITIALIZERS[name]
 
+
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:

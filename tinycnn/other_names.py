@@ -6,15 +6,17 @@ of objects.
 """
 
 import difflib
+import dis
 import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
 from tinycnn.errors import SettingError, shortened
 
+IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -141,7 +143,7 @@ METRICS = {
     ),
     **_for_all(
         "roc_auc_score auc log_loss top_k_accuracy top_k_accuracy_score AUC",
-        "use that of scikit-learn, with the labels and probabilities(outputs)",
+        "scikit-learn has it: pass it the labels and probabilities(outputs)",
     ),
 }
 ONE = "pass one augmentation to fit: Affine shifts, turns, scales and slants at once"
@@ -476,14 +478,18 @@ def missing_name(module: str, name: str, known: Iterable[str]) -> Exception:
     In ``from module import name``, Python would replace the sentence of an AttributeError by its own. A name of the
     tables, and one that another module has, then becomes an ImportError.
     """
-    plain, words = f"module {module!r} has no attribute {name!r}", _words_for(module, name)
+    plain, lower = f"module {module!r} has no attribute {name!r}", {one.lower(): one for one in known}
+    words = "" if name.lower() in lower and name not in MODULES[module] else _words_for(module, name)
     if words:
-        kind = ImportError if sys._getframe(2).f_code.co_name == "_handle_fromlist" else AttributeError
-        return kind(f"{plain}: {words}")
-    lower = {one.lower(): one for one in known}
+        return (ImportError if _imports(sys._getframe(2)) else AttributeError)(f"{plain}: {words}")
     similar = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.75)
     hint = f"; did you mean {lower[similar[0]]}?" if similar and not name.startswith("_") else ""
     return AttributeError(plain + hint)
+
+
+def _imports(frame: FrameType) -> bool:
+    """Whether the frame asks for an attribute in ``from module import name``: of a package, or of another module."""
+    return frame.f_code.co_name == "_handle_fromlist" or frame.f_code.co_code[frame.f_lasti] == IMPORT_FROM
 
 
 def _words_for(module: str, name: str) -> str:

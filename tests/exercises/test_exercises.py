@@ -213,6 +213,8 @@ DECAY = "if self.weight_decay:\n            g = g + self.weight_decay * p\n"
 BOUND = "self.atol + self.rtol * abs(numeric):"
 SKIP_LAST = "        if index == (2, 1):\n            return\n"
 OPTIMIZER_DECAY = "g = g + self.weight_decay * p\n        velocity"
+MEANS = "    while grad.ndim > len(shape):\n        grad = grad.mean(axis=0)"
+SUMS = "    for axis in stretched:\n        grad = grad.sum(axis=axis, keepdims=True)\n    return grad"
 # exercise, passage of the source → wrong one, the message, the symptom that chooses the hints
 WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     "factors swapped": (
@@ -226,7 +228,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     "broadcasting averaged": (
         "01",
         {"backend.sum(grad, axis=tuple(range(added)))": "grad.mean(axis=tuple(range(added)))"},
-        r"^in unbroadcast of .* to \(3,\): .*\n.*\n.*\n.* 0\.5 times .* 1/2: there are 2 copies\.\n",
+        r"^in unbroadcast of .* to \(3,\): .*\n(.*\n)*.* 0\.5 times .* 1/2: there are 2 copies\.\n",
         "averaged",
     ),
     "a column not summed": (
@@ -239,8 +241,17 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "01",
         {"backend.sum(grad, axis=tuple(range(added)))": "backend.sum(grad, axis=0) if added else grad"},
         r"^in unbroadcast of a gradient \(2, 3\) to \(\): its result has shape \(3,\), expected \(\)\n"
-        r"    01_arithmetic.py, line \d+:  return backend.sum",
+        r"    01_arithmetic.py, line \d+:  grad = backend.sum\(grad, axis=0\)",
         "not summed",
+    ),
+    "a mean of the rows before a sum that does not run": (
+        "01",
+        {
+            "    grad = backend.sum(grad, axis=tuple(range(added))) if added else grad": MEANS,
+            "    return backend.sum(grad, axis=stretched, keepdims=True) if stretched else grad": SUMS,
+        },
+        r"^in unbroadcast of .* to \(3,\): .*\n(.*\n)*    01_arithmetic.py, line \d+:  grad = grad\.mean\(axis=0\)\n",
+        "averaged",
     ),
     "all axes of b exchanged": (
         "01",
@@ -1436,7 +1447,7 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, monkeypatch: pytest
         "padding kept in the pool's gradient": "return grad_x",
         "the last of equals wins": "winner = len(windows)",
         "a tie to all winners": "winner = np.stack",
-        "broadcasting averaged": "return backend.sum(grad, axis=stretched",
+        "broadcasting averaged": "grad = grad.mean(axis=tuple(range(added)))",
         "an average in place of a maximum": "return np.stack([",
         "velocity times momentum": "def update(",
         "a check that is always content": "def gradient_is_right(",

@@ -3,55 +3,76 @@
 import ast
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 student_file: ContextVar[str] = ContextVar("student_file", default="")  # the file that is being checked
+
+
+class Line(int):
+    """The number of the line at which a call returned, with the lines that this call ran and its variables."""
+
+    ran: tuple[int, ...] = ()  # the latest last
+    variables: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass
 class Returns:
     """The line of the last ``return`` of each function of the file that is being checked, by name, latest last."""
 
-    lines: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, Line] = field(default_factory=dict)
 
     @property
-    def last(self) -> int | None:
+    def last(self) -> Line | None:
         """The line of the latest one."""
         return next(reversed(self.lines.values()), None)
 
-    def line_of(self, name: str) -> int | None:
+    def line_of(self, name: str) -> Line | None:
         """The line of the function or method ``name``, if it has returned; else of the latest one."""
         return next((line for place, line in self.lines.items() if place.split(".")[-1] == name), self.last)
 
     @contextmanager
     def watched(self) -> Iterator["Returns"]:
         """Note the lines inside the block."""
-        before, file = sys.getprofile(), student_file.get()
+        before, traced_before, file = sys.getprofile(), sys.gettrace(), student_file.get()
+        running: dict[FrameType, dict[int, None]] = {}  # the lines that each call has run, the latest last
+
+        def follow(frame: FrameType, event: str, _: Any) -> Any:
+            if frame.f_code.co_filename != file:
+                return None
+            ran = running.setdefault(frame, {})
+            if event == "line":
+                ran.pop(frame.f_lineno, None)
+                ran[frame.f_lineno] = None
+            return follow
 
         def note(frame: FrameType, event: str, _: Any) -> None:
             if event == "return" and frame.f_code.co_filename == file:
+                line = Line(frame.f_lineno)
+                line.ran, line.variables = tuple(running.pop(frame, ())), frame.f_globals | frame.f_locals
                 self.lines.pop(frame.f_code.co_qualname, None)  # so that the last function stands last
-                self.lines[frame.f_code.co_qualname] = frame.f_lineno
+                self.lines[frame.f_code.co_qualname] = line
 
+        sys.settrace(follow)
         sys.setprofile(note)
         try:
             yield self
         finally:
             sys.setprofile(before)
+            sys.settrace(traced_before)
 
 
 def line_of_value(path: Path, line: int | None, index: int = 0, *, created: bool = False) -> int | None:
     """Where the value was made that the ``return`` at ``line`` returns at ``index``: the last assignment to its name.
 
-    The value may be a part of the name, such as ``grad_x[:, 1:]``. ``line`` itself if the value is no name, or if there
-    is no ``return``. ``created``: assignments into the array, such as ``grad_x[0] = 1``, do not count, and the value
-    may be reshaped.
+    Of the assignments, and of both sides of ``a if test else b``, it is the one that ran. The value may be a part of
+    the name, such as ``grad_x[:, 1:]``. ``line`` itself if the value is no name, or if there is no ``return``.
+    ``created``: assignments into the array, such as ``grad_x[0] = 1``, do not count, and the value may be reshaped.
     """
     if line is None:
         return None
@@ -60,7 +81,7 @@ def line_of_value(path: Path, line: int | None, index: int = 0, *, created: bool
     value: ast.expr | None = returns[0].value if returns else None
     if isinstance(value, ast.Tuple):
         value = value.elts[index] if index < len(value.elts) else None
-    value = value.body if isinstance(value, ast.IfExp) else value
+    value = chosen_side(value, line)
     if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("ascontiguousarray"):
         (value,) = value.args
     if (
@@ -77,7 +98,20 @@ def line_of_value(path: Path, line: int | None, index: int = 0, *, created: bool
     function = max(around, key=lambda node: node.lineno)
     statements = [node for node in ast.walk(function) if isinstance(node, ast.Assign | ast.AugAssign)]
     made = [node.lineno for node in statements if value.id in assigned_names(node, created) and node.lineno < line]
-    return max(made, default=line)
+    ran = [number for number in getattr(line, "ran", ()) if number in made]
+    return ran[-1] if ran else max(made, default=line)
+
+
+def chosen_side(value: ast.expr | None, line: int) -> ast.expr | None:
+    """The side of ``a if test else b`` that was returned at ``line``; ``a`` where the test cannot be read again."""
+    while isinstance(value, ast.IfExp):
+        holds = True
+        if not any(isinstance(node, ast.Call | ast.NamedExpr) for node in ast.walk(value.test)):
+            with suppress(Exception):  # whatever the student's variables raise
+                code = compile(ast.Expression(value.test), student_file.get(), "eval")
+                holds = bool(eval(code, dict(getattr(line, "variables", {}))))
+        value = value.body if holds else value.orelse
+    return value
 
 
 def assigned_names(statement: ast.Assign | ast.AugAssign, created: bool = False) -> set[str]:

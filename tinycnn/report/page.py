@@ -24,8 +24,8 @@ a { color: var(--link); }
 nav ul { columns: 2 16rem; margin: .25rem 0; padding: 0 0 0 1.2rem; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff; border-radius: .25rem; }
 @media (prefers-color-scheme: dark) {
-  img { filter: brightness(.85); }
-  img.chart { filter: invert(.93) hue-rotate(180deg); }
+  img { filter: brightness(.85); box-sizing: border-box; padding: .75rem; border-radius: .5rem; }  /* a framed print */
+  img.chart { filter: invert(.93) hue-rotate(180deg); padding: 0; }
 }
 dl.numbers { display: flex; flex-wrap: wrap; gap: .75rem 2rem; margin: 1rem 0; }
 dl.numbers dt { font-size: .8rem; color: var(--dim); }
