@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import data, ops, other_names, train
+from tinycnn import data, ops, optim, other_names, train
 from tinycnn.backends.foreign_names import ELSEWHERE
 from tinycnn.commands import main
 from tinycnn.data import augment
@@ -180,6 +180,8 @@ def test_reductions_of_numpy_name_those_that_are_recorded():
         (lambda: ops.dense(VECTOR), "dense needs `weight`: dense(x, weight)"),
         (lambda: ops.softmax_cross_entropy(VECTOR), "needs `labels`: softmax_cross_entropy(logits, labels)"),
         (lambda: ops.softmax_cross_entropy(input=VECTOR, target=[0]), "no setting input: pass `logits`"),
+        (lambda: optim.cosine(10, eta_min=0.1), "cosine has no setting eta_min: choose from"),
+        (lambda: data.load("digits", img_size=32), "load has no setting img_size: did you mean image_size"),
         (lambda: tinycnn.tensor([1.0]), "tinycnn.tensor is a module: use tinycnn.Tensor(array)"),
     ],
 )
@@ -597,6 +599,18 @@ def test_evaluate_needs_the_loss_of_the_training(loss):
     with pytest.raises(DataError, match="6 images and 2 labels"):
         model.evaluate(BYTES, labels[:2])
     assert model.evaluate(BYTES, labels, loss=loss).loss >= 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"validation_weight": np.arange(6)}, "`validation_weight` weights validation images: pass `validation="),
+        ({"fade": augment.Fade(1, 5)}, "`fade` reduces the strength of an augmentation: pass `augment`, too"),
+    ],
+)
+def test_settings_that_nothing_would_use(settings, words):
+    with pytest.raises(SettingError, match=re.escape(words)):
+        network(Flatten(), Dense(3)).fit(BYTES, CLASSES, **settings, **FIT)
 
 
 LIMITS = (

@@ -595,7 +595,7 @@ def explain_functions(module: str, names: Iterable[str]) -> None:
     package = sys.modules[module]
     for name in names:
         function = getattr(package, name)
-        if not hasattr(function, "__wrapped__"):
+        if inspect.isfunction(function) and not hasattr(function, "__wrapped__"):
             better = explained(function)
             for place in (package, sys.modules[function.__module__]):
                 setattr(place, name, better)

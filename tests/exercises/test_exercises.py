@@ -250,7 +250,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
             "    grad = backend.sum(grad, axis=tuple(range(added))) if added else grad": MEANS,
             "    return backend.sum(grad, axis=stretched, keepdims=True) if stretched else grad": SUMS,
         },
-        r"^in unbroadcast of .* to \(3,\): .*\n(.*\n)*    01_arithmetic.py, line \d+:  grad = grad\.mean\(axis=0\)\n",
+        r"^in unbroadcast of .* to \(3,\): .*\n(.*\n)*    01_arithmetic.py, line \d+:  grad = grad\.mean\(axis=0\)",
         "averaged",
     ),
     "all axes of b exchanged": (

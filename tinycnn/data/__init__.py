@@ -16,7 +16,7 @@ from tinycnn.data.new_picture import load_picture
 from tinycnn.data.picture_folder import load_pictures
 from tinycnn.data.split import split_validation
 from tinycnn.data.stored import StoredImages, load_stored
-from tinycnn.other_names import missing_name
+from tinycnn.other_names import explain_functions, missing_name
 
 __all__ = [
     "Dataset",
@@ -34,6 +34,8 @@ __all__ = [
     "split_validation",
     "write_idx",
 ]
+
+explain_functions(__name__, __all__)
 
 
 def __getattr__(name: str) -> Any:

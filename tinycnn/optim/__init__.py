@@ -14,7 +14,7 @@ from tinycnn.optim.plateau import ReduceOnPlateau
 from tinycnn.optim.rmsprop import RMSprop
 from tinycnn.optim.schedules import SCHEDULES, cosine, linear, one_cycle, step_decay, warm_up
 from tinycnn.optim.sgd_and_adam import SGD, Adam, AdamW
-from tinycnn.other_names import missing_name
+from tinycnn.other_names import explain_functions, missing_name
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "muon": Muon}
 
@@ -41,6 +41,8 @@ __all__ = [
     "step_decay",
     "warm_up",
 ]
+
+explain_functions(__name__, __all__)
 
 if not TYPE_CHECKING:
 

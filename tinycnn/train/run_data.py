@@ -41,6 +41,8 @@ def run_data(
         raise SettingError("`validation` and `validation_split` both give validation images: pass one of them")
     remember(model, purpose)
     held = as_validation(validation, model, purpose)
+    if validation_weight is not None and held is None and not validation_split:
+        raise SettingError("`validation_weight` weights validation images: pass `validation=(images, labels)`")
     if is_stream(images, labels):
         if validation_split or sample_weight is not None:
             name = "validation_split" if validation_split else "sample_weight"

@@ -468,3 +468,5 @@ def _check_parts(model: Any, optimizer: Any, augment: Any, fade: Any) -> None:
         raise SettingError(f"`augment` is {shortened(augment)}: expected an augmentation, such as {example}, or None")
     if fade is not None and not isinstance(fade, Fade):
         raise SettingError(f"`fade` is {shortened(fade)}: expected a Fade or None")
+    if fade is not None and augment is None:
+        raise SettingError("`fade` reduces the strength of an augmentation: pass `augment`, too")
