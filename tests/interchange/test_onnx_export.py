@@ -12,7 +12,7 @@ from tinycnn import explain, models, no_grad
 from tinycnn.commands import main
 from tinycnn.errors import SettingError
 from tinycnn.interchange.onnx.exporter import export_onnx, largest_difference, to_onnx
-from tinycnn.layers import Conv2d, Dense, Layer, ReLU, Sequential, Softmax
+from tinycnn.layers import Conv2d, Dense, Flatten, Layer, ReLU, Sequential, Softmax
 
 onnx = pytest.importorskip("onnx", reason="ONNX files need: pip install 'tinycnn[onnx]'")
 pytest.importorskip("onnxruntime", reason="running them needs: pip install 'tinycnn[onnx]'")
@@ -48,6 +48,18 @@ def test_every_layer(layers):
 def test_rows_instead_of_images():
     model = unlike_fresh(Sequential(Dense(4), ReLU(), Dense(2), Softmax(), input_shape=(5,)))
     assert largest_difference(model, to_onnx(model)) < 1e-6
+
+
+def test_the_difference_is_relative_to_large_outputs():
+    """Scores of bytes without a softmax reach thousands, of which float32 has seven digits: 0.001 is nothing."""
+    model = Sequential(Conv2d(16), ReLU(), Flatten(), Dense(10), input_shape=(12, 12, 1))
+    model.pixels = "0..255"
+    content = to_onnx(model)
+    assert largest_difference(model, content) < 1e-5
+    with no_grad():
+        bias = model.layers["dense_1"].parameters_by_name["bias"]
+        bias.data = bias.data + np.float32(50)  # of about 1,000
+    assert largest_difference(model, content) > 1e-2
 
 
 def test_float64_is_compared_where_onnx_runtime_supports_it():

@@ -13,7 +13,7 @@ from tinycnn.errors import SettingError
 from tinycnn.saving.endings import ONNX, check_ending
 from tinycnn.saving.model_file import load_finite
 
-ALLOWED = 1e-4  # of probabilities or their logarithms
+ALLOWED = 1e-4  # of the largest output, or of 1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

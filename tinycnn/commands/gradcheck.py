@@ -57,11 +57,7 @@ def import_module(name: str) -> None:
         sys.path.append(os.getcwd())
     try:
         importlib.import_module(name)
-    except (
-        ImportError,
-        ValueError,
-        TypeError,
-    ) as error:  # the last two: an empty name, .name
+    except (ImportError, ValueError, TypeError) as error:  # the last two: an empty name, .name
         raise SettingError(
             f"--import {name}: {error}; pass the name of a module that is in this folder or installed"
         ) from error

@@ -64,11 +64,8 @@ def replaced_run(output: Path, options: dict[str, Any], *, resumed: bool = False
         names = (old_options.keys() | options.keys()) - NO_EFFECT_ON_RESULTS
     except FileNotFoundError:
         names = ", ".join(path.name for path in named_as_results(output))
-        return (
-            f"files that no run wrote in {where} ({names}); they will be kept in {earlier_in}, unless they are the same"
-            if names
-            else None
-        )
+        kept = f"they will be kept in {earlier_in}, unless they are the same"
+        return f"files that no run wrote in {where} ({names}); {kept}" if names else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return f"a run in {where}, whose metrics.json cannot be read; {KEPT.format(earlier_in)}"
     differing = sorted(name for name in names if old_options.get(name) != options.get(name))
