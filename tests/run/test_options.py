@@ -37,6 +37,15 @@ def test_metrics_record_the_settings_in_the_order_of_the_options():
     assert (recorded["output"], recorded["freeze"], recorded["model"]) == ("out", [], "keras_cnn")
 
 
+@pytest.mark.parametrize("option", ["output", "csv", "tensorboard", "init_from"])
+def test_a_tilde_is_the_home_folder_where_the_shell_leaves_it(option, tmp_path, monkeypatch):
+    """``--output=~/run`` made a folder called ``~``, which few dare to delete."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
+    options = train_parser().parse_args([f"--{option.replace('_', '-')}=~/run"])
+    assert getattr(options, option) == tmp_path / "run"
+
+
 def test_parsing_has_no_side_effects():
     threads, backend = get_threads(), tinycnn.get_backend()
     options = train_parser().parse_args(["--threads", "1", "--backend", "numba", "--augment"])

@@ -1,6 +1,7 @@
 """The options of ``tinycnn train``: their declaration, their defaults, and ``TrainConfig``, the settings of one run."""
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -32,7 +33,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
 def add_model_and_data_options(add: Callable[..., argparse.Action]) -> None:
     """Declare the options for the network, the images and the backend."""
     add("--model", choices=models.NETWORKS, help=f"the network (default: {models.DEFAULT})")
-    add("--init-from", type=Path, metavar="FILE", help="start from the trained network in this model.safetensors")
+    add("--init-from", type=in_home, metavar="FILE", help="start from the trained network in this model.safetensors")
     add("--new-head", action="store_true", help="with --init-from: always reinitialise the last layer")
     add("--freeze", nargs="+", default=[], metavar="LAYER", help="with --init-from: do not train these ('conv2d_*')")
     add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="default: auto, the fastest")
@@ -92,8 +93,8 @@ def add_run_options(add: Callable[..., argparse.Action]) -> None:
 def add_result_options(add: Callable[..., argparse.Action]) -> None:
     """Declare the options for the output folder and what is written to it."""
     add("--output", type=folder_name, metavar="DIR", help="folder for the results (default: runs/<model>-<dataset>)")
-    add("--csv", type=Path, metavar="FILE", help="also write the history to FILE after each epoch, to watch a run")
-    add("--tensorboard", type=Path, metavar="DIR", help="write a log for TensorBoard to DIR (needs tensorboardX)")
+    add("--csv", type=in_home, metavar="FILE", help="also write the history to FILE after each epoch, to watch a run")
+    add("--tensorboard", type=in_home, metavar="DIR", help="write a log for TensorBoard to DIR (needs tensorboardX)")
     add("--no-plots", action="store_true", help="do not write plots or report.html")
     add("--quiet", action="store_true", help="print only the result")
 
@@ -106,13 +107,18 @@ NOT_OF_LR_FIND: dict[str, Any] = {  # the options of a run that `tinycnn lr-find
 }
 
 
+def in_home(text: str) -> Path:
+    """The path ``text``, with ``~`` as the home folder: a shell does not expand the one of ``--csv=~/a.csv``."""
+    return Path(os.path.expanduser(text))
+
+
 def folder_name(text: str) -> Path:
     """The folder called ``text``; raises ArgumentTypeError for an empty name, and for one in too many folders."""
     if not text:
         raise argparse.ArgumentTypeError("expected the name of a folder, got an empty string")
     if len(Path(text).parts) > DEEPEST:
         raise argparse.ArgumentTypeError(f"expected at most {DEEPEST} folders in each other, got {text[:40]!r} …")
-    return Path(text)
+    return in_home(text)
 
 
 # ------------------------------------------------------------------------------------------------------- configuration
