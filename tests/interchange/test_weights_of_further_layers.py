@@ -86,7 +86,7 @@ def test_a_dense_layer_after_flattened_branches(join):
     branches = [Conv2d(2, 2), Flatten()], [MaxPool2d(2, 1), Conv2d(2, 1), Flatten()]
     model = Sequential(join(*branches), Dense(3), input_shape=(4, 3, 2)).eval()
     x = random(2, 4, 3, 2)
-    inner = [branch.layers for branch in model.layers[next(iter(model.layers))].branches]
+    inner = [branch.layers for branch in model.layers[0].branches]
     with no_grad():
         images = []
         for layers in inner:

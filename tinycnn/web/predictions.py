@@ -94,10 +94,9 @@ class Predictor:
 
 def layers_to_show(model: Sequential) -> dict[str, str]:
     """Name → label of each layer to show. A layer followed by a ReLU is shown after it, as ``conv2d_1 + relu_1``."""
-    names, layers = list(model.layers), list(model.layers.values())
-    next_layers: list[Layer | None] = [*layers[1:], None]
+    next_layers: list[Layer | None] = [*model.layers[1:], None]
     labels, prefix = {}, ""
-    for name, layer, next_layer in zip(names, layers, next_layers, strict=True):
+    for (name, layer), next_layer in zip(model.layers.items(), next_layers, strict=True):
         joined = isinstance(layer, Conv2d | Dense) and isinstance(next_layer, ReLU)
         if not joined and not isinstance(layer, NOT_SHOWN):
             labels[name] = prefix + name
