@@ -4,6 +4,7 @@ The sums are those of ``sums.js``, run by Node; ``test_walk_page.py`` does the s
 """
 
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -487,6 +488,34 @@ def test_the_server_computes_what_the_library_computes(client):
     assert 'id="trace-data"' in client.post("/backprop/file", json=body).text
     page = client.get("/backprop/page").json()
     assert set(page) == {"version", "sources", "formulas", "optimizers", "rates"}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy
+def test_a_network_whose_numbers_overflow_gets_a_sentence(monkeypatch):
+    """JSON has no NaN: a browser could not read the response."""
+    from tests.web.test_server import client_of, error_sentence
+
+    wild = small_model()
+    for parameter in wild.parameters():
+        parameter.data = np.full_like(parameter.data, 1e30)
+    with pytest.raises(SettingError, match="not finite, so there is nothing to walk through"):
+        walk_html(wild, picture(), 1)
+    client = client_of(wild)
+    for kind in ("trace", "practise", "file"):
+        assert "is not finite" in error_sentence(client.post(f"/backprop/{kind}", json=GOOD | MORE.get(kind, {})), 400)
+    drawn = {"pixels": (255 * np.eye(28, dtype=int)).tolist()}
+    assert "numbers that are not finite" in error_sentence(client.post("/predict", json=drawn), 500)
+
+
+def test_a_rate_at_which_the_loss_overflows_is_left_out_of_a_file(monkeypatch):
+    def practise(model, image, label, *, lr, **more):
+        done = explain.practise(model, image, label, lr=lr, **more)
+        return dataclasses.replace(done, losses=(*done.losses[:-1], np.nan)) if lr == 0.1 else done
+
+    monkeypatch.setattr(walk, "practise", practise)
+    model = small_model()
+    found = list(walk.practice(model, picture(), trace_step(model, picture(), 1)))
+    assert [(one["optimizer"], one["lr"]) for one in found] == [(o, r) for o in walk.OPTIMIZERS for r in (0.001, 0.01)]
 
 
 def test_what_all_pages_show_is_computed_once(monkeypatch):

@@ -111,7 +111,10 @@ class PredictEndpoint:
                 picture = await run_in_threadpool(self._decode, kind, body)
             if picture is None:
                 return JSONResponse({"empty": True, "digit": None, "answer": None, "probabilities": None})
-            return JSONResponse(await run_in_threadpool(self.predictor.predict, picture, inside))
+            try:
+                return JSONResponse(await run_in_threadpool(self.predictor.predict, picture, inside))
+            except SettingError as error:  # not the fault of the client
+                raise RequestError(500, str(error)) from None
 
     def _decode(self, kind: str, body: bytes) -> np.ndarray | None:
         try:

@@ -53,11 +53,14 @@ class Predictor:
     def predict(self, picture: np.ndarray, inside: bool = False) -> dict[str, Any]:
         """``picture (D, H, W, 1)`` bytes → class and probabilities; with ``inside`` also the maps of every layer.
 
-        All of these are for the first of D digits; if there are more, ``several`` lists what each is read as.
+        All of these are for the first of D digits; if there are more, ``several`` lists what each is read as. Raises
+        SettingError if the network returns numbers that are not finite.
         """
         with self.lock:
             start = time.perf_counter()
             each = metrics.probabilities(predict_logits(self.model, picture))  # (D, K)
+            if not np.isfinite(each).all():
+                raise SettingError("the network returns numbers that are not finite: its weights are too large")
             probabilities = each[0]
             maps = self._inside(picture[0]) if inside else {}
             compute_ms = 1000 * (time.perf_counter() - start)

@@ -7,7 +7,7 @@ computed when the file is written: finite differences for some numbers of each a
 import base64
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,17 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 
 def traced(model: Sequential, image: np.ndarray, label: int, *, training: bool = False) -> Trace:
-    """``trace_step``, for a network that the walk can show; raises SettingError for one that is too large."""
+    """``trace_step``, for a network that the walk can show.
+
+    Raises SettingError for one that is too large, and for one whose loss is not finite.
+    """
     classes = model.output_shape[-1]
     if classes > MOST_CLASSES:
         raise SettingError(f"the walk shows at most {MOST_CLASSES} classes, this network has {classes}")
     check_size(2 * model.parameter_count())
     trace = trace_step(model, image, label, training=training)
     check_size(trace.size())
+    check_finite([trace.loss])
     return trace
 
 
@@ -48,6 +52,15 @@ def check_size(count: int) -> None:
         raise SettingError(
             f"the trace of this network has {count:,} numbers or more, and the walk shows at most {MOST_NUMBERS:,}: "
             "use a smaller network, or smaller images"
+        )
+
+
+def check_finite(losses: Sequence[float]) -> None:
+    """Raise SettingError unless all ``losses`` are finite: JSON has no other numbers."""
+    if not np.isfinite(losses).all():
+        raise SettingError(
+            "the loss of this network for this picture is not finite, so there is nothing to walk through: its weights "
+            "are too large, or the learning rate is"
         )
 
 
@@ -133,11 +146,16 @@ def as_json(found: Nudge) -> dict[str, Any]:
 
 
 def practice(model: Sequential, image: np.ndarray, trace: Trace) -> Iterator[dict[str, Any]]:
-    """A few steps on this image for each choice of the page, and how they move the steepest weights."""
+    """A few steps on this image for each choice of the page, and how they move the steepest weights.
+
+    A rate with which the loss does not stay finite is left out.
+    """
     for optimizer in OPTIMIZERS:
         for lr in RATES:
             chosen = {"optimizer": optimizer, "lr": lr, "training": trace.training}
             whole = practise(model, image, trace.label, steps=STEPS, **chosen)  # type: ignore[arg-type]
+            if not np.isfinite(whole.losses).all():
+                continue
             after = practise(model, image, trace.label, steps=1, **chosen).trace  # type: ignore[arg-type]
             moved = list(moves(trace, after, whole.trace))
             rows = {"losses": whole.losses, "probabilities": whole.probabilities.tolist(), "moved": moved}

@@ -14,7 +14,7 @@ from tinycnn.explain import nudge, practise, saliency_methods
 from tinycnn.layers import Sequential
 from tinycnn.optim import OPTIMIZERS
 from tinycnn.saving import trace_file
-from tinycnn.web.walk import as_json, descriptions, traced, walk_html
+from tinycnn.web.walk import as_json, check_finite, descriptions, traced, walk_html
 from tinycnn.web.walk_requests import RATES, WalkRequest
 
 
@@ -52,6 +52,7 @@ class Walker:
         """Some steps on the picture, as a trace file of the end; its description holds every loss on the way."""
         with self.lock:
             done = practise(self.model, request.image, request.label, training=request.training, **request.fields)
+        check_finite(done.losses)
         losses = {"losses": done.losses, "probabilities": done.probabilities.tolist()}
         return trace_file.to_bytes(done.trace.arrays(), done.trace.description() | {"practice": losses})
 
