@@ -41,7 +41,7 @@ def main() -> None:
     print(mnist.notice or f"training on {mnist.name}")
     model = network()
     print(f"{model.parameter_count():,} parameters")
-    rates = optim.cosine(EPOCHS * -(-len(mnist.y_train) // BATCH_SIZE))  # from RATE down to 0 in so many steps
+    rates = optim.cosine(EPOCHS * -(-len(mnist.y_train) // BATCH_SIZE))  # from RATE down to 0 over the whole run
     trainer = Trainer(model, optim.Adam(model.parameters(), RATE, schedule=rates), batch_size=BATCH_SIZE)
     start = time.perf_counter()
     for result in trainer.epochs(mnist.x_train, mnist.y_train, epochs=EPOCHS):

@@ -66,7 +66,7 @@ RECIPES = {
 
 
 def steps_of(recipe: Recipe, images: int) -> int:
-    """The steps of a run on so many training images."""
+    """The steps of a run on ``images`` training images."""
     return recipe.epochs * -(-images // recipe.batch_size)
 
 

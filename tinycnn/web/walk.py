@@ -47,7 +47,7 @@ def traced(model: Sequential, image: np.ndarray, label: int, *, training: bool =
 
 
 def check_size(count: int) -> None:
-    """Raise SettingError for a trace of ``count`` numbers if the walk does not show so many."""
+    """Raise SettingError for a trace of ``count`` numbers if these are more than the walk shows."""
     if count > MOST_NUMBERS:
         raise SettingError(
             f"the trace of this network has {count:,} numbers or more, and the walk shows at most {MOST_NUMBERS:,}: "

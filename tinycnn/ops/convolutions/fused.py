@@ -65,7 +65,7 @@ class FusedGroupedConv2dFunction(Function):
 
 
 def fused_function(x: Tensor, stride: Pair, padding: Pair, groups: int) -> Function | None:
-    """The function with kernels of the active backend for so many groups of the channels of ``x``; None without any."""
+    """The function for ``groups`` groups of channels with fused kernels of the active backend; None if it has none."""
     kernels = get_backend().fused
     if x.dtype != "float32":
         return None
