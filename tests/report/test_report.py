@@ -257,7 +257,7 @@ def test_report_loads_the_data_as_the_run_did(trained, tmp_path, capsys, monkeyp
     shutil.copytree(trained[1], tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["options"]["pixels"] is None
-    metrics["options"]["pixels"] = "0..16"
+    metrics["options"] |= {"dataset": "mine.npz", "pixels": "0..16"}  # digits have no other range
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
     assert main(["report", str(tmp_path / "run")]) == 0
     assert loaded[0]["pixels"] == "0..16"
