@@ -25,6 +25,7 @@ from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
 from tinycnn.layers.assigned import check_assigned
+from tinycnn.layers.further.built import built_shape
 from tinycnn.layers.further.channel_habits import hint_for_misfit, note_misread
 from tinycnn.layers.initial_values import State, check_all_used, taken_by_layer, taken_value
 from tinycnn.other_names import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, CheckedAttributes, NamedArguments, NoEffectError
@@ -327,7 +328,8 @@ def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterato
         try:
             if given is None and _keeps_weights(layer, input_shape, dtype):
                 return layer.output_shape
-            layer.input_shape, layer.output_shape = input_shape, layer.build(input_shape, rng, dtype)
+            layer.input_shape = input_shape
+            layer.output_shape = built_shape(layer, layer.build(input_shape, rng, dtype))
             check_all_used(layer.initial_values)
             note_misread(layer, input_shape[-1])
         except ShapeError as error:

@@ -20,6 +20,7 @@ from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer, Shape, building
 from tinycnn.layers.freezing import freeze_only
 from tinycnn.layers.further.activations import Sigmoid
+from tinycnn.layers.further.built import check_each_once
 from tinycnn.layers.further.by_name import LayersByName
 from tinycnn.layers.further.fitting import Fitting
 from tinycnn.layers.further.inputs import as_input
@@ -272,9 +273,7 @@ def layer_names(layers: tuple[Layer, ...], kind: str = "Sequential") -> list[str
             raise SettingError(
                 f"{kind} takes layers such as Conv2d(32), got {shortened(layer)}{not_a_layer(layer, kind)}"
             )
-    everything = [*layers, *(inner for layer in layers for _, inner in layer.all_layers())]
-    if not layers or len(set(everything)) < len(everything):
-        raise SettingError(f"{kind} takes at least one layer, and no layer twice, got {shortened(list(layers))}")
+    check_each_once(kind, layers)
     seen: dict[str, int] = {}
     names = []
     for kind in (type(layer).__name__.lower() for layer in layers):

@@ -45,6 +45,7 @@ from tinycnn.train.stream import BatchStream
 from tinycnn.train.tracking import Track, place_of, with_tracked_arrays
 
 STREAMED_IMAGES = "the images are streamed from disk"
+ROWS = "the labels are rows of probabilities, and a recorded step reads class numbers"
 RECORDABLE = (SGD, Adam, AdamW, RMSprop, MatrixMuon)
 
 
@@ -71,7 +72,7 @@ class StepCapture:
         if not self.enabled or get_backend().recorder is None:
             yield None
             return
-        self.why_eager = reason_not_recordable(step, images)
+        self.why_eager = reason_not_recordable(step, images) or ("" if labels.ndim == 1 else ROWS)
         if self.why_eager:
             yield None
             return

@@ -1,17 +1,47 @@
-"""Labels that are classes: what ``softmax_cross_entropy`` is trained with, and what to do with labels that are not."""
+"""Labels that are classes: what ``softmax_cross_entropy`` is trained with, and what to do with labels that are not.
+
+They are class numbers ``(M,)``, or rows of probabilities ``(M, K)``, as mixup and distillation make them. The class of
+such a row is that of its largest probability.
+"""
 
 import numpy as np
 
+from tinycnn.backends.base import Array
+from tinycnn.data.arrays import one_hot
 from tinycnn.errors import NUMBER_THEM, DataError
 from tinycnn.layers import Shape
 
 ONE_OUTPUT = '`loss="binary_cross_entropy_with_logits"`'
+SUM_ERROR = 1e-4  # of a row of probabilities, as `ops/losses/labels.py` allows it
 REGRESSION = 'For numbers that are not classes, pass `loss="mse_loss"`.'
 
 
+def are_probabilities(labels: np.ndarray) -> bool:
+    """Whether these are rows ``(M, K)`` of numbers that are not negative and sum to 1."""
+    if labels.ndim != 2 or labels.dtype.kind != "f" or labels.shape[1] == 1:
+        return False
+    return bool((labels >= 0).all() and np.allclose(labels.sum(axis=1), 1, atol=SUM_ERROR))
+
+
+def class_of(labels: Array) -> Array:
+    """Class numbers ``(N,)``; for rows of probabilities ``(N, K)``, the most probable class."""
+    return labels if labels.ndim == 1 else labels.argmax(axis=1)  # (N,)
+
+
+def as_rows(parts: list[np.ndarray]) -> list[np.ndarray]:
+    """Labels of several batches ``(N,)``, all as rows ``(N, K)`` if some of them are."""
+    rows = next((part for part in parts if part.ndim == 2), None)
+    return parts if rows is None else [one_hot(one, rows.shape[1]) if one.ndim == 1 else one for one in parts]
+
+
 def check_classes(labels: np.ndarray, output_shape: Shape) -> None:
-    """Raise DataError unless ``labels`` are class numbers ``(M,)`` of a network with these outputs."""
+    """Raise DataError unless ``labels`` are classes ``(M,)``, or rows ``(M, K)``, of a network with these outputs."""
     got = f"labels are {labels.dtype} {labels.shape}"
+    if are_probabilities(labels):
+        if labels.shape[1:] != output_shape:
+            outputs = ", ".join(map(str, ("M", *output_shape)))
+            raise DataError(f"{got}, but the network returns ({outputs}): end it with Dense({labels.shape[1]}).")
+        return
     if labels.ndim != 1:
         raise DataError(f"{got}: expected class numbers (M,).")
     if labels.dtype.kind == "f":

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from tinycnn.other_names import named_arguments
 from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.batches import check_images
 from tinycnn.train.examples import checked_examples
-from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, checking_for, objective
+from tinycnn.train.objective import CLASSIFICATION, OWN, LossFunction, Objective, checking_for, objective
 from tinycnn.train.recorded_forward import recorded_forward
 from tinycnn.train.views import SAME, maps_of
 
@@ -140,8 +141,11 @@ def scores_over_ranks(scores: Callable[[slice], Scores], count: int) -> Scores:
 def scores_of(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, purpose: Objective = CLASSIFICATION
 ) -> Scores:
-    """Mean loss and accuracy of ``logits (M, K)`` for ``labels (M,)``, all on the host, in float64."""
-    logits = logits.astype(np.float64)  # (M, K)
+    """Mean loss and accuracy of ``logits (M, K)`` for ``labels (M,)``, all on the host, in float64.
+
+    A loss of your own may hold arrays in the dtype of the network, and receives the outputs in that.
+    """
+    logits = logits if purpose.labels == OWN else logits.astype(np.float64)  # (M, K)
     right = purpose.right(logits, labels)  # (M,)
     accuracy = math.nan if right is None else float((right if weights is None else weights * right).mean())
     loss = mean_cross_entropy if purpose is CLASSIFICATION else partial(mean_loss, purpose)
@@ -149,12 +153,15 @@ def scores_of(
 
 
 def mean_cross_entropy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None) -> float:
-    """The mean cross-entropy in nats of ``logits (M, K)`` for ``labels (M,)``, each times its weight."""
-    if labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+    """The mean cross-entropy in nats of ``logits (M, K)`` for ``labels (M,)`` or ``(M, K)``, each times its weight."""
+    if labels.ndim == 1 and labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
         raise DataError(f"labels range from {labels.min()} to {labels.max()}: expected 0 to {logits.shape[1] - 1}.")
     top = logits.max(axis=1, keepdims=True)
     log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))  # (M,)
-    cross_entropy = log_sum - logits[np.arange(len(labels)), labels]  # (M,)
+    if labels.ndim == 1:
+        cross_entropy = log_sum - logits[np.arange(len(labels)), labels]  # (M,)
+    else:
+        cross_entropy = (labels * (log_sum[:, None] - logits)).sum(axis=1)  # (M,)
     return float((cross_entropy if weights is None else weights * cross_entropy).mean())
 
 
@@ -162,5 +169,6 @@ def mean_loss(purpose: Objective, outputs: np.ndarray, labels: np.ndarray, weigh
     """The loss of ``purpose`` for all ``outputs (M, ...)`` together, computed by the backend."""
     backend = get_backend()
     settings = {} if weights is None else {"weights": backend.asarray(weights)}
-    with no_grad():
-        return purpose.loss(Tensor(backend.asarray(outputs)), backend.asarray(labels), **settings).item()
+    with nullcontext() if purpose.labels == OWN else no_grad():  # a graph, in which `own_loss.py` looks for mistakes
+        x = Tensor(backend.asarray(outputs), requires_grad=True)
+        return purpose.mean_loss(x, backend.asarray(labels), **settings).item()

@@ -1,7 +1,7 @@
 """Images and labels as people have them, as the arrays that training takes.
 
 Tensors of other libraries become NumPy arrays through ``__array__``, without importing these libraries. One-hot labels
-become class indices where the loss takes classes.
+become class indices where the loss takes classes; rows of probabilities stay rows.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
 from tinycnn.train.batches import check_examples
-from tinycnn.train.class_labels import REGRESSION
+from tinycnn.train.class_labels import REGRESSION, are_probabilities, as_rows
 from tinycnn.train.identity import Examples
 from tinycnn.train.objective import CLASSES, NUMBERS, SEVERAL, Objective
 
@@ -32,7 +32,7 @@ def as_examples(images: Any, labels: Any, purpose: Objective) -> Examples:
 def as_classes(labels: np.ndarray) -> np.ndarray:
     """Class numbers ``(M,)`` for one-hot rows ``(M, K)``, a column ``(M, 1)`` and truth values; others unchanged.
 
-    Raises DataError for rows that are not one-hot.
+    Raises DataError for rows that are neither one-hot nor probabilities.
     """
     if labels.ndim != 2 and labels.dtype != bool:
         return labels
@@ -41,8 +41,11 @@ def as_classes(labels: np.ndarray) -> np.ndarray:
     try:
         return as_labels(labels, "labels")[0]  # (M,)
     except DataError as error:
-        numbers = "" if ((labels == 0) | (labels == 1)).all() else f" {REGRESSION}"
-        raise DataError(f"{error} {FOR_SEVERAL}{numbers}") from None
+        if are_probabilities(labels):
+            return labels  # (M, K)
+        of_zeros_and_ones = ((labels == 0) | (labels == 1)).all()
+        sums, numbers = ("", "") if of_zeros_and_ones else (" Probabilities sum to 1 in each row.", f" {REGRESSION}")
+        raise DataError(f"{error}{sums} {FOR_SEVERAL}{numbers}") from None
 
 
 def as_array(name: str, given: Any, *, or_list: bool = False) -> Any:
@@ -67,7 +70,9 @@ def checked_examples(images: Any, labels: Any, model: Sequential, purpose: Objec
     if purpose.labels in (SEVERAL, NUMBERS) and model.output_shape == (1,) and np.ndim(labels) == 1:
         labels = np.asarray(labels)[:, None]  # (M, 1)
     check_examples(images, labels, model, purpose)
-    if purpose.labels == CLASSES and given.ndim == 2 and given.shape[1] > 1 and given.shape[1:] != model.output_shape:
+    if purpose.labels == CLASSES and labels.ndim == 2:
+        labels = labels.astype(model.dtype)  # (M, K) probabilities
+    elif purpose.labels == CLASSES and given.ndim == 2 and given.shape[1] > 1 and given.shape[1:] != model.output_shape:
         outputs = ", ".join(map(str, ("M", *model.output_shape)))
         raise DataError(
             f"labels are one-hot rows {given.shape}, but the network returns ({outputs}): end it with "
@@ -100,7 +105,9 @@ def collected(batches: Iterable[Any], model: Sequential, purpose: Objective) -> 
     parts = [checked_examples(*pair(batch, model), model, purpose) for batch in batches]
     if not parts:
         return None
-    return np.concatenate([np.asarray(part) for part, _ in parts]), np.concatenate([own for _, own in parts])
+    labels = [own for _, own in parts]
+    labels = as_rows(labels) if purpose.labels == CLASSES else labels
+    return np.concatenate([np.asarray(part) for part, _ in parts]), np.concatenate(labels)
 
 
 def pair(batch: Any, model: Sequential) -> tuple[Any, Any]:

@@ -1,9 +1,10 @@
 """What a network is trained for: a loss, the labels that the loss takes, and the accuracy that fits them.
 
-    softmax_cross_entropy                one class per image: labels (M,); the accuracy is the fraction of right classes
+    softmax_cross_entropy                one class per image: labels (M,), or (M, K) with the probability of each class;
+                                         the accuracy is the fraction of right classes
     binary_cross_entropy_with_logits     several labels per image: (M, K) of 0 and 1; the fraction of right labels
     mse_loss, l1_loss                    numbers: (M, *output_shape); no accuracy
-    a function of your own               any labels with M rows; classes as above if they are integers (M,)
+    a function of your own               any labels with M rows; classes as above if they are integers (M,); own_loss.py
 
 The two cross-entropies are computed from the logits of the network, before a final Softmax, LogSoftmax or Sigmoid, all
 others from its outputs.
@@ -24,10 +25,11 @@ from tinycnn import ops
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import DataError, SettingError, shortened
-from tinycnn.layers import Sequential
+from tinycnn.layers import LogSoftmax, Sequential, Softmax
 from tinycnn.other_names import loss_meant
 from tinycnn.tensor import Tensor
-from tinycnn.train.class_labels import check_classes
+from tinycnn.train.class_labels import check_classes, class_of
+from tinycnn.train.own_loss import check_arguments, check_result, labels_for
 
 LossFunction = Callable[..., Tensor]  # (outputs, labels) → the mean loss of the batch (); may take `weights=(N,)`
 CLASSES, SEVERAL, NUMBERS, OWN = "classes", "several labels", "numbers", "labels of a loss of your own"
@@ -50,10 +52,18 @@ class Objective:
         """What the loss is computed from: ``x (N, *input_shape)`` → logits or outputs ``(N, ...)``."""
         return model.logits(x) if self.labels in (CLASSES, SEVERAL) else model(x)
 
+    def mean_loss(self, outputs: Tensor, labels: Array, **settings: Any) -> Tensor:
+        """The loss of a batch ``(N, ...)`` → ``()``; raises SettingError or ShapeError for a loss that is none."""
+        if self.labels != OWN:
+            return self.loss(outputs, labels, **settings)
+        loss = self.loss(outputs, labels_for(outputs, labels), **settings)
+        check_result(self.name, loss, outputs)
+        return loss
+
     def right(self, outputs: Array, labels: Array) -> Array | None:
         """How right each prediction is, from 0 to 1: ``outputs (N, ...)`` → ``(N,)``; None without an accuracy."""
         if self.labels == CLASSES or (self.labels == OWN and are_classes(labels) and outputs.ndim == 2):
-            return outputs.argmax(axis=1) == labels
+            return outputs.argmax(axis=1) == class_of(labels)
         if self.labels == SEVERAL:
             return ((outputs > 0) == (labels > 0.5)).reshape(len(outputs), math.prod(outputs.shape[1:])).mean(axis=1)
         return None
@@ -61,16 +71,23 @@ class Objective:
     def count_right(self, outputs: Array, labels: Array) -> Array:
         """The sum of ``right`` on the backend → ``()``; NaN without an accuracy."""
         fused = get_backend().fused.count_correct
-        if fused and self.labels == CLASSES:
+        if fused and self.labels == CLASSES and labels.ndim == 1:
             return fused(outputs, labels)
         right = self.right(outputs, labels)
         return get_backend().asarray(np.array(math.nan)) if right is None else right.sum()
 
     def check_labels(self, labels: np.ndarray, model: Sequential) -> None:
-        """Raise DataError unless the loss takes ``labels`` with ``M`` rows for the outputs of ``model``."""
+        """Raise DataError unless the loss takes ``labels`` with ``M`` rows for the outputs of ``model``.
+
+        Raises SettingError for several labels of a network that ends with a softmax, whose outputs are one choice.
+        """
         if self.labels == CLASSES:
             check_classes(labels, model.output_shape)
             return
+        if self.labels == SEVERAL and isinstance(model.layers[-1], Softmax | LogSoftmax):
+            last = type(model.layers[-1]).__name__
+            wanted = f"{self.name} is for outputs that are probabilities of their own: end it with Sigmoid()"
+            raise SettingError(f"the network ends with {last}, whose probabilities sum to 1, and {wanted}")
         got = f"labels are {labels.dtype} {labels.shape}"
         if labels.dtype.kind not in "biuf":
             raise DataError(f"{got}: expected numbers.")
@@ -128,6 +145,8 @@ def objective(loss: str | LossFunction | Objective) -> Objective:
         values = [*loss.args, *(f"{key}={_plain(value)}" for key, value in loss.keywords.items())]
         name = f"{name}({', '.join(map(str, values))})"
     known = next((one for one in LOSSES.values() if one.loss is function), None)
+    if known is None:
+        check_arguments(name, loss)
     return known if known and loss is function else Objective(name, loss, known.labels if known else OWN)
 
 

@@ -1,6 +1,7 @@
 """Sentences about a run that are not errors: printed where a progress bar is shown, otherwise sent to ``logging``."""
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from tinycnn.data.notices import DARK
 from tinycnn.distributed.communicator import get_communicator
+from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Clip, Dropout, Layer, LogSoftmax, ReLU, Sequential, Sigmoid, Softmax, Tanh
 from tinycnn.layers.metadata import BYTES
 from tinycnn.optim import Optimizer
@@ -76,6 +78,35 @@ def momentum_of_keras(model: Sequential) -> str:
                 f"{layer.momentum:g} in Keras is {1 - layer.momentum:.3g} here"
             )
     return ""
+
+
+def one_number_per_channel(model: Sequential, batch_size: int) -> str:
+    """The name of the first batch norm that would normalise a single number of each channel; "" if there is none.
+
+    Its result is ``beta`` whatever its input is, so that no gradient reaches the layers before it.
+    """
+    norms = ((name, layer) for name, layer in model.all_layers() if isinstance(layer, BatchNorm) and not layer.frozen)
+    return next((name for name, one in norms if batch_size * math.prod(one.input_shape[:-1]) == 1), "")
+
+
+def check_batch_norm(model: Sequential, batch_size: int) -> None:
+    """Raise SettingError if batches of ``batch_size`` images leave a batch norm nothing to normalise."""
+    if name := one_number_per_channel(model, batch_size):
+        raise SettingError(
+            f"{name} normalises each channel over the batch, and `batch_size` {batch_size} leaves one number, whose "
+            "deviation is 0: nothing before it would be trained; pass a larger `batch_size`, or use LayerNorm()"
+        )
+
+
+def last_batch_of_one(model: Sequential, remainder: int) -> str:
+    """A sentence if the last batch of an epoch has a single image, which leaves a batch norm nothing to normalise."""
+    name = one_number_per_channel(model, 1) if remainder == 1 else ""
+    if not name:
+        return ""
+    return (
+        f"the last batch of an epoch has one image, from which {name} learns nothing, and which moves its running "
+        "variance towards 0: pass another `batch_size`, or leave out one image"
+    )
 
 
 def last_layer(model: Sequential, purpose: Objective) -> str:

@@ -130,7 +130,7 @@ class TrainingStep:
         if not len(labels):  # the shard may be empty if the batch is small; sum and gradients are then 0
             return logits.sum()
         settings: dict[str, Any] = {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
-        return self.objective.loss(logits, labels, **settings | ({} if weights is None else {"weights": weights}))
+        return self.objective.mean_loss(logits, labels, **settings | ({} if weights is None else {"weights": weights}))
 
     def sum_over_ranks(self, outputs: Outputs, correct: Array) -> tuple[Array, Array]:
         """Turn this rank's gradients, loss and correct predictions into those of the whole batch."""

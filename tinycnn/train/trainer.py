@@ -46,8 +46,11 @@ from tinycnn.train.history import FIELDS, EpochResult, History, Progress, epoch_
 from tinycnn.train.identity import check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
+from tinycnn.train.own_layers import explaining_own_layers, without_gradient
 from tinycnn.train.remarks import (
+    check_batch_norm,
     dark_images,
+    last_batch_of_one,
     last_layer,
     momentum_of_keras,
     nothing_to_train,
@@ -164,10 +167,10 @@ class Trainer(NamedArguments, CheckedAttributes):
         checkpoint that the run was resumed from.
 
         ``images`` are bytes, which are divided by 255 unless ``model.pixels`` is ``0..255``, or floats in the range
-        that ``model.pixels`` states. `StoredImages` remain on disk. ``labels`` are class indices or one-hot rows
-        ``(M, K)``, or what ``loss`` takes. Instead of both, pass an iterable of batches ``(images, labels)``: an epoch
-        is one pass over it, or ``steps_per_epoch`` batches. ``validation`` is a pair, or such an iterable;
-        ``validation_split`` holds out this fraction of the images instead, chosen by ``seed``.
+        that ``model.pixels`` states. `StoredImages` remain on disk. ``labels`` are class indices, one-hot rows or
+        probabilities ``(M, K)``, or what ``loss`` takes. Instead of both, pass an iterable of batches ``(images,
+        labels)``: an epoch is one pass over it, or ``steps_per_epoch`` batches. ``validation`` is a pair, or such an
+        iterable; ``validation_split`` holds out this fraction of the images instead, chosen by ``seed``.
 
         ``sample_weight (M,)`` weights the images: the training loss is ``Σ weight · loss / Σ weight`` over all
         of them, of which each batch computes its part; the accuracy counts each image once. ``validation_weight``
@@ -242,6 +245,8 @@ class Trainer(NamedArguments, CheckedAttributes):
             validation_weight=validation_weight,
             seed=self.seed,
         )
+        if not isinstance(data.training, BatchStream):
+            check_batch_norm(self.model, min(self.batch_size, len(data.training[0])))
         if early_stopping is not None and not data.validation:
             raise SettingError("`early_stopping` compares validation losses: it requires validation images")
         functions = checked_metrics(metrics)
@@ -297,6 +302,8 @@ class Trainer(NamedArguments, CheckedAttributes):
             images, labels, steps = data.training, None, data.training.steps
         else:
             self._report("note: ", dark_images(self.model, data.training[0]), logging.WARNING)
+            remainder = len(data.training[0]) % self.batch_size
+            self._report("note: ", last_batch_of_one(self.model, remainder), logging.WARNING)
             images, labels = to_backend(*data.training)
             steps = math.ceil(len(labels) / self.batch_size)
         steps = (epochs - len(self.history)) * steps - (self.progress.step if self.progress else 0)
@@ -386,7 +393,12 @@ class Trainer(NamedArguments, CheckedAttributes):
 
     def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
         """Take one step on the images ``chosen (N,)`` → mean loss ``()``, correct predictions ``()``."""
-        return self.training_step(self.sampler.batch(images, labels, chosen, epoch, self.optimizer.step_count))
+        batch = self.sampler.batch(images, labels, chosen, epoch, self.optimizer.step_count)
+        with explaining_own_layers(self.model):
+            result = self.training_step(batch)
+        if self.optimizer.step_count == 1:
+            self._report("note: ", without_gradient(self.model, self.optimizer), logging.WARNING)
+        return result
 
     def _last_rate(self) -> float:
         """The learning rate of the last step."""

@@ -87,9 +87,10 @@ def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
     except ValueError:
         raise DataError(f"{op}: labels are rows of different lengths, expected (N,) or (N, K)") from None
     if scores.ndim != 2 or 0 in scores.shape or labels.shape not in (scores.shape[:1], scores.shape):
+        swapped = labels.ndim == 2 and scores.shape == labels.shape[:1]
         raise ShapeError(
             f"{op}: scores have shape {scores.shape} and labels {labels.shape}, expected scores (N, K) with "
-            "N and K >= 1 and labels (N,) or one-hot (N, K)"
+            f"N and K >= 1 and labels (N,) or one-hot (N, K){'; is the order (scores, labels)?' * swapped}"
         )
     if isinstance(labels, np.ndarray) and of_thread.recorder is None:  # labels of a recorded step have no values yet
         _check_label_values(op, labels, scores.shape[1])

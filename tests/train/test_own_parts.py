@@ -1,0 +1,263 @@
+"""Losses, labels, layers and optimizers of one's own that are slightly wrong: each is named, with what to write."""
+
+import logging
+import re
+
+import numpy as np
+import pytest
+
+import tinycnn
+from tinycnn import ops
+from tinycnn.errors import DataError, SettingError, ShapeError
+from tinycnn.layers import BatchNorm, Dense, Flatten, Layer, LogSoftmax, Sequential, Softmax
+from tinycnn.train.evaluation import evaluate
+
+rng = np.random.default_rng(0)
+IMAGES = rng.random((24, 2, 2, 1)).astype(np.float32)
+CLASSES = rng.integers(0, 3, 24)
+ROWS = np.eye(3)[CLASSES] * 0.9 + 0.1 / 3  # float64, as mixup and label smoothing make them
+TARGETS = IMAGES.mean(axis=(1, 2, 3))
+FIT = {"epochs": 2, "lr": 0.1, "batch_size": 8, "progress": False}
+
+
+@pytest.fixture(autouse=True)
+def numpy_backend():
+    with tinycnn.use_backend("numpy"):
+        yield
+
+
+def network(*last, outputs=3):
+    return Sequential(Flatten(), Dense(outputs), *last, input_shape=(2, 2, 1))
+
+
+def squared(outputs, labels):
+    return ((outputs[:, 0] - labels) ** 2).mean()
+
+
+# -------------------------------------------------------------------------------------------------------------- losses
+
+
+@pytest.mark.parametrize("targets", [TARGETS, TARGETS.astype(np.float64), (TARGETS * 9).astype(int)])
+def test_a_loss_of_your_own_gets_labels_in_the_dtype_of_the_network(targets):
+    own, named = network(outputs=1), network(outputs=1)
+    history = own.fit(IMAGES, targets, loss=squared, validation=(IMAGES, targets), **FIT)
+    expected = named.fit(IMAGES, targets, loss="mse_loss", validation=(IMAGES, targets), **FIT)
+    assert history["validation_loss"] == pytest.approx(expected["validation_loss"], rel=1e-5)
+    assert history["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        (lambda o, y: ((o - y) ** 2).mean(), TARGETS),
+        (lambda o, y: (2 * (y - o * 1.0)).exp().sum(), TARGETS),
+        (squared, TARGETS[:, None]),
+    ],
+)
+def test_labels_and_outputs_are_not_combined_in_all_pairs(loss, targets):
+    words = r"the loss .* combines \(8, 1\) with \(8,\), which gives \(8, 8\), all pairs: give both one shape"
+    with pytest.raises(ShapeError, match=words):
+        network(outputs=1).fit(IMAGES, targets, loss=loss, **FIT)
+    with pytest.raises(ShapeError, match=words.replace("8", "24")):
+        network(outputs=1).evaluate(IMAGES, targets, loss=loss)
+
+
+def test_pairs_of_outputs_and_labels_of_the_right_shape_are_a_loss():
+    def ranking(outputs, labels):  # every pair of outputs, on purpose
+        return (outputs - outputs[:, 0]).exp().mean() + squared(outputs, labels)
+
+    assert np.isfinite(network(outputs=1).fit(IMAGES, TARGETS, loss=ranking, **FIT)["train_loss"]).all()
+    by_class = np.ones(3, np.float32)
+    weighted = network().fit(IMAGES, CLASSES, loss=lambda o, y: ((o - by_class) ** 2).mean(), **FIT)
+    assert np.isfinite(weighted["train_loss"]).all()
+
+
+IN_TENSORS = "compute it with tinycnn.ops and the operators of Tensor; .numpy() and .item() end the graph"
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "words"),
+    [
+        (lambda o, y: 3.0, SettingError, f"returned 3.0: expected a Tensor (); {IN_TENSORS}"),
+        (lambda o, y: ops.softmax_cross_entropy(o, y).numpy(), SettingError, "returned array("),
+        (lambda o, y: None, SettingError, "returned None: expected a Tensor ()"),
+        (
+            lambda o, y: (o * o).mean(axis=1),
+            ShapeError,
+            "returned shape (8,): expected the mean over the batch, .mean(",
+        ),
+        (lambda o, y: tinycnn.Tensor(1.0), SettingError, "does not depend on the outputs, so nothing is learned: comp"),
+        (lambda o: o.mean(), SettingError, "`loss` is <lambda>(o): a loss is a function (outputs, labels) → Tensor"),
+        (lambda y, o: ops.softmax_cross_entropy(o, y), ShapeError, "is the order (scores, labels)?"),
+    ],
+)
+def test_a_loss_that_is_none(loss, error, words):
+    with pytest.raises(error, match=re.escape(words)):
+        network().fit(IMAGES, CLASSES, loss=loss, **FIT)
+
+
+def test_a_loss_of_a_class_of_your_own_is_trained():
+    class Focal:
+        def __call__(self, outputs, labels):
+            return ops.softmax_cross_entropy(outputs, labels)
+
+    history = network().fit(IMAGES, CLASSES, loss=Focal(), **FIT)
+    assert history["train_loss"] == pytest.approx(network().fit(IMAGES, CLASSES, **FIT)["train_loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("last", [Softmax(), LogSoftmax()])
+@pytest.mark.parametrize("use", ["fit", "evaluate"])
+def test_several_labels_are_not_one_choice(last, use):
+    model, settings = network(last), FIT if use == "fit" else {}
+    words = f"the network ends with {type(last).__name__}, whose probabilities sum to 1, and binary_cross_entropy_with_"
+    with pytest.raises(SettingError, match=f"{words}.* end it with Sigmoid"):
+        getattr(model, use)(IMAGES, np.eye(3)[CLASSES], loss="binary_cross_entropy_with_logits", **settings)
+
+
+# -------------------------------------------------------------------------------------------------------------- labels
+
+
+def test_rows_of_probabilities_are_labels():
+    """They are the targets that label smoothing makes, so both train the same network."""
+    model, smoothed = network(), network()
+    history = model.fit(IMAGES, ROWS, validation=(IMAGES, ROWS), **FIT)
+    expected = smoothed.fit(IMAGES, CLASSES, label_smoothing=0.1, **FIT)
+    assert history["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-6)
+    assert history["train_accuracy"] == expected["train_accuracy"]
+    loss, accuracy = model.evaluate(IMAGES, ROWS)
+    assert history["validation_loss"][-1] == loss
+    assert loss == pytest.approx(ops.softmax_cross_entropy(model(IMAGES), ROWS).item(), rel=1e-6)
+    assert accuracy == model.evaluate(IMAGES, CLASSES).accuracy == np.mean(model.predict(IMAGES).argmax(1) == CLASSES)
+
+
+def test_rows_of_probabilities_in_some_batches():
+    batches = [(IMAGES[:8], ROWS[:8]), (IMAGES[8:], CLASSES[8:])]
+    model = network()
+    model.fit(batches, epochs=1, progress=False, validation=batches)
+    first, second = (model.evaluate(*batch) for batch in batches)
+    assert model.evaluate(batches).loss == pytest.approx((8 * first.loss + 16 * second.loss) / 24, rel=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_steps_with_rows_are_not_recorded(backend, caplog):
+    caplog.set_level(logging.INFO)
+    with tinycnn.use_backend(backend):
+        model = network()
+        model.fit(IMAGES, ROWS.astype(np.float32), **FIT)
+    words = [record.message for record in caplog.records if "rows of probabilities" in record.message]
+    assert len(words) == (backend == "numba")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (ROWS * 2, "rows of 3 that are not one-hot .* Probabilities sum to 1 in each row"),
+        (ROWS - np.array([1, 0, -1]), "Probabilities sum to 1"),
+        (np.full((24, 3), np.nan), "not one-hot"),
+        (
+            np.hstack([ROWS / 2, ROWS / 2]),
+            r"float64 \(24, 6\), but the network returns \(M, 3\): end it with Dense\(6\)",
+        ),
+    ],
+)
+def test_rows_that_are_no_labels(rows, words):
+    with pytest.raises(DataError, match=words):
+        evaluate(network(), IMAGES, rows)
+
+
+# -------------------------------------------------------------------------------------------------------------- layers
+
+
+class Built(Layer):
+    returned = None
+
+    def build(self, input_shape, rng, dtype):
+        return self.returned
+
+    def forward(self, x):
+        return x
+
+
+class Returning(Layer):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize("shape", [None, 4, (None, 4), (), (0,), "4"])
+def test_the_shape_that_build_returns(shape, monkeypatch):
+    monkeypatch.setattr(Built, "returned", shape)
+    with pytest.raises(SettingError, match=r"Built.build returned .*: expected the shape of its output without N"):
+        Sequential(Flatten(), Built(), Dense(2), input_shape=(2, 2, 1))
+    monkeypatch.setattr(Built, "returned", [np.int64(4)])
+    assert Sequential(Flatten(), Built(), Dense(2), input_shape=(2, 2, 1)).layers[1].output_shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (
+            lambda x: None,
+            "returning_1: Returning.forward returned None, expected a Tensor: compute it with tinycnn.ops",
+        ),
+        (lambda x: x.numpy() * 2, "returning_1: Returning.forward returned array("),
+        (lambda x: tinycnn.Tensor(x.numpy() * 2), "no parameter of the network has a gradient: if the forward of retu"),
+    ],
+)
+def test_a_last_layer_whose_forward_ends_the_graph(function, words):
+    with pytest.raises(SettingError, match=re.escape(words)):
+        network(Returning(function)).fit(IMAGES, CLASSES, **FIT)
+
+
+@pytest.mark.parametrize("function", [lambda x: x.numpy() * 2, lambda x: tinycnn.Tensor(x.numpy() * 2)])
+def test_parameters_that_no_gradient_reaches_are_noted_once(function, caplog):
+    network(Returning(function), Dense(3)).fit(IMAGES, CLASSES, **FIT)
+    words = (
+        "note: no gradient reached dense_1.weight, dense_1.bias in the first step: if the forward of returning_1 ends"
+    )
+    assert [record.message.startswith(words) for record in caplog.records] == [True]
+
+
+def test_frozen_parameters_and_a_layer_that_is_right_are_not_noted(caplog):
+    model = network(Returning(lambda x: x * 2), Dense(3))
+    model.layers[1].freeze()
+    model.fit(IMAGES, CLASSES, **FIT)
+    assert caplog.records == []
+
+
+def test_an_error_of_a_layer_of_your_own_stays_as_it_is():
+    with pytest.raises(ZeroDivisionError):
+        network(Returning(lambda x: 1 / 0)).fit(IMAGES, CLASSES, **FIT)
+
+
+def test_the_same_layer_twice_is_named():
+    twice = Flatten()
+    words = (
+        r"Sequential takes no layer twice, and the same Flatten\(\) is in layers 2 and 3: create another one for each"
+    )
+    with pytest.raises(SettingError, match=words):
+        Sequential(Dense(4), twice, Sequential(twice))
+    with pytest.raises(SettingError, match="at least one layer, such as"):
+        Sequential()
+
+
+@pytest.mark.parametrize(("images", "size"), [(24, 1), (1, 8)])
+def test_batch_norm_of_one_number_per_channel(images, size):
+    model = network(BatchNorm())
+    settings = FIT | {"batch_size": size}
+    words = "batchnorm_1 normalises each channel over the batch, and `batch_size` 1 leaves one number"
+    with pytest.raises(SettingError, match=words):
+        model.fit(IMAGES[:images], CLASSES[:images], **settings)
+    model.layers[-1].freeze()
+    model.fit(IMAGES[:images], CLASSES[:images], **settings)  # with its running statistics
+    of_images = Sequential(BatchNorm(), Flatten(), Dense(3), input_shape=(2, 2, 1))
+    of_images.fit(IMAGES[:images], CLASSES[:images], **settings)  # four numbers per channel
+
+
+def test_a_last_batch_of_one_image_is_noted(caplog):
+    network(BatchNorm()).fit(IMAGES[:17], CLASSES[:17], **FIT)
+    words = "note: the last batch of an epoch has one image, from which batchnorm_1 learns nothing"
+    assert [record.message.startswith(words) for record in caplog.records] == [True]
