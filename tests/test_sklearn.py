@@ -142,12 +142,44 @@ def test_each_optimizer_has_its_usual_rate(digits, optimizer, lr):
         ({"early_stopping": 2.5}, SettingError, "early_stopping=2.5"),
         ({"lr": NAN}, SettingError, "lr=nan"),
         ({"lr": -1}, SettingError, "lr=-1"),
+        (
+            {"model": Sequential(Dense(10), input_shape=(64,))},
+            SettingError,
+            "every fit trains a new network: pass the name",
+        ),
+        ({"model": Dense}, SettingError, "every fit trains a new network: pass the name"),
+        (
+            {"model": lambda shape, classes: Dense(classes)},
+            SettingError,
+            "function `model` returned Dense.* a list of new",
+        ),
+        (
+            {"model": lambda shape, classes: Sequential(Dense(classes), input_shape=shape), "image_shape": None},
+            SettingError,
+            "the function `model` returned Sequential.* a list of new layers",
+        ),
         ({"epochs": 1, "scale": "x"}, SettingError, "scale='x': expected a number above 0"),
     ],
 )
 def test_mistakes(digits, settings, kind, words):
     with pytest.raises(kind, match=words):
         small(**settings).fit(*digits)
+
+
+def test_a_function_may_return_a_network_without_a_shape(digits):
+    networks = [[Flatten(), Dense(10)], Sequential(Flatten(), Dense(10))]
+    first, second = (small(model=lambda *_, made=made: made, epochs=1).fit(*digits) for made in networks)
+    np.testing.assert_array_equal(first.predict_proba(digits[0]), second.predict_proba(digits[0]))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_settings_are_those_of_the_constructor(digits, method):
+    with pytest.raises(
+        TypeError, match=f"^{method} has no setting early_stopping: pass it to the constructor, TinyCNNC"
+    ):
+        getattr(small(), method)(*digits, early_stopping=2)
+    with pytest.raises(TypeError, match=f"^{method} has no setting verbose: settings of the training are those of the"):
+        getattr(small(), method)(*digits, verbose=2)
 
 
 def test_other_images_than_it_was_fitted_to(digits):

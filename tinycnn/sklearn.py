@@ -17,12 +17,13 @@ import numpy as np
 
 from tinycnn import metrics
 from tinycnn.backends import get_backend, use_backend
-from tinycnn.errors import SettingError, ShapeError, in_range, requires, whole_number
+from tinycnn.errors import SettingError, ShapeError, in_range, requires, shortened, whole_number
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
 from tinycnn.layers.metadata import BYTES
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
 from tinycnn.ops.softmax import log_softmax_rows
 from tinycnn.optim import OPTIMIZERS
+from tinycnn.other_names import UnknownArgumentError
 from tinycnn.train.callbacks import EarlyStopping
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import History
@@ -38,6 +39,8 @@ with requires("scikit-learn", "TinyCNNClassifier"):
 
 LayersFunction = Callable[[Shape, int], list[Layer]]  # shape of one image or row, number of classes → layers
 DTYPES = (np.float32, np.uint8)  # arrays of another dtype are converted to the first
+FUNCTION = "a function (input_shape, classes) → layers, such as lambda shape, classes: [Flatten(), Dense(classes)]"
+MODEL = f"every fit trains a new network: pass the name of one, or {FUNCTION}"
 NO_LABELS = "no_validation"  # what scikit-learn's validate_data takes for "there is no y"; None would be an error
 MIN_SIDE = 10  # pixels; the two convolutions and poolings of keras_cnn do not fit into smaller images
 
@@ -98,7 +101,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
         self.class_weight = class_weight
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None, **settings: Any) -> Self:
         """Train a new network; raises ValueError unless ``X`` is finite and ``y`` holds classes.
 
         ``sample_weight (n,)`` weights the loss, ``Σ weight · loss / Σ weight``: a weight of 2 counts an example twice,
@@ -106,6 +109,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         ``(X, y)``, or a list of one pair, on which every epoch is validated; ``early_stopping`` then holds nothing
         back. Its scores are in ``history_``.
         """
+        self._check_none("fit", settings)
         images, y = self._checked(X, y, reset=True)
         self.classes_, labels = np.unique(y, return_inverse=True)
         images, labels, weights = self._weighted(images, labels, sample_weight)
@@ -125,11 +129,12 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             self.history_ = trainer.fit(images, labels, epochs=self.epochs, **more)
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, **settings: Any) -> Self:
         """Train for one epoch on these examples; the first call makes the network, and must list all ``classes``.
 
         ``class_weight="balanced"`` is refused, because it needs the class counts of all examples.
         """
+        self._check_none("partial_fit", settings)
         if self.class_weight == "balanced":
             raise ValueError("class_weight='balanced' needs all examples: pass a dictionary to partial_fit")
         first = not hasattr(self, "model_")
@@ -214,6 +219,14 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             raise ShapeError(f"examples of shape {shape} with {features} numbers; expected (H, W, C), (H, W) or rows")
         return shape
 
+    def _check_none(self, method: str, settings: dict[str, Any]) -> None:
+        """Raise UnknownArgumentError for ``settings`` that were passed to ``fit`` or ``partial_fit``."""
+        for name in settings:
+            wanted = f"pass it to the constructor, TinyCNNClassifier({name}=...)"
+            if name not in self.get_params():
+                wanted = "settings of the training are those of the constructor"
+            raise UnknownArgumentError(f"{method} has no setting {name}: {wanted}")
+
     def _check_settings(self) -> None:
         if self.optimizer not in OPTIMIZERS:
             raise SettingError(f"optimizer={self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
@@ -249,12 +262,14 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
     def _layers(self) -> list[Layer]:
         """All layers but the Rescaling in front, which is made from ``scale_``."""
         shape, classes = self.input_shape_, len(self.classes_)
-        if callable(self.model):
-            return list(self.model(shape, classes))
+        if callable(self.model) and not isinstance(self.model, Layer | type):
+            return checked_layers(self.model(shape, classes))
+        if not isinstance(self.model, str):
+            raise SettingError(f"`model` is {shortened(self.model, 60)}: {MODEL}")
         if self.model == "auto":
             return default_layers(shape, classes)
         if self.model not in NETWORKS:
-            raise SettingError(f"model={self.model!r}: choose auto, {', '.join(NETWORKS)}, or pass a function")
+            raise SettingError(f"model={self.model!r}: choose auto, {', '.join(NETWORKS)}, or pass {FUNCTION}")
         if len(shape) != 3:
             raise ShapeError(
                 f"model={self.model!r} takes images, X holds rows of {shape[0]}: pass `image_shape=(H, W, C)`"
@@ -273,6 +288,14 @@ def numbered(y: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def _part(weights: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:
     return None if weights is None else weights[chosen]
+
+
+def checked_layers(made: Any) -> list[Layer]:
+    """The layers that a function for ``model`` returned; raises SettingError for anything else."""
+    layers = made.layers if isinstance(made, Sequential) and made.is_part else made
+    if isinstance(layers, Sequential) or not isinstance(layers, list | tuple | dict):
+        raise SettingError(f"the function `model` returned {shortened(made, 60)}: expected a list of new layers")
+    return list(layers)
 
 
 def default_layers(input_shape: Shape, classes: int) -> list[Layer]:

@@ -12,7 +12,7 @@ from tinycnn import explain, models, no_grad
 from tinycnn.commands import main
 from tinycnn.errors import SettingError
 from tinycnn.interchange.onnx.exporter import export_onnx, largest_difference, to_onnx
-from tinycnn.layers import Conv2d, Dense, Flatten, Layer, ReLU, Sequential, Softmax
+from tinycnn.layers import Conv2d, Dense, Flatten, Layer, ReLU, Sequential, Softmax, Upsample
 
 onnx = pytest.importorskip("onnx", reason="ONNX files need: pip install 'tinycnn[onnx]'")
 pytest.importorskip("onnxruntime", reason="running them needs: pip install 'tinycnn[onnx]'")
@@ -68,6 +68,26 @@ def test_float64_is_compared_where_onnx_runtime_supports_it():
     convolution = Sequential(Conv2d(2), input_shape=(5, 5, 1), dtype=np.float64)
     with pytest.raises(SettingError, match=r"ONNX Runtime cannot run this network: .*Conv"):
         largest_difference(convolution, to_onnx(convolution))
+
+
+def test_a_file_that_onnx_runtime_cannot_run_is_not_written(tmp_path):
+    model = unlike_fresh(
+        Sequential(Conv2d(2), Upsample(2), Flatten(), Dense(3), input_shape=(5, 5, 1), dtype=np.float64)
+    )
+    path = tmp_path / "model.onnx"
+    with pytest.raises(
+        SettingError, match=r'conv2d_1 computes in float64, which ONNX Runtime does not .*`dtype="float32"`'
+    ):
+        export_onnx(model, path)
+    with pytest.raises(SettingError, match="`dtype` is 'float16': expected float32, or float64 as the network has"):
+        export_onnx(model, path, dtype="float16")
+    assert not path.exists()
+    export_onnx(model, path, dtype="float32")
+    images = np.random.default_rng(1).normal(size=(3, 5, 5, 1)).astype(np.float32)
+    np.testing.assert_allclose(onnx_outputs(path.read_bytes(), images), model.predict(images), rtol=1e-5, atol=1e-5)
+    dense = Sequential(Dense(2), input_shape=(5,), dtype=np.float64)
+    export_onnx(dense, path)
+    assert path.read_bytes() == to_onnx(dense)
 
 
 def test_the_metadata_of_the_file():

@@ -16,7 +16,7 @@ from tinycnn import convert, models, no_grad
 from tinycnn.commands import main
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.interchange.onnx import file as reader
-from tinycnn.interchange.onnx.exporter import export_onnx
+from tinycnn.interchange.onnx.exporter import export_onnx, to_onnx
 from tinycnn.interchange.onnx.importer import import_onnx, largest_difference
 from tinycnn.layers import (
     AvgPool2d,
@@ -651,6 +651,10 @@ REFUSED = {
         r"\(Add\): a constant of shape \(1, 1, 3\) adds axes to an array with N, C",
     ),
     "a constant that spreads": (lambda g: g("Add", g("GlobalAveragePool", "x"), random(2, 3, 1)), r"\(2, 3, 1\); tiny"),
+    "a recurrent layer": (
+        lambda g: g("LSTM", "x"),
+        r"\(LSTM\): tinycnn has layers for convolutional networks, not for seq",
+    ),
     "a sum of two dtypes": (lambda g: g("Add", "x", np.float64(0.1)), r"its input 1 is float64, expected float32"),
     "a whole number": (lambda g: g("Mul", np.int64(2), "x"), r"\(Mul\): its input 0 is int64, expected float32"),
     "a bias of another dtype": (
@@ -1097,6 +1101,6 @@ def test_the_comparison_detects_a_wrong_permutation(tmp_path, monkeypatch):
 
 def test_a_file_that_onnx_runtime_cannot_run(tmp_path):
     convolution = Sequential(Conv2d(2), input_shape=(5, 5, 1), dtype=np.float64)
-    export_onnx(convolution, tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(to_onnx(convolution))
     with pytest.raises(SettingError, match="ONNX Runtime cannot run"):
         largest_difference(import_onnx(tmp_path / "model.onnx"), tmp_path / "model.onnx")

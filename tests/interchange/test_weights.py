@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 import tinycnn
 from tinycnn import Tensor, layers, models
-from tinycnn.errors import DtypeError, SettingError, ShapeError
+from tinycnn.errors import DtypeError, FileFormatError, SettingError, ShapeError
 
 IMAGES = np.random.default_rng(0).uniform(size=(5, 28, 28, 1))
 
@@ -307,6 +308,36 @@ def test_a_module_in_place_of_its_state_dict_is_refused():
         tinycnn.load_torch_state_dict(small_network(), object())
     with pytest.raises(SettingError, match=r"expected keras_model.get_weights\(\), got dict"):
         tinycnn.load_keras_weights(small_network(), {})
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_safetensors_file_of_a_module(half, tmp_path):
+    """bfloat16 is the upper half of a float32; NumPy, and so safetensors.numpy, cannot write it."""
+    weights = {name: array.astype(np.float32) for name, array in small_torch_weights().items() if array.ndim}
+    bits = {name: (array.view(np.uint32) >> 16).astype(np.uint16) for name, array in weights.items()}
+    rounded = {name: (array.astype(np.uint32) << 16).view(np.float32) for name, array in bits.items()}
+    content, path = save(bits if half else weights), tmp_path / "module.safetensors"
+    path.write_bytes(content)
+    if half:
+        size = int.from_bytes(content[:8], "little")
+        header = content[8 : 8 + size].replace(b'"U16"', b'"BF16"')
+        path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + size :])
+    model, expected = (small_network(np.float32) for _ in range(2))
+    tinycnn.load_torch_state_dict(model, path)
+    tinycnn.load_torch_state_dict(expected, rounded if half else weights)
+    assert model.state_dict()["dense_1.weight"].min() > 0.4  # drawn between 0.5 and 1.5
+    for name, array in expected.state_dict().items():
+        np.testing.assert_array_equal(model.state_dict()[name], array)
+
+
+def test_files_that_hold_no_module(tmp_path):
+    for content, words in [
+        (b"PK\x03\x04" + bytes(40), "a file of torch.save; read it with torch.load"),
+        (b"1", "readable"),
+    ]:
+        (tmp_path / "module.pt").write_bytes(content)
+        with pytest.raises(FileFormatError, match=words):
+            tinycnn.load_torch_state_dict(small_network(), str(tmp_path / "module.pt"))
 
 
 def test_a_custom_layer_is_refused():

@@ -395,7 +395,7 @@ def test_a_file_of_another_program_names_what_reads_it(name, content, words, tmp
     with pytest.raises(FileFormatError, match=words):
         tinycnn.load(tmp_path / name)
     plain = safetensors_bytes({"conv.weight": np.zeros(3, np.float32)})
-    assert "pass safetensors.numpy.load_file(path) to tinycnn.load_torch_state_dict" in refused(plain, tmp_path)
+    assert "tinycnn.load_torch_state_dict(model, path) reads the weights of a module" in refused(plain, tmp_path)
 
 
 BITS = {"BF16": 16, "F16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "I64": 64, "BOOL": 8, "C64": 64}

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import ops
+from tinycnn import ops, optim
 from tinycnn.errors import DataError, SettingError, ShapeError
 from tinycnn.layers import BatchNorm, Dense, Flatten, Layer, LogSoftmax, Sequential, Softmax
+from tinycnn.train import Trainer
 from tinycnn.train.evaluation import evaluate
 
 rng = np.random.default_rng(0)
@@ -163,6 +164,54 @@ def test_steps_with_rows_are_not_recorded(backend, caplog):
 def test_rows_that_are_no_labels(rows, words):
     with pytest.raises(DataError, match=words):
         evaluate(network(), IMAGES, rows)
+
+
+# ---------------------------------------------------------------------------------------------------------- optimizers
+
+
+class Unrelated:
+    def step(self):
+        """As an optimizer of PyTorch has it."""
+
+
+class Uncounted(optim.Optimizer):
+    def step(self):
+        for p in self.parameters:
+            p.data -= self.lr * p.grad
+
+
+class Counted(Uncounted):
+    def step(self):
+        super().step()
+        self.count_step()
+
+
+OWN_OPTIMIZER = r"derive an optimizer of your own from tinycnn.optim.Optimizer, with the method update\("
+
+
+@pytest.mark.parametrize(
+    "use", [lambda m, o: m.fit(IMAGES, CLASSES, optimizer=o), lambda m, o: Trainer(m, o, batch_size=8)]
+)
+def test_an_optimizer_without_the_base_class(use):
+    with pytest.raises(SettingError, match=OWN_OPTIMIZER):
+        use(network(), Unrelated())
+    with pytest.raises(SettingError) as error:
+        use(network(), 3)
+    assert "derive" not in str(error.value)
+
+
+def test_a_step_of_ones_own_is_counted():
+    """Otherwise the schedule would stay at its first rate."""
+    settings = {"epochs": 2, "batch_size": 8, "progress": False}
+    model = network()
+    with pytest.raises(
+        SettingError, match=r"Uncounted.step does not count steps: call self.count_step\(\) in it, or der"
+    ):
+        model.fit(IMAGES, CLASSES, optimizer=Uncounted(model.parameters(), lr=0.1), **settings)
+    own, known = network(), network()
+    for model, kind in ((own, Counted), (known, optim.SGD)):
+        model.fit(IMAGES, CLASSES, optimizer=kind(model.parameters(), lr=0.1, schedule=optim.linear(6)), **settings)
+    np.testing.assert_allclose(own.predict(IMAGES), known.predict(IMAGES), rtol=1e-5)
 
 
 # -------------------------------------------------------------------------------------------------------------- layers

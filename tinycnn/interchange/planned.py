@@ -15,6 +15,7 @@ import numpy as np
 from tinycnn.errors import FileFormatError
 from tinycnn.layers import Conv2d, ConvTranspose2d, Dense, Dropout, Layer
 
+OF_SCOPE = "tinycnn has layers for convolutional networks, not for sequences: no recurrent layers, no attention"
 MAX_DEPTH = 32  # of branches in branches
 MAX_LAYERS = 4096  # counted with the layers of all branches
 

@@ -26,6 +26,7 @@ from tinycnn.errors import DtypeError, SettingError, ShapeError
 from tinycnn.interchange.layer_pairs import Arrays, pair_layers, shown
 from tinycnn.interchange.row_orders import Order, row_orders
 from tinycnn.layers import BatchNorm, Conv2d, Dense, GroupNorm, Layer, LayerNorm, Sequential
+from tinycnn.saving.safetensors_file import arrays_in
 
 NORMS = BatchNorm, LayerNorm, GroupNorm
 TORCH_NAMES = {"gamma": "weight", "beta": "bias"}  # of NORMS; all other arrays have the same names
@@ -93,16 +94,22 @@ class _Entry:
 
 
 def load_torch_state_dict(
-    model: Sequential, state_dict: Mapping[str, Any], *, names: Mapping[str, str] | None = None
+    model: Sequential,
+    state_dict: Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    names: Mapping[str, str] | None = None,
 ) -> None:
     """Copy the weights of a PyTorch module into ``model``: ``load_torch_state_dict(model, module.state_dict())``.
 
-    Layers are paired by the shapes of their arrays. Layers with equal shapes are paired by the numbers in their names,
-    or in the order of ``state_dict`` if a module has written it. Where that leaves a choice, pass ``names``, which maps
-    every layer of ``model`` with weights to its name in PyTorch, as in ``{"conv2d_1": "features.0"}``; the other
-    entries of ``state_dict`` are then ignored. Raises ShapeError when names or shapes do not match, or do not determine
-    the pairs, and DtypeError for a dtype other than that of ``model``; the model is then unchanged.
+    ``state_dict`` may also be the name of a safetensors file with the same arrays. Layers are paired by the shapes of
+    their arrays. Layers with equal shapes are paired by the numbers in their names, or in the order of ``state_dict``
+    if a module has written it. Where that leaves a choice, pass ``names``, which maps every layer of ``model`` with
+    weights to its name in PyTorch, as in ``{"conv2d_1": "features.0"}``; the other entries of ``state_dict`` are then
+    ignored. Raises FileFormatError for a file of another kind, ShapeError when names or shapes do not match, or do not
+    determine the pairs, and DtypeError for a dtype other than that of ``model``; the model is then unchanged.
     """
+    if isinstance(state_dict, str | os.PathLike):
+        state_dict = arrays_in(state_dict)
     if not isinstance(state_dict, Mapping):
         raise SettingError(f"load_torch_state_dict: expected module.state_dict(), got {type(state_dict).__name__}")
     if names is not None and not isinstance(names, Mapping):
@@ -122,9 +129,10 @@ def load_torch_state_dict(
 
 
 def to_torch_state_dict(model: Sequential, *, names: Mapping[str, str] | None = None) -> dict[str, np.ndarray]:
-    """The weights of ``model`` in PyTorch's layout; ``names`` maps layers to their names in PyTorch, if they differ.
+    """The weights of ``model`` in PyTorch's layout, named as ``names`` maps the layers to those of the module.
 
-    For ``module.load_state_dict({name: torch.from_numpy(array) for name, array in ….items()}, strict=False)``. Use
+    Without ``names``, they have the names of tinycnn's layers, such as ``conv2d_1.weight``. For
+    ``module.load_state_dict({name: torch.from_numpy(array) for name, array in ….items()}, strict=False)``. Use
     ``strict=True`` only without batch norm, because tinycnn has no ``num_batches_tracked``. Raises SettingError for a
     name that is not a layer with weights, and for two layers with the same name.
     """

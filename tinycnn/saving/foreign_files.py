@@ -15,8 +15,7 @@ KERAS = (
     "tinycnn.load_keras_weights(model, path)"
 )
 SAFETENSORS = (
-    "a safetensors file of another program; pass safetensors.numpy.load_file(path) to "
-    "tinycnn.load_torch_state_dict(model, arrays)"
+    "a safetensors file of another program; tinycnn.load_torch_state_dict(model, path) reads the weights of a module"
 )
 PICTURE = "a picture, not a network; pictures are what `tinycnn predict` classifies"
 ARRAYS = "arrays of NumPy, such as a data set, not a network"

@@ -6,6 +6,8 @@ only a header of at most ``MAX_HEADER`` bytes is parsed.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tinycnn.saving.foreign_files import SAFETENSORS, described
 CHECKPOINT = "tinycnn_checkpoint"  # the metadata key that marks a checkpoint
 MAX_HEADER = 1 << 20  # bytes of names and architecture; also bounds layers and nesting; our networks need up to 3,000
 MAX_FILE = 1 << 31  # bytes: 700 times our largest model file
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 LENGTH_BYTES = 8  # a safetensors file begins with the length of its header
 DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
@@ -33,15 +36,48 @@ def read_arrays(path: str | os.PathLike[str], key: str, most: int | None = None)
     CannotReadError where nothing is known about the content.
     """
     source = printable(os.fspath(path))
-    try:
+    with _enough_memory(source):
         return arrays_of(_read(path, MAX_FILE if most is None else most), key, source)
-    except MemoryError:
-        raise CannotReadError(f"{source}: cannot be read: there is too little memory for it") from None
 
 
 def arrays_of(content: bytes, key: str, source: str) -> tuple[dict[str, np.ndarray], str]:
     """``read_arrays`` for the content of a file; errors name ``source``."""
     return _arrays(content, source), _text_under(key, content, source)
+
+
+def arrays_in(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file of any program, by name, bfloat16 as float32; errors as of ``read_arrays``."""
+    from safetensors import SafetensorError, deserialize
+
+    source = printable(os.fspath(path))
+    with _enough_memory(source):
+        content = _read(path, MAX_FILE)
+        try:
+            if "BF16" not in (kinds := {one["dtype"] for _, one in deserialize(content)}):
+                return _arrays(content, source)
+            if kinds - DTYPES.keys():
+                raise FileFormatError(
+                    f"{source}: has arrays of {', '.join(sorted(kinds))}: expected {', '.join(DTYPES)}"
+                )
+            return {name: _array(one) for name, one in deserialize(content)}
+        except (SafetensorError, *DAMAGED) as error:
+            raise error if isinstance(error, FileFormatError) else _unreadable(source, error) from None
+
+
+def _array(stored: dict[str, Any]) -> np.ndarray:
+    """An array of a file; NumPy has no bfloat16, whose bits are the upper half of a float32."""
+    array = np.frombuffer(stored["data"], DTYPES[stored["dtype"]])
+    if stored["dtype"] == "BF16":
+        array = (array.astype("<u4") << 16).view("<f4")
+    return array.reshape(stored["shape"])
+
+
+@contextmanager
+def _enough_memory(source: str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise CannotReadError(f"{source}: cannot be read: there is too little memory for it") from None
 
 
 def _read(path: str | os.PathLike[str], most: int) -> bytes:

@@ -16,6 +16,7 @@ from tinycnn.train.evaluation import evaluate as evaluate_arrays
 from tinycnn.train.examples import as_array, collected, held_out
 from tinycnn.train.history import History
 from tinycnn.train.objective import checking_for, objective
+from tinycnn.train.own_optimizer import OWN_OPTIMIZER
 from tinycnn.train.stream import is_stream
 from tinycnn.train.trainer import Trainer
 from tinycnn.train.validation import network_outputs
@@ -89,6 +90,8 @@ def _optimizer(model: Sequential, optimizer: str | Optimizer, lr: float | None, 
         hint = f"; did you mean {optimizer.lower()}?" if str(optimizer).lower() in OPTIMIZERS else ""
         if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
             hint = f": pass {optimizer.__name__.lower()!r}, or {optimizer.__name__}(model.parameters())"
+        elif callable(getattr(optimizer, "step", None)):
+            hint = f"; {OWN_OPTIMIZER}"
         raise SettingError(f"`optimizer` is {shortened(optimizer)}: expected one of {names}, or an optimizer{hint}")
     settings: dict[str, Any] = OPTIMIZER_DEFAULTS[optimizer] | ({} if lr is None else {"lr": lr})
     return OPTIMIZERS[optimizer](model.parameters(), schedule=schedule, **settings)

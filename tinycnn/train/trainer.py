@@ -47,6 +47,7 @@ from tinycnn.train.identity import check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
 from tinycnn.train.own_layers import explaining_own_layers, without_gradient
+from tinycnn.train.own_optimizer import OWN_OPTIMIZER, check_counted
 from tinycnn.train.remarks import (
     check_batch_norm,
     dark_images,
@@ -393,10 +394,12 @@ class Trainer(NamedArguments, CheckedAttributes):
 
     def step(self, images: Array, labels: Array, chosen: Array, epoch: int = 1) -> tuple[Array, Array]:
         """Take one step on the images ``chosen (N,)`` → mean loss ``()``, correct predictions ``()``."""
-        batch = self.sampler.batch(images, labels, chosen, epoch, self.optimizer.step_count)
+        before = self.optimizer.step_count
+        batch = self.sampler.batch(images, labels, chosen, epoch, before)
         with explaining_own_layers(self.model):
             result = self.training_step(batch)
-        if self.optimizer.step_count == 1:
+        check_counted(self.optimizer, before)
+        if not before:
             self._report("note: ", without_gradient(self.model, self.optimizer), logging.WARNING)
         return result
 
@@ -470,7 +473,8 @@ def _check_parts(model: Any, optimizer: Any, augment: Any, fade: Any) -> None:
         raise SettingError(f"`model` is a {type(model).__name__}: expected a network, such as Sequential(...)")
     if not isinstance(optimizer, Optimizer):
         example = "tinycnn.optim.Adam(model.parameters())"
-        raise SettingError(f"`optimizer` is {shortened(optimizer)}: expected an optimizer, such as {example}")
+        hint = f"; {OWN_OPTIMIZER}" if callable(getattr(optimizer, "step", None)) else ""
+        raise SettingError(f"`optimizer` is {shortened(optimizer)}: expected an optimizer, such as {example}{hint}")
     own = {id(parameter) for _, parameter in model.named_parameters()}
     if not any(id(parameter) in own for parameter in optimizer.parameters):
         others = "`optimizer` has no parameter of this network, so nothing would be trained"

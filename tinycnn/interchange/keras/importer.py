@@ -26,6 +26,7 @@ from tinycnn.interchange.onnx.pixels import likely_pixels
 from tinycnn.interchange.planned import (
     MAX_DEPTH,
     MAX_LAYERS,
+    OF_SCOPE,
     PlannedLayer,
     Step,
     branches_between,
@@ -45,7 +46,6 @@ MAX_NUMBERS = 1 << 26  # per image between two layers
 NETWORKS = "Sequential", "Functional", "Model"
 JOINS = "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"
 CONTAINERS = {"Concatenate": Concatenate, "Multiply": Multiply, "Maximum": Maximum, "Minimum": Minimum}
-OF_SCOPE = "tinycnn has layers for convolutional networks, not for sequences: no recurrent layers, no attention"
 INSTEAD = {  # refused layers that people meet → what to do
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional", "Embedding", "TimeDistributed"), OF_SCOPE),
     **dict.fromkeys(("MultiHeadAttention", "Attention", "GroupedQueryAttention", "AdditiveAttention"), OF_SCOPE),

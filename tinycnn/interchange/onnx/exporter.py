@@ -16,7 +16,7 @@ from tinycnn.errors import SettingError, shortened
 from tinycnn.files import write_atomically
 from tinycnn.interchange.onnx.export_nodes import NODES, TO_CHANNELS_LAST, TO_CHANNELS_SECOND
 from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT
-from tinycnn.layers import Layer, Sequential, pixel_scale
+from tinycnn.layers import AvgPool2d, Conv2d, ConvTranspose2d, GlobalAvgPool2d, Layer, Sequential, pixel_scale
 from tinycnn.saving.endings import ONNX, check_ending
 from tinycnn.tensor import no_grad
 from tinycnn.version import __version__
@@ -24,17 +24,31 @@ from tinycnn.version import __version__
 OPSET, IR = 17, 8
 
 
-def export_onnx(model: Sequential, path: str | os.PathLike[str]) -> None:
+def export_onnx(model: Sequential, path: str | os.PathLike[str], *, dtype: Any = None) -> None:
     """Write ``model`` in evaluation mode to ``path`` (``.onnx``), atomically.
 
-    Raises SettingError for a layer without an ONNX operator, and for a path with the ending of another format.
+    ``dtype``: ``"float32"`` for a network in float64, by default that of the network. Raises SettingError for a layer
+    without an ONNX operator, for float64 convolutions, which ONNX Runtime does not have, and for a path with the ending
+    of another format.
     """
     check_ending(path, ONNX)
-    write_atomically(path, to_onnx(model))
+    is_network = isinstance(model, Sequential)  # to_onnx refuses anything else
+    if is_network and checked_dtype(model, dtype) == np.float64 and (name := of_float32(model)):
+        raise SettingError(
+            f"export: {name} computes in float64, which ONNX Runtime does not support for this layer: pass "
+            '`dtype="float32"`, or call to_onnx(model) for the content of the file'
+        )
+    write_atomically(path, to_onnx(model, dtype=dtype))
 
 
-def to_onnx(model: Sequential) -> bytes:
-    """The content of the ONNX file for ``model``."""
+def of_float32(model: Sequential) -> str:
+    """The name of the first layer that ONNX Runtime computes in float32 only; "" if there is none."""
+    kinds = Conv2d | ConvTranspose2d | AvgPool2d | GlobalAvgPool2d
+    return next((name for name, layer in model.all_layers() if isinstance(layer, kinds)), "")
+
+
+def to_onnx(model: Sequential, *, dtype: Any = None) -> bytes:
+    """The content of the ONNX file for ``model``; ``dtype`` as of ``export_onnx``."""
     try:
         import onnx
     except ImportError:
@@ -44,7 +58,7 @@ def to_onnx(model: Sequential) -> bytes:
         raise SettingError(f"export: expected a network (Sequential), got {shortened(model)}")
     if len(model.input_shape) not in (1, 3):
         raise SettingError(f"export: images are {model.input_shape}, expected (H, W, C) or (in,)")
-    graph = _Graph(onnx.helper, model)
+    graph = _Graph(onnx.helper, model, checked_dtype(model, dtype))
     x = "images"
     if len(model.input_shape) == 3:
         x = graph.add("Transpose", "channels_second", [x], perm=TO_CHANNELS_SECOND)  # (N, C, H, W)
@@ -57,9 +71,18 @@ def to_onnx(model: Sequential) -> bytes:
     return file.SerializeToString()
 
 
+def checked_dtype(model: Sequential, dtype: Any) -> np.dtype:
+    """The dtype of the file; raises SettingError unless it is float32 or that of the network."""
+    if dtype is None or str(dtype) == model.dtype.name or dtype == model.dtype:
+        return model.dtype
+    if str(dtype) == "float32" or dtype == np.float32:
+        return np.dtype(np.float32)
+    raise SettingError(f"export: `dtype` is {shortened(dtype)}: expected float32, or {model.dtype} as the network has")
+
+
 def _as_file(onnx: Any, graph: "_Graph", model: Sequential) -> Any:
     """The ONNX model: the graph, its input and output, and layout, pixel scale and class names as metadata."""
-    kind = onnx.helper.np_dtype_to_tensor_dtype(model.dtype)
+    kind = onnx.helper.np_dtype_to_tensor_dtype(graph.dtype)
     images = onnx.helper.make_tensor_value_info("images", kind, ["N", *model.input_shape])
     scores = onnx.helper.make_tensor_value_info("scores", kind, ["N", *model.output_shape])
     body = onnx.helper.make_graph(graph.nodes, "tinycnn", [images], [scores], initializer=graph.constants)
@@ -74,8 +97,8 @@ def _as_file(onnx: Any, graph: "_Graph", model: Sequential) -> Any:
 class _Graph:
     """Collects the nodes and constants of the file. Every node has one result, which has the name of the node."""
 
-    def __init__(self, helper: Any, model: Sequential) -> None:
-        self.helper, self.dtype = helper, model.dtype
+    def __init__(self, helper: Any, model: Sequential, dtype: np.dtype) -> None:
+        self.helper, self.dtype = helper, dtype
         self.shape = model.input_shape  # input shape of the next layer, without N, channels last
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
@@ -88,6 +111,7 @@ class _Graph:
         from onnx import numpy_helper
 
         host = np.ascontiguousarray(get_backend().to_host(array) if not isinstance(array, np.ndarray) else array)
+        host = host.astype(self.dtype) if host.dtype == np.float64 else host
         self.constants.append(numpy_helper.from_array(host, name))
         return name
 

@@ -22,7 +22,7 @@ from tinycnn.interchange.onnx.merging import JOINING, merge
 from tinycnn.interchange.onnx.operators import REWRITTEN, STEPS
 from tinycnn.interchange.onnx.pixels import likely_pixels
 from tinycnn.interchange.onnx.rewriting import Structure
-from tinycnn.interchange.planned import PlannedLayer
+from tinycnn.interchange.planned import OF_SCOPE, PlannedLayer
 from tinycnn.layers import Rescaling, Sequential, pixel_scale
 from tinycnn.layers.metadata import BYTES, SCALES
 from tinycnn.saving.endings import check_path
@@ -31,6 +31,7 @@ from tinycnn.saving.safetensors_file import DAMAGED
 from tinycnn.tensor import no_grad
 
 __all__ = ["from_onnx"]
+SEQUENCES = "LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention", "GroupQueryAttention"
 CHANNELS = 1, 3, 4  # grey, colour, and colour with transparency
 MORE_RESULTS = "Dropout", "BatchNormalization"  # a mask; statistics in training mode, which the error names
 
@@ -173,6 +174,8 @@ def convert_with_order(graph: Graph, order: str, rows_become: str, first_layers:
 
 def convert_node(whole: Conversion, node: Node) -> None:
     """Convert one node that takes arrays computed from the input, or evaluate one whose inputs are all constants."""
+    if node.operator in SEQUENCES:
+        raise FileFormatError(f"{node}: {OF_SCOPE}")
     if not any(node.outputs[:1]) or (any(node.outputs[1:]) and node.operator not in MORE_RESULTS):
         raise FileFormatError(f"{node}: has {len(node.outputs)} results, expected one")
     inputs, result = [name for name in node.inputs if name], node.outputs[0]

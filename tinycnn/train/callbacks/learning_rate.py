@@ -9,7 +9,7 @@ from tinycnn.train.callbacks.base import Callback, TrainerInRun
 
 
 class LearningRateScheduler(Callback):
-    """Sets the learning rate of each epoch to ``rate(epoch)``, for epochs numbered from 1.
+    """Sets the learning rate of each epoch to ``rate(epoch)``, for epochs numbered from 1 (in Keras from 0).
 
     A resumed run calls ``rate`` for the epoch in which it continues, so ``rate`` should depend on nothing but the
     number. A ``schedule`` of the optimizer goes on from this rate in proportion; use one of them only.
