@@ -164,7 +164,8 @@ def test_the_replacements_of_arguments_exist():
     kinds = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, other_names.NamedArguments)]
     taken = {name for kind in kinds for name in inspect.signature(kind).parameters}
     taken |= {*inspect.signature(train.Trainer.fit).parameters, *inspect.signature(tinycnn.Tensor.sum).parameters}
-    for function in (tinycnn.Tensor, tinycnn.Tensor.backward, ops.relu, ops.softmax_cross_entropy):
+    others = (tinycnn.models.create, data.load, data.augment.Affine)
+    for function in (tinycnn.Tensor, tinycnn.Tensor.backward, ops.relu, ops.softmax_cross_entropy, *others):
         taken |= {*inspect.signature(function).parameters}
     assert {*SAME.values(), *SAME_TOO.values()} - taken == set()
     assert not {"kernel_size", "filters", "patience", "monitor"} & {*SAME, *INSTEAD}

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinycnn.errors import DtypeError, ShapeError, shortened, whole_number
 from tinycnn.ops.softmax import log_softmax_rows
-from tinycnn.other_names import missing_name, public_names
+from tinycnn.other_names import missing_name, named_arguments, public_names
 
 MAX_CLASSES = 10_000  # of a confusion matrix, which then takes 800 MB
 
@@ -47,6 +47,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return np.exp(log_softmax_rows(np, _numbers("probabilities", "logits", logits, axes=2).astype(np.float64)))
 
 
+@named_arguments
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """True ``labels (M,)`` and ``predicted (M,)``, 0 to K-1 → counts ``(K, K)`` int64: rows true, columns predicted.
 

@@ -34,7 +34,7 @@ from tinycnn.layers import (
 from tinycnn.layers.base import arrays_without_memory
 from tinycnn.layers.further.layer_list import layer_list
 from tinycnn.layers.pixels import pixel_scale as pixel_scale
-from tinycnn.other_names import missing_name, public_names
+from tinycnn.other_names import missing_name, named_arguments, public_names
 
 
 @dataclass(frozen=True)
@@ -286,6 +286,7 @@ def network_or_default(name: str) -> Model:
     return NETWORKS.get(name) or replace(MODELS[DEFAULT], description="a network of your own")
 
 
+@named_arguments
 def create(
     name: str,
     *,

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.array_types import Array
+from tinycnn.errors import ShapeError
 
 
 class Guard:
@@ -51,6 +52,9 @@ class GuardedArray:
 
     @data.setter
     def data(self, array: Array) -> None:
+        if getattr(array, "shape", None) != self._array.shape and getattr(self, "requires_grad", False):
+            given = getattr(array, "shape", type(array).__name__)
+            raise ShapeError(f"data = {given}: expected an array of shape {self._array.shape}, as the tensor has")
         self.data_to_change()
         self._array = array
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinycnn.backends.base import WAVES
 from tinycnn.errors import SettingError, in_range, whole_number
-from tinycnn.other_names import missing_name, public_names
+from tinycnn.other_names import NamedArguments, missing_name, public_names
 
 
 class Augmentation(Protocol):
@@ -27,7 +27,7 @@ class Augmentation(Protocol):
 
 
 @dataclass(frozen=True)
-class Affine:
+class Affine(NamedArguments):
     """Random affine maps, up to ``shift`` pixels, ``rotation`` degrees, ``scale`` and ``shear`` as fractions."""
 
     terms: ClassVar[int] = 3
@@ -94,7 +94,7 @@ def wave_heights() -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class FlipAndCrop:
+class FlipAndCrop(NamedArguments):
     """Mirrors an image horizontally with probability ``flip``, and shifts it by up to ``shift`` whole pixels.
 
     This equals padding with ``shift`` zeros and a random crop of the original size. Pixels keep their exact values. It
@@ -159,7 +159,7 @@ def named(name: str, *, bend: float = 0.0) -> Augmentation:
 
 
 @dataclass(frozen=True)
-class Fade:
+class Fade(NamedArguments):
     """The strength of an augmentation over a run: 1 until step ``full``, then linearly down to 0 at step ``gone``.
 
     The last steps train on unchanged images, like those of the test set.

@@ -51,6 +51,10 @@ def load(
     """
     _check_limit(limit)
     white = parse_range(pixels)
+    if not isinstance(name, str | PathLike):
+        hint = "; images and labels in arrays are passed to fit" if hasattr(name, "__array__") else ""
+        given = type(name).__name__ if hint else shortened(name)
+        raise SettingError(f"`name` is {given}: expected a name or a path{hint}")
     name = os.fspath(name)
     check_options(name, data_dir=data_dir, image_size=image_size, colour=colour, memory=memory, pixels=pixels)
     if is_array_folder(name):

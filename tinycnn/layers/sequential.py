@@ -37,7 +37,7 @@ from tinycnn.layers.metadata import (
 )
 from tinycnn.layers.state import checked_state, copied_state, load_state
 from tinycnn.layers.summary import summary
-from tinycnn.other_names import not_a_layer
+from tinycnn.other_names import named_arguments, not_a_layer
 from tinycnn.tensor import Tensor
 
 
@@ -191,6 +191,7 @@ class Sequential(Fitting, Layer):
         """The name of the last layer with parameters; raises SettingError unless it is a Dense layer."""
         return head_name(self.layers)
 
+    @named_arguments
     def with_head(self, classes: int, *, seed: int = 0) -> "Sequential":
         """A copy for ``classes`` classes: its last Dense layer is new; all else, frozen layers included, is copied.
 

@@ -4,7 +4,8 @@ Tensors of other libraries become NumPy arrays through ``__array__``, without im
 become class indices where the loss takes classes; rows of probabilities stay rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tinycnn.train.class_labels import REGRESSION, are_probabilities, as_rows
 from tinycnn.train.identity import Examples
 from tinycnn.train.objective import CLASSES, NUMBERS, SEVERAL, Objective
 
+IN_BATCHES = "it has single images: pass DataLoader(dataset, batch_size=32)"
 FOR_SEVERAL = 'For several labels per image, pass `loss="binary_cross_entropy_with_logits"`.'
 
 
@@ -88,16 +90,41 @@ def as_validation(given: Any, model: Sequential, purpose: Objective) -> Examples
     """``(images, labels)``, or an iterable of such batches, which is read once; None where there are no images."""
     if given is None:
         return None
+    with naming("validation"):
+        return _as_validation(given, model, purpose)
+
+
+def _as_validation(given: Any, model: Sequential, purpose: Objective) -> Examples | None:
     are_batches = (
         isinstance(given, list | tuple) and bool(given) and all(isinstance(one, list | tuple) for one in given)
     )
     if isinstance(given, tuple | list) and not are_batches and len(given) == 2 and hasattr(given[0], "__len__"):
         return checked_examples(given[0], given[1], model, purpose) if len(given[0]) else None
-    if not are_batches and (isinstance(given, tuple | list | str | dict) or not isinstance(given, Iterable)):
+    is_none = isinstance(given, tuple | list | str | dict) or hasattr(given, "__array__")
+    if not are_batches and (is_none or not isinstance(given, Iterable)):
+        size = f" of {len(given)}" if isinstance(given, tuple | list) else str(getattr(given, "shape", ""))
+        kind = f"{type(given).__name__}{size}" if size else shortened(given, 60)
+        hint = f"; {IN_BATCHES}" if is_dataset(given) else ""
         raise SettingError(
-            f"`validation` is {shortened(given)}: expected a pair (images, labels), an iterable of batches, or None"
+            f"`validation` is {kind}: expected a pair (images, labels), an iterable of batches, or None{hint}"
         )
     return collected(given, model, purpose)
+
+
+def is_dataset(given: Any) -> bool:
+    """Whether this has elements by number, as a Dataset of PyTorch has, and is no array, list or iterable."""
+    if hasattr(given, "__array__") or isinstance(given, Iterable | StoredImages | type):
+        return False
+    return hasattr(given, "__getitem__") and hasattr(given, "__len__")
+
+
+@contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """DataErrors inside the block begin with the name of the argument."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"`{argument}`: {error}") from None
 
 
 def collected(batches: Iterable[Any], model: Sequential, purpose: Objective) -> Examples | None:

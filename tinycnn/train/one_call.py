@@ -13,7 +13,7 @@ from tinycnn.other_names import UnknownArgumentError, instead
 from tinycnn.train.batches import check_images
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.evaluation import evaluate as evaluate_arrays
-from tinycnn.train.examples import as_array, collected, held_out
+from tinycnn.train.examples import IN_BATCHES, as_array, collected, held_out, is_dataset
 from tinycnn.train.history import History
 from tinycnn.train.objective import checking_for, objective
 from tinycnn.train.own_optimizer import OWN_OPTIMIZER
@@ -99,6 +99,8 @@ def _optimizer(model: Sequential, optimizer: str | Optimizer, lr: float | None, 
 
 def evaluate(model: Sequential, images: Any, labels: Any = None, **settings: Any) -> Scores:
     """Loss and accuracy; without labels, ``images`` is an iterable of batches, which is read once."""
+    if labels is None and is_dataset(images):
+        raise DataError(f"images are a {type(images).__name__}; {IN_BATCHES}.")
     if is_stream(images, labels):
         purpose = objective(settings.get("loss", "softmax_cross_entropy"))
         with checking_for(model, purpose):

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import SettingError
+from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Sequential
 from tinycnn.train.batches import normalised_weights
-from tinycnn.train.examples import as_validation, checked_examples, held_out
+from tinycnn.train.examples import IN_BATCHES, as_validation, checked_examples, held_out, is_dataset
 from tinycnn.train.identity import Examples, Weights
 from tinycnn.train.objective import Objective, remember
 from tinycnn.train.stream import BatchStream, is_stream
@@ -51,6 +51,8 @@ def run_data(
         return RunData(stream, held, (None, _weights("validation_weight", validation_weight, held, purpose)))
     if steps_per_epoch is not None:
         raise SettingError("`steps_per_epoch` is for generators: an epoch of arrays uses every image once")
+    if labels is None and is_dataset(images):
+        raise DataError(f"images are a {type(images).__name__}; {IN_BATCHES}.")
     if labels is None:
         raise SettingError("`labels` are missing: pass images and labels, or an iterable of such batches")
     images, labels = training = checked_examples(images, labels, model, purpose)

@@ -5,7 +5,7 @@ a function that imports it when one of these methods is called.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinycnn.errors import SettingError, shortened
 from tinycnn.layers.base import Layer
@@ -67,8 +67,21 @@ class Fitting:
         **dict.fromkeys(("kernel_regularizer", "weight_decay"), "pass `weight_decay` to an optimizer"),
     }
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for an attribute that is missing, such as the name of a layer."""
+            if name in vars(self).get("layers", {}):
+                kind = type(self).__name__
+                raise AttributeError(f"{kind!r} object has no attribute {name!r}: use `model.layers[{name!r}]`")
+            return super().__getattr__(name)
+
     def __setattr__(self, name: str, value: Any) -> None:
         layers = vars(self).get("layers")
+        of_all = name in ("input_shape", "dtype") and "output_shape" in vars(self) and not vars(self)["is_part"]
+        if of_all and value != vars(self)[name]:
+            words = f"the layers are built for {vars(self)[name]}; create a new network"
+            raise NoEffectError(f"{type(self).__name__}.{name} = {shortened(value, 60)} would have no effect: {words}")
         is_new = isinstance(value, Layer) and layers is not None and value not in layers.values()
         if is_new or (name == "layers" and layers is not None):
             kind = type(self).__name__
