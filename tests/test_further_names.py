@@ -40,7 +40,9 @@ CALLS = {
         IMAGES
     ),
     "`name` is 3: expected a name or a path": lambda: data.load(3),
-    "load_pictures has no setting grey: pass `colour`: False for grey, True": lambda: data.load_pictures("x", grey=True),
+    "load_pictures has no setting grey: pass `colour`: False for grey, True": lambda: data.load_pictures(
+        "x", grey=True
+    ),
     "with_head has no setting class_names: assign them to the network": lambda: network().with_head(
         5, class_names=list("abcde")
     ),
