@@ -433,6 +433,10 @@ def test_predict_takes_the_range_of_deep_pictures(tmp_path, capsys):
         assert main(["predict", str(tmp_path / "model"), str(tmp_path / "x.png"), *options]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1] == outputs[2]
+    for model.pictures in ("whole", "drawing"):
+        tinycnn.save(model, tmp_path / "model")
+        message = failing(capsys, "predict", tmp_path / "model", tmp_path / "x.png", "--pixels", "nonsense")
+        assert "--pixels nonsense: expected the numbers for black and white" in message
 
 
 def test_evaluate_refuses_other_shapes_and_class_counts(tmp_path, capsys, monkeypatch):

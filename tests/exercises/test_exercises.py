@@ -1491,6 +1491,15 @@ def test_a_message_has_the_place_and_both_numbers(tmp_path: Path) -> None:
     assert float(found[2]) == pytest.approx(3 * float(found[1]), rel=1e-4)
 
 
+def test_a_file_that_ends_python_is_wrong(tmp_path: Path) -> None:
+    exercise = BY_NAME["04_relu"]
+    outcome = outcome_of(exercise, "import sys\nsys.exit()\n", tmp_path)
+    assert outcome.state == "wrong"
+    assert outcome.message == "the code ends Python (04_relu.py, line 2): remove exit(), quit() or sys.exit()"
+    inside = exercise.solution().replace("return grad_y * (self.y > 0)", "quit()")
+    assert outcome_of(exercise, inside, tmp_path).state == "wrong"
+
+
 def test_an_error_in_the_file_is_reported_with_its_line(tmp_path: Path) -> None:
     exercise = BY_NAME["04_relu"]
     unfinished = outcome_of(exercise, "x = 1\ndef backward(:\n", tmp_path)
@@ -1576,6 +1585,16 @@ def test_a_hole_removes_its_statements_only() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- the folder
+
+
+def test_an_interrupted_copy_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("os.fsync", interrupted)
+        copy_out(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_work_is_never_overwritten(tmp_path: Path) -> None:

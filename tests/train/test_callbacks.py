@@ -5,6 +5,7 @@ import csv
 import logging
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -326,6 +327,8 @@ def test_the_network_of_the_best_epoch_is_saved(tmp_path):
         (lambda: EarlyStopping(1, mode="smallest"), "`mode` is 'smallest': expected one of auto, min, max"),
         (lambda: EarlyStopping(0), "patience=0: expected a positive integer"),
         (lambda: ModelCheckpoint("{step}.safetensors"), "which may contain {epoch}"),
+        (lambda: ModelCheckpoint(5), "`path` is 5: expected the name of a file"),
+        (lambda: CSVLogger("model.safetensors"), "a CSV table is written, and .safetensors is the ending of another"),
         (lambda: LearningRateScheduler(0.1), "`rate`: expected a function of the number of the epoch"),
         (
             lambda: LearningRateScheduler(lambda epoch: -epoch),
@@ -381,6 +384,16 @@ def test_numbers_for_tensorboard():
     assert values["loss/validation", 2] == trainer.history[1].validation_loss
     assert values["validation/half", 1] == 0.5
     assert writer.calls == ["flush", "flush"]  # a writer of the caller's is closed by the caller
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
+    assert CSVLogger("~/a.csv").path == home / "a.csv"
+    assert Path(ModelCheckpoint("~/a.safetensors").path) == home / "a.safetensors"
+    assert Path(TensorBoard("~/log", writer=Writer()).folder) == home / "log"
+    assert Checkpoints("~/run").best_path.parent == home / "run"
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -116,6 +116,19 @@ def test_recorded_and_eager_steps_give_the_same_bits(optimizer, settings):
 
 
 @pytest.mark.usefixtures("recording")
+@pytest.mark.parametrize("change", [np.asfortranarray, lambda x: np.repeat(x, 2, axis=0)[::2]], ids=["axes", "strides"])
+def test_images_that_are_not_contiguous_are_recorded(change):
+    images, labels = pictures()
+    changed = change(images)
+    assert not changed.flags.c_contiguous
+    other, plain = make_trainer(), make_trainer()
+    other.fit(changed, labels, epochs=1)
+    plain.fit(images, labels, epochs=1)
+    assert other.why_eager == ""
+    assert everything(other) == everything(plain)
+
+
+@pytest.mark.usefixtures("recording")
 def test_a_rate_assigned_in_the_middle_of_an_epoch_is_used_from_the_next_step_on():
     states = []
     for wanted in (True, False):

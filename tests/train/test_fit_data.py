@@ -152,6 +152,7 @@ def test_other_integers_are_bytes():
         (lambda x: x.astype(np.int32) * 2, "expected bytes, 0 to 255, or floats from 0 to 1"),
         (lambda x: x.astype(np.int32) - 50, "images are int32, from -50"),
         (lambda x: x > 99, r"truth values: convert them with images\.astype"),
+        (np.ma.array, r"images are a masked array, .*: pass images\.filled\(0\)"),
         (
             lambda x: x[..., 0],
             r"the network takes \(8, 8, 1\), so add the channel with images\[\.\.\., None\]",
@@ -192,6 +193,7 @@ WRONG_LABELS = {  # labels of two classes → the message, and the change that i
     "-1 and 1": (2 * LABELS - 1, "labels range from -1 to 1, but the network has 2 outputs", True),
     "even": (2 * LABELS, "for the classes 0 to 1: end it with Dense(3), or number the classes anew.", True),
     "rows": (np.ones((40, 2)), 'class numbers. For several labels per image, pass `loss="binary_', False),
+    "masked": (np.ma.array(LABELS), "labels are a masked array: leave out the images without a label", False),
     "images": (np.zeros((40, 2, 2)), "labels are float64 (40, 2, 2): expected class numbers (M,).", False),
 }
 

@@ -69,6 +69,13 @@ def test_batches_are_replayed_from_the_third_on(monkeypatch):
     assert found.tobytes() == whole.tobytes()
 
 
+def test_images_that_are_not_contiguous_are_recorded():
+    model, images = network(), np.asfortranarray(pictures(5))
+    for _ in range(3):
+        assert predict_logits(model, images).tobytes() == from_python(model, images).tobytes()
+    assert 5 in recordings(model)
+
+
 def test_a_replay_reads_no_signature_and_searches_no_layer_for_others(monkeypatch):
     """Both took longer than the arithmetic of a small network."""
     model, asked = network(), []

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from tinycnn.data.picture import read_picture
+from tinycnn.data.pixel_range import parse_range
 from tinycnn.data.several import read_digits
 from tinycnn.errors import SettingError
 
@@ -30,6 +31,7 @@ def load_picture(
     the numbers for black and white in a picture of more than 8 bits, see `read_picture`. Raises DataError for a picture
     that cannot be read, and SettingError for a network that takes no pictures.
     """
+    parse_range(pixels)
     H, W, C = model.input_shape if len(model.input_shape) == 3 else (0, 0, 0)
     if C not in (1, 3):
         raise SettingError(f"the model takes inputs {model.input_shape}, expected pictures: (H, W, 1) or (H, W, 3)")

@@ -35,6 +35,7 @@ from tinycnn.exercises.tracing import (
     shapes_at_error,
     student_file,
 )
+from tinycnn.files import write_atomically
 from tinycnn.tensor import Function
 
 EXERCISES: list[Exercise] = [
@@ -89,7 +90,7 @@ def copy_out(folder: Path, *, solutions: bool = False) -> tuple[list[Path], list
         if path.exists():
             kept.append(path)  # it may contain a student's work
         else:
-            path.write_text(exercise.solution() if solutions else exercise.text(), encoding="utf-8")
+            write_atomically(path, (exercise.solution() if solutions else exercise.text()).encode())
             written.append(path)
     return written, kept
 
@@ -109,6 +110,9 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         if not begun or level > 1:  # the first hint is about the first task
             text += hints(exercise, "", str(error), level)
         return Outcome(exercise, "begun" if begun else "empty", with_first_task(error, text))
+    except SystemExit as error:
+        line = named_line(line_of_error(error, path), path)
+        return Outcome(exercise, "wrong", f"the code ends Python{line}: remove exit(), quit() or sys.exit()")
     except Mistake as mistake:
         line = mistake.line or (line_of_function(path, mistake.place) if mistake.place else None)
         text = in_situation(mistake, str(mistake)) + with_line(line, path)

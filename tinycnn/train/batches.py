@@ -79,6 +79,8 @@ def check_images(images: Images, model: Sequential) -> None:
         hint = " For a picture file, pass tinycnn.data.load_picture(path, model)." if is_file else ""
         hint = " Pass numpy.stack(images)." if isinstance(images, list | tuple) else hint
         raise DataError(f"images are a {type(images).__name__}: expected a NumPy array.{hint}")
+    if isinstance(images, np.ma.MaskedArray):
+        raise DataError("images are a masked array, and a network takes no mask: pass images.filled(0).")
     if not (images.ndim and len(images)):
         raise DataError("no images: expected at least one.")
     if images.dtype.kind not in "biuf":
@@ -96,6 +98,8 @@ def check_examples(images: Images, labels: np.ndarray, model: Sequential, purpos
         if labels is None:
             raise DataError("there are no labels: pass one per image, as the second argument.")
         raise DataError(f"labels are a {type(labels).__name__}: expected a NumPy array.")
+    if False:
+        raise DataError("labels are a masked array: leave out the images without a label, and pass labels.data.")
     if len(images) != len(labels):
         raise DataError(f"{len(images):,} images and {len(labels):,} labels: expected one label per image.")
     purpose.check_labels(labels, model)
@@ -127,6 +131,7 @@ def to_backend(images: Images, labels: np.ndarray) -> tuple[Array, Array]:
     """Copy images and labels to the backend for the whole run; images on disk and their labels are not copied."""
     if isinstance(images, StoredImages):
         return images, labels
+    images = np.ascontiguousarray(images)  # others cannot be recorded, and every batch would copy all of them
     return get_backend().asarray(images), get_backend().asarray(labels)
 
 

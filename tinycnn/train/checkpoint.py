@@ -77,7 +77,7 @@ class Checkpoints:
     ) -> None:
         if every is not None and every < 1:
             raise SettingError(f"`every={every}`: expected at least 1 step")
-        self.folder, self.every, self.resume, self.report = Path(folder), every, resume, report
+        self.folder, self.every, self.resume, self.report = Path(os.path.expanduser(folder)), every, resume, report
         self.at_end, self.keeps_best, self.same = at_end, keeps_best, dict(same or {})
         self.newest: Path | None = None  # the last state that was saved; None if the last attempt failed
         self.best: BestNetwork | None = None

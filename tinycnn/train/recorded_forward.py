@@ -79,7 +79,7 @@ class RecordedForward:
     def __init__(self, model: Sequential, purpose: Objective, images: Array) -> None:
         recorder = get_backend().recorder
         assert recorder is not None
-        self.images, self.outputs = np.array(other_than(images)), np.empty(0)
+        self.images, self.outputs = np.array(other_than(images), order="C"), np.empty(0)
 
         def work(track: Track) -> None:
             twin, *_ = with_tracked_arrays(model, None, None, track)

@@ -6,6 +6,8 @@ from pathlib import Path
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import SettingError, checked_bool
 from tinycnn.files import write_atomically
+from tinycnn.saving.endings import CSV
+from tinycnn.saving.endings import check_ending as check_format
 from tinycnn.saving.model_file import check_ending, save
 from tinycnn.train.callbacks.base import Callback, TrainerInRun
 from tinycnn.train.callbacks.monitor import Monitor
@@ -19,7 +21,8 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        check_format(path, CSV)
+        self.path = Path(os.path.expanduser(path))
 
     def on_run_begin(self, trainer: TrainerInRun) -> None:
         """Write the history so far, so that a file that cannot be written fails before the first step."""
@@ -50,12 +53,12 @@ class ModelCheckpoint(Callback):
         mode: str = "auto",
         best_only: bool = True,
     ) -> None:
+        check_ending(path)
         self.path, self.monitor, self.best_only = (
-            os.fspath(path),
+            os.path.expanduser(path),
             Monitor(monitor, mode),
             checked_bool("best_only", best_only),
         )
-        check_ending(path)
         try:
             self.path.format(epoch=1)
         except (LookupError, ValueError) as error:

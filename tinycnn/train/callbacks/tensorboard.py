@@ -26,7 +26,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str] = "", *, writer: Any = None) -> None:
-        self.folder, self.writer, self.owned = os.fspath(folder), writer, writer is None
+        self.folder, self.writer, self.owned = os.path.expanduser(folder), writer, writer is None
         if writer is None:
             with requires("tensorboardX", "a log for TensorBoard"):
                 import tensorboardX  # noqa: F401  (an error now, not after the first epoch)
