@@ -26,13 +26,23 @@ class Mistake(Exception):
     """A mistake in a student's code, described so that the student can find it.
 
     ``symptom`` and ``about``, the name of the gradient, choose the hints; ``line`` or ``place`` say where to look.
+    ``came``: the wrong numbers, all of them. ``outcome``: more numbers, by which mistakes can be told apart.
     """
 
+    outcome: Any = None
+
     def __init__(
-        self, text: str, *, symptom: str = "", about: str = "", line: int | None = None, place: str = ""
+        self,
+        text: str,
+        *,
+        symptom: str = "",
+        about: str = "",
+        line: int | None = None,
+        place: str = "",
+        came: Any = None,
     ) -> None:
         super().__init__(text)
-        self.symptom, self.about, self.line, self.place = symptom, about, line, place
+        self.symptom, self.about, self.line, self.place, self.came = symptom, about, line, place, came
 
 
 @contextmanager
@@ -93,21 +103,25 @@ def check_gradients(
     differences_at: Arrays | None = None,
     suspects: Suspects | None = None,
     has_mean: bool = False,
+    order: Iterable[str] = (),
 ) -> None:
     """Raise Mistake unless ``call(*tensors).backward(grad_y)`` gives every input the gradient of finite differences.
 
     On float32 inputs, the gradients must be float32, too: networks are trained on these.
     ``of``: the operation, which with the name of the input is the key of the formula. ``differences_at``: inputs at
     which to take the differences instead, where they are not defined at ``inputs``. ``has_mean``: whether forward takes
-    a mean; a loss does.
+    a mean; a loss does. ``order``: the names in which to compare the gradients, where one is made from another.
     """
     tensors = {name: Tensor(array.copy(), requires_grad=True) for name, array in inputs.items()}
     y = call(*tensors.values())
     grad_y = normal(*y.shape, seed=99)  # random: with ones, errors that cancel in the sum would stay hidden
+    values = y.numpy().copy()
     returns = backward(y, grad_y, of)
     slopes = {name: slopes_of(call, differences_at or inputs, name) for name in inputs}
     numbers = {name: weighted(slope, grad_y) for name, slope in slopes.items()}
-    for index, (name, tensor) in enumerate(tensors.items()):
+    names = list(tensors)
+    for name in order or names:
+        index, tensor = names.index(name), tensors[name]
         typical: dict[str, Callable[[], np.ndarray | None]] = {
             key: partial(suspect, name, grad_y) for key, suspect in (suspects or {}).items()
         }
@@ -120,21 +134,24 @@ def check_gradients(
             typical[f"overwritten{FORM}{form}"] = partial(weighted, slopes[name], part)
         about = f"{of}.{name}" if of else name
         what, counts = f"the gradient of {name}", counts_in(inputs[name].shape, grad_y.shape)
-        is_right = agree(tensor.grad, numbers[name]) and np.array_equal(tensor.data, inputs[name])
-        line = None if is_right else made_at(returns.line_of(f"grad_{name}"), index)
-        compare(
-            what,
-            numbers[name],
-            tensor.grad,
-            about=about,
-            line=line,
-            suspects=typical,
-            counts=counts,
-            has_mean=has_mean or y.shape == (),
-        )
+        line = None if agree(tensor.grad, numbers[name]) else made_at(returns.line_of(f"grad_{name}"), index)
+        with shown_at(returns.line_of(f"grad_{name}"), ("order",)):
+            compare(
+                what,
+                numbers[name],
+                tensor.grad,
+                about=about,
+                line=line,
+                suspects=typical,
+                counts=counts,
+                has_mean=has_mean or y.shape == (),
+            )
         if not np.array_equal(tensor.data, inputs[name]):
             text = f"{name} itself has changed: compute into new arrays, the old one is still needed"
-            raise Mistake(text, symptom="in place", about=about, line=line)
+            raise Mistake(text, symptom="in place", about=about)
+    if not np.array_equal(y.numpy(), values, equal_nan=True):
+        text = "y itself, the output of forward, has changed in backward: compute into new arrays"
+        raise Mistake(text, symptom="in place", place=next(reversed(returns.lines), ""))
     with situation("on float32 inputs"):
         y = call(*(Tensor(array.astype(np.float32), requires_grad=True) for array in inputs.values()))
         backward(y, grad_y.astype(np.float32), of)
@@ -186,7 +203,7 @@ def backward(y: Tensor, grad_y: np.ndarray, of: str = "") -> Returns:
     Raises Mistake when a function of that file returns a gradient of the wrong shape or dtype, or changes an array.
     """
     returns = Returns()
-    for function in functions_behind(y):
+    for function in functions_behind(y.creator):
         if type(function).backward.__code__.co_filename == student_file.get():
             function.backward = partial(examined, function, function.backward, returns, of)  # type: ignore[method-assign]
     try:
@@ -194,14 +211,15 @@ def backward(y: Tensor, grad_y: np.ndarray, of: str = "") -> Returns:
         with returns.watched():
             y.backward(grad_y.copy())
     except GradientError as error:
-        raise Mistake(str(error).removeprefix("gradcheck: "), symptom="in place", line=returns.last) from None
+        text, place = str(error).removeprefix("gradcheck: "), next(reversed(returns.lines), "")
+        raise Mistake(text, symptom="in place", place=place) from None
     return returns
 
 
-def functions_behind(y: Tensor) -> set[Function]:
-    """All functions that led to ``y``."""
+def functions_behind(last: Function | None) -> set[Function]:
+    """``last``, and all functions that led to it."""
     found: set[Function] = set()
-    to_visit = [y.creator]
+    to_visit = [last]
     while to_visit:
         function = to_visit.pop()
         if function is not None and function not in found:
@@ -240,8 +258,8 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
             text = f"the gradient of {name} has shape {shape}, expected that of {name}, {x.shape}"
             owner, symptom = owners.get(shape), wrong_shape(x.shape, shape, grad_y.shape).key
             text += f"; {shape} is the shape of {owner}" if owner else f"; grad_y has shape {grad_y.shape}"
-            symptom = "order" if owner else symptom
-            raise Mistake(text, symptom=symptom, about=about, line=made_at(returns.last, index))
+            symptom, line = ("order", returns.last) if owner else (symptom, made_at(returns.last, index))
+            raise Mistake(text, symptom=symptom, about=about, line=line)
         if grad is not None and dtype != x.dtype:
             text = f"the gradient of {name} is {dtype}, expected {x.dtype} as {name} is"
             symptom = "bool" if dtype == np.bool_ else "dtype"
@@ -341,4 +359,4 @@ def compare(
         f"    expected  {expected[index]:.6g}  ({source})\n"
         f"    came      {came[index] + 0.0:.6g}{sentence}"  # + 0.0: not "-0"
     )
-    raise Mistake(text, symptom=symptom.key, about=about, line=line, place=place)
+    raise Mistake(text, symptom=symptom.key, about=about, line=line, place=place, came=came)

@@ -4,13 +4,14 @@ import ast
 import functools
 import importlib.util
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from tinycnn.errors import SettingError
 
+Planted = Mapping[str, Sequence[tuple[str, Mapping[str, str]]]]  # by symptom: functions, and a passage → a wrong one
 NEWLINE = "\n"
 YOUR_TURN = "Your turn. "
 HOW = """Explained in {}.
@@ -50,6 +51,9 @@ class Exercise:
     keeps: tuple[str, ...] = ()  # the definitions that the file has; a method becomes a function; empty: all of them
     part_of: str = ""  # the class whose methods in ``keeps`` stay methods; the file's class inherits the others
     chapters: Mapping[str, str] = field(default_factory=dict)  # by function: another page that explains this one
+    planted: Planted = field(
+        default_factory=dict
+    )  # mistakes, each of them in the solution, by the symptom of its hints
     spoilers: tuple[tuple[str, str], ...] = ()  # passages that give the answer away, and their replacements
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 RTOL, ATOL = 1e-4, 1e-6
 LEVELS = 3  # of hints
 BOTH = " + "  # between the keys of two mistakes in one gradient
+EITHER = " / "  # between the keys of mistakes of which one is there
 FORM = "|"  # between the key of a mistake and one of the forms that it has, such as what of grad_y is left
 Count = tuple[int, str]  # a number by which a mean divides, and what it counts: (4, "rows")
 OF_A_BATCH = "rows", "images", "windows"  # by which a mean over the batch divides
@@ -101,8 +102,8 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "Find the number that is expected at the index above in your array. How does its index differ?",
     ),
     "not finite": (
-        "a number is divided by 0, or the logarithm of 0 is taken.",
-        "Print the values before the division or the logarithm, at the index above.",
+        "there is a division by 0, the logarithm of 0, the root of a negative number, or a number without a value.",
+        "Print the values before the division, the logarithm or the root, at the index above.",
     ),
     "none": (
         "a gradient is missing.",
@@ -129,6 +130,11 @@ HINTS: Mapping[str, tuple[str, str]] = {
         ".T reverses all axes. With more than two, a matrix product needs only the last two exchanged.",
         "a.swapaxes(-1, -2), or a.mT, exchanges the last two axes and leaves those in front of them.",
     ),
+    "truth value": (
+        "if, not, and, or and max need one True or False; here they got an array of many.",
+        "Compute with the whole array: a comparison such as y > 0 gives an array of True and False, and in a product "
+        "they count as 1 and 0. If one number was meant, is a sum missing?",
+    ),
     "broadcast": (
         "two arrays are combined number by number, and their shapes do not fit.",
         "Compare the shapes above from the right: each pair of lengths must be equal, or one of them 1. Is each the "
@@ -138,6 +144,14 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "an index is larger than what it is applied to.",
         "self.inputs and self.needs_grad have one entry for each input that forward was given; without an optional "
         "input they are shorter. Test len(self.inputs) first.",
+    ),
+    "too many indices": (
+        "the array has fewer axes than the index in this line.",
+        "Compare the shapes above with the index. Has the array been reshaped to the axes that you index?",
+    ),
+    "not an index": (
+        "what stands in the square brackets is not an index, or not one for this array.",
+        "An index is a number, a slice such as 1:3, an array, or a tuple of these. Print what you index with.",
     ),
     "SyntaxError": (
         "Python cannot read the file; nothing has been checked yet.",
@@ -151,6 +165,10 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "this file does not import NumPy: it takes NumPy's functions from the backend, which may also be a GPU.",
         "In a method of a Function, self.backend.xp is NumPy: self.backend.xp.exp(x). In a function with an argument "
         "`backend`, it is backend.xp.",
+    ),
+    "None": (
+        "something in this line is None: an attribute that has no value yet, or what a function without return gave.",
+        "Print each part of the line. If an attribute can be None at first, test for it.",
     ),
     "AttributeError": (
         "there is no attribute of this name.",
@@ -206,7 +224,7 @@ def diagnosed(
             text = f"Several mistakes meet here. Apart from one, everything is {factor:.4g} times what it should be"
             return Symptom(f"{typical_key.partition(FORM)[0]}{BOTH}{key}", text + sentence)
     factor = float((came * expected).sum() / max((expected * expected).sum(), 1e-300))
-    if factor and close(came, factor * expected):
+    if factor and np.count_nonzero(expected) > 1 and close(came, factor * expected):
         key = "factor" if factor > 0 else f"sign{BOTH}factor"
         return Symptom(key, f"Everything is {factor:.4g} times what it should be.")
     if came.ndim == 2 and came.shape[0] == came.shape[1] and close(came, expected.T):
@@ -281,7 +299,9 @@ def hint(key: str, level: int, special: Mapping[str, tuple[str, str]], formula: 
     """
     if level == LEVELS:
         return formula
-    found = [(special.get(one) or HINTS.get(one) or special[""])[level - 1] for one in key.split(BOTH)]
+    between = EITHER if EITHER in key else BOTH
+    found = [(special.get(one) or HINTS.get(one) or special[""])[level - 1] for one in key.split(between)]
     if len(found) == 1:
         return found[0]
-    return " ".join([f"{len(found)} mistakes at once.", *(f"({i}) {one}" for i, one in enumerate(found, start=1))])
+    begin = f"one of {len(found)} mistakes." if between == EITHER else f"{len(found)} mistakes at once."
+    return " ".join([begin, *(f"({i}) {one}" for i, one in enumerate(found, start=1))])

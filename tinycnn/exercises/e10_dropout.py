@@ -1,12 +1,14 @@
 """Exercise 10: dropout."""
 
+from functools import partial
 from types import ModuleType
 
 import numpy as np
 
 from tinycnn.backends import get_backend
-from tinycnn.exercises.checking import Mistake, check_gradients, situation
-from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.checking import Mistake, check_gradients, compare, situation
+from tinycnn.exercises.cutting import Exercise, Hole, Planted
+from tinycnn.exercises.evidence import check_each
 from tinycnn.tensor import Tensor
 
 TASK = """
@@ -18,26 +20,50 @@ backward.
 """
 
 
+X = np.arange(1.0, 81.0).reshape(8, 10)
+FORWARD, BACKWARD = "DropoutFunction.forward", "DropoutFunction.backward"
+PLANTED: Planted = {
+    "not scaled": [
+        (FORWARD, {"return x * self.mask": "return x * (self.mask > 0)"}),
+        (BACKWARD, {"self.mask": "(self.mask > 0)"}),
+    ],
+    "scaled twice": [
+        (FORWARD, {"x * self.mask": "x * self.mask / (1 - self.p)"}),
+        (BACKWARD, {"self.mask": "self.mask / (1 - self.p)"}),
+    ],
+    "divided by p": [(FORWARD, {"x * self.mask": "x * (self.mask > 0) / self.p"})],
+    "not masked": [(FORWARD, {"x * self.mask": "x"})],
+    "mask added": [(FORWARD, {"x * self.mask": "x + self.mask"})],
+    "mask alone": [(FORWARD, {"x * self.mask": "self.mask"})],
+    "wrong share": [(FORWARD, {"self.p": "1 - self.p"})],
+    "the dropped ones": [(BACKWARD, {"self.mask": "(self.mask == 0)"})],
+}
+
+
 def check(student: ModuleType) -> None:
-    """The values, then the gradient."""
-    x, p = np.arange(1.0, 81.0).reshape(8, 10), 0.25
-    factors = student.DropoutFunction(p, (3, 1))(Tensor(x)).numpy() / x
-    if not 0.1 < (factors == 0).mean() < 0.4:
-        text = f"with p = {p}, {(factors == 0).mean():.0%} of the values were dropped"
-        raise Mistake(text, symptom="wrong share", place="DropoutFunction.forward")
-    if not np.isin(np.round(factors, 9), [0, round(1 / (1 - p), 9)]).all():
-        text = f"with p = {p} each value is to be multiplied by 0 or by 1/(1 - p) = {1 / (1 - p):.4g}"
-        raise Mistake(text, symptom="not scaled", place="DropoutFunction.forward")
-    for p, key in ((0.25, (3, 1)), (0.25, (4, 1)), (0.5, (3, 1))):
-        y = student.DropoutFunction(p, key)(Tensor(x)).numpy()
-        masked, place = x * get_backend().dropout_mask(x.shape, p, x.dtype, key), "DropoutFunction.forward"
-        if not np.allclose(y, masked):
-            text = f"with p = {p} and key {key}, y is not x times the mask of the backend"
-            raise Mistake(text, symptom="another mask", about=place, place=place)
-    p = 0.25
-    with situation(f"with p = {p}"):
-        unscaled = {"not scaled": lambda _, grad_y: grad_y * (factors > 0)}
-        check_gradients(lambda x: student.DropoutFunction(p, (3, 1))(x), {"x": x}, suspects=unscaled)
+    """The values, and if they are right, the gradient."""
+    cases = [partial(check_values, student, p, key) for p, key in ((0.25, (3, 1)), (0.25, (4, 1)), (0.5, (3, 1)))]
+    check_each([partial(check_values_and_gradient, student, cases[0]), *cases[1:]])
+
+
+def check_values_and_gradient(student: ModuleType, check_values: partial[None]) -> None:
+    """The gradient is compared only where y is right: it would be that of another function."""
+    p, key = check_values.args[1:]
+    check_values()
+    with situation(f"with p = {p} and key {key}"):
+        check_gradients(lambda x: student.DropoutFunction(p, key)(x), {"x": X})
+
+
+def check_values(student: ModuleType, p: float, key: tuple[int, int]) -> None:
+    """y is x times the mask of the backend, in a new array."""
+    function, x = student.DropoutFunction(p, key), Tensor(X.copy())
+    with situation(f"with p = {p} and key {key}"):
+        y = function(x).numpy()
+        if not np.array_equal(x.data, X):
+            text = "x itself has changed: compute into a new array, the old one is still needed"
+            raise Mistake(text, symptom="in place", about=FORWARD, place=FORWARD)
+        mask = get_backend().dropout_mask(X.shape, p, X.dtype, key)
+        compare("y", X * mask, y, "x times the mask of the backend", about=FORWARD, place=FORWARD)
 
 
 EXERCISE = Exercise(
@@ -57,13 +83,31 @@ EXERCISE = Exercise(
             "the kept values are not scaled up by 1/(1 - p).",
             "The mask of the backend holds 0 and 1/(1 - p) already: use its numbers, not only where it is 0.",
         ),
-        "another mask": (
-            "the mask is not the one that the backend makes from the shape, p and key.",
-            "self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key) has a number of its own for every element.",
+        "scaled twice": (
+            "the kept values are multiplied by 1/(1 - p) twice.",
+            "The mask of the backend holds 0 and 1/(1 - p) already.",
         ),
+        "divided by p": (
+            "the kept values are divided by p; their share is 1 - p.",
+            "The mask of the backend holds 0 and 1/(1 - p) already: use its numbers, not only where it is 0.",
+        ),
+        "not masked": (
+            "nothing is dropped: y is x.",
+            "Is the mask of the backend a factor of what you return, and did you give it p as it is?",
+        ),
+        "mask added": ("the mask is added to x; y is their product.", "A dropped value is multiplied by 0."),
+        "mask alone": ("the mask itself is returned; y is x times the mask.", "A kept value is x times 1/(1 - p)."),
         "wrong share": (
             "p is the probability to drop a value, not to keep it.",
             "Give the backend p itself.",
+        ),
+        "the dropped ones": (
+            "the gradient reaches the values that were dropped, and not those that were kept.",
+            "The same mask, in both directions.",
+        ),
+        "of DropoutFunction.forward": (
+            "y is to be x times the mask that the backend makes from the shape, p, the dtype and the key.",
+            "self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key) has a number of its own for every element.",
         ),
         "upstream alone": (
             "what was dropped in forward gets a gradient in backward.",
@@ -74,6 +118,7 @@ EXERCISE = Exercise(
         Hole("DropoutFunction.forward", "x → y, the same shape. What will backward need?"),
         Hole("DropoutFunction.backward", "grad_y → grad_x, the same shape."),
     ),
+    planted=PLANTED,
     check=check,
     keeps=("DropoutFunction",),
 )

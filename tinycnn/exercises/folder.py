@@ -1,13 +1,13 @@
 """A student's folder: copies the exercises there, keeps files that exist, and checks what the student wrote."""
 
-import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+
+import numpy as np
 
 from tinycnn.backends import use_backend
-from tinycnn.errors import SettingError, TinyCNNError
+from tinycnn.errors import TinyCNNError
 from tinycnn.exercises import (
     e01_arithmetic,
     e02_engine,
@@ -25,12 +25,13 @@ from tinycnn.exercises import (
 )
 from tinycnn.exercises.checking import Mistake
 from tinycnn.exercises.cutting import Exercise
-from tinycnn.exercises.diagnosis import LEVELS, hint
+from tinycnn.exercises.diagnosis import HINTS, LEVELS, hint
+from tinycnn.exercises.locating import function_at_fault, load, planted_mistake
 from tinycnn.exercises.tracing import (
     arrays_at_error,
     function_of_error,
     line_of_error,
-    line_of_function,
+    lines_of_function,
     self_of_error,
     shapes_at_error,
     student_file,
@@ -101,9 +102,11 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
     if not path.exists():
         return Outcome(exercise, "missing", f"there is no {path}")
     token = student_file.set(str(path))
+    student = None
     try:
-        with use_backend("numpy"):
-            remark = exercise.check(load(path))
+        with use_backend("numpy"), np.errstate(all="ignore"):
+            student = load(path)
+            remark = exercise.check(student)
     except NotImplementedError as error:
         text = f"{error}{named_line(line_of_error(error, path), path)} is still empty."
         begun = getattr(error, "first_task", "") and not getattr(error, "is_extra", False)
@@ -114,10 +117,15 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         line = named_line(line_of_error(error, path), path)
         return Outcome(exercise, "wrong", f"the code ends Python{line}: remove exit(), quit() or sys.exit()")
     except Mistake as mistake:
-        line = mistake.line or (line_of_function(path, mistake.place) if mistake.place else None)
-        text = in_situation(mistake, str(mistake)) + with_line(line, path)
-        key = mistake.symptom or general_key(exercise, mistake.about)
-        text += hints(exercise, key, mistake.about, level, has_index=True)
+        with use_backend("numpy"):
+            planted, place = planted_mistake(exercise, mistake)
+            if not place and not (mistake.symptom and (mistake.line or mistake.place)):
+                place = function_at_fault(exercise, path)
+        place = place or mistake.place
+        text = in_situation(mistake, str(mistake)) + where(path, mistake.line, place)
+        about = place if planted else mistake.about or place
+        key = planted or mistake.symptom or general_key(exercise, about)
+        text += hints(exercise, key, about, level, has_index=mistake.came is not None)
         return not_right(exercise, mistake, text, key)
     except Exception as error:  # a student's code may raise anything
         text = in_situation(error, describe(error, path))
@@ -125,8 +133,12 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         text += f"\n{shapes}" if shapes else ""
         names = names_of(error, path)
         text += f"\n    {names}" if names else ""
-        key = symptom_of(error, exercise, path)
-        text += hints(exercise, key, function_of_error(error, path), level)
+        with use_backend("numpy"):
+            planted, _ = planted_mistake(exercise, error) if student else ("", "")
+        about, kind = function_of_error(error, path), symptom_of(error, exercise, path)
+        is_known = kind in HINTS or kind in exercise.hints
+        key = planted or (kind if is_known else general_key(exercise, about) or kind)
+        text += hints(exercise, key, about, level)
         return not_right(exercise, error, text, key)
     finally:
         student_file.reset(token)
@@ -144,16 +156,6 @@ def with_first_task(error: Exception, text: str) -> str:
     first_task, is_extra = getattr(error, "first_task", ""), getattr(error, "is_extra", False)
     rest = "The extra step" if is_extra else "The rest"
     return f"Your first task is right: {first_task}. {rest}:\n{text}" if first_task else text
-
-
-def load(path: Path) -> ModuleType:
-    """Run a student's file as a module that is not registered in ``sys.modules``."""
-    spec = importlib.util.spec_from_file_location(f"exercise_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise SettingError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def hints(exercise: Exercise, symptom: str, about: str, level: int, *, has_index: bool = False) -> str:
@@ -196,8 +198,16 @@ def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
         return "np"
     if "returned float64 for inputs" in text:
         return "dtype"
-    if "NoneType" in text and not isinstance(error, AttributeError):
+    if "got NoneType" in text:
         return "return"
+    if "NoneType" in text:
+        return "None"
+    if isinstance(error, ValueError) and "truth value" in text:
+        return "truth value"
+    if isinstance(error, IndexError) and "too many indices" in text:
+        return "too many indices"
+    if isinstance(error, IndexError) and "only integers" in text:
+        return "not an index"
     if isinstance(error, ValueError) and ("matmul" in text or STACKS.search(text)):
         arrays = arrays_at_error(error, path)
         if any(name.endswith(".T") and len(shape) > 2 for name, shape in arrays.items()):
@@ -220,7 +230,8 @@ def names_of(error: Exception, path: Path) -> str:
         return ""
     hidden = {"backend", "guards"}
     names = [f"self.{name}" for name, value in vars(owner).items() if name not in hidden and not callable(value)]
-    return f"there are {', '.join(name for name in names if '._' not in name)}"
+    public = [name for name in names if "._" not in name]
+    return f"there are {', '.join(public)}" if public else ""
 
 
 def in_situation(error: Exception, text: str) -> str:
@@ -233,8 +244,12 @@ def named_line(line: int | None, path: Path) -> str:
     return f" ({path.name}, line {line})" if line else ""
 
 
-def with_line(line: int | None, path: Path) -> str:
-    """The line and its text, as a line below a message; empty without a line."""
-    if not line:
-        return ""
-    return f"\n    {path.name}, line {line}:  {path.read_text(encoding='utf-8').splitlines()[line - 1].strip()}"
+def where(path: Path, line: int | None, place: str) -> str:
+    """The line and its text, as a line below a message, or else the lines of the function ``place``.
+
+    A line that is not in ``place`` is not where the mistake is. Empty if nothing is known.
+    """
+    lines = lines_of_function(path, place) if place else range(0)
+    if line and (not lines or line in lines):
+        return f"\n    {path.name}, line {line}:  {path.read_text(encoding='utf-8').splitlines()[line - 1].strip()}"
+    return f"\n    {path.name}, lines {lines[0]} to {lines[-1]}:  {place}" if lines else ""

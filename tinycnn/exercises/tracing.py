@@ -91,7 +91,7 @@ def line_of_value(path: Path, line: int | None, index: int = 0, *, created: bool
         and value.func.attr == "reshape"
     ):
         value = value.func.value
-    value = value.value if isinstance(value, ast.Subscript) else value
+    value = root_of(value) if value else None
     if not isinstance(value, ast.Name):
         return line
     around = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and spans(node, line)]
@@ -120,19 +120,26 @@ def assigned_names(statement: ast.Assign | ast.AugAssign, created: bool = False)
         return set()
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
     single = [one for target in targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
-    roots = [one.value if isinstance(one, ast.Subscript) and not created else one for one in single]
+    roots = [one if created else root_of(one) for one in single]
     return {root.id for root in roots if isinstance(root, ast.Name)}
 
 
-def line_of_function(path: Path, place: str) -> int | None:
-    """The line where the file defines ``Class.method`` or ``function``."""
+def root_of(value: ast.expr) -> ast.expr:
+    """``x`` of ``x[0][1:]``."""
+    while isinstance(value, ast.Subscript):
+        value = value.value
+    return value
+
+
+def lines_of_function(path: Path, place: str) -> range:
+    """The lines where the file defines ``Class.method`` or ``function``; empty if it does not."""
     node: ast.AST = ast.parse(path.read_text(encoding="utf-8"))
     for name in place.split("."):
         inside = [one for one in ast.iter_child_nodes(node) if getattr(one, "name", None) == name]
         if not inside:
-            return None
+            return range(0)
         node = inside[0]
-    return getattr(node, "lineno", None)
+    return range(getattr(node, "lineno", 0), (getattr(node, "end_lineno", 0) or 0) + 1)
 
 
 def line_of_error(error: BaseException, path: Path) -> int | None:
@@ -172,8 +179,16 @@ def shapes_at_error(error: BaseException, path: Path) -> str:
     if statement is None:
         return ""
     shapes = [f"{name} {shape}" for name, shape in sorted(shapes_in(statement, frame).items())]
-    source = " ".join((ast.get_source_segment(text, statement) or "").split())
+    source = " ".join(head_of(text, statement).split())
     return f"    {source}\n    with {', '.join(shapes)}" if shapes else ""
+
+
+def head_of(text: str, statement: ast.stmt) -> str:
+    """The source of a statement; of a block, such as a loop, without the statements inside."""
+    source = ast.get_source_segment(text, statement) or ""
+    inside = getattr(statement, "body", [])
+    lines = text.splitlines()[statement.lineno - 1 : inside[0].lineno - 1] if inside else []
+    return "\n".join(lines) or source
 
 
 def arrays_at_error(error: BaseException, path: Path) -> dict[str, tuple[int, ...]]:

@@ -19,7 +19,8 @@ from tinycnn.backends import use_backend
 from tinycnn.data import Dataset
 from tinycnn.errors import SettingError
 from tinycnn.exercises import leaky_relu
-from tinycnn.exercises.folder import EXERCISES, Outcome, check_file, load
+from tinycnn.exercises.folder import EXERCISES, Outcome, check_file
+from tinycnn.exercises.locating import load, owner_of
 from tinycnn.gradcheck import gradcheck
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
 from tinycnn.ops import dense, softmax_cross_entropy
@@ -90,12 +91,6 @@ def borrowed(folder: Path, outcomes: Sequence[Outcome]) -> Iterator[Counter[str]
     finally:
         for owner, name, function in reversed(replaced):
             setattr(owner, name, function)
-
-
-def owner_of(module: Any, place: str) -> tuple[Any, str]:
-    """The module or class that has the function, and its name there."""
-    *owners, name = place.split(".")
-    return functools.reduce(getattr, owners, module), name
 
 
 def counted(function: Callable[..., Any], name: str, calls: Counter[str]) -> Callable[..., Any]:

@@ -1,0 +1,126 @@
+"""Which mistake a file makes, and in which function: it is compared with solutions that contain one planted mistake.
+
+If a file has the same outcomes as the solution with a planted mistake, in all situations of the check, then that is
+the mistake. The function is found in another way: it is the one that makes the file right when that of the solution
+takes its place.
+"""
+
+import ast
+import importlib.util
+import io
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from tinycnn.errors import SettingError
+from tinycnn.exercises.cutting import Exercise, find_function
+from tinycnn.exercises.diagnosis import EITHER
+from tinycnn.exercises.evidence import Evidence, evidence_of, is_same
+from tinycnn.exercises.tracing import student_file
+
+MAX_ALTERNATIVES = 2  # mistakes that the outcomes do not tell apart, and that a hint names
+PLANTED: dict[str, list[tuple[str, str, Evidence]]] = {}  # by exercise: what each planted mistake leads to
+
+
+def planted_mistake(exercise: Exercise, error: Exception) -> tuple[str, str]:
+    """The symptom of the planted mistake that leads to the outcomes of ``error``, and its function; empty if unknown.
+
+    Of two mistakes with these outcomes, the symptom has the keys of both; more say nothing.
+    """
+    ours = evidence_of(error)
+    found = [(key, place) for key, place, theirs in planted_evidence(exercise) if is_same(ours, theirs)]
+    keys, places = dict.fromkeys(key for key, _ in found), {place for _, place in found}
+    if len(keys) > MAX_ALTERNATIVES:
+        return "", ""
+    return EITHER.join(keys), places.pop() if len(places) == 1 else ""
+
+
+def planted_evidence(exercise: Exercise) -> list[tuple[str, str, Evidence]]:
+    """The key of each planted mistake, its function, and the outcomes of the check; computed once."""
+    if exercise.name in PLANTED:
+        return PLANTED[exercise.name]
+    found = []
+    for key, changed in exercise.planted.items():
+        for place, changes in changed:
+            error = failure_of_text(exercise, with_planted(exercise.solution(), place, changes), exercise.check)
+            if error is None:
+                raise SettingError(f"exercise {exercise.name}: the planted mistake {key!r} is called right")
+            found.append((key, place, evidence_of(error)))
+    return PLANTED.setdefault(exercise.name, found)
+
+
+def with_planted(text: str, place: str, changes: Mapping[str, str]) -> str:
+    """``text`` with passages of the function ``place`` replaced; raises SettingError for one that is not there."""
+    node, lines = find_function(ast.parse(text), place), text.splitlines(keepends=True)
+    body = "".join(lines[node.lineno - 1 : node.end_lineno])
+    for passage, instead in changes.items():
+        if passage not in body:
+            raise SettingError(f"{place} does not contain {passage!r}")
+        body = body.replace(passage, instead)
+    return "".join([*lines[: node.lineno - 1], body, *lines[node.end_lineno :]])
+
+
+def function_at_fault(exercise: Exercise, path: Path) -> str:
+    """The only function that makes the file right when that of the solution takes its place; empty if none is."""
+    if len(exercise.holes) == 1:
+        return exercise.holes[0].place
+    found = [hole.place for hole in exercise.holes if is_right_with(exercise, path, hole.place)]
+    return found[0] if len(found) == 1 else ""
+
+
+def is_right_with(exercise: Exercise, path: Path, place: str) -> bool:
+    """Whether the file is right, as far as it is written, with the function ``place`` of the solution."""
+
+    def check(solution: ModuleType) -> None:
+        student = load(path)
+        (owner, name), (source, _) = owner_of(student, place), owner_of(solution, place)
+        theirs = vars(source)[name]
+        function = FunctionType(theirs.__code__, vars(student), name, theirs.__defaults__, theirs.__closure__)
+        function.__kwdefaults__ = theirs.__kwdefaults__
+        setattr(owner, name, function)
+        token = student_file.set(str(path))
+        try:
+            exercise.check(student)
+        finally:
+            student_file.reset(token)
+
+    return isinstance(failure_of_text(exercise, exercise.solution(), check), NotImplementedError | None)
+
+
+def failure_of_text(exercise: Exercise, text: str, check: Callable[[ModuleType], Any]) -> Exception | None:
+    """What ``check`` raises for a file with ``text``; what the file prints is not shown."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / exercise.file_name
+        path.write_text(text, encoding="utf-8")
+        token = student_file.set(str(path))
+        try:
+            with redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+                check(load(path))
+        except Exception as error:
+            return error
+        finally:
+            student_file.reset(token)
+    return None
+
+
+def load(path: Path) -> ModuleType:
+    """Run a student's file as a module that is not registered in ``sys.modules``."""
+    spec = importlib.util.spec_from_file_location(f"exercise_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise SettingError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def owner_of(module: Any, place: str) -> tuple[Any, str]:
+    """The module or class that has the function, and its name there."""
+    *owners, name = place.split(".")
+    for owner in owners:
+        module = getattr(module, owner)
+    return module, name
