@@ -26,10 +26,12 @@ class Mistake(Exception):
     """A mistake in a student's code, described so that the student can find it.
 
     ``symptom`` and ``about``, the name of the gradient, choose the hints; ``line`` or ``place`` say where to look.
-    ``came``: the wrong numbers, all of them. ``outcome``: more numbers, by which mistakes can be told apart.
+    ``came``: the wrong numbers, all of them. ``outcome``: more numbers, by which mistakes can be told apart; ``grads``:
+    all gradients, by name.
     """
 
     outcome: Any = None
+    grads: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -129,23 +131,22 @@ def check_gradients(
         typical |= {f"{key}{BOTH}upstream": partial(suspect, name, ones) for key, suspect in (suspects or {}).items()}
         typical["upstream"] = partial(weighted, slopes[name], ones)
         typical["upstream alone"] = grad_y.copy
-        typical["order"] = partial(of_another, numbers, name)
+        typical["order"] = partial(of_another, numbers, name, {key: x.grad for key, x in tensors.items()})
         for form, part in single_uses(grad_y).items():
             typical[f"overwritten{FORM}{form}"] = partial(weighted, slopes[name], part)
         about = f"{of}.{name}" if of else name
         what, counts = f"the gradient of {name}", counts_in(inputs[name].shape, grad_y.shape)
         line = None if agree(tensor.grad, numbers[name]) else made_at(returns.line_of(f"grad_{name}"), index)
-        with shown_at(returns.line_of(f"grad_{name}"), ("order",)):
-            compare(
-                what,
-                numbers[name],
-                tensor.grad,
-                about=about,
-                line=line,
-                suspects=typical,
-                counts=counts,
-                has_mean=has_mean or y.shape == (),
-            )
+        has_a_mean = has_mean or y.shape == ()
+        try:
+            with shown_at(returns.line_of(f"grad_{name}"), ("order",)):
+                compare(
+                    what, numbers[name], tensor.grad, about=about, line=line, suspects=typical, counts=counts,
+                    has_mean=has_a_mean,
+                )  # fmt: skip
+        except Mistake as mistake:
+            mistake.grads = {key: x.grad for key, x in tensors.items()}
+            raise
         if not np.array_equal(tensor.data, inputs[name]):
             text = f"{name} itself has changed: compute into new arrays, the old one is still needed"
             raise Mistake(text, symptom="in place", about=about)
@@ -182,10 +183,10 @@ def created_at(line: int | None, index: int = 0) -> int | None:
     return line_of_value(Path(student_file.get()), line, index, created=True)
 
 
-def of_another(numbers: Arrays, name: str) -> np.ndarray | None:
-    """The numeric gradient of another input of the same shape; None if there is none."""
-    shape = numbers[name].shape
-    return next((other for key, other in numbers.items() if key != name and other.shape == shape), None)
+def of_another(numbers: Arrays, name: str, came: Mapping[str, Any]) -> np.ndarray | None:
+    """The numeric gradient of another input, to which that of ``name`` came; None if there is none."""
+    others = [key for key in numbers if key != name and agree(came[key], numbers[name])]
+    return numbers[others[0]] if others else None
 
 
 def counts_in(x: tuple[int, ...], y: tuple[int, ...]) -> list[Count]:

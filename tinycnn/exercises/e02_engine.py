@@ -30,7 +30,7 @@ from the loss to the leaves, the tensors without a creator.
    package, backward is a method of Tensor; self is the loss.)
 """
 
-DOUBLINGS, MANY = 12, 1000  # a visit of every path looks at the inputs more than 4,000 times
+DOUBLINGS, MANY = 12, 3000  # a visit of every path looks at the inputs more than 4,000 times
 FORMULAS = {
     "backward": "for each function, latest first: grad_y = grad_of_output.pop(function); for each input x with its "
     "grad_x: skip None; _add_to_leaf(x, grad_x) if x.creator is None; else add grad_x to grad_of_output[x.creator], or "
@@ -76,17 +76,17 @@ HINTS = {
         "gradients are stored under x; where the loop reads them, they have to be under the function that computed x.",
         "grad_of_output[x.creator], not grad_of_output[x].",
     ),
-    "skips the wrong ones": (
-        "inputs that require a gradient are skipped, the others are not.",
-        "Skip an input whose grad_x is None or which does not require a gradient.",
-    ),
     "no first entry": (
         "a gradient is added to an entry that is not there yet.",
         "Is x.creator in grad_of_output already? If so, add grad_x to what is there; if not, store grad_x.",
     ),
     "nothing stored": (
-        "the functions that use this result have been visited, and none of them has stored a gradient for it.",
-        WHERE_TO_STORE,
+        "no function that uses this result has stored a gradient for it.",
+        f"Which inputs does your loop skip, and under which key does it store the others? {WHERE_TO_STORE}",
+    ),
+    "not asked": (
+        "the gradients of its inputs are never computed.",
+        EACH_INPUT,
     ),
     "loop order": (
         "the list has the right order; the loop visits the functions in another one.",
@@ -159,7 +159,6 @@ PLANTED: Planted = {
     "ends too early": [("backward", {"function.free()": "function.free()\n        break"})],
     "leaf left out": [("backward", {"_add_to_leaf(x, grad_x)": "pass"})],
     "leaf without grad": [("backward", {"_add_to_leaf(x, grad_x)": "x.grad += grad_x"})],
-    "skips the wrong ones": [("backward", {"or not x.requires_grad": "or x.requires_grad"})],
     "no first entry": [("backward", {"if x.creator in grad_of_output:": "if True:"})],
     "freed first": [
         (
@@ -191,7 +190,9 @@ def explained(backward: Callable[..., None]) -> Callable[..., None]:
             left = [user for user in users.get(missing, []) if user not in visited]
             names = found[0].f_locals if found else {}
             keys = [key for key in names.get("grad_of_output", ()) if not isinstance(key, Function)]
-            if left:
+            if left and not left[0].inputs:  # it has been freed
+                symptom, why = "not asked", f"input_gradients of the {left[0].name}, which uses it, was not called"
+            elif left:
                 symptom, why = "loop order", f"the {left[0].name} uses its result, and has not been visited"
             elif keys:
                 symptom, why = "another key", f"its keys are not functions; one is a {type(keys[0]).__name__}"

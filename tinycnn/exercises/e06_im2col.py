@@ -39,7 +39,12 @@ Do not loop over pixels: window_positions(kernel_size, stride, (OH, OW)) gives, 
 window, its number kh*KW + kw, and slices: x[slices], of shape (N, OH, OW, C), is what all windows read there from the
 padded image. The class is a whole backend; once your two functions work, a network trains on it.
 """
-SETTINGS: list[tuple[Pair, Pair, Pair]] = [((3, 3), (1, 1), (0, 0)), ((2, 2), (2, 2), (0, 0)), ((2, 3), (2, 1), (1, 2))]
+SETTINGS: list[tuple[Pair, Pair, Pair]] = [
+    ((3, 3), (1, 1), (0, 0)),
+    ((2, 2), (2, 2), (0, 0)),
+    ((2, 3), (2, 1), (1, 2)),
+    ((3, 2), (1, 1), (2, 1)),
+]
 
 
 def slow_im2col(x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -> np.ndarray:

@@ -41,6 +41,7 @@ PATHS = {  # the mistakes that leave out a path: (through the mean, through the 
 TERMS = "direct term", "term through the mean", "term through the variance"
 PLANTED: Planted = {
     "x_hat left out": [("BatchNormFunction.backward", {"grad_y * self.x_hat": "grad_y"})],
+    "x_hat in beta": [("BatchNormFunction.backward", {"(grad_y, axis": "(grad_y * self.x_hat, axis"})],
     "gamma in a sum": [
         ("BatchNormFunction.backward", {"(grad_y * self.x_hat,": "(grad_y * self.x_hat * self.gamma,"}),
         ("BatchNormFunction.backward", {"(grad_y,": "(grad_y * self.gamma,"}),
@@ -54,6 +55,9 @@ PLANTED: Planted = {
     "whole numbers": [
         ("BatchNormFunction.grad_x", {"beta / self": "beta // self", "(grad_gamma / self.M)": "grad_gamma // self.M"}),
         ("BatchNormFunction.grad_x", {"beta / self": "beta // self", "gamma / self": "gamma // self"}),
+    ],
+    "x_hat left out of x": [
+        ("BatchNormFunction.grad_x", {"self.x_hat * (grad_gamma / self.M)": "grad_gamma / self.M"})
     ],
     "mean for x_hat": [("BatchNormFunction.grad_x", {"self.x_hat * (": "self.mean * ("})],
     "needs_grad": [("BatchNormFunction.backward", {" if self.needs_grad[0] else None": ""})],
@@ -80,6 +84,10 @@ def check_case(student: ModuleType, what: str, shape: tuple[int, ...]) -> None:
                 order=("beta", "gamma", "x"),
             )
         except Mistake as mistake:
+            if mistake.about in ("beta", "gamma") and mistake.came is not None:
+                mistake.outcome = [
+                    mistake.grads[name] for name in ("beta", "gamma")
+                ]  # exchanged, or one is like the other
             if mistake.about == "x" and mistake.came is not None and mistake.symptom in ("", "order", "zero"):
                 sentence, mistake.symptom = off_terms(inputs, mistake.came)
                 mistake.args = (f"{mistake}\n  {sentence}",)
@@ -149,7 +157,9 @@ def off_terms(inputs: Arrays, came: np.ndarray) -> tuple[str, str]:
         text = f"The direct term is right. The sum of the other two is {times(mean)}."
         return text, "divided by another number"
     off = [(what, factor) for what, factor in zip(TERMS, factors, strict=True) if not close(factor, np.ones(C))]
-    return " ".join(f"The {what} is {times(factor)}." for what, factor in off), BOTH.join(what for what, _ in off)
+    return " ".join(f"The {what} is {times(factor)}." for what, factor in off), off[0][0] if len(
+        off
+    ) == 1 else "several terms"
 
 
 EXERCISE = Exercise(
@@ -209,6 +219,10 @@ EXERCISE = Exercise(
             "the gradient of gamma is that of beta: x̂ is missing.",
             "y = gamma x̂ + beta: by how much does y change when gamma changes by 1?",
         ),
+        "x_hat in beta": (
+            "the gradient of beta is that of gamma: it contains x̂.",
+            "y = gamma x̂ + beta: by how much does y change when beta changes by 1?",
+        ),
         "gamma in a sum": (
             "gamma stands in the gradient of gamma or beta, on which it has no influence.",
             "y = gamma x̂ + beta: the slope of y is x̂ for gamma, and 1 for beta.",
@@ -222,6 +236,15 @@ EXERCISE = Exercise(
             "One x changes the mean, and the mean changes all M values: add up what each of them contributes.",
         ),
         "whole numbers": ("// rounds down to a whole number.", "A division of numbers with fractions is /."),
+        "x_hat left out of x": (
+            "the path through the variance lacks x̂.",
+            "d var/d x = 2 (x - mean)/M: the variance grows most with the numbers that are far from the mean.",
+        ),
+        "several terms": (
+            "more than one of the three terms is not what it should be.",
+            "Compute the three paths one by one, as in the task, and print their shapes: two of them contain a sum "
+            "over the channel.",
+        ),
         "mean for x_hat": (
             "the path through the variance has the mean in the place of x̂.",
             "d var/d x = 2 (x - mean)/M, and (x - mean) s is x̂.",

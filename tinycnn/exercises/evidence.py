@@ -32,12 +32,15 @@ def check_each(situations: Iterable[Callable[[], None]]) -> None:
 
 
 def outcome_of(error: Exception) -> Any:
-    """The wrong numbers, or the words of the error."""
+    """What is wrong, and the wrong numbers; or the words of the error."""
     if isinstance(error, NotImplementedError):
         return UNKNOWN
-    numbers = getattr(error, "outcome", None)
-    numbers = getattr(error, "came", None) if numbers is None else numbers
-    return f"{type(error).__name__}: {error}" if numbers is None else np.asarray(numbers, dtype=float)
+    came, outcome = getattr(error, "came", None), getattr(error, "outcome", None)
+    numbers = came if outcome is None else outcome
+    if numbers is None:
+        return f"{type(error).__name__}: {error}"
+    what = str(error).partition(" is wrong at index")[0] if came is not None else getattr(error, "symptom", "")
+    return what, np.asarray(numbers, dtype=float)
 
 
 def evidence_of(error: Exception) -> Evidence:
@@ -51,7 +54,9 @@ def is_same(ours: Evidence, theirs: Evidence) -> bool:
 
 
 def is_same_outcome(one: Any, other: Any) -> bool:
-    """Whether both are the same words, or numbers that agree."""
+    """Whether both are the same words, or numbers of the same that agree."""
     if isinstance(one, str) or isinstance(other, str):
-        return isinstance(one, str) and (one == UNKNOWN or one is other or (isinstance(other, str) and one == other))
-    return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-6, atol=1e-10, equal_nan=True))
+        return isinstance(one, str) and (one == UNKNOWN or (isinstance(other, str) and one == other))
+    (what, numbers), (other_what, others) = one, other
+    is_like = what == other_what and numbers.shape == others.shape
+    return is_like and bool(np.allclose(numbers, others, rtol=1e-6, atol=1e-10, equal_nan=True))
