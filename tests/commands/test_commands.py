@@ -29,6 +29,7 @@ def model_file(tmp_path_factory):
     """An untrained lenet as a file, and the network."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     model = models.create("lenet")
+    model.pictures = "drawing"
     tinycnn.save(model, path)
     return path, model
 
@@ -222,7 +223,7 @@ def test_predict_needs_a_picture(model_file, drawings, capsys):
 def test_predict_refuses_unsuitable_models(drawings, tmp_path, capsys):
     assert "no such file" in failing(capsys, "predict", tmp_path / "gone", drawings)
     tinycnn.save(models.create("keras_cnn", input_shape=(28, 28, 2)), tmp_path / "two")
-    assert "predict needs (H, W, 1) or (H, W, 3)" in failing(capsys, "predict", tmp_path / "two", drawings)
+    assert "expected (H, W, 1) or (H, W, 3)" in failing(capsys, "predict", tmp_path / "two", drawings)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

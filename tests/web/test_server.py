@@ -25,7 +25,7 @@ from tinycnn.commands import main
 from tinycnn.commands.serve import address
 from tinycnn.data.drawing import read_drawing
 from tinycnn.errors import SettingError
-from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling, Sequential, Softmax
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling, Sequential, Sigmoid, Softmax
 from tinycnn.train.evaluation import predict_logits
 
 MISSING = "the page's packages are not installed: pip install -e '.[test]'"
@@ -165,7 +165,7 @@ def test_only_one_computes_at_a_time(model, monkeypatch):
         inside.pop()
         return np.zeros((1, 10))
 
-    monkeypatch.setattr("tinycnn.web.predictions.predict_logits", slow)
+    monkeypatch.setattr("tinycnn.web.predictions.predictions", slow)
     predictor = Predictor(model)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(predictor.predict, [np.zeros((1, 28, 28, 1), np.uint8)] * 16))
@@ -178,6 +178,7 @@ def test_only_one_computes_at_a_time(model, monkeypatch):
 
 def test_other_input_shapes_and_class_counts_work():
     model = Sequential(Rescaling(1 / 255), Flatten(), Dense(3), input_shape=(20, 24, 1))
+    model.pictures = "drawing"
     client = client_of(model)
     answer = client.post("/predict?inside=1", content=drawing(), headers=PNG).json()
     assert len(answer["probabilities"]) == 3
@@ -186,16 +187,31 @@ def test_other_input_shapes_and_class_counts_work():
 
 
 def test_predictions_use_the_class_names(model):
-    model.class_names = [f"thing {k}" for k in range(10)]
+    model.class_names, model.pictures = [f"thing {k}" for k in range(10)], "drawing"
     client = client_of(model)
     assert client.get("/model").json()["class_names"] == list(model.class_names)
     answer = client.post("/predict", content=drawing(), headers=PNG).json()
     assert answer["answer"] == f"thing {answer['digit']}"
 
 
+@pytest.mark.parametrize(
+    ("layers", "found"),
+    [
+        ([Dense(1), Sigmoid()], "the network returns one probability"),
+        ([Dense(3), Sigmoid()], "a probability for each of 3 labels by itself"),
+        ([Dense(1)], "the network returns a number"),
+    ],
+)
+def test_a_network_that_does_not_choose_between_classes_is_refused(layers, found):
+    model = Sequential(Flatten(), *layers, input_shape=(28, 28, 1))
+    model.pictures = "drawing"
+    with pytest.raises(SettingError, match=f"the page shows one class per drawing; .*{found}"):
+        Predictor(model)
+
+
 def test_a_network_for_whole_pictures_is_refused(model):
     model.pictures = "whole"
-    with pytest.raises(SettingError, match="the page sends drawings, but this network was trained on whole pictures"):
+    with pytest.raises(SettingError, match="the page sends drawings, but this network takes whole pictures"):
         Predictor(model)
 
 

@@ -18,7 +18,8 @@ from tinycnn.commands.shared_options import (
     state_pixels,
 )
 from tinycnn.saving.model_file import load_finite
-from tinycnn.train.evaluation import predict_logits, scores_of
+from tinycnn.train.evaluation import scores_of
+from tinycnn.train.predicting import check_classifier, class_scores
 from tinycnn.train.views import VIEWS
 
 WIDTH = 100  # of a line of the confusion matrix
@@ -40,9 +41,10 @@ def run(options: argparse.Namespace) -> None:
     choose_backend(options)
     model = load_finite(options.model)
     state_pixels(options, model)
+    check_classifier(model, "a network that chooses between classes, for the accuracy and the confusion matrix")
     dataset = fitting_dataset(options, model)
     show_notice(dataset, options.in_options)
-    logits = predict_logits(model, dataset.x_test, views=options.views)
+    logits = class_scores(model, dataset.x_test, views=options.views)
     scores = scores_of(logits, dataset.y_test)
     where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
     where += f", from {len(VIEWS[options.views])} views of each ({options.views})" if options.views else ""

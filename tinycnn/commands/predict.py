@@ -2,8 +2,10 @@
 
 Without MODEL_FILE, digit_cnn reads them, a network for digits that comes with tinycnn. For a network trained on MNIST,
 the drawn digit, dark on light or light on dark, is cut out, scaled and centred as in MNIST; several digits side by side
-are read one by one. For a network trained on a folder of pictures, each picture is prepared as in training. Exit codes:
-0 all pictures classified, 1 some could not be read (each is reported on stderr), 2 if none, or for another error.
+are read one by one. For a network trained on a folder of pictures, each picture is prepared as in training. Printed are
+the class and the probability of every class; for labels that do not exclude each other, the probability of each by
+itself; for a regression, the numbers. Exit codes: 0 all pictures read, 1 some could not be read (each is reported on
+stderr), 2 if none, or for another error.
 """
 
 import argparse
@@ -13,21 +15,24 @@ from pathlib import Path
 
 import numpy as np
 
-from tinycnn import metrics, models
+from tinycnn import models
 from tinycnn.commands.shared_options import (
     PACKAGED,
     add_backend,
     add_model_pixels,
+    add_pictures,
     add_threads,
     choose_backend,
     given_or_packaged,
+    state_pictures,
     state_pixels,
 )
 from tinycnn.data.new_picture import load_picture
 from tinycnn.data.picture import SUFFIXES, is_picture
 from tinycnn.errors import DataError, SettingError, in_words, printable
 from tinycnn.layers import Sequential
-from tinycnn.train.evaluation import predict_logits
+from tinycnn.layers.metadata import NUMBERS
+from tinycnn.train.predicting import is_classifier, predictions
 
 MOST_COLUMNS = 10  # with more classes, only the five most probable are printed
 
@@ -37,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     words = f"a model.safetensors written by training (default: {PACKAGED})"
     parser.add_argument("model", metavar="[MODEL_FILE]", help=words)
     add_model_pixels(parser)
+    add_pictures(parser)
     images = parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="a picture, or a folder of them")
     images.required = False  # a single word is a picture: see `model_and_pictures`
     parser.add_argument("--pixels", metavar="A..B", help="numbers for black and white in pictures of over 8 bits")
@@ -52,9 +58,10 @@ def run(options: argparse.Namespace) -> int:
     if file is None:
         print(f"NOTICE: read by {name}", file=sys.stderr, flush=True)
     state_pixels(options, model)
+    state_pictures(options, model)
     check_takes_pictures(model)
     paths = [path for given in words for path in pictures_in(given)]
-    width = max(len(printable(str(path))) for path in paths)
+    table = Table(model, max(len(printable(str(path))) for path in paths))
     classified = 0
     for path in paths:
         try:
@@ -63,10 +70,10 @@ def run(options: argparse.Namespace) -> int:
             print(f"error: {options.in_options(in_words(error))}", file=sys.stderr)
             continue
         if not classified:
-            print(head(model.class_names, width))
-        for number, p in enumerate(metrics.probabilities(predict_logits(model, images)), start=1):  # (K,)
+            print(table.head())
+        for number, values in enumerate(predictions(model, images), start=1):  # (K,)
             which = f" ({number} of {len(images)})" if len(images) > 1 else ""
-            print(line(f"{path}{which}", p, model.class_names, width), flush=True)
+            print(table.line(f"{path}{which}", values), flush=True)
         classified += 1
     return 0 if classified == len(paths) else 1 if classified else 2
 
@@ -84,10 +91,10 @@ def model_and_pictures(first: str, others: list[Path]) -> tuple[str | None, list
 
 
 def check_takes_pictures(model: Sequential) -> None:
-    """Raise SettingError unless ``model`` takes images, grey or in colour, and its output is one number per class."""
+    """Raise SettingError unless ``model`` takes images, grey or in colour, and returns K numbers for each."""
     if len(model.input_shape) != 3 or model.input_shape[2] not in (1, 3) or len(model.output_shape) != 1:
         shapes = f"{model.input_shape} and returns {model.output_shape}"
-        raise SettingError(f"the model takes {shapes}; predict needs (H, W, 1) or (H, W, 3) and classes")
+        raise SettingError(f"the model takes {shapes}; expected (H, W, 1) or (H, W, 3), and outputs (K,)")
 
 
 def picture_for(path: Path, model: Sequential, pixels: str | None = None) -> np.ndarray:
@@ -114,20 +121,39 @@ def pictures_in(path: Path) -> Iterator[Path]:
     yield from found
 
 
-def head(names: Sequence[str], width: int) -> str:
-    """The names of the columns."""
-    start = f"{'picture':<{width}}  {'class':>{longest(names)}}  "
-    if len(names) > MOST_COLUMNS:
-        return start + "most probable, in %"
-    return start + "".join(f"{name:>{column(name)}}" for name in names) + "  %"
+class Table:
+    """The lines that are printed: a picture in each, with what the network predicts for it; ``width``: of the names."""
 
+    def __init__(self, model: Sequential, width: int) -> None:
+        self.outputs, self.is_classifier, self.width = model.outputs, is_classifier(model), width
+        (count,) = model.output_shape
+        self.names: Sequence[str] = model.class_names
+        if self.outputs == NUMBERS and (len(self.names) != count or "class_names" not in model.metadata()):
+            self.names = ["number"] if count == 1 else [str(k) for k in range(count)]
 
-def line(path: str, p: np.ndarray, names: Sequence[str], width: int) -> str:
-    """The predicted class and the probability of every class, in percent."""
-    start = f"{printable(path):<{width}}  {names[int(p.argmax())]:>{longest(names)}}  "
-    if len(p) > MOST_COLUMNS:
-        return start + ", ".join(f"{names[k]}: {100 * p[k]:.1f}" for k in np.argsort(-p)[:5])
-    return start + "".join(f"{100 * value:>{column(name)}.1f}" for name, value in zip(names, p, strict=True))
+    def head(self) -> str:
+        """The names of the columns."""
+        start = f"{'picture':<{self.width}}  "
+        if self.is_classifier:
+            start += f"{'class':>{longest(self.names)}}  "
+        if self.outputs == NUMBERS:
+            return start + "".join(f"{name:>{column(name, 12)}}" for name in self.names)
+        unit = "%" if self.is_classifier else "%, each by itself"
+        if len(self.names) > MOST_COLUMNS:
+            return start + f"most probable, in {unit}"
+        return start + "".join(f"{name:>{column(name)}}" for name in self.names) + f"  {unit}"
+
+    def line(self, path: str, values: np.ndarray) -> str:
+        """Probabilities in percent, ``(K,)``, for a classifier with the predicted class in front; or the numbers."""
+        start = f"{printable(path):<{self.width}}  "
+        named = list(zip(self.names, values, strict=True))
+        if self.is_classifier:
+            start += f"{self.names[int(values.argmax())]:>{longest(self.names)}}  "
+        if self.outputs == NUMBERS:
+            return start + "".join(f"{value:>{column(name, 12)}.6g}" for name, value in named)
+        if len(values) > MOST_COLUMNS:
+            return start + ", ".join(f"{self.names[k]}: {100 * values[k]:.1f}" for k in np.argsort(-values)[:5])
+        return start + "".join(f"{100 * value:>{column(name)}.1f}" for name, value in named)
 
 
 def longest(names: Sequence[str]) -> int:
@@ -135,6 +161,6 @@ def longest(names: Sequence[str]) -> int:
     return max(6, *map(len, names))
 
 
-def column(name: str) -> int:
-    """The width of the column of a class."""
-    return max(6, len(name) + 2)
+def column(name: str, least: int = 6) -> int:
+    """The width of the column of a class, a label or a number."""
+    return max(least, len(name) + 2)

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinycnn.backends import use_backend
-from tinycnn.commands.shared_options import PACKAGED, add_model_pixels, given_or_packaged, state_pixels
+from tinycnn.commands.shared_options import (
+    PACKAGED,
+    add_model_pixels,
+    add_pictures,
+    given_or_packaged,
+    state_pictures,
+    state_pixels,
+)
 from tinycnn.errors import SettingError
 
 if TYPE_CHECKING:
@@ -31,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 selects a free port")
     add_model_pixels(parser)
+    add_pictures(parser)
     parser.add_argument("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="default: auto")
 
 
@@ -50,6 +58,7 @@ def run(options: argparse.Namespace) -> None:
     use_backend(options.backend)
     model, name = given_or_packaged(options.model_file)
     state_pixels(options, model)
+    state_pictures(options, model)
     predictor = Predictor(model)
     decoder = Decoder()
     try:

@@ -14,6 +14,7 @@ from tinycnn.data import Dataset
 from tinycnn.data.load_options import applicable
 from tinycnn.errors import DataError, SettingError, printable, shortened
 from tinycnn.layers import Sequential
+from tinycnn.layers.metadata import DRAWING, WHOLE
 from tinycnn.layers.metadata import SCALES as PIXELS
 from tinycnn.saving.model_file import load, load_finite
 
@@ -30,6 +31,12 @@ def add_model_pixels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-pixels", choices=PIXELS, help="the pixels that the network takes (default: as stated in its file)"
     )
+
+
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--pictures``."""
+    words = "how a picture is prepared: cut out and centred as a digit, or whole (default: as stated in the model file)"
+    parser.add_argument("--pictures", choices=(DRAWING, WHOLE), help=words)
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +83,18 @@ def state_pixels(options: argparse.Namespace, model: Sequential) -> None:
             print(f"NOTICE: {notice}", file=sys.stderr, flush=True)
 
 
+def state_pictures(options: argparse.Namespace, model: Sequential) -> None:
+    """Set ``model.pictures`` from the options; otherwise print a notice if the file of a network for grey has none."""
+    if options.pictures:
+        model.pictures = options.pictures
+    elif "pictures" not in model.metadata() and model.input_shape[2:] == (1,):
+        taken = {
+            DRAWING: f"each digit is cut out and centred as in MNIST; for whole pictures, pass --pictures {WHOLE}",
+            WHOLE: f"they are taken whole; for digits, cut out and centred as in MNIST, pass --pictures {DRAWING}",
+        }[model.pictures]
+        print(f"NOTICE: the model file does not state how pictures are prepared: {taken}", file=sys.stderr, flush=True)
+
+
 def in_pixels(model: Sequential, reason: str, option: str) -> str:
     """The line that states which pixels ``model`` takes, and how to choose others."""
     other = next(pixels for pixels in PIXELS if pixels != model.pixels)
@@ -120,9 +139,9 @@ def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
     H, _, C = model.input_shape if len(model.input_shape) == 3 else (None, None, None)
     given = {"data_dir": options.data_dir, "image_size": H, "colour": C == 3, "pixels": options.pixels}
     dataset = data.load(options.dataset, **applicable(options.dataset, **given))
-    needs = (model.input_shape, *model.output_shape)
-    if (dataset.input_shape, dataset.num_classes) != needs:
-        made_for = f"{printable(options.model)} was made for {model.input_shape} and {model.output_shape[0]}"
+    classes = len(model.class_names)
+    if (dataset.input_shape, dataset.num_classes) != (model.input_shape, classes):
+        made_for = f"{printable(options.model)} was made for {model.input_shape} and {classes}"
         has = f"has images {dataset.input_shape} of {dataset.num_classes} classes"
         if options.dataset == "auto":
             taken = f"without it, {dataset.name} is taken, which {has}"

@@ -12,7 +12,14 @@ import numpy as np
 
 from tinycnn.backends import use_backend
 from tinycnn.commands.predict import check_takes_pictures, picture_for
-from tinycnn.commands.shared_options import add_model_file, add_model_pixels, check_other_file, state_pixels
+from tinycnn.commands.shared_options import (
+    add_model_file,
+    add_model_pixels,
+    add_pictures,
+    check_other_file,
+    state_pictures,
+    state_pixels,
+)
 from tinycnn.errors import SettingError, shortened
 from tinycnn.explain import Trace, trace_step
 from tinycnn.layers import Sequential
@@ -34,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="training mode: with dropout, and batch norm over this picture (default: as in a prediction)",
     )
     add_model_pixels(parser)
+    add_pictures(parser)
     parser.add_argument("--pixels", metavar="A..B", help="numbers for black and white in pictures of over 8 bits")
 
 
@@ -47,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
     use_backend("numpy")
     model = load_finite(options.model)
     state_pixels(options, model)
+    state_pictures(options, model)
     check_takes_pictures(model)
     label = class_number(options.label, model)
     image = picture_for(options.image, model, options.pixels)

@@ -157,6 +157,7 @@ FASHION_MNIST = Source(
         "Bag",
         "Ankle boot",
     ),
+    pictures="drawing",
     package=DebianPackage("dataset-fashion-mnist", "/usr/share/datasets/fashion-mnist"),
 )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinycnn import ops
 from tinycnn.errors import SettingError, ShapeError, in_range, shortened
-from tinycnn.explain.inputs import as_input, checked_images, plain_copy, plain_logits
+from tinycnn.explain.inputs import as_input, check_classes, checked_images, plain_copy, plain_logits
 from tinycnn.explain.saliency import checked_label
 from tinycnn.layers import Sequential
 from tinycnn.tensor import Tensor, no_grad
@@ -91,6 +91,7 @@ def nudges(
 ) -> list[Nudge]:
     """``nudge`` at several places ``(name, index)``, for which the gradients are computed once."""
     image, eps = checked_images(model, image), in_range("nudge: eps", eps, above=0)
+    check_classes("nudge", model)
     label = checked_label("nudge", label, model.output_shape[-1])
     with plain_copy(model, training=training, dtype=np.dtype(np.float64)) as copied:
         return list(_Nudges(copied, image, label, eps).at(places))

@@ -10,7 +10,8 @@ import numpy as np
 from tinycnn.backends import get_backend, use_backend
 from tinycnn.data.stored import StoredImages
 from tinycnn.errors import DataError, SettingError, ShapeError, shortened
-from tinycnn.layers import Layer, LogSoftmax, Sequential, Softmax, pixel_scale
+from tinycnn.layers import Layer, LogSoftmax, Sequential, Sigmoid, Softmax, pixel_scale
+from tinycnn.layers.metadata import CLASSES, described_outputs
 from tinycnn.tensor import Tensor
 
 
@@ -29,16 +30,23 @@ def as_input(model: Sequential, images: np.ndarray) -> Tensor:
 
 
 def before_softmax(model: Sequential) -> dict[str, Layer]:
-    """The layers up to the scores: without a final Softmax or LogSoftmax, which the loss includes."""
+    """The layers up to the scores: without a final Softmax, LogSoftmax or Sigmoid, which the loss includes."""
     layers = dict(model.layers)
     last = list(layers)[-1]
-    if isinstance(layers[last], Softmax | LogSoftmax):
+    if isinstance(layers[last], Softmax | LogSoftmax | Sigmoid):
         del layers[last]
     return layers
 
 
+def check_classes(function: str, model: Sequential) -> None:
+    """Raise SettingError unless ``model`` returns scores of classes, of which softmax_cross_entropy is the loss."""
+    if model.outputs != CLASSES:
+        found = described_outputs(model.outputs, model.output_shape)
+        raise SettingError(f"{function} explains softmax_cross_entropy, the loss of a choice between classes; {found}")
+
+
 def plain_logits(model: Sequential, x: Tensor) -> Tensor:
-    """The scores before a final softmax, ``(N, H, W, C)`` → ``(N, K)``, computed layer by layer."""
+    """The scores before a final softmax or sigmoid, ``(N, H, W, C)`` → ``(N, K)``, computed layer by layer."""
     for layer in before_softmax(model).values():
         x = layer(x)
     return x

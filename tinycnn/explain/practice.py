@@ -6,7 +6,7 @@ import numpy as np
 
 from tinycnn import ops, optim
 from tinycnn.errors import SettingError, shortened, whole_number
-from tinycnn.explain.inputs import as_input, checked_images, plain_copy, plain_logits
+from tinycnn.explain.inputs import as_input, check_classes, checked_images, plain_copy, plain_logits
 from tinycnn.explain.saliency import checked_label
 from tinycnn.explain.trace import Trace, trace_step
 from tinycnn.layers import Sequential
@@ -42,6 +42,7 @@ def practise(
     image, steps = checked_images(model, image), whole_number("practise: steps", steps)
     if steps > MOST_STEPS:
         raise SettingError(f"practise: steps={steps}: expected at most {MOST_STEPS:,}; train.Trainer takes more")
+    check_classes("practise", model)
     label = checked_label("practise", label, model.output_shape[-1])
     if not isinstance(optimizer, str) or optimizer not in optim.OPTIMIZERS:
         known = ", ".join(optim.OPTIMIZERS)

@@ -23,7 +23,7 @@ from tinycnn import ops
 from tinycnn.backends.base import Array
 from tinycnn.errors import FileFormatError, SettingError, ShapeError, checked_bool
 from tinycnn.explain.branches import KINDS, Branches
-from tinycnn.explain.inputs import as_input, before_softmax, checked_images, layers_within, plain_copy
+from tinycnn.explain.inputs import as_input, before_softmax, check_classes, checked_images, layers_within, plain_copy
 from tinycnn.explain.saliency import checked_label
 from tinycnn.layers import Layer, Sequential
 from tinycnn.saving import trace_file
@@ -142,6 +142,7 @@ def trace_step(model: Sequential, image: np.ndarray, label: int, *, training: bo
     image, training = checked_images(model, image), checked_bool("trace_step: `training`", training)
     if len(model.output_shape) != 1:
         raise ShapeError(f"trace_step: the network returns {model.output_shape}, expected one score per class, (K,)")
+    check_classes("trace_step", model)
     label = checked_label("trace_step", label, model.output_shape[0])
     with plain_copy(model, training=training) as copied:
         return _traced(copied, image, label, training)

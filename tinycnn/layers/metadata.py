@@ -6,21 +6,26 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import SettingError, shortened
+from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer
+from tinycnn.layers.further.activations import Sigmoid
 from tinycnn.layers.further.normalization import Normalization
 from tinycnn.layers.rescaling import Rescaling
 
 MAX_CLASS_NAME_LENGTH = 100  # characters, so that a class name fits on one line
 DRAWING, WHOLE = "drawing", "whole"  # how an image of any size becomes an input: see data/drawing.py, data/picture.py
+DIGITS = tuple("0123456789")
 FRACTIONS, BYTES = "0..1", "0..255"  # the numbers that a network takes for black and white
 SCALES = {FRACTIONS: 1 / 255, BYTES: 1.0}  # of bytes
+CLASSES, LABELS, NUMBERS = "classes", "labels", "numbers"  # what the outputs mean: see `Sequential.outputs`
 
 
 class Metadata:
-    """The class names of a network, and how images become its inputs; None for values that are not set."""
+    """What the outputs of a network mean, and how images become its inputs; None for values that are not set."""
 
     def __init__(self) -> None:
         self.class_names: tuple[str, ...] | None = None
+        self.outputs: str | None = None
         self.pictures: str | None = None
         self.pixels: str | None = None
 
@@ -29,24 +34,66 @@ class Metadata:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def default_class_names(output_shape: tuple[int, ...]) -> tuple[str, ...]:
-    """The numbers of the classes as text, "0" to "K-1"; empty if the output is not ``(K,)``."""
+def default_class_names(output_shape: tuple[int, ...], outputs: str) -> tuple[str, ...]:
+    """The numbers of the classes as text, "0" to "K-1"; empty if the output is not ``(K,)``.
+
+    A single output that is a label decides between two classes, "0" and "1".
+    """
+    if output_shape == (1,) and outputs == LABELS:
+        return "0", "1"
     return tuple(map(str, range(output_shape[0] if len(output_shape) == 1 else 0)))
 
 
-def default_pictures(input_shape: tuple[int, ...]) -> str:
-    """``drawing`` for greyscale images ``(H, W, 1)``, ``whole`` for all others."""
-    return DRAWING if input_shape[2:] == (1,) else WHOLE
+def default_outputs(last: Layer, output_shape: tuple[int, ...], names: tuple[str, ...] | None) -> str:
+    """``labels`` after a final Sigmoid; ``numbers`` for a single output without one; otherwise ``classes``.
+
+    A single output with two names is a label, too.
+    """
+    if isinstance(last, Sigmoid) or (output_shape == (1,) and len(names or ()) == 2):
+        return LABELS
+    return NUMBERS if output_shape == (1,) and not isinstance(last, Softmax | LogSoftmax) else CLASSES
+
+
+def checked_outputs(outputs: str, last: Layer, output_shape: tuple[int, ...]) -> str:
+    """``outputs``; raises SettingError unless it is ``classes``, ``labels`` or ``numbers``, and fits the last layer."""
+    if not isinstance(outputs, str) or outputs not in (CLASSES, LABELS, NUMBERS):
+        raise SettingError(f"`outputs`: got {outputs!r:.120}; expected {CLASSES!r}, {LABELS!r} or {NUMBERS!r}")
+    if outputs != CLASSES and isinstance(last, Softmax | LogSoftmax):
+        raise SettingError(f"`outputs`: got {outputs!r}; the outputs of {type(last).__name__} are {CLASSES!r}")
+    if outputs == CLASSES and output_shape == (1,) and not isinstance(last, Softmax | LogSoftmax):
+        raise SettingError(f"`outputs`: got {CLASSES!r}; a single output is one of the {LABELS!r} or {NUMBERS!r}")
+    return outputs
+
+
+def default_pictures(input_shape: tuple[int, ...], class_names: tuple[str, ...]) -> str:
+    """``drawing`` for the ten digits in grey ``(H, W, 1)``, as in MNIST; ``whole`` for all others."""
+    return DRAWING if input_shape[2:] == (1,) and class_names == DIGITS else WHOLE
+
+
+def described_outputs(outputs: str, output_shape: tuple[int, ...]) -> str:
+    """What a network returns, as the end of an error."""
+    count = " x ".join(map(str, output_shape))
+    if outputs == NUMBERS:
+        words = "a number" if output_shape == (1,) else f"{count} numbers"
+    elif outputs == LABELS:
+        words = "one probability" if output_shape == (1,) else f"a probability for each of {count} labels by itself"
+    else:
+        words = f"scores of {count} classes"
+    return f'the network returns {words} (model.outputs is "{outputs}")'
 
 
 def checked_class_names(names: Iterable[str], output_shape: tuple[int, ...]) -> tuple[str, ...]:
-    """``names`` as a tuple; raises SettingError unless they are K distinct printable names for an output ``(K,)``."""
+    """``names`` as a tuple; raises SettingError unless they are K distinct printable names for an output ``(K,)``.
+
+    A single output may have two names, that of the class 0 and that of the class 1.
+    """
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise SettingError(f"`class_names`: got {shortened(names)}; expected a list of names, one per class")
     listed = list(names)
-    if len(output_shape) != 1 or len(listed) != output_shape[0]:
+    if len(output_shape) != 1 or len(listed) not in ((1, 2) if output_shape == (1,) else output_shape):
+        expected = "one name, or those of the classes 0 and 1" if output_shape == (1,) else "one name per class"
         raise SettingError(
-            f"`class_names`: got {len(listed)} names for outputs of shape {output_shape}; expected one name per class"
+            f"`class_names`: got {len(listed)} names for outputs of shape {output_shape}; expected {expected}"
         )
     for name in listed:
         if (

@@ -29,9 +29,11 @@ from tinycnn.layers.initial_values import check_all_used
 from tinycnn.layers.metadata import (
     Metadata,
     checked_class_names,
+    checked_outputs,
     checked_pictures,
     checked_pixels,
     default_class_names,
+    default_outputs,
     default_pictures,
     default_pixels,
 )
@@ -201,7 +203,8 @@ class Sequential(Fitting, Layer):
         changed = copy.deepcopy(self)
         rng = np.random.default_rng(whole_number("seed", seed))
         changed.output_shape = replace_head(changed.layers, classes, self.input_shape, rng, self.dtype)
-        changed._metadata.class_names = None  # the names belong to the old classes
+        changed._metadata = Metadata()  # the names belong to the old classes, and `fit` states the rest anew
+        changed._metadata.pixels = self._metadata.pixels
         return changed.train(self.training)
 
     # ----------------------------------------------------------------------------------------------------- metadata
@@ -210,22 +213,40 @@ class Sequential(Fitting, Layer):
     def class_names(self) -> tuple[str, ...]:
         """The names of the K classes, by default their numbers. Stored in model files.
 
-        Setting them raises SettingError unless they are K distinct printable names.
+        Setting them raises SettingError unless they are K distinct printable names. A network with a single output that
+        is a label, see ``outputs``, has two classes.
         """
-        return self._metadata.class_names or default_class_names(self.output_shape)
+        return self._metadata.class_names or default_class_names(self.output_shape, self.outputs)
 
     @class_names.setter
     def class_names(self, names: Iterable[str]) -> None:
         self._metadata.class_names = checked_class_names(names, self.output_shape)
 
     @property
+    def outputs(self) -> str:
+        """What the K outputs mean: ``classes`` (an image is of one), ``labels`` (each is yes or no), or ``numbers``.
+
+        The commands and `tinycnn.train.predictions` make probabilities of them accordingly. ``fit`` states it by the
+        loss. The default is ``labels`` after a final Sigmoid, ``numbers`` for a single output without one, and
+        otherwise ``classes``. Stored in model files. None restores the default; an invalid value raises SettingError.
+        """
+        names = self._metadata.class_names
+        return self._metadata.outputs or default_outputs(self.layers[-1], self.output_shape, names)
+
+    @outputs.setter
+    def outputs(self, outputs: str | None) -> None:
+        last = self.layers[-1]
+        self._metadata.outputs = None if outputs is None else checked_outputs(outputs, last, self.output_shape)
+
+    @property
     def pictures(self) -> str:
         """How an image of any size becomes an input: ``drawing`` (cropped and centred as in MNIST) or ``whole``.
 
-        The default is ``drawing`` for greyscale images. Stored in model files. None restores the default; an
-        invalid value raises SettingError.
+        ``fit`` states it for greyscale images, if it is not set: ``drawing`` if the training images have the size and
+        the place of MNIST's. The default is ``drawing`` for ten digits in grey, otherwise ``whole``. Stored in model
+        files. None restores the default; an invalid value raises SettingError.
         """
-        return self._metadata.pictures or default_pictures(self.input_shape)
+        return self._metadata.pictures or default_pictures(self.input_shape, self.class_names)
 
     @pictures.setter
     def pictures(self, pictures: str | None) -> None:
@@ -245,7 +266,7 @@ class Sequential(Fitting, Layer):
         self._metadata.pixels = None if pixels is None else checked_pixels(pixels)
 
     def metadata(self) -> dict[str, Any]:
-        """``class_names``, ``pictures`` and ``pixels``, each only if it is set, as stored in model files."""
+        """``class_names``, ``outputs``, ``pictures`` and ``pixels``, each only if it is set, as in model files."""
         return self._metadata.as_dict()
 
     # ------------------------------------------------------------------------------------------------------ display

@@ -21,8 +21,9 @@ from tinycnn.files import write_atomically
 from tinycnn.layers import Conv2d, Sequential
 from tinycnn.plots.network import MOST_CHANNELS
 from tinycnn.report.page import ReportPicture, page
-from tinycnn.train.evaluation import Scores, predict_logits
+from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import EpochResult
+from tinycnn.train.predicting import predictions
 
 EXAMPLES = 5  # example_*.png and misclassified_*.png files of each kind
 STEP_IMAGES = 64  # images in the batch whose gradients are shown
@@ -57,7 +58,7 @@ class Run:
     @cached_property
     def probs(self) -> np.ndarray:
         """Probabilities of every test image ``(M, K)``."""
-        return metrics.probabilities(predict_logits(self.model, self.dataset.x_test))
+        return predictions(self.model, self.dataset.x_test)
 
     @cached_property
     def mistakes(self) -> np.ndarray:

@@ -98,7 +98,8 @@ def transferred(config: TrainConfig, dataset: Dataset, source: Sequential) -> tu
     The head is kept if the class names are the same, unless ``new_head``; ``seed`` initialises a new one.
     """
     model, words = source, "the class names are the same, so the head is kept and no layer is new"
-    if config.new_head or source.class_names != dataset.class_names:
+    fits = source.class_names == dataset.class_names and source.output_shape == (dataset.num_classes,)
+    if config.new_head or not fits:
         model = source.with_head(dataset.num_classes, seed=config.seed)
         words = f"{model.head()} is new, for {dataset.num_classes} classes"
     return model.freeze_only(*config.freeze), words

@@ -4,7 +4,7 @@ from tinycnn import data
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset
 from tinycnn.data.sources import SOURCES
-from tinycnn.layers.metadata import DRAWING
+from tinycnn.layers.metadata import DIGITS
 from tinycnn.run.build import steps_of_run
 from tinycnn.run.console import counted
 from tinycnn.run.options import WITH_MOMENTUM, TrainConfig
@@ -60,7 +60,7 @@ def without_effect(config: TrainConfig) -> list[str]:
 
 def unsuitable(config: TrainConfig, dataset: Dataset) -> list[str]:
     """A note on an augmentation that makes images of this data set meaningless."""
-    if config.augment not in ("flip_and_crop", "alternating_flip") or dataset.pictures != DRAWING:
+    if config.augment not in ("flip_and_crop", "alternating_flip") or dataset.class_names != DIGITS:
         return []
     mirrored = f"{config.augment} mirrors half of the images, and mirrored digits are not valid digits"
     return [f"{mirrored}; use --augment affine for {dataset.name}"]

@@ -171,6 +171,8 @@ def set_metadata(model: Sequential, description: dict[str, Any]) -> None:
         if not isinstance(description["class_names"], list):
             raise ValueError(f"class_names {shortened(description['class_names'])}, expected a list")
         model.class_names = description["class_names"]
+    if "outputs" in description:
+        model.outputs = description["outputs"]
     if "pictures" in description:
         model.pictures = description["pictures"]
     if "pixels" in description:

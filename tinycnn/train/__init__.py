@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tinycnn.train.evaluation import Scores, evaluate, predict_logits
     from tinycnn.train.history import EpochResult, History
     from tinycnn.train.lr_find import RateSweep, find_learning_rate
+    from tinycnn.train.predicting import predictions
     from tinycnn.train.step import Batch, TrainingStep
     from tinycnn.train.trainer import Trainer
     from tinycnn.train.whitening import whiten
@@ -50,6 +51,7 @@ _MODULE_OF = {
     "evaluate": "evaluation",
     "find_learning_rate": "lr_find",
     "predict_logits": "evaluation",
+    "predictions": "predicting",
     "whiten": "whitening",
 }
 
@@ -75,6 +77,7 @@ __all__ = [
     "evaluate",
     "find_learning_rate",
     "predict_logits",
+    "predictions",
     "whiten",
 ]
 

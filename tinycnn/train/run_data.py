@@ -11,6 +11,7 @@ from tinycnn.train.batches import normalised_weights
 from tinycnn.train.examples import IN_BATCHES, as_validation, checked_examples, held_out, is_dataset
 from tinycnn.train.identity import Examples, Weights
 from tinycnn.train.objective import Objective, remember
+from tinycnn.train.stated import state_metadata
 from tinycnn.train.stream import BatchStream, is_stream
 
 
@@ -48,6 +49,7 @@ def run_data(
             name = "validation_split" if validation_split else "sample_weight"
             raise SettingError(f"`{name}` is for arrays: batches of an iterable are pairs (images, labels)")
         stream = BatchStream(images, steps_per_epoch, model, purpose)
+        state_metadata(model, purpose, held)
         return RunData(stream, held, (None, _weights("validation_weight", validation_weight, held, purpose)))
     if steps_per_epoch is not None:
         raise SettingError("`steps_per_epoch` is for generators: an epoch of arrays uses every image once")
@@ -56,6 +58,7 @@ def run_data(
     if labels is None:
         raise SettingError("`labels` are missing: pass images and labels, or an iterable of such batches")
     images, labels = training = checked_examples(images, labels, model, purpose)
+    state_metadata(model, purpose, training)
     if validation_split:
         rest, chosen = held_out(images, len(labels), validation_split, seed)
         if sample_weight is not None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn import explain, metrics
+from tinycnn import explain
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
 from tinycnn.explain.saliency import map_layers
 from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, Layer, LogSoftmax, ReLU, Rescaling, Sequential, Softmax
-from tinycnn.train.evaluation import predict_logits
+from tinycnn.layers.metadata import CLASSES, described_outputs
+from tinycnn.train.predicting import predictions
 
 MAX_MAPS, MAX_BYTES = 256, 1 << 16  # per layer; further maps are left out
 NOT_SHOWN = (Rescaling, Flatten, Dropout, Softmax, LogSoftmax)  # output looks like the input, or like the prediction
@@ -31,9 +32,13 @@ class Predictor:
                 f"the page draws pictures (H, W, 1) and expects class scores; this network takes {model.input_shape} "
                 f"and returns {model.output_shape}. Serve one that was trained on MNIST, or use the command predict."
             )
+        if model.outputs != CLASSES:
+            found = described_outputs(model.outputs, model.output_shape)
+            raise SettingError(f"the page shows one class per drawing; {found}: use the command predict")
         if model.pictures != "drawing":
             raise SettingError(
-                "the page sends drawings, but this network was trained on whole pictures: use the command predict"
+                "the page sends drawings, but this network takes whole pictures: use the command predict; if it was "
+                'trained on drawings like those of MNIST, pass `pictures="drawing"`'
             )
         self.model, self.lock = model.eval(), threading.Lock()
         self.shape = model.input_shape[0], model.input_shape[1]
@@ -58,7 +63,7 @@ class Predictor:
         """
         with self.lock:
             start = time.perf_counter()
-            each = metrics.probabilities(predict_logits(self.model, picture))  # (D, K)
+            each = predictions(self.model, picture)  # (D, K)
             if not np.isfinite(each).all():
                 raise SettingError("the network returns numbers that are not finite: its weights are too large")
             probabilities = each[0]

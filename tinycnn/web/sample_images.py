@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn import data, metrics
+from tinycnn import data
 from tinycnn.data.dataset import Dataset
 from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Sequential
-from tinycnn.train.evaluation import predict_logits
+from tinycnn.train.predicting import predictions
 
 DATA_SETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "the digits in scikit-learn"}
 PER_CLASS = 10
@@ -42,7 +42,7 @@ class SampleImages:
         numbers = a_few_of_each(dataset.y_test, dataset.num_classes)
         images = np.asarray(dataset.x_test[numbers])
         with self.lock:
-            probabilities = metrics.probabilities(predict_logits(self.model, images))
+            probabilities = predictions(self.model, images)
         return {
             "name": DATA_SETS[dataset.name],
             "pictures": base64.b64encode(np.ascontiguousarray(images[:, :, :, 0]).tobytes()).decode(),

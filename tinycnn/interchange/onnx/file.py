@@ -21,7 +21,7 @@ MAX_FIELDS = 200_000  # per file; our largest export has 500. A field takes at m
 MAX_AXES = 8
 MAX_METADATA = 1 << 22  # characters
 BYTE_FACTOR = "multiply_byte_pixels_by"
-METADATA = "class_names", "pictures", "pixels", BYTE_FACTOR
+METADATA = "class_names", "outputs", "pictures", "pixels", BYTE_FACTOR
 OPSETS = range(7, 29)  # older opsets broadcast differently; newer ones do not exist yet
 RANDOM_HINT = ". This type belongs to random numbers: export the network without its augmentation"
 SINGLE_FILE_HINT = "onnx.save_model(onnx.load(path), path) makes one file (torch.onnx.export: external_data=False)"
