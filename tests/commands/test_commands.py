@@ -217,6 +217,7 @@ def test_the_number_of_threads_is_an_option(command, model_file, drawings, capsy
 def test_predict_needs_a_picture(model_file, drawings, capsys):
     file = model_file[0]
     assert failing(capsys, "predict", file).endswith("expected a picture after this model file")
+    assert failing(capsys, "predict") == "expected a picture, or a folder of them: tinycnn predict [MODEL_FILE] IMAGE"
     assert f"is a folder; give the file in it: {file}" in failing(capsys, "predict", file.parent, drawings / "a.png")
 
 

@@ -46,6 +46,14 @@ def test_a_tilde_is_the_home_folder_where_the_shell_leaves_it(option, tmp_path, 
     assert getattr(options, option) == tmp_path / "run"
 
 
+def test_settings_that_the_data_set_does_not_use_are_not_recorded(tmp_path):
+    given = "--image-size 14 --colour --memory 5"
+    unused = config_of(f"{given} --dataset mnist --data-dir there").as_json()
+    assert [unused[name] for name in ("image_size", "colour", "memory", "data_dir")] == [None, None, None, "there"]
+    used = config_of(f"{given} --dataset {tmp_path} --data-dir there").as_json()
+    assert [used[name] for name in ("image_size", "colour", "memory", "data_dir")] == [14, True, None, None]
+
+
 def test_parsing_has_no_side_effects():
     threads, backend = get_threads(), tinycnn.get_backend()
     options = train_parser().parse_args(["--threads", "1", "--backend", "numba", "--augment"])

@@ -767,3 +767,13 @@ def test_random_values_in_the_architecture(values, scratch):
 )
 def test_random_settings_of_a_layer(kind, values, scratch):
     loads_or_is_refused(file_with_layers((kind, values)), scratch)
+
+
+def test_saving_a_number_that_is_not_finite_is_noted(tmp_path, caplog):
+    model = small_network()
+    tinycnn.save(model, tmp_path / "good.safetensors")
+    assert caplog.records == []
+    name, parameter = next(model.named_parameters())
+    parameter.data.reshape(-1)[0] = np.nan
+    tinycnn.save(model, tmp_path / "bad.safetensors")
+    assert [(one.levelname, one.message.partition(",")[0]) for one in caplog.records] == [("WARNING", f"note: {name}")]

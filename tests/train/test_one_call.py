@@ -146,3 +146,18 @@ def test_what_is_advised_works():
             assert hasattr(tinycnn, name)
         for name in re.findall(r"`(fit|state_dict|load_state_dict|predict|evaluate)\b", words):
             assert callable(getattr(model, name))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(np.nan, "dense_1.bias has NaN or infinity in it"), (3e38, "an output, or a number on the way to it, overflows")],
+)
+def test_a_loss_that_is_not_finite_is_noted(value, reason, caplog):
+    model = network()
+    assert np.isfinite(model.evaluate(IMAGES, LABELS).loss)
+    assert caplog.records == []
+    model.layers[1].parameters_by_name["bias"].data[:] = value, -value
+    model.layers[1].parameters_by_name["weight"].data[:] = 3e38
+    with np.errstate(all="ignore"):
+        model.evaluate(IMAGES, LABELS)
+    assert [one.message.partition(": ")[2].partition(": ")[2] for one in caplog.records] == [reason]

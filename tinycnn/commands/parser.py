@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 MEANT = {  # options that people know from other programs → those that do the same here, the first that a command has
@@ -43,10 +44,22 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The options, and an empty list: words that the command does not know are an error."""
+        self.check_opposites(args or ())
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(self.about_unknown(next((word for word in unknown if word.startswith("-")), unknown[0])))
         return options, unknown
+
+    def check_opposites(self, words: Iterable[str]) -> None:
+        """Exit with a sentence if two options are given that set the same thing, such as --grey and --colour."""
+        given = {word.partition("=")[0] for word in words}
+        found: dict[str, str] = {}
+        for action in self._actions:
+            option = next((one for one in action.option_strings if one in given), None)
+            if option and action.dest in found:
+                self.error(f"{found[action.dest]} and {option} exclude each other: pass one of them")
+            if option:
+                found[action.dest] = option
 
     def error(self, message: str) -> NoReturn:
         """Exit with a sentence. All options would be 20 lines, in which it gets lost."""

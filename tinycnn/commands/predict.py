@@ -40,7 +40,8 @@ MOST_COLUMNS = 10  # with more classes, only the five most probable are printed
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for the model and the pictures."""
     words = f"a model.safetensors written by training (default: {PACKAGED})"
-    parser.add_argument("model", metavar="[MODEL_FILE]", help=words)
+    model = parser.add_argument("model", metavar="[MODEL_FILE]", help=words)
+    model.required = False  # `model_and_pictures` says what is missing
     add_model_pixels(parser)
     add_pictures(parser)
     images = parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="a picture, or a folder of them")
@@ -78,8 +79,10 @@ def run(options: argparse.Namespace) -> int:
     return 0 if classified == len(paths) else 1 if classified else 2
 
 
-def model_and_pictures(first: str, others: list[Path]) -> tuple[str | None, list[Path]]:
+def model_and_pictures(first: str | None, others: list[Path]) -> tuple[str | None, list[Path]]:
     """The model file and the pictures; the file is None if the ``first`` word is a picture or a folder of them, too."""
+    if first is None:
+        raise SettingError("expected a picture, or a folder of them: tinycnn predict [MODEL_FILE] IMAGE")
     path = Path(first)
     if not others and path.suffix == models.TRAINED.suffix:
         raise SettingError(f"{printable(first)}: expected a picture after this model file")

@@ -5,18 +5,19 @@ in the middle of 28x28 (LeCun et al., "Gradient-based learning applied to docume
 trained on MNIST does not recognise a digit of half the size, or one that is dark on light.
 """
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinycnn.data.bands import scaled
-from tinycnn.data.picture import MAX_PIXELS, eight_bits, extremes, is_deep, open_picture
+from tinycnn.data.picture import MAX_PIXELS, eight_bits, extremes, is_deep, name_of, open_picture
 from tinycnn.data.pixel_range import PixelRange
-from tinycnn.errors import DataError, printable, requires
+from tinycnn.errors import DataError, requires
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from tinycnn.data.picture import Source
 
 WORKING_SIZE, COARSE = 1024, 128  # the longer side while locating the digit, in the exact and the coarse search
 BOX, FULL = 20, 28  # side lengths: the digit, the image
@@ -34,13 +35,14 @@ class EmptyDrawingError(DataError):
 
 
 def read_drawing(
-    source: str | os.PathLike[str] | bytes, shape: tuple[int, int] = (FULL, FULL), *, max_pixels: int = MAX_PIXELS
+    source: "Source", shape: tuple[int, int] = (FULL, FULL), *, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """An image file, by path or as its bytes → ``(1, H, W, 1)`` uint8, as `normalise` makes it; ``shape`` is (H, W).
+    """An image file, by path or as its bytes, or a Pillow image → ``(1, H, W, 1)`` uint8, as `normalise` makes it.
 
-    Raises DataError for a file that is too large, damaged or not an image, EmptyDrawingError if nothing is drawn on it.
+    ``shape`` is (H, W). Raises DataError for a file that is too large, damaged or not an image, EmptyDrawingError if
+    nothing is drawn on it.
     """
-    name = "the image" if isinstance(source, bytes) else printable(os.fspath(source))
+    name = name_of(source, "the image")
     try:
         return normalise(grey_levels(open_picture(source, WORKING_SIZE, max_pixels)), shape)
     except EmptyDrawingError as error:

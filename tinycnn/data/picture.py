@@ -21,6 +21,8 @@ from tinycnn.files import open_regular
 if TYPE_CHECKING:
     from PIL import Image
 
+    Source = str | os.PathLike[str] | bytes | Image.Image
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # EPS is excluded: reading it starts another program
 JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"}
 NETPBM_SUFFIXES = {".ppm", ".pgm", ".pbm", ".pnm"}
@@ -36,10 +38,8 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def read_picture(
-    source: str | os.PathLike[str] | bytes, shape: tuple[int, ...], *, pixels: str | None = None
-) -> np.ndarray:
-    """An image file, by path or as its bytes → ``(H, W, C)`` uint8, ``shape`` with one channel (grey) or three.
+def read_picture(source: "Source", shape: tuple[int, ...], *, pixels: str | None = None) -> np.ndarray:
+    """An image file, by path or as its bytes, or a Pillow image → ``(H, W, C)`` uint8; C of ``shape`` is 1 or 3.
 
     ``pixels``: the numbers for black and white in a picture of more than 8 bits, as in ``"0..4095"``; None: 0 and 65535
     for 16 bits; for other formats, the usual range that fits the picture. Raises DataError for a file that is too
@@ -50,9 +50,13 @@ def read_picture(
     try:
         rgb = fitted(open_picture(source, max(H, W)), H, W, given)
     except DataError as error:
-        name = "the picture" if isinstance(source, bytes) else printable(os.fspath(source))
-        raise DataError(f"{name}: {error}") from None
+        raise DataError(f"{name_of(source)}: {error}") from None
     return rgb if C == 3 else grey(rgb)
+
+
+def name_of(source: "Source", other: str = "the picture") -> str:
+    """What messages call a picture: its path, or ``other`` if it has none."""
+    return printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else other
 
 
 def fitted(image: "Image.Image", H: int, W: int, pixels: PixelRange | None = None) -> np.ndarray:
@@ -136,15 +140,20 @@ def _numbers(image: "Image.Image") -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------- the decoder
 
 
-def open_picture(source: str | os.PathLike[str] | bytes, side: int, max_pixels: int = MAX_PIXELS) -> "Image.Image":
+def open_picture(source: "Source", side: int, max_pixels: int = MAX_PIXELS) -> "Image.Image":
     """The decoded image, rotated by its EXIF orientation, at least ``2 * side`` pixels a side if the file has as many.
 
-    Raises DataError if it is too large, damaged or not an image.
+    A Pillow image is only rotated. Raises DataError if it is too large, damaged or not an image.
     """
     with requires("pillow", "reading pictures"):
         from PIL import Image, ImageOps
 
-    content = source if isinstance(source, bytes) else _read(source if isinstance(source, Path) else Path(source))
+    if isinstance(source, Image.Image):
+        try:
+            return ImageOps.exif_transpose(source)  # a copy
+        except Exception as error:  # of a file that Pillow reads only now
+            raise DataError(f"the image in it is damaged ({shortened(error)}); save it again.") from None
+    content = source if isinstance(source, bytes) else _read(Path(source))
     try:
         with warnings.catch_warnings(action="ignore"):  # warnings about wrong metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -6,8 +6,8 @@ Ruled lines are thin and cross most of the sheet. They are removed where no stro
 separate digits; a piece that is much lower than its neighbour, such as the bar of a five, belongs to it.
 """
 
-import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from tinycnn.data.drawing import (
     read_drawing,
 )
 from tinycnn.data.picture import MAX_PIXELS, open_picture
+
+if TYPE_CHECKING:
+    from tinycnn.data.picture import Source
 
 INKED = 0.15  # of the darkest ink: from there on a pixel belongs to a stroke or a line
 ACROSS, DROP = 0.7, 0.3  # of the width or height: what a ruled line crosses, and by how much less is inked beside it
@@ -38,10 +41,8 @@ class Digits:
     lined: bool = False
 
 
-def read_digits(
-    source: str | os.PathLike[str] | bytes, shape: tuple[int, int] = (FULL, FULL), *, max_pixels: int = MAX_PIXELS
-) -> Digits:
-    """An image file, by path or as its bytes → every digit on it, prepared as `read_drawing` does; errors as there."""
+def read_digits(source: "Source", shape: tuple[int, int] = (FULL, FULL), *, max_pixels: int = MAX_PIXELS) -> Digits:
+    """Every digit on a picture, which is given and prepared as for `read_drawing`, with its errors."""
     whole = read_drawing(source, shape, max_pixels=max_pixels)
     found = digits_in(grey_levels(open_picture(source, WORKING_SIZE, max_pixels)), shape)
     return found or Digits(whole)

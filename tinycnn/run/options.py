@@ -9,6 +9,7 @@ from typing import Any
 
 from tinycnn import data, models, optim
 from tinycnn.data.augment import NAMES
+from tinycnn.data.load_options import APPLIES, applicable
 from tinycnn.errors import SettingError, in_range
 from tinycnn.layers import Sequential
 from tinycnn.train.checkpoint import BEST_FILE
@@ -172,12 +173,14 @@ class TrainConfig:
     quiet: bool
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as JSON-compatible values."""
+        """The settings as JSON-compatible values; None for those that the data set does not use."""
         plain = {Path: str, tuple: list}
-        return {
+        settings = {
             name: next((make(value) for kind, make in plain.items() if isinstance(value, kind)), value)
             for name, value in asdict(self).items()
         }
+        used = applicable(self.dataset, **{name: settings[name] for name in APPLIES})
+        return settings | dict.fromkeys(APPLIES) | used
 
 
 def train_config(

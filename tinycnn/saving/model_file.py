@@ -12,6 +12,7 @@ file whose arrays have other shapes is refused before any memory is allocated.
 """
 
 import json
+import logging
 import os
 from typing import Any
 
@@ -32,6 +33,7 @@ from tinycnn.saving.safetensors_file import (
     strict_json,
 )
 
+LOGGER = logging.getLogger("tinycnn.saving")
 FORMAT_VERSION = 1  # incremented when an older tinycnn would misread a file, not when it would only ignore a new key
 NESTED = "Sequential"  # the ``kind`` of a network that is a layer of another
 
@@ -54,6 +56,8 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
         raise SettingError(f"save: `model` is {shortened(model)}: expected a network, such as Sequential(...)")
     check_ending(path)
     write_atomically(path, to_bytes(model))
+    if name := first_not_finite(model):
+        LOGGER.warning("note: %s, which was saved, has NaN or infinity in it: commands will refuse the file", name)
 
 
 def check_ending(path: Any) -> None:
@@ -230,10 +234,14 @@ def load_finite(path: str | os.PathLike[str]) -> Sequential:
     return model
 
 
+def first_not_finite(model: Sequential) -> str | None:
+    """The name of the first array of ``model`` with NaN or infinity in it; None if there is none."""
+    arrays = model.state_dict().items()
+    return next((name for name, array in arrays if not np.isfinite(array).all()), None)
+
+
 def check_finite(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Raise FileFormatError when a weight of ``model``, which was loaded from ``path``, is NaN or infinite."""
-    arrays = model.state_dict().items()
-    wrong = next((name for name, array in arrays if not np.isfinite(array).all()), None)
-    if wrong:
+    if wrong := first_not_finite(model):
         name = printable(os.fspath(path))
         raise FileFormatError(f"{name}: {wrong} is not finite (NaN or infinite): its training went wrong; train again")

@@ -1,6 +1,8 @@
 """``model.fit``, ``evaluate`` and ``predict``: a `Trainer` with defaults, and the functions of ``evaluation.py``."""
 
 import inspect
+import logging
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from tinycnn.models import OPTIMIZER_DEFAULTS
 from tinycnn.optim import OPTIMIZERS, SCHEDULES, Optimizer, Schedule
 from tinycnn.other_names import UnknownArgumentError, instead
 from tinycnn.train.batches import check_images
+from tinycnn.train.divergence import first_bad_parameter
 from tinycnn.train.evaluation import Scores
 from tinycnn.train.evaluation import evaluate as evaluate_arrays
 from tinycnn.train.examples import IN_BATCHES, as_array, collected, held_out, is_dataset
@@ -21,6 +24,7 @@ from tinycnn.train.stream import is_stream
 from tinycnn.train.trainer import Trainer
 from tinycnn.train.validation import network_outputs
 
+LOGGER = logging.getLogger("tinycnn.train")
 OF_TRAINER = set(inspect.signature(Trainer).parameters) - {"model", "optimizer"}
 OF_FIT = set(inspect.signature(Trainer.fit).parameters) - {"self", "images", "labels"}
 
@@ -108,7 +112,12 @@ def evaluate(model: Sequential, images: Any, labels: Any = None, **settings: Any
         if examples is None:
             raise DataError("no images: expected at least one.")
         images, labels = examples
-    return evaluate_arrays(model, images, labels, **settings)
+    scores = evaluate_arrays(model, images, labels, **settings)
+    if not math.isfinite(scores.loss):
+        name = first_bad_parameter(model)
+        reason = f"{name} has NaN or infinity in it" if name else "an output, or a number on the way to it, overflows"
+        LOGGER.warning("note: the loss is %s: %s", scores.loss, reason)
+    return scores
 
 
 def predict(model: Sequential, images: Any) -> np.ndarray:

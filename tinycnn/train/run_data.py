@@ -11,6 +11,7 @@ from tinycnn.train.batches import normalised_weights
 from tinycnn.train.examples import IN_BATCHES, as_validation, checked_examples, held_out, is_dataset
 from tinycnn.train.identity import Examples, Weights
 from tinycnn.train.objective import Objective, remember
+from tinycnn.train.pixel_scale import check_same_scale
 from tinycnn.train.stated import state_metadata
 from tinycnn.train.stream import BatchStream, is_stream
 
@@ -59,6 +60,8 @@ def run_data(
         raise SettingError("`labels` are missing: pass images and labels, or an iterable of such batches")
     images, labels = training = checked_examples(images, labels, model, purpose)
     state_metadata(model, purpose, training)
+    if held:
+        check_same_scale(model, images, held[0])
     if validation_split:
         rest, chosen = held_out(images, len(labels), validation_split, seed)
         if sample_weight is not None:

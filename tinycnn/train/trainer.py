@@ -48,6 +48,7 @@ from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
 from tinycnn.train.own_layers import explaining_own_layers, without_gradient
 from tinycnn.train.own_optimizer import OWN_OPTIMIZER, check_counted
+from tinycnn.train.pixel_scale import mixed_floats, other_scale
 from tinycnn.train.remarks import (
     check_batch_norm,
     dark_images,
@@ -305,6 +306,9 @@ class Trainer(NamedArguments, CheckedAttributes):
             self._report("note: ", dark_images(self.model, data.training[0]), logging.WARNING)
             remainder = len(data.training[0]) % self.batch_size
             self._report("note: ", last_batch_of_one(self.model, remainder), logging.WARNING)
+            self._report("note: ", other_scale(self.model, data.training[0]), logging.WARNING)
+            if validation:
+                self._report("note: ", mixed_floats(self.model, data.training[0], validation[0]), logging.WARNING)
             images, labels = to_backend(*data.training)
             steps = math.ceil(len(labels) / self.batch_size)
         steps = (epochs - len(self.history)) * steps - (self.progress.step if self.progress else 0)

@@ -1,0 +1,94 @@
+"""Floats on another scale than that on which a network takes bytes, such as standardised pixels.
+
+A network divides bytes by 255, or takes them as they are (``model.pixels``), and takes floats as they are. A network
+that was trained on floats of another scale reads every byte, and every picture file, differently from them. A layer in
+front that does the same to bytes prevents this.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tinycnn.errors import DataError
+from tinycnn.layers import Sequential
+from tinycnn.layers.metadata import BYTES
+
+SLACK = 1e-3  # beyond 0..1, as rounding makes it
+SAMPLE = 1000  # images whose values are compared with 256 levels
+NEAR = 0.02  # of a level
+
+
+def extent(images: Any) -> tuple[float, float] | None:
+    """The smallest and the largest of floats; None for bytes, in memory or stored."""
+    is_float = isinstance(images, np.ndarray) and images.dtype.kind == "f" and images.size
+    return (float(images.min()), float(images.max())) if is_float else None
+
+
+def is_off(extent: tuple[float, float] | None, pixels: str) -> bool:
+    """Whether floats are on another scale than bytes are as the input of a network that takes ``pixels``."""
+    if extent is None:
+        return False
+    low, high = extent
+    return high <= 1 if pixels == BYTES else low < -SLACK or high > 1 + SLACK
+
+
+def other_scale(model: Sequential, images: Any) -> str:
+    """A sentence if the training images are pictures as floats on another scale than bytes; "" otherwise."""
+    found = extent(images)
+    if found is None or not is_off(found, model.pixels) or model.input_shape[2:] not in ((1,), (3,)):
+        return ""
+    low, high = found
+    start = f"the training images are floats from {low:.4g} to {high:.4g}, but bytes and picture files are taken as"
+    if model.pixels == BYTES:
+        return f"{start} {model.pixels}, so they will be read differently: pass bytes to fit"
+    return f"{start} {model.pixels}, so they will be read differently: {_instead(images)}"
+
+
+def _instead(images: np.ndarray) -> str:
+    layer = layer_for(images)
+    if layer is None:
+        return "put a Rescaling or Normalization layer in front, and pass bytes or floats from 0 to 1"
+    return f"put {layer} in front, and pass the bytes themselves"
+
+
+def layer_for(images: np.ndarray) -> str | None:
+    """The layer that makes these ``images (M, H, W, C)`` of bytes, if they have black, white, and 256 levels at most.
+
+    The channels may differ in scale and offset.
+    """
+    low, high = (kind(axis=(0, 1, 2)).astype(np.float64) for kind in (images.min, images.max))  # (C,)
+    if (high <= low).any():
+        return None
+    levels = (images[:SAMPLE] - low) / (high - low) * 255
+    if np.abs(levels - np.rint(levels)).max() > NEAR:
+        return None
+    scale = (high - low) / 255  # (C,)
+    if np.allclose(low, low[0]) and np.allclose(scale, scale[0]):
+        return f"Rescaling({scale[0]:.6g}, {low[0]:.6g})"
+    mean, std = (f"({', '.join(f'{value:.6g}' for value in values)})" for values in (-low / scale, 1 / scale))
+    return f"Normalization({mean}, {std})"
+
+
+def check_same_scale(model: Sequential, images: Any, validation: Any) -> None:
+    """Raise DataError if some of the training and validation images are bytes, the others floats on another scale."""
+    found = extent(images), extent(validation)
+    if found.count(None) == 1 and any(is_off(one, model.pixels) for one in found):
+        trained, held = (_words(one, model.pixels) for one in found)
+        raise DataError(
+            f"the images for training are {trained}, those for validation {held}: prepare both in the same way."
+        )
+
+
+def mixed_floats(model: Sequential, images: Any, validation: Any) -> str:
+    """A sentence if only the pictures for training or only those for validation are floats on another scale."""
+    found = extent(images), extent(validation)
+    if None in found or model.input_shape[2:] not in ((1,), (3,)):
+        return ""
+    if is_off(found[0], model.pixels) == is_off(found[1], model.pixels):
+        return ""
+    trained, held = (_words(one, model.pixels) for one in found)
+    return f"the images for training are {trained}, those for validation {held}: were both prepared in the same way?"
+
+
+def _words(extent: tuple[float, float] | None, pixels: str) -> str:
+    return f"floats from {extent[0]:.4g} to {extent[1]:.4g}" if extent else f"bytes, which are taken as {pixels}"
