@@ -1670,8 +1670,8 @@ def test_an_interrupted_copy_leaves_no_part_of_a_file(tmp_path: Path, monkeypatc
     def interrupted(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("os.fsync", interrupted)
+    monkeypatch.setattr("os.fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         copy_out(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
