@@ -174,6 +174,8 @@ DEPTH_FIRST = """    found = []
     return found
 """
 RECURSIVE = """    def behind(function):
+        if not function.inputs:
+            raise AutogradError(function.name)
         return {function}.union(*(behind(x.creator) for x in function.inputs if x.creator is not None))
 
     return sorted(behind(last), key=lambda function: function._order, reverse=True)

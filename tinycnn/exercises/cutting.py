@@ -161,6 +161,7 @@ def with_head(exercise: Exercise, text: str) -> str:
     return "\n".join([*lines[: docstring.lineno - 1], head, *lines[docstring.end_lineno :]]) + "\n"
 
 
+@functools.cache
 def cut(text: str, hole: Hole) -> str:
     """``text`` without the statements of ``hole``; raises SettingError when the place does not exist."""
     function = find_function(ast.parse(text), hole.place)

@@ -1,6 +1,6 @@
 """Exercise 6: im2col and col2im."""
 
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -57,6 +57,15 @@ def slow_im2col(x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair) -
         if 0 <= h < H and 0 <= w < W:
             cols[n, oh, ow, kh, kw] = x[n, h, w]
     return cols.reshape(N * OH * OW, KH * KW * C)
+
+
+@cache
+def expected_of(window: tuple[Pair, Pair, Pair]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """An image and its ``cols``; other ``cols`` and the image that they add up to."""
+    x = normal(2, 5, 4, 2)
+    expected = slow_im2col(x, *window)
+    cols = normal(*expected.shape, seed=1)
+    return x, expected, cols, slow_col2im(cols, x.shape, *window)
 
 
 WRONG_CUTS = "cut elsewhere", "not summed", "shape"  # mistakes with the padding, which the last line cuts off
@@ -128,18 +137,19 @@ def check(student: ModuleType) -> None:
     """Both kernels against their definitions."""
     if vars(student).get("np") is np:
         vars(student)["np"] = Uninitialised()
-    backend, x = student.NumpyBackend(), normal(2, 5, 4, 2)
+    backend, image = student.NumpyBackend(), expected_of(SETTINGS[-1])[0].astype(np.float32)
     check_each([
-        *(partial(check_im2col, backend, x, window) for window in SETTINGS),
-        *(partial(check_col2im, backend, x.shape, window) for window in SETTINGS),
-        partial(check_arrays, backend, x.astype(np.float32), SETTINGS[-1]),
+        *(partial(check_im2col, backend, window) for window in SETTINGS),
+        *(partial(check_col2im, backend, window) for window in SETTINGS),
+        partial(check_arrays, backend, image, SETTINGS[-1]),
     ])  # fmt: skip
 
 
-def check_im2col(backend: Any, x: np.ndarray, window: tuple[Pair, Pair, Pair]) -> None:
+def check_im2col(backend: Any, window: tuple[Pair, Pair, Pair]) -> None:
     """Every number, with a sentence about where the wrong ones are."""
     with situation("with kernel_size {}, stride {}, padding {}".format(*window)):
-        expected, given, lines = slow_im2col(x, *window), x.copy(), Returns()
+        x, expected, _, _ = expected_of(window)
+        given, lines = x.copy(), Returns()
         with lines.watched():
             came = returned(backend.im2col(given, *window), IM2COL)
         try:
@@ -168,14 +178,14 @@ def where_wrong(
     return ""
 
 
-def check_col2im(backend: Any, x_shape: tuple[int, ...], window: tuple[Pair, Pair, Pair]) -> None:
+def check_col2im(backend: Any, window: tuple[Pair, Pair, Pair]) -> None:
     """Every pixel is the sum over its copies."""
     with situation("with kernel_size {}, stride {}, padding {}".format(*window)):
-        cols, lines = normal(*slow_im2col(np.zeros(x_shape), *window).shape, seed=1), Returns()
-        given = cols.copy()
+        x, _, cols, summed = expected_of(window)
+        given, x_shape, lines = cols.copy(), x.shape, Returns()
         with lines.watched():
             came = returned(backend.col2im(given, x_shape, *window), COL2IM)
-        summed, source = slow_col2im(cols, x_shape, *window), "the sum over all copies of the pixel"
+        source = "the sum over all copies of the pixel"
         typical = {key: partial(mistaken, key, cols, x_shape, *window) for key in ("overwritten", "cut elsewhere")}
         is_padded = any(window[2])
         with (

@@ -11,8 +11,10 @@ UNKNOWN, RIGHT = "not written yet", "right"  # outcomes of a situation
 Evidence = tuple[Any, ...]  # by situation: the wrong numbers, or words
 
 
-def check_each(situations: Iterable[Callable[[], None]]) -> None:
+def check_each(situations: Iterable[Callable[[], None]], then: Iterable[Callable[[], None]] = ()) -> None:
     """Run all, and raise the first error, which has the outcomes of all as its ``evidence``.
+
+    ``then``: situations that take longer, which are run only if no other has raised an error.
 
     After the first error nothing is printed any more: what a student prints belongs to the situation that is reported.
     """
@@ -26,6 +28,8 @@ def check_each(situations: Iterable[Callable[[], None]]) -> None:
         except Exception as error:  # a student's code may raise anything
             first = first or error
             evidence.append(outcome_of(error))
+    if first is None and then:
+        check_each(then)
     if first is not None:
         first.evidence = tuple(evidence)  # type: ignore[attr-defined]
         raise first
