@@ -96,7 +96,7 @@ def plain_copy(model: Sequential, *, training: bool, dtype: np.dtype | None = No
         for name, buffer in layer.buffers_by_name.items():
             layer.buffers_by_name[name] = to_host(buffer).astype(dtype)
         if isinstance(layer, Sequential):
-            layer.dtype, layer.fuse = dtype, False
+            vars(layer)["dtype"], layer.fuse = dtype, False  # the parameters have it, too
     with use_backend("numpy"):
         yield copied
 

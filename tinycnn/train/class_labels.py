@@ -7,7 +7,6 @@ such a row is that of its largest probability.
 import numpy as np
 
 from tinycnn.backends.base import Array
-from tinycnn.data.arrays import one_hot
 from tinycnn.errors import NUMBER_THEM, DataError
 from tinycnn.layers import Shape
 
@@ -26,12 +25,6 @@ def are_probabilities(labels: np.ndarray) -> bool:
 def class_of(labels: Array) -> Array:
     """Class numbers ``(N,)``; for rows of probabilities ``(N, K)``, the most probable class."""
     return labels if labels.ndim == 1 else labels.argmax(axis=1)  # (N,)
-
-
-def as_rows(parts: list[np.ndarray]) -> list[np.ndarray]:
-    """Labels of several batches ``(N,)``, all as rows ``(N, K)`` if some of them are."""
-    rows = next((part for part in parts if part.ndim == 2), None)
-    return parts if rows is None else [one_hot(one, rows.shape[1]) if one.ndim == 1 else one for one in parts]
 
 
 def check_classes(labels: np.ndarray, output_shape: Shape) -> None:

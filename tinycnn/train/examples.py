@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.data.arrays import as_labels
+from tinycnn.data.arrays import as_labels, one_hot
 from tinycnn.data.split import split_validation
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
 from tinycnn.train.batches import check_examples
-from tinycnn.train.class_labels import REGRESSION, are_probabilities, as_rows
+from tinycnn.train.class_labels import REGRESSION, are_probabilities
 from tinycnn.train.identity import Examples
 from tinycnn.train.objective import CLASSES, NUMBERS, SEVERAL, Objective
 
@@ -135,6 +135,12 @@ def collected(batches: Iterable[Any], model: Sequential, purpose: Objective) -> 
     labels = [own for _, own in parts]
     labels = as_rows(labels) if purpose.labels == CLASSES else labels
     return np.concatenate([np.asarray(part) for part, _ in parts]), np.concatenate(labels)
+
+
+def as_rows(parts: list[np.ndarray]) -> list[np.ndarray]:
+    """Labels of several batches ``(N,)``, all as rows ``(N, K)`` if some of them are."""
+    rows = next((part for part in parts if part.ndim == 2), None)
+    return parts if rows is None else [one_hot(one, rows.shape[1]) if one.ndim == 1 else one for one in parts]
 
 
 def pair(batch: Any, model: Sequential) -> tuple[Any, Any]:
