@@ -546,32 +546,32 @@ class NamedArguments:
 
 
 class NamedAttributes:
-    """A base of classes whose errors about missing attributes say what to use here: ``elsewhere``, by name."""
+    """A base of classes whose errors about missing attributes say what to use here: ``foreign_attributes``, by name."""
 
     __slots__ = ()
 
-    elsewhere: ClassVar[dict[str, str]] = {}
+    foreign_attributes: ClassVar[dict[str, str]] = {}
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
             """Called for an attribute that is missing."""
-            instead_of = _of_all_bases(type(self), "elsewhere").get(name)
+            instead_of = _of_all_bases(type(self), "foreign_attributes").get(name)
             hint = f": use {instead_of}" if instead_of else ""
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
 
 class CheckedAttributes(NamedAttributes):
-    """A base of classes that also refuse to be given attributes that nothing reads: ``no_effect``, by name.
+    """A base of classes that also refuse to be given attributes that nothing reads: ``ignored_attributes``, by name.
 
     A class that defines such an attribute, or takes it as an argument, has it.
     """
 
-    no_effect: ClassVar[dict[str, str]] = {}
+    ignored_attributes: ClassVar[dict[str, str]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind: Any = type(self)
-        instead_of = _of_all_bases(kind, "no_effect").get(name)
+        instead_of = _of_all_bases(kind, "ignored_attributes").get(name)
         if instead_of and not hasattr(kind, name) and name not in _parameters(kind.__init__)[0]:
             raise NoEffectError(f"{kind.__name__}.{name} = {shortened(value)} would have no effect: {instead_of}")
         super().__setattr__(name, value)

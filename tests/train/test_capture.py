@@ -29,7 +29,7 @@ from tinycnn.train import capture, objective
 from tinycnn.train.batches import Sampler
 from tinycnn.train.capture import CapturedSteps
 from tinycnn.train.history import Progress
-from tinycnn.train.step import TrainingStep, all_layers
+from tinycnn.train.step import TrainingStep, layer_and_inner
 from tinycnn.train.trainer import Trainer
 from tinycnn.train.warm_up import warm_up
 
@@ -236,7 +236,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "captured_step.md"
 
 def test_the_page_lists_the_layers_that_are_recorded():
     listed = PAGE.read_text("utf-8").split("with any of their settings:")[1].split("Steps that cannot")[0]
-    recorded = {type(layer).__name__ for network in (blocks, windows) for layer in all_layers(network())}
+    recorded = {type(layer).__name__ for network in (blocks, windows) for layer in layer_and_inner(network())}
     assert set(re.findall(r"`(\w+)`", listed)) == recorded
     kinds = {name for name in layers.__all__ if isinstance(getattr(layers, name), type)} - {"Layer"}
     assert recorded == kinds

@@ -1,7 +1,7 @@
 """The contract between the mathematics (``ops/``) and the machines that compute it.
 
-A backend is one object that owns a kind of array and supplies the few kernels below. Everything else an op needs is
-elementary array arithmetic, taken from ``backend.xp`` (the module ``numpy`` or ``cupy``).
+A backend is one object that owns a kind of array and supplies the few kernels below. Everything else that an operation
+needs is elementary array arithmetic, taken from ``backend.xp`` (the module ``numpy`` or ``cupy``).
 
 Rules that every backend keeps, so that all of them train the same network:
 
@@ -14,15 +14,15 @@ Rules that every backend keeps, so that all of them train the same network:
 * ReLU passes gradient where its output is positive, so its derivative at 0 is 0.
 * A batch may hold no image: results and gradients then have N = 0, and gradients of parameters are zeros. What divides
   by the number of images (a mean loss, batch norm in training, ``mean``, ``max``) refuses it with ShapeError.
-* Gradients that arrive are finite; whether 0 · NaN of an already diverged run is NaN or 0 is left open.
+* A backward kernel is given finite gradients. In a run that has diverged, it may return NaN or 0 for 0 · NaN.
 * The error of a sum must not grow with its length: sums over the batch or the pixels add in float64, pairwise or with
   compensation, and round once, as ``sum`` and ``mean`` do. Matrix products are computed by the library.
 * The same input gives the same bits on every run.
 * Random numbers come from a counter, not from a state: the same key gives the same mask on every backend.
 
-Faster kernels that join several ops are optional. ``fused_kernels.py`` states what each computes, ``Backend.fused``
-holds those that a backend has, and the plain path stays complete without them. An op from outside the package registers
-its own kernels with ``register_kernel`` and gets them from ``Backend.kernel``.
+Faster kernels that join several operations are optional. ``fused_kernels.py`` states what each computes, and
+``Backend.fused`` holds those that a backend has. Where it has none, the operations run one by one. An operation from
+outside the package registers its own kernels with ``register_kernel`` and gets them from ``Backend.kernel``.
 """
 
 import functools
@@ -43,9 +43,9 @@ _kernel_loaders: dict[tuple[str, str], Callable[["Backend"], Kernel]] = {}  # by
 
 
 def register_kernel(backend: str, name: str, loader: Callable[["Backend"], Kernel]) -> None:
-    """Give the backend called ``backend`` a kernel for an op of your own, which finds it by ``Backend.kernel(name)``.
+    """Give the backend called ``backend`` a kernel for an operation of your own.
 
-    ``loader(backend)`` makes the kernel at its first use, so nothing is compiled or imported before.
+    The operation gets it from ``Backend.kernel(name)``. ``loader(backend)`` makes the kernel at its first use, so nothing is compiled or imported before.
     """
     _kernel_loaders[backend, name] = functools.cache(loader)
 
@@ -68,7 +68,7 @@ class Replay(Protocol):
         """Do the work again, with the values that its arrays have now."""
 
     def is_valid(self) -> bool:
-        """Whether Python would still start the same kernels: some decisions depend on values."""
+        """Whether Python, run again, would start the same kernels: which ones can depend on values in the arrays."""
 
 
 class Recorder(Protocol):
@@ -112,7 +112,7 @@ class Backend(ABC):
     verifies_recordings: bool = False  # whether to compare a first replay with the work run from Python
 
     def activate(self) -> None:  # noqa: B027  (a backend may have nothing to do here)
-        """Called when this backend becomes the active one: the moment to claim the machine's threads."""
+        """Called when this backend becomes the active one, for example to set the number of threads."""
 
     def kernel(self, name: str) -> Kernel | None:
         """The kernel that ``register_kernel`` added as ``name``; None where there is none: use plain arithmetic."""
@@ -159,7 +159,7 @@ class Backend(ABC):
 
     @abstractmethod
     def im2col(self, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
-        """``x (N, H, W, C)`` → ``cols (N*OH*OW, KH*KW*C)``: one row per window, zeros where it hangs over the edge."""
+        """``x (N, H, W, C)`` → ``cols (N*OH*OW, KH*KW*C)``: one row per window, 0 where it covers padding."""
 
     @abstractmethod
     def col2im(self, cols: Array, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair) -> Array:

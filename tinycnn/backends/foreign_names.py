@@ -96,7 +96,7 @@ class ForeignNames(NamedAttributes):
 
     __slots__ = ()
 
-    elsewhere: ClassVar[dict[str, str]] = ELSEWHERE
+    foreign_attributes: ClassVar[dict[str, str]] = ELSEWHERE
 
     def __init_subclass__(cls, **settings: Any) -> None:
         """Let errors about arguments of the methods, and of the class, say what to write here."""

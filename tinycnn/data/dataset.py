@@ -23,7 +23,7 @@ class Dataset(NamedAttributes):
     arrays that are empty or inconsistent.
     """
 
-    elsewhere: ClassVar[dict[str, str]] = DATASET_ATTRIBUTES
+    foreign_attributes: ClassVar[dict[str, str]] = DATASET_ATTRIBUTES
 
     name: str
     x_train: Images = field(repr=False)

@@ -26,8 +26,8 @@ from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
 from tinycnn.layers.assigned import check_assigned
 from tinycnn.layers.further.built import built_shape
-from tinycnn.layers.further.channel_habits import hint_for_misfit, note_misread
-from tinycnn.layers.initial_values import State, check_all_used, taken_by_layer, taken_value
+from tinycnn.layers.further.channel_habits import hint_if_channels_first, log_if_channels_first
+from tinycnn.layers.initial_values import State, check_all_used, pop_by_layer, pop_value
 from tinycnn.other_names import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, CheckedAttributes, NamedArguments, NoEffectError
 from tinycnn.tensor import Tensor, no_grad
 
@@ -59,9 +59,9 @@ class Layer(NamedArguments, CheckedAttributes):
 
     registry: ClassVar[dict[str, type["Layer"]]] = {}  # the layers that model files may contain
     torch_arrays: ClassVar[dict[str, tuple[str, tuple[int, ...] | None]]] = {}
-    elsewhere: ClassVar[dict[str, str]] = LAYER_ATTRIBUTES
-    no_effect: ClassVar[dict[str, str]] = LAYER_NO_EFFECT
-    writes_output: ClassVar[bool] = True  # False: forward returns its input, or an inner layer's output
+    foreign_attributes: ClassVar[dict[str, str]] = LAYER_ATTRIBUTES  # of Keras and PyTorch: errors say what to use
+    ignored_attributes: ClassVar[dict[str, str]] = LAYER_NO_EFFECT  # nothing reads them, so assigning them is an error
+    allocates_output: ClassVar[bool] = True  # False: forward returns its input, or an inner layer's output, unchanged
     initial_values: State | None = None  # by name; None: initialise randomly
     input_shape: Shape  # both without N, set when the layer is built
     output_shape: Shape
@@ -131,7 +131,7 @@ class Layer(NamedArguments, CheckedAttributes):
             found = {layer: name for name, layer in reversed([*_layers_in(vars(self))])}  # a shared one: its first name
             inner = {name: layer for layer, name in reversed(found.items())}
             if "output_shape" in self.__dict__:
-                self.__dict__["_sublayers"] = inner  # steps ask for it several times
+                self.__dict__["_sublayers"] = inner  # cached: each training step reads it several times
         return inner
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -290,13 +290,13 @@ class Layer(NamedArguments, CheckedAttributes):
                 f"{type(self).__name__}: the {name} {shape} takes {needed / 2**30:.1f} GiB while it is made, and less "
                 "is free: use smaller images, or layers with fewer outputs"
             )
-        values = initialize(shape, rng) if given is None else taken_value(given, name, shape, dtype)
+        values = initialize(shape, rng) if given is None else pop_value(given, name, shape, dtype)
         return get_backend().asarray(np.array(values, dtype, order="C"))
 
 
 @cache
 def setting_names(kind: Any) -> tuple[str, ...]:
-    """The names of the ``__init__`` arguments of a class: reading them takes longer than a small step."""
+    """The names of the ``__init__`` arguments of a class; cached, because reading them takes longer than a step."""
     return tuple(inspect.signature(kind).parameters)
 
 
@@ -320,7 +320,7 @@ def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterato
     it does not fit, and after the block for initial values that no layer has used.
     """
     names = {layer: name for name, layer in outer.sublayers().items()}
-    given = None if outer.initial_values is None else taken_by_layer(outer.initial_values)
+    given = None if outer.initial_values is None else pop_by_layer(outer.initial_values)
 
     def build(layer: Layer, input_shape: Shape) -> Shape:
         name = names[layer]
@@ -331,11 +331,11 @@ def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterato
             layer.input_shape = input_shape
             layer.output_shape = built_shape(layer, layer.build(input_shape, rng, dtype))
             check_all_used(layer.initial_values)
-            note_misread(layer, input_shape[-1])
+            log_if_channels_first(layer, input_shape[-1])
         except ShapeError as error:
             needs_channels = len(input_shape) == 2 and "(N, H, W, C)" in str(error)
             hint = f"; pass grey images as `input_shape={(*input_shape, 1)}`" if needs_channels else ""
-            hint = hint_for_misfit(layer, input_shape[-1]) if "window does not fit" in str(error) else hint
+            hint = hint_if_channels_first(layer, input_shape[-1]) if "window does not fit" in str(error) else hint
             raise ShapeError(f"layer {name} does not fit: {error}{hint}") from None
         layer.initial_values = None
         return layer.output_shape

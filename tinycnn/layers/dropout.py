@@ -16,7 +16,7 @@ class Dropout(Layer):
     Raises SettingError for ``p`` outside [0, 1).
     """
 
-    writes_output = False
+    allocates_output = False
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()

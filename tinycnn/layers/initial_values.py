@@ -12,8 +12,8 @@ from tinycnn.errors import ShapeError
 State = dict[str, np.ndarray]
 
 
-def taken_value(given: State, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Remove ``name`` from ``given``; raises ShapeError unless it is there, with ``shape`` and ``dtype``."""
+def pop_value(given: State, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Remove ``name`` from ``given`` and return it; raises ShapeError unless it has ``shape`` and ``dtype``."""
     if name not in given:
         raise ShapeError(f"{name} is missing")
     values = given.pop(name)
@@ -22,8 +22,8 @@ def taken_value(given: State, name: str, shape: tuple[int, ...], dtype: np.dtype
     return values
 
 
-def taken_by_layer(given: State) -> dict[str, State]:
-    """Remove the values of inner layers: ``{"dense_1.weight": array}`` → ``{"dense_1": {"weight": array}}``."""
+def pop_by_layer(given: State) -> dict[str, State]:
+    """Remove and return the values of inner layers: ``{"dense_1.bias": array}`` → ``{"dense_1": {"bias": array}}``."""
     parts: dict[str, State] = {}
     for name in [name for name in given if "." in name]:
         layer, _, local_name = name.partition(".")

@@ -13,7 +13,7 @@ from tinycnn.tensor import Tensor
 class Flatten(Layer):
     """Flatten images to rows: ``(H, W, C)`` → ``(H*W*C,)``. See ``ops/flatten.py``."""
 
-    writes_output = False
+    allocates_output = False
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
         return (math.prod(input_shape),)

@@ -66,7 +66,7 @@ class Sequential(Fitting, Layer):
     ``dtype`` and ``state`` are then those of the outer one.
     """
 
-    writes_output = False
+    allocates_output = False
 
     def __init__(
         self,
@@ -98,11 +98,11 @@ class Sequential(Fitting, Layer):
         return dict(self.layers.items())
 
     def flops(self, input_shape: Shape) -> int:
-        return 0  # besides those of its layers
+        return 0  # its layers are counted separately
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         if "output_shape" not in vars(self):
-            raise NotBuiltError  # not an empty list, which an optimizer would be given
+            raise NotBuiltError  # an optimizer made from an empty list would train nothing
         return super().named_parameters()
 
     def _build(self, rng: np.random.Generator) -> Shape:
@@ -149,7 +149,8 @@ class Sequential(Fitting, Layer):
     def logits(self, x: Tensor) -> Tensor:
         """The scores before a final Softmax, LogSoftmax or Sigmoid: ``(N, *input_shape)`` → ``(N, K)``."""
         steps, last = self._steps(), self.layers[-1]
-        return self._run(x, steps[:-1] if isinstance(last, Softmax | LogSoftmax | Sigmoid) else steps)  # never fused
+        without_last = isinstance(last, Softmax | LogSoftmax | Sigmoid)  # no fused step contains one of these
+        return self._run(x, steps[:-1] if without_last else steps)
 
     def _steps(self) -> list[fusion.Step]:
         """The layers themselves, or a shorter list of fused steps if the backend has fused kernels (float32 only)."""
@@ -285,22 +286,22 @@ class Sequential(Fitting, Layer):
         return summary(self.layers, self.input_shape, self.dtype, buffers)
 
 
-def layer_names(layers: tuple[Layer, ...], kind: str = "Sequential") -> list[str]:
+def layer_names(layers: tuple[Layer, ...], container: str = "Sequential") -> list[str]:
     """``conv2d_1, relu_1, conv2d_2, …``: the class of each layer and its number within the class.
 
-    ``kind``: the class that contains the layers, for messages.
+    ``container``: the class that contains the layers, for messages.
     """
     for layer in layers:
         if not isinstance(layer, Layer):
             raise SettingError(
-                f"{kind} takes layers such as Conv2d(32), got {shortened(layer)}{not_a_layer(layer, kind)}"
+                f"{container} takes layers such as Conv2d(32), got {shortened(layer)}{not_a_layer(layer, container)}"
             )
-    check_each_once(kind, layers)
+    check_each_once(container, layers)
     seen: dict[str, int] = {}
     names = []
-    for kind in (type(layer).__name__.lower() for layer in layers):
-        seen[kind] = seen.get(kind, 0) + 1
-        names.append(f"{kind}_{seen[kind]}")
+    for name in (type(layer).__name__.lower() for layer in layers):
+        seen[name] = seen.get(name, 0) + 1
+        names.append(f"{name}_{seen[name]}")
     return names
 
 

@@ -79,7 +79,7 @@ def _inner_costs(layer: Layer, dtype: np.dtype) -> list[Cost]:
 
 def _values(layer: Layer) -> int:
     """The numbers that ``layer`` writes for one image, those of the layers inside it included."""
-    own = prod(layer.output_shape) if layer.writes_output else 0
+    own = prod(layer.output_shape) if layer.allocates_output else 0
     return own + sum(_values(inner) for inner in layer.sublayers().values())
 
 

@@ -55,11 +55,11 @@ class WeightAverage:
         self.move(self.share(self.count))
 
     def share(self, count: int) -> float:
-        """What the weights of update number ``count`` contribute to the average."""
+        """The factor of the weights of update number ``count`` in the average, ``(1 - d) / (1 - dᵗ)``."""
         return (1 - self.decay) / (1 - self.decay**count)
 
     def move(self, share: Rate) -> None:
-        """``a ← a + share · (p - a)``; a recorded step reads the share from memory."""
+        """``a ← a + share · (p - a)``, without counting an update; ``share``: a number or an array ``()``."""
         for average, weights in zip(self.arrays, self._weights(), strict=True):
             average += share * (weights - average)
 

@@ -31,7 +31,7 @@ class Optimizer(NamedArguments, NamedAttributes):
     SettingError when there is nothing to train, or when a parameter is given twice.
     """
 
-    elsewhere: ClassVar[dict[str, str]] = OPTIMIZER_ATTRIBUTES
+    foreign_attributes: ClassVar[dict[str, str]] = OPTIMIZER_ATTRIBUTES
     slot_names: ClassVar[tuple[str, ...]] = ()
     counts_updates: ClassVar[bool] = False  # whether the rates of a parameter depend on how often it was updated
 

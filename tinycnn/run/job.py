@@ -200,7 +200,7 @@ class TrainingRun:
             if config.save_best and self.checkpoints.best_path.exists():
                 self.warn(f"the best network so far is {printable(str(self.checkpoints.best_path))}")
             raise
-        self.training_s = max(time.perf_counter() - start, 0.0) + self.trainer.spent_s
+        self.training_s = max(time.perf_counter() - start, 0.0) + self.trainer.earlier_training_s
 
     def metrics_or_nothing(self) -> dict[str, Any]:
         """``metrics()``; a run whose network cannot be evaluated leaves no checkpoint that was only saved for that."""

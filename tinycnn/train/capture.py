@@ -40,7 +40,7 @@ from tinycnn.train.batches import Sampler
 from tinycnn.train.divergence import changing_arrays
 from tinycnn.train.history import Progress
 from tinycnn.train.objective import CLASSIFICATION
-from tinycnn.train.step import Batch, TrainingStep, all_layers, dropout_layers
+from tinycnn.train.step import Batch, TrainingStep, dropout_layers, layer_and_inner
 from tinycnn.train.stream import BatchStream
 from tinycnn.train.tracking import Track, place_of, with_tracked_arrays
 
@@ -101,7 +101,7 @@ def reason_not_recordable(step: TrainingStep, images: Array) -> str:
         return "the images have weights"
     if step.objective is not CLASSIFICATION:
         return f"the loss is {step.objective.name}, and a recorded step computes softmax_cross_entropy"
-    layers = [type(layer) for layer in all_layers(step.model)]
+    layers = [type(layer) for layer in layer_and_inner(step.model)]
     external = [layer.__name__ for layer in layers if not layer.__module__.startswith("tinycnn.")]
     optimizers = [type(part) for part in step.optimizer.parts]
     external += [kind.__name__ for kind in optimizers if not kind.__module__.startswith("tinycnn.")]

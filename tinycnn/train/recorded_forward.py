@@ -20,7 +20,7 @@ from tinycnn.errors import BackendError
 from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.tensor import Tensor
 from tinycnn.train.objective import Objective
-from tinycnn.train.step import all_layers
+from tinycnn.train.step import layer_and_inner
 from tinycnn.train.tracking import Track, with_tracked_arrays
 
 MOST_SIZES = 4  # of batches whose recordings a network keeps
@@ -107,7 +107,8 @@ def other_than(images: Array) -> Array:
 def state_of(model: Sequential) -> list[Any]:
     """What recordings of a network depend on: the memory of its arrays, and its settings."""
     arrays = [*(parameter.data for parameter in model.parameters()), *(buffer for _, buffer in model.named_buffers())]
-    return [get_backend(), repr(model), *map(id, all_layers(model)), *map(id, arrays), model.fuse, pixel_scale(model)]
+    objects = [*layer_and_inner(model), *arrays]
+    return [get_backend(), repr(model), *map(id, objects), model.fuse, pixel_scale(model)]
 
 
 _known: weakref.WeakKeyDictionary[Sequential, RecordedForwards] = weakref.WeakKeyDictionary()
@@ -145,4 +146,4 @@ def recorded_forward(model: Sequential, purpose: Objective) -> Iterator[Forward]
 
 def is_ours(model: Sequential) -> bool:
     """Whether all layers belong to tinycnn: others may compute something different each time."""
-    return all(type(layer).__module__.startswith("tinycnn.") for layer in all_layers(model))
+    return all(type(layer).__module__.startswith("tinycnn.") for layer in layer_and_inner(model))

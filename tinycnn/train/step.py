@@ -25,16 +25,17 @@ from tinycnn.train.objective import LossFunction, Objective, objective
 class Batch:
     """Everything that changes from one step to the next. N is the size of the whole batch, even if ranks share it.
 
-    ``rates``, ``share`` and ``dropout_steps`` are None if the optimizer, the average of the weights and the dropout
-    layers count their own steps. A recorded step reads them from memory.
+    ``rates``, ``share`` and ``dropout_steps`` depend on the number of the step. They are None where the optimizer, the
+    average of the weights and the dropout layers count the steps themselves. In a recorded step they are arrays, into
+    which the numbers of each step are written before it is replayed.
     """
 
     images: Array  # (M, H, W, C) bytes: the data set, or the part of it that is in memory
     chosen: Array  # (N,) indices into images
     labels: Array  # (N,) the classes of the chosen images, or (N, ...) what else the loss takes
     maps: Array | None = None  # (N, 2, T) the coordinate maps of the augmentation, see `Backend.gather_warped`
-    rates: Sequence[Rate] | None = None  # of this step, as `Optimizer.rates` returns them
-    share: Rate | None = None  # of the weights after this step in their average, see `WeightAverage`
+    rates: Sequence[Rate] | None = None  # what `Optimizer.rates` returns for this step
+    share: Rate | None = None  # the factor of the new weights in the moving average, see `WeightAverage.share`
     dropout_steps: Sequence[Any] | None = None  # the step number of the mask of each dropout layer
 
 
@@ -97,7 +98,7 @@ class TrainingStep:
         Both stay on the backend, so that the host does not wait for a GPU.
         """
         if self.average:
-            self.average.take_out()  # the network is trained from its own weights
+            self.average.take_out()  # the network holds its own weights again, in place of their average
         outputs = self.forward_backward(batch)
         loss, correct = self.sum_over_ranks(outputs, self.objective.count_right(outputs.logits, outputs.labels))
         self.update(batch.rates, batch.share)
@@ -143,7 +144,11 @@ class TrainingStep:
         return loss, correct
 
     def update(self, rates: Sequence[Rate] | None = None, share: Rate | None = None) -> None:
-        """Clip the gradients, update parameters and average; with ``rates`` and ``share``, no step is counted."""
+        """Clip the gradients, change the parameters, and add the new weights to the average.
+
+        The optimizer and the average count the step, unless ``rates`` and ``share`` are given: the caller has then
+        counted it, to compute these.
+        """
         if self.clip_norm is not None:
             clip_gradients(self.optimizer.parameters, self.clip_norm)
         if rates is None:
@@ -174,16 +179,16 @@ def all_reduce_gradients(ranks: Communicator, parameters: Iterable[Tensor], *num
     return flat[start:]
 
 
-def all_layers(layer: Layer) -> Iterator[Layer]:
-    """The layer itself and all layers inside it."""
+def layer_and_inner(layer: Layer) -> Iterator[Layer]:
+    """The layer itself and all layers inside it, without the names that ``Layer.all_layers`` also returns."""
     yield layer
     for inner in layer.sublayers().values():
-        yield from all_layers(inner)
+        yield from layer_and_inner(inner)
 
 
 def dropout_layers(model: Sequential) -> list[Dropout]:
     """The dropout layers of ``model``, in order."""
-    return [layer for layer in all_layers(model) if isinstance(layer, Dropout)]
+    return [layer for layer in layer_and_inner(model) if isinstance(layer, Dropout)]
 
 
 @contextmanager

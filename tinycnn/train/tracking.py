@@ -8,7 +8,7 @@ from tinycnn.backends.array_types import Array
 from tinycnn.backends.recording import as_it_is
 from tinycnn.layers import Layer, Sequential
 from tinycnn.tensor import Function
-from tinycnn.train.step import all_layers
+from tinycnn.train.step import layer_and_inner
 
 Track = Callable[[Array], Array]  # an array → the same memory, as a recorder wants it
 
@@ -24,7 +24,7 @@ def with_tracked_arrays(model: Sequential, optimizer: Any, average: Any, track: 
     twin, twin_optimizer, twin_average = copy.deepcopy((model, optimizer, average))  # together: parameters are shared
     for parameter, tracked in zip(model.parameters(), twin.parameters(), strict=True):
         tracked._array = track(parameter._array)
-    for layer, twin_layer in zip(all_layers(model), all_layers(twin), strict=True):
+    for layer, twin_layer in zip(layer_and_inner(model), layer_and_inner(twin), strict=True):
         twin_layer.buffers_by_name.update({name: track(array) for name, array in layer.buffers_by_name.items()})
     if optimizer is not None:
         for slots, twin_slots in zip(optimizer.slots, twin_optimizer.slots, strict=True):

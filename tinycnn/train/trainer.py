@@ -77,8 +77,8 @@ class Trainer(NamedArguments, CheckedAttributes):
     ``capture``: record the steps and replay them (``capture.py``), with bit-identical results.
     """
 
-    elsewhere: ClassVar[dict[str, str]] = TRAINER_ATTRIBUTES
-    no_effect: ClassVar[dict[str, str]] = TRAINER_NO_EFFECT
+    foreign_attributes: ClassVar[dict[str, str]] = TRAINER_ATTRIBUTES
+    ignored_attributes: ClassVar[dict[str, str]] = TRAINER_NO_EFFECT
 
     def __init__(
         self,
@@ -109,12 +109,13 @@ class Trainer(NamedArguments, CheckedAttributes):
         self.history = History()  # of all epochs, including those before the loaded checkpoint
         self.progress: Progress | None = None  # of the current epoch; None between two epochs
         self.epoch_s, self.epoch_images = 0.0, 0  # seconds and images of the last epoch
-        self.spent_s = 0.0  # seconds of training before the loaded checkpoint
-        self.capture, self.remarks = StepCapture(capture), set[str]()  # the sentences that were reported
+        self.earlier_training_s = 0.0  # seconds of training up to the loaded checkpoint
+        self.capture, self.reported = StepCapture(capture), set[str]()  # sentences, each once
         self.stop_request = StopRequest()
         self.weights: Array | None = None  # of the training images, see `TrainingStep`
         self.callbacks: list[Callback] = []  # of the run in progress
-        self.last_epoch, self.stop_training, self.columns = 0, False, list(FIELDS)  # see `TrainerInRun`
+        # callbacks read and set these: `callbacks.base.TrainerInRun` says what they are
+        self.last_epoch, self.stop_training, self.columns = 0, False, list(FIELDS)
 
     def __getstate__(self) -> dict[str, Any]:
         """The state to pickle or copy: without the callbacks, which belong to one run."""
@@ -141,7 +142,7 @@ class Trainer(NamedArguments, CheckedAttributes):
 
     @property
     def why_eager(self) -> str:
-        """Why steps are not recorded despite ``capture``; "" if they are, or if the backend cannot record."""
+        """Why every step is run from Python although ``capture`` is on; "" if it is recorded or the backend cannot."""
         return self.capture.why_eager
 
     @named_arguments
@@ -342,8 +343,8 @@ class Trainer(NamedArguments, CheckedAttributes):
 
     def _report(self, label: str, sentence: str, level: int = logging.INFO) -> None:
         """Print or log a sentence, see ``remarks.py``, unless it is empty or this trainer has reported it before."""
-        if sentence and sentence not in self.remarks:
-            self.remarks.add(sentence)
+        if sentence and sentence not in self.reported:
+            self.reported.add(sentence)
             remark(label + sentence, self.callbacks, level)
 
     def _averaged(self, results: Iterator[EpochResult]) -> Iterator[EpochResult]:
@@ -449,8 +450,8 @@ class Trainer(NamedArguments, CheckedAttributes):
         self.history = History(EpochResult(**result) for result in state["history"])
         self.progress = Progress.from_state(state["running"]) if state["running"] else None
         load_states(self.callbacks, state.get("callbacks", []))  # older versions had none
-        self.spent_s = sum(result.epoch_s for result in self.history)
-        self.spent_s += self.progress.elapsed_s() if self.progress else 0
+        self.earlier_training_s = sum(result.epoch_s for result in self.history)
+        self.earlier_training_s += self.progress.elapsed_s() if self.progress else 0
 
 
 def epoch_of(

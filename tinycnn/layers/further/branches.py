@@ -30,7 +30,7 @@ Branch = Layer | Sequence[Layer]
 class Identity(Layer):
     """The input itself, any shape → the same shape."""
 
-    writes_output = False
+    allocates_output = False
 
     def forward(self, x: Tensor) -> Tensor:
         return x

@@ -7,14 +7,14 @@ LOGGER = logging.getLogger("tinycnn.layers")
 _noted: set[str] = set()
 
 
-def hint_for_misfit(layer: Any, channels: int) -> str:
+def hint_if_channels_first(layer: Any, channels: int) -> str:
     """The end of an error about a window that is larger than the image; "" if the filters are not the channels."""
     if vars(layer).get("filters") != channels:
         return ""
     return f"; {channels} is the number of filters here: nn.Conv2d(1, 32, 3) is Conv2d(32, 3)"
 
 
-def note_misread(layer: Any, channels: int) -> None:
+def log_if_channels_first(layer: Any, channels: int) -> None:
     """Log a sentence, once, about ``Conv2d(3, 8)`` on 3 channels: as many filters, and a large window of even size.
 
     Windows of even size are rare without a stride, and rarer where the number of channels stays the same.

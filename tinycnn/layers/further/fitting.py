@@ -60,8 +60,8 @@ def register_training(load: Callable[[], Any]) -> None:
 class Fitting:
     """The methods that need training."""
 
-    elsewhere: ClassVar[dict[str, str]] = ELSEWHERE
-    no_effect: ClassVar[dict[str, str]] = {
+    foreign_attributes: ClassVar[dict[str, str]] = ELSEWHERE
+    ignored_attributes: ClassVar[dict[str, str]] = {
         **dict.fromkeys(("loss", "metrics", "optimizer"), "pass it to fit"),
         **dict.fromkeys(("lr", "learning_rate"), "pass `lr` to fit"),
         **dict.fromkeys(("kernel_regularizer", "weight_decay"), "pass `weight_decay` to an optimizer"),

@@ -18,7 +18,7 @@ class Reshape(Layer):
     integers, ShapeError for another number of elements.
     """
 
-    writes_output = False
+    allocates_output = False
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()

@@ -48,8 +48,8 @@ class Callback(NamedArguments, CheckedAttributes):
     in a hook ends the run with this exception. With ``checkpoints``, the state is saved first.
     """
 
-    elsewhere: ClassVar[dict[str, str]] = CALLBACK_ATTRIBUTES
-    no_effect: ClassVar[dict[str, str]] = CALLBACK_NO_EFFECT
+    foreign_attributes: ClassVar[dict[str, str]] = CALLBACK_ATTRIBUTES
+    ignored_attributes: ClassVar[dict[str, str]] = CALLBACK_NO_EFFECT
 
     def __init_subclass__(cls, **settings: Any) -> None:
         """Raise SettingError for a hook with its name, or its arguments, in Keras or Lightning."""
