@@ -252,7 +252,7 @@ def test_an_own_network_reads_its_own_pictures_from_files(tmp_path):
         assert again.predict(data.load_picture(tmp_path / f"{k}.png", again)).argmax() == k
 
 
-def test_predict_says_that_it_guesses_and_takes_an_option(tmp_path):
+def test_predict_says_that_it_guesses_and_takes_an_option(tmp_path, caplog):
     printed(network(Dense(3), shape=(6, 6, 1)), tmp_path)
     model = tinycnn.load(tmp_path / "model.safetensors")
     model.pictures = None
@@ -263,7 +263,7 @@ def test_predict_says_that_it_guesses_and_takes_an_option(tmp_path):
         "NOTICE: the model file does not state how pictures are prepared: they are taken whole; for digits, cut out "
         "and centred as in MNIST, pass --pictures drawing\n"
     )
-    assert run.returncode == 0
+    assert (run.returncode, caplog.records) == (0, [])
     drawing = run_here(*words, "--pictures", "drawing", folder=tmp_path)
     assert drawing.returncode == 2
     assert "nothing is drawn on it" in drawing.stderr

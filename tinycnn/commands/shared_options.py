@@ -93,6 +93,7 @@ def state_pictures(options: argparse.Namespace, model: Sequential) -> None:
             WHOLE: f"they are taken whole; for digits, cut out and centred as in MNIST, pass --pictures {DRAWING}",
         }[model.pictures]
         print(f"NOTICE: the model file does not state how pictures are prepared: {taken}", file=sys.stderr, flush=True)
+        model.pictures = model.pictures  # stated from here on, so that `load_picture` does not note it, too
 
 
 def in_pixels(model: Sequential, reason: str, option: str) -> str:
