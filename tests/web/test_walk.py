@@ -358,7 +358,9 @@ def test_equations_are_typeset(equation, expected):
 @pytest.fixture
 def drawn(tmp_path):
     """A folder with a network and a picture."""
-    tinycnn.save(small_model(), tmp_path / "model.safetensors")
+    model = small_model()
+    model.pictures = "drawing"
+    tinycnn.save(model, tmp_path / "model.safetensors")
     pixels = np.full((60, 60), 255, np.uint8)
     pixels[10:50, 26:34] = 0
     Image.fromarray(pixels).save(tmp_path / "one.png")
@@ -573,7 +575,7 @@ def test_the_server_offers_test_images_of_the_classes_of_the_network(client, tmp
     trace = trace_step(small_model().eval(), pictures[35], 3)
     np.testing.assert_allclose(images["probabilities"][35], trace.probabilities, rtol=1e-4, atol=1e-6)
     named = small_model()
-    named.class_names = tuple("abcdefghij")
+    named.class_names, named.pictures = tuple("abcdefghij"), "drawing"
     assert client_of(named).get("/backprop/images").json() == {"name": "", "pictures": "", "labels": []}
     loaded = []
     monkeypatch.setattr(sample_images.data, "load", lambda name, download: loaded.append((name, download)) or dataset)
