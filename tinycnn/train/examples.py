@@ -72,9 +72,7 @@ def checked_examples(images: Any, labels: Any, model: Sequential, purpose: Objec
     if purpose.labels in (SEVERAL, NUMBERS) and model.output_shape == (1,) and np.ndim(labels) == 1:
         labels = np.asarray(labels)[:, None]  # (M, 1)
     check_examples(images, labels, model, purpose)
-    if purpose.labels == CLASSES and labels.ndim == 2:
-        labels = labels.astype(model.dtype)  # (M, K) probabilities
-    elif purpose.labels == CLASSES and given.ndim == 2 and given.shape[1] > 1 and given.shape[1:] != model.output_shape:
+    if purpose.labels == CLASSES and given.ndim == 2 and given.shape[1] > 1 and given.shape[1:] != model.output_shape:
         outputs = ", ".join(map(str, ("M", *model.output_shape)))
         raise DataError(
             f"labels are one-hot rows {given.shape}, but the network returns ({outputs}): end it with "
