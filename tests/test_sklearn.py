@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info
 
 import tinycnn
+from tinycnn import models
 from tinycnn.backends.threads import get_threads
 from tinycnn.errors import SettingError, ShapeError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling, Sequential
@@ -170,6 +171,12 @@ def test_a_function_may_return_a_network_without_a_shape(digits):
     networks = [[Flatten(), Dense(10)], Sequential(Flatten(), Dense(10))]
     first, second = (small(model=lambda *_, made=made: made, epochs=1).fit(*digits) for made in networks)
     np.testing.assert_array_equal(first.predict_proba(digits[0]), second.predict_proba(digits[0]))
+
+
+def test_the_function_of_a_network_is_its_name():
+    images, classes = np.zeros((4, 28, 28), np.uint8), np.arange(4) % 2
+    given = [small(model=model, image_shape=None, epochs=1).fit(images, classes) for model in ("lenet", models.lenet)]
+    assert repr(given[0].model_) == repr(given[1].model_)
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

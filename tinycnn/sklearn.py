@@ -262,19 +262,19 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
     def _layers(self) -> list[Layer]:
         """All layers but the Rescaling in front, which is made from ``scale_``."""
         shape, classes = self.input_shape_, len(self.classes_)
-        if callable(self.model) and not isinstance(self.model, Layer | type):
-            return checked_layers(self.model(shape, classes))
-        if not isinstance(self.model, str):
-            raise SettingError(f"`model` is {shortened(self.model, 60)}: {MODEL}")
-        if self.model == "auto":
+        model: Any = self.model
+        model = next((name for name, one in NETWORKS.items() if one.layers is model), model)  # models.lenet: "lenet"
+        if callable(model) and not isinstance(model, Layer | type):
+            return checked_layers(model(shape, classes))
+        if not isinstance(model, str):
+            raise SettingError(f"`model` is {shortened(model, 60)}: {MODEL}")
+        if model == "auto":
             return default_layers(shape, classes)
-        if self.model not in NETWORKS:
-            raise SettingError(f"model={self.model!r}: choose auto, {', '.join(NETWORKS)}, or pass {FUNCTION}")
+        if model not in NETWORKS:
+            raise SettingError(f"model={model!r}: choose auto, {', '.join(NETWORKS)}, or pass {FUNCTION}")
         if len(shape) != 3:
-            raise ShapeError(
-                f"model={self.model!r} takes images, X holds rows of {shape[0]}: pass `image_shape=(H, W, C)`"
-            )
-        layers = NETWORKS[self.model].layers(classes)
+            raise ShapeError(f"model={model!r} takes images, X holds rows of {shape[0]}: pass `image_shape=(H, W, C)`")
+        layers = NETWORKS[model].layers(classes)
         return layers[1:] if isinstance(layers[0], Rescaling) else layers
 
 
