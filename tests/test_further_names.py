@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import data, metrics, models
+from tinycnn import data, metrics, models, ops
 from tinycnn.data import augment
 from tinycnn.errors import DataError, SettingError, ShapeError
-from tinycnn.layers import Conv2d, Dense, Flatten, Sequential
+from tinycnn.layers import Conv2d, Dense, Flatten, LogSoftmax, Sequential
 
 IMAGES, CLASSES = np.random.default_rng(0).random((6, 4, 4, 1)).astype(np.float32), np.arange(6) % 3
 FIT = {"epochs": 1, "progress": False}
@@ -49,6 +49,8 @@ CALLS = {
     "Affine has no setting rotate: pass `rotation`": lambda: augment.Affine(rotate=10),
     "Elastic has no setting zoom_range: pass `scale`": lambda: augment.Elastic(zoom_range=0.1),
     "FlipAndCrop has no setting translate: pass `shift`": lambda: augment.FlipAndCrop(translate=2),
+    "softmax has no setting axis: leave it out: the classes are in the last axis": lambda: ops.softmax(IMAGES, axis=1),
+    "LogSoftmax has no setting dim: leave it out: the classes are in": lambda: LogSoftmax(dim=1),
     "confusion_matrix needs `classes`: confusion_matrix(labels, predicted, 10)": lambda: metrics.confusion_matrix(
         CLASSES, CLASSES
     ),

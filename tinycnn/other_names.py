@@ -332,6 +332,7 @@ IN_ONE_CALL = {  # the same for functions that only compute, whatever the others
     "verbose": "leave it out: nothing is printed",
     "batch_size": "leave it out: the batches have a size that fits the memory",
 }
+LAST_AXIS = "leave it out: the classes are in the last axis"
 COLUMNS = {  # the numbers of an epoch
     **_for_all("loss", "train_loss"),
     **_for_all("accuracy acc", "train_accuracy"),
@@ -639,6 +640,7 @@ def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, 
     absent = [name for name in _required(function) if name not in named and name not in names[: len(given) - bound]]
     if unknown and not (takes_all and {SAME.get(unknown[0]), SAME_TOO.get(unknown[0])}.isdisjoint(absent)):
         words = IN_ONE_CALL.get(unknown[0]) if owner in ("evaluate", "predict") else None
+        words = LAST_AXIS if "softmax" in owner.lower() and unknown[0] in ("axis", "dim") else words
         raise UnknownArgumentError(f"{owner} has no setting {unknown[0]}: {words or instead(unknown[0], names)}")
     if named and len(given) == bound == 1 and "parameters" in names and "parameters" not in named:
         by_fit = 'pass `optimizer="adam"` and `lr` to fit, which creates the optimizer'
