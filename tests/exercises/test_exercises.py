@@ -23,7 +23,7 @@ from tinycnn.errors import SettingError
 from tinycnn.exercises import EXERCISES, Exercise, Hole, check_file, copy_out, progress, training
 from tinycnn.exercises.checking import Mistake, check_gradients
 from tinycnn.exercises.cutting import YOUR_TURN, cut, find_definition, find_function, lines_of, source_of
-from tinycnn.exercises.diagnosis import BOTH, HINTS, diagnosed
+from tinycnn.exercises.diagnosis import BOTH, EITHER, HINTS, diagnosed, hint
 from tinycnn.exercises.folder import load
 from tinycnn.exercises.progress import PAGE, write_page
 from tinycnn.exercises.tracing import shapes_at_error
@@ -1558,6 +1558,46 @@ def test_the_shapes_that_met_are_those_of_the_statement(tmp_path: Path) -> None:
     assert shapes_at_error(ValueError("raised elsewhere"), path) == ""
 
 
+def test_of_a_loop_its_first_line_is_shown_and_no_list_of_nothing(tmp_path: Path) -> None:
+    """Where the loop itself raises the error, and the object has no attribute left."""
+    exercise = BY_NAME["02_engine"]
+    early = {"grad_y = grad_of_output.pop": "function.free()\n        grad_y = grad_of_output.pop"}
+    answer = exercise.solution()
+    for passage, instead in early.items():
+        assert passage in answer
+        answer = answer.replace(passage, instead)
+    lines = outcome_of(exercise, answer, tmp_path).message.splitlines()
+    shown = "    for x, grad_x in zip(function.inputs, function.input_gradients(grad_y), strict=True):"
+    assert lines[1:3] == [shown, "    with grad_y (3,)"]
+    assert lines[3].startswith("  Hint 1 of 3: function.free() is called before")
+
+
+def test_what_a_student_prints_belongs_to_the_mistake_that_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Situations after it, planted mistakes and other functions are run in silence."""
+    exercise = BY_NAME["09_batch_norm"]
+    answer = exercise.solution().replace(
+        "return self.gamma", "print(grad_y.shape)\n        return grad_y**2 + self.gamma"
+    )
+    assert outcome_of(exercise, answer, tmp_path).symptom == "of x"
+    assert capsys.readouterr().out.splitlines() == ["(5, 3)"]
+
+
+def test_a_line_outside_of_the_function_at_fault_is_not_shown(tmp_path: Path) -> None:
+    """grad_x returned the wrong numbers; what is wrong is how it was called."""
+    exercise = BY_NAME["09_batch_norm"]
+    answer = exercise.solution().replace("grad_y, grad_gamma, grad_beta) if", "grad_y, grad_beta, grad_gamma) if")
+    message = outcome_of(exercise, answer, tmp_path).message
+    assert re.search(r"\n    09_batch_norm\.py, lines \d+ to \d+:  BatchNormFunction\.backward\n", message)
+
+
+def test_two_mistakes_with_the_same_outcomes_are_both_named() -> None:
+    special = {"a": ("first.", "look here."), "b": ("second.", "look there.")}
+    assert hint(f"a{EITHER}b", 1, special, "formula") == "one of 2 mistakes. (1) first. (2) second."
+    assert hint(f"a{EITHER}b", 2, special, "formula") == "one of 2 mistakes. (1) look here. (2) look there."
+
+
 def test_a_message_has_the_place_and_both_numbers(tmp_path: Path) -> None:
     text = BY_NAME["03_dense"].solution().replace("self.backend.sum(grad_y, axis=0)", "grad_y.sum(axis=0) * [1, 3]")
     message = outcome_of(BY_NAME["03_dense"], text, tmp_path).message
@@ -1635,6 +1675,13 @@ def test_diagnosis(came: list[float], key: str) -> None:
     expected, suspects = np.array([1.0, 2.0, 4.0]), {"suspected": lambda: np.full(3, 3.0), "nothing": lambda: None}
     counts = [(1, "rows"), (5, "rows"), (3, "columns")]
     assert diagnosed(expected, np.array(came), suspects=suspects, counts=counts).key == key
+
+
+def test_one_number_shows_no_factor() -> None:
+    """Any number is some factor times another; only known factors, such as -1, are meant."""
+    assert diagnosed(np.array([2.0, 0.0]), np.array([3.0, 0.0])).key == ""
+    assert diagnosed(np.array([2.0, 0.0]), np.array([-2.0, 0.0])).key == "sign"
+    assert diagnosed(np.array([2.0, 4.0]), np.array([3.0, 6.0])).key == "factor"
 
 
 def test_a_square_matrix_that_is_transposed() -> None:

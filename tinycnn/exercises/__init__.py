@@ -3,6 +3,9 @@
 Every exercise is a module here, numbered in the order of the chapters: the source file that it is cut from, the places
 that are left empty, the task, and ``check(student)``, which raises ``Mistake``. The student's file is cut from
 tinycnn's own source when it is copied out, and the solution is that source, so both are always up to date.
+
+A check runs all situations of an exercise. Where one is wrong, `locating` compares the outcomes of all with those of
+solutions into which one mistake each is planted; the tables of these mistakes, and their hints, stand in the modules.
 """
 
 from tinycnn.exercises.checking import Mistake
