@@ -693,6 +693,12 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         r"^ValueError: .*\n    .*\n    with grad_y \(3, ",
         "not rows",
     ),
+    "a filter with its sides exchanged": (
+        "07",
+        {"self.weight.reshape(KH * KW * C, F).T": "self.weight.reshape(F, KH * KW * C).T"},
+        r"^ValueError: .*\n    .*\n    with grad_y \(12, 5\)",
+        "matrix product",
+    ),
     "upstream forgotten": (
         "04",
         {"return grad_y * (self.y > 0)": "return 1.0 * (self.y > 0)"},
