@@ -114,8 +114,8 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
             text += hints(exercise, "", str(error), level)
         return Outcome(exercise, "begun" if begun else "empty", with_first_task(error, text))
     except SystemExit as error:
-        line = named_line(line_of_error(error, path), path)
-        return Outcome(exercise, "wrong", f"the code ends Python{line}: remove exit(), quit() or sys.exit()")
+        place = named_line(line_of_error(error, path), path)
+        return Outcome(exercise, "wrong", f"the code ends Python{place}: remove exit(), quit() or sys.exit()")
     except Mistake as mistake:
         with use_backend("numpy"):
             planted, place = planted_mistake(exercise, mistake)
