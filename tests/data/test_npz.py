@@ -177,9 +177,7 @@ def test_a_limit_that_loses_classes_is_reported(path):
         "the file: it may be sorted by class."
     )
     assert load(path, limit=4).notice is None
-    assert load(path, limit=1).notice.startswith(
-        "NOTICE: the first 1 training images (`limit`) hold none of 2 of the 3"
-    )
+    assert load(path, limit=1).notice.startswith("NOTICE: the first training image (`limit`) shows none of 2 of the 3")
 
 
 @pytest.mark.parametrize(

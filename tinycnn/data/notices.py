@@ -44,9 +44,11 @@ def _lost(dataset: Dataset, counts: np.ndarray) -> str | None:
     lost = np.flatnonzero((counts > 0) & (class_counts(dataset.y_train, dataset.num_classes) == 0))
     if not lost.size:
         return None
+    count = len(dataset.y_train)
+    first, show = ("training image", "shows") if count == 1 else (f"{count:,} training images", "hold")
     return (
-        f"NOTICE: the first {len(dataset.y_train):,} training images (`limit`) hold none of {_named(dataset, lost)}. "
-        "Use more, or shuffle the images in the file: it may be sorted by class."
+        f"NOTICE: the first {first} (`limit`) {show} none of {_named(dataset, lost)}. Use more, or shuffle the images "
+        "in the file: it may be sorted by class."
     )
 
 
