@@ -43,6 +43,7 @@ def digits():
 EPOCH = {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.2, "validation_loss": None, "validation_accuracy": None}
 RESULTS = {
     **{"model": "lenet", "dataset": "digits", "backend": "numpy", "data_source": "somewhere"},
+    "working_folder": "..",
     **{"options": {"lr": 0.001, "augment": False}, "versions": {"tinycnn": "0"}},
     **{"epochs": [EPOCH | {"epoch_s": 1.0, "images_per_s": 200.0}], "training_s": 1.0},
     **{"train_images": 200, "validation_images": 0, "test_images": 360, "test_accuracy": 0.3, "test_loss": 1.9},
@@ -249,7 +250,7 @@ def test_report_loads_the_data_as_the_run_did(trained, tmp_path, capsys, monkeyp
     loaded = []
 
     def load(name, **settings):
-        loaded.append(settings)
+        loaded.append((name, settings))
         return dataclasses.replace(data.load("digits"), notice="NOTICE: pass `data_dir`")
 
     monkeypatch.setattr("tinycnn.commands.report.data", types.SimpleNamespace(load=load))
@@ -259,9 +260,17 @@ def test_report_loads_the_data_as_the_run_did(trained, tmp_path, capsys, monkeyp
     assert metrics["options"]["pixels"] is None
     metrics["options"] |= {"dataset": "mine.npz", "pixels": "0..16"}  # digits have no other range
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
-    assert main(["report", str(tmp_path / "run")]) == 0
-    assert loaded[0]["pixels"] == "0..16"
-    assert capsys.readouterr().err == "NOTICE: pass --data-dir\n"
+    assert main(["report", str(tmp_path / "run")]) == 2
+    assert "mine.npz: the data set of the run is no longer there; pass it with --dataset" in capsys.readouterr().err
+    (tmp_path / "mine.npz").touch()  # beside the output folder, as when the run was started
+    (tmp_path / "moved").mkdir()
+    monkeypatch.chdir(tmp_path / "moved")
+    (tmp_path / "moved" / "mine.npz").touch()  # another one
+    for words in ([], ["--dataset", "mine.npz"]):
+        assert main(["report", str(tmp_path / "run"), *words]) == 0
+        assert capsys.readouterr().err == "NOTICE: pass --data-dir\n"
+    assert [name for name, _ in loaded] == [str(tmp_path / "mine.npz"), "mine.npz"]
+    assert all(settings["pixels"] == "0..16" for _, settings in loaded)
 
 
 def test_report_returns_1_when_a_picture_failed(trained, capsys, monkeypatch):

@@ -129,6 +129,7 @@ def test_the_wrong_value_is_named(place, wrong, words, tmp_path):
 
 def test_results_of_an_older_version_are_read(tmp_path):
     older = edited(("options", "colour"), MISSING)
+    del older["working_folder"]
     for name in ("image_size", "elastic", "augment"):
         del older["options"][name]
     (tmp_path / "metrics.json").write_text(json.dumps(older))

@@ -32,6 +32,7 @@ REQUIRED += ["test_accuracy", "test_loss", "training_s"]
 LATER = [
     "ranks",
     "data_source",
+    "working_folder",
     "train_images",
     "validation_images",
     "test_images",

@@ -24,7 +24,7 @@ from tinycnn.run.folder import CHECKPOINTS, METRICS, locked_folder
 from tinycnn.run.options import TrainConfig
 from tinycnn.run.progress import epoch_line, progress_display
 from tinycnn.run.remarks import remarks, training_line, without_effect
-from tinycnn.run.results import best_epoch, replaced_run, stopped_early, versions, write_results
+from tinycnn.run.results import best_epoch, replaced_run, stopped_early, versions, working_folder, write_results
 from tinycnn.run.stop_signals import Stopped, StopSignals
 from tinycnn.saving.model_file import of_bytes
 from tinycnn.saving.state_file import fingerprint
@@ -223,6 +223,7 @@ class TrainingRun:
             "backend": get_backend().name,
             "dataset": dataset.name,
             "data_source": dataset.source,
+            "working_folder": working_folder(self.output),
             "seed": config.seed,
             "options": config.as_json(),
             "versions": versions(),

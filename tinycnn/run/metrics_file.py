@@ -53,6 +53,7 @@ LIST: Kind = (lambda value: isinstance(value, list)), "a list"
 RUN = {"model": TEXT, "backend": TEXT, "dataset": TEXT, "data_source": TEXT, "options": OBJECT, "versions": OBJECT}
 RUN |= {"epochs": LIST, "test_accuracy": FRACTION, "test_loss": NUMBER, "training_s": NUMBER}
 RUN |= {"train_images": COUNT, "validation_images": COUNT, "test_images": COUNT}
+LATER_RUN = {"working_folder": TEXT}  # older runs have none
 OPTIONS = {"dataset": TEXT, "data_dir": _or_none(TEXT), "limit": _or_none(COUNT)}
 LATER_OPTIONS = {"image_size": _or_none(COUNT), "colour": _or_none(FLAG), "elastic": PIXELS}  # older runs have none
 LATER_OPTIONS |= {"pixels": _or_none(TEXT)}
@@ -102,6 +103,7 @@ def read_json(path: Path) -> Any:
 def _wrong_values(results: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with each value that is missing or of another kind."""
     yield from _wrong_in(results, RUN)
+    yield from _wrong_in(results, {name: kind for name, kind in LATER_RUN.items() if name in results})
     yield from _wrong_in(results["options"], OPTIONS, "options.")
     later = {name: kind for name, kind in LATER_OPTIONS.items() if name in results["options"]}
     yield from _wrong_in(results["options"], later, "options.")

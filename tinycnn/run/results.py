@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,15 @@ def write_results(
         write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
         kept = keep_earlier(output, folder)
     return ["history.csv", "metrics.json", "model.safetensors"] + [BEST_FILE] * (best_network is not None), kept
+
+
+def working_folder(output: Path) -> str:
+    """The folder in which the process runs, relative to ``output``, so that both can be moved together."""
+    here = os.path.realpath(os.curdir)
+    try:
+        return os.path.relpath(here, os.path.realpath(output))
+    except ValueError:  # on another drive of Windows
+        return here
 
 
 def replaced_run(output: Path, options: dict[str, Any], *, resumed: bool = False) -> str | None:
