@@ -235,10 +235,10 @@ def test_a_foreign_name_is_explained_by_an_import_too():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (True, "early_stopping=True: expected a positive integer, the number of epochs without an improvement"),
+        (True, "`early_stopping=True`: expected a positive integer, the number of epochs without an improvement"),
         (False, "leave it out to train all epochs"),
         (train.EarlyStopping(2), "`early_stopping` is a number of epochs: pass an EarlyStopping in `callbacks=[...]`"),
-        (0, "early_stopping=0: expected a positive integer"),
+        (0, "`early_stopping=0`: expected a positive integer"),
     ],
 )
 def test_early_stopping_is_a_number(given, words):

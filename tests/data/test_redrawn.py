@@ -60,7 +60,7 @@ def test_the_thinnest_strokes_do_not_vanish():
 
 
 def test_a_turn_that_is_no_angle():
-    with pytest.raises(SettingError, match="redrawn: turn"):
+    with pytest.raises(SettingError, match="redrawn: `turn=-1`"):
         redrawn(DIGITS, turn=-1)
     untouched = np.concatenate([centred(cut_out(np.float32(image) / 255)) for image in DIGITS[..., 0]])
     assert THICKEST > 0

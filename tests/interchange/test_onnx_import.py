@@ -626,7 +626,7 @@ REFUSED = {
     ),
     "epsilon of 0": (
         lambda g: g("BatchNormalization", "x", *(random(2) for _ in range(4)), epsilon=0.0),
-        r"BatchNorm: eps=0.0: expected a number above 0",
+        r"BatchNorm: `eps=0.0`: expected a number above 0",
     ),
     "scale of pixels": (
         lambda g: g("Mul", "x", random(7, 6)),
@@ -641,7 +641,7 @@ REFUSED = {
         r"\(Div\): tinycnn reads this operator only as a part of LayerNorm, which it is not here",
     ),
     "division by 0": (lambda g: g("Div", "x", np.float32(0)), r"\(Div\): divides by 0"),
-    "infinite": (lambda g: g("Mul", "x", np.float32(np.inf)), r"Rescaling: scale=inf: expected a number"),
+    "infinite": (lambda g: g("Mul", "x", np.float32(np.inf)), r"Rescaling: `scale=inf`: expected a number"),
     "a constant with more axes": (
         lambda g: g("Add", "x", random(1, 1, 1, 1, 1)),
         r"\(Add\): a constant of shape \(1, 1, 1, 1, 1\) adds axes to an array with N, C, H, W",
@@ -700,7 +700,7 @@ REFUSED = {
     "always drops": (lambda g: g("Dropout", "x", np.float32(0.5), np.array(True)), r"\(Dropout\): is in training mode"),
     "an axis twice": (lambda g: g("Transpose", "x", perm=[0, 1, 1, 3]), r"perm=\(0, 1, 1, 3\) of 4 axes"),
     "drops when 1": (lambda g: g("Dropout", "x", np.float32(0.5), np.array(1)), r"is in training mode"),
-    "drops all": (lambda g: g("Dropout", "x", np.float32(1)), r"Dropout: p=1.0: expected a number at least 0, below 1"),
+    "drops all": (lambda g: g("Dropout", "x", np.float32(1)), r"Dropout: `p=1.0`: expected a number at least 0, below"),
     "softmax of rows of an image": (
         lambda g: g("Softmax", g("Conv", "x", random(2, 2, 1, 1)), axis=-1),
         r"over axis -1 of N, C, H, W",

@@ -142,7 +142,7 @@ WRONG = {
     "NaN class weights": (lambda: CE(X, [0, 1], [1, 2, np.nan]), SettingError, "`class_weights` is"),
     "words as weights": (lambda: CE(X, [0, 1], weights=["a", "b"]), SettingError, "`weights` is"),
     "ragged weights": (lambda: CE(X, [0, 1], weights=[[1], [2, 3]]), SettingError, r"expected numbers \(2,\)"),
-    "smoothing": (lambda: CE(X, [0, 1], label_smoothing=1), SettingError, "label_smoothing=1: expected a number"),
+    "smoothing": (lambda: CE(X, [0, 1], label_smoothing=1), SettingError, "`label_smoothing=1`: expected a number"),
 }
 
 

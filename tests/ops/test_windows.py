@@ -243,10 +243,10 @@ def test_global_pools(any_backend):
         (lambda: MaxPool2d(3, ceil_mode=1), r"MaxPool2d\(ceil_mode=1\): expected True or False"),
         (
             lambda: ops.max_pool2d(Tensor(normal(1, 4, 4, 2)), ceil_mode="yes"),
-            "ceil_mode='yes': expected True or False",
+            "`ceil_mode='yes'`: expected True or False",
         ),
-        (lambda: ops.avg_pool2d(Tensor(normal(1, 4, 4, 2)), ceil_mode=0), "ceil_mode=0: expected True or False"),
-        (lambda: ops.avg_pool2d(Tensor(normal(1, 4, 4, 2)), count_include_pad=2), "count_include_pad=2: expected"),
+        (lambda: ops.avg_pool2d(Tensor(normal(1, 4, 4, 2)), ceil_mode=0), "`ceil_mode=0`: expected True or False"),
+        (lambda: ops.avg_pool2d(Tensor(normal(1, 4, 4, 2)), count_include_pad=2), "`count_include_pad=2`: expected"),
         (lambda: GlobalMaxPool2d(keepdims=0), r"GlobalMaxPool2d\(keepdims=0\): expected True or False"),
         (
             lambda: ops.conv2d(*map(Tensor, (normal(1, 4, 4, 2), normal(3, 3, 2, 2))), groups=1.0),

@@ -101,8 +101,8 @@ def test_other_parameters_are_those_of_adamw():
     ("make", "words"),
     [
         (lambda w: Muon([w], momentum=1), "momentum=1"),
-        (lambda w: Muon([w], nesterov=1), "nesterov=1: expected True or False"),
-        (lambda w: Muon([w], rounds=0), "rounds=0: expected a positive integer"),
+        (lambda w: Muon([w], nesterov=1), "`nesterov=1`: expected True or False"),
+        (lambda w: Muon([w], rounds=0), "`rounds=0`: expected a positive integer"),
         (lambda w: Muon([w], weight_decay=-1), "weight_decay=-1"),
         (lambda w: Muon([w], others=3), "`others` is 3: expected a list of parameters"),
         (lambda w: Muon([w], others=w), "`others` is Tensor.*: expected a list of parameters"),

@@ -377,7 +377,7 @@ def test_bad_rates(kind, lr):
 @pytest.mark.parametrize(
     ("kind", "settings", "culprit"),
     [
-        (SGD, {"momentum": 1}, "momentum=1: expected a number at least 0, below 1"),
+        (SGD, {"momentum": 1}, "`momentum=1`: expected a number at least 0, below 1"),
         (SGD, {"momentum": -0.1}, "momentum"),
         (SGD, {"momentum": NAN}, "momentum"),
         (SGD, {"weight_decay": -1}, "weight_decay"),
@@ -386,14 +386,14 @@ def test_bad_rates(kind, lr):
         (Adam, {"betas": (1, 0.9)}, "betas"),
         (Adam, {"betas": (0.9, -0.1)}, "betas"),
         (Adam, {"betas": (NAN, 0.9)}, "betas"),
-        (Adam, {"betas": 0.9}, "betas=0.9: expected two numbers"),
+        (Adam, {"betas": 0.9}, "`betas=0.9`: expected two numbers"),
         (Adam, {"betas": (0.9,)}, "betas=.* expected two numbers"),
-        (SGD, {"schedule": "cosine"}, "schedule='cosine': expected a function of the step number"),
-        (SGD, {"lr": True}, "lr=True: expected a number above 0"),
+        (SGD, {"schedule": "cosine"}, "`schedule='cosine'`: expected a function of the step number"),
+        (SGD, {"lr": True}, "`lr=True`: expected a number above 0"),
         (Adam, {"eps": 0}, "eps"),
         (Adam, {"weight_decay": NAN}, "weight_decay"),
         (AdamW, {"weight_decay": -0.1}, "weight_decay"),
-        (RMSprop, {"alpha": 1}, "alpha=1: expected a number at least 0, below 1"),
+        (RMSprop, {"alpha": 1}, "`alpha=1`: expected a number at least 0, below 1"),
         (RMSprop, {"eps": 0}, "eps=0"),
         (RMSprop, {"momentum": 1}, "momentum=1"),
         (RMSprop, {"weight_decay": -1}, "weight_decay=-1"),
@@ -427,21 +427,21 @@ def test_what_is_no_list_of_different_parameters():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: step_decay(0), "total_steps=0: expected a positive integer"),
+        (lambda: step_decay(0), "`total_steps=0`: expected a positive integer"),
         (lambda: step_decay(10, drops=-1), "drops=-1"),
         (lambda: step_decay(10, factor=NAN), "factor=nan"),
         (lambda: cosine(2.5), "total_steps=2.5"),
         (lambda: cosine(True), "total_steps=True"),
         (lambda: cosine(10, floor=-1), "floor=-1"),
         (lambda: one_cycle(-3), "total_steps=-3"),
-        (lambda: one_cycle(10, warmup=1.5), "warmup=1.5: expected a number at least 0, at most 1"),
+        (lambda: one_cycle(10, warmup=1.5), "`warmup=1.5`: expected a number at least 0, at most 1"),
         (lambda: one_cycle(10, start=NAN), "start=nan"),
         (lambda: one_cycle(10, end=-1), "end=-1"),
         (lambda: linear(0), "total_steps=0"),
         (lambda: linear(10, warmup=1.5), "warmup=1.5"),
         (lambda: linear(10, start=-1), "start=-1"),
         (lambda: linear(10, end=NAN), "end=nan"),
-        (lambda: warm_up("cosine", 3), "schedule='cosine': expected a function"),
+        (lambda: warm_up("cosine", 3), "`schedule='cosine'`: expected a function"),
         (lambda: warm_up(cosine(9), -1), "steps=-1"),
         (lambda: warm_up(cosine(9), 3, start=NAN), "start=nan"),
     ],
@@ -465,6 +465,16 @@ def test_a_schedule_that_makes_no_rate(kind, factor):
 @pytest.mark.parametrize("value", [0.1, np.float32(0.1), np.float64(0.1)])
 def test_numpy_numbers_are_accepted(value):
     assert in_range("x", value, above=0) == float(value)
+
+
+def test_a_number_out_of_range_is_named_as_the_caller_knows_it():
+    """A command puts its option in the place of an argument in backticks."""
+    names = {"lr": "`lr=nan`", "LeakyReLU: slope": "LeakyReLU: `slope=nan`", "--lr": "--lr=nan"}
+    names["the rate"] = "the rate is nan"
+    for name, shown in names.items():
+        with pytest.raises(SettingError) as refused:
+            in_range(name, np.nan, above=0)
+        assert str(refused.value) == f"{shown}: expected a number above 0"
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -544,7 +554,7 @@ def test_clipping_follows_the_formula(max_norm, dtype):
 @pytest.mark.parametrize("max_norm", [-1, 0, NAN, "1", None])
 def test_a_norm_that_is_none_is_refused(max_norm):
     parameters, grads = with_gradients()
-    with pytest.raises(SettingError, match=r"max_norm=.*: expected a number above 0"):
+    with pytest.raises(SettingError, match=r"`max_norm=.*`: expected a number above 0"):
         clip_gradients(parameters, max_norm)
     clip_gradients(parameters, INF)  # measures only
     assert all(np.array_equal(p.grad, grad) for p, grad in zip(parameters, grads, strict=False))

@@ -325,14 +325,14 @@ def test_the_network_of_the_best_epoch_is_saved(tmp_path):
         (lambda: ModelCheckpoint("x", monitor="epoch_s"), 'ModelCheckpoint: .*: pass `mode="min"` or `mode="max"`'),
         (lambda: ReduceOnPlateau(monitor="epoch_s"), "the name 'epoch_s' does not say whether a small or a large"),
         (lambda: EarlyStopping(1, mode="smallest"), "`mode` is 'smallest': expected one of auto, min, max"),
-        (lambda: EarlyStopping(0), "patience=0: expected a positive integer"),
+        (lambda: EarlyStopping(0), "`patience=0`: expected a positive integer"),
         (lambda: ModelCheckpoint("{step}.safetensors"), "which may contain {epoch}"),
         (lambda: ModelCheckpoint(5), "`path` is 5: expected the name of a file"),
         (lambda: CSVLogger("model.safetensors"), "a CSV table is written, and .safetensors is the ending of another"),
         (lambda: LearningRateScheduler(0.1), "`rate`: expected a function of the number of the epoch"),
         (
             lambda: LearningRateScheduler(lambda epoch: -epoch),
-            "the learning rate of epoch 1=-1: expected a number above 0",
+            "the learning rate of epoch 1 is -1: expected a number above 0",
         ),
     ],
 )

@@ -310,7 +310,7 @@ def test_a_generator_with_its_number_of_steps():
         (lambda: iter(Loader()), {"steps_per_epoch": 2}, DataError, "the batches ended within an epoch"),
         (lambda: [], {}, DataError, "the iterable of batches is empty"),
         (lambda: [], {"steps_per_epoch": 2}, DataError, "the batches ended within an epoch"),
-        (Loader, {"steps_per_epoch": 0}, SettingError, "steps_per_epoch=0: expected a positive integer"),
+        (Loader, {"steps_per_epoch": 0}, SettingError, "`steps_per_epoch=0`: expected a positive integer"),
         (Loader, {"validation_split": 0.1}, SettingError, "`validation_split` is for arrays"),
         (Loader, {"sample_weight": np.ones(40)}, SettingError, "`sample_weight` is for arrays"),
         (lambda: [IMAGES], {}, DataError, r"a batch is a ndarray: expected a pair \(images, labels\)"),

@@ -61,9 +61,9 @@ def test_the_sweep_ends_when_the_loss_explodes():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"lowest": 0}, "lowest=0: expected a number above 0"),
-        ({"lowest": 1, "highest": 1}, "highest=1: expected a number above 1"),
-        ({"steps": 3}, "steps=3: expected an integer, at least 10"),
+        ({"lowest": 0}, "`lowest=0`: expected a number above 0"),
+        ({"lowest": 1, "highest": 1}, "`highest=1`: expected a number above 1"),
+        ({"steps": 3}, "`steps=3`: expected an integer, at least 10"),
     ],
 )
 def test_wrong_sweeps_are_refused(settings, words):

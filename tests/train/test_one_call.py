@@ -98,8 +98,8 @@ def test_evaluate_and_predict():
             "`schedule` is 'cosin': expected one of const",
         ),
         (lambda m: m.fit(iter(Loader()), schedule="cosine"), SettingError, "pass `steps_per_epoch`"),
-        (lambda m: m.fit(IMAGES, LABELS, schedule="cosine", epochs=-1), SettingError, "epochs=-1: expected"),
-        (lambda m: m.fit(IMAGES, LABELS, schedule="cosine", batch_size=0), SettingError, "batch_size=0: exp"),
+        (lambda m: m.fit(IMAGES, LABELS, schedule="cosine", epochs=-1), SettingError, "`epochs=-1`: expected"),
+        (lambda m: m.fit(IMAGES, LABELS, schedule="cosine", batch_size=0), SettingError, "`batch_size=0`: exp"),
         (
             lambda m: m.fit(IMAGES, LABELS, optimizer=SGD(m.parameters()), schedule="cosine"),
             SettingError,

@@ -221,7 +221,7 @@ IMAGES, LABELS = sides(4)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"batch_size": 2.5}, "batch_size=2.5: expected a positive integer"),
+        ({"batch_size": 2.5}, "`batch_size=2.5`: expected a positive integer"),
         ({"batch_size": True}, "batch_size=True"),
         ({"batch_size": float("nan")}, "batch_size=nan"),
         ({"seed": -1}, "seed=-1"),
@@ -248,7 +248,7 @@ def test_a_trainer_is_made_of_its_parts(settings, words):
 @pytest.mark.parametrize(
     ("settings", "kind", "words"),
     [
-        ({"epochs": 2.5}, SettingError, "epochs=2.5: expected a non-negative integer"),
+        ({"epochs": 2.5}, SettingError, "`epochs=2.5`: expected a non-negative integer"),
         ({"epochs": -1}, SettingError, "epochs=-1"),
         ({"early_stopping": 0, "validation": sides(4)}, SettingError, "early_stopping=0"),
         (
@@ -450,7 +450,7 @@ def test_augmentations_by_name():
 
 @pytest.mark.parametrize("settings", [{"flip": 1.1}, {"flip": -1}, {"shift": -1}, {"shift": 0.5}, {"shift": 2000}])
 def test_flips_and_crops_out_of_range_raise(settings):
-    with pytest.raises(SettingError, match=r"FlipAndCrop: (flip|shift)=.*: expected"):
+    with pytest.raises(SettingError, match=r"FlipAndCrop: `(flip|shift)=.*`: expected"):
         FlipAndCrop(**settings)
 
 

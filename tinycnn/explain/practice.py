@@ -41,7 +41,7 @@ def practise(
     """
     image, steps = checked_images(model, image), whole_number("practise: steps", steps)
     if steps > MOST_STEPS:
-        raise SettingError(f"practise: steps={steps}: expected at most {MOST_STEPS:,}; train.Trainer takes more")
+        raise SettingError(f"practise: `steps={steps}`: expected at most {MOST_STEPS:,}; train.Trainer takes more")
     check_classes("practise", model)
     label = checked_label("practise", label, model.output_shape[-1])
     if not isinstance(optimizer, str) or optimizer not in optim.OPTIMIZERS:

@@ -58,7 +58,7 @@ def smooth_grad(
     image, samples = checked_images(model, image), whole_number("smooth_grad: samples", samples, at_least=1)
     noise = in_range("smooth_grad: noise", noise, at_least=0)
     if samples > MOST_SAMPLES:
-        raise SettingError(f"smooth_grad: samples={samples}: expected at most {MOST_SAMPLES:,}")
+        raise SettingError(f"smooth_grad: `samples={samples}`: expected at most {MOST_SAMPLES:,}")
     with evaluating(model):
         x = as_input(model, image[np.newaxis]).numpy()
         label = predicted(model, x) if label is None else label

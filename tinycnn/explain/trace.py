@@ -139,7 +139,7 @@ def trace_step(model: Sequential, image: np.ndarray, label: int, *, training: bo
     (see above). Raises SettingError for a label that is no class, ShapeError for an image of another shape or a network
     whose output is not one score per class.
     """
-    image, training = checked_images(model, image), checked_bool("trace_step: `training`", training)
+    image, training = checked_images(model, image), checked_bool("trace_step: training", training)
     if len(model.output_shape) != 1:
         raise ShapeError(f"trace_step: the network returns {model.output_shape}, expected one score per class, (K,)")
     check_classes("trace_step", model)

@@ -69,7 +69,7 @@ class Adam(Optimizer):
         schedule: Schedule | None = None,
     ) -> None:
         if not (isinstance(betas, tuple | list) and len(betas) == 2):
-            raise SettingError(f"betas={shortened(betas)}: expected two numbers")
+            raise SettingError(f"`betas={shortened(betas)}`: expected two numbers")
         self.beta1, self.beta2 = (in_range("betas", beta, at_least=0, below=1) for beta in betas)
         self.eps = in_range("eps", eps, above=0)
         self.weight_decay = in_range("weight_decay", weight_decay, at_least=0)

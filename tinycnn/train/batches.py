@@ -98,7 +98,7 @@ def check_examples(images: Images, labels: np.ndarray, model: Sequential, purpos
         if labels is None:
             raise DataError("there are no labels: pass one per image, as the second argument.")
         raise DataError(f"labels are a {type(labels).__name__}: expected a NumPy array.")
-    if False:
+    if isinstance(labels, np.ma.MaskedArray):
         raise DataError("labels are a masked array: leave out the images without a label, and pass labels.data.")
     if len(images) != len(labels):
         raise DataError(f"{len(images):,} images and {len(labels):,} labels: expected one label per image.")

@@ -38,8 +38,8 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
 
 def checked_limits(whose: str, low: Any, high: Any) -> tuple[float | None, float | None]:
     """Both limits as floats or None; raises SettingError unless at least one is a number, and ``low < high``."""
-    low = None if low is None else in_range(f"{whose}: `low`", low)
-    high = None if high is None else in_range(f"{whose}: `high`", high, above=low)
+    low = None if low is None else in_range(f"{whose}: low", low)
+    high = None if high is None else in_range(f"{whose}: high", high, above=low)
     if low is None and high is None:
         raise SettingError(f"{whose}: expected at least one of `low` and `high`")
     return low, high

@@ -31,4 +31,4 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
     Raises SettingError for an ``alpha`` that is not a finite number.
     """
-    return ELUFunction(in_range("elu: `alpha`", alpha))(x)
+    return ELUFunction(in_range("elu: alpha", alpha))(x)

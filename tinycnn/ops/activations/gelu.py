@@ -44,4 +44,4 @@ def gelu(x: Tensor, approximate: bool = False) -> Tensor:
 
     Raises SettingError unless ``approximate`` is True or False.
     """
-    return TanhGELUFunction()(x) if checked_bool("gelu: `approximate`", approximate) else GELUFunction()(x)
+    return TanhGELUFunction()(x) if checked_bool("gelu: approximate", approximate) else GELUFunction()(x)

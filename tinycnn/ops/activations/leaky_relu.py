@@ -27,4 +27,4 @@ def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
 
     Raises SettingError for a slope that is not a finite number.
     """
-    return LeakyReLUFunction(in_range("leaky_relu: `slope`", slope))(x)
+    return LeakyReLUFunction(in_range("leaky_relu: slope", slope))(x)

@@ -34,5 +34,5 @@ def group_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, groups: int, eps: floa
     if channels % groups:
         raise ShapeError(f"group_norm: {channels} channels cannot form {groups} groups of equal size")
     grouped = x.reshape(len(x), math.prod(x.shape[1:-1]), groups, channels // groups)  # (N, H*W, G, C/G)
-    x_hat = StandardizeFunction((1, 3), in_range("group_norm: `eps`", eps, above=0))(grouped)
+    x_hat = StandardizeFunction((1, 3), in_range("group_norm: eps", eps, above=0))(grouped)
     return x_hat.reshape(x.shape) * gamma + beta

@@ -24,4 +24,4 @@ def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, eps: float = 1e-3) -> 
             f"layer_norm: x has shape {x.shape}, gamma {gamma.shape} and beta {beta.shape}, expected x (..., C) and "
             "gamma and beta (C,)"
         )
-    return StandardizeFunction((-1,), in_range("layer_norm: `eps`", eps, above=0))(x) * gamma + beta
+    return StandardizeFunction((-1,), in_range("layer_norm: eps", eps, above=0))(x) * gamma + beta

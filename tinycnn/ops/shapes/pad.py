@@ -40,7 +40,7 @@ def pad(x: Tensor, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tenso
     checked = _checked_pads(pads)
     if len(checked) != x.ndim:
         raise ShapeError(f"pad: {len(checked)} pairs for an array of shape {x.shape}, expected one pair for each axis")
-    return PadFunction(checked, in_range("pad: `value`", value))(x)
+    return PadFunction(checked, in_range("pad: value", value))(x)
 
 
 def _checked_pads(pads: Any) -> Widths:
