@@ -237,6 +237,24 @@ def contrast(one, other):
     return (light + 0.05) / (dark + 0.05)
 
 
+def test_a_busy_server_is_asked_again(browser, url):
+    """Twice it refuses, with ``Retry-After``; meanwhile the page says that it waits, not that anything is wrong."""
+    context = browser.new_context(**DESKTOP)
+    page, refused = context.new_page(), []
+    page.goto(url)
+    wait_until_ready(page)
+    page.evaluate("Math.random = () => 0")  # the shortest waits
+    busy = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": "busy"}}
+    page.route("**/predict*", lambda route: (refused.append(1), route.fulfill(**busy)))
+    draw(page, SEVEN)
+    page.wait_for_selector("#waiting:not([hidden])")
+    wait_until(page, lambda: len(refused) == 2)
+    assert page.locator("#trouble").is_hidden()
+    page.unroute("**/predict*")
+    wait_until(page, lambda: digit(page) != "?" and page.locator("#waiting").is_hidden())
+    context.close()
+
+
 def luminance(colour):
     values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]

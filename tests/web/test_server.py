@@ -39,6 +39,7 @@ from tinycnn.web.decoder import DecodingError  # noqa: E402
 from tinycnn.web.predictions import MAX_BYTES, Predictor, encode_maps, layers_to_show  # noqa: E402
 from tinycnn.web.request_picture import JSON_TYPE, MAX_BODY, MAX_SIDE, SIGNATURES, decode_picture  # noqa: E402
 from tinycnn.web.security import BAD_WINDOW_S, MAX_BAD, MAX_CLIENTS, BadRequestLimiter, host_name, is_loopback  # noqa: E402
+from tinycnn.web.walker import Walker  # noqa: E402
 
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
@@ -552,6 +553,52 @@ def probabilities_of(client, server, seed):
             return response.json()["probabilities"]
         time.sleep(0.05)
     pytest.fail("still busy")
+
+
+def test_a_class_that_asks_at_once_is_served_in_order_and_blocks_no_thread(monkeypatch):
+    """The first request waits until all 25 are pending, so a queue that is too short would refuse some."""
+    computed, threads, release = [], [], threading.Event()
+
+    def trace(_, request):
+        assert release.wait(20)
+        computed.append(request.label)
+        threads.append(threading.active_count())
+        return b"done"
+
+    monkeypatch.setattr(Walker, "trace", trace)
+    model = Sequential(Flatten(), Dense(25), input_shape=(2, 2, 1))
+
+    async def ask_together():
+        transport = httpx.ASGITransport(app=create_app(Predictor(model), decode_picture))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            bodies = [{"picture": [[0, 0], [0, 0]], "label": k, "training": False} for k in range(25)]
+            asked = [asyncio.create_task(client.post("/backprop/trace", json=body)) for body in bodies]
+            await asyncio.sleep(0.2)
+            release.set()
+            return [response.status_code for response in await asyncio.gather(*asked)]
+
+    before = threading.active_count()
+    assert asyncio.run(ask_together()) == [200] * 25
+    assert computed == list(range(25))
+    assert max(threads) <= before + 2
+
+
+def test_nothing_is_computed_for_a_client_that_has_left(model, monkeypatch):
+    monkeypatch.setattr(Predictor, "predict", lambda *_: pytest.fail("computed"))
+    app, sent = create_app(Predictor(model), decode_picture), []
+    arriving = [{"type": "http.request", "body": drawing(), "more_body": False}, {"type": "http.disconnect"}]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "client": None}
+    scope["headers"] = [(b"content-type", b"image/png"), (b"host", b"localhost")]
+
+    async def receive():
+        return arriving.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert b"the connection ended" in sent[1]["body"]
 
 
 def test_no_more_than_the_allowed_requests_are_pending(model, monkeypatch):

@@ -30,14 +30,15 @@ from tinycnn.web.walk_requests import FIELDS, walk_request
 from tinycnn.web.walker import Walker
 
 STATIC = Path(__file__).parent / "static"
+SCRIPTS = ("drawing", "page", "remote", "requests", "sums", "walk")
 FILES = {
     "/": ("index.html", "text/html"),
     "/backprop": ("walk.html", "text/html"),
     **{f"/{name}": (name, "text/css") for name in ("colours.css", "page.css", "walk.css")},
-    **{f"/{name}": (name, "text/javascript") for name in ("drawing.js", "page.js", "sums.js", "walk.js", "remote.js")},
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
     "/openapi.json": ("openapi.json", "application/json"),
 }
-MAX_PENDING = 8  # requests that are being decoded or are waiting for a process or the network
+MAX_PENDING = 64  # requests that are being decoded or are waiting; each holds its body, at most 1 MiB, but no thread
 MAX_RECEIVED = 1 << 24  # bytes of a body; beyond them the connection is closed
 BODY_TIMEOUT_S = 10.0
 BAD_DECODING = 10  # a picture whose decoding had to be ended counts as this many unreadable requests
@@ -54,10 +55,11 @@ class RequestError(Exception):
 
 
 class Admission:
-    """What all endpoints share: the limit on unreadable requests of a client, and that on pending requests."""
+    """What all endpoints share: the limits on unreadable and on pending requests, and the queue for the network."""
 
     def __init__(self) -> None:
         self.limiter, self.pending = BadRequestLimiter(), 0
+        self.turn = asyncio.Semaphore(1)  # serves those who wait in the order in which they came
 
     async def respond(self, request: Request, work: Callable[[Request, str], Awaitable[Response]]) -> Response:
         """The response of ``work(request, client)``, or that of the RequestError that it raises."""
@@ -86,6 +88,13 @@ class Admission:
         finally:
             self.pending -= 1
 
+    async def compute(self, request: Request, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(*arguments)`` in a thread, once the earlier requests are done; not for a client that has left."""
+        async with self.turn:
+            if await request.is_disconnected():
+                raise RequestError(400, "the connection ended before the turn of the request came.")
+            return await run_in_threadpool(function, *arguments)
+
 
 class PredictEndpoint:
     """``POST /predict``: a picture in, probabilities out."""
@@ -112,7 +121,7 @@ class PredictEndpoint:
             if picture is None:
                 return JSONResponse({"empty": True, "digit": None, "answer": None, "probabilities": None})
             try:
-                return JSONResponse(await run_in_threadpool(self.predictor.predict, picture, inside))
+                return JSONResponse(await self.admission.compute(request, self.predictor.predict, picture, inside))
             except SettingError as error:  # not the fault of the client
                 raise RequestError(500, str(error)) from None
 
@@ -144,7 +153,7 @@ class WalkEndpoint:
         self.admission.check_rate(client)
         body = await read_body(request)
         with self.admission.place():
-            result = await run_in_threadpool(self._compute, body)
+            result = await self.admission.compute(request, self._compute, body)
         if isinstance(result, bytes):
             return Response(result, media_type="application/octet-stream")
         return JSONResponse(result)
@@ -208,12 +217,12 @@ def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None
 
     async def describe_walk(request: Request) -> Response:
         try:
-            return JSONResponse(await run_in_threadpool(walker.describe))
+            return JSONResponse(await admission.compute(request, walker.describe))
         except SettingError as error:  # a network that is too large for the walk
             return error_response(400, str(error))
 
     async def describe_images(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(samples.describe))
+        return JSONResponse(await admission.compute(request, samples.describe))
 
     routes = [Route(path, _serve_file(name, kind), methods=["GET"]) for path, (name, kind) in FILES.items()]
     routes += [Route("/model", describe_model, methods=["GET"]), _post("/predict", predict)]

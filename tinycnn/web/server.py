@@ -12,7 +12,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tinycnn.web.security import CLOSE, RETRY, STOPPING, error_response
 
-MAX_CONNECTIONS = 100  # further ones get 503; those beyond twice as many are closed at once
+# Six for each browser of a class of 30. Further ones get 503; those beyond twice as many are closed at once.
+MAX_CONNECTIONS = 200
 HEAD_TIMEOUT_S = 10.0  # a client that has not sent the head of a request by then is disconnected
 WRITE_TIMEOUT_S = 10.0  # a client that has not taken a response by then is disconnected
 IDLE_TIMEOUT_S = 5  # between two requests, until the first byte of the second

@@ -190,7 +190,7 @@ def page(trace: Trace, extras: dict[str, Any]) -> str:
     for name in ("colours.css", "walk.css"):
         html = _replaced(html, f'<link rel="stylesheet" href="{name}">', f"<style>\n{_static(name)}</style>")
     scripts = "".join(f"<script>\n{_static(name)}</script>\n" for name in ("sums.js", "walk.js"))
-    for name in ("sums.js", "drawing.js", "walk.js", "remote.js"):
+    for name in ("sums.js", "drawing.js", "requests.js", "walk.js", "remote.js"):
         html = _replaced(html, f'  <script src="{name}" defer></script>\n', "")
     compressed = base64.b64encode(zlib.compress(trace.to_bytes(), 9)).decode()
     data = f'<script id="trace-data" type="text/plain">{compressed}</script>\n'

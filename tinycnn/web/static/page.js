@@ -14,7 +14,7 @@ let lastInside = 0;
 
 async function ask(inside) {
   const request = { method: "POST", headers: { "Content-Type": "image/png" }, body: await paper.picture() };
-  const response = await fetch(inside ? "predict?inside=1" : "predict", request);
+  const response = await patientFetch(inside ? "predict?inside=1" : "predict", request);
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
   return answer;
@@ -210,7 +210,7 @@ async function start() {
   $("backprop").addEventListener("click", paper.keep);
   $("method").addEventListener("change", showInside);
   try {
-    const model = await (await fetch("model")).json();
+    const model = await (await patientFetch("model")).json();
     const size = model.parameters.toLocaleString("en");
     $("about").textContent = `A convolutional network with ${size} parameters reads your drawing while you draw.`;
     makeBars(model.class_names);

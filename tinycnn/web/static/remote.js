@@ -26,7 +26,7 @@ const Remote = (() => {
   async function fetched(path, options) {
     let response;
     try {
-      response = await fetch(path, options);
+      response = await patientFetch(path, options);
     } catch {
       throw new Error("The server does not answer. Is it still running?");
     }
