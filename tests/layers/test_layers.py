@@ -11,6 +11,7 @@ import tinycnn
 from tests.support.onnx_networks import LAYERS
 from tinycnn import Tensor, ops
 from tinycnn.errors import DtypeError, SettingError, ShapeError
+from tinycnn.interchange.onnx.operators.axes import ROW_LAYERS
 from tinycnn.layers import (
     ELU,
     GELU,
@@ -54,6 +55,8 @@ from tinycnn.layers import (
     Upsample,
 )
 from tinycnn.layers.summary import costs, flops
+from tinycnn.train import memory_estimate
+from tinycnn.train.memory_estimate import stages
 
 MEAN, VARIANCE = "batchnorm_1.running_mean", "batchnorm_1.running_var"
 
@@ -821,6 +824,46 @@ def missing_from_lists(classes):
             yield f"{one.__name__} is in no network of tests/support/onnx_networks.py"
         if flops(layer, network.input_shape) is None:
             yield f"{one.__name__} has no operations in tinycnn/layers/summary.py"
+        kept, counted = kept_elements(network), sum(s.inner + s.columns + s.passing for s in stages(network))
+        if kept > counted + 0.3 * np.prod(network.output_shape):  # a mask of bytes is a quarter of the output
+            yield f"{one.__name__} keeps {kept:.0f} numbers per image, {counted} in tinycnn/train/memory_estimate.py"
+
+
+def kept_elements(network, batch_size=8):
+    """The float32 numbers per image that the functions keep for the backward pass, besides inputs and outputs."""
+    with tinycnn.use_backend("numpy"):
+        shape = batch_size, *network.input_shape
+        x = Tensor(np.random.default_rng(0).normal(size=shape).astype(np.float32), requires_grad=True)
+        waiting, functions = [network(x)], set()
+    known = {id(memory_of(tensor.data)) for tensor in (x, *waiting, *network.parameters())}
+    while waiting:
+        tensor = waiting.pop()
+        known.add(id(memory_of(tensor.data)))
+        if tensor.creator and tensor.creator not in functions:
+            functions.add(tensor.creator)
+            waiting += tensor.creator.inputs
+    attributes = (value for function in functions for name, value in vars(function).items() if name not in KNOWN)
+    kept = {id(memory): memory for memory in map(memory_of, arrays_in(list(attributes))) if id(memory) not in known}
+    return sum(memory.nbytes for memory in kept.values()) / batch_size / 4
+
+
+KNOWN = "inputs", "guards"  # of a Function: not what it keeps, but what it was called with
+
+
+def arrays_in(value):
+    """The arrays in lists, tuples and dictionaries, at any depth."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, dict):
+        yield from arrays_in(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from arrays_in(one)
+
+
+def memory_of(array):
+    """The array that owns the memory of this one."""
+    return memory_of(array.base) if isinstance(array.base, np.ndarray) else array
 
 
 def test_every_layer_is_registered_counted_and_exported_to_onnx():
@@ -830,10 +873,33 @@ def test_every_layer_is_registered_counted_and_exported_to_onnx():
     assert list(missing_from_lists(set(classes) - {Layer, Sequential})) == []
 
 
+def test_every_layer_of_single_numbers_can_be_reordered_in_an_onnx_file():
+    """`ROW_LAYERS`: a layer that changes each number by itself, whatever its place."""
+    x, others = np.linspace(-1.9, 1.9, 6, dtype=np.float32).reshape(1, 6), {Dropout, Identity, Flatten, Sequential}
+    for one in sorted({type(layer) for network in LAYERS.values() for layer in network} - others, key=str):
+        try:
+            network = Sequential(example(one), input_shape=(6,)).eval()
+        except ShapeError:
+            continue  # for images
+        y = network(x).numpy()
+        if y.shape == x.shape and not network.layers[0].sublayers():
+            alone = [network(np.where(np.arange(6) == i, x, 0.5).astype(x.dtype)).numpy()[0, i] for i in range(6)]
+            assert not np.array_equal(alone, y[0]) or one in ROW_LAYERS, f"axes.ROW_LAYERS lacks {one.__name__}"
+
+
+def test_a_layer_whose_memory_is_not_counted_is_noticed(monkeypatch):
+    monkeypatch.setattr(memory_estimate, "inner_count", lambda layers: 0)
+    (sentence,) = missing_from_lists([Sigmoid])
+    assert sentence == "Sigmoid keeps 48 numbers per image, 0 in tinycnn/train/memory_estimate.py"
+
+
 def test_a_layer_that_is_in_no_list_is_noticed():
     class Unlisted(Layer):
         def build(self, input_shape, rng, dtype):
             return input_shape
+
+        def forward(self, x):
+            return x
 
         def settings(self):
             return {}

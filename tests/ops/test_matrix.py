@@ -7,7 +7,7 @@ the loop oracle, in float64, from contiguous arrays. A sample of each op's setti
     python -m tests.ops.test_matrix        prints the list and its length
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -19,11 +19,16 @@ from tests.support.backends import on_backends
 from tests.support.batches import Batch
 from tinycnn import Tensor, no_grad, ops
 from tinycnn.backends.base import Backend
+from tinycnn.ops.activations.clip import ClipFunction
+from tinycnn.ops.activations.elu import ELUFunction
+from tinycnn.ops.activations.hardswish import HardSwishFunction
+from tinycnn.ops.activations.leaky_relu import LeakyReLUFunction
 from tinycnn.ops.avg_pool2d import AvgPool2dFunction
 from tinycnn.ops.batch_norm import FixedBatchNormFunction
 from tinycnn.ops.conv2d import Conv2dFunction
 from tinycnn.ops.dense import DenseFunction
 from tinycnn.ops.dropout import DropoutFunction
+from tinycnn.ops.elementwise.abs import AbsFunction
 from tinycnn.ops.max_pool2d import MaxPool2dFunction
 from tinycnn.ops.relu import ReLUFunction
 from tinycnn.ops.softmax import LogSoftmaxFunction, SoftmaxFunction
@@ -197,7 +202,14 @@ def without_subnormals(array: np.ndarray) -> np.ndarray:
     return np.where(np.abs(array) < np.finfo(array.dtype).tiny, 0, array).astype(array.dtype)
 
 
-TIED = [case for case in CASES if case.draw is rounded]
+# Other slopes than that of the left side at the kinks of a function, each stated in the docstring of its file.
+SLOPES_AT_KINKS: dict[type[Function], Callable[[float], float]] = {
+    ClipFunction: lambda x: 0,  # as outside of both limits
+    HardSwishFunction: lambda x: float(x > 0),  # at -3 and 3, as outside of both, where it is a straight line
+    AbsFunction: lambda x: 0,  # between those of the two sides
+}
+GRID = np.arange(-70, 71) / 10  # has every kink of the cases, such as 0.3 of `clip`
+TIED = [case for case in CASES if case.draw is rounded and case.function not in SLOPES_AT_KINKS]
 
 
 def check_ties(case: Case) -> None:
@@ -216,6 +228,55 @@ def check_ties(case: Case) -> None:
 @pytest.mark.parametrize(("backend", "batch"), on_backends(TIED), indirect=["backend"])
 def test_ties_go_to_the_first(backend: Backend, batch: Batch) -> None:
     batch.check(check_ties)
+
+
+ONE_BY_ONE = [  # one number to one number: for an array, each output depends on one input
+    case
+    for case in CASES
+    if case.shapes == ((),) and case.function.__module__.startswith("tinycnn.ops.") and case.draw is not positive
+]
+
+
+def check_slopes_at_kinks(case: Case) -> dict[float, float]:
+    """At every kink on the grid, the slope must be that of its left side, or what ``SLOPES_AT_KINKS`` states.
+
+    Returns the slopes at the kinks. Those at both sides are compared with finite differences by other tests.
+    """
+    left, at, right = (value_and_gradients(case, [GRID + near], np.ones(GRID.shape))[1] for near in (-1e-7, 0, 1e-7))
+    kinks = np.flatnonzero(abs(right - left) > 1e-3)
+    for i in kinks:
+        stated = SLOPES_AT_KINKS.get(case.function)
+        expected = stated(GRID[i]) if stated else left[i]
+        assert abs(at[i] - expected) < 1e-6, (
+            f"{case}: the slope at {GRID[i]} is {at[i]}, expected {expected}: that of the left side, unless the "
+            "docstring of the operation and SLOPES_AT_KINKS state another"
+        )
+    return {float(GRID[i]): float(at[i]) for i in kinks}
+
+
+@pytest.mark.parametrize(("backend", "batch"), on_backends(ONE_BY_ONE), indirect=["backend"])
+def test_the_slope_at_a_kink_is_that_of_the_left_side(backend: Backend, batch: Batch) -> None:
+    batch.check(check_slopes_at_kinks)
+
+
+@pytest.mark.parametrize(
+    ("function", "kinks"),
+    [
+        (ReLUFunction, {0: 0}), (AbsFunction, {0: 0}), (HardSwishFunction, {-3: 0, 3: 1}),
+        (ClipFunction, {-1: 0, 0.3: 0, 1.5: 0}), (LeakyReLUFunction, {0: -0.5}), (ELUFunction, {0: 1.5}),
+    ],
+)  # fmt: skip
+def test_the_grid_reaches_every_kink(function: type[Function], kinks: dict[float, float]) -> None:
+    found: dict[float, float] = {}
+    for case in ONE_BY_ONE:
+        if case.function is function:
+            found |= check_slopes_at_kinks(case)  # the settings of the last case win
+    assert found == pytest.approx(kinks)
+
+
+def test_a_slope_of_the_right_side_is_noticed() -> None:
+    with pytest.raises(AssertionError, match=r"the slope at 0.0 is 1.0, expected 0.0: that of the left"):
+        check_slopes_at_kinks(Case(ReLUFunction, "on at 0", lambda x: x - ops.relu(-x) * -1, ((),)))
 
 
 # ------------------------------------------------------------------------------------------------- is it a matrix?

@@ -287,6 +287,8 @@ def test_the_text_of_a_step_says_how_each_parameter_gets_its_gradient(kind):
 def test_every_formula_belongs_to_a_quantity_that_the_page_knows():
     script = (STATIC / "sums.js").read_text(encoding="utf-8")
     known = re.search(r"const LAYERS = \{(.*?)\};", script, re.DOTALL)[1]
+    without = set(re.findall(r"(\w+):", known)) - set(FORMULAS)
+    assert without == {"Flatten", "Identity"}, "the page writes out the sums of these layers, and FORMULAS lacks them"
     for kind, formulas in FORMULAS.items():
         assert kind == "loss" or f"{kind}:" in known
         for formula in formulas.values():

@@ -45,7 +45,8 @@ _kernel_loaders: dict[tuple[str, str], Callable[["Backend"], Kernel]] = {}  # by
 def register_kernel(backend: str, name: str, loader: Callable[["Backend"], Kernel]) -> None:
     """Give the backend called ``backend`` a kernel for an operation of your own.
 
-    The operation gets it from ``Backend.kernel(name)``. ``loader(backend)`` makes the kernel at its first use, so nothing is compiled or imported before.
+    The operation gets it from ``Backend.kernel(name)``. ``loader(backend)`` makes the kernel at its first use, so
+    nothing is compiled or imported before.
     """
     _kernel_loaders[backend, name] = functools.cache(loader)
 

@@ -13,6 +13,7 @@ from tinycnn.interchange.planned import Step, backwards
 from tinycnn.layers import (
     ELU,
     GELU,
+    Abs,
     BatchNorm,
     Clip,
     Dense,
@@ -24,11 +25,16 @@ from tinycnn.layers import (
     Reshape,
     Sigmoid,
     SiLU,
+    Softplus,
+    Softsign,
     Tanh,
     Upsample,
 )
 
-ROW_LAYERS = BatchNorm, Clip, ELU, GELU, HardSwish, LeakyReLU, ReLU, Rescaling, Sigmoid, SiLU, Tanh
+# The layers that treat every element of a row alike, or have one number for each: the row may be in another order.
+ROW_LAYERS = (
+    Abs, BatchNorm, Clip, ELU, GELU, HardSwish, LeakyReLU, ReLU, Rescaling, Sigmoid, SiLU, Softplus, Softsign, Tanh,
+)  # fmt: skip
 
 
 def transpose(chain: Chain, node: Node) -> None:
