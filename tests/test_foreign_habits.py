@@ -313,7 +313,7 @@ def test_layers_of_a_network_can_have_other_names_too():
     ],
 )
 def test_channels_before_filters_are_noted_once(layer, shape, noted, caplog, monkeypatch):
-    monkeypatch.setattr("tinycnn.layers.further.channel_habits._noted", set())
+    monkeypatch.setattr("tinycnn.layers.interface.channel_habits._noted", set())
     for _ in range(2):
         Sequential(layer(), input_shape=shape)
     assert [record.message.startswith(f"note: {noted}") for record in caplog.records] == [True] * bool(noted)

@@ -23,7 +23,7 @@ from tinycnn.backends.base import register_kernel
 from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
 from tinycnn.layers import Sequential
-from tinycnn.layers.further.fitting import register_training as _register_training
+from tinycnn.layers.interface.fitting import register_training as _register_training
 from tinycnn.other_names import CallableModule as _CallableModule
 from tinycnn.other_names import missing_name as _missing_name
 from tinycnn.tensor import Function, Tensor, no_grad

@@ -32,7 +32,7 @@ from tinycnn.layers import (
     Softmax,
 )
 from tinycnn.layers.base import arrays_without_memory
-from tinycnn.layers.further.layer_list import layer_list
+from tinycnn.layers.interface.layer_list import layer_list
 from tinycnn.layers.pixels import pixel_scale as pixel_scale
 from tinycnn.other_names import missing_name, named_arguments, public_names
 

@@ -152,6 +152,12 @@ def strange_rooms(folder: Path) -> list[str]:
     return wrong + [f"{len(files)} files: {files}"] * (len(files) > MOST_ROOT_FILES)
 
 
+def without_layer(folder: Path) -> list[str]:
+    """Modules of a folder of layers in which no layer is registered."""
+    modules = (path for path in folder.glob("*.py") if path.name != "__init__.py")
+    return sorted(path.name for path in modules if "@register_layer\n" not in path.read_text(encoding="utf-8"))
+
+
 def circle_of_modules(package: Package) -> list[str]:
     """Modules that import each other in a circle; empty if there are none."""
     return circle({module: package.own_imports(module) & package.trees.keys() for module in package.trees})
@@ -310,6 +316,10 @@ def test_the_rules_name_places_that_exist(package):
     assert places <= package.trees.keys()
 
 
+def test_the_folder_of_further_layers_has_only_layers():
+    assert without_layer(ROOT / "tinycnn" / "layers" / "further") == []
+
+
 def test_the_mathematics_names_no_backend():
     assert backend_names(ROOT) == []
 
@@ -461,6 +471,13 @@ def test_a_missing_docstring_is_found(tmp_path):
     source = '"""A module."""\nclass A: pass\ndef f(): pass\ndef g():\n    """Fine."""\ndef _h(): pass\n'
     package = planted(tmp_path, tinycnn__a=source, tinycnn__b="x = 1")
     assert without_docstring(package) == ["tinycnn.b", "tinycnn.a.A", "tinycnn.a.f"]
+
+
+def test_a_module_without_a_layer_is_found(tmp_path):
+    sources = {"a": "@register_layer\nclass A(Layer): ...", "b": "def find(layer): ...", "__init__": ""}
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    assert without_layer(tmp_path) == ["b.py"]
 
 
 def test_strange_rooms_are_found(tmp_path):

@@ -12,7 +12,7 @@ from tests.train.test_trainer import sides
 from tinycnn import optim
 from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Dense, Flatten, Sequential, Softmax
-from tinycnn.layers.further.fitting import ELSEWHERE
+from tinycnn.layers.interface.fitting import ELSEWHERE
 from tinycnn.metrics import probabilities
 from tinycnn.optim import SGD, Adam
 from tinycnn.other_names import INSTEAD

@@ -24,10 +24,10 @@ from tinycnn.backends.base import Array
 from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
-from tinycnn.layers.assigned import check_assigned
-from tinycnn.layers.further.built import built_shape
-from tinycnn.layers.further.channel_habits import hint_if_channels_first, log_if_channels_first
 from tinycnn.layers.initial_values import State, check_all_used, pop_by_layer, pop_value
+from tinycnn.layers.interface.assigned import check_assigned
+from tinycnn.layers.interface.built import built_shape
+from tinycnn.layers.interface.channel_habits import hint_if_channels_first, log_if_channels_first
 from tinycnn.other_names import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, CheckedAttributes, NamedArguments, NoEffectError
 from tinycnn.tensor import Tensor, no_grad
 

@@ -1,4 +1,4 @@
-"""The factor that brings pixels into the range of a network, 0 to 1 or 0 to 255. ``further/inputs.py`` checks them."""
+"""The factor to bring pixels into the range of a network, 0 to 1 or 0 to 255; ``interface/inputs.py`` checks it."""
 
 from typing import Any
 

@@ -2,7 +2,8 @@
 
 The container itself is short: it names the layers, builds each for the output shape of the previous one, and runs them
 in order. Other features of a network are in separate files: ``fusion.py``, ``freezing.py``, ``heads.py``,
-``metadata.py``, ``state.py`` and ``summary.py``.
+``initial_values.py``, ``metadata.py``, ``state.py`` and ``summary.py``. The folder ``interface/`` has what no gradient
+depends on: layers found by name, ``fit`` and ``predict``, arrays as inputs, and checks of mistaken uses.
 """
 
 import copy
@@ -20,12 +21,12 @@ from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer, Shape, building
 from tinycnn.layers.freezing import freeze_only
 from tinycnn.layers.further.activations import Sigmoid
-from tinycnn.layers.further.built import check_each_once
-from tinycnn.layers.further.by_name import LayersByName
-from tinycnn.layers.further.fitting import Fitting
-from tinycnn.layers.further.inputs import as_input
 from tinycnn.layers.heads import head_name, replace_head
 from tinycnn.layers.initial_values import check_all_used
+from tinycnn.layers.interface.built import check_each_once
+from tinycnn.layers.interface.by_name import LayersByName
+from tinycnn.layers.interface.fitting import Fitting
+from tinycnn.layers.interface.inputs import as_input
 from tinycnn.layers.metadata import (
     Metadata,
     checked_class_names,

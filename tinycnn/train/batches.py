@@ -19,7 +19,7 @@ from tinycnn.data.augment import AlternatingFlip, Augmentation, Fade
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
-from tinycnn.layers.further.inputs import check_pixels
+from tinycnn.layers.interface.inputs import check_pixels
 from tinycnn.train.objective import CLASSIFICATION, Objective
 from tinycnn.train.shape_hints import shape_message
 from tinycnn.train.step import Batch

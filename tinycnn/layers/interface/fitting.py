@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinycnn.errors import SettingError, shortened
 from tinycnn.layers.base import Layer
-from tinycnn.layers.further.by_name import INSTEAD
+from tinycnn.layers.interface.by_name import INSTEAD
 from tinycnn.other_names import NoEffectError, named_arguments
 
 SETTINGS = "the settings of `fit`: `optimizer`, `lr`, `loss`, `metrics`"
