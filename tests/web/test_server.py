@@ -567,6 +567,7 @@ def test_a_class_that_asks_at_once_is_served_in_order_and_blocks_no_thread(monke
 
     monkeypatch.setattr(Walker, "trace", trace)
     model = Sequential(Flatten(), Dense(25), input_shape=(2, 2, 1))
+    model.pictures = "drawing"
 
     async def ask_together():
         transport = httpx.ASGITransport(app=create_app(Predictor(model), decode_picture))
