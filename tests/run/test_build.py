@@ -6,7 +6,8 @@ import pytest
 
 from tinycnn import models
 from tinycnn.errors import ShapeError
-from tinycnn.run.build import size_for
+from tinycnn.layers import Dense, Flatten, Sequential, Sigmoid
+from tinycnn.run.build import size_for, transferred
 
 
 @pytest.mark.parametrize("model", ["keras_cnn", "lenet"])
@@ -29,3 +30,12 @@ def test_too_small_images(model, tmp_path):
     with pytest.raises(ShapeError, match=rf"it takes images from {smallest}x{smallest}; choose another --model"):
         size_for(config, SimpleNamespace(input_shape=(4, 4, 1), num_classes=2))
     assert size_for(config, SimpleNamespace(input_shape=(28, 28, 1), num_classes=2)) > 0
+
+
+def test_a_single_output_gets_a_new_head_for_two_classes_of_the_same_names():
+    source = Sequential(Flatten(), Dense(1), Sigmoid(), input_shape=(6, 6, 1))
+    source.class_names = ["even", "odd"]
+    config = SimpleNamespace(new_head=False, seed=0, freeze=[])
+    model, words = transferred(config, SimpleNamespace(class_names=("even", "odd"), num_classes=2), source)
+    assert model.output_shape == (2,)
+    assert words == "dense_1 is new, for 2 classes"

@@ -80,6 +80,7 @@ def test_a_label_of_a_large_score_is_no_overflow():
         ([Dense(3)], BINARY, np.ones((4, 3)), {"outputs": "labels"}),
         ([Dense(3)], lambda y, t: ops.mse_loss(y, t), np.ones((4, 3)), {"outputs": "numbers"}),
         ([Dense(3)], lambda y, t: ops.softmax_cross_entropy(y, t), [0, 1, 2, 0], {}),
+        ([Dense(3), Sigmoid()], lambda y, t: ops.mse_loss(y, t), np.ones((4, 3)), {}),
     ],
     ids=str,
 )
