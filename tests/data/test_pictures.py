@@ -885,6 +885,7 @@ def test_a_new_drawing_is_prepared_as_a_digit(tmp_path):
         sheet.paste(0, (left, 10, left + 6, 50))
     sheet.save(tmp_path / "eleven.png")
     model = network(28, 28, 1)
+    model.pictures = "drawing"
     assert load_picture(tmp_path / "eleven.png", model).shape == (2, 28, 28, 1)
     with pytest.raises(DataError):
         load_picture(tmp_path / "empty.png", model)

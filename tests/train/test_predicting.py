@@ -212,6 +212,7 @@ FROM = {
     "smaller drawings": (drawn(20, 20), "drawing"),
     "standardised drawings": (((drawn(20) / 255 - 0.13) / 0.31).astype(np.float32), "drawing"),
     "shapes": (SHAPES, "whole"),
+    "drawings off the centre": (np.roll(drawn(20), 4, axis=1), "whole"),
     "dark on light": (255 - drawn(20), "whole"),
     "drawings that fill the picture": (np.repeat(np.repeat(drawn(20)[:, 4:24, 4:24], 2, 1), 2, 2), "whole"),
     "noise": (pictures(20, (28, 28, 1)), "whole"),
