@@ -181,7 +181,7 @@ def test_evaluate_takes_two_classes_of_one_output(tmp_path):
 @pytest.mark.parametrize("explained", [explain.trace_step, explain.nudge, explain.practise])
 def test_what_explains_the_loss_of_classes_refuses_labels(explained):
     more = ("dense_1.bias", (0,)) if explained is explain.nudge else ()
-    with pytest.raises(SettingError, match="explains softmax_cross_entropy, the loss of a choice between classes"):
+    with pytest.raises(SettingError, match=f"^{explained.__name__} explains softmax_cross_entropy, the loss of a"):
         explained(network(Dense(3), Sigmoid()), pictures(1)[0], 0, *more)
 
 
