@@ -118,6 +118,7 @@ def test_every_value_of_another_kind_is_refused_in_a_sentence_or_harmless(tmp_pa
         (("options", "dataset"), MISSING, "'options.dataset' is missing"),
         (("versions", "tinycnn"), 1, "'versions.tinycnn' is 1, expected a text"),
         (("versions",), [], "'versions' is [], expected an object"),
+        (("working_folder",), 3, "'working_folder' is 3, expected a text"),
     ],
 )
 def test_the_wrong_value_is_named(place, wrong, words, tmp_path):

@@ -1,12 +1,21 @@
 """What ``metrics.json`` records about the machine."""
 
+from pathlib import Path
+
 import numba
 import pytest
 
 from tinycnn import backends
 from tinycnn.backends import use_backend
 from tinycnn.backends.numpy_backend import NumpyBackend
-from tinycnn.run.results import versions
+from tinycnn.run.results import versions, working_folder
+
+
+def test_the_working_folder_is_relative_to_the_output(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for output, expected in {"out": "..", "runs/a": "../..", "../out": "../work", ".": "."}.items():
+        assert Path(working_folder(Path(output))) == Path(expected)
 
 
 class NamedAfterModule(NumpyBackend):
