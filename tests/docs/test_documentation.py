@@ -464,6 +464,8 @@ def test_nothing_is_cut_off_on_a_desktop_or_a_phone(built: Path) -> None:
         page.evaluate("document.querySelector('article').append(document.createElement('p'))")
         page.evaluate("document.querySelector('article > p:last-child').style.width = '2000px'")
         assert page.evaluate(CUT_OFF) != []
+        page.goto((built / "worksheet.html").as_uri())
+        assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) == 1  # "One page of A4"
         page.goto(f"{(built / 'search.html').as_uri()}?q=im2col")
         page.locator("#search-results a", has_text="im2col").first.wait_for(timeout=20_000)
         browser.close()

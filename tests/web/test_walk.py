@@ -309,7 +309,21 @@ def test_every_quantity_of_batch_norm_has_its_equation():
 def test_the_words_of_the_page_are_explained():
     page = (STATIC / "walk.html").read_text(encoding="utf-8")
     explained = " ".join(re.findall(r"<dt>(.*?)</dd>", page, re.DOTALL))
-    for word in ("batch norm", "gamma", "beta", "x̂", "grad_loss", "unit", "filter", "map"):
+    for word in (
+        "batch norm",
+        "gamma",
+        "beta",
+        "x̂",
+        "grad_loss",
+        "unit",
+        "filter",
+        "map",
+        "len(p)",
+        "OH",
+        "PH",
+        "SmoothGrad",
+        "Grad-CAM",
+    ):
         assert word in explained, word
 
 

@@ -647,6 +647,43 @@ def test_a_finger_moves_enlarges_and_finds_its_way(browser, files):  # noqa: F81
     page.context.close()
 
 
+def test_the_titles_of_the_row_of_steps_stay_and_its_ends_fade(browser, files):  # noqa: F811
+    path, _ = files("small")
+    page, _ = opened(browser, path)
+    page.evaluate("document.getElementById('track').style.width = '400px'")  # as for a network of more layers
+    left = "document.querySelector('#track .line').getBoundingClientRect().left - track.getBoundingClientRect().left"
+    for step, classes in ((0, "more-right"), (4, "more-left more-right"), (7, "more-left")):
+        page.evaluate(f"Walk.go({step})")
+        assert set(page.locator("#track").get_attribute("class").split()) == {"track", *classes.split()}
+        assert page.evaluate(left) == 0
+    page.context.close()
+
+
+def test_the_pictures_of_a_phone_stand_side_by_side_above_the_sum(browser, files):  # noqa: F811
+    path, _ = files("small")
+    page, _ = opened(browser, f"{path}#layer=conv2d_1", **PHONE)
+    tops = page.locator(".panel").evaluate_all("panels => panels.map((one) => one.offsetTop)")
+    assert len(tops) == 7
+    assert set(tops) == {tops[0]}
+    assert page.locator("#swipe").inner_text().startswith("7 pictures side by side")
+    box = page.locator(".panel", has_text="Gradient of weight").bounding_box()  # that of the chosen number
+    assert 0 <= box["x"] < box["x"] + box["width"] <= 390
+    title, sum_ = (page.locator(place).bounding_box()["y"] for place in ("#step-title", "#sum"))
+    assert sum_ - title < 2 * 844
+    page.locator("#peek [data-move='0,1']").tap()
+    page.evaluate("document.getElementById('panels').scrollLeft = 0")
+    page.locator("#peek [data-move='0,1']").tap()
+    assert page.locator(".panel", has_text="Gradient of weight").bounding_box() == box
+    page.context.close()
+
+
+def test_a_share_that_is_not_1_is_not_shown_as_1(browser, files):  # noqa: F811
+    page, _ = opened(browser, files("small")[0])
+    shown = page.evaluate("[0.9999996, -0.9999996, 0.99991, 1, -1, 0.5].map((one) => Walk.shareText(one))")
+    assert shown == ["> 0.9999", "< −0.9999", "0.9999", "1", "−1", "0.5"]
+    page.context.close()
+
+
 def test_a_wrong_address_is_reported(browser, files):  # noqa: F811
     path, _ = files("small")
     page, _ = opened(browser, path)

@@ -57,6 +57,15 @@ const Walk = (() => {
     return text === "100.0" ? ">99.9 %" : text === "0.0" ? "<0.1 %" : `${text} %`;
   }
 
+  /** A number between −1 and 1; one that only rounding makes 1 or −1 is shown as a bound. */
+  function shareText(value) {
+    const isRounded = Math.abs(value) < 1 && Math.abs(value) >= 0.99995;
+    return !isRounded ? text(value, 4) : value > 0 ? "> 0.9999" : "< −0.9999";
+  }
+
+  /** A number in brief, with as many digits as show that it is not 1 or −1. */
+  const briefText = (value) => text(value, Math.abs(value) < 1 && Math.abs(value) >= 0.999995 ? 8 : 5);
+
   /** A loss is never 0; below 0.0001 it is only rounded to it. */
   const isLoss = (loss) => (loss < 1e-4 ? ", which is below 0.0001" : ` = ${lossText(loss)}`); // after a term for it
   const lossText = (loss) => (loss < 1e-4 ? "< 0.0001" : loss < 1e5 ? loss.toPrecision(5) : text(loss));
@@ -147,6 +156,14 @@ const Walk = (() => {
   function reveal(button) {
     const track = el("track"), middle = button.offsetLeft + button.offsetWidth / 2 - track.clientWidth / 2;
     track.scrollLeft = middle;
+    fadeTrack();
+  }
+
+  /** Fades the ends of the row of steps beyond which there are more. */
+  function fadeTrack() {
+    const track = el("track"), room = track.scrollWidth - track.clientWidth;
+    track.classList.toggle("more-left", track.scrollLeft > 1);
+    track.classList.toggle("more-right", track.scrollLeft < room - 1);
   }
 
   function restartAnimation() {
@@ -251,6 +268,7 @@ const Walk = (() => {
     views = [];
     if (step.pass === "loss") {
       el("panels").replaceChildren(makeBars());
+      el("swipe").hidden = true;
       return fitEquations(el("panels"));
     }
     const { layer } = step, isBack = step.pass === "backward", panels = [];
@@ -280,6 +298,8 @@ const Walk = (() => {
       show("y", "Output");
     }
     el("panels").replaceChildren(...panels);
+    el("swipe").hidden = panels.length < 2;
+    el("swipe").textContent = `${panels.length} pictures side by side: swipe or scroll to see the others.`;
     views.forEach((view) => view.draw());
   }
 
@@ -718,9 +738,16 @@ const Walk = (() => {
     turnViews(entering);
     spot = sum && sum.terms.length > 1 ? chosen.shown.shown.find(isInSight) || null : null;
     views.forEach((view) => view.draw());
+    if (entering) showPanel(views.find((view) => isChosen(view)));
     showSum();
     if (steps[current].pass === "loss") markBar();
     remember();
+  }
+
+  /** Where the pictures stand side by side, on a phone: scrolls their row to one of them. */
+  function showPanel(view) {
+    const panels = el("panels");
+    if (view && panels.scrollWidth > panels.clientWidth) panels.scrollLeft = view.node.offsetLeft;
   }
 
   /** Whether the pictures show the factors of a summand, with the maps and filters that they have now. */
@@ -1155,12 +1182,12 @@ const Walk = (() => {
       };
       const score = make("button", { type: "button", className: "link number", textContent: text(at(z, k), 4), title: "the score: where does it come from?" });
       score.addEventListener("click", (event) => (event.stopPropagation(), go(trace.layers.length - 1, { layer: trace.layers.at(-1), quantity: "y", index: [k] })));
-      const share = make("button", { type: "button", className: "link number", textContent: text(at(p, k), 4), title: "p: how is it computed?" });
+      const share = make("button", { type: "button", className: "link number", textContent: shareText(at(p, k)), title: "p: how is it computed?" });
       share.classList.add("here");
       share.addEventListener("click", (event) => (event.stopPropagation(), choose("p", true)));
       const probability = make("td", {}, share);
       const row = make("tr", { tabIndex: 0, data: { "aria-selected": "false" } },
-        make("th", {}, name, k === trace.label ? make("small", { textContent: " label" }) : ""), make("td", {}, score), probability, cell(text(at(t, k))), cell(text(at(g, k), 4)),
+        make("th", {}, name, k === trace.label ? make("small", { textContent: " label" }) : ""), make("td", {}, score), probability, cell(text(at(t, k))), cell(shareText(at(g, k))),
         make("td", { className: "rail" }, barOf(at(g, k))));
       row.addEventListener("click", () => choose("score", true));
       row.addEventListener("pointermove", (event) => event.pointerType === "mouse" && choose(probability.contains(event.target) ? "p" : "score", false));
@@ -1341,7 +1368,7 @@ const Walk = (() => {
     const isLast = isRecorded && done === recordedFor({ optimizer, lr }).losses.length - 1;
     const after = isRecorded && done > 1 && !isLast ? 1 : done; // a file holds the weights after the first and after the last step
     const lines = list.map((one) => make("tr", {}, cell(nameOfWeight(one)), cell(text(one.before, 6)), cell(text(one.gradient, 6)), cell(text(isRecorded && after > 1 ? one.last : one.after, 6))));
-    const [largestOne] = list, parts = [make("h3", { textContent: "The weights and biases with the largest gradients" })];
+    const [largestOne] = list, parts = [make("h3", { textContent: "The weights and biases with the largest gradients before the first step" })];
     parts.push(hint((HOW[optimizer] || (() => `The optimizer ${optimizer} computes the new numbers from the gradients.`))(lr)));
     if (optimizer === "sgd" && after === 1) parts.push(hint(`The first row, written out: ${text(largestOne.before, 6)} − ${lr} × ${brackets(largestOne.gradient, 6)} = ${text(largestOne.before - lr * largestOne.gradient, 6)}, all rounded to 6 digits.`));
     if (after > 1) parts.push(hint(`Each of the ${after} steps used the gradients of its own moment. The table has only those before the first step, so they do not explain the whole change.`));
@@ -1467,7 +1494,7 @@ const Walk = (() => {
     const product = ({ factors }) => factors.map(({ value }) => brackets(value, 3)).join(" × ");
     if (sum.combine === "max") return `${text(sum.engine)} is the largest of ${sum.terms.map(product).join(", ")}`;
     const all = [...chosen.shown.shown, ...sum.added], more = sum.terms.length + sum.added.length - Math.min(BRIEF, all.length);
-    return `${text(sum.engine)} = ${all.slice(0, BRIEF).map(product).join(" + ")}${more ? ` + ${count(more, "more summand", "more summands")}` : ""}`;
+    return `${briefText(sum.engine)} = ${all.slice(0, BRIEF).map(product).join(" + ")}${more ? ` + ${count(more, "more summand", "more summands")}` : ""}`;
   }
 
   /** On a narrow page, the bar at the bottom: the chosen number, its sum in brief, and the way to its sum or back to the pictures. */
@@ -1536,11 +1563,14 @@ const Walk = (() => {
       button.addEventListener("click", () => {
         const mine = views.find((view) => isChosen(view)) || views[0];
         if (mine) mine.moveBy(...button.dataset.move.split(",").map(Number));
+        showPanel(mine);
       });
     }
     for (const id of ["optimizer", "rate"]) el(id).addEventListener("change", reset);
     window.addEventListener("scroll", showPeek, { passive: true });
     window.addEventListener("resize", showPeek);
+    window.addEventListener("resize", fadeTrack);
+    el("track").addEventListener("scroll", fadeTrack, { passive: true });
     const redraw = () => trace && (showStep(steps[current]), select(chosen), showSaliency());
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     window.addEventListener("resize", () => views.forEach((view) => view.draw()));
@@ -1555,7 +1585,7 @@ const Walk = (() => {
     show(await inflated(data.textContent.trim()), more);
   }
 
-  return { show, start, text, nameOfWeight, get trace() { return trace; }, get extras() { return extras; }, get chosen() { return chosen; }, select, go, colourOf, percent, make };
+  return { show, start, text, shareText, nameOfWeight, get trace() { return trace; }, get extras() { return extras; }, get chosen() { return chosen; }, select, go, colourOf, percent, make };
 })();
 
 document.addEventListener("DOMContentLoaded", () => Walk.start());
