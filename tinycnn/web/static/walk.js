@@ -1073,6 +1073,7 @@ const Walk = (() => {
     if (!boxes.length && chosen.layer && chosen.layer.branches) return make("p", { className: "hint", textContent: "Where a number is used several times, Tensor.backward in tinycnn/tensor.py adds its gradients." });
     if (!boxes.length) return chosen.layer ? make("p", { className: "hint", textContent: "The layer returned its input; no function ran." }) : null;
     const told = toldBySource(), head = [];
+    if (quantity === "score") boxes.push(make("p", { className: "hint", textContent: "grad_loss: the gradient of the loss itself, here 1. len(p): the number of pictures in the batch, here 1. N: the same number; K: the number of classes." }));
     if (told.length) {
       head.push(make("p", { className: "hint", textContent: "Its comment has the equation for a whole batch, several pictures at once:" }), make("div", { className: "equations" }, ...told.flatMap(typeset)));
       head.push(makeKey(head[1]));
