@@ -34,7 +34,7 @@ ROWS: list[tuple[str, str, list[str], str]] = [  # role, colour, rooms, what the
         "foundation",
         "#e8e8ec",
         ["files", "errors", "other_names", "version", "starting"],
-        "files, exceptions, version; Ctrl-C at the start",
+        "files, exceptions, names of other libraries, version; Ctrl-C at the start",
     ),
 ]
 # The path of a batch: number, room, colour of the direction, what happens.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import data, ops, optim, other_names, train
+from tinycnn import data, ops, optim, train
 from tinycnn.backends.foreign_names import ELSEWHERE
 from tinycnn.commands import main
 from tinycnn.data import augment
@@ -31,6 +31,7 @@ from tinycnn.layers import (
     Softmax,
     Tanh,
 )
+from tinycnn.other_names.arguments import UnknownArgumentError, explained
 from tinycnn.tensor import Tensor, no_grad
 
 VECTOR = Tensor([1.0, 2.0], requires_grad=True)
@@ -191,10 +192,10 @@ def test_arguments_of_other_libraries(call, words):
 
 
 def test_other_type_errors_are_those_of_python():
-    explained = other_names.explained(lambda x: x + None)
+    call = explained(lambda x: x + None)
     with pytest.raises(TypeError, match="unsupported operand") as caught:
-        explained(1)
-    assert not isinstance(caught.value, other_names.UnknownArgumentError)
+        call(1)
+    assert not isinstance(caught.value, UnknownArgumentError)
     assert pickle.loads(pickle.dumps(ops.leaky_relu)) is ops.leaky_relu
 
 

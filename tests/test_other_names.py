@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import data, layers, ops, optim, other_names, train
+from tinycnn import data, layers, ops, optim, train
 from tinycnn.errors import DataError, SettingError, ShapeError
 from tinycnn.layers import Conv2d, Dense, Flatten, ReLU, Sequential
-from tinycnn.other_names import INSTEAD, MODULES, SAME, SAME_TOO, UnknownArgumentError
+from tinycnn.other_names.arguments import NamedArguments, UnknownArgumentError
+from tinycnn.other_names.attributes import COLUMNS, HOOKS
+from tinycnn.other_names.modules import MODULES
+from tinycnn.other_names.tables import INSTEAD, SAME, SAME_TOO
 
 MODEL = Sequential(Flatten(), Dense(2), input_shape=(3, 3, 1))
 IMAGES, LABELS = np.zeros((4, 3, 3, 1), np.uint8), np.array([0, 1, 0, 1])
@@ -161,7 +164,7 @@ def test_arguments_of_other_libraries(words):
 
 def test_the_replacements_of_arguments_exist():
     kinds = [getattr(module, name) for module in (layers, optim, train) for name in module.__all__]
-    kinds = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, other_names.NamedArguments)]
+    kinds = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, NamedArguments)]
     taken = {name for kind in kinds for name in inspect.signature(kind).parameters}
     taken |= {*inspect.signature(train.Trainer.fit).parameters, *inspect.signature(tinycnn.Tensor.sum).parameters}
     others = (tinycnn.models.create, data.load, data.augment.Affine)
@@ -204,7 +207,7 @@ def test_classes_of_your_own():
     assert train.evaluate(model=MODEL, images=IMAGES, labels=LABELS) == MODEL.evaluate(IMAGES, LABELS)
 
 
-@pytest.mark.parametrize(("name", "ours"), other_names.HOOKS.items())
+@pytest.mark.parametrize(("name", "ours"), HOOKS.items())
 def test_hooks_of_other_libraries_would_never_be_called(name, ours):
     assert hasattr(train.Callback, ours)
     assert not hasattr(train.Callback, name)
@@ -364,7 +367,7 @@ RESULT = train.EpochResult(1, 0.5, 0.75, 0.25, 1.0, 1.0, 9.0, 0.1, {"top_3": 1.0
 HISTORY = train.History([RESULT, RESULT])
 
 
-@pytest.mark.parametrize(("name", "ours"), other_names.COLUMNS.items())
+@pytest.mark.parametrize(("name", "ours"), COLUMNS.items())
 def test_the_names_of_keras_for_the_numbers_of_an_epoch(name, ours):
     for read in (RESULT.__getitem__, RESULT.row().__getitem__, HISTORY.__getitem__, HISTORY.to_dict().__getitem__):
         assert read(ours) in (getattr(RESULT, ours), [getattr(RESULT, ours)] * 2)

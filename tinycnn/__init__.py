@@ -24,8 +24,8 @@ from tinycnn.errors import TinyCNNError
 from tinycnn.gradcheck import gradcheck
 from tinycnn.layers import Sequential
 from tinycnn.layers.interface.fitting import register_training as _register_training
-from tinycnn.other_names import CallableModule as _CallableModule
-from tinycnn.other_names import missing_name as _missing_name
+from tinycnn.other_names.modules import CallableModule as _CallableModule
+from tinycnn.other_names.modules import missing_name as _missing_name
 from tinycnn.tensor import Function, Tensor, no_grad
 from tinycnn.version import __version__
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinycnn.errors import SettingError, ShapeError, shortened
-from tinycnn.other_names import missing_name, public_names
+from tinycnn.other_names.modules import missing_name, public_names
 
 Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from tinycnn.errors import DtypeError, ShapeError, shortened, whole_number
 from tinycnn.ops.softmax import log_softmax_rows
-from tinycnn.other_names import missing_name, named_arguments, public_names
+from tinycnn.other_names.arguments import named_arguments
+from tinycnn.other_names.modules import missing_name, public_names
 
 MAX_CLASSES = 10_000  # of a confusion matrix, which then takes 800 MB
 

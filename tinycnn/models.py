@@ -34,7 +34,8 @@ from tinycnn.layers import (
 from tinycnn.layers.base import arrays_without_memory
 from tinycnn.layers.interface.layer_list import layer_list
 from tinycnn.layers.pixels import pixel_scale as pixel_scale
-from tinycnn.other_names import missing_name, named_arguments, public_names
+from tinycnn.other_names.arguments import named_arguments
+from tinycnn.other_names.modules import missing_name, public_names
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tinycnn.layers.metadata import BYTES
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
 from tinycnn.ops.softmax import log_softmax_rows
 from tinycnn.optim import OPTIMIZERS
-from tinycnn.other_names import UnknownArgumentError
+from tinycnn.other_names.arguments import UnknownArgumentError
 from tinycnn.train.callbacks import EarlyStopping
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import History

@@ -25,7 +25,7 @@ from tinycnn.backends.base import Array, Backend
 from tinycnn.backends.foreign_arrays import ArrayProtocols, as_float_array
 from tinycnn.backends.scatter import sums_by_place
 from tinycnn.errors import AutogradError, BackendError, DtypeError, ShapeError, checked_bool, shortened
-from tinycnn.other_names import named_arguments
+from tinycnn.other_names.arguments import named_arguments
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _call_order = itertools.count(1)

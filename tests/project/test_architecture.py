@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 MOST_ROOT_FILES = 14
 PACKAGES = {
-    "ops", "layers", "optim", "backends", "train", "run", "saving", "data", "distributed",
+    "ops", "layers", "other_names", "optim", "backends", "train", "run", "saving", "data", "distributed",
     "interchange", "report", "plots", "commands", "exercises", "explain", "testing", "web",
 }  # fmt: skip
 # Only these may name an option of the command; the last writes the command into the files of the exercises.

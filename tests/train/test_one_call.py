@@ -15,7 +15,7 @@ from tinycnn.layers import Dense, Flatten, Sequential, Softmax
 from tinycnn.layers.interface.fitting import ELSEWHERE
 from tinycnn.metrics import probabilities
 from tinycnn.optim import SGD, Adam
-from tinycnn.other_names import INSTEAD
+from tinycnn.other_names.tables import INSTEAD
 from tinycnn.train import Trainer, evaluate, predict_logits
 from tinycnn.train.history import History
 from tinycnn.train.one_call import OF_FIT, OF_TRAINER

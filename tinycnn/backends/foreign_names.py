@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tinycnn.errors import AutogradError
-from tinycnn.other_names import NamedAttributes, explained
+from tinycnn.other_names.arguments import explained
+from tinycnn.other_names.attributes import NamedAttributes
 
 
 class NotRecordedError(AutogradError, TypeError):

@@ -16,7 +16,8 @@ from tinycnn.data.new_picture import load_picture
 from tinycnn.data.picture_folder import load_pictures
 from tinycnn.data.split import split_validation
 from tinycnn.data.stored import StoredImages, load_stored
-from tinycnn.other_names import explain_functions, missing_name
+from tinycnn.other_names.arguments import explain_functions
+from tinycnn.other_names.modules import missing_name
 
 __all__ = [
     "Dataset",

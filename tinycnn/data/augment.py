@@ -14,7 +14,8 @@ import numpy as np
 
 from tinycnn.backends.base import WAVES
 from tinycnn.errors import SettingError, in_range, whole_number
-from tinycnn.other_names import NamedArguments, missing_name, public_names
+from tinycnn.other_names.arguments import NamedArguments
+from tinycnn.other_names.modules import missing_name, public_names
 
 
 class Augmentation(Protocol):

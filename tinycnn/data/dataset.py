@@ -9,7 +9,7 @@ import numpy as np
 from tinycnn.data.arrays import check_labels
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, printable
-from tinycnn.other_names import DATASET_ATTRIBUTES, NamedAttributes
+from tinycnn.other_names.attributes import DATASET_ATTRIBUTES, NamedAttributes
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from tinycnn.explain.saliency import (
 )
 from tinycnn.explain.steps import step_gradients, step_loss
 from tinycnn.explain.trace import Trace, TracedLayer, trace_step
-from tinycnn.other_names import missing_name
+from tinycnn.other_names.modules import missing_name
 
 __all__ = [
     "Nudge",

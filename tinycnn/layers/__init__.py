@@ -31,7 +31,7 @@ from tinycnn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, 
 from tinycnn.layers.rescaling import Rescaling
 from tinycnn.layers.reshaping import Flatten
 from tinycnn.layers.sequential import Sequential
-from tinycnn.other_names import missing_name
+from tinycnn.other_names.modules import missing_name
 
 __all__ = [
     "ELU",

@@ -28,7 +28,8 @@ from tinycnn.layers.initial_values import State, check_all_used, pop_by_layer, p
 from tinycnn.layers.interface.assigned import check_assigned
 from tinycnn.layers.interface.built import built_shape
 from tinycnn.layers.interface.channel_habits import hint_if_channels_first, log_if_channels_first
-from tinycnn.other_names import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, CheckedAttributes, NamedArguments, NoEffectError
+from tinycnn.other_names.arguments import NamedArguments
+from tinycnn.other_names.attributes import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, CheckedAttributes, NoEffectError
 from tinycnn.tensor import Tensor, no_grad
 
 Shape = tuple[int, ...]

@@ -40,7 +40,7 @@ from tinycnn.layers.metadata import (
 )
 from tinycnn.layers.state import checked_state, copied_state, load_state
 from tinycnn.layers.summary import summary
-from tinycnn.other_names import named_arguments, not_a_layer
+from tinycnn.other_names.arguments import named_arguments, not_a_layer
 from tinycnn.tensor import Tensor
 
 

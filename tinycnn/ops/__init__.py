@@ -33,7 +33,8 @@ from tinycnn.ops.shapes.stack import stack
 from tinycnn.ops.shapes.upsample2d import upsample2d
 from tinycnn.ops.softmax import log_softmax, softmax
 from tinycnn.ops.softmax_cross_entropy import nll_loss, softmax_cross_entropy
-from tinycnn.other_names import explain_functions, missing_name
+from tinycnn.other_names.arguments import explain_functions
+from tinycnn.other_names.modules import missing_name
 
 __all__ = [
     "abs",

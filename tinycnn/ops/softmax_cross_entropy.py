@@ -25,7 +25,7 @@ from tinycnn.ops.fused import FusedSoftmaxCrossEntropyFunction
 from tinycnn.ops.inputs import tensors
 from tinycnn.ops.losses.labels import as_targets, checked_labels, checked_weights, smoothed, weighted
 from tinycnn.ops.softmax import log_softmax, log_softmax_rows
-from tinycnn.other_names import named_arguments
+from tinycnn.other_names.arguments import named_arguments
 from tinycnn.tensor import Function, Tensor
 
 

@@ -14,7 +14,8 @@ from tinycnn.optim.plateau import ReduceOnPlateau
 from tinycnn.optim.rmsprop import RMSprop
 from tinycnn.optim.schedules import SCHEDULES, cosine, linear, one_cycle, step_decay, warm_up
 from tinycnn.optim.sgd_and_adam import SGD, Adam, AdamW
-from tinycnn.other_names import explain_functions, missing_name
+from tinycnn.other_names.arguments import explain_functions
+from tinycnn.other_names.modules import missing_name
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "muon": Muon}
 

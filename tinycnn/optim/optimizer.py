@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
 from tinycnn.errors import SettingError, ShapeError, argument, in_range, shortened, whole_number
-from tinycnn.other_names import OPTIMIZER_ATTRIBUTES, NamedArguments, NamedAttributes
+from tinycnn.other_names.arguments import NamedArguments
+from tinycnn.other_names.attributes import OPTIMIZER_ATTRIBUTES, NamedAttributes
 from tinycnn.tensor import Tensor
 
 Rate = Any  # a number, or an array () where the number is already on a GPU

@@ -11,7 +11,7 @@ wrong; right and wrong also differ in symbols and lines.
 
 from typing import TYPE_CHECKING, Any
 
-from tinycnn.other_names import missing_name
+from tinycnn.other_names.modules import missing_name
 from tinycnn.plots.figure import save, to_png
 from tinycnn.plots.graph import graph_dot, graph_mermaid, graph_svg
 from tinycnn.plots.images import augmented, first_images, misclassified, predictions, single_prediction

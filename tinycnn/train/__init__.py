@@ -6,7 +6,7 @@ The names below are imported when they are first used, so that importing one mod
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tinycnn.other_names import missing_name
+from tinycnn.other_names.modules import missing_name
 
 if TYPE_CHECKING:
     from tinycnn.train.callbacks import (

@@ -18,7 +18,7 @@ from tinycnn.distributed.communicator import get_communicator
 from tinycnn.distributed.sharding import shard_of
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential, pixel_scale
-from tinycnn.other_names import named_arguments
+from tinycnn.other_names.arguments import named_arguments
 from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.batches import check_images
 from tinycnn.train.examples import checked_examples

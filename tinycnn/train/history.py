@@ -14,7 +14,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.backends.preparation import working_time
 from tinycnn.errors import SettingError, shortened
-from tinycnn.other_names import COLUMNS
+from tinycnn.other_names.attributes import COLUMNS
 from tinycnn.train.evaluation import Scores
 
 SHORTEST_S = 1e-9  # the resolution of the clock

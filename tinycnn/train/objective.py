@@ -26,7 +26,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import LogSoftmax, Sequential, Softmax
-from tinycnn.other_names import loss_meant
+from tinycnn.other_names.modules import loss_meant
 from tinycnn.tensor import Tensor
 from tinycnn.train.class_labels import check_classes, class_of
 from tinycnn.train.own_loss import check_arguments, check_result, labels_for

@@ -11,7 +11,7 @@ from tinycnn.errors import DataError, SettingError, shortened, whole_number
 from tinycnn.layers import Sequential
 from tinycnn.models import OPTIMIZER_DEFAULTS
 from tinycnn.optim import OPTIMIZERS, SCHEDULES, Optimizer, Schedule
-from tinycnn.other_names import UnknownArgumentError, instead
+from tinycnn.other_names.arguments import UnknownArgumentError, instead
 from tinycnn.train.batches import check_images
 from tinycnn.train.divergence import first_bad_parameter
 from tinycnn.train.evaluation import Scores

@@ -25,13 +25,8 @@ from tinycnn.distributed.communicator import any_rank, get_communicator
 from tinycnn.errors import FileFormatError, SettingError, in_range, shortened, whole_number
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer, WeightAverage
-from tinycnn.other_names import (
-    TRAINER_ATTRIBUTES,
-    TRAINER_NO_EFFECT,
-    CheckedAttributes,
-    NamedArguments,
-    named_arguments,
-)
+from tinycnn.other_names.arguments import NamedArguments, named_arguments
+from tinycnn.other_names.attributes import TRAINER_ATTRIBUTES, TRAINER_NO_EFFECT, CheckedAttributes
 from tinycnn.train.batches import Sampler, Selection, batches, to_backend
 from tinycnn.train.callbacks.base import AfterStep, Callback
 from tinycnn.train.callbacks.early_stopping import stopping_after

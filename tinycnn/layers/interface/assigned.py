@@ -3,7 +3,7 @@
 from typing import Any
 
 from tinycnn.errors import shortened
-from tinycnn.other_names import NoEffectError
+from tinycnn.other_names.attributes import NoEffectError
 
 BUILT = ("units", "filters", "kernel_size", "bias", "initializer")  # settings that only `build` reads
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from tinycnn.errors import SettingError, shortened
 from tinycnn.layers.base import Layer
-from tinycnn.other_names import NoEffectError
+from tinycnn.other_names.attributes import NoEffectError
 
 INSTEAD = "a network has the layers that it was created with; create a new Sequential, or call model.with_head(classes)"
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tinycnn.errors import SettingError, shortened
 from tinycnn.layers.base import Layer
 from tinycnn.layers.interface.by_name import INSTEAD
-from tinycnn.other_names import NoEffectError, named_arguments
+from tinycnn.other_names.arguments import named_arguments
+from tinycnn.other_names.attributes import NoEffectError
 
 SETTINGS = "the settings of `fit`: `optimizer`, `lr`, `loss`, `metrics`"
 ELSEWHERE = {  # attributes of networks in Keras and PyTorch → what does the same here

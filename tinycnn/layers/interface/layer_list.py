@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from tinycnn.layers.base import Layer
-from tinycnn.other_names import explained
+from tinycnn.other_names.arguments import explained
 
 P = ParamSpec("P")
 

@@ -13,7 +13,7 @@ from tinycnn.backends.base import Array
 from tinycnn.ops.inputs import tensors
 from tinycnn.ops.losses.labels import checked_targets
 from tinycnn.ops.losses.mean import mean_loss
-from tinycnn.other_names import named_arguments
+from tinycnn.other_names.arguments import named_arguments
 from tinycnn.tensor import Function, Tensor
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tinycnn.other_names import missing_name
+from tinycnn.other_names.modules import missing_name
 from tinycnn.train.callbacks.base import Callback
 from tinycnn.train.callbacks.early_stopping import EarlyStopping
 from tinycnn.train.callbacks.files import CSVLogger, ModelCheckpoint

@@ -23,7 +23,8 @@ from typing import Any, ClassVar, Protocol
 from tinycnn.errors import SettingError
 from tinycnn.layers import Sequential
 from tinycnn.optim import Optimizer
-from tinycnn.other_names import CALLBACK_ATTRIBUTES, CALLBACK_NO_EFFECT, HOOKS, CheckedAttributes, NamedArguments
+from tinycnn.other_names.arguments import NamedArguments
+from tinycnn.other_names.attributes import CALLBACK_ATTRIBUTES, CALLBACK_NO_EFFECT, HOOKS, CheckedAttributes
 from tinycnn.train.history import EpochResult, History, Progress
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinycnn.errors import SettingError, shortened
-from tinycnn.other_names import COLUMNS
+from tinycnn.other_names.attributes import COLUMNS
 from tinycnn.train.callbacks.base import TrainerInRun
 from tinycnn.train.history import MODES, is_largest_best
 
