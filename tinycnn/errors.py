@@ -103,7 +103,7 @@ def printable(text: str, keep: str = "") -> str:
 def argument(name: str, value: Any) -> str:
     """An argument and its value in a message: "LeakyReLU: slope" → "LeakyReLU: `slope=nan`".
 
-    What is no name in Python has no backticks: an option of a command, and a description, as "the first rate is 0".
+    Only names have backticks: options of commands and descriptions, as in "the first rate is 0", have none.
     """
     owner, separator, name = name.rpartition(": ")
     given = f"{name} is {shortened(value)}" if " " in name else f"{name}={shortened(value)}"
