@@ -602,7 +602,16 @@ def test_the_server_offers_test_images_of_the_classes_of_the_network(client, tmp
 def test_the_files_of_the_walk_are_served_and_load_nothing_from_elsewhere(client):
     from tests.web.test_server import assert_secure
 
-    for path in ("/backprop", "/walk.css", "/colours.css", "/sums.js", "/drawing.js", "/walk.js", "/remote.js"):
+    for path in (
+        "/backprop",
+        "/walk.css",
+        "/colours.css",
+        "/sums.js",
+        "/drawing.js",
+        "/walk.js",
+        "/remote.js",
+        "/requests.js",
+    ):
         response = client.get(path)
         assert response.status_code == 200
         assert_secure(response.headers)
