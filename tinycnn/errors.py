@@ -100,7 +100,7 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
-def argument(name: str, value: Any) -> str:
+def _argument(name: str, value: Any) -> str:
     """An argument and its value in a message: "LeakyReLU: slope" → "LeakyReLU: `slope=nan`".
 
     Only names have backticks: options of commands and descriptions, as in "the first rate is 0", have none.
@@ -130,7 +130,7 @@ def in_range(
     fits = fits and (above is None or number > above) and (at_least is None or number >= at_least)
     fits = fits and (below is None or number < below) and (at_most is None or number <= at_most)
     if not fits:
-        raise SettingError(f"{argument(name, value)}: expected a number {wanted}".rstrip())
+        raise SettingError(f"{_argument(name, value)}: expected a number {wanted}".rstrip())
     return number
 
 
@@ -139,12 +139,12 @@ def whole_number(name: str, value: Any, *, at_least: int = 0) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
         kinds = {0: "a non-negative integer", 1: "a positive integer"}
         wanted = kinds.get(at_least, f"an integer, at least {at_least}")
-        raise SettingError(f"{argument(name, value)}: expected {wanted}")
+        raise SettingError(f"{_argument(name, value)}: expected {wanted}")
     return int(value)
 
 
 def checked_bool(name: str, value: Any) -> bool:
     """``value``, unchanged; raises SettingError unless it is True or False."""
     if not isinstance(value, bool):
-        raise SettingError(f"{argument(name, value)}: expected True or False")
+        raise SettingError(f"{_argument(name, value)}: expected True or False")
     return value

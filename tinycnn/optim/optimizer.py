@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array, Backend
-from tinycnn.errors import SettingError, ShapeError, argument, in_range, shortened, whole_number
+from tinycnn.errors import SettingError, ShapeError, in_range, shortened, whole_number
 from tinycnn.other_names.arguments import NamedArguments
 from tinycnn.other_names.attributes import OPTIMIZER_ATTRIBUTES, NamedAttributes
 from tinycnn.tensor import Tensor
@@ -39,8 +39,8 @@ class Optimizer(NamedArguments, NamedAttributes):
     def __init__(self, parameters: Iterable[Tensor], lr: float, schedule: Schedule | None = None) -> None:
         self.base_lr = self.given_lr = in_range("lr", lr, above=0)
         if schedule is not None and not callable(schedule):
-            what = argument("schedule", schedule)
-            raise SettingError(f"{what}: expected a function of the step number, as cosine(9)")
+            what = shortened(schedule)
+            raise SettingError(f"`schedule={what}`: expected a function of the step number, as cosine(9)")
         given = checked_parameters(parameters)
         self.parameters = [parameter for parameter in given if parameter.requires_grad]
         if not self.parameters:
@@ -60,7 +60,7 @@ class Optimizer(NamedArguments, NamedAttributes):
     def learning_rate(self, value: float) -> None:
         value, factor = in_range("learning_rate", value, above=0), self.rate(self.step_count) / self.base_lr
         if not factor:
-            what = argument("learning_rate", value)
+            what = f"`learning_rate={value}`"
             raise SettingError(f"{what}: the schedule has ended at 0, and 0 cannot be scaled to a rate")
         self.base_lr = value / factor
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from tinycnn.errors import SettingError, argument, in_range, whole_number
+from tinycnn.errors import SettingError, in_range, shortened, whole_number
 from tinycnn.optim.optimizer import Schedule, constant
 
 
@@ -70,7 +70,7 @@ def warm_up(schedule: Schedule, steps: int, *, start: float = 0.0) -> Schedule:
     Source: Goyal et al., "Accurate, large minibatch SGD", 2017.
     """
     if not callable(schedule):
-        raise SettingError(f"{argument('schedule', schedule)}: expected a function of the step number, as cosine(9)")
+        raise SettingError(f"`schedule={shortened(schedule)}`: expected a function of the step number, as cosine(9)")
     steps = whole_number("steps", steps)
     return partial(_warm_up, schedule, steps, in_range("start", start, at_least=0))
 
