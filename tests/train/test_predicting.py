@@ -30,6 +30,10 @@ def scores(model, images):
     return images.reshape(len(images), -1) / 255 @ state["dense_1.weight"].astype(np.float64) + state["dense_1.bias"]
 
 
+def name_of(one):
+    return getattr(one, "__name__", str(one))  # without the address of a function, which differs from process to process
+
+
 def binary(z):
     return np.concatenate([1 - expit(z), expit(z)], axis=1)
 
@@ -49,7 +53,7 @@ def binary(z):
         ([Dense(1)], "labels", binary),
         ([Dense(1)], None, lambda z: z),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_predictions_are_what_the_outputs_mean(layers, outputs, expected, tmp_path):
     model, images = network(*layers), pictures(4)
@@ -82,7 +86,7 @@ def test_a_label_of_a_large_score_is_no_overflow():
         ([Dense(3)], lambda y, t: ops.softmax_cross_entropy(y, t), [0, 1, 2, 0], {}),
         ([Dense(3), Sigmoid()], lambda y, t: ops.mse_loss(y, t), np.ones((4, 3)), {}),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_fit_states_what_the_outputs_mean(layers, loss, labels, expected):
     model = network(*layers)

@@ -17,6 +17,7 @@ from tinycnn.optim.schedules import length_of
 from tinycnn.train.callbacks.base import Callback
 from tinycnn.train.callbacks.progress_bar import ProgressBar
 from tinycnn.train.objective import CLASSES, SEVERAL, Objective
+from tinycnn.train.pixel_scale import mixed_floats, other_scale
 
 LOGGER = logging.getLogger("tinycnn.train")
 HEADS = Softmax | LogSoftmax | Sigmoid
@@ -31,6 +32,17 @@ def remark(text: str, callbacks: Sequence[Callback], level: int = logging.INFO) 
         print(text, flush=True)
     else:
         LOGGER.log(level, "%s", text)
+
+
+def about_images(model: Sequential, images: Any, validation: Any, batch_size: int) -> list[str]:
+    """Sentences about the training images ``(M, H, W, C)`` and those for validation; None: there are none."""
+    found = [dark_images(model, images), last_batch_of_one(model, len(images) % batch_size), other_scale(model, images)]
+    return found if validation is None else [*found, mixed_floats(model, images, validation)]
+
+
+def about_training(model: Sequential, purpose: Objective, optimizer: Optimizer, steps: int) -> list[str]:
+    """Sentences about the settings of a run of ``steps`` steps."""
+    return [momentum_of_keras(model), last_layer(model, purpose), schedule_ends_early(optimizer, steps)]
 
 
 def nothing_to_train(epochs: int) -> str:

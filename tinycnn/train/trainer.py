@@ -43,17 +43,7 @@ from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
 from tinycnn.train.own_layers import explaining_own_layers, without_gradient
 from tinycnn.train.own_optimizer import OWN_OPTIMIZER, check_counted
-from tinycnn.train.pixel_scale import mixed_floats, other_scale
-from tinycnn.train.remarks import (
-    check_batch_norm,
-    dark_images,
-    last_batch_of_one,
-    last_layer,
-    momentum_of_keras,
-    nothing_to_train,
-    remark,
-    schedule_ends_early,
-)
+from tinycnn.train.remarks import about_images, about_training, check_batch_norm, nothing_to_train, remark
 from tinycnn.train.run_data import RunData, run_data
 from tinycnn.train.step import StopRequest, TrainingStep, never
 from tinycnn.train.stream import BatchStream
@@ -296,21 +286,16 @@ class Trainer(NamedArguments, CheckedAttributes):
         self.stop_training, self.last_epoch, validation, (_, held) = False, epochs, data.validation, data.weights
         images: Any
         labels: Any
+        notes: list[str] = []
         if isinstance(data.training, BatchStream):
             images, labels, steps = data.training, None, data.training.steps
         else:
-            self._report("note: ", dark_images(self.model, data.training[0]), logging.WARNING)
-            remainder = len(data.training[0]) % self.batch_size
-            self._report("note: ", last_batch_of_one(self.model, remainder), logging.WARNING)
-            self._report("note: ", other_scale(self.model, data.training[0]), logging.WARNING)
-            if validation:
-                self._report("note: ", mixed_floats(self.model, data.training[0], validation[0]), logging.WARNING)
+            notes += about_images(self.model, data.training[0], validation and validation[0], self.batch_size)
             images, labels = to_backend(*data.training)
             steps = math.ceil(len(labels) / self.batch_size)
         steps = (epochs - len(self.history)) * steps - (self.progress.step if self.progress else 0)
-        self._report("note: ", momentum_of_keras(self.model), logging.WARNING)
-        self._report("note: ", last_layer(self.model, self.objective), logging.WARNING)
-        self._report("note: ", schedule_ends_early(self.optimizer, steps), logging.WARNING)
+        for note in notes + about_training(self.model, self.objective, self.optimizer, steps):
+            self._report("note: ", note, logging.WARNING)
         with announcing(partial(self._report, "")), RunningCallbacks(self, self.callbacks) as hooks:
             while len(self.history) < epochs and not any_rank(self.stop_training):
                 epoch = len(self.history) + 1
