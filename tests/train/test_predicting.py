@@ -31,7 +31,8 @@ def scores(model, images):
 
 
 def name_of(one):
-    return getattr(one, "__name__", str(one))  # without the address of a function, which differs from process to process
+    """Without the address of a function, which differs from process to process."""
+    return getattr(one, "__name__", str(one))
 
 
 def binary(z):
