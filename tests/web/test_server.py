@@ -566,7 +566,7 @@ def test_a_class_that_asks_at_once_is_served_in_order_and_blocks_no_thread(monke
         return b"done"
 
     monkeypatch.setattr(Walker, "trace", trace)
-    model = Sequential(Flatten(), Dense(25), input_shape=(2, 2, 1))
+    model = Sequential(Flatten(), Dense(25), Softmax(), input_shape=(2, 2, 1))
     model.pictures = "drawing"
 
     async def ask_together():
@@ -582,6 +582,33 @@ def test_a_class_that_asks_at_once_is_served_in_order_and_blocks_no_thread(monke
     assert asyncio.run(ask_together()) == [200] * 25
     assert computed == list(range(25))
     assert max(threads) <= before + 2
+
+
+def test_many_slow_requests_delay_a_quick_one_only_once(monkeypatch):
+    computed, release = [], threading.Event()
+
+    def compute(kind):
+        assert release.wait(20)
+        computed.append(kind)
+        return b"done"
+
+    for kind in ("saliency", "trace"):
+        monkeypatch.setattr(Walker, kind, lambda *_, kind=kind: compute(kind))
+    model = Sequential(Flatten(), Dense(2), Softmax(), input_shape=(2, 2, 1))
+    model.pictures = "drawing"
+    body = {"picture": [[0, 0], [0, 0]], "label": 0, "training": False}
+
+    async def ask_together():
+        transport = httpx.ASGITransport(app=create_app(Predictor(model), decode_picture))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            kinds = ["saliency"] * 4 + ["trace"]
+            asked = [asyncio.create_task(client.post(f"/backprop/{kind}", json=body)) for kind in kinds]
+            await asyncio.sleep(0.1)
+            release.set()
+            await asyncio.gather(*asked)
+
+    asyncio.run(ask_together())
+    assert computed == ["saliency", "trace", "saliency", "saliency", "saliency"]
 
 
 def test_nothing_is_computed_for_a_client_that_has_left(model, monkeypatch):

@@ -360,7 +360,7 @@ def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # no
 
 
 def test_results_that_come_too_late_do_not_replace_what_is_shown(browser, tmp_path):  # noqa: F811
-    """Steps of settings that were changed meanwhile, an older walk, a walk without its maps."""
+    """Steps of settings that were changed meanwhile, an older walk; a walk without its maps is shown."""
     with serving(small(), tmp_path) as url:
         context = browser.new_context(**DESKTOP)
         page, problems, held, asked = context.new_page(), [], [], []
@@ -388,12 +388,13 @@ def test_results_that_come_too_late_do_not_replace_what_is_shown(browser, tmp_pa
         page.locator("#classes input").nth(2).check()
         page.locator("#backward").click()
         wait_until(page, lambda: "busy" in page.locator("#trouble").inner_text())
-        assert page.evaluate("Walk.trace.label") == 7
+        assert page.evaluate("Walk.trace.label") == 2
+        assert page.locator("#saliency").is_hidden()
         page.route("**/backprop/check", lambda route: (asked.append(route.request.post_data_json), route.continue_()))
         page.evaluate("Walk.go(2 * Walk.trace.layers.length)")
         page.get_by_role("button", name="Check this number").click()
         wait_until(page, lambda: "backpropagation is right" in page.locator("#sum-body").inner_text())
-        assert asked[0]["label"] == 7  # the walk that is shown
+        assert asked[0]["label"] == 2  # the walk that is shown
 
         page.unroute("**/backprop/saliency")
         page.route("**/backprop/trace", lambda route: held.append(route))

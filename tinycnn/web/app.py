@@ -143,6 +143,9 @@ class WalkEndpoint:
 
     def __init__(self, kind: str, walker: Walker, admission: Admission) -> None:
         self.kind, self.walker, self.admission = kind, walker, admission
+        self.first = asyncio.Semaphore(
+            1
+        )  # only one of each kind waits for the network, so slow kinds delay others once
 
     async def __call__(self, request: Request) -> Response:
         return await self.admission.respond(request, self._walk)
@@ -153,7 +156,8 @@ class WalkEndpoint:
         self.admission.check_rate(client)
         body = await read_body(request)
         with self.admission.place():
-            result = await self.admission.compute(request, self._compute, body)
+            async with self.first:
+                result = await self.admission.compute(request, self._compute, body)
         if isinstance(result, bytes):
             return Response(result, media_type="application/octet-stream")
         return JSONResponse(result)

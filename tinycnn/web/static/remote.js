@@ -155,12 +155,13 @@ const Remote = (() => {
     const mine = (walks += 1);
     el("backward").disabled = true;
     try {
-      const bytes = await (await post("trace", body)).arrayBuffer(), saliency = await maps(body);
+      const bytes = await (await post("trace", body)).arrayBuffer();
       if (mine !== walks) return;
       asked = body;
-      Walk.show(bytes, { ...description, checks: [], practice: [], saliency }, services);
+      Walk.show(bytes, { ...description, checks: [], practice: [], saliency: null }, services);
       el("walk").scrollIntoView({ behavior: "auto" });
       trouble("");
+      maps(body).then((found) => mine === walks && Walk.addSaliency(found), (error) => mine === walks && trouble(error.message)); // slow
     } catch (error) {
       trouble(error.message);
     }

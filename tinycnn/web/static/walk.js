@@ -1402,6 +1402,12 @@ const Walk = (() => {
     occlusion: ["occlusion", "how far the score falls when a patch around the pixel is covered. It needs no derivative, so it checks the others."],
   };
 
+  /** Maps that came after the trace. */
+  function addSaliency(found) {
+    extras.saliency = found;
+    showSaliency();
+  }
+
   function showSaliency() {
     el("saliency").hidden = !extras.saliency;
     if (!extras.saliency) return;
@@ -1586,7 +1592,7 @@ const Walk = (() => {
     show(await inflated(data.textContent.trim()), more);
   }
 
-  return { show, start, text, shareText, nameOfWeight, get trace() { return trace; }, get extras() { return extras; }, get chosen() { return chosen; }, select, go, colourOf, percent, make };
+  return { show, addSaliency, start, text, shareText, nameOfWeight, get trace() { return trace; }, get extras() { return extras; }, get chosen() { return chosen; }, select, go, colourOf, percent, make };
 })();
 
 document.addEventListener("DOMContentLoaded", () => Walk.start());
