@@ -229,6 +229,18 @@ def ablation() -> str:
     return rows("variant | held-out images read correctly | change | seeds | CPU time", lines)
 
 
+def digits_ablation() -> str:
+    """A table of the recipe of `digit_cnn` without one trick at a time."""
+    found = json.loads((RESULTS / "digit_cnn_ablation.json").read_text())["left out"]
+    kinds = ("accuracy", "accuracy_of_5_views", "accuracy_of_9_views", "loss")
+    lines = []
+    for trick, own in found.items():
+        *shares, loss = (statistics.mean(run[kind] for run in own) for kind in kinds)
+        name = "nothing: the whole recipe" if trick == "nothing" else trick
+        lines.append([name, *(f"{100 * share:.2f}" for share in shares), f"{loss:.4f}", f"{len(own)}"])
+    return rows("left out | plain | 5 views | 9 views | loss | seeds", lines)
+
+
 TABLES = {
     "over_a_cable": over_a_cable,
     "shared_cores": shared_cores,
@@ -246,6 +258,7 @@ TABLES = {
     "networks": accuracies,
     "speedrun": speedrun,
     "ablation": ablation,
+    "digits_ablation": digits_ablation,
 }
 NOT_MEASURED = "Not measured yet: `sh benchmarks/measure_cpu.sh`.\n"
 
