@@ -155,7 +155,7 @@ def test_the_run_time_includes_the_time_before_the_interruption(tmp_path, monkey
         (lambda: make_trainer(lr=0.02), r"learning rate 0\.01 there, 0\.02 here"),
         (lambda: make_trainer(batch_size=8), "batch size 16 there, 8 here"),
         (lambda: make_trainer(augment=Affine()), "different augmentation"),
-        (lambda: make_trainer(fade=Fade(3, 9)), r"fading None there, Fade\(full=3, gone=9\) here"),
+        (lambda: make_trainer(augment=Affine(), fade=Fade(3, 9)), r"fading None there, Fade\(full=3, gone=9\) here"),
         (lambda: make_trainer(label_smoothing=0.1), r"label smoothing 0\.0 there, 0\.1 here"),
         (lambda: make_trainer(clip_norm=1), r"clip norm None there, 1\.0 here"),
         (lambda: adamw(make_trainer()), r"optimizer Adam there, AdamW here; weight_decay 0\.0 there, 0\.01 here"),

@@ -277,6 +277,7 @@ def test_a_stopped_server_is_reported(browser, tmp_path):
 def test_the_page_uses_the_class_names_of_other_networks(browser, tmp_path, size):
     model = small_model()
     model.class_names = ["T-shirt/top", "Trouser", *(f"a rather long name, number {k}" for k in range(8))]
+    model.pictures = "drawing"
     with serving(model, tmp_path) as address:
         context = browser.new_context(**size)
         page = context.new_page()
