@@ -1,10 +1,12 @@
-"""The accuracy of a network with its best recipe, over several seeds; and without one trick of the recipe at a time.
+"""The accuracy of a network with its best recipe over several seeds, without one trick, and with other recipes.
 
     python benchmarks/recipe.py digit_cnn --held-out 10000 --seeds 2 --ablation    # how recipes are compared
+    python benchmarks/recipe.py lenet --held-out 10000 --seeds 2 --candidates --json lenet_recipes.json
     python benchmarks/recipe.py digit_cnn --seeds 5 --json digit_cnn.json          # the published figure
 
 With ``--held-out`` the last training images are not trained on, and evaluated; the test images stay unseen. Other
-options are those of ``tinycnn train``, such as ``--epochs 8 --lr 0.05 --threads 2``.
+options are those of ``tinycnn train``, such as ``--epochs 8 --lr 0.05 --threads 2``. Runs that the file of ``--json``
+contains are not repeated, if it was written with the same options.
 """
 
 import argparse
@@ -35,6 +37,17 @@ ABLATION = {  # the trick that is left out → options of `tinycnn train`
     "weight decay": ["--weight-decay", "0"],
     "the recipe: that of the author": ["--recipe", "author"],
 }
+ADAM = ["--optimizer", "adam", "--weight-decay", "0"]
+SGD = ["--optimizer", "sgd", "--weight-decay", "0.0005"]
+FADES, STAYS = ["--fade-epochs", "5"], ["--fade-epochs", "0"]
+CANDIDATES = {  # recipes for the five published networks → options of `tinycnn train`
+    "Adam, rate 0.003": [*ADAM, "--lr", "0.003", *STAYS],
+    "Adam, rate 0.003, fading": [*ADAM, "--lr", "0.003", *FADES],
+    "Adam, rate 0.006, fading": [*ADAM, "--lr", "0.006", *FADES],
+    "SGD, rate 0.05, fading": [*SGD, "--lr", "0.05", *FADES],
+    "SGD, rate 0.1, fading": [*SGD, "--lr", "0.1", *FADES],
+}
+KINDS = {False: "left out", True: "candidates"}  # the key of the runs in the result file
 Examples = tuple[Any, np.ndarray]  # images and labels
 
 
@@ -77,12 +90,23 @@ def line(name: str, runs: list[dict[str, Any]]) -> str:
     return f"{name}: {words[0]}, of 5 views {words[1]}, of 9 views {words[2]}, {seconds:.0f} s"
 
 
+def finished(file: Path | None, others: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The runs that ``file`` contains, if it was written with the same options; else none."""
+    if file is None or not file.exists():
+        return {}
+    report = json.loads(file.read_text(encoding="utf-8"))
+    if report["options"] != others:
+        raise SystemExit(f"{file} was written with the options {report['options']}: give it another name, or delete it")
+    return next(report[kind] for kind in KINDS.values() if kind in report)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("model", choices=models.NETWORKS)
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N-1 (default: 5)")
     parser.add_argument("--held-out", type=int, default=0, metavar="N", help="judge by the last N training images")
     parser.add_argument("--ablation", action="store_true", help="leave out one trick at a time")
+    parser.add_argument("--candidates", action="store_true", help="compare the recipes for the five published networks")
     parser.add_argument("--dataset", default="mnist", help="default: mnist")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and the machine, too")
@@ -93,24 +117,29 @@ def main() -> None:
     if options.held_out:
         (x, y), kept = training, len(training[0]) - options.held_out
         training, judged = (x[:kept], y[:kept]), (x[kept:], y[kept:])
-    results: dict[str, list[dict[str, Any]]] = {}
-    for name, words in (ABLATION if options.ablation else {"nothing": []}).items():
-        results[name] = []
-        for seed in range(options.seeds):
+    judges = f"the last {options.held_out} training images" if options.held_out else "all test images"
+    results = finished(options.json, others)
+    compared = CANDIDATES if options.candidates else ABLATION if options.ablation else {"nothing": []}
+    for name, words in compared.items():
+        results.setdefault(name, [])
+        for seed in range(len(results[name]), options.seeds):
             given = ["--model", options.model, "--recipe", "best", "--seed", str(seed), *others, *words]
             results[name].append(run(given, training, judged, dataset))
             print(f"  seed {seed}: {results[name][-1]['accuracy']:.2%}", flush=True)
-        print(line(f"without {name}" if name != "nothing" else "whole recipe", results[name]), flush=True)
-        if options.json:
-            report = {
-                "model": options.model,
-                "judged by": f"the last {options.held_out} training images" if options.held_out else "all test images",
-                "images": {"training": len(training[0]), "judged": len(judged[0])},
-                "options": others,
-                "left out": results,
-                "machine": machine.describe(get_threads()),
-            }
-            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            if options.json:
+                report = {
+                    "model": options.model,
+                    "judged by": f"the last {options.held_out} training images"
+                    if options.held_out
+                    else "all test images",
+                    "images": {"training": len(training[0]), "judged": len(judged[0])},
+                    "options": others,
+                    KINDS[options.candidates]: results,
+                    "machine": machine.describe(get_threads()),
+                }
+                options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        what = name if options.candidates else f"without {name}" if name != "nothing" else "whole recipe"
+        print(line(what, results[name]), flush=True)
 
 
 if __name__ == "__main__":
