@@ -117,7 +117,6 @@ def main() -> None:
     if options.held_out:
         (x, y), kept = training, len(training[0]) - options.held_out
         training, judged = (x[:kept], y[:kept]), (x[kept:], y[kept:])
-    judges = f"the last {options.held_out} training images" if options.held_out else "all test images"
     results = finished(options.json, others)
     compared = CANDIDATES if options.candidates else ABLATION if options.ablation else {"nothing": []}
     for name, words in compared.items():

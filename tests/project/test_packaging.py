@@ -174,6 +174,22 @@ def is_ignored(path):
     return any(fnmatch.fnmatch(part, pattern) for part in path.parts for pattern in patterns)
 
 
+TOP = {"tinycnn", "examples", "benchmarks", "tests", "docs", "scripts", "pyproject.toml", "README.md", "LICENSE"}
+TOP |= {"CHANGELOG.md", "CITATION.cff", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md"}
+
+
+def strangers(names):
+    """Files and folders of the top level that are not expected; names with a leading dot belong to tools."""
+    return sorted({top for top in (name.split("/")[0] for name in names) if top not in TOP and not top.startswith(".")})
+
+
+def test_the_top_level_contains_only_what_is_expected():
+    tracked = files_of_the_repository()
+    assert TOP <= {name.split("/")[0] for name in tracked}
+    assert strangers(tracked) == []
+    assert strangers([*tracked, "model.safetensors", "run/notes.txt"]) == ["model.safetensors", "run"]
+
+
 def clone(folder):
     for name in files_of_the_repository():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
