@@ -43,7 +43,6 @@ FADES, STAYS = ["--fade-epochs", "5"], ["--fade-epochs", "0"]
 CANDIDATES = {  # recipes for the five published networks → options of `tinycnn train`
     "Adam, rate 0.003": [*ADAM, "--lr", "0.003", *STAYS],
     "Adam, rate 0.003, fading": [*ADAM, "--lr", "0.003", *FADES],
-    "Adam, rate 0.006, fading": [*ADAM, "--lr", "0.006", *FADES],
     "SGD, rate 0.05, fading": [*SGD, "--lr", "0.05", *FADES],
     "SGD, rate 0.1, fading": [*SGD, "--lr", "0.1", *FADES],
 }
