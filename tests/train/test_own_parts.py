@@ -8,8 +8,8 @@ import pytest
 
 import tinycnn
 from tinycnn import ops, optim
-from tinycnn.errors import DataError, SettingError, ShapeError
-from tinycnn.layers import BatchNorm, Dense, Flatten, Layer, LogSoftmax, Sequential, Softmax
+from tinycnn.errors import DataError, DtypeError, SettingError, ShapeError
+from tinycnn.layers import BatchNorm, Dense, Flatten, Layer, LogSoftmax, Residual, Sequential, Softmax
 from tinycnn.train import Trainer
 from tinycnn.train.evaluation import evaluate
 
@@ -27,8 +27,8 @@ def numpy_backend():
         yield
 
 
-def network(*last, outputs=3):
-    return Sequential(Flatten(), Dense(outputs), *last, input_shape=(2, 2, 1))
+def network(*last, outputs=3, **settings):
+    return Sequential(Flatten(), Dense(outputs), *last, input_shape=(2, 2, 1), **settings)
 
 
 def squared(outputs, labels):
@@ -247,25 +247,92 @@ def test_the_shape_that_build_returns(shape, monkeypatch):
     assert Sequential(Flatten(), Built(), Dense(2), input_shape=(2, 2, 1)).layers[1].output_shape == (4,)
 
 
-@pytest.mark.parametrize(
-    ("function", "words"),
-    [
-        (
-            lambda x: None,
-            "returning_1: Returning.forward returned None, expected a Tensor: compute it with tinycnn.ops",
-        ),
-        (lambda x: x.numpy() * 2, "returning_1: Returning.forward returned array("),
-        (lambda x: tinycnn.Tensor(x.numpy() * 2), "no parameter of the network has a gradient: if the forward of retu"),
-    ],
-)
-def test_a_last_layer_whose_forward_ends_the_graph(function, words):
-    with pytest.raises(SettingError, match=re.escape(words)):
-        network(Returning(function)).fit(IMAGES, CLASSES, **FIT)
+USES = {
+    "a call": lambda model: model(IMAGES),
+    "the logits": lambda model: model.logits(tinycnn.Tensor(IMAGES)),
+    "predict": lambda model: model.predict(IMAGES),
+    "evaluate": lambda model: model.evaluate(IMAGES, CLASSES),
+    "fit": lambda model: model.fit(IMAGES, CLASSES, **FIT),
+    "a loop of ones own": lambda model: ops.softmax_cross_entropy(model(IMAGES), CLASSES).backward(),
+}
+TRAINING = ["a call", "the logits", "fit", "a loop of ones own"]
 
 
-@pytest.mark.parametrize("function", [lambda x: x.numpy() * 2, lambda x: tinycnn.Tensor(x.numpy() * 2)])
-def test_parameters_that_no_gradient_reaches_are_noted_once(function, caplog):
-    network(Returning(function), Dense(3)).fit(IMAGES, CLASSES, **FIT)
+class Around(Layer):
+    def __init__(self, inner, forgets=False):
+        super().__init__()
+        self.inner, self.forgets = inner, forgets
+
+    def forward(self, x):
+        y = self.inner(x)
+        return None if self.forgets else y
+
+
+PLACES = {
+    "the first": lambda layer: Sequential(layer, Flatten(), Dense(3), input_shape=(2, 2, 1)),
+    "the last": lambda layer: network(layer),
+    "the last of the last": lambda layer: Sequential(Flatten(), Sequential(Dense(3), layer), input_shape=(2, 2, 1)),
+    "in a branch": lambda layer: network(Residual(layer)),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_forgotten_return_is_named_wherever_the_layer_is_called(place, use):
+    model = PLACES[place](Returning(lambda x: None))
+    with pytest.raises(
+        SettingError, match=r"^Returning.forward returned None, expected a Tensor: end it with `return`"
+    ):
+        USES[use](model)
+
+
+@pytest.mark.parametrize("around", [Around(Returning(lambda x: None)), Around(Dense(3), forgets=True)])
+def test_a_forgotten_return_is_named_while_the_layers_are_built(around):
+    with pytest.raises(SettingError, match="forward returned None, expected a Tensor: end it with `return`"):
+        network(around)
+
+
+@pytest.mark.parametrize("returned", [lambda x: [x], lambda x: (x, x), lambda x: 1.0])
+def test_a_layer_returns_one_tensor(returned):
+    with pytest.raises(
+        SettingError, match=r"Returning.forward returned .*, expected a Tensor: compute it with tinycnn"
+    ):
+        network(Returning(returned))(IMAGES)
+
+
+def test_a_function_without_return_is_named():
+    with pytest.raises(DtypeError, match="got None, as a function without `return` returns"):
+        tinycnn.Tensor(None)
+
+
+@pytest.mark.parametrize("use", TRAINING)
+def test_an_array_that_would_end_the_graph(use):
+    words = "Returning.forward returned an array, expected a Tensor, because no gradient would reach the layers before"
+    for last in ([], [Dense(3)]):
+        with pytest.raises(SettingError, match=words):
+            USES[use](network(Returning(lambda x: x.numpy() * 2), *last))
+
+
+def test_an_array_is_a_tensor_where_no_gradient_is_needed():
+    """The network was trained with the layers before frozen, or the layer prepares the images."""
+    doubled = network(Returning(lambda x: x.numpy() * 2))
+    plain = network(state=doubled.state_dict())
+    np.testing.assert_array_equal(doubled.predict(IMAGES), 2 * plain.predict(IMAGES))
+    first = Sequential(Returning(lambda x: x.numpy() * 2), Flatten(), Dense(3), input_shape=(2, 2, 1))
+    assert isinstance(first(IMAGES), tinycnn.Tensor)
+    before = first.state_dict()["dense_1.weight"]
+    first.fit(IMAGES, CLASSES, **FIT)
+    assert (first.state_dict()["dense_1.weight"] != before).any()
+
+
+def test_a_last_layer_whose_forward_ends_the_graph():
+    words = "no parameter of the network has a gradient: if the forward of returning_1 ends the graph, compute it with"
+    with pytest.raises(SettingError, match=words):
+        network(Returning(lambda x: tinycnn.Tensor(x.numpy() * 2))).fit(IMAGES, CLASSES, **FIT)
+
+
+def test_parameters_that_no_gradient_reaches_are_noted_once(caplog):
+    network(Returning(lambda x: tinycnn.Tensor(x.numpy() * 2)), Dense(3)).fit(IMAGES, CLASSES, **FIT)
     words = (
         "note: no gradient reached dense_1.weight, dense_1.bias in the first step: if the forward of returning_1 ends"
     )

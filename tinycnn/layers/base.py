@@ -28,6 +28,7 @@ from tinycnn.layers.initial_values import State, check_all_used, pop_by_layer, p
 from tinycnn.layers.interface.assigned import check_assigned
 from tinycnn.layers.interface.built import built_shape
 from tinycnn.layers.interface.channel_habits import hint_if_channels_first, log_if_channels_first
+from tinycnn.layers.interface.returned import as_output
 from tinycnn.other_names.arguments import NamedArguments
 from tinycnn.other_names.attributes import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, CheckedAttributes, NoEffectError
 from tinycnn.tensor import Tensor, no_grad
@@ -97,7 +98,7 @@ class Layer(NamedArguments, CheckedAttributes):
             token = _build_at_call.set(build_at_call)
             try:
                 x = Tensor(np.zeros((1, *input_shape), dtype))
-                y = self.eval().forward(x)
+                y = as_output(self, x, self.eval().forward(x))
                 if not_built:  # perhaps called in training only; the inner layers stay in evaluation mode
                     vars(self)["training"] = True
                     self.forward(x)
@@ -120,7 +121,7 @@ class Layer(NamedArguments, CheckedAttributes):
         build = _build_at_call.get()
         if build:
             build(self, x.shape[1:])
-        return self.forward(x)
+        return as_output(self, x, self.forward(x))
 
     def sublayers(self) -> dict[str, "Layer"]:
         """The layers directly inside this one, by name: its attributes, and those in attributes that are lists.

@@ -1,17 +1,12 @@
-"""What to say about a layer of one's own whose ``forward`` returns no tensor, or one without a history."""
+"""What to say about a layer of one's own whose ``forward`` returns a tensor without a history."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
-from tinycnn.backends import get_backend
-from tinycnn.errors import AutogradError, SettingError, shortened
+from tinycnn.errors import AutogradError, SettingError
 from tinycnn.layers import Sequential
+from tinycnn.layers.interface.returned import IN_TENSORS
 from tinycnn.optim import Optimizer
-from tinycnn.tensor import Tensor, no_grad
-
-IN_TENSORS = "compute it with tinycnn.ops and the operators of Tensor, not with NumPy"
 
 
 def own_layers(model: Sequential) -> list[str]:
@@ -45,34 +40,11 @@ def listed(names: list[str]) -> str:
 
 @contextmanager
 def explaining_own_layers(model: Sequential) -> Iterator[None]:
-    """Errors of a step become SettingErrors that name the layer of one's own that caused them, where it is known."""
+    """An error about a loss without a history becomes a SettingError that names the layers of one's own."""
     try:
         yield
-    except Exception as error:
+    except AutogradError as error:
         own = own_layers(model)
-        words = returns_no_tensor(model) if own else ""
-        if own and isinstance(error, AutogradError) and "requires_grad=False" in str(error):
-            words = words or f"no parameter of the network has a gradient: {where(own)}"
-        if words:
-            raise SettingError(words) from error
+        if own and "requires_grad=False" in str(error):
+            raise SettingError(f"no parameter of the network has a gradient: {where(own)}") from error
         raise
-
-
-def returns_no_tensor(model: Sequential) -> str:
-    """A sentence about the first layer of one's own that returns something else for zeros; "" if there is none."""
-    x = Tensor(get_backend().asarray(np.zeros((1, *model.input_shape), model.dtype)))
-    training = model.training
-    try:
-        with no_grad(), np.errstate(all="ignore"):
-            model.eval()
-            for name, layer in model.layers.items():
-                y = layer(x)
-                if not isinstance(y, Tensor):
-                    kind = type(layer).__name__
-                    return f"{name}: {kind}.forward returned {shortened(y, 40)}, expected a Tensor: {IN_TENSORS}"
-                x = y
-    except Exception:  # that of the step says what is wrong
-        return ""
-    finally:
-        model.train(training)
-    return ""
