@@ -1,15 +1,17 @@
 """What another library calls it, and what cannot be assigned to a network: the sentence says what to write."""
 
+import copy
 import re
 
 import numpy as np
 import pytest
 
 import tinycnn
-from tinycnn import data, metrics, models, ops
+from tinycnn import data, metrics, models, ops, optim
 from tinycnn.data import augment
-from tinycnn.errors import DataError, SettingError, ShapeError
-from tinycnn.layers import Conv2d, Dense, Flatten, LogSoftmax, Sequential
+from tinycnn.errors import DataError, DtypeError, SettingError, ShapeError
+from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, LogSoftmax, Sequential
+from tinycnn.tensor import Tensor
 
 IMAGES, CLASSES = np.random.default_rng(0).random((6, 4, 4, 1)).astype(np.float32), np.arange(6) % 3
 FIT = {"epochs": 1, "progress": False}
@@ -87,16 +89,66 @@ def test_shape_and_dtype_of_a_network_are_not_assigned(name, value):
     assert outer.predict(IMAGES).shape == model.predict(IMAGES).shape == (6, 3)
 
 
-def test_a_parameter_keeps_its_shape():
-    """Another one would be refused somewhere in a kernel, or be broadcast."""
+def test_a_parameter_keeps_its_shape_and_its_dtype():
+    """Another shape would be refused somewhere in a kernel, or be broadcast, or be read beyond its end."""
     model = network()
     weight, bias = model.layers["dense_1"].parameters()
-    with pytest.raises(ShapeError, match=r"data = \(1, 3\): expected an array of shape \(8, 3\), as the tensor has"):
-        weight.data = np.zeros((1, 3), np.float32)
-    with pytest.raises(ShapeError, match="data = float: expected an array of shape"):
-        weight.data = 0.0
-    weight.data, bias.data = np.zeros((8, 3), np.float32), np.full(3, 2, np.float32)
-    np.testing.assert_array_equal(model.predict(IMAGES), np.full((6, 3), 2))
+    for frozen in (False, True):
+        weight.requires_grad = not frozen
+        with pytest.raises(ShapeError, match=r"data = \(1, 3\): expected an array of shape \(8, 3\), as before"):
+            weight.data = np.zeros((1, 3), np.float32)
+        with pytest.raises(ShapeError, match="data = float: expected an array of shape"):
+            weight.data = 0.0
+    with pytest.raises(DtypeError, match="got complex128"):
+        weight.data = np.zeros((8, 3), complex)
+    weight.data, bias.data = np.zeros((8, 3)), [1, 2, 3]
+    assert weight.dtype == bias.dtype == np.float32
+    np.testing.assert_array_equal(model.predict(IMAGES), [[1, 2, 3]] * 6)
+    weight.data = Tensor(np.ones((8, 3), np.float32))
+    assert type(weight.data) is np.ndarray
+
+
+def test_a_parameter_can_be_given_an_array_that_cannot_be_written():
+    model, values = network(), np.zeros((8, 3), np.float32)
+    values.setflags(write=False)
+    weight = model.layers["dense_1"].parameters_by_name["weight"]
+    weight.data = values
+    optim.SGD([weight], 0.1).step()  # without a gradient
+    weight.grad = np.ones((8, 3), np.float32)
+    optim.SGD([weight], 0.1).step()
+    assert (weight.data == np.float32(-0.1)).all()
+    assert not values.any()
+
+
+def test_arrays_in_the_place_of_those_of_a_layer():
+    norm = Sequential(BatchNorm(), input_shape=(2, 2, 3)).layers[0]
+    norm.buffers_by_name["running_mean"] = [1, 2, 3]
+    assert norm.buffers_by_name["running_mean"].dtype == np.float32
+    with pytest.raises(ShapeError, match=r"running_var = \(1,\): expected an array of shape \(3,\), as before"):
+        norm.buffers_by_name["running_var"] = np.ones(1)
+    gamma = Tensor(np.full(3, 2, np.float32))
+    norm.parameters_by_name["gamma"] = gamma  # as two layers share one
+    assert norm.parameters()[0] is gamma
+    with pytest.raises(
+        DtypeError, match=r"gamma = ndarray: expected a Tensor; .* parameters_by_name\['gamma'\].data = "
+    ):
+        norm.parameters_by_name["gamma"] = np.ones(3)
+    for other in (np.ones(3), np.ones(4, np.float32)):
+        with pytest.raises(ShapeError, match=r"gamma = float.*: expected float32 \(3,\), as the layer was built"):
+            norm.parameters_by_name["gamma"] = Tensor(other)
+    copied = copy.deepcopy(norm)
+    assert copied.buffers_by_name["running_mean"].tolist() == [1, 2, 3]
+    with pytest.raises(ShapeError):
+        copied.buffers_by_name["running_mean"] = np.ones(1)
+
+
+@pytest.mark.parametrize("given", [[[0.0] * 3] * 8, Tensor(np.ones((8, 3), np.float32)), np.ones(3, np.float32)])
+def test_a_gradient_of_another_kind(given):
+    weight = network().layers["dense_1"].parameters_by_name["weight"]
+    weight.grad = given
+    for use in (lambda: optim.clip_gradients([weight], 1.0), lambda: optim.SGD([weight], 0.1).step()):
+        with pytest.raises(ShapeError, match=r"a parameter has the gradient .*: expected an array \(8, 3\)"):
+            use()
 
 
 @pytest.mark.parametrize(

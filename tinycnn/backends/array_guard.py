@@ -10,12 +10,13 @@ Not detected: changes through an array that was handed out before the forward pa
 """
 
 import weakref
+from typing import Any
 
 import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.array_types import Array
-from tinycnn.errors import ShapeError
+from tinycnn.backends.foreign_arrays import in_place_of
 
 
 class Guard:
@@ -51,10 +52,9 @@ class GuardedArray:
         return self._array
 
     @data.setter
-    def data(self, array: Array) -> None:
-        if getattr(array, "shape", None) != self._array.shape and getattr(self, "requires_grad", False):
-            given = getattr(array, "shape", type(array).__name__)
-            raise ShapeError(f"data = {given}: expected an array of shape {self._array.shape}, as the tensor has")
+    def data(self, array: Any) -> None:
+        """Put ``array`` in the place of the old one; the tensor keeps its shape and its dtype."""
+        array = in_place_of("data", self._array, array)
         self.data_to_change()
         self._array = array
 

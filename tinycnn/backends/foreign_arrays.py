@@ -149,6 +149,19 @@ def as_float_array(array: Any, dtype: np.dtype = FLOATS[0]) -> Array:
     return array if backend.owns(array) else backend.asarray(array)
 
 
+def in_place_of(name: str, old: Array, new: Any) -> Array:
+    """``new``, an array of any library, as it takes the place of ``old``: in its dtype, and writeable.
+
+    Raises ShapeError for another shape, naming what is assigned, and DtypeError as `as_float_array` does.
+    """
+    array = as_float_array(new, old.dtype)
+    if array.shape != old.shape:
+        given = getattr(new, "shape", type(new).__name__)
+        raise ShapeError(f"{name} = {given}: expected an array of shape {old.shape}, as before; nothing is broadcast")
+    array = array.astype(old.dtype, copy=False)
+    return array if getattr(array.flags, "writeable", True) else array.copy()
+
+
 def _as_plain_array(backend: Backend, array: Any, dtype: np.dtype) -> Array:
     """Anything but an array of the backend → a plain NumPy array or an array of the backend."""
     if isinstance(array, ArrayProtocols):

@@ -92,9 +92,8 @@ def plain_copy(model: Sequential, *, training: bool, dtype: np.dtype | None = No
     copied.zero_grad()
     for layer in layers_within(copied):
         for parameter in layer.parameters_by_name.values():
-            parameter.data = to_host(parameter.data).astype(dtype)
-        for name, buffer in layer.buffers_by_name.items():
-            layer.buffers_by_name[name] = to_host(buffer).astype(dtype)
+            parameter._array = to_host(parameter.data).astype(dtype)
+        layer.buffers_by_name.update({name: to_host(one).astype(dtype) for name, one in layer.buffers_by_name.items()})
         if isinstance(layer, Sequential):
             vars(layer)["dtype"], layer.fuse = dtype, False  # the parameters have it, too
     with use_backend("numpy"):

@@ -25,7 +25,7 @@ from tinycnn.backends.host_memory import free_host_memory
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
 from tinycnn.initializers import Initializer
 from tinycnn.layers.initial_values import State, check_all_used, pop_by_layer, pop_value
-from tinycnn.layers.interface.assigned import check_assigned
+from tinycnn.layers.interface.assigned import NamedArrays, check_assigned
 from tinycnn.layers.interface.built import built_shape
 from tinycnn.layers.interface.channel_habits import hint_if_channels_first, log_if_channels_first
 from tinycnn.layers.interface.returned import as_output
@@ -75,8 +75,8 @@ class Layer(NamedArguments, CheckedAttributes):
             raise SettingError(f"{cls.__name__}.call would never be called: name it forward")
 
     def __init__(self) -> None:
-        self.parameters_by_name: dict[str, Tensor] = _NamedArrays(type(self).__name__)
-        self.buffers_by_name: dict[str, Array] = _NamedArrays(type(self).__name__)
+        self.parameters_by_name: dict[str, Tensor] = NamedArrays(type(self).__name__)
+        self.buffers_by_name: dict[str, Array] = NamedArrays(type(self).__name__)
         self.training = True
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype) -> Shape:
@@ -266,15 +266,14 @@ class Layer(NamedArguments, CheckedAttributes):
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
     ) -> None:
         """Add a parameter of ``shape`` with the initial values ``initialize(shape, rng)``."""
-        self.parameters_by_name[name] = Tensor(
-            self._create_values(name, shape, initialize, rng, dtype), requires_grad=True
-        )
+        values = self._create_values(name, shape, initialize, rng, dtype)
+        self.parameters_by_name.update({name: Tensor(values, requires_grad=True)})
 
     def _add_buffer(
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
     ) -> None:
         """Add a buffer of ``shape`` with the initial values ``initialize(shape, rng)``."""
-        self.buffers_by_name[name] = self._create_values(name, shape, initialize, rng, dtype)
+        self.buffers_by_name.update({name: self._create_values(name, shape, initialize, rng, dtype)})
 
     def _create_values(
         self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
@@ -360,22 +359,6 @@ def _keeps_weights(layer: Layer, input_shape: Shape, dtype: np.dtype) -> bool:
             f"{dtype} {input_shape}: create a new layer"
         )
     return True
-
-
-class _NamedArrays(dict[str, Any]):
-    """The parameters or buffers of a layer by name; a missing name raises SettingError with the reason."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def __missing__(self, name: str) -> Any:
-        if self:
-            raise SettingError(f"{self.kind} has no {name}, only {', '.join(self)}")
-        raise SettingError(
-            f"{self.kind} has no {name} yet: it is created when the layer is added to a network, "
-            f"Sequential({self.kind}(...), input_shape=...)"
-        )
 
 
 def register_layer(cls: type[Layer]) -> type[Layer]:

@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import in_range
-from tinycnn.optim.optimizer import checked_parameters
+from tinycnn.optim.optimizer import check_gradients, checked_parameters
 from tinycnn.tensor import Tensor
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Array:
     """The length √(Σ g²) of all gradients as one vector: an array ``()`` of the backend, without waiting for a GPU."""
     backend = get_backend()
-    gradients = [p.grad for p in checked_parameters(parameters) if p.grad is not None]
+    parameters = checked_parameters(parameters)
+    check_gradients(parameters)
+    gradients = [p.grad for p in parameters if p.grad is not None]
     if backend.fused.gradient_norm and gradients:
         return backend.fused.gradient_norm(gradients)
     return backend.xp.sqrt(sum(backend.sum(g * g) for g in gradients))

@@ -101,9 +101,7 @@ class Optimizer(NamedArguments, NamedAttributes):
     def move(self, rates: Iterable[Rate], missed: int | None = None) -> None:
         """Update all parameters, or those that missed ``missed`` steps, with these rates; does not count a step."""
         chosen = (missed is None or missed == own for own in self.missed)
-        for p in self.parameters:
-            if p.grad is not None and (isinstance(p.grad, Tensor) or getattr(p.grad, "shape", None) != p.shape):
-                raise ShapeError(f"a parameter has the gradient {shortened(p.grad)}: expected an array {p.shape}")
+        check_gradients(self.parameters)
         triples = zip(self.parameters, self.slots, chosen, strict=True)
         moving = [(p.data_to_change(), p.grad, slots) for p, slots, now in triples if now and p.grad is not None]
         if moving:
@@ -203,6 +201,13 @@ def checked_parameters(parameters: Iterable[Tensor]) -> list[Tensor]:
     if len(set(given)) < len(given):
         raise SettingError("the list of parameters contains a tensor twice, which would be updated twice: remove one")
     return given
+
+
+def check_gradients(parameters: Iterable[Tensor]) -> None:
+    """Raise ShapeError for a gradient that was assigned and is no array in the shape of its parameter."""
+    for p in parameters:
+        if p.grad is not None and (isinstance(p.grad, Tensor) or getattr(p.grad, "shape", None) != p.shape):
+            raise ShapeError(f"a parameter has the gradient {shortened(p.grad)}: expected an array {p.shape}")
 
 
 def _shapes_and_dtypes(slots: list[dict[str, Array]]) -> list[dict[str, tuple[Any, ...]]]:
