@@ -56,6 +56,37 @@ def test_a_similar_name_is_proposed(module, name, hint):
         getattr(module, name)
 
 
+@pytest.mark.parametrize(
+    ("statement", "missing", "words"),
+    [
+        ("from tinycnn.callbacks import EarlyStopping", "tinycnn.callbacks", "use tinycnn.train"),
+        (
+            "from tinycnn.utils import to_categorical",
+            "tinycnn.utils",
+            "use tinycnn.data, tinycnn.train or tinycnn.plots",
+        ),
+        ("import tinycnn.nn as nn", "tinycnn.nn", "use tinycnn.layers"),
+        ("import tinycnn.nn.functional as F", "tinycnn.nn", "use tinycnn.layers"),
+        ("from tinycnn.keras.layers import Dense", "tinycnn.keras", "use tinycnn.Sequential and tinycnn.layers"),
+        ("from tinycnn.optim.lr_scheduler import StepLR", "tinycnn.optim.lr_scheduler", "pass a `schedule` to the opt"),
+        ("import tinycnn.layer", "tinycnn.layer", "did you mean tinycnn.layers?"),
+        ("from tinycnn.trainer import Trainer", "tinycnn.trainer", "did you mean tinycnn.train?"),
+        ("import tinycnn.layers.conv2d", "tinycnn.layers.conv2d", "write `from tinycnn.layers import Conv2d`"),
+        ("from tinycnn.save import x", "tinycnn.save", "write `from tinycnn import save`"),
+    ],
+)
+def test_modules_of_other_libraries(statement, missing, words):
+    with pytest.raises(ModuleNotFoundError, match=re.escape(f"No module named {missing!r}: {words}")) as raised:
+        exec(statement)
+    assert raised.value.name == missing
+
+
+@pytest.mark.parametrize("name", ["tinycnn.qqqq", "tinycnn.layers._private", "qqqq.nn"])
+def test_other_modules_are_missing_as_usual(name):
+    with pytest.raises(ModuleNotFoundError, match=r"No module named '[^:]*$"):
+        importlib.import_module(name)
+
+
 def test_other_names_of_modules_are_missing_as_usual():
     assert not hasattr(layers, "__wrapped__")
     with pytest.raises(AttributeError, match=r"^module 'tinycnn' has no attribute 'qqqq'$"):

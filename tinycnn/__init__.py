@@ -25,6 +25,7 @@ from tinycnn.gradcheck import gradcheck
 from tinycnn.layers import Sequential
 from tinycnn.layers.interface.fitting import register_training as _register_training
 from tinycnn.other_names.modules import CallableModule as _CallableModule
+from tinycnn.other_names.modules import MissingModules as _MissingModules
 from tinycnn.other_names.modules import missing_name as _missing_name
 from tinycnn.tensor import Function, Tensor, no_grad
 from tinycnn.version import __version__
@@ -56,6 +57,7 @@ _FUNCTIONS = {
 }
 
 sys.modules["tinycnn.tensor"].__class__ = _CallableModule  # `tinycnn.tensor(array)` is a habit of PyTorch
+sys.meta_path.append(_MissingModules())
 _register_training(lambda: importlib.import_module("tinycnn.train.one_call"))  # for model.fit and its like
 
 __all__ = [

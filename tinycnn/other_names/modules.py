@@ -139,7 +139,8 @@ FACADE = {
     **for_all("losses", "use the functions of tinycnn.ops, such as softmax_cross_entropy"),
     **for_all("callbacks", "use tinycnn.train"),
     **for_all("optimizers", "use tinycnn.optim"),
-    **for_all("datasets preprocessing", "use tinycnn.data"),
+    **for_all("dataset datasets preprocessing", "use tinycnn.data"),
+    **for_all("nets networks applications", "use tinycnn.models"),
     **for_all("image_dataset_from_directory ImageFolder", "use tinycnn.data.load_pictures(folder)"),
     **for_all("to_categorical", "use tinycnn.data.one_hot(labels, classes)"),
     **for_all("save_model", "use tinycnn.save(model, path)"),
@@ -198,6 +199,27 @@ def missing_name(module: str, name: str, known: Iterable[str]) -> Exception:
     similar = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.75)
     hint = f"; did you mean {lower[similar[0]]}?" if similar and not name.startswith("_") else ""
     return AttributeError(plain + hint)
+
+
+class MissingModules:
+    """The last finder of ``sys.meta_path``: it is asked for what no other one has found, and never finds a module.
+
+    ``from tinycnn.callbacks import EarlyStopping`` does not ask the package, whose ``__getattr__`` has the sentence.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Raise ModuleNotFoundError with a sentence for a module of another library; return None for all others."""
+        package, _, last = name.rpartition(".")
+        if package not in MODULES:
+            return
+        own = {one.lower(): one for one in public_names(sys.modules.get(package))}
+        similar = difflib.get_close_matches(name.lower(), MODULES, n=1, cutoff=0.85)
+        words = f"did you mean {similar[0]}?" if similar else ""
+        if last.lower() in own:
+            words = f"write `from {package} import {own[last.lower()]}`"
+        words = MODULES[package].get(last) or words or _words_for(package, last)
+        if words:
+            raise ModuleNotFoundError(f"No module named {name!r}: {words}", name=name)
 
 
 def _imports(frame: FrameType) -> bool:
