@@ -670,6 +670,47 @@ def test_probabilities_in_the_place_of_scores_are_noted_once(last, loss, words, 
     assert [record.message.startswith(f"note: {words}") for record in caplog.records] == [True] * bool(words)
 
 
+@pytest.mark.parametrize(
+    ("last", "noted"), [((Softmax(),), True), ((), False), ((LogSoftmax(),), False), ((Sigmoid(),), False)]
+)
+def test_what_predict_returns_has_no_gradient(last, noted, caplog, monkeypatch):
+    monkeypatch.setattr("tinycnn.ops.losses.probabilities._noted", set())
+    model = network(Flatten(), Dense(3), *copy.deepcopy(last))
+    for _ in range(2):
+        loss = ops.softmax_cross_entropy(model.predict(BYTES), CLASSES)
+        with pytest.raises(
+            AutogradError, match=r"requires_grad=False: compute it from model\(images\), not from predict"
+        ):
+            loss.backward()
+    words = "note: softmax_cross_entropy was given probabilities, rows that sum to 1; it takes scores"
+    assert [record.message.startswith(words) for record in caplog.records] == [True] * noted
+
+
+@pytest.mark.parametrize("loss", [ops.softmax_cross_entropy, ops.nll_loss])
+def test_predicted_classes_are_no_scores(loss):
+    predicted = network(Flatten(), Dense(3)).predict(BYTES).argmax(axis=1)
+    with pytest.raises(
+        ShapeError, match=r"class numbers have no gradient: pass the scores, as of model.logits\(images\)"
+    ):
+        loss(predicted, CLASSES)
+
+
+def test_a_step_without_any_gradient_is_noted_once(caplog):
+    model = network(Flatten(), Dense(3))
+    optimizer = optim.Adam(model.parameters())
+    for _ in range(2):
+        ops.softmax_cross_entropy(Tensor(model.predict(BYTES), requires_grad=True), CLASSES).backward()
+        optimizer.step()
+    words = "note: Adam.step() changed nothing, because none of its parameters has a gradient: call loss.backward()"
+    assert [record.message.startswith(words) for record in caplog.records] == [True]
+    caplog.clear()
+    other = optim.SGD(model.parameters(), 0.1)
+    ops.softmax_cross_entropy(model(BYTES), CLASSES).backward()
+    model.parameters()[1].zero_grad()
+    other.step()
+    assert caplog.records == []
+
+
 # ------------------------------------------------------------------------------------------------------------ commands
 
 

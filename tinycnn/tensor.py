@@ -90,7 +90,10 @@ class Tensor(GuardedArray, ArrayProtocols):
         was changed after the forward pass, or when a function returns a gradient of the wrong shape.
         """
         if not self.requires_grad:
-            raise AutogradError("backward(): the tensor has requires_grad=False; create inputs with requires_grad=True")
+            raise AutogradError(
+                "backward(): the tensor has requires_grad=False: compute it from model(images), not from predict(...) "
+                "or .numpy() or inside no_grad(); leaves of your own need requires_grad=True"
+            )
         if self.creator is None:
             _add_to_leaf(self, _upstream_gradient(self, grad))
             return

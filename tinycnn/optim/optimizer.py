@@ -5,7 +5,9 @@ If the update depends on the number of earlier updates (Adam), the steps that a 
 Notation: p parameter, g gradient, lr learning rate. Updates happen in place.
 """
 
+import logging
 import math
+import weakref
 from collections.abc import Callable, Iterable
 from numbers import Real
 from typing import Any, ClassVar
@@ -17,6 +19,7 @@ from tinycnn.other_names.arguments import NamedArguments
 from tinycnn.other_names.attributes import OPTIMIZER_ATTRIBUTES, NamedAttributes
 from tinycnn.tensor import Tensor
 
+LOGGER = logging.getLogger("tinycnn.optim")
 Rate = Any  # a number, or an array () where the number is already on a GPU
 Schedule = Callable[[int], float]  # step number, from 0 → factor of the learning rate
 Moving = list[tuple[Array, Array, dict[str, Array]]]  # parameters, their gradients, their slots
@@ -85,7 +88,10 @@ class Optimizer(NamedArguments, NamedAttributes):
         for missed in sorted(set(self.missed)):
             rates = self.rates(self.step_count, missed) if missed else self.rates(self.step_count)
             self.move(rates, missed)
-        self.count_step([i for i, parameter in enumerate(self.parameters) if parameter.grad is None])
+        resting = [i for i, parameter in enumerate(self.parameters) if parameter.grad is None]
+        self.count_step(resting)
+        if len(resting) == len(self.parameters):
+            note_without_gradients(self)
 
     def count_step(self, resting: Iterable[int] = ()) -> None:
         """Count a step, and a missed step for each parameter whose index is in ``resting``."""
@@ -201,6 +207,20 @@ def checked_parameters(parameters: Iterable[Tensor]) -> list[Tensor]:
     if len(set(given)) < len(given):
         raise SettingError("the list of parameters contains a tensor twice, which would be updated twice: remove one")
     return given
+
+
+_noted: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+
+
+def note_without_gradients(optimizer: Optimizer) -> None:
+    """Log a sentence, once for an optimizer, about a step that had no gradient of any of its parameters."""
+    if optimizer not in _noted:
+        _noted.add(optimizer)
+        LOGGER.warning(
+            "note: %s.step() changed nothing, because none of its parameters has a gradient: call loss.backward() "
+            "before, on a loss that is computed from model(images), not from predict(...) or .numpy()",
+            type(optimizer).__name__,
+        )
 
 
 def check_gradients(parameters: Iterable[Tensor]) -> None:

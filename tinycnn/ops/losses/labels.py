@@ -88,9 +88,11 @@ def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
         raise DataError(f"{op}: labels are rows of different lengths, expected (N,) or (N, K)") from None
     if scores.ndim != 2 or 0 in scores.shape or labels.shape not in (scores.shape[:1], scores.shape):
         swapped = labels.ndim == 2 and scores.shape == labels.shape[:1]
+        classes = scores.ndim == 1 and scores.shape == labels.shape
         raise ShapeError(
             f"{op}: scores have shape {scores.shape} and labels {labels.shape}, expected scores (N, K) with "
             f"N and K >= 1 and labels (N,) or one-hot (N, K){'; is the order (scores, labels)?' * swapped}"
+            f"{'; class numbers have no gradient: pass the scores, as of model.logits(images)' * classes}"
         )
     if isinstance(labels, np.ndarray) and of_thread.recorder is None:  # labels of a recorded step have no values yet
         _check_label_values(op, labels, scores.shape[1])

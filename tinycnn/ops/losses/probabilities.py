@@ -32,12 +32,22 @@ def note_probabilities(op: str, scores: Tensor) -> None:
     takes = "logarithms of probabilities" if op == "nll_loss" else "scores, and computes the probabilities itself"
     if isinstance(scores.creator, creators):
         given = f"the result of a {NAMES[type(scores.creator)]}"
+    elif op == "softmax_cross_entropy" and _are_probabilities(scores):
+        given = "probabilities, rows that sum to 1"
     elif op == "nll_loss" and _above_zero(scores):
         given = "numbers above 0"
     else:
         return
     _noted.add(op)
     LOGGER.warning("note: %s was given %s; it takes %s: %s", op, given, takes, instead)
+
+
+def _are_probabilities(scores: Tensor) -> bool:
+    """Whether an array, such as ``predict`` returns, has rows that sum to 1, as scores hardly do by chance."""
+    rows = scores._array
+    if scores.creator is not None or type(rows).__module__ != "numpy" or rows.ndim != 2 or rows.shape[1] < 2:
+        return False
+    return bool(len(rows) and (rows >= 0).all() and (abs(rows.sum(axis=1) - 1) < 1e-4).all())
 
 
 def _above_zero(log_probs: Tensor) -> bool:
