@@ -614,6 +614,7 @@ def test_settings_that_nothing_would_use(settings, words):
         network(Flatten(), Dense(3)).fit(BYTES, CLASSES, **settings, **FIT)
 
 
+SIGMOID = "{}sigmoid_1 is the last layer, and softmax_cross_entropy is trained for one class per image"
 LIMITS = (
     "relu_1 limits the scores of the last layer with weights: softmax_cross_entropy takes scores of any size, positive"
 )
@@ -633,7 +634,12 @@ LIMITS = (
         ),
         ((Flatten(), Dense(1), ReLU()), {"loss": "mse_loss"}, ""),
         ((Flatten(), Dense(3), Softmax()), {}, ""),
-        ((Flatten(), Dense(4), ReLU(), Dense(3), Sigmoid()), {}, ""),
+        ((Flatten(), Sequential(Dense(3), Softmax())), {}, ""),
+        ((Flatten(), Sequential(Dense(3), ReLU(), Softmax())), {}, "sequential_1.relu_1 limits the scores"),
+        ((Flatten(), Sequential(Dense(3), Softmax()), Softmax()), {}, "sequential_1.softmax_1 is not the last layer"),
+        ((Flatten(), Dense(4), ReLU(), Dense(3), Sigmoid()), {}, SIGMOID.format("")),
+        ((Flatten(), Sequential(Dense(3), Sigmoid())), {}, SIGMOID.format("sequential_1.")),
+        ((Flatten(), Dense(1), Sigmoid()), {"loss": "mse_loss"}, ""),
         ((Softmax(),), {}, ""),
     ],
 )

@@ -135,6 +135,20 @@ def test_a_network_inside_of_a_network_and_one_without_convolutions():
     assert trace.head == ""
 
 
+def test_a_softmax_at_the_end_of_an_inner_network_belongs_to_the_loss(tmp_path):
+    pixels = np.arange(6, dtype=np.uint8)
+    nested, flat = (
+        Sequential(Dense(4), *last, input_shape=(6,))
+        for last in ((Sequential(Dense(3), Softmax()),), (Dense(3), Softmax()))
+    )
+    traces = [trace_step(model, pixels, 2) for model in (nested, flat)]
+    assert [layer.name for layer in traces[0].layers] == ["dense_1", "sequential_1.dense_1"]
+    assert traces[0].loss == traces[1].loss
+    assert [trace.head for trace in traces] == ["Softmax", "Softmax"]
+    traces[0].save(tmp_path / "step.safetensors")
+    assert Trace.load(tmp_path / "step.safetensors").layers[1].name == "sequential_1.dense_1"
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_a_trace_is_saved_and_read_again(tmp_path, training):
     trace = trace_step(small(), IMAGE, 2, training=training)

@@ -774,6 +774,24 @@ def test_logits_are_the_scores_before_the_probabilities(last):
     assert not np.allclose(scores.numpy(), network(x).numpy())
 
 
+@pytest.mark.parametrize("last", [Softmax, LogSoftmax, Sigmoid])
+def test_logits_are_those_of_the_last_network_where_it_is_the_last_layer(last):
+    x = images(5, (3,))
+    parts = [
+        (Dense(4), last()),
+        (Sequential(Dense(4), last()),),
+        (Sequential(Dense(4)), Sequential(Sequential(last()))),
+    ]
+    flat, nested, alone = (Sequential(*layers, input_shape=(3,)) for layers in parts)
+    assert len({network.outputs for network in (flat, nested, alone)}) == 1
+    for network in (nested, alone):
+        np.testing.assert_array_equal(network.logits(x).numpy(), flat.logits(x).numpy())
+        np.testing.assert_array_equal(network(x).numpy(), flat(x).numpy())
+        with tinycnn.use_backend("numpy"):
+            np.testing.assert_array_equal(network.predict(x), flat.predict(x))
+            assert network.evaluate(x, [0, 1, 2, 3, 0]) == flat.evaluate(x, [0, 1, 2, 3, 0])
+
+
 @pytest.mark.parametrize("layer", [Conv2d(2), Dense(3), BatchNorm()], ids=lambda layer: type(layer).__name__)
 def test_parameters_of_a_layer_outside_of_a_network(layer):
     kind = type(layer).__name__

@@ -9,7 +9,18 @@ import pytest
 import tinycnn
 from tinycnn import ops, optim
 from tinycnn.errors import DataError, DtypeError, SettingError, ShapeError
-from tinycnn.layers import BatchNorm, Dense, Flatten, Layer, LogSoftmax, Residual, Sequential, Softmax
+from tinycnn.layers import (
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Flatten,
+    Layer,
+    LogSoftmax,
+    ReLU,
+    Residual,
+    Sequential,
+    Softmax,
+)
 from tinycnn.train import Trainer
 from tinycnn.train.evaluation import evaluate
 
@@ -376,7 +387,45 @@ def test_batch_norm_of_one_number_per_channel(images, size):
     of_images.fit(IMAGES[:images], CLASSES[:images], **settings)  # four numbers per channel
 
 
-def test_a_last_batch_of_one_image_is_noted(caplog):
+@pytest.fixture
+def nothing_noted(monkeypatch):
+    monkeypatch.setattr("tinycnn.layers.interface.one_number._noted", set())
+
+
+ONE_IMAGE = {
+    "a loop of ones own": lambda model: ops.softmax_cross_entropy(model(IMAGES[:1]), CLASSES[:1]).backward(),
+    "batches": lambda model: model.fit([(IMAGES[:4], CLASSES[:4]), (IMAGES[:1], CLASSES[:1])], progress=False),
+}
+
+
+@pytest.mark.parametrize("use", ONE_IMAGE)
+def test_batch_norm_of_one_number_is_noted_once(use, caplog, nothing_noted):
+    words = "note: BatchNorm was given a batch with one number for each channel, whose deviation is 0"
+    for norms in ([BatchNorm()], [BatchNorm(), Dense(3), BatchNorm()]):
+        ONE_IMAGE[use](network(*norms))
+    assert [record.message.startswith(words) for record in caplog.records] == [True]
+
+
+def test_batch_norm_of_one_number_is_noted_where_it_is_fused(caplog, nothing_noted):
+    pytest.importorskip("numba", reason="the kernels need: pip install numba")
+    with tinycnn.use_backend("numba"):
+        model = Sequential(Conv2d(2, 2), ReLU(), BatchNorm(), input_shape=(2, 2, 1))
+        assert len(model._steps()) == 1
+        model(IMAGES[:2])
+        assert caplog.records == []
+        model(IMAGES[:1])
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("use", [lambda model: model.eval()(IMAGES[:1]), lambda model: model.predict(IMAGES[:1])])
+def test_batch_norm_of_one_number_is_right_in_evaluation(use, caplog, nothing_noted):
+    use(network(BatchNorm()))
+    of_images = Sequential(BatchNorm(), input_shape=(2, 2, 1))
+    of_images(IMAGES[:1])  # four numbers
+    assert caplog.records == []
+
+
+def test_a_last_batch_of_one_image_is_noted(caplog, nothing_noted):
     network(BatchNorm()).fit(IMAGES[:17], CLASSES[:17], **FIT)
     words = "note: the last batch of an epoch has one image, from which batchnorm_1 learns nothing"
     assert [record.message.startswith(words) for record in caplog.records] == [True]

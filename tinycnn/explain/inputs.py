@@ -11,8 +11,11 @@ from tinycnn.backends import get_backend, use_backend
 from tinycnn.data.stored import StoredImages
 from tinycnn.errors import DataError, SettingError, ShapeError, shortened
 from tinycnn.layers import Layer, LogSoftmax, Sequential, Sigmoid, Softmax, pixel_scale
+from tinycnn.layers.heads import last_layer
 from tinycnn.layers.metadata import CLASSES, described_outputs
 from tinycnn.tensor import Tensor
+
+HEADS = Softmax | LogSoftmax | Sigmoid
 
 
 def as_input(model: Sequential, images: np.ndarray) -> Tensor:
@@ -32,9 +35,11 @@ def as_input(model: Sequential, images: np.ndarray) -> Tensor:
 def before_softmax(model: Sequential) -> dict[str, Layer]:
     """The layers up to the scores: without a final Softmax, LogSoftmax or Sigmoid, which the loss includes."""
     layers = dict(model.layers)
-    last = list(layers)[-1]
-    if isinstance(layers[last], Softmax | LogSoftmax | Sigmoid):
-        del layers[last]
+    name, last = list(layers.items())[-1]
+    if isinstance(last_layer(model.layers), HEADS):
+        del layers[name]
+        if isinstance(last, Sequential):
+            layers |= {f"{name}.{inner}": layer for inner, layer in before_softmax(last).items()}
     return layers
 
 

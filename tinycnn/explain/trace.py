@@ -23,9 +23,18 @@ from tinycnn import ops
 from tinycnn.backends.base import Array
 from tinycnn.errors import FileFormatError, SettingError, ShapeError, checked_bool
 from tinycnn.explain.branches import KINDS, Branches
-from tinycnn.explain.inputs import as_input, before_softmax, check_classes, checked_images, layers_within, plain_copy
+from tinycnn.explain.inputs import (
+    HEADS,
+    as_input,
+    before_softmax,
+    check_classes,
+    checked_images,
+    layers_within,
+    plain_copy,
+)
 from tinycnn.explain.saliency import checked_label
 from tinycnn.layers import Layer, Sequential
+from tinycnn.layers.heads import last_layer
 from tinycnn.saving import trace_file
 from tinycnn.tensor import Function, Tensor
 
@@ -188,7 +197,7 @@ def _traced(model: Sequential, image: np.ndarray, label: int, training: bool) ->
         target=target,
         training=training,
         class_names=model.class_names,
-        head=type(model.layers[-1]).__name__ if len(layers) < len(model.layers) else "",
+        head=type(last_layer(model.layers)).__name__ if isinstance(last_layer(model.layers), HEADS) else "",
     )
 
 

@@ -19,6 +19,7 @@ from tinycnn.layers.activations import ReLU
 from tinycnn.layers.base import Layer
 from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
+from tinycnn.layers.interface.one_number import note_one_number
 from tinycnn.layers.normalization import BatchNorm
 from tinycnn.layers.pooling import MaxPool2d
 from tinycnn.ops.batch_norm import check_not_empty
@@ -163,6 +164,7 @@ def _with_statistics(norm: BatchNorm, function: FusedNormFunction | FusedConvNor
     """Run ``function``, and update the running statistics if it uses the batch statistics."""
     if norm.uses_batch:
         check_not_empty(inputs[0])
+        note_one_number((len(inputs[0]), *norm.input_shape[:-1]))
     y = function(*inputs)
     if norm.uses_batch:
         update_statistics(**norm.buffers_by_name, mean=function.mean, var=function.var, momentum=norm.momentum)

@@ -5,6 +5,14 @@ import numpy as np
 from tinycnn.errors import SettingError
 from tinycnn.layers.base import Layer, Shape
 from tinycnn.layers.dense import Dense
+from tinycnn.layers.interface.by_name import LayersByName
+
+
+def last_layer(layers: LayersByName) -> Layer:
+    """The last layer; where that is a network, the last one in it."""
+    layer = layers[-1]
+    inner = getattr(layer, "layers", None)
+    return last_layer(inner) if isinstance(inner, LayersByName) else layer
 
 
 def head_name(layers: dict[str, Layer]) -> str:

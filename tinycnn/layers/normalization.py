@@ -5,6 +5,7 @@ import numpy as np
 from tinycnn import initializers, ops
 from tinycnn.errors import in_range
 from tinycnn.layers.base import Layer, Shape, register_layer
+from tinycnn.layers.interface.one_number import note_one_number
 from tinycnn.tensor import Tensor
 
 
@@ -36,6 +37,8 @@ class BatchNorm(Layer):
         return self.training and not self.frozen
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.uses_batch:
+            note_one_number(x.shape[:-1])
         return ops.batch_norm(
             x,
             self.parameters_by_name["gamma"],

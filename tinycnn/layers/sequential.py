@@ -21,7 +21,7 @@ from tinycnn.layers.activations import LogSoftmax, Softmax
 from tinycnn.layers.base import Layer, Shape, building
 from tinycnn.layers.freezing import freeze_only
 from tinycnn.layers.further.activations import Sigmoid
-from tinycnn.layers.heads import head_name, replace_head
+from tinycnn.layers.heads import head_name, last_layer, replace_head
 from tinycnn.layers.initial_values import check_all_used
 from tinycnn.layers.interface.built import check_each_once
 from tinycnn.layers.interface.by_name import LayersByName
@@ -150,6 +150,8 @@ class Sequential(Fitting, Layer):
     def logits(self, x: Tensor) -> Tensor:
         """The scores before a final Softmax, LogSoftmax or Sigmoid: ``(N, *input_shape)`` → ``(N, K)``."""
         steps, last = self._steps(), self.layers[-1]
+        if isinstance(last, Sequential):
+            return last.logits(self._run(x, steps[:-1]))
         without_last = isinstance(last, Softmax | LogSoftmax | Sigmoid)  # no fused step contains one of these
         return self._run(x, steps[:-1] if without_last else steps)
 
@@ -233,11 +235,11 @@ class Sequential(Fitting, Layer):
         otherwise ``classes``. Stored in model files. None restores the default; an invalid value raises SettingError.
         """
         names = self._metadata.class_names
-        return self._metadata.outputs or default_outputs(self.layers[-1], self.output_shape, names)
+        return self._metadata.outputs or default_outputs(last_layer(self.layers), self.output_shape, names)
 
     @outputs.setter
     def outputs(self, outputs: str | None) -> None:
-        last = self.layers[-1]
+        last = last_layer(self.layers)
         self._metadata.outputs = None if outputs is None else checked_outputs(outputs, last, self.output_shape)
 
     @property

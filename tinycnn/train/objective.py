@@ -26,6 +26,7 @@ from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import LogSoftmax, Sequential, Softmax
+from tinycnn.layers.heads import last_layer
 from tinycnn.other_names.modules import loss_meant
 from tinycnn.tensor import Tensor
 from tinycnn.train.class_labels import check_classes, class_of
@@ -84,10 +85,12 @@ class Objective:
         if self.labels == CLASSES:
             check_classes(labels, model.output_shape)
             return
-        if self.labels == SEVERAL and isinstance(model.layers[-1], Softmax | LogSoftmax):
-            last = type(model.layers[-1]).__name__
+        last = last_layer(model.layers)
+        if self.labels == SEVERAL and isinstance(last, Softmax | LogSoftmax):
             wanted = f"{self.name} is for outputs that are probabilities of their own: end it with Sigmoid()"
-            raise SettingError(f"the network ends with {last}, whose probabilities sum to 1, and {wanted}")
+            raise SettingError(
+                f"the network ends with {type(last).__name__}, whose probabilities sum to 1, and {wanted}"
+            )
         got = f"labels are {labels.dtype} {labels.shape}"
         if labels.dtype.kind not in "biuf":
             raise DataError(f"{got}: expected numbers.")

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from tinycnn.data.notices import DARK
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Clip, Dropout, Layer, LogSoftmax, ReLU, Sequential, Sigmoid, Softmax, Tanh
+from tinycnn.layers.interface.by_name import LayersByName
+from tinycnn.layers.interface.one_number import is_noted
 from tinycnn.layers.metadata import BYTES
 from tinycnn.optim import Optimizer
 from tinycnn.optim.schedules import length_of
@@ -115,10 +117,20 @@ def last_batch_of_one(model: Sequential, remainder: int) -> str:
     name = one_number_per_channel(model, 1) if remainder == 1 else ""
     if not name:
         return ""
+    is_noted()
     return (
         f"the last batch of an epoch has one image, from which {name} learns nothing, and which moves its running "
         "variance towards 0: pass another `batch_size`, or leave out one image"
     )
+
+
+def _in_order(layers: LayersByName, within: str = "") -> Iterator[tuple[str, Layer]]:
+    """The layers with their full names, those of inner networks in their place."""
+    for name, layer in layers.items():
+        if isinstance(layer, Sequential):
+            yield from _in_order(layer.layers, f"{within}{name}.")
+        else:
+            yield within + name, layer
 
 
 def last_layer(model: Sequential, purpose: Objective) -> str:
@@ -128,7 +140,13 @@ def last_layer(model: Sequential, purpose: Objective) -> str:
     """
     if purpose.labels not in (CLASSES, SEVERAL):
         return ""
-    layers: list[tuple[str, Layer]] = list(model.layers.items())
+    layers = list(_in_order(model.layers))
+    if purpose.labels == CLASSES and isinstance(layers[-1][1], Sigmoid) and model.output_shape != (1,):
+        return (
+            f"{layers[-1][0]} is the last layer, and {purpose.name} is trained for one class per image: what predict "
+            "returns will not sum to 1; end the network with Softmax(), or, if each label is yes or no by itself, pass "
+            '`loss="binary_cross_entropy_with_logits"`'
+        )
     if isinstance(layers[-1][1], HEADS):
         layers.pop()
     while layers and isinstance(layers[-1][1], Dropout):

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinycnn.data.drawn import are_drawings
 from tinycnn.layers import LogSoftmax, Sequential, Sigmoid, Softmax
+from tinycnn.layers.heads import last_layer
 from tinycnn.layers.metadata import CLASSES, DRAWING, LABELS, NUMBERS, WHOLE
 from tinycnn.train import objective as losses
 from tinycnn.train.identity import Examples
@@ -28,7 +29,7 @@ def state_metadata(model: Sequential, purpose: Objective, examples: Examples | N
 def state_outputs(model: Sequential, purpose: Objective, labels: np.ndarray | None) -> None:
     """Set ``model.outputs`` by the loss and the ``labels`` of training; what the last layer says already is not set."""
     is_own = purpose.labels == losses.OWN and _states(model, "outputs")
-    if isinstance(model.layers[-1], Softmax | LogSoftmax) or is_own:
+    if isinstance(last_layer(model.layers), Softmax | LogSoftmax) or is_own:
         return
     model.outputs = None
     by_loss = _by_loss(model, purpose, labels)
@@ -38,7 +39,7 @@ def state_outputs(model: Sequential, purpose: Objective, labels: np.ndarray | No
 
 def _by_loss(model: Sequential, purpose: Objective, labels: np.ndarray | None) -> str:
     """The meaning of the outputs; with a loss of your own, numbers unless labels or last layer show another one."""
-    has_sigmoid = isinstance(model.layers[-1], Sigmoid)
+    has_sigmoid = isinstance(last_layer(model.layers), Sigmoid)
     if purpose.labels == losses.OWN:
         return LABELS if has_sigmoid else CLASSES if labels is not None and are_classes(labels) else NUMBERS
     are_labels = has_sigmoid and labels is not None and bool(((labels == 0) | (labels == 1)).all())

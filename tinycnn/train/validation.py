@@ -12,6 +12,7 @@ from tinycnn.distributed.communicator import get_communicator
 from tinycnn.distributed.sharding import shard_of
 from tinycnn.errors import SettingError, shortened
 from tinycnn.layers import LogSoftmax, Sequential, Sigmoid, Softmax
+from tinycnn.layers.heads import last_layer
 from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import FIELDS
@@ -76,7 +77,7 @@ def takes_probabilities(metric: Any) -> bool:
 
 def network_outputs(model: Sequential, images: Images) -> np.ndarray:
     """What the network returns for ``images (M, H, W, C)``, softmax or sigmoid included → ``(M, K)`` on the host."""
-    logits, last = predict_logits(model, images), model.layers[-1]
+    logits, last = predict_logits(model, images), last_layer(model.layers)
     if not isinstance(last, Softmax | LogSoftmax | Sigmoid):
         return logits
     with no_grad():
