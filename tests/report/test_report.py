@@ -270,6 +270,10 @@ def test_report_loads_the_data_as_the_run_did(trained, tmp_path, capsys, monkeyp
         assert main(["report", str(tmp_path / "run"), *words]) == 0
         assert capsys.readouterr().err == "NOTICE: pass --data-dir\n"
     assert [name for name, _ in loaded] == [str(tmp_path / "mine.npz"), "mine.npz"]
+    earlier = tmp_path / "run" / "earlier" / "2026-01-31_12-00-00"  # as a later run moves them
+    shutil.copytree(tmp_path / "run", earlier)
+    assert main(["report", str(earlier)]) == 0
+    assert loaded[-1][0] == str(tmp_path / "mine.npz")
     assert all(settings["pixels"] == "0..16" for _, settings in loaded)
 
 

@@ -18,6 +18,7 @@ from tinycnn.data.load_options import NAMES, applicable
 from tinycnn.errors import DataError, printable
 from tinycnn.layers import Sequential
 from tinycnn.run.metrics_file import read_metrics
+from tinycnn.run.results import started_in
 from tinycnn.saving.model_file import load_finite
 
 
@@ -36,8 +37,7 @@ def run(options: argparse.Namespace) -> int:
     use_backend(options.backend)
     results = read_metrics(options.folder / "metrics.json")
     given = results["options"]
-    started_in = os.path.join(os.path.realpath(options.folder), results.get("working_folder", os.getcwd()))
-    found = partial(as_found, started_in)
+    found = partial(as_found, started_in(options.folder, results))
     name = options.dataset or found(given["dataset"])
     if name not in NAMES and not os.path.exists(os.path.expanduser(name)):
         raise DataError(f"{printable(name)}: the data set of the run is no longer there; pass it with --dataset")

@@ -62,6 +62,13 @@ def working_folder(output: Path) -> str:
         return here
 
 
+def started_in(folder: Path, metrics: dict[str, Any]) -> str:
+    """The folder in which the run of ``folder`` was started, also of results that a later run moved to ``EARLIER``."""
+    output = os.path.realpath(folder)
+    outer, inner = os.path.split(os.path.dirname(output))
+    return os.path.join(outer if inner == EARLIER else output, metrics.get("working_folder", os.getcwd()))
+
+
 def replaced_run(output: Path, options: dict[str, Any], *, resumed: bool = False) -> str | None:
     """The earlier results in ``output``, which this run will replace, as text; None if there are none.
 
