@@ -430,7 +430,7 @@ def test_a_second_fit_with_the_same_epochs_reports_that_nothing_was_trained(caps
     assert "nothing was trained" not in capsys.readouterr().out
     assert trainer.fit(IMAGES, LABELS, epochs=2, progress=True) == []
     said = "nothing was trained: the history already ends with epoch 2, and `epochs` counts those of earlier calls, too"
-    assert capsys.readouterr().out == f"note: {said}; pass epochs=4 for 2 more\n"
+    assert capsys.readouterr().out == f"note: {said}; pass `epochs=4` for 2 more\n"
     assert len(trainer.fit(IMAGES, LABELS, epochs=3, progress=True)) == 1
     assert len(train.Trainer(model, optim.SGD(model.parameters()), batch_size=2).fit(IMAGES, LABELS, epochs=0)) == 0
     assert "nothing" not in capsys.readouterr().out

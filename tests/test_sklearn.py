@@ -127,10 +127,10 @@ def test_each_optimizer_has_its_usual_rate(digits, optimizer, lr):
 @pytest.mark.parametrize(
     ("settings", "kind", "words"),
     [
-        ({"model": "odd"}, SettingError, "model='odd': choose auto, lenet"),
+        ({"model": "odd"}, SettingError, "model='odd'`: choose auto, lenet"),
         ({"model": "lenet", "image_shape": None}, ShapeError, r"X holds rows of 64: pass `image_shape="),
         ({"image_shape": (9, 9)}, ShapeError, r"examples of shape \(9, 9, 1\) with 64 numbers"),
-        ({"optimizer": "odd"}, SettingError, "optimizer='odd': choose one of sgd"),
+        ({"optimizer": "odd"}, SettingError, "optimizer='odd'`: choose one of sgd"),
         ({"epochs": 0}, SettingError, "`epochs=0`: expected a positive integer"),
         ({"epochs": -1}, SettingError, "`epochs=-1`: expected a positive integer"),
         ({"epochs": 1, "batch_size": 0}, SettingError, "`batch_size=0`: expected a positive integer"),
@@ -343,7 +343,7 @@ def test_weights_that_are_none(digits, settings, weights, words):
 
 
 def test_balanced_needs_all_examples(digits):
-    with pytest.raises(ValueError, match="class_weight='balanced' needs all examples"):
+    with pytest.raises(ValueError, match="class_weight='balanced'` needs all examples"):
         small(class_weight="balanced").partial_fit(*digits, classes=range(10))
 
 

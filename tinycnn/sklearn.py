@@ -136,7 +136,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         """
         self._check_none("partial_fit", settings)
         if self.class_weight == "balanced":
-            raise ValueError("class_weight='balanced' needs all examples: pass a dictionary to partial_fit")
+            raise ValueError("`class_weight='balanced'` needs all examples: pass a dictionary to partial_fit")
         first = not hasattr(self, "model_")
         if first and classes is None:
             raise ValueError("the first call of partial_fit must list all classes: partial_fit(X, y, classes=...)")
@@ -182,7 +182,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         if self.class_weight is not None:
             by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[labels])
             if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
-                raise SettingError(f"class_weight={self.class_weight}: expected finite numbers of at least 0")
+                raise SettingError(f"`class_weight={self.class_weight}`: expected finite numbers of at least 0")
             weights = weights * by_class[labels]
         kept = np.flatnonzero(weights)
         if not len(kept):
@@ -193,7 +193,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         """The images and labels of ``eval_set``; raises ValueError unless it is one pair, of the classes of ``fit``."""
         pairs = [eval_set] if isinstance(eval_set, tuple) else eval_set
         if not (isinstance(pairs, list) and len(pairs) == 1 and isinstance(pairs[0], tuple) and len(pairs[0]) == 2):
-            raise ValueError("eval_set: expected a pair (X, y), or a list of one pair")
+            raise ValueError("`eval_set`: expected a pair (X, y), or a list of one pair")
         images, y = self._checked(*pairs[0])
         return images, numbered(y, self.classes_)
 
@@ -229,7 +229,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_settings(self) -> None:
         if self.optimizer not in OPTIMIZERS:
-            raise SettingError(f"optimizer={self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+            raise SettingError(f"`optimizer={self.optimizer!r}`: choose one of {', '.join(OPTIMIZERS)}")
         stopping = [] if self.early_stopping is None else ["early_stopping"]
         for name in ("epochs", "batch_size", *stopping):
             whole_number(name, getattr(self, name), at_least=1)
@@ -271,9 +271,11 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         if model == "auto":
             return default_layers(shape, classes)
         if model not in NETWORKS:
-            raise SettingError(f"model={model!r}: choose auto, {', '.join(NETWORKS)}, or pass {FUNCTION}")
+            raise SettingError(f"`model={model!r}`: choose auto, {', '.join(NETWORKS)}, or pass {FUNCTION}")
         if len(shape) != 3:
-            raise ShapeError(f"model={model!r} takes images, X holds rows of {shape[0]}: pass `image_shape=(H, W, C)`")
+            raise ShapeError(
+                f"`model={model!r}` takes images, X holds rows of {shape[0]}: pass `image_shape=(H, W, C)`"
+            )
         layers = NETWORKS[model].layers(classes)
         return layers[1:] if isinstance(layers[0], Rescaling) else layers
 

@@ -297,7 +297,7 @@ WRONG_CALLS = {
     "still too large": (
         lambda: ops.conv2d(IMAGES, zeros(8, 3, 3, 1), padding=1), ShapeError, r"8x3 .* 7x8 image \(padding included\)",
     ),
-    "stride 0": (lambda: ops.conv2d(IMAGES, FILTERS, stride=0), SettingError, "stride=0: expected an integer, at"),
+    "stride 0": (lambda: ops.conv2d(IMAGES, FILTERS, stride=0), SettingError, "stride=0`: expected an integer, at"),
     "stride for one axis 0": (lambda: ops.conv2d(IMAGES, FILTERS, stride=(1, 0)), SettingError, r"stride=\(1, 0\)"),
     "stride 1.5": (lambda: ops.conv2d(IMAGES, FILTERS, stride=1.5), SettingError, "stride=1.5.*expected an integer"),
     "stride of three": (lambda: ops.conv2d(IMAGES, FILTERS, stride=(1, 1, 1)), SettingError, "or a pair"),
@@ -342,7 +342,7 @@ WRONG_CALLS = {
     "statistics of wrong size": (lambda: norm(running_mean=NUMBERS[:2]), ShapeError, r"mean` has shape \(2,\).*\(3,\)"),
     "statistics of another dtype": (lambda: norm(running_var=np.ones(3)), DtypeError, "var` is float64 and x float32"),
     "statistics as a list": (lambda: norm(running_mean=[0, 0, 0]), DtypeError, "`running_mean` is of type list"),
-    "eps of 0": (lambda: norm(eps=0), SettingError, r"eps=0: expected .* `eps` above 0"),
+    "eps of 0": (lambda: norm(eps=0), SettingError, r"eps=0`: expected .* `eps` above 0"),
     "eps below 0": (lambda: norm(eps=-1e-3, training=False), SettingError, "`eps` above 0"),
     "eps NaN": (lambda: norm(eps=np.nan), SettingError, "eps=nan"),
     "eps of no number": (lambda: norm(eps="small"), SettingError, "eps='small'"),
@@ -352,7 +352,7 @@ WRONG_CALLS = {
     "dropout without a step": (lambda: ops.dropout(SCORES, key=(0,)), SettingError, r"pair of .* \(seed, step\)"),
     "dropout of a negative seed": (lambda: ops.dropout(SCORES, key=(-1, 0)), SettingError, "non-negative"),
     "ragged labels": (lambda: ops.nll_loss(SCORES, [[1], [2, 3]]), DataError, "rows of different lengths"),
-    "dropout of all": (lambda: ops.dropout(SCORES, p=1, key=(0, 0)), SettingError, r"p=1, expected .* \[0, 1\)"),
+    "dropout of all": (lambda: ops.dropout(SCORES, p=1, key=(0, 0)), SettingError, r"p=1`, expected .* \[0, 1\)"),
     "dropout below 0": (lambda: ops.dropout(SCORES, p=-0.1, key=(0, 0)), SettingError, "p=-0.1"),
     "dropout NaN": (lambda: ops.dropout(SCORES, p=np.nan, key=(0, 0)), SettingError, "p=nan"),
 }  # fmt: skip

@@ -231,15 +231,15 @@ def test_global_pools(any_backend):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Conv2d(3, padding="full"), "padding='full': expected 'same', 'valid' or numbers"),
-        (lambda: Conv2d(3, padding=(1, 2, 3)), r"padding=\(1, 2, 3\): expected an integer, at least 0, a pair"),
+        (lambda: Conv2d(3, padding="full"), "padding='full'`: expected 'same', 'valid' or numbers"),
+        (lambda: Conv2d(3, padding=(1, 2, 3)), r"padding=\(1, 2, 3\)`: expected an integer, at least 0, a pair"),
         (lambda: Conv2d(3, padding=((1, 2), (3, -1))), "expected an integer, at least 0"),
         (lambda: Conv2d(3, padding=((1, 2), (3, True))), "expected an integer, at least 0"),
         (lambda: Conv2d(3, padding=((1, 2), (3, 1 << 21))), "at most 1,048,576 pixels"),
-        (lambda: Conv2d(3, dilation=0), "dilation=0: expected an integer, at least 1"),
+        (lambda: Conv2d(3, dilation=0), "dilation=0`: expected an integer, at least 1"),
         (lambda: Conv2d(4, groups=0), r"groups=0\): expected a positive integer"),
         (lambda: Conv2d(4, groups=3), "4 `filters` cannot be divided into 3 equal `groups`"),
-        (lambda: MaxPool2d(3, padding=((0, 2), (0, 0))), "is more than half of kernel_size"),
+        (lambda: MaxPool2d(3, padding=((0, 2), (0, 0))), "is more than half of `kernel_size="),
         (lambda: MaxPool2d(3, ceil_mode=1), r"MaxPool2d\(ceil_mode=1\): expected True or False"),
         (
             lambda: ops.max_pool2d(Tensor(normal(1, 4, 4, 2)), ceil_mode="yes"),
@@ -250,7 +250,7 @@ def test_global_pools(any_backend):
         (lambda: GlobalMaxPool2d(keepdims=0), r"GlobalMaxPool2d\(keepdims=0\): expected True or False"),
         (
             lambda: ops.conv2d(*map(Tensor, (normal(1, 4, 4, 2), normal(3, 3, 2, 2))), groups=1.0),
-            "groups=1.0: expected",
+            "groups=1.0`: expected",
         ),
     ],
 )
@@ -265,7 +265,7 @@ def test_wrong_settings(make, words):
         (
             [Conv2d(4, groups=2)],
             (5, 5, 3),
-            "groups=2 does not divide both the 3 channels of the images and the 4 filters",
+            "groups=2` does not divide both the 3 channels of the images and the 4 filters",
         ),
         ([Conv2d(4, dilation=3)], (6, 9, 3), "the 7x7 window does not fit into the 6x9 image"),
         ([Conv2d(4, 4, padding=((1, 0), (0, 0)))], (2, 9, 3), "the 4x4 window does not fit into the 3x9 image"),
@@ -278,11 +278,11 @@ def test_what_does_not_fit(layers, shape, words):
 
 
 def test_a_weight_of_other_groups_is_refused():
-    for groups, words in ((2, "with groups=2, weight has C/2 in place of C"), (3, "with groups=3")):
+    for groups, words in ((2, "with `groups=2`, weight has C/2 in place of C"), (3, "with `groups=3`")):
         with pytest.raises(ShapeError, match=words):
             ops.conv2d(Tensor(normal(1, 5, 5, 4)), Tensor(normal(3, 3, 4, 6)), groups=groups)
     with pytest.raises(
-        ShapeError, match="groups=2 does not divide both the 4 channels of the images and the 3 filters"
+        ShapeError, match="groups=2` does not divide both the 4 channels of the images and the 3 filters"
     ):
         ops.conv2d(Tensor(normal(1, 5, 5, 4)), Tensor(normal(3, 3, 2, 3)), groups=2)
 

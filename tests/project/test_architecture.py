@@ -28,6 +28,9 @@ PACKAGES = {
 # Only these may name an option of the command; the last writes the command into the files of the exercises.
 COMMAND_LINE = ("tinycnn.run", "tinycnn.commands", "tinycnn.__main__", "tinycnn.exercises.cutting")
 
+# Their errors name attributes of files, and the variables of the environment.
+FOREIGN = ("tinycnn.interchange", "tinycnn.distributed", "tinycnn.exercises", "tinycnn.run", "tinycnn.commands")
+
 # What these places may import of the package, besides themselves. All other rooms are only kept free of circles.
 ONLY = {
     "tinycnn.errors": [],
@@ -249,6 +252,36 @@ def options_named(package: Package) -> list[str]:
     ]
 
 
+def arguments_without_backticks(package: Package) -> list[str]:
+    """Errors of the library with ``name=value`` outside of backticks and of calls: they name arguments as `name=value`.
+
+    Those of files and of other libraries' settings have none, which these modules read.
+    """
+    rest = re.compile(r"`[^`]*`|[\w{}]+\([^()]*\)")  # what is left out
+    assigned = re.compile(r"(?<![\w.'\"\[{])(?:[a-z]\w*|\{\})=\{\}")
+    modules = [name for name in package.trees if is_in(name, "tinycnn") and not any(is_in(name, p) for p in FOREIGN)]
+    return [
+        f"{module}:{node.lineno}: {found}"
+        for module in modules
+        for node in package.nodes[module]
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+        for argument in node.exc.args
+        for found in assigned.findall(rest.sub("", as_text(argument)))
+    ]
+
+
+def as_text(node: ast.AST) -> str:
+    """A string or f-string as it is written, with ``{}`` in the place of values; "" for other expressions."""
+    match node:
+        case ast.Constant(str() as text):
+            return text
+        case ast.JoinedStr(parts):
+            return "".join(map(as_text, parts))
+        case ast.FormattedValue():
+            return "{}"
+    return ""
+
+
 def without_docstring(package: Package) -> list[str]:
     """Modules, and public functions and classes of the package, without a docstring.
 
@@ -304,6 +337,7 @@ def test_imports_only_point_down(find_circle, package):
         hidden_classes,
         heavy_imports,
         options_named,
+        arguments_without_backticks,
         without_docstring,
     ],
 )
@@ -460,6 +494,19 @@ def test_the_name_of_an_option_is_found(source, tmp_path):
     plain = "# --lr\nx = '<!-- --> --- a--b -- 1 pip --upgrade'"
     package = planted(tmp_path, tinycnn__optim=source, tinycnn__data=plain, tinycnn__run__options=source)
     assert options_named(package) == ["tinycnn.optim:1: --lr"]
+
+
+@pytest.mark.parametrize("message", ["f'op: p={p}, expected 1'", "f'{n}={v!r}: odd'", "f'x' f'a, p={p}'"])
+def test_an_argument_without_backticks_is_found(message, tmp_path):
+    right = "f'op: `p={p}`, expected 1; Conv2d(n={n}) and {f}({n}={v}); N={n}, x == {n}'"
+    package = planted(
+        tmp_path,
+        tinycnn__ops=f"raise ValueError({message})",
+        tinycnn__data=f"raise ValueError({right})\nx = {message}",
+        tinycnn__interchange=f"raise ValueError({message})",
+    )
+    (found,) = arguments_without_backticks(package)
+    assert found.startswith("tinycnn.ops:1: ")
 
 
 def test_the_name_of_a_backend_is_found(tmp_path):

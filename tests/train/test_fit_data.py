@@ -126,7 +126,7 @@ def test_the_change_that_an_error_proposes_makes_the_images_fit(shape):
 
 
 def test_other_images_are_described():
-    size = "so scale them to 8x8 pixels, or create the network with input_shape=(9, 9, 1)."
+    size = "so scale them to 8x8 pixels, or create the network with `input_shape=(9, 9, 1)`."
     assert shape_message((5, 9, 9, 1), (8, 8, 1)) == f"images have shape (9, 9, 1): the network takes (8, 8, 1), {size}"
     assert shape_message((5, 2, 2, 2), (8, 8, 1)) == "images have shape (2, 2, 2): the network takes (8, 8, 1)."
     assert shape_message((5, 3), (4,)) == "images have shape (3,): the network takes (4,)."

@@ -112,10 +112,10 @@ def checked_class_names(names: Iterable[str], output_shape: tuple[int, ...]) -> 
 def checked_pictures(pictures: str, input_shape: tuple[int, ...]) -> str:
     """``pictures``; raises SettingError unless it is ``whole``, or ``drawing`` for a network with greyscale input."""
     if not isinstance(pictures, str) or pictures not in (DRAWING, WHOLE):
-        raise SettingError(f"pictures: got {pictures!r:.120}; expected {DRAWING!r} or {WHOLE!r}")
+        raise SettingError(f"`pictures`: got {pictures!r:.120}; expected {DRAWING!r} or {WHOLE!r}")
     if pictures == DRAWING and (len(input_shape) != 3 or input_shape[2] != 1):
         raise SettingError(
-            f"pictures: drawings are greyscale, (H, W, 1), but this network takes {input_shape}; expected {WHOLE!r}"
+            f"`pictures`: drawings are greyscale, (H, W, 1), but this network takes {input_shape}; expected {WHOLE!r}"
         )
     return pictures
 

@@ -311,7 +311,7 @@ def layer_names(layers: tuple[Layer, ...], container: str = "Sequential") -> lis
 def _checked_shape(input_shape: Shape) -> Shape:
     shape = tuple(input_shape) if isinstance(input_shape, tuple | list) else ()
     if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
-        raise ShapeError(f"input_shape={shortened(input_shape)}: expected positive integers, (H, W, C) or (in,)")
+        raise ShapeError(f"`input_shape={shortened(input_shape)}`: expected positive integers, (H, W, C) or (in,)")
     return tuple(map(int, shape))
 
 
@@ -319,7 +319,7 @@ def _checked_dtype(dtype: Any) -> np.dtype:
     try:
         checked = np.dtype(dtype)
     except TypeError:
-        raise DtypeError(f"dtype={shortened(dtype)}: expected float32 or float64") from None
+        raise DtypeError(f"`dtype={shortened(dtype)}`: expected float32 or float64") from None
     if checked not in (np.float32, np.float64):
-        raise DtypeError(f"dtype={checked}: expected float32 or float64")
+        raise DtypeError(f"`dtype={checked}`: expected float32 or float64")
     return checked

@@ -165,7 +165,7 @@ def check_settings(whose: str, momentum: Any, eps: Any) -> None:
     numbers = isinstance(momentum, Real) and isinstance(eps, Real)
     if not (numbers and 0 <= momentum <= 1 and 0 < eps < math.inf):
         raise SettingError(
-            f"{whose}momentum={momentum!r}, eps={eps!r}: expected `momentum` in [0, 1] and `eps` above 0"
+            f"{whose}`momentum={momentum!r}`, `eps={eps!r}`: expected `momentum` in [0, 1] and `eps` above 0"
         )
 
 

@@ -43,7 +43,7 @@ def dropout(x: Tensor, *, p: float = 0.5, key: Pair, training: bool = True) -> T
     on every backend. Raises SettingError for ``p`` outside [0, 1).
     """
     if not (isinstance(p, Real) and 0 <= p < 1):
-        raise SettingError(f"dropout: p={p!r}, expected a number in [0, 1); p = 1 would drop every value")
+        raise SettingError(f"dropout: `p={p!r}`, expected a number in [0, 1); p = 1 would drop every value")
     _check_key(key)
     (x,) = tensors(x)
     if not training or p == 0:
@@ -61,7 +61,7 @@ def _check_key(key: Any) -> None:
     pair = tuple(key) if isinstance(key, tuple | list) else ()
     numbers = [number for number in pair if not isinstance(number, StepInMemory)]
     if len(pair) != 2 or not all(isinstance(number, Integral) and int(number) >= 0 for number in numbers):
-        raise SettingError(f"dropout: key={key!r}, expected a pair of non-negative integers (seed, step)")
+        raise SettingError(f"dropout: `key={key!r}`, expected a pair of non-negative integers (seed, step)")
 
 
 class ShardedDropoutFunction(DropoutFunction):

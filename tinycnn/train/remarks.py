@@ -51,7 +51,7 @@ def nothing_to_train(epochs: int) -> str:
     """The sentence for a run that has all of its epochs before it begins."""
     return (
         f"nothing was trained: the history already ends with epoch {epochs}, and `epochs` counts those of earlier "
-        f"calls, too; pass epochs={2 * epochs} for {epochs} more"
+        f"calls, too; pass `epochs={2 * epochs}` for {epochs} more"
     )
 
 
@@ -88,7 +88,7 @@ def momentum_of_keras(model: Sequential) -> str:
     for name, layer in model.all_layers():
         if isinstance(layer, BatchNorm) and 0.9 <= layer.momentum < 1:
             return (
-                f"{name} has momentum={layer.momentum:g}, the weight of the newest batch in the running statistics; "
+                f"{name} has `momentum={layer.momentum:g}`, the weight of the newest batch in the running statistics; "
                 f"{layer.momentum:g} in Keras is {1 - layer.momentum:.3g} here"
             )
     return ""

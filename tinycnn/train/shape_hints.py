@@ -33,5 +33,5 @@ def _change(shape: Shape, wanted: Shape) -> str:
     if channels == 3 and shape == (*size, 4):
         return "leave out the transparency: images[..., :3]"
     if len(shape) == 3 and shape[2] == channels:
-        return f"scale them to {size[0]}x{size[1]} pixels, or create the network with input_shape={shape}"
+        return f"scale them to {size[0]}x{size[1]} pixels, or create the network with `input_shape={shape}`"
     return ""

@@ -98,5 +98,5 @@ def _by_channel(name: str, numbers: Any, above: float | None) -> float | tuple[f
     if not isinstance(numbers, list | tuple):
         return in_range(whose, numbers, above=above)
     if not numbers:
-        raise SettingError(f"{whose}={shortened(numbers)}: expected a number, or one for each channel")
+        raise SettingError(f"Normalization: `{name}={shortened(numbers)}`: expected a number, or one for each channel")
     return tuple(in_range(whose, number, above=above) for number in numbers)

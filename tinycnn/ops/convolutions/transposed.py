@@ -104,7 +104,7 @@ def checked_output_padding(output_padding: int | Pair, stride: Pair) -> Pair:
     """``output_padding`` as a pair; raises SettingError unless it is below the stride."""
     added = as_pair(output_padding, "output_padding", minimum=0)
     if added[0] >= stride[0] or added[1] >= stride[1]:
-        raise SettingError(f"output_padding={shortened(output_padding)}: expected less than the stride {stride}")
+        raise SettingError(f"`output_padding={shortened(output_padding)}`: expected less than the stride {stride}")
     return added
 
 

@@ -24,7 +24,7 @@ def group_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, groups: int, eps: floa
     """
     x, gamma, beta = tensors(x, gamma, beta)
     if not isinstance(groups, Integral) or isinstance(groups, bool) or int(groups) < 1:
-        raise SettingError(f"group_norm: groups={shortened(groups)}, expected a positive integer")
+        raise SettingError(f"group_norm: `groups={shortened(groups)}`, expected a positive integer")
     if x.ndim < 2 or 0 in x.shape[1:] or not gamma.shape == beta.shape == x.shape[-1:]:
         raise ShapeError(
             f"group_norm: x has shape {x.shape}, gamma {gamma.shape} and beta {beta.shape}, expected x (N, ..., C) and "

@@ -20,9 +20,9 @@ def as_pair(value: int | Pair, name: str, *, minimum: int) -> Pair:
     """An integer (for both axes) or a pair ``(height, width)`` → a pair; raises SettingError out of range."""
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, Integral) and not isinstance(v, bool) and v >= minimum for v in pair):
-        raise SettingError(f"{name}={value!r}: expected an integer, at least {minimum}, or a pair (height, width)")
+        raise SettingError(f"`{name}={value!r}`: expected an integer, at least {minimum}, or a pair (height, width)")
     if max(pair) > MOST_PIXELS:
-        raise SettingError(f"{name}={value!r}: expected at most {MOST_PIXELS:,} pixels")
+        raise SettingError(f"`{name}={value!r}`: expected at most {MOST_PIXELS:,} pixels")
     return int(pair[0]), int(pair[1])  # NumPy's integers, too
 
 
@@ -71,7 +71,7 @@ def pool_window(
     pads = NO_PADS if checked == "same" else as_pads(checked)
     if any(2 * max(pad) > size for size, pad in zip(kernel_size, pads, strict=True)):
         raise SettingError(
-            f"{op}: padding {shortened(checked)} is more than half of kernel_size {kernel_size}; "
+            f"{op}: `padding={shortened(checked)}` is more than half of `kernel_size={kernel_size}`; "
             "use a smaller `padding`"
         )
     return kernel_size, stride, checked

@@ -26,18 +26,18 @@ def checked_padding(padding: Padding) -> CheckedPadding:
     """``padding`` in its shortest form; raises SettingError for anything but the five forms above."""
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
-            raise SettingError(f"padding={shortened(padding)}: expected 'same', 'valid' or numbers of pixels")
+            raise SettingError(f"`padding={shortened(padding)}`: expected 'same', 'valid' or numbers of pixels")
         return "same" if padding == "same" else (0, 0)
     pair = tuple(padding) if isinstance(padding, tuple | list) else (padding, padding)
     sides = [tuple(side) if isinstance(side, tuple | list) else (side, side) for side in pair]
     pixels = [number for side in sides for number in side]
     if [len(side) for side in sides] != [2, 2] or not all(_is_size(number) for number in pixels):
         raise SettingError(
-            f"padding={shortened(padding)}: expected an integer, at least 0, a pair (height, width), "
+            f"`padding={shortened(padding)}`: expected an integer, at least 0, a pair (height, width), "
             "((top, bottom), (left, right)), 'same' or 'valid'"
         )
     if max(pixels) > MOST_PIXELS:
-        raise SettingError(f"padding={shortened(padding)}: expected at most {MOST_PIXELS:,} pixels")
+        raise SettingError(f"`padding={shortened(padding)}`: expected at most {MOST_PIXELS:,} pixels")
     (top, bottom), (left, right) = ((int(first), int(last)) for first, last in sides)
     return (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
 

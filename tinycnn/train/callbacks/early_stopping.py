@@ -17,7 +17,7 @@ def stopping_after(early_stopping: Any) -> "EarlyStopping":
     if isinstance(early_stopping, bool):
         raise SettingError(
             f"`early_stopping={early_stopping}`: expected a positive integer, the number of epochs without an "
-            "improvement after which to stop, such as early_stopping=3; leave it out to train all epochs"
+            "improvement after which to stop, such as `early_stopping=3`; leave it out to train all epochs"
         )
     return EarlyStopping(whole_number("early_stopping", early_stopping, at_least=1))
 
