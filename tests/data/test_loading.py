@@ -16,6 +16,7 @@ from PIL import Image
 from tests.support.data_helpers import STEMS, publish, raw_idx, real_mnist, tiny_arrays, write_set
 from tinycnn.data import load, write_idx
 from tinycnn.data.digits import enlarge
+from tinycnn.data.drawn import are_drawings
 from tinycnn.data.idx import read_idx
 from tinycnn.data.load_options import applicable
 from tinycnn.data.sources import FASHION_MNIST, MNIST, SOURCES, DebianPackage, recognise
@@ -280,6 +281,14 @@ def test_the_packaged_fashion_mnist_is_the_published_one(monkeypatch):
         assert recognise(read_idx(f"{package.folder}/{file.name}", file.rank), f"{package.folder}/{file.name}") == (
             "fashion_mnist", file.stem
         )  # fmt: skip
+    images = read_idx(f"{package.folder}/{FASHION_MNIST.files[2].name}", 3)[..., None]
+    assert FASHION_MNIST.pictures == ("drawing" if are_drawings(images) else "whole")  # as `fit` states of the arrays
+
+
+def test_what_mnist_states_is_what_its_images_show(mnist_folder):
+    file = MNIST.files[2]
+    (path,) = mnist_folder.glob(f"{file.stem}*")
+    assert MNIST.pictures == ("drawing" if are_drawings(read_idx(path, file.rank)[..., None]) else "whole")
 
 
 def test_home_folder_is_expanded(tmp_path, monkeypatch):
