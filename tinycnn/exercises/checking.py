@@ -1,6 +1,7 @@
 """Helpers of the checks: gradients are compared with finite differences, and mistakes described in words."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -128,14 +129,16 @@ def check_gradients(
             key: partial(suspect, name, grad_y) for key, suspect in (suspects or {}).items()
         }
         ones = np.ones_like(grad_y)
-        typical |= {f"{key}{BOTH}upstream": partial(suspect, name, ones) for key, suspect in (suspects or {}).items()}
         typical["upstream"] = partial(weighted, slopes[name], ones)
+        for key, suspect in (suspects or {}).items():
+            symptom, _, form = key.partition(FORM)
+            typical[f"{symptom}{BOTH}upstream{FORM}{form}"] = partial(suspect, name, ones)
         typical["upstream alone"] = grad_y.copy
         typical["order"] = partial(of_another, numbers, name, {key: x.grad for key, x in tensors.items()})
         for form, part in single_uses(grad_y).items():
             typical[f"overwritten{FORM}{form}"] = partial(weighted, slopes[name], part)
         about = f"{of}.{name}" if of else name
-        what, counts = f"the gradient of {name}", counts_in(inputs[name].shape, grad_y.shape)
+        what, counts = f"the gradient of {name}", counts_in(inputs[name].shape, grad_y.shape, has_mean)
         line = None if agree(tensor.grad, numbers[name]) else made_at(returns.line_of(f"grad_{name}"), index)
         has_a_mean = has_mean or y.shape == ()
         try:
@@ -189,10 +192,12 @@ def of_another(numbers: Arrays, name: str, came: Mapping[str, Any]) -> np.ndarra
     return numbers[others[0]] if others else None
 
 
-def counts_in(x: tuple[int, ...], y: tuple[int, ...]) -> list[Count]:
+def counts_in(x: tuple[int, ...], y: tuple[int, ...], has_mean: bool) -> list[Count]:
     """What a mean in forward or backward may have counted, the likely first."""
     counts = [(shape[0], "images" if len(shape) == 4 else "rows") for shape in (x, y) if shape]
     counts.append((int(np.prod(y[:-1])), "windows" if len(y) == 4 else "rows"))
+    if len(y) == 4 and not has_mean:
+        counts.append((y[1] * y[2], "windows in each image"))
     if y == () and len(x) == 2:  # a loss
         counts += [(x[1], "columns"), (x[0] * x[1], "numbers")]
     return counts
@@ -203,7 +208,7 @@ def backward(y: Tensor, grad_y: np.ndarray, of: str = "") -> Returns:
 
     Raises Mistake when a function of that file returns a gradient of the wrong shape or dtype, or changes an array.
     """
-    returns = Returns()
+    returns, names = Returns(), list(inspect.signature(y.creator.forward).parameters) if y.creator else []
     for function in functions_behind(y.creator):
         if type(function).backward.__code__.co_filename == student_file.get():
             function.backward = partial(examined, function, function.backward, returns, of)  # type: ignore[method-assign]
@@ -213,6 +218,7 @@ def backward(y: Tensor, grad_y: np.ndarray, of: str = "") -> Returns:
             y.backward(grad_y.copy())
     except GradientError as error:
         text, place = str(error).removeprefix("gradcheck: "), next(reversed(returns.lines), "")
+        text = re.sub(r"its input (\d+)", lambda found: names[int(found[1])], text)
         raise Mistake(text, symptom="in place", place=place) from None
     return returns
 
@@ -245,6 +251,9 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
         text += f"; {' and '.join(absent)} was not given" if given else ""
         symptom = "too many" if len(each) > len(names) else "none"
         raise Mistake(text, symptom=symptom, about=where, line=returns.last)
+    if any(isinstance(grad, Tensor) for grad in each):
+        text = f"{where} returned a Tensor, expected {of_all}, as arrays"
+        raise Mistake(text, symptom="tensor", about=where, place=where)
     exchanged = sorted(map(np.shape, each)) == sorted(x.shape for x in function.inputs)
     owners = {x.shape: name for name, x in zip(names, function.inputs, strict=True)} if exchanged else {}
     for index, (name, x, grad, needed) in enumerate(

@@ -153,6 +153,32 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "what stands in the square brackets is not an index, or not one for this array.",
         "An index is a number, a slice such as 1:3, an array, or a tuple of these. Print what you index with.",
     ),
+    "reshape": (
+        "a reshape keeps all numbers: the lengths of the new shape must have the same product as those of the old one.",
+        "Compare the two products. If the new shape has fewer numbers, is a sum missing? If it has as many, are its "
+        "lengths in the right order?",
+    ),
+    "axes": (
+        "transpose(...) needs one number for each axis, and this array has another number of axes.",
+        "a.swapaxes(-1, -2) exchanges the last two axes, whatever stands in front of them.",
+    ),
+    "AxisError": (
+        "an axis is named that the array does not have.",
+        "Axes are counted from 0. Has the array been reshaped, or summed over an axis already?",
+    ),
+    "arguments": (
+        "the function that is called in this line cannot work with these arguments.",
+        "Compare them with those that it expects: their number, their order and their shapes.",
+    ),
+    "tensor": (
+        "backward computes with arrays, and self.inputs holds tensors.",
+        "Read the arrays that forward stored, as self.name; or, of a tensor x, x.data.",
+    ),
+    "power": ("^ is no power: in Python it compares bits.", "The square of a is a**2."),
+    "error": (
+        "Python cannot run this line; the words above say why.",
+        "Print the type and the shape of each part of the line.",
+    ),
     "SyntaxError": (
         "Python cannot read the file; nothing has been checked yet.",
         "Look at this line and at the end of the one before it: a bracket, a colon, the indentation.",

@@ -1,6 +1,6 @@
 """Exercise 1: products, quotients, broadcasting, matrix products."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
@@ -16,6 +16,7 @@ from tinycnn.exercises.checking import (
     made_at,
     normal,
     returned,
+    shown_at,
     single_uses,
     situation,
 )
@@ -68,14 +69,96 @@ FORMULAS = {
     "Divide.backward": "grad_a = grad_y / b and grad_b = -grad_y · a / b², through self.unbroadcast",
     "MatMul.backward": "grad_a = grad_y bᵀ and grad_b = aᵀ grad_y, each through unbroadcast(grad, shape)",
 }
+Both = tuple[np.ndarray | None, np.ndarray]  # the gradients of a and b
+Wrong = Callable[[np.ndarray, np.ndarray, np.ndarray], Both]  # of grad_y, a and b
+MULTIPLY: dict[str, Wrong] = {
+    "factors exchanged": lambda grad_y, a, b: (grad_y * a, grad_y * b),
+    "both factors": lambda grad_y, a, b: (grad_y * a * b, grad_y * a * b),
+    "added": lambda grad_y, a, b: (grad_y + b, grad_y + a),
+    "factors added": lambda grad_y, a, b: (grad_y * (a + b), grad_y * (a + b)),
+    "divided": lambda grad_y, a, b: (grad_y / b, grad_y / a),
+}
+DIVIDE: dict[str, Wrong] = {
+    "denominator": lambda grad_y, a, b: (None, -grad_y * a / b),
+    "as a product": lambda grad_y, a, b: (grad_y * b, grad_y * a),
+    "no brackets": lambda grad_y, a, b: (None, -grad_y * a / b * b),
+    "denominator twice": lambda grad_y, a, b: (grad_y / b**2, -grad_y * a / b**3),
+    "twice b": lambda grad_y, a, b: (grad_y / (2 * b), -grad_y * a / (2 * b)),
+    "a left out": lambda grad_y, a, b: (None, -grad_y / b**2),
+    "y itself": lambda grad_y, a, b: (grad_y * a / b, -grad_y * a**2 / b**2),
+    "divided by a": lambda grad_y, a, b: (grad_y / a, -grad_y * b / a**2),
+    "whole numbers": lambda grad_y, a, b: (grad_y // b, -grad_y * a // b**2),
+}
 HINTS = {
     "factors exchanged": (
-        "each factor got its own value as slope; the slope of a product is the other factor.",
+        "each factor got its own value as slope, or the two gradients are returned in each other's place; the slope of "
+        "a product is the other factor.",
+        "Keep all numbers of y = a b fixed but a. By how much does y grow when a grows by 1?",
+    ),
+    "both factors": (
+        "it has both factors; the slope of a product is the other factor alone.",
+        "grad_a is grad_y times one number. It must not contain a, and grad_b must not contain grad_a.",
+    ),
+    "added": (
+        "grad_y and the slope are added; the chain rule multiplies them.",
+        "d loss / d a = d loss / d y · dy/da, where d loss / d y is grad_y.",
+    ),
+    "factors added": (
+        "the slope is a + b here; the slope of a product with respect to a is b alone.",
+        "d(a b)/da = b and d(a b)/db = a: two gradients, one for each input, which are not added.",
+    ),
+    "divided": (
+        "grad_y is divided by the other factor; it has to be multiplied by it.",
         "Keep all numbers of y = a b fixed but a. By how much does y grow when a grows by 1?",
     ),
     "denominator": (
         "the denominator is not squared: y = a b⁻¹, and the derivative of b⁻¹ is -b⁻².",
         "Differentiate a / b with respect to b on paper, with a fixed.",
+    ),
+    "as a product": (
+        "it is the gradient of a product, a b; here y is a / b.",
+        "Differentiate a · b⁻¹ on paper, with respect to a, and then with respect to b.",
+    ),
+    "no brackets": (
+        "it is a / b · b: without brackets, Python divides by the first b and multiplies by the second.",
+        "a / b * b is (a / b) * b. The denominator b² is b**2, or (b * b) in brackets.",
+    ),
+    "denominator twice": (
+        "it is divided by b once too often.",
+        "y = a · b⁻¹: dy/da = b⁻¹ and dy/db = -a b⁻², by the power rule.",
+    ),
+    "twice b": (
+        "the denominator is 2 b here: that is the derivative of b², which does not appear.",
+        "y = a · b⁻¹: dy/da = b⁻¹ and dy/db = -a b⁻², by the power rule.",
+    ),
+    "a left out": (
+        "a is missing: it is the gradient of 1 / b.",
+        "y = a · b⁻¹. Of a constant factor, nothing is lost in the derivative: the derivative of b⁻¹, times a.",
+    ),
+    "y itself": (
+        "it has the factor a once too often.",
+        "y = a · b⁻¹: dy/da has no a any more, and dy/db has it once.",
+    ),
+    "divided by a": (
+        "a and b are exchanged: it is divided by a, as if y were b / a.",
+        "y = a · b⁻¹: dy/da = b⁻¹ and dy/db = -a b⁻².",
+    ),
+    "whole numbers": ("// rounds down to a whole number.", "A division of numbers with fractions is /."),
+    "of Multiply": (
+        "y = a b: keep all numbers fixed but one; the other factor is the slope.",
+        "Compute the number at the index above on paper: grad_y there, times the other factor there.",
+    ),
+    "of Divide": (
+        "y = a b⁻¹: with b fixed, the slope is b⁻¹; with a fixed, it is a times the derivative of b⁻¹.",
+        "Compute the number at the index above on paper, from grad_y, a and b there.",
+    ),
+    "of unbroadcast": (
+        "an element that was used in several places gets the sum of the gradients of all these places.",
+        "Which places of grad did the element at the index above go to? Add up their numbers.",
+    ),
+    "of MatMul": (
+        "a[i, j] is used once for each k, multiplied by b[j, k], and b[j, k] once for each i, multiplied by a[i, j].",
+        "Compute the number at the index above on paper, from a row of grad_y and a row or column of the other matrix.",
     ),
 }
 
@@ -114,11 +197,17 @@ def check(student: ModuleType) -> None:
 def check_elementwise(student: ModuleType, inputs: Arrays, broadcast: str = "") -> None:
     """Products and quotients of ``a`` and ``b``."""
     with situation(f"in a * b{broadcast}"):
-        exchanged = {"factors exchanged": lambda name, grad_y: summed(grad_y * inputs[name], inputs[name].shape)}
-        check_gradients(lambda a, b: student.Multiply()(a, b), inputs, of="Multiply", suspects=exchanged)
+        mistakes = {key: partial(mistaken, wrong, inputs) for key, wrong in MULTIPLY.items()}
+        check_gradients(lambda a, b: student.Multiply()(a, b), inputs, of="Multiply", suspects=mistakes)
     with situation(f"in a / b{broadcast}"):
-        not_squared = {"denominator": lambda name, grad_y: once_divided(name, grad_y, **inputs)}
-        check_gradients(lambda a, b: student.Divide()(a, b), inputs, of="Divide", suspects=not_squared)
+        mistakes = {key: partial(mistaken, wrong, inputs) for key, wrong in DIVIDE.items()}
+        check_gradients(lambda a, b: student.Divide()(a, b), inputs, of="Divide", suspects=mistakes)
+
+
+def mistaken(wrong: Wrong, inputs: Arrays, name: str, grad_y: np.ndarray) -> np.ndarray | None:
+    """The gradient of ``a`` or ``b`` with a mistake; None if the mistake is not made there."""
+    grad = wrong(grad_y, inputs["a"], inputs["b"])["ab".index(name)]
+    return None if grad is None else summed(grad, inputs[name].shape)
 
 
 @contextmanager
@@ -145,11 +234,12 @@ def check_unbroadcast(student: ModuleType) -> None:
                 uses = {
                     f"overwritten{FORM}{name}": summed(part, shape) for name, part in single_uses(grad, "grad").items()
                 }
-                compare(
-                    "its result", expected, came, "the sum over what was repeated", about=place,
-                    line=made_at(lines.last), suspects={key: partial(np.array, part) for key, part in uses.items()},
-                    counts=[(grad.size // expected.size, "copies")], has_mean=False, grad_y=grad_shape,
-                )  # fmt: skip
+                with shown_at(None, ("not summed",)):  # a sum that is missing has no line
+                    compare(
+                        "its result", expected, came, "the sum over what was repeated", about=place, place=place,
+                        line=made_at(lines.last), suspects={key: partial(np.array, part) for key, part in uses.items()},
+                        counts=[(grad.size // expected.size, "copies")], has_mean=False, grad_y=grad_shape,
+                    )  # fmt: skip
 
 
 def summed(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -164,11 +254,6 @@ def with_reshapes(inputs: Arrays, name: str, grad_y: np.ndarray) -> np.ndarray |
     if a.ndim > 2 or b.ndim > 2:
         return None
     return grad_y @ b.reshape(b.shape[::-1]) if name == "a" else a.reshape(a.shape[::-1]) @ grad_y
-
-
-def once_divided(name: str, grad_y: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
-    """The gradient of ``b`` with b in place of b²."""
-    return summed(-grad_y * a / b, b.shape) if name == "b" else None
 
 
 EXERCISE = Exercise(

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import numpy as np
 
-from tinycnn.exercises.checking import Arrays, check_gradients, normal, situation
+from tinycnn.exercises.checking import Arrays, Suspects, check_gradients, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 
 TASK = """
@@ -25,7 +25,12 @@ gradients.
 def check(student: ModuleType) -> None:
     """All inputs; without bias."""
     inputs = {"x": normal(4, 3), "weight": normal(3, 2, seed=1), "bias": normal(2, seed=2)}
-    check_gradients(student.dense, inputs, suspects={"not transposed": partial(with_reshapes, inputs)})
+    mistakes: Suspects = {
+        "not transposed": partial(with_reshapes, inputs),
+        "sums multiplied": partial(product_of_sums, inputs),
+        "slope alone": lambda name, grad_y: np.ones(2) if name == "bias" else None,
+    }
+    check_gradients(student.dense, inputs, suspects=mistakes)
     with situation("without a bias"):
         check_gradients(student.dense, {name: inputs[name] for name in ("x", "weight")})
 
@@ -38,6 +43,15 @@ def with_reshapes(inputs: Arrays, name: str, grad_y: np.ndarray) -> np.ndarray |
         "weight": x.reshape(x.shape[::-1]) @ grad_y,  # (in, N) (N, out)
     }
     return reshaped.get(name)
+
+
+def product_of_sums(inputs: Arrays, name: str, grad_y: np.ndarray) -> np.ndarray | None:
+    """The product of two sums in place of the sum of the products; None for the bias."""
+    sums = {
+        "x": (grad_y.sum(axis=1), inputs["weight"].sum(axis=1)),
+        "weight": (inputs["x"].sum(axis=0), grad_y.sum(axis=0)),
+    }
+    return np.outer(*sums[name]) if name in sums else None
 
 
 EXERCISE = Exercise(
@@ -60,6 +74,14 @@ EXERCISE = Exercise(
         "return (grad_x, grad_W) if len(self.inputs) is 2, else (grad_x, grad_W, grad_b)",
     },
     hints={
+        "sums multiplied": (
+            "both factors are summed first, and then multiplied; it has to be the sum of the products.",
+            "(x₁ + x₂) (g₁ + g₂) is not x₁ g₁ + x₂ g₂. In einsum, one letter for the summed axis, in both arrays.",
+        ),
+        "slope alone": (
+            "1 is the slope of y[n, j] alone. grad_y, the gradient that arrives, is not used.",
+            "b[j] is added to y[n, j] for every image n. What does each of these y receive?",
+        ),
         "of x": (
             "x[n, i] is in every y[n, j], multiplied by W[i, j]. So its gradient is a sum over j.",
             "Compute grad_x[0, 0] on paper, from the first row of grad_y and the first row of weight. What does your "

@@ -36,6 +36,7 @@ def check(student: ModuleType) -> None:
         for what, target in {"labels": labels, "probabilities as targets": smooth}.items():
             with situation(f"in {op.__name__} with {what}"):
                 name, x = ("logits" if op is student.softmax_cross_entropy else "log_p"), normal(4, 3)
+                x = x if name == "logits" else x - np.log(np.exp(x).sum(axis=1, keepdims=True))
                 rows = np.eye(3)[target] if target.ndim == 1 else target
                 typical = {key: partial(mistaken, numbers) for key, numbers in mistakes(name, x, rows).items()}
                 check_gradients(partial(loss_of, op, target), {name: x}, of=op.__name__, suspects=typical)
@@ -50,8 +51,18 @@ def mistakes(name: str, x: np.ndarray, target: np.ndarray) -> dict[str, np.ndarr
     if name == "log_p":
         copies = {"exp(log p)": np.exp(x), "softmax": p, "exp(target)": np.exp(target)}
         as_from_logits = {f"as from logits{FORM}{form}": numbers - target for form, numbers in copies.items()}
-        return {**as_from_logits, "log p as a factor": -target * x}
+        again = {f"logarithm again{FORM}{form}": -target / numbers for form, numbers in {"x": x, "p": p}.items()}
+        return {**as_from_logits, **again, "log p as a factor": -target * x, "ones for target": 0 * target - 1}
     return {
+        "added": p + target,
+        "not normalised": np.exp(x) - target,
+        "exponential twice": np.exp(p) - target,
+        "over the batch": p / p.sum(axis=0) - target,
+        "ones for target": p - 1,
+        "label alone": (p - 1) * target,
+        "of -log p": -target / p,
+        "softmax again": (p - target) * p * (1 - p),
+        "loss itself": -target * np.log(p),
         "target left out": p,
         "p left out": -target,
         "log p": np.log(p) - target,
@@ -99,6 +110,56 @@ EXERCISE = Exercise(
         "log p": (
             "log p stands where p belongs.",
             "Forward stored self.log_p, the logarithm. The gradient needs p itself: exp undoes the logarithm.",
+        ),
+        "added": (
+            "p and the target are added; it is their difference.",
+            "d log p_i / d z_j = δ_ij - p_j, and the loss has a minus: of which of the two is the sign changed?",
+        ),
+        "not normalised": (
+            "the exponentials of the logits stand where p belongs; those of a row do not sum to 1.",
+            "p = softmax(logits): e^{z_i} divided by the sum of its row. Forward stored its logarithm, self.log_p.",
+        ),
+        "exponential twice": (
+            "the exponential is taken twice.",
+            "Forward stored self.log_p: its exponential is p.",
+        ),
+        "over the batch": (
+            "each column of p is divided by its sum over the images; softmax is over the classes of one image.",
+            "exp(self.log_p) is p already: each row sums to 1.",
+        ),
+        "ones for target": (
+            "there is a 1 in every column; the target is 1 in the column of the label, and 0 elsewhere.",
+            "self.target has a row for each image. With an index: p[range(N), labels] is one number of each row, and "
+            "p[:, labels] is whole columns.",
+        ),
+        "label alone": (
+            "only the column of the label has a gradient here; every logit has an effect on log Σ_j e^{z_j}.",
+            "d log p_c / d z_j is 1 - p_c for j = c, and -p_j for all other j.",
+        ),
+        "of -log p": (
+            "-target / p is the gradient of p. The derivative of softmax is missing.",
+            "Put log p_i = z_i - log Σ_j e^{z_j} into the loss first; then no p is left in a denominator.",
+        ),
+        "softmax again": (
+            "p (1 - p) is a factor too much: p - target contains the derivative of softmax already.",
+            "d log p_i / d z_j = δ_ij - p_j is all there is; d p_i / d z_j is not needed.",
+        ),
+        "loss itself": (
+            "it is the loss, term by term, and not its derivative.",
+            "Replace log p_i by its derivative, d log p_i / d z_j = δ_ij - p_j, and sum over i.",
+        ),
+        "logarithm again": (
+            "it is divided by p, or by log p, as if backward took a logarithm; here log p itself is the input.",
+            "loss = -1/N Σ target · log p is linear in log p: its factor is the gradient.",
+        ),
+        "shape": (
+            "every one of the (N, K) numbers has its own gradient: nothing is summed.",
+            "self.target (N, K) has a row for each image. self.labels may be one number for each, and the loss is "
+            "one number.",
+        ),
+        "not an index": (
+            "self.labels is no index here: labels may also be probabilities (N, K).",
+            "self.target (N, K) is the same for both: one-hot rows, or the probabilities. Subtract it.",
         ),
         "logits": (
             "the logits stand where p belongs.",

@@ -1,11 +1,14 @@
 """Exercise 7: convolution."""
 
+import math
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from tinycnn.backends.base import Pair
+from tinycnn.backends.base import Pair, window_grid
 from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.exercises import e06_im2col
 from tinycnn.exercises.checking import Arrays, check_gradients, normal, situation
@@ -26,7 +29,23 @@ windows, grad_cols, becomes the gradient of the pixels by
 Over which axes is the gradient of the bias a sum, and why? The bias is optional: without it, backward returns two
 gradients.
 """
-MISTAKES = f"overwritten{FORM}by windows", "filter turned", "not transposed"
+TURNED: dict[str, Any] = {  # the weight, in the gradient of x
+    "filter turned": np.s_[::-1, ::-1],
+    f"filter turned{FORM}with its channels": np.s_[::-1, ::-1, ::-1],
+    "one side turned": np.s_[::-1],
+    f"one side turned{FORM}the columns": np.s_[:, ::-1],
+}
+ROWS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {  # grad_y (N, OH, OW, F) as rows
+    f"rows mixed{FORM}by a reshape": lambda grad_y, F: grad_y.reshape(F, -1).T,
+    f"rows mixed{FORM}by a transpose": lambda grad_y, F: grad_y.transpose(3, 0, 1, 2).reshape(-1, F),
+}
+WINDOWS: dict[str, Callable[[Pair, Pair], tuple[Pair, Pair]]] = {  # stride and padding, in the gradient of x
+    "other windows": lambda stride, padding: ((1, 1), (0, 0)),
+    f"other windows{FORM}stride": lambda stride, padding: (stride[::-1], padding),
+    f"other windows{FORM}padding": lambda stride, padding: (stride, padding[::-1]),
+}
+OTHERS = f"overwritten{FORM}by windows", "not transposed", "cols themselves", "slope alone"
+MISTAKES = *OTHERS, *TURNED, *ROWS, *WINDOWS
 
 
 def check(student: ModuleType) -> None:
@@ -46,20 +65,26 @@ def check_window(student: ModuleType, inputs: Arrays, stride: Pair, padding: Pai
 
 
 def mistaken(key: str, inputs: Arrays, stride: Pair, padding: Pair, name: str, grad_y: np.ndarray) -> np.ndarray | None:
-    """The gradient of ``x`` with a mistake, one of ``MISTAKES``; of ``weight`` with the last one; else None."""
+    """A gradient with a mistake, one of ``MISTAKES``; None if it is not made there."""
     x, weight = inputs["x"], inputs["weight"]
-    KH, KW, _, F = weight.shape
-    if name == "weight" and key == "not transposed":
-        cols = NumpyBackend().im2col(x, (KH, KW), stride, padding)  # (N*OH*OW, KH*KW*C)
-        return (cols.reshape(cols.shape[::-1]) @ grad_y.reshape(-1, F)).reshape(weight.shape)  # (KH, KW, C, F)
+    (KH, KW, _, F), backend = weight.shape, NumpyBackend()
+    if name == "bias" or key == "slope alone":
+        return np.ones(F) if name == "bias" and key == "slope alone" else None  # (F,)
+    cols = backend.im2col(x, (KH, KW), stride, padding)  # (N*OH*OW, KH*KW*C)
+    rows = ROWS[key](grad_y, F) if key in ROWS else grad_y.reshape(-1, F)  # (N*OH*OW, F)
+    if name == "weight" and (key == "not transposed" or key in ROWS):
+        as_columns = cols.T if key in ROWS else cols.reshape(cols.shape[::-1])  # (KH*KW*C, N*OH*OW)
+        return (as_columns @ rows).reshape(weight.shape)  # (KH, KW, C, F)
     if name != "x":
         return None
-    turned = weight[::-1, ::-1] if key == "filter turned" else weight
+    turned = weight[TURNED.get(key, ...)]
     matrix = turned.reshape(F, -1) if key == "not transposed" else turned.reshape(-1, F).T  # (F, KH*KW*C)
-    grad_cols = grad_y.reshape(-1, F) @ matrix  # (N*OH*OW, KH*KW*C)
+    grad_cols = cols if key == "cols themselves" else rows @ matrix  # (N*OH*OW, KH*KW*C)
     if key == f"overwritten{FORM}by windows":
         return e06_im2col.mistaken("by windows", grad_cols, x.shape, (KH, KW), stride, padding)
-    return NumpyBackend().col2im(grad_cols, x.shape, (KH, KW), stride, padding)
+    windows = WINDOWS[key](stride, padding) if key in WINDOWS else (stride, padding)
+    is_possible = math.prod(window_grid(x.shape, (KH, KW), *windows)) * len(x) == len(grad_cols)
+    return backend.col2im(grad_cols, x.shape, (KH, KW), *windows) if is_possible else None
 
 
 EXERCISE = Exercise(
@@ -81,12 +106,44 @@ EXERCISE = Exercise(
     },
     hints={
         "not rows": (
-            "an array with four axes meets a matrix. The matrix product needs its windows as rows.",
-            "grad_Y = grad_y.reshape(-1, F) has the rows of cols: (N*OH*OW, F). Reshape it first; all three use it.",
+            "an array with four axes meets a matrix. The matrix product needs two axes: windows as rows, and a column "
+            "for each filter.",
+            "grad_Y = grad_y.reshape(-1, F) has the rows of cols: (N*OH*OW, F). The weight is (KH*KW*C, F). Reshape "
+            "both first.",
         ),
         "filter turned": (
             "the filter is turned by 180°, as if backward were another convolution.",
             "Each window's gradient is grad_y times the filter as it is; col2im puts it where the window was.",
+        ),
+        "one side turned": (
+            "the rows, or the columns, of the filter stand in reverse order.",
+            "Each window's gradient is grad_y times the filter as it is; col2im puts it where the window was.",
+        ),
+        "rows mixed": (
+            "grad_y is brought into rows in which numbers of different windows and filters are mixed.",
+            "The filters are the last axis of grad_y already: reshape(-1, F) keeps the F numbers of a window together.",
+        ),
+        "other windows": (
+            "col2im gets another stride or padding than im2col in forward, or their two numbers in reverse order.",
+            "self.stride and self.padding, as they are: (rows, columns).",
+        ),
+        "slope alone": (
+            "1 is the slope of a single y alone. grad_y, the gradient that arrives, is not used.",
+            "The bias of a filter is added in every window of every image. What does each of these y receive?",
+        ),
+        "cols themselves": (
+            "col2im gets cols, the windows of x, and not their gradient.",
+            "grad_cols comes from grad_Y and W. For x itself, cols is only what the gradient of W needs.",
+        ),
+        "arguments": (
+            "the function that is called in this line cannot work with these arguments: their order, or one of them, "
+            "is not that of forward.",
+            "col2im(grad_cols, self.x_shape, (KH, KW), self.stride, self.padding): the five of the task.",
+        ),
+        "reshape": (
+            "a reshape keeps all numbers, and here there are more or fewer than in the new shape.",
+            "grad_cols has each pixel once for every window that contains it: col2im adds these up. grad_W has the "
+            "shape of the weight.",
         ),
         "not transposed": (
             "a reshape stands where a transpose is needed: it has the right shape, but keeps the order of the numbers.",

@@ -1,13 +1,14 @@
 """Exercise 8: max-pooling, winners and ties."""
 
 import math
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from tinycnn.backends.base import Pair
+from tinycnn.backends.base import Pair, window_grid
 from tinycnn.backends.numpy_backend import NumpyBackend, padded, window_positions
 from tinycnn.exercises.checking import (
     WRONG_SHAPES,
@@ -26,7 +27,7 @@ from tinycnn.exercises.checking import (
 )
 from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.exercises.diagnosis import FORM
-from tinycnn.exercises.e06_im2col import WRONG_CUTS
+from tinycnn.exercises.e06_im2col import WRONG_CUTS, Uninitialised
 from tinycnn.exercises.tracing import Returns
 
 TASK = """
@@ -59,16 +60,53 @@ LARGE = 100.0  # stands for NaN, and -LARGE for minus infinity, where difference
 INSIDE = """\
         inside = padded(np.ones((1, *x.shape[1:3], 1), dtype=bool), padding, value=False)  # (1, H + 2*PH, W + 2*PW, 1)
 """  # only the winner of a window of minus infinity needs it
+Share = Callable[[int, np.ndarray, np.ndarray], Any]
+SHARES: dict[str, Share] = {  # by symptom: what of grad_y goes to place i; pixels (KH*KW, N, OH, OW, C); first: winners
+    "all winners": lambda i, pixels, first: pixels[i] == pixels.max(axis=0),
+    "last wins": lambda i, pixels, first: len(pixels) - 1 - pixels[::-1].argmax(axis=0) == i,
+    "smallest": lambda i, pixels, first: pixels.argmin(axis=0) == i,
+    "without sign": lambda i, pixels, first: abs(pixels).argmax(axis=0) == i,
+    "never stored": lambda i, pixels, first: i == 0,
+    "stored everywhere": lambda i, pixels, first: np.where(first == len(pixels) - 1, first, 0) == i,
+    "everywhere": lambda i, pixels, first: 1,
+    "shared": lambda i, pixels, first: 1 / len(pixels),
+    "losers": lambda i, pixels, first: first != i,
+    "number as factor": lambda i, pixels, first: first,
+    "first place alone": lambda i, pixels, first: first == 0,
+    "another number": lambda i, pixels, first: first == i + 1,
+    f"another number{FORM}the one before": lambda i, pixels, first: first == i - 1,
+    "one place alone": lambda i, pixels, first: (first == i) * (i == 0),
+    "one image alone": lambda i, pixels, first: (first == i) * (np.arange(len(first)) == 0)[:, None, None, None],
+}
 MISTAKES = (
+    *SHARES,
     "overwritten",
     f"overwritten{FORM}where it wins",
     "cut elsewhere",
+    "stride left out",
+    "not from zeros",
+)
+OF_FORWARD = (  # mistakes in what forward remembers, which only the gradient shows
     "all winners",
     "last wins",
-    "everywhere",
-    "shared",
+    "smallest",
+    "without sign",
+    "never stored",
+    "stored everywhere",
 )
-OF_FORWARD = "all winners", "last wins"  # mistakes in what forward remembers, which only the gradient shows
+OF_EITHER = "another winner", "another number", "one place alone", "not from zeros"  # they have no line
+YS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # by symptom: what y is in place of the maximum of pixels
+    "smallest": lambda pixels: pixels.min(axis=0),
+    "without sign": lambda pixels: abs(pixels).max(axis=0),
+    "mean for maximum": lambda pixels: pixels.mean(axis=0),
+    f"mean for maximum{FORM}sum": lambda pixels: pixels.sum(axis=0),
+    "one pixel": lambda pixels: pixels[0],
+    f"one pixel{FORM}last": lambda pixels: pixels[-1],
+    "last left out": lambda pixels: pixels[:-1].max(axis=0),
+    "from zero": lambda pixels: np.maximum(pixels.max(axis=0), 0),
+    "padded by 0": lambda pixels: np.where(np.isinf(pixels), 0, pixels).max(axis=0),
+    "pair exchanged": lambda pixels: pixels.argmax(axis=0),
+}
 REMARK = (
     "a remark, for a case that the exercise does not ask for: in a window of minus infinity and padding alone, all are "
     "equal. Yours lets the padding win there; the package lets the first pixel of the image win."
@@ -76,67 +114,95 @@ REMARK = (
 
 
 def check(student: ModuleType) -> str | None:
-    """The gradient in every case, against differences of the values that the student's own forward takes.
+    """Y against the definition, and the gradient against finite differences, in every case.
 
     Returns a remark if all but padding next to minus infinity is as in the package.
     """
-    *required, (what, (x, window)) = extra_cases().items()
-    for name, case in first_cases().items():
-        check_case(student, name, *case)
+    if vars(student).get("np") is np:
+        vars(student)["np"] = Uninitialised()
+    *required, unasked = extra_cases()
+    for name in first_cases():
+        check_case(student, name)
     with situation("on float32 images"):
-        check_dtypes(student, *case)
+        check_dtypes(student, *first_cases()[name])
     with after(FIRST_TASK, is_extra=True):
-        for name, case in required:
-            check_case(student, name, *case)
+        for name in required:
+            check_case(student, name)
     try:
-        check_case(student, what, x, window)
+        check_case(student, unasked)
     except Mistake:
         return REMARK
     return None
 
 
-def check_case(student: ModuleType, what: str, x: np.ndarray, window: Window) -> None:
+def check_case(student: ModuleType, what: str) -> None:
     """Raise Mistake unless ``y`` is the maximum of each window and the gradient of ``x`` is right."""
-    backend, place = student.NumpyBackend(), "NumpyBackend.max_pool2d_backward"
+    backend, (x, window) = student.NumpyBackend(), {**first_cases(), **extra_cases()}[what]
     with situation(f"with {what}"):
-        forward, lines = "NumpyBackend.max_pool2d", Returns()
+        forward, lines, given = "NumpyBackend.max_pool2d", Returns(), x.copy()
         with lines.watched():
-            y, winner = pair(returned(backend.max_pool2d(x.copy(), *window), forward), forward)
-        maximum, first_place = NumpyBackend().max_pool2d(x, *window)
-        source = f"the maximum of each window{f'; {LARGE:.0f} stands for NaN' * bool(np.isnan(x).any())}"
+            y, winner = pair(returned(backend.max_pool2d(given, *window), forward), forward)
+        check_unchanged("x", x, given, forward)
+        maximum, source = NumpyBackend().max_pool2d(x, *window)[0], "the maximum of each window"
+        source += f"; {LARGE:.0f} stands for NaN" * bool(np.isnan(x).any())
         line, line_of_winner = made_at(lines.last), made_at(lines.last, 1)
-        ignored = {"NaN loses": partial(maximum_of_numbers, x, window)}
-        with renamed(WRONG_SHAPES, "shape of y"):
-            compare("y", finite(maximum), finite(np.asarray(y)), source, about=forward, line=line, suspects=ignored)
-        grad_y = normal(*y.shape, seed=1)
-        with lines.watched():
-            came = returned(backend.max_pool2d_backward(grad_y.copy(), winner, x.shape, *window), place)
-        expected = numeric_gradient(
-            lambda x: SimpleNamespace(data=backend.max_pool2d(x.data, *window)[0]),
-            {"x": where_differences_are_taken(x)},
-            grad_y,
-            "x",
+        typical = {key: partial(mistaken_y, wrong, x, window) for key, wrong in YS.items()}
+        typical["NaN loses"] = partial(maximum_of_numbers, x, window)
+        typical["stride left out"] = partial(mistaken_y, lambda pixels: pixels.max(axis=0), x, window, (1, 1))
+        with renamed(WRONG_SHAPES, "shape of y"), shown_at(lines.last, ("pair exchanged",)):
+            compare("y", finite(maximum), finite(np.asarray(y)), source, about=forward, line=line, suspects=typical)
+        check_gradient(backend, what, winner, line_of_winner)
+
+
+def check_gradient(backend: Any, what: str, winner: Any, line_of_winner: int | None) -> None:
+    """Raise Mistake unless the gradient of ``x`` is right; ``winner``: what the student's forward returned."""
+    (x, window), place = {**first_cases(), **extra_cases()}[what], "NumpyBackend.max_pool2d_backward"
+    (y, first), lines = NumpyBackend().max_pool2d(x, *window), Returns()
+    grad_y = normal(*y.shape, seed=1)
+    given = grad_y.copy()
+    with lines.watched():
+        came = returned(backend.max_pool2d_backward(given, winner, x.shape, *window), place)
+    check_unchanged("grad_y", grad_y, given, place)
+    typical: dict[str, Callable[[], np.ndarray]] = {key: partial(mistaken, key, x, window, grad_y) for key in MISTAKES}
+    typical["upstream"] = partial(NumpyBackend().max_pool2d_backward, np.ones_like(grad_y), first, x.shape, *window)
+    with (
+        shown_at(None, OF_EITHER),
+        renamed(("places", "zero"), "another winner"),
+        renamed(("not finite",), "not from zeros"),
+        renamed(() if any(window[2]) else WRONG_SHAPES, "shape"),  # without padding, it is not the padding
+        shown_at(lines.last, WRONG_CUTS),
+        shown_at(line_of_winner, OF_FORWARD, "NumpyBackend.max_pool2d"),
+    ):
+        compare(
+            "the gradient of x",
+            expected_of(what),
+            came,
+            about="x",
+            line=made_at(lines.last),
+            suspects=typical,
+            counts=[(math.prod(window[0]), "pixels in a window")],
+            has_mean=False,
         )
-        typical = {key: partial(mistaken, key, x, window, grad_y) for key in MISTAKES}
-        ones = np.ones_like(grad_y)
-        typical["upstream"] = partial(NumpyBackend().max_pool2d_backward, ones, first_place, x.shape, *window)
-        wrong_shapes = () if any(window[2]) else WRONG_SHAPES  # without padding, it is not the padding
-        line, places = made_at(lines.last), [(math.prod(window[0]), "pixels in a window")]
-        with (
-            renamed(wrong_shapes, "shape"),
-            shown_at(lines.last, WRONG_CUTS),
-            shown_at(line_of_winner, OF_FORWARD, forward),
-        ):
-            compare(
-                "the gradient of x",
-                expected,
-                came,
-                about="x",
-                line=line,
-                suspects=typical,
-                counts=places,
-                has_mean=False,
-            )
+
+
+@cache
+def expected_of(what: str) -> np.ndarray:
+    """The gradient of ``x`` in one case, from finite differences of the package's own ``y``, which is the maximum."""
+    x, window = {**first_cases(), **extra_cases()}[what]
+    grad_y = normal(*NumpyBackend().max_pool2d(x, *window)[0].shape, seed=1)
+    return numeric_gradient(
+        lambda x: SimpleNamespace(data=NumpyBackend().max_pool2d(x.data, *window)[0]),
+        {"x": where_differences_are_taken(x)},
+        grad_y,
+        "x",
+    )
+
+
+def check_unchanged(name: str, before: np.ndarray, after: np.ndarray, place: str) -> None:
+    """Raise Mistake if the function ``place`` has changed an array that it was given."""
+    if not np.array_equal(before, after, equal_nan=True):
+        text = f"{place} changed {name} in place, which other functions may need: compute into a new array"
+        raise Mistake(text, symptom="in place", about=place, place=place)
 
 
 def check_dtypes(student: ModuleType, x: np.ndarray, window: Window) -> None:
@@ -160,27 +226,35 @@ def pair(value: Any, place: str) -> tuple[Any, Any]:
     return value[0], value[1]
 
 
+def pixels_of(x: np.ndarray, window: Window, step: Pair | None = None) -> tuple[np.ndarray, list[tuple[slice, ...]]]:
+    """The pixels ``(KH*KW, N, OH, OW, C)`` of all windows, by place, and the slices; ``step``: another stride."""
+    kernel_size, stride, padding = window
+    grid = window_grid(x.shape, *window)
+    places = [place for _, place in window_positions(kernel_size, step or stride, grid)]
+    x = padded(x, padding, value=-np.inf)
+    return np.stack([x[place] for place in places]), places
+
+
+def mistaken_y(
+    wrong: Callable[[np.ndarray], np.ndarray], x: np.ndarray, window: Window, step: Pair | None = None
+) -> np.ndarray:
+    """``y`` with a mistake."""
+    return finite(wrong(pixels_of(x, window, step)[0]).astype(x.dtype))
+
+
 def mistaken(key: str, x: np.ndarray, window: Window, grad_y: np.ndarray) -> np.ndarray:
     """The gradient of ``x`` with a mistake, one of ``MISTAKES``."""
-    kernel_size, stride, padding = window
-    y, winner = NumpyBackend().max_pool2d(x, *window)
-    pixels, grad_x = padded(x, padding, value=-np.inf), np.zeros_like(padded(x, padding))
-    places = list(window_positions(kernel_size, stride, (y.shape[1], y.shape[2])))
-    last = len(places) - 1 - np.argmax([pixels[place] for _, place in reversed(places)], axis=0)  # as y
-    for position, place in places:
+    (_, H, W, _), (PH, PW) = x.shape, (0, 0) if key == "cut elsewhere" else window[2]
+    pixels, first = pixels_of(x, window)[0], NumpyBackend().max_pool2d(x, *window)[1]
+    grad_x = np.full_like(padded(x, window[2]), 1 if key == "not from zeros" else 0)
+    for i, place in enumerate(pixels_of(x, window, (1, 1) if key == "stride left out" else None)[1]):
+        part = grad_y * (SHARES[key](i, pixels, first) if key in SHARES else first == i)
         if key == "overwritten":
-            grad_x[place] = grad_y * (winner == position)
-        elif key == "cut elsewhere":
-            grad_x[place] += grad_y * (winner == position)
-        elif FORM in key:
-            grad_x[place] = np.where(winner == position, grad_y, grad_x[place])
-        elif key == "all winners":
-            grad_x[place] += grad_y * (pixels[place] == y)
-        elif key == "last wins":
-            grad_x[place] += grad_y * (last == position)
+            grad_x[place] = part
+        elif key.startswith("overwritten"):
+            grad_x[place] = np.where(first == i, grad_y, grad_x[place])
         else:
-            grad_x[place] += grad_y / (math.prod(kernel_size) if key == "shared" else 1)
-    (_, H, W, _), (PH, PW) = x.shape, (0, 0) if key == "cut elsewhere" else padding
+            grad_x[place] += part
     return grad_x[:, PH : PH + H, PW : PW + W]
 
 
@@ -269,6 +343,90 @@ EXERCISE = Exercise(
         "shared": (
             "grad_y is divided among all pixels of the window, as for an average.",
             "The winner changes y by as much as it changes itself, whatever the size of the window: undivided.",
+        ),
+        "smallest": (
+            "the smallest pixel wins.",
+            "max and argmax give the largest one and its place; in a loop, a place wins where x[slices] > y.",
+        ),
+        "without sign": (
+            "the signs are left out: the pixel that is farthest from 0 wins.",
+            "The maximum is the largest number; -3 is smaller than 1.",
+        ),
+        "never stored": (
+            "winner is the first place everywhere, whichever pixel is the largest.",
+            "In a loop, compare x[slices] with y, and store the number in winner, before y becomes the larger of both.",
+        ),
+        "stored everywhere": (
+            "winner is set anew at every place, also where nothing has won: only the last place is remembered.",
+            "Change winner only where this place wins: winner[wins] = number, or np.where(wins, number, winner).",
+        ),
+        "losers": (
+            "all pixels get their grad_y, except the winner.",
+            "winner == number is true where this place has won.",
+        ),
+        "number as factor": (
+            "grad_y is multiplied by winner, a number from 0 to KH*KW - 1.",
+            "winner says which place gets grad_y: compare it with the number of the place, winner == number.",
+        ),
+        "first place alone": (
+            "every place asks whether the first one has won.",
+            "window_positions gives the number of each place: compare winner with that.",
+        ),
+        "another number": (
+            "forward and backward number the places differently: grad_y arrives one place too far, or too early.",
+            "Both count from 0: kh*KW + kw, the first number of window_positions; so does argmax.",
+        ),
+        "another winner": (
+            "grad_y does not arrive at the pixels that won: winner, or what backward compares it with, is wrong.",
+            "Print winner for one window of forward, and its pixels. Is it the place of the largest? Over which axis "
+            "does argmax go?",
+        ),
+        "one place alone": (
+            "only the first place of each window is used.",
+            "Does `return` stand inside the loop?",
+        ),
+        "one image alone": ("only one image gets a gradient.", "The first axis of grad_x[slices] counts all of them."),
+        "stride left out": (
+            "the windows are one pixel apart, whatever the stride is.",
+            "window_positions(kernel_size, stride, grid) gives slices with the stride.",
+        ),
+        "not from zeros": (
+            "the sum does not start with 0.",
+            "np.zeros: np.empty leaves in an array whatever was in memory before.",
+        ),
+        "mean for maximum": (
+            "y is the mean, or the sum, of each window.",
+            "Max-pooling keeps one pixel of each window, the largest.",
+        ),
+        "one pixel": (
+            "y is always the pixel at the same place of the window, whichever is the largest.",
+            "In a loop, y may change only where x[slices] is larger: y[wins] = x[slices][wins], or np.maximum.",
+        ),
+        "last left out": (
+            "the last place of each window is left out.",
+            "windows has KH*KW places, from 0 to KH*KW - 1.",
+        ),
+        "from zero": (
+            "y is at least 0: the maximum starts at 0.",
+            "The largest of three negative numbers is negative. y as it is given starts at minus infinity.",
+        ),
+        "padded by 0": (
+            "the padding counts as 0, which is larger than negative pixels; it never wins.",
+            "x is padded by minus infinity already.",
+        ),
+        "pair exchanged": (
+            "y and winner are returned in each other's place.",
+            "return y, winner: the maximum first.",
+        ),
+        "shape": (
+            "grad_x has the shape of x; the padding is cut off at other edges.",
+            "The image has the rows PH : PH + H and the columns PW : PW + W of the padded image. -PH as an end is "
+            "wrong where PH is 0.",
+        ),
+        "broadcast": (
+            "two arrays are combined number by number, and their shapes do not fit.",
+            "grad_y, winner and grad_x[slices] have one shape (N, OH, OW, C) if grad_x is as large as the padded "
+            "image, the call is window_positions(kernel_size, stride, grid), and argmax goes over axis 0.",
         ),
         "cut elsewhere": (
             "the padding is cut off at the wrong edges.",

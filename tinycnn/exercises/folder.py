@@ -30,6 +30,7 @@ from tinycnn.exercises.locating import function_at_fault, load, planted_mistake
 from tinycnn.exercises.tracing import (
     arrays_at_error,
     function_of_error,
+    is_in_a_call,
     line_of_error,
     lines_of_function,
     self_of_error,
@@ -137,7 +138,7 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
             planted, _ = planted_mistake(exercise, error) if student else ("", "")
         about, kind = function_of_error(error, path), symptom_of(error, exercise, path)
         is_known = kind in HINTS or kind in exercise.hints
-        key = planted or (kind if is_known else general_key(exercise, about) or kind)
+        key = planted or (kind if is_known else general_key(exercise, about) or "error")
         text += hints(exercise, key, about, level)
         return not_right(exercise, error, text, key)
     finally:
@@ -200,20 +201,31 @@ def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
         return "dtype"
     if "got NoneType" in text:
         return "return"
+    if "bitwise_xor" in text:
+        return "power"
     if "NoneType" in text:
         return "None"
     if isinstance(error, ValueError) and "truth value" in text:
         return "truth value"
     if isinstance(error, IndexError) and "too many indices" in text:
         return "too many indices"
-    if isinstance(error, IndexError) and "only integers" in text:
+    if isinstance(error, IndexError) and ("only integers" in text or "used as indices" in text):
         return "not an index"
     if isinstance(error, ValueError) and ("matmul" in text or STACKS.search(text)):
         arrays = arrays_at_error(error, path)
-        if any(name.endswith(".T") and len(shape) > 2 for name, shape in arrays.items()):
-            return "T of a stack"
-        is_image = len(arrays.get("grad_y", ())) == 4
-        return "not rows" if is_image and "not rows" in exercise.hints else "matrix product"
+        many = [name for name, shape in arrays.items() if len(shape) > 2 and ("." not in name or name.endswith(".T"))]
+        if many and "not rows" in exercise.hints:
+            return "not rows"
+        return "T of a stack" if any(name.endswith(".T") for name in many) else "matrix product"
+    if isinstance(error, np.exceptions.AxisError):
+        return "AxisError"
+    is_known = isinstance(error, TinyCNNError) or not isinstance(error, ValueError | TypeError | ZeroDivisionError)
+    if not is_known and is_in_a_call(error, path):
+        return "arguments"
+    if isinstance(error, ValueError) and "cannot reshape" in text:
+        return "reshape"
+    if isinstance(error, ValueError) and "axes don't match" in text:
+        return "axes"
     if isinstance(error, ValueError) and "broadcast" in text:
         return "broadcast"
     kinds = (SyntaxError, NameError)  # with their special cases, such as IndentationError
@@ -251,5 +263,7 @@ def where(path: Path, line: int | None, place: str) -> str:
     """
     lines = lines_of_function(path, place) if place else range(0)
     if line and (not lines or line in lines):
-        return f"\n    {path.name}, line {line}:  {path.read_text(encoding='utf-8').splitlines()[line - 1].strip()}"
+        text = path.read_text(encoding="utf-8").splitlines()[line - 1].strip()
+        others = ", or one that it uses" if getattr(line, "uses_others", False) else ""
+        return f"\n    {path.name}, line {line}{others}:  {text}"
     return f"\n    {path.name}, lines {lines[0]} to {lines[-1]}:  {place}" if lines else ""

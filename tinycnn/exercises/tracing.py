@@ -18,6 +18,7 @@ class Line(int):
     """The number of the line at which a call returned, with the lines that this call ran and its variables."""
 
     ran: tuple[int, ...] = ()  # the latest last
+    uses_others: bool = False  # whether a mistake may be in other lines, whose variables this one reads
     variables: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -73,6 +74,7 @@ def line_of_value(path: Path, line: int | None, index: int = 0, *, created: bool
     Of the assignments, and of both sides of ``a if test else b``, it is the one that ran. The value may be a part of
     the name, such as ``grad_x[:, 1:]``. ``line`` itself if the value is no name, or if there is no ``return``.
     ``created``: assignments into the array, such as ``grad_x[0] = 1``, do not count, and the value may be reshaped.
+    Otherwise the line ``uses_others`` if it reads what they have assigned.
     """
     if line is None:
         return None
@@ -91,15 +93,25 @@ def line_of_value(path: Path, line: int | None, index: int = 0, *, created: bool
         and value.func.attr == "reshape"
     ):
         value = value.func.value
-    value = root_of(value) if value else None
-    if not isinstance(value, ast.Name):
-        return line
     around = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and spans(node, line)]
     function = max(around, key=lambda node: node.lineno)
+    value = root_of(value) if value else None
+    if not isinstance(value, ast.Name):
+        return uncertain(line, value, function)
     statements = [node for node in ast.walk(function) if isinstance(node, ast.Assign | ast.AugAssign)]
     made = [node.lineno for node in statements if value.id in assigned_names(node, created) and node.lineno < line]
     ran = [number for number in getattr(line, "ran", ()) if number in made]
-    return ran[-1] if ran else max(made, default=line)
+    found = ran[-1] if ran else line if getattr(line, "ran", ()) else max(made, default=line)
+    return found if created else uncertain(found, statement_at(tree, found), function)
+
+
+def uncertain(number: int, value: ast.AST | None, function: ast.FunctionDef) -> Line:
+    """The line ``number`` of ``value``: it ``uses_others`` if it reads a variable that is assigned elsewhere."""
+    line, inside = Line(number), {id(node) for node in ast.walk(value)} if value else set()
+    names = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id != "xp"]  # xp is NumPy
+    stored = {node.id for node in names if isinstance(node.ctx, ast.Store) and id(node) not in inside}
+    line.uses_others = any(node.id in stored for node in names if id(node) in inside and isinstance(node.ctx, ast.Load))
+    return line
 
 
 def chosen_side(value: ast.expr | None, line: int) -> ast.expr | None:
@@ -166,6 +178,12 @@ def frame_of_error(error: BaseException, path: Path) -> tuple[FrameType, int] | 
     """The last frame of the file that led to the error, and its line; None when the error came from elsewhere."""
     frames = [one for one in traceback.walk_tb(error.__traceback__) if one[0].f_code.co_filename == str(path)]
     return frames[-1] if frames else None
+
+
+def is_in_a_call(error: BaseException, path: Path) -> bool:
+    """Whether a function of the package or of a library raised the error, which a line of the file had called."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return str(path) in files and files[-1] != str(path)
 
 
 def shapes_at_error(error: BaseException, path: Path) -> str:
