@@ -16,9 +16,9 @@ BY_NUMBER = {exercise.name[:2]: exercise for exercise in EXERCISES}
 Functions = dict[str, tuple[str, str]]  # by name: what is replaced (empty: all), and what stands in its place
 
 
-def blocks(mark: str) -> Iterator[tuple[str, Functions]]:
-    """The blocks of mistakes.txt that begin with the mark: their title and functions."""
-    text = (Path(__file__).parent / "mistakes.txt").read_text(encoding="utf-8")
+def blocks(mark: str, file: str = "mistakes.txt") -> Iterator[tuple[str, Functions]]:
+    """The blocks of a file that begin with the mark: their title and functions."""
+    text = (Path(__file__).parent / file).read_text(encoding="utf-8")
     for title, body in re.findall(rf"^{mark} (.*)\n((?:.+\n?)+)", text, re.MULTILINE):
         functions = {}
         for name, lines in re.findall(r"^([\w.]+)\n((?:[-+].*\n?)+)", body, re.MULTILINE):
@@ -28,6 +28,8 @@ def blocks(mark: str) -> Iterator[tuple[str, Functions]]:
 
 
 ANSWERS = {number: {place: body for place, (_, body) in functions.items()} for number, functions in blocks("=")}
+
+STYLES = dict(blocks("=", "styles.txt"))  # by title: right answers
 
 
 def file_of(exercise: Exercise, answers: dict[str, str], folder: Path) -> Path:
@@ -61,6 +63,14 @@ def test_a_mistake_of_a_reader_is_named(number: str, tmp_path: Path, recwarn: py
         changed = [line.strip() for _, new in functions.values() for line in new.splitlines()]
         assert accused is None or any(line in accused[1] for line in changed), outcome.message
     assert not recwarn
+
+
+@pytest.mark.parametrize("title", STYLES)
+def test_another_style_is_right(title: str, tmp_path: Path) -> None:
+    """Such as einsum, loops, views, np.add.at, buffers of one's own."""
+    exercise, answers = BY_NUMBER[title[:2]], {place: body for place, (_, body) in STYLES[title].items()}
+    outcome = check_file(exercise, file_of(exercise, answers, tmp_path))
+    assert outcome.state == "right", outcome.message
 
 
 @pytest.mark.parametrize("number", [number for number, exercise in BY_NUMBER.items() if exercise.planted])
