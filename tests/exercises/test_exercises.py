@@ -26,7 +26,7 @@ from tinycnn.exercises.cutting import YOUR_TURN, cut, find_definition, find_func
 from tinycnn.exercises.diagnosis import BOTH, EITHER, HINTS, diagnosed, hint
 from tinycnn.exercises.folder import load
 from tinycnn.exercises.progress import PAGE, write_page
-from tinycnn.exercises.tracing import shapes_at_error
+from tinycnn.exercises.tracing import Line, line_of_value, shapes_at_error
 from tinycnn.exercises.training import train_on
 from tinycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD
@@ -1549,6 +1549,46 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, monkeypatch: pytest
     exercise, answer = planted("no transpose")
     Path(exercise.file_name).write_text(answer)
     assert "(03_dense.py, line " in check_file(exercise, Path(exercise.file_name)).message
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "shown"),
+    [
+        (
+            "03",
+            {"self.x.T @ grad_y": "self.x[:3] if self.weight.fill(1) else self.weight"},
+            "^Dense.* changed weight in",
+        ),
+        ("08", {"np.zeros((N, H": "np.empty((N, H"}, r"came +nan\n(.*\n)*    08_max_pool.py, lines \d+ to \d+:  "),
+        ("08", {"return y, winner": "return winner, y"}, r"08_max_pool.py, line \d+:  return winner, y"),
+        ("08", {"return y, winner": "return y, winner + 1"}, r"lines \d+ to \d+:  NumpyBackend.max_pool2d\n"),
+        (
+            "03",
+            {"grad_weight = self.x.T @": "grad_y = grad_y / 2\n        grad_weight = self.x.T @"},
+            ", or one that it",
+        ),
+    ],
+)
+def test_a_message_shows_the_place_as_far_as_it_is_known(
+    number: str, changes: dict[str, str], shown: str, tmp_path: Path
+) -> None:
+    (exercise,) = (exercise for exercise in EXERCISES if exercise.name.startswith(number))
+    answer = exercise.solution()
+    for passage, instead in changes.items():
+        assert passage in answer
+        answer = answer.replace(passage, instead)
+    assert re.search(shown, outcome_of(exercise, answer, tmp_path).message)
+
+
+def test_an_assignment_that_did_not_run_is_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "file.py"
+    path.write_text("def f(grad):\n    if grad is None:\n        grad = 1\n    return grad\n")
+    returned_at = Line(4)
+    assert line_of_value(path, returned_at) == 3  # nothing is known about what ran
+    returned_at.ran = 2, 4
+    assert line_of_value(path, returned_at) == 4
+    returned_at.ran = 2, 3, 4
+    assert line_of_value(path, returned_at) == 3
 
 
 def test_the_shapes_that_met_are_those_of_the_statement(tmp_path: Path) -> None:
