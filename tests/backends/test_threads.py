@@ -258,3 +258,22 @@ def test_blas_thread_count_is_restored():
         with tinycnn.use_backend("numba"):
             assert set(blas()) <= {1}
         assert blas() == before
+
+
+def test_the_share_of_blas_holds_until_it_is_given_back():
+    """It stands in for the default, which every switch to NumPy and back restores."""
+    from threadpoolctl import threadpool_info
+
+    def blas() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with tinycnn.use_backend("numpy"):
+        before = blas()
+        threads.share_blas(1)
+        try:
+            with tinycnn.use_backend("numpy"):
+                assert blas() == {1}
+            assert blas() == {1}
+        finally:
+            threads.share_blas(None)
+        assert blas() == before

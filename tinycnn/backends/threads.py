@@ -32,7 +32,7 @@ _requested = os.environ.get("OMP_NUM_THREADS", "")  # set by joblib and others t
 _threads = min(int(_requested), _cores) if _requested.isdecimal() and int(_requested) else _cores
 _blas_limit: Any = None
 _blas_threads: int | None = None  # the last argument of limit_blas
-_blas_share: int | None = None  # threads for BLAS where several ranks share the machine
+_blas_share: int | None = None  # threads for BLAS where others need the cores: further ranks, requests to a server
 POLL_S = 1e-4  # between two checks, when another thread takes long
 WORTH_HANDING_OUT = 4e6  # operations: about 40 µs, where the 20 µs for handing over still matter
 WORTH_RECORDING = 4e5  # the same in a recorded step, where it takes half a microsecond
@@ -204,10 +204,7 @@ def pieces(count: int, work_per_item: float, most: int = 32, *, added: bool = Fa
 
 
 def limit_blas(threads: int | None) -> None:
-    """Let BLAS libraries use ``threads`` threads; None restores their default.
-
-    On a rank that shares the machine with others, None means this rank's share of the cores.
-    """
+    """Let BLAS libraries use ``threads`` threads; None restores their default, or what ``share_blas`` has set."""
     global _blas_limit, _blas_threads
     _blas_threads = threads
     if _blas_limit is not None:
@@ -216,13 +213,19 @@ def limit_blas(threads: int | None) -> None:
     _blas_limit = None if threads is None else ThreadpoolController().limit(limits=threads, user_api="blas")
 
 
+def share_blas(threads: int | None) -> None:
+    """Let BLAS use ``threads`` threads wherever it would otherwise use its default; None ends that."""
+    global _blas_share
+    _blas_share = threads
+    limit_blas(_blas_threads)
+
+
 def _take_share(communicator: Communicator) -> None:
     """Use the cores of this rank; the other ranks on this machine use the rest."""
-    global _blas_share
     if communicator.cores is not None:
-        _blas_share = min(communicator.cores, get_threads())  # OMP_NUM_THREADS may have lowered the second
-        set_threads(_blas_share)
-        limit_blas(_blas_threads)
+        share = min(communicator.cores, get_threads())  # OMP_NUM_THREADS may have lowered the second
+        set_threads(share)
+        share_blas(share)
 
 
 when_joined(_take_share)
