@@ -75,6 +75,36 @@ def test_occlusion_of_a_linear_network(backend):
     np.testing.assert_allclose(explain.occlusion(model, IMAGE, 2, patch=1), parts, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("settings", [{"patch": 4, "paper": 90}, {"patch": 3, "label": 0}])
+def test_occlusion_is_what_one_prediction_per_place_gives(backend, settings):
+    """float32, so that fused kernels compute it where the backend has them."""
+    layers = [Conv2d(4), ReLU(), MaxPool2d(), Flatten(), Dense(3), Softmax()]
+    model = Sequential(*layers, input_shape=(9, 8, 1))
+    patch, paper, label = settings["patch"], settings.get("paper", 0), settings.get("label", 1)
+    covered = np.repeat(IMAGE[None], 72, axis=0)
+    for one, place in zip(covered, np.ndindex(9, 8), strict=True):
+        rows, columns = (slice(max(0, i - patch // 2), i - patch // 2 + patch) for i in place)
+        one[rows, columns] = paper
+    scores = explain.plain_logits(model.eval(), explain.as_input(model, covered)).numpy()[:, label]
+    expected = (score(model, IMAGE, label) - scores).reshape(9, 8)
+    found = explain.occlusion(model, IMAGE, **{"label": 1} | settings)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_occlusion_reads_no_picture_that_a_patch_leaves_as_it_is(monkeypatch):
+    """Of a drawing, most patches cover only paper: nothing to compute, and exactly 0."""
+    model, image, read = without_biases(), np.zeros((9, 8, 1), np.uint8), []
+    image[4, 3] = 200
+    logits = model.logits
+    monkeypatch.setattr(model, "logits", lambda x: (read.append(len(x.numpy())), logits(x))[1])
+    found = explain.occlusion(model, image, 1, patch=3)
+    assert sum(read) == 1 + 9  # the whole picture, and the nine patches that reach the pixel
+    outside = np.ones((9, 8), bool)
+    outside[3:6, 2:5] = False
+    assert (found[outside] == 0).all()
+    assert found[~outside] == pytest.approx([score(model, image, 1)] * 9, rel=1e-12)
+
+
 def test_enlarged_keeps_the_corners_and_straight_lines():
     ramp = np.arange(3.0)[:, None] + 10 * np.arange(2.0)
     large = enlarged(ramp, (5, 4))

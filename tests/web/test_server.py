@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from threadpoolctl import threadpool_info
 
 import tinycnn
 from tests.data.test_drawing import HOSTILE
@@ -677,6 +678,8 @@ def test_serve_warns_where_others_can_reach_it_and_accepts_its_own_name(tmp_path
     class NoServer:
         def run(self, sockets):
             assert sockets[0].getsockname()[1] > 0
+            with tinycnn.use_backend("numpy"):  # as the walk computes, whatever the backend of the server
+                assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
 
     apps = []
     monkeypatch.setattr("tinycnn.web.server.make_server", lambda app, _: apps.append(app) or NoServer())

@@ -408,6 +408,14 @@ def test_results_that_come_too_late_do_not_replace_what_is_shown(browser, tmp_pa
             held.pop().continue_()
         page.wait_for_timeout(200)
         assert page.evaluate("Walk.trace.label") == 3
+        page.wait_for_selector("#saliency:not([hidden])")  # its maps were refused once, and were asked for again
+        again = []
+        page.route("**/backprop/saliency", lambda route: (again.append(route), route.continue_()))
+        page.locator("#classes input").nth(5).check()
+        page.locator("#backward").click()
+        wait_until(page, lambda: page.evaluate("Walk.trace.label") == 5)
+        page.wait_for_selector("#saliency:not([hidden])")
+        assert again == []  # the maps of this picture are there
         assert problems == []
         context.close()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinycnn.backends import use_backend
+from tinycnn.backends.threads import share_blas
 from tinycnn.commands.shared_options import (
     PACKAGED,
     add_model_pixels,
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
     from tinycnn.web.security import is_loopback
 
     use_backend(options.backend)
+    share_blas(1)  # for one picture, several threads wait for each other, and for the cores that decode other pictures
     model, name = given_or_packaged(options.model_file)
     state_pixels(options, model)
     state_pictures(options, model)
@@ -74,6 +76,7 @@ def run(options: argparse.Namespace) -> None:
             make_server(app, decoder.stop).run(sockets=[listener])
     finally:
         decoder.stop()
+        share_blas(None)
 
 
 def warm_up(predictor: "Predictor") -> None:

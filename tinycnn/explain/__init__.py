@@ -5,8 +5,9 @@
     trace = explain.trace_step(model, image, label=3)  # activations, gradients, winners, masks, weights, loss
     trace.save("step.safetensors")
 
-All functions compute layer by layer, without fused kernels, so that every output is available. They leave the mode,
-the gradients and the running statistics of the network unchanged. Results are NumPy arrays on the host.
+All functions compute layer by layer, without fused kernels, so that every output is available; only occlusion, which
+needs no more than scores, uses them. They leave the mode, the gradients and the running statistics of the network
+unchanged. Results are NumPy arrays on the host.
 """
 
 from typing import TYPE_CHECKING, Any

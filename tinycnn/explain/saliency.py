@@ -103,9 +103,9 @@ def occlusion(
 ) -> np.ndarray:
     """How far the score falls when a square of ``patch`` pixels around each place is ``paper``: ``(H, W)``.
 
-    The honest check of the others: it needs no derivative, but one prediction per place; ``stride`` covers every so
-    many pixels only, and fills in between. Source: Zeiler, Fergus, "Visualizing and understanding convolutional
-    networks", 2014.
+    The honest check of the others: it needs no derivative, but one prediction per place whose patch is not all paper.
+    ``stride`` covers every so many pixels only, and fills in between. Source: Zeiler, Fergus, "Visualizing and
+    understanding convolutional networks", 2014.
     """
     image, patch = checked_images(model, image), whole_number("occlusion: patch", patch, at_least=1)
     stride, paper = (
@@ -117,20 +117,30 @@ def occlusion(
     H, W = image.shape[:2]
     patch, stride = min(patch, 2 * max(H, W)), min(stride, max(H, W))  # which cover everything, and go past the end
     rows, columns = (np.unique(np.linspace(0, n - 1, -(-(n - 1) // stride) + 1).round().astype(int)) for n in (H, W))
-    covered = np.repeat(image[np.newaxis], len(rows) * len(columns), axis=0)  # (places, H, W, C)
-    for n, (h, w) in enumerate((h, w) for h in rows for w in columns):
-        top, left = h - patch // 2, w - patch // 2
-        covered[n, max(0, top) : max(0, top + patch), max(0, left) : max(0, left + patch)] = paper
+    patches = [(_side(h, patch), _side(w, patch)) for h in rows for w in columns]
+    changing = [n for n, where in enumerate(patches) if (image[where] != paper).any()]  # the others cover only paper
     with evaluating(model), no_grad():
-        whole = plain_logits(model, as_input(model, image[np.newaxis])).numpy()[0]  # (K,)
+        whole = model.logits(as_input(model, image[np.newaxis])).numpy()[0]  # (K,)
         label = checked_label("occlusion", int(whole.argmax()) if label is None else label, len(whole))
-        parts = np.array_split(covered, max(1, len(covered) // 128))
-        scores = [plain_logits(model, as_input(model, part)).numpy()[:, label] for part in parts]
-    falls = (whole[label] - np.concatenate(scores)).reshape(len(rows), len(columns))
+        falls = np.zeros(len(patches), whole.dtype)
+        for start in range(0, len(changing), COVERED):
+            part = changing[start : start + COVERED]
+            covered = np.repeat(image[np.newaxis], len(part), axis=0)  # (N, H, W, C)
+            for one, n in zip(covered, part, strict=True):
+                one[patches[n]] = paper
+            falls[part] = whole[label] - model.logits(as_input(model, covered)).numpy()[:, label]
+    falls = falls.reshape(len(rows), len(columns))
     return falls if stride == 1 else enlarged(falls, (H, W))  # (H, W)
 
 
+def _side(middle: int, patch: int) -> slice:
+    """The rows, or columns, of a patch; its part outside the image is cut off."""
+    first = middle - patch // 2
+    return slice(max(0, first), max(0, first + patch))
+
+
 MOST_SAMPLES = 1000  # they are computed at once
+COVERED = 64  # copies of the image, each with a patch, that are read at once: more take memory, but gain nothing
 METHODS: dict[str, Callable[..., np.ndarray]] = {
     "gradient": saliency,
     "input × gradient": input_times_gradient,

@@ -21,6 +21,7 @@ const Remote = (() => {
   let asked = null; // {picture, label, training} of the walk that is shown
   let waiting = false, stale = false;
   let given = false; // the picture is a test image, not a drawing
+  let mapped = {}; // {picture, found}: the picture whose maps were asked for last, and the promise of them
   let walks = 0; // that were asked for; an earlier one may come after a later one
 
   async function fetched(path, options) {
@@ -168,7 +169,16 @@ const Remote = (() => {
     update();
   }
 
-  async function maps(body) {
+  /** The maps of a picture, which depend on nothing else: a second walk of the same picture does not ask again. */
+  function maps(body) {
+    if (mapped.picture !== body.picture) {
+      const one = (mapped = { picture: body.picture, found: askForMaps(body) });
+      one.found.catch(() => mapped === one && (mapped = {}));
+    }
+    return mapped.found;
+  }
+
+  async function askForMaps(body) {
     const found = await (await post("saliency", body)).json();
     for (const [name, values] of Object.entries(found)) {
       found[name] = new Float32Array(Uint8Array.from(atob(values), (letter) => letter.charCodeAt(0)).buffer);
