@@ -19,7 +19,7 @@ def html() -> str:
     """The walk as the text of an HTML file."""
     with tinycnn.use_backend("numpy"):
         model = tinycnn.load(FOLDER / "model.safetensors")
-        return walk_html(model, read_drawing(FOLDER / "three.png")[0], LABEL, chapters="../path/")
+        return walk_html(model, read_drawing(FOLDER / "three.png")[0], LABEL, chapters="../path/*.html")
 
 
 def write(app: Sphinx, error: Exception | None) -> None:

@@ -262,8 +262,10 @@ def test_the_chapters_that_the_page_names_exist():
     for name, number in chapters:
         assert int(name[:2]) == int(number)
         assert (HERE.parents[1] / "docs" / "path" / f"{name}.md").exists()
-    extras = json.loads(Parts(walk_html(tiny(), picture((8, 8, 1)), 1, chapters="../path/")).contents["trace-extras"])
-    assert extras["chapters"] == "../path/"
+    extras = json.loads(
+        Parts(walk_html(tiny(), picture((8, 8, 1)), 1, chapters="../path/*.html")).contents["trace-extras"]
+    )
+    assert extras["chapters"] == "../path/*.html"
 
 
 def test_a_network_that_is_too_large_is_refused_in_a_sentence(monkeypatch):
@@ -505,7 +507,22 @@ def test_the_server_computes_what_the_library_computes(client):
     np.testing.assert_allclose(gradient, explain.saliency(model, image), rtol=1e-4, atol=1e-6)
     assert 'id="trace-data"' in client.post("/backprop/file", json=body).text
     page = client.get("/backprop/page").json()
-    assert set(page) == {"version", "sources", "formulas", "optimizers", "rates"}
+    assert set(page) == {"version", "sources", "formulas", "optimizers", "rates", "chapters"}
+
+
+def test_the_server_has_the_chapters_in_a_clone_only(client, monkeypatch, tmp_path):
+    """As text: the folder beside the package. Without it, the page names the files instead."""
+    from tests.web.test_server import client_of
+
+    address = "/" + client.get("/backprop/page").json()["chapters"].replace("*", "05_convolution")
+    chapter = client.get(address)
+    assert chapter.headers["content-type"] == "text/plain; charset=utf-8"
+    assert chapter.text == (HERE.parents[1] / "docs" / "path" / "05_convolution.md").read_text(encoding="utf-8")
+    assert client.get("/path/index.md").status_code == 404
+    monkeypatch.setattr("tinycnn.web.app.CHAPTERS", tmp_path)
+    installed = client_of(small_model())
+    assert installed.get("/backprop/page").json()["chapters"] == ""
+    assert installed.get(address).status_code == 404
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy

@@ -346,6 +346,9 @@ def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # no
         page.locator("#reset").click()
         assert page.locator("#about").inner_text() == about
         page.evaluate("Walk.go(2 * Walk.trace.layers.length)")
+        with context.expect_page() as chapter:  # beside the walk, which is not left
+            page.locator("#sum-body .chapter a").click()
+        assert "im2col" in chapter.value.locator("body").inner_text()
         page.get_by_role("button", name="Check this number").click()
         wait_until(page, lambda: "backpropagation is right" in page.locator("#sum-body").inner_text())
         with page.expect_download() as download:
@@ -725,6 +728,33 @@ def test_nothing_is_cut_off_beside_the_pictures(browser, files, size):  # noqa: 
     assert "SH, SW: stride, here 1, 1" in key
     assert "PH, PW: padding above and on the left, here 0, 0" in key
     assert "cols: a matrix with a row for each window" in key
+    page.context.close()
+
+
+WITHOUT_MEANING = """() => [...document.querySelectorAll(".equations mi")].flatMap((letter) => {
+    letter.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+    const key = document.getElementById(letter.closest("math").getAttribute("aria-describedby"));
+    return key && letter.closest(".equations").title ? [] : [letter.textContent];
+})"""
+CHOOSE = """([number, quantity]) => {
+    const last = Walk.trace.layers.length, layer = Walk.trace.layers[number];
+    if (!layer) return Walk.go(last, { quantity, index: [3] });
+    const index = Sums.arrayOf(layer, quantity).shape.map(() => 0);
+    Walk.go(quantity === "y" ? number : 2 * last - number, { layer, quantity, index });
+}"""
+
+
+def test_every_letter_of_an_equation_has_a_tooltip_and_a_key(browser, files):  # noqa: F811
+    page, problems = opened(browser, files("small", training=True)[0])
+    found = "Walk.trace.layers.flatMap((layer, i) => Sums.quantities(layer).map((quantity) => [i, quantity]))"
+    for chosen in [*page.evaluate(found), [-1, "score"], [-1, "p"]]:
+        page.evaluate(CHOOSE, chosen)
+        assert page.evaluate(WITHOUT_MEANING) == [], chosen
+    page.evaluate(CHOOSE, [0, "weight.grad"])
+    page.locator("#sum-body .equations mi", has_text=re.compile("^oh$")).first.hover()
+    assert page.locator("#sum-body .equations").first.get_attribute("title") == "oh: row and column of the output"
+    assert page.locator(".panel h3 small").first.get_attribute("title") == "how many: row × column × map"
+    assert problems == []
     page.context.close()
 
 

@@ -1,6 +1,7 @@
 """The routes: the files of the two pages, descriptions, ``POST /predict``, and ``POST /backprop/…`` for the walk.
 
-Files are read once, when the server starts. The routes are a fixed list, so a request cannot name a file.
+Files are read once, when the server starts. The routes are a fixed list, so a request cannot name a file. In a clone of
+the repository, these files include the chapters of the documentation, which the walk links to.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from tinycnn.web.walk_requests import FIELDS, walk_request
 from tinycnn.web.walker import Walker
 
 STATIC = Path(__file__).parent / "static"
+CHAPTERS = Path(__file__).parents[2] / "docs" / "path"  # in a clone of the repository; the wheel does not hold it
 SCRIPTS = ("drawing", "page", "remote", "requests", "sums", "walk")
 FILES = {
     "/": ("index.html", "text/html"),
@@ -219,9 +221,12 @@ def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None
     async def describe_model(request: Request) -> Response:
         return JSONResponse(predictor.describe())
 
+    chapters = {f"/path/{file.name}": str(file) for file in sorted(CHAPTERS.glob("[0-9]*.md"))}
+
     async def describe_walk(request: Request) -> Response:
         try:
-            return JSONResponse(await admission.compute(request, walker.describe))
+            described = await admission.compute(request, walker.describe)
+            return JSONResponse({**described, "chapters": "path/*.md" if chapters else ""})
         except SettingError as error:  # a network that is too large for the walk
             return error_response(400, str(error))
 
@@ -229,6 +234,7 @@ def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None
         return JSONResponse(await admission.compute(request, samples.describe))
 
     routes = [Route(path, _serve_file(name, kind), methods=["GET"]) for path, (name, kind) in FILES.items()]
+    routes += [Route(path, _serve_file(name, "text/plain"), methods=["GET"]) for path, name in chapters.items()]
     routes += [Route("/model", describe_model, methods=["GET"]), _post("/predict", predict)]
     routes += [Route("/backprop/page", describe_walk, methods=["GET"])]
     routes += [Route("/backprop/images", describe_images, methods=["GET"])]

@@ -67,7 +67,7 @@ def check_finite(losses: Sequence[float]) -> None:
 def walk_html(model: Sequential, image: np.ndarray, label: int, *, training: bool = False, chapters: str = "") -> str:
     """The walk of one step on the byte image ``(H, W, C)`` as the text of an HTML file.
 
-    ``chapters``: the address of the folder with the chapters of ``docs/path`` as pages, for links to them.
+    ``chapters``: the address of the chapters of ``docs/path`` as pages, with ``*`` for their name, for links to them.
     Raises SettingError for a network that is too large, and the errors of ``trace_step``.
     """
     trace = traced(model, image, label, training=training)

@@ -394,7 +394,7 @@ const Walk = (() => {
     const size = array.shape.join("×"), pane = make("div", { className: "pane" }, canvas);
     const larger = make("button", { type: "button", className: "larger" }), tools = make("div", { className: "tools row" }, ...choosers.map(({ row }) => row), larger);
     const counted = form.isVector && form.rows > 1 ? make("p", { className: "hint marks", textContent: `${array.shape.length === 2 ? "input" : "index"}: the number on the left plus the number above` }) : null;
-    const node = make("div", { className: "panel" }, make("h3", {}, `${title} `, make("small", { textContent: size })), tools, pane, counted, meaningOfMarks(layer, quantity), strip, legend);
+    const node = make("div", { className: "panel" }, make("h3", {}, `${title} `, make("small", { textContent: size, title: `how many: ${axesOf(array.shape, array.name).join(" × ")}` })), tools, pane, counted, meaningOfMarks(layer, quantity), strip, legend);
     const view = { node, array, quantity, layer, draw, show, isAt, canChoose, moveBy };
     larger.addEventListener("click", () => {
       if (!zoomed.delete(array.name)) zoomed.add(array.name);
@@ -982,7 +982,7 @@ const Walk = (() => {
     const own = (extras.formulas[kind] || {})[named], box = make("div", { className: "equations" });
     if (own) box.append(make("h3", { textContent: "The equation" }), ...typeset(own));
     else if (toldBySource().length) return null;
-    box.append(...[makeKey(box), isOfLoss(quantity) ? null : makeChapter(kind)].filter(Boolean));
+    box.append(...[explainLetters(box), isOfLoss(quantity) ? null : makeChapter(kind)].filter(Boolean));
     return box;
   }
 
@@ -994,49 +994,61 @@ const Walk = (() => {
     return (SYMBOLS[quantity] || [quantity]).map((name) => source.equations[name]).filter(Boolean);
   }
 
-  /** What the letters of the equations mean, with the numbers of this layer: of those that occur. */
-  function makeKey(equations) {
-    const names = new Set([...equations.querySelectorAll("mi")].map((one) => one.textContent));
-    const { layer } = chosen, meanings = [], has = (name) => names.has(name);
-    if (isOfLoss(chosen.quantity)) {
-      const letters = { logits: "logits: the scores", N: "N: how many pictures the batch has, here 1", k: "k: the class in question", j: "j: each class in turn", z: "z: the scores", grad_loss: "grad_loss: the gradient of the loss itself, here 1" };
-      const words = Object.keys(letters).filter(has).map((letter) => letters[letter]);
-      return words.length ? make("p", { className: "hint key", textContent: `${words.join(". ")}.` }) : null;
+  /** The table of the letters in equations, for the chosen number: [letters, meaning]. Keys and tooltips are made from it. */
+  function lettersOf({ layer, quantity }) {
+    if (isOfLoss(quantity)) {
+      return [
+        ["loss", `−log p of the label`], ["grad_score", "gradient of the loss at a score"], ["grad_logits", "gradient of the loss at the scores"], ["logits", "the scores"], ["z", "the score of a class"],
+        ["p", "the probability of a class"], ["t, target", "1 for the label, 0 for the other classes"], ["S", "the sum of e^z over all classes"], ["k", "the class in question"],
+        ["log", "the natural logarithm"], ["softmax", "turns scores into probabilities: e^z / S"], ["j", "each class in turn"], ["c", "the label, the true class"], ["e", "Euler’s number, 2.718…"], ["N", "how many pictures the batch has, here 1"],
+      ];
     }
-    if (has("grad_y")) meanings.push("grad_y: gradient of the loss at the output, which arrives");
-    if (has("grad_x")) meanings.push("grad_x: gradient of the loss at the input");
-    if (has("grad_weight")) meanings.push("grad_weight: gradient of the weight");
-    if (has("x")) meanings.push("x: the input");
-    if (has("y")) meanings.push("y: the output, on the way forward");
-    if (has("i")) meanings.push("i: the input in question");
-    if (has("j")) meanings.push("j: the unit in question");
-    if (has("grad_bias")) meanings.push("grad_bias: gradient of the bias");
+    const found = [
+      ["grad_y", "gradient of the loss at the output, which arrives"], ["grad_x", "gradient of the loss at the input"],
+      ["grad_weight, grad_W", "gradient of the weight"], ["grad_bias, grad_b", "gradient of the bias"], ["x", "the input"], ["y", "the output, on the way forward"],
+      ["weight", "a number that training changes; an input is multiplied by it"], ["bias, b", "a number that training changes; it is added"],
+    ];
     if (layer.x.shape.length === 3 && ("kernel_size" in layer.settings || layer.weights.weight)) {
       const { kernel, stride, start } = Sums.windows(layer);
-      if (has("oh")) meanings.push("oh, ow: row and column of the output");
-      if (has("kh")) meanings.push("kh, kw: row and column inside the window");
-      if (has("h")) meanings.push("h, w: row and column of the input");
-      if (has("f")) meanings.push("f: filter");
-      if (has("c")) meanings.push(chosen.layer.weights.weight ? "c: channel (map) of the input" : "c: map");
-      if (has("SH")) meanings.push(`SH, SW: stride, here ${stride.join(", ")}`);
-      if (has("PH")) meanings.push(`PH, PW: padding above and on the left, here ${start.join(", ")}`);
-      if (has("KH")) meanings.push(`KH, KW: size of the window, here ${kernel.join(", ")}`);
-    }
+      found.push(
+        ["oh, ow", "row and column of the output"], ["kh, kw", "row and column inside the window"], ["h, w", "row and column of the input"],
+        ["f", "filter"], ["c", layer.weights.weight ? "channel (map) of the input" : "map"], ["SH, SW", `stride, here ${stride.join(", ")}`],
+        ["PH, PW", `padding above and on the left, here ${start.join(", ")}`], ["KH, KW", `size of the window, here ${kernel.join(", ")}`],
+        ["won", "1 if the pixel won the window, else 0"],
+        ["cols", "a matrix with a row for each window, which holds the pixels below it"], ["grad_cols", "the gradients of the numbers in cols"], ["col2im", "adds the gradients of all copies of a pixel"], ["rows", "one for each window"], ["W, Y, grad_Y", "the weights, the outputs and their gradients as matrices"],
+      );
+    } else if (layer.kind === "GlobalAvgPool2d") found.push(["h, w", "row and column of the input"], ["c", "map"], ["H, W", `rows and columns of the input, here ${layer.x.shape.slice(0, 2).join(", ")}`]);
+    else if (layer.kind === "Dense") found.push(["i", "the input in question"], ["j", "the unit in question"], ["W", "the weights as a matrix"]);
     if (layer.kind === "BatchNorm") {
-      meanings.push(`c: the ${layer.x.shape.length === 3 ? "map" : "number of the row"} in question`);
-      if (has("gamma")) meanings.push("gamma, beta: the scale and the shift that training finds, one of each per map");
-      if (has("var")) meanings.push(`mean, var: mean and variance, ${Sums.isFixed(layer) ? "as training has left them" : "of this picture"}`);
-      if (has("var") || equations.querySelector("mover")) meanings.push("eps: a small constant, so that nothing is divided by 0");
-      if (equations.querySelector("mover")) meanings.push("x̂: the input, shifted and scaled: (x − mean) / √(var + eps)");
-      if (has("grad_gamma")) meanings.push("grad_gamma: gradient of gamma");
-      if (has("grad_beta")) meanings.push("grad_beta: gradient of beta");
-      if (has("M")) meanings.push(`M: how many numbers share a mean, here ${layer.x.data.length / layer.x.shape.at(-1)}`);
+      found.push(
+        ["c", `the ${layer.x.shape.length === 3 ? "map" : "number of the row"} in question`], ["gamma, beta", "the scale and the shift that training finds, one of each per map"],
+        ["mean, var", `mean and variance, ${Sums.isFixed(layer) ? "as training has left them" : "of this picture"}`], ["eps", "a small constant, so that nothing is divided by 0"],
+        ["x̂", "the input, shifted and scaled: (x − mean) / √(var + eps)"], ["grad_gamma", "gradient of gamma"], ["grad_beta", "gradient of beta"], ["i", "each place of the map in turn"], ["grad_y_i", "grad_y at the place i"],
+        ["d", "the gradient that arrives, less what the mean and the variance take from it"], ["M", `how many numbers share a mean, here ${layer.x.data.length / layer.x.shape.at(-1)}`],
+      );
     }
-    if (has("cols") || has("grad_cols")) meanings.push("cols: a matrix with a row for each window, which holds the pixels below it. W, Y: the weights and the outputs as matrices");
-    if (has("N")) meanings.push("N: how many pictures the batch has, here 1");
-    if (has("n")) meanings.push("n: the picture in the batch");
-    if (has("T")) meanings.push("T: transposed, rows and columns exchanged");
-    return meanings.length ? make("p", { className: "hint key", textContent: `${meanings.join(". ")}.` }) : null;
+    if (layer.kind === "Concatenate") found.push(["c", "map"]);
+    return [
+      ...found, ["max", "the largest of these numbers"], ["mask", "0 for a number that is dropped, else the factor that scales it up"], ["slope", "the factor of the numbers that are not positive"], ["scale, offset", "the constants of this layer"],
+      ["e", "Euler’s number, 2.718…"], ["N", "how many pictures the batch has, here 1"], ["n", "the picture in the batch"], ["T", "transposed, rows and columns exchanged"],
+    ];
+  }
+
+  const LOSS = { quantity: "score" };
+  const SELF_EXPLAINED = ["weight", "bias", "mask", "loss", "log", "max", "e"]; // words that the page uses anyway: a tooltip, but no place in the key
+
+  /** Gives each letter of these equations its meaning: as a tooltip, and all together as a key below, which is returned; null if nothing needs one. */
+  function explainLetters(equations, about = chosen) {
+    const table = lettersOf(about), meaning = new Map(table.flatMap((entry) => entry[0].split(", ").map((letter) => [letter, entry])));
+    const letterOf = (node) => (node.closest("mover") ? "x̂" : (node.closest("mi") || { textContent: "" }).textContent);
+    const names = new Set([...equations.querySelectorAll("mi")].map(letterOf));
+    // a browser shows no title of an element of MathML, but that of the box around it
+    equations.addEventListener("pointerover", ({ target }) => (equations.title = meaning.has(letterOf(target)) ? `${letterOf(target)}: ${meaning.get(letterOf(target))[1]}` : ""));
+    const words = table.filter(([letters]) => letters.split(", ").some((letter) => names.has(letter) && !SELF_EXPLAINED.includes(letter))).map((entry) => entry.join(": "));
+    if (!words.length) return null;
+    const key = make("p", { className: "hint key", id: `key-${(explainLetters.count = (explainLetters.count || 0) + 1)}`, textContent: `${words.join(". ")}.` });
+    equations.querySelectorAll("math").forEach((math) => math.setAttribute("aria-describedby", key.id));
+    return key;
   }
 
   /** MathML, made by tinycnn/web/equations.py from the sources of the package, as elements. */
@@ -1076,7 +1088,7 @@ const Walk = (() => {
     if (quantity === "score") boxes.push(make("p", { className: "hint", textContent: "grad_loss: the gradient of the loss itself, here 1. len(p): the number of pictures in the batch, here 1. N: the same number; K: the number of classes." }));
     if (told.length) {
       head.push(make("p", { className: "hint", textContent: "Its comment has the equation for a whole batch, several pictures at once:" }), make("div", { className: "equations" }, ...told.flatMap(typeset)));
-      head.push(makeKey(head[1]));
+      head.push(explainLetters(head[1]));
     }
     return make("div", { className: "source" }, make("h3", { textContent: "The source" }), ...boxes, ...head.filter(Boolean));
   }
@@ -1195,14 +1207,17 @@ const Walk = (() => {
       row.addEventListener("keydown", (event) => event.target === row && (event.key === "Enter" || event.key === " ") && (event.preventDefault(), choose("score", true)));
       return row;
     });
-    const head = make("tr", {}, ...["class", "score z", "p", "t", "p − t", ""].map((name) => make("th", { textContent: name })));
+    const titles = { class: "", "score z": "the score of the class", p: "the probability that softmax computes from the scores", t: "the target: 1 for the label, 0 for the other classes", "p − t": "the gradient of the loss at the score", "": "" };
+    const head = make("tr", {}, ...Object.entries(titles).map(([textContent, title]) => make("th", { textContent, title })));
     const formulas = extras.formulas.loss || {}, hint = (words) => make("p", { className: "hint" }, ...lettered(words));
     const box = make("div", { className: "lossbox" }, make("table", { className: "bars" }, make("tbody", {}, head, ...rows)));
     box.append(hint("z: the score, the output of the last layer; a click on it leads to this layer. p: the probability that softmax computes from it; point at a p, or tap it, to see how. t: the target, 1 for the label (the true class) and 0 for the others."));
     box.append(hint("p − t is the gradient of the loss at the score: the derivative of the loss with respect to z. A gradient says what raises the loss; a training step goes the other way. So a step is meant to raise the score of the label, where p − t is negative (orange), and to lower the other scores, where it is positive (blue). It does so by moving weights and biases. Most weights lie in earlier layers and act on all scores at once, so the scores do not move exactly in proportion to p − t."));
-    box.append(make("h3", { textContent: "Why p − t?" }), make("div", { className: "equations" }, ...typeset(formulas.p || ""), ...typeset(formulas.loss || "")));
+    const equations = (...those) => make("div", { className: "equations" }, ...those.flatMap((one) => typeset(formulas[one] || "")));
+    box.append(make("h3", { textContent: "Why p − t?" }), equations("p", "loss"));
     box.append(hint("S is the sum over all classes j, and c is the label. The logarithm of a fraction is a difference, and log e^z = z. Now take the derivative with respect to one score z[k]. The slope of log S is 1/S, and of the sum S only the summand e^z[k] depends on z[k]; the slope of −z[c] is −1 for k = c and 0 otherwise, which is −t[k]:"));
-    box.append(make("div", { className: "equations" }, ...typeset(formulas.derivation || "")), makeChapter("loss"));
+    box.append(equations("derivation"), makeChapter("loss"));
+    box.querySelectorAll(".equations").forEach((one) => one.after(explainLetters(one, LOSS) || ""));
     return box;
   }
 
@@ -1222,9 +1237,10 @@ const Walk = (() => {
   /** The chapter that derives it: a link where the page stands beside the chapters, else the name of the file. */
   function makeChapter(kind) {
     if (!(kind in CHAPTERS)) return null;
-    const [file, number] = CHAPTERS[kind], words = `chapter ${number}`;
-    const link = extras.chapters ? make("a", { href: `${extras.chapters}${file}.html`, target: "_top", textContent: words }) : `${words} (docs/path/${file}.md in the repository of tinycnn)`;
-    return make("p", { className: "hint chapter" }, "Derived step by step in ", link, ".");
+    const [file, number] = CHAPTERS[kind], words = `chapter ${number}`, name = `docs/path/${file}.md`;
+    if (!extras.chapters) return make("p", { className: "hint chapter", textContent: `Derived step by step in ${words}: the file ${name} in the repository of tinycnn, which is not installed with it.` });
+    const link = make("a", { href: extras.chapters.replace("*", file), target: services ? "_blank" : "_top", rel: "noopener", textContent: words });
+    return make("p", { className: "hint chapter" }, "Derived step by step in ", link, services ? ` (opens the text of ${name}, with formulas in LaTeX).` : ".");
   }
 
   function barOf(value) {
