@@ -255,6 +255,31 @@ def test_a_busy_server_is_asked_again(browser, url):
     context.close()
 
 
+PATIENCE = """async () => {
+    const later = window.setTimeout, waits = [];
+    window.setTimeout = (done, wait) => (waits.push(wait), later(done, 0));
+    Math.random = () => 0.5;
+    const response = await patientFetch("model");
+    window.setTimeout = later;
+    return [response.status, waits];
+}"""
+
+
+@pytest.mark.parametrize(("after", "asked", "waits"), [("2", 6, [2000, 4000, 6000, 8000, 10000]), (None, 1, [])])
+def test_a_server_that_stays_busy_is_asked_six_times_in_growing_intervals(browser, url, after, asked, waits):
+    """Each wait is a multiple of ``Retry-After``, times a random factor; without this header there is no second try."""
+    context = browser.new_context(**DESKTOP)
+    page, refused = context.new_page(), []
+    page.goto(url)
+    wait_until_ready(page)
+    busy = {"status": 503, "headers": {"Retry-After": after} if after else {}, "json": {"error": "busy"}}
+    page.route("**/model", lambda route: (refused.append(1), route.fulfill(**busy)))
+    assert page.evaluate(PATIENCE) == [503, [1500, *waits]]  # the first: after 1.5 s, the page says that it waits
+    assert len(refused) == asked
+    assert page.locator("#waiting").is_hidden()
+    context.close()
+
+
 def luminance(colour):
     values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import tinycnn
 from tests.support.in_process import run_here
 from tests.support.web_helpers import small_model
 from tinycnn import explain, models
+from tinycnn.data.drawing import normalise
 from tinycnn.errors import DataError, SettingError
 from tinycnn.explain import Trace, trace_step
 from tinycnn.explain.sources import source_of
@@ -44,6 +45,7 @@ from tinycnn.layers import (
     Sigmoid,
     Tanh,
 )
+from tinycnn.train.predicting import predictions
 from tinycnn.web import walk, walker
 from tinycnn.web.equations import mathml
 from tinycnn.web.formulas import FORMULAS
@@ -266,6 +268,27 @@ def test_the_chapters_that_the_page_names_exist():
         Parts(walk_html(tiny(), picture((8, 8, 1)), 1, chapters="../path/*.html")).contents["trace-extras"]
     )
     assert extras["chapters"] == "../path/*.html"
+
+
+def test_the_examples_are_digits_that_the_network_of_the_package_reads():
+    """Drawn with the middle pen: 22 of the 280 pixels of the picture that is sent."""
+    script = (STATIC / "remote.js").read_text(encoding="utf-8")
+    text = re.search(r"EXAMPLES = (\{.*?\n  \});", script, re.DOTALL).group(1)
+    examples = json.loads(re.sub(r",(\s*})", r"\1", re.sub(r"(\d): ", r'"\1": ', text)))
+    assert list(examples) == [str(k) for k in range(10)]
+    pictures = []
+    for strokes in examples.values():
+        sheet = Image.new("L", (280, 280), 255)
+        for stroke in strokes:
+            points = [(280 * x, 280 * y) for x, y in stroke]
+            ImageDraw.Draw(sheet).line(points, fill=0, width=22, joint="curve")
+            for x, y in points:
+                ImageDraw.Draw(sheet).ellipse((x - 11, y - 11, x + 11, y + 11), fill=0)
+        pictures.append(normalise(np.asarray(sheet) / 255)[0])
+    with tinycnn.use_backend("numpy"):
+        read = predictions(models.trained(), np.stack(pictures))
+    assert read.argmax(axis=1).tolist() == list(range(10))
+    assert read.max(axis=1).min() > 0.9
 
 
 def test_a_network_that_is_too_large_is_refused_in_a_sentence(monkeypatch):

@@ -373,8 +373,17 @@ def test_results_that_come_too_late_do_not_replace_what_is_shown(browser, tmp_pa
         draw(page, [(0.3, 0.2), (0.7, 0.2), (0.4, 0.8)])
         wait_until(page, lambda: "reads" in page.locator("#verdict").inner_text())
         page.locator("#classes input").nth(7).check()
+        order = []
+        page.on("request", lambda request: order.extend(re.findall("backprop/(.+)", request.url)))
+        page.route("**/backprop/trace", lambda route: held.append(route))
         page.locator("#backward").click()
-        page.wait_for_selector("#walk:not([hidden])")
+        wait_until(page, lambda: held)
+        page.wait_for_timeout(100)
+        assert order == ["trace"]  # its maps take longer, and are asked for when the walk is shown
+        held.pop().continue_()
+        page.wait_for_selector("#saliency:not([hidden])")
+        page.unroute("**/backprop/trace")
+        assert order == ["trace", "saliency"]
         loss = page.evaluate("Walk.trace.loss")
 
         page.route("**/backprop/practise", lambda route: held.append(route))
@@ -388,6 +397,9 @@ def test_results_that_come_too_late_do_not_replace_what_is_shown(browser, tmp_pa
         assert page.evaluate("Walk.trace.loss") == loss
 
         page.route("**/backprop/saliency", lambda route: route.fulfill(status=503, json={"error": "busy"}))
+        with page.expect_response("**/predict"):  # of another picture the maps are not there yet
+            page.locator("#examples button").nth(4).click()
+        page.wait_for_timeout(100)
         page.locator("#classes input").nth(2).check()
         page.locator("#backward").click()
         wait_until(page, lambda: "busy" in page.locator("#trouble").inner_text())
@@ -544,6 +556,8 @@ def test_a_test_image_is_walked_through_on_the_page(browser, tmp_path):  # noqa:
         page.on("console", lambda message: problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(f"{url}/backprop")
+        for button in page.locator("#examples button, #test-images button").all():  # large enough for a finger
+            assert min(button.bounding_box()[side] for side in ("width", "height")) >= 36
         page.locator("#test-images button").nth(4).tap()
         assert re.search(
             r"Shown: image \d+ of the test set, whose class is 4\.", page.locator("#test-image").inner_text()
@@ -686,6 +700,38 @@ def test_the_pictures_of_a_phone_stand_side_by_side_above_the_sum(browser, files
     page.evaluate("document.getElementById('panels').scrollLeft = 0")
     page.locator("#peek [data-move='0,1']").tap()
     assert page.locator(".panel", has_text="Gradient of weight").bounding_box() == box
+    page.context.close()
+
+
+BUTTONS = """() => [...document.querySelectorAll("button:not(.link), select, .way")]
+    .filter((one) => one.checkVisibility()).map((one) => one.id || one.className)"""
+WIDE = """() => [...document.querySelectorAll(".sum, .panel, canvas, .lossbox, .scroller, .equations")]
+    .filter((one) => one.scrollWidth > one.clientWidth + 1 || one.getBoundingClientRect().right > innerWidth)
+    .map((one) => one.className)"""
+
+
+def test_a_printed_step_has_its_whole_sum_and_nothing_to_press(browser, files):  # noqa: F811
+    """On white, also where the screen is dark; on the screen, the sum scrolls."""
+    path, _ = files("small")
+    page, problems = opened(browser, f"{path}#layer=conv2d_1", **DESKTOP, color_scheme="dark")
+    assert page.evaluate("sum.scrollHeight > sum.clientHeight")
+    on_screen = page.locator(".panel canvas.map").first.evaluate("canvas => canvas.toDataURL()")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 720, "height": 1000})  # A4 without its margins
+    assert page.evaluate(BUTTONS) == []
+    assert page.evaluate("sum.scrollHeight <= sum.clientHeight + 1")
+    assert page.evaluate(WIDE) == []
+    assert page.evaluate("Walk.colourOf('--card')") == "#ffffff"
+    assert page.locator(".panel canvas.map").first.evaluate("canvas => canvas.toDataURL()") != on_screen
+    assert problems == []
+    page.context.close()
+
+
+def test_the_words_have_room_on_a_small_screen(browser, files):  # noqa: F811
+    page, _ = opened(browser, files("small")[0], viewport={"width": 1024, "height": 768})
+    widths = page.locator("dl.words").evaluate("list => [...list.children].slice(0, 2).map((one) => one.clientWidth)")
+    assert widths[1] > 2 * widths[0]
+    assert page.locator("#sum").evaluate("sum => getComputedStyle(sum).scrollbarWidth") == "thin"
     page.context.close()
 
 

@@ -225,6 +225,6 @@ const repaint = () => {
   paper.redraw();
   showInside();
 };
-window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+window.matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", repaint);
 window.addEventListener("resize", repaint);
 start();

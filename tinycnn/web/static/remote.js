@@ -5,7 +5,7 @@ const Remote = (() => {
   const el = (id) => document.getElementById(id);
   const EXAMPLES = {
     0: [[[0.5, 0.18], [0.36, 0.24], [0.3, 0.42], [0.32, 0.62], [0.4, 0.78], [0.52, 0.82], [0.64, 0.76], [0.7, 0.58], [0.69, 0.38], [0.62, 0.22], [0.5, 0.18]]],
-    1: [[[0.42, 0.28], [0.54, 0.17], [0.53, 0.5], [0.52, 0.84]]],
+    1: [[[0.47, 0.25], [0.54, 0.17], [0.53, 0.5], [0.52, 0.84]]],
     2: [[[0.32, 0.32], [0.38, 0.2], [0.52, 0.16], [0.65, 0.24], [0.64, 0.4], [0.5, 0.58], [0.34, 0.76], [0.33, 0.8], [0.5, 0.78], [0.7, 0.78]]],
     3: [[[0.33, 0.24], [0.46, 0.16], [0.62, 0.2], [0.66, 0.32], [0.58, 0.43], [0.45, 0.47], [0.6, 0.52], [0.68, 0.64], [0.62, 0.78], [0.46, 0.84], [0.32, 0.78]]],
     4: [[[0.56, 0.16], [0.42, 0.38], [0.3, 0.58], [0.5, 0.57], [0.72, 0.56]], [[0.58, 0.4], [0.57, 0.62], [0.56, 0.84]]],
@@ -171,8 +171,9 @@ const Remote = (() => {
 
   /** The maps of a picture, which depend on nothing else: a second walk of the same picture does not ask again. */
   function maps(body) {
-    if (mapped.picture !== body.picture) {
-      const one = (mapped = { picture: body.picture, found: askForMaps(body) });
+    const picture = String(body.picture);
+    if (mapped.picture !== picture) {
+      const one = (mapped = { picture, found: askForMaps(body) });
       one.found.catch(() => mapped === one && (mapped = {}));
     }
     return mapped.found;
@@ -216,7 +217,7 @@ const Remote = (() => {
     sheet.redraw();
     el("backward").addEventListener("click", backward);
     el("share").addEventListener("click", share);
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", sheet.redraw);
+    window.matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", sheet.redraw);
     try {
       const model = await (await fetched("model")).json();
       names = model.class_names;

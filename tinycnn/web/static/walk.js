@@ -387,7 +387,7 @@ const Walk = (() => {
     const isPicture = array.name === "input" && array.data.every((value) => value >= 0);
     const checked = checkedOf(layer, quantity);
     const canChoose = Sums.quantities(layer).includes(quantity) && (step.pass === "forward") === (quantity === "y");
-    const canvas = make("canvas", { className: "map", tabIndex: 0, data: { role: "img" } });
+    const canvas = make("canvas", { className: "map", tabIndex: 0, data: { role: "application", "aria-roledescription": "picture of numbers" } }); // a screen reader passes the arrow keys on
     const strip = make("canvas", { className: "strip", data: { "aria-hidden": "true" } });
     const choosers = form.axes.filter((axis) => array.shape[axis] > 1).map((axis) => makeChooser(axis));
     const legend = make("div", { className: isPicture ? "legend ink" : "legend", data: { "aria-hidden": "true" } }, isPicture ? "0" : `−${text(scale, 3)}`, make("i"), text(scale, 3));
@@ -1495,7 +1495,6 @@ const Walk = (() => {
     timer = on ? setInterval(() => (go(current + 1), isLast() && play(false)), PLAY_MS) : null;
     el("play").title = `a new step every ${PLAY_MS / 1000} seconds`;
     el("play").textContent = on ? "Pause" : "Play";
-    el("play").setAttribute("aria-pressed", String(on));
   }
 
   function onKey(event) {
@@ -1595,7 +1594,7 @@ const Walk = (() => {
     window.addEventListener("resize", fadeTrack);
     el("track").addEventListener("scroll", fadeTrack, { passive: true });
     const redraw = () => trace && (showStep(steps[current]), select(chosen), showSaliency());
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+    window.matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", redraw);
     window.addEventListener("resize", () => views.forEach((view) => view.draw()));
     window.addEventListener("hashchange", () => trace && goToAddress());
     const data = el("trace-data");
