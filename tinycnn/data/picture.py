@@ -38,7 +38,9 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def read_picture(source: "Source", shape: tuple[int, ...], *, pixels: str | None = None) -> np.ndarray:
+def read_picture(
+    source: "Source", shape: tuple[int, ...], *, pixels: str | None = None, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """An image file, by path or as its bytes, or a Pillow image → ``(H, W, C)`` uint8; C of ``shape`` is 1 or 3.
 
     ``pixels``: the numbers for black and white in a picture of more than 8 bits, as in ``"0..4095"``; None: 0 and 65535
@@ -48,7 +50,7 @@ def read_picture(source: "Source", shape: tuple[int, ...], *, pixels: str | None
     H, W, C = shape
     given = parse_range(pixels)
     try:
-        rgb = fitted(open_picture(source, max(H, W)), H, W, given)
+        rgb = fitted(open_picture(source, max(H, W), max_pixels), H, W, given)
     except DataError as error:
         raise DataError(f"{name_of(source)}: {error}") from None
     return rgb if C == 3 else grey(rgb)
