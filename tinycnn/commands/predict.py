@@ -32,7 +32,7 @@ from tinycnn.data.picture import SUFFIXES, is_picture
 from tinycnn.errors import DataError, SettingError, in_words, printable
 from tinycnn.layers import Sequential
 from tinycnn.layers.metadata import NUMBERS
-from tinycnn.train.predicting import is_classifier, predictions
+from tinycnn.train.predicting import is_classifier, output_names, predictions
 
 MOST_COLUMNS = 10  # with more classes, only the five most probable are printed
 
@@ -129,10 +129,7 @@ class Table:
 
     def __init__(self, model: Sequential, width: int) -> None:
         self.outputs, self.is_classifier, self.width = model.outputs, is_classifier(model), width
-        (count,) = model.output_shape
-        self.names: Sequence[str] = model.class_names
-        if self.outputs == NUMBERS and (len(self.names) != count or "class_names" not in model.metadata()):
-            self.names = ["number"] if count == 1 else [str(k) for k in range(count)]
+        self.names = output_names(model)
 
     def head(self) -> str:
         """The names of the columns."""

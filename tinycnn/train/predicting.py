@@ -8,6 +8,7 @@ The scores are those before a final Softmax, LogSoftmax or Sigmoid. A single lab
 Their scores are 0 and z, because softmax(0, z) = (1 - σ(z), σ(z)).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tinycnn import metrics
 from tinycnn.data.stored import Images
 from tinycnn.errors import SettingError
 from tinycnn.layers import Sequential
-from tinycnn.layers.metadata import CLASSES, LABELS, described_outputs
+from tinycnn.layers.metadata import CLASSES, LABELS, NUMBERS, described_outputs
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.validation import network_outputs
 
@@ -43,6 +44,14 @@ def class_scores(model: Sequential, images: Images, *, views: Any = None) -> np.
     check_classifier(model, "a score for each class")
     logits = predict_logits(model, images, views=views)
     return logits if model.outputs == CLASSES else np.concatenate([np.zeros_like(logits), logits], axis=1)
+
+
+def output_names(model: Sequential) -> Sequence[str]:
+    """The names of the K columns of ``predictions``; without names of its own, a single number is "number"."""
+    (count,) = model.output_shape
+    if model.outputs == NUMBERS and (len(model.class_names) != count or "class_names" not in model.metadata()):
+        return ["number"] if count == 1 else [str(k) for k in range(count)]
+    return model.class_names
 
 
 def is_classifier(model: Sequential) -> bool:
