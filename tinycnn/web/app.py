@@ -32,7 +32,7 @@ from tinycnn.web.walker import Walker
 
 STATIC = Path(__file__).parent / "static"
 CHAPTERS = Path(__file__).parents[2] / "docs" / "path"  # in a clone of the repository; the wheel does not hold it
-SCRIPTS = ("drawing", "page", "remote", "requests", "sums", "walk")
+SCRIPTS = ("drawing", "page", "remote", "requests", "shown", "sums", "walk")
 FILES = {
     "/": ("index.html", "text/html"),
     "/backprop": ("walk.html", "text/html"),

@@ -50,12 +50,6 @@ function trouble(sentence) {
 
 // -------------------------------------------------------------------------------------------------------- showing
 
-/** A probability with one decimal. Softmax makes no 0 and no 1; both are rounded (as in tinycnn/metrics.py). */
-function percent(share) {
-  const text = (100 * share).toFixed(1);
-  return text === "100.0" ? ">99.9 %" : text === "0.0" ? "<0.1 %" : `${text} %`;
-}
-
 let latest = { empty: true }; // shown again when the colour scheme changes
 let speechTimer = 0;
 
@@ -102,14 +96,10 @@ function show(answer) {
   showInside();
 }
 
-const verdict = (share) => `${share < 0.6 ? "not sure: " : ""}${percent(share)}`;
-
 function speak(sentence) {
   clearTimeout(speechTimer);
   speechTimer = setTimeout(() => ($("spoken").textContent = sentence), 700); // 0.7 s after the last change
 }
-
-const rgb = (name) => [1, 3, 5].map((i) => parseInt(colourOf(name).slice(i, i + 2), 16));
 
 /** Maps bytes centred on 128 to colours: one for zero, one for positive, one for negative. */
 function signedPixels(bytes, width, height) {
@@ -128,14 +118,6 @@ function greyPixels(rows) {
   rows.flat().forEach((grey, i) => image.data.set([grey, grey, grey, 255], 4 * i));
   return image;
 }
-
-function put(canvas, image) {
-  canvas.width = image.width;
-  canvas.height = image.height;
-  canvas.getContext("2d").putImageData(image, 0, 0);
-}
-
-const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
 function blank(canvas) {
   canvas.width = canvas.height = 28;
