@@ -46,8 +46,8 @@ def serving(model: Sequential, folder: Path, *options: str) -> Iterator[str]:
             assert server.stdout
             assert server.stderr
             line = server.stdout.readline()
-            assert "draw at http://" in line, server.stderr.read()
-            yield line.split("draw at ")[1].split(" ")[0]
+            assert " at http://" in line, server.stderr.read()
+            yield line.rpartition(" at ")[2].split(" ")[0]
         finally:
             server.send_signal(2)
             try:

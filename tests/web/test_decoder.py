@@ -59,7 +59,7 @@ def test_a_process_decodes_what_this_one_does_and_is_kept(tmp_path, monkeypatch)
     with decoding() as decoder:
         decoder.start()
         (worker,) = decoder.workers
-        for request in (PIXELS, png()):
+        for request in (PIXELS, png(), (*png()[:2], (8, 6, 3))):  # the last: a whole picture
             assert np.array_equal(decoder.decode(*request), decode_picture(*request))
         with pytest.raises(EmptyDrawingError, match="nothing is drawn"):
             decoder.decode("application/json", b'{"pixels": [[7]]}', SHAPE)

@@ -656,14 +656,14 @@ def test_no_more_than_the_allowed_requests_are_pending(model, monkeypatch):
 def test_serve_reports_user_errors_in_one_line(tmp_path, capsys):
     path = tmp_path / "model.safetensors"
     tinycnn.save(small_model(), path)
-    colour = tmp_path / "colour.safetensors"
-    tinycnn.save(Sequential(Flatten(), Dense(10), input_shape=(32, 32, 3)), colour)
+    rows = tmp_path / "rows.safetensors"
+    tinycnn.save(Sequential(Dense(10), input_shape=(784,)), rows)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         taken.listen()
         port = str(taken.getsockname()[1])
         cases = [
             ([str(tmp_path / "missing"), "--port", "0"], "no such file"),
-            ([str(colour), "--port", "0"], "takes (32, 32, 3)"),
+            ([str(rows), "--port", "0"], "takes (784,)"),
             ([str(path), "--port", "70000"], "expected 0 to 65535"),
             ([str(path), "--port", port], "choose with --host and --port"),
             ([str(path), "--host", "no such host"], "choose with --host and --port"),

@@ -1,6 +1,7 @@
-"""Serve a web page that recognises a digit while you draw it.
+"""Serve a web page that recognises a digit while you draw it, or the pictures that you choose.
 
-Without MODEL_FILE, the digit is read by digit_cnn, a network that comes with tinycnn. The page is at
+Without MODEL_FILE, the digit is read by digit_cnn, a network that comes with tinycnn. A network that was trained on a
+folder of pictures reads pictures: chosen, dropped, pasted or photographed. The page is at
 http://127.0.0.1:8000, on this machine only; --host 0.0.0.0 makes it available on your network, for example to a phone.
 POST /predict returns the same as JSON (docs/page.md). Requires: pip install 'tinycnn[web]'
 """
@@ -24,6 +25,7 @@ from tinycnn.commands.shared_options import (
 from tinycnn.errors import SettingError
 
 if TYPE_CHECKING:
+    from tinycnn.web.picture_predictions import PicturePredictor
     from tinycnn.web.predictions import Predictor
 
 OPEN = (
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     except ImportError as error:
         raise SettingError(f"the page requires Starlette and uvicorn ({error}): pip install 'tinycnn[web]'") from None
     from tinycnn.web.decoder import Decoder
-    from tinycnn.web.predictions import Predictor
+    from tinycnn.web.picture_predictions import PicturePredictor, predictor_for
     from tinycnn.web.security import is_loopback
 
     use_backend(options.backend)
@@ -61,7 +63,8 @@ def run(options: argparse.Namespace) -> None:
     model, name = given_or_packaged(options.model_file)
     state_pixels(options, model)
     state_pictures(options, model)
-    predictor = Predictor(model)
+    predictor = predictor_for(model)
+    takes_pictures = isinstance(predictor, PicturePredictor)
     decoder = Decoder()
     try:
         with listen(options.host, options.port) as listener:
@@ -70,8 +73,10 @@ def run(options: argparse.Namespace) -> None:
             bound, port = listener.getsockname()[:2]
             if not is_loopback(bound):
                 print(OPEN, file=sys.stderr)
-            print(f"{name}: draw at {address(options.host, port)} (Ctrl-C ends)", flush=True)
-            print(f"backpropagation, every number: {address(options.host, port)}/backprop", flush=True)
+            todo = "choose pictures" if takes_pictures else "draw"
+            print(f"{name}: {todo} at {address(options.host, port)} (Ctrl-C ends)", flush=True)
+            if not takes_pictures:
+                print(f"backpropagation, every number: {address(options.host, port)}/backprop", flush=True)
             app = create_app(predictor, decoder.decode, ["localhost", options.host] if is_loopback(bound) else None)
             make_server(app, decoder.stop).run(sockets=[listener])
     finally:
@@ -79,11 +84,11 @@ def run(options: argparse.Namespace) -> None:
         share_blas(None)
 
 
-def warm_up(predictor: "Predictor") -> None:
+def warm_up(predictor: "Predictor | PicturePredictor") -> None:
     """Compile the kernels before the first request."""
     import numpy as np
 
-    predictor.predict(np.zeros((1, *predictor.shape, 1), np.uint8), inside=True)
+    predictor.predict(np.zeros((1, *predictor.model.input_shape), np.uint8), inside=True)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,4 +1,6 @@
-"""The routes: the files of the two pages, descriptions, ``POST /predict``, and ``POST /backprop/…`` for the walk.
+"""The routes: the files of the pages, descriptions, ``POST /predict``, and ``POST /backprop/…`` for the walk.
+
+A network for whole pictures has a page of its own, and no walk.
 
 Files are read once, when the server starts. The routes are a fixed list, so a request cannot name a file. In a clone of
 the repository, these files include the chapters of the documentation, which the walk links to.
@@ -23,6 +25,7 @@ from starlette.types import ASGIApp
 from tinycnn.data.drawing import EmptyDrawingError
 from tinycnn.errors import DataError, SettingError, ShapeError
 from tinycnn.web.decoder import PLACES, DecodingError, StoppedError
+from tinycnn.web.picture_predictions import PicturePredictor
 from tinycnn.web.predictions import Predictor
 from tinycnn.web.request_picture import JSON_TYPE, MAX_BODY, UnsupportedTypeError, picture_type
 from tinycnn.web.sample_images import SampleImages
@@ -40,12 +43,18 @@ FILES = {
     **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
     "/openapi.json": ("openapi.json", "application/json"),
 }
+PICTURE_FILES = {
+    "/": ("pictures.html", "text/html"),
+    **{f"/{name}": (name, "text/css") for name in ("colours.css", "page.css", "pictures.css")},
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("pictures", "requests", "shown")},
+    "/openapi.json": ("openapi.json", "application/json"),
+}
 MAX_PENDING = 64  # requests that are being decoded or are waiting; each holds its body, at most 1 MiB, but no thread
 MAX_RECEIVED = 1 << 24  # bytes of a body; beyond them the connection is closed
 BODY_TIMEOUT_S = 10.0
 BAD_DECODING = 10  # a picture whose decoding had to be ended counts as this many unreadable requests
 
-Decode = Callable[[str, bytes, tuple[int, int]], np.ndarray]  # as `decode_picture`
+Decode = Callable[[str, bytes, tuple[int, ...]], np.ndarray]  # as `decode_picture`
 
 
 class RequestError(Exception):
@@ -101,7 +110,7 @@ class Admission:
 class PredictEndpoint:
     """``POST /predict``: a picture in, probabilities out."""
 
-    def __init__(self, predictor: Predictor, decode: Decode, admission: Admission) -> None:
+    def __init__(self, predictor: Predictor | PicturePredictor, decode: Decode, admission: Admission) -> None:
         self.predictor, self.decode, self.admission = predictor, decode, admission
         self.places = asyncio.Semaphore(PLACES)
 
@@ -211,16 +220,27 @@ async def _receive_body(request: Request) -> bytes | None:
     return bytes(body) if size <= MAX_BODY else None
 
 
-def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None = None) -> ASGIApp:
+def create_app(predictor: Predictor | PicturePredictor, decode: Decode, names: Iterable[str] | None = None) -> ASGIApp:
     """The page and its endpoint; ``names`` are the host names it accepts besides loopback addresses (None: any)."""
     admission = Admission()
-    predict = PredictEndpoint(predictor, decode, admission)
-    walker = Walker(predictor.model, predictor.lock)
-    samples = SampleImages(predictor.model, predictor.lock)
 
     async def describe_model(request: Request) -> Response:
         return JSONResponse(predictor.describe())
 
+    files = PICTURE_FILES if isinstance(predictor, PicturePredictor) else FILES
+    routes = [Route(path, _serve_file(name, kind), methods=["GET"]) for path, (name, kind) in files.items()]
+    routes += [Route("/model", describe_model, methods=["GET"])]
+    routes += [_post("/predict", PredictEndpoint(predictor, decode, admission))]
+    if isinstance(predictor, Predictor):
+        routes += _walk_routes(predictor, admission)
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _internal_error})
+    app.router.redirect_slashes = False
+    return SecurityMiddleware(app, names)  # outermost: an internal error gets the headers, too
+
+
+def _walk_routes(predictor: Predictor, admission: Admission) -> list[Route]:
+    walker = Walker(predictor.model, predictor.lock)
+    samples = SampleImages(predictor.model, predictor.lock)
     chapters = {f"/path/{file.name}": str(file) for file in sorted(CHAPTERS.glob("[0-9]*.md"))}
 
     async def describe_walk(request: Request) -> Response:
@@ -233,15 +253,10 @@ def create_app(predictor: Predictor, decode: Decode, names: Iterable[str] | None
     async def describe_images(request: Request) -> Response:
         return JSONResponse(await admission.compute(request, samples.describe))
 
-    routes = [Route(path, _serve_file(name, kind), methods=["GET"]) for path, (name, kind) in FILES.items()]
-    routes += [Route(path, _serve_file(name, "text/plain"), methods=["GET"]) for path, name in chapters.items()]
-    routes += [Route("/model", describe_model, methods=["GET"]), _post("/predict", predict)]
+    routes = [Route(path, _serve_file(name, "text/plain"), methods=["GET"]) for path, name in chapters.items()]
     routes += [Route("/backprop/page", describe_walk, methods=["GET"])]
     routes += [Route("/backprop/images", describe_images, methods=["GET"])]
-    routes += [_post(f"/backprop/{kind}", WalkEndpoint(kind, walker, admission)) for kind in FIELDS]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _internal_error})
-    app.router.redirect_slashes = False
-    return SecurityMiddleware(app, names)  # outermost: an internal error gets the headers, too
+    return routes + [_post(f"/backprop/{kind}", WalkEndpoint(kind, walker, admission)) for kind in FIELDS]
 
 
 def _post(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:

@@ -46,7 +46,7 @@ class Decoder:
         self.workers, self.idle = set[Worker](), list[Worker]()
         self._lock = threading.Lock()
 
-    def decode(self, kind: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
+    def decode(self, kind: str, body: bytes, shape: tuple[int, ...]) -> np.ndarray:
         """The result or the error of `decode_picture`; raises DecodingError beyond the limits."""
         worker = self._take()
         try:
@@ -121,7 +121,7 @@ class Worker:
                 raise RuntimeError("the process that decodes pictures does not start") from None
             self.is_ready = True
 
-    def ask(self, request: tuple[str, bytes, tuple[int, int]] | None, limit_s: float) -> Any:
+    def ask(self, request: tuple[str, bytes, tuple[int, ...]] | None, limit_s: float) -> Any:
         """The result of the process for ``request``, or its error; DecodingError if it takes more than ``limit_s``."""
         late = threading.Event()
 
@@ -180,7 +180,7 @@ def work() -> None:
         send.flush()
 
 
-def reply_to(kind: str, body: bytes, shape: tuple[int, int]) -> np.ndarray | Exception:
+def reply_to(kind: str, body: bytes, shape: tuple[int, ...]) -> np.ndarray | Exception:
     """The picture, or the error for the request."""
     try:
         return decode_picture(kind, body, shape)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinycnn.data.drawing import normalise
+from tinycnn.data.new_picture import picture_source
+from tinycnn.data.picture import read_picture
 from tinycnn.data.several import digits_in, read_digits
 from tinycnn.errors import DataError, shortened
 
@@ -36,20 +38,25 @@ def picture_type(content_type: str) -> str:
     raise UnsupportedTypeError(f"Content-Type {shortened(kind)}: expected {', '.join(SIGNATURES)} or {JSON_TYPE}.")
 
 
-def decode_picture(kind: str, body: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """An image file, or JSON ``{"pixels": rows of numbers, 0 to 255}`` → ``(D, H, W, 1)`` bytes; ``shape`` is (H, W).
+def decode_picture(kind: str, body: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """An image file, or JSON ``{"pixels": rows of numbers, 0 to 255}`` → bytes as the network takes them.
 
-    D is 1, or the number of digits from left to right. ``kind`` is a type that `picture_type` returned. Raises
+    ``shape`` (H, W): a drawing → ``(D, H, W, 1)``; D is 1, or the number of digits from left to right. ``shape``
+    (H, W, C): a whole picture → ``(1, H, W, C)``. ``kind`` is a type that `picture_type` returned. Raises
     EmptyDrawingError when nothing is drawn, DataError for any other body that cannot be read, or that is of another
     type.
     """
+    if kind != JSON_TYPE and not SIGNATURES[kind].match(body):
+        raise DataError(f"the body is not an image of its Content-Type, {kind}.")
+    if len(shape) == 3:
+        source = picture_source(decode_pixels(body)) if kind == JSON_TYPE else body
+        return read_picture(source, shape, max_pixels=MAX_PIXELS)[np.newaxis]  # (1, H, W, C)
+    H, W = shape
     if kind == JSON_TYPE:
         grey = decode_pixels(body)
-        whole, digits = normalise(grey, shape), digits_in(grey, shape)
+        whole, digits = normalise(grey, (H, W)), digits_in(grey, (H, W))
         return digits.pictures if digits else whole
-    if not SIGNATURES[kind].match(body):
-        raise DataError(f"the body is not an image of its Content-Type, {kind}.")
-    return read_digits(body, shape, max_pixels=MAX_PIXELS).pictures
+    return read_digits(body, (H, W), max_pixels=MAX_PIXELS).pictures
 
 
 def decode_pixels(body: bytes) -> np.ndarray:
