@@ -285,7 +285,9 @@ def test_the_command_serves_pictures_and_mentions_no_walk(tmp_path, capsys, monk
         def run(self, sockets):
             assert sockets[0].getsockname()[1] > 0
 
-    apps = []
+    apps, warmed = [], []
+    predict = PicturePredictor.predict
+    monkeypatch.setattr(PicturePredictor, "predict", lambda *a, **named: warmed.append(named) or predict(*a, **named))
     monkeypatch.setattr("tinycnn.web.server.make_server", lambda app, _: apps.append(app) or NoServer())
     monkeypatch.setattr("tinycnn.web.decoder.Decoder.start", lambda _: None)
     tinycnn.save(network(), tmp_path / "model.safetensors")
@@ -294,3 +296,4 @@ def test_the_command_serves_pictures_and_mentions_no_walk(tmp_path, capsys, monk
     out = capsys.readouterr().out
     assert "model.safetensors: choose pictures at http://127.0.0.1:" in out
     assert len(out.splitlines()) == len(apps) == 1
+    assert warmed == [{"inside": True}, {"inside": False}]

@@ -85,10 +85,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 def warm_up(predictor: "Predictor | PicturePredictor") -> None:
-    """Compile the kernels before the first request."""
+    """Compile the kernels before the first request; some are of the recorded forward pass, used from the second on."""
     import numpy as np
 
-    predictor.predict(np.zeros((1, *predictor.model.input_shape), np.uint8), inside=True)
+    for inside in (True, False):
+        predictor.predict(np.zeros((1, *predictor.model.input_shape), np.uint8), inside=inside)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -121,7 +121,8 @@ async function work() {
 }
 
 function clear() {
-  cards = queue = [];
+  cards = [];
+  queue = [];
   $("cards").replaceChildren();
   trouble("");
   update();
