@@ -31,7 +31,7 @@ from tinycnn.layers import (
     Shape,
     Softmax,
 )
-from tinycnn.layers.base import arrays_without_memory
+from tinycnn.layers.initial_values import arrays_without_memory
 from tinycnn.layers.interface.layer_list import layer_list
 from tinycnn.layers.pixels import pixel_scale as pixel_scale
 from tinycnn.other_names.arguments import named_arguments

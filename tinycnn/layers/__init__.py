@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from tinycnn.layers.activations import LogSoftmax, ReLU, Softmax
-from tinycnn.layers.base import Layer, Shape, building, register_layer
+from tinycnn.layers.base import Layer, Shape, register_layer
+from tinycnn.layers.building import building
 from tinycnn.layers.convolution import Conv2d
 from tinycnn.layers.dense import Dense
 from tinycnn.layers.dropout import Dropout

@@ -8,45 +8,24 @@ A layer may contain others: ``self.conv = Conv2d(8)`` in its ``__init__`` is eno
 parameters, modes, freezing and files reach them under their names, as in ``conv.weight``.
 """
 
-import inspect
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache
-from numbers import Integral
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.backends.host_memory import free_host_memory
-from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError, shortened
+from tinycnn.errors import SettingError
 from tinycnn.initializers import Initializer
-from tinycnn.layers.initial_values import State, check_all_used, pop_by_layer, pop_value
+from tinycnn.layers.building import build_at_first_call, build_by_a_run
+from tinycnn.layers.initial_values import State, initial_array
 from tinycnn.layers.interface.assigned import NamedArrays, check_assigned
-from tinycnn.layers.interface.built import built_shape
-from tinycnn.layers.interface.channel_habits import hint_if_channels_first, log_if_channels_first
 from tinycnn.layers.interface.returned import as_output
+from tinycnn.layers.interface.settings import setting_names
 from tinycnn.other_names.arguments import NamedArguments
 from tinycnn.other_names.attributes import LAYER_ATTRIBUTES, LAYER_NO_EFFECT, CheckedAttributes, NoEffectError
-from tinycnn.tensor import Tensor, no_grad
+from tinycnn.tensor import Tensor
 
 Shape = tuple[int, ...]
-LARGE = 1 << 28  # bytes; the free memory is checked before larger arrays are created
-_without_memory: ContextVar[bool] = ContextVar("without_memory", default=False)
-_build_at_call: ContextVar[Callable[["Layer", Shape], None] | None] = ContextVar("build_at_call", default=None)
-
-
-@contextmanager
-def arrays_without_memory() -> Iterator[None]:
-    """Inside the block, the parameters and buffers of new layers are zeros that take no memory, for their sizes."""
-    token = _without_memory.set(True)
-    try:
-        yield
-    finally:
-        _without_memory.reset(token)
 
 
 class Layer(NamedArguments, CheckedAttributes):
@@ -68,12 +47,6 @@ class Layer(NamedArguments, CheckedAttributes):
     input_shape: Shape  # both without N, set when the layer is built
     output_shape: Shape
 
-    def __init_subclass__(cls, **settings: Any) -> None:
-        """Raise SettingError for a class with ``call``, the ``forward`` of Keras."""
-        super().__init_subclass__(**settings)
-        if "call" in vars(cls) and "forward" not in vars(cls):
-            raise SettingError(f"{cls.__name__}.call would never be called: name it forward")
-
     def __init__(self) -> None:
         self.parameters_by_name: dict[str, Tensor] = NamedArrays(type(self).__name__)
         self.buffers_by_name: dict[str, Array] = NamedArrays(type(self).__name__)
@@ -85,32 +58,20 @@ class Layer(NamedArguments, CheckedAttributes):
         By default, there are none, and the shape stays the same; a layer with others inside runs ``forward`` on one
         image of zeros, in evaluation mode, and each inner layer is built at its first call.
         """
-        if not self.sublayers():
-            return input_shape
-        training, not_built = self.training, {layer: name for name, layer in self.sublayers().items()}
-        with building(self, rng, dtype) as build_inner, no_grad(), np.errstate(all="ignore"):
+        return build_by_a_run(self, input_shape, rng, dtype) if self.sublayers() else input_shape
 
-            def build_at_call(layer: Layer, shape: Shape) -> None:
-                if layer in not_built:
-                    del not_built[layer]
-                    build_inner(layer, shape)
+    def _add_parameter(
+        self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
+    ) -> None:
+        """Add a parameter of ``shape`` with the initial values ``initialize(shape, rng)``."""
+        values = initial_array(self, name, shape, initialize, rng, dtype)
+        self.parameters_by_name.update({name: Tensor(values, requires_grad=True)})
 
-            token = _build_at_call.set(build_at_call)
-            try:
-                x = Tensor(np.zeros((1, *input_shape), dtype))
-                y = as_output(self, x, self.eval().forward(x))
-                if not_built:  # perhaps called in training only; the inner layers stay in evaluation mode
-                    vars(self)["training"] = True
-                    self.forward(x)
-            finally:
-                _build_at_call.reset(token)
-                self.train(training)
-        for name in not_built.values():
-            raise SettingError(
-                f"{type(self).__name__}: forward does not call its layer {name}, so the shape of its input is unknown: "
-                "define build, or remove the layer"
-            )
-        return y.shape[1:]
+    def _add_buffer(
+        self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
+    ) -> None:
+        """Add a buffer of ``shape`` with the initial values ``initialize(shape, rng)``."""
+        self.buffers_by_name.update({name: initial_array(self, name, shape, initialize, rng, dtype)})
 
     def forward(self, x: Tensor) -> Tensor:
         """``x (N, *input_shape)`` → ``(N, *output_shape)``; ``layer(x)`` calls it."""
@@ -118,10 +79,36 @@ class Layer(NamedArguments, CheckedAttributes):
 
     def __call__(self, x: Tensor | Array) -> Tensor:
         x = x if isinstance(x, Tensor) else Tensor(x)
-        build = _build_at_call.get()
-        if build:
-            build(self, x.shape[1:])
+        build_at_first_call(self, x.shape[1:])
         return as_output(self, x, self.forward(x))
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """The parameters, frozen ones included: ``("weight", tensor), ("bias", tensor)``."""
+        yield from self.parameters_by_name.items()
+        for name, layer in self.sublayers().items():
+            yield from ((f"{name}.{local_name}", parameter) for local_name, parameter in layer.named_parameters())
+
+    def parameters(self) -> list[Tensor]:
+        """All parameters, as an optimizer expects them; the optimizer skips the frozen ones."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def zero_grad(self) -> None:
+        """Clear the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode: dropout is active, batch norm uses the statistics of the batch."""
+        for layer in self.sublayers().values():
+            layer.train(mode)
+        vars(self)["training"] = mode  # `sublayers` stays as it is
+        return self
+
+    def eval(self) -> Self:
+        """Evaluation mode: dropout is inactive, batch norm uses its running statistics."""
+        return self.train(False)
+
+    # ------------------------------------------------------------------------------------------- layers inside this one
 
     def sublayers(self) -> dict[str, "Layer"]:
         """The layers directly inside this one, by name: its attributes, and those in attributes that are lists.
@@ -136,6 +123,12 @@ class Layer(NamedArguments, CheckedAttributes):
                 self.__dict__["_sublayers"] = inner  # cached: each training step reads it several times
         return inner
 
+    def all_layers(self) -> Iterator[tuple[str, "Layer"]]:
+        """Every layer inside this one, at any depth, by its full name: ``residual_1``, ``residual_1.body``, …"""
+        for name, layer in self.sublayers().items():
+            yield name, layer
+            yield from ((f"{name}.{inner_name}", inner) for inner_name, inner in layer.all_layers())
+
     def __setattr__(self, name: str, value: Any) -> None:
         check_assigned(self, name, value)
         if name == "training" and "output_shape" in vars(self):
@@ -144,45 +137,13 @@ class Layer(NamedArguments, CheckedAttributes):
         super().__setattr__(name, value)
         vars(self).pop("_sublayers", None)
 
-    def all_layers(self) -> Iterator[tuple[str, "Layer"]]:
-        """Every layer inside this one, at any depth, by its full name: ``residual_1``, ``residual_1.body``, …"""
-        for name, layer in self.sublayers().items():
-            yield name, layer
-            yield from ((f"{name}.{inner_name}", inner) for inner_name, inner in layer.all_layers())
-
-    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """The parameters, frozen ones included: ``("weight", tensor), ("bias", tensor)``."""
-        yield from self.parameters_by_name.items()
-        for name, layer in self.sublayers().items():
-            yield from ((f"{name}.{local_name}", parameter) for local_name, parameter in layer.named_parameters())
-
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
         """The arrays that are saved but not trained, such as the running statistics of batch norm."""
         yield from self.buffers_by_name.items()
         for name, layer in self.sublayers().items():
             yield from ((f"{name}.{local_name}", buffer) for local_name, buffer in layer.named_buffers())
 
-    def counters(self) -> dict[str, int]:
-        """The integers, by name, that affect the next training step in addition to parameters and buffers.
-
-        ``dropout_1.step`` is one. Checkpoints store them, model files do not.
-        """
-        found = ((name, layer.counters()) for name, layer in self.sublayers().items())
-        return {f"{name}.{local_name}": value for name, counters in found for local_name, value in counters.items()}
-
-    def load_counters(self, counters: dict[str, int]) -> None:
-        """Restore the result of ``counters()``; raises SettingError for unexpected names or invalid values."""
-        names = self.counters().keys()
-        if not isinstance(counters, dict):
-            raise SettingError(f"load_counters: expected a dictionary, got a {type(counters).__name__}")
-        if names != counters.keys() or not all(type(value) is int and value >= 0 for value in counters.values()):
-            raise SettingError(f"load_counters: expected integers named {sorted(names)}, got {counters}")
-        for name, layer in self.sublayers().items():
-            layer.load_counters({local_name: counters[f"{name}.{local_name}"] for local_name in layer.counters()})
-
-    def parameters(self) -> list[Tensor]:
-        """All parameters, as an optimizer expects them; the optimizer skips the frozen ones."""
-        return [parameter for _, parameter in self.named_parameters()]
+    # --------------------------------------------------------------------------------------------------------- freezing
 
     @property
     def frozen(self) -> bool:
@@ -216,21 +177,7 @@ class Layer(NamedArguments, CheckedAttributes):
             parameter.grad = parameter.grad if trainable else None
         return self
 
-    def train(self, mode: bool = True) -> Self:
-        """Training mode: dropout is active, batch norm uses the statistics of the batch."""
-        for layer in self.sublayers().values():
-            layer.train(mode)
-        vars(self)["training"] = mode  # `sublayers` stays as it is
-        return self
-
-    def eval(self) -> Self:
-        """Evaluation mode: dropout is inactive, batch norm uses its running statistics."""
-        return self.train(False)
-
-    def zero_grad(self) -> None:
-        """Clear the gradients of all parameters."""
-        for parameter in self.parameters():
-            parameter.zero_grad()
+    # -------------------------------------------------------------------------------------------- files and checkpoints
 
     def settings(self) -> dict[str, Any]:
         """The ``__init__`` arguments, from which the layer can be recreated: numbers, strings, tuples and layers."""
@@ -241,6 +188,35 @@ class Layer(NamedArguments, CheckedAttributes):
     def from_settings(cls, settings: dict[str, Any]) -> Self:
         """A new layer with these ``settings()``."""
         return cls(**settings)
+
+    def counters(self) -> dict[str, int]:
+        """The integers, by name, that affect the next training step in addition to parameters and buffers.
+
+        ``dropout_1.step`` is one. Checkpoints store them, model files do not.
+        """
+        found = ((name, layer.counters()) for name, layer in self.sublayers().items())
+        return {f"{name}.{local_name}": value for name, counters in found for local_name, value in counters.items()}
+
+    def load_counters(self, counters: dict[str, int]) -> None:
+        """Restore the result of ``counters()``; raises SettingError for unexpected names or invalid values."""
+        names = self.counters().keys()
+        if not isinstance(counters, dict):
+            raise SettingError(f"load_counters: expected a dictionary, got a {type(counters).__name__}")
+        if names != counters.keys() or not all(type(value) is int and value >= 0 for value in counters.values()):
+            raise SettingError(f"load_counters: expected integers named {sorted(names)}, got {counters}")
+        for name, layer in self.sublayers().items():
+            layer.load_counters({local_name: counters[f"{name}.{local_name}"] for local_name in layer.counters()})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"
+
+    # ------------------------------------------------------------------------------------- hooks for layers of your own
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Raise SettingError for a class with ``call``, the ``forward`` of Keras."""
+        super().__init_subclass__(**settings)
+        if "call" in vars(cls) and "forward" not in vars(cls):
+            raise SettingError(f"{cls.__name__}.call would never be called: name it forward")
 
     def flops(self, input_shape: Shape) -> int | None:
         """Floating-point operations for one image, without those of the layers inside; None if they are unknown.
@@ -259,47 +235,6 @@ class Layer(NamedArguments, CheckedAttributes):
         """
         return None
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"
-
-    def _add_parameter(
-        self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
-    ) -> None:
-        """Add a parameter of ``shape`` with the initial values ``initialize(shape, rng)``."""
-        values = self._create_values(name, shape, initialize, rng, dtype)
-        self.parameters_by_name.update({name: Tensor(values, requires_grad=True)})
-
-    def _add_buffer(
-        self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
-    ) -> None:
-        """Add a buffer of ``shape`` with the initial values ``initialize(shape, rng)``."""
-        self.buffers_by_name.update({name: self._create_values(name, shape, initialize, rng, dtype)})
-
-    def _create_values(
-        self, name: str, shape: Shape, initialize: Initializer, rng: np.random.Generator, dtype: np.dtype
-    ) -> Array:
-        """The initial values; a given array of the wrong shape raises ShapeError before memory is allocated.
-
-        Raises OutOfMemoryError, before memory is allocated, for an array that does not fit.
-        """
-        if _without_memory.get():
-            return np.broadcast_to(np.zeros((), dtype), shape)
-        given = self.initial_values
-        needed = math.prod(shape) * (dtype.itemsize + 8)  # initializers draw in float64
-        if given is None and needed > LARGE and needed > (free_host_memory() or needed):
-            raise OutOfMemoryError(
-                f"{type(self).__name__}: the {name} {shape} takes {needed / 2**30:.1f} GiB while it is made, and less "
-                "is free: use smaller images, or layers with fewer outputs"
-            )
-        values = initialize(shape, rng) if given is None else pop_value(given, name, shape, dtype)
-        return get_backend().asarray(np.array(values, dtype, order="C"))
-
-
-@cache
-def setting_names(kind: Any) -> tuple[str, ...]:
-    """The names of the ``__init__`` arguments of a class; cached, because reading them takes longer than a step."""
-    return tuple(inspect.signature(kind).parameters)
-
 
 def _layers_in(attributes: dict[str, Any]) -> Iterator[tuple[str, Layer]]:
     """The layers among the attributes of a layer, and in lists, tuples and dictionaries of layers, with their names."""
@@ -312,70 +247,7 @@ def _layers_in(attributes: dict[str, Any]) -> Iterator[tuple[str, Layer]]:
             yield from ((f"{name}_{key}", layer) for key, layer in value.items())
 
 
-@contextmanager
-def building(outer: Layer, rng: np.random.Generator, dtype: np.dtype) -> Iterator[Callable[[Layer, Shape], Shape]]:
-    """Build the layers inside ``outer``; for its ``build`` method.
-
-    Inside ``with building(self, rng, dtype) as build_inner``, ``build_inner(layer, input_shape)`` builds one of them
-    and returns its output shape. A layer of another network keeps its weights. Raises ShapeError, naming the layer, if
-    it does not fit, and after the block for initial values that no layer has used.
-    """
-    names = {layer: name for name, layer in outer.sublayers().items()}
-    given = None if outer.initial_values is None else pop_by_layer(outer.initial_values)
-
-    def build(layer: Layer, input_shape: Shape) -> Shape:
-        name = names[layer]
-        layer.initial_values = None if given is None else given.pop(name, {})
-        try:
-            if given is None and _keeps_weights(layer, input_shape, dtype):
-                return layer.output_shape
-            layer.input_shape = input_shape
-            layer.output_shape = built_shape(layer, layer.build(input_shape, rng, dtype))
-            check_all_used(layer.initial_values)
-            log_if_channels_first(layer, input_shape[-1])
-        except ShapeError as error:
-            needs_channels = len(input_shape) == 2 and "(N, H, W, C)" in str(error)
-            hint = f"; pass grey images as `input_shape={(*input_shape, 1)}`" if needs_channels else ""
-            hint = hint_if_channels_first(layer, input_shape[-1]) if "window does not fit" in str(error) else hint
-            raise ShapeError(f"layer {name} does not fit: {error}{hint}") from None
-        layer.initial_values = None
-        return layer.output_shape
-
-    yield build
-    check_all_used(given)
-
-
-def _keeps_weights(layer: Layer, input_shape: Shape, dtype: np.dtype) -> bool:
-    """Whether the layer has weights from another network, which both networks then share, as in Keras and PyTorch.
-
-    Raises ShapeError if they are for another input: creating new ones would destroy those of the other network.
-    """
-    parameters = layer.parameters() if "output_shape" in vars(layer) else []
-    if not parameters:
-        return False
-    if (layer.input_shape, parameters[0].dtype) != (input_shape, dtype):
-        raise ShapeError(
-            f"it has weights for {parameters[0].dtype} {layer.input_shape}, from an earlier network, and receives "
-            f"{dtype} {input_shape}: create a new layer"
-        )
-    return True
-
-
 def register_layer(cls: type[Layer]) -> type[Layer]:
     """Class decorator: register this layer, so that model files may contain it."""
     Layer.registry[cls.__name__] = cls
     return cls
-
-
-def checked_positive_int(layer: str, name: str, value: int) -> int:
-    """``value`` as an int; raises SettingError unless it is a positive integer."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise SettingError(f"{layer}({name}={shortened(value)}): expected a positive integer")
-    return int(value)
-
-
-def checked_bool(layer: str, name: str, value: bool) -> bool:
-    """``value``, unchanged; raises SettingError unless it is True or False."""
-    if not isinstance(value, bool):
-        raise SettingError(f"{layer}({name}={shortened(value)}): expected True or False")
-    return value

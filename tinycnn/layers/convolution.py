@@ -7,7 +7,8 @@ import numpy as np
 from tinycnn import initializers, ops
 from tinycnn.backends.base import Pair
 from tinycnn.errors import SettingError
-from tinycnn.layers.base import Layer, Shape, checked_bool, checked_positive_int, register_layer
+from tinycnn.layers.base import Layer, Shape, register_layer
+from tinycnn.layers.interface.settings import checked_bool, checked_positive_int
 from tinycnn.ops.convolutions.checks import check_groups
 from tinycnn.ops.windows.checks import as_pair, check_window, grid_of, window_extent
 from tinycnn.ops.windows.padding import Padding, Pads, checked_padding

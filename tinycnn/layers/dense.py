@@ -4,7 +4,8 @@ import numpy as np
 
 from tinycnn import initializers, ops
 from tinycnn.errors import ShapeError
-from tinycnn.layers.base import Layer, Shape, checked_bool, checked_positive_int, register_layer
+from tinycnn.layers.base import Layer, Shape, register_layer
+from tinycnn.layers.interface.settings import checked_bool, checked_positive_int
 from tinycnn.tensor import Tensor
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from tinycnn import ops
 from tinycnn.backends.base import Pair
 from tinycnn.errors import ShapeError
-from tinycnn.layers.base import Layer, Shape, checked_bool, register_layer
+from tinycnn.layers.base import Layer, Shape, register_layer
+from tinycnn.layers.interface.settings import checked_bool
 from tinycnn.ops.windows.checks import check_window, grid_of, pool_window
 from tinycnn.ops.windows.padding import Padding, Pads
 from tinycnn.tensor import Tensor

@@ -18,7 +18,8 @@ from tinycnn.backends.base import Array
 from tinycnn.errors import DtypeError, SettingError, ShapeError, shortened, whole_number
 from tinycnn.layers import fusion
 from tinycnn.layers.activations import LogSoftmax, Softmax
-from tinycnn.layers.base import Layer, Shape, building
+from tinycnn.layers.base import Layer, Shape
+from tinycnn.layers.building import building
 from tinycnn.layers.freezing import freeze_only
 from tinycnn.layers.further.activations import Sigmoid
 from tinycnn.layers.heads import head_name, last_layer, replace_head

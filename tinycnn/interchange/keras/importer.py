@@ -36,7 +36,8 @@ from tinycnn.interchange.planned import (
     place,
 )
 from tinycnn.layers import GELU, Add, Concatenate, Identity, Maximum, Minimum, Multiply, Rescaling, Sequential
-from tinycnn.layers.base import Layer, arrays_without_memory
+from tinycnn.layers.base import Layer
+from tinycnn.layers.initial_values import arrays_without_memory
 from tinycnn.layers.metadata import BYTES
 from tinycnn.saving.endings import check_path
 from tinycnn.saving.safetensors_file import DAMAGED

@@ -2,7 +2,8 @@
 
 from tinycnn import ops
 from tinycnn.errors import in_range
-from tinycnn.layers.base import Layer, checked_bool, register_layer
+from tinycnn.layers.base import Layer, register_layer
+from tinycnn.layers.interface.settings import checked_bool
 from tinycnn.ops.activations.clip import checked_limits
 from tinycnn.tensor import Tensor
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from tinycnn import ops
 from tinycnn.errors import SettingError, ShapeError, shortened
-from tinycnn.layers.base import Layer, Shape, building, register_layer
+from tinycnn.layers.base import Layer, Shape, register_layer
+from tinycnn.layers.building import building
 from tinycnn.layers.sequential import Sequential, layer_names
 from tinycnn.tensor import Tensor
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from tinycnn import initializers, ops
 from tinycnn.backends.base import Pair
-from tinycnn.layers.base import Layer, Shape, checked_bool, checked_positive_int, register_layer
+from tinycnn.layers.base import Layer, Shape, register_layer
 from tinycnn.layers.further.shapes import image_shape
+from tinycnn.layers.interface.settings import checked_bool, checked_positive_int
 from tinycnn.ops.convolutions.transposed import checked_output_padding, transposed_grid, transposed_pads
 from tinycnn.ops.windows.checks import as_pair
 from tinycnn.ops.windows.padding import Padding, Pads, checked_padding

@@ -8,7 +8,8 @@ import numpy as np
 from tinycnn import initializers, ops
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError, ShapeError, in_range, shortened
-from tinycnn.layers.base import Layer, Shape, checked_positive_int, register_layer
+from tinycnn.layers.base import Layer, Shape, register_layer
+from tinycnn.layers.interface.settings import checked_positive_int
 from tinycnn.tensor import Tensor
 
 
