@@ -1,5 +1,6 @@
 """Losses, labels, layers and optimizers of one's own that are slightly wrong: each is named, with what to write."""
 
+import copy
 import logging
 import re
 
@@ -19,6 +20,7 @@ from tinycnn.layers import (
     ReLU,
     Residual,
     Sequential,
+    Sigmoid,
     Softmax,
 )
 from tinycnn.train import Trainer
@@ -122,8 +124,21 @@ def test_a_loss_of_a_class_of_your_own_is_trained():
 def test_several_labels_are_not_one_choice(last, use):
     model, settings = network(last), FIT if use == "fit" else {}
     words = f"the network ends with {type(last).__name__}, whose probabilities sum to 1, and binary_cross_entropy_with_"
-    with pytest.raises(SettingError, match=f"{words}.* end it with Sigmoid"):
-        getattr(model, use)(IMAGES, np.eye(3)[CLASSES], loss="binary_cross_entropy_with_logits", **settings)
+    inner = Sequential(Flatten(), Sequential(Dense(3), copy.deepcopy(last)), input_shape=(2, 2, 1))
+    for one in (model, inner):
+        with pytest.raises(SettingError, match=f"{words}.* end it with Sigmoid"):
+            getattr(one, use)(IMAGES, np.eye(3)[CLASSES], loss="binary_cross_entropy_with_logits", **settings)
+
+
+@pytest.mark.parametrize("loss", ["mse_loss", "l1_loss", lambda outputs, labels: ((outputs - labels) ** 2).mean()])
+def test_what_is_stated_follows_from_the_last_layer_of_the_last_network(loss):
+    for last in ((Dense(3), Sigmoid()), (Sequential(Dense(3), Sigmoid()),)):
+        model = Sequential(Flatten(), *last, input_shape=(2, 2, 1))
+        model.fit(IMAGES, np.eye(3)[CLASSES], loss=loss, **FIT)
+        assert model.outputs == "labels"
+    model = Sequential(Flatten(), Sequential(Dense(3), Softmax()), input_shape=(2, 2, 1))
+    model.fit(IMAGES, np.eye(3)[CLASSES], loss=loss, **FIT)
+    assert model.outputs == "classes"
 
 
 # -------------------------------------------------------------------------------------------------------------- labels
@@ -312,7 +327,7 @@ def test_a_layer_returns_one_tensor(returned):
 
 
 def test_a_function_without_return_is_named():
-    with pytest.raises(DtypeError, match="got None, as a function without `return` returns"):
+    with pytest.raises(DtypeError, match="got NoneType: a function without `return` returns None"):
         tinycnn.Tensor(None)
 
 

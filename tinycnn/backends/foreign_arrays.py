@@ -191,7 +191,8 @@ def _from_python(values: Any) -> np.ndarray:
             raise ShapeError("lists of unequal lengths do not form an array: expected rows of equal length") from None
         raise DtypeError(f"{type(values).__name__} cannot be converted to an array of numbers: {error}") from None
     if values is None:
-        raise DtypeError("tinycnn computes with float32 and float64, got None, as a function without `return` returns")
+        missing = "got NoneType: a function without `return` returns None"
+        raise DtypeError(f"tinycnn computes with float32 and float64, {missing}")
     if array.dtype.kind == "O":
         raise DtypeError(
             f"tinycnn computes with float32 and float64, got {type(values).__name__} with elements that are not "
