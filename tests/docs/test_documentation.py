@@ -447,6 +447,12 @@ CUT_OFF = """() => {
 }"""
 
 
+LEADS_AWAY = """() => {
+    const those = "aside, header, footer, .back-to-top, .content-icon-container, .headerlink";
+    return [...document.querySelectorAll(those)].filter((one) => one.checkVisibility()).map((one) => one.className);
+}"""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt install chromium")
 def test_nothing_is_cut_off_on_a_desktop_or_a_phone(built: Path) -> None:
     """Only tables, formulas and sources scroll, each by itself; no script fails, without a network."""
@@ -466,6 +472,15 @@ def test_nothing_is_cut_off_on_a_desktop_or_a_phone(built: Path) -> None:
         assert page.evaluate(CUT_OFF) != []
         page.goto((built / "worksheet.html").as_uri())
         assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) == 1  # "One page of A4"
+        page.set_viewport_size({"width": 690, "height": 1000})  # A4 without its margins
+        page.emulate_media(media="print")
+        assert page.evaluate(CUT_OFF) == []
+        assert page.evaluate(LEADS_AWAY) == []
+        cells = page.locator("#worksheet tbody td").evaluate_all("cells => cells.map((one) => one.clientHeight)")
+        assert min(cells) >= 26  # 7 mm, to write in by hand
+        assert page.evaluate("document.querySelector('#worksheet').clientWidth") > 0.97 * 690
+        page.emulate_media(media="screen")
+        assert page.evaluate(LEADS_AWAY) != []
         page.goto(f"{(built / 'search.html').as_uri()}?q=im2col")
         page.locator("#search-results a", has_text="im2col").first.wait_for(timeout=20_000)
         browser.close()

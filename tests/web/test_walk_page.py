@@ -717,10 +717,11 @@ def test_a_printed_step_has_its_whole_sum_and_nothing_to_press(browser, files): 
     assert page.evaluate("sum.scrollHeight > sum.clientHeight")
     on_screen = page.locator(".panel canvas.map").first.evaluate("canvas => canvas.toDataURL()")
     page.emulate_media(media="print")
-    page.set_viewport_size({"width": 720, "height": 1000})  # A4 without its margins
-    assert page.evaluate(BUTTONS) == []
-    assert page.evaluate("sum.scrollHeight <= sum.clientHeight + 1")
-    assert page.evaluate(WIDE) == []
+    for width in (688, 1017):  # A4 and A4 on its side, without their margins
+        page.set_viewport_size({"width": width, "height": 700})
+        assert page.evaluate(BUTTONS) == []
+        assert page.evaluate("sum.scrollHeight <= sum.clientHeight + 1"), width
+        assert page.evaluate(WIDE) == [], width
     assert page.evaluate("Walk.colourOf('--card')") == "#ffffff"
     assert page.locator(".panel canvas.map").first.evaluate("canvas => canvas.toDataURL()") != on_screen
     assert problems == []
@@ -766,7 +767,9 @@ def test_nothing_is_cut_off_beside_the_pictures(browser, files, size):  # noqa: 
     page, _ = opened(browser, path, **size)
     for address in ("layer=conv2d_1", "layer=conv2d_1&pass=forward", "layer=maxpool2d_1", "layer=batchnorm_1", "loss"):
         page.goto(f"{path}#{address}")
-        wide = "[...document.querySelectorAll('.equations, .code')].filter((e) => e.scrollWidth > e.clientWidth + 1)"
+        wide = (
+            "[...document.querySelectorAll('.equations, .code, .sum')].filter((e) => e.scrollWidth > e.clientWidth + 1)"
+        )
         assert page.evaluate(f"{wide}.map((e) => e.innerText)") == [], address
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), address
     page.goto(f"{path}#layer=conv2d_1")
