@@ -276,13 +276,18 @@ def test_the_examples_are_digits_that_the_network_of_the_package_reads():
     text = re.search(r"EXAMPLES = (\{.*?\n  \});", script, re.DOTALL).group(1)
     examples = json.loads(re.sub(r",(\s*})", r"\1", re.sub(r"(\d): ", r'"\1": ', text)))
     assert list(examples) == [str(k) for k in range(10)]
-    pictures = []
+    pictures, t = [], np.linspace(0, 1, 20)[:, None]
     for strokes in examples.values():
         sheet = Image.new("L", (280, 280), 255)
-        for stroke in strokes:
-            points = [(280 * x, 280 * y) for x, y in stroke]
-            ImageDraw.Draw(sheet).line(points, fill=0, width=22, joint="curve")
-            for x, y in points:
+        for points in (280 * np.array(stroke) for stroke in strokes):
+            ends = [
+                points[0],
+                *(points[:-1] + points[1:]) / 2,
+                points[-1],
+            ]  # curves through the midpoints, as on the page
+            curves = zip(ends[:-2], points[:-1], ends[1:-1], strict=True)
+            places = [(1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end for start, control, end in curves]
+            for x, y in np.concatenate([*places, (1 - t) * ends[-2] + t * ends[-1]]):
                 ImageDraw.Draw(sheet).ellipse((x - 11, y - 11, x + 11, y + 11), fill=0)
         pictures.append(normalise(np.asarray(sheet) / 255)[0])
     with tinycnn.use_backend("numpy"):
