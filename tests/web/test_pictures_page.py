@@ -205,3 +205,18 @@ def test_a_server_that_does_not_answer_is_reported(browser, url):  # noqa: F811
     choose(page, picture())
     assert "The server does not answer" in page.locator("#cards").inner_text()
     page.context.close()
+
+
+def test_no_more_than_a_hundred_pictures_are_shown_the_latest_first(browser, url):  # noqa: F811
+    page = browser.new_context(**DESKTOP).new_page()
+    page.goto(url)
+    files = [{"name": f"{number}.txt", "mimeType": "image/png", "buffer": b"text"} for number in range(101)]
+    page.set_input_files("#files", files)
+    wait_until_read(page, 100)
+    assert page.locator("#trouble").inner_text().startswith("Only the first 100 of 101 pictures are read here")
+    page.set_input_files("#files", [files[0] | {"name": "last.txt"}])
+    wait_until_read(page, 100)
+    names = page.locator("#cards h3").all_inner_texts()
+    assert (names[0], names[1], names[-1]) == ("last.txt", "0.txt", "98.txt")
+    assert page.locator("#trouble").is_hidden()
+    page.context.close()
