@@ -170,13 +170,25 @@ OTHERS = {
         {"outputs": "labels", "class_names": ["red", "round"], "probabilities": [0.9, 0.6], "numbers": None},
         ("red, round", ["red90.0 %", "round60.0 %"], "a probability for each of 2 labels by itself (red, round)"),
     ),
+    "many labels": (
+        {"outputs": "labels", "class_names": MANY, "probabilities": [*SHARES[:8], 0.9, *SHARES[9:]], "numbers": None},
+        (
+            f"{MANY[8]}, {MANY[7]}",
+            [f"{MANY[8]}90.0 %", *TEN[:8], TEN[9], "and 20 more, each at most 1.0 %"],
+            "30 labels",
+        ),
+    ),
+    "no label": (
+        {"outputs": "labels", "class_names": ["red", "round"], "probabilities": [0.4, 0.3], "numbers": None},
+        ("none", ["red40.0 %", "round30.0 %"], "a probability for each of 2 labels by itself (red, round)"),
+    ),
     "a number": (
         {"outputs": "numbers", "class_names": ["number"], "probabilities": None, "numbers": [-3.14159265]},
         ("-3.14159", ["number-3.14159"], "in grey, and returns a number."),
     ),
     "many classes": (
         {"outputs": "classes", "class_names": MANY, "answer": MANY[7], "probabilities": SHARES, "numbers": None},
-        (MANY[7], [*TEN, "and 20 more, each at most 1.0 %"], "one of 30 classes"),
+        (MANY[7], [*TEN, "and 20 more, each at most 1.0 %"], f"one of 30 classes ({MANY[0]}, {MANY[1]} and 28 more)"),
     ),
 }
 

@@ -160,8 +160,16 @@ const waitingCard = (file) => make("li", {}, make("h3", { textContent: file.name
 function headline({ outputs, class_names, answer, probabilities, numbers }) {
   if (outputs === "classes") return [answer, verdict(Math.max(...probabilities))];
   if (outputs === "numbers") return numbers.length === 1 ? [rounded(numbers[0]), class_names[0]] : ["", ""];
-  const likely = class_names.filter((_, k) => probabilities[k] >= 0.5);
-  return [likely.join(", ") || "none", likely.length ? "at least 50 % each, by itself" : "no label has 50 %"];
+  const likely = class_names.map((name, k) => ({ name, share: probabilities[k] })).filter(({ share }) => share >= 0.5);
+  likely.sort((a, b) => b.share - a.share);
+  return [listed(likely.map(({ name }) => name)) || "none", likely.length ? "at least 50 % each, by itself" : "no label has 50 %"];
+}
+
+/** The first names, as many as are read in passing. */
+function listed(names) {
+  let count = 1;
+  while (count < names.length && names.slice(0, count + 1).join(", ").length <= 80) count++;
+  return names.slice(0, count).join(", ") + (count < names.length ? ` and ${grouped(names.length - count)} more` : "");
 }
 
 function spoken(answer) {
@@ -270,7 +278,7 @@ function mapOn({ data, width, height }, bytes) {
 
 /** What the network takes and returns, in a sentence. */
 function described({ parameters, input_shape: [H, W, C], outputs, class_names }) {
-  const count = class_names.length, some = class_names.slice(0, MOST_BARS).join(", ") + (count > MOST_BARS ? ", …" : "");
+  const count = class_names.length, some = listed(class_names);
   const returned = {
     classes: `chooses one of ${grouped(count)} classes (${some})`,
     labels: `returns a probability for each of ${grouped(count)} labels by itself (${some})`,
