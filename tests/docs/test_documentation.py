@@ -75,6 +75,24 @@ def test_the_tutorial_can_be_followed(
     assert header in TUTORIAL.read_text("utf-8")
 
 
+def test_an_installation_is_described_with_its_environment() -> None:
+    """Debian's pip refuses to install without one, and a new terminal is outside of it; `cmd` keeps single quotes."""
+    activate = ["python3 -m venv .venv", ". .venv/bin/activate"]
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        shell = "\n".join(blocks(page, "sh"))
+        if "pip install -e" in shell:
+            assert "-m venv .venv" in shell or "tutorial.md#1-install" in text, page
+    for page in (TUTORIAL, ROOT / "docs" / "teaching.md"):
+        text, shell = page.read_text("utf-8"), "\n".join(blocks(page, "sh"))
+        places = [shell.index(one) for one in (*activate, "pip install")]
+        assert places == sorted(places), page
+        for words in ("py -m venv .venv", r".venv\Scripts\activate", "apt install python3-venv"):
+            assert words in text, (page, words)
+        assert re.search(r"new\s+terminal\s+needs\s+the\s+second\s+line\s+again", text, re.IGNORECASE), page
+        assert "'.[" not in shell, page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_tinycnn_are_understood(page: Path) -> None:
     parser = make_parser()[0]
@@ -451,6 +469,11 @@ LEADS_AWAY = """() => {
     const those = "aside, header, footer, .back-to-top, .content-icon-container, .headerlink";
     return [...document.querySelectorAll(those)].filter((one) => one.checkVisibility()).map((one) => one.className);
 }"""
+MM = 96 / 25.4  # pixels
+PRINTED = int((210 - 2 * 14) * MM)  # A4 without the margins of pages.css
+PAST_THE_PAPER = """() => [...document.querySelectorAll("article *")].filter(
+    element => element.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5).map(
+    element => element.outerHTML.slice(0, 80))"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt install chromium")
@@ -471,16 +494,31 @@ def test_nothing_is_cut_off_on_a_desktop_or_a_phone(built: Path) -> None:
         page.evaluate("document.querySelector('article > p:last-child').style.width = '2000px'")
         assert page.evaluate(CUT_OFF) != []
         page.goto((built / "worksheet.html").as_uri())
-        assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) == 1  # "One page of A4"
-        page.set_viewport_size({"width": 690, "height": 1000})  # A4 without its margins
+        for paper in ("A4", "Letter"):  # "It fits on one page of A4 or Letter"
+            assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format=paper))) == 1, paper
         page.emulate_media(media="print")
-        assert page.evaluate(CUT_OFF) == []
+        page.set_viewport_size({"width": PRINTED, "height": 900})
+        assert page.evaluate(PAST_THE_PAPER) == []
         assert page.evaluate(LEADS_AWAY) == []
         cells = page.locator("#worksheet tbody td").evaluate_all("cells => cells.map((one) => one.clientHeight)")
         assert min(cells) >= 26  # 7 mm, to write in by hand
-        assert page.evaluate("document.querySelector('#worksheet').clientWidth") > 0.97 * 690
+        losses = page.locator("th", has_text=re.compile("^loss$")).bounding_box()
+        assert losses is not None
+        assert losses["width"] > 30 * MM  # 4.012009, by hand
+        assert not page.get_by_text("The answers are in the").is_visible()
         page.emulate_media(media="screen")
         assert page.evaluate(LEADS_AWAY) != []
+        for width, beside in (
+            (1280 / 1.1, True),
+            (1920 / 1.5, True),
+            (1280 / 1.5, False),
+        ):  # docs/teaching.md: a projector
+            page.set_viewport_size({"width": int(width), "height": 600})
+            page.goto((built / "_static" / "walk.html").as_uri() + "#layer=dense_1&pass=backward")
+            pictures, words = (page.locator(name).first.bounding_box() for name in (".panels", ".sum"))
+            assert pictures is not None
+            assert words is not None
+            assert (words["x"] >= pictures["x"] + pictures["width"]) == beside, width
         page.goto(f"{(built / 'search.html').as_uri()}?q=im2col")
         page.locator("#search-results a", has_text="im2col").first.wait_for(timeout=20_000)
         browser.close()

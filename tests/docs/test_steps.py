@@ -5,6 +5,7 @@ import importlib
 import re
 import sys
 import textwrap
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tinycnn.data.drawing import read_drawing
 from tinycnn.explain import practise
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "path" / "steps"
+TEACHING = (FOLDER.parents[1] / "teaching.md").read_text("utf-8")
+WORKSHEET = (FOLDER.parents[1] / "worksheet.md").read_text("utf-8")
 STEPS = sorted(FOLDER.glob("step*.py"))
 QUICK = {  # arguments of `main`, so that it takes a fraction of a second; the least accuracy after them
     "step05_dense": ({"steps": 100}, 0.85),
@@ -116,21 +119,62 @@ def test_a_rate_that_is_too_large_ends_step_3(capsys: pytest.CaptureFixture[str]
     assert max(map(len, printed.splitlines())) < 100
 
 
+def parts_of_lessons() -> dict[int, dict[int, tuple[str, int]]]:
+    """Of each lesson that the page has in full: number → part → its text and its minutes."""
+    lessons = re.findall(r"^## Lesson (\d): .*?\n(.*?)(?=^## )", TEACHING, re.MULTILINE | re.DOTALL)
+    part = re.compile(
+        r"^(\d)\. (\*\*.*? \((\d+) minutes\).*?)(?=^\d\. |^#|^The Python|^\||\Z)", re.MULTILINE | re.DOTALL
+    )
+    return {int(lesson): {int(n): (text, int(m)) for n, text, m in part.findall(body)} for lesson, body in lessons}
+
+
+def short_lesson(number: int) -> list[int]:
+    """The minutes of each part of lesson ``number`` as one of 45 minutes, with the start."""
+    (body,) = re.findall(rf"^## Lesson {number}: .*?\n\n(.*?)\n\n", TEACHING, re.MULTILINE | re.DOTALL)
+    said = re.search(
+        r"90 minutes; parts (.*?), with (\d+) minutes to start the computers, are a lesson of 45",
+        body.replace("\n", " "),
+    )
+    assert said is not None, body
+    chosen = re.findall(r"(\d)(?: \((?:[^()]*? )?(\d+) minutes\))?(?:,| and|$)", said[1])
+    return [int(said[2]), *(int(own) if own else parts_of_lessons()[number][int(part)][1] for part, own in chosen)]
+
+
 def test_the_minutes_of_each_lesson_add_up() -> None:
     """Five minutes of 45 are spare; 15 of 90 are for starting the computers, and spare."""
-    text = (FOLDER.parents[1] / "teaching.md").read_text("utf-8")
-    short = re.findall(r"^\| ([A-D]) \| \[.*?\]\(.*?\): (start 5, .*?)(?:; at home.*)? \| .* \|$", text, re.MULTILINE)
+    short = re.findall(
+        r"^\| ([A-D]) \| \[.*?\]\(.*?\): (start 5, .*?)(?:; at home.*)? \| .* \|$", TEACHING, re.MULTILINE
+    )
     assert [name for name, _ in short] == ["A", "B", "C", "D"]
-    assert {name: sum(map(int, re.findall(r" (\d+)\b", parts))) for name, parts in short} == dict.fromkeys("ABCD", 40)
-    lessons = re.findall(r"^## Lesson (\d): .*?\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)
-    minutes = r"^\d\. \*\*.* \((\d+) minutes\)"
-    long = {int(number): sum(map(int, re.findall(minutes, body, re.MULTILINE))) for number, body in lessons}
+    minutes = {name: [int(one) for one in re.findall(r" (\d+)\b", parts)] for name, parts in short}
+    assert {name: sum(own) for name, own in minutes.items()} == dict.fromkeys("ABCD", 40)
+    long = {number: sum(own for _, own in parts.values()) for number, parts in parts_of_lessons().items()}
     assert long == dict.fromkeys((1, 2, 3, 5, 7), 75)
+    assert [short_lesson(number) for number in (1, 2, 3, 5)] == list(minutes.values())  # the table says the same
+    assert sum(short_lesson(7)) == 40
+    double = TEACHING.partition("With one lesson of 90 minutes and one of 45")[2].partition("\n\n")[0]
+    assert sum(map(int, re.findall(r"\((\d+)(?: minutes)?\)", double))) == 85
+    assert "The other 5 are spare" in double
+    assert f"B without its start ({sum(minutes['B']) - minutes['B'][0]})" in double
+    assert f"({parts_of_lessons()[1][4][1]})" in double.partition("step of\npart 4")[2][:4]
+    instead = TEACHING.partition("### Without matrices")[2].partition("The Python of step 3")[0]
+    replaced = sum(parts_of_lessons()[3][part][1] for part in (5, 6))
+    assert sum(map(int, re.findall(r"\((\d+) minutes\)", instead))) == replaced == 35
+
+
+def test_only_the_named_parts_of_the_first_lessons_use_numpy() -> None:
+    """The opening promises it to a class without matrices."""
+    assert "Lessons 1 and 2, and parts 1 to 4 of lesson 3, need Python and slopes of straight lines" in TEACHING
+    with_numpy = {path.name for path in STEPS if re.search("^import numpy", path.read_text("utf-8"), re.MULTILINE)}
+    assert {name[:6] for name in with_numpy} == {f"step{number:02}" for number in range(4, 13)}
+    lessons = parts_of_lessons()
+    named = {(n, part): set(re.findall(r"\w+\.py", text)) for n in (1, 2, 3) for part, (text, _) in lessons[n].items()}
+    assert {place for place, programs in named.items() if programs & with_numpy} == {(3, 5)}
 
 
 def test_the_division_that_lesson_1_adds_to_step_1(capsys: pytest.CaptureFixture[str]) -> None:
     """The method and the lines that try it, as the page prints them, and what its comment says."""
-    part = (FOLDER.parents[1] / "teaching.md").read_text("utf-8").partition("6. **Write (20 minutes).** Division")[2]
+    part = TEACHING.partition("6. **Write (20 minutes).** Division")[2]
     method, trial = (textwrap.dedent(one) for one in re.findall(r"```python\n(.*?) *```", part, re.DOTALL)[:2])
     source = (FOLDER / "step01_number.py").read_text("utf-8")
     place = "\n    def backward("
@@ -144,14 +188,21 @@ def test_the_division_that_lesson_1_adds_to_step_1(capsys: pytest.CaptureFixture
 def test_a_digit_learns_a_wrong_answer_as_lesson_3_says() -> None:
     """The losses, the number of steps, and the check before them: the button is disabled afterwards."""
     docs = FOLDER.parents[1]
-    part = (docs / "teaching.md").read_text("utf-8").partition("4. **A digit, and")[2].partition("\n5. ")[0]
+    part = TEACHING.partition("4. **A digit, and")[2].partition("\n5. ")[0]
     ((first, *later),) = (shown.split(" → ") for shown in re.findall(r"\d\.\d(?: → \d\.\d)+", part))
     (picture,) = read_drawing(docs / "walk" / "three.png")
     done = practise(tinycnn.load(models.TRAINED), picture, 8, steps=len(later), optimizer="sgd", lr=0.001)
     assert [f"{loss:.1f}" for loss in done.losses] == [first, *later]
     assert done.probabilities.argmax(axis=1).tolist() == [3, *[3] * (len(later) - 1), 8]
-    places = [part.index(f"**{button}**") for button in ("Check this number", "Take one training step", "Reset")]
+    buttons = ("`dense_1`", "**Check this number**", "**Take one training step**", "**Reset**")
+    places = [part.index(button) for button in buttons]
     assert places == sorted(places)
+    first, last = done.trace.layers[0], done.trace.layers[-1]
+    assert (last.name, last.kind) == ("dense_1", "Dense")
+    assert first.name == "conv2d_1"
+    assert f"`{first.name}` the gradient of a weight is a sum of {first.y.shape[0] * first.y.shape[1]}" in part
+    steps = table(WORKSHEET, "step")
+    assert steps == [["loss", *[""] * 10]]  # step 0 and nine more: "the nine for which the worksheet has room"
 
 
 def test_the_first_three_programs_need_no_package() -> None:
@@ -240,6 +291,16 @@ LINES_OF_U, LINES_OF_V = "grad_x += grad_u * y\ngrad_y += grad_u * x\n", "grad_u
 SWAPPED = (f"{LINES_OF_V}# u = x * y\n{LINES_OF_U}", f"{LINES_OF_U}{LINES_OF_V}")
 
 
+def printed_by(name: str, changes: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines that a program prints after the changes of a lesson."""
+    source = (FOLDER / f"{name}.py").read_text("utf-8")
+    for passage, instead in changes:
+        assert passage in source
+        source = source.replace(passage, instead)
+    exec(compile(source, name, "exec"), {"__name__": "__main__"})
+    return capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize(
     ("lesson", "changes", "gradients"),
     [
@@ -252,30 +313,146 @@ SWAPPED = (f"{LINES_OF_V}# u = x * y\n{LINES_OF_U}", f"{LINES_OF_U}{LINES_OF_V}"
         ("a", [("grad_e = 2 * e", "grad_e = e")], "w 6.0 x 4.0 b 2.0"),
         ("a", [("3.0, 2.0, 1.0", "3.0, 4 / 3, 1.0")], "w 0.0 x 0.0 b 0.0"),
         ("b", [], "u 14.0 v 6.0 x 48.0 y 28.0"),
-        ("b", [("+=", "=")], "u 6.0 v 6.0 x 18.0 y 12.0"),
-        ("b", [SWAPPED], "u 14.0 v 6.0 x 30.0 y 16.0"),
     ],
 )
 def test_the_programs_without_a_class_print_what_the_lessons_say(
     lesson: str, changes: list[tuple[str, str]], gradients: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = (FOLDER / f"lesson_{lesson}.py").read_text("utf-8")
-    promised = re.findall(r"print\(.*\)  # (.+)$", source, re.MULTILINE)
     used = {type(node) for node in ast.walk(ast.parse(source))}
     assert not used & {ast.ClassDef, ast.FunctionDef, ast.Import, ast.ImportFrom, ast.For, ast.While}
-    for passage, instead in changes:
-        assert passage in source
-        source = source.replace(passage, instead)
-    exec(compile(source, lesson, "exec"), {})
-    printed = capsys.readouterr().out.splitlines()
+    printed = printed_by(f"lesson_{lesson}", changes, capsys)
     assert f"gradients: {gradients}" in printed
-    assert changes or printed == promised
+    if not changes:
+        step = importlib.import_module({"a": "step01_number", "b": "step02_each_once"}[lesson])
+        step.main()
+        assert f"gradients: {gradients}" in capsys.readouterr().out.splitlines()  # "the same numbers as step 1"
+        assert [line for line in printed if line.startswith("measured: ")] == (
+            ["measured: w 12.0", "measured: x 8.0", "measured: b 4.0"] if lesson == "a" else ["measured: x 48"]
+        )
+
+
+@pytest.mark.parametrize("name", ["lesson_a", "lesson_b", "step03_learning"])
+def test_the_programs_of_the_first_lessons_do_not_give_the_answers(name: str) -> None:
+    """Students guess what is printed, or try which seeds learn, with the source in front of them."""
+    source = (FOLDER / f"{name}.py").read_text("utf-8")
+    assert re.findall(r"print\(.*\) +#", source) == []
+    assert re.findall(r"(?m)(?:learns?|negative|tell).*\bseed|\bseed.*(?:learn|negative|tell)", source) == []
+
+
+def table(text: str, head: str) -> list[list[str]]:
+    """The cells below the row that begins with ``head``."""
+    (rows,) = re.findall(rf"^\| {re.escape(head)}.*\n\|[-| ]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()]
+
+
+KEY = TEACHING.partition("### Marking key")[2].partition("## Lesson 1")[0]
+CHANGES = {  # of the worksheet, by its number: the programs that have it, and what students change there
+    "1": {"lesson_b": [("+=", "=")], "step02_each_once": [("x.grad += slope", "x.grad = slope")]},
+    "2": {"lesson_b": [SWAPPED]},
+    "3": {"step02_each_once": [(", reverse=True", "")]},
+}
+
+
+@pytest.mark.parametrize(("change", "name"), [(change, name) for change, own in CHANGES.items() for name in own])
+def test_the_key_of_worksheet_b_is_what_each_program_prints(
+    change: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lesson of 45 minutes uses lesson_b.py, one of 90 step 2: each has a row for its own second change."""
+    rows = [row[0] for row in table(WORKSHEET, "change in the program")]
+    key = {row[0]: row[1] for row in table(KEY, "change in the program")}
+    assert list(key) == rows
+    assert [row[0] for row in rows] == list(CHANGES)
+    (row,) = (row for row in rows if row.startswith(f"{change}. "))
+    named = re.findall(r"`(\w+)\.py`", row)
+    assert named == ([name] if len(CHANGES[change]) == 1 else [])
+    right, wrong = (
+        dict(re.findall(r"(\w) ([\d.]+)", line))
+        for changes in ([], CHANGES[change][name])
+        for line in printed_by(name, changes, capsys)
+        if line.startswith("gradients: ")
+    )
+    assert [float(wrong[letter]) for letter in "uvxy"] == [float(one) for one in key[row].split(", ")]
+    (points,) = (cells[2] for cells in table(KEY, "lesson | points") if cells[0] == f"B, change {change}")
+    first = points.partition(" (1)")[0]
+    assert re.findall(r"\$(\w)\$", first) == [letter for letter in "uvxy" if wrong[letter] != right[letter]]
+
+
+def test_the_key_of_worksheet_a() -> None:
+    """Its table and its factors, computed; the gradients that students hand in, by the numbers of step 1."""
+    w, x, b, t = (Fraction(one) for one in (2, 3, 1, 5))
+    nudge = Fraction(1, 1000)
+    assert [row[0] for row in table(WORKSHEET, "raised by 0.001")] == ["nothing", "w", "x", "b"]
+    for name, *shown in table(KEY, "raised by 0.001"):
+        raised = {"w": w, "x": x, "b": b}
+        raised[name] += nudge
+        difference = raised["w"] * raised["x"] + raised["b"] - t
+        rose = difference**2 - 4
+        assert [Fraction(one) for one in shown] == [difference, difference**2, rose, rose / nudge]
+    product, rate, after = x, Fraction(1), 2 * (w * x + b - t)  # of w → product, of both additions, of the square
+    assert f"{product} · {rate} · {rate} · {after} = {product * after}" in KEY
+    number = importlib.import_module("step01_number").Number
+    one, other = number(2.0), number(3.0)
+    ((one + other) * (other + number(1.0))).backward()
+    assert f"$a$: {one.grad:.0f} (1 point). $b$: $4 + 5 = {other.grad:.0f}$" in KEY
+
+
+def test_the_key_of_worksheet_d() -> None:
+    """By step 7, whose convolution gets the gradients of the sheet."""
+    layer = importlib.import_module("step07_convolution").Conv2d()
+    image = np.arange(1.0, 10).reshape(1, 3, 3, 1)
+    layer.forward(image, np.zeros((2, 2, 1, 1)), np.zeros(1))
+    gradient = layer.backward(np.array([1.0, 10, 100, 1000]).reshape(1, 2, 2, 1))[1].ravel()
+    rows = table(KEY, "weight")
+    assert [row[0] for row in table(WORKSHEET, "weight")] == [row[0] for row in rows]
+    assert [float(row[2].rpartition("= ")[2]) for row in rows] == gradient.tolist()
+    for _, pixels, summed in rows:
+        products = [f"{factor}·{pixel}" for factor, pixel in zip((1, 10, 100, 1000), pixels.split(", "), strict=True)]
+        assert summed.rpartition(" = ")[0] == " + ".join(products)
+        assert sum(
+            factor * int(pixel) for factor, pixel in zip((1, 10, 100, 1000), pixels.split(", "), strict=True)
+        ) == (float(summed.rpartition("= ")[2]))
+    sums = [sum(map(int, pixels.split(", "))) for _, pixels, _ in rows]
+    assert f"| {', '.join(f'{one:.0f}' for one in gradient)} (1 each) | {', '.join(map(str, sums))}: the pixels" in KEY
+
+
+def test_the_points_of_the_key_add_up() -> None:
+    for name, points, answer, _ in table(KEY, "lesson | points"):
+        given = sum(map(int, re.findall(r"\((\d)(?: point)?\)", answer)))
+        assert int(points) == (4 if "(1 each)" in answer else given), name
+
+
+def test_lesson_3_without_matrices() -> None:
+    """By hand: the numbers of step 3 give the same. Eight hidden neurons learn with a seed with which two do not."""
+    part = TEACHING.partition("### Without matrices")[2].partition("The Python of step 3")[0]
+    step = importlib.import_module("step03_learning")
+    layers = [[step.Number(one) for one in own] for own in ([1.0, 1, 0], [1.0, 1, -1], [1.0, -1, 0])]
+    assert step.loss_of(layers).value == 1.0  # three of the four inputs are right
+    output = step.network(layers, [step.Number(1.0), step.Number(1.0)])
+    (output * output).backward()
+    assert [[one.grad for one in own] for own in layers] == [[2.0] * 3, [-2.0] * 3, [4.0, 2.0, 2.0]]
+    assert "4, 2 and 2 for the weights and the bias" in part.replace("\n ", "")
+    for weight in (one for own in layers for one in own):
+        weight.value -= 0.05 * weight.grad
+    assert [[round(one.value, 3) for one in own] for own in layers] == [
+        [0.9, 0.9, -0.1],
+        [1.1, 1.1, -0.9],
+        [0.8, -1.1, -0.1],
+    ]
+    output = step.network(layers, [step.Number(1.0), step.Number(1.0)]).value
+    assert (round(output, 2), round(output**2, 2), round(step.loss_of(layers).value, 2)) == (-0.17, 0.03, 0.96)
+    (line,) = re.findall(r"```python\n  (return .*)\n", part)
+    source = (FOLDER / "step03_learning.py").read_text("utf-8")
+    (before,) = re.findall(r"return \[\[Number\(draw.*", source)
+    names: dict[str, Any] = {"__name__": "wider"}
+    exec(source.replace(before, line), names)
+    assert [len(own) for own in names["weights"](2)] == [3] * 8 + [9]
+    assert names["main"](seed=3, steps=61) < 0.5  # two hidden neurons stop at 1
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
 def test_the_python_that_the_lessons_explain_is_in_the_program(number: int) -> None:
-    page = (FOLDER.parents[1] / "teaching.md").read_text(encoding="utf-8")
-    table = page.partition(f"The Python of step {number}")[2].partition("\n\n")[2].partition("\n\n")[0]
+    table = TEACHING.partition(f"The Python of step {number}")[2].partition("\n\n")[2].partition("\n\n")[0]
     source = STEPS[number - 1].read_text(encoding="utf-8")
     code = [one for row in table.splitlines()[2:] for one in re.findall("`(.+?)`", re.split(r"(?<!\\) \| ", row)[0])]
     assert len(code) >= 7

@@ -9,7 +9,7 @@ x, y = 2.0, 3.0
 u = x * y
 v = u + x
 loss = u * v
-print("loss", loss)  # loss 48.0
+print("loss", loss)
 
 # Backward: all gradients begin at 0, and each use adds its part.
 grad_u = grad_v = grad_x = grad_y = 0.0
@@ -22,9 +22,9 @@ grad_x += grad_v * 1
 # u = x * y
 grad_x += grad_u * y
 grad_y += grad_u * x
-print("gradients: u", grad_u, "v", grad_v, "x", grad_x, "y", grad_y)  # gradients: u 14.0 v 6.0 x 48.0 y 28.0
+print("gradients: u", grad_u, "v", grad_v, "x", grad_x, "y", grad_y)
 
 # Measured: raise x by 0.001, and compute the loss again.
 raised = x + 0.001
 with_x = (raised * y) * (raised * y + raised)
-print("measured: x", round((with_x - loss) / 0.001))  # measured: x 48
+print("measured: x", round((with_x - loss) / 0.001))
