@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import json
 import re
 import socket
@@ -22,8 +23,8 @@ from threadpoolctl import threadpool_info
 import tinycnn
 from tests.data.test_drawing import HOSTILE
 from tinycnn import explain
-from tinycnn.commands import main
-from tinycnn.commands.serve import address
+from tinycnn.commands import main, serve
+from tinycnn.commands.serve import address, for_others, own_addresses
 from tinycnn.data.drawing import read_drawing
 from tinycnn.errors import SettingError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Rescaling, Sequential, Sigmoid, Softmax
@@ -692,12 +693,73 @@ def test_serve_warns_where_others_can_reach_it_and_accepts_its_own_name(tmp_path
         printed = capsys.readouterr()
         assert "draw at http://" in printed.out
         assert ("warning: every machine that can reach" in printed.err) == (names is None)
+        assert ("for others on your network: http://" in printed.out) == (names is None)
         assert apps[-1].names == names
     with tinycnn.use_backend("numpy"):
         assert main(["serve", "--port", "0", "--backend", "numpy"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("digit_cnn, which comes with tinycnn: draw at http://127.0.0.1:")
     assert re.search(r"^backpropagation, every number: http://127\.0\.0\.1:\d+/backprop$", out, re.MULTILINE)
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    """Instead of sockets, routes: the beginning of a target → the own address there. Sending is not possible."""
+    routes = {}
+
+    class Probe:
+        def __init__(self, family, kind):
+            assert kind == socket.SOCK_DGRAM
+            self.own = None
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def connect(self, target):
+            self.own = next((own for begin, own in routes.items() if target[0].startswith(begin)), None)
+            if self.own is None:
+                raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+        def getsockname(self):
+            return self.own, 40000
+
+    monkeypatch.setattr(serve.socket, "socket", Probe)
+    return routes
+
+
+def test_the_addresses_for_others_are_those_of_the_networks(networks):
+    assert own_addresses(socket.AF_INET) == []  # no network at all
+    networks["192.168.1."] = "192.168.1.20"  # a router without the internet, and no route beyond it
+    assert own_addresses(socket.AF_INET) == ["192.168.1.20"]
+    networks["10."] = "10.8.0.2"  # a tunnel
+    networks[""] = "192.168.1.20"
+    assert own_addresses(socket.AF_INET) == ["192.168.1.20", "10.8.0.2"]
+    networks.clear()
+    networks.update({"10.": "127.0.0.1", "192.0": "0.0.0.0"})
+    assert own_addresses(socket.AF_INET) == []
+    networks["2001:"] = "2001:db8::7"
+    assert own_addresses(socket.AF_INET6) == ["2001:db8::7"]
+
+
+def test_what_others_type_is_printed():
+    begin = "for others on your network: http://"
+    assert for_others(["192.168.1.20", "2001:db8::7"], 80, walk=True).splitlines() == [
+        f"{begin}192.168.1.20:80 and http://192.168.1.20:80/backprop",
+        f"{begin}[2001:db8::7]:80 and http://[2001:db8::7]:80/backprop",
+    ]
+    assert for_others(["192.168.1.20"], 80, walk=False) == f"{begin}192.168.1.20:80"
+    unknown = for_others([], 80, walk=True)
+    assert unknown.startswith(f"{begin}ADDRESS:80 and http://ADDRESS:80/backprop; ADDRESS is shown by `ip address`")
+
+
+def test_finding_the_own_addresses_works_on_this_machine():
+    """On the real network, whatever it is: each address can be listened on, so it is this machine's."""
+    for own in own_addresses(socket.AF_INET):
+        with socket.create_server((own, 0)):
+            pass
 
 
 def test_addresses():

@@ -7,6 +7,8 @@ POST /predict returns the same as JSON (docs/page.md). Requires: pip install 'ti
 """
 
 import argparse
+import contextlib
+import ipaddress
 import socket
 import sys
 from pathlib import Path
@@ -32,6 +34,12 @@ OPEN = (
     "warning: every machine that can reach this one over the network can use the page; there is no password and no "
     "encryption. --host 127.0.0.1 keeps it on this machine."
 )
+
+UNKNOWN = "ADDRESS is shown by `ip address` on Linux, `ipconfig` on Windows, the network settings on macOS"
+ELSEWHERE = {  # addresses in no network, and in the usual ones: which of its own would this machine use to reach them?
+    socket.AF_INET: ("192.0.2.1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "192.168.1.1"),
+    socket.AF_INET6: ("2001:db8::1", "fd00::1"),
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +85,8 @@ def run(options: argparse.Namespace) -> None:
             print(f"{name}: {todo} at {address(options.host, port)} (Ctrl-C ends)", flush=True)
             if not takes_pictures:
                 print(f"backpropagation, every number: {address(options.host, port)}/backprop", flush=True)
+            if ipaddress.ip_address(bound).is_unspecified:
+                print(for_others(own_addresses(listener.family), port, walk=not takes_pictures), flush=True)
             app = create_app(predictor, decoder.decode, ["localhost", options.host] if is_loopback(bound) else None)
             make_server(app, decoder.stop).run(sockets=[listener])
     finally:
@@ -100,6 +110,26 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SettingError(f"cannot listen on {host} port {port} ({reason}); choose with --host and --port") from None
+
+
+def own_addresses(family: socket.AddressFamily) -> list[str]:
+    """The addresses of this machine in its networks. Nothing is sent: connecting a datagram socket only chooses one."""
+    found = []
+    for target in ELSEWHERE[family]:
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))  # raises OSError where no network leads there
+            found.append(probe.getsockname()[0])
+    useless = {
+        own for own in found if ipaddress.ip_address(own).is_loopback or ipaddress.ip_address(own).is_unspecified
+    }
+    return [own for own in dict.fromkeys(found) if own not in useless]
+
+
+def for_others(hosts: list[str], port: int, *, walk: bool) -> str:
+    """One line for each address of this machine, with that of the walk if there is one; or where to find an address."""
+    pages = [address(host, port) for host in hosts or ["ADDRESS"]]
+    lines = [f"for others on your network: {page}" + f" and {page}/backprop" * walk for page in pages]
+    return "\n".join(lines) + ("" if hosts else f"; {UNKNOWN}")
 
 
 def address(host: str, port: int) -> str:
