@@ -42,16 +42,24 @@ def page(outcomes: Sequence[Outcome]) -> str:
 <ol>
 {items}
 </ol>
-<p><small>Check again, then reload this page.</small></p>
+<p><small>Check again, then reload this page.{how_to_build()}</small></p>
 </html>
 """
 
 
 def chapter_link(chapter: str) -> str:
-    """The name of a chapter, as a link if this machine has it: as a built page, or else as Markdown."""
+    """The name of a chapter, as a link if the built page is on this machine: a browser shows Markdown as plain text."""
     built = (CHECKOUT / "docs/_build" / chapter.removeprefix("docs/")).with_suffix(".html")
-    found = next((path for path in (built, CHECKOUT / chapter) if path.is_file()), None)
-    return f'<a href="{escape(found.as_uri())}">{escape(chapter)}</a>' if found else escape(chapter)
+    return f'<a href="{escape(built.as_uri())}">{escape(chapter)}</a>' if built.is_file() else escape(chapter)
+
+
+def how_to_build() -> str:
+    """The commands that build the chapters, if their sources are on this machine and the pages are not."""
+    if not (CHECKOUT / "docs/conf.py").is_file() or (CHECKOUT / "docs/_build/index.html").is_file():
+        return ""
+    commands = 'pip install -e ".[docs]"', "python -m sphinx docs docs/_build"
+    words = " and ".join(f"<code>{escape(command)}</code>" for command in commands)
+    return f" The chapters become links after {words} in the folder of tinycnn."
 
 
 def item(outcome: Outcome) -> str:
