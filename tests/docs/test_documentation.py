@@ -564,6 +564,13 @@ def test_every_page_is_behind_one_of_the_doors() -> None:
     assert sorted(listed) == sorted(set(docs.rglob("*.md")) - {docs / "index.md"})
 
 
+def test_the_front_page_says_for_whom_it_is() -> None:
+    """In the words of the README."""
+    readme, index = (" ".join((ROOT / name).read_text("utf-8").split()) for name in ("README.md", "docs/index.md"))
+    (whom,) = re.findall(r"It is (for students and teachers .*?, and for practitioners .*?)\.", readme)
+    assert f"It is {whom}." in index.partition("## ")[0]
+
+
 @pytest.mark.parametrize("door", ["train", "learn", "build", "reference"])
 def test_a_door_leads_to_every_page_behind_it(door: str) -> None:
     """The page of the door links every page that the side bar shows below it, with a line that says when to read it."""
