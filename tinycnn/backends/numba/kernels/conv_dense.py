@@ -11,13 +11,14 @@ from .jit import inlined, kernel
 from .lanes import LANES, MAX_ACCUMULATORS, WIDTH
 
 ONE, FOUR = tile_shape(1, 1), tile_shape(4, 1)  # rows of one vector
+MOST_ROWS = 8  # outputs in a tile of the forward pass: for more, LLVM spills vectors to a stack that is not aligned
 GRAD_X_ROWS = 4  # outputs in a tile of grad_x, at least
 
 
 def forward_tile(geometry: ConvGeometry) -> TileShape:
     """The tile of `dense_forward`: some outputs x some filters, chosen so that few outputs are computed twice."""
     outputs, columns = len(geometry.outputs), geometry.columns
-    rows = range(1, MAX_ACCUMULATORS // columns + 1)
+    rows = range(1, min(MAX_ACCUMULATORS // columns, MOST_ROWS) + 1)
     cost = {row: -(-outputs // row) * (row * columns + columns + 1) for row in rows}
     return tile_shape(min(outputs, min(cost, key=cost.__getitem__)), columns)
 
