@@ -10,7 +10,7 @@ import pytest
 import tinycnn
 from tinycnn.backends.numba.conv import make_conv
 from tinycnn.backends.numba.fused import adam_all
-from tinycnn.backends.numba.kernels import batch_norm, packing
+from tinycnn.backends.numba.kernels import batch_norm, conv_dense, packing, winograd
 from tinycnn.backends.numba.kernels.geometry import ConvGeometry
 from tinycnn.backends.numba.kernels.lanes import LANES, MAX_ACCUMULATORS, WIDTH
 from tinycnn.backends.numba.norm import Source, image_parts, norm_backward, norm_forward, norm_grad_x
@@ -42,6 +42,38 @@ def test_tiles_compute_at_most_one_vector_of_filters_too_many(vectors):
     assert vectors <= computed <= vectors + vectors % 2
     if MAX_ACCUMULATORS > 12 and vectors % 3 == 0:
         assert computed == vectors
+
+
+@pytest.mark.parametrize("outputs", [(11, 11), (3, 3), (6, 5), (5, 2), (4, 4)], ids=str)
+def test_winograd_takes_three_products_for_a_single_output(outputs):
+    """And four for two, in each direction: 529 for 11x11 outputs. Every output is computed once."""
+    (OH, OW), images, together = outputs, 5, 4
+    tiling = winograd.output_tiles(ConvGeometry((OH + 2, OW + 2, 8), (3, 3), 16))
+    total = images * len(tiling.patches)
+    some = [
+        winograd.needed.py_func(product, first, min(together, total - first), images, tiling.kinds)
+        for product in range(16)
+        for first in range(0, total, together)
+    ]
+    along = [(length // 2) * 4 + (length % 2) * 3 for length in outputs]
+    assert sum(max(end - begin, 0) for begin, end in some) == images * along[0] * along[1]
+    kept = tiling.targets[tiling.keep == 1]
+    np.testing.assert_array_equal(np.sort(kept), np.arange(OH * OW) * 16)
+
+
+def test_winograd_takes_the_tiles_of_each_image_once():
+    tiling, images = winograd.output_tiles(ConvGeometry((9, 6, 8), (3, 3), 16)), 3
+    places = [winograd.tile_at.py_func(i, images, tiling.kinds) for i in range(images * len(tiling.patches))]
+    assert sorted(places) == [(n, t) for n in range(images) for t in range(len(tiling.patches))]
+
+
+@pytest.mark.parametrize("filters", [6, 16, 32, 48, 64, 100])
+def test_few_outputs_of_a_convolution_are_computed_twice(filters):
+    """The last tile overlaps the one before. Tiles of more than eight outputs would need too many registers."""
+    for size in (7, 11, 26):
+        rows = len(conv_dense.forward_tile(ConvGeometry((size + 2, size + 2, 3), (3, 3), filters)))
+        assert rows <= 8
+        assert -(-(size * size) // rows) * rows < 1.1 * size * size
 
 
 def test_only_a_pool_allocates_winners():

@@ -6,8 +6,11 @@ dimensions, for the 2x2 outputs of one 4x4 patch d and one filter g, summed over
 Filters are transformed once per step, and patches once for all filters. The rest is 16 small matrix products
 (patches x channels) @ (channels x filters), one for each place in the 4x4 patch. The rounding error is that of im2col.
 
-The products leave the memory idle. While they are computed, the kernels fetch what they will read and write one image
+The products leave the memory idle. While they are computed, the kernels fetch what they will read and write some images
 later, a few cache lines at a time (`ahead_of`): a sixth of the time where the images do not fit the second cache.
+
+Where the number of outputs is odd, one row and one column of them belong to no whole tile. One output of three taps
+takes three products, where two take four: 529 products instead of 576 for 11x11 outputs, 49 instead of 64 for 3x3.
 
 One 2x2 output tile is exactly one 2x2 pool window. The transformations spread infinities and NaNs to other outputs of
 the patch. Where an output is NaN, the outputs are therefore computed again by the definition; gradients are not.
@@ -29,33 +32,45 @@ COLUMN = tile_shape(4, 1)  # four vectors, one below the other
 MIN_CHANNELS = 8  # and filters: below it the transformations take longer than the products they save
 LINE = 16  # floats in a cache line
 PATCHES = 32  # in a matrix product of grad_weight
+CACHE_FLOATS = 1 << 16  # of images and results: twice as many, with those fetched ahead, fit the second cache
 
 
 class Tiling(NamedTuple):
-    """The 2x2 tiles of an image's outputs; where OH or OW is odd, the last tile overlaps the one before.
+    """The 2x2 tiles of an image's outputs; where OH or OW is odd, the last tiles overlap those before.
 
-    Passed to kernels as a plain tuple, like `Layout`.
+    An overlapping tile leaves its first row or column of outputs to the tile before. The second output of `output_mix`
+    does not contain its first argument, and in `grad_output_mix` a gradient of 0 becomes a first result of 0. So these
+    tiles need no products for the first row or column of their 4x4 patch.
+
+    Tiles that need the same products are neighbours. Those of the last column come first, then the whole tiles, those
+    of the last row, and the last tile of both. Passed to kernels as a plain tuple, like `Layout`.
     """
 
     patches: Table  # (tiles,): where the 4x4 patch of each tile starts in the image
-    targets: Table  # (tiles,): the index of each tile's first output
+    targets: Table  # (tiles, 2, 2), flat: where each output lies; the next one where an earlier tile computes it
     pixels: Table  # (4,): where the patches of a tile's outputs start, relative to the first one
     keep: np.ndarray  # (tiles, 2, 2), flat: 0 for an output that belongs to an earlier tile, else 1
-    output_width: int  # OW
+    kinds: Table  # (5,): where the tiles of each of the four kinds start, and the number of tiles
+    images: int  # taken at a time: first the tiles of the first kind in all of them, then those of the next kind
 
 
 def output_tiles(geometry: ConvGeometry) -> Tiling:
     """The tiles of a geometry with at least 2x2 outputs."""
     OH, OW = geometry.conv_shape
-    origins = np.minimum(np.arange(0, OH, 2), OH - 2), np.minimum(np.arange(0, OW, 2), OW - 2)
-    rows, columns = origins
-    keep_rows, keep_columns = ([(1.0, 1.0) if o % 2 == 0 else (0.0, 1.0) for o in starts] for starts in origins)
+    kind = {(False, True): 0, (False, False): 1, (True, False): 2, (True, True): 3}
+    tiles = [(kind[h == OH - 1, w == OW - 1], h, w) for h in range(0, OH, 2) for w in range(0, OW, 2)]
+    kinds, rows, columns = np.transpose(sorted(tiles))
+    two = np.arange(2)
+    target_rows, target_columns = np.minimum(rows[:, None] + two, OH - 1), np.minimum(columns[:, None] + two, OW - 1)
+    keep_rows, keep_columns = rows[:, None] + two < OH, columns[:, None] + two < OW
+    first_row, first_column = np.minimum(rows, OH - 2), np.minimum(columns, OW - 2)
     return Tiling(
-        patches=(rows[:, None] * geometry.row_size + columns * geometry.image[2]).ravel(),
-        targets=(rows[:, None] * OW + columns).ravel(),
+        patches=first_row * geometry.row_size + first_column * geometry.image[2],
+        targets=(target_rows[:, :, None] * OW + target_columns[:, None, :]).ravel() * geometry.filters,
         pixels=grid(2, 2, geometry.row_size, geometry.image[2]),
-        keep=np.einsum("ai,bj->abij", keep_rows, keep_columns).astype(np.float32).ravel(),
-        output_width=OW,
+        keep=(keep_rows[:, ::-1, None] & keep_columns[:, None, ::-1]).astype(np.float32).ravel(),
+        kinds=np.searchsorted(kinds, np.arange(5)),
+        images=max(1, CACHE_FLOATS // (geometry.image_size + OH * OW * geometry.filters)),
     )
 
 
@@ -175,12 +190,30 @@ def transform_patch(x, start, row_size, channels, patches, target, place):
 
 
 @inlined
+def tile_at(place, images, kinds):
+    """The image and the tile at a place in the order of `Tiling`, for so many images."""
+    kind = 0
+    while place >= images * kinds[kind + 1]:
+        kind += 1
+    n, t = divmod(place - images * kinds[kind], kinds[kind + 1] - kinds[kind])
+    return n, kinds[kind] + t
+
+
+@inlined
+def needed(product, first, size, images, kinds):
+    """Which of `size` tiles, from place `first` on, need this one of the 16 products: those in [begin, end)."""
+    begin = images * kinds[1] if product % 4 == 0 else 0
+    end = images * (kinds[2] if product < 4 else kinds[3] if product % 4 == 0 else kinds[4])
+    return max(begin - first, 0), min(end - first, size)
+
+
+@inlined
 def ahead_of(first, count, tiles, size, steps):
     """What to fetch in `steps` steps: where the first begins, and how many floats each of them takes.
 
-    It is the share of `count` tiles, from `first` on, in an image of `size` floats and `tiles` tiles, one image later.
+    It is the share of `count` tiles, from `first` on, of images of `size` floats and `tiles` tiles.
     """
-    return (first + tiles) * size // tiles, -(-count * size // (tiles * steps * LINE)) * LINE
+    return first * size // tiles, -(-count * size // (tiles * steps * LINE)) * LINE
 
 
 @inlined
@@ -198,14 +231,35 @@ def fetch_to_write(array, ahead, step):
 
 
 @inlined
-def multiply(patches, size, filters, start, channels, depth, shape, products, source, read, target, written, step):
-    """For each of the 16 places: (patches x channels) @ (channels x filters) -> products (16, rows, width)."""
+def multiply(
+    patches,
+    size,
+    filters,
+    start,
+    channels,
+    depth,
+    shape,
+    products,
+    source,
+    read,
+    target,
+    written,
+    step,
+    first,
+    images,
+    kinds,
+):
+    """For each of the 16 places: (patches x channels) @ (channels x filters) -> products (16, rows, width).
+
+    They are 0 where none of the patches needs them.
+    """
     width, rows = len(shape[0]) * LANES, len(shape)
     for place in range(16):
         fetch(source, read, step + place)
         fetch_to_write(target, written, step + place)
         total, bases = simd.full(shape, 0.0), simd.spaced(shape, place * size, depth)
-        for c in range(channels):
+        begin, end = needed(place, first, rows, images, kinds)
+        for c in range(channels if begin < end else 0):
             row = simd.load(shape[:1], filters, (0,), start + (place * channels + c) * width, None)
             total = simd.add_outer(total, patches, bases, c, row)
         simd.store(products, simd.spaced(shape, place * rows * width, width), 0, None, total)
@@ -253,17 +307,17 @@ def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner
     size = place_size(rows * depth)
     patches, products = np.empty(16 * size, np.float32), np.empty(16 * rows * width, np.float32)
     zero, off, last = simd.full(ROW, 0.0), simd.full(ROW, 4), stop * windows.size - 1
-    steps = 16 * (bias.size // width)
+    steps, whole = 16 * (bias.size // width), (0, 0, windows.size, windows.size, windows.size)  # as in `Tiling.kinds`
     for first in range(start * windows.size, stop * windows.size, rows):
-        read = ahead_of(first, rows, windows.size, image_size, steps)
-        written = ahead_of(first, rows, windows.size, windows.size * filters, steps)
+        read = ahead_of(first + windows.size, rows, windows.size, image_size, steps)
+        written = ahead_of(first + windows.size, rows, windows.size, windows.size * filters, steps)
         for r in range(rows):  # rows beyond the last window repeat it
             n, w = divmod(min(first + r, last), windows.size)
             transform_patch(x, n * image_size + windows[w], row_size, channels, patches, r * depth, size)
         for block in range(bias.size // width):
             multiply(
                 patches, size, transformed, block * 16 * channels * width, channels, depth, shape, products,
-                x, read, y, written, 16 * block,
+                x, read, y, written, 16 * block, 0, 1, whole,
             )  # fmt: skip
             for r in range(min(rows, last + 1 - first)):
                 n, w = divmod(first + r, windows.size)
@@ -284,35 +338,38 @@ def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner
 def dense_forward(x, weight, transformed, bias, layout, tiling, shape, count, relu, y, start, stop):
     """Images [start, stop) of y (N, OH, OW, F), as `conv_dense.dense_forward`."""
     layout, tiling = Layout(*layout), Tiling(*tiling)
-    taps, tiles, targets, pixels = layout.taps, tiling.patches, tiling.targets, tiling.pixels
+    taps, tiles, targets, pixels, kinds = layout.taps, tiling.patches, tiling.targets, tiling.pixels, tiling.kinds
     image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
     outputs = layout.outputs.size
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
     size = place_size(rows * depth)
     patches, products = np.empty(16 * size, np.float32), np.empty(16 * rows * width, np.float32)
-    last, zeros, steps = stop * tiles.size - 1, simd.full(COLUMN, 0.0), 16 * (bias.size // width)
-    for first in range(start * tiles.size, stop * tiles.size, rows):
-        read = ahead_of(first, rows, tiles.size, image_size, steps)
-        written = ahead_of(first, rows, tiles.size, outputs * filters, steps)
-        for r in range(rows):
-            n, t = divmod(min(first + r, last), tiles.size)
-            transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, r * depth, size)
-        for block in range(bias.size // width):
-            multiply(
-                patches, size, transformed, block * 16 * channels * width, channels, depth, shape, products,
-                x, read, y, written, 16 * block,
-            )  # fmt: skip
-            for r in range(min(rows, last + 1 - first)):
-                n, t = divmod(first + r, tiles.size)
-                base, target = n * image_size + tiles[t], (n * outputs + targets[t]) * filters + block * width
-                below = target + tiling.output_width * filters
-                for column in range(0, width, LANES):
-                    left = remaining(count, block * width + column)
-                    four = simd.stack(outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape))
-                    four = simd.add(four, simd.load(COLUMN, bias, (0, 0, 0, 0), block * width + column, None))
-                    if relu:
-                        four = simd.where_positive(four, four, zeros)
-                    simd.store(y, (target, target + filters, below, below + filters), column, left, four)
+    zeros, steps = simd.full(COLUMN, 0.0), 16 * (bias.size // width)
+    for begin in range(start, stop, tiling.images):
+        images = min(tiling.images, stop - begin)
+        for first in range(0, images * tiles.size, rows):
+            read = ahead_of((begin + images) * tiles.size + first, rows, tiles.size, image_size, steps)
+            written = ahead_of((begin + images) * tiles.size + first, rows, tiles.size, outputs * filters, steps)
+            last = min(first + rows, images * tiles.size) - 1
+            for r in range(rows):  # rows beyond the last tile repeat it
+                n, t = tile_at(min(first + r, last), images, kinds)
+                transform_patch(x, (begin + n) * image_size + tiles[t], row_size, channels, patches, r * depth, size)
+            for block in range(bias.size // width):
+                multiply(
+                    patches, size, transformed, block * 16 * channels * width, channels, depth, shape, products,
+                    x, read, y, written, 16 * block, first, images, kinds,
+                )  # fmt: skip
+                for r in range(last + 1 - first):
+                    n, t = tile_at(first + r, images, kinds)
+                    base = (begin + n) * image_size + tiles[t]
+                    places = simd.gather(COLUMN, targets, 4 * t, (begin + n) * outputs * filters + block * width)
+                    for column in range(0, width, LANES):
+                        left = remaining(count, block * width + column)
+                        four = simd.stack(outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape))
+                        four = simd.add(four, simd.load(COLUMN, bias, (0, 0, 0, 0), block * width + column, None))
+                        if relu:
+                            four = simd.where_positive(four, four, zeros)
+                        simd.store(y, places, column, left, four)
 
 
 # ---- Gradients: each transformation is transposed -------------------------------------------------------------------
@@ -339,14 +396,14 @@ def grad_filter_mix(a, b, c, d):
 
 
 @inlined
-def transform_grad(grad_y, start, below, filters, keep, t, grads, target, place):
+def transform_grad(grad_y, image, targets, filters, keep, t, grads, target, place):
     """A g At of the gradients of one tile for all filters; outputs that belong to an earlier tile count as 0."""
     for f in range(0, filters, LANES):
         left = filters - f
-        a = scaled_load(grad_y, start + f, left, keep[4 * t])
-        b = scaled_load(grad_y, start + filters + f, left, keep[4 * t + 1])
-        c = scaled_load(grad_y, start + below + f, left, keep[4 * t + 2])
-        d = scaled_load(grad_y, start + below + filters + f, left, keep[4 * t + 3])
+        a = scaled_load(grad_y, image + targets[4 * t] + f, left, keep[4 * t])
+        b = scaled_load(grad_y, image + targets[4 * t + 1] + f, left, keep[4 * t + 1])
+        c = scaled_load(grad_y, image + targets[4 * t + 2] + f, left, keep[4 * t + 2])
+        d = scaled_load(grad_y, image + targets[4 * t + 3] + f, left, keep[4 * t + 3])
         upper, lower = grad_output_mix(a, b), grad_output_mix(c, d)
         for column in range(4):
             four = grad_output_mix(upper[column], lower[column])
@@ -366,27 +423,31 @@ def dense_grad_weight(x, grad_y, layout, tiling, shape, count, block, grad_weigh
     The products take `PATCHES` patches at a time, of one image or of several.
     """
     layout, tiling = Layout(*layout), Tiling(*tiling)
-    tiles, targets, keep, outputs = tiling.patches, tiling.targets, tiling.keep, layout.outputs.size
+    tiles, targets, keep, kinds = tiling.patches, tiling.targets, tiling.keep, tiling.kinds
     image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
+    outputs = layout.outputs.size
     depth, padded = -(-channels // LANES) * LANES, grad_bias.size
     patch_step, grad_step = place_size(PATCHES * depth), place_size(PATCHES * padded)
     patches, grads = np.empty(16 * patch_step, np.float32), np.zeros(16 * grad_step, np.float32)
-    sums, below = np.zeros(16 * channels * padded, np.float32), tiling.output_width * filters
+    sums = np.zeros(16 * channels * padded, np.float32)
     steps = 16 * (padded // (len(shape[0]) * LANES)) * (channels // len(shape))
-    for begin in range(start * tiles.size, stop * tiles.size, PATCHES):
-        size = min(PATCHES, stop * tiles.size - begin)
-        read = ahead_of(begin + PATCHES - tiles.size, PATCHES, tiles.size, image_size, steps)
-        also_read = ahead_of(begin + PATCHES - tiles.size, PATCHES, tiles.size, outputs * filters, steps)
-        for i in range(size):
-            n, t = divmod(begin + i, tiles.size)
-            source = (n * outputs + targets[t]) * filters
-            transform_patch(x, n * image_size + tiles[t], row_size, channels, patches, i * depth, patch_step)
-            transform_grad(grad_y, source, below, filters, keep, t, grads, i * padded, grad_step)
-        for place in range(16):
-            add_products(
-                patches, place * patch_step, grads, place * grad_step, size, channels, depth, padded, shape, sums,
-                place * channels * padded, x, read, grad_y, also_read, place * steps // 16,
-            )  # fmt: skip
+    for begin in range(start, stop, tiling.images):
+        images = min(tiling.images, stop - begin)
+        for first in range(0, images * tiles.size, PATCHES):
+            size = min(PATCHES, images * tiles.size - first)
+            read = ahead_of((begin + images) * tiles.size + first, PATCHES, tiles.size, image_size, steps)
+            also_read = ahead_of((begin + images) * tiles.size + first, PATCHES, tiles.size, outputs * filters, steps)
+            for i in range(size):
+                n, t = tile_at(first + i, images, kinds)
+                source, grad = (begin + n) * image_size + tiles[t], (begin + n) * outputs * filters
+                transform_patch(x, source, row_size, channels, patches, i * depth, patch_step)
+                transform_grad(grad_y, grad, targets, filters, keep, t, grads, i * padded, grad_step)
+            for place in range(16):
+                some = needed(place, first, size, images, kinds)
+                add_products(
+                    patches, place * patch_step, grads, place * grad_step, some, channels, depth, padded, shape, sums,
+                    place * channels * padded, x, read, grad_y, also_read, place * steps // 16,
+                )  # fmt: skip
     for begin in range(start, stop, block):
         add_bias(grad_y, begin * outputs, min(begin + block, stop) * outputs, filters, count, grad_bias)
     for i in range(0, channels * padded, LANES):
@@ -395,17 +456,19 @@ def dense_grad_weight(x, grad_y, layout, tiling, shape, count, block, grad_weigh
 
 @inlined
 def add_products(
-    patches, patch, grads, first, size, channels, depth, padded, shape, sums, start, x, read, grad_y, also_read, step
+    patches, patch, grads, first, some, channels, depth, padded, shape, sums, start, x, read, grad_y, also_read, step
 ):
-    """For one place: (channels x patches) @ (patches x filters), added to `sums` (channels, padded)."""
+    """For one place: (channels x patches) @ (patches x filters) of `some` patches, added to `sums`."""
     for column in range(0, padded, len(shape[0]) * LANES):
         for c in range(0, channels, len(shape)):
             fetch(x, read, step)
             fetch(grad_y, also_read, step)
             step += 1
             bases, rows = simd.spaced(shape, patch + c, 1), simd.spaced(shape, start + c * padded, padded)
+            if some[0] >= some[1]:
+                continue
             total = simd.load(shape, sums, rows, column, None)
-            for i in range(size):
+            for i in range(some[0], some[1]):
                 grad = simd.load(shape[:1], grads, (0,), first + i * padded + column, None)
                 total = simd.add_outer(total, patches, bases, i * depth, grad)
             simd.store(sums, rows, column, None, total)
@@ -438,31 +501,33 @@ def grad_filter_mix_columns(sums, places, step):
 def dense_grad_x(transformed, grad_y, layout, tiling, shape, grad_x, start, stop):
     """Images [start, stop) of grad_x (N, H, W, C), overwritten, as `conv_dense.dense_grad_x`."""
     layout, tiling = Layout(*layout), Tiling(*tiling)
-    tiles, targets, keep, outputs = tiling.patches, tiling.targets, tiling.keep, layout.outputs.size
+    tiles, targets, keep, kinds = tiling.patches, tiling.targets, tiling.keep, tiling.kinds
     image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
+    outputs = layout.outputs.size
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-filters // LANES) * LANES
-    size = place_size(rows * depth)
+    size, steps = place_size(rows * depth), 16 * -(-channels // width)
     grads, products = np.empty(16 * size, np.float32), np.empty(16 * rows * width, np.float32)
-    below, last, steps = tiling.output_width * filters, stop * tiles.size - 1, 16 * -(-channels // width)
-    for first in range(start * tiles.size, stop * tiles.size, rows):
-        read = ahead_of(first, rows, tiles.size, outputs * filters, steps)
-        written = ahead_of(first, rows, tiles.size, image_size, steps)
-        for r in range(rows):
-            n, t = divmod(min(first + r, last), tiles.size)
-            if t == 0:
-                grad_x[n * image_size : (n + 1) * image_size] = 0
-            source = (n * outputs + targets[t]) * filters
-            transform_grad(grad_y, source, below, filters, keep, t, grads, r * depth, size)
-        for column in range(0, channels, width):
-            multiply(
-                grads, size, transformed, 16 * filters * column, filters, depth, shape, products,
-                grad_y, read, grad_x, written, 16 * column // width,
-            )  # fmt: skip
-            for r in range(min(rows, last + 1 - first)):
-                n, t = divmod(first + r, tiles.size)
-                for c in range(0, min(width, channels - column), LANES):
-                    target, left = n * image_size + tiles[t] + column + c, channels - column - c
-                    add_patch(products, r * width + c, rows * width, grad_x, target, row_size, channels, left)
+    for begin in range(start, stop, tiling.images):
+        images = min(tiling.images, stop - begin)
+        grad_x[begin * image_size : (begin + images) * image_size] = 0
+        for first in range(0, images * tiles.size, rows):
+            read = ahead_of((begin + images) * tiles.size + first, rows, tiles.size, outputs * filters, steps)
+            written = ahead_of((begin + images) * tiles.size + first, rows, tiles.size, image_size, steps)
+            last = min(first + rows, images * tiles.size) - 1
+            for r in range(rows):
+                n, t = tile_at(min(first + r, last), images, kinds)
+                grad = (begin + n) * outputs * filters
+                transform_grad(grad_y, grad, targets, filters, keep, t, grads, r * depth, size)
+            for column in range(0, channels, width):
+                multiply(
+                    grads, size, transformed, 16 * filters * column, filters, depth, shape, products,
+                    grad_y, read, grad_x, written, 16 * column // width, first, images, kinds,
+                )  # fmt: skip
+                for r in range(last + 1 - first):
+                    n, t = tile_at(first + r, images, kinds)
+                    for c in range(0, min(width, channels - column), LANES):
+                        target, left = (begin + n) * image_size + tiles[t] + column + c, channels - column - c
+                        add_patch(products, r * width + c, rows * width, grad_x, target, row_size, channels, left)
 
 
 @inlined
