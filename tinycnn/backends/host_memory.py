@@ -1,17 +1,25 @@
-"""Host memory: keeps freed memory for the next step, and measures how much is free.
+"""Host memory: keeps freed memory for the next step, provides large pages, and measures how much is free.
 
 A training step allocates the same large arrays again and again. By default the C library gives each of them back to the
 operating system when it is freed, and the next one is mapped anew, zeroed and faulted in page by page, which took up to
 a third of the step. With glibc two settings change that; elsewhere this does nothing.
+
+The processor remembers where a few thousand pages lie in memory. With the usual 4 KiB, these hold less than the 32 MiB
+that a step of `batchnorm_cnn` reads and writes. A recorded step therefore lies in pages of 2 MiB.
 """
 
 import ctypes
+import mmap
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+import numpy as np
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # their numbers in malloc.h
 LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc takes no more
 KEPT_BYTES = 512 << 20
+LARGE_PAGE = 2 << 20
 
 
 def keep_freed_memory() -> bool:
@@ -22,6 +30,24 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD) and mallopt(TRIM_THRESHOLD, KEPT_BYTES))
+
+
+def large_pages(size: int) -> np.ndarray:
+    """At least ``size`` bytes, in pages of 2 MiB where the system provides them (Linux); raises MemoryError."""
+    size = -(-size // LARGE_PAGE) * LARGE_PAGE
+    array = _mapped(size + LARGE_PAGE) if hasattr(mmap, "MADV_HUGEPAGE") else np.empty(size + LARGE_PAGE, np.uint8)
+    skip = -array.__array_interface__["data"][0] % LARGE_PAGE  # a large page begins at a multiple of its size
+    return array[skip : skip + size]
+
+
+def _mapped(size: int) -> np.ndarray:
+    try:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"the system refused {size} bytes") from error
+    with suppress(OSError):  # a system without large pages
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
 
 
 def free_host_memory(system: Path = Path("/")) -> int | None:

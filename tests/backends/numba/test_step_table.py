@@ -1,11 +1,13 @@
 """Recorded steps on the CPU: the table, its memory, the threads that walk it, and what is refused."""
 
+import mmap
 import threading
 
 import numpy as np
 import pytest
 
 from tinycnn.backends import get_backend, threads, use_backend
+from tinycnn.backends.host_memory import LARGE_PAGE, large_pages
 from tinycnn.backends.numba import numpy_loops
 from tinycnn.backends.numba.blas import find_sgemm
 from tinycnn.backends.numba.dense import dense_backward, dense_forward, row_blocks
@@ -211,6 +213,28 @@ def test_dropped_arrays_leave_their_memory_to_later_ones(following):
     assert memory.size == 2 * 448
     assert memory.empty((8,), np.float32).size == 8  # not from a block that is much larger
     assert memory.size == 2 * 448 + 64
+
+
+def test_arrays_lie_one_after_the_other_in_large_pages():
+    memory = Memory()
+    small, large, next_small = (memory.empty((size,), np.float32) for size in (16, 3 * LARGE_PAGE // 4, 16))
+    first, second, third = (array.__array_interface__["data"][0] for array in (small, large, next_small))
+    assert first % LARGE_PAGE == second % LARGE_PAGE == 0  # the large array does not fit behind the small one
+    assert third == first + 64
+    assert memory.size == 64 + 3 * LARGE_PAGE + 64
+
+
+def test_large_pages_that_the_system_refuses_raise_memory_error():
+    assert large_pages(1).size == LARGE_PAGE
+    with pytest.raises(MemoryError, match="refused"):
+        large_pages(1 << 62)
+
+
+def test_without_large_pages_the_memory_is_aligned_too(monkeypatch):
+    monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
+    pages = large_pages(LARGE_PAGE + 1)
+    assert pages.size == 2 * LARGE_PAGE
+    assert pages.__array_interface__["data"][0] % LARGE_PAGE == 0
 
 
 def test_parts_of_a_row_share_no_memory():

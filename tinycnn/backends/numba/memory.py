@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.backends.numba.kernels.arrays import CACHE_LINE, aligned_bytes
+from tinycnn.backends.host_memory import large_pages
+from tinycnn.backends.numba.kernels.arrays import CACHE_LINE
 from tinycnn.backends.numba.recorded_array import RecordedArray
 
 NAN_BYTE = 0xFF  # four or eight of these bytes are a NaN
@@ -22,6 +23,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.blocks: list[np.ndarray] = []
+        self.unused = np.empty(0, np.uint8)  # of the large pages that the last blocks were cut from
         self.free: list[np.ndarray] = []  # for every later array
         self.of_part: list[np.ndarray] = []  # for later arrays of the same part
         self.part, self.parts = 0, 0  # the number of the current part, from 1, 0 outside parts; how many there were
@@ -39,13 +41,21 @@ class Memory:
         needed = max(-(-size // CACHE_LINE) * CACHE_LINE, CACHE_LINE)
         block = self._reused(needed)
         if block is None:
-            block = aligned_bytes(needed)
+            block = self._new_block(needed)
             block[...] = NAN_BYTE  # a NumPy function that reads it before a kernel has written it gives itself away
             self.blocks.append(block)
         array = np.ndarray.__new__(RecordedArray, shape, dtype, buffer=block)
         array.pooled = True
         weakref.finalize(array, self._release, block, self.part).atexit = False
         return array
+
+    def _new_block(self, needed: int) -> np.ndarray:
+        """A block that has not been used yet."""
+        pages = self.unused if needed <= self.unused.size else large_pages(needed)
+        block, rest = pages[:needed], pages[needed:]
+        if pages is self.unused or rest.size > self.unused.size:
+            self.unused = rest
+        return block
 
     def _reused(self, needed: int) -> np.ndarray | None:
         """The smallest free block that fits, no longer free."""
