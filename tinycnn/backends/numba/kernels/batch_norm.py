@@ -19,6 +19,7 @@ from .jit import inlined, kernel
 from .lanes import LANES
 
 ROW = tile_shape(1, 1)  # one vector
+AHEAD = 1024  # floats: the processor itself looks ahead to the end of a page of 4 KiB
 
 
 @inlined
@@ -193,6 +194,7 @@ def grad_x(x, grad_y, winner, mean, factors, sizes, window, relu, count, grad_x)
                 for w in range(W):
                     for column in range(0, C, LANES):
                         left, pixel = remaining(count, column), start + w * C + column
+                        simd.prefetch(x, pixel + AHEAD)
                         value, result = without_grad(x, pixel, left, mean, factors, column)
                         if w < outputs * KW:
                             target, place = source + w // KW * C + column, simd.full(ROW, kh * KW + w % KW)
