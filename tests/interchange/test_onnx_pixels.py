@@ -12,8 +12,8 @@ from tinycnn.data.npz import load_npz
 from tinycnn.errors import SettingError
 from tinycnn.interchange.onnx.exporter import export_onnx
 from tinycnn.interchange.onnx.importer import import_onnx
-from tinycnn.interchange.onnx.pixels import likely_pixels
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Rescaling, Sequential
+from tinycnn.layers.interface.likely_pixels import likely_pixels
 from tinycnn.models import pixel_scale
 from tinycnn.train.evaluation import evaluate
 

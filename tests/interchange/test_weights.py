@@ -330,6 +330,42 @@ def test_a_safetensors_file_of_a_module(half, tmp_path):
         np.testing.assert_array_equal(model.state_dict()[name], array)
 
 
+def eps_notes(caplog, *norms, state=None, **settings):
+    """What is logged about eps when a network with ``norms`` takes the weights of PyTorch's."""
+    model = tinycnn.Sequential(*norms, layers.Flatten(), layers.Dense(2), input_shape=(2, 2, 4))
+    weights = state or tinycnn.convert.to_torch_state_dict(model, **settings)
+    tinycnn.load_torch_state_dict(model, weights, **settings)
+    return [one.getMessage() for one in caplog.records]
+
+
+def test_another_eps_than_pytorchs_default_is_reported_once(caplog):
+    model = small_network()
+    tinycnn.load_torch_state_dict(model, small_torch_weights())
+    assert [one.getMessage() for one in caplog.records] == [
+        "note: the default of PyTorch's norms is eps=1e-05, and a state_dict does not contain it. If the module has this "
+        "default, its outputs differ from those of the network, until you write eps=1e-05 for batchnorm_1 (eps=0.001), "
+        "batchnorm_2 (eps=0.001)"
+    ]
+
+
+@pytest.mark.parametrize("norm", [layers.LayerNorm, lambda eps=1e-3: layers.GroupNorm(2, eps=eps)])
+def test_the_eps_of_other_norms_is_reported_too(norm, caplog):
+    names = {type(norm()).__name__.lower() + "_1": "norm", "dense_1": "head"}
+    assert eps_notes(caplog, norm(eps=1e-5), names=names) == []
+    (note,) = eps_notes(caplog, norm(), names=names)
+    assert note.endswith("norm_1 (eps=0.001)")
+
+
+def test_weights_that_are_not_of_pytorch_or_have_its_eps_need_no_note(caplog):
+    assert eps_notes(caplog, layers.BatchNorm(), layers.LayerNorm()) == []  # the names are those of tinycnn
+    counters = {f"bn.{name}": np.ones(4, np.float32) for name in ("weight", "bias", "running_mean", "running_var")}
+    head = {"fc.weight": np.ones((2, 16), np.float32), "fc.bias": np.ones(2, np.float32)}
+    tracked = {"bn.num_batches_tracked": np.array(3)}
+    assert eps_notes(caplog, layers.BatchNorm(), state=counters | head) == []
+    assert eps_notes(caplog, layers.BatchNorm(eps=1e-5), state=counters | head | tracked) == []
+    assert len(eps_notes(caplog, layers.BatchNorm(), state=counters | head | tracked)) == 1
+
+
 def test_files_that_hold_no_module(tmp_path):
     for content, words in [
         (b"PK\x03\x04" + bytes(40), "a file of torch.save; read it with torch.load"),

@@ -72,7 +72,7 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 
 def state_pixels(options: argparse.Namespace, model: Sequential) -> None:
     """Set ``model.pixels`` from the options; otherwise print a notice if the first constants suggest another range."""
-    from tinycnn.interchange.onnx.pixels import likely_pixels
+    from tinycnn.layers.interface.likely_pixels import likely_pixels, noted
 
     if options.model_pixels:
         model.pixels = options.model_pixels
@@ -81,6 +81,7 @@ def state_pixels(options: argparse.Namespace, model: Sequential) -> None:
         if likely != model.pixels:
             notice = in_pixels(model, f"the default; but {reason}", "--model-pixels")
             print(f"NOTICE: {notice}", file=sys.stderr, flush=True)
+            noted.add(model)  # so that `predict` does not log it, too
 
 
 def state_pictures(options: argparse.Namespace, model: Sequential) -> None:

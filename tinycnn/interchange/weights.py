@@ -14,6 +14,7 @@ imported; the functions accept anything that NumPy can read. ``layer_pairs.py`` 
 ``torch_arrays``.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +29,11 @@ from tinycnn.interchange.row_orders import Order, row_orders
 from tinycnn.layers import BatchNorm, Conv2d, Dense, GroupNorm, Layer, LayerNorm, Sequential
 from tinycnn.saving.safetensors_file import arrays_in
 
+LOGGER = logging.getLogger("tinycnn.interchange")
 NORMS = BatchNorm, LayerNorm, GroupNorm
 TORCH_NAMES = {"gamma": "weight", "beta": "bias"}  # of NORMS; all other arrays have the same names
 HALVES = "float16", "bfloat16"  # every such number is a float32 number
+TORCH_EPS = 1e-5  # the default of NORMS in PyTorch
 ONLY_TORCH = "num_batches_tracked"  # a counter of PyTorch's batch norm that does not affect any result
 
 
@@ -126,6 +129,25 @@ def load_torch_state_dict(
         _check(shown(name), values, entry.full_name, entry.to_torch().shape, model.dtype)
         converted[entry.full_name] = entry.from_torch(values)
     model.load_state_dict(converted)
+    _note_eps(entries, pairs, state_dict)
+
+
+def _note_eps(entries: Sequence[_Entry], pairs: Mapping[str, str], state_dict: Mapping[str, Any]) -> None:
+    """Log a sentence about norms whose ``eps`` is not PyTorch's default, since a state_dict does not contain it.
+
+    A batch norm without PyTorch's counter, and layers with the names of tinycnn, come from another program.
+    """
+    differing = {}
+    for name, layer in {entry.layer_name: entry.layer for entry in entries}.items():
+        counted = not isinstance(layer, BatchNorm) or f"{pairs[name]}.{ONLY_TORCH}".removeprefix(".") in state_dict
+        if isinstance(layer, NORMS) and layer.eps != TORCH_EPS and counted and pairs[name] != name:
+            differing[name] = f"{name} (eps={layer.eps:g})"
+    if differing:
+        LOGGER.warning(
+            "note: the default of PyTorch's norms is eps=%g, and a state_dict does not contain it. If the module has "
+            "this default, its outputs differ from those of the network, until you write eps=%g for %s",
+            *(TORCH_EPS, TORCH_EPS, ", ".join(differing.values())),
+        )
 
 
 def to_torch_state_dict(model: Sequential, *, names: Mapping[str, str] | None = None) -> dict[str, np.ndarray]:

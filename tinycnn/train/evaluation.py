@@ -18,6 +18,7 @@ from tinycnn.distributed.communicator import get_communicator
 from tinycnn.distributed.sharding import shard_of
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential, pixel_scale
+from tinycnn.layers.interface.likely_pixels import note_pixels
 from tinycnn.other_names.arguments import named_arguments
 from tinycnn.tensor import Tensor, no_grad
 from tinycnn.train.batches import check_images
@@ -61,6 +62,8 @@ def predict_logits(model: Sequential, images: Images, *, views: Any = None) -> n
 def predict_for(purpose: Objective, model: Sequential, images: Images, views: Any = None) -> np.ndarray:
     """What the loss of ``purpose`` is computed from, for uint8 ``images (M, H, W, C)`` → ``(M, ...)`` on the host."""
     check_images(images, model)
+    if isinstance(images, np.ndarray):
+        note_pixels(model, images)
     was_training = model.training
     maps = [None] if views is None else maps_of(views)
     model.eval()

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinycnn.errors import DataError
 from tinycnn.layers import Sequential
+from tinycnn.layers.interface.likely_pixels import about_bytes, noted
 from tinycnn.layers.metadata import BYTES
 
 SLACK = 1e-3  # beyond 0..1, as rounding makes it
@@ -33,14 +34,19 @@ def is_off(extent: tuple[float, float] | None, pixels: str) -> bool:
 
 
 def other_scale(model: Sequential, images: Any) -> str:
-    """A sentence if the training images are pictures as floats on another scale than bytes; "" otherwise."""
+    """A sentence if the training images are on another scale than bytes, or than the constants show; "" otherwise."""
     found = extent(images)
-    if found is None or not is_off(found, model.pixels) or model.input_shape[2:] not in ((1,), (3,)):
+    if found is None:
+        text = about_bytes(model)
+        noted.update([model] if text else [])
+        return text
+    if not is_off(found, model.pixels) or model.input_shape[2:] not in ((1,), (3,)):
         return ""
     low, high = found
     start = f"the training images are floats from {low:.4g} to {high:.4g}, but bytes and picture files are taken as"
     if model.pixels == BYTES:
-        return f"{start} {model.pixels}, so they will be read differently: pass bytes to fit"
+        instead = "set model.pixels = '0..1'" if about_bytes(model) else "pass bytes to fit"
+        return f"{start} {model.pixels}, so they will be read differently: {instead}"
     return f"{start} {model.pixels}, so they will be read differently: {_instead(images)}"
 
 

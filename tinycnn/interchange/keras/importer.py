@@ -22,7 +22,6 @@ from tinycnn.interchange.keras.layers import LAYERS, Layers, Source, as_number, 
 from tinycnn.interchange.keras.operations import FUNCTIONS, OPERATIONS, READ, operation_as_layer
 from tinycnn.interchange.onnx.building import built, created
 from tinycnn.interchange.onnx.importer import finite
-from tinycnn.interchange.onnx.pixels import likely_pixels
 from tinycnn.interchange.planned import (
     MAX_DEPTH,
     MAX_LAYERS,
@@ -38,6 +37,7 @@ from tinycnn.interchange.planned import (
 from tinycnn.layers import GELU, Add, Concatenate, Identity, Maximum, Minimum, Multiply, Rescaling, Sequential
 from tinycnn.layers.base import Layer
 from tinycnn.layers.initial_values import arrays_without_memory
+from tinycnn.layers.interface.likely_pixels import likely_pixels
 from tinycnn.layers.metadata import BYTES
 from tinycnn.saving.endings import check_path
 from tinycnn.saving.safetensors_file import DAMAGED

@@ -20,10 +20,10 @@ from tinycnn.interchange.onnx.constants import fold_constants, part_of_shape
 from tinycnn.interchange.onnx.file import BYTE_FACTOR, INSTALL_HINT, Graph, Node, in_float32, read_graph
 from tinycnn.interchange.onnx.merging import JOINING, merge
 from tinycnn.interchange.onnx.operators import REWRITTEN, STEPS
-from tinycnn.interchange.onnx.pixels import likely_pixels
 from tinycnn.interchange.onnx.rewriting import Structure
 from tinycnn.interchange.planned import OF_SCOPE, PlannedLayer
 from tinycnn.layers import Rescaling, Sequential, pixel_scale
+from tinycnn.layers.interface.likely_pixels import likely_pixels
 from tinycnn.layers.metadata import BYTES, SCALES
 from tinycnn.saving.endings import check_path
 from tinycnn.saving.model_file import set_metadata

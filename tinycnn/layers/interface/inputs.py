@@ -12,6 +12,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.errors import DataError
+from tinycnn.layers.interface.likely_pixels import note_pixels
 from tinycnn.layers.metadata import BYTES, SCALES
 from tinycnn.tensor import Tensor
 
@@ -31,6 +32,7 @@ def as_input(model: Any, x: Any) -> Tensor:
     shape = vars(model).get("input_shape")  # a part that is not built has none
     if isinstance(values, np.ndarray) and values.shape[1:] == shape:
         check_pixels(values, model.pixels)
+        note_pixels(model, values)
     are_bytes = values.dtype.kind in "iu"
     if not are_bytes and given.dtype == model.dtype:
         return given
