@@ -459,3 +459,99 @@ def test_an_evaluation_set_validates_every_epoch(digits):
 def test_another_evaluation_set_is_refused(eval_set, words, digits):
     with pytest.raises(ValueError, match=words):
         small(epochs=1).fit(*digits, eval_set=eval_set)
+
+
+# ------------------------------------------------------------------------------------- what would silently be wrong
+
+
+def one_layer(shape, classes):
+    return [Flatten(), Dense(classes)]
+
+
+def notes(caplog):
+    """What is logged about the scale of other data than those of ``fit``."""
+    return [one.getMessage() for one in caplog.records if "in X are" in one.getMessage()]
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 6, 9), (3, 5, 7)])
+def test_channels_first_are_refused(shape):
+    """As `model.fit` does: the rows would be taken for channels."""
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (12, *shape), np.uint8), np.arange(12) % 2
+    classifier = TinyCNNClassifier(one_layer, epochs=1, **NUMPY)
+    with pytest.raises(ShapeError, match=r"have the channels first.*: pass X\.transpose\(0, 2, 3, 1\)"):
+        classifier.fit(X, y)
+    classifier.fit(X.transpose(0, 2, 3, 1), y)
+    assert classifier.input_shape_ == (*shape[1:], shape[0])
+    named = TinyCNNClassifier(one_layer, image_shape=shape, epochs=1, **NUMPY)
+    with pytest.raises(ShapeError, match=r"pass X\.reshape\(-1, .*\)\.transpose\(0, 2, 3, 1\)"):
+        named.fit(X.reshape(12, -1), y)
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (["circle", "square"], ("circle", "square")),
+        ([3, 5], ("3", "5")),
+        ([0, 1], ("0", "1")),
+        ([False, True], ("False", "True")),
+        (["", "square"], ("0", "1")),  # a name that no model file takes
+    ],
+)
+def test_the_file_of_the_network_has_the_names_of_the_classes(classes, names, tmp_path):
+    X, y = np.arange(48, dtype=np.uint8).reshape(12, 4), np.array(classes)[np.arange(12) % 2]
+    classifier = TinyCNNClassifier(one_layer, epochs=1, **NUMPY).fit(X, y)
+    tinycnn.save(classifier.model_, tmp_path / "m.safetensors")
+    assert tinycnn.load(tmp_path / "m.safetensors").class_names == names
+    again = TinyCNNClassifier(one_layer, **NUMPY).partial_fit(X, y, classes=classes)
+    assert again.model_.class_names == names
+
+
+BYTES_ = np.random.default_rng(0).integers(0, 256, (12, 6, 6, 1), np.uint8)
+BYTES_[0, 0, 0] = 255
+TWO = np.arange(12) % 2
+
+
+@pytest.mark.parametrize("rows", [False, True], ids=["images", "rows"])
+@pytest.mark.parametrize(
+    ("trained", "given"),
+    [(BYTES_, BYTES_ / 255), (BYTES_.astype(float), BYTES_ / 255), (BYTES_ / 255, BYTES_)],
+    ids=["bytes, fractions", "floats, fractions", "fractions, bytes"],
+)
+def test_another_scale_than_that_of_fit_is_reported_once(trained, given, rows, caplog):
+    trained, given = (one.reshape(12, -1) if rows else one for one in (trained, given))
+    classifier = TinyCNNClassifier(one_layer, epochs=1, **NUMPY).fit(trained, TWO)
+    assert notes(caplog) == []
+    for _ in range(2):
+        classifier.predict(given)
+    classifier.score(given, TWO)
+    (note,) = notes(caplog)
+    assert note.startswith("note: the numbers in X are up to ")
+    assert note.endswith("were both prepared in the same way?")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda classifier: classifier.fit(BYTES_, TWO).partial_fit(BYTES_ / 255, TWO),
+        lambda classifier: classifier.fit(BYTES_, TWO).predict_log_proba(BYTES_ / 255),
+    ],
+)
+def test_other_examples_are_compared_as_well(use, caplog):
+    use(TinyCNNClassifier(one_layer, epochs=1, **NUMPY))
+    assert len(notes(caplog)) == 1
+
+
+@pytest.mark.parametrize(
+    ("trained", "given"),
+    [
+        (BYTES_, BYTES_ // 50),  # dark bytes are bytes
+        (BYTES_, BYTES_.astype(float)),
+        (BYTES_ / 255, BYTES_ / 300),
+        (BYTES_, np.zeros((3, 6, 6, 1))),
+        (BYTES_.reshape(12, -1) * 9.0, BYTES_.reshape(12, -1) / 255),  # rows of other numbers than pixels
+    ],
+)
+def test_the_same_scale_is_not_reported(trained, given, caplog):
+    TinyCNNClassifier(one_layer, epochs=1, **NUMPY).fit(trained, TWO).predict(given)
+    assert notes(caplog) == []

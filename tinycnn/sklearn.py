@@ -7,10 +7,11 @@
 ``import tinycnn`` does not load this module, because it imports scikit-learn.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from tinycnn import metrics
 from tinycnn.backends import get_backend, use_backend
 from tinycnn.errors import SettingError, ShapeError, in_range, requires, shortened, whole_number
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
+from tinycnn.layers.interface.likely_pixels import noted
 from tinycnn.layers.metadata import BYTES
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
 from tinycnn.ops.softmax import log_softmax_rows
@@ -37,11 +39,14 @@ with requires("scikit-learn", "TinyCNNClassifier"):
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+LOGGER = logging.getLogger("tinycnn.sklearn")
 LayersFunction = Callable[[Shape, int], list[Layer]]  # shape of one image or row, number of classes → layers
 DTYPES = (np.float32, np.uint8)  # arrays of another dtype are converted to the first
 FUNCTION = "a function (input_shape, classes) → layers, such as lambda shape, classes: [Flatten(), Dense(classes)]"
 MODEL = f"every fit trains a new network: pass the name of one, or {FUNCTION}"
 NO_LABELS = "no_validation"  # what scikit-learn's validate_data takes for "there is no y"; None would be an error
+MOST_CHANNELS = 4  # of pictures
+FACTOR = 12.0  # by which pixels may be brighter or darker than those of fit: less than 16, as digits of 0 to 16 have
 MIN_SIDE = 10  # pixels; the two convolutions and poolings of keras_cnn do not fit into smaller images
 
 _backend_lock = threading.RLock()  # a backend sets the threads of BLAS, for the whole process
@@ -147,6 +152,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         images, labels, weights = self._weighted(images, labels, sample_weight)
         with _using_backend(self.backend if first else self.backend_) as self.backend_:
             trainer = self._new_trainer(images) if first else self._trainer_again()
+            self._note_scale(images)
             trainer.fit(images, labels, epochs=len(trainer.history) + 1, sample_weight=weights)
             self.history_ = History(trainer.history)
         return self
@@ -155,6 +161,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         """The probability of each class, ``(n, K)``, in the order of ``classes_``."""
         check_is_fitted(self)
         images = self._checked(X)
+        self._note_scale(images)
         with _using_backend(self.backend_):
             return metrics.probabilities(predict_logits(self.model_, images))
 
@@ -162,6 +169,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         """The logarithm of the probability of each class, ``(n, K)``; finite also where the probability is not."""
         check_is_fitted(self)
         images = self._checked(X)
+        self._note_scale(images)
         with _using_backend(self.backend_):
             return log_softmax_rows(np, predict_logits(self.model_, images).astype(np.float64))
 
@@ -214,6 +222,12 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
 
     def _input_shape(self, own: Shape | None, features: int) -> Shape:
         shape = own or tuple(self.image_shape or (features,))
+        if len(shape) == 3 and shape[0] in (1, 3) and shape[2] > MOST_CHANNELS:
+            wanted, rows = (*shape[1:], shape[0]), "" if own else f".reshape{(-1, *shape)}"
+            raise ShapeError(
+                f"images of shape {shape} have the channels first, as PyTorch does, and {type(self).__name__} takes "
+                f"them last, {wanted}: pass X{rows}.transpose(0, 2, 3, 1)"
+            )
         shape = (*shape, 1) if len(shape) == 2 else shape
         if len(shape) not in (1, 3) or int(np.prod(shape)) != features:
             raise ShapeError(f"examples of shape {shape} with {features} numbers; expected (H, W, C), (H, W) or rows")
@@ -238,10 +252,14 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         """A trainer of a network with new weights."""
         self._check_settings()
         self._seed = int(check_random_state(self.random_state).randint(2**31))
-        self.scale_ = self._fitting_scale(images) if self.scale == "auto" else in_range("scale", self.scale, above=0)
+        self.largest_ = largest_of(images)
+        self.scale_ = 1 / (self.largest_ or 1.0) if self.scale == "auto" else in_range("scale", self.scale, above=0)
         layers = [Rescaling(self.scale_), *self._layers()]
         self.model_ = Sequential(*layers, input_shape=self.input_shape_, seed=self._seed)
         self.history_ = History()
+        with suppress(SettingError):  # names that a model file does not take, such as "" or a long text
+            if (names := [str(name) for name in self.classes_]) != list(self.model_.class_names):
+                self.model_.class_names = names
         self.model_.pixels = BYTES  # it takes X as it is, also where `scale_` is 1
         self.__dict__.pop("_trainer", None)
         return self._trainer_again()
@@ -255,9 +273,21 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             self._trainer.history = History(self.history_)
         return self._trainer
 
-    def _fitting_scale(self, images: np.ndarray) -> float:
-        largest = 255.0 if images.dtype == np.uint8 else float(np.abs(images).max())
-        return 1 / largest if largest > 0 else 1.0
+    def _note_scale(self, images: np.ndarray) -> None:
+        """Log a sentence, once, if ``images`` or rows are on another scale than those of ``fit``.
+
+        Rows are looked at only if they may be pixels: if the largest number in the data of ``fit`` was 1 or 255.
+        """
+        trained, largest = getattr(self, "largest_", 0.0), largest_of(images)  # 0: fitted by an older version
+        if not trained or self.model_ in noted or (images.ndim == 2 and trained not in (1.0, 255.0)):
+            return
+        if 0 < largest < trained / FACTOR or largest > trained * FACTOR:
+            noted.add(self.model_)  # of which `predict_logits` could say the same in other words
+            LOGGER.warning(
+                "note: the numbers in X are up to %.4g, those of fit were up to %.4g, and the classifier multiplies "
+                "both by the same factor: were both prepared in the same way?",
+                *(largest, trained),
+            )
 
     def _layers(self) -> list[Layer]:
         """All layers but the Rescaling in front, which is made from ``scale_``."""
@@ -286,6 +316,11 @@ def numbered(y: np.ndarray, known: np.ndarray) -> np.ndarray:
     if unknown.size:
         raise ValueError(f"y contains {unknown[:5]}, which is not among the classes {known[:20]}")
     return np.searchsorted(known, y)
+
+
+def largest_of(images: np.ndarray) -> float:
+    """The largest absolute value that these numbers may have: 255 for bytes, of others the largest that they have."""
+    return 255.0 if images.dtype == np.uint8 else float(np.abs(images).max())
 
 
 def _part(weights: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:

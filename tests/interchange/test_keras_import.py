@@ -576,7 +576,7 @@ def test_weights_of_other_layers(tmp_path):
         (
             Sequential(Conv2d(4), input_shape=(5, 5, 2)),
             FileFormatError,
-            "a layer with 1 arrays of the class conv2d, for conv2d_1",
+            "a layer with 1 array of the class conv2d, for conv2d_1",
         ),
         (Sequential(LayerNorm(), input_shape=(5,)), FileFormatError, "no more layers of the class layer_normalization"),
     ):

@@ -342,9 +342,9 @@ def test_another_eps_than_pytorchs_default_is_reported_once(caplog):
     model = small_network()
     tinycnn.load_torch_state_dict(model, small_torch_weights())
     assert [one.getMessage() for one in caplog.records] == [
-        "note: the default of PyTorch's norms is eps=1e-05, and a state_dict does not contain it. If the module has this "
-        "default, its outputs differ from those of the network, until you write eps=1e-05 for batchnorm_1 (eps=0.001), "
-        "batchnorm_2 (eps=0.001)"
+        "note: the default of PyTorch's norms is eps=1e-05, and a state_dict does not contain it. If the module has "
+        "this default, its outputs differ from those of the network, until you write eps=1e-05 for batchnorm_1 "
+        "(eps=0.001), batchnorm_2 (eps=0.001)"
     ]
 
 

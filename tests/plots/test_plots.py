@@ -220,6 +220,16 @@ def test_curves_show_the_measured_values():
     assert [line.get_label() for line in plots.curves(without).axes[0].lines] == ["training"]
 
 
+def test_the_test_stands_at_the_epoch_that_is_kept():
+    """As after early stopping, when the last epochs are thrown away."""
+    axes = plots.curves(EPOCHS, Scores(0.3, 0.8), 1).axes
+    for one, value in zip(axes, (0.3, 80.0), strict=True):
+        (star,) = [line for line in one.lines if line.get_label() == "test, of epoch 1, which is kept"]
+        assert (list(star.get_xdata()), list(star.get_ydata())) == ([1], [value])
+    last = plots.curves(EPOCHS, Scores(0.3, 0.8)).axes[0].lines[-1]
+    assert (list(last.get_xdata()), last.get_label()) == ([EPOCHS[-1].epoch], "test, at the end")
+
+
 def test_the_learning_rate_is_shown_where_it_is_known():
     epochs = [dataclasses.replace(result, learning_rate=0.1 / result.epoch) for result in EPOCHS]
     *_, lowest = plots.curves(epochs, Scores(0.3, 0.8)).axes

@@ -18,6 +18,7 @@ from tinycnn.commands import main
 from tinycnn.data.augment import Affine, Elastic, FlipAndCrop
 from tinycnn.report import page as report_page
 from tinycnn.report import pictures as report
+from tinycnn.report.pictures import kept_epoch
 from tinycnn.run.folder import results_in
 
 SINGLE = [f"{kind}_{i}.png" for kind in ("example", "misclassified") for i in range(1, 6)]
@@ -48,6 +49,16 @@ RESULTS = {
     **{"epochs": [EPOCH | {"epoch_s": 1.0, "images_per_s": 200.0}], "training_s": 1.0},
     **{"train_images": 200, "validation_images": 0, "test_images": 360, "test_accuracy": 0.3, "test_loss": 1.9},
 }
+
+
+@pytest.mark.parametrize(
+    ("stopping", "best", "expected"),
+    [(3, {"epoch": 2}, 2), (None, {"epoch": 2}, None), (3, None, None), (3, {"epoch": "x"}, None), (3, [], None)],
+)
+def test_the_curves_mark_the_epoch_that_early_stopping_kept(stopping, best, expected):
+    results = RESULTS | {"options": {"early_stopping": stopping}, "best": best}
+    assert kept_epoch(results) == expected
+    assert kept_epoch(RESULTS) is None
 
 
 class Page(HTMLParser):

@@ -17,8 +17,14 @@ from tinycnn.commands.shared_options import check_other_file, in_pixels, open_ne
 from tinycnn.errors import SettingError, printable
 from tinycnn.layers import Sequential
 from tinycnn.layers.metadata import SCALES as PIXELS
+from tinycnn.saving.foreign_files import KERAS, ONNX, TORCH, description
 from tinycnn.saving.model_file import check_finite, load, save
 
+EXPORT = (
+    ". Or export the module with torch.onnx.export(module.eval(), (example,), 'module.onnx', external_data=False), and "
+    "import that file"
+)
+OF_TENSORFLOW = "; a SavedModel of TensorFlow is exported by keras_model.export('network.onnx', format='onnx')"
 ALLOWED = 1e-4  # of the largest output, or of 1
 
 
@@ -41,6 +47,14 @@ def run(options: argparse.Namespace) -> None:
     if options.file.suffix.lower() == ".safetensors":
         load(options.file)  # or the reason why it is none of ours
         raise SettingError(f"{options.file}: this is a model file of tinycnn already, which all commands take as it is")
+    if options.file.is_dir():
+        raise SettingError(f"{printable(str(options.file))}: a folder, expected a file{OF_TENSORFLOW}")
+    found = description(options.file)
+    if found not in (None, KERAS, ONNX):
+        more = EXPORT if found == TORCH else ""
+        raise SettingError(
+            f"{printable(str(options.file))}: expected a file of Keras or an ONNX file, but this is {found}{more}"
+        )
     of_keras = is_of_keras(options.file)
     check_other_file("--model", options.model, options.file, "file of Keras" if of_keras else "ONNX file")
     if options.into is not None:

@@ -150,7 +150,8 @@ def _about_pictures_outside(count: int, folder: Path) -> str:
         return ""
     is_part = folder.name.lower() in (*TRAIN, *TEST, *VALIDATION)
     above = "" if is_part else f", or give the folder above, {folder.absolute().parent.name}"
-    return f" It holds {count} pictures itself: put them into such folders{above}."
+    held = "a picture itself: put it" if count == 1 else f"{count} pictures itself: put them"
+    return f" It holds {held} into such folders{above}."
 
 
 def _composed(name: str) -> str:
@@ -222,7 +223,9 @@ def _notice(left_out: Sequence[Path]) -> str | None:
     if not left_out:
         return None
     named = _named(printable(str(path)) for path in left_out)
-    return f"NOTICE: {len(left_out):,} that are not pictures of a class were left out: {named}"
+    if len(left_out) == 1:
+        return f"NOTICE: a file that is no picture of a class was left out: {named}"
+    return f"NOTICE: {len(left_out):,} files that are no pictures of a class were left out: {named}"
 
 
 def _named(words: Iterable[str], between: str = ", ") -> str:

@@ -35,8 +35,10 @@ def class_distribution(counts: dict[str, np.ndarray], class_names: Sequence[str]
     return figure
 
 
-def curves(epochs: Sequence[EpochResult], test: Scores | None = None) -> Figure:
+def curves(epochs: Sequence[EpochResult], test: Scores | None = None, kept: int | None = None) -> Figure:
     """Loss and accuracy of training and, if there was one, validation after each epoch; the final test as a star.
+
+    ``kept``: the epoch whose network was tested, None for the last one; a vertical line marks it.
 
     Training values are means over the epoch, while the network was still changing and dropout was active. Below, the
     learning rate at the end of each epoch, where it is known.
@@ -59,7 +61,10 @@ def curves(epochs: Sequence[EpochResult], test: Scores | None = None) -> Figure:
                 "color": INK,
                 "clip_on": False,
             }
-            axes.plot(numbers[-1], scale * getattr(test, score), label="test, at the end", zorder=3, **style)
+            label = "test, at the end" if kept is None else f"test, of epoch {kept}, which is kept"
+            axes.plot(kept or numbers[-1], scale * getattr(test, score), label=label, zorder=3, **style)
+        if kept is not None:
+            axes.axvline(kept, color=GREY, linestyle=":", zorder=0)
         plain_axes(axes).set_ylabel(f"{score} ({unit})")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for one in lowest:

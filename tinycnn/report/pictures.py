@@ -133,14 +133,21 @@ def _figure(plot: Callable[..., Any], *arguments: Any) -> bytes:
     return plots.to_png(plot(*arguments))
 
 
+def kept_epoch(results: dict[str, Any]) -> int | None:
+    """The epoch whose network a run has kept and tested, as after early stopping; None for the last one."""
+    best, stopping = results.get("best"), results["options"].get("early_stopping") is not None
+    return best["epoch"] if stopping and isinstance(best, dict) and isinstance(best.get("epoch"), int) else None
+
+
 def _of_scores(run: Run) -> Iterator[Picture]:
     names = run.dataset.class_names
     epochs = [EpochResult(**result) for result in run.metrics["epochs"]]
     test = Scores(run.metrics["test_loss"], run.metrics["test_accuracy"])
+    kept = kept_epoch(run.metrics)
     yield Picture(
         "curves.png", "Learning", "Loss and accuracy after each epoch. Training values are means over the epoch, while "
         "the network was still changing, and with dropout if it has any; validation and test are computed afterwards.",
-        lambda: _figure(plots.curves, epochs, test),
+        lambda: _figure(plots.curves, epochs, test, kept),
     )  # fmt: skip
     yield Picture(
         "confusion_matrix.png", "Confusion matrix", "Rows: true class. Columns: predicted class. Everything off the "

@@ -3,7 +3,10 @@
 Only the first bytes and the names in a zip archive are looked at; nothing in the file is unpickled or run.
 """
 
+import os
 import zipfile
+
+from tinycnn.files import open_regular
 
 ONNX = "an ONNX file, which `tinycnn import` converts, and tinycnn.from_onnx reads"
 TORCH = (
@@ -17,10 +20,12 @@ KERAS = (
 SAFETENSORS = (
     "a safetensors file of another program; tinycnn.load_torch_state_dict(model, path) reads the weights of a module"
 )
+PICKLE_ALONE = "a pickled file of Python, which is not read, because that can run the code in it"
 PICTURE = "a picture, not a network; pictures are what `tinycnn predict` classifies"
 ARRAYS = "arrays of NumPy, such as a data set, not a network"
 PICKLED = ("pt", "pth", "bin", "ckpt")  # suffixes of files of torch.save
 HDF5, ZIP, PICKLE, IR_VERSION = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80", b"\x08"
+PROTOCOLS = b"\x02", b"\x03", b"\x04", b"\x05"  # of pickle, after PICKLE
 PICTURES = b"\x89PNG", b"\xff\xd8\xff", b"GIF8"
 
 
@@ -42,7 +47,18 @@ def described(path: str, first: bytes) -> str | None:
         return TORCH if any(name.endswith("/data.pkl") for name in names) or suffix in PICKLED else None
     if suffix == "onnx" and first.startswith(IR_VERSION):
         return ONNX
-    return TORCH if suffix in PICKLED and first.startswith(PICKLE) else None
+    if first.startswith(PICKLE):
+        return TORCH if suffix in PICKLED else PICKLE_ALONE if first[1:2] in PROTOCOLS else None
+    return None
+
+
+def description(path: str | os.PathLike[str]) -> str | None:
+    """What the file at ``path`` is, and what reads it; None if that is unknown, or if it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return described(os.fsdecode(path), file.read(16))
+    except OSError:
+        return None
 
 
 def _names(path: str) -> list[str]:

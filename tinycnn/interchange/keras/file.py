@@ -18,7 +18,7 @@ import numpy as np
 
 from tinycnn.errors import FileFormatError, SettingError, printable, shortened
 from tinycnn.files import open_regular
-from tinycnn.saving.foreign_files import TORCH
+from tinycnn.saving.foreign_files import KERAS, described
 from tinycnn.saving.safetensors_file import DAMAGED, MAX_FILE, strict_json
 
 INSTALL_HINT = "files of Keras need one more package: pip install 'tinycnn[keras]'"
@@ -78,11 +78,6 @@ def opened(path: str | os.PathLike[str]) -> Iterator["SavedNetwork | Tree"]:
 
     Raises FileFormatError, which names the file, also for what is raised in the block.
     """
-    try:
-        import h5py  # noqa: F401  (used below)
-    except ImportError:
-        raise SettingError(INSTALL_HINT) from None
-
     name = printable(os.fsdecode(path))
     try:
         with open_regular(path) as file:
@@ -91,6 +86,10 @@ def opened(path: str | os.PathLike[str]) -> Iterator["SavedNetwork | Tree"]:
                 raise FileFormatError(f"{size:,} bytes; the limit for files of Keras is {MAX_FILE:,}")
             first = file.read(len(HDF5))
             file.seek(0)
+            found = described(os.fsdecode(path), first)
+            if found not in (None, KERAS):
+                raise FileFormatError(f"expected a file of Keras, but this is {found}")
+            check_installed()  # after what no package reads
             if first.startswith(ZIP):
                 yield from archive(file, size)
             elif first == HDF5:
@@ -99,6 +98,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator["SavedNetwork | Tree"]:
                 raise FileFormatError("neither a .keras archive nor an HDF5 file (.h5, .weights.h5)")
     except FileFormatError as error:
         raise FileFormatError(f"{name}: {error}") from None
+    except MissingError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise FileFormatError(f"{name}: no such file") from None
     except OSError as error:
@@ -107,14 +108,24 @@ def opened(path: str | os.PathLike[str]) -> Iterator["SavedNetwork | Tree"]:
         raise FileFormatError(f"{name}: not a readable file of Keras ({shortened(error)})") from None
 
 
+class MissingError(SettingError):
+    """The package that reads HDF5 is missing."""
+
+
+def check_installed() -> None:
+    """Raise MissingError unless the package that reads HDF5 can be imported."""
+    try:
+        import h5py  # noqa: F401  (used below)
+    except ImportError:
+        raise MissingError(INSTALL_HINT) from None
+
+
 def archive(file: Any, size: int) -> Iterator[SavedNetwork]:
     """The network in a ``.keras`` archive."""
     import h5py
 
     with zipfile.ZipFile(file) as members:
         names = members.namelist()
-        if any(name.endswith("/data.pkl") for name in names):
-            raise FileFormatError(TORCH)
         if "model.weights.h5" not in names or "config.json" not in names:
             found = ", ".join(map(printable, names[:5])) or "nothing"
             raise FileFormatError(f"holds {shortened(found)}; expected config.json and model.weights.h5")

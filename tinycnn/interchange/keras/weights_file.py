@@ -52,7 +52,8 @@ def weights_for(model: Sequential, path: str | os.PathLike[str]) -> list[np.ndar
                 continue
             variables = next(left.get(class_of(layer), iter(())), None)
             if variables is None or len(variables) != count:
-                number = "no more layers" if variables is None else f"a layer with {len(variables)} arrays"
+                arrays_of_it = f"{len(variables or ())} array" + "s" * (len(variables or ()) != 1)
+                number = "no more layers" if variables is None else f"a layer with {arrays_of_it}"
                 raise FileFormatError(
                     f"has {number} of the class {class_of(layer)}, for {name} ({type(layer).__name__}) with {count} "
                     "arrays; is it the same network? A .keras file contains the network, too"

@@ -85,22 +85,22 @@ class Graph:
 
 def read_graph(path: str | os.PathLike[str]) -> Graph:
     """The graph in the ONNX file ``path``; raises FileFormatError for a damaged file or unsupported content."""
+    content = _read(path)
+    found = described(os.fsdecode(path), content[:16])  # before a package is asked for that does not read it
+    if found not in (None, ONNX):
+        raise FileFormatError(f"expected an ONNX file, but this is {found}")
     try:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError:
         raise SettingError(INSTALL_HINT) from None
 
-    content = _read(path)
     try:
         _count_fields(memoryview(content), onnx.ModelProto.DESCRIPTOR, MAX_FIELDS)
         return _graph(onnx, onnx.ModelProto.FromString(content), len(content))
     except (DecodeError, *DAMAGED) as error:
         if isinstance(error, FileFormatError):
             raise
-        found = described(os.fspath(path), content[:16])
-        if found not in (None, ONNX):
-            raise FileFormatError(f"expected an ONNX file, but this is {found}") from None
         raise FileFormatError(f"not a readable ONNX file ({shortened(error)})") from None
 
 
