@@ -101,6 +101,7 @@ def test_three_packages_are_enough_to_train_and_to_save(engine, tmp_path):
 
 
 ON_A_TERMINAL = "sys.stderr.isatty = lambda: True\n"
+A_FILE = "from pathlib import Path; Path('a.h5').write_bytes(bytes([0x89]) + b'HDF\\r\\n\\x1a\\n'); "  # of HDF5
 SENTENCES = [
     ("numba", "import tinycnn; tinycnn.use_backend('numba')", "pip install numba"),
     ("matplotlib", "from tinycnn import plots", "drawing pictures needs matplotlib (No module named 'matplotlib')"),
@@ -123,8 +124,9 @@ SENTENCES = [
         ON_A_TERMINAL + "from tinycnn.data.progress_bar import progress_bar; progress_bar('a')",
         "pip install tqdm",
     ),
-    ("h5py", "import tinycnn; tinycnn.from_keras('a.keras')", "pip install 'tinycnn[keras]'"),
-    ("onnx", "import tinycnn; tinycnn.from_onnx('a.onnx')", "pip install 'tinycnn[onnx]'"),
+    ("h5py", A_FILE + "import tinycnn; tinycnn.from_keras('a.h5')", "pip install 'tinycnn[keras]'"),
+    ("onnx", A_FILE + "import tinycnn; tinycnn.from_onnx('a.h5')", "this is a file of Keras"),
+    ("onnx", "open('a.onnx', 'wb'); import tinycnn; tinycnn.from_onnx('a.onnx')", "pip install 'tinycnn[onnx]'"),
     ("onnx", "from tinycnn.interchange.onnx.exporter import to_onnx; to_onnx(None)", "pip install 'tinycnn[onnx]'"),
     (
         "onnxruntime",

@@ -5,6 +5,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tinycnn
@@ -13,6 +14,7 @@ from tinycnn import models
 from tinycnn.backends.threads import get_threads
 from tinycnn.run import build
 from tinycnn.run.options import TrainConfig, train_config
+from tinycnn.run.remarks import recipe
 
 KEYS = """model init_from new_head freeze backend dataset data_dir image_size memory colour pixels recipe epochs
 batch_size optimizer lr momentum weight_decay schedule reduce_on_plateau augment elastic fade_epochs label_smoothing
@@ -85,3 +87,82 @@ def test_the_distortion_of_a_recipe_needs_its_augmentation():
     assert config_of(f"{best} --no-augment").elastic == 0
     assert config_of(f"{best} --augment flip_and_crop").elastic == 0
     assert config_of("--model digit_cnn").elastic == 0
+
+
+# ---------------------------------------------------------------------------------------------------- few pictures
+
+
+def few(words, folder, images):
+    """The recipe, the batch size and the epochs of ``tinycnn train --dataset FOLDER`` for so many pictures."""
+    options = train_parser().parse_args(["--dataset", str(folder), *words.split()])
+    config = train_config(options, None, "pictures", images)
+    return config.recipe, config.batch_size, config.epochs
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (20, ("few", 8, 40)),  # 120 steps
+        (199, ("few", 8, 40)),
+        (240, ("few", 32, 40)),
+        (1200, ("few", 32, 32)),  # 38 steps each, 1,216 in all
+        (4000, ("few", 32, 10)),
+        (25_000, ("few", 32, 5)),  # as many epochs as its author takes
+        (40_000, ("author", 128, 5)),  # 1,565 steps
+    ],
+)
+def test_few_pictures_get_smaller_batches_and_more_epochs(images, expected, tmp_path):
+    assert few("", tmp_path, images) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--epochs 7", ("few", 32, 7)),
+        ("--batch-size 16", ("few", 16, 40)),
+        ("--batch-size 2", ("few", 2, 10)),
+        ("--epochs 7 --batch-size 128", ("author", 128, 7)),
+        ("--recipe author", ("author", 128, 5)),
+        ("--recipe best", ("best", 128, 20)),
+        ("--model lenet", ("few", 32, 40)),
+        ("--model single_conv", ("few", 32, 40)),
+        ("--model cifar_cnn", ("few", 32, 40)),
+    ],
+)
+def test_explicit_options_count_more_than_the_number_of_pictures(words, expected, tmp_path):
+    assert few(words, tmp_path, 240) == expected
+
+
+def test_the_recipe_for_few_pictures_changes_nothing_else(tmp_path):
+    small, usual = (
+        train_config(train_parser().parse_args(["--dataset", str(tmp_path), "--recipe", name]), None, "p", 240)
+        for name in ("few", "author")
+    )
+    changed = {"recipe", "epochs", "batch_size"}
+    assert {k: v for k, v in small.as_json().items() if k not in changed} == {
+        k: v for k, v in usual.as_json().items() if k not in changed
+    }
+
+
+def test_other_data_sets_keep_their_recipe(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros(1))
+    for name in ("mnist", "digits", str(tmp_path / "a.npz")):
+        config = train_config(train_parser().parse_args(["--dataset", name]), None, name, 240)
+        assert config.recipe == ("digits" if name == "digits" else "author")
+    source = models.create("lenet")
+    options = train_parser().parse_args(["--dataset", str(tmp_path), "--init-from", "m.safetensors"])
+    assert train_config(options, source, "pictures", 240).recipe == "author"
+
+
+def test_a_line_says_why_few_pictures_are_trained_in_another_way(tmp_path):
+    options = train_parser().parse_args(["--dataset", str(tmp_path)])
+    config = train_config(options, None, "pictures", 240)
+    why, advice = recipe(config, 240)
+    assert why == (
+        "with the recipe for few pictures: smaller batches and more epochs, so 320 steps; with --recipe author, which "
+        "is for 60,000 images, there would be 10"
+    )
+    assert advice == "for photographs, --augment flip_and_crop helps"
+    for more in ("--augment affine", "--no-augment"):
+        options = train_parser().parse_args(["--dataset", str(tmp_path), *more.split()])
+        assert recipe(train_config(options, None, "pictures", 240), 240) == [why]

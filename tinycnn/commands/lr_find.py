@@ -12,7 +12,7 @@ from tinycnn import models, optim
 from tinycnn.commands.shared_options import check_not_of_dataset, show_notice
 from tinycnn.errors import in_range, whole_number
 from tinycnn.files import write_atomically
-from tinycnn.run.options import NOT_OF_LR_FIND, RECIPE_HELP, add_model_and_data_options, train_config
+from tinycnn.run.options import NOT_OF_LR_FIND, RECIPE_HELP, RECIPES, add_model_and_data_options, train_config
 from tinycnn.saving.endings import PNG, check_ending
 
 
@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for the network, the data, the optimizer and the sweep."""
     add = parser.add_argument
     add_model_and_data_options(add)
-    add("--recipe", choices=models.RECIPES, help=RECIPE_HELP)
+    add("--recipe", choices=RECIPES, help=RECIPE_HELP)
     add("--batch-size", type=int, metavar="N", help="images per step (default: from the recipe)")
     add("--optimizer", choices=optim.OPTIMIZERS, help="default: from the recipe")
     add("--momentum", type=float, metavar="X", help="momentum of the optimizer, as for tinycnn train")
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     use_backend(config.backend)
     dataset = load_data(config)
     show_notice(dataset, options.in_options)
-    config = train_config(options, source, dataset.name)
+    config = train_config(options, source, dataset.name, len(dataset.x_train))
     model, _ = make_model(config, dataset, source)
     trainer = make_trainer(config, model, len(dataset.x_train))
     print(f"{models.name_of(model) if source else config.model} on {dataset.name}, {config.optimizer}, batch ", end="")

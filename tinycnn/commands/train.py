@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
         check_ending(options.csv, CSV, "--csv")
     source = read_source(options.init_from)
 
-    def config_for(dataset: str | None = None) -> TrainConfig:
-        return train_config(options, source, dataset)
+    def config_for(dataset: str | None = None, images: int | None = None) -> TrainConfig:
+        return train_config(options, source, dataset, images)
 
     return train(config_for(), source, config_for=config_for, in_options=options.in_options)

@@ -38,21 +38,21 @@ def train(
     config: TrainConfig,
     source: Sequential | None = None,
     *,
-    config_for: Callable[[str], TrainConfig] | None = None,
+    config_for: Callable[[str, int], TrainConfig] | None = None,
     in_options: Callable[[str], str] = str,
 ) -> int:
     """Train with the settings ``config`` in a folder that no other run uses; returns the exit code.
 
-    ``source``: the network in ``config.init_from``. ``config_for``: the settings for the name of the data set, once it
-    is loaded; None for ``config``. ``in_options`` converts the argument names in library messages to command-line
-    options.
+    ``source``: the network in ``config.init_from``. ``config_for``: the settings for the name of the data set and the
+    number of its training images, once it is loaded; None for ``config``. ``in_options`` converts the argument names in
+    library messages to command-line options.
     """
     if config.threads is not None:
         set_threads(config.threads)
     use_backend(config.backend)
     use_tf32(config.tf32)
     dataset = rank_0_first(lambda: load_data(config))  # rank 0 downloads
-    config = config_for(dataset.name) if config_for else config
+    config = config_for(dataset.name, len(dataset.x_train)) if config_for else config
     with locked_folder(output_folder(config, dataset)) as output:
         return TrainingRun(config, dataset, output, source, in_options).complete()
 

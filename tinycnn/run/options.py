@@ -3,18 +3,25 @@
 import argparse
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tinycnn import data, models, optim
 from tinycnn.data.augment import NAMES
-from tinycnn.data.load_options import APPLIES, applicable
+from tinycnn.data.load_options import APPLIES, PICTURES, applicable, kind_of
 from tinycnn.errors import SettingError, in_range
 from tinycnn.layers import Sequential
 from tinycnn.train.checkpoint import BEST_FILE
 
-RECIPE_HELP = "defaults for the training (default: author, for the data set digits: digits)"
+FEW = "few"  # the recipe for few pictures
+RECIPES = (*models.RECIPES, FEW)
+RECIPE_HELP = "defaults for the training (default: author; for the data set digits: digits; for few pictures: few)"
+STEPS, MOST_EPOCHS = (
+    1200,
+    40,
+)  # of the recipe for few pictures, chosen on pictures that were held out: data_sets.md
+SMALL_BATCH, FEWEST, TINY_BATCH = 32, 200, 8  # with fewer pictures than FEWEST, a step takes 8 of them
 MOMENTUM = 0.9  # the default of SGD; the others have their own
 WITH_MOMENTUM = ("sgd", "rmsprop", "muon")
 DEEPEST = 100  # folders in each other; pathlib needs a call for each
@@ -54,7 +61,7 @@ def add_model_and_data_options(add: Callable[..., argparse.Action]) -> None:
 
 def add_training_options(add: Callable[..., argparse.Action]) -> None:
     """Declare the training options; the recipe of the network sets the defaults."""
-    add("--recipe", choices=models.RECIPES, help=RECIPE_HELP)
+    add("--recipe", choices=RECIPES, help=RECIPE_HELP)
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: from the recipe)")
     add("--batch-size", type=int, metavar="N", help="images per step (default: from the recipe)")
     add("--optimizer", choices=optim.OPTIMIZERS, help="default: from the recipe")
@@ -184,11 +191,15 @@ class TrainConfig:
 
 
 def train_config(
-    options: argparse.Namespace, source: Sequential | None = None, dataset: str | None = None
+    options: argparse.Namespace,
+    source: Sequential | None = None,
+    dataset: str | None = None,
+    images: int | None = None,
 ) -> TrainConfig:
     """The settings of a run, from parsed options; ``source`` is the network in the file ``init_from``.
 
-    ``dataset``: the name of the data set, once it is loaded, since ``auto`` may be another one. Fills in the defaults
+    ``dataset``: the name of the data set, once it is loaded, since ``auto`` may be another one. ``images``: the number
+    of its training images. Fills in the defaults
     of the data set, the network, its recipe and the optimizer. Raises SettingError for a number out of range and for
     incompatible options.
     """
@@ -196,8 +207,9 @@ def train_config(
     values["freeze"] = tuple(options.freeze)
     values |= network_settings(options, source)
     name = dataset if values["dataset"] == "auto" else values["dataset"]
-    values["recipe"] = values["recipe"] or ("digits" if name == "digits" else "author")
-    values = with_recipe(values)
+    default = FEW if source is None and are_few(values, images) else "author"
+    values["recipe"] = values["recipe"] or ("digits" if name == "digits" else default)
+    values = with_recipe(values, images)
     values["save_best"] |= values["early_stopping"] is not None
     if values["momentum"] is None and values["optimizer"] == "sgd":
         values["momentum"] = MOMENTUM
@@ -236,10 +248,31 @@ def picture_settings(model: Sequential) -> tuple[int | None, bool | None]:
     return None, None
 
 
-def with_recipe(values: dict[str, Any]) -> dict[str, Any]:
+def are_few(values: dict[str, Any], images: int | None) -> bool:
+    """Whether the author's recipe takes fewer than ``STEPS`` steps on a folder of so many pictures."""
+    if images is None or kind_of(values["dataset"]) != PICTURES or None not in (values["epochs"], values["batch_size"]):
+        return False
+    author = models.network_or_default(values["model"]).author
+    return author.epochs * -(-images // author.batch_size) < STEPS
+
+
+def for_few(author: models.Recipe, images: int | None, batch_size: int | None) -> models.Recipe:
+    """The recipe of the author with smaller batches and more epochs, for ``images``; None: not loaded yet.
+
+    About ``STEPS`` steps, but at most ``MOST_EPOCHS`` epochs, unless the author has more.
+    """
+    if images is None:
+        return author
+    size = batch_size or min(author.batch_size, SMALL_BATCH if images >= FEWEST else TINY_BATCH)
+    epochs = min(MOST_EPOCHS, -(-STEPS // -(-images // max(size, 1))))
+    return replace(author, batch_size=size, epochs=max(author.epochs, epochs))
+
+
+def with_recipe(values: dict[str, Any], images: int | None) -> dict[str, Any]:
     """``values`` with the recipe's settings where they are None."""
-    model = models.network_or_default(values["model"])
-    defaults = asdict(model.recipe(values["recipe"]))
+    model, name = models.network_or_default(values["model"]), values["recipe"]
+    recipe = for_few(model.author, images, values["batch_size"]) if name == FEW else model.recipe(name)
+    defaults = asdict(recipe)
     if values["optimizer"] not in (None, defaults["optimizer"]):
         defaults |= models.OPTIMIZER_DEFAULTS[values["optimizer"]] | {"momentum": None}
     longest_fade = 0.0 if values["augment"] is False else values["epochs"] or defaults["epochs"]

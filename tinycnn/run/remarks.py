@@ -1,13 +1,13 @@
 """Notes on the settings of a run: a summary, settings without effect, and harmful settings."""
 
-from tinycnn import data
+from tinycnn import data, models
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset
 from tinycnn.data.sources import SOURCES
 from tinycnn.layers.metadata import DIGITS
 from tinycnn.run.build import steps_of_run
 from tinycnn.run.console import counted
-from tinycnn.run.options import WITH_MOMENTUM, TrainConfig
+from tinycnn.run.options import FEW, WITH_MOMENTUM, TrainConfig
 
 FEW_STEPS = 100  # hardly any network converges in fewer
 
@@ -27,11 +27,24 @@ def training_line(config: TrainConfig) -> str:
 
 def remarks(config: TrainConfig, dataset: Dataset, images: int) -> list[str]:
     """Notes on a run on ``images`` training images: its recipe, and each ineffective or harmful setting."""
-    return [*recipe(config), *without_effect(config), *unsuitable(config, dataset), *too_few_steps(config, images)]
+    return [
+        *recipe(config, images),
+        *without_effect(config),
+        *unsuitable(config, dataset),
+        *too_few_steps(config, images),
+    ]
 
 
-def recipe(config: TrainConfig) -> list[str]:
+def recipe(config: TrainConfig, images: int) -> list[str]:
     """Why this recipe was chosen, where it is not that of the network."""
+    if config.recipe == FEW:
+        steps, author = steps_of_run(config, images), models.network_or_default(config.model).author
+        usual = author.epochs * -(-images // author.batch_size)
+        return [
+            f"with the recipe for few pictures: smaller batches and more epochs, so {steps:,} steps; with "
+            f"--recipe author, which is for 60,000 images, there would be {usual:,}",
+            *([] if config.augment is not None else ["for photographs, --augment flip_and_crop helps"]),
+        ]
     if config.recipe != "digits":
         return []
     return ["with the recipe for small sets of digits: more epochs, augmented; --recipe author trains as on MNIST"]
