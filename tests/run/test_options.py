@@ -162,7 +162,7 @@ def test_a_line_says_why_few_pictures_are_trained_in_another_way(tmp_path):
         "with the recipe for few pictures: smaller batches and more epochs, so 320 steps; with --recipe author, which "
         "is for 60,000 images, there would be 10"
     )
-    assert advice == "for photographs, --augment flip_and_crop helps"
+    assert advice == "for photographs, try --augment flip_and_crop"
     for more in ("--augment affine", "--no-augment"):
         options = train_parser().parse_args(["--dataset", str(tmp_path), *more.split()])
         assert recipe(train_config(options, None, "pictures", 240), 240) == [why]

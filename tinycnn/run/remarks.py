@@ -43,7 +43,7 @@ def recipe(config: TrainConfig, images: int) -> list[str]:
         return [
             f"with the recipe for few pictures: smaller batches and more epochs, so {steps:,} steps; with "
             f"--recipe author, which is for 60,000 images, there would be {usual:,}",
-            *([] if config.augment is not None else ["for photographs, --augment flip_and_crop helps"]),
+            *([] if config.augment is not None else ["for photographs, try --augment flip_and_crop"]),
         ]
     if config.recipe != "digits":
         return []

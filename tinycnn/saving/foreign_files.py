@@ -23,9 +23,9 @@ SAFETENSORS = (
 PICKLE_ALONE = "a pickled file of Python, which is not read, because that can run the code in it"
 PICTURE = "a picture, not a network; pictures are what `tinycnn predict` classifies"
 ARRAYS = "arrays of NumPy, such as a data set, not a network"
+OF_PYTHON = ("pkl", "pickle", "joblib")
 PICKLED = ("pt", "pth", "bin", "ckpt")  # suffixes of files of torch.save
 HDF5, ZIP, PICKLE, IR_VERSION = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80", b"\x08"
-PROTOCOLS = b"\x02", b"\x03", b"\x04", b"\x05"  # of pickle, after PICKLE
 PICTURES = b"\x89PNG", b"\xff\xd8\xff", b"GIF8"
 
 
@@ -48,7 +48,7 @@ def described(path: str, first: bytes) -> str | None:
     if suffix == "onnx" and first.startswith(IR_VERSION):
         return ONNX
     if first.startswith(PICKLE):
-        return TORCH if suffix in PICKLED else PICKLE_ALONE if first[1:2] in PROTOCOLS else None
+        return TORCH if suffix in PICKLED else PICKLE_ALONE if suffix in OF_PYTHON else None
     return None
 
 
