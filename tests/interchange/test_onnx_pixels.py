@@ -159,7 +159,7 @@ def test_the_commands_say_which_pixels_and_why(classes_by_brightness, tmp_path, 
     assert evaluate(model, images.x_test, images.y_test).accuracy == 1
 
 
-def test_a_default_that_the_numbers_contradict_is_noticed(classes_by_brightness, tmp_path, capsys):
+def test_a_default_that_the_numbers_contradict_is_noticed(classes_by_brightness, tmp_path, capsys, caplog):
     """As in a model file that was imported before its pixels were recorded."""
     path, data = classes_by_brightness
     model = tinycnn.from_onnx(path)
@@ -171,6 +171,7 @@ def test_a_default_that_the_numbers_contradict_is_noticed(classes_by_brightness,
         "NOTICE: the network takes pixels 0..255 (the default; but the network subtracts 0.5 from them); if that is "
         "wrong, pass --model-pixels 0..1\n" in capsys.readouterr().err
     )
+    assert caplog.records == []  # not logged, too, when the network predicts
     assert main([*ask, "--model-pixels", "0..1"]) == 0
     said = capsys.readouterr()
     assert "accuracy 100.00 %" in said.out

@@ -55,9 +55,14 @@ RESULTS = {
     ("stopping", "best", "expected"),
     [(3, {"epoch": 2}, 2), (None, {"epoch": 2}, None), (3, None, None), (3, {"epoch": "x"}, None), (3, [], None)],
 )
-def test_the_curves_mark_the_epoch_that_early_stopping_kept(stopping, best, expected):
+def test_the_curves_mark_the_epoch_that_early_stopping_kept(stopping, best, expected, monkeypatch):
     results = RESULTS | {"options": {"early_stopping": stopping}, "best": best}
     assert kept_epoch(results) == expected
+    drawn = []
+    monkeypatch.setattr(plots, "curves", lambda *given: drawn.append(given))
+    monkeypatch.setattr(plots, "to_png", lambda figure: b"")
+    next(report._of_scores(report.Run(None, types.SimpleNamespace(class_names=("a",)), results))).make()
+    assert drawn[0][2] == expected
     assert kept_epoch(RESULTS) is None
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tinycnn
 from tests.support.train_configs import config_and_source, config_of, train_parser
 from tinycnn import models
 from tinycnn.backends.threads import get_threads
+from tinycnn.commands import main
 from tinycnn.run import build
 from tinycnn.run.options import TrainConfig, train_config
 from tinycnn.run.remarks import recipe
@@ -166,3 +168,14 @@ def test_a_line_says_why_few_pictures_are_trained_in_another_way(tmp_path):
     for more in ("--augment affine", "--no-augment"):
         options = train_parser().parse_args(["--dataset", str(tmp_path), *more.split()])
         assert recipe(train_config(options, None, "pictures", 240), 240) == [why]
+
+
+def test_the_pictures_of_the_folder_are_counted(tmp_path):
+    """1 epoch, so that the test is short; the batch is that for few pictures."""
+    for i in range(20):
+        (tmp_path / "pictures" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), 12 * i).save(tmp_path / "pictures" / "ab"[i % 2] / f"{i}.png")
+    words = f"train --model lenet --backend numpy --epochs 1 --no-plots --quiet --output {tmp_path / 'run'} --dataset"
+    assert main([*words.split(), str(tmp_path / "pictures")]) == 0
+    options = json.loads((tmp_path / "run" / "metrics.json").read_text())["options"]
+    assert (options["recipe"], options["batch_size"], options["epochs"]) == ("few", 8, 1)
