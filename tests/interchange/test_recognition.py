@@ -100,7 +100,7 @@ def test_files_of_onnx_need_theirs(name, tmp_path, capsys):
 def test_folders_and_missing_files_need_none(tmp_path, capsys):
     (tmp_path / "saved_model").mkdir()
     said = imported(tmp_path / "saved_model", capsys)
-    assert "saved_model: a folder, expected a file; a SavedModel of TensorFlow is exported by" in said
+    assert "saved_model: is a folder; give the file in it; a SavedModel of TensorFlow is exported by" in said
     for name in ("none.onnx", "none.keras", "none.pt"):
         assert "no such file" in imported(tmp_path / name, capsys)
         for read in (READ["from_keras"], READ["from_onnx"]):

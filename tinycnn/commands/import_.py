@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
         load(options.file)  # or the reason why it is none of ours
         raise SettingError(f"{options.file}: this is a model file of tinycnn already, which all commands take as it is")
     if options.file.is_dir():
-        raise SettingError(f"{printable(str(options.file))}: a folder, expected a file{OF_TENSORFLOW}")
+        raise SettingError(f"{printable(str(options.file))}: is a folder; give the file in it{OF_TENSORFLOW}")
     found = description(options.file)
     if found not in (None, KERAS, ONNX):
         more = EXPORT if found == TORCH else ""
