@@ -60,7 +60,7 @@ def mistakes(name: str, x: np.ndarray, target: np.ndarray) -> dict[str, np.ndarr
         "over the batch": p / p.sum(axis=0) - target,
         "ones for target": p - 1,
         "label alone": (p - 1) * target,
-        "of -log p": -target / p,
+        "through p": -target / p,
         "softmax again": (p - target) * p * (1 - p),
         "loss itself": -target * np.log(p),
         "target left out": p,
@@ -136,7 +136,7 @@ EXERCISE = Exercise(
             "only the column of the label has a gradient here; every logit has an effect on log Σ_j e^{z_j}.",
             "d log p_c / d z_j is 1 - p_c for j = c, and -p_j for all other j.",
         ),
-        "of -log p": (
+        "through p": (
             "-target / p is the gradient of p. The derivative of softmax is missing.",
             "Put log p_i = z_i - log Σ_j e^{z_j} into the loss first; then no p is left in a denominator.",
         ),

@@ -114,7 +114,7 @@ REMARK = (
 
 
 def check(student: ModuleType) -> str | None:
-    """Y against the definition, and the gradient against finite differences, in every case.
+    """The values against the definition, and the gradient against finite differences, in every case.
 
     Returns a remark if all but padding next to minus infinity is as in the package.
     """

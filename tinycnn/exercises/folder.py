@@ -30,9 +30,9 @@ from tinycnn.exercises.locating import function_at_fault, load, planted_mistake
 from tinycnn.exercises.tracing import (
     arrays_at_error,
     function_of_error,
-    is_in_a_call,
     line_of_error,
     lines_of_function,
+    raised_by,
     self_of_error,
     shapes_at_error,
     student_file,
@@ -219,11 +219,11 @@ def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
         return "T of a stack" if any(name.endswith(".T") for name in many) else "matrix product"
     if isinstance(error, np.exceptions.AxisError):
         return "AxisError"
-    is_known = isinstance(error, TinyCNNError) or not isinstance(error, ValueError | TypeError | ZeroDivisionError)
-    if not is_known and is_in_a_call(error, path):
-        return "arguments"
-    if isinstance(error, ValueError) and "cannot reshape" in text:
+    library = raised_by(error, path)
+    if isinstance(error, ValueError) and "cannot reshape" in text and library != "tinycnn":
         return "reshape"
+    if library and type(error) in (ValueError, TypeError, ZeroDivisionError):
+        return "arguments"
     if isinstance(error, ValueError) and "axes don't match" in text:
         return "axes"
     if isinstance(error, ValueError) and "broadcast" in text:

@@ -180,10 +180,13 @@ def frame_of_error(error: BaseException, path: Path) -> tuple[FrameType, int] | 
     return frames[-1] if frames else None
 
 
-def is_in_a_call(error: BaseException, path: Path) -> bool:
-    """Whether a function of the package or of a library raised the error, which a line of the file had called."""
-    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    return str(path) in files and files[-1] != str(path)
+def raised_by(error: BaseException, path: Path) -> str:
+    """The package, such as ``tinycnn``, whose function raised the error when the file called it; empty for the file."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    files = [frame.f_code.co_filename for frame in frames]
+    if str(path) not in files or files[-1] == str(path):
+        return ""
+    return str(frames[-1].f_globals.get("__name__", "")).partition(".")[0]
 
 
 def shapes_at_error(error: BaseException, path: Path) -> str:
