@@ -1561,6 +1561,7 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, monkeypatch: pytest
         ),
         ("08", {"np.zeros((N, H": "np.empty((N, H"}, r"came +nan\n(.*\n)*    08_max_pool.py, lines \d+ to \d+:  "),
         ("08", {"return y, winner": "return winner, y"}, r"08_max_pool.py, line \d+:  return winner, y"),
+        ("08", {"in window_positions(kernel_size": "in window_positions(stride"}, r"extra(.*\n)+.* 3: a window passes"),
         ("08", {"return y, winner": "return y, winner + 1"}, r"lines \d+ to \d+:  NumpyBackend.max_pool2d\n"),
         (
             "03",

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinycnn.errors import GradientError
 from tinycnn.exercises.diagnosis import ATOL, BOTH, FORM, RTOL, Count, Symptom, diagnosed, wrong_shape
-from tinycnn.exercises.tracing import Returns, line_of_value, student_file
+from tinycnn.exercises.tracing import Returns, line_of_list, line_of_value, student_file
 from tinycnn.gradcheck import watch_arrays
 from tinycnn.tensor import Function, Tensor
 
@@ -142,7 +142,7 @@ def check_gradients(
         line = None if agree(tensor.grad, numbers[name]) else made_at(returns.line_of(f"grad_{name}"), index)
         has_a_mean = has_mean or y.shape == ()
         try:
-            with shown_at(returns.line_of(f"grad_{name}"), ("order",)):
+            with shown_at(listed_at(returns.line_of(f"grad_{name}")), ("order",)):
                 compare(
                     what, numbers[name], tensor.grad, about=about, line=line, suspects=typical, counts=counts,
                     has_mean=has_a_mean,
@@ -179,6 +179,11 @@ def single_uses(grad_y: np.ndarray, name: str = "grad_y") -> dict[str, np.ndarra
 def made_at(line: int | None, index: int = 0) -> int | None:
     """The line where the student's file makes the value that it returns at ``line`` and ``index``."""
     return line_of_value(Path(student_file.get()), line, index)
+
+
+def listed_at(line: int | None) -> int | None:
+    """``line``, at which the student's file returns several values."""
+    return line_of_list(Path(student_file.get()), line)
 
 
 def created_at(line: int | None, index: int = 0) -> int | None:
@@ -250,7 +255,7 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
         given = len(each) > len(names) and absent
         text += f"; {' and '.join(absent)} was not given" if given else ""
         symptom = "too many" if len(each) > len(names) else "none"
-        raise Mistake(text, symptom=symptom, about=where, line=returns.last)
+        raise Mistake(text, symptom=symptom, about=where, line=listed_at(returns.last))
     if any(isinstance(grad, Tensor) for grad in each):
         text = f"{where} returned a Tensor, expected {of_all}, as arrays"
         raise Mistake(text, symptom="tensor", about=where, place=where)
@@ -268,7 +273,7 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
             text = f"the gradient of {name} has shape {shape}, expected that of {name}, {x.shape}"
             owner, symptom = owners.get(shape), wrong_shape(x.shape, shape, grad_y.shape).key
             text += f"; {shape} is the shape of {owner}" if owner else f"; grad_y has shape {grad_y.shape}"
-            symptom, line = ("order", returns.last) if owner else (symptom, made_at(returns.last, index))
+            symptom, line = ("order", listed_at(returns.last)) if owner else (symptom, made_at(returns.last, index))
             raise Mistake(text, symptom=symptom, about=about, line=line)
         if grad is not None and dtype != x.dtype:
             text = f"the gradient of {name} is {dtype}, expected {x.dtype} as {name} is"

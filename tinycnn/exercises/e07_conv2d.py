@@ -35,9 +35,15 @@ TURNED: dict[str, Any] = {  # the weight, in the gradient of x
     "one side turned": np.s_[::-1],
     f"one side turned{FORM}the columns": np.s_[:, ::-1],
 }
+MIXED = {  # the axes of the weight, in the gradient of x
+    "filter mixed": (1, 0, 2, 3),
+    f"filter mixed{FORM}by .T": (2, 1, 0, 3),
+    f"filter mixed{FORM}channels first": (2, 0, 1, 3),
+}
 ROWS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {  # grad_y (N, OH, OW, F) as rows
     f"rows mixed{FORM}by a reshape": lambda grad_y, F: grad_y.reshape(F, -1).T,
     f"rows mixed{FORM}by a transpose": lambda grad_y, F: grad_y.transpose(3, 0, 1, 2).reshape(-1, F),
+    f"rows mixed{FORM}by .T": lambda grad_y, F: grad_y.T.reshape(-1, F),
 }
 WINDOWS: dict[str, Callable[[Pair, Pair], tuple[Pair, Pair]]] = {  # stride and padding, in the gradient of x
     "other windows": lambda stride, padding: ((1, 1), (0, 0)),
@@ -45,7 +51,7 @@ WINDOWS: dict[str, Callable[[Pair, Pair], tuple[Pair, Pair]]] = {  # stride and 
     f"other windows{FORM}padding": lambda stride, padding: (stride, padding[::-1]),
 }
 OTHERS = f"overwritten{FORM}by windows", "not transposed", "cols themselves", "slope alone"
-MISTAKES = *OTHERS, *TURNED, *ROWS, *WINDOWS
+MISTAKES = *OTHERS, *TURNED, *MIXED, *ROWS, *WINDOWS
 
 
 def check(student: ModuleType) -> None:
@@ -77,7 +83,7 @@ def mistaken(key: str, inputs: Arrays, stride: Pair, padding: Pair, name: str, g
         return (as_columns @ rows).reshape(weight.shape)  # (KH, KW, C, F)
     if name != "x":
         return None
-    turned = weight[TURNED.get(key, ...)]
+    turned = weight[TURNED.get(key, ...)].transpose(MIXED.get(key, (0, 1, 2, 3)))
     matrix = turned.reshape(F, -1) if key == "not transposed" else turned.reshape(-1, F).T  # (F, KH*KW*C)
     grad_cols = cols if key == "cols themselves" else rows @ matrix  # (N*OH*OW, KH*KW*C)
     if key == f"overwritten{FORM}by windows":
@@ -118,6 +124,11 @@ EXERCISE = Exercise(
         "one side turned": (
             "the rows, or the columns, of the filter stand in reverse order.",
             "Each window's gradient is grad_y times the filter as it is; col2im puts it where the window was.",
+        ),
+        "filter mixed": (
+            "the axes of the weight are in another order than in a row of cols.",
+            "A row of cols is (KH, KW, C), as the first three axes of the weight are: reshape(-1, F), and then .T of "
+            "this matrix.",
         ),
         "rows mixed": (
             "grad_y is brought into rows in which numbers of different windows and filters are mixed.",

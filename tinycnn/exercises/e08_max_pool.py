@@ -64,6 +64,7 @@ Share = Callable[[int, np.ndarray, np.ndarray], Any]
 SHARES: dict[str, Share] = {  # by symptom: what of grad_y goes to place i; pixels (KH*KW, N, OH, OW, C); first: winners
     "all winners": lambda i, pixels, first: pixels[i] == pixels.max(axis=0),
     "last wins": lambda i, pixels, first: len(pixels) - 1 - pixels[::-1].argmax(axis=0) == i,
+    "last NaN wins": lambda i, pixels, first: last_nan(pixels, first) == i,
     "smallest": lambda i, pixels, first: pixels.argmin(axis=0) == i,
     "without sign": lambda i, pixels, first: abs(pixels).argmax(axis=0) == i,
     "never stored": lambda i, pixels, first: i == 0,
@@ -89,11 +90,13 @@ MISTAKES = (
 OF_FORWARD = (  # mistakes in what forward remembers, which only the gradient shows
     "all winners",
     "last wins",
+    "last NaN wins",
     "smallest",
     "without sign",
     "never stored",
     "stored everywhere",
 )
+OF_EXTRA = "last NaN wins", "overwritten", f"overwritten{FORM}where it wins", "cut elsewhere"  # the first task is right
 OF_EITHER = "another winner", "another number", "one place alone", "not from zeros"  # they have no line
 YS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # by symptom: what y is in place of the maximum of pixels
     "smallest": lambda pixels: pixels.min(axis=0),
@@ -146,7 +149,8 @@ def check_case(student: ModuleType, what: str) -> None:
         maximum, source = NumpyBackend().max_pool2d(x, *window)[0], "the maximum of each window"
         source += f"; {LARGE:.0f} stands for NaN" * bool(np.isnan(x).any())
         line, line_of_winner = made_at(lines.last), made_at(lines.last, 1)
-        typical = {key: partial(mistaken_y, wrong, x, window) for key, wrong in YS.items()}
+        possible = {key: wrong for key, wrong in YS.items() if what in first_cases() or key == "padded by 0"}
+        typical = {key: partial(mistaken_y, wrong, x, window) for key, wrong in possible.items()}
         typical["NaN loses"] = partial(maximum_of_numbers, x, window)
         typical["stride left out"] = partial(mistaken_y, lambda pixels: pixels.max(axis=0), x, window, (1, 1))
         with renamed(WRONG_SHAPES, "shape of y"), shown_at(lines.last, ("pair exchanged",)):
@@ -163,7 +167,8 @@ def check_gradient(backend: Any, what: str, winner: Any, line_of_winner: int | N
     with lines.watched():
         came = returned(backend.max_pool2d_backward(given, winner, x.shape, *window), place)
     check_unchanged("grad_y", grad_y, given, place)
-    typical: dict[str, Callable[[], np.ndarray]] = {key: partial(mistaken, key, x, window, grad_y) for key in MISTAKES}
+    possible = MISTAKES if what in first_cases() else OF_EXTRA
+    typical: dict[str, Callable[[], np.ndarray]] = {key: partial(mistaken, key, x, window, grad_y) for key in possible}
     typical["upstream"] = partial(NumpyBackend().max_pool2d_backward, np.ones_like(grad_y), first, x.shape, *window)
     with (
         shown_at(None, OF_EITHER),
@@ -233,6 +238,12 @@ def pixels_of(x: np.ndarray, window: Window, step: Pair | None = None) -> tuple[
     places = [place for _, place in window_positions(kernel_size, step or stride, grid)]
     x = padded(x, padding, value=-np.inf)
     return np.stack([x[place] for place in places]), places
+
+
+def last_nan(pixels: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The last place with NaN where there is one, else ``first``."""
+    is_nan = np.isnan(pixels)
+    return np.where(is_nan.any(axis=0), len(pixels) - 1 - is_nan[::-1].argmax(axis=0), first)
 
 
 def mistaken_y(
@@ -343,6 +354,10 @@ EXERCISE = Exercise(
         "shared": (
             "grad_y is divided among all pixels of the window, as for an average.",
             "The winner changes y by as much as it changes itself, whatever the size of the window: undivided.",
+        ),
+        "last NaN wins": (
+            "of several NaN in a window, the last wins; it is to be the first.",
+            "After a NaN, nothing can win any more: a place wins only where y so far is not NaN.",
         ),
         "smallest": (
             "the smallest pixel wins.",

@@ -211,7 +211,7 @@ def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
         return "too many indices"
     if isinstance(error, IndexError) and ("only integers" in text or "used as indices" in text):
         return "not an index"
-    if isinstance(error, ValueError) and ("matmul" in text or STACKS.search(text)):
+    if isinstance(error, ValueError) and ("matmul" in text or "not aligned" in text or STACKS.search(text)):
         arrays = arrays_at_error(error, path)
         many = [name for name, shape in arrays.items() if len(shape) > 2 and ("." not in name or name.endswith(".T"))]
         if many and "not rows" in exercise.hints:

@@ -81,8 +81,8 @@ def line_of_value(path: Path, line: int | None, index: int = 0, *, created: bool
     tree = ast.parse(path.read_text(encoding="utf-8"))
     returns = [node for node in ast.walk(tree) if isinstance(node, ast.Return) and spans(node, line)]
     value: ast.expr | None = returns[0].value if returns else None
-    if isinstance(value, ast.Tuple):
-        value = value.elts[index] if index < len(value.elts) else None
+    if value and isinstance(listed := root_of(value), ast.Tuple | ast.List):
+        value = listed.elts[index] if index < len(listed.elts) else None
     value = chosen_side(value, line)
     if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("ascontiguousarray"):
         (value,) = value.args
@@ -103,6 +103,18 @@ def line_of_value(path: Path, line: int | None, index: int = 0, *, created: bool
     ran = [number for number in getattr(line, "ran", ()) if number in made]
     found = ran[-1] if ran else line if getattr(line, "ran", ()) else max(made, default=line)
     return found if created else uncertain(found, statement_at(tree, found), function)
+
+
+def line_of_list(path: Path, line: int | None) -> int | None:
+    """``line``, whose ``return`` returns several values; it ``uses_others`` unless it lists them one by one."""
+    if line is None:
+        return None
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    around = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and spans(node, line)]
+    statement = statement_at(tree, line)
+    value = root_of(statement.value) if isinstance(statement, ast.Return) and statement.value else None
+    is_listed = isinstance(value, ast.Tuple | ast.List) or (isinstance(value, ast.Call) and len(value.args) > 1)
+    return line if is_listed else uncertain(line, value, max(around, key=lambda node: node.lineno))
 
 
 def uncertain(number: int, value: ast.AST | None, function: ast.FunctionDef) -> Line:
