@@ -26,7 +26,7 @@ from tinycnn.exercises.cutting import YOUR_TURN, cut, find_definition, find_func
 from tinycnn.exercises.diagnosis import BOTH, EITHER, HINTS, diagnosed, hint
 from tinycnn.exercises.folder import load
 from tinycnn.exercises.progress import PAGE, write_page
-from tinycnn.exercises.tracing import Line, line_of_value, shapes_at_error
+from tinycnn.exercises.tracing import Line, line_of_list, line_of_value, shapes_at_error
 from tinycnn.exercises.training import train_on
 from tinycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
 from tinycnn.optim import SGD
@@ -1590,6 +1590,14 @@ def test_an_assignment_that_did_not_run_is_not_shown(tmp_path: Path) -> None:
     assert line_of_value(path, returned_at) == 4
     returned_at.ran = 2, 3, 4
     assert line_of_value(path, returned_at) == 3
+
+
+def test_the_line_of_one_value_in_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "file.py"
+    path.write_text("def f(grad):\n    out = [grad]\n    a = grad\n    return (a, grad)[:1]\n    return tuple(out)\n")
+    assert line_of_value(path, 4) == 3
+    assert not getattr(line_of_list(path, 4), "uses_others", False)
+    assert getattr(line_of_list(path, 5), "uses_others", False)
 
 
 def test_the_shapes_that_met_are_those_of_the_statement(tmp_path: Path) -> None:
