@@ -29,6 +29,7 @@ from tinycnn.exercises.progress import PAGE, write_page
 from tinycnn.exercises.tracing import Line, line_of_list, line_of_value, shapes_at_error
 from tinycnn.exercises.training import train_on
 from tinycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
+from tinycnn.ops.losses import probabilities
 from tinycnn.optim import SGD
 from tinycnn.train.trainer import Trainer
 
@@ -72,6 +73,40 @@ def test_the_source_of_tinycnn_is_the_solution(exercise: Exercise, tmp_path: Pat
     defined = [node for node in solved.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     assert len(defined) == len({name.split(".")[0] if exercise.part_of else name for name in exercise.keeps})
     assert len(exercise.solution().splitlines()) < 120  # not the whole of a long module
+
+
+@ALL
+def test_a_check_of_a_right_file_shows_no_notice(
+    exercise: Exercise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """None of the package's own: each of them is shown once in a process, and its reader would look for a mistake."""
+    monkeypatch.setattr(probabilities, "_noted", set())
+    assert outcome_of(exercise, exercise.solution(), tmp_path).state == "right"
+    assert caplog.messages == []
+
+
+@ALL
+def test_of_a_file_with_an_empty_function_the_right_ones_are_named(exercise: Exercise, tmp_path: Path) -> None:
+    """And the hint is about the empty one, which has no number at an index yet."""
+    places = [hole.place for hole in exercise.holes]
+    for hole in exercise.holes if len(places) > 1 else ():
+        path = tmp_path / exercise.file_name
+        path.write_text(cut(exercise.solution(), hole), encoding="utf-8")
+        first, second = (check_file(exercise, path, level).message for level in (1, 2))
+        others = ", ".join(place for place in places if place != hole.place)
+        assert first.startswith((f"Right so far: {others}.\n{hole.place} (", "Your first task is right: "))
+        names = hole.place, hole.place.split(".")[-1], hole.place.split(".")[0]
+        special = [exercise.hints[f"of {name}"][0] for name in names if f"of {name}" in exercise.hints]
+        assert first.endswith(f"Hint 1 of 3: {[*special, exercise.hint][0]}")
+        assert "index above" not in second
+
+
+def test_a_wrong_function_that_the_check_has_not_reached_is_not_called_right(tmp_path: Path) -> None:
+    exercise = BY_NAME["01_arithmetic"]
+    empty = cut(exercise.solution(), next(hole for hole in exercise.holes if hole.place == "Multiply.backward"))
+    wrong = empty.replace("-grad_y * self.a", "grad_y * self.a")
+    for text, words in {empty: "Right so far: unbroadcast, Divide.backward, Mat", wrong: "Multiply.backward ("}.items():
+        assert outcome_of(exercise, text, tmp_path).message.startswith(words)
 
 
 @ALL
@@ -813,7 +848,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "05",
         {"return -self.target": "return -self.inputs[0].data ** 2 * self.target"},
         "in nll_loss with labels: the gradient of log_p is wrong",
-        "of nll_loss",
+        "of NLLLossFunction",
     ),
     "nll times log p": (
         "05",
@@ -1377,7 +1412,12 @@ def test_a_wrong_answer_does_not_pass(label: str, tmp_path: Path) -> None:
     assert outcome.symptom == symptom, outcome.message
     hints = [(exercise.hints.get(key) or HINTS.get(key) or (exercise.hint, ""))[0] for key in symptom.split(BOTH)]
     told = outcome.message.partition("\n  Hint 1 of 3: ")[2]
-    if len(hints) == 1:
+    if not symptom or symptom.startswith("of "):  # what is right, and not what is wrong
+        fits_none = (
+            "your numbers fit no mistake that the check knows. How" if " at index " in outcome.message else "how"
+        )
+        assert told == f"{fits_none} it should be: {hints[0]}"
+    elif len(hints) == 1:
         assert told == hints[0]
     else:
         numbered = " ".join(f"({i}) {one}" for i, one in enumerate(hints, start=1))
@@ -1561,7 +1601,11 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, monkeypatch: pytest
         ),
         ("08", {"np.zeros((N, H": "np.empty((N, H"}, r"came +nan\n(.*\n)*    08_max_pool.py, lines \d+ to \d+:  "),
         ("08", {"return y, winner": "return winner, y"}, r"08_max_pool.py, line \d+:  return winner, y"),
-        ("08", {"in window_positions(kernel_size": "in window_positions(stride"}, r"extra(.*\n)+.* 3: a window passes"),
+        (
+            "08",
+            {"in window_positions(kernel_size": "in window_positions(stride"},
+            r"extra(.*\n)+.* 3: your .* the output of a window",
+        ),
         ("08", {"return y, winner": "return y, winner + 1"}, r"lines \d+ to \d+:  NumpyBackend.max_pool2d\n"),
         (
             "03",

@@ -277,7 +277,8 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
             raise Mistake(text, symptom=symptom, about=about, line=line)
         if grad is not None and dtype != x.dtype:
             text = f"the gradient of {name} is {dtype}, expected {x.dtype} as {name} is"
-            symptom = "bool" if dtype == np.bool_ else "dtype"
+            counts = "bool" if np.isin(grad, (0, 1)).all() else "integers"
+            symptom = counts if np.asarray(grad).dtype.kind in "biu" else "dtype"
             raise Mistake(text, symptom=symptom, about=about, line=created_at(returns.last, index))
     return grads
 

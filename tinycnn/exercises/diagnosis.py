@@ -86,7 +86,7 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "Multiply grad_y by how much y changes when the input changes.",
     ),
     "overwritten": (
-        "where several gradients meet, only one of them is left.",
+        "several gradients arrive at the same number, and only one of them is kept.",
         "Add them (+=, or the sum of both) instead of storing the last one.",
     ),
     "zero": (
@@ -117,6 +117,10 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "None stands where a result belongs: a function ends without returning what it computed.",
         "Does yours end with `return`, followed by the result, on every path?",
     ),
+    "empty": (
+        "an axis has the length 0: a slice such as PH:-PH is empty where PH is 0, because -0 is 0.",
+        "Count the end of the slice from the front: PH : PH + H.",
+    ),
     "shape": (
         "the gradient of an input always has the shape of that input.",
         "Print the shapes of grad_y and of what you combine it with.",
@@ -139,6 +143,10 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "two arrays are combined number by number, and their shapes do not fit.",
         "Compare the shapes above from the right: each pair of lengths must be equal, or one of them 1. Is each the "
         "array that you meant?",
+    ),
+    "out of bounds": (
+        "an index is too large for its axis: the places of an axis of length n are counted from 0 to n - 1.",
+        "Print the index and the shape of the array. Which axis does this index belong to?",
     ),
     "IndexError": (
         "an index is larger than what it is applied to.",
@@ -174,7 +182,7 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "backward computes with arrays, and self.inputs holds tensors.",
         "Read the arrays that forward stored, as self.name; or, of a tensor x, x.data.",
     ),
-    "power": ("^ is no power: in Python it compares bits.", "The square of a is a**2."),
+    "power": ("^ is not a power: in Python it combines bits.", "The square of a is a**2."),
     "error": (
         "Python cannot run this line; the words above say why.",
         "Print the type and the shape of each part of the line.",
@@ -201,8 +209,12 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "Compare the spelling. Of self, backward can read only what forward assigned.",
     ),
     "bool": (
-        "True or False is the slope alone, 1 or 0: grad_y, the gradient that arrives, is not used.",
+        "these are the slopes alone, 0 and 1 (False and True): grad_y, the gradient that arrives, is not used.",
         "backward returns grad_y times the slope. In a product, True counts as 1 and False as 0.",
+    ),
+    "integers": (
+        "these are integers: grad_y, whose numbers have fractions, is not used, or has been rounded.",
+        "Is there an astype(int), // or round in your code? The gradient is grad_y times the slope.",
     ),
     "dtype": (
         "a function such as np.zeros, np.where with numbers, or a Python list makes float64.",
@@ -292,6 +304,8 @@ def known_factors(counts: Sequence[Count], has_mean: bool) -> Iterator[tuple[flo
 
 def wrong_shape(expected: tuple[int, ...], came: tuple[int, ...], grad_y: tuple[int, ...] = ()) -> Symptom:
     """The symptom of a gradient of the wrong shape; ``grad_y``: the shape of what arrived, if that is known."""
+    if 0 in came and 0 not in expected:
+        return Symptom("empty")
     if len(came) > 1 and came == expected[::-1]:
         return Symptom("transposed")
     squeezed, target = without_ones(came), without_ones(expected)

@@ -96,7 +96,7 @@ HINTS = {
         "Keep all numbers of y = a b fixed but a. By how much does y grow when a grows by 1?",
     ),
     "both factors": (
-        "it has both factors; the slope of a product is the other factor alone.",
+        "it contains both factors; the slope of a product is the other factor alone.",
         "grad_a is grad_y times one number. It must not contain a, and grad_b must not contain grad_a.",
     ),
     "added": (
@@ -133,11 +133,11 @@ HINTS = {
     ),
     "a left out": (
         "a is missing: it is the gradient of 1 / b.",
-        "y = a · b⁻¹. Of a constant factor, nothing is lost in the derivative: the derivative of b⁻¹, times a.",
+        "y = a · b⁻¹. A constant factor stays in the derivative: it is a times the derivative of b⁻¹.",
     ),
     "y itself": (
-        "it has the factor a once too often.",
-        "y = a · b⁻¹: dy/da has no a any more, and dy/db has it once.",
+        "it contains the factor a once too often.",
+        "y = a · b⁻¹: dy/da does not contain a, and dy/db contains it once.",
     ),
     "divided by a": (
         "a and b are exchanged: it is divided by a, as if y were b / a.",

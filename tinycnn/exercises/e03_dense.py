@@ -60,8 +60,8 @@ EXERCISE = Exercise(
     source="tinycnn.ops.dense",
     chapter="docs/path/03_dense_and_relu.md",
     task=TASK,
-    hint="the gradient of b[j] has one summand for each image of the batch. Shapes guide you: weight (in, out) can "
-    "only come from x (N, in) and grad_y (N, out) in one way.",
+    hint="the gradient of b[j] has one summand for each image of the batch. Use the shapes: only one product of x (N, "
+    "in) and grad_y (N, out) has the shape of weight, (in, out).",
     holes=(
         Hole("DenseFunction.backward", "grad_y (N, out) → the gradients of x (N, in), weight (in, out), and of bias\n"
              "(out,) if len(self.inputs) is 3."),
@@ -79,7 +79,7 @@ EXERCISE = Exercise(
             "(x₁ + x₂) (g₁ + g₂) is not x₁ g₁ + x₂ g₂. In einsum, one letter for the summed axis, in both arrays.",
         ),
         "slope alone": (
-            "1 is the slope of y[n, j] alone. grad_y, the gradient that arrives, is not used.",
+            "it is 1, the slope of a single y[n, j]: grad_y, the gradient that arrives, is not used.",
             "b[j] is added to y[n, j] for every image n. What does each of these y receive?",
         ),
         "of x": (

@@ -1,11 +1,14 @@
 """Exercise 4: ReLU."""
 
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 
 import numpy as np
 
 from tinycnn.exercises.checking import check_gradients, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
+from tinycnn.exercises.diagnosis import FORM
 
 TASK = """
     y = max(x, 0)
@@ -16,13 +19,32 @@ stores y anyway.
 """
 
 
+Wrong = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of grad_y and y
+MISTAKES: dict[str, Wrong] = {
+    "y for the slope": lambda grad_y, y: grad_y * y,
+    f"y for the slope{FORM}of the larger": lambda grad_y, y: np.maximum(grad_y * y, 0),
+    "by grad_y": lambda grad_y, y: np.maximum(grad_y, 0),
+    "by both": lambda grad_y, y: np.where(y > 0, np.maximum(grad_y, 0), 0),
+    "the other side": lambda grad_y, y: grad_y * (y <= 0),
+    "without its sign": lambda grad_y, y: abs(grad_y) * (y > 0),
+    "above 1": lambda grad_y, y: grad_y * (y > 1),
+}
+
+
 def check(student: ModuleType) -> None:
     """Away from the kink, and at it."""
-    check_gradients(student.relu, {"x": normal(3, 4)})
+    x = normal(3, 4)
+    typical = {key: partial(mistaken, wrong, np.maximum(x, 0)) for key, wrong in MISTAKES.items()}
+    check_gradients(student.relu, {"x": x}, suspects=typical)
     with situation("at x = 0, where the slope is to be 0 (the difference is taken a little to the left)"):
         at_zero = np.array([0.0, 1.0, -1.0])
         closed = {"closed kink": lambda _, grad_y: grad_y * (at_zero >= 0)}
         check_gradients(student.relu, {"x": at_zero}, differences_at={"x": at_zero - 1e-3}, suspects=closed)
+
+
+def mistaken(wrong: Wrong, y: np.ndarray, _: str, grad_y: np.ndarray) -> np.ndarray:
+    """The gradient with a mistake."""
+    return wrong(grad_y, y)
 
 
 EXERCISE = Exercise(
@@ -35,12 +57,40 @@ EXERCISE = Exercise(
     formulas={"x": "grad_x = grad_y where y > 0, else 0", "": "grad_x = grad_y where y > 0, else 0"},
     hints={
         "closed kink": (
-            "at x = 0 the slope is to be 0, and yours is 1.",
+            "at x = 0 the slope should be 0, and yours is 1.",
             "Is it y > 0 or y >= 0?",
         ),
         "upstream alone": (
-            "grad_y passes everywhere, as if ReLU were not there.",
-            "Where the output is 0, a small change of x changes nothing.",
+            "grad_y passes everywhere, as if ReLU were not there. y is never negative, so y >= 0 is true everywhere.",
+            "Where the output is 0, a small change of x changes nothing: there the gradient is 0.",
+        ),
+        "zero": (
+            "nothing passes: all numbers are 0. y is never negative, so y < 0 is true nowhere.",
+            "The slope is 1 where y is positive.",
+        ),
+        "y for the slope": (
+            "y stands in place of the slope. The slope is 1 where y is positive, however large y is.",
+            "If x grows by 1 from 2 to 3, by how much does y grow?",
+        ),
+        "by grad_y": (
+            "grad_y passes where grad_y itself is positive; y has to be positive.",
+            "The slope depends on x, or on y. A negative grad_y passes, too, where y is positive.",
+        ),
+        "by both": (
+            "grad_y passes only where it is positive itself; a negative grad_y has to pass, too, where y is positive.",
+            "The slope depends on x, or on y, and not on grad_y.",
+        ),
+        "the other side": (
+            "grad_y passes where y is 0, and not where y is positive: the two cases are exchanged.",
+            "np.where(condition, a, b) is a where the condition is true, and b elsewhere.",
+        ),
+        "without its sign": (
+            "grad_y has lost its sign; a negative grad_y passes as a negative number.",
+            "grad_y is multiplied by the slope, 0 or 1, and nothing else.",
+        ),
+        "above 1": (
+            "grad_y passes only where y is greater than 1; it has to pass wherever y is greater than 0.",
+            "The kink of ReLU is at 0.",
         ),
     },
     holes=(Hole("ReLUFunction.backward", "grad_y → grad_x, both in the shape of x."),),

@@ -36,10 +36,11 @@ def check(student: ModuleType) -> None:
         for what, target in {"labels": labels, "probabilities as targets": smooth}.items():
             with situation(f"in {op.__name__} with {what}"):
                 name, x = ("logits" if op is student.softmax_cross_entropy else "log_p"), normal(4, 3)
+                function = "SoftmaxCrossEntropyFunction" if name == "logits" else "NLLLossFunction"
                 x = x if name == "logits" else x - np.log(np.exp(x).sum(axis=1, keepdims=True))
                 rows = np.eye(3)[target] if target.ndim == 1 else target
                 typical = {key: partial(mistaken, numbers) for key, numbers in mistakes(name, x, rows).items()}
-                check_gradients(partial(loss_of, op, target), {name: x}, of=op.__name__, suspects=typical)
+                check_gradients(partial(loss_of, op, target), {name: x}, of=function, suspects=typical)
 
 
 def mistakes(name: str, x: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
@@ -89,10 +90,8 @@ EXERCISE = Exercise(
     task=TASK,
     hint=HINT,
     formulas={
-        "softmax_cross_entropy": "grad_logits = grad_loss · (p - target) / N, with p = exp(self.log_p)",
-        "nll_loss": "grad_log_p = -grad_loss · target / N",
-        "SoftmaxCrossEntropyFunction.backward": "grad_logits = grad_loss · (p - target) / N, with p = exp(self.log_p)",
-        "NLLLossFunction.backward": "grad_log_p = -grad_loss · target / N",
+        "SoftmaxCrossEntropyFunction": "grad_logits = grad_loss · (p - target) / N, with p = exp(self.log_p)",
+        "NLLLossFunction": "grad_log_p = -grad_loss · target / N",
     },
     hints={
         "upstream": (
@@ -112,7 +111,7 @@ EXERCISE = Exercise(
             "Forward stored self.log_p, the logarithm. The gradient needs p itself: exp undoes the logarithm.",
         ),
         "added": (
-            "p and the target are added; it is their difference.",
+            "p and the target are added; the gradient contains their difference.",
             "d log p_i / d z_j = δ_ij - p_j, and the loss has a minus: of which of the two is the sign changed?",
         ),
         "not normalised": (
@@ -141,7 +140,7 @@ EXERCISE = Exercise(
             "Put log p_i = z_i - log Σ_j e^{z_j} into the loss first; then no p is left in a denominator.",
         ),
         "softmax again": (
-            "p (1 - p) is a factor too much: p - target contains the derivative of softmax already.",
+            "the factor p (1 - p) should not be there: p - target contains the derivative of softmax already.",
             "d log p_i / d z_j = δ_ij - p_j is all there is; d p_i / d z_j is not needed.",
         ),
         "loss itself": (
@@ -153,13 +152,15 @@ EXERCISE = Exercise(
             "loss = -1/N Σ target · log p is linear in log p: its factor is the gradient.",
         ),
         "shape": (
-            "every one of the (N, K) numbers has its own gradient: nothing is summed.",
-            "self.target (N, K) has a row for each image. self.labels may be one number for each, and the loss is "
-            "one number.",
+            "the gradient has to have the shape (N, K) of the input: each of these numbers has its own gradient.",
+            "Nothing is to be summed. self.target (N, K) has a row for each image; self.labels may be one number for "
+            "each.",
         ),
         "not an index": (
-            "self.labels is no index here: labels may also be probabilities (N, K).",
-            "self.target (N, K) is the same for both: one-hot rows, or the probabilities. Subtract it.",
+            "self.labels is no index here. With integer labels this line works, but labels may also be rows of "
+            "probabilities, (N, K).",
+            "self.target (N, K) covers both: one-hot rows for integer labels, or the probabilities. Use it in place "
+            "of self.labels.",
         ),
         "logits": (
             "the logits stand where p belongs.",
@@ -170,7 +171,7 @@ EXERCISE = Exercise(
             "loss = -1/N Σ target · log p is linear in log p: its factor is the gradient.",
         ),
         "log p as a factor": (
-            "log p is still there: it is the input, and d (c · log p) / d log p is c.",
+            "log p should not be a factor: it is the input, and d (c · log p) / d log p is c.",
             "Keep all numbers fixed but one log p: by how much does the loss grow when it grows by 1?",
         ),
         "softmax alone": (
@@ -178,12 +179,12 @@ EXERCISE = Exercise(
             "Put d log p_i / d z_j = δ_ij - p_j into loss = -Σ_i target_i log p_i, and sum over i.",
         ),
         "broadcast": (
-            "two arrays are combined number by number, and their shapes do not fit.",
+            "two arrays are combined number by number, and their shapes do not match.",
             "self.target (N, K) is the one-hot form of self.labels, which may be (N,): subtract a row of K numbers, "
             "not a label.",
         ),
-        "of nll_loss": (
-            "here log p itself is the input, so there is no softmax, and no other log p has an effect on its summand.",
+        "of NLLLossFunction": (
+            "here log p itself is the input: there is no softmax, and each log p is in one term of the sum only.",
             "loss = -1/N Σ target · log p. Keep all numbers fixed but one log p: by how much does the loss grow when "
             "it grows by 1?",
         ),

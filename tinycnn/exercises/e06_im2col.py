@@ -68,7 +68,7 @@ def expected_of(window: tuple[Pair, Pair, Pair]) -> tuple[np.ndarray, np.ndarray
     return x, expected, cols, slow_col2im(cols, x.shape, *window)
 
 
-WRONG_CUTS = "cut elsewhere", "not summed", "shape"  # mistakes with the padding, which the last line cuts off
+WRONG_CUTS = "cut elsewhere", "not summed", "shape", "empty"  # mistakes with the padding, which the last line cuts off
 
 
 def slow_col2im(cols: np.ndarray, x_shape: tuple[int, ...], *window: Any) -> np.ndarray:
@@ -239,8 +239,8 @@ EXERCISE = Exercise(
     source="tinycnn.backends.numpy_backend",
     chapter="docs/path/05_convolution.md",
     task=TASK,
-    hint="the two loops are the same; im2col reads from x[slices], col2im adds to it (with +=: a pixel lies in several "
-    "windows). col2im works on the padded image and cuts the padding off at the end.",
+    hint="both functions have the same loop; im2col reads from x[slices], col2im adds to it (with +=: a pixel lies in "
+    "several windows). col2im works on the padded image and cuts the padding off at the end.",
     formulas={
         "im2col": "cols (N, OH, OW, KH*KW, C); for each place: cols[:, :, :, number] = x[slices]; then reshape to "
         "(N*OH*OW, KH*KW*C)",
@@ -295,11 +295,11 @@ EXERCISE = Exercise(
         ),
         "columns in another order": (
             "the numbers of a row of cols are read in another order than im2col writes them.",
-            "A row of cols is (KH*KW, C): the channel is the index that runs fastest. All rows are (N, OH, OW).",
+            "A row of cols is (KH*KW, C): the channel is the last index. The rows are in the order (N, OH, OW).",
         ),
         "averaged copies": (
             "the mean over all copies of a pixel is taken; its gradient is their sum.",
-            "A number that is used in several places collects the gradients of all.",
+            "The gradient of a number that is used in several places is the sum of the gradients of all of them.",
         ),
         "one image alone": ("only one image is filled.", "The first axis of x[slices] counts all of them."),
         "not contiguous": (
@@ -319,12 +319,18 @@ EXERCISE = Exercise(
             "In the padded image, the image begins at row PH and column PW.",
         ),
         "shape of cols": (
-            "cols has one row for each window, and in it one number for each place of the window and channel.",
+            "cols should have a row for each window, and in it a number for each place of the window and channel.",
             "np.stack of all x[slices] along axis 3 is (N, OH, OW, KH*KW, C); a reshape makes it (N*OH*OW, KH*KW*C).",
         ),
         "shape of x": (
-            "col2im returns an array in the shape of x.",
+            "col2im has to return an array in the shape of x.",
             "The shape is x_shape, plus the padding until it is cut off. Is cols reshaped to (N, OH, OW, KH*KW, C)?",
+        ),
+        "broadcast": (
+            "x[slices] and the part of cols have different shapes: x or cols was made in another shape, or an index "
+            "stands in the wrong place.",
+            "x has to be as large as the padded image, (N, H + 2*PH, W + 2*PW, C), and cols has five axes here, (N, "
+            "OH, OW, KH*KW, C): its number is the fourth. Compare with the shapes above.",
         ),
         "not summed": (
             "the padding is still there.",

@@ -139,7 +139,7 @@ EXERCISE = Exercise(
             "self.stride and self.padding, as they are: (rows, columns).",
         ),
         "slope alone": (
-            "1 is the slope of a single y alone. grad_y, the gradient that arrives, is not used.",
+            "it has the slope of each y, 1, and no grad_y: the gradient that arrives is not used.",
             "The bias of a filter is added in every window of every image. What does each of these y receive?",
         ),
         "cols themselves": (
@@ -159,6 +159,17 @@ EXERCISE = Exercise(
         "not transposed": (
             "a reshape stands where a transpose is needed: it has the right shape, but keeps the order of the numbers.",
             "The matrices of forward are cols, and the weight reshaped to (KH*KW*C, F): transpose these.",
+        ),
+        "matrix product": (
+            "the inner sizes of the matrix product differ: a transpose is missing, or a reshape gives other rows and "
+            "columns than it should.",
+            "cols is (N*OH*OW, KH*KW*C), grad_Y = grad_y.reshape(-1, F) is (N*OH*OW, F), and W = weight.reshape(-1, F) "
+            "is (KH*KW*C, F). Which of them has to be transposed in this product?",
+        ),
+        "shape": (
+            "the gradient of an input always has the shape of that input.",
+            "grad_cols (N*OH*OW, KH*KW*C) becomes grad_x by col2im. grad_W (KH*KW*C, F) becomes the gradient of the "
+            "weight by a reshape to (KH, KW, C, F).",
         ),
     },
     holes=(Hole("Conv2dFunction.backward", "grad_y (N, OH, OW, F) → the gradients of x (N, H, W, C), weight\n"

@@ -319,7 +319,7 @@ EXERCISE = Exercise(
     source="tinycnn.backends.numpy_backend",
     chapter="docs/path/06_max_pool.md",
     task=TASK,
-    hint="a window passes on one of its pixels. Backward needs to know which one, and nothing else.",
+    hint="the output of a window is one of its pixels. Backward needs to know which one, and nothing else.",
     formulas={
         "x": "for each position: grad_x[window] += grad_y · (winner == position); return it without its padding",
         "NumpyBackend.max_pool2d": "stack x[window] of all positions; winner = its argmax and y = its max over axis 0",
@@ -328,16 +328,16 @@ EXERCISE = Exercise(
     },
     hints={
         "pair": (
-            "forward returns two things: y, and what your backward needs to know.",
+            "forward has to return two things: y, and what your backward needs to know.",
             "return y, winner: winner is all that max_pool2d_backward gets from forward.",
         ),
         "shape of y": (
-            "y has one number for each window and channel: (N, OH, OW, C).",
+            "y should have one number for each window and channel: (N, OH, OW, C).",
             "np.stack puts the KH*KW places of a window in front, so max and argmax go over axis 0.",
         ),
         "upstream": (
             "the winners get 1: grad_y, the gradient that arrives, is not used.",
-            "backward returns d loss / d x. A winner changes y as much as itself, and y changes the loss by grad_y.",
+            "backward returns d loss / d x. When the winner grows by 1, y grows by 1, and the loss by grad_y.",
         ),
         "overwritten": (
             "a pixel that won in several windows keeps only one of their gradients.",
@@ -353,7 +353,7 @@ EXERCISE = Exercise(
         ),
         "shared": (
             "grad_y is divided among all pixels of the window, as for an average.",
-            "The winner changes y by as much as it changes itself, whatever the size of the window: undivided.",
+            "When the winner grows by 1, y grows by 1, whatever the size of the window: grad_y is not divided.",
         ),
         "last NaN wins": (
             "of several NaN in a window, the last wins; it is to be the first.",
@@ -384,7 +384,7 @@ EXERCISE = Exercise(
             "winner says which place gets grad_y: compare it with the number of the place, winner == number.",
         ),
         "first place alone": (
-            "every place asks whether the first one has won.",
+            "every place checks whether the first one has won.",
             "window_positions gives the number of each place: compare winner with that.",
         ),
         "another number": (
@@ -426,7 +426,7 @@ EXERCISE = Exercise(
             "The largest of three negative numbers is negative. y as it is given starts at minus infinity.",
         ),
         "padded by 0": (
-            "the padding counts as 0, which is larger than negative pixels; it never wins.",
+            "the padding counts as 0, which is larger than negative pixels; the padding should never win.",
             "x is padded by minus infinity already.",
         ),
         "pair exchanged": (
@@ -434,12 +434,12 @@ EXERCISE = Exercise(
             "return y, winner: the maximum first.",
         ),
         "shape": (
-            "grad_x has the shape of x; the padding is cut off at other edges.",
+            "grad_x should have the shape of x; here the padding is cut off at the wrong edges.",
             "The image has the rows PH : PH + H and the columns PW : PW + W of the padded image. -PH as an end is "
             "wrong where PH is 0.",
         ),
         "broadcast": (
-            "two arrays are combined number by number, and their shapes do not fit.",
+            "two arrays are combined number by number, and their shapes do not match.",
             "grad_y, winner and grad_x[slices] have one shape (N, OH, OW, C) if grad_x is as large as the padded "
             "image, the call is window_positions(kernel_size, stride, grid), and argmax goes over axis 0.",
         ),
@@ -453,7 +453,7 @@ EXERCISE = Exercise(
         ),
         "averaged": (
             "grad_y is divided by the number of pixels in a window, as for an average.",
-            "The winner changes y by as much as it changes itself, whatever the size of the window: undivided.",
+            "When the winner grows by 1, y grows by 1, whatever the size of the window: grad_y is not divided.",
         ),
         "NaN loses": (
             "NaN loses against numbers. Every comparison with NaN is False, x > NaN as well as NaN > y.",
@@ -469,7 +469,7 @@ EXERCISE = Exercise(
             "np.maximum keeps NaN, and np.argmax finds it.",
         ),
         "": (
-            "a window passes on one of its pixels. Backward needs to know which one, and nothing else.",
+            "the output of a window is one of its pixels. Backward needs to know which one, and nothing else.",
             "In forward, the winner is the first place with the largest number or with NaN. In backward, each place "
             "adds grad_y where it is the winner.",
         ),

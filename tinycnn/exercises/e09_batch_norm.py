@@ -168,8 +168,9 @@ EXERCISE = Exercise(
     source="tinycnn.ops.batch_norm",
     chapter="docs/path/07_batch_norm_and_dropout.md",
     task=TASK,
-    hint="FixedBatchNormFunction.backward, below, is the case where only the direct path exists. What is missing takes "
-    "the mean out of grad_y, and its part along x̂: what would only shift or stretch the channel changes nothing.",
+    hint="FixedBatchNormFunction.backward, below, is the case where only the direct path exists. Here one x also "
+    "changes the mean and the variance of its channel, and with them all values of the channel: two more terms, each "
+    "with a sum over the channel.",
     formulas={
         "x": "grad_x = gamma s · (grad_y - grad_beta / M - x̂ grad_gamma / M), with s = self.inverse_std",
         "gamma": "grad_gamma = Σ grad_y x̂ over all axes but the last",
@@ -254,8 +255,8 @@ EXERCISE = Exercise(
             "Images need none: where self.needs_grad[0] is False, backward returns None for x.",
         ),
         "of x": (
-            "FixedBatchNormFunction.backward, below, is the case where only the direct path exists. What is missing "
-            "takes the mean out of grad_y, and its part along x̂.",
+            "FixedBatchNormFunction.backward, below, is the case where only the direct path exists. Here one x also "
+            "changes the mean and the variance of its channel, and with them all its values: two more terms.",
             "Compute the three paths one by one, as in the task, and print their shapes: two of them contain a sum "
             "over the channel.",
         ),

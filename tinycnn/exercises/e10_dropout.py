@@ -98,7 +98,7 @@ EXERCISE = Exercise(
         "mask added": ("the mask is added to x; y is their product.", "A dropped value is multiplied by 0."),
         "mask alone": ("the mask itself is returned; y is x times the mask.", "A kept value is x times 1/(1 - p)."),
         "wrong share": (
-            "p is the probability to drop a value, not to keep it.",
+            "p is used as the probability to keep a value; it is the probability to drop it.",
             "Give the backend p itself.",
         ),
         "the dropped ones": (

@@ -141,6 +141,7 @@ def steps_of(
 
 
 MOVE = "        p -= lr * (g + self.momentum * velocity if self.nesterov else velocity)\n"
+AHEAD, ELSE = "self.momentum * velocity", "self.nesterov else velocity\n"
 NEW_VELOCITY = "        velocity *= self.momentum\n        velocity += g\n"
 NEW_SLOTS = """        m *= self.beta1
         m += (1 - self.beta1) * g
@@ -173,7 +174,16 @@ PLANTED: Planted = {
     "lr in the velocity": [
         (SGD, {"velocity += g": "velocity += lr * g", MOVE: "        p -= velocity\n"}),
         (SGD, {"velocity += g": "velocity -= lr * g", MOVE: "        p += velocity\n"}),
+        (SGD, {"velocity += g": "velocity += lr * g", MOVE: f"        p -= lr * g + {AHEAD} if {ELSE}"}),
+        (SGD, {"velocity += g": "velocity += lr * g", MOVE: f"        p -= lr * (g + {AHEAD}) if {ELSE}"}),
+        (SGD, {"velocity += g": "velocity -= lr * g", MOVE: f"        p += {AHEAD} - lr * g if {ELSE}"}),
     ],
+    "lr twice": [
+        (SGD, {"velocity += g": "velocity += lr * g"}),
+        (SGD, {"velocity += g": "g = lr * g\n        velocity += g"}),
+        (SGD, {"p -= lr *": "p -= lr * lr *"}),
+    ],
+    "lr left out": [(SGD, {"p -= lr *": "p -="})],
     "velocity kept": [(SGD, {"velocity *= self.momentum": "velocity *= 1 + self.momentum"})],
     "momentum on g": [(SGD, {NEW_VELOCITY: "        velocity += g\n        velocity *= self.momentum\n"})],
     "eps in the root": [(ADAM, {"v * v_scale) + self.eps": "v * v_scale + self.eps)"})],
@@ -217,8 +227,8 @@ EXERCISE = Exercise(
             "The backend is an argument of adam_update: backend.xp.sqrt. Settings are attributes, such as self.eps.",
         ),
         "uphill": (
-            "p moves with the gradient; descent goes against it.",
-            "The gradient points to where the loss grows: p -= ..., not p += ...",
+            "p moves in the direction of the gradient; it has to move in the opposite direction.",
+            "In the direction of the gradient, the loss grows: p -= ..., not p += ...",
         ),
         "velocity late": (
             "p moves by the old velocity; the formula takes the new one.",
@@ -229,7 +239,7 @@ EXERCISE = Exercise(
             "Two cases: p -= lr * (g + self.momentum * velocity) if self.nesterov, else p -= lr * velocity.",
         ),
         "Nesterov without g": (
-            "Nesterov's step adds the velocity where g belongs.",
+            "Nesterov's step has the velocity in place of g.",
             "p ← p - lr·(g + momentum·v): the new velocity once, times momentum, and g.",
         ),
         "Nesterov without decay": (
@@ -242,7 +252,7 @@ EXERCISE = Exercise(
             "It is the gradient of weight_decay · p² / 2, added to g: p then moves towards 0.",
         ),
         "decay apart": (
-            "the weight decay is taken from p by itself; here it is a part of the gradient.",
+            "the weight decay is subtracted from p separately; here it has to be a part of the gradient.",
             "g = g + self.weight_decay * p, before the velocity is updated: the decay then gathers momentum as g does.",
         ),
         "decay twice": (
@@ -257,6 +267,23 @@ EXERCISE = Exercise(
             "the velocity contains the learning rate; the formula applies it when p moves.",
             "v ← momentum·v + g, then p ← p - lr·v. Otherwise a new learning rate would act on new gradients only.",
         ),
+        "lr twice": (
+            "the learning rate is applied twice.",
+            "v ← momentum·v + g, without lr; then p ← p - lr·v. With Nesterov, p ← p - lr·(g + momentum·v).",
+        ),
+        "lr left out": (
+            "the learning rate is missing.",
+            "p ← p - lr·v. With Nesterov, p ← p - lr·(g + momentum·v).",
+        ),
+        "factor": (
+            "a constant factor is missing, or is applied twice.",
+            "Compare each factor with the formula in the docstring: lr and momentum; or β₁, β₂, step_size and v_scale.",
+        ),
+        "sign": (
+            "a minus is missing, or there is one too many.",
+            "Compare each sign with the formula in the docstring. The one minus in front of a gradient is that of the "
+            "last step: p ← p - ...",
+        ),
         "velocity kept": (
             "the old velocity is kept whole, and momentum times it is added.",
             "velocity *= self.momentum makes it smaller; `velocity += self.momentum * velocity` makes it larger.",
@@ -266,7 +293,7 @@ EXERCISE = Exercise(
             "First velocity *= self.momentum, then velocity += g.",
         ),
         "eps in the root": (
-            "eps stands inside the root; the formula adds it to the root.",
+            "eps stands inside the root; the formula adds it after the root is taken.",
             "√(v · v_scale) + eps, and not √(v · v_scale + eps).",
         ),
         "eps left out": (
@@ -296,12 +323,15 @@ EXERCISE = Exercise(
             "step_size is lr / (1 - β₁ᵗ), a factor of m.",
         ),
         "corrected twice": (
-            "m is divided by 1 - β₁ once more: step_size contains the correction.",
+            "m is divided by 1 - β₁, but step_size contains this correction already.",
             "step_size is lr / (1 - β₁ᵗ) already.",
         ),
-        "slots late": ("p moves by the old m and v; it takes the new ones.", "First update m and v, then move p."),
+        "slots late": (
+            "p moves by the old m and v; it has to move by the new ones.",
+            "First update m and v, then move p.",
+        ),
         "square forgotten": (
-            "v is a mean of squares of the gradient.",
+            "the square is missing: v is a running mean of g².",
             "(1 - β₂) g², not (1 - β₂) g or (1 - β₂) |g|.",
         ),
         "m in v": ("v takes the square of m; the formula takes that of g.", "v ← β₂ v + (1 - β₂) g²."),
@@ -311,7 +341,10 @@ EXERCISE = Exercise(
             "a running mean takes β of the old and 1 - β of the new; here it takes the whole of the new.",
             "m ← β₁ m + (1 - β₁) g, and v ← β₂ v + (1 - β₂) g².",
         ),
-        "weight squared": ("1 - β₂ is squared together with g.", "(1 - β₂) g², and not ((1 - β₂) g)²."),
+        "weight squared": (
+            "1 - β₂ is squared together with g; only g should be.",
+            "(1 - β₂) g², and not ((1 - β₂) g)².",
+        ),
         "slot kept": (
             "a running mean takes β of the old and 1 - β of the new; here it takes the whole of the old.",
             "m *= self.beta1 and v *= self.beta2, before the new parts are added.",

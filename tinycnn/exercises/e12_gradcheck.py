@@ -394,15 +394,15 @@ EXERCISE = Exercise(
             "self.rng.normal(size=...) draws numbers of the size 1.",
         ),
         "shape of upstream": (
-            "there is one weight for each number of y.",
+            "it should have one weight for each number of y.",
             "self.rng.normal(size=self.y.shape).",
         ),
         "dtype of upstream": (
-            "the upstream gradient has the dtype of y, as every gradient has that of its array.",
+            "the upstream gradient should have the dtype of y: every gradient has that of its array.",
             "self.rng.normal(size=...) is float64.",
         ),
         "two slopes": (
-            "_slopes returns a pair: (to the left, to the right), two arrays of the shape of y.",
+            "_slopes has to return a pair: (to the left, to the right), two arrays in the shape of y.",
             "return left, right",
         ),
         "exchanged sides": (
@@ -422,11 +422,11 @@ EXERCISE = Exercise(
             "self._moved(i, step) moves input number i, the one that is checked.",
         ),
         "shape of slopes": (
-            "there is one summand for each output: the sum over the outputs is taken in `compare`.",
+            "each slope should have one number for each output: the sum over the outputs is taken later, in `compare`.",
             "The two arrays have the shape of self.y. At a kink, each output has a range of slopes of its own.",
         ),
         "upstream left out": (
-            "the slopes of v·y are wanted, and here are those of y.",
+            "these are the slopes of y; those of v·y are expected.",
             "Multiply by self.upstream, output by output.",
         ),
         "of _slopes": (
@@ -451,15 +451,15 @@ EXERCISE = Exercise(
             "self.atol + self.rtol · |numeric|.",
         ),
         "bound by analytic": (
-            "the bound grows with the gradient that is checked: if it is large enough, it passes.",
+            "the bound grows with the gradient that is checked: a gradient that is large enough always passes.",
             "self.atol + self.rtol · |numeric|.",
         ),
         "not asked": (
-            "a gradient that does not agree is accepted without asking self._is_subgradient.",
+            "a gradient that does not agree is accepted without a call of self._is_subgradient.",
             "Call self._is_subgradient(analytic, left, right) and let it decide.",
         ),
         "no kink": (
-            "at a kink there are two slopes, and the gradient may be any number between them.",
+            "kinks are not treated: at a kink there are two slopes, and the gradient may be any number between them.",
             "Before you raise, ask self._is_subgradient(analytic, left, right); note the place in self.result.kinks.",
         ),
         "whatever at a kink": (
@@ -552,7 +552,7 @@ EXERCISE = Exercise(
             "What happens then?",
         ),
         "refuses": (
-            "the slopes to the left and to the right are right, and the gradient is: what is made of them is not.",
+            "the slopes to the left and to the right are correct, and so is the gradient, but `compare` refuses it.",
             "Print analytic and numeric: numeric is the mean of left and right, summed over the outputs. Which of them "
             "is not what you meant?",
         ),

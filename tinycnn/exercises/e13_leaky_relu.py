@@ -154,7 +154,7 @@ EXERCISE = Exercise(
             "Compute the number at the index above on paper.",
         ),
         "own check": (
-            "the check does not decide between right and wrong.",
+            "gradient_is_right does not tell a right gradient from a wrong one.",
             "Call gradcheck on a function that calls leaky_relu, with an x that has values on both sides of 0, and "
             "return its result as a bool.",
         ),

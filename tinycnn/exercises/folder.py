@@ -26,7 +26,7 @@ from tinycnn.exercises import (
 from tinycnn.exercises.checking import Mistake
 from tinycnn.exercises.cutting import Exercise
 from tinycnn.exercises.diagnosis import HINTS, LEVELS, hint
-from tinycnn.exercises.locating import function_at_fault, load, planted_mistake
+from tinycnn.exercises.locating import function_at_fault, load, planted_mistake, right_so_far
 from tinycnn.exercises.tracing import (
     arrays_at_error,
     function_of_error,
@@ -66,6 +66,9 @@ COMPUTE_IT = (
     "first that differs?"
 )
 MATMUL = re.compile(r"matmul: Input operand .*\(size (\d+) is different from (\d+)\)")  # NumPy's words
+CALLED = re.compile(r"\(\) (missing|takes|got) ")  # a function called with too many or too few arguments
+RETURNED_NONE = "got None, as a function without `return`"  # the words of Tensor
+NO_INDEX = "only integers", "used as indices", "indexing arrays could not be broadcast"
 STACKS = re.compile(r"operands could not be broadcast together with remapped shapes .*")  # of a matrix product
 
 
@@ -110,9 +113,14 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
             remark = exercise.check(student)
     except NotImplementedError as error:
         text = f"{error}{named_line(line_of_error(error, path), path)} is still empty."
-        begun = getattr(error, "first_task", "") and not getattr(error, "is_extra", False)
-        if not begun or level > 1:  # the first hint is about the first task
-            text += hints(exercise, "", str(error), level)
+        with use_backend("numpy"):
+            right = right_so_far(exercise, path)
+        begun = bool(right or (getattr(error, "first_task", "") and not getattr(error, "is_extra", False)))
+        text += hints(
+            exercise, key_of_empty(exercise, str(error), level) if begun else "", str(error), level, is_empty=True
+        )
+        if right and not hasattr(error, "first_task"):
+            text = f"Right so far: {', '.join(right)}.\n{text}"
         return Outcome(exercise, "begun" if begun else "empty", with_first_task(error, text))
     except SystemExit as error:
         place = named_line(line_of_error(error, path), path)
@@ -138,7 +146,8 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
             planted, _ = planted_mistake(exercise, error) if student else ("", "")
         about, kind = function_of_error(error, path), symptom_of(error, exercise, path)
         is_known = kind in HINTS or kind in exercise.hints
-        key = planted or (kind if is_known else general_key(exercise, about) or "error")
+        rule = general_key(exercise, about) if isinstance(error, TinyCNNError) else ""  # it knows what was called
+        key = planted or (kind if is_known else rule or "error")
         text += hints(exercise, key, about, level)
         return not_right(exercise, error, text, key)
     finally:
@@ -159,15 +168,36 @@ def with_first_task(error: Exception, text: str) -> str:
     return f"Your first task is right: {first_task}. {rest}:\n{text}" if first_task else text
 
 
-def hints(exercise: Exercise, symptom: str, about: str, level: int, *, has_index: bool = False) -> str:
-    """The hint at ``level``, as lines below a message. ``has_index``: the message names the index of a wrong number."""
+def hints(
+    exercise: Exercise, symptom: str, about: str, level: int, *, has_index: bool = False, is_empty: bool = False
+) -> str:
+    """The hint at ``level``, as lines below a message. ``has_index``: the message names the index of a wrong number.
+
+    ``is_empty``: nothing is written yet.
+    """
     first = f"{COMPUTE_IT} " if has_index else ""
     chapter = next((exercise.chapters[name] for name in names_in(about) if name in exercise.chapters), exercise.chapter)
     formulas, general = exercise.formulas, (exercise.hint, f"{first}{chapter} derives it.")
     special = {"": general, **exercise.hints}
+    rule = rule_before(symptom, has_index) if level == 1 and not is_empty else ""
     found = [formulas[name] for name in names_in(about) if name in formulas]
     formula = found[0] if found else "; ".join(dict.fromkeys(formulas.values()))
-    return f"\n  Hint {level} of {LEVELS}: {hint(symptom, level, special, formula)}"
+    return f"\n  Hint {level} of {LEVELS}: {rule}{hint(symptom, level, special, formula)}"
+
+
+def rule_before(symptom: str, has_index: bool) -> str:
+    """What stands before a hint that states what the code should do, so that it is not read as a diagnosis."""
+    if symptom and not symptom.startswith("of "):
+        return ""
+    return (
+        f"{'your numbers fit no mistake that the check knows. How it should be' if has_index else 'how it should be'}: "
+    )
+
+
+def key_of_empty(exercise: Exercise, place: str, level: int) -> str:
+    """The key of the hints for a function that is still empty, and so has no wrong number at an index."""
+    key = general_key(exercise, place)
+    return "" if key and "the index above" in exercise.hints[key][min(level, 2) - 1] else key
 
 
 def general_key(exercise: Exercise, about: str) -> str:
@@ -186,7 +216,7 @@ def describe(error: Exception, path: Path) -> str:
     words = error.msg if isinstance(error, SyntaxError) else str(error)  # whose str() has the line, too
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], Function):
         words = f"there is no entry for the {error.args[0].name} yet"
-    words = "forward returned None" if "got NoneType" in words else words
+    words = "forward returned None" if RETURNED_NONE in words else words
     text = MATMUL.sub(r"the inner sizes of the matrix product differ, \2 and \1", words)
     text = STACKS.sub("the axes in front of the two of each matrix do not fit together in the matrix product", text)
     return f"{kind}{text}{named_line(line_of_error(error, path), path)}"
@@ -199,7 +229,7 @@ def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
         return "np"
     if "returned float64 for inputs" in text:
         return "dtype"
-    if "got NoneType" in text:
+    if RETURNED_NONE in text:
         return "return"
     if "bitwise_xor" in text:
         return "power"
@@ -209,8 +239,10 @@ def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
         return "truth value"
     if isinstance(error, IndexError) and "too many indices" in text:
         return "too many indices"
-    if isinstance(error, IndexError) and ("only integers" in text or "used as indices" in text):
+    if isinstance(error, IndexError) and any(words in text for words in NO_INDEX):
         return "not an index"
+    if isinstance(error, IndexError) and "out of bounds for axis" in text:
+        return "out of bounds"
     if isinstance(error, ValueError) and ("matmul" in text or "not aligned" in text or STACKS.search(text)):
         arrays = arrays_at_error(error, path)
         many = [name for name, shape in arrays.items() if len(shape) > 2 and ("." not in name or name.endswith(".T"))]
@@ -223,6 +255,8 @@ def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
     if isinstance(error, ValueError) and "cannot reshape" in text and library != "tinycnn":
         return "reshape"
     if library and type(error) in (ValueError, TypeError, ZeroDivisionError):
+        return "arguments"
+    if isinstance(error, TypeError) and CALLED.search(text):
         return "arguments"
     if isinstance(error, ValueError) and "axes don't match" in text:
         return "axes"

@@ -7,7 +7,7 @@ takes its place.
 
 import ast
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,27 +71,40 @@ def function_at_fault(exercise: Exercise, path: Path) -> str:
     """The only function that makes the file right when that of the solution takes its place; empty if none is."""
     if len(exercise.holes) == 1:
         return exercise.holes[0].place
-    found = [hole.place for hole in exercise.holes if is_right_with(exercise, path, hole.place)]
+    found = [hole.place for hole in exercise.holes if is_right_with(exercise, path, [hole.place])]
     return found[0] if len(found) == 1 else ""
 
 
-def is_right_with(exercise: Exercise, path: Path, place: str) -> bool:
-    """Whether the file is right, as far as it is written, with the function ``place`` of the solution."""
+def right_so_far(exercise: Exercise, path: Path) -> list[str]:
+    """The functions that are written, if the file is right with those of the solution in place of the empty ones."""
+    text = path.read_text(encoding="utf-8")
+    empty = [hole.place for hole in exercise.holes if f'raise NotImplementedError("{hole.place}")' in text]
+    written = [hole.place for hole in exercise.holes if hole.place not in empty]
+    return written if written and is_right_with(exercise, path, empty, is_whole=True) else []
+
+
+def is_right_with(exercise: Exercise, path: Path, places: Sequence[str], *, is_whole: bool = False) -> bool:
+    """Whether the file is right, as far as it is written, with the functions ``places`` of the solution.
+
+    ``is_whole``: only if nothing is left to write.
+    """
 
     def check(solution: ModuleType) -> None:
         student = load(path)
-        (owner, name), (source, _) = owner_of(student, place), owner_of(solution, place)
-        theirs = vars(source)[name]
-        function = FunctionType(theirs.__code__, vars(student), name, theirs.__defaults__, theirs.__closure__)
-        function.__kwdefaults__ = theirs.__kwdefaults__
-        setattr(owner, name, function)
+        for place in places:
+            (owner, name), (source, _) = owner_of(student, place), owner_of(solution, place)
+            theirs = vars(source)[name]
+            function = FunctionType(theirs.__code__, vars(student), name, theirs.__defaults__, theirs.__closure__)
+            function.__kwdefaults__ = theirs.__kwdefaults__
+            setattr(owner, name, function)
         token = student_file.set(str(path))
         try:
             exercise.check(student)
         finally:
             student_file.reset(token)
 
-    return isinstance(failure_of_text(exercise, exercise.solution(), check), NotImplementedError | None)
+    failure = failure_of_text(exercise, exercise.solution(), check)
+    return failure is None or (isinstance(failure, NotImplementedError) and not is_whole)
 
 
 def failure_of_text(exercise: Exercise, text: str, check: Callable[[ModuleType], Any]) -> Exception | None:
