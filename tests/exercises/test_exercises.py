@@ -1971,8 +1971,11 @@ def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_network_trains_on_the_files_of_a_student(solved: Path) -> None:
-    """Every file is called, and afterwards the package is as before."""
+def test_a_network_trains_on_the_files_of_a_student(
+    solved: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every file is called, no notice is shown, and afterwards the package is as before."""
+    monkeypatch.setattr(probabilities, "_noted", set())
     before = tensor.Tensor.backward, NumpyBackend.im2col, vars(tensor)["unbroadcast"]
     digits, lines = data.load("digits"), []
     small = replace(digits, x_test=digits.x_test[:50], y_test=digits.y_test[:50])
@@ -1982,6 +1985,7 @@ def test_a_network_trains_on_the_files_of_a_student(solved: Path) -> None:
     assert list(called) == list(BY_NAME)
     assert all(int(count.replace(",", "")) >= 2 for count in called.values())
     assert lines[-1] == f"{accuracy:.1%} of 50 test images are read correctly; 13 of 13 files are yours"
+    assert caplog.messages == []
     assert before == (tensor.Tensor.backward, NumpyBackend.im2col, vars(tensor)["unbroadcast"])
 
 
