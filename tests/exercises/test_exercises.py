@@ -104,9 +104,14 @@ def test_of_a_file_with_an_empty_function_the_right_ones_are_named(exercise: Exe
 def test_a_wrong_function_that_the_check_has_not_reached_is_not_called_right(tmp_path: Path) -> None:
     exercise = BY_NAME["01_arithmetic"]
     empty = cut(exercise.solution(), next(hole for hole in exercise.holes if hole.place == "Multiply.backward"))
-    wrong = empty.replace("-grad_y * self.a", "grad_y * self.a")
-    for text, words in {empty: "Right so far: unbroadcast, Divide.backward, Mat", wrong: "Multiply.backward ("}.items():
-        assert outcome_of(exercise, text, tmp_path).message.startswith(words)
+    right = outcome_of(exercise, empty, tmp_path).message
+    assert right.startswith("Right so far: unbroadcast, Divide.backward, MatMul.backward.\nMultiply.backward (")
+    unfinished = "raise NotImplementedError  # "
+    wrong = {"-grad_y * self.a": "grad_y * self.a", "return unbroadcast(grad_a, self.a": unfinished}
+    for passage, instead in wrong.items():
+        assert passage in empty
+        message = outcome_of(exercise, empty.replace(passage, instead), tmp_path).message
+        assert message.startswith("Multiply.backward (")
 
 
 @ALL
@@ -1459,6 +1464,40 @@ def test_hints_come_in_three_levels(tmp_path: Path) -> None:
         path = tmp_path / exercise.file_name
         path.write_text(answer)
         assert check_file(exercise, path, 3).message.endswith(formula)  # of the function where it happened, no other
+
+
+LABELS_AS_INDEX = "p[range(len(p)), self.labels] -= 1\n        return p"
+OF_COL2IM = "self.backend.col2im(grad_cols, self.x_shape, (KH, KW), self.stride, self.padding)"
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "level", "words"),
+    [
+        ("04", {"(self.y > 0)": "(self.y >= 0)"}, 1, "y is never negative, so y >= 0 is true everywhere"),
+        ("04", {"(self.y > 0)": "self.y"}, 1, "The slope is 1 where y is positive, however large y is"),
+        ("05", {"return (p - self.target)": LABELS_AS_INDEX}, 1, "With integer labels this line works"),
+        ("05", {"return (p - self.target)": LABELS_AS_INDEX}, 2, "self.target (N, K) covers both"),
+        ("06", {"(N, H + 2 * PH, W + 2 * PW, C)": "x_shape"}, 2, "the padded image"),
+        ("06", {"PH : PH + H": "PH:-PH"}, 1, "-0 is 0"),
+        ("07", {"grad_y = grad_y.reshape(-1, F)": "grad_y = grad_y.reshape(F, -1)"}, 2, "grad_y.reshape(-1, F) is"),
+        ("07", {"grad_y = grad_y.reshape(-1, F)": "grad_y = grad_y"}, 2, "grad_y.reshape(-1, F) has"),
+        ("07", {OF_COL2IM: "grad_cols"}, 2, "by col2im"),
+        ("07", {OF_COL2IM: OF_COL2IM.replace("self.stride, ", "")}, 2, "self.stride"),
+        ("07", {OF_COL2IM: OF_COL2IM.replace("self.stride", "(1, 1)")}, 2, "self.stride"),
+        ("11", {"velocity += g": "velocity += g / 2"}, 2, "formula in the docstring"),
+    ],
+)  # fmt: skip
+def test_a_hint_helps(number: str, changes: dict[str, str], level: int, words: str, tmp_path: Path) -> None:
+    """It has the words that a reader of the message missed."""
+    (exercise,) = (exercise for exercise in EXERCISES if exercise.name.startswith(number))
+    answer = exercise.solution()
+    for passage, instead in changes.items():
+        assert passage in answer
+        answer = answer.replace(passage, instead)
+    path = tmp_path / exercise.file_name
+    path.write_text(answer)
+    told = check_file(exercise, path, level).message.partition("\n  Hint ")[2]
+    assert words in told, told
 
 
 @ALL
