@@ -149,7 +149,7 @@ HINTS = {
         "Compute the number at the index above on paper: grad_y there, times the other factor there.",
     ),
     "of Divide": (
-        "y = a b⁻¹: with b fixed, the slope is b⁻¹; with a fixed, it is a times the derivative of b⁻¹.",
+        "y = a b⁻¹: keep b fixed for the slope of a, and a for that of b. The power rule gives the derivative of b⁻¹.",
         "Compute the number at the index above on paper, from grad_y, a and b there.",
     ),
     "of unbroadcast": (
