@@ -125,6 +125,10 @@ def test_a_walk_from_the_loss_to_the_picture_and_back(browser, files):  # noqa: 
     assert title.inner_text() == "The loss"
     assert f"{trace.loss:.2f}"[:4] in page.locator("#step-text").inner_text()
     assert page.locator(".bars tr").count() == 11
+    assert (
+        "The label, 3, which is the answer that the network should give, gets p =" in page.locator("body").inner_text()
+    )
+    assert "true class" not in page.locator(".stage > section").first.inner_text()  # it may be a wrong one, on purpose
     for layer in reversed(trace.layers):
         page.keyboard.press("ArrowRight")
         assert title.inner_text() == f"{layer.name}, back"
@@ -134,7 +138,7 @@ def test_a_walk_from_the_loss_to_the_picture_and_back(browser, files):  # noqa: 
     assert title.inner_text() == "maxpool2d_1, forward"
     page.goto(f"{path}#layer=maxpool2d_1&pass=backward&of=grad_x&at=0,0,0")
     assert "row 0, column 0, map 0" in page.locator("#sum-body").inner_text()
-    link = page.locator("#sum-body button.link").first
+    link = page.locator("#sum-body table button.link").first
     link.click()
     assert title.inner_text() == "flatten_1, back"
     page.go_back()
@@ -260,7 +264,7 @@ def test_the_way_back_and_the_keys(browser, files):  # noqa: F811
     path, trace = files("small")
     page, problems = opened(browser, f"{path}#layer=maxpool2d_1&of=grad_x&at=0,0,0")
     assert page.locator("#return").is_hidden()
-    page.locator("#sum-body button.link").first.click()
+    page.locator("#sum-body table button.link").first.click()
     page.locator("#return").click()
     wait_until(page, lambda: page.locator("#step-title").inner_text() == "maxpool2d_1, back")
     assert page.locator("#return").is_hidden()
@@ -661,7 +665,7 @@ def test_a_finger_moves_enlarges_and_finds_its_way(browser, files):  # noqa: F81
     page.locator("#peek-sum").tap()
     top = "document.getElementById('sum').getBoundingClientRect().top"
     assert 0 <= page.evaluate(top) < 200
-    page.locator("#sum-body button.link").first.tap()  # a factor: to the step that computed it
+    page.locator("#sum-body table button.link").first.tap()  # a factor: to the step that computed it
     assert page.locator("#step-title").inner_text() == "relu_1, back"
     assert 0 <= page.locator("#step-title").bounding_box()["y"] < 300
     page.locator("#jump").select_option(label="dense_1, back (9/15)")
@@ -700,6 +704,79 @@ def test_the_pictures_of_a_phone_stand_side_by_side_above_the_sum(browser, files
     page.evaluate("document.getElementById('panels').scrollLeft = 0")
     page.locator("#peek [data-move='0,1']").tap()
     assert page.locator(".panel", has_text="Gradient of weight").bounding_box() == box
+    page.context.close()
+
+
+ZOOMED = [
+    (683, 512),
+    (512, 384),
+    (853, 533),
+    (960, 540),
+]  # 1024x768 at 150 and 200 %, 1280x800 at 150, 1920x1080 at 200
+
+
+def test_who_starts_at_the_picture_sees_the_picture(browser, files):  # noqa: F811
+    path, _ = files("small")
+    sizes = [{"viewport": {"width": width, "height": height}} for width, height in ZOOMED]
+    for size in (*sizes, PHONE, DESKTOP):
+        page, _ = opened(browser, path, **size)
+        page.locator("#begin").click()
+        assert page.locator("#step-title").inner_text() == "conv2d_1, forward"
+        box, bar, peek = (page.locator(place).bounding_box() for place in (".panel >> nth=0", ".way", "#peek"))
+        assert page.locator(".panel h3").first.inner_text().startswith("The picture")
+        assert 0 <= box["x"] < box["x"] + box["width"] <= size["viewport"]["width"], size
+        bottom = size["viewport"]["height"] if peek is None else peek["y"]
+        assert bar["y"] + bar["height"] <= box["y"] < box["y"] + 200 < bottom, size
+        page.context.close()
+
+
+def test_the_sum_leads_to_the_picture_of_its_number(browser, files):  # noqa: F811
+    path, _ = files("small")
+    page, problems = opened(browser, f"{path}#layer=conv2d_1")
+    where, panel = page.locator("#where"), page.locator(".panel", has_text="Gradient of weight")
+    assert where.inner_text() == "In the picture: Gradient of weight ↓ further down"
+    page.locator("#to-picture").click()
+    wait_until(page, lambda: where.inner_text().strip() == "In the picture: Gradient of weight")
+    box, bar = (one.bounding_box() for one in (panel, page.locator(".way")))
+    assert bar["y"] + bar["height"] <= box["y"] < box["y"] + box["height"] <= DESKTOP["viewport"]["height"]
+    number = page.evaluate("Walk.chosen.index")
+    page.keyboard.press("ArrowUp" if number[0] else "ArrowDown")
+    assert page.evaluate("Walk.chosen.index") == [abs(number[0] - 1), *number[1:]]
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    wait_until(page, lambda: where.inner_text().endswith("↑ further up"))
+    page.goto(f"{path}#loss")  # a table, no picture
+    assert where.is_hidden()
+    assert problems == []
+    page.context.close()
+
+
+def test_the_key_to_the_colours_is_one_line_on_a_phone(browser, files):  # noqa: F811
+    path, _ = files("small")
+    for size, lines in ((PHONE, 1), (DESKTOP, 4)):
+        page, _ = opened(browser, path, **size)
+        key = page.locator("#colours")
+        if size is PHONE:
+            assert key.bounding_box()["height"] < 1.5 * 20.3
+            key.locator("summary").tap()
+        assert "In the pictures titled “gradient”, blue means that the loss rises" in key.inner_text()
+        assert key.bounding_box()["height"] < 20.3 * (lines + 9 * (size is PHONE) + 0.5)
+        assert {one.evaluate("one => getComputedStyle(one).marginLeft") for one in key.locator(".swatch").all()} == {
+            "0px"
+        }
+        page.context.close()
+
+
+def test_a_last_digit_that_differs_is_explained(browser, files):  # noqa: F811
+    page, _ = opened(browser, files("small")[0])
+    own = "Walk.extras.practice.find(({ optimizer, lr }) => optimizer === 'sgd' && lr === 0.001).moved[0]"
+    for factor, words in ((1, "all rounded to 6 digits."), (1 + 2e-5, "it rounds each number to about 7 digits")):
+        page.evaluate(f"{own}.after = {factor} * ({own}.before - 0.001 * {own}.gradient)")
+        page.locator("#one").click()
+        said = page.locator("#practised p", has_text="written out").inner_text()
+        assert words in said
+        shown = page.locator("#practised table").nth(1).locator("tr").nth(1).inner_text().split("\t")[-1]
+        assert said.count(shown) == 1  # the number of the row stands in the sentence
+        page.locator("#reset").click()
     page.context.close()
 
 

@@ -251,7 +251,7 @@ const Walk = (() => {
   function textOf({ pass, layer }) {
     if (pass === "loss") {
       const p = at(trace.arrays.probabilities, trace.label), last = trace.layers.at(-1).name;
-      return `${last} computed one score for each class. Softmax turns the scores into probabilities p, which are positive and add up to 1. The label (the true class), ${label(trace.label)}, gets p = ${text(p)}. Loss = −log p = −log ${text(p)}${isLoss(trace.loss)}, with the natural logarithm.`;
+      return `${last} computed one score for each class. Softmax turns the scores into probabilities p, which are positive and add up to 1. The label, ${label(trace.label)}, which is the answer that the network should give, gets p = ${text(p)}. Loss = −log p = −log ${text(p)}${isLoss(trace.loss)}, with the natural logarithm.`;
     }
     const own = TEXTS[layer.kind];
     if (own) return own[pass] + (layer.branches && layer.parameters.length ? INSIDE : "");
@@ -395,7 +395,7 @@ const Walk = (() => {
     const larger = make("button", { type: "button", className: "larger" }), tools = make("div", { className: "tools row" }, ...choosers.map(({ row }) => row), larger);
     const counted = form.isVector && form.rows > 1 ? make("p", { className: "hint marks", textContent: `${array.shape.length === 2 ? "input" : "index"}: the number on the left plus the number above` }) : null;
     const node = make("div", { className: "panel" }, make("h3", {}, `${title} `, make("small", { textContent: size, title: `how many: ${axesOf(array.shape, array.name).join(" × ")}` })), tools, pane, counted, meaningOfMarks(layer, quantity), strip, legend);
-    const view = { node, array, quantity, layer, draw, show, isAt, canChoose, moveBy };
+    const view = { node, title, array, quantity, layer, draw, show, isAt, canChoose, moveBy };
     larger.addEventListener("click", () => {
       if (!zoomed.delete(array.name)) zoomed.add(array.name);
       draw();
@@ -711,6 +711,15 @@ const Walk = (() => {
     return number + 1 < trace.layers.length ? { layer: trace.layers[number + 1], quantity: "grad_x" } : { quantity: "score" };
   }
 
+  /** From the first step on: its title and the picture in sight, or where there is no room for both, the picture. */
+  function begin() {
+    go(0);
+    const [picture] = views, [bar, peek] = [el("track").parentElement, el("peek")].map((one) => one.offsetHeight);
+    showPanel(picture);
+    const height = picture.node.getBoundingClientRect().bottom - el("step-title").getBoundingClientRect().top;
+    (height < window.innerHeight - bar - peek - 16 ? el("step-title") : picture.node).scrollIntoView({ inline: "start" });
+  }
+
   const isOfLoss = (quantity) => quantity === "score" || quantity === "p";
 
   const stepOf = ({ layer, quantity }) =>
@@ -820,11 +829,12 @@ const Walk = (() => {
   }
 
   function showSum() {
-    const { sum } = chosen, body = [make("p", { className: "lead", textContent: sentenceOf(chosen) })];
+    const { sum } = chosen, body = [make("p", { className: "lead", textContent: sentenceOf(chosen) }), el("where")];
     if (sum) body.push(makeTable(sum), makeActions(), makeEquations(), makeCode());
     else if (chosen.layer) body.push(makeOrigin());
     el("held").hidden = !pinned;
     el("sum-title").textContent = titleOfSum(sum);
+    showWhere();
     el("sum-body").replaceChildren(...body.filter(Boolean));
     markRow();
     fitEquations(el("sum-body"));
@@ -832,6 +842,23 @@ const Walk = (() => {
     showPeek();
     clearTimeout(showSum.timer);
     showSum.timer = setTimeout(() => (el("spoken").textContent = said), 500);
+  }
+
+  /** Which picture has the chosen number, and where that picture is, if it is not in sight. */
+  function showWhere() {
+    const mine = chosen && views.find((view) => isChosen(view));
+    el("where").hidden = !mine;
+    if (!mine) return;
+    const { top, bottom } = mine.node.querySelector(".pane").getBoundingClientRect(), above = el("track").parentElement.getBoundingClientRect().bottom;
+    el("to-picture").textContent = mine.title;
+    el("direction").textContent = top > window.innerHeight - 40 ? "↓ further down" : bottom < above + 40 ? "↑ further up" : "";
+  }
+
+  /** Scrolls to the picture of the chosen number; the arrow keys then move in it. */
+  function toPicture() {
+    const mine = views.find((view) => isChosen(view));
+    mine.node.scrollIntoView({ block: "nearest" });
+    mine.node.querySelector("canvas.map").focus({ preventScroll: true });
   }
 
   const titleOfSum = (sum) =>
@@ -1000,7 +1027,7 @@ const Walk = (() => {
       return [
         ["loss", `−log p of the label`], ["grad_score", "gradient of the loss at a score"], ["grad_logits", "gradient of the loss at the scores"], ["logits", "the scores"], ["z", "the score of a class"],
         ["p", "the probability of a class"], ["t, target", "1 for the label, 0 for the other classes"], ["S", "the sum of e^z over all classes"], ["k", "the class in question"],
-        ["log", "the natural logarithm"], ["softmax", "turns scores into probabilities: e^z / S"], ["j", "each class in turn"], ["c", "the label, the true class"], ["e", "Euler’s number, 2.718…"], ["N", "how many pictures the batch has, here 1"],
+        ["log", "the natural logarithm"], ["softmax", "turns scores into probabilities: e^z / S"], ["j", "each class in turn"], ["c", "the label, the answer that the network should give"], ["e", "Euler’s number, 2.718…"], ["N", "how many pictures the batch has, here 1"],
       ];
     }
     const found = [
@@ -1211,7 +1238,7 @@ const Walk = (() => {
     const head = make("tr", {}, ...Object.entries(titles).map(([textContent, title]) => make("th", { textContent, title })));
     const formulas = extras.formulas.loss || {}, hint = (words) => make("p", { className: "hint" }, ...lettered(words));
     const box = make("div", { className: "lossbox" }, make("table", { className: "bars" }, make("tbody", {}, head, ...rows)));
-    box.append(hint("z: the score, the output of the last layer; a click on it leads to this layer. p: the probability that softmax computes from it; point at a p, or tap it, to see how. t: the target, 1 for the label (the true class) and 0 for the others."));
+    box.append(hint("z: the score, the output of the last layer; a click on it leads to this layer. p: the probability that softmax computes from it; point at a p, or tap it, to see how. t: the target, 1 for the label and 0 for the others."));
     box.append(hint("p − t is the gradient of the loss at the score: the derivative of the loss with respect to z. A gradient says what raises the loss; a training step goes the other way. So a step is meant to raise the score of the label, where p − t is negative (orange), and to lower the other scores, where it is positive (blue). It does so by moving weights and biases. Most weights lie in earlier layers and act on all scores at once, so the scores do not move exactly in proportion to p − t."));
     const equations = (...those) => make("div", { className: "equations" }, ...those.flatMap((one) => typeset(formulas[one] || "")));
     box.append(make("h3", { textContent: "Why p − t?" }), equations("p", "loss"));
@@ -1387,10 +1414,17 @@ const Walk = (() => {
     const lines = list.map((one) => make("tr", {}, cell(nameOfWeight(one)), cell(text(one.before, 6)), cell(text(one.gradient, 6)), cell(text(isRecorded && after > 1 ? one.last : one.after, 6))));
     const [largestOne] = list, parts = [make("h3", { textContent: "The weights and biases with the largest gradients before the first step" })];
     parts.push(hint((HOW[optimizer] || (() => `The optimizer ${optimizer} computes the new numbers from the gradients.`))(lr)));
-    if (optimizer === "sgd" && after === 1) parts.push(hint(`The first row, written out: ${text(largestOne.before, 6)} − ${lr} × ${brackets(largestOne.gradient, 6)} = ${text(largestOne.before - lr * largestOne.gradient, 6)}, all rounded to 6 digits.`));
+    if (optimizer === "sgd" && after === 1) parts.push(hint(writtenOut(largestOne, lr)));
     if (after > 1) parts.push(hint(`Each of the ${after} steps used the gradients of its own moment. The table has only those before the first step, so they do not explain the whole change.`));
     parts.push(table(["weight or bias", "before", "gradient before", after === 1 ? "after the first step" : `after ${after} steps`], lines));
     return parts;
+  }
+
+  /** A step of SGD for one number, and why its last digits can be others than those that the engine computed. */
+  function writtenOut({ before, gradient, after }, lr) {
+    const result = text(before - lr * gradient, 6), words = `The first row, written out: ${text(before, 6)} − ${lr} × ${brackets(gradient, 6)} = ${result}, all rounded to 6 digits.`;
+    if (result === text(after, 6)) return words;
+    return `${words} The network got ${text(after, 6)}: it rounds each number to ${trace.dtype === "float64" ? "about 16" : "about 7"} digits on the way, this page only at the end.`;
   }
 
   function nameOfWeight({ name, index }) {
@@ -1568,7 +1602,9 @@ const Walk = (() => {
     el("previous").addEventListener("click", () => go(current - 1));
     el("next").addEventListener("click", () => go(current + 1));
     el("play").addEventListener("click", () => play(!timer));
-    el("begin").addEventListener("click", () => go(0));
+    el("begin").addEventListener("click", begin);
+    el("to-picture").addEventListener("click", toPicture);
+    el("colours").open = !window.matchMedia("(max-width: 60rem)").matches;
     el("return").addEventListener("click", () => history.back());
     el("one").addEventListener("click", () => practise(1));
     el("ten").addEventListener("click", () => practise(Math.min(10, stepsLeft())));
@@ -1589,8 +1625,10 @@ const Walk = (() => {
       });
     }
     for (const id of ["optimizer", "rate"]) el(id).addEventListener("change", reset);
-    window.addEventListener("scroll", showPeek, { passive: true });
-    window.addEventListener("resize", showPeek);
+    for (const event of ["scroll", "resize"]) {
+      window.addEventListener(event, showPeek, { passive: true });
+      window.addEventListener(event, showWhere, { passive: true });
+    }
     window.addEventListener("resize", fadeTrack);
     el("track").addEventListener("scroll", fadeTrack, { passive: true });
     const redraw = () => trace && (showStep(steps[current]), select(chosen), showSaliency());
