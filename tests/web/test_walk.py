@@ -418,11 +418,22 @@ def test_the_command_writes_the_walk_and_the_arrays(drawn):
     done = run_here("trace", "model.safetensors", "one.png", *options, folder=drawn)
     assert (done.returncode, done.stderr) == (0, "")
     share = r"\([\d.<>]+ %\)"
-    printed = rf"read as \d {share}, true answer 1 {share}, loss [\d.]+ nats\nwalk.html: [\d,]+ bytes\n"
+    printed = rf"read as \d {share}, label 1 {share}, loss [\d.]+ nats\nwalk.html: [\d,]+ bytes\n"
     assert re.match(printed, done.stdout)
     trace = Trace.load(drawn / "one.safetensors")
     assert (trace.label, trace.training, trace.layers[0].x.shape) == (1, False, (28, 28, 1))
     assert 'id="trace-data"' in (drawn / "walk.html").read_text(encoding="utf-8")
+
+
+def test_without_a_model_file_the_network_of_the_package_reads_the_picture(drawn):
+    done = run_here("trace", "one.png", "--label", "8", folder=drawn)
+    assert (done.returncode, done.stderr) == (0, "NOTICE: read by digit_cnn, which comes with tinycnn\n")
+    assert done.stdout.startswith("read as 1 (")
+    assert ", label 8 (" in done.stdout
+    assert "batchnorm_4" in done.stdout
+    refused = run_here("trace", "--label", "8", folder=drawn)
+    assert refused.returncode == 2
+    assert "expected a picture: tinycnn trace [MODEL_FILE] IMAGE --label CLASS" in refused.stderr
 
 
 def test_without_a_file_the_command_prints_the_layers(drawn):
@@ -445,6 +456,7 @@ def test_without_a_file_the_command_prints_the_layers(drawn):
         (["one.png", "--label", "11"], "--label '11': expected one of 0, 1, 2"),
         (["one.png", "--label", "9" * 5000], "…: expected one of 0, 1, 2"),  # int() refuses so many digits
         (["gone.png", "--label", "1"], "gone.png"),
+        (["--label", "1"], "model.safetensors: expected a picture after this model file"),
         (["one.png", "--label", "1", "--html", "one.png"], "--html one.png: this is the picture itself"),
         (
             ["one.png", "--label", "1", "--save", "model.safetensors"],

@@ -1,38 +1,44 @@
 """See backpropagation happen: one step on your picture, forward and backward, every number of it.
 
---html writes a page that walks through the step and works offline; --save writes all arrays as a safetensors file.
-Without either, a table of the layers is printed. The picture is prepared as for the command predict, and the network
-does not change. Exit codes: 0 traced, 2 error (nothing is written).
+Without MODEL_FILE, digit_cnn reads it, a network for digits that comes with tinycnn. --html writes a page that walks
+through the step and works offline; --save writes all arrays as a safetensors file. Without either, a table of the
+layers is printed. The picture is prepared as for the command predict, and the network does not change. Exit codes:
+0 traced, 2 error (nothing is written).
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 
+from tinycnn import models
 from tinycnn.backends import use_backend
 from tinycnn.commands.predict import check_takes_pictures, picture_for
 from tinycnn.commands.shared_options import (
-    add_model_file,
+    PACKAGED,
     add_model_pixels,
     add_pictures,
     check_other_file,
+    given_or_packaged,
     state_pictures,
     state_pixels,
 )
-from tinycnn.errors import SettingError, shortened
+from tinycnn.errors import SettingError, printable, shortened
 from tinycnn.explain import Trace, trace_step
 from tinycnn.layers import Sequential
 from tinycnn.metrics import probability_percent
 from tinycnn.saving.endings import HTML, SAFETENSORS, check_ending
-from tinycnn.saving.model_file import load_finite
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for the model, the picture, its class, and the files."""
-    add_model_file(parser)
-    parser.add_argument("image", metavar="IMAGE", type=Path, help="a picture: PNG, JPEG and other formats")
-    parser.add_argument("--label", required=True, metavar="CLASS", help="the true class: its name or number")
+    words = f"a model.safetensors written by training (default: {PACKAGED})"
+    model = parser.add_argument("model", metavar="[MODEL_FILE]", help=words)
+    image = parser.add_argument("image", metavar="IMAGE", help="a picture: PNG, JPEG and other formats")
+    model.required = image.required = False  # a single word is the picture: see `model_and_picture`
+    words = "the class that the network should answer, by name or number: the true one, or another on purpose"
+    parser.add_argument("--label", required=True, metavar="CLASS", help=words)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the walk as one HTML file")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write all arrays as a safetensors file")
     parser.add_argument(
@@ -47,18 +53,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Trace, write, and print what was found."""
+    file, picture = model_and_picture(options.model, options.image)
     for name, target, endings in (("--html", options.html, HTML), ("--save", options.save, SAFETENSORS)):
         if target:
-            check_other_file(name, target, options.model, "model file")
-            check_other_file(name, target, options.image, "picture")
+            check_other_file(name, target, file or models.TRAINED, "model file")
+            check_other_file(name, target, picture, "picture")
             check_ending(target, endings, name)
     use_backend("numpy")
-    model = load_finite(options.model)
+    model, network = given_or_packaged(file)
+    if file is None:
+        print(f"NOTICE: read by {network}", file=sys.stderr, flush=True)
     state_pixels(options, model)
     state_pictures(options, model)
     check_takes_pictures(model)
     label = class_number(options.label, model)
-    image = picture_for(options.image, model, options.pixels)
+    image = picture_for(picture, model, options.pixels)
     trace = trace_step(model, image, label, training=options.training)
     if options.html:
         write_walk(options.html, model, image, trace)
@@ -67,6 +76,17 @@ def run(options: argparse.Namespace) -> None:
     print_summary(trace, options.html is None and options.save is None)
     for target in filter(None, (options.html, options.save)):
         print(f"{target}: {target.stat().st_size:,} bytes")
+
+
+def model_and_picture(first: str | None, second: str | None) -> tuple[str | None, Path]:
+    """The model file and the picture; the file is None if there is only one word, which is the picture."""
+    if first is None:
+        raise SettingError("expected a picture: tinycnn trace [MODEL_FILE] IMAGE --label CLASS")
+    if second is not None:
+        return first, Path(second)
+    if Path(first).suffix == models.TRAINED.suffix:
+        raise SettingError(f"{printable(first)}: expected a picture after this model file")
+    return None, Path(first)
 
 
 def write_walk(path: Path, model: Sequential, image: np.ndarray, trace: Trace) -> None:
@@ -93,7 +113,7 @@ def print_summary(trace: Trace, with_layers: bool) -> None:
     p, names = trace.probabilities, trace.class_names
     print(
         f"read as {names[trace.predicted]} ({probability_percent(p[trace.predicted])}), "
-        f"true answer {names[trace.label]} ({probability_percent(p[trace.label])}), loss {trace.loss:.4f} nats"
+        f"label {names[trace.label]} ({probability_percent(p[trace.label])}), loss {trace.loss:.4f} nats"
     )
     if not with_layers:
         return
