@@ -1,8 +1,10 @@
-"""Draw the pictures of the two pages of ``tinycnn serve`` into docs/pictures, with few colours to keep the files small.
+"""Draw the pictures of the pages of ``tinycnn serve`` into docs/pictures, with few colours to keep the files small.
 
 python docs/pictures_of_the_pages.py runs/keras_cnn/model.safetensors
 
-The model file is for the page for drawing; the walk is that of docs/walk. Needs Chromium, and: pip install playwright
+The model file is for the page for drawing; the walk is that of docs/walk; the page for pictures has a network that is
+trained here, on shapes. After the model file, the pages to draw can be named: walk, page, pictures (default: all).
+Needs Chromium, and: pip install playwright
 """
 
 import io
@@ -17,10 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
+import pictures_of_shapes
 import recorded_walk
 
 FOLDER, COLOURS = Path(__file__).parent / "pictures", 256
@@ -32,6 +36,7 @@ PHONE: dict[str, Any] = {
     "has_touch": True,
 }
 PAGE: dict[str, Any] = {"viewport": {"width": 1100, "height": 1040}}
+PICTURES: dict[str, Any] = {"viewport": {"width": 1100, "height": 900}}
 UPPER = [(0.47 + 0.17 * math.cos(a / 10), 0.32 + 0.17 * math.sin(a / 10)) for a in range(-28, 16)]
 LOWER = [(0.47 + 0.2 * math.cos(a / 10), 0.68 + 0.19 * math.sin(a / 10)) for a in range(-15, 27)]
 THREE = [*UPPER, *LOWER]
@@ -76,6 +81,24 @@ def draw_page(browser: Browser, address: str) -> None:
     save("page", page.screenshot())
 
 
+def draw_pictures(browser: Browser, folder: Path) -> None:
+    """The page for pictures, with a picture of each class that the network has not seen."""
+    pictures_of_shapes.write_network(folder / "model.safetensors")
+    rng, files = np.random.default_rng(7), []
+    for kind, name in enumerate(pictures_of_shapes.NAMES):
+        files.append(folder / f"{name}.png")
+        pictures_of_shapes.draw(kind, rng).save(files[-1])
+    with serving(str(folder / "model.safetensors")) as address:
+        page = browser.new_page(**PICTURES)
+        page.goto(address)
+        page.locator("#files").set_input_files(files)
+        expect(page.locator("#cards .mattered")).to_have_count(len(files))
+        expect(page.locator("#cards .verdict strong")).to_have_text(pictures_of_shapes.NAMES)
+        page.locator("#method").select_option(label="Grad-CAM")
+        page.wait_for_timeout(500)
+        save("page_pictures", page.screenshot(full_page=True))
+
+
 def stroke(page: Page) -> None:
     """Draw the three with the mouse."""
     box = page.locator("#sheet").bounding_box()
@@ -102,16 +125,21 @@ def serving(model: str) -> Iterator[str]:
             server.terminate()
 
 
-def main(model: str) -> None:
-    """Draw all of them."""
+def main(model: str, *wanted: str) -> None:
+    """Draw the pictures of the ``wanted`` pages, by default of all."""
+    wanted = wanted or ("walk", "page", "pictures")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        walk = Path(folder) / "walk.html"
-        walk.write_text(recorded_walk.html(), encoding="utf-8")
-        draw_walk(browser, walk.as_uri())
-        with serving(model) as address:
-            draw_page(browser, address)
+        if "walk" in wanted:
+            walk = Path(folder) / "walk.html"
+            walk.write_text(recorded_walk.html(), encoding="utf-8")
+            draw_walk(browser, walk.as_uri())
+        if "page" in wanted:
+            with serving(model) as address:
+                draw_page(browser, address)
+        if "pictures" in wanted:
+            draw_pictures(browser, Path(folder))
         browser.close()
 
 

@@ -330,6 +330,8 @@ def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # no
         assert page.locator("#missing").inner_text() == "Backward needs an answer: choose one above."
         page.locator("#classes input").nth(7).check()
         assert page.locator("#missing").inner_text() == ""
+        frame, button = (page.locator(place).bounding_box() for place in (".classes", "#backward"))
+        assert button["y"] - frame["y"] - frame["height"] >= 8
         page.locator("#backward").click()
         page.wait_for_selector("#walk:not([hidden])")
         assert page.evaluate("Walk.trace.label") == 7
