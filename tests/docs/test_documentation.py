@@ -466,7 +466,7 @@ CUT_OFF = """() => {
 
 
 LEADS_AWAY = """() => {
-    const those = "aside, header, footer, .back-to-top, .content-icon-container, .headerlink";
+    const those = "aside, header, footer, .back-to-top, .content-icon-container, .headerlink, .skip-to-content";
     return [...document.querySelectorAll(those)].filter((one) => one.checkVisibility()).map((one) => one.className);
 }"""
 MM = 96 / 25.4  # pixels
