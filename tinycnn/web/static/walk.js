@@ -1265,7 +1265,7 @@ const Walk = (() => {
   function makeChapter(kind) {
     if (!(kind in CHAPTERS)) return null;
     const [file, number] = CHAPTERS[kind], words = `chapter ${number}`, name = `docs/path/${file}.md`;
-    if (!extras.chapters) return make("p", { className: "hint chapter", textContent: `Derived step by step in ${words}: the file ${name} in the repository of tinycnn, which is not installed with it.` });
+    if (!extras.chapters) return make("p", { className: "hint chapter", textContent: `Derived step by step in ${words}: the file ${name} in the repository of tinycnn (an installed package does not contain it).` });
     const link = make("a", { href: extras.chapters.replace("*", file), target: services ? "_blank" : "_top", rel: "noopener", textContent: words });
     return make("p", { className: "hint chapter" }, "Derived step by step in ", link, services ? ` (opens the text of ${name}, with formulas in LaTeX).` : ".");
   }
