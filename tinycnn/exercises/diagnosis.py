@@ -209,8 +209,8 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "Compare the spelling. Of self, backward can read only what forward assigned.",
     ),
     "bool": (
-        "these are True and False, the result of a comparison: either grad_y is not used, or a product in the same line "
-        "was computed before the comparison, which then needs brackets.",
+        "these are only 0 and 1 (False and True), as of a comparison: either grad_y is not used, or a product in the "
+        "same line was computed before the comparison, which then needs brackets.",
         "backward returns grad_y times the slope, as in grad_y * (a > b); True counts as 1 there and False as 0.",
     ),
     "integers": (
