@@ -17,7 +17,7 @@ from tinycnn import Tensor, data, gradcheck, models, ops
 from tinycnn.data.augment import named
 from tinycnn.data.redrawn import redrawn
 from tinycnn.errors import OutOfMemoryError, SettingError, ShapeError
-from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, Sequential, base, pixel_scale
+from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, Sequential, initial_values, pixel_scale
 from tinycnn.optim import Adam
 from tinycnn.run.build import make_model, make_trainer
 from tinycnn.saving.model_file import check_finite
@@ -356,7 +356,7 @@ def test_networks_that_are_too_large_take_no_memory(monkeypatch):
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
-    monkeypatch.setattr(base, "free_host_memory", lambda: 1 << 30)
+    monkeypatch.setattr(initial_values, "free_host_memory", lambda: 1 << 30)
     with pytest.raises(OutOfMemoryError, match=r"Dense: the weight \(67108864, 4\) takes 3.0 GiB while it is made"):
         Sequential(Flatten(), Dense(4), input_shape=(8192, 8192, 1))
 
