@@ -241,6 +241,23 @@ def digits_ablation() -> str:
     return rows("left out | plain | 5 views | 9 views | loss | seeds", lines)
 
 
+def recipe_choice() -> str:
+    """A table of the recipes that were compared on held-out images: accuracy in percent, and loss."""
+    files = {name: RESULTS / f"recipes_{name}.json" for name in LEAST}
+    found = {name: json.loads(file.read_text())["candidates"] for name, file in files.items() if file.exists()}
+    lines = []
+    for recipe in next(iter(found.values())):
+        line = [recipe]
+        for candidates in found.values():
+            accuracy, loss = (statistics.mean(run[kind] for run in candidates[recipe]) for kind in ("accuracy", "loss"))
+            best = max(candidates, key=lambda name: statistics.mean(run["accuracy"] for run in candidates[name]))
+            shown = f"{100 * accuracy:.2f}, {loss:.4f}"
+            line.append(f"**{shown}**" if recipe == best else shown)
+        lines.append(line)
+    counts = [f"{len(next(iter(candidates.values())))}" for candidates in found.values()]
+    return rows(f"recipe | {' | '.join(f'`{name}`' for name in found)}", [*lines, ["seeds", *counts]])
+
+
 TABLES = {
     "over_a_cable": over_a_cable,
     "shared_cores": shared_cores,
@@ -256,6 +273,7 @@ TABLES = {
     "busy": busy,
     "hand_over": hand_over,
     "networks": accuracies,
+    "recipe_choice": recipe_choice,
     "speedrun": speedrun,
     "ablation": ablation,
     "digits_ablation": digits_ablation,

@@ -222,17 +222,18 @@ def wide_whitened_cnn(classes: int = 10) -> list[Layer]:
 
 
 BEST = Recipe(epochs=20, batch_size=128, lr=3e-3, schedule="one_cycle", augment="affine")
+BEST_SGD = replace(BEST, optimizer="sgd", lr=0.1, weight_decay=5e-4, fade_epochs=5)
 FEW_DIGITS = replace(BEST, batch_size=32)  # 900 steps with the 1,437 digits of data/digits.py
 RECIPES = ("author", "best", "digits")
 
 MODELS = {
-    "lenet": Model(lenet, "PyTorch LeNet", Recipe(epochs=5, batch_size=64), BEST),
+    "lenet": Model(lenet, "PyTorch LeNet", Recipe(epochs=5, batch_size=64), BEST_SGD),
     "keras_cnn": Model(keras_cnn, "Keras, two convolutions", Recipe(epochs=5, batch_size=128), BEST),
     "batchnorm_cnn": Model(
         batchnorm_cnn,
         "Keras, batch norm and dropout",
         Recipe(epochs=10, batch_size=128),
-        replace(BEST, optimizer="sgd", lr=0.1, weight_decay=5e-4, fade_epochs=5),
+        BEST_SGD,
     ),
     "single_conv": Model(
         single_conv, "Keras, one convolution", Recipe(epochs=5, batch_size=32, validation_split=0.2), BEST
@@ -242,7 +243,7 @@ MODELS = {
     ),
 }
 
-DIGITS = replace(BEST, optimizer="sgd", lr=0.1, weight_decay=5e-4, average_weights=0.999, fade_epochs=5, elastic=1.0)
+DIGITS = replace(BEST_SGD, average_weights=0.999, elastic=1.0)
 PHOTOGRAPHS = Recipe(
     epochs=16,
     batch_size=256,
