@@ -14,6 +14,7 @@ from tests.support.train_configs import config_and_source, config_of, train_pars
 from tinycnn import models
 from tinycnn.backends.threads import get_threads
 from tinycnn.commands import main
+from tinycnn.layers import Dense, Flatten, Sequential
 from tinycnn.run import build
 from tinycnn.run.options import TrainConfig, train_config
 from tinycnn.run.remarks import recipe
@@ -151,9 +152,26 @@ def test_other_data_sets_keep_their_recipe(tmp_path):
     for name in ("mnist", "digits", str(tmp_path / "a.npz")):
         config = train_config(train_parser().parse_args(["--dataset", name]), None, name, 240)
         assert config.recipe == ("digits" if name == "digits" else "author")
-    source = models.create("lenet")
-    options = train_parser().parse_args(["--dataset", str(tmp_path), "--init-from", "m.safetensors"])
-    assert train_config(options, source, "pictures", 240).recipe == "author"
+
+
+@pytest.mark.parametrize(
+    ("words", "images", "expected"),
+    [
+        ("", 60, ("few", 8, 40)),
+        ("--freeze conv2d_*", 60, ("few", 8, 40)),
+        ("", 240, ("few", 32, 40)),
+        ("", 40_000, ("author", 128, 5)),
+        ("--recipe author", 60, ("author", 128, 5)),
+        ("--epochs 5 --batch-size 128", 60, ("author", 128, 5)),
+    ],
+)
+def test_few_pictures_are_few_for_a_trained_network_too(words, images, expected, tmp_path):
+    """75 pictures got the author's 5 steps, in which a new head learns nothing."""
+    options = train_parser().parse_args(["--dataset", str(tmp_path), "--init-from", "m.safetensors", *words.split()])
+    for source in (models.create("keras_cnn"), Sequential(Flatten(), Dense(4), input_shape=(28, 28, 1))):
+        config = train_config(options, source, "pictures", images)
+        assert (config.recipe, config.batch_size, config.epochs) == expected
+        assert ("--recipe author, which is for 60,000" in "".join(recipe(config, images))) == (expected[0] == "few")
 
 
 def test_a_line_says_why_few_pictures_are_trained_in_another_way(tmp_path):

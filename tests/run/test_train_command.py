@@ -432,7 +432,15 @@ def test_a_run_of_few_steps_is_reported(images, steps):
     """Of 128 images each, in the 5 epochs of keras_cnn: one image more than 19 batches makes 100 steps, enough."""
     dataset, config = data.load("digits", limit=48), config_of("--dataset digits --recipe author")
     sentence = f"5 epochs of {images} images are only {steps}; use a smaller --batch-size or more --epochs"
-    assert remarks(config, dataset, images) == ([sentence] if steps else [])
+    better = ", or --recipe few, which sets them where they are not given"
+    assert remarks(config, dataset, images) == ([sentence + better] if steps else [])
+
+
+def test_the_recipe_for_few_pictures_is_not_suggested_where_it_is_used():
+    dataset, config = data.load("digits", limit=48), config_of("--dataset digits --recipe few --batch-size 8")
+    assert remarks(config, dataset, 48)[-1] == (
+        "5 epochs of 48 images are only 30 steps; use a smaller --batch-size or more --epochs"
+    )
 
 
 def test_settings_without_effect_are_reported(tmp_path):

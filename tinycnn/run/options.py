@@ -17,10 +17,7 @@ from tinycnn.train.checkpoint import BEST_FILE
 FEW = "few"  # the recipe for few pictures
 RECIPES = (*models.RECIPES, FEW)
 RECIPE_HELP = "defaults for the training (default: author; for the data set digits: digits; for few pictures: few)"
-STEPS, MOST_EPOCHS = (
-    1200,
-    40,
-)  # of the recipe for few pictures, chosen on pictures that were held out: data_sets.md
+STEPS, MOST_EPOCHS = 1200, 40  # of the recipe for few pictures, chosen on held-out pictures: docs/data_sets.md
 SMALL_BATCH, FEWEST, TINY_BATCH = 32, 200, 8  # with fewer pictures than FEWEST, a step takes 8 of them
 MOMENTUM = 0.9  # the default of SGD; the others have their own
 WITH_MOMENTUM = ("sgd", "rmsprop", "muon")
@@ -207,7 +204,7 @@ def train_config(
     values["freeze"] = tuple(options.freeze)
     values |= network_settings(options, source)
     name = dataset if values["dataset"] == "auto" else values["dataset"]
-    default = FEW if source is None and are_few(values, images) else "author"
+    default = FEW if are_few(values, images) else "author"
     values["recipe"] = values["recipe"] or ("digits" if name == "digits" else default)
     values = with_recipe(values, images)
     values["save_best"] |= values["early_stopping"] is not None

@@ -86,4 +86,5 @@ def too_few_steps(config: TrainConfig, images: int) -> list[str]:
         return []
     are = "is" if config.epochs == 1 else "are"
     length = f"{counted(config.epochs, 'epoch')} of {counted(images, 'image')} {are} only {counted(steps, 'step')}"
-    return [f"{length}; use a smaller --batch-size or more --epochs"]
+    chosen = "" if config.recipe == FEW else f", or --recipe {FEW}, which sets them where they are not given"
+    return [f"{length}; use a smaller --batch-size or more --epochs{chosen}"]
