@@ -452,6 +452,32 @@ def test_evaluate_refuses_other_shapes_and_class_counts(tmp_path, capsys, monkey
     assert expected in failing(capsys, "evaluate", tmp_path / "model")
 
 
+def test_evaluate_measures_new_pictures(tmp_path, capsys):
+    """Of all classes or of some, only those held out or all; the words name the option."""
+    model = models.create("lenet", classes=3)
+    model.class_names = ["cat", "cow", "dog"]
+    tinycnn.save(model, tmp_path / "model")
+    for name, grey in {"cat": 0, "dog": 255}.items():
+        (tmp_path / "new" / name).mkdir(parents=True)
+        for i in range(5):
+            Image.new("L", (28, 28), grey).save(tmp_path / "new" / name / f"{i}.png")
+    words = ["evaluate", str(tmp_path / "model"), "--dataset", str(tmp_path / "new")]
+    assert main(words) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0].endswith(
+        " on 2 of the 10 new pictures, every fifth of each class, which training holds out; --all-pictures measures all"
+    )
+    assert printed.err == "NOTICE: no picture of the class 'cow'\n"
+    assert main([*words, "--all-pictures"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(" on all 10 new pictures")
+    assert [line.split()[-1] for line in lines[-3:]] == ["5", "0", "5"]
+    assert lines[-2].split()[-3:] == ["–", "–", "0"]  # nothing to recall
+    message = failing(capsys, *words[:3], "digits", "--all-pictures")
+    assert message == "--all-pictures is for folders of pictures; leave it out for digits"
+    assert "unknown data set 'nowhere'" in failing(capsys, *words[:3], "nowhere", "--all-pictures")
+
+
 def test_evaluate_refuses_other_classes_with_the_same_numbers(tmp_path, capsys, monkeypatch):
     digits = data.load("digits")
     clothes = dataclasses.replace(digits, name="clothes", class_names=data.sources.FASHION_MNIST.class_names)

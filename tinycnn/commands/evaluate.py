@@ -1,4 +1,8 @@
-"""Print accuracy, loss, confusion matrix and per-class scores of a model file on the test images of a data set."""
+"""Print accuracy, loss, confusion matrix and per-class scores of a model file on the test images of a data set.
+
+Of a folder of pictures, these are the ones in its folder test, or every fifth of each class, which training holds out.
+The folder may also hold new pictures only: --all-pictures measures every one, and classes may be missing.
+"""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -13,7 +17,7 @@ from tinycnn.commands.shared_options import (
     add_model_pixels,
     add_threads,
     choose_backend,
-    fitting_dataset,
+    measured_images,
     show_notice,
     state_pixels,
 )
@@ -33,6 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_dataset(parser)
     add_backend(parser)
     add_threads(parser)
+    words = "of a folder of pictures: also those that training would use (default: those held out)"
+    parser.add_argument("--all-pictures", action="store_true", help=words)
     parser.add_argument("--views", choices=VIEWS, help="average the predictions of several views of each image")
 
 
@@ -42,17 +48,17 @@ def run(options: argparse.Namespace) -> None:
     model = load_finite(options.model)
     state_pixels(options, model)
     check_classifier(model, "a network that chooses between classes, for the accuracy and the confusion matrix")
-    dataset = fitting_dataset(options, model)
-    show_notice(dataset, options.in_options)
-    logits = class_scores(model, dataset.x_test, views=options.views)
-    scores = scores_of(logits, dataset.y_test)
-    where = f"on all {len(dataset.x_test):,} {dataset.name} test images"
+    measured, class_names = measured_images(options, model)
+    show_notice(measured, options.in_options)
+    logits = class_scores(model, measured.images, views=options.views)
+    scores = scores_of(logits, measured.labels)
+    where = f"on {options.in_options(measured.which)}"
     where += f", from {len(VIEWS[options.views])} views of each ({options.views})" if options.views else ""
     print(f"accuracy {metrics.percent(scores.accuracy)}, loss {scores.loss:.4f} {where}\n")
-    confusion = metrics.confusion_matrix(dataset.y_test, logits.argmax(axis=1), dataset.num_classes)
-    if dataset.num_classes <= MOST_CLASSES:
-        print("\n".join(confusion_lines(confusion, dataset.class_names)), end="\n\n")
-    print("\n".join(class_lines(metrics.class_scores(confusion), dataset.class_names)))
+    confusion = metrics.confusion_matrix(measured.labels, logits.argmax(axis=1), len(class_names))
+    if len(class_names) <= MOST_CLASSES:
+        print("\n".join(confusion_lines(confusion, class_names)), end="\n\n")
+    print("\n".join(class_lines(metrics.class_scores(confusion), class_names)))
 
 
 def confusion_lines(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
@@ -74,9 +80,15 @@ def _cells(values: Iterable[object], width: int) -> str:
 
 
 def class_lines(scores: metrics.ClassScores, class_names: Sequence[str]) -> list[str]:
-    """A line per class: precision, recall and F1 in percent, and the number of images."""
+    """A line per class: precision, recall and F1 in percent, and the number of images; no recall without images."""
     width = max(5, *map(len, class_names))
     columns = zip(class_names, scores.precision, scores.recall, scores.f1, scores.support, strict=True)
     return [f"{'class':<{width}}  precision   recall       F1   images"] + [
-        f"{name:<{width}}  {100 * p:>7.2f} %{100 * r:>7.2f} %{100 * f:>7.2f} %{n:>9,}" for name, p, r, f, n in columns
+        f"{name:<{width}}  {_share(p)}{_share(r if n else None)}{_share(f if n else None)} {n:>9,}"
+        for name, p, r, f, n in columns
     ]
+
+
+def _share(value: float | None) -> str:
+    """A fraction in percent, in nine letters; a dash for None: no image, so nothing to measure."""
+    return f"{'–':>7}  " if value is None else f"{100 * value:>7.2f} %"

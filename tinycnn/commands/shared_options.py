@@ -11,7 +11,8 @@ from tinycnn import data, models
 from tinycnn.backends import use_backend
 from tinycnn.backends.threads import set_threads
 from tinycnn.data import Dataset
-from tinycnn.data.load_options import applicable
+from tinycnn.data.load_options import PICTURES, applicable, kind_of
+from tinycnn.data.measured_pictures import Measured, measured_pictures
 from tinycnn.errors import DataError, SettingError, printable, shortened
 from tinycnn.layers import Sequential
 from tinycnn.layers.metadata import DRAWING, WHOLE
@@ -136,6 +137,30 @@ def given_or_packaged(path: str | PathLike[str] | None) -> tuple[Sequential, str
     return (models.trained(), PACKAGED) if path is None else (load_finite(path), os.fspath(path))
 
 
+def measured_images(options: argparse.Namespace, model: Sequential) -> tuple[Measured, Sequence[str]]:
+    """The images on which ``model`` is measured, and the names of their classes; DataError if it was made for others.
+
+    Of a folder of pictures, any class may be missing: see `measured_pictures`.
+    """
+    kind = kind_of(options.dataset)
+    if options.all_pictures and kind not in (PICTURES, ""):  # "": unknown, which `load` refuses
+        raise SettingError(f"--all-pictures is for {PICTURES}; leave it out for {printable(options.dataset)}")
+    H, W, C = model.input_shape if len(model.input_shape) == 3 else (0, 0, 0)
+    if kind == PICTURES and H == W and C in (1, 3):
+        measured = measured_pictures(
+            options.dataset,
+            model.class_names,
+            image_size=H,
+            colour=C == 3,
+            pixels=options.pixels,
+            all_pictures=options.all_pictures,
+        )
+        return measured, model.class_names
+    dataset = fitting_dataset(options, model)
+    which = f"all {len(dataset.x_test):,} {dataset.name} test images"
+    return Measured(dataset.x_test, dataset.y_test, which, dataset.notice), dataset.class_names
+
+
 def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
     """The data set of the options; raises DataError if ``model`` was made for different images or classes."""
     H, _, C = model.input_shape if len(model.input_shape) == 3 else (None, None, None)
@@ -153,7 +178,7 @@ def fitting_dataset(options: argparse.Namespace, model: Sequential) -> Dataset:
     return dataset
 
 
-def show_notice(dataset: Dataset, in_options: Callable[[str], str]) -> None:
+def show_notice(dataset: Dataset | Measured, in_options: Callable[[str], str]) -> None:
     """Print the notice of a data set, if it has one, on standard error."""
     if dataset.notice:
         print(in_options(dataset.notice), file=sys.stderr, flush=True)

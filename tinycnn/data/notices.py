@@ -9,6 +9,7 @@ import numpy as np
 
 from tinycnn.data.arrays import class_counts
 from tinycnn.data.dataset import Dataset
+from tinycnn.data.stored import Images
 from tinycnn.errors import shortened
 
 MAX_NAMED = 5  # classes in a notice
@@ -18,7 +19,7 @@ DARK = 128  # of 255: the brightest pixel of almost every data set is far above 
 def with_notices(dataset: Dataset, *, limit: int | None, pixels_given: bool) -> Dataset:
     """The first ``limit`` training images of ``dataset`` (None: all), with a notice for each unusual property."""
     counts = class_counts(dataset.y_train, dataset.num_classes)
-    found = [dataset.notice, _missing(dataset, counts), None if pixels_given else _dark(dataset)]
+    found = [dataset.notice, _missing(dataset, counts), None if pixels_given else dark_notice(dataset.x_train)]
     if limit is not None and limit < len(dataset.y_train):
         dataset = replace(dataset, x_train=dataset.x_train[:limit], y_train=dataset.y_train[:limit])
         found.append(_lost(dataset, counts))
@@ -61,15 +62,14 @@ def _named(dataset: Dataset, classes: np.ndarray) -> str:
     return f"{len(classes):,} of the {dataset.num_classes:,} classes ({names}{more})"
 
 
-def _dark(dataset: Dataset) -> str | None:
-    """A notice if no training image is bright: its white may be another number than 255."""
-    images = dataset.x_train
+def dark_notice(images: Images, which: str = "training images") -> str | None:
+    """A notice if no image is bright: its white may be another number than 255. ``which``: what the images are."""
     brightest = int(images.max()) if isinstance(images, np.ndarray) else DARK
     if brightest >= DARK:
         return None
     if not brightest:
-        return "NOTICE: all training images are black."
+        return f"NOTICE: all {which} are black."
     return (
-        f"NOTICE: the brightest pixel of all training images is {brightest} of 255. If white is another number in the "
+        f"NOTICE: the brightest pixel of all {which} is {brightest} of 255. If white is another number in the "
         f'files, pass it: `pixels="0..{brightest}"` or, for pictures of 12 bits, `pixels="0..4095"`.'
     )

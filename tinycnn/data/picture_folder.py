@@ -57,17 +57,17 @@ def load_pictures(
     root = Path(os.path.expanduser(folder))
     with naming(root):
         found = _find(root, test_fraction, seed)
-        (train, y_train), (test, y_test) = (_mixed(part, seed) for part in (found.train, found.test))
-        images, cache = _read([*train, *test], root, image_size, colour, pixels)
+        (train, y_train), (test, y_test) = (mixed(part, seed) for part in (found.train, found.test))
+        images, cache = read_files([*train, *test], root, image_size, colour, pixels)
         return Dataset(
             name=root.resolve().name or "pictures",
             x_train=images[: len(train)],
             y_train=y_train,
             x_test=images[len(train) :],
             y_test=y_test,
-            class_names=tuple(_ordered(found.train)),
-            source=f"{root} ({_looks(images)}; {found.split}{cache.origin})",
-            notice="\n".join(filter(None, (found.notice, _notice(found.left_out), cache.notice))) or None,
+            class_names=tuple(ordered(found.train)),
+            source=f"{root} ({looks(images)}; {found.split}{cache.origin})",
+            notice="\n".join(filter(None, (found.notice, left_out_notice(found.left_out), cache.notice))) or None,
             pictures="whole",
         )
 
@@ -110,12 +110,12 @@ def _find(root: Path, test_fraction: float | None, seed: int) -> Found:
 
 def _find_whole(root: Path, test_fraction: float, seed: int) -> Found:
     left_out: list[Path] = []
-    train, test = _cut(_classes_in(root, left_out), test_fraction, seed)
+    train, test = cut(classes_in(root, left_out), test_fraction, seed)
     return Found(train, test, f"{100 * test_fraction:g} % of each class for testing, chosen by their names", left_out)
 
 
 def _find_split(root: Path, split: SplitFolders) -> Found:
-    left_out = [path for path in _visible(root) if path not in (split.train, split.test, split.unused)]
+    left_out = [path for path in visible(root) if path not in (split.train, split.test, split.unused)]
     train, test = (_named_classes(part, left_out) for part in (split.train, split.test))
     parts = f"{split.train.name} and {split.test.name}"
     if train.keys() != test.keys():
@@ -126,20 +126,28 @@ def _find_split(root: Path, split: SplitFolders) -> Found:
 
 def _named_classes(part: Path, left_out: list[Path]) -> Classes:
     with naming(part.name):
-        return _classes_in(part, left_out)
+        return classes_in(part, left_out)
 
 
-def _classes_in(folder: Path, left_out: list[Path]) -> Classes:
+def classes_in(folder: Path, left_out: list[Path], *, complete: bool = True) -> Classes:
+    """The pictures of each class in ``folder``; other files are appended to ``left_out``.
+
+    Unless ``complete``, one class is enough, and a class may have no picture.
+    """
     classes: Classes = {}
-    for path in _visible(folder):
+    for path in visible(folder):
         if not path.is_dir():
             left_out.append(path)
         else:
-            classes.setdefault(_class_name(path), []).extend(_pictures_in(path, left_out))
-    if len(classes) < 2:
+            pictures = _pictures_in(path, left_out)
+            if complete and not pictures:
+                suffixes = ", ".join(sorted(SUFFIXES))
+                raise DataError(f"{path.name} holds no picture ({suffixes}); add some, or remove it.")
+            classes.setdefault(_class_name(path), []).extend(pictures)
+    if len(classes) < (2 if complete else 1):
         found = f"only one, {next(iter(classes))}" if classes else "none"
         own = 0 if classes else sum(path.parent == folder and is_picture(path) for path in left_out)
-        wanted = "expected at least two folders of pictures, one for each class"
+        wanted = f"expected {'at least two folders' if complete else 'folders'} of pictures, one for each class"
         raise DataError(f"{wanted}; found {found}.{_about_pictures_outside(own, folder)}")
     return classes
 
@@ -168,30 +176,29 @@ def _class_name(folder: Path) -> str:
 
 def _pictures_in(folder: Path, left_out: list[Path]) -> list[Path]:
     pictures: list[Path] = []
-    for path in _visible(folder):
+    for path in visible(folder):
         if path.is_dir():
             raise DataError(
                 f"{folder.name}/{printable(path.name)} is a folder within a class; move its pictures to {folder.name}. "
                 "(Folders of training and test pictures, each with its classes, are called train and test, or val.)"
             )
         (pictures if is_picture(path) else left_out).append(path)
-    if not pictures:
-        raise DataError(f"{folder.name} holds no picture ({', '.join(sorted(SUFFIXES))}); add some, or remove it.")
     return pictures
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
     """The entries of a folder by name, without hidden ones."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _ordered(names: Iterable[str]) -> list[str]:
+def ordered(names: Iterable[str]) -> list[str]:
     """Names in alphabetical order; numbers in numerical order."""
     listed = list(names)
     return sorted(listed, key=int) if all(name.isdecimal() for name in listed) else sorted(listed)
 
 
-def _cut(classes: Classes, test_fraction: float, seed: int) -> tuple[Classes, Classes]:
+def cut(classes: Classes, test_fraction: float, seed: int) -> tuple[Classes, Classes]:
+    """The pictures of each class for training and for testing; DataError for a class with only one."""
     train, test = {}, {}
     for name, pictures in classes.items():
         if len(pictures) < 2:
@@ -202,9 +209,9 @@ def _cut(classes: Classes, test_fraction: float, seed: int) -> tuple[Classes, Cl
     return train, test
 
 
-def _mixed(classes: Classes, seed: int) -> tuple[list[Path], np.ndarray]:
+def mixed(classes: Classes, seed: int) -> tuple[list[Path], np.ndarray]:
     """The pictures of all classes, shuffled, and the number of the class of each ``(N,)``."""
-    labels = {path: k for k, name in enumerate(_ordered(classes)) for path in classes[name]}
+    labels = {path: k for k, name in enumerate(ordered(classes)) for path in classes[name]}
     files = sorted(labels, key=_rank(seed))
     return files, np.array([labels[path] for path in files])
 
@@ -214,21 +221,23 @@ def _rank(seed: int) -> Callable[[Path], bytes]:
     return lambda path: hashlib.sha256(os.fsencode(_composed(f"{seed}/{path.parent.name}/{path.name}"))).digest()
 
 
-def _looks(images: np.ndarray) -> str:
+def looks(images: np.ndarray) -> str:
     N, size, _, C = images.shape
     return f"{N:,} pictures, scaled to {size}x{size}, {'in colour' if C == 3 else 'grey'}"
 
 
-def _notice(left_out: Sequence[Path]) -> str | None:
+def left_out_notice(left_out: Sequence[Path]) -> str | None:
+    """A notice about files that are no pictures of a class; None if there are none."""
     if not left_out:
         return None
-    named = _named(printable(str(path)) for path in left_out)
+    names = named(printable(str(path)) for path in left_out)
     if len(left_out) == 1:
-        return f"NOTICE: a file that is no picture of a class was left out: {named}"
-    return f"NOTICE: {len(left_out):,} files that are no pictures of a class were left out: {named}"
+        return f"NOTICE: a file that is no picture of a class was left out: {names}"
+    return f"NOTICE: {len(left_out):,} files that are no pictures of a class were left out: {names}"
 
 
-def _named(words: Iterable[str], between: str = ", ") -> str:
+def named(words: Iterable[str], between: str = ", ") -> str:
+    """The first words, and the number of the others."""
     listed = list(words)
     more = len(listed) - MAX_NAMED
     return between.join([*listed[:MAX_NAMED], *[f"and {more:,} more"] * (more > 0)])
@@ -245,15 +254,18 @@ class Cached:
     notice: str | None = None
 
 
-def _read(
-    files: Sequence[Path], root: Path, size: int, colour: bool | None, pixels: str | None
+def read_files(
+    files: Sequence[Path], root: Path, size: int, colour: bool | None, pixels: str | None, *, cached: bool = True
 ) -> tuple[np.ndarray, Cached]:
-    """Pictures → (N, size, size, C) uint8; those of a large folder from the cache, if they are unchanged."""
+    """Pictures → (N, size, size, C) uint8; those of a large folder from the cache, if they are unchanged.
+
+    Unless ``cached``, the cache is neither read nor written: it holds all pictures of a folder.
+    """
     shape, report = (len(files), size, size, 3), Cached()
     if len(files) * size * size * 3 > MAX_BYTES:
         raise DataError(f"{len(files):,} pictures of {size}x{size} are more than {MAX_BYTES:,} bytes; scale to fewer.")
     content, images = new_content(shape)
-    cache = picture_cache(files, root, f"{size}x{size}, pixels {pixels}") if len(files) >= MANY else None
+    cache = picture_cache(files, root, f"{size}x{size}, pixels {pixels}") if cached and len(files) >= MANY else None
     if cache and cache.read(content):
         report.origin = f"; their pixels from the cache {cache.path}"
     else:
@@ -276,7 +288,7 @@ def _decode(files: Sequence[Path], root: Path, images: np.ndarray, pixels: str |
             failures.append(str(error))
     if failures:
         count = f"{len(failures):,} of {len(files):,} pictures cannot be read; replace or remove them"
-        raise DataError(f"{count}:\n  - {_named(failures, chr(10) + '  - ')}")
+        raise DataError(f"{count}:\n  - {named(failures, chr(10) + '  - ')}")
 
 
 def _with_progress(files: Sequence[Path], root: Path) -> Iterable[Path]:

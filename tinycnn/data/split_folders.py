@@ -28,16 +28,14 @@ class SplitFolders:
 
 
 def split_folders(root: Path) -> SplitFolders | None:
-    """The parts in ``root``, whose names may be upper case, such as ``Train``; None if it is not divided."""
-    found = {path.name.lower(): path for path in sorted(root.iterdir(), reverse=True) if path.is_dir()}
-
-    def named(names: tuple[str, ...]) -> Path | None:
-        return next((found[name] for name in names if name in found), None)
-
-    train, test, validation = named(TRAIN), named(TEST), named(VALIDATION)
-    if train is None or (test is None and validation is None):
+    """The parts in ``root``; None if it is not divided into folders for training and for what is held out."""
+    train, *held_out = named_parts(root)
+    if train is None or held_out == [None, None]:
         return None
-    if test is None:
-        assert validation is not None
-        return SplitFolders(train, validation)
-    return SplitFolders(train, test, validation)
+    return SplitFolders(train, *filter(None, held_out))
+
+
+def named_parts(root: Path) -> list[Path | None]:
+    """The folders in ``root`` for training, testing and validation, which may be upper case, such as ``Train``."""
+    found = {path.name.lower(): path for path in sorted(root.iterdir(), reverse=True) if path.is_dir()}
+    return [next((found[name] for name in names if name in found), None) for names in (TRAIN, TEST, VALIDATION)]
