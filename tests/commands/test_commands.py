@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import importlib
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -19,7 +21,7 @@ from tinycnn.backends import threads
 from tinycnn.commands import COMMANDS, main
 from tinycnn.commands.evaluate import confusion_lines
 from tinycnn.data import drawing
-from tinycnn.layers import Dense, Flatten, Sequential
+from tinycnn.layers import Dense, Flatten, Layer, Sequential
 from tinycnn.testing import gradient_cases
 from tinycnn.train.evaluation import evaluate, predict_logits
 
@@ -355,6 +357,28 @@ def test_a_picture_of_an_augmentation(tmp_path, capsys):
     message = failing(capsys, "augmentation", "flip_and_crop", "--dataset", "digits", "--image", "1437")
     assert message == "--image 1437: expected a number from 0 to 1436"
     assert "affine to bend" in failing(capsys, "augmentation", "flip_and_crop", "--elastic", "1")
+
+
+def test_a_layer_of_ones_own_is_loaded_by_the_command_that_the_error_prints(tmp_path, capsys, monkeypatch):
+    """No command knows the class; Python imports its module first."""
+    lines = ["from tinycnn import layers", "@layers.register_layer", "class OwnPart(layers.ReLU): pass"]
+    (tmp_path / "my_part.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Layer, "registry", dict(Layer.registry))
+    part = importlib.import_module("my_part")
+    tinycnn.save(Sequential(Flatten(), part.OwnPart(), input_shape=(2, 2, 1)), "own model.safetensors")
+    del Layer.registry["OwnPart"]
+    monkeypatch.delitem(sys.modules, "my_part")
+    message, command = failing(capsys, "summary", "own model.safetensors").split(":\n  ")
+    assert "unknown layer 'OwnPart'; if it is a layer of your own" in message
+    python, option, program, *words = shlex.split(command)
+    assert (python, option, words) == ("python", "-c", ["summary", "own model.safetensors"])
+    monkeypatch.setattr(sys, "argv", [option, *words])
+    with pytest.raises(SystemExit) as ended:
+        exec(program.replace("MODULE", "my_part"), {})
+    assert ended.value.code == 0
+    assert "ownpart_1" in capsys.readouterr().out
 
 
 # --------------------------------------------------------------------------------------------------------- evaluate

@@ -373,6 +373,20 @@ def test_frozen_parameters_and_a_layer_that_is_right_are_not_noted(caplog):
     assert caplog.records == []
 
 
+def test_a_layer_that_cannot_be_saved_is_noted_before_it_is_trained(caplog):
+    """Only `save` said so, after the training."""
+    model = network(Returning(lambda x: x * 2), Dense(3))
+    with caplog.at_level(logging.INFO, "tinycnn.train"):
+        model.fit(IMAGES, CLASSES, **FIT)
+        model.fit(IMAGES, CLASSES, **FIT)
+        network().fit(IMAGES, CLASSES, **FIT)
+        Sequential(network(), input_shape=(2, 2, 1)).fit(IMAGES, CLASSES, **FIT)
+    words = "tinycnn.save will refuse Returning: put @tinycnn.layers.register_layer above the class, so that load can"
+    assert [words in record.getMessage() for record in caplog.records if "save" in record.getMessage()] == [True]
+    with pytest.raises(SettingError, match="save: Returning is not a registered layer"):
+        tinycnn.saving.model_file.to_bytes(model)
+
+
 def test_an_error_of_a_layer_of_your_own_stays_as_it_is():
     with pytest.raises(ZeroDivisionError):
         network(Returning(lambda x: 1 / 0)).fit(IMAGES, CLASSES, **FIT)

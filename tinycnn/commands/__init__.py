@@ -11,6 +11,7 @@ import importlib
 import keyword
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -119,8 +120,18 @@ def outcome(words: list[str], signals: EndingSignals) -> tuple[int, str]:
         if isinstance(error, BrokenPipeError) and error.filename == STANDARD_OUTPUT:
             return PIPE_CLOSED, ""
         if isinstance(error, TinyCNNError | OSError | MemoryError):  # MemoryError: data that is too large
-            return 2, f"error: {in_options(in_words(error))}"
+            return 2, f"error: {in_options(in_words(error))}{advice(error, words)}"
         raise
+
+
+def advice(error: BaseException, words: list[str]) -> str:
+    """What to do about an error, in addition to its message, in the words of the shell; "" if there is nothing."""
+    from tinycnn.saving.model_file import UnknownLayerError
+
+    if not isinstance(error, UnknownLayerError):
+        return ""
+    program = "import MODULE, tinycnn.commands as t; raise SystemExit(t.main())"
+    return f". For this command, with MODULE.py in this folder:\n  {shlex.join(['python', '-c', program, *words])}"
 
 
 def execute(words: list[str], parser: argparse.ArgumentParser) -> int:

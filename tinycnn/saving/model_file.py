@@ -11,6 +11,7 @@ network is built around the arrays of the file. Each layer computes the shapes o
 file whose arrays have other shapes is refused before any memory is allocated.
 """
 
+import difflib
 import json
 import logging
 import os
@@ -44,6 +45,10 @@ OTHER_FORMATS = {
     ".onnx": "use tinycnn.export_onnx(model, path)",
     **dict.fromkeys((".pt", ".pth", ".bin"), f"{NAMED}, or see tinycnn.convert.to_torch_state_dict(model)"),
 }
+
+
+class UnknownLayerError(FileFormatError):
+    """A model file with a layer that is not registered in this program."""
 
 
 def save(model: Sequential, path: str | os.PathLike[str]) -> None:
@@ -214,8 +219,12 @@ def _make_layer(entry: dict[str, Any], source: str) -> Layer:
     if entry["kind"] == NESTED:
         return Sequential(*(_make_layer(inner, source) for inner in entry["layers"]))
     if entry["kind"] not in Layer.registry:
-        known = ", ".join(Layer.registry)
-        raise FileFormatError(f"{source}: unknown layer {shortened(entry['kind'])}; the known layers are {known}")
+        similar = " or ".join(difflib.get_close_matches(str(entry["kind"])[:40], Layer.registry))
+        unknown = f"unknown layer {shortened(entry['kind'])}" + (f" (similar: {similar})" if similar else "")
+        raise UnknownLayerError(
+            f"{source}: {unknown}; if it is a layer of your own, import the module that defines it, with "
+            "@tinycnn.layers.register_layer above the class, before the file is loaded"
+        )
     settings = {name: _make_setting(value, source) for name, value in entry["settings"].items()}
     return Layer.registry[entry["kind"]].from_settings(settings)
 

@@ -1,17 +1,33 @@
-"""What to say about a layer of one's own whose ``forward`` returns a tensor without a history."""
+"""What to say about layers of one's own: a ``forward`` that ends the graph, a class that a model file cannot name."""
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tinycnn.errors import AutogradError, SettingError
-from tinycnn.layers import Sequential
+from tinycnn.layers import Layer, Sequential
 from tinycnn.layers.interface.returned import IN_TENSORS
 from tinycnn.optim import Optimizer
+
+_noted: weakref.WeakSet[Sequential] = weakref.WeakSet()  # networks with a class that is not registered
 
 
 def own_layers(model: Sequential) -> list[str]:
     """The names of the layers whose classes are not part of tinycnn."""
     return [name for name, layer in model.all_layers() if not type(layer).__module__.startswith("tinycnn.")]
+
+
+def not_registered(model: Sequential) -> str:
+    """A sentence, once for a network, about classes of layers that `save` would refuse; "" if there are none."""
+    layers = {type(layer).__name__ for _, layer in model.all_layers() if type(layer) is not Sequential}
+    missing = sorted(layers - set(Layer.registry))
+    if not missing or model in _noted:
+        return ""
+    _noted.add(model)
+    return (
+        f"tinycnn.save will refuse {listed(missing)}: put @tinycnn.layers.register_layer above the class, so that load "
+        "can build it"
+    )
 
 
 def without_gradient(model: Sequential, optimizer: Optimizer) -> str:

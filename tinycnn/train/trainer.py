@@ -41,7 +41,7 @@ from tinycnn.train.history import FIELDS, EpochResult, History, Progress, epoch_
 from tinycnn.train.identity import check_ranks_agree, run_identity
 from tinycnn.train.memory_estimate import explain_memory_errors
 from tinycnn.train.objective import CLASSIFICATION, LossFunction, Objective, objective
-from tinycnn.train.own_layers import explaining_own_layers, without_gradient
+from tinycnn.train.own_layers import explaining_own_layers, not_registered, without_gradient
 from tinycnn.train.own_optimizer import OWN_OPTIMIZER, check_counted
 from tinycnn.train.remarks import about_images, about_training, check_batch_norm, nothing_to_train, remark
 from tinycnn.train.run_data import RunData, run_data
@@ -296,6 +296,7 @@ class Trainer(NamedArguments, CheckedAttributes):
         steps = (epochs - len(self.history)) * steps - (self.progress.step if self.progress else 0)
         for note in notes + about_training(self.model, self.objective, self.optimizer, steps):
             self._report("note: ", note, logging.WARNING)
+        self._report("note: ", not_registered(self.model), logging.INFO)
         with announcing(partial(self._report, "")), RunningCallbacks(self, self.callbacks) as hooks:
             while len(self.history) < epochs and not any_rank(self.stop_training):
                 epoch = len(self.history) + 1
