@@ -6,6 +6,7 @@ at the end raise SettingError for single values. They take the name of an argume
 
 import math
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -98,6 +99,11 @@ def shortened(value: object, most: int = MOST_LETTERS) -> str:
 def printable(text: str, keep: str = "") -> str:
     """``text`` with control characters and characters that cannot be encoded escaped: file names may hold anything."""
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+def in_shell(path: object) -> str:
+    """A path, or another word, as it is written in a command: in quotes if it holds a space or another special sign."""
+    return shlex.quote(printable(str(path)))
 
 
 def _argument(name: str, value: Any) -> str:

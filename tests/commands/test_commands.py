@@ -172,14 +172,25 @@ def test_predict_without_a_readable_picture_is_an_error(model_file, drawings, tm
     assert "there is no such file" in failing(capsys, "predict", model_file[0], tmp_path / "gone.png")
     (tmp_path / "empty").mkdir()
     assert "no picture in this folder" in failing(capsys, "predict", model_file[0], tmp_path / "empty")
-    assert f"with tinycnn evaluate MODEL_FILE --dataset {tmp_path}" in failing(
-        capsys, "predict", model_file[0], tmp_path
-    )
+    several = tmp_path / "all of them"
+    (several / "cat").mkdir(parents=True)
+    message = failing(capsys, "predict", model_file[0], several)
+    assert message.endswith(f"with tinycnn evaluate MODEL_FILE --dataset '{several}' --all-pictures")
 
 
 def test_the_model_file_comes_before_the_pictures(model_file, drawings, capsys):
     words = failing(capsys, "predict", drawings / "a.png", model_file[0])
     assert f"{model_file[0]}: the model file comes first: tinycnn predict {model_file[0]} PICTURE" in words
+    words = failing(capsys, "predict", drawings / "a.png", "my model.safetensors")
+    assert words.endswith("tinycnn predict 'my model.safetensors' PICTURE")
+
+
+def test_exercises_print_commands_for_a_folder_with_a_space(tmp_path, capsys):
+    folder = tmp_path / "my exercises"
+    assert failing(capsys, "exercises", folder, "--check").endswith(f"with `tinycnn exercises '{folder}'`")
+    assert main(["exercises", str(folder)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"open '{folder / '01_arithmetic.py'}', then: tinycnn exercises '{folder}' --check"
 
 
 def test_predict_without_a_model_file_uses_the_network_of_the_package(model_file, drawings, capsys):

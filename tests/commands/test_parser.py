@@ -59,6 +59,10 @@ def test_unknown_words(words, expected, capsys):
     assert expected in refused(words, capsys)
 
 
+def test_a_word_with_a_space_is_quoted():
+    assert COMMAND_PARSERS["train"].about_unknown("Photos of Ann").endswith("mean --dataset 'Photos of Ann'?")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_names_itself_and_corrects_its_own_options(command, capsys):
     options = [option for option in COMMAND_PARSERS[command]._option_string_actions if option.startswith("--")]

@@ -562,6 +562,9 @@ def test_a_similar_folder_is_proposed(tmp_path, monkeypatch):
     for name, meant in (("picture", "pictures"), ("shape.npz2", "shapes.npz"), (f"{tmp_path}/pictuers", "pictures")):
         with pytest.raises(SettingError, match=rf"unknown data set .*; did you mean \S*{meant}\?$"):
             load(name)
+    (tmp_path / "Photos of Ann").mkdir()
+    with pytest.raises(SettingError, match=r"unknown data set 'Photos of An'.*; did you mean 'Photos of Ann'\?$"):
+        load("Photos of An")
     for name in ("note", "zzz", "nowhere/pictures"):
         with pytest.raises(SettingError, match=r"or \.npy files\.$"):
             load(name)

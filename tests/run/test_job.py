@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -267,3 +269,11 @@ def test_the_state_after_the_last_step_is_saved_before_the_evaluation(study, tmp
     for name in ("model.safetensors", BEST_FILE):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "peace" / name).read_bytes()
     assert model_file.load(tmp_path / "out" / BEST_FILE).parameter_count() > 0
+
+
+def test_the_command_that_opens_the_page_is_quoted(monkeypatch, capsys):
+    """A data set called ``Photos of Ann`` makes a folder with spaces, which a shell takes for several words."""
+    monkeypatch.setattr("tinycnn.report.draw", lambda *_: SimpleNamespace(failures=[], files=["a.png"], seconds=1.0))
+    run = SimpleNamespace(output=Path("runs/lenet-Photos of Ann"), model=None, dataset=None, info=print)
+    job.TrainingRun.draw(run, {})
+    assert capsys.readouterr().out.endswith(": open 'runs/lenet-Photos of Ann/report.html'\n")

@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 from tinycnn.commands.parser import did_you_mean
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, in_shell
 
 ACTIONS = "check", "train"
 
@@ -66,7 +66,7 @@ def copy(folder: Path, solutions: bool) -> int:
         print(f"kept unchanged: {', '.join(path.name for path in kept)}")
     print(f"{len(written)} file{'s' * (len(written) != 1)} written to {folder}")
     if not solutions:
-        print(f"open {folder}/01_arithmetic.py, then: tinycnn exercises {folder} --check")
+        print(f"open {in_shell(folder / '01_arithmetic.py')}, then: tinycnn exercises {in_shell(folder)} --check")
     return 0
 
 
@@ -94,7 +94,7 @@ def check(folder: Path, only: str | None, hint: int) -> int:
     if only is None:
         print(f"as a page: {write_page(folder / PAGE, outcomes)}")
     if right == len(EXERCISES):
-        print(f"all yours; now train on them: tinycnn exercises {folder} --train")
+        print(f"all yours; now train on them: tinycnn exercises {in_shell(folder)} --train")
     return int(right < len(outcomes))
 
 
@@ -123,7 +123,7 @@ def check_folder(folder: Path) -> None:
     from tinycnn.exercises import EXERCISES
 
     if not any((folder / exercise.file_name).exists() for exercise in EXERCISES):
-        raise SettingError(f"no exercises in {folder}: copy them there with `tinycnn exercises {folder}`")
+        raise SettingError(f"no exercises in {folder}: copy them there with `tinycnn exercises {in_shell(folder)}`")
 
 
 def indented(line: str) -> str:

@@ -5,6 +5,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
+from tinycnn.errors import in_shell
+
 MEANT = {  # options that people know from other programs → those that do the same here, the first that a command has
     "arch": ["model"],
     "augmentation": ["augment"],
@@ -69,7 +71,7 @@ class CommandParser(argparse.ArgumentParser):
         """The sentence for a ``word`` that the command does not know."""
         if not word.startswith("-"):
             option = next((f"--{one.dest}" for one in self._actions if word in (one.choices or ())), "--dataset")
-            hint = f"; did you mean {option} {word}?" if option in self._option_string_actions else ""
+            hint = f"; did you mean {option} {in_shell(word)}?" if option in self._option_string_actions else ""
             return f"unexpected {word!r}{hint}"
         name = word.partition("=")[0]
         bare = name.lstrip("-").replace("-", "_")

@@ -29,7 +29,7 @@ from tinycnn.commands.shared_options import (
 )
 from tinycnn.data.new_picture import load_picture
 from tinycnn.data.picture import SUFFIXES, is_picture
-from tinycnn.errors import DataError, SettingError, in_words, printable
+from tinycnn.errors import DataError, SettingError, in_shell, in_words, printable
 from tinycnn.layers import Sequential
 from tinycnn.layers.metadata import NUMBERS
 from tinycnn.train.predicting import is_classifier, output_names, predictions
@@ -88,7 +88,7 @@ def model_and_pictures(first: str | None, others: list[Path]) -> tuple[str | Non
         raise SettingError(f"{printable(first)}: expected a picture after this model file")
     late = next((str(other) for other in others if other.suffix == models.TRAINED.suffix), None)
     if late is not None and path.suffix != models.TRAINED.suffix:
-        raise SettingError(f"{printable(late)}: the model file comes first: tinycnn predict {printable(late)} PICTURE")
+        raise SettingError(f"{printable(late)}: the model file comes first: tinycnn predict {in_shell(late)} PICTURE")
     folder = path.is_dir() and not (path / "model.safetensors").exists()
     return (None, [path, *others]) if not others or is_picture(path) or folder else (first, others)
 
@@ -117,7 +117,7 @@ def pictures_in(path: Path) -> Iterator[Path]:
     if not found and any(child.is_dir() for child in path.iterdir()):
         raise DataError(
             f"{path}: only folders are in this folder: pass one of them, or measure the accuracy of a model on all, "
-            f"with tinycnn evaluate MODEL_FILE --dataset {path}"
+            f"with tinycnn evaluate MODEL_FILE --dataset {in_shell(path)} --all-pictures"
         )
     if not found:
         raise DataError(f"{path}: no picture in this folder ({', '.join(sorted(SUFFIXES))})")

@@ -23,7 +23,7 @@ from tinycnn.data.pixel_range import PixelRange, parse_range
 from tinycnn.data.published_folder import NotHere, read_folder
 from tinycnn.data.sources import SOURCES
 from tinycnn.data.stored import MEMORY_LIMIT
-from tinycnn.errors import DataError, SettingError, in_words, printable, shortened
+from tinycnn.errors import DataError, SettingError, in_shell, in_words, printable, shortened
 
 DATA_VARIABLE = "TINYCNN_DATA"
 
@@ -99,7 +99,7 @@ def _similar(name: str) -> str:
         except OSError:
             beside = []
         known = [str(path.parent / one) for one in difflib.get_close_matches(path.name, beside, n=1)]
-    return f"; did you mean {printable(known[0])}?" if known else ""
+    return f"; did you mean {in_shell(known[0])}?" if known else ""
 
 
 def _other_format(name: str) -> str:

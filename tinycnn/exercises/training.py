@@ -17,7 +17,7 @@ import numpy as np
 
 from tinycnn.backends import use_backend
 from tinycnn.data import Dataset
-from tinycnn.errors import SettingError
+from tinycnn.errors import SettingError, in_shell
 from tinycnn.exercises import leaky_relu
 from tinycnn.exercises.folder import EXERCISES, Outcome, check_file
 from tinycnn.exercises.locating import load, owner_of
@@ -50,7 +50,7 @@ def train_on(folder: Path, dataset: Dataset, report: Callable[[str], None], step
     for outcome in outcomes:
         report(f"{outcome.exercise.name:<18}{whose(outcome)}")
     if not any(is_used(outcome) for outcome in outcomes):
-        raise SettingError(f"no file in {folder} is right yet: `tinycnn exercises check {folder}` says why")
+        raise SettingError(f"no file in {folder} is right yet: `tinycnn exercises check {in_shell(folder)}` says why")
     with use_backend("numpy"), borrowed(folder, outcomes) as calls:
         check_a_gradient()
         model = network(dataset.input_shape, dataset.num_classes)

@@ -15,7 +15,7 @@ from tinycnn.backends.threads import get_threads, set_threads
 from tinycnn.data.load_options import applicable
 from tinycnn.distributed.agreement import check_agreement
 from tinycnn.distributed.communicator import get_communicator, on_rank_0, rank_0_first
-from tinycnn.errors import SettingError, printable
+from tinycnn.errors import SettingError, in_shell, printable
 from tinycnn.layers import Sequential
 from tinycnn.metrics import percent
 from tinycnn.run.build import callbacks_of, make_model, make_trainer, output_folder
@@ -299,7 +299,9 @@ class TrainingRun:
             return
         for failure in drawn.failures:
             self.warn(f"plots     not drawn: {failure}")
-        self.info(f"plots     {len(drawn.files)} files in {drawn.seconds:.1f} s: open {self.shown / 'report.html'}")
+        self.info(
+            f"plots     {len(drawn.files)} files in {drawn.seconds:.1f} s: open {in_shell(self.output / 'report.html')}"
+        )
 
 
 def checkpoints_in(output: Path, config: TrainConfig, report: Callable[[str], None], test_images: str) -> Checkpoints:
