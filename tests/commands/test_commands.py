@@ -503,6 +503,10 @@ def test_evaluate_measures_new_pictures(tmp_path, capsys):
         " on 2 of the 10 new pictures, every fifth of each class, which training holds out; --all-pictures measures all"
     )
     assert printed.err == "NOTICE: no picture of the class 'cow'\n"
+    model.pictures = "drawing"
+    tinycnn.save(model, tmp_path / "model")
+    assert main(words) == 0
+    assert "pictures are scaled as they are; `tinycnn predict` cuts out the digit" in capsys.readouterr().err
     assert main([*words, "--all-pictures"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(" on all 10 new pictures")

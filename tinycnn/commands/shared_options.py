@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -155,6 +156,9 @@ def measured_images(options: argparse.Namespace, model: Sequential) -> tuple[Mea
             pixels=options.pixels,
             all_pictures=options.all_pictures,
         )
+        if model.pictures == DRAWING:
+            words = "NOTICE: the pictures are scaled as they are; `tinycnn predict` cuts out the digit in each"
+            measured = replace(measured, notice="\n".join(filter(None, (measured.notice, words))))
         return measured, model.class_names
     dataset = fitting_dataset(options, model)
     which = f"all {len(dataset.x_test):,} {dataset.name} test images"

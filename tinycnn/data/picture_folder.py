@@ -29,6 +29,7 @@ TEST_FRACTION = 0.2
 COLOUR = 10  # of 255: a pixel whose red, green and blue differ by more has a colour
 MAX_LETTERS = 100  # of a class name
 MAX_NAMED = 5  # files in a message
+MAX_BROKEN = 100  # pictures that cannot be read: each has to be replaced or removed, so all are named
 MANY = 1000  # pictures take a while to decode: progress is reported, and the pixels are kept for the next run
 BLOCK = 1024  # pictures converted at a time
 
@@ -236,11 +237,11 @@ def left_out_notice(left_out: Sequence[Path]) -> str | None:
     return f"NOTICE: {len(left_out):,} files that are no pictures of a class were left out: {names}"
 
 
-def named(words: Iterable[str], between: str = ", ") -> str:
+def named(words: Iterable[str], between: str = ", ", most: int = MAX_NAMED) -> str:
     """The first words, and the number of the others."""
     listed = list(words)
-    more = len(listed) - MAX_NAMED
-    return between.join([*listed[:MAX_NAMED], *[f"and {more:,} more"] * (more > 0)])
+    more = len(listed) - most
+    return between.join([*listed[:most], *[f"and {more:,} more"] * (more > 0)])
 
 
 # -------------------------------------------------------------------------------------------------------- their pixels
@@ -288,7 +289,7 @@ def _decode(files: Sequence[Path], root: Path, images: np.ndarray, pixels: str |
             failures.append(str(error))
     if failures:
         count = f"{len(failures):,} of {len(files):,} pictures cannot be read; replace or remove them"
-        raise DataError(f"{count}:\n  - {named(failures, chr(10) + '  - ')}")
+        raise DataError(f"{count}:\n  - {named(failures, chr(10) + '  - ', MAX_BROKEN)}")
 
 
 def _with_progress(files: Sequence[Path], root: Path) -> Iterable[Path]:
