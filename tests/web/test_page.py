@@ -124,6 +124,9 @@ def test_a_drawn_digit_is_read(page, points, wanted):
     ]
     assert not is_blank(page, "seen")
     assert not is_blank(page, "saliency")
+    assert page.locator("#colours").inner_text().startswith("Blue where the pixel, as bright as it is, raises")
+    page.select_option("#method", label="Grad-CAM")
+    assert page.locator("#colours").inner_text().endswith("raise the score; there is no orange.")
     wait_until(page, lambda: page.locator("#spoken").inner_text().startswith(wanted))
 
 

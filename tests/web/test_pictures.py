@@ -3,6 +3,7 @@
 import base64
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.support.in_process import run_here
 from tinycnn import data, explain
 from tinycnn.commands import main
 from tinycnn.errors import SettingError
+from tinycnn.explain.saliency import COLOURS, METHODS
 from tinycnn.layers import Conv2d, Dense, Flatten, ReLU, Sequential, Sigmoid
 from tinycnn.train.predicting import predictions
 
@@ -26,6 +28,7 @@ from tinycnn.web.picture_predictions import PicturePredictor, predictor_for  # n
 from tinycnn.web.predictions import Predictor  # noqa: E402
 from tinycnn.web.request_picture import MAX_BODY, MAX_PIXELS, decode_picture  # noqa: E402
 
+DOCS = Path(__file__).parents[2] / "docs"
 NAMES = ["circle", "square", "triangle"]
 COLOUR, GREY = (12, 16, 3), (12, 16, 1)
 
@@ -175,13 +178,14 @@ def test_what_mattered_is_explained_for_the_predicted_class():
     model = network(class_names=NAMES)
     answer = client_of(model).post("/predict?inside=1", content=photo(), headers=PNG).json()
     methods = {
-        "SmoothGrad": partial(explain.smooth_grad, samples=8),
         "Grad-CAM": explain.grad_cam,
         "input × gradient": explain.input_times_gradient,
+        "SmoothGrad": partial(explain.smooth_grad, samples=8),
         "gradient": explain.saliency,
     }
     assert answer["explained"] == answer["answer"]
     assert [one["name"] for one in answer["saliencies"]] == list(methods)
+    assert [one["colours"] for one in answer["saliencies"]] == [COLOURS[name] for name in methods]
     for encoded, method in zip(answer["saliencies"], methods.values(), strict=True):
         wanted = method(model, picture_of(model), NAMES.index(answer["answer"])).reshape(12, 16, -1).sum(axis=2)
         np.testing.assert_allclose(unpacked(encoded)[:, :, 0], wanted, atol=np.abs(wanted).max() / 200)
@@ -189,9 +193,23 @@ def test_what_mattered_is_explained_for_the_predicted_class():
 
 def test_methods_that_a_network_does_not_allow_are_left_out(monkeypatch):
     flat = Sequential(Flatten(), Dense(3), input_shape=COLOUR)
-    assert list(PicturePredictor(flat).maps) == ["SmoothGrad", "input × gradient", "gradient"]
+    assert list(PicturePredictor(flat).maps) == ["input × gradient", "SmoothGrad", "gradient"]
     monkeypatch.setattr(picture_predictions, "MAX_SAMPLED", 10)
     assert list(PicturePredictor(network()).maps) == ["Grad-CAM", "input × gradient", "gradient"]
+
+
+def test_the_page_does_not_begin_with_maps_that_are_too_small_to_show_a_place():
+    small = Sequential(Conv2d(4, kernel_size=(11, 15)), ReLU(), Flatten(), Dense(3), input_shape=(12, 16, 3))
+    assert list(PicturePredictor(small).maps)[:2] == ["input × gradient", "Grad-CAM"]
+
+
+def test_what_the_colours_mean_is_the_same_everywhere():
+    """The legend once called an apple orange "pixels that speak against it", for which a darker one scores more."""
+    document = (DOCS / "pictures.md").read_text(encoding="utf-8")
+    assert list(COLOURS) == list(METHODS)
+    for name, words in COLOURS.items():
+        assert f"- {name}: {words}." in " ".join(document.split())
+    assert "opposed" not in document
 
 
 # ---------------------------------------------------------------------------------------------------- bad requests

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.support.web_helpers import serving
 from tinycnn import data
+from tinycnn.explain.saliency import COLOURS
 from tinycnn.layers import Conv2d, Dense, Flatten, ReLU, Sequential
 from tinycnn.train.predicting import predictions
 
@@ -115,12 +116,16 @@ def test_the_picture_and_what_mattered_are_painted(page):
     choose(page, file)
     seen = Image.open(BytesIO(base64.b64decode(page.locator(".seen").evaluate(URL).partition(",")[2])))
     assert np.array_equal(np.asarray(seen.convert("RGB")), data.load_picture(file["buffer"], network())[0])
-    maps = []
+    maps, legends = [], []
+    assert page.locator("#method").input_value() == "Grad-CAM"
     for method in page.locator("#method option").all_inner_texts():
         page.select_option("#method", label=method)
         maps.append(page.locator(".mattered").evaluate(URL))
+        legends.append(page.locator("#legend").inner_text().removesuffix(" The strongest has the full colour."))
     assert len(set(maps)) == len(maps) == 4
-    assert page.locator("#legend").inner_text().startswith("Pixels that speak for it")
+    names = ["Grad-CAM", "input × gradient", "SmoothGrad", "gradient"]
+    assert legends == [f"{COLOURS[name][0].upper() + COLOURS[name][1:]}." for name in names]
+    assert page.locator("#legend .against").inner_text() == "orange"
 
 
 def test_pictures_are_dropped_and_pasted(browser, url):  # noqa: F811

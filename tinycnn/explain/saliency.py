@@ -1,7 +1,7 @@
 """Which pixels mattered: five ways to ask, from cheap and noisy to slow and honest.
 
 All return one number per pixel ``(H, W, C)``, or per place ``(H, W)``, in units of the score of one class before
-softmax. Positive numbers speak for the class, negative ones against it. They differ in the question:
+softmax. They differ in the question, and so in what a positive and a negative number mean (``COLOURS``):
 
     saliency           which way would the score move if this pixel became a little brighter?
     input × gradient   how much does this pixel, as bright as it is, contribute to a linear model of the network?
@@ -147,6 +147,14 @@ METHODS: dict[str, Callable[..., np.ndarray]] = {
     "SmoothGrad": smooth_grad,
     "Grad-CAM": grad_cam,
     "occlusion": occlusion,
+}
+COLOURS = {  # of the maps: blue is positive, orange negative
+    "gradient": "blue where a brighter pixel would raise the score, orange where a darker one would",
+    "input × gradient": "blue where the pixel, as bright as it is, raises the score, orange where it lowers the score",
+    "SmoothGrad": "blue where a brighter pixel would raise the score, orange where a darker one would, both as a mean "
+    "over noisy copies",
+    "Grad-CAM": "blue where the maps of the last convolutions raise the score; there is no orange",
+    "occlusion": "blue where a black patch over the place lowers the score, orange where it raises the score",
 }
 
 

@@ -156,7 +156,7 @@ def saliency_comparison(
 ) -> Figure:
     """Images ``(N, H, W, C)`` above one row of maps ``(H, W)`` per method, from ``explain.saliency_methods``.
 
-    Blue speaks for the class, orange against it. Each map has a scale of its own.
+    Blue is positive, orange negative; what that means depends on the method. Each map has a scale of its own.
     """
     if not len(images):
         return message("None.")

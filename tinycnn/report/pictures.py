@@ -17,6 +17,7 @@ from tinycnn import explain, metrics, plots
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset, class_counts
 from tinycnn.data.augment import Augmentation, named
+from tinycnn.explain.saliency import COLOURS
 from tinycnn.files import write_atomically
 from tinycnn.layers import Conv2d, Sequential
 from tinycnn.plots.network import MOST_CHANNELS
@@ -38,13 +39,6 @@ DEEP_FILTERS = (
     "strongly each filter reads each map: the length of the weights between the two. Below, the strongest of these "
     "pieces; blue weights are positive, orange ones negative."
 )
-METHODS = {
-    "gradient": "which way the score would move if the pixel became a little brighter",
-    "input × gradient": "how much the pixel, as bright as it is, contributes",
-    "SmoothGrad": "the gradient as a mean over noisy copies",
-    "Grad-CAM": "where the maps of the last convolutions raised the score",
-    "occlusion": "how far the score falls when a patch is covered; no gradient, so it checks the others",
-}
 
 
 @dataclass(frozen=True)
@@ -202,10 +196,10 @@ def _of_network(run: Run) -> Iterator[Picture]:
         "A convolution outputs one map per filter.",
         lambda: _figure(plots.feature_maps, image, explain.activations(model, image), names),
     )  # fmt: skip
-    methods = "; ".join(f"{name}: {words}" for name, words in METHODS.items())
+    methods = ". ".join(f"{name}: {words}" for name, words in COLOURS.items())
     yield Picture(
-        "saliency.png", "Which pixels mattered", "Below each image, five ways to ask which pixels supported the "
-        f"predicted class (blue) and which opposed it (orange). {methods}.",
+        "saliency.png", "Which pixels mattered", "Below each image, five ways to ask what mattered for the "
+        f"score of the predicted class. {methods}.",
         lambda: _saliency(run),
     )  # fmt: skip
     yield Picture(

@@ -12,15 +12,16 @@ import numpy as np
 from tinycnn import explain
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
-from tinycnn.explain.saliency import map_layers
+from tinycnn.explain.saliency import map_layer, map_layers
 from tinycnn.layers import Sequential
 from tinycnn.layers.metadata import CLASSES, DRAWING, NUMBERS
 from tinycnn.layers.summary import flops
 from tinycnn.train.predicting import is_classifier, output_names, predictions
-from tinycnn.web.predictions import Predictor, encode_maps
+from tinycnn.web.predictions import Predictor, encode_method
 from tinycnn.web.request_picture import MAX_BODY, MAX_PIXELS
 
 MAX_SAMPLED = 500_000_000  # operations for one picture: SmoothGrad takes 24 times as many, about a second of one core
+LEAST_MAP = 3  # rows and columns of the maps of Grad-CAM; smaller ones show no place
 
 
 class PicturePredictor:
@@ -80,10 +81,11 @@ class PicturePredictor:
 
     def _inside(self, picture: np.ndarray, values: np.ndarray) -> dict[str, Any]:
         score = self._explained(values)
+        maps = () if score is None else self._maps(picture, score)
         return {
             "picture": {"shape": picture.shape, "pixels": base64.b64encode(picture.tobytes()).decode()},
             "explained": None if score is None else self.names[-1 if self.model.output_shape == (1,) else score],
-            "saliencies": [] if score is None else [encode_maps(name, one) for name, one in self._maps(picture, score)],
+            "saliencies": [encode_method(name, one) for name, one in maps],
         }
 
     def _explained(self, values: np.ndarray) -> int | None:
@@ -101,14 +103,20 @@ class PicturePredictor:
             yield name, method(self.model, picture, score).reshape(*picture.shape[:2], -1).sum(axis=2, keepdims=True)
 
     def _methods(self) -> dict[str, Callable[..., np.ndarray]]:
-        """The methods that this network allows; the page begins with the first."""
-        methods: dict[str, Callable[..., np.ndarray]] = {}
+        """The methods that this network allows; the page begins with the first.
+
+        On a photograph, Grad-CAM is blue where the object is that decided. A gradient need not be: on a red apple it is
+        orange wherever a darker pixel would raise the score even more.
+        """
+        methods: dict[str, Callable[..., np.ndarray]] = {"input × gradient": explain.input_times_gradient}
+        if map_layers(self.model):
+            own: dict[str, Callable[..., np.ndarray]] = {"Grad-CAM": explain.grad_cam}
+            small = min(self.model.layers[map_layer(self.model)].output_shape[:2]) < LEAST_MAP
+            methods = methods | own if small else own | methods
         count = flops(self.model, self.shape)
         if count is not None and count <= MAX_SAMPLED:
             methods["SmoothGrad"] = partial(explain.smooth_grad, samples=8)
-        if map_layers(self.model):
-            methods["Grad-CAM"] = explain.grad_cam
-        return methods | {"input × gradient": explain.input_times_gradient, "gradient": explain.saliency}
+        return methods | {"gradient": explain.saliency}
 
 
 def predictor_for(model: Sequential) -> Predictor | PicturePredictor:

@@ -11,7 +11,7 @@ import numpy as np
 from tinycnn import explain
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
-from tinycnn.explain.saliency import map_layers
+from tinycnn.explain.saliency import COLOURS, map_layers
 from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, Layer, LogSoftmax, ReLU, Rescaling, Sequential, Softmax
 from tinycnn.layers.metadata import CLASSES, described_outputs
 from tinycnn.train.predicting import predictions
@@ -88,8 +88,8 @@ class Predictor:
         outputs = explain.activations(self.model, picture)
         return {
             "layers": [encode_maps(label, outputs[name]) for name, label in self.shown_layers.items()],
-            "saliency": encode_maps("saliency", explain.saliency(self.model, picture)),
-            "saliencies": [encode_maps(name, each) for name, each in self._readable(picture)],
+            "saliency": encode_method("gradient", explain.saliency(self.model, picture)),
+            "saliencies": [encode_method(name, each) for name, each in self._readable(picture)],
         }
 
     def _readable(self, picture: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -124,3 +124,8 @@ def encode_maps(label: str, output: np.ndarray) -> dict[str, Any]:
     scaled = np.rint(128 + 127 * kept / (largest or 1.0)).astype(np.uint8).transpose(2, 0, 1)  # (shown, OH, OW)
     text = base64.b64encode(scaled.tobytes()).decode()
     return {"name": label, "shape": [OH, OW, F], "shown": len(scaled), "largest": largest, "maps": text}
+
+
+def encode_method(name: str, output: np.ndarray) -> dict[str, Any]:
+    """Encode the map of a method of ``tinycnn.explain``, with what its colours mean."""
+    return encode_maps(name, output) | {"colours": COLOURS[name]}

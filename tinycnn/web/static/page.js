@@ -135,7 +135,8 @@ function showInside() {
   }
   put($("seen"), greyPixels(latest.picture));
   if (!latest.layers) return;
-  const { maps, shape } = latest.saliencies.find(({ name }) => name === $("method").value) || latest.saliency;
+  const { maps, shape, colours } = latest.saliencies.find(({ name }) => name === $("method").value) || latest.saliency;
+  putColours($("colours"), `${colours}.`);
   put($("saliency"), signedPixels(bytesOf(maps), shape[1], shape[0]));
   const shown = [...$("layers").querySelectorAll(".layer")];
   if (shown.length !== latest.layers.length) $("layers").replaceChildren(...latest.layers.map(makeLayer));

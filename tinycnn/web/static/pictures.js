@@ -238,16 +238,16 @@ function numberList({ class_names, numbers }) {
 // ---------------------------------------------------------------------------------------------------------- pictures
 
 /** The choice of a method, once it is known which ones the network allows. */
-function offerMethods({ saliencies, outputs }) {
+function offerMethods({ saliencies }) {
   if (!saliencies.length || $("method").options.length) return;
   $("method").append(...saliencies.map(({ name }) => make("option", { textContent: name })));
   $("which").hidden = $("legend").hidden = false;
-  const words = outputs === "numbers" ? ["raise the number", "lower it"] : ["speak for it", "speak against it"];
-  $("legend").append(
-    "Pixels that ", make("span", { className: "for", textContent: words[0] }),
-    ", and pixels that ", make("span", { className: "against", textContent: words[1] }),
-    ", on a faded copy of the picture. The strongest has the full colour.",
-  );
+}
+
+/** What the colours of a map mean; the number of a network that returns numbers is its score. */
+function explainColours({ colours }, outputs) {
+  const words = outputs === "numbers" ? colours.replaceAll("score", "number") : colours;
+  putColours($("legend"), `${words}. The strongest has the full colour.`);
 }
 
 function paint({ item, answer }) {
@@ -259,6 +259,7 @@ function paint({ item, answer }) {
   if (!map) return;
   const canvas = item.querySelector(".mattered");
   put(canvas, mapOn(image, bytesOf(map.maps)));
+  explainColours(map, answer.outputs);
   canvas.nextSibling.textContent = `What mattered for ${answer.explained}${map.largest ? "" : ": nothing, by this method"}`;
 }
 

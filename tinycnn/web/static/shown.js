@@ -17,6 +17,15 @@ function rgb(name) {
   return [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
 }
 
+/** Puts what the colours of a map mean into an element, as a sentence with "blue" and "orange" in these colours. */
+function putColours(element, words) {
+  const sentence = words[0].toUpperCase() + words.slice(1);
+  element.replaceChildren(...sentence.split(/(blue|orange)/i).filter(Boolean).map((part) => {
+    const kind = { blue: "for", orange: "against" }[part.toLowerCase()];
+    return kind ? Object.assign(document.createElement("span"), { className: kind, textContent: part }) : part;
+  }));
+}
+
 function put(canvas, image) {
   canvas.width = image.width;
   canvas.height = image.height;
