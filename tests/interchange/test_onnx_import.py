@@ -18,6 +18,7 @@ from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.interchange.onnx import file as reader
 from tinycnn.interchange.onnx.exporter import export_onnx, to_onnx
 from tinycnn.interchange.onnx.importer import import_onnx, largest_difference
+from tinycnn.interchange.preparation import Preparation
 from tinycnn.layers import (
     AvgPool2d,
     BatchNorm,
@@ -526,14 +527,14 @@ def test_scale_and_offset_of_the_preprocessing(tmp_path):
         np.testing.assert_allclose(
             normalised(pixels).numpy(), plain((pixels / 255 - 0.1307) / 0.3081).numpy(), atol=1e-5
         )
-    assert largest_difference(import_onnx(path, scale=0.1, offset=-3.0), path) < 1e-3  # inputs up to 22
+    assert largest_difference(import_onnx(path, Preparation(scale=0.1, offset=-3.0)), path) < 1e-3  # inputs up to 22
 
 
 def test_an_added_rescaling_before_one_in_the_file(tmp_path):
     """Also when the first assumed layout is wrong: this is a file from Keras, with one channel."""
     g = Drawn(8, 6, 1)
     g("Conv", g("Reshape", g("Div", "x", np.float32(4)), ints(-1, 1, 8, 6)), random(2, 1, 3, 3))
-    found = import_onnx(g.save(tmp_path), scale=0.5, offset=1.0)
+    found = import_onnx(g.save(tmp_path), Preparation(scale=0.5, offset=1.0))
     assert found.model.layers["rescaling_1"].settings() == {"scale": 0.125, "offset": 0.25}
     assert largest_difference(found, tmp_path / "drawn.onnx") < 1e-4
 

@@ -9,9 +9,10 @@ import pytest
 import tinycnn
 from tinycnn.commands import main
 from tinycnn.data.npz import load_npz
-from tinycnn.errors import SettingError
+from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.interchange.onnx.exporter import export_onnx
 from tinycnn.interchange.onnx.importer import import_onnx
+from tinycnn.interchange.preparation import Preparation
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Rescaling, Sequential
 from tinycnn.layers.interface.likely_pixels import likely_pixels
 from tinycnn.models import pixel_scale
@@ -117,6 +118,43 @@ def test_files_of_older_versions_record_a_factor(tmp_path):
         onnx.helper.set_model_props(file, {"multiply_byte_pixels_by": factor})
         (tmp_path / "m.onnx").write_bytes(file.SerializeToString())
         assert tinycnn.from_onnx(tmp_path / "m.onnx").pixels == expected
+
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def test_mean_and_std_of_each_channel_stand_in_front(tmp_path):
+    body = Sequential(Conv2d(2), Flatten(), Dense(2), input_shape=(SIZE, SIZE, 3)).eval()
+    path = foreign(body, tmp_path / "photo.onnx")
+    found = tinycnn.from_onnx(path, mean=MEAN, std=np.array(STD))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+    prepared = ((pixels / 255 - MEAN) / STD).astype(np.float32)
+    np.testing.assert_allclose(found.predict(pixels), body.predict(prepared), atol=1e-4)
+    assert found.pixels == FRACTIONS
+    of_bytes = import_onnx(path, Preparation(mean=120.0, std=60.0))
+    assert (of_bytes.model.pixels, of_bytes.reason) == (BYTES, "`mean` and `std` look like those of pixels 0..255")
+    with pytest.raises(SettingError, match="`mean`: requires `std`"):
+        tinycnn.from_onnx(path, mean=MEAN)
+    with pytest.raises(SettingError, match="`scale` and `mean` both"):
+        tinycnn.from_onnx(path, mean=MEAN, std=STD, scale=2.0)
+    with pytest.raises(FileFormatError, match="`mean` has 2 numbers, the input 3 channels"):
+        tinycnn.from_onnx(path, mean=MEAN[:2], std=STD[:2])
+
+
+@pytest.mark.parametrize("separator", [" ", ","])
+def test_the_command_takes_mean_and_std(separator, tmp_path, capsys):
+    body = Sequential(Conv2d(2), Flatten(), Dense(2), input_shape=(SIZE, SIZE, 3)).eval()
+    path, model = str(foreign(body, tmp_path / "photo.onnx")), str(tmp_path / "photo.safetensors")
+    words = [word for numbers in (("--mean", *MEAN), ("--std", *STD)) for word in (numbers[0], numbers[1:])]
+    words = [word if isinstance(word, str) else separator.join(map(str, word)) for word in words]
+    main(["import", path, "--model", model, *" ".join(words).split()])
+    assert "agree up to" in capsys.readouterr().out
+    assert tinycnn.load(model).layers["normalization_1"].mean == MEAN
+    per_channel = ["--scale", "4", "5", "2", "--offset", "-2", "-1.0", "0"]
+    assert main(["import", path, "--model", model, *per_channel]) == 2
+    assert "pass --mean 0.5 0.2 0 --std 0.25 0.2 0.5" in capsys.readouterr().err
+    main(["import", path, "--model", model])
+    assert "trained on pixels with a mean and std, as of Normalize, pass --mean and --std" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------------------------------- commands

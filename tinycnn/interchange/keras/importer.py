@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.errors import FileFormatError, SettingError, TinyCNNError, printable, shortened
+from tinycnn.errors import FileFormatError, TinyCNNError, printable, shortened
 from tinycnn.interchange.keras.file import SavedNetwork, Variable, as_mapping, opened
 from tinycnn.interchange.keras.layers import LAYERS, Layers, Source, as_number, rescaling
 from tinycnn.interchange.keras.operations import FUNCTIONS, OPERATIONS, READ, operation_as_layer
 from tinycnn.interchange.onnx.building import built, created
-from tinycnn.interchange.onnx.importer import finite
 from tinycnn.interchange.planned import (
     MAX_DEPTH,
     MAX_LAYERS,
@@ -34,11 +33,11 @@ from tinycnn.interchange.planned import (
     layers_between,
     place,
 )
+from tinycnn.interchange.preparation import NOTHING, Numbers, Preparation
 from tinycnn.layers import GELU, Add, Concatenate, Identity, Maximum, Minimum, Multiply, Rescaling, Sequential
 from tinycnn.layers.base import Layer
 from tinycnn.layers.initial_values import arrays_without_memory
 from tinycnn.layers.interface.likely_pixels import likely_pixels
-from tinycnn.layers.metadata import BYTES
 from tinycnn.saving.endings import check_path
 from tinycnn.saving.safetensors_file import DAMAGED
 
@@ -74,24 +73,29 @@ class Value:
 
 
 def from_keras(
-    path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0, pixels: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    scale: float | None = None,
+    offset: float = 0.0,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    pixels: str | None = None,
 ) -> Sequential:
     """The network in the file ``path`` that Keras saved (``.keras`` or ``.h5``), in evaluation mode.
 
-    ``scale``, ``offset`` and ``pixels`` as in ``from_onnx``. Needs the package ``h5py``. Raises FileFormatError, which
-    names the layer, for layers that tinycnn does not have, for a file of weights alone, and for a damaged file.
+    ``scale``, ``offset``, ``mean``, ``std`` and ``pixels`` as in ``from_onnx``. Needs the package ``h5py``. Raises
+    FileFormatError, which names the layer, for layers that tinycnn does not have, for a file of weights alone, and for
+    a damaged file.
     """
-    return import_keras(path, scale=scale, offset=offset, pixels=pixels)[0]
+    return import_keras(path, Preparation(scale, offset, mean, std), pixels=pixels)[0]
 
 
 def import_keras(
-    path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0, pixels: str | None = None
+    path: str | os.PathLike[str], preparation: Preparation = NOTHING, *, pixels: str | None = None
 ) -> tuple[Sequential, str]:
     """Like ``from_keras``, but also returns why ``model.pixels`` has its value."""
     check_path(path)
-    if scale is None and offset:
-        raise SettingError("`offset`: requires `scale`; the network receives pixels times scale plus offset")
-    first = [] if scale is None else [rescaling(finite("scale", scale), finite("offset", offset))]
+    first = preparation.layers()
     with opened(path) as saved:
         if not isinstance(saved, SavedNetwork):
             raise FileFormatError(
@@ -102,7 +106,7 @@ def import_keras(
     if pixels is not None:
         model.pixels, reason = pixels, "as given"
     elif first:
-        model.pixels, reason = BYTES, "`scale` applies to bytes"
+        model.pixels, reason = preparation.pixels()
     else:
         model.pixels, reason = likely_pixels(model)
     return model, reason

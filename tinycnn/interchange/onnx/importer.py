@@ -6,10 +6,8 @@ change of the last layer (an added bias), or nothing (a Transpose, because tinyc
 evaluates nodes that depend only on constants.
 """
 
-import math
 import os
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 
@@ -22,9 +20,10 @@ from tinycnn.interchange.onnx.merging import JOINING, merge
 from tinycnn.interchange.onnx.operators import REWRITTEN, STEPS
 from tinycnn.interchange.onnx.rewriting import Structure
 from tinycnn.interchange.planned import OF_SCOPE, PlannedLayer
-from tinycnn.layers import Rescaling, Sequential, pixel_scale
+from tinycnn.interchange.preparation import NOTHING, Numbers, Preparation
+from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.layers.interface.likely_pixels import likely_pixels
-from tinycnn.layers.metadata import BYTES, SCALES
+from tinycnn.layers.metadata import SCALES
 from tinycnn.saving.endings import check_path
 from tinycnn.saving.model_file import set_metadata
 from tinycnn.saving.safetensors_file import DAMAGED
@@ -37,18 +36,25 @@ MORE_RESULTS = "Dropout", "BatchNormalization"  # a mask; statistics in training
 
 
 def from_onnx(
-    path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0, pixels: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    scale: float | None = None,
+    offset: float = 0.0,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    pixels: str | None = None,
 ) -> Sequential:
     """The network in the ONNX file ``path``, in evaluation mode; it takes images channels last, ``(N, H, W, C)``.
 
     ``pixels`` states whether it takes pixels from ``0..1`` or ``0..255``, and becomes ``model.pixels``. None: as the
-    file records it (only tinycnn's do), or as the first constants of the network suggest. ``scale`` and
-    ``offset`` describe the preprocessing of these pixels that is not in the file, as in ``scale=1 / 0.3081,
-    offset=-0.1307 / 0.3081, pixels="0..1"``; the network then starts with a Rescaling layer. Without ``pixels``, they
-    apply to bytes. Needs the package ``onnx``. Raises FileFormatError, which names the node, for unsupported operators
-    and for a damaged file.
+    file records it (only tinycnn's do), or as the first constants of the network suggest. ``mean`` and ``std`` are
+    those of torchvision's Normalize, one number or one for each channel, which are not in the file; the network then
+    starts with a Normalization layer. ``scale`` and ``offset`` do the same with a Rescaling layer, as in
+    ``scale=1 / 0.3081, offset=-0.1307 / 0.3081, pixels="0..1"``; without ``pixels``, they apply to bytes.
+    Needs the package ``onnx``. Raises FileFormatError, which names the node, for unsupported operators and for a
+    damaged file.
     """
-    return import_onnx(path, scale=scale, offset=offset, pixels=pixels).model
+    return import_onnx(path, Preparation(scale, offset, mean, std), pixels=pixels).model
 
 
 @dataclass(frozen=True)
@@ -63,37 +69,25 @@ class Imported:
     input_shape: tuple[int, ...]
     output_order: str
     batch: int | None
-    scale: float  # of the added Rescaling layer, which is not in the file
-    offset: float
+    preparation: Preparation  # the added layer, which is not in the file
     reason: str
     half: bool = False
 
 
 def import_onnx(
-    path: str | os.PathLike[str], *, scale: float | None = None, offset: float = 0.0, pixels: str | None = None
+    path: str | os.PathLike[str], preparation: Preparation = NOTHING, *, pixels: str | None = None
 ) -> Imported:
     """Like ``from_onnx``, but also returns what ``largest_difference`` needs to compare the network with the file."""
     check_path(path)
-    if scale is None and offset:
-        raise SettingError("`offset`: requires `scale`; the network receives pixels times scale plus offset")
-    factor, term = (finite(name, each) for name, each in (("scale", 1 if scale is None else scale), ("offset", offset)))
-    rescaling = [] if scale is None else [PlannedLayer(Rescaling, {"scale": factor, "offset": term})]
     try:
         graph = read_graph(path)
-        chain = convert(graph, rescaling)
+        chain = convert(graph, preparation.layers())
         model = chain.build()
         _set_metadata(model, graph)
     except FileFormatError as error:
         raise FileFormatError(f"{printable(os.fsdecode(path))}: {error}") from None
-    reason = _set_pixels(model, graph, pixels, "scale" if rescaling else None)
-    return Imported(model, chain.whole.order, graph.shape, chain.row, graph.batch, factor, term, reason, graph.half)
-
-
-def finite(name: str, value: float) -> float:
-    """``value`` as a float; raises SettingError unless it is a finite number."""
-    if not isinstance(value, Real) or not math.isfinite(value):
-        raise SettingError(f"`{name}={value!r:.60}`: expected a finite number")
-    return float(value)
+    reason = _set_pixels(model, graph, pixels, preparation)
+    return Imported(model, chain.whole.order, graph.shape, chain.row, graph.batch, preparation, reason, graph.half)
 
 
 def _set_metadata(model: Sequential, graph: Graph) -> None:
@@ -103,7 +97,7 @@ def _set_metadata(model: Sequential, graph: Graph) -> None:
         raise FileFormatError(shortened(error)) from None
 
 
-def _set_pixels(model: Sequential, graph: Graph, given: str | None, added: str | None) -> str:
+def _set_pixels(model: Sequential, graph: Graph, given: str | None, preparation: Preparation) -> str:
     """Set ``model.pixels``, and return the reason; raises SettingError for a ``given`` value that is not a range.
 
     A network that tinycnn exported keeps its pixels; the file holds them only if they differ from the default of its
@@ -112,9 +106,9 @@ def _set_pixels(model: Sequential, graph: Graph, given: str | None, added: str |
     if given is not None:
         model.pixels = given
         return "as given"
-    if added:
-        model.pixels = BYTES
-        return f"`{added}` applies to bytes"
+    if preparation.layers():
+        model.pixels, reason = preparation.pixels()
+        return reason
     factor = graph.metadata.get(BYTE_FACTOR)
     recorded = next((pixels for pixels, scale in SCALES.items() if scale == factor), None)
     if "pixels" not in graph.metadata and recorded is None:
@@ -228,7 +222,7 @@ def largest_difference(imported: Imported, path: str | os.PathLike[str], images:
     x = (pixels * pixel_scale(model)).astype(model.dtype)
     with no_grad():
         ours = get_backend().to_host(model(get_backend().asarray(x)).data)
-    file_input = to_file_layout(x * imported.scale + imported.offset, imported.input_order, imported.input_shape)
+    file_input = to_file_layout(imported.preparation.of(x), imported.input_order, imported.input_shape)
     try:
         content = in_float32(path) if imported.half else os.fspath(path)
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
