@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info
 
@@ -525,9 +525,29 @@ def test_another_scale_than_that_of_fit_is_reported_once(trained, given, rows, c
     for _ in range(2):
         classifier.predict(given)
     classifier.score(given, TWO)
+    if classifier.model_.pixels == "0..1":  # the network divides bytes by 255, which makes both the same
+        assert notes(caplog) == []
+        np.testing.assert_allclose(classifier.predict_proba(given), classifier.predict_proba(trained), atol=1e-5)
+        return
     (note,) = notes(caplog)
     assert note.startswith("note: the numbers in X are up to ")
     assert note.endswith("were both prepared in the same way?")
+
+
+@pytest.mark.parametrize("scale", ["auto", 1])
+def test_pixels_that_a_pipeline_has_scaled_are_not_remarked_on(scale, caplog, tmp_path):
+    """Each fold once logged "pass bytes to fit", which no pipeline can."""
+    classifier = TinyCNNClassifier(one_layer, image_shape=(6, 6), scale=scale, epochs=1, **NUMPY)
+    rows = BYTES_.reshape(12, -1)
+    pipeline = make_pipeline(MinMaxScaler(clip=True), classifier)
+    assert np.isfinite(cross_val_score(pipeline, rows, TWO, cv=2)).all()
+    assert caplog.records == []
+    classifier.fit(rows / 255, TWO)
+    tinycnn.save(classifier.model_, tmp_path / "m.safetensors")
+    file = tinycnn.load(tmp_path / "m.safetensors")
+    np.testing.assert_allclose(file.predict(BYTES_), file.predict(BYTES_ / 255), atol=1e-5)  # as picture files are
+    binary = (rows > 127).astype(np.uint8)
+    np.testing.assert_array_equal(classifier.predict_proba(binary), classifier.predict_proba(binary.astype(float)))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tinycnn.backends import get_backend, use_backend
 from tinycnn.errors import SettingError, ShapeError, in_range, requires, shortened, whole_number
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
 from tinycnn.layers.interface.likely_pixels import noted
-from tinycnn.layers.metadata import BYTES
+from tinycnn.layers.metadata import BYTES, FRACTIONS
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
 from tinycnn.ops.softmax import log_softmax_rows
 from tinycnn.optim import OPTIMIZERS
@@ -152,24 +152,21 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         images, labels, weights = self._weighted(images, labels, sample_weight)
         with _using_backend(self.backend if first else self.backend_) as self.backend_:
             trainer = self._new_trainer(images) if first else self._trainer_again()
-            self._note_scale(images)
-            trainer.fit(images, labels, epochs=len(trainer.history) + 1, sample_weight=weights)
+            trainer.fit(self._as_in_fit(images), labels, epochs=len(trainer.history) + 1, sample_weight=weights)
             self.history_ = History(trainer.history)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, ``(n, K)``, in the order of ``classes_``."""
         check_is_fitted(self)
-        images = self._checked(X)
-        self._note_scale(images)
+        images = self._as_in_fit(self._checked(X))
         with _using_backend(self.backend_):
             return metrics.probabilities(predict_logits(self.model_, images))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """The logarithm of the probability of each class, ``(n, K)``; finite also where the probability is not."""
         check_is_fitted(self)
-        images = self._checked(X)
-        self._note_scale(images)
+        images = self._as_in_fit(self._checked(X))
         with _using_backend(self.backend_):
             return log_softmax_rows(np, predict_logits(self.model_, images).astype(np.float64))
 
@@ -203,7 +200,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         if not (isinstance(pairs, list) and len(pairs) == 1 and isinstance(pairs[0], tuple) and len(pairs[0]) == 2):
             raise ValueError("`eval_set`: expected a pair (X, y), or a list of one pair")
         images, y = self._checked(*pairs[0])
-        return images, numbered(y, self.classes_)
+        return self._as_in_fit(images), numbered(y, self.classes_)
 
     def _checked(self, X: Any, y: Any = NO_LABELS, reset: bool = False) -> Any:
         """``X`` as checked images or rows ``(n, *input_shape_)``; with ``y``, a pair of both."""
@@ -260,7 +257,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
         with suppress(SettingError):  # names that a model file does not take, such as "" or a long text
             if (names := [str(name) for name in self.classes_]) != list(self.model_.class_names):
                 self.model_.class_names = names
-        self.model_.pixels = BYTES  # it takes X as it is, also where `scale_` is 1
+        self.model_.pixels = FRACTIONS if are_fractions(images) else BYTES  # it takes X as it is
         self.__dict__.pop("_trainer", None)
         return self._trainer_again()
 
@@ -272,6 +269,16 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
             self._trainer = Trainer(self.model_, optimizer, batch_size=self.batch_size, seed=self._seed)
             self._trainer.history = History(self.history_)
         return self._trainer
+
+    def _as_in_fit(self, images: np.ndarray) -> np.ndarray:
+        """``images`` or rows of a later call, with a note if they are on another scale than those of ``fit``.
+
+        After pixels from 0 to 1, the network divides bytes by 255; a picture of zeros and ones is none of bytes.
+        """
+        if self.model_.pixels != FRACTIONS or images.dtype != np.uint8:
+            self._note_scale(images)
+            return images
+        return images.astype(np.float32) if images.max() <= 1 else images
 
     def _note_scale(self, images: np.ndarray) -> None:
         """Log a sentence, once, if ``images`` or rows are on another scale than those of ``fit``.
@@ -316,6 +323,11 @@ def numbered(y: np.ndarray, known: np.ndarray) -> np.ndarray:
     if unknown.size:
         raise ValueError(f"y contains {unknown[:5]}, which is not among the classes {known[:20]}")
     return np.searchsorted(known, y)
+
+
+def are_fractions(images: np.ndarray) -> bool:
+    """Whether these are pictures of pixels from 0 to 1, as a pipeline makes them, which picture files become, too."""
+    return images.ndim == 4 and images.dtype != np.uint8 and float(images.min()) >= 0 and float(images.max()) <= 1
 
 
 def largest_of(images: np.ndarray) -> float:
