@@ -139,11 +139,20 @@ WRONG = {
     "negative pos_weight": (lambda: BCE(X, X > 0, [1, 2, -1]), SettingError, "`pos_weight` is .*at least 0"),
     "weights": (lambda: ops.mse_loss(X, T, weights=[1, 2, 3]), ShapeError, r"mse_loss: `weights` .*expected \(2,\)"),
     "class weights": (lambda: CE(X, [0, 1], [1, 2]), ShapeError, r"`class_weights` has shape \(2,\), expected \(3,\)"),
+    "weights by name": (
+        lambda: CE(X, [0, 1], {"a": 1, "b": 2}),
+        SettingError,
+        "expected a list of 3 numbers in the order of the classes, or a dictionary with the keys 0 to 2",
+    ),
     "NaN class weights": (lambda: CE(X, [0, 1], [1, 2, np.nan]), SettingError, "`class_weights` is"),
     "words as weights": (lambda: CE(X, [0, 1], weights=["a", "b"]), SettingError, "`weights` is"),
     "ragged weights": (lambda: CE(X, [0, 1], weights=[[1], [2, 3]]), SettingError, r"expected numbers \(2,\)"),
     "smoothing": (lambda: CE(X, [0, 1], label_smoothing=1), SettingError, "`label_smoothing=1`: expected a number"),
 }
+
+
+def test_class_weights_by_label_as_in_keras():
+    assert CE(X, [0, 1], {2: 0.5, 0: 1, 1: 2}).numpy() == CE(X, [0, 1], [1, 2, 0.5]).numpy()
 
 
 @pytest.mark.parametrize(("call", "error", "words"), WRONG.values(), ids=WRONG)

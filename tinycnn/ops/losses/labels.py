@@ -64,6 +64,8 @@ def checked_weights(op: str, name: str, weights: Any, shape: tuple[int, ...], dt
     if weights is None:
         return None
     weights = weights.data if isinstance(weights, Tensor) else weights
+    if isinstance(weights, dict):
+        weights = listed(op, name, weights, shape)
     if not hasattr(weights, "shape"):
         try:
             weights = np.asarray(weights)
@@ -76,6 +78,16 @@ def checked_weights(op: str, name: str, weights: Any, shape: tuple[int, ...], dt
     if weights.shape != shape:
         raise ShapeError(f"{op}: `{name}` has shape {weights.shape}, expected {shape}")
     return get_backend().asarray(weights).astype(dtype)
+
+
+def listed(op: str, name: str, weights: dict[Any, Any], shape: tuple[int, ...]) -> list[Any]:
+    """The values of a dictionary from label to weight, as Keras takes, in the order of the labels 0 to K-1."""
+    if len(shape) != 1 or set(weights) != set(range(shape[0])):
+        raise SettingError(
+            f"{op}: `{name}` is {shortened(weights)}: expected a list of {shape[0]} numbers in the order of the "
+            f"classes, or a dictionary with the keys 0 to {shape[0] - 1}"
+        )
+    return [weights[label] for label in range(shape[0])]
 
 
 def checked_labels(op: str, scores: Tensor, labels: Any) -> Array:
