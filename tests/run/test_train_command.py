@@ -276,7 +276,7 @@ def test_the_rate_is_reduced_on_a_plateau():
     (callback,) = callbacks_of(config)
     assert (callback.rule.patience, callback.rule.factor) == (4, 0.1)
     assert callbacks_of(config_of("--model lenet")) == []
-    assert "reduced after 4 epochs without progress" in training_line(config)
+    assert "reduced after more than 4 epochs without progress" in training_line(config)
 
 
 def test_logs_are_callbacks(monkeypatch):

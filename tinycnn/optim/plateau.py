@@ -9,12 +9,13 @@ from tinycnn.optim.optimizer import Optimizer
 
 
 class ReduceOnPlateau:
-    """Multiplies the learning rate by ``factor`` when ``step(loss)`` has not seen a new best for ``patience`` calls.
+    """Multiplies the learning rate by ``factor`` after over ``patience`` calls of ``step(loss)`` without a new best.
 
     A loss is a new best if it is below ``best · (1 - threshold)``; with ``mode="max"``, for an accuracy, if it is above
-    ``best · (1 + threshold)``. The call after the patience reduces, and the patience begins anew. The rate does not
-    fall below ``lowest``. A schedule goes on in proportion, as after any assignment to ``optimizer.learning_rate``. In
-    a run of a trainer, use the callback of this name. Source: PyTorch's ``ReduceLROnPlateau``.
+    ``best · (1 + threshold)``. With ``patience=3``, the fourth call in a row without a new best reduces, as in PyTorch
+    (Keras: the third), and the patience begins anew. The rate does not fall below ``lowest``. A schedule goes on in
+    proportion, as after any assignment to ``optimizer.learning_rate``. In a run of a trainer, use the callback of this
+    name. Source: PyTorch's ``ReduceLROnPlateau``.
     """
 
     def __init__(

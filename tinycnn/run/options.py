@@ -66,7 +66,7 @@ def add_training_options(add: Callable[..., argparse.Action]) -> None:
     add("--momentum", type=float, metavar="X", help=f"momentum (default: sgd {MOMENTUM}, muon 0.95, rmsprop 0)")
     add("--weight-decay", type=float, metavar="X", help="how strongly weights shrink (default: from the recipe)")
     add("--schedule", choices=optim.SCHEDULES, help="learning-rate schedule (default: from the recipe)")
-    add("--reduce-on-plateau", type=int, metavar="N", help="divide the rate by 10 after N epochs without progress")
+    add("--reduce-on-plateau", type=int, metavar="N", help="rate / 10 after more than N epochs without progress")
     add("--augment", nargs="?", const=True, choices=NAMES, help="augment the images; no name: as in the best recipe")
     add("--no-augment", dest="augment", action="store_false", default=None, help="do not augment the images")
     add("--elastic", type=float, metavar="X", help="with --augment affine: distort by X pixels; try 1")

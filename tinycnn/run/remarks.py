@@ -16,7 +16,8 @@ def training_line(config: TrainConfig) -> str:
     """How the network is trained, in one line."""
     line = f"{counted(config.epochs, 'epoch')}, batch {config.batch_size}, "
     line += f"{config.optimizer} {config.lr:g} ({config.schedule})"
-    line += f", reduced after {config.reduce_on_plateau} epochs without progress" if config.reduce_on_plateau else ""
+    patience = config.reduce_on_plateau
+    line += f", reduced after more than {patience} epochs without progress" if patience else ""
     line += f", weight decay {config.weight_decay:g}" if config.weight_decay else ""
     line += f", augmented ({config.augment})" if config.augment else ""
     line += f", distorted by {config.elastic:g} pixels" if config.elastic else ""

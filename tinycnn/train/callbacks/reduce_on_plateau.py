@@ -10,10 +10,12 @@ from tinycnn.train.history import EpochResult
 
 
 class ReduceOnPlateau(Callback):
-    """Multiplies the learning rate by ``factor`` when ``monitor`` has not had a new best for ``patience`` epochs.
+    """Multiplies the learning rate by ``factor`` after more than ``patience`` epochs without a new best of ``monitor``.
 
-    The rate is reduced after the epoch that follows these. ``monitor`` and ``mode``: as for `EarlyStopping`. A new best
-    is better by the share ``threshold``; the rate does not fall below ``lowest``. See `tinycnn.optim.ReduceOnPlateau`.
+    With ``patience=3``, the rate is reduced after the fourth such epoch, as in PyTorch; for the third, as in Keras,
+    pass 2. `EarlyStopping` with ``patience=3`` ends the run after the third. ``monitor`` and ``mode``: as for
+    `EarlyStopping`. A new best is better by the share ``threshold``; the rate does not fall below ``lowest``. See
+    `tinycnn.optim.ReduceOnPlateau`.
     """
 
     def __init__(
