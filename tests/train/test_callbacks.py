@@ -346,7 +346,9 @@ def test_callbacks_that_cannot_work_are_refused_before_the_first_step(make, word
 def test_without_validation_there_is_nothing_to_monitor():
     with pytest.raises(SettingError, match=r"records epoch, train_loss, .*: pass `validation=\(images, labels\)`"):
         make_trainer().fit(*sides(20), epochs=1, callbacks=[EarlyStopping(1)])
-    with pytest.raises(SettingError, match=r"learning_rate: pass `validation=\(images, labels\)`$"):
+    with pytest.raises(
+        SettingError, match=r"did you mean validation_loss\? Then pass `validation=\(images, labels\)`$"
+    ):
         make_trainer().fit(*sides(20), epochs=1, callbacks=[EarlyStopping(1, monitor="val_loss")])
 
 

@@ -48,7 +48,7 @@ def test_channels_with_scales_of_their_own_get_a_normalization():
 def test_floats_that_are_not_256_levels_get_no_numbers(caplog):
     noise = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).astype(np.float32)
     (note,) = notes(caplog, noise)
-    assert note.endswith("put a Rescaling or Normalization layer in front, and pass bytes or floats from 0 to 1")
+    assert note.endswith("one for each channel, and pass bytes or floats from 0 to 1")
 
 
 @pytest.mark.parametrize("images", [BYTES_, FRACTIONS, FRACTIONS * np.float32(1.0005)])

@@ -53,7 +53,10 @@ def other_scale(model: Sequential, images: Any) -> str:
 def _instead(images: np.ndarray) -> str:
     layer = layer_for(images)
     if layer is None:
-        return "put a Rescaling or Normalization layer in front, and pass bytes or floats from 0 to 1"
+        return (
+            "put Normalization(mean, std) in front, with the numbers by which they were standardised, one for each "
+            "channel, and pass bytes or floats from 0 to 1"
+        )
     return f"put {layer} in front, and pass the bytes themselves"
 
 

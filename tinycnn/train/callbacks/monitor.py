@@ -27,7 +27,8 @@ class Monitor:
             name = COLUMNS.get(self.name, self.name)
             hint = "" if name == self.name else f"; did you mean {name}?"
             if name.startswith("validation_") and name not in trainer.columns:
-                hint = ": pass `validation=(images, labels)`"
+                hint = f"{hint} Then pass" if hint else ": pass"
+                hint += " `validation=(images, labels)`"
             raise SettingError(
                 f"{purpose} monitors {shortened(self.name)}, but this run records {', '.join(trainer.columns)}{hint}"
             )
