@@ -534,6 +534,26 @@ def test_another_scale_than_that_of_fit_is_reported_once(trained, given, rows, c
     assert note.endswith("were both prepared in the same way?")
 
 
+def test_few_steps_are_remarked_on_once(monkeypatch, caplog):
+    """300 rows and 3 epochs gave 35 %, and nothing said why."""
+    monkeypatch.setattr(tinycnn.sklearn, "_noted_steps", set())
+    settings = {"model": one_layer, **NUMPY}
+    cross_val_score(TinyCNNClassifier(epochs=3, **settings), BYTES_, TWO, cv=3)
+    (note,) = [one.getMessage() for one in caplog.records]
+    assert note == "note: 3 epochs of 8 examples are only 3 steps: use a smaller `batch_size` or more `epochs`"
+    TinyCNNClassifier(epochs=13, batch_size=1, **settings).fit(BYTES_[:8], TWO[:8])
+    assert len(caplog.records) == 1
+
+
+def test_an_unknown_setting_is_named():
+    with pytest.raises(SettingError, match="TinyCNNClassifier has no setting verbose: leave it out"):
+        TinyCNNClassifier(verbose=1)
+    with pytest.raises(TypeError, match=r"no setting epoch.*epochs"):
+        TinyCNNClassifier(epoch=1)
+    copied = clone(pickle.loads(pickle.dumps(TinyCNNClassifier(one_layer, epochs=2))))
+    assert (copied.epochs, copied.model) == (2, one_layer)
+
+
 @pytest.mark.parametrize("scale", ["auto", 1])
 def test_pixels_that_a_pipeline_has_scaled_are_not_remarked_on(scale, caplog, tmp_path):
     """Each fold once logged "pass bytes to fit", which no pipeline can."""
@@ -541,7 +561,7 @@ def test_pixels_that_a_pipeline_has_scaled_are_not_remarked_on(scale, caplog, tm
     rows = BYTES_.reshape(12, -1)
     pipeline = make_pipeline(MinMaxScaler(clip=True), classifier)
     assert np.isfinite(cross_val_score(pipeline, rows, TWO, cv=2)).all()
-    assert caplog.records == []
+    assert [one.getMessage() for one in caplog.records if "steps" not in one.getMessage()] == []
     classifier.fit(rows / 255, TWO)
     tinycnn.save(classifier.model_, tmp_path / "m.safetensors")
     file = tinycnn.load(tmp_path / "m.safetensors")

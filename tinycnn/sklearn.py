@@ -25,7 +25,7 @@ from tinycnn.layers.metadata import BYTES, FRACTIONS
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
 from tinycnn.ops.softmax import log_softmax_rows
 from tinycnn.optim import OPTIMIZERS
-from tinycnn.other_names.arguments import UnknownArgumentError
+from tinycnn.other_names.arguments import NamedArguments, UnknownArgumentError
 from tinycnn.train.callbacks import EarlyStopping
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import History
@@ -47,8 +47,10 @@ MODEL = f"every fit trains a new network: pass the name of one, or {FUNCTION}"
 NO_LABELS = "no_validation"  # what scikit-learn's validate_data takes for "there is no y"; None would be an error
 MOST_CHANNELS = 4  # of pictures
 FACTOR = 12.0  # by which pixels may be brighter or darker than those of fit: less than 16, as digits of 0 to 16 have
+FEW_STEPS = 100  # in fewer, hardly any network learns much
 MIN_SIDE = 10  # pixels; the two convolutions and poolings of keras_cnn do not fit into smaller images
 
+_noted_steps: set[tuple[int, int]] = set()  # epochs and batch sizes about which a sentence was logged
 _backend_lock = threading.RLock()  # a backend sets the threads of BLAS, for the whole process
 
 
@@ -71,7 +73,7 @@ def _using_backend(name: str) -> Iterator[str]:
             yield backend.name
 
 
-class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
+class TinyCNNClassifier(ClassifierMixin, NamedArguments, BaseEstimator):
     """A network that ``fit(X, y)`` trains, with classes of any type.
 
     ``X``: images ``(n, H, W, C)`` or ``(n, H, W)``, or rows ``(n, features)``; ``image_shape`` turns rows into images.
@@ -131,6 +133,7 @@ class TinyCNNClassifier(ClassifierMixin, BaseEstimator):
                 more |= {"validation": (images[valid], labels[valid]), "sample_weight": _part(weights, train)}
                 more["validation_weight"] = _part(weights, valid)
                 images, labels = images[train], labels[train]
+            note_few_steps(self.epochs, len(labels), self.batch_size)
             self.history_ = trainer.fit(images, labels, epochs=self.epochs, **more)
         return self
 
@@ -323,6 +326,17 @@ def numbered(y: np.ndarray, known: np.ndarray) -> np.ndarray:
     if unknown.size:
         raise ValueError(f"y contains {unknown[:5]}, which is not among the classes {known[:20]}")
     return np.searchsorted(known, y)
+
+
+def note_few_steps(epochs: int, examples: int, batch_size: int) -> None:
+    """Log a sentence if a network will hardly learn much, once for these settings, however many folds there are."""
+    steps = epochs * -(-examples // batch_size)
+    if steps < FEW_STEPS and (epochs, batch_size) not in _noted_steps:
+        _noted_steps.add((epochs, batch_size))
+        LOGGER.warning(
+            "note: %d epochs of %d examples are only %d steps: use a smaller `batch_size` or more `epochs`",
+            *(epochs, examples, steps),
+        )
 
 
 def are_fractions(images: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from tinycnn.errors import SettingError
 from tinycnn.other_names.tables import EXAMPLES, IN_ONE_CALL, INSTEAD, LAST_AXIS, ORDER, SAME, SAME_TOO
 
+COMPUTING = "evaluate", "predict", "TinyCNNClassifier"  # print nothing
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -78,7 +79,7 @@ def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, 
     twice = [name for name in named if most is not None and name in names[: max(min(len(given), most) - bound, 0)]]
     absent = [name for name in _required(function) if name not in named and name not in names[: len(given) - bound]]
     if unknown and not (takes_all and {SAME.get(unknown[0]), SAME_TOO.get(unknown[0])}.isdisjoint(absent)):
-        words = IN_ONE_CALL.get(unknown[0]) if owner in ("evaluate", "predict") else None
+        words = IN_ONE_CALL.get(unknown[0]) if owner in COMPUTING else None
         words = LAST_AXIS if "softmax" in owner.lower() and unknown[0] in ("axis", "dim") else words
         raise UnknownArgumentError(f"{owner} has no setting {unknown[0]}: {words or instead(unknown[0], names)}")
     if named and len(given) == bound == 1 and "parameters" in names and "parameters" not in named:
@@ -91,12 +92,15 @@ def check_arguments(owner: str, function: Callable[..., Any], given: tuple[Any, 
         words = ORDER[owner][1] if owner in ORDER else "pass it once"
         raise UnknownArgumentError(f"{owner}({call}) gives `{twice[0]}` twice: {words}")
     if most is not None and len(given) > most:
+        as_in = f", as in {EXAMPLES[owner]}" if "=" in EXAMPLES.get(owner, "") else ""
         rest = (
-            f"pass the others by name: {', '.join(names[most - bound :])}"
+            f"pass the others by name: {', '.join(names[most - bound :])}{as_in}"
             if len(names) > most - bound
             else "it has none"
         )
-        counts = f"takes at most {most - bound} values without a name, got {len(given) - bound}"
+        counts = (
+            f"takes at most {most - bound} value{'s' * (most - bound != 1)} without a name, got {len(given) - bound}"
+        )
         raise UnknownArgumentError(f"{owner} {counts}: {rest}")
     if absent:
         every = " and ".join(f"`{name}`" for name in absent)
