@@ -24,6 +24,7 @@ from tinycnn.layers import (
     Flatten,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
+    Layer,
     LogSoftmax,
     ReLU,
     Sequential,
@@ -175,7 +176,10 @@ def test_reductions_of_numpy_name_those_that_are_recorded():
         (lambda: ops.relu(VECTOR, inplace=True), "relu has no setting inplace: leave it out"),
         (lambda: ops.softmax(VECTOR, dim=1), "softmax has no setting dim: leave it out"),
         (lambda: ops.leaky_relu(VECTOR, negative_slope=0.1), "leaky_relu has no setting negative_slope: pass `slope`"),
-        (lambda: ops.max_pool2d(VECTOR, 2), "max_pool2d takes at most 1 values without a name, got 2: pass the others"),
+        (
+            lambda: ops.max_pool2d(VECTOR, 2),
+            "stride, padding, ceil_mode, as in max_pool2d(x, kernel_size=2)",
+        ),
         (lambda: ops.max_pool2d(VECTOR, pool_size=2), "max_pool2d has no setting pool_size: pass `kernel_size`"),
         (lambda: ops.concatenate([VECTOR], dim=0), "concatenate has no setting dim: pass `axis`"),
         (lambda: ops.dense(VECTOR), "dense needs `weight`: dense(x, weight)"),
@@ -746,3 +750,12 @@ def test_the_file_to_export_has_one_name(tmp_path, capsys):
     tinycnn.save(network(), path)
     assert main(["export", str(path), str(path)]) == 2  # it goes on, and refuses to replace the model file
     assert f"--onnx {path}: this is the model file itself" in capsys.readouterr().err
+
+
+def test_a_layer_of_ones_own_says_what_is_trained():
+    class MyNet(Layer):
+        """A layer that some would train alone, as a module of PyTorch Lightning."""
+
+    for name in ("fit", "evaluate", "predict"):
+        with pytest.raises(AttributeError, match=rf"'MyNet' object has no attribute '{name}': use .*`Sequential\("):
+            getattr(MyNet(), name)

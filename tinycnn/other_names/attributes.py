@@ -34,6 +34,9 @@ LAYER_NO_EFFECT = {
     **for_all("stop_training", STOP),
 }
 LAYER_ATTRIBUTES = {
+    **for_all(
+        "fit evaluate predict", "a network with this layer in it, `Sequential(layer, input_shape=(28, 28, 1)).fit`"
+    ),
     **for_all("requires_grad_", "`freeze()` and `unfreeze()`"),
     **for_all("trainable requires_grad", "`freeze()` and `unfreeze()`, and `frozen`, the opposite"),
     **for_all("weight kernel", '`parameters_by_name["weight"]`'),

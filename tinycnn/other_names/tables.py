@@ -194,4 +194,6 @@ EXAMPLES = {  # of calls with what is needed
     "Conv2d": "Conv2d(32, 3), with the number of filters and their size",
     "ConvTranspose2d": "ConvTranspose2d(32, 3), with the number of filters and their size",
     "GroupNorm": "GroupNorm(4), with the number of groups",
+    "max_pool2d": "max_pool2d(x, kernel_size=2)",
+    "avg_pool2d": "avg_pool2d(x, kernel_size=2)",
 }
