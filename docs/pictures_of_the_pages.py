@@ -94,7 +94,6 @@ def draw_pictures(browser: Browser, folder: Path) -> None:
         page.locator("#files").set_input_files(files)
         expect(page.locator("#cards .mattered")).to_have_count(len(files))
         expect(page.locator("#cards .verdict strong")).to_have_text(pictures_of_shapes.NAMES)
-        page.locator("#method").select_option(label="Grad-CAM")
         page.wait_for_timeout(500)
         save("page_pictures", page.screenshot(full_page=True))
 

@@ -105,8 +105,8 @@ class PicturePredictor:
     def _methods(self) -> dict[str, Callable[..., np.ndarray]]:
         """The methods that this network allows; the page begins with the first.
 
-        On a photograph, Grad-CAM is blue where the object is that decided. A gradient need not be: on a red apple it is
-        orange wherever a darker pixel would raise the score even more.
+        On most photographs, Grad-CAM is blue on and around the object that decided. A gradient need not be: on a red
+        apple it is orange wherever a darker pixel would raise the score even more.
         """
         methods: dict[str, Callable[..., np.ndarray]] = {"input × gradient": explain.input_times_gradient}
         if map_layers(self.model):
