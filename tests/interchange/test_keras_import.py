@@ -634,7 +634,7 @@ def test_the_command(tmp_path, capsys):
     assert main(["import", str(weights), "--model", str(target), "--into", "lenet"]) == 2
     assert "is it the same network?" in capsys.readouterr().err
     assert main(["import", str(weights), "--model", str(target), "--into", str(own), "--scale", "2"]) == 2
-    assert "--scale and --offset add a layer" in capsys.readouterr().err
+    assert "--mean and --std, as --scale and --offset, add a layer" in capsys.readouterr().err
     assert main(["import", str(path), "--model", str(path)]) == 2
     assert "this is the file of Keras itself" in capsys.readouterr().err
 

@@ -223,6 +223,7 @@ def _rank(seed: int) -> Callable[[Path], bytes]:
 
 
 def looks(images: np.ndarray) -> str:
+    """How the pictures ``(N, H, W, C)`` of a folder were read, for a message: their number, size and colour."""
     N, size, _, C = images.shape
     return f"{N:,} pictures, scaled to {size}x{size}, {'in colour' if C == 3 else 'grey'}"
 
