@@ -1200,7 +1200,7 @@ const Walk = (() => {
       : bothZero ? "Both are 0 up to rounding: backpropagation is right about this number."
         : digits >= 3 ? `Both agree in their first ${digits} digits: backpropagation is right about this number.`
           : "They differ: one of the two is wrong.";
-    const rest = kink || bothZero || digits < 3 ? "" : "They differ in later digits because numbers are rounded, and because the loss is a curve: over 2ε it is not quite straight. ";
+    const rest = kink || bothZero || digits < 3 ? "" : "Digits that are not shown may differ, because numbers are rounded, and because the loss is a curve: over 2ε it is not quite straight. ";
     return [
       make("p", { className: "lead verdict", textContent: verdict }),
       make("table", {}, make("tbody", {},
