@@ -126,7 +126,7 @@ def test_a_drawn_digit_is_read(page, points, wanted):
     assert not is_blank(page, "saliency")
     assert page.locator("#colours").inner_text().startswith("Blue where the pixel, as bright as it is, raises")
     page.select_option("#method", label="Grad-CAM")
-    assert page.locator("#colours").inner_text().endswith("raise the score; there is no orange.")
+    assert page.locator("#colours").inner_text().endswith("raise the score; nothing is shown against it.")
     wait_until(page, lambda: page.locator("#spoken").inner_text().startswith(wanted))
 
 

@@ -153,7 +153,7 @@ COLOURS = {  # of the maps: blue is positive, orange negative
     "input × gradient": "blue where the pixel, as bright as it is, raises the score, orange where it lowers the score",
     "SmoothGrad": "blue where a brighter pixel would raise the score, orange where a darker one would, both as a mean "
     "over noisy copies",
-    "Grad-CAM": "blue where the maps of the last convolutions raise the score; there is no orange",
+    "Grad-CAM": "blue where the maps of the last convolutions raise the score; nothing is shown against it",
     "occlusion": "blue where a black patch over the place lowers the score, orange where it raises the score",
 }
 
