@@ -16,6 +16,7 @@ from tinycnn.backends.foreign_names import ForeignNames, recorded_instead
 from tinycnn.errors import AutogradError, DtypeError, ShapeError, TinyCNNError
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
+WITHOUT_RETURN = "got NoneType: a function without `return` returns None"
 STRANGE = np.matrix, np.ma.MaskedArray  # NumPy arrays whose arithmetic differs
 
 
@@ -191,8 +192,7 @@ def _from_python(values: Any) -> np.ndarray:
             raise ShapeError("lists of unequal lengths do not form an array: expected rows of equal length") from None
         raise DtypeError(f"{type(values).__name__} cannot be converted to an array of numbers: {error}") from None
     if values is None:
-        missing = "got NoneType: a function without `return` returns None"
-        raise DtypeError(f"tinycnn computes with float32 and float64, {missing}")
+        raise DtypeError(f"tinycnn computes with float32 and float64, {WITHOUT_RETURN}")
     if array.dtype.kind == "O":
         raise DtypeError(
             f"tinycnn computes with float32 and float64, got {type(values).__name__} with elements that are not "

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tinycnn.backends import use_backend
+from tinycnn.backends.foreign_arrays import WITHOUT_RETURN
 from tinycnn.errors import TinyCNNError
 from tinycnn.exercises import (
     e01_arithmetic,
@@ -67,7 +68,6 @@ COMPUTE_IT = (
 )
 MATMUL = re.compile(r"matmul: Input operand .*\(size (\d+) is different from (\d+)\)")  # NumPy's words
 CALLED = re.compile(r"\(\) (missing|takes|got) ")  # a function called with too many or too few arguments
-RETURNED_NONE = "got None, as a function without `return`"  # the words of Tensor
 NO_INDEX = "only integers", "used as indices", "indexing arrays could not be broadcast"
 STACKS = re.compile(r"operands could not be broadcast together with remapped shapes .*")  # of a matrix product
 
@@ -216,7 +216,7 @@ def describe(error: Exception, path: Path) -> str:
     words = error.msg if isinstance(error, SyntaxError) else str(error)  # whose str() has the line, too
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], Function):
         words = f"there is no entry for the {error.args[0].name} yet"
-    words = "forward returned None" if RETURNED_NONE in words else words
+    words = "forward returned None" if WITHOUT_RETURN in words else words
     text = MATMUL.sub(r"the inner sizes of the matrix product differ, \2 and \1", words)
     text = STACKS.sub("the axes in front of the two of each matrix do not fit together in the matrix product", text)
     return f"{kind}{text}{named_line(line_of_error(error, path), path)}"
@@ -229,7 +229,7 @@ def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
         return "np"
     if "returned float64 for inputs" in text:
         return "dtype"
-    if RETURNED_NONE in text:
+    if WITHOUT_RETURN in text:
         return "return"
     if "bitwise_xor" in text:
         return "power"
