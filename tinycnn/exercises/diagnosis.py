@@ -260,7 +260,7 @@ def diagnosed(
             return Symptom(key, f"Everything is {factor:.4g} times what it should be{sentence}")
     for (factor, key, sentence), (typical_key, suspect) in product(known, typical.items()):
         if suspect.any() and close(came, factor * suspect):
-            text = f"These are several mistakes. When one is corrected, all is {factor:.4g} times what it should be"
+            text = f"Several mistakes meet here. When one is corrected, all is {factor:.4g} times what it should be"
             return Symptom(f"{typical_key.partition(FORM)[0]}{BOTH}{key}", text + sentence)
     factor = float((came * expected).sum() / max((expected * expected).sum(), 1e-300))
     if factor and np.count_nonzero(expected) > 1 and close(came, factor * expected):
