@@ -15,12 +15,12 @@ from pathlib import Path
 import machine
 import numpy as np
 
-from tinycnn import data, models, optim
+from tinycnn import data, models
 from tinycnn.backends import use_backend
 from tinycnn.backends.threads import set_threads
-from tinycnn.data.augment import AlternatingFlip
+from tinycnn.run.build import make_trainer
+from tinycnn.run.options import add_train_options, train_config
 from tinycnn.train import evaluate, whiten
-from tinycnn.train.trainer import Trainer
 
 MODEL = "wide_whitened_cnn"
 PLACES_SEED = 77  # of the squares
@@ -46,21 +46,13 @@ def main() -> None:
     use_backend("numba")
     set_threads(options.threads)
     dataset = data.load(options.folder)
-    whole, labels, recipe = np.asarray(dataset.x_train), dataset.y_train, models.NETWORKS[MODEL].best
+    whole, labels = np.asarray(dataset.x_train), dataset.y_train
     model = models.create(MODEL, seed=options.seed, input_shape=dataset.input_shape, classes=dataset.num_classes)
     whiten(model, whole)
-    rates = optim.one_cycle(options.epochs * -(-len(whole) // recipe.batch_size))
-    optimizer = optim.Muon(
-        model.parameters(), recipe.lr, schedule=rates, momentum=0.6, weight_decay=recipe.weight_decay
-    )
-    trainer = Trainer(
-        model,
-        optimizer,
-        batch_size=recipe.batch_size,
-        seed=options.seed,
-        augment=AlternatingFlip(),
-        label_smoothing=recipe.label_smoothing,
-    )
+    words = ["--model", MODEL, "--recipe", "best", "--epochs", str(options.epochs), "--seed", str(options.seed)]
+    recipe = argparse.ArgumentParser(allow_abbrev=False)
+    add_train_options(recipe)
+    trainer = make_trainer(train_config(recipe.parse_args(words)), model, len(whole))
     images, places, start = whole.copy(), np.random.default_rng(PLACES_SEED), time.perf_counter()
     cut(images, whole, options.size, places)
     for result in trainer.epochs(images, labels, epochs=options.epochs, progress=False):

@@ -5,7 +5,7 @@
     python benchmarks/recipe.py digit_cnn --seeds 5 --json digit_cnn.json          # the published figure
 
 With ``--held-out`` the last training images are not trained on, and evaluated; the test images stay unseen. Other
-options are those of ``tinycnn train``, such as ``--epochs 8 --lr 0.05 --threads 2``. Runs that the file of ``--json``
+options are those of ``tinycnn train``, such as ``--epochs 8 --lr 0.05``. Runs that the file of ``--json``
 contains are not repeated, if it was written with the same options.
 """
 
@@ -46,7 +46,6 @@ CANDIDATES = {  # recipes for the five published networks → options of `tinycn
     "SGD, rate 0.05, fading": [*SGD, "--lr", "0.05", *FADES],
     "SGD, rate 0.1, fading": [*SGD, "--lr", "0.1", *FADES],
 }
-KINDS = {False: "left out", True: "candidates"}  # the key of the runs in the result file
 Examples = tuple[Any, np.ndarray]  # images and labels
 
 
@@ -89,14 +88,16 @@ def line(name: str, runs: list[dict[str, Any]]) -> str:
     return f"{name}: {words[0]}, of 5 views {words[1]}, of 9 views {words[2]}, {seconds:.0f} s"
 
 
-def finished(file: Path | None, others: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The runs that ``file`` contains, if it was written with the same options; else none."""
+def finished(file: Path | None, kind: str, settings: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The runs of this ``kind`` in ``file``; none if there is no file. Ends the program for other ``settings``."""
     if file is None or not file.exists():
         return {}
     report = json.loads(file.read_text(encoding="utf-8"))
-    if report["options"] != others:
-        raise SystemExit(f"{file} was written with the options {report['options']}: give it another name, or delete it")
-    return next(report[kind] for kind in KINDS.values() if kind in report)
+    if kind not in report or any(report[name] != value for name, value in settings.items()):
+        raise SystemExit(
+            f"{file} holds runs of another model or with other options: choose another file"
+        )
+    return dict(report[kind])
 
 
 def main() -> None:
@@ -108,33 +109,33 @@ def main() -> None:
     parser.add_argument("--candidates", action="store_true", help="compare the recipes for the five published networks")
     parser.add_argument("--dataset", default="mnist", help="default: mnist")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set")
+    parser.add_argument("--threads", type=int, metavar="N", help="the bits do not depend on it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and the machine, too")
     options, others = parser.parse_known_args()
+    threads = [] if options.threads is None else ["--threads", str(options.threads)]
     use_backend("auto")
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     training, judged = (dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)
     if options.held_out:
         (x, y), kept = training, len(training[0]) - options.held_out
         training, judged = (x[:kept], y[:kept]), (x[kept:], y[kept:])
-    results = finished(options.json, others)
+    settings: dict[str, Any] = {
+        "model": options.model,
+        "judged by": f"the last {options.held_out} training images" if options.held_out else "all test images",
+        "images": {"training": len(training[0]), "judged": len(judged[0])},
+        "options": others,
+    }
+    kind = "candidates" if options.candidates else "left out"  # the key of the runs in the result file
+    results = finished(options.json, kind, settings)
     compared = CANDIDATES if options.candidates else ABLATION if options.ablation else {"nothing": []}
     for name, words in compared.items():
         results.setdefault(name, [])
         for seed in range(len(results[name]), options.seeds):
-            given = ["--model", options.model, "--recipe", "best", "--seed", str(seed), *others, *words]
+            given = ["--model", options.model, "--recipe", "best", "--seed", str(seed), *threads, *others, *words]
             results[name].append(run(given, training, judged, dataset))
             print(f"  seed {seed}: {results[name][-1]['accuracy']:.2%}", flush=True)
             if options.json:
-                report = {
-                    "model": options.model,
-                    "judged by": f"the last {options.held_out} training images"
-                    if options.held_out
-                    else "all test images",
-                    "images": {"training": len(training[0]), "judged": len(judged[0])},
-                    "options": others,
-                    KINDS[options.candidates]: results,
-                    "machine": machine.describe(get_threads()),
-                }
+                report = {**settings, kind: results, "machine": machine.describe(get_threads())}
                 options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         what = name if options.candidates else f"without {name}" if name != "nothing" else "whole recipe"
         print(line(what, results[name]), flush=True)

@@ -1,6 +1,7 @@
 """The comparison of recipes: what each row of the ablation leaves out, and which images judge."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,3 +81,22 @@ def test_each_accuracy_is_that_of_its_views(recipe, monkeypatch):
     result = recipe.run(["--model", "lenet", "--recipe", "best"], examples, examples, digits)
     names = ("accuracy", "accuracy_of_5_views", "accuracy_of_9_views")
     assert [result[name] for name in names] == list(found.values())
+
+
+def test_finished_runs_are_taken_from_a_file_of_the_same_settings_only(recipe, tmp_path):
+    settings, runs, file = {"model": "lenet", "options": []}, {"Adam": [{"seed": 0}]}, tmp_path / "runs.json"
+    assert recipe.finished(None, "candidates", settings) == recipe.finished(file, "candidates", settings) == {}
+    file.write_text(json.dumps({**settings, "candidates": runs}))
+    assert recipe.finished(file, "candidates", settings) == runs
+    for kind, others in (("left out", settings), ("candidates", {**settings, "model": "keras_cnn"})):
+        with pytest.raises(SystemExit, match="runs of another model or with other options"):
+            recipe.finished(file, kind, others)
+
+
+def test_each_candidate_trains_as_its_name_says(recipe):
+    for name, words in recipe.CANDIDATES.items():
+        config = config_of(["--model", "lenet", "--recipe", "best", *words])
+        fades = "fading" if config.fade_epochs else ""
+        said = [{"adam": "Adam", "sgd": "SGD"}[config.optimizer], f"rate {config.lr:g}", fades]
+        assert ", ".join(filter(None, said)) == name
+        assert (config.weight_decay, config.schedule) == (0.0005 * (config.optimizer == "sgd"), "one_cycle")
