@@ -94,9 +94,7 @@ def finished(file: Path | None, kind: str, settings: dict[str, Any]) -> dict[str
         return {}
     report = json.loads(file.read_text(encoding="utf-8"))
     if kind not in report or any(report[name] != value for name, value in settings.items()):
-        raise SystemExit(
-            f"{file} holds runs of another model or with other options: choose another file"
-        )
+        raise SystemExit(f"{file} holds runs of another model or with other options: choose another file")
     return dict(report[kind])
 
 

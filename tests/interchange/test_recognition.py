@@ -1,26 +1,16 @@
 """Files of other programs are recognised before a package is asked for, by `tinycnn import` and in Python."""
 
-import io
 import pickle
 import sys
-import zipfile
 
 import numpy as np
 import pytest
 
 import tinycnn
+from tests.support.data_helpers import zipped
 from tinycnn.commands import main
 from tinycnn.errors import FileFormatError, SettingError
 from tinycnn.layers import Dense, Sequential
-
-
-def zipped(*names):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name in names:
-            archive.writestr(name, b"")
-    return content.getvalue()
-
 
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(40)
 EXTRA_OF_KERAS, EXTRA_OF_ONNX = r"pip install 'tinycnn\[keras\]'", r"pip install 'tinycnn\[onnx\]'"

@@ -1,12 +1,10 @@
 """Model files: load restores the saved model, other tools read it, and damaged or hostile files are refused."""
 
-import io as io_module
 import json
 import os
 import stat
 import struct
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as safetensors_bytes
 
 import tinycnn
+from tests.support.data_helpers import zipped
 from tests.support.memory_held import linux_only, output_of
 from tinycnn import models
 from tinycnn.errors import FileFormatError, SettingError
@@ -366,14 +365,6 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 def test_a_foreign_safetensors_file_is_refused(tmp_path):
     assert "not written by tinycnn" in refused(safetensors_bytes({"a": np.zeros(3, np.float32)}), tmp_path)
     assert "not written by tinycnn" in refused(safetensors_bytes({}, metadata={"format": "pt"}), tmp_path)
-
-
-def zipped(*names):
-    content = io_module.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name in names:
-            archive.writestr(name, b"")
-    return content.getvalue()
 
 
 @pytest.mark.parametrize(
