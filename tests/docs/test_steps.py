@@ -305,12 +305,6 @@ def printed_by(name: str, changes: list[tuple[str, str]], capsys: pytest.Capture
     ("lesson", "changes", "gradients"),
     [
         ("a", [], "w 12.0 x 8.0 b 4.0"),
-        (
-            "a",
-            [("grad_w = grad_p * x", "grad_w = grad_p * w"), ("grad_x = grad_p * w", "grad_x = grad_p * x")],
-            "w 8.0 x 12.0 b 4.0",
-        ),
-        ("a", [("grad_e = 2 * e", "grad_e = e")], "w 6.0 x 4.0 b 2.0"),
         ("a", [("3.0, 2.0, 1.0", "3.0, 4 / 3, 1.0")], "w 0.0 x 0.0 b 0.0"),
         ("b", [], "u 14.0 v 6.0 x 48.0 y 28.0"),
     ],
@@ -346,6 +340,7 @@ def table(text: str, head: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()]
 
 
+EXPECTED, PRINTED = "change in the program | I expect", "change in the program | it printed"
 KEY = TEACHING.partition("### Marking key")[2].partition("## Lesson 1")[0]
 CHANGES = {  # of the worksheet, by its number: the programs that have it, and what students change there
     "1": {"lesson_b": [("+=", "=")], "step02_each_once": [("x.grad += slope", "x.grad = slope")]},
@@ -359,8 +354,8 @@ def test_the_key_of_worksheet_b_is_what_each_program_prints(
     change: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A lesson of 45 minutes uses lesson_b.py, one of 90 step 2: each has a row for its own second change."""
-    rows = [row[0] for row in table(WORKSHEET, "change in the program")]
-    key = {row[0]: row[1] for row in table(KEY, "change in the program")}
+    rows = [row[0] for row in table(WORKSHEET, f"{EXPECTED} these")]
+    key = {row[0]: row[1] for row in table(KEY, f"{PRINTED}: u")}
     assert list(key) == rows
     assert [row[0] for row in rows] == list(CHANGES)
     (row,) = (row for row in rows if row.startswith(f"{change}. "))
@@ -376,6 +371,30 @@ def test_the_key_of_worksheet_b_is_what_each_program_prints(
     (points,) = (cells[2] for cells in table(KEY, "lesson | points") if cells[0] == f"B, change {change}")
     first = points.partition(" (1)")[0]
     assert re.findall(r"\$(\w)\$", first) == [letter for letter in "uvxy" if wrong[letter] != right[letter]]
+
+
+EXCHANGED = {
+    "lesson_a": [("grad_w = grad_p * x", "grad_w = grad_p * w"), ("grad_x = grad_p * w", "grad_x = grad_p * x")],
+    "step01_number": [("(other.value, self.value)", "(self.value, other.value)")],
+}
+CHANGES_OF_A = [("1", name, changes) for name, changes in EXCHANGED.items()]
+CHANGES_OF_A += [("2", "lesson_a", [("grad_e = 2 * e", "grad_e = e")])]
+
+
+@pytest.mark.parametrize(("change", "name", "changes"), CHANGES_OF_A)
+def test_the_key_of_worksheet_a_is_what_each_program_prints(
+    change: str, name: str, changes: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row[0] for row in table(WORKSHEET, f"{EXPECTED}: w")]
+    key = {row[0]: row[1] for row in table(KEY, f"{PRINTED}: w")}
+    assert list(key) == rows
+    (row,) = (row for row in rows if row.startswith(f"{change}. "))
+    printed = printed_by(name, changes, capsys)
+    (line,) = (line for line in printed if line.startswith("gradients: "))
+    assert dict(re.findall(r"([wxb]) ([\d.]+)", line)) == {
+        letter: f"{float(one)}" for letter, one in zip("wxb", key[row].split(", "), strict=True)
+    }
+    assert any(re.search(r"measured.* 12\.0", line) for line in printed)  # "What is measured stays 12"
 
 
 def test_the_key_of_worksheet_a() -> None:

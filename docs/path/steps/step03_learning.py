@@ -70,7 +70,8 @@ def main(steps=201, rate=0.02, seed=14):
             weight.grad = 0.0  # the next step adds up its own
     for inputs, wanted in TABLE:
         output = network(layers, [Number(float(x)) for x in inputs]).value
-        print(inputs, "wanted", wanted, "output", round(abs(output), 1))
+        # + 0.0 makes 0.0 of -0.0
+        print(inputs, "wanted", wanted, "output", round(output, 1) + 0.0)
     return loss_of(layers).value
 
 
