@@ -23,9 +23,11 @@ from tinycnn.errors import SettingError
 from tinycnn.exercises import EXERCISES, Exercise, Hole, check_file, copy_out, progress, training
 from tinycnn.exercises.checking import Mistake, check_gradients
 from tinycnn.exercises.cutting import YOUR_TURN, cut, find_definition, find_function, lines_of, source_of
-from tinycnn.exercises.diagnosis import BOTH, EITHER, HINTS, diagnosed, hint
+from tinycnn.exercises.diagnosis import diagnosed
 from tinycnn.exercises.folder import load
+from tinycnn.exercises.hints import HINTS, hint
 from tinycnn.exercises.progress import PAGE, write_page
+from tinycnn.exercises.symptoms import BOTH, EITHER
 from tinycnn.exercises.tracing import Line, line_of_list, line_of_value, shapes_at_error
 from tinycnn.exercises.training import train_on
 from tinycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import GradientError
-from tinycnn.exercises.diagnosis import ATOL, BOTH, FORM, RTOL, Count, Symptom, diagnosed, wrong_shape
+from tinycnn.exercises.diagnosis import Count, diagnosed
+from tinycnn.exercises.symptoms import ATOL, BOTH, FORM, RTOL, Symptom
 from tinycnn.exercises.tracing import Returns, line_of_list, line_of_value, student_file
+from tinycnn.exercises.wrong_shapes import wrong_shape
 from tinycnn.gradcheck import watch_arrays
 from tinycnn.tensor import Function, Tensor
 

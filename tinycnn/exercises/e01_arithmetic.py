@@ -21,7 +21,7 @@ from tinycnn.exercises.checking import (
     situation,
 )
 from tinycnn.exercises.cutting import Exercise, Hole
-from tinycnn.exercises.diagnosis import FORM
+from tinycnn.exercises.symptoms import FORM
 from tinycnn.exercises.tracing import Returns
 
 TASK = """

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinycnn.exercises.checking import check_gradients, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
-from tinycnn.exercises.diagnosis import FORM
+from tinycnn.exercises.symptoms import FORM
 
 TASK = """
     y = max(x, 0)

@@ -13,7 +13,7 @@ from tinycnn.backends.numpy_backend import NumpyBackend
 from tinycnn.exercises import e06_im2col
 from tinycnn.exercises.checking import Arrays, check_gradients, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole
-from tinycnn.exercises.diagnosis import FORM
+from tinycnn.exercises.symptoms import FORM
 
 TASK = """
 With cols = im2col(x) (N*OH*OW, KH*KW*C) and W = weight.reshape(KH*KW*C, F), convolution is a dense layer whose rows are

@@ -25,7 +25,6 @@ from tinycnn.exercises.checking import (
     situation,
 )
 from tinycnn.exercises.cutting import Exercise, Hole
-from tinycnn.exercises.diagnosis import FORM
 from tinycnn.exercises.e06_im2col import WRONG_CUTS, Uninitialised
 from tinycnn.exercises.max_pool_mistakes import (
     LARGE,
@@ -37,6 +36,7 @@ from tinycnn.exercises.max_pool_mistakes import (
     mistaken,
     mistaken_y,
 )
+from tinycnn.exercises.symptoms import FORM
 from tinycnn.exercises.tracing import Returns
 
 TASK = """

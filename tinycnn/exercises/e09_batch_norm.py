@@ -7,8 +7,8 @@ import numpy as np
 
 from tinycnn.exercises.checking import Arrays, Mistake, check_gradients, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole, Planted
-from tinycnn.exercises.diagnosis import BOTH, close
 from tinycnn.exercises.evidence import check_each
+from tinycnn.exercises.symptoms import BOTH, close
 from tinycnn.tensor import Tensor
 
 TASK = """

@@ -18,8 +18,8 @@ import numpy as np
 
 from tinycnn.errors import SettingError
 from tinycnn.exercises.cutting import Exercise, find_function
-from tinycnn.exercises.diagnosis import EITHER
 from tinycnn.exercises.evidence import Evidence, evidence_of, is_same
+from tinycnn.exercises.symptoms import EITHER
 from tinycnn.exercises.tracing import student_file
 
 MAX_ALTERNATIVES = 2  # mistakes that the outcomes do not tell apart, and that a hint names

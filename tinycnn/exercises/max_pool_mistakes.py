@@ -7,7 +7,7 @@ import numpy as np
 
 from tinycnn.backends.base import Pair, window_grid
 from tinycnn.backends.numpy_backend import NumpyBackend, padded, window_positions
-from tinycnn.exercises.diagnosis import FORM
+from tinycnn.exercises.symptoms import FORM
 
 LARGE = 100.0  # stands for NaN, and -LARGE for minus infinity, where differences are taken
 Window = tuple[Pair, Pair, Pair]  # kernel_size, stride, padding
