@@ -674,7 +674,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "04",
         {"return grad_y * (self.y > 0)": "return self.y > 0"},
         "^the gradient of x is bool, expected float64 as x is\n",
-        "bool",
+        "upstream",
     ),
     "the winners alone": (
         "08",
@@ -830,7 +830,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
         "05",
         {"(p - self.target)": "(p - self.labels)"},
         "ValueError: operands could not be broadcast",
-        "broadcast",
+        "indices",
     ),
     "p squared": ("05", {"(p - self.target)": "(p * p - self.target)"}, "gradient of logits", ""),
     "nll as from logits": (
@@ -1315,8 +1315,8 @@ WRONG: dict[str, tuple[str, dict[str, str], str, str]] = {
     "half of one slope": (
         "12",
         {"(self.y - below) / eps": "(self.y - below) / (2 * eps)"},
-        "^in _slopes for 3 max.*: left, .*\\n.*\\n.*\\n  Everything is 0.5 times",
-        "factor",
+        "^in _slopes for 3 max.*: left, the slope to the left of each output, is wrong at index",
+        "two steps",
     ),
     "slopes of y": ("12", {"self.upstream * (self.y - below)": "(self.y - below)"}, "^in _slopes", "upstream left out"),
     "right before left": (

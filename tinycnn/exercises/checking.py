@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import GradientError
-from tinycnn.exercises.diagnosis import Count, diagnosed
+from tinycnn.exercises.diagnosis import Count, diagnosed, typical_key
 from tinycnn.exercises.symptoms import ATOL, BOTH, FORM, RTOL, Symptom
 from tinycnn.exercises.tracing import Returns, line_of_list, line_of_value, student_file
-from tinycnn.exercises.wrong_shapes import wrong_shape
+from tinycnn.exercises.wrong_shapes import wrong_gradient, wrong_shape
 from tinycnn.gradcheck import watch_arrays
 from tinycnn.tensor import Function, Tensor
 
@@ -121,24 +121,25 @@ def check_gradients(
     y = call(*tensors.values())
     grad_y = normal(*y.shape, seed=99)  # random: with ones, errors that cancel in the sum would stay hidden
     values = y.numpy().copy()
-    returns = backward(y, grad_y, of)
-    slopes = {name: slopes_of(call, differences_at or inputs, name) for name in inputs}
-    numbers = {name: weighted(slope, grad_y) for name, slope in slopes.items()}
+
+    @cache
+    def slopes(name: str) -> np.ndarray:
+        return slopes_of(call, differences_at or inputs, name)
+
+    try:
+        returns = backward(y, grad_y, of)
+    except Mistake as mistake:
+        if mistake.symptom in ("bool", "integers"):
+            ((name, grad),) = mistake.grads.items()
+            typical = typical_numbers(name, inputs[name], slopes(name), grad_y, suspects or {})
+            mistake.symptom = typical_key(np.asarray(grad, dtype=float), typical) or mistake.symptom
+        raise
+    numbers = {name: weighted(slopes(name), grad_y) for name in inputs}
     names = list(tensors)
     for name in order or names:
         index, tensor = names.index(name), tensors[name]
-        typical: dict[str, Callable[[], np.ndarray | None]] = {
-            key: partial(suspect, name, grad_y) for key, suspect in (suspects or {}).items()
-        }
-        ones = np.ones_like(grad_y)
-        typical["upstream"] = partial(weighted, slopes[name], ones)
-        for key, suspect in (suspects or {}).items():
-            symptom, _, form = key.partition(FORM)
-            typical[f"{symptom}{BOTH}upstream{FORM}{form}"] = partial(suspect, name, ones)
-        typical["upstream alone"] = grad_y.copy
+        typical = typical_numbers(name, inputs[name], slopes(name), grad_y, suspects or {})
         typical["order"] = partial(of_another, numbers, name, {key: x.grad for key, x in tensors.items()})
-        for form, part in single_uses(grad_y).items():
-            typical[f"overwritten{FORM}{form}"] = partial(weighted, slopes[name], part)
         about = f"{of}.{name}" if of else name
         what, counts = f"the gradient of {name}", counts_in(inputs[name].shape, grad_y.shape, has_mean)
         line = None if agree(tensor.grad, numbers[name]) else made_at(returns.line_of(f"grad_{name}"), index)
@@ -161,6 +162,28 @@ def check_gradients(
     with situation("on float32 inputs"):
         y = call(*(Tensor(array.astype(np.float32), requires_grad=True) for array in inputs.values()))
         backward(y, grad_y.astype(np.float32), of)
+
+
+def typical_numbers(
+    name: str, x: np.ndarray, slopes: np.ndarray, grad_y: np.ndarray, suspects: Suspects
+) -> dict[str, Callable[[], np.ndarray | None]]:
+    """By symptom, what typical mistakes lead to in the gradient of the input ``name``, whose value is ``x``."""
+    ones = np.ones_like(grad_y)
+    typical: dict[str, Callable[[], np.ndarray | None]] = {
+        key: partial(suspect, name, grad_y) for key, suspect in suspects.items()
+    }
+    typical["upstream"] = partial(weighted, slopes, ones)
+    for key, suspect in suspects.items():
+        symptom, _, form = key.partition(FORM)
+        typical[f"{symptom}{BOTH}upstream{FORM}{form}"] = partial(suspect, name, ones)
+    typical["upstream alone"] = grad_y.copy
+    for form, part in single_uses(grad_y).items():
+        typical[f"overwritten{FORM}{form}"] = partial(weighted, slopes, part)
+    typical["input itself"] = x.copy
+    if x.ndim < grad_y.ndim:
+        typical["all axes"] = partial(np.full, x.shape, grad_y.sum())
+        typical[f"all axes{FORM}mean"] = partial(np.full, x.shape, grad_y.mean())
+    return typical
 
 
 def single_uses(grad_y: np.ndarray, name: str = "grad_y") -> dict[str, np.ndarray]:
@@ -256,8 +279,9 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
         text = f"{where} returned {gradients(len(each))}, expected {of_all}"
         given = len(each) > len(names) and absent
         text += f"; {' and '.join(absent)} was not given" if given else ""
-        symptom = "too many" if len(each) > len(names) else "none"
-        raise Mistake(text, symptom=symptom, about=where, line=listed_at(returns.last))
+        too_many = "too many" if absent else "too many gradients"
+        key = too_many if len(each) > len(names) else "none"
+        raise Mistake(text, symptom=key, about=where, line=listed_at(returns.last))
     if any(isinstance(grad, Tensor) for grad in each):
         text = f"{where} returned a Tensor, expected {of_all}, as arrays"
         raise Mistake(text, symptom="tensor", about=where, place=where)
@@ -273,15 +297,19 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
         shape, dtype = np.shape(grad), getattr(grad, "dtype", None)
         if grad is not None and shape != x.shape:
             text = f"the gradient of {name} has shape {shape}, expected that of {name}, {x.shape}"
-            owner, symptom = owners.get(shape), wrong_shape(x.shape, shape, grad_y.shape).key
-            text += f"; {shape} is the shape of {owner}" if owner else f"; grad_y has shape {grad_y.shape}"
-            symptom, line = ("order", listed_at(returns.last)) if owner else (symptom, made_at(returns.last, index))
-            raise Mistake(text, symptom=symptom, about=about, line=line)
+            if owner := owners.get(shape):
+                text += f"; {shape} is the shape of {owner}"
+                raise Mistake(text, symptom="order", about=about, line=listed_at(returns.last))
+            symptom = wrong_gradient(x.shape, np.asarray(grad), grad_y)
+            text += f"; grad_y has shape {grad_y.shape}" + (f"\n  {symptom.sentence}" if symptom.sentence else "")
+            raise Mistake(text, symptom=symptom.key, about=about, line=made_at(returns.last, index))
         if grad is not None and dtype != x.dtype:
             text = f"the gradient of {name} is {dtype}, expected {x.dtype} as {name} is"
             counts = "bool" if np.isin(grad, (0, 1)).all() else "integers"
-            symptom = counts if np.asarray(grad).dtype.kind in "biu" else "dtype"
-            raise Mistake(text, symptom=symptom, about=about, line=created_at(returns.last, index))
+            key = counts if np.asarray(grad).dtype.kind in "biu" else "dtype"
+            mistake = Mistake(text, symptom=key, about=about, line=created_at(returns.last, index))
+            mistake.grads = {name: grad}
+            raise mistake
     return grads
 
 

@@ -29,12 +29,11 @@ def diagnosed(
         return wrong_shape(expected.shape, came.shape)
     if not np.isfinite(came).all():
         return Symptom("not finite", "Some of the numbers are not finite.")
-    numbers = {key: suspect() for key, suspect in (suspects or {}).items()}
-    typical = {key: one for key, one in numbers.items() if one is not None and one.shape == came.shape}
-    for key, suspect in typical.items():
-        if close(came, suspect):
-            symptom, _, form = key.partition(FORM)
-            return Symptom(symptom, f"It is what {form} alone contributes." if form.startswith("grad") else "")
+    typical = of_shape(came.shape, suspects or {})
+    key = next((key for key, suspect in typical.items() if close(came, suspect)), "")
+    if key:
+        symptom, _, form = key.partition(FORM)
+        return Symptom(symptom, f"It is what {form} alone contributes." if form.startswith("grad") else "")
     if not came.any():
         return Symptom("zero", "All of them are 0.")
     if close(came, -expected):
@@ -58,6 +57,18 @@ def diagnosed(
     if close(np.sort(came.ravel()), np.sort(expected.ravel())):
         return Symptom("places", "The numbers are right, but in the wrong places.")
     return Symptom("")
+
+
+def of_shape(shape: tuple[int, ...], suspects: Suspects) -> dict[str, np.ndarray]:
+    """The numbers of the suspects that have this shape."""
+    numbers = {key: suspect() for key, suspect in suspects.items()}
+    return {key: one for key, one in numbers.items() if one is not None and one.shape == shape}
+
+
+def typical_key(came: np.ndarray, suspects: Suspects) -> str:
+    """The symptom of the suspect whose numbers came; empty if there is none."""
+    found = [key for key, suspect in of_shape(came.shape, suspects).items() if close(came, suspect)]
+    return found[0].partition(FORM)[0] if found else ""
 
 
 def is_turned(expected: np.ndarray, came: np.ndarray) -> bool:

@@ -85,6 +85,7 @@ DIVIDE: dict[str, Wrong] = {
     "denominator twice": lambda grad_y, a, b: (grad_y / b**2, -grad_y * a / b**3),
     "twice b": lambda grad_y, a, b: (grad_y / (2 * b), -grad_y * a / (2 * b)),
     "a left out": lambda grad_y, a, b: (None, -grad_y / b**2),
+    "as for a": lambda grad_y, a, b: (None, -grad_y / b),
     "y itself": lambda grad_y, a, b: (grad_y * a / b, -grad_y * a**2 / b**2),
     "divided by a": lambda grad_y, a, b: (grad_y / a, -grad_y * b / a**2),
     "whole numbers": lambda grad_y, a, b: (grad_y // b, -grad_y * a // b**2),
@@ -130,6 +131,10 @@ HINTS = {
     "twice b": (
         "the denominator is 2 b here: that is the derivative of b², which does not appear.",
         "y = a · b⁻¹: dy/da = b⁻¹ and dy/db = -a b⁻², by the power rule.",
+    ),
+    "as for a": (
+        "it is the gradient of a, grad_y / b, with a minus; that of b has a second factor, and another power of b.",
+        "Differentiate a · b⁻¹ with respect to b: a stays as it is, and the power rule is for b⁻¹.",
     ),
     "a left out": (
         "a is missing: it is the gradient of 1 / b.",

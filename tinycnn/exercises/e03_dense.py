@@ -29,6 +29,7 @@ def check(student: ModuleType) -> None:
         "not transposed": partial(with_reshapes, inputs),
         "sums multiplied": partial(product_of_sums, inputs),
         "slope alone": lambda name, grad_y: np.ones(2) if name == "bias" else None,
+        "bias as a factor": lambda name, grad_y: inputs[name] * grad_y.sum(axis=0) if name == "bias" else None,
     }
     check_gradients(student.dense, inputs, suspects=mistakes)
     with situation("without a bias"):
@@ -81,6 +82,10 @@ EXERCISE = Exercise(
         "slope alone": (
             "it is 1, the slope of a single y[n, j]: grad_y, the gradient that arrives, is not used.",
             "b[j] is added to y[n, j] for every image n. What does each of these y receive?",
+        ),
+        "bias as a factor": (
+            "the bias stands in its own gradient; y contains it as a summand, and not as a factor of anything.",
+            "If b[j] grows by 1, y[n, j] grows by 1, however large b[j] is.",
         ),
         "of x": (
             "x[n, i] is in every y[n, j], multiplied by W[i, j]. So its gradient is a sum over j.",

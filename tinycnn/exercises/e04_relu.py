@@ -28,6 +28,13 @@ MISTAKES: dict[str, Wrong] = {
     "the other side": lambda grad_y, y: grad_y * (y <= 0),
     "without its sign": lambda grad_y, y: abs(grad_y) * (y > 0),
     "above 1": lambda grad_y, y: grad_y * (y > 1),
+    "sign of grad_y": lambda grad_y, y: 1.0 * (grad_y > 0),
+    "compared late": lambda grad_y, y: 1.0 * (grad_y * y > 0),
+    "exchanged": lambda grad_y, y: y * (grad_y > 0),
+    "y itself": lambda grad_y, y: y,
+    "ones": lambda grad_y, y: np.ones_like(y),
+    "one elsewhere": lambda grad_y, y: np.where(y > 0, grad_y, 1),
+    "minus elsewhere": lambda grad_y, y: np.where(y > 0, grad_y, -grad_y),
 }
 
 
@@ -56,6 +63,45 @@ EXERCISE = Exercise(
     hint="grad_y passes where the output is positive and nowhere else.",
     formulas={"x": "grad_x = grad_y where y > 0, else 0", "": "grad_x = grad_y where y > 0, else 0"},
     hints={
+        "upstream": (
+            "it is the slope alone, 0 or 1: grad_y, the gradient that arrives, is not used.",
+            "By the chain rule, the gradient of x is grad_y times the slope.",
+        ),
+        "sign of grad_y": (
+            "it is 1 where grad_y is positive and else 0; the slope is 1 where y is positive, and grad_y is its "
+            "factor.",
+            "The comparison is that of y with 0. Its result, 0 or 1, is multiplied by grad_y.",
+        ),
+        "compared late": (
+            "the product of grad_y and y is compared with 0: Python multiplies before it compares.",
+            "Brackets around the comparison: a * (b > 0).",
+        ),
+        "exchanged": (
+            "y passes where grad_y is positive; grad_y has to pass where y is positive.",
+            "Which of the two arrives, and which of the two decides?",
+        ),
+        "y itself": (
+            "it is y itself; the gradient is made of grad_y and of the slope, 0 or 1.",
+            "Forward returns y. backward returns grad_y where y is positive, however large y is.",
+        ),
+        "ones": (
+            "it is 1 everywhere: neither grad_y, the gradient that arrives, nor the slope is used.",
+            "By the chain rule, the gradient of x is grad_y times the slope, which is 0 where y is 0.",
+        ),
+        "one elsewhere": (
+            "where y is 0, the gradient is 1 here; it has to be 0.",
+            "Where the output is 0, a small change of x changes nothing.",
+        ),
+        "minus elsewhere": (
+            "where y is 0, grad_y passes with the other sign, as the absolute value of x would have it; it has to be "
+            "0 there.",
+            "Where the output is 0, a small change of x changes nothing.",
+        ),
+        "shape": (
+            "numbers are missing: each number of x has its own gradient, also where it is 0.",
+            "An index such as a[y > 0] keeps only some of the numbers; the product with y > 0 keeps all, and makes "
+            "the others 0. Nothing is to be summed.",
+        ),
         "closed kink": (
             "at x = 0 the slope should be 0, and yours is 1.",
             "Is it y > 0 or y >= 0?",

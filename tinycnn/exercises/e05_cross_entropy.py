@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from tinycnn.exercises.checking import check_gradients, normal, situation
+from tinycnn.exercises.checking import check_gradients, normal, renamed, situation
 from tinycnn.exercises.cutting import Exercise, Hole
 from tinycnn.exercises.symptoms import FORM
 from tinycnn.tensor import Tensor
@@ -29,12 +29,16 @@ HINT = (
 )
 
 
+ONLY_WITH_LABELS = "", "not summed", "shape", "broadcast", "one per row"  # what is not right with rows
+
+
 def check(student: ModuleType) -> None:
     """Integer labels, and targets that are probabilities."""
     labels, smooth = np.array([2, 0, 2, 1]), np.array([[0.1, 0.7, 0.2], [0, 0, 1], [0.3, 0.3, 0.4], [0.5, 0.5, 0]])
     for op in (student.softmax_cross_entropy, student.nll_loss):
         for what, target in {"labels": labels, "probabilities as targets": smooth}.items():
-            with situation(f"in {op.__name__} with {what}"):
+            after_labels = renamed(ONLY_WITH_LABELS if target is smooth else (), "labels alone")
+            with situation(f"in {op.__name__} with {what}"), after_labels:
                 name, x = ("logits" if op is student.softmax_cross_entropy else "log_p"), normal(4, 3)
                 function = "SoftmaxCrossEntropyFunction" if name == "logits" else "NLLLossFunction"
                 x = x if name == "logits" else x - np.log(np.exp(x).sum(axis=1, keepdims=True))
@@ -48,7 +52,10 @@ def mistakes(name: str, x: np.ndarray, target: np.ndarray) -> dict[str, np.ndarr
 
     NLLLoss has no ``self.log_p``, so a copy of the line above it takes the exponential of something else.
     """
-    p = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    exp_x = np.exp(x)
+    p = exp_x / exp_x.sum(axis=1, keepdims=True)
+    scaled = exp_x / exp_x.max(axis=1, keepdims=True)  # e^z with the maximum of the row subtracted from z
+    label = target.argmax(axis=1)  # (N,)
     if name == "log_p":
         copies = {"exp(log p)": np.exp(x), "softmax": p, "exp(target)": np.exp(target)}
         as_from_logits = {f"as from logits{FORM}{form}": numbers - target for form, numbers in copies.items()}
@@ -56,9 +63,21 @@ def mistakes(name: str, x: np.ndarray, target: np.ndarray) -> dict[str, np.ndarr
         return {**as_from_logits, **again, "log p as a factor": -target * x, "ones for target": 0 * target - 1}
     return {
         "added": p + target,
-        "not normalised": np.exp(x) - target,
+        "not normalised": exp_x - target,
+        f"not normalised{FORM}less the maximum": scaled - target,
+        f"not normalised{FORM}less the largest of all": exp_x / exp_x.max() - target,
+        f"not normalised{FORM}less the largest of each class": exp_x / exp_x.max(axis=0) - target,
         "exponential twice": np.exp(p) - target,
         "over the batch": p / p.sum(axis=0) - target,
+        f"over the batch{FORM}of the logits": exp_x / exp_x.sum(axis=0) - target,
+        f"over the batch{FORM}less the maximum": scaled / scaled.sum(axis=0) - target,
+        "over all numbers": p / p.sum() - target,
+        f"over all numbers{FORM}of the logits": exp_x / exp_x.sum() - target,
+        f"over all numbers{FORM}less the maximum": scaled / scaled.sum() - target,
+        "indices": p - label[:, np.newaxis],
+        "rows for labels": p - np.isin(np.arange(len(p)), label)[:, np.newaxis],
+        "log p alone": np.log(p),
+        "one over p": -1 / p,
         "ones for target": p - 1,
         "label alone": (p - 1) * target,
         "through p": -target / p,
@@ -98,6 +117,11 @@ EXERCISE = Exercise(
             "grad_loss is not used, as if the loss were the end of the computation.",
             "The loss may be used further, as in 0.5 · loss. Every gradient is a multiple of the one that arrives.",
         ),
+        "averaged": (
+            "it is divided by N, the number of images, twice; the loss is one mean over the batch, so 1/N appears "
+            "once.",
+            "Is there a mean(), or a second / len(...), in another line?",
+        ),
         "target left out": (
             "the target is missing: this is the gradient of log Σ_j e^{z_j} alone.",
             "-log p_c = log Σ_j e^{z_j} - z_c, for the label c. The second term has a derivative, too: which z is it?",
@@ -123,8 +147,43 @@ EXERCISE = Exercise(
             "Forward stored self.log_p: its exponential is p.",
         ),
         "over the batch": (
-            "each column of p is divided by its sum over the images; softmax is over the classes of one image.",
-            "exp(self.log_p) is p already: each row sums to 1.",
+            "each column is divided by its sum over the images; softmax is over the classes of one image.",
+            "Axis 0 counts the images. Each row of p sums to 1, not each column; exp(self.log_p) is p already.",
+        ),
+        "over all numbers": (
+            "the sum below p runs over the whole batch; softmax is over the classes of one image.",
+            "Without an axis, sum() adds up all N · K numbers. Each row of p sums to 1: axis=1 with keepdims=True. "
+            "exp(self.log_p) is p already.",
+        ),
+        "indices": (
+            "a label is the index of a class, and it is used as a number here; the target of an image is a row of "
+            "K numbers.",
+            "self.target (N, K) has a 1 in the column of the label and 0 elsewhere (one-hot). p - self.target "
+            "subtracts 1 where the label points to.",
+        ),
+        "rows for labels": (
+            "the labels are taken for numbers of rows, which are images; a label is the number of a column, a class.",
+            "Image n gets its 1 in row n, at the column of its label: this is what self.target (N, K) holds.",
+        ),
+        "not an index": (
+            "self.labels is no index here. With integer labels this line works, but labels may also be rows of "
+            "probabilities, (N, K).",
+            "self.target (N, K) covers both: one-hot rows for integer labels, or the probabilities. Use it in place "
+            "of self.labels.",
+        ),
+        "labels alone": (
+            "with integer labels it is right, and here the labels are rows of probabilities, (N, K).",
+            "self.target (N, K) covers both: one-hot rows for integer labels, or the probabilities. Use it in place "
+            "of self.labels.",
+        ),
+        "log p alone": (
+            "it is log p, without the target and without its derivative.",
+            "loss = -1/N Σ target · log p. The target says which log p counts, and d log p_i / d z_j is δ_ij - p_j.",
+        ),
+        "one over p": (
+            "-1/p is the derivative of -log p with respect to p, in every column. The target is missing, and the "
+            "derivative of softmax.",
+            "Put log p_i = z_i - log Σ_j e^{z_j} into the loss first; then no p is left in a denominator.",
         ),
         "ones for target": (
             "there is a 1 in every column; the target is 1 in the column of the label, and 0 elsewhere.",
@@ -156,12 +215,6 @@ EXERCISE = Exercise(
             "Nothing is to be summed. self.target (N, K) has a row for each image; self.labels may be one number for "
             "each.",
         ),
-        "not an index": (
-            "self.labels is no index here. With integer labels this line works, but labels may also be rows of "
-            "probabilities, (N, K).",
-            "self.target (N, K) covers both: one-hot rows for integer labels, or the probabilities. Use it in place "
-            "of self.labels.",
-        ),
         "logits": (
             "the logits stand where p belongs.",
             "p = softmax(logits), the numbers from 0 to 1; forward stored their logarithm, self.log_p.",
@@ -177,11 +230,6 @@ EXERCISE = Exercise(
         "softmax alone": (
             "p (1 - p) is d p_i / d z_i: the derivative of softmax alone, and only where both indices are equal.",
             "Put d log p_i / d z_j = δ_ij - p_j into loss = -Σ_i target_i log p_i, and sum over i.",
-        ),
-        "broadcast": (
-            "two arrays are combined number by number, and their shapes do not match.",
-            "self.target (N, K) is the one-hot form of self.labels, which may be (N,): subtract a row of K numbers, "
-            "not a label.",
         ),
         "of NLLLossFunction": (
             "here log p itself is the input: there is no softmax, and each log p is in one term of the sum only.",

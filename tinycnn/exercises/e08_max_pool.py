@@ -119,7 +119,9 @@ def check_case(student: ModuleType, what: str) -> None:
         typical = {key: partial(mistaken_y, wrong, x, window) for key, wrong in possible.items()}
         typical["NaN loses"] = partial(maximum_of_numbers, x, window)
         typical["stride left out"] = partial(mistaken_y, lambda pixels: pixels.max(axis=0), x, window, (1, 1))
-        with renamed(WRONG_SHAPES, "shape of y"), shown_at(lines.last, ("pair exchanged",)):
+        is_exchanged = np.array_equal(winner, maximum, equal_nan=True)
+        key = "pair exchanged" if is_exchanged else "number for maximum"
+        with renamed(WRONG_SHAPES, "shape of y"), renamed(["pair exchanged"], key), shown_at(lines.last, [key]):
             compare("y", finite(maximum), finite(np.asarray(y)), source, about=forward, line=line, suspects=typical)
         check_gradient(backend, what, winner, line_of_winner)
 
@@ -346,6 +348,10 @@ EXERCISE = Exercise(
         "padded by 0": (
             "the padding counts as 0, which is larger than negative pixels; the padding should never win.",
             "x is padded by minus infinity already.",
+        ),
+        "number for maximum": (
+            "y is the number of the winner, which argmax gives; it should be the pixel there, the maximum.",
+            "max over the places of the window gives y, argmax over them gives winner.",
         ),
         "pair exchanged": (
             "y and winner are returned in each other's place.",

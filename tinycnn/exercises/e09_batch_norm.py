@@ -41,6 +41,7 @@ PATHS = {  # the mistakes that leave out a path: (through the mean, through the 
 TERMS = "direct term", "term through the mean", "term through the variance"
 PLANTED: Planted = {
     "x_hat left out": [("BatchNormFunction.backward", {"grad_y * self.x_hat": "grad_y"})],
+    "x for x_hat": [("BatchNormFunction.backward", {"(grad_y * self.x_hat": "(grad_y * self.inputs[0].data"})],
     "x_hat in beta": [("BatchNormFunction.backward", {"(grad_y, axis": "(grad_y * self.x_hat, axis"})],
     "gamma in a sum": [
         ("BatchNormFunction.backward", {"(grad_y * self.x_hat,": "(grad_y * self.x_hat * self.gamma,"}),
@@ -215,6 +216,10 @@ EXERCISE = Exercise(
         "common factor": (
             "all three paths have the same factor too much, or lack it.",
             "gamma and s stand before the whole bracket, once each; s = self.inverse_std is 1/√(var + eps) already.",
+        ),
+        "x for x_hat": (
+            "x stands where x̂ belongs, in the gradient of gamma.",
+            "y = gamma x̂ + beta: gamma multiplies x̂, the normalised numbers, and not x.",
         ),
         "x_hat left out": (
             "the gradient of gamma is that of beta: x̂ is missing.",

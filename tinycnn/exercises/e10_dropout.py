@@ -109,6 +109,10 @@ EXERCISE = Exercise(
             "y is to be x times the mask that the backend makes from the shape, p, the dtype and the key.",
             "self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key) has a number of its own for every element.",
         ),
+        "shape": (
+            "y has one number for each x, also for those that are dropped: they are 0, and stay in their places.",
+            "An index such as x[mask > 0] keeps only some of the numbers; a product keeps all.",
+        ),
         "upstream alone": (
             "what was dropped in forward gets a gradient in backward.",
             "y does not depend on a value that was multiplied by 0. The same mask, in both directions.",

@@ -197,6 +197,20 @@ PLANTED: Planted = {
     "g for m": [(ADAM, {"step_size * m": "step_size * g"})],
     "no step size": [(ADAM, {"step_size * m": "m"})],
     "corrected twice": [(ADAM, {"step_size * m": "step_size * m / (1 - self.beta1)"})],
+    "corrected without t": [
+        (ADAM, {"step_size * m": "step_size * m / (1 - self.beta1)", "v * v_scale": "v / (1 - self.beta2)"}),
+        (ADAM, {"v * v_scale": "v / (1 - self.beta2)"}),
+    ],
+    "lr for step_size": [(ADAM, {"step_size * m": "self.lr * m"})],
+    "beta for 1 - beta": [
+        (ADAM, {"(1 - self.beta1) * g": "self.beta1 * g"}),
+        (ADAM, {"(1 - self.beta2) * (g * g)": "self.beta2 * (g * g)"}),
+        (ADAM, {"(1 - self.beta1) * g": "self.beta1 * g", "(1 - self.beta2) * (g * g)": "self.beta2 * (g * g)"}),
+    ],
+    "velocity not used": [
+        (SGD, {MOVE: "        p -= lr * g\n"}),
+        (SGD, {"if self.nesterov else velocity": "if self.nesterov else g"}),
+    ],
     "slots late": [(ADAM, {NEW_SLOTS: "", ADAM_MOVE: ADAM_MOVE + NEW_SLOTS})],
     "square forgotten": [(ADAM, {"(g * g)": "g"}), (ADAM, {"(g * g)": "abs(g)"})],
     "m in v": [(ADAM, {"(g * g)": "(m * m)"})],
@@ -325,6 +339,22 @@ EXERCISE = Exercise(
         "corrected twice": (
             "m is divided by 1 - β₁, but step_size contains this correction already.",
             "step_size is lr / (1 - β₁ᵗ) already.",
+        ),
+        "corrected without t": (
+            "the correction of the first steps is 1 - βᵗ, with the number t of the step, and here it is 1 - β.",
+            "v_scale is 1 / (1 - β₂ᵗ), a factor of v; step_size contains 1 / (1 - β₁ᵗ), that of m, already.",
+        ),
+        "lr for step_size": (
+            "self.lr stands in place of step_size, which also contains the correction of m in the first steps.",
+            "step_size is an argument of adam_update: lr / (1 - β₁ᵗ), a factor of m.",
+        ),
+        "beta for 1 - beta": (
+            "the new gradient has the weight β of the old mean; the two weights of a running mean sum to 1.",
+            "β of the old mean and 1 - β of what is new, in m and in v.",
+        ),
+        "velocity not used": (
+            "p moves by g, as without momentum; it has to move by the velocity.",
+            "The velocity contains g already, and the gradients of the steps before. With nesterov it looks ahead.",
         ),
         "slots late": (
             "p moves by the old m and v; it has to move by the new ones.",

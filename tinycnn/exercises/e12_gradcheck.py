@@ -227,6 +227,7 @@ def check_slopes(student: ModuleType, what: str, i: int) -> None:
                 "exchanged sides" if turned else "one side twice": other_side.copy,
                 "from the other side": (-other_side).copy,
                 "upstream left out": plain[k].copy,
+                "two steps": (right[k] / 2).copy,
             }
             what = f"{side}, the slope to the {side} of each output,"
             with renamed(WRONG_SHAPES, "shape of slopes"):
@@ -412,6 +413,10 @@ EXERCISE = Exercise(
         "one side twice": (
             "both slopes are those of one side.",
             "Left: from x - eps·direction to x. Right: from x to x + eps·direction.",
+        ),
+        "two steps": (
+            "it is half of the slope, as after a division by 2 eps; the difference covers one step of eps.",
+            "y(x + eps) - y(x - eps) covers two steps. Here one of the two values is y(x), self.y.",
         ),
         "from the other side": (
             "this slope is made from f on the other side of x.",

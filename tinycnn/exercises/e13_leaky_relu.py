@@ -59,6 +59,8 @@ PLANTED: Planted = {
     "sign of y": [(BACKWARD, {PRODUCT: CHOICE.format("self.factor * self.inputs[0].data")})],
     "sign of grad_y": [(BACKWARD, {PRODUCT: CHOICE.format("grad_y")})],
     "factor twice": [(BACKWARD, {PRODUCT: f"{PRODUCT} * self.factor"})],
+    "factor added": [(FORWARD, {"return x * self.factor": "return x + self.factor"})],
+    "slope for all": [(BACKWARD, {PRODUCT: "grad_y * self.slope"})],
     "divided": [(BACKWARD, {PRODUCT: "grad_y / self.factor"})],
     "slope left out": [(BACKWARD, {PRODUCT: "grad_y * (self.factor == 1)"})],
 }
@@ -148,6 +150,11 @@ EXERCISE = Exercise(
             "The slope of y depends on where x is: forward has to store that.",
         ),
         "factor twice": ("the factor is applied twice.", "grad_x = grad_y · factor, with 1 or slope."),
+        "factor added": ("the factor is added to x; y is their product.", "y = x · factor, with 1 or slope."),
+        "slope for all": (
+            "grad_y is multiplied by the slope everywhere; where x is positive, the factor is 1.",
+            "grad_x = grad_y · factor, with 1 or slope: the same as in forward.",
+        ),
         "divided": ("grad_y is divided by the factor.", "y = x · factor, so d y/d x is the factor."),
         "of forward": (
             "y is x where x > 0, and slope · x elsewhere.",

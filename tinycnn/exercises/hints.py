@@ -59,6 +59,14 @@ HINTS: Mapping[str, tuple[str, str]] = {
         "the gradient that arrives, grad_y, is not used, as if it were all ones.",
         "backward returns d loss / d input, not d y / d input: every term is multiplied by grad_y.",
     ),
+    "input itself": (
+        "it is the input itself, and not its gradient.",
+        "The gradient is grad_y times the number by which y grows when this input grows by 1.",
+    ),
+    "all axes": (
+        "it is the sum, or the mean, of the whole of grad_y, the same number everywhere.",
+        "Which axes of grad_y does the input not have? Sum over these; those that the input has remain.",
+    ),
     "upstream alone": (
         "grad_y is passed on unchanged: the derivative of this operation is missing.",
         "Multiply grad_y by how much y changes when the input changes.",
@@ -86,6 +94,10 @@ HINTS: Mapping[str, tuple[str, str]] = {
     "none": (
         "a gradient is missing.",
         "backward returns one gradient for each input that forward was given, in the same order.",
+    ),
+    "too many gradients": (
+        "backward returns more gradients than forward has inputs.",
+        "One gradient for each input, in the order of the inputs; what backward computes on the way is not returned.",
     ),
     "too many": (
         "forward was called without an optional input, and an input that is not there has no gradient, not even None.",
@@ -125,6 +137,18 @@ HINTS: Mapping[str, tuple[str, str]] = {
     "out of bounds": (
         "an index is too large for its axis: the places of an axis of length n are counted from 0 to n - 1.",
         "Print the index and the shape of the array. Which axis does this index belong to?",
+    ),
+    "tuple": (
+        "a tuple, several values in one, stands where an array belongs. self.inputs is one: it holds a tensor for each "
+        "input of forward.",
+        "Of the first input, self.inputs[0] is the tensor and self.inputs[0].data the array. What forward stored under "
+        "another name is an array already.",
+    ),
+    "one per row": (
+        "one of the two arrays has a single number for each row. NumPy compares shapes from the right, so it takes "
+        "them for one number per column.",
+        "With an axis of length 1 behind the rows, (N, 1), each number belongs to its row: keepdims=True keeps that "
+        "axis in a sum or a maximum.",
     ),
     "IndexError": (
         "an index is larger than what it is applied to.",

@@ -8,13 +8,14 @@ import numpy as np
 from tinycnn.backends.foreign_arrays import WITHOUT_RETURN
 from tinycnn.errors import TinyCNNError
 from tinycnn.exercises.cutting import Exercise
-from tinycnn.exercises.tracing import arrays_at_error, line_of_error, raised_by, self_of_error
+from tinycnn.exercises.tracing import arrays_at_error, integers_at_error, line_of_error, raised_by, self_of_error
 from tinycnn.tensor import Function
 
 NUMPY = "np", "numpy"  # names that most files do not have
 MATMUL = re.compile(r"matmul: Input operand .*\(size (\d+) is different from (\d+)\)")  # NumPy's words
 CALLED = re.compile(r"\(\) (missing|takes|got) ")  # a function called with too many or too few arguments
 NO_INDEX = "only integers", "used as indices", "indexing arrays could not be broadcast"
+PER_ROW = re.compile(r"with shapes (\((\d+),\d+\) \(\2,\)|\((\d+),\) \(\3,\d+\))")  # (N, K) and (N,)
 STACKS = re.compile(r"operands could not be broadcast together with remapped shapes .*")  # of a matrix product
 
 
@@ -39,6 +40,10 @@ def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
         return "dtype"
     if WITHOUT_RETURN in text:
         return "return"
+    if isinstance(error, TypeError | AttributeError) and "'tuple'" in text:
+        return "tuple"
+    if "not converted to a NumPy array implicitly" in text and isinstance(self_of_error(error, path), Function):
+        return "tensor"
     if "bitwise_xor" in text:
         return "power"
     if "NoneType" in text:
@@ -69,7 +74,9 @@ def symptom_of(error: Exception, exercise: Exercise, path: Path) -> str:
     if isinstance(error, ValueError) and "axes don't match" in text:
         return "axes"
     if isinstance(error, ValueError) and "broadcast" in text:
-        return "broadcast"
+        if "indices" in exercise.hints and integers_at_error(error, path):
+            return "indices"
+        return "one per row" if PER_ROW.search(text) else "broadcast"
     kinds = (SyntaxError, NameError)  # with their special cases, such as IndentationError
     return next((kind.__name__ for kind in kinds if isinstance(error, kind)), type(error).__name__)
 

@@ -231,6 +231,17 @@ def arrays_at_error(error: BaseException, path: Path) -> dict[str, tuple[int, ..
     return shapes_in(statement, found[0], transposes=True) if found and statement else {}
 
 
+def integers_at_error(error: BaseException, path: Path) -> list[str]:
+    """The names of the arrays of integers in the statement of the file that raised the error."""
+    found = frame_of_error(error, path)
+    statement = statement_at(ast.parse(path.read_text(encoding="utf-8")), found[1]) if found else None
+    if found is None or statement is None:
+        return []
+    nodes = [node for node in ast.walk(statement) if isinstance(node, ast.Name | ast.Attribute)]
+    kinds = {ast.unparse(node): getattr(value_of(node, found[0]), "dtype", None) for node in nodes}
+    return [name for name, dtype in kinds.items() if getattr(dtype, "kind", "") in ("i", "u")]
+
+
 def statement_at(tree: ast.AST, line: int) -> ast.stmt | None:
     """The smallest statement that contains the line."""
     around = [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and spans(node, line)]

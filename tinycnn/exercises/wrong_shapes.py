@@ -1,10 +1,40 @@
-"""From a gradient of the wrong shape to the likely mistake."""
+"""From a gradient of the wrong shape to the likely mistake: by its shape, and by its numbers."""
 
+from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
 
-from tinycnn.exercises.symptoms import Symptom
+from tinycnn.exercises.symptoms import BOTH, Symptom, close
+
+
+def wrong_gradient(expected: tuple[int, ...], came: np.ndarray, grad_y: np.ndarray) -> Symptom:
+    """The symptom of the gradient ``came`` of the wrong shape, and a sentence if its numbers show how it was made."""
+    by_shape = wrong_shape(expected, came.shape, grad_y.shape)
+    if came.dtype.kind not in "biuf" or not came.size or not np.isfinite(came).all():
+        return by_shape
+    if came.flat[0] and (came == int(came.flat[0])).all():  # of grad_y, which is random, no sum is a whole number
+        key = by_shape.key if by_shape.key in ("not summed", "axis of length 1") else "shape"
+        return Symptom(f"upstream{BOTH}{key}", f"All of its numbers are {came.flat[0]:.6g}, whatever grad_y is.")
+    if by_shape.key == "wrong axis" and not came.any():  # these zeros are no sum of grad_y
+        return Symptom("shape")
+    for words, axes in sums_over(grad_y.ndim):
+        total = grad_y.sum(axis=axes)
+        count = grad_y.size / total.size  # of the numbers in each sum
+        if without_ones(total.shape) == without_ones(came.shape):
+            if close(came.ravel(), total.ravel()):
+                return Symptom(by_shape.key, f"It is the sum of grad_y over {words}.")
+            if count > 1 and close(came.ravel(), total.ravel() / count):
+                return Symptom(f"averaged{BOTH}{by_shape.key}", f"It is the mean of grad_y over {words}.")
+    return by_shape
+
+
+def sums_over(ndim: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The axes over which an array with ``ndim`` axes can be summed, with words for them."""
+    for count in range(1, ndim + 1):
+        for axes in combinations(range(ndim), count):
+            numbers = " and ".join([", ".join(map(str, axes[:-1])), str(axes[-1])]) if count > 1 else str(axes[0])
+            yield "all axes" if count == ndim else f"ax{'es' if count > 1 else 'is'} {numbers}", axes
 
 
 def wrong_shape(expected: tuple[int, ...], came: tuple[int, ...], grad_y: tuple[int, ...] = ()) -> Symptom:
