@@ -489,6 +489,134 @@ def test_all_pictures_of_a_step_show_the_map_of_the_chosen_number(browser, files
     page.context.close()
 
 
+SHOWN_AXES = """() => [...document.querySelectorAll("#panels output")].map((one) => one.innerText)"""
+CHOSEN = "() => ({ quantity: Walk.chosen.quantity, index: Walk.chosen.index })"
+
+
+def two_convolutions():
+    layers = [Conv2d(6), ReLU(), MaxPool2d(), Conv2d(5), ReLU(), Flatten(), Dense(8), ReLU(), Dense(10), Softmax()]
+    return Sequential(*layers, input_shape=(28, 28, 1), seed=3)
+
+
+def chosen_at(page, address):
+    page.goto(address)
+    return page.evaluate(CHOSEN)
+
+
+def maps_shown(page):
+    """The number of every filter, channel, map and unit that the pictures of the step show."""
+    words = " ".join(page.evaluate(SHOWN_AXES))
+    return {(name, int(number)) for name, number in re.findall(r"(filter|channel|map|unit) (\d+) \(of", words)}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The address of a walk through two convolutions, and its trace."""
+    path = tmp_path_factory.mktemp("two") / "walk.html"
+    path.write_text(walk_html(two_convolutions(), IMAGE, 3), encoding="utf-8")
+    return path.as_uri(), trace_step(two_convolutions(), IMAGE, 3)
+
+
+def test_the_first_map_is_the_same_both_ways(browser, two):  # noqa: F811
+    """At first that of the weight with the largest gradient, on its layer, and on those that keep its maps."""
+    path, trace = two
+    page, problems = opened(browser, path)
+    layers = {layer.name: layer for layer in trace.layers}
+
+    def steepest(name):
+        gradient = np.abs(layers[name].grad_parameters["weight"])
+        return int(np.unravel_index(gradient.argmax(), gradient.shape)[-1])
+
+    first, second, unit = steepest("conv2d_1"), steepest("conv2d_2"), steepest("dense_1")
+    assert first != np.abs(layers["conv2d_1"].y).max(axis=(0, 1)).argmax()  # the largest output is of another filter
+    expected = {
+        "conv2d_1": {("filter", first), ("map", first)},
+        "relu_1": {("map", first)},
+        "maxpool2d_1": {("map", first)},
+        "conv2d_2": {("filter", second), ("channel", first), ("map", first), ("map", second)},
+        "relu_2": {("map", second)},
+        "flatten_1": {("map", second)},
+        "dense_1": {("unit", unit)},
+    }
+    for name, wanted in expected.items():
+        for way in ("forward", "backward"):
+            chosen = chosen_at(page, f"{path}#layer={name}&pass={way}")
+            assert maps_shown(page) == wanted, (name, way)
+            if name in ("conv2d_1", "relu_1", "maxpool2d_1"):
+                assert chosen["index"][-1] == first
+    assert problems == []
+    page.context.close()
+
+
+def test_a_chosen_map_and_place_stay_chosen_in_both_directions(browser, two):  # noqa: F811
+    path, trace = two
+    page, problems = opened(browser, path)
+    relu, pool, flatten = (next(one for one in trace.layers if one.kind == k) for k in ("ReLU", "MaxPool2d", "Flatten"))
+
+    def press(title):
+        page.locator(f"#track button[aria-label='{title}']").click()
+        return page.evaluate(CHOSEN)
+
+    page.goto(f"{path}#layer=relu_1&pass=forward&of=y&at=5,7,4")
+    assert press("relu_1, back") == {"quantity": "grad_x", "index": [5, 7, 4]}
+    assert press("conv2d_1, back")["index"][3] == 4
+    assert press("conv2d_1, forward") == {"quantity": "y", "index": [5, 7, 4]}
+    page.goto(f"{path}#layer=maxpool2d_1&pass=forward&of=y&at=3,9,2")
+    assert press("conv2d_1, forward") == {"quantity": "y", "index": [5, 7, 2]}  # the map is that of the pool
+    winner = np.unravel_index(pool.x[6:8, 18:20, 2].argmax(), (2, 2))
+    back = press("maxpool2d_1, back")
+    assert back == {"quantity": "grad_x", "index": [6 + int(winner[0]), 18 + int(winner[1]), 2]}
+    page.goto(f"{path}#layer=maxpool2d_1&pass=backward&of=grad_x&at=20,11,2")
+    assert press("maxpool2d_1, forward") == {"quantity": "y", "index": [10, 5, 2]}
+    page.goto(f"{path}#layer=conv2d_2&pass=backward&of=weight.grad&at=1,2,3,0")
+    assert ("map", 0) in maps_shown(page)
+    assert press("conv2d_2, forward")["index"][2] == 0
+    assert maps_shown(page) == {("filter", 0), ("channel", 3), ("map", 3), ("map", 0)}
+    assert press("conv2d_2, back") == {"quantity": "weight.grad", "index": [1, 2, 3, 0]}
+    assert press("relu_1, forward")["index"][2] == 3  # the channel of one convolution is the map of the other
+    page.goto(f"{path}#layer=flatten_1&pass=backward&of=grad_x&at=4,6,1")
+    position = int(np.ravel_multi_index((4, 6, 1), flatten.x.shape))
+    assert press("flatten_1, forward") == {"quantity": "y", "index": [position]}
+    page.goto(f"{path}#layer=dense_1&pass=forward&of=y&at=6")
+    assert press("dense_1, back")["index"][1] == 6
+    assert press("relu_3, back") == {"quantity": "grad_x", "index": [6]}
+    assert relu.y[5, 7, 4] == pytest.approx(relu.x[5, 7, 4].clip(0))
+    assert problems == []
+    page.context.close()
+
+
+def test_a_button_turns_the_pictures_of_both_directions(browser, two):  # noqa: F811
+    path, _ = two
+    page, problems = opened(browser, path)
+    page.goto(f"{path}#layer=conv2d_2&pass=forward")
+    before = dict(sorted(maps_shown(page) & {("filter", k) for k in range(5)}))["filter"]
+    page.locator(".panel", has_text="weight").get_by_role("button", name="next filter").click()
+    after = (before + 1) % 5
+    assert ("filter", after) in maps_shown(page)
+    assert page.evaluate(CHOSEN)["index"][2] == after  # the output that is explained is of this filter
+    page.locator("#track button[aria-label='conv2d_2, back']").click()
+    assert ("filter", after) in maps_shown(page)
+    assert page.evaluate(CHOSEN)["index"][3] == after
+    page.locator("#panels canvas.map").first.hover()  # a mouse that passes chooses no place
+    page.locator("#track button[aria-label='conv2d_2, forward']").click()
+    assert page.evaluate(CHOSEN)["index"][2] == after
+    assert problems == []
+    page.context.close()
+
+
+def test_the_file_holds_the_checks_of_the_filter_that_it_shows_first(browser, two):  # noqa: F811
+    path, _ = two
+    page, problems = opened(browser, path)
+    for name in ("conv2d_1", "conv2d_2"):
+        *_, channel, filter_ = chosen_at(page, f"{path}#layer={name}&pass=backward")["index"]
+        held = page.evaluate(HELD.replace("conv2d_1", name))
+        assert [channel, filter_] in [one[2:] for one in held]
+        places = {tuple(index[:2]) for index in held if index[2:] == [channel, filter_]}
+        assert places == {(kh, kw) for kh in range(3) for kw in range(3)}
+    assert problems == []
+    page.context.close()
+
+
 def test_what_a_step_received_stays_in_this_step(browser, files):  # noqa: F811
     """Pointing at a number of another step shows it here, with the way to there, and not the sum of the other step."""
     path, _ = files("small")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinycnn.errors import SettingError
-from tinycnn.explain import Nudge, Trace, nudges, practise, saliency_methods, trace_step
+from tinycnn.explain import Nudge, Trace, TracedLayer, nudges, practise, saliency_methods, trace_step
 from tinycnn.explain.sources import source_of
 from tinycnn.layers import Sequential
 from tinycnn.version import __version__
@@ -26,6 +26,10 @@ MOST_NUMBERS = 2_000_000  # of a trace: 8 MB in float32; the largest of the publ
 MOST_CLASSES = 100
 LOSS = "tinycnn.ops.softmax_cross_entropy.SoftmaxCrossEntropyFunction"
 CHECKED = 60  # numbers that are checked, of all arrays together; at least two of each
+KEEP_MAPS = {
+    *("Add", "AvgPool2d", "BatchNorm", "Dropout", "Identity", "LeakyReLU", "MaxPool2d", "Multiply", "ReLU"),
+    *("Rescaling", "Residual", "Sigmoid", "Tanh"),
+}  # kinds of layers whose output has a map for each map of the input; those of walk.js that do not add up channels
 MOST_MOVED = 10  # numbers of all parameters, whose way through the steps the file holds
 OPTIMIZERS, RATES, STEPS = ("sgd", "adam"), (0.001, 0.01, 0.1), 11
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'"
@@ -118,17 +122,42 @@ def checks(model: Sequential, image: np.ndarray, trace: Trace) -> list[dict[str,
     arrays = {"input": trace.layers[0].grad_x}
     arrays |= {f"{layer.name}.{name}": grad for layer in trace.layers for name, grad in layer.grad_parameters.items()}
     places = [(name, index) for name, grad in arrays.items() for index in telling(grad, max(2, CHECKED // len(arrays)))]
-    places += [(name, index) for name, grad in arrays.items() for index in shown_first(grad)]
+    for number, layer in enumerate(trace.layers):
+        places += [(f"{layer.name}.weight", index) for index in shown_first(trace, number)]
     places = list(dict.fromkeys(places))
     return [as_json(found) for found in nudges(model, image, trace.label, places, training=trace.training)]
 
 
-def shown_first(gradient: np.ndarray) -> list[tuple[int, ...]]:
-    """All places of the filter, in one channel, that the page shows first: that with the largest gradient."""
-    if gradient.ndim != 4:
+def shown_first(trace: Trace, number: int) -> list[tuple[int, ...]]:
+    """All places of the filter of layer ``number``, in one channel, that the page shows first."""
+    layer = trace.layers[number]
+    gradient = layer.grad_parameters.get("weight")
+    if gradient is None or gradient.ndim != 4:
         return []
-    *_, channel, filter_ = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
-    return [(kh, kw, int(channel), int(filter_)) for kh, kw in np.ndindex(gradient.shape[:2])]
+    KH, KW, C, F = gradient.shape
+    channel = first_map(trace, number) if layer.x.shape[-1] == C else 0  # another number: a grouped convolution
+    filter_ = first_map(trace, number + 1) if layer.y.shape[-1] == F else 0
+    return [(kh, kw, channel, filter_) for kh, kw in np.ndindex(KH, KW)]
+
+
+def first_map(trace: Trace, point: int) -> int:
+    """The map that the page chooses at first after ``point`` layers, on both ways, as ``firstMap`` of walk.js does.
+
+    It is that of the weight with the largest gradient; without weights, that of the largest value times gradient.
+    """
+    while point and keeps_maps(trace.layers[point - 1]):
+        point -= 1
+    layer = trace.layers[max(0, point - 1)]
+    values, grad = (layer.y, layer.grad_y) if point else (layer.x, layer.grad_x)  # (H, W, C)
+    weight = layer.grad_parameters.get("weight") if point else None
+    made = weight is not None and weight.shape[-1] == values.shape[-1]
+    sizes = weight if made else values.astype(np.float64) * grad
+    return int(np.abs(sizes).argmax() % values.shape[-1])
+
+
+def keeps_maps(layer: TracedLayer) -> bool:
+    """Whether each map of the output is made from the map of the input with the same number."""
+    return layer.kind in KEEP_MAPS and layer.x.shape[2:] == layer.y.shape[2:]
 
 
 def telling(gradient: np.ndarray, count: int) -> list[tuple[int, ...]]:

@@ -17,7 +17,8 @@ const Walk = (() => {
   let pinned = false;
   let views = []; // the pictures of this step
   let spot = null; // the summand whose numbers are marked most in the pictures
-  const slices = new Map(); // array name → the chosen filter, channel or unit
+  const maps = new Map(); // point of the network (see madeAt) → the map or unit that is chosen there, in both directions
+  const places = new Map(); // point, or name of a layer with weights → the row and the column that a reader chose
   const zoomed = new Set(); // names of the arrays whose pictures are enlarged
   let practised = null, dropped = ""; // the steps taken, and a sentence about those that another setting ended
   let round = 0; // of practice: steps that arrive in a later round than that in which they were asked for are dropped
@@ -173,21 +174,120 @@ const Walk = (() => {
     panels.classList.add("fresh");
   }
 
-  /** What is chosen when a step is entered: the largest number of its most telling array. */
-  function firstChoice(step) {
-    if (step.pass === "loss") return { quantity: "score", index: [trace.label] };
-    const known = Sums.quantities(step.layer);
-    if (step.layer.branches && step.pass === "backward") return largest(step.layer, "grad_x");
-    if (step.layer.kind === "MaxPool2d" && step.pass === "backward") return largest(step.layer, "grad_x", (i) => step.layer.x.data[i] > 0); // no tie of zeros
-    const wanted = step.pass === "forward" ? ["y"] : ["weight.grad", "gamma.grad", "grad_x"];
-    return largest(step.layer, wanted.find((name) => known.includes(name)) || (step.pass === "forward" ? "y" : "grad_x"));
+  /** What is chosen when a step is entered: a number of its most telling array, in the map and at the place that stay chosen. */
+  function firstChoice({ pass, layer }) {
+    if (pass === "loss") return { quantity: "score", index: [trace.label] };
+    const known = Sums.quantities(layer), wanted = layer.branches ? [] : ["weight.grad", "gamma.grad"];
+    const quantity = pass === "forward" ? "y" : wanted.find((name) => known.includes(name)) || "grad_x";
+    return { layer, quantity, index: chosenIndex(layer, quantity) };
   }
 
-  function largest(layer, quantity, isWanted = () => true) {
-    const array = Sums.arrayOf(layer, quantity);
-    let best = Math.max(0, [...array.data.keys()].findIndex(isWanted));
-    array.data.forEach((value, i) => (best = isWanted(i) && Math.abs(value) > Math.abs(array.data[best]) ? i : best));
-    return { layer, quantity, index: Sums.unflat(array.shape, best) };
+  // ----------------------------------------------------------------------------- what stays chosen from step to step
+
+  // A point of the network is the number of layers before it: 0 is the picture, n the output of layer n. The output of a
+  // ReLU or a pool has the maps of its input, so the chosen map is kept where these maps were made. So are the places.
+
+  /** The first point that has the same maps or, if `isPlace`, also the same rows and columns as this one. */
+  function madeAt(point, isPlace = false) {
+    while (point > 0 && (isElementwise(trace.layers[point - 1]) || (!isPlace && keepsMaps(trace.layers[point - 1])))) point -= 1;
+    return point;
+  }
+
+  const ELEMENTWISE = ["BatchNorm", "Dropout", "Identity", "LeakyReLU", "ReLU", "Rescaling", "Sigmoid", "Tanh"];
+  const isElementwise = ({ kind }) => ELEMENTWISE.includes(kind);
+
+  /** The points before and after a layer; of a trace after practice, too. */
+  function pointsOf(layer) {
+    const number = layerNumber(layer.name);
+    return [number, number + 1];
+  }
+
+  const pointOf = (layer, quantity) => pointsOf(layer)[isPixels(quantity) ? 0 : 1];
+  const pairAt = (point) => (point ? [trace.layers[point - 1].y, trace.layers[point - 1].grad_y] : [trace.layers[0].x, trace.layers[0].grad_x]);
+
+  /** Where the chosen number of an axis (map, filter, channel, unit) of an array is kept: a point, or a name of its own. */
+  function keeperOf(layer, quantity, array, axis) {
+    const [before, after] = pointsOf(layer), isWeight = quantity.replace(/\.grad$/, "") in layer.weights;
+    const isOfInput = isPixels(quantity) || (isWeight && array.shape.length === 4 && axis === 2);
+    const isOfBranch = quantity.includes(".") && !isWeight, point = isOfInput ? before : after;
+    if (!isOfBranch && array.shape[axis] === pairAt(point)[0].shape.at(-1)) return madeAt(point);
+    return `${array.name.replace(/\.grad$/, "")} ${axis}`; // of a grouped convolution, or of a branch
+  }
+
+  /** The map that is chosen at a point. At first, both ways: that of the weight with the largest gradient, or with none, of the number with the largest share in the loss. */
+  function mapAt(keeper) {
+    if (!maps.has(keeper)) maps.set(keeper, typeof keeper === "number" ? firstMap(keeper) : 0);
+    return maps.get(keeper);
+  }
+
+  function firstMap(point) {
+    const [values, gradient] = pairAt(point), count = values.shape.at(-1), weight = point ? trace.layers[point - 1].weights.weight : null;
+    const isMadeByWeights = weight && weight.grad && weight.grad.shape.at(-1) === count;
+    const sizeOf = (i) => Math.abs(isMadeByWeights ? weight.grad.data[i] : values.data[i] * gradient.data[i]);
+    return mostOf((isMadeByWeights ? weight.grad : values).data.keys(), sizeOf) % count;
+  }
+
+  /** The first of these positions with the largest size. */
+  function mostOf(positions, sizeOf) {
+    let best = 0, most = -1;
+    for (const i of positions) {
+      const size = sizeOf(i);
+      if (size > most) [best, most] = [i, size];
+    }
+    return best;
+  }
+
+  /** Row and column of the chosen number at a point with maps. If a reader chose none: where value × gradient, else the value, is largest in the chosen map. */
+  function placeAt(point) {
+    const made = madeAt(point, true);
+    if (places.has(made)) return places.get(made);
+    const [values, gradient] = pairAt(made), map = mapAt(madeAt(point)), count = values.shape.at(-1);
+    const positions = Array.from({ length: values.data.length / count }, (_, i) => i * count + map);
+    const share = (i) => Math.abs(values.data[i] * gradient.data[i]), hasShare = positions.some((i) => share(i) > 0);
+    return Sums.unflat(values.shape, mostOf(positions, hasShare ? share : (i) => Math.abs(values.data[i]))).slice(0, 2);
+  }
+
+  /** The index in an array of a layer that belongs to the chosen map and place. */
+  function chosenIndex(layer, quantity) {
+    const array = Sums.arrayOf(layer, quantity), { shape } = array, point = pointOf(layer, quantity), [before, after] = pointsOf(layer);
+    const mapOn = (axis) => mapAt(keeperOf(layer, quantity, array, axis));
+    if (quantity in layer && shape.length === 3) {
+      const map = mapOn(2);
+      if (!isPool(layer) || !isPixels(quantity)) return [...placeAt(point), map];
+      const [oh, ow] = placeAt(after), { rows, columns } = Sums.windowBox(layer, oh, ow);
+      return layer.kind === "MaxPool2d" ? [...Sums.winnerOf(layer, oh, ow, map), map] : [rows[0], columns[0], map];
+    }
+    if (layer.kind === "Flatten" && quantity === "y" && layer.x.shape.length === 3) return [Sums.flat(layer.x.shape, [...placeAt(before), mapAt(madeAt(before))])];
+    if (shape.length === 1) return [mapOn(0)];
+    const fixed = shape.length === 4 ? [2, 3] : [1], wanted = fixed.map(mapOn), kept = places.get(layer.name);
+    if (kept) return [...kept, ...wanted];
+    const inMap = [...array.data.keys()].filter((i) => String(Sums.unflat(shape, i).slice(-fixed.length)) === String(wanted));
+    return Sums.unflat(shape, mostOf(inMap, (i) => Math.abs(array.data[i])));
+  }
+
+  /** Remembers the number that a reader chose, so that the way back opens at it, or where it went, and the other way round. */
+  function keep({ layer, quantity, index }) {
+    const array = Sums.arrayOf(layer, quantity), isWeight = quantity.replace(/\.grad$/, "") in layer.weights, [before, after] = pointsOf(layer);
+    if (quantity.includes(".") && !isWeight) return; // of a branch
+    if (isWeight && index.length > 1) places.set(layer.name, index.slice(0, index.length === 4 ? 2 : 1));
+    else if (index.length === 3) keepPlace(layer, quantity, index);
+    else if (layer.kind === "Flatten" && !isPixels(quantity) && layer.x.shape.length === 3) {
+      const [row, column, map] = Sums.unflat(layer.x.shape, index[0]);
+      places.set(madeAt(before, true), [row, column]);
+      maps.set(madeAt(before), map);
+    } else if (index.length === 1) maps.set(keeperOf(layer, quantity, array, 0), index[0]);
+  }
+
+  /** A pixel that was chosen before windows also chooses the window in which it counts. */
+  function keepPlace(layer, quantity, [row, column, map]) {
+    const [before, after] = pointsOf(layer), isWindowed = layer.kind === "Conv2d" || isPool(layer);
+    places.set(madeAt(isPixels(quantity) ? before : after, true), [row, column]);
+    if (!isPixels(quantity) || !isWindowed) return;
+    const windows = Sums.covering(layer, row, column), [r, c] = placeAt(after);
+    if (!windows.length || (layer.kind !== "MaxPool2d" && windows.some(({ oh, ow }) => oh === r && ow === c))) return;
+    const won = layer.kind === "MaxPool2d" ? windows.find(({ oh, ow }) => String(Sums.winnerOf(layer, oh, ow, map)) === String([row, column])) : null;
+    const { oh, ow } = won || windows[Math.floor(windows.length / 2)];
+    places.set(madeAt(after, true), [oh, ow]);
   }
 
   const TEXTS = {
@@ -395,7 +495,7 @@ const Walk = (() => {
     const larger = make("button", { type: "button", className: "larger" }), tools = make("div", { className: "tools row" }, ...choosers.map(({ row }) => row), larger);
     const counted = form.isVector && form.rows > 1 ? make("p", { className: "hint marks", textContent: `${array.shape.length === 2 ? "input" : "index"}: the number on the left plus the number above` }) : null;
     const node = make("div", { className: "panel" }, make("h3", {}, `${title} `, make("small", { textContent: size, title: `how many: ${axesOf(array.shape, array.name).join(" × ")}` })), tools, pane, counted, meaningOfMarks(layer, quantity), strip, legend);
-    const view = { node, title, array, quantity, layer, draw, show, isAt, canChoose, moveBy };
+    const view = { node, title, array, quantity, layer, draw, show, isAt, turned, canChoose, moveBy };
     larger.addEventListener("click", () => {
       if (!zoomed.delete(array.name)) zoomed.add(array.name);
       draw();
@@ -404,10 +504,8 @@ const Walk = (() => {
       if (seen) reach(form.cell(seen), true);
     });
 
-    const slice = () => {
-      if (!slices.has(array.name)) slices.set(array.name, form.axes.map(() => 0));
-      return slices.get(array.name);
-    };
+    const keepers = form.axes.map((axis) => keeperOf(layer, quantity, array, axis));
+    const slice = () => keepers.map(mapAt);
 
     function makeChooser(axis) {
       const name = form.names[form.axes.indexOf(axis)], output = make("output");
@@ -426,22 +524,24 @@ const Walk = (() => {
       turnTo(next);
     }
 
-    /** Shows another filter, channel or unit; the chosen number stays at its row and column. */
+    /** Shows another filter, channel or unit; the chosen number stays at its row and column, and other pictures turn with this one. */
     function turnTo(next) {
-      slices.set(array.name, next);
-      if (chosen && chosen.layer === layer && chosen.quantity === quantity) {
-        const [r, c] = form.cell(chosen.index);
-        select({ ...chosen, index: form.index(r, c, next) });
-      } else if (chosen && chosen.layer === layer && keepsMaps(layer) && array.shape.length === 3 && chosen.index.length === 3) {
-        select({ ...chosen, index: [...chosen.index.slice(0, 2), ...next] }); // the other pictures turn with this one
-      } else if (chosen && chosen.layer === layer && keepsMaps(layer) && array.shape.length === 3 && chosen.index.length === 1) {
-        select({ ...chosen, index: next }); // a number of a channel, such as gamma of batch norm
-      } else draw();
+      keepers.forEach((keeper, i) => maps.set(keeper, next[i]));
+      const mine = chosen && !isOfLoss(chosen.quantity) ? views.find((one) => isChosen(one)) : null, index = mine ? mine.turned(chosen.index) : null;
+      if (index && String(index) !== String(chosen.index)) select({ ...chosen, index });
+      else views.forEach((one) => one.draw());
+    }
+
+    /** The index at the same row and column in the slice that is shown now; of a number of a map, such as gamma, that of the map. */
+    function turned(index) {
+      if (form.axes.length) return form.index(...form.cell(index).slice(0, 2), slice());
+      const isOfMap = quantity.replace(/\.grad$/, "") in layer.weights;
+      return isOfMap && index.length === 1 ? [mapAt(keeperOf(layer, quantity, array, 0))] : index;
     }
 
     /** Turns to the slice that holds an index. */
     function show(index) {
-      slices.set(array.name, form.cell(index)[2]);
+      form.cell(index)[2].forEach((map, i) => maps.set(keepers[i], map));
     }
 
     /** Whether the slice that is shown holds an index. */
@@ -737,14 +837,15 @@ const Walk = (() => {
     return found;
   }
 
-  /** Chooses a number. `entering` a step, every picture turns to the largest summand; later, only where it has to. */
+  /** Chooses a number. The pictures turn to other maps only where they have to. */
   function select(selection, entering = false) {
     const { layer, quantity, index, plain } = selection;
     const canExplain = !plain && (isOfLoss(quantity) || (Sums.isKnown(layer) && Sums.quantities(layer).includes(quantity)));
     const ofLoss = { score: Sums.explainScore, p: Sums.explainProbability }[quantity];
     const sum = canExplain ? (ofLoss ? ofLoss(trace, index[0]) : Sums.explain(layer, quantity, index)) : null;
     chosen = { ...selection, sum, shown: sum ? Sums.shortened(sum, sum.combine === "quotient" ? 12 : 8) : null };
-    turnViews(entering);
+    if (pinned && layer) keep(chosen);
+    turnViews();
     spot = sum && sum.terms.length > 1 ? chosen.shown.shown.find(isInSight) || null : null;
     views.forEach((view) => view.draw());
     if (entering) showPanel(views.find((view) => isChosen(view)));
@@ -762,27 +863,16 @@ const Walk = (() => {
   /** Whether the pictures show the factors of a summand, with the maps and filters that they have now. */
   const isInSight = ({ factors }) => factors.every(({ array, index }) => views.every((view) => view.array.name !== array || view.isAt(index)));
 
-  /** Turns each picture to a slice that belongs to the sum: `entering`, to that of the largest summand, else only if its own has none. */
-  function turnViews(entering) {
-    const { sum, index } = chosen, left = [];
-    for (const view of views) {
+  /** Turns the picture of the chosen number to it, and each other picture, if its map has no part in the sum, to that of the largest summand. */
+  function turnViews() {
+    const { sum, index } = chosen, isTurned = (view) => isChosen(view) || isPartner(view);
+    views.filter(isTurned).forEach((view) => view.show(index));
+    for (const view of views.filter((one) => !isTurned(one))) {
       const parts = sum ? sum.terms.concat(sum.added).flatMap((one) => one.factors.filter(({ array }) => array === view.array.name).map((part) => ({ ...part, size: Math.abs(one.value) }))) : [];
-      if (isChosen(view) || isPartner(view)) view.show(index);
-      else if (parts.length && (entering || !parts.some((part) => view.isAt(part.index)))) view.show(parts.reduce((best, one) => (one.size > best.size ? one : best)).index);
-      else if (parts.length) continue;
-      else left.push(view);
-    }
-    for (const view of left) { // a weight and its gradient show the same slice
-      const other = views.find((one) => !left.includes(one) && isGradientOf(one, view));
-      if (other) slices.set(view.array.name, slices.get(other.array.name));
-    }
-    for (const view of left) { // the input and its gradient show the same map, and so do all pictures of a layer that keeps maps apart
-      const other = views.find((one) => !left.includes(one) && one.array.shape.length === 3 && (isSamePlace(one, view) || keepsMaps(view.layer)));
-      if (other && view.array.shape.length === 3) slices.set(view.array.name, slices.get(other.array.name));
+      if (parts.length && !parts.some((part) => view.isAt(part.index))) view.show(parts.reduce((best, one) => (one.size > best.size ? one : best)).index);
     }
   }
 
-  const isGradientOf = (one, other) => one.quantity === `${other.quantity}.grad` || other.quantity === `${one.quantity}.grad`;
   const isSamePlace = (one, other) => [one.quantity, other.quantity].sort().join() === "grad_x,x";
   const isChosen = (view) => view.layer === chosen.layer && view.quantity === chosen.quantity;
 
@@ -1581,7 +1671,8 @@ const Walk = (() => {
     extras = { ...extras, ...more };
     services = server;
     steps = listSteps();
-    slices.clear();
+    maps.clear();
+    places.clear();
     el("walk").hidden = false;
     makeTrack();
     preparePractice();
