@@ -31,7 +31,7 @@ from tinycnn.data.new_picture import load_picture
 from tinycnn.data.picture import SUFFIXES, is_picture
 from tinycnn.errors import DataError, SettingError, in_shell, in_words, printable
 from tinycnn.layers import Sequential
-from tinycnn.layers.metadata import NUMBERS
+from tinycnn.layers.metadata import NUMBERS, advice_for_rows
 from tinycnn.train.predicting import is_classifier, output_names, predictions
 
 MOST_COLUMNS = 10  # with more classes, only the five most probable are printed
@@ -97,7 +97,8 @@ def check_takes_pictures(model: Sequential) -> None:
     """Raise SettingError unless ``model`` takes images, grey or in colour, and returns K numbers for each."""
     if len(model.input_shape) != 3 or model.input_shape[2] not in (1, 3) or len(model.output_shape) != 1:
         shapes = f"{model.input_shape} and returns {model.output_shape}"
-        raise SettingError(f"the model takes {shapes}; expected (H, W, 1) or (H, W, 3), and outputs (K,)")
+        advice = advice_for_rows(model.input_shape)
+        raise SettingError(f"the model takes {shapes}; expected (H, W, 1) or (H, W, 3), and outputs (K,).{advice}")
 
 
 def picture_for(path: Path, model: Sequential, pixels: str | None = None) -> np.ndarray:

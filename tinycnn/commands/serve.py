@@ -35,6 +35,10 @@ OPEN = (
     "encryption. --host 127.0.0.1 keeps it on this machine."
 )
 
+NO_WALK = (
+    "no page for backpropagation: it shows the loss of a score for each class, and this network has one output for two "
+    "classes; train one with a last Dense(2)"
+)
 UNKNOWN = "ADDRESS is shown by `ip address` on Linux, `ipconfig` on Windows, the network settings on macOS"
 ELSEWHERE = {  # addresses in no network, and in the usual ones: which of its own would this machine use to reach them?
     socket.AF_INET: ("192.0.2.1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "192.168.1.1"),
@@ -58,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
     if not 0 <= options.port <= 65535:
         raise SettingError(f"--port {options.port}: expected 0 to 65535")
     try:
-        from tinycnn.web.app import create_app
+        from tinycnn.web.app import create_app, has_walk
         from tinycnn.web.server import make_server
     except ImportError as error:
         raise SettingError(f"the page requires Starlette and uvicorn ({error}): pip install 'tinycnn[web]'") from None
@@ -83,10 +87,12 @@ def run(options: argparse.Namespace) -> None:
                 print(OPEN, file=sys.stderr)
             todo = "choose pictures" if takes_pictures else "draw"
             print(f"{name}: {todo} at {address(options.host, port)} (Ctrl-C ends)", flush=True)
-            if not takes_pictures:
+            if has_walk(predictor):
                 print(f"backpropagation, every number: {address(options.host, port)}/backprop", flush=True)
+            elif not takes_pictures:
+                print(NO_WALK, flush=True)
             if ipaddress.ip_address(bound).is_unspecified:
-                print(for_others(own_addresses(listener.family), port, walk=not takes_pictures), flush=True)
+                print(for_others(own_addresses(listener.family), port, walk=has_walk(predictor)), flush=True)
             app = create_app(predictor, decoder.decode, ["localhost", options.host] if is_loopback(bound) else None)
             make_server(app, decoder.stop).run(sockets=[listener])
     finally:

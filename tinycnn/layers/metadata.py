@@ -82,6 +82,13 @@ def described_outputs(outputs: str, output_shape: tuple[int, ...]) -> str:
     return f'the network returns {words} (model.outputs is "{outputs}")'
 
 
+def advice_for_rows(input_shape: tuple[int, ...]) -> str:
+    """A sentence to append to the error about a network that takes rows instead of pictures; else empty."""
+    if len(input_shape) != 1:
+        return ""
+    return " It was trained on rows: train one on pictures (n, H, W); TinyCNNClassifier also takes `image_shape`."
+
+
 def checked_class_names(names: Iterable[str], output_shape: tuple[int, ...]) -> tuple[str, ...]:
     """``names`` as a tuple; raises SettingError unless they are K distinct printable names for an output ``(K,)``.
 

@@ -228,14 +228,21 @@ def create_app(predictor: Predictor | PicturePredictor, decode: Decode, names: I
         return JSONResponse(predictor.describe())
 
     files = PICTURE_FILES if isinstance(predictor, PicturePredictor) else FILES
+    if not has_walk(predictor):
+        files = {path: file for path, file in files.items() if path != "/backprop"}
     routes = [Route(path, _serve_file(name, kind), methods=["GET"]) for path, (name, kind) in files.items()]
     routes += [Route("/model", describe_model, methods=["GET"])]
     routes += [_post("/predict", PredictEndpoint(predictor, decode, admission))]
-    if isinstance(predictor, Predictor):
+    if isinstance(predictor, Predictor) and has_walk(predictor):
         routes += _walk_routes(predictor, admission)
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _internal_error})
     app.router.redirect_slashes = False
     return SecurityMiddleware(app, names)  # outermost: an internal error gets the headers, too
+
+
+def has_walk(predictor: Predictor | PicturePredictor) -> bool:
+    """Whether there is a page that walks through backpropagation: for drawings, and a score for each class."""
+    return isinstance(predictor, Predictor) and predictor.has_walk
 
 
 def _walk_routes(predictor: Predictor, admission: Admission) -> list[Route]:

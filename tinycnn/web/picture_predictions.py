@@ -14,7 +14,7 @@ from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
 from tinycnn.explain.saliency import map_layer, map_layers
 from tinycnn.layers import Sequential
-from tinycnn.layers.metadata import CLASSES, DRAWING, NUMBERS
+from tinycnn.layers.metadata import CLASSES, DRAWING, NUMBERS, advice_for_rows
 from tinycnn.layers.summary import flops
 from tinycnn.train.predicting import is_classifier, output_names, predictions
 from tinycnn.web.predictions import Predictor, encode_method
@@ -35,6 +35,7 @@ class PicturePredictor:
             raise SettingError(
                 f"the page takes pictures, (H, W, 1) or (H, W, 3), and shows K numbers for each; this network takes "
                 f"{model.input_shape} and returns {model.output_shape}. Serve one that was trained on pictures."
+                + advice_for_rows(model.input_shape)
             )
         self.model, self.lock = model.eval(), threading.Lock()
         self.shape = model.input_shape  # (H, W, C)

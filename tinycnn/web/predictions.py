@@ -13,8 +13,9 @@ from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
 from tinycnn.explain.saliency import COLOURS, map_layers
 from tinycnn.layers import Conv2d, Dense, Dropout, Flatten, Layer, LogSoftmax, ReLU, Rescaling, Sequential, Softmax
-from tinycnn.layers.metadata import CLASSES, described_outputs
-from tinycnn.train.predicting import predictions
+from tinycnn.layers.metadata import CLASSES, advice_for_rows, described_outputs
+from tinycnn.train.predicting import is_classifier, output_names, predictions
+from tinycnn.web.digit_names import class_of_each_digit
 
 MAX_MAPS, MAX_BYTES = 256, 1 << 16  # per layer; further maps are left out
 NOT_SHOWN = (Rescaling, Flatten, Dropout, Softmax, LogSoftmax)  # output looks like the input, or like the prediction
@@ -23,18 +24,23 @@ NOT_SHOWN = (Rescaling, Flatten, Dropout, Softmax, LogSoftmax)  # output looks l
 class Predictor:
     """One network for many threads. Only one thread computes at a time, because all share the backend and its memory.
 
-    Raises SettingError unless the network takes drawings of one channel and returns class scores.
+    Raises SettingError unless the network takes drawings of one channel and chooses one of several classes, by a score
+    for each, or by one output for two of them.
     """
 
     def __init__(self, model: Sequential) -> None:
         if len(model.input_shape) != 3 or model.input_shape[2] != 1 or len(model.output_shape) != 1:
             raise SettingError(
                 f"the page draws pictures (H, W, 1) and expects class scores; this network takes {model.input_shape} "
-                f"and returns {model.output_shape}. Serve one that was trained on MNIST, or use the command predict."
+                f"and returns {model.output_shape}. Serve one that was trained on MNIST."
+                + advice_for_rows(model.input_shape)
             )
-        if model.outputs != CLASSES:
+        if not is_classifier(model):
             found = described_outputs(model.outputs, model.output_shape)
-            raise SettingError(f"the page shows one class per drawing; {found}: use the command predict")
+            raise SettingError(
+                f"the page shows one class per drawing; {found}: use the command predict, which cuts the digits out, "
+                'or pass `pictures="whole"` for the page that takes whole pictures and shows labels and numbers'
+            )
         if model.pictures != "drawing":
             raise SettingError(
                 "the page sends drawings, but this network takes whole pictures: use the command predict; if it was "
@@ -42,14 +48,21 @@ class Predictor:
             )
         self.model, self.lock = model.eval(), threading.Lock()
         self.shape = model.input_shape[0], model.input_shape[1]
+        self.names = output_names(model)
+        self.has_walk = model.outputs == CLASSES  # it explains the loss of a score for each class
         self.shown_layers = layers_to_show(model)
 
     def describe(self) -> dict[str, Any]:
-        """Shapes, class names, number of parameters, backend and layers, for the head of the page."""
+        """Shapes, class names, number of parameters, backend and layers, for the head of the page.
+
+        ``digits``: digit → number of the class that means it, if the classes are digits, else empty.
+        """
         return {
             "input_shape": self.model.input_shape,
-            "classes": self.model.output_shape[0],
-            "class_names": self.model.class_names,
+            "classes": len(self.names),
+            "class_names": self.names,
+            "digits": class_of_each_digit(self.names),
+            "has_walk": self.has_walk,
             "parameters": self.model.parameter_count(),
             "backend": get_backend().name,
             "layers": [repr(layer) for layer in self.model.layers.values()],
@@ -67,12 +80,12 @@ class Predictor:
             if not np.isfinite(each).all():
                 raise SettingError("the network returns numbers that are not finite: its weights are too large")
             probabilities = each[0]
-            maps = self._inside(picture[0]) if inside else {}
+            maps = self._inside(picture[0], probabilities) if inside else {}
             compute_ms = 1000 * (time.perf_counter() - start)
         return {
             "empty": False,
             "digit": int(probabilities.argmax()),
-            "answer": self.model.class_names[int(probabilities.argmax())],
+            "answer": self.names[int(probabilities.argmax())],
             "probabilities": probabilities.tolist(),
             "several": [self._read(p) for p in each] if len(each) > 1 else [],
             "picture": picture[0, :, :, 0].tolist(),
@@ -82,11 +95,13 @@ class Predictor:
 
     def _read(self, p: np.ndarray) -> dict[str, Any]:
         digit = int(p.argmax())
-        return {"digit": digit, "answer": self.model.class_names[digit], "probability": float(p[digit])}
+        return {"digit": digit, "answer": self.names[digit], "probability": float(p[digit])}
 
-    def _inside(self, picture: np.ndarray) -> dict[str, Any]:
+    def _inside(self, picture: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
         outputs = explain.activations(self.model, picture)
+        explained = -1 if self.model.output_shape == (1,) else int(probabilities.argmax())  # a single score: the second
         return {
+            "explained": self.names[explained],
             "layers": [encode_maps(label, outputs[name]) for name, label in self.shown_layers.items()],
             "saliency": encode_method("gradient", explain.saliency(self.model, picture)),
             "saliencies": [encode_method(name, each) for name, each in self._readable(picture)],

@@ -13,7 +13,9 @@ from tinycnn import data
 from tinycnn.data.dataset import Dataset
 from tinycnn.errors import DataError, SettingError
 from tinycnn.layers import Sequential
+from tinycnn.layers.metadata import DIGITS
 from tinycnn.train.predicting import predictions
+from tinycnn.web.digit_names import class_of_each_digit
 
 DATA_SETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "the digits in scikit-learn"}
 PER_CLASS = 10
@@ -39,29 +41,43 @@ class SampleImages:
             return self.found
 
     def _described(self, dataset: Dataset) -> dict[str, Any]:
-        numbers = a_few_of_each(dataset.y_test, dataset.num_classes)
+        labels = labels_for(self.model, dataset)
+        numbers = a_few_of_each(labels, len(self.model.class_names))
         images = np.asarray(dataset.x_test[numbers])
         with self.lock:
             probabilities = predictions(self.model, images)
         return {
             "name": DATA_SETS[dataset.name],
             "pictures": base64.b64encode(np.ascontiguousarray(images[:, :, :, 0]).tobytes()).decode(),
-            "labels": dataset.y_test[numbers].tolist(),
+            "labels": labels[numbers].tolist(),
             "numbers": numbers.tolist(),
             "probabilities": probabilities.tolist(),
         }
 
 
 def fitting_data(model: Sequential) -> Dataset | None:
-    """The first of DATA_SETS that is on this machine and has the classes and the image size of ``model``, or None."""
+    """The first of DATA_SETS on this machine with the classes and the image size of ``model``, or None.
+
+    Images of digits also fit a network whose classes are named after digits: see `class_of_each_digit`.
+    """
+    names = tuple(model.class_names)
     for name in DATA_SETS:
         try:
             dataset = data.load(name, download=False)
         except (DataError, SettingError):  # it is not here, or damaged
             continue
-        if dataset.class_names == tuple(model.class_names) and dataset.input_shape == model.input_shape:
+        fits = dataset.class_names == names or (dataset.class_names == DIGITS and class_of_each_digit(names))
+        if fits and dataset.input_shape == model.input_shape:
             return dataset
     return None
+
+
+def labels_for(model: Sequential, dataset: Dataset) -> np.ndarray:
+    """The class that each test image has for ``model``, ``(N,)``; -1 for a digit that is none of its classes."""
+    if dataset.class_names == tuple(model.class_names):
+        return dataset.y_test
+    classes = class_of_each_digit(model.class_names)
+    return np.array([classes.get(digit, -1) for digit in range(len(DIGITS))])[dataset.y_test]
 
 
 def a_few_of_each(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -123,8 +123,16 @@ function blank(canvas) {
   canvas.width = canvas.height = 28;
 }
 
+/** Says for which class the map is: that with the highest score. Of a single output for two classes, always the second. */
+function nameExplained(name) {
+  const words = name ? ` for ${name}` : "";
+  $("explained").textContent = words;
+  $("saliency").setAttribute("aria-label", `Which pixels mattered${words}`);
+}
+
 function showInside() {
   if (latest.empty) {
+    nameExplained("");
     blank($("seen"));
     blank($("saliency"));
     const hint = document.createElement("p");
@@ -136,6 +144,7 @@ function showInside() {
   put($("seen"), greyPixels(latest.picture));
   if (!latest.layers) return;
   const { maps, shape, colours } = latest.saliencies.find(({ name }) => name === $("method").value) || latest.saliency;
+  nameExplained(latest.explained);
   putColours($("colours"), `${colours}.`);
   put($("saliency"), signedPixels(bytesOf(maps), shape[1], shape[0]));
   const shown = [...$("layers").querySelectorAll(".layer")];
@@ -197,7 +206,8 @@ async function start() {
     const size = model.parameters.toLocaleString("en");
     $("about").textContent = `A convolutional network with ${size} parameters reads your drawing while you draw.`;
     makeBars(model.class_names);
-    if (model.class_names.some((name) => !/^\d$/.test(name))) useNeutralTexts();
+    if (!Object.keys(model.digits).length) useNeutralTexts();
+    $("backprop").parentElement.hidden = !model.has_walk;
     paper.restore();
   } catch {
     trouble("The server does not answer. Is it still running?");

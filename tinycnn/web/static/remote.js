@@ -17,6 +17,7 @@ const Remote = (() => {
   };
 
   let description = null, names = []; // of the page, and of the classes
+  let digits = {}; // digit → the number of the class that means it; empty where the classes are no digits
   let read = null; // the answer of the server for the drawing
   let asked = null; // {picture, label, training} of the walk that is shown
   let waiting = false, stale = false;
@@ -77,7 +78,7 @@ const Remote = (() => {
 
   function update() {
     el("backward").disabled = !(read && chosenClass() && description);
-    el("missing").textContent = !read ? "Backward needs a digit: draw one, or take one." : !chosenClass() ? "Backward needs an answer: choose one above." : "";
+    el("missing").textContent = !read ? `Backward needs a ${Object.keys(digits).length ? "digit" : "picture"}: draw one${Object.keys(digits).length || !el("tests").hidden ? ", or take one" : ""}.` : !chosenClass() ? "Backward needs an answer: choose one above." : "";
   }
 
   function makeClasses() {
@@ -90,12 +91,13 @@ const Remote = (() => {
   }
 
   function makeExamples(sheet) {
-    if (names.join() !== "0,1,2,3,4,5,6,7,8,9") return;
-    const buttons = Object.entries(EXAMPLES).map(([name, lines]) => {
+    const known = Object.entries(EXAMPLES).filter(([name]) => name in digits);
+    el("or-example").hidden = !known.length;
+    const buttons = known.map(([name, lines]) => {
       const button = Walk.make("button", { type: "button", className: "link", textContent: name, data: { "aria-label": `Draw a ${name}` } });
       button.addEventListener("click", () => {
         sheet.take(lines);
-        el("classes").querySelector(`input[value="${name}"]`).checked = true;
+        el("classes").querySelector(`input[value="${digits[name]}"]`).checked = true;
       });
       return button;
     });
@@ -210,6 +212,12 @@ const Remote = (() => {
     }
   }
 
+  /** Removes the word "digit" from the page, for networks whose classes are not digits. */
+  function useNeutralTexts() {
+    el("draw-title").textContent = "1. Draw, or take a picture";
+    el("invitation").textContent = "Draw here";
+  }
+
   async function start() {
     if (el("trace-data")) return;
     el("drawing").hidden = false;
@@ -221,6 +229,8 @@ const Remote = (() => {
     try {
       const model = await (await fetched("model")).json();
       names = model.class_names;
+      digits = model.digits;
+      if (!Object.keys(digits).length) useNeutralTexts();
       makeClasses();
       makeExamples(sheet);
       description = await (await fetched("backprop/page")).json();

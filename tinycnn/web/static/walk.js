@@ -1551,10 +1551,12 @@ const Walk = (() => {
   function showSaliency() {
     el("saliency").hidden = !extras.saliency;
     if (!extras.saliency) return;
-    const image = trace.arrays.input, [H, W] = image.shape;
+    const image = trace.arrays.input, [H, W] = image.shape, read = first.arrays.probabilities.data;
+    const predicted = first.training ? "" : label(read.indexOf(Math.max(...read))); // as the maps: before any practice, and not in training mode
+    el("explained").textContent = predicted && `, ${predicted}`;
     const figures = [["the picture", image.data], ...Object.entries(extras.saliency)].map(([name, values]) => {
       const isPicture = name === "the picture", [title, words] = METHODS[name] || [name, ""];
-      const canvas = make("canvas", { width: W, height: H, data: { role: "img", "aria-label": title } });
+      const canvas = make("canvas", { width: W, height: H, data: { role: "img", "aria-label": isPicture ? title : `${title}: which pixels mattered${predicted && ` for ${predicted}`}` } });
       const context = canvas.getContext("2d"), paint = painter(Math.max(...Array.from(values, Math.abs)) || 1, isPicture);
       for (let i = 0; i < H * W; i++) {
         context.fillStyle = paint(values[isPicture ? i * image.shape[2] : i]);
