@@ -144,6 +144,8 @@ def test_a_network_without_a_walk_has_no_link_to_it(browser, tmp_path):  # noqa:
         page.goto(address)
         wait_until(page, lambda: page.locator("#bars .name").all_inner_texts() == ["even", "odd"])
         assert page.locator("#backprop").is_hidden()
+        draw(page, SEVEN)
+        wait_until(page, lambda: "dense_1 1 number" in page.locator("#layers h3").all_inner_texts())
         page.close()
 
 

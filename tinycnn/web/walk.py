@@ -150,8 +150,9 @@ def first_map(trace: Trace, point: int) -> int:
     layer = trace.layers[max(0, point - 1)]
     values, grad = (layer.y, layer.grad_y) if point else (layer.x, layer.grad_x)  # (H, W, C)
     weight = layer.grad_parameters.get("weight") if point else None
-    made = weight is not None and weight.shape[-1] == values.shape[-1]
-    sizes = weight if made else values.astype(np.float64) * grad
+    sizes = values.astype(np.float64) * grad
+    if weight is not None and weight.shape[-1] == values.shape[-1]:
+        sizes = weight
     return int(np.abs(sizes).argmax() % values.shape[-1])
 
 

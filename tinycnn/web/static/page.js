@@ -158,7 +158,7 @@ function makeLayer(layer) {
   const size = document.createElement("span"), canvas = document.createElement("canvas");
   section.className = "layer";
   const some = layer.shown < count ? `, the first ${layer.shown} shown` : "";
-  size.textContent = height * width === 1 ? ` ${count} numbers${some}` : ` ${count} maps of ${height}×${width}${some}`;
+  size.textContent = height * width === 1 ? ` ${count} ${count === 1 ? "number" : "numbers"}${some}` : ` ${count} ${count === 1 ? "map" : "maps"} of ${height}×${width}${some}`;
   title.append(layer.name, size);
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `Output of ${layer.name}`);
