@@ -1,12 +1,17 @@
 """The pictures on which a trained network is measured: all, or those held out, with classes by their names."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from tinycnn.data import load_pictures
+import tinycnn
+from tinycnn import layers, metrics, models
+from tinycnn.commands import main
+from tinycnn.data import load_pictures, load_pictures_for
 from tinycnn.data.measured_pictures import measured_pictures
-from tinycnn.errors import DataError
+from tinycnn.errors import DataError, SettingError
 
 NAMES = ("cat", "cow", "dog")
 GREY = {"cat": 10, "cow": 120, "dog": 230}
@@ -133,3 +138,86 @@ def test_dark_pictures_are_noticed(tmp_path):
     folder = fill(tmp_path / "pets", cat=2)
     assert "NOTICE: the brightest pixel of all pictures is 10 of 255" in measured(folder, all_pictures=True).notice
     assert "brightest" not in measured(folder, all_pictures=True, pixels="0..255").notice
+
+
+# ---------------------------------------------------------------------------------------------------------- from Python
+
+
+def network(input_shape=(9, 9, 3)):
+    """One that standardises its inputs, with random weights and a class that no folder has."""
+    normalised = layers.Normalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.2))
+    model = tinycnn.Sequential(normalised, layers.Flatten(), layers.Dense(4), input_shape=input_shape, seed=3)
+    model.class_names = ("bird", *NAMES)
+    return model
+
+
+@pytest.mark.parametrize("all_pictures", [False, True])
+def test_python_and_the_command_measure_the_same(all_pictures, tmp_path, capsys):
+    folder, model = fill(tmp_path / "pets", cat=5, cow=10, dog=15), network()
+    tinycnn.save(model, tmp_path / "model.safetensors")
+    found = load_pictures_for(folder, model, all_pictures=all_pictures)
+    counted = [0, 5, 10, 15] if all_pictures else [0, 1, 2, 3]
+    assert np.bincount(found.labels, minlength=4).tolist() == counted
+    assert (found.images.dtype, found.images.shape, found.labels.dtype) == (
+        np.uint8,
+        (sum(counted), 9, 9, 3),
+        np.int64,
+    )
+    assert [int(image[0, 0, 0]) for image in found.images] == [GREY[model.class_names[k]] for k in found.labels]
+    scores = model.evaluate(found.images, found.labels)
+
+    words = ["evaluate", str(tmp_path / "model.safetensors"), "--dataset", str(folder)]
+    assert main([*words, *["--all-pictures"] * all_pictures]) == 0
+    printed = capsys.readouterr()
+    first = printed.out.splitlines()[0]
+    assert first.startswith(f"accuracy {metrics.percent(scores.accuracy)}, loss {scores.loss:.4f} on ")
+    assert first.endswith(found.which.replace("`all_pictures=True`", "--all-pictures"))
+    assert printed.err == f"{found.notice}\n" == "NOTICE: no picture of the class 'bird'\n"
+
+
+def test_pictures_get_the_channels_and_the_size_of_the_network(tmp_path):
+    """Grey pictures, in colour for a network that takes colour; a folder in which all are measured needs one class."""
+    folder = fill(tmp_path / "pets", cat=1)
+    for channels in (1, 3):
+        model = models.create("lenet", input_shape=(20, 20, channels), classes=3)
+        model.class_names = NAMES
+        assert load_pictures_for(str(folder), model, all_pictures=True).images.shape == (1, 20, 20, channels)
+
+
+def test_a_network_for_drawings_gets_a_notice(tmp_path):
+    model = models.create("lenet", classes=3)
+    model.class_names, model.pictures = NAMES, "drawing"
+    notice = load_pictures_for(fill(tmp_path / "pets", cat=5, cow=5, dog=5), model).notice
+    assert "the pictures are scaled as they are; `tinycnn predict` cuts out the digit in each" in notice
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"folder": "nowhere"}, DataError, "nowhere: there is no such folder."),
+        ({"folder": __file__}, DataError, f"{__file__}: there is no such folder."),
+        ({"folder": 3}, SettingError, "`folder` is 3: expected the path of a folder of pictures"),
+        (
+            {"model": "a.safetensors"},
+            SettingError,
+            "`model` is 'a.safetensors': expected a network; load it with tinycnn.load",
+        ),
+        ({"model": None}, SettingError, "`model` is None: expected a network"),
+        (
+            {"model": network((9, 8, 3))},
+            SettingError,
+            "the model takes inputs (9, 8, 3), expected square pictures, (H, H, 1 or 3)",
+        ),
+        ({"all_pictures": "yes"}, SettingError, "`all_pictures='yes'`: expected True or False"),
+        ({"pixels": "0-255"}, SettingError, "`pixels"),
+    ],
+)
+def test_mistakes_are_named(change, error, words, tmp_path):
+    given = {"folder": fill(tmp_path / "pets", cat=1), "model": network()} | change
+    with pytest.raises(error, match="^" + re.escape(words)):
+        load_pictures_for(**given)
+
+
+def test_folders_of_other_classes_are_refused_from_python(tmp_path):
+    with pytest.raises(DataError, match="no class 'wolf'; its classes are 'bird', 'cat', 'cow', 'dog'"):
+        load_pictures_for(fill(tmp_path / "pets", cat=1, wolf=1), network(), all_pictures=True)

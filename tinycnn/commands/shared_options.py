@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tinycnn.backends import use_backend
 from tinycnn.backends.threads import set_threads
 from tinycnn.data import Dataset
 from tinycnn.data.load_options import PICTURES, applicable, kind_of
-from tinycnn.data.measured_pictures import Measured, measured_pictures
+from tinycnn.data.measured_pictures import Measured, load_pictures_for
 from tinycnn.errors import DataError, SettingError, printable, shortened
 from tinycnn.layers import Sequential
 from tinycnn.layers.metadata import DRAWING, WHOLE
@@ -141,24 +140,15 @@ def given_or_packaged(path: str | PathLike[str] | None) -> tuple[Sequential, str
 def measured_images(options: argparse.Namespace, model: Sequential) -> tuple[Measured, Sequence[str]]:
     """The images on which ``model`` is measured, and the names of their classes; DataError if it was made for others.
 
-    Of a folder of pictures, any class may be missing: see `measured_pictures`.
+    Of a folder of pictures, any class may be missing: see `data.load_pictures_for`.
     """
     kind = kind_of(options.dataset)
     if options.all_pictures and kind not in (PICTURES, ""):  # "": unknown, which `load` refuses
         raise SettingError(f"--all-pictures is for {PICTURES}; leave it out for {printable(options.dataset)}")
     H, W, C = model.input_shape if len(model.input_shape) == 3 else (0, 0, 0)
     if kind == PICTURES and H == W and C in (1, 3):
-        measured = measured_pictures(
-            options.dataset,
-            model.class_names,
-            image_size=H,
-            colour=C == 3,
-            pixels=options.pixels,
-            all_pictures=options.all_pictures,
-        )
-        if model.pictures == DRAWING:
-            words = "NOTICE: the pictures are scaled as they are; `tinycnn predict` cuts out the digit in each"
-            measured = replace(measured, notice="\n".join(filter(None, (measured.notice, words))))
+        pixels, all_pictures = options.pixels, options.all_pictures
+        measured = load_pictures_for(options.dataset, model, pixels=pixels, all_pictures=all_pictures)
         return measured, model.class_names
     dataset = fitting_dataset(options, model)
     which = f"all {len(dataset.x_test):,} {dataset.name} test images"

@@ -12,6 +12,7 @@ from tinycnn.data.dataset import Dataset
 from tinycnn.data.idx import read_idx, write_idx
 from tinycnn.data.load_options import is_array_folder, is_folder
 from tinycnn.data.loading import load
+from tinycnn.data.measured_pictures import load_pictures_for
 from tinycnn.data.new_picture import load_picture
 from tinycnn.data.picture_folder import load_pictures
 from tinycnn.data.split import split_validation
@@ -29,6 +30,7 @@ __all__ = [
     "load_arrays",
     "load_picture",
     "load_pictures",
+    "load_pictures_for",
     "load_stored",
     "one_hot",
     "read_idx",

@@ -6,12 +6,14 @@ classes. Folders and classes belong together by their names.
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from tinycnn.data.bounded_read import naming
+from tinycnn.data.new_picture import TakesPictures
 from tinycnn.data.notices import dark_notice
 from tinycnn.data.picture_folder import (
     TEST_FRACTION,
@@ -26,7 +28,7 @@ from tinycnn.data.picture_folder import (
 from tinycnn.data.pixel_range import parse_range
 from tinycnn.data.split_folders import named_parts
 from tinycnn.data.stored import Images
-from tinycnn.errors import DataError, printable, shortened
+from tinycnn.errors import DataError, SettingError, checked_bool, printable, shortened
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,43 @@ class Measured:
     labels: np.ndarray
     which: str
     notice: str | None = None
+
+
+class Classifies(TakesPictures, Protocol):
+    """A network that chooses between classes of pictures."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+
+def load_pictures_for(
+    folder: str | os.PathLike[str], model: Classifies, *, all_pictures: bool = False, pixels: str | None = None
+) -> Measured:
+    """The pictures in ``folder`` for ``model.evaluate``: ``images (M, H, W, C)`` uint8 and ``labels (M,)`` int64.
+
+    They are prepared as by `load_pictures`, in the size and the channels of the network, and labelled with its classes,
+    which are found by the names of the folders; a class may be missing. They are the pictures that training holds out:
+    those in ``test``, or in ``val``, or every fifth of each class. ``all_pictures``: all of them, as for a folder of
+    new pictures. ``which`` states in words which they are; a ``notice`` must be shown to the user. ``pixels``: see
+    `read_picture`. Raises DataError for classes that the network does not have, and for pictures that cannot be read,
+    and SettingError for a network that does not take square pictures.
+    """
+    if not isinstance(folder, str | os.PathLike):
+        raise SettingError(f"`folder` is {shortened(folder)}: expected the path of a folder of pictures")
+    if not hasattr(model, "input_shape"):
+        hint = "; load it with tinycnn.load" if isinstance(model, str | os.PathLike) else ""
+        raise SettingError(f"`model` is {shortened(model)}: expected a network{hint}")
+    H, W, C = model.input_shape if len(model.input_shape) == 3 else (0, 0, 0)
+    if H != W or C not in (1, 3):
+        raise SettingError(f"the model takes inputs {model.input_shape}, expected square pictures, (H, H, 1 or 3)")
+    checked_bool("all_pictures", all_pictures)
+    found = measured_pictures(
+        folder, model.class_names, image_size=H, colour=C == 3, pixels=pixels, all_pictures=all_pictures
+    )
+    if model.pictures != "drawing":
+        return found
+    words = "NOTICE: the pictures are scaled as they are; `tinycnn predict` cuts out the digit in each"
+    return replace(found, notice="\n".join(filter(None, (found.notice, words))))
 
 
 def measured_pictures(
@@ -58,6 +97,8 @@ def measured_pictures(
     root = Path(os.path.expanduser(folder))
     left_out: list[Path] = []
     with naming(root):
+        if not root.is_dir():
+            raise DataError("there is no such folder.")
         classes, which = _chosen(root, all_pictures, left_out)
         numbers = _numbers(list(classes), class_names)
         labelled = sorted((path, numbers[name]) for name, paths in classes.items() for path in paths)
