@@ -67,7 +67,7 @@ def test_arguments(words):
 
 def test_augmentations_are_still_equal_by_their_numbers():
     assert augment.Affine(rotation=3) == augment.Affine(2.0, 3) != augment.Affine()
-    assert repr(augment.FlipAndCrop()) == "FlipAndCrop(flip=0.5, shift=4)"
+    assert repr(augment.FlipAndCrop()) == "FlipAndCrop(flip=0.5, shift=4, edge='reflect')"
 
 
 def test_the_names_of_networks_and_layers():

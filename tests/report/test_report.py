@@ -175,6 +175,9 @@ USED = {
 }
 
 
+UNCOVERED = ("What a shift uncovers is black.", "What a shift uncovers shows the reflection of the image.")
+
+
 @pytest.mark.parametrize(("options", "augment"), USED.values(), ids=USED)
 def test_the_augmentation_shown_is_the_one_used(options, augment, digits, monkeypatch):
     drawn, draw = [], plots.augmented
@@ -184,6 +187,7 @@ def test_the_augmentation_shown_is_the_one_used(options, augment, digits, monkey
     assert len(found) == (augment is not None)
     if augment:
         assert found[0].make().startswith(b"\x89PNG")
+        assert found[0].text.endswith(UNCOVERED[isinstance(augment, FlipAndCrop)])
         assert np.array_equal(drawn[0][0], digits.x_train[0])
         assert np.array_equal(drawn[0][1], report.augmented_views(digits.x_train[0], augment))
 
@@ -192,6 +196,9 @@ def test_augmented_views_of_a_colour_image(backend):
     image = np.random.default_rng(0).integers(1, 256, (6, 9, 3), np.uint8)
     variants = report.augmented_views(image, FlipAndCrop(flip=1, shift=0), times=3)
     assert np.array_equal(variants, np.stack([image[:, ::-1]] * 3))
+    white = np.full_like(image, 255)
+    assert (report.augmented_views(white, FlipAndCrop()) == 255).all()
+    assert (report.augmented_views(white, FlipAndCrop(edge="black")) == 0).any()
     bent, straight = (report.augmented_views(image, augment) for augment in (Elastic(bend=2), Affine()))
     assert bent.shape == straight.shape == (9, 6, 9, 3)
     assert not np.array_equal(bent, straight)

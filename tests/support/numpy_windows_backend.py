@@ -56,8 +56,8 @@ class WindowsBackend(Backend):
     def gather_images(self, images, indices, scale, dtype):
         return self.numpy.gather_images(images, indices, scale, dtype)
 
-    def gather_warped(self, images, indices, maps, scale, dtype):
-        return self.numpy.gather_warped(images, indices, maps, scale, dtype)
+    def gather_warped(self, images, indices, maps, scale, dtype, reflect=False):
+        return self.numpy.gather_warped(images, indices, maps, scale, dtype, reflect)
 
     def dropout_mask(self, shape, p, dtype, key):
         return self.numpy.dropout_mask(shape, p, dtype, key)

@@ -198,19 +198,24 @@ class SortsItsIndices(NumpyBackend):
 
 
 class NearestPixel(NumpyBackend):
-    def gather_warped(self, images, indices, maps, scale, dtype):
-        return super().gather_warped(images, indices, np.round(maps), scale, dtype)
+    def gather_warped(self, images, indices, maps, scale, dtype, reflect=False):
+        return super().gather_warped(images, indices, np.round(maps), scale, dtype, reflect)
 
 
 class EdgeRepeated(NumpyBackend):
-    def gather_warped(self, images, indices, maps, scale, dtype):
-        x = super().gather_warped(images, indices, maps, scale, dtype)
+    def gather_warped(self, images, indices, maps, scale, dtype, reflect=False):
+        x = super().gather_warped(images, indices, maps, scale, dtype, reflect)
         return np.where(x == 0, images[indices].astype(dtype) * dtype.type(scale), x)
 
 
 class WavesIgnored(NumpyBackend):
-    def gather_warped(self, images, indices, maps, scale, dtype):
-        return super().gather_warped(images, indices, maps[:, :, :3], scale, dtype)
+    def gather_warped(self, images, indices, maps, scale, dtype, reflect=False):
+        return super().gather_warped(images, indices, maps[:, :, :3], scale, dtype, reflect)
+
+
+class NeverReflects(NumpyBackend):
+    def gather_warped(self, images, indices, maps, scale, dtype, reflect=False):
+        return super().gather_warped(images, indices, maps, scale, dtype)
 
 
 # ------------------------------------------------------------------------------------------------------------- dropout
@@ -300,6 +305,7 @@ LIES = [
     (NearestPixel, "gather_warped", "shift by half a pixel"),
     (EdgeRepeated, "gather_warped", "far below"),
     (WavesIgnored, "gather_warped", "bent by waves"),
+    (NeverReflects, "gather_warped", "whole pixels, reflected"),
     (NotScaledUp, "dropout_mask", "p=0.3"),
     (StepIgnored, "dropout_mask", "key (0, 1)"),
     (ShortStep, "dropout_mask", "8589934599"),

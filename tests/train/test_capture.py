@@ -322,7 +322,7 @@ def test_float64_gives_the_bits_of_eager_steps(recording, monkeypatch):
 
 
 @pytest.mark.usefixtures("recording")
-@pytest.mark.parametrize("augment", [Elastic(), FlipAndCrop(), AlternatingFlip()])
+@pytest.mark.parametrize("augment", [Elastic(), FlipAndCrop(), AlternatingFlip(), FlipAndCrop(edge="black")])
 def test_other_augmentations_are_captured(augment):
     recorded, eager = (make_trainer(augment=augment, capture=wanted) for wanted in (True, False))
     assert train(recorded) == train(eager)
@@ -431,7 +431,7 @@ def test_steps_are_captured_once():
 @pytest.mark.usefixtures("recording")
 @pytest.mark.parametrize(
     "change",
-    ["data", "optimizer", "parameter", "setting", "batch size", "augmentation", "clipping", "layer", "frozen"],
+    ["data", "optimizer", "parameter", "setting", "batch size", "augmentation", "edge", "clipping", "layer", "frozen"],
 )
 def test_a_change_that_invalidates_a_capture_captures_again(change):
     """Compared with an eager trainer that sees the same change."""
@@ -453,6 +453,10 @@ def test_a_change_that_invalidates_a_capture_captures_again(change):
                 trainer.batch_size = 10
             case "augmentation":
                 trainer.augment = Affine()
+            case "edge":  # maps of the same size
+                trainer.augment = FlipAndCrop(edge="black")
+                trainer.train_epoch(images, labels, epoch=1)
+                trainer.augment = FlipAndCrop()
             case "clipping":
                 trainer.clip_norm = 0.01
             case "frozen":  # Adam: for an epoch, a parameter misses its updates

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.support.thread_ranks import on_ranks
 from tinycnn import models
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import warp_terms
-from tinycnn.data.augment import Affine, AlternatingFlip, Elastic, Fade, FlipAndCrop, named
+from tinycnn.data.augment import Affine, AlternatingFlip, Elastic, Fade, FlipAndCrop, named, reflects
 from tinycnn.data.stored import StoredImages
 from tinycnn.errors import DataError, SettingError, TinyCNNError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
@@ -371,23 +372,56 @@ def test_a_bend_out_of_range_raises():
         Elastic(bend=-1)
 
 
-def flipped_and_cropped(image, mirrored, down, across, shift):
-    """The image ``(H, W, C)``, mirrored if requested, cropped from a frame of zeros."""
-    framed = np.pad(image[:, ::-1] if mirrored else image, ((shift, shift), (shift, shift), (0, 0)))
+def flipped_and_cropped(image, mirrored, down, across, shift, mode):
+    """The image ``(H, W, C)``, mirrored if requested, cropped from a frame that NumPy fills."""
+    framed = np.pad(image[:, ::-1] if mirrored else image, ((shift, shift), (shift, shift), (0, 0)), mode)
     return framed[shift + down :, shift + across :][: image.shape[0], : image.shape[1]]
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (5, 6, 3), (6, 5, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(8, 8, 1), (5, 6, 3), (6, 5, 2), (1, 7, 1)], ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_flips_and_crops_move_bytes_and_change_none(backend, shape, dtype):
+@pytest.mark.parametrize(("edge", "mode"), [("reflect", "reflect"), ("black", "constant")])
+@pytest.mark.parametrize("shift", [3, 20])  # 20: further than the image is large
+def test_flips_and_crops_move_bytes_and_change_none(backend, shape, dtype, edge, mode, shift):
     images = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
-    maps, chosen = FlipAndCrop(shift=3).maps(40, np.random.default_rng(1)), np.arange(40)[::-1].copy()
+    augment, chosen = FlipAndCrop(shift=shift, edge=edge), np.arange(40)[::-1].copy()
+    maps = augment.maps(40, np.random.default_rng(1))
     arguments = [backend.asarray(array) for array in (images, chosen, maps)]
     for scale in (1.0, 1 / 255):
-        ours = backend.to_host(backend.gather_warped(*arguments, scale, np.dtype(dtype)))
+        ours = backend.to_host(backend.gather_warped(*arguments, scale, np.dtype(dtype), reflects(augment)))
         for x, image, ((_, _, down), (_, flip, across)) in zip(ours, images[::-1], maps.astype(int), strict=True):
-            wanted = flipped_and_cropped(image, flip < 0, down, flip * across, 3)
+            wanted = flipped_and_cropped(image, flip < 0, down, flip * across, shift, mode)
             np.testing.assert_array_equal(x, wanted.astype(dtype) * dtype(scale))
+
+
+WHITE = {  # augmentation → whether a white photograph gets black margins
+    "flip_and_crop": (FlipAndCrop(), False),
+    "black flip_and_crop": (FlipAndCrop(edge="black"), True),
+    "alternating_flip": (AlternatingFlip(), True),
+    "reflecting alternating_flip": (AlternatingFlip(edge="reflect"), False),
+    "affine": (Affine(), True),
+}
+
+
+@pytest.mark.parametrize(("augment", "is_black"), WHITE.values(), ids=WHITE)
+def test_a_shifted_photograph_gets_a_black_margin_only_where_wanted(backend, augment, is_black):
+    images, labels, chosen = np.full((9, 10, 12, 3), 255, np.uint8), np.zeros(9, int), np.arange(9)
+    batch = Sampler(9, augment=augment).batch(*map(backend.asarray, (images, labels, chosen)), 1, 5)
+    x = backend.to_host(make_trainer().training_step.pixels(batch, slice(None)))
+    assert (x.min() == 0) == is_black
+    assert is_black or np.allclose(x, 1)
+
+
+def test_the_edge_is_stated_and_checked():
+    """Checkpoints hold the repr: those of `alternating_flip` are resumed, as its edge has not changed."""
+    assert repr(FlipAndCrop()) == "FlipAndCrop(flip=0.5, shift=4, edge='reflect')"
+    assert repr(FlipAndCrop(edge="black")) == "FlipAndCrop(flip=0.5, shift=4, edge='black')"
+    assert repr(AlternatingFlip()) == "AlternatingFlip(flip=0.5, shift=2)"
+    assert repr(AlternatingFlip(edge="reflect")) == "AlternatingFlip(flip=0.5, shift=2, edge='reflect')"
+    for wrong in ("white", None, 1):
+        message = f"FlipAndCrop: got `edge={wrong!r}`, expected 'reflect' or 'black'"
+        with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
+            AlternatingFlip(edge=wrong)
 
 
 def test_half_of_the_images_are_mirrored_and_crops_are_uniform():

@@ -184,11 +184,14 @@ class Backend(ABC):
         """``images (M, H, W, C)`` bytes, ``indices (N,)`` → ``x (N, H, W, C)``, the chosen images times ``scale``."""
 
     @abstractmethod
-    def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
+    def gather_warped(
+        self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype, reflect: bool = False
+    ) -> Array:
         """As ``gather_images``, each image seen through its map ``maps (N, 2, T)`` (see ``data/augment.py``).
 
         Pixel ``(h, w)`` of image ``n`` is read at ``maps[n] @ warp_terms(H, W, T)[:, h, w]``, row and column counted
-        from the centre, by bilinear interpolation between the four nearest pixels. Outside the image, all is zero.
+        from the centre, by bilinear interpolation between the four nearest pixels. Outside the image, all is zero, or
+        with ``reflect`` the image itself, mirrored at its outermost pixels as by ``np.pad(mode="reflect")``.
         """
 
     @abstractmethod

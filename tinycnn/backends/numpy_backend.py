@@ -141,9 +141,15 @@ class NumpyBackend(Backend):
         return x
 
     def gather_warped(
-        self, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: np.dtype
+        self,
+        images: np.ndarray,
+        indices: np.ndarray,
+        maps: np.ndarray,
+        scale: float,
+        dtype: np.dtype,
+        reflect: bool = False,
     ) -> np.ndarray:
-        return gather_warped(images, indices, maps, scale, dtype)
+        return gather_warped(images, indices, maps, scale, dtype, reflect)
 
     def dropout_mask(self, shape: tuple[int, ...], p: float, dtype: np.dtype, key: Pair) -> np.ndarray:
         seed, step = key

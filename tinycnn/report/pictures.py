@@ -16,7 +16,7 @@ import numpy as np
 from tinycnn import explain, metrics, plots
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset, class_counts
-from tinycnn.data.augment import Augmentation, named
+from tinycnn.data.augment import Augmentation, named, reflects
 from tinycnn.explain.saliency import COLOURS
 from tinycnn.files import write_atomically
 from tinycnn.layers import Conv2d, Sequential
@@ -262,8 +262,10 @@ def _of_data(run: Run) -> Iterator[Picture]:
     )  # fmt: skip
     augment = used_augmentation(run.metrics["options"])
     if augment:
+        uncovered = "shows the reflection of the image" if reflects(augment) else "is black"
         yield Picture(
-            "augmentation.png", "Augmentation", "Each epoch trains on a slightly different version of every image.",
+            "augmentation.png", "Augmentation",
+            f"Each epoch trains on a slightly different version of every image. What a shift uncovers {uncovered}.",
             lambda: _figure(plots.augmented, data.x_train[0], augmented_views(data.x_train[0], augment)),
         )  # fmt: skip
 
@@ -279,5 +281,6 @@ def augmented_views(image: np.ndarray, augment: Augmentation, times: int = 9) ->
     backend = get_backend()
     maps = backend.asarray(augment.maps(times, np.random.default_rng(0)))
     chosen = backend.asarray(np.zeros(times, np.int64))
-    x = backend.gather_warped(backend.asarray(image[None]), chosen, maps, 1.0, np.dtype(np.float32))  # (times, H, W, C)
+    settings = 1.0, np.dtype(np.float32), reflects(augment)
+    x = backend.gather_warped(backend.asarray(image[None]), chosen, maps, *settings)  # (times, H, W, C)
     return np.rint(backend.to_host(x)).astype(np.uint8)

@@ -203,12 +203,14 @@ def gather_cases() -> Iterator[KernelCase]:
 
 def warp_cases() -> Iterator[KernelCase]:
     """Images picked by number and seen through a map; the second of three stays as it is."""
-    for (name, numbers), shape, dtype in product(MAPS.items(), [(5, 5, 4, 1), (5, 3, 6, 2)], DTYPES):
+    shapes = [((5, 5, 4, 1), False), ((5, 3, 6, 2), False), ((5, 5, 4, 1), True), ((5, 1, 6, 2), True)]
+    for (name, numbers), (shape, reflect), dtype in product(MAPS.items(), shapes, DTYPES):
         warp = np.array(numbers, np.float64)
         maps = np.stack([warp, np.eye(*warp.shape), warp])  # (3, 2, T)
         arguments: dict[str, Any] = {"indices": np.array([4, 0, 4]), "maps": maps, "scale": 1 / 255, "dtype": dtype}
-        check = partial(check_gather_warped, images=bytes_of(shape), **arguments)
-        yield KernelCase("gather_warped", f"{np.dtype(dtype)} {shape}, {name}", check)
+        check = partial(check_gather_warped, images=bytes_of(shape), reflect=reflect, **arguments)
+        label = f"{np.dtype(dtype)} {shape}, {name}{', reflected' * reflect}"
+        yield KernelCase("gather_warped", label, check)
 
 
 def dropout_cases() -> Iterator[KernelCase]:

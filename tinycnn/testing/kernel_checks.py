@@ -188,14 +188,20 @@ def check_gather_images(
 
 
 def check_gather_warped(
-    backend: Backend, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: type
+    backend: Backend,
+    images: np.ndarray,
+    indices: np.ndarray,
+    maps: np.ndarray,
+    scale: float,
+    dtype: type,
+    reflect: bool = False,
 ) -> None:
     """The oracle's ``x (N, H, W, C)``; positions are computed in ``dtype``, which moves a pixel by up to 255 * scale.
 
     The tolerance is 64 units of the last place of that.
     """
-    expected = oracle("gather_warped", images, indices, maps, scale, np.dtype(dtype))
-    (x,) = run_kernel(backend, "gather_warped", [images, indices, maps], scale, np.dtype(dtype))
+    expected = oracle("gather_warped", images, indices, maps, scale, np.dtype(dtype), reflect)
+    (x,) = run_kernel(backend, "gather_warped", [images, indices, maps], scale, np.dtype(dtype), reflect)
     if x.dtype != expected.dtype:
         raise KernelError(f"x has dtype {x.dtype}, expected {expected.dtype}")
     limit = 64 * float(np.finfo(dtype).eps)

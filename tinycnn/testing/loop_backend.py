@@ -71,11 +71,15 @@ class LoopBackend(Backend):
                 x[n, *place] = dtype.type(images[index, *place]) * dtype.type(scale)
         return x
 
-    def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
+    def gather_warped(
+        self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype, reflect: bool = False
+    ) -> Array:
         _, H, W, C = images.shape
         x = np.zeros((len(indices), H, W, C), dtype)
         for n, h, w, c in np.ndindex(x.shape):
             down, across = maps[n] @ warp_weights(h, w, H, W)[: maps.shape[2]] + ((H - 1) / 2, (W - 1) / 2)
+            if reflect:
+                down, across = bounced(down, H - 1), bounced(across, W - 1)
             x[n, h, w, c] = scale * bilinear(images[indices[n], :, :, c], down, across)
         return x
 
@@ -112,6 +116,14 @@ def warp_weights(h: int, w: int, H: int, W: int) -> list[float]:
         cos(pi * i * (2 * h + 1) / (2 * H)) * cos(pi * j * (2 * w + 1) / (2 * W)) for i in range(4) for j in range(4)
     ]
     return [h - (H - 1) / 2, w - (W - 1) / 2, 1, *waves[1:]]
+
+
+def bounced(place: float, last: int) -> float:
+    """Where a ball comes to rest that would roll to ``place``, between walls at 0 and at ``last``."""
+    while not 0 <= place <= last:
+        place = -place if place < 0 else 2 * last - place
+        place = place if last else 0
+    return place
 
 
 def bilinear(image: np.ndarray, down: float, across: float) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
-from tinycnn.data.augment import AlternatingFlip, Augmentation, Fade
+from tinycnn.data.augment import AlternatingFlip, Augmentation, Fade, reflects
 from tinycnn.data.stored import Images, StoredImages
 from tinycnn.errors import DataError, SettingError, shortened
 from tinycnn.layers import Sequential
@@ -53,6 +53,11 @@ class Sampler:
         """Whether the augmentation of an image depends on its number, as that of `AlternatingFlip`."""
         return isinstance(self.augment, AlternatingFlip)
 
+    @property
+    def reflect(self) -> bool:
+        """Whether the augmentation reflects an image at its edges."""
+        return self.augment is not None and reflects(self.augment)
+
     def maps(self, count: int, epoch: int, step: int, chosen: Array | None = None) -> np.ndarray | None:
         """The augmentation maps of ``count`` images in step ``step`` of the run → ``(count, 2, T)`` on the host.
 
@@ -67,7 +72,7 @@ class Sampler:
 
     def batch(self, images: Array, labels: Array, chosen: Array, epoch: int, step: int) -> Batch:
         """The images ``chosen (N,)`` with their labels, augmented for step ``step`` of the run."""
-        return Batch(images, chosen, labels[chosen], self.maps(len(chosen), epoch, step, chosen))
+        return Batch(images, chosen, labels[chosen], self.maps(len(chosen), epoch, step, chosen), self.reflect)
 
 
 def check_images(images: Images, model: Sequential) -> None:

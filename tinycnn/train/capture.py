@@ -232,6 +232,7 @@ class CapturedSteps:
             row["chosen"][:count],
             row["labels"][:count],
             row["maps"][:count] if self.sampler.augment else None,
+            self.sampler.reflect,
             rates=[row["rates"][i, ...] for i in range(len(row["rates"]))],
             share=row["share"][0, ...] if self.step.average else None,
             dropout_steps=[StepInMemory(row["dropout_steps"][i, ...]) for i in range(len(self.dropouts))],
@@ -331,6 +332,7 @@ def recorded_settings(step: TrainingStep, sampler: Sampler) -> dict[str, Any]:
     settings = step.optimizer.settings() | {"network": repr(step.model)}  # with the settings of all layers
     del settings["learning rate"]  # it is in the table
     settings |= {"batch_size": sampler.batch_size, "map terms": sampler.augment.terms if sampler.augment else 0}
+    settings |= {"reflect": sampler.reflect}
     settings |= {"label_smoothing": step.label_smoothing, "clip_norm": step.clip_norm}
     trained = [parameter.requires_grad for parameter in step.model.parameters()]
     return settings | {"TF32": get_backend().tf32, "trained": trained}

@@ -34,6 +34,7 @@ class Batch:
     chosen: Array  # (N,) indices into images
     labels: Array  # (N,) the classes of the chosen images, or (N, ...) what else the loss takes
     maps: Array | None = None  # (N, 2, T) the coordinate maps of the augmentation, see `Backend.gather_warped`
+    reflect: bool = False  # whether these reflect an image at its edges, or show black beyond them
     rates: Sequence[Rate] | None = None  # what `Optimizer.rates` returns for this step
     share: Rate | None = None  # the factor of the new weights in the moving average, see `WeightAverage.share`
     dropout_steps: Sequence[Any] | None = None  # the step number of the mask of each dropout layer
@@ -124,7 +125,7 @@ class TrainingStep:
         if batch.maps is None:
             return backend.gather_images(batch.images, batch.chosen[rows], scale, dtype)
         maps = backend.asarray(batch.maps[rows])  # (n, 2, T)
-        return backend.gather_warped(batch.images, batch.chosen[rows], maps, scale, dtype)
+        return backend.gather_warped(batch.images, batch.chosen[rows], maps, scale, dtype, batch.reflect)
 
     def loss(self, logits: Tensor, labels: Array, weights: Array | None = None) -> Tensor:
         """Mean loss of ``logits (n, K)`` for ``labels (n,)``, each times its weight → ``()``."""

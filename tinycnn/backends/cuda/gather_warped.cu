@@ -3,7 +3,7 @@
 //     (down, across) = maps[n] . terms[:, h, w],   terms = (h - (H-1)/2, w - (W-1)/2, 1, T - 3 waves)
 //
 // is where pixel (h, w) of the batch is read, between the four nearest pixels in proportion to how near they are;
-// outside the image all is zero. Launch: one thread per pixel and channel of the batch.
+// outside the image all is zero, or with reflect the image itself, mirrored at its outermost pixels. Launch: one thread per pixel and channel of the batch.
 #include "common.cuh"
 
 static __device__ __forceinline__ real pixel_or_zero(const unsigned char* image, Windows of, real h, real w, int c) {
@@ -11,8 +11,14 @@ static __device__ __forceinline__ real pixel_or_zero(const unsigned char* image,
     return inside ? (real)image[((int)h * of.W + (int)w) * of.C + c] : (real)0;
 }
 
+static __device__ __forceinline__ real reflected(real place, real last) {
+    if (place >= 0 && place <= last) return place;
+    return last > 0 ? last - fabs(fmod(fabs(place), 2 * last) - last) : last;
+}
+
 extern "C" __global__ void gather_warped(const unsigned char* images, const long long* indices, const real* maps,
-                                         const real* terms, int T, real* x, real scale, Windows of, int count) {
+                                         const real* terms, int T, real* x, real scale, int reflect, Windows of,
+                                         int count) {
     real middle_h = (real)(of.H - 1) / 2, middle_w = (real)(of.W - 1) / 2;
     FOR_EACH(i, count) {
         int c = i % of.C, rest = i / of.C;
@@ -27,6 +33,10 @@ extern "C" __global__ void gather_warped(const unsigned char* images, const long
             real wave = terms[(t * of.H + h) * of.W + w];
             down += map[t] * wave;
             across += map[T + t] * wave;
+        }
+        if (reflect) {
+            down = reflected(down, of.H - 1);
+            across = reflected(across, of.W - 1);
         }
         real top = floor(down), left = floor(across);
         real below = down - top, right = across - left;  // how far past the upper left pixel

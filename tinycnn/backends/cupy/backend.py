@@ -105,14 +105,16 @@ class CupyBackend(Backend):
         self.launch.elementwise("gather_images.cu", "gather_images", x, images, indices, x, float(scale), size)
         return x
 
-    def gather_warped(self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype) -> Array:
+    def gather_warped(
+        self, images: Array, indices: Array, maps: Array, scale: float, dtype: np.dtype, reflect: bool = False
+    ) -> Array:
         if images.dtype != np.uint8:
             raise BackendError(f"augmentation on a GPU is for uint8 images, these are {images.dtype}: pass bytes")
         images, x = self.launch.contiguous(images), self.xp.empty((len(indices), *images.shape[1:]), dtype)
         maps = self.xp.ascontiguousarray(maps, dtype)  # (N, 2, T)
         terms = self._warp_terms(x.shape[1], x.shape[2], maps.shape[2], np.dtype(dtype))
         windows = windows_of(x.shape, (1, 1), (1, 1), (0, 0))
-        arguments = images, self._indices(indices), maps, terms, len(terms), x, float(scale), windows
+        arguments = images, self._indices(indices), maps, terms, len(terms), x, float(scale), int(reflect), windows
         self.launch.elementwise("gather_warped.cu", "gather_warped", x, *arguments)
         return x
 

@@ -145,10 +145,16 @@ class NumbaBackend(NumpyBackend):
         return mask.reshape(shape)
 
     def gather_warped(
-        self, images: np.ndarray, indices: np.ndarray, maps: np.ndarray, scale: float, dtype: np.dtype
+        self,
+        images: np.ndarray,
+        indices: np.ndarray,
+        maps: np.ndarray,
+        scale: float,
+        dtype: np.dtype,
+        reflect: bool = False,
     ) -> np.ndarray:
         x = empty((len(indices), *images.shape[1:]), dtype=dtype)
         maps, terms = maps.astype(dtype, copy=False), warp_terms(x.shape[1], x.shape[2], maps.shape[2]).astype(dtype)
         work = 8 * x[:1].size + 2 * terms.size
-        for_ranges(plain.gather_warped, len(x), work, images, indices, maps, terms, dtype.type(scale), x)
+        for_ranges(plain.gather_warped, len(x), work, images, indices, maps, terms, dtype.type(scale), reflect, x)
         return x

@@ -103,12 +103,24 @@ def pixel(image, h, w, c):
     return np.float32(image[h, w, c]) if 0 <= h < image.shape[0] and 0 <= w < image.shape[1] else np.float32(0)
 
 
+@inlined
+def reflected(place, last):
+    """A position along an axis with the pixels 0 to ``last``: one outside is mirrored at 0 and at ``last``."""
+    if 0 <= place <= last:
+        return place
+    return last - np.abs(np.abs(place) % (last + last) - last) if last > 0 else last
+
+
 @kernel
-def gather_warped(images, indices, maps, terms, scale, x, start, stop):
-    """``x[n] = scale * images[indices[n]]``, sampled bilinearly at the positions that ``maps[n] (2, T)`` gives."""
+def gather_warped(images, indices, maps, terms, scale, reflect, x, start, stop):
+    """``x[n] = scale * images[indices[n]]``, sampled bilinearly at the positions that ``maps[n] (2, T)`` gives.
+
+    Outside the image, all is zero, or with ``reflect`` the reflection of the image.
+    """
     _, H, W, C = x.shape
     one = maps.dtype.type(1)
-    centre_h, centre_w = maps.dtype.type(H - 1) / 2, maps.dtype.type(W - 1) / 2
+    last_h, last_w = maps.dtype.type(H - 1), maps.dtype.type(W - 1)
+    centre_h, centre_w = last_h / 2, last_w / 2
     for n in range(start, stop):
         image, m = images[indices[n]], maps[n]
         for h in range(H):
@@ -118,6 +130,8 @@ def gather_warped(images, indices, maps, terms, scale, x, start, stop):
                 for t in range(3, terms.shape[0]):
                     place_h += m[0, t] * terms[t, h, w]
                     place_w += m[1, t] * terms[t, h, w]
+                if reflect:
+                    place_h, place_w = reflected(place_h, last_h), reflected(place_w, last_w)
                 top, left = int(np.floor(place_h)), int(np.floor(place_w))
                 below, right = place_h - top, place_w - left
                 for c in range(C):
