@@ -18,6 +18,7 @@ import machine
 import tinycnn
 from tinycnn import data, layers, optim
 from tinycnn.backends.threads import get_threads
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import Trainer, evaluate
 from tinycnn.train.warm_up import warm_up
 
@@ -102,10 +103,15 @@ def optimizer(model: tinycnn.Sequential, variant: Variant, schedule: optim.Sched
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data-dir", metavar="DIR")
-    parser.add_argument("--seeds", type=int, default=10, metavar="N")
+    parser.add_argument("--seeds", type=machine.positive, default=10, metavar="N")
     parser.add_argument("--variant", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=machine.result_file, metavar="FILE")
     options = parser.parse_args(arguments)
+    with in_sentences(parser):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     options.held_out = True
     tinycnn.use_backend("auto")
     mnist = {crop: EXAMPLE["images"](options, crop) for crop in (0, RECIPE.crop)}

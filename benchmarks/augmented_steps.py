@@ -19,6 +19,7 @@ import numpy as np
 import tinycnn
 from tinycnn import models, optim
 from tinycnn.data.augment import Affine, Augmentation, Elastic
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train.batches import Sampler
 from tinycnn.train.trainer import Trainer
 
@@ -84,6 +85,11 @@ def main() -> None:
     parser.add_argument("--model", choices=models.MODELS, default="keras_cnn")
     parser.add_argument("--seconds", type=float, default=30)
     options = parser.parse_args()
+    with in_sentences(parser):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     tinycnn.use_backend("numba")
     trainers = {"none": trainer_of(Sampler, options.model, None)}
     for augment in (Affine(), Elastic()):

@@ -7,12 +7,13 @@ No GPU is needed: NVIDIA's run-time compiler, from the package nvidia-cuda-nvrtc
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import machine
 
 from tests.support import nvrtc
 from tinycnn.backends.cupy.launch import THREADS, source, source_names
@@ -55,7 +56,7 @@ def compiled_for(gpu: str, precision: str) -> dict[str, dict[str, int]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", type=machine.result_file, metavar="FILE", help="write all figures there")
     parser.add_argument("--gpu", nargs="*", choices=list(GPUS), default=list(GPUS), help="compute capabilities")
     options = parser.parse_args()
     if nvrtc.library() is None:
@@ -69,7 +70,7 @@ def main() -> int:
                 print(ROW.format(**results[-1]))
     if options.json:
         about = {"measured": "resources of kernels", "nvrtc": nvrtc.version(), "threads_of_a_block": THREADS}
-        options.json.write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
+        machine.replace(options.json, {**about, "results": results})
     return 0
 
 

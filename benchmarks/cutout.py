@@ -10,7 +10,6 @@ mirrored and shifted views.
 
 import argparse
 import time
-from pathlib import Path
 
 import machine
 import numpy as np
@@ -20,6 +19,7 @@ from tinycnn.backends import use_backend
 from tinycnn.backends.threads import set_threads
 from tinycnn.run.build import make_trainer
 from tinycnn.run.options import add_train_options, train_config
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import evaluate, whiten
 
 MODEL = "wide_whitened_cnn"
@@ -38,11 +38,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", help="pictures in train/CLASS and test/CLASS")
     parser.add_argument("--size", type=int, default=10, metavar="N", help="pixels; 0: none (default: 10)")
-    parser.add_argument("--epochs", type=int, default=20, metavar="N")
+    parser.add_argument("--epochs", type=machine.positive, default=20, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--threads", type=machine.positive, default=1)
+    parser.add_argument("--json", type=machine.result_file, metavar="FILE")
     options = parser.parse_args()
+    with in_sentences(parser):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     use_backend("numba")
     set_threads(options.threads)
     dataset = data.load(options.folder)

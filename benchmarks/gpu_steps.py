@@ -224,8 +224,6 @@ def main(options: argparse.Namespace, check: Callable[..., float], fake: Any) ->
             continue
         show(results[-1])
         if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            written = {"measured": "training step", "machine": about, "results": results}
-            options.json.write_text(json.dumps(written, indent=2) + "\n")
+            machine.replace(options.json, {"measured": "training step", "machine": about, "results": results})
     if len(results) < len(wanted):
         raise SystemExit(f"{len(wanted) - len(results)} of {len(wanted)} measurements failed, see above")

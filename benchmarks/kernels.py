@@ -29,6 +29,7 @@ from tinycnn import ops, optim
 from tinycnn.backends.base import Backend
 from tinycnn.backends.threads import get_threads
 from tinycnn.layers import Conv2d, Dense, MaxPool2d, ReLU, Sequential
+from tinycnn.run.scripts import in_sentences
 
 BATCH = 128
 Result = dict[str, Any]
@@ -219,9 +220,14 @@ def measure(backend: str, rounds: int) -> Iterator[Result]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--backend", nargs="*", default=["numba"], help="numpy, numba, cupy")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--rounds", type=machine.positive, default=20)
+    parser.add_argument("--json", type=machine.result_file, metavar="FILE")
     options = parser.parse_args()
+    with in_sentences(parser):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     about, roof = machine.describe(get_threads()), ceilings()
     print(json.dumps(about))
     print(f"ceilings: {roof['gflop_per_s']:.0f} GFLOP/s, {roof['gbyte_per_s']:.0f} GB/s; batch {BATCH}")
@@ -234,8 +240,7 @@ def main() -> None:
             figures = f"{r['median_ms']:>10.3f} {r['min_ms']:>8.3f} {r['gflop_per_s']:>8.0f} {r['gbyte_per_s']:>6.1f}"
             print(f"{r['kernel']:<36} {figures}  {error}", flush=True)
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"machine": about, "ceilings": roof, "results": results}, indent=2) + "\n")
+        machine.replace(options.json, {"machine": about, "ceilings": roof, "results": results})
 
 
 if __name__ == "__main__":

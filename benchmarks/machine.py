@@ -1,5 +1,6 @@
 """The machine of a measurement for its result file, and the report of runs: processor, threads, versions, means."""
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -112,4 +113,29 @@ def write(runs: list[dict[str, Any]], threads: int, path: Path) -> None:
 
 def runs_in(path: Path | None) -> list[dict[str, Any]]:
     """The runs that the result file already contains."""
-    return json.loads(path.read_text(encoding="utf-8"))["runs"] if path and path.exists() else []
+    if not (path and path.exists()):
+        return []
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["runs"]
+    except (ValueError, KeyError, TypeError):
+        from tinycnn.errors import DataError  # here: a script may have to choose its tinycnn first
+
+        raise DataError(f"{path}: not a file of results with runs; choose another file") from None
+
+
+def result_file(text: str) -> Path:
+    """The value of an option that names the file for the results: refused before the measurement, not after it."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder: expected the name of a file")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: {above} is not a folder")
+    return path
+
+
+def positive(text: str) -> int:
+    """The value of an option that counts something."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a positive integer, came {text!r}")
+    return int(text)

@@ -23,6 +23,7 @@ import machine
 import numpy as np
 
 from tinycnn import commands, data, models
+from tinycnn.run.scripts import in_sentences
 from tinycnn.saving.model_file import load
 from tinycnn.train.evaluation import evaluate
 
@@ -64,21 +65,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="fashion_mnist", help="fashion_mnist, or the folder of pictures")
     parser.add_argument("--model", choices=models.NETWORKS, default="whitened_cnn")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, metavar="N", help="default: those of the recipe")
+    parser.add_argument("--epochs", type=machine.positive, metavar="N", help="default: those of the recipe")
     parser.add_argument("--held-out", action="store_true", help="evaluate on training images that are not trained on")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=machine.positive, default=2)
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="folder for networks and checkpoints")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=machine.result_file, metavar="FILE")
     parser.add_argument("further", nargs="*", metavar="-- OPTION", help="options of tinycnn train")
     options = parser.parse_args(arguments)
+    with in_sentences(parser):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     dataset = data.load(options.dataset)
     name = options.dataset
     if options.held_out:
         dataset = held_out(dataset)
         name = stored(dataset, options.runs)
     further = [*options.further, *(["--epochs", str(options.epochs)] if options.epochs else [])]
-    known = options.json and options.json.exists()
-    runs: list[dict[str, Any]] = json.loads(options.json.read_text(encoding="utf-8"))["runs"] if known else []
+    runs = machine.runs_in(options.json)
     for seed in options.seeds:
         if any((run["model"], run["seed"], run["dataset"]) == (options.model, seed, dataset.name) for run in runs):
             continue

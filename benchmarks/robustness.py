@@ -9,7 +9,6 @@ the difference shows the effect of the preparation.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import tinycnn
 from tinycnn import data, models
 from tinycnn.backends.threads import get_threads
 from tinycnn.data.drawing import normalise
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train.evaluation import predict_logits
 
 SHEET, DIGIT = 280, 200  # side lengths in pixels: the sheet, and MNIST's box of 20 pixels on the sheet
@@ -134,11 +134,16 @@ def main() -> None:
     """Measure the accuracies, print them and write them to a file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("model_file", type=Path, nargs="*", help="model.safetensors of a training run")
-    parser.add_argument("--limit", type=int, default=2000, metavar="N", help="test digits (default: 2000)")
+    parser.add_argument("--limit", type=machine.positive, default=2000, metavar="N", help="test digits (default: 2000)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds MNIST")
     parser.add_argument("--held-out", action="store_true", help="the first of the last 10,000 training digits instead")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON, too")
+    parser.add_argument("--output", type=machine.result_file, metavar="FILE", help="write the figures as JSON, too")
     options = parser.parse_args()
+    with in_sentences(parser):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     tinycnn.use_backend("auto")
     dataset = data.load("mnist", data_dir=options.data_dir)
     networks = {path.parent.name: tinycnn.load(path) for path in options.model_file} or {"digit_cnn": models.trained()}
@@ -150,7 +155,7 @@ def main() -> None:
     print(as_text(table))
     if options.output:
         report = {"images": len(labels), "machine": machine.describe(get_threads()), "accuracy": table}
-        options.output.write_text(json.dumps(report, indent=2) + "\n")
+        machine.replace(options.output, report)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import tinycnn  # noqa: E402
 from tinycnn import distributed, models, optim  # noqa: E402
 from tinycnn.backends.threads import get_threads  # noqa: E402
 from tinycnn.distributed.communicator import Communicator, get_communicator  # noqa: E402
+from tinycnn.run.scripts import in_sentences  # noqa: E402
 from tinycnn.train.trainer import Trainer  # noqa: E402
 from tinycnn.train.warm_up import warm_up  # noqa: E402
 
@@ -110,16 +111,16 @@ def setups(most: int) -> list[tuple[int, int]]:
     return list(dict.fromkeys([(1, 1), (1, cores), *shared]))
 
 
-def arguments() -> argparse.Namespace:
+def arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", choices=models.MODELS, nargs="+", default=list(models.MODELS))
     parser.add_argument("--backend", default="numba")
-    parser.add_argument("--batch-size", type=int, default=128, help="global batch size, over all ranks")
-    parser.add_argument("--ranks", type=int, default=2, help="largest number of ranks (default: 2)")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--json", type=Path, help="write the figures and a description of the machine")
+    parser.add_argument("--batch-size", type=machine.positive, default=128, help="global batch size, over all ranks")
+    parser.add_argument("--ranks", type=machine.positive, default=2, help="largest number of ranks (default: 2)")
+    parser.add_argument("--steps", type=machine.positive, default=60)
+    parser.add_argument("--json", type=machine.result_file, help="write the figures and a description of the machine")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser, parser.parse_args()
 
 
 def show(found: dict[str, Any], batch_size: int) -> dict[str, Any]:
@@ -130,11 +131,17 @@ def show(found: dict[str, Any], batch_size: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    options = arguments()
-    if options.inside:
-        distributed.start()
-        print(json.dumps(measure(options)))
-        sys.exit(get_communicator().finish(0))
+    parser, options = arguments()
+    with in_sentences(parser):
+        if options.inside:
+            distributed.start()
+            print(json.dumps(measure(options)))
+            sys.exit(get_communicator().finish(0))
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
+    tinycnn.use_backend(options.backend)  # an error is reported here, once; each of the ranks would report it
     rows = [
         show(row(model, ranks, threads, options), options.batch_size)
         for model in options.model
@@ -146,7 +153,7 @@ def main() -> None:
     if options.json:
         what = {"measured": "ranks on one machine, and a step of parts of a batch", "batch_size": options.batch_size}
         content = what | {"machine": machine.describe(get_threads()), "ranks": rows, "parts": parts}
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
+        machine.replace(options.json, content)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import tinycnn
 from tinycnn.backends.numba.kernels import packing
 from tinycnn.backends.numba.step_table import StepRecorder
 from tinycnn.backends.threads import in_parallel, set_threads
+from tinycnn.run.scripts import in_sentences
 
 ROWS, REPEATS = 2000, 50
 
@@ -46,9 +47,14 @@ def nanoseconds_per_row(threads: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--threads", nargs="*", type=int, default=sorted({1, 2, os.cpu_count() or 1}))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--threads", nargs="*", type=machine.positive, default=sorted({1, 2, os.cpu_count() or 1}))
+    parser.add_argument("--json", type=machine.result_file, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
+    with in_sentences(parser):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     tinycnn.use_backend("numba")
     results = []
     for threads in options.threads:

@@ -47,6 +47,7 @@ import tinycnn
 from tinycnn import models, optim
 from tinycnn.backends.threads import limit_blas, set_threads
 from tinycnn.layers import Sequential, pixel_scale
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import Progress
 from tinycnn.train.trainer import Trainer
@@ -62,21 +63,26 @@ FROM_PYTHON = "numba-python"  # the Numba backend without recorded steps
 EPOCH = 4096  # images of a recorded epoch
 
 
-def parse_options() -> argparse.Namespace:
+BACKENDS = ("numpy", "numba", "numba-python", "cupy")  # another name would end the processes that measure it
+
+
+def parse_options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", nargs="*", choices=list(models.NETWORKS), default=list(models.MODELS))
-    parser.add_argument("--backend", nargs="*", default=["numba"], help="numpy, numba, numba-python, cupy")
-    parser.add_argument("--batch-size", nargs="*", type=int, help="default: each network's own")
+    parser.add_argument("--backend", nargs="*", choices=BACKENDS, default=["numba"])
+    parser.add_argument("--batch-size", nargs="*", type=machine.positive, help="default: each network's own")
     parser.add_argument("--against", choices=["torch"], help="measure PyTorch in the same run")
     parser.add_argument("--torch-modes", nargs="*", choices=TORCH_MODES, default=["eager", "channels_last"])
     parser.add_argument("--inference", action="store_true", help="time the forward pass in evaluation mode instead")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=machine.positive, default=os.cpu_count())
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="processes that keep the cores busy meanwhile")
-    parser.add_argument("--turns", type=int, default=6, help="turns (on a GPU: epochs) that each contestant takes")
+    parser.add_argument("--turns", type=machine.positive, default=6, help="turns (GPU: epochs) of each contestant")
     parser.add_argument("--precision", nargs="*", choices=["float32", "tf32"], default=["float32"], help="on a GPU")
-    parser.add_argument("--limit", type=int, metavar="N", help="on a GPU: images of an epoch (default: all 60,000)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    return parser.parse_args()
+    parser.add_argument(
+        "--limit", type=machine.positive, metavar="N", help="on a GPU: images of an epoch (default: 60,000)"
+    )
+    parser.add_argument("--json", type=machine.result_file, metavar="FILE", help="write the figures there")
+    return parser, parser.parse_args()
 
 
 def fake_mnist(count: int = IMAGES) -> tuple[np.ndarray, np.ndarray]:
@@ -331,7 +337,12 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    options = parse_options()
+    parser, options = parse_options()
+    with in_sentences(parser):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     if options.backend == ["cupy"]:
         gpu_steps.main(options, check_same, fake_mnist)
         return

@@ -22,6 +22,7 @@ from torch import nn
 import tinycnn
 from tinycnn import data, optim
 from tinycnn.backends.threads import get_threads, set_threads
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import Trainer, predict_logits
 from tinycnn.train.warm_up import warm_up
 
@@ -104,12 +105,19 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data-dir", metavar="DIR")
-    parser.add_argument("--epochs", type=int, default=EXAMPLE["EPOCHS"], metavar="N")
-    parser.add_argument("--limit", type=int, default=EXAMPLE["TRAINING"], metavar="N", help="pictures to train with")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N")
-    parser.add_argument("--threads", type=int, metavar="N", help="of both libraries (default: all cores)")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--epochs", type=machine.positive, default=EXAMPLE["EPOCHS"], metavar="N")
+    parser.add_argument(
+        "--limit", type=machine.positive, default=EXAMPLE["TRAINING"], metavar="N", help="pictures to train with"
+    )
+    parser.add_argument("--seeds", type=machine.positive, default=3, metavar="N")
+    parser.add_argument("--threads", type=machine.positive, metavar="N", help="of both libraries (default: all cores)")
+    parser.add_argument("--json", type=machine.result_file, metavar="FILE")
     options = parser.parse_args(arguments)
+    with in_sentences(parser):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     tinycnn.use_backend("auto")
     if options.threads is not None:
         set_threads(options.threads)

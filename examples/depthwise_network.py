@@ -12,6 +12,7 @@ import time
 import tinycnn
 from tinycnn import data, optim
 from tinycnn.layers import BatchNorm, Conv2d, Dense, GlobalAvgPool2d, Layer, ReLU, Sequential
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import Trainer, evaluate
 
 EPOCHS, BATCH_SIZE, RATE = 3, 64, 3e-3
@@ -55,4 +56,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_sentences():
+        main()

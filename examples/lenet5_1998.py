@@ -13,6 +13,7 @@ import time
 import tinycnn
 from tinycnn import data, optim
 from tinycnn.layers import AvgPool2d, Conv2d, Dense, Flatten, Sequential, Tanh
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import Trainer, evaluate
 
 EPOCHS, BATCH_SIZE, RATE = 8, 64, 2e-3
@@ -51,4 +52,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_sentences():
+        main()

@@ -13,6 +13,7 @@ import time
 import tinycnn
 from tinycnn import data, optim
 from tinycnn.layers import BatchNorm, Conv2d, Dense, GlobalAvgPool2d, Layer, ReLU, Residual, Sequential
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import Trainer, evaluate
 
 EPOCHS, BATCH_SIZE, RATE = 5, 64, 3e-3
@@ -57,4 +58,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_sentences():
+        main()

@@ -12,6 +12,7 @@ import numpy as np
 import tinycnn
 from tinycnn import data, optim
 from tinycnn.layers import Concatenate, Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential, Sigmoid
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import Trainer, evaluate, predict_logits
 
 OUTPUTS = {"digits in the picture": slice(0, 10), "facts about the pair": slice(10, 13)}
@@ -57,4 +58,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_sentences():
+        main()

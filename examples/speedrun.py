@@ -22,8 +22,8 @@ import tinycnn
 from tinycnn import data, layers, models, optim
 from tinycnn.backends import use_tf32
 from tinycnn.backends.threads import get_threads, set_threads
-from tinycnn.errors import TinyCNNError
-from tinycnn.run.option_names import OptionNames
+from tinycnn.errors import SettingError, requires, whole_number
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import Trainer, evaluate
 from tinycnn.train.warm_up import warm_up
 
@@ -113,18 +113,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     recipe, contestants = RECIPES[options.network], {"tinycnn": run}
     sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # for PyTorch, and for the result file
-    try:
+    with in_sentences(parser):
+        whole_number("--seeds", options.seeds, at_least=1)
+        if options.json and options.json.is_dir():
+            raise SettingError(f"--json {options.json}: this is a folder; expected the name of a file")
         tinycnn.use_backend(options.backend)
         set_threads(options.threads or get_threads())
         use_tf32(options.tf32)
         mnist = images(options, recipe.crop)
         if options.against:
-            from speedrun_torch import torch_runs
+            with requires("torch", "--against torch"):
+                from speedrun_torch import torch_runs
 
             contestants |= torch_runs(get_threads())
-    except (TinyCNNError, ImportError) as error:
-        print(f"error: {OptionNames(parser)(str(error))}", file=sys.stderr)
-        return 2
     results = []
     for seed in range(options.seeds):
         for library, train in contestants.items():

@@ -9,7 +9,6 @@ of ``tinycnn train --model digit_cnn --recipe best``, with half as many epochs, 
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from tinycnn import data, models, optim
 from tinycnn.backends.threads import set_threads
 from tinycnn.data.augment import Affine
 from tinycnn.data.redrawn import redrawn
-from tinycnn.errors import TinyCNNError
-from tinycnn.run.option_names import OptionNames
+from tinycnn.errors import SettingError
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import Trainer, evaluate
 from tinycnn.train.warm_up import warm_up
 
@@ -55,7 +54,7 @@ def trained(
     return model, time.perf_counter() - start
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds MNIST")
     parser.add_argument("--held-out", type=int, default=0, metavar="N", help="hold out the last N training images")
@@ -65,7 +64,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("runs/digit_cnn.safetensors"), metavar="FILE")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     options = parser.parse_args()
-    try:
+    with in_sentences(parser):
+        if options.output.is_dir():
+            raise SettingError(f"--output {options.output}: this is a folder; expected the name of a file")
         if options.threads is not None:
             set_threads(options.threads)
         tinycnn.use_backend("auto")
@@ -79,12 +80,8 @@ def main() -> int:
         model.class_names, model.pictures = mnist.class_names, mnist.pictures
         options.output.parent.mkdir(parents=True, exist_ok=True)
         tinycnn.save(model, options.output)
-    except TinyCNNError as error:
-        print(f"error: {OptionNames(parser)(str(error))}", file=sys.stderr)
-        return 2
     print(f"{scores.accuracy:.2%} of all {len(y_test):,} {what} images, trained in {seconds:.0f} s: {options.output}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,7 +10,6 @@ few examples of 5 to 9: a fresh one, a copy with a new head, and a copy with a n
 import argparse
 import dataclasses
 import statistics
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -18,8 +17,8 @@ import numpy as np
 import tinycnn
 from tinycnn import data, models, optim
 from tinycnn.data.split import only_classes
-from tinycnn.errors import SettingError, TinyCNNError
-from tinycnn.run.option_names import OptionNames
+from tinycnn.errors import whole_number
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import Trainer, evaluate
 
 SOURCE_IMAGES, SOURCE_EPOCHS, BATCH_SIZE = 5000, 3, 64
@@ -51,8 +50,8 @@ def compare(whole: data.Dataset, per_class: int, seed: int) -> dict[str, float]:
 
 
 def run(options: argparse.Namespace) -> None:
-    if options.seeds < 1:
-        raise SettingError(f"--seeds {options.seeds}: expected at least 1")
+    whole_number("--seeds", options.seeds, at_least=1)
+    whole_number("--per-class", options.per_class, at_least=1)
     tinycnn.use_backend(options.backend)
     whole = data.load("auto", data_dir=options.data_dir)
     print(whole.notice or f"{whole.name}: {options.per_class} examples of each of the digits 5 to 9", flush=True)
@@ -67,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"{name:<30} mean {statistics.mean(found):.4f}, from {min(found):.4f} to {max(found):.4f}")
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds MNIST")
@@ -75,13 +74,10 @@ def main() -> int:
         "--per-class", type=int, default=10, metavar="N", help="examples of each new digit (default: 10)"
     )
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="run with seeds 0 to N-1 (default: 5)")
-    try:
-        run(parser.parse_args())
-    except TinyCNNError as error:
-        print(f"error: {OptionNames(parser)(str(error))}", file=sys.stderr)
-        return 2
-    return 0
+    options = parser.parse_args()
+    with in_sentences(parser):
+        run(options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -48,8 +48,8 @@ def test_it_writes_a_model_file(program, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(program.data, "load", lambda *_, **__: digits)
     monkeypatch.setattr(program.tinycnn, "use_backend", lambda _: None)  # stays with NumPy
     words = ["--held-out", "100", "--limit", "24", "--quiet", "--output", str(tmp_path / "new" / "model.safetensors")]
-    monkeypatch.setattr(program.sys, "argv", ["train_for_drawings.py", *words])
-    assert program.main() == 0
+    monkeypatch.setattr("sys.argv", ["train_for_drawings.py", *words])
+    program.main()
     assert "of all 100 held-out images, trained in" in capsys.readouterr().out
     model = tinycnn.load(tmp_path / "new" / "model.safetensors")
     assert models.name_of(model) == "digit_cnn"

@@ -19,9 +19,10 @@ from typing import Any
 from tinycnn.backends.preparation import announcing
 from tinycnn.commands.parser import CommandParser
 from tinycnn.distributed.communicator import get_communicator
-from tinycnn.errors import SettingError, TinyCNNError, in_words
+from tinycnn.errors import SettingError, in_words
 from tinycnn.run.console import STANDARD_OUTPUT, discard_output, standard_streams
 from tinycnn.run.option_names import OptionNames
+from tinycnn.run.scripts import EXPLAINED
 from tinycnn.run.stop_signals import EndingSignals, Stopped
 from tinycnn.version import __version__
 
@@ -119,7 +120,7 @@ def outcome(words: list[str], signals: EndingSignals) -> tuple[int, str]:
             return INTERRUPTED, "interrupted"
         if isinstance(error, BrokenPipeError) and error.filename == STANDARD_OUTPUT:
             return PIPE_CLOSED, ""
-        if isinstance(error, TinyCNNError | OSError | MemoryError):  # MemoryError: data that is too large
+        if isinstance(error, EXPLAINED):  # MemoryError: data that is too large
             return 2, f"error: {in_options(in_words(error))}{advice(error, words)}"
         raise
 
