@@ -570,6 +570,27 @@ def test_pixels_that_a_pipeline_has_scaled_are_not_remarked_on(scale, caplog, tm
     np.testing.assert_array_equal(classifier.predict_proba(binary), classifier.predict_proba(binary.astype(float)))
 
 
+@pytest.mark.parametrize(("white", "pixels"), [(16, "0..16"), (65535, "0..65535"), (1, "0..1"), (254, "0..255")])
+def test_a_saved_classifier_reads_picture_files_as_the_numbers_of_fit(white, pixels, tmp_path):
+    """The digits of scikit-learn, 0 to 16, were saved as a network of 0 to 255: pictures were 16 times too bright."""
+    X = BYTES_ / BYTES_.max() * np.float32(white)
+    assert X.max() == white
+    classifier = TinyCNNClassifier(one_layer, epochs=1, **NUMPY).fit(X, TWO)
+    tinycnn.save(classifier.model_, tmp_path / "m.safetensors")
+    file = tinycnn.load(tmp_path / "m.safetensors")
+    assert file.pixels == pixels
+    pictures = BYTES_ if white == 254 else np.rint(X / white * 255).astype(np.uint8)
+    rounding = 3 / 255  # of white, and so of an input
+    np.testing.assert_allclose(file.predict(pictures), file.predict(X), atol=rounding)
+    np.testing.assert_array_equal(file.predict(X), classifier.model_.predict(X))
+    np.testing.assert_allclose(classifier.predict_proba(pictures), classifier.predict_proba(X), atol=rounding)
+
+
+@pytest.mark.parametrize("X", [-(BYTES_ / 255), BYTES_.reshape(12, -1) / 16], ids=["negative", "rows"])
+def test_no_white_is_stated_where_there_is_none(X):
+    assert TinyCNNClassifier(one_layer, epochs=1, **NUMPY).fit(X, TWO).model_.pixels == "0..255"
+
+
 @pytest.mark.parametrize(
     "use",
     [

@@ -21,7 +21,7 @@ from tinycnn.backends import get_backend, use_backend
 from tinycnn.errors import SettingError, ShapeError, in_range, requires, shortened, whole_number
 from tinycnn.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Rescaling, Sequential, Shape, Softmax
 from tinycnn.layers.interface.likely_pixels import noted
-from tinycnn.layers.metadata import BYTES, FRACTIONS
+from tinycnn.layers.metadata import BYTES, FRACTIONS, white_of
 from tinycnn.models import NETWORKS, OPTIMIZER_DEFAULTS
 from tinycnn.ops.softmax import log_softmax_rows
 from tinycnn.optim import OPTIMIZERS
@@ -48,6 +48,7 @@ NO_LABELS = "no_validation"  # what scikit-learn's validate_data takes for "ther
 MOST_CHANNELS = 4  # of pictures
 FACTOR = 12.0  # by which pixels may be brighter or darker than those of fit: less than 16, as digits of 0 to 16 have
 FEW_STEPS = 100  # in fewer, hardly any network learns much
+NEARLY_BYTES = 127  # bytes of which none is brighter than this are rare
 MIN_SIDE = 10  # pixels; the two convolutions and poolings of keras_cnn do not fit into smaller images
 
 _noted_steps: set[tuple[int, int]] = set()  # epochs and batch sizes about which a sentence was logged
@@ -260,7 +261,7 @@ class TinyCNNClassifier(ClassifierMixin, NamedArguments, BaseEstimator):
         with suppress(SettingError):  # names that a model file does not take, such as "" or a long text
             if (names := [str(name) for name in self.classes_]) != list(self.model_.class_names):
                 self.model_.class_names = names
-        self.model_.pixels = FRACTIONS if are_fractions(images) else BYTES  # it takes X as it is
+        self.model_.pixels = pixels_of(images)  # it takes X as it is
         self.__dict__.pop("_trainer", None)
         return self._trainer_again()
 
@@ -276,12 +277,12 @@ class TinyCNNClassifier(ClassifierMixin, NamedArguments, BaseEstimator):
     def _as_in_fit(self, images: np.ndarray) -> np.ndarray:
         """``images`` or rows of a later call, with a note if they are on another scale than those of ``fit``.
 
-        After pixels from 0 to 1, the network divides bytes by 255; a picture of zeros and ones is none of bytes.
+        After pixels from 0 to 1, or to 16, the network scales bytes to them; bytes up to 1, or 16, are not scaled.
         """
-        if self.model_.pixels != FRACTIONS or images.dtype != np.uint8:
+        if self.model_.pixels == BYTES or images.dtype != np.uint8:
             self._note_scale(images)
             return images
-        return images.astype(np.float32) if images.max() <= 1 else images
+        return images.astype(np.float32) if images.max() <= white_of(self.model_.pixels) < 255 else images
 
     def _note_scale(self, images: np.ndarray) -> None:
         """Log a sentence, once, if ``images`` or rows are on another scale than those of ``fit``.
@@ -339,9 +340,17 @@ def note_few_steps(epochs: int, examples: int, batch_size: int) -> None:
         )
 
 
-def are_fractions(images: np.ndarray) -> bool:
-    """Whether these are pictures of pixels from 0 to 1, as a pipeline makes them, which picture files become, too."""
-    return images.ndim == 4 and images.dtype != np.uint8 and float(images.min()) >= 0 and float(images.max()) <= 1
+def pixels_of(images: np.ndarray) -> str:
+    """The numbers for black and white of these pictures, so that a picture file becomes an input like them.
+
+    Bytes, and floats up to nearly 255, are ``0..255``, and a pipeline makes ``0..1``. Others end at their largest
+    number, as the digits of scikit-learn do, ``0..16``. Rows are no pictures, and negative numbers have no black: for
+    them the default of a network that begins with Rescaling, ``0..255``.
+    """
+    largest = largest_of(images)
+    if images.ndim != 4 or float(images.min()) < 0 or NEARLY_BYTES < largest <= 255:
+        return BYTES
+    return FRACTIONS if largest <= 1 else f"0..{largest:.9g}" if largest < 1e9 else BYTES
 
 
 def largest_of(images: np.ndarray) -> float:

@@ -185,7 +185,7 @@ def test_the_pixels_that_a_network_takes(first, expected, tmp_path):
     assert model.pixels == expected
 
 
-@pytest.mark.parametrize("pixels", ["0..2", 1, ["0..1"], ""])
+@pytest.mark.parametrize("pixels", ["0..0", "1..2", "0..-1", "0..1e9", 1, ["0..1"], ""])
 def test_invalid_pixels_are_refused(pixels, tmp_path):
     assert "expected '0..1' or '0..255'" in refused(file_with(architecture_text(pixels=pixels)), tmp_path)
     with pytest.raises(SettingError, match=r"expected '0\.\.1' or '0\.\.255'"):

@@ -20,7 +20,7 @@ from tinycnn.commands.shared_options import check_other_file, in_pixels, open_ne
 from tinycnn.errors import SettingError, printable
 from tinycnn.layers import BatchNorm, Normalization, Rescaling, Sequential
 from tinycnn.layers.interface.likely_pixels import first_layer
-from tinycnn.layers.metadata import SCALES as PIXELS
+from tinycnn.layers.metadata import PIXELS
 from tinycnn.saving.foreign_files import KERAS, ONNX, TORCH, description
 from tinycnn.saving.model_file import check_finite, load, save
 
@@ -41,7 +41,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("file", metavar="FILE", type=Path, help="the file of Keras, or the ONNX file")
     add("--model", metavar="MODEL_FILE", type=Path, required=True, help="the file to write, model.safetensors")
     add("--into", metavar="NETWORK", help="a model file, or the name of a network, for a file of weights alone")
-    add("--pixels", choices=PIXELS, help="the pixels that the network takes (default: inferred from its constants)")
+    add(
+        "--pixels",
+        choices=PIXELS,
+        help="the pixels that the network takes (default: inferred from its constants)",
+    )
     numbers: dict[str, Any] = {"nargs": "+", "type": number_list, "metavar": "X", "action": OneOrMore}
     add("--mean", **numbers, help="subtracted from the pixels in front of the network; one for each channel, or one")
     add("--std", **numbers, help="by which the difference is divided, as in Normalize(mean, std) of PyTorch")

@@ -15,8 +15,7 @@ from tinycnn.data.load_options import PICTURES, applicable, kind_of
 from tinycnn.data.measured_pictures import Measured, load_pictures_for
 from tinycnn.errors import DataError, SettingError, printable, shortened
 from tinycnn.layers import Sequential
-from tinycnn.layers.metadata import DRAWING, WHOLE
-from tinycnn.layers.metadata import SCALES as PIXELS
+from tinycnn.layers.metadata import DRAWING, PIXELS, WHOLE
 from tinycnn.saving.model_file import load, load_finite
 
 PACKAGED = f"{models.TRAINED.stem}, which comes with tinycnn"
@@ -30,7 +29,9 @@ def add_model_file(parser: argparse.ArgumentParser) -> None:
 def add_model_pixels(parser: argparse.ArgumentParser) -> None:
     """Declare ``--model-pixels``."""
     parser.add_argument(
-        "--model-pixels", choices=PIXELS, help="the pixels that the network takes (default: as stated in its file)"
+        "--model-pixels",
+        choices=PIXELS,
+        help="the pixels that the network takes (default: as stated in its file)",
     )
 
 

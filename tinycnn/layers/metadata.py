@@ -1,5 +1,6 @@
 """Metadata about the inputs and outputs of a network. Commands and pages use it; the computations do not."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,8 +16,7 @@ from tinycnn.layers.rescaling import Rescaling
 MAX_CLASS_NAME_LENGTH = 100  # characters, so that a class name fits on one line
 DRAWING, WHOLE = "drawing", "whole"  # how an image of any size becomes an input: see data/drawing.py, data/picture.py
 DIGITS = tuple("0123456789")
-FRACTIONS, BYTES = "0..1", "0..255"  # the numbers that a network takes for black and white
-SCALES = {FRACTIONS: 1 / 255, BYTES: 1.0}  # of bytes
+PIXELS = FRACTIONS, BYTES = "0..1", "0..255"  # the usual numbers for black and white
 CLASSES, LABELS, NUMBERS = "classes", "labels", "numbers"  # what the outputs mean: see `Sequential.outputs`
 
 
@@ -138,7 +138,18 @@ def default_pixels(first: Layer) -> str:
 
 
 def checked_pixels(pixels: str) -> str:
-    """``pixels``; raises SettingError unless it is ``0..1`` or ``0..255``."""
-    if not isinstance(pixels, str) or pixels not in (FRACTIONS, BYTES):
-        raise SettingError(f"`pixels`: got {pixels!r:.120}; expected {FRACTIONS!r} or {BYTES!r}")
+    """``pixels``; raises SettingError unless it is ``0..1``, ``0..255``, or 0 to another number, such as ``0..16``."""
+    if not isinstance(pixels, str) or not re.fullmatch(r"0\.\.\d{1,9}(\.\d{1,9})?", pixels) or not white_of(pixels):
+        wanted = f"{FRACTIONS!r} or {BYTES!r}, or another number for white, such as '0..16'"
+        raise SettingError(f"`pixels`: got {pixels!r:.120}; expected {wanted}")
     return pixels
+
+
+def white_of(pixels: str) -> float:
+    """The number that a network takes for white, such as 255 for ``0..255``; black is 0."""
+    return float(pixels.removeprefix("0.."))
+
+
+def scale_of_bytes(pixels: str) -> float:
+    """The factor that brings bytes into the range ``pixels``."""
+    return white_of(pixels) / 255

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.layers.metadata import SCALES
+from tinycnn.layers.metadata import scale_of_bytes
 from tinycnn.layers.sequential import Sequential
 
 
 def pixel_scale(model: Sequential, dtype: Any = np.uint8) -> float:
     """The factor applied to pixels of ``dtype`` before ``model``: 1/255 for integers; 1 for ``0..255`` and floats."""
-    return 1.0 if np.dtype(dtype).kind == "f" else SCALES[model.pixels]
+    return 1.0 if np.dtype(dtype).kind == "f" else scale_of_bytes(model.pixels)

@@ -259,7 +259,7 @@ class Sequential(Fitting, Layer):
 
     @property
     def pixels(self) -> str:
-        """The numbers that the network takes for black and white: ``0..1`` (bytes divided by 255) or ``0..255``.
+        """The numbers that the network takes for black and white: ``0..1`` (bytes divided by 255), ``0..255``, ...
 
         The default is ``0..255`` if the network starts with a Rescaling layer that multiplies, otherwise ``0..1``.
         Stored in model files. None restores the default; an invalid value raises SettingError.

@@ -12,9 +12,9 @@ import numpy as np
 from tinycnn.errors import DataError
 from tinycnn.layers import Sequential
 from tinycnn.layers.interface.likely_pixels import about_bytes, noted
-from tinycnn.layers.metadata import BYTES
+from tinycnn.layers.metadata import BYTES, white_of
 
-SLACK = 1e-3  # beyond 0..1, as rounding makes it
+SLACK = 1e-3  # of white, beyond black and white, as rounding makes it
 SAMPLE = 1000  # images whose values are compared with 256 levels
 NEAR = 0.02  # of a level
 
@@ -29,8 +29,8 @@ def is_off(extent: tuple[float, float] | None, pixels: str) -> bool:
     """Whether floats are on another scale than bytes are as the input of a network that takes ``pixels``."""
     if extent is None:
         return False
-    low, high = extent
-    return high <= 1 if pixels == BYTES else low < -SLACK or high > 1 + SLACK
+    (low, high), white = extent, white_of(pixels)
+    return high <= 1 if pixels == BYTES else low < -SLACK * white or high > (1 + SLACK) * white
 
 
 def other_scale(model: Sequential, images: Any) -> str:

@@ -23,7 +23,7 @@ from tinycnn.interchange.planned import OF_SCOPE, PlannedLayer
 from tinycnn.interchange.preparation import NOTHING, Numbers, Preparation
 from tinycnn.layers import Sequential, pixel_scale
 from tinycnn.layers.interface.likely_pixels import likely_pixels
-from tinycnn.layers.metadata import SCALES
+from tinycnn.layers.metadata import PIXELS, scale_of_bytes
 from tinycnn.saving.endings import check_path
 from tinycnn.saving.model_file import set_metadata
 from tinycnn.saving.safetensors_file import DAMAGED
@@ -110,7 +110,7 @@ def _set_pixels(model: Sequential, graph: Graph, given: str | None, preparation:
         model.pixels, reason = preparation.pixels()
         return reason
     factor = graph.metadata.get(BYTE_FACTOR)
-    recorded = next((pixels for pixels, scale in SCALES.items() if scale == factor), None)
+    recorded = next((pixels for pixels in PIXELS if scale_of_bytes(pixels) == factor), None)
     if "pixels" not in graph.metadata and recorded is None:
         model.pixels, reason = likely_pixels(model)
         return reason

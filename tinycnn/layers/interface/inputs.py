@@ -13,7 +13,7 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.errors import DataError
 from tinycnn.layers.interface.likely_pixels import note_pixels
-from tinycnn.layers.metadata import BYTES, SCALES
+from tinycnn.layers.metadata import BYTES, FRACTIONS, scale_of_bytes
 from tinycnn.tensor import Tensor
 
 LOGGER = logging.getLogger("tinycnn.layers")
@@ -36,7 +36,7 @@ def as_input(model: Any, x: Any) -> Tensor:
     are_bytes = values.dtype.kind in "iu"
     if not are_bytes and given.dtype == model.dtype:
         return given
-    return Tensor(given.data.astype(model.dtype) * (SCALES[model.pixels] if are_bytes else 1.0))
+    return Tensor(given.data.astype(model.dtype) * (scale_of_bytes(model.pixels) if are_bytes else 1.0))
 
 
 def _on_host(x: Any) -> np.ndarray | None:
@@ -71,7 +71,7 @@ def check_pixels(images: np.ndarray, pixels: str) -> None:
         raise DataError("images are truth values: convert them with images.astype(numpy.float32).")
     if kind in "iu" and not 0 <= low <= high <= 255:
         raise DataError(f"{found}: expected bytes, 0 to 255, or floats from 0 to 1.")
-    if kind == "f" and _are_like_bytes(images):
+    if kind == "f" and pixels == FRACTIONS and _are_like_bytes(images):
         raise DataError(
             f"{found}, but the network takes pixels 0..1: divide them by 255, pass uint8, or set model.pixels = "
             "'0..255' before training."
@@ -95,7 +95,7 @@ def _note_bytes(model: Any, x: Tensor) -> None:
     if images.shape[1:] != model.input_shape or not len(images):
         return
     first = images[0]
-    if first.min() < 0 or first.max() <= 1 or model.pixels == BYTES or not _are_like_bytes(images):
+    if first.min() < 0 or first.max() <= 1 or model.pixels != FRACTIONS or not _are_like_bytes(images):
         return
     _noted.add(model)
     LOGGER.warning(
