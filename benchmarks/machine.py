@@ -137,5 +137,5 @@ def result_file(text: str) -> Path:
 def positive(text: str) -> int:
     """The value of an option that counts something."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a positive integer, came {text!r}")
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a positive integer")
     return int(text)

@@ -18,6 +18,7 @@ import machine
 
 from tinycnn import commands, models
 from tinycnn.backends.threads import get_threads
+from tinycnn.run.scripts import in_sentences
 
 RECIPES = {"author": 5, "best": 3, "digits": 10}  # the number of seeds
 
@@ -40,11 +41,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", metavar="DIR")
     parser.add_argument("--model", nargs="+", choices=models.MODELS, default=list(models.MODELS))
     parser.add_argument("--recipe", nargs="+", choices=RECIPES, help="default: author and best, or digits")
-    parser.add_argument("--seeds", type=int, metavar="N", help=f"default, for each recipe: {RECIPES}")
-    parser.add_argument("--threads", type=int, metavar="N")
+    parser.add_argument("--seeds", type=machine.positive, metavar="N", help=f"default, for each recipe: {RECIPES}")
+    parser.add_argument("--threads", type=machine.positive, metavar="N")
     parser.add_argument("--limit", type=int, metavar="N", help="train on the first N images only")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=machine.result_file, metavar="FILE")
     options = parser.parse_args(arguments)
+    with in_sentences(parser):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     recipes = options.recipe or (["digits"] if options.dataset == "digits" else ["author", "best"])
     passed = {
         "--dataset": options.dataset,

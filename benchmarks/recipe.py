@@ -22,8 +22,10 @@ import numpy as np
 from tinycnn import data, models
 from tinycnn.backends import use_backend
 from tinycnn.backends.threads import get_threads, set_threads
+from tinycnn.errors import DataError
 from tinycnn.run.build import make_trainer
 from tinycnn.run.options import add_train_options, train_config
+from tinycnn.run.scripts import in_sentences
 from tinycnn.train import evaluate
 from tinycnn.train.warm_up import warm_up
 
@@ -92,8 +94,11 @@ def finished(file: Path | None, kind: str, settings: dict[str, Any]) -> dict[str
     """The runs of this ``kind`` in ``file``; none if there is no file. Ends the program for other ``settings``."""
     if file is None or not file.exists():
         return {}
-    report = json.loads(file.read_text(encoding="utf-8"))
-    if kind not in report or any(report[name] != value for name, value in settings.items()):
+    try:
+        report = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise DataError(f"{file}: not a file of results; choose another file") from None
+    if kind not in report or any(report.get(name) != value for name, value in settings.items()):
         raise SystemExit(f"{file} holds runs of another model or with other options: choose another file")
     return dict(report[kind])
 
@@ -101,15 +106,20 @@ def finished(file: Path | None, kind: str, settings: dict[str, Any]) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("model", choices=models.NETWORKS)
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N-1 (default: 5)")
+    parser.add_argument("--seeds", type=machine.positive, default=5, metavar="N", help="seeds 0 to N-1 (default: 5)")
     parser.add_argument("--held-out", type=int, default=0, metavar="N", help="judge by the last N training images")
     parser.add_argument("--ablation", action="store_true", help="leave out one trick at a time")
     parser.add_argument("--candidates", action="store_true", help="compare the recipes for the five published networks")
     parser.add_argument("--dataset", default="mnist", help="default: mnist")
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set")
-    parser.add_argument("--threads", type=int, metavar="N", help="the bits do not depend on it")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and the machine, too")
+    parser.add_argument("--threads", type=machine.positive, metavar="N", help="the bits do not depend on it")
+    parser.add_argument("--json", type=machine.result_file, metavar="FILE", help="write the figures, and the machine")
     options, others = parser.parse_known_args()
+    with in_sentences(parser):
+        benchmark(options, others)
+
+
+def benchmark(options: argparse.Namespace, others: list[str]) -> None:
     threads = [] if options.threads is None else ["--threads", str(options.threads)]
     use_backend("auto")
     dataset = data.load(options.dataset, data_dir=options.data_dir)

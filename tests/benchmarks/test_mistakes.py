@@ -16,19 +16,24 @@ NEEDS_TORCH = ("example_networks.py", "two_outputs.py")
 
 MISTAKES = [
     ("ablation.py", ["--data-dir", "nowhere"], "--data-dir: nowhere"),
-    ("ablation.py", ["--seeds", "0"], "argument --seeds: expected a positive integer, came '0'"),
+    ("ablation.py", ["--seeds", "0"], "argument --seeds: got '0', expected a positive integer"),
     ("ablation.py", ["--json", "."], FOLDER),
     ("augmented_steps.py", [], "$TINYCNN_DATA: "),
     ("cutout.py", ["no_such_folder"], "unknown data set 'no_such_folder'"),
     ("cutout.py", ["."], "expected at least two folders of pictures"),
     ("cuda_resources.py", ["--json", "."], FOLDER),
     ("example_networks.py", ["resnet8", "--data-dir", "nowhere"], "--data-dir: nowhere"),
-    ("kernels.py", ["--rounds", "-1"], "expected a positive integer, came '-1'"),
+    ("kernels.py", ["--rounds", "-1"], "got '-1', expected a positive integer"),
     ("photographs.py", ["--dataset", "nowhere", "--runs", "runs"], "unknown data set 'nowhere'"),
+    ("networks.py", ["--data-dir", "nowhere"], "--data-dir: nowhere"),
+    ("networks.py", ["--json", "."], FOLDER),
+    ("recipe.py", ["lenet", "--data-dir", "nowhere"], "--data-dir: nowhere"),
+    ("recipe.py", ["lenet", "--seeds", "0"], "got '0', expected a positive integer"),
+    ("recipe.py", ["lenet", "--json", "."], FOLDER),
     ("robustness.py", ["--data-dir", "nowhere"], "--data-dir: nowhere"),
     ("robustness.py", ["--output", "."], FOLDER),
     ("scaling.py", ["--backend", "nowhere"], "unknown backend 'nowhere'"),
-    ("step_table.py", ["--threads", "1", "0"], "expected a positive integer, came '0'"),
+    ("step_table.py", ["--threads", "1", "0"], "got '0', expected a positive integer"),
     ("train_step.py", ["--backend", "nowhere"], "invalid choice: 'nowhere'"),
     ("train_step.py", ["--json", "."], FOLDER),
     ("two_outputs.py", ["--data-dir", "nowhere"], "--data-dir: nowhere"),
@@ -75,6 +80,6 @@ def test_the_file_for_the_results_is_checked_before_the_measurement(machine, tmp
 
 @pytest.mark.parametrize("text", ["0", "-3", "1.5", "", "many"])
 def test_counts_are_positive(text, machine):
-    with pytest.raises(argparse.ArgumentTypeError, match=f"^expected a positive integer, came '{text}'$"):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^got '{text}', expected a positive integer$"):
         machine.positive(text)
     assert machine.positive("12") == 12

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.train_configs import config_of
 from tinycnn import data
+from tinycnn.errors import DataError
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 LEFT_OUT = {
@@ -91,6 +92,10 @@ def test_finished_runs_are_taken_from_a_file_of_the_same_settings_only(recipe, t
     for kind, others in (("left out", settings), ("candidates", {**settings, "model": "keras_cnn"})):
         with pytest.raises(SystemExit, match="runs of another model or with other options"):
             recipe.finished(file, kind, others)
+    for damaged in ("", "{", "3", "[1]"):
+        file.write_text(damaged)
+        with pytest.raises(DataError, match=r"runs\.json: not a file of results; choose another file"):
+            recipe.finished(file, "candidates", settings)
 
 
 def test_each_candidate_trains_as_its_name_says(recipe):
