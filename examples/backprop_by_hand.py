@@ -145,11 +145,13 @@ def main() -> None:
     loss, engines = by_the_engine(arrays, labels)
 
     print(f"loss by hand {seen['loss']:.15f}\n  the engine {loss:.15f}\n")
-    print(f"{'gradient of':<13} {'shape':<13} {'by hand':>20} {'the engine':>20} {'largest difference':>20}")
+    print("The largest element of each gradient, and the largest difference of all its elements:\n")
+    print(f"{'gradient of':<24} {'by hand':>20} {'the engine':>20} {'difference':>12}")
     for name, grad in ours.items():
-        place = np.unravel_index(np.abs(grad).argmax(), grad.shape)  # the largest element is shown
+        place = tuple(int(i) for i in np.unravel_index(np.abs(grad).argmax(), grad.shape))
         difference = np.abs(grad - engines[name]).max()
-        print(f"{name:<13} {grad.shape!s:<13} {grad[place]:>20.15f} {engines[name][place]:>20.15f} {difference:>20.1e}")
+        element = f"{name}{list(place)}"
+        print(f"{element:<24} {grad[place]:>20.15f} {engines[name][place]:>20.15f} {difference:>12.1e}")
     worst = max(np.abs(grad - engines[name]).max() for name, grad in ours.items())
     if not worst < 1e-12:
         raise SystemExit("they differ: one of the two is wrong")

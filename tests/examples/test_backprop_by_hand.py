@@ -1,5 +1,6 @@
 """The gradients derived by hand in the example agree with the engine, and a difference is an error."""
 
+import json
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from tests.support.example_runner import load_example, run_example
 
 GRADIENTS = ["logits", "dense_weight", "dense_bias", "pool", "relu", "conv", "conv_weight", "conv_bias", "x"]
-ROW = re.compile(r"^(\w+) +\(.*\) +(-?\d\.\d{15}) +(-?\d\.\d{15}) +(\d\.\de[-+]\d\d)$", re.MULTILINE)
+ROW = re.compile(r"^(\w+)(\[.*\]) +(-?\d\.\d{15}) +(-?\d\.\d{15}) +(\d\.\de[-+]\d\d)$", re.MULTILINE)
 
 
 def test_it_prints_both_side_by_side(tmp_path):
@@ -16,7 +17,13 @@ def test_it_prints_both_side_by_side(tmp_path):
     assert process.returncode == 0, process.stderr
     rows = ROW.findall(process.stdout)
     assert [name for name, *_ in rows] == GRADIENTS
-    for _, by_hand, engine, difference in rows:
+    example = load_example("backprop_by_hand")
+    arrays, labels = example.example()
+    _, gradients = example.by_the_engine(arrays, labels)
+    for name, place, by_hand, engine, difference in rows:
+        element = gradients[name][tuple(json.loads(place))]
+        assert float(engine) == pytest.approx(element, abs=1e-15)
+        assert abs(element) == np.abs(gradients[name]).max()
         assert abs(float(by_hand) - float(engine)) <= 2e-15
         assert abs(float(by_hand)) > 0.01
         assert float(difference) < 1e-14

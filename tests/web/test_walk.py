@@ -590,7 +590,9 @@ def test_a_rate_at_which_the_loss_overflows_is_left_out_of_a_file(monkeypatch):
     monkeypatch.setattr(walk, "practise", practise)
     model = small_model()
     found = list(walk.practice(model, picture(), trace_step(model, picture(), 1)))
-    assert [(one["optimizer"], one["lr"]) for one in found] == [(o, r) for o in walk.OPTIMIZERS for r in (0.001, 0.01)]
+    assert [(one["optimizer"], one["lr"]) for one in found] == [
+        (o, r) for o in walk.OPTIMIZERS for r in (0.0001, 0.001, 0.01)
+    ]
 
 
 def test_what_all_pages_show_is_computed_once(monkeypatch):

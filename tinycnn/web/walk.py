@@ -31,7 +31,7 @@ KEEP_MAPS = {
     *("Rescaling", "Residual", "Sigmoid", "Tanh"),
 }  # kinds of layers whose output has a map for each map of the input; those of walk.js that do not add up channels
 MOST_MOVED = 10  # numbers of all parameters, whose way through the steps the file holds
-OPTIMIZERS, RATES, STEPS = ("sgd", "adam"), (0.001, 0.01, 0.1), 11
+OPTIMIZERS, RATES, STEPS = ("sgd", "adam"), (0.0001, 0.001, 0.01, 0.1), 11
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'"
 
 
