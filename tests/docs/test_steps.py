@@ -266,6 +266,7 @@ def test_the_last_step_names_what_is_in_the_package() -> None:
         ("step02_each_once", ", reverse=True", ""),
         ("step05_dense", "self.x.T @ grad_y", "(self.x.T @ grad_y)[::-1]"),
         ("step07_convolution", "grad_x[place] += ", "grad_x[place] = "),
+        ("step07_convolution", "grad_weight += ", "grad_weight = "),
         ("step08_im2col", "] += cols", "] = cols"),
         ("step09_pooling", "grad_y * (self.winner == number)", "grad_y"),
     ],
@@ -371,6 +372,23 @@ def test_the_key_of_worksheet_b_is_what_each_program_prints(
     (points,) = (cells[2] for cells in table(KEY, "lesson | points") if cells[0] == f"B, change {change}")
     first = points.partition(" (1)")[0]
     assert re.findall(r"\$(\w)\$", first) == [letter for letter in "uvxy" if wrong[letter] != right[letter]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "correct", "percent"),
+    [
+        ([], True, "76"),
+        ([("grad_weight += ", "grad_weight = ")], False, "63"),
+        ([("grad_x[place] += ", "grad_x[place] = ")], False, "76"),
+    ],
+)
+def test_what_breaks_in_lesson_5(
+    changes: list[tuple[str, str]], correct: bool, percent: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = printed_by("step07_convolution", changes, capsys)
+    assert f"gradients agree with finite differences: {correct}" in lines
+    assert any(line.startswith(f"{percent}% of 100 test digits") for line in lines)
+    assert f"{percent} %" in TEACHING.partition("## Lesson 5")[2].partition("**Write")[0]
 
 
 EXCHANGED = {
