@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.exercises.test_other_answers import filled
-from tinycnn.exercises import EXERCISES, Exercise, check_file
+from tinycnn.exercises import EXERCISES, Exercise, Outcome, check_file
 from tinycnn.exercises.evidence import is_same
 from tinycnn.exercises.locating import planted_evidence
 
@@ -42,6 +42,16 @@ def file_of(exercise: Exercise, answers: dict[str, str], folder: Path) -> Path:
     return path
 
 
+def assert_each_level_says_more(outcome: Outcome) -> None:
+    """There are two levels or three, as many as the message names, and the words of none are in those before it."""
+    assert len(outcome.hints) in (2, 3), outcome.message
+    assert outcome.message.endswith(f"\n  Hint 1 of {len(outcome.hints)}: {outcome.hints[0]}")
+    words = [" ".join(re.findall(r"\w+|[^\w\s.,;:]", text.lower())) for text in outcome.hints]
+    for level, text in enumerate(words):
+        assert text, outcome.message
+        assert text not in " ".join(words[:level]), outcome.hints
+
+
 @pytest.mark.parametrize("number", ANSWERS)
 def test_a_mistake_of_a_reader_is_named(number: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     """By its symptom, and with the function where it is, if it has no line; no other line is said to be wrong."""
@@ -57,6 +67,7 @@ def test_a_mistake_of_a_reader_is_named(number: str, tmp_path: Path, recwarn: py
         outcome = check_file(exercise, file_of(exercise, answers, tmp_path))
         assert outcome.state in ("wrong", "part"), outcome.message
         assert outcome.symptom == symptom, outcome.message
+        assert_each_level_says_more(outcome)
         named = re.search(r"lines \d+ to \d+:  (\S+)", outcome.message)
         assert named is None or named[1] in functions, outcome.message
         accused = re.search(r"\.py, line \d+:  (.+)", outcome.message.partition("Error: ")[0])  # not: raised there
@@ -78,6 +89,6 @@ def test_planted_mistakes_lead_to_different_outcomes(number: str) -> None:
     """So a hint names the only planted mistake that agrees with all outcomes."""
     planted, exercise = planted_evidence(BY_NUMBER[number]), BY_NUMBER[number]
     meant = [(key, place) for key, changed in exercise.planted.items() for place, _ in changed]
-    assert [(key, place) for key, place, _ in planted] == meant  # all fit the source, and none is called right
-    for (key, _, evidence), (other, _, others) in combinations(planted, 2):
+    assert [(key, place) for key, place, *_ in planted] == meant  # all fit the source, and none is called right
+    for (key, _, evidence, _), (other, _, others, _) in combinations(planted, 2):
         assert key == other or not is_same(evidence, others), (key, other)

@@ -9,9 +9,13 @@ import argparse
 import difflib
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinycnn.commands.parser import did_you_mean
 from tinycnn.errors import SettingError, in_shell
+
+if TYPE_CHECKING:
+    from tinycnn.exercises import Outcome
 
 ACTIONS = "check", "train"
 
@@ -27,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="check the exercises in FOLDER")
     parser.add_argument("--only", metavar="EXERCISE", help="with --check: only this one, such as 3 or dense")
     parser.add_argument(
-        "--hint", type=int, choices=(1, 2, 3), metavar="LEVEL", help="with --check: 1, 2 or 3, the formula"
+        "--hint", type=int, choices=(1, 2, 3), metavar="LEVEL", help="with --check: 1, 2 or 3, what to write"
     )
     parser.add_argument("--train", action="store_true", help="train a network on the functions that you wrote")
     parser.add_argument("--solutions", action="store_true", help="write the solutions to FOLDER/solutions")
@@ -87,15 +91,23 @@ def check(folder: Path, only: str | None, hint: int) -> int:
         if outcome.message and outcome not in empty[1:]:
             print(*(indented(line) for line in outcome.message.splitlines()), sep="\n")
     right = sum(outcome.state == "right" for outcome in outcomes)
-    part = sum(outcome.state == "part" for outcome in outcomes)
-    print(f"{right} of {len(outcomes)} right" + (f", {part} without the extra step" if part else ""))
-    if hint < 3 and any("Hint" in outcome.message for outcome in outcomes):
+    print(how_far(outcomes))
+    if any(len(outcome.hints) > hint for outcome in outcomes if outcome not in empty[1:]):
         print(f"a hint that says more: --hint {hint + 1}")
     if only is None:
         print(f"as a page: {write_page(folder / PAGE, outcomes)}")
     if right == len(EXERCISES):
         print(f"all yours; now train on them: tinycnn exercises {in_shell(folder)} --train")
     return int(right < len(outcomes))
+
+
+def how_far(outcomes: list["Outcome"]) -> str:
+    """What is right: exercises, and the tasks or functions of those that are not right as a whole."""
+    if len(outcomes) == 1 and outcomes[0].progress:
+        return outcomes[0].progress
+    right = sum(outcome.state == "right" for outcome in outcomes)
+    begun = [f"{outcome.progress} in {outcome.exercise.name}" for outcome in outcomes if outcome.progress]
+    return ", ".join([f"{right} of {len(outcomes)} right", *begun])
 
 
 def is_meant(word: str, name: str) -> bool:

@@ -22,6 +22,7 @@ from tinycnn.tensor import Function, Tensor
 Arrays = Mapping[str, np.ndarray]
 Suspects = Mapping[str, Callable[[str, np.ndarray], np.ndarray | None]]  # by symptom: (input, grad_y) → its gradient
 EPS = 1e-6
+MOST_NUMBERS = 16  # in an input that a message shows: enough for a computation on paper
 WRONG_SHAPES = "shape", "not summed", "wrong axis", "axis of length 1", "transposed"  # symptoms of ``wrong_shape``
 
 
@@ -30,11 +31,12 @@ class Mistake(Exception):
 
     ``symptom`` and ``about``, the name of the gradient, choose the hints; ``line`` or ``place`` say where to look.
     ``came``: the wrong numbers, all of them. ``outcome``: more numbers, by which mistakes can be told apart; ``grads``:
-    all gradients, by name.
+    all gradients, by name; ``given``: the arrays from which the numbers are computed, by name.
     """
 
     outcome: Any = None
     grads: Mapping[str, Any] = {}
+    given: Mapping[str, np.ndarray] = {}
 
     def __init__(
         self,
@@ -109,6 +111,7 @@ def check_gradients(
     suspects: Suspects | None = None,
     has_mean: bool = False,
     order: Iterable[str] = (),
+    others: Arrays | None = None,
 ) -> None:
     """Raise Mistake unless ``call(*tensors).backward(grad_y)`` gives every input the gradient of finite differences.
 
@@ -116,6 +119,7 @@ def check_gradients(
     ``of``: the operation, which with the name of the input is the key of the formula. ``differences_at``: inputs at
     which to take the differences instead, where they are not defined at ``inputs``. ``has_mean``: whether forward takes
     a mean; a loss does. ``order``: the names in which to compare the gradients, where one is made from another.
+    ``others``: arrays without a gradient, such as the target of a loss, for the message.
     """
     tensors = {name: Tensor(array.copy(), requires_grad=True) for name, array in inputs.items()}
     y = call(*tensors.values())
@@ -134,6 +138,8 @@ def check_gradients(
             typical = typical_numbers(name, inputs[name], slopes(name), grad_y, suspects or {})
             mistake.symptom = typical_key(np.asarray(grad, dtype=float), typical) or mistake.symptom
         raise
+    given = {**inputs, **(others or {}), "grad_y" if y.shape else "grad_loss": grad_y}
+    given = given if grad_y.size <= MOST_NUMBERS else {}  # without grad_y, nothing can be computed
     numbers = {name: weighted(slopes(name), grad_y) for name in inputs}
     names = list(tensors)
     for name in order or names:
@@ -148,7 +154,7 @@ def check_gradients(
             with shown_at(listed_at(returns.line_of(f"grad_{name}")), ("order",)):
                 compare(
                     what, numbers[name], tensor.grad, about=about, line=line, suspects=typical, counts=counts,
-                    has_mean=has_a_mean,
+                    has_mean=has_a_mean, given=given,
                 )  # fmt: skip
         except Mistake as mistake:
             mistake.grads = {key: x.grad for key, x in tensors.items()}
@@ -282,9 +288,11 @@ def examined(function: Function, backward: Callable[..., Any], returns: Returns,
         too_many = "too many" if absent else "too many gradients"
         key = too_many if len(each) > len(names) else "none"
         raise Mistake(text, symptom=key, about=where, line=listed_at(returns.last))
-    if any(isinstance(grad, Tensor) for grad in each):
+    tensors = [name for name, grad in zip(names, each, strict=True) if isinstance(grad, Tensor)]
+    if tensors:
         text = f"{where} returned a Tensor, expected {of_all}, as arrays"
-        raise Mistake(text, symptom="tensor", about=where, place=where)
+        about = f"{type(function).__name__}.{tensors[0]}" if len(tensors) == 1 else where
+        raise Mistake(text, symptom="tensor", about=about, place=where)
     exchanged = sorted(map(np.shape, each)) == sorted(x.shape for x in function.inputs)
     owners = {x.shape: name for name, x in zip(names, function.inputs, strict=True)} if exchanged else {}
     for index, (name, x, grad, needed) in enumerate(
@@ -376,11 +384,12 @@ def compare(
     counts: Iterable[Count] = (),
     has_mean: bool = True,
     grad_y: tuple[int, ...] = (),
+    given: Arrays | None = None,
 ) -> None:
     """Raise Mistake unless the arrays agree, with the first wrong place, both numbers, and the likely mistake.
 
     ``suspects``: by symptom, a function that returns the numbers to which a typical mistake leads. ``grad_y``: the
-    shape of what was summed, if it is known.
+    shape of what was summed, if it is known. ``given``: from which to compute the numbers; the small ones are shown.
     """
     if came is None:
         raise Mistake(f"{what} is None: no gradient arrived there", symptom="none", about=about, line=line, place=place)
@@ -405,4 +414,18 @@ def compare(
         f"    expected  {expected[index]:.6g}  ({source})\n"
         f"    came      {came[index] + 0.0:.6g}{sentence}"  # + 0.0: not "-0"
     )
-    raise Mistake(text, symptom=symptom.key, about=about, line=line, place=place, came=came)
+    mistake = Mistake(text, symptom=symptom.key, about=about, line=line, place=place, came=came)
+    mistake.given = given or {}
+    raise mistake
+
+
+def numbers_of(given: Arrays) -> str:
+    """The small ones of the arrays, as lines of a message."""
+    small = {name: np.asarray(array) for name, array in given.items() if np.size(array) <= MOST_NUMBERS}
+    width = max(map(len, small), default=0)
+    lines = []
+    for name, array in small.items():
+        head = f"    {name:<{width}} = "
+        numbers = np.array2string(array, precision=6, separator=", ", max_line_width=70, prefix=head)
+        lines.append(f"{head}{numbers}")
+    return "".join(f"\n{line}" for line in ("  computed from", *lines)) if lines else ""

@@ -56,18 +56,23 @@ SPOILERS = (
 
 
 PLACES = "unbroadcast", "_Elementwise", "Multiply", "Divide", "MatMul"
+GRAD_A = "unbroadcast(grad_y @ self.b.swapaxes(-1, -2), self.a.shape)"
+GRAD_B = "unbroadcast(self.a.swapaxes(-1, -2) @ grad_y, self.b.shape)"
+STACKS = "swapaxes exchanges the last two axes alone, and unbroadcast sums over the stack where it was repeated"
+SUMMED = "self.unbroadcast(grad_a, grad_b), which sums over what was repeated"
 FORMULAS = {
-    "Multiply.a": "grad_a = grad_y · b",
-    "Multiply.b": "grad_b = grad_y · a",
-    "Divide.a": "grad_a = grad_y / b",
-    "Divide.b": "grad_b = -grad_y · a / b²",
-    "MatMul.a": "d loss / d a[i, j] = Σ_k grad_y[i, k] b[j, k], that is grad_y bᵀ: (n, k) (k, m) → (n, m)",
-    "MatMul.b": "d loss / d b[j, k] = Σ_i a[i, j] grad_y[i, k], that is aᵀ grad_y: (m, n) (n, k) → (m, k)",
-    "unbroadcast": "sum over the leading axes that the input does not have, then over each axis where it has length 1 "
-    "and grad has not, with keepdims=True",
-    "Multiply.backward": "grad_a = grad_y · b and grad_b = grad_y · a, through self.unbroadcast",
-    "Divide.backward": "grad_a = grad_y / b and grad_b = -grad_y · a / b², through self.unbroadcast",
-    "MatMul.backward": "grad_a = grad_y bᵀ and grad_b = aᵀ grad_y, each through unbroadcast(grad, shape)",
+    "Multiply.a": f"grad_a = grad_y * self.b, then return {SUMMED}",
+    "Multiply.b": f"grad_b = grad_y * self.a, then return {SUMMED}",
+    "Divide.a": f"grad_a = grad_y / self.b, then return {SUMMED}",
+    "Divide.b": f"grad_b = -grad_y * self.a / self.b**2, then return {SUMMED}",
+    "MatMul.a": f"grad_a = {GRAD_A}: grad_y bᵀ, (n, k) (k, m) → (n, m). {STACKS}",
+    "MatMul.b": f"grad_b = {GRAD_B}: aᵀ grad_y, (m, n) (n, k) → (m, k). {STACKS}",
+    "unbroadcast": "grad = grad.sum(axis=tuple(range(grad.ndim - len(shape)))) for the leading axes that the input "
+    "does not have; then, for each axis where shape has a 1, grad = grad.sum(axis=axis, keepdims=True); return grad",
+    "Multiply.backward": "return self.unbroadcast(grad_y * self.b, grad_y * self.a): the gradient of a, then that of b",
+    "Divide.backward": "return self.unbroadcast(grad_y / self.b, -grad_y * self.a / self.b**2): the gradient of a, "
+    "then that of b",
+    "MatMul.backward": f"return {GRAD_A}, {GRAD_B}",
 }
 Both = tuple[np.ndarray | None, np.ndarray]  # the gradients of a and b
 Wrong = Callable[[np.ndarray, np.ndarray, np.ndarray], Both]  # of grad_y, a and b
@@ -244,6 +249,7 @@ def check_unbroadcast(student: ModuleType) -> None:
                         "its result", expected, came, "the sum over what was repeated", about=place, place=place,
                         line=made_at(lines.last), suspects={key: partial(np.array, part) for key, part in uses.items()},
                         counts=[(grad.size // expected.size, "copies")], has_mean=False, grad_y=grad_shape,
+                        given={"grad": grad},
                     )  # fmt: skip
 
 

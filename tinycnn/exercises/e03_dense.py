@@ -68,11 +68,13 @@ EXERCISE = Exercise(
              "(out,) if len(self.inputs) is 3."),
     ),
     formulas={
-        "x": "grad_x[n, i] = Σ_j grad_y[n, j] W[i, j], that is grad_y Wᵀ: (N, out) (out, in) → (N, in)",
-        "weight": "grad_W[i, j] = Σ_n x[n, i] grad_y[n, j], that is xᵀ grad_y: (in, N) (N, out) → (in, out)",
-        "bias": "grad_b[j] = Σ_n grad_y[n, j], a sum over axis 0",
-        "DenseFunction.backward": "grad_x = grad_y Wᵀ, grad_W = xᵀ grad_y, grad_b = the sum of grad_y over axis 0; "
-        "return (grad_x, grad_W) if len(self.inputs) is 2, else (grad_x, grad_W, grad_b)",
+        "x": "grad_x[n, i] = Σ_j grad_y[n, j] W[i, j], (N, out) (out, in) → (N, in): grad_x = grad_y @ self.weight.T",
+        "weight": "grad_W[i, j] = Σ_n x[n, i] grad_y[n, j], (in, N) (N, out) → (in, out): grad_weight = self.x.T @ "
+        "grad_y",
+        "bias": "grad_b[j] = Σ_n grad_y[n, j], a sum over axis 0: grad_bias = grad_y.sum(axis=0)",
+        "DenseFunction.backward": "grad_x = grad_y @ self.weight.T; grad_weight = self.x.T @ grad_y; grad_bias = "
+        "grad_y.sum(axis=0); return (grad_x, grad_weight) if len(self.inputs) is 2, else (grad_x, grad_weight, "
+        "grad_bias)",
     },
     hints={
         "sums multiplied": (

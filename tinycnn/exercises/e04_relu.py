@@ -54,6 +54,7 @@ def mistaken(wrong: Wrong, y: np.ndarray, _: str, grad_y: np.ndarray) -> np.ndar
     return wrong(grad_y, y)
 
 
+FORMULA = "grad_x is grad_y where y > 0, else 0: return grad_y * (self.y > 0)"
 EXERCISE = Exercise(
     name="04_relu",
     title="ReLU.",
@@ -61,7 +62,7 @@ EXERCISE = Exercise(
     chapter="docs/path/03_dense_and_relu.md",
     task=TASK,
     hint="grad_y passes where the output is positive and nowhere else.",
-    formulas={"x": "grad_x = grad_y where y > 0, else 0", "": "grad_x = grad_y where y > 0, else 0"},
+    formulas={"x": FORMULA, "": FORMULA},
     hints={
         "upstream": (
             "it is the slope alone, 0 or 1: grad_y, the gradient that arrives, is not used.",

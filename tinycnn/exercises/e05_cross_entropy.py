@@ -44,7 +44,9 @@ def check(student: ModuleType) -> None:
                 x = x if name == "logits" else x - np.log(np.exp(x).sum(axis=1, keepdims=True))
                 rows = np.eye(3)[target] if target.ndim == 1 else target
                 typical = {key: partial(mistaken, numbers) for key, numbers in mistakes(name, x, rows).items()}
-                check_gradients(partial(loss_of, op, target), {name: x}, of=function, suspects=typical)
+                check_gradients(
+                    partial(loss_of, op, target), {name: x}, of=function, suspects=typical, others={"target": target}
+                )
 
 
 def mistakes(name: str, x: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,8 +111,9 @@ EXERCISE = Exercise(
     task=TASK,
     hint=HINT,
     formulas={
-        "SoftmaxCrossEntropyFunction": "grad_logits = grad_loss · (p - target) / N, with p = exp(self.log_p)",
-        "NLLLossFunction": "grad_log_p = -grad_loss · target / N",
+        "SoftmaxCrossEntropyFunction": "grad_logits = grad_loss * (p - self.target) / N, with p = "
+        "self.backend.xp.exp(self.log_p) and N = len(self.target)",
+        "NLLLossFunction": "grad_log_p = -grad_loss * self.target / N, with N = len(self.target)",
     },
     hints={
         "upstream": (

@@ -102,13 +102,16 @@ EXERCISE = Exercise(
     hint="it is the dense layer of exercise 3 on cols: grad_W from cols and grad_Y, grad_cols from grad_Y and W, the "
     "bias summed over all rows, that is, over all images and all pixels.",
     formulas={
-        "x": "grad_cols = grad_Y Wᵀ: (N*OH*OW, F) (F, KH*KW*C); grad_x = col2im(grad_cols, x_shape, (KH, KW), stride, "
-        "padding)",
-        "weight": "grad_W = colsᵀ grad_Y: (KH*KW*C, N*OH*OW) (N*OH*OW, F), reshaped to (KH, KW, C, F)",
-        "bias": "grad_b[f] = Σ grad_y[n, oh, ow, f] over images and pixels: the sum of grad_Y over axis 0",
-        "Conv2dFunction.backward": "with grad_Y = grad_y as (N*OH*OW, F): grad_W = colsᵀ grad_Y, grad_cols = grad_Y "
-        "Wᵀ, grad_b = the sum of grad_Y over axis 0; return (grad_x, grad_W) if len(self.inputs) is 2, else (grad_x, "
-        "grad_W, grad_b)",
+        "x": "(N*OH*OW, F) (F, KH*KW*C): grad_cols = grad_y.reshape(-1, F) @ self.weight.reshape(-1, F).T; grad_x = "
+        "self.backend.col2im(grad_cols, self.x_shape, (KH, KW), self.stride, self.padding)",
+        "weight": "(KH*KW*C, N*OH*OW) (N*OH*OW, F): grad_weight = (self.cols.T @ grad_y.reshape(-1, F)).reshape(KH, "
+        "KW, C, F)",
+        "bias": "the sum over images and pixels: grad_bias = grad_y.reshape(-1, F).sum(axis=0)",
+        "Conv2dFunction.backward": "with grad_Y = grad_y.reshape(-1, F) and W = self.weight.reshape(-1, F): "
+        "grad_weight = (self.cols.T @ grad_Y).reshape(KH, KW, C, F); grad_cols = grad_Y @ W.T; grad_x = "
+        "self.backend.col2im(grad_cols, self.x_shape, (KH, KW), self.stride, self.padding); grad_bias = "
+        "grad_Y.sum(axis=0); return (grad_x, grad_weight) if len(self.inputs) is 2, else (grad_x, grad_weight, "
+        "grad_bias)",
     },
     hints={
         "not rows": (

@@ -163,6 +163,10 @@ def off_terms(inputs: Arrays, came: np.ndarray) -> tuple[str, str]:
     ) == 1 else "several terms"
 
 
+GRAD_X = (
+    "self.gamma * self.inverse_std * (grad_y - grad_beta / self.M - self.x_hat * grad_gamma / self.M), with one term "
+    "for each path"
+)
 EXERCISE = Exercise(
     name="09_batch_norm",
     title="Batch normalisation.",
@@ -173,11 +177,13 @@ EXERCISE = Exercise(
     "changes the mean and the variance of its channel, and with them all values of the channel: two more terms, each "
     "with a sum over the channel.",
     formulas={
-        "x": "grad_x = gamma s · (grad_y - grad_beta / M - x̂ grad_gamma / M), with s = self.inverse_std",
-        "gamma": "grad_gamma = Σ grad_y x̂ over all axes but the last",
-        "beta": "grad_beta = Σ grad_y over all axes but the last",
-        "BatchNormFunction.backward": "grad_beta = Σ grad_y and grad_gamma = Σ grad_y x̂ over self.axes",
-        "BatchNormFunction.grad_x": "gamma s · (grad_y - grad_beta / M - x̂ grad_gamma / M), s = self.inverse_std",
+        "x": f"grad_x = {GRAD_X}",
+        "gamma": "grad_gamma = (grad_y * self.x_hat).sum(axis=self.axes), over all axes but the last",
+        "beta": "grad_beta = grad_y.sum(axis=self.axes), over all axes but the last",
+        "BatchNormFunction.backward": "grad_beta = grad_y.sum(axis=self.axes); grad_gamma = (grad_y * "
+        "self.x_hat).sum(axis=self.axes); grad_x = self.grad_x(grad_y, grad_gamma, grad_beta) if self.needs_grad[0] "
+        "else None; return grad_x, grad_gamma, grad_beta",
+        "BatchNormFunction.grad_x": f"return {GRAD_X}",
     },
     hints={
         "variance left out": (

@@ -75,8 +75,9 @@ EXERCISE = Exercise(
     hint="y is a product of x and something that does not depend on x. The gradient needs the same mask "
     "as forward, so forward stores it.",
     formulas={
-        "x": "grad_x = grad_y · mask",
-        "": "self.mask = the mask; y = x · self.mask; grad_x = grad_y · self.mask",
+        "x": "grad_x = grad_y * self.mask",
+        "": "self.mask = self.backend.dropout_mask(x.shape, self.p, x.dtype, self.key); y = x * self.mask; grad_x "
+        "= grad_y * self.mask",
     },
     hints={
         "not scaled": (

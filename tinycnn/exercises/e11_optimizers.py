@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.exercises.checking import Mistake, compare, normal, situation
+from tinycnn.exercises.checking import Arrays, Mistake, compare, normal, situation
 from tinycnn.exercises.cutting import Exercise, Hole, Planted, find_function
 from tinycnn.exercises.evidence import check_each
 from tinycnn.exercises.tracing import student_file
@@ -84,6 +84,7 @@ def check_steps(
     start, array = parameter.data.copy(), parameter.data
     descent = optimizer([parameter], lr=LR, **settings)
     expected = steps_of(by_hand, start, gradients, settings)
+    starts = {"p": start, **{name: slot.copy() for name, slot in descent.slots[0].items()}}
     came: dict[str, list[np.ndarray]] = {name: [] for name in ("g", *descent.slots[0], "p")}
     with situation(f"{optimizer.__name__}({', '.join(f'{name}={value}' for name, value in settings.items())})"):
         for step in range(STEPS):
@@ -95,9 +96,12 @@ def check_steps(
         try:
             for step in range(STEPS):
                 for name in (*judged, "p"):
-                    before = came["p"][step - 1] if step else start
+                    before = {
+                        key: numbers[step - 1] if step else starts[key] for key, numbers in came.items() if key != "g"
+                    }
+                    given = {"lr": np.array(LR), "g": gradients[step], **before}
                     check_array(
-                        name, came[name][step], expected[name][step], f"after step {step + 1}", before, judged, place
+                        name, came[name][step], expected[name][step], f"after step {step + 1}", given, judged, place
                     )
                 if not np.array_equal(came["g"][step], gradients[step]):
                     text = "the gradient itself has changed: write g = g + ..., not g += ..."
@@ -108,17 +112,17 @@ def check_steps(
 
 
 def check_array(
-    name: str, came: np.ndarray, expected: np.ndarray, when: str, before: np.ndarray, slots: list[str], place: str
+    name: str, came: np.ndarray, expected: np.ndarray, when: str, given: Arrays, slots: list[str], place: str
 ) -> None:
-    """Raise Mistake unless the slot of this name, or p, is as expected; ``before`` the step, p was this."""
+    """Raise Mistake unless the slot of this name, or p, is as expected; ``given``: lr, g, and all before the step."""
     if name != "p" and not came.any():
         symptom = "slot only a name" if is_bound_anew(place, name) else "slot unchanged"
         raise Mistake(f"{name} is still all zeros {when}", symptom=symptom, about=place, place=place)
-    if name == "p" and np.array_equal(came, before):
+    if name == "p" and np.array_equal(came, given["p"]):
         symptom = "only a name" if is_bound_anew(place, "p") else "not moved"
         raise Mistake(f"p has not moved {when}", symptom=symptom, about=place, place=place)
     rest = f", with the right {' and '.join(slots)}," if name == "p" and slots else ""
-    compare(f"{name} {when}{rest}", expected, came, SOURCE, about=place, place=place)
+    compare(f"{name} {when}{rest}", expected, came, SOURCE, about=place, place=place, given=given)
 
 
 def is_bound_anew(place: str, name: str) -> bool:

@@ -231,7 +231,10 @@ def check_slopes(student: ModuleType, what: str, i: int) -> None:
             }
             what = f"{side}, the slope to the {side} of each output,"
             with renamed(WRONG_SHAPES, "shape of slopes"):
-                compare(what, right[k], came[k], "the definition", about=SLOPES, place=SLOPES, suspects=suspects)
+                compare(
+                    what, right[k], came[k], "the definition", about=SLOPES, place=SLOPES, suspects=suspects,
+                    given={f"input {i}": inputs[i], "direction": direction, "self.upstream": own.upstream},
+                )  # fmt: skip
 
 
 def judged(student: ModuleType, case: Case, **settings: Any) -> Any:

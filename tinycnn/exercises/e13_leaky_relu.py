@@ -79,7 +79,15 @@ def check_slope(student: ModuleType, slope: float) -> None:
     if not np.array_equal(x.data, X):
         text = "x itself has changed: compute into a new array, the old one is still needed"
         raise Mistake(text, symptom="in place", about="forward", place=FORWARD)
-    compare(f"leaky_relu(x, slope={slope})", expected, came, "the definition", about="forward", place=FORWARD)
+    compare(
+        f"leaky_relu(x, slope={slope})",
+        expected,
+        came,
+        "the definition",
+        about="forward",
+        place=FORWARD,
+        given={"x": X},
+    )
     with situation(f"with slope {slope}"):
         check_gradients(lambda x: student.leaky_relu(x, slope=slope), {"x": X})
 
@@ -111,10 +119,11 @@ EXERCISE = Exercise(
     hint="the factor, 1 or slope, is the same in both directions: keep it. In the check, x needs float64, "
     "requires_grad=True, and values on both sides of 0.",
     formulas={
-        "x": "grad_x = grad_y where x > 0, else slope · grad_y",
-        "forward": "y = x where x > 0, else slope · x",
-        "LeakyReLUFunction.forward": "self.factor = xp.where(x > 0, 1, slope).astype(x.dtype); y = x · self.factor",
-        "LeakyReLUFunction.backward": "grad_x = grad_y · self.factor",
+        "x": "grad_x = self.backend.xp.where(x > 0, grad_y, self.slope * grad_y), with the x that forward stored",
+        "forward": "y = self.backend.xp.where(x > 0, x, self.slope * x)",
+        "LeakyReLUFunction.forward": "self.factor = self.backend.xp.where(x > 0, 1, self.slope).astype(x.dtype); "
+        "return x * self.factor",
+        "LeakyReLUFunction.backward": "return grad_y * self.factor",
         "gradient_is_right": "bool(gradcheck(lambda x: leaky_relu(x), x, raise_exception=False)), x of float64",
     },
     hints={

@@ -1,5 +1,6 @@
 """A student's folder: copies the exercises there, keeps files that exist, and checks what the student wrote."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +23,14 @@ from tinycnn.exercises import (
     e12_gradcheck,
     e13_leaky_relu,
 )
-from tinycnn.exercises.checking import Mistake
+from tinycnn.exercises.checking import Mistake, numbers_of
 from tinycnn.exercises.cutting import Exercise
-from tinycnn.exercises.hints import HINTS, LEVELS, hint
+from tinycnn.exercises.hints import HINTS, hint, without_repeats
 from tinycnn.exercises.locating import function_at_fault, load, planted_mistake, right_so_far
 from tinycnn.exercises.raised import describe, named_line, names_of, symptom_of
 from tinycnn.exercises.tracing import (
     function_of_error,
+    input_of_error,
     line_of_error,
     lines_of_function,
     shapes_at_error,
@@ -60,6 +62,7 @@ COMPUTE_IT = (
     "Compute the number at the index above on paper, term by term, and print the same terms in your code: which is the "
     "first that differs?"
 )
+OF_ALL_GRADIENTS = "order", "none", "too many", "too many gradients", "return"  # symptoms
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,16 @@ class Outcome:
     """``state``: right, part (an extra step is left), begun (the first task is right, the rest is empty), empty, wrong
     or missing; ``message``: what the student reads.
 
-    ``symptom`` is the kind of mistake, if the numbers show one.
+    ``symptom`` is the kind of mistake, if the numbers show one. ``hints``: those of all levels, of which the message
+    has the first. ``progress``: what is right of a file that is not, such as ``1 of 2 tasks right``, or empty.
     """
 
     exercise: Exercise
     state: str
     message: str = ""
     symptom: str = ""
+    hints: tuple[str, ...] = ()
+    progress: str = ""
 
 
 def copy_out(folder: Path, *, solutions: bool = False) -> tuple[list[Path], list[Path]]:
@@ -106,26 +112,30 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         with use_backend("numpy"):
             right = right_so_far(exercise, path)
         begun = bool(right or (getattr(error, "first_task", "") and not getattr(error, "is_extra", False)))
-        text += hints(
-            exercise, key_of_empty(exercise, str(error), level) if begun else "", str(error), level, is_empty=True
-        )
+        keys = [key_of_empty(exercise, str(error), one) if begun else "" for one in (1, 2)]
+        told = hints(exercise, keys, str(error), is_empty=True)
+        text += shown(told, level)
+        progress = f"{len(right)} of {len(exercise.holes)} functions right" if right else ""
         if right and not hasattr(error, "first_task"):
             text = f"Right so far: {', '.join(right)}.\n{text}"
-        return Outcome(exercise, "begun" if begun else "empty", with_first_task(error, text))
+        return Outcome(
+            exercise, "begun" if begun else "empty", with_first_task(error, text), hints=told,
+            progress=tasks_right(error) or progress,
+        )  # fmt: skip
     except SystemExit as error:
         place = named_line(line_of_error(error, path), path)
         return Outcome(exercise, "wrong", f"the code ends Python{place}: remove exit(), quit() or sys.exit()")
     except Mistake as mistake:
         with use_backend("numpy"):
-            planted, place = planted_mistake(exercise, mistake)
+            planted, place, lines = planted_mistake(exercise, mistake)
             if not place and not (mistake.symptom and (mistake.line or mistake.place)):
                 place = function_at_fault(exercise, path)
         place = place or mistake.place
-        text = in_situation(mistake, str(mistake)) + where(path, mistake.line, place)
+        text = in_situation(mistake, str(mistake)) + numbers_of(mistake.given) + where(path, mistake.line, place)
         about = place if planted else mistake.about or place
         key = planted or mistake.symptom or general_key(exercise, about)
-        text += hints(exercise, key, about, level, has_index=mistake.came is not None)
-        return not_right(exercise, mistake, text, key)
+        told = hints(exercise, [key, key], about, has_index=mistake.came is not None, lines=lines)
+        return not_right(exercise, mistake, text + shown(told, level), key, told)
     except Exception as error:  # a student's code may raise anything
         text = in_situation(error, describe(error, path))
         shapes = shapes_at_error(error, path)
@@ -133,22 +143,27 @@ def check_file(exercise: Exercise, path: Path, level: int = 1) -> Outcome:
         names = names_of(error, path)
         text += f"\n    {names}" if names else ""
         with use_backend("numpy"):
-            planted, _ = planted_mistake(exercise, error) if student else ("", "")
+            planted, _, lines = planted_mistake(exercise, error) if student else ("", "", [])
         about, kind = function_of_error(error, path), symptom_of(error, exercise, path)
         is_known = kind in HINTS or kind in exercise.hints
         rule = general_key(exercise, about) if isinstance(error, TinyCNNError) else ""  # it knows what was called
         key = planted or (kind if is_known else rule or "error")
-        text += hints(exercise, key, about, level)
-        return not_right(exercise, error, text, key)
+        told = hints(exercise, [key, key], input_of_error(error, path) or about, lines=lines)
+        return not_right(exercise, error, text + shown(told, level), key, told)
     finally:
         student_file.reset(token)
     return Outcome(exercise, "right", remark or "")
 
 
-def not_right(exercise: Exercise, error: Exception, text: str, symptom: str) -> Outcome:
-    """Wrong; or, after an error in the extra step of the exercise, right in part."""
+def not_right(exercise: Exercise, error: Exception, text: str, symptom: str, told: tuple[str, ...]) -> Outcome:
+    """Wrong; or, after an error in the extra step of the exercise, right in part. ``told``: the hints."""
     state = "part" if getattr(error, "is_extra", False) else "wrong"
-    return Outcome(exercise, state, with_first_task(error, text), symptom)
+    return Outcome(exercise, state, with_first_task(error, text), symptom, told, tasks_right(error))
+
+
+def tasks_right(error: Exception) -> str:
+    """How many of the tasks are right if the error was raised after the first; empty if not, or if there is but one."""
+    return "1 of 2 tasks right" if hasattr(error, "first_task") else ""
 
 
 def with_first_task(error: Exception, text: str) -> str:
@@ -159,20 +174,42 @@ def with_first_task(error: Exception, text: str) -> str:
 
 
 def hints(
-    exercise: Exercise, symptom: str, about: str, level: int, *, has_index: bool = False, is_empty: bool = False
-) -> str:
-    """The hint at ``level``, as lines below a message. ``has_index``: the message names the index of a wrong number.
+    exercise: Exercise,
+    keys: Sequence[str],
+    about: str,
+    *,
+    has_index: bool = False,
+    is_empty: bool = False,
+    lines: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """The hints, from the one that says least; each says more than those before it. The last is what to write.
 
-    ``is_empty``: nothing is written yet.
+    ``keys``: the symptom that chooses the first hint, and that for the second. ``has_index``: the message names the
+    index of a wrong number. ``is_empty``: nothing is written yet. ``lines``: of the solution, where the mistake is.
     """
     first = f"{COMPUTE_IT} " if has_index else ""
     chapter = next((exercise.chapters[name] for name in names_in(about) if name in exercise.chapters), exercise.chapter)
-    formulas, general = exercise.formulas, (exercise.hint, f"{first}{chapter} derives it.")
-    special = {"": general, **exercise.hints}
-    rule = rule_before(symptom, has_index) if level == 1 and not is_empty else ""
-    found = [formulas[name] for name in names_in(about) if name in formulas]
-    formula = found[0] if found else "; ".join(dict.fromkeys(formulas.values()))
-    return f"\n  Hint {level} of {LEVELS}: {rule}{hint(symptom, level, special, formula)}"
+    special = {"": (exercise.hint, f"{first}{chapter} derives it."), **exercise.hints}
+    rule = "" if is_empty else rule_before(keys[0], has_index)
+    words = [hint(key, level, special) for level, key in enumerate(keys, start=1)]
+    own = f"in the solution, this is: {'; '.join(lines)}" if lines else formula(exercise, keys[-1], about)
+    return without_repeats([f"{rule}{words[0]}", words[1], own])
+
+
+def formula(exercise: Exercise, symptom: str, about: str) -> str:
+    """What to write for the gradient or function ``about``; of a symptom of all gradients, what returns them."""
+    formulas, names = exercise.formulas, names_in(about)
+    of_function = [name for name in formulas if name.endswith(".backward")]
+    owner = [name for name in of_function if name.split(".")[0] == names[2]] or of_function
+    if symptom in OF_ALL_GRADIENTS and len(owner) == 1:
+        return formulas[owner[0]]
+    found = [formulas[name] for name in names if name in formulas]
+    return found[0] if found else "; ".join(dict.fromkeys(formulas.values()))
+
+
+def shown(told: Sequence[str], level: int) -> str:
+    """The hints up to ``level``, as lines below a message."""
+    return "".join(f"\n  Hint {i} of {len(told)}: {one}" for i, one in enumerate(told[:level], start=1))
 
 
 def rule_before(symptom: str, has_index: bool) -> str:

@@ -1,10 +1,9 @@
-"""The hints: by the key of a symptom, which mistake it is, and where to look; the third level is the formula."""
+"""The hints: by the key of a symptom, which mistake it is, and where to look; the last one is what to write."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tinycnn.exercises.symptoms import BOTH, EITHER
 
-LEVELS = 3
 # The first level says which mistake it is, the second where to look. Exercises replace those that they know better.
 HINTS: Mapping[str, tuple[str, str]] = {
     "averaged": (
@@ -230,17 +229,29 @@ HINTS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def hint(key: str, level: int, special: Mapping[str, tuple[str, str]], formula: str) -> str:
-    """The hint for a symptom at ``level``, 1 to 3; the third is the formula.
+def hint(key: str, level: int, special: Mapping[str, tuple[str, str]]) -> str:
+    """The hint for a symptom at ``level``, 1 or 2.
 
     ``special``: the hints of the exercise by symptom; those of the symptom "" are for all others. Of several mistakes
     at once, each has its number.
     """
-    if level == LEVELS:
-        return formula
     between = EITHER if EITHER in key else BOTH
     found = [(special.get(one) or HINTS.get(one) or special[""])[level - 1] for one in key.split(between)]
     if len(found) == 1:
         return found[0]
     begin = f"one of {len(found)} mistakes." if between == EITHER else f"{len(found)} mistakes at once."
     return " ".join([begin, *(f"({i}) {one}" for i, one in enumerate(found, start=1))])
+
+
+def without_repeats(texts: Iterable[str]) -> tuple[str, ...]:
+    """The texts that say more than those before them: a level whose words were all said already is not offered."""
+    kept: list[str] = []
+    for text in texts:
+        if plain(text) not in plain(" ".join(kept)):
+            kept.append(text)
+    return tuple(kept)
+
+
+def plain(text: str) -> str:
+    """``text`` for a comparison: in small letters, with single spaces, without a stop at its end."""
+    return " ".join(text.lower().split()).rstrip(".")

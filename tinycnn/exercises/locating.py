@@ -9,6 +9,7 @@ import ast
 import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
+from difflib import SequenceMatcher
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FunctionType, ModuleType
@@ -23,24 +24,28 @@ from tinycnn.exercises.symptoms import EITHER
 from tinycnn.exercises.tracing import student_file
 
 MAX_ALTERNATIVES = 2  # mistakes that the outcomes do not tell apart, and that a hint names
-PLANTED: dict[str, list[tuple[str, str, Evidence]]] = {}  # by exercise: what each planted mistake leads to
+MAX_LINES = 3  # lines of the solution that a hint shows
+PLANTED: dict[str, list[tuple[str, str, Evidence, tuple[str, ...]]]] = {}  # by exercise: see planted_evidence
 
 
-def planted_mistake(exercise: Exercise, error: Exception) -> tuple[str, str]:
+def planted_mistake(exercise: Exercise, error: Exception) -> tuple[str, str, list[str]]:
     """The symptom of the planted mistake that leads to the outcomes of ``error``, and its function; empty if unknown.
 
-    Of two mistakes with these outcomes, the symptom has the keys of both; more say nothing.
+    The third: the lines of the solution in its place; empty if there are none, or too many for a hint. Of two mistakes
+    with these outcomes, the symptom has the keys of both; more say nothing.
     """
     ours = evidence_of(error)
-    found = [(key, place) for key, place, theirs in planted_evidence(exercise) if is_same(ours, theirs)]
-    keys, places = dict.fromkeys(key for key, _ in found), {place for _, place in found}
+    found = [one for one in planted_evidence(exercise) if is_same(ours, one[2])]
+    keys, places = dict.fromkeys(key for key, *_ in found), {place for _, place, *_ in found}
     if len(keys) > MAX_ALTERNATIVES:
-        return "", ""
-    return EITHER.join(keys), places.pop() if len(places) == 1 else ""
+        return "", "", []
+    lines = list(dict.fromkeys(line for *_, right in found for line in right))
+    is_shown = len(lines) <= MAX_LINES and all(right for *_, right in found)
+    return EITHER.join(keys), places.pop() if len(places) == 1 else "", lines if is_shown else []
 
 
-def planted_evidence(exercise: Exercise) -> list[tuple[str, str, Evidence]]:
-    """The key of each planted mistake, its function, and the outcomes of the check; computed once.
+def planted_evidence(exercise: Exercise) -> list[tuple[str, str, Evidence, tuple[str, ...]]]:
+    """The key of each planted mistake, its function, the outcomes of the check, the right lines; computed once.
 
     Mistakes that do not fit the source, because it has been edited, are left out.
     """
@@ -52,7 +57,7 @@ def planted_evidence(exercise: Exercise) -> list[tuple[str, str, Evidence]]:
             with suppress(SettingError):
                 text = with_planted(exercise.solution(), place, changes)
                 if (error := failure_of_text(exercise, text, exercise.check)) is not None:
-                    found.append((key, place, evidence_of(error)))
+                    found.append((key, place, evidence_of(error), replaced_lines(exercise.solution(), text)))
     return PLANTED.setdefault(exercise.name, found)
 
 
@@ -65,6 +70,24 @@ def with_planted(text: str, place: str, changes: Mapping[str, str]) -> str:
             raise SettingError(f"{place} does not contain {passage!r}")
         body = body.replace(passage, instead)
     return "".join([*lines[: node.lineno - 1], body, *lines[node.end_lineno :]])
+
+
+def replaced_lines(right: str, wrong: str) -> tuple[str, ...]:
+    """The lines of ``right`` in whose place ``wrong`` has others, without their comments.
+
+    None of them if ``wrong`` has one elsewhere, or with another indentation: it is the place that is wrong.
+    """
+    lines, others = right.splitlines(), wrong.splitlines()
+    changes = [one for one in SequenceMatcher(None, lines, others, autojunk=False).get_opcodes() if one[0] != "equal"]
+    statements = [bare(line) for _, first, end, _, _ in changes for line in lines[first:end]]
+    instead = {bare(line) for _, _, _, first, end in changes for line in others[first:end]}
+    is_part = any(line.count("(") != line.count(")") for line in statements)  # of a statement of several lines
+    return () if is_part or instead & set(statements) else tuple(statements)
+
+
+def bare(line: str) -> str:
+    """A line of code without its indentation and comment."""
+    return line.partition("  # ")[0].strip()
 
 
 def function_at_fault(exercise: Exercise, path: Path) -> str:

@@ -280,3 +280,72 @@ def value_of(node: ast.expr, frame: FrameType) -> Any:
         value = value_of(node.value, frame)
         return vars(value).get(node.attr) if hasattr(value, "__dict__") else None
     return None
+
+
+def input_of_error(error: BaseException, path: Path) -> str:
+    """``Class.input`` if the error was raised in what ``Class.backward`` computes for this input alone; else empty."""
+    found, place = frame_of_error(error, path), function_of_error(error, path)
+    owner, _, method = place.rpartition(".")
+    if found is None or method != "backward":
+        return ""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    groups = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == owner]
+    methods = {node.name: node for group in groups for node in group.body if isinstance(node, ast.FunctionDef)}
+    statement = statement_at(tree, found[1])
+    if not {"forward", "backward"} <= set(methods) or statement is None:
+        return ""
+    column = column_of_error(error, path)
+    names, places = names_made(statement, found[1], column), set()
+    for node in sorted(
+        (one for one in ast.walk(methods["backward"]) if hasattr(one, "lineno")), key=lambda x: x.lineno
+    ):
+        if isinstance(node, ast.Assign | ast.AugAssign) and node is not statement:
+            names |= assigned_names(node) if reads(node.value, names) else set()
+        elif isinstance(node, ast.Return) and node.value:
+            for index, value in enumerate(listed(node.value)):
+                is_there = node is statement and spans_column(value, found[1], column)
+                places |= {index} if is_there or reads(value, names) else set()
+    inputs = [one.arg for one in methods["forward"].args.args[1:]]
+    index = places.pop() if len(places) == 1 else len(inputs)
+    return f"{owner}.{inputs[index]}" if index < len(inputs) else ""
+
+
+def column_of_error(error: BaseException, path: Path) -> int:
+    """Where in its line the last part of the file that led to the error begins; 0 if Python does not know."""
+    trace, found = error.__traceback__, None
+    while trace is not None:
+        found = trace if trace.tb_frame.f_code.co_filename == str(path) else found
+        trace = trace.tb_next
+    positions = list(found.tb_frame.f_code.co_positions())[found.tb_lasti // 2] if found else (None,) * 4
+    return positions[2] or 0
+
+
+def names_made(statement: ast.stmt, line: int, column: int) -> set[str]:
+    """The names to which the statement assigns what it computes at this place."""
+    if not isinstance(statement, ast.Assign | ast.AugAssign):
+        return set()
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+    values = listed(statement.value)
+    if isinstance(target, ast.Tuple) and len(target.elts) == len(values):
+        there = [one for one, value in zip(target.elts, values, strict=True) if spans_column(value, line, column)]
+        return {node.id for one in there for node in ast.walk(one) if isinstance(node, ast.Name)}
+    return assigned_names(statement)
+
+
+def listed(value: ast.expr) -> list[ast.expr]:
+    """The values of a tuple or list, or the arguments of a call with several; else the value itself."""
+    if isinstance(value, ast.Tuple | ast.List):
+        return value.elts
+    is_of_all = isinstance(value, ast.Call) and ast.unparse(value.func) == "self.unbroadcast"
+    return value.args if isinstance(value, ast.Call) and is_of_all else [value]
+
+
+def reads(value: ast.expr, names: set[str]) -> bool:
+    """Whether the value is computed from one of the names."""
+    return any(isinstance(node, ast.Name) and node.id in names for node in ast.walk(value))
+
+
+def spans_column(node: ast.expr, line: int, column: int) -> bool:
+    """Whether the source of ``node`` includes this place."""
+    last = node.end_lineno or node.lineno, node.end_col_offset or 0
+    return (node.lineno, node.col_offset) <= (line, column) < last
