@@ -63,11 +63,13 @@ def how_to_build() -> str:
 
 
 def item(outcome: Outcome) -> str:
-    """The list item of one exercise."""
-    exercise, message = outcome.exercise, escape(outcome.message)
+    """The list item of one exercise; the hints of one that is not begun are not shown."""
+    is_empty, exercise = outcome.state == "empty", outcome.exercise
+    message = "" if is_empty else escape(outcome.message)
+    state = ", ".join(filter(None, ["not begun" if is_empty else outcome.state, outcome.progress]))
     return (
         f'<li class="{outcome.state}"><span class="state">{SYMBOLS[outcome.state]}</span>{escape(exercise.title)} '
-        f"<small>{exercise.file_name}, {outcome.state}; {', '.join(map(chapter_link, exercise.pages))}</small>"
+        f"<small>{exercise.file_name}, {state}; {', '.join(map(chapter_link, exercise.pages))}</small>"
         + (f"<pre>{message}</pre>" if message else "")
         + "</li>"
     )
