@@ -53,8 +53,8 @@ def accuracy_of_ten_views(model: Any, images: np.ndarray, labels: np.ndarray) ->
     wide = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     _, height, width, _ = images.shape
     moved = (wide[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width] for down, right in SHIFTS)
-    logits = sum(predict_logits(model, np.ascontiguousarray(view), views="mirror") for view in moved)
-    return float(np.mean(logits.argmax(1) == labels))
+    logits = [predict_logits(model, np.ascontiguousarray(view), views="mirror") for view in moved]
+    return float(np.mean(np.sum(logits, axis=0).argmax(1) == labels))
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def benchmark(options: argparse.Namespace) -> None:
     test = dataset.x_test, dataset.y_test
     found = {"plain": evaluate(model, *test).accuracy}
     found |= {view: evaluate(model, *test, views=view).accuracy for view in ("mirror", "mirror_and_shift")}
-    found["mirror_and_shift, reflected"] = accuracy_of_ten_views(model, *test)
+    found["mirror_and_shift, reflected"] = accuracy_of_ten_views(model, np.asarray(dataset.x_test), dataset.y_test)
     found["training images"] = evaluate(model, whole[:4000], labels[:4000]).accuracy
     chosen = {name: getattr(options, name) for name in ("size", "shift", "seed", "epochs")}
     run = {"dataset": dataset.name, "model": MODEL, **chosen, **found, "s": time.perf_counter() - start}
