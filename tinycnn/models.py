@@ -228,7 +228,7 @@ RECIPES = ("author", "best", "digits")
 
 MODELS = {
     "lenet": Model(lenet, "PyTorch LeNet", Recipe(epochs=5, batch_size=64), BEST_SGD),
-    "keras_cnn": Model(keras_cnn, "Keras, two convolutions", Recipe(epochs=5, batch_size=128), BEST),
+    "keras_cnn": Model(keras_cnn, "Keras, two convolutions", Recipe(epochs=5, batch_size=128), BEST_SGD),
     "batchnorm_cnn": Model(
         batchnorm_cnn,
         "Keras, batch norm and dropout",
@@ -239,7 +239,10 @@ MODELS = {
         single_conv, "Keras, one convolution", Recipe(epochs=5, batch_size=32, validation_split=0.2), BEST
     ),
     "three_conv": Model(
-        three_conv, "Keras, raw pixels in, dropout", Recipe(epochs=10, batch_size=32), replace(BEST, batch_size=64)
+        three_conv,
+        "Keras, raw pixels in, dropout",
+        Recipe(epochs=10, batch_size=32),
+        replace(BEST_SGD, batch_size=64, lr=0.05),
     ),
 }
 
@@ -284,8 +287,8 @@ TRAINED = Path(__file__).with_name("digit_cnn.safetensors")  # made by examples/
 
 
 def network_or_default(name: str) -> Model:
-    """``NETWORKS[name]``; for any other name, a network with the recipes of the default one."""
-    return NETWORKS.get(name) or replace(MODELS[DEFAULT], description="a network of your own")
+    """``NETWORKS[name]``; for any other name, a network of your own, with recipes that suit most networks."""
+    return NETWORKS.get(name) or replace(MODELS[DEFAULT], description="a network of your own", best=BEST)
 
 
 @named_arguments

@@ -106,6 +106,9 @@ def test_another_network_is_trained_by_the_recipe_of_the_default():
     assert config.model == "own_network"
     assert config.batch_size == models.MODELS["keras_cnn"].author.batch_size
     assert models.network_or_default("own_network").description == "a network of your own"
+    best = models.network_or_default("own_network").best  # SGD with rate 0.1 suits the networks that it was chosen for
+    assert (best.optimizer, best.lr) == ("adam", 0.003)
+    assert best != models.MODELS["keras_cnn"].best
     assert str(output_folder(config, digits)) == "runs/own_network-digits-tuned"
     assert make_model(config, digits, source)[0].output_shape == (10,)
 
