@@ -11,11 +11,17 @@ from tinycnn import Sequential, Tensor, ops
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[bench]'")
 
 
+def in_float64(*layers, **settings):
+    """A network with its own input shape in float64; its parts take over the dtype."""
+    return Sequential(*layers, **settings, **({"dtype": np.float64} if "input_shape" in settings else {}))
+
+
 @pytest.mark.parametrize("name", ["depthwise_network", "lenet5_1998", "resnet8"])
 def test_both_compute_the_same(name):
-    small = runpy.run_path(str(EXAMPLES / f"{name}.py"))["network"]()
-    layers = (type(layer).from_settings(layer.settings()) for layer in small.layers.values())
-    model = Sequential(*layers, input_shape=small.input_shape, dtype=np.float64)
+    network = runpy.run_path(str(EXAMPLES / f"{name}.py"))["network"]
+    network.__globals__["Sequential"] = in_float64
+    model = network()
+    assert model.dtype == np.float64
     twin = runpy.run_path(str(EXAMPLES.parent / "benchmarks" / "torch_networks.py"))["twin"](model)
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(3, 28, 28, 1)), np.array([1, 7, 9])
