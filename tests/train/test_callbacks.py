@@ -31,6 +31,7 @@ from tinycnn.train.callbacks import (
 )
 from tinycnn.train.callbacks.running import SAME
 from tinycnn.train.checkpoint import Checkpoints, TrainingStopped
+from tinycnn.train.evaluation import Scores
 from tinycnn.train.history import best
 from tinycnn.train.validation import measure, network_outputs
 
@@ -540,7 +541,7 @@ def reports(capsys, *callbacks, epochs=6, **settings):
 def test_the_end_of_early_stopping_is_reported(capsys):
     how = {"monitor": "error", "mode": "min"}
     stopped = "stopped early after epoch 5: no better error than that of epoch 3 for 2 epochs"
-    assert reports(capsys, EarlyStopping(2, **how)) == [stopped]
+    assert reports(capsys, EarlyStopping(2, **how)) == [f"{stopped}; the network has the weights of epoch 5, the last"]
     restored = f"{stopped}; the network has the weights of epoch 3"
     assert reports(capsys, EarlyStopping(2, restore_best=True, **how)) == [restored]
     last = "the network has the weights of epoch 3, which has the best error"
@@ -548,7 +549,50 @@ def test_the_end_of_early_stopping_is_reported(capsys):
     assert reports(capsys, EarlyStopping(9, **how)) == []
     assert reports(capsys, EarlyStopping(1, **how), epochs=2) == []  # the last epoch, too
     one = "stopped early after epoch 2: no better error than that of epoch 1 for 1 epoch"
-    assert reports(capsys, EarlyStopping(1, **how)) == [one]
+    assert reports(capsys, EarlyStopping(1, **how)) == [f"{one}; the network has the weights of epoch 2, the last"]
+
+
+LOSSES = [5.0, 6.0, 3.0, 4.0, 4.5, 1.0]  # of validation; as ``ERRORS``
+
+
+@pytest.mark.parametrize(
+    ("epochs", "kept", "sentence"),
+    [
+        (6, 3, "stopped early after epoch 5: no better validation_loss than that of epoch 3 for 2 epochs; "
+               "the network has the weights of epoch 3"),
+        (4, 3, "the network has the weights of epoch 3, which has the best validation_loss"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("of_model", [True, False])
+def test_the_argument_early_stopping_keeps_the_best_epoch(of_model, epochs, kept, sentence, monkeypatch, capsys):
+    """As `--early-stopping` and ``TinyCNNClassifier(early_stopping=)`` do."""
+    losses, trainer, states = iter(LOSSES), make_trainer(), {}
+    monkeypatch.setattr("tinycnn.train.trainer.evaluate_finite", lambda *_: Scores(next(losses), 0.5))
+
+    class Keep(Callback):
+        def on_epoch_end(self, trainer, result):
+            states[result.epoch] = trainer.model.state_dict()
+
+    data = {"validation": sides(20, 1), "early_stopping": 2, "callbacks": [Keep()], "progress": True}
+    (trainer.model.fit if of_model else trainer.fit)(*sides(20), epochs=epochs, **data)
+    assert len(states) == min(epochs, 5)
+    assert all(np.array_equal(array, states[kept][name]) for name, array in trainer.model.state_dict().items())
+    assert not all(np.array_equal(array, states[kept][name]) for name, array in states[len(states)].items())
+    assert capsys.readouterr().out.splitlines()[-1] == sentence
+
+
+def test_weights_of_a_best_epoch_before_this_call_are_not_claimed(monkeypatch, capsys):
+    losses, trainer = iter([1.0, *LOSSES]), make_trainer()
+    monkeypatch.setattr("tinycnn.train.trainer.evaluate_finite", lambda *_: Scores(next(losses), 0.5))
+    data = {"validation": sides(20, 1), "progress": True}
+    trainer.fit(*sides(20), epochs=1, **data)
+    trainer.fit(*sides(20), epochs=2, early_stopping=2, **data)
+    lost = "the last: those of epoch 1, before this call of `fit`, were not kept"
+    assert capsys.readouterr().out.splitlines()[-1] == f"the network has the weights of epoch 2, {lost}"
+    trainer.fit(*sides(20), epochs=9, early_stopping=2, **data)
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f"; the network has the weights of epoch 3, {lost}")
+    trainer.fit(*sides(20), epochs=9, early_stopping=2, **data)  # trains nothing
+    assert "weights" not in capsys.readouterr().out
 
 
 def test_a_reduced_rate_is_reported(capsys):

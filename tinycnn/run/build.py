@@ -12,7 +12,7 @@ from tinycnn.layers import Sequential
 from tinycnn.run.options import WITH_MOMENTUM, TrainConfig
 from tinycnn.saving.model_file import check_bytes, check_size, load_finite
 from tinycnn.saving.state_file import fingerprint
-from tinycnn.train.callbacks import Callback, CSVLogger, ReduceOnPlateau, TensorBoard
+from tinycnn.train.callbacks import Callback, CSVLogger, EarlyStopping, ReduceOnPlateau, TensorBoard
 from tinycnn.train.trainer import Trainer
 from tinycnn.train.whitening import whiten
 
@@ -158,6 +158,8 @@ def callbacks_of(config: TrainConfig) -> list[Callback]:
     Raises MissingPackageError if one of them needs a package that is missing.
     """
     callbacks: list[Callback] = []
+    if config.early_stopping:
+        callbacks.append(EarlyStopping(config.early_stopping))  # the job keeps the best epoch, in a file of its own
     if config.reduce_on_plateau:
         callbacks.append(ReduceOnPlateau(config.reduce_on_plateau))
     if config.csv:

@@ -102,7 +102,6 @@ class TrainingRun:
             *self.training,
             epochs=config.epochs,
             validation=self.validation,
-            early_stopping=config.early_stopping,
             callbacks=[*self.callbacks, *progress_display(quiet=config.quiet)],
             checkpoints=self.checkpoints,
             stop=lambda: self.stop(),

@@ -166,8 +166,10 @@ class Trainer(NamedArguments, CheckedAttributes):
 
         ``metrics``: functions ``(labels (M,), outputs (M, K)) → number`` of the validation images, in a list or by name
         in a dictionary; the results are in ``EpochResult.metrics``. ``callbacks``: objects whose methods are called
-        during the run, see `tinycnn.train.Callback`. ``early_stopping=n`` is `EarlyStopping` with this patience.
-        ``progress=True`` shows a progress bar; a function is called after every step.
+        during the run, see `tinycnn.train.Callback`. ``early_stopping=n`` stops when the validation loss has
+        not improved for ``n`` epochs, and leaves the network with the weights of the best epoch: it is
+        `EarlyStopping(n, restore_best=True)`. ``progress=True`` shows a progress bar; a function is called after every
+        step.
 
         ``stop`` is called after every step, too: when it returns True, the state is saved to ``checkpoints`` and
         TrainingStopped is raised. With several ranks, all of them stop after the same step. Raises DataError for images
