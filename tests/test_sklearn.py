@@ -586,6 +586,26 @@ def test_a_saved_classifier_reads_picture_files_as_the_numbers_of_fit(white, pix
     np.testing.assert_allclose(classifier.predict_proba(pictures), classifier.predict_proba(X), atol=rounding)
 
 
+def test_negative_images_are_reported_once_in_words_for_a_pipeline(monkeypatch, caplog):
+    """A saved network read pictures on another scale than StandardScaler had made for it, and nothing said so."""
+    monkeypatch.setattr(tinycnn.sklearn, "_noted_shapes", set())
+    rows = BYTES_.reshape(12, -1)
+    classifier = TinyCNNClassifier(one_layer, image_shape=(6, 6), epochs=1, batch_size=2, **NUMPY)
+    cross_val_score(make_pipeline(StandardScaler(), classifier), rows, TWO, cv=3)
+    (note,) = [one.getMessage() for one in caplog.records if "steps:" not in one.getMessage()]
+    assert note.startswith("note: the images in X hold numbers from -")
+    assert "takes bytes and picture files as 0..255, and reads them differently from X; leave the scaler out" in note
+    assert note.endswith("or use MinMaxScaler")
+
+
+@pytest.mark.parametrize("X", [(BYTES_.reshape(12, -1) - 99.0), BYTES_ / 255 - 1e-9], ids=["rows", "rounding"])
+def test_rows_and_rounding_are_not_reported_as_negative_images(X, monkeypatch, caplog):
+    monkeypatch.setattr(tinycnn.sklearn, "_noted_shapes", set())
+    classifier = TinyCNNClassifier(one_layer, epochs=1, **NUMPY).fit(X, TWO)
+    assert [one.getMessage() for one in caplog.records if "steps:" not in one.getMessage()] == []
+    assert classifier.model_.pixels == ("0..255" if X.ndim == 2 else "0..1")
+
+
 @pytest.mark.parametrize("X", [-(BYTES_ / 255), BYTES_.reshape(12, -1) / 16], ids=["negative", "rows"])
 def test_no_white_is_stated_where_there_is_none(X):
     assert TinyCNNClassifier(one_layer, epochs=1, **NUMPY).fit(X, TWO).model_.pixels == "0..255"

@@ -29,6 +29,7 @@ from tinycnn.other_names.arguments import NamedArguments, UnknownArgumentError
 from tinycnn.train.callbacks import EarlyStopping
 from tinycnn.train.evaluation import predict_logits
 from tinycnn.train.history import History
+from tinycnn.train.pixel_scale import SLACK, reports_itself
 from tinycnn.train.trainer import Trainer
 
 with requires("scikit-learn", "TinyCNNClassifier"):
@@ -51,6 +52,7 @@ FEW_STEPS = 100  # in fewer, hardly any network learns much
 NEARLY_BYTES = 127  # bytes of which none is brighter than this are rare
 MIN_SIDE = 10  # pixels; the two convolutions and poolings of keras_cnn do not fit into smaller images
 
+_noted_shapes: set[Shape] = set()  # of images about whose negative numbers a sentence was logged
 _noted_steps: set[tuple[int, int]] = set()  # epochs and batch sizes about which a sentence was logged
 _backend_lock = threading.RLock()  # a backend sets the threads of BLAS, for the whole process
 
@@ -262,6 +264,9 @@ class TinyCNNClassifier(ClassifierMixin, NamedArguments, BaseEstimator):
             if (names := [str(name) for name in self.classes_]) != list(self.model_.class_names):
                 self.model_.class_names = names
         self.model_.pixels = pixels_of(images)  # it takes X as it is
+        if images.ndim == 4 and has_negative(images):
+            reports_itself.add(self.model_)
+            note_negative(images)
         self.__dict__.pop("_trainer", None)
         return self._trainer_again()
 
@@ -340,6 +345,25 @@ def note_few_steps(epochs: int, examples: int, batch_size: int) -> None:
         )
 
 
+def note_negative(images: np.ndarray) -> None:
+    """Log a sentence about ``images (n, H, W, C)`` with negative numbers, once for a shape, however many folds."""
+    if images.shape[1:] in _noted_shapes:
+        return
+    _noted_shapes.add(images.shape[1:])
+    LOGGER.warning(
+        "note: the images in X hold numbers from %.4g to %.4g, as StandardScaler makes them, and a network that is "
+        "saved with tinycnn.save(clf.model_, path) has no step of a pipeline in it: it takes bytes and picture files as "
+        "0..255, and reads them differently from X; leave the scaler out, because TinyCNNClassifier scales by itself, "
+        "or use MinMaxScaler",
+        *(float(images.min()), float(images.max())),
+    )
+
+
+def has_negative(images: np.ndarray) -> bool:
+    """Whether numbers are below 0 by more than rounding."""
+    return float(images.min()) < -SLACK * largest_of(images)
+
+
 def pixels_of(images: np.ndarray) -> str:
     """The numbers for black and white of these pictures, so that a picture file becomes an input like them.
 
@@ -348,7 +372,7 @@ def pixels_of(images: np.ndarray) -> str:
     them the default of a network that begins with Rescaling, ``0..255``.
     """
     largest = largest_of(images)
-    if images.ndim != 4 or float(images.min()) < 0 or NEARLY_BYTES < largest <= 255:
+    if images.ndim != 4 or has_negative(images) or NEARLY_BYTES < largest <= 255:
         return BYTES
     return FRACTIONS if largest <= 1 else f"0..{largest:.9g}" if largest < 1e9 else BYTES
 

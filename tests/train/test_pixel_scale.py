@@ -65,6 +65,32 @@ def test_fractions_for_a_network_that_takes_bytes_get_a_note(caplog):
     assert "are taken as 0..255, so they will be read differently: pass bytes to fit" in note
 
 
+@pytest.mark.parametrize("images", [STANDARDISED, STANDARDISED / 10, FRACTIONS * np.float32(65535)])
+def test_a_network_that_takes_bytes_reports_negative_and_large_floats(images, caplog):
+    """Only floats up to 1 were reported."""
+    (note,) = notes(caplog, images, Rescaling(1 / 255))
+    assert "are taken as 0..255, so they will be read differently: put Rescaling(" in note
+    layer = eval(note.partition("put ")[2].partition(" in front")[0], {"Rescaling": Rescaling})
+    np.testing.assert_allclose(BYTES_ * layer.scale + layer.offset, images, rtol=1e-5, atol=1e-5)
+
+
+def test_what_a_network_that_takes_bytes_is_to_get_instead_of_noise(caplog):
+    noise = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).astype(np.float32)
+    (note,) = notes(caplog, noise, Rescaling(1 / 255))
+    assert note.endswith("one for each channel, and pass bytes")
+
+
+@pytest.mark.parametrize("images", [BYTES_ + np.float32(0.001), BYTES_ - np.float32(0.1)])
+def test_floats_up_to_255_get_no_note_where_bytes_are_taken(images, caplog):
+    assert notes(caplog, images, Rescaling(1 / 255)) == []
+
+
+def test_bytes_beside_negative_floats_are_an_error_where_bytes_are_taken():
+    model = network(Rescaling(1 / 255))
+    with pytest.raises(DataError, match=r"those for validation bytes, which are taken as 0\.\.255: prepare"):
+        model.fit(STANDARDISED, LABELS, validation=(BYTES_, LABELS), progress=False)
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [(STANDARDISED, BYTES_), (BYTES_, STANDARDISED)])
 def test_bytes_beside_other_floats_are_an_error(ours, theirs):
     words = {"u": "bytes, which are taken as 0..1", "f": "floats from -0.4242 to 2.821"}

@@ -5,6 +5,7 @@ that was trained on floats of another scale reads every byte, and every picture 
 front that does the same to bytes prevents this.
 """
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tinycnn.layers.metadata import BYTES, white_of
 SLACK = 1e-3  # of white, beyond black and white, as rounding makes it
 SAMPLE = 1000  # images whose values are compared with 256 levels
 NEAR = 0.02  # of a level
+reports_itself: weakref.WeakSet[Any] = weakref.WeakSet()  # networks whose caller reports this in words of its own
 
 
 def extent(images: Any) -> tuple[float, float] | None:
@@ -30,7 +32,9 @@ def is_off(extent: tuple[float, float] | None, pixels: str) -> bool:
     if extent is None:
         return False
     (low, high), white = extent, white_of(pixels)
-    return high <= 1 if pixels == BYTES else low < -SLACK * white or high > (1 + SLACK) * white
+    if pixels == BYTES and high <= 1:
+        return True
+    return low < -SLACK * min(white, max(high, 1.0)) or high > (1 + SLACK) * white
 
 
 def other_scale(model: Sequential, images: Any) -> str:
@@ -40,22 +44,23 @@ def other_scale(model: Sequential, images: Any) -> str:
         text = about_bytes(model)
         noted.update([model] if text else [])
         return text
-    if not is_off(found, model.pixels) or model.input_shape[2:] not in ((1,), (3,)):
+    if model in reports_itself or not is_off(found, model.pixels) or model.input_shape[2:] not in ((1,), (3,)):
         return ""
     low, high = found
     start = f"the training images are floats from {low:.4g} to {high:.4g}, but bytes and picture files are taken as"
-    if model.pixels == BYTES:
+    if model.pixels == BYTES and 0 <= low <= high <= 1:
         instead = "set model.pixels = '0..1'" if about_bytes(model) else "pass bytes to fit"
         return f"{start} {model.pixels}, so they will be read differently: {instead}"
-    return f"{start} {model.pixels}, so they will be read differently: {_instead(images)}"
+    return f"{start} {model.pixels}, so they will be read differently: {_instead(images, model.pixels)}"
 
 
-def _instead(images: np.ndarray) -> str:
+def _instead(images: np.ndarray, pixels: str) -> str:
     layer = layer_for(images)
     if layer is None:
+        given = "bytes" if pixels == BYTES else f"bytes or floats from 0 to {pixels.rpartition('..')[2]}"
         return (
             "put Normalization(mean, std) in front, with the numbers by which they were standardised, one for each "
-            "channel, and pass bytes or floats from 0 to 1"
+            f"channel, and pass {given}"
         )
     return f"put {layer} in front, and pass the bytes themselves"
 
