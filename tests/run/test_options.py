@@ -17,7 +17,7 @@ from tinycnn.commands import main
 from tinycnn.layers import Dense, Flatten, Sequential
 from tinycnn.run import build
 from tinycnn.run.options import TrainConfig, train_config
-from tinycnn.run.remarks import recipe
+from tinycnn.run.remarks import recipe, too_few_steps
 
 KEYS = """model init_from new_head freeze backend dataset data_dir image_size memory colour pixels recipe epochs
 batch_size optimizer lr momentum weight_decay schedule reduce_on_plateau augment elastic fade_epochs label_smoothing
@@ -186,6 +186,39 @@ def test_a_line_says_why_few_pictures_are_trained_in_another_way(tmp_path):
     for more in ("--augment affine", "--no-augment"):
         options = train_parser().parse_args(["--dataset", str(tmp_path), *more.split()])
         assert recipe(train_config(options, None, "pictures", 240), 240) == [why]
+
+
+@pytest.mark.parametrize(
+    ("words", "images", "expected"),
+    [
+        ("--epochs 6", 400, "smaller batches, and --epochs 6 as given, so 78 steps; with --recipe author, which is for "
+                            "60,000 images, there would be 24"),
+        ("--epochs 3", 400, "smaller batches, and --epochs 3 as given, so 39 steps; with --recipe author, which is for "
+                            "60,000 images, there would be 12"),
+        ("--batch-size 200", 400, "more epochs, and --batch-size 200 as given, so 80 steps; with --recipe author, which "
+                                  "is for 60,000 images, there would be 10"),
+        ("--epochs 3 --batch-size 64 --recipe few", 400, "batches and epochs as given, so 21 steps; with --recipe "
+                                                         "author, which is for 60,000 images, there would be 21"),
+        ("", 25_000, "smaller batches, so 3,910 steps; with --recipe author, which is for 60,000 images, there would "
+                     "be 980"),
+    ],
+)  # fmt: skip
+def test_the_line_about_few_pictures_is_true_for_given_options(words, images, expected, tmp_path):
+    """It said "more epochs" for any --epochs, and compared with an author who would get the same ones."""
+    config = train_config(train_parser().parse_args(["--dataset", str(tmp_path), *words.split()]), None, "p", images)
+    assert recipe(config, images)[0] == f"with the recipe for few pictures: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("--epochs 6", "6 epochs of 400 images are only 78 steps; use more --epochs, or leave them out: the recipe takes 40"),
+        ("--batch-size 400", "40 epochs of 400 images are only 40 steps; use a smaller --batch-size or more --epochs"),
+    ],
+)  # fmt: skip
+def test_the_advice_for_few_steps_does_not_contradict_the_recipe(words, advice, tmp_path):
+    options = train_parser().parse_args(["--dataset", str(tmp_path), *words.split()])
+    assert too_few_steps(train_config(options, None, "p", 400), 400) == [advice]
 
 
 def test_the_pictures_of_the_folder_are_counted(tmp_path):

@@ -1,5 +1,7 @@
 """Notes on the settings of a run: a summary, settings without effect, and harmful settings."""
 
+from dataclasses import replace
+
 from tinycnn import data, models
 from tinycnn.backends import get_backend
 from tinycnn.data import Dataset
@@ -7,7 +9,7 @@ from tinycnn.data.sources import SOURCES
 from tinycnn.layers.metadata import DIGITS
 from tinycnn.run.build import steps_of_run
 from tinycnn.run.console import counted
-from tinycnn.run.options import FEW, WITH_MOMENTUM, TrainConfig
+from tinycnn.run.options import FEW, WITH_MOMENTUM, TrainConfig, for_few
 
 FEW_STEPS = 100  # hardly any network converges in fewer
 
@@ -39,16 +41,30 @@ def remarks(config: TrainConfig, dataset: Dataset, images: int) -> list[str]:
 def recipe(config: TrainConfig, images: int) -> list[str]:
     """Why this recipe was chosen, where it is not that of the network."""
     if config.recipe == FEW:
-        steps, author = steps_of_run(config, images), models.network_or_default(config.model).author
-        usual = author.epochs * -(-images // author.batch_size)
+        author, usual = models.network_or_default(config.model).author, of_author(config, images)
+        changes = ["smaller batches"] if config.batch_size < usual.batch_size else []
+        changes += ["more epochs"] if config.epochs > usual.epochs else []
+        kept = [f"--batch-size {config.batch_size}"] if usual.batch_size != author.batch_size else []
+        kept += [f"--epochs {config.epochs}"] if usual.epochs != author.epochs else []
+        words = " and ".join(changes) + (f", and {' and '.join(kept)} as given" if changes and kept else "")
         return [
-            f"with the recipe for few pictures: smaller batches and more epochs, so {steps:,} steps; with "
-            f"--recipe author, which is for 60,000 images, there would be {usual:,}",
+            f"with the recipe for few pictures: {words or 'batches and epochs as given'}, so "
+            f"{steps_of_run(config, images):,} steps; with --recipe author, which is for 60,000 images, there would be "
+            f"{steps_of_run(usual, images):,}",
             *([] if config.augment is not None else ["for photographs, try --augment flip_and_crop"]),
         ]
     if config.recipe != "digits":
         return []
     return ["with the recipe for small sets of digits: more epochs, augmented; --recipe author trains as on MNIST"]
+
+
+def of_author(config: TrainConfig, images: int) -> TrainConfig:
+    """``config`` with the recipe of the author, and the batch size and epochs that were given with --recipe few."""
+    author, size = models.network_or_default(config.model).author, config.batch_size
+    few = for_few(author, images, None)
+    size = author.batch_size if size == few.batch_size else size
+    is_chosen = config.epochs == for_few(author, images, config.batch_size).epochs
+    return replace(config, batch_size=size, epochs=author.epochs if is_chosen else config.epochs)
 
 
 def without_effect(config: TrainConfig) -> list[str]:
@@ -87,5 +103,10 @@ def too_few_steps(config: TrainConfig, images: int) -> list[str]:
         return []
     are = "is" if config.epochs == 1 else "are"
     length = f"{counted(config.epochs, 'epoch')} of {counted(images, 'image')} {are} only {counted(steps, 'step')}"
-    chosen = "" if config.recipe == FEW else f", or --recipe {FEW}, which sets them where they are not given"
-    return [f"{length}; use a smaller --batch-size or more --epochs{chosen}"]
+    if config.recipe != FEW:
+        chosen = f", or --recipe {FEW}, which sets them where they are not given"
+        return [f"{length}; use a smaller --batch-size or more --epochs{chosen}"]
+    epochs = for_few(models.network_or_default(config.model).author, images, config.batch_size).epochs
+    if config.epochs < epochs:
+        return [f"{length}; use more --epochs, or leave them out: the recipe takes {epochs}"]
+    return [f"{length}; use a smaller --batch-size or more --epochs"]
