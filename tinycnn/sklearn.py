@@ -353,8 +353,8 @@ def note_negative(images: np.ndarray) -> None:
     LOGGER.warning(
         "note: the images in X hold numbers from %.4g to %.4g, as StandardScaler makes them, and a network that is "
         "saved with tinycnn.save(clf.model_, path) has no step of a pipeline in it: it takes bytes and picture files "
-        "as 0..255, and reads them differently from X; leave the scaler out, because TinyCNNClassifier scales by itself, "
-        "or use MinMaxScaler",
+        "as 0..255, and reads them differently from X; leave the scaler out, because TinyCNNClassifier scales by "
+        "itself, or use MinMaxScaler",
         *(float(images.min()), float(images.max())),
     )
 

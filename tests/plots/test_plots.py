@@ -186,6 +186,21 @@ def test_the_title_of_a_single_prediction_is_whole(label):
         assert title.y1 <= figure.bbox.y1
 
 
+def test_the_titles_of_predictions_have_one_size_and_are_whole():
+    """Long names were cut off at the left edge, and short ones had larger letters."""
+    names = ("rotes Haus", "blaues Haus", "ein langer Name")
+    labels, probs = np.array([0, 1, 2, 0]), np.eye(3)[[0, 1, 2, 2]]
+    figure = plots.predictions(np.zeros((4, 9, 9, 3), np.uint8), labels, probs, names)
+    figure.draw_without_rendering()
+    above = figure.axes[::2]
+    assert len({axes.title.get_fontsize() for axes in above}) == 1
+    for axes in above:
+        title, room = axes.title.get_window_extent(), 0.04 * figure.dpi  # beside the column
+        column = axes.get_position(original=True).transformed(figure.transFigure)
+        assert column.x0 - room <= title.x0 < title.x1 <= column.x1 + room
+        assert title.x0 >= 0
+
+
 def test_with_many_classes_the_most_probable_are_shown():
     p = np.full(26, 0.01)
     p[[3, 20]] = 0.5, 0.26

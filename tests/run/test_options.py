@@ -195,8 +195,8 @@ def test_a_line_says_why_few_pictures_are_trained_in_another_way(tmp_path):
                             "60,000 images, there would be 24"),
         ("--epochs 3", 400, "smaller batches, and --epochs 3 as given, so 39 steps; with --recipe author, which is for "
                             "60,000 images, there would be 12"),
-        ("--batch-size 200", 400, "more epochs, and --batch-size 200 as given, so 80 steps; with --recipe author, which "
-                                  "is for 60,000 images, there would be 10"),
+        ("--batch-size 200", 400, "more epochs, and --batch-size 200 as given, so 80 steps; with --recipe author, "
+                                  "which is for 60,000 images, there would be 10"),
         ("--epochs 3 --batch-size 64 --recipe few", 400, "batches and epochs as given, so 21 steps; with --recipe "
                                                          "author, which is for 60,000 images, there would be 21"),
         ("", 25_000, "smaller batches, so 3,910 steps; with --recipe author, which is for 60,000 images, there would "
@@ -212,7 +212,8 @@ def test_the_line_about_few_pictures_is_true_for_given_options(words, images, ex
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        ("--epochs 6", "6 epochs of 400 images are only 78 steps; use more --epochs, or leave them out: the recipe takes 40"),
+        ("--epochs 6", "6 epochs of 400 images are only 78 steps; use more --epochs, or leave them out: the recipe "
+                       "takes 40"),
         ("--batch-size 400", "40 epochs of 400 images are only 40 steps; use a smaller --batch-size or more --epochs"),
     ],
 )  # fmt: skip

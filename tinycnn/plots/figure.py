@@ -6,7 +6,8 @@ Pictures are 5.6 inches wide, so that the text is still readable when a phone sh
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -54,10 +55,23 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 def to_png(figure: Figure) -> bytes:
     """``figure`` as the content of a PNG file."""
     content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # Matplotlib draws a box for that letter
+    with _letters_may_be_missing():
         figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
     return content.getvalue()
+
+
+def lay_out(figure: Figure) -> None:
+    """Give everything in ``figure`` its place, so that it can be measured."""
+    with _letters_may_be_missing():
+        figure.draw_without_rendering()
+
+
+@contextmanager
+def _letters_may_be_missing() -> Iterator[None]:
+    """Inside, Matplotlib does not warn that it draws a box for a letter that its font does not have."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def plain_axes(axes: Axes) -> Axes:

@@ -20,12 +20,14 @@ from tinycnn.plots.figure import (
     as_picture,
     caption_size,
     image_axes,
+    lay_out,
     message,
     new_figure,
     short_name,
 )
 
-MAX_TITLE = 11  # letters above an image at full font size
+MAX_TITLE = 11  # letters of a title on one line
+TITLE_SIZE, TITLE_MARGIN = 10, 0.03  # points; inches by which a title may be wider than the column at each side
 MAX_LETTERS = 14  # of a class name above an image or beside its bar
 MAX_BARS = 10  # with more classes, only the most probable ones are drawn
 
@@ -91,6 +93,7 @@ def predictions(images: np.ndarray, labels: np.ndarray, probs: np.ndarray, class
         draw_probabilities(right, int(label), p, class_names)
     for axes in grid[len(images) :].flat:
         axes.set_visible(False)
+    fit_titles(figure, grid[: len(images), 0].tolist())
     return figure
 
 
@@ -100,7 +103,21 @@ def single_prediction(image: np.ndarray, label: int, p: np.ndarray, class_names:
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
     draw_prediction(left, image, label, p, class_names)
     draw_probabilities(right, label, p, class_names)
+    fit_titles(figure, [left])
     return figure
+
+
+def fit_titles(figure: Figure, above: Sequence[Axes]) -> None:
+    """Give the titles of the axes ``above`` one font size, at which none is wider than its column of the figure."""
+    lay_out(figure)
+    margins = 2 * TITLE_MARGIN * figure.dpi  # pixels
+    room = [axes.get_position(original=True).width * figure.bbox.width + margins for axes in above]
+    size = float(TITLE_SIZE)
+    for _ in range(3):  # the width of letters is not quite proportional to their size
+        widths = [axes.title.get_window_extent().width for axes in above]
+        size *= min(1.0, *(most / width for most, width in zip(room, widths, strict=True)))
+        for axes in above:
+            axes.title.set_fontsize(size)
 
 
 def draw_prediction(axes: Axes, image: np.ndarray, label: int, p: np.ndarray, class_names: Sequence[str]) -> None:
@@ -108,8 +125,7 @@ def draw_prediction(axes: Axes, image: np.ndarray, label: int, p: np.ndarray, cl
     right = int(p.argmax()) == label
     title, colour = title_of(label, p, class_names), verdict_colour(right)
     image_axes(axes).imshow(as_picture(image), interpolation="nearest")
-    size = min(10, 10 * MAX_TITLE / max(map(len, title.split("\n"))))  # points
-    axes.set_title(title, color=colour, fontsize=size, fontweight="normal" if right else "bold")
+    axes.set_title(title, color=colour, fontsize=TITLE_SIZE, fontweight="normal" if right else "bold")
     H, W = image.shape[:2]
     axes.add_patch(
         Rectangle((-0.5, -0.5), W, H, fill=False, clip_on=False, color=colour, lw=2, ls="-" if right else (0, (3, 2)))
