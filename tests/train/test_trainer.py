@@ -13,7 +13,7 @@ from tests.support.thread_ranks import on_ranks
 from tinycnn import models
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import warp_terms
-from tinycnn.data.augment import Affine, AlternatingFlip, Elastic, Fade, FlipAndCrop, named, reflects
+from tinycnn.data.augment import NAMES, Affine, AlternatingFlip, Elastic, Fade, FlipAndCrop, named, reflects
 from tinycnn.data.stored import StoredImages
 from tinycnn.errors import DataError, SettingError, TinyCNNError
 from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Rescaling, Sequential
@@ -232,8 +232,9 @@ IMAGES, LABELS = sides(4)
         ({"optimizer": "adam"}, "`optimizer` is 'adam': expected an optimizer, such as tinycnn.optim.Adam"),
         ({"optimizer": Adam}, "`optimizer` is <class"),
         (
-            {"augment": "affine"},
-            r"`augment` is 'affine': expected an augmentation, such as tinycnn\.data\.augment\.Affine\(\), or None",
+            {"augment": "flip"},
+            r"`augment` is 'flip': expected 'affine', 'flip_and_crop', 'alternating_flip', or an augmentation of "
+            r"tinycnn\.data\.augment, such as Affine\(\) for drawings or FlipAndCrop\(\) for photographs, or None",
         ),
         ({"fade": 0.5}, "`fade` is 0.5: expected a Fade or None"),
         ({"clip_norm": -1}, "clip_norm=-1"),
@@ -321,6 +322,11 @@ def test_a_trainer_can_be_pickled_and_goes_on_to_the_same_bits():
 def test_label_smoothing_out_of_range_raises(share):
     with pytest.raises(SettingError, match="label_smoothing"):
         make_trainer(label_smoothing=share)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_augmentation_has_the_name_of_the_command(name):
+    assert make_trainer(augment=name).augment == named(name)
 
 
 def test_augmented_batches_differ_from_epoch_to_epoch_but_not_from_run_to_run(backend):

@@ -20,7 +20,7 @@ import numpy as np
 from tinycnn.backends import get_backend
 from tinycnn.backends.base import Array
 from tinycnn.backends.preparation import announcing
-from tinycnn.data.augment import Augmentation, Fade
+from tinycnn.data.augment import NAMES, Augmentation, Fade, named
 from tinycnn.distributed.communicator import any_rank, get_communicator
 from tinycnn.errors import FileFormatError, SettingError, in_range, shortened, whole_number
 from tinycnn.layers import Sequential
@@ -54,7 +54,8 @@ class Trainer(NamedArguments, CheckedAttributes):
     """Trains ``model`` with ``optimizer`` on uint8 images, and stores everything that changes during a run.
 
     ``seed`` determines the order of the images. ``augment`` changes the images of each batch, with a strength that
-    ``fade`` reduces towards the end of the run. ``loss``: a name in ``objective.py``, which lists the labels that each
+    ``fade`` reduces towards the end of the run: an augmentation, or one of the names "affine", "flip_and_crop" and
+    "alternating_flip". ``loss``: a name in ``objective.py``, which lists the labels that each
     loss takes, or a function ``(outputs, labels) → Tensor ()``. ``label_smoothing`` and ``clip_norm`` are passed to
     `TrainingStep`. ``average_weights``: the decay of a moving average of the weights, such as 0.999 (`WeightAverage`),
     with which the network is validated, and which it has whenever it is not being trained; None for no average.
@@ -72,7 +73,7 @@ class Trainer(NamedArguments, CheckedAttributes):
         *,
         batch_size: int,
         seed: int = 0,
-        augment: Augmentation | None = None,
+        augment: Augmentation | str | None = None,
         fade: Fade | None = None,
         loss: str | LossFunction | Objective = "softmax_cross_entropy",
         label_smoothing: float = 0.0,
@@ -81,10 +82,12 @@ class Trainer(NamedArguments, CheckedAttributes):
         initial_weights: str | None = None,
         capture: bool = True,
     ) -> None:
+        augment = named(augment) if isinstance(augment, str) and augment in NAMES else augment
         _check_parts(model, optimizer, augment, fade)
         self.model, self.optimizer = model, optimizer
         self.batch_size, self.seed = whole_number("batch_size", batch_size, at_least=1), whole_number("seed", seed)
-        self.augment, self.fade, self.initial_weights = augment, fade, initial_weights
+        self.augment: Any = augment
+        self.fade, self.initial_weights = fade, initial_weights
         self.label_smoothing = in_range("label_smoothing", label_smoothing, at_least=0, below=1)
         self.objective = objective(loss)
         if self.label_smoothing and self.objective is not CLASSIFICATION:
@@ -468,8 +471,9 @@ def _check_parts(model: Any, optimizer: Any, augment: Any, fade: Any) -> None:
         others = "`optimizer` has no parameter of this network, so nothing would be trained"
         raise SettingError(f"{others}: make it anew, with model.parameters()")
     if augment is not None and not hasattr(augment, "maps"):
-        example = "tinycnn.data.augment.Affine()"
-        raise SettingError(f"`augment` is {shortened(augment)}: expected an augmentation, such as {example}, or None")
+        expected = f"expected {', '.join(map(repr, NAMES))}, or an augmentation of tinycnn.data.augment, such as"
+        examples = "Affine() for drawings or FlipAndCrop() for photographs"
+        raise SettingError(f"`augment` is {shortened(augment)}: {expected} {examples}, or None")
     if fade is not None and not isinstance(fade, Fade):
         raise SettingError(f"`fade` is {shortened(fade)}: expected a Fade or None")
     if fade is not None and augment is None:
