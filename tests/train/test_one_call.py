@@ -111,7 +111,8 @@ def test_evaluate_and_predict():
         (lambda m: m.fit(IMAGES, LABELS, weight_decay=2), SettingError, r"\(.*0.001, weight_decay=...\)"),
         (lambda m: m.save("m.safetensors"), AttributeError, r"use `tinycnn.save\(model, path\)`"),
         (lambda m: m.compile("adam"), AttributeError, "attribute 'compile': use the settings of `fit`"),
-        (lambda m: m.predict_proba(IMAGES), AttributeError, r"use `predict\(images\)`, which returns probabilities"),
+        (lambda m: m.predict_proba(IMAGES), AttributeError, r"`predict\(images\)`, which returns probabilities"),
+        (lambda m: m.predict_proba(IMAGES), AttributeError, r"or `tinycnn\.train\.predictions\(model, images\)`"),
         (lambda m: m.score(IMAGES, LABELS), AttributeError, r"use `evaluate\(images, labels\)\.accuracy`"),
         (lambda m: m.evaluate(IMAGES), DataError, "there are no labels: pass one per image, as the second argument"),
         (lambda m: m.predict("a.png"), DataError, r"pass tinycnn\.data\.load_picture\(path, model\)"),
@@ -161,3 +162,10 @@ def test_a_loss_that_is_not_finite_is_noted(value, reason, caplog):
     with np.errstate(all="ignore"):
         model.evaluate(IMAGES, LABELS)
     assert [one.message.partition(": ")[2].partition(": ")[2] for one in caplog.records] == [reason]
+
+
+def test_help_lists_all_settings_of_fit():
+    """`help(model.fit)` showed ``**settings`` only."""
+    words = set(re.findall(r"\w+", Sequential.fit.__doc__))
+    in_signature = {"epochs", "batch_size"}
+    assert (OF_TRAINER | OF_FIT | {"optimizer", "lr", "schedule", "progress"}) - words - in_signature == set()

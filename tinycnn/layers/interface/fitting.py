@@ -40,7 +40,8 @@ ELSEWHERE = {  # attributes of networks in Keras and PyTorch → what does the s
     "named_modules": "`all_layers()`",
     "optimizer": SETTINGS,
     "predict_classes": "`predict(images).argmax(axis=1)`",
-    "predict_proba": "`predict(images)`, which returns probabilities after a final Softmax",
+    "predict_proba": "`predict(images)`, which returns probabilities after a final Softmax, or "
+    "`tinycnn.train.predictions(model, images)`, which returns them for any classifier",
     "save": "`tinycnn.save(model, path)`",
     "save_weights": "`tinycnn.save(model, path)`",
     "score": "`evaluate(images, labels).accuracy`",
@@ -98,8 +99,14 @@ class Fitting:
         """Train this network on images and labels, or on an iterable of batches → `tinycnn.train.History`.
 
         ``settings``: ``optimizer="adam"`` (a name or an optimizer), ``lr``, ``schedule`` (such as ``"cosine"``),
-        ``seed``, ``progress=True`` (a bar), all other settings of `tinycnn.train.Trainer`, and all arguments of its
-        ``fit``. Each call trains ``epochs`` more epochs, with a new trainer.
+        ``progress=True`` (a bar), and those of `tinycnn.train.Trainer` and of its ``fit``, which describe them::
+
+            training     seed, augment, fade, loss, label_smoothing, clip_norm, average_weights, initial_weights,
+                         capture, sample_weight, steps_per_epoch
+            validation   validation, validation_split, validation_weight, metrics, early_stopping
+            the run      callbacks, checkpoints, stop
+
+        Each call trains ``epochs`` more epochs, with a new trainer.
         """
         return _training[0]().fit(self, images, labels, epochs=epochs, batch_size=batch_size, **settings)
 
