@@ -179,6 +179,10 @@ def test_a_layer_inside_a_block_can_be_frozen_by_its_name():
     network = branched().freeze_only("residual_1.body.conv2d_*", "residual_2.shortcut")
     frozen = [name for name, layer in network.all_layers() if layer.frozen]
     assert frozen == ["residual_1.body.conv2d_1", "residual_1.body.conv2d_2", "residual_2.shortcut"]
+    frozen = {name for name, layer in network.freeze_only("*conv2d_*").all_layers() if layer.frozen}
+    assert {name for name, layer in network.all_layers() if isinstance(layer, Conv2d)} - {
+        "residual_2.shortcut"
+    } <= frozen
     network.freeze_only("residual_1")
     assert not network.layers["residual_2"].shortcut.frozen
     assert network.layers["residual_1"].frozen

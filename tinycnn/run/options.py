@@ -40,7 +40,7 @@ def add_model_and_data_options(add: Callable[..., argparse.Action]) -> None:
     add("--model", choices=models.NETWORKS, help=f"the network (default: {models.DEFAULT})")
     add("--init-from", type=in_home, metavar="FILE", help="start from the trained network in this model.safetensors")
     add("--new-head", action="store_true", help="with --init-from: always reinitialise the last layer")
-    add("--freeze", nargs="+", default=[], metavar="LAYER", help="with --init-from: do not train these ('conv2d_*')")
+    add("--freeze", nargs="+", default=[], metavar="LAYER", help="with --init-from: do not train these ('*conv2d_*')")
     add("--backend", choices=["auto", "numpy", "numba", "cupy"], default="auto", help="default: auto, the fastest")
     add(
         "--dataset",
