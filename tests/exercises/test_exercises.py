@@ -2075,4 +2075,5 @@ def test_the_training_learns(solved: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert training.evaluate(model, replace(digits, x_test=few.x_train, y_test=few.y_train)) > 0.9
     first, last = (float(line.rpartition(" ")[2]) for line in lines)
     assert re.match(r"step  100 of 101, about \d+ s left: loss ", lines[-1])
+    assert first == pytest.approx(np.log(10), abs=1e-3)  # as chapter 4 says
     assert last < first / 5

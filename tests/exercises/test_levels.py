@@ -175,8 +175,8 @@ def test_a_wrong_number_can_be_computed_from_the_message(tmp_path: Path) -> None
     path = with_answer("05", "NLLLossFunction.backward", "return grad_loss * self.target", tmp_path)
     message = check_file(BY_NUMBER["05"], path).message
     given = numbers_in(message)
-    assert set(given) == {"log_p", "target", "grad_loss"}
-    assert given["target"][0] == 2
+    assert set(given) == {"log_p", "labels", "grad_loss"}
+    assert given["labels"][0] == 2
     assert "index (0, 2)" in message
     assert -given["grad_loss"] / 4 == pytest.approx(expected_in(message), rel=1e-4)
 

@@ -39,7 +39,8 @@ HINTS: Mapping[str, tuple[str, str]] = {
     ),
     "not summed": (
         "the input was used several times (for each row, or wherever it was repeated), and the uses are not added up.",
-        "Sum over the axes that the input does not have. Its gradient has the shape of the input, always.",
+        "Sum over the axes that the input does not have, and over those in which it has length 1 and the result is "
+        "longer. Its gradient has the shape of the input, always.",
     ),
     "wrong axis": (
         "it is summed over the wrong axes.",
@@ -207,7 +208,8 @@ HINTS: Mapping[str, tuple[str, str]] = {
     ),
     "AttributeError": (
         "there is no attribute of this name.",
-        "Compare the spelling. Of self, backward can read only what forward assigned.",
+        "Of self, backward can read only what forward of the same class has assigned. Is it among these, in the same "
+        "spelling?",
     ),
     "bool": (
         "these are only 0 and 1 (False and True), as of a comparison: either grad_y is not used, or a product in the "
