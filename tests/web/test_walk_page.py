@@ -714,7 +714,7 @@ def test_the_summands_say_where_their_factors_stand(browser, files):  # noqa: F8
     path, trace = files("small")
     page, problems = opened(browser, f"{path}#layer=conv2d_1&of=weight.grad&at=0,2,0,1")
     head, rows = page.locator("#sum-body thead"), page.locator("#sum-body tbody tr")
-    assert re.sub(r"\s+", " ", head.inner_text()).startswith("pixel at row, column output at row, column (map 1)")
+    assert re.sub(r"\s+", " ", head.inner_text()).startswith("which pixel: row, column which output: row, column (map 1)")
     x, grad_y = trace.layers[0].x, trace.layers[0].grad_y
     for row in rows.all_inner_texts()[:8]:
         pixel, output, product, _ = row.split("\t")
@@ -725,15 +725,40 @@ def test_the_summands_say_where_their_factors_stand(browser, files):  # noqa: F8
     rows.nth(3).hover()
     assert "spot" in rows.nth(3).get_attribute("class")
     for address, words in {
-        "layer=conv2d_1&of=grad_x&at=9,9,0": "output at row, column, map weight at row, column",
-        "layer=conv2d_1&pass=forward&of=y&at=9,9,0": "pixel at row, column weight at row, column",
-        "layer=maxpool2d_1&pass=forward&of=y&at=3,3,0": "pixel at row, column",
-        "layer=dense_1&of=grad_x&at=3": "output gradient of the output × weight",
-        "layer=relu_1&of=grad_x&at=3,3,1": "output at row, column, map",
-        "layer=batchnorm_1&of=gamma.grad&at=1": "output at row, column (map 1) x̂ at row, column (map 1)",
+        "layer=conv2d_1&of=grad_x&at=9,9,0": "which output: row, column, map which weight: row, column",
+        "layer=conv2d_1&pass=forward&of=y&at=9,9,0": "which pixel: row, column which weight: row, column",
+        "layer=maxpool2d_1&pass=forward&of=y&at=3,3,0": "which pixel: row, column",
+        "layer=dense_1&of=grad_x&at=3": "which output gradient of the output × value of the weight",
+        "layer=relu_1&of=grad_x&at=3,3,1": "which output: row, column, map",
+        "layer=batchnorm_1&of=gamma.grad&at=1": "which output: row, column (map 1) which x̂: row, column (map 1)",
     }.items():
         page.goto(f"{path}#{address}")
         assert re.sub(r"\s+", " ", head.inner_text()).startswith(words), address
+    assert problems == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_place_is_not_read_as_a_value(browser, files, size):  # noqa: F811
+    """In every table of every layer: a column has the name of a number only if this number stands in it."""
+    path, trace = files("small")
+    page, problems = opened(browser, f"{path}#layer=dense_1&of=weight.grad&at=471,8", **size)
+    head, first = (page.locator(f"#sum-body {part}").first.inner_text().strip().split("\t") for part in ("thead", "tbody tr"))
+    assert head == ["which input", "which output", "value of the input × gradient of the output", "product"]
+    assert first[:2] == ["number 471", "unit 8"]
+    last = trace.layers[-1]
+    values = [number(each) for each in first[2].split(" × ")]
+    assert values == pytest.approx([last.x[471], last.grad_y[8]], rel=1e-4)
+    assert "weight at input number 471, unit 8" in page.locator("#sum-body .lead").inner_text()
+    for layer, quantity, array in quantities(trace):
+        page.evaluate(SHOWN, [layer, quantity, [0] * array.ndim])
+        for title in page.locator("#sum-body thead .at").all_inner_texts():
+            assert title.startswith("which "), (layer, quantity)
+        for title in page.locator("#sum-body thead th:not(.at)").all_inner_texts():
+            assert not re.search(r"(^|× )(input|pixel|weight|output)\b", title), (layer, quantity)
+    assert "weight of dense_1, input number 471, unit 8" in page.evaluate(
+        "Walk.nameOfWeight({ name: 'dense_1.weight', index: [471, 8] })"
+    )
     assert problems == []
     page.context.close()
 

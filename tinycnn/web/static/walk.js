@@ -94,8 +94,11 @@ const Walk = (() => {
   function place(array, index) {
     const names = axesOf(array.shape, array.name), isImage = array.name === "input" || array.name === "input.grad";
     const kept = isImage && array.shape[2] === 1 ? 2 : index.length;
-    return index.slice(0, kept).map((i, axis) => `${names[axis]} ${i}`).join(", ");
+    return index.slice(0, kept).map((i, axis) => placeOn(names[axis], i)).join(", ");
   }
+
+  /** A place on an axis. "input 471" would read as an input whose value is 471. */
+  const placeOn = (name, i) => (name === "input" ? `input number ${i}` : `${name} ${i}`);
 
   // --------------------------------------------------------------------------------------------------------- the steps
 
@@ -982,8 +985,8 @@ const Walk = (() => {
     const agrees = difference <= 1e-5 * (scale || 1);
     rows.push(make("tr", { className: "total" }, make("th", { textContent: isMax ? "the largest" : several || sum.added.length ? "total" : "result", colSpan: wide + 1 }), cell(text(sum.total, 6))));
     rows.push(make("tr", {}, make("td", { textContent: comparison(sum, agrees), colSpan: wide + 1 }), cell(text(sum.engine, 6))));
-    const titles = places.map(({ array, title, names, fixed }) => array.shape.length === 1 ? make("th", { className: "at", textContent: title }) : make("th", { className: "at" }, `${title} at`, make("br"), names + (fixed ? ` (${fixed})` : "")));
-    const head = make("tr", {}, ...(titles.length ? titles : [make("th", { textContent: same ? "" : "summand" })]), make("th", { textContent: same ? words : "" }), make("th", { textContent: shown.some(({ factors }) => factors.length > 1) ? "product" : "" }));
+    const titles = places.map(({ array, title, names, fixed }) => array.shape.length === 1 ? make("th", { className: "at", textContent: `which ${title}` }) : make("th", { className: "at" }, `which ${title}:`, make("br"), names + (fixed ? ` (${fixed})` : "")));
+    const head = make("tr", {}, ...(titles.length ? titles : [make("th", { textContent: same ? "" : "summand" })]), make("th", { textContent: same ? headOf(words) : "" }), make("th", { textContent: shown.some(({ factors }) => factors.length > 1) ? "product" : "" }));
     const order = !sum.terms.length ? none(chosen) : others && nonzero === shown.length ? `Of ${all} summands, ${count(nonzero, "is", "are")} not 0:` : others ? `The ${shown.length} largest of ${all} summands, by size without the sign:` : several ? `${sum.terms.length} ${isMax ? "candidates" : "summands"}:` : "One summand:";
     const ties = isMax ? sum.terms.filter(({ value }) => value === sum.total).length : 0;
     const tie = tieOnTheWayBack() || ties > 1 ? make("p", { className: "hint", textContent: tieOnTheWayBack() || `A tie: ${ties} of them are equally large. The first, row by row from the top left, wins, and gets the whole gradient.` }) : "";
@@ -1055,6 +1058,9 @@ const Walk = (() => {
   const cell = (content, className = "") => make("td", { textContent: content, className });
   const wordsOf = (one) => one.factors.map(({ what }) => what.replace(/^(won|lost) this window.*$/, "1 if it won, else 0").replace(/^the gate is (open|closed)$/, "1 if the gate is open, else 0")).join(" × ");
 
+  /** The head of the column of the factors: there stand values, while the columns before it say where these stand. */
+  const headOf = (words) => words.split(" × ").map((what) => what.replace(/^(input|pixel|weight)$/, "value of the $1").replace(/^.* − mean$/, "($&)")).join(" × ");
+
   /** One summand: where its factors stand (or what it is, if the rows differ), its factors, its value. */
   function makeRow(one, isMax, same, places) {
     const formula = make("td", { className: "number formula" });
@@ -1062,8 +1068,11 @@ const Walk = (() => {
     const words = one.factors.map(({ what }) => what).join(" × "), last = one.factors.at(-1).what;
     const lost = /^lost this window to (.*)$/.exec(last), won = last === "won this window";
     const remark = lost ? `; won by ${lost[1]}` : won ? "; won" : "";
-    const where = places.map(({ i, axes }) => cell((same ? axes.map((axis) => one.factors[i].index[axis]).join(", ") : "") + (i ? "" : remark), "number at"));
-    const heads = same && where.length ? where : [make("td", { textContent: same ? "" : words, colSpan: Math.max(1, places.length) })];
+    const where = (same ? places : []).map(({ i, array, axes, names }) => {
+      const { index } = one.factors[i], isRow = array.shape.length === 1;
+      return cell((isRow ? `${names} ${index[0]}` : axes.map((axis) => index[axis]).join(", ")) + (i ? "" : remark), "number at");
+    });
+    const heads = where.length ? where : [make("td", { textContent: same ? "" : words, colSpan: Math.max(1, places.length) })];
     const row = make("tr", { className: isMax && !one.wins ? "lost" : "", title: words }, ...heads, formula, cell(text(one.value)));
     row.summand = one;
     for (const event of ["pointerenter", "focusin", "click"]) row.addEventListener(event, () => chosen.sum && setSpot(one, event !== "pointerenter"));
@@ -1519,7 +1528,7 @@ const Walk = (() => {
 
   function nameOfWeight({ name, index }) {
     const [layer, ...own] = name.split("."), names = axesOf(index, name);
-    return `${own.join(".")} of ${layer}, ${index.map((i, axis) => `${names[axis]} ${i}`).join(", ")}`;
+    return `${own.join(".")} of ${layer}, ${index.map((i, axis) => placeOn(names[axis], i)).join(", ")}`;
   }
 
   /** The numbers with the largest gradients in all arrays: before, the gradient, after. */
