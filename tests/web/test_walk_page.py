@@ -368,6 +368,116 @@ def test_a_drawing_is_walked_through_on_the_page(browser, tmp_path, size):  # no
     page.context.close()
 
 
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_another_drawing_or_answer_marks_the_walk_as_the_previous_one(browser, tmp_path, size):  # noqa: F811
+    """In sight wherever the reader is, said once beside Backward; no step is taken on the picture that is gone."""
+    with serving(small(), tmp_path) as url:
+        context = browser.new_context(**size)
+        page, problems = context.new_page(), []
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(f"{url}/backprop")
+        page.locator("#classes input").first.wait_for()
+        mark, missing, one = page.locator("#outdated"), page.locator("#missing"), page.locator("#one")
+
+        def stroke(*points):
+            page.evaluate("scrollTo(0, 0)")
+            draw(page, points)
+
+        def read():
+            wait_until(page, lambda: "reads" in page.locator("#verdict").inner_text())
+
+        def follow():
+            page.locator("#backward").click()
+            wait_until(page, mark.is_hidden)
+            assert one.is_enabled()
+            assert missing.inner_text() == ""
+            assert "previous" not in page.locator("#about").inner_text()
+
+        def assert_marked(why):
+            wait_until(page, lambda: f"The walk below is {why}" in missing.inner_text())
+            assert f"This walk is {why}" in mark.inner_text()
+            assert f"The walk below is {why} There: The network reads its picture" in page.locator("#about").inner_text()
+            assert one.is_disabled()
+            assert page.locator("#ten").is_disabled()
+            assert f"This walk is {why} Before you take steps, press Backward." in page.locator(".practice").inner_text()
+            for place in ("step-title", "practice-title"):
+                page.evaluate("name => document.getElementById(name).scrollIntoView()", place)
+                box, title = mark.bounding_box(), page.locator(f"#{place}").bounding_box()
+                assert 0 <= box["y"] < box["y"] + box["height"] <= title["y"] < size["viewport"]["height"]
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+        draw(page, [(0.3, 0.2), (0.7, 0.2), (0.4, 0.8)])
+        read()
+        page.locator("#classes input").nth(7).check()
+        page.locator("#backward").click()
+        page.wait_for_selector("#walk:not([hidden])")
+        assert mark.is_hidden()
+        page.locator("#clear").click()
+        assert_marked("of the previous drawing.")
+        assert page.locator("#classes input:checked").count() == 0  # it was chosen for the other drawing
+        stroke((0.5, 0.2), (0.5, 0.8))
+        read()
+        wait_until(page, lambda: "Backward needs an answer" in missing.inner_text())
+        assert_marked("of the previous drawing.")
+        page.locator("#to-backward").click()
+        assert page.evaluate("document.activeElement.id") == "sheet"  # Backward cannot be pressed yet
+        page.locator("#classes input").nth(2).check()
+        assert page.evaluate("Walk.trace.label") == 7
+        page.locator("#to-backward").click()
+        assert page.evaluate("document.activeElement.id") == "backward"
+        follow()
+        assert page.evaluate("Walk.trace.label") == 2
+        stroke((0.3, 0.5), (0.7, 0.5))  # one more stroke: a changed drawing, whose answer stays
+        assert_marked("of the previous drawing.")
+        assert page.locator("#classes input:checked").input_value() == "2"
+        page.locator("#undo").click()
+        wait_until(page, mark.is_hidden)  # the drawing of the walk
+        page.locator("#classes input").nth(4).check()
+        assert_marked("for the answer 2.")
+        follow()
+        page.locator("#training").check()
+        assert_marked("not in training mode.")
+        follow()
+        page.locator("#test-images button").nth(4).click()
+        assert_marked("of the previous drawing.")
+        assert page.locator("#classes input:checked").input_value() == "4"
+        follow()
+        stroke((0.3, 0.5), (0.7, 0.5))  # on the sheet of a test image: another drawing
+        assert_marked("of the previous drawing.")
+        assert page.locator("#classes input:checked").count() == 0
+        assert problems == []
+        context.close()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_link_leads_from_the_loss_and_from_a_check_to_the_training_steps(browser, files, size):  # noqa: F811
+    path, _ = files("small")
+    page, problems = opened(browser, f"{path}#loss", **size)
+    links = page.get_by_role("button", name="Take a training step ↓")
+
+    def assert_leads_there(link):
+        box = link.bounding_box()
+        assert 0 <= box["y"] < size["viewport"]["height"] - 30  # without scrolling
+        link.click()
+        bar, title, one = (page.locator(place).bounding_box() for place in (".way", "#practice-title", "#one"))
+        assert bar["y"] + bar["height"] <= title["y"] < one["y"] < size["viewport"]["height"] - 60
+        assert page.evaluate("document.activeElement.id") == "one"  # Enter takes the step
+
+    page.evaluate("document.getElementById('walk').scrollIntoView()")  # as Backward does
+    assert links.count() == 1
+    assert_leads_there(links.first)
+    page.keyboard.press("Enter")
+    assert page.locator("#practised table").count() == 2
+    page.locator("#reset").click()
+    page.evaluate("Walk.go(2 * Walk.trace.layers.length)")
+    assert page.locator("#to-steps").is_hidden()
+    page.get_by_role("button", name="Check this number").click()
+    assert_leads_there(page.locator("#sum-body").get_by_role("button", name="Take a training step ↓"))
+    assert problems == []
+    page.context.close()
+
+
 def test_results_that_come_too_late_do_not_replace_what_is_shown(browser, tmp_path):  # noqa: F811
     """Steps of settings that were changed meanwhile, an older walk; a walk without its maps is shown."""
     with serving(small(), tmp_path) as url:

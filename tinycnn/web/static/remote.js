@@ -21,6 +21,7 @@ const Remote = (() => {
   let read = null; // the answer of the server for the drawing
   let asked = null; // {picture, label, training} of the walk that is shown
   let waiting = false, stale = false;
+  let unread = false; // the drawing has changed, and the server has not read it yet
   let given = false; // the picture is a test image, not a drawing
   let mapped = {}; // {picture, found}: the picture whose maps were asked for last, and the promise of them
   let walks = 0; // that were asked for; an earlier one may come after a later one
@@ -46,10 +47,19 @@ const Remote = (() => {
 
   // ------------------------------------------------------------------------------------------- reading the drawing
 
+  /** After each change of the sheet. The answer that was chosen for one drawing is not that of the next. */
+  function changed(sheet) {
+    if (sheet.isEmpty() || given) el("classes").querySelectorAll("input").forEach((input) => (input.checked = false));
+    given = false;
+    unread = true;
+    update();
+    readDrawing(sheet);
+  }
+
   async function readDrawing(sheet) {
     if (waiting) return (stale = true);
     waiting = true;
-    stale = given = false;
+    stale = false;
     el("test-image").textContent = "";
     let answer = null;
     try {
@@ -71,14 +81,27 @@ const Remote = (() => {
   function showRead(sheet) {
     el("verdict").textContent = read ? `The network reads ${read.answer} (${Walk.percent(read.probabilities[read.digit])}).${read.several.length ? " It is the first of several digits; the walk takes this one." : ""}` : sheet.isEmpty() ? "Nothing drawn yet." : "Nothing can be read.";
     [...el("classes").querySelectorAll(".share")].forEach((share, k) => (share.textContent = read ? Walk.percent(read.probabilities[k]) : ""));
+    unread = stale;
     update();
   }
 
   const chosenClass = () => el("classes").querySelector("input:checked");
 
+  /** Why the walk is not that of the drawing, the answer and the mode above it, as a sentence; "" if it is. */
+  function differenceOfWalk() {
+    if (!asked) return "";
+    if (unread || !read || String(read.picture) !== String(asked.picture)) return "This walk is of the previous drawing.";
+    const answer = chosenClass();
+    if (!answer || Number(answer.value) !== asked.label) return `This walk is for the answer ${names[asked.label]}.`;
+    return el("training").checked === asked.training ? "" : `This walk is ${asked.training ? "in training mode" : "not in training mode"}.`;
+  }
+
   function update() {
-    el("backward").disabled = !(read && chosenClass() && description);
-    el("missing").textContent = !read ? `Backward needs a ${Object.keys(digits).length ? "digit" : "picture"}: draw one${Object.keys(digits).length || !el("tests").hidden ? ", or take one" : ""}.` : !chosenClass() ? "Backward needs an answer: choose one above." : "";
+    el("backward").disabled = unread || !(read && chosenClass() && description); // not of a drawing that has changed since
+    const old = differenceOfWalk(), missing = !read ? `Backward needs a ${Object.keys(digits).length ? "digit" : "picture"}: draw one${Object.keys(digits).length || !el("tests").hidden ? ", or take one" : ""}.` : !chosenClass() ? "Backward needs an answer: choose one above." : "";
+    const words = [missing, old && `${old.replace("This walk", "The walk below")}${missing ? "" : " Press Backward for a new one."}`].filter(Boolean).join(" ");
+    if (el("missing").textContent !== words) el("missing").textContent = words; // it is read aloud once
+    Walk.outdate(old);
   }
 
   function makeClasses() {
@@ -221,9 +244,10 @@ const Remote = (() => {
   async function start() {
     if (el("trace-data")) return;
     el("drawing").hidden = false;
-    const sheet = makeSheet(() => readDrawing(sheet));
+    const sheet = makeSheet(() => changed(sheet));
     sheet.redraw();
     el("backward").addEventListener("click", backward);
+    el("training").addEventListener("change", update);
     el("share").addEventListener("click", share);
     window.matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", sheet.redraw);
     try {

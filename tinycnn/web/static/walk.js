@@ -21,6 +21,7 @@ const Walk = (() => {
   const places = new Map(); // point, or name of a layer with weights → the row and the column that a reader chose
   const zoomed = new Set(); // names of the arrays whose pictures are enlarged
   let practised = null, dropped = ""; // the steps taken, and a sentence about those that another setting ended
+  let outdated = ""; // a sentence, where the page has another drawing or answer than this walk
   let round = 0; // of practice: steps that arrive in a later round than that in which they were asked for are dropped
 
   // ----------------------------------------------------------------------------------------------------- small things
@@ -367,6 +368,7 @@ const Walk = (() => {
   function showStep(step) {
     const after = trace === first ? "" : `After ${count(practised.steps, "training step", "training steps")}: `;
     el("step-text").textContent = after + textOf(step);
+    el("to-steps").hidden = step.pass !== "loss";
     el("chain-rule").hidden = step.pass !== "backward";
     views = [];
     if (step.pass === "loss") {
@@ -1302,6 +1304,7 @@ const Walk = (() => {
     const rest = kink || bothZero || digits < 3 ? "" : "Digits that are not shown may differ, because numbers are rounded, and because the loss is a curve: over 2ε it is not quite straight. ";
     return [
       make("p", { className: "lead verdict", textContent: verdict }),
+      make("p", { className: "row" }, linkToSteps()),
       make("table", {}, make("tbody", {},
         row(`loss at ${text(value, 6)} − ε`, text(below, 12)), row(`loss at ${text(value, 6)} + ε`, text(above, 12)),
         row(`measured slope: difference of these losses / 2ε, with ε = ${text(eps)}`, text(numeric, 8)), row("gradient from backpropagation", text(gradient, 8)))),
@@ -1405,6 +1408,16 @@ const Walk = (() => {
     showPractice();
   }
 
+  /** A link to the training steps, for the places where a reader has seen a loss or a gradient. */
+  function linkToSteps() {
+    const link = make("button", { type: "button", className: "link", textContent: "Take a training step ↓" });
+    link.addEventListener("click", () => {
+      el("practice-title").scrollIntoView();
+      el("one").focus({ preventScroll: true });
+    });
+    return link;
+  }
+
   const settings = () => ({ optimizer: el("optimizer").value, lr: Number(el("rate").value) });
 
   async function practise(more) {
@@ -1468,8 +1481,9 @@ const Walk = (() => {
 
   function showPractice() {
     const left = stepsLeft(), hint = (words) => make("p", { className: "hint", textContent: words });
-    el("one").disabled = left < 1;
-    el("ten").disabled = left < 1;
+    el("one").disabled = el("ten").disabled = left < 1 || outdated !== "";
+    el("practice-outdated").hidden = !outdated;
+    el("practice-outdated").textContent = `${outdated} Before you take steps, press Backward.`;
     el("ten").textContent = left < 1 || left >= 10 ? "Ten more" : `${left} more`;
     el("reset").disabled = !practised;
     if (!practised) return el("practised").replaceChildren(...(dropped ? [hint(dropped)] : []), hint(`No step taken yet. Loss: ${lossText(first.loss)}`));
@@ -1671,8 +1685,20 @@ const Walk = (() => {
   function showAbout() {
     const read = trace.arrays.probabilities.data, best = read.indexOf(Math.max(...read));
     const after = trace === first ? "" : `After ${count(practised.steps, "training step", "training steps")} on it: `;
-    el("about").textContent = `${after}The network reads this picture as ${label(best)} (${percent(read[best])}). The label is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p${isLoss(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed.`;
+    const old = outdated ? `${outdated.replace("This walk", "The walk below")} There: ` : "";
+    el("about").textContent = `${old}${after}The network reads ${old ? "its" : "this"} picture as ${label(best)} (${percent(read[best])}). The label is ${label(trace.label)}, to which it gives ${percent(read[trace.label])}. Loss: −log\u00a0p${isLoss(trace.loss)} (natural logarithm). Point at a number, or tap it, to see how it was computed.`;
     el("begin").hidden = false;
+  }
+
+  /** Marks this walk as that of an earlier drawing or answer, by a sentence that begins with "This walk"; "" ends it. */
+  function outdate(words) {
+    if (words === outdated || !trace) return;
+    outdated = words;
+    el("walk").classList.toggle("is-outdated", words !== "");
+    el("outdated").hidden = !words;
+    el("outdated-why").textContent = words;
+    showAbout();
+    showPractice();
   }
 
   /** Shows a trace. `more`: sources, formulas and what else belongs to it; `server`: the services of a server, or null. */
@@ -1705,7 +1731,12 @@ const Walk = (() => {
     el("next").addEventListener("click", () => go(current + 1));
     el("play").addEventListener("click", () => play(!timer));
     el("begin").addEventListener("click", begin);
+    el("to-backward").addEventListener("click", () => {
+      el("drawing").scrollIntoView();
+      el(el("backward").disabled ? "sheet" : "backward").focus();
+    });
     el("to-picture").addEventListener("click", toPicture);
+    el("to-steps").append(linkToSteps());
     el("colours").open = !window.matchMedia("(max-width: 60rem)").matches;
     el("return").addEventListener("click", () => history.back());
     el("one").addEventListener("click", () => practise(1));
@@ -1747,7 +1778,7 @@ const Walk = (() => {
     show(await inflated(data.textContent.trim()), more);
   }
 
-  return { show, addSaliency, start, text, shareText, nameOfWeight, get trace() { return trace; }, get extras() { return extras; }, get chosen() { return chosen; }, select, go, colourOf, percent, make };
+  return { show, outdate, addSaliency, start, text, shareText, nameOfWeight, get trace() { return trace; }, get extras() { return extras; }, get chosen() { return chosen; }, select, go, colourOf, percent, make };
 })();
 
 document.addEventListener("DOMContentLoaded", () => Walk.start());
