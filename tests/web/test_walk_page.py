@@ -188,7 +188,7 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     page.locator("#one").click()
     said = page.locator("#practised").inner_text()
     assert "still shows the numbers before the first step" in said
-    assert_written_out(said, page.locator("#practised table").nth(1).locator("tr").all_inner_texts())
+    assert_written_out(said, page.locator("#practised table").nth(2).locator("tr").all_inner_texts())
     promised, before, after, changed = map(number, re.search(PROMISE, said).groups())
     squares = sum(float((grad**2).sum()) for layer in trace.layers for grad in layer.grad_parameters.values())
     assert promised == pytest.approx(-0.001 * squares, rel=1e-3)
@@ -196,7 +196,7 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     assert changed == pytest.approx(after - before, abs=2e-4)
     assert changed == pytest.approx(promised, rel=0.1)  # the rate is small
     page.locator("#ten").click()
-    assert "after 11 steps" in page.locator("#practised table").nth(1).inner_text()
+    assert "after 11 steps" in page.locator("#practised table").nth(2).inner_text()
     assert "do not explain the whole change" in page.locator("#practised").inner_text()
     rows = page.locator("#practised table").first.locator("tr")
     assert rows.count() == 13
@@ -474,6 +474,135 @@ def test_a_link_leads_from_the_loss_and_from_a_check_to_the_training_steps(brows
     assert page.locator("#to-steps").is_hidden()
     page.get_by_role("button", name="Check this number").click()
     assert_leads_there(page.locator("#sum-body").get_by_role("button", name="Take a training step ↓"))
+    assert problems == []
+    page.context.close()
+
+
+def assert_own_number(page, parameter, old, new, gradient, how):
+    """The table of the number that was checked or chosen: its name, before, gradient, after, change; and its meaning."""
+    name, index = parameter
+    said = page.locator("#practised").inner_text()
+    assert f"The number that you {how} last" in said
+    rows = page.locator("#practised table").nth(1).locator("tr").all_inner_texts()
+    assert rows[0].rstrip("\n").split("\t")[-1] == "changed by"
+    shown, *numbers = rows[1].split("\t")
+    own, layer = name.split(".")[::-1]
+    assert shown.startswith(f"{own} of {layer}, ")
+    assert [int(i) for i in re.findall(r" (\d+)", shown)] == list(index)
+    before, after = (float(dict(old)[name][index]), float(dict(new)[name][index]))
+    expected = [before, float(dict(gradient)[name][index]), after, after - before]
+    assert [number(one) for one in numbers] == pytest.approx(expected, rel=1e-3, abs=1e-9)
+    assert re.search(f"{own} of {layer.rpartition('_')[0]}: .+\\.", said)
+
+
+def parameters(trace, kind="parameters"):
+    return {f"{one.name}.{name}": array for one in trace.layers for name, array in getattr(one, kind).items()}
+
+
+def test_the_steps_show_the_number_that_was_checked_or_chosen(browser, files, tmp_path):  # noqa: F811
+    """On the page of a server, of any number; in a file, of those with a check. Names of parameters are explained."""
+    with serving(small(), tmp_path) as url:
+        page = browser.new_page(**DESKTOP)
+        page.goto(f"{url}/backprop")
+        page.locator("#classes input").first.wait_for()
+        page.locator("#examples button").nth(4).click()
+        page.locator("#classes input").nth(7).check()
+        page.locator("#backward").click()
+        page.wait_for_selector("#walk:not([hidden])")
+        page.evaluate(CHOOSE_PINNED, ["dense_1", "weight.grad", [471, 8]])
+        page.locator("#one").click()
+        wait_until(page, lambda: page.locator("#practised table").count() == 3)
+        image = np.rint(255 * np.array(page.evaluate("[...Walk.trace.arrays.input.data]"))).astype(np.uint8)
+        image = image.reshape(28, 28, 1)
+        old, new = trace_step(small(), image, 7), explain.practise(small(), image, 7, steps=1, lr=0.001).trace
+        numbers = parameters(old), parameters(new), parameters(old, "grad_parameters")
+        assert_own_number(page, ("dense_1.weight", (471, 8)), *numbers, "chose")
+        assert "weight of dense: multiplies one input, for one unit." in page.locator("#practised").inner_text()
+        page.evaluate(CHOOSE_PINNED, ["batchnorm_1", "beta", [2]])
+        assert_own_number(page, ("batchnorm_1.beta", (2,)), *numbers, "chose")
+        assert "beta of batchnorm: shifts one map: is added to its" in page.locator("#practised").inner_text()
+        page.context.close()
+    path, old = files("small")
+    page, problems = opened(browser, path)
+    for check in page.evaluate("Walk.extras.checks"):
+        if check["name"] != "input":
+            layer, name = check["name"].split(".")
+            page.evaluate(CHOOSE_PINNED, [layer, f"{name}.grad", check["index"]])
+            break
+    page.get_by_role("button", name="Check this number").click()
+    page.locator("#one").click()
+    for steps, button in ((1, None), (11, "#ten")):
+        if button:
+            page.locator(button).click()
+        new = explain.practise(small(), IMAGE, 3, steps=steps, lr=0.001).trace
+        numbers = parameters(old), parameters(new), parameters(old, "grad_parameters")
+        assert_own_number(page, (check["name"], tuple(check["index"])), *numbers, "checked")
+    held = page.evaluate("Walk.extras.checks.filter(({ name }) => name === 'dense_1.weight').map(({ index }) => index)")
+    absent = next([i, 3] for i in range(500) if [i, 3] not in held)
+    page.evaluate(CHOOSE_PINNED, ["dense_1", "weight.grad", absent])
+    assert "how the steps moved it is not in this file" in page.locator("#practised").inner_text()
+    assert problems == []
+    page.context.close()
+
+
+CHOOSE_PINNED = """([name, quantity, index]) => {
+    const layer = Walk.trace.layers.find((one) => one.name === name);
+    Walk.go(2 * Walk.trace.layers.length - Walk.trace.layers.indexOf(layer), { layer, quantity, index }, { scrolls: false });
+}"""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_all_summands_can_be_opened(browser, files, tmp_path, size):  # noqa: F811
+    """676 in a list that scrolls; the rows add up at every moment; of 7,744 only those that are read become rows."""
+    path, trace = files("small")
+    page, problems = opened(browser, f"{path}#layer=conv2d_1&of=weight.grad&at=0,2,0,1", **size)
+    rows, scroller = page.locator("#sum-body .scroller tbody tr"), page.locator("#sum-body .scroller")
+    few = rows.all_inner_texts()
+
+    def values():
+        return [number(row.split("\t")[-1]) for row in rows.all_inner_texts()[:-2]]
+
+    def scroll_to_the_end():
+        scroller.evaluate("box => { box.scrollTop = box.scrollHeight; return new Promise((done) => setTimeout(done, 50)); }")
+
+    terms = (trace.layers[0].x[:26, 2:28, 0].astype(np.float64) * trace.layers[0].grad_y[:, :, 1]).ravel()
+    page.get_by_role("button", name="Show all 676").click()
+    assert "All 676 summands" in page.locator("#sum-body").inner_text()
+    assert rows.count() < 300  # the page stays fast
+    assert sum(values()) == pytest.approx(terms.sum(), abs=1e-3 * np.abs(terms).max())
+    for _ in range(10):
+        scroll_to_the_end()
+    shown = values()
+    assert len(shown) == 676
+    np.testing.assert_allclose(sorted(shown), np.sort(terms), rtol=1e-4, atol=1e-12)
+    assert (np.diff(np.abs(shown)) <= 1e-4 * np.abs(terms).max()).all()
+    box, total, head = (page.locator(f"#sum-body .scroller{part}").bounding_box() for part in ("", " .total", " thead"))
+    assert box["height"] <= 24 * 16 + 2
+    assert box["y"] <= head["y"] < total["y"] < box["y"] + box["height"]  # both stay in sight
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    rows.nth(600).locator("td").last.click()
+    assert "spot" in rows.nth(600).get_attribute("class")
+    page.get_by_role("button", name="Show only the 8 largest").click()
+    assert rows.all_inner_texts() == few
+    assert page.get_by_role("button", name="Show all 676").count() == 1
+    layers = [Conv2d(1), MaxPool2d(5), Flatten(), Dense(20), Softmax()]
+    big = Sequential(*layers, input_shape=(90, 90, 1), seed=1)
+    image = np.random.default_rng(2).integers(0, 256, (90, 90, 1), np.uint8)
+    (tmp_path / "big.html").write_text(walk_html(big, image, 1), encoding="utf-8")
+    page.goto((tmp_path / "big.html").as_uri() + "#layer=conv2d_1&of=weight.grad&at=0,0,0,0")
+    page.get_by_role("button", name="Show all 7,744").click()
+    assert rows.count() < 300
+    page.evaluate(CHOOSE, [1, "y"])  # the candidates of a maximum: ordered by value, and not added up
+    assert "The 8 largest of 25 candidates:" in page.locator("#sum-body").inner_text()
+    assert rows.nth(8).inner_text().split("\t") == ["the other 17, none larger", ""]
+    assert number(rows.nth(0).inner_text().split("\t")[-1]) == pytest.approx(
+        float(trace_step(big, image, 1).layers[1].y[0, 0, 0]), rel=1e-4
+    )
+    page.get_by_role("button", name="Show all 25").click()
+    assert rows.count() == 27
+    page.evaluate(CHOOSE, [-1, "p"])
+    page.get_by_role("button", name="Show all 20").click()
+    assert rows.count() == 23
     assert problems == []
     page.context.close()
 

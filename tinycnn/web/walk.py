@@ -75,10 +75,11 @@ def walk_html(model: Sequential, image: np.ndarray, label: int, *, training: boo
     Raises SettingError for a network that is too large, and the errors of ``trace_step``.
     """
     trace = traced(model, image, label, training=training)
+    checked = checks(model, image, trace)
     extras = {
         **descriptions(trace),
-        "checks": checks(model, image, trace),
-        "practice": list(practice(model, image, trace)),
+        "checks": checked,
+        "practice": list(practice(model, image, trace, checked)),
         "saliency": {name: _base64(array) for name, array in saliency_methods(model, image).items()},
         "chapters": chapters,
     }
@@ -175,10 +176,14 @@ def as_json(found: Nudge) -> dict[str, Any]:
     return {number: getattr(found, number) for number in numbers}
 
 
-def practice(model: Sequential, image: np.ndarray, trace: Trace) -> Iterator[dict[str, Any]]:
+def practice(
+    model: Sequential, image: np.ndarray, trace: Trace, checked: Sequence[dict[str, Any]] = ()
+) -> Iterator[dict[str, Any]]:
     """A few steps on this image for each choice of the page, and how they move the steepest weights.
 
-    A rate with which the loss does not stay finite is left out.
+    ``checked``: the checks of the page. "checked" holds, in their order, the number after the first and after the
+    last step; an empty list for a pixel, which no step moves. A rate with which the loss does not stay finite is left
+    out.
     """
     for optimizer in OPTIMIZERS:
         for lr in RATES:
@@ -188,8 +193,20 @@ def practice(model: Sequential, image: np.ndarray, trace: Trace) -> Iterator[dic
                 continue
             after = practise(model, image, trace.label, steps=1, **chosen).trace  # type: ignore[arg-type]
             moved = list(moves(trace, after, whole.trace))
-            rows = {"losses": whole.losses, "probabilities": whole.probabilities.tolist(), "moved": moved}
+            later = [parameters_of(after), parameters_of(whole.trace)]
+            own = [[float(p[one["name"]][one["index"]]) for p in later if one["name"] in p] for one in checked]
+            rows = {
+                "losses": whole.losses,
+                "probabilities": whole.probabilities.tolist(),
+                "moved": moved,
+                "checked": own,
+            }
             yield {"optimizer": optimizer, "lr": lr, **rows}
+
+
+def parameters_of(trace: Trace) -> dict[str, np.ndarray]:
+    """Every parameter array by its name in the trace, such as ``conv2d_1.weight``."""
+    return {f"{layer.name}.{name}": array for layer in trace.layers for name, array in layer.parameters.items()}
 
 
 def moves(before: Trace, after: Trace, last: Trace) -> Iterator[dict[str, Any]]:

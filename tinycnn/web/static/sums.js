@@ -452,13 +452,13 @@ const Sums = (() => {
 
   const lossOf = (trace) => -Math.log(at(trace.arrays.probabilities, [trace.label]));
 
-  /** The summands that a person reads: all if they are few, else the `most` largest, and the rest as one. */
-  function shortened({ terms }, most = 12) {
-    if (terms.length <= most + 1) return { shown: terms, rest: 0, count: 0 };
-    const ordered = [...terms].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-    const nonzero = ordered.filter(({ value }) => value !== 0).length, shown = Math.min(most, nonzero || most); // one line for all zeros
-    const others = ordered.slice(shown);
-    return { shown: ordered.slice(0, shown), rest: others.reduce((total, one) => total + one.value, 0), count: others.length };
+  /** The summands that a person reads first: all if they are few, else the `most` largest. `ordered` has all of them. */
+  function shortened({ terms, combine }, most = 12) {
+    if (terms.length <= most + 1) return { shown: terms, ordered: terms, count: 0 };
+    const isMax = combine === "max", size = ({ value }) => (isMax ? value : Math.abs(value));
+    const ordered = [...terms].sort((a, b) => size(b) - size(a)); // the first of those that are equally large stays the first
+    const nonzero = ordered.filter(({ value }) => value !== 0).length, shown = isMax ? most : Math.min(most, nonzero || most); // one line for all zeros
+    return { shown: ordered.slice(0, shown), ordered, count: ordered.length - shown };
   }
 
   return { parse, isFixed, explain, explainScore, explainProbability, lossOf, quantities, isKnown, arrayOf, shortened, size, flat, unflat, at, windows, covering, windowBox, isTiling, winnerOf };

@@ -7,6 +7,7 @@ const Walk = (() => {
   const MOST_TILES = 64; // of the strip of small pictures below a large one
   const PLAY_MS = 5000; // per step
   const NUMBERS_FROM = 30; // width in pixels of a cell that has room for its number
+  const ROWS = 200; // that are added at a time to the list of all summands
   const ZOOMED = 48; // side in pixels of a cell of an enlarged picture
   
   let trace = null, first = null; // the trace shown, and the one before any practice
@@ -22,6 +23,7 @@ const Walk = (() => {
   const zoomed = new Set(); // names of the arrays whose pictures are enlarged
   let practised = null, dropped = ""; // the steps taken, and a sentence about those that another setting ended
   let outdated = ""; // a sentence, where the page has another drawing or answer than this walk
+  let own = null; // {name, index, how} of the weight that a reader checked or chose last, to show how the steps move it
   let round = 0; // of practice: steps that arrive in a later round than that in which they were asked for are dropped
 
   // ----------------------------------------------------------------------------------------------------- small things
@@ -850,6 +852,7 @@ const Walk = (() => {
     const sum = canExplain ? (ofLoss ? ofLoss(trace, index[0]) : Sums.explain(layer, quantity, index)) : null;
     chosen = { ...selection, sum, shown: sum ? Sums.shortened(sum, sum.combine === "quotient" ? 12 : 8) : null };
     if (pinned && layer) keep(chosen);
+    if (pinned) follow(numberOfStep(), "chose");
     turnViews();
     spot = sum && sum.terms.length > 1 ? chosen.shown.shown.find(isInSight) || null : null;
     views.forEach((view) => view.draw());
@@ -976,12 +979,11 @@ const Walk = (() => {
 
   function makeTable(sum) {
     if (sum.combine === "quotient") return makeQuotient(sum);
-    const { shown, rest, count: others } = chosen.shown, isMax = sum.combine === "max", several = sum.terms.length > 1;
+    const { shown, count: others } = chosen.shown, isMax = sum.combine === "max", several = sum.terms.length > 1;
     const all = sum.terms.length.toLocaleString("en"), nonzero = sum.terms.filter(({ value }) => value !== 0).length;
     const words = wordsOf(shown[0] || { factors: [] }), same = shown.every((one) => wordsOf(one) === words);
     const places = same ? placesOf(sum) : [], wide = Math.max(1, places.length);
-    const rows = shown.map((one) => makeRow(one, isMax, same, places));
-    if (others) rows.push(make("tr", {}, make("td", { textContent: `the other ${others.toLocaleString("en")}${shown.length === nonzero ? ", each" : " together"}`, colSpan: wide + 1 }), cell(text(rest))));
+    const rowOf = (one) => makeRow(one, isMax, same, places), rows = []; // those that stay in sight below the summands
     for (const one of sum.added) rows.push(makeRow(one, false, false, places));
     const difference = Math.abs(sum.total - sum.engine), scale = Math.max(Math.abs(sum.engine), ...sum.terms.map(({ value }) => Math.abs(value)));
     const agrees = difference <= 1e-5 * (scale || 1);
@@ -989,10 +991,52 @@ const Walk = (() => {
     rows.push(make("tr", {}, make("td", { textContent: comparison(sum, agrees), colSpan: wide + 1 }), cell(text(sum.engine, 6))));
     const titles = places.map(({ array, title, names, fixed }) => array.shape.length === 1 ? make("th", { className: "at", textContent: `which ${title}` }) : make("th", { className: "at" }, `which ${title}:`, make("br"), names + (fixed ? ` (${fixed})` : "")));
     const head = make("tr", {}, ...(titles.length ? titles : [make("th", { textContent: same ? "" : "summand" })]), make("th", { textContent: same ? headOf(words) : "" }), make("th", { textContent: shown.some(({ factors }) => factors.length > 1) ? "product" : "" }));
-    const order = !sum.terms.length ? none(chosen) : others && nonzero === shown.length ? `Of ${all} summands, ${count(nonzero, "is", "are")} not 0:` : others ? `The ${shown.length} largest of ${all} summands, by size without the sign:` : several ? `${sum.terms.length} ${isMax ? "candidates" : "summands"}:` : "One summand:";
+    const order = !sum.terms.length ? none(chosen) : others && isMax ? `The ${shown.length} largest of ${all} candidates:` : others && nonzero === shown.length ? `Of ${all} summands, ${count(nonzero, "is", "are")} not 0:` : others ? `The ${shown.length} largest of ${all} summands, by size without the sign:` : several ? `${sum.terms.length} ${isMax ? "candidates" : "summands"}:` : "One summand:";
     const ties = isMax ? sum.terms.filter(({ value }) => value === sum.total).length : 0;
     const tie = tieOnTheWayBack() || ties > 1 ? make("p", { className: "hint", textContent: tieOnTheWayBack() || `A tie: ${ties} of them are equally large. The first, row by row from the top left, wins, and gets the whole gradient.` }) : "";
-    return make("div", { className: "scroller" }, make("p", { className: "hint", textContent: order }), make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), tie);
+    return make("div", {}, ...makeList(head, rowOf, rows, wide + 1, { order, isMax }), tie);
+  }
+
+  /** The table of the summands of the chosen number with its last rows, and a button that opens all of them, if some are left out. */
+  function makeList(head, rowOf, lastRows, wide, { order, isMax }) {
+    const { shown, ordered, count: others } = chosen.shown, words = make("td", { colSpan: wide }), value = make("td"), rest = make("tr", {}, words, value);
+    const list = make("tbody", {}, ...shown.map(rowOf)), hint = make("p", { className: "hint", textContent: order });
+    const scroller = make("div", { className: "scroller" }, make("table", {}, make("thead", {}, head), list, make("tbody", { className: "last" }, ...lastRows)));
+    if (!others) return [hint, scroller];
+    const button = make("button", { type: "button" }), first = [...list.children];
+    let next = shown.length, isOpen = false;
+    /** One row for all that are not in the list, so that the rows always add up to the total. */
+    function close() {
+      const left = ordered.slice(next), isZero = left.every((one) => one.value === 0);
+      words.textContent = `the other ${left.length.toLocaleString("en")}${isMax ? ", none larger" : isZero ? ", each" : " together"}`;
+      value.textContent = isMax ? "" : text(left.reduce((total, one) => total + one.value, 0));
+      list.append(...(left.length ? [rest] : []));
+      markRow();
+    }
+    /** Adds rows; a sum of thousands gets the next ones when the list is scrolled to its end. */
+    function extend() {
+      rest.remove();
+      list.append(...ordered.slice(next, next + ROWS).map(rowOf));
+      next = Math.min(ordered.length, next + ROWS);
+      close();
+    }
+    function toggle(open) {
+      isOpen = open;
+      next = shown.length;
+      list.replaceChildren(...first);
+      scroller.classList.toggle("open", open);
+      scroller.scrollTop = 0;
+      scroller.tabIndex = open ? 0 : -1; // the arrow keys scroll it
+      const all = ordered.length.toLocaleString("en");
+      button.textContent = open ? `Show only the ${shown.length} largest` : `Show all ${all}`;
+      hint.textContent = !open ? order : isMax ? `All ${all} candidates, the largest first:` : `All ${all} summands, the largest first, by size without the sign:`;
+      if (open) extend();
+      else close();
+    }
+    button.addEventListener("click", () => toggle(!isOpen));
+    scroller.addEventListener("scroll", () => isOpen && next < ordered.length && scroller.scrollTop + scroller.clientHeight > scroller.scrollHeight - 300 && extend());
+    toggle(false);
+    return [hint, scroller, make("p", { className: "row" }, button)];
   }
 
   /** A sentence about the gradient of a pixel that won a window in which several are equally large, or "". */
@@ -1042,19 +1086,19 @@ const Walk = (() => {
 
   /** p as a share: every e^score, their sum, and one divided by the other. */
   function makeQuotient(sum) {
-    const { shown, rest, count: others } = chosen.shown, row = (words, value, total = "") => make("tr", { className: total }, make("td", { textContent: words, colSpan: 2 }), cell(text(value, 6)));
-    const rows = shown.map((one) => {
+    const row = (words, value, total = "") => make("tr", { className: total }, make("td", { textContent: words, colSpan: 2 }), cell(text(value, 6)));
+    const rowOf = (one) => {
       const [{ index: [j] }] = one.factors, formula = make("td", { className: "number" });
       one.factors.forEach((part, i) => formula.append(i ? " × " : "", part.isPower ? make("span", {}, "e", make("sup", {}, makeFactor(part))) : text(part.value)));
       return make("tr", { className: one.wins ? "mark" : "" }, make("td", { textContent: label(j) }), formula, cell(text(one.value)));
-    });
-    if (others) rows.push(row(`the other ${others} together`, rest));
+    };
+    const rows = [], order = chosen.shown.count ? `The ${chosen.shown.shown.length} largest of ${sum.terms.length} classes:` : "";
     const agrees = Math.abs(sum.total - sum.engine) <= 1e-5 * Math.max(sum.engine, 1e-30);
     rows.push(row("their sum, Σ e^score", sum.whole, "total"), row(`p = ${text(sum.part)} / ${text(sum.whole)}`, sum.total, "total"));
     rows.push(row(comparison(sum, agrees), sum.engine));
     const head = make("tr", {}, ...["class", "e^score", ""].map((name) => make("th", { textContent: name })));
     const why = "e to the power of a score is positive, whatever its sign. Divided by their sum, these numbers are positive and add up to 1: probabilities.";
-    return make("div", {}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), make("p", { className: "hint", textContent: why }));
+    return make("div", {}, ...makeList(head, rowOf, rows, 2, { order }), make("p", { className: "hint", textContent: why }));
   }
 
   const cell = (content, className = "") => make("td", { textContent: content, className });
@@ -1269,6 +1313,7 @@ const Walk = (() => {
     button.disabled = true;
     try {
       result.replaceChildren(...checkedText(known || (await services.check(name, index))));
+      if (name !== "input") follow({ name, index }, "checked");
     } catch (error) {
       result.replaceChildren(make("p", { className: "trouble", textContent: error.message }));
     }
@@ -1408,6 +1453,58 @@ const Walk = (() => {
     showPractice();
   }
 
+  /** {name, index} of the weight or bias that is chosen, or whose gradient is; null for another number. */
+  function numberOfStep() {
+    const { layer, quantity, index } = chosen, name = quantity.replace(/\.grad$/, "");
+    return layer && layer.parameters.includes(name) && layer.weights[name].grad ? { name: `${layer.name}.${name}`, index } : null;
+  }
+
+  /** Remembers the weight that a reader checked or chose; a choice of the number that was checked does not change the words. */
+  function follow(number, how) {
+    if (!number || (own && how === "chose" && own.name === number.name && String(own.index) === String(number.index))) return;
+    own = { ...number, how };
+    if (practised) showPractice();
+  }
+
+  /** How the steps moved the weight that a reader checked or chose last, or else that of the open step; nothing without one. */
+  function ownParts({ optimizer, lr, done, isRecorded, after }, table, hint) {
+    const number = own || numberOfStep();
+    if (!number) return [];
+    const { value, grad } = weightOf(first, number.name), at = Sums.flat(value.shape, number.index), before = value.data[at];
+    const title = make("h3", { textContent: `The number that you ${own ? own.how : "see above"}${own ? " last" : ""}` });
+    const place = extras.checks.findIndex((one) => one.name === number.name && String(one.index) === String(number.index));
+    const kept = isRecorded && place >= 0 ? recordedFor({ optimizer, lr }).checked[place] : null;
+    if (isRecorded && !kept) return [title, hint(`${nameOfWeight(number)}: how the steps moved it is not in this file, which has this only for the numbers that it has a check for.`)];
+    const now = isRecorded ? kept[after > 1 ? 1 : 0] : weightOf(trace, number.name).value.data[at];
+    const row = make("tr", { title: meaningOf(number.name) }, ...[nameOfWeight(number), text(before, 6), text(grad.data[at], 6), text(now, 6), text(now - before, 4)].map((one) => cell(one)));
+    return [title, table(["weight or bias", "before", "gradient before", headAfter(after), "changed by"], [row]), ...meaningsOf([number]).map(hint)];
+  }
+
+  function weightOf(one, name) {
+    const [layer, ...rest] = name.split(".");
+    return one.layers[layerNumber(layer)].weights[rest.join(".")];
+  }
+
+  const headAfter = (steps) => (steps === 1 ? "after the first step" : `after ${steps} steps`);
+
+  /** What a number that training changes does in its layer, in a few words. */
+  function meaningOf(name) {
+    const own = name.split(".").at(-1), { kind } = trace.layers[layerNumber(name.split(".")[0])], isConv = kind.endsWith("Conv2d");
+    const words = {
+      weight: kind === "Dense" ? "multiplies one input, for one unit" : isConv ? "one number of a filter, which multiplies the pixel under it at every place" : "multiplies one input",
+      bias: kind === "Dense" ? "is added to one unit" : isConv ? "is added to the output of one filter, at every place" : "is added",
+      gamma: `scales one ${unitOf(name)}: multiplies its numbers x̂, which have been shifted and divided (batch norm)`,
+      beta: `shifts one ${unitOf(name)}: is added to its numbers after they were multiplied by gamma (batch norm)`,
+    };
+    return words[own] || "";
+  }
+
+  /** One sentence for each kind of number in a list: "beta of batchnorm: …". */
+  function meaningsOf(list) {
+    const words = list.map(({ name }) => [name.split(".").at(-1), name.split(".")[0].replace(/_\d+$/, ""), meaningOf(name)]);
+    return [...new Set(words.filter((one) => one[2]).map(([own, layer, meaning]) => `${own} of ${layer}: ${meaning}.`))];
+  }
+
   /** A link to the training steps, for the places where a reader has seen a loss or a gradient. */
   function linkToSteps() {
     const link = make("button", { type: "button", className: "link", textContent: "Take a training step ↓" });
@@ -1497,7 +1594,10 @@ const Walk = (() => {
     if (!services) parts.push(hint(`${left < 1 ? `These are all ${done} steps that this file holds. The command tinycnn serve opens this page with a running network, which takes more. ` : left < 10 ? `This file holds ${count(left, "more step", "more steps")}. ` : ""}The steps were taken when the file was written, and everything above still shows the numbers before the first step.`));
     else parts.push(hint(`Everything above now shows the numbers after ${count(done, "step", "steps")}. Reset returns to those before.`));
     parts.push(table(["after step", "loss", `p of ${label(first.label)}`, "read as"], rows));
-    parts.push(...movedParts(moved || movedBy(first, trace), { optimizer, lr, done, isRecorded: Boolean(moved) }, table, hint));
+    const isLast = moved && done === recordedFor({ optimizer, lr }).losses.length - 1;
+    const after = moved && done > 1 && !isLast ? 1 : done; // a file holds the weights after the first and after the last step
+    const how = { optimizer, lr, done, isRecorded: Boolean(moved), after };
+    parts.push(...ownParts(how, table, hint), ...movedParts(moved || movedBy(first, trace), how, table, hint));
     el("practised").replaceChildren(...parts);
   }
 
@@ -1520,16 +1620,14 @@ const Walk = (() => {
   }
 
   /** The numbers with the largest gradients, before and after, and how the optimizer computed the new ones. */
-  function movedParts(list, { optimizer, lr, done, isRecorded }, table, hint) {
+  function movedParts(list, { optimizer, lr, isRecorded, after }, table, hint) {
     if (!list.length) return [];
-    const isLast = isRecorded && done === recordedFor({ optimizer, lr }).losses.length - 1;
-    const after = isRecorded && done > 1 && !isLast ? 1 : done; // a file holds the weights after the first and after the last step
-    const lines = list.map((one) => make("tr", {}, cell(nameOfWeight(one)), cell(text(one.before, 6)), cell(text(one.gradient, 6)), cell(text(isRecorded && after > 1 ? one.last : one.after, 6))));
+    const lines = list.map((one) => make("tr", { title: meaningOf(one.name) }, cell(nameOfWeight(one)), cell(text(one.before, 6)), cell(text(one.gradient, 6)), cell(text(isRecorded && after > 1 ? one.last : one.after, 6))));
     const [largestOne] = list, parts = [make("h3", { textContent: "The weights and biases with the largest gradients before the first step" })];
     parts.push(hint((HOW[optimizer] || (() => `The optimizer ${optimizer} computes the new numbers from the gradients.`))(lr)));
     if (optimizer === "sgd" && after === 1) parts.push(hint(writtenOut(largestOne, lr)));
     if (after > 1) parts.push(hint(`Each of the ${after} steps used the gradients of its own moment. The table has only those before the first step, so they do not explain the whole change.`));
-    parts.push(table(["weight or bias", "before", "gradient before", after === 1 ? "after the first step" : `after ${after} steps`], lines));
+    parts.push(...meaningsOf(list).map(hint), table(["weight or bias", "before", "gradient before", headAfter(after)], lines));
     return parts;
   }
 
@@ -1710,6 +1808,7 @@ const Walk = (() => {
     steps = listSteps();
     maps.clear();
     places.clear();
+    own = null;
     el("walk").hidden = false;
     makeTrack();
     preparePractice();
