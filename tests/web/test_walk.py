@@ -248,6 +248,12 @@ def test_what_the_file_holds_beside_the_numbers():
         assert len(one["losses"]) == walk.STEPS + 1
         assert one["losses"][0] == pytest.approx(trace.loss, rel=1e-6)
         sgd = one["optimizer"] == "sgd"
+        for check, numbers in zip(extras["checks"], one["checked"], strict=True):
+            is_weight = check["name"] != "input"
+            assert len(numbers) == (2 if is_weight else 0)
+            if is_weight and one["optimizer"] == "sgd":
+                stepped = check["value"] - one["lr"] * check["gradient"]
+                assert numbers[0] == pytest.approx(stepped, rel=1e-5, abs=1e-6)
         for moved in one["moved"]:
             assert moved["after"] != moved["before"] or moved["gradient"] == 0
             if sgd:

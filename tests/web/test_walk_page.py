@@ -397,15 +397,20 @@ def test_another_drawing_or_answer_marks_the_walk_as_the_previous_one(browser, t
         def assert_marked(why):
             wait_until(page, lambda: f"The walk below is {why}" in missing.inner_text())
             assert f"This walk is {why}" in mark.inner_text()
-            assert f"The walk below is {why} There: The network reads its picture" in page.locator("#about").inner_text()
+            assert (
+                f"The walk below is {why} There: The network reads its picture" in page.locator("#about").inner_text()
+            )
             assert one.is_disabled()
             assert page.locator("#ten").is_disabled()
-            assert f"This walk is {why} Before you take steps, press Backward." in page.locator(".practice").inner_text()
+            assert (
+                f"This walk is {why} Before you take steps, press Backward." in page.locator(".practice").inner_text()
+            )
             for place in ("step-title", "practice-title"):
                 page.evaluate("name => document.getElementById(name).scrollIntoView()", place)
                 box, title = mark.bounding_box(), page.locator(f"#{place}").bounding_box()
                 assert 0 <= box["y"] < box["y"] + box["height"] <= title["y"] < size["viewport"]["height"]
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+            assert mark.locator("span").evaluate("one => one.scrollWidth <= one.clientWidth")  # it is not cut off
 
         draw(page, [(0.3, 0.2), (0.7, 0.2), (0.4, 0.8)])
         read()
@@ -424,6 +429,7 @@ def test_another_drawing_or_answer_marks_the_walk_as_the_previous_one(browser, t
         assert page.evaluate("document.activeElement.id") == "sheet"  # Backward cannot be pressed yet
         page.locator("#classes input").nth(2).check()
         assert page.evaluate("Walk.trace.label") == 7
+        wait_until(page, page.locator("#backward").is_enabled)  # the drawing has been read to its end
         page.locator("#to-backward").click()
         assert page.evaluate("document.activeElement.id") == "backward"
         follow()
@@ -479,7 +485,7 @@ def test_a_link_leads_from_the_loss_and_from_a_check_to_the_training_steps(brows
 
 
 def assert_own_number(page, parameter, old, new, gradient, how):
-    """The table of the number that was checked or chosen: its name, before, gradient, after, change; and its meaning."""
+    """The row of the number that was checked or chosen: name, before, gradient, after, change; and what it means."""
     name, index = parameter
     said = page.locator("#practised").inner_text()
     assert f"The number that you {how} last" in said
@@ -547,7 +553,8 @@ def test_the_steps_show_the_number_that_was_checked_or_chosen(browser, files, tm
 
 CHOOSE_PINNED = """([name, quantity, index]) => {
     const layer = Walk.trace.layers.find((one) => one.name === name);
-    Walk.go(2 * Walk.trace.layers.length - Walk.trace.layers.indexOf(layer), { layer, quantity, index }, { scrolls: false });
+    const step = 2 * Walk.trace.layers.length - Walk.trace.layers.indexOf(layer);
+    Walk.go(step, { layer, quantity, index }, { scrolls: false });
 }"""
 
 
@@ -563,7 +570,9 @@ def test_all_summands_can_be_opened(browser, files, tmp_path, size):  # noqa: F8
         return [number(row.split("\t")[-1]) for row in rows.all_inner_texts()[:-2]]
 
     def scroll_to_the_end():
-        scroller.evaluate("box => { box.scrollTop = box.scrollHeight; return new Promise((done) => setTimeout(done, 50)); }")
+        scroller.evaluate(
+            "box => { box.scrollTop = box.scrollHeight; return new Promise((done) => setTimeout(done, 50)); }"
+        )
 
     terms = (trace.layers[0].x[:26, 2:28, 0].astype(np.float64) * trace.layers[0].grad_y[:, :, 1]).ravel()
     page.get_by_role("button", name="Show all 676").click()
@@ -953,7 +962,9 @@ def test_the_summands_say_where_their_factors_stand(browser, files):  # noqa: F8
     path, trace = files("small")
     page, problems = opened(browser, f"{path}#layer=conv2d_1&of=weight.grad&at=0,2,0,1")
     head, rows = page.locator("#sum-body thead"), page.locator("#sum-body tbody tr")
-    assert re.sub(r"\s+", " ", head.inner_text()).startswith("which pixel: row, column which output: row, column (map 1)")
+    assert re.sub(r"\s+", " ", head.inner_text()).startswith(
+        "which pixel: row, column which output: row, column (map 1)"
+    )
     x, grad_y = trace.layers[0].x, trace.layers[0].grad_y
     for row in rows.all_inner_texts()[:8]:
         pixel, output, product, _ = row.split("\t")
@@ -982,7 +993,9 @@ def test_a_place_is_not_read_as_a_value(browser, files, size):  # noqa: F811
     """In every table of every layer: a column has the name of a number only if this number stands in it."""
     path, trace = files("small")
     page, problems = opened(browser, f"{path}#layer=dense_1&of=weight.grad&at=471,8", **size)
-    head, first = (page.locator(f"#sum-body {part}").first.inner_text().strip().split("\t") for part in ("thead", "tbody tr"))
+    head, first = (
+        page.locator(f"#sum-body {part}").first.inner_text().strip().split("\t") for part in ("thead", "tbody tr")
+    )
     assert head == ["which input", "which output", "value of the input × gradient of the output", "product"]
     assert first[:2] == ["number 471", "unit 8"]
     last = trace.layers[-1]
