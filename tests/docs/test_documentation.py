@@ -509,9 +509,10 @@ def test_nothing_is_cut_off_on_a_desktop_or_a_phone(built: Path) -> None:
         page.emulate_media(media="screen")
         assert page.evaluate(LEADS_AWAY) != []
         for width, beside in (
-            (1280 / 1.1, True),
-            (1920 / 1.5, True),
+            (1280 / 1.25, True),
+            (1920 / 1.75, True),
             (1280 / 1.5, False),
+            (1920 / 2, False),
         ):  # docs/teaching.md: a projector
             page.set_viewport_size({"width": int(width), "height": 600})
             page.goto((built / "_static" / "walk.html").as_uri() + "#layer=dense_1&pass=backward")

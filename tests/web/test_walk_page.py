@@ -195,6 +195,7 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     assert (before, after) == pytest.approx(explain.practise(small(), IMAGE, 3, steps=1, lr=0.001).losses, abs=1e-4)
     assert changed == pytest.approx(after - before, abs=2e-4)
     assert changed == pytest.approx(promised, rel=0.1)  # the rate is small
+    assert "The two are close" in said
     page.locator("#ten").click()
     assert "after 11 steps" in page.locator("#practised table").nth(2).inner_text()
     assert "do not explain the whole change" in page.locator("#practised").inner_text()
@@ -223,6 +224,14 @@ def test_checks_and_steps_of_a_file(browser, files):  # noqa: F811
     page.locator("#reset").click()
     assert page.locator("#practised table").count() == 0
     assert "For comparison" not in page.locator("#practised").inner_text()
+    page.locator("#optimizer").select_option("sgd")
+    page.locator("#rate").select_option("0.1")
+    page.locator("#one").click()
+    said = page.locator("#practised").inner_text()
+    promised, _, _, changed = map(number, re.search(PROMISE, said).groups())
+    assert changed != pytest.approx(promised, rel=0.1)
+    assert "with a smaller rate they come closer" in said
+    page.locator("#optimizer").select_option("adam")
     for rate, losses, words in (
         ("0.1", [2.0, 0.01], "knows this one picture by heart"),
         ("0.1", [0.01, 0.001], "was almost nothing to learn from it. To see large gradients, choose a picture"),
@@ -1081,6 +1090,18 @@ def test_a_finger_moves_enlarges_and_finds_its_way(browser, files):  # noqa: F81
         page.locator(button).tap()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert problems == []
+    page.context.close()
+
+
+def test_the_sum_of_another_array_begins_at_its_top(browser, files):  # noqa: F811
+    """Scrolled down to the source, it hid the summands of the next step."""
+    path, _ = files("small")
+    page, _ = opened(
+        browser, f"{path}#layer=conv2d_1&of=weight.grad&at=0,0,0,0", viewport={"width": 1280, "height": 500}
+    )
+    page.evaluate("sum.scrollTop = 200")
+    page.evaluate("Walk.go(5)")
+    assert page.evaluate("sum.scrollTop") == 0
     page.context.close()
 
 

@@ -934,6 +934,9 @@ const Walk = (() => {
     el("sum-title").textContent = titleOfSum(sum);
     showWhere();
     el("sum-body").replaceChildren(...body.filter(Boolean));
+    const of = `${chosen.layer ? chosen.layer.name : ""} ${chosen.quantity}`;
+    if (of !== showSum.of) el("sum").scrollTop = 0; // the numbers of one array keep the part that is being read in sight
+    showSum.of = of;
     markRow();
     fitEquations(el("sum-body"));
     const said = sum ? `${sentenceOf(chosen)}: ${text(sum.engine)}` : sentenceOf(chosen);
@@ -1606,7 +1609,8 @@ const Walk = (() => {
     const gradients = first.layers.flatMap((layer) => layer.parameters.map((name) => layer.weights[name].grad).filter(Boolean));
     const squares = gradients.reduce((sum, { data }) => data.reduce((total, gradient) => total + gradient * gradient, sum), 0);
     const words = `The first step, with SGD: every number moves by −rate × its gradient g, so according to the gradients the loss changes by −rate × Σ g² = −${lr} × ${text(squares, 4)} = ${text(-lr * squares, 4)}. It went from ${lossText(losses[0])} to ${lossText(losses[1])}, so it changed by ${text(losses[1] - losses[0], 4)}.`;
-    return `${words} The two are close for a small rate; along a longer step, the gradients themselves change.`;
+    const changed = losses[1] - losses[0], isClose = Math.abs(changed + lr * squares) <= 0.1 * lr * squares;
+    return `${words} ${isClose ? "The two are close: along a step as short as this one, the gradients hardly change." : "The two differ, because along a step as long as this one the gradients themselves change; with a smaller rate they come closer."}`;
   }
 
   /** What the losses of the steps show: a rate that is too large, or a picture learned by heart. */
