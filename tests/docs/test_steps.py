@@ -341,7 +341,7 @@ def table(text: str, head: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()]
 
 
-EXPECTED, PRINTED = "change in the program | I expect", "change in the program | it printed"
+EXPECTED, PRINTED = "change in the program (undo each) | I expect", "change in the program | it printed"
 KEY = TEACHING.partition("### Marking key")[2].partition("## Lesson 1")[0]
 CHANGES = {  # of the worksheet, by its number: the programs that have it, and what students change there
     "1": {"lesson_b": [("+=", "=")], "step02_each_once": [("x.grad += slope", "x.grad = slope")]},

@@ -1609,8 +1609,8 @@ const Walk = (() => {
     const gradients = first.layers.flatMap((layer) => layer.parameters.map((name) => layer.weights[name].grad).filter(Boolean));
     const squares = gradients.reduce((sum, { data }) => data.reduce((total, gradient) => total + gradient * gradient, sum), 0);
     const words = `The first step, with SGD: every number moves by −rate × its gradient g, so according to the gradients the loss changes by −rate × Σ g² = −${lr} × ${text(squares, 4)} = ${text(-lr * squares, 4)}. It went from ${lossText(losses[0])} to ${lossText(losses[1])}, so it changed by ${text(losses[1] - losses[0], 4)}.`;
-    const changed = losses[1] - losses[0], isClose = Math.abs(changed + lr * squares) <= 0.1 * lr * squares;
-    return `${words} ${isClose ? "The two are close: along a step as short as this one, the gradients hardly change." : "The two differ, because along a step as long as this one the gradients themselves change; with a smaller rate they come closer."}`;
+    const off = Math.round(100 * Math.abs((losses[1] - losses[0] + lr * squares) / (lr * squares)));
+    return `${words} That is ${off} % off: along a step, the gradients themselves change. With a smaller rate, the two come closer.`;
   }
 
   /** What the losses of the steps show: a rate that is too large, or a picture learned by heart. */
