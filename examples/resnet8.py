@@ -2,10 +2,8 @@
 
     python examples/resnet8.py
 
-A residual block adds its input to its output, so its layers learn a difference, and the gradient reaches the first
-layers undiminished. Where a block halves the image and doubles the channels, a 1x1 convolution does the same with its
-input. Three blocks of two convolutions, one convolution before and a dense layer behind make eight layers. Source: He
-et al., "Deep residual learning for image recognition", 2015; the sizes are those of MLPerf Tiny's ResNet-8.
+A residual block adds its input to its output, so the gradient reaches the first layers undiminished. Source: He et al.,
+"Deep residual learning for image recognition", 2015; the sizes are those of MLPerf Tiny's ResNet-8.
 """
 
 import time

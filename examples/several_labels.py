@@ -2,9 +2,7 @@
 
     python examples/several_labels.py
 
-Two MNIST images side by side are a picture of 28x56 pixels. The first output has ten labels: is there a 0, a 1, … a 9?
-The second has three: is the sum even, is the left digit larger, are both equal? Several labels may be 1, so each has a
-sigmoid of its own, and the loss is the binary cross-entropy of all thirteen.
+Several of the thirteen labels may be 1, so each has a sigmoid of its own, and the loss is the binary cross-entropy.
 """
 
 import numpy as np

@@ -847,7 +847,7 @@ def test_metadata_is_checked(valid, tmp_path, monkeypatch):
     assert "got 3; expected 1 to 100 printable characters" in refused(
         with_notes(valid, class_names='["a", "b", 3]'), tmp_path
     )
-    assert "expected '0..1' or '0..255'" in refused(with_notes(valid, pixels='"0..2"'), tmp_path)
+    assert "expected '0..1' or '0..255'" in refused(with_notes(valid, pixels='"1..2"'), tmp_path)
     assert "not a readable ONNX file (" in refused(with_notes(valid, pixels='{"a": 1, "a": 2}'), tmp_path)
     assert "expected 'drawing' or 'whole'" in refused(with_notes(valid, pictures="[1]"), tmp_path)
     (tmp_path / "ours.onnx").write_bytes(with_notes(valid, class_names=three).SerializeToString())

@@ -83,8 +83,8 @@ def test_what_is_given_counts_more(tmp_path):
     for pixels in (FRACTIONS, BYTES):
         found = import_onnx(path, pixels=pixels)
         assert (found.model.pixels, found.reason) == (pixels, "as given")
-    with pytest.raises(SettingError, match=r"`pixels`: got '0\.\.2'; expected '0\.\.1' or '0\.\.255'"):
-        tinycnn.from_onnx(path, pixels="0..2")
+    with pytest.raises(SettingError, match=r"`pixels`: got '1\.\.2'; expected '0\.\.1' or '0\.\.255'"):
+        tinycnn.from_onnx(path, pixels="1..2")
     for wrong in (float("nan"), float("inf"), "1", None):
         with pytest.raises(SettingError, match=r"expected a finite number|`offset`: requires `scale`"):
             tinycnn.from_onnx(path, scale=wrong, offset=1.0)

@@ -74,6 +74,8 @@ class TorchTwin:
                 mean, var = (self.tensors[f"{name}.running_{which}"] for which in ("mean", "var"))
                 weight, bias = own["gamma"], own["beta"]
                 return F.batch_norm(x, mean, var, weight, bias, layer.training, layer.momentum, layer.eps)
+            case layers.GlobalAvgPool2d(keepdims=False):
+                return x.mean((2, 3))
             case layers.Softmax() | layers.LogSoftmax():
                 return x  # logits end before it
         raise AssertionError(f"no torch twin for {layer}")

@@ -558,9 +558,13 @@ def layers_in(state):
 
 
 def test_a_dtype_that_numpy_does_not_have(torch):
-    weights = small_torch_weights() | {"fc1.bias": torch.ones(4, dtype=torch.bfloat16)}
-    with pytest.raises(DtypeError, match=r"fc1\.bias: .* got torch\.bfloat16"):
-        tinycnn.load_torch_state_dict(small_network(), weights)
+    """bfloat16 becomes float32; a dtype that is no floating-point number is refused by its name in PyTorch."""
+    single = {name: array.astype(np.float32) for name, array in small_torch_weights().items()}
+    model = small_network(np.float32)
+    tinycnn.load_torch_state_dict(model, single | {"fc1.bias": torch.full((4,), 1.5, dtype=torch.bfloat16)})
+    np.testing.assert_array_equal(model.state_dict()["dense_1.bias"], [1.5] * 4)
+    with pytest.raises(DtypeError, match=r"fc1\.bias: .* got torch\.complex64"):
+        tinycnn.load_torch_state_dict(model, single | {"fc1.bias": torch.ones(4, dtype=torch.complex64)})
 
 
 def test_parameters_that_require_a_gradient_are_accepted(torch):

@@ -437,10 +437,19 @@ def test_a_run_of_few_steps_is_reported(images, steps):
 
 
 def test_the_recipe_for_few_pictures_is_not_suggested_where_it_is_used():
-    dataset, config = data.load("digits", limit=48), config_of("--dataset digits --recipe few --batch-size 8")
-    assert remarks(config, dataset, 48)[-1] == (
-        "5 epochs of 48 images are only 30 steps; use a smaller --batch-size or more --epochs"
-    )
+    dataset = data.load("digits", limit=48)
+    for words, sentence in (
+        (
+            "--epochs 5",
+            "5 epochs of 48 images are only 30 steps; use more --epochs, or leave them out: the recipe takes 40",
+        ),
+        (
+            "--epochs 40 --batch-size 24",
+            "40 epochs of 48 images are only 80 steps; use a smaller --batch-size or more --epochs",
+        ),
+    ):
+        config = config_of(f"--dataset digits --recipe few --batch-size 8 {words}")
+        assert remarks(config, dataset, 48)[-1] == sentence
 
 
 def test_settings_without_effect_are_reported(tmp_path):
