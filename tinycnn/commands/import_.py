@@ -41,11 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("file", metavar="FILE", type=Path, help="the file of Keras, or the ONNX file")
     add("--model", metavar="MODEL_FILE", type=Path, required=True, help="the file to write, model.safetensors")
     add("--into", metavar="NETWORK", help="a model file, or the name of a network, for a file of weights alone")
-    add(
-        "--pixels",
-        choices=PIXELS,
-        help="the pixels that the network takes (default: inferred from its constants)",
-    )
+    add("--pixels", choices=PIXELS, help="the pixels that the network takes (default: inferred from its constants)")
     numbers: dict[str, Any] = {"nargs": "+", "type": number_list, "metavar": "X", "action": OneOrMore}
     add("--mean", **numbers, help="subtracted from the pixels in front of the network; one for each channel, or one")
     add("--std", **numbers, help="by which the difference is divided, as in Normalize(mean, std) of PyTorch")

@@ -29,9 +29,7 @@ def add_model_file(parser: argparse.ArgumentParser) -> None:
 def add_model_pixels(parser: argparse.ArgumentParser) -> None:
     """Declare ``--model-pixels``."""
     parser.add_argument(
-        "--model-pixels",
-        choices=PIXELS,
-        help="the pixels that the network takes (default: as stated in its file)",
+        "--model-pixels", choices=PIXELS, help="the pixels that the network takes (default: as stated in its file)"
     )
 
 

@@ -57,7 +57,7 @@ def other_scale(model: Sequential, images: Any) -> str:
 def _instead(images: np.ndarray, pixels: str) -> str:
     layer = layer_for(images)
     if layer is None:
-        given = "bytes" if pixels == BYTES else f"bytes or floats from 0 to {pixels.rpartition('..')[2]}"
+        given = "bytes" if pixels == BYTES else f"bytes or floats from 0 to {white_of(pixels):g}"
         return (
             "put Normalization(mean, std) in front, with the numbers by which they were standardised, one for each "
             f"channel, and pass {given}"

@@ -3,7 +3,8 @@
 //     (down, across) = maps[n] . terms[:, h, w],   terms = (h - (H-1)/2, w - (W-1)/2, 1, T - 3 waves)
 //
 // is where pixel (h, w) of the batch is read, between the four nearest pixels in proportion to how near they are;
-// outside the image all is zero, or with reflect the image itself, mirrored at its outermost pixels. Launch: one thread per pixel and channel of the batch.
+// outside the image all is zero, or with reflect the image itself, mirrored at its outermost pixels.
+// Launch: one thread per pixel and channel of the batch.
 #include "common.cuh"
 
 static __device__ __forceinline__ real pixel_or_zero(const unsigned char* image, Windows of, real h, real w, int c) {
