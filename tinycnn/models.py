@@ -69,6 +69,7 @@ OPTIMIZER_DEFAULTS = {  # for an optimizer other than the recipe's
     "adamw": {"lr": 1e-3, "weight_decay": 0.01},
     "rmsprop": {"lr": 1e-3, "weight_decay": 0.0},
     "muon": {"lr": 0.02, "weight_decay": 0.0},
+    "filter_muon": {"lr": 0.2, "weight_decay": 0.0},
 }
 
 
@@ -257,7 +258,7 @@ PHOTOGRAPHS = Recipe(
     augment="alternating_flip",
     label_smoothing=0.2,
 )
-WIDE = replace(PHOTOGRAPHS, epochs=10, batch_size=500, lr=0.17, weight_decay=0.03)
+WIDE = replace(PHOTOGRAPHS, epochs=20, batch_size=500, optimizer="filter_muon", lr=0.2, schedule="linear")
 
 NETWORKS = MODELS | {
     "digit_cnn": Model(digit_cnn, "ours, for digits", Recipe(epochs=10, batch_size=128), DIGITS),

@@ -40,7 +40,7 @@ def refused(words, capsys):
         ("train --model lenett", "argument --model: invalid choice: 'lenett', expected lenet, keras_cnn, "),
         ("train --model lenett", "wide_whitened_cnn; did you mean lenet? (all options: tinycnn train --help)"),
         ("train --model resnet", "cifar_cnn, whitened_cnn, wide_whitened_cnn (all options: tinycnn train --help)"),
-        ("train --optimizer Adam", "expected sgd, adam, adamw, rmsprop, muon; did you mean adam?"),
+        ("train --optimizer Adam", "expected sgd, adam, adamw, rmsprop, muon, filter_muon; did you mean adam?"),
         ("train lenet", "unexpected 'lenet'; did you mean --model lenet?"),
         ("train mine.npz", "unexpected 'mine.npz'; did you mean --dataset mine.npz?"),
         ("gradcheck mine", "unexpected 'mine' (all options: tinycnn gradcheck --help)"),

@@ -6,7 +6,7 @@ import pytest
 from tinycnn import Tensor
 from tinycnn.backends import get_backend
 from tinycnn.errors import SettingError
-from tinycnn.optim import AdamW, MatrixMuon, Muon, cosine
+from tinycnn.optim import AdamW, FilterMuon, MatrixMuon, Muon, UnitMuon, cosine
 from tinycnn.optim.muon import orthogonal
 
 
@@ -42,10 +42,12 @@ def test_five_rounds_bring_singular_values_near_1():
     assert Muon([Tensor(np.ones((3, 2)), requires_grad=True)], rounds=1).parts[0].rounds == 1
 
 
-def muon_formula(p, grads, lr, momentum, nesterov, weight_decay):
-    """For one matrix ``(in, out)``, by singular value decompositions."""
+def muon_formula(p, grads, lr, momentum, nesterov, weight_decay=0.0, unit=False):
+    """For one matrix ``(in, out)``, by singular value decompositions; ``unit``: its columns get the length 1 first."""
     v = np.zeros_like(p)
     for g in grads:
+        if unit:
+            p = p / np.sqrt((np.linalg.norm(p, axis=0) ** 2).mean())
         v = momentum * v + g
         u, s, vt = np.linalg.svd(g + momentum * v if nesterov else v, full_matrices=False)
         direction = u @ np.diag(polynomial(s / np.sqrt((s**2).sum()))) @ vt
@@ -97,9 +99,64 @@ def test_other_parameters_are_those_of_adamw():
     assert muon.step_count == 4
 
 
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.6, True), (0.9, False)])
+def test_filters_of_a_constant_size_follow_the_formula(momentum, nesterov):
+    shape, settings = (3, 3, 2, 5), {"momentum": momentum, "nesterov": nesterov}
+    grads = [normal(*shape, seed=seed) for seed in range(1, 5)]
+    flat = [g.reshape(-1, 5) for g in grads]
+    expected = muon_formula(normal(*shape).reshape(-1, 5), flat, 0.2, **settings, unit=True).reshape(shape)
+    for dtype, tolerance in ((np.float64, 1e-10), (np.float32, 2e-4)):
+        filters, head = (Tensor(normal(*size).astype(dtype), requires_grad=True) for size in (shape, (3, 4)))
+        twin = Tensor(head.numpy().copy(), requires_grad=True)
+        optimizer = FilterMuon([filters, head], 0.2, **settings, weight_decay=0.1, others_lr=0.03)
+        adamw = AdamW([twin], 0.03, weight_decay=0.1)
+        for grad in grads:
+            filters.grad = get_backend().asarray(grad.astype(dtype))
+            head.grad = twin.grad = get_backend().asarray(grad[0, :, :, :4].reshape(-1, 4)[:3].astype(dtype))
+            optimizer.step()
+            adamw.step()
+        np.testing.assert_allclose(filters.numpy(), expected, rtol=tolerance, atol=tolerance)
+        assert np.array_equal(head.numpy(), twin.numpy())  # a matrix, and not a filter
+
+
+def test_the_size_of_filters_does_not_change_their_steps():
+    """Unlike with Muon, which turns large filters less."""
+    gradient = normal(3, 3, 2, 4, seed=1)
+
+    def direction_after_a_step(kind, size):
+        filters = Tensor(size * normal(3, 3, 2, 4), requires_grad=True)
+        optimizer = kind([filters], 0.2)
+        filters.grad = gradient
+        optimizer.step()
+        return filters.numpy() / np.linalg.norm(filters.numpy())
+
+    same = [direction_after_a_step(UnitMuon, size) for size in (0.01, 1, 100)]
+    np.testing.assert_allclose(same[1:], same[:1] * 2, rtol=1e-12)
+    large, small = (direction_after_a_step(MatrixMuon, size) for size in (100, 1))
+    assert np.abs(large - small).max() > 0.01
+    zeros = Tensor(np.zeros((3, 3, 2, 4)), requires_grad=True)
+    optimizer = FilterMuon([zeros], 0.2)
+    zeros.grad = gradient
+    optimizer.step()
+    assert np.isfinite(zeros.numpy()).all()
+
+
+def test_a_network_without_filters_is_trained_as_by_muon():
+    given = [Tensor(normal(*shape), requires_grad=True) for shape in ((3, 4), (4,))]
+    assert [type(part) for part in FilterMuon(given).parts] == [MatrixMuon, AdamW]
+    frozen = Tensor(normal(3, 3, 1, 2))
+    parts = FilterMuon([frozen, *given]).parts
+    assert [type(part) for part in parts] == [AdamW]
+    assert parts[0].parameters == given
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (lambda w: FilterMuon([w], others_lr=0), "others_lr=0"),
+        (lambda w: FilterMuon([w], lr=-1), "lr=-1"),
+        (lambda w: FilterMuon([Tensor(np.ones((3, 3, 3, 3)))]), "nothing is left to train: all 1 parameters are froz"),
         (lambda w: Muon([w], momentum=1), "momentum=1"),
         (lambda w: Muon([w], nesterov=1), "`nesterov=1`: expected True or False"),
         (lambda w: Muon([w], rounds=0), "`rounds=0`: expected a positive integer"),

@@ -258,14 +258,15 @@ def test_the_digits_have_a_recipe_of_their_own():
 def test_the_optimizer_of_a_recipe_has_its_settings(name, recipe):
     config = config_of(["--model", name, "--recipe", recipe])
     settings = make_optimizer(config, models.create(name), steps=1).settings()
-    group = " of group 1" if config.optimizer == "muon" else ""
-    assert settings[f"weight_decay{group}"] == models.NETWORKS[name].recipe(recipe).weight_decay
-    assert settings.get(f"momentum{group}", 0.9) == (models.NETWORKS[name].recipe(recipe).momentum or 0.9)
+    matrices = " of group 1" if "muon" in config.optimizer else ""
+    decayed = " of group 2" if config.optimizer == "filter_muon" else matrices
+    assert settings[f"weight_decay{decayed}"] == models.NETWORKS[name].recipe(recipe).weight_decay
+    assert settings.get(f"momentum{matrices}", 0.9) == (models.NETWORKS[name].recipe(recipe).momentum or 0.9)
 
 
 def test_each_optimizer_is_made_with_its_momentum():
     """Without a momentum, each has its own default."""
-    for name, default in (("sgd", 0.9), ("rmsprop", 0.0), ("muon", 0.95)):
+    for name, default in (("sgd", 0.9), ("rmsprop", 0.0), ("muon", 0.95), ("filter_muon", 0.6)):
         for words, expected in (("", default), (" --momentum 0.5", 0.5)):
             config = config_of(f"--model lenet --optimizer {name}{words}")
             assert make_optimizer(config, models.create("lenet"), steps=1).parts[0].momentum == expected
@@ -456,7 +457,7 @@ def test_settings_without_effect_are_reported(tmp_path):
     process = train(tmp_path, "--limit", 64, "--model", "lenet", "--threads", 1, "--momentum", 0.9)
     assert "1 epoch of 64 images is only 1 step; use a smaller --batch-size" in process.stdout
     assert "--threads is for the numba backend; numpy does not use it\n" in process.stdout
-    assert "--momentum is for sgd, rmsprop, muon; adam does not use it\n" in process.stdout
+    assert "--momentum is for sgd, rmsprop, muon, filter_muon; adam does not use it\n" in process.stdout
     assert "does not use it" not in train(tmp_path, "--limit", 64, "--optimizer", "sgd", "--momentum", 0.5).stdout
 
 
@@ -555,7 +556,7 @@ def test_the_notice_is_not_silenced_by_quiet(tmp_path):
     process = train(tmp_path, "--dataset", "auto", "--quiet", "--limit", 100, "--momentum", 0.9)
     assert "NOTICE: this is NOT MNIST" in process.stderr
     assert "digits test images" in process.stdout
-    assert "--momentum is for sgd, rmsprop, muon; adam does not use it\n" in process.stderr
+    assert "--momentum is for sgd, rmsprop, muon, filter_muon; adam does not use it\n" in process.stderr
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

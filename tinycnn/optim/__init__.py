@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tinycnn.optim.average import WeightAverage
 from tinycnn.optim.clipping import clip_gradients, gradient_norm
 from tinycnn.optim.groups import ParameterGroups
-from tinycnn.optim.muon import MatrixMuon, Muon
+from tinycnn.optim.muon import FilterMuon, MatrixMuon, Muon, UnitMuon
 from tinycnn.optim.optimizer import Optimizer, Schedule, constant
 from tinycnn.optim.plateau import ReduceOnPlateau
 from tinycnn.optim.rmsprop import RMSprop
@@ -17,7 +17,14 @@ from tinycnn.optim.sgd_and_adam import SGD, Adam, AdamW
 from tinycnn.other_names.arguments import explain_functions
 from tinycnn.other_names.modules import missing_name
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "muon": Muon}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+    "muon": Muon,
+    "filter_muon": FilterMuon,
+}
 
 __all__ = [
     "OPTIMIZERS",
@@ -25,6 +32,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "FilterMuon",
     "MatrixMuon",
     "Muon",
     "Optimizer",
@@ -32,6 +40,7 @@ __all__ = [
     "RMSprop",
     "ReduceOnPlateau",
     "Schedule",
+    "UnitMuon",
     "WeightAverage",
     "clip_gradients",
     "constant",

@@ -14,9 +14,14 @@ its Frobenius norm, which is at least its largest singular value.
 The filters of a convolution are the matrix ``(KH·KW·C, F)`` that multiplies its ``im2col`` rows. Biases, and gamma and
 beta of batch norm, are no matrices: AdamW trains them. Source: Jordan et al., "Muon: an optimizer for hidden layers in
 neural networks", 2024.
+
+Batch norm after a convolution divides by the size of its outputs, so the size of the filters has no effect; only their
+direction has. Steps of the same length make filters grow, and turn large filters less than small ones: the true rate
+falls during training, at a speed that nobody chose. `FilterMuon` gives the filters the same size before each step, so
+that the rate is the angle by which they turn. Source: Jordan, "airbench", 2024.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tinycnn.backends.base import Array, Backend
@@ -83,6 +88,17 @@ class MatrixMuon(Optimizer):
         p -= lr * (max(1, matrix.shape[1] / matrix.shape[0]) ** 0.5 * direction.reshape(p.shape))
 
 
+class UnitMuon(MatrixMuon):
+    """MatrixMuon for matrices of constant size: before each update, ``p ← p · √out / ‖p‖``, with the Frobenius norm.
+
+    This gives the columns of p, the filters, a root mean square length of 1.
+    """
+
+    def update(self, backend: Backend, p: Array, g: Array, lr: Rate, shrink: Rate, *, v: Array) -> None:
+        p *= p.shape[-1] ** 0.5 / backend.xp.maximum(backend.xp.sqrt(backend.sum(p * p)), SMALLEST_NORM)
+        super().update(backend, p, g, lr, shrink, v=v)
+
+
 class Muon(ParameterGroups):
     """Muon for all weights of two and more axes, and AdamW for biases, gamma and beta: one optimizer for a network.
 
@@ -110,13 +126,57 @@ class Muon(ParameterGroups):
         excluded = list(others)
         if not all(any(one is p for p in given) for one in excluded):
             raise SettingError("`others` contains something that is not among the parameters")
-        trained = [p for p in given if p.requires_grad] or given  # all frozen: the optimizer below refuses them
-        matrices = [p for p in trained if p.ndim > 1 and p not in set(excluded)]
-        rest = [p for p in trained if p.ndim < 2 or p in set(excluded)]
+        without = set(excluded)
         settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "rounds": rounds}
-        groups: list[Optimizer] = []
-        if matrices:
-            groups.append(MatrixMuon(matrices, lr, weight_decay=weight_decay, schedule=schedule, **settings))
-        if rest:
-            groups.append(AdamW(rest, others_lr, weight_decay=weight_decay, schedule=schedule))
-        super().__init__(*groups)
+        matrices = MatrixMuon, lambda p: p.ndim > 1 and p not in without, settings | {"weight_decay": weight_decay}
+        super().__init__(*two_groups(given, *matrices, lr, others_lr, weight_decay, schedule))
+
+
+class FilterMuon(ParameterGroups):
+    """`UnitMuon` for the filters of convolutions, and AdamW, with the rate ``others_lr``, for everything else.
+
+    For networks with batch norm after every convolution. ``lr`` is about the angle, in radians, by which a step turns
+    the filters; ``schedule`` is for both. ``weight_decay`` is for AdamW: it would not change filters of a constant
+    size. In a network without filters, MatrixMuon trains the matrices.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.2,
+        *,
+        momentum: float = 0.6,
+        nesterov: bool = True,
+        weight_decay: float = 0.0,
+        rounds: int = 5,
+        others_lr: float = 0.01,
+        schedule: Schedule | None = None,
+    ) -> None:
+        given = checked_parameters(parameters)
+        lr, others_lr = in_range("lr", lr, above=0), in_range("others_lr", others_lr, above=0)
+        settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "rounds": rounds}
+        kind, axes = (UnitMuon, 3) if any(p.ndim > 2 for p in given) else (MatrixMuon, 2)
+        super().__init__(
+            *two_groups(given, kind, lambda p: p.ndim >= axes, settings, lr, others_lr, weight_decay, schedule)
+        )
+
+
+def two_groups(
+    given: list[Tensor],
+    kind: type[MatrixMuon],
+    is_matrix: Callable[[Tensor], bool],
+    settings: dict[str, Any],
+    lr: float,
+    others_lr: float,
+    weight_decay: float,
+    schedule: Schedule | None,
+) -> list[Optimizer]:
+    """An optimizer of this ``kind`` for the matrices, and AdamW for the others; none for no parameters."""
+    trained = [p for p in given if p.requires_grad] or given  # all frozen: the optimizers refuse them
+    matrices, rest = [p for p in trained if is_matrix(p)], [p for p in trained if not is_matrix(p)]
+    groups: list[Optimizer] = []
+    if matrices:
+        groups.append(kind(matrices, lr, schedule=schedule, **settings))
+    if rest:
+        groups.append(AdamW(rest, others_lr, weight_decay=weight_decay, schedule=schedule))
+    return groups

@@ -20,7 +20,7 @@ RECIPE_HELP = "defaults for the training (default: author; for the data set digi
 STEPS, MOST_EPOCHS = 1200, 40  # of the recipe for few pictures, chosen on held-out pictures: docs/data_sets.md
 SMALL_BATCH, FEWEST, TINY_BATCH = 32, 200, 8  # with fewer pictures than FEWEST, a step takes 8 of them
 MOMENTUM = 0.9  # the default of SGD; the others have their own
-WITH_MOMENTUM = ("sgd", "rmsprop", "muon")
+WITH_MOMENTUM = ("sgd", "rmsprop", "muon", "filter_muon")
 DEEPEST = 100  # folders in each other; pathlib needs a call for each
 
 # -------------------------------------------------------------------------------------------------------- declarations
@@ -62,8 +62,9 @@ def add_training_options(add: Callable[..., argparse.Action]) -> None:
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: from the recipe)")
     add("--batch-size", type=int, metavar="N", help="images per step (default: from the recipe)")
     add("--optimizer", choices=optim.OPTIMIZERS, help="default: from the recipe")
-    add("--lr", type=float, metavar="X", help="learning rate (default: from the recipe; 0.001, sgd 0.05, muon 0.02)")
-    add("--momentum", type=float, metavar="X", help=f"momentum (default: sgd {MOMENTUM}, muon 0.95, rmsprop 0)")
+    add("--lr", type=float, metavar="X", help="learning rate (default: from the recipe, or that of the optimizer)")
+    momenta = f"sgd {MOMENTUM}, muon 0.95, filter_muon 0.6, rmsprop 0"
+    add("--momentum", type=float, metavar="X", help=f"momentum (default: {momenta})")
     add("--weight-decay", type=float, metavar="X", help="how strongly weights shrink (default: from the recipe)")
     add("--schedule", choices=optim.SCHEDULES, help="learning-rate schedule (default: from the recipe)")
     add("--reduce-on-plateau", type=int, metavar="N", help="rate / 10 after more than N epochs without progress")
