@@ -258,7 +258,7 @@ PHOTOGRAPHS = Recipe(
     augment="alternating_flip",
     label_smoothing=0.2,
 )
-WIDE = replace(PHOTOGRAPHS, epochs=20, batch_size=500, optimizer="filter_muon", lr=0.2, schedule="linear")
+WIDE = replace(PHOTOGRAPHS, epochs=20, batch_size=500, optimizer="filter_muon", lr=0.15, schedule="linear")
 
 NETWORKS = MODELS | {
     "digit_cnn": Model(digit_cnn, "ours, for digits", Recipe(epochs=10, batch_size=128), DIGITS),
