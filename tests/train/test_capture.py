@@ -16,7 +16,7 @@ import pytest
 import tinycnn
 from tests.support import fake_cupy
 from tests.support.backends import activated
-from tinycnn import layers, models
+from tinycnn import layers, models, optim
 from tinycnn.data.augment import Affine, AlternatingFlip, Elastic, Fade, FlipAndCrop
 from tinycnn.distributed.communicator import SingleProcess, use_communicator
 from tinycnn.errors import BackendError, DataError, SettingError
@@ -24,7 +24,7 @@ from tinycnn.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, Ma
 from tinycnn.ops.convolutions.fused import FusedGroupedConv2dFunction
 from tinycnn.ops.fused import FusedDenseFunction
 from tinycnn.ops.relu import ReLUFunction
-from tinycnn.optim import SGD, Adam, AdamW, Muon, ParameterGroups, RMSprop, one_cycle, step_decay
+from tinycnn.optim import SGD, Adam, AdamW, FilterMuon, Muon, ParameterGroups, RMSprop, one_cycle, step_decay
 from tinycnn.train import capture, objective
 from tinycnn.train.batches import Sampler
 from tinycnn.train.capture import CapturedSteps
@@ -146,22 +146,32 @@ def test_a_rate_assigned_in_the_middle_of_an_epoch_is_used_from_the_next_step_on
     assert everything(other) != states[0]
 
 
-def muon_trainer(capture=True):
+def muon_trainer(kind, capture=True):
     """One layer has more outputs than inputs: there the rate is multiplied by a root."""
     trainer = make_trainer(capture=capture, extra=(Dense(9),))
-    trainer.optimizer = Muon(trainer.model.parameters(), schedule=one_cycle(15))
+    trainer.optimizer = kind(trainer.model.parameters(), schedule=one_cycle(15))
     return trainer
 
 
-def test_muon_is_recorded_on_a_cpu():
+@pytest.mark.parametrize("kind", [Muon, FilterMuon])
+def test_muon_is_recorded_on_a_cpu(kind):
     with tinycnn.use_backend("numba"):
-        recorded, eager = muon_trainer(), muon_trainer(capture=False)
+        recorded, eager = muon_trainer(kind), muon_trainer(kind, capture=False)
         assert train(recorded) == train(eager)
         assert recorded.why_eager == ""
 
 
-def test_the_matrix_products_of_muon_are_not_recorded_on_a_gpu(emulated):
-    trainer = muon_trainer()
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_every_optimizer_of_the_command_is_recorded_on_a_cpu(name):
+    with tinycnn.use_backend("numba"):
+        trainer = muon_trainer(lambda parameters, schedule: optim.OPTIMIZERS[name](parameters, 0.01))
+        trainer.fit(*pictures(), epochs=1)
+        assert trainer.why_eager == ""
+
+
+@pytest.mark.parametrize("kind", [Muon, FilterMuon])
+def test_the_matrix_products_of_muon_are_not_recorded_on_a_gpu(emulated, kind):
+    trainer = muon_trainer(kind)
     trainer.fit(*pictures(), epochs=1)
     assert "matmul" in trainer.why_eager
 

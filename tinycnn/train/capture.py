@@ -35,7 +35,7 @@ from tinycnn.backends.recording import as_it_is
 from tinycnn.data.stored import StoredImages
 from tinycnn.distributed.communicator import get_communicator
 from tinycnn.errors import BackendError
-from tinycnn.optim import SGD, Adam, AdamW, MatrixMuon, RMSprop
+from tinycnn.optim import SGD, Adam, AdamW, MatrixMuon, RMSprop, UnitMuon
 from tinycnn.train.batches import Sampler
 from tinycnn.train.divergence import changing_arrays
 from tinycnn.train.history import Progress
@@ -46,7 +46,7 @@ from tinycnn.train.tracking import Track, place_of, with_tracked_arrays
 
 STREAMED_IMAGES = "the images are streamed from disk"
 ROWS = "the labels are rows of probabilities, and a recorded step reads class numbers"
-RECORDABLE = (SGD, Adam, AdamW, RMSprop, MatrixMuon)
+RECORDABLE = (SGD, Adam, AdamW, RMSprop, MatrixMuon, UnitMuon)
 
 
 class StepCapture:
