@@ -4,7 +4,7 @@
 
 Before each epoch, every training image is moved by up to two pixels, with its reflection where it leaves a gap, and a
 square at a random place is replaced by the mean colour (DeVries and Taylor, "Improved regularization of convolutional
-neural networks with cutout", 2017). The rest is the recipe "best" of the network, with more epochs, without its own
+neural networks with cutout", 2017). The rest is the recipe "best" of the network, with Muon, without its own
 shifts, which leave black gaps. The test images are evaluated once, at the end: as they are, with mirror images, and
 with ten views, mirrored and moved by one pixel, once with black gaps, once with reflected ones.
 """
@@ -28,6 +28,7 @@ from tinycnn.train import evaluate, predict_logits, whiten
 from tinycnn.train.views import SHIFTS
 
 MODEL = "wide_whitened_cnn"
+MUON = "--optimizer muon --lr 0.17 --momentum 0.6 --weight-decay 0.03 --schedule one_cycle".split()
 PLACES_SEED = 77  # of the shifts and squares
 
 
@@ -78,7 +79,7 @@ def benchmark(options: argparse.Namespace) -> None:
     whole, labels = np.asarray(dataset.x_train), dataset.y_train
     model = models.create(MODEL, seed=options.seed, input_shape=dataset.input_shape, classes=dataset.num_classes)
     whiten(model, whole)
-    words = ["--model", MODEL, "--recipe", "best", "--epochs", str(options.epochs), "--seed", str(options.seed)]
+    words = ["--model", MODEL, "--recipe", "best", "--epochs", str(options.epochs), "--seed", str(options.seed), *MUON]
     recipe = argparse.ArgumentParser(allow_abbrev=False)
     add_train_options(recipe)
     trainer = make_trainer(train_config(recipe.parse_args(words)), model, len(whole))

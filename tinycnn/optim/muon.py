@@ -21,7 +21,7 @@ falls during training, at a speed that nobody chose. `FilterMuon` gives the filt
 that the rate is the angle by which they turn. Source: Jordan, "airbench", 2024.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from tinycnn.backends.base import Array, Backend
@@ -128,8 +128,9 @@ class Muon(ParameterGroups):
             raise SettingError("`others` contains something that is not among the parameters")
         without = set(excluded)
         settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "rounds": rounds}
-        matrices = MatrixMuon, lambda p: p.ndim > 1 and p not in without, settings | {"weight_decay": weight_decay}
-        super().__init__(*two_groups(given, *matrices, lr, others_lr, weight_decay, schedule))
+        settings |= {"weight_decay": weight_decay}
+        matrices = [p for p in given if p.ndim > 1 and p not in without]
+        super().__init__(*two_groups(given, MatrixMuon, matrices, settings, lr, others_lr, weight_decay, schedule))
 
 
 class FilterMuon(ParameterGroups):
@@ -155,28 +156,27 @@ class FilterMuon(ParameterGroups):
         given = checked_parameters(parameters)
         lr, others_lr = in_range("lr", lr, above=0), in_range("others_lr", others_lr, above=0)
         settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "rounds": rounds}
-        kind, axes = (UnitMuon, 3) if any(p.ndim > 2 for p in given) else (MatrixMuon, 2)
-        super().__init__(
-            *two_groups(given, kind, lambda p: p.ndim >= axes, settings, lr, others_lr, weight_decay, schedule)
-        )
+        filters = [p for p in given if p.ndim > 2]
+        kind, matrices = (UnitMuon, filters) if filters else (MatrixMuon, [p for p in given if p.ndim > 1])
+        super().__init__(*two_groups(given, kind, matrices, settings, lr, others_lr, weight_decay, schedule))
 
 
 def two_groups(
     given: list[Tensor],
     kind: type[MatrixMuon],
-    is_matrix: Callable[[Tensor], bool],
+    matrices: list[Tensor],
     settings: dict[str, Any],
     lr: float,
     others_lr: float,
     weight_decay: float,
     schedule: Schedule | None,
 ) -> list[Optimizer]:
-    """An optimizer of this ``kind`` for the matrices, and AdamW for the others; none for no parameters."""
-    trained = [p for p in given if p.requires_grad] or given  # all frozen: the optimizers refuse them
-    matrices, rest = [p for p in trained if is_matrix(p)], [p for p in trained if not is_matrix(p)]
+    """An optimizer of this ``kind`` for those ``matrices`` that are not frozen, and AdamW for all other parameters."""
+    trained, found = [p for p in given if p.requires_grad] or given, set(matrices)  # all frozen: they refuse them
+    own, rest = [p for p in trained if p in found], [p for p in trained if p not in found]
     groups: list[Optimizer] = []
-    if matrices:
-        groups.append(kind(matrices, lr, schedule=schedule, **settings))
+    if own:
+        groups.append(kind(own, lr, schedule=schedule, **settings))
     if rest:
         groups.append(AdamW(rest, others_lr, weight_decay=weight_decay, schedule=schedule))
     return groups
