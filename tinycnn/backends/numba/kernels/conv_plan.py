@@ -5,6 +5,7 @@ summed in parts, each over its own images, and the parts are added in order. The
 of images, not of threads, so the result has the same bits for any number of threads.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -210,17 +211,34 @@ def pack_transformed(plan: ConvPlan, packed: PackedWeight) -> None:
     """`filters` -> `transformed`, for each block."""
     channels, width = plan.geometry.image[2], packed.filters.shape[2]
     steps = 3 * channels * width, channels * width, width
-    for source, target in zip(packed.filters, packed.transformed, strict=True):
-        winograd.transform_filters(flat(source), 0, steps, channels, width, width, flat(target))
+
+    def transform(block: int, target: Array) -> None:
+        winograd.transform_filters(flat(packed.filters[block]), 0, steps, channels, width, width, flat(target))
+
+    for_each_block(transform, packed.transformed)
 
 
 def pack_transformed_patches(plan: ConvPlan, packed: PackedWeight) -> None:
     """`patches` -> `transformed_patches`, for each block of channels."""
     channels, filters, width = plan.geometry.image[2], plan.geometry.filters, packed.transformed_patches.shape[3]
     steps = filters * plan.geometry.padded_run, channels, plan.geometry.padded_run
-    for block, target in enumerate(packed.transformed_patches):
+
+    def transform(block: int, target: Array) -> None:
         left = channels - block * width
         winograd.transform_filters(flat(packed.patches), block * width, steps, filters, left, width, flat(target))
+
+    for_each_block(transform, packed.transformed_patches)
+
+
+def for_each_block(transform: Callable[[int, Array], None], targets: Array) -> None:
+    """Call ``transform(block, targets[block])`` for all blocks, on several threads."""
+    some = pieces(len(targets), MEMORY_ACCESS * targets[:1].size)
+
+    def work(part: int) -> None:
+        for block in range(*some[part]):
+            transform(block, targets[block])
+
+    in_parallel(work, len(some))
 
 
 class WinogradPooledPlan(PooledPlan):
@@ -255,6 +273,7 @@ class WinogradDensePlan(DensePlan):
         self.forward_tile = winograd.forward_tile(geometry)
         self.grad_weight_tile = winograd.grad_weight_tile(geometry)
         self.grad_x_tile = winograd.grad_x_tile(geometry)
+        self.groups = winograd.groups(geometry)
 
     @property
     def block(self) -> int:
@@ -277,7 +296,7 @@ class WinogradDensePlan(DensePlan):
     def forward(self, x, packed, y, winner, start, stop, relu=True):
         winograd.dense_forward(
             flat(x), flat(packed.filters), flat(packed.transformed), packed.bias, self.layout, self.tiling,
-            self.forward_tile, self.geometry.count, relu, flat(y), start, stop,
+            self.forward_tile, self.groups, self.geometry.count, relu, flat(y), start, stop,
         )  # fmt: skip
 
     def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
@@ -288,7 +307,7 @@ class WinogradDensePlan(DensePlan):
 
     def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
         winograd.dense_grad_x(
-            flat(packed.transformed_patches), flat(grad_y), self.layout, self.tiling, self.grad_x_tile,
+            flat(packed.transformed_patches), flat(grad_y), self.layout, self.tiling, self.grad_x_tile, self.groups,
             flat(grad_x), start, stop,
         )  # fmt: skip
 

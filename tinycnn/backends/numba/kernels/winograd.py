@@ -33,6 +33,8 @@ MIN_CHANNELS = 8  # and filters: below it the transformations take longer than t
 LINE = 16  # floats in a cache line
 PATCHES = 32  # in a matrix product of grad_weight
 CACHE_FLOATS = 1 << 16  # of images and results: twice as many, with those fetched ahead, fit the second cache
+FILTER_FLOATS = 1 << 18  # transformed filters: more leave the second cache before they are used again
+GROUPS, PASSES = 6, 4  # where there are more, groups of tiles that use each filter, and such passes over all filters
 
 
 class Tiling(NamedTuple):
@@ -101,6 +103,20 @@ def grad_x_tile(geometry: ConvGeometry) -> TileShape:
     """The tile of the products in `dense_grad_x`: some patches x some channels."""
     columns = vectors_in_tile(geometry.image[2])
     return tile_shape(MAX_ACCUMULATORS // columns, columns)
+
+
+def groups(geometry: ConvGeometry) -> int:
+    """How many groups of tiles `dense_forward` and `dense_grad_x` multiply by a filter before the next one is read.
+
+    The results have the same bits for any number.
+    """
+    return GROUPS if 16 * geometry.image[2] * geometry.filters > FILTER_FLOATS else 1
+
+
+@inlined
+def images_in_turn(tiling, rows):
+    """As `Tiling.images`, but enough for several passes: each has tiles of few kinds, which need the same products."""
+    return max(tiling.images, -(-PASSES * rows // tiling.patches.size))
 
 
 @inlined
@@ -239,7 +255,9 @@ def multiply(
     channels,
     depth,
     shape,
+    groups,
     products,
+    result,
     source,
     read,
     target,
@@ -249,20 +267,22 @@ def multiply(
     images,
     kinds,
 ):
-    """For each of the 16 places: (patches x channels) @ (channels x filters) -> products (16, rows, width).
+    """For each of the 16 places: (patches x channels) @ (channels x filters) -> products (16, groups * rows, width).
 
-    They are 0 where none of the patches needs them.
+    The 16 places lie `size` floats apart in `patches`, and `result` in `products`. The products are 0 where none of the
+    patches of a group needs them.
     """
     width, rows = len(shape[0]) * LANES, len(shape)
     for place in range(16):
         fetch(source, read, step + place)
         fetch_to_write(target, written, step + place)
-        total, bases = simd.full(shape, 0.0), simd.spaced(shape, place * size, depth)
-        begin, end = needed(place, first, rows, images, kinds)
-        for c in range(channels if begin < end else 0):
-            row = simd.load(shape[:1], filters, (0,), start + (place * channels + c) * width, None)
-            total = simd.add_outer(total, patches, bases, c, row)
-        simd.store(products, simd.spaced(shape, place * rows * width, width), 0, None, total)
+        for group in range(groups):
+            total, bases = simd.full(shape, 0.0), simd.spaced(shape, place * size + group * rows * depth, depth)
+            begin, end = needed(place, first + group * rows, rows, images, kinds)
+            for c in range(channels if begin < end else 0):
+                row = simd.load(shape[:1], filters, (0,), start + (place * channels + c) * width, None)
+                total = simd.add_outer(total, patches, bases, c, row)
+            simd.store(products, simd.spaced(shape, place * result + group * rows * width, width), 0, None, total)
 
 
 @inlined
@@ -288,10 +308,9 @@ def direct_outputs(x, base, pixels, taps, weight, start, stride):
 
 
 @inlined
-def outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape):
+def outputs_of(products, result, r, column, x, base, pixels, taps, weight, block, width):
     """The 2x2 outputs of row r of the products, for one vector of filters; NaN only where the definition has NaN."""
-    width = len(shape[0]) * LANES
-    (a, b), (c, d) = transform_product(products, r * width + column, len(shape) * width)
+    (a, b), (c, d) = transform_product(products, r * width + column, result)
     if simd.any_nan(a) or simd.any_nan(b) or simd.any_nan(c) or simd.any_nan(d):
         return rows_of(direct_outputs(x, base, pixels, taps, weight, block * taps.size * width + column, width))
     return a, b, c, d
@@ -304,8 +323,8 @@ def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner
     taps, windows, pixels, filters = layout.taps, layout.windows, layout.pixels, layout.filters
     image_size, row_size, channels = layout.image_size, layout.row_size, layout.channels
     rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
-    size = place_size(rows * depth)
-    patches, products = np.empty(16 * size, np.float32), np.empty(16 * rows * width, np.float32)
+    size, result = place_size(rows * depth), rows * width
+    patches, products = np.empty(16 * size, np.float32), np.empty(16 * result, np.float32)
     zero, off, last = simd.full(ROW, 0.0), simd.full(ROW, 4), stop * windows.size - 1
     steps, whole = 16 * (bias.size // width), (0, 0, windows.size, windows.size, windows.size)  # as in `Tiling.kinds`
     for first in range(start * windows.size, stop * windows.size, rows):
@@ -316,7 +335,7 @@ def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner
             transform_patch(x, n * image_size + windows[w], row_size, channels, patches, r * depth, size)
         for block in range(bias.size // width):
             multiply(
-                patches, size, transformed, block * 16 * channels * width, channels, depth, shape, products,
+                patches, size, transformed, block * 16 * channels * width, channels, depth, shape, 1, products, result,
                 x, read, y, written, 16 * block, 0, 1, whole,
             )  # fmt: skip
             for r in range(min(rows, last + 1 - first)):
@@ -324,7 +343,7 @@ def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner
                 base = n * image_size + windows[w]
                 for column in range(0, width, LANES):
                     left = remaining(count, block * width + column)
-                    a, b, c, d = outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape)
+                    a, b, c, d = outputs_of(products, result, r, column, x, base, pixels, taps, weight, block, width)
                     best, index = simd.update_max(a, zero, b, 1)
                     best, index = simd.update_max(best, index, c, 2)
                     best, index = simd.update_max(best, index, d, 3)
@@ -335,37 +354,40 @@ def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner
 
 
 @kernel
-def dense_forward(x, weight, transformed, bias, layout, tiling, shape, count, relu, y, start, stop):
+def dense_forward(x, weight, transformed, bias, layout, tiling, shape, groups, count, relu, y, start, stop):
     """Images [start, stop) of y (N, OH, OW, F), as `conv_dense.dense_forward`."""
     layout, tiling = Layout(*layout), Tiling(*tiling)
     taps, tiles, targets, pixels, kinds = layout.taps, tiling.patches, tiling.targets, tiling.pixels, tiling.kinds
     image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
     outputs = layout.outputs.size
-    rows, width, depth = len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
-    size = place_size(rows * depth)
-    patches, products = np.empty(16 * size, np.float32), np.empty(16 * rows * width, np.float32)
-    zeros, steps = simd.full(COLUMN, 0.0), 16 * (bias.size // width)
-    for begin in range(start, stop, tiling.images):
-        images = min(tiling.images, stop - begin)
+    rows, width, depth = groups * len(shape), len(shape[0]) * LANES, -(-channels // LANES) * LANES
+    size, result = place_size(rows * depth), place_size(rows * width)
+    patches, products = np.empty(16 * size, np.float32), np.empty(16 * result, np.float32)
+    zeros, steps, most = simd.full(COLUMN, 0.0), 16 * (bias.size // width), images_in_turn(tiling, rows)
+    for begin in range(start, stop, most):
+        images = min(most, stop - begin)
         for first in range(0, images * tiles.size, rows):
             read = ahead_of((begin + images) * tiles.size + first, rows, tiles.size, image_size, steps)
             written = ahead_of((begin + images) * tiles.size + first, rows, tiles.size, outputs * filters, steps)
-            last = min(first + rows, images * tiles.size) - 1
-            for r in range(rows):  # rows beyond the last tile repeat it
-                n, t = tile_at(min(first + r, last), images, kinds)
+            some = min(rows, images * tiles.size - first)
+            taken = -(-some // len(shape))
+            for r in range(taken * len(shape)):  # rows beyond the last tile repeat it
+                n, t = tile_at(first + min(r, some - 1), images, kinds)
                 transform_patch(x, (begin + n) * image_size + tiles[t], row_size, channels, patches, r * depth, size)
             for block in range(bias.size // width):
                 multiply(
-                    patches, size, transformed, block * 16 * channels * width, channels, depth, shape, products,
-                    x, read, y, written, 16 * block, first, images, kinds,
+                    patches, size, transformed, block * 16 * channels * width, channels, depth, shape, taken, products,
+                    result, x, read, y, written, 16 * block, first, images, kinds,
                 )  # fmt: skip
-                for r in range(last + 1 - first):
+                for r in range(some):
                     n, t = tile_at(first + r, images, kinds)
                     base = (begin + n) * image_size + tiles[t]
                     places = simd.gather(COLUMN, targets, 4 * t, (begin + n) * outputs * filters + block * width)
                     for column in range(0, width, LANES):
                         left = remaining(count, block * width + column)
-                        four = simd.stack(outputs_of(products, r, column, x, base, pixels, taps, weight, block, shape))
+                        four = simd.stack(
+                            outputs_of(products, result, r, column, x, base, pixels, taps, weight, block, width)
+                        )
                         four = simd.add(four, simd.load(COLUMN, bias, (0, 0, 0, 0), block * width + column, None))
                         if relu:
                             four = simd.where_positive(four, four, zeros)
@@ -498,36 +520,38 @@ def grad_filter_mix_columns(sums, places, step):
 
 
 @kernel
-def dense_grad_x(transformed, grad_y, layout, tiling, shape, grad_x, start, stop):
+def dense_grad_x(transformed, grad_y, layout, tiling, shape, groups, grad_x, start, stop):
     """Images [start, stop) of grad_x (N, H, W, C), overwritten, as `conv_dense.dense_grad_x`."""
     layout, tiling = Layout(*layout), Tiling(*tiling)
     tiles, targets, keep, kinds = tiling.patches, tiling.targets, tiling.keep, tiling.kinds
     image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
     outputs = layout.outputs.size
-    rows, width, depth = len(shape), len(shape[0]) * LANES, -(-filters // LANES) * LANES
-    size, steps = place_size(rows * depth), 16 * -(-channels // width)
-    grads, products = np.empty(16 * size, np.float32), np.empty(16 * rows * width, np.float32)
-    for begin in range(start, stop, tiling.images):
-        images = min(tiling.images, stop - begin)
+    rows, width, depth = groups * len(shape), len(shape[0]) * LANES, -(-filters // LANES) * LANES
+    size, result, steps = place_size(rows * depth), place_size(rows * width), 16 * -(-channels // width)
+    grads, products = np.empty(16 * size, np.float32), np.empty(16 * result, np.float32)
+    most = images_in_turn(tiling, rows)
+    for begin in range(start, stop, most):
+        images = min(most, stop - begin)
         grad_x[begin * image_size : (begin + images) * image_size] = 0
         for first in range(0, images * tiles.size, rows):
             read = ahead_of((begin + images) * tiles.size + first, rows, tiles.size, outputs * filters, steps)
             written = ahead_of((begin + images) * tiles.size + first, rows, tiles.size, image_size, steps)
-            last = min(first + rows, images * tiles.size) - 1
-            for r in range(rows):
-                n, t = tile_at(min(first + r, last), images, kinds)
+            some = min(rows, images * tiles.size - first)
+            taken = -(-some // len(shape))
+            for r in range(taken * len(shape)):
+                n, t = tile_at(first + min(r, some - 1), images, kinds)
                 grad = (begin + n) * outputs * filters
                 transform_grad(grad_y, grad, targets, filters, keep, t, grads, r * depth, size)
             for column in range(0, channels, width):
                 multiply(
-                    grads, size, transformed, 16 * filters * column, filters, depth, shape, products,
-                    grad_y, read, grad_x, written, 16 * column // width, first, images, kinds,
+                    grads, size, transformed, 16 * filters * column, filters, depth, shape, taken, products,
+                    result, grad_y, read, grad_x, written, 16 * column // width, first, images, kinds,
                 )  # fmt: skip
-                for r in range(last + 1 - first):
+                for r in range(some):
                     n, t = tile_at(first + r, images, kinds)
                     for c in range(0, min(width, channels - column), LANES):
                         target, left = (begin + n) * image_size + tiles[t] + column + c, channels - column - c
-                        add_patch(products, r * width + c, rows * width, grad_x, target, row_size, channels, left)
+                        add_patch(products, r * width + c, result, grad_x, target, row_size, channels, left)
 
 
 @inlined
