@@ -1,5 +1,6 @@
 """How the Numba backend splits its work: this changes speed and memory, but no result."""
 
+import copy
 import dataclasses
 import functools
 import math
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinycnn
+from tinycnn import Tensor
 from tinycnn.backends.numba.conv import make_conv
 from tinycnn.backends.numba.fused import adam_all
 from tinycnn.backends.numba.kernels import batch_norm, conv_dense, packing, winograd
@@ -65,6 +67,58 @@ def test_winograd_takes_the_tiles_of_each_image_once():
     tiling, images = winograd.output_tiles(ConvGeometry((9, 6, 8), (3, 3), 16)), 3
     places = [winograd.tile_at.py_func(i, images, tiling.kinds) for i in range(images * len(tiling.patches))]
     assert sorted(places) == [(n, t) for n in range(images) for t in range(len(tiling.patches))]
+
+
+@pytest.mark.parametrize("size", [(3, 3), (6, 5), (7, 9)], ids=str)
+@pytest.mark.parametrize(("channels", "filters"), [(24, 20), (9, 70)])
+def test_groups_of_tiles_do_not_change_a_bit(size, channels, filters):
+    """Also where the last group is not full; outputs that the transformations make NaN are computed again."""
+    rng, images, (OH, OW) = np.random.default_rng(0), 11, size
+    x = rng.normal(size=(images, OH + 2, OW + 2, channels)).astype(np.float32)
+    x[1, 1, 1, 0], x[3, 2, 1, 2] = np.nan, np.inf
+    grad_y = rng.normal(size=(images, OH, OW, filters)).astype(np.float32)
+    weight = rng.normal(size=(3, 3, channels, filters)).astype(np.float32)
+    settings = {"relu": False, "pool": None, "need_grad_x": True}
+    conv = make_conv(x, weight, np.zeros(filters, np.float32), (1, 1), (0, 0), **settings)
+    plan, results = copy.copy(conv.plan), []
+    assert plan.groups == 1
+    for plan.groups in (1, 2, 6):
+        y, grad_x = np.full_like(conv.y, 7), np.full_like(x, 7)
+        plan.forward(x, conv.packed, y, conv.winner, 0, images, False)
+        plan.grad_x(conv.packed, grad_y, conv.winner, grad_x, 0, images)
+        results.append((y.tobytes(), grad_x.tobytes()))
+    assert results[1:] == results[:1] * 2
+    with np.errstate(invalid="ignore"):
+        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2)).astype(np.float64)
+        expected = np.einsum("nhwckl,klcf->nhwf", windows, weight)
+    np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_only_filters_that_leave_the_cache_are_read_by_several_groups():
+    """1 MiB of transformed filters stays: 64 to 256 channels."""
+    for channels, filters, groups in ((8, 16, 1), (64, 256, 1), (96, 192, 6), (256, 256, 6)):
+        assert winograd.groups(ConvGeometry((9, 9, channels), (3, 3), filters)) == groups
+
+
+def test_large_filters_have_the_gradients_of_the_definition():
+    """So large that several groups of tiles take each of them."""
+    shape, filters = (3, 5, 5, 136), 144
+    rng = np.random.default_rng(1)
+    x, weight, bias = rng.normal(size=shape), rng.normal(size=(3, 3, shape[3], filters)) / 40, rng.normal(size=filters)
+    grad_y = rng.normal(size=(*shape[:3], filters))
+    assert winograd.groups(ConvGeometry((7, 7, shape[3]), (3, 3), filters)) > 1
+    found = []
+    for dtype, backend in ((np.float32, "numba"), (np.float64, "numpy")):
+        with tinycnn.use_backend(backend):
+            tensor = Tensor(x.astype(dtype), requires_grad=True)
+            model = Sequential(Conv2d(filters, padding=1), input_shape=shape[1:], dtype=dtype)
+            for parameter, values in zip(model.parameters(), (weight, bias), strict=True):
+                parameter.data_to_change()[...] = values
+            y = model(tensor)
+            y.backward(grad_y.astype(dtype))
+            found.append([y.numpy(), tensor.grad, *(parameter.grad for parameter in model.parameters())])
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("filters", [6, 16, 32, 48, 64, 100])
