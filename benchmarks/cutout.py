@@ -28,7 +28,7 @@ from tinycnn.train import evaluate, predict_logits, whiten
 from tinycnn.train.views import SHIFTS
 
 MODEL = "wide_whitened_cnn"
-MUON = "--optimizer muon --lr 0.17 --momentum 0.6 --weight-decay 0.03 --schedule one_cycle".split()
+MUON = ["--optimizer", "muon", "--lr", "0.17", "--momentum", "0.6", "--weight-decay", "0.03", "--schedule", "one_cycle"]
 PLACES_SEED = 77  # of the shifts and squares
 
 

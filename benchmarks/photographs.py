@@ -70,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=machine.positive, default=2)
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="folder for networks and checkpoints")
     parser.add_argument("--json", type=machine.result_file, metavar="FILE")
+    parser.add_argument("--resume", action="store_true", help="changes nothing: a run that was stopped is continued")
     parser.add_argument("further", nargs="*", metavar="-- OPTION", help="options of tinycnn train")
     options = parser.parse_args(arguments)
     with in_sentences(parser):
