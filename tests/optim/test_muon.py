@@ -144,7 +144,9 @@ def test_the_size_of_filters_does_not_change_their_steps():
 
 def test_a_network_without_filters_is_trained_as_by_muon():
     given = [Tensor(normal(*shape), requires_grad=True) for shape in ((3, 4), (4,))]
-    assert [type(part) for part in FilterMuon(given).parts] == [MatrixMuon, AdamW]
+    parts = FilterMuon(given, 0.3, weight_decay=0.1, others_lr=0.02).parts
+    settings = [(type(part), part.learning_rate, part.weight_decay) for part in parts]
+    assert settings == [(MatrixMuon, 0.3, 0.1), (AdamW, 0.02, 0.1)]
     frozen = Tensor(normal(3, 3, 1, 2))
     parts = FilterMuon([frozen, *given]).parts
     assert [type(part) for part in parts] == [AdamW]

@@ -12,13 +12,13 @@ singular values from 0.01 to 1 into the range from 0.68 to 1.14 (Newton-Schulz i
 its Frobenius norm, which is at least its largest singular value.
 
 The filters of a convolution are the matrix ``(KH·KW·C, F)`` that multiplies its ``im2col`` rows. Biases, and gamma and
-beta of batch norm, are no matrices: AdamW trains them. Source: Jordan et al., "Muon: an optimizer for hidden layers in
+beta of batch norm, are not matrices: AdamW trains them. Source: Jordan et al., "Muon: an optimizer for hidden layers in
 neural networks", 2024.
 
-Batch norm after a convolution divides by the size of its outputs, so the size of the filters has no effect; only their
-direction has. Steps of the same length make filters grow, and turn large filters less than small ones: the true rate
-falls during training, at a speed that nobody chose. `FilterMuon` gives the filters the same size before each step, so
-that the rate is the angle by which they turn. Source: Jordan, "airbench", 2024.
+Behind a convolution and ReLU, batch norm divides by the size of their outputs, so multiplying filters and bias by the
+same number has no effect; only the direction of the filters has. Steps of a constant length make filters grow, and turn
+large filters less than small ones. `FilterMuon` gives the filters of each layer the same size before each step, so that
+the learning rate is the angle by which they turn. Source: Jordan, "airbench", 2024; why in detail: docs/records.md.
 """
 
 from collections.abc import Iterable
@@ -102,8 +102,8 @@ class UnitMuon(MatrixMuon):
 class Muon(ParameterGroups):
     """Muon for all weights of two and more axes, and AdamW for biases, gamma and beta: one optimizer for a network.
 
-    ``others``: matrices that AdamW trains, too; the authors of Muon advise so for the output layer. ``others_lr``: the
-    learning rate of AdamW; ``schedule`` and ``weight_decay`` are for both. `MatrixMuon` states the formula.
+    ``others``: matrices that AdamW trains, too; the authors of Muon recommend this for the output layer. ``others_lr``:
+    the learning rate of AdamW; ``schedule`` and ``weight_decay`` are for both. `MatrixMuon` states the formula.
     """
 
     def __init__(
@@ -136,9 +136,9 @@ class Muon(ParameterGroups):
 class FilterMuon(ParameterGroups):
     """`UnitMuon` for the filters of convolutions, and AdamW, with the rate ``others_lr``, for everything else.
 
-    For networks with batch norm after every convolution. ``lr`` is about the angle, in radians, by which a step turns
-    the filters; ``schedule`` is for both. ``weight_decay`` is for AdamW: it would not change filters of a constant
-    size. In a network without filters, MatrixMuon trains the matrices.
+    For networks with batch norm after every convolution. Filters are parameters of three and more axes. ``lr`` is about
+    the angle, in radians, by which a step turns them; ``schedule`` is for both. ``weight_decay`` is for AdamW: it would
+    not change filters of a constant size. Where there are no filters, `Muon` with these settings trains the network.
     """
 
     def __init__(
@@ -156,8 +156,10 @@ class FilterMuon(ParameterGroups):
         given = checked_parameters(parameters)
         lr, others_lr = in_range("lr", lr, above=0), in_range("others_lr", others_lr, above=0)
         settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "rounds": rounds}
-        filters = [p for p in given if p.ndim > 2]
-        kind, matrices = (UnitMuon, filters) if filters else (MatrixMuon, [p for p in given if p.ndim > 1])
+        kind: type[MatrixMuon]
+        kind, matrices = UnitMuon, [p for p in given if p.ndim > 2]
+        if not matrices:
+            kind, matrices, settings["weight_decay"] = MatrixMuon, [p for p in given if p.ndim > 1], weight_decay
         super().__init__(*two_groups(given, kind, matrices, settings, lr, others_lr, weight_decay, schedule))
 
 
