@@ -2,9 +2,9 @@
 
     python benchmarks/source_recipe.py FOLDER --json benchmarks/results/cifar10_jpeg_source_recipe.json
 
-It reads 94 % of the original test images after eight epochs (Jordan, "airbench94_muon", 2024). The accuracy on a JPEG
-copy shows what the copy costs. Convolutions are in bfloat16 and everything else in float32, where the source, on a GPU,
-has float16 and, for Muon, bfloat16.
+Its author reports 94 % of the original test images after eight epochs (Jordan, "airbench94_muon", 2024). The accuracy
+on a JPEG copy shows what the copy costs. Convolutions are in bfloat16 and everything else in float32, where the source,
+on a GPU, has float16 and, for Muon, bfloat16.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def block(channels: int, filters: int) -> list[nn.Module]:
 
 
 class Network(nn.Module):
-    """Tensor ``(N, 3, 32, 32)`` → logits ``(N, 10)``."""
+    """Images ``(N, 3, 32, 32)`` → logits ``(N, 10)``."""
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def orthogonal(gradient: Tensor) -> Tensor:
 
 
 class Optimizers:
-    """SGD for biases and the head, Muon for the filters, all with rates that fall to 0 in a straight line."""
+    """SGD for biases and the head, Muon for the filters, all with rates that fall linearly to 0."""
 
     def __init__(self, network: Network, steps: int, whitening_steps: int) -> None:
         named = list(network.named_parameters())

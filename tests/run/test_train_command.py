@@ -258,10 +258,9 @@ def test_the_digits_have_a_recipe_of_their_own():
 def test_the_optimizer_of_a_recipe_has_its_settings(name, recipe):
     config = config_of(["--model", name, "--recipe", recipe])
     settings = make_optimizer(config, models.create(name), steps=1).settings()
-    matrices = " of group 1" if "muon" in config.optimizer else ""
-    decayed = " of group 2" if config.optimizer == "filter_muon" else matrices
-    assert settings[f"weight_decay{decayed}"] == models.NETWORKS[name].recipe(recipe).weight_decay
-    assert settings.get(f"momentum{matrices}", 0.9) == (models.NETWORKS[name].recipe(recipe).momentum or 0.9)
+    group = " of group 1" if "muon" in config.optimizer else ""
+    assert settings[f"weight_decay{group}"] == models.NETWORKS[name].recipe(recipe).weight_decay
+    assert settings.get(f"momentum{group}", 0.9) == (models.NETWORKS[name].recipe(recipe).momentum or 0.9)
 
 
 def test_each_optimizer_is_made_with_its_momentum():

@@ -106,6 +106,8 @@ class Muon(ParameterGroups):
     the learning rate of AdamW; ``schedule`` and ``weight_decay`` are for both. `MatrixMuon` states the formula.
     """
 
+    matrix_optimizer: type[MatrixMuon] = MatrixMuon
+
     def __init__(
         self,
         parameters: Iterable[Tensor],
@@ -126,19 +128,24 @@ class Muon(ParameterGroups):
         excluded = list(others)
         if not all(any(one is p for p in given) for one in excluded):
             raise SettingError("`others` contains something that is not among the parameters")
-        without = set(excluded)
+        trained = [p for p in given if p.requires_grad] or given  # all frozen: the optimizer below refuses them
+        matrices = [p for p in trained if p.ndim > 1 and p not in set(excluded)]
+        rest = [p for p in trained if p.ndim < 2 or p in set(excluded)]
         settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "rounds": rounds}
-        settings |= {"weight_decay": weight_decay}
-        matrices = [p for p in given if p.ndim > 1 and p not in without]
-        super().__init__(*two_groups(given, MatrixMuon, matrices, settings, lr, others_lr, weight_decay, schedule))
+        groups: list[Optimizer] = []
+        if matrices:
+            groups.append(self.matrix_optimizer(matrices, lr, weight_decay=weight_decay, schedule=schedule, **settings))
+        if rest:
+            groups.append(AdamW(rest, others_lr, weight_decay=weight_decay, schedule=schedule))
+        super().__init__(*groups)
 
 
-class FilterMuon(ParameterGroups):
+class FilterMuon(Muon):
     """`UnitMuon` for the filters of convolutions, and AdamW, with the rate ``others_lr``, for everything else.
 
-    For networks with batch norm after every convolution. Filters are parameters of three and more axes. ``lr`` is about
-    the angle, in radians, by which a step turns them; ``schedule`` is for both. ``weight_decay`` is for AdamW: it would
-    not change filters of a constant size. Where there are no filters, `Muon` with these settings trains the network.
+    For networks with batch norm after every convolution, not frozen: elsewhere the scaling changes what the network
+    computes. Filters are parameters of three and more axes; without any, this is `Muon`. ``lr`` is about the angle, in
+    radians, by which a step turns the filters. ``weight_decay`` changes their size until the next step only.
     """
 
     def __init__(
@@ -147,38 +154,13 @@ class FilterMuon(ParameterGroups):
         lr: float = 0.2,
         *,
         momentum: float = 0.6,
-        nesterov: bool = True,
         weight_decay: float = 0.0,
-        rounds: int = 5,
         others_lr: float = 0.01,
         schedule: Schedule | None = None,
     ) -> None:
         given = checked_parameters(parameters)
-        lr, others_lr = in_range("lr", lr, above=0), in_range("others_lr", others_lr, above=0)
-        settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "rounds": rounds}
-        kind: type[MatrixMuon]
-        kind, matrices = UnitMuon, [p for p in given if p.ndim > 2]
-        if not matrices:
-            kind, matrices, settings["weight_decay"] = MatrixMuon, [p for p in given if p.ndim > 1], weight_decay
-        super().__init__(*two_groups(given, kind, matrices, settings, lr, others_lr, weight_decay, schedule))
-
-
-def two_groups(
-    given: list[Tensor],
-    kind: type[MatrixMuon],
-    matrices: list[Tensor],
-    settings: dict[str, Any],
-    lr: float,
-    others_lr: float,
-    weight_decay: float,
-    schedule: Schedule | None,
-) -> list[Optimizer]:
-    """An optimizer of this ``kind`` for those ``matrices`` that are not frozen, and AdamW for all other parameters."""
-    trained, found = [p for p in given if p.requires_grad] or given, set(matrices)  # all frozen: they refuse them
-    own, rest = [p for p in trained if p in found], [p for p in trained if p not in found]
-    groups: list[Optimizer] = []
-    if own:
-        groups.append(kind(own, lr, schedule=schedule, **settings))
-    if rest:
-        groups.append(AdamW(rest, others_lr, weight_decay=weight_decay, schedule=schedule))
-    return groups
+        has_filters = any(p.ndim > 2 for p in given)
+        self.matrix_optimizer = UnitMuon if has_filters else MatrixMuon
+        others = [p for p in given if p.ndim == 2 and has_filters]
+        rates: dict[str, Any] = {"others": others, "others_lr": others_lr, "schedule": schedule}
+        super().__init__(given, lr, momentum=momentum, weight_decay=weight_decay, **rates)

@@ -33,8 +33,9 @@ MIN_CHANNELS = 8  # and filters: below it the transformations take longer than t
 LINE = 16  # floats in a cache line
 PATCHES = 32  # in a matrix product of grad_weight
 CACHE_FLOATS = 1 << 16  # of images and results: twice as many, with those fetched ahead, fit the second cache
-FILTER_FLOATS = 1 << 18  # transformed filters: more leave the second cache before they are used again
-GROUPS, PASSES = 6, 4  # where there are more, groups of tiles that use each filter, and such passes over all filters
+FILTER_FLOATS = 1 << 18  # of transformed filters: more leave the second cache before they are used again
+GROUPS = 6  # of tiles that are multiplied by a filter while it is in the cache, where there are more filters than that
+PASSES = 4  # over all filters, for the tiles of some images, at least: then few groups mix tiles of several kinds
 
 
 class Tiling(NamedTuple):
@@ -106,7 +107,7 @@ def grad_x_tile(geometry: ConvGeometry) -> TileShape:
 
 
 def groups(geometry: ConvGeometry) -> int:
-    """How many groups of tiles `dense_forward` and `dense_grad_x` multiply by a filter before the next one is read.
+    """How many groups of tiles `dense_forward` and `dense_grad_x` multiply by a filter before they read the next one.
 
     The results have the same bits for any number.
     """
@@ -115,7 +116,7 @@ def groups(geometry: ConvGeometry) -> int:
 
 @inlined
 def images_in_turn(tiling, rows):
-    """As `Tiling.images`, but enough for several passes: each has tiles of few kinds, which need the same products."""
+    """As `Tiling.images`, but enough for `PASSES`, each of `rows` tiles. Each image still has its tiles in order."""
     return max(tiling.images, -(-PASSES * rows // tiling.patches.size))
 
 
