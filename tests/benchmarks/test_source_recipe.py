@@ -58,4 +58,6 @@ def test_a_short_training(monkeypatch, capsys):
     assert min(found.values()) > 0.9
     for p in network.parameters():
         if p.ndim == 4 and p.requires_grad:
-            assert float(p.norm().detach()) == pytest.approx(len(p) ** 0.5, rel=0.24 / 16)  # the rate of the last of 16 steps
+            assert float(p.norm().detach()) == pytest.approx(
+                len(p) ** 0.5, rel=0.24 / 16
+            )  # the rate of the last of 16 steps
