@@ -300,6 +300,8 @@ def campaign(study: Study, kills: int, seed: int, every: list[str] | None = None
     runs = 0
     while sum(survived.values()) < kills:
         runs += 1
+        if runs > 20 * kills:
+            raise RuntimeError(f"{runs} runs finished, but only these kills came in time: {survived}")
         output = study.folder / f"run{len(every)}-{seed}-{runs}"
         while sum(survived.values()) < kills:
             moments = moments or rng.sample(MOMENTS, len(MOMENTS))  # every moment once before any repeats
@@ -307,6 +309,7 @@ def campaign(study: Study, kills: int, seed: int, every: list[str] | None = None
             count = rng.randint(1, calls) if moment == AT_A_CALL else rng.randint(1, 4)
             delay_s = rng.uniform(0, 0.4 * study.ranks**3) if moment == "from outside" else None
             if not study.kill(output, *every, moment=moment, count=count, delay_s=delay_s):
+                moments.insert(0, moment)  # the run finished before this moment: another run reaches it
                 break
             survived[moment] = survived.get(moment, 0) + 1
             if rng.random() < 0.1 and study.ranks == 1:
